@@ -1,0 +1,660 @@
+//! Who holds what: an entry for each process that ever held, kept until that process dies.
+//!
+//! Finding one's own entry takes no lock: a key equal to my pid is proof, for only my own death removes it.
+//! Inserting and removing happen under the lock of the pid's shard, once in a holder's life each. Entries lie in
+//! segments that never move and are never freed before the pool, so an entry can be read at any time by anybody.
+//!
+//! Who writes an entry:
+//! - `own` — its process alone, by plain stores. That is what keeps an acquire at one locked instruction.
+//! - `inbound` — others (a grant, a transfer, a hand-over), under the shard lock; the process folds it into `own`.
+//! - `offer` — its process; and whoever settles the offer, by one compare-and-swap.
+//! - everything, when the process is dead — whoever removes the entry, under the shard lock.
+//!
+//! A process that holds nothing keeps its entry, since monitoring it anew would cost far more than the entry does.
+//! So that looking at all *holders* does not mean looking at all entries, those that hold are *listed*, in one bit
+//! each. The bit is sticky: an acquire sets it if it is not set, a release leaves it, a look that finds nothing
+//! held clears it. A process that acquires and releases all day therefore writes nothing shared.
+
+use std::ops::AddAssign;
+
+use once_cell::race::OnceBox;
+
+use super::state::{State, Word};
+use crate::host::Pid;
+use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence, lock};
+
+/// Keys that share a cache line, probed together.
+const LANES: usize = if cfg!(loom) { 4 } else { 8 };
+/// Entries in a segment; one bit each in its `listed`.
+const SEGMENT: usize = if cfg!(loom) { 8 } else { 32 };
+const BUCKETS: usize = SEGMENT / LANES;
+/// Locks; also the number of resources that watch the holders of a pool.
+pub(crate) const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 32 };
+
+/// Segments of each level. The first is small, since most pools are; the later ones only double, so that
+/// little is allocated that nobody uses. The sum is beyond what a VM can have of processes.
+const LEVELS: usize = if cfg!(loom) { 2 } else { 17 };
+const fn segments(level: usize) -> usize {
+    match level {
+        0 => 1,
+        1..=5 => 8 << (2 * (level - 1)),
+        _ => 2048 << (level - 5),
+    }
+}
+
+/// What a permit is held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Got by acquire or transfer: the process may release or transfer it.
+    Free = 0,
+    /// Held by a piece of work for as long as that runs: only its end gives it back.
+    Bound = 1,
+}
+
+/// One process' part in one pool: a cache line.
+#[repr(align(64))]
+#[derive(Debug)]
+pub(crate) struct Entry {
+    own: [AtomicU64; 2],
+    inbound: [AtomicU64; 2],
+    offer: AtomicU64,
+    acquired: AtomicU64,
+    waiter: AtomicU64,
+    since: AtomicU32,
+    listed: AtomicU32,
+}
+
+/// An offer word: a sequence number, how many permits, and whether it is still open.
+#[derive(Clone, Copy)]
+struct OfferWord(u64);
+
+impl OfferWord {
+    const OPEN: u64 = 1;
+    /// 27 bits: with a slot's 32 they make a token that is a small integer on the BEAM.
+    const SEQ_MASK: u32 = (1 << 27) - 1;
+
+    fn open(seq: u32, n: u32) -> Self {
+        Self(u64::from(seq) << 32 | u64::from(n) << 1 | Self::OPEN)
+    }
+    fn seq(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+    fn permits(self) -> u64 {
+        (self.0 >> 1) & 0x7FFF_FFFF
+    }
+    fn is_open(self) -> bool {
+        self.0 & Self::OPEN != 0
+    }
+    fn settled(self) -> Self {
+        Self(self.0 & !Self::OPEN)
+    }
+}
+
+/// `acquired` counts admissions of one opening of the pool: the opening's number above, the count below.
+const COUNT_BITS: u32 = 40;
+
+impl Entry {
+    fn new() -> Self {
+        Self {
+            own: [AtomicU64::new(0), AtomicU64::new(0)],
+            inbound: [AtomicU64::new(0), AtomicU64::new(0)],
+            offer: AtomicU64::new(0),
+            acquired: AtomicU64::new(0),
+            waiter: AtomicU64::new(0),
+            since: AtomicU32::new(0),
+            listed: AtomicU32::new(0),
+        }
+    }
+
+    /// What the process got by its own hand of this kind. By the process itself.
+    #[inline]
+    pub(crate) fn own(&self, kind: Kind) -> u64 {
+        self.own[kind as usize].load(Ordering::Relaxed)
+    }
+
+    /// By the process itself.
+    #[inline]
+    pub(crate) fn set_own(&self, kind: Kind, permits: u64) {
+        self.own[kind as usize].store(permits, Ordering::Relaxed);
+    }
+
+    fn of(&self, kind: Kind) -> u64 {
+        // ORDERING: see `held`.
+        let inbound = self.inbound[kind as usize].load(Ordering::Acquire);
+        // ORDERING: see `held`.
+        inbound + self.own[kind as usize].load(Ordering::Acquire)
+    }
+
+    /// All that is held, an open offer included.
+    ///
+    /// Permits move from `inbound` to `own` to `offer`, and are written there before they are taken away here. Read in the
+    /// same order they are never missed, at worst seen twice.
+    #[inline]
+    pub(crate) fn held(&self) -> u64 {
+        // ORDERING: each Acquire in `of` pairs with the Release that took permits away there: who finds them gone sees
+        // where they went.
+        let held = self.of(Kind::Free) + self.of(Kind::Bound);
+        let offer = OfferWord(self.offer.load(Ordering::Relaxed));
+        held + if offer.is_open() { offer.permits() } else { 0 }
+    }
+
+    /// Whether all that is held is what the process got by its own hand of this kind.
+    #[inline(always)]
+    pub(crate) fn holds_only_own(&self, kind: Kind) -> bool {
+        let other = self.own[1 - kind as usize].load(Ordering::Relaxed);
+        let inbound = self.inbound[0].load(Ordering::Relaxed) | self.inbound[1].load(Ordering::Relaxed);
+        let offered = self.offer.load(Ordering::Relaxed) & OfferWord::OPEN;
+        other | inbound | offered == 0
+    }
+
+    #[inline]
+    pub(crate) fn is_listed(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release in `Table::list`: a process that finds itself listed is so for
+        // everybody who learns of it through that process.
+        self.listed.load(Ordering::Acquire) != 0
+    }
+
+    pub(crate) fn set_since(&self, now_ms: u32) {
+        self.since.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// One more admission. By the process itself.
+    #[inline]
+    pub(crate) fn count_admission(&self, epoch: u32) {
+        let seen = self.acquired.load(Ordering::Relaxed);
+        let base = u64::from(epoch) << COUNT_BITS;
+        let next = if seen >> COUNT_BITS == u64::from(epoch) { seen + 1 } else { base + 1 };
+        self.acquired.store(next, Ordering::Relaxed);
+    }
+
+    fn admissions(&self, epoch: u32) -> u64 {
+        let seen = self.acquired.load(Ordering::Relaxed);
+        if seen >> COUNT_BITS == u64::from(epoch) { seen & ((1 << COUNT_BITS) - 1) } else { 0 }
+    }
+
+    /// Whether a piece of work holds permits here. A guess if it is another process' entry and its lock is not held.
+    pub(crate) fn has_bound(&self) -> bool {
+        self.of(Kind::Bound) > 0
+    }
+
+    /// Remembers where the process waits, for its death. By the process itself, under the desk lock.
+    pub(crate) fn set_waiter(&self, id: u64) {
+        self.waiter.store(id, Ordering::Relaxed);
+    }
+
+    /// Puts `n` bound permits of the process on offer; the offer's number. By the process itself.
+    pub(crate) fn open_offer(&self, n: u32) -> u32 {
+        let last = OfferWord(self.offer.load(Ordering::Relaxed));
+        debug_assert!(!last.is_open(), "a process spawns one at a time");
+        let seq = last.seq().wrapping_add(1) & OfferWord::SEQ_MASK;
+        // The offer first: at no instant may the entry look as if it held nothing.
+        self.offer.store(OfferWord::open(seq, n).0, Ordering::Relaxed);
+        // ORDERING: Release pairs with the Acquire in `of`.
+        self.own[Kind::Bound as usize].store(self.own(Kind::Bound) - u64::from(n), Ordering::Release);
+        seq
+    }
+
+    /// Closes the offer, for whoever is first: the permits offered, which are now the caller's to place.
+    pub(crate) fn close_offer(&self, seq: u32) -> Option<u64> {
+        let seen = OfferWord(self.offer.load(Ordering::Relaxed));
+        if !seen.is_open() || seen.seq() != seq {
+            return None;
+        }
+        // ORDERING: AcqRel makes who loses see what the winner did before; the exchange alone decides who that is.
+        self.offer
+            .compare_exchange(seen.0, seen.settled().0, Ordering::AcqRel, Ordering::Relaxed)
+            .ok()
+            .map(|_| seen.permits())
+    }
+}
+
+#[repr(align(64))]
+#[derive(Debug)]
+struct Segment {
+    keys: [[AtomicU64; LANES]; BUCKETS],
+    entries: [Entry; SEGMENT],
+    listed: AtomicU32,
+}
+
+impl Segment {
+    fn new() -> Self {
+        Self {
+            keys: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
+            entries: std::array::from_fn(|_| Entry::new()),
+            listed: AtomicU32::new(0),
+        }
+    }
+
+    #[inline(always)]
+    fn find(&self, bucket: usize, pid: Pid) -> Option<usize> {
+        let keys = &self.keys[bucket];
+        // ORDERING: Acquire pairs with the Release that freed the place or claimed it, so that the entry is read
+        // as its last occupant left it: clean.
+        (0..LANES).find(|&lane| keys[lane].load(Ordering::Acquire) == pid.word()).map(|lane| bucket * LANES + lane)
+    }
+
+    fn key(&self, place: usize) -> &AtomicU64 {
+        &self.keys[place / LANES][place % LANES]
+    }
+}
+
+#[derive(Debug)]
+struct Level {
+    segments: OnceBox<Vec<OnceBox<Segment>>>,
+    /// Listed entries of the level; never below the number of its bits.
+    listed: AtomicU32,
+}
+
+/// Counters of a shard's dead holders.
+#[derive(Debug, Default)]
+pub(crate) struct Retired {
+    admissions: u64,
+    released_by_exit: u64,
+}
+
+/// A lock of the table, with the totals of the pids that fall to it: a cache line.
+#[repr(align(64))]
+#[derive(Debug)]
+pub(crate) struct Shard {
+    retired: Mutex<Retired>,
+    pub(crate) rejected: AtomicU64,
+    pub(crate) timed_out: AtomicU64,
+}
+
+/// What a dead holder left.
+#[derive(Debug)]
+pub(crate) struct Estate {
+    /// Permits given back.
+    pub(crate) permits: u64,
+    /// The state word as it was before that.
+    pub(crate) was: Word,
+    /// Where it waited, if it ever did.
+    pub(crate) waiter: u64,
+}
+
+/// One holder, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Who.
+    pub pid: Pid,
+    /// How many.
+    pub permits: u64,
+    /// By the host's coarse clock, when it last began to hold.
+    pub since_ms: u32,
+}
+
+impl Holding {
+    /// How long it has held by now, by the same clock.
+    pub fn held_ms(&self, now_ms: u32) -> u32 {
+        let held = now_ms.wrapping_sub(self.since_ms);
+        // What was taken after the look at the clock is not 49 days old.
+        if held > u32::MAX / 2 { 0 } else { held }
+    }
+}
+
+/// The sums of one shard, or of several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Processes that hold something.
+    pub holders: u64,
+    /// Admissions since the pool was opened.
+    pub acquired: u64,
+    /// Refusals since then.
+    pub rejected: u64,
+    /// Waits that ran out since then.
+    pub timed_out: u64,
+    /// Permits that came back by the death of who held them.
+    pub released_by_exit: u64,
+    /// Cache lines looked at to say so, of places and of entries.
+    pub looked_at: usize,
+}
+
+impl AddAssign for Census {
+    fn add_assign(&mut self, other: Self) {
+        self.holders += other.holders;
+        self.acquired += other.acquired;
+        self.rejected += other.rejected;
+        self.timed_out += other.timed_out;
+        self.released_by_exit += other.released_by_exit;
+        self.looked_at += other.looked_at;
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    first: Segment,
+    first_listed: AtomicU32,
+    deeper: [Level; LEVELS - 1],
+    /// How many of the deeper levels are in use.
+    used: AtomicU32,
+    shards: [Shard; SHARDS],
+}
+
+/// A place in the table: the level above, the index below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot(u32);
+
+impl Slot {
+    const INDEX_BITS: u32 = 27;
+
+    fn new(level: usize, index: usize) -> Self {
+        Self((level as u32) << Self::INDEX_BITS | index as u32)
+    }
+    fn level(self) -> usize {
+        (self.0 >> Self::INDEX_BITS) as usize
+    }
+    fn index(self) -> usize {
+        (self.0 & ((1 << Self::INDEX_BITS) - 1)) as usize
+    }
+    pub(crate) fn to_bits(self) -> u32 {
+        self.0
+    }
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+}
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        Self {
+            first: Segment::new(),
+            first_listed: AtomicU32::new(0),
+            deeper: std::array::from_fn(|_| Level { segments: OnceBox::new(), listed: AtomicU32::new(0) }),
+            used: AtomicU32::new(0),
+            shards: std::array::from_fn(|_| Shard {
+                retired: Mutex::new(Retired::default()),
+                rejected: AtomicU64::new(0),
+                timed_out: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    pub(crate) fn shard_of(pid: Pid) -> usize {
+        pid.hash() as usize % SHARDS
+    }
+
+    pub(crate) fn shard(&self, pid: Pid) -> &Shard {
+        &self.shards[Self::shard_of(pid)]
+    }
+
+    /// Locks out insertion and removal of this pid, and of others.
+    pub(crate) fn lock(&self, pid: Pid) -> MutexGuard<'_, Retired> {
+        lock(&self.shard(pid).retired)
+    }
+
+    /// The entry of a process, by the process itself or under its lock. By others, a guess.
+    #[inline(always)]
+    pub(crate) fn find(&self, pid: Pid) -> Option<&Entry> {
+        let bucket = pid.hash() as usize % BUCKETS;
+        match self.first.find(bucket, pid) {
+            Some(place) => Some(&self.first.entries[place]),
+            None => self.find_deeper(pid),
+        }
+    }
+
+    #[inline(never)]
+    fn find_deeper(&self, pid: Pid) -> Option<&Entry> {
+        self.locate_deeper(pid).and_then(|slot| self.entry(slot))
+    }
+
+    /// Where the entry of a process is; see [`Table::find`].
+    pub(crate) fn locate(&self, pid: Pid) -> Option<Slot> {
+        self.locate_deeper(pid).or_else(|| {
+            let place = self.first.find(pid.hash() as usize % BUCKETS, pid)?;
+            Some(Slot::new(0, place))
+        })
+    }
+
+    fn locate_deeper(&self, pid: Pid) -> Option<Slot> {
+        // ORDERING: Acquire pairs with the Release in `claim`. A process looking for itself may still miss an entry
+        // that another is making for it; whoever must be sure looks again under the lock.
+        let used = self.used.load(Ordering::Acquire) as usize;
+        // From the largest down: of many holders, it has most.
+        (1..=used).rev().find_map(|level| {
+            let bucket = pid.hash() as usize % (segments(level) * BUCKETS);
+            let segment = self.segment(level, bucket / BUCKETS)?;
+            let place = segment.find(bucket % BUCKETS, pid)?;
+            Some(Slot::new(level, bucket / BUCKETS * SEGMENT + place))
+        })
+    }
+
+    fn segment(&self, level: usize, index: usize) -> Option<&Segment> {
+        if level == 0 {
+            return (index == 0).then_some(&self.first);
+        }
+        self.deeper.get(level - 1)?.segments.get()?.get(index)?.get()
+    }
+
+    fn listed(&self, level: usize) -> &AtomicU32 {
+        if level == 0 { &self.first_listed } else { &self.deeper[level - 1].listed }
+    }
+
+    /// The entry at a place, if there is such a place.
+    pub(crate) fn entry(&self, slot: Slot) -> Option<&Entry> {
+        let segment = self.segment(slot.level(), slot.index() / SEGMENT)?;
+        segment.entries.get(slot.index() % SEGMENT)
+    }
+
+    /// Who has the place now.
+    fn occupant(&self, slot: Slot) -> Option<Pid> {
+        let segment = self.segment(slot.level(), slot.index() / SEGMENT)?;
+        // ORDERING: as in `Segment::find`.
+        Pid::new(segment.key(slot.index() % SEGMENT).load(Ordering::Acquire))
+    }
+
+    /// An entry for `pid`, made if there is none; true if it was made and so must be watched. Under the pid's lock.
+    pub(crate) fn claim(&self, pid: Pid) -> (&Entry, Slot, bool) {
+        if let Some(slot) = self.locate(pid) {
+            return (self.entry(slot).expect("just located"), slot, false);
+        }
+        for level in 0..LEVELS {
+            let bucket = pid.hash() as usize % (segments(level) * BUCKETS);
+            let segment = match level {
+                0 => &self.first,
+                _ => {
+                    // ORDERING: Release pairs with the Acquire in `locate_deeper`.
+                    self.used.fetch_max(level as u32, Ordering::AcqRel);
+                    let all = self.deeper[level - 1]
+                        .segments
+                        .get_or_init(|| Box::new((0..segments(level)).map(|_| OnceBox::new()).collect()));
+                    all[bucket / BUCKETS].get_or_init(|| Box::new(Segment::new()))
+                }
+            };
+            for (lane, key) in segment.keys[bucket % BUCKETS].iter().enumerate() {
+                // ORDERING: Acquire pairs with the Release in `remove`: a place is free only when it is clean.
+                // Release publishes the entry as ours; others of our shard are locked out.
+                if key.load(Ordering::Relaxed) == 0
+                    && key.compare_exchange(0, pid.word(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+                {
+                    let place = bucket % BUCKETS * LANES + lane;
+                    let slot = Slot::new(level, bucket / BUCKETS * SEGMENT + place);
+                    return (&segment.entries[place], slot, true);
+                }
+            }
+        }
+        unreachable!("the last level alone has a place for every process that a VM can have")
+    }
+
+    /// Adds permits to the entry of another process. Under that pid's lock.
+    pub(crate) fn credit(&self, entry: &Entry, slot: Slot, kind: Kind, n: u64, now_ms: u32) {
+        if entry.held() == 0 {
+            entry.set_since(now_ms);
+        }
+        let inbound = &entry.inbound[kind as usize];
+        inbound.store(inbound.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+        self.list(entry, slot);
+    }
+
+    /// Makes what others gave the process its own. Under its lock, by the process itself.
+    pub(crate) fn fold(&self, entry: &Entry, kind: Kind) {
+        let inbound = entry.inbound[kind as usize].load(Ordering::Relaxed);
+        // In this order the entry never looks as if it held less than it does.
+        entry.set_own(kind, entry.own(kind) + inbound);
+        // ORDERING: Release pairs with the Acquire in `Entry::of`.
+        entry.inbound[kind as usize].store(0, Ordering::Release);
+    }
+
+    /// Under the pid's lock.
+    pub(crate) fn list(&self, entry: &Entry, slot: Slot) {
+        if entry.is_listed() {
+            return;
+        }
+        self.listed(slot.level()).fetch_add(1, Ordering::Relaxed);
+        if let Some(segment) = self.segment(slot.level(), slot.index() / SEGMENT) {
+            segment.listed.fetch_or(1 << (slot.index() % SEGMENT), Ordering::Relaxed);
+        }
+        // ORDERING: Release pairs with the Acquire in `Entry::is_listed`.
+        entry.listed.store(1, Ordering::Release);
+    }
+
+    /// Takes an entry that holds nothing off the list, unless it begins to hold meanwhile.
+    pub(crate) fn unlist_idle(&self, pid: Pid, slot: Slot) {
+        let _locked = self.lock(pid);
+        let Some(entry) = self.entry(slot) else { return };
+        if self.occupant(slot) != Some(pid) || !entry.is_listed() {
+            return;
+        }
+        entry.listed.store(0, Ordering::Relaxed);
+        // ORDERING: pairs with the fence in `Pool::take_as`: the process announces and then looks at `listed`,
+        // we clear `listed` and then look for an announcement; one of us sees the other.
+        fence(Ordering::SeqCst);
+        if entry.held() > 0 {
+            // ORDERING: as in `list`.
+            entry.listed.store(1, Ordering::Release);
+        } else {
+            self.strike(slot);
+        }
+    }
+
+    fn strike(&self, slot: Slot) {
+        if let Some(segment) = self.segment(slot.level(), slot.index() / SEGMENT) {
+            // ORDERING: Release, here and below, pairs with the Acquire in `each_listed`.
+            segment.listed.fetch_and(!(1 << (slot.index() % SEGMENT)), Ordering::Release);
+        }
+        // ORDERING: see above.
+        self.listed(slot.level()).fetch_sub(1, Ordering::Release);
+    }
+
+    /// Removes a dead process and gives back all it held; `None` if that was done before.
+    pub(crate) fn remove(&self, state: &State, epoch: u32, pid: Pid) -> Option<Estate> {
+        let mut retired = self.lock(pid);
+        let slot = self.locate(pid)?;
+        let entry = self.entry(slot)?;
+        let mut permits = entry.of(Kind::Free) + entry.of(Kind::Bound);
+        let offer = OfferWord(entry.offer.load(Ordering::Relaxed));
+        // A child may settle the offer at this instant: one exchange decides whose the permits are.
+        permits += entry.close_offer(offer.seq()).unwrap_or(0);
+        retired.admissions += entry.admissions(epoch);
+        retired.released_by_exit += permits;
+        // Before the entry disappears: whoever finds the process gone must find its permits free.
+        let was = if permits > 0 { state.give(permits) } else { state.load() };
+        let waiter = entry.waiter.load(Ordering::Relaxed);
+        for word in entry.own.iter().chain(&entry.inbound).chain([&entry.acquired, &entry.waiter]) {
+            word.store(0, Ordering::Relaxed);
+        }
+        if entry.is_listed() {
+            entry.listed.store(0, Ordering::Relaxed);
+            self.strike(slot);
+        }
+        if let Some(segment) = self.segment(slot.level(), slot.index() / SEGMENT) {
+            // ORDERING: Release pairs with the Acquire in `claim`: the next occupant finds the entry clean.
+            segment.key(slot.index() % SEGMENT).store(0, Ordering::Release);
+        }
+        Some(Estate { permits, was, waiter })
+    }
+
+    /// Calls `see` with every listed entry, until it says false.
+    #[inline]
+    pub(crate) fn each_listed(&self, mut see: impl FnMut(Slot, Pid, &Entry) -> bool) {
+        let used = self.used.load(Ordering::Relaxed) as usize;
+        for level in 0..=used {
+            // ORDERING: Acquire, here and below, pairs with the Release in `strike`: who finds a dead holder taken off the
+            // list also finds its permits given back.
+            if self.listed(level).load(Ordering::Acquire) == 0 {
+                continue;
+            }
+            for at in 0..segments(level) {
+                let Some(segment) = self.segment(level, at) else { continue };
+                // ORDERING: see above.
+                let mut bits = segment.listed.load(Ordering::Acquire);
+                while bits != 0 {
+                    let place = bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
+                    // ORDERING: as in `Segment::find`.
+                    if let Some(pid) = Pid::new(segment.key(place).load(Ordering::Acquire))
+                        && !see(Slot::new(level, at * SEGMENT + place), pid, &segment.entries[place])
+                    {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Calls `see` with every entry of a shard. Under the shard's lock, so that none comes or goes.
+    /// How many cache lines that took.
+    fn each_of_shard(&self, shard: usize, mut see: impl FnMut(Pid, &Entry)) -> usize {
+        let mut looked_at = 0;
+        let used = self.used.load(Ordering::Relaxed) as usize;
+        for level in 0..=used {
+            let buckets = segments(level) * BUCKETS;
+            // A pid's shard and its bucket are the low bits of one hash: only every so many buckets can hold it.
+            let step = SHARDS.min(buckets);
+            for bucket in (shard % step..buckets).step_by(step) {
+                let Some(segment) = self.segment(level, bucket / BUCKETS) else { continue };
+                looked_at += 1;
+                for lane in 0..LANES {
+                    let place = bucket % BUCKETS * LANES + lane;
+                    // ORDERING: as in `Segment::find`.
+                    let word = segment.key(place).load(Ordering::Acquire);
+                    if let Some(pid) = Pid::new(word).filter(|&pid| Self::shard_of(pid) == shard) {
+                        see(pid, &segment.entries[place]);
+                        looked_at += 1;
+                    }
+                }
+            }
+        }
+        looked_at
+    }
+
+    /// The sums of one shard, exact at one instant.
+    pub(crate) fn census(&self, shard: usize, epoch: u32) -> Census {
+        let Some(at) = self.shards.get(shard) else { return Census::default() };
+        let retired = lock(&at.retired);
+        let mut sums = Census {
+            acquired: retired.admissions,
+            released_by_exit: retired.released_by_exit,
+            rejected: at.rejected.load(Ordering::Relaxed),
+            timed_out: at.timed_out.load(Ordering::Relaxed),
+            ..Census::default()
+        };
+        sums.looked_at = self.each_of_shard(shard, |_, entry| {
+            sums.holders += u64::from(entry.held() > 0);
+            sums.acquired += entry.admissions(epoch);
+        });
+        sums
+    }
+
+    /// The holders of one shard.
+    pub(crate) fn holders(&self, shard: usize) -> Vec<Holding> {
+        let mut found = Vec::new();
+        let Some(at) = self.shards.get(shard) else { return found };
+        let _locked = lock(&at.retired);
+        self.each_of_shard(shard, |pid, entry| {
+            let permits = entry.held();
+            if permits > 0 {
+                found.push(Holding { pid, permits, since_ms: entry.since.load(Ordering::Relaxed) });
+            }
+        });
+        found
+    }
+
+    /// Starts the totals anew. The pool is closed and nothing is held.
+    pub(crate) fn reset_totals(&self) {
+        for shard in &self.shards {
+            *lock(&shard.retired) = Retired::default();
+            shard.rejected.store(0, Ordering::Relaxed);
+            shard.timed_out.store(0, Ordering::Relaxed);
+        }
+    }
+}

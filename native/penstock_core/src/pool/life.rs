@@ -1,0 +1,206 @@
+//! Opening, changing, draining and closing a pool, and what there is to say of it.
+
+use crate::host::{Host, Pid};
+use crate::sync::{Ordering, lock};
+
+use super::desk::{Waiter, WaiterId};
+use super::holders::{Census, Holding, Kind};
+use super::{LimitWord, Pool, UNLIMITED};
+
+/// What a pool is started with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// At most 2^31-1, or [`UNLIMITED`].
+    pub limit: u64,
+    /// How many may be parked.
+    pub max_waiting: u32,
+    /// How far restarts may pass the limit.
+    pub max_overdraft: u64,
+}
+
+/// Whether anybody is admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Yes.
+    Open,
+    /// No, until it is reopened.
+    Draining,
+    /// No.
+    Closed,
+}
+
+/// What a pool is like at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Whether anybody is admitted.
+    pub status: Status,
+    /// As in [`Settings`], as it is now.
+    pub settings: Settings,
+    /// Permits held.
+    pub in_use: u64,
+    /// Processes parked.
+    pub waiting: usize,
+    /// The most that was held at once since the pool was opened.
+    pub peak: u64,
+    /// Waiters admitted since then; not in any [`Census`].
+    pub granted: u64,
+}
+
+/// What came of the wish to see the pool drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// Nothing is held.
+    Done,
+    /// The answer will come.
+    Waiting(WaiterId),
+}
+
+impl<H: Host> Pool<H> {
+    /// Opens a closed pool in which nothing is held, with new totals. False if it is not such a pool.
+    ///
+    /// A pool that was closed can be opened again, so that the memory of a name's pools is bounded however often it is
+    /// restarted. What still runs on the closed pool either finds it closed, or, later, finds the new one: as if it
+    /// had come later.
+    pub fn open(&self, settings: Settings) -> bool {
+        let mut desk = lock(&self.desk);
+        let idle = desk.status == Status::Closed
+            && desk.waiters.is_empty()
+            && desk.drainers.is_empty()
+            && self.in_use() == 0
+            && self.state.load().free() >= 0;
+        if !idle {
+            return false;
+        }
+        self.table.reset_totals();
+        // 24 bits: see `Entry::count_admission`.
+        self.front.epoch.store((self.epoch() + 1) & 0x00FF_FFFF, Ordering::Relaxed);
+        self.shift_limit(settings.limit);
+        self.front.peak.store(0, Ordering::Relaxed);
+        desk.settings = settings;
+        desk.granted = 0;
+        desk.narrowed = None;
+        desk.status = Status::Open;
+        self.state.open();
+        true
+    }
+
+    /// Under the desk lock.
+    fn shift_limit(&self, limit: u64) {
+        let old = LimitWord::limit(self.front.limit.load());
+        self.front.limit.begin_change();
+        self.state.shift(limit as i64 - old as i64);
+        self.front.limit.end_change(limit);
+    }
+
+    /// Changes what is given. Waiters who fit now are woken, and those who ask for more than there will be refused.
+    pub fn update(&self, host: &H, limit: Option<u64>, max_waiting: Option<u32>, max_overdraft: Option<u64>) {
+        {
+            let mut desk = lock(&self.desk);
+            if let Some(limit) = limit {
+                self.shift_limit(limit.min(UNLIMITED));
+                // Acquires that saw the limit change did not note the peak.
+                self.front.peak.fetch_max(self.in_use(), Ordering::Relaxed);
+                desk.settings.limit = limit;
+                // A limit of 0 is a pause, and refuses nobody: not even who asked for more than an earlier limit.
+                desk.narrowed = (limit > 0 && u64::from(desk.waiters.widest()) > limit).then_some(None);
+            }
+            if let Some(max_waiting) = max_waiting {
+                desk.settings.max_waiting = max_waiting;
+            }
+            if let Some(max_overdraft) = max_overdraft {
+                desk.settings.max_overdraft = max_overdraft;
+            }
+        }
+        self.settle(host);
+    }
+
+    /// Admits nobody any more, and has the calling process told when nothing is held. False ends in `Closed`: nothing to
+    /// wait for on a pool that is closed for good.
+    pub fn drain(&self, host: &H, me: Pid, ticket: H::Ticket) -> Drain {
+        let entry = self.table.find(me).or_else(|| self.enrol(host, me));
+        let drain = {
+            let mut desk = lock(&self.desk);
+            if desk.status == Status::Open {
+                desk.status = Status::Draining;
+                self.state.close();
+            }
+            if self.in_use() == 0 {
+                Drain::Done
+            } else {
+                let id = desk.drainers.push(Waiter { pid: me, permits: 0, kind: Kind::Free, ticket });
+                // The entry of who drains is there so that its death takes it off the line.
+                if let Some(entry) = entry {
+                    entry.set_waiter(id.to_bits());
+                }
+                Drain::Waiting(id)
+            }
+        };
+        self.settle(host);
+        drain
+    }
+
+    /// Admits again after a drain. False if the pool is closed.
+    pub fn reopen(&self, host: &H) -> bool {
+        {
+            let mut desk = lock(&self.desk);
+            match desk.status {
+                Status::Open => return true,
+                Status::Closed => return false,
+                Status::Draining => {}
+            }
+            desk.status = Status::Open;
+            self.state.open();
+        }
+        self.settle(host);
+        true
+    }
+
+    /// Admits nobody any more. What is held stays counted until it is given back, which is nobody's concern then.
+    pub fn close(&self, host: &H) {
+        {
+            let mut desk = lock(&self.desk);
+            desk.status = Status::Closed;
+            self.state.close();
+        }
+        self.settle(host);
+    }
+
+    /// What the pool is like now.
+    pub fn info(&self) -> Info {
+        let desk = lock(&self.desk);
+        Info {
+            status: desk.status,
+            settings: desk.settings,
+            in_use: self.in_use(),
+            waiting: desk.waiters.len(),
+            peak: self.front.peak.load(Ordering::Relaxed),
+            granted: desk.granted,
+        }
+    }
+
+    /// The sums of one of [`SHARD_COUNT`](super::SHARD_COUNT) shards, exact at one instant.
+    pub fn census(&self, shard: usize) -> Census {
+        self.table.census(shard, self.epoch())
+    }
+
+    /// The sums of the shards from `first` on, until `most` cache lines were looked at; which shard comes next.
+    pub fn census_from(&self, first: usize, most: usize) -> (Census, usize) {
+        let mut sums = Census::default();
+        let mut next = first;
+        while next < super::SHARD_COUNT && sums.looked_at < most {
+            sums += self.census(next);
+            next += 1;
+        }
+        (sums, next)
+    }
+
+    /// The holders of one shard.
+    pub fn holders(&self, shard: usize) -> Vec<Holding> {
+        self.table.holders(shard)
+    }
+
+    /// Which shard a process falls to.
+    pub fn shard_of(pid: Pid) -> usize {
+        super::Table::shard_of(pid)
+    }
+}

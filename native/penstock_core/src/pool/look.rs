@@ -1,0 +1,100 @@
+//! Looking for holders that are dead and whose monitors have not run yet.
+//!
+//! Who saw the death of a holder may ask before the pool was told. So a refusal by a pool of at most [`CROWD`] holders looks at
+//! all of them first, every time. On a larger one it looks at none: the monitor runs microseconds later, and to
+//! look at some would find the right one too seldom to be worth what it costs a flood of refusals. It would also
+//! admit a successor while the dead process still has its place in the VM's table, and so pass the limit by the look
+//! of whoever counts processes.
+
+use crate::host::Host;
+
+use super::Pool;
+use super::crowd::CROWD;
+
+/// How far a look went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// Not at all: there is a crowd.
+    Nothing,
+    /// At all there was to look at: ask for the permit once more.
+    All,
+    /// There is more than one call may look at.
+    Unfinished,
+}
+
+/// Entries that one call visits: far below a millisecond.
+const MOST: usize = 4096;
+/// Dead that one call buries; each may wake waiters.
+const MOST_BURIED: usize = 128;
+
+/// What a call has done so far.
+#[derive(Default)]
+struct Tally {
+    visited: usize,
+    buried: usize,
+}
+
+impl Tally {
+    fn has_room(&self) -> bool {
+        self.visited < MOST && self.buried < MOST_BURIED
+    }
+}
+
+impl<H: Host> Pool<H> {
+    #[inline]
+    pub(super) fn look_for_dead(&self, host: &H) -> Looked {
+        if self.front.crowd.confirmed() { Looked::Nothing } else { self.look_closely(host) }
+    }
+
+    fn look_closely(&self, host: &H) -> Looked {
+        let mut tally = Tally::default();
+        let looked = loop {
+            let buried = tally.buried;
+            let alive = self.look_at_all(host, &mut tally);
+            if !tally.has_room() {
+                break Looked::Unfinished;
+            }
+            if alive > CROWD {
+                let suspicion = self.front.crowd.suspect();
+                if self.crowded() {
+                    self.front.crowd.confirm(suspicion);
+                    break Looked::All;
+                }
+                // The look stopped at a crowd that is none any more: there may be dead it has not seen.
+            } else if tally.buried == buried {
+                break Looked::All;
+            }
+            // What a dead holder had may have gone to a waiter that is dead as well, and was passed already.
+        };
+        host.worked(tally.visited);
+        looked
+    }
+
+    /// Buries the dead among the holders; how many are alive, counted to one more than [`CROWD`].
+    fn look_at_all(&self, host: &H, tally: &mut Tally) -> usize {
+        let mut alive = 0;
+        self.table.each_listed(|slot, pid, entry| {
+            tally.visited += 1;
+            if entry.held() == 0 {
+                self.table.unlist_idle(pid, slot);
+            } else if host.alive(pid) {
+                alive += 1;
+            } else {
+                self.down(host, pid);
+                tally.buried += 1;
+            }
+            alive <= CROWD && tally.has_room()
+        });
+        alive
+    }
+
+    /// Whether more than [`CROWD`] processes hold something.
+    fn crowded(&self) -> bool {
+        let mut holders = 0;
+        self.table.each_listed(|_, _, entry| {
+            holders += usize::from(entry.held() > 0);
+            holders <= CROWD
+        });
+        holders > CROWD
+    }
+}

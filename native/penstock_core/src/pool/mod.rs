@@ -1,0 +1,199 @@
+//! A pool of permits: at most `limit` are held at once, and the death of a holder gives back what it held.
+//!
+//! Four parts: the [state word](state) that acquires compare and exchange, the [holders](holders) with what each has,
+//! the [desk](desk) where waiters are parked, and the [crowd hint](crowd) that keeps refusals cheap. Here is how they
+//! play together; each part argues its own races.
+//!
+//! Locks: the desk's, and one for each shard of the holders. A shard's may be taken inside the desk's, never the
+//! other way round, and no method of the host is called inside either.
+
+mod admit;
+mod crowd;
+mod desk;
+mod hand_over;
+mod holders;
+mod life;
+mod look;
+mod state;
+mod wait;
+
+use crossbeam_utils::CachePadded;
+
+use crate::host::{Host, Pid};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence, lock};
+
+use crowd::Crowd;
+use desk::Line;
+use holders::{SHARDS, Table};
+use state::{State, Word};
+
+pub use admit::{NotHeld, Refusal, TransferError};
+pub use desk::WaiterId;
+pub use hand_over::{Adoption, Offer};
+pub use holders::{Census, Holding, Kind};
+pub use life::{Drain, Info, Settings, Status};
+pub use wait::{Cancelled, Parked};
+
+/// How many shards the holders are in: for [`Pool::census`], [`Pool::holders`], and whoever watches.
+pub const SHARD_COUNT: usize = SHARDS;
+
+/// The limit of a pool that counts and does not refuse: more than any number of processes can come to hold.
+pub const UNLIMITED: u64 = 1 << 60;
+
+/// A pool. Made closed; see [`Pool::open`].
+pub struct Pool<H: Host> {
+    state: CachePadded<State>,
+    front: CachePadded<Front>,
+    table: Table,
+    desk: CachePadded<Mutex<Desk<H>>>,
+    /// What the host keeps beside the pool.
+    pub anchor: H::Anchor,
+}
+
+/// Read by every call, written rarely.
+struct Front {
+    limit: LimitWord,
+    peak: AtomicU64,
+    crowd: Crowd,
+    /// Which opening of the pool this is; entries tell by it which totals are of today.
+    epoch: AtomicU32,
+}
+
+struct Desk<H: Host> {
+    waiters: Line<H>,
+    drainers: Line<H>,
+    settings: Settings,
+    status: Status,
+    /// Waiters admitted by others since the pool was opened.
+    granted: u64,
+    /// Some waiters may ask for more than the limit has become; go on from here.
+    narrowed: Option<Option<WaiterId>>,
+}
+
+/// The limit as it can be read without a lock, to tell how much is in use: a version that each change raises, whether
+/// one is under way, and the limit in the low half, where all ones is [`UNLIMITED`].
+struct LimitWord(AtomicU64);
+
+impl LimitWord {
+    const CHANGING: u64 = 1 << 32;
+    const NONE: u64 = 0xFFFF_FFFF;
+
+    #[inline]
+    fn load(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn limit(word: u64) -> u64 {
+        match word & Self::NONE {
+            Self::NONE => UNLIMITED,
+            limit => limit,
+        }
+    }
+
+    /// Under the desk lock, before the state word is shifted.
+    fn begin_change(&self) {
+        self.0.fetch_or(Self::CHANGING, Ordering::Relaxed);
+    }
+
+    /// Under the desk lock, after it.
+    fn end_change(&self, limit: u64) {
+        let version = (self.load() >> 33).wrapping_add(1);
+        self.0.store(version << 33 | limit.min(Self::NONE), Ordering::Relaxed);
+    }
+}
+
+impl<H: Host> Pool<H> {
+    /// A pool that is closed.
+    pub fn new() -> Self {
+        Self {
+            state: CachePadded::new(State::new()),
+            front: CachePadded::new(Front {
+                limit: LimitWord(AtomicU64::new(0)),
+                peak: AtomicU64::new(0),
+                crowd: Crowd::new(),
+                epoch: AtomicU32::new(0),
+            }),
+            table: Table::new(),
+            desk: CachePadded::new(Mutex::new(Desk {
+                waiters: Line::new(),
+                drainers: Line::new(),
+                settings: Settings::default(),
+                status: Status::Closed,
+                granted: 0,
+                narrowed: None,
+            })),
+            anchor: H::Anchor::default(),
+        }
+    }
+
+    fn epoch(&self) -> u32 {
+        self.front.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Raises the peak to what was in use at `left`, if `limit` was in force at that instant.
+    #[inline]
+    fn note_peak(&self, limit: u64, left: Word) {
+        let in_use = (LimitWord::limit(limit) as i64 - left.free()).max(0) as u64;
+        if in_use > self.front.peak.load(Ordering::Relaxed) {
+            self.raise_peak(limit, in_use);
+        }
+    }
+
+    #[cold]
+    fn raise_peak(&self, limit: u64, in_use: u64) {
+        // A limit that was changing, or has changed since it was read, may not belong to the word it was taken with;
+        // `set_limit` notes the peak itself then. (A word that was shifted was marked before; to have taken from the
+        // shifted word, by Acquire, is to see the mark.)
+        if limit & LimitWord::CHANGING == 0 && self.front.limit.load() == limit {
+            self.front.peak.fetch_max(in_use, Ordering::Relaxed);
+        }
+    }
+
+    /// How much is in use. Under the desk lock.
+    fn in_use(&self) -> u64 {
+        (LimitWord::limit(self.front.limit.load()) as i64 - self.state.load().free()).max(0) as u64
+    }
+
+    /// The process is gone: all it had in the pool comes back, whatever it was doing. Once or many times.
+    pub fn down(&self, host: &H, pid: Pid) {
+        let Some(estate) = self.table.remove(&self.state, self.epoch(), pid) else { return };
+        if estate.permits > 0 {
+            // ORDERING: pairs with the fence in `Crowd::suspect`: the entry is wiped before we look.
+            fence(Ordering::SeqCst);
+            if self.front.crowd.watched() {
+                self.front.crowd.someone_left();
+            }
+        }
+        let waited = if estate.waiter == 0 {
+            None
+        } else {
+            let mut desk = lock(&self.desk);
+            let id = WaiterId::from_bits(estate.waiter);
+            let waited = desk.waiters.leave(id, pid).or_else(|| desk.drainers.leave(id, pid));
+            if desk.waiters.is_empty() {
+                self.state.clear_waiters();
+            }
+            waited
+        };
+        // Who waited behind it may now be at the head; whoever waits for permits may have them.
+        if waited.is_some() || estate.was.flagged() {
+            self.settle(host);
+        }
+    }
+}
+
+impl<H: Host> Default for Pool<H> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<H: Host> std::fmt::Debug for Pool<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool")
+            .field("state", &self.state)
+            .field("limit", &self.front.limit.load())
+            .finish_non_exhaustive()
+    }
+}

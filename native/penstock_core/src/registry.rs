@@ -1,0 +1,226 @@
+//! Names, and the pools they stand for.
+//!
+//! A name is never forgotten (on the BEAM it is an atom, which is never collected either), so that looking one up takes
+//! no lock and needs no count of who is looking. Nor is a pool of a name ever freed: it is closed, and opened again
+//! once nothing is held in it. Only a name that is restarted while its old pool's permits are still held gets a
+//! second one.
+
+use once_cell::race::OnceBox;
+
+use crate::host::{Host, Pid};
+use crate::pool::{Pool, Settings};
+use crate::sync::{AtomicU32, Mutex, Ordering, lock};
+
+const BUCKETS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
+
+/// The names of a node.
+pub struct Registry<H: Host> {
+    buckets: [OnceBox<Named<H>>; BUCKETS],
+}
+
+/// A name, with its pools.
+pub struct Named<H: Host> {
+    name: u64,
+    first: Instance<H>,
+    /// Which of the pools is open: 0 is none, 1 the first.
+    current: AtomicU32,
+    life: Mutex<Life>,
+    next: OnceBox<Named<H>>,
+}
+
+struct Instance<H: Host> {
+    pool: Pool<H>,
+    next: OnceBox<Instance<H>>,
+}
+
+/// Who keeps the pool, and what it was started with.
+struct Life {
+    owner: Option<Pid>,
+    given: Settings,
+}
+
+/// Names one of a name's pools, so that what began on it also ends on it.
+pub type InstanceId = u32;
+
+/// What came of starting a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// It was made.
+    Fresh,
+    /// The pool of an owner that crashed was taken over, with all that is held in it.
+    Adopted,
+    /// Another process keeps it.
+    AlreadyStarted(Pid),
+}
+
+impl<H: Host> Registry<H> {
+    /// No names. For a static, so that finding one starts at a fixed address.
+    pub const fn new() -> Self {
+        Self { buckets: [const { OnceBox::new() }; BUCKETS] }
+    }
+
+    #[inline]
+    fn bucket(&self, name: u64) -> &OnceBox<Named<H>> {
+        // Names on the BEAM are indices with a tag in the low 6 bits.
+        &self.buckets[(name >> 6) as usize % BUCKETS]
+    }
+
+    /// The name, if it ever had a pool.
+    #[inline]
+    pub fn find(&self, name: u64) -> Option<&Named<H>> {
+        let mut at = self.bucket(name).get();
+        while let Some(named) = at {
+            if named.name == name {
+                return Some(named);
+            }
+            at = named.next.get();
+        }
+        None
+    }
+
+    fn find_or_add(&self, name: u64) -> &Named<H> {
+        let mut link = self.bucket(name);
+        loop {
+            // Whoever is first makes the link; the others find it made, by that name or another.
+            let named = link.get_or_init(|| Box::new(Named::new(name)));
+            if named.name == name {
+                return named;
+            }
+            link = &named.next;
+        }
+    }
+
+    /// Starts, or takes over, the pool of a name.
+    pub fn start(&self, host: &H, name: u64, owner: Pid, given: Settings) -> Started {
+        self.find_or_add(name).start(host, owner, given)
+    }
+
+    /// Every name that has a pool now.
+    pub fn names(&self) -> Vec<u64> {
+        let mut names = Vec::new();
+        for bucket in &self.buckets {
+            let mut at = bucket.get();
+            while let Some(named) = at {
+                if named.pool().is_some() {
+                    names.push(named.name);
+                }
+                at = named.next.get();
+            }
+        }
+        names
+    }
+}
+
+impl<H: Host> Default for Registry<H> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<H: Host> std::fmt::Debug for Registry<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("names", &self.names()).finish()
+    }
+}
+
+impl<H: Host> Named<H> {
+    fn new(name: u64) -> Self {
+        Self {
+            name,
+            first: Instance { pool: Pool::new(), next: OnceBox::new() },
+            current: AtomicU32::new(0),
+            life: Mutex::new(Life { owner: None, given: Settings::default() }),
+            next: OnceBox::new(),
+        }
+    }
+
+    /// The open pool, and its number.
+    #[inline]
+    pub fn pool(&self) -> Option<(&Pool<H>, InstanceId)> {
+        // ORDERING: Acquire pairs with the Release in `start`: the pool is open.
+        match self.current.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some((&self.first.pool, 1)),
+            id => self.instance(id).map(|pool| (pool, id)),
+        }
+    }
+
+    /// A pool of this name by its number, open or not.
+    #[inline]
+    pub fn instance(&self, id: InstanceId) -> Option<&Pool<H>> {
+        if id == 1 {
+            return Some(&self.first.pool);
+        }
+        let mut at = &self.first;
+        for _ in 1..id {
+            at = at.next.get()?;
+        }
+        (id > 0).then_some(&at.pool)
+    }
+
+    fn start(&self, host: &H, owner: Pid, given: Settings) -> Started {
+        let before = lock(&self.life).owner;
+        // Asked outside the lock; that an owner dies after this is its successor's next attempt.
+        if let Some(other) = before.filter(|&other| other != owner && host.alive(other)) {
+            return Started::AlreadyStarted(other);
+        }
+        let mut life = lock(&self.life);
+        if life.owner != before
+            && let Some(other) = life.owner
+        {
+            return Started::AlreadyStarted(other);
+        }
+        life.owner = Some(owner);
+        let old = std::mem::replace(&mut life.given, given);
+        if let Some((pool, _)) = self.pool() {
+            drop(life);
+            // What the new owner was given anew wins; what was only updated since stays.
+            pool.update(
+                host,
+                (given.limit != old.limit).then_some(given.limit),
+                (given.max_waiting != old.max_waiting).then_some(given.max_waiting),
+                (given.max_overdraft != old.max_overdraft).then_some(given.max_overdraft),
+            );
+            return Started::Adopted;
+        }
+        let mut at = &self.first;
+        let mut id = 1;
+        while !at.pool.open(given) {
+            at = at.next.get_or_init(|| Box::new(Instance { pool: Pool::new(), next: OnceBox::new() }));
+            id += 1;
+        }
+        // ORDERING: Release pairs with the Acquire in `pool`.
+        self.current.store(id, Ordering::Release);
+        Started::Fresh
+    }
+
+    /// Closes the pool that `owner` keeps; false if it is not (any more) that process' to close.
+    pub fn close(&self, host: &H, owner: Pid) -> bool {
+        let closing = {
+            let mut life = lock(&self.life);
+            if life.owner != Some(owner) {
+                return false;
+            }
+            life.owner = None;
+            let closing = self.pool().map(|(pool, _)| pool);
+            // The name is gone before the pool is closed: who is told `closed` and asks again, finds no pool.
+            self.current.store(0, Ordering::Relaxed);
+            closing
+        };
+        if let Some(pool) = closing {
+            pool.close(host);
+        }
+        true
+    }
+
+    /// Who keeps the pool, dead or alive.
+    pub fn owner(&self) -> Option<Pid> {
+        lock(&self.life).owner
+    }
+}
+
+impl<H: Host> std::fmt::Debug for Named<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Named").field("name", &self.name).finish_non_exhaustive()
+    }
+}

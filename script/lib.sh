@@ -1,0 +1,36 @@
+# Sourced by the scripts beside it: the same directory, locale and PATH for each.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Elixir warns under a locale that is not UTF-8.
+export LANG=C.UTF-8 LC_ALL=C.UTF-8
+
+# rustup puts cargo there, but only login shells find it.
+if [ -d "${HOME:-/root}/.cargo/bin" ]; then
+  PATH="${HOME:-/root}/.cargo/bin:$PATH"
+fi
+
+matrix_dir=${PENSTOCK_MATRIX_DIR:-${HOME:-/root}/.cache/penstock/matrix}
+
+say() { printf '== %s\n' "$*"; }
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() {
+  [ "$(id -u)" = 0 ] || die "$1 needs root, and this is $(id -un)"
+}
+
+# Installs Debian packages, and says so.
+install_packages() {
+  has apt-get || die "needs the Debian packages $*, and there is no apt-get: install what they hold by hand"
+  as_root "installing $*"
+  say "installing $*"
+  local log; log=$(mktemp)
+  if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } \
+    >"$log" 2>&1 </dev/null; then
+    cat "$log" >&2
+    die "apt-get could not install $*"
+  fi
+  rm -f "$log"
+}
