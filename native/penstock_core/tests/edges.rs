@@ -1,0 +1,534 @@
+//! What no random sequence of calls comes to by chance: numbers that are too large for it, words that were
+//! never given out, and the bounds on what one call may do.
+#![cfg(not(any(loom, shuttle)))]
+
+mod support;
+
+use std::sync::Arc;
+
+use penstock_core::{
+    Adoption, Answer, Cancelled, Census, Drain, Holding, Kind, NotHeld, Offer, Parked, Pid, Pool, Refusal, SHARD_COUNT,
+    Settings, Status, UNLIMITED, WaiterId,
+};
+use proptest::prelude::*;
+
+use support::{Fake, Process, Stage, limit};
+
+/// Messages that one call sends at most.
+const MESSAGES: usize = 64;
+/// Entries that one call looks at at most.
+const LOOKS: usize = 4096;
+
+fn processes(stage: &Arc<Stage>, numbers: std::ops::RangeInclusive<usize>) -> Vec<Process> {
+    numbers.map(|number| stage.process(number)).collect()
+}
+
+/// Has the host do what it was asked to do later; how often it was.
+fn settle_what_was_deferred(stage: &Stage) -> usize {
+    let mut times = 0;
+    while stage.host.take_deferrals() > 0 {
+        let before = stage.host.answers();
+        stage.pool.settle(&stage.host);
+        assert!(stage.host.answers() - before <= MESSAGES, "each time is one call");
+        times += 1;
+    }
+    times
+}
+
+// How much one call may do.
+
+#[test]
+fn a_look_past_many_idle_entries_goes_only_so_far_each_time() {
+    const IDLE: usize = 10_000;
+    let stage = Stage::open(IDLE + 2, limit(3));
+    for idle in processes(&stage, 1..=IDLE) {
+        idle.hold(1);
+        assert_eq!(idle.release(1), Ok(()));
+    }
+    let (holder, asker) = (stage.process(IDLE + 1), stage.process(IDLE + 2));
+    holder.hold(2);
+    stage.host.take_worked();
+    let mut answers = Vec::new();
+    while answers.last() != Some(&Err(Refusal::Full)) {
+        answers.push(asker.try_acquire(2));
+        assert!(stage.host.take_worked() <= LOOKS);
+    }
+    assert_eq!(answers.len(), IDLE.div_ceil(LOOKS));
+    assert!(answers[..answers.len() - 1].iter().all(|answer| *answer == Err(Refusal::Again)));
+    assert_eq!(stage.census().rejected, 1, "to be asked to come again is no refusal");
+
+    // What was looked at once is off the list.
+    assert_eq!(asker.try_acquire(2), Err(Refusal::Full));
+    assert!(stage.host.take_worked() < 10);
+    stage.at_rest(&[(&holder, 2)]);
+}
+
+#[test]
+fn a_death_is_found_behind_many_idle_entries() {
+    const IDLE: usize = 5_000;
+    let stage = Stage::open(IDLE + 2, limit(2));
+    for idle in processes(&stage, 1..=IDLE) {
+        idle.hold(1);
+        assert_eq!(idle.release(1), Ok(()));
+    }
+    let (dead, asker) = (stage.process(IDLE + 1), stage.process(IDLE + 2));
+    dead.hold(2).begin_exit();
+    while asker.try_acquire(1) == Err(Refusal::Again) {}
+    assert_eq!(asker.release(1), Ok(()), "it was admitted in the end");
+    dead.finish_exit();
+    stage.at_rest(&[]);
+}
+
+#[test]
+fn answers_beyond_what_one_call_may_send_are_deferred() {
+    const WAITERS: usize = 300;
+    let stage = Stage::open(WAITERS + 1, limit(1));
+    let holder = stage.process(WAITERS + 1);
+    holder.hold(1);
+    let waiters = processes(&stage, 1..=WAITERS);
+    for waiter in &waiters {
+        waiter.wait(1);
+    }
+    stage.update(WAITERS as u64 + 1);
+    assert_eq!(stage.host.answers(), MESSAGES);
+    assert_eq!((stage.in_use(), stage.info().waiting), (MESSAGES as u64 + 1, WAITERS - MESSAGES));
+    assert!(!stage.process(1).take(1), "the others are still before a newcomer");
+    assert_eq!(settle_what_was_deferred(&stage), WAITERS.div_ceil(MESSAGES) - 1);
+    assert!(waiters.iter().all(Process::was_granted));
+    assert_eq!(stage.info().granted, WAITERS as u64);
+    let holders: Vec<_> = waiters.iter().chain([&holder]).map(|process| (process, 1)).collect();
+    stage.at_rest(&holders);
+}
+
+#[test]
+fn nobody_is_kept_out_by_a_line_that_one_call_has_just_emptied() {
+    let stage = Stage::open(MESSAGES + 2, limit(1));
+    let (holder, newcomer) = (stage.process(MESSAGES + 1), stage.process(MESSAGES + 2));
+    holder.hold(1);
+    for waiter in processes(&stage, 1..=MESSAGES) {
+        waiter.wait(1);
+    }
+    stage.update(MESSAGES as u64 + 2);
+    assert_eq!((stage.host.answers(), stage.info().waiting), (MESSAGES, 0));
+    // Whatever is deferred, there is one permit and nobody waits for it.
+    assert_eq!(newcomer.try_acquire(1), Ok(()));
+}
+
+#[test]
+fn a_shrink_refuses_a_long_line_in_parts() {
+    const WAITERS: usize = 1_000;
+    let stage = Stage::open(WAITERS + 1, limit(4));
+    let holder = stage.process(WAITERS + 1);
+    holder.hold(4);
+    let waiters = processes(&stage, 1..=WAITERS);
+    // Every other one asks for more than there will be.
+    for (at, waiter) in waiters.iter().enumerate() {
+        waiter.wait(if at % 2 == 0 { 3 } else { 1 });
+    }
+    stage.update(2);
+    // While that is under way, some of those that are next to be refused leave.
+    waiters[2 * MESSAGES..2 * MESSAGES + 5].iter().for_each(|waiter| waiter.die());
+    settle_what_was_deferred(&stage);
+    for (at, waiter) in waiters.iter().enumerate() {
+        let died = (2 * MESSAGES..2 * MESSAGES + 5).contains(&at);
+        if !died {
+            assert_eq!(waiter.answers(), if at % 2 == 0 { vec![Answer::Full] } else { vec![] });
+        }
+    }
+    stage.at_rest(&[(&holder, 4)]);
+    assert_eq!(holder.release(4), Ok(()));
+    assert!(waiters[1].was_granted() && waiters[3].was_granted());
+    stage.at_rest(&[(&waiters[1], 1), (&waiters[3], 1)]);
+}
+
+#[test]
+fn a_pause_in_the_middle_of_a_shrink_refuses_nobody_more() {
+    const WAITERS: usize = 200;
+    let stage = Stage::open(WAITERS + 1, limit(4));
+    let holder = stage.process(WAITERS + 1);
+    holder.hold(4);
+    let waiters = processes(&stage, 1..=WAITERS);
+    for waiter in &waiters {
+        waiter.wait(3);
+    }
+    stage.update(2);
+    assert_eq!(stage.info().waiting, WAITERS - MESSAGES, "so many were refused, and the rest is deferred");
+    // Limit 0 is a pause: requests of any size wait.
+    stage.update(0);
+    settle_what_was_deferred(&stage);
+    assert_eq!(stage.info().waiting, WAITERS - MESSAGES);
+    // Who is left is still too large for a limit of 2.
+    stage.update(2);
+    settle_what_was_deferred(&stage);
+    assert_eq!(stage.info().waiting, 0);
+    assert!(waiters.iter().all(|waiter| waiter.answers() == [Answer::Full]));
+    stage.at_rest(&[(&holder, 4)]);
+}
+
+#[test]
+fn drainers_and_a_shrunk_line_fit_into_one_reopening() {
+    // As many drainers as answers are given under one hold of the lock, and a line so long that waiters are left in
+    // it when all of them have asked.
+    const DRAINERS: usize = 32;
+    const WAITERS: usize = MESSAGES * (DRAINERS + 2) + 10;
+    let stage = Stage::open(DRAINERS + WAITERS + 1, limit(2));
+    let holder = stage.process(DRAINERS + WAITERS + 1);
+    holder.hold(1);
+    let waiters = processes(&stage, DRAINERS + 1..=DRAINERS + WAITERS);
+    for waiter in &waiters {
+        waiter.wait(2);
+    }
+    let drainers = processes(&stage, 1..=DRAINERS);
+    drainers.iter().for_each(|drainer| assert!(matches!(drainer.drain(), Drain::Waiting(_))));
+    stage.update(1);
+    assert!(stage.info().waiting > 0);
+    assert!(stage.pool.reopen(&stage.host));
+    settle_what_was_deferred(&stage);
+    assert!(drainers.iter().all(|drainer| drainer.answers() == [Answer::Undrained(1)]));
+    assert!(waiters.iter().all(|waiter| matches!(waiter.answers().as_slice(), [Answer::Closed | Answer::Full])));
+    stage.at_rest(&[(&holder, 1)]);
+}
+
+#[test]
+fn closing_and_draining_tell_many_in_parts() {
+    const MANY: usize = 200;
+    let stage = Stage::open(2 * MANY + 1, limit(1));
+    let holder = stage.process(2 * MANY + 1);
+    holder.hold(1);
+    let (waiters, drainers) = (processes(&stage, 1..=MANY), processes(&stage, MANY + 1..=2 * MANY));
+    for waiter in &waiters {
+        waiter.wait(1);
+    }
+    drainers.iter().for_each(|drainer| assert!(matches!(drainer.drain(), Drain::Waiting(_))));
+    settle_what_was_deferred(&stage);
+    assert!(waiters.iter().all(|waiter| waiter.answers() == [Answer::Closed]));
+    assert_eq!(holder.release(1), Ok(()));
+    settle_what_was_deferred(&stage);
+    assert!(drainers.iter().all(|drainer| drainer.answers() == [Answer::Drained]));
+    stage.pool.close(&stage.host);
+    assert!(stage.pool.open(limit(1)));
+    stage.at_rest(&[]);
+}
+
+#[test]
+fn a_look_that_finds_many_dead_stops_in_time() {
+    const DEAD: usize = 5_000;
+    let stage = Stage::open(2 * DEAD + 1, limit(DEAD as u64));
+    let (dead, waiters) = (processes(&stage, 1..=DEAD), processes(&stage, DEAD + 1..=2 * DEAD));
+    for process in &dead {
+        process.hold(1);
+    }
+    for waiter in &waiters {
+        waiter.wait(1);
+    }
+    dead.iter().for_each(Process::begin_exit);
+    // The waiters' own looks made the hint; a holder that goes wipes it.
+    dead[0].finish_exit();
+    let before = stage.host.answers();
+    let asker = stage.process(2 * DEAD + 1);
+    assert!(matches!(asker.try_acquire(1), Err(Refusal::Again | Refusal::Full)));
+    let burials = stage.host.answers() - before;
+    assert!(burials <= 512, "{burials} messages, each with a burial, in one call");
+    dead[1..].iter().for_each(Process::finish_exit);
+    let holders: Vec<_> = waiters.iter().map(|process| (process, 1)).collect();
+    stage.at_rest(&holders);
+}
+
+// Who is found by a look.
+
+#[test]
+fn a_refusal_has_also_looked_at_who_was_granted_while_it_looked() {
+    let (stage, [waiter, dead, asker]) = Stage::cast(limit(1));
+    // Either order of the two in the table: what the dead holder had goes to a waiter that is dead as well.
+    for (waiter, dead) in [(&waiter, &dead), (&dead, &waiter)] {
+        let _ = (waiter.take(1) && waiter.release(1).is_ok(), dead.hold(1), waiter.wait(1));
+        dead.begin_exit();
+        waiter.begin_exit();
+        while asker.try_acquire(1) == Err(Refusal::Again) {}
+        assert_eq!(asker.release(1), Ok(()), "all who held or waited were dead");
+        dead.finish_exit();
+        waiter.finish_exit();
+        stage.host.reuse(dead.pid);
+        stage.host.reuse(waiter.pid);
+    }
+    stage.at_rest(&[]);
+}
+
+#[test]
+fn a_crowd_is_not_looked_at_and_eight_holders_are() {
+    let stage = Stage::open(10, limit(9));
+    let holders = processes(&stage, 1..=9);
+    let asker = stage.process(10);
+    for holder in &holders {
+        holder.hold(1);
+    }
+    assert_eq!(asker.try_acquire(1), Err(Refusal::Full));
+    stage.host.take_worked();
+    assert_eq!(asker.try_acquire(1), Err(Refusal::Full));
+    assert_eq!(stage.host.take_worked(), 0, "it is known that they are many");
+    holders[8].begin_exit();
+    assert_eq!(asker.try_acquire(1), Err(Refusal::Full), "its monitor will tell");
+    // One of them goes, by each of the ways there are, and no longer are they many.
+    assert_eq!(holders[0].transfer(&holders[1], 1), Ok(()));
+    assert_eq!(asker.try_acquire(1), Ok(()));
+    holders[8].finish_exit();
+    let expected: Vec<_> =
+        holders[1..8].iter().enumerate().map(|(at, holder)| (holder, if at == 0 { 2 } else { 1 })).collect();
+    assert_eq!(asker.release(1), Ok(()));
+    stage.at_rest(&expected);
+}
+
+// Many processes.
+
+#[test]
+fn every_level_of_the_table_is_found_listed_and_reused() {
+    const MANY: usize = 30_000;
+    let stage = Stage::open(MANY, limit(UNLIMITED));
+    let mut empty = Vec::new();
+    for round in 1..=2 {
+        let everybody = processes(&stage, 1..=MANY);
+        for process in &everybody {
+            process.hold(round);
+        }
+        let census = stage.census();
+        assert_eq!(census.holders, MANY as u64);
+        assert!(census.looked_at > MANY, "at all of them, and at where they could be");
+        assert_eq!(stage.holders().len(), MANY);
+        for process in &everybody[..MANY / 2] {
+            assert_eq!(process.release(round), Ok(()));
+        }
+        assert_eq!(stage.census().holders, MANY as u64 / 2);
+        everybody.iter().for_each(Process::die);
+        let census = stage.census();
+        assert_eq!(census.holders, 0);
+        empty.push(census.looked_at);
+        assert_eq!(census.released_by_exit, (1..=u64::from(round)).sum::<u64>() * MANY as u64 / 2);
+        everybody.iter().for_each(|process| stage.host.reuse(process.pid));
+    }
+    assert_eq!(stage.in_use(), 0);
+    assert!(
+        empty[0] < MANY && empty[0] == empty[1],
+        "entries die with their processes, and their places are used again"
+    );
+}
+
+#[test]
+fn processes_that_come_and_go_leave_nothing_behind() {
+    let stage = Stage::open(20_000, limit(1));
+    for process in processes(&stage, 1..=20_000) {
+        process.hold(1).die();
+    }
+    assert_eq!(stage.census().looked_at, Stage::open(0, limit(1)).census().looked_at, "the table has not grown");
+    assert_eq!(stage.census().released_by_exit, 20_000);
+    stage.at_rest(&[]);
+}
+
+// Totals.
+
+#[test]
+fn totals_begin_anew_when_a_pool_is_opened_again() {
+    let (stage, [a, b, c, d]) = Stage::cast(limit(2));
+    a.hold(2);
+    assert_eq!(b.try_acquire(1), Err(Refusal::Full));
+    let id = b.wait(1);
+    assert_eq!(b.cancel(id), Cancelled::Yes);
+    c.wait(1);
+    a.die();
+    assert!(c.was_granted());
+    assert_eq!(c.release(1), Ok(()));
+    d.hold(1);
+    let census = stage.census();
+    assert_eq!(census, Census { holders: 1, acquired: 2, rejected: 1, timed_out: 1, released_by_exit: 2, ..census });
+    assert_eq!((stage.info().peak, stage.info().granted), (2, 1));
+
+    stage.pool.close(&stage.host);
+    assert!(!stage.pool.open(limit(5)), "something is held");
+    assert_eq!(d.release(1), Ok(()));
+    assert!(stage.pool.open(limit(5)));
+    assert_eq!(stage.census(), Census { looked_at: stage.census().looked_at, ..Census::default() });
+    assert_eq!((stage.info().peak, stage.info().granted, stage.info().settings), (0, 0, limit(5)));
+
+    // Entries of before count from one again.
+    d.hold(1).hold(1);
+    b.hold(1);
+    assert_eq!(stage.census().acquired, 3);
+    assert!(!stage.pool.open(limit(1)), "it is open");
+    stage.at_rest(&[(&d, 2), (&b, 1)]);
+}
+
+#[test]
+fn a_census_of_some_shards_goes_on_where_it_stopped() {
+    let stage = Stage::open(500, limit(500));
+    for process in processes(&stage, 1..=500) {
+        process.hold(1);
+    }
+    let (mut sums, mut next, mut calls) = (Census::default(), 0, 0);
+    while next < SHARD_COUNT {
+        let (part, then) = stage.pool.census_from(next, 100);
+        assert!(then > next && part.looked_at < 100 + 200, "it stops at the end of a shard");
+        sums += part;
+        next = then;
+        calls += 1;
+    }
+    assert!(calls > 2);
+    assert_eq!(sums, stage.census());
+    assert_eq!(stage.pool.census(SHARD_COUNT), Census::default());
+    assert_eq!(stage.pool.holders(SHARD_COUNT), []);
+}
+
+#[test]
+fn how_long_it_was_held_does_not_wrap() {
+    let holding = |since_ms| Holding { pid: Pid::new(1).unwrap(), permits: 1, since_ms };
+    assert_eq!(holding(1_000).held_ms(1_250), 250);
+    assert_eq!(holding(u32::MAX - 9).held_ms(40), 50, "the clock went round");
+    assert_eq!(holding(1_250).held_ms(1_240), 0, "taken after the look at the clock");
+}
+
+// Limits.
+
+#[test]
+fn an_unlimited_pool_counts_and_never_refuses() {
+    let (stage, [a, b, c]) = Stage::cast(limit(UNLIMITED));
+    for _ in 0..1_000 {
+        a.hold(i32::MAX as u32);
+    }
+    let held = 1_000 * i32::MAX as u64;
+    assert_eq!((stage.in_use(), stage.info().peak), (held, held));
+    // To a limit, below what is held: an overdraft that is paid back first.
+    stage.update(10);
+    assert_eq!(stage.in_use(), held);
+    assert_eq!(b.try_acquire(1), Err(Refusal::Full));
+    b.wait(1);
+    a.die();
+    assert!(b.was_granted());
+    stage.update(UNLIMITED);
+    c.hold(1);
+    stage.at_rest(&[(&b, 1), (&c, 1)]);
+}
+
+#[test]
+fn the_largest_limit_is_not_taken_for_none() {
+    let most = i32::MAX as u64;
+    let (stage, [a, b]) = Stage::cast(limit(most));
+    a.hold(i32::MAX as u32);
+    assert_eq!(stage.in_use(), most);
+    assert_eq!(b.try_acquire(1), Err(Refusal::Full));
+    stage.at_rest(&[(&a, most)]);
+}
+
+#[test]
+fn a_request_of_any_size_waits_through_a_pause() {
+    let (stage, [a, b]) = Stage::cast(limit(0));
+    assert_eq!(a.try_acquire(1_000), Err(Refusal::Full));
+    a.wait(1_000);
+    b.wait(3);
+    stage.update(5);
+    assert_eq!(a.answers(), [Answer::Full], "more than there will be");
+    assert!(b.was_granted());
+    stage.at_rest(&[(&b, 3)]);
+}
+
+#[test]
+fn a_full_queue_does_not_keep_newcomers_out() {
+    let (stage, [a, b, c]) = Stage::cast(Settings { max_waiting: 0, ..limit(2) });
+    a.hold(1);
+    assert_eq!(b.park(2), Parked::QueueFull);
+    assert_eq!(c.try_acquire(1), Ok(()));
+    stage.at_rest(&[(&a, 1), (&c, 1)]);
+}
+
+#[test]
+fn a_waiter_that_is_gone_does_not_keep_others_out() {
+    let (stage, [a, b, c]) = Stage::cast(limit(2));
+    a.hold(1);
+    let id = b.wait(2);
+    assert_eq!(b.cancel(id), Cancelled::Yes);
+    stage.at_rest(&[(&a, 1)]);
+    b.wait(2);
+    c.wait(1);
+    b.die();
+    assert!(c.was_granted());
+    stage.at_rest(&[(&a, 1), (&c, 1)]);
+}
+
+// Misuse.
+
+#[test]
+fn bound_permits_are_not_released_or_transferred_as_free_ones() {
+    let (stage, [a, b]) = Stage::cast(limit(3));
+    assert_eq!(a.try_bound(2), Ok(()));
+    a.hold(1);
+    assert_eq!(a.release(2), Err(NotHeld));
+    assert!(a.transfer(&b, 2).is_err());
+    assert_eq!(a.offer(3), None);
+    assert_eq!(a.release_bound(3), Err(NotHeld));
+    assert_eq!((b.release(1), b.release_bound(1)), (Err(NotHeld), Err(NotHeld)));
+    stage.at_rest(&[(&a, 3)]);
+}
+
+#[test]
+fn an_offer_that_was_settled_is_nothing_to_anybody() {
+    let (stage, [spawner, child, next, thief]) = Stage::cast(limit(2));
+    assert_eq!(spawner.try_bound(2), Ok(()));
+    let first = spawner.offer(1).unwrap();
+    spawner.hand_over(first, &child);
+    let second = spawner.offer(1).unwrap();
+    // The old offer lies in the same place as the new one.
+    spawner.retract(first);
+    assert_eq!(thief.adopt(first), Adoption::Revoked);
+    spawner.hand_over(first, &thief);
+    assert_eq!(next.adopt(second), Adoption::Adopted);
+    assert_eq!(next.adopt(second), Adoption::Adopted, "it has them");
+    stage.at_rest(&[(&child, 1), (&next, 1)]);
+}
+
+#[test]
+fn a_closed_pool_admits_nobody_and_takes_back_everything() {
+    let pool = Pool::<Fake>::new();
+    assert_eq!(pool.info().status, Status::Closed);
+    let (stage, [a, b, c]) = Stage::cast(limit(2));
+    a.hold(1);
+    assert_eq!(b.try_bound(1), Ok(()));
+    let offer = b.offer(1).unwrap();
+    stage.pool.close(&stage.host);
+    assert!(!c.take(1));
+    assert_eq!(c.try_acquire(1), Err(Refusal::Closed));
+    assert_eq!(c.park(1), Parked::Closed);
+    assert!(!stage.pool.reopen(&stage.host));
+    // What began goes on.
+    assert_eq!(a.transfer(&c, 1), Ok(()));
+    b.hand_over(offer, &a);
+    stage.at_rest(&[(&a, 1), (&c, 1)]);
+    assert_eq!((a.release_bound(1), c.release(1)), (Ok(()), Ok(())));
+    assert!(stage.pool.open(limit(1)));
+    stage.at_rest(&[]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn words_that_were_never_given_out_change_nothing(bits: u64, small in 0..4_096_u64, shift in 0..59_u32) {
+        let (stage, [holder, waiter, spawner, child, thief]) = Stage::cast(limit(3));
+        holder.hold(2);
+        waiter.wait(2);
+        stage.update(3);
+        assert_eq!(spawner.stage.pool.try_acquire(&stage.host, spawner.pid, 1, Kind::Bound), Err(Refusal::Full));
+        assert_eq!(holder.release(1), Ok(()));
+        prop_assert!(waiter.was_granted());
+        stage.update(4);
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        // The upper 5 bits are no part of an offer.
+        for bits in [bits, small, small.rotate_right(shift), offer.to_bits().wrapping_add(small + 1), offer.to_bits() ^ 1 << shift] {
+            let forged = Offer::from_bits(bits);
+            prop_assert_eq!(thief.adopt(forged), Adoption::Revoked);
+            holder.hand_over(forged, &thief);
+            holder.retract(forged);
+            prop_assert_eq!(thief.cancel(WaiterId::from_bits(bits)), Cancelled::TooLate);
+            prop_assert_eq!(WaiterId::from_bits(bits).to_bits(), bits);
+        }
+        prop_assert_eq!(child.adopt(offer), Adoption::Adopted);
+        stage.at_rest(&[(&holder, 1), (&waiter, 2), (&child, 1)]);
+    }
+}

@@ -1,0 +1,1462 @@
+//! Every interleaving, and every order of memory that the orderings allow, of two or three calls that race.
+//!
+//! One test for each race, named after the two sides of it. What must come out is asserted exactly: who holds how much,
+//! who was told what, and that nothing is lost ([`Stage::at_rest`]).
+//!
+//!     RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test -p penstock_core --release --test loom
+#![cfg(loom)]
+
+mod support;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
+
+use loom::cell::UnsafeCell;
+use loom::thread::{self, JoinHandle};
+use penstock_core::{
+    Adoption, Answer, Cancelled, Drain, NotHeld, Parked, Pid, Refusal, Registry, Started, Status, TransferError,
+};
+
+use support::{Acquired, Fake, Process, Stage, limit};
+
+/// Runs a model in each of its interleavings; at most `LOOM_MAX_PREEMPTIONS` preemptions, or 3.
+fn explore(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(3);
+    builder.max_branches = 20_000;
+    let schedules = Arc::new(PlainU64::new(0));
+    let count = Arc::clone(&schedules);
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    eprintln!("{name}: {} schedules", schedules.load(Ordering::Relaxed));
+}
+
+/// Has a process do something while others do something else.
+fn spawn<T: 'static>(process: &Process, act: impl FnOnce(Process) -> T + 'static) -> JoinHandle<T> {
+    let process = process.clone();
+    thread::spawn(move || act(process))
+}
+
+/// As a third party to what others do: on a thread of its own, so that to begin with it takes no preemption.
+fn meanwhile<T: 'static>(process: &Process, act: impl FnOnce(Process) -> T + 'static) -> T {
+    spawn(process, act).join().unwrap()
+}
+
+/// How much of the work that the pool admits is going on. Work that has begun to end is not.
+#[derive(Clone, Default)]
+struct Work(Arc<PlainU64>);
+
+impl Work {
+    fn begin(&self, limit: u64) {
+        assert!(self.0.fetch_add(1, Ordering::Relaxed) < limit, "more work than the limit");
+    }
+    fn end(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether a caller that waited, if it had to, has what it asked for.
+fn has(process: &Process, acquired: Acquired) -> bool {
+    match acquired {
+        Acquired::Yes => process.answers().is_empty(),
+        Acquired::Waiting(_) => process.was_granted(),
+        Acquired::No(no) => panic!("neither admitted nor parked: {no:?}"),
+    }
+}
+
+// Permits against permits.
+
+/// Whoever is admitted by what another gave back finds the other's work done: at a limit of 1 a pool is a lock.
+fn work_against_work(admitted: impl Fn(&Process) -> bool + Copy + Send + Sync + 'static) {
+    explore(move || {
+        let (stage, [a, b]) = Stage::cast(limit(1));
+        // The model's threads are one in truth.
+        let work = Rc::new(UnsafeCell::new(()));
+        let turn = |work: Rc<UnsafeCell<()>>| {
+            move |me: Process| {
+                if admitted(&me) {
+                    // The model fails if this does not happen before, or after, what the other does here.
+                    work.with_mut(|_| ());
+                    assert_eq!(me.release(1), Ok(()));
+                }
+            }
+        };
+        let other = spawn(&a, turn(Rc::clone(&work)));
+        turn(work)(b);
+        other.join().unwrap();
+        stage.at_rest(&[]);
+    });
+}
+
+#[test]
+fn acquire_against_acquire() {
+    work_against_work(|me| me.take(1));
+}
+
+#[test]
+fn acquire_after_a_look_against_acquire() {
+    work_against_work(|me| me.try_acquire(1).is_ok());
+}
+
+#[test]
+fn park_that_need_not_wait_against_another() {
+    work_against_work(|me| match me.park(1) {
+        Parked::Granted => true,
+        // The answer may still be on its way; the permit is there.
+        Parked::Waiting(id) => me.cancel(id) == Cancelled::TooLate,
+        other => panic!("{other:?}"),
+    });
+}
+
+#[test]
+fn first_acquire_against_a_transfer_to_the_same_process() {
+    explore(|| {
+        let (stage, [a, b]) = Stage::cast(limit(2));
+        a.hold(1);
+        let taking = spawn(&b, |b| assert!(b.take(1)));
+        assert_eq!(a.transfer(&b, 1), Ok(()));
+        taking.join().unwrap();
+        stage.at_rest(&[(&b, 2)]);
+        assert_eq!(b.release(2), Ok(()), "what came by transfer is its own");
+        stage.at_rest(&[]);
+    });
+}
+
+#[test]
+fn release_against_a_transfer_to_the_same_process() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(2));
+        a.hold(2);
+        assert_eq!(a.transfer(&b, 1), Ok(()));
+        c.wait(1);
+        // It has to fold what it was given in the moment that more is given.
+        let releasing = spawn(&b, |b| assert_eq!(b.release(1), Ok(())));
+        assert_eq!(a.transfer(&b, 1), Ok(()));
+        releasing.join().unwrap();
+        assert!(c.was_granted());
+        stage.at_rest(&[(&b, 1), (&c, 1)]);
+    });
+}
+
+#[test]
+fn transfer_against_a_transfer_back() {
+    explore(|| {
+        let (stage, [a, b]) = Stage::cast(limit(2));
+        a.hold(1);
+        b.hold(1);
+        let there = b.clone();
+        let giving = spawn(&a, move |a| assert_eq!(a.transfer(&there, 1), Ok(())));
+        assert_eq!(b.transfer(&a, 1), Ok(()));
+        giving.join().unwrap();
+        stage.at_rest(&[(&a, 1), (&b, 1)]);
+    });
+}
+
+// Permits that come back against those who wait for them.
+
+#[test]
+fn last_permit_against_a_waiter_parking() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        a.hold(1);
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        let waiting = spawn(&b, |b| b.acquire(1));
+        let passing = meanwhile(&c, |c| c.take(1));
+        releasing.join().unwrap();
+        let waited = has(&b, waiting.join().unwrap());
+        assert!(waited != passing, "one of them has it");
+        if passing {
+            stage.at_rest(&[(&c, 1)]);
+            assert_eq!(c.release(1), Ok(()));
+            assert!(b.was_granted());
+        }
+        stage.at_rest(&[(&b, 1)]);
+    });
+}
+
+#[test]
+fn last_permit_against_two_waiters_parking() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        a.hold(1);
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        let waiting = spawn(&b, |b| b.acquire(1));
+        let second = meanwhile(&c, |c| c.acquire(1));
+        releasing.join().unwrap();
+        let first = has(&b, waiting.join().unwrap());
+        let second = has(&c, second);
+        assert!(first != second, "one of them has it");
+        let (has_it, waits) = if first { (&b, &c) } else { (&c, &b) };
+        stage.at_rest(&[(has_it, 1)]);
+        assert_eq!(has_it.release(1), Ok(()));
+        assert!(waits.was_granted());
+        stage.at_rest(&[(waits, 1)]);
+    });
+}
+
+#[test]
+fn release_against_a_queue_that_is_full() {
+    explore(|| {
+        let (stage, [a, b]) = Stage::cast(penstock_core::Settings { max_waiting: 0, ..limit(1) });
+        a.hold(1);
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        let got = match b.acquire(1) {
+            Acquired::Yes => 1,
+            no => {
+                assert_eq!(no, Acquired::No(Parked::QueueFull));
+                0
+            }
+        };
+        releasing.join().unwrap();
+        stage.at_rest(&[(&b, got)]);
+    });
+}
+
+#[test]
+fn two_releases_against_one_waiter_that_wants_two() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(2));
+        a.hold(1);
+        b.hold(1);
+        let first = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        let second = spawn(&b, |b| assert_eq!(b.release(1), Ok(())));
+        let acquired = meanwhile(&c, |c| c.acquire(2));
+        first.join().unwrap();
+        second.join().unwrap();
+        assert!(has(&c, acquired));
+        stage.at_rest(&[(&c, 2)]);
+    });
+}
+
+#[test]
+fn release_against_timeout() {
+    explore(|| {
+        let (stage, [a, b]) = Stage::cast(limit(1));
+        a.hold(1);
+        let id = b.wait(1);
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        let cancelled = b.cancel(id);
+        releasing.join().unwrap();
+        match cancelled {
+            Cancelled::Yes => assert_eq!(b.answers(), []),
+            Cancelled::TooLate => assert_eq!(b.answers(), [Answer::Granted]),
+        }
+        stage.at_rest(&[(&b, u64::from(cancelled == Cancelled::TooLate))]);
+    });
+}
+
+#[test]
+fn timeout_against_a_newcomer() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(2));
+        a.hold(1);
+        let id = b.wait(2);
+        let passing = spawn(&c, |c| c.take(1));
+        assert_eq!(b.cancel(id), Cancelled::Yes);
+        let passed = passing.join().unwrap();
+        stage.at_rest(&[(&a, 1), (&c, u64::from(passed))]);
+    });
+}
+
+#[test]
+fn timeout_against_the_death_of_the_next_in_line() {
+    explore(|| {
+        let (stage, [a, b, c, d]) = Stage::cast(limit(1));
+        a.hold(1);
+        let id = b.wait(1);
+        c.wait(1);
+        d.wait(1);
+        let dying = spawn(&c, |c| c.die());
+        assert_eq!(b.cancel(id), Cancelled::Yes);
+        dying.join().unwrap();
+        stage.at_rest(&[(&a, 1)]);
+        assert_eq!(a.release(1), Ok(()));
+        assert_eq!((b.answers(), c.answers(), d.answers()), (vec![], vec![], vec![Answer::Granted]));
+        stage.at_rest(&[(&d, 1)]);
+    });
+}
+
+#[test]
+fn grant_against_death_of_the_waiter() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        a.hold(1);
+        b.wait(1);
+        c.wait(1);
+        let dying = spawn(&b, |b| b.die());
+        assert_eq!(a.release(1), Ok(()));
+        dying.join().unwrap();
+        assert!(b.answers().len() <= 1);
+        assert!(c.was_granted(), "what the dead was granted, or not, is passed on");
+        stage.at_rest(&[(&c, 1)]);
+    });
+}
+
+#[test]
+fn death_of_the_holder_against_death_of_the_waiter() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        a.hold(1);
+        b.wait(1);
+        c.wait(1);
+        let dying = spawn(&b, |b| b.die());
+        a.die();
+        dying.join().unwrap();
+        assert!(c.was_granted());
+        stage.at_rest(&[(&c, 1)]);
+    });
+}
+
+// A head of the line that keeps others waiting.
+
+#[test]
+fn timeout_of_an_oversized_head_against_a_release() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(3));
+        a.hold(1);
+        let id = b.wait(3);
+        c.wait(1);
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        let cancelled = b.cancel(id);
+        releasing.join().unwrap();
+        if cancelled == Cancelled::TooLate {
+            assert_eq!(b.answers(), [Answer::Granted]);
+            stage.at_rest(&[(&b, 3)]);
+            assert_eq!(b.release(3), Ok(()));
+        } else {
+            assert_eq!(b.answers(), []);
+        }
+        assert!(c.was_granted(), "followers are served");
+        stage.at_rest(&[(&c, 1)]);
+    });
+}
+
+#[test]
+fn timeout_of_an_oversized_head_against_followers_parking() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(2));
+        a.hold(1);
+        let id = b.wait(2);
+        let following = spawn(&c, |c| c.acquire(1));
+        assert_eq!(b.cancel(id), Cancelled::Yes);
+        let acquired = following.join().unwrap();
+        assert!(has(&c, acquired));
+        stage.at_rest(&[(&a, 1), (&c, 1)]);
+    });
+}
+
+#[test]
+fn death_of_an_oversized_head_against_a_release() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(3));
+        a.hold(1);
+        b.wait(3);
+        c.wait(1);
+        let dying = spawn(&b, |b| b.die());
+        assert_eq!(a.release(1), Ok(()));
+        dying.join().unwrap();
+        assert!(b.answers().len() <= 1);
+        assert!(c.was_granted(), "followers are served");
+        stage.at_rest(&[(&c, 1)]);
+    });
+}
+
+#[test]
+fn death_of_an_oversized_head_against_followers_parking() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(2));
+        a.hold(1);
+        b.wait(2);
+        let following = spawn(&c, |c| c.acquire(1));
+        b.die();
+        let acquired = following.join().unwrap();
+        assert!(has(&c, acquired));
+        assert_eq!(b.answers(), []);
+        stage.at_rest(&[(&a, 1), (&c, 1)]);
+    });
+}
+
+#[test]
+fn shrink_below_the_heads_request_against_a_release() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(3));
+        a.hold(1);
+        b.wait(3);
+        c.wait(1);
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        stage.update(2);
+        releasing.join().unwrap();
+        match b.answers().as_slice() {
+            [Answer::Full] => {}
+            [Answer::Granted] => {
+                // By the limit that was: an overdraft now, paid back before anybody else is admitted.
+                stage.at_rest(&[(&b, 3)]);
+                assert_eq!(b.release(3), Ok(()));
+            }
+            other => panic!("told {other:?}"),
+        }
+        assert!(c.was_granted(), "followers are served");
+        stage.at_rest(&[(&c, 1)]);
+    });
+}
+
+#[test]
+fn shrink_below_the_heads_request_against_its_timeout() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(3));
+        a.hold(1);
+        let id = b.wait(3);
+        c.wait(1);
+        let shrinking = spawn(&a, |a| a.stage.update(2));
+        let cancelled = b.cancel(id);
+        shrinking.join().unwrap();
+        let told = if cancelled == Cancelled::Yes { vec![] } else { vec![Answer::Full] };
+        assert_eq!(b.answers(), told);
+        assert!(c.was_granted());
+        stage.at_rest(&[(&a, 1), (&c, 1)]);
+    });
+}
+
+// The limit changes.
+
+#[test]
+fn shrink_against_two_acquires() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(2));
+        let first = spawn(&a, |a| u64::from(a.take(1)));
+        let second = spawn(&b, |b| u64::from(b.take(1)));
+        let then = meanwhile(&c, |c| {
+            c.stage.update(1);
+            c.stage.in_use()
+        });
+        let (first, second) = (first.join().unwrap(), second.join().unwrap());
+        assert!(first + second <= then.max(1), "nobody is admitted by a limit that is no longer in force");
+        stage.at_rest(&[(&a, first), (&b, second)]);
+    });
+}
+
+#[test]
+fn growth_against_a_waiter_parking() {
+    explore(|| {
+        let (stage, [a, b]) = Stage::cast(limit(1));
+        a.hold(1);
+        let waiting = spawn(&b, |b| b.acquire(1));
+        stage.update(2);
+        let acquired = waiting.join().unwrap();
+        assert!(has(&b, acquired));
+        stage.at_rest(&[(&a, 1), (&b, 1)]);
+    });
+}
+
+#[test]
+fn growth_against_a_newcomer() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        a.hold(1);
+        b.wait(1);
+        let passing = spawn(&c, |c| c.take(1));
+        stage.update(2);
+        assert!(!passing.join().unwrap(), "who waits is first");
+        assert!(b.was_granted());
+        stage.at_rest(&[(&a, 1), (&b, 1)]);
+    });
+}
+
+#[test]
+fn growth_against_a_shrink() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        a.hold(1);
+        b.wait(1);
+        let growing = spawn(&c, |c| c.stage.update(2));
+        stage.update(0);
+        growing.join().unwrap();
+        let granted = b.was_granted();
+        let limit = stage.info().settings.limit;
+        assert!(granted || limit == 0, "whoever grew last has woken it");
+        stage.at_rest(&[(&a, 1), (&b, u64::from(granted))]);
+    });
+}
+
+/// A limit and a state word that do not belong together must not be taken for a peak. (That one was reached in just that
+/// moment may go unnoticed.)
+fn peak_against_an_update(to: u64) {
+    explore(move || {
+        let (stage, [a, b, c]) = Stage::cast(limit(4));
+        a.hold(1);
+        let updating = spawn(&c, move |c| c.stage.update(to));
+        let held = 1 + u64::from(b.take(1));
+        updating.join().unwrap();
+        assert!((1..=held).contains(&stage.info().peak));
+        stage.at_rest(&[(&a, 1), (&b, held - 1)]);
+    });
+}
+
+#[test]
+fn peak_against_growth() {
+    peak_against_an_update(6);
+}
+
+#[test]
+fn peak_against_a_shrink() {
+    peak_against_an_update(3);
+}
+
+// The pool closes, or is drained.
+
+#[test]
+fn close_against_acquires() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        let taking = spawn(&a, |a| u64::from(a.take(1)));
+        let waiting = spawn(&b, |b| b.acquire(1));
+        let then = meanwhile(&c, |c| {
+            c.stage.pool.close(&c.stage.host);
+            c.stage.in_use()
+        });
+        let a_has = taking.join().unwrap();
+        let b_has = match waiting.join().unwrap() {
+            Acquired::Yes => 1,
+            Acquired::No(no) => {
+                assert_eq!(no, Parked::Closed);
+                0
+            }
+            Acquired::Waiting(_) => {
+                assert_eq!(b.answers(), [Answer::Closed], "told once");
+                0
+            }
+        };
+        assert_eq!(a_has + b_has, then, "nobody is admitted once it is closed");
+        stage.at_rest(&[(&a, a_has), (&b, b_has)]);
+        assert_eq!(stage.pool.open(limit(1)), then == 0, "opened again only if nothing is held");
+    });
+}
+
+#[test]
+fn close_and_open_against_an_acquire() {
+    explore(|| {
+        let (stage, [a, b]) = Stage::cast(limit(1));
+        let reopening = spawn(&b, |b| {
+            b.stage.pool.close(&b.stage.host);
+            b.stage.pool.open(limit(2))
+        });
+        let acquired = a.acquire(1);
+        let opened = reopening.join().unwrap();
+        let held = match acquired {
+            Acquired::Yes => 1,
+            no => {
+                assert_eq!(no, Acquired::No(Parked::Closed));
+                0
+            }
+        };
+        assert!(opened || held == 1);
+        assert_eq!(stage.info().status, if opened { Status::Open } else { Status::Closed });
+        stage.at_rest(&[(&a, held)]);
+    });
+}
+
+#[test]
+fn close_and_open_with_less_against_an_acquire() {
+    explore(|| {
+        let (stage, [a, b]) = Stage::cast(limit(1));
+        let reopening = spawn(&b, |b| {
+            b.stage.pool.close(&b.stage.host);
+            b.stage.pool.open(limit(0))
+        });
+        let took = a.take(1);
+        assert_eq!(reopening.join().unwrap(), !took, "by the old limit, or not at all");
+        stage.at_rest(&[(&a, u64::from(took))]);
+    });
+}
+
+#[test]
+fn close_against_a_timeout() {
+    explore(|| {
+        let (stage, [a, b]) = Stage::cast(limit(1));
+        a.hold(1);
+        let id = b.wait(1);
+        let closing = spawn(&a, |a| a.stage.pool.close(&a.stage.host));
+        let cancelled = b.cancel(id);
+        closing.join().unwrap();
+        assert_eq!(b.answers(), if cancelled == Cancelled::Yes { vec![] } else { vec![Answer::Closed] });
+        stage.at_rest(&[(&a, 1)]);
+    });
+}
+
+#[test]
+fn drain_against_an_acquire() {
+    explore(|| {
+        let (stage, [a, d]) = Stage::cast(limit(1));
+        let taking = spawn(&a, |a| a.take(1));
+        let drain = d.drain();
+        let took = taking.join().unwrap();
+        assert_eq!(drain == Drain::Done, !took, "nobody is admitted once it is drained");
+        stage.at_rest(&[(&a, u64::from(took))]);
+        if took {
+            a.die();
+            assert_eq!(d.answers(), [Answer::Drained]);
+        }
+    });
+}
+
+#[test]
+fn drain_against_the_last_release() {
+    explore(|| {
+        let (stage, [a, d]) = Stage::cast(limit(1));
+        a.hold(1);
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        let drain = d.drain();
+        releasing.join().unwrap();
+        assert_eq!(d.answers(), if drain == Drain::Done { vec![] } else { vec![Answer::Drained] });
+        stage.at_rest(&[]);
+    });
+}
+
+#[test]
+fn drain_against_the_death_of_the_last_holder() {
+    explore(|| {
+        let (stage, [a, d]) = Stage::cast(limit(1));
+        a.hold(1);
+        let dying = spawn(&a, |a| a.die());
+        let drain = d.drain();
+        dying.join().unwrap();
+        assert_eq!(d.answers(), if drain == Drain::Done { vec![] } else { vec![Answer::Drained] });
+        stage.at_rest(&[]);
+    });
+}
+
+#[test]
+fn drain_against_an_acquire_and_a_waiter_parking() {
+    explore(|| {
+        let (stage, [a, b, d]) = Stage::cast(limit(1));
+        let taking = spawn(&a, |a| {
+            if a.take(1) {
+                assert_eq!(a.release(1), Ok(()));
+            }
+        });
+        let waiting = spawn(&b, |b| b.acquire(1));
+        let drain = meanwhile(&d, |d| d.drain());
+        taking.join().unwrap();
+        match waiting.join().unwrap() {
+            Acquired::Yes => assert_eq!(b.release(1), Ok(())),
+            Acquired::No(no) => assert_eq!(no, Parked::Closed),
+            Acquired::Waiting(_) => match b.answers().as_slice() {
+                [Answer::Closed] => {}
+                [Answer::Granted] => assert_eq!(b.release(1), Ok(())),
+                other => panic!("told {other:?}"),
+            },
+        }
+        assert_eq!(d.answers(), if drain == Drain::Done { vec![] } else { vec![Answer::Drained] });
+        stage.at_rest(&[]);
+    });
+}
+
+#[test]
+fn timeout_of_a_drain_against_the_last_release() {
+    explore(|| {
+        let (stage, [a, d]) = Stage::cast(limit(1));
+        a.hold(1);
+        let Drain::Waiting(id) = d.drain() else { panic!("something is held") };
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        let cancelled = d.cancel(id);
+        releasing.join().unwrap();
+        assert_eq!(d.answers(), if cancelled == Cancelled::Yes { vec![] } else { vec![Answer::Drained] });
+        assert!(stage.pool.reopen(&stage.host));
+        stage.at_rest(&[]);
+    });
+}
+
+#[test]
+fn reopening_against_the_last_release() {
+    explore(|| {
+        let (stage, [a, d]) = Stage::cast(limit(1));
+        a.hold(1);
+        assert!(matches!(d.drain(), Drain::Waiting(_)));
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        assert!(stage.pool.reopen(&stage.host));
+        releasing.join().unwrap();
+        assert!(matches!(d.answers().as_slice(), [Answer::Drained | Answer::Undrained(0 | 1)]));
+        stage.at_rest(&[]);
+    });
+}
+
+#[test]
+fn reopening_against_a_drain() {
+    explore(|| {
+        let (stage, [a, b, d]) = Stage::cast(limit(1));
+        a.hold(1);
+        let draining = spawn(&d, |d| d.drain());
+        let waiting = spawn(&b, |b| b.acquire(1));
+        meanwhile(&a, |a| assert!(a.stage.pool.reopen(&a.stage.host)));
+        assert!(matches!(draining.join().unwrap(), Drain::Waiting(_)));
+        let b_waits = match waiting.join().unwrap() {
+            Acquired::Waiting(_) if b.answers().is_empty() => true,
+            Acquired::Waiting(_) => {
+                assert_eq!(b.answers(), [Answer::Closed]);
+                false
+            }
+            no => {
+                assert_eq!(no, Acquired::No(Parked::Closed));
+                false
+            }
+        };
+        if stage.info().status == Status::Open {
+            assert_eq!(d.answers(), [Answer::Undrained(1)]);
+        } else {
+            assert!(!b_waits);
+            assert_eq!(d.answers(), []);
+        }
+        stage.at_rest(&[(&a, 1)]);
+        assert_eq!(a.release(1), Ok(()));
+        stage.at_rest(&[(&b, u64::from(b_waits))]);
+        assert_eq!(d.answers().len(), 1);
+    });
+}
+
+// Death.
+
+#[test]
+fn down_against_down() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(3));
+        a.hold(2);
+        b.hold(1);
+        a.wait(1);
+        c.wait(3);
+        a.begin_exit();
+        let again = spawn(&a, |a| a.stage.pool.down(&a.stage.host, a.pid));
+        stage.pool.down(&stage.host, a.pid);
+        again.join().unwrap();
+        stage.at_rest(&[(&b, 1)]);
+        assert_eq!(stage.census().released_by_exit, 2);
+        assert_eq!(b.release(1), Ok(()));
+        assert!(c.was_granted());
+        stage.at_rest(&[(&c, 3)]);
+    });
+}
+
+fn transfer_against_the_death_of_the_receiver(known: bool) {
+    explore(move || {
+        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        if known {
+            b.hold(1);
+            assert_eq!(b.release(1), Ok(()));
+        }
+        a.hold(1);
+        c.wait(1);
+        let dying = spawn(&b, |b| b.die());
+        let given = a.transfer(&b, 1);
+        assert!(matches!(given, Ok(()) | Err(TransferError::Gone)));
+        dying.join().unwrap();
+        assert!(c.was_granted());
+        stage.at_rest(&[(&c, 1)]);
+    });
+}
+
+#[test]
+fn transfer_against_the_death_of_a_receiver_that_held_before() {
+    transfer_against_the_death_of_the_receiver(true);
+}
+
+#[test]
+fn transfer_against_the_death_of_a_receiver_that_never_held() {
+    transfer_against_the_death_of_the_receiver(false);
+}
+
+#[test]
+fn two_transfers_against_the_death_of_the_receiver() {
+    explore(|| {
+        let (stage, [a, b, c, d]) = Stage::cast(limit(2));
+        a.hold(1);
+        b.hold(1);
+        d.wait(2);
+        let to = c.clone();
+        let giving = spawn(&a, move |a| a.transfer(&to, 1));
+        let dying = spawn(&c, |c| c.die());
+        let to = c.clone();
+        let _ = meanwhile(&b, move |b| b.transfer(&to, 1));
+        let _ = giving.join().unwrap();
+        dying.join().unwrap();
+        assert!(d.was_granted());
+        stage.at_rest(&[(&d, 2)]);
+    });
+}
+
+#[test]
+fn transfer_and_death_of_the_giver_against_a_release_by_the_receiver() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        a.hold(1);
+        c.wait(1);
+        let to = b.clone();
+        let giving = spawn(&a, move |a| {
+            assert_eq!(a.transfer(&to, 1), Ok(()));
+            a.die();
+        });
+        let released = b.release(1);
+        giving.join().unwrap();
+        match released {
+            Ok(()) => {
+                assert!(c.was_granted());
+                stage.at_rest(&[(&c, 1)]);
+            }
+            Err(NotHeld) => stage.at_rest(&[(&b, 1)]),
+        }
+    });
+}
+
+// A permit on its way from a spawner to its child.
+
+#[test]
+fn hand_over_against_adoption() {
+    explore(|| {
+        let (stage, [spawner, child, other]) = Stage::cast(limit(1));
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        let work = Work::default();
+        let to = child.clone();
+        let handing = spawn(&spawner, move |spawner| spawner.hand_over(offer, &to));
+        let its = work.clone();
+        let running = spawn(&child, move |child| {
+            assert_eq!(child.adopt(offer), Adoption::Adopted);
+            its.begin(1);
+            its.end();
+            assert_eq!(child.release_bound(1), Ok(()), "it runs with what it was offered");
+            assert_eq!(child.release_bound(1), Err(NotHeld), "once");
+        });
+        meanwhile(&other, move |other| {
+            if other.take(1) {
+                work.begin(1);
+                work.end();
+                assert_eq!(other.release(1), Ok(()));
+            }
+        });
+        handing.join().unwrap();
+        running.join().unwrap();
+        stage.at_rest(&[]);
+    });
+}
+
+#[test]
+fn hand_over_against_a_child_that_adopts_and_ends() {
+    explore(|| {
+        let (stage, [spawner, child, other]) = Stage::cast(limit(1));
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        other.wait(1);
+        let running = spawn(&child, move |child| {
+            assert_eq!(child.adopt(offer), Adoption::Adopted);
+            child.die();
+        });
+        spawner.hand_over(offer, &child);
+        running.join().unwrap();
+        assert!(other.was_granted());
+        stage.at_rest(&[(&other, 1)]);
+    });
+}
+
+#[test]
+fn hand_over_against_the_death_of_the_child() {
+    explore(|| {
+        let (stage, [spawner, child, other]) = Stage::cast(limit(1));
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        other.wait(1);
+        // Before its first instruction.
+        let dying = spawn(&child, |child| child.die());
+        spawner.hand_over(offer, &child);
+        dying.join().unwrap();
+        assert!(other.was_granted());
+        stage.at_rest(&[(&other, 1)]);
+    });
+}
+
+#[test]
+fn adoption_against_the_death_of_the_spawner() {
+    explore(|| {
+        let (stage, [spawner, child, other]) = Stage::cast(limit(1));
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        let work = Work::default();
+        let dying = spawn(&spawner, |spawner| spawner.die());
+        let its = work.clone();
+        let running = spawn(&child, move |child| {
+            let adoption = child.adopt(offer);
+            if adoption == Adoption::Adopted {
+                its.begin(1);
+                its.end();
+                assert_eq!(child.release_bound(1), Ok(()), "it runs with what it was offered");
+            }
+            adoption
+        });
+        meanwhile(&other, move |other| {
+            if other.take(1) {
+                work.begin(1);
+                work.end();
+                assert_eq!(other.release(1), Ok(()));
+            }
+        });
+        dying.join().unwrap();
+        let adoption = running.join().unwrap();
+        stage.at_rest(&[]);
+        assert_eq!(stage.census().released_by_exit, u64::from(adoption == Adoption::Revoked));
+    });
+}
+
+#[test]
+fn adoption_against_a_look_that_finds_the_spawner_dead() {
+    explore(|| {
+        let (stage, [spawner, child, other]) = Stage::cast(limit(1));
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        spawner.begin_exit();
+        let asking = spawn(&other, |other| other.try_acquire(1));
+        let adoption = child.adopt(offer);
+        let asked = asking.join().unwrap();
+        assert!(asked.is_ok() != (adoption == Adoption::Adopted), "one of them has it");
+        spawner.finish_exit();
+        stage.at_rest(&[(if asked.is_ok() { &other } else { &child }, 1)]);
+    });
+}
+
+#[test]
+fn death_of_the_child_against_the_death_of_the_spawner() {
+    explore(|| {
+        let (stage, [spawner, child, other]) = Stage::cast(limit(1));
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        other.wait(1);
+        let dying = spawn(&spawner, |spawner| spawner.die());
+        let _ = child.adopt(offer);
+        child.die();
+        dying.join().unwrap();
+        assert!(other.was_granted());
+        stage.at_rest(&[(&other, 1)]);
+    });
+}
+
+#[test]
+fn retraction_against_a_waiter_parking() {
+    explore(|| {
+        let (stage, [spawner, other]) = Stage::cast(limit(1));
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        let waiting = spawn(&other, |other| other.acquire(1));
+        spawner.retract(offer);
+        let acquired = waiting.join().unwrap();
+        assert!(has(&other, acquired));
+        stage.at_rest(&[(&other, 1)]);
+    });
+}
+
+// The look for holders that are dead. A crowd is more than one holder here.
+
+#[test]
+fn look_against_down() {
+    explore(|| {
+        let (stage, [dead, asker]) = Stage::cast(limit(1));
+        dead.hold(1).begin_exit();
+        let telling = spawn(&dead, |dead| dead.finish_exit());
+        assert_eq!(asker.try_acquire(1), Ok(()), "it saw the death, and nobody else asks");
+        telling.join().unwrap();
+        stage.at_rest(&[(&asker, 1)]);
+        assert_eq!(stage.census().released_by_exit, 1);
+    });
+}
+
+#[test]
+fn look_against_a_look() {
+    explore(|| {
+        let (stage, [dead, asker, other]) = Stage::cast(limit(2));
+        dead.hold(2).begin_exit();
+        let asking = spawn(&other, |other| assert_eq!(other.try_acquire(1), Ok(())));
+        assert_eq!(asker.try_acquire(1), Ok(()), "there is enough for both");
+        asking.join().unwrap();
+        dead.finish_exit();
+        stage.at_rest(&[(&asker, 1), (&other, 1)]);
+        assert_eq!(stage.census().released_by_exit, 2);
+    });
+}
+
+#[test]
+fn look_against_a_waiter_parking() {
+    explore(|| {
+        let (stage, [dead, asker, other]) = Stage::cast(limit(2));
+        dead.hold(2).begin_exit();
+        let waiting = spawn(&other, |other| other.acquire(1));
+        assert_eq!(asker.try_acquire(1), Ok(()), "there is enough for both");
+        let acquired = waiting.join().unwrap();
+        assert!(has(&other, acquired));
+        dead.finish_exit();
+        stage.at_rest(&[(&asker, 1), (&other, 1)]);
+    });
+}
+
+#[test]
+fn look_against_down_with_a_waiter() {
+    explore(|| {
+        let (stage, [dead, asker, waiter]) = Stage::cast(limit(2));
+        dead.hold(2);
+        waiter.wait(1);
+        dead.begin_exit();
+        let telling = spawn(&dead, |dead| dead.finish_exit());
+        assert_eq!(asker.try_acquire(1), Ok(()), "there is enough for both");
+        telling.join().unwrap();
+        assert!(waiter.was_granted());
+        stage.at_rest(&[(&asker, 1), (&waiter, 1)]);
+    });
+}
+
+#[test]
+fn look_against_a_death_that_was_just_seen() {
+    explore(|| {
+        let (stage, [dead, asker]) = Stage::cast(limit(1));
+        let dying = spawn(&dead, |dead| {
+            dead.hold(1);
+            dead.die();
+        });
+        if !dead.alive() {
+            assert_eq!(asker.try_acquire(1), Ok(()));
+            assert_eq!(asker.release(1), Ok(()));
+        }
+        dying.join().unwrap();
+        stage.at_rest(&[]);
+    });
+}
+
+#[test]
+fn look_against_an_acquire_and_a_death() {
+    explore(|| {
+        let (stage, [idle, holder, asker]) = Stage::cast(limit(2));
+        holder.hold(1);
+        // On the list, but holding nothing: a look takes it off.
+        idle.hold(1);
+        assert_eq!(idle.release(1), Ok(()));
+        let taking = spawn(&idle, |idle| assert!(idle.take(1)));
+        assert!(asker.try_acquire(2).is_err());
+        taking.join().unwrap();
+        assert_eq!(holder.release(1), Ok(()));
+        idle.begin_exit();
+        assert_eq!(asker.try_acquire(2), Ok(()), "a later look finds the holder");
+        idle.finish_exit();
+        stage.at_rest(&[(&asker, 2)]);
+    });
+}
+
+#[test]
+fn look_against_an_acquire_that_is_offered_at_once() {
+    explore(|| {
+        let (stage, [idle, holder, asker]) = Stage::cast(limit(2));
+        holder.hold(1);
+        idle.hold(1);
+        assert_eq!(idle.release(1), Ok(()));
+        let spawning = spawn(&idle, |idle| {
+            assert_eq!(idle.try_bound(1), Ok(()));
+            assert!(idle.offer(1).is_some());
+        });
+        assert!(asker.try_acquire(2).is_err());
+        spawning.join().unwrap();
+        assert_eq!(holder.release(1), Ok(()));
+        idle.begin_exit();
+        assert_eq!(asker.try_acquire(2), Ok(()), "what is on offer is held");
+        idle.finish_exit();
+        stage.at_rest(&[(&asker, 2)]);
+    });
+}
+
+#[test]
+fn look_against_a_park_that_need_not_wait() {
+    explore(|| {
+        let (stage, [idle, holder, asker]) = Stage::cast(limit(2));
+        holder.hold(1);
+        idle.hold(1);
+        assert_eq!(idle.release(1), Ok(()));
+        let taking = spawn(&idle, |idle| assert_eq!(idle.park(1), Parked::Granted));
+        assert!(asker.try_acquire(2).is_err());
+        taking.join().unwrap();
+        assert_eq!(holder.release(1), Ok(()));
+        idle.begin_exit();
+        assert_eq!(asker.try_acquire(2), Ok(()), "a later look finds the holder");
+        idle.finish_exit();
+        stage.at_rest(&[(&asker, 2)]);
+    });
+}
+
+#[test]
+fn look_against_a_park_that_need_not_wait_and_saw_a_crowd() {
+    explore(|| {
+        let (stage, [stays, leaves, idle, asker]) = Stage::cast(limit(4));
+        stays.hold(1);
+        leaves.hold(1);
+        idle.hold(1);
+        assert_eq!(idle.release(1), Ok(()));
+        // It saw too many to look at all of them, and at itself.
+        let taking = spawn(&idle, |idle| assert_eq!(idle.park(1), Parked::Granted));
+        let leaving = spawn(&leaves, |leaves| {
+            assert_eq!(leaves.release(1), Ok(()));
+            assert!(leaves.try_acquire(4).is_err());
+        });
+        leaving.join().unwrap();
+        taking.join().unwrap();
+        assert_eq!(stays.release(1), Ok(()));
+        idle.begin_exit();
+        assert_eq!(asker.try_acquire(4), Ok(()), "a later look finds the holder");
+        idle.finish_exit();
+        stage.at_rest(&[(&asker, 4)]);
+    });
+}
+
+#[test]
+fn look_against_a_transfer() {
+    explore(|| {
+        let (stage, [idle, holder, asker]) = Stage::cast(limit(2));
+        holder.hold(1);
+        idle.hold(1);
+        assert_eq!(idle.release(1), Ok(()));
+        let to = idle.clone();
+        let giving = spawn(&holder, move |holder| assert_eq!(holder.transfer(&to, 1), Ok(())));
+        assert!(asker.try_acquire(2).is_err());
+        giving.join().unwrap();
+        idle.begin_exit();
+        assert_eq!(asker.try_acquire(2), Ok(()), "a later look finds the holder");
+        idle.finish_exit();
+        stage.at_rest(&[(&asker, 2)]);
+    });
+}
+
+#[test]
+fn look_against_a_transfer_to_one_that_acquires_and_dies() {
+    explore(|| {
+        let (stage, [giver, dead, asker]) = Stage::cast(limit(2));
+        giver.hold(1);
+        let dying = spawn(&dead, |dead| {
+            assert!(dead.take(1));
+            dead.begin_exit();
+        });
+        let to = dead.clone();
+        let giving = spawn(&giver, move |giver| giver.transfer(&to, 1));
+        let watched = dead.clone();
+        let seen = meanwhile(&asker, move |asker| {
+            let seen = !watched.alive();
+            if seen {
+                assert_eq!(asker.try_acquire(1), Ok(()), "what the dead took by its own hand is found");
+            }
+            seen
+        });
+        dying.join().unwrap();
+        let given = giving.join().unwrap();
+        assert!(matches!(given, Ok(()) | Err(TransferError::Gone)));
+        dead.finish_exit();
+        stage.at_rest(&[(&asker, u64::from(seen))]);
+    });
+}
+
+// The hint that there is a crowd of holders.
+
+/// While somebody looks and finds two holders, one of them leaves by `leave`. The one that is left is no crowd: when it
+/// dies, whoever saw that is admitted.
+fn crowd_against(leave: impl Fn(&Process, &Process) + Copy + Send + Sync + 'static) {
+    explore(move || {
+        let (stage, [stays, leaves, looker, asker]) = Stage::cast(limit(2));
+        stays.hold(1);
+        leaves.hold(1);
+        let other = stays.clone();
+        let leaving = spawn(&leaves, move |leaves| leave(&leaves, &other));
+        assert!(looker.try_acquire(2).is_err());
+        leaving.join().unwrap();
+        stays.begin_exit();
+        assert_eq!(asker.try_acquire(2), Ok(()), "the hint is stale");
+        stays.finish_exit();
+        stage.at_rest(&[(&asker, 2)]);
+    });
+}
+
+#[test]
+fn crowd_against_a_release() {
+    crowd_against(|leaves, _| assert_eq!(leaves.release(1), Ok(())));
+}
+
+#[test]
+fn crowd_against_a_release_and_another_look() {
+    explore(|| {
+        let (stage, [stays, leaves, looker, asker]) = Stage::cast(limit(2));
+        stays.hold(1);
+        leaves.hold(1);
+        let leaving = spawn(&leaves, |leaves| assert_eq!(leaves.release(1), Ok(())));
+        // What one suspects the other must not confirm.
+        let looking = spawn(&looker, |looker| assert!(looker.try_acquire(2).is_err()));
+        meanwhile(&asker, |asker| assert!(asker.try_acquire(2).is_err()));
+        leaving.join().unwrap();
+        looking.join().unwrap();
+        stays.begin_exit();
+        assert_eq!(asker.try_acquire(2), Ok(()), "the hint is stale");
+        stays.finish_exit();
+        stage.at_rest(&[(&asker, 2)]);
+    });
+}
+
+#[test]
+fn crowd_against_a_death() {
+    crowd_against(|leaves, _| leaves.die());
+}
+
+#[test]
+fn crowd_against_a_transfer() {
+    crowd_against(|leaves, stays| assert_eq!(leaves.transfer(stays, 1), Ok(())));
+}
+
+#[test]
+fn crowd_against_an_adoption_by_a_holder() {
+    explore(|| {
+        let (stage, [spawner, child, looker, asker]) = Stage::cast(limit(2));
+        // Somebody gave the child a permit before its first instruction.
+        looker.hold(1);
+        assert_eq!(looker.transfer(&child, 1), Ok(()));
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        let adopting = spawn(&child, move |child| assert_eq!(child.adopt(offer), Adoption::Adopted));
+        assert!(looker.try_acquire(1).is_err());
+        adopting.join().unwrap();
+        // It never comes to hand over, which would have wiped the hint.
+        spawner.die();
+        child.begin_exit();
+        assert_eq!(asker.try_acquire(2), Ok(()), "the hint is stale");
+        child.finish_exit();
+        stage.at_rest(&[(&asker, 2)]);
+    });
+}
+
+#[test]
+fn crowd_against_a_refused_announcement() {
+    explore(|| {
+        let (stage, [a, b, looker, asker]) = Stage::cast(limit(1));
+        // On the list, so that a look sees what they announce.
+        for process in [&a, &b] {
+            process.hold(1);
+            assert_eq!(process.release(1), Ok(()));
+        }
+        let first = spawn(&a, |a| a.take(1));
+        let second = spawn(&b, |b| b.take(1));
+        let third = meanwhile(&looker, |looker| looker.try_acquire(1));
+        let first = first.join().unwrap();
+        let second = second.join().unwrap();
+        let won = [first, second, third.is_ok()];
+        assert_eq!(won.iter().filter(|&&won| won).count(), 1);
+        let winner = if first {
+            a
+        } else if second {
+            b
+        } else {
+            looker
+        };
+        winner.begin_exit();
+        assert_eq!(asker.try_acquire(1), Ok(()), "the hint is stale");
+        winner.finish_exit();
+        stage.at_rest(&[(&asker, 1)]);
+    });
+}
+
+#[test]
+fn crowd_against_a_retraction() {
+    explore(|| {
+        let (stage, [stays, spawner, looker, asker]) = Stage::cast(limit(2));
+        stays.hold(1);
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        let retracting = spawn(&spawner, move |spawner| spawner.retract(offer));
+        assert!(looker.try_acquire(2).is_err());
+        retracting.join().unwrap();
+        stays.begin_exit();
+        assert_eq!(asker.try_acquire(2), Ok(()), "the hint is stale");
+        stays.finish_exit();
+        stage.at_rest(&[(&asker, 2)]);
+    });
+}
+
+#[test]
+fn crowd_against_a_hand_over() {
+    explore(|| {
+        let (stage, [spawner, child, looker, asker]) = Stage::cast(limit(1));
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        let to = child.clone();
+        // Who looks at the wrong moments sees the permit twice.
+        let handing = spawn(&spawner, move |spawner| spawner.hand_over(offer, &to));
+        assert!(looker.try_acquire(1).is_err());
+        handing.join().unwrap();
+        child.begin_exit();
+        assert_eq!(asker.try_acquire(1), Ok(()), "the hint is stale");
+        child.finish_exit();
+        stage.at_rest(&[(&asker, 1)]);
+    });
+}
+
+#[test]
+fn crowd_against_an_adoption_from_a_dead_spawner() {
+    explore(|| {
+        let (stage, [spawner, child, looker, asker]) = Stage::cast(limit(1));
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        let adopting = spawn(&child, move |child| assert_eq!(child.adopt(offer), Adoption::Adopted));
+        assert!(looker.try_acquire(1).is_err());
+        adopting.join().unwrap();
+        // It never comes to hand over, which would have wiped the hint.
+        spawner.die();
+        child.begin_exit();
+        assert_eq!(asker.try_acquire(1), Ok(()), "the hint is stale");
+        child.finish_exit();
+        stage.at_rest(&[(&asker, 1)]);
+    });
+}
+
+// Names.
+
+const NAME: u64 = 0x40;
+
+/// A registry in which the name is known, so that what is raced for is its pool.
+fn registry(host: &Fake, first: Pid) -> Arc<Registry<Fake>> {
+    let registry = Registry::new();
+    assert_eq!(registry.start(host, NAME, first, limit(1)), Started::Fresh);
+    Arc::new(registry)
+}
+
+fn pids<const N: usize>() -> [Pid; N] {
+    std::array::from_fn(|at| Pid::new(at as u64 + 1).unwrap())
+}
+
+#[test]
+fn start_against_a_start_of_the_same_name() {
+    explore(|| {
+        let host = Fake::new(3);
+        let [first, a, b] = pids();
+        let registry = registry(&host, first);
+        let named = registry.find(NAME).unwrap();
+        assert!(named.close(&host, first));
+        let other = {
+            let (registry, host) = (Arc::clone(&registry), host.clone());
+            thread::spawn(move || registry.start(&host, NAME, a, limit(2)))
+        };
+        let mine = registry.start(&host, NAME, b, limit(3));
+        let (winner, bound) = match (other.join().unwrap(), mine) {
+            (Started::Fresh, Started::AlreadyStarted(keeper)) if keeper == a => (a, 2),
+            (Started::AlreadyStarted(keeper), Started::Fresh) if keeper == b => (b, 3),
+            both => panic!("{both:?}"),
+        };
+        assert_eq!(named.owner(), Some(winner));
+        let (pool, id) = named.pool().unwrap();
+        assert_eq!((pool.info().status, pool.info().settings.limit, id), (Status::Open, bound, 1));
+    });
+}
+
+#[test]
+fn start_against_a_start_when_the_owner_crashed() {
+    explore(|| {
+        let host = Fake::new(3);
+        let [dead, a, b] = pids();
+        let registry = registry(&host, dead);
+        let named = registry.find(NAME).unwrap();
+        let (pool, id) = named.pool().unwrap();
+        assert_eq!(pool.try_acquire(&host, a, 1, penstock_core::Kind::Free), Ok(()));
+        host.begin_exit(dead);
+        let other = {
+            let (registry, host) = (Arc::clone(&registry), host.clone());
+            thread::spawn(move || registry.start(&host, NAME, a, limit(2)))
+        };
+        let mine = registry.start(&host, NAME, b, limit(3));
+        let (winner, bound) = match (other.join().unwrap(), mine) {
+            (Started::Adopted, Started::AlreadyStarted(keeper)) if keeper == a => (a, 2),
+            (Started::AlreadyStarted(keeper), Started::Adopted) if keeper == b => (b, 3),
+            both => panic!("{both:?}"),
+        };
+        assert_eq!(named.owner(), Some(winner));
+        assert_eq!(named.pool().map(|(_, id)| id), Some(id), "the same pool");
+        assert_eq!((pool.info().in_use, pool.info().settings.limit), (1, bound));
+    });
+}
+
+#[test]
+fn close_against_a_start() {
+    explore(|| {
+        let host = Fake::new(2);
+        let [a, b] = pids();
+        let registry = registry(&host, a);
+        let named = registry.find(NAME).unwrap();
+        let starting = {
+            let (registry, host) = (Arc::clone(&registry), host.clone());
+            thread::spawn(move || registry.start(&host, NAME, b, limit(2)))
+        };
+        assert!(named.close(&host, a));
+        match starting.join().unwrap() {
+            Started::AlreadyStarted(keeper) => {
+                assert_eq!(keeper, a);
+                assert!(named.pool().is_none());
+                assert_eq!(named.owner(), None);
+            }
+            Started::Fresh => {
+                assert_eq!(named.owner(), Some(b));
+                let (pool, id) = named.pool().unwrap();
+                assert_eq!((pool.info().status, pool.info().settings.limit), (Status::Open, 2));
+                // A pool that was still closing is left alone, and a second one made.
+                assert!(id <= 2);
+                assert_eq!(named.instance(3 - id).map(|pool| pool.info().status).unwrap_or(Status::Closed), {
+                    Status::Closed
+                });
+            }
+            Started::Adopted => panic!("the owner is alive"),
+        }
+    });
+}
+
+#[test]
+fn close_for_a_crashed_owner_against_its_successor() {
+    explore(|| {
+        let host = Fake::new(2);
+        let [dead, successor] = pids();
+        let registry = registry(&host, dead);
+        host.begin_exit(dead);
+        let starting = {
+            let (registry, host) = (Arc::clone(&registry), host.clone());
+            thread::spawn(move || registry.start(&host, NAME, successor, limit(2)))
+        };
+        let named = registry.find(NAME).unwrap();
+        let closed = named.close(&host, dead);
+        assert_eq!(starting.join().unwrap(), if closed { Started::Fresh } else { Started::Adopted });
+        assert_eq!(named.owner(), Some(successor));
+        let (pool, _) = named.pool().unwrap();
+        assert_eq!((pool.info().status, pool.info().settings.limit), (Status::Open, 2));
+    });
+}
+
+#[test]
+fn close_against_an_acquire_by_name() {
+    explore(|| {
+        let host = Fake::new(2);
+        let [owner, user] = pids();
+        let registry = registry(&host, owner);
+        let asking = {
+            let (registry, host) = (Arc::clone(&registry), host.clone());
+            thread::spawn(move || {
+                let (pool, id) = registry.find(NAME).unwrap().pool()?;
+                Some((pool.try_acquire(&host, user, 1, penstock_core::Kind::Free), id))
+            })
+        };
+        let named = registry.find(NAME).unwrap();
+        assert!(named.close(&host, owner));
+        assert_eq!(registry.start(&host, NAME, owner, limit(1)), Started::Fresh);
+        let (pool, new) = named.pool().unwrap();
+        match asking.join().unwrap() {
+            // The name was gone, or what it stood for.
+            None | Some((Err(Refusal::Closed), _)) => assert_eq!((pool.info().in_use, new), (0, 1)),
+            Some((Ok(()), old)) => {
+                let held: u64 = [1, 2].iter().filter_map(|&id| named.instance(id)).map(|pool| pool.info().in_use).sum();
+                assert_eq!(held, 1);
+                assert_eq!(named.instance(old).unwrap().info().in_use, 1, "held where it was acquired");
+            }
+            Some((Err(other), _)) => panic!("{other:?}"),
+        }
+    });
+}

@@ -1,0 +1,284 @@
+//! Names and their pools: who may start, adopt and close them, and that restarts do not pile up pools.
+#![cfg(not(any(loom, shuttle)))]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use penstock_core::{Host, Kind, Named, Pid, Refusal, Registry, Settings, Started, Status};
+use proptest::prelude::*;
+
+use support::{Fake, limit};
+
+const NAME: u64 = 0x40;
+
+fn pids<const N: usize>() -> [Pid; N] {
+    std::array::from_fn(|at| Pid::new(at as u64 + 1).unwrap())
+}
+
+fn take(host: &Fake, named: &Named<Fake>, who: Pid) -> Result<(), Refusal> {
+    named.pool().unwrap().0.try_acquire(host, who, 1, Kind::Free)
+}
+
+#[test]
+fn a_name_that_was_never_started_is_unknown() {
+    let registry = Registry::<Fake>::new();
+    assert!(registry.find(NAME).is_none());
+    assert_eq!(registry.names(), []);
+}
+
+#[test]
+fn a_name_is_started_once() {
+    let (host, registry) = (Fake::new(2), Registry::new());
+    let [owner, other] = pids();
+    assert_eq!(registry.start(&host, NAME, owner, limit(3)), Started::Fresh);
+    assert_eq!(registry.start(&host, NAME, other, limit(9)), Started::AlreadyStarted(owner));
+    let named = registry.find(NAME).unwrap();
+    let (pool, id) = named.pool().unwrap();
+    assert_eq!((pool.info().settings, id), (limit(3), 1), "the old limit stays");
+    assert_eq!(named.owner(), Some(owner));
+    assert_eq!(registry.names(), [NAME]);
+}
+
+#[test]
+fn names_that_share_a_bucket_are_told_apart() {
+    let (host, registry) = (Fake::new(1), Registry::new());
+    let [owner] = pids();
+    // The registry has 4096 buckets, chosen by the bits above the lowest six.
+    let names: Vec<u64> = (1..=20).map(|at| (at << 18) | (at % 3) << 6 | 0xB).collect();
+    for (at, &name) in names.iter().enumerate() {
+        assert_eq!(registry.start(&host, name, owner, limit(at as u64)), Started::Fresh);
+    }
+    for (at, &name) in names.iter().enumerate() {
+        assert_eq!(registry.find(name).unwrap().pool().unwrap().0.info().settings, limit(at as u64));
+    }
+    let mut known = registry.names();
+    known.sort_unstable();
+    assert_eq!(known, names);
+    assert!(registry.find(1 << 30).is_none());
+}
+
+#[test]
+fn only_its_owner_closes_a_pool() {
+    let (host, registry) = (Fake::new(2), Registry::new());
+    let [owner, other] = pids();
+    registry.start(&host, NAME, owner, limit(1));
+    let named = registry.find(NAME).unwrap();
+    assert!(!named.close(&host, other));
+    let (pool, _) = named.pool().unwrap();
+    assert!(named.close(&host, owner));
+    assert_eq!(pool.info().status, Status::Closed);
+    assert!(named.pool().is_none());
+    assert_eq!((named.owner(), registry.names()), (None, vec![]));
+    assert!(!named.close(&host, owner), "once");
+}
+
+#[test]
+fn a_crashed_owner_leaves_its_pool_to_the_next() {
+    let (host, registry) = (Fake::new(4), Registry::new());
+    let [crashed, next, holder, last] = pids();
+    registry.start(&host, NAME, crashed, Settings { max_overdraft: 7, ..limit(5) });
+    let named = registry.find(NAME).unwrap();
+    let (pool, id) = named.pool().unwrap();
+    assert_eq!(take(&host, named, holder), Ok(()));
+    pool.update(&host, Some(2), None, None);
+    host.begin_exit(crashed);
+
+    // With the options of before, what was updated since stays.
+    assert_eq!(registry.start(&host, NAME, next, Settings { max_overdraft: 7, ..limit(5) }), Started::Adopted);
+    assert_eq!(named.pool().map(|(_, id)| id), Some(id));
+    let info = pool.info();
+    assert_eq!((info.in_use, info.settings.limit, info.settings.max_overdraft), (1, 2, 7));
+    assert!(!named.close(&host, crashed), "it is the other's now");
+
+    // Options that changed win.
+    host.begin_exit(next);
+    let changed = Settings { limit: 6, max_waiting: 3, max_overdraft: 1 };
+    assert_eq!(registry.start(&host, NAME, last, changed), Started::Adopted);
+    assert_eq!((pool.info().in_use, pool.info().settings), (1, changed));
+}
+
+#[test]
+fn an_owner_that_starts_anew_adopts_from_itself() {
+    let (host, registry) = (Fake::new(1), Registry::new());
+    let [owner] = pids();
+    registry.start(&host, NAME, owner, limit(5));
+    assert_eq!(registry.start(&host, NAME, owner, limit(6)), Started::Adopted);
+    assert_eq!(registry.find(NAME).unwrap().pool().unwrap().0.info().settings, limit(6));
+}
+
+#[test]
+fn an_adoption_with_a_larger_limit_wakes_and_with_a_smaller_one_refuses() {
+    let (host, registry) = (Fake::new(6), Registry::new());
+    let [first, second, third, holder, small, large] = pids();
+    registry.start(&host, NAME, first, limit(3));
+    let named = registry.find(NAME).unwrap();
+    let (pool, _) = named.pool().unwrap();
+    pool.try_acquire(&host, holder, 3, Kind::Free).unwrap();
+    pool.park(&host, small, 1, Kind::Free, host.ticket());
+    pool.park(&host, large, 3, Kind::Free, host.ticket());
+    host.begin_exit(first);
+    registry.start(&host, NAME, second, limit(4));
+    assert_eq!(host.mailbox(small), [(0, penstock_core::Answer::Granted)]);
+    host.begin_exit(second);
+    registry.start(&host, NAME, third, limit(2));
+    assert_eq!(host.mailbox(large), [(1, penstock_core::Answer::Full)]);
+    assert_eq!(pool.info().in_use, 4);
+}
+
+#[test]
+fn restarts_use_the_pools_there_are() {
+    let (host, registry) = (Fake::new(3), Registry::new());
+    let [owner, a, b] = pids();
+    registry.start(&host, NAME, owner, limit(1));
+    let named = registry.find(NAME).unwrap();
+    let restart = |bound| {
+        assert!(named.close(&host, owner));
+        assert_eq!(registry.start(&host, NAME, owner, limit(bound)), Started::Fresh);
+        named.pool().unwrap().1
+    };
+    // Nothing held: the same one, however often.
+    assert!((2..100).all(|bound| restart(bound) == 1));
+    // Held: another, and what is held stays counted where it is.
+    assert_eq!(take(&host, named, a), Ok(()));
+    assert_eq!(restart(1), 2);
+    assert_eq!(named.pool().unwrap().0.info().in_use, 0);
+    assert_eq!(named.instance(1).unwrap().info().in_use, 1);
+    assert_eq!(take(&host, named, b), Ok(()));
+    assert_eq!(restart(1), 3);
+    assert!((0..100).all(|_| restart(1) == 3));
+    // What was begun on a pool ends on it; then it is used again.
+    assert_eq!(named.instance(1).unwrap().release(&host, a, 1, Kind::Free), Ok(()));
+    assert_eq!(restart(1), 1);
+    assert_eq!(take(&host, named, a), Ok(()));
+    assert_eq!(restart(1), 3);
+    host.begin_exit(b);
+    host.finish_exit(b, &[named.instance(2).unwrap()]);
+    assert_eq!(restart(1), 2);
+    assert!(named.instance(0).is_none() && named.instance(4).is_none());
+}
+
+// Random sequences, against a plain model.
+
+#[derive(Clone, Debug)]
+enum Op {
+    Start { owner: usize, limit: u64 },
+    Close { owner: usize },
+    Crash { owner: usize },
+    Take { who: usize },
+    Release { who: usize },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (0..4_usize, 1..4_u64).prop_map(|(owner, limit)| Op::Start { owner, limit }),
+        2 => (0..4_usize).prop_map(|owner| Op::Close { owner }),
+        2 => (0..4_usize).prop_map(|owner| Op::Crash { owner }),
+        4 => (0..4_usize).prop_map(|who| Op::Take { who }),
+        3 => (0..4_usize).prop_map(|who| Op::Release { who }),
+    ]
+}
+
+#[derive(Default)]
+struct Model {
+    owner: Option<usize>,
+    current: Option<usize>,
+    /// Of each pool: its limit, and who holds how many.
+    pools: Vec<(u64, BTreeMap<usize, u64>)>,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_registry_is_what_its_model_is(ops in proptest::collection::vec(op(), 1..60)) {
+        // Owners 1 to 4, users 5 to 8.
+        let (host, registry) = (Fake::new(8), Registry::new());
+        let [o1, o2, o3, o4, u1, u2, u3, u4] = pids();
+        let (owners, users) = ([o1, o2, o3, o4], [u1, u2, u3, u4]);
+        let mut model = Model::default();
+        for op in ops {
+            match op {
+                Op::Start { owner, limit: bound } => {
+                    if !host.alive(owners[owner]) {
+                        continue;
+                    }
+                    let started = registry.start(&host, NAME, owners[owner], limit(bound));
+                    match (model.owner, model.current) {
+                        (Some(keeper), _) if keeper != owner && host.alive(owners[keeper]) => {
+                            prop_assert_eq!(started, Started::AlreadyStarted(owners[keeper]));
+                            continue;
+                        }
+                        (_, Some(current)) => {
+                            prop_assert_eq!(started, Started::Adopted);
+                            model.pools[current].0 = bound;
+                        }
+                        (_, None) => {
+                            prop_assert_eq!(started, Started::Fresh);
+                            let idle = model.pools.iter().position(|(_, held)| held.is_empty());
+                            let current = idle.unwrap_or(model.pools.len());
+                            if idle.is_none() {
+                                model.pools.push((bound, BTreeMap::new()));
+                            }
+                            model.pools[current].0 = bound;
+                            model.current = Some(current);
+                        }
+                    }
+                    model.owner = Some(owner);
+                }
+                Op::Close { owner } => {
+                    let closed = registry.find(NAME).is_some_and(|named| named.close(&host, owners[owner]));
+                    prop_assert_eq!(closed, model.owner == Some(owner));
+                    if closed {
+                        (model.owner, model.current) = (None, None);
+                    }
+                }
+                Op::Crash { owner } => {
+                    // Another process gets its pid, unless the name still goes by it.
+                    if host.alive(owners[owner]) {
+                        host.begin_exit(owners[owner]);
+                    } else if model.owner != Some(owner) {
+                        host.finish_exit(owners[owner], &[]);
+                        host.reuse(owners[owner]);
+                    }
+                }
+                Op::Take { who } => {
+                    let pool = registry.find(NAME).and_then(Named::pool);
+                    prop_assert_eq!(pool.map(|(_, id)| id as usize - 1), model.current);
+                    if let (Some((pool, _)), Some(current)) = (pool, model.current) {
+                        let (bound, held) = &mut model.pools[current];
+                        let free = held.values().sum::<u64>() < *bound;
+                        prop_assert_eq!(pool.try_acquire(&host, users[who], 1, Kind::Free).is_ok(), free);
+                        if free {
+                            *held.entry(who).or_default() += 1;
+                        }
+                    }
+                }
+                Op::Release { who } => {
+                    // On whichever pool it holds something, open or not.
+                    let Some(at) = model.pools.iter().position(|(_, held)| held.contains_key(&who)) else { continue };
+                    let pool = registry.find(NAME).and_then(|named| named.instance(at as u32 + 1)).unwrap();
+                    prop_assert_eq!(pool.release(&host, users[who], 1, Kind::Free), Ok(()));
+                    let held = model.pools[at].1.get_mut(&who).unwrap();
+                    *held -= 1;
+                    if *held == 0 {
+                        model.pools[at].1.remove(&who);
+                    }
+                }
+            }
+            if let Some(named) = registry.find(NAME) {
+                prop_assert_eq!(named.owner(), model.owner.map(|owner| owners[owner]));
+                for (at, (bound, held)) in model.pools.iter().enumerate() {
+                    let info = named.instance(at as u32 + 1).unwrap().info();
+                    prop_assert_eq!(info.in_use, held.values().sum::<u64>());
+                    let open = model.current == Some(at);
+                    prop_assert_eq!(info.status, if open { Status::Open } else { Status::Closed });
+                    if open {
+                        prop_assert_eq!(info.settings.limit, *bound);
+                    }
+                }
+                prop_assert!(named.instance(model.pools.len() as u32 + 1).is_none());
+            }
+        }
+    }
+}
