@@ -1,0 +1,279 @@
+defmodule Penstock do
+  @moduledoc """
+  Bounds how many processes an application creates.
+
+  A *gate* decides whether work may start. The first of them is the `Penstock.Pool`, a number of permits that stays
+  exact whatever is killed whenever:
+
+      children = [
+        {Penstock.Pool, name: MyApp.Jobs, limit: 100}
+      ]
+
+  The functions here start work behind a gate:
+
+    * `run/3` and `run!/3` run a function in the calling process
+    * `spawn/3`, `spawn_link/3` and `spawn_monitor/3` create a process
+
+  ## Waiting
+
+  `run/3` waits up to 5 s to be admitted, since somebody awaits its result; the functions that create a process
+  do not wait. `timeout: ms` says otherwise; `timeout: 0` never waits.
+
+  > #### Waiting for oneself {: .warning}
+  >
+  > Work that waits on a gate while it holds that gate's permits can wait for itself: if `limit` processes all do
+  > so, none goes on before its timeout. Use separate gates for parent and child work, or `timeout: 0`.
+
+  ## Refusals
+
+  `{:error, reason}`, where `reason` is one of
+
+    * `:full` - no permit is free and the caller would not wait, or it asked for more than the limit
+    * `:queue_full` - no permit is free and `:max_waiting` processes wait already
+    * `:timeout` - waited for `:timeout` ms in vain
+    * `:closed` - the pool is draining, or was closed during the call
+  """
+  @moduledoc since: "0.1.0"
+
+  alias Penstock.{Child, GateRef, Native, Options, Pool, RejectedError, Wait}
+
+  @typedoc "The name of a running pool, or one made by `Penstock.Pool.new/1`."
+  @type gate :: atom | Pool.t()
+
+  @typedoc "Why a gate did not admit."
+  @type reason :: :full | :queue_full | :timeout | :closed
+
+  @typedoc "An option of `run/3`."
+  @type run_option :: {:timeout, timeout} | {:permits, pos_integer}
+
+  @typedoc "An option of the functions that spawn."
+  @type spawn_option :: run_option | {:spawn_opt, list}
+
+  @default_timeout 5_000
+
+  @doc """
+  `run/3` without options.
+  """
+  @doc since: "0.1.0"
+  @spec run(gate, fun) :: {:ok, term} | {:error, reason}
+  def run(gate, fun)
+
+  # Its own clause, not a default argument: what nearly every call is, as short as it can be.
+  def run(gate, fun) when is_atom(gate) and is_function(fun, 0) do
+    case Native.run_take(gate) do
+      :ok -> run_first(gate, fun)
+      other -> run_otherwise(other, gate, gate, 1, @default_timeout, fun)
+    end
+  end
+
+  def run(gate, fun), do: run(gate, fun, [])
+
+  @doc """
+  Runs `fun` in the calling process while it holds permits.
+
+  However `fun` ends, the permits are given back; what it raises, throws or exits with passes through untouched. They
+  are bound to this call: `Penstock.Pool.release/2` inside `fun` does not release them.
+
+  Returns:
+
+    * `{:ok, value}` - what `fun` returned
+    * `{:error, reason}` - not admitted, `fun` was not called; see "Refusals" above
+
+  Raises `ArgumentError`, before anything is taken, if `gate` is not a running gate, `fun` not a function of arity 0, or an
+  option unknown or of the wrong kind.
+
+  ## Options
+
+    * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `5_000`
+    * `:permits` - how many permits the work takes. Default `1`
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> Penstock.run(pool, fn -> 6 * 7 end)
+      {:ok, 42}
+      iex> Penstock.run(pool, fn -> Penstock.run(pool, fn -> :never end, timeout: 0) end)
+      {:ok, {:error, :full}}
+
+  """
+  @doc since: "0.1.0"
+  @spec run(gate, fun, [run_option]) :: {:ok, term} | {:error, reason}
+  def run(gate, fun, opts) do
+    Options.fun!(fun)
+    opts = Options.known!(opts, [:timeout, :permits])
+    permits = Options.permits!(Keyword.get(opts, :permits, 1))
+    timeout = Options.timeout!(Keyword.get(opts, :timeout, @default_timeout))
+    ref = GateRef.ref!(gate)
+    run_otherwise(run_ask(ref, permits, timeout), gate, ref, permits, timeout, fun)
+  end
+
+  # Not `after`, which would call a function of its own on the way out.
+  defp run_first(name, fun) do
+    try do
+      fun.()
+    catch
+      kind, reason ->
+        Native.run_end(name)
+        :erlang.raise(kind, reason, __STACKTRACE__)
+    else
+      value ->
+        Native.run_end(name)
+        {:ok, value}
+    end
+  end
+
+  defp run_ask(ref, permits, 0) do
+    with :again <- Native.run_try(ref, permits), do: run_ask(ref, permits, 0)
+  end
+
+  defp run_ask(ref, permits, _timeout), do: Native.run_take(ref, permits)
+
+  defp run_otherwise(:busy, gate, ref, permits, timeout, fun) do
+    case Wait.park(ref, :bound, permits, timeout) do
+      {:ok, instance} -> run_admitted(ref, instance, permits, fun)
+      {:error, _reason} = error -> error
+      bad -> GateRef.bad!(bad, gate)
+    end
+  end
+
+  defp run_otherwise(reason, _gate, _ref, _permits, _timeout, _fun)
+       when reason in [:full, :closed],
+       do: {:error, reason}
+
+  defp run_otherwise(bad, gate, _ref, _permits, _timeout, _fun) when bad in [:no_pool, :badarg] do
+    GateRef.bad!(bad, gate)
+  end
+
+  defp run_otherwise(instance, _gate, ref, permits, _timeout, fun) do
+    run_admitted(ref, instance, permits, fun)
+  end
+
+  defp run_admitted(ref, instance, permits, fun) do
+    {:ok, fun.()}
+  after
+    # Of the pool that admitted it, even if that was closed meanwhile and another has its name.
+    Native.run_end(ref, instance, permits)
+  end
+
+  @doc """
+  As `run/3`, but returns what `fun` returned, and raises `Penstock.RejectedError` when not admitted.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> Penstock.run!(pool, fn -> 6 * 7 end)
+      42
+      iex> Penstock.run!(pool, fn -> :never end, permits: 2)
+      ** (Penstock.RejectedError) #Penstock.Pool<limit: 1> did not admit: :full (no permit is free, or more were asked than there are)
+
+  """
+  @doc since: "0.1.0"
+  @spec run!(gate, fun, [run_option]) :: term
+  def run!(gate, fun, opts \\ []) do
+    case run(gate, fun, opts) do
+      {:ok, value} -> value
+      {:error, reason} -> raise RejectedError, gate: gate, reason: reason
+    end
+  end
+
+  @doc """
+  Creates a process that calls `fun`, if the gate admits it.
+
+  The process holds its permits until it dies, in whatever way. They are bound to it: its own code can neither release nor
+  lose them. If the caller is killed before it knows of the new process, there is none: `fun` is not called, or the
+  process that calls it holds the permits.
+
+  Returns:
+
+    * `{:ok, pid}`
+    * `{:error, reason}` - not admitted, no process was created; see "Refusals" above
+
+  Raises `ArgumentError`, before anything is taken, if `gate` is not a running gate, `fun` not a function of arity 0, or an
+  option unknown or of the wrong kind; and `SystemLimitError`, with the permits back, if the VM has no place for another
+  process.
+
+  ## Options
+
+    * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
+    * `:permits` - how many permits the process takes. Default `1`
+    * `:spawn_opt` - options of `:erlang.spawn_opt/4` other than `:link` and `:monitor`, such as
+      `max_heap_size: words`. Default `[]`
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> {:ok, pid} = Penstock.spawn(pool, fn -> receive do: (:stop -> :ok) end)
+      iex> Penstock.spawn(pool, fn -> :never end)
+      {:error, :full}
+      iex> Process.exit(pid, :kill)
+      iex> {:ok, _pid} = Penstock.spawn(pool, fn -> :ok end, timeout: 1_000)
+
+  """
+  @doc since: "0.1.0"
+  @spec spawn(gate, fun, [spawn_option]) :: {:ok, pid} | {:error, reason}
+  def spawn(gate, fun, opts \\ []), do: Child.start(gate, fun, opts, [])
+
+  @doc """
+  As `spawn/3`, and links the process to the caller.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> {:ok, pid} = Penstock.spawn_link(pool, fn -> receive do: (:stop -> :ok) end)
+      iex> pid in elem(Process.info(self(), :links), 1)
+      true
+
+  """
+  @doc since: "0.1.0"
+  @spec spawn_link(gate, fun, [spawn_option]) :: {:ok, pid} | {:error, reason}
+  def spawn_link(gate, fun, opts \\ []), do: Child.start(gate, fun, opts, [:link])
+
+  @doc """
+  As `spawn/3`, and monitors the process.
+
+  Returns:
+
+    * `{:ok, {pid, reference}}`
+    * `{:error, reason}` - not admitted, no process was created; see "Refusals" above
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> {:ok, {pid, ref}} = Penstock.spawn_monitor(pool, fn -> exit(:done) end)
+      iex> receive do: ({:DOWN, ^ref, :process, ^pid, reason} -> reason)
+      :done
+
+  """
+  @doc since: "0.1.0"
+  @spec spawn_monitor(gate, fun, [spawn_option]) ::
+          {:ok, {pid, reference}} | {:error, reason}
+  def spawn_monitor(gate, fun, opts \\ []), do: Child.start(gate, fun, opts, [:monitor])
+
+  @doc """
+  Every registered gate, with what its `info` says.
+
+  Returns a list of maps: `:name`, `:kind` (`:pool`), and the fields of `Penstock.Pool.info/1`.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.Pool.start_link(name: MyApp.Listed, limit: 7)
+      iex> gate = Enum.find(Penstock.list(), &(&1.name == MyApp.Listed))
+      iex> {gate.kind, gate.limit}
+      {:pool, 7}
+
+  """
+  @doc since: "0.1.0"
+  @spec list() :: [%{required(:name) => atom, required(:kind) => :pool, optional(atom) => term}]
+  def list do
+    for name <- Enum.sort(Native.pool_names()), info = info_if_running(name) do
+      Map.put(info, :kind, :pool)
+    end
+  end
+
+  # A pool may close between being named and being asked.
+  defp info_if_running(name) do
+    if Native.pool_info(name) != :no_pool, do: Pool.info(name)
+  rescue
+    ArgumentError -> nil
+  end
+end

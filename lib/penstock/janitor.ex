@@ -1,0 +1,68 @@
+defmodule Penstock.Janitor do
+  # Two duties, neither of which any permit depends on for being counted right:
+  #
+  #   * when a pool's desk has more to do than one native call may (a limit that grows by thousands while
+  #     thousands wait), the native side sends `:settle`, and the janitor calls it until all is done;
+  #   * when the owner of a pool crashes, whoever starts that name next adopts the pool; one that nobody
+  #     adopts in time is closed here.
+  #
+  # It finds both again after a restart: the native side keeps the queue and the owners.
+  @moduledoc false
+  use GenServer
+
+  alias Penstock.Native
+
+  # ms that an orphaned pool waits for its next owner.
+  @adoption_time 60_000
+
+  @spec start_link(term) :: GenServer.on_start()
+  def start_link(_arg), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)
+
+  @doc false
+  @spec watch_owner(atom, pid) :: :ok
+  def watch_owner(name, owner), do: GenServer.cast(__MODULE__, {:watch, name, owner})
+
+  ## Callbacks
+
+  @impl true
+  def init(_arg) do
+    :ok = Native.janitor_register()
+
+    watched =
+      for name <- Native.pool_names(), owner = Native.pool_owner(name), into: %{} do
+        {Process.monitor(owner), {name, owner}}
+      end
+
+    {:ok, watched}
+  end
+
+  @impl true
+  def handle_cast({:watch, name, owner}, watched) do
+    {:noreply, Map.put(watched, Process.monitor(owner), {name, owner})}
+  end
+
+  @impl true
+  def handle_info(:settle, watched) do
+    # One pool a turn, so that other messages get theirs.
+    if Native.janitor_settle() == :more, do: send(self(), :settle)
+    {:noreply, watched}
+  end
+
+  def handle_info({:DOWN, monitor, :process, _pid, _reason}, watched) do
+    {gone, watched} = Map.pop(watched, monitor)
+
+    with {name, owner} <- gone, ^owner <- Native.pool_owner(name) do
+      Process.send_after(self(), {:adoption_over, name, owner}, @adoption_time)
+    end
+
+    {:noreply, watched}
+  end
+
+  def handle_info({:adoption_over, name, owner}, watched) do
+    # Does nothing if another process owns the pool by now.
+    Native.pool_close(name, owner)
+    {:noreply, watched}
+  end
+
+  def handle_info(_other, watched), do: {:noreply, watched}
+end

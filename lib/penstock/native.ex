@@ -1,0 +1,165 @@
+defmodule Penstock.Native do
+  # One stub for each entry of native/penstock_nif, and nothing else: a loaded NIF cannot be replaced
+  # while the VM runs, so this module must never need to change. Arguments are what the public modules
+  # checked; still, any term is answered with `:badarg` rather than a crash.
+  @moduledoc false
+
+  @on_load :load
+
+  @typedoc "A registered name, or the reference of an unnamed pool."
+  @type gate :: atom | reference
+  @typedoc """
+  Which of a name's pools, so that what began on one ends on it, even if another is open by then: `:ok` is the
+  first, 0 the pool of a reference.
+  """
+  @type instance :: :ok | non_neg_integer
+  @typedoc "Names one wait, or one offer to a child."
+  @type token :: non_neg_integer
+  @type permits :: pos_integer
+  @type bad :: :no_pool | :badarg
+  @type refusal :: :full | :closed | :again
+  @type limit :: non_neg_integer | :infinity
+
+  @doc false
+  @spec load() :: :ok | {:error, {atom, charlist}}
+  def load do
+    :penstock
+    |> :code.priv_dir()
+    |> to_string()
+    |> Path.join("native/penstock_nif")
+    |> String.to_charlist()
+    |> :erlang.load_nif(0)
+  end
+
+  # Free permits: got by acquire or transfer, given back by release.
+
+  @spec pool_try(gate) :: :ok | refusal | bad
+  def pool_try(_gate), do: missing()
+
+  @spec pool_try(gate, permits) :: :ok | refusal | bad
+  def pool_try(_gate, _permits), do: missing()
+
+  # As pool_try, but a no is not counted and comes without a look for dead holders: a wait follows.
+  @spec pool_take(gate, permits) :: :ok | :busy | bad
+  def pool_take(_gate, _permits), do: missing()
+
+  @spec pool_release(gate) :: :ok | :not_held | bad
+  def pool_release(_gate), do: missing()
+
+  @spec pool_release(gate, permits) :: :ok | :not_held | bad
+  def pool_release(_gate, _permits), do: missing()
+
+  @spec pool_transfer(gate, pid, permits) :: :ok | :not_held | :noproc | bad
+  def pool_transfer(_gate, _pid, _permits), do: missing()
+
+  # Waiting. An instance alone: admitted at once. With a token: `{reference, answer}` will come.
+
+  @spec pool_park(gate, :free | :bound, permits, reference) ::
+          instance | {instance, token} | :full | :queue_full | :closed | bad
+  def pool_park(_gate, _kind, _permits, _reference), do: missing()
+
+  @spec pool_cancel(gate, instance, token) :: :cancelled | :too_late | :badarg
+  def pool_cancel(_gate, _instance, _token), do: missing()
+
+  # Bound permits: held by a piece of work until it ends.
+
+  @spec run_try(gate, permits) :: instance | refusal | bad
+  def run_try(_gate, _permits), do: missing()
+
+  @spec run_take(gate) :: instance | :busy | bad
+  def run_take(_gate), do: missing()
+
+  @spec run_take(gate, permits) :: instance | :busy | bad
+  def run_take(_gate, _permits), do: missing()
+
+  # Of one permit, of the first pool of a name.
+  @spec run_end(atom) :: :ok | :not_held | :badarg
+  def run_end(_name), do: missing()
+
+  @spec run_end(gate, instance, permits) :: :ok | :not_held | :badarg
+  def run_end(_gate, _instance, _permits), do: missing()
+
+  # Bound permits on their way to a child.
+
+  @spec spawn_try(gate, permits) :: {instance, token} | refusal | :not_held | bad
+  def spawn_try(_gate, _permits), do: missing()
+
+  @spec spawn_offer(gate, instance, permits) :: token | :not_held | :badarg
+  def spawn_offer(_gate, _instance, _permits), do: missing()
+
+  @spec spawn_hand_over(gate, instance, token, pid) :: :ok | :badarg
+  def spawn_hand_over(_gate, _instance, _offer, _child), do: missing()
+
+  @spec spawn_adopt(gate, instance, token) :: :ok | :revoked | :badarg
+  def spawn_adopt(_gate, _instance, _offer), do: missing()
+
+  @spec spawn_retract(gate, instance, token) :: :ok | :badarg
+  def spawn_retract(_gate, _instance, _offer), do: missing()
+
+  # The life of a pool. The calling process becomes the owner of the one it starts.
+
+  @spec pool_start(atom, limit, non_neg_integer, limit) :: :fresh | :adopted | pid | :badarg
+  def pool_start(_name, _limit, _max_waiting, _max_overdraft), do: missing()
+
+  @spec pool_new(limit, non_neg_integer, limit) :: reference | :badarg
+  def pool_new(_limit, _max_waiting, _max_overdraft), do: missing()
+
+  @spec pool_close(atom, pid) :: :ok | bad
+  def pool_close(_name, _owner), do: missing()
+
+  @spec pool_update(gate, limit | :keep, non_neg_integer | :keep) :: :ok | bad
+  def pool_update(_gate, _limit, _max_waiting), do: missing()
+
+  @spec pool_drain(gate, reference) :: :ok | {instance, token} | bad
+  def pool_drain(_gate, _reference), do: missing()
+
+  @spec pool_reopen(gate) :: :ok | :closed | :no_pool
+  def pool_reopen(_gate), do: missing()
+
+  # What there is to say of it.
+
+  @spec pool_owner(atom) :: pid | nil
+  def pool_owner(_name), do: missing()
+
+  @spec pool_names() :: [atom]
+  def pool_names, do: missing()
+
+  # {instance, status, limit, max_waiting, in_use, waiting, peak, granted}
+  @spec pool_info(gate) ::
+          {instance, :open | :draining | :closed, limit, non_neg_integer, non_neg_integer, non_neg_integer,
+           non_neg_integer, non_neg_integer}
+          | :no_pool
+  def pool_info(_gate), do: missing()
+
+  @spec pool_held(gate, instance) :: non_neg_integer | :badarg
+  def pool_held(_gate, _instance), do: missing()
+
+  # {next shard, holders, acquired, rejected, timed_out, released_by_exit}: sums from that shard on, as far
+  # as one call went.
+  @spec pool_census(gate, instance, non_neg_integer) ::
+          {non_neg_integer | :done, non_neg_integer, non_neg_integer, non_neg_integer, non_neg_integer, non_neg_integer}
+          | :badarg
+  def pool_census(_gate, _instance, _shard), do: missing()
+
+  @spec pool_holders(gate, instance, non_neg_integer) ::
+          [{pid, permits, non_neg_integer}] | :done | :badarg
+  def pool_holders(_gate, _instance, _shard), do: missing()
+
+  # The process that is sent `:settle` when a pool's desk has more to do than one call may.
+
+  @spec janitor_register() :: :ok | :badarg
+  def janitor_register, do: missing()
+
+  @spec janitor_settle() :: :more | :done
+  def janitor_settle, do: missing()
+
+  # Its name, and its ns of thread CPU time; nil unless built with the feature "meter".
+  @spec longest_call() :: {atom, non_neg_integer} | nil
+  def longest_call, do: missing()
+
+  # The ns of thread CPU time of a call that does next to nothing; nil likewise.
+  @spec control_call() :: non_neg_integer | nil
+  def control_call, do: missing()
+
+  defp missing, do: :erlang.nif_error(:nif_not_loaded)
+end

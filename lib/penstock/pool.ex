@@ -1,0 +1,632 @@
+defmodule Penstock.Pool do
+  @moduledoc """
+  A pool of permits: at most `:limit` are held at once, whoever is killed whenever.
+
+      children = [
+        {Penstock.Pool, name: MyApp.Jobs, limit: 100}
+      ]
+
+      Supervisor.start_link(children, strategy: :one_for_one)
+
+  A permit belongs to the process that acquired it. It comes back when that process releases it, or dies, in
+  whatever way. Nothing has to be rescued, trapped or cleaned up for that:
+
+      iex> {:ok, _} = Penstock.Pool.start_link(name: MyApp.Jobs, limit: 1)
+      iex> Penstock.Pool.acquire(MyApp.Jobs)
+      :ok
+      iex> Penstock.Pool.try_acquire(MyApp.Jobs)
+      {:error, :full}
+      iex> Penstock.Pool.release(MyApp.Jobs)
+      :ok
+
+  Acquiring and releasing are one native call each and involve no other process. Most code needs neither:
+  `Penstock.run/3` holds a permit around a function, `Penstock.spawn/3` for the life of a process.
+
+  ## Waiting
+
+  `acquire/2` parks the caller in a `receive` until permits are handed to it, first come, first served, and at most
+  `:max_waiting` processes are parked. `try_acquire/2` never overtakes them. A large request at the head of the line is
+  not starved by small ones behind it: they wait until it has been served. A process may hold permits and acquire more; if it
+  waits for what it holds itself, it waits until its `:timeout`.
+
+  A suspended process (`:erlang.suspend_process/1`) that waits can be granted permits, and holds them until it is
+  resumed or killed.
+
+  ## Under a supervisor
+
+  The process that `start_link/1` starts is the *owner*. No permit ever passes through it. When it is shut down it closes the
+  pool: waiters get `{:error, :closed}`, and holders are forgotten. So start pools first, outside a group of their
+  users. When it crashes or is killed, holders, waiters and counts stay as they are, and the next `start_link/1` of
+  the name adopts them. With the same options a limit that was `update/2`d stays; changed options win. A
+  pool that nobody adopts within 60 s closes.
+
+  Evaluating `start_link/1` again, as in a notebook, gives `{:error, {:already_started, pid}}` and keeps the old limit; use a
+  supervisor there, or `update/2`. Tests that run concurrently share a named pool: use `new/1`, or `limit: :infinity`.
+
+  ## What is not counted
+
+  Native code that goes on running after its process was killed inside a dirty NIF, and work that outlives a closed
+  pool. A permit acquired through `:erpc` ends with the temporary process of that call.
+  """
+  @moduledoc since: "0.1.0"
+
+  alias Penstock.{GateRef, Native, Options, Wait}
+
+  @enforce_keys [:ref]
+  defstruct [:ref]
+
+  @typedoc """
+  A pool without a name, as `new/1` makes it. Only processes of this node can use it, and what is in it is nobody's
+  affair.
+  """
+  @type t :: %__MODULE__{ref: reference}
+
+  @typedoc "What the functions here take: the name of a running pool, or one made by `new/1`."
+  @type pool :: atom | t
+
+  @typedoc "An option of `start_link/1`; those but `:name` also of `new/1`."
+  @type option ::
+          {:name, atom}
+          | {:limit, non_neg_integer | :infinity}
+          | {:max_waiting, non_neg_integer}
+          | {:max_overdraft, non_neg_integer | :infinity}
+
+  @typedoc "What `info/1` says of a pool."
+  @type info :: %{
+          name: atom | nil,
+          status: :open | :draining | :closed,
+          owner: pid | nil,
+          limit: non_neg_integer | :infinity,
+          in_use: non_neg_integer,
+          available: non_neg_integer | :infinity,
+          overdraft: non_neg_integer,
+          waiting: non_neg_integer,
+          max_waiting: non_neg_integer,
+          holders: non_neg_integer,
+          peak: non_neg_integer,
+          acquired: non_neg_integer,
+          rejected: non_neg_integer,
+          timed_out: non_neg_integer,
+          released_by_exit: non_neg_integer
+        }
+
+  @settings [:limit, :max_waiting, :max_overdraft]
+  @default_timeout 5_000
+  # Entries that `holders/1` returns at most.
+  @most_holders 1_000
+
+  @doc false
+  def child_spec(opts) do
+    %{
+      id: {__MODULE__, is_list(opts) && Keyword.keyword?(opts) && opts[:name]},
+      start: {__MODULE__, :start_link, [opts]},
+      type: :worker
+    }
+  end
+
+  @doc """
+  Starts a pool, or adopts the one of a crashed owner, and links its owner to the caller.
+
+  Returns:
+
+    * `{:ok, pid}`
+    * `{:error, {:already_started, pid}}` - a live process owns a pool of that name
+
+  Raises `ArgumentError` on an option that is missing, unknown or of the wrong kind.
+
+  ## Options
+
+    * `:name` - an atom; required. It is not registered as the name of a process
+    * `:limit` - how many permits may be held at once: 0 to 2_147_483_647, or `:infinity`, which counts
+      and does not refuse; required. 0 is a pause: requests of any size wait
+    * `:max_waiting` - how many processes may be parked: 0 to 2_147_483_647. Default `1_000`.
+      Memory for them is allocated as it is used
+    * `:max_overdraft` - how many permits restarts under a supervisor may take beyond the limit: as
+      `:limit`. Default: the limit
+
+  ## Examples
+
+      iex> {:ok, pid} = Penstock.Pool.start_link(name: MyApp.Uploads, limit: 10)
+      iex> {:error, {:already_started, ^pid}} = Penstock.Pool.start_link(name: MyApp.Uploads, limit: 10)
+      iex> Penstock.Pool.info(MyApp.Uploads).available
+      10
+
+  """
+  @doc since: "0.1.0"
+  @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid}}
+  def start_link(opts) do
+    opts = Options.known!(opts, [:name | @settings])
+    name = Options.name!(Options.fetch!(opts, :name))
+    __MODULE__.Owner.start_link(name, settings!(opts))
+  end
+
+  @doc """
+  Makes a pool without a name, which is gone when nobody refers to it.
+
+  Returns a `t:t/0`. Raises as `start_link/1`, whose options it takes, but for `:name`.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 2)
+      iex> Penstock.Pool.try_acquire(pool, 2)
+      :ok
+      iex> Penstock.Pool.try_acquire(pool)
+      {:error, :full}
+
+  """
+  @doc since: "0.1.0"
+  @spec new([option]) :: t
+  def new(opts) do
+    settings = settings!(Options.known!(opts, @settings))
+    ref = Native.pool_new(settings.limit, settings.max_waiting, settings.max_overdraft)
+    %__MODULE__{ref: ref}
+  end
+
+  defp settings!(opts) do
+    limit = Options.limit!(Options.fetch!(opts, :limit))
+
+    %{
+      limit: limit,
+      max_waiting: Options.max_waiting!(Keyword.get(opts, :max_waiting, 1_000)),
+      max_overdraft: Options.limit!(Keyword.get(opts, :max_overdraft, limit), ":max_overdraft")
+    }
+  end
+
+  @doc """
+  `try_acquire/2` of one permit.
+  """
+  @doc since: "0.1.0"
+  @spec try_acquire(pool) :: :ok | {:error, :full | :closed}
+  def try_acquire(pool)
+
+  # Its own clause, not a default argument: what nearly every call is, as short as it can be.
+  def try_acquire(pool) when is_atom(pool) do
+    case Native.pool_try(pool) do
+      :ok -> :ok
+      other -> tried(other, pool, 1)
+    end
+  end
+
+  def try_acquire(pool), do: try_acquire(pool, 1)
+
+  @doc """
+  Takes permits if they are free, without waiting and without overtaking who waits.
+
+  Returns:
+
+    * `:ok`
+    * `{:error, :full}` - not that many are free
+    * `{:error, :closed}` - the pool is draining or closed
+
+  Whoever saw the `:DOWN` or EXIT of a holder finds its permits free, unless another took them: always on a
+  pool of at most 8 holders; on a larger one a few microseconds later, when the pool has been told too. With
+  `acquire/2` it does not matter.
+
+  Raises `ArgumentError` if `pool` is not a running pool, or `permits` not an integer between 1 and
+  2_147_483_647.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> Penstock.Pool.try_acquire(pool)
+      :ok
+      iex> Penstock.Pool.try_acquire(pool)
+      {:error, :full}
+
+  """
+  @doc since: "0.1.0"
+  @spec try_acquire(pool, pos_integer) :: :ok | {:error, :full | :closed}
+  def try_acquire(pool, permits)
+
+  def try_acquire(pool, permits) when is_atom(pool) do
+    case Native.pool_try(pool, permits) do
+      :ok -> :ok
+      other -> tried(other, pool, permits)
+    end
+  end
+
+  def try_acquire(pool, permits) do
+    case Native.pool_try(GateRef.ref!(pool), permits) do
+      :ok -> :ok
+      other -> tried(other, pool, permits)
+    end
+  end
+
+  # :again: there were thousands of idle entries to pass, and the call went only so far.
+  defp tried(:again, pool, permits), do: try_acquire(pool, permits)
+  defp tried(reason, _pool, _permits) when reason in [:full, :closed], do: {:error, reason}
+  defp tried(bad, pool, permits), do: bad!(bad, pool, permits)
+
+  @doc """
+  Takes permits, waiting for them if they are not free.
+
+  Returns:
+
+    * `:ok`
+    * `{:error, :full}` - more permits are asked than the limit, or `timeout: 0` and they are not free
+    * `{:error, :queue_full}` - `:max_waiting` processes wait already
+    * `{:error, :timeout}` - not that many came free in time
+    * `{:error, :closed}` - the pool is draining or closed, or became so meanwhile
+
+  Raises as `try_acquire/2`, and on an option that is unknown or of the wrong kind.
+
+  A process that waits for permits which it holds itself waits in vain: use separate pools for parent and child
+  work, or `timeout: 0`.
+
+  ## Options
+
+    * `:permits` - how many, 1 to 2_147_483_647. Default `1`
+    * `:timeout` - how long to wait, in ms or `:infinity`. Default `5_000`
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 3)
+      iex> Penstock.Pool.acquire(pool, permits: 2)
+      :ok
+      iex> Penstock.Pool.acquire(pool, permits: 2, timeout: 10)
+      {:error, :timeout}
+
+  """
+  @doc since: "0.1.0"
+  @spec acquire(pool, permits: pos_integer, timeout: timeout) ::
+          :ok | {:error, :full | :queue_full | :timeout | :closed}
+  def acquire(pool, opts \\ []) do
+    {permits, timeout} = acquire_options!(opts)
+
+    if timeout == 0 do
+      try_acquire(pool, permits)
+    else
+      ref = GateRef.ref!(pool)
+
+      case Native.pool_take(ref, permits) do
+        :ok -> :ok
+        :busy -> wait(pool, ref, permits, timeout)
+        bad -> bad!(bad, pool, permits)
+      end
+    end
+  end
+
+  defp acquire_options!([]), do: {1, @default_timeout}
+
+  defp acquire_options!(opts) do
+    opts = Options.known!(opts, [:permits, :timeout])
+
+    {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, @default_timeout))}
+  end
+
+  defp wait(pool, ref, permits, timeout) do
+    case Wait.park(ref, :free, permits, timeout) do
+      {:ok, _instance} -> :ok
+      {:error, _reason} = error -> error
+      bad -> bad!(bad, pool, permits)
+    end
+  end
+
+  @doc """
+  `release/2` of one permit.
+  """
+  @doc since: "0.1.0"
+  @spec release(pool) :: :ok | {:error, :not_held}
+  def release(pool)
+
+  def release(pool) when is_atom(pool) do
+    case Native.pool_release(pool) do
+      :ok -> :ok
+      other -> released(other, pool, 1)
+    end
+  end
+
+  def release(pool), do: release(pool, 1)
+
+  @doc """
+  Gives back permits that the calling process got by `acquire/2`, `try_acquire/2` or `transfer/3`.
+
+  Returns:
+
+    * `:ok`
+    * `{:error, :not_held}` - the process does not hold that many of its own; nothing is released. Permits bound to a
+      `Penstock.run/3` or to a gated process end with that, and are not its to release
+
+  Raises as `try_acquire/2`.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 2)
+      iex> :ok = Penstock.Pool.acquire(pool, permits: 2)
+      iex> Penstock.Pool.release(pool, 2)
+      :ok
+      iex> Penstock.Pool.release(pool)
+      {:error, :not_held}
+
+  """
+  @doc since: "0.1.0"
+  @spec release(pool, pos_integer) :: :ok | {:error, :not_held}
+  def release(pool, permits) do
+    released(Native.pool_release(GateRef.ref!(pool), permits), pool, permits)
+  end
+
+  defp released(:ok, _pool, _permits), do: :ok
+  defp released(:not_held, _pool, _permits), do: {:error, :not_held}
+  defp released(bad, pool, permits), do: bad!(bad, pool, permits)
+
+  @doc """
+  Makes permits of the calling process those of another one.
+
+  Returns:
+
+    * `:ok` - they are `pid`'s to release, and end with its death
+    * `{:error, :not_held}` - the caller does not hold that many of its own; nothing changed
+    * `{:error, :noproc}` - `pid` is dead; the permits are free again
+
+  Raises as `try_acquire/2`, and if `pid` is not a process of this node.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> :ok = Penstock.Pool.acquire(pool)
+      iex> heir = spawn(fn -> receive do: (:stop -> :ok) end)
+      iex> Penstock.Pool.transfer(pool, heir)
+      :ok
+      iex> [%{pid: ^heir}] = Penstock.Pool.holders(pool)
+      iex> Penstock.Pool.release(pool)
+      {:error, :not_held}
+
+  """
+  @doc since: "0.1.0"
+  @spec transfer(pool, pid, pos_integer) :: :ok | {:error, :not_held | :noproc}
+  def transfer(pool, pid, permits \\ 1) do
+    ref = GateRef.ref!(pool)
+    Options.permits!(permits, "permits")
+
+    case Native.pool_transfer(ref, pid, permits) do
+      :ok -> :ok
+      reason when reason in [:not_held, :noproc] -> {:error, reason}
+      # The other arguments are right. That includes a pid of this node's name, but of an earlier life of it.
+      :badarg -> Options.expected!("pid", "a process of this node", pid)
+      :no_pool -> GateRef.bad!(:no_pool, pool)
+    end
+  end
+
+  @doc """
+  Changes a running pool.
+
+  Returns `:ok`. Growing wakes waiters at once. Shrinking below what is held leaves an overdraft: nobody is admitted until
+  it is paid back. Waiters that ask for more than the new limit get `{:error, :full}`.
+
+  Raises as `start_link/1` and `try_acquire/2`.
+
+  ## Options
+
+    * `:limit`, `:max_waiting` - as in `start_link/1`
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 2)
+      iex> :ok = Penstock.Pool.acquire(pool, permits: 2)
+      iex> Penstock.Pool.update(pool, limit: 1)
+      :ok
+      iex> Penstock.Pool.info(pool).overdraft
+      1
+
+  """
+  @doc since: "0.1.0"
+  @spec update(pool, limit: non_neg_integer | :infinity, max_waiting: non_neg_integer) :: :ok
+  def update(pool, opts) do
+    opts = Options.known!(opts, [:limit, :max_waiting])
+    limit = if opts[:limit] == nil and not Keyword.has_key?(opts, :limit), do: :keep, else: Options.limit!(opts[:limit])
+
+    max_waiting =
+      if Keyword.has_key?(opts, :max_waiting),
+        do: Options.max_waiting!(opts[:max_waiting]),
+        else: :keep
+
+    case Native.pool_update(GateRef.ref!(pool), limit, max_waiting) do
+      :ok -> :ok
+      bad -> GateRef.bad!(bad, pool)
+    end
+  end
+
+  @doc """
+  What the pool is like now.
+
+  Returns a map:
+
+    * `:name`, `:owner` - `nil` for a pool made by `new/1`
+    * `:status` - `:open`, `:draining` or `:closed`
+    * `:limit`, `:max_waiting` - as they are now
+    * `:in_use` - permits held
+    * `:available` - permits free; `:infinity` if the limit is
+    * `:overdraft` - permits held beyond the limit
+    * `:holders` - processes that hold permits
+    * `:waiting` - processes parked
+    * `:peak` - the most permits held at once
+    * `:acquired` - requests admitted
+    * `:rejected` - requests that got `:full`, `:queue_full` or `:closed`
+    * `:timed_out` - requests that got `:timeout`
+    * `:released_by_exit` - permits that came back by the death of the process that held them
+
+  `:peak` and what follows are totals since the pool was made. The figures are each exact; while the pool is
+  in use they are not all of one instant. Raises as `try_acquire/2`.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 5)
+      iex> :ok = Penstock.Pool.acquire(pool, permits: 2)
+      iex> %{in_use: 2, available: 3, holders: 1, acquired: 1} = Penstock.Pool.info(pool)
+      iex> Penstock.Pool.info(pool).status
+      :open
+
+  """
+  @doc since: "0.1.0"
+  @spec info(pool) :: info
+  def info(pool) do
+    ref = GateRef.ref!(pool)
+
+    case Native.pool_info(ref) do
+      :no_pool ->
+        GateRef.bad!(:no_pool, pool)
+
+      {instance, status, limit, max_waiting, in_use, waiting, peak, granted} ->
+        {holders, acquired, rejected, timed_out, released} = census(ref, instance)
+
+        %{
+          name: if(is_atom(pool), do: pool),
+          status: status,
+          owner: if(is_atom(pool), do: Native.pool_owner(pool)),
+          limit: limit,
+          in_use: in_use,
+          available: if(limit == :infinity, do: :infinity, else: max(limit - in_use, 0)),
+          overdraft: if(limit == :infinity, do: 0, else: max(in_use - limit, 0)),
+          waiting: waiting,
+          max_waiting: max_waiting,
+          holders: holders,
+          peak: peak,
+          acquired: acquired + granted,
+          rejected: rejected,
+          timed_out: timed_out,
+          released_by_exit: released
+        }
+    end
+  end
+
+  defp census(ref, instance, shard \\ 0, sums \\ {0, 0, 0, 0, 0})
+  defp census(_ref, _instance, :done, sums), do: sums
+
+  defp census(ref, instance, shard, {a, b, c, d, e}) do
+    {next, a1, b1, c1, d1, e1} = Native.pool_census(ref, instance, shard)
+    census(ref, instance, next, {a + a1, b + b1, c + c1, d + d1, e + e1})
+  end
+
+  @doc """
+  Who holds permits, for people to look at.
+
+  Returns a list of `%{pid: pid, permits: count, held_ms: age}`, longest held first, at most 1_000. The age is that of
+  the process' oldest permit since it last held none, to about 10 ms. Raises as `try_acquire/2`.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 5)
+      iex> :ok = Penstock.Pool.acquire(pool, permits: 2)
+      iex> [%{pid: pid, permits: 2, held_ms: _}] = Penstock.Pool.holders(pool)
+      iex> pid == self()
+      true
+
+  """
+  @doc since: "0.1.0"
+  @spec holders(pool) :: [%{pid: pid, permits: pos_integer, held_ms: non_neg_integer}]
+  def holders(pool) do
+    ref = GateRef.ref!(pool)
+
+    case Native.pool_info(ref) do
+      :no_pool ->
+        GateRef.bad!(:no_pool, pool)
+
+      info ->
+        for {pid, permits, held_ms} <- longest(ref, elem(info, 0), 0, []) do
+          %{pid: pid, permits: permits, held_ms: held_ms}
+        end
+    end
+  end
+
+  # Shard by shard, keeping no more than will be returned.
+  defp longest(ref, instance, shard, found) do
+    case Native.pool_holders(ref, instance, shard) do
+      :done ->
+        found
+
+      more ->
+        found = Enum.sort_by(more ++ found, &elem(&1, 2), :desc)
+        longest(ref, instance, shard + 1, Enum.take(found, @most_holders))
+    end
+  end
+
+  @doc """
+  Admits nobody any more, and waits until nothing is held.
+
+  Newcomers and waiters get `{:error, :closed}`. The pool stays closed, whatever is returned; `reopen/1` undoes it.
+
+  Returns:
+
+    * `:ok` - nothing is held
+    * `{:error, {:timeout, in_use}}` - so many permits were still held after `timeout` ms, or when another
+      process reopened or closed the pool
+
+  A process that holds permits of the pool itself waits for itself. Raises as `try_acquire/2`, and on a `timeout` that is
+  neither a number of ms nor `:infinity`.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 5)
+      iex> :ok = Penstock.Pool.acquire(pool)
+      iex> Penstock.Pool.drain(pool, 10)
+      {:error, {:timeout, 1}}
+      iex> Penstock.Pool.try_acquire(pool)
+      {:error, :closed}
+
+  """
+  @doc since: "0.1.0"
+  @spec drain(pool, timeout) :: :ok | {:error, {:timeout, pos_integer}}
+  def drain(pool, timeout \\ 5_000) do
+    ref = GateRef.ref!(pool)
+    Options.timeout!(timeout, "timeout")
+
+    case Wait.drain(ref, timeout) do
+      :ok -> :ok
+      {:undrained, in_use} -> {:error, {:timeout, in_use}}
+      {:timeout, instance} -> still_held(ref, instance)
+      bad -> GateRef.bad!(bad, pool)
+    end
+  end
+
+  defp still_held(ref, instance) do
+    # Released between the end of the wait and this look is released in time.
+    case Native.pool_held(ref, instance) do
+      0 -> :ok
+      in_use -> {:error, {:timeout, in_use}}
+    end
+  end
+
+  @doc """
+  Admits again after `drain/2`. On a pool that is open it does nothing.
+
+  Returns `:ok`. Raises as `try_acquire/2`.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 5)
+      iex> :ok = Penstock.Pool.drain(pool)
+      iex> Penstock.Pool.reopen(pool)
+      :ok
+      iex> Penstock.Pool.try_acquire(pool)
+      :ok
+
+  """
+  @doc since: "0.1.0"
+  @spec reopen(pool) :: :ok
+  def reopen(pool) do
+    case Native.pool_reopen(GateRef.ref!(pool)) do
+      :ok -> :ok
+      # A named pool that closes at this instant: its name is gone.
+      _no_pool -> GateRef.bad!(:no_pool, pool)
+    end
+  end
+
+  defp bad!(bad, pool, permits) do
+    # Which of the two arguments was it?
+    Options.permits!(permits, "permits")
+    GateRef.bad!(bad, pool)
+  end
+end
+
+defimpl Inspect, for: Penstock.Pool do
+  # By the native side itself: a forged handle, or one of another life of the node, must be shown too,
+  # above all in the error about it.
+  def inspect(%{ref: ref}, _opts) when is_reference(ref) do
+    case Penstock.Native.pool_info(ref) do
+      :no_pool -> "#Penstock.Pool<invalid>"
+      info -> "#Penstock.Pool<limit: #{elem(info, 2)}>"
+    end
+  end
+
+  def inspect(_forged, _opts), do: "#Penstock.Pool<invalid>"
+end

@@ -1,0 +1,61 @@
+defmodule Penstock.Pool.Owner do
+  # Ties the life of a named pool to a process in the user's supervision tree. No permit ever passes through
+  # it. Ended in an orderly way it closes the pool; crashed or killed it leaves it to its successor.
+  @moduledoc false
+  use GenServer
+
+  alias Penstock.{Janitor, Native}
+
+  @type settings :: %{
+          limit: Native.limit(),
+          max_waiting: non_neg_integer,
+          max_overdraft: Native.limit()
+        }
+
+  @spec start_link(atom, settings) :: {:ok, pid} | {:error, {:already_started, pid}}
+  def start_link(name, settings) do
+    # Before a process is linked to the caller, who would get its EXIT. One that loses a race, below, ends
+    # as :normal by `:ignore`; {:stop, reason} would take the caller along.
+    with nil <- live_owner(name), :ignore <- GenServer.start_link(__MODULE__, {name, settings}) do
+      start_link(name, settings)
+    else
+      {:ok, pid} -> {:ok, pid}
+      owner -> {:error, {:already_started, owner}}
+    end
+  end
+
+  defp live_owner(name) do
+    owner = Native.pool_owner(name)
+    if owner && Process.alive?(owner), do: owner
+  end
+
+  ## Callbacks
+
+  @impl true
+  def init({name, settings}) do
+    Process.flag(:trap_exit, true)
+
+    case Native.pool_start(name, settings.limit, settings.max_waiting, settings.max_overdraft) do
+      started when started in [:fresh, :adopted] ->
+        Janitor.watch_owner(name, self())
+        {:ok, name, :hibernate}
+
+      owner when is_pid(owner) ->
+        :ignore
+    end
+  end
+
+  @impl true
+  def handle_info(_message, name), do: {:noreply, name, :hibernate}
+
+  @impl true
+  def terminate(reason, name) do
+    if orderly?(reason), do: Native.pool_close(name, self())
+    :ok
+  end
+
+  defp orderly?(:normal), do: true
+  defp orderly?(:shutdown), do: true
+  defp orderly?({:shutdown, _}), do: true
+  defp orderly?(_), do: false
+end

@@ -1,0 +1,86 @@
+//! Entry points of free permits and of waiting. Their contracts are the specs of `Penstock.Native`.
+
+use penstock_core::{Cancelled, Kind, Parked, Pid, Pool, TransferError, WaiterId};
+
+use crate::atoms;
+use crate::beam::{Beam, Ticket};
+use crate::entry::entries;
+use crate::gates::{instance_term, refusal, release, resolve_instance, with_pool};
+use crate::term::Term;
+
+entries! {
+    pool_try/1 => try_one,
+    pool_try/2 => try_many,
+    pool_take/2 => take,
+    pool_release/1 => release_one,
+    pool_release/2 => release_many,
+    pool_transfer/3 => transfer,
+    pool_park/4 => park,
+    pool_cancel/3 => cancel,
+}
+
+#[inline(always)]
+fn try_acquire(beam: &Beam, pool: &Pool<Beam>, me: Pid, n: u32) -> Term {
+    match pool.try_acquire(beam, me, n, Kind::Free) {
+        Ok(()) => atoms::ok(),
+        Err(no) => refusal(no),
+    }
+}
+
+fn try_one(beam: &Beam, [gate]: [Term; 1]) -> Term {
+    with_pool(beam, gate, |pool, _, me| try_acquire(beam, pool, me, 1))
+}
+
+fn try_many(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
+    let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
+    with_pool(beam, gate, |pool, _, me| try_acquire(beam, pool, me, n))
+}
+
+fn take(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
+    let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
+    with_pool(beam, gate, |pool, _, me| if pool.take(beam, me, n, Kind::Free) { atoms::ok() } else { atoms::busy() })
+}
+
+fn release_one(beam: &Beam, [gate]: [Term; 1]) -> Term {
+    with_pool(beam, gate, |pool, _, me| release(beam, pool, me, 1, Kind::Free))
+}
+
+fn release_many(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
+    let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
+    with_pool(beam, gate, |pool, _, me| release(beam, pool, me, n, Kind::Free))
+}
+
+fn transfer(beam: &Beam, [gate, to, permits]: [Term; 3]) -> Term {
+    let (Some(n), Some(to)) = (beam.env.permits(permits), beam.env.local_pid(to)) else { return atoms::badarg() };
+    with_pool(beam, gate, |pool, _, me| match pool.transfer(beam, me, to, n) {
+        Ok(()) => atoms::ok(),
+        Err(TransferError::NotHeld) => atoms::not_held(),
+        Err(TransferError::Gone) => atoms::noproc(),
+    })
+}
+
+fn park(beam: &Beam, [gate, kind, permits, reference]: [Term; 4]) -> Term {
+    let Some(n) = beam.env.permits(permits).filter(|_| beam.env.is_ref(reference)) else { return atoms::badarg() };
+    let kind = match kind {
+        kind if kind == atoms::free() => Kind::Free,
+        kind if kind == atoms::bound() => Kind::Bound,
+        _ => return atoms::badarg(),
+    };
+    with_pool(beam, gate, |pool, instance, me| match pool.park(beam, me, n, kind, Ticket::new(reference)) {
+        Parked::Granted => instance_term(beam, instance),
+        Parked::Waiting(id) => beam.env.tuple(&[instance_term(beam, instance), beam.env.make_u64(id.to_bits())]),
+        Parked::Full => atoms::full(),
+        Parked::QueueFull => atoms::queue_full(),
+        Parked::Closed => atoms::closed(),
+    })
+}
+
+fn cancel(beam: &Beam, [gate, instance, id]: [Term; 3]) -> Term {
+    match (resolve_instance(beam, gate, instance), beam.env.u64(id), beam.env.me()) {
+        (Some(pool), Some(id), Some(me)) => match pool.cancel(beam, me, WaiterId::from_bits(id)) {
+            Cancelled::Yes => atoms::cancelled(),
+            Cancelled::TooLate => atoms::too_late(),
+        },
+        _ => atoms::badarg(),
+    }
+}

@@ -1,0 +1,27 @@
+//! The thin layer between the BEAM and `penstock_core`: decode, call, encode. No logic and no loop lives here.
+//!
+//! Entry points are raw: `#[rustler::nif]` collects the arguments of every call into a heap-allocated `Vec`, which alone would
+//! double the price of an acquire.
+
+mod atoms;
+mod beam;
+mod clock;
+mod deferred;
+mod entry;
+mod free;
+mod gates;
+mod life;
+mod resources;
+mod term;
+mod work;
+
+use rustler::{Env, Term};
+
+/// Runs again when the module is purged and loaded anew; statics, and so all pools, survive that.
+fn load(env: Env<'_>, _info: Term<'_>) -> bool {
+    let env = term::Env::of(env.as_c_arg());
+    atoms::init(env);
+    resources::init(env)
+}
+
+rustler::init!("Elixir.Penstock.Native", load = load);

@@ -1,0 +1,222 @@
+//! Entry points of the life of a pool, and of what there is to say of it.
+
+use penstock_core::{Drain, Host, Named, Pool, Settings, Started, Status, SHARD_COUNT, UNLIMITED};
+
+use crate::atoms;
+use crate::beam::{Beam, Ticket};
+use crate::deferred;
+use crate::entry::entries;
+use crate::gates::{instance_term, named, resolve, resolve_instance, with_pool, REGISTRY};
+use crate::resources;
+use crate::term::Term;
+
+entries! {
+    pool_start/4 => start,
+    pool_new/3 => new,
+    pool_close/2 => close,
+    pool_update/3 => update,
+    pool_drain/2 => drain,
+    pool_reopen/1 => reopen,
+    pool_owner/1 => owner,
+    pool_names/0 => names,
+    pool_info/1 => info,
+    pool_held/2 => held,
+    pool_census/3 => census,
+    pool_holders/3 => holders,
+    janitor_register/0 => janitor_register,
+    janitor_settle/0 => janitor_settle,
+    longest_call/0 => longest_call,
+    control_call/0 => control_call,
+}
+
+/// Cache lines looked at by one call of the census: some 50 µs.
+const CENSUS: usize = 2048;
+
+/// 0 to 2^31-1.
+fn small(beam: &Beam, term: Term) -> Option<u32> {
+    beam.env.uint(term).filter(|&value| value <= 0x7FFF_FFFF)
+}
+
+fn limit(beam: &Beam, term: Term) -> Option<u64> {
+    if term == atoms::infinity() {
+        Some(UNLIMITED)
+    } else {
+        small(beam, term).map(u64::from)
+    }
+}
+
+fn settings(beam: &Beam, bound: Term, waiting: Term, overdraft: Term) -> Option<Settings> {
+    Some(Settings {
+        limit: limit(beam, bound)?,
+        max_waiting: small(beam, waiting)?,
+        max_overdraft: limit(beam, overdraft)?,
+    })
+}
+
+fn start(beam: &Beam, [name, limit, waiting, overdraft]: [Term; 4]) -> Term {
+    match (beam.env.is_atom(name), settings(beam, limit, waiting, overdraft), beam.env.me()) {
+        (true, Some(settings), Some(me)) => match REGISTRY.start(beam, name.word(), me, settings) {
+            Started::Fresh => atoms::fresh(),
+            Started::Adopted => atoms::adopted(),
+            Started::AlreadyStarted(pid) => Term::pid(pid),
+        },
+        _ => atoms::badarg(),
+    }
+}
+
+fn new(beam: &Beam, [limit, waiting, overdraft]: [Term; 3]) -> Term {
+    let Some(settings) = settings(beam, limit, waiting, overdraft) else { return atoms::badarg() };
+    let pool = Pool::new();
+    pool.open(settings);
+    resources::make_handle(beam.env, pool)
+}
+
+fn close(beam: &Beam, [name, owner]: [Term; 2]) -> Term {
+    let Some(owner) = beam.env.local_pid(owner) else { return atoms::badarg() };
+    if named(name).is_some_and(|named| named.close(beam, owner)) {
+        atoms::ok()
+    } else {
+        atoms::no_pool()
+    }
+}
+
+fn owner(_beam: &Beam, [name]: [Term; 1]) -> Term {
+    named(name).and_then(Named::owner).map_or(atoms::nil(), Term::pid)
+}
+
+fn names(beam: &Beam, []: [Term; 0]) -> Term {
+    let names: Vec<Term> = REGISTRY.names().into_iter().map(|word| Term(word as usize)).collect();
+    beam.env.list(&names)
+}
+
+/// A new value, or `keep`.
+fn changed<T>(term: Term, decode: impl FnOnce(Term) -> Option<T>) -> Option<Option<T>> {
+    if term == atoms::keep() {
+        Some(None)
+    } else {
+        decode(term).map(Some)
+    }
+}
+
+fn update(beam: &Beam, [gate, new_limit, waiting]: [Term; 3]) -> Term {
+    let new_limit = changed(new_limit, |term| limit(beam, term));
+    let waiting = changed(waiting, |term| small(beam, term));
+    match (resolve(beam, gate), new_limit, waiting) {
+        (None, _, _) => atoms::no_pool(),
+        (Some((pool, _)), Some(limit), Some(waiting)) => {
+            pool.update(beam, limit, waiting, None);
+            atoms::ok()
+        }
+        _ => atoms::badarg(),
+    }
+}
+
+fn drain(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
+    if !beam.env.is_ref(reference) {
+        return atoms::badarg();
+    }
+    with_pool(beam, gate, |pool, instance, me| match pool.drain(beam, me, Ticket::new(reference)) {
+        Drain::Done => atoms::ok(),
+        Drain::Waiting(id) => beam.env.tuple(&[instance_term(beam, instance), beam.env.make_u64(id.to_bits())]),
+    })
+}
+
+fn reopen(beam: &Beam, [gate]: [Term; 1]) -> Term {
+    match resolve(beam, gate) {
+        Some((pool, _)) if pool.reopen(beam) => atoms::ok(),
+        Some(_) => atoms::closed(),
+        None => atoms::no_pool(),
+    }
+}
+
+fn info(beam: &Beam, [gate]: [Term; 1]) -> Term {
+    let Some((pool, instance)) = resolve(beam, gate) else { return atoms::no_pool() };
+    let info = pool.info();
+    let limit = info.settings.limit;
+    let status = match info.status {
+        Status::Open => atoms::open(),
+        Status::Draining => atoms::draining(),
+        Status::Closed => atoms::closed(),
+    };
+    beam.env.tuple(&[
+        instance_term(beam, instance),
+        status,
+        if limit >= UNLIMITED { atoms::infinity() } else { beam.env.make_u64(limit) },
+        beam.env.make_u64(u64::from(info.settings.max_waiting)),
+        beam.env.make_u64(info.in_use),
+        beam.env.make_u64(info.waiting as u64),
+        beam.env.make_u64(info.peak),
+        beam.env.make_u64(info.granted),
+    ])
+}
+
+fn held(beam: &Beam, [gate, instance]: [Term; 2]) -> Term {
+    resolve_instance(beam, gate, instance).map_or(atoms::badarg(), |pool| beam.env.make_u64(pool.info().in_use))
+}
+
+fn census(beam: &Beam, [gate, instance, shard]: [Term; 3]) -> Term {
+    let (Some(pool), Some(first)) = (resolve_instance(beam, gate, instance), beam.env.uint(shard)) else {
+        return atoms::badarg();
+    };
+    let (sums, next) = pool.census_from(first as usize, CENSUS);
+    beam.worked(sums.looked_at);
+    beam.env.tuple(&[
+        if next < SHARD_COUNT { beam.env.make_u64(next as u64) } else { atoms::done() },
+        beam.env.make_u64(sums.holders),
+        beam.env.make_u64(sums.acquired),
+        beam.env.make_u64(sums.rejected),
+        beam.env.make_u64(sums.timed_out),
+        beam.env.make_u64(sums.released_by_exit),
+    ])
+}
+
+fn holders(beam: &Beam, [gate, instance, shard]: [Term; 3]) -> Term {
+    let (Some(pool), Some(shard)) = (resolve_instance(beam, gate, instance), beam.env.uint(shard)) else {
+        return atoms::badarg();
+    };
+    if shard as usize >= SHARD_COUNT {
+        return atoms::done();
+    }
+    let now = beam.now_ms();
+    let found: Vec<Term> = pool
+        .holders(shard as usize)
+        .into_iter()
+        .map(|holding| {
+            let held_ms = u64::from(holding.held_ms(now));
+            beam.env.tuple(&[Term::pid(holding.pid), beam.env.make_u64(holding.permits), beam.env.make_u64(held_ms)])
+        })
+        .collect();
+    beam.worked(found.len() * 4);
+    beam.env.list(&found)
+}
+
+fn janitor_register(beam: &Beam, []: [Term; 0]) -> Term {
+    let Some(me) = beam.env.me() else { return atoms::badarg() };
+    deferred::set_janitor(beam.env, me);
+    atoms::ok()
+}
+
+fn janitor_settle(beam: &Beam, []: [Term; 0]) -> Term {
+    deferred::settle_one(beam)
+}
+
+#[cfg(feature = "meter")]
+fn longest_call(beam: &Beam, []: [Term; 0]) -> Term {
+    let (ns, name) = crate::entry::meter::longest();
+    beam.env.tuple(&[beam.env.atom(name), beam.env.make_u64(ns)])
+}
+
+#[cfg(feature = "meter")]
+fn control_call(beam: &Beam, []: [Term; 0]) -> Term {
+    beam.env.make_u64(crate::entry::meter::control_ns())
+}
+
+#[cfg(not(feature = "meter"))]
+fn control_call(_beam: &Beam, []: [Term; 0]) -> Term {
+    atoms::nil()
+}
+
+#[cfg(not(feature = "meter"))]
+fn longest_call(_beam: &Beam, []: [Term; 0]) -> Term {
+    atoms::nil()
+}

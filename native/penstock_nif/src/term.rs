@@ -1,0 +1,171 @@
+//! Environments, terms and pids of the VM, as far as this library needs them.
+
+use std::ffi::{c_int, c_uint};
+use std::mem::MaybeUninit;
+
+use penstock_core::Pid;
+use rustler::sys::{self, ErlNifEnv, ErlNifPid, ErlNifTerm};
+
+/// A term: one word, which is the whole value of atoms, small integers and local pids.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub(crate) struct Term(pub(crate) usize);
+
+impl Term {
+    #[inline]
+    pub(crate) fn word(self) -> u64 {
+        self.0 as u64
+    }
+
+    #[inline]
+    pub(crate) fn raw(self) -> ErlNifTerm {
+        // SAFETY: `ErlNifTerm` is a transparent wrapper of one `usize`, private only by its field.
+        unsafe { std::mem::transmute::<usize, ErlNifTerm>(self.0) }
+    }
+
+    #[inline]
+    pub(crate) fn of(raw: ErlNifTerm) -> Self {
+        // SAFETY: as in `raw`.
+        Self(unsafe { std::mem::transmute::<ErlNifTerm, usize>(raw) })
+    }
+
+    /// The pid as a term. Local pids are immediate: valid in every environment.
+    #[inline]
+    pub(crate) fn pid(pid: Pid) -> Self {
+        Self(pid.word() as usize)
+    }
+}
+
+pub(crate) fn raw_pid(pid: Pid) -> ErlNifPid {
+    // SAFETY: `ErlNifPid` is a C struct of one term, and the word came from such a struct.
+    unsafe { std::mem::transmute::<usize, ErlNifPid>(pid.word() as usize) }
+}
+
+fn pid_of(raw: ErlNifPid) -> Option<Pid> {
+    // SAFETY: as in `raw_pid`.
+    Pid::new(unsafe { std::mem::transmute::<ErlNifPid, usize>(raw) } as u64)
+}
+
+/// The pid that a callback was handed.
+///
+/// # Safety
+/// `raw` points to a pid.
+pub(crate) unsafe fn callback_pid(raw: *const ErlNifPid) -> Option<Pid> {
+    // SAFETY: the caller's promise.
+    pid_of(unsafe { *raw })
+}
+
+/// The environment of the current call or callback.
+#[derive(Clone, Copy)]
+pub(crate) struct Env(*mut ErlNifEnv);
+
+impl Env {
+    #[inline]
+    pub(crate) fn of(raw: *mut ErlNifEnv) -> Self {
+        Self(raw)
+    }
+
+    #[inline]
+    pub(crate) fn raw(self) -> *mut ErlNifEnv {
+        self.0
+    }
+
+    pub(crate) fn atom(self, name: &str) -> Term {
+        // SAFETY: the environment is that of the current call; the name is valid for its length, and ASCII.
+        Term::of(unsafe { sys::enif_make_atom_len(self.0, name.as_ptr().cast(), name.len()) })
+    }
+
+    /// The calling process.
+    #[inline]
+    pub(crate) fn me(self) -> Option<Pid> {
+        let mut pid = MaybeUninit::uninit();
+        // SAFETY: the environment is that of the current call; the VM fills the pid unless it answers NULL.
+        unsafe {
+            if sys::enif_self(self.0, pid.as_mut_ptr()).is_null() {
+                return None;
+            }
+            pid_of(pid.assume_init())
+        }
+    }
+
+    pub(crate) fn local_pid(self, term: Term) -> Option<Pid> {
+        let mut pid = MaybeUninit::uninit();
+        // SAFETY: as in `me`; the VM fills the pid if it answers true.
+        unsafe {
+            if sys::enif_get_local_pid(self.0, term.raw(), pid.as_mut_ptr()) == 0 {
+                return None;
+            }
+            pid_of(pid.assume_init())
+        }
+    }
+
+    pub(crate) fn is_alive(self, pid: Pid) -> bool {
+        // SAFETY: the environment is that of the current call.
+        unsafe { sys::enif_is_process_alive(self.0, &raw_pid(pid)) != 0 }
+    }
+
+    /// A number of permits: 1 to 2^31-1.
+    #[inline]
+    pub(crate) fn permits(self, term: Term) -> Option<u32> {
+        let mut value: c_uint = 0;
+        // SAFETY: the environment is that of the current call.
+        let read = unsafe { sys::enif_get_uint(self.0, term.raw(), &mut value) != 0 };
+        (read && (1..=0x7FFF_FFFF).contains(&value)).then_some(value)
+    }
+
+    pub(crate) fn uint(self, term: Term) -> Option<u32> {
+        let mut value: c_uint = 0;
+        // SAFETY: the environment is that of the current call.
+        (unsafe { sys::enif_get_uint(self.0, term.raw(), &mut value) } != 0).then_some(value)
+    }
+
+    pub(crate) fn u64(self, term: Term) -> Option<u64> {
+        let mut value = 0_u64;
+        // SAFETY: the environment is that of the current call.
+        (unsafe { sys::enif_get_uint64(self.0, term.raw(), &mut value) } != 0).then_some(value)
+    }
+
+    #[inline]
+    pub(crate) fn make_u64(self, value: u64) -> Term {
+        // SAFETY: the environment is that of the current call.
+        Term::of(unsafe { sys::enif_make_uint64(self.0, value) })
+    }
+
+    pub(crate) fn tuple(self, terms: &[Term]) -> Term {
+        // SAFETY: `Term` is a transparent word as `ErlNifTerm` is, and the VM reads `len` of them.
+        Term::of(unsafe { sys::enif_make_tuple_from_array(self.0, terms.as_ptr().cast(), terms.len() as c_uint) })
+    }
+
+    pub(crate) fn list(self, terms: &[Term]) -> Term {
+        // SAFETY: as in `tuple`.
+        Term::of(unsafe { sys::enif_make_list_from_array(self.0, terms.as_ptr().cast(), terms.len() as c_uint) })
+    }
+
+    pub(crate) fn is_ref(self, term: Term) -> bool {
+        // SAFETY: the environment is that of the current call.
+        unsafe { sys::enif_is_ref(self.0, term.raw()) != 0 }
+    }
+
+    pub(crate) fn is_atom(self, term: Term) -> bool {
+        // SAFETY: the environment is that of the current call.
+        unsafe { sys::enif_is_atom(self.0, term.raw()) != 0 }
+    }
+
+    /// Copies an immediate or a term of `msg_env` to the mailbox of a process, if that lives.
+    pub(crate) fn send(self, to: Pid, message: Term) {
+        // SAFETY: the environment is that of the current call or callback; with a NULL message environment the
+        // message is copied, wherever it lies. A message that is not delivered is no harm: see `Pool::settle`.
+        unsafe { sys::enif_send(self.0, &raw_pid(to), std::ptr::null_mut(), message.raw()) };
+    }
+
+    pub(crate) fn raise(self, reason: Term) -> Term {
+        // SAFETY: the environment is that of the current call, which returns the result.
+        Term::of(unsafe { sys::enif_raise_exception(self.0, reason.raw()) })
+    }
+
+    /// Tells the scheduler that this call was worth so many hundredths of a time slice.
+    pub(crate) fn consume_timeslice(self, percent: u32) {
+        // SAFETY: the environment is that of the current call.
+        unsafe { sys::enif_consume_timeslice(self.0, percent.clamp(1, 100) as c_int) };
+    }
+}

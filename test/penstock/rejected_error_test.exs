@@ -1,0 +1,53 @@
+defmodule Penstock.RejectedErrorTest do
+  use ExUnit.Case, async: true
+
+  alias Penstock.RejectedError
+
+  test "has the gate, the reason and the status that Plug answers with" do
+    for {reason, status} <- [
+          full: 503,
+          queue_full: 503,
+          timeout: 503,
+          closed: 503,
+          overloaded: 503,
+          table_full: 503,
+          key_full: 429
+        ] do
+      error = RejectedError.exception(gate: MyApp.Jobs, reason: reason)
+      assert %RejectedError{gate: MyApp.Jobs, reason: ^reason, plug_status: ^status} = error
+    end
+
+    assert RejectedError.exception(gate: MyApp.Api, reason: {:rate_limited, 250}).plug_status == 429
+    assert RejectedError.exception(gate: MyApp.Api, reason: {:rate_limited, :infinity}).plug_status == 429
+    assert RejectedError.exception(gate: MyApp.Bans, reason: {:banned, 250}).plug_status == 429
+  end
+
+  test "says which gate and why" do
+    for {reason, text} <- [
+          full: ":full (no permit is free, or more were asked than there are)",
+          queue_full: ":queue_full (no permit is free, and as many wait as may)",
+          timeout: ":timeout (no permit came free in time)",
+          closed: ":closed (the pool is draining or closed)"
+        ] do
+      error = RejectedError.exception(gate: MyApp.Jobs, reason: reason)
+      assert Exception.message(error) == "MyApp.Jobs did not admit: #{text}"
+    end
+
+    pool = Penstock.Pool.new(limit: 3)
+
+    assert Exception.message(RejectedError.exception(gate: pool, reason: :full)) =~
+             "#Penstock.Pool<limit: 3> did not admit"
+
+    assert Exception.message(RejectedError.exception(gate: MyApp.Api, reason: {:rate_limited, 7})) =~
+             "{:rate_limited, 7}"
+  end
+
+  test "can be raised, and needs both fields" do
+    assert_raise RejectedError, ~r/^MyApp.Jobs did not admit: :full/, fn ->
+      raise RejectedError, gate: MyApp.Jobs, reason: :full
+    end
+
+    assert_raise KeyError, fn -> RejectedError.exception(gate: MyApp.Jobs) end
+    assert_raise KeyError, fn -> RejectedError.exception(reason: :full) end
+  end
+end

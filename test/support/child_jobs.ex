@@ -1,0 +1,367 @@
+defmodule Penstock.ChildJobs do
+  # What `Penstock.ChildVM` runs. Each returns what its test asserts on.
+  @moduledoc false
+
+  alias Penstock.{Garbage, Native, Pool}
+
+  @never &__MODULE__.never/0
+
+  def never, do: receive(do: (:never -> :ok))
+
+  defp counts(pool), do: pool |> Pool.info() |> Map.take([:in_use, :holders, :waiting, :limit, :status])
+
+  defp mailbox, do: elem(Process.info(self(), :messages), 1)
+
+  # A pool with a name and one without.
+  defp pools(opts) do
+    {:ok, _owner} = Pool.start_link([name: MyApp.Jobs] ++ opts)
+    [MyApp.Jobs, Pool.new(opts)]
+  end
+
+  ## SystemLimitError
+
+  @doc "Spawns in a VM that has no place for another process."
+  def system_limit do
+    pools = pools(limit: 10)
+    for pool <- pools, do: :ok = Pool.acquire(pool, permits: 2)
+    fillers = fill([])
+
+    refused =
+      for pool <- pools,
+          function <- [:spawn, :spawn_link, :spawn_monitor],
+          opts <- [[], [timeout: 5], [permits: 3], [timeout: 5, permits: 3]] do
+        before = counts(pool)
+        {outcome(fn -> apply(Penstock, function, [pool, @never, opts]) end), counts(pool) == before, mailbox()}
+      end
+
+    links = elem(Process.info(self(), :links), 1) -- for(pool <- pools, do: Pool.info(pool).owner)
+    Enum.each(fillers, &Process.exit(&1, :kill))
+    # Room comes back as the VM buries them.
+    later = for pool <- pools, do: spawn_at_last(pool, 1_000)
+    %{refused: refused, links: links, later: later}
+  end
+
+  defp fill(pids) do
+    fill([spawn(@never) | pids])
+  rescue
+    SystemLimitError -> pids
+  end
+
+  defp outcome(fun) do
+    fun.()
+  rescue
+    error -> error.__struct__
+  end
+
+  defp spawn_at_last(pool, tries) do
+    case outcome(fn -> Penstock.spawn(pool, @never, permits: 8) end) do
+      SystemLimitError when tries > 0 ->
+        receive after: (5 -> :ok)
+        spawn_at_last(pool, tries - 1)
+
+      {:ok, pid} when is_pid(pid) ->
+        {:ok, counts(pool).in_use}
+    end
+  end
+
+  ## Garbage
+
+  @doc "Every argument of every entry point as every kind of term, all others valid; what was answered that must not be."
+  def garbage do
+    [name, %Pool{ref: ref}] = pools = pools(limit: 10)
+    for pool <- pools, do: :ok = Pool.acquire(pool, permits: 2)
+    before = Enum.map(pools, &counts/1)
+
+    wrong =
+      for gate <- [name, ref],
+          {function, args} <- calls(gate, elem(Native.pool_info(gate), 0)),
+          {kind, position} <- Enum.with_index(Keyword.keys(args)),
+          value <- bad(kind),
+          answer = answer(function, List.replace_at(Keyword.values(args), position, value)),
+          answer not in allowed(function, kind, value) do
+        {function, kind, value, answer}
+      end
+
+    %{wrong: Enum.map(wrong, &inspect/1), unchanged: Enum.map(pools, &counts/1) == before, mailbox: mailbox()}
+  end
+
+  @doc "The functions that `garbage/0` knows the arguments of."
+  def known_calls, do: for({function, args} <- calls(:gate, 0), do: {function, length(args)}) |> Enum.sort()
+
+  defp calls(gate, instance) do
+    [
+      pool_try: [gate: gate],
+      pool_try: [gate: gate, permits: 1],
+      pool_take: [gate: gate, permits: 1],
+      pool_release: [gate: gate],
+      pool_release: [gate: gate, permits: 1],
+      pool_transfer: [gate: gate, pid: self(), permits: 1],
+      pool_park: [gate: gate, kind: :free, permits: 1, ref: make_ref()],
+      pool_cancel: [gate: gate, instance: instance, token: 1],
+      run_try: [gate: gate, permits: 1],
+      run_take: [gate: gate, permits: 1],
+      run_take: [gate: gate],
+      run_end: [gate: gate],
+      run_end: [gate: gate, instance: instance, permits: 1],
+      spawn_try: [gate: gate, permits: 1],
+      spawn_offer: [gate: gate, instance: instance, permits: 1],
+      spawn_hand_over: [gate: gate, instance: instance, token: 1, pid: self()],
+      spawn_adopt: [gate: gate, instance: instance, token: 1],
+      spawn_retract: [gate: gate, instance: instance, token: 1],
+      pool_start: [name: MyApp.Garbage, limit: 1, max_waiting: 1, limit: 1],
+      pool_new: [limit: 1, max_waiting: 1, limit: 1],
+      pool_close: [gate: gate, pid: self()],
+      pool_update: [gate: gate, limit_or_keep: :keep, max_waiting_or_keep: :keep],
+      pool_drain: [gate: gate, ref: make_ref()],
+      pool_reopen: [gate: gate],
+      pool_owner: [gate: gate],
+      pool_names: [],
+      pool_info: [gate: gate],
+      pool_held: [gate: gate, instance: instance],
+      pool_census: [gate: gate, instance: instance, shard: 0],
+      pool_holders: [gate: gate, instance: instance, shard: 0],
+      janitor_register: [],
+      janitor_settle: [],
+      longest_call: [],
+      control_call: []
+    ]
+  end
+
+  @max 0x7FFFFFFF
+  @most 0xFFFFFFFFFFFFFFFF
+
+  # Terms that are not of that kind.
+  defp bad(:gate), do: Garbage.terms()
+  defp bad(:kind), do: Garbage.terms()
+  defp bad(:instance), do: Enum.reject(Garbage.terms(), &(&1 in [0, 1]))
+  defp bad(:token), do: Garbage.terms()
+  defp bad(:shard), do: Garbage.terms()
+  defp bad(:permits), do: Enum.reject(Garbage.terms(), &(&1 in 1..@max))
+  defp bad(:limit), do: Enum.reject(Garbage.terms(), &(&1 in 0..@max or &1 == :infinity))
+  defp bad(:limit_or_keep), do: Enum.reject(bad(:limit), &(&1 == :keep))
+  defp bad(:max_waiting), do: Enum.reject(Garbage.terms(), &(&1 in 0..@max))
+  defp bad(:max_waiting_or_keep), do: Enum.reject(bad(:max_waiting), &(&1 == :keep))
+  defp bad(:pid), do: Enum.reject(Garbage.terms(), &(is_pid(&1) and &1 not in Garbage.remote_pids()))
+  defp bad(:ref), do: Enum.reject(Garbage.terms(), &is_reference/1)
+  defp bad(:name), do: Enum.reject(Garbage.terms(), &is_atom/1)
+
+  defp allowed(:pool_owner, :gate, _), do: [nil]
+  # Any number may be a token: one that names nothing does nothing.
+  defp allowed(:pool_cancel, :token, n) when n in 0..@most, do: [:too_late]
+  defp allowed(:spawn_hand_over, :token, n) when n in 0..@most, do: [:ok]
+  defp allowed(:spawn_adopt, :token, n) when n in 0..@most, do: [:revoked]
+  defp allowed(:spawn_retract, :token, n) when n in 0..@most, do: [:ok]
+  defp allowed(:pool_census, :shard, n) when n in 0..31, do: [{:done, 1, 1, 0, 0, 0}, {:done, 0, 0, 0, 0, 0}]
+  defp allowed(:pool_census, :shard, n) when n in 32..0xFFFFFFFF, do: [{:done, 0, 0, 0, 0, 0}]
+  defp allowed(:pool_holders, :shard, n) when n in 32..0xFFFFFFFF, do: [:done]
+  defp allowed(:pool_holders, :shard, n) when n in 0..31, do: [[], [{self(), 2, 0}]]
+  defp allowed(_, :gate, _), do: [:no_pool, :badarg]
+  defp allowed(_, _, _), do: [:badarg]
+
+  defp answer(function, args) do
+    case apply(Native, function, args) do
+      # The age is not what is tested.
+      [{pid, permits, _age}] -> [{pid, permits, 0}]
+      answer -> answer
+    end
+  rescue
+    _ -> :badarg
+  end
+
+  @doc "Calls with random arguments, valid and not, by several processes that are killed as well."
+  def chaos(seed, calls) do
+    [name, %Pool{ref: ref}] = pools(limit: 10)
+    parent = self()
+
+    workers =
+      for worker <- 1..4 do
+        spawn_monitor(fn ->
+          :rand.seed(:exsss, {seed, worker, 0})
+          terms = List.to_tuple([name, ref, parent] ++ Garbage.terms())
+          functions = List.to_tuple(calls(name, 1) ++ calls(ref, 0))
+          for _ <- 1..calls, do: random_call(functions, terms)
+        end)
+      end
+
+    for {_, monitor} <- workers, do: receive(do: ({:DOWN, ^monitor, _, _, reason} -> :normal = reason))
+    # A stolen janitor's place, and all else that may be mended, is.
+    janitor = Process.whereis(Penstock.Janitor)
+    Process.exit(janitor, :kill)
+    ask_until(fn -> Process.whereis(Penstock.Janitor) not in [nil, janitor] end)
+
+    # The VM is in order, and new pools work.
+    {:ok, _owner} = Pool.start_link(name: MyApp.AfterChaos, limit: 2)
+
+    for pool <- [MyApp.AfterChaos, Pool.new(limit: 2)] do
+      {:ok, :ran} = Penstock.run(pool, fn -> :ran end)
+      {:ok, _pid} = Penstock.spawn(pool, @never)
+      :ok = Pool.acquire(pool)
+      {Pool.acquire(pool, timeout: 1), counts(pool).in_use}
+    end
+  end
+
+  defp random_call(functions, terms) do
+    {function, args} = pick(functions)
+    args = for {_, valid} <- args, do: if(:rand.uniform(3) == 1, do: pick(terms), else: valid)
+    _ = answer(function, args)
+    # What came is of no interest, and must not pile up.
+    if :rand.uniform(50) == 1, do: flush()
+  end
+
+  defp pick(tuple), do: elem(tuple, :rand.uniform(tuple_size(tuple)) - 1)
+
+  defp flush do
+    receive do
+      _ -> flush()
+    after
+      0 -> :ok
+    end
+  end
+
+  defp ask_until(fun) do
+    unless fun.() do
+      receive after: (1 -> :ok)
+      ask_until(fun)
+    end
+  end
+
+  ## Reloads
+
+  @doc "What a pool says after each step of unloading and loading the module of the NIF, and how often `run/3` worked on it."
+  def reload(kind) do
+    pool = Enum.at(pools(limit: 5), if(kind == :named, do: 0, else: 1))
+    [killed_before, killed_without_code, killed_after, alive] = for _ <- 1..4, do: holder([pool])
+
+    # Code that is old keeps its NIF until it is purged, so the new code may not load; either is fine, a crash is not.
+    load = :code.load_file(Native)
+    steps = [loaded_over: in_use(pool)]
+
+    :code.purge(Native)
+    kill(killed_before)
+    steps = [{:purged, settled(pool, 3)} | steps]
+
+    true = :code.delete(Native)
+    :code.purge(Native)
+    kill(killed_without_code)
+    {:module, Native} = :code.ensure_loaded(Native)
+    steps = [{:deleted, settled(pool, 2)} | steps]
+
+    kill(killed_after)
+    steps = [{:reloaded, settled(pool, 1)} | steps]
+    runs = for _ <- 1..20, do: reload_and_run(pool)
+    kill(alive)
+    steps = [{:ended, settled(pool, 0)} | steps]
+    %{load: load, steps: Enum.reverse(steps), runs: Enum.count(runs, &(&1 == {:ok, 1}))}
+  end
+
+  defp reload_and_run(pool) do
+    :code.purge(Native)
+    true = :code.delete(Native)
+    :code.purge(Native)
+    {:module, Native} = :code.load_file(Native)
+    outcome(fn -> with {:ok, 2} <- Penstock.run(pool, fn -> in_use(pool) end), do: {:ok, in_use(pool)} end)
+  end
+
+  # A handle may be none any more.
+  defp in_use(pool) do
+    outcome(fn -> Pool.info(pool).in_use end)
+  end
+
+  defp holder(pools) do
+    parent = self()
+
+    pid =
+      spawn(fn ->
+        for pool <- pools, do: :ok = Pool.acquire(pool)
+        send(parent, {:held, self()})
+        never()
+      end)
+
+    receive do: ({:held, ^pid} -> pid)
+  end
+
+  defp kill(pid) do
+    monitor = Process.monitor(pid)
+    Process.exit(pid, :kill)
+    receive do: ({:DOWN, ^monitor, _, _, _} -> :ok)
+  end
+
+  # Our monitor may be told before the pool's.
+  defp settled(pool, in_use, tries \\ 1_000) do
+    now = in_use(pool)
+
+    if tries == 0 or now == in_use or now == ArgumentError do
+      now
+    else
+      receive after: (1 -> :ok)
+      settled(pool, in_use, tries - 1)
+    end
+  end
+
+  ## Deaths
+
+  @doc "What waits when a holder of many permits dies, of 200 waiters and of as many who drain."
+  def deaths do
+    for pool <- pools(limit: 200), wait <- [&Pool.acquire/1, &Pool.drain/1] do
+      :ok = Pool.reopen(pool)
+      parent = self()
+
+      holder =
+        spawn(fn ->
+          :ok = Pool.acquire(pool, permits: 200)
+          send(parent, :held)
+          never()
+        end)
+
+      receive do: (:held -> :ok)
+
+      waiters =
+        for _ <- 1..200 do
+          spawn_monitor(fn ->
+            :ok = wait.(pool)
+            exit(:served)
+          end)
+        end
+
+      ask_until(fn -> Enum.all?(waiters, fn {pid, _} -> Process.info(pid, :status) == {:status, :waiting} end) end)
+      kill(holder)
+      served = for {_, monitor} <- waiters, do: receive(do: ({:DOWN, ^monitor, _, _, reason} -> reason))
+      {Enum.frequencies(served), settled(pool, 0)}
+    end
+  end
+
+  ## Memory
+
+  @doc "By how many KiB the VM has grown after `count` pools were made, used in that way, and dropped."
+  def grown(how, count) do
+    # First what such a loop needs anyway.
+    make(how, div(count, 5))
+    before = resident()
+    make(how, count)
+    resident() - before
+  end
+
+  defp make(how, count) do
+    for _ <- 1..count, do: employ(how, Pool.new(limit: 1))
+    :erlang.garbage_collect()
+    # Handles are destroyed by the schedulers, after the collection.
+    receive after: (100 -> :ok)
+  end
+
+  defp employ(:not_at_all, pool), do: pool
+
+  defp employ(:by_others, pool) do
+    {_, monitor} = spawn_monitor(fn -> :ok = Pool.acquire(pool) end)
+    receive do: ({:DOWN, ^monitor, _, _, _} -> :ok)
+  end
+
+  defp employ(:by_oneself, pool) do
+    :ok = Pool.acquire(pool)
+    :ok = Pool.release(pool)
+  end
+
+  defp resident do
+    [_, kib] = Regex.run(~r/VmRSS:\s+(\d+) kB/, File.read!("/proc/self/status"))
+    String.to_integer(kib)
+  end
+end

@@ -1,0 +1,136 @@
+defmodule Penstock.PoolCase do
+  # Pools, and processes that hold, wait and die on demand.
+  @moduledoc false
+  use ExUnit.CaseTemplate
+
+  alias Penstock.Pool
+
+  using do
+    quote do
+      import Penstock.PoolCase
+      alias Penstock.Pool
+    end
+  end
+
+  @patience 10_000
+
+  @doc "A name that no other test has."
+  def unique_name, do: Module.concat(__MODULE__, "Pool#{System.unique_integer([:positive])}")
+
+  @doc "Starts a named pool for the length of the test."
+  def start_pool(opts) do
+    opts = Keyword.put_new_lazy(opts, :name, &unique_name/0)
+    _pid = start_supervised!({Pool, opts})
+    opts[:name]
+  end
+
+  @doc "The same pool with a name and without: their hot paths differ."
+  def both(opts), do: [start_pool(opts), Pool.new(opts)]
+
+  @doc "A process that does what it is told until the test ends."
+  def actor do
+    pid = spawn(&act/0)
+    on_exit(fn -> Process.exit(pid, :kill) end)
+    pid
+  end
+
+  defp act do
+    receive do
+      {:perform, from, ref, fun} ->
+        send(from, {ref, fun.()})
+        act()
+    end
+  end
+
+  @doc "Has an actor call `fun`; `answer/1` awaits what it returns."
+  def ask(actor, fun) do
+    ref = Process.monitor(actor)
+    send(actor, {:perform, self(), ref, fun})
+    ref
+  end
+
+  @doc "What the actor's function returned, or `{:DOWN, reason}`."
+  def answer(ref) do
+    receive do
+      {^ref, value} ->
+        Process.demonitor(ref, [:flush])
+        value
+
+      {:DOWN, ^ref, :process, _pid, reason} ->
+        {:DOWN, reason}
+    after
+      @patience -> flunk("no answer within #{@patience} ms")
+    end
+  end
+
+  @doc "Both at once."
+  def tell(actor, fun), do: actor |> ask(fun) |> answer()
+
+  @doc "An actor that holds permits."
+  def holder(pool, permits \\ 1) do
+    pid = actor()
+    :ok = tell(pid, fn -> Pool.acquire(pool, permits: permits) end)
+    pid
+  end
+
+  @doc "An actor parked in `acquire`, with the reference to await its answer by."
+  def park(pool, opts \\ []) do
+    pid = actor()
+    before = Pool.info(pool).waiting
+    ref = ask(pid, fn -> Pool.acquire(pool, Keyword.put_new(opts, :timeout, :infinity)) end)
+    await_waiting(pool, before + 1)
+    {pid, ref}
+  end
+
+  @doc "Kills, and awaits the `:DOWN`."
+  def kill(pid) do
+    ref = Process.monitor(pid)
+    Process.exit(pid, :kill)
+    await_down(ref)
+  end
+
+  @doc "Awaits the `:DOWN` of a monitor; returns the reason."
+  def await_down(ref) do
+    receive do
+      {:DOWN, ^ref, :process, _pid, reason} -> reason
+    after
+      @patience -> flunk("not down within #{@patience} ms")
+    end
+  end
+
+  def await_waiting(pool, count), do: eventually(fn -> Pool.info(pool).waiting == count end)
+
+  @doc "For what nothing announces: asks until `fun` returns a true value, which it returns."
+  def eventually(fun), do: eventually(fun, 0, System.monotonic_time(:millisecond) + @patience)
+
+  defp eventually(fun, tries, deadline) do
+    cond do
+      value = fun.() ->
+        value
+
+      # Most comes true within microseconds.
+      tries < 100 ->
+        :erlang.yield()
+        eventually(fun, tries + 1, deadline)
+
+      System.monotonic_time(:millisecond) > deadline ->
+        flunk("did not come true within #{@patience} ms")
+
+      true ->
+        receive after: (1 -> :ok)
+        eventually(fun, tries, deadline)
+    end
+  end
+
+  @doc "What must be exact whatever happened: permits held, who holds, who waits."
+  def counts(pool) do
+    info = Pool.info(pool)
+    {info.in_use, info.holders, info.waiting}
+  end
+
+  @doc "The messages of the calling process."
+  def mailbox do
+    {:messages, messages} = Process.info(self(), :messages)
+    messages
+  end
+end

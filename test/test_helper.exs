@@ -1,0 +1,10 @@
+# Log lines are shown for tests that fail only: most of the suite kills processes.
+ExUnit.start(capture_log: true)
+
+# The totals in a form of our own for .ci/run, because ExUnit's differs from version to version.
+if file = System.get_env("PENSTOCK_TEST_TOTALS") do
+  ExUnit.after_suite(fn %{total: total, failures: failed, skipped: skipped, excluded: excluded} ->
+    passed = total - failed - skipped - excluded
+    File.write!(file, "#{passed} passed, #{failed} failed, #{skipped} skipped\n", [:append])
+  end)
+end
