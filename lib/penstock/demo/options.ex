@@ -1,0 +1,88 @@
+defmodule Penstock.Demo.Options do
+  @moduledoc false
+
+  # The command line of `mix penstock.demo`.
+
+  alias Penstock.Demo.Attack
+
+  @switches [html: :string, csv: :string, only: :string]
+  @default_html "demo.html"
+
+  @enforce_keys [:attacks, :html]
+  defstruct [:attacks, :html, :csv]
+
+  @type t :: %__MODULE__{attacks: [module()], html: Path.t(), csv: Path.t() | nil}
+
+  @doc "Parses `argv`; the error is a sentence for the user."
+  @spec parse([String.t()]) :: {:ok, t()} | {:error, String.t()}
+  def parse(argv) do
+    with {:ok, opts} <- split(argv),
+         {:ok, attacks} <- attacks(opts[:only]),
+         {:ok, html} <- file(:html, Keyword.get(opts, :html, @default_html)),
+         {:ok, csv} <- file(:csv, opts[:csv]) do
+      {:ok, %__MODULE__{attacks: attacks, html: html, csv: csv}}
+    end
+  end
+
+  defp split(argv) do
+    case OptionParser.parse(argv, strict: @switches) do
+      {opts, [], []} ->
+        {:ok, opts}
+
+      {_opts, _rest, [{name, value} | _]} ->
+        {:error, invalid(argv, name, value)}
+
+      {_opts, [argument | _], []} ->
+        {:error, "unexpected argument: #{inspect(argument)}; #{known()}"}
+    end
+  end
+
+  # A known option turns up as invalid only when its value is missing. An unknown one has lost what
+  # was given as its value, so the argument is shown as it was written.
+  defp invalid(argv, name, nil) do
+    if name in names() do
+      "expected #{name} to have a value, got none"
+    else
+      written = Enum.find(argv, name, &String.starts_with?(&1, name))
+      "unknown option: #{written}; #{known()}"
+    end
+  end
+
+  defp invalid(_argv, name, value), do: "unknown option: #{name} #{value}; #{known()}"
+
+  defp known, do: "known options are #{Enum.join(names(), ", ")}"
+
+  defp names, do: for({name, _type} <- @switches, do: "--#{name}")
+
+  defp attacks(nil), do: {:ok, Attack.all()}
+
+  defp attacks(only) do
+    ids = only |> String.split(",", trim: true) |> Enum.map(&String.trim/1) |> Enum.uniq()
+
+    case Enum.find(ids, &(Attack.fetch(&1) == :error)) do
+      nil when ids == [] -> {:error, expected_attacks(only)}
+      nil -> {:ok, Enum.filter(Attack.all(), &(&1.id() in ids))}
+      unknown -> {:error, "unknown attack #{inspect(unknown)}: #{expected_attacks(only)}"}
+    end
+  end
+
+  defp expected_attacks(only) do
+    "expected --only to be one or more of #{Enum.join(Attack.ids(), ",")}, got: #{inspect(only)}"
+  end
+
+  # Told now rather than after the attacks have run.
+  defp file(_name, nil), do: {:ok, nil}
+
+  defp file(name, path) do
+    cond do
+      path == "" or File.dir?(path) ->
+        {:error, "expected --#{name} to be a file, got: #{inspect(path)}"}
+
+      not File.dir?(Path.dirname(path)) ->
+        {:error, "expected --#{name} to be a file in an existing directory, got: #{inspect(path)}"}
+
+      true ->
+        {:ok, path}
+    end
+  end
+end

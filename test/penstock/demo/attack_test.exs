@@ -1,0 +1,20 @@
+defmodule Penstock.Demo.AttackTest do
+  use ExUnit.Case, async: true
+
+  alias Penstock.Demo.Attack
+
+  test "every attack has its own id, and is found by it" do
+    ids = Attack.ids()
+    assert ids == Enum.uniq(ids)
+    for attack <- Attack.all(), do: assert(Attack.fetch(attack.id()) == {:ok, attack})
+    assert Attack.fetch("none") == :error
+  end
+
+  test "every attack can be told apart and read about" do
+    for attack <- Attack.all() do
+      assert attack.title() != ""
+      assert attack.story() =~ attack.guard()
+      assert attack.limit() > 0
+    end
+  end
+end

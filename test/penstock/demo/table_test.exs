@@ -1,0 +1,26 @@
+defmodule Penstock.Demo.TableTest do
+  use ExUnit.Case, async: true
+
+  alias Penstock.Demo.{Run, Table}
+
+  test "a block per attack with its modes side by side, within 80 columns" do
+    runs =
+      for attack <- ["a", "b"], mode <- [:unguarded, :guarded] do
+        %Run{attack: attack, title: "attack #{attack}", mode: mode, offered: 1_234_567}
+      end
+
+    lines = runs |> Table.render() |> IO.iodata_to_binary() |> String.split("\n")
+
+    assert Enum.count(lines, &(&1 =~ ~r/^\([ab]\) attack [ab] +unguarded +guarded$/)) == 2
+    assert Enum.count(lines, &(&1 =~ ~r/^work offered +1,234,567 +1,234,567$/)) == 2
+    refute Enum.any?(lines, &(&1 =~ "guarded by"))
+    assert Enum.all?(lines, &(byte_size(&1) <= 80))
+  end
+
+  test "how an attack was guarded is said above its figures" do
+    run = %Run{attack: "a", title: "a bomb", mode: :guarded, guard: "a gate"}
+
+    assert [_heading, _rule, "guarded by a gate" | _] =
+             [run] |> Table.render() |> IO.iodata_to_binary() |> String.split("\n")
+  end
+end
