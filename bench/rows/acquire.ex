@@ -1,0 +1,109 @@
+defmodule Penstock.Bench.Acquire do
+  @moduledoc false
+  # B1, B1b, B2: a permit taken and given back.
+
+  alias Penstock.Bench.Row
+  alias Penstock.Pool
+
+  @limit 100
+
+  def rows do
+    [
+      %Row{
+        id: "B1",
+        work: "try_acquire + release",
+        against: ":atomics add_get + sub",
+        baseline: &atomics/0,
+        ours: fn -> acquire(pool(:b1)) end,
+        budget: {:ratio, 1.5}
+      },
+      %Row{
+        id: "B1",
+        work: "run/3",
+        against: ":atomics add_get + sub",
+        baseline: &atomics/0,
+        ours: fn -> run(pool(:b1_run)) end,
+        budget: {:ratio, 2.0}
+      },
+      %Row{
+        id: "B1b",
+        work: "a fresh process takes, gives back and ends",
+        against: "the same process without",
+        baseline: fn -> fresh(fn -> :ok end) end,
+        ours: fn -> fresh(acquire(pool(:b1b))) end,
+        budget: {:ratio, 1.8}
+      },
+      %Row{
+        id: "B2",
+        work: "try_acquire + release",
+        against: "ETS update_counter semaphore",
+        baseline: &ets/0,
+        ours: fn -> acquire(pool(:b2)) end,
+        budget: {:ratio, 0.2}
+      }
+    ]
+  end
+
+  defp pool(name) do
+    {:ok, _} = Pool.start_link(name: name, limit: @limit)
+    name
+  end
+
+  defp acquire(name) do
+    fn ->
+      case Pool.try_acquire(name) do
+        :ok -> Pool.release(name)
+        {:error, reason} -> raise "refused: #{reason}"
+      end
+    end
+  end
+
+  # The work is made once: what a closure costs to make is not the cost of the permit.
+  defp run(name) do
+    work = fn -> :done end
+    {:ok, :done} = Penstock.run(name, work)
+    fn -> Penstock.run(name, work) end
+  end
+
+  # A semaphore as one writes it in two lines, of which a killed holder keeps its permit for ever.
+  defp atomics do
+    ref = :atomics.new(1, signed: true)
+
+    fn ->
+      case :atomics.add_get(ref, 1, 1) do
+        used when used <= @limit ->
+          :atomics.sub(ref, 1, 1)
+
+        _over ->
+          :atomics.sub(ref, 1, 1)
+          raise "refused"
+      end
+    end
+  end
+
+  # As semaphore libraries on ETS do it: a named table, a row made when it is missing, and a counter that is cut at the
+  # limit, where the old and the new value tell whether it was.
+  defp ets do
+    :ets.new(:bench_semaphores, [:set, :public, :named_table, write_concurrency: true])
+
+    fn ->
+      if ets_acquire(:b2, @limit), do: ets_release(:b2), else: raise("refused")
+    end
+  end
+
+  defp ets_acquire(name, limit) do
+    case :ets.update_counter(:bench_semaphores, name, [{2, 0}, {2, 1, limit, limit}], {name, 0}) do
+      [^limit, _] -> false
+      _ -> true
+    end
+  end
+
+  defp ets_release(name), do: :ets.update_counter(:bench_semaphores, name, {2, -1, 0, 0})
+
+  defp fresh(fun) do
+    fn ->
+      {pid, ref} = spawn_monitor(fun)
+      receive do: ({:DOWN, ^ref, :process, ^pid, _} -> :ok)
+    end
+  end
+end

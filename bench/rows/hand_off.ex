@@ -1,0 +1,194 @@
+defmodule Penstock.Bench.HandOff do
+  @moduledoc false
+  # B10: from the release to the first instruction of the waiter that gets the permit.
+  #
+  # What the schedulers do meanwhile decides what is measured, so it is the same for all sides and written down:
+  #
+  #   * releaser and waiter are bound to two schedulers (`:scheduler` is an undocumented option of spawn_opt). Unbound,
+  #     the releaser's scheduler steals the waiter, and the hand-over between schedulers is not in the figure;
+  #   * the releaser asks whether the waiter is truly parked, and from the yes on stays busy for 100 µs;
+  #   * a process that only yields keeps the waiter's scheduler awake. One that sleeps is woken by the operating
+  #     system, which on a virtual machine takes 10 to 50 µs for every side alike and hides the rest;
+  #   * after the release the releaser waits for the waiter, so that its scheduler is free for a server in between.
+
+  alias Penstock.Bench.{HandOff.Semaphore, Row, Stats}
+  alias Penstock.Pool
+
+  @parked_ns 100_000
+  @hand_offs 200
+
+  def rows do
+    row = %Row{
+      id: "B10",
+      work: "release to the waiter's first instruction",
+      against: "",
+      ours: nil,
+      sampler: &sampler/2,
+      processes: [2],
+      rounds: 21
+    }
+
+    [
+      %{
+        row
+        | against: "send to a parked process",
+          baseline: &message/0,
+          ours: fn -> pool(:b10_send) end,
+          budget: {:ratio, 2.0}
+      },
+      %{
+        row
+        | against: "GenServer semaphore",
+          baseline: fn -> server(:b10_server) end,
+          ours: fn -> pool(:b10_pool) end,
+          budget: {:ratio, 0.95}
+      }
+    ]
+  end
+
+  # Each side: how the releaser gets the only permit, how the waiter waits for it, how it is released to the waiter,
+  # and how the waiter gives it back afterwards.
+  defp message do
+    %{
+      take: fn -> :ok end,
+      wait: fn -> receive do: (:granted -> :ok) end,
+      release: fn waiter -> send(waiter, :granted) end,
+      return: fn -> :ok end
+    }
+  end
+
+  defp pool(name) do
+    {:ok, _} = Pool.start_link(name: name, limit: 1)
+
+    %{
+      take: fn -> :ok = Pool.acquire(name) end,
+      wait: fn -> :ok = Pool.acquire(name) end,
+      release: fn _waiter -> :ok = Pool.release(name) end,
+      return: fn -> :ok = Pool.release(name) end
+    }
+  end
+
+  defp server(name) do
+    {:ok, _} = Semaphore.start_link(name)
+
+    %{
+      take: fn -> :ok = Semaphore.acquire(name) end,
+      wait: fn -> :ok = Semaphore.acquire(name) end,
+      release: fn _waiter -> :ok = Semaphore.release(name) end,
+      return: fn -> :ok = Semaphore.release(name) end
+    }
+  end
+
+  defp sampler(side, _processes) do
+    fn ->
+      parent = self()
+      awake = bound(2, &yield_forever/0)
+      waiter = bound(2, fn -> waiter(side) end)
+
+      releaser =
+        bound(1, fn ->
+          send(parent, {self(), for(_ <- 1..@hand_offs, do: hand_off(side, waiter))})
+        end)
+
+      latencies = receive do: ({^releaser, latencies} -> latencies)
+      for pid <- [waiter, awake], do: Process.unlink(pid) && Process.exit(pid, :kill)
+      latencies |> Stats.median() |> round() |> System.convert_time_unit(:native, :nanosecond)
+    end
+  end
+
+  defp bound(scheduler, fun), do: :erlang.spawn_opt(fun, [:link, scheduler: scheduler])
+
+  defp yield_forever do
+    :erlang.yield()
+    yield_forever()
+  end
+
+  defp hand_off(side, waiter) do
+    side.take.()
+    send(waiter, {:wait, self()})
+    receive do: (:waiting -> :ok)
+    until_parked(waiter)
+    busy_until(System.monotonic_time() + System.convert_time_unit(@parked_ns, :nanosecond, :native))
+    released = System.monotonic_time()
+    side.release.(waiter)
+    receive do: ({:woken, at} -> at - released)
+  end
+
+  defp waiter(side) do
+    receive do
+      {:wait, releaser} ->
+        send(releaser, :waiting)
+        side.wait.()
+        at = System.monotonic_time()
+        side.return.()
+        send(releaser, {:woken, at})
+        waiter(side)
+    end
+  end
+
+  defp until_parked(pid) do
+    unless Process.info(pid, :status) == {:status, :waiting}, do: until_parked(pid)
+  end
+
+  defp busy_until(time) do
+    if System.monotonic_time() < time, do: busy_until(time)
+  end
+end
+
+defmodule Penstock.Bench.HandOff.Semaphore do
+  @moduledoc false
+  # The semaphore that OTP's own means give: one process that monitors who holds and queues who waits. A release is a
+  # cast and the next waiter is answered before the old monitor is dropped, which is the quickest way for this side.
+
+  use GenServer
+
+  def start_link(name), do: GenServer.start_link(__MODULE__, 1, name: name)
+  def acquire(name), do: GenServer.call(name, :acquire)
+  def release(name), do: GenServer.cast(name, {:release, self()})
+
+  @impl true
+  def init(free), do: {:ok, %{free: free, held: %{}, queue: :queue.new()}}
+
+  @impl true
+  def handle_call(:acquire, {pid, _} = from, state) do
+    monitor = Process.monitor(pid)
+
+    if state.free > 0 do
+      {:reply, :ok, %{state | free: state.free - 1, held: Map.put(state.held, pid, monitor)}}
+    else
+      {:noreply, %{state | queue: :queue.in({from, monitor}, state.queue)}}
+    end
+  end
+
+  @impl true
+  def handle_cast({:release, pid}, state), do: {:noreply, give_back(pid, state)}
+
+  @impl true
+  def handle_info({:DOWN, _monitor, :process, pid, _reason}, state) do
+    queue = :queue.filter(fn {{waiter, _}, _} -> waiter != pid end, state.queue)
+    {:noreply, give_back(pid, %{state | queue: queue})}
+  end
+
+  defp give_back(pid, state) do
+    case Map.pop(state.held, pid) do
+      {nil, _} ->
+        state
+
+      {monitor, held} ->
+        state = next(%{state | held: held})
+        Process.demonitor(monitor, [:flush])
+        state
+    end
+  end
+
+  defp next(state) do
+    case :queue.out(state.queue) do
+      {{:value, {{pid, _} = from, monitor}}, queue} ->
+        GenServer.reply(from, :ok)
+        %{state | queue: queue, held: Map.put(state.held, pid, monitor)}
+
+      {:empty, _} ->
+        %{state | free: state.free + 1}
+    end
+  end
+end

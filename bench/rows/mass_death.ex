@@ -1,0 +1,137 @@
+defmodule Penstock.Bench.MassDeath do
+  @moduledoc false
+  # B13: holders that are killed, and how soon what they held is back.
+
+  alias Penstock.Bench.{Refuse, Row, Stats}
+  alias Penstock.Pool
+
+  @holders 100_000
+  @patience_ms 60_000
+
+  @deaths 1_000
+  @others 99
+
+  def rows do
+    [
+      %Row{
+        id: "B13",
+        work: "#{@holders} holders killed, until the count is 0",
+        against: "as many without a pool",
+        baseline: &bare/0,
+        ours: &pool/0,
+        sampler: &mass_sampler/2,
+        processes: [nil],
+        rounds: 7,
+        unit: "ms",
+        budget: {:ratio, 1.6}
+      },
+      %Row{
+        id: "B13",
+        work: "p99, seen :DOWN to permit, #{@others} other holders",
+        against: "",
+        ours: &crowd/0,
+        sampler: &lag_sampler/2,
+        processes: [nil],
+        rounds: 7
+      }
+    ]
+  end
+
+  defp bare, do: %{hold: fn -> :ok end, free?: fn -> true end}
+
+  defp pool do
+    {:ok, _} = Pool.start_link(name: :b13, limit: @holders)
+    %{hold: fn -> :ok = Pool.try_acquire(:b13) end, free?: fn -> Pool.info(:b13).in_use == 0 end}
+  end
+
+  # In a process of its own, so that no round pays for the garbage of the one before.
+  defp mass_sampler(side, _processes) do
+    fn -> Task.await(Task.async(fn -> mass_death(side) end), :infinity) end
+  end
+
+  defp mass_death(side) do
+    before = :erlang.system_info(:process_count)
+    ready = :counters.new(1, [])
+
+    pids =
+      for _ <- 1..@holders do
+        spawn(fn ->
+          side.hold.()
+          :counters.add(ready, 1, 1)
+          Process.sleep(:infinity)
+        end)
+      end
+
+    until(fn -> :counters.get(ready, 1) == @holders end)
+    from = System.monotonic_time()
+    Enum.each(pids, &Process.exit(&1, :kill))
+    # A pool's `info` sums up over its holders: asked only when it can be true, it takes nothing from the dying.
+    until(fn -> :erlang.system_info(:process_count) <= before and side.free?.() end)
+    elapsed = System.monotonic_time() - from
+
+    # What still dies must not do so in the other side's round.
+    until(fn -> not Enum.any?(pids, &Process.alive?/1) end)
+    System.convert_time_unit(elapsed, :native, :microsecond) / 1000
+  end
+
+  # Asked once a millisecond: a busy wait would take one of two schedulers from the dying.
+  defp until(done?, left \\ @patience_ms) do
+    cond do
+      done?.() ->
+        :ok
+
+      left == 0 ->
+        raise "waited #{@patience_ms} ms in vain"
+
+      true ->
+        Process.sleep(1)
+        until(done?, left - 1)
+    end
+  end
+
+  defp crowd do
+    name = :b13_lag
+    Refuse.refusal(name, @others)
+    :ok = Pool.update(name, limit: @others + 1)
+    name
+  end
+
+  defp lag_sampler(name, _processes) do
+    fn -> Stats.quantile(for(_ <- 1..@deaths, do: lag(name)), 0.99) end
+  end
+
+  # The asker asks all the time, on the other scheduler: one that is woken by the `:DOWN` comes too late to be refused.
+  defp lag(name) do
+    parent = self()
+
+    {pid, ref} =
+      spawn_monitor(fn ->
+        :ok = Pool.try_acquire(name)
+        send(parent, :held)
+        Process.sleep(:infinity)
+      end)
+
+    receive do: (:held -> :ok)
+    Process.exit(pid, :kill)
+    ask_until_down(name, ref)
+    seen = System.monotonic_time()
+    ask_until_granted(name)
+    granted = System.monotonic_time()
+    :ok = Pool.release(name)
+    System.convert_time_unit(granted - seen, :native, :nanosecond)
+  end
+
+  defp ask_until_down(name, ref) do
+    receive do
+      {:DOWN, ^ref, :process, _, _} -> :ok
+    after
+      0 ->
+        if Pool.try_acquire(name) == :ok, do: :ok = Pool.release(name)
+        ask_until_down(name, ref)
+    end
+  end
+
+  defp ask_until_granted(name) do
+    unless Pool.try_acquire(name) == :ok, do: ask_until_granted(name)
+  end
+end

@@ -1,0 +1,25 @@
+# Prints the budgets of the pool with what they cost on this machine:
+#
+#     mix run bench/run.exs [--only B1,B4] [--strict]
+#
+# bench/README.md says how each figure is measured.
+
+for file <- ~w(
+      support/loop.ex
+      support/row.ex
+      support/noop.ex
+      support/stats.ex
+      support/report.ex
+      support/runner.ex
+      rows/acquire.ex
+      rows/refuse.ex
+      rows/spawn.ex
+      rows/hand_off.ex
+      rows/mass_death.ex
+      rows/memory.ex
+      rows/ping.ex
+    ) do
+  Code.require_file(file, __DIR__)
+end
+
+Penstock.Bench.Runner.main(System.argv())

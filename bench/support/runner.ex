@@ -1,0 +1,90 @@
+defmodule Penstock.Bench.Runner do
+  @moduledoc false
+
+  alias Penstock.Bench.Report
+
+  @groups [
+    Penstock.Bench.Acquire,
+    Penstock.Bench.Refuse,
+    Penstock.Bench.Spawn,
+    Penstock.Bench.HandOff,
+    Penstock.Bench.MassDeath,
+    Penstock.Bench.Memory,
+    Penstock.Bench.Ping
+  ]
+
+  # The budgets are for two cores; more schedulers would change the rows in which processes die or are pinged.
+  @schedulers 2
+
+  def main(argv) do
+    {rows, strict?} = argv |> parse() |> select(Enum.flat_map(@groups, & &1.rows()))
+
+    if :erlang.system_info(:schedulers) < @schedulers,
+      do: Mix.raise("the rows need #{@schedulers} schedulers, this VM has fewer")
+
+    online = :erlang.system_flag(:schedulers_online, @schedulers)
+    started = System.monotonic_time(:second)
+    Report.header()
+
+    verdicts = Enum.flat_map(rows, &run/1)
+
+    :erlang.system_flag(:schedulers_online, online)
+    missed = Enum.count(verdicts, &(&1 == :miss))
+    passed = Enum.count(verdicts, &(&1 == :pass))
+    IO.puts("\n#{passed} within budget, #{missed} missed, #{System.monotonic_time(:second) - started} s")
+
+    if strict? and missed > 0, do: exit({:shutdown, 1})
+  end
+
+  defp parse(argv) do
+    case OptionParser.parse(argv, strict: [only: :string, strict: :boolean]) do
+      {options, [], []} ->
+        options
+
+      {_, rest, invalid} ->
+        unknown = Enum.map_join(invalid, " ", &elem(&1, 0)) <> Enum.join(rest, " ")
+        Mix.raise("usage: mix run bench/run.exs [--only B1,B4] [--strict] (not known: #{unknown})")
+    end
+  end
+
+  defp select(options, rows) do
+    known = rows |> Enum.map(& &1.id) |> Enum.uniq()
+    wanted = options |> Keyword.get(:only, Enum.join(known, ",")) |> String.split(",", trim: true)
+
+    case wanted -- known do
+      [] -> {Enum.filter(rows, &(&1.id in wanted)), Keyword.get(options, :strict, false)}
+      unknown -> Mix.raise("unknown row #{Enum.join(unknown, ", ")}, the rows are #{Enum.join(known, ", ")}")
+    end
+  end
+
+  # Each row has a process of its own, to which its pools, tables and holders are linked: they end with the row.
+  defp run(row) do
+    parent = self()
+
+    {pid, ref} =
+      spawn_monitor(fn ->
+        send(parent, {:verdicts, self(), measure(row)})
+        exit(:shutdown)
+      end)
+
+    receive do
+      {:DOWN, ^ref, :process, ^pid, :shutdown} ->
+        receive do: ({:verdicts, ^pid, verdicts} -> verdicts)
+
+      {:DOWN, ^ref, :process, ^pid, reason} ->
+        Mix.raise("row #{row.id} (#{row.work}) failed: #{Exception.format_exit(reason)}")
+    end
+  end
+
+  defp measure(row) do
+    baseline = row.baseline && row.baseline.()
+    ours = row.ours.()
+
+    for processes <- row.processes do
+      sample_baseline = if baseline, do: row.sampler.(baseline, processes), else: fn -> nil end
+      sample_ours = row.sampler.(ours, processes)
+      rounds = for _ <- 1..row.rounds, do: {sample_baseline.(), sample_ours.()}
+      Report.row(row, processes, rounds)
+    end
+  end
+end
