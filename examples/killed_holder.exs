@@ -1,0 +1,45 @@
+# Permits belong to the process that acquired them, and come back when it dies: nothing has to be
+# released by hand, and nothing leaks.
+#
+#     mix run examples/killed_holder.exs
+
+{:ok, _supervisor} = Supervisor.start_link([{Penstock.Pool, name: MyApp.Permits, limit: 2}], strategy: :one_for_one)
+
+defmodule MyApp.Holder do
+  def start do
+    starter = self()
+
+    holder =
+      spawn(fn ->
+        :ok = Penstock.Pool.acquire(MyApp.Permits, permits: 2)
+        send(starter, {:holding, self()})
+        Process.sleep(:infinity)
+      end)
+
+    receive do
+      {:holding, ^holder} -> holder
+    end
+  end
+
+  def kill(holder) do
+    ref = Process.monitor(holder)
+    Process.exit(holder, :kill)
+
+    receive do
+      {:DOWN, ^ref, :process, ^holder, :killed} -> :ok
+    end
+  end
+end
+
+holder = MyApp.Holder.start()
+IO.inspect(Penstock.Pool.info(MyApp.Permits).in_use, label: "in use")
+IO.inspect(Penstock.Pool.try_acquire(MyApp.Permits), label: "before the kill")
+
+MyApp.Holder.kill(holder)
+
+# Whoever knows that the holder is dead finds the permits free.
+IO.inspect(Penstock.Pool.try_acquire(MyApp.Permits, 2), label: "after the kill")
+
+# What was never held cannot be given back, so a mistake does not widen the limit.
+IO.inspect(Penstock.Pool.release(MyApp.Permits, 2), label: "released")
+IO.inspect(Penstock.Pool.release(MyApp.Permits), label: "released once more")

@@ -1,0 +1,209 @@
+#!/usr/bin/env bash
+# Run by script/package-check. Throw-away projects that depend on Penstock, and what they are told when they cannot.
+. "$(dirname "$0")/../../script/lib.sh"
+unset PENSTOCK_NIF_PATH PENSTOCK_NIF_FEATURES MIX_BUILD_PATH MIX_TARGET CARGO_TARGET_DIR CARGO_BUILD_TARGET
+export MIX_ENV=prod
+
+root=$PWD
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+log=$tmp/log
+
+passed=0 failed=0
+ok() { passed=$((passed + 1)); printf 'ok      %s\n' "$1"; }
+bad() {
+  failed=$((failed + 1))
+  printf 'FAILED  %s: %s\n' "$1" "$2"
+  sed 's/^/        | /' "$log"
+}
+
+# works NAME COMMAND…
+works() {
+  if "${@:2}" >"$log" 2>&1 </dev/null; then ok "$1"; else bad "$1" "exit status $?"; fi
+}
+
+# says NAME TEXT COMMAND…: it fails, and TEXT is in what it says.
+says() {
+  if "${@:3}" >"$log" 2>&1 </dev/null; then
+    bad "$1" "it did not fail"
+  elif ! grep -qF -- "$2" "$log"; then
+    bad "$1" "it does not say '$2'"
+  elif grep -qF '(mix ' "$log"; then
+    bad "$1" "a stack trace is not an explanation"
+  else
+    ok "$1"
+  fi
+}
+
+in_dir() { (cd "$1" && "${@:2}"); }
+
+# A directory for the PATH with all that is on ours, but for what the arguments name.
+path_without() {
+  local dir i dirs
+  dir=$(mktemp -d -p "$tmp")
+  IFS=: read -ra dirs <<<"$PATH"
+  for ((i = ${#dirs[@]} - 1; i >= 0; i--)); do
+    [ ! -d "${dirs[i]}" ] || find "${dirs[i]}/" -mindepth 1 -maxdepth 1 -exec ln -sf -t "$dir" {} +
+  done
+  (cd "$dir" && rm -f "$@")
+  echo "$dir"
+}
+
+# fake DIR NAME OUTPUT [STATUS]
+fake() {
+  rm -f "$1/$2"
+  printf '#!/bin/sh\necho "%s"\nexit %d\n' "$3" "${4:-0}" >"$1/$2"
+  chmod +x "$1/$2"
+}
+
+# host DIR DEPENDENCY: an application that acquires a permit when it starts with HOST_PROBE set.
+host() {
+  mkdir -p "$1/lib"
+  cat >"$1/mix.exs" <<EOF
+defmodule Host.MixProject do
+  use Mix.Project
+  def project, do: [app: :host, version: "1.0.0", start_permanent: true, deps: [$2]]
+  def application, do: [mod: {Host, []}, extra_applications: [:logger]]
+end
+EOF
+  cat >"$1/lib/host.ex" <<'EOF'
+defmodule Host do
+  use Application
+
+  def start(_type, _args) do
+    children = [{Penstock.Pool, name: Host.Jobs, limit: 2}] ++ probe(System.get_env("HOST_PROBE"))
+    Supervisor.start_link(children, strategy: :one_for_one)
+  end
+
+  defp probe(nil), do: []
+
+  defp probe(_) do
+    [{Task, fn ->
+      IO.puts("probe: #{inspect(Penstock.Pool.try_acquire(Host.Jobs))} #{Penstock.Pool.info(Host.Jobs).in_use}")
+      System.stop(0)
+    end}]
+  end
+end
+EOF
+}
+
+boots() {
+  env -i HOME="$HOME" PATH="$no_cargo" LANG=C.UTF-8 HOST_PROBE=1 "$@" | tee "$tmp/probe"
+  grep -qx 'probe: :ok 1' "$tmp/probe"
+}
+
+# The first example of the README that is a program, not an entry for mix.exs.
+example=$tmp/example.exs
+awk '/^```elixir/ { block = ""; inside = 1; next }
+     /^```/ && inside { inside = 0; if (block !~ /\{:penstock,/) { printf "%s", block; exit } }
+     inside { block = block $0 "\n" }' README.md >"$example" || true
+[ -s "$example" ] || die "README.md has no example in Elixir"
+
+# What Hex would pack, and nothing else. Cargo must not take the workspace around it for its own.
+package=$tmp/package
+mkdir "$package"
+mix run --no-start --no-compile --no-deps-check -e \
+  'IO.puts(Mix.Project.config()[:package][:files] |> Enum.flat_map(&Path.wildcard(&1, match_dot: true)) |> Enum.join("\n"))' |
+  tar -c -T - | tar -x -C "$package"
+printf '[workspace]\nmembers = []\n' >"$tmp/Cargo.toml"
+
+# What git would clone.
+repo=$tmp/repo
+mkdir "$repo"
+tar -c --exclude=.git --exclude=_build --exclude=target --exclude=deps . | tar -x -C "$repo"
+in_dir "$repo" git -c init.defaultBranch=main init -q
+in_dir "$repo" git add -A
+in_dir "$repo" git -c user.name=check -c user.email=check@localhost commit -qm "The tree as it is"
+
+no_cargo=$(path_without cargo rustc rustup)
+no_cc=$(path_without cc gcc)
+old_cargo=$(path_without cargo)
+fake "$old_cargo" cargo "cargo 1.63.0 (fd9c4297c 2022-07-01)"
+broken_cargo=$(path_without cargo)
+fake "$broken_cargo" cargo "error: no default toolchain is configured" 1
+
+say "a path dependency, made of what the package holds"
+path_host=$tmp/path_host
+host "$path_host" "{:penstock, path: \"$package\"}"
+says "no cargo: the version that is needed" "cargo 1.91 or newer, but none is on the PATH" \
+  in_dir "$path_host" env PATH="$no_cargo" mix compile
+says "no cargo: how to get it" "rustup.rs" in_dir "$path_host" env PATH="$no_cargo" mix compile
+says "old cargo" "cargo 1.91 or newer, but $old_cargo/cargo is 1.63.0" \
+  in_dir "$path_host" env PATH="$old_cargo" mix compile
+says "broken cargo" "no default toolchain is configured" in_dir "$path_host" env PATH="$broken_cargo" mix compile
+works "compiles" in_dir "$path_host" mix compile
+nif=$path_host/_build/prod/lib/penstock/priv/native/penstock_nif.so
+works "puts the NIF under the build path" test -f "$nif"
+works "leaves the sources alone" test ! -e "$package/priv" -a ! -e "$package/target"
+works "compiles again without cargo" in_dir "$path_host" env PATH="$no_cargo" mix compile --force
+works "runs the first example of the README" in_dir "$path_host" mix run "$example"
+
+built=$(stat -c %i:%Y "$nif")
+works "takes a ready-made NIF in another environment" \
+  in_dir "$path_host" env MIX_ENV=dev PATH="$no_cargo" PENSTOCK_NIF_PATH="$nif" mix compile
+works "leaves the first environment as it was" test "$(stat -c %i:%Y "$nif")" = "$built"
+
+source=$package/native/penstock_core/src/lib.rs
+cp -p "$source" "$tmp/lib.rs"
+echo "// changed" >>"$source"
+says "sees that a source changed" "none is on the PATH" in_dir "$path_host" env PATH="$no_cargo" mix compile
+touch "$tmp/lib.rs" && cp "$tmp/lib.rs" "$source"
+works "goes by contents, not by times" in_dir "$path_host" env PATH="$no_cargo" mix compile
+says "an unknown feature" "does not contain this feature: nothing" \
+  in_dir "$path_host" env PENSTOCK_NIF_FEATURES=nothing mix compile
+
+say "a release"
+works "is built" in_dir "$path_host" mix release --quiet
+mv "$path_host/_build/prod/rel/host" "$tmp/released"
+# What a compile-time path would still find is moved away.
+mv "$package" "$tmp/elsewhere" && mv "$path_host/_build" "$tmp/_build"
+works "boots and acquires a permit without cargo" boots "$tmp/released/bin/host" start
+mv "$tmp/elsewhere" "$package" && mv "$tmp/_build" "$path_host/_build"
+
+say "a git dependency"
+git_host=$tmp/git_host
+host "$git_host" "{:penstock, git: \"file://$repo\"}"
+# The crates that ours depend on need no second build.
+mkdir -p "$git_host/_build/prod"
+mv "$path_host/_build/prod/penstock_cargo" "$git_host/_build/prod/"
+works "is fetched" in_dir "$git_host" mix deps.get
+works "compiles" in_dir "$git_host" mix compile
+works "leaves the checkout clean" \
+  test -z "$(git -C "$git_host/deps/penstock" status --porcelain -- . ':!.fetch')"
+works "runs the first example of the README" in_dir "$git_host" mix run "$example"
+
+say "PENSTOCK_NIF_PATH"
+with_nif() { in_dir "$path_host" env MIX_ENV=test PATH="$no_cargo" PENSTOCK_NIF_PATH="$1" mix compile; }
+echo text >"$tmp/text.so"
+echo 'int nothing;' | cc -shared -fPIC -x c -o "$tmp/library.so" -
+echo 'int nif_init;' | cc -shared -fPIC -x c -o "$tmp/other_nif.so" -
+says "no such file" "$tmp/absent.so, which cannot be read: no such file or directory" with_nif "$tmp/absent.so"
+says "a directory" "$tmp, which cannot be read" with_nif "$tmp"
+says "not a library" "$tmp/text.so, which is not a shared library" with_nif "$tmp/text.so"
+says "not a NIF" "$tmp/library.so, which is not a NIF: it does not export nif_init" with_nif "$tmp/library.so"
+says "another NIF" "$tmp/other_nif.so, which is not the NIF of Penstock" with_nif "$tmp/other_nif.so"
+works "the right one" with_nif "$nif"
+
+say "mix clean"
+works "takes the NIF away" in_dir "$repo" env PATH="$no_cargo" PENSTOCK_NIF_PATH="$nif" \
+  sh -c 'mix compile && test -f _build/prod/lib/penstock/priv/native/penstock_nif.so && mix clean &&
+    test ! -e _build/prod/lib/penstock/priv/native/penstock_nif.so'
+
+say "script/setup"
+fake "$no_cc" id 1000
+works "is silent when nothing is to do" test -z "$(script/setup 2>&1)"
+# The scripts put rustup's directory on the PATH, so the home is another.
+mkdir "$tmp/home"
+setup() { env HOME="$tmp/home" PATH="$1" "$repo/script/setup"; }
+says "no cargo" "needs Rust 1.91 or newer, and there is no cargo on the PATH" setup "$no_cargo"
+says "old cargo" "needs Rust 1.91 or newer, and $old_cargo/cargo is 1.63.0" setup "$old_cargo"
+says "broken cargo" "cargo does not run: error: no default toolchain is configured" setup "$broken_cargo"
+fake "$no_cc" cargo "cargo 1.91.0 (0000000 2025-01-01)"
+says "a package to install, but no root" "installing gcc libc6-dev needs root" setup "$no_cc"
+rm "$no_cc/apt-get"
+says "a package to install, but no apt" "there is no apt-get" setup "$no_cc"
+
+echo
+echo "$passed passed, $failed failed"
+if [ -n "${PENSTOCK_TEST_TOTALS:-}" ]; then echo "$passed passed, $failed failed" >>"$PENSTOCK_TEST_TOTALS"; fi
+[ "$failed" = 0 ]
