@@ -47,8 +47,15 @@ pub enum Answer {
     Closed,
     /// For whoever drains: nothing is held any more.
     Drained,
-    /// For whoever drains: the pool was reopened or closed before that; this much was held.
+    /// For whoever drains: the pool was reopened or closed before that; this much is held, never 0.
     Undrained(u64),
+}
+
+impl Answer {
+    /// For whoever drains, when the wait ends with so much held.
+    pub(crate) fn to_drainer(in_use: u64) -> Self {
+        if in_use == 0 { Self::Drained } else { Self::Undrained(in_use) }
+    }
 }
 
 /// The runtime. Made anew for each call; no method is called with a lock held.

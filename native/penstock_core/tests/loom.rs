@@ -679,8 +679,21 @@ fn reopening_against_the_last_release() {
         let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
         assert!(stage.pool.reopen(&stage.host));
         releasing.join().unwrap();
-        assert!(matches!(d.answers().as_slice(), [Answer::Drained | Answer::Undrained(0 | 1)]));
+        assert!(matches!(d.answers().as_slice(), [Answer::Drained | Answer::Undrained(1)]));
         stage.at_rest(&[]);
+    });
+}
+
+#[test]
+fn closing_against_the_last_release_of_a_drain() {
+    explore(|| {
+        let (stage, [a, d]) = Stage::cast(limit(1));
+        a.hold(1);
+        assert!(matches!(d.drain(), Drain::Waiting(_)));
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        stage.pool.close(&stage.host);
+        releasing.join().unwrap();
+        assert!(matches!(d.answers().as_slice(), [Answer::Drained | Answer::Undrained(1)]));
     });
 }
 

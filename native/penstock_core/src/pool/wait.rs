@@ -174,7 +174,7 @@ impl<H: Host> Pool<H> {
 
     /// True if there is more to do.
     fn settle_open(&self, desk: &mut Desk<H>, batch: &mut Batch<H>, now: u32) -> bool {
-        if Self::dismiss(&mut desk.drainers, batch, Answer::Undrained(self.in_use())) || !batch.has_room() {
+        if Self::dismiss(&mut desk.drainers, batch, Answer::to_drainer(self.in_use())) || !batch.has_room() {
             return true;
         }
         let word = self.front.limit.load();
@@ -233,11 +233,10 @@ impl<H: Host> Pool<H> {
         }
         self.state.clear_waiters();
         let in_use = self.in_use();
-        match desk.status {
-            Status::Draining if in_use > 0 => false,
-            Status::Draining => Self::dismiss(&mut desk.drainers, batch, Answer::Drained),
-            _ => Self::dismiss(&mut desk.drainers, batch, Answer::Undrained(in_use)),
+        if desk.status == Status::Draining && in_use > 0 {
+            return false;
         }
+        Self::dismiss(&mut desk.drainers, batch, Answer::to_drainer(in_use))
     }
 
     /// The same answer for everybody in the line; true if some are left.
