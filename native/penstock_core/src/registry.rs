@@ -18,25 +18,28 @@ pub struct Registry<H: Host> {
     buckets: [OnceBox<Named<H>>; BUCKETS],
 }
 
+/// Pools of one name that a start looks at for one to reopen.
+const LOOKS: u32 = 64;
+
 /// A name, with its pools.
 pub struct Named<H: Host> {
     name: u64,
-    first: Instance<H>,
+    first: Pool<H>,
+    /// The pools after it, each row twice as long as the one before: any is found in two steps.
+    later: [OnceBox<Vec<OnceBox<Pool<H>>>>; 31],
     /// Which of the pools is open: 0 is none, 1 the first.
     current: AtomicU32,
     life: Mutex<Life>,
     next: OnceBox<Named<H>>,
 }
 
-struct Instance<H: Host> {
-    pool: Pool<H>,
-    next: OnceBox<Instance<H>>,
-}
-
 /// Who keeps the pool, and what it was started with.
 struct Life {
     owner: Option<Pid>,
     given: Settings,
+    /// How many pools the name has, and the last one that was looked at.
+    made: InstanceId,
+    looked_at: InstanceId,
 }
 
 /// Names one of a name's pools, so that what began on it also ends on it.
@@ -127,9 +130,10 @@ impl<H: Host> Named<H> {
     fn new(name: u64) -> Self {
         Self {
             name,
-            first: Instance { pool: Pool::new(), next: OnceBox::new() },
+            first: Pool::new(),
+            later: [const { OnceBox::new() }; 31],
             current: AtomicU32::new(0),
-            life: Mutex::new(Life { owner: None, given: Settings::default() }),
+            life: Mutex::new(Life { owner: None, given: Settings::default(), made: 1, looked_at: 1 }),
             next: OnceBox::new(),
         }
     }
@@ -140,7 +144,7 @@ impl<H: Host> Named<H> {
         // ORDERING: Acquire pairs with the Release in `start`: the pool is open.
         match self.current.load(Ordering::Acquire) {
             0 => None,
-            1 => Some((&self.first.pool, 1)),
+            1 => Some((&self.first, 1)),
             id => self.instance(id).map(|pool| (pool, id)),
         }
     }
@@ -149,13 +153,47 @@ impl<H: Host> Named<H> {
     #[inline]
     pub fn instance(&self, id: InstanceId) -> Option<&Pool<H>> {
         if id == 1 {
-            return Some(&self.first.pool);
+            return Some(&self.first);
         }
-        let mut at = &self.first;
-        for _ in 1..id {
-            at = at.next.get()?;
+        let (row, at) = Self::place(id)?;
+        self.later.get(row)?.get()?.get(at)?.get()
+    }
+
+    /// Where a pool after the first is: 2 is the first row, 3 and 4 the second, and so on.
+    fn place(id: InstanceId) -> Option<(usize, usize)> {
+        let nth = id.checked_sub(1)?;
+        let row = nth.checked_ilog2()?;
+        Some((row as usize, (nth - (1 << row)) as usize))
+    }
+
+    /// One that may have to be made.
+    fn make(&self, id: InstanceId) -> &Pool<H> {
+        match Self::place(id) {
+            None => &self.first,
+            Some((row, at)) => {
+                let row = self.later[row].get_or_init(|| Box::new((0..1 << row).map(|_| OnceBox::new()).collect()));
+                row[at].get_or_init(|| Box::new(Pool::new()))
+            }
         }
-        (id > 0).then_some(&at.pool)
+    }
+
+    /// Opens a pool of the name in which nothing is held; a new one if that is not soon found.
+    ///
+    /// Each of the others was closed over the permits of a process that still lives, so there are at most as many as
+    /// processes.
+    fn open(&self, life: &mut Life, given: Settings) -> InstanceId {
+        if self.first.open(given) {
+            return 1;
+        }
+        for _ in 0..LOOKS.min(life.made) {
+            life.looked_at = life.looked_at % life.made + 1;
+            if self.make(life.looked_at).open(given) {
+                return life.looked_at;
+            }
+        }
+        life.made += 1;
+        self.make(life.made).open(given);
+        life.made
     }
 
     fn start(&self, host: &H, owner: Pid, given: Settings) -> Started {
@@ -183,12 +221,7 @@ impl<H: Host> Named<H> {
             );
             return Started::Adopted;
         }
-        let mut at = &self.first;
-        let mut id = 1;
-        while !at.pool.open(given) {
-            at = at.next.get_or_init(|| Box::new(Instance { pool: Pool::new(), next: OnceBox::new() }));
-            id += 1;
-        }
+        let id = self.open(&mut life, given);
         // ORDERING: Release pairs with the Acquire in `pool`.
         self.current.store(id, Ordering::Release);
         Started::Fresh

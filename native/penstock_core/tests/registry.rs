@@ -158,6 +158,37 @@ fn restarts_use_the_pools_there_are() {
     assert!(named.instance(0).is_none() && named.instance(4).is_none());
 }
 
+#[test]
+fn a_name_has_as_many_pools_as_are_held() {
+    const MANY: u64 = 500;
+    let (host, registry) = (Fake::new(MANY as usize + 1), Registry::new());
+    let owner = Pid::new(1).unwrap();
+    let holder = |n: u64| Pid::new(n + 1).unwrap();
+    registry.start(&host, NAME, owner, limit(1));
+    let named = registry.find(NAME).unwrap();
+    let restart = || {
+        assert!(named.close(&host, owner));
+        assert_eq!(registry.start(&host, NAME, owner, limit(1)), Started::Fresh);
+        named.pool().unwrap().1
+    };
+    for n in 1..=MANY {
+        assert_eq!(take(&host, named, holder(n)), Ok(()));
+        assert_eq!(u64::from(restart()), n + 1);
+    }
+    // One that is idle again is found, if not at once: a start looks at 64.
+    let idle = named.instance(300).unwrap();
+    assert_eq!(idle.release(&host, holder(300), 1, Kind::Free), Ok(()));
+    let mut last = restart();
+    let found = (1..=MANY / 64 + 1).any(|_| {
+        assert_eq!(take(&host, named, owner), Ok(()));
+        last = restart();
+        last == 300
+    });
+    assert!(found, "the last was {last}");
+    let held = (1..=last.max(501) + 20).filter_map(|id| named.instance(id)).filter(|pool| pool.info().in_use > 0);
+    assert!(held.count() as u64 >= MANY - 1);
+}
+
 // Random sequences, against a plain model.
 
 #[derive(Clone, Debug)]
