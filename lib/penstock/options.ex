@@ -2,10 +2,8 @@ defmodule Penstock.Options do
   # Checks what users pass. Each raises an ArgumentError that names the option and shows the value.
   @moduledoc false
 
-  # 2^31-1: the most permits, waiters and the like that one number may say.
+  # 2^31-1: the most permits, waiters, milliseconds and the like that one number may say.
   @max 0x7FFF_FFFF
-  # What `receive ... after` takes.
-  @max_timeout 0xFFFF_FFFF
 
   @max_message "between 1 and 2147483647"
 
@@ -17,10 +15,10 @@ defmodule Penstock.Options do
   @spec timeout!(term, String.t()) :: timeout
   def timeout!(value, name \\ ":timeout")
   def timeout!(:infinity, _name), do: :infinity
-  def timeout!(value, _name) when is_integer(value) and value in 0..@max_timeout, do: value
+  def timeout!(value, _name) when is_integer(value) and value in 0..@max, do: value
 
   def timeout!(value, name) do
-    expected!(name, "a number of milliseconds between 0 and #{@max_timeout} or :infinity", value)
+    expected!(name, "a number of milliseconds between 0 and #{@max} or :infinity", value)
   end
 
   @spec limit!(term, String.t()) :: non_neg_integer | :infinity
@@ -50,15 +48,31 @@ defmodule Penstock.Options do
   def fun!(fun) when is_function(fun, 0), do: fun
   def fun!(value), do: expected!("fun", "a function of arity 0", value)
 
+  @doc false
+  # Before a permit is taken. What the VM refuses although it looks right, such as a heap larger than its own maximum,
+  # is found when it is used.
   @spec spawn_opt!(term) :: list
   def spawn_opt!(value) do
-    if is_list(value) and List.improper?(value) == false and
-         not Enum.any?(value, &(&1 in [:link, :monitor] or match?({:monitor, _}, &1))) do
+    if is_list(value) and not List.improper?(value) and Enum.all?(value, &spawn_option?/1) do
       value
     else
       invalid_spawn_opt!(value)
     end
   end
+
+  defp spawn_option?({:priority, level}), do: level in [:low, :normal, :high, :max]
+  defp spawn_option?({:message_queue_data, place}), do: place in [:on_heap, :off_heap]
+  defp spawn_option?({:async_dist, flag}), do: is_boolean(flag)
+  defp spawn_option?({:max_heap_size, %{} = map}), do: Enum.all?(map, &max_heap_option?/1)
+
+  defp spawn_option?({option, n})
+       when option in [:fullsweep_after, :min_heap_size, :min_bin_vheap_size, :max_heap_size, :scheduler],
+       do: is_integer(n) and n >= 0
+
+  defp spawn_option?(_other), do: false
+
+  defp max_heap_option?({:size, n}), do: is_integer(n) and n >= 0
+  defp max_heap_option?({flag, on}), do: flag in [:kill, :error_logger, :include_shared_binaries] and is_boolean(on)
 
   @spec invalid_spawn_opt!(term) :: no_return
   def invalid_spawn_opt!(value) do
@@ -70,15 +84,13 @@ defmodule Penstock.Options do
   end
 
   @doc false
-  # The known options of a call, as a keyword list that has each at most once.
+  # The options of a call, if all are known. Of one that is given twice the first counts, as everywhere in Elixir.
   @spec known!(term, [atom]) :: keyword
   def known!(opts, known) do
     unless Keyword.keyword?(opts), do: expected!("options", "a keyword list", opts)
 
-    for {key, value} <- opts, key not in known do
-      raise ArgumentError,
-            "unknown option #{inspect(key)} (with value #{inspect(value)}), " <>
-              "the options are: #{Enum.map_join(known, ", ", &inspect/1)}"
+    for {key, _value} = option <- opts, key not in known do
+      expected!("options", "among #{Enum.map_join(known, ", ", &inspect/1)}", [option])
     end
 
     opts
@@ -86,15 +98,9 @@ defmodule Penstock.Options do
 
   @spec fetch!(keyword, atom) :: term
   def fetch!(opts, key) do
-    case opts do
-      [] ->
-        raise ArgumentError, "expected the option #{inspect(key)} to be given, got: []"
-
-      _ ->
-        Keyword.get_lazy(opts, key, fn ->
-          raise ArgumentError,
-                "expected the option #{inspect(key)} to be given, got: #{inspect(opts)}"
-        end)
+    case Keyword.fetch(opts, key) do
+      {:ok, value} -> value
+      :error -> expected!("the option #{inspect(key)}", "given", opts)
     end
   end
 

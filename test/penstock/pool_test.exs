@@ -96,7 +96,7 @@ defmodule Penstock.PoolTest do
     test "takes the options of start_link/1 but for the name" do
       assert %{limit: 3, max_waiting: 4} = Pool.info(Pool.new(limit: 3, max_waiting: 4, max_overdraft: 5))
       assert Pool.info(Pool.new(limit: :infinity)).available == :infinity
-      assert_raise ArgumentError, ~r/unknown option :name/, fn -> Pool.new(limit: 1, name: MyApp.Nameless) end
+      assert_raise ArgumentError, ~r/got: \[name: MyApp.Nameless\]/, fn -> Pool.new(limit: 1, name: MyApp.Nameless) end
     end
 
     test "its handle serves every process that gets it, by message, closure or ETS" do
