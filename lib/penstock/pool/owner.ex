@@ -35,6 +35,10 @@ defmodule Penstock.Pool.Owner do
   def init({name, settings}) do
     Process.flag(:trap_exit, true)
 
+    # Before, for if we are killed right after the start; and after, for if the janitor is killed between the two: the next
+    # one looks for owners, and there was none yet. Who is watched twice is no harm.
+    Janitor.watch_owner(name, self())
+
     case Native.pool_start(name, settings.limit, settings.max_waiting, settings.max_overdraft) do
       started when started in [:fresh, :adopted] ->
         Janitor.watch_owner(name, self())
