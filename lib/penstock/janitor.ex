@@ -2,7 +2,7 @@ defmodule Penstock.Janitor do
   # Two duties, neither of which any permit depends on for being counted right:
   #
   #   * when a pool's desk has more to do than one native call may (a limit that grows by thousands while
-  #     thousands wait), the native side sends `:settle`, and the janitor calls it until all is done;
+  #     thousands wait), the native side sends `:settle`, and the janitor lets it go on;
   #   * when the owner of a pool crashes, whoever starts that name next adopts the pool; one that nobody
   #     adopts in time is closed here.
   #
@@ -43,8 +43,8 @@ defmodule Penstock.Janitor do
 
   @impl true
   def handle_info(:settle, watched) do
-    # One pool a turn, so that other messages get theirs.
-    if Native.janitor_settle() == :more, do: send(self(), :settle)
+    # One pool a turn, so that other messages get theirs. If it is not done then, another `:settle` is on its way.
+    :ok = Native.janitor_settle()
     {:noreply, watched}
   end
 

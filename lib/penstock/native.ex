@@ -134,32 +134,33 @@ defmodule Penstock.Native do
   @spec pool_held(gate, instance) :: non_neg_integer | :badarg
   def pool_held(_gate, _instance), do: missing()
 
-  # {next shard, holders, acquired, rejected, timed_out, released_by_exit}: sums from that shard on, as far
-  # as one call went.
+  # A walk through all entries, from 0 on, in calls that go so far each: {the next position, holders, acquired, rejected,
+  # timed_out, released_by_exit}, the sums of this part.
   @spec pool_census(gate, instance, non_neg_integer) ::
           {non_neg_integer | :done, non_neg_integer, non_neg_integer, non_neg_integer, non_neg_integer, non_neg_integer}
           | :badarg
-  def pool_census(_gate, _instance, _shard), do: missing()
+  def pool_census(_gate, _instance, _position), do: missing()
 
+  # Another such walk: {the next position, [{pid, permits, held_ms}]}.
   @spec pool_holders(gate, instance, non_neg_integer) ::
-          [{pid, permits, non_neg_integer}] | :done | :badarg
-  def pool_holders(_gate, _instance, _shard), do: missing()
+          {non_neg_integer | :done, [{pid, permits, non_neg_integer}]} | :badarg
+  def pool_holders(_gate, _instance, _position), do: missing()
 
-  # The process that is sent `:settle` when a pool's desk has more to do than one call may.
+  # The process that is sent a `:settle` for each pool whose desk has more to do than one call may.
 
   @spec janitor_register() :: :ok | :badarg
   def janitor_register, do: missing()
 
-  @spec janitor_settle() :: :more | :done
+  @spec janitor_settle() :: :ok
   def janitor_settle, do: missing()
 
-  # Its name, and its ns of thread CPU time; nil unless built with the feature "meter".
-  @spec longest_call() :: {atom, non_neg_integer} | nil
-  def longest_call, do: missing()
-
-  # The ns of thread CPU time of a call that does next to nothing; nil likewise.
-  @spec control_call() :: non_neg_integer | nil
-  def control_call, do: missing()
+  # How long calls took: the name of the longest, then of calls and of controls that do nothing: how many, how many of
+  # them beyond 1 ms, and the longest in ns of thread CPU time. nil unless built with the feature "meter".
+  @spec metered() ::
+          {atom, {non_neg_integer, non_neg_integer, non_neg_integer},
+           {non_neg_integer, non_neg_integer, non_neg_integer}}
+          | nil
+  def metered, do: missing()
 
   defp missing, do: :erlang.nif_error(:nif_not_loaded)
 end

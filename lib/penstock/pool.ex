@@ -413,12 +413,8 @@ defmodule Penstock.Pool do
   @spec update(pool, limit: non_neg_integer | :infinity, max_waiting: non_neg_integer) :: :ok
   def update(pool, opts) do
     opts = Options.known!(opts, [:limit, :max_waiting])
-    limit = if opts[:limit] == nil and not Keyword.has_key?(opts, :limit), do: :keep, else: Options.limit!(opts[:limit])
-
-    max_waiting =
-      if Keyword.has_key?(opts, :max_waiting),
-        do: Options.max_waiting!(opts[:max_waiting]),
-        else: :keep
+    limit = if Keyword.has_key?(opts, :limit), do: Options.limit!(opts[:limit]), else: :keep
+    max_waiting = if Keyword.has_key?(opts, :max_waiting), do: Options.max_waiting!(opts[:max_waiting]), else: :keep
 
     case Native.pool_update(GateRef.ref!(pool), limit, max_waiting) do
       :ok -> :ok
@@ -446,7 +442,8 @@ defmodule Penstock.Pool do
     * `:released_by_exit` - permits that came back by the death of the process that held them
 
   `:peak` and what follows are totals since the pool was made. The figures are each exact; while the pool is
-  in use they are not all of one instant. Raises as `try_acquire/2`.
+  in use they are not all of one instant, and totals of a pool with tens of thousands of holders may lag by those who die
+  at that moment. Raises as `try_acquire/2`.
 
   ## Examples
 
@@ -489,11 +486,11 @@ defmodule Penstock.Pool do
     end
   end
 
-  defp census(ref, instance, shard \\ 0, sums \\ {0, 0, 0, 0, 0})
+  defp census(ref, instance, position \\ 0, sums \\ {0, 0, 0, 0, 0})
   defp census(_ref, _instance, :done, sums), do: sums
 
-  defp census(ref, instance, shard, {a, b, c, d, e}) do
-    {next, a1, b1, c1, d1, e1} = Native.pool_census(ref, instance, shard)
+  defp census(ref, instance, position, {a, b, c, d, e}) do
+    {next, a1, b1, c1, d1, e1} = Native.pool_census(ref, instance, position)
     census(ref, instance, next, {a + a1, b + b1, c + c1, d + d1, e + e1})
   end
 
@@ -522,23 +519,25 @@ defmodule Penstock.Pool do
         GateRef.bad!(:no_pool, pool)
 
       info ->
-        for {pid, permits, held_ms} <- longest(ref, elem(info, 0), 0, []) do
+        for {pid, permits, held_ms} <- longest(ref, elem(info, 0), 0, [], 0) do
           %{pid: pid, permits: permits, held_ms: held_ms}
         end
     end
   end
 
-  # Shard by shard, keeping no more than will be returned.
-  defp longest(ref, instance, shard, found) do
-    case Native.pool_holders(ref, instance, shard) do
-      :done ->
-        found
+  # Part by part, keeping little more than will be returned.
+  defp longest(_ref, _instance, :done, found, _count), do: cut(found)
 
-      more ->
-        found = Enum.sort_by(more ++ found, &elem(&1, 2), :desc)
-        longest(ref, instance, shard + 1, Enum.take(found, @most_holders))
-    end
+  defp longest(ref, instance, position, found, count) when count > 10 * @most_holders do
+    longest(ref, instance, position, cut(found), @most_holders)
   end
+
+  defp longest(ref, instance, position, found, count) do
+    {next, more} = Native.pool_holders(ref, instance, position)
+    longest(ref, instance, next, more ++ found, count + length(more))
+  end
+
+  defp cut(found), do: found |> Enum.sort_by(&elem(&1, 2), :desc) |> Enum.take(@most_holders)
 
   @doc """
   Admits nobody any more, and waits until nothing is held.

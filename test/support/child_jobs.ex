@@ -118,12 +118,11 @@ defmodule Penstock.ChildJobs do
       pool_names: [],
       pool_info: [gate: gate],
       pool_held: [gate: gate, instance: instance],
-      pool_census: [gate: gate, instance: instance, shard: 0],
-      pool_holders: [gate: gate, instance: instance, shard: 0],
+      pool_census: [gate: gate, instance: instance, position: 0],
+      pool_holders: [gate: gate, instance: instance, position: 0],
       janitor_register: [],
       janitor_settle: [],
-      longest_call: [],
-      control_call: []
+      metered: []
     ]
   end
 
@@ -135,7 +134,7 @@ defmodule Penstock.ChildJobs do
   defp bad(:kind), do: Garbage.terms()
   defp bad(:instance), do: Enum.reject(Garbage.terms(), &(&1 in [0, 1]))
   defp bad(:token), do: Garbage.terms()
-  defp bad(:shard), do: Garbage.terms()
+  defp bad(:position), do: Garbage.terms()
   defp bad(:permits), do: Enum.reject(Garbage.terms(), &(&1 in 1..@max))
   defp bad(:limit), do: Enum.reject(Garbage.terms(), &(&1 in 0..@max or &1 == :infinity))
   defp bad(:limit_or_keep), do: Enum.reject(bad(:limit), &(&1 == :keep))
@@ -151,17 +150,16 @@ defmodule Penstock.ChildJobs do
   defp allowed(:spawn_hand_over, :token, n) when n in 0..@most, do: [:ok]
   defp allowed(:spawn_adopt, :token, n) when n in 0..@most, do: [:revoked]
   defp allowed(:spawn_retract, :token, n) when n in 0..@most, do: [:ok]
-  defp allowed(:pool_census, :shard, n) when n in 0..31, do: [{:done, 1, 1, 0, 0, 0}, {:done, 0, 0, 0, 0, 0}]
-  defp allowed(:pool_census, :shard, n) when n in 32..0xFFFFFFFF, do: [{:done, 0, 0, 0, 0, 0}]
-  defp allowed(:pool_holders, :shard, n) when n in 32..0xFFFFFFFF, do: [:done]
-  defp allowed(:pool_holders, :shard, n) when n in 0..31, do: [[], [{self(), 2, 0}]]
+  # The one holder is before that position, or after it.
+  defp allowed(:pool_census, :position, n) when n in 0..@most, do: [{:done, 1, 1, 0, 0, 0}, {:done, 0, 0, 0, 0, 0}]
+  defp allowed(:pool_holders, :position, n) when n in 0..@most, do: [{:done, []}, {:done, [{self(), 2, 0}]}]
   defp allowed(_, :gate, _), do: [:no_pool, :badarg]
   defp allowed(_, _, _), do: [:badarg]
 
   defp answer(function, args) do
     case apply(Native, function, args) do
       # The age is not what is tested.
-      [{pid, permits, _age}] -> [{pid, permits, 0}]
+      {:done, [{pid, permits, _age}]} -> {:done, [{pid, permits, 0}]}
       answer -> answer
     end
   rescue

@@ -11,7 +11,7 @@ mod sync;
 
 pub use host::{Answer, Host, Pid};
 pub use pool::{
-    Adoption, Cancelled, Census, Drain, Holding, Info, Kind, NotHeld, Offer, Parked, Pool, Refusal, SHARD_COUNT,
-    Settings, Status, TransferError, UNLIMITED, WaiterId,
+    Adoption, Cancelled, Census, Drain, Holding, Info, Kind, NotHeld, Offer, Parked, Pool, Position, Refusal,
+    SHARD_COUNT, Settings, Status, TransferError, UNLIMITED, WaiterId,
 };
 pub use registry::{InstanceId, Named, Registry, Started};

@@ -7,8 +7,8 @@ mod support;
 use std::sync::Arc;
 
 use penstock_core::{
-    Adoption, Answer, Cancelled, Census, Drain, Holding, Kind, NotHeld, Offer, Parked, Pid, Pool, Refusal, SHARD_COUNT,
-    Settings, Status, UNLIMITED, WaiterId,
+    Adoption, Answer, Cancelled, Census, Drain, Holding, Kind, NotHeld, Offer, Parked, Pid, Pool, Position, Refusal,
+    SHARD_COUNT, Settings, Status, UNLIMITED, WaiterId,
 };
 use proptest::prelude::*;
 
@@ -357,23 +357,41 @@ fn totals_begin_anew_when_a_pool_is_opened_again() {
 }
 
 #[test]
-fn a_census_of_some_shards_goes_on_where_it_stopped() {
-    let stage = Stage::open(500, limit(500));
-    for process in processes(&stage, 1..=500) {
+fn a_walk_through_all_entries_goes_on_where_it_stopped() {
+    const MANY: usize = 5_000;
+    let stage = Stage::open(MANY, limit(MANY as u64));
+    for process in processes(&stage, 1..=MANY) {
         process.hold(1);
     }
-    let (mut sums, mut next, mut calls) = (Census::default(), 0, 0);
-    while next < SHARD_COUNT {
-        let (part, then) = stage.pool.census_from(next, 100);
-        assert!(then > next && part.looked_at < 100 + 200, "it stops at the end of a shard");
-        sums += part;
-        next = then;
-        calls += 1;
+    for most in [1, 2, 9, 100] {
+        let (mut sums, mut next) = (Census::default(), Some(Position::default()));
+        while let Some(at) = next {
+            let (part, rest) = stage.pool.census(at, most);
+            assert!(
+                part.looked_at < most + 9,
+                "a bucket of a line of keys and eight entries is not left in its middle"
+            );
+            assert_ne!(rest, next);
+            sums += part;
+            next = rest;
+        }
+        assert_eq!(sums, stage.census());
+
+        let (mut all, mut next) = (Vec::new(), Some(Position::default()));
+        while let Some(at) = next {
+            let (part, rest) = stage.pool.holders(at, most);
+            assert!(part.len() < most + 8);
+            all.extend(part);
+            next = rest;
+        }
+        assert_eq!(all, stage.holders());
+        assert_eq!(all.len(), MANY);
     }
-    assert!(calls > 2);
-    assert_eq!(sums, stage.census());
-    assert_eq!(stage.pool.census(SHARD_COUNT), Census::default());
-    assert_eq!(stage.pool.holders(SHARD_COUNT), []);
+    for beyond in [(SHARD_COUNT as u64) << 32, 31 << 27, u64::MAX] {
+        let (sums, rest) = stage.pool.census(Position::from_bits(beyond), 1_000_000);
+        assert!(rest.is_none() && sums.holders < MANY as u64);
+        assert_eq!(stage.pool.holders(Position::from_bits(u64::MAX), 1_000_000), (vec![], None));
+    }
 }
 
 #[test]

@@ -30,6 +30,6 @@ macro_rules! atoms {
 
 atoms! {
     adopted, again, badarg, bound, busy, cancelled, closed, draining, drained, done, free, fresh, full, granted,
-    infinity, keep, more, nif_panicked, nil, no_pool, noproc, not_held, ok, open, queue_full, revoked, settle,
+    infinity, keep, nif_panicked, nil, no_pool, noproc, not_held, ok, open, queue_full, revoked, settle,
     too_late, undrained,
 }

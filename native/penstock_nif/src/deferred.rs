@@ -9,17 +9,17 @@ use penstock_core::{Pid, Pool};
 use crate::atoms;
 use crate::beam::Beam;
 use crate::resources::PoolRef;
-use crate::term::{Env, Term};
+use crate::term::Env;
 
 static QUEUE: Mutex<VecDeque<PoolRef>> = Mutex::new(VecDeque::new());
 static JANITOR: AtomicU64 = AtomicU64::new(0);
 
-/// Who is sent `:settle` when there is work. What was queued before is its first work.
+/// Who is sent `:settle` for each pool in the queue. What was queued before is its first work.
 pub(crate) fn set_janitor(env: Env, pid: Pid) {
+    // Either whoever queues a pool now finds this janitor, or we find the pool: the queue's lock orders the two.
     JANITOR.store(pid.word(), Ordering::Relaxed);
-    if !QUEUE.lock().is_empty() {
-        env.send(pid, atoms::settle());
-    }
+    let queued = QUEUE.lock().len();
+    (0..queued).for_each(|_| env.send(pid, atoms::settle()));
 }
 
 pub(crate) fn push(env: Env, pool: &Pool<Beam>) {
@@ -34,17 +34,12 @@ pub(crate) fn push(env: Env, pool: &Pool<Beam>) {
     }
 }
 
-/// Settles the first pool of the queue; `more` if another is there.
-pub(crate) fn settle_one(beam: &Beam) -> Term {
+/// Settles the first pool of the queue.
+pub(crate) fn settle_one(beam: &Beam) {
     let next = QUEUE.lock().pop_front();
     if let Some(pool) = next {
         // Before the work: what comes up during it, or is left by it, is queued again.
         pool.get().anchor.end_deferral();
         pool.get().settle(beam);
-    }
-    if QUEUE.lock().is_empty() {
-        atoms::done()
-    } else {
-        atoms::more()
     }
 }

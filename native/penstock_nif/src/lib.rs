@@ -11,6 +11,7 @@ mod entry;
 mod free;
 mod gates;
 mod life;
+mod meter;
 mod resources;
 mod term;
 mod work;

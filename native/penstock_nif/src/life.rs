@@ -1,6 +1,6 @@
 //! Entry points of the life of a pool, and of what there is to say of it.
 
-use penstock_core::{Drain, Host, Named, Pool, Settings, Started, Status, SHARD_COUNT, UNLIMITED};
+use penstock_core::{Drain, Host, Named, Pool, Position, Settings, Started, Status, UNLIMITED};
 
 use crate::atoms;
 use crate::beam::{Beam, Ticket};
@@ -25,12 +25,13 @@ entries! {
     pool_holders/3 => holders,
     janitor_register/0 => janitor_register,
     janitor_settle/0 => janitor_settle,
-    longest_call/0 => longest_call,
-    control_call/0 => control_call,
+    metered/0 => metered,
 }
 
 /// Cache lines looked at by one call of the census: some 50 µs.
 const CENSUS: usize = 2048;
+/// As above, where each may become a tuple.
+const HOLDERS: usize = 512;
 
 /// 0 to 2^31-1.
 fn small(beam: &Beam, term: Term) -> Option<u32> {
@@ -154,14 +155,21 @@ fn held(beam: &Beam, [gate, instance]: [Term; 2]) -> Term {
     resolve_instance(beam, gate, instance).map_or(atoms::badarg(), |pool| beam.env.make_u64(pool.info().in_use))
 }
 
-fn census(beam: &Beam, [gate, instance, shard]: [Term; 3]) -> Term {
-    let (Some(pool), Some(first)) = (resolve_instance(beam, gate, instance), beam.env.uint(shard)) else {
-        return atoms::badarg();
-    };
-    let (sums, next) = pool.census_from(first as usize, CENSUS);
+/// Which pool, and from where on.
+fn walk<'a>(beam: &Beam, gate: Term, instance: Term, from: Term) -> Option<(&'a Pool<Beam>, Position)> {
+    Some((resolve_instance(beam, gate, instance)?, Position::from_bits(beam.env.u64(from)?)))
+}
+
+fn next_term(beam: &Beam, next: Option<Position>) -> Term {
+    next.map_or(atoms::done(), |position| beam.env.make_u64(position.to_bits()))
+}
+
+fn census(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
+    let Some((pool, from)) = walk(beam, gate, instance, from) else { return atoms::badarg() };
+    let (sums, next) = pool.census(from, CENSUS);
     beam.worked(sums.looked_at);
     beam.env.tuple(&[
-        if next < SHARD_COUNT { beam.env.make_u64(next as u64) } else { atoms::done() },
+        next_term(beam, next),
         beam.env.make_u64(sums.holders),
         beam.env.make_u64(sums.acquired),
         beam.env.make_u64(sums.rejected),
@@ -170,24 +178,19 @@ fn census(beam: &Beam, [gate, instance, shard]: [Term; 3]) -> Term {
     ])
 }
 
-fn holders(beam: &Beam, [gate, instance, shard]: [Term; 3]) -> Term {
-    let (Some(pool), Some(shard)) = (resolve_instance(beam, gate, instance), beam.env.uint(shard)) else {
-        return atoms::badarg();
-    };
-    if shard as usize >= SHARD_COUNT {
-        return atoms::done();
-    }
+fn holders(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
+    let Some((pool, from)) = walk(beam, gate, instance, from) else { return atoms::badarg() };
     let now = beam.now_ms();
-    let found: Vec<Term> = pool
-        .holders(shard as usize)
+    let (found, next) = pool.holders(from, HOLDERS);
+    let found: Vec<Term> = found
         .into_iter()
         .map(|holding| {
             let held_ms = u64::from(holding.held_ms(now));
             beam.env.tuple(&[Term::pid(holding.pid), beam.env.make_u64(holding.permits), beam.env.make_u64(held_ms)])
         })
         .collect();
-    beam.worked(found.len() * 4);
-    beam.env.list(&found)
+    beam.worked(HOLDERS + found.len() * 4);
+    beam.env.tuple(&[next_term(beam, next), beam.env.list(&found)])
 }
 
 fn janitor_register(beam: &Beam, []: [Term; 0]) -> Term {
@@ -197,26 +200,20 @@ fn janitor_register(beam: &Beam, []: [Term; 0]) -> Term {
 }
 
 fn janitor_settle(beam: &Beam, []: [Term; 0]) -> Term {
-    deferred::settle_one(beam)
+    deferred::settle_one(beam);
+    atoms::ok()
 }
 
 #[cfg(feature = "meter")]
-fn longest_call(beam: &Beam, []: [Term; 0]) -> Term {
-    let (ns, name) = crate::entry::meter::longest();
-    beam.env.tuple(&[beam.env.atom(name), beam.env.make_u64(ns)])
-}
-
-#[cfg(feature = "meter")]
-fn control_call(beam: &Beam, []: [Term; 0]) -> Term {
-    beam.env.make_u64(crate::entry::meter::control_ns())
-}
-
-#[cfg(not(feature = "meter"))]
-fn control_call(_beam: &Beam, []: [Term; 0]) -> Term {
-    atoms::nil()
+fn metered(beam: &Beam, []: [Term; 0]) -> Term {
+    let figures = crate::meter::figures();
+    let tally = |tally: crate::meter::Tally| {
+        beam.env.tuple(&[tally.count, tally.long, tally.longest].map(|n| beam.env.make_u64(n)))
+    };
+    beam.env.tuple(&[beam.env.atom(figures.name), tally(figures.calls), tally(figures.controls)])
 }
 
 #[cfg(not(feature = "meter"))]
-fn longest_call(_beam: &Beam, []: [Term; 0]) -> Term {
+fn metered(_beam: &Beam, []: [Term; 0]) -> Term {
     atoms::nil()
 }

@@ -23,6 +23,7 @@ use rustler::sys::{
 };
 
 use crate::beam::Beam;
+use crate::meter;
 use crate::term::{callback_pid, raw_pid, Env, Term};
 
 /// A pool that stays for as long as this does.
@@ -226,7 +227,7 @@ fn watch_of(pool: &Pool<Beam>, pid: Pid) -> Option<*mut c_void> {
 
 /// Nobody can ask the pool any more.
 unsafe extern "C" fn handle_dtor(env: *mut ErlNifEnv, object: *mut c_void) {
-    let _ = catch_unwind(AssertUnwindSafe(|| {
+    let end = || {
         // SAFETY: a resource of this type holds a `Handle`, and this is its end.
         let pool = unsafe { object.cast::<Handle>().read() };
         pool.close(&Beam::in_callback(Env::of(env)));
@@ -238,13 +239,15 @@ unsafe extern "C" fn handle_dtor(env: *mut ErlNifEnv, object: *mut c_void) {
                 unsafe { sys::enif_release_resource(watch) };
             }
         }
-    }));
+    };
+    let _ = catch_unwind(AssertUnwindSafe(|| meter::measure("handle_dtor", end)));
 }
 
 unsafe extern "C" fn watch_dtor(_env: *mut ErlNifEnv, object: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: a resource of this type holds a `Watch`, and this is its end.
-        drop(unsafe { object.cast::<Watch>().read() });
+        let watch = unsafe { object.cast::<Watch>().read() };
+        meter::measure("watch_dtor", || drop(watch));
     }));
 }
 
@@ -260,7 +263,7 @@ unsafe extern "C" fn watch_down(
         let watch = unsafe { &*object.cast::<Watch>() };
         // SAFETY: the VM hands over a pid.
         if let Some(pid) = unsafe { callback_pid(pid) } {
-            watch.get().down(&Beam::in_callback(Env::of(env)), pid);
+            meter::measure("watch_down", || watch.get().down(&Beam::in_callback(Env::of(env)), pid));
         }
     }));
 }

@@ -354,6 +354,37 @@ impl Slot {
     }
 }
 
+/// How far a walk through all entries has come: the shard above, the level and its how-manieth bucket of the shard below.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position(u64);
+
+impl Position {
+    fn shard(self) -> usize {
+        (self.0 >> 32) as usize
+    }
+    fn slot(self) -> Slot {
+        Slot(self.0 as u32)
+    }
+    fn is_start_of_shard(self) -> bool {
+        self.0 as u32 == 0
+    }
+    /// Where to go on: with the rest of this shard, or the next.
+    fn after(self, rest: Option<Slot>) -> Option<Self> {
+        match rest {
+            Some(slot) => Some(Self((self.shard() as u64) << 32 | u64::from(slot.to_bits()))),
+            None => (self.shard() + 1 < SHARDS).then_some(Self((self.shard() as u64 + 1) << 32)),
+        }
+    }
+    /// As a word.
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+    /// From a word that may be anything; 0 is the start.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
 impl Table {
     pub(crate) fn new() -> Self {
         Self {
@@ -591,18 +622,22 @@ impl Table {
         }
     }
 
-    /// Calls `see` with every entry of a shard. Under the shard's lock, so that none comes or goes.
-    /// How many cache lines that took.
-    fn each_of_shard(&self, shard: usize, mut see: impl FnMut(Pid, &Entry)) -> usize {
+    /// Calls `see` with the entries of a shard from a bucket on, until `most` cache lines were looked at: how many were, and
+    /// the bucket to go on with. Under the shard's lock, so that none comes or goes meanwhile.
+    fn walk(&self, shard: usize, from: Slot, most: usize, mut see: impl FnMut(Pid, &Entry)) -> (usize, Option<Slot>) {
         let mut looked_at = 0;
         let used = self.used.load(Ordering::Relaxed) as usize;
-        for level in 0..=used {
+        for level in from.level()..=used {
             let buckets = segments(level) * BUCKETS;
             // A pid's shard and its bucket are the low bits of one hash: only every so many buckets can hold it.
             let step = SHARDS.min(buckets);
-            for bucket in (shard % step..buckets).step_by(step) {
-                let Some(segment) = self.segment(level, bucket / BUCKETS) else { continue };
+            let first = if level == from.level() { from.index() } else { 0 };
+            for (nth, bucket) in (shard % step..buckets).step_by(step).enumerate().skip(first) {
+                if looked_at >= most {
+                    return (looked_at, Some(Slot::new(level, nth)));
+                }
                 looked_at += 1;
+                let Some(segment) = self.segment(level, bucket / BUCKETS) else { continue };
                 for lane in 0..LANES {
                     let place = bucket % BUCKETS * LANES + lane;
                     // ORDERING: as in `Segment::find`.
@@ -614,39 +649,52 @@ impl Table {
                 }
             }
         }
-        looked_at
+        (looked_at, None)
     }
 
-    /// The sums of one shard, exact at one instant.
-    pub(crate) fn census(&self, shard: usize, epoch: u32) -> Census {
-        let Some(at) = self.shards.get(shard) else { return Census::default() };
-        let retired = lock(&at.retired);
-        let mut sums = Census {
-            acquired: retired.admissions,
-            released_by_exit: retired.released_by_exit,
-            rejected: at.rejected.load(Ordering::Relaxed),
-            timed_out: at.timed_out.load(Ordering::Relaxed),
-            ..Census::default()
-        };
-        sums.looked_at = self.each_of_shard(shard, |_, entry| {
-            sums.holders += u64::from(entry.held() > 0);
-            sums.acquired += entry.admissions(epoch);
-        });
-        sums
-    }
-
-    /// The holders of one shard.
-    pub(crate) fn holders(&self, shard: usize) -> Vec<Holding> {
-        let mut found = Vec::new();
-        let Some(at) = self.shards.get(shard) else { return found };
-        let _locked = lock(&at.retired);
-        self.each_of_shard(shard, |pid, entry| {
-            let permits = entry.held();
-            if permits > 0 {
-                found.push(Holding { pid, permits, since_ms: entry.since.load(Ordering::Relaxed) });
+    /// The sums from a position on, until `most` cache lines were looked at, and where to go on. What one call says of a
+    /// shard is exact at one instant.
+    pub(crate) fn census(&self, from: Position, epoch: u32, most: usize) -> (Census, Option<Position>) {
+        let mut sums = Census::default();
+        let mut next = Some(from);
+        while let Some(at) = next.filter(|_| sums.looked_at < most) {
+            let Some(shard) = self.shards.get(at.shard()) else { return (sums, None) };
+            let retired = lock(&shard.retired);
+            if at.is_start_of_shard() {
+                sums.acquired += retired.admissions;
+                sums.released_by_exit += retired.released_by_exit;
+                sums.rejected += shard.rejected.load(Ordering::Relaxed);
+                sums.timed_out += shard.timed_out.load(Ordering::Relaxed);
             }
-        });
-        found
+            let (looked_at, rest) = self.walk(at.shard(), at.slot(), most - sums.looked_at, |_, entry| {
+                sums.holders += u64::from(entry.held() > 0);
+                sums.acquired += entry.admissions(epoch);
+            });
+            sums.looked_at += looked_at;
+            next = at.after(rest);
+        }
+        (sums, next)
+    }
+
+    /// The holders from a position on, until `most` cache lines were looked at, and where to go on.
+    pub(crate) fn holders(&self, from: Position, most: usize) -> (Vec<Holding>, Option<Position>) {
+        // All the places that will be needed, now: nothing is allocated inside a lock.
+        let mut found = Vec::with_capacity(most + LANES);
+        let mut looked_at = 0;
+        let mut next = Some(from);
+        while let Some(at) = next.filter(|_| looked_at < most) {
+            let Some(shard) = self.shards.get(at.shard()) else { return (found, None) };
+            let _locked = lock(&shard.retired);
+            let (lines, rest) = self.walk(at.shard(), at.slot(), most - looked_at, |pid, entry| {
+                let permits = entry.held();
+                if permits > 0 {
+                    found.push(Holding { pid, permits, since_ms: entry.since.load(Ordering::Relaxed) });
+                }
+            });
+            looked_at += lines;
+            next = at.after(rest);
+        }
+        (found, next)
     }
 
     /// Starts the totals anew. The pool is closed and nothing is held.

@@ -4,7 +4,7 @@ use crate::host::{Host, Pid};
 use crate::sync::{Ordering, lock};
 
 use super::desk::{Waiter, WaiterId};
-use super::holders::{Census, Holding, Kind};
+use super::holders::{Census, Holding, Kind, Position};
 use super::{LimitWord, Pool, UNLIMITED};
 
 /// What a pool is started with.
@@ -178,25 +178,14 @@ impl<H: Host> Pool<H> {
         }
     }
 
-    /// The sums of one of [`SHARD_COUNT`](super::SHARD_COUNT) shards, exact at one instant.
-    pub fn census(&self, shard: usize) -> Census {
-        self.table.census(shard, self.epoch())
+    /// The sums from a position on, until `most` cache lines were looked at, and where to go on.
+    pub fn census(&self, from: Position, most: usize) -> (Census, Option<Position>) {
+        self.table.census(from, self.epoch(), most)
     }
 
-    /// The sums of the shards from `first` on, until `most` cache lines were looked at; which shard comes next.
-    pub fn census_from(&self, first: usize, most: usize) -> (Census, usize) {
-        let mut sums = Census::default();
-        let mut next = first;
-        while next < super::SHARD_COUNT && sums.looked_at < most {
-            sums += self.census(next);
-            next += 1;
-        }
-        (sums, next)
-    }
-
-    /// The holders of one shard.
-    pub fn holders(&self, shard: usize) -> Vec<Holding> {
-        self.table.holders(shard)
+    /// The holders from a position on, until `most` cache lines were looked at, and where to go on.
+    pub fn holders(&self, from: Position, most: usize) -> (Vec<Holding>, Option<Position>) {
+        self.table.holders(from, most)
     }
 
     /// Which shard a process falls to.

@@ -30,11 +30,11 @@ use state::{State, Word};
 pub use admit::{NotHeld, Refusal, TransferError};
 pub use desk::WaiterId;
 pub use hand_over::{Adoption, Offer};
-pub use holders::{Census, Holding, Kind};
+pub use holders::{Census, Holding, Kind, Position};
 pub use life::{Drain, Info, Settings, Status};
 pub use wait::{Cancelled, Parked};
 
-/// How many shards the holders are in: for [`Pool::census`], [`Pool::holders`], and whoever watches.
+/// How many shards the holders are in, for whoever watches them.
 pub const SHARD_COUNT: usize = SHARDS;
 
 /// The limit of a pool that counts and does not refuse: more than any number of processes can come to hold.

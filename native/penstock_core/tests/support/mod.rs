@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32 as PlainU32, AtomicUsize as PlainUsize, Ordering};
 
 use penstock_core::{
-    Adoption, Answer, Cancelled, Census, Drain, Holding, Host, Info, Kind, NotHeld, Offer, Parked, Pid, Pool, Refusal,
-    SHARD_COUNT, Settings, Status, TransferError, WaiterId,
+    Adoption, Answer, Cancelled, Census, Drain, Holding, Host, Info, Kind, NotHeld, Offer, Parked, Pid, Pool, Position,
+    Refusal, Settings, Status, TransferError, WaiterId,
 };
 
 #[cfg(loom)]
@@ -278,13 +278,20 @@ impl Stage {
     }
 
     pub fn census(&self) -> Census {
-        let mut sums = Census::default();
-        (0..SHARD_COUNT).for_each(|shard| sums += self.pool.census(shard));
+        let (sums, rest) = self.pool.census(Position::default(), usize::MAX);
+        assert_eq!(rest, None);
         sums
     }
 
     pub fn holders(&self) -> Vec<Holding> {
-        (0..SHARD_COUNT).flat_map(|shard| self.pool.holders(shard)).collect()
+        // In parts, so that going on is tried everywhere.
+        let (mut all, mut next) = (Vec::new(), Some(Position::default()));
+        while let Some(at) = next {
+            let (some, rest) = self.pool.holders(at, 1_000);
+            all.extend(some);
+            next = rest;
+        }
+        all
     }
 
     /// Who holds how many.

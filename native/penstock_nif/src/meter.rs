@@ -1,0 +1,101 @@
+//! How long calls and callbacks take, by the CPU time of their threads; only in a build with the feature `meter`.
+//!
+//! The host of a virtual machine, and interrupts, take time that counts as the thread's. So controls run between the calls, on
+//! the same threads and for twice as long in all, which only read the same clock: what befalls them is not our doing.
+
+#[cfg(feature = "meter")]
+pub(crate) use on::{figures, measure, Tally};
+
+#[cfg(not(feature = "meter"))]
+#[inline(always)]
+pub(crate) fn measure<T>(_name: &'static str, body: impl FnOnce() -> T) -> T {
+    body()
+}
+
+#[cfg(feature = "meter")]
+mod on {
+    use parking_lot::Mutex;
+
+    /// In ns: no call may take longer.
+    const LONG: u64 = 1_000_000;
+    /// In ns, of one control; and how much shorter the calls are that it is due after.
+    const CONTROL: u64 = 100_000;
+    const CONTROLS: u64 = 2;
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Tally {
+        /// Calls, or controls.
+        pub(crate) count: u64,
+        /// Those beyond a millisecond.
+        pub(crate) long: u64,
+        /// The longest of all, in ns.
+        pub(crate) longest: u64,
+    }
+
+    impl Tally {
+        const NONE: Self = Self { count: 0, long: 0, longest: 0 };
+
+        fn add(&mut self, took: u64) {
+            self.count += 1;
+            self.long += u64::from(took > LONG);
+            self.longest = self.longest.max(took);
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Figures {
+        /// The entry or callback of the longest call.
+        pub(crate) name: &'static str,
+        pub(crate) calls: Tally,
+        pub(crate) controls: Tally,
+        debt: u64,
+    }
+
+    static FIGURES: Mutex<Figures> =
+        Mutex::new(Figures { name: "none", calls: Tally::NONE, controls: Tally::NONE, debt: 0 });
+
+    pub(crate) fn measure<T>(name: &'static str, body: impl FnOnce() -> T) -> T {
+        let started = cpu_ns();
+        let result = body();
+        let took = cpu_ns() - started;
+        let due = {
+            let mut figures = FIGURES.lock();
+            if took > figures.calls.longest {
+                figures.name = name;
+            }
+            figures.calls.add(took);
+            // What befell a long call is not to be repaid.
+            figures.debt += CONTROLS * took.min(CONTROL);
+            let due = figures.debt >= CONTROL;
+            figures.debt -= if due { CONTROL } else { 0 };
+            due
+        };
+        if due {
+            let control = spin(CONTROL);
+            FIGURES.lock().controls.add(control);
+        }
+        result
+    }
+
+    pub(crate) fn figures() -> Figures {
+        *FIGURES.lock()
+    }
+
+    /// Does nothing for that long; how long it was.
+    fn spin(ns: u64) -> u64 {
+        let started = cpu_ns();
+        loop {
+            let took = cpu_ns() - started;
+            if took >= ns {
+                return took;
+            }
+        }
+    }
+
+    fn cpu_ns() -> u64 {
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the clock writes one timespec.
+        unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut now) };
+        now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+    }
+}
