@@ -180,8 +180,8 @@ defmodule Penstock do
   Creates a process that calls `fun`, if the gate admits it.
 
   The process holds its permits until it dies, in whatever way. They are bound to it: its own code can neither release nor
-  lose them. If the caller is killed before it knows of the new process, there is none: `fun` is not called, or the
-  process that calls it holds the permits.
+  lose them. If the caller is killed meanwhile, either `fun` is not called and nothing is held, or a process calls it and holds the
+  permits.
 
   Returns:
 
