@@ -82,7 +82,7 @@ defmodule Penstock.PoolWaitTest do
     test "goes on when a large request at its head times out, or its process is killed" do
       for pool <- both(limit: 4) do
         _holder = holder(pool, 2)
-        {_, large_ref} = park(pool, permits: 4, timeout: 50)
+        {_, large_ref} = park(pool, permits: 4, timeout: 1_000)
         {_, small_ref} = park(pool)
         assert answer(large_ref) == {:error, :timeout}
         assert answer(small_ref) == :ok
