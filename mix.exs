@@ -60,14 +60,16 @@ defmodule Mix.Tasks.Compile.PenstockNif do
 
   @root __DIR__
   @package "penstock_nif"
-  # What of the environment decides which library comes out.
-  @variables ~w(PENSTOCK_NIF_FEATURES CARGO_BUILD_TARGET RUSTFLAGS)
-  @mach_o [0xCAFEBABE, 0xCEFAEDFE, 0xCFFAEDFE, 0xFEEDFACE, 0xFEEDFACF]
+  # What of the environment decides which library comes out. What cargo reads from files of the user's is not seen.
+  @variables ~w(PENSTOCK_NIF_FEATURES RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS)
+  @families ~w(CARGO_BUILD_ CARGO_PROFILE_ CARGO_TARGET_)
 
   @impl true
   def run(_args) do
-    source = System.get_env("PENSTOCK_NIF_PATH", "")
-    if source == "", do: build(), else: take(Path.expand(source))
+    case System.get_env("PENSTOCK_NIF_PATH", "") do
+      "" -> build()
+      library -> take(library)
+    end
   end
 
   @impl true
@@ -82,18 +84,28 @@ defmodule Mix.Tasks.Compile.PenstockNif do
   end
 
   defp build do
-    update({:cargo, Enum.map(@variables, &System.get_env/1), sources()}, fn ->
-      install(cargo_build())
+    update({:cargo, variables(), sources()}, fn ->
+      install(stage(cargo_build()))
     end)
   end
 
   defp take(library) do
-    contents = read_ready_made(library)
+    if Path.type(library) != :absolute do
+      # Mix compiles a dependency from the dependency's own directory.
+      Mix.raise("expected PENSTOCK_NIF_PATH to be an absolute path, got: #{inspect(library)}")
+    end
 
-    update({:ready_made, library, :erlang.md5(contents)}, fn ->
-      check_ready_made(library, contents)
-      install(library)
-    end)
+    case File.read(library) do
+      {:ok, contents} ->
+        update({:ready_made, library, :erlang.md5(contents), native_module(), Mix.target()}, fn ->
+          staged = stage(library)
+          check_ready_made(library, staged)
+          install(staged)
+        end)
+
+      {:error, reason} ->
+        wrong_path(library, "cannot be read: #{:file.format_error(reason)}")
+    end
   end
 
   # A hash of contents and not of times: a checkout or a cache may set any time.
@@ -117,25 +129,38 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     end
   end
 
+  defp variables do
+    System.get_env()
+    |> Enum.filter(fn {name, _} -> name in @variables or String.starts_with?(name, @families) end)
+    |> Enum.reject(fn {name, _} -> String.ends_with?(name, ["TARGET_DIR", "BUILD_JOBS"]) end)
+    |> Enum.sort()
+  end
+
+  # cargo tells on stderr how it gets on, and in JSON on stdout what came out and where: that depends on its configuration.
   defp cargo_build do
     {cargo, version} = find_cargo()
     args = ["build", "--release", "--locked", "-p", @package] ++ features()
     Mix.shell().info("Building the NIF of Penstock with cargo #{version}")
 
     # From our own directory, for the workspace there; a host application may be a workspace, too.
-    options = [
-      cd: @root,
-      env: [{"CARGO_TARGET_DIR", target_dir()}],
-      into: IO.stream(),
-      stderr_to_stdout: true
-    ]
+    options = [cd: @root, env: [{"CARGO_TARGET_DIR", target_dir()}]]
 
-    case System.cmd(cargo, args, options) do
-      {_, 0} ->
-        built()
+    case System.cmd(cargo, args ++ ["--message-format=json-render-diagnostics"], options) do
+      {messages, 0} ->
+        built(messages)
 
       {_, status} ->
         Mix.raise("Penstock could not build its NIF: `cargo #{Enum.join(args, " ")}` failed with #{status}")
+    end
+  end
+
+  # The one message about the one library that we build for C. No JSON decoder is there on all that we support.
+  defp built(messages) do
+    with [message] <- Regex.run(~r/^\{"reason":"compiler-artifact".*"crate_types":\["cdylib"\].*$/m, messages),
+         [_, file] <- Regex.run(~r/"filenames":\["((?:[^"\\]|\\.)*\.(?:so|dylib))"/, message) do
+      Regex.replace(~r/\\(.)/, file, "\\1")
+    else
+      nil -> Mix.raise("Penstock could not find out where cargo put its NIF: cargo says\n\n#{messages}")
     end
   end
 
@@ -144,14 +169,6 @@ defmodule Mix.Tasks.Compile.PenstockNif do
       "" -> []
       features -> ["--features", features]
     end
-  end
-
-  defp built do
-    dir = Path.join([target_dir(), System.get_env("CARGO_BUILD_TARGET", ""), "release"])
-    names = for extension <- ["so", "dylib"], do: Path.join(dir, "lib#{@package}.#{extension}")
-
-    Enum.find(names, &File.regular?/1) ||
-      Mix.raise("Penstock found no NIF where cargo should have built it: #{hd(names)}")
   end
 
   defp find_cargo do
@@ -189,44 +206,58 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     """
   end
 
-  defp read_ready_made(library) do
-    case File.read(library) do
-      {:ok, contents} -> contents
-      {:error, reason} -> wrong_path(library, "cannot be read: #{:file.format_error(reason)}")
-    end
-  end
+  # In a VM of its own: a library that is cut short takes the VM down that loads it. What is built for another machine
+  # cannot be tried on this one.
+  defp check_ready_made(library, staged) do
+    elixir = Path.expand("../../bin/elixir", :code.lib_dir(:elixir))
+    ebin = Path.expand("../../ebin", Path.dirname(staged))
+    File.mkdir_p!(ebin)
 
-  defp check_ready_made(library, contents) do
-    cond do
-      not shared_library?(contents) -> wrong_path(library, "is not a shared library")
-      not contains?(contents, "nif_init") -> wrong_path(library, "is not a NIF: it does not export nif_init")
-      not contains?(contents, "Elixir.Penstock.Native") -> wrong_path(library, "is not the NIF of Penstock")
-      true -> :ok
+    program = """
+    Mix.start()
+    Code.require_file("mix.exs")
+    "lib/penstock/native.ex" |> File.read!() |> String.replace("@on_load :load", "") |> Code.compile_string()
+
+    with {:error, {reason, text}} <- Penstock.Native.load() do
+      IO.puts(if reason == :load, do: "it belongs to another version", else: text)
+      System.halt(1)
+    end
+    """
+
+    with :host <- Mix.target(),
+         {output, status} when status != 0 <-
+           System.cmd(elixir, ["-pa", ebin, "-e", program], cd: @root, stderr_to_stdout: true) do
+      File.rm_rf!(staging())
+      wanted = "Penstock #{Mix.Project.config()[:version]} on #{:erlang.system_info(:system_architecture)}"
+      output = String.replace(output, staged, library)
+      wrong_path(library, "is not the NIF of #{wanted}: a VM that loads it ends with #{status}. #{output}")
     end
   end
 
   defp wrong_path(library, problem) do
-    Mix.raise("PENSTOCK_NIF_PATH names #{library}, which #{problem}")
+    Mix.raise("PENSTOCK_NIF_PATH names #{library}, which #{String.trim(problem)}")
   end
 
-  defp contains?(contents, text), do: :binary.match(contents, text) != :nomatch
+  defp native_module, do: {Mix.Project.config()[:version], File.read!(Path.join(@root, "lib/penstock/native.ex"))}
 
-  # ELF of type ET_DYN, in either byte order, or any Mach-O.
-  defp shared_library?(<<0x7F, "ELF", _::12-bytes, 3, 0, _::binary>>), do: true
-  defp shared_library?(<<0x7F, "ELF", _::12-bytes, 0, 3, _::binary>>), do: true
-  defp shared_library?(<<magic::32, _::binary>>), do: magic in @mach_o
-  defp shared_library?(_), do: false
-
-  # A running VM may have the old file mapped: the new one takes its place, and the old is never written to.
-  defp install(library) do
-    staged = "#{installed()}.#{System.pid()}"
+  # A copy, named as it will be in the end, outside of what a release takes.
+  defp stage(library) do
+    staged = Path.join(staging(), "penstock/priv/native/#{@package}.so")
     File.mkdir_p!(Path.dirname(staged))
     File.cp!(library, staged)
+    staged
+  end
+
+  # A running VM may have the old file mapped: the new one takes its place, and the old is never written to.
+  defp install(staged) do
+    File.mkdir_p!(Path.dirname(installed()))
     File.rename!(staged, installed())
+    File.rm_rf!(staging())
   end
 
   # Under the build path and not beside the sources, where environments and parent projects would overwrite each other's.
   defp installed, do: Path.expand("priv/native/#{@package}.so", Mix.Project.app_path())
   defp manifest, do: Path.join(Mix.Project.manifest_path(), "compile.penstock_nif")
   defp target_dir, do: Path.expand("penstock_cargo", Mix.Project.build_path())
+  defp staging, do: Path.join(target_dir(), "staged.#{System.pid()}")
 end

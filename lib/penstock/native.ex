@@ -5,6 +5,8 @@ defmodule Penstock.Native do
   @moduledoc false
 
   @on_load :load
+  # A library of another version may have the same functions and mean something else by them.
+  @version Mix.Project.config()[:version]
 
   @typedoc "A registered name, or the reference of an unnamed pool."
   @type gate :: atom | reference
@@ -28,7 +30,7 @@ defmodule Penstock.Native do
     |> to_string()
     |> Path.join("native/penstock_nif")
     |> String.to_charlist()
-    |> :erlang.load_nif(0)
+    |> :erlang.load_nif(@version)
   end
 
   # Free permits: got by acquire or transfer, given back by release.

@@ -173,16 +173,36 @@ works "leaves the checkout clean" \
 works "runs the first example of the README" in_dir "$git_host" mix run "$example"
 
 say "PENSTOCK_NIF_PATH"
-with_nif() { in_dir "$path_host" env MIX_ENV=test PATH="$no_cargo" PENSTOCK_NIF_PATH="$1" mix compile; }
+with_nif() { in_dir "$path_host" env MIX_ENV=test PATH="$no_cargo" PENSTOCK_NIF_PATH="$1" "${@:2}" mix compile; }
 echo text >"$tmp/text.so"
 echo 'int nothing;' | cc -shared -fPIC -x c -o "$tmp/library.so" -
-echo 'int nif_init;' | cc -shared -fPIC -x c -o "$tmp/other_nif.so" -
+head -c 100000 "$nif" >"$tmp/short.so"
+# The machine that an ELF file is for: to 32-bit SPARC.
+cp "$nif" "$tmp/foreign.so" && printf '\2' | dd of="$tmp/foreign.so" bs=1 seek=18 conv=notrunc status=none
+version=$(sed -n 's/^  @version "\(.*\)"$/\1/p' mix.exs)
 says "no such file" "$tmp/absent.so, which cannot be read: no such file or directory" with_nif "$tmp/absent.so"
 says "a directory" "$tmp, which cannot be read" with_nif "$tmp"
-says "not a library" "$tmp/text.so, which is not a shared library" with_nif "$tmp/text.so"
-says "not a NIF" "$tmp/library.so, which is not a NIF: it does not export nif_init" with_nif "$tmp/library.so"
-says "another NIF" "$tmp/other_nif.so, which is not the NIF of Penstock" with_nif "$tmp/other_nif.so"
+says "a relative path" 'expected PENSTOCK_NIF_PATH to be an absolute path, got: "penstock_nif.so"' with_nif penstock_nif.so
+says "not a library" "$tmp/text.so, which is not the NIF of Penstock $version" with_nif "$tmp/text.so"
+says "not a library: why" "'$tmp/text.so: " with_nif "$tmp/text.so"
+says "not a NIF" "Failed to find library init function" with_nif "$tmp/library.so"
+says "cut short" "$tmp/short.so, which is not the NIF of Penstock $version" with_nif "$tmp/short.so"
+says "another machine's" "$tmp/foreign.so, which is not the NIF of Penstock $version on " with_nif "$tmp/foreign.so"
+works "another machine's, when compiling for that" with_nif "$tmp/foreign.so" MIX_TARGET=other
 works "the right one" with_nif "$nif"
+sed -i "s/@version \"$version\"/@version \"999.0.0\"/" "$package/mix.exs"
+says "another version's" "$nif, which is not the NIF of Penstock 999.0.0" with_nif "$nif"
+says "another version's: why" "it belongs to another version" with_nif "$nif"
+cp mix.exs "$package/mix.exs"
+works "leaves nothing behind" test -z "$(find "$path_host/_build" -path '*staged*')"
+
+say "a target in cargo's configuration"
+target=$(rustc -vV | sed -n 's/^host: //p')
+mkdir "$package/.cargo"
+printf '[build]\ntarget = "%s"\n' "$target" >"$package/.cargo/config.toml"
+works "compiles" in_dir "$path_host" env MIX_ENV=prod sh -c 'rm -r _build/prod/lib/penstock && mix compile'
+works "installs what was built" cmp "$nif" "$path_host/_build/prod/penstock_cargo/$target/release/libpenstock_nif.so"
+rm -r "$package/.cargo"
 
 say "mix clean"
 works "takes the NIF away" in_dir "$repo" env PATH="$no_cargo" PENSTOCK_NIF_PATH="$nif" \

@@ -19,7 +19,10 @@ mod work;
 use rustler::{Env, Term};
 
 /// Runs again when the module is purged and loaded anew; statics, and so all pools, survive that.
-fn load(env: Env<'_>, _info: Term<'_>) -> bool {
+fn load(env: Env<'_>, version: Term<'_>) -> bool {
+    if version.decode().ok() != Some(env!("CARGO_PKG_VERSION")) {
+        return false;
+    }
     let env = term::Env::of(env.as_c_arg());
     atoms::init(env);
     resources::init(env)
