@@ -306,7 +306,7 @@ defmodule Penstock.SpawnTest do
 
         work = fn ->
           Enum.count(1..2_000, fn n ->
-            match?({:ok, _}, start(Enum.at(@functions, rem(n, 2)), pool, child, timeout: rem(n, 3)))
+            match?({:ok, _}, start(Enum.at(@functions, rem(n, 3)), pool, child, timeout: rem(div(n, 3), 3)))
           end)
         end
 

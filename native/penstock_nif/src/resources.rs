@@ -8,6 +8,9 @@
 //!
 //! A handle that is collected closes its pool and lets go of the watches; the VM takes down their monitors, and with the
 //! last watch the pool goes. Pools of names have no handle and are never freed.
+//!
+//! OTP 25 and 27 abort when `process_info(Pid, monitored_by)` makes a reference to a resource that is being destroyed: then
+//! it is destroyed twice. That holds for whatever resource monitors a process; here, while a handle is being collected.
 
 use std::ffi::c_void;
 use std::panic::{catch_unwind, AssertUnwindSafe};
