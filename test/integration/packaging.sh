@@ -1,39 +1,8 @@
 #!/usr/bin/env bash
 # Run by script/package-check. Throw-away projects that depend on Penstock, and what they are told when they cannot.
-. "$(dirname "$0")/../../script/lib.sh"
+. "$(dirname "$0")/lib.sh"
 unset PENSTOCK_NIF_PATH PENSTOCK_NIF_FEATURES MIX_BUILD_PATH MIX_TARGET CARGO_TARGET_DIR CARGO_BUILD_TARGET
 export MIX_ENV=prod
-
-root=$PWD
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-log=$tmp/log
-
-passed=0 failed=0
-ok() { passed=$((passed + 1)); printf 'ok      %s\n' "$1"; }
-bad() {
-  failed=$((failed + 1))
-  printf 'FAILED  %s: %s\n' "$1" "$2"
-  sed 's/^/        | /' "$log"
-}
-
-# works NAME COMMAND…
-works() {
-  if "${@:2}" >"$log" 2>&1 </dev/null; then ok "$1"; else bad "$1" "exit status $?"; fi
-}
-
-# says NAME TEXT COMMAND…: it fails, and TEXT is in what it says.
-says() {
-  if "${@:3}" >"$log" 2>&1 </dev/null; then
-    bad "$1" "it did not fail"
-  elif ! grep -qF -- "$2" "$log"; then
-    bad "$1" "it does not say '$2'"
-  elif grep -qF '(mix ' "$log"; then
-    bad "$1" "a stack trace is not an explanation"
-  else
-    ok "$1"
-  fi
-}
 
 in_dir() { (cd "$1" && "${@:2}"); }
 
@@ -223,7 +192,4 @@ says "a package to install, but no root" "installing gcc libc6-dev needs root" s
 rm "$no_cc/apt-get"
 says "a package to install, but no apt" "there is no apt-get" setup "$no_cc"
 
-echo
-echo "$passed passed, $failed failed"
-if [ -n "${PENSTOCK_TEST_TOTALS:-}" ]; then echo "$passed passed, $failed failed" >>"$PENSTOCK_TEST_TOTALS"; fi
-[ "$failed" = 0 ]
+totals

@@ -1,0 +1,40 @@
+# Sourced by the checks beside it: a directory that goes away, and counted checks.
+. "$(dirname "${BASH_SOURCE[0]}")/../../script/lib.sh"
+
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+log=$tmp/log
+
+passed=0 failed=0
+ok() { passed=$((passed + 1)); printf 'ok      %s\n' "$1"; }
+bad() {
+  failed=$((failed + 1))
+  printf 'FAILED  %s: %s\n' "$1" "$2"
+  sed 's/^/        | /' "$log"
+}
+
+# works NAME COMMAND…
+works() {
+  if "${@:2}" >"$log" 2>&1 </dev/null; then ok "$1"; else bad "$1" "exit status $?"; fi
+}
+
+# says NAME TEXT COMMAND…: it fails, and TEXT is in what it says.
+says() {
+  if "${@:3}" >"$log" 2>&1 </dev/null; then
+    bad "$1" "it did not fail"
+  elif ! grep -qF -- "$2" "$log"; then
+    bad "$1" "it does not say '$2'"
+  elif grep -qF '(mix ' "$log"; then
+    bad "$1" "a stack trace is not an explanation"
+  else
+    ok "$1"
+  fi
+}
+
+# The last line of a check.
+totals() {
+  echo
+  echo "$passed passed, $failed failed"
+  if [ -n "${PENSTOCK_TEST_TOTALS:-}" ]; then echo "$passed passed, $failed failed" >>"$PENSTOCK_TEST_TOTALS"; fi
+  [ "$failed" = 0 ]
+}

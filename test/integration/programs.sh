@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Run by script/demo-check. The demo keeps its promises, and the examples do what they say.
+. "$(dirname "$0")/lib.sh"
+
+# shows NAME LINE COMMAND…: it succeeds, and LINE is one of those it prints.
+shows() {
+  if ! "${@:3}" >"$log" 2>&1 </dev/null; then
+    bad "$1" "it failed"
+  elif ! grep -qxF -- "$2" "$log"; then
+    bad "$1" "it does not print '$2'"
+  else
+    ok "$1"
+  fi
+}
+
+# row ATTACK MODE CONDITION: the row of the figures, its columns as variables of awk.
+row() {
+  awk -F, -v attack="$1" -v mode="$2" '
+    NR == 1 { for (i = 1; i <= NF; i++) column[$i] = i; next }
+    $column["attack"] == attack && $column["mode"] == mode {
+      limit = $column["limit"]; peak = $column["peak_processes"]; refused_by_vm = $column["system_limit"]
+      offered = $column["offered"]; done = $column["done"]; refused = $column["refused"]; survived = $column["survived"]
+      print; found++; held += ('"$3"')
+    }
+    END { exit !(found == 1 && held == 1) }' "$tmp/figures.csv"
+}
+
+say "the demo"
+start=$SECONDS
+works "runs" script/demo --csv "$tmp/figures.csv"
+works "in less than 120 s" test $((SECONDS - start)) -lt 120
+for attack in a b; do
+  works "($attack) unguarded: there are more processes than the pool allows" row $attack unguarded "peak > 1100"
+  works "($attack) guarded: the VM refuses nothing, and survives" row $attack guarded 'refused_by_vm == 0 && survived == "true"'
+  works "($attack) guarded: all is accounted for" row $attack guarded "offered > 0 && done + refused == offered"
+  # The VM's own are some sixty.
+  works "($attack) guarded: the limit holds" row $attack guarded "limit > 0 && peak <= limit + 100"
+done
+works "(a) unguarded: the VM refuses" row a unguarded "refused_by_vm > 0"
+works "draws the page" grep -q "<svg" demo.html
+
+say "the examples"
+shows "bounded spawn" "five jobs: [:ok, :ok, :ok, :error, :error]; 3 running, room for 0" mix run examples/bounded_spawn.exs
+shows "back-pressure" "at most 4 at once" mix run examples/back_pressure.exs
+shows "a killed holder" "after the kill: :ok" mix run examples/killed_holder.exs
+works "each of them is checked" test "$(find examples -name '*.exs' | wc -l)" = 3
+
+totals
