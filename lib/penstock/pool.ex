@@ -111,6 +111,7 @@ defmodule Penstock.Pool do
 
     * `{:ok, pid}`
     * `{:error, {:already_started, pid}}` - a live process owns a pool of that name
+    * `{:error, reason}` - the owner was killed as it started
 
   Raises `ArgumentError` on an option that is missing, unknown or of the wrong kind.
 
@@ -133,7 +134,7 @@ defmodule Penstock.Pool do
 
   """
   @doc since: "0.1.0"
-  @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid}}
+  @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(opts) do
     opts = Options.known!(opts, [:name | @settings])
     name = Options.name!(Options.fetch!(opts, :name))

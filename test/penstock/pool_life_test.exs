@@ -10,6 +10,26 @@ defmodule Penstock.PoolLifeTest do
     {name, owner}
   end
 
+  defp kill_newborns do
+    receive do
+      {:trace, _, :spawn, pid, _} -> Process.exit(pid, :kill)
+      _ -> :ok
+    end
+
+    kill_newborns()
+  end
+
+  defp await_killed(name, tries) do
+    case Pool.start_link(name: name, limit: 1) do
+      {:ok, owner} when tries > 0 ->
+        kill(owner)
+        await_killed(name, tries - 1)
+
+      other ->
+        other
+    end
+  end
+
   defp assert_gone(name) do
     message = "no pool named #{inspect(name)} is running"
     assert_raise ArgumentError, message, fn -> Pool.info(name) end
@@ -105,6 +125,14 @@ defmodule Penstock.PoolLifeTest do
         kill(holder)
         eventually(fn -> counts(name) == {1, 1, 0} end)
       end
+    end
+
+    test "as it starts is an error that says so" do
+      Process.flag(:trap_exit, true)
+      tracer = spawn_link(&kill_newborns/0)
+      :erlang.trace(self(), true, [:procs, {:tracer, tracer}])
+      # The kill may be too late: then once more.
+      assert await_killed(unique_name(), 10_000) == {:error, :killed}
     end
 
     test "of its parent leaves the pool" do

@@ -12,15 +12,15 @@ defmodule Penstock.Pool.Owner do
           max_overdraft: Native.limit()
         }
 
-  @spec start_link(atom, settings) :: {:ok, pid} | {:error, {:already_started, pid}}
+  @spec start_link(atom, settings) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(name, settings) do
     # Before a process is linked to the caller, who would get its EXIT. One that loses a race, below, ends
     # as :normal by `:ignore`; {:stop, reason} would take the caller along.
     with nil <- live_owner(name), :ignore <- GenServer.start_link(__MODULE__, {name, settings}) do
       start_link(name, settings)
     else
-      {:ok, pid} -> {:ok, pid}
-      owner -> {:error, {:already_started, owner}}
+      owner when is_pid(owner) -> {:error, {:already_started, owner}}
+      started_or_killed -> started_or_killed
     end
   end
 
