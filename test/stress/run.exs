@@ -1,82 +1,71 @@
-# Storms and soaks: `script/stress`, or `mix run test/stress/run.exs [--seed N] [--kills N] [--asks N] [--only a,b]`.
+# Storms and soaks, as script/stress runs them:
 #
-# The seed decides what every process does and who is killed; when that happens to fall is the schedulers' affair, so
-# a failing seed is worth running several times.
+#     mix run test/stress/run.exs [--only PART,PART] [--seed N] [--kills N] [--asks N] [--round N [--times N]]
+#
+# The seed decides what every process does and who is to be killed; when that happens to fall is the schedulers' affair.
+# So a failing round, which --round runs alone, is worth running many times.
 
-for file <- ~w(worker kill_storm asker), do: Code.require_file("#{file}.ex", __DIR__)
+{:ok, _, _} = Kernel.ParallelCompiler.require(Path.wildcard("#{__DIR__}/*.ex"))
 
-alias Penstock.Stress.{Asker, KillStorm}
+alias Penstock.Stress.{Asker, Crashes, KillStorm, MassDeath, Meter}
 
 {opts, rest, invalid} =
   OptionParser.parse(System.argv(),
-    strict: [seed: :integer, kills: :integer, asks: :integer, only: :string]
+    strict: [only: :string, seed: :integer, kills: :integer, asks: :integer, round: :integer, times: :integer]
   )
 
 parts = [:storm, :try_1, :try_8, :acquire_100, :mass_death]
 
 only =
-  case opts[:only] do
-    nil -> parts
-    names -> names |> String.split(",") |> Enum.map(&Enum.find(parts, &1, fn part -> "#{part}" == &1 end))
+  cond do
+    opts[:round] -> [:storm]
+    opts[:only] -> for name <- String.split(opts[:only], ","), do: Enum.find(parts, &("#{&1}" == name))
+    true -> parts
   end
 
 if rest != [] or invalid != [] or nil in only do
-  IO.puts(:stderr, "usage: --seed N --kills N --asks N --only #{Enum.join(parts, ",")}")
+  IO.puts(:stderr, "usage: --only #{Enum.join(parts, ",")} --seed N --kills N --asks N --round N --times N")
   System.halt(2)
 end
 
 seed = opts[:seed] || :rand.uniform(1_000_000_000)
 kills = opts[:kills] || 1_000_000
 asks = opts[:asks] || 100_000
+round = opts[:round]
+build = if Penstock.Native.metered(), do: "metered", else: "ordinary"
 
-IO.puts("penstock stress on OTP #{System.otp_release()}, Elixir #{System.version()}, seed #{seed}")
+IO.puts(
+  "penstock stress of the #{build} build on OTP #{System.otp_release()}, Elixir #{System.version()}, seed #{seed}"
+)
+
+Crashes.watch()
 
 results =
   for part <- only do
     {micros, result} =
       :timer.tc(fn ->
         case part do
+          :storm when is_integer(round) -> KillStorm.replay(seed, round, opts[:times] || 1)
           :storm -> KillStorm.run(seed, kills)
-          :mass_death -> KillStorm.mass_death(100_000)
+          :mass_death -> MassDeath.run(100_000)
           part -> Asker.run(part, asks)
         end
       end)
 
     IO.puts("#{part}: #{inspect(result)} in #{Float.round(micros / 1_000_000, 1)} s")
+
+    with {:error, {:round, round, _problem}} <- result do
+      IO.puts("again: script/stress #{build} --seed #{seed} --round #{round} --times 20")
+    end
+
     match?({:ok, _}, result)
   end
 
-short =
-  case Penstock.Native.metered() do
-    nil ->
-      IO.puts("longest NIF call: not measured (build with PENSTOCK_NIF_FEATURES=meter)")
-      true
+short? = Meter.report()
 
-    {name, {calls, long, longest}, {controls, controls_long, controls_longest}} ->
-      micros = &Float.round(&1 / 1_000, 1)
-
-      IO.puts(
-        "longest NIF call: #{name}, #{micros.(longest)} µs of thread CPU time; #{long} of #{calls} beyond 1000 µs"
-      )
-
-      IO.puts(
-        "controls of 100 µs, which do nothing, for twice as long in all: the longest #{micros.(controls_longest)} µs, " <>
-          "#{controls_long} of #{controls} beyond 1000 µs"
-      )
-
-      # A machine that takes a millisecond from who does nothing cannot tell; then we must not fare worse.
-      cond do
-        long == 0 -> IO.puts("no NIF call took more than 1 ms")
-        long <= controls_long -> IO.puts("some NIF calls took more than 1 ms, but so did calls that do nothing")
-        true -> IO.puts("NIF CALLS TOOK MORE THAN 1 ms")
-      end
-
-      long <= controls_long
-  end
-
-if Enum.all?(results) and short do
+if Enum.all?(results) and short? and Crashes.check() == :ok do
   IO.puts("stress passed")
 else
-  IO.puts("stress FAILED; again with --seed #{seed}")
+  IO.puts("stress FAILED, with seed #{seed}")
   System.halt(1)
 end

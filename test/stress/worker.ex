@@ -2,38 +2,69 @@ defmodule Penstock.Stress.Worker do
   # A process that does what a pool allows, at random, until it is told to stop or killed.
   @moduledoc false
 
-  alias Penstock.Pool
+  alias Penstock.{Pool, Stress}
 
-  # What a worker is at, published so that a kill can be counted by it, and so that who waits is known.
-  @states [:idle, :hold, :wait, :transfer, :spawner, :run]
+  # What it is at, published so that a kill can be aimed and counted by it. `take`: asks for what it would hold; `park`:
+  # waits without a timeout.
+  @states [:idle, :take, :hold, :wait, :park, :transfer, :spawner, :run]
   @codes @states |> Enum.with_index() |> Map.new()
+  @count length(@states)
 
-  # `shared`: %{pool, stop, states, kids, peers, kills}
-  def start(shared, slot, seed) do
-    spawn(fn ->
-      :rand.seed(:exsss, seed)
-      :atomics.put(shared.states, slot, 0)
-      receive do: (:go -> loop(shared, slot))
-    end)
+  # What becomes of a child.
+  @fates [end: 12, hang: 5, suicide: 1, parricide: 1, murder: 1]
+         |> Enum.flat_map(fn {fate, share} -> List.duplicate(fate, share) end)
+         |> List.to_tuple()
+
+  # Which reductions of that are worth a kill: not those that only look at options. A spawner hands over in 62 to 67.
+  @spans %{take: 30..50, hold: 1..200, wait: 30..90, park: 30..90, transfer: 1..14, spawner: 48..69, run: 30..150}
+
+  # `shared`: %{pool, stop, peers, kids, tally}. Returns the process and what it publishes in, which is its own: who is
+  # killed may run on for a while beside its successor.
+  def start(shared, seed) do
+    me = :atomics.new(1, [])
+
+    pid =
+      spawn(fn ->
+        :rand.seed(:exsss, seed)
+        receive do: (:go -> loop(shared, me, 1))
+      end)
+
+    {pid, me}
   end
 
-  def state(shared, slot), do: Enum.at(@states, :atomics.get(shared.states, slot))
+  # It publishes a number, of its turn and what it is at there.
+  def state(me), do: Enum.at(@states, rem(:atomics.get(me, 1), @count))
+  def at?(me, state), do: rem(:atomics.get(me, 1), @count) == @codes[state]
 
-  defp at(shared, slot, state), do: :atomics.put(shared.states, slot, @codes[state])
+  # A child whose spawner is still at what it was at to create it, or one that is on its own.
+  def child(me, mark), do: if(:atomics.get(me, 1) == mark, do: :child, else: :grown)
 
-  defp loop(shared, slot) do
+  defp loop(shared, me, number) do
     if :atomics.get(shared.stop, 1) == 1 do
-      at(shared, slot, :idle)
       stopped(shared)
     else
-      action = :rand.uniform(12)
-      # A kill takes effect where its victim loses its turn: let that be anywhere inside the action.
-      :erlang.bump_reductions(3_880 + :rand.uniform(118))
-      act(action, shared, slot)
-      at(shared, slot, :idle)
-      loop(shared, slot)
+      turn = %{me: me, number: number, where: :rand.uniform()}
+      act = action(:rand.uniform(12), shared, turn)
+      act.()
+      leave(turn)
+      loop(shared, me, number + 1)
     end
   end
+
+  # A kill takes effect where its victim is scheduled out: let that be anywhere in what begins. It begins with 4,000
+  # reductions.
+  defp enter(%{me: me, where: where} = turn, state) do
+    first..last = @spans[state]
+    done = 4_000 - first - trunc(where * (last - first + 1))
+    mark = mark(turn, state)
+    :erlang.yield()
+    :erlang.bump_reductions(done)
+    :atomics.put(me, 1, mark)
+  end
+
+  defp leave(turn), do: :atomics.put(turn.me, 1, mark(turn, :idle))
+
+  defp mark(turn, state), do: turn.number * @count + @codes[state]
 
   # At rest: holds what it holds until asked how much that is, which only giving it back can tell.
   defp stopped(shared) do
@@ -51,91 +82,118 @@ defmodule Penstock.Stress.Worker do
     end
   end
 
-  defp act(n, shared, slot) when n <= 3 do
-    at(shared, slot, :hold)
+  # What to do next. All that is left to chance is decided before it begins.
 
-    if Pool.try_acquire(shared.pool, :rand.uniform(2)) == :ok do
-      spin(:rand.uniform(200))
-      # Often it keeps some: a kill must find holders of all kinds.
-      if :rand.uniform(3) > 1, do: Pool.release(shared.pool)
-    else
-      Pool.release(shared.pool)
-    end
-  end
+  defp action(n, %{pool: pool}, turn) when n <= 3 do
+    permits = :rand.uniform(2)
+    busy = :rand.uniform(200)
+    # Often it keeps some: a kill must find holders of all kinds.
+    keep? = :rand.uniform(3) == 1
+    timeout = Enum.random([0, 2])
 
-  defp act(n, shared, slot) when n <= 6 do
-    at(shared, slot, :wait)
-    timeout = Enum.random([0, 1, 1, 2, 50, :infinity])
-    permits = Enum.random([1, 1, 1, 2, 3])
+    fn ->
+      enter(turn, :take)
 
-    # Who waits for ever must hold nothing, or all could wait for each other.
-    if timeout == :infinity, do: give_back(shared.pool, 0)
-
-    case Pool.acquire(shared.pool, permits: permits, timeout: timeout) do
-      :ok -> Enum.each(1..permits, fn _ -> Pool.release(shared.pool) end)
-      {:error, reason} when reason in [:timeout, :full, :queue_full] -> :ok
-    end
-  end
-
-  defp act(n, shared, slot) when n <= 8 do
-    at(shared, slot, :transfer)
-    peer = :ets.lookup_element(shared.peers, :rand.uniform(:ets.info(shared.peers, :size)), 2)
-
-    if Pool.try_acquire(shared.pool) == :ok do
-      case Pool.transfer(shared.pool, peer) do
-        :ok -> :ok
-        {:error, :noproc} -> :ok
+      if Pool.acquire(pool, permits: permits, timeout: timeout) == :ok do
+        enter(turn, :hold)
+        spin(busy)
+        if not keep?, do: Pool.release(pool)
+      else
+        give_back(pool, 0)
       end
     end
-
-    Pool.release(shared.pool)
   end
 
-  defp act(n, shared, slot) when n <= 11 do
-    at(shared, slot, :spawner)
-    spawner = self()
-    fate = Enum.random([:end, :end, :end, :hang, :suicide, :parricide, :murder])
-    permits = Enum.random([1, 1, 2])
-    timeout = Enum.random([0, 0, 0, 1])
+  defp action(n, %{pool: pool}, turn) when n <= 5 do
+    timeout = Enum.random([0, 1, 1, 2, 50, :infinity])
+    permits = Enum.random([1, 1, 1, 2, 3])
+    state = if timeout == :infinity, do: :park, else: :wait
 
-    result =
-      Penstock.spawn(shared.pool, fn -> kid(fate, spawner, permits, shared) end,
-        permits: permits,
-        timeout: timeout
-      )
+    fn ->
+      # Who waits for ever must hold nothing, or all could wait for each other; who waits long, for the others to go on.
+      if timeout > 2, do: give_back(pool, 0)
+      enter(turn, state)
 
-    with {:ok, pid} when fate == :murder <- result do
-      :counters.add(shared.kills, 1, 1)
-      Process.exit(pid, :kill)
+      case Pool.acquire(pool, permits: permits, timeout: timeout) do
+        :ok -> for _ <- 1..permits, do: :ok = Pool.release(pool)
+        {:error, reason} when reason in [:timeout, :full, :queue_full] -> give_back(pool, 0)
+      end
     end
   end
 
-  defp act(_, shared, slot) do
-    at(shared, slot, :run)
+  defp action(n, %{pool: pool} = shared, turn) when n <= 7 do
+    peer = :ets.lookup_element(shared.peers, :rand.uniform(:ets.info(shared.peers, :size)), 2)
+    timeout = Enum.random([0, 2])
 
-    Penstock.run(
-      shared.pool,
-      fn -> Penstock.run(shared.pool, fn -> spin(:rand.uniform(100)) end, timeout: 0) end,
-      timeout: Enum.random([0, 1])
-    )
+    fn ->
+      enter(turn, :take)
+
+      if Pool.acquire(pool, timeout: timeout) == :ok do
+        enter(turn, :transfer)
+        true = Pool.transfer(pool, peer) in [:ok, {:error, :noproc}]
+      end
+
+      Pool.release(pool)
+    end
   end
 
-  defp kid(:end, _spawner, _permits, _shared), do: :ok
+  defp action(n, %{pool: pool} = shared, turn) when n <= 11 do
+    fate = elem(@fates, :rand.uniform(tuple_size(@fates)) - 1)
+    permits = Enum.random([1, 1, 2])
+    opts = [permits: permits, timeout: Enum.random([0, 2, 2])]
+    spawner = self()
+    mark = mark(turn, :spawner)
+    child = fn -> child(fate, {spawner, turn.me, mark}, permits, shared) end
 
-  defp kid(:suicide, _spawner, _permits, shared) do
-    :counters.add(shared.kills, 1, 1)
+    fn ->
+      enter(turn, :spawner)
+      result = Penstock.spawn(pool, child, opts)
+      leave(turn)
+
+      case result do
+        {:ok, pid} when fate == :murder -> Stress.Tally.kill(shared.tally, :grown, pid)
+        {:ok, _pid} -> :ok
+        {:error, _full_or_timeout} -> make_room(shared)
+      end
+    end
+  end
+
+  defp action(_, %{pool: pool}, turn) do
+    busy = :rand.uniform(100)
+    timeout = Enum.random([0, 2])
+
+    fn ->
+      enter(turn, :run)
+      Penstock.run(pool, fn -> Penstock.run(pool, fn -> spin(busy) end, timeout: 0) end, timeout: timeout)
+    end
+  end
+
+  # Children that stay, and what workers keep, would soon be all there is.
+  defp make_room(%{pool: pool, kids: kids}) do
+    give_back(pool, 0)
+
+    with pid when is_pid(pid) <- :ets.first(kids) do
+      :ets.delete(kids, pid)
+      send(pid, :end)
+    end
+  end
+
+  defp child(:end, _spawner, _permits, _shared), do: :ok
+
+  # Counted before, for who is dead counts no more.
+  defp child(:suicide, {_spawner, me, mark}, _permits, shared) do
+    Stress.Tally.count(shared.tally, child(me, mark))
     Process.exit(self(), :kill)
   end
 
-  # Its spawner may not have handed over yet.
-  defp kid(:parricide, spawner, _permits, shared) do
-    :counters.add(shared.kills, 2, 1)
-    Process.exit(spawner, :kill)
+  # Who has not handed over yet.
+  defp child(:parricide, {spawner, me, mark}, _permits, shared) do
+    if child(me, mark) == :child, do: Stress.Tally.kill(shared.tally, :spawner, spawner)
   end
 
-  defp kid(_hang_or_murder, _spawner, permits, shared) do
-    :ets.insert(shared.kids, {self(), permits})
-    Process.sleep(:infinity)
+  defp child(_hang_or_murder, {_spawner, me, mark}, permits, shared) do
+    :ets.insert(shared.kids, {self(), permits, me, mark})
+    receive do: (:end -> :ok)
   end
 
   defp spin(0), do: :ok

@@ -1,0 +1,44 @@
+defmodule Penstock.Stress.Keeper do
+  # Starts the pool's owner again whenever it was killed, as a supervisor would.
+  @moduledoc false
+
+  alias Penstock.Pool
+
+  def start(opts) do
+    parent = self()
+
+    keeper =
+      spawn_link(fn ->
+        Process.flag(:trap_exit, true)
+        {:ok, owner} = Pool.start_link(opts)
+        send(parent, {:up, self()})
+        keep(owner, opts)
+      end)
+
+    receive do: ({:up, ^keeper} -> keeper)
+  end
+
+  def stop(keeper) do
+    send(keeper, {:stop, self()})
+    receive do: ({:stopped, ^keeper} -> :ok)
+  end
+
+  defp keep(owner, opts) do
+    receive do
+      {:EXIT, ^owner, :killed} ->
+        keep(restart(opts), opts)
+
+      {:stop, from} ->
+        GenServer.stop(owner)
+        send(from, {:stopped, self()})
+    end
+  end
+
+  defp restart(opts) do
+    case Pool.start_link(opts) do
+      {:ok, owner} -> owner
+      # Killed as it started.
+      {:error, :killed} -> restart(opts)
+    end
+  end
+end

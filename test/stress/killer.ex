@@ -1,0 +1,161 @@
+defmodule Penstock.Stress.Killer do
+  # Looks for somebody who is at what is aimed at, and kills it some random time later.
+  @moduledoc false
+
+  alias Penstock.Stress.{Plan, Tally, Worker}
+
+  @workers 48
+  # How often to look before giving up.
+  @looks 60
+
+  # Until so many were killed who were alive.
+  def storm(shared, keeper, kills) do
+    trace(keeper)
+    workers = for slot <- 1..@workers, do: enlist(shared, slot, :rand.uniform(1_000_000_000))
+    # All of them exist before the first looks for a peer.
+    for {pid, _me} <- workers, do: send(pid, :go)
+    storm(%{shared: shared, keeper: keeper, workers: List.to_tuple(workers), states: Map.new(workers)}, kills)
+  end
+
+  defp storm(_killer, kills) when kills <= 0, do: :ok
+
+  defp storm(killer, kills) do
+    plan = Plan.draw(@workers)
+    pause(plan.lull)
+    {killed, killer} = aim(plan, killer)
+    storm(killer, kills - killed)
+  end
+
+  defp aim(%{aim: aim, newborn?: false} = plan, killer), do: aim(aim, plan, killer, @looks)
+
+  defp aim(%{aim: aim} = plan, killer) do
+    with {0, killer} <- aim(:child, plan, killer, 1), do: aim(aim, plan, killer, @looks)
+  end
+
+  defp pause(0), do: :ok
+  defp pause(n), do: pause(n - 1)
+
+  # Returns how many were killed.
+  defp aim(_aim, _plan, killer, 0), do: {0, killer}
+
+  defp aim(:owner, plan, killer, _looks) do
+    flush()
+    {kill_owner(Penstock.Native.pool_owner(killer.shared.pool), plan, killer, plan.successor?), killer}
+  end
+
+  defp aim(:grown, plan, %{shared: %{kids: kids, tally: tally}} = killer, looks) do
+    case :ets.first(kids) do
+      :"$end_of_table" ->
+        pause(100)
+        aim(:grown, plan, killer, looks - 1)
+
+      pid ->
+        pause(plan.pause)
+        victim = child(kids, pid, :grown)
+        :ets.delete(kids, pid)
+        {kill(tally, victim, pid, plan), killer}
+    end
+  end
+
+  defp aim(:child, plan, killer, looks) do
+    receive do
+      {:trace, spawner, :spawn, pid, {Penstock.Child, _, _}} ->
+        me = killer.states[spawner]
+
+        if Worker.at?(me, :spawner) and Process.alive?(pid) do
+          pause(rem(plan.pause, 256))
+          unlisted = if Worker.at?(me, :spawner), do: :child, else: :grown
+          {kill(killer.shared.tally, child(killer.shared.kids, pid, unlisted), pid, plan), killer}
+        else
+          aim(:child, plan, killer, looks)
+        end
+
+      _other_trace ->
+        aim(:child, plan, killer, looks)
+    after
+      0 ->
+        pause(100)
+        aim(:child, plan, killer, looks - 1)
+    end
+  end
+
+  defp aim(state, plan, killer, looks) do
+    case find(killer.workers, state, plan.slot, @workers) do
+      nil ->
+        pause(100)
+        aim(state, plan, killer, looks - 1)
+
+      slot ->
+        pause(plan.pause)
+        {pid, me} = elem(killer.workers, slot - 1)
+
+        case kill(killer.shared.tally, Worker.state(me), pid, plan) do
+          1 -> {1, replace(killer, slot, plan.seed)}
+          # Its child was faster.
+          0 -> aim(state, plan, replace(killer, slot, plan.seed), looks - 1)
+        end
+    end
+  end
+
+  # One that is not listed has not begun yet, or is about to end.
+  defp child(kids, pid, unlisted) do
+    case :ets.lookup(kids, pid) do
+      [{_pid, _permits, me, mark}] -> Worker.child(me, mark)
+      [] -> unlisted
+    end
+  end
+
+  defp find(_workers, _state, _slot, 0), do: nil
+
+  defp find(workers, state, slot, left) do
+    {_pid, me} = elem(workers, slot - 1)
+    if Worker.at?(me, state), do: slot, else: find(workers, state, rem(slot, @workers) + 1, left - 1)
+  end
+
+  defp kill(tally, victim, pid, plan) do
+    killed? = Tally.kill(tally, victim, pid)
+
+    if plan.await? do
+      monitor = Process.monitor(pid)
+      receive do: ({:DOWN, ^monitor, _, _, _} -> :ok)
+    end
+
+    if killed?, do: 1, else: 0
+  end
+
+  defp replace(killer, slot, seed) do
+    {pid, me} = worker = enlist(killer.shared, slot, seed)
+    send(pid, :go)
+    %{killer | workers: put_elem(killer.workers, slot - 1, worker), states: Map.put(killer.states, pid, me)}
+  end
+
+  defp enlist(shared, slot, seed) do
+    {pid, me} = worker = Worker.start(shared, {seed, slot, 1})
+    trace(pid)
+    :ets.insert(shared.peers, {slot, pid, me})
+    worker
+  end
+
+  # So that its births are told at once.
+  defp trace(pid), do: :erlang.trace(pid, true, [:procs])
+
+  # An owner, and perhaps its successor as it starts.
+  defp kill_owner(pid, plan, %{keeper: keeper} = killer, successor?) do
+    pause(plan.pause)
+    killed = kill(killer.shared.tally, :owner, pid, plan)
+
+    if killed == 1 and successor? do
+      receive do: ({:trace, ^keeper, :spawn, successor, _} -> 1 + kill_owner(successor, plan, killer, false))
+    else
+      killed
+    end
+  end
+
+  defp flush do
+    receive do
+      message when elem(message, 0) == :trace -> flush()
+    after
+      0 -> :ok
+    end
+  end
+end

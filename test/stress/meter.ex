@@ -1,0 +1,32 @@
+defmodule Penstock.Stress.Meter do
+  # How long the NIF calls took, in a build with the feature "meter".
+  @moduledoc false
+
+  # Says whether they were short, which is also so if nobody measured.
+  def report, do: report(Penstock.Native.metered())
+
+  defp report(nil) do
+    IO.puts("longest NIF call: not measured in this build")
+    true
+  end
+
+  defp report({name, {calls, long, longest}, {controls, controls_long, controls_longest}}) do
+    micros = &Float.round(&1 / 1_000, 1)
+
+    IO.puts("longest NIF call: #{name}, #{micros.(longest)} µs of thread CPU time; #{long} of #{calls} beyond 1000 µs")
+
+    IO.puts(
+      "controls of 100 µs, which do nothing, for twice as long in all: the longest #{micros.(controls_longest)} µs, " <>
+        "#{controls_long} of #{controls} beyond 1000 µs"
+    )
+
+    # A machine that takes a millisecond from who does nothing cannot tell; then we must not fare worse.
+    cond do
+      long == 0 -> IO.puts("no NIF call took more than 1 ms")
+      long <= controls_long -> IO.puts("some NIF calls took more than 1 ms, but so did calls that do nothing")
+      true -> IO.puts("NIF CALLS TOOK MORE THAN 1 ms")
+    end
+
+    long <= controls_long
+  end
+end

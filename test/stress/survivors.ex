@@ -1,0 +1,98 @@
+defmodule Penstock.Stress.Survivors do
+  # Compares what the pool says with what those hold who are left.
+  @moduledoc false
+
+  alias Penstock.Pool
+  alias Penstock.Stress.Worker
+
+  @patience 10_000
+
+  # Nothing happens any more, but monitors of the dead may still have to run, and workers to finish what they were at:
+  # so until it is true, or for ten seconds.
+  def check(shared, limit) do
+    with {:ok, held} <- until(fn -> settled(shared, limit) end),
+         :ok <- give_back(shared, held) do
+      until(fn -> empty(shared.pool) end)
+    end
+  end
+
+  # Returns who holds how much.
+  defp settled(shared, limit) do
+    workers = workers(shared)
+    kids = live_kids(shared)
+    at_rest? = Enum.all?(workers, &at_rest?/1)
+    holders = Pool.holders(shared.pool)
+    held = Map.new(holders, &{&1.pid, &1.permits})
+    info = Pool.info(shared.pool)
+    parked = Enum.count(workers, fn {_pid, me} -> Worker.at?(me, :park) end)
+
+    cond do
+      not at_rest? -> {:error, :not_at_rest}
+      Map.drop(held, pids(workers)) != kids -> {:error, {:unknown_holder, holders, kids}}
+      info.in_use > limit -> {:error, {:over_limit, info}}
+      Enum.sum(Map.values(held)) != info.in_use -> {:error, {:in_use, info, holders}}
+      length(holders) != info.holders -> {:error, {:holders, info, holders}}
+      info.waiting != parked -> {:error, {:waiting, info, parked}}
+      # Some wait for up to 3 permits: with that many free and anybody parked, a wake-up was lost.
+      info.waiting > 0 and info.available >= min(3, limit) -> {:error, {:lost_wake_up, info}}
+      # A child that was not known yet may have killed its spawner meanwhile.
+      workers(shared) != workers -> {:error, :not_at_rest}
+      true -> {:ok, held}
+    end
+  end
+
+  defp workers(shared) do
+    for {_slot, pid, me} <- :ets.tab2list(shared.peers), Process.alive?(pid), do: {pid, me}
+  end
+
+  defp pids(workers), do: Enum.map(workers, &elem(&1, 0))
+
+  defp live_kids(shared) do
+    for {pid, permits, _, _} <- :ets.tab2list(shared.kids), Process.alive?(pid), into: %{}, do: {pid, permits}
+  end
+
+  defp at_rest?({pid, me}) do
+    case Process.info(pid, [:status, :current_function]) do
+      [status: :waiting, current_function: {Worker, :stopped, _}] -> true
+      [status: :waiting, current_function: {Penstock.Wait, _, _}] -> Worker.at?(me, :park)
+      _ -> false
+    end
+  end
+
+  # Children end, workers give back what they hold. So those who are parked get what they wait for, and give back when
+  # they are done with it; but who was transferred permits meanwhile may wait for just these, in vain, and is killed.
+  defp give_back(shared, held) do
+    {vain, workers} =
+      Enum.split_with(workers(shared), fn {pid, me} -> Worker.at?(me, :park) and is_map_key(held, pid) end)
+
+    kids = for {pid, _, _, _} <- :ets.tab2list(shared.kids), do: pid
+    for pid <- kids ++ pids(vain), do: Process.exit(pid, :kill)
+    for pid <- pids(workers), do: send(pid, {:give_back, self()})
+    Enum.find_value(pids(workers), :ok, &gave_otherwise(&1, Map.get(held, &1, 0)))
+  end
+
+  defp gave_otherwise(pid, permits) do
+    receive do
+      {:gave_back, ^pid, ^permits} -> nil
+      {:gave_back, ^pid, other} -> {:error, {:holds, pid, other, :but_should, permits}}
+    after
+      @patience -> {:error, {:never_woken, pid, Process.info(pid)}}
+    end
+  end
+
+  # Also after many were killed at once.
+  def empty(pool) do
+    info = Pool.info(pool)
+    if info.in_use == 0 and info.holders == 0 and info.waiting == 0, do: :ok, else: {:error, {:not_empty, info}}
+  end
+
+  def until(fun, deadline \\ System.monotonic_time(:millisecond) + @patience) do
+    with {:error, _} = error <- fun.() do
+      if System.monotonic_time(:millisecond) > deadline do
+        error
+      else
+        receive after: (1 -> until(fun, deadline))
+      end
+    end
+  end
+end

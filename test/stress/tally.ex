@@ -1,0 +1,42 @@
+defmodule Penstock.Stress.Tally do
+  # What the victims were at when they were killed.
+  @moduledoc false
+
+  # What a worker may be at; a child in hand-over, or one whose spawner is done with it; the owner.
+  @victims [:idle, :take, :hold, :wait, :park, :transfer, :spawner, :run, :child, :grown, :owner]
+  @indices @victims |> Enum.with_index(1) |> Map.new()
+  @most_idle 0.3
+
+  def new, do: :counters.new(length(@victims), [])
+
+  def count(tally, victim), do: :counters.add(tally, @indices[victim], 1)
+
+  # Only who is alive can be killed. Says whether it was.
+  def kill(tally, victim, pid) do
+    alive? = Process.alive?(pid)
+    Process.exit(pid, :kill)
+    # Afterwards, for who counts may be killed itself: rather one too few.
+    if alive?, do: count(tally, victim)
+    alive?
+  end
+
+  def total(tally), do: tally |> counts() |> Keyword.values() |> Enum.sum()
+
+  # Prints the spread, and says what is wrong with it, if anything is.
+  def report(tally) do
+    total = total(tally)
+    counts = counts(tally)
+
+    for {victim, count} <- Enum.sort_by(counts, &elem(&1, 1), :desc) do
+      IO.puts("  #{String.pad_trailing("#{victim}", 8)} #{count} (#{Float.round(100 * count / max(total, 1), 1)} %)")
+    end
+
+    cond do
+      counts[:idle] > @most_idle * total -> {:error, {:too_many_idle, counts[:idle], :of, total}}
+      none = Enum.find(@victims, &(counts[&1] == 0)) -> {:error, {:none_killed, none}}
+      true -> {:ok, total}
+    end
+  end
+
+  defp counts(tally), do: for({victim, index} <- @indices, do: {victim, :counters.get(tally, index)})
+end
