@@ -14,7 +14,8 @@ defmodule Penstock.Stress.Killer do
     workers = for slot <- 1..@workers, do: enlist(shared, slot, :rand.uniform(1_000_000_000))
     # All of them exist before the first looks for a peer.
     for {pid, _me} <- workers, do: send(pid, :go)
-    storm(%{shared: shared, keeper: keeper, workers: List.to_tuple(workers), states: Map.new(workers)}, kills)
+    slots = for {{pid, me}, slot} <- Enum.with_index(workers, 1), into: %{}, do: {pid, {slot, me}}
+    storm(%{shared: shared, keeper: keeper, workers: List.to_tuple(workers), slots: slots}, kills)
   end
 
   defp storm(_killer, kills) when kills <= 0, do: :ok
@@ -60,12 +61,11 @@ defmodule Penstock.Stress.Killer do
   defp aim(:child, plan, killer, looks) do
     receive do
       {:trace, spawner, :spawn, pid, {Penstock.Child, _, _}} ->
-        me = killer.states[spawner]
+        {slot, me} = killer.slots[spawner]
 
         if Worker.at?(me, :spawner) and Process.alive?(pid) do
           pause(rem(plan.pause, 256))
-          unlisted = if Worker.at?(me, :spawner), do: :child, else: :grown
-          {kill(killer.shared.tally, child(killer.shared.kids, pid, unlisted), pid, plan), killer}
+          hand_over(plan, killer, {slot, me}, pid)
         else
           aim(:child, plan, killer, looks)
         end
@@ -87,14 +87,18 @@ defmodule Penstock.Stress.Killer do
 
       slot ->
         pause(plan.pause)
-        {pid, me} = elem(killer.workers, slot - 1)
 
-        case kill(killer.shared.tally, Worker.state(me), pid, plan) do
-          1 -> {1, replace(killer, slot, plan.seed)}
-          # Its child was faster.
-          0 -> aim(state, plan, replace(killer, slot, plan.seed), looks - 1)
-        end
+        # Its child may have been faster.
+        with {0, killer} <- kill_worker(plan, killer, slot), do: aim(state, plan, killer, looks - 1)
     end
+  end
+
+  # Either side of it. Who is in the spawner's slot may be its successor by now.
+  defp hand_over(%{spawner?: true} = plan, killer, {slot, _me}, _pid), do: kill_worker(plan, killer, slot)
+
+  defp hand_over(plan, %{shared: %{kids: kids, tally: tally}} = killer, {_slot, me}, pid) do
+    unlisted = if Worker.at?(me, :spawner), do: :child, else: :grown
+    {kill(tally, child(kids, pid, unlisted), pid, plan), killer}
   end
 
   # One that is not listed has not begun yet, or is about to end.
@@ -123,10 +127,14 @@ defmodule Penstock.Stress.Killer do
     if killed?, do: 1, else: 0
   end
 
-  defp replace(killer, slot, seed) do
-    {pid, me} = worker = enlist(killer.shared, slot, seed)
+  defp kill_worker(plan, killer, slot) do
+    {pid, me} = elem(killer.workers, slot - 1)
+    killed = kill(killer.shared.tally, Worker.state(me), pid, plan)
+    {pid, me} = worker = enlist(killer.shared, slot, plan.seed)
     send(pid, :go)
-    %{killer | workers: put_elem(killer.workers, slot - 1, worker), states: Map.put(killer.states, pid, me)}
+
+    {killed,
+     %{killer | workers: put_elem(killer.workers, slot - 1, worker), slots: Map.put(killer.slots, pid, {slot, me})}}
   end
 
   defp enlist(shared, slot, seed) do

@@ -12,8 +12,9 @@ defmodule Penstock.Stress.Plan do
   def draw(workers) do
     %{
       aim: elem(@aims, :rand.uniform(tuple_size(@aims)) - 1),
-      # Before that, a child in hand-over, if there is one: they are hard to find.
+      # Before that, who is in hand-over, if anybody is: they are hard to find.
       newborn?: :rand.uniform(4) > 1,
+      spawner?: :rand.uniform(3) == 1,
       slot: :rand.uniform(workers),
       # Before it looks for a victim, and before it kills whom it found.
       lull: random_pause(16),

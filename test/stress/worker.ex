@@ -11,12 +11,12 @@ defmodule Penstock.Stress.Worker do
   @count length(@states)
 
   # What becomes of a child.
-  @fates [end: 12, hang: 5, suicide: 1, parricide: 1, murder: 1]
+  @fates [end: 10, look: 2, hang: 5, suicide: 1, parricide: 1, murder: 1]
          |> Enum.flat_map(fn {fate, share} -> List.duplicate(fate, share) end)
          |> List.to_tuple()
 
-  # Which reductions of that are worth a kill: not those that only look at options. A spawner hands over in 62 to 67.
-  @spans %{take: 30..50, hold: 1..200, wait: 30..90, park: 30..90, transfer: 1..14, spawner: 48..69, run: 30..150}
+  # Which reductions of that are worth a kill: not those that only look at options. A spawner hands over in 73 to 79.
+  @spans %{take: 30..50, hold: 1..200, wait: 30..90, park: 30..90, transfer: 1..14, spawner: 60..81, run: 30..150}
 
   # `shared`: %{pool, stop, peers, kids, tally}. Returns the process and what it publishes in, which is its own: who is
   # killed may run on for a while beside its successor.
@@ -140,7 +140,9 @@ defmodule Penstock.Stress.Worker do
   defp action(n, %{pool: pool} = shared, turn) when n <= 11 do
     fate = elem(@fates, :rand.uniform(tuple_size(@fates)) - 1)
     permits = Enum.random([1, 1, 2])
-    opts = [permits: permits, timeout: Enum.random([0, 2, 2])]
+    # One of low priority will often find its spawner dead.
+    priority = Enum.random([:normal, :low])
+    opts = [permits: permits, timeout: Enum.random([0, 2, 2]), spawn_opt: [priority: priority]]
     spawner = self()
     mark = mark(turn, :spawner)
     child = fn -> child(fate, {spawner, turn.me, mark}, permits, shared) end
@@ -179,6 +181,11 @@ defmodule Penstock.Stress.Worker do
   end
 
   defp child(:end, _spawner, _permits, _shared), do: :ok
+
+  # It must not run without its permits; a crash fails the round.
+  defp child(:look, _spawner, permits, shared) do
+    %{permits: ^permits} = Enum.find(Pool.holders(shared.pool), &(&1.pid == self()))
+  end
 
   # Counted before, for who is dead counts no more.
   defp child(:suicide, {_spawner, me, mark}, _permits, shared) do
