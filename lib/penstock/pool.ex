@@ -95,13 +95,18 @@ defmodule Penstock.Pool do
   # Entries that `holders/1` returns at most.
   @most_holders 1_000
 
-  @doc false
+  @doc """
+  The child spec of a pool under a supervisor; the options are those of `start_link/1`, which checks them.
+
+      iex> Penstock.Pool.child_spec(name: MyApp.Uploads, limit: 5).id
+      {Penstock.Pool, MyApp.Uploads}
+
+  """
+  @doc since: "0.1.0"
+  @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(opts) do
-    %{
-      id: {__MODULE__, is_list(opts) && Keyword.keyword?(opts) && opts[:name]},
-      start: {__MODULE__, :start_link, [opts]},
-      type: :worker
-    }
+    name = if Keyword.keyword?(opts), do: opts[:name]
+    %{id: {__MODULE__, name}, start: {__MODULE__, :start_link, [opts]}, type: :worker}
   end
 
   @doc """
