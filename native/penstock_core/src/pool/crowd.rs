@@ -53,10 +53,10 @@ impl Crowd {
         }
     }
 
-    pub(crate) fn confirm(&self, suspicion: Suspicion) {
+    /// False if somebody left, or another look began: what was counted may never have been there at one time.
+    pub(crate) fn confirm(&self, suspicion: Suspicion) -> bool {
         let crowded = suspicion.0 & !MASK | CROWDED;
-        // Fails if somebody left, or another look began: then the next refusal looks again.
-        let _ = self.0.compare_exchange(suspicion.0, crowded, Ordering::Relaxed, Ordering::Relaxed);
+        self.0.compare_exchange(suspicion.0, crowded, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Whether a holder that leaves has something to wipe. After a full fence that follows its leaving.

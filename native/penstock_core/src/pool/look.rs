@@ -56,11 +56,12 @@ impl<H: Host> Pool<H> {
             }
             if alive > CROWD {
                 let suspicion = self.front.crowd.suspect();
-                if self.crowded() {
-                    self.front.crowd.confirm(suspicion);
+                // The other look's confirmation is as good as ours, which it may have prevented.
+                if self.crowded() && (self.front.crowd.confirm(suspicion) || self.front.crowd.confirmed()) {
                     break Looked::All;
                 }
-                // The look stopped at a crowd that is none any more: there may be dead it has not seen.
+                // The look stopped at a crowd that is none, or never was, as permits that move are counted twice: there may
+                // be dead it has not seen.
             } else if tally.buried == buried {
                 break Looked::All;
             }
