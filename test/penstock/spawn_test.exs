@@ -192,8 +192,10 @@ defmodule Penstock.SpawnTest do
         spawn_opt = [max_heap_size: %{size: 2_000, kill: true, error_logger: false}]
 
         for pool <- both(limit: 2) do
-          fun = fn -> stay_big(Enum.to_list(1..100_000)) end
-          assert {:ok, {_, monitor}} = start(@function, pool, fun, spawn_opt: spawn_opt, permits: 2)
+          # It waits, so that it is certainly monitored before it dies.
+          fun = fn -> receive(do: (:grow -> stay_big(Enum.to_list(1..100_000)))) end
+          assert {:ok, {pid, monitor}} = start(@function, pool, fun, spawn_opt: spawn_opt, permits: 2)
+          send(pid, :grow)
           assert await_down(monitor) == :killed
           assert Pool.try_acquire(pool, 2) == :ok
 
