@@ -65,7 +65,8 @@ pub trait Host: Sized + 'static {
     /// What the runtime keeps beside each pool.
     type Anchor: Default + Send + Sync;
 
-    /// Whether the process runs; false as soon as it has begun to exit, before anybody is told of it.
+    /// Whether the process runs; false as soon as it has begun to exit, before anybody is told of it. Who is told false sees
+    /// what the process did.
     fn alive(&self, pid: Pid) -> bool;
 
     /// Sees to it that [`Pool::down`] is called once `pid` is gone; false if it is gone already.

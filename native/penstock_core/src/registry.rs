@@ -179,8 +179,8 @@ impl<H: Host> Named<H> {
 
     /// Opens a pool of the name in which nothing is held; a new one if that is not soon found.
     ///
-    /// Each of the others was closed over the permits of a process that still lives, so there are at most as many as
-    /// processes.
+    /// Each of the others was closed over permits that a living process still holds, so there are never more of them than
+    /// permits that were not given back over a restart.
     fn open(&self, life: &mut Life, given: Settings) -> InstanceId {
         if self.first.open(given) {
             return 1;

@@ -17,7 +17,9 @@ use support::{Fake, Process, Stage, limit};
 /// Messages that one call sends at most.
 const MESSAGES: usize = 64;
 /// Entries that one call looks at at most.
-const LOOKS: usize = 4096;
+const LOOKS: usize = 1024;
+/// And cache lines, to find them, in a table that has had 20,000.
+const LINES: usize = 400;
 
 fn processes(stage: &Arc<Stage>, numbers: std::ops::RangeInclusive<usize>) -> Vec<Process> {
     numbers.map(|number| stage.process(number)).collect()
@@ -51,7 +53,7 @@ fn a_look_past_many_idle_entries_goes_only_so_far_each_time() {
     let mut answers = Vec::new();
     while answers.last() != Some(&Err(Refusal::Full)) {
         answers.push(asker.try_acquire(2));
-        assert!(stage.host.take_worked() <= LOOKS);
+        assert!(stage.host.take_worked() <= LOOKS + LINES);
     }
     assert_eq!(answers.len(), IDLE.div_ceil(LOOKS));
     assert!(answers[..answers.len() - 1].iter().all(|answer| *answer == Err(Refusal::Again)));
@@ -59,7 +61,7 @@ fn a_look_past_many_idle_entries_goes_only_so_far_each_time() {
 
     // What was looked at once is off the list.
     assert_eq!(asker.try_acquire(2), Err(Refusal::Full));
-    assert!(stage.host.take_worked() < 10);
+    assert!(stage.host.take_worked() <= LINES);
     stage.at_rest(&[(&holder, 2)]);
 }
 
@@ -227,11 +229,62 @@ fn a_look_that_finds_many_dead_stops_in_time() {
     let before = stage.host.answers();
     let asker = stage.process(2 * DEAD + 1);
     assert!(matches!(asker.try_acquire(1), Err(Refusal::Again | Refusal::Full)));
-    let burials = stage.host.answers() - before;
-    assert!(burials <= 512, "{burials} messages, each with a burial, in one call");
+    let answers = stage.host.answers() - before;
+    assert!(answers <= MESSAGES, "{answers} messages in one call");
     dead[1..].iter().for_each(Process::finish_exit);
     let holders: Vec<_> = waiters.iter().map(|process| (process, 1)).collect();
     stage.at_rest(&holders);
+}
+
+#[test]
+fn a_look_that_frees_much_answers_in_parts() {
+    const DEAD: usize = 8;
+    const EACH: usize = 64;
+    let stage = Stage::open(DEAD + DEAD * EACH, limit((DEAD * EACH) as u64));
+    let (dead, waiters) = (processes(&stage, 1..=DEAD), processes(&stage, DEAD + 1..=DEAD + DEAD * EACH - 1));
+    for process in &dead {
+        process.hold(EACH as u32);
+    }
+    for waiter in &waiters {
+        waiter.wait(1);
+    }
+    dead.iter().for_each(Process::begin_exit);
+    let asker = stage.process(DEAD + DEAD * EACH);
+    let mut calls = 0;
+    loop {
+        let before = stage.host.answers();
+        let asked = asker.try_acquire(1);
+        let answers = stage.host.answers() - before;
+        assert!(answers <= 2 * MESSAGES, "{answers} messages in one call");
+        calls += 1;
+        if asked == Ok(()) {
+            break;
+        }
+        assert_eq!(asked, Err(Refusal::Again), "one permit is left for it");
+    }
+    assert!(calls > 1);
+    assert!(waiters.iter().all(Process::was_granted));
+    dead.iter().for_each(Process::finish_exit);
+    let holders: Vec<_> = waiters.iter().chain([&asker]).map(|process| (process, 1)).collect();
+    stage.at_rest(&holders);
+}
+
+#[test]
+fn a_look_says_how_far_it_went() {
+    const MANY: usize = 20_000;
+    let stage = Stage::open(MANY + 1, limit(1));
+    let everybody = processes(&stage, 1..=MANY);
+    for process in &everybody {
+        assert_eq!(process.hold(1).release(1), Ok(()));
+    }
+    everybody[0].hold(1);
+    let asker = stage.process(MANY + 1);
+    while asker.try_acquire(1) == Err(Refusal::Again) {}
+    stage.host.take_worked();
+    assert_eq!(asker.try_acquire(1), Err(Refusal::Full));
+    let lines = stage.host.take_worked();
+    assert!((1..=LINES).contains(&lines), "{lines} for one holder, of {MANY} that held once");
+    stage.at_rest(&[(&everybody[0], 1)]);
 }
 
 // Who is found by a look.

@@ -1244,6 +1244,20 @@ fn crowd_against_an_adoption_by_a_holder() {
 }
 
 #[test]
+fn refusal_in_a_crowd_against_a_park_that_need_not_wait() {
+    explore(|| {
+        let (stage, [a, b, parker, asker]) = Stage::cast(limit(4));
+        a.hold(1);
+        b.hold(1);
+        assert!(asker.try_acquire(3).is_err(), "now it is known that they are many");
+        let parking = spawn(&parker, |parker| assert_eq!(parker.park(1), Parked::Granted));
+        assert_eq!(asker.try_acquire(1), Ok(()), "there is enough for both");
+        parking.join().unwrap();
+        stage.at_rest(&[(&a, 1), (&b, 1), (&parker, 1), (&asker, 1)]);
+    });
+}
+
+#[test]
 fn crowd_against_a_refused_announcement() {
     explore(|| {
         let (stage, [a, b, looker, asker]) = Stage::cast(limit(1));

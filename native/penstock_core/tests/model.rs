@@ -175,7 +175,6 @@ impl Model {
         self.released_by_exit += self.held.remove(&pid).unwrap_or_default().all();
         self.line.retain(|waiter| waiter.pid != pid);
         self.drainers.retain(|(drainer, _)| *drainer != pid);
-        self.settle();
     }
 }
 
@@ -369,12 +368,17 @@ impl Pair {
         if bound { Kind::Bound } else { Kind::Free }
     }
 
-    /// A look buries whoever it finds dead. Whom, and in which order, depends on the table: the host was asked.
+    /// A look buries whoever it finds dead. Whom depends on the table: the host was asked. What they had goes to who waits
+    /// for it when all of them are buried; if those are dead as well, they are found by another round.
     fn learn_of_burials(&mut self) {
         for pid in self.stage.host.take_found_dead() {
+            if self.model.held(pid.word()).all() == 0 {
+                self.model.settle();
+            }
             assert!(self.model.held(pid.word()).all() > 0, "{pid:?} held nothing and was not to be looked at");
             self.model.bury(pid.word());
         }
+        self.model.settle();
     }
 
     /// I2: a refusal by a pool of few holders has looked at all of them.
@@ -527,6 +531,7 @@ impl Pair {
         self.model.credit(self.pid(child), n, Kind::Bound);
         if self.doing[child] == Doing::Gone {
             self.model.bury(self.pid(child));
+            self.model.settle();
         }
         true
     }
@@ -548,6 +553,7 @@ impl Pair {
                     // It ends as if it had not been spawned.
                     self.cast[who].die();
                     self.model.bury(self.pid(who));
+                    self.model.settle();
                     self.doing[who] = Doing::Gone;
                 }
             }
@@ -582,6 +588,7 @@ impl Pair {
             self.cast[who].finish_exit();
             self.doing[who] = Doing::Gone;
             self.model.bury(self.pid(who));
+            self.model.settle();
         }
     }
 

@@ -1,6 +1,7 @@
 //! The BEAM as the core's host.
 
 use std::cell::Cell;
+use std::sync::atomic::{fence, Ordering};
 
 use parking_lot::Mutex;
 use penstock_core::{Answer, Host, Pid, Pool};
@@ -58,7 +59,13 @@ impl Host for Beam {
 
     fn alive(&self, pid: Pid) -> bool {
         self.did(1);
-        self.env.is_alive(pid)
+        let alive = self.env.is_alive(pid);
+        if !alive {
+            // ORDERING: pairs with the barriers of the VM, which marks a process as exiting, and takes it out of its table,
+            // after its last instruction: its entries are read as that left them.
+            fence(Ordering::Acquire);
+        }
+        alive
     }
 
     fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool {

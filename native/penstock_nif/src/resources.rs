@@ -40,7 +40,8 @@ impl PoolRef {
     pub(crate) fn of(pool: &Pool<Beam>) -> Option<Self> {
         match pool.anchor.unnamed.get() {
             Some(weak) => weak.upgrade().map(Self::Unnamed),
-            // SAFETY: a pool without that mark is one of the registry's, which is a static and drops none.
+            // SAFETY: a pool without that mark is one of the registry's, which is a static and drops none. An unnamed one has
+            // its mark before any call can reach it.
             None => Some(Self::Named(unsafe { &*ptr::from_ref(pool) })),
         }
     }

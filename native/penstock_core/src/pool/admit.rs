@@ -52,19 +52,16 @@ impl<H: Host> Pool<H> {
         }
         if !self.oversize(n) {
             match self.look_for_dead(host) {
-                Looked::Nothing => {}
                 Looked::Unfinished => return Err(Refusal::Again),
                 // Once more even if this look found nobody: another may have, at the same time.
-                Looked::All => {
-                    if self.take(host, me, n, kind) || (self.left_over(n) && self.take_after_waiters(host, me, n, kind))
-                    {
-                        return Ok(());
-                    }
-                }
+                Looked::All if self.take(host, me, n, kind) => return Ok(()),
+                Looked::All | Looked::Nothing => {}
+            }
+            if self.left_over(n) {
+                return self.take_after_waiters(host, me, n, kind);
             }
         }
-        self.table.shard(me).rejected.fetch_add(1, Ordering::Relaxed);
-        Err(if self.state.load().closed() { Refusal::Closed } else { Refusal::Full })
+        Err(self.refuse(me))
     }
 
     /// Whether permits are free that waiters stand before.
@@ -76,9 +73,16 @@ impl<H: Host> Pool<H> {
     /// Permits came back and those who wait have not been served yet, or one parks at this moment and will not have
     /// to: what they leave is the caller's.
     #[cold]
-    fn take_after_waiters(&self, host: &H, me: Pid, n: u32, kind: Kind) -> bool {
-        self.settle(host);
-        self.take(host, me, n, kind)
+    fn take_after_waiters(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
+        if !self.settle(host) {
+            return Err(Refusal::Again);
+        }
+        if self.take(host, me, n, kind) { Ok(()) } else { Err(self.refuse(me)) }
+    }
+
+    fn refuse(&self, me: Pid) -> Refusal {
+        self.table.shard(me).rejected.fetch_add(1, Ordering::Relaxed);
+        if self.state.load().closed() { Refusal::Closed } else { Refusal::Full }
     }
 
     /// More than there will be, short of an update. A limit of 0 is a pause, not an answer.

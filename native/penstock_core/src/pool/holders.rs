@@ -92,6 +92,7 @@ impl OfferWord {
 
 /// `acquired` counts admissions of one opening of the pool: the opening's number above, the count below.
 const COUNT_BITS: u32 = 40;
+const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 
 impl Entry {
     fn new() -> Self {
@@ -163,13 +164,15 @@ impl Entry {
     pub(crate) fn count_admission(&self, epoch: u32) {
         let seen = self.acquired.load(Ordering::Relaxed);
         let base = u64::from(epoch) << COUNT_BITS;
-        let next = if seen >> COUNT_BITS == u64::from(epoch) { seen + 1 } else { base + 1 };
+        // It stays at the most it can be, which takes a process days of nothing else.
+        let one = u64::from(seen & COUNT_MASK != COUNT_MASK);
+        let next = if seen >> COUNT_BITS == u64::from(epoch) { seen + one } else { base + 1 };
         self.acquired.store(next, Ordering::Relaxed);
     }
 
     fn admissions(&self, epoch: u32) -> u64 {
         let seen = self.acquired.load(Ordering::Relaxed);
-        if seen >> COUNT_BITS == u64::from(epoch) { seen & ((1 << COUNT_BITS) - 1) } else { 0 }
+        if seen >> COUNT_BITS == u64::from(epoch) { seen & COUNT_MASK } else { 0 }
     }
 
     /// Whether a piece of work holds permits here. A guess if it is another process' entry and its lock is not held.
@@ -213,7 +216,6 @@ impl Entry {
 struct Segment {
     keys: [[AtomicU64; LANES]; BUCKETS],
     entries: [Entry; SEGMENT],
-    listed: AtomicU32,
 }
 
 impl Segment {
@@ -221,7 +223,6 @@ impl Segment {
         Self {
             keys: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
             entries: std::array::from_fn(|_| Entry::new()),
-            listed: AtomicU32::new(0),
         }
     }
 
@@ -240,10 +241,32 @@ impl Segment {
 
 #[derive(Debug)]
 struct Level {
-    segments: OnceBox<Vec<OnceBox<Segment>>>,
+    row: OnceBox<Row>,
     /// Listed entries of the level; never below the number of its bits.
     listed: AtomicU32,
 }
+
+/// The segments of a level, and which of their entries are listed: side by side, so that a look passes sixteen segments
+/// in one cache line.
+#[derive(Debug)]
+struct Row {
+    segments: Vec<OnceBox<Segment>>,
+    bits: Vec<AtomicU32>,
+}
+
+impl Row {
+    fn new(segments: usize) -> Self {
+        Self {
+            segments: (0..segments).map(|_| OnceBox::new()).collect(),
+            bits: (0..segments).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+}
+
+/// Words of bits in a cache line.
+const BITS_IN_LINE: usize = 16;
+/// Cache lines that are looked at under one hold of a shard's lock: some 5 µs.
+const LINES_IN_HOLD: usize = 256;
 
 /// Counters of a shard's dead holders.
 #[derive(Debug, Default)]
@@ -323,9 +346,10 @@ impl AddAssign for Census {
 #[derive(Debug)]
 pub(crate) struct Table {
     first: Segment,
+    first_bits: AtomicU32,
     first_listed: AtomicU32,
     deeper: [Level; LEVELS - 1],
-    /// How many of the deeper levels are in use.
+    /// How many of the deeper levels are in use. Never falls: what is allocated once serves the next rush.
     used: AtomicU32,
     shards: [Shard; SHARDS],
 }
@@ -389,8 +413,9 @@ impl Table {
     pub(crate) fn new() -> Self {
         Self {
             first: Segment::new(),
+            first_bits: AtomicU32::new(0),
             first_listed: AtomicU32::new(0),
-            deeper: std::array::from_fn(|_| Level { segments: OnceBox::new(), listed: AtomicU32::new(0) }),
+            deeper: std::array::from_fn(|_| Level { row: OnceBox::new(), listed: AtomicU32::new(0) }),
             used: AtomicU32::new(0),
             shards: std::array::from_fn(|_| Shard {
                 retired: Mutex::new(Retired::default()),
@@ -453,7 +478,15 @@ impl Table {
         if level == 0 {
             return (index == 0).then_some(&self.first);
         }
-        self.deeper.get(level - 1)?.segments.get()?.get(index)?.get()
+        self.deeper.get(level - 1)?.row.get()?.segments.get(index)?.get()
+    }
+
+    /// Which entries of each segment of a level are listed.
+    fn bits(&self, level: usize) -> &[AtomicU32] {
+        match level {
+            0 => std::slice::from_ref(&self.first_bits),
+            _ => self.deeper[level - 1].row.get().map_or(&[], |row| &row.bits),
+        }
     }
 
     fn listed(&self, level: usize) -> &AtomicU32 {
@@ -485,10 +518,8 @@ impl Table {
                 _ => {
                     // ORDERING: Release pairs with the Acquire in `locate_deeper`.
                     self.used.fetch_max(level as u32, Ordering::AcqRel);
-                    let all = self.deeper[level - 1]
-                        .segments
-                        .get_or_init(|| Box::new((0..segments(level)).map(|_| OnceBox::new()).collect()));
-                    all[bucket / BUCKETS].get_or_init(|| Box::new(Segment::new()))
+                    let row = self.deeper[level - 1].row.get_or_init(|| Box::new(Row::new(segments(level))));
+                    row.segments[bucket / BUCKETS].get_or_init(|| Box::new(Segment::new()))
                 }
             };
             for (lane, key) in segment.keys[bucket % BUCKETS].iter().enumerate() {
@@ -503,7 +534,9 @@ impl Table {
                 }
             }
         }
-        unreachable!("the last level alone has a place for every process that a VM can have")
+        // Each process has 8 places in each of 17 levels, and the last level alone has as many as a VM can have processes. For
+        // these to be taken, 136 living processes must share 24 bits of a hash that spreads them over all buckets.
+        unreachable!("136 processes share a bucket of the largest level")
     }
 
     /// Adds permits to the entry of another process. Under that pid's lock.
@@ -531,9 +564,8 @@ impl Table {
             return;
         }
         self.listed(slot.level()).fetch_add(1, Ordering::Relaxed);
-        if let Some(segment) = self.segment(slot.level(), slot.index() / SEGMENT) {
-            segment.listed.fetch_or(1 << (slot.index() % SEGMENT), Ordering::Relaxed);
-        }
+        let bits = &self.bits(slot.level())[slot.index() / SEGMENT];
+        bits.fetch_or(1 << (slot.index() % SEGMENT), Ordering::Relaxed);
         // ORDERING: Release pairs with the Acquire in `Entry::is_listed`.
         entry.listed.store(1, Ordering::Release);
     }
@@ -558,10 +590,9 @@ impl Table {
     }
 
     fn strike(&self, slot: Slot) {
-        if let Some(segment) = self.segment(slot.level(), slot.index() / SEGMENT) {
-            // ORDERING: Release, here and below, pairs with the Acquire in `each_listed`.
-            segment.listed.fetch_and(!(1 << (slot.index() % SEGMENT)), Ordering::Release);
-        }
+        let bits = &self.bits(slot.level())[slot.index() / SEGMENT];
+        // ORDERING: Release, here and below, pairs with the Acquire in `each_listed`.
+        bits.fetch_and(!(1 << (slot.index() % SEGMENT)), Ordering::Release);
         // ORDERING: see above.
         self.listed(slot.level()).fetch_sub(1, Ordering::Release);
     }
@@ -594,9 +625,10 @@ impl Table {
         Some(Estate { permits, was, waiter })
     }
 
-    /// Calls `see` with every listed entry, until it says false.
+    /// Calls `see` with every listed entry, until it says false; how many cache lines were looked at to find them.
     #[inline]
-    pub(crate) fn each_listed(&self, mut see: impl FnMut(Slot, Pid, &Entry) -> bool) {
+    pub(crate) fn each_listed(&self, mut see: impl FnMut(Slot, Pid, &Entry) -> bool) -> usize {
+        let mut lines = 0;
         let used = self.used.load(Ordering::Relaxed) as usize;
         for level in 0..=used {
             // ORDERING: Acquire, here and below, pairs with the Release in `strike`: who finds a dead holder taken off the
@@ -604,10 +636,14 @@ impl Table {
             if self.listed(level).load(Ordering::Acquire) == 0 {
                 continue;
             }
-            for at in 0..segments(level) {
-                let Some(segment) = self.segment(level, at) else { continue };
+            for (at, bits) in self.bits(level).iter().enumerate() {
+                lines += usize::from(at % BITS_IN_LINE == BITS_IN_LINE - 1);
                 // ORDERING: see above.
-                let mut bits = segment.listed.load(Ordering::Acquire);
+                let mut bits = bits.load(Ordering::Acquire);
+                if bits == 0 {
+                    continue;
+                }
+                let Some(segment) = self.segment(level, at) else { continue };
                 while bits != 0 {
                     let place = bits.trailing_zeros() as usize;
                     bits &= bits - 1;
@@ -615,11 +651,12 @@ impl Table {
                     if let Some(pid) = Pid::new(segment.key(place).load(Ordering::Acquire))
                         && !see(Slot::new(level, at * SEGMENT + place), pid, &segment.entries[place])
                     {
-                        return;
+                        return lines;
                     }
                 }
             }
         }
+        lines
     }
 
     /// Calls `see` with the entries of a shard from a bucket on, until `most` cache lines were looked at: how many were, and
@@ -652,8 +689,8 @@ impl Table {
         (looked_at, None)
     }
 
-    /// The sums from a position on, until `most` cache lines were looked at, and where to go on. What one call says of a
-    /// shard is exact at one instant.
+    /// The sums from a position on, until `most` cache lines were looked at, and where to go on. What is said of entries that
+    /// were looked at under one hold of the lock is exact at one instant.
     pub(crate) fn census(&self, from: Position, epoch: u32, most: usize) -> (Census, Option<Position>) {
         let mut sums = Census::default();
         let mut next = Some(from);
@@ -666,10 +703,11 @@ impl Table {
                 sums.rejected += shard.rejected.load(Ordering::Relaxed);
                 sums.timed_out += shard.timed_out.load(Ordering::Relaxed);
             }
-            let (looked_at, rest) = self.walk(at.shard(), at.slot(), most - sums.looked_at, |_, entry| {
-                sums.holders += u64::from(entry.held() > 0);
-                sums.acquired += entry.admissions(epoch);
-            });
+            let (looked_at, rest) =
+                self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - sums.looked_at), |_, entry| {
+                    sums.holders += u64::from(entry.held() > 0);
+                    sums.acquired += entry.admissions(epoch);
+                });
             sums.looked_at += looked_at;
             next = at.after(rest);
         }
@@ -685,7 +723,7 @@ impl Table {
         while let Some(at) = next.filter(|_| looked_at < most) {
             let Some(shard) = self.shards.get(at.shard()) else { return (found, None) };
             let _locked = lock(&shard.retired);
-            let (lines, rest) = self.walk(at.shard(), at.slot(), most - looked_at, |pid, entry| {
+            let (lines, rest) = self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - looked_at), |pid, entry| {
                 let permits = entry.held();
                 if permits > 0 {
                     found.push(Holding { pid, permits, since_ms: entry.since.load(Ordering::Relaxed) });

@@ -5,6 +5,11 @@
 //! look at some would find the right one too seldom to be worth what it costs a flood of refusals. It would also
 //! admit a successor while the dead process still has its place in the VM's table, and so pass the limit by the look
 //! of whoever counts processes.
+//!
+//! What the look takes for a holder may be an acquire that is about to be refused, and withdraws what it announced: beside seven
+//! that live and one that is dead, two of them at one instant look like a crowd. And what another's burial frees may
+//! go to a waiter that is dead as well and was passed already. In both cases the refusal stands, and the
+//! monitors tell the pool microseconds later.
 
 use crate::host::Host;
 
@@ -22,21 +27,25 @@ pub(super) enum Looked {
     Unfinished,
 }
 
-/// Entries that one call visits: far below a millisecond.
-const MOST: usize = 4096;
-/// Dead that one call buries; each may wake waiters.
+/// Entries that one call visits, each some 50 ns if it is to be taken off the list.
+const MOST: usize = 1024;
+/// Dead that one call buries.
 const MOST_BURIED: usize = 128;
 
 /// What a call has done so far.
 #[derive(Default)]
 struct Tally {
     visited: usize,
+    /// Cache lines that were looked at to find them.
+    passed: usize,
     buried: usize,
+    /// More waiters are due than one call may answer, and the host was asked to go on with them.
+    deferred: bool,
 }
 
 impl Tally {
     fn has_room(&self) -> bool {
-        self.visited < MOST && self.buried < MOST_BURIED
+        self.visited < MOST && self.buried < MOST_BURIED && !self.deferred
     }
 }
 
@@ -57,7 +66,7 @@ impl<H: Host> Pool<H> {
             if alive > CROWD {
                 let suspicion = self.front.crowd.suspect();
                 // The other look's confirmation is as good as ours, which it may have prevented.
-                if self.crowded() && (self.front.crowd.confirm(suspicion) || self.front.crowd.confirmed()) {
+                if self.crowded(&mut tally) && (self.front.crowd.confirm(suspicion) || self.front.crowd.confirmed()) {
                     break Looked::All;
                 }
                 // The look stopped at a crowd that is none, or never was, as permits that move are counted twice: there may
@@ -67,32 +76,35 @@ impl<H: Host> Pool<H> {
             }
             // What a dead holder had may have gone to a waiter that is dead as well, and was passed already.
         };
-        host.worked(tally.visited);
+        host.worked(tally.visited + tally.passed);
         looked
     }
 
     /// Buries the dead among the holders; how many are alive, counted to one more than [`CROWD`].
     fn look_at_all(&self, host: &H, tally: &mut Tally) -> usize {
-        let mut alive = 0;
-        self.table.each_listed(|slot, pid, entry| {
+        let (mut alive, mut due) = (0, false);
+        let passed = self.table.each_listed(|slot, pid, entry| {
             tally.visited += 1;
             if entry.held() == 0 {
                 self.table.unlist_idle(pid, slot);
             } else if host.alive(pid) {
                 alive += 1;
             } else {
-                self.down(host, pid);
+                due |= self.bury(pid);
                 tally.buried += 1;
             }
             alive <= CROWD && tally.has_room()
         });
+        tally.passed += passed;
+        // Once for all of them: each may have been what many waited for.
+        tally.deferred |= due && !self.settle(host);
         alive
     }
 
     /// Whether more than [`CROWD`] processes hold something.
-    fn crowded(&self) -> bool {
+    fn crowded(&self, tally: &mut Tally) -> bool {
         let mut holders = 0;
-        self.table.each_listed(|_, _, entry| {
+        tally.passed += self.table.each_listed(|_, _, entry| {
             holders += usize::from(entry.held() > 0);
             holders <= CROWD
         });

@@ -37,7 +37,8 @@ pub use wait::{Cancelled, Parked};
 /// How many shards the holders are in, for whoever watches them.
 pub const SHARD_COUNT: usize = SHARDS;
 
-/// The limit of a pool that counts and does not refuse: more than any number of processes can come to hold.
+/// The limit of a pool that counts and does not refuse: one process would have to ask half a
+/// billion times for the most that one call may ask for.
 pub const UNLIMITED: u64 = 1 << 60;
 
 /// A pool. Made closed; see [`Pool::open`].
@@ -143,7 +144,7 @@ impl<H: Host> Pool<H> {
     #[cold]
     fn raise_peak(&self, limit: u64, in_use: u64) {
         // A limit that was changing, or has changed since it was read, may not belong to the word it was taken with;
-        // `set_limit` notes the peak itself then. (A word that was shifted was marked before; to have taken from the
+        // `Pool::update` notes the peak itself then. (A word that was shifted was marked before; to have taken from the
         // shifted word, by Acquire, is to see the mark.)
         if limit & LimitWord::CHANGING == 0 && self.front.limit.load() == limit {
             self.front.peak.fetch_max(in_use, Ordering::Relaxed);
@@ -157,7 +158,14 @@ impl<H: Host> Pool<H> {
 
     /// The process is gone: all it had in the pool comes back, whatever it was doing. Once or many times.
     pub fn down(&self, host: &H, pid: Pid) {
-        let Some(estate) = self.table.remove(&self.state, self.epoch(), pid) else { return };
+        if self.bury(pid) {
+            self.settle(host);
+        }
+    }
+
+    /// Takes back all that a dead process had; whether something may be due at the desk now.
+    fn bury(&self, pid: Pid) -> bool {
+        let Some(estate) = self.table.remove(&self.state, self.epoch(), pid) else { return false };
         if estate.permits > 0 {
             // ORDERING: pairs with the fence in `Crowd::suspect`: the entry is wiped before we look.
             fence(Ordering::SeqCst);
@@ -177,9 +185,7 @@ impl<H: Host> Pool<H> {
             waited
         };
         // Who waited behind it may now be at the head; whoever waits for permits may have them.
-        if waited.is_some() || estate.was.flagged() {
-            self.settle(host);
-        }
+        waited.is_some() || estate.was.flagged()
     }
 }
 

@@ -110,7 +110,7 @@ impl State {
 
     /// Moves the limit by `delta`. Under the desk lock.
     pub(crate) fn shift(&self, delta: i64) -> Word {
-        // ORDERING: as `give`; it also publishes the limit marked as changing before it (see `Pool::set_limit`).
+        // ORDERING: as `give`; it also publishes the limit marked as changing before it (see `Pool::shift_limit`).
         Word(self.0.fetch_add((delta << SHIFT) as u64, Ordering::AcqRel))
     }
 

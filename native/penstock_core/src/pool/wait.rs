@@ -84,9 +84,11 @@ impl<H: Host> Pool<H> {
             self.look_for_dead(host);
         }
         let Some(entry) = self.table.find(me).or_else(|| self.enrol(host, me)) else { return Parked::Closed };
+        // Outside the lock, where it is dropped if it is not needed.
+        let mut ticket = Some(ticket);
         let parked = {
             let mut desk = lock(&self.desk);
-            let parked = self.park_at(&mut desk, me, n, kind, ticket);
+            let parked = self.park_at(&mut desk, me, n, kind, &mut ticket);
             if let Parked::Waiting(id) = parked {
                 entry.set_waiter(id.to_bits());
             }
@@ -100,7 +102,7 @@ impl<H: Host> Pool<H> {
         parked
     }
 
-    fn park_at(&self, desk: &mut Desk<H>, me: Pid, n: u32, kind: Kind, ticket: H::Ticket) -> Parked {
+    fn park_at(&self, desk: &mut Desk<H>, me: Pid, n: u32, kind: Kind, ticket: &mut Option<H::Ticket>) -> Parked {
         if desk.status != Status::Open {
             return Parked::Closed;
         }
@@ -122,6 +124,7 @@ impl<H: Host> Pool<H> {
         if desk.waiters.len() >= desk.settings.max_waiting as usize {
             return Parked::QueueFull;
         }
+        let ticket = ticket.take().expect("it is used once");
         Parked::Waiting(desk.waiters.push(Waiter { pid: me, permits: n, kind, ticket }))
     }
 
@@ -150,9 +153,9 @@ impl<H: Host> Pool<H> {
         if waiter.is_some() || drainer.is_some() { Cancelled::Yes } else { Cancelled::TooLate }
     }
 
-    /// Gives every answer that is due at the desk, or has the host call again for the rest.
+    /// Gives every answer that is due at the desk; false if it has the host call again for the rest.
     #[cold]
-    pub fn settle(&self, host: &H) {
+    pub fn settle(&self, host: &H) -> bool {
         for _ in 0..BATCHES {
             let now = host.now_ms();
             let mut batch = Batch::new();
@@ -166,10 +169,11 @@ impl<H: Host> Pool<H> {
             };
             batch.send(host);
             if !more {
-                return;
+                return true;
             }
         }
         host.defer(self);
+        false
     }
 
     /// True if there is more to do.
