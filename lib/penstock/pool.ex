@@ -238,7 +238,7 @@ defmodule Penstock.Pool do
     end
   end
 
-  # :again: there were thousands of idle entries to pass, and the call went only so far.
+  # :again: there was more to pass or to serve first than one call may, thousands of idle entries or dozens of waiters.
   defp tried(:again, pool, permits), do: try_acquire(pool, permits)
   defp tried(reason, _pool, _permits) when reason in [:full, :closed], do: {:error, reason}
   defp tried(bad, pool, permits), do: bad!(bad, pool, permits)
