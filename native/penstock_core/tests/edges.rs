@@ -331,6 +331,34 @@ fn a_crowd_is_not_looked_at_and_eight_holders_are() {
     stage.at_rest(&expected);
 }
 
+#[test]
+fn the_dead_of_a_crowd_are_left_to_their_monitors() {
+    const HOLDERS: usize = 10;
+    // Wherever in the table the dead one is: before the crowd is seen or behind it, and by whoever cannot be served.
+    for dead in 0..HOLDERS {
+        let stage = Stage::open(HOLDERS + 2, limit(HOLDERS as u64));
+        let holders = processes(&stage, 1..=HOLDERS);
+        let (asker, waiter) = (stage.process(HOLDERS + 1), stage.process(HOLDERS + 2));
+        for holder in &holders {
+            holder.hold(1);
+        }
+        holders[dead].begin_exit();
+        assert_eq!(asker.try_acquire(1), Err(Refusal::Full), "{dead}");
+        waiter.wait(1);
+        assert!(waiter.answers().is_empty(), "{dead}: its place is not free yet");
+        holders[dead].finish_exit();
+        assert!(waiter.was_granted(), "{dead}");
+        let expected: Vec<_> = holders
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != dead)
+            .map(|(_, holder)| (holder, 1))
+            .chain([(&waiter, 1)])
+            .collect();
+        stage.at_rest(&expected);
+    }
+}
+
 // Many processes.
 
 #[test]

@@ -11,13 +11,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use penstock_core::{
-    Adoption, Answer, Cancelled, Drain, Host, Kind, NotHeld, Offer, Parked, Refusal, Settings, Status, TransferError,
-    UNLIMITED, WaiterId,
+    Adoption, Answer, Cancelled, Drain, Host, Kind, NotHeld, Offer, Parked, Pid, Refusal, Settings, Status,
+    TransferError, UNLIMITED, WaiterId,
 };
 use proptest::prelude::*;
 
 use support::{Process, Stage};
 
+/// Dead that one call buries.
+const MOST_BURIED: usize = 128;
 /// Up to so many holders, a refusal has looked at all of them.
 const CROWD: usize = 8;
 
@@ -368,10 +370,22 @@ impl Pair {
         if bound { Kind::Bound } else { Kind::Free }
     }
 
-    /// A look buries whoever it finds dead. Whom depends on the table: the host was asked. What they had goes to who waits
-    /// for it when all of them are buried; if those are dead as well, they are found by another round.
+    /// A look buries whoever it finds dead, unless it finds a crowd before or after. Whom it finds depends on the table: the host was
+    /// asked. What they had goes to who waits for it when all of them are buried; if those are dead as well, they are
+    /// found by another round.
     fn learn_of_burials(&mut self) {
-        for pid in self.stage.host.take_found_dead() {
+        let dead = self.stage.host.take_found_dead();
+        if dead.is_empty() {
+            return;
+        }
+        let there = self.stage.holdings();
+        let (left, buried): (Vec<Pid>, Vec<Pid>) =
+            dead.iter().copied().partition(|pid| there.contains_key(&pid.word()));
+        assert!(
+            buried.is_empty() || self.living_holders() <= CROWD || dead.len() >= MOST_BURIED,
+            "{buried:?} buried, of a crowd"
+        );
+        for pid in buried {
             if self.model.held(pid.word()).all() == 0 {
                 self.model.settle();
             }
@@ -379,6 +393,12 @@ impl Pair {
             self.model.bury(pid.word());
         }
         self.model.settle();
+        assert!(left.is_empty() || self.living_holders() > CROWD, "{left:?} left, of no crowd");
+    }
+
+    fn living_holders(&self) -> usize {
+        let lives = |pid: &u64| !matches!(self.doing[self.who(*pid)], Doing::Dying | Doing::Gone);
+        self.model.held.iter().filter(|(pid, held)| held.all() > 0 && lives(pid)).count()
     }
 
     /// I2: a refusal by a pool of few holders has looked at all of them.

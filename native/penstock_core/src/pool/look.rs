@@ -4,14 +4,14 @@
 //! all of them first, every time. On a larger one it looks at none: the monitor runs microseconds later, and to
 //! look at some would find the right one too seldom to be worth what it costs a flood of refusals. It would also
 //! admit a successor while the dead process still has its place in the VM's table, and so pass the limit by the look
-//! of whoever counts processes.
+//! of whoever counts processes. So the dead are buried when all were looked at, and not if that found a crowd.
 //!
 //! What the look takes for a holder may be an acquire that is about to be refused, and withdraws what it announced: beside seven
 //! that live and one that is dead, two of them at one instant look like a crowd. And what another's burial frees may
 //! go to a waiter that is dead as well and was passed already. In both cases the refusal stands, and the
 //! monitors tell the pool microseconds later.
 
-use crate::host::Host;
+use crate::host::{Host, Pid};
 
 use super::Pool;
 use super::crowd::CROWD;
@@ -29,7 +29,7 @@ pub(super) enum Looked {
 
 /// Entries that one call visits, each some 50 ns if it is to be taken off the list.
 const MOST: usize = 1024;
-/// Dead that one call buries.
+/// Dead that one call buries; with that many before nine that live, it does not go on to see whether there is a crowd.
 const MOST_BURIED: usize = 128;
 
 /// What a call has done so far.
@@ -58,11 +58,7 @@ impl<H: Host> Pool<H> {
     fn look_closely(&self, host: &H) -> Looked {
         let mut tally = Tally::default();
         let looked = loop {
-            let buried = tally.buried;
-            let alive = self.look_at_all(host, &mut tally);
-            if !tally.has_room() {
-                break Looked::Unfinished;
-            }
+            let (alive, dead) = self.look_at_all(host, &mut tally);
             if alive > CROWD {
                 let suspicion = self.front.crowd.suspect();
                 // The other look's confirmation is as good as ours, which it may have prevented.
@@ -71,18 +67,25 @@ impl<H: Host> Pool<H> {
                 }
                 // The look stopped at a crowd that is none, or never was, as permits that move are counted twice: there may
                 // be dead it has not seen.
-            } else if tally.buried == buried {
-                break Looked::All;
+            } else {
+                self.bury_all(host, &dead, &mut tally);
+                if tally.has_room() && dead.is_empty() {
+                    break Looked::All;
+                }
+                // What a dead holder had may have gone to a waiter that is dead as well, and was passed already.
             }
-            // What a dead holder had may have gone to a waiter that is dead as well, and was passed already.
+            if !tally.has_room() {
+                break Looked::Unfinished;
+            }
         };
         host.worked(tally.visited + tally.passed);
         looked
     }
 
-    /// Buries the dead among the holders; how many are alive, counted to one more than [`CROWD`].
-    fn look_at_all(&self, host: &H, tally: &mut Tally) -> usize {
-        let (mut alive, mut due) = (0, false);
+    /// How many of the holders are alive, counted to one more than [`CROWD`], and which of those before it are dead.
+    fn look_at_all(&self, host: &H, tally: &mut Tally) -> (usize, Vec<Pid>) {
+        // Allocates for the first dead only.
+        let (mut alive, mut dead) = (0, Vec::new());
         let passed = self.table.each_listed(|slot, pid, entry| {
             tally.visited += 1;
             if entry.held() == 0 {
@@ -90,15 +93,23 @@ impl<H: Host> Pool<H> {
             } else if host.alive(pid) {
                 alive += 1;
             } else {
-                due |= self.bury(pid);
-                tally.buried += 1;
+                dead.push(pid);
             }
-            alive <= CROWD && tally.has_room()
+            alive <= CROWD && tally.has_room() && tally.buried + dead.len() < MOST_BURIED
         });
         tally.passed += passed;
+        (alive, dead)
+    }
+
+    /// Only once it is known that those alive are no crowd: see the top for what a crowd's dead would cost.
+    fn bury_all(&self, host: &H, dead: &[Pid], tally: &mut Tally) {
+        let mut due = false;
+        for &pid in dead {
+            due |= self.bury(pid);
+        }
+        tally.buried += dead.len();
         // Once for all of them: each may have been what many waited for.
         tally.deferred |= due && !self.settle(host);
-        alive
     }
 
     /// Whether more than [`CROWD`] processes hold something.
