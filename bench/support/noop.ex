@@ -55,9 +55,11 @@ defmodule Penstock.Bench.Noop do
   @moduledoc false
   # The cheapest call into Rust that a rustler user can write.
 
+  # Here, since the VM only logs what `load/0` raises.
+  @library String.to_charlist(Penstock.Bench.Noop.Build.path())
   @on_load :load
 
-  def load, do: :erlang.load_nif(String.to_charlist(Penstock.Bench.Noop.Build.path()), 0)
+  def load, do: :erlang.load_nif(@library, 0)
 
   def nop, do: :erlang.nif_error(:nif_not_loaded)
 end
