@@ -331,32 +331,73 @@ fn a_crowd_is_not_looked_at_and_eight_holders_are() {
     stage.at_rest(&expected);
 }
 
+/// Nobody is buried but by its monitor while `holders` hold, whoever cannot be served.
+fn leaves_the_dead_alone(stage: &Stage, dead: &[Process], asker: &Process, waiter: &Process) {
+    let in_use = stage.info().in_use;
+    waiter.wait(1);
+    while asker.try_acquire(1) == Err(Refusal::Again) {}
+    assert_eq!(asker.try_acquire(1), Err(Refusal::Full));
+    assert_eq!(stage.info().in_use, in_use);
+    assert!(waiter.answers().is_empty(), "no place is free yet");
+    dead.iter().for_each(Process::finish_exit);
+    assert!(waiter.was_granted());
+}
+
 #[test]
 fn the_dead_of_a_crowd_are_left_to_their_monitors() {
     const HOLDERS: usize = 10;
-    // Wherever in the table the dead one is: before the crowd is seen or behind it, and by whoever cannot be served.
+    // Wherever in the table the dead one is: before the crowd is seen or behind it.
     for dead in 0..HOLDERS {
-        let stage = Stage::open(HOLDERS + 2, limit(HOLDERS as u64));
-        let holders = processes(&stage, 1..=HOLDERS);
-        let (asker, waiter) = (stage.process(HOLDERS + 1), stage.process(HOLDERS + 2));
-        for holder in &holders {
-            holder.hold(1);
+        // Who looks first, and has nobody's word for it that there is a crowd.
+        for waits_first in [false, true] {
+            let stage = Stage::open(HOLDERS + 2, limit(HOLDERS as u64));
+            let mut holders = processes(&stage, 1..=HOLDERS);
+            let (asker, waiter) = (stage.process(HOLDERS + 1), stage.process(HOLDERS + 2));
+            for holder in &holders {
+                holder.hold(1);
+            }
+            holders[dead].begin_exit();
+            if !waits_first {
+                assert_eq!(asker.try_acquire(1), Err(Refusal::Full), "{dead}");
+            }
+            let dead = holders.remove(dead);
+            leaves_the_dead_alone(&stage, &[dead], &asker, &waiter);
+            stage.at_rest(&holders.iter().chain([&waiter]).map(|holder| (holder, 1)).collect::<Vec<_>>());
         }
-        holders[dead].begin_exit();
-        assert_eq!(asker.try_acquire(1), Err(Refusal::Full), "{dead}");
-        waiter.wait(1);
-        assert!(waiter.answers().is_empty(), "{dead}: its place is not free yet");
-        holders[dead].finish_exit();
-        assert!(waiter.was_granted(), "{dead}");
-        let expected: Vec<_> = holders
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| *at != dead)
-            .map(|(_, holder)| (holder, 1))
-            .chain([(&waiter, 1)])
-            .collect();
-        stage.at_rest(&expected);
     }
+}
+
+#[test]
+fn a_massacre_before_a_crowd_is_left_to_the_monitors() {
+    const DEAD: usize = 500;
+    const HOLDERS: usize = 2 * DEAD;
+    let stage = Stage::open(HOLDERS + 2, limit(HOLDERS as u64));
+    let (dead, living) = (processes(&stage, 1..=DEAD), processes(&stage, DEAD + 1..=HOLDERS));
+    for holder in dead.iter().chain(&living) {
+        holder.hold(1);
+    }
+    dead.iter().for_each(Process::begin_exit);
+    let (asker, waiter) = (stage.process(HOLDERS + 1), stage.process(HOLDERS + 2));
+    leaves_the_dead_alone(&stage, &dead, &asker, &waiter);
+    stage.at_rest(&living.iter().chain([&waiter]).map(|holder| (holder, 1)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_crowd_behind_more_than_one_call_looks_at_is_a_crowd() {
+    const IDLE: usize = 3_000;
+    const LIVING: usize = 500;
+    let stage = Stage::open(1 + IDLE + LIVING + 2, limit(1 + IDLE as u64 + LIVING as u64));
+    let everybody = processes(&stage, 1..=1 + IDLE + LIVING);
+    for process in &everybody {
+        process.hold(1);
+    }
+    let (dead, idle, living) = (&everybody[..1], &everybody[1..=IDLE], &everybody[1 + IDLE..]);
+    idle.iter().for_each(|process| assert_eq!(process.release(1), Ok(())));
+    stage.update(1 + LIVING as u64);
+    dead[0].begin_exit();
+    let (asker, waiter) = (stage.process(2 + IDLE + LIVING), stage.process(3 + IDLE + LIVING));
+    leaves_the_dead_alone(&stage, dead, &asker, &waiter);
+    stage.at_rest(&living.iter().chain([&waiter]).map(|holder| (holder, 1)).collect::<Vec<_>>());
 }
 
 // Many processes.

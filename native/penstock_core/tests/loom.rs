@@ -1194,6 +1194,26 @@ fn crowd_against_a_release() {
 }
 
 #[test]
+fn crowd_against_a_release_beside_one_that_is_dead() {
+    explore(|| {
+        let (stage, [dead, stays, leaves, looker, asker]) = Stage::cast(limit(3));
+        for holder in [&dead, &stays, &leaves] {
+            holder.hold(1);
+        }
+        dead.begin_exit();
+        let leaving = spawn(&leaves, |leaves| assert_eq!(leaves.release(1), Ok(())));
+        let served = looker.try_acquire(2).is_ok();
+        leaving.join().unwrap();
+        if served {
+            assert_eq!(looker.release(2), Ok(()));
+        }
+        assert_eq!(asker.try_acquire(2), Ok(()), "the dead one was taken for a crowd");
+        dead.finish_exit();
+        stage.at_rest(&[(&stays, 1), (&asker, 2)]);
+    });
+}
+
+#[test]
 fn crowd_against_a_release_and_another_look() {
     explore(|| {
         let (stage, [stays, leaves, looker, asker]) = Stage::cast(limit(2));

@@ -4,7 +4,8 @@
 //! all of them first, every time. On a larger one it looks at none: the monitor runs microseconds later, and to
 //! look at some would find the right one too seldom to be worth what it costs a flood of refusals. It would also
 //! admit a successor while the dead process still has its place in the VM's table, and so pass the limit by the look
-//! of whoever counts processes. So the dead are buried when all were looked at, and not if that found a crowd.
+//! of whoever counts processes. So the dead are buried when all were looked at, and if that found no crowd. A holder
+//! is one whose permits the pool has not got back: nine of whom one has just died are a crowd until it was told.
 //!
 //! What the look takes for a holder may be an acquire that is about to be refused, and withdraws what it announced: beside seven
 //! that live and one that is dead, two of them at one instant look like a crowd. And what another's burial frees may
@@ -29,7 +30,7 @@ pub(super) enum Looked {
 
 /// Entries that one call visits, each some 50 ns if it is to be taken off the list.
 const MOST: usize = 1024;
-/// Dead that one call buries; with that many before nine that live, it does not go on to see whether there is a crowd.
+/// Dead that one call buries. More of them are a crowd as well.
 const MOST_BURIED: usize = 128;
 
 /// What a call has done so far.
@@ -41,12 +42,26 @@ struct Tally {
     buried: usize,
     /// More waiters are due than one call may answer, and the host was asked to go on with them.
     deferred: bool,
+    /// Found by the last walk. Here, so that one call allocates once, and only if there are any.
+    dead: Vec<Pid>,
 }
 
 impl Tally {
     fn has_room(&self) -> bool {
         self.visited < MOST && self.buried < MOST_BURIED && !self.deferred
     }
+}
+
+/// What a walk along the holders found.
+enum Walk {
+    /// More than [`CROWD`] that live.
+    Crowd,
+    /// More dead than one call buries, before there was a crowd.
+    Massacre,
+    /// All of them. The dead are in the tally.
+    Whole,
+    /// No room for more. What was visited is off the list, but for at most a crowd and a massacre.
+    Part,
 }
 
 impl<H: Host> Pool<H> {
@@ -58,21 +73,25 @@ impl<H: Host> Pool<H> {
     fn look_closely(&self, host: &H) -> Looked {
         let mut tally = Tally::default();
         let looked = loop {
-            let (alive, dead) = self.look_at_all(host, &mut tally);
-            if alive > CROWD {
-                let suspicion = self.front.crowd.suspect();
-                // The other look's confirmation is as good as ours, which it may have prevented.
-                if self.crowded(&mut tally) && (self.front.crowd.confirm(suspicion) || self.front.crowd.confirmed()) {
-                    break Looked::All;
+            match self.walk(host, &mut tally) {
+                Walk::Crowd => {
+                    let suspicion = self.front.crowd.suspect();
+                    let again = self.walk(host, &mut tally);
+                    // The other look's confirmation is as good as ours, which it may have prevented.
+                    if matches!(again, Walk::Crowd)
+                        && (self.front.crowd.confirm(suspicion) || self.front.crowd.confirmed())
+                    {
+                        break Looked::All;
+                    }
+                    // The walk stopped at a crowd that is none, or never was, as permits that move are counted twice: there
+                    // may be dead it has not seen.
                 }
-                // The look stopped at a crowd that is none, or never was, as permits that move are counted twice: there may
-                // be dead it has not seen.
-            } else {
-                self.bury_all(host, &dead, &mut tally);
-                if tally.has_room() && dead.is_empty() {
-                    break Looked::All;
-                }
-                // What a dead holder had may have gone to a waiter that is dead as well, and was passed already.
+                // Their monitors are running, and nobody may have thousands buried by one call.
+                Walk::Massacre => break Looked::All,
+                Walk::Whole if tally.dead.is_empty() => break Looked::All,
+                // What a dead holder had may go to a waiter that is dead as well, and was passed already.
+                Walk::Whole => self.bury_found(host, &mut tally),
+                Walk::Part => {}
             }
             if !tally.has_room() {
                 break Looked::Unfinished;
@@ -82,43 +101,41 @@ impl<H: Host> Pool<H> {
         looked
     }
 
-    /// How many of the holders are alive, counted to one more than [`CROWD`], and which of those before it are dead.
-    fn look_at_all(&self, host: &H, tally: &mut Tally) -> (usize, Vec<Pid>) {
-        // Allocates for the first dead only.
-        let (mut alive, mut dead) = (0, Vec::new());
+    /// Takes off the list who holds nothing, and buries nobody: see the top for what a crowd's dead would cost.
+    fn walk(&self, host: &H, tally: &mut Tally) -> Walk {
+        let (mut alive, mut walk) = (0, Walk::Whole);
+        tally.dead.clear();
         let passed = self.table.each_listed(|slot, pid, entry| {
+            if !tally.has_room() {
+                walk = Walk::Part;
+                return false;
+            }
             tally.visited += 1;
             if entry.held() == 0 {
                 self.table.unlist_idle(pid, slot);
             } else if host.alive(pid) {
                 alive += 1;
             } else {
-                dead.push(pid);
+                tally.dead.push(pid);
             }
-            alive <= CROWD && tally.has_room() && tally.buried + dead.len() < MOST_BURIED
+            if alive > CROWD {
+                walk = Walk::Crowd;
+            } else if tally.dead.len() > MOST_BURIED {
+                walk = Walk::Massacre;
+            }
+            matches!(walk, Walk::Whole)
         });
         tally.passed += passed;
-        (alive, dead)
+        walk
     }
 
-    /// Only once it is known that those alive are no crowd: see the top for what a crowd's dead would cost.
-    fn bury_all(&self, host: &H, dead: &[Pid], tally: &mut Tally) {
+    fn bury_found(&self, host: &H, tally: &mut Tally) {
         let mut due = false;
-        for &pid in dead {
+        for &pid in &tally.dead {
             due |= self.bury(pid);
         }
-        tally.buried += dead.len();
+        tally.buried += tally.dead.len();
         // Once for all of them: each may have been what many waited for.
         tally.deferred |= due && !self.settle(host);
-    }
-
-    /// Whether more than [`CROWD`] processes hold something.
-    fn crowded(&self, tally: &mut Tally) -> bool {
-        let mut holders = 0;
-        tally.passed += self.table.each_listed(|_, _, entry| {
-            holders += usize::from(entry.held() > 0);
-            holders <= CROWD
-        });
-        holders > CROWD
     }
 }
