@@ -370,21 +370,18 @@ impl Pair {
         if bound { Kind::Bound } else { Kind::Free }
     }
 
-    /// A look buries whoever it finds dead, unless it finds a crowd before or after. Whom it finds depends on the table: the host was
-    /// asked. What they had goes to who waits for it when all of them are buried; if those are dead as well, they are
-    /// found by another round.
+    /// A look buries whoever it finds dead, unless it finds a crowd, or too many. Whom it finds depends on the table: the
+    /// host was asked. What they had goes to who waits for it when all of them are buried; if those are dead as well, they
+    /// are found by another round.
     fn learn_of_burials(&mut self) {
-        let dead = self.stage.host.take_found_dead();
-        if dead.is_empty() {
+        let found = self.stage.host.take_found_dead();
+        if found.is_empty() {
             return;
         }
         let there = self.stage.holdings();
         let (left, buried): (Vec<Pid>, Vec<Pid>) =
-            dead.iter().copied().partition(|pid| there.contains_key(&pid.word()));
-        assert!(
-            buried.is_empty() || self.living_holders() <= CROWD || dead.len() >= MOST_BURIED,
-            "{buried:?} buried, of a crowd"
-        );
+            found.iter().copied().partition(|pid| there.contains_key(&pid.word()));
+        assert!(buried.is_empty() || self.living_holders() <= CROWD, "{buried:?} buried, of a crowd");
         for pid in buried {
             if self.model.held(pid.word()).all() == 0 {
                 self.model.settle();
@@ -393,7 +390,10 @@ impl Pair {
             self.model.bury(pid.word());
         }
         self.model.settle();
-        assert!(left.is_empty() || self.living_holders() > CROWD, "{left:?} left, of no crowd");
+        assert!(
+            left.is_empty() || left.len() > MOST_BURIED || self.living_holders() > CROWD,
+            "{left:?} left, of no crowd"
+        );
     }
 
     fn living_holders(&self) -> usize {
@@ -527,8 +527,14 @@ impl Pair {
         self.model.settle();
     }
 
+    /// A pid comes again after hundreds of millions of others, so never while its spawner is about to hand over to it.
+    fn is_free_for_reuse(&self, who: usize) -> bool {
+        let expected = |doing: &Doing| matches!(doing, Doing::Spawning { child, .. } if *child == who);
+        self.doing[who] == Doing::Gone && !self.doing.iter().any(expected)
+    }
+
     fn spawn(&mut self, who: usize, n: u32) {
-        let Some(child) = self.doing.iter().position(|&doing| doing == Doing::Gone) else { return };
+        let Some(child) = (0..self.cast.len()).find(|&who| self.is_free_for_reuse(who)) else { return };
         if !self.try_acquire(who, n, Kind::Bound) {
             return;
         }
@@ -665,7 +671,7 @@ impl Pair {
             Op::BeginExit { who } => self.begin_exit(who),
             Op::FinishExit { who } => self.finish_exit(who),
             Op::DownAgain { who } if self.doing[who] == Doing::Gone => stage.pool.down(&stage.host, self.cast[who].pid),
-            Op::Reuse { who } if self.doing[who] == Doing::Gone => {
+            Op::Reuse { who } if self.is_free_for_reuse(who) => {
                 stage.host.reuse(self.cast[who].pid);
                 self.doing[who] = Doing::Running;
             }
