@@ -1,16 +1,9 @@
 defmodule Penstock.Child do
-  # Creates a process behind a gate.
-  #
-  #     spawner:  admitted, offer -> spawn -> hand over
-  #     child:                        adopt -> its function
-  #
-  # Either side settles the offer, whichever is first, and the death of the spawner before that revokes it. So
-  # the child's function never runs without its permits, and none stays with a spawner that is gone. The permits
-  # end with the process, by its monitor: the child's own code has no part in it, and its stack shows
-  # nothing but the user's function.
+  # A process behind a gate, which holds its permits until it is dead. Its own code has no part in that, and its stack
+  # shows nothing but the user's function.
   @moduledoc false
 
-  alias Penstock.{GateRef, Native, Options, Wait}
+  alias Penstock.{GateRef, Offer, Options}
 
   @options [:timeout, :permits, :spawn_opt]
 
@@ -20,12 +13,9 @@ defmodule Penstock.Child do
   def start(gate, fun, opts, tie) do
     Options.fun!(fun)
     {permits, timeout, spawn_opt} = options!(opts)
-    ref = GateRef.ref!(gate)
 
-    case offer(ref, permits, timeout) do
-      {:error, _reason} = refused -> refused
-      {instance, offer} -> {:ok, create(ref, instance, offer, fun, tie, spawn_opt)}
-      bad -> GateRef.bad!(bad, gate)
+    with {:ok, offer} <- Offer.make(gate, permits, timeout) do
+      {:ok, Offer.hand_over(offer, fn -> create(offer, fun, tie, spawn_opt) end)}
     end
   end
 
@@ -38,54 +28,17 @@ defmodule Penstock.Child do
      Options.spawn_opt!(Keyword.get(opts, :spawn_opt, []))}
   end
 
-  defp offer(ref, permits, 0) do
-    case Native.spawn_try(ref, permits) do
-      {_instance, _offer} = offered -> offered
-      :again -> offer(ref, permits, 0)
-      reason when reason in [:full, :closed] -> {:error, reason}
-      bad -> bad
-    end
+  defp create(offer, fun, tie, spawn_opt) do
+    :erlang.spawn_opt(__MODULE__, :init, [offer, fun], tie ++ spawn_opt)
+  catch
+    :error, :badarg -> Options.invalid_spawn_opt!(spawn_opt)
   end
-
-  defp offer(ref, permits, timeout) do
-    case Native.run_take(ref, permits) do
-      :busy ->
-        with {:ok, instance} <- Wait.park(ref, :bound, permits, timeout) do
-          {instance, Native.spawn_offer(ref, instance, permits)}
-        end
-
-      bad when bad in [:no_pool, :badarg] ->
-        bad
-
-      instance ->
-        {instance, Native.spawn_offer(ref, instance, permits)}
-    end
-  end
-
-  defp create(ref, instance, offer, fun, tie, spawn_opt) do
-    spawned =
-      try do
-        :erlang.spawn_opt(__MODULE__, :init, [ref, instance, offer, fun], tie ++ spawn_opt)
-      catch
-        kind, reason ->
-          Native.spawn_retract(ref, instance, offer)
-          if reason == :badarg, do: Options.invalid_spawn_opt!(spawn_opt)
-          :erlang.raise(kind, reason, __STACKTRACE__)
-      end
-
-    Native.spawn_hand_over(ref, instance, offer, pid(spawned))
-    spawned
-  end
-
-  defp pid({pid, _monitor}), do: pid
-  defp pid(pid), do: pid
 
   @doc false
-  @spec init(Native.gate(), Native.instance(), Native.token(), fun) :: term
-  def init(ref, instance, offer, fun) do
-    case Native.spawn_adopt(ref, instance, offer) do
+  @spec init(Offer.t(), fun) :: term
+  def init(offer, fun) do
+    case Offer.adopt(offer) do
       :ok -> fun.()
-      # The spawner was killed before it could know of this process: as if it had not been created.
       :revoked -> :ok
     end
   end

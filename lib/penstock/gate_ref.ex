@@ -14,6 +14,14 @@ defmodule Penstock.GateRef do
   def ref!(other), do: not_a_pool!(other)
 
   @doc false
+  # What the native side knows it by, if there is such a gate now.
+  @spec running!(term) :: Native.gate()
+  def running!(gate) do
+    ref = ref!(gate)
+    if Native.pool_info(ref) == :no_pool, do: bad!(:no_pool, gate), else: ref
+  end
+
+  @doc false
   # The native side found the pool, or an argument it took, wanting.
   @spec bad!(Native.bad(), term) :: no_return
   def bad!(:no_pool, name) when is_atom(name) do

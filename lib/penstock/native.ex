@@ -86,6 +86,10 @@ defmodule Penstock.Native do
   @spec spawn_try(gate, permits) :: {instance, token} | refusal | :not_held | bad
   def spawn_try(_gate, _permits), do: missing()
 
+  # As spawn_try, but a no is not counted and comes without a look for dead holders: a wait follows.
+  @spec spawn_take(gate, permits) :: {instance, token} | :busy | :not_held | bad
+  def spawn_take(_gate, _permits), do: missing()
+
   @spec spawn_offer(gate, instance, permits) :: token | :not_held | :badarg
   def spawn_offer(_gate, _instance, _permits), do: missing()
 
@@ -147,6 +151,10 @@ defmodule Penstock.Native do
   @spec pool_holders(gate, instance, non_neg_integer) ::
           {non_neg_integer | :done, [{pid, permits, non_neg_integer}]} | :badarg
   def pool_holders(_gate, _instance, _position), do: missing()
+
+  # How long one process has held without a pause.
+  @spec pool_held_ms(gate, pid) :: non_neg_integer | :not_held | bad
+  def pool_held_ms(_gate, _pid), do: missing()
 
   # The process that is sent a `:settle` for each pool whose desk has more to do than one call may.
 

@@ -23,6 +23,7 @@ entries! {
     pool_held/2 => held,
     pool_census/3 => census,
     pool_holders/3 => holders,
+    pool_held_ms/2 => held_ms,
     janitor_register/0 => janitor_register,
     janitor_settle/0 => janitor_settle,
     metered/0 => metered,
@@ -191,6 +192,16 @@ fn holders(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
         .collect();
     beam.worked(HOLDERS + found.len() * 4);
     beam.env.tuple(&[next_term(beam, next), beam.env.list(&found)])
+}
+
+fn held_ms(beam: &Beam, [gate, pid]: [Term; 2]) -> Term {
+    match (resolve(beam, gate), beam.env.local_pid(pid)) {
+        (Some((pool, _)), Some(pid)) => {
+            pool.held_ms(beam, pid).map_or(atoms::not_held(), |ms| beam.env.make_u64(u64::from(ms)))
+        }
+        (None, _) => atoms::no_pool(),
+        _ => atoms::badarg(),
+    }
 }
 
 fn janitor_register(beam: &Beam, []: [Term; 0]) -> Term {

@@ -1,6 +1,6 @@
 //! Entry points of permits that are bound to a piece of work: a run, or a process to be spawned.
 
-use penstock_core::{Adoption, Kind, Offer};
+use penstock_core::{Adoption, InstanceId, Kind, Offer, Pid, Pool};
 
 use crate::atoms;
 use crate::beam::Beam;
@@ -15,6 +15,7 @@ entries! {
     run_end/1 => end_one,
     run_end/3 => end,
     spawn_try/2 => try_offer,
+    spawn_take/2 => take_offer,
     spawn_offer/3 => offer,
     spawn_hand_over/4 => hand_over,
     spawn_adopt/3 => adopt,
@@ -65,10 +66,25 @@ fn end(beam: &Beam, [gate, instance, permits]: [Term; 3]) -> Term {
 fn try_offer(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
     with_pool(beam, gate, |pool, instance, me| match pool.try_acquire(beam, me, n, Kind::Bound) {
-        Ok(()) => pool.offer(me, n).map_or(atoms::not_held(), |offer| {
-            beam.env.tuple(&[instance_term(beam, instance), beam.env.make_u64(offer.to_bits())])
-        }),
+        Ok(()) => put_on_offer(beam, pool, instance, me, n),
         Err(no) => refusal(no),
+    })
+}
+
+fn take_offer(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
+    let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
+    with_pool(beam, gate, |pool, instance, me| {
+        if pool.take(beam, me, n, Kind::Bound) {
+            put_on_offer(beam, pool, instance, me, n)
+        } else {
+            atoms::busy()
+        }
+    })
+}
+
+fn put_on_offer(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pid, n: u32) -> Term {
+    pool.offer(me, n).map_or(atoms::not_held(), |offer| {
+        beam.env.tuple(&[instance_term(beam, instance), beam.env.make_u64(offer.to_bits())])
     })
 }
 

@@ -83,7 +83,8 @@ impl<H: Host> Pool<H> {
     }
 
     fn place(&self, host: &H, spawner: &Entry, offer: Offer, child: Pid) -> Adoption {
-        let now = host.now_ms();
+        // Exact, since work may be limited in how long it runs.
+        let now = host.exact_ms();
         let made = {
             let _locked = self.table.lock(child);
             if let Some(permits) = spawner.close_offer(offer.seq()) {

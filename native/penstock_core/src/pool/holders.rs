@@ -309,10 +309,14 @@ pub struct Holding {
 impl Holding {
     /// How long it has held by now, by the same clock.
     pub fn held_ms(&self, now_ms: u32) -> u32 {
-        let held = now_ms.wrapping_sub(self.since_ms);
-        // What was taken after the look at the clock is not 49 days old.
-        if held > u32::MAX / 2 { 0 } else { held }
+        elapsed_ms(self.since_ms, now_ms)
     }
+}
+
+fn elapsed_ms(since_ms: u32, now_ms: u32) -> u32 {
+    let elapsed = now_ms.wrapping_sub(since_ms);
+    // What began after the look at the clock is not 49 days old.
+    if elapsed > u32::MAX / 2 { 0 } else { elapsed }
 }
 
 /// The sums of one shard, or of several.
@@ -455,10 +459,10 @@ impl Table {
 
     /// Where the entry of a process is; see [`Table::find`].
     pub(crate) fn locate(&self, pid: Pid) -> Option<Slot> {
-        self.locate_deeper(pid).or_else(|| {
-            let place = self.first.find(pid.hash() as usize % BUCKETS, pid)?;
-            Some(Slot::new(0, place))
-        })
+        match self.first.find(pid.hash() as usize % BUCKETS, pid) {
+            Some(place) => Some(Slot::new(0, place)),
+            None => self.locate_deeper(pid),
+        }
     }
 
     fn locate_deeper(&self, pid: Pid) -> Option<Slot> {
@@ -712,6 +716,13 @@ impl Table {
             next = at.after(rest);
         }
         (sums, next)
+    }
+
+    /// How long a process has held, in ms by the clock of `now_ms`; `None` if it holds nothing.
+    pub(crate) fn held_ms(&self, pid: Pid, now_ms: u32) -> Option<u32> {
+        let _locked = self.lock(pid);
+        let entry = self.find(pid)?;
+        (entry.held() > 0).then(|| elapsed_ms(entry.since.load(Ordering::Relaxed), now_ms))
     }
 
     /// The holders from a position on, until `most` cache lines were looked at, and where to go on.

@@ -188,6 +188,11 @@ impl<H: Host> Pool<H> {
         self.table.holders(from, most)
     }
 
+    /// How long a process has held without a pause, in ms; `None` if it holds nothing. Exact for what was handed over to it.
+    pub fn held_ms(&self, host: &H, pid: Pid) -> Option<u32> {
+        self.table.held_ms(pid, host.exact_ms())
+    }
+
     /// Which shard a process falls to.
     pub fn shard_of(pid: Pid) -> usize {
         super::Table::shard_of(pid)
