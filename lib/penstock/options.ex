@@ -44,9 +44,25 @@ defmodule Penstock.Options do
   def name!(value) when is_atom(value) and value not in [nil, true, false], do: value
   def name!(value), do: expected!(":name", "an atom other than nil, true and false", value)
 
+  @spec boolean!(term, String.t()) :: boolean
+  def boolean!(value, name), do: one_of!(value, name, [true, false])
+
+  @spec one_of!(term, String.t(), [atom, ...]) :: atom
+  def one_of!(value, name, allowed) do
+    if value in allowed, do: value, else: expected!(name, Enum.map_join(allowed, " or ", &inspect/1), value)
+  end
+
   @spec fun!(term) :: fun
   def fun!(fun) when is_function(fun, 0), do: fun
   def fun!(value), do: expected!("fun", "a function of arity 0", value)
+
+  @spec mfargs!(term, term, term) :: {module, atom, [term]}
+  def mfargs!(module, _function, _args) when not is_atom(module), do: expected!("module", "an atom", module)
+  def mfargs!(_module, function, _args) when not is_atom(function), do: expected!("function", "an atom", function)
+
+  def mfargs!(module, function, args) do
+    if is_list(args) and not List.improper?(args), do: {module, function, args}, else: expected!("args", "a list", args)
+  end
 
   @doc false
   # Before a permit is taken. What the VM refuses although it looks right, such as a heap larger than its own maximum,

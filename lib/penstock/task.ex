@@ -1,0 +1,334 @@
+defmodule Penstock.Task do
+  @moduledoc """
+  Tasks behind a gate, so that all callers together run no more of them than it admits.
+
+      {:ok, task} = Penstock.Task.async(MyApp.Jobs, fn -> fetch(url) end)
+      Task.await(task)
+
+  What `async/3` gives is a `Task` like any other: `Task.await/2`, `yield/2`, `await_many/2`, `yield_many/2`,
+  `shutdown/2` and `ignore/1` work as ever, and so do links, `$callers` and the reports of crashes, which name your function.
+
+  A task holds its permits from before its function is called until it has returned. They are back before the reply is
+  seen: whoever has awaited a task can have its permit.
+
+  ## Streams
+
+  `Task.async_stream/3` bounds one caller; a thousand callers run a thousand times as many tasks. `async_stream/4` asks a
+  gate for each task, and so bounds all callers together:
+
+      MyApp.Outbound
+      |> Penstock.Task.async_stream(urls, &fetch/1, max_concurrency: 20)
+      |> Enum.to_list()
+
+  > #### Waiting for oneself {: .warning}
+  >
+  > A task that starts tasks behind the same gate, and waits for them, can wait for itself: if `limit` tasks all do so, none goes
+  > on. Use separate gates for parent and child work, or `timeout: 0` and `acquire_timeout: 0`.
+
+  See [the guide](tasks.md) for when to wait and when to refuse.
+  """
+  @moduledoc since: "0.1.0"
+
+  alias Penstock.{GateRef, Offer, Options, RejectedError}
+  alias Penstock.Task.{Stream, Work}
+
+  @typedoc "An option of the functions that start one task."
+  @type option :: {:timeout, timeout} | {:permits, pos_integer}
+
+  @typedoc "An option of `async_stream/4`."
+  @type stream_option ::
+          {:max_concurrency, pos_integer}
+          | {:ordered, boolean}
+          | {:timeout, timeout}
+          | {:on_timeout, :exit | :kill_task}
+          | {:zip_input_on_exit, boolean}
+          | {:acquire_timeout, timeout}
+
+  @options [:timeout, :permits]
+  @stream_options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout]
+
+  @doc """
+  Starts a task that nobody awaits, if the gate admits it.
+
+  As `Task.start/1`, otherwise. If the caller is killed meanwhile, either `fun` is not called and nothing is held, or the task
+  calls it and holds the permits.
+
+  Returns:
+
+    * `{:ok, pid}`
+    * `{:error, reason}` - not admitted, no process was created; see "Refusals" in `Penstock`
+
+  Raises `ArgumentError`, before anything is taken, if `gate` is not a running gate, `fun` not a function of arity 0, or an
+  option unknown or of the wrong kind; and `SystemLimitError`, with the permits back, if the VM has no place for another
+  process.
+
+  ## Options
+
+    * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
+    * `:permits` - how many permits the task takes. Default `1`
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> {:ok, pid} = Penstock.Task.start(pool, fn -> receive do: (:stop -> :ok) end)
+      iex> Penstock.Task.start(pool, fn -> :never end)
+      {:error, :full}
+      iex> send(pid, :stop)
+      iex> {:ok, _pid} = Penstock.Task.start(pool, fn -> :ok end, timeout: 1_000)
+
+  """
+  @doc since: "0.1.0"
+  @spec start(Penstock.gate(), (-> term), [option]) :: {:ok, pid} | {:error, Penstock.reason()}
+  def start(gate, fun, opts \\ []), do: start_by(&Task.start/3, gate, call(fun), opts)
+
+  @doc """
+  As `start/3`, for a module, function and arguments.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> {:ok, pid} = Penstock.Task.start(pool, Process, :sleep, [:infinity], timeout: 100)
+      iex> Process.exit(pid, :kill)
+      true
+
+  """
+  @doc since: "0.1.0"
+  @spec start(Penstock.gate(), module, atom, [term], [option]) :: {:ok, pid} | {:error, Penstock.reason()}
+  def start(gate, module, function, args, opts \\ []) do
+    start_by(&Task.start/3, gate, Options.mfargs!(module, function, args), opts)
+  end
+
+  @doc """
+  As `start/3`, and links the task to the caller.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> {:ok, pid} = Penstock.Task.start_link(pool, fn -> receive do: (:stop -> :ok) end)
+      iex> pid in elem(Process.info(self(), :links), 1)
+      true
+
+  """
+  @doc since: "0.1.0"
+  @spec start_link(Penstock.gate(), (-> term), [option]) :: {:ok, pid} | {:error, Penstock.reason()}
+  def start_link(gate, fun, opts \\ []) do
+    start_by(&Task.start_link/3, gate, call(fun), opts)
+  end
+
+  @doc """
+  As `start_link/3`, for a module, function and arguments.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> {:ok, pid} = Penstock.Task.start_link(pool, Process, :sleep, [:infinity])
+      iex> Penstock.Pool.info(pool).in_use
+      1
+      iex> Process.unlink(pid) and Process.exit(pid, :kill)
+      true
+
+  """
+  @doc since: "0.1.0"
+  @spec start_link(Penstock.gate(), module, atom, [term], [option]) :: {:ok, pid} | {:error, Penstock.reason()}
+  def start_link(gate, module, function, args, opts \\ []) do
+    start_by(&Task.start_link/3, gate, Options.mfargs!(module, function, args), opts)
+  end
+
+  @doc """
+  Starts a task that the caller awaits, if the gate admits it.
+
+  As `Task.async/1`, otherwise: linked to the caller, and to be awaited by it.
+
+  Returns:
+
+    * `{:ok, %Task{}}`
+    * `{:error, reason}` - not admitted, no process was created; see "Refusals" in `Penstock`
+
+  Raises as `start/3` does.
+
+  ## Options
+
+  Those of `start/3`, but that it waits:
+
+    * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `5_000`
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> {:ok, task} = Penstock.Task.async(pool, fn -> 6 * 7 end)
+      iex> Task.await(task)
+      42
+      iex> Penstock.Pool.info(pool).in_use
+      0
+
+  """
+  @doc since: "0.1.0"
+  @spec async(Penstock.gate(), (-> term), [option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
+  def async(gate, fun, opts \\ []), do: async_by(gate, call(fun), opts)
+
+  @doc """
+  As `async/3`, for a module, function and arguments.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> {:ok, task} = Penstock.Task.async(pool, Enum, :sum, [[1, 2, 3]])
+      iex> {task.mfa, Task.await(task)}
+      {{Enum, :sum, 1}, 6}
+
+  """
+  @doc since: "0.1.0"
+  @spec async(Penstock.gate(), module, atom, [term], [option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
+  def async(gate, module, function, args, opts \\ []) do
+    async_by(gate, Options.mfargs!(module, function, args), opts)
+  end
+
+  @doc """
+  As `async/3`, but returns the task itself, and raises `Penstock.RejectedError` when not admitted.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> pool |> Penstock.Task.async!(fn -> 6 * 7 end) |> Task.await()
+      42
+      iex> Penstock.Task.async!(pool, fn -> :never end, permits: 2)
+      ** (Penstock.RejectedError) #Penstock.Pool<limit: 1> did not admit: :full (no permit is free, or more were asked than there are)
+
+  """
+  @doc since: "0.1.0"
+  @spec async!(Penstock.gate(), (-> term), [option]) :: Task.t()
+  def async!(gate, fun, opts \\ []), do: admitted!(async(gate, fun, opts), gate)
+
+  @doc """
+  As `async!/3`, for a module, function and arguments.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> pool |> Penstock.Task.async!(Enum, :sum, [[1, 2, 3]]) |> Task.await()
+      6
+
+  """
+  @doc since: "0.1.0"
+  @spec async!(Penstock.gate(), module, atom, [term], [option]) :: Task.t()
+  def async!(gate, module, function, args, opts \\ []) do
+    admitted!(async(gate, module, function, args, opts), gate)
+  end
+
+  @doc """
+  A stream that calls `fun` with each element of `enumerable` in a task of its own, as many at once as the gate admits.
+
+  Everything is as `Task.async_stream/3` has it: the elements, which are `{:ok, value}` or `{:exit, reason}`, their order, the options, links
+  and exits. But each task takes a permit before it is created, so that one gate bounds the tasks of all streams that ask it.
+
+  An element is pulled first, and then its permit asked for; until there is one, results go on being delivered. While the
+  consumer has control, nothing waits and no unused permit is held, so a slow consumer takes nothing from others.
+
+  When the gate refuses, the tasks that run are killed and `Penstock.RejectedError` is raised in the consumer. A stream that ended, was
+  halted or raised, or whose consumer died, holds nothing and leaves neither process nor message.
+
+  Returns a function, which is an enumerable.
+
+  Raises `ArgumentError`, before anything is started, if `gate` is not a running gate, `fun` not a function of arity 1, or an
+  option unknown or of the wrong kind.
+
+  ## Options
+
+    * `:acquire_timeout` - how long to wait for the permit of one task, in ms or `:infinity`. What the consumer does
+      meanwhile is not counted. Default `:infinity`
+    * `:max_concurrency` - how many tasks of this stream may run at once. Default: the number of schedulers online
+    * `:ordered` - whether results come in the order of the elements. Default `true`
+    * `:timeout` - how long one task may run, in ms or `:infinity`. Default `5_000`
+    * `:on_timeout` - what happens then: `:exit`, the consumer exits, or `:kill_task`, the result is
+      `{:exit, :timeout}`. Default `:exit`
+    * `:zip_input_on_exit` - whether the element comes with the reason, as `{:exit, {element, reason}}`. Default `false`
+
+  ## Differences to `Task.async_stream/3`
+
+    * A consumer that exits because a task took too long leaves no task behind; there, the others run on.
+    * A consumer that ends normally in the middle of a stream takes the tasks with it; there, they run on.
+    * An unknown option is an error.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 10)
+      iex> pool |> Penstock.Task.async_stream(1..3, &(&1 * &1)) |> Enum.to_list()
+      [ok: 1, ok: 4, ok: 9]
+
+  """
+  @doc since: "0.1.0"
+  @spec async_stream(Penstock.gate(), Enumerable.t(), (term -> term), [stream_option]) :: Enumerable.t()
+  def async_stream(gate, enumerable, fun, opts \\ []) do
+    unless is_function(fun, 1), do: Options.expected!("fun", "a function of arity 1", fun)
+    stream(gate, enumerable, fun, opts)
+  end
+
+  @doc """
+  As `async_stream/4`, for a module, function and arguments, before which each element is put.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 10)
+      iex> pool |> Penstock.Task.async_stream([1, 2], Integer, :to_string, [2], ordered: true) |> Enum.to_list()
+      [ok: "1", ok: "10"]
+
+  """
+  @doc since: "0.1.0"
+  @spec async_stream(Penstock.gate(), Enumerable.t(), module, atom, [term], [stream_option]) :: Enumerable.t()
+  def async_stream(gate, enumerable, module, function, args, opts \\ []) do
+    stream(gate, enumerable, Options.mfargs!(module, function, args), opts)
+  end
+
+  defp call(fun), do: {:erlang, :apply, [Options.fun!(fun), []]}
+
+  defp start_by(create, gate, mfargs, opts) do
+    {permits, timeout} = options!(opts, 0)
+
+    with {:ok, offer} <- Offer.make(gate, permits, timeout) do
+      job = {offer, permits, self(), mfargs}
+      Offer.hand_over(offer, fn -> create.(Work, :run, [job]) end)
+    end
+  end
+
+  defp async_by(gate, {module, function, args} = mfargs, opts) do
+    {permits, timeout} = options!(opts, 5_000)
+
+    with {:ok, offer} <- Offer.make(gate, permits, timeout) do
+      job = {offer, permits, self(), mfargs}
+      task = Offer.hand_over(offer, fn -> Task.async(Work, :run, [job]) end)
+      # What it runs is the user's function; ours is only around it.
+      {:ok, %{task | mfa: {module, function, length(args)}}}
+    end
+  end
+
+  defp options!([], timeout), do: {1, timeout}
+
+  defp options!(opts, timeout) do
+    opts = Options.known!(opts, @options)
+
+    {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, timeout))}
+  end
+
+  defp admitted!({:ok, task}, _gate), do: task
+  defp admitted!({:error, reason}, gate), do: raise(RejectedError, gate: gate, reason: reason)
+
+  defp stream(gate, enumerable, function, opts) do
+    opts = Options.known!(opts, @stream_options)
+    GateRef.running!(gate)
+
+    config = %{
+      gate: gate,
+      enumerable: enumerable,
+      function: function,
+      max_concurrency:
+        Options.permits!(Keyword.get_lazy(opts, :max_concurrency, &System.schedulers_online/0), ":max_concurrency"),
+      ordered: Options.boolean!(Keyword.get(opts, :ordered, true), ":ordered"),
+      timeout: Options.timeout!(Keyword.get(opts, :timeout, 5_000)),
+      on_timeout: Options.one_of!(Keyword.get(opts, :on_timeout, :exit), ":on_timeout", [:exit, :kill_task]),
+      zip_input_on_exit: Options.boolean!(Keyword.get(opts, :zip_input_on_exit, false), ":zip_input_on_exit"),
+      acquire_timeout: Options.timeout!(Keyword.get(opts, :acquire_timeout, :infinity), ":acquire_timeout")
+    }
+
+    &Stream.reduce(&1, &2, config)
+  end
+end

@@ -1,0 +1,58 @@
+defmodule Penstock.Task.Report do
+  # What is logged of a task that fails: the report that `Task` would log, about the user's function.
+  #
+  # `Task` would name the function it was started with, which is ours. So it does not get to see the failure.
+  @moduledoc false
+
+  @type mfargs :: {module, atom, [term]}
+
+  @doc false
+  @spec log(:error | :exit | :throw, term, Exception.stacktrace(), pid, mfargs) :: :ok
+  def log(:exit, reason, _stacktrace, _starter, _mfargs) when reason in [:normal, :shutdown], do: :ok
+  def log(:exit, {:shutdown, _}, _stacktrace, _starter, _mfargs), do: :ok
+
+  def log(kind, reason, stacktrace, starter, mfargs) do
+    {function, args} = running(mfargs)
+    reason = if kind == :throw, do: {:nocatch, reason}, else: reason
+
+    :logger.error(
+      %{
+        # What the translator of Logger knows it by.
+        label: {Task.Supervisor, :terminating},
+        report: %{
+          name: self(),
+          starter: name(starter),
+          function: function,
+          args: args,
+          reason: {reason, stacktrace},
+          process_label: Process.get(:"$process_label", :undefined)
+        }
+      },
+      %{
+        domain: [:otp, :elixir],
+        error_logger: %{tag: :error_msg},
+        report_cb: &__MODULE__.format/1,
+        callers: Process.get(:"$callers")
+      }
+    )
+  end
+
+  @doc false
+  # For handlers that no translator of Logger comes before.
+  @spec format(map) :: {:io.format(), [term]}
+  def format(%{report: report}) do
+    {~c"Task ~p terminating~nStarted from: ~p~nFunction: ~p~nArguments: ~p~nReason: ~p~n",
+     [report.name, report.starter, report.function, report.args, report.reason]}
+  end
+
+  defp running({:erlang, :apply, [fun, []]}) when is_function(fun, 0), do: {fun, []}
+  defp running({module, function, args}), do: {Function.capture(module, function, length(args)), args}
+
+  # By name, if it has one still.
+  defp name(starter) do
+    case Process.info(starter, :registered_name) do
+      {:registered_name, name} when is_atom(name) -> name
+      _none_or_dead -> starter
+    end
+  end
+end

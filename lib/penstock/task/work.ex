@@ -1,0 +1,119 @@
+defmodule Penstock.Task.Work do
+  # What runs in a task: the permits are adopted, the user's function called, and the permits given back before
+  # anybody sees how it ended.
+  @moduledoc false
+
+  alias Penstock.{Native, Offer}
+  alias Penstock.Task.Report
+
+  @typedoc "The offer, its permits, who starts the task, and the user's function."
+  @type job :: {Offer.t(), pos_integer, pid, Report.mfargs()}
+
+  # `Task` makes processes of `:proc_lib` there, which report crashes on their own.
+  @proc_lib Version.match?(System.version(), "< 1.15.0-dev")
+
+  @doc false
+  # Inside of a process that `Task` made.
+  @spec run(job) :: term
+  def run({offer, permits, starter, mfargs}) do
+    if Offer.adopt(offer) != :ok, do: exit(:normal)
+
+    Process.put(:"$initial_call", initial_call(mfargs))
+
+    try do
+      call(mfargs)
+    catch
+      kind, reason ->
+        Report.log(kind, reason, __STACKTRACE__, starter, mfargs)
+        give_back(offer, permits)
+        leave(kind, reason, __STACKTRACE__)
+    else
+      value ->
+        give_back(offer, permits)
+        value
+    end
+  end
+
+  @typedoc "What the tasks of one stream have in common: the gate, the reference, the guard, `$callers`, and what to call."
+  @type stream :: {Native.gate(), reference, pid, [pid, ...], (term -> term) | Report.mfargs()}
+
+  @doc false
+  # The whole life of a task of a stream.
+  @spec element(stream, Native.instance(), Native.token(), non_neg_integer, term) :: term
+  def element({gate, ref, guard, [consumer | _] = callers, function}, instance, token, position, element) do
+    if link(guard) == :ok and Native.spawn_adopt(gate, instance, token) == :ok do
+      Process.put(:"$initial_call", initial_call(mfargs(function, element)))
+      Process.put(:"$ancestors", [guard])
+      Process.put(:"$callers", callers)
+
+      try do
+        call(function, element)
+      catch
+        kind, reason ->
+          Report.log(kind, reason, __STACKTRACE__, consumer, mfargs(function, element))
+          Native.run_end(gate, instance, 1)
+          :erlang.raise(:exit, exit_reason(kind, reason, __STACKTRACE__), __STACKTRACE__)
+      else
+        value ->
+          Native.run_end(gate, instance, 1)
+          send(consumer, {{ref, position}, value})
+      end
+    end
+  end
+
+  # Of a stream that is no more, there is no guard.
+  defp link(guard) do
+    Process.link(guard)
+    :ok
+  catch
+    :error, _noproc -> :gone
+  end
+
+  defp call({module, function, args}, element), do: apply(module, function, [element | args])
+  defp call(fun, element), do: fun.(element)
+
+  defp mfargs({module, function, args}, element), do: {module, function, [element | args]}
+  defp mfargs(fun, element), do: {:erlang, :apply, [fun, [element]]}
+
+  # Without the way over `:erlang.apply/2`.
+  defp call({:erlang, :apply, [fun, []]}) when is_function(fun, 0), do: fun.()
+  defp call({module, function, args}), do: apply(module, function, args)
+
+  defp give_back({gate, instance, _token}, permits), do: Native.run_end(gate, instance, permits)
+
+  # `Task` passes these on without a word.
+  defp leave(:exit, reason, stacktrace) when reason in [:normal, :shutdown] do
+    :erlang.raise(:exit, reason, stacktrace)
+  end
+
+  defp leave(:exit, {:shutdown, _} = reason, stacktrace), do: :erlang.raise(:exit, reason, stacktrace)
+
+  # The others it would report a second time, by the name of our function. To hibernate forgets all callers; the
+  # message is there so that it does not wait for one.
+  defp leave(kind, reason, stacktrace) do
+    send(self(), :leave)
+    hibernate([kind, reason, stacktrace])
+  end
+
+  if @proc_lib do
+    defp hibernate(args), do: :proc_lib.hibernate(__MODULE__, :die, args)
+
+    @doc false
+    def die(kind, reason, stacktrace), do: :erlang.raise(kind, reason, stacktrace)
+  else
+    defp hibernate(args), do: :erlang.hibernate(__MODULE__, :die, args)
+
+    @doc false
+    def die(kind, reason, stacktrace), do: :erlang.raise(:exit, exit_reason(kind, reason, stacktrace), stacktrace)
+  end
+
+  @doc false
+  @spec exit_reason(:error | :exit | :throw, term, Exception.stacktrace()) :: term
+  def exit_reason(:error, reason, stacktrace), do: {reason, stacktrace}
+  def exit_reason(:exit, reason, _stacktrace), do: reason
+  def exit_reason(:throw, value, stacktrace), do: {{:nocatch, value}, stacktrace}
+
+  # What tools show as the function that a process began with, as `Task` has it.
+  defp initial_call({:erlang, :apply, [fun, []]}) when is_function(fun, 0), do: :erlang.fun_info_mfa(fun)
+  defp initial_call({module, function, args}), do: {module, function, length(args)}
+end

@@ -1,0 +1,96 @@
+defmodule Penstock.Task.ReportTest do
+  # What is logged of a task that fails must be what `Task` logs, but for our own frames in the stacktrace.
+  use ExUnit.Case
+
+  import ExUnit.CaptureLog
+  alias Penstock.Pool
+
+  def fail(:raise), do: raise("oops")
+  def fail(:throw), do: throw(:oops)
+  def fail(:exit), do: exit(:oops)
+  def fail(:kill), do: exit(:kill)
+  def fail(:normal), do: exit(:normal)
+  def fail(:shutdown), do: exit(:shutdown)
+  def fail(:shutdown_with), do: exit({:shutdown, :oops})
+  def fail(:undefined), do: apply(NoSuchModule, :run, [])
+  def fail(:labelled), do: {Process.put(:"$process_label", :mine), exit(:oops)}
+
+  @ways [:raise, :throw, :exit, :kill, :normal, :shutdown, :shutdown_with, :undefined, :labelled]
+
+  # As text, without what differs from run to run, nor any line of a stacktrace.
+  defp log(fun) do
+    capture_log(fn ->
+      {pid, monitor} =
+        spawn_monitor(fn ->
+          Process.flag(:trap_exit, true)
+          fun.()
+          receive do: ({:EXIT, _pid, _reason} -> :ok), after: (5_000 -> exit(:no_task_ended))
+        end)
+
+      assert_receive {:DOWN, ^monitor, :process, ^pid, :normal}, 6_000
+    end)
+    |> String.replace(~r/#PID<[\d.]+>/, "#PID")
+    |> String.replace(~r/^\d\d:\d\d:\d\d\.\d+/m, "")
+    |> String.replace(~r/^    (\([a-z_]+ [\d.]+\) )?\S+:\d+: .*\n/m, "")
+    |> String.replace(~r/^    (\([a-z_]+ [\d.]+\) )?[\w.]+(:\d+: \S+)?\(.*\)\n/m, "")
+  end
+
+  for way <- @ways do
+    test "#{way}: start_link and async, with a fun and with module, function and arguments" do
+      pool = Pool.new(limit: 1)
+      fun = fn -> fail(unquote(way)) end
+      mfa = [__MODULE__, :fail, [unquote(way)]]
+
+      for function <- [:start_link, :async], args <- [[fun], mfa] do
+        theirs = log(fn -> apply(Task, function, args) end)
+        ours = log(fn -> apply(Penstock.Task, function, [pool | args]) end)
+        assert ours == theirs
+        assert ours == "" == unquote(way) in [:normal, :shutdown, :shutdown_with]
+        refute ours =~ "Penstock.Task.Work"
+      end
+    end
+
+    test "#{way}: a stream" do
+      pool = Pool.new(limit: 1)
+      fun = fn _ -> fail(unquote(way)) end
+
+      for args <- [[[1], fun], [[unquote(way)], __MODULE__, :fail, []]] do
+        theirs = log(fn -> Task |> apply(:async_stream, args) |> Enum.to_list() && send(self(), {:EXIT, 1, 1}) end)
+
+        ours =
+          log(fn ->
+            Penstock.Task |> apply(:async_stream, [pool | args]) |> Enum.to_list() && send(self(), {:EXIT, 1, 1})
+          end)
+
+        assert ours == theirs
+      end
+    end
+  end
+
+  test "names the starter, if it has a name" do
+    pool = Pool.new(limit: 1)
+
+    name = fn fun ->
+      fn ->
+        Process.register(self(), :penstock_report_test)
+        fun.()
+      end
+    end
+
+    theirs = log(name.(fn -> Task.start_link(fn -> exit(:oops) end) end))
+    ours = log(name.(fn -> Penstock.Task.start_link(pool, fn -> exit(:oops) end) end))
+    assert ours =~ "started from :penstock_report_test"
+    assert shape(ours) == shape(theirs)
+  end
+
+  defp shape(text), do: String.replace(text, ~r/#Function<[^>]*>/, "#Function")
+
+  test "can be formatted where no translator is" do
+    {format, args} =
+      Penstock.Task.Report.format(%{
+        report: %{name: self(), starter: :me, function: &fail/1, args: [1], reason: {:oops, []}}
+      })
+
+    assert format |> :io_lib.format(args) |> IO.iodata_to_binary() =~ "Started from: me"
+  end
+end

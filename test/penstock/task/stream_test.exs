@@ -1,0 +1,465 @@
+defmodule Penstock.Task.StreamTest do
+  # What `Penstock.Task.async_stream` does that `Task.async_stream` does not. What it does alike is in differential_test.exs.
+  use ExUnit.Case, async: true
+
+  alias Penstock.{Pool, RejectedError}
+  alias Penstock.Task, as: Bounded
+
+  defp never, do: receive(do: (:never -> :ok))
+
+  defp await(fun) do
+    unless fun.() do
+      receive after: (1 -> :ok)
+      await(fun)
+    end
+  end
+
+  # What dead holders had comes back when their monitors have run: whoever gets it all has waited for that.
+  defp all_back(pool, limit) do
+    :ok = Pool.acquire(pool, permits: limit, timeout: 5_000)
+    :ok = Pool.release(pool, limit)
+    info = Pool.info(pool)
+    {info.in_use, info.waiting}
+  end
+
+  # Counts what runs at once, and the most there ever was.
+  defp gauge, do: :atomics.new(2, [])
+
+  defp measured(gauge, fun) do
+    running = :atomics.add_get(gauge, 1, 1)
+    raise_peak(gauge, running)
+    value = fun.()
+    :atomics.sub(gauge, 1, 1)
+    value
+  end
+
+  defp raise_peak(gauge, running) do
+    peak = :atomics.get(gauge, 2)
+
+    if running > peak and :atomics.compare_exchange(gauge, 2, peak, running) != :ok do
+      raise_peak(gauge, running)
+    end
+  end
+
+  defp peak(gauge), do: :atomics.get(gauge, 2)
+
+  describe "one pool for many streams" do
+    test "bounds the tasks of all of them, and every item is done, in order" do
+      pool = Pool.new(limit: 7)
+      gauge = gauge()
+      items = 1..200
+
+      streams =
+        for n <- 1..50 do
+          Task.async(fn ->
+            results =
+              pool
+              |> Bounded.async_stream(items, fn x -> measured(gauge, fn -> {n, x} end) end, max_concurrency: 4)
+              |> Enum.to_list()
+
+            {n, results, Process.info(self(), [:messages, :links]) |> Keyword.get(:messages)}
+          end)
+        end
+
+      for {n, results, messages} <- Task.await_many(streams, 60_000) do
+        assert results == for(x <- items, do: {:ok, {n, x}})
+        assert messages == []
+      end
+
+      assert peak(gauge) <= 7
+      assert all_back(pool, 7) == {0, 0}
+    end
+
+    test "bounds one stream below its max_concurrency" do
+      pool = Pool.new(limit: 2)
+      gauge = gauge()
+      fun = fn x -> measured(gauge, fn -> :erlang.yield() && x end) end
+      results = pool |> Bounded.async_stream(1..300, fun, max_concurrency: 10, ordered: false) |> Enum.sort()
+      assert results == for(x <- 1..300, do: {:ok, x})
+      assert peak(gauge) <= 2
+    end
+
+    test "nobody starves: a stream with one task at a time goes on beside greedy ones" do
+      pool = Pool.new(limit: 3)
+
+      greedy =
+        for _ <- 1..4 do
+          spawn_link(fn ->
+            pool |> Bounded.async_stream(Stream.cycle([1]), & &1, max_concurrency: 50) |> Stream.run()
+          end)
+        end
+
+      assert pool |> Bounded.async_stream(1..200, & &1, max_concurrency: 1) |> Enum.count() == 200
+      for pid <- greedy, do: Process.unlink(pid) && Process.exit(pid, :kill)
+      assert all_back(pool, 3) == {0, 0}
+    end
+  end
+
+  describe "while a permit is waited for" do
+    test "results go on being delivered" do
+      pool = Pool.new(limit: 2)
+      :ok = Pool.acquire(pool)
+      me = self()
+
+      consumer =
+        spawn_link(fn ->
+          pool
+          |> Bounded.async_stream(1..3, fn x -> send(me, {:runs, x, self()}) && receive(do: (:go -> x)) end,
+            max_concurrency: 3
+          )
+          |> Enum.each(&send(me, {:seen, &1}))
+
+          send(me, :over)
+        end)
+
+      # One runs, and the next waits for a permit.
+      assert_receive {:runs, 1, first}
+      await(fn -> Pool.info(pool).waiting == 1 end)
+      # Its permit goes to the next, and its result is not held back by the third that waits then.
+      send(first, :go)
+      assert_receive {:seen, {:ok, 1}}
+      assert_receive {:runs, 2, second}
+      await(fn -> Pool.info(pool).waiting == 1 end)
+      :ok = Pool.release(pool)
+      assert_receive {:runs, 3, third}
+      send(third, :go)
+      send(second, :go)
+      assert_receive {:seen, {:ok, 2}}
+      assert_receive {:seen, {:ok, 3}}
+      assert_receive :over
+      Process.unlink(consumer)
+      assert all_back(pool, 2) == {0, 0}
+    end
+
+    test "the element was pulled first, and no more than that" do
+      pool = Pool.new(limit: 1)
+      :ok = Pool.acquire(pool)
+      me = self()
+      elements = Stream.map(1..5, &(send(me, {:pulled, &1}) && &1))
+      consumer = spawn_link(fn -> pool |> Bounded.async_stream(elements, & &1, max_concurrency: 4) |> Stream.run() end)
+      await(fn -> Pool.info(pool).waiting == 1 end)
+      assert_received {:pulled, 1}
+      refute_received {:pulled, 2}
+      Process.unlink(consumer)
+      Process.exit(consumer, :kill)
+      await(fn -> Pool.info(pool).waiting == 0 end)
+    end
+
+    test "a task that fails ends the wait" do
+      pool = Pool.new(limit: 2)
+      :ok = Pool.acquire(pool)
+      me = self()
+
+      {consumer, monitor} =
+        spawn_monitor(fn ->
+          pool
+          |> Bounded.async_stream(1..2, fn _ -> send(me, self()) && receive(do: (:go -> exit(:shutdown))) end,
+            max_concurrency: 2
+          )
+          |> Stream.run()
+        end)
+
+      assert_receive task when is_pid(task)
+      await(fn -> Pool.info(pool).waiting == 1 end)
+      send(task, :go)
+      assert_receive {:DOWN, ^monitor, :process, ^consumer, :shutdown}
+      await(fn -> match?(%{waiting: 0, in_use: 1}, Pool.info(pool)) end)
+    end
+  end
+
+  describe "while the consumer has control" do
+    test "nothing is parked, and no unused permit is held" do
+      pool = Pool.new(limit: 2)
+      :ok = Pool.acquire(pool)
+
+      seen =
+        pool
+        |> Bounded.async_stream(1..20, & &1, max_concurrency: 5)
+        |> Enum.map(fn {:ok, x} ->
+          info = Pool.info(pool)
+          # What is in use beyond ours is of a task that was started.
+          running = for %{pid: pid} <- Pool.holders(pool), pid != self(), do: pid
+          assert info.waiting == 0
+          assert length(running) <= 1
+          refute self() in running
+          x
+        end)
+
+      assert seen == Enum.to_list(1..20)
+      assert %{in_use: 1} = Pool.info(pool)
+    end
+
+    test "also when it is suspended" do
+      pool = Pool.new(limit: 1)
+      stream = Bounded.async_stream(pool, 1..3, & &1, max_concurrency: 3)
+      {:suspended, {:ok, 1}, next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)
+      await(fn -> match?(%{waiting: 0, in_use: 0}, Pool.info(pool)) end)
+      {:suspended, {:ok, 2}, next} = next.({:cont, nil})
+      assert Pool.info(pool).waiting == 0
+      {:halted, :enough} = next.({:halt, :enough})
+      assert all_back(pool, 1) == {0, 0}
+      refute_received _
+    end
+
+    test "a consumer that ends in the middle of a stream takes its tasks along" do
+      pool = Pool.new(limit: 2)
+
+      {consumer, monitor} =
+        spawn_monitor(fn ->
+          stream = Bounded.async_stream(pool, 1..2, fn x -> if x == 1, do: x, else: never() end, max_concurrency: 2)
+          {:suspended, {:ok, 1}, _next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)
+        end)
+
+      assert_receive {:DOWN, ^monitor, :process, ^consumer, :normal}
+      assert all_back(pool, 2) == {0, 0}
+    end
+  end
+
+  describe "a refusal" do
+    test "by acquire_timeout raises, kills what runs, and closes the enumerable" do
+      pool = Pool.new(limit: 2)
+      :ok = Pool.acquire(pool)
+      me = self()
+      elements = Stream.resource(fn -> 0 end, &{[&1], &1 + 1}, fn _ -> send(me, :closed) end)
+      fun = fn _ -> send(me, {:runs, self()}) && never() end
+
+      error =
+        assert_raise RejectedError, fn ->
+          pool |> Bounded.async_stream(elements, fun, max_concurrency: 3, acquire_timeout: 20) |> Stream.run()
+        end
+
+      assert %{gate: ^pool, reason: :timeout} = error
+      assert_received {:runs, task}
+      refute Process.alive?(task)
+      assert_received :closed
+      refute_received _
+      assert %{waiting: 0, timed_out: 1} = Pool.info(pool)
+      :ok = Pool.release(pool)
+      assert all_back(pool, 2) == {0, 0}
+    end
+
+    test "comes at once with acquire_timeout: 0" do
+      pool = Pool.new(limit: 1)
+      :ok = Pool.acquire(pool)
+      stream = Bounded.async_stream(pool, [1], & &1, acquire_timeout: 0)
+      assert assert_raise(RejectedError, fn -> Enum.to_list(stream) end).reason == :full
+      :ok = Pool.release(pool)
+      assert Enum.to_list(stream) == [ok: 1]
+    end
+
+    test "of a full queue" do
+      pool = Pool.new(limit: 1, max_waiting: 0)
+      :ok = Pool.acquire(pool)
+      stream = Bounded.async_stream(pool, [1], & &1)
+      assert assert_raise(RejectedError, fn -> Enum.to_list(stream) end).reason == :queue_full
+    end
+
+    test "of a pool that is drained or closed meanwhile" do
+      name = :"#{__MODULE__}.Closing"
+      {:ok, owner} = Pool.start_link(name: name, limit: 1)
+      me = self()
+
+      consume = fn ->
+        spawn_monitor(fn ->
+          send(me, :ready)
+
+          try do
+            name |> Bounded.async_stream(Stream.cycle([1]), & &1) |> Stream.run()
+          rescue
+            error in RejectedError -> exit({:rejected, error.gate, error.reason, Process.info(self(), :messages)})
+          end
+        end)
+      end
+
+      {pid, monitor} = consume.()
+      assert_receive :ready
+      assert Pool.drain(name) == :ok
+      assert_receive {:DOWN, ^monitor, :process, ^pid, {:rejected, ^name, :closed, {:messages, []}}}
+      :ok = Pool.reopen(name)
+
+      {pid, monitor} = consume.()
+      assert_receive :ready
+      await(fn -> Pool.info(name).acquired > 10 end)
+      Process.unlink(owner)
+      GenServer.stop(owner)
+      assert_receive {:DOWN, ^monitor, :process, ^pid, {:rejected, ^name, :closed, {:messages, []}}}
+    end
+
+    test "what the consumer does is not counted as waiting" do
+      pool = Pool.new(limit: 1)
+
+      results =
+        pool
+        |> Bounded.async_stream(1..4, & &1, max_concurrency: 2, acquire_timeout: 150)
+        |> Enum.map(fn result -> receive(do: (:never -> :ok), after: (100 -> result)) end)
+
+      assert results == for(x <- 1..4, do: {:ok, x})
+    end
+  end
+
+  test "the permit of a task is back before its result is seen" do
+    pool = Pool.new(limit: 30)
+    :ok = Pool.acquire(pool, permits: 29)
+    options = [max_concurrency: 1, acquire_timeout: 0]
+
+    for {:ok, n} <- Bounded.async_stream(pool, 1..2_000, & &1, options) do
+      assert Pool.try_acquire(pool) == :ok, "after #{n}"
+      :ok = Pool.release(pool)
+    end
+  end
+
+  test "a consumer killed at any instant leaves neither task nor permit" do
+    pool = Pool.new(limit: 5)
+
+    for n <- 1..500 do
+      {consumer, monitor} =
+        spawn_monitor(fn ->
+          pool
+          |> Bounded.async_stream(Stream.cycle([1]), fn _ -> :erlang.yield() end, max_concurrency: 8)
+          |> Stream.run()
+        end)
+
+      for _ <- 1..rem(n * 7, 200), do: :erlang.yield()
+      Process.exit(consumer, Enum.at([:kill, :shutdown, :stop], rem(n, 3)))
+      assert_receive {:DOWN, ^monitor, :process, ^consumer, _reason}, 1_000
+    end
+
+    assert all_back(pool, 5) == {0, 0}
+  end
+
+  test "tasks killed at any instant give their permits back, and each element has a result" do
+    pool = Pool.new(limit: 4)
+    me = self()
+
+    {consumer, monitor} =
+      spawn_monitor(fn ->
+        Process.flag(:trap_exit, true)
+
+        results =
+          pool
+          |> Bounded.async_stream(1..600, fn x -> send(me, self()) && :erlang.yield() && x end, max_concurrency: 6)
+          |> Enum.to_list()
+
+        exit({:results, results, Process.info(self(), :messages)})
+      end)
+
+    kill = fn kill, n ->
+      receive do
+        {:DOWN, ^monitor, :process, ^consumer, reason} ->
+          reason
+
+        task ->
+          if rem(n, 2) == 0, do: Process.exit(task, :kill)
+          kill.(kill, n + 1)
+      end
+    end
+
+    assert {:results, results, {:messages, []}} = kill.(kill, 0)
+    assert length(results) == 600
+
+    for {result, x} <- Enum.with_index(results, 1) do
+      assert result in [{:ok, x}, {:exit, :killed}]
+    end
+
+    assert all_back(pool, 4) == {0, 0}
+  end
+
+  test "the guard killed by somebody takes all with it" do
+    pool = Pool.new(limit: 3)
+    me = self()
+    fun = fn _ -> send(me, {:runs, self(), hd(Process.get(:"$ancestors"))}) && never() end
+
+    for traps? <- [false, true] do
+      {consumer, monitor} =
+        spawn_monitor(fn ->
+          Process.flag(:trap_exit, traps?)
+          pool |> Bounded.async_stream(1..3, fun, max_concurrency: 3) |> Stream.run()
+        end)
+
+      tasks = for _ <- 1..3, do: assert_receive({:runs, _task, _guard})
+      Process.exit(elem(hd(tasks), 2), :kill)
+      assert_receive {:DOWN, ^monitor, :process, ^consumer, reason}
+      assert reason in [:killed, {:killed, {Task.Supervised, :stream, [5_000]}}]
+      assert all_back(pool, 3) == {0, 0}
+    end
+  end
+
+  test "a pool of limit 0 is a pause" do
+    pool = Pool.new(limit: 0)
+    stream = Task.async(fn -> pool |> Bounded.async_stream(1..3, & &1) |> Enum.to_list() end)
+    await(fn -> Pool.info(pool).waiting == 1 end)
+    :ok = Pool.update(pool, limit: 2)
+    assert Task.await(stream) == [ok: 1, ok: 2, ok: 3]
+  end
+
+  test "tasks end in time although another pool has the name meanwhile" do
+    name = :"#{__MODULE__}.Replaced"
+    {:ok, owner} = Pool.start_link(name: name, limit: 5)
+    me = self()
+
+    consumer =
+      Task.async(fn ->
+        fun = fn x -> send(me, {:runs, self()}) && if(x == 1, do: x, else: never()) end
+
+        name
+        |> Bounded.async_stream([1, 2], fun, timeout: 300, on_timeout: :kill_task)
+        |> Enum.map(fn result ->
+          send(me, {:result, result})
+          result
+        end)
+      end)
+
+    assert_receive {:result, {:ok, 1}}
+    assert_receive {:runs, _}
+    assert_receive {:runs, _}
+    Process.unlink(owner)
+    GenServer.stop(owner)
+    {:ok, _owner} = Pool.start_link(name: name, limit: 5)
+    assert Task.await(consumer) == [ok: 1, exit: :timeout]
+  end
+
+  describe "bad input" do
+    test "is an ArgumentError that names it, before anything is started" do
+      pool = Pool.new(limit: 1)
+      untouched = Stream.map([1], fn _ -> flunk("pulled") end)
+
+      for {message, args} <- [
+            {"expected :max_concurrency to be an integer between 1 and 2147483647, got: 0",
+             [&never/1, [max_concurrency: 0]]},
+            {"expected :max_concurrency to be", [&never/1, [max_concurrency: 1.5]]},
+            {"expected :timeout to be a number of milliseconds between 0 and 2147483647 or :infinity, got: -1",
+             [&never/1, [timeout: -1]]},
+            {"expected :acquire_timeout to be", [&never/1, [acquire_timeout: :never]]},
+            {"expected :on_timeout to be :exit or :kill_task, got: :kill", [&never/1, [on_timeout: :kill]]},
+            {"expected :ordered to be true or false, got: nil", [&never/1, [ordered: nil]]},
+            {"expected :zip_input_on_exit to be true or false, got: 1", [&never/1, [zip_input_on_exit: 1]]},
+            {"expected options to be among :max_concurrency, :ordered", [&never/1, [permits: 2]]},
+            {"expected options to be a keyword list, got: :all", [&never/1, :all]},
+            {"expected fun to be a function of arity 1, got: #Function", [&never/0]},
+            {"expected module to be an atom", ["Enum", :sum, []]},
+            {"expected args to be a list", [Enum, :sum, 1]}
+          ] do
+        error = assert_raise ArgumentError, fn -> apply(Bounded, :async_stream, [pool, untouched | args]) end
+        assert error.message =~ message
+      end
+
+      assert_raise ArgumentError, "no pool named MyApp.NoPool is running", fn ->
+        Bounded.async_stream(MyApp.NoPool, untouched, &never/1)
+      end
+
+      assert_raise ArgumentError, ~r/expected pool to be/, fn -> Bounded.async_stream(%{}, untouched, &never/1) end
+      assert %{in_use: 0, acquired: 0} = Pool.info(pool)
+    end
+
+    test "a pool that is gone when the stream is used" do
+      name = :"#{__MODULE__}.Gone"
+      {:ok, owner} = Pool.start_link(name: name, limit: 1)
+      stream = Bounded.async_stream(name, [1], & &1)
+      Process.unlink(owner)
+      GenServer.stop(owner)
+      assert_raise ArgumentError, ~r/no pool named/, fn -> Enum.to_list(stream) end
+    end
+
+    defp never(_), do: never()
+  end
+end

@@ -1,0 +1,249 @@
+defmodule Penstock.TaskTest do
+  use ExUnit.Case, async: true
+  doctest Penstock.Task
+
+  alias Penstock.{Pool, RejectedError}
+
+  defp never, do: receive(do: (:never -> :ok))
+
+  # What dead holders had comes back when their monitors have run: whoever gets it all has waited for that.
+  defp all_back(pool, limit) do
+    :ok = Pool.acquire(pool, permits: limit, timeout: 5_000)
+    :ok = Pool.release(pool, limit)
+    info = Pool.info(pool)
+    {info.in_use, info.holders, info.waiting}
+  end
+
+  for {name, function} <- [start: :start, start_link: :start_link] do
+    describe "#{name}" do
+      @function function
+
+      test "runs a fun, which holds its permits until it has returned" do
+        pool = Pool.new(limit: 3)
+        me = self()
+
+        {:ok, pid} =
+          apply(Penstock.Task, @function, [pool, fn -> send(me, {:runs, self()}) && never() end, [permits: 2]])
+
+        assert_receive {:runs, ^pid}
+        assert %{in_use: 2, holders: 1} = Pool.info(pool)
+        Process.unlink(pid)
+        Process.exit(pid, :kill)
+        assert all_back(pool, 3) == {0, 0, 0}
+      end
+
+      test "runs module, function and arguments" do
+        pool = Pool.new(limit: 1)
+        {:ok, _pid} = apply(Penstock.Task, @function, [pool, Kernel, :send, [self(), :hello]])
+        assert_receive :hello
+        assert all_back(pool, 1) == {0, 0, 0}
+      end
+
+      test "does not wait" do
+        pool = Pool.new(limit: 1)
+        :ok = Pool.acquire(pool)
+        assert apply(Penstock.Task, @function, [pool, &never/0]) == {:error, :full}
+        assert apply(Penstock.Task, @function, [pool, __MODULE__, :never, []]) == {:error, :full}
+      end
+
+      test "waits if told to" do
+        pool = Pool.new(limit: 1)
+        :ok = Pool.acquire(pool)
+        assert apply(Penstock.Task, @function, [pool, &never/0, [timeout: 1]]) == {:error, :timeout}
+        me = self()
+
+        waiter =
+          spawn_link(fn ->
+            send(me, {:got, apply(Penstock.Task, @function, [pool, fn -> send(me, :runs) end, [timeout: :infinity]])})
+            never()
+          end)
+
+        await(fn -> Pool.info(pool).waiting == 1 end)
+        :ok = Pool.release(pool)
+        assert_receive {:got, {:ok, pid}} when is_pid(pid)
+        assert_receive :runs
+        Process.unlink(waiter)
+        Process.exit(waiter, :kill)
+      end
+    end
+  end
+
+  test "start_link links, start does not" do
+    pool = Pool.new(limit: 2)
+    {:ok, alone} = Penstock.Task.start(pool, &never/0)
+    {:ok, linked} = Penstock.Task.start_link(pool, &never/0)
+    {:links, links} = Process.info(self(), :links)
+    assert linked in links and alone not in links
+    for pid <- [alone, linked], do: Process.unlink(pid) && Process.exit(pid, :kill)
+  end
+
+  describe "async" do
+    test "returns a task of the caller's, with the user's function in it" do
+      pool = Pool.new(limit: 1)
+      fun = fn -> :value end
+      theirs = Task.async(fun)
+      {:ok, ours} = Penstock.Task.async(pool, fun)
+      assert ours.mfa == theirs.mfa
+      assert ours.owner == self()
+      assert Task.await_many([theirs, ours]) == [:value, :value]
+
+      {:ok, task} = Penstock.Task.async(pool, Enum, :sum, [[1, 2]])
+      assert task.mfa == {Enum, :sum, 1}
+      assert Task.await(task) == 3
+    end
+
+    test "works with all that awaits tasks" do
+      pool = Pool.new(limit: 10)
+      start = fn fun -> Penstock.Task.async!(pool, fun) end
+      assert Task.yield(start.(fn -> 1 end)) == {:ok, 1}
+      assert [{_, {:ok, 1}}, {_, {:ok, 2}}] = Task.yield_many([start.(fn -> 1 end), start.(fn -> 2 end)])
+      assert Task.await_many([start.(fn -> 1 end), start.(fn -> 2 end)]) == [1, 2]
+      assert Task.shutdown(start.(&never/0), :brutal_kill) == nil
+      assert Task.shutdown(start.(&never/0)) == nil
+      slow = start.(&never/0)
+      assert Task.yield(slow, 0) == nil
+      assert Task.ignore(slow) == nil
+      Process.unlink(slow.pid)
+      Process.exit(slow.pid, :kill)
+      assert all_back(pool, 10) == {0, 0, 0}
+      refute_received _
+    end
+
+    test "a task that fails takes its caller with it, as a task does" do
+      pool = Pool.new(limit: 1)
+
+      for {fun, expected} <- [
+            {fn -> exit(:oops) end, :oops},
+            {fn -> exit(:kill) end, :kill},
+            {fn -> exit(:shutdown) end, :shutdown},
+            {fn -> exit({:shutdown, 1}) end, {:shutdown, 1}},
+            {fn -> raise "oops" end, {%RuntimeError{message: "oops"}, :stack}},
+            {fn -> throw(:oops) end, {{:nocatch, :oops}, :stack}}
+          ] do
+        ExUnit.CaptureLog.capture_log(fn ->
+          for start <- [&Task.async/1, &Penstock.Task.async!(pool, &1)] do
+            {pid, ref} = spawn_monitor(fn -> start.(fun) && never() end)
+            assert_receive {:DOWN, ^ref, :process, ^pid, reason}
+            assert plain(reason) == expected
+          end
+        end)
+      end
+
+      assert all_back(pool, 1) == {0, 0, 0}
+    end
+
+    test "exits normally, too" do
+      pool = Pool.new(limit: 1)
+      task = Penstock.Task.async!(pool, fn -> exit(:normal) end)
+      assert {:normal, {Task, :await, _}} = catch_exit(Task.await(task))
+      assert all_back(pool, 1) == {0, 0, 0}
+    end
+
+    test "$callers, $ancestors and $initial_call are those of a task" do
+      pool = Pool.new(limit: 1)
+      Process.put(:"$callers", [:grandparent])
+      keys = [:"$callers", :"$ancestors", :"$initial_call"]
+      fun = fn -> Enum.map(keys, &Process.get/1) end
+      assert Task.await(Penstock.Task.async!(pool, fun)) == Task.await(Task.async(fun))
+      args = [keys, &Process.get/1]
+      assert Task.await(Penstock.Task.async!(pool, Enum, :map, args)) == Task.await(Task.async(Enum, :map, args))
+    end
+
+    test "the permit is back before the reply is seen" do
+      pool = Pool.new(limit: 30)
+      :ok = Pool.acquire(pool, permits: 29)
+
+      for n <- 1..3_000 do
+        assert Task.await(Penstock.Task.async!(pool, fn -> n end, timeout: 0)) == n
+        assert Pool.try_acquire(pool) == :ok
+        :ok = Pool.release(pool)
+      end
+    end
+
+    test "the permit is back before a failure is seen" do
+      pool = Pool.new(limit: 30)
+      :ok = Pool.acquire(pool, permits: 29)
+      Process.flag(:trap_exit, true)
+
+      for _ <- 1..300 do
+        {:ok, %{pid: pid}} = Penstock.Task.async(pool, fn -> exit(:shutdown) end, timeout: 0)
+        assert_receive {:EXIT, ^pid, :shutdown}
+        assert Pool.try_acquire(pool) == :ok
+        :ok = Pool.release(pool)
+      end
+    end
+
+    test "waits five seconds by default, and not at all if told so" do
+      pool = Pool.new(limit: 1)
+      :ok = Pool.acquire(pool)
+      assert Penstock.Task.async(pool, &never/0, timeout: 0) == {:error, :full}
+      assert Penstock.Task.async(pool, &never/0, timeout: 1) == {:error, :timeout}
+      assert Penstock.Task.async(pool, &never/0, permits: 2) == {:error, :full}
+      me = self()
+      {:ok, task} = Task.start_link(fn -> send(me, {:got, Penstock.Task.async(pool, fn -> 1 end)}) end)
+      await(fn -> Pool.info(pool).waiting == 1 end)
+      :ok = Pool.release(pool)
+      assert_receive {:got, {:ok, %Task{owner: ^task}}}
+    end
+
+    test "async! raises what refused" do
+      pool = Pool.new(limit: 1)
+      :ok = Pool.acquire(pool)
+      error = assert_raise RejectedError, fn -> Penstock.Task.async!(pool, &never/0, timeout: 0) end
+      assert %{gate: ^pool, reason: :full, plug_status: 503} = error
+      error = assert_raise RejectedError, fn -> Penstock.Task.async!(pool, Enum, :sum, [[]], timeout: 1) end
+      assert error.reason == :timeout
+    end
+
+    test "a caller killed at any instant leaves neither permit nor task" do
+      pool = Pool.new(limit: 5)
+
+      for n <- 1..1_000 do
+        caller = spawn(fn -> Penstock.Task.async!(pool, &never/0) && never() end)
+        for _ <- 1..rem(n, 40), do: :erlang.yield()
+        Process.exit(caller, :kill)
+      end
+
+      assert all_back(pool, 5) == {0, 0, 0}
+    end
+  end
+
+  describe "bad input" do
+    test "is an ArgumentError that names it, and takes nothing" do
+      pool = Pool.new(limit: 1)
+
+      for {message, call} <- [
+            {"expected fun to be a function of arity 0, got: :no", fn f -> f.([pool, :no]) end},
+            {"expected fun to be a function of arity 0, got: #Function", fn f -> f.([pool, fn _ -> :ok end]) end},
+            {"expected module to be an atom, got: \"m\"", fn f -> f.([pool, "m", :f, []]) end},
+            {"expected function to be an atom, got: 1", fn f -> f.([pool, Enum, 1, []]) end},
+            {"expected args to be a list, got: :none", fn f -> f.([pool, Enum, :sum, :none]) end},
+            {"expected args to be a list, got: [1 | 2]", fn f -> f.([pool, Enum, :sum, [1 | 2]]) end},
+            {"expected :timeout to be", fn f -> f.([pool, &never/0, [timeout: -1]]) end},
+            {"expected :permits to be", fn f -> f.([pool, &never/0, [permits: 0]]) end},
+            {"expected options to be among :timeout, :permits, got: [limit: 1]",
+             fn f -> f.([pool, &never/0, [limit: 1]]) end},
+            {"expected options to be a keyword list, got: 5", fn f -> f.([pool, &never/0, 5]) end},
+            {"no pool named MyApp.NoPool is running", fn f -> f.([MyApp.NoPool, &never/0]) end},
+            {"expected pool to be the name of a pool", fn f -> f.(["jobs", &never/0]) end}
+          ],
+          function <- [:start, :start_link, :async, :async!] do
+        error = assert_raise ArgumentError, fn -> call.(&apply(Penstock.Task, function, &1)) end
+        assert error.message =~ message
+      end
+
+      assert %{in_use: 0, acquired: 0} = Pool.info(pool)
+    end
+  end
+
+  defp await(fun) do
+    unless fun.() do
+      receive after: (1 -> :ok)
+      await(fun)
+    end
+  end
+
+  defp plain({%_{} = error, stack}) when is_list(stack), do: {error, :stack}
+  defp plain({{:nocatch, _} = reason, stack}) when is_list(stack), do: {reason, :stack}
+  defp plain(reason), do: reason
+end

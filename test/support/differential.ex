@@ -1,0 +1,117 @@
+defmodule Penstock.Differential do
+  # Runs one scenario by `Task.async_stream` and by ours, each in a process of its own, and says what could be seen.
+  @moduledoc false
+
+  @typedoc """
+  What a scenario gets: `stream.(enumerable, fun, options)` makes a stream, of a fun or of `{m, f, args}`; `note.(term)` writes
+  down what anybody saw, in order; `task.()` is called by a task that may be of interest afterwards.
+  """
+  @type tools :: %{stream: (term, term, keyword -> Enumerable.t()), note: (term -> term), task: (-> term)}
+
+  @doc "What came of it: the consumer's own account, how it ended, the notes, and how many tasks run on."
+  def observe(stream, scenario, options) do
+    parent = self()
+    label = make_ref()
+
+    tools = %{
+      stream: stream,
+      note: fn term -> send(parent, {label, :note, term}) end,
+      task: fn -> send(parent, {label, :task, self()}) end
+    }
+
+    {consumer, monitor} = spawn_monitor(fn -> consume(parent, label, scenario, tools, options) end)
+    helpers = serve(options[:outside], consumer, label, [])
+
+    account =
+      receive do
+        {^label, :account, account} -> account
+        {:DOWN, ^monitor, :process, ^consumer, reason} -> {:died, reason}
+      after
+        10_000 -> flunk(consumer)
+      end
+
+    alive = for pid <- helpers ++ tasks(label), outlives?(pid), do: pid
+    Enum.each(alive, &Process.exit(&1, :kill))
+    Process.exit(consumer, :kill)
+    Process.demonitor(monitor, [:flush])
+    plain(%{account: account, notes: notes(label), alive: length(alive)})
+  end
+
+  defp flunk(consumer) do
+    raise "the consumer neither ended nor returned: #{inspect(Process.info(consumer, [:current_stacktrace, :messages]))}"
+  end
+
+  # What somebody else does as soon as so many tasks run.
+  defp serve(nil, _consumer, _label, tasks), do: tasks
+
+  defp serve({0, act}, consumer, _label, tasks),
+    do:
+      (
+        act.(consumer, tasks)
+        tasks
+      )
+
+  defp serve({n, act}, consumer, label, tasks) do
+    receive do: ({^label, :task, pid} -> serve({n - 1, act}, consumer, label, [pid | tasks]))
+  end
+
+  defp consume(parent, label, scenario, tools, options) do
+    Process.flag(:trap_exit, Keyword.get(options, :trap_exit, false))
+    before = footprint()
+
+    account =
+      try do
+        {:returned, scenario.(tools)}
+      catch
+        kind, reason -> {kind, reason}
+      end
+
+    {:messages, messages} = Process.info(self(), :messages)
+    send(parent, {label, :account, {account, messages, footprint() == before}})
+    # What is linked to us ends with its stream, or not at all.
+    receive do: (:never -> :ok)
+  end
+
+  defp footprint, do: Process.info(self(), [:links, :monitors, :dictionary, :trap_exit])
+
+  defp notes(label) do
+    receive do
+      {^label, :note, term} -> [term | notes(label)]
+    after
+      0 -> []
+    end
+  end
+
+  defp tasks(label) do
+    receive do
+      {^label, :task, pid} -> [pid | tasks(label)]
+    after
+      0 -> []
+    end
+  end
+
+  # What is to die has been told so; nothing else ends by itself.
+  defp outlives?(pid) do
+    monitor = Process.monitor(pid)
+
+    receive do
+      {:DOWN, ^monitor, :process, ^pid, _reason} -> false
+    after
+      200 -> Process.demonitor(monitor, [:flush])
+    end
+  end
+
+  # Without what differs from run to run: pids, references, and where in the code an error came from.
+  defp plain(pid) when is_pid(pid), do: :a_pid
+  defp plain(reference) when is_reference(reference), do: :a_reference
+
+  defp plain([{module, function, _arity_or_args, location} | _])
+       when is_atom(module) and is_atom(function) and is_list(location),
+       do: :a_stacktrace
+
+  defp plain([head | tail]), do: [plain(head) | plain(tail)]
+  defp plain(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> plain() |> List.to_tuple()
+  defp plain(%_{} = struct), do: struct
+  defp plain(map) when is_map(map), do: Map.new(map, fn {key, value} -> {plain(key), plain(value)} end)
+  defp plain(other), do: other
+end
