@@ -23,7 +23,14 @@ defmodule Penstock.TaskTest do
         me = self()
 
         {:ok, pid} =
-          apply(Penstock.Task, @function, [pool, fn -> send(me, {:runs, self()}) && never() end, [permits: 2]])
+          apply(Penstock.Task, @function, [
+            pool,
+            fn ->
+              send(me, {:runs, self()})
+              never()
+            end,
+            [permits: 2]
+          ])
 
         assert_receive {:runs, ^pid}
         assert %{in_use: 2, holders: 1} = Pool.info(pool)
@@ -74,7 +81,8 @@ defmodule Penstock.TaskTest do
     {:ok, linked} = Penstock.Task.start_link(pool, &never/0)
     {:links, links} = Process.info(self(), :links)
     assert linked in links and alone not in links
-    for pid <- [alone, linked], do: Process.unlink(pid) && Process.exit(pid, :kill)
+    Process.unlink(linked)
+    for pid <- [alone, linked], do: Process.exit(pid, :kill)
   end
 
   describe "async" do
@@ -122,7 +130,12 @@ defmodule Penstock.TaskTest do
           ] do
         ExUnit.CaptureLog.capture_log(fn ->
           for start <- [&Task.async/1, &Penstock.Task.async!(pool, &1)] do
-            {pid, ref} = spawn_monitor(fn -> start.(fun) && never() end)
+            {pid, ref} =
+              spawn_monitor(fn ->
+                start.(fun)
+                never()
+              end)
+
             assert_receive {:DOWN, ^ref, :process, ^pid, reason}
             assert plain(reason) == expected
           end
@@ -199,7 +212,12 @@ defmodule Penstock.TaskTest do
       pool = Pool.new(limit: 5)
 
       for n <- 1..1_000 do
-        caller = spawn(fn -> Penstock.Task.async!(pool, &never/0) && never() end)
+        caller =
+          spawn(fn ->
+            Penstock.Task.async!(pool, &never/0)
+            never()
+          end)
+
         for _ <- 1..rem(n, 40), do: :erlang.yield()
         Process.exit(caller, :kill)
       end

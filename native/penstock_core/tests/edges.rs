@@ -524,6 +524,18 @@ fn how_long_it_was_held_does_not_wrap() {
     assert_eq!(holding(1_250).held_ms(1_240), 0, "taken after the look at the clock");
 }
 
+#[test]
+fn who_holds_nothing_has_not_held() {
+    let stage = Stage::open(2, limit(1));
+    let (holder, other) = (stage.process(1), stage.process(2));
+    holder.hold(1);
+    stage.host.advance(30);
+    assert_eq!(stage.pool.held_ms(&stage.host, holder.pid), Some(30));
+    assert_eq!(stage.pool.held_ms(&stage.host, other.pid), None);
+    assert_eq!(holder.release(1), Ok(()));
+    assert_eq!(stage.pool.held_ms(&stage.host, holder.pid), None);
+}
+
 // Limits.
 
 #[test]

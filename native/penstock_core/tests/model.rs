@@ -750,6 +750,10 @@ impl Pair {
             .map(|(pid, held)| (*pid, (held.all(), held.since_ms)))
             .collect();
         assert_eq!(there, expected, "who holds what since when");
+        for holding in stage.holders() {
+            let held_ms = stage.pool.held_ms(&stage.host, holding.pid);
+            assert_eq!(held_ms, Some(stage.host.now_ms().wrapping_sub(holding.since_ms)));
+        }
         assert_eq!(census.holders, expected.len() as u64, "holders");
 
         for process in &self.cast {

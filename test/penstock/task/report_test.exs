@@ -55,16 +55,19 @@ defmodule Penstock.Task.ReportTest do
       fun = fn _ -> fail(unquote(way)) end
 
       for args <- [[[1], fun], [[unquote(way)], __MODULE__, :fail, []]] do
-        theirs = log(fn -> Task |> apply(:async_stream, args) |> Enum.to_list() && send(self(), {:EXIT, 1, 1}) end)
+        theirs = log(fn -> Task |> apply(:async_stream, args) |> consume() end)
 
-        ours =
-          log(fn ->
-            Penstock.Task |> apply(:async_stream, [pool | args]) |> Enum.to_list() && send(self(), {:EXIT, 1, 1})
-          end)
+        ours = log(fn -> Penstock.Task |> apply(:async_stream, [pool | args]) |> consume() end)
 
         assert ours == theirs
       end
     end
+  end
+
+  # Not by a task's exit, but over.
+  defp consume(stream) do
+    _results = Enum.to_list(stream)
+    send(self(), {:EXIT, self(), :over})
   end
 
   test "names the starter, if it has a name" do

@@ -14,6 +14,11 @@ defmodule Penstock.Task.StreamTest do
     end
   end
 
+  defp end_it(linked) do
+    Process.unlink(linked)
+    Process.exit(linked, :kill)
+  end
+
   # What dead holders had comes back when their monitors have run: whoever gets it all has waited for that.
   defp all_back(pool, limit) do
     :ok = Pool.acquire(pool, permits: limit, timeout: 5_000)
@@ -73,7 +78,14 @@ defmodule Penstock.Task.StreamTest do
     test "bounds one stream below its max_concurrency" do
       pool = Pool.new(limit: 2)
       gauge = gauge()
-      fun = fn x -> measured(gauge, fn -> :erlang.yield() && x end) end
+
+      fun = fn x ->
+        measured(gauge, fn ->
+          :erlang.yield()
+          x
+        end)
+      end
+
       results = pool |> Bounded.async_stream(1..300, fun, max_concurrency: 10, ordered: false) |> Enum.sort()
       assert results == for(x <- 1..300, do: {:ok, x})
       assert peak(gauge) <= 2
@@ -90,7 +102,7 @@ defmodule Penstock.Task.StreamTest do
         end
 
       assert pool |> Bounded.async_stream(1..200, & &1, max_concurrency: 1) |> Enum.count() == 200
-      for pid <- greedy, do: Process.unlink(pid) && Process.exit(pid, :kill)
+      for pid <- greedy, do: end_it(pid)
       assert all_back(pool, 3) == {0, 0}
     end
   end
@@ -104,7 +116,12 @@ defmodule Penstock.Task.StreamTest do
       consumer =
         spawn_link(fn ->
           pool
-          |> Bounded.async_stream(1..3, fn x -> send(me, {:runs, x, self()}) && receive(do: (:go -> x)) end,
+          |> Bounded.async_stream(
+            1..3,
+            fn x ->
+              send(me, {:runs, x, self()})
+              receive(do: (:go -> x))
+            end,
             max_concurrency: 3
           )
           |> Enum.each(&send(me, {:seen, &1}))
@@ -135,7 +152,13 @@ defmodule Penstock.Task.StreamTest do
       pool = Pool.new(limit: 1)
       :ok = Pool.acquire(pool)
       me = self()
-      elements = Stream.map(1..5, &(send(me, {:pulled, &1}) && &1))
+
+      elements =
+        Stream.map(1..5, fn x ->
+          send(me, {:pulled, x})
+          x
+        end)
+
       consumer = spawn_link(fn -> pool |> Bounded.async_stream(elements, & &1, max_concurrency: 4) |> Stream.run() end)
       await(fn -> Pool.info(pool).waiting == 1 end)
       assert_received {:pulled, 1}
@@ -153,7 +176,12 @@ defmodule Penstock.Task.StreamTest do
       {consumer, monitor} =
         spawn_monitor(fn ->
           pool
-          |> Bounded.async_stream(1..2, fn _ -> send(me, self()) && receive(do: (:go -> exit(:shutdown))) end,
+          |> Bounded.async_stream(
+            1..2,
+            fn _ ->
+              send(me, self())
+              receive(do: (:go -> exit(:shutdown)))
+            end,
             max_concurrency: 2
           )
           |> Stream.run()
@@ -221,7 +249,11 @@ defmodule Penstock.Task.StreamTest do
       :ok = Pool.acquire(pool)
       me = self()
       elements = Stream.resource(fn -> 0 end, &{[&1], &1 + 1}, fn _ -> send(me, :closed) end)
-      fun = fn _ -> send(me, {:runs, self()}) && never() end
+
+      fun = fn _ ->
+        send(me, {:runs, self()})
+        never()
+      end
 
       error =
         assert_raise RejectedError, fn ->
@@ -337,7 +369,15 @@ defmodule Penstock.Task.StreamTest do
 
         results =
           pool
-          |> Bounded.async_stream(1..600, fn x -> send(me, self()) && :erlang.yield() && x end, max_concurrency: 6)
+          |> Bounded.async_stream(
+            1..600,
+            fn x ->
+              send(me, self())
+              :erlang.yield()
+              x
+            end,
+            max_concurrency: 6
+          )
           |> Enum.to_list()
 
         exit({:results, results, Process.info(self(), :messages)})
@@ -367,7 +407,11 @@ defmodule Penstock.Task.StreamTest do
   test "the guard killed by somebody takes all with it" do
     pool = Pool.new(limit: 3)
     me = self()
-    fun = fn _ -> send(me, {:runs, self(), hd(Process.get(:"$ancestors"))}) && never() end
+
+    fun = fn _ ->
+      send(me, {:runs, self(), hd(Process.get(:"$ancestors"))})
+      never()
+    end
 
     for traps? <- [false, true] do
       {consumer, monitor} =
@@ -399,7 +443,10 @@ defmodule Penstock.Task.StreamTest do
 
     consumer =
       Task.async(fn ->
-        fun = fn x -> send(me, {:runs, self()}) && if(x == 1, do: x, else: never()) end
+        fun = fn x ->
+          send(me, {:runs, self()})
+          if(x == 1, do: x, else: never())
+        end
 
         name
         |> Bounded.async_stream([1, 2], fun, timeout: 300, on_timeout: :kill_task)
