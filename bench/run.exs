@@ -14,6 +14,7 @@ for file <- ~w(
       rows/acquire.ex
       rows/refuse.ex
       rows/spawn.ex
+      rows/task.ex
       rows/hand_off.ex
       rows/mass_death.ex
       rows/memory.ex

@@ -7,6 +7,7 @@ defmodule Penstock.Bench.Runner do
     Penstock.Bench.Acquire,
     Penstock.Bench.Refuse,
     Penstock.Bench.Spawn,
+    Penstock.Bench.Tasks,
     Penstock.Bench.HandOff,
     Penstock.Bench.MassDeath,
     Penstock.Bench.Memory,
