@@ -13,6 +13,7 @@ defmodule Penstock do
 
     * `run/3` and `run!/3` run a function in the calling process
     * `spawn/3`, `spawn_link/3` and `spawn_monitor/3` create a process
+    * `Penstock.Task` starts tasks, and streams of tasks
 
   ## Waiting
 
@@ -47,7 +48,7 @@ defmodule Penstock do
   @type run_option :: {:timeout, timeout} | {:permits, pos_integer}
 
   @typedoc "An option of the functions that spawn."
-  @type spawn_option :: run_option | {:spawn_opt, list}
+  @type spawn_option :: run_option | {:max_runtime, pos_integer} | {:spawn_opt, list}
 
   @default_timeout 5_000
 
@@ -196,6 +197,8 @@ defmodule Penstock do
 
     * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
     * `:permits` - how many permits the process takes. Default `1`
+    * `:max_runtime` - how long the process may run, in ms. It is killed with `:kill` at most 100 ms after that, which monitors
+      and links see as `:killed` and `Penstock.Pool.info/1` counts. Default: for ever
     * `:spawn_opt` - options of `:erlang.spawn_opt/4` other than `:link` and `:monitor`, such as
       `max_heap_size: words`. Default `[]`
 

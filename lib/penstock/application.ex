@@ -4,8 +4,8 @@ defmodule Penstock.Application do
 
   @impl true
   def start(_type, _args) do
-    # The janitor keeps no state that it cannot find again, so it may be restarted as often as it dies.
-    Supervisor.start_link([Penstock.Janitor],
+    # They keep no state that they cannot find again, so they may be restarted as often as they die.
+    Supervisor.start_link([Penstock.Janitor, Penstock.Reaper],
       strategy: :one_for_one,
       max_restarts: 1_000,
       max_seconds: 1,

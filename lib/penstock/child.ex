@@ -1,44 +1,52 @@
 defmodule Penstock.Child do
   # A process behind a gate, which holds its permits until it is dead. Its own code has no part in that, and its stack
-  # shows nothing but the user's function.
+  # shows nothing but the user's function, unless that may run only for so long.
   @moduledoc false
 
-  alias Penstock.{GateRef, Offer, Options}
+  alias Penstock.{Deadline, GateRef, Offer, Options}
 
-  @options [:timeout, :permits, :spawn_opt]
+  @options [:timeout, :permits, :max_runtime, :spawn_opt]
 
   @doc false
   @spec start(GateRef.t(), term, term, [:link | :monitor]) ::
           {:ok, pid | {pid, reference}} | {:error, term}
   def start(gate, fun, opts, tie) do
     Options.fun!(fun)
-    {permits, timeout, spawn_opt} = options!(opts)
+    {permits, timeout, max_runtime, spawn_opt} = options!(opts)
 
     with {:ok, offer} <- Offer.make(gate, permits, timeout) do
-      {:ok, Offer.hand_over(offer, fn -> create(offer, fun, tie, spawn_opt) end)}
+      created = create([offer, max_runtime, fun], offer, tie, spawn_opt)
+      Offer.hand_over(offer, pid(created))
+      {:ok, created}
     end
   end
 
-  defp options!([]), do: {1, 0, []}
+  defp options!([]), do: {1, 0, nil, []}
 
   defp options!(opts) do
     opts = Options.known!(opts, @options)
 
     {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, 0)),
-     Options.spawn_opt!(Keyword.get(opts, :spawn_opt, []))}
+     Options.max_runtime!(Keyword.get(opts, :max_runtime)), Options.spawn_opt!(Keyword.get(opts, :spawn_opt, []))}
   end
 
-  defp create(offer, fun, tie, spawn_opt) do
-    :erlang.spawn_opt(__MODULE__, :init, [offer, fun], tie ++ spawn_opt)
+  defp create(args, offer, tie, spawn_opt) do
+    :erlang.spawn_opt(__MODULE__, :init, args, tie ++ spawn_opt)
   catch
-    :error, :badarg -> Options.invalid_spawn_opt!(spawn_opt)
+    kind, reason ->
+      Offer.retract(offer)
+      if reason == :badarg, do: Options.invalid_spawn_opt!(spawn_opt)
+      :erlang.raise(kind, reason, __STACKTRACE__)
   end
+
+  defp pid({pid, _monitor}), do: pid
+  defp pid(pid), do: pid
 
   @doc false
-  @spec init(Offer.t(), fun) :: term
-  def init(offer, fun) do
+  @spec init(Offer.t(), Deadline.max_runtime(), fun) :: term
+  def init({ref, instance, _token} = offer, max_runtime, fun) do
     case Offer.adopt(offer) do
-      :ok -> fun.()
+      :ok -> Deadline.run(ref, instance, max_runtime, fun)
       :revoked -> :ok
     end
   end

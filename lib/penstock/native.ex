@@ -141,9 +141,10 @@ defmodule Penstock.Native do
   def pool_held(_gate, _instance), do: missing()
 
   # A walk through all entries, from 0 on, in calls that go so far each: {the next position, holders, acquired, rejected,
-  # timed_out, released_by_exit}, the sums of this part.
+  # timed_out, released_by_exit, killed}, the sums of this part.
   @spec pool_census(gate, instance, non_neg_integer) ::
-          {non_neg_integer | :done, non_neg_integer, non_neg_integer, non_neg_integer, non_neg_integer, non_neg_integer}
+          {non_neg_integer | :done, non_neg_integer, non_neg_integer, non_neg_integer, non_neg_integer, non_neg_integer,
+           non_neg_integer}
           | :badarg
   def pool_census(_gate, _instance, _position), do: missing()
 
@@ -163,6 +164,26 @@ defmodule Penstock.Native do
 
   @spec janitor_settle() :: :ok
   def janitor_settle, do: missing()
+
+  # Processes that are killed if they run too long, by the reaper: who is due, some at a time; and whether it may sleep
+  # until it is sent `:due`.
+
+  # The calling process, which that instance has admitted, is due in so many ms.
+  @spec deadline_set(gate, instance, pos_integer) :: :ok | :badarg
+  def deadline_set(_gate, _instance, _ms), do: missing()
+
+  # Its work has ended. `:overdue`: it is about to be killed, has been counted, and must not go on.
+  @spec deadline_end() :: :ok | :overdue
+  def deadline_end, do: missing()
+
+  @spec deadline_due() :: [pid]
+  def deadline_due, do: missing()
+
+  @spec deadline_rest() :: :ok | :again
+  def deadline_rest, do: missing()
+
+  @spec reaper_register() :: :ok | :badarg
+  def reaper_register, do: missing()
 
   # How long calls took: the name of the longest, then of calls and of controls that do nothing: how many, how many of
   # them beyond 1 ms, and the longest in ns of thread CPU time. nil unless built with the feature "meter".

@@ -40,26 +40,14 @@ defmodule Penstock.Offer do
   end
 
   @doc false
-  # What `create` returns, whose process has the permits then. It creates one, or raises.
-  @spec hand_over(t, (-> result)) :: result when result: pid | {pid, reference} | {:ok, pid} | Task.t()
-  def hand_over({ref, instance, token}, create) do
-    created =
-      try do
-        create.()
-      catch
-        kind, reason ->
-          Native.spawn_retract(ref, instance, token)
-          :erlang.raise(kind, reason, __STACKTRACE__)
-      end
+  # It has been created.
+  @spec hand_over(t, pid) :: :ok | :badarg
+  def hand_over({ref, instance, token}, pid), do: Native.spawn_hand_over(ref, instance, token, pid)
 
-    Native.spawn_hand_over(ref, instance, token, pid(created))
-    created
-  end
-
-  defp pid(pid) when is_pid(pid), do: pid
-  defp pid({:ok, pid}), do: pid
-  defp pid(%Task{pid: pid}), do: pid
-  defp pid({pid, _monitor}), do: pid
+  @doc false
+  # It could not be created.
+  @spec retract(t) :: :ok | :badarg
+  def retract({ref, instance, token}), do: Native.spawn_retract(ref, instance, token)
 
   @doc false
   # The first act of the process that was created. `:revoked`: its creator was killed before it could know of this

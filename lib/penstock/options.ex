@@ -44,6 +44,12 @@ defmodule Penstock.Options do
   def name!(value) when is_atom(value) and value not in [nil, true, false], do: value
   def name!(value), do: expected!(":name", "an atom other than nil, true and false", value)
 
+  # Of no process that may run for ever.
+  @spec max_runtime!(term) :: pos_integer | nil
+  def max_runtime!(nil), do: nil
+  def max_runtime!(value) when is_integer(value) and value in 1..@max, do: value
+  def max_runtime!(value), do: expected!(":max_runtime", "a number of milliseconds #{@max_message}", value)
+
   @spec boolean!(term, String.t()) :: boolean
   def boolean!(value, name), do: one_of!(value, name, [true, false])
 

@@ -87,7 +87,8 @@ defmodule Penstock.Pool do
           acquired: non_neg_integer,
           rejected: non_neg_integer,
           timed_out: non_neg_integer,
-          released_by_exit: non_neg_integer
+          released_by_exit: non_neg_integer,
+          killed: non_neg_integer
         }
 
   @settings [:limit, :max_waiting, :max_overdraft]
@@ -446,6 +447,7 @@ defmodule Penstock.Pool do
     * `:rejected` - requests that got `:full`, `:queue_full` or `:closed`
     * `:timed_out` - requests that got `:timeout`
     * `:released_by_exit` - permits that came back by the death of the process that held them
+    * `:killed` - processes that ran longer than their `:max_runtime`
 
   `:peak` and what follows are totals since the pool was made. The figures are each exact; while the pool is
   in use they are not all of one instant, and totals of a pool with tens of thousands of holders may lag by those who die
@@ -470,7 +472,7 @@ defmodule Penstock.Pool do
         GateRef.bad!(:no_pool, pool)
 
       {instance, status, limit, max_waiting, in_use, waiting, peak, granted} ->
-        {holders, acquired, rejected, timed_out, released} = census(ref, instance)
+        {holders, acquired, rejected, timed_out, released, killed} = census(ref, instance)
 
         %{
           name: if(is_atom(pool), do: pool),
@@ -487,17 +489,18 @@ defmodule Penstock.Pool do
           acquired: acquired + granted,
           rejected: rejected,
           timed_out: timed_out,
-          released_by_exit: released
+          released_by_exit: released,
+          killed: killed
         }
     end
   end
 
-  defp census(ref, instance, position \\ 0, sums \\ {0, 0, 0, 0, 0})
+  defp census(ref, instance, position \\ 0, sums \\ {0, 0, 0, 0, 0, 0})
   defp census(_ref, _instance, :done, sums), do: sums
 
-  defp census(ref, instance, position, {a, b, c, d, e}) do
-    {next, a1, b1, c1, d1, e1} = Native.pool_census(ref, instance, position)
-    census(ref, instance, next, {a + a1, b + b1, c + c1, d + d1, e + e1})
+  defp census(ref, instance, position, {a, b, c, d, e, f}) do
+    {next, a1, b1, c1, d1, e1, f1} = Native.pool_census(ref, instance, position)
+    census(ref, instance, next, {a + a1, b + b1, c + c1, d + d1, e + e1, f + f1})
   end
 
   @doc """

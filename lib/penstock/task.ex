@@ -33,7 +33,7 @@ defmodule Penstock.Task do
   alias Penstock.Task.{Stream, Work}
 
   @typedoc "An option of the functions that start one task."
-  @type option :: {:timeout, timeout} | {:permits, pos_integer}
+  @type option :: {:timeout, timeout} | {:permits, pos_integer} | {:max_runtime, pos_integer}
 
   @typedoc "An option of `async_stream/4`."
   @type stream_option ::
@@ -44,7 +44,7 @@ defmodule Penstock.Task do
           | {:zip_input_on_exit, boolean}
           | {:acquire_timeout, timeout}
 
-  @options [:timeout, :permits]
+  @options [:timeout, :permits, :max_runtime]
   @stream_options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout]
 
   @doc """
@@ -66,6 +66,8 @@ defmodule Penstock.Task do
 
     * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
     * `:permits` - how many permits the task takes. Default `1`
+    * `:max_runtime` - how long it may run, in ms: it is killed with `:kill` at most 100 ms after that, and counted in
+      `Penstock.Pool.info/1`. Default: for ever
 
   ## Examples
 
@@ -87,7 +89,7 @@ defmodule Penstock.Task do
   ## Examples
 
       iex> pool = Penstock.Pool.new(limit: 1)
-      iex> {:ok, pid} = Penstock.Task.start(pool, Process, :sleep, [:infinity], timeout: 100)
+      iex> {:ok, pid} = Penstock.Task.start(pool, Process, :sleep, [:infinity], max_runtime: 60_000)
       iex> Process.exit(pid, :kill)
       true
 
@@ -282,31 +284,41 @@ defmodule Penstock.Task do
   defp call(fun), do: {:erlang, :apply, [Options.fun!(fun), []]}
 
   defp start_by(create, gate, mfargs, opts) do
-    {permits, timeout} = options!(opts, 0)
+    {permits, timeout, max_runtime} = options!(opts, 0)
 
     with {:ok, offer} <- Offer.make(gate, permits, timeout) do
-      job = {offer, permits, self(), mfargs}
-      Offer.hand_over(offer, fn -> create.(Work, :run, [job]) end)
+      {:ok, pid} = started = create(create, offer, {offer, permits, max_runtime, self(), mfargs})
+      Offer.hand_over(offer, pid)
+      started
     end
   end
 
   defp async_by(gate, {module, function, args} = mfargs, opts) do
-    {permits, timeout} = options!(opts, 5_000)
+    {permits, timeout, max_runtime} = options!(opts, 5_000)
 
     with {:ok, offer} <- Offer.make(gate, permits, timeout) do
-      job = {offer, permits, self(), mfargs}
-      task = Offer.hand_over(offer, fn -> Task.async(Work, :run, [job]) end)
+      task = create(&Task.async/3, offer, {offer, permits, max_runtime, self(), mfargs})
+      Offer.hand_over(offer, task.pid)
       # What it runs is the user's function; ours is only around it.
       {:ok, %{task | mfa: {module, function, length(args)}}}
     end
   end
 
-  defp options!([], timeout), do: {1, timeout}
+  defp create(create, offer, job) do
+    create.(Work, :run, [job])
+  catch
+    kind, reason ->
+      Offer.retract(offer)
+      :erlang.raise(kind, reason, __STACKTRACE__)
+  end
+
+  defp options!([], timeout), do: {1, timeout, nil}
 
   defp options!(opts, timeout) do
     opts = Options.known!(opts, @options)
 
-    {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, timeout))}
+    {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, timeout)),
+     Options.max_runtime!(Keyword.get(opts, :max_runtime))}
   end
 
   defp admitted!({:ok, task}, _gate), do: task

@@ -246,9 +246,9 @@ defmodule Penstock.PoolBadInputTest do
     for {function, known} <- [
           run: ":timeout, :permits",
           run!: ":timeout, :permits",
-          spawn: ":timeout, :permits, :spawn_opt",
-          spawn_link: ":timeout, :permits, :spawn_opt",
-          spawn_monitor: ":timeout, :permits, :spawn_opt"
+          spawn: ":timeout, :permits, :max_runtime, :spawn_opt",
+          spawn_link: ":timeout, :permits, :max_runtime, :spawn_opt",
+          spawn_monitor: ":timeout, :permits, :max_runtime, :spawn_opt"
         ] do
       refuses(pools, Penstock, function, [:the_pool, never, []], 2, no_options(), not_options())
       refuses(pools, Penstock, function, [:the_pool, never, []], 2, bad, unknown.(known))

@@ -23,7 +23,8 @@ defmodule Penstock.PoolInfoTest do
                acquired: 0,
                rejected: 0,
                timed_out: 0,
-               released_by_exit: 0
+               released_by_exit: 0,
+               killed: 0
              }
 
       assert Pool.info(Pool.new(limit: 3)) == %{info | name: nil, owner: nil}

@@ -124,6 +124,11 @@ defmodule Penstock.ChildJobs do
       pool_holders: [gate: gate, instance: instance, position: 0],
       janitor_register: [],
       janitor_settle: [],
+      deadline_set: [gate: gate, instance: instance, ms: 1_000_000],
+      deadline_end: [],
+      deadline_due: [],
+      deadline_rest: [],
+      reaper_register: [],
       metered: []
     ]
   end
@@ -138,6 +143,7 @@ defmodule Penstock.ChildJobs do
   defp bad(:token), do: Garbage.terms()
   defp bad(:position), do: Garbage.terms()
   defp bad(:permits), do: Enum.reject(Garbage.terms(), &(&1 in 1..@max))
+  defp bad(:ms), do: bad(:permits)
   defp bad(:limit), do: Enum.reject(Garbage.terms(), &(&1 in 0..@max or &1 == :infinity))
   defp bad(:limit_or_keep), do: Enum.reject(bad(:limit), &(&1 == :keep))
   defp bad(:max_waiting), do: Enum.reject(Garbage.terms(), &(&1 in 0..@max))
@@ -153,7 +159,9 @@ defmodule Penstock.ChildJobs do
   defp allowed(:spawn_adopt, :token, n) when n in 0..@most, do: [:revoked]
   defp allowed(:spawn_retract, :token, n) when n in 0..@most, do: [:ok]
   # The one holder is before that position, or after it.
-  defp allowed(:pool_census, :position, n) when n in 0..@most, do: [{:done, 1, 1, 0, 0, 0}, {:done, 0, 0, 0, 0, 0}]
+  defp allowed(:pool_census, :position, n) when n in 0..@most,
+    do: [{:done, 1, 1, 0, 0, 0, 0}, {:done, 0, 0, 0, 0, 0, 0}]
+
   defp allowed(:pool_holders, :position, n) when n in 0..@most, do: [{:done, []}, {:done, [{self(), 2, 0}]}]
   defp allowed(_, :gate, _), do: [:no_pool, :badarg]
   defp allowed(_, _, _), do: [:badarg]
@@ -185,9 +193,11 @@ defmodule Penstock.ChildJobs do
 
     for {_, monitor} <- workers, do: receive(do: ({:DOWN, ^monitor, _, _, reason} -> :normal = reason))
     # A stolen janitor's place, and all else that may be mended, is.
-    janitor = Process.whereis(Penstock.Janitor)
-    Process.exit(janitor, :kill)
-    ask_until(fn -> Process.whereis(Penstock.Janitor) not in [nil, janitor] end)
+    for name <- [Penstock.Janitor, Penstock.Reaper] do
+      robbed = Process.whereis(name)
+      Process.exit(robbed, :kill)
+      ask_until(fn -> Process.whereis(name) not in [nil, robbed] end)
+    end
 
     # The VM is in order, and new pools work.
     {:ok, _owner} = Pool.start_link(name: MyApp.AfterChaos, limit: 2)

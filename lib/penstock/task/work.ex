@@ -3,11 +3,11 @@ defmodule Penstock.Task.Work do
   # anybody sees how it ended.
   @moduledoc false
 
-  alias Penstock.{Native, Offer}
+  alias Penstock.{Deadline, Native, Offer}
   alias Penstock.Task.Report
 
-  @typedoc "The offer, its permits, who starts the task, and the user's function."
-  @type job :: {Offer.t(), pos_integer, pid, Report.mfargs()}
+  @typedoc "The offer, its permits, `:max_runtime`, who starts the task, and the user's function."
+  @type job :: {Offer.t(), pos_integer, Deadline.max_runtime(), pid, Report.mfargs()}
 
   # `Task` makes processes of `:proc_lib` there, which report crashes on their own.
   @proc_lib Version.match?(System.version(), "< 1.15.0-dev")
@@ -15,21 +15,23 @@ defmodule Penstock.Task.Work do
   @doc false
   # Inside of a process that `Task` made.
   @spec run(job) :: term
-  def run({offer, permits, starter, mfargs}) do
+  def run({offer, permits, max_runtime, starter, mfargs}) do
     if Offer.adopt(offer) != :ok, do: exit(:normal)
 
     Process.put(:"$initial_call", initial_call(mfargs))
+    {gate, instance, _token} = offer
+    Deadline.start(gate, instance, max_runtime)
 
     try do
       call(mfargs)
     catch
       kind, reason ->
         Report.log(kind, reason, __STACKTRACE__, starter, mfargs)
-        give_back(offer, permits)
+        give_back(offer, permits, max_runtime)
         leave(kind, reason, __STACKTRACE__)
     else
       value ->
-        give_back(offer, permits)
+        give_back(offer, permits, max_runtime)
         value
     end
   end
@@ -79,7 +81,10 @@ defmodule Penstock.Task.Work do
   defp call({:erlang, :apply, [fun, []]}) when is_function(fun, 0), do: fun.()
   defp call({module, function, args}), do: apply(module, function, args)
 
-  defp give_back({gate, instance, _token}, permits), do: Native.run_end(gate, instance, permits)
+  defp give_back({gate, instance, _token}, permits, max_runtime) do
+    Deadline.finish(max_runtime)
+    Native.run_end(gate, instance, permits)
+  end
 
   # `Task` passes these on without a word.
   defp leave(:exit, reason, stacktrace) when reason in [:normal, :shutdown] do

@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use crate::pool::Pool;
 
 /// A process, by whatever non-zero word the runtime knows it by. Two live processes never share one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pid(NonZeroU64);
 
 impl Pid {

@@ -1,14 +1,16 @@
 //! The native core of Penstock: pools of permits that stay exact whatever is killed whenever.
 //!
-//! It knows nothing of the BEAM. What it needs from a runtime is [`Host`]; what it offers is [`Pool`], and a
-//! [`Registry`] of named ones. Every method that may have to wake, watch or look at a process takes the host as its
+//! It knows nothing of the BEAM. What it needs from a runtime is [`Host`]; what it offers is [`Pool`], a
+//! [`Registry`] of named ones, and [`Deadlines`] of processes. Every method that may have to wake, watch or look at a process takes the host as its
 //! first argument, and none of them blocks.
 
+mod deadlines;
 mod host;
 mod pool;
 mod registry;
 mod sync;
 
+pub use deadlines::{Deadlines, Ending, Todo};
 pub use host::{Answer, Host, Pid};
 pub use pool::{
     Adoption, Cancelled, Census, Drain, Holding, Info, Kind, NotHeld, Offer, Parked, Pool, Position, Refusal,

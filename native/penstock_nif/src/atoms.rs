@@ -29,7 +29,7 @@ macro_rules! atoms {
 }
 
 atoms! {
-    adopted, again, badarg, bound, busy, cancelled, closed, draining, drained, done, free, fresh, full, granted,
-    infinity, keep, nif_panicked, nil, no_pool, noproc, not_held, ok, open, queue_full, revoked, settle,
+    adopted, again, badarg, bound, busy, cancelled, closed, draining, drained, done, due, free, fresh, full, granted,
+    infinity, keep, nif_panicked, nil, no_pool, noproc, not_held, ok, open, overdue, queue_full, revoked, settle,
     too_late, undrained,
 }

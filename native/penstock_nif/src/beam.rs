@@ -90,7 +90,7 @@ impl Host for Beam {
 
     #[inline]
     fn exact_ms(&self) -> u32 {
-        clock::exact_ms()
+        clock::exact_ms() as u32
     }
 
     fn worked(&self, entries: usize) {

@@ -4,34 +4,34 @@
 #[cfg(target_os = "linux")]
 #[inline]
 pub(crate) fn now_ms() -> u32 {
-    read(libc::CLOCK_MONOTONIC_COARSE)
+    read(libc::CLOCK_MONOTONIC_COARSE) as u32
 }
 
-/// The same clock, exact to 1 ms.
+/// The same clock, exact to 1 ms, and without wrapping.
 #[cfg(target_os = "linux")]
 #[inline]
-pub(crate) fn exact_ms() -> u32 {
+pub(crate) fn exact_ms() -> u64 {
     read(libc::CLOCK_MONOTONIC)
 }
 
 #[cfg(target_os = "linux")]
 #[inline]
-fn read(clock: libc::clockid_t) -> u32 {
+fn read(clock: libc::clockid_t) -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the clock writes one timespec.
     unsafe { libc::clock_gettime(clock, &mut now) };
-    (now.tv_sec as u32).wrapping_mul(1_000).wrapping_add(now.tv_nsec as u32 / 1_000_000)
+    now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000
 }
 
 /// In ms; wraps after 49 days.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn now_ms() -> u32 {
-    static START: once_cell::sync::Lazy<std::time::Instant> = once_cell::sync::Lazy::new(std::time::Instant::now);
-    START.elapsed().as_millis() as u32
+    exact_ms() as u32
 }
 
-/// The same clock.
+/// The same clock, without wrapping.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn exact_ms() -> u32 {
-    now_ms()
+pub(crate) fn exact_ms() -> u64 {
+    static START: once_cell::sync::Lazy<std::time::Instant> = once_cell::sync::Lazy::new(std::time::Instant::now);
+    START.elapsed().as_millis() as u64
 }

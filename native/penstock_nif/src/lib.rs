@@ -6,6 +6,7 @@
 mod atoms;
 mod beam;
 mod clock;
+mod deadlines;
 mod deferred;
 mod entry;
 mod free;
@@ -25,7 +26,7 @@ fn load(env: Env<'_>, version: Term<'_>) -> bool {
     }
     let env = term::Env::of(env.as_c_arg());
     atoms::init(env);
-    resources::init(env)
+    resources::init(env) && deadlines::init(env)
 }
 
 rustler::init!("Elixir.Penstock.Native", load = load);

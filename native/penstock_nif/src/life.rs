@@ -176,6 +176,7 @@ fn census(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
         beam.env.make_u64(sums.rejected),
         beam.env.make_u64(sums.timed_out),
         beam.env.make_u64(sums.released_by_exit),
+        beam.env.make_u64(sums.killed),
     ])
 }
 

@@ -115,7 +115,7 @@ fn resource_type(which: &AtomicPtr<ErlNifResourceType>) -> *const ErlNifResource
 type Dtor = unsafe extern "C" fn(*mut ErlNifEnv, *mut c_void);
 type Down = unsafe extern "C" fn(*mut ErlNifEnv, *mut c_void, *const ErlNifPid, *const ErlNifMonitor);
 
-fn open_type(env: Env, name: &std::ffi::CStr, dtor: Dtor, down: Option<Down>) -> *const ErlNifResourceType {
+pub(crate) fn open_type(env: Env, name: &std::ffi::CStr, dtor: Dtor, down: Option<Down>) -> *const ErlNifResourceType {
     let init = ErlNifResourceTypeInit {
         dtor: dtor as *const _,
         stop: ptr::null(),
@@ -150,7 +150,7 @@ fn pin(handle: *const ErlNifResourceType) {
 ///
 /// # Safety
 /// The destructor of the type drops a `T`.
-unsafe fn alloc<T>(type_: *const ErlNifResourceType, value: T) -> *mut c_void {
+pub(crate) unsafe fn alloc<T>(type_: *const ErlNifResourceType, value: T) -> *mut c_void {
     const { assert!(align_of::<T>() <= align_of::<u64>()) };
     // SAFETY: the VM returns memory of that size, aligned for a word.
     unsafe {

@@ -282,6 +282,7 @@ pub(crate) struct Shard {
     retired: Mutex<Retired>,
     pub(crate) rejected: AtomicU64,
     pub(crate) timed_out: AtomicU64,
+    pub(crate) killed: AtomicU64,
 }
 
 /// What a dead holder left.
@@ -332,6 +333,8 @@ pub struct Census {
     pub timed_out: u64,
     /// Permits that came back by the death of who held them.
     pub released_by_exit: u64,
+    /// Processes found to run longer than they may.
+    pub killed: u64,
     /// Cache lines looked at to say so, of places and of entries.
     pub looked_at: usize,
 }
@@ -343,6 +346,7 @@ impl AddAssign for Census {
         self.rejected += other.rejected;
         self.timed_out += other.timed_out;
         self.released_by_exit += other.released_by_exit;
+        self.killed += other.killed;
         self.looked_at += other.looked_at;
     }
 }
@@ -425,6 +429,7 @@ impl Table {
                 retired: Mutex::new(Retired::default()),
                 rejected: AtomicU64::new(0),
                 timed_out: AtomicU64::new(0),
+                killed: AtomicU64::new(0),
             }),
         }
     }
@@ -706,6 +711,7 @@ impl Table {
                 sums.released_by_exit += retired.released_by_exit;
                 sums.rejected += shard.rejected.load(Ordering::Relaxed);
                 sums.timed_out += shard.timed_out.load(Ordering::Relaxed);
+                sums.killed += shard.killed.load(Ordering::Relaxed);
             }
             let (looked_at, rest) =
                 self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - sums.looked_at), |_, entry| {
@@ -752,6 +758,7 @@ impl Table {
             *lock(&shard.retired) = Retired::default();
             shard.rejected.store(0, Ordering::Relaxed);
             shard.timed_out.store(0, Ordering::Relaxed);
+            shard.killed.store(0, Ordering::Relaxed);
         }
     }
 }

@@ -188,6 +188,11 @@ impl<H: Host> Pool<H> {
         self.table.holders(from, most)
     }
 
+    /// A process that this pool admitted runs longer than it may; counts it.
+    pub fn count_killed(&self, pid: Pid) {
+        self.table.shard(pid).killed.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// How long a process has held without a pause, in ms; `None` if it holds nothing. Exact for what was handed over to it.
     pub fn held_ms(&self, host: &H, pid: Pid) -> Option<u32> {
         self.table.held_ms(pid, host.exact_ms())

@@ -1,0 +1,38 @@
+defmodule Penstock.Deadline do
+  # Work that may run for so long, or for ever if there is no such number. By the process that does it.
+  @moduledoc false
+
+  alias Penstock.Native
+
+  @typedoc "ms, or nil for no limit."
+  @type max_runtime :: pos_integer | nil
+
+  @doc false
+  @spec run(Native.gate(), Native.instance(), max_runtime, (-> value)) :: value when value: var
+  def run(_gate, _instance, nil, fun), do: fun.()
+
+  def run(gate, instance, max_runtime, fun) do
+    start(gate, instance, max_runtime)
+
+    try do
+      fun.()
+    after
+      finish(max_runtime)
+    end
+  end
+
+  @doc false
+  @spec start(Native.gate(), Native.instance(), max_runtime) :: :ok
+  def start(_gate, _instance, nil), do: :ok
+  def start(gate, instance, max_runtime), do: :ok = Native.deadline_set(gate, instance, max_runtime)
+
+  @doc false
+  # Does not return if the time ran out before: what is counted as killed is seen to be killed, and says nothing any more.
+  @spec finish(max_runtime) :: :ok
+  def finish(nil), do: :ok
+
+  def finish(_max_runtime) do
+    if Native.deadline_end() == :overdue, do: Process.sleep(:infinity)
+    :ok
+  end
+end
