@@ -102,6 +102,10 @@ defmodule Penstock.Native do
   @spec spawn_retract(gate, instance, token) :: :ok | :badarg
   def spawn_retract(_gate, _instance, _offer), do: missing()
 
+  # The caller was told of the child's death, and would have its permits back now: its monitor may not have run yet.
+  @spec spawn_ended(gate, instance, pid) :: :ok | :badarg
+  def spawn_ended(_gate, _instance, _child), do: missing()
+
   # The life of a pool. The calling process becomes the owner of the one it starts.
 
   @spec pool_start(atom, limit, non_neg_integer, limit) :: :fresh | :adopted | pid | :badarg

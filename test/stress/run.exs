@@ -7,14 +7,14 @@
 
 {:ok, _, _} = Kernel.ParallelCompiler.require(Path.wildcard("#{__DIR__}/*.ex"))
 
-alias Penstock.Stress.{Asker, Crashes, KillStorm, MassDeath, Meter}
+alias Penstock.Stress.{Asker, Crashes, KillStorm, MassDeath, Meter, SharedStreams, StreamStorm}
 
 {opts, rest, invalid} =
   OptionParser.parse(System.argv(),
     strict: [only: :string, seed: :integer, kills: :integer, asks: :integer, round: :integer, times: :integer]
   )
 
-parts = [:storm, :try_1, :try_8, :acquire_100, :mass_death]
+parts = [:storm, :try_1, :try_8, :acquire_100, :mass_death, :stream_storm, :shared_streams]
 
 only =
   cond do
@@ -48,6 +48,9 @@ results =
           :storm when is_integer(round) -> KillStorm.replay(seed, round, opts[:times] || 1)
           :storm -> KillStorm.run(seed, kills)
           :mass_death -> MassDeath.run(100_000)
+          # A tenth of the kills are of streams.
+          :stream_storm -> StreamStorm.run(seed, div(kills, 10))
+          :shared_streams -> SharedStreams.run(kills)
           part -> Asker.run(part, asks)
         end
       end)

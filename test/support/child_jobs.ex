@@ -108,6 +108,7 @@ defmodule Penstock.ChildJobs do
       spawn_offer: [gate: gate, instance: instance, permits: 1],
       spawn_hand_over: [gate: gate, instance: instance, token: 1, pid: self()],
       spawn_adopt: [gate: gate, instance: instance, token: 1],
+      spawn_ended: [gate: gate, instance: instance, pid: self()],
       spawn_retract: [gate: gate, instance: instance, token: 1],
       pool_start: [name: MyApp.Garbage, limit: 1, max_waiting: 1, limit: 1],
       pool_new: [limit: 1, max_waiting: 1, limit: 1],

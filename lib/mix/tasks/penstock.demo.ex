@@ -20,6 +20,9 @@ defmodule Mix.Tasks.Penstock.Demo do
 
     * `a` - a recursive spawn bomb: every process spawns two that do the same
     * `b` - a process that spawns one for every message, and gets 500,000
+    * `c` - a process that starts a task for each of 1,000,000 items
+    * `c2` - the same by 100 processes, with 10,000 items each
+    * `d` - 30,000 workers that never end
 
   The task fails if a guarded run breaks a promise: the VM survives, it never has more processes than the pool's
   limit and its own, it refuses no spawn, and all offered work was either done or refused.

@@ -36,7 +36,10 @@ defmodule Penstock.Demo.Attack do
   # In the order in which they run.
   @attacks [
     Penstock.Demo.Attack.SpawnBomb,
-    Penstock.Demo.Attack.SpawnPerMessage
+    Penstock.Demo.Attack.SpawnPerMessage,
+    Penstock.Demo.Attack.TaskPerItem,
+    Penstock.Demo.Attack.TasksOfManyCallers,
+    Penstock.Demo.Attack.EndlessWorkers
   ]
 
   @spec all() :: [module()]

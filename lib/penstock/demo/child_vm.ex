@@ -10,7 +10,7 @@ defmodule Penstock.Demo.ChildVM do
 
   # Boot, attack and settling take less than half of it on a slow machine. A VM that is silent longer
   # is taken for hanging.
-  @deadline_ms 20_000
+  @deadline_ms 40_000
 
   @log_lines 15
 

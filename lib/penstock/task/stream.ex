@@ -22,7 +22,7 @@ defmodule Penstock.Task.Stream do
   # slots    - how many more tasks may run
   # position - of the next task
   # due      - the position whose result is delivered next; or :any
-  # tasks    - position => {:running, pid, element} | {:asked, element, why} | {:done, result}
+  # tasks    - position => {:running, pid, instance, element} | {:asked, element, why} | {:done, result}
   # ready    - results to deliver now
   defstruct [:next, :pending, :slots, :due, position: 0, tasks: %{}, ready: []]
 
@@ -52,12 +52,25 @@ defmodule Penstock.Task.Stream do
   defp source(other), do: &Enumerable.reduce(other, &1, fn element, nil -> {:suspend, {:element, element}} end)
 
   defp run({:cont, acc}, state, config), do: step(acc, state, config)
-  defp run({:suspend, acc}, state, config), do: {:suspended, acc, &run(&1, state, config)}
+
+  # Not in the continuation: the one that is used in the end may be older than the stream. So `Stream.zip/1` closes its
+  # streams when one of them raises, by what it had of them before it asked them for the next element.
+  defp run({:suspend, acc}, state, %{ref: ref} = config) do
+    Process.put({__MODULE__, ref}, state)
+    {:suspended, acc, &resume(&1, config)}
+  end
 
   defp run({:halt, acc}, state, config) do
     close(state, config)
     halt(state.next)
     {:halted, acc}
+  end
+
+  defp resume({_command, acc} = command, %{ref: ref} = config) do
+    case Process.delete({__MODULE__, ref}) do
+      nil -> {:halted, acc}
+      state -> run(command, state, config)
+    end
   end
 
   # What is next: deliver, start, pull, end, or wait.
@@ -167,7 +180,7 @@ defmodule Penstock.Task.Stream do
       end
 
     Native.spawn_hand_over(gate, instance, token, pid)
-    task = {:running, pid, if(config.options.zip_input_on_exit, do: element)}
+    task = {:running, pid, instance, if(config.options.zip_input_on_exit, do: element)}
     %{state | slots: slots - 1, position: position + 1, tasks: Map.put(tasks, position, task)}
   end
 
@@ -209,6 +222,8 @@ defmodule Penstock.Task.Stream do
       {{^ref, position}, value} ->
         # It has nothing left to do but to end.
         receive do: ({{^ref, ^position}, _monitor, :process, _pid, _reason} -> :ok)
+        {:running, pid, instance, _element} = Map.fetch!(state.tasks, position)
+        Native.spawn_ended(config.gate, instance, pid)
         done(acc, state, config, parked, position, {:ok, value})
 
       {{^ref, position}, _monitor, :process, _pid, reason} ->
@@ -242,7 +257,8 @@ defmodule Penstock.Task.Stream do
   end
 
   defp gone(acc, state, config, parked, position, reason) do
-    {:running, pid, element} = state.tasks[position]
+    {:running, pid, instance, element} = Map.fetch!(state.tasks, position)
+    Native.spawn_ended(config.gate, instance, pid)
 
     if reason == :normal do
       done(acc, state, config, parked, position, exit_of(element, reason, config))
@@ -341,12 +357,13 @@ defmodule Penstock.Task.Stream do
   end
 
   # Those that trap exits have outlived the guard.
-  defp end_tasks(state, %{ref: ref}) do
-    alive = for {position, {:running, pid, _element}} <- state.tasks, do: {position, pid}
-    for {_position, pid} <- alive, do: Process.exit(pid, :kill)
+  defp end_tasks(state, %{gate: gate, ref: ref}) do
+    alive = for {position, {:running, pid, instance, _element}} <- state.tasks, do: {position, pid, instance}
+    for {_position, pid, _instance} <- alive, do: Process.exit(pid, :kill)
 
-    for {position, _pid} <- alive do
+    for {position, pid, instance} <- alive do
       receive do: ({{^ref, ^position}, _monitor, :process, _pid, _reason} -> :ok)
+      Native.spawn_ended(gate, instance, pid)
     end
 
     flush(ref)

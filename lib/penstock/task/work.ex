@@ -40,7 +40,8 @@ defmodule Penstock.Task.Work do
   @type stream :: {Native.gate(), reference, pid, [pid, ...], (term -> term) | Report.mfargs()}
 
   @doc false
-  # The whole life of a task of a stream.
+  # The whole life of a task of a stream. Its permit is back when it is dead: no process of another's is there beside it,
+  # and the consumer, which sees to that, has time to.
   @spec element(stream, Native.instance(), Native.token(), non_neg_integer, term) :: term
   def element({gate, ref, guard, [consumer | _] = callers, function}, instance, token, position, element) do
     if link(guard) == :ok and Native.spawn_adopt(gate, instance, token) == :ok do
@@ -53,12 +54,9 @@ defmodule Penstock.Task.Work do
       catch
         kind, reason ->
           Report.log(kind, reason, __STACKTRACE__, consumer, mfargs(function, element))
-          Native.run_end(gate, instance, 1)
           :erlang.raise(:exit, exit_reason(kind, reason, __STACKTRACE__), __STACKTRACE__)
       else
-        value ->
-          Native.run_end(gate, instance, 1)
-          send(consumer, {{ref, position}, value})
+        value -> send(consumer, {{ref, position}, value})
       end
     end
   end

@@ -20,6 +20,7 @@ entries! {
     spawn_hand_over/4 => hand_over,
     spawn_adopt/3 => adopt,
     spawn_retract/3 => retract,
+    spawn_ended/3 => ended,
 }
 
 #[inline(always)]
@@ -122,6 +123,16 @@ fn retract(beam: &Beam, [gate, instance, offer]: [Term; 3]) -> Term {
     match (resolve_instance(beam, gate, instance), beam.env.u64(offer)) {
         (Some(pool), Some(offer)) => {
             pool.retract(beam, Offer::from_bits(offer));
+            atoms::ok()
+        }
+        _ => atoms::badarg(),
+    }
+}
+
+fn ended(beam: &Beam, [gate, instance, child]: [Term; 3]) -> Term {
+    match (resolve_instance(beam, gate, instance), beam.env.local_pid(child)) {
+        (Some(pool), Some(child)) => {
+            pool.ended(beam, child);
             atoms::ok()
         }
         _ => atoms::badarg(),

@@ -354,6 +354,8 @@ defmodule Penstock.Task.DifferentialTest do
          Task.await(Task.async(fn -> Enum.to_list(stream) end))
        end},
       {"two at once, by zip", [], fn t -> Enum.zip(t.stream.(1..5, double(), []), t.stream.(6..10, double(), [])) end},
+      {"zip with what raises", [], fn t -> raising_zip(t, fn s, other -> Stream.zip([s, other]) end) end},
+      {"zip after what raises", [], fn t -> raising_zip(t, fn s, other -> Stream.zip([other, s]) end) end},
       {"zip with something shorter", [], fn t -> Enum.zip(t.stream.(1..50, double(), []), 1..3) end},
       {"max_concurrency of 0", [],
        &kind_of_error(fn -> &1.stream.([1], double(), max_concurrency: 0) |> Enum.to_list() end)},
@@ -470,6 +472,13 @@ defmodule Penstock.Task.DifferentialTest do
 
   defp each(t, fun, options \\ []) do
     t.stream.(1..4, first_only(t), [max_concurrency: 4] ++ options) |> Enum.each(fun)
+  end
+
+  # It raises when it is asked for its second element, while tasks of the stream run.
+  defp raising_zip(t, zip) do
+    stream = t.stream.(1..20, fn x -> if x < 5, do: x, else: forever(t) end, max_concurrency: 4)
+    other = Stream.map(1..20, fn x -> if x == 3, do: raise("no third"), else: x end)
+    stream |> zip.(other) |> Enum.each(t.note)
   end
 
   defp caught(fun) do

@@ -163,6 +163,14 @@ impl<H: Host> Pool<H> {
         }
     }
 
+    /// As [`Pool::down`], for who has learnt of the death by other means than ours and would have what it held back now. Does
+    /// nothing if the process lives.
+    pub fn ended(&self, host: &H, pid: Pid) {
+        if !host.alive(pid) {
+            self.down(host, pid);
+        }
+    }
+
     /// Takes back all that a dead process had; whether something may be due at the desk now.
     fn bury(&self, pid: Pid) -> bool {
         let Some(estate) = self.table.remove(&self.state, self.epoch(), pid) else { return false };

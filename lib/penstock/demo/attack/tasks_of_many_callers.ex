@@ -1,0 +1,41 @@
+defmodule Penstock.Demo.Attack.TasksOfManyCallers do
+  @moduledoc false
+
+  @behaviour Penstock.Demo.Attack
+
+  alias Penstock.Demo.{Attack, Consumer}
+
+  @pool __MODULE__.Pool
+  @limit 1_000
+  @callers 100
+  @items 10_000
+
+  @impl true
+  def id, do: "c2"
+
+  @impl true
+  def title, do: "a task for every item, #{@callers} callers"
+
+  @impl true
+  def story do
+    "As (c), but #{@callers} processes have 10,000 items each, and would have up to 1,000 tasks each at once. Unguarded by Task.async/1; " <>
+      "guarded by #{guard()}, whose one pool all of them share: not 1,000 tasks each, but 1,000 together."
+  end
+
+  @impl true
+  def guard, do: "Penstock.Task.async_stream/4"
+
+  @impl true
+  def limit, do: @limit
+
+  @impl true
+  def setup(:unguarded, tally), do: for(_ <- 1..@callers, do: Attack.TaskPerItem.unguarded(@items, tally))
+
+  def setup(:guarded, tally) do
+    {:ok, _pid} = Penstock.Pool.start_link(name: @pool, limit: @limit)
+    for _ <- 1..@callers, do: Attack.TaskPerItem.guarded(@pool, @items, tally)
+  end
+
+  @impl true
+  def run(callers), do: Consumer.go(callers)
+end

@@ -1,0 +1,50 @@
+defmodule Penstock.Demo.Consumer do
+  @moduledoc false
+
+  # A process that has something done for each of many items. It is there, with all that it needs, before the attack begins.
+
+  alias Penstock.Demo.Tally
+
+  @type t :: {pid(), reference()}
+
+  @doc """
+  Starts a process that prepares and then calls the given `go`, which returns when the attack begins.
+
+  Not linked: an attack may be too much for it.
+  """
+  @spec start(((-> :ok) -> term())) :: t()
+  def start(fun) do
+    parent = self()
+
+    {pid, monitor} =
+      spawn_monitor(fn ->
+        fun.(fn ->
+          send(parent, {self(), :ready})
+          receive do: (:go -> :ok)
+        end)
+      end)
+
+    receive do: ({^pid, :ready} -> {pid, monitor})
+  end
+
+  @doc "So many items, which are offered one by one from when the attack begins."
+  @spec items((-> :ok), pos_integer(), Tally.t()) :: Enumerable.t()
+  def items(go, count, tally) do
+    Stream.resource(
+      fn -> go.() && count end,
+      fn
+        0 -> {:halt, 0}
+        left -> {[Tally.add(tally, :offered)], left - 1}
+      end,
+      fn _left -> :ok end
+    )
+  end
+
+  @doc "Begins the attack; returns when all are through with their items, or dead."
+  @spec go([t()]) :: :ok
+  def go(consumers) do
+    for {pid, _monitor} <- consumers, do: send(pid, :go)
+    for {pid, monitor} <- consumers, do: receive(do: ({:DOWN, ^monitor, :process, ^pid, _reason} -> :ok))
+    :ok
+  end
+end
