@@ -32,7 +32,8 @@ defmodule Penstock.Deadline do
   def finish(nil), do: :ok
 
   def finish(_max_runtime) do
-    if Native.deadline_end() == :overdue, do: Process.sleep(:infinity)
+    # Not by waiting for the reaper: that may be gone, with the application.
+    if Native.deadline_end() == :overdue, do: Process.exit(self(), :kill)
     :ok
   end
 end

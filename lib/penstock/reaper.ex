@@ -21,20 +21,25 @@ defmodule Penstock.Reaper do
     # What it does is short, and matters most when all schedulers are busy.
     Process.flag(:priority, :high)
     :ok = Native.reaper_register()
-    {:ok, [], {:continue, :look}}
+    {:ok, nil, {:continue, :look}}
   end
 
   @impl true
-  def handle_continue(:look, state), do: look(state)
+  def handle_continue(:look, timer), do: look(timer)
 
   @impl true
-  def handle_info(message, state) when message in [:due, :look], do: look(state)
-  def handle_info(_other, state), do: {:noreply, state}
+  def handle_info(message, timer) when message in [:due, :look], do: look(timer)
+  def handle_info(_other, timer), do: {:noreply, timer}
 
-  defp look(state) do
+  # The timer of the next look, if one is due, is all that it remembers.
+  defp look(timer) do
+    if timer, do: Process.cancel_timer(timer)
     kill(Native.deadline_due())
-    if Native.deadline_rest() == :again, do: Process.send_after(self(), :look, @interval)
-    {:noreply, state}
+
+    case Native.deadline_rest() do
+      :ok -> {:noreply, nil}
+      :again -> {:noreply, Process.send_after(self(), :look, @interval)}
+    end
   end
 
   defp kill([]), do: :ok

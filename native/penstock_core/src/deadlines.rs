@@ -19,8 +19,8 @@ use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 /// Locks of the table.
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 32 };
 
-/// After so many ms who was told to be due is told again.
-const AGAIN: u64 = 100;
+/// After so many ms who was told to be due is told again: at the reaper's next look, and not twice in one.
+const AGAIN: u64 = 25;
 
 /// How the work of a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ fn who_is_due_is_told_again_until_it_is_dead_and_counted_once() {
     assert_eq!(due(50), [], "it has just been told");
     assert_eq!(deadlines.end_work(pid(1)), Ending::Overdue);
     assert_eq!(deadlines.set(pid(1), 1_000, "again"), NOTHING, "it has no more time");
-    assert_eq!(due(150), [pid(1)]);
+    assert_eq!(due(75), [pid(1)]);
     deadlines.remove(pid(1));
     assert_eq!(due(1_000), []);
     assert_eq!(*doomed.borrow(), [(pid(1), "one")]);
@@ -139,7 +139,7 @@ proptest! {
                     prop_assert_eq!(due, expected.iter().copied().map(pid).collect::<Vec<_>>());
                     prop_assert_eq!(doomed, fresh);
                     for who in expected {
-                        model.insert(who, (now + 100, true));
+                        model.insert(who, (now + 25, true));
                     }
                 }
                 Step::Rest => {

@@ -24,8 +24,8 @@ use crate::term::{callback_pid, raw_pid, Env, Term};
 static DEADLINES: Lazy<Deadlines<PoolRef>> = Lazy::new(Deadlines::new);
 static REAPER: AtomicU64 = AtomicU64::new(0);
 
-/// How many a call says are due: some 0.1 ms.
-const MOST: usize = 256;
+/// How many a call says are due: some 20 µs, and as long at most is a lock of the table held.
+const MOST: usize = 64;
 
 /// Many monitors on one resource share one lock of the VM, so there are several. Once made they stay for as long as the VM
 /// runs.
@@ -103,7 +103,8 @@ fn set(beam: &Beam, [gate, instance, ms]: [Term; 3]) -> Term {
     let (Some(pool), Some(ms), Some(me)) = (pool, beam.env.permits(ms), beam.env.me()) else {
         return atoms::badarg();
     };
-    let todo = DEADLINES.set(me, clock::exact_ms() + u64::from(ms), pool);
+    // One more, for the part of a ms that the clock does not say: none is to be early.
+    let todo = DEADLINES.set(me, clock::exact_ms() + u64::from(ms) + 1, pool);
     if todo.watch && !watch(beam.env, me) {
         DEADLINES.remove(me);
     }
