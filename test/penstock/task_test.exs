@@ -212,14 +212,15 @@ defmodule Penstock.TaskTest do
       pool = Pool.new(limit: 5)
 
       for n <- 1..1_000 do
-        caller =
-          spawn(fn ->
+        {caller, monitor} =
+          spawn_monitor(fn ->
             Penstock.Task.async!(pool, &never/0)
             never()
           end)
 
-        for _ <- 1..rem(n, 40), do: :erlang.yield()
+        for _ <- 1..rem(n, 40)//1, do: :erlang.yield()
         Process.exit(caller, :kill)
+        assert_receive {:DOWN, ^monitor, :process, ^caller, :killed}
       end
 
       assert all_back(pool, 5) == {0, 0, 0}

@@ -16,7 +16,9 @@ defmodule Penstock.Task.StreamTest do
 
   defp end_it(linked) do
     Process.unlink(linked)
+    monitor = Process.monitor(linked)
     Process.exit(linked, :kill)
+    assert_receive {:DOWN, ^monitor, :process, ^linked, :killed}
   end
 
   # What dead holders had comes back when their monitors have run: whoever gets it all has waited for that.
