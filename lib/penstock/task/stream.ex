@@ -88,9 +88,15 @@ defmodule Penstock.Task.Stream do
     config.reducer.(result, acc)
   catch
     kind, reason ->
-      halt(state.next)
-      close(state, config)
-      :erlang.raise(kind, reason, __STACKTRACE__)
+      stacktrace = __STACKTRACE__
+
+      try do
+        halt(state.next)
+      after
+        close(state, config)
+      end
+
+      :erlang.raise(kind, reason, stacktrace)
   else
     command -> run(command, state, config)
   end

@@ -430,6 +430,20 @@ defmodule Penstock.Task.StreamTest do
     end
   end
 
+  test "an enumerable that fails as it is closed leaves nothing running" do
+    pool = Pool.new(limit: 4)
+    elements = Stream.resource(fn -> 1 end, &{[&1], &1 + 1}, fn _ -> raise "not closed" end)
+    stream = Bounded.async_stream(pool, elements, fn x -> if x == 1, do: x, else: never() end, max_concurrency: 4)
+
+    links = Process.info(self(), :links)
+
+    for consume <- [fn -> Enum.each(stream, fn _ -> throw(:enough) end) end, fn -> Enum.take(stream, 1) end] do
+      assert_raise RuntimeError, "not closed", consume
+      assert Process.info(self(), :links) == links
+      assert all_back(pool, 4) == {0, 0}
+    end
+  end
+
   test "a pool of limit 0 is a pause" do
     pool = Pool.new(limit: 0)
     stream = Task.async(fn -> pool |> Bounded.async_stream(1..3, & &1) |> Enum.to_list() end)
