@@ -353,7 +353,7 @@ defmodule Penstock.Task.StreamTest do
           |> Stream.run()
         end)
 
-      for _ <- 1..rem(n * 7, 200), do: :erlang.yield()
+      for _ <- 1..rem(n * 7, 200)//1, do: :erlang.yield()
       Process.exit(consumer, Enum.at([:kill, :shutdown, :stop], rem(n, 3)))
       assert_receive {:DOWN, ^monitor, :process, ^consumer, _reason}, 1_000
     end
