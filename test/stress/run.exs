@@ -2,6 +2,8 @@
 #
 #     mix run test/stress/run.exs [--only PART,PART] [--seed N] [--kills N] [--asks N] [--round N [--times N]]
 #
+# --kills is of the storm; a tenth as many are of streams, and as many items are done by streams that share a pool.
+#
 # The seed decides what every process does and who is to be killed; when that happens to fall is the schedulers' affair.
 # So a failing round, which --round runs alone, is worth running many times.
 
