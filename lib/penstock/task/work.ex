@@ -45,7 +45,7 @@ defmodule Penstock.Task.Work do
   @spec element(stream, Native.instance(), Native.token(), non_neg_integer, term) :: term
   def element({gate, ref, guard, [consumer | _] = callers, function}, instance, token, position, element) do
     if link(guard) == :ok and Native.spawn_adopt(gate, instance, token) == :ok do
-      Process.put(:"$initial_call", initial_call(mfargs(function, element)))
+      Process.put(:"$initial_call", initial_call_with_element(function))
       Process.put(:"$ancestors", [guard])
       Process.put(:"$callers", callers)
 
@@ -119,4 +119,7 @@ defmodule Penstock.Task.Work do
   # What tools show as the function that a process began with, as `Task` has it.
   defp initial_call({:erlang, :apply, [fun, []]}) when is_function(fun, 0), do: :erlang.fun_info_mfa(fun)
   defp initial_call({module, function, args}), do: {module, function, length(args)}
+
+  defp initial_call_with_element({module, function, args}), do: {module, function, length(args) + 1}
+  defp initial_call_with_element(_fun), do: {:erlang, :apply, 2}
 end
