@@ -365,6 +365,9 @@ defmodule Penstock.PoolWaitTest do
         later - before
       end
 
+      # Loads the code it runs: the code server's answer is awaited by a receive that does scan.
+      tell(actor(), wait)
+
       reductions =
         tell(pid, fn ->
           for n <- 1..100_000, do: send(self(), {:noise, n})
