@@ -1,12 +1,10 @@
 defmodule Penstock.MaxRuntimeTest do
-  use ExUnit.Case, async: true
+  use Penstock.PoolCase, async: true
 
-  alias Penstock.{Native, Pool}
+  alias Penstock.{Native, Stalls}
 
   # ms that a process may be late; see `Penstock.spawn/3`.
   @grace 100
-  # Until the process starts, and until this one, which looks at the clock, runs again.
-  @slack 100
 
   # As in a release: on a busy VM a module that has to be loaded first takes longer than what is measured here.
   setup_all do
@@ -16,11 +14,52 @@ defmodule Penstock.MaxRuntimeTest do
   defp never, do: receive(do: (:never -> :ok))
   defp now, do: System.monotonic_time(:millisecond)
 
-  defp eventually(fun) do
-    unless fun.() do
-      receive after: (1 -> :ok)
-      eventually(fun)
-    end
+  # Of processes that are as given, started one after another, each {the earliest that it may die, how late it did}, in ms.
+  #
+  # Its time begins between the two instants that are looked at: before it is created, and its first own act. Whoever sees
+  # to its death, and whoever notes it, waits for a scheduler: three times a stall of one, at most, is not ours.
+  defp lateness(runtimes, fun) do
+    pool = Pool.new(limit: length(runtimes))
+
+    {ages, stall} =
+      Stalls.during(fn ->
+        Process.flag(:priority, :high)
+        me = self()
+
+        started =
+          for max_runtime <- runtimes, into: %{} do
+            before = now()
+
+            {:ok, {pid, monitor}} =
+              Penstock.spawn_monitor(
+                pool,
+                fn ->
+                  send(me, {:began, self(), now()})
+                  fun.()
+                end,
+                max_runtime: max_runtime
+              )
+
+            {monitor, {pid, before, max_runtime}}
+          end
+
+        ages =
+          for _ <- runtimes do
+            assert_receive {:DOWN, monitor, :process, pid, :killed}
+            ended = now()
+            {^pid, before, max_runtime} = Map.fetch!(started, monitor)
+            # One that never came to its first act says nothing about how late it was.
+            began = receive(do: ({:began, ^pid, began} -> began), after: (0 -> ended))
+            {ended - before - max_runtime, ended - began - max_runtime}
+          end
+
+        Process.flag(:priority, :normal)
+        ages
+      end)
+
+    eventually(fn -> Pool.info(pool).in_use == 0 end)
+    assert Pool.info(pool).killed == length(runtimes)
+    {ages, 3 * stall}
   end
 
   test "a process that runs longer is killed, which its monitor sees and the pool counts" do
@@ -84,40 +123,20 @@ defmodule Penstock.MaxRuntimeTest do
   end
 
   test "none is early, and none more than 100 ms late, however many are due at once" do
-    pool = Pool.new(limit: 400)
-
-    due =
-      for n <- 1..400, into: %{} do
-        max_runtime = 100 + rem(n * 7, 300)
-        due = now() + max_runtime
-        {:ok, {_pid, monitor}} = Penstock.spawn_monitor(pool, &never/0, max_runtime: max_runtime)
-        {monitor, due}
-      end
-
-    for _ <- 1..400 do
-      assert_receive {:DOWN, monitor, :process, _pid, :killed}, 5_000
-      assert (now() - Map.fetch!(due, monitor)) in 0..(@grace + @slack)
-    end
-
-    eventually(fn -> Pool.info(pool).in_use == 0 end)
-    assert Pool.info(pool).killed == 400
+    {ages, slack} = lateness(for(n <- 1..400, do: 100 + rem(n * 7, 300)), &never/0)
+    assert Enum.filter(ages, fn {at_most, at_least} -> at_most < 0 or at_least > @grace + slack end) == []
   end
 
   test "also when all schedulers are busy" do
-    pool = Pool.new(limit: 10)
     busy = for _ <- 1..(System.schedulers_online() * 4), do: spawn_link(fn -> busy(0) end)
-
-    for _ <- 1..5 do
-      started = now()
-      {:ok, {pid, monitor}} = Penstock.spawn_monitor(pool, fn -> busy(0) end, max_runtime: 50)
-      assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}, 5_000
-      assert (now() - started) in 50..(50 + @grace + @slack)
-    end
+    {ages, slack} = lateness([50, 50, 50, 50, 50], fn -> busy(0) end)
 
     for pid <- busy do
       Process.unlink(pid)
       Process.exit(pid, :kill)
     end
+
+    assert Enum.filter(ages, fn {at_most, at_least} -> at_most < 0 or at_least > @grace + slack end) == []
   end
 
   defp busy(n), do: busy(n + 1)
