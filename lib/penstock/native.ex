@@ -180,8 +180,13 @@ defmodule Penstock.Native do
   @spec deadline_end() :: :ok | :overdue
   def deadline_end, do: missing()
 
-  @spec deadline_due() :: [pid]
-  def deadline_due, do: missing()
+  # By the clock of deadlines.
+  @spec deadline_now() :: non_neg_integer
+  def deadline_now, do: missing()
+
+  # Of a look that began then: until there are none.
+  @spec deadline_due(non_neg_integer) :: [pid] | :badarg
+  def deadline_due(_began), do: missing()
 
   @spec deadline_rest() :: :ok | :again
   def deadline_rest, do: missing()

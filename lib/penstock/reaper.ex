@@ -34,18 +34,26 @@ defmodule Penstock.Reaper do
   # The timer of the next look, if one is due, is all that it remembers.
   defp look(timer) do
     if timer, do: Process.cancel_timer(timer)
-    kill(Native.deadline_due())
+    # From the beginning of one look to that of the next: one that has thousands to kill makes nobody wait longer.
+    next = System.monotonic_time(:millisecond) + @interval
+    kill(Native.deadline_now())
 
     case Native.deadline_rest() do
       :ok -> {:noreply, nil}
-      :again -> {:noreply, Process.send_after(self(), :look, @interval)}
+      :again -> {:noreply, Process.send_after(self(), :look, next, abs: true)}
     end
   end
 
-  defp kill([]), do: :ok
+  # Whom this look has told of it does not tell of again: those die only when they are let run, and where there is one
+  # scheduler, a look that did not end would not let them.
+  defp kill(began) do
+    case Native.deadline_due(began) do
+      [] ->
+        :ok
 
-  defp kill(due) do
-    Enum.each(due, &Process.exit(&1, :kill))
-    kill(Native.deadline_due())
+      due ->
+        Enum.each(due, &Process.exit(&1, :kill))
+        kill(began)
+    end
   end
 end

@@ -1,17 +1,10 @@
 defmodule Penstock.ReaperTest do
   # The one reaper of the VM is killed and watched here, so nobody else may need it meanwhile.
-  use ExUnit.Case
+  use Penstock.PoolCase
 
-  alias Penstock.{Native, Pool, Reaper}
+  alias Penstock.{Native, Reaper}
 
   defp never, do: receive(do: (:never -> :ok))
-
-  defp eventually(fun) do
-    unless fun.() do
-      receive after: (1 -> :ok)
-      eventually(fun)
-    end
-  end
 
   defp kill_reaper do
     reaper = Process.whereis(Reaper)
@@ -50,8 +43,8 @@ defmodule Penstock.ReaperTest do
     :ok = :sys.suspend(Reaper)
     {:ok, {pid, monitor}} = Penstock.spawn_monitor(pool, &never/0, max_runtime: 1)
     # As a reaper that is killed before it acts.
-    eventually(fn -> pid in Native.deadline_due() end)
-    eventually(fn -> pid in Native.deadline_due() end)
+    eventually(fn -> pid in Native.deadline_due(Native.deadline_now()) end)
+    eventually(fn -> pid in Native.deadline_due(Native.deadline_now()) end)
     assert Process.alive?(pid)
     :ok = :sys.resume(Reaper)
     assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}, 5_000

@@ -127,7 +127,8 @@ defmodule Penstock.ChildJobs do
       janitor_settle: [],
       deadline_set: [gate: gate, instance: instance, ms: 1_000_000],
       deadline_end: [],
-      deadline_due: [],
+      deadline_now: [],
+      deadline_due: [began: 0],
       deadline_rest: [],
       reaper_register: [],
       metered: []
@@ -143,6 +144,7 @@ defmodule Penstock.ChildJobs do
   defp bad(:instance), do: Enum.reject(Garbage.terms(), &(&1 in [0, 1]))
   defp bad(:token), do: Garbage.terms()
   defp bad(:position), do: Garbage.terms()
+  defp bad(:began), do: Garbage.terms()
   defp bad(:permits), do: Enum.reject(Garbage.terms(), &(&1 in 1..@max))
   defp bad(:ms), do: bad(:permits)
   defp bad(:limit), do: Enum.reject(Garbage.terms(), &(&1 in 0..@max or &1 == :infinity))
@@ -164,6 +166,8 @@ defmodule Penstock.ChildJobs do
     do: [{:done, 1, 1, 0, 0, 0, 0}, {:done, 0, 0, 0, 0, 0, 0}]
 
   defp allowed(:pool_holders, :position, n) when n in 0..@most, do: [{:done, []}, {:done, [{self(), 2, 0}]}]
+  # Nobody is due.
+  defp allowed(:deadline_due, :began, n) when n in 0..@most, do: [[]]
   defp allowed(_, :gate, _), do: [:no_pool, :badarg]
   defp allowed(_, _, _), do: [:badarg]
 

@@ -19,7 +19,7 @@ use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 /// Locks of the table.
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 32 };
 
-/// After so many ms who was told to be due is told again: at the reaper's next look, and not twice in one.
+/// After so many ms who was told to be due is told again: at the reaper's next look.
 const AGAIN: u64 = 25;
 
 /// How the work of a process ended.
@@ -131,6 +131,8 @@ impl<V> Deadlines<V> {
 
     /// Who is due by now, at most so many: those who were not told for a while, or never. `doom` is called with the value of
     /// each whose time has just run out, under a lock of ours.
+    ///
+    /// All calls of one look give the time it began. So nobody is told twice in one, and it ends however long it takes.
     pub fn due(&self, now: u64, most: usize, mut doom: impl FnMut(Pid, &V)) -> Vec<Pid> {
         // All the places that may be needed, now: little is allocated inside a lock.
         let mut due = Vec::with_capacity(most);

@@ -36,7 +36,8 @@ static WATCH_TYPE: AtomicPtr<ErlNifResourceType> = AtomicPtr::new(ptr::null_mut(
 entries! {
     deadline_set/3 => set,
     deadline_end/0 => end,
-    deadline_due/0 => due,
+    deadline_now/0 => now,
+    deadline_due/1 => due,
     deadline_rest/0 => rest,
     reaper_register/0 => register,
 }
@@ -128,8 +129,15 @@ fn end(beam: &Beam, []: [Term; 0]) -> Term {
     }
 }
 
-fn due(beam: &Beam, []: [Term; 0]) -> Term {
-    let due = DEADLINES.due(clock::exact_ms(), MOST, |pid, pool| pool.get().count_killed(pid));
+fn now(beam: &Beam, []: [Term; 0]) -> Term {
+    beam.env.make_u64(clock::exact_ms())
+}
+
+/// Of a look that began then.
+fn due(beam: &Beam, [began]: [Term; 1]) -> Term {
+    let Some(began) = beam.env.u64(began) else { return atoms::badarg() };
+    // None is killed early, whatever is said.
+    let due = DEADLINES.due(began.min(clock::exact_ms()), MOST, |pid, pool| pool.get().count_killed(pid));
     beam.worked(due.len() * 4);
     let pids: Vec<Term> = due.into_iter().map(Term::pid).collect();
     beam.env.list(&pids)
