@@ -3,7 +3,7 @@ defmodule Penstock.Child do
   # shows nothing but the user's function, unless that may run only for so long.
   @moduledoc false
 
-  alias Penstock.{Deadline, GateRef, Offer, Options}
+  alias Penstock.{Deadline, GateRef, Native, Offer, Options}
 
   @options [:timeout, :permits, :max_runtime, :spawn_opt]
 
@@ -14,10 +14,16 @@ defmodule Penstock.Child do
     Options.fun!(fun)
     {permits, timeout, max_runtime, spawn_opt} = options!(opts)
 
-    with {:ok, offer} <- Offer.make(gate, permits, timeout) do
-      created = create([offer, max_runtime, fun], offer, tie, spawn_opt)
-      Offer.hand_over(offer, pid(created))
-      {:ok, created}
+    ref = GateRef.ref!(gate)
+
+    case Offer.make(ref, gate, permits, timeout) do
+      {:error, _reason} = refused ->
+        refused
+
+      offer ->
+        created = create(ref, offer, max_runtime, fun, tie, spawn_opt)
+        Native.spawn_hand_over(ref, offer, pid(created))
+        {:ok, created}
     end
   end
 
@@ -30,11 +36,11 @@ defmodule Penstock.Child do
      Options.max_runtime!(Keyword.get(opts, :max_runtime)), Options.spawn_opt!(Keyword.get(opts, :spawn_opt, []))}
   end
 
-  defp create(args, offer, tie, spawn_opt) do
-    :erlang.spawn_opt(__MODULE__, :init, args, tie ++ spawn_opt)
+  defp create(ref, offer, max_runtime, fun, tie, spawn_opt) do
+    :erlang.spawn_opt(__MODULE__, :init, [ref, offer, max_runtime, fun], tie ++ spawn_opt)
   catch
     kind, reason ->
-      Offer.retract(offer)
+      Native.spawn_retract(ref, offer)
       if reason == :badarg, do: Options.invalid_spawn_opt!(spawn_opt)
       :erlang.raise(kind, reason, __STACKTRACE__)
   end
@@ -43,10 +49,10 @@ defmodule Penstock.Child do
   defp pid(pid), do: pid
 
   @doc false
-  @spec init(Offer.t(), Deadline.max_runtime(), fun) :: term
-  def init({ref, instance, _token} = offer, max_runtime, fun) do
-    case Offer.adopt(offer) do
-      :ok -> Deadline.run(ref, instance, max_runtime, fun)
+  @spec init(Native.gate(), Native.offer(), Deadline.max_runtime(), fun) :: term
+  def init(gate, offer, max_runtime, fun) do
+    case Native.spawn_adopt(gate, offer) do
+      :ok -> Deadline.run(gate, offer, max_runtime, fun)
       :revoked -> :ok
     end
   end

@@ -8,11 +8,11 @@ defmodule Penstock.Deadline do
   @type max_runtime :: pos_integer | nil
 
   @doc false
-  @spec run(Native.gate(), Native.instance(), max_runtime, (-> value)) :: value when value: var
-  def run(_gate, _instance, nil, fun), do: fun.()
+  @spec run(Native.gate(), Native.offer(), max_runtime, (-> value)) :: value when value: var
+  def run(_gate, _offer, nil, fun), do: fun.()
 
-  def run(gate, instance, max_runtime, fun) do
-    start(gate, instance, max_runtime)
+  def run(gate, offer, max_runtime, fun) do
+    start(gate, offer, max_runtime)
 
     try do
       fun.()
@@ -22,9 +22,9 @@ defmodule Penstock.Deadline do
   end
 
   @doc false
-  @spec start(Native.gate(), Native.instance(), max_runtime) :: :ok
-  def start(_gate, _instance, nil), do: :ok
-  def start(gate, instance, max_runtime), do: :ok = Native.deadline_set(gate, instance, max_runtime)
+  @spec start(Native.gate(), Native.offer(), max_runtime) :: :ok
+  def start(_gate, _offer, nil), do: :ok
+  def start(gate, offer, max_runtime), do: :ok = Native.deadline_set(gate, offer, max_runtime)
 
   @doc false
   # Does not return if the time ran out before: what is counted as killed is seen to be killed, and says nothing any more.

@@ -15,8 +15,13 @@ defmodule Penstock.Native do
   first, 0 the pool of a reference.
   """
   @type instance :: :ok | non_neg_integer
-  @typedoc "Names one wait, or one offer to a child."
+  @typedoc "Names one wait."
   @type token :: non_neg_integer
+  @typedoc """
+  Names one offer to a child. A number alone by the first pool of a name, or the pool of a reference: nearly all are, and it
+  costs nothing to make and to copy.
+  """
+  @type offer :: non_neg_integer | {instance, non_neg_integer}
   @type permits :: pos_integer
   @type bad :: :no_pool | :badarg
   @type refusal :: :full | :closed | :again
@@ -63,6 +68,10 @@ defmodule Penstock.Native do
   @spec pool_cancel(gate, instance, token) :: :cancelled | :too_late | :badarg
   def pool_cancel(_gate, _instance, _token), do: missing()
 
+  # As pool_cancel, but is no time-out that is counted.
+  @spec pool_withdraw(gate, instance, token) :: :cancelled | :too_late | :badarg
+  def pool_withdraw(_gate, _instance, _token), do: missing()
+
   # Bound permits: held by a piece of work until it ends.
 
   @spec run_try(gate, permits) :: instance | refusal | bad
@@ -83,28 +92,34 @@ defmodule Penstock.Native do
 
   # Bound permits on their way to a child.
 
-  @spec spawn_try(gate, permits) :: {instance, token} | refusal | :not_held | bad
+  @spec spawn_try(gate, permits) :: offer | refusal | :not_held | bad
   def spawn_try(_gate, _permits), do: missing()
 
   # As spawn_try, but a no is not counted and comes without a look for dead holders: a wait follows.
-  @spec spawn_take(gate, permits) :: {instance, token} | :busy | :not_held | bad
+  @spec spawn_take(gate, permits) :: offer | :busy | :not_held | bad
   def spawn_take(_gate, _permits), do: missing()
 
-  @spec spawn_offer(gate, instance, permits) :: token | :not_held | :badarg
+  # Of permits that the caller holds as if for a run.
+  @spec spawn_offer(gate, instance, permits) :: offer | :not_held | :badarg
   def spawn_offer(_gate, _instance, _permits), do: missing()
 
-  @spec spawn_hand_over(gate, instance, token, pid) :: :ok | :badarg
-  def spawn_hand_over(_gate, _instance, _offer, _child), do: missing()
+  @spec spawn_hand_over(gate, offer, pid) :: :ok | :badarg
+  def spawn_hand_over(_gate, _offer, _child), do: missing()
 
-  @spec spawn_adopt(gate, instance, token) :: :ok | :revoked | :badarg
-  def spawn_adopt(_gate, _instance, _offer), do: missing()
+  @spec spawn_adopt(gate, offer) :: :ok | :revoked | :badarg
+  def spawn_adopt(_gate, _offer), do: missing()
 
-  @spec spawn_retract(gate, instance, token) :: :ok | :badarg
-  def spawn_retract(_gate, _instance, _offer), do: missing()
+  @spec spawn_retract(gate, offer) :: :ok | :badarg
+  def spawn_retract(_gate, _offer), do: missing()
 
-  # The caller was told of the child's death, and would have its permits back now: its monitor may not have run yet.
-  @spec spawn_ended(gate, instance, pid) :: :ok | :badarg
-  def spawn_ended(_gate, _instance, _child), do: missing()
+  # The work of the calling process, which adopted the offer, has ended: its permits are back before it is dead.
+  @spec spawn_end(gate, offer) :: :ok | :not_held | :badarg
+  def spawn_end(_gate, _offer), do: missing()
+
+  # The caller, who handed over to the child, was told of its death, and would have its permits back now: its monitor may
+  # not have run yet.
+  @spec spawn_ended(gate, pid) :: :ok | bad
+  def spawn_ended(_gate, _child), do: missing()
 
   # The life of a pool. The calling process becomes the owner of the one it starts.
 
@@ -157,7 +172,7 @@ defmodule Penstock.Native do
           {non_neg_integer | :done, [{pid, permits, non_neg_integer}]} | :badarg
   def pool_holders(_gate, _instance, _position), do: missing()
 
-  # How long one process has held without a pause.
+  # How long one process has held without a pause, to 10 ms; also of a name's pool that has been closed since.
   @spec pool_held_ms(gate, pid) :: non_neg_integer | :not_held | bad
   def pool_held_ms(_gate, _pid), do: missing()
 

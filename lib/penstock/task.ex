@@ -29,8 +29,8 @@ defmodule Penstock.Task do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{GateRef, Offer, Options, RejectedError}
-  alias Penstock.Task.{Stream, Work}
+  alias Penstock.{GateRef, Native, Offer, Options, RejectedError}
+  alias Penstock.Task.Work
 
   @typedoc "An option of the functions that start one task."
   @type option :: {:timeout, timeout} | {:permits, pos_integer} | {:max_runtime, pos_integer}
@@ -81,7 +81,7 @@ defmodule Penstock.Task do
   """
   @doc since: "0.1.0"
   @spec start(Penstock.gate(), (-> term), [option]) :: {:ok, pid} | {:error, Penstock.reason()}
-  def start(gate, fun, opts \\ []), do: start_by(&Task.start/3, gate, call(fun), opts)
+  def start(gate, fun, opts \\ []), do: start_by(&Task.start/3, gate, Options.fun!(fun), opts)
 
   @doc """
   As `start/3`, for a module, function and arguments.
@@ -114,7 +114,7 @@ defmodule Penstock.Task do
   @doc since: "0.1.0"
   @spec start_link(Penstock.gate(), (-> term), [option]) :: {:ok, pid} | {:error, Penstock.reason()}
   def start_link(gate, fun, opts \\ []) do
-    start_by(&Task.start_link/3, gate, call(fun), opts)
+    start_by(&Task.start_link/3, gate, Options.fun!(fun), opts)
   end
 
   @doc """
@@ -166,7 +166,7 @@ defmodule Penstock.Task do
   """
   @doc since: "0.1.0"
   @spec async(Penstock.gate(), (-> term), [option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
-  def async(gate, fun, opts \\ []), do: async_by(gate, call(fun), opts)
+  def async(gate, fun, opts \\ []), do: async_by(gate, Options.fun!(fun), opts)
 
   @doc """
   As `async/3`, for a module, function and arguments.
@@ -226,13 +226,14 @@ defmodule Penstock.Task do
   An element is pulled first, and then its permit asked for; until there is one, results go on being delivered. While the
   consumer has control, nothing waits and no unused permit is held, so a slow consumer takes nothing from others.
 
-  When the gate refuses, the tasks that run are killed and `Penstock.RejectedError` is raised in the consumer. A stream that ended, was
-  halted or raised, or whose consumer died, holds nothing and leaves neither process nor message.
+  When the gate refuses, the tasks that run are killed and `Penstock.RejectedError` is raised in the consumer; results that
+  wait behind an earlier element are lost with them. A stream that ended, was halted or raised, or whose consumer died, holds
+  nothing and leaves neither process nor message.
 
   Returns a function, which is an enumerable.
 
   Raises `ArgumentError`, before anything is started, if `gate` is not a running gate, `fun` not a function of arity 1, or an
-  option unknown or of the wrong kind.
+  option unknown or of the wrong kind. The enumerable raises it as it is begun, if the gate is not there any more.
 
   ## Options
 
@@ -247,9 +248,11 @@ defmodule Penstock.Task do
 
   ## Differences to `Task.async_stream/3`
 
-    * A consumer that exits because a task took too long leaves no task behind; there, the others run on.
-    * A consumer that ends normally in the middle of a stream takes the tasks with it; there, they run on.
-    * An unknown option is an error.
+    * A consumer that dies, in whatever way, takes its tasks along. There, those that trap exits run on, and all of them if it
+      ended normally or because a task took too long.
+    * A stream that was suspended goes on only in the process that suspended it.
+    * A task may be ended up to 50 ms after its `:timeout`. One that has undone its link is ended when the consumer waits.
+    * An unknown option is an error, and so are a number above 2_147_483_647 and a flag that is neither `true` nor `false`.
 
   ## Examples
 
@@ -281,36 +284,50 @@ defmodule Penstock.Task do
     stream(gate, enumerable, Options.mfargs!(module, function, args), opts)
   end
 
-  defp call(fun), do: {:erlang, :apply, [Options.fun!(fun), []]}
-
-  defp start_by(create, gate, mfargs, opts) do
+  defp start_by(create, gate, call, opts) do
     {permits, timeout, max_runtime} = options!(opts, 0)
+    ref = GateRef.ref!(gate)
 
-    with {:ok, offer} <- Offer.make(gate, permits, timeout) do
-      {:ok, pid} = started = create(create, offer, {offer, permits, max_runtime, self(), mfargs})
-      Offer.hand_over(offer, pid)
-      started
+    case Offer.make(ref, gate, permits, timeout) do
+      {:error, _reason} = refused ->
+        refused
+
+      offer ->
+        {:ok, pid} = started = create(create, ref, offer, call, max_runtime)
+        Native.spawn_hand_over(ref, offer, pid)
+        started
     end
   end
 
-  defp async_by(gate, {module, function, args} = mfargs, opts) do
+  defp async_by(gate, call, opts) do
     {permits, timeout, max_runtime} = options!(opts, 5_000)
+    ref = GateRef.ref!(gate)
 
-    with {:ok, offer} <- Offer.make(gate, permits, timeout) do
-      task = create(&Task.async/3, offer, {offer, permits, max_runtime, self(), mfargs})
-      Offer.hand_over(offer, task.pid)
-      # What it runs is the user's function; ours is only around it.
-      {:ok, %{task | mfa: {module, function, length(args)}}}
+    case Offer.make(ref, gate, permits, timeout) do
+      {:error, _reason} = refused ->
+        refused
+
+      offer ->
+        task = create(&Task.async/3, ref, offer, call, max_runtime)
+        Native.spawn_hand_over(ref, offer, task.pid)
+        # What it runs is the user's function; ours is only around it.
+        {:ok, %{task | mfa: mfa(call)}}
     end
   end
 
-  defp create(create, offer, job) do
-    create.(Work, :run, [job])
+  # What is given along is copied to the task: no more than it needs.
+  defp create(create, ref, offer, call, max_runtime) do
+    args = if max_runtime, do: [ref, offer, call, max_runtime], else: [ref, offer, call]
+    create.(Work, :run, args)
   catch
     kind, reason ->
-      Offer.retract(offer)
+      Native.spawn_retract(ref, offer)
       :erlang.raise(kind, reason, __STACKTRACE__)
   end
+
+  defp mfa({module, function, args}), do: {module, function, length(args)}
+  # As `Task` has it.
+  defp mfa(_fun), do: {:erlang, :apply, 2}
 
   defp options!([], timeout), do: {1, timeout, nil}
 
@@ -341,6 +358,6 @@ defmodule Penstock.Task do
       acquire_timeout: Options.timeout!(Keyword.get(opts, :acquire_timeout, :infinity), ":acquire_timeout")
     }
 
-    &Stream.reduce(&1, &2, config)
+    &Penstock.Task.Stream.reduce(&1, &2, config)
   end
 end

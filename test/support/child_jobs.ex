@@ -98,6 +98,7 @@ defmodule Penstock.ChildJobs do
       pool_transfer: [gate: gate, pid: self(), permits: 1],
       pool_park: [gate: gate, kind: :free, permits: 1, ref: make_ref()],
       pool_cancel: [gate: gate, instance: instance, token: 1],
+      pool_withdraw: [gate: gate, instance: instance, token: 1],
       run_try: [gate: gate, permits: 1],
       run_take: [gate: gate, permits: 1],
       run_take: [gate: gate],
@@ -106,10 +107,11 @@ defmodule Penstock.ChildJobs do
       spawn_try: [gate: gate, permits: 1],
       spawn_take: [gate: gate, permits: 1],
       spawn_offer: [gate: gate, instance: instance, permits: 1],
-      spawn_hand_over: [gate: gate, instance: instance, token: 1, pid: self()],
-      spawn_adopt: [gate: gate, instance: instance, token: 1],
-      spawn_ended: [gate: gate, instance: instance, pid: self()],
-      spawn_retract: [gate: gate, instance: instance, token: 1],
+      spawn_hand_over: [gate: gate, offer: 1, pid: self()],
+      spawn_adopt: [gate: gate, offer: 1],
+      spawn_retract: [gate: gate, offer: 1],
+      spawn_end: [gate: gate, offer: 1],
+      spawn_ended: [gate: gate, pid: self()],
       pool_start: [name: MyApp.Garbage, limit: 1, max_waiting: 1, limit: 1],
       pool_new: [limit: 1, max_waiting: 1, limit: 1],
       pool_close: [gate: gate, pid: self()],
@@ -125,7 +127,7 @@ defmodule Penstock.ChildJobs do
       pool_holders: [gate: gate, instance: instance, position: 0],
       janitor_register: [],
       janitor_settle: [],
-      deadline_set: [gate: gate, instance: instance, ms: 1_000_000],
+      deadline_set: [gate: gate, offer: 1, ms: 1_000_000],
       deadline_end: [],
       deadline_now: [],
       deadline_due: [began: 0],
@@ -143,6 +145,7 @@ defmodule Penstock.ChildJobs do
   defp bad(:kind), do: Garbage.terms()
   defp bad(:instance), do: Enum.reject(Garbage.terms(), &(&1 in [0, 1]))
   defp bad(:token), do: Garbage.terms()
+  defp bad(:offer), do: [{1, 1}, {:ok, 1}, {0, 1}, {2, 1}, {1, 1.0}, {:ok, -1}, {1, 1, 1} | Garbage.terms()]
   defp bad(:position), do: Garbage.terms()
   defp bad(:began), do: Garbage.terms()
   defp bad(:permits), do: Enum.reject(Garbage.terms(), &(&1 in 1..@max))
@@ -157,10 +160,10 @@ defmodule Penstock.ChildJobs do
 
   defp allowed(:pool_owner, :gate, _), do: [nil]
   # Any number may be a token: one that names nothing does nothing.
-  defp allowed(:pool_cancel, :token, n) when n in 0..@most, do: [:too_late]
-  defp allowed(:spawn_hand_over, :token, n) when n in 0..@most, do: [:ok]
-  defp allowed(:spawn_adopt, :token, n) when n in 0..@most, do: [:revoked]
-  defp allowed(:spawn_retract, :token, n) when n in 0..@most, do: [:ok]
+  defp allowed(stop, :token, n) when stop in [:pool_cancel, :pool_withdraw] and n in 0..@most, do: [:too_late]
+  defp allowed(function, :offer, n) when n in 0..@most, do: [no_offer(function)]
+  # Of a name's pool, the same; a reference has only one.
+  defp allowed(function, :offer, {instance, 1}) when instance in [:ok, 0, 1], do: [no_offer(function), :badarg]
   # The one holder is before that position, or after it.
   defp allowed(:pool_census, :position, n) when n in 0..@most,
     do: [{:done, 1, 1, 0, 0, 0, 0}, {:done, 0, 0, 0, 0, 0, 0}]
@@ -170,6 +173,10 @@ defmodule Penstock.ChildJobs do
   defp allowed(:deadline_due, :began, n) when n in 0..@most, do: [[]]
   defp allowed(_, :gate, _), do: [:no_pool, :badarg]
   defp allowed(_, _, _), do: [:badarg]
+
+  defp no_offer(:spawn_adopt), do: :revoked
+  defp no_offer(:spawn_end), do: :not_held
+  defp no_offer(_function), do: :ok
 
   defp answer(function, args) do
     case apply(Native, function, args) do

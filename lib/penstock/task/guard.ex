@@ -6,103 +6,148 @@ defmodule Penstock.Task.Guard do
   #         |                                          ^
   #         +------------------ monitor ---------------+
   #
+  # It traps exits itself, and does by hand what its links would: so it can end the tasks that trap exits as well. Those
+  # would outlive a link, and hold their permits without a consumer.
+  #
   # It also ends the tasks that run too long: the consumer cannot, which may be busy, or suspended. No timer is kept
-  # for a task. The pool knows since when each of them runs, and all may run as long; so the next look is due when the oldest
-  # will have run out of time, and none that is started meanwhile can be late before that.
+  # for a task. The pool knows since when each of them runs, by a clock that may be some ms behind, and all may run as
+  # long; so the next look is due when the oldest will have run out of time, and none that is started meanwhile can be late
+  # before that.
+  #
+  # A link can be undone by whoever has it. So at each look the consumer is asked which tasks it has; it answers when it
+  # waits for them.
   @moduledoc false
 
   alias Penstock.Native
 
-  # started - when each task that ran at the last look began
-  # late    - tasks that were ended since, until the consumer asks
-  defstruct [:gate, :consumer, :ref, :monitor, :traps?, :timeout, :look_at, started: %{}, late: []]
+  # traps? - whether the consumer did when the stream began
+  # look   - {timer, at} of the next look; or nil
+  # asked? - the consumer owes an answer
+  # late   - tasks that were ended, until the consumer asks about them
+  defstruct [:gate, :consumer, :ref, :monitor, :traps?, :timeout, look: nil, asked?: false, late: []]
+
+  # ms that a task may seem older than it is: what the pool's clock is behind, and what is rounded off.
+  @coarse 11
+
+  # ms between two looks, at least, while no task is there to be looked at.
+  @idle 50
 
   @doc false
-  # Linked to the caller, and monitored with `ref` as the tag.
-  @spec start(Native.gate(), reference, timeout) :: pid
+  # Linked to the caller, and monitored by it.
+  @spec start(Native.gate(), reference, timeout) :: {pid, reference}
   def start(gate, ref, timeout) do
     {:trap_exit, traps?} = Process.info(self(), :trap_exit)
-    args = [gate, self(), ref, traps?, timeout]
-    {guard, _monitor} = :erlang.spawn_opt(__MODULE__, :init, args, [:link, monitor: [tag: ref]])
-    guard
+    :erlang.spawn_opt(__MODULE__, :init, [gate, self(), ref, traps?, timeout], [:link, :monitor])
   end
 
   @doc false
   @spec init(Native.gate(), pid, reference, boolean, timeout) :: no_return
   def init(gate, consumer, ref, traps?, timeout) do
-    Process.flag(:trap_exit, traps?)
-
-    loop(%__MODULE__{
-      gate: gate,
-      consumer: consumer,
-      ref: ref,
-      monitor: Process.monitor(consumer),
-      traps?: traps?,
-      timeout: timeout,
-      look_at: if(timeout == :infinity, do: :never, else: now() + timeout)
-    })
+    Process.flag(:trap_exit, true)
+    monitor = Process.monitor(consumer)
+    state = %__MODULE__{gate: gate, consumer: consumer, ref: ref, monitor: monitor, traps?: traps?, timeout: timeout}
+    loop(if timeout == :infinity, do: state, else: look_at(state, now() + timeout))
   end
 
-  defp loop(%{ref: ref, monitor: monitor, traps?: traps?} = state) do
+  # No clause has a time to wait: it would be computed, and a timer set, for each task that ends.
+  defp loop(%{ref: ref, monitor: monitor, consumer: consumer} = state) do
     receive do
-      # The consumer saw a task go down and asks why.
-      {:why, {^ref, position}, task, reason} ->
-        late? = task in state.late
-        # As the link has it, or will.
-        unless late? or traps?, do: exit(reason)
-        send(state.consumer, {{ref, position}, :late?, late?})
+      {:EXIT, _pid, :normal} ->
+        loop(state)
+
+      {:EXIT, pid, reason} when pid != consumer ->
+        if state.traps?, do: loop(state), else: leave(state, reason)
+
+      # The consumer saw a task go down. If its link is to end us, that was here before.
+      {:why, task} ->
+        send(consumer, {ref, task, :late?, task in state.late})
         loop(%{state | late: List.delete(state.late, task)})
+
+      # It had answered before it was ended.
+      {:forget, task} ->
+        loop(%{state | late: List.delete(state.late, task)})
+
+      :look ->
+        loop(look(state))
+
+      {^ref, :tasks, tasks} ->
+        loop(check(%{state | asked?: false}, tasks))
 
       # It has ended well, and left its stream. What runs holds permits that nobody waits for.
       {:DOWN, ^monitor, :process, _consumer, :normal} ->
-        exit(:shutdown)
+        leave(state, :shutdown)
 
       {:DOWN, ^monitor, :process, _consumer, reason} ->
-        exit(reason)
-
-      # That came while a task was being ended, see below.
-      {:EXIT, _pid, reason} when not traps? and reason != :normal ->
-        exit(reason)
+        leave(state, reason)
 
       _other ->
         loop(state)
-    after
-      patience(state.look_at) -> loop(look(state))
     end
   end
-
-  defp patience(:never), do: :infinity
-  defp patience(look_at), do: max(look_at - now(), 0)
 
   defp now, do: System.monotonic_time(:millisecond)
 
-  ## Tasks that run too long
-
-  defp look(%{consumer: consumer, timeout: timeout} = state) do
-    now = now()
+  # Whoever is linked to us and holds permits.
+  defp linked(%{gate: gate, consumer: consumer}) do
     {:links, linked} = Process.info(self(), :links)
-
-    started =
-      for task when is_pid(task) and task != consumer <- linked, into: %{}, do: {task, started(state, task, now)}
-
-    {late, in_time} = Enum.split_with(started, fn {_task, at} -> at + timeout <= now end)
-    oldest = in_time |> Enum.map(&elem(&1, 1)) |> Enum.min(fn -> now end)
-    # Not at once again, which with a timeout of 0 would be for ever.
-    state = %{state | started: Map.new(in_time), look_at: max(oldest + timeout, now + 1)}
-    Enum.reduce(late, state, fn {task, _at}, state -> end_late(state, task) end)
+    for task <- linked, is_pid(task) and task != consumer and is_integer(Native.pool_held_ms(gate, task)), do: task
   end
 
-  # What the pool does not say (it is about to end, or another pool has the name by now) is as it was, or begins.
-  defp started(state, task, now) do
-    case Native.pool_held_ms(state.gate, task) do
-      age when is_integer(age) -> now - age
-      _unknown -> Map.get(state.started, task, now)
+  # Ends all tasks with the reason, and those that trap exits nevertheless, and itself; by its link the consumer, if it is
+  # to. Until no task is linked: one may have begun meanwhile.
+  defp leave(state, reason) do
+    # If the consumer is dead, what it has offered to a task is withdrawn: none begins after this.
+    Native.spawn_ended(state.gate, state.consumer)
+
+    case linked(state) do
+      [] ->
+        exit(reason)
+
+      tasks ->
+        monitors = for task <- tasks, do: Process.monitor(task)
+        for task <- tasks, how <- [reason, :kill], do: Process.exit(task, how)
+        for monitor <- monitors, do: receive(do: ({:DOWN, ^monitor, :process, _task, _reason} -> :ok))
+        leave(state, reason)
     end
+  end
+
+  ## Tasks that run too long
+
+  defp look_at(%{look: nil} = state, at) do
+    %{state | look: {Process.send_after(self(), :look, at, abs: true), at}}
+  end
+
+  defp look_at(%{look: {_timer, sooner}} = state, at) when sooner <= at, do: state
+
+  defp look_at(%{look: {timer, _later}} = state, at) do
+    Process.cancel_timer(timer)
+    look_at(%{state | look: nil}, at)
+  end
+
+  defp look(state) do
+    tasks = linked(state)
+    idle = if tasks == [], do: @idle, else: 0
+    state = check(%{state | look: nil}, tasks)
+    unless state.asked?, do: send(state.consumer, {state.ref, self(), :tasks?, nil})
+    look_at(%{state | asked?: true}, now() + max(state.timeout, idle))
+  end
+
+  # Ends those that are late, and looks again when the next will be.
+  defp check(%{gate: gate, timeout: timeout} = state, tasks) do
+    now = now()
+
+    Enum.reduce(tasks, state, fn task, state ->
+      case Native.pool_held_ms(gate, task) do
+        age when is_integer(age) and age - @coarse >= timeout -> end_late(state, task)
+        # Not at once again, which with a timeout of 0 would be for ever.
+        age when is_integer(age) -> look_at(state, max(now - age + @coarse + timeout, now + 1))
+        _about_to_end_or_to_begin -> state
+      end
+    end)
   end
 
   # The link stays until the task is dead: whenever the guard itself is killed, the task goes with it.
   defp end_late(state, task) do
-    Process.flag(:trap_exit, true)
     monitor = Process.monitor(task)
     Process.exit(task, :kill)
     # Anything else, and it ended by itself at that very instant.
@@ -116,7 +161,6 @@ defmodule Penstock.Task.Guard do
       0 -> :ok
     end
 
-    Process.flag(:trap_exit, state.traps?)
     if late?, do: %{state | late: [task | state.late]}, else: state
   end
 end

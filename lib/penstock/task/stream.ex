@@ -2,13 +2,14 @@ defmodule Penstock.Task.Stream do
   # The consumer's side of `Penstock.Task.async_stream`: pulls elements, asks for a permit for each, starts a task
   # with it, and hands what comes back to the reducer.
   #
-  # All that concerns a stream comes with its reference:
+  # What concerns a stream comes with its reference, or as a `:DOWN` of a monitor of its own:
   #
-  #     {{ref, position}, value}                      a task's answer, its last act
-  #     {{ref, position}, monitor, :process, _, why}  a task is gone
-  #     {{ref, position}, :late?, boolean}            the guard says whether it took too long
-  #     {ref, monitor, :process, guard, why}          the guard is gone
-  #     {ref, :granted | refusal}                     a permit that was waited for
+  #     {ref, task, value}           a task's answer, its last act
+  #     {:DOWN, _, _, task, why}     a task is gone
+  #     {ref, task, :late?, late?}   the guard says whether it took too long
+  #     {ref, guard, :tasks?, nil}   the guard asks which tasks there are
+  #     {:DOWN, _, _, guard, why}    the guard is gone
+  #     {ref, :granted | refusal}    a permit that was waited for
   #
   # The reducer is the consumer's code. Whenever it is called, or the stream suspended, nothing is parked: what
   # was asked for is withdrawn first, and if it has been granted at that instant, its task is started.
@@ -17,21 +18,25 @@ defmodule Penstock.Task.Stream do
   alias Penstock.{GateRef, Native, RejectedError}
   alias Penstock.Task.{Guard, Work}
 
-  # next     - the rest of a list, or what gives the next element; [] if there is none
+  # next     - the rest of a list; or {:more, what gives the next element}; [] if there is none
   # pending  - {element, ms it may yet wait for a permit}, pulled and without a task; or nil
   # slots    - how many more tasks may run
   # position - of the next task
   # due      - the position whose result is delivered next; or :any
-  # tasks    - position => {:running, pid, instance, element} | {:asked, element, why} | {:done, result}
-  # ready    - results to deliver now
-  defstruct [:next, :pending, :slots, :due, position: 0, tasks: %{}, ready: []]
+  # tasks    - pid => {monitor, position, element}, or {:asked, position, element, why it is gone}
+  # done     - position => result, of tasks behind one that still runs
+  defstruct [:next, :pending, :slots, :due, position: 0, tasks: %{}, done: %{}]
+
+  # Others may monitor a task as well.
+  defguardp is_of(monitor, tasks, pid)
+            when is_map_key(tasks, pid) and elem(:erlang.map_get(pid, tasks), 0) == monitor
 
   @doc false
   @spec reduce(Enumerable.acc(), Enumerable.reducer(), map) :: Enumerable.result()
   def reduce(command, reducer, options) do
     gate = GateRef.running!(options.gate)
     ref = make_ref()
-    guard = Guard.start(gate, ref, options.timeout)
+    {guard, guard_monitor} = Guard.start(gate, ref, options.timeout)
     callers = [self() | Process.get(:"$callers") || []]
 
     config = %{
@@ -39,7 +44,10 @@ defmodule Penstock.Task.Stream do
       gate: gate,
       ref: ref,
       guard: guard,
-      stream: {gate, ref, guard, callers, options.function},
+      guard_monitor: guard_monitor,
+      shared: {gate, ref, guard, callers, options.function},
+      zip: options.zip_input_on_exit,
+      acquire_timeout: options.acquire_timeout,
       options: options
     }
 
@@ -49,7 +57,10 @@ defmodule Penstock.Task.Stream do
   end
 
   defp source(list) when is_list(list), do: list
-  defp source(other), do: &Enumerable.reduce(other, &1, fn element, nil -> {:suspend, {:element, element}} end)
+
+  defp source(other) do
+    {:more, &Enumerable.reduce(other, &1, fn element, nil -> {:suspend, {:element, element}} end)}
+  end
 
   defp run({:cont, acc}, state, config), do: step(acc, state, config)
 
@@ -66,23 +77,34 @@ defmodule Penstock.Task.Stream do
     {:halted, acc}
   end
 
-  defp resume({_command, acc} = command, %{ref: ref} = config) do
-    case Process.delete({__MODULE__, ref}) do
-      nil -> {:halted, acc}
-      state -> run(command, state, config)
+  defp resume({what, acc} = command, %{ref: ref} = config) do
+    case {Process.delete({__MODULE__, ref}), what} do
+      {nil, :halt} -> {:halted, acc}
+      {nil, _go_on} -> raise ArgumentError, "this stream is over, or was suspended by another process"
+      {state, _any} -> run(command, state, config)
     end
   end
 
   # What is next: deliver, start, pull, end, or wait.
-  defp step(acc, state, config) do
-    case state do
-      %{ready: [result | ready]} -> deliver(result, acc, %{state | ready: ready}, config)
-      %{pending: {element, left}} -> admit(acc, %{state | pending: nil}, config, element, left)
-      %{next: [], tasks: tasks} when tasks == %{} -> finish(acc, state, config)
-      %{next: next, slots: slots} when slots > 0 and next != [] -> pull(acc, state, config)
-      %{} -> await(acc, state, config, nil)
-    end
+  defp step(acc, %{due: due, done: done} = state, config) when is_map_key(done, due) do
+    {result, done} = Map.pop!(done, due)
+    deliver(result, acc, %{state | due: due + 1, done: done}, config)
   end
+
+  defp step(acc, %{pending: {element, left}, next: next} = state, config) do
+    admit(acc, state, config, element, next, left)
+  end
+
+  defp step(acc, %{slots: slots, next: next} = state, config) when slots > 0 and next != [] do
+    pull(acc, state, config, next)
+  end
+
+  defp step(acc, %{next: [], tasks: tasks} = state, config) when tasks == %{} do
+    close(state, config)
+    {:done, acc}
+  end
+
+  defp step(acc, state, config), do: await(acc, state, config, nil)
 
   defp deliver(result, acc, state, config) do
     config.reducer.(result, acc)
@@ -101,50 +123,54 @@ defmodule Penstock.Task.Stream do
     command -> run(command, state, config)
   end
 
-  defp finish(acc, state, config) do
-    close(state, config)
-    {:done, acc}
+  defp pull(acc, state, config, [element | next]) do
+    admit(acc, state, config, element, next, config.acquire_timeout)
   end
 
-  defp pull(acc, %{next: [element | next]} = state, config), do: admit(acc, %{state | next: next}, config, element)
-
-  defp pull(acc, %{next: next} = state, config) do
+  defp pull(acc, state, config, next) do
     more(next)
   catch
     kind, reason ->
       close(state, config)
       :erlang.raise(kind, reason, __STACKTRACE__)
   else
-    {:suspended, {:element, element}, next} -> admit(acc, %{state | next: next}, config, element)
+    {:suspended, {:element, element}, next} ->
+      admit(acc, state, config, element, {:more, next}, config.acquire_timeout)
+
     # The last, by an enumerable that knew it.
-    {_done_or_halted, {:element, element}} -> admit(acc, %{state | next: []}, config, element)
-    {_done_or_halted, nil} -> step(acc, %{state | next: []}, config)
+    {_done_or_halted, {:element, element}} ->
+      admit(acc, state, config, element, [], config.acquire_timeout)
+
+    {_done_or_halted, nil} ->
+      step(acc, %{state | next: []}, config)
   end
 
-  defp more(next) when is_function(next), do: next.({:cont, nil})
+  defp more({:more, next}), do: next.({:cont, nil})
   # The tail of a list that is not one: raises as it does elsewhere.
   defp more(tail), do: Enumerable.List.reduce(tail, {:cont, nil}, fn _element, acc -> {:cont, acc} end)
 
   ## Permits
 
-  defp admit(acc, state, config, element), do: admit(acc, state, config, element, config.options.acquire_timeout)
+  # `next` is what comes after the element.
+  defp admit(acc, state, %{gate: gate} = config, element, next, left) do
+    case ask(gate, config.acquire_timeout) do
+      :busy ->
+        park(acc, %{state | pending: {element, left}, next: next}, config, left)
 
-  defp admit(acc, state, %{gate: gate} = config, element, left) do
-    case ask(gate, left) do
-      {instance, token} -> step(acc, launch(state, config, element, instance, token), config)
-      :busy -> park(acc, %{state | pending: {element, left}}, config, left)
-      reason -> refused(reason, state, config)
+      reason when is_atom(reason) ->
+        refused(reason, %{state | pending: nil, next: next}, config)
+
+      offer ->
+        step(acc, launch(state, config, element, next, offer), config)
     end
   end
 
   defp ask(gate, 0) do
-    case Native.spawn_try(gate, 1) do
-      :again -> ask(gate, 0)
-      offered_or_refused -> offered_or_refused
-    end
+    with :again <- Native.spawn_try(gate, 1), do: ask(gate, 0)
   end
 
-  defp ask(gate, _left), do: Native.spawn_take(gate, 1)
+  # Also if nothing is left of its time: then it parks, and gives up at once, as whoever waited all the time.
+  defp ask(gate, _acquire_timeout), do: Native.spawn_take(gate, 1)
 
   defp park(acc, state, %{gate: gate, ref: ref} = config, left) do
     case Native.pool_park(gate, :bound, 1, ref) do
@@ -164,38 +190,31 @@ defmodule Penstock.Task.Stream do
 
   defp now, do: System.monotonic_time(:millisecond)
 
-  defp granted(%{pending: {element, _left}} = state, %{gate: gate} = config, instance) do
-    launch(%{state | pending: nil}, config, element, instance, Native.spawn_offer(gate, instance, 1))
+  defp granted(%{pending: {element, _left}, next: next} = state, %{gate: gate} = config, instance) do
+    launch(state, config, element, next, Native.spawn_offer(gate, instance, 1))
   end
 
-  defp launch(state, config, element, instance, token) do
-    %{slots: slots, position: position, tasks: tasks} = state
-    %{gate: gate, ref: ref, stream: stream} = config
-    args = [stream, instance, token, position, element]
-
-    {pid, _monitor} =
+  defp launch(state, %{gate: gate, shared: shared} = config, element, next, offer) do
+    {pid, monitor} =
       try do
-        :erlang.spawn_opt(Work, :element, args, monitor: [tag: {ref, position}])
+        :erlang.spawn_opt(Work, :element, [shared, offer, element], [:monitor])
       catch
         # No place for another process.
         kind, reason ->
-          Native.spawn_retract(gate, instance, token)
+          Native.spawn_retract(gate, offer)
           close(state, config)
-          halt(state.next)
+          halt(next)
           :erlang.raise(kind, reason, __STACKTRACE__)
       end
 
-    Native.spawn_hand_over(gate, instance, token, pid)
-    task = {:running, pid, instance, if(config.options.zip_input_on_exit, do: element)}
-    %{state | slots: slots - 1, position: position + 1, tasks: Map.put(tasks, position, task)}
+    Native.spawn_hand_over(gate, offer, pid)
+    %{slots: slots, position: position, tasks: tasks} = state
+    task = {monitor, position, if(config.zip, do: element)}
+    %{state | slots: slots - 1, position: position + 1, tasks: Map.put(tasks, pid, task), next: next, pending: nil}
   end
 
   # The pool was there when the stream began.
   defp refused(:no_pool, state, config), do: refused(:closed, state, config)
-
-  # It waited, in parts: what was left came to nothing.
-  defp refused(:full, state, %{options: %{acquire_timeout: waited}} = config) when waited != 0,
-    do: refused(:timeout, state, config)
 
   defp refused(reason, state, config) do
     close(state, config)
@@ -205,7 +224,7 @@ defmodule Penstock.Task.Stream do
 
   # No wait is left behind; if it was granted meanwhile, the task is started.
   defp unpark(state, %{gate: gate, ref: ref} = config, {instance, token, until}) do
-    case Native.pool_cancel(gate, instance, token) do
+    case Native.pool_withdraw(gate, instance, token) do
       :cancelled ->
         {element, _left} = state.pending
         %{state | pending: {element, left(until)}}
@@ -223,22 +242,22 @@ defmodule Penstock.Task.Stream do
 
   ## Waiting, for tasks and perhaps for a permit
 
-  defp await(acc, state, %{ref: ref} = config, parked) do
+  defp await(acc, %{tasks: tasks} = state, %{ref: ref, guard_monitor: guard_monitor} = config, parked) do
     receive do
-      {{^ref, position}, value} ->
-        # It has nothing left to do but to end.
-        receive do: ({{^ref, ^position}, _monitor, :process, _pid, _reason} -> :ok)
-        {:running, pid, instance, _element} = Map.fetch!(state.tasks, position)
-        Native.spawn_ended(config.gate, instance, pid)
-        done(acc, state, config, parked, position, {:ok, value})
+      {^ref, pid, value} ->
+        answered(acc, state, config, parked, pid, value)
 
-      {{^ref, position}, _monitor, :process, _pid, reason} ->
-        gone(acc, state, config, parked, position, reason)
+      {:DOWN, monitor, :process, pid, reason} when is_of(monitor, tasks, pid) ->
+        gone(acc, state, config, parked, pid, reason)
 
-      {{^ref, position}, :late?, late?} ->
-        told(acc, state, config, parked, position, late?)
+      {^ref, pid, :late?, late?} ->
+        told(acc, state, config, parked, pid, late?)
 
-      {^ref, _monitor, :process, _guard, reason} ->
+      {^ref, guard, :tasks?, nil} ->
+        send(guard, {ref, :tasks, Map.keys(tasks)})
+        await(acc, state, config, parked)
+
+      {:DOWN, ^guard_monitor, :process, _guard, reason} ->
         orphaned(state, config, parked, reason)
 
       {^ref, :granted} ->
@@ -262,56 +281,59 @@ defmodule Penstock.Task.Stream do
     end
   end
 
-  defp gone(acc, state, config, parked, position, reason) do
-    {:running, pid, instance, element} = Map.fetch!(state.tasks, position)
-    Native.spawn_ended(config.gate, instance, pid)
+  defp answered(acc, state, config, parked, pid, value) do
+    {{monitor, position, _element}, tasks} = Map.pop!(state.tasks, pid)
+    # It has nothing left to do but to end.
+    receive do: ({:DOWN, ^monitor, :process, _pid, reason} -> forget(config, pid, reason))
+    Native.spawn_ended(config.gate, pid)
+    done(acc, state, config, parked, tasks, position, {:ok, value})
+  end
+
+  defp forget(_config, _pid, :normal), do: :ok
+  # Ended from outside after its answer. If it was the guard, that would remember it.
+  defp forget(%{guard: guard}, pid, _reason), do: send(guard, {:forget, pid})
+
+  defp gone(acc, state, config, parked, pid, reason) do
+    {{_monitor, position, element}, tasks} = Map.pop!(state.tasks, pid)
+    Native.spawn_ended(config.gate, pid)
 
     if reason == :normal do
-      done(acc, state, config, parked, position, exit_of(element, reason, config))
+      done(acc, state, config, parked, tasks, position, exit_of(element, reason, config))
     else
       # If we do not trap exits, this is the end of us, by the guard's hand; unless it was the guard that ended the task.
-      send(config.guard, {:why, {config.ref, position}, pid, reason})
-      await(acc, put_task(state, position, {:asked, element, reason}), config, parked)
+      send(config.guard, {:why, pid})
+      tasks = Map.put(tasks, pid, {:asked, position, element, reason})
+      await(acc, %{state | tasks: tasks}, config, parked)
     end
   end
 
-  defp put_task(state, position, task), do: %{state | tasks: Map.put(state.tasks, position, task)}
-
-  defp told(_acc, state, %{options: %{on_timeout: :exit}} = config, parked, _position, true) do
+  defp told(_acc, state, %{options: %{on_timeout: :exit}} = config, parked, _pid, true) do
     close(abandon(state, config, parked), config)
     exit({:timeout, {Task.Supervised, :stream, [config.options.timeout]}})
   end
 
-  defp told(acc, state, config, parked, position, late?) do
-    {:asked, element, reason} = state.tasks[position]
+  defp told(acc, state, config, parked, pid, late?) do
+    {{:asked, position, element, reason}, tasks} = Map.pop!(state.tasks, pid)
     reason = if late?, do: :timeout, else: reason
-    done(acc, state, config, parked, position, exit_of(element, reason, config))
+    done(acc, state, config, parked, tasks, position, exit_of(element, reason, config))
   end
 
-  defp exit_of(element, reason, %{options: %{zip_input_on_exit: true}}), do: {:exit, {element, reason}}
+  defp exit_of(element, reason, %{zip: true}), do: {:exit, {element, reason}}
   defp exit_of(_element, reason, _config), do: {:exit, reason}
 
-  # A task is over.
-  defp done(acc, %{due: position} = state, config, parked, position, result) do
-    {ready, due, tasks} = in_order(position + 1, Map.delete(state.tasks, position), [])
-    hand_out(result, acc, %{state | slots: state.slots + 1, due: due, tasks: tasks, ready: ready}, config, parked)
+  # A task is over, and not among `tasks` any more.
+  defp done(acc, %{due: position, slots: slots} = state, config, parked, tasks, position, result) do
+    hand_out(result, acc, %{state | slots: slots + 1, due: position + 1, tasks: tasks}, config, parked)
   end
 
-  defp done(acc, %{due: :any, tasks: tasks} = state, config, parked, position, result) do
-    hand_out(result, acc, %{state | slots: state.slots + 1, tasks: Map.delete(tasks, position)}, config, parked)
+  defp done(acc, %{due: :any, slots: slots} = state, config, parked, tasks, _position, result) do
+    hand_out(result, acc, %{state | slots: slots + 1, tasks: tasks}, config, parked)
   end
 
   # Behind one that still runs: nothing to deliver, so the wait for a permit goes on.
-  defp done(acc, state, config, parked, position, result) do
-    state = put_task(%{state | slots: state.slots + 1}, position, {:done, result})
+  defp done(acc, %{slots: slots, done: done} = state, config, parked, tasks, position, result) do
+    state = %{state | slots: slots + 1, tasks: tasks, done: Map.put(done, position, result)}
     if parked, do: await(acc, state, config, parked), else: step(acc, state, config)
-  end
-
-  defp in_order(due, tasks, ready) do
-    case tasks do
-      %{^due => {:done, result}} -> in_order(due + 1, Map.delete(tasks, due), [result | ready])
-      %{} -> {Enum.reverse(ready), due, tasks}
-    end
   end
 
   defp hand_out(result, acc, state, config, nil), do: deliver(result, acc, state, config)
@@ -328,7 +350,7 @@ defmodule Penstock.Task.Stream do
   defp abandon(state, _config, nil), do: state
 
   defp abandon(state, %{gate: gate, ref: ref}, {instance, token, _until}) do
-    with :too_late <- Native.pool_cancel(gate, instance, token),
+    with :too_late <- Native.pool_withdraw(gate, instance, token),
          :granted <- receive(do: ({^ref, answer} -> answer)) do
       Native.run_end(gate, instance, 1)
     end
@@ -338,16 +360,16 @@ defmodule Penstock.Task.Stream do
 
   ## The end
 
-  defp halt(next) when is_function(next), do: next.({:halt, nil})
+  defp halt({:more, next}), do: next.({:halt, nil})
   defp halt(_list), do: :ok
 
   # When this returns, no task runs, and nothing of the stream is in the mailbox or will be.
   #
   # The guard first: it would take us with it. It watches us, so our own death in the middle of this still ends all.
-  defp close(state, %{ref: ref, guard: guard} = config) do
+  defp close(state, %{guard: guard, guard_monitor: guard_monitor} = config) do
     unlink(guard)
     Process.exit(guard, :kill)
-    receive do: ({^ref, _monitor, :process, ^guard, _reason} -> :ok)
+    receive do: ({:DOWN, ^guard_monitor, :process, _guard, _reason} -> :ok)
     end_tasks(state, config)
   end
 
@@ -364,12 +386,12 @@ defmodule Penstock.Task.Stream do
 
   # Those that trap exits have outlived the guard.
   defp end_tasks(state, %{gate: gate, ref: ref}) do
-    alive = for {position, {:running, pid, instance, _element}} <- state.tasks, do: {position, pid, instance}
-    for {_position, pid, _instance} <- alive, do: Process.exit(pid, :kill)
+    alive = for {pid, {monitor, _position, _element}} <- state.tasks, do: {pid, monitor}
+    for {pid, _monitor} <- alive, do: Process.exit(pid, :kill)
 
-    for {position, pid, instance} <- alive do
-      receive do: ({{^ref, ^position}, _monitor, :process, _pid, _reason} -> :ok)
-      Native.spawn_ended(gate, instance, pid)
+    for {pid, monitor} <- alive do
+      receive do: ({:DOWN, ^monitor, :process, _pid, _reason} -> :ok)
+      Native.spawn_ended(gate, pid)
     end
 
     flush(ref)
@@ -377,8 +399,8 @@ defmodule Penstock.Task.Stream do
 
   defp flush(ref) do
     receive do
-      {{^ref, _position}, _value} -> flush(ref)
-      {{^ref, _position}, :late?, _late?} -> flush(ref)
+      {^ref, _pid, _value} -> flush(ref)
+      {^ref, _pid, _about, _it} -> flush(ref)
     after
       0 -> :ok
     end

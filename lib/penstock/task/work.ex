@@ -3,37 +3,48 @@ defmodule Penstock.Task.Work do
   # anybody sees how it ended.
   @moduledoc false
 
-  alias Penstock.{Deadline, Native, Offer}
+  alias Penstock.{Deadline, Native}
   alias Penstock.Task.Report
 
-  @typedoc "The offer, its permits, `:max_runtime`, who starts the task, and the user's function."
-  @type job :: {Offer.t(), pos_integer, Deadline.max_runtime(), pid, Report.mfargs()}
+  @typedoc "What a task calls."
+  @type call :: (-> term) | Report.mfargs()
 
   # `Task` makes processes of `:proc_lib` there, which report crashes on their own.
   @proc_lib Version.match?(System.version(), "< 1.15.0-dev")
 
   @doc false
   # Inside of a process that `Task` made.
-  @spec run(job) :: term
-  def run({offer, permits, max_runtime, starter, mfargs}) do
-    if Offer.adopt(offer) != :ok, do: exit(:normal)
+  @spec run(Native.gate(), Native.offer(), call, Deadline.max_runtime()) :: term
+  def run(gate, offer, call, max_runtime \\ nil) do
+    if Native.spawn_adopt(gate, offer) != :ok, do: exit(:normal)
 
-    Process.put(:"$initial_call", initial_call(mfargs))
-    {gate, instance, _token} = offer
-    Deadline.start(gate, instance, max_runtime)
+    :erlang.put(:"$initial_call", initial_call(call))
+    Deadline.start(gate, offer, max_runtime)
 
     try do
-      call(mfargs)
+      call(call)
     catch
       kind, reason ->
-        Report.log(kind, reason, __STACKTRACE__, starter, mfargs)
-        give_back(offer, permits, max_runtime)
+        {:parent, starter} = :erlang.process_info(self(), :parent)
+        Report.log(kind, reason, __STACKTRACE__, starter, mfargs(call))
+        give_back(gate, offer, max_runtime)
         leave(kind, reason, __STACKTRACE__)
     else
       value ->
-        give_back(offer, permits, max_runtime)
+        give_back(gate, offer, max_runtime)
         value
     end
+  end
+
+  defp call({module, function, args}), do: apply(module, function, args)
+  defp call(fun), do: fun.()
+
+  defp mfargs({_module, _function, _args} = mfargs), do: mfargs
+  defp mfargs(fun), do: {:erlang, :apply, [fun, []]}
+
+  defp give_back(gate, offer, max_runtime) do
+    Deadline.finish(max_runtime)
+    Native.spawn_end(gate, offer)
   end
 
   @typedoc "What the tasks of one stream have in common: the gate, the reference, the guard, `$callers`, and what to call."
@@ -42,12 +53,12 @@ defmodule Penstock.Task.Work do
   @doc false
   # The whole life of a task of a stream. Its permit is back when it is dead: no process of another's is there beside it,
   # and the consumer, which sees to that, has time to.
-  @spec element(stream, Native.instance(), Native.token(), non_neg_integer, term) :: term
-  def element({gate, ref, guard, [consumer | _] = callers, function}, instance, token, position, element) do
-    if link(guard) == :ok and Native.spawn_adopt(gate, instance, token) == :ok do
-      Process.put(:"$initial_call", initial_call_with_element(function))
-      Process.put(:"$ancestors", [guard])
-      Process.put(:"$callers", callers)
+  @spec element(stream, Native.offer(), term) :: term
+  def element({gate, ref, guard, [consumer | _] = callers, function}, offer, element) do
+    if link(guard) == :ok and Native.spawn_adopt(gate, offer) == :ok do
+      :erlang.put(:"$initial_call", initial_call_with_element(function))
+      :erlang.put(:"$ancestors", [guard])
+      :erlang.put(:"$callers", callers)
 
       try do
         call(function, element)
@@ -56,7 +67,7 @@ defmodule Penstock.Task.Work do
           Report.log(kind, reason, __STACKTRACE__, consumer, mfargs(function, element))
           :erlang.raise(:exit, exit_reason(kind, reason, __STACKTRACE__), __STACKTRACE__)
       else
-        value -> send(consumer, {{ref, position}, value})
+        value -> send(consumer, {ref, self(), value})
       end
     end
   end
@@ -74,15 +85,6 @@ defmodule Penstock.Task.Work do
 
   defp mfargs({module, function, args}, element), do: {module, function, [element | args]}
   defp mfargs(fun, element), do: {:erlang, :apply, [fun, [element]]}
-
-  # Without the way over `:erlang.apply/2`.
-  defp call({:erlang, :apply, [fun, []]}) when is_function(fun, 0), do: fun.()
-  defp call({module, function, args}), do: apply(module, function, args)
-
-  defp give_back({gate, instance, _token}, permits, max_runtime) do
-    Deadline.finish(max_runtime)
-    Native.run_end(gate, instance, permits)
-  end
 
   # `Task` passes these on without a word.
   defp leave(:exit, reason, stacktrace) when reason in [:normal, :shutdown] do
@@ -117,8 +119,9 @@ defmodule Penstock.Task.Work do
   def exit_reason(:throw, value, stacktrace), do: {{:nocatch, value}, stacktrace}
 
   # What tools show as the function that a process began with, as `Task` has it.
-  defp initial_call({:erlang, :apply, [fun, []]}) when is_function(fun, 0), do: :erlang.fun_info_mfa(fun)
+  defp initial_call({:erlang, :apply, [fun, []]}) when is_function(fun, 0), do: initial_call(fun)
   defp initial_call({module, function, args}), do: {module, function, length(args)}
+  defp initial_call(fun), do: :erlang.fun_info_mfa(fun)
 
   defp initial_call_with_element({module, function, args}), do: {module, function, length(args) + 1}
   defp initial_call_with_element(_fun), do: {:erlang, :apply, 2}

@@ -149,6 +149,12 @@ impl<H: Host> Named<H> {
         }
     }
 
+    /// The pools of this name, open or not, the newest first.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool<H>> {
+        let made = lock(&self.life).made;
+        (1..=made).rev().filter_map(|id| self.instance(id))
+    }
+
     /// A pool of this name by its number, open or not.
     #[inline]
     pub fn instance(&self, id: InstanceId) -> Option<&Pool<H>> {

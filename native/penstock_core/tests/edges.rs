@@ -619,6 +619,56 @@ fn bound_permits_are_not_released_or_transferred_as_free_ones() {
 }
 
 #[test]
+fn the_end_of_its_work_gives_back_all_bound_permits_and_no_other() {
+    let (stage, [spawner, child, waiter]) = Stage::cast(limit(3));
+    assert_eq!(child.end_work(), Err(NotHeld));
+    assert_eq!(spawner.try_bound(2), Ok(()));
+    let offer = spawner.offer(2).unwrap();
+    spawner.hand_over(offer, &child);
+    child.hold(1);
+    waiter.wait(2);
+    assert_eq!(child.end_work(), Ok(()));
+    assert!(waiter.was_granted());
+    assert_eq!(child.end_work(), Err(NotHeld), "once");
+    stage.at_rest(&[(&child, 1), (&waiter, 2)]);
+}
+
+#[test]
+fn the_end_of_a_child_that_lives_is_not_believed() {
+    let (stage, [spawner, child, stranger]) = Stage::cast(limit(1));
+    assert_eq!(spawner.try_bound(1), Ok(()));
+    let offer = spawner.offer(1).unwrap();
+    spawner.hand_over(offer, &child);
+    spawner.saw_the_end_of(&child);
+    spawner.saw_the_end_of(&stranger);
+    stage.at_rest(&[(&child, 1)]);
+    // Dead, and its monitor has not run.
+    child.begin_exit();
+    spawner.saw_the_end_of(&child);
+    assert_eq!(stage.in_use(), 0);
+    child.finish_exit();
+    spawner.saw_the_end_of(&child);
+    stage.at_rest(&[]);
+}
+
+#[test]
+fn a_wait_that_is_left_is_no_time_out() {
+    let (stage, [a, b, c]) = Stage::cast(limit(1));
+    a.hold(1);
+    let id = b.wait(1);
+    c.wait(1);
+    assert_eq!(b.leave_line(id), Cancelled::Yes);
+    assert_eq!(b.leave_line(id), Cancelled::TooLate);
+    assert_eq!(stage.census().timed_out, 0);
+    let id = b.wait(1);
+    assert_eq!(b.cancel(id), Cancelled::Yes);
+    assert_eq!(stage.census().timed_out, 1);
+    assert_eq!(a.release(1), Ok(()));
+    assert!(c.was_granted());
+    stage.at_rest(&[(&c, 1)]);
+}
+
+#[test]
 fn an_offer_that_was_settled_is_nothing_to_anybody() {
     let (stage, [spawner, child, next, thief]) = Stage::cast(limit(2));
     assert_eq!(spawner.try_bound(2), Ok(()));

@@ -839,8 +839,8 @@ fn hand_over_against_adoption() {
             assert_eq!(child.adopt(offer), Adoption::Adopted);
             its.begin(1);
             its.end();
-            assert_eq!(child.release_bound(1), Ok(()), "it runs with what it was offered");
-            assert_eq!(child.release_bound(1), Err(NotHeld), "once");
+            assert_eq!(child.end_work(), Ok(()), "it runs with what it was offered");
+            assert_eq!(child.end_work(), Err(NotHeld), "once");
         });
         meanwhile(&other, move |other| {
             if other.take(1) {
@@ -886,6 +886,30 @@ fn hand_over_against_the_death_of_the_child() {
         dying.join().unwrap();
         assert!(other.was_granted());
         stage.at_rest(&[(&other, 1)]);
+    });
+}
+
+#[test]
+fn the_end_of_a_child_told_by_its_spawner_against_its_monitor() {
+    explore(|| {
+        let (stage, [spawner, child, other]) = Stage::cast(limit(1));
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        let running = spawn(&child, move |child| {
+            let _ = child.adopt(offer);
+            child.begin_exit();
+            child.finish_exit();
+        });
+        spawner.hand_over(offer, &child);
+        let seen = !child.alive();
+        if seen {
+            // Without a lock, if the entry is gone.
+            spawner.saw_the_end_of(&child);
+            assert!(other.take(1), "whoever saw the end finds the permit");
+        }
+        running.join().unwrap();
+        let held = [(&other, 1)];
+        stage.at_rest(if seen { &held } else { &[] });
     });
 }
 

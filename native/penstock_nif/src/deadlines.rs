@@ -16,10 +16,10 @@ use crate::atoms;
 use crate::beam::Beam;
 use crate::clock;
 use crate::entry::entries;
-use crate::gates::resolve_instance;
 use crate::meter;
 use crate::resources::{alloc, open_type, PoolRef};
 use crate::term::{callback_pid, raw_pid, Env, Term};
+use crate::work::resolve_offer;
 
 static DEADLINES: Lazy<Deadlines<PoolRef>> = Lazy::new(Deadlines::new);
 static REAPER: AtomicU64 = AtomicU64::new(0);
@@ -98,9 +98,9 @@ unsafe extern "C" fn watch_down(
     }));
 }
 
-/// For the calling process, which an instance of a gate's pool has admitted.
-fn set(beam: &Beam, [gate, instance, ms]: [Term; 3]) -> Term {
-    let pool = resolve_instance(beam, gate, instance).and_then(PoolRef::of);
+/// For the calling process, which has adopted the offer.
+fn set(beam: &Beam, [gate, offer, ms]: [Term; 3]) -> Term {
+    let pool = resolve_offer(beam, gate, offer).and_then(|(pool, _)| PoolRef::of(pool));
     let (Some(pool), Some(ms), Some(me)) = (pool, beam.env.permits(ms), beam.env.me()) else {
         return atoms::badarg();
     };

@@ -17,6 +17,7 @@ entries! {
     pool_transfer/3 => transfer,
     pool_park/4 => park,
     pool_cancel/3 => cancel,
+    pool_withdraw/3 => withdraw,
 }
 
 #[inline(always)]
@@ -75,9 +76,21 @@ fn park(beam: &Beam, [gate, kind, permits, reference]: [Term; 4]) -> Term {
     })
 }
 
-fn cancel(beam: &Beam, [gate, instance, id]: [Term; 3]) -> Term {
+fn cancel(beam: &Beam, wait: [Term; 3]) -> Term {
+    stop_waiting(beam, wait, Pool::cancel)
+}
+
+fn withdraw(beam: &Beam, wait: [Term; 3]) -> Term {
+    stop_waiting(beam, wait, Pool::leave_line)
+}
+
+fn stop_waiting(
+    beam: &Beam,
+    [gate, instance, id]: [Term; 3],
+    stop: impl FnOnce(&Pool<Beam>, &Beam, Pid, WaiterId) -> Cancelled,
+) -> Term {
     match (resolve_instance(beam, gate, instance), beam.env.u64(id), beam.env.me()) {
-        (Some(pool), Some(id), Some(me)) => match pool.cancel(beam, me, WaiterId::from_bits(id)) {
+        (Some(pool), Some(id), Some(me)) => match stop(pool, beam, me, WaiterId::from_bits(id)) {
             Cancelled::Yes => atoms::cancelled(),
             Cancelled::TooLate => atoms::too_late(),
         },

@@ -36,6 +36,24 @@ pub(crate) fn resolve_instance<'a>(beam: &Beam, gate: Term, instance: Term) -> O
     }
 }
 
+/// The same for who has no number at hand: the first pool of a name, or the one pool of a reference.
+#[inline(always)]
+pub(crate) fn resolve_first<'a>(beam: &Beam, gate: Term) -> Option<&'a Pool<Beam>> {
+    match named(gate) {
+        Some(named) => named.instance(1),
+        None => resources::handle(beam.env, gate),
+    }
+}
+
+/// Which of its name's pools a term that `resolve_instance` knows means.
+pub(crate) fn instance_id(beam: &Beam, instance: Term) -> InstanceId {
+    if instance == atoms::ok() {
+        1
+    } else {
+        beam.env.uint(instance).unwrap_or(0)
+    }
+}
+
 /// How a pool's number is told: `ok` is the first of a name, which nearly all are, and spares a conversion.
 #[inline(always)]
 pub(crate) fn instance_term(beam: &Beam, instance: InstanceId) -> Term {

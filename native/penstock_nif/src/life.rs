@@ -195,14 +195,20 @@ fn holders(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
     beam.env.tuple(&[next_term(beam, next), beam.env.list(&found)])
 }
 
+/// Pools of one name that a call looks at.
+const POOLS: usize = 64;
+
 fn held_ms(beam: &Beam, [gate, pid]: [Term; 2]) -> Term {
-    match (resolve(beam, gate), beam.env.local_pid(pid)) {
-        (Some((pool, _)), Some(pid)) => {
-            pool.held_ms(beam, pid).map_or(atoms::not_held(), |ms| beam.env.make_u64(u64::from(ms)))
-        }
-        (None, _) => atoms::no_pool(),
-        _ => atoms::badarg(),
-    }
+    let Some(pid) = beam.env.local_pid(pid) else { return atoms::badarg() };
+    let held = match named(gate) {
+        // Also what was got of a pool that has been closed since.
+        Some(named) => named.pools().take(POOLS).find_map(|pool| pool.held_ms(beam, pid)),
+        None => match resources::handle(beam.env, gate) {
+            Some(pool) => pool.held_ms(beam, pid),
+            None => return atoms::no_pool(),
+        },
+    };
+    held.map_or(atoms::not_held(), |ms| beam.env.make_u64(u64::from(ms)))
 }
 
 fn janitor_register(beam: &Beam, []: [Term; 0]) -> Term {

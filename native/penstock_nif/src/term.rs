@@ -136,6 +136,18 @@ impl Env {
         Term::of(unsafe { sys::enif_make_tuple_from_array(self.0, terms.as_ptr().cast(), terms.len() as c_uint) })
     }
 
+    /// The elements of a tuple of two.
+    #[cold]
+    pub(crate) fn pair(self, term: Term) -> Option<[Term; 2]> {
+        let (mut arity, mut elements) = (0, std::ptr::null());
+        // SAFETY: the environment is that of the current call; the VM answers true only of a tuple, and then lets `elements`
+        // point to as many terms as it says, which live as long as the call does.
+        unsafe {
+            let is_tuple = sys::enif_get_tuple(self.0, term.raw(), &mut arity, &mut elements) != 0;
+            (is_tuple && arity == 2).then(|| *elements.cast::<[Term; 2]>())
+        }
+    }
+
     pub(crate) fn list(self, terms: &[Term]) -> Term {
         // SAFETY: as in `tuple`.
         Term::of(unsafe { sys::enif_make_list_from_array(self.0, terms.as_ptr().cast(), terms.len() as c_uint) })

@@ -1,11 +1,13 @@
 //! Entry points of permits that are bound to a piece of work: a run, or a process to be spawned.
 
-use penstock_core::{Adoption, InstanceId, Kind, Offer, Pid, Pool};
+use penstock_core::{Adoption, InstanceId, Kind, NotHeld, Offer, Pid, Pool};
 
 use crate::atoms;
 use crate::beam::Beam;
 use crate::entry::entries;
-use crate::gates::{instance_term, named, refusal, release, resolve_instance, with_pool};
+use crate::gates::{
+    instance_id, instance_term, named, refusal, release, resolve, resolve_first, resolve_instance, with_pool,
+};
 use crate::term::Term;
 
 entries! {
@@ -17,10 +19,11 @@ entries! {
     spawn_try/2 => try_offer,
     spawn_take/2 => take_offer,
     spawn_offer/3 => offer,
-    spawn_hand_over/4 => hand_over,
-    spawn_adopt/3 => adopt,
-    spawn_retract/3 => retract,
-    spawn_ended/3 => ended,
+    spawn_hand_over/3 => hand_over,
+    spawn_adopt/2 => adopt,
+    spawn_retract/2 => retract,
+    spawn_end/2 => end_of_child,
+    spawn_ended/2 => ended,
 }
 
 #[inline(always)]
@@ -84,34 +87,54 @@ fn take_offer(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
 }
 
 fn put_on_offer(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pid, n: u32) -> Term {
-    pool.offer(me, n).map_or(atoms::not_held(), |offer| {
-        beam.env.tuple(&[instance_term(beam, instance), beam.env.make_u64(offer.to_bits())])
-    })
+    pool.offer(me, n).map_or(atoms::not_held(), |offer| offer_term(beam, instance, offer))
+}
+
+/// How an offer is told: by the first pool of a name, or the pool of a reference, as a number alone. Nearly all are, and a
+/// number is made and copied for nothing.
+#[inline(always)]
+fn offer_term(beam: &Beam, instance: InstanceId, offer: Offer) -> Term {
+    let number = beam.env.make_u64(offer.to_bits());
+    if instance <= 1 {
+        number
+    } else {
+        beam.env.tuple(&[instance_term(beam, instance), number])
+    }
+}
+
+/// An offer and the pool that it was made by.
+#[inline(always)]
+pub(crate) fn resolve_offer<'a>(beam: &Beam, gate: Term, offer: Term) -> Option<(&'a Pool<Beam>, Offer)> {
+    let (pool, number) = match beam.env.u64(offer) {
+        Some(number) => (resolve_first(beam, gate)?, number),
+        None => {
+            let [instance, number] = beam.env.pair(offer)?;
+            (resolve_instance(beam, gate, instance)?, beam.env.u64(number)?)
+        }
+    };
+    Some((pool, Offer::from_bits(number)))
 }
 
 fn offer(beam: &Beam, [gate, instance, permits]: [Term; 3]) -> Term {
     match (resolve_instance(beam, gate, instance), beam.env.permits(permits), beam.env.me()) {
-        (Some(pool), Some(n), Some(me)) => {
-            pool.offer(me, n).map_or(atoms::not_held(), |offer| beam.env.make_u64(offer.to_bits()))
-        }
+        (Some(pool), Some(n), Some(me)) => put_on_offer(beam, pool, instance_id(beam, instance), me, n),
         _ => atoms::badarg(),
     }
 }
 
-fn hand_over(beam: &Beam, [gate, instance, offer, child]: [Term; 4]) -> Term {
-    let pool = resolve_instance(beam, gate, instance);
-    match (pool, beam.env.u64(offer), beam.env.local_pid(child)) {
-        (Some(pool), Some(offer), Some(child)) => {
-            pool.hand_over(beam, Offer::from_bits(offer), child);
+fn hand_over(beam: &Beam, [gate, offer, child]: [Term; 3]) -> Term {
+    match (resolve_offer(beam, gate, offer), beam.env.local_pid(child)) {
+        (Some((pool, offer)), Some(child)) => {
+            pool.hand_over(beam, offer, child);
             atoms::ok()
         }
         _ => atoms::badarg(),
     }
 }
 
-fn adopt(beam: &Beam, [gate, instance, offer]: [Term; 3]) -> Term {
-    match (resolve_instance(beam, gate, instance), beam.env.u64(offer), beam.env.me()) {
-        (Some(pool), Some(offer), Some(me)) => match pool.adopt(beam, me, Offer::from_bits(offer)) {
+fn adopt(beam: &Beam, [gate, offer]: [Term; 2]) -> Term {
+    match (resolve_offer(beam, gate, offer), beam.env.me()) {
+        (Some((pool, offer)), Some(me)) => match pool.adopt(beam, me, offer) {
             Adoption::Adopted => atoms::ok(),
             Adoption::Revoked => atoms::revoked(),
         },
@@ -119,22 +142,33 @@ fn adopt(beam: &Beam, [gate, instance, offer]: [Term; 3]) -> Term {
     }
 }
 
-fn retract(beam: &Beam, [gate, instance, offer]: [Term; 3]) -> Term {
-    match (resolve_instance(beam, gate, instance), beam.env.u64(offer)) {
-        (Some(pool), Some(offer)) => {
-            pool.retract(beam, Offer::from_bits(offer));
+fn retract(beam: &Beam, [gate, offer]: [Term; 2]) -> Term {
+    match resolve_offer(beam, gate, offer) {
+        Some((pool, offer)) => {
+            pool.retract(beam, offer);
             atoms::ok()
         }
         _ => atoms::badarg(),
     }
 }
 
-fn ended(beam: &Beam, [gate, instance, child]: [Term; 3]) -> Term {
-    match (resolve_instance(beam, gate, instance), beam.env.local_pid(child)) {
-        (Some(pool), Some(child)) => {
+fn end_of_child(beam: &Beam, [gate, offer]: [Term; 2]) -> Term {
+    match (resolve_offer(beam, gate, offer), beam.env.me()) {
+        (Some((pool, _)), Some(me)) => match pool.end_work(beam, me) {
+            Ok(()) => atoms::ok(),
+            Err(NotHeld) => atoms::not_held(),
+        },
+        _ => atoms::badarg(),
+    }
+}
+
+fn ended(beam: &Beam, [gate, child]: [Term; 2]) -> Term {
+    match (resolve(beam, gate), beam.env.local_pid(child)) {
+        (Some((pool, _)), Some(child)) => {
             pool.ended(beam, child);
             atoms::ok()
         }
+        (None, _) => atoms::no_pool(),
         _ => atoms::badarg(),
     }
 }

@@ -243,6 +243,227 @@ defmodule Penstock.Task.StreamTest do
       assert_receive {:DOWN, ^monitor, :process, ^consumer, :normal}
       assert all_back(pool, 2) == {0, 0}
     end
+
+    test "whoever ends takes tasks along that trap exits, too" do
+      pool = Pool.new(limit: 3)
+      me = self()
+
+      fun = fn
+        :first ->
+          :first
+
+        traps? ->
+          Process.flag(:trap_exit, traps?)
+          send(me, {:runs, traps?, self()})
+          never()
+      end
+
+      for {ending, reason} <- [normal: :shutdown, shutdown: :shutdown, boom: :boom, kill: :killed] do
+        consumer =
+          spawn(fn ->
+            stream = Bounded.async_stream(pool, [:first, true, false], fun, max_concurrency: 3, timeout: :infinity)
+            {:suspended, _, _next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)
+            receive do: (:end -> :ok)
+          end)
+
+        for traps? <- [true, false] do
+          assert_receive {:runs, ^traps?, pid}
+          send(me, {:dies, traps?, Process.monitor(pid)})
+        end
+
+        if ending == :normal, do: send(consumer, :end), else: Process.exit(consumer, ending)
+
+        assert_received {:dies, true, monitor}
+        assert_receive {:DOWN, ^monitor, :process, _stubborn, :killed}
+        assert_received {:dies, false, monitor}
+        assert_receive {:DOWN, ^monitor, :process, _soft, ^reason}
+        assert all_back(pool, 3) == {0, 0}
+      end
+    end
+
+    test "goes on only where it was suspended" do
+      pool = Pool.new(limit: 2)
+      stream = Bounded.async_stream(pool, 1..3, & &1)
+      {:suspended, {:ok, 1}, next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)
+
+      elsewhere = fn command ->
+        Task.await(
+          Task.async(fn ->
+            try do
+              next.({command, nil})
+            rescue
+              error -> Exception.message(error)
+            end
+          end)
+        )
+      end
+
+      message = "this stream is over, or was suspended by another process"
+      assert elsewhere.(:cont) == message
+      # To close what is not there is no mistake.
+      assert elsewhere.(:halt) == {:halted, nil}
+      assert {:suspended, {:ok, 2}, next} = next.({:cont, nil})
+      assert next.({:halt, :enough}) == {:halted, :enough}
+      assert_raise ArgumentError, message, fn -> next.({:cont, nil}) end
+      assert all_back(pool, 2) == {0, 0}
+    end
+  end
+
+  describe "the time that a task may run" do
+    test "is never cut short" do
+      pool = Pool.new(limit: 4)
+      me = self()
+      watch = :erlang.spawn_opt(fn -> watch(me, 100, %{}, []) end, [:link, priority: :high])
+
+      fun = fn {x, pulled} ->
+        if rem(x, 20) == 0 do
+          send(watch, {:runs, self(), pulled})
+          never()
+        end
+      end
+
+      results =
+        pool
+        |> Bounded.async_stream(Stream.map(1..2_000, &{&1, now_us()}), fun,
+          max_concurrency: 4,
+          ordered: false,
+          timeout: 3,
+          on_timeout: :kill_task
+        )
+        |> Enum.frequencies_by(fn {how, _} -> how end)
+
+      assert results == %{ok: 1_900, exit: 100}
+      assert_receive {:ages, ages}
+      assert Enum.min(ages) >= 3_000
+    end
+
+    # How old they were when they died, or a little more: since they were pulled, and until it was known.
+    defp watch(parent, 0, _pulled, ages), do: send(parent, {:ages, ages})
+
+    defp watch(parent, left, pulled, ages) do
+      receive do
+        {:runs, task, at} ->
+          watch(parent, left, Map.put(pulled, Process.monitor(task), at), ages)
+
+        {:DOWN, monitor, :process, _task, _reason} ->
+          watch(parent, left - 1, pulled, [now_us() - Map.fetch!(pulled, monitor) | ages])
+      end
+    end
+
+    defp now_us, do: System.monotonic_time(:microsecond)
+
+    test "ends also for one that has undone its link" do
+      pool = Pool.new(limit: 2)
+
+      loose = fn
+        1 ->
+          Process.unlink(hd(Process.get(:"$ancestors")))
+          never()
+
+        x ->
+          x
+      end
+
+      stream = Bounded.async_stream(pool, [1, 2], loose, timeout: 30, on_timeout: :kill_task, max_concurrency: 2)
+      assert Enum.to_list(stream) == [exit: :timeout, ok: 2]
+      assert all_back(pool, 2) == {0, 0}
+    end
+
+    test "is not that of others who link themselves to the guard" do
+      pool = Pool.new(limit: 2)
+      me = self()
+
+      guest = fn guard ->
+        spawn(fn ->
+          Process.link(guard)
+          send(me, :linked)
+          never()
+        end)
+      end
+
+      pool
+      |> Bounded.async_stream(
+        [1, 2],
+        fn x ->
+          if x == 1, do: send(me, {:guest, guest.(hd(Process.get(:"$ancestors")))}), else: never()
+        end,
+        timeout: 50,
+        on_timeout: :kill_task,
+        max_concurrency: 2
+      )
+      |> Enum.each(fn
+        {:ok, _} ->
+          assert_receive :linked
+
+        {:exit, :timeout} ->
+          assert_receive {:guest, pid}
+          assert Process.alive?(pid)
+      end)
+    end
+
+    test "goes on counting when the pool closes" do
+      name = :"#{__MODULE__}.ClosedInTime"
+      {:ok, owner} = Pool.start_link(name: name, limit: 2)
+      me = self()
+
+      fun = fn _ ->
+        send(me, :runs)
+        never()
+      end
+
+      consumer =
+        Task.async(fn ->
+          name
+          |> Bounded.async_stream([1, 2], fun, timeout: 1_000, on_timeout: :kill_task, max_concurrency: 2)
+          |> Enum.to_list()
+        end)
+
+      for _ <- 1..2, do: assert_receive(:runs)
+      started = System.monotonic_time(:millisecond)
+      receive after: (500 -> :ok)
+      Process.unlink(owner)
+      GenServer.stop(owner)
+      assert Task.await(consumer) == [exit: :timeout, exit: :timeout]
+      # Not from anew.
+      assert System.monotonic_time(:millisecond) - started < 1_500
+    end
+
+    test "costs nothing while no task runs" do
+      pool = Pool.new(limit: 1)
+      stream = Bounded.async_stream(pool, 1..2, & &1, timeout: 1)
+      {:suspended, {:ok, 1}, next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)
+      {:links, links} = Process.info(self(), :links)
+      [guard] = for pid <- links, is_pid(pid), do: pid
+      {:reductions, before} = Process.info(guard, :reductions)
+      receive after: (200 -> :ok)
+      {:reductions, later} = Process.info(guard, :reductions)
+      # Some 30 each look: five of them, not two hundred.
+      assert later - before < 1_000
+      assert next.({:halt, :enough}) == {:halted, :enough}
+      refute_received _
+    end
+  end
+
+  test "one that undid its link fails alone" do
+    pool = Pool.new(limit: 1)
+
+    fun = fn x ->
+      Process.unlink(hd(Process.get(:"$ancestors")))
+      if x == 1, do: exit(:boom), else: x
+    end
+
+    assert pool |> Bounded.async_stream([1, 2], fun) |> Enum.to_list() == [exit: :boom, ok: 2]
+  end
+
+  test "streams that compete for permits count no time-outs, and no refusals" do
+    pool = Pool.new(limit: 2)
+
+    for _ <- 1..4 do
+      Task.async(fn -> pool |> Bounded.async_stream(1..300, & &1, max_concurrency: 4) |> Stream.run() end)
+    end
+    |> Task.await_many()
+
+    assert %{timed_out: 0, rejected: 0, acquired: 1_200} = Pool.info(pool)
   end
 
   describe "a refusal" do

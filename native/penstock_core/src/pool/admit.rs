@@ -199,13 +199,33 @@ impl<H: Host> Pool<H> {
     pub fn release(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), NotHeld> {
         let entry = self.entry_of(me).ok_or(NotHeld)?;
         self.withdraw(me, entry, n, kind)?;
-        let was = self.state.give(u64::from(n));
+        self.returned(host, entry, u64::from(n));
+        Ok(())
+    }
+
+    /// The work of the calling process, for which it was created, is over: gives back all its bound permits. It has no other
+    /// work then.
+    pub fn end_work(&self, host: &H, me: Pid) -> Result<(), NotHeld> {
+        let entry = self.entry_of(me).ok_or(NotHeld)?;
+        match self.fold(me, entry, Kind::Bound) {
+            0 => Err(NotHeld),
+            permits => {
+                entry.set_own(Kind::Bound, 0);
+                self.returned(host, entry, permits);
+                Ok(())
+            }
+        }
+    }
+
+    /// Permits that are in no entry any more become free.
+    #[inline(always)]
+    fn returned(&self, host: &H, entry: &Entry, permits: u64) {
+        let was = self.state.give(permits);
         fence_after_rmw();
         self.left(entry);
         if was.flagged() {
             self.settle(host);
         }
-        Ok(())
     }
 
     /// Takes `n` permits out of the caller's entry, before they become another's.

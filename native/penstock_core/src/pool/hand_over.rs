@@ -83,8 +83,7 @@ impl<H: Host> Pool<H> {
     }
 
     fn place(&self, host: &H, spawner: &Entry, offer: Offer, child: Pid) -> Adoption {
-        // Exact, since work may be limited in how long it runs.
-        let now = host.exact_ms();
+        let now = host.now_ms();
         let made = {
             let _locked = self.table.lock(child);
             if let Some(permits) = spawner.close_offer(offer.seq()) {

@@ -193,9 +193,9 @@ impl<H: Host> Pool<H> {
         self.table.shard(pid).killed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How long a process has held without a pause, in ms; `None` if it holds nothing. Exact for what was handed over to it.
+    /// How long a process has held without a pause, in ms of the host's coarse clock; `None` if it holds nothing.
     pub fn held_ms(&self, host: &H, pid: Pid) -> Option<u32> {
-        self.table.held_ms(pid, host.exact_ms())
+        self.table.held_ms(pid, host.now_ms())
     }
 
     /// Which shard a process falls to.

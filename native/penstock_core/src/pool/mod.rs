@@ -163,10 +163,12 @@ impl<H: Host> Pool<H> {
         }
     }
 
-    /// As [`Pool::down`], for who has learnt of the death by other means than ours and would have what it held back now. Does
-    /// nothing if the process lives.
+    /// As [`Pool::down`], for who has learnt of the death by other means than ours and would have what it held back now: who
+    /// handed it over, or has heard from the process since. Does nothing if the process lives.
     pub fn ended(&self, host: &H, pid: Pid) {
-        if !host.alive(pid) {
+        // Usually its monitor was first. An entry that was made, as the caller knows, and is not there any more, is gone for
+        // good: no lock is needed to see that.
+        if self.table.find(pid).is_some() && !host.alive(pid) {
             self.down(host, pid);
         }
     }

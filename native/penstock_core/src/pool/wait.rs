@@ -132,8 +132,17 @@ impl<H: Host> Pool<H> {
         self.table.shard(pid).rejected.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The calling process stops to wait.
+    /// The calling process has waited for as long as it would.
     pub fn cancel(&self, host: &H, me: Pid, id: WaiterId) -> Cancelled {
+        self.stop_waiting(host, me, id, true)
+    }
+
+    /// The calling process stops to wait before its time is over, which is no time-out to be counted.
+    pub fn leave_line(&self, host: &H, me: Pid, id: WaiterId) -> Cancelled {
+        self.stop_waiting(host, me, id, false)
+    }
+
+    fn stop_waiting(&self, host: &H, me: Pid, id: WaiterId, timed_out: bool) -> Cancelled {
         let (waiter, drainer) = {
             let mut desk = lock(&self.desk);
             let waiter = desk.waiters.leave(id, me);
@@ -144,7 +153,7 @@ impl<H: Host> Pool<H> {
             (waiter, drainer)
         };
         if waiter.is_some() {
-            self.table.shard(me).timed_out.fetch_add(1, Ordering::Relaxed);
+            self.table.shard(me).timed_out.fetch_add(u64::from(timed_out), Ordering::Relaxed);
             // It may have been a large request that smaller ones waited behind.
             if self.state.load().flagged() {
                 self.settle(host);

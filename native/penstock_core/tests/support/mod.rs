@@ -413,6 +413,19 @@ impl Process {
         self.pool().release(self.host(), self.pid, n, Kind::Bound)
     }
 
+    pub fn end_work(&self) -> Result<(), NotHeld> {
+        self.pool().end_work(self.host(), self.pid)
+    }
+
+    /// This process was told that `child` is dead.
+    pub fn saw_the_end_of(&self, child: &Self) {
+        self.pool().ended(self.host(), child.pid);
+    }
+
+    pub fn leave_line(&self, id: WaiterId) -> Cancelled {
+        self.pool().leave_line(self.host(), self.pid, id)
+    }
+
     pub fn transfer(&self, to: &Self, n: u32) -> Result<(), TransferError> {
         self.pool().transfer(self.host(), self.pid, to.pid, n)
     }
