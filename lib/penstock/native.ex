@@ -121,13 +121,28 @@ defmodule Penstock.Native do
   @spec spawn_ended(gate, pid) :: :ok | bad
   def spawn_ended(_gate, _child), do: missing()
 
-  # The life of a pool. The calling process becomes the owner of the one it starts.
+  # Bound permits of whoever calls the start function of a process, which become that process'.
 
-  @spec pool_start(atom, limit, non_neg_integer, limit) :: :fresh | :adopted | pid | :badarg
-  def pool_start(_name, _limit, _max_waiting, _max_overdraft), do: missing()
+  # The caller starts it in the stead of `spawner`, which made the offer: what was offered is bound to the caller now.
+  @spec start_claim(gate, offer, pid) :: instance | :revoked | :badarg
+  def start_claim(_gate, _offer, _spawner), do: missing()
 
-  @spec pool_new(limit, non_neg_integer, limit) :: reference | :badarg
-  def pool_new(_limit, _max_waiting, _max_overdraft), do: missing()
+  # `:noproc`: it is dead, and the permits are free.
+  @spec start_entrust(gate, instance, pid, permits) :: :ok | :not_held | :noproc | :badarg
+  def start_entrust(_gate, _instance, _child, _permits), do: missing()
+
+  # For the restart of a process: what a dead holder has not given back yet, or beyond the limit. A walk through all
+  # holders, from 0 on.
+  @spec restart_take(gate, permits, non_neg_integer) :: instance | {:again, pos_integer} | :full | :closed | bad
+  def restart_take(_gate, _permits, _position), do: missing()
+
+  # The life of a pool: its name, its owner, and the settings; the last of these is `held_longer_than`, 0 for none.
+
+  @spec pool_start(atom, pid, limit, non_neg_integer, limit, non_neg_integer) :: :fresh | :adopted | pid | :badarg
+  def pool_start(_name, _owner, _limit, _max_waiting, _max_overdraft, _held_longer_than), do: missing()
+
+  @spec pool_new(limit, non_neg_integer, limit, non_neg_integer) :: reference | :badarg
+  def pool_new(_limit, _max_waiting, _max_overdraft, _held_longer_than), do: missing()
 
   @spec pool_close(atom, pid) :: :ok | bad
   def pool_close(_name, _owner), do: missing()
@@ -149,10 +164,10 @@ defmodule Penstock.Native do
   @spec pool_names() :: [atom]
   def pool_names, do: missing()
 
-  # {instance, status, limit, max_waiting, in_use, waiting, peak, granted}
+  # {instance, status, limit, max_waiting, in_use, waiting, peak, granted, held_longer_than}
   @spec pool_info(gate) ::
           {instance, :open | :draining | :closed, limit, non_neg_integer, non_neg_integer, non_neg_integer,
-           non_neg_integer, non_neg_integer}
+           non_neg_integer, non_neg_integer, non_neg_integer}
           | :no_pool
   def pool_info(_gate), do: missing()
 
@@ -160,10 +175,10 @@ defmodule Penstock.Native do
   def pool_held(_gate, _instance), do: missing()
 
   # A walk through all entries, from 0 on, in calls that go so far each: {the next position, holders, acquired, rejected,
-  # timed_out, released_by_exit, killed}, the sums of this part.
+  # timed_out, released_by_exit, killed, held_longer_than}, the sums of this part.
   @spec pool_census(gate, instance, non_neg_integer) ::
           {non_neg_integer | :done, non_neg_integer, non_neg_integer, non_neg_integer, non_neg_integer, non_neg_integer,
-           non_neg_integer}
+           non_neg_integer, non_neg_integer}
           | :badarg
   def pool_census(_gate, _instance, _position), do: missing()
 
@@ -172,9 +187,10 @@ defmodule Penstock.Native do
           {non_neg_integer | :done, [{pid, permits, non_neg_integer}]} | :badarg
   def pool_holders(_gate, _instance, _position), do: missing()
 
-  # How long one process has held without a pause, to 10 ms; also of a name's pool that has been closed since.
-  @spec pool_held_ms(gate, pid) :: non_neg_integer | :not_held | bad
-  def pool_held_ms(_gate, _pid), do: missing()
+  # How long a process has been at work with permits that were handed over to it; also of a name's pool that has been closed
+  # since.
+  @spec work_ms(gate, pid) :: non_neg_integer | :not_held | bad
+  def work_ms(_gate, _pid), do: missing()
 
   # The process that is sent a `:settle` for each pool whose desk has more to do than one call may.
 
@@ -187,21 +203,21 @@ defmodule Penstock.Native do
   # Processes that are killed if they run too long, by the reaper: who is due, some at a time; and whether it may sleep
   # until it is sent `:due`.
 
-  # The calling process, which that instance has admitted, is due in so many ms.
-  @spec deadline_set(gate, instance, pos_integer) :: :ok | :badarg
+  # The calling process, which has adopted that offer, is due in so many ms.
+  @spec deadline_set(gate, offer, pos_integer) :: :ok | :badarg
   def deadline_set(_gate, _instance, _ms), do: missing()
+
+  # The same for a process that the caller has created, and which holds permits of that instance.
+  @spec deadline_give(gate, instance, pid, pos_integer) :: :ok | :badarg
+  def deadline_give(_gate, _instance, _pid, _ms), do: missing()
 
   # Its work has ended. `:overdue`: it is about to be killed, has been counted, and must not go on.
   @spec deadline_end() :: :ok | :overdue
   def deadline_end, do: missing()
 
-  # By the clock of deadlines.
-  @spec deadline_now() :: non_neg_integer
-  def deadline_now, do: missing()
-
-  # Of a look that began then: until there are none.
-  @spec deadline_due(non_neg_integer) :: [pid] | :badarg
-  def deadline_due(_began), do: missing()
+  # Each is told of once, to each reaper that registers.
+  @spec deadline_due() :: [pid]
+  def deadline_due, do: missing()
 
   @spec deadline_rest() :: :ok | :again
   def deadline_rest, do: missing()

@@ -46,9 +46,13 @@ defmodule Penstock.Options do
 
   # Of no process that may run for ever.
   @spec max_runtime!(term) :: pos_integer | nil
-  def max_runtime!(nil), do: nil
-  def max_runtime!(value) when is_integer(value) and value in 1..@max, do: value
-  def max_runtime!(value), do: expected!(":max_runtime", "a number of milliseconds #{@max_message}", value)
+  def max_runtime!(value), do: milliseconds!(value, ":max_runtime")
+
+  # Or none.
+  @spec milliseconds!(term, String.t()) :: pos_integer | nil
+  def milliseconds!(nil, _name), do: nil
+  def milliseconds!(value, _name) when is_integer(value) and value in 1..@max, do: value
+  def milliseconds!(value, name), do: expected!(name, "a number of milliseconds #{@max_message}", value)
 
   @spec boolean!(term, String.t()) :: boolean
   def boolean!(value, name), do: one_of!(value, name, [true, false])

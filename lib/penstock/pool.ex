@@ -70,28 +70,30 @@ defmodule Penstock.Pool do
           | {:limit, non_neg_integer | :infinity}
           | {:max_waiting, non_neg_integer}
           | {:max_overdraft, non_neg_integer | :infinity}
+          | {:held_longer_than, pos_integer}
 
   @typedoc "What `info/1` says of a pool."
   @type info :: %{
-          name: atom | nil,
-          status: :open | :draining | :closed,
-          owner: pid | nil,
-          limit: non_neg_integer | :infinity,
-          in_use: non_neg_integer,
-          available: non_neg_integer | :infinity,
-          overdraft: non_neg_integer,
-          waiting: non_neg_integer,
-          max_waiting: non_neg_integer,
-          holders: non_neg_integer,
-          peak: non_neg_integer,
-          acquired: non_neg_integer,
-          rejected: non_neg_integer,
-          timed_out: non_neg_integer,
-          released_by_exit: non_neg_integer,
-          killed: non_neg_integer
+          :name => atom | nil,
+          :status => :open | :draining | :closed,
+          :owner => pid | nil,
+          :limit => non_neg_integer | :infinity,
+          :in_use => non_neg_integer,
+          :available => non_neg_integer | :infinity,
+          :overdraft => non_neg_integer,
+          :waiting => non_neg_integer,
+          :max_waiting => non_neg_integer,
+          :holders => non_neg_integer,
+          :peak => non_neg_integer,
+          :acquired => non_neg_integer,
+          :rejected => non_neg_integer,
+          :timed_out => non_neg_integer,
+          :released_by_exit => non_neg_integer,
+          optional(:held_longer_than) => non_neg_integer,
+          :killed => non_neg_integer
         }
 
-  @settings [:limit, :max_waiting, :max_overdraft]
+  @settings [:limit, :max_waiting, :max_overdraft, :held_longer_than]
   @default_timeout 5_000
   # Entries that `holders/1` returns at most.
   @most_holders 1_000
@@ -130,6 +132,8 @@ defmodule Penstock.Pool do
       Memory for them is allocated as it is used
     * `:max_overdraft` - how many permits restarts under a supervisor may take beyond the limit: as
       `:limit`. Default: the limit
+    * `:held_longer_than` - an age in ms: `info/1` counts the holders that are older, to about 10 ms. It costs nothing
+      until it is asked. Default: none are counted
 
   ## Examples
 
@@ -165,17 +169,21 @@ defmodule Penstock.Pool do
   @spec new([option]) :: t
   def new(opts) do
     settings = settings!(Options.known!(opts, @settings))
-    ref = Native.pool_new(settings.limit, settings.max_waiting, settings.max_overdraft)
+    ref = Native.pool_new(settings.limit, settings.max_waiting, settings.max_overdraft, settings.held_longer_than)
     %__MODULE__{ref: ref}
   end
 
-  defp settings!(opts) do
+  @doc false
+  # What `start_link/1` takes but for the name, checked.
+  @spec settings!(keyword) :: __MODULE__.Owner.settings()
+  def settings!(opts) do
     limit = Options.limit!(Options.fetch!(opts, :limit))
 
     %{
       limit: limit,
       max_waiting: Options.max_waiting!(Keyword.get(opts, :max_waiting, 1_000)),
-      max_overdraft: Options.limit!(Keyword.get(opts, :max_overdraft, limit), ":max_overdraft")
+      max_overdraft: Options.limit!(Keyword.get(opts, :max_overdraft, limit), ":max_overdraft"),
+      held_longer_than: Options.milliseconds!(Keyword.get(opts, :held_longer_than), ":held_longer_than") || 0
     }
   end
 
@@ -448,6 +456,8 @@ defmodule Penstock.Pool do
     * `:timed_out` - requests that got `:timeout`
     * `:released_by_exit` - permits that came back by the death of the process that held them
     * `:killed` - processes that ran longer than their `:max_runtime`
+    * `:held_longer_than` - processes that have held for longer than the pool's option of that name says; not there without
+      that option. `holders/1` shows which
 
   `:peak` and what follows are totals since the pool was made. The figures are each exact; while the pool is
   in use they are not all of one instant, and totals of a pool with tens of thousands of holders may lag by those who die
@@ -471,8 +481,8 @@ defmodule Penstock.Pool do
       :no_pool ->
         GateRef.bad!(:no_pool, pool)
 
-      {instance, status, limit, max_waiting, in_use, waiting, peak, granted} ->
-        {holders, acquired, rejected, timed_out, released, killed} = census(ref, instance)
+      {instance, status, limit, max_waiting, in_use, waiting, peak, granted, longer_than} ->
+        {holders, acquired, rejected, timed_out, released, killed, held_longer} = census(ref, instance)
 
         %{
           name: if(is_atom(pool), do: pool),
@@ -492,15 +502,19 @@ defmodule Penstock.Pool do
           released_by_exit: released,
           killed: killed
         }
+        |> with_held_longer(longer_than, held_longer)
     end
   end
 
-  defp census(ref, instance, position \\ 0, sums \\ {0, 0, 0, 0, 0, 0})
+  defp with_held_longer(info, 0, _count), do: info
+  defp with_held_longer(info, _ms, count), do: Map.put(info, :held_longer_than, count)
+
+  defp census(ref, instance, position \\ 0, sums \\ {0, 0, 0, 0, 0, 0, 0})
   defp census(_ref, _instance, :done, sums), do: sums
 
-  defp census(ref, instance, position, {a, b, c, d, e, f}) do
-    {next, a1, b1, c1, d1, e1, f1} = Native.pool_census(ref, instance, position)
-    census(ref, instance, next, {a + a1, b + b1, c + c1, d + d1, e + e1, f + f1})
+  defp census(ref, instance, position, {a, b, c, d, e, f, g}) do
+    {next, a1, b1, c1, d1, e1, f1, g1} = Native.pool_census(ref, instance, position)
+    census(ref, instance, next, {a + a1, b + b1, c + c1, d + d1, e + e1, f + f1, g + g1})
   end
 
   @doc """

@@ -1,7 +1,7 @@
 defmodule Penstock.MaxRuntimeTest do
   use Penstock.PoolCase, async: true
 
-  alias Penstock.{Native, Stalls}
+  alias Penstock.{ChildJobs, ChildVM, Native, Stalls}
 
   # ms that a process may be late; see `Penstock.spawn/3`.
   @grace 100
@@ -140,6 +140,12 @@ defmodule Penstock.MaxRuntimeTest do
   end
 
   defp busy(n), do: busy(n + 1)
+
+  # Whoever is killed dies only when it is let run: the reaper has the higher priority, and must let it.
+  test "however many are due at once on one scheduler, all are killed, and others run meanwhile" do
+    flags = "+S 1:1 +P 500000"
+    assert ChildVM.run(ChildJobs, :overdue, [150_000], flags) == %{killed: 150_000, witness: true}
+  end
 
   test "what ends at the very instant is either over in time or killed and counted, never both" do
     pool = Pool.new(limit: 1_000)

@@ -239,8 +239,18 @@ defmodule Penstock.PoolBadInputTest do
     bad = [[bogus: 1], [max_overdraft: 3], [name: :x], [key: 1], [Timeout: nil]]
     refuses(pools, Pool, :acquire, [:the_pool, []], 1, bad, unknown.(":permits, :timeout"))
     refuses(pools, Pool, :update, [:the_pool, []], 1, bad, unknown.(":limit, :max_waiting"))
-    refuses(pools, Pool, :new, [[]], 0, [[bogus: 1], [name: :x]], unknown.(":limit, :max_waiting, :max_overdraft"))
-    names = ":name, :limit, :max_waiting, :max_overdraft"
+
+    refuses(
+      pools,
+      Pool,
+      :new,
+      [[]],
+      0,
+      [[bogus: 1], [name: :x]],
+      unknown.(":limit, :max_waiting, :max_overdraft, :held_longer_than")
+    )
+
+    names = ":name, :limit, :max_waiting, :max_overdraft, :held_longer_than"
     refuses(pools, Pool, :start_link, [[]], 0, [[bogus: 1], [permits: 1]], unknown.(names))
 
     for {function, known} <- [

@@ -219,6 +219,28 @@ defmodule Penstock.PoolInfoTest do
       end
     end
 
+    test "who has held for longer than the pool's option says is counted" do
+      for pool <- both(limit: 10, held_longer_than: 60) do
+        old = for _ <- 1..2, do: holder(pool)
+        eventually(fn -> match?([%{held_ms: age}, _] when age > 75, Pool.holders(pool)) end)
+        young = holder(pool)
+        info = Pool.info(pool)
+        # The one that is young may be looked at late, on a busy machine.
+        ages = for %{held_ms: age} <- Pool.holders(pool), do: age
+        assert info.held_longer_than == 2 or Enum.min(ages) > 50
+        Enum.each([young | old], &kill/1)
+        eventually(fn -> Pool.info(pool).held_longer_than == 0 end)
+      end
+
+      refute Map.has_key?(Pool.info(Pool.new(limit: 1)), :held_longer_than)
+
+      for value <- [0, -1, 1.5, :infinity, "1", 2_147_483_648] do
+        error = assert_raise ArgumentError, fn -> Pool.new(limit: 1, held_longer_than: value) end
+        message = "expected :held_longer_than to be a number of milliseconds between 1 and 2147483647, got: "
+        assert error.message == message <> inspect(value)
+      end
+    end
+
     test "counts the age from when the process last began to hold" do
       for pool <- both(limit: 3) do
         on_time(fn ->

@@ -64,6 +64,37 @@ defmodule Penstock.ChildJobs do
     end
   end
 
+  ## Deadlines
+
+  @doc "Processes that all run out of time at once, in a VM of one scheduler: how many were killed, and whether others ran."
+  def overdue(count) do
+    pool = Pool.new(limit: :infinity)
+    parent = self()
+
+    # In a process of its own, of the same priority as whoever else runs.
+    witness = spawn_link(fn -> witness(parent, 0) end)
+
+    monitors =
+      for _ <- 1..count do
+        {:ok, {_pid, monitor}} = Penstock.spawn_monitor(pool, fn -> receive(do: (:never -> :ok)) end, max_runtime: 100)
+        monitor
+      end
+
+    for monitor <- monitors, do: receive(do: ({:DOWN, ^monitor, _, _, :killed} -> :ok))
+    send(witness, :how_often)
+    ran = receive(do: ({:ran, times} -> times))
+    :ok = Pool.acquire(pool)
+    %{killed: Pool.info(pool).killed, witness: ran > 0}
+  end
+
+  defp witness(parent, times) do
+    receive do
+      :how_often -> send(parent, {:ran, times})
+    after
+      1 -> witness(parent, times + 1)
+    end
+  end
+
   ## Garbage
 
   @doc "Every argument of every entry point as every kind of term, all others valid; what was answered that must not be."
@@ -112,8 +143,11 @@ defmodule Penstock.ChildJobs do
       spawn_retract: [gate: gate, offer: 1],
       spawn_end: [gate: gate, offer: 1],
       spawn_ended: [gate: gate, pid: self()],
-      pool_start: [name: MyApp.Garbage, limit: 1, max_waiting: 1, limit: 1],
-      pool_new: [limit: 1, max_waiting: 1, limit: 1],
+      start_claim: [gate: gate, offer: 1, pid: self()],
+      start_entrust: [gate: gate, instance: instance, pid: self(), permits: 1],
+      restart_take: [gate: gate, permits: 1, from: 0],
+      pool_start: [name: MyApp.Garbage, pid: self(), limit: 1, max_waiting: 1, limit: 1, max_waiting: 1],
+      pool_new: [limit: 1, max_waiting: 1, limit: 1, max_waiting: 1],
       pool_close: [gate: gate, pid: self()],
       pool_update: [gate: gate, limit_or_keep: :keep, max_waiting_or_keep: :keep],
       pool_drain: [gate: gate, ref: make_ref()],
@@ -123,14 +157,14 @@ defmodule Penstock.ChildJobs do
       pool_info: [gate: gate],
       pool_held: [gate: gate, instance: instance],
       pool_census: [gate: gate, instance: instance, position: 0],
-      pool_held_ms: [gate: gate, pid: self()],
+      work_ms: [gate: gate, pid: self()],
       pool_holders: [gate: gate, instance: instance, position: 0],
       janitor_register: [],
       janitor_settle: [],
       deadline_set: [gate: gate, offer: 1, ms: 1_000_000],
+      deadline_give: [gate: gate, instance: instance, pid: self(), ms: 1_000_000],
       deadline_end: [],
-      deadline_now: [],
-      deadline_due: [began: 0],
+      deadline_due: [],
       deadline_rest: [],
       reaper_register: [],
       metered: []
@@ -147,7 +181,8 @@ defmodule Penstock.ChildJobs do
   defp bad(:token), do: Garbage.terms()
   defp bad(:offer), do: [{1, 1}, {:ok, 1}, {0, 1}, {2, 1}, {1, 1.0}, {:ok, -1}, {1, 1, 1} | Garbage.terms()]
   defp bad(:position), do: Garbage.terms()
-  defp bad(:began), do: Garbage.terms()
+  # Whatever number it is, the permits are taken.
+  defp bad(:from), do: Enum.reject(Garbage.terms(), &(&1 in 0..@most))
   defp bad(:permits), do: Enum.reject(Garbage.terms(), &(&1 in 1..@max))
   defp bad(:ms), do: bad(:permits)
   defp bad(:limit), do: Enum.reject(Garbage.terms(), &(&1 in 0..@max or &1 == :infinity))
@@ -166,15 +201,13 @@ defmodule Penstock.ChildJobs do
   defp allowed(function, :offer, {instance, 1}) when instance in [:ok, 0, 1], do: [no_offer(function), :badarg]
   # The one holder is before that position, or after it.
   defp allowed(:pool_census, :position, n) when n in 0..@most,
-    do: [{:done, 1, 1, 0, 0, 0, 0}, {:done, 0, 0, 0, 0, 0, 0}]
+    do: [{:done, 1, 1, 0, 0, 0, 0, 0}, {:done, 0, 0, 0, 0, 0, 0, 0}]
 
   defp allowed(:pool_holders, :position, n) when n in 0..@most, do: [{:done, []}, {:done, [{self(), 2, 0}]}]
-  # Nobody is due.
-  defp allowed(:deadline_due, :began, n) when n in 0..@most, do: [[]]
   defp allowed(_, :gate, _), do: [:no_pool, :badarg]
   defp allowed(_, _, _), do: [:badarg]
 
-  defp no_offer(:spawn_adopt), do: :revoked
+  defp no_offer(function) when function in [:spawn_adopt, :start_claim], do: :revoked
   defp no_offer(:spawn_end), do: :not_held
   defp no_offer(_function), do: :ok
 

@@ -9,7 +9,8 @@ defmodule Penstock.Pool.Owner do
   @type settings :: %{
           limit: Native.limit(),
           max_waiting: non_neg_integer,
-          max_overdraft: Native.limit()
+          max_overdraft: Native.limit(),
+          held_longer_than: non_neg_integer
         }
 
   @spec start_link(atom, settings) :: {:ok, pid} | {:error, {:already_started, pid} | term}
@@ -22,6 +23,14 @@ defmodule Penstock.Pool.Owner do
       owner when is_pid(owner) -> {:error, {:already_started, owner}}
       started_or_killed -> started_or_killed
     end
+  end
+
+  @doc false
+  # Makes a process the owner of the name's pool, unless another is that lives.
+  @spec own(atom, pid, settings) :: :fresh | :adopted | pid
+  def own(name, owner, settings) do
+    %{limit: limit, max_waiting: waiting, max_overdraft: overdraft, held_longer_than: longer} = settings
+    Native.pool_start(name, owner, limit, waiting, overdraft, longer)
   end
 
   defp live_owner(name) do
@@ -39,7 +48,7 @@ defmodule Penstock.Pool.Owner do
     # one looks for owners, and there was none yet. Who is watched twice is no harm.
     Janitor.watch_owner(name, self())
 
-    case Native.pool_start(name, settings.limit, settings.max_waiting, settings.max_overdraft) do
+    case own(name, self(), settings) do
       started when started in [:fresh, :adopted] ->
         Janitor.watch_owner(name, self())
         {:ok, name, :hibernate}

@@ -10,12 +10,13 @@ defmodule Penstock.Task.Guard do
   # would outlive a link, and hold their permits without a consumer.
   #
   # It also ends the tasks that run too long: the consumer cannot, which may be busy, or suspended. No timer is kept
-  # for a task. The pool knows since when each of them runs, by a clock that may be some ms behind, and all may run as
-  # long; so the next look is due when the oldest will have run out of time, and none that is started meanwhile can be late
+  # for a task. The pool knows since when each of them runs, and all may run as long; so the next look is due when the oldest will have run out of time, and none that is started meanwhile can be late
   # before that.
   #
   # A link can be undone by whoever has it. So at each look the consumer is asked which tasks it has; it answers when it
   # waits for them.
+  #
+  # Whoever kills the guard itself kills by its links only: the tasks that trap exits are left to the consumer.
   @moduledoc false
 
   alias Penstock.Native
@@ -26,18 +27,25 @@ defmodule Penstock.Task.Guard do
   # late   - tasks that were ended, until the consumer asks about them
   defstruct [:gate, :consumer, :ref, :monitor, :traps?, :timeout, look: nil, asked?: false, late: []]
 
-  # ms that a task may seem older than it is: what the pool's clock is behind, and what is rounded off.
-  @coarse 11
+  # ms that a task may seem older than it is: what is rounded off.
+  @rounded 1
 
   # ms between two looks, at least, while no task is there to be looked at.
   @idle 50
 
   @doc false
-  # Linked to the caller, and monitored by it.
+  # Linked to the caller, and monitored by it. It is ready when this returns: before that, it would see neither how the caller
+  # died nor, by the link alone, outlive it.
   @spec start(Native.gate(), reference, timeout) :: {pid, reference}
   def start(gate, ref, timeout) do
     {:trap_exit, traps?} = Process.info(self(), :trap_exit)
-    :erlang.spawn_opt(__MODULE__, :init, [gate, self(), ref, traps?, timeout], [:link, :monitor])
+    args = [gate, self(), ref, traps?, timeout]
+    {guard, monitor} = started = :erlang.spawn_opt(__MODULE__, :init, args, [:link, :monitor])
+
+    receive do
+      {^ref, :ready} -> started
+      {:DOWN, ^monitor, :process, ^guard, reason} -> exit(reason)
+    end
   end
 
   @doc false
@@ -45,6 +53,7 @@ defmodule Penstock.Task.Guard do
   def init(gate, consumer, ref, traps?, timeout) do
     Process.flag(:trap_exit, true)
     monitor = Process.monitor(consumer)
+    send(consumer, {ref, :ready})
     state = %__MODULE__{gate: gate, consumer: consumer, ref: ref, monitor: monitor, traps?: traps?, timeout: timeout}
     loop(if timeout == :infinity, do: state, else: look_at(state, now() + timeout))
   end
@@ -62,6 +71,10 @@ defmodule Penstock.Task.Guard do
       {:why, task} ->
         send(consumer, {ref, task, :late?, task in state.late})
         loop(%{state | late: List.delete(state.late, task)})
+
+      # What it was asked while it was suspended may be lost.
+      {^ref, :resumed} ->
+        loop(%{state | asked?: false})
 
       # It had answered before it was ended.
       {:forget, task} ->
@@ -87,10 +100,13 @@ defmodule Penstock.Task.Guard do
 
   defp now, do: System.monotonic_time(:millisecond)
 
-  # Whoever is linked to us and holds permits.
-  defp linked(%{gate: gate, consumer: consumer}) do
+  # Whoever is linked to us and holds the permits of its work. A link is there when its signal has been handled, which is not
+  # before a message is received that came later.
+  defp linked(%{gate: gate, consumer: consumer, ref: ref}) do
+    send(self(), {ref, :up_to_here})
+    receive do: ({^ref, :up_to_here} -> :ok)
     {:links, linked} = Process.info(self(), :links)
-    for task <- linked, is_pid(task) and task != consumer and is_integer(Native.pool_held_ms(gate, task)), do: task
+    for task <- linked, is_pid(task) and task != consumer and is_integer(Native.work_ms(gate, task)), do: task
   end
 
   # Ends all tasks with the reason, and those that trap exits nevertheless, and itself; by its link the consumer, if it is
@@ -137,10 +153,10 @@ defmodule Penstock.Task.Guard do
     now = now()
 
     Enum.reduce(tasks, state, fn task, state ->
-      case Native.pool_held_ms(gate, task) do
-        age when is_integer(age) and age - @coarse >= timeout -> end_late(state, task)
+      case Native.work_ms(gate, task) do
+        age when is_integer(age) and age - @rounded >= timeout -> end_late(state, task)
         # Not at once again, which with a timeout of 0 would be for ever.
-        age when is_integer(age) -> look_at(state, max(now - age + @coarse + timeout, now + 1))
+        age when is_integer(age) -> look_at(state, max(now - age + @rounded + timeout, now + 1))
         _about_to_end_or_to_begin -> state
       end
     end)

@@ -79,9 +79,15 @@ defmodule Penstock.Task.Stream do
 
   defp resume({what, acc} = command, %{ref: ref} = config) do
     case {Process.delete({__MODULE__, ref}), what} do
-      {nil, :halt} -> {:halted, acc}
-      {nil, _go_on} -> raise ArgumentError, "this stream is over, or was suspended by another process"
-      {state, _any} -> run(command, state, config)
+      {nil, :halt} ->
+        {:halted, acc}
+
+      {nil, _go_on} ->
+        raise ArgumentError, "this stream is over, or was suspended by another process"
+
+      {state, _any} ->
+        send(config.guard, {ref, :resumed})
+        run(command, state, config)
     end
   end
 
@@ -343,6 +349,7 @@ defmodule Penstock.Task.Stream do
   defp orphaned(state, config, parked, reason) do
     unlink(config.guard)
     end_tasks(abandon(state, config, parked), config)
+    flush(config.ref)
     exit({reason, {Task.Supervised, :stream, [config.options.timeout]}})
   end
 
@@ -365,12 +372,13 @@ defmodule Penstock.Task.Stream do
 
   # When this returns, no task runs, and nothing of the stream is in the mailbox or will be.
   #
-  # The guard first: it would take us with it. It watches us, so our own death in the middle of this still ends all.
-  defp close(state, %{guard: guard, guard_monitor: guard_monitor} = config) do
+  # The guard can take us with it no longer, but watches us to the end: our own death in the middle of this still ends all.
+  defp close(state, %{ref: ref, guard: guard, guard_monitor: guard_monitor} = config) do
     unlink(guard)
+    end_tasks(state, config)
     Process.exit(guard, :kill)
     receive do: ({:DOWN, ^guard_monitor, :process, _guard, _reason} -> :ok)
-    end_tasks(state, config)
+    flush(ref)
   end
 
   # Nothing comes by a link that is gone; what has come before, if we trap exits, is not the consumer's.
@@ -384,8 +392,7 @@ defmodule Penstock.Task.Stream do
     end
   end
 
-  # Those that trap exits have outlived the guard.
-  defp end_tasks(state, %{gate: gate, ref: ref}) do
+  defp end_tasks(state, %{gate: gate}) do
     alive = for {pid, {monitor, _position, _element}} <- state.tasks, do: {pid, monitor}
     for {pid, _monitor} <- alive, do: Process.exit(pid, :kill)
 
@@ -393,8 +400,6 @@ defmodule Penstock.Task.Stream do
       receive do: ({:DOWN, ^monitor, :process, _pid, _reason} -> :ok)
       Native.spawn_ended(gate, pid)
     end
-
-    flush(ref)
   end
 
   defp flush(ref) do

@@ -4,7 +4,8 @@
 //!
 //! - Of a process it is settled once, under one lock, whether its work ended in time or it is to be killed. One that is
 //!   to be killed and finds it out may not go on: no answer of its comes after it was counted.
-//! - Who is to be killed is told again, until it is dead: a reaper that dies between being told and acting loses nothing.
+//! - Who is to be killed is told to each reaper there is, until it is dead: one that dies between being told and acting loses
+//!   nothing, and none is told twice, however long a process takes to die.
 //!
 //! The table holds living processes only, since their deaths are told to it. While there are none the reaper sleeps, and one
 //! message wakes it, not one for each process.
@@ -18,9 +19,6 @@ use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
 /// Locks of the table.
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 32 };
-
-/// After so many ms who was told to be due is told again: at the reaper's next look.
-const AGAIN: u64 = 25;
 
 /// How the work of a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +39,6 @@ pub struct Todo {
 }
 
 struct Deadline<V> {
-    /// When it is due, or due again.
     at: u64,
     doomed: bool,
     value: V,
@@ -49,7 +46,12 @@ struct Deadline<V> {
 
 struct Shard<V> {
     by_pid: BTreeMap<Pid, Deadline<V>>,
+    /// Those that the reaper is to be told of.
     by_time: BTreeSet<(u64, Pid)>,
+    /// Those that it has been told of.
+    told: BTreeSet<(u64, Pid)>,
+    /// Which reaper that was.
+    to: u64,
 }
 
 /// The deadlines of all processes that have one, each with a value of the caller's.
@@ -58,6 +60,8 @@ pub struct Deadlines<V> {
     /// Processes in all shards.
     count: AtomicU64,
     awake: AtomicU64,
+    /// How many reapers there were.
+    reaper: AtomicU64,
 }
 
 impl<V> Deadlines<V> {
@@ -65,10 +69,16 @@ impl<V> Deadlines<V> {
     pub fn new() -> Self {
         Self {
             shards: std::array::from_fn(|_| {
-                CachePadded::new(Mutex::new(Shard { by_pid: BTreeMap::new(), by_time: BTreeSet::new() }))
+                CachePadded::new(Mutex::new(Shard {
+                    by_pid: BTreeMap::new(),
+                    by_time: BTreeSet::new(),
+                    told: BTreeSet::new(),
+                    to: 0,
+                }))
             }),
             count: AtomicU64::new(0),
             awake: AtomicU64::new(0),
+            reaper: AtomicU64::new(0),
         }
     }
 
@@ -123,22 +133,33 @@ impl<V> Deadlines<V> {
 
     fn take_out(&self, shard: &mut Shard<V>, pid: Pid) -> Option<Deadline<V>> {
         let out = shard.by_pid.remove(&pid)?;
-        shard.by_time.remove(&(out.at, pid));
+        let list = if out.doomed { &mut shard.told } else { &mut shard.by_time };
+        if !list.remove(&(out.at, pid)) {
+            // Doomed, and to be told again.
+            shard.by_time.remove(&(out.at, pid));
+        }
         // ORDERING: SeqCst, as in `set`.
         self.count.fetch_sub(1, Ordering::SeqCst);
         Some(out)
     }
 
-    /// Who is due by now, at most so many: those who were not told for a while, or never. `doom` is called with the value of
-    /// each whose time has just run out, under a lock of ours.
-    ///
-    /// All calls of one look give the time it began. So nobody is told twice in one, and it ends however long it takes.
+    /// Who is due by now, at most so many, and was not told to this reaper yet. `doom` is called with the value of each whose
+    /// time has just run out, under a lock of ours.
     pub fn due(&self, now: u64, most: usize, mut doom: impl FnMut(Pid, &V)) -> Vec<Pid> {
         // All the places that may be needed, now: little is allocated inside a lock.
         let mut due = Vec::with_capacity(most);
+        let reaper = self.reaper.load(Ordering::Relaxed);
         for shard in &self.shards {
+            if due.len() == most {
+                break;
+            }
             let mut shard = lock(shard);
-            let Shard { by_pid, by_time } = &mut *shard;
+            let Shard { by_pid, by_time, told, to } = &mut *shard;
+            if *to != reaper {
+                // Shard by shard, when its turn comes: of the dead nothing is here, so it is seldom much.
+                *to = reaper;
+                by_time.append(told);
+            }
             while due.len() < most
                 && let Some(&(at, pid)) = by_time.first()
                 && at <= now
@@ -148,13 +169,17 @@ impl<V> Deadlines<V> {
                     deadline.doomed = true;
                     doom(pid, &deadline.value);
                 }
-                deadline.at = now + AGAIN;
                 by_time.remove(&(at, pid));
-                by_time.insert((deadline.at, pid));
+                told.insert((at, pid));
                 due.push(pid);
             }
         }
         due
+    }
+
+    /// There is another reaper, which nobody was told to yet. By that, before it asks.
+    pub fn tell_again(&self) {
+        self.reaper.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The reaper would sleep. False if there are deadlines: then it is to look again soon.

@@ -81,6 +81,11 @@ pub trait Host: Sized + 'static {
     /// A coarse monotonic clock in ms; wraps after 49 days.
     fn now_ms(&self) -> u32;
 
+    /// The same clock, exact to 1 ms: never behind the coarse one, and dearer to ask.
+    fn exact_ms(&self) -> u32 {
+        self.now_ms()
+    }
+
     /// The call looked at so many entries, on top of what the host was asked.
     fn worked(&self, entries: usize);
 }

@@ -8,7 +8,7 @@
 use once_cell::race::OnceBox;
 
 use crate::host::{Host, Pid};
-use crate::pool::{Pool, Settings};
+use crate::pool::{Changes, Pool, Settings};
 use crate::sync::{AtomicU32, Mutex, Ordering, lock};
 
 const BUCKETS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
@@ -219,12 +219,13 @@ impl<H: Host> Named<H> {
         if let Some((pool, _)) = self.pool() {
             drop(life);
             // What the new owner was given anew wins; what was only updated since stays.
-            pool.update(
-                host,
-                (given.limit != old.limit).then_some(given.limit),
-                (given.max_waiting != old.max_waiting).then_some(given.max_waiting),
-                (given.max_overdraft != old.max_overdraft).then_some(given.max_overdraft),
-            );
+            let changes = Changes {
+                limit: (given.limit != old.limit).then_some(given.limit),
+                max_waiting: (given.max_waiting != old.max_waiting).then_some(given.max_waiting),
+                max_overdraft: (given.max_overdraft != old.max_overdraft).then_some(given.max_overdraft),
+                held_longer_than: Some(given.held_longer_than),
+            };
+            pool.update(host, changes);
             return Started::Adopted;
         }
         let id = self.open(&mut life, given);

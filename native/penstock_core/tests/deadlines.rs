@@ -14,17 +14,20 @@ fn pid(n: u64) -> Pid {
 const NOTHING: Todo = Todo { watch: false, wake: false };
 
 #[test]
-fn who_is_due_is_told_again_until_it_is_dead_and_counted_once() {
+fn who_is_due_is_told_once_to_each_reaper_and_counted_once() {
     let deadlines = Deadlines::new();
     assert_eq!(deadlines.set(pid(1), 50, "one"), Todo { watch: true, wake: true });
     let doomed = RefCell::new(Vec::new());
     let due = |now| deadlines.due(now, 10, |pid, value| doomed.borrow_mut().push((pid, *value)));
     assert_eq!(due(49), []);
     assert_eq!(due(50), [pid(1)]);
-    assert_eq!(due(50), [], "it has just been told");
+    assert_eq!(due(1_000), [], "it was told");
     assert_eq!(deadlines.end_work(pid(1)), Ending::Overdue);
     assert_eq!(deadlines.set(pid(1), 1_000, "again"), NOTHING, "it has no more time");
-    assert_eq!(due(75), [pid(1)]);
+    deadlines.tell_again();
+    assert_eq!(due(50), [pid(1)]);
+    assert_eq!(due(50), []);
+    deadlines.tell_again();
     deadlines.remove(pid(1));
     assert_eq!(due(1_000), []);
     assert_eq!(*doomed.borrow(), [(pid(1), "one")]);
@@ -80,6 +83,7 @@ enum Step {
     Die(u64),
     Pass(u64),
     Look,
+    NextReaper,
     Rest,
 }
 
@@ -91,13 +95,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         who.prop_map(Step::Die),
         (0..120_u64).prop_map(Step::Pass),
         Just(Step::Look),
+        Just(Step::NextReaper),
         Just(Step::Rest),
     ];
     prop::collection::vec(step, 0..80)
 }
 
-/// When it is due (again), and whether it was told.
-type Model = BTreeMap<u64, (u64, bool)>;
+/// When it is due, whether it is doomed, and whether this reaper was told.
+type Model = BTreeMap<u64, (u64, bool, bool)>;
 
 proptest! {
     #[test]
@@ -112,12 +117,12 @@ proptest! {
                     let fresh = !model.contains_key(&who);
                     prop_assert_eq!(todo, Todo { watch: fresh, wake: fresh && !awake });
                     awake |= fresh;
-                    if model.get(&who).is_none_or(|(_, doomed)| !doomed) {
-                        model.insert(who, (now + ms, false));
+                    if model.get(&who).is_none_or(|(_, doomed, _)| !doomed) {
+                        model.insert(who, (now + ms, false, false));
                     }
                 }
                 Step::End(who) => {
-                    let doomed = model.get(&who).is_some_and(|(_, doomed)| *doomed);
+                    let doomed = model.get(&who).is_some_and(|(_, doomed, _)| *doomed);
                     let expected = if doomed { Ending::Overdue } else { Ending::InTime };
                     prop_assert_eq!(deadlines.end_work(pid(who)), expected);
                     if !doomed {
@@ -134,13 +139,21 @@ proptest! {
                     let mut due = deadlines.due(now, 100, |pid, ()| doomed.push(pid.word()));
                     due.sort();
                     doomed.sort_unstable();
-                    let expected: Vec<u64> = model.iter().filter(|(_, (at, _))| *at <= now).map(|(who, _)| *who).collect();
+                    let expected: Vec<u64> = (model.iter())
+                        .filter(|(_, (at, _, told))| *at <= now && !told)
+                        .map(|(who, _)| *who)
+                        .collect();
                     let fresh: Vec<u64> = expected.iter().copied().filter(|who| !model[who].1).collect();
                     prop_assert_eq!(due, expected.iter().copied().map(pid).collect::<Vec<_>>());
                     prop_assert_eq!(doomed, fresh);
                     for who in expected {
-                        model.insert(who, (now + 25, true));
+                        let (at, ..) = model[&who];
+                        model.insert(who, (at, true, true));
                     }
+                }
+                Step::NextReaper => {
+                    deadlines.tell_again();
+                    model.values_mut().for_each(|(_, _, told)| *told = false);
                 }
                 Step::Rest => {
                     let slept = deadlines.rest();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use penstock_core::{
     Adoption, Answer, Cancelled, Census, Drain, Holding, Kind, NotHeld, Offer, Parked, Pid, Pool, Position, Refusal,
-    SHARD_COUNT, Settings, Status, UNLIMITED, WaiterId,
+    Restart, SHARD_COUNT, Settings, Status, TransferError, UNLIMITED, WaiterId,
 };
 use proptest::prelude::*;
 
@@ -488,7 +488,7 @@ fn a_walk_through_all_entries_goes_on_where_it_stopped() {
     for most in [1, 2, 9, 100] {
         let (mut sums, mut next) = (Census::default(), Some(Position::default()));
         while let Some(at) = next {
-            let (part, rest) = stage.pool.census(at, most);
+            let (part, rest) = stage.pool.census(&stage.host, at, most);
             assert!(
                 part.looked_at < most + 9,
                 "a bucket of a line of keys and eight entries is not left in its middle"
@@ -510,7 +510,7 @@ fn a_walk_through_all_entries_goes_on_where_it_stopped() {
         assert_eq!(all.len(), MANY);
     }
     for beyond in [(SHARD_COUNT as u64) << 32, 31 << 27, u64::MAX] {
-        let (sums, rest) = stage.pool.census(Position::from_bits(beyond), 1_000_000);
+        let (sums, rest) = stage.pool.census(&stage.host, Position::from_bits(beyond), 1_000_000);
         assert!(rest.is_none() && sums.holders < MANY as u64);
         assert_eq!(stage.pool.holders(Position::from_bits(u64::MAX), 1_000_000), (vec![], None));
     }
@@ -525,15 +525,18 @@ fn how_long_it_was_held_does_not_wrap() {
 }
 
 #[test]
-fn who_holds_nothing_has_not_held() {
-    let stage = Stage::open(2, limit(1));
-    let (holder, other) = (stage.process(1), stage.process(2));
-    holder.hold(1);
+fn who_was_handed_no_work_has_not_been_at_it() {
+    let (stage, [spawner, child, other]) = Stage::cast(limit(2));
+    assert_eq!(spawner.try_bound(1), Ok(()));
+    let offer = spawner.offer(1).unwrap();
+    other.hold(1);
+    stage.host.advance(10);
+    spawner.hand_over(offer, &child);
     stage.host.advance(30);
-    assert_eq!(stage.pool.held_ms(&stage.host, holder.pid), Some(30));
-    assert_eq!(stage.pool.held_ms(&stage.host, other.pid), None);
-    assert_eq!(holder.release(1), Ok(()));
-    assert_eq!(stage.pool.held_ms(&stage.host, holder.pid), None);
+    let work_ms = |of: &Process| stage.pool.work_ms(&stage.host, of.pid);
+    assert_eq!((work_ms(&spawner), work_ms(&child), work_ms(&other)), (None, Some(30), None));
+    assert_eq!(child.end_work(), Ok(()));
+    assert_eq!(work_ms(&child), None);
 }
 
 // Limits.
@@ -666,6 +669,89 @@ fn a_wait_that_is_left_is_no_time_out() {
     assert_eq!(a.release(1), Ok(()));
     assert!(c.was_granted());
     stage.at_rest(&[(&c, 1)]);
+}
+
+#[test]
+fn a_claim_is_of_an_open_offer_of_that_process() {
+    let (stage, [spawner, supervisor, child, thief]) = Stage::cast(limit(2));
+    assert_eq!(spawner.try_bound(2), Ok(()));
+    let offer = spawner.offer(2).unwrap();
+    assert_eq!(thief.claim(&child, offer), None, "it is not that process'");
+    assert_eq!(supervisor.claim(&spawner, offer), Some(2));
+    assert_eq!(supervisor.claim(&spawner, offer), None, "once");
+    assert_eq!(child.adopt(offer), Adoption::Revoked);
+    spawner.retract(offer);
+    assert_eq!(stage.holdings().get(&supervisor.pid.word()), Some(&2));
+    assert_eq!(supervisor.entrust(&child, 2), Ok(()));
+    assert_eq!(child.release(1), Err(NotHeld), "they are bound");
+    child.die();
+    assert_eq!(stage.census().acquired, 1, "it was admitted once");
+    stage.at_rest(&[]);
+}
+
+#[test]
+fn what_is_entrusted_to_a_dead_child_is_free_again() {
+    let (stage, [supervisor, child]) = Stage::cast(limit(1));
+    assert_eq!(supervisor.try_bound(1), Ok(()));
+    child.die();
+    assert_eq!(supervisor.entrust(&child, 1), Err(TransferError::Gone));
+    assert_eq!(supervisor.entrust(&child, 1), Err(TransferError::NotHeld));
+    stage.at_rest(&[]);
+}
+
+#[test]
+fn a_restart_takes_over_what_a_dead_holder_had_before_it_passes_the_limit() {
+    let (stage, [supervisor, child, waiter, other]) = Stage::cast(Settings { max_overdraft: 1, ..limit(2) });
+    child.hold(1);
+    other.hold(1);
+    waiter.wait(1);
+    child.begin_exit();
+    assert_eq!(supervisor.restart(1), Restart::Admitted);
+    assert_eq!((stage.in_use(), stage.info().peak), (2, 2));
+    child.finish_exit();
+    assert!(!waiter.was_granted(), "its permit was taken over");
+    assert_eq!(supervisor.restart(1), Restart::Admitted);
+    assert_eq!(stage.in_use(), 3, "beyond the limit");
+    assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full));
+    assert_eq!(supervisor.release_bound(1), Ok(()));
+    assert!(!waiter.was_granted(), "what is beyond the limit is paid back first");
+    assert_eq!(supervisor.release_bound(1), Ok(()));
+    assert!(waiter.was_granted());
+    stage.at_rest(&[(&other, 1), (&waiter, 1)]);
+    stage.pool.close(&stage.host);
+    assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Closed));
+}
+
+#[test]
+fn what_a_dead_holder_had_beyond_a_restart_goes_to_who_waits() {
+    let (stage, [supervisor, dead, waiter]) = Stage::cast(limit(3));
+    dead.hold(3);
+    waiter.wait(2);
+    dead.begin_exit();
+    assert_eq!(supervisor.restart(1), Restart::Admitted);
+    assert!(waiter.was_granted());
+    dead.finish_exit();
+    stage.at_rest(&[(&supervisor, 1), (&waiter, 2)]);
+    assert_eq!(stage.census().released_by_exit, 3);
+}
+
+#[test]
+fn a_restart_finds_a_dead_holder_among_thousands() {
+    const MANY: usize = 5_000;
+    let stage = Stage::open(MANY + 1, limit(MANY as u64));
+    let processes: Vec<_> = (1..=MANY + 1).map(|number| stage.process(number)).collect();
+    let (supervisor, holders) = processes.split_first().unwrap();
+    for holder in holders {
+        holder.hold(1);
+    }
+    for holder in [&holders[0], &holders[MANY / 2], &holders[MANY - 1]] {
+        holder.begin_exit();
+        stage.host.take_worked();
+        assert_eq!(supervisor.restart(1), Restart::Admitted);
+        holder.finish_exit();
+        assert_eq!(stage.in_use(), MANY as u64);
+    }
+    assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full), "no overdraft is allowed");
 }
 
 #[test]

@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
 use loom::cell::UnsafeCell;
 use loom::thread::{self, JoinHandle};
 use penstock_core::{
-    Adoption, Answer, Cancelled, Deadlines, Drain, Ending, NotHeld, Parked, Pid, Refusal, Registry, Started, Status,
-    TransferError,
+    Adoption, Answer, Cancelled, Deadlines, Drain, Ending, NotHeld, Parked, Pid, Refusal, Registry, Restart, Settings,
+    Started, Status, TransferError,
 };
 
 use support::{Acquired, Fake, Process, Stage, limit};
@@ -202,7 +202,7 @@ fn last_permit_against_two_waiters_parking() {
 #[test]
 fn release_against_a_queue_that_is_full() {
     explore(|| {
-        let (stage, [a, b]) = Stage::cast(penstock_core::Settings { max_waiting: 0, ..limit(1) });
+        let (stage, [a, b]) = Stage::cast(Settings { max_waiting: 0, ..limit(1) });
         a.hold(1);
         let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
         let got = match b.acquire(1) {
@@ -974,6 +974,153 @@ fn death_of_the_child_against_the_death_of_the_spawner() {
         dying.join().unwrap();
         assert!(other.was_granted());
         stage.at_rest(&[(&other, 1)]);
+    });
+}
+
+#[test]
+fn claim_against_the_death_of_the_spawner() {
+    explore(|| {
+        let (stage, [spawner, supervisor, other]) = Stage::cast(limit(1));
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        other.wait(1);
+        let whose = spawner.clone();
+        let claiming = spawn(&supervisor, move |supervisor| supervisor.claim(&whose, offer));
+        spawner.die();
+        let claimed = claiming.join().unwrap();
+        assert_eq!(claimed.is_some(), !other.was_granted(), "one of them has it");
+        stage.at_rest(&[(if claimed.is_some() { &supervisor } else { &other }, 1)]);
+    });
+}
+
+#[test]
+fn claim_against_retraction() {
+    explore(|| {
+        let (stage, [spawner, supervisor, child]) = Stage::cast(limit(1));
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        let (whose, to) = (spawner.clone(), child.clone());
+        let claiming = spawn(&supervisor, move |supervisor| {
+            let claimed = supervisor.claim(&whose, offer).is_some();
+            if claimed {
+                assert_eq!(supervisor.entrust(&to, 1), Ok(()));
+            }
+            claimed
+        });
+        spawner.retract(offer);
+        let held = [(&child, 1)];
+        stage.at_rest(if claiming.join().unwrap() { &held } else { &[] });
+    });
+}
+
+#[test]
+fn entrusting_against_the_death_of_the_child() {
+    explore(|| {
+        let (stage, [supervisor, child, other]) = Stage::cast(limit(1));
+        assert_eq!(supervisor.try_bound(1), Ok(()));
+        other.wait(1);
+        let dying = spawn(&child, |child| child.die());
+        let _ = supervisor.entrust(&child, 1);
+        dying.join().unwrap();
+        assert!(other.was_granted());
+        stage.at_rest(&[(&other, 1)]);
+    });
+}
+
+// Restarts, which may pass the limit.
+
+fn overdraft(max_overdraft: u64) -> Settings {
+    Settings { max_overdraft, ..limit(1) }
+}
+
+#[test]
+fn a_restart_against_the_monitor_of_its_predecessor() {
+    explore(|| {
+        let (stage, [supervisor, child, other]) = Stage::cast(overdraft(1));
+        child.hold(1);
+        child.begin_exit();
+        let finishing = spawn(&child, |child| child.finish_exit());
+        let answer = supervisor.restart(1);
+        finishing.join().unwrap();
+        assert_eq!(answer, Restart::Admitted);
+        assert!(!other.take(1));
+        stage.at_rest(&[(&supervisor, 1)]);
+        assert_eq!(stage.census().released_by_exit, 1);
+    });
+}
+
+#[test]
+fn two_restarts_against_one_dead_holder() {
+    explore(|| {
+        let (stage, [first, second, dead]) = Stage::cast(overdraft(1));
+        dead.hold(1);
+        dead.begin_exit();
+        let restarting = spawn(&first, |first| first.restart(1));
+        let answer = second.restart(1);
+        assert_eq!((restarting.join().unwrap(), answer), (Restart::Admitted, Restart::Admitted));
+        dead.finish_exit();
+        stage.at_rest(&[(&first, 1), (&second, 1)]);
+        assert_eq!(stage.census().released_by_exit, 1);
+    });
+}
+
+#[test]
+fn a_restart_against_a_refusal_that_buries() {
+    explore(|| {
+        let (stage, [supervisor, dead, other]) = Stage::cast(overdraft(1));
+        dead.hold(1);
+        dead.begin_exit();
+        let asking = spawn(&other, |other| other.try_acquire(1));
+        assert_eq!(supervisor.restart(1), Restart::Admitted);
+        let asked = asking.join().unwrap();
+        dead.finish_exit();
+        let both = [(&supervisor, 1), (&other, 1)];
+        stage.at_rest(if asked.is_ok() { &both } else { &both[..1] });
+    });
+}
+
+#[test]
+fn two_restarts_against_an_overdraft_for_one() {
+    explore(|| {
+        let (stage, [first, second, holder]) = Stage::cast(overdraft(1));
+        holder.hold(1);
+        let restarting = spawn(&first, |first| first.restart(1) == Restart::Admitted);
+        let answer = second.restart(1) == Restart::Admitted;
+        let other = restarting.join().unwrap();
+        assert!(answer != other, "one of them");
+        stage.at_rest(&[(&holder, 1), (if other { &first } else { &second }, 1)]);
+    });
+}
+
+#[test]
+fn a_restart_that_passes_the_limit_against_a_release_and_a_waiter() {
+    explore(|| {
+        let (stage, [supervisor, holder, waiter]) = Stage::cast(overdraft(1));
+        holder.hold(1);
+        waiter.wait(1);
+        let releasing = spawn(&holder, |holder| assert_eq!(holder.release(1), Ok(())));
+        assert_eq!(supervisor.restart(1), Restart::Admitted);
+        releasing.join().unwrap();
+        // Either it found the permit free, and the waiter waits; or it came later, or before, and passed the limit by one.
+        let granted = waiter.was_granted();
+        let held = [(&supervisor, 1), (&waiter, 1)];
+        stage.at_rest(if granted { &held } else { &held[..1] });
+        assert_eq!(supervisor.release_bound(1), Ok(()));
+        assert!(waiter.was_granted());
+    });
+}
+
+#[test]
+fn a_restart_against_a_limit_that_shrinks() {
+    explore(|| {
+        let (stage, [supervisor, holder, other]) = Stage::cast(Settings { max_overdraft: 1, ..limit(2) });
+        holder.hold(2);
+        let shrinking = spawn(&other, |other| other.stage.update(1));
+        let answer = supervisor.restart(1);
+        shrinking.join().unwrap();
+        let held = [(&holder, 2), (&supervisor, 1)];
+        stage.at_rest(if answer == Restart::Admitted { &held } else { &held[..1] });
+        assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full));
     });
 }
 

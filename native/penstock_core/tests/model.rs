@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use penstock_core::{
-    Adoption, Answer, Cancelled, Drain, Host, Kind, NotHeld, Offer, Parked, Pid, Refusal, Settings, Status,
-    TransferError, UNLIMITED, WaiterId,
+    Adoption, Answer, Cancelled, Changes, Drain, Host, Kind, NotHeld, Offer, Parked, Pid, Refusal, Restart, Settings,
+    Status, TransferError, UNLIMITED, WaiterId,
 };
 use proptest::prelude::*;
 
@@ -229,6 +229,20 @@ enum Op {
     Retract {
         who: usize,
     },
+    /// A supervisor takes over what another offers.
+    Claim {
+        who: usize,
+        spawner: usize,
+    },
+    Entrust {
+        who: usize,
+        to: usize,
+        n: u32,
+    },
+    Restart {
+        who: usize,
+        n: u32,
+    },
     BeginExit {
         who: usize,
     },
@@ -272,11 +286,16 @@ fn limits(processes: usize) -> impl Strategy<Value = u64> {
 }
 
 fn settings(processes: usize) -> impl Strategy<Value = Settings> {
-    (limits(processes), prop_oneof![Just(0), 1..=4_u32, Just(10_000)]).prop_map(|(limit, max_waiting)| Settings {
-        limit,
-        max_waiting,
-        max_overdraft: 0,
-    })
+    let waiting = prop_oneof![Just(0), 1..=4_u32, Just(10_000)];
+    let long = prop_oneof![Just(0), 1..=60_u32];
+    (limits(processes), waiting, limits(processes), long).prop_map(
+        |(limit, max_waiting, max_overdraft, held_longer_than)| Settings {
+            limit,
+            max_waiting,
+            max_overdraft,
+            held_longer_than,
+        },
+    )
 }
 
 fn op(processes: usize) -> impl Strategy<Value = Op> {
@@ -296,6 +315,9 @@ fn op(processes: usize) -> impl Strategy<Value = Op> {
         8 => (who.clone(), n.clone()).prop_map(|(who, n)| Op::Spawn { who, n }),
         16 => who.clone().prop_map(|who| Op::Proceed { who }),
         3 => who.clone().prop_map(|who| Op::Retract { who }),
+        4 => (who.clone(), who.clone()).prop_map(|(who, spawner)| Op::Claim { who, spawner }),
+        4 => (who.clone(), who.clone(), n.clone()).prop_map(|(who, to, n)| Op::Entrust { who, to, n }),
+        4 => (who.clone(), n.clone()).prop_map(|(who, n)| Op::Restart { who, n }),
         5 => who.clone().prop_map(|who| Op::BeginExit { who }),
         5 => who.clone().prop_map(|who| Op::FinishExit { who }),
         1 => who.clone().prop_map(|who| Op::DownAgain { who }),
@@ -505,18 +527,21 @@ impl Pair {
         self.model.settle();
     }
 
-    fn transfer(&mut self, who: usize, to: usize, n: u32) {
-        let result = self.cast[who].transfer(&self.cast[to], n);
+    fn transfer(&mut self, who: usize, to: usize, n: u32, kind: Kind) {
+        let result = match kind {
+            Kind::Free => self.cast[who].transfer(&self.cast[to], n),
+            Kind::Bound => self.cast[who].entrust(&self.cast[to], n),
+        };
         // Asked of the receiver only, and nobody is buried for it.
         self.stage.host.take_found_dead();
         let (pid, heir, n) = (self.pid(who), self.pid(to), u64::from(n));
-        let expected = if !self.model.debit(pid, n, Kind::Free) {
+        let expected = if !self.model.debit(pid, n, kind) {
             Err(TransferError::NotHeld)
         } else if who != to && matches!(self.doing[to], Doing::Dying | Doing::Gone) {
             Err(TransferError::Gone)
         } else {
             let since_ms = self.model.held(pid).since_ms;
-            self.model.credit(heir, n, Kind::Free);
+            self.model.credit(heir, n, kind);
             if who == to {
                 // It never stopped to hold them.
                 self.model.held.get_mut(&pid).unwrap().since_ms = since_ms;
@@ -602,6 +627,51 @@ impl Pair {
         self.doing[who] = Doing::Running;
     }
 
+    fn claim(&mut self, who: usize, spawner: usize) {
+        let Doing::Spawning { offer, .. } = self.doing[spawner] else { return };
+        let claimed = self.cast[who].claim(&self.cast[spawner], offer);
+        let pid = self.pid(spawner);
+        let held = self.model.held.get_mut(&pid).filter(|held| held.offer == Some(offer));
+        let expected = held.map(|held| {
+            held.offer = None;
+            std::mem::take(&mut held.offered)
+        });
+        assert_eq!(claimed, expected);
+        if let Some(n) = expected {
+            self.model.credit(self.pid(who), n, Kind::Bound);
+        }
+    }
+
+    fn restart(&mut self, who: usize, n: u32) {
+        let answer = self.cast[who].restart(n);
+        let (pid, n) = (self.pid(who), u64::from(n));
+        let dead: Vec<u64> = self.stage.host.take_found_dead().iter().map(|pid| pid.word()).collect();
+        let predecessors: Vec<u64> = (self.model.held.iter())
+            .filter(|(pid, held)| held.all() >= n && self.doing[self.who(**pid)] == Doing::Dying)
+            .map(|(pid, _)| *pid)
+            .collect();
+        let expected = if self.model.status != Status::Open {
+            Restart::Refused(Refusal::Closed)
+        } else if !predecessors.is_empty() {
+            // One of them, and no other is touched.
+            assert!(dead.len() == 1 && predecessors.contains(&dead[0]), "{dead:?} of {predecessors:?}");
+            self.model.bury(dead[0]);
+            self.model.credit(pid, n, Kind::Bound);
+            self.model.settle();
+            Restart::Admitted
+        } else if self.model.free() - n as i64 >= -(self.model.settings.max_overdraft as i64) {
+            self.model.admit(pid, n, Kind::Bound);
+            Restart::Admitted
+        } else {
+            Restart::Refused(Refusal::Full)
+        };
+        assert_eq!(answer, expected);
+        match answer {
+            Restart::Admitted => self.model.acquired += 1,
+            _ => self.model.rejected += 1,
+        }
+    }
+
     fn begin_exit(&mut self, who: usize) {
         if !matches!(self.doing[who], Doing::Dying | Doing::Gone) {
             self.cast[who].begin_exit();
@@ -664,7 +734,13 @@ impl Pair {
                 }
             }
             Op::Release { who, n, bound } if self.runs(who) => self.release(who, n, Self::kind(bound)),
-            Op::Transfer { who, to, n } if self.runs(who) => self.transfer(who, to, n),
+            Op::Transfer { who, to, n } if self.runs(who) => self.transfer(who, to, n, Kind::Free),
+            // Nobody knows of a child before its spawner has handed over to it.
+            Op::Entrust { who, to, n } if self.runs(who) && !matches!(self.doing[to], Doing::Newborn { .. }) => {
+                self.transfer(who, to, n, Kind::Bound);
+            }
+            Op::Claim { who, spawner } if self.runs(who) => self.claim(who, spawner),
+            Op::Restart { who, n } if self.runs(who) => self.restart(who, n),
             Op::Spawn { who, n } if self.runs(who) => self.spawn(who, n),
             Op::Proceed { who } => self.proceed(who),
             Op::Retract { who } => self.retract(who),
@@ -681,7 +757,7 @@ impl Pair {
                 self.model.settle();
             }
             Op::UpdateWaiting { most } => {
-                stage.pool.update(&stage.host, None, Some(most), None);
+                stage.pool.update(&stage.host, Changes { max_waiting: Some(most), ..Changes::default() });
                 self.model.settings.max_waiting = most;
             }
             Op::Drain { who } if self.runs(who) => self.drain(who),
@@ -751,10 +827,14 @@ impl Pair {
             .collect();
         assert_eq!(there, expected, "who holds what since when");
         for holding in stage.holders() {
-            let held_ms = stage.pool.held_ms(&stage.host, holding.pid);
-            assert_eq!(held_ms, Some(stage.host.now_ms().wrapping_sub(holding.since_ms)));
+            let age = stage.host.now_ms().wrapping_sub(holding.since_ms);
+            let bound = model.held[&holding.pid.word()].bound > 0;
+            assert_eq!(stage.pool.work_ms(&stage.host, holding.pid), bound.then_some(age));
         }
         assert_eq!(census.holders, expected.len() as u64, "holders");
+        let long = model.settings.held_longer_than;
+        let held_longer = expected.values().filter(|(_, since)| long > 0 && model.now_ms - since > long).count();
+        assert_eq!(census.held_longer, held_longer as u64, "held for long");
 
         for process in &self.cast {
             let told = stage.host.mailbox(process.pid);

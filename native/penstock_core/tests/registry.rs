@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use penstock_core::{Host, Kind, Named, Pid, Refusal, Registry, Settings, Started, Status};
+use penstock_core::{Changes, Host, Kind, Named, Pid, Refusal, Registry, Settings, Started, Status};
 use proptest::prelude::*;
 
 use support::{Fake, limit};
@@ -81,7 +81,7 @@ fn a_crashed_owner_leaves_its_pool_to_the_next() {
     let named = registry.find(NAME).unwrap();
     let (pool, id) = named.pool().unwrap();
     assert_eq!(take(&host, named, holder), Ok(()));
-    pool.update(&host, Some(2), None, None);
+    pool.update(&host, Changes { limit: Some(2), ..Changes::default() });
     host.begin_exit(crashed);
 
     // With the options of before, what was updated since stays.
@@ -93,7 +93,7 @@ fn a_crashed_owner_leaves_its_pool_to_the_next() {
 
     // Options that changed win.
     host.begin_exit(next);
-    let changed = Settings { limit: 6, max_waiting: 3, max_overdraft: 1 };
+    let changed = Settings { limit: 6, max_waiting: 3, max_overdraft: 1, held_longer_than: 9 };
     assert_eq!(registry.start(&host, NAME, last, changed), Started::Adopted);
     assert_eq!((pool.info().in_use, pool.info().settings), (1, changed));
 }

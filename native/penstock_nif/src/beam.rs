@@ -88,6 +88,11 @@ impl Host for Beam {
         clock::now_ms()
     }
 
+    #[inline]
+    fn exact_ms(&self) -> u32 {
+        clock::exact_ms() as u32
+    }
+
     fn worked(&self, entries: usize) {
         self.did(entries as u32);
     }

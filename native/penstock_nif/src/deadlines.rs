@@ -16,6 +16,7 @@ use crate::atoms;
 use crate::beam::Beam;
 use crate::clock;
 use crate::entry::entries;
+use crate::gates::resolve_instance;
 use crate::meter;
 use crate::resources::{alloc, open_type, PoolRef};
 use crate::term::{callback_pid, raw_pid, Env, Term};
@@ -35,9 +36,9 @@ static WATCH_TYPE: AtomicPtr<ErlNifResourceType> = AtomicPtr::new(ptr::null_mut(
 
 entries! {
     deadline_set/3 => set,
+    deadline_give/4 => give,
     deadline_end/0 => end,
-    deadline_now/0 => now,
-    deadline_due/1 => due,
+    deadline_due/0 => due,
     deadline_rest/0 => rest,
     reaper_register/0 => register,
 }
@@ -101,13 +102,21 @@ unsafe extern "C" fn watch_down(
 /// For the calling process, which has adopted the offer.
 fn set(beam: &Beam, [gate, offer, ms]: [Term; 3]) -> Term {
     let pool = resolve_offer(beam, gate, offer).and_then(|(pool, _)| PoolRef::of(pool));
-    let (Some(pool), Some(ms), Some(me)) = (pool, beam.env.permits(ms), beam.env.me()) else {
-        return atoms::badarg();
-    };
+    set_for(beam, beam.env.me(), pool, ms)
+}
+
+/// For a process that the caller has created.
+fn give(beam: &Beam, [gate, instance, pid, ms]: [Term; 4]) -> Term {
+    let pool = resolve_instance(beam, gate, instance).and_then(PoolRef::of);
+    set_for(beam, beam.env.local_pid(pid), pool, ms)
+}
+
+fn set_for(beam: &Beam, pid: Option<Pid>, pool: Option<PoolRef>, ms: Term) -> Term {
+    let (Some(pid), Some(pool), Some(ms)) = (pid, pool, beam.env.permits(ms)) else { return atoms::badarg() };
     // One more, for the part of a ms that the clock does not say: none is to be early.
-    let todo = DEADLINES.set(me, clock::exact_ms() + u64::from(ms) + 1, pool);
-    if todo.watch && !watch(beam.env, me) {
-        DEADLINES.remove(me);
+    let todo = DEADLINES.set(pid, clock::exact_ms() + u64::from(ms) + 1, pool);
+    if todo.watch && !watch(beam.env, pid) {
+        DEADLINES.remove(pid);
     }
     if todo.wake {
         wake(beam.env);
@@ -129,15 +138,8 @@ fn end(beam: &Beam, []: [Term; 0]) -> Term {
     }
 }
 
-fn now(beam: &Beam, []: [Term; 0]) -> Term {
-    beam.env.make_u64(clock::exact_ms())
-}
-
-/// Of a look that began then.
-fn due(beam: &Beam, [began]: [Term; 1]) -> Term {
-    let Some(began) = beam.env.u64(began) else { return atoms::badarg() };
-    // None is killed early, whatever is said.
-    let due = DEADLINES.due(began.min(clock::exact_ms()), MOST, |pid, pool| pool.get().count_killed(pid));
+fn due(beam: &Beam, []: [Term; 0]) -> Term {
+    let due = DEADLINES.due(clock::exact_ms(), MOST, |pid, pool| pool.get().count_killed(pid));
     beam.worked(due.len() * 4);
     let pids: Vec<Term> = due.into_iter().map(Term::pid).collect();
     beam.env.list(&pids)
@@ -154,5 +156,6 @@ fn rest(_beam: &Beam, []: [Term; 0]) -> Term {
 fn register(beam: &Beam, []: [Term; 0]) -> Term {
     let Some(me) = beam.env.me() else { return atoms::badarg() };
     REAPER.store(me.word(), Ordering::Relaxed);
+    DEADLINES.tell_again();
     atoms::ok()
 }

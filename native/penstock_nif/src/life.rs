@@ -1,6 +1,6 @@
 //! Entry points of the life of a pool, and of what there is to say of it.
 
-use penstock_core::{Drain, Host, Named, Pool, Position, Settings, Started, Status, UNLIMITED};
+use penstock_core::{Changes, Drain, Host, Named, Pool, Position, Settings, Started, Status, UNLIMITED};
 
 use crate::atoms;
 use crate::beam::{Beam, Ticket};
@@ -11,8 +11,8 @@ use crate::resources;
 use crate::term::Term;
 
 entries! {
-    pool_start/4 => start,
-    pool_new/3 => new,
+    pool_start/6 => start,
+    pool_new/4 => new,
     pool_close/2 => close,
     pool_update/3 => update,
     pool_drain/2 => drain,
@@ -23,7 +23,7 @@ entries! {
     pool_held/2 => held,
     pool_census/3 => census,
     pool_holders/3 => holders,
-    pool_held_ms/2 => held_ms,
+    work_ms/2 => work_ms,
     janitor_register/0 => janitor_register,
     janitor_settle/0 => janitor_settle,
     metered/0 => metered,
@@ -47,17 +47,19 @@ fn limit(beam: &Beam, term: Term) -> Option<u64> {
     }
 }
 
-fn settings(beam: &Beam, bound: Term, waiting: Term, overdraft: Term) -> Option<Settings> {
+fn settings(beam: &Beam, [bound, waiting, overdraft, longer]: [Term; 4]) -> Option<Settings> {
     Some(Settings {
         limit: limit(beam, bound)?,
         max_waiting: small(beam, waiting)?,
         max_overdraft: limit(beam, overdraft)?,
+        held_longer_than: small(beam, longer)?,
     })
 }
 
-fn start(beam: &Beam, [name, limit, waiting, overdraft]: [Term; 4]) -> Term {
-    match (beam.env.is_atom(name), settings(beam, limit, waiting, overdraft), beam.env.me()) {
-        (true, Some(settings), Some(me)) => match REGISTRY.start(beam, name.word(), me, settings) {
+fn start(beam: &Beam, [name, owner, limit, waiting, overdraft, longer]: [Term; 6]) -> Term {
+    let settings = settings(beam, [limit, waiting, overdraft, longer]);
+    match (beam.env.is_atom(name), settings, beam.env.local_pid(owner)) {
+        (true, Some(settings), Some(owner)) => match REGISTRY.start(beam, name.word(), owner, settings) {
             Started::Fresh => atoms::fresh(),
             Started::Adopted => atoms::adopted(),
             Started::AlreadyStarted(pid) => Term::pid(pid),
@@ -66,8 +68,8 @@ fn start(beam: &Beam, [name, limit, waiting, overdraft]: [Term; 4]) -> Term {
     }
 }
 
-fn new(beam: &Beam, [limit, waiting, overdraft]: [Term; 3]) -> Term {
-    let Some(settings) = settings(beam, limit, waiting, overdraft) else { return atoms::badarg() };
+fn new(beam: &Beam, given: [Term; 4]) -> Term {
+    let Some(settings) = settings(beam, given) else { return atoms::badarg() };
     let pool = Pool::new();
     pool.open(settings);
     resources::make_handle(beam.env, pool)
@@ -106,7 +108,7 @@ fn update(beam: &Beam, [gate, new_limit, waiting]: [Term; 3]) -> Term {
     match (resolve(beam, gate), new_limit, waiting) {
         (None, _, _) => atoms::no_pool(),
         (Some((pool, _)), Some(limit), Some(waiting)) => {
-            pool.update(beam, limit, waiting, None);
+            pool.update(beam, Changes { limit, max_waiting: waiting, ..Changes::default() });
             atoms::ok()
         }
         _ => atoms::badarg(),
@@ -149,6 +151,7 @@ fn info(beam: &Beam, [gate]: [Term; 1]) -> Term {
         beam.env.make_u64(info.waiting as u64),
         beam.env.make_u64(info.peak),
         beam.env.make_u64(info.granted),
+        beam.env.make_u64(u64::from(info.settings.held_longer_than)),
     ])
 }
 
@@ -167,7 +170,7 @@ fn next_term(beam: &Beam, next: Option<Position>) -> Term {
 
 fn census(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
     let Some((pool, from)) = walk(beam, gate, instance, from) else { return atoms::badarg() };
-    let (sums, next) = pool.census(from, CENSUS);
+    let (sums, next) = pool.census(beam, from, CENSUS);
     beam.worked(sums.looked_at);
     beam.env.tuple(&[
         next_term(beam, next),
@@ -177,6 +180,7 @@ fn census(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
         beam.env.make_u64(sums.timed_out),
         beam.env.make_u64(sums.released_by_exit),
         beam.env.make_u64(sums.killed),
+        beam.env.make_u64(sums.held_longer),
     ])
 }
 
@@ -198,13 +202,13 @@ fn holders(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
 /// Pools of one name that a call looks at.
 const POOLS: usize = 64;
 
-fn held_ms(beam: &Beam, [gate, pid]: [Term; 2]) -> Term {
+fn work_ms(beam: &Beam, [gate, pid]: [Term; 2]) -> Term {
     let Some(pid) = beam.env.local_pid(pid) else { return atoms::badarg() };
     let held = match named(gate) {
-        // Also what was got of a pool that has been closed since.
-        Some(named) => named.pools().take(POOLS).find_map(|pool| pool.held_ms(beam, pid)),
+        // Also of a pool that has been closed since; and the oldest, as work may take more permits while it runs.
+        Some(named) => named.pools().take(POOLS).filter_map(|pool| pool.work_ms(beam, pid)).max(),
         None => match resources::handle(beam.env, gate) {
-            Some(pool) => pool.held_ms(beam, pid),
+            Some(pool) => pool.work_ms(beam, pid),
             None => return atoms::no_pool(),
         },
     };

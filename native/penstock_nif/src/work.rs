@@ -1,6 +1,6 @@
 //! Entry points of permits that are bound to a piece of work: a run, or a process to be spawned.
 
-use penstock_core::{Adoption, InstanceId, Kind, NotHeld, Offer, Pid, Pool};
+use penstock_core::{Adoption, InstanceId, Kind, NotHeld, Offer, Pid, Pool, Position, Restart, TransferError};
 
 use crate::atoms;
 use crate::beam::Beam;
@@ -24,6 +24,9 @@ entries! {
     spawn_retract/2 => retract,
     spawn_end/2 => end_of_child,
     spawn_ended/2 => ended,
+    start_claim/3 => claim,
+    start_entrust/4 => entrust,
+    restart_take/3 => take_for_restart,
 }
 
 #[inline(always)]
@@ -171,4 +174,44 @@ fn ended(beam: &Beam, [gate, child]: [Term; 2]) -> Term {
         (None, _) => atoms::no_pool(),
         _ => atoms::badarg(),
     }
+}
+
+/// The offer of another process: which of its gate's pools made it.
+fn claim(beam: &Beam, [gate, offer, spawner]: [Term; 3]) -> Term {
+    match (resolve_offer(beam, gate, offer), beam.env.local_pid(spawner), beam.env.me()) {
+        (Some((pool, number)), Some(spawner), Some(me)) => match pool.claim(beam, me, spawner, number) {
+            Some(_) => instance_of(beam, gate, offer),
+            None => atoms::revoked(),
+        },
+        _ => atoms::badarg(),
+    }
+}
+
+/// The term that `resolve_instance` knows the pool of an offer by.
+fn instance_of(beam: &Beam, gate: Term, offer: Term) -> Term {
+    match beam.env.pair(offer) {
+        Some([instance, _]) => instance,
+        None => instance_term(beam, u32::from(named(gate).is_some())),
+    }
+}
+
+fn entrust(beam: &Beam, [gate, instance, child, permits]: [Term; 4]) -> Term {
+    let pool = resolve_instance(beam, gate, instance);
+    match (pool, beam.env.local_pid(child), beam.env.permits(permits), beam.env.me()) {
+        (Some(pool), Some(child), Some(n), Some(me)) => match pool.entrust(beam, me, child, n) {
+            Ok(()) => atoms::ok(),
+            Err(TransferError::NotHeld) => atoms::not_held(),
+            Err(TransferError::Gone) => atoms::noproc(),
+        },
+        _ => atoms::badarg(),
+    }
+}
+
+fn take_for_restart(beam: &Beam, [gate, permits, from]: [Term; 3]) -> Term {
+    let (Some(n), Some(from)) = (beam.env.permits(permits), beam.env.u64(from)) else { return atoms::badarg() };
+    with_pool(beam, gate, |pool, instance, me| match pool.take_for_restart(beam, me, n, Position::from_bits(from)) {
+        Restart::Admitted => instance_term(beam, instance),
+        Restart::Refused(no) => refusal(no),
+        Restart::More(position) => beam.env.tuple(&[atoms::again(), beam.env.make_u64(position.to_bits())]),
+    })
 }

@@ -457,13 +457,31 @@ defmodule Penstock.Task.DifferentialTest do
     |> t.stream.(fn _ -> forever(t) end, max_concurrency: 3)
   end
 
+  # One task ends after another, each when the last is dead, however busy the machine is.
+  defp turnstile(next) do
+    receive do
+      {^next, task} ->
+        monitor = Process.monitor(task)
+        send(task, :go)
+        receive do: ({:DOWN, ^monitor, :process, ^task, _reason} -> turnstile(next + 1))
+    end
+  end
+
   defp pulls(t, options) do
+    turnstile = spawn(fn -> turnstile(1) end)
+
     1..6
     |> Stream.map(fn x ->
       t.note.({:pulled, x})
       x
     end)
-    |> t.stream.(fn x -> sleep().(x * 20) end, options)
+    |> t.stream.(
+      fn x ->
+        send(turnstile, {x, self()})
+        receive do: (:go -> x)
+      end,
+      options
+    )
     |> Enum.map(fn result ->
       t.note.({:seen, result})
       result

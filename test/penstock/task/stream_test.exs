@@ -370,11 +370,13 @@ defmodule Penstock.Task.StreamTest do
     end
 
     test "is not that of others who link themselves to the guard" do
-      pool = Pool.new(limit: 2)
+      pool = Pool.new(limit: 3)
       me = self()
 
+      # Also one that holds a permit of the same pool, but of its own.
       guest = fn guard ->
         spawn(fn ->
+          :ok = Pool.acquire(pool)
           Process.link(guard)
           send(me, :linked)
           never()
@@ -580,6 +582,44 @@ defmodule Penstock.Task.StreamTest do
     end
 
     assert all_back(pool, 5) == {0, 0}
+  end
+
+  test "nor one that is killed as it begins or closes its stream, whose tasks trap exits" do
+    pool = Pool.new(limit: 8)
+
+    stubborn = fn _ ->
+      Process.flag(:trap_exit, true)
+      never()
+    end
+
+    for n <- 1..600 do
+      {consumer, monitor} =
+        spawn_monitor(fn ->
+          stream = Bounded.async_stream(pool, Stream.cycle([1]), stubborn, max_concurrency: 8, timeout: :infinity)
+          Stream.run(stream)
+        end)
+
+      for _ <- 1..rem(n * 13, 120)//1, do: :erlang.yield()
+      Process.exit(consumer, Enum.at([:kill, :shutdown, :stop], rem(n, 3)))
+      assert_receive {:DOWN, ^monitor, :process, ^consumer, _reason}
+    end
+
+    assert all_back(pool, 8) == {0, 0}
+
+    for n <- 1..300 do
+      {consumer, monitor} =
+        spawn_monitor(fn ->
+          fun = fn x -> if x == 0, do: x, else: stubborn.(x) end
+          stream = Bounded.async_stream(pool, Stream.concat([0], Stream.cycle([1])), fun, max_concurrency: 8)
+          Enum.take(stream, 1)
+        end)
+
+      for _ <- 1..rem(n * 11, 150)//1, do: :erlang.yield()
+      Process.exit(consumer, Enum.at([:kill, :shutdown, :stop], rem(n, 3)))
+      assert_receive {:DOWN, ^monitor, :process, ^consumer, _reason}
+    end
+
+    assert all_back(pool, 8) == {0, 0}
   end
 
   test "tasks killed at any instant give their permits back, and each element has a result" do

@@ -134,16 +134,21 @@ impl<H: Host> Pool<H> {
 
     /// What an admission by the pool's own hand leaves in the entry. By the process itself.
     pub(super) fn took(&self, host: &H, me: Pid, entry: &Entry, n: u32, kind: Kind) {
+        self.keep(host, me, entry, u64::from(n), kind);
+        entry.count_admission(self.epoch());
+    }
+
+    /// Puts permits that are nobody's into the entry of the calling process.
+    pub(super) fn keep(&self, host: &H, me: Pid, entry: &Entry, permits: u64, kind: Kind) {
         if entry.held() == 0 {
             entry.set_since(host.now_ms());
         }
-        entry.set_own(kind, entry.own(kind) + u64::from(n));
+        entry.set_own(kind, entry.own(kind) + permits);
         // ORDERING: pairs with the fence in `Table::unlist_idle`, as in `take_in`.
         fence(Ordering::SeqCst);
         if !entry.is_listed() {
             self.list(me);
         }
-        entry.count_admission(self.epoch());
     }
 
     #[cold]
@@ -248,16 +253,25 @@ impl<H: Host> Pool<H> {
 
     /// Makes `n` of the calling process' free permits those of `to`.
     pub fn transfer(&self, host: &H, me: Pid, to: Pid, n: u32) -> Result<(), TransferError> {
+        self.transfer_as(host, me, to, n, Kind::Free)
+    }
+
+    /// Makes `n` bound permits of the calling process those of a process that it has created, which is the work now.
+    pub fn entrust(&self, host: &H, me: Pid, to: Pid, n: u32) -> Result<(), TransferError> {
+        self.transfer_as(host, me, to, n, Kind::Bound)
+    }
+
+    fn transfer_as(&self, host: &H, me: Pid, to: Pid, n: u32, kind: Kind) -> Result<(), TransferError> {
         let entry = self.entry_of(me).ok_or(TransferError::NotHeld)?;
-        self.withdraw(me, entry, n, Kind::Free).map_err(|NotHeld| TransferError::NotHeld)?;
+        self.withdraw(me, entry, n, kind).map_err(|NotHeld| TransferError::NotHeld)?;
         if to == me {
-            entry.set_own(Kind::Free, entry.own(Kind::Free) + u64::from(n));
+            entry.set_own(kind, entry.own(kind) + u64::from(n));
             return Ok(());
         }
         // Between here and the credit the permits are nobody's, which is no race: a process is not killed inside a
         // call, so nobody has to find them.
         let placed = if host.alive(to) {
-            self.bestow(host, to, n)
+            self.bestow(host, to, n, kind)
         } else {
             if self.state.give(u64::from(n)).flagged() {
                 self.settle(host);
@@ -271,12 +285,12 @@ impl<H: Host> Pool<H> {
     }
 
     /// Puts permits into the entry of another process; false if it was dead, and they are free again.
-    fn bestow(&self, host: &H, to: Pid, n: u32) -> bool {
+    fn bestow(&self, host: &H, to: Pid, n: u32, kind: Kind) -> bool {
         let now = host.now_ms();
         let made = {
             let _locked = self.table.lock(to);
             let (heir, slot, made) = self.table.claim(to);
-            self.table.credit(heir, slot, Kind::Free, u64::from(n), now);
+            self.table.credit(heir, slot, kind, u64::from(n), now);
             made
         };
         // An entry that was there is watched already: if its process is dying, its death takes these along.

@@ -10,6 +10,9 @@
 //! spawner's death, which gives them back. Whoever comes second does nothing. Both who place them do it under the
 //! lock of the child's pid, so that a child whose spawner was first also finds its entry: it never runs without a permit.
 //! A child that finds the offer withdrawn has no spawner any more, and ends as if it had not been spawned.
+//!
+//! A supervisor that creates the child for somebody claims the offer before it does: then the permits are the supervisor's, and
+//! [entrusted](Pool::entrust) to the child when that is there.
 
 use crate::host::{Host, Pid};
 use crate::sync::{Ordering, fence};
@@ -83,7 +86,8 @@ impl<H: Host> Pool<H> {
     }
 
     fn place(&self, host: &H, spawner: &Entry, offer: Offer, child: Pid) -> Adoption {
-        let now = host.now_ms();
+        // Exact, since work may be limited in how long it runs.
+        let now = host.exact_ms();
         let made = {
             let _locked = self.table.lock(child);
             if let Some(permits) = spawner.close_offer(offer.seq()) {
@@ -103,6 +107,23 @@ impl<H: Host> Pool<H> {
         fence(Ordering::SeqCst);
         self.left(spawner);
         Adoption::Adopted
+    }
+
+    /// The calling process is to create the child that `spawner` made the offer for: what was offered becomes its own. How much
+    /// that is; `None` if the offer was settled, or is not that process'.
+    pub fn claim(&self, host: &H, me: Pid, spawner: Pid, offer: Offer) -> Option<u64> {
+        // Before the offer is closed: from then on the permits are nobody's until they are in our entry, which is no
+        // race, since a process is not killed inside a call.
+        let mine = self.table.find(me).or_else(|| self.enrol(host, me))?;
+        // A claim is made of an offer that may be long settled. That its place holds the offer of another process by now is
+        // told by the pid; that it holds another of the same process, by its number, up to 2^27 of them.
+        let entry = self.table.entry(offer.slot()).filter(|_| self.table.occupant(offer.slot()) == Some(spawner))?;
+        let permits = entry.close_offer(offer.seq())?;
+        self.keep(host, me, mine, permits, Kind::Bound);
+        // ORDERING: pairs with the fence in `Crowd::suspect`: the spawner may hold nothing now.
+        fence(Ordering::SeqCst);
+        self.left(entry);
+        Some(permits)
     }
 
     /// The spawner takes its offer back: there is no child.

@@ -288,8 +288,10 @@ pub(crate) struct Shard {
 /// What a dead holder left.
 #[derive(Debug)]
 pub(crate) struct Estate {
-    /// Permits given back.
+    /// What it held.
     pub(crate) permits: u64,
+    /// What was not given back of that, and is the caller's.
+    pub(crate) kept: u64,
     /// The state word as it was before that.
     pub(crate) was: Word,
     /// Where it waited, if it ever did.
@@ -335,8 +337,25 @@ pub struct Census {
     pub released_by_exit: u64,
     /// Processes found to run longer than they may.
     pub killed: u64,
+    /// Holders that have held for longer than the pool's settings say.
+    pub held_longer: u64,
     /// Cache lines looked at to say so, of places and of entries.
     pub looked_at: usize,
+}
+
+/// Who counts as having held for long.
+#[derive(Clone, Copy)]
+pub(crate) struct Age {
+    /// The host's clock.
+    pub(crate) now_ms: u32,
+    /// In ms; 0 for nobody.
+    pub(crate) longer_than: u32,
+}
+
+impl Age {
+    fn is_of(self, entry: &Entry) -> bool {
+        self.longer_than > 0 && elapsed_ms(entry.since.load(Ordering::Relaxed), self.now_ms) > self.longer_than
+    }
 }
 
 impl AddAssign for Census {
@@ -347,6 +366,7 @@ impl AddAssign for Census {
         self.timed_out += other.timed_out;
         self.released_by_exit += other.released_by_exit;
         self.killed += other.killed;
+        self.held_longer += other.held_longer;
         self.looked_at += other.looked_at;
     }
 }
@@ -509,7 +529,7 @@ impl Table {
     }
 
     /// Who has the place now.
-    fn occupant(&self, slot: Slot) -> Option<Pid> {
+    pub(crate) fn occupant(&self, slot: Slot) -> Option<Pid> {
         let segment = self.segment(slot.level(), slot.index() / SEGMENT)?;
         // ORDERING: as in `Segment::find`.
         Pid::new(segment.key(slot.index() % SEGMENT).load(Ordering::Acquire))
@@ -606,8 +626,8 @@ impl Table {
         self.listed(slot.level()).fetch_sub(1, Ordering::Release);
     }
 
-    /// Removes a dead process and gives back all it held; `None` if that was done before.
-    pub(crate) fn remove(&self, state: &State, epoch: u32, pid: Pid) -> Option<Estate> {
+    /// Removes a dead process and gives back all it held but `keep`, if it held so much; `None` if that was done before.
+    pub(crate) fn remove(&self, state: &State, epoch: u32, pid: Pid, keep: u64) -> Option<Estate> {
         let mut retired = self.lock(pid);
         let slot = self.locate(pid)?;
         let entry = self.entry(slot)?;
@@ -618,7 +638,8 @@ impl Table {
         retired.admissions += entry.admissions(epoch);
         retired.released_by_exit += permits;
         // Before the entry disappears: whoever finds the process gone must find its permits free.
-        let was = if permits > 0 { state.give(permits) } else { state.load() };
+        let kept = if permits >= keep { keep } else { 0 };
+        let was = if permits > kept { state.give(permits - kept) } else { state.load() };
         let waiter = entry.waiter.load(Ordering::Relaxed);
         for word in entry.own.iter().chain(&entry.inbound).chain([&entry.acquired, &entry.waiter]) {
             word.store(0, Ordering::Relaxed);
@@ -631,7 +652,7 @@ impl Table {
             // ORDERING: Release pairs with the Acquire in `claim`: the next occupant finds the entry clean.
             segment.key(slot.index() % SEGMENT).store(0, Ordering::Release);
         }
-        Some(Estate { permits, was, waiter })
+        Some(Estate { permits, kept, was, waiter })
     }
 
     /// Calls `see` with every listed entry, until it says false; how many cache lines were looked at to find them.
@@ -700,7 +721,7 @@ impl Table {
 
     /// The sums from a position on, until `most` cache lines were looked at, and where to go on. What is said of entries that
     /// were looked at under one hold of the lock is exact at one instant.
-    pub(crate) fn census(&self, from: Position, epoch: u32, most: usize) -> (Census, Option<Position>) {
+    pub(crate) fn census(&self, from: Position, epoch: u32, most: usize, age: Age) -> (Census, Option<Position>) {
         let mut sums = Census::default();
         let mut next = Some(from);
         while let Some(at) = next.filter(|_| sums.looked_at < most) {
@@ -715,7 +736,9 @@ impl Table {
             }
             let (looked_at, rest) =
                 self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - sums.looked_at), |_, entry| {
-                    sums.holders += u64::from(entry.held() > 0);
+                    let holds = entry.held() > 0;
+                    sums.holders += u64::from(holds);
+                    sums.held_longer += u64::from(holds && age.is_of(entry));
                     sums.acquired += entry.admissions(epoch);
                 });
             sums.looked_at += looked_at;
@@ -724,11 +747,11 @@ impl Table {
         (sums, next)
     }
 
-    /// How long a process has held, in ms by the clock of `now_ms`; `None` if it holds nothing.
-    pub(crate) fn held_ms(&self, pid: Pid, now_ms: u32) -> Option<u32> {
+    /// How long a process with bound permits has held without a pause, in ms by the clock of `now_ms`.
+    pub(crate) fn work_ms(&self, pid: Pid, now_ms: u32) -> Option<u32> {
         let _locked = self.lock(pid);
         let entry = self.find(pid)?;
-        (entry.held() > 0).then(|| elapsed_ms(entry.since.load(Ordering::Relaxed), now_ms))
+        entry.has_bound().then(|| elapsed_ms(entry.since.load(Ordering::Relaxed), now_ms))
     }
 
     /// The holders from a position on, until `most` cache lines were looked at, and where to go on.

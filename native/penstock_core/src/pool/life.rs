@@ -4,7 +4,7 @@ use crate::host::{Host, Pid};
 use crate::sync::{Ordering, lock};
 
 use super::desk::{Waiter, WaiterId};
-use super::holders::{Census, Holding, Kind, Position};
+use super::holders::{Age, Census, Holding, Kind, Position};
 use super::{LimitWord, Pool, UNLIMITED};
 
 /// What a pool is started with.
@@ -16,6 +16,21 @@ pub struct Settings {
     pub max_waiting: u32,
     /// How far restarts may pass the limit.
     pub max_overdraft: u64,
+    /// Who has held for more than so many ms is counted in a [`Census`]; 0 counts nobody.
+    pub held_longer_than: u32,
+}
+
+/// What of its [`Settings`] a pool is to change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// As in [`Settings`], as are the others.
+    pub limit: Option<u64>,
+    #[allow(missing_docs)]
+    pub max_waiting: Option<u32>,
+    #[allow(missing_docs)]
+    pub max_overdraft: Option<u64>,
+    #[allow(missing_docs)]
+    pub held_longer_than: Option<u32>,
 }
 
 /// Whether anybody is admitted.
@@ -93,10 +108,10 @@ impl<H: Host> Pool<H> {
     }
 
     /// Changes what is given. Waiters who fit now are woken, and those who ask for more than there will be refused.
-    pub fn update(&self, host: &H, limit: Option<u64>, max_waiting: Option<u32>, max_overdraft: Option<u64>) {
+    pub fn update(&self, host: &H, changes: Changes) {
         {
             let mut desk = lock(&self.desk);
-            if let Some(limit) = limit {
+            if let Some(limit) = changes.limit {
                 self.shift_limit(limit.min(UNLIMITED));
                 // Acquires that saw the limit change did not note the peak.
                 self.front.peak.fetch_max(self.in_use(), Ordering::Relaxed);
@@ -104,12 +119,10 @@ impl<H: Host> Pool<H> {
                 // A limit of 0 is a pause, and refuses nobody: not even who asked for more than an earlier limit.
                 desk.narrowed = (limit > 0 && u64::from(desk.waiters.widest()) > limit).then_some(None);
             }
-            if let Some(max_waiting) = max_waiting {
-                desk.settings.max_waiting = max_waiting;
-            }
-            if let Some(max_overdraft) = max_overdraft {
-                desk.settings.max_overdraft = max_overdraft;
-            }
+            let settings = &mut desk.settings;
+            settings.max_waiting = changes.max_waiting.unwrap_or(settings.max_waiting);
+            settings.max_overdraft = changes.max_overdraft.unwrap_or(settings.max_overdraft);
+            settings.held_longer_than = changes.held_longer_than.unwrap_or(settings.held_longer_than);
         }
         self.settle(host);
     }
@@ -179,8 +192,9 @@ impl<H: Host> Pool<H> {
     }
 
     /// The sums from a position on, until `most` cache lines were looked at, and where to go on.
-    pub fn census(&self, from: Position, most: usize) -> (Census, Option<Position>) {
-        self.table.census(from, self.epoch(), most)
+    pub fn census(&self, host: &H, from: Position, most: usize) -> (Census, Option<Position>) {
+        let longer_than = lock(&self.desk).settings.held_longer_than;
+        self.table.census(from, self.epoch(), most, Age { now_ms: host.now_ms(), longer_than })
     }
 
     /// The holders from a position on, until `most` cache lines were looked at, and where to go on.
@@ -193,9 +207,10 @@ impl<H: Host> Pool<H> {
         self.table.shard(pid).killed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How long a process has held without a pause, in ms of the host's coarse clock; `None` if it holds nothing.
-    pub fn held_ms(&self, host: &H, pid: Pid) -> Option<u32> {
-        self.table.held_ms(pid, host.now_ms())
+    /// How long a process has been at the work that it holds bound permits for, in ms, if those were handed over to it; `None` if it
+    /// holds none.
+    pub fn work_ms(&self, host: &H, pid: Pid) -> Option<u32> {
+        self.table.work_ms(pid, host.exact_ms())
     }
 
     /// Which shard a process falls to.

@@ -14,6 +14,7 @@ mod hand_over;
 mod holders;
 mod life;
 mod look;
+mod restart;
 mod state;
 mod wait;
 
@@ -31,7 +32,8 @@ pub use admit::{NotHeld, Refusal, TransferError};
 pub use desk::WaiterId;
 pub use hand_over::{Adoption, Offer};
 pub use holders::{Census, Holding, Kind, Position};
-pub use life::{Drain, Info, Settings, Status};
+pub use life::{Changes, Drain, Info, Settings, Status};
+pub use restart::Restart;
 pub use wait::{Cancelled, Parked};
 
 /// How many shards the holders are in, for whoever watches them.
@@ -175,7 +177,12 @@ impl<H: Host> Pool<H> {
 
     /// Takes back all that a dead process had; whether something may be due at the desk now.
     fn bury(&self, pid: Pid) -> bool {
-        let Some(estate) = self.table.remove(&self.state, self.epoch(), pid) else { return false };
+        self.inherit(pid, 0).1
+    }
+
+    /// As `bury`, but keeps so many of its permits for the caller, if it had them: whether it did.
+    fn inherit(&self, pid: Pid, keep: u64) -> (bool, bool) {
+        let Some(estate) = self.table.remove(&self.state, self.epoch(), pid, keep) else { return (false, false) };
         if estate.permits > 0 {
             // ORDERING: pairs with the fence in `Crowd::suspect`: the entry is wiped before we look.
             fence(Ordering::SeqCst);
@@ -195,7 +202,7 @@ impl<H: Host> Pool<H> {
             waited
         };
         // Who waited behind it may now be at the head; whoever waits for permits may have them.
-        waited.is_some() || estate.was.flagged()
+        (estate.kept > 0, waited.is_some() || estate.was.flagged())
     }
 }
 

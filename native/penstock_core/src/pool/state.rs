@@ -80,6 +80,12 @@ impl State {
         self.take_if(n, |word| !word.closed() && word.free() >= i64::from(n))
     }
 
+    /// Takes `n` for a restart, as long as that leaves at least `least` free: below 0, beyond the limit. That others wait does
+    /// not matter.
+    pub(crate) fn overdraw(&self, n: u32, least: i64) -> Result<Word, Word> {
+        self.take_if(n, |word| !word.closed() && word.free() - i64::from(n) >= least.min(0))
+    }
+
     #[inline]
     fn take_if(&self, n: u32, admits: impl Fn(Word) -> bool) -> Result<Word, Word> {
         // Relaxed is enough to decide what to try; the exchange decides.

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32 as PlainU32, AtomicUsize as PlainUsize, Ordering};
 
 use penstock_core::{
-    Adoption, Answer, Cancelled, Census, Drain, Holding, Host, Info, Kind, NotHeld, Offer, Parked, Pid, Pool, Position,
-    Refusal, Settings, Status, TransferError, WaiterId,
+    Adoption, Answer, Cancelled, Census, Changes, Drain, Holding, Host, Info, Kind, NotHeld, Offer, Parked, Pid, Pool,
+    Position, Refusal, Restart, Settings, Status, TransferError, WaiterId,
 };
 
 #[cfg(loom)]
@@ -221,7 +221,7 @@ impl Host for Fake {
 
 /// What a pool of that limit is opened with, when nothing else matters.
 pub fn limit(limit: u64) -> Settings {
-    Settings { limit, max_waiting: 1_000_000, max_overdraft: 0 }
+    Settings { limit, max_waiting: 1_000_000, ..Settings::default() }
 }
 
 /// One pool and its processes.
@@ -266,7 +266,7 @@ impl Stage {
     }
 
     pub fn update(&self, limit: u64) {
-        self.pool.update(&self.host, Some(limit), None, None);
+        self.pool.update(&self.host, Changes { limit: Some(limit), ..Changes::default() });
     }
 
     pub fn info(&self) -> Info {
@@ -278,7 +278,7 @@ impl Stage {
     }
 
     pub fn census(&self) -> Census {
-        let (sums, rest) = self.pool.census(Position::default(), usize::MAX);
+        let (sums, rest) = self.pool.census(&self.host, Position::default(), usize::MAX);
         assert_eq!(rest, None);
         sums
     }
@@ -428,6 +428,25 @@ impl Process {
 
     pub fn transfer(&self, to: &Self, n: u32) -> Result<(), TransferError> {
         self.pool().transfer(self.host(), self.pid, to.pid, n)
+    }
+
+    pub fn entrust(&self, to: &Self, n: u32) -> Result<(), TransferError> {
+        self.pool().entrust(self.host(), self.pid, to.pid, n)
+    }
+
+    pub fn claim(&self, spawner: &Self, offer: Offer) -> Option<u64> {
+        self.pool().claim(self.host(), self.pid, spawner.pid, offer)
+    }
+
+    /// Asks for a restart, in as many calls as that takes.
+    pub fn restart(&self, n: u32) -> Restart {
+        let mut from = Position::default();
+        loop {
+            match self.pool().take_for_restart(self.host(), self.pid, n, from) {
+                Restart::More(position) => from = position,
+                answer => return answer,
+            }
+        }
     }
 
     pub fn offer(&self, n: u32) -> Option<Offer> {
