@@ -13,7 +13,10 @@ defmodule Penstock do
 
     * `run/3` and `run!/3` run a function in the calling process
     * `spawn/3`, `spawn_link/3` and `spawn_monitor/3` create a process
+    * `start_process/3` starts a process of any kind, by its own start function
+    * `child_spec/2` puts a child of any supervisor behind a gate
     * `Penstock.Task` starts tasks, and streams of tasks
+    * `Penstock.DynamicSupervisor` and `Penstock.Task.Supervisor` are supervisors whose children share one limit
 
   ## Waiting
 
@@ -36,7 +39,7 @@ defmodule Penstock do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{Child, GateRef, Native, Options, Pool, RejectedError, Wait}
+  alias Penstock.{Bound, Child, GateRef, Gated, Native, Options, Pool, RejectedError, Start, Wait}
 
   @typedoc "The name of a running pool, or one made by `Penstock.Pool.new/1`."
   @type gate :: atom | Pool.t()
@@ -46,6 +49,9 @@ defmodule Penstock do
 
   @typedoc "An option of `run/3`."
   @type run_option :: {:timeout, timeout} | {:permits, pos_integer}
+
+  @typedoc "An option of `start_process/3`."
+  @type start_option :: run_option | {:max_runtime, pos_integer}
 
   @typedoc "An option of the functions that spawn."
   @type spawn_option :: run_option | {:max_runtime, pos_integer} | {:spawn_opt, list}
@@ -251,6 +257,106 @@ defmodule Penstock do
   @spec spawn_monitor(gate, fun, [spawn_option]) ::
           {:ok, {pid, reference}} | {:error, reason}
   def spawn_monitor(gate, fun, opts \\ []), do: Child.start(gate, fun, opts, [:monitor])
+
+  @doc """
+  Starts a process by its own start function, if the gate admits it.
+
+  `start` is `{module, function, args}` or a function of arity 0: whatever starts an OTP process, and returns what such functions
+  do. It is called by the calling process, which holds the permits meanwhile. The process that was started holds them until it dies.
+
+  Returns what `start` returned; anything but `{:ok, pid}` and `{:ok, pid, info}`, of a process of this node, gives the
+  permits back. Or, without a call of `start`:
+
+    * `{:error, reason}` - not admitted; see "Refusals" above
+
+  What `start` raises, throws or exits with passes through, with the permits back. Raises `ArgumentError`, before anything is
+  taken, as `spawn/3` does.
+
+  A process whose starter is killed while `start` runs is not counted.
+
+  ## Options
+
+    * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
+    * `:permits` - how many permits the process takes. Default `1`
+    * `:max_runtime` - how long the process may run, in ms: it is killed with `:kill` at most 100 ms after that, and counted in
+      `Penstock.Pool.info/1`. Default: for ever
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> {:ok, agent} = Penstock.start_process(pool, {Agent, :start_link, [fn -> 1 end]})
+      iex> Penstock.start_process(pool, fn -> Agent.start_link(fn -> 2 end) end)
+      {:error, :full}
+      iex> Agent.stop(agent)
+      iex> {:ok, _agent} = Penstock.start_process(pool, {Agent, :start_link, [fn -> 3 end]}, timeout: 1_000)
+
+  """
+  @doc since: "0.1.0"
+  @spec start_process(gate, {module, atom, [term]} | (-> result), [start_option]) :: result | {:error, reason} | term
+        when result: term
+  def start_process(gate, start, opts \\ []) do
+    start = start!(start)
+    opts = Options.known!(opts, [:timeout, :permits, :max_runtime])
+    permits = Options.permits!(Keyword.get(opts, :permits, 1))
+    timeout = Options.timeout!(Keyword.get(opts, :timeout, 0))
+    max_runtime = Options.max_runtime!(Keyword.get(opts, :max_runtime))
+    ref = GateRef.ref!(gate)
+
+    with {:ok, instance} <- Bound.take(ref, gate, permits, timeout) do
+      Start.run({ref, instance, permits}, max_runtime, start)
+    end
+  end
+
+  defp start!({module, function, args}) do
+    {module, function, args} = Options.mfargs!(module, function, args)
+    fn -> apply(module, function, args) end
+  end
+
+  defp start!(fun) when is_function(fun, 0), do: fun
+  defp start!(other), do: Options.expected!("start", "{module, function, args} or a function of arity 0", other)
+
+  @doc """
+  The child spec of a child whose every start passes the gate, under whatever supervisor.
+
+  `child_spec` is a map, a module or `{module, arg}`, as in `Supervisor.child_spec/2`. Returns a map in which only `:start` is
+  another, and `:modules` is said.
+
+  The gate is asked by the supervisor, which does not wait. It admits as ever; what happens if it does not depends on what the
+  supervisor is at:
+
+    * a *start*, by `start_child` or `restart_child`, gets `{:error, reason}`
+    * a *restart* of a child that died takes over its permit, if that is not back yet. If it is, and another has it, the restart
+      passes the limit, up to the pool's `:max_overdraft`; nobody is admitted before that is paid back. Beyond it, the restart fails, and
+      the supervisor's `:max_restarts` decides
+    * a child that is started as its supervisor begins counts as a restart, since the supervisor may be one itself
+
+  A restart runs unguarded if the gate is closed or gone, and logs a warning. A start then gets `{:error, :closed}`, or fails
+  with an `ArgumentError`.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> spec = Penstock.child_spec({Agent, fn -> 1 end}, pool)
+      iex> {:ok, supervisor} = DynamicSupervisor.start_link([])
+      iex> {:ok, _agent} = DynamicSupervisor.start_child(supervisor, spec)
+      iex> DynamicSupervisor.start_child(supervisor, spec)
+      {:error, :full}
+
+  """
+  @doc since: "0.1.0"
+  @spec child_spec(Supervisor.child_spec() | {module, term} | module, gate) :: Supervisor.child_spec()
+  def child_spec(child_spec, gate) do
+    _ref = GateRef.ref!(gate)
+
+    case Supervisor.child_spec(child_spec, []) do
+      %{start: {module, function, args} = start} = spec when is_atom(module) and is_atom(function) and is_list(args) ->
+        Gated.child_spec(spec, %Gated{gate: gate, start: start})
+
+      # The supervisor says what is wrong with it.
+      no_spec ->
+        no_spec
+    end
+  end
 
   @doc """
   Every registered gate, with what its `info` says.

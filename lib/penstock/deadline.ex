@@ -1,5 +1,5 @@
 defmodule Penstock.Deadline do
-  # Work that may run for so long, or for ever if there is no such number. By the process that does it.
+  # Work that may run for so long, or for ever if there is no such number.
   @moduledoc false
 
   alias Penstock.Native
@@ -25,6 +25,17 @@ defmodule Penstock.Deadline do
   @spec start(Native.gate(), Native.offer(), max_runtime) :: :ok
   def start(_gate, _offer, nil), do: :ok
   def start(gate, offer, max_runtime), do: :ok = Native.deadline_set(gate, offer, max_runtime)
+
+  @doc false
+  # For a process that the caller has started, which never says that its work has ended: that is when it dies.
+  @spec give(Native.gate(), Native.instance(), pid, max_runtime) :: :ok
+  def give(_gate, _instance, _pid, nil), do: :ok
+
+  def give(gate, instance, pid, max_runtime) do
+    # Of an unnamed pool whose handle is gone, nothing is to be counted.
+    _ok_or_badarg = Native.deadline_give(gate, instance, pid, max_runtime)
+    :ok
+  end
 
   @doc false
   # Does not return if the time ran out before: what is counted as killed is seen to be killed, and says nothing any more.

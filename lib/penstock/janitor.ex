@@ -4,7 +4,8 @@ defmodule Penstock.Janitor do
   #   * when a pool's desk has more to do than one native call may (a limit that grows by thousands while
   #     thousands wait), the native side sends `:settle`, and the janitor lets it go on;
   #   * when the owner of a pool crashes, whoever starts that name next adopts the pool; one that nobody
-  #     adopts in time is closed here.
+  #     adopts in time is closed here. So is, at once, the pool of an owner that ended in an orderly way and did
+  #     not close it: a supervisor's.
   #
   # It finds both again after a restart: the native side keeps the queue and the owners.
   @moduledoc false
@@ -21,6 +22,24 @@ defmodule Penstock.Janitor do
   @doc false
   @spec watch_owner(atom, pid) :: :ok
   def watch_owner(name, owner), do: GenServer.cast(__MODULE__, {:watch, name, owner})
+
+  @doc false
+  # The pool of an owner that has ended in an orderly way is closed when this returns.
+  @spec settle_owner(atom) :: :ok
+  def settle_owner(name) do
+    owner = Native.pool_owner(name)
+    if owner && not Process.alive?(owner), do: GenServer.call(__MODULE__, {:settle_owner, owner}, :infinity)
+    :ok
+  catch
+    # Without it, a pool is adopted.
+    :exit, _no_janitor -> :ok
+  end
+
+  @doc false
+  @spec orderly?(term) :: boolean
+  def orderly?(reason) when reason in [:normal, :shutdown], do: true
+  def orderly?({:shutdown, _}), do: true
+  def orderly?(_reason), do: false
 
   ## Callbacks
 
@@ -42,21 +61,24 @@ defmodule Penstock.Janitor do
   end
 
   @impl true
+  def handle_call({:settle_owner, owner}, _from, watched) do
+    # It is dead, so what its monitors say is here or about to be.
+    monitors = for {monitor, {_name, ^owner}} <- watched, do: monitor
+
+    {:reply, :ok,
+     Enum.reduce(monitors, watched, fn monitor, watched ->
+       receive do: ({:DOWN, ^monitor, :process, _pid, reason} -> bury(monitor, reason, watched))
+     end)}
+  end
+
+  @impl true
   def handle_info(:settle, watched) do
     # One pool a turn, so that other messages get theirs. If it is not done then, another `:settle` is on its way.
     :ok = Native.janitor_settle()
     {:noreply, watched}
   end
 
-  def handle_info({:DOWN, monitor, :process, _pid, _reason}, watched) do
-    {gone, watched} = Map.pop(watched, monitor)
-
-    with {name, owner} <- gone, ^owner <- Native.pool_owner(name) do
-      Process.send_after(self(), {:adoption_over, name, owner}, @adoption_time)
-    end
-
-    {:noreply, watched}
-  end
+  def handle_info({:DOWN, monitor, :process, _pid, reason}, watched), do: {:noreply, bury(monitor, reason, watched)}
 
   def handle_info({:adoption_over, name, owner}, watched) do
     # Does nothing if another process owns the pool by now.
@@ -65,4 +87,17 @@ defmodule Penstock.Janitor do
   end
 
   def handle_info(_other, watched), do: {:noreply, watched}
+
+  defp bury(monitor, reason, watched) do
+    {gone, watched} = Map.pop(watched, monitor)
+
+    with {name, owner} <- gone, ^owner <- Native.pool_owner(name) do
+      # If another process owns the pool by then, it is left alone.
+      if orderly?(reason),
+        do: Native.pool_close(name, owner),
+        else: Process.send_after(self(), {:adoption_over, name, owner}, @adoption_time)
+    end
+
+    watched
+  end
 end

@@ -29,8 +29,8 @@ defmodule Penstock.Task do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{GateRef, Native, Offer, Options, RejectedError}
-  alias Penstock.Task.Work
+  alias Penstock.{GateRef, Options, RejectedError}
+  alias Penstock.Task.Launch
 
   @typedoc "An option of the functions that start one task."
   @type option :: {:timeout, timeout} | {:permits, pos_integer} | {:max_runtime, pos_integer}
@@ -45,7 +45,7 @@ defmodule Penstock.Task do
           | {:acquire_timeout, timeout}
 
   @options [:timeout, :permits, :max_runtime]
-  @stream_options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout]
+  @stream_options Penstock.Task.Stream.known_options()
 
   @doc """
   Starts a task that nobody awaits, if the gate admits it.
@@ -285,49 +285,12 @@ defmodule Penstock.Task do
   end
 
   defp start_by(create, gate, call, opts) do
-    {permits, timeout, max_runtime} = options!(opts, 0)
-    ref = GateRef.ref!(gate)
-
-    case Offer.make(ref, gate, permits, timeout) do
-      {:error, _reason} = refused ->
-        refused
-
-      offer ->
-        {:ok, pid} = started = create(create, ref, offer, call, max_runtime)
-        Native.spawn_hand_over(ref, offer, pid)
-        started
-    end
+    Launch.start({gate, GateRef.ref!(gate)}, call, options!(opts, 0), create)
   end
 
   defp async_by(gate, call, opts) do
-    {permits, timeout, max_runtime} = options!(opts, 5_000)
-    ref = GateRef.ref!(gate)
-
-    case Offer.make(ref, gate, permits, timeout) do
-      {:error, _reason} = refused ->
-        refused
-
-      offer ->
-        task = create(&Task.async/3, ref, offer, call, max_runtime)
-        Native.spawn_hand_over(ref, offer, task.pid)
-        # What it runs is the user's function; ours is only around it.
-        {:ok, %{task | mfa: mfa(call)}}
-    end
+    Launch.async({gate, GateRef.ref!(gate)}, call, options!(opts, 5_000), &Task.async/3)
   end
-
-  # What is given along is copied to the task: no more than it needs.
-  defp create(create, ref, offer, call, max_runtime) do
-    args = if max_runtime, do: [ref, offer, call, max_runtime], else: [ref, offer, call]
-    create.(Work, :run, args)
-  catch
-    kind, reason ->
-      Native.spawn_retract(ref, offer)
-      :erlang.raise(kind, reason, __STACKTRACE__)
-  end
-
-  defp mfa({module, function, args}), do: {module, function, length(args)}
-  # As `Task` has it.
-  defp mfa(_fun), do: {:erlang, :apply, 2}
 
   defp options!([], timeout), do: {1, timeout, nil}
 
@@ -344,20 +307,7 @@ defmodule Penstock.Task do
   defp stream(gate, enumerable, function, opts) do
     opts = Options.known!(opts, @stream_options)
     GateRef.running!(gate)
-
-    config = %{
-      gate: gate,
-      enumerable: enumerable,
-      function: function,
-      max_concurrency:
-        Options.permits!(Keyword.get_lazy(opts, :max_concurrency, &System.schedulers_online/0), ":max_concurrency"),
-      ordered: Options.boolean!(Keyword.get(opts, :ordered, true), ":ordered"),
-      timeout: Options.timeout!(Keyword.get(opts, :timeout, 5_000)),
-      on_timeout: Options.one_of!(Keyword.get(opts, :on_timeout, :exit), ":on_timeout", [:exit, :kill_task]),
-      zip_input_on_exit: Options.boolean!(Keyword.get(opts, :zip_input_on_exit, false), ":zip_input_on_exit"),
-      acquire_timeout: Options.timeout!(Keyword.get(opts, :acquire_timeout, :infinity), ":acquire_timeout")
-    }
-
+    config = Penstock.Task.Stream.options!(gate, enumerable, function, opts)
     &Penstock.Task.Stream.reduce(&1, &2, config)
   end
 end

@@ -231,7 +231,8 @@ defmodule Penstock.ChildJobs do
         spawn_monitor(fn ->
           :rand.seed(:exsss, {seed, worker, 0})
           terms = List.to_tuple([name, ref, parent] ++ Garbage.terms())
-          functions = List.to_tuple(calls(name, 1) ++ calls(ref, 0))
+          # But for the death sentence of others, who would not know to withdraw it.
+          functions = List.to_tuple(Keyword.delete(calls(name, 1) ++ calls(ref, 0), :deadline_give))
           for _ <- 1..calls, do: random_call(functions, terms)
         end)
       end

@@ -63,12 +63,7 @@ defmodule Penstock.Pool.Owner do
 
   @impl true
   def terminate(reason, name) do
-    if orderly?(reason), do: Native.pool_close(name, self())
+    if Janitor.orderly?(reason), do: Native.pool_close(name, self())
     :ok
   end
-
-  defp orderly?(:normal), do: true
-  defp orderly?(:shutdown), do: true
-  defp orderly?({:shutdown, _}), do: true
-  defp orderly?(_), do: false
 end

@@ -21,7 +21,7 @@ defmodule Penstock.Task.Guard do
 
   alias Penstock.Native
 
-  # traps? - whether the consumer did when the stream began
+  # traps? - whether the consumer did when the stream began, or does not mind tasks that fail
   # look   - {timer, at} of the next look; or nil
   # asked? - the consumer owes an answer
   # late   - tasks that were ended, until the consumer asks about them
@@ -36,10 +36,11 @@ defmodule Penstock.Task.Guard do
   @doc false
   # Linked to the caller, and monitored by it. It is ready when this returns: before that, it would see neither how the caller
   # died nor, by the link alone, outlive it.
-  @spec start(Native.gate(), reference, timeout) :: {pid, reference}
-  def start(gate, ref, timeout) do
+  # If not `linked?`, tasks that fail are no matter to it, as if it trapped exits.
+  @spec start(Native.gate(), reference, timeout, boolean) :: {pid, reference}
+  def start(gate, ref, timeout, linked?) do
     {:trap_exit, traps?} = Process.info(self(), :trap_exit)
-    args = [gate, self(), ref, traps?, timeout]
+    args = [gate, self(), ref, traps? or not linked?, timeout]
     {guard, monitor} = started = :erlang.spawn_opt(__MODULE__, :init, args, [:link, :monitor])
 
     receive do

@@ -15,7 +15,7 @@ defmodule Penstock.Task.Stream do
   # was asked for is withdrawn first, and if it has been granted at that instant, its task is started.
   @moduledoc false
 
-  alias Penstock.{GateRef, Native, RejectedError}
+  alias Penstock.{GateRef, Native, Options, RejectedError}
   alias Penstock.Task.{Guard, Work}
 
   # next     - the rest of a list; or {:more, what gives the next element}; [] if there is none
@@ -31,12 +31,39 @@ defmodule Penstock.Task.Stream do
   defguardp is_of(monitor, tasks, pid)
             when is_map_key(tasks, pid) and elem(:erlang.map_get(pid, tasks), 0) == monitor
 
+  @options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout]
+
+  @doc false
+  @spec known_options() :: [atom, ...]
+  def known_options, do: @options
+
+  @doc false
+  # What `reduce/3` is given of a stream. `under` says what supervisor its tasks are under, and `linked` whether the consumer
+  # shares the fate of those that fail.
+  @spec options!(GateRef.t(), term, Work.element_call(), keyword, Work.supervisor() | nil, boolean) :: map
+  def options!(gate, enumerable, function, opts, under \\ nil, linked \\ true) do
+    %{
+      gate: gate,
+      enumerable: enumerable,
+      function: function,
+      under: under,
+      linked: linked,
+      max_concurrency:
+        Options.permits!(Keyword.get_lazy(opts, :max_concurrency, &System.schedulers_online/0), ":max_concurrency"),
+      ordered: Options.boolean!(Keyword.get(opts, :ordered, true), ":ordered"),
+      timeout: Options.timeout!(Keyword.get(opts, :timeout, 5_000)),
+      on_timeout: Options.one_of!(Keyword.get(opts, :on_timeout, :exit), ":on_timeout", [:exit, :kill_task]),
+      zip_input_on_exit: Options.boolean!(Keyword.get(opts, :zip_input_on_exit, false), ":zip_input_on_exit"),
+      acquire_timeout: Options.timeout!(Keyword.get(opts, :acquire_timeout, :infinity), ":acquire_timeout")
+    }
+  end
+
   @doc false
   @spec reduce(Enumerable.acc(), Enumerable.reducer(), map) :: Enumerable.result()
   def reduce(command, reducer, options) do
     gate = GateRef.running!(options.gate)
     ref = make_ref()
-    {guard, guard_monitor} = Guard.start(gate, ref, options.timeout)
+    {guard, guard_monitor} = Guard.start(gate, ref, options.timeout, options.linked)
     callers = [self() | Process.get(:"$callers") || []]
 
     config = %{
@@ -203,7 +230,7 @@ defmodule Penstock.Task.Stream do
   defp launch(state, %{gate: gate, shared: shared} = config, element, next, offer) do
     {pid, monitor} =
       try do
-        :erlang.spawn_opt(Work, :element, [shared, offer, element], [:monitor])
+        create(config.options.under, [shared, offer, element])
       catch
         # No place for another process.
         kind, reason ->
@@ -217,6 +244,13 @@ defmodule Penstock.Task.Stream do
     %{slots: slots, position: position, tasks: tasks} = state
     task = {monitor, position, if(config.zip, do: element)}
     %{state | slots: slots - 1, position: position + 1, tasks: Map.put(tasks, pid, task), next: next, pending: nil}
+  end
+
+  defp create(nil, args), do: :erlang.spawn_opt(Work, :element, args, [:monitor])
+
+  defp create(supervisor, args) do
+    {:ok, pid} = Work.start_under(supervisor, args)
+    {pid, Process.monitor(pid)}
   end
 
   # The pool was there when the stream began.

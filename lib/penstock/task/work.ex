@@ -47,17 +47,39 @@ defmodule Penstock.Task.Work do
     Native.spawn_end(gate, offer)
   end
 
+  @typedoc "What is called with each element."
+  @type element_call :: (term -> term) | Report.mfargs()
+
   @typedoc "What the tasks of one stream have in common: the gate, the reference, the guard, `$callers`, and what to call."
-  @type stream :: {Native.gate(), reference, pid, [pid, ...], (term -> term) | Report.mfargs()}
+  @type stream :: {Native.gate(), reference, pid, [pid, ...], element_call}
+
+  @typedoc "A supervisor that is asked to start tasks of a stream, and the `:shutdown` of these."
+  @type supervisor :: {GenServer.server(), timeout | :brutal_kill}
+
+  @doc false
+  @spec start_under(supervisor, [term]) :: DynamicSupervisor.on_start_child()
+  def start_under({supervisor, shutdown}, args) do
+    start = {__MODULE__, :start_element, [args]}
+    DynamicSupervisor.start_child(supervisor, %{id: __MODULE__, start: start, restart: :temporary, shutdown: shutdown})
+  end
+
+  @doc false
+  # By the supervisor.
+  @spec start_element([term]) :: {:ok, pid}
+  def start_element(args) do
+    {:registered_name, name} = Process.info(self(), :registered_name)
+    ancestors = [if(is_atom(name), do: name, else: self()) | Process.get(:"$ancestors", [])]
+    {:ok, spawn_link(__MODULE__, :element, args ++ [ancestors])}
+  end
 
   @doc false
   # The whole life of a task of a stream. Its permit is back when it is dead: no process of another's is there beside it,
   # and the consumer, which sees to that, has time to.
-  @spec element(stream, Native.offer(), term) :: term
-  def element({gate, ref, guard, [consumer | _] = callers, function}, offer, element) do
+  @spec element(stream, Native.offer(), term, [atom | pid] | nil) :: term
+  def element({gate, ref, guard, [consumer | _] = callers, function}, offer, element, ancestors \\ nil) do
     if link(guard) == :ok and Native.spawn_adopt(gate, offer) == :ok do
       :erlang.put(:"$initial_call", initial_call_with_element(function))
-      :erlang.put(:"$ancestors", [guard])
+      :erlang.put(:"$ancestors", ancestors || [guard])
       :erlang.put(:"$callers", callers)
 
       try do

@@ -1,0 +1,200 @@
+defmodule Penstock.Crew do
+  # What Penstock's supervisors have in common: a name, the gate that their children pass, and one or several supervisors of
+  # Elixir's that the children are under.
+  #
+  # With one partition, the supervisor of that name is Elixir's own. With several there is one above them that has the name.
+  # A limit of its own makes a pool of the same name, whose owner is the supervisor.
+  #
+  # Where the children are is looked up by whoever starts one, and so kept where that costs nothing.
+  @moduledoc false
+
+  alias Penstock.{Deadline, Gated, GateRef, Janitor, Native, Offer, Options, Pool}
+  alias Penstock.Pool.Owner
+
+  @enforce_keys [:kind, :name, :gate, :ref, :partitions]
+  defstruct [:kind, :name, :gate, :ref, :partitions]
+
+  # ref - what the native side knows the gate by
+  @type t :: %__MODULE__{kind: module, name: atom, gate: GateRef.t(), ref: Native.gate(), partitions: tuple}
+
+  @pool_options [:limit, :max_waiting, :max_overdraft, :held_longer_than]
+  @own_options [:name, :gate, :partitions | @pool_options]
+  @server_options [:debug, :timeout, :spawn_opt, :hibernate_after]
+
+  @doc false
+  # `kind` is Penstock's module, `supervisor` Elixir's, of which `options` are allowed.
+  @spec start_link(module, module, [atom], keyword) :: Supervisor.on_start()
+  def start_link(kind, supervisor, options, opts) do
+    if Keyword.keyword?(opts) and Keyword.has_key?(opts, :max_children) do
+      raise ArgumentError,
+            "expected :limit instead of :max_children, which is one supervisor's own, got: " <>
+              inspect(max_children: opts[:max_children])
+    end
+
+    opts = Options.known!(opts, @own_options ++ options ++ @server_options)
+    name = Options.name!(Options.fetch!(opts, :name))
+    partitions = Options.permits!(Keyword.get(opts, :partitions, 1), ":partitions")
+    {gate, settings} = gate!(name, opts)
+    {sup_opts, _ours} = Keyword.split(opts, options ++ @server_options)
+
+    if settings, do: Janitor.settle_owner(name)
+
+    with :ok <- free(name, settings),
+         {:ok, pid} <- start_supervisors(supervisor, name, partitions, sup_opts) do
+      own(name, pid, settings)
+      ref = GateRef.ref!(gate)
+      crew = %__MODULE__{kind: kind, name: name, gate: gate, ref: ref, partitions: names(name, partitions)}
+      :persistent_term.put({__MODULE__, name}, crew)
+      {:ok, pid}
+    end
+  end
+
+  defp gate!(name, opts) do
+    case {Keyword.fetch(opts, :gate), Keyword.take(opts, @pool_options)} do
+      {:error, pool_opts} ->
+        {name, Pool.settings!(pool_opts)}
+
+      {{:ok, gate}, []} ->
+        {tap(gate, &GateRef.running!/1), nil}
+
+      {{:ok, _gate}, [option | _]} ->
+        Options.expected!("options", "either :gate or those of a pool of its own", [option])
+    end
+  end
+
+  # Before anything is started: a pool of that name which is somebody else's is not ours to take over.
+  defp free(_name, nil), do: :ok
+
+  defp free(name, _settings) do
+    owner = Native.pool_owner(name)
+    if owner && Process.alive?(owner), do: {:error, {:already_started, owner}}, else: :ok
+  end
+
+  defp own(_name, _pid, nil), do: :ok
+
+  defp own(name, pid, settings) do
+    # Before and after, as in Penstock.Pool.Owner.
+    Janitor.watch_owner(name, pid)
+
+    case Owner.own(name, pid, settings) do
+      started when started in [:fresh, :adopted] ->
+        Janitor.watch_owner(name, pid)
+
+      # Between the look and this. It is linked to us.
+      other ->
+        Process.unlink(pid)
+        Process.exit(pid, :kill)
+        raise ArgumentError, "expected no pool named #{inspect(name)} to be running, got: one of #{inspect(other)}"
+    end
+  end
+
+  defp start_supervisors(supervisor, name, 1, opts), do: supervisor.start_link([name: name] ++ opts)
+
+  defp start_supervisors(supervisor, name, partitions, opts) do
+    children =
+      for partition <- Tuple.to_list(names(name, partitions)) do
+        %{
+          id: partition,
+          start: {supervisor, :start_link, [[name: partition] ++ opts]},
+          type: :supervisor,
+          modules: [supervisor]
+        }
+      end
+
+    intensity = Keyword.take(opts, [:max_restarts, :max_seconds])
+    Supervisor.start_link(children, [name: name, strategy: :one_for_one] ++ intensity)
+  end
+
+  defp names(name, 1), do: {name}
+  defp names(name, partitions), do: List.to_tuple(for n <- 1..partitions, do: :"#{name}.Partition#{n}")
+
+  @doc false
+  # By its name, or the pid of the supervisor that has it.
+  @spec fetch!(module, term) :: t
+  def fetch!(kind, name) when is_atom(name) do
+    case :persistent_term.get({__MODULE__, name}, nil) do
+      %__MODULE__{kind: ^kind} = crew -> crew
+      _none -> raise ArgumentError, "no #{inspect(kind)} named #{inspect(name)} is running"
+    end
+  end
+
+  def fetch!(kind, pid) when is_pid(pid) and node(pid) == node() do
+    case Process.info(pid, :registered_name) do
+      {:registered_name, name} when is_atom(name) -> fetch!(kind, name)
+      _none -> Options.expected!("supervisor", "the name of a #{inspect(kind)} that is running", pid)
+    end
+  end
+
+  def fetch!(kind, other), do: Options.expected!("supervisor", "the name of a #{inspect(kind)} of this node", other)
+
+  @doc false
+  @spec partitions(t) :: [atom]
+  def partitions(%{partitions: all}), do: Tuple.to_list(all)
+
+  @child_options [:timeout, :permits, :max_runtime, :partition_key]
+
+  @doc false
+  @spec child_options() :: [atom, ...]
+  def child_options, do: @child_options
+
+  @doc false
+  # Those of `child_options/0` that a child is admitted by.
+  @spec terms!(keyword, timeout) :: {pos_integer, timeout, Deadline.max_runtime()}
+  def terms!(opts, timeout) do
+    {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, timeout)),
+     Options.max_runtime!(Keyword.get(opts, :max_runtime))}
+  end
+
+  @doc false
+  # The partition that the options of a child choose.
+  @spec partition(t, keyword) :: atom
+  def partition(%{partitions: {only}}, _opts), do: only
+
+  def partition(%{partitions: all}, opts) do
+    elem(all, :erlang.phash2(Keyword.get_lazy(opts, :partition_key, &self/0), tuple_size(all)))
+  end
+
+  @doc false
+  # Admitted here, and started by a supervisor, which then has what was offered.
+  @spec start_child(t, map, keyword) :: DynamicSupervisor.on_start_child()
+  def start_child(crew, spec, opts) do
+    {permits, timeout, max_runtime} = terms!(opts, 0)
+    partition = partition(crew, opts)
+
+    with %{start: {module, function, args} = start} when is_atom(module) and is_atom(function) and is_list(args) <-
+           spec,
+         offer when is_integer(offer) or elem(offer, 0) != :error <- Offer.make(crew.ref, crew.gate, permits, timeout) do
+      gated = %Gated{gate: crew.gate, start: start, permits: permits, max_runtime: max_runtime, offer: {offer, self()}}
+
+      try do
+        DynamicSupervisor.start_child(partition, Gated.child_spec(spec, gated))
+      after
+        # Does nothing if a supervisor has claimed it.
+        Native.spawn_retract(crew.ref, offer)
+      end
+    else
+      {:error, _reason} = refused -> refused
+      # The supervisor's own module says what is wrong with it.
+      no_spec -> DynamicSupervisor.start_child(partition, no_spec)
+    end
+  end
+
+  @doc false
+  # The child is of one of them.
+  @spec terminate_child(t, pid) :: :ok | {:error, :not_found}
+  def terminate_child(crew, pid) do
+    Enum.find_value(partitions(crew), {:error, :not_found}, fn partition ->
+      with {:error, :not_found} <- DynamicSupervisor.terminate_child(partition, pid), do: nil
+    end)
+  end
+
+  @doc false
+  @spec stop(t, term, timeout) :: :ok
+  def stop(%{name: name}, reason, timeout) do
+    pid = Process.whereis(name)
+    :ok = GenServer.stop(name, reason, timeout)
+    # The janitor would, too, a little later.
+    if pid && Janitor.orderly?(reason), do: Native.pool_close(name, pid)
+    :ok
+  end
+end

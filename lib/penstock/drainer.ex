@@ -1,0 +1,112 @@
+defmodule Penstock.Drainer do
+  @moduledoc """
+  Drains pools when the supervision tree that it is in stops.
+
+      children = [
+        {Penstock.Pool, name: MyApp.Jobs, limit: 100},
+        {Penstock.DynamicSupervisor, name: MyApp.Sessions, limit: 1_000},
+        {Penstock.Drainer, pools: [MyApp.Jobs, MyApp.Sessions], shutdown: 10_000}
+      ]
+
+  A tree stops its children from the last to the first. So a drainer that is placed last stops first: nobody is admitted any
+  more, and what runs has `:shutdown` ms to end before the tree goes on to stop it.
+
+  The pools are reopened when the drainer is started again, which matters for pools that are not of the same tree.
+  """
+  @moduledoc since: "0.1.0"
+  use GenServer
+
+  alias Penstock.{GateRef, Options, Pool}
+
+  require Logger
+
+  @typedoc "An option of `start_link/1`."
+  @type option :: {:pools, [Pool.pool()]} | {:shutdown, timeout}
+
+  # ms that the supervisor waits for longer than the drainer does.
+  @slack 1_000
+
+  @doc """
+  The child spec of a drainer under a supervisor; the options are those of `start_link/1`, which checks them.
+
+      iex> Penstock.Drainer.child_spec(pools: [MyApp.Jobs], shutdown: 10_000).id
+      {Penstock.Drainer, [MyApp.Jobs]}
+
+  """
+  @doc since: "0.1.0"
+  @spec child_spec([option]) :: Supervisor.child_spec()
+  def child_spec(opts) do
+    opts = if Keyword.keyword?(opts), do: opts, else: []
+
+    %{
+      id: {__MODULE__, opts[:pools]},
+      start: {__MODULE__, :start_link, [opts]},
+      shutdown: supervisors(Keyword.get(opts, :shutdown, 5_000))
+    }
+  end
+
+  defp supervisors(ms) when is_integer(ms), do: ms + @slack
+  defp supervisors(other), do: other
+
+  @doc """
+  Starts a drainer, linked to the caller.
+
+  Returns `{:ok, pid}`. Raises `ArgumentError` on an option that is missing, unknown or of the wrong kind, and if one of the
+  pools is not running.
+
+  ## Options
+
+    * `:pools` - the pools, a list of what `Penstock.Pool.drain/2` takes; required
+    * `:shutdown` - how long what runs has to end, in ms or `:infinity`; all pools together. Default `5_000`
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Pool.start_link(name: MyApp.Reports, limit: 2)
+      iex> {:ok, drainer} = Penstock.Drainer.start_link(pools: [MyApp.Reports])
+      iex> GenServer.stop(drainer, :shutdown)
+      iex> Penstock.Pool.try_acquire(MyApp.Reports)
+      {:error, :closed}
+
+  """
+  @doc since: "0.1.0"
+  @spec start_link([option]) :: GenServer.on_start()
+  def start_link(opts) do
+    opts = Options.known!(opts, [:pools, :shutdown])
+    pools = Options.fetch!(opts, :pools)
+    unless is_list(pools) and not List.improper?(pools), do: Options.expected!(":pools", "a list of pools", pools)
+    Enum.each(pools, &GateRef.running!/1)
+    GenServer.start_link(__MODULE__, {pools, Options.timeout!(Keyword.get(opts, :shutdown, 5_000), ":shutdown")})
+  end
+
+  ## Callbacks
+
+  @impl true
+  def init({pools, _shutdown} = state) do
+    Process.flag(:trap_exit, true)
+    Enum.each(pools, &Pool.reopen/1)
+    {:ok, state}
+  end
+
+  @impl true
+  def terminate(_reason, {pools, shutdown}) do
+    until = if shutdown == :infinity, do: :infinity, else: now() + shutdown
+    # First all are closed, then each is waited for.
+    Enum.each(pools, &drain(&1, 0))
+
+    for pool <- pools, {:error, {:timeout, in_use}} <- [drain(pool, left(until))] do
+      Logger.warning("#{inspect(pool)} was not drained within #{shutdown} ms: #{in_use} permits are held still")
+    end
+  end
+
+  # One that is gone by then holds nothing that anybody counts.
+  defp drain(pool, timeout) do
+    Pool.drain(pool, timeout)
+  rescue
+    ArgumentError -> :ok
+  end
+
+  defp left(:infinity), do: :infinity
+  defp left(until), do: max(until - now(), 0)
+
+  defp now, do: System.monotonic_time(:millisecond)
+end

@@ -1,0 +1,212 @@
+defmodule Penstock.DynamicSupervisor do
+  @moduledoc """
+  A `DynamicSupervisor` whose children pass a gate.
+
+      children = [
+        {Penstock.DynamicSupervisor, name: MyApp.Sessions, limit: 1_000}
+      ]
+
+      {:ok, pid} = Penstock.DynamicSupervisor.start_child(MyApp.Sessions, {MyApp.Session, user})
+
+  `:limit` makes a pool of the same name, so `Penstock.Pool.info(MyApp.Sessions)` and
+  `Penstock.Pool.update(MyApp.Sessions, limit: 2_000)` work. `gate: MyApp.Budget` instead has the children share a limit with
+  others.
+
+  The gate is asked by the process that calls `start_child/3`: a refusal costs it next to nothing, and no supervisor hears of it.
+  What then happens to a child that dies, and is restarted, is described in `Penstock.child_spec/2`.
+
+  With `partitions: n` there are as many supervisors, so that they start children at the same time; one limit holds for all.
+  """
+  @moduledoc since: "0.1.0"
+
+  alias Penstock.{Crew, Options}
+
+  @typedoc "The name of a supervisor, or its pid."
+  @type supervisor :: atom | pid
+
+  @typedoc "An option of `start_link/1`."
+  @type option ::
+          {:name, atom}
+          | {:gate, Penstock.gate()}
+          | {:partitions, pos_integer}
+          | Penstock.Pool.option()
+          | DynamicSupervisor.init_option()
+          | GenServer.option()
+
+  @typedoc "An option of `start_child/3`."
+  @type child_option :: Penstock.start_option() | {:partition_key, term}
+
+  @supervisor_options [:strategy, :max_restarts, :max_seconds, :extra_arguments]
+
+  @doc """
+  The child spec of such a supervisor under another; the options are those of `start_link/1`, which checks them.
+
+      iex> Penstock.DynamicSupervisor.child_spec(name: MyApp.Sessions, limit: 5).id
+      {Penstock.DynamicSupervisor, MyApp.Sessions}
+
+  """
+  @doc since: "0.1.0"
+  @spec child_spec([option]) :: Supervisor.child_spec()
+  def child_spec(opts) do
+    name = if Keyword.keyword?(opts), do: opts[:name]
+    %{id: {__MODULE__, name}, start: {__MODULE__, :start_link, [opts]}, type: :supervisor}
+  end
+
+  @doc """
+  Starts a supervisor, and its pool if it has a limit of its own.
+
+  Returns what `DynamicSupervisor.start_link/1` does: `{:ok, pid}`, or `{:error, {:already_started, pid}}` also if a
+  process owns a pool of that name.
+
+  A supervisor that ends in an orderly way closes its pool. One that crashes leaves the pool to the next of that name, as
+  `Penstock.Pool` has it; its children die with it, and give their permits back.
+
+  Raises `ArgumentError` on an option that is missing, unknown or of the wrong kind, and if `:gate` is not running.
+
+  ## Options
+
+    * `:name` - an atom; required
+    * `:limit` - how many children there may be: 0 to 2_147_483_647, or `:infinity`. Required, unless there is a `:gate`
+    * `:max_waiting`, `:max_overdraft`, `:held_longer_than` - of its pool, as in `Penstock.Pool.start_link/1`
+    * `:gate` - the gate that the children pass, instead of a pool of its own
+    * `:partitions` - how many supervisors the children are spread over. Default `1`
+    * those of `DynamicSupervisor.start_link/1`, but for `:max_children`: `:strategy`, `:max_restarts`, `:max_seconds`,
+      `:extra_arguments`, and those of a `GenServer`. They hold for each partition
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: MyApp.Games, limit: 1)
+      iex> {:ok, game} = Penstock.DynamicSupervisor.start_child(MyApp.Games, {Agent, fn -> :won end})
+      iex> Penstock.DynamicSupervisor.start_child(MyApp.Games, {Agent, fn -> :never end})
+      {:error, :full}
+      iex> Penstock.DynamicSupervisor.terminate_child(MyApp.Games, game)
+      :ok
+
+  """
+  @doc since: "0.1.0"
+  @spec start_link([option]) :: Supervisor.on_start()
+  def start_link(opts), do: Crew.start_link(__MODULE__, DynamicSupervisor, @supervisor_options, opts)
+
+  @doc """
+  Starts a child, if the gate admits it.
+
+  `child_spec` is what `DynamicSupervisor.start_child/2` takes. Returns what that does, or `{:error, reason}` without a
+  word to the supervisor; see "Refusals" in `Penstock`. The child holds its permits until it dies.
+
+  Raises `ArgumentError`, before anything is taken, if there is no such supervisor, or an option is unknown or of the wrong
+  kind.
+
+  ## Options
+
+    * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
+    * `:permits` - how many permits the child takes, at each start. Default `1`
+    * `:max_runtime` - how long it may run after each start, in ms; see `Penstock.start_process/3`. Default: for ever
+    * `:partition_key` - any term: children of one key are of one partition. Default: the calling process
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: MyApp.Rooms, limit: 10, partitions: 2)
+      iex> spec = {Agent, fn -> :room end}
+      iex> {:ok, _room} = Penstock.DynamicSupervisor.start_child(MyApp.Rooms, spec, partition_key: "lobby")
+      iex> Penstock.DynamicSupervisor.count_children(MyApp.Rooms).active
+      1
+      iex> Penstock.Pool.info(MyApp.Rooms).in_use
+      1
+
+  """
+  @doc since: "0.1.0"
+  @spec start_child(supervisor, Supervisor.child_spec() | {module, term} | module | tuple, [child_option]) ::
+          DynamicSupervisor.on_start_child() | {:error, Penstock.reason()}
+  def start_child(supervisor, child_spec, opts \\ []) do
+    crew = Crew.fetch!(__MODULE__, supervisor)
+    Crew.start_child(crew, spec(child_spec), Options.known!(opts, Crew.child_options()))
+  end
+
+  # The form that Erlang had before maps.
+  defp spec({id, start, restart, shutdown, type, modules}) do
+    %{id: id, start: start, restart: restart, shutdown: shutdown, type: type, modules: modules}
+  end
+
+  defp spec(child_spec), do: Supervisor.child_spec(child_spec, [])
+
+  @doc """
+  Ends a child, as `DynamicSupervisor.terminate_child/2` does.
+
+  Returns `:ok`, or `{:error, :not_found}` if it is not the supervisor's. Raises as `start_child/3`.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: MyApp.Tables, limit: 1)
+      iex> Penstock.DynamicSupervisor.terminate_child(MyApp.Tables, self())
+      {:error, :not_found}
+
+  """
+  @doc since: "0.1.0"
+  @spec terminate_child(supervisor, pid) :: :ok | {:error, :not_found}
+  def terminate_child(supervisor, pid) when is_pid(pid) do
+    __MODULE__ |> Crew.fetch!(supervisor) |> Crew.terminate_child(pid)
+  end
+
+  @doc """
+  The children, as `DynamicSupervisor.which_children/1` returns them. Raises as `start_child/3`.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: MyApp.Bots, limit: 1)
+      iex> {:ok, bot} = Penstock.DynamicSupervisor.start_child(MyApp.Bots, {Agent, fn -> :bot end})
+      iex> Penstock.DynamicSupervisor.which_children(MyApp.Bots) == [{:undefined, bot, :worker, [Agent]}]
+      true
+
+  """
+  @doc since: "0.1.0"
+  @spec which_children(supervisor) :: [{:undefined, pid | :restarting, :worker | :supervisor, [module] | :dynamic}]
+  def which_children(supervisor) do
+    for partition <- Crew.partitions(Crew.fetch!(__MODULE__, supervisor)),
+        child <- DynamicSupervisor.which_children(partition),
+        do: child
+  end
+
+  @doc """
+  How many children there are, as `DynamicSupervisor.count_children/1` counts them, of all partitions together. Raises as
+  `start_child/3`.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: MyApp.Lobbies, limit: 1)
+      iex> Penstock.DynamicSupervisor.count_children(MyApp.Lobbies)
+      %{active: 0, specs: 0, supervisors: 0, workers: 0}
+
+  """
+  @doc since: "0.1.0"
+  @spec count_children(supervisor) :: %{
+          specs: non_neg_integer,
+          active: non_neg_integer,
+          supervisors: non_neg_integer,
+          workers: non_neg_integer
+        }
+  def count_children(supervisor) do
+    __MODULE__
+    |> Crew.fetch!(supervisor)
+    |> Crew.partitions()
+    |> Enum.map(&DynamicSupervisor.count_children/1)
+    |> Enum.reduce(fn counts, sums -> Map.merge(counts, sums, fn _key, a, b -> a + b end) end)
+  end
+
+  @doc """
+  Ends the supervisor and its children, as `DynamicSupervisor.stop/3` does.
+
+  Returns `:ok`. Raises as `start_child/3`.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: MyApp.Matches, limit: 1)
+      iex> Penstock.DynamicSupervisor.stop(MyApp.Matches)
+      :ok
+
+  """
+  @doc since: "0.1.0"
+  @spec stop(supervisor, term, timeout) :: :ok
+  def stop(supervisor, reason \\ :normal, timeout \\ :infinity) do
+    __MODULE__ |> Crew.fetch!(supervisor) |> Crew.stop(reason, timeout)
+  end
+end

@@ -1,0 +1,103 @@
+defmodule Penstock.Gated do
+  # The start function of a child behind a gate, as its supervisor calls it: for the first start and for each restart.
+  #
+  #     {Penstock.Gated, :start_link, [%Penstock.Gated{}]}
+  #
+  # Supervisors put arguments of their own before that one or after it, and so they are passed on.
+  #
+  # The gate is asked first. What kind of start it is matters only if it refuses: see Penstock.StartKind. All of it runs
+  # in the supervisor, and never waits.
+  @moduledoc false
+
+  alias Penstock.{Bound, Deadline, GateRef, Native, Start, StartKind}
+
+  require Logger
+
+  # offer - permits that somebody has for the first start, and who that is
+  @enforce_keys [:gate, :start]
+  defstruct [:gate, :start, :max_runtime, :offer, permits: 1]
+
+  @type t :: %__MODULE__{
+          gate: GateRef.t(),
+          start: {module, atom, [term]},
+          max_runtime: Deadline.max_runtime(),
+          offer: {Native.offer(), pid} | nil,
+          permits: pos_integer
+        }
+
+  @doc false
+  # The child spec of a child behind a gate; or what was given, if it is none: its supervisor says so.
+  @spec child_spec(map, t) :: map
+  def child_spec(spec, gated), do: %{Map.put_new(spec, :modules, [elem(gated.start, 0)]) | start: mfargs(gated)}
+
+  defp mfargs(gated), do: {__MODULE__, :start_link, [gated]}
+
+  # One for each number of arguments: up to 15 of the supervisor's own.
+  for arity <- 1..16 do
+    args = Macro.generate_arguments(arity, __MODULE__)
+    @doc false
+    def start_link(unquote_splicing(args)), do: start(unquote(args))
+  end
+
+  defp start(args) do
+    {before, [gated | rest]} = Enum.split_while(args, &(not is_struct(&1, __MODULE__)))
+    ref = GateRef.ref!(gated.gate)
+
+    # Asked here, where the least of ours is on the stack.
+    admitted = with :refused <- admit(gated, ref), do: admit(StartKind.of_caller(), gated, ref)
+
+    {module, function, args} = gated.start
+    start = fn -> apply(module, function, before ++ args ++ rest) end
+
+    case admitted do
+      {:ok, permits} -> Start.run(permits, gated.max_runtime, start)
+      :unguarded -> start.()
+      {:error, _reason} = refused -> refused
+    end
+  end
+
+  defp admit(%{offer: {offer, starter}, permits: permits}, ref) do
+    case Native.start_claim(ref, offer, starter) do
+      :revoked -> :refused
+      instance -> {:ok, {ref, instance, permits}}
+    end
+  end
+
+  defp admit(%{permits: permits}, ref) do
+    case Native.run_take(ref, permits) do
+      busy_or_gone when busy_or_gone in [:busy, :no_pool] -> :refused
+      instance -> {:ok, {ref, instance, permits}}
+    end
+  end
+
+  defp admit(:restart, gated, ref), do: restart(gated, ref, 0)
+  # Whoever made the offer is dead: it would be nobody's child.
+  defp admit(:start, %{offer: {_offer, _starter}}, _ref), do: {:error, :noproc}
+  defp admit(:start, gated, ref), do: ask(gated, ref)
+
+  # Once more, with a look for dead holders; a refusal is counted, and a gate that is none raises.
+  defp ask(%{gate: gate, permits: permits}, ref) do
+    with {:ok, instance} <- Bound.take(ref, gate, permits, 0), do: {:ok, {ref, instance, permits}}
+  end
+
+  defp restart(%{permits: permits} = gated, ref, position) do
+    case Native.restart_take(ref, permits, position) do
+      {:again, position} -> restart(gated, ref, position)
+      :full -> {:error, :full}
+      gone when gone in [:closed, :no_pool] -> unguarded(gated, gone)
+      instance -> {:ok, {ref, instance, permits}}
+    end
+  end
+
+  # A supervision tree that works is not to fail for its guard.
+  defp unguarded(%{gate: gate, start: {module, function, args}}, gone) do
+    why = if gone == :closed, do: "is closed", else: "is not running"
+
+    Logger.warning(
+      "#{inspect(gate)} #{why}: #{inspect(self())} restarts a child unguarded, " <>
+        "by #{Exception.format_mfa(module, function, length(args))}"
+    )
+
+    :unguarded
+  end
+end

@@ -1,0 +1,450 @@
+defmodule Penstock.Task.Supervisor do
+  @moduledoc """
+  A `Task.Supervisor` whose tasks pass a gate.
+
+      children = [
+        {Penstock.Task.Supervisor, name: MyApp.Tasks, limit: 100}
+      ]
+
+      {:ok, task} = Penstock.Task.Supervisor.async_nolink(MyApp.Tasks, fn -> fetch(url) end)
+      Task.yield(task)
+
+  `:limit` makes a pool of the same name; `gate: MyApp.Budget` instead has the tasks share a limit with others. The gate is asked by
+  the process that starts a task: a refusal costs it next to nothing, and no supervisor hears of it. One limit holds for all
+  `:partitions`.
+
+  The functions are those of `Task.Supervisor`, but for what they return: `async` and `async_nolink` return `{:ok, task}` or
+  `{:error, reason}`, and those that end in `!` the task itself. A task gives its permits back when its function has returned, so
+  that whoever has awaited it can have them; one that is restarted, or of a stream, when it is dead.
+
+  `$callers`, `$ancestors`, links and the reports of crashes are as `Task.Supervisor` has them.
+  """
+  @moduledoc since: "0.1.0"
+
+  alias Penstock.{Crew, Options, RejectedError}
+  alias Penstock.Task.{Launch, Stream}
+
+  @typedoc "The name of a supervisor, or its pid."
+  @type supervisor :: atom | pid
+
+  @typedoc "An option of `start_link/1`."
+  @type option ::
+          {:name, atom}
+          | {:gate, Penstock.gate()}
+          | {:partitions, pos_integer}
+          | {:max_restarts, non_neg_integer}
+          | {:max_seconds, pos_integer}
+          | Penstock.Pool.option()
+          | GenServer.option()
+
+  @typedoc "An option of the functions that start one task whose result is awaited."
+  @type async_option :: Penstock.start_option() | {:partition_key, term} | {:shutdown, timeout | :brutal_kill}
+
+  @typedoc "An option of `start_child/3`."
+  @type child_option :: async_option | {:restart, :temporary | :transient | :permanent}
+
+  @typedoc "An option of the streams."
+  @type stream_option :: Penstock.Task.stream_option() | {:partition_key, term} | {:shutdown, timeout | :brutal_kill}
+
+  @supervisor_options [:max_restarts, :max_seconds]
+  @async_options [:shutdown | Crew.child_options()]
+  @stream_options [:shutdown, :partition_key | Stream.known_options()]
+
+  @doc """
+  The child spec of such a supervisor under another; the options are those of `start_link/1`, which checks them.
+
+      iex> Penstock.Task.Supervisor.child_spec(name: MyApp.Tasks, limit: 5).id
+      {Penstock.Task.Supervisor, MyApp.Tasks}
+
+  """
+  @doc since: "0.1.0"
+  @spec child_spec([option]) :: Supervisor.child_spec()
+  def child_spec(opts) do
+    name = if Keyword.keyword?(opts), do: opts[:name]
+    %{id: {__MODULE__, name}, start: {__MODULE__, :start_link, [opts]}, type: :supervisor}
+  end
+
+  @doc """
+  Starts a supervisor, and its pool if it has a limit of its own.
+
+  Returns and raises as `Penstock.DynamicSupervisor.start_link/1`, whose options it takes, but for `:strategy` and
+  `:extra_arguments`.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Fetches, limit: 2)
+      iex> {:ok, task} = Penstock.Task.Supervisor.async(MyApp.Fetches, fn -> 6 * 7 end)
+      iex> Task.await(task)
+      42
+
+  """
+  @doc since: "0.1.0"
+  @spec start_link([option]) :: Supervisor.on_start()
+  def start_link(opts), do: Crew.start_link(__MODULE__, Task.Supervisor, @supervisor_options, opts)
+
+  @doc """
+  Starts a task that nobody awaits, if the gate admits it.
+
+  As `Task.Supervisor.start_child/3`, otherwise. Returns `{:ok, pid}`, or `{:error, reason}` without a word to the
+  supervisor; see "Refusals" in `Penstock`. Raises `ArgumentError`, before anything is taken, if there is no such supervisor, `fun`
+  is not a function of arity 0, or an option is unknown or of the wrong kind.
+
+  ## Options
+
+    * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
+    * `:permits` - how many permits the task takes. Default `1`
+    * `:max_runtime` - how long it may run, in ms; see `Penstock.start_process/3`. Default: for ever
+    * `:partition_key` - any term: tasks of one key are of one partition. Default: the calling process
+    * `:restart` - `:temporary`, `:transient` or `:permanent`. Default `:temporary`. A restart is admitted as
+      `Penstock.child_spec/2` describes
+    * `:shutdown` - as in a child spec. Default `5_000`
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Mails, limit: 1)
+      iex> {:ok, pid} = Penstock.Task.Supervisor.start_child(MyApp.Mails, fn -> Process.sleep(:infinity) end)
+      iex> Penstock.Task.Supervisor.start_child(MyApp.Mails, fn -> :never end)
+      {:error, :full}
+      iex> Penstock.Task.Supervisor.children(MyApp.Mails) == [pid]
+      true
+
+  """
+  @doc since: "0.1.0"
+  @spec start_child(supervisor, (-> term), [child_option]) :: DynamicSupervisor.on_start_child()
+  def start_child(supervisor, fun, opts \\ []), do: child(supervisor, Options.fun!(fun), opts)
+
+  @doc """
+  As `start_child/3`, for a module, function and arguments.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Sleeps, limit: 1)
+      iex> {:ok, pid} = Penstock.Task.Supervisor.start_child(MyApp.Sleeps, Process, :sleep, [:infinity], restart: :transient)
+      iex> Penstock.Task.Supervisor.terminate_child(MyApp.Sleeps, pid)
+      :ok
+
+  """
+  @doc since: "0.1.0"
+  @spec start_child(supervisor, module, atom, [term], [child_option]) :: DynamicSupervisor.on_start_child()
+  def start_child(supervisor, module, function, args, opts \\ []) do
+    child(supervisor, Options.mfargs!(module, function, args), opts)
+  end
+
+  defp child(supervisor, call, opts) do
+    crew = Crew.fetch!(__MODULE__, supervisor)
+    opts = Options.known!(opts, [:restart | @async_options])
+    restart = Options.one_of!(Keyword.get(opts, :restart, :temporary), ":restart", [:temporary, :transient, :permanent])
+    shutdown = shutdown!(opts)
+
+    if restart == :temporary do
+      partition = Crew.partition(crew, opts)
+      options = [restart: restart, shutdown: shutdown]
+      Launch.start(gate(crew), call, Crew.terms!(opts, 0), &Task.Supervisor.start_child(partition, &1, &2, &3, options))
+    else
+      # What `Task.Supervisor` has its supervisor start, which is where a restart would begin again.
+      start = {Task.Supervised, :start_link, [owner(), callers(), mfargs(call)]}
+      spec = %{id: Task.Supervised, start: start, restart: restart, shutdown: shutdown}
+      Crew.start_child(crew, spec, opts)
+    end
+  end
+
+  @doc """
+  Starts a task that the caller awaits and is linked to, if the gate admits it.
+
+  As `Task.Supervisor.async/3`, otherwise. Returns `{:ok, %Task{}}`, or `{:error, reason}` without a word to the supervisor; see
+  "Refusals" in `Penstock`. Raises as `start_child/3`.
+
+  ## Options
+
+  Those of `start_child/3` but `:restart`. It waits to be admitted: `:timeout` is `5_000` by default.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Sums, limit: 1)
+      iex> {:ok, task} = Penstock.Task.Supervisor.async(MyApp.Sums, fn -> 1 + 2 end)
+      iex> Task.await(task)
+      3
+
+  """
+  @doc since: "0.1.0"
+  @spec async(supervisor, (-> term), [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
+  def async(supervisor, fun, opts \\ []), do: task(supervisor, Options.fun!(fun), opts, &Task.Supervisor.async/5)
+
+  @doc """
+  As `async/3`, for a module, function and arguments.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Lists, limit: 1)
+      iex> {:ok, task} = Penstock.Task.Supervisor.async(MyApp.Lists, Enum, :sum, [[1, 2, 3]])
+      iex> {task.mfa, Task.await(task)}
+      {{Enum, :sum, 1}, 6}
+
+  """
+  @doc since: "0.1.0"
+  @spec async(supervisor, module, atom, [term], [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
+  def async(supervisor, module, function, args, opts \\ []) do
+    task(supervisor, Options.mfargs!(module, function, args), opts, &Task.Supervisor.async/5)
+  end
+
+  @doc """
+  As `async/3`, but returns the task itself, and raises `Penstock.RejectedError` when not admitted.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Products, limit: 1)
+      iex> MyApp.Products |> Penstock.Task.Supervisor.async!(fn -> 2 * 3 end) |> Task.await()
+      6
+
+  """
+  @doc since: "0.1.0"
+  @spec async!(supervisor, (-> term), [async_option]) :: Task.t()
+  def async!(supervisor, fun, opts \\ []), do: admitted!(async(supervisor, fun, opts), supervisor)
+
+  @doc """
+  As `async!/3`, for a module, function and arguments.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Maxima, limit: 1)
+      iex> MyApp.Maxima |> Penstock.Task.Supervisor.async!(Enum, :max, [[1, 3, 2]]) |> Task.await()
+      3
+
+  """
+  @doc since: "0.1.0"
+  @spec async!(supervisor, module, atom, [term], [async_option]) :: Task.t()
+  def async!(supervisor, module, function, args, opts \\ []) do
+    admitted!(async(supervisor, module, function, args, opts), supervisor)
+  end
+
+  @doc """
+  As `async/3`, without a link between the task and the caller.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Risks, limit: 1)
+      iex> {:ok, task} = Penstock.Task.Supervisor.async_nolink(MyApp.Risks, fn -> exit(:shutdown) end)
+      iex> Task.yield(task)
+      {:exit, :shutdown}
+
+  """
+  @doc since: "0.1.0"
+  @spec async_nolink(supervisor, (-> term), [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
+  def async_nolink(supervisor, fun, opts \\ []) do
+    task(supervisor, Options.fun!(fun), opts, &Task.Supervisor.async_nolink/5)
+  end
+
+  @doc """
+  As `async_nolink/3`, for a module, function and arguments.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Tries, limit: 1)
+      iex> {:ok, task} = Penstock.Task.Supervisor.async_nolink(MyApp.Tries, Enum, :count, [[1, 2]])
+      iex> Task.await(task)
+      2
+
+  """
+  @doc since: "0.1.0"
+  @spec async_nolink(supervisor, module, atom, [term], [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
+  def async_nolink(supervisor, module, function, args, opts \\ []) do
+    task(supervisor, Options.mfargs!(module, function, args), opts, &Task.Supervisor.async_nolink/5)
+  end
+
+  @doc """
+  As `async_nolink/3`, but returns the task itself, and raises `Penstock.RejectedError` when not admitted.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Bets, limit: 1)
+      iex> MyApp.Bets |> Penstock.Task.Supervisor.async_nolink!(fn -> :won end) |> Task.await()
+      :won
+
+  """
+  @doc since: "0.1.0"
+  @spec async_nolink!(supervisor, (-> term), [async_option]) :: Task.t()
+  def async_nolink!(supervisor, fun, opts \\ []), do: admitted!(async_nolink(supervisor, fun, opts), supervisor)
+
+  @doc """
+  As `async_nolink!/3`, for a module, function and arguments.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Calls, limit: 1)
+      iex> MyApp.Calls |> Penstock.Task.Supervisor.async_nolink!(Enum, :min, [[2, 1]]) |> Task.await()
+      1
+
+  """
+  @doc since: "0.1.0"
+  @spec async_nolink!(supervisor, module, atom, [term], [async_option]) :: Task.t()
+  def async_nolink!(supervisor, module, function, args, opts \\ []) do
+    admitted!(async_nolink(supervisor, module, function, args, opts), supervisor)
+  end
+
+  defp task(supervisor, call, opts, create) do
+    crew = Crew.fetch!(__MODULE__, supervisor)
+    opts = Options.known!(opts, @async_options)
+    shutdown = [shutdown: shutdown!(opts)]
+    partition = Crew.partition(crew, opts)
+    Launch.async(gate(crew), call, Crew.terms!(opts, 5_000), &create.(partition, &1, &2, &3, shutdown))
+  end
+
+  defp admitted!({:ok, task}, _supervisor), do: task
+
+  defp admitted!({:error, reason}, supervisor) do
+    raise RejectedError, gate: Crew.fetch!(__MODULE__, supervisor).gate, reason: reason
+  end
+
+  @doc """
+  A stream of tasks of the supervisor: `Penstock.Task.async_stream/4`, with its options and the supervisor's gate.
+
+  ## Options
+
+  Besides:
+
+    * `:shutdown` - how the supervisor ends the tasks, as in a child spec. Default `5_000`
+    * `:partition_key` - as in `start_child/3`
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Squares, limit: 2)
+      iex> MyApp.Squares |> Penstock.Task.Supervisor.async_stream(1..3, &(&1 * &1)) |> Enum.to_list()
+      [ok: 1, ok: 4, ok: 9]
+
+  """
+  @doc since: "0.1.0"
+  @spec async_stream(supervisor, Enumerable.t(), (term -> term), [stream_option]) :: Enumerable.t()
+  def async_stream(supervisor, enumerable, fun, opts \\ []), do: stream(supervisor, enumerable, fun!(fun), opts, true)
+
+  @doc """
+  As `async_stream/4`, for a module, function and arguments, before which each element is put.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Texts, limit: 2)
+      iex> MyApp.Texts |> Penstock.Task.Supervisor.async_stream([1, 2], Integer, :to_string, [2]) |> Enum.to_list()
+      [ok: "1", ok: "10"]
+
+  """
+  @doc since: "0.1.0"
+  @spec async_stream(supervisor, Enumerable.t(), module, atom, [term], [stream_option]) :: Enumerable.t()
+  def async_stream(supervisor, enumerable, module, function, args, opts \\ []) do
+    stream(supervisor, enumerable, Options.mfargs!(module, function, args), opts, true)
+  end
+
+  @doc """
+  As `async_stream/4`, but a task that fails is a result and never the end of the consumer.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Attempts, limit: 2)
+      iex> fun = fn x -> if x == 2, do: exit(:shutdown), else: x end
+      iex> MyApp.Attempts |> Penstock.Task.Supervisor.async_stream_nolink(1..3, fun) |> Enum.to_list()
+      [ok: 1, exit: :shutdown, ok: 3]
+
+  """
+  @doc since: "0.1.0"
+  @spec async_stream_nolink(supervisor, Enumerable.t(), (term -> term), [stream_option]) :: Enumerable.t()
+  def async_stream_nolink(supervisor, enumerable, fun, opts \\ []) do
+    stream(supervisor, enumerable, fun!(fun), opts, false)
+  end
+
+  @doc """
+  As `async_stream_nolink/4`, for a module, function and arguments, before which each element is put.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Names, limit: 2)
+      iex> MyApp.Names |> Penstock.Task.Supervisor.async_stream_nolink([:a], Atom, :to_string, []) |> Enum.to_list()
+      [ok: "a"]
+
+  """
+  @doc since: "0.1.0"
+  @spec async_stream_nolink(supervisor, Enumerable.t(), module, atom, [term], [stream_option]) :: Enumerable.t()
+  def async_stream_nolink(supervisor, enumerable, module, function, args, opts \\ []) do
+    stream(supervisor, enumerable, Options.mfargs!(module, function, args), opts, false)
+  end
+
+  defp stream(supervisor, enumerable, function, opts, linked) do
+    crew = Crew.fetch!(__MODULE__, supervisor)
+    opts = Options.known!(opts, @stream_options)
+    shutdown = shutdown!(opts)
+
+    fn command, reducer ->
+      # The partition of the process that runs the stream, which may be another than that which made it.
+      under = {Crew.partition(crew, opts), shutdown}
+      config = Stream.options!(crew.gate, enumerable, function, opts, under, linked)
+      Stream.reduce(command, reducer, config)
+    end
+  end
+
+  defp fun!(fun) when is_function(fun, 1), do: fun
+  defp fun!(value), do: Options.expected!("fun", "a function of arity 1", value)
+
+  @doc """
+  The pids of the tasks that run, of all partitions. Raises as `start_child/3`.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Idle, limit: 2)
+      iex> Penstock.Task.Supervisor.children(MyApp.Idle)
+      []
+
+  """
+  @doc since: "0.1.0"
+  @spec children(supervisor) :: [pid]
+  def children(supervisor) do
+    for partition <- Crew.partitions(Crew.fetch!(__MODULE__, supervisor)),
+        pid <- Task.Supervisor.children(partition),
+        do: pid
+  end
+
+  @doc """
+  Ends a task, as `Task.Supervisor.terminate_child/2` does.
+
+  Returns `:ok`, or `{:error, :not_found}` if it is not the supervisor's. Raises as `start_child/3`.
+
+  ## Examples
+
+      iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Others, limit: 2)
+      iex> Penstock.Task.Supervisor.terminate_child(MyApp.Others, self())
+      {:error, :not_found}
+
+  """
+  @doc since: "0.1.0"
+  @spec terminate_child(supervisor, pid) :: :ok | {:error, :not_found}
+  def terminate_child(supervisor, pid) when is_pid(pid) do
+    __MODULE__ |> Crew.fetch!(supervisor) |> Crew.terminate_child(pid)
+  end
+
+  defp gate(%{gate: gate, ref: ref}), do: {gate, ref}
+
+  defp shutdown!(opts) do
+    case Keyword.get(opts, :shutdown, 5_000) do
+      shutdown when shutdown in [:brutal_kill, :infinity] -> shutdown
+      shutdown when is_integer(shutdown) and shutdown >= 0 -> shutdown
+      other -> Options.expected!(":shutdown", "a number of milliseconds, :infinity or :brutal_kill", other)
+    end
+  end
+
+  # What `Task` gives along: who starts the task, by name if there is one, and on whose behalf.
+  defp owner do
+    name =
+      case Process.info(self(), :registered_name) do
+        {:registered_name, name} when is_atom(name) -> name
+        _none -> self()
+      end
+
+    {node(), name, self()}
+  end
+
+  defp callers do
+    case Process.get(:"$callers") do
+      [_ | _] = callers -> [self() | callers]
+      _none -> [self()]
+    end
+  end
+
+  defp mfargs({_module, _function, _args} = mfargs), do: mfargs
+  defp mfargs(fun), do: {:erlang, :apply, [fun, []]}
+end

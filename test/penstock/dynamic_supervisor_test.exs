@@ -1,0 +1,4 @@
+defmodule Penstock.DynamicSupervisorTest do
+  use Penstock.PoolCase, async: true
+  doctest Penstock.DynamicSupervisor
+end
