@@ -20,18 +20,23 @@ defmodule Penstock.Janitor do
   def start_link(_arg), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)
 
   @doc false
+  # When this returns it is watched: how it dies is not missed.
   @spec watch_owner(atom, pid) :: :ok
-  def watch_owner(name, owner), do: GenServer.cast(__MODULE__, {:watch, name, owner})
+  def watch_owner(name, owner), do: ask({:watch, name, owner})
 
   @doc false
   # The pool of an owner that has ended in an orderly way is closed when this returns.
   @spec settle_owner(atom) :: :ok
   def settle_owner(name) do
     owner = Native.pool_owner(name)
-    if owner && not Process.alive?(owner), do: GenServer.call(__MODULE__, {:settle_owner, owner}, :infinity)
-    :ok
+    if owner && not Process.alive?(owner), do: ask({:settle_owner, owner}), else: :ok
+  end
+
+  defp ask(request) do
+    GenServer.call(__MODULE__, request, :infinity)
   catch
-    # Without it, a pool is adopted.
+    # Without it, nobody closes the pools of those who do not do so themselves. One that is killed meanwhile finds the
+    # owners as it starts again.
     :exit, _no_janitor -> :ok
   end
 
@@ -56,11 +61,10 @@ defmodule Penstock.Janitor do
   end
 
   @impl true
-  def handle_cast({:watch, name, owner}, watched) do
-    {:noreply, Map.put(watched, Process.monitor(owner), {name, owner})}
+  def handle_call({:watch, name, owner}, _from, watched) do
+    {:reply, :ok, Map.put(watched, Process.monitor(owner), {name, owner})}
   end
 
-  @impl true
   def handle_call({:settle_owner, owner}, _from, watched) do
     # It is dead, so what its monitors say is here or about to be.
     monitors = for {monitor, {_name, ^owner}} <- watched, do: monitor

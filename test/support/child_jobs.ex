@@ -64,6 +64,42 @@ defmodule Penstock.ChildJobs do
     end
   end
 
+  ## An application that ends
+
+  defmodule Drained do
+    @moduledoc false
+    use Application
+
+    @impl true
+    def start(_type, _args) do
+      Supervisor.start_link(
+        [
+          {Pool, name: MyApp.Jobs, limit: 10},
+          {Penstock.DynamicSupervisor, name: MyApp.Sessions, gate: MyApp.Jobs},
+          {Penstock.Drainer, pools: [MyApp.Jobs], shutdown: 10_000}
+        ],
+        strategy: :one_for_one
+      )
+    end
+  end
+
+  @doc "Ends this VM while a job runs, which ends when nobody is admitted any more."
+  def drained_application(how) do
+    :ok = :application.load({:application, :drained, [mod: {Drained, []}, applications: [:penstock]]})
+    :ok = Application.start(:drained)
+
+    {:ok, _pid} =
+      Penstock.spawn(MyApp.Jobs, fn ->
+        ask_until(fn -> Penstock.Pool.info(MyApp.Jobs).status == :draining end)
+        IO.puts("the last job is done")
+      end)
+
+    case how do
+      :stop -> System.stop(0)
+      :sigterm -> System.cmd("kill", ["-TERM", System.pid()])
+    end
+  end
+
   ## Deadlines
 
   @doc "Processes that all run out of time at once, in a VM of one scheduler: how many were killed, and whether others ran."

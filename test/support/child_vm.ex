@@ -23,6 +23,18 @@ defmodule Penstock.ChildVM do
     end
   end
 
+  @doc "Calls a function that does not return but ends the VM; all that was said, and the status."
+  def application(module, function, args) do
+    ebin = __MODULE__ |> :code.which() |> Path.dirname()
+
+    code =
+      "{:ok, _} = Application.ensure_all_started(:penstock); apply(#{inspect(module)}, #{inspect(function)}, #{inspect(args)})"
+
+    options = [stderr_to_stdout: true, env: [{"ERL_CRASH_DUMP", "/dev/null"}, {"LC_ALL", "C.UTF-8"}]]
+    {output, status} = System.cmd("elixir", ["--erl", "-pa #{ebin}", "--no-halt", "-e", code], options)
+    %{output: output, status: status}
+  end
+
   @doc false
   def main(call) do
     {:ok, _} = Application.ensure_all_started(:penstock)

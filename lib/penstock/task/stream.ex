@@ -230,7 +230,7 @@ defmodule Penstock.Task.Stream do
   defp launch(state, %{gate: gate, shared: shared} = config, element, next, offer) do
     {pid, monitor} =
       try do
-        create(config.options.under, [shared, offer, element])
+        create(config.options.under, shared, offer, element)
       catch
         # No place for another process.
         kind, reason ->
@@ -246,12 +246,8 @@ defmodule Penstock.Task.Stream do
     %{state | slots: slots - 1, position: position + 1, tasks: Map.put(tasks, pid, task), next: next, pending: nil}
   end
 
-  defp create(nil, args), do: :erlang.spawn_opt(Work, :element, args, [:monitor])
-
-  defp create(supervisor, args) do
-    {:ok, pid} = Work.start_under(supervisor, args)
-    {pid, Process.monitor(pid)}
-  end
+  defp create(nil, shared, offer, element), do: :erlang.spawn_opt(Work, :element, [shared, offer, element], [:monitor])
+  defp create(supervisor, shared, offer, element), do: Work.start_under(supervisor, shared, offer, element)
 
   # The pool was there when the stream began.
   defp refused(:no_pool, state, config), do: refused(:closed, state, config)

@@ -25,7 +25,7 @@ defmodule Penstock.Task.Work do
       call(call)
     catch
       kind, reason ->
-        {:parent, starter} = :erlang.process_info(self(), :parent)
+        [starter | _] = Process.get(:"$callers")
         Report.log(kind, reason, __STACKTRACE__, starter, mfargs(call))
         give_back(gate, offer, max_runtime)
         leave(kind, reason, __STACKTRACE__)
@@ -57,19 +57,34 @@ defmodule Penstock.Task.Work do
   @type supervisor :: {GenServer.server(), timeout | :brutal_kill}
 
   @doc false
-  @spec start_under(supervisor, [term]) :: DynamicSupervisor.on_start_child()
-  def start_under({supervisor, shutdown}, args) do
-    start = {__MODULE__, :start_element, [args]}
-    DynamicSupervisor.start_child(supervisor, %{id: __MODULE__, start: start, restart: :temporary, shutdown: shutdown})
+  # As `spawn_monitor` of `element`, but under a supervisor. It begins when it is monitored, and what it is to do does not come
+  # by way of the supervisor.
+  @spec start_under(supervisor, stream, Native.offer(), term) :: {pid, reference}
+  def start_under({supervisor, shutdown}, {_gate, ref, guard, _callers, _function} = stream, offer, element) do
+    start = {__MODULE__, :start_element, [ref, guard]}
+    spec = %{id: __MODULE__, start: start, restart: :temporary, shutdown: shutdown}
+    {:ok, pid} = DynamicSupervisor.start_child(supervisor, spec)
+    monitor = Process.monitor(pid)
+    send(pid, {ref, :begin, stream, offer, element})
+    {pid, monitor}
   end
 
   @doc false
   # By the supervisor.
-  @spec start_element([term]) :: {:ok, pid}
-  def start_element(args) do
+  @spec start_element(reference, pid) :: {:ok, pid}
+  def start_element(ref, guard) do
     {:registered_name, name} = Process.info(self(), :registered_name)
     ancestors = [if(is_atom(name), do: name, else: self()) | Process.get(:"$ancestors", [])]
-    {:ok, spawn_link(__MODULE__, :element, args ++ [ancestors])}
+    {:ok, spawn_link(__MODULE__, :await_element, [ref, guard, ancestors])}
+  end
+
+  @doc false
+  @spec await_element(reference, pid, [atom | pid]) :: term
+  def await_element(ref, guard, ancestors) do
+    # If the consumer dies before it says anything, the guard ends us.
+    if link(guard) == :ok do
+      receive do: ({^ref, :begin, stream, offer, element} -> element(stream, offer, element, ancestors))
+    end
   end
 
   @doc false

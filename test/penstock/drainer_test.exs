@@ -1,0 +1,138 @@
+defmodule Penstock.DrainerTest do
+  use Penstock.PoolCase, async: true
+  doctest Penstock.Drainer
+
+  import ExUnit.CaptureLog
+  alias Penstock.{ChildJobs, ChildVM, Drainer}
+
+  setup do
+    Process.flag(:trap_exit, true)
+    :ok
+  end
+
+  defp job(pool) do
+    me = self()
+
+    {:ok, pid} =
+      Penstock.spawn(pool, fn ->
+        send(me, {:working, self()})
+        receive do: (:done -> :ok)
+      end)
+
+    assert_receive {:working, ^pid}
+    pid
+  end
+
+  test "a tree that stops admits nobody, and waits for what runs" do
+    [first, second] = [unique_name(), unique_name()]
+    outside = Pool.new(limit: 1)
+
+    {:ok, tree} =
+      Supervisor.start_link(
+        [
+          {Pool, name: first, limit: 2},
+          {Penstock.DynamicSupervisor, name: second, limit: 2},
+          {Drainer, pools: [first, second, outside], shutdown: 10_000}
+        ],
+        strategy: :one_for_one
+      )
+
+    jobs = [job(first), job(outside)]
+
+    {:ok, child} =
+      Penstock.DynamicSupervisor.start_child(second, %{
+        id: 1,
+        start: {Agent, :start_link, [fn -> 1 end]},
+        restart: :temporary
+      })
+
+    Process.exit(tree, :shutdown)
+    eventually(fn -> Enum.all?([first, second, outside], &(Pool.info(&1).status == :draining)) end)
+    for gate <- [first, second, outside], do: assert(Pool.try_acquire(gate) == {:error, :closed})
+    assert Penstock.DynamicSupervisor.start_child(second, {Agent, fn -> 1 end}) == {:error, :closed}
+    assert Process.alive?(tree)
+    Enum.each(jobs, &send(&1, :done))
+    Agent.stop(child)
+
+    assert capture_log(fn -> assert_receive {:EXIT, ^tree, :shutdown} end) == ""
+    assert counts(outside) == {0, 0, 0}
+  end
+
+  test "waits for no longer than it is told, and says what was held" do
+    pool = Pool.new(limit: 1)
+    {:ok, drainer} = Drainer.start_link(pools: [pool], shutdown: 20)
+    job = job(pool)
+    log = capture_log(fn -> GenServer.stop(drainer, :shutdown) end)
+    assert log =~ "was not drained within 20 ms: 1 permits are held still"
+    assert Process.alive?(job)
+    assert Drainer.child_spec(pools: [pool], shutdown: 20).shutdown > 20
+    # Started again, it lets others in again.
+    {:ok, _} = Drainer.start_link(pools: [pool])
+    assert Pool.info(pool).status == :open
+  end
+
+  test "a tree in either order stops without an error report, with nothing held" do
+    for order <- [:first, :last], strategy <- [:one_for_one, :rest_for_one] do
+      [pool, supervisor, tasks] = for _ <- 1..3, do: unique_name()
+
+      users = [
+        {Penstock.DynamicSupervisor, name: supervisor, gate: pool},
+        {Penstock.Task.Supervisor, name: tasks, gate: pool, partitions: 2},
+        Penstock.child_spec(%{id: :gated, start: {Agent, :start_link, [fn -> 1 end]}}, pool)
+      ]
+
+      log =
+        capture_log(fn ->
+          # A pool that is outside of the tree and stopped first, or in it and stopped last.
+          {tree, outside} =
+            if order == :last do
+              {:ok, tree} = Supervisor.start_link([{Pool, name: pool, limit: 10} | users], strategy: strategy)
+              {tree, nil}
+            else
+              {:ok, outside} = Pool.start_link(name: pool, limit: 10)
+              {:ok, tree} = Supervisor.start_link(users, strategy: strategy)
+              {tree, outside}
+            end
+
+          for n <- 1..3, do: {:ok, _} = Penstock.DynamicSupervisor.start_child(supervisor, {Agent, fn -> n end})
+
+          for _ <- 1..3,
+              do: {:ok, _} = Penstock.Task.Supervisor.start_child(tasks, fn -> receive(do: (:never -> :ok)) end)
+
+          assert Pool.info(pool).in_use == 7
+          if outside, do: GenServer.stop(outside)
+          Supervisor.stop(tree)
+        end)
+
+      assert log == ""
+      # Of the name; what was held of it is dead.
+      {:ok, _} = Pool.start_link(name: pool, limit: 10)
+      assert counts(pool) == {0, 0, 0}
+    end
+  end
+
+  test "bad input" do
+    pool = Pool.new(limit: 1)
+
+    for {opts, message} <- [
+          {[], "expected the option :pools to be given, got: []"},
+          {[pools: pool], "expected :pools to be a list of pools"},
+          {[pools: [MyApp.NoPool]], "no pool named MyApp.NoPool is running"},
+          {[pools: [1]], "expected pool to be"},
+          {[pools: [pool], shutdown: -1], "expected :shutdown to be a number of milliseconds"},
+          {[pools: [pool], colour: 1], "got: [colour: 1]"}
+        ] do
+      error = assert_raise ArgumentError, fn -> Drainer.start_link(opts) end
+      assert Exception.message(error) =~ message
+    end
+  end
+
+  for how <- [:stop, :sigterm] do
+    test "an application that is ended (#{how}) drains, and reports no error" do
+      assert %{output: output, status: 0} = ChildVM.application(ChildJobs, :drained_application, [unquote(how)])
+      assert output =~ "the last job is done"
+      refute output =~ "error"
+      refute output =~ "warning"
+    end
+  end
+end
