@@ -15,6 +15,7 @@ for file <- ~w(
       rows/refuse.ex
       rows/spawn.ex
       rows/task.ex
+      rows/supervisor.ex
       rows/hand_off.ex
       rows/mass_death.ex
       rows/memory.ex

@@ -8,6 +8,7 @@ defmodule Penstock.Bench.Runner do
     Penstock.Bench.Refuse,
     Penstock.Bench.Spawn,
     Penstock.Bench.Tasks,
+    Penstock.Bench.Supervisors,
     Penstock.Bench.HandOff,
     Penstock.Bench.MassDeath,
     Penstock.Bench.Memory,

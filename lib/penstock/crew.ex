@@ -151,7 +151,11 @@ defmodule Penstock.Crew do
   def partition(%{partitions: {only}}, _opts), do: only
 
   def partition(%{partitions: all}, opts) do
-    elem(all, :erlang.phash2(Keyword.get_lazy(opts, :partition_key, &self/0), tuple_size(all)))
+    # Integers in turn, as a PartitionSupervisor takes them.
+    case Keyword.get_lazy(opts, :partition_key, &self/0) do
+      n when is_integer(n) -> elem(all, rem(abs(n), tuple_size(all)))
+      key -> elem(all, :erlang.phash2(key, tuple_size(all)))
+    end
   end
 
   @doc false

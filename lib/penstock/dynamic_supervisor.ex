@@ -101,7 +101,8 @@ defmodule Penstock.DynamicSupervisor do
     * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
     * `:permits` - how many permits the child takes, at each start. Default `1`
     * `:max_runtime` - how long it may run after each start, in ms; see `Penstock.start_process/3`. Default: for ever
-    * `:partition_key` - any term: children of one key are of one partition. Default: the calling process
+    * `:partition_key` - any term: children of one key are of one partition, integers of each in turn. Default: the
+      calling process
 
   ## Examples
 
@@ -123,10 +124,11 @@ defmodule Penstock.DynamicSupervisor do
   end
 
   # The form that Erlang had before maps.
-  defp spec({id, start, restart, shutdown, type, modules}) do
+  defp spec({id, {_, _, _} = start, restart, shutdown, type, modules}) do
     %{id: id, start: start, restart: restart, shutdown: shutdown, type: type, modules: modules}
   end
 
+  defp spec({_, _, _, _, _, _} = no_spec), do: no_spec
   defp spec(child_spec), do: Supervisor.child_spec(child_spec, [])
 
   @doc """

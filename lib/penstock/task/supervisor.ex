@@ -94,7 +94,8 @@ defmodule Penstock.Task.Supervisor do
     * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
     * `:permits` - how many permits the task takes. Default `1`
     * `:max_runtime` - how long it may run, in ms; see `Penstock.start_process/3`. Default: for ever
-    * `:partition_key` - any term: tasks of one key are of one partition. Default: the calling process
+    * `:partition_key` - any term: tasks of one key are of one partition, integers of each in turn. Default: the
+      calling process
     * `:restart` - `:temporary`, `:transient` or `:permanent`. Default `:temporary`. A restart is admitted as
       `Penstock.child_spec/2` describes
     * `:shutdown` - as in a child spec. Default `5_000`
@@ -128,6 +129,13 @@ defmodule Penstock.Task.Supervisor do
   @spec start_child(supervisor, module, atom, [term], [child_option]) :: DynamicSupervisor.on_start_child()
   def start_child(supervisor, module, function, args, opts \\ []) do
     child(supervisor, Options.mfargs!(module, function, args), opts)
+  end
+
+  # What nearly every call is, with as little as can be between the user and the supervisor.
+  defp child(supervisor, call, []) do
+    crew = Crew.fetch!(__MODULE__, supervisor)
+    partition = Crew.partition(crew, [])
+    Launch.start(gate(crew), call, {1, 0, nil}, &Task.Supervisor.start_child(partition, &1, &2, &3))
   end
 
   defp child(supervisor, call, opts) do
@@ -279,6 +287,12 @@ defmodule Penstock.Task.Supervisor do
   @spec async_nolink!(supervisor, module, atom, [term], [async_option]) :: Task.t()
   def async_nolink!(supervisor, module, function, args, opts \\ []) do
     admitted!(async_nolink(supervisor, module, function, args, opts), supervisor)
+  end
+
+  defp task(supervisor, call, [], create) do
+    crew = Crew.fetch!(__MODULE__, supervisor)
+    partition = Crew.partition(crew, [])
+    Launch.async(gate(crew), call, {1, 5_000, nil}, &create.(partition, &1, &2, &3, []))
   end
 
   defp task(supervisor, call, opts, create) do
