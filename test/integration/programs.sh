@@ -29,7 +29,7 @@ say "the demo"
 start=$SECONDS
 works "runs" script/demo --csv "$tmp/figures.csv"
 works "in less than 120 s" test $((SECONDS - start)) -lt 120
-for attack in a b c c2 d; do
+for attack in a b c c2 d e; do
   works "($attack) unguarded: there are more processes than the pool allows" row $attack unguarded "peak > 1100"
   works "($attack) guarded: the VM refuses nothing, and survives" row $attack guarded 'refused_by_vm == 0 && survived == "true"'
   works "($attack) guarded: all is accounted for" row $attack guarded "offered > 0 && done + refused == offered"
@@ -39,6 +39,7 @@ done
 works "(a) unguarded: the VM refuses" row a unguarded "refused_by_vm > 0"
 works "(d) unguarded: nobody ends" row d unguarded "done == 0"
 works "(d) guarded: everybody ends" row d guarded "done == offered"
+works "(e) guarded: most are refused" row e guarded "refused > done"
 works "draws the page" grep -q "<svg" demo.html
 
 say "the examples"

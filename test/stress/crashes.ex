@@ -5,10 +5,31 @@ defmodule Penstock.Stress.Crashes do
   def watch do
     :persistent_term.put(__MODULE__, :counters.new(1, []))
     :ok = :logger.add_handler(__MODULE__, __MODULE__, %{level: :error})
+    # The other handlers, of any Elixir, would print what is done on purpose.
+    for name <- [:default, Logger], do: :logger.remove_handler(name)
+    :ok
   end
 
-  # A callback of logger.
-  def log(_event, _config), do: :counters.add(:persistent_term.get(__MODULE__), 1, 1)
+  # A callback of logger. What supervisors say of children that are killed or crash on purpose is no crash of ours.
+  def log(%{msg: {:report, %{label: {supervisor, _what}}}}, _config)
+      when supervisor in [:supervisor, DynamicSupervisor],
+      do: :ok
+
+  # Nor is that of a supervisor whose parent was killed.
+  def log(%{msg: {:report, %{label: {:gen_server, :terminate}, reason: :killed}}}, _config), do: :ok
+
+  def log(%{msg: {:report, %{label: {:proc_lib, :crash}, report: [info | _]}}} = event, config) do
+    if match?({:exit, :killed, _}, info[:error_info]), do: :ok, else: count(event, config)
+  end
+
+  def log(event, config), do: count(event, config)
+
+  defp count(event, _config) do
+    IO.inspect(event.msg, label: "a crash")
+    count()
+  end
+
+  defp count, do: :counters.add(:persistent_term.get(__MODULE__), 1, 1)
 
   def check do
     case :counters.get(:persistent_term.get(__MODULE__), 1) do

@@ -2,21 +2,25 @@
 #
 #     mix run test/stress/run.exs [--only PART,PART] [--seed N] [--kills N] [--asks N] [--round N [--times N]]
 #
-# --kills is of the storm; a tenth as many are of streams, and as many items are done by streams that share a pool.
+# --kills is of the storm; a tenth as many are of streams, and as many items are done by streams that share a pool. A hundredth
+# as many are of each who has a part in a start, and the storm of crashes takes a minute for a million.
 #
 # The seed decides what every process does and who is to be killed; when that happens to fall is the schedulers' affair.
 # So a failing round, which --round runs alone, is worth running many times.
 
 {:ok, _, _} = Kernel.ParallelCompiler.require(Path.wildcard("#{__DIR__}/*.ex"))
 
-alias Penstock.Stress.{Asker, Crashes, KillStorm, MassDeath, Meter, SharedStreams, StreamStorm}
+alias Penstock.Stress.{Asker, Crashes, CrashStorm, KillStorm, MassCrash, MassDeath, Meter}
+alias Penstock.Stress.{SharedStreams, StartStorm, StreamStorm}
 
 {opts, rest, invalid} =
   OptionParser.parse(System.argv(),
     strict: [only: :string, seed: :integer, kills: :integer, asks: :integer, round: :integer, times: :integer]
   )
 
-parts = [:storm, :try_1, :try_8, :acquire_100, :mass_death, :stream_storm, :shared_streams]
+parts =
+  [:storm, :try_1, :try_8, :acquire_100, :mass_death, :stream_storm, :shared_streams] ++
+    [:start_storm, :mass_crash, :crash_storm]
 
 only =
   cond do
@@ -53,6 +57,10 @@ results =
           # A tenth of the kills are of streams.
           :stream_storm -> StreamStorm.run(seed, div(kills, 10))
           :shared_streams -> SharedStreams.run(kills)
+          # Of each of four.
+          :start_storm -> StartStorm.run(seed, div(kills, 100))
+          :mass_crash -> MassCrash.run(20)
+          :crash_storm -> CrashStorm.run(div(kills, 16_667))
           part -> Asker.run(part, asks)
         end
       end)

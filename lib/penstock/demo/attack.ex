@@ -23,6 +23,10 @@ defmodule Penstock.Demo.Attack do
   @doc "The limit of the pool that guards the attacked code."
   @callback limit() :: pos_integer()
 
+  @doc "How far restarts may pass that limit. Default: not at all, for nothing is restarted."
+  @callback overdraft() :: non_neg_integer()
+  @optional_callbacks overdraft: 0
+
   @doc """
   Starts whatever lives as long as the attack: the pool, the attacked process.
 
@@ -39,7 +43,8 @@ defmodule Penstock.Demo.Attack do
     Penstock.Demo.Attack.SpawnPerMessage,
     Penstock.Demo.Attack.TaskPerItem,
     Penstock.Demo.Attack.TasksOfManyCallers,
-    Penstock.Demo.Attack.EndlessWorkers
+    Penstock.Demo.Attack.EndlessWorkers,
+    Penstock.Demo.Attack.ChildrenOfManyCallers
   ]
 
   @spec all() :: [module()]
@@ -47,6 +52,9 @@ defmodule Penstock.Demo.Attack do
 
   @spec ids() :: [String.t()]
   def ids, do: Enum.map(@attacks, & &1.id())
+
+  @spec overdraft(module()) :: non_neg_integer()
+  def overdraft(attack), do: if(function_exported?(attack, :overdraft, 0), do: attack.overdraft(), else: 0)
 
   @spec fetch(String.t()) :: {:ok, module()} | :error
   def fetch(id) do

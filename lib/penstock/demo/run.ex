@@ -3,7 +3,7 @@ defmodule Penstock.Demo.Run do
 
   # The figures of one attack in one mode, and what they have to be when it was guarded.
 
-  alias Penstock.Demo.{Percentile, Recording}
+  alias Penstock.Demo.{Attack, Percentile, Recording}
 
   @enforce_keys [:attack, :title, :mode]
   defstruct [
@@ -24,6 +24,7 @@ defmodule Penstock.Demo.Run do
     # Why the VM did not survive, nil if it did.
     :failure,
     peak_processes: 0,
+    overdraft: 0,
     system_limit: 0,
     offered: 0,
     done: 0,
@@ -50,6 +51,7 @@ defmodule Penstock.Demo.Run do
       mode: mode,
       guard: if(mode == :guarded, do: attack.guard()),
       limit: if(mode == :guarded, do: attack.limit()),
+      overdraft: Attack.overdraft(attack),
       process_limit: recording.process_limit,
       baseline: recording.baseline,
       settled: recording.settled,
@@ -79,13 +81,13 @@ defmodule Penstock.Demo.Run do
     do: ["the VM did not survive: #{failure}"]
 
   def broken_promises(%__MODULE__{} = run) do
-    bound = run.limit + run.baseline
+    bound = run.limit + run.overdraft + run.baseline
     over = run.done + run.refused
 
     [
       run.peak_processes > bound &&
-        "#{run.peak_processes} processes at its peak, over #{bound}: the pool's #{run.limit} " <>
-          "and the VM's own #{run.baseline}",
+        "#{run.peak_processes} processes at its peak, over #{bound}: the pool's #{run.limit}, " <>
+          "an overdraft of #{run.overdraft}, and the VM's own #{run.baseline}",
       run.system_limit > 0 &&
         "the VM refused #{run.system_limit} spawns, none of which should have got that far",
       over != run.offered &&

@@ -1,0 +1,93 @@
+defmodule Penstock.Demo.Attack.ChildrenOfManyCallers do
+  @moduledoc false
+
+  @behaviour Penstock.Demo.Attack
+
+  alias Penstock.Demo.Tally
+
+  @supervisor __MODULE__.Supervisor
+  @limit 1_000
+  @overdraft 100
+  @callers 50
+  @calls 4_000
+
+  @impl true
+  def id, do: "e"
+
+  @impl true
+  def title, do: "children that many callers start"
+
+  @impl true
+  def story do
+    "#{@callers} callers ask for #{@calls} children each, half of which crash at random and are restarted once. Unguarded by a " <>
+      "DynamicSupervisor; guarded by #{guard()}. Done is who was started."
+  end
+
+  @impl true
+  def guard, do: "Penstock.DynamicSupervisor.start_child/3"
+
+  @impl true
+  def limit, do: @limit
+
+  @impl true
+  def overdraft, do: @overdraft
+
+  # Half of them crash, which is no reason for a supervisor to give up.
+  @intensity [max_restarts: 10_000_000, max_seconds: 1]
+
+  @impl true
+  def setup(:unguarded, tally) do
+    {:ok, _pid} = DynamicSupervisor.start_link([name: @supervisor] ++ @intensity)
+    callers(tally, &DynamicSupervisor.start_child(@supervisor, &1))
+  end
+
+  def setup(:guarded, tally) do
+    opts = [name: @supervisor, limit: @limit, max_overdraft: @overdraft] ++ @intensity
+    {:ok, _pid} = Penstock.DynamicSupervisor.start_link(opts)
+    callers(tally, &Penstock.DynamicSupervisor.start_child(@supervisor, &1))
+  end
+
+  defp callers(tally, start) do
+    for seed <- 1..@callers do
+      spawn_monitor(fn ->
+        :rand.seed(:exsss, seed)
+        receive do: (:go -> :ok)
+        for _ <- 1..@calls, do: call(tally, start)
+      end)
+    end
+  end
+
+  @impl true
+  def run(callers) do
+    for {pid, _monitor} <- callers, do: send(pid, :go)
+    for {_pid, monitor} <- callers, do: receive(do: ({:DOWN, ^monitor, :process, _, _reason} -> :ok))
+    :ok
+  end
+
+  defp call(tally, start) do
+    Tally.add(tally, :offered)
+    args = [:atomics.new(1, []), :rand.uniform(2) == 1, :rand.uniform(400)]
+
+    case start.(%{id: :child, start: {__MODULE__, :start_child, args}, restart: :transient}) do
+      {:ok, _pid} -> Tally.add(tally, :done)
+      {:error, :system_limit} -> Tally.add(tally, :system_limit)
+      {:error, _refused} -> Tally.add(tally, :refused)
+    end
+
+    Tally.note_processes(tally)
+  end
+
+  @doc false
+  def start_child(starts, crashes?, ms) do
+    first? = :atomics.add_get(starts, 1, 1) == 1
+    {:ok, spawn_link(fn -> live(crashes? and first?, ms) end)}
+  end
+
+  # What crashes does so quietly: hundreds of thousands of reports would be all that is seen.
+  defp live(crash?, ms) do
+    receive do
+    after
+      ms -> if crash?, do: exit(:crashed)
+    end
+  end
+end

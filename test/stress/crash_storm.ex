@@ -1,0 +1,67 @@
+defmodule Penstock.Stress.CrashStorm do
+  # A thousand transient children crash at random, for a minute, under a pool that is full all the time and that others wait
+  # for. At every rest point as many permits are in use as children live.
+  @moduledoc false
+
+  alias Penstock.Pool
+  alias Penstock.Stress.Survivors
+
+  @children 1_000
+  @bursts_ms 500
+
+  def run(seconds) do
+    {:ok, _} =
+      Penstock.DynamicSupervisor.start_link(
+        name: __MODULE__,
+        limit: @children,
+        max_restarts: 100_000_000,
+        partitions: 2
+      )
+
+    :rand.seed(:exsss, {1, 2, 3})
+    for n <- 1..@children, do: {:ok, _} = Penstock.DynamicSupervisor.start_child(__MODULE__, child(), partition_key: n)
+    waiters = for _ <- 1..10, do: spawn_link(fn -> wait() end)
+    result = storm(now() + seconds * 1_000, 0)
+
+    for pid <- waiters do
+      Process.unlink(pid)
+      Process.exit(pid, :kill)
+    end
+
+    Penstock.DynamicSupervisor.stop(__MODULE__)
+    result
+  end
+
+  defp storm(until, crashes) do
+    crashes = burst(now() + @bursts_ms, crashes)
+
+    with :ok <- Survivors.until(&exact/0) do
+      if now() < until, do: storm(until, crashes), else: {:ok, crashes}
+    end
+  end
+
+  defp burst(until, crashes) do
+    crashes =
+      Enum.reduce(Enum.take_random(children(), 100), crashes, fn pid, n -> Process.exit(pid, :kill) && n + 1 end)
+
+    if now() < until, do: burst(until, crashes), else: crashes
+  end
+
+  # Whoever waits holds for an instant when it is served, which may be while a child is dead.
+  defp exact do
+    live = Enum.count(children(), &Process.alive?/1)
+    info = Pool.info(__MODULE__)
+    if live == @children and info.in_use == live, do: :ok, else: {:error, {:live, live, :in_use, info.in_use}}
+  end
+
+  defp children, do: for({_, pid, _, _} <- Penstock.DynamicSupervisor.which_children(__MODULE__), is_pid(pid), do: pid)
+
+  defp child, do: %{id: :child, start: {Task, :start_link, [Process, :sleep, [:infinity]]}, restart: :transient}
+
+  defp wait do
+    with {:ok, _} <- Penstock.run(__MODULE__, fn -> :ok end, timeout: 100), do: :ok
+    wait()
+  end
+
+  defp now, do: System.monotonic_time(:millisecond)
+end

@@ -1,0 +1,188 @@
+defmodule Penstock.Stress.StartStorm do
+  # Whoever has a part in a start is killed at random instants: the caller, the child in its `init`, a partition, the
+  # supervisor, which owns the pool. Afterwards as many permits are in use as there are children.
+  @moduledoc false
+
+  alias Penstock.Pool
+  alias Penstock.Stress.{Crashes, Survivors}
+
+  @victims [:caller, :child, :partition, :supervisor]
+  @limit 20
+  @callers 8
+  @kills_a_round 500
+
+  def run(seed, kills) do
+    Process.flag(:trap_exit, true)
+
+    Enum.reduce_while(@victims, {:ok, 0}, fn victim, {:ok, sum} ->
+      case rounds(victim, seed, 0, kills) do
+        {:ok, killed} ->
+          IO.puts("  #{victim}: #{killed} kills")
+          {:cont, {:ok, sum + killed}}
+
+        error ->
+          {:halt, error}
+      end
+    end)
+  end
+
+  defp rounds(_victim, _seed, killed, kills) when killed >= kills, do: {:ok, killed}
+
+  defp rounds(victim, seed, killed, kills) do
+    case in_process(fn -> round(victim, seed + killed) end) do
+      {:ok, more} -> rounds(victim, seed, killed + more, kills)
+      {:error, problem} -> {:error, {victim, killed, problem}}
+    end
+  end
+
+  # As in Penstock.Stress.StreamStorm.
+  defp in_process(round) do
+    {_pid, monitor} = :erlang.spawn_opt(fn -> exit({:checked, round.()}) end, [:monitor, priority: :high])
+
+    receive do
+      {:DOWN, ^monitor, _, _, {:checked, checked}} -> checked
+      {:DOWN, ^monitor, _, _, reason} -> {:error, reason}
+    end
+  end
+
+  defp round(victim, seed) do
+    Process.flag(:trap_exit, true)
+    :rand.seed(:exsss, seed)
+
+    opts = [name: __MODULE__, limit: @limit, max_restarts: 10_000_000, partitions: Enum.random([1, 2])]
+    opts = if victim == :partition, do: Keyword.put(opts, :partitions, 2), else: opts
+    # A parent that starts it again, as often as it dies.
+    {:ok, top} =
+      Supervisor.start_link([{Penstock.DynamicSupervisor, opts}], strategy: :one_for_one, max_restarts: 10_000_000)
+
+    # Children write themselves down as they begin.
+    begun = :ets.new(:begun, [:public, :set, write_concurrency: true])
+    callers = for _ <- 1..@callers, do: caller(begun)
+    {callers, killed} = storm(victim, begun, callers, @kills_a_round, 0)
+    for pid <- callers, do: kill(pid)
+    result = Survivors.until(&exact/0)
+    Supervisor.stop(top)
+    :ets.delete(begun)
+    with :ok <- result, :ok <- Crashes.check(), do: {:ok, killed}
+  end
+
+  defp storm(_victim, _begun, callers, 0, killed), do: {callers, killed}
+
+  defp storm(victim, begun, callers, kills, killed) do
+    pause(:rand.uniform(60))
+
+    hit =
+      case victim do
+        :caller -> kill(Enum.random(callers))
+        :child -> kill(child(begun))
+        :partition -> kill(Process.whereis(:"#{__MODULE__}.Partition#{:rand.uniform(2)}"))
+        :supervisor -> kill(Process.whereis(__MODULE__))
+      end
+
+    callers = Enum.map(callers, &if(Process.alive?(&1), do: &1, else: caller(begun)))
+    storm(victim, begun, callers, kills - 1, killed + hit)
+  end
+
+  defp child(begun) do
+    case :ets.first(begun) do
+      :"$end_of_table" ->
+        nil
+
+      pid ->
+        :ets.delete(begun, pid)
+        pid
+    end
+  end
+
+  defp pause(0), do: :ok
+
+  defp pause(n) do
+    :erlang.yield()
+    pause(n - 1)
+  end
+
+  defp kill(nil), do: 0
+
+  defp kill(pid) do
+    alive? = Process.alive?(pid)
+    Process.exit(pid, :kill)
+    if alive?, do: 1, else: 0
+  end
+
+  ## Callers
+
+  defp caller(begun), do: spawn(fn -> call(begun) end)
+
+  defp call(begun) do
+    restart = Enum.random([:temporary, :transient, :permanent])
+    spec = %{id: :child, start: {__MODULE__, :start_child, [begun, :rand.uniform(30)]}, restart: restart}
+
+    try do
+      Penstock.DynamicSupervisor.start_child(__MODULE__, spec, timeout: Enum.random([0, 5]))
+    catch
+      # The supervisor is dead, or its pool is about to be there.
+      :exit, _noproc -> :erlang.yield()
+      :error, %ArgumentError{} -> :erlang.yield()
+    end
+
+    call(begun)
+  end
+
+  @doc false
+  # Looks like the start function of a server: it waits until its process has begun.
+  def start_child(begun, yields) do
+    parent = self()
+
+    pid =
+      spawn_link(fn ->
+        :ets.insert(begun, {self()})
+        pause(yields)
+        send(parent, {:begun, self()})
+
+        receive do
+        after
+          :rand.uniform(20) -> if :rand.uniform(2) == 1, do: exit(:crashed)
+        end
+      end)
+
+    monitor = Process.monitor(pid)
+
+    receive do
+      {:begun, ^pid} ->
+        Process.demonitor(monitor, [:flush])
+        {:ok, pid}
+
+      {:DOWN, ^monitor, _, _, reason} ->
+        {:error, reason}
+    end
+  end
+
+  ## What is left
+
+  # Transient ones end by and by, permanent ones go on: what is in use is who lives, at one instant.
+  defp exact do
+    for partition <- partitions(), do: :ok = :sys.suspend(partition)
+    live = for partition <- partitions(), pid <- links(partition), do: pid
+    # None is restarted meanwhile; who dies now is seen by the pool sooner or later.
+    holders = for %{pid: pid, permits: 1} <- Pool.holders(__MODULE__), do: pid
+    for partition <- partitions(), do: :ok = :sys.resume(partition)
+    if Enum.sort(live) == Enum.sort(holders), do: :ok, else: {:error, {:live, length(live), :holders, length(holders)}}
+  catch
+    :exit, _noproc -> {:error, :restarting}
+  end
+
+  defp partitions do
+    case for n <- 1..2, pid = Process.whereis(:"#{__MODULE__}.Partition#{n}"), do: pid do
+      [] -> [Process.whereis(__MODULE__)]
+      partitions -> partitions
+    end
+  end
+
+  defp links(supervisor) do
+    {:links, links} = Process.info(supervisor, :links)
+    {:dictionary, dictionary} = Process.info(supervisor, :dictionary)
+    [above | _] = dictionary[:"$ancestors"]
+    above = if is_atom(above), do: Process.whereis(above), else: above
+    for pid <- links, is_pid(pid) and pid != above, do: pid
+  end
+end
