@@ -47,6 +47,7 @@ shows "bounded spawn" "five jobs: [:ok, :ok, :ok, :error, :error]; 3 running, ro
 shows "back-pressure" "at most 4 at once" mix run examples/back_pressure.exs
 shows "a killed holder" "after the kill: :ok" mix run examples/killed_holder.exs
 shows "shared streams" "afterwards: 49; killed: 1" mix run examples/shared_streams.exs
-works "each of them is checked" test "$(find examples -name '*.exs' | wc -l)" = 4
+shows "supervised" "after a crash: 2 sessions" mix run examples/supervised.exs
+works "each of them is checked" test "$(find examples -name '*.exs' | wc -l)" = 5
 
 totals

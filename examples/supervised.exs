@@ -1,0 +1,46 @@
+# Two supervisors that share one budget of four, a child that crashes at a full pool, and a tree that is drained as it stops.
+#
+#     mix run examples/supervised.exs
+
+Logger.configure(level: :none)
+
+{:ok, tree} =
+  Supervisor.start_link(
+    [
+      {Penstock.Pool, name: MyApp.Budget, limit: 4},
+      {Penstock.DynamicSupervisor, name: MyApp.Sessions, gate: MyApp.Budget},
+      {Penstock.Task.Supervisor, name: MyApp.Tasks, gate: MyApp.Budget},
+      {Penstock.Drainer, pools: [MyApp.Budget], shutdown: 5_000}
+    ],
+    strategy: :one_for_one
+  )
+
+session = fn n -> Penstock.DynamicSupervisor.start_child(MyApp.Sessions, {Agent, fn -> n end}) end
+{:ok, first} = session.(1)
+{:ok, _second} = session.(2)
+
+for _ <- 1..2 do
+  {:ok, _task} = Penstock.Task.Supervisor.start_child(MyApp.Tasks, fn -> Process.sleep(200) end)
+end
+
+IO.inspect(session.(3), label: "a fifth")
+
+# It is restarted, although the pool is full.
+Process.exit(first, :kill)
+
+restarted? = fn ->
+  match?(
+    [_, _],
+    for({_, pid, _, _} <- Penstock.DynamicSupervisor.which_children(MyApp.Sessions), pid != first, do: pid)
+  )
+end
+
+Enum.find(Stream.repeatedly(restarted?), & &1)
+IO.puts("after a crash: #{Penstock.DynamicSupervisor.count_children(MyApp.Sessions).active} sessions")
+
+# The tasks end by themselves; the sessions, which do not, are ended when the time is up.
+for {_, pid, _, _} <- Penstock.DynamicSupervisor.which_children(MyApp.Sessions) do
+  Penstock.DynamicSupervisor.terminate_child(MyApp.Sessions, pid)
+end
+
+IO.puts("stopped: #{Supervisor.stop(tree)}")
