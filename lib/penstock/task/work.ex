@@ -73,9 +73,20 @@ defmodule Penstock.Task.Work do
   # By the supervisor.
   @spec start_element(reference, pid) :: {:ok, pid}
   def start_element(ref, guard) do
-    {:registered_name, name} = Process.info(self(), :registered_name)
-    ancestors = [if(is_atom(name), do: name, else: self()) | Process.get(:"$ancestors", [])]
+    ancestors = [as_ancestor() | Process.get(:"$ancestors", [])]
     {:ok, spawn_link(__MODULE__, :await_element, [ref, guard, ancestors])}
+  end
+
+  # As `Task` has it: `:proc_lib` says the name of a process that has one.
+  if @proc_lib do
+    defp as_ancestor do
+      case Process.info(self(), :registered_name) do
+        {:registered_name, name} when is_atom(name) -> name
+        _none -> self()
+      end
+    end
+  else
+    defp as_ancestor, do: self()
   end
 
   @doc false

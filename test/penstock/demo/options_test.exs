@@ -21,9 +21,9 @@ defmodule Penstock.Demo.OptionsTest do
 
   test "an unknown attack is named, with those there are" do
     assert Options.parse(~w(--only a,zz)) ==
-             {:error, ~s(unknown attack "zz": expected --only to be one or more of a,b,c,c2,d, got: "a,zz")}
+             {:error, ~s(unknown attack "zz": expected --only to be one or more of a,b,c,c2,d,e, got: "a,zz")}
 
-    assert {:error, ~s(expected --only to be one or more of a,b,c,c2,d, got: ",")} = Options.parse(~w(--only ,))
+    assert {:error, ~s(expected --only to be one or more of a,b,c,c2,d,e, got: ",")} = Options.parse(~w(--only ,))
   end
 
   test "an unknown option is named as it was written" do

@@ -98,7 +98,7 @@ defmodule Penstock.Demo.RecordingTest do
       assert broken(peak_processes: 1_050) == []
 
       assert broken(peak_processes: 1_051) ==
-               ["1051 processes at its peak, over 1050: the pool's 1000 and the VM's own 50"]
+               ["1051 processes at its peak, over 1050: the pool's 1000, an overdraft of 0, and the VM's own 50"]
     end
 
     test "spawns the VM had to refuse" do
