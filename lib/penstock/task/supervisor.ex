@@ -135,7 +135,7 @@ defmodule Penstock.Task.Supervisor do
   defp child(supervisor, call, []) do
     crew = Crew.fetch!(__MODULE__, supervisor)
     partition = Crew.partition(crew, [])
-    Launch.start(gate(crew), call, {1, 0, nil}, &Task.Supervisor.start_child(partition, &1, &2, &3))
+    Launch.start(gate(crew), call, {1, 0, nil}, &under(partition, &1, &2, &3, []))
   end
 
   defp child(supervisor, call, opts) do
@@ -147,12 +147,23 @@ defmodule Penstock.Task.Supervisor do
     if restart == :temporary do
       partition = Crew.partition(crew, opts)
       options = [restart: restart, shutdown: shutdown]
-      Launch.start(gate(crew), call, Crew.terms!(opts, 0), &Task.Supervisor.start_child(partition, &1, &2, &3, options))
+      Launch.start(gate(crew), call, Crew.terms!(opts, 0), &under(partition, &1, &2, &3, options))
     else
       # What `Task.Supervisor` has its supervisor start, which is where a restart would begin again.
       start = {Task.Supervised, :start_link, [owner(), callers(), mfargs(call)]}
       spec = %{id: Task.Supervised, start: start, restart: restart, shutdown: shutdown}
       Crew.start_child(crew, spec, opts)
+    end
+  end
+
+  # Of module, function and arguments newer Elixirs make a process that waits to be told what to do.
+  if Version.match?(System.version(), "< 1.15.0-dev") do
+    defp under(partition, module, function, args, options) do
+      Task.Supervisor.start_child(partition, module, function, args, options)
+    end
+  else
+    defp under(partition, module, function, args, options) do
+      Task.Supervisor.start_child(partition, fn -> apply(module, function, args) end, options)
     end
   end
 
