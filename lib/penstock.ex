@@ -318,13 +318,14 @@ defmodule Penstock do
   @doc """
   The child spec of a child whose every start passes the gate, under whatever supervisor.
 
-  `child_spec` is a map, a module or `{module, arg}`, as in `Supervisor.child_spec/2`. Returns a map in which only `:start` is
+  `child_spec` is a map, a module or `{module, arg}`, as in `Supervisor.child_spec/2`, or a tuple of six as Erlang had it. Returns a map in which only `:start` is
   another, and `:modules` is said.
 
   The gate is asked by the supervisor, which does not wait. It admits as ever; what happens if it does not depends on what the
   supervisor is at:
 
-    * a *start*, by `start_child` or `restart_child`, gets `{:error, reason}`
+    * a *start*, by `start_child` or `restart_child`, gets `{:error, reason}`, as the supervisor passes on whatever a start function
+      returns: `Supervisor` adds the child to it
     * a *restart* of a child that died takes over its permit, if that is not back yet. If it is, and another has it, the restart
       passes the limit, up to the pool's `:max_overdraft`; nobody is admitted before that is paid back. Beyond it, the restart fails, and
       the supervisor's `:max_restarts` decides
@@ -344,11 +345,11 @@ defmodule Penstock do
 
   """
   @doc since: "0.1.0"
-  @spec child_spec(Supervisor.child_spec() | {module, term} | module, gate) :: Supervisor.child_spec()
+  @spec child_spec(Supervisor.child_spec() | {module, term} | module | tuple, gate) :: Supervisor.child_spec()
   def child_spec(child_spec, gate) do
     _ref = GateRef.ref!(gate)
 
-    case Supervisor.child_spec(child_spec, []) do
+    case Gated.spec(child_spec) do
       %{start: {module, function, args} = start} = spec when is_atom(module) and is_atom(function) and is_list(args) ->
         Gated.child_spec(spec, %Gated{gate: gate, start: start})
 

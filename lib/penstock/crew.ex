@@ -11,11 +11,11 @@ defmodule Penstock.Crew do
   alias Penstock.{Deadline, Gated, GateRef, Janitor, Native, Offer, Options, Pool}
   alias Penstock.Pool.Owner
 
-  @enforce_keys [:kind, :name, :gate, :ref, :partitions]
-  defstruct [:kind, :name, :gate, :ref, :partitions]
+  @enforce_keys [:kind, :name, :pid, :gate, :ref, :partitions]
+  defstruct [:kind, :name, :pid, :gate, :ref, :partitions]
 
   # ref - what the native side knows the gate by
-  @type t :: %__MODULE__{kind: module, name: atom, gate: GateRef.t(), ref: Native.gate(), partitions: tuple}
+  @type t :: %__MODULE__{kind: module, name: atom, pid: pid, gate: GateRef.t(), ref: Native.gate(), partitions: tuple}
 
   @pool_options [:limit, :max_waiting, :max_overdraft, :held_longer_than]
   @own_options [:name, :gate, :partitions | @pool_options]
@@ -36,6 +36,7 @@ defmodule Penstock.Crew do
     partitions = Options.permits!(Keyword.get(opts, :partitions, 1), ":partitions")
     {gate, settings} = gate!(name, opts)
     {sup_opts, _ours} = Keyword.split(opts, options ++ @server_options)
+    Enum.each(sup_opts, &check!/1)
 
     if settings, do: Janitor.settle_owner(name)
 
@@ -43,11 +44,22 @@ defmodule Penstock.Crew do
          {:ok, pid} <- start_supervisors(supervisor, name, partitions, sup_opts) do
       own(name, pid, settings)
       ref = GateRef.ref!(gate)
-      crew = %__MODULE__{kind: kind, name: name, gate: gate, ref: ref, partitions: names(name, partitions)}
+      crew = %__MODULE__{kind: kind, name: name, pid: pid, gate: gate, ref: ref, partitions: names(name, partitions)}
       :persistent_term.put({__MODULE__, name}, crew)
       {:ok, pid}
     end
   end
+
+  # What the supervisor would only say by ending as it begins.
+  defp check!({:max_restarts, n}) when is_integer(n) and n >= 0, do: :ok
+  defp check!({:max_restarts, value}), do: Options.expected!(":max_restarts", "a non-negative integer", value)
+  defp check!({:max_seconds, n}) when is_integer(n) and n > 0, do: :ok
+  defp check!({:max_seconds, value}), do: Options.expected!(":max_seconds", "a positive integer", value)
+  defp check!({:strategy, value}), do: Options.one_of!(value, ":strategy", [:one_for_one])
+  defp check!({:extra_arguments, list}) when is_list(list), do: :ok
+  defp check!({:extra_arguments, value}), do: Options.expected!(":extra_arguments", "a list", value)
+  defp check!({:timeout, value}), do: Options.timeout!(value)
+  defp check!({_servers_own, _value}), do: :ok
 
   defp gate!(name, opts) do
     case {Keyword.fetch(opts, :gate), Keyword.take(opts, @pool_options)} do
@@ -95,7 +107,7 @@ defmodule Penstock.Crew do
       for partition <- Tuple.to_list(names(name, partitions)) do
         %{
           id: partition,
-          start: {supervisor, :start_link, [[name: partition] ++ opts]},
+          start: {__MODULE__, :start_partition, [supervisor, [name: partition] ++ opts]},
           type: :supervisor,
           modules: [supervisor]
         }
@@ -105,6 +117,33 @@ defmodule Penstock.Crew do
     Supervisor.start_link(children, [name: name, strategy: :one_for_one] ++ intensity)
   end
 
+  @doc false
+  # By the supervisor above. If the last one was killed, its partitions end by and by, with all that they have, and keep their
+  # names until then.
+  @spec start_partition(module, keyword) :: Supervisor.on_start()
+  def start_partition(supervisor, opts) do
+    case supervisor.start_link(opts) do
+      {:error, {:already_started, pid}} = error ->
+        if orphan?(pid) do
+          monitor = Process.monitor(pid)
+          receive do: ({:DOWN, ^monitor, :process, ^pid, _reason} -> start_partition(supervisor, opts))
+        else
+          error
+        end
+
+      started ->
+        started
+    end
+  end
+
+  defp orphan?(pid) do
+    case :erlang.process_info(pid, :parent) do
+      {:parent, parent} when is_pid(parent) -> not Process.alive?(parent)
+      # It is gone.
+      _none -> true
+    end
+  end
+
   defp names(name, 1), do: {name}
   defp names(name, partitions), do: List.to_tuple(for n <- 1..partitions, do: :"#{name}.Partition#{n}")
 
@@ -112,9 +151,13 @@ defmodule Penstock.Crew do
   # By its name, or the pid of the supervisor that has it.
   @spec fetch!(module, term) :: t
   def fetch!(kind, name) when is_atom(name) do
-    case :persistent_term.get({__MODULE__, name}, nil) do
-      %__MODULE__{kind: ^kind} = crew -> crew
-      _none -> raise ArgumentError, "no #{inspect(kind)} named #{inspect(name)} is running"
+    crew = :persistent_term.get({__MODULE__, name}, nil)
+
+    # What is remembered may be of one that has ended; the name may be another process' by now.
+    if match?(%__MODULE__{kind: ^kind}, crew) and Process.whereis(name) == crew.pid do
+      crew
+    else
+      raise ArgumentError, "no #{inspect(kind)} named #{inspect(name)} is running"
     end
   end
 
@@ -194,11 +237,11 @@ defmodule Penstock.Crew do
 
   @doc false
   @spec stop(t, term, timeout) :: :ok
-  def stop(%{name: name}, reason, timeout) do
-    pid = Process.whereis(name)
-    :ok = GenServer.stop(name, reason, timeout)
+  def stop(%{name: name, pid: pid}, reason, timeout) do
+    :ok = GenServer.stop(pid, reason, timeout)
+    :persistent_term.erase({__MODULE__, name})
     # The janitor would, too, a little later.
-    if pid && Janitor.orderly?(reason), do: Native.pool_close(name, pid)
+    if Janitor.orderly?(reason), do: Native.pool_close(name, pid)
     :ok
   end
 end

@@ -16,7 +16,7 @@ defmodule Penstock.Drainer do
   @moduledoc since: "0.1.0"
   use GenServer
 
-  alias Penstock.{GateRef, Options, Pool}
+  alias Penstock.{GateRef, Janitor, Options, Pool}
 
   require Logger
 
@@ -45,8 +45,10 @@ defmodule Penstock.Drainer do
     }
   end
 
-  defp supervisors(ms) when is_integer(ms), do: ms + @slack
-  defp supervisors(other), do: other
+  defp supervisors(ms) when is_integer(ms) and ms >= 0, do: ms + @slack
+  defp supervisors(:infinity), do: :infinity
+  # `start_link/1` says what is wrong with it.
+  defp supervisors(_other), do: @slack
 
   @doc """
   Starts a drainer, linked to the caller.
@@ -87,15 +89,27 @@ defmodule Penstock.Drainer do
     {:ok, state}
   end
 
+  # One that crashes, or whose supervisor does, is about to be started again: there is nothing to be drained for.
   @impl true
-  def terminate(_reason, {pools, shutdown}) do
+  def terminate(reason, {pools, shutdown}) do
+    if Janitor.orderly?(reason), do: drain_all(pools, shutdown)
+  end
+
+  defp drain_all(pools, shutdown) do
     until = if shutdown == :infinity, do: :infinity, else: now() + shutdown
     # First all are closed, then each is waited for.
     Enum.each(pools, &drain(&1, 0))
 
-    for pool <- pools, {:error, {:timeout, in_use}} <- [drain(pool, left(until))] do
+    for pool <- pools, draining?(pool), {:error, {:timeout, in_use}} <- [drain(pool, left(until))] do
       Logger.warning("#{inspect(pool)} was not drained within #{shutdown} ms: #{in_use} permits are held still")
     end
+  end
+
+  # Who has reopened it meanwhile wants it open.
+  defp draining?(pool) do
+    Pool.info(pool).status == :draining
+  rescue
+    ArgumentError -> false
   end
 
   # One that is gone by then holds nothing that anybody counts.

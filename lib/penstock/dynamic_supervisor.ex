@@ -19,7 +19,7 @@ defmodule Penstock.DynamicSupervisor do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{Crew, Options}
+  alias Penstock.{Crew, Gated, Options}
 
   @typedoc "The name of a supervisor, or its pid."
   @type supervisor :: atom | pid
@@ -120,16 +120,8 @@ defmodule Penstock.DynamicSupervisor do
           DynamicSupervisor.on_start_child() | {:error, Penstock.reason()}
   def start_child(supervisor, child_spec, opts \\ []) do
     crew = Crew.fetch!(__MODULE__, supervisor)
-    Crew.start_child(crew, spec(child_spec), Options.known!(opts, Crew.child_options()))
+    Crew.start_child(crew, Gated.spec(child_spec), Options.known!(opts, Crew.child_options()))
   end
-
-  # The form that Erlang had before maps.
-  defp spec({id, {_, _, _} = start, restart, shutdown, type, modules}) do
-    %{id: id, start: start, restart: restart, shutdown: shutdown, type: type, modules: modules}
-  end
-
-  defp spec({_, _, _, _, _, _} = no_spec), do: no_spec
-  defp spec(child_spec), do: Supervisor.child_spec(child_spec, [])
 
   @doc """
   Ends a child, as `DynamicSupervisor.terminate_child/2` does.

@@ -26,6 +26,17 @@ defmodule Penstock.Gated do
         }
 
   @doc false
+  # A child spec of any form, as a map. Raises as `Supervisor.child_spec/2`.
+  @spec spec(term) :: map | tuple
+  # The form that Erlang had before maps.
+  def spec({id, {_, _, _} = start, restart, shutdown, type, modules}) do
+    %{id: id, start: start, restart: restart, shutdown: shutdown, type: type, modules: modules}
+  end
+
+  def spec({_, _, _, _, _, _} = no_spec), do: no_spec
+  def spec(child_spec), do: Supervisor.child_spec(child_spec, [])
+
+  @doc false
   # The child spec of a child behind a gate; or what was given, if it is none: its supervisor says so.
   @spec child_spec(map, t) :: map
   def child_spec(spec, gated), do: %{Map.put_new(spec, :modules, [elem(gated.start, 0)]) | start: mfargs(gated)}
@@ -51,7 +62,7 @@ defmodule Penstock.Gated do
 
     case admitted do
       {:ok, permits} -> Start.run(permits, gated.max_runtime, start)
-      :unguarded -> start.()
+      :unguarded -> Start.run_unguarded(ref, gated.max_runtime, start)
       {:error, _reason} = refused -> refused
     end
   end

@@ -26,6 +26,8 @@ defmodule Penstock.Native do
   @type bad :: :no_pool | :badarg
   @type refusal :: :full | :closed | :again
   @type limit :: non_neg_integer | :infinity
+  @typedoc "`:limit` is as far as the limit is, whatever that is."
+  @type overdraft :: limit | :limit
 
   @doc false
   @spec load() :: :ok | {:error, {atom, charlist}}
@@ -138,10 +140,10 @@ defmodule Penstock.Native do
 
   # The life of a pool: its name, its owner, and the settings; the last of these is `held_longer_than`, 0 for none.
 
-  @spec pool_start(atom, pid, limit, non_neg_integer, limit, non_neg_integer) :: :fresh | :adopted | pid | :badarg
+  @spec pool_start(atom, pid, limit, non_neg_integer, overdraft, non_neg_integer) :: :fresh | :adopted | pid | :badarg
   def pool_start(_name, _owner, _limit, _max_waiting, _max_overdraft, _held_longer_than), do: missing()
 
-  @spec pool_new(limit, non_neg_integer, limit, non_neg_integer) :: reference | :badarg
+  @spec pool_new(limit, non_neg_integer, overdraft, non_neg_integer) :: reference | :badarg
   def pool_new(_limit, _max_waiting, _max_overdraft, _held_longer_than), do: missing()
 
   @spec pool_close(atom, pid) :: :ok | bad

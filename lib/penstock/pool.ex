@@ -131,7 +131,7 @@ defmodule Penstock.Pool do
     * `:max_waiting` - how many processes may be parked: 0 to 2_147_483_647. Default `1_000`.
       Memory for them is allocated as it is used
     * `:max_overdraft` - how many permits restarts under a supervisor may take beyond the limit: as
-      `:limit`. Default: the limit
+      `:limit`. Default: as many as the limit is, also after `update/2`
     * `:held_longer_than` - an age in ms: `info/1` counts the holders that are older, to about 10 ms. It costs nothing
       until it is asked. Default: none are counted
 
@@ -182,10 +182,13 @@ defmodule Penstock.Pool do
     %{
       limit: limit,
       max_waiting: Options.max_waiting!(Keyword.get(opts, :max_waiting, 1_000)),
-      max_overdraft: Options.limit!(Keyword.get(opts, :max_overdraft, limit), ":max_overdraft"),
+      max_overdraft: max_overdraft!(Keyword.fetch(opts, :max_overdraft)),
       held_longer_than: Options.milliseconds!(Keyword.get(opts, :held_longer_than), ":held_longer_than") || 0
     }
   end
+
+  defp max_overdraft!(:error), do: :limit
+  defp max_overdraft!({:ok, value}), do: Options.limit!(value, ":max_overdraft")
 
   @doc """
   `try_acquire/2` of one permit.

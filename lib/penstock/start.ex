@@ -21,16 +21,32 @@ defmodule Penstock.Start do
       :erlang.raise(kind, reason, __STACKTRACE__)
   else
     result ->
-      started(result, permits, max_runtime)
+      # A process of another node is nothing that this one can count.
+      if pid = started_here(result), do: entrust(pid, permits, max_runtime), else: give_back(permits)
       result
   end
 
-  defp started({:ok, pid}, permits, max_runtime) when is_pid(pid), do: entrust(pid, permits, max_runtime)
-  defp started({:ok, pid, _info}, permits, max_runtime) when is_pid(pid), do: entrust(pid, permits, max_runtime)
-  defp started(_nothing, permits, _max_runtime), do: give_back(permits)
+  @doc false
+  # Without a permit, but for no longer.
+  @spec run_unguarded(Native.gate(), Deadline.max_runtime(), (-> result)) :: result when result: term
+  def run_unguarded(gate, max_runtime, start) do
+    result = start.()
 
-  # A process of another node is nothing that this one can count.
-  defp entrust(pid, permits, _max_runtime) when node(pid) != node(), do: give_back(permits)
+    if pid = max_runtime && started_here(result), do: Deadline.give(gate, last_instance(gate), pid, max_runtime)
+    result
+  end
+
+  defp started_here({:ok, pid}) when is_pid(pid) and node(pid) == node(), do: pid
+  defp started_here({:ok, pid, _info}) when is_pid(pid) and node(pid) == node(), do: pid
+  defp started_here(_nothing), do: nil
+
+  # The pool that counts it, if that was killed: the one that there is, or was.
+  defp last_instance(gate) do
+    case Native.pool_info(gate) do
+      :no_pool -> if is_atom(gate), do: :ok, else: 0
+      info -> elem(info, 0)
+    end
+  end
 
   defp entrust(pid, {gate, instance, permits}, max_runtime) do
     with :ok <- Native.start_entrust(gate, instance, pid, permits), do: Deadline.give(gate, instance, pid, max_runtime)

@@ -7,7 +7,8 @@ defmodule Penstock.StartKind do
   # stack.
   #
   # Eight frames are what the VM shows by default. Of these one is ours, one the start function that calls this, and the
-  # request at most the fifth of the supervisor's.
+  # request at most the fifth of the supervisor's. Where a start function is called by another, that is not enough: then the whole
+  # stack is read, as text, which takes longer.
   @moduledoc false
 
   @type t :: :start | :restart
@@ -16,7 +17,12 @@ defmodule Penstock.StartKind do
   @spec of_caller() :: t
   def of_caller do
     {:current_stacktrace, frames} = :erlang.process_info(self(), :current_stacktrace)
-    of(frames)
+    if frames != [] and of(frames) == :restart and deep?(), do: :start, else: of(frames)
+  end
+
+  defp deep? do
+    {:backtrace, text} = :erlang.process_info(self(), :backtrace)
+    String.contains?(text, ["gen_server:try_handle_call/", "'Elixir.ConsumerSupervisor':start_events/"])
   end
 
   @doc false

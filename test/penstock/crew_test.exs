@@ -24,6 +24,14 @@ defmodule Penstock.CrewTest do
     Penstock.Task.Supervisor.start_child(name, fn -> receive(do: (:never -> :ok)) end, opts)
   end
 
+  defp try_one(module, name) do
+    one(module, name)
+  rescue
+    ArgumentError -> :not_there
+  catch
+    :exit, _reason -> :not_there
+  end
+
   defp stop(Penstock.DynamicSupervisor, name), do: Penstock.DynamicSupervisor.stop(name)
   defp stop(Penstock.Task.Supervisor, name), do: GenServer.stop(name)
 
@@ -138,8 +146,45 @@ defmodule Penstock.CrewTest do
         for _ <- 1..3, do: {:ok, _} = one(@module, name)
         Supervisor.stop(top)
         eventually(fn -> counts(pool) == {0, 0, 0} end)
-        assert {:noproc, {GenServer, :call, _}} = catch_exit(one(@module, name))
-        assert counts(pool) == {0, 0, 0}
+
+        assert_raise ArgumentError, "no #{inspect(@module)} named #{inspect(name)} is running", fn ->
+          one(@module, name)
+        end
+
+        # Nor is another process of that name.
+        Process.register(self(), name)
+        assert_raise ArgumentError, fn -> one(@module, name) end
+        Process.unregister(name)
+        assert Pool.info(pool).acquired == 3
+      end
+
+      test "of several partitions, killed while children take their time to end, it is there again" do
+        name = unique_name()
+        spec = {@module, name: name, limit: 10, partitions: 2}
+        {:ok, top} = Supervisor.start_link([spec], strategy: :one_for_one)
+        me = self()
+
+        slow = fn ->
+          Process.flag(:trap_exit, true)
+          send(me, :ready)
+          receive do: ({:EXIT, _, _} -> :ok)
+          receive do: (:never -> :ok), after: (100 -> :ok)
+        end
+
+        for n <- 1..4 do
+          {:ok, _} =
+            if @module == Penstock.Task.Supervisor,
+              do: @module.start_child(name, slow, partition_key: n),
+              else:
+                @module.start_child(name, Supervisor.child_spec({Task, slow}, restart: :temporary), partition_key: n)
+        end
+
+        for _ <- 1..4, do: assert_receive(:ready)
+        old = Process.whereis(name)
+        kill(old)
+        eventually(fn -> Process.whereis(name) not in [nil, old] and match?({:ok, _}, try_one(@module, name)) end)
+        assert Process.alive?(top)
+        Supervisor.stop(top)
       end
 
       test "bad input" do
@@ -156,6 +201,9 @@ defmodule Penstock.CrewTest do
               {[name: :x, gate: "gate"], "expected pool to be the name of a pool"},
               {[name: :x, limit: 1, partitions: 0], "expected :partitions to be an integer between 1 and"},
               {[name: :x, limit: 1, colour: :red], "got: [colour: :red]"},
+              {[name: :x, limit: 1, max_restarts: -1], "expected :max_restarts to be a non-negative integer, got: -1"},
+              {[name: :x, limit: 1, max_seconds: 0], "expected :max_seconds to be a positive integer, got: 0"},
+              {[name: :x, limit: 1, timeout: -5], "expected :timeout to be a number of milliseconds"},
               {:nope, "expected options to be a keyword list, got: :nope"}
             ] do
           error = assert_raise ArgumentError, fn -> @module.start_link(opts) end

@@ -111,6 +111,19 @@ defmodule Penstock.DrainerTest do
     end
   end
 
+  test "a tree that crashes and is started again is open, whatever the drainer of the last one was at" do
+    [first, second] = pools = for _ <- 1..2, do: Pool.new(limit: 1)
+    for pool <- pools, do: job(pool)
+    start = fn -> Supervisor.start_link([{Drainer, pools: pools, shutdown: 3_000}], strategy: :one_for_one) end
+    {:ok, tree} = start.()
+    [{_, drainer, _, _}] = Supervisor.which_children(tree)
+    monitor = Process.monitor(drainer)
+    kill(tree)
+    {:ok, _} = start.()
+    assert_receive {:DOWN, ^monitor, :process, ^drainer, :killed}
+    assert {Pool.info(first).status, Pool.info(second).status} == {:open, :open}
+  end
+
   test "bad input" do
     pool = Pool.new(limit: 1)
 

@@ -65,11 +65,12 @@ defmodule Penstock.GatedTest do
             {{Agent, fn -> 1 end}, Agent, [Agent]},
             {%{id: :mine, start: {Agent, :start_link, [fn -> 1 end]}}, :mine, [Agent]},
             {%{id: 1, start: {Agent, :start_link, []}, modules: :dynamic}, 1, :dynamic},
-            {Penstock.GatedTest.Child, Penstock.GatedTest.Child, [Child]}
+            {Penstock.GatedTest.Child, Penstock.GatedTest.Child, [Child]},
+            {{:old, {Agent, :start_link, []}, :permanent, 5_000, :worker, [Agent]}, :old, [Agent]}
           ] do
         spec = Penstock.child_spec(given, MyApp.NoPool)
         assert %{id: ^id, modules: ^modules} = spec
-        plain = Supervisor.child_spec(given, [])
+        plain = Penstock.Gated.spec(given)
         assert Map.drop(spec, [:start, :modules]) == Map.drop(plain, [:start, :modules])
       end
 
@@ -169,6 +170,24 @@ defmodule Penstock.GatedTest do
       assert %{in_use: 2, overdraft: 1} = Pool.info(pool)
     end
 
+    test "is told from a restart also behind start functions that call each other" do
+      [inner, outer] = [Pool.new(limit: 1), Pool.new(limit: 5)]
+      {:ok, static} = Supervisor.start_link([], strategy: :one_for_one)
+      %{start: gated} = spec(:ours, inner)
+      nested = %{id: :ours, start: {__MODULE__, :translated, [gated]}} |> Penstock.child_spec(outer)
+      :ok = Pool.acquire(inner)
+      assert {:error, {{:translated, :full}, _child}} = Supervisor.start_child(static, nested)
+      :ok = Pool.release(inner)
+      assert {:ok, _} = Supervisor.start_child(static, nested)
+      assert {Pool.info(inner).in_use, Pool.info(outer).in_use} == {1, 1}
+    end
+
+    def translated({module, function, args}), do: inner(module, function, args)
+
+    defp inner(module, function, args) do
+      with {:error, reason} <- apply(module, function, args), do: {:error, {:translated, reason}}
+    end
+
     test "behind a gate that is not running raises, and behind one that is closed is refused" do
       {:ok, supervisor} = DynamicSupervisor.start_link([])
       assert {:error, {%ArgumentError{} = error, _}} = DynamicSupervisor.start_child(supervisor, spec(1, MyApp.NoPool))
@@ -224,6 +243,45 @@ defmodule Penstock.GatedTest do
       assert Penstock.spawn(pool, fn -> :never end) == {:error, :full}
       :ok = DynamicSupervisor.terminate_child(supervisor, hd(pids(supervisor)))
       :ok = Pool.acquire(pool)
+    end
+
+    test "after a shrink brings back what was in use, whatever the overdraft is" do
+      for opts <- [[limit: 60], [limit: 60, max_overdraft: 0], [limit: 60, max_overdraft: 20]] do
+        pool = Pool.new(opts)
+        {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 1_000)
+        for n <- 1..60, do: {:ok, _} = DynamicSupervisor.start_child(supervisor, spec(n, pool))
+        :ok = Pool.update(pool, limit: 20)
+
+        for _ <- 1..5 do
+          old = Enum.take_random(pids(supervisor), 10)
+          rejected = Pool.info(pool).rejected
+          Enum.each(old, &Process.exit(&1, :kill))
+          eventually(fn -> length(pids(supervisor)) == 60 and old -- pids(supervisor) == old end)
+          eventually(fn -> Pool.info(pool).in_use == 60 end)
+          assert Pool.info(pool).rejected == rejected
+        end
+
+        Supervisor.stop(supervisor)
+      end
+    end
+
+    test "behind a closed gate has no longer to run than any other" do
+      pool = Pool.new(limit: 1)
+      {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 10)
+      start = {Child, :start_link, [1]}
+      gated = %Penstock.Gated{gate: pool, start: start, max_runtime: 100}
+      {:ok, child} = DynamicSupervisor.start_child(supervisor, Penstock.Gated.child_spec(%{id: 1, start: start}, gated))
+
+      capture_log(fn ->
+        {:error, _} = Pool.drain(pool, 0)
+        kill(child)
+        restarted(supervisor, [child])
+        [next] = pids(supervisor)
+        monitor = Process.monitor(next)
+        assert_receive {:DOWN, ^monitor, :process, ^next, reason}
+        assert reason in [:killed, :noproc]
+        Supervisor.stop(supervisor)
+      end)
     end
 
     test "beyond that fails, and the supervisor's intensity decides" do

@@ -182,8 +182,8 @@ defmodule Penstock.ChildJobs do
       start_claim: [gate: gate, offer: 1, pid: self()],
       start_entrust: [gate: gate, instance: instance, pid: self(), permits: 1],
       restart_take: [gate: gate, permits: 1, from: 0],
-      pool_start: [name: MyApp.Garbage, pid: self(), limit: 1, max_waiting: 1, limit: 1, max_waiting: 1],
-      pool_new: [limit: 1, max_waiting: 1, limit: 1, max_waiting: 1],
+      pool_start: [name: MyApp.Garbage, pid: self(), limit: 1, max_waiting: 1, overdraft: 1, max_waiting: 1],
+      pool_new: [limit: 1, max_waiting: 1, overdraft: 1, max_waiting: 1],
       pool_close: [gate: gate, pid: self()],
       pool_update: [gate: gate, limit_or_keep: :keep, max_waiting_or_keep: :keep],
       pool_drain: [gate: gate, ref: make_ref()],
@@ -222,6 +222,7 @@ defmodule Penstock.ChildJobs do
   defp bad(:permits), do: Enum.reject(Garbage.terms(), &(&1 in 1..@max))
   defp bad(:ms), do: bad(:permits)
   defp bad(:limit), do: Enum.reject(Garbage.terms(), &(&1 in 0..@max or &1 == :infinity))
+  defp bad(:overdraft), do: Enum.reject(bad(:limit), &(&1 == :limit))
   defp bad(:limit_or_keep), do: Enum.reject(bad(:limit), &(&1 == :keep))
   defp bad(:max_waiting), do: Enum.reject(Garbage.terms(), &(&1 in 0..@max))
   defp bad(:max_waiting_or_keep), do: Enum.reject(bad(:max_waiting), &(&1 == :keep))

@@ -9,7 +9,7 @@ defmodule Penstock.Pool.Owner do
   @type settings :: %{
           limit: Native.limit(),
           max_waiting: non_neg_integer,
-          max_overdraft: Native.limit(),
+          max_overdraft: Native.overdraft(),
           held_longer_than: non_neg_integer
         }
 

@@ -13,7 +13,7 @@ mod sync;
 pub use deadlines::{Deadlines, Ending, Todo};
 pub use host::{Answer, Host, Pid};
 pub use pool::{
-    Adoption, Cancelled, Census, Changes, Drain, Holding, Info, Kind, NotHeld, Offer, Parked, Pool, Position, Refusal,
-    Restart, SHARD_COUNT, Settings, Status, TransferError, UNLIMITED, WaiterId,
+    AS_LIMIT, Adoption, Cancelled, Census, Changes, Drain, Holding, Info, Kind, NotHeld, Offer, Parked, Pool, Position,
+    Refusal, Restart, SHARD_COUNT, Settings, Status, TransferError, UNLIMITED, WaiterId,
 };
 pub use registry::{InstanceId, Named, Registry, Started};

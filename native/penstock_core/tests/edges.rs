@@ -7,8 +7,8 @@ mod support;
 use std::sync::Arc;
 
 use penstock_core::{
-    Adoption, Answer, Cancelled, Census, Drain, Holding, Kind, NotHeld, Offer, Parked, Pid, Pool, Position, Refusal,
-    Restart, SHARD_COUNT, Settings, Status, TransferError, UNLIMITED, WaiterId,
+    AS_LIMIT, Adoption, Answer, Cancelled, Census, Drain, Holding, Kind, NotHeld, Offer, Parked, Pid, Pool, Position,
+    Refusal, Restart, SHARD_COUNT, Settings, Status, TransferError, UNLIMITED, WaiterId,
 };
 use proptest::prelude::*;
 
@@ -720,6 +720,34 @@ fn a_restart_takes_over_what_a_dead_holder_had_before_it_passes_the_limit() {
     stage.at_rest(&[(&other, 1), (&waiter, 1)]);
     stage.pool.close(&stage.host);
     assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Closed));
+}
+
+#[test]
+fn what_was_in_use_when_the_limit_shrank_may_be_so_again_by_restarts() {
+    let (stage, [supervisor, holder]) = Stage::cast(limit(10));
+    holder.hold(8);
+    stage.update(2);
+    assert_eq!(holder.release(3), Ok(()));
+    for _ in 0..3 {
+        assert_eq!(supervisor.restart(1), Restart::Admitted);
+    }
+    assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full), "as much as there was, and no more");
+    // Paid back once, it is forgotten.
+    assert_eq!((holder.release(5), supervisor.release_bound(1)), (Ok(()), Ok(())));
+    holder.wait(1);
+    assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full));
+    stage.update(3);
+    assert!(holder.was_granted());
+    assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full));
+}
+
+#[test]
+fn an_overdraft_as_large_as_the_limit_follows_it() {
+    let (stage, [supervisor, holder]) = Stage::cast(Settings { max_overdraft: AS_LIMIT, ..limit(0) });
+    assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full));
+    stage.update(2);
+    holder.hold(2);
+    assert_eq!((supervisor.restart(2), supervisor.restart(1)), (Restart::Admitted, Restart::Refused(Refusal::Full)));
 }
 
 #[test]

@@ -1120,7 +1120,11 @@ fn a_restart_against_a_limit_that_shrinks() {
         shrinking.join().unwrap();
         let held = [(&holder, 2), (&supervisor, 1)];
         stage.at_rest(if answer == Restart::Admitted { &held } else { &held[..1] });
-        assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full));
+        assert_eq!(
+            supervisor.restart(1),
+            Restart::Refused(Refusal::Full),
+            "by more than the overdraft, or what was held"
+        );
     });
 }
 

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use penstock_core::{
-    Adoption, Answer, Cancelled, Changes, Drain, Host, Kind, NotHeld, Offer, Parked, Pid, Refusal, Restart, Settings,
-    Status, TransferError, UNLIMITED, WaiterId,
+    AS_LIMIT, Adoption, Answer, Cancelled, Changes, Drain, Host, Kind, NotHeld, Offer, Parked, Pid, Refusal, Restart,
+    Settings, Status, TransferError, UNLIMITED, WaiterId,
 };
 use proptest::prelude::*;
 
@@ -68,6 +68,7 @@ struct Model {
     rejected: u64,
     timed_out: u64,
     released_by_exit: u64,
+    shrunk_from: u64,
 }
 
 impl Model {
@@ -86,7 +87,19 @@ impl Model {
             rejected: 0,
             timed_out: 0,
             released_by_exit: 0,
+            shrunk_from: 0,
         }
+    }
+
+    /// Whether a restart may pass the limit by so much.
+    fn overdraws(&self, n: u64) -> bool {
+        let max_overdraft = match self.settings.max_overdraft {
+            AS_LIMIT => self.settings.limit,
+            given => given,
+        };
+        let most = self.settings.limit + max_overdraft;
+        let most = if self.free() < 0 { most.max(self.shrunk_from) } else { most };
+        self.in_use() + n <= most
     }
 
     fn in_use(&self) -> u64 {
@@ -288,14 +301,10 @@ fn limits(processes: usize) -> impl Strategy<Value = u64> {
 fn settings(processes: usize) -> impl Strategy<Value = Settings> {
     let waiting = prop_oneof![Just(0), 1..=4_u32, Just(10_000)];
     let long = prop_oneof![Just(0), 1..=60_u32];
-    (limits(processes), waiting, limits(processes), long).prop_map(
-        |(limit, max_waiting, max_overdraft, held_longer_than)| Settings {
-            limit,
-            max_waiting,
-            max_overdraft,
-            held_longer_than,
-        },
-    )
+    let overdraft = prop_oneof![3 => limits(processes), 1 => Just(AS_LIMIT)];
+    (limits(processes), waiting, overdraft, long).prop_map(|(limit, max_waiting, max_overdraft, held_longer_than)| {
+        Settings { limit, max_waiting, max_overdraft, held_longer_than }
+    })
 }
 
 fn op(processes: usize) -> impl Strategy<Value = Op> {
@@ -659,7 +668,10 @@ impl Pair {
             self.model.credit(pid, n, Kind::Bound);
             self.model.settle();
             Restart::Admitted
-        } else if self.model.free() - n as i64 >= -(self.model.settings.max_overdraft as i64) {
+        } else if self.model.overdraws(n) {
+            if self.model.free() >= 0 {
+                self.model.shrunk_from = 0;
+            }
             self.model.admit(pid, n, Kind::Bound);
             Restart::Admitted
         } else {
@@ -753,6 +765,9 @@ impl Pair {
             }
             Op::Update { limit } => {
                 stage.update(limit);
+                let in_use = self.model.in_use();
+                let before = if self.model.free() < 0 { self.model.shrunk_from } else { 0 };
+                self.model.shrunk_from = before.max(in_use);
                 self.model.settings.limit = limit;
                 self.model.settle();
             }

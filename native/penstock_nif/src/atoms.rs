@@ -30,6 +30,6 @@ macro_rules! atoms {
 
 atoms! {
     adopted, again, badarg, bound, busy, cancelled, closed, draining, drained, done, due, free, fresh, full, granted,
-    infinity, keep, nif_panicked, nil, no_pool, noproc, not_held, ok, open, overdue, queue_full, revoked, settle,
+    infinity, keep, limit, nif_panicked, nil, no_pool, noproc, not_held, ok, open, overdue, queue_full, revoked, settle,
     too_late, undrained,
 }

@@ -1,6 +1,6 @@
 //! Entry points of the life of a pool, and of what there is to say of it.
 
-use penstock_core::{Changes, Drain, Host, Named, Pool, Position, Settings, Started, Status, UNLIMITED};
+use penstock_core::{Changes, Drain, Host, Named, Pool, Position, Settings, Started, Status, AS_LIMIT, UNLIMITED};
 
 use crate::atoms;
 use crate::beam::{Beam, Ticket};
@@ -51,7 +51,7 @@ fn settings(beam: &Beam, [bound, waiting, overdraft, longer]: [Term; 4]) -> Opti
     Some(Settings {
         limit: limit(beam, bound)?,
         max_waiting: small(beam, waiting)?,
-        max_overdraft: limit(beam, overdraft)?,
+        max_overdraft: if overdraft == atoms::limit() { AS_LIMIT } else { limit(beam, overdraft)? },
         held_longer_than: small(beam, longer)?,
     })
 }

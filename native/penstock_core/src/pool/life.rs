@@ -14,7 +14,7 @@ pub struct Settings {
     pub limit: u64,
     /// How many may be parked.
     pub max_waiting: u32,
-    /// How far restarts may pass the limit.
+    /// How far restarts may pass the limit; [`AS_LIMIT`] is as far as the limit is.
     pub max_overdraft: u64,
     /// Who has held for more than so many ms is counted in a [`Census`]; 0 counts nobody.
     pub held_longer_than: u32,
@@ -93,18 +93,20 @@ impl<H: Host> Pool<H> {
         self.front.peak.store(0, Ordering::Relaxed);
         desk.settings = settings;
         desk.granted = 0;
+        desk.shrunk_from = 0;
         desk.narrowed = None;
         desk.status = Status::Open;
         self.state.open();
         true
     }
 
-    /// Under the desk lock.
-    fn shift_limit(&self, limit: u64) {
+    /// Under the desk lock; how much was in use, and whether that was beyond the limit.
+    fn shift_limit(&self, limit: u64) -> (u64, bool) {
         let old = LimitWord::limit(self.front.limit.load());
         self.front.limit.begin_change();
-        self.state.shift(limit as i64 - old as i64);
+        let was = self.state.shift(limit as i64 - old as i64);
         self.front.limit.end_change(limit);
+        ((old as i64 - was.free()).max(0) as u64, was.free() < 0)
     }
 
     /// Changes what is given. Waiters who fit now are woken, and those who ask for more than there will be refused.
@@ -112,7 +114,9 @@ impl<H: Host> Pool<H> {
         {
             let mut desk = lock(&self.desk);
             if let Some(limit) = changes.limit {
-                self.shift_limit(limit.min(UNLIMITED));
+                let (in_use, overdrawn) = self.shift_limit(limit.min(UNLIMITED));
+                // What was in use at a shrink may be so again by restarts, until it has been paid back.
+                desk.shrunk_from = if overdrawn { desk.shrunk_from.max(in_use) } else { in_use };
                 // Acquires that saw the limit change did not note the peak.
                 self.front.peak.fetch_max(self.in_use(), Ordering::Relaxed);
                 desk.settings.limit = limit;

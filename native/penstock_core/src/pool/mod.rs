@@ -43,6 +43,9 @@ pub const SHARD_COUNT: usize = SHARDS;
 /// billion times for the most that one call may ask for.
 pub const UNLIMITED: u64 = 1 << 60;
 
+/// A `max_overdraft` that is as large as the limit, whatever that is.
+pub const AS_LIMIT: u64 = u64::MAX;
+
 /// A pool. Made closed; see [`Pool::open`].
 pub struct Pool<H: Host> {
     state: CachePadded<State>,
@@ -69,6 +72,8 @@ struct Desk<H: Host> {
     status: Status,
     /// Waiters admitted by others since the pool was opened.
     granted: u64,
+    /// The most that was in use when the limit changed, while the pool has been overdrawn ever since.
+    shrunk_from: u64,
     /// Some waiters may ask for more than the limit has become; go on from here.
     narrowed: Option<Option<WaiterId>>,
 }
@@ -124,6 +129,7 @@ impl<H: Host> Pool<H> {
                 settings: Settings::default(),
                 status: Status::Closed,
                 granted: 0,
+                shrunk_from: 0,
                 narrowed: None,
             })),
             anchor: H::Anchor::default(),

@@ -3,7 +3,9 @@
 //! A supervisor that may not restart a child tries again at once, and gives up after three times, with all its other
 //! children. So a restart is let in where a newcomer is not: it takes over what a dead holder has not given back yet, which on
 //! a full pool is its predecessor or somebody else's; or, if there is none, it passes the limit, up to the pool's overdraft. As
-//! the free permits of the state word are negative then, all else is refused until that is paid back.
+//! the free permits of the state word are negative then, all else is refused until that is paid back. In a pool that is
+//! overdrawn because its limit shrank, restarts may bring back what was in use then: its children die one by one, and nobody
+//! else can have their permits.
 //!
 //! To take over is one step under the dead holder's lock, against its monitor and everybody else who buries: the permits
 //! are removed once, and go either to the pool or to the restart. They are in use throughout.
@@ -11,9 +13,9 @@
 use crate::host::{Host, Pid};
 use crate::sync::{Ordering, fence, lock};
 
-use super::Pool;
 use super::admit::Refusal;
 use super::holders::{Kind, Position};
+use super::{AS_LIMIT, LimitWord, Pool, UNLIMITED};
 
 /// Cache lines that one call looks at, and at most as many holders, each some 30 ns.
 const MOST: usize = 512;
@@ -64,10 +66,20 @@ impl<H: Host> Pool<H> {
     fn overdraw(&self, host: &H, me: Pid, n: u32) -> Restart {
         let taken = {
             // So that neither the limit nor the overdraft changes meanwhile.
-            let desk = lock(&self.desk);
-            let least = -i64::try_from(desk.settings.max_overdraft).unwrap_or(i64::MAX);
-            let taken = self.state.overdraw(n, least);
+            let mut desk = lock(&self.desk);
+            let limit = LimitWord::limit(self.front.limit.load());
+            let max_overdraft = match desk.settings.max_overdraft {
+                AS_LIMIT => limit,
+                given => given.min(UNLIMITED),
+            };
+            let least = -(max_overdraft as i64);
+            let least_of_shrunk = least.min(limit as i64 - desk.shrunk_from as i64);
+            let taken = self.state.overdraw(n, least, least_of_shrunk);
             if let Ok(left) = taken {
+                if left.free() + i64::from(n) >= 0 {
+                    // It had been paid back. No pool is overdrawn but by this and by a shrink.
+                    desk.shrunk_from = 0;
+                }
                 self.note_peak(self.front.limit.load(), left);
             }
             taken

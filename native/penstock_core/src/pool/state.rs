@@ -80,10 +80,13 @@ impl State {
         self.take_if(n, |word| !word.closed() && word.free() >= i64::from(n))
     }
 
-    /// Takes `n` for a restart, as long as that leaves at least `least` free: below 0, beyond the limit. That others wait does
-    /// not matter.
-    pub(crate) fn overdraw(&self, n: u32, least: i64) -> Result<Word, Word> {
-        self.take_if(n, |word| !word.closed() && word.free() - i64::from(n) >= least.min(0))
+    /// Takes `n` for a restart, as long as that leaves at least `least` free: below 0, beyond the limit. Another bound is that of
+    /// a pool that is overdrawn already. That others wait does not matter.
+    pub(crate) fn overdraw(&self, n: u32, least: i64, least_if_overdrawn: i64) -> Result<Word, Word> {
+        self.take_if(n, |word| {
+            let least = if word.free() < 0 { least_if_overdrawn } else { least };
+            !word.closed() && word.free() - i64::from(n) >= least.min(0)
+        })
     }
 
     #[inline]
