@@ -69,14 +69,14 @@ defmodule Penstock.Gated do
 
   defp admit(%{offer: {offer, starter}, permits: permits}, ref) do
     case Native.start_claim(ref, offer, starter) do
-      :revoked -> :refused
+      no when no in [:revoked, :badarg] -> :refused
       instance -> {:ok, {ref, instance, permits}}
     end
   end
 
   defp admit(%{permits: permits}, ref) do
     case Native.run_take(ref, permits) do
-      busy_or_gone when busy_or_gone in [:busy, :no_pool] -> :refused
+      no when no in [:busy, :no_pool, :badarg] -> :refused
       instance -> {:ok, {ref, instance, permits}}
     end
   end
@@ -95,7 +95,7 @@ defmodule Penstock.Gated do
     case Native.restart_take(ref, permits, position) do
       {:again, position} -> restart(gated, ref, position)
       :full -> {:error, :full}
-      gone when gone in [:closed, :no_pool] -> unguarded(gated, gone)
+      gone when gone in [:closed, :no_pool, :badarg] -> unguarded(gated, gone)
       instance -> {:ok, {ref, instance, permits}}
     end
   end
