@@ -111,6 +111,10 @@ defmodule Penstock.Native do
   @spec spawn_adopt(gate, offer) :: :ok | :revoked | :badarg
   def spawn_adopt(_gate, _offer), do: missing()
 
+  # As spawn_adopt, but to no avail if the spawner is dead by now, even if it has handed over.
+  @spec spawn_adopt(gate, offer, pid) :: :ok | :revoked | :badarg
+  def spawn_adopt(_gate, _offer, _spawner), do: missing()
+
   @spec spawn_retract(gate, offer) :: :ok | :badarg
   def spawn_retract(_gate, _offer), do: missing()
 

@@ -1,5 +1,6 @@
 defmodule Penstock.DrainerTest do
-  use Penstock.PoolCase, async: true
+  # What is logged meanwhile, by whomever, is what some of these look at.
+  use Penstock.PoolCase
   doctest Penstock.Drainer
 
   import ExUnit.CaptureLog

@@ -176,6 +176,7 @@ defmodule Penstock.ChildJobs do
       spawn_offer: [gate: gate, instance: instance, permits: 1],
       spawn_hand_over: [gate: gate, offer: 1, pid: self()],
       spawn_adopt: [gate: gate, offer: 1],
+      spawn_adopt: [gate: gate, offer: 1, pid: self()],
       spawn_retract: [gate: gate, offer: 1],
       spawn_end: [gate: gate, offer: 1],
       spawn_ended: [gate: gate, pid: self()],

@@ -103,7 +103,9 @@ defmodule Penstock.Task.Work do
   # and the consumer, which sees to that, has time to.
   @spec element(stream, Native.offer(), term, [atom | pid] | nil) :: term
   def element({gate, ref, guard, [consumer | _] = callers, function}, offer, element, ancestors \\ nil) do
-    if link(guard) == :ok and Native.spawn_adopt(gate, offer) == :ok do
+    # Linked first, and then only if the consumer lives: so the guard, which looks at its links when that is dead, sees us, or we
+    # see that it is dead. Otherwise a task that traps exits could outlive both.
+    if link(guard) == :ok and Native.spawn_adopt(gate, offer, consumer) == :ok do
       :erlang.put(:"$initial_call", initial_call_with_element(function))
       :erlang.put(:"$ancestors", ancestors || [guard])
       :erlang.put(:"$callers", callers)

@@ -21,6 +21,7 @@ entries! {
     spawn_offer/3 => offer,
     spawn_hand_over/3 => hand_over,
     spawn_adopt/2 => adopt,
+    spawn_adopt/3 => adopt_of_living,
     spawn_retract/2 => retract,
     spawn_end/2 => end_of_child,
     spawn_ended/2 => ended,
@@ -142,6 +143,15 @@ fn adopt(beam: &Beam, [gate, offer]: [Term; 2]) -> Term {
             Adoption::Revoked => atoms::revoked(),
         },
         _ => atoms::badarg(),
+    }
+}
+
+/// As `adopt`, but to no avail if the spawner is dead by now, even if it has handed over.
+fn adopt_of_living(beam: &Beam, [gate, offer, spawner]: [Term; 3]) -> Term {
+    match beam.env.local_pid(spawner) {
+        Some(spawner) if beam.env.is_alive(spawner) => adopt(beam, [gate, offer]),
+        Some(_) => atoms::revoked(),
+        None => atoms::badarg(),
     }
 }
 
