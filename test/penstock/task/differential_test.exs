@@ -112,7 +112,7 @@ defmodule Penstock.Task.DifferentialTest do
           {"is shut down", quote(do: exit(:shutdown))},
           {"is shut down with a reason", quote(do: exit({:shutdown, :oops}))},
           {"exits with kill", quote(do: exit(:kill))},
-          {"fails to match", quote(do: {:a, :b} = Process.get())},
+          {"fails to match", quote(do: {:a, :b} = Process.get(:not_there))},
           {"calls what is not there", quote(do: apply(NoSuchModule, :run, []))},
           {"dies by a link",
            quote(
