@@ -30,7 +30,7 @@ defmodule Penstock.Differential do
         10_000 -> flunk(consumer)
       end
 
-    alive = for pid <- helpers ++ tasks(label), outlives?(pid), do: pid
+    alive = outliving(helpers ++ tasks(label))
     Enum.each(alive, &Process.exit(&1, :kill))
     Process.exit(consumer, :kill)
     Process.demonitor(monitor, [:flush])
@@ -72,7 +72,12 @@ defmodule Penstock.Differential do
     receive do: (:never -> :ok)
   end
 
-  defp footprint, do: Process.info(self(), [:links, :monitors, :dictionary, :trap_exit])
+  # Whatever order the VM has it in.
+  defp footprint do
+    for {item, what} <- Process.info(self(), [:links, :monitors, :dictionary, :trap_exit]) do
+      {item, if(is_list(what), do: Enum.sort(what), else: what)}
+    end
+  end
 
   defp notes(label) do
     receive do
@@ -90,14 +95,20 @@ defmodule Penstock.Differential do
     end
   end
 
-  # What is to die has been told so; nothing else ends by itself.
-  defp outlives?(pid) do
-    monitor = Process.monitor(pid)
+  # What is to die has been told so, or will be by what dies; nothing else ends by itself. Ms that it all has for that.
+  @dying 2_000
 
+  defp outliving(pids) do
+    monitors = for pid <- pids, do: {pid, Process.monitor(pid)}
+    until = System.monotonic_time(:millisecond) + @dying
+    for {pid, monitor} <- monitors, outlives?(pid, monitor, until), do: pid
+  end
+
+  defp outlives?(pid, monitor, until) do
     receive do
       {:DOWN, ^monitor, :process, ^pid, _reason} -> false
     after
-      200 -> Process.demonitor(monitor, [:flush])
+      max(until - System.monotonic_time(:millisecond), 0) -> Process.demonitor(monitor, [:flush])
     end
   end
 
