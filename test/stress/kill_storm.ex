@@ -2,7 +2,7 @@ defmodule Penstock.Stress.KillStorm do
   # Rounds of kills at random instants; after each, what the pool says is compared with what the survivors hold.
   @moduledoc false
 
-  alias Penstock.Stress.{Crashes, Keeper, Killer, Survivors, Tally}
+  alias Penstock.Stress.{Crashes, Keeper, Killer, Round, Survivors, Tally}
 
   @kills_a_round 4_000
 
@@ -22,24 +22,14 @@ defmodule Penstock.Stress.KillStorm do
       |> Enum.find_value(fn {round, n} ->
         if rem(n, 25) == 0, do: IO.puts("  round #{round}: #{Tally.total(tally)} kills so far")
 
-        with {:error, problem} <- in_process(fn -> round(seed, round, tally) end),
-             do: {:error, {:round, round, problem}}
+        case Round.run(fn -> round(seed, round, tally) end) do
+          :ok -> nil
+          {:error, problem} -> {:error, {:round, round, problem}}
+        end
       end)
 
     spread = Tally.report(tally)
     failure || spread
-  end
-
-  # Among dozens of busy workers the killer would hardly get a turn; and what a round leaves behind, traces and messages,
-  # ends with its process. Returns nil if all is well.
-  defp in_process(round) do
-    {_pid, monitor} = :erlang.spawn_opt(fn -> exit({:checked, round.()}) end, [:monitor, priority: :high])
-
-    receive do
-      {:DOWN, ^monitor, _, _, {:checked, :ok}} -> nil
-      {:DOWN, ^monitor, _, _, {:checked, error}} -> error
-      {:DOWN, ^monitor, _, _, reason} -> {:error, reason}
-    end
   end
 
   defp round(seed, round, tally) do

@@ -4,7 +4,7 @@ defmodule Penstock.Stress.StartStorm do
   @moduledoc false
 
   alias Penstock.Pool
-  alias Penstock.Stress.{Crashes, Survivors}
+  alias Penstock.Stress.{Crashes, Round, Survivors}
 
   @victims [:caller, :child, :partition, :supervisor]
   @limit 20
@@ -29,19 +29,9 @@ defmodule Penstock.Stress.StartStorm do
   defp rounds(_victim, _seed, killed, kills) when killed >= kills, do: {:ok, killed}
 
   defp rounds(victim, seed, killed, kills) do
-    case in_process(fn -> round(victim, seed + killed) end) do
+    case Round.run(fn -> round(victim, seed + killed) end) do
       {:ok, more} -> rounds(victim, seed, killed + more, kills)
       {:error, problem} -> {:error, {victim, killed, problem}}
-    end
-  end
-
-  # As in Penstock.Stress.StreamStorm.
-  defp in_process(round) do
-    {_pid, monitor} = :erlang.spawn_opt(fn -> exit({:checked, round.()}) end, [:monitor, priority: :high])
-
-    receive do
-      {:DOWN, ^monitor, _, _, {:checked, checked}} -> checked
-      {:DOWN, ^monitor, _, _, reason} -> {:error, reason}
     end
   end
 

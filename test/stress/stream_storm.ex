@@ -4,7 +4,7 @@ defmodule Penstock.Stress.StreamStorm do
   @moduledoc false
 
   alias Penstock.Pool
-  alias Penstock.Stress.Crashes
+  alias Penstock.Stress.{Crashes, Round}
 
   @kills_a_round 1_000
   @consumers 12
@@ -20,19 +20,9 @@ defmodule Penstock.Stress.StreamStorm do
   defp run(seed, round, kills, sums) do
     if rem(round, 25) == 0, do: IO.puts("  round #{round}: #{Enum.sum(sums)} kills so far")
 
-    case in_process(fn -> round(seed, round) end) do
+    case Round.run(fn -> round(seed, round) end) do
       {:ok, killed} -> run(seed, round + 1, kills, Enum.zip_with(sums, killed, &(&1 + &2)))
       {:error, problem} -> {:error, {:round, round, problem}}
-    end
-  end
-
-  # Among so many busy processes the killer would hardly get a turn.
-  defp in_process(round) do
-    {_pid, monitor} = :erlang.spawn_opt(fn -> exit({:checked, round.()}) end, [:monitor, priority: :high])
-
-    receive do
-      {:DOWN, ^monitor, _, _, {:checked, checked}} -> checked
-      {:DOWN, ^monitor, _, _, reason} -> {:error, reason}
     end
   end
 
