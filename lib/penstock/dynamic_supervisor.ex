@@ -47,10 +47,7 @@ defmodule Penstock.DynamicSupervisor do
   """
   @doc since: "0.1.0"
   @spec child_spec([option]) :: Supervisor.child_spec()
-  def child_spec(opts) do
-    name = if Keyword.keyword?(opts), do: opts[:name]
-    %{id: {__MODULE__, name}, start: {__MODULE__, :start_link, [opts]}, type: :supervisor}
-  end
+  def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :supervisor)
 
   @doc """
   Starts a supervisor, and its pool if it has a limit of its own.

@@ -1,11 +1,18 @@
 defmodule Penstock.Options do
-  # Checks what users pass. Each raises an ArgumentError that names the option and shows the value.
+  # What users pass. Each check raises an ArgumentError that names the option and shows the value.
   @moduledoc false
 
   # 2^31-1: the most permits, waiters, milliseconds and the like that one number may say.
   @max 0x7FFF_FFFF
 
   @max_message "between 1 and 2147483647"
+
+  # Of something that has a name. What is wrong with the options is for its `start_link/1` to say.
+  @spec child_spec(module, term, :worker | :supervisor) :: Supervisor.child_spec()
+  def child_spec(module, opts, type) do
+    name = if Keyword.keyword?(opts), do: opts[:name]
+    %{id: {module, name}, start: {module, :start_link, [opts]}, type: type}
+  end
 
   @spec permits!(term, String.t()) :: pos_integer
   def permits!(value, name \\ ":permits")

@@ -107,10 +107,7 @@ defmodule Penstock.Pool do
   """
   @doc since: "0.1.0"
   @spec child_spec([option]) :: Supervisor.child_spec()
-  def child_spec(opts) do
-    name = if Keyword.keyword?(opts), do: opts[:name]
-    %{id: {__MODULE__, name}, start: {__MODULE__, :start_link, [opts]}, type: :worker}
-  end
+  def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :worker)
 
   @doc """
   Starts a pool, or adopts the one of a crashed owner, and links its owner to the caller.
