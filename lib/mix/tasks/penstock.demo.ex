@@ -23,9 +23,10 @@ defmodule Mix.Tasks.Penstock.Demo do
     * `c` - a process that starts a task for each of 1,000,000 items
     * `c2` - the same by 100 processes, with 10,000 items each
     * `d` - 30,000 workers that never end
+    * `e` - 50 processes that start 4,000 children of a supervisor each, half of which crash
 
   The task fails if a guarded run breaks a promise: the VM survives, it never has more processes than the pool's
-  limit and its own, it refuses no spawn, and all offered work was either done or refused.
+  limit, the overdraft of restarts, and its own; it refuses no spawn; and all offered work was either done or refused.
   """
 
   use Mix.Task

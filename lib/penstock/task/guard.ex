@@ -9,9 +9,9 @@ defmodule Penstock.Task.Guard do
   # It traps exits itself, and does by hand what its links would: so it can end the tasks that trap exits as well. Those
   # would outlive a link, and hold their permits without a consumer.
   #
-  # It also ends the tasks that run too long: the consumer cannot, which may be busy, or suspended. No timer is kept
-  # for a task. The pool knows since when each of them runs, and all may run as long; so the next look is due when the oldest will have run out of time, and none that is started meanwhile can be late
-  # before that.
+  # It also ends the tasks that run too long: the consumer cannot, which may be busy, or suspended. No timer is kept for a
+  # task. The pool knows since when each of them runs, and all may run as long; so the next look is due when the oldest will
+  # have run out of time, and none that is started meanwhile can be late before that.
   #
   # A link can be undone by whoever has it. So at each look the consumer is asked which tasks it has; it answers when it
   # waits for them.
@@ -34,8 +34,8 @@ defmodule Penstock.Task.Guard do
   @idle 50
 
   @doc false
-  # Linked to the caller, and monitored by it. It is ready when this returns: before that, it would see neither how the caller
-  # died nor, by the link alone, outlive it.
+  # Linked to the caller, and monitored by it. It is ready when this returns: before that, it would not see how the caller died,
+  # and by the link alone die with it, and leave the tasks that trap exits.
   # If not `linked?`, tasks that fail are no matter to it, as if it trapped exits.
   @spec start(Native.gate(), reference, timeout, boolean) :: {pid, reference}
   def start(gate, ref, timeout, linked?) do
