@@ -16,13 +16,16 @@ defmodule Penstock.Demo.Consumer do
   def start(fun) do
     parent = self()
 
-    {pid, monitor} =
-      spawn_monitor(fn ->
-        fun.(fn ->
-          send(parent, {self(), :ready})
-          receive do: (:go -> :ok)
-        end)
+    prepare = fn ->
+      fun.(fn ->
+        send(parent, {self(), :ready})
+        receive do: (:go -> :ok)
       end)
+    end
+
+    # Off-heap, as whoever gets many messages would have them: or each garbage collection walks all replies that wait, and it is the
+    # consumer that drowns.
+    {pid, monitor} = :erlang.spawn_opt(prepare, [:monitor, message_queue_data: :off_heap])
 
     receive do: ({^pid, :ready} -> {pid, monitor})
   end
