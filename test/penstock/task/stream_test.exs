@@ -313,13 +313,11 @@ defmodule Penstock.Task.StreamTest do
     test "is never cut short" do
       pool = Pool.new(limit: 4)
       me = self()
-      watch = :erlang.spawn_opt(fn -> watch(me, 100, %{}, []) end, [:link, priority: :high])
+      watch = :erlang.spawn_opt(fn -> watch(me, 2_000, %{}, []) end, [:link, priority: :high])
 
       fun = fn {x, pulled} ->
-        if rem(x, 20) == 0 do
-          send(watch, {:runs, self(), pulled})
-          never()
-        end
+        send(watch, {:runs, self(), pulled})
+        if rem(x, 20) == 0, do: never()
       end
 
       results =
@@ -332,12 +330,14 @@ defmodule Penstock.Task.StreamTest do
         )
         |> Enum.frequencies_by(fn {how, _} -> how end)
 
-      assert results == %{ok: 1_900, exit: 100}
-      assert_receive {:ages, ages}
+      # One in twenty, and those that the machine gave no turn for so long.
+      assert results.exit >= 100 and results.ok + results.exit == 2_000
+      assert_receive {:ages, ages}, 10_000
+      assert length(ages) in 1..results.exit
       assert Enum.min(ages) >= 3_000
     end
 
-    # How old they were when they died, or a little more: since they were pulled, and until it was known.
+    # How old those were that were killed, or a little more: since they were pulled, and until it was known.
     defp watch(parent, 0, _pulled, ages), do: send(parent, {:ages, ages})
 
     defp watch(parent, left, pulled, ages) do
@@ -345,8 +345,12 @@ defmodule Penstock.Task.StreamTest do
         {:runs, task, at} ->
           watch(parent, left, Map.put(pulled, Process.monitor(task), at), ages)
 
-        {:DOWN, monitor, :process, _task, _reason} ->
+        {:DOWN, monitor, :process, _task, :killed} ->
           watch(parent, left - 1, pulled, [now_us() - Map.fetch!(pulled, monitor) | ages])
+
+        # It ended by itself, or before it could be watched.
+        {:DOWN, _monitor, :process, _task, _reason} ->
+          watch(parent, left - 1, pulled, ages)
       end
     end
 
@@ -364,7 +368,7 @@ defmodule Penstock.Task.StreamTest do
           x
       end
 
-      stream = Bounded.async_stream(pool, [1, 2], loose, timeout: 30, on_timeout: :kill_task, max_concurrency: 2)
+      stream = Bounded.async_stream(pool, [1, 2], loose, timeout: 500, on_timeout: :kill_task, max_concurrency: 2)
       assert Enum.to_list(stream) == [exit: :timeout, ok: 2]
       assert all_back(pool, 2) == {0, 0}
     end
@@ -389,7 +393,7 @@ defmodule Penstock.Task.StreamTest do
         fn x ->
           if x == 1, do: send(me, {:guest, guest.(hd(Process.get(:"$ancestors")))}), else: never()
         end,
-        timeout: 50,
+        timeout: 500,
         on_timeout: :kill_task,
         max_concurrency: 2
       )
@@ -545,10 +549,13 @@ defmodule Penstock.Task.StreamTest do
     test "what the consumer does is not counted as waiting" do
       pool = Pool.new(limit: 1)
 
+      # Each longer than the one that is pulled meanwhile may wait.
       results =
         pool
-        |> Bounded.async_stream(1..4, & &1, max_concurrency: 2, acquire_timeout: 150)
-        |> Enum.map(fn result -> receive(do: (:never -> :ok), after: (100 -> result)) end)
+        |> Bounded.async_stream(1..4, & &1, max_concurrency: 2, acquire_timeout: 1_000)
+        |> Enum.map(fn {:ok, x} = result ->
+          receive(do: (:never -> :ok), after: (if(x < 3, do: 1_200, else: 0) -> result))
+        end)
 
       assert results == for(x <- 1..4, do: {:ok, x})
     end
