@@ -313,7 +313,7 @@ defmodule Penstock.Task.StreamTest do
     test "is never cut short" do
       pool = Pool.new(limit: 4)
       me = self()
-      watch = :erlang.spawn_opt(fn -> watch(me, 2_000, %{}, []) end, [:link, priority: :high])
+      watch = :erlang.spawn_opt(fn -> watch(me, false, %{}, []) end, [:link, priority: :high])
 
       fun = fn {x, pulled} ->
         send(watch, {:runs, self(), pulled})
@@ -330,6 +330,7 @@ defmodule Penstock.Task.StreamTest do
         )
         |> Enum.frequencies_by(fn {how, _} -> how end)
 
+      send(watch, :over)
       # One in twenty, and those that the machine gave no turn for so long.
       assert results.exit >= 100 and results.ok + results.exit == 2_000
       assert_receive {:ages, ages}, 10_000
@@ -337,20 +338,21 @@ defmodule Penstock.Task.StreamTest do
       assert Enum.min(ages) >= 3_000
     end
 
-    # How old those were that were killed, or a little more: since they were pulled, and until it was known.
-    defp watch(parent, 0, _pulled, ages), do: send(parent, {:ages, ages})
+    # How old those were that were killed, or a little more: since they were pulled, and until it was known. One that was killed
+    # before its first act says nothing.
+    defp watch(parent, true, pulled, ages) when pulled == %{}, do: send(parent, {:ages, ages})
 
-    defp watch(parent, left, pulled, ages) do
+    defp watch(parent, over?, pulled, ages) do
       receive do
         {:runs, task, at} ->
-          watch(parent, left, Map.put(pulled, Process.monitor(task), at), ages)
+          watch(parent, over?, Map.put(pulled, Process.monitor(task), at), ages)
 
-        {:DOWN, monitor, :process, _task, :killed} ->
-          watch(parent, left - 1, pulled, [now_us() - Map.fetch!(pulled, monitor) | ages])
+        {:DOWN, monitor, :process, _task, reason} ->
+          {at, pulled} = Map.pop!(pulled, monitor)
+          watch(parent, over?, pulled, if(reason == :killed, do: [now_us() - at | ages], else: ages))
 
-        # It ended by itself, or before it could be watched.
-        {:DOWN, _monitor, :process, _task, _reason} ->
-          watch(parent, left - 1, pulled, ages)
+        :over ->
+          watch(parent, true, pulled, ages)
       end
     end
 
@@ -420,18 +422,18 @@ defmodule Penstock.Task.StreamTest do
       consumer =
         Task.async(fn ->
           name
-          |> Bounded.async_stream([1, 2], fun, timeout: 1_000, on_timeout: :kill_task, max_concurrency: 2)
+          |> Bounded.async_stream([1, 2], fun, timeout: 3_000, on_timeout: :kill_task, max_concurrency: 2)
           |> Enum.to_list()
         end)
 
       for _ <- 1..2, do: assert_receive(:runs)
       started = System.monotonic_time(:millisecond)
-      receive after: (500 -> :ok)
+      receive after: (2_000 -> :ok)
       Process.unlink(owner)
       GenServer.stop(owner)
       assert Task.await(consumer) == [exit: :timeout, exit: :timeout]
-      # Not from anew.
-      assert System.monotonic_time(:millisecond) - started < 1_500
+      # Not from anew, which would be after 5,000 ms.
+      assert System.monotonic_time(:millisecond) - started < 4_500
     end
 
     test "costs nothing while no task runs" do
