@@ -7,6 +7,7 @@
 mod deadlines;
 mod host;
 mod pool;
+mod rate;
 mod registry;
 mod sync;
 
@@ -15,5 +16,9 @@ pub use host::{Answer, Host, Pid};
 pub use pool::{
     AS_LIMIT, Adoption, Cancelled, Census, Changes, Drain, Holding, Info, Kind, NotHeld, Offer, Parked, Pool, Position,
     Refusal, Restart, SHARD_COUNT, Settings, Status, TransferError, UNLIMITED, WaiterId,
+};
+pub use rate::{
+    All, CENTURY, Changed, Charge, Hit, Incarnation, Key, LATEST, Limiter, LimiterInfo, LimiterSettings, Limits,
+    OutOfBounds, OutOfMemory, Progress, Rate, Reserved, hit_all, whole_ms,
 };
 pub use registry::{InstanceId, Named, Registry, Started};

@@ -1,21 +1,25 @@
-//! Names, and the pools they stand for.
+//! Names, and the pool or the limiter that each stands for.
 //!
 //! A name is never forgotten (on the BEAM it is an atom, which is never collected either), so that looking one up takes
 //! no lock and needs no count of who is looking. Nor is a pool of a name ever freed: it is closed, and opened again
 //! once nothing is held in it. Only a name that is restarted while its old pool's permits are still held gets a
-//! second one.
+//! second one. A limiter is lent to a name while it is open.
+
+use std::sync::Arc;
 
 use once_cell::race::OnceBox;
 
 use crate::host::{Host, Pid};
 use crate::pool::{Changes, Pool, Settings};
-use crate::sync::{AtomicU32, Mutex, Ordering, lock};
+use crate::rate::{Changed, Incarnation, Limiter, LimiterId, LimiterSettings, Limiters, Limits, OutOfMemory};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
 const BUCKETS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
 
 /// The names of a node.
 pub struct Registry<H: Host> {
     buckets: [OnceBox<Named<H>>; BUCKETS],
+    limiters: OnceBox<Arc<Limiters>>,
 }
 
 /// Pools of one name that a start looks at for one to reopen.
@@ -29,6 +33,9 @@ pub struct Named<H: Host> {
     later: [OnceBox<Vec<OnceBox<Pool<H>>>>; 31],
     /// Which of the pools is open: 0 is none, 1 the first.
     current: AtomicU32,
+    /// Which limiter is open, and which incarnation of it: `id << 32 | incarnation`; 0 is none.
+    limiter: AtomicU64,
+    limiters: Arc<Limiters>,
     life: Mutex<Life>,
     next: OnceBox<Named<H>>,
 }
@@ -37,6 +44,7 @@ pub struct Named<H: Host> {
 struct Life {
     owner: Option<Pid>,
     given: Settings,
+    given_limits: Option<LimiterSettings>,
     /// How many pools the name has, and the last one that was looked at.
     made: InstanceId,
     looked_at: InstanceId,
@@ -59,7 +67,7 @@ pub enum Started {
 impl<H: Host> Registry<H> {
     /// No names. For a static, so that finding one starts at a fixed address.
     pub const fn new() -> Self {
-        Self { buckets: [const { OnceBox::new() }; BUCKETS] }
+        Self { buckets: [const { OnceBox::new() }; BUCKETS], limiters: OnceBox::new() }
     }
 
     #[inline]
@@ -68,7 +76,7 @@ impl<H: Host> Registry<H> {
         &self.buckets[(name >> 6) as usize % BUCKETS]
     }
 
-    /// The name, if it ever had a pool.
+    /// The name, if it was ever started.
     #[inline]
     pub fn find(&self, name: u64) -> Option<&Named<H>> {
         let mut at = self.bucket(name).get();
@@ -85,7 +93,8 @@ impl<H: Host> Registry<H> {
         let mut link = self.bucket(name);
         loop {
             // Whoever is first makes the link; the others find it made, by that name or another.
-            let named = link.get_or_init(|| Box::new(Named::new(name)));
+            let named =
+                link.get_or_init(|| Box::new(Named::new(name, Arc::clone(self.limiters.get_or_init(Box::default)))));
             if named.name == name {
                 return named;
             }
@@ -98,13 +107,25 @@ impl<H: Host> Registry<H> {
         self.find_or_add(name).start(host, owner, given)
     }
 
-    /// Every name that has a pool now.
+    /// Starts, or takes over, the limiter of a name. At `now`.
+    pub fn start_limiter(
+        &self,
+        host: &H,
+        name: u64,
+        owner: Pid,
+        given: LimiterSettings,
+        now: u64,
+    ) -> Result<Started, OutOfMemory> {
+        self.find_or_add(name).start_limiter(host, owner, given, now)
+    }
+
+    /// Every name that has a pool or a limiter now.
     pub fn names(&self) -> Vec<u64> {
         let mut names = Vec::new();
         for bucket in &self.buckets {
             let mut at = bucket.get();
             while let Some(named) = at {
-                if named.pool().is_some() {
+                if named.pool().is_some() || named.limiter().is_some() {
                     names.push(named.name);
                 }
                 at = named.next.get();
@@ -127,13 +148,21 @@ impl<H: Host> std::fmt::Debug for Registry<H> {
 }
 
 impl<H: Host> Named<H> {
-    fn new(name: u64) -> Self {
+    fn new(name: u64, limiters: Arc<Limiters>) -> Self {
         Self {
             name,
             first: Pool::new(),
             later: [const { OnceBox::new() }; 31],
             current: AtomicU32::new(0),
-            life: Mutex::new(Life { owner: None, given: Settings::default(), made: 1, looked_at: 1 }),
+            limiter: AtomicU64::new(0),
+            limiters,
+            life: Mutex::new(Life {
+                owner: None,
+                given: Settings::default(),
+                given_limits: None,
+                made: 1,
+                looked_at: 1,
+            }),
             next: OnceBox::new(),
         }
     }
@@ -147,6 +176,14 @@ impl<H: Host> Named<H> {
             1 => Some((&self.first, 1)),
             id => self.instance(id).map(|pool| (pool, id)),
         }
+    }
+
+    /// The open limiter, and which of its incarnations.
+    #[inline]
+    pub fn limiter(&self) -> Option<(&Limiter, Incarnation)> {
+        // ORDERING: Acquire pairs with the Release in `start_limiter`: the limiter is open.
+        let word = self.limiter.load(Ordering::Acquire);
+        self.limiters.get((word >> 32) as LimiterId).map(|limiter| (limiter, word as Incarnation))
     }
 
     /// The pools of this name, open or not, the newest first.
@@ -202,19 +239,29 @@ impl<H: Host> Named<H> {
         life.made
     }
 
-    fn start(&self, host: &H, owner: Pid, given: Settings) -> Started {
+    /// Makes a process the owner, unless another is that lives: then that.
+    fn take_over(&self, host: &H, owner: Pid) -> Result<MutexGuard<'_, Life>, Pid> {
         let before = lock(&self.life).owner;
         // Asked outside the lock; that an owner dies after this is its successor's next attempt.
         if let Some(other) = before.filter(|&other| other != owner && host.alive(other)) {
-            return Started::AlreadyStarted(other);
+            return Err(other);
         }
         let mut life = lock(&self.life);
         if life.owner != before
             && let Some(other) = life.owner
         {
-            return Started::AlreadyStarted(other);
+            return Err(other);
         }
         life.owner = Some(owner);
+        Ok(life)
+    }
+
+    fn start(&self, host: &H, owner: Pid, given: Settings) -> Started {
+        let mut life = match self.take_over(host, owner) {
+            Ok(life) => life,
+            Err(other) => return Started::AlreadyStarted(other),
+        };
+        self.close_limiter(&mut life);
         let old = std::mem::replace(&mut life.given, given);
         if let Some((pool, _)) = self.pool() {
             drop(life);
@@ -234,7 +281,79 @@ impl<H: Host> Named<H> {
         Started::Fresh
     }
 
-    /// Closes the pool that `owner` keeps; false if it is not (any more) that process' to close.
+    fn start_limiter(&self, host: &H, owner: Pid, given: LimiterSettings, now: u64) -> Result<Started, OutOfMemory> {
+        // Made outside the lock: it may be many megabytes.
+        let prepared = match self.adoptable(&lock(&self.life), given) {
+            Some(_) => None,
+            None => {
+                let (id, limiter) = self.limiters.lend(given.max_keys)?;
+                Some((id, limiter.open(given.limits, given.manual, now)))
+            }
+        };
+        let mut life = match self.take_over(host, owner) {
+            Ok(life) => life,
+            Err(other) => {
+                self.not_needed(prepared);
+                return Ok(Started::AlreadyStarted(other));
+            }
+        };
+        if let Some((limiter, old)) = self.adoptable(&life, given) {
+            life.given_limits = Some(given);
+            drop(life);
+            self.not_needed(prepared);
+            // What the new owner was given anew wins; what was only updated since stays.
+            if given.limits != old {
+                let (now, mut from) = (limiter.now(|| now), None);
+                while let Changed::NotYet(progress) = limiter.update(given.limits, now, from) {
+                    from = Some(progress);
+                }
+            }
+            return Ok(Started::Adopted);
+        }
+        let Some((id, incarnation)) = prepared else {
+            // It was closed between the two looks.
+            drop(life);
+            return self.start_limiter(host, owner, given, now);
+        };
+        self.close_limiter(&mut life);
+        life.given_limits = Some(given);
+        // The name is not a pool's any more before that is closed, as in `close`.
+        let pool = self.pool().map(|(pool, _)| pool);
+        self.current.store(0, Ordering::Relaxed);
+        // ORDERING: Release pairs with the Acquire in `limiter`.
+        self.limiter.store(u64::from(id) << 32 | u64::from(incarnation), Ordering::Release);
+        drop(life);
+        if let Some(pool) = pool {
+            pool.close(host);
+        }
+        Ok(Started::Fresh)
+    }
+
+    /// The open limiter, if it can be what is given now, and what it was given at its start. The size of what it remembers, and the
+    /// clock, are for life.
+    fn adoptable(&self, life: &Life, given: LimiterSettings) -> Option<(&Limiter, Limits)> {
+        let old = life.given_limits?;
+        let same = (old.max_keys, old.manual) == (given.max_keys, given.manual);
+        self.limiter().filter(|_| same).map(|(limiter, _)| (limiter, old.limits))
+    }
+
+    fn not_needed(&self, prepared: Option<(LimiterId, Incarnation)>) {
+        if let Some((id, _)) = prepared {
+            self.limiters.take_back(id);
+        }
+    }
+
+    /// Inside the lock.
+    fn close_limiter(&self, life: &mut Life) {
+        life.given_limits = None;
+        // Those who hit and have found it by now are told that it is gone, or count for nobody: see `Limiter::open`.
+        let word = self.limiter.swap(0, Ordering::Relaxed);
+        if word != 0 {
+            self.limiters.take_back((word >> 32) as LimiterId);
+        }
+    }
+
+    /// Closes the pool or the limiter that `owner` keeps; false if it is not (any more) that process' to close.
     pub fn close(&self, host: &H, owner: Pid) -> bool {
         let closing = {
             let mut life = lock(&self.life);
@@ -245,6 +364,7 @@ impl<H: Host> Named<H> {
             let closing = self.pool().map(|(pool, _)| pool);
             // The name is gone before the pool is closed: who is told `closed` and asks again, finds no pool.
             self.current.store(0, Ordering::Relaxed);
+            self.close_limiter(&mut life);
             closing
         };
         if let Some(pool) = closing {
@@ -253,7 +373,7 @@ impl<H: Host> Named<H> {
         true
     }
 
-    /// Who keeps the pool, dead or alive.
+    /// Who keeps it, dead or alive.
     pub fn owner(&self) -> Option<Pid> {
         lock(&self.life).owner
     }

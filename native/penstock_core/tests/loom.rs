@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
 use loom::cell::UnsafeCell;
 use loom::thread::{self, JoinHandle};
 use penstock_core::{
-    Adoption, Answer, Cancelled, Deadlines, Drain, Ending, NotHeld, Parked, Pid, Refusal, Registry, Restart, Settings,
-    Started, Status, TransferError,
+    Adoption, Answer, Cancelled, Deadlines, Drain, Ending, Hit, Incarnation, Key, LimiterSettings, Limits, NotHeld,
+    Parked, Pid, Rate, Refusal, Registry, Restart, Settings, Started, Status, TransferError,
 };
 
 use support::{Acquired, Fake, Process, Stage, limit};
@@ -1599,6 +1599,94 @@ fn start_against_a_start_when_the_owner_crashed() {
         assert_eq!(named.pool().map(|(_, id)| id), Some(id), "the same pool");
         assert_eq!((pool.info().in_use, pool.info().settings.limit), (1, bound));
     });
+}
+
+fn limiter() -> LimiterSettings {
+    LimiterSettings {
+        limits: Limits { limit: 1, per_ms: 100, rate: Rate::new(1, 100, 1).unwrap() },
+        max_keys: 1,
+        manual: false,
+    }
+}
+
+#[test]
+fn start_against_a_start_of_a_limiter_of_the_same_name() {
+    explore(|| {
+        let host = Fake::new(3);
+        let [first, a, b] = pids();
+        let registry = registry(&host, first);
+        let named = registry.find(NAME).unwrap();
+        assert!(named.close(&host, first));
+        let other = {
+            let (registry, host) = (Arc::clone(&registry), host.clone());
+            thread::spawn(move || registry.start(&host, NAME, a, limit(2)))
+        };
+        let mine = registry.start_limiter(&host, NAME, b, limiter(), 0).unwrap();
+        let winner = match (other.join().unwrap(), mine) {
+            (Started::Fresh, Started::AlreadyStarted(keeper)) if keeper == a => a,
+            (Started::AlreadyStarted(keeper), Started::Fresh) if keeper == b => b,
+            both => panic!("{both:?}"),
+        };
+        assert_eq!(named.owner(), Some(winner));
+        assert_eq!((named.pool().is_some(), named.limiter().is_some()), (winner == a, winner == b));
+    });
+}
+
+#[test]
+fn start_of_a_limiter_against_another_when_the_owner_crashed() {
+    explore(|| {
+        let host = Fake::new(3);
+        let [dead, a, b] = pids();
+        let registry = Arc::new(Registry::new());
+        assert_eq!(registry.start_limiter(&host, NAME, dead, limiter(), 0), Ok(Started::Fresh));
+        let named = registry.find(NAME).unwrap();
+        let hit = |key: Incarnation| named.limiter().unwrap().0.hit(Key::Global(key), 0, 1);
+        assert_eq!(hit(1), Hit::Allow(0));
+        host.begin_exit(dead);
+        let other = {
+            let (registry, host) = (Arc::clone(&registry), host.clone());
+            thread::spawn(move || registry.start_limiter(&host, NAME, a, limiter(), 0).unwrap())
+        };
+        let mine = registry.start_limiter(&host, NAME, b, limiter(), 0).unwrap();
+        let winner = match (other.join().unwrap(), mine) {
+            (Started::Adopted, Started::AlreadyStarted(keeper)) if keeper == a => a,
+            (Started::AlreadyStarted(keeper), Started::Adopted) if keeper == b => b,
+            both => panic!("{both:?}"),
+        };
+        assert_eq!(named.owner(), Some(winner));
+        assert_eq!(hit(1), Hit::Deny(100_000_000));
+    });
+}
+
+/// A limiter is closed, and its memory lent to another name, while somebody hits it.
+#[test]
+fn hit_against_a_close_and_the_next_of_its_memory() {
+    const OTHER: u64 = 0x80;
+    // A key's hash has the incarnation in it.
+    let keys = |incarnation: Incarnation| [Key::Global(incarnation), Key::Tag(u64::from(incarnation) << 32 | 7)];
+    for which in [0, 1] {
+        explore(move || {
+            let host = Fake::new(2);
+            let [a, b] = pids();
+            let registry = Arc::new(Registry::new());
+            assert_eq!(registry.start_limiter(&host, NAME, a, limiter(), 0), Ok(Started::Fresh));
+            let hitter = {
+                let registry = Arc::clone(&registry);
+                thread::spawn(move || {
+                    let (limiter, incarnation) = registry.find(NAME).unwrap().limiter()?;
+                    Some(limiter.hit(keys(incarnation)[which], 0, 1))
+                })
+            };
+            assert!(registry.find(NAME).unwrap().close(&host, a));
+            assert_eq!(registry.start_limiter(&host, OTHER, b, limiter(), 0), Ok(Started::Fresh));
+            let (limiter, incarnation) = registry.find(OTHER).unwrap().limiter().unwrap();
+            let [all, _] = keys(incarnation);
+            assert_eq!(limiter.hit(all, 0, 1), Hit::Allow(0));
+            assert_eq!(limiter.hit(all, 0, 1), Hit::Deny(100_000_000));
+            let hit = hitter.join().unwrap();
+            assert!(matches!(hit, None | Some(Hit::Allow(0) | Hit::Gone)), "{hit:?}");
+        });
+    }
 }
 
 #[test]

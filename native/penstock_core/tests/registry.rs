@@ -5,7 +5,10 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use penstock_core::{Changes, Host, Kind, Named, Pid, Refusal, Registry, Settings, Started, Status};
+use penstock_core::{
+    Changes, Hit, Host, Key, Kind, Limiter, LimiterSettings, Limits, Named, Pid, Rate, Refusal, Registry, Settings,
+    Started, Status,
+};
 use proptest::prelude::*;
 
 use support::{Fake, limit};
@@ -312,4 +315,95 @@ proptest! {
             }
         }
     }
+}
+
+// Limiters.
+
+fn limiter(limit: u32, max_keys: u32) -> LimiterSettings {
+    LimiterSettings {
+        limits: Limits { limit, per_ms: 100, rate: Rate::new(limit, 100, 1).unwrap() },
+        max_keys,
+        manual: false,
+    }
+}
+
+fn hit(named: &Named<Fake>) -> Hit {
+    let (limiter, incarnation) = named.limiter().unwrap();
+    limiter.hit(Key::Global(incarnation), 0, 1)
+}
+
+const DENIED: Hit = Hit::Deny(100_000_000);
+
+#[test]
+fn a_limiter_is_left_to_the_next_owner_with_what_is_owed() {
+    let (host, registry) = (Fake::new(4), Registry::new());
+    let [crashed, next, third, other] = pids();
+    assert_eq!(registry.start_limiter(&host, NAME, crashed, limiter(1, 1), 0), Ok(Started::Fresh));
+    assert_eq!(registry.names(), [NAME]);
+    let named = registry.find(NAME).unwrap();
+    assert_eq!(hit(named), Hit::Allow(0));
+    assert_eq!(registry.start_limiter(&host, NAME, next, limiter(1, 1), 0), Ok(Started::AlreadyStarted(crashed)));
+    assert_eq!(registry.start(&host, NAME, next, limit(1)), Started::AlreadyStarted(crashed));
+    host.begin_exit(crashed);
+    assert_eq!(registry.start_limiter(&host, NAME, next, limiter(1, 1), 0), Ok(Started::Adopted));
+    assert_eq!(hit(named), DENIED);
+    host.begin_exit(next);
+    // What changed wins; twice as fast, half is owed.
+    assert_eq!(registry.start_limiter(&host, NAME, third, limiter(2, 1), 0), Ok(Started::Adopted));
+    assert_eq!(hit(named), Hit::Deny(50_000_000));
+    assert!(!named.close(&host, other));
+    assert!(named.close(&host, third));
+    assert!(named.limiter().is_none());
+    assert_eq!(registry.names(), []);
+}
+
+#[test]
+fn a_limiter_of_another_size_is_another() {
+    let (host, registry) = (Fake::new(1), Registry::new());
+    let [owner] = pids();
+    let named = || registry.find(NAME).unwrap();
+    let manual = LimiterSettings { manual: true, ..limiter(1, 2) };
+    for settings in [limiter(1, 1), limiter(1, 2), manual] {
+        assert_eq!(registry.start_limiter(&host, NAME, owner, settings, 0), Ok(Started::Fresh));
+        assert_eq!((hit(named()), hit(named())), (Hit::Allow(0), DENIED));
+        assert_eq!(named().limiter().unwrap().0.max_keys(), settings.max_keys);
+    }
+}
+
+#[test]
+fn a_name_may_be_of_a_pool_and_then_of_a_limiter_and_back() {
+    let (host, registry) = (Fake::new(2), Registry::new());
+    let [owner, holder] = pids();
+    registry.start(&host, NAME, owner, limit(1));
+    let named = registry.find(NAME).unwrap();
+    let (pool, _) = named.pool().unwrap();
+    assert_eq!(take(&host, named, holder), Ok(()));
+    assert_eq!(registry.start_limiter(&host, NAME, owner, limiter(1, 1), 0), Ok(Started::Fresh));
+    assert!(named.pool().is_none());
+    assert_eq!(pool.info().status, Status::Closed);
+    assert_eq!(hit(named), Hit::Allow(0));
+    assert_eq!(registry.start(&host, NAME, owner, limit(1)), Started::Fresh);
+    assert!(named.limiter().is_none());
+    assert_eq!(take(&host, named, holder), Ok(()));
+}
+
+#[test]
+fn the_memory_of_a_closed_limiter_serves_the_next_of_its_size() {
+    let (host, registry) = (Fake::new(1), Registry::new());
+    let [owner] = pids();
+    let mut seen: Vec<*const Limiter> = Vec::new();
+    for n in 1..=100 {
+        let name = n << 6;
+        let max_keys = 100 + (n % 2) as u32;
+        assert_eq!(registry.start_limiter(&host, name, owner, limiter(1, max_keys), 0), Ok(Started::Fresh));
+        let named = registry.find(name).unwrap();
+        let (limiter, _) = named.limiter().unwrap();
+        assert_eq!(limiter.hit(Key::Tag(7), 0, 1), Hit::Allow(0));
+        assert_eq!((limiter.info().unwrap().allowed, hit(named)), (1, Hit::Allow(0)));
+        seen.push(limiter);
+        assert!(named.close(&host, owner));
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 2);
 }

@@ -1,0 +1,17 @@
+//! Rate limits: [GCRA](gcra) on one [word](stamp), for all hits together or [for each key](table).
+
+mod all;
+mod gcra;
+mod limiter;
+mod limiters;
+mod settings;
+mod stamp;
+mod table;
+
+pub use all::{All, Charge, hit_all};
+pub use gcra::{CENTURY, LATEST, OutOfBounds, Rate};
+pub use limiter::{
+    Changed, Hit, Incarnation, Key, Limiter, LimiterInfo, LimiterSettings, Limits, Progress, Reserved, whole_ms,
+};
+pub(crate) use limiters::{LimiterId, Limiters};
+pub use table::OutOfMemory;

@@ -1,0 +1,68 @@
+//! The rate in force, read by every hit without a lock and changed now and then.
+
+use crate::sync::{AtomicU64, Ordering, fence};
+
+use super::gcra::Rate;
+use super::stamp::{Era, View};
+
+/// The rate, and since when it has been in force.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InForce {
+    pub(crate) rate: Rate,
+    pub(crate) version: u64,
+    cap: u64,
+}
+
+impl InForce {
+    #[inline]
+    pub(crate) fn view(self, now: u64) -> View {
+        View { now, era: Era(self.version & 1 != 0), cap: self.cap }
+    }
+}
+
+/// Two copies. A change writes the one that is not in force, and then says that it is. A reader who was so slow that its copy is being
+/// written for the change after that sees that there was one, and reads again.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    version: AtomicU64,
+    copies: [Copies; 2],
+}
+
+#[derive(Debug, Default)]
+struct Copies {
+    interval: AtomicU64,
+    burst: AtomicU64,
+    cap: AtomicU64,
+}
+
+impl Published {
+    #[inline]
+    pub(crate) fn read(&self) -> InForce {
+        loop {
+            // ORDERING: Acquire pairs with the Release in `change`: the copy is as that wrote it.
+            let version = self.version.load(Ordering::Acquire);
+            let copy = &self.copies[version as usize & 1];
+            let interval = copy.interval.load(Ordering::Relaxed);
+            let burst = copy.burst.load(Ordering::Relaxed);
+            let cap = copy.cap.load(Ordering::Relaxed);
+            // ORDERING: pairs with the fence in `change`: whoever read what the next but one change wrote sees that there was the next.
+            fence(Ordering::Acquire);
+            if self.version.load(Ordering::Relaxed) == version {
+                return InForce { rate: Rate::from_parts(interval, burst as u32), version, cap };
+            }
+        }
+    }
+
+    /// One at a time. At `now`; what is owed from before is cut to the new burst.
+    pub(crate) fn change(&self, rate: Rate, now: u64) {
+        // ORDERING: pairs with the fence in `read`: that the last change is in force is seen before what is written now.
+        fence(Ordering::Release);
+        let version = self.version.load(Ordering::Relaxed).wrapping_add(1);
+        let copy = &self.copies[version as usize & 1];
+        copy.interval.store(rate.interval(), Ordering::Relaxed);
+        copy.burst.store(u64::from(rate.burst()), Ordering::Relaxed);
+        copy.cap.store(now + rate.tolerance(), Ordering::Relaxed);
+        // ORDERING: Release pairs with the Acquire in `read`.
+        self.version.store(version, Ordering::Release);
+    }
+}

@@ -1,0 +1,250 @@
+//! What is remembered of many keys, in a fixed number of places.
+//!
+//! A place is a pair of words that change together: the *tag*, which is the hash of a key, and the [`Stamp`]. Tag 0 is nobody's.
+//! A key whose TAT has passed is as good as one that was never seen, so its place may be taken for another; one whose TAT is
+//! ahead is never evicted. Nothing is swept, and nothing moves.
+//!
+//! Two places are there for each of `max_keys`, in rows of [`ROW`], which are a cache line. A key may be in any place of two rows;
+//! of those it takes one in the emptier. Up to [`FEW`] keys there is one row that has just as many places.
+//!
+//! # One key, one place
+//!
+//! What must never be is a key charged in two places: it would have two bursts. A first hit goes
+//!
+//! ```text
+//!   search both rows -> claim a free place -> look at all the others again -> charge the claim
+//! ```
+//!
+//! and each step is a comparison and exchange of the whole pair, or a look at one. Whoever sees another claim of its key gives its own up,
+//! or takes the other's away, by which of them comes first in the rows; whoever sees a charged place of its key gives its own
+//! claim up. *No two places of one key are ever charged at once.* Suppose `s` and `t` were, `t` later. Both were claims until they
+//! were charged, and stayed claims of that key from the claim on, as numbers of claims do not recur. Who charged `t` looked at `s`
+//! after `t` was claimed. If `s` was the key's by then, they would not both have been charged: a charged one ends the other's
+//! claim, and of two claims one ends. So `s` was claimed after that, and thus after `t`; then who charged `s` looked at `t` after
+//! it was claimed, saw the claim, and one of them ended. Contradiction.
+//!
+//! A place that was charged needs no such look when it is charged again, whether its TAT has passed or not: until it is taken for another
+//! key, a search finds it.
+//!
+//! Whoever is preempted between two of these steps leaves a claim behind, which keeps a place from other keys and from nobody else.
+//!
+//! All this is sequentially consistent, which the argument needs: a claim and the look at the other places, on both sides.
+
+use crate::sync::AtomicPair;
+
+use super::stamp::{Era, Stamp, View};
+
+/// Places in a row.
+const ROW: usize = if cfg!(loom) { 2 } else { 4 };
+
+/// Up to so many keys, each has just one place, and may be in any.
+const FEW: usize = if cfg!(loom) { 2 } else { 8 };
+
+const LINE: usize = 64;
+const PLACE: usize = size_of::<AtomicPair>();
+
+/// The memory for so many keys cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    places: Vec<AtomicPair>,
+    /// How many of them come before the first row, so that rows are cache lines.
+    skipped: usize,
+    rows: usize,
+    row: usize,
+}
+
+/// A place as it was seen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen<'a> {
+    place: &'a AtomicPair,
+    tag: u64,
+    pub(crate) stamp: Stamp,
+}
+
+/// What a search for a key found.
+pub(crate) enum Found<'a> {
+    /// Its place.
+    Charged(Seen<'a>),
+    /// Nothing, but a place that may be had.
+    Free(Seen<'a>),
+    /// Nothing, and every place is another's until this instant at least.
+    Full { until: u64 },
+}
+
+impl Table {
+    pub(crate) fn new(max_keys: usize) -> Result<Self, OutOfMemory> {
+        let count = if max_keys <= FEW { max_keys } else { max_keys.checked_mul(2).ok_or(OutOfMemory)? };
+        let mut places = Vec::new();
+        places.try_reserve_exact(count).map_err(|_| OutOfMemory)?;
+        // Written, and so had: what is only reserved would grow as keys come.
+        places.extend((0..count).map(|_| AtomicPair::new(0, Stamp::NONE.to_bits())));
+
+        if max_keys <= FEW {
+            return Ok(Self { places, skipped: 0, rows: 1, row: count });
+        }
+        // A model must not depend on where its memory is.
+        let skipped = if cfg!(any(loom, shuttle)) { 0 } else { (LINE - places.as_ptr().addr() % LINE) % LINE / PLACE };
+        let rows = (count - skipped) / ROW;
+        Ok(Self { places, skipped, rows, row: ROW })
+    }
+
+    /// Bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.places.len() * PLACE
+    }
+
+    /// Forgets everything. For whoever has it alone.
+    pub(crate) fn clear(&self) {
+        for place in &self.places {
+            place.store(0, Stamp::NONE.to_bits());
+        }
+    }
+
+    fn row(&self, n: usize) -> &[AtomicPair] {
+        let begin = self.skipped + n * self.row;
+        &self.places[begin..begin + self.row]
+    }
+
+    /// Where a key may be.
+    #[inline]
+    fn rows_of(&self, tag: u64) -> [&[AtomicPair]; 2] {
+        let first = scale(tag, self.rows);
+        if self.rows == 1 {
+            return [self.row(first), &[]];
+        }
+        // Any of the others, by bits that the first was not chosen by.
+        let second = first + 1 + scale(tag.wrapping_mul(0x9E37_79B9_7F4A_7C15), self.rows - 1);
+        [self.row(first), self.row(if second < self.rows { second } else { second - self.rows })]
+    }
+
+    /// The place of a key, or one that it may have.
+    #[inline]
+    pub(crate) fn search(&self, tag: u64, view: View) -> Found<'_> {
+        let mut best: Option<(usize, Seen<'_>)> = None;
+        let mut until = u64::MAX;
+        let mut claim = None;
+        for row in self.rows_of(tag) {
+            let mut free = (0, None);
+            for place in row {
+                let seen = Seen::look(place);
+                if seen.tag == tag {
+                    if !seen.is_claim() {
+                        return Found::Charged(seen);
+                    }
+                    claim = claim.or(Some(seen));
+                } else if seen.is_free(view) {
+                    free = (free.0 + 1, free.1.or(Some(seen)));
+                } else {
+                    // What is claimed will be charged at once.
+                    until = until.min(view.tat(seen.stamp).unwrap_or(view.now));
+                }
+            }
+            if let (count, Some(seen)) = free
+                && best.is_none_or(|(most, _)| count > most)
+            {
+                best = Some((count, seen));
+            }
+        }
+        match (claim, best) {
+            (Some(seen), _) | (None, Some((_, seen))) => Found::Free(seen),
+            (None, None) => Found::Full { until },
+        }
+    }
+
+    /// Makes a place that a search found free the key's own, to be charged. `None`: search again.
+    pub(crate) fn claim<'a>(&'a self, tag: u64, free: Seen<'a>) -> Option<Seen<'a>> {
+        // Somebody's claim of the same key is as good as ours.
+        let mine = if free.tag == tag { free } else { free.exchange(tag, Stamp::claim())? };
+        let mut before = true;
+        for place in self.rows_of(tag).into_iter().flatten() {
+            if std::ptr::eq(place, mine.place) {
+                before = false;
+                continue;
+            }
+            let other = Seen::look(place);
+            if other.tag != tag {
+                continue;
+            }
+            // Not again, if it is taken away or given up: a claim that comes after this sees ours.
+            if before || !other.is_claim() || !other.give_up() && Seen::look(place).tag == tag {
+                mine.give_up();
+                return None;
+            }
+        }
+        Some(mine)
+    }
+
+    /// Forgets a key. False if it has a place, but not the one that was looked at any more: again.
+    pub(crate) fn forget(&self, tag: u64) -> bool {
+        self.rows_of(tag)
+            .into_iter()
+            .flatten()
+            .map(Seen::look)
+            .find(|seen| seen.tag == tag && !seen.is_claim())
+            .is_none_or(|seen| seen.give_up())
+    }
+
+    /// Goes through places from `from` on, `most` of them, and returns where to go on.
+    pub(crate) fn each<'a>(&'a self, from: usize, most: usize, mut visit: impl FnMut(Seen<'a>)) -> Option<usize> {
+        let end = self.places.len().min(from.saturating_add(most));
+        for place in self.places.get(from..end).unwrap_or_default() {
+            visit(Seen::look(place));
+        }
+        (end < self.places.len()).then_some(end)
+    }
+}
+
+impl<'a> Seen<'a> {
+    #[inline]
+    fn look(place: &'a AtomicPair) -> Self {
+        let (tag, stamp) = place.load();
+        Self { place, tag, stamp: Stamp::from_bits(stamp) }
+    }
+
+    fn is_claim(&self) -> bool {
+        self.stamp.tat().is_none()
+    }
+
+    #[inline]
+    fn is_free(&self, view: View) -> bool {
+        self.tag == 0 || view.tat(self.stamp).is_some_and(|tat| tat <= view.now)
+    }
+
+    /// Whether a key has this place that is not as good as unknown.
+    pub(crate) fn is_active(&self, view: View) -> bool {
+        !self.is_claim() && !self.is_free(view)
+    }
+
+    /// The same place, as it is now.
+    pub(crate) fn again(&self) -> Self {
+        Self::look(self.place)
+    }
+
+    fn exchange(self, tag: u64, stamp: Stamp) -> Option<Self> {
+        self.place.compare_exchange((self.tag, self.stamp.to_bits()), (tag, stamp.to_bits())).then_some(Self {
+            tag,
+            stamp,
+            ..self
+        })
+    }
+
+    /// False if it is not as it was seen any more.
+    fn give_up(&self) -> bool {
+        self.exchange(0, Stamp::NONE).is_some()
+    }
+
+    /// Of the same key. False if it is not as it was seen any more.
+    #[inline]
+    pub(crate) fn charge(&self, tat: u64, era: Era) -> bool {
+        self.exchange(self.tag, Stamp::new(tat, era)).is_some()
+    }
+}
+
+/// A number below `count` by the high bits of a word.
+#[inline]
+fn scale(word: u64, count: usize) -> usize {
+    ((u128::from(word) * count as u128) >> 64) as usize
+}

@@ -1,0 +1,323 @@
+//! Every interleaving of two or three calls that race for a rate limit.
+//!
+//! One test for each race, named after the two sides of it. In a model a row has two places; up to two keys have one row.
+//!
+//!     RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test -p penstock_core --release --test loom_rate
+#![cfg(loom)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
+
+use loom::thread;
+use penstock_core::{All, Changed, Charge, Hit, Key, Limiter, Limits, Rate, Reserved, hit_all};
+
+const MS: u64 = 1_000_000;
+
+/// Runs a model in each of its interleavings; at most `LOOM_MAX_PREEMPTIONS` preemptions, or 3.
+fn explore(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(3);
+    builder.max_branches = 20_000;
+    let schedules = Arc::new(PlainU64::new(0));
+    let count = Arc::clone(&schedules);
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    eprintln!("{name}: {} schedules", schedules.load(Ordering::Relaxed));
+}
+
+/// One hit in 100 ms, and so many at once.
+fn limits(burst: u32) -> Limits {
+    Limits { limit: 1, per_ms: 100, rate: Rate::new(1, 100, burst).unwrap() }
+}
+
+fn open(max_keys: u32, burst: u32) -> (Arc<Limiter>, Key) {
+    let limiter = Arc::new(Limiter::new(max_keys).unwrap());
+    let incarnation = limiter.open(limits(burst), false, 0);
+    (limiter, Key::Global(incarnation))
+}
+
+// Their rows begin with the place that the high bits say, of three rows.
+const A: Key = Key::Tag(1);
+const B: Key = Key::Tag(2);
+const C: Key = Key::Tag(3);
+
+fn spawn<T: 'static>(limiter: &Arc<Limiter>, act: impl FnOnce(&Limiter) -> T + 'static) -> thread::JoinHandle<T> {
+    let limiter = Arc::clone(limiter);
+    thread::spawn(move || act(&limiter))
+}
+
+fn allowed(hits: &[Hit]) -> usize {
+    hits.iter().filter(|hit| matches!(hit, Hit::Allow(_))).count()
+}
+
+fn update(limiter: &Limiter, limits: Limits, now: u64) {
+    let mut from = None;
+    while let Changed::NotYet(progress) = limiter.update(limits, now, from) {
+        from = Some(progress);
+    }
+}
+
+/// A key that nobody knows is hit by all at once.
+fn first_hits(max_keys: u32, burst: u32, hitters: usize) {
+    explore(move || {
+        let (limiter, _) = open(max_keys, burst);
+        let others: Vec<_> = (1..hitters).map(|_| spawn(&limiter, |limiter| limiter.hit(A, 0, 1))).collect();
+        let mut hits = vec![limiter.hit(A, 0, 1)];
+        hits.extend(others.into_iter().map(|other| other.join().unwrap()));
+        assert_eq!(allowed(&hits), burst as usize, "{hits:?}");
+        assert_eq!(limiter.hit(A, 0, 1), Hit::Deny(100 * MS));
+        assert_eq!(limiter.keys(0, 0).0 + limiter.keys(2, 0).0 + limiter.keys(4, 0).0, 1);
+    });
+}
+
+#[test]
+fn first_hit_against_first_hit() {
+    first_hits(2, 1, 2);
+}
+
+#[test]
+fn first_hit_against_first_hit_in_two_rows() {
+    first_hits(3, 1, 2);
+}
+
+#[test]
+fn three_first_hits() {
+    first_hits(2, 2, 3);
+}
+
+#[test]
+fn hit_against_hit() {
+    for global in [false, true] {
+        explore(move || {
+            let (limiter, all) = open(2, 2);
+            let key = if global { all } else { A };
+            assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(1));
+            let other = spawn(&limiter, move |limiter| limiter.hit(key, 0, 1));
+            let hits = [limiter.hit(key, 0, 1), other.join().unwrap()];
+            assert_eq!(allowed(&hits), 1);
+        });
+    }
+}
+
+/// One sees the first place free already and takes it, the other does not and takes the second.
+#[test]
+fn first_hits_that_differ_in_what_is_free() {
+    explore(|| {
+        let (limiter, _) = open(2, 1);
+        assert_eq!(limiter.hit(B, 0, 1), Hit::Allow(0));
+        let other = spawn(&limiter, |limiter| limiter.hit(A, 99 * MS, 1));
+        let hits = [limiter.hit(A, 100 * MS, 1), other.join().unwrap()];
+        assert_eq!(allowed(&hits), 1, "{hits:?}");
+        // It is known in one place, and so long.
+        assert_eq!(limiter.keys(0, 101 * MS).0, 1);
+    });
+}
+
+#[test]
+fn two_new_keys_against_each_other() {
+    explore(|| {
+        let (limiter, _) = open(2, 1);
+        assert_eq!(limiter.hit(C, 0, 1), Hit::Allow(0));
+        let other = spawn(&limiter, |limiter| limiter.hit(A, 1, 1));
+        let hits = [limiter.hit(B, 1, 1), other.join().unwrap()];
+        // One place was free.
+        assert_eq!(allowed(&hits), 1, "{hits:?}");
+        let known = [limiter.peek(A, 1, 1), limiter.peek(B, 1, 1)];
+        assert_eq!(allowed(&known), 0, "{known:?}");
+        assert_eq!(limiter.hit(C, 1, 1), Hit::Deny(100 * MS - 1));
+    });
+}
+
+/// The place of a key is taken for another that is later, while the key is hit once more.
+#[test]
+fn hit_against_reuse_of_its_place() {
+    explore(|| {
+        let (limiter, _) = open(1, 2);
+        assert_eq!(limiter.hit(A, 0, 1), Hit::Allow(1));
+        let other = spawn(&limiter, |limiter| limiter.hit(B, 100 * MS, 1));
+        let hit = limiter.hit(A, 99 * MS, 1);
+        match (hit, other.join().unwrap()) {
+            // The key was first: it is active, and keeps its place.
+            (Hit::Allow(_), Hit::Deny(wait)) => {
+                assert_eq!(wait, 100 * MS);
+                assert_eq!(limiter.hit(A, 100 * MS, 1), Hit::Allow(0));
+                assert_eq!(limiter.hit(A, 100 * MS, 1), Hit::Deny(100 * MS));
+            }
+            // Its place was gone, and what is another's is not charged for it.
+            (Hit::Deny(_), Hit::Allow(1)) => {
+                assert_eq!(limiter.hit(B, 100 * MS, 1), Hit::Allow(0));
+                assert_eq!(limiter.hit(B, 100 * MS, 1), Hit::Deny(100 * MS));
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn update_against_hit() {
+    for global in [false, true] {
+        explore(move || {
+            let (limiter, all) = open(1, 10);
+            let key = if global { all } else { A };
+            // So that the change is one of two eras.
+            update(&limiter, limits(9), 0);
+            assert_eq!(limiter.hit(key, 0, 8), Hit::Allow(1));
+            let other = spawn(&limiter, |limiter| update(limiter, limits(4), 0));
+            let hit = limiter.hit(key, 0, 1);
+            other.join().unwrap();
+            assert!(matches!(hit, Hit::Allow(0) | Hit::Deny(_)), "{hit:?}");
+            // Whichever was first, 4 are owed.
+            assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
+            assert_eq!(limiter.hit(key, 100 * MS, 1), Hit::Allow(0));
+        });
+    }
+}
+
+#[test]
+fn update_against_first_hit() {
+    explore(|| {
+        let (limiter, _) = open(1, 1);
+        let other = spawn(&limiter, |limiter| update(limiter, limits(3), 0));
+        let hit = limiter.hit(A, 0, 1);
+        other.join().unwrap();
+        assert!(matches!(hit, Hit::Allow(0 | 2)), "{hit:?}");
+        assert_eq!(limiter.hit(A, 0, 1), Hit::Allow(1));
+    });
+}
+
+/// A hit reads the rate while it is changed twice.
+#[test]
+fn two_updates_against_hit() {
+    explore(|| {
+        let (limiter, all) = open(1, 1);
+        let other = spawn(&limiter, |limiter| {
+            update(limiter, limits(2), 0);
+            update(limiter, limits(3), 0);
+        });
+        let hit = limiter.hit(all, 0, 1);
+        other.join().unwrap();
+        assert!(matches!(hit, Hit::Allow(0..=2)), "{hit:?}");
+        assert_eq!(limiter.hit(all, 0, 1), Hit::Allow(1));
+    });
+}
+
+#[test]
+fn update_against_update() {
+    explore(|| {
+        let (limiter, all) = open(1, 10);
+        update(&limiter, limits(9), 0);
+        assert_eq!(limiter.hit(all, 0, 9), Hit::Allow(0));
+        let other = spawn(&limiter, |limiter| update(limiter, limits(3), 0));
+        update(&limiter, limits(5), 0);
+        other.join().unwrap();
+        // Cut by both, whichever came last.
+        let last = limiter.info().unwrap().limits.rate.burst();
+        let left = if last == 3 { Hit::Deny(100 * MS) } else { Hit::Allow(1) };
+        assert_eq!(limiter.hit(all, 0, 1), left);
+    });
+}
+
+#[test]
+fn reset_against_hit() {
+    for global in [false, true] {
+        explore(move || {
+            let (limiter, all) = open(2, 1);
+            let key = if global { all } else { A };
+            assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(0));
+            let other = spawn(&limiter, move |limiter| assert!(limiter.reset(key)));
+            let hit = limiter.hit(key, 0, 1);
+            other.join().unwrap();
+            let then = limiter.hit(key, 0, 1);
+            assert_eq!(allowed(&[hit, then]), 1, "{hit:?} {then:?}");
+        });
+    }
+}
+
+#[test]
+fn reset_against_two_hits() {
+    explore(|| {
+        let (limiter, _) = open(2, 1);
+        assert_eq!(limiter.hit(A, 0, 1), Hit::Allow(0));
+        let reset = spawn(&limiter, |limiter| assert!(limiter.reset(A)));
+        let other = spawn(&limiter, |limiter| limiter.hit(A, 0, 1));
+        let mut hits = vec![limiter.hit(A, 0, 1), other.join().unwrap()];
+        reset.join().unwrap();
+        hits.push(limiter.hit(A, 0, 1));
+        assert_eq!(allowed(&hits), 1, "{hits:?}");
+        assert!(limiter.keys(0, 0).0 == 1);
+    });
+}
+
+#[test]
+fn reserve_against_reserve() {
+    explore(|| {
+        let (limiter, all) = open(1, 1);
+        let other = spawn(&limiter, move |limiter| limiter.reserve(all, 0, 1, u64::MAX));
+        let mut turns = [limiter.reserve(all, 0, 1, u64::MAX), other.join().unwrap()];
+        turns.sort_by_key(|turn| if let Reserved::In(wait) = turn { *wait } else { u64::MAX });
+        assert_eq!(turns, [Reserved::In(0), Reserved::In(100 * MS)]);
+    });
+}
+
+/// Of the incarnation before, by one that was slow.
+#[test]
+fn open_against_hit() {
+    explore(|| {
+        let (limiter, old) = open(1, 1);
+        let other = spawn(&limiter, move |limiter| limiter.hit(old, 0, 1));
+        let new = Key::Global(limiter.open(limits(1), false, 0));
+        let hit = other.join().unwrap();
+        assert!(matches!(hit, Hit::Allow(0) | Hit::Gone), "{hit:?}");
+        assert_eq!(limiter.hit(new, 0, 1), Hit::Allow(0));
+    });
+}
+
+/// One has both, or the other has.
+#[test]
+fn hit_all_against_hit_all() {
+    explore(|| {
+        let (a, both) = open(1, 1);
+        let (b, other_all) = open(1, 1);
+        let b_too = Arc::clone(&b);
+        let other = spawn(&a, move |a| {
+            let charges = [
+                Charge { limiter: a, key: both, cost: Some(1) },
+                Charge { limiter: &b_too, key: other_all, cost: Some(1) },
+            ];
+            hit_all(&charges, || 0)
+        });
+        let charges =
+            [Charge { limiter: &*b, key: other_all, cost: Some(1) }, Charge { limiter: &*a, key: both, cost: Some(1) }];
+        let outcomes = [hit_all(&charges, || 0), other.join().unwrap()];
+        let allowed = outcomes.iter().filter(|&&outcome| outcome == All::Allowed).count();
+        // Each may have denied the other by what it took back.
+        assert!(allowed <= 1, "{outcomes:?}");
+        let left = [a.peek(both, 0, 1), b.peek(other_all, 0, 1)].map(|hit| matches!(hit, Hit::Allow(0)));
+        assert_eq!(left, [allowed == 0; 2], "{outcomes:?}");
+    });
+}
+
+/// What is taken back is what was charged, whatever others charged in between.
+#[test]
+fn hit_all_that_is_denied_against_hit() {
+    explore(|| {
+        let (a, key_a) = open(1, 3);
+        let (b, key_b) = open(1, 1);
+        let other = spawn(&a, move |a| a.hit(key_a, 0, 1));
+        let b_too = Arc::clone(&b);
+        let taker = spawn(&b, move |b| b.hit(key_b, 0, 1));
+        let charges = [
+            Charge { limiter: &*a, key: key_a, cost: Some(1) },
+            Charge { limiter: &*b_too, key: key_b, cost: Some(1) },
+        ];
+        let outcome = hit_all(&charges, || 0);
+        assert!(matches!(other.join().unwrap(), Hit::Allow(_)));
+        let taken = matches!(taker.join().unwrap(), Hit::Allow(_));
+        assert!(taken || outcome == All::Allowed);
+        let left = if outcome == All::Allowed { 0 } else { 1 };
+        assert_eq!(a.peek(key_a, 0, 1), Hit::Allow(left));
+    });
+}

@@ -1,0 +1,485 @@
+//! Rate limiters against plain models of them, in exact arithmetic, and their edges.
+#![cfg(not(any(loom, shuttle)))]
+
+use std::collections::HashMap;
+
+use penstock_core::{
+    All, CENTURY, Changed, Charge, Hit, Key, LATEST, Limiter, Limits, OutOfBounds, Progress, Rate, Reserved, hit_all,
+    whole_ms,
+};
+use proptest::prelude::*;
+
+const MS: u64 = 1_000_000;
+
+fn limits(limit: u32, per_ms: u64, burst: u32) -> Limits {
+    Limits { limit, per_ms, rate: Rate::new(limit, per_ms, burst).unwrap() }
+}
+
+/// A limiter, and the key of all hits together.
+fn open(max_keys: u32, limits: Limits) -> (Limiter, Key) {
+    let limiter = Limiter::new(max_keys).unwrap();
+    let incarnation = limiter.open(limits, false, 0);
+    (limiter, Key::Global(incarnation))
+}
+
+/// A key as the hash of `n` would be.
+fn key(n: u64) -> Key {
+    let mut word = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    Key::Tag((word ^ (word >> 31)).max(1))
+}
+
+fn update(limiter: &Limiter, limits: Limits, now: u64) -> usize {
+    let (mut from, mut steps) = (None, 0);
+    while let Changed::NotYet(progress) = limiter.update(limits, now, from) {
+        (from, steps) = (Some(progress), steps + 1);
+    }
+    steps
+}
+
+fn keys(limiter: &Limiter, now: u64) -> u64 {
+    let (mut sum, mut at) = (0, Some(0));
+    while let Some(from) = at {
+        let (some, next) = limiter.keys(from, now);
+        (sum, at) = (sum + some, next);
+    }
+    sum
+}
+
+// The model: a bucket of tokens in exact fractions. `level / per` tokens are in it.
+
+#[derive(Clone, Debug)]
+struct Bucket {
+    limit: u128,
+    per: u128,
+    burst: u128,
+    level: u128,
+    at: u64,
+}
+
+impl Bucket {
+    fn new(limit: u32, per_ms: u64, burst: u32) -> Self {
+        let (limit, per, burst) = (u128::from(limit), u128::from(per_ms) * u128::from(MS), u128::from(burst));
+        Self { limit, per, burst, level: burst * per, at: 0 }
+    }
+
+    fn fill(&mut self, now: u64) {
+        self.level = (self.burst * self.per).min(self.level + u128::from(now - self.at) * self.limit);
+        self.at = now;
+    }
+
+    fn hit(&mut self, now: u64, cost: u32) -> Hit {
+        self.fill(now);
+        let cost = u128::from(cost);
+        if cost > self.burst {
+            Hit::Never
+        } else if cost * self.per <= self.level {
+            self.level -= cost * self.per;
+            Hit::Allow((self.level / self.per) as u32)
+        } else {
+            Hit::Deny((cost * self.per - self.level).div_ceil(self.limit) as u64)
+        }
+    }
+}
+
+/// Rates whose interval is a whole number of ns.
+fn whole_rates() -> impl Strategy<Value = (u32, u64, u32)> {
+    (0_u32..7, 0_u32..7, 1_u64..100_000, 1_u32..2_000).prop_map(|(twos, fives, per_ms, burst)| {
+        let limit = 2_u32.pow(twos) * 5_u32.pow(fives).min(15_625);
+        (limit, per_ms.max(u64::from(limit).div_ceil(1_000)), burst)
+    })
+}
+
+/// Any that are allowed, of all sizes.
+fn any_rates() -> impl Strategy<Value = (u32, u64, u32)> {
+    (0_u32..31, any::<u32>(), 0_u32..42, any::<u64>(), 0_u32..31, any::<u32>())
+        .prop_map(|(a, limit, b, per, c, burst)| {
+            let limit = (limit & 0x7FFF_FFFF) >> a | 1;
+            let per = (per & ((1 << 42) - 1)) >> b | 1;
+            (limit, per, (burst & 0x7FFF_FFFF) >> c | 1)
+        })
+        .prop_filter("within bounds", |&(limit, per, burst)| Rate::new(limit, per, burst).is_ok())
+}
+
+/// Gaps between hits, in ns, and what they cost.
+fn hits() -> impl Strategy<Value = Vec<(u64, u32)>> {
+    let gap = prop_oneof![Just(0), 0..2_000_u64, 0..3 * MS, 0..20_000 * MS];
+    let cost = prop_oneof![4 => Just(1_u32), 1 => 1..50_u32, 1 => 1..3_000_u32];
+    prop::collection::vec((gap, cost), 1..200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_hit_is_what_an_exact_bucket_says((limit, per, burst) in whole_rates(), hits in hits(), keyed: bool) {
+        let (limiter, global) = open(10, limits(limit, per, burst));
+        let key = if keyed { key(1) } else { global };
+        let mut bucket = Bucket::new(limit, per, burst);
+        let mut now = 0;
+        for (gap, cost) in hits {
+            now += gap;
+            let peeked = limiter.peek(key, now, 1);
+            prop_assert_eq!(peeked, bucket.clone().hit(now, 1));
+            prop_assert_eq!(limiter.hit(key, now, cost), bucket.hit(now, cost));
+        }
+    }
+
+    #[test]
+    fn what_is_denied_is_allowed_after_the_wait_and_not_before((limit, per, burst) in any_rates(), hits in hits()) {
+        let (limiter, key) = open(1, limits(limit, per, burst));
+        let mut now = 0;
+        for (gap, cost) in hits {
+            now += gap;
+            match limiter.hit(key, now, cost) {
+                // A clock goes no further.
+                Hit::Deny(wait) if now + wait > LATEST => break,
+                Hit::Deny(wait) => {
+                    prop_assert!(wait > 0);
+                    prop_assert_eq!(limiter.hit(key, now + wait - 1, cost), Hit::Deny(1));
+                    now += wait;
+                    prop_assert!(matches!(limiter.hit(key, now, cost), Hit::Allow(_)));
+                }
+                Hit::Never => prop_assert!(cost > burst),
+                Hit::Allow(remaining) => prop_assert!(remaining <= burst - cost),
+                Hit::Gone => prop_assert!(false),
+            }
+        }
+    }
+
+    // However the clocks of those who hit are ordered.
+    #[test]
+    fn no_order_of_clocks_allows_more_than_the_rate(
+        (limit, per, burst) in any_rates(),
+        hits in hits(),
+        back in prop::collection::vec(0..5_000 * MS, 200),
+    ) {
+        let (limiter, key) = open(1, limits(limit, per, burst));
+        let (mut now, mut allowed) = (0_u64, 0_u64);
+        for ((gap, cost), back) in hits.into_iter().zip(back) {
+            now += gap;
+            let clock = if gap % 2 == 0 { now } else { now.saturating_sub(back) };
+            if let Hit::Allow(_) = limiter.hit(key, clock, cost) {
+                allowed += u64::from(cost);
+            }
+            // As a fraction, with the 0.05 % that the interval may be rounded by.
+            let most = u128::from(burst) * u128::from(per) * u128::from(MS) + u128::from(now) * u128::from(limit);
+            prop_assert!(u128::from(allowed) * u128::from(per) * u128::from(MS) <= most + most / 2_000);
+        }
+    }
+
+    #[test]
+    fn who_hits_all_the_time_gets_the_rate((limit, per, burst) in any_rates(), steps in 1_u64..2_000) {
+        let rate = Rate::new(limit, per, burst).unwrap();
+        let (limiter, key) = open(1, limits(limit, per, burst));
+        let mut allowed = 0_u64;
+        let mut now = 0;
+        // At the very instants.
+        for _ in 0..steps + u64::from(burst).min(2_000) {
+            match limiter.hit(key, now, 1) {
+                Hit::Allow(_) => allowed += 1,
+                Hit::Deny(wait) if now + wait > LATEST => break,
+                Hit::Deny(wait) => now += wait,
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+        let exact = u128::from(now) * u128::from(limit) / (u128::from(per) * u128::from(MS));
+        if allowed >= u64::from(burst) {
+            let above = u128::from(allowed - u64::from(burst));
+            prop_assert!(above + 1 >= exact - exact / 1_000 && above <= exact + exact / 1_000 + 1);
+        }
+        // Whole hits are exact whatever was rounded.
+        prop_assert!(allowed <= u64::from(burst) + now / rate.interval());
+    }
+
+    #[test]
+    fn turns_come_at_the_rate_and_in_order((limit, per, burst) in any_rates(), costs in prop::collection::vec(1_u32..5, 1..50)) {
+        let (limiter, key) = open(1, limits(limit, per, burst));
+        let rate = Rate::new(limit, per, burst).unwrap();
+        let (mut last, mut charged) = (0, 0_u64);
+        for cost in costs {
+            match limiter.reserve(key, 0, cost, u64::MAX) {
+                Reserved::In(wait) => {
+                    charged += u64::from(cost) * rate.interval();
+                    prop_assert_eq!(wait, charged.saturating_sub(rate.interval() * u64::from(burst)));
+                    prop_assert!(wait >= last);
+                    last = wait;
+                }
+                Reserved::Never => prop_assert!(cost > burst),
+                // The end of time.
+                Reserved::TooFar(wait) => prop_assert!(wait > CENTURY),
+                Reserved::Gone => prop_assert!(false),
+            }
+        }
+    }
+}
+
+// Many keys.
+
+#[derive(Clone, Debug)]
+enum Act {
+    Hit(u64, u32),
+    Reset(u64),
+    Update(u32, u32),
+    Reserve(u64, u64),
+}
+
+fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
+    let act = prop_oneof![
+        20 => (0..12_u64, 1..6_u32).prop_map(|(key, cost)| Act::Hit(key, cost)),
+        2 => (0..12_u64).prop_map(Act::Reset),
+        2 => (1..50_u32, 1..30_u32).prop_map(|(limit, burst)| Act::Update(limit, burst)),
+        4 => (0..12_u64, 0..30 * MS).prop_map(|(key, patience)| Act::Reserve(key, patience)),
+    ];
+    prop::collection::vec((prop_oneof![Just(0), 0..2 * MS, 0..200 * MS], act), 1..300)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    // A map of what each key owes, in ns. Key 0 is the global one.
+    #[test]
+    fn each_key_is_counted_for_itself(acts in acts()) {
+        let mut rate = Rate::new(10, 100, 5).unwrap();
+        let (limiter, global) = open(100, limits(10, 100, 5));
+        let name = |n: u64| if n == 0 { global } else { key(n) };
+        let mut owed: HashMap<u64, u64> = HashMap::new();
+        let (mut now, mut allowed, mut denied) = (0, 0, 0);
+        for (gap, act) in acts {
+            now += gap;
+            for debt in owed.values_mut() {
+                *debt = debt.saturating_sub(gap);
+            }
+            let tolerance = |rate: Rate| rate.interval() * u64::from(rate.burst());
+            match act {
+                Act::Hit(n, cost) => {
+                    let debt = owed.entry(n).or_default();
+                    let then = *debt + rate.interval() * u64::from(cost);
+                    let expected = if cost > rate.burst() {
+                        Hit::Never
+                    } else if then <= tolerance(rate) {
+                        *debt = then;
+                        Hit::Allow(((tolerance(rate) - then) / rate.interval()) as u32)
+                    } else {
+                        Hit::Deny(then - tolerance(rate))
+                    };
+                    if let Hit::Allow(_) = expected { allowed += 1 } else { denied += 1 }
+                    prop_assert_eq!(limiter.hit(name(n), now, cost), expected);
+                }
+                Act::Reserve(n, patience) => {
+                    let debt = owed.entry(n).or_default();
+                    let then = *debt + rate.interval();
+                    let wait = then.saturating_sub(tolerance(rate));
+                    let expected = if wait <= patience {
+                        *debt = then;
+                        allowed += 1;
+                        Reserved::In(wait)
+                    } else {
+                        denied += 1;
+                        Reserved::TooFar(wait)
+                    };
+                    prop_assert_eq!(limiter.reserve(name(n), now, 1, patience), expected);
+                }
+                Act::Reset(n) => {
+                    owed.insert(n, 0);
+                    prop_assert!(limiter.reset(name(n)));
+                }
+                Act::Update(limit, burst) => {
+                    rate = Rate::new(limit, 100, burst).unwrap();
+                    update(&limiter, limits(limit, 100, burst), now);
+                    for debt in owed.values_mut() {
+                        *debt = (*debt).min(tolerance(rate));
+                    }
+                }
+            }
+            let active = owed.iter().filter(|&(&n, &debt)| n != 0 && debt > 0).count();
+            prop_assert_eq!(keys(&limiter, now), active as u64);
+            let info = limiter.info().unwrap();
+            prop_assert_eq!((info.allowed, info.denied), (allowed, denied));
+        }
+    }
+}
+
+// Edges.
+
+#[test]
+fn rates_have_bounds() {
+    assert_eq!(Rate::new(0, 1, 1), Err(OutOfBounds::Nothing));
+    assert_eq!(Rate::new(1, 0, 1), Err(OutOfBounds::Nothing));
+    assert_eq!(Rate::new(1, 1, 0), Err(OutOfBounds::Nothing));
+    assert_eq!(Rate::new(1_001, 1, 1), Err(OutOfBounds::TooFast));
+    assert_eq!(Rate::new(1_000, 1, 1).unwrap().interval(), 1_000);
+    assert_eq!(Rate::new(1_000_000, 1_000, 1).unwrap().interval(), 1_000);
+    assert_eq!(Rate::new(1_000_001, 1_000, 1), Err(OutOfBounds::TooFast));
+    let century_ms = CENTURY / MS;
+    assert_eq!(Rate::new(1, century_ms, 1).unwrap().interval(), CENTURY);
+    assert_eq!(Rate::new(1, century_ms + 1, 1), Err(OutOfBounds::TooLong));
+    assert_eq!(Rate::new(1, century_ms, 2), Err(OutOfBounds::TooLong));
+    assert!(Rate::new(2, century_ms, 2).is_ok());
+    assert_eq!(Rate::new(1, u64::MAX, u32::MAX), Err(OutOfBounds::TooLong));
+    assert_eq!(Rate::new(u32::MAX, u64::MAX, u32::MAX), Err(OutOfBounds::TooLong));
+}
+
+#[test]
+fn a_burst_worth_a_century_at_the_end_of_time_does_not_overflow() {
+    let burst = i32::MAX as u32;
+    // As near to a century as whole ms come.
+    let per = CENTURY / MS / u64::from(burst);
+    let (limiter, key) = open(1, limits(1, per, burst));
+    assert_eq!(limiter.hit(key, LATEST, burst), Hit::Allow(0));
+    assert_eq!(limiter.hit(key, LATEST, 1), Hit::Deny(per * MS));
+    assert_eq!(limiter.hit(key, 0, burst), Hit::Deny(LATEST + per * MS * u64::from(burst)));
+    assert!(matches!(limiter.reserve(key, LATEST, burst, u64::MAX), Reserved::TooFar(_)));
+    assert_eq!(limiter.hit(key, LATEST, burst + 1), Hit::Never);
+}
+
+#[test]
+fn a_clock_set_by_hand_moves_forward_alone() {
+    let limiter = Limiter::new(1).unwrap();
+    let key = Key::Global(limiter.open(limits(1, 86_400_000, 1), true, 77));
+    let now = || limiter.now(|| panic!("not asked"));
+    assert_eq!(limiter.hit(key, now(), 1), Hit::Allow(0));
+    assert!(limiter.advance(86_399_999));
+    assert_eq!(limiter.hit(key, now(), 1), Hit::Deny(MS));
+    assert!(limiter.advance(1));
+    assert_eq!(limiter.hit(key, now(), 1), Hit::Allow(0));
+    assert!(limiter.advance(u64::MAX) && limiter.advance(u64::MAX));
+    assert_eq!(now(), LATEST);
+    assert_eq!(limiter.hit(key, now(), 1), Hit::Allow(0));
+
+    limiter.open(limits(1, 1, 1), false, 0);
+    assert_eq!(limiter.now(|| 5), 5);
+    assert!(!limiter.advance(1));
+}
+
+#[test]
+fn few_keys_have_just_their_places() {
+    for max_keys in 1..=8 {
+        let (limiter, _) = open(max_keys, limits(1, 100, 1));
+        assert_eq!(limiter.info().unwrap().memory, max_keys as usize * 16);
+        for n in 0..u64::from(max_keys) {
+            assert_eq!(limiter.hit(key(n), n * MS, 1), Hit::Allow(0));
+        }
+        let now = u64::from(max_keys) * MS;
+        assert_eq!(keys(&limiter, now), u64::from(max_keys));
+        // Until the first of them is as good as unknown.
+        assert_eq!(limiter.hit(key(99), now, 1), Hit::Deny(100 * MS - now));
+        assert_eq!(limiter.peek(key(99), now, 1), Hit::Deny(100 * MS - now));
+        assert_eq!(limiter.reserve(key(99), now, 1, 50 * MS), Reserved::TooFar(100 * MS - now));
+        assert_eq!(limiter.hit(key(99), 100 * MS, 1), Hit::Allow(0));
+    }
+}
+
+#[test]
+fn many_keys_find_a_place_each_and_never_lose_it() {
+    let max_keys = 10_000_u32;
+    let (limiter, _) = open(max_keys, limits(1, 1_000_000, 1));
+    assert_eq!(limiter.info().unwrap().memory, max_keys as usize * 32);
+    for n in 0..u64::from(max_keys) {
+        assert_eq!(limiter.hit(key(n), 0, 1), Hit::Allow(0), "key {n}");
+    }
+    assert_eq!(keys(&limiter, 0), u64::from(max_keys));
+    // As many again may find one, and whoever does not is denied, and evicts nobody.
+    let more = (0..100_000).filter(|&n| limiter.hit(key(100_000 + n), 1, 1) == Hit::Allow(0)).count() as u64;
+    assert!(more > 8_000 && more <= 10_000, "{more}");
+    for n in 0..u64::from(max_keys) {
+        assert_eq!(limiter.hit(key(n), 2, 1), Hit::Deny(1_000_000 * MS - 2));
+    }
+    assert_eq!(keys(&limiter, 2), u64::from(max_keys) + more);
+    assert_eq!(keys(&limiter, 1_000_000 * MS + 1), 0);
+    assert!((0..100_000).all(|n| limiter.hit(key(200_000 + n), 2_000_000 * MS * (1 + n), 1) == Hit::Allow(0)));
+}
+
+#[test]
+fn a_change_is_made_in_steps_that_others_may_cut_across() {
+    let (limiter, global) = open(10_000, limits(1, 1_000, 10));
+    for n in 0..10_000 {
+        assert_eq!(limiter.hit(key(n), 0, 8), Hit::Allow(2));
+    }
+    assert_eq!(limiter.hit(global, 0, 8), Hit::Allow(2));
+    // The first is at once: nobody is of an era before.
+    assert_eq!(update(&limiter, limits(1, 1_000, 4), 0), 0);
+    assert_eq!(limiter.hit(key(0), 0, 1), Hit::Deny(1_000 * MS));
+    let mut from = Some(Progress { version: 77, at: 19_000 });
+    let mut at = 0;
+    for _ in 0..2 {
+        match limiter.update(limits(1, 1_000, 2), 1_000 * MS, from) {
+            Changed::NotYet(progress) => {
+                assert!(progress.at > at);
+                (from, at) = (Some(progress), progress.at);
+            }
+            Changed::Yes => panic!("too soon"),
+        }
+    }
+    // Another is quicker.
+    assert!(update(&limiter, limits(1, 1_000, 3), 1_000 * MS) >= 5);
+    assert!(matches!(
+        limiter.update(limits(1, 1_000, 2), 1_000 * MS, from),
+        Changed::NotYet(Progress { at: 4096, .. })
+    ));
+    assert!(update(&limiter, limits(1, 1_000, 2), 1_000 * MS) >= 4);
+    // Cut to 4 at 0, to 3 and to 2 at 1,000 ms.
+    for n in 1..10_000 {
+        assert_eq!(limiter.hit(key(n), 2_000 * MS, 1), Hit::Allow(0));
+    }
+    assert_eq!(limiter.hit(global, 2_000 * MS, 1), Hit::Allow(0));
+}
+
+#[test]
+fn hits_of_an_incarnation_before_count_for_nobody() {
+    let (limiter, old) = open(2, limits(1, 1_000, 5));
+    assert_eq!(limiter.hit(old, 0, 5), Hit::Allow(0));
+    let new = Key::Global(limiter.open(limits(1, 1_000, 5), false, 0));
+    assert_ne!(old, new);
+    assert_eq!(limiter.hit(old, 0, 1), Hit::Gone);
+    assert_eq!(limiter.peek(old, 0, 1), Hit::Gone);
+    assert_eq!(limiter.reserve(old, 0, 1, 0), Reserved::Gone);
+    assert!(!limiter.reset(old));
+    assert_eq!(limiter.hit(new, 0, 1), Hit::Allow(4));
+    assert_eq!(limiter.info().unwrap().allowed, 1);
+}
+
+#[test]
+fn ms_are_rounded_up() {
+    assert_eq!([0, 1, MS - 1, MS, MS + 1].map(whole_ms), [0, 1, 1, 1, 2]);
+}
+
+// Several at once.
+
+fn charge(limiter: &Limiter, key: Key, cost: u32) -> Charge<'_> {
+    Charge { limiter, key, cost: Some(cost) }
+}
+
+#[test]
+fn several_are_charged_all_or_none() {
+    let (a, all) = open(10, limits(1, 100, 3));
+    let (b, _) = open(10, limits(1, 1_000, 2));
+    let both = |n| [charge(&a, all, n), charge(&b, key(1), 1)];
+    assert_eq!(hit_all(&both(1), || 0), All::Allowed);
+    assert_eq!(hit_all(&both(1), || 0), All::Allowed);
+    // The second is denied, and the first not charged; the longest wait is told.
+    assert_eq!(hit_all(&both(1), || 0), All::Denied(1, Some(1_000 * MS)));
+    assert_eq!(hit_all(&both(2), || 0), All::Denied(1, Some(1_000 * MS)));
+    assert_eq!(a.peek(all, 0, 1), Hit::Allow(0));
+    assert_eq!(hit_all(&both(4), || 0), All::Denied(0, None));
+    assert_eq!(
+        hit_all(&[charge(&a, all, 1), Charge { limiter: &b, key: key(2), cost: None }], || 0),
+        All::Denied(1, None)
+    );
+    assert_eq!(hit_all(&both(1), || 1_000 * MS), All::Allowed);
+    let totals = |limiter: &Limiter| (limiter.info().unwrap().allowed, limiter.info().unwrap().denied);
+    assert_eq!((totals(&a), totals(&b)), ((3, 1), (3, 3)));
+    a.open(limits(1, 100, 3), false, 0);
+    assert_eq!(hit_all(&both(1), || 2_000 * MS), All::Gone(0));
+    assert_eq!(hit_all(&[], || 0), All::Allowed);
+    // Of the same limiter and key, the sum.
+    let mut charges = Vec::new();
+    for cost in [1, 1, 2] {
+        charge(&b, key(7), cost).add_to(&mut charges);
+        charge(&b, key(8), 1).add_to(&mut charges);
+    }
+    assert_eq!(charges.iter().map(|charge| charge.cost).collect::<Vec<_>>(), [Some(4), Some(3)]);
+    charge(&b, key(7), u32::MAX).add_to(&mut charges);
+    assert_eq!(charges[0].cost, None);
+}
