@@ -39,7 +39,7 @@ defmodule Penstock do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{Bound, Child, GateRef, Gated, Native, Options, Pool, RejectedError, Start, Wait}
+  alias Penstock.{Bound, Child, GateRef, Gated, Native, Options, Pool, RateLimiter, RejectedError, Start, Wait}
 
   @typedoc "The name of a running pool, or one made by `Penstock.Pool.new/1`."
   @type gate :: atom | Pool.t()
@@ -362,7 +362,8 @@ defmodule Penstock do
   @doc """
   Every registered gate, with what its `info` says.
 
-  Returns a list of maps: `:name`, `:kind` (`:pool`), and the fields of `Penstock.Pool.info/1`.
+  Returns a list of maps, by name: `:name`, `:kind`, and the rest of what its `info` says. The kind is `:pool` or `:rate_limiter`; see
+  `Penstock.Pool.info/1` and `Penstock.RateLimiter.info/1`.
 
   ## Examples
 
@@ -373,16 +374,18 @@ defmodule Penstock do
 
   """
   @doc since: "0.1.0"
-  @spec list() :: [%{required(:name) => atom, required(:kind) => :pool, optional(atom) => term}]
+  @spec list() :: [%{required(:name) => atom, required(:kind) => :pool | :rate_limiter, optional(atom) => term}]
   def list do
-    for name <- Enum.sort(Native.pool_names()), info = info_if_running(name) do
-      Map.put(info, :kind, :pool)
-    end
+    for name <- Enum.sort(Native.gate_names()), info = info_if_running(name), do: info
   end
 
-  # A pool may close between being named and being asked.
+  # A gate may close between being named and being asked.
   defp info_if_running(name) do
-    if Native.pool_info(name) != :no_pool, do: Pool.info(name)
+    cond do
+      Native.pool_info(name) != :no_pool -> Map.put(Pool.info(name), :kind, :pool)
+      Native.rate_info(name) != :no_limiter -> Map.put(RateLimiter.info(name), :kind, :rate_limiter)
+      true -> nil
+    end
   rescue
     ArgumentError -> nil
   end

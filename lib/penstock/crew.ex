@@ -9,7 +9,6 @@ defmodule Penstock.Crew do
   @moduledoc false
 
   alias Penstock.{Deadline, Gated, GateRef, Janitor, Native, Offer, Options, Pool}
-  alias Penstock.Pool.Owner
 
   @enforce_keys [:kind, :name, :pid, :gate, :ref, :partitions]
   defstruct [:kind, :name, :pid, :gate, :ref, :partitions]
@@ -78,17 +77,17 @@ defmodule Penstock.Crew do
   defp free(_name, nil), do: :ok
 
   defp free(name, _settings) do
-    owner = Native.pool_owner(name)
+    owner = Native.gate_owner(name)
     if owner && Process.alive?(owner), do: {:error, {:already_started, owner}}, else: :ok
   end
 
   defp own(_name, _pid, nil), do: :ok
 
   defp own(name, pid, settings) do
-    # Before and after, as in Penstock.Pool.Owner.
+    # Before and after, as in Penstock.Owner.
     Janitor.watch_owner(name, pid)
 
-    case Owner.own(name, pid, settings) do
+    case Pool.own(name, pid, settings) do
       started when started in [:fresh, :adopted] ->
         Janitor.watch_owner(name, pid)
 
@@ -241,7 +240,7 @@ defmodule Penstock.Crew do
     :ok = GenServer.stop(pid, reason, timeout)
     :persistent_term.erase({__MODULE__, name})
     # The janitor would, too, a little later.
-    if Janitor.orderly?(reason), do: Native.pool_close(name, pid)
+    if Janitor.orderly?(reason), do: Native.gate_close(name, pid)
     :ok
   end
 end

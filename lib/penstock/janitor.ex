@@ -28,7 +28,7 @@ defmodule Penstock.Janitor do
   # The pool of an owner that has ended in an orderly way is closed when this returns.
   @spec settle_owner(atom) :: :ok
   def settle_owner(name) do
-    owner = Native.pool_owner(name)
+    owner = Native.gate_owner(name)
     if owner && not Process.alive?(owner), do: ask({:settle_owner, owner}), else: :ok
   end
 
@@ -53,7 +53,7 @@ defmodule Penstock.Janitor do
     :ok = Native.janitor_register()
 
     watched =
-      for name <- Native.pool_names(), owner = Native.pool_owner(name), into: %{} do
+      for name <- Native.gate_names(), owner = Native.gate_owner(name), into: %{} do
         {Process.monitor(owner), {name, owner}}
       end
 
@@ -86,7 +86,7 @@ defmodule Penstock.Janitor do
 
   def handle_info({:adoption_over, name, owner}, watched) do
     # Does nothing if another process owns the pool by now.
-    Native.pool_close(name, owner)
+    Native.gate_close(name, owner)
     {:noreply, watched}
   end
 
@@ -95,10 +95,10 @@ defmodule Penstock.Janitor do
   defp bury(monitor, reason, watched) do
     {gone, watched} = Map.pop(watched, monitor)
 
-    with {name, owner} <- gone, ^owner <- Native.pool_owner(name) do
+    with {name, owner} <- gone, ^owner <- Native.gate_owner(name) do
       # If another process owns the pool by then, it is left alone.
       if orderly?(reason),
-        do: Native.pool_close(name, owner),
+        do: Native.gate_close(name, owner),
         else: Process.send_after(self(), {:adoption_over, name, owner}, @adoption_time)
     end
 

@@ -150,8 +150,8 @@ defmodule Penstock.Native do
   @spec pool_new(limit, non_neg_integer, overdraft, non_neg_integer) :: reference | :badarg
   def pool_new(_limit, _max_waiting, _max_overdraft, _held_longer_than), do: missing()
 
-  @spec pool_close(atom, pid) :: :ok | bad
-  def pool_close(_name, _owner), do: missing()
+  @spec gate_close(atom, pid) :: :ok | bad
+  def gate_close(_name, _owner), do: missing()
 
   @spec pool_update(gate, limit | :keep, non_neg_integer | :keep) :: :ok | bad
   def pool_update(_gate, _limit, _max_waiting), do: missing()
@@ -164,11 +164,11 @@ defmodule Penstock.Native do
 
   # What there is to say of it.
 
-  @spec pool_owner(atom) :: pid | nil
-  def pool_owner(_name), do: missing()
+  @spec gate_owner(atom) :: pid | nil
+  def gate_owner(_name), do: missing()
 
-  @spec pool_names() :: [atom]
-  def pool_names, do: missing()
+  @spec gate_names() :: [atom]
+  def gate_names, do: missing()
 
   # {instance, status, limit, max_waiting, in_use, waiting, peak, granted, held_longer_than}
   @spec pool_info(gate) ::
@@ -197,6 +197,60 @@ defmodule Penstock.Native do
   # since.
   @spec work_ms(gate, pid) :: non_neg_integer | :not_held | bad
   def work_ms(_gate, _pid), do: missing()
+
+  # Rate limiters. A hit is decided at once, and its answer is what the user gets; a deny is in ms.
+
+  @typedoc "`:measured`: the caller knows that the key is not too large. `:measure` asks it to find out."
+  @type measured :: :measured | :not_measured
+  @type no_key :: :measure | :too_large
+  @type hit :: {:allow, non_neg_integer} | {:deny, pos_integer | :infinity}
+
+  # Name, owner, limit, per, burst, max_keys, clock.
+  @spec rate_start(atom, pid, pos_integer, pos_integer, pos_integer, pos_integer, :monotonic | :manual) ::
+          :fresh | :adopted | pid | :enomem | :badarg
+  def rate_start(_name, _owner, _limit, _per, _burst, _max_keys, _clock), do: missing()
+
+  # The key is `:global`, the cost 1.
+  @spec rate_hit(atom) :: hit | :no_limiter
+  def rate_hit(_name), do: missing()
+
+  @spec rate_hit(atom, term, pos_integer, measured) :: hit | no_key | :no_limiter | :badarg
+  def rate_hit(_name, _key, _cost, _measured), do: missing()
+
+  # Of measured keys, 16 at most.
+  @spec rate_hit_all([{atom, term, pos_integer}]) ::
+          :allow | {:deny, atom, pos_integer | :infinity} | {:no_limiter, atom} | :badarg
+  def rate_hit_all(_hits), do: missing()
+
+  @spec rate_peek(atom, term, measured) :: hit | no_key | :no_limiter
+  def rate_peek(_name, _key, _measured), do: missing()
+
+  # A number: the turn comes after so many ms.
+  @spec rate_reserve(atom, term, pos_integer, timeout, measured) ::
+          non_neg_integer | {:deny, pos_integer | :infinity} | no_key | :no_limiter | :badarg
+  def rate_reserve(_name, _key, _cost, _timeout, _measured), do: missing()
+
+  @spec rate_reset(atom, term, measured) :: :ok | no_key | :no_limiter
+  def rate_reset(_name, _key, _measured), do: missing()
+
+  # In steps: a pair is where to go on, beginning with nil.
+  @spec rate_update(atom, pos_integer, pos_integer, pos_integer, {non_neg_integer, non_neg_integer} | nil) ::
+          :ok | {non_neg_integer, non_neg_integer} | :no_limiter | :badarg
+  def rate_update(_name, _limit, _per, _burst, _from), do: missing()
+
+  # `:badarg` also if its clock is not set by hand.
+  @spec rate_advance(atom, non_neg_integer) :: :ok | :no_limiter | :badarg
+  def rate_advance(_name, _ms), do: missing()
+
+  # {limit, per, burst, max_keys, memory, allowed, denied}
+  @spec rate_info(atom) ::
+          {pos_integer, pos_integer, pos_integer, pos_integer, non_neg_integer, non_neg_integer, non_neg_integer}
+          | :no_limiter
+  def rate_info(_name), do: missing()
+
+  # A walk through all places, from 0 on: {active keys, the next position}.
+  @spec rate_keys(atom, non_neg_integer) :: {non_neg_integer, non_neg_integer | :done} | :no_limiter | :badarg
+  def rate_keys(_name, _position), do: missing()
 
   # The process that is sent a `:settle` for each pool whose desk has more to do than one call may.
 

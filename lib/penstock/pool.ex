@@ -50,7 +50,7 @@ defmodule Penstock.Pool do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{GateRef, Native, Options, Wait}
+  alias Penstock.{GateRef, Native, Options, Owner, Wait}
 
   @enforce_keys [:ref]
   defstruct [:ref]
@@ -92,6 +92,13 @@ defmodule Penstock.Pool do
           optional(:held_longer_than) => non_neg_integer,
           :killed => non_neg_integer
         }
+
+  @typep settings :: %{
+           limit: Native.limit(),
+           max_waiting: non_neg_integer,
+           max_overdraft: Native.overdraft(),
+           held_longer_than: non_neg_integer
+         }
 
   @settings [:limit, :max_waiting, :max_overdraft, :held_longer_than]
   @default_timeout 5_000
@@ -145,7 +152,16 @@ defmodule Penstock.Pool do
   def start_link(opts) do
     opts = Options.known!(opts, [:name | @settings])
     name = Options.name!(Options.fetch!(opts, :name))
-    __MODULE__.Owner.start_link(name, settings!(opts))
+    settings = settings!(opts)
+    Owner.start_link(name, &own(name, &1, settings))
+  end
+
+  @doc false
+  # Makes a process the owner of the name's pool, unless another is that lives.
+  @spec own(atom, pid, settings) :: :fresh | :adopted | pid
+  def own(name, owner, settings) do
+    %{limit: limit, max_waiting: waiting, max_overdraft: overdraft, held_longer_than: longer} = settings
+    Native.pool_start(name, owner, limit, waiting, overdraft, longer)
   end
 
   @doc """
@@ -172,7 +188,7 @@ defmodule Penstock.Pool do
 
   @doc false
   # What `start_link/1` takes but for the name, checked.
-  @spec settings!(keyword) :: __MODULE__.Owner.settings()
+  @spec settings!(keyword) :: settings
   def settings!(opts) do
     limit = Options.limit!(Options.fetch!(opts, :limit))
 
@@ -487,7 +503,7 @@ defmodule Penstock.Pool do
         %{
           name: if(is_atom(pool), do: pool),
           status: status,
-          owner: if(is_atom(pool), do: Native.pool_owner(pool)),
+          owner: if(is_atom(pool), do: Native.gate_owner(pool)),
           limit: limit,
           in_use: in_use,
           available: if(limit == :infinity, do: :infinity, else: max(limit - in_use, 0)),

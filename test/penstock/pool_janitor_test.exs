@@ -206,7 +206,7 @@ defmodule Penstock.PoolJanitorTest do
       assert counts(name) == {1, 1, 1}
       # So that it does not stay for a minute.
       send(Janitor, message)
-      eventually(fn -> name not in Penstock.Native.pool_names() end)
+      eventually(fn -> name not in Penstock.Native.gate_names() end)
     end
 
     test "closes after that", %{name: name, owner: owner, ref: ref} do

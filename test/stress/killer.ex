@@ -41,7 +41,7 @@ defmodule Penstock.Stress.Killer do
 
   defp aim(:owner, plan, killer, _looks) do
     flush()
-    {kill_owner(Penstock.Native.pool_owner(killer.shared.pool), plan, killer, plan.successor?), killer}
+    {kill_owner(Penstock.Native.gate_owner(killer.shared.pool), plan, killer, plan.successor?), killer}
   end
 
   defp aim(:grown, plan, %{shared: %{kids: kids, tally: tally}} = killer, looks) do

@@ -2,7 +2,7 @@ defmodule Penstock.ChildJobs do
   # What `Penstock.ChildVM` runs. Each returns what its test asserts on.
   @moduledoc false
 
-  alias Penstock.{Garbage, Native, Pool}
+  alias Penstock.{Garbage, Native, Pool, RateLimiter}
 
   @never &__MODULE__.never/0
 
@@ -133,10 +133,13 @@ defmodule Penstock.ChildJobs do
 
   ## Garbage
 
+  @limiter MyApp.Limiter
+
   @doc "Every argument of every entry point as every kind of term, all others valid; what was answered that must not be."
   def garbage do
     [name, %Pool{ref: ref}] = pools = pools(limit: 10)
     for pool <- pools, do: :ok = Pool.acquire(pool, permits: 2)
+    {:ok, _owner} = RateLimiter.start_link(name: @limiter, limit: 1, per: 1_000, clock: :manual)
     before = Enum.map(pools, &counts/1)
 
     wrong =
@@ -185,12 +188,12 @@ defmodule Penstock.ChildJobs do
       restart_take: [gate: gate, permits: 1, from: 0],
       pool_start: [name: MyApp.Garbage, pid: self(), limit: 1, max_waiting: 1, overdraft: 1, max_waiting: 1],
       pool_new: [limit: 1, max_waiting: 1, overdraft: 1, max_waiting: 1],
-      pool_close: [gate: gate, pid: self()],
+      gate_close: [gate: gate, pid: self()],
       pool_update: [gate: gate, limit_or_keep: :keep, max_waiting_or_keep: :keep],
       pool_drain: [gate: gate, ref: make_ref()],
       pool_reopen: [gate: gate],
-      pool_owner: [gate: gate],
-      pool_names: [],
+      gate_owner: [gate: gate],
+      gate_names: [],
       pool_info: [gate: gate],
       pool_held: [gate: gate, instance: instance],
       pool_census: [gate: gate, instance: instance, position: 0],
@@ -204,14 +207,35 @@ defmodule Penstock.ChildJobs do
       deadline_due: [],
       deadline_rest: [],
       reaper_register: [],
+      rate_start: [name: MyApp.Rated, pid: self(), permits: 1, per: 1_000, permits: 1, permits: 1, clock: :monotonic],
+      rate_hit: [limiter: @limiter],
+      rate_hit: [limiter: @limiter, key: :key, permits: 1, measured: :measured],
+      rate_hit_all: [hits: [{@limiter, :key, 1}]],
+      rate_peek: [limiter: @limiter, key: :key, measured: :not_measured],
+      rate_reserve: [limiter: @limiter, key: :key, permits: 1, wait: 0, measured: :measured],
+      rate_reset: [limiter: @limiter, key: :key, measured: :measured],
+      rate_update: [limiter: @limiter, permits: 1, per: 1_000, permits: 1, progress: nil],
+      rate_advance: [limiter: @limiter, place: 1],
+      rate_info: [limiter: @limiter],
+      rate_keys: [limiter: @limiter, place: 0],
       metered: []
     ]
   end
+
+  # A key, and what says whether it was measured, may be anything, and so may be where to go on.
+  @anything [:key, :measured, :progress]
+  @century_ms 100 * 31_557_600_000
 
   @max 0x7FFFFFFF
   @most 0xFFFFFFFFFFFFFFFF
 
   # Terms that are not of that kind.
+  defp bad(kind) when kind in @anything, do: []
+  defp bad(kind) when kind in [:limiter, :clock], do: Garbage.terms()
+  defp bad(:hits), do: Garbage.terms() -- [[]]
+  defp bad(:per), do: Enum.reject(Garbage.terms(), &(&1 in 1..@century_ms))
+  defp bad(:wait), do: Enum.reject(Garbage.terms(), &(&1 in 0..0xFFFFFFFF or &1 == :infinity))
+  defp bad(:place), do: Enum.reject(Garbage.terms(), &(&1 in 0..@most))
   defp bad(:gate), do: Garbage.terms()
   defp bad(:kind), do: Garbage.terms()
   defp bad(:instance), do: Enum.reject(Garbage.terms(), &(&1 in [0, 1]))
@@ -231,7 +255,7 @@ defmodule Penstock.ChildJobs do
   defp bad(:ref), do: Enum.reject(Garbage.terms(), &is_reference/1)
   defp bad(:name), do: Enum.reject(Garbage.terms(), &is_atom/1)
 
-  defp allowed(:pool_owner, :gate, _), do: [nil]
+  defp allowed(:gate_owner, :gate, _), do: [nil]
   # Any number may be a token: one that names nothing does nothing.
   defp allowed(stop, :token, n) when stop in [:pool_cancel, :pool_withdraw] and n in 0..@most, do: [:too_late]
   defp allowed(function, :offer, n) when n in 0..@most, do: [no_offer(function)]
@@ -243,6 +267,7 @@ defmodule Penstock.ChildJobs do
 
   defp allowed(:pool_holders, :position, n) when n in 0..@most, do: [{:done, []}, {:done, [{self(), 2, 0}]}]
   defp allowed(_, :gate, _), do: [:no_pool, :badarg]
+  defp allowed(_, :limiter, _), do: [:no_limiter]
   defp allowed(_, _, _), do: [:badarg]
 
   defp no_offer(function) when function in [:spawn_adopt, :start_claim], do: :revoked
@@ -262,6 +287,7 @@ defmodule Penstock.ChildJobs do
   @doc "Calls with random arguments, valid and not, by several processes that are killed as well."
   def chaos(seed, calls) do
     [name, %Pool{ref: ref}] = pools(limit: 10)
+    {:ok, _owner} = RateLimiter.start_link(name: @limiter, limit: 1_000, per: 1, max_keys: 10)
     parent = self()
 
     workers =
@@ -270,7 +296,8 @@ defmodule Penstock.ChildJobs do
           :rand.seed(:exsss, {seed, worker, 0})
           terms = List.to_tuple([name, ref, parent] ++ Garbage.terms())
           # But for the death sentence of others, who would not know to withdraw it.
-          functions = List.to_tuple(Keyword.delete(calls(name, 1) ++ calls(ref, 0), :deadline_give))
+          # And but for limiters of whatever size.
+          functions = List.to_tuple(Keyword.drop(calls(name, 1) ++ calls(ref, 0), [:deadline_give, :rate_start]))
           for _ <- 1..calls, do: random_call(functions, terms)
         end)
       end

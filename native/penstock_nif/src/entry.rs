@@ -19,9 +19,12 @@ pub(crate) fn enter(env: Env, name: &'static str, body: impl FnOnce(&Beam) -> Te
     }
 }
 
-/// Declares entry points: name and arity as Elixir knows them, and the function that is given the host and the arguments.
+/// Declares entry points: name and arity as Elixir knows them, and the function that is given the host and the arguments. One that
+/// may take long is called on a scheduler of its own, where it says so.
 macro_rules! entries {
-    ($($name:ident / $arity:literal => $body:path),* $(,)?) => {
+    (@flags) => { 0 };
+    (@flags dirty) => { rustler::SchedulerFlags::DirtyCpu as _ };
+    ($($name:ident / $arity:literal => $body:ident $(($dirty:ident))?),* $(,)?) => {
         $(const _: () = {
             unsafe extern "C" fn raw(
                 env: *mut rustler::sys::ErlNifEnv,
@@ -36,7 +39,7 @@ macro_rules! entries {
             rustler::codegen_runtime::inventory::submit!(rustler::Nif {
                 name: concat!(stringify!($name), "\0").as_ptr().cast(),
                 arity: $arity,
-                flags: 0,
+                flags: $crate::entry::entries!(@flags $($dirty)?),
                 raw_func: raw,
             });
         };)*

@@ -1,4 +1,5 @@
-//! The thin layer between the BEAM and `penstock_core`: decode, call, encode. No logic and no loop lives here.
+//! The thin layer between the BEAM and `penstock_core`: decode, call, encode. No logic lives here, and no loop but
+//! the one that looks through a key.
 //!
 //! Entry points are raw: `#[rustler::nif]` collects the arguments of every call into a heap-allocated `Vec`, which alone would
 //! double the price of an acquire.
@@ -11,8 +12,10 @@ mod deferred;
 mod entry;
 mod free;
 mod gates;
+mod key;
 mod life;
 mod meter;
+mod rate;
 mod resources;
 mod term;
 mod work;

@@ -139,13 +139,95 @@ impl Env {
     /// The elements of a tuple of two.
     #[cold]
     pub(crate) fn pair(self, term: Term) -> Option<[Term; 2]> {
+        self.elements(term)?.try_into().ok()
+    }
+
+    /// The elements of a tuple. They live as long as the call does, which is as long as anybody has this environment.
+    pub(crate) fn elements<'a>(self, term: Term) -> Option<&'a [Term]> {
         let (mut arity, mut elements) = (0, std::ptr::null());
         // SAFETY: the environment is that of the current call; the VM answers true only of a tuple, and then lets `elements`
-        // point to as many terms as it says, which live as long as the call does.
+        // point to as many terms as it says, if there are any. `Term` is the same word.
         unsafe {
-            let is_tuple = sys::enif_get_tuple(self.0, term.raw(), &mut arity, &mut elements) != 0;
-            (is_tuple && arity == 2).then(|| *elements.cast::<[Term; 2]>())
+            if sys::enif_get_tuple(self.0, term.raw(), &mut arity, &mut elements) == 0 {
+                return None;
+            }
+            Some(if arity == 0 { &[] } else { std::slice::from_raw_parts(elements.cast::<Term>(), arity as usize) })
         }
+    }
+
+    /// The bytes of a binary; as long as the call lives.
+    #[inline]
+    pub(crate) fn binary<'a>(self, term: Term) -> Option<&'a [u8]> {
+        let mut binary = MaybeUninit::<sys::ErlNifBinary>::uninit();
+        // SAFETY: the environment is that of the current call; the VM fills the struct if it answers true, with bytes that stay
+        // where they are until the call ends.
+        unsafe {
+            if sys::enif_inspect_binary(self.0, term.raw(), binary.as_mut_ptr()) == 0 {
+                return None;
+            }
+            let binary = binary.assume_init();
+            Some(if binary.size == 0 { &[] } else { std::slice::from_raw_parts(binary.data, binary.size) })
+        }
+    }
+
+    /// The characters of an atom, if all of them are Latin-1.
+    pub(crate) fn latin1_length(self, term: Term) -> Option<u32> {
+        let (mut length, latin1) = (0, sys::ErlNifCharEncoding::ERL_NIF_LATIN1);
+        // SAFETY: the environment is that of the current call.
+        (unsafe { sys::enif_get_atom_length(self.0, term.raw(), &mut length, latin1) } != 0).then_some(length)
+    }
+
+    pub(crate) fn i64(self, term: Term) -> Option<i64> {
+        let mut value = 0_i64;
+        // SAFETY: the environment is that of the current call.
+        (unsafe { sys::enif_get_int64(self.0, term.raw(), &mut value) } != 0).then_some(value)
+    }
+
+    pub(crate) fn f64(self, term: Term) -> Option<f64> {
+        let mut value = 0_f64;
+        // SAFETY: the environment is that of the current call.
+        (unsafe { sys::enif_get_double(self.0, term.raw(), &mut value) } != 0).then_some(value)
+    }
+
+    pub(crate) fn is_list(self, term: Term) -> bool {
+        // SAFETY: the environment is that of the current call.
+        unsafe { sys::enif_is_list(self.0, term.raw()) != 0 }
+    }
+
+    pub(crate) fn is_empty_list(self, term: Term) -> bool {
+        // SAFETY: the environment is that of the current call.
+        unsafe { sys::enif_is_empty_list(self.0, term.raw()) != 0 }
+    }
+
+    /// The head and the tail of a list that is not empty.
+    pub(crate) fn cell(self, term: Term) -> Option<(Term, Term)> {
+        let (mut head, mut tail) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+        // SAFETY: the environment is that of the current call; the VM fills both if it answers true.
+        unsafe {
+            if sys::enif_get_list_cell(self.0, term.raw(), head.as_mut_ptr(), tail.as_mut_ptr()) == 0 {
+                return None;
+            }
+            Some((Term::of(head.assume_init()), Term::of(tail.assume_init())))
+        }
+    }
+
+    /// The keys and values of a map.
+    pub(crate) fn pairs(self, term: Term) -> Option<Pairs> {
+        let mut iterator = MaybeUninit::uninit();
+        let first = sys::ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
+        // SAFETY: the environment is that of the current call; the VM fills the iterator if it answers true.
+        unsafe {
+            if sys::enif_map_iterator_create(self.0, term.raw(), iterator.as_mut_ptr(), first) == 0 {
+                return None;
+            }
+            Some(Pairs { env: self, iterator: iterator.assume_init() })
+        }
+    }
+
+    /// The VM's own hash, the same for terms that are `===`.
+    pub(crate) fn hash(self, term: Term, salt: u64) -> u64 {
+        // SAFETY: the term is of the current call.
+        unsafe { sys::enif_hash(sys::ErlNifHash::ERL_NIF_INTERNAL_HASH, term.raw(), salt) }
     }
 
     pub(crate) fn list(self, terms: &[Term]) -> Term {
@@ -179,5 +261,37 @@ impl Env {
     pub(crate) fn consume_timeslice(self, percent: u32) {
         // SAFETY: the environment is that of the current call.
         unsafe { sys::enif_consume_timeslice(self.0, percent.clamp(1, 100) as c_int) };
+    }
+}
+
+/// What is in a map, in no order.
+pub(crate) struct Pairs {
+    env: Env,
+    iterator: sys::ErlNifMapIterator,
+}
+
+impl Iterator for Pairs {
+    type Item = (Term, Term);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (mut key, mut value) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+        // SAFETY: the iterator is one that the VM made, in the environment of the current call; the VM fills both terms if it
+        // answers true.
+        unsafe {
+            if sys::enif_map_iterator_get_pair(self.env.0, &mut self.iterator, key.as_mut_ptr(), value.as_mut_ptr())
+                == 0
+            {
+                return None;
+            }
+            sys::enif_map_iterator_next(self.env.0, &mut self.iterator);
+            Some((Term::of(key.assume_init()), Term::of(value.assume_init())))
+        }
+    }
+}
+
+impl Drop for Pairs {
+    fn drop(&mut self) {
+        // SAFETY: as above, and this is its end.
+        unsafe { sys::enif_map_iterator_destroy(self.env.0, &mut self.iterator) };
     }
 }

@@ -1,0 +1,520 @@
+defmodule Penstock.RateLimiter do
+  @moduledoc """
+  A rate limiter: so many hits in so much time, for all together or for each key.
+
+      children = [
+        {Penstock.RateLimiter, name: MyApp.Api, limit: 100, per: 60_000, burst: 20}
+      ]
+
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Api, limit: 100, per: 60_000, burst: 2)
+      iex> Penstock.RateLimiter.hit(MyApp.Api, {:user, 1})
+      {:allow, 1}
+      iex> Penstock.RateLimiter.hit(MyApp.Api, {:user, 1})
+      {:allow, 0}
+      iex> {:deny, retry_after_ms} = Penstock.RateLimiter.hit(MyApp.Api, {:user, 1})
+      iex> retry_after_ms <= 600
+      true
+
+  A hit is one native call, and involves no process. `:limit` hits per `:per` ms are allowed on average, and at most `:burst` of
+  them at once; whoever hits evenly is never denied. There are no windows at whose borders twice as much gets through, and what is told about
+  when to try again is the truth: to wait that long and hit again succeeds if nobody else hit the key meanwhile.
+
+  ## Keys
+
+  A key is any term, such as a user's id, of at most 1 KiB in the external term format: hash what is larger. Terms that
+  are `===` are one key; `0.0` and `-0.0` are one as well. `:global` is the key of whoever gives none.
+
+  What is remembered of keys is of a fixed size, given at start: two places of 16 bytes for each of `:max_keys`, or one if those are 8 at most.
+  It does not grow, and there is nothing that sweeps it. A key whose hits are all over is as good as one that was never seen, so its
+  place is there for another; the place of any other key is kept. So a flood of new keys cannot free those who were already limited. If every place that a
+  new key may take is another's, it is denied, with the time until the first of them is free. Up to `:max_keys` keys at a time that is rare: one in
+  a million.
+
+  Keys are not stored, but a hash of 64 bits, salted by the node. Two keys of the same hash would share one limit: that any two of a million
+  keys do is less probable than one in ten million, and nobody can bring it about who does not know the salt.
+
+  ## Life
+
+  A limiter belongs to the process that `start_link/1` starts. If that ends in an orderly way, the limiter closes; if it crashes, what
+  is remembered stays, and the next of that name goes on with it, unless `:max_keys` or `:clock` differ.
+
+  ## Tests
+
+  With `clock: :manual` time stands still until `advance/2`:
+
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Daily, limit: 1, per: 86_400_000, clock: :manual)
+      iex> Penstock.RateLimiter.hit(MyApp.Daily)
+      {:allow, 0}
+      iex> Penstock.RateLimiter.advance(MyApp.Daily, 86_399_999)
+      iex> Penstock.RateLimiter.hit(MyApp.Daily)
+      {:deny, 1}
+      iex> Penstock.RateLimiter.advance(MyApp.Daily, 1)
+      iex> Penstock.RateLimiter.hit(MyApp.Daily)
+      {:allow, 0}
+
+  """
+  @moduledoc since: "0.1.0"
+
+  alias Penstock.{Native, Options, Owner}
+
+  @typedoc "The name of a running limiter."
+  @type limiter :: atom
+
+  @typedoc "An option of `start_link/1`."
+  @type option ::
+          {:name, atom}
+          | {:limit, pos_integer}
+          | {:per, pos_integer}
+          | {:burst, pos_integer}
+          | {:max_keys, pos_integer}
+          | {:clock, :monotonic | :manual}
+
+  @typedoc "How many more hits could follow at once; or how long to wait, in ms, for ever if the cost is above the burst."
+  @type answer :: {:allow, non_neg_integer} | {:deny, pos_integer | :infinity}
+
+  @typedoc "What `info/1` says of a limiter."
+  @type info :: %{
+          name: atom,
+          limit: pos_integer,
+          per: pos_integer,
+          burst: pos_integer,
+          keys: non_neg_integer,
+          max_keys: pos_integer,
+          memory: pos_integer,
+          allowed: non_neg_integer,
+          denied: non_neg_integer
+        }
+
+  # Hits that `hit_all/1` takes.
+  @several 16
+
+  # Bytes in the external term format.
+  @largest_key 1_024
+
+  @doc """
+  The child spec of a limiter under a supervisor; the options are those of `start_link/1`, which checks them.
+
+      iex> Penstock.RateLimiter.child_spec(name: MyApp.Api, limit: 5, per: 1_000).id
+      {Penstock.RateLimiter, MyApp.Api}
+
+  """
+  @doc since: "0.1.0"
+  @spec child_spec([option]) :: Supervisor.child_spec()
+  def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :worker)
+
+  @doc """
+  Starts a limiter, or adopts the one of a crashed owner, and links its owner to the caller.
+
+  Returns:
+
+    * `{:ok, pid}`
+    * `{:error, {:already_started, pid}}` - a live process owns a gate of that name
+    * `{:error, reason}` - the owner was killed as it started
+
+  Raises `ArgumentError` on an option that is missing, unknown or out of bounds, and if the memory for `:max_keys` cannot be had.
+
+  ## Options
+
+    * `:name` - an atom; required. It is not registered as the name of a process
+    * `:limit` - how many hits there may be in `:per` ms, on average: 1 to 2_147_483_647, and at most a million per second; required. It
+      is exact within 0.05 %, as the time for one hit is rounded to a ns
+    * `:per` - in ms, up to a hundred years; required
+    * `:burst` - how many hits there may be at once: 1 to 2_147_483_647. That many may be worth a hundred years. Default: the limit
+    * `:max_keys` - how many keys are remembered at a time; 32 bytes for each are reserved. Default `100_000`
+    * `:clock` - `:monotonic`, or `:manual` for tests. Default `:monotonic`: it does not follow the clock on the wall
+
+  ## Examples
+
+      iex> {:ok, pid} = Penstock.RateLimiter.start_link(name: MyApp.Logins, limit: 5, per: 60_000)
+      iex> {:error, {:already_started, ^pid}} = Penstock.RateLimiter.start_link(name: MyApp.Logins, limit: 5, per: 60_000)
+      iex> Penstock.RateLimiter.info(MyApp.Logins).burst
+      5
+
+  """
+  @doc since: "0.1.0"
+  @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid} | term}
+  def start_link(opts) do
+    opts = Options.known!(opts, [:name, :limit, :per, :burst, :max_keys, :clock])
+    name = Options.name!(Options.fetch!(opts, :name))
+    limit = Options.permits!(Options.fetch!(opts, :limit), ":limit")
+    per = Options.fetch!(opts, :per)
+    burst = Keyword.get(opts, :burst, limit)
+    rate!(limit, per, burst)
+    max_keys = Options.permits!(Keyword.get(opts, :max_keys, 100_000), ":max_keys")
+    clock = Options.one_of!(Keyword.get(opts, :clock, :monotonic), ":clock", [:monotonic, :manual])
+
+    case Owner.start_link(name, &own(name, &1, limit, per, burst, max_keys, clock)) do
+      {:error, :enomem} -> Options.expected!(":max_keys", "so many that there is memory for them", max_keys)
+      started -> started
+    end
+  end
+
+  defp own(name, owner, limit, per, burst, max_keys, clock) do
+    case Native.rate_start(name, owner, limit, per, burst, max_keys, clock) do
+      :enomem -> {:error, :enomem}
+      owned -> owned
+    end
+  end
+
+  @century_ms 100 * 31_557_600_000
+
+  # Bounds that hold for each, and then for all of them together.
+  defp rate!(limit, per, burst) do
+    Options.permits!(limit, ":limit")
+
+    unless is_integer(per) and per in 1..@century_ms do
+      Options.expected!(":per", "a number of milliseconds between 1 and #{@century_ms}", per)
+    end
+
+    Options.permits!(burst, ":burst")
+
+    if limit > per * 1_000 do
+      Options.expected!(":limit", "at most a million per second", limit: limit, per: per)
+    end
+
+    if burst * per > limit * @century_ms do
+      Options.expected!(":burst", "worth a hundred years at most", burst: burst, limit: limit, per: per)
+    end
+  end
+
+  @doc """
+  `hit/3` of cost 1, for all who give no key together.
+  """
+  @doc since: "0.1.0"
+  @spec hit(limiter) :: answer
+  def hit(limiter) do
+    case Native.rate_hit(limiter) do
+      {_allow_or_deny, _how} = answer -> answer
+      :no_limiter -> no_limiter!(limiter)
+    end
+  end
+
+  @doc """
+  Counts a hit, if the rate allows it.
+
+  Returns:
+
+    * `{:allow, remaining}` - so many hits of cost 1 could follow at once
+    * `{:deny, retry_after_ms}` - what to wait before it would be allowed, if nobody else hits meanwhile; a denied hit costs nothing
+    * `{:deny, :infinity}` - the cost is above the burst
+
+  Raises `ArgumentError` if no such limiter is running, the key is above 1 KiB, or the cost is not 1 to 2_147_483_647.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Tokens, limit: 1_000, per: 60_000, clock: :manual)
+      iex> Penstock.RateLimiter.hit(MyApp.Tokens, "alice", 900)
+      {:allow, 100}
+      iex> Penstock.RateLimiter.hit(MyApp.Tokens, "alice", 200)
+      {:deny, 6_000}
+      iex> Penstock.RateLimiter.hit(MyApp.Tokens, "alice", 2_000)
+      {:deny, :infinity}
+
+  """
+  @doc since: "0.1.0"
+  @spec hit(limiter, term, pos_integer) :: answer
+  def hit(limiter, key, cost \\ 1) do
+    case Native.rate_hit(limiter, key, cost, :not_measured) do
+      {_allow_or_deny, _how} = answer -> answer
+      other -> again(other, limiter, key, cost, &Native.rate_hit(limiter, key, cost, &1))
+    end
+  end
+
+  # What has no answer yet: the key must be measured, or something is wrong.
+  defp again(:measure, limiter, key, cost, ask) do
+    if :erlang.external_size(key) > @largest_key, do: too_large!(key)
+    again(ask.(:measured), limiter, key, cost, ask)
+  end
+
+  defp again(:too_large, _limiter, key, _cost, _ask), do: too_large!(key)
+  defp again(:no_limiter, limiter, _key, _cost, _ask), do: no_limiter!(limiter)
+  defp again(:badarg, _limiter, _key, cost, _ask), do: Options.permits!(cost, "cost")
+  defp again(answer, _limiter, _key, _cost, _ask), do: answer
+
+  @doc """
+  Waits for its turn: for calls to others, who limit us.
+
+  The turn is reserved at once, if it comes within `:timeout`, and then slept until. So those who wait leave in the order in which they
+  came, at the limiter's pace, and none of them is woken in vain. One that dies while it waits wastes its turn.
+
+  Returns:
+
+    * `:ok` - it is the caller's turn
+    * `{:error, {:rate_limited, ms}}` - that would be after so many ms, more than it would wait, or `:infinity` if the cost is above the burst;
+      nothing is reserved
+
+  Raises as `hit/3`, and on an option that is unknown or of the wrong kind.
+
+  ## Options
+
+    * `:cost` - what it counts as. Default `1`
+    * `:timeout` - how long it may wait, in ms or `:infinity`. Default `5_000`
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Partner, limit: 1, per: 60_000)
+      iex> Penstock.RateLimiter.acquire(MyApp.Partner)
+      :ok
+      iex> {:error, {:rate_limited, ms}} = Penstock.RateLimiter.acquire(MyApp.Partner, :global, timeout: 1_000)
+      iex> ms > 59_000
+      true
+
+  """
+  @doc since: "0.1.0"
+  @spec acquire(limiter, term, cost: pos_integer, timeout: timeout) ::
+          :ok | {:error, {:rate_limited, pos_integer | :infinity}}
+  def acquire(limiter, key \\ :global, opts \\ []) do
+    opts = Options.known!(opts, [:cost, :timeout])
+    cost = Options.permits!(Keyword.get(opts, :cost, 1), ":cost")
+    timeout = Options.timeout!(Keyword.get(opts, :timeout, 5_000))
+    reserve = &Native.rate_reserve(limiter, key, cost, timeout, &1)
+
+    case again(reserve.(:not_measured), limiter, key, cost, reserve) do
+      {:deny, ms} -> {:error, {:rate_limited, ms}}
+      0 -> :ok
+      ms -> sleep(ms)
+    end
+  end
+
+  # The turn may be further away than one `receive` can wait.
+  @longest_sleep 0xFFFF_FFFF
+
+  defp sleep(ms) when ms > @longest_sleep do
+    sleep(@longest_sleep)
+    sleep(ms - @longest_sleep)
+  end
+
+  defp sleep(ms) do
+    receive do
+    after
+      ms -> :ok
+    end
+  end
+
+  @doc """
+  What `hit/3` would answer for a cost of 1, without counting anything. Raises as that does.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Peeked, limit: 5, per: 60_000)
+      iex> Penstock.RateLimiter.peek(MyApp.Peeked, "bob")
+      {:allow, 4}
+      iex> Penstock.RateLimiter.hit(MyApp.Peeked, "bob")
+      {:allow, 4}
+
+  """
+  @doc since: "0.1.0"
+  @spec peek(limiter, term) :: answer
+  def peek(limiter, key \\ :global) do
+    ask = &Native.rate_peek(limiter, key, &1)
+    again(ask.(:not_measured), limiter, key, 1, ask)
+  end
+
+  @doc """
+  Counts hits on several limiters, if all of them allow it.
+
+  Takes a list of at most #{@several} `{limiter, key, cost}`; those of the same limiter and key are added up.
+
+  Returns:
+
+    * `:allow` - all are counted
+    * `{:deny, limiter, retry_after_ms}` - none is. It is the limiter with the longest wait, which is `:infinity` if a cost is above
+      its burst
+
+  While it is decided, a hit of somebody else's may be denied by what is then taken back; none is allowed by it. Raises as `hit/3`, and on a list that is too long or
+  has something else in it.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.PerIP, limit: 10, per: 1_000)
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.PerUser, limit: 1, per: 60_000, clock: :manual)
+      iex> Penstock.RateLimiter.hit_all([{MyApp.PerIP, "1.2.3.4", 1}, {MyApp.PerUser, "carol", 1}])
+      :allow
+      iex> Penstock.RateLimiter.hit_all([{MyApp.PerIP, "1.2.3.4", 1}, {MyApp.PerUser, "carol", 1}])
+      {:deny, MyApp.PerUser, 60_000}
+      iex> Penstock.RateLimiter.info(MyApp.PerIP).allowed
+      1
+
+  """
+  @doc since: "0.1.0"
+  @spec hit_all([{limiter, term, pos_integer}]) :: :allow | {:deny, limiter, pos_integer | :infinity}
+  def hit_all(hits) do
+    unless is_list(hits) and not List.improper?(hits) and length(hits) <= @several do
+      Options.expected!("hits", "a list of at most #{@several} {limiter, key, cost}", hits)
+    end
+
+    Enum.each(hits, &check!/1)
+
+    case Native.rate_hit_all(hits) do
+      {:no_limiter, limiter} -> no_limiter!(limiter)
+      answer -> answer
+    end
+  end
+
+  defp check!({_limiter, key, cost}) do
+    Options.permits!(cost, "cost")
+    if :erlang.external_size(key) > @largest_key, do: too_large!(key)
+  end
+
+  defp check!(other), do: Options.expected!("hits", "a list of {limiter, key, cost}", other)
+
+  @doc """
+  Forgets what a key has used, as if it had never hit.
+
+  Returns `:ok`. Raises as `hit/3`.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Resets, limit: 1, per: 60_000)
+      iex> Penstock.RateLimiter.hit(MyApp.Resets, "dave")
+      {:allow, 0}
+      iex> Penstock.RateLimiter.reset(MyApp.Resets, "dave")
+      :ok
+      iex> Penstock.RateLimiter.hit(MyApp.Resets, "dave")
+      {:allow, 0}
+
+  """
+  @doc since: "0.1.0"
+  @spec reset(limiter, term) :: :ok
+  def reset(limiter, key \\ :global) do
+    ask = &Native.rate_reset(limiter, key, &1)
+    again(ask.(:not_measured), limiter, key, 1, ask)
+  end
+
+  @doc """
+  Changes the rate of a running limiter.
+
+  Each key keeps what it has used, as the time until that is over, cut to what the new burst is worth. Turns that were reserved by `acquire/3`
+  stay when they were.
+
+  Returns `:ok`. Raises as `start_link/1` and `hit/3`.
+
+  ## Options
+
+    * `:limit`, `:per`, `:burst` - as in `start_link/1`. Default: as it is
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Grows, limit: 1, per: 60_000, clock: :manual)
+      iex> Penstock.RateLimiter.hit(MyApp.Grows)
+      {:allow, 0}
+      iex> Penstock.RateLimiter.update(MyApp.Grows, burst: 3)
+      :ok
+      iex> Penstock.RateLimiter.hit(MyApp.Grows)
+      {:allow, 1}
+
+  """
+  @doc since: "0.1.0"
+  @spec update(limiter, limit: pos_integer, per: pos_integer, burst: pos_integer) :: :ok
+  def update(limiter, opts) do
+    opts = Options.known!(opts, [:limit, :per, :burst])
+    {limit, per, burst, _max_keys, _memory, _allowed, _denied} = native_info!(limiter)
+    limit = Keyword.get(opts, :limit, limit)
+    per = Keyword.get(opts, :per, per)
+    burst = Keyword.get(opts, :burst, burst)
+    rate!(limit, per, burst)
+    update(limiter, limit, per, burst, nil)
+  end
+
+  # In calls that go so far each.
+  defp update(limiter, limit, per, burst, from) do
+    case Native.rate_update(limiter, limit, per, burst, from) do
+      :ok -> :ok
+      :no_limiter -> no_limiter!(limiter)
+      next -> update(limiter, limit, per, burst, next)
+    end
+  end
+
+  @doc """
+  What the limiter is like now.
+
+  Returns a map:
+
+    * `:name`
+    * `:limit`, `:per`, `:burst` - as they are now
+    * `:keys` - how many keys have hits that are not over yet; counted by a look at all places, `:global` not among them
+    * `:max_keys` - as given at start
+    * `:memory` - bytes of the places for keys
+    * `:allowed`, `:denied` - hits and turns since it was started; of `hit_all/1` each limiter counts its own, and of a denial the one that
+      is told
+
+  Raises as `hit/3`.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Seen, limit: 1, per: 60_000, max_keys: 1_000)
+      iex> Penstock.RateLimiter.hit(MyApp.Seen, "eve")
+      iex> Penstock.RateLimiter.hit(MyApp.Seen, "eve")
+      iex> Penstock.RateLimiter.info(MyApp.Seen)
+      %{name: MyApp.Seen, limit: 1, per: 60_000, burst: 1, keys: 1, max_keys: 1_000, memory: 32_000, allowed: 1, denied: 1}
+
+  """
+  @doc since: "0.1.0"
+  @spec info(limiter) :: info
+  def info(limiter) do
+    {limit, per, burst, max_keys, memory, allowed, denied} = native_info!(limiter)
+
+    %{
+      name: limiter,
+      limit: limit,
+      per: per,
+      burst: burst,
+      keys: keys(limiter, 0, 0),
+      max_keys: max_keys,
+      memory: memory,
+      allowed: allowed,
+      denied: denied
+    }
+  end
+
+  defp native_info!(limiter) do
+    with :no_limiter <- Native.rate_info(limiter), do: no_limiter!(limiter)
+  end
+
+  defp keys(limiter, position, sum) do
+    case Native.rate_keys(limiter, position) do
+      {keys, :done} -> sum + keys
+      {keys, next} -> keys(limiter, next, sum + keys)
+      :no_limiter -> no_limiter!(limiter)
+    end
+  end
+
+  @doc """
+  Lets time pass for a limiter with `clock: :manual`.
+
+  Returns `:ok`. Raises `ArgumentError` if its clock is another, no such limiter is running, or `ms` is not 0 to 2_147_483_647 or more.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Clocked, limit: 1, per: 500, clock: :manual)
+      iex> Penstock.RateLimiter.hit(MyApp.Clocked)
+      {:allow, 0}
+      iex> Penstock.RateLimiter.advance(MyApp.Clocked, 200)
+      :ok
+      iex> Penstock.RateLimiter.hit(MyApp.Clocked)
+      {:deny, 300}
+
+  """
+  @doc since: "0.1.0"
+  @spec advance(limiter, non_neg_integer) :: :ok
+  def advance(limiter, ms) do
+    unless is_integer(ms) and ms in 0..@century_ms do
+      Options.expected!("ms", "a number of milliseconds between 0 and #{@century_ms}", ms)
+    end
+
+    case Native.rate_advance(limiter, ms) do
+      :ok -> :ok
+      :no_limiter -> no_limiter!(limiter)
+      :badarg -> Options.expected!("limiter", "one with clock: :manual", limiter)
+    end
+  end
+
+  defp no_limiter!(name) when is_atom(name), do: raise(ArgumentError, "no limiter named #{inspect(name)} is running")
+  defp no_limiter!(other), do: Options.expected!("limiter", "the name of a limiter", other)
+
+  defp too_large!(key) do
+    raise ArgumentError,
+          "expected key to be of at most #{@largest_key} bytes in the external term format (hash what is larger), got " <>
+            "#{:erlang.external_size(key)} bytes: #{inspect(key, limit: 10, printable_limit: 100)}"
+  end
+end

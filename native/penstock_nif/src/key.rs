@@ -1,0 +1,159 @@
+//! Keys of limits: any term, as the 64 bits that it is known by.
+//!
+//! Terms that are `===` have the same bits, and so have `0.0` and `-0.0`, on each version of the VM. The hash is SipHash under a
+//! secret that the node chose as it started, so nobody finds keys that collide; that two of `n` keys do by chance is less
+//! probable than `n² / 2^65`. The VM's own hash has 32 bits before OTP 26; of the few kinds of terms that the API does not let look
+//! into, it is taken twice, under two salts.
+
+use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
+
+use once_cell::sync::Lazy;
+use penstock_core::Incarnation;
+
+use crate::term::{Env, Term};
+
+/// Bytes in the external term format that a key may have.
+const LARGEST: u32 = 1024;
+
+/// What came of looking at a key.
+pub(crate) enum Digest {
+    Tag(u64),
+    /// Whether it is too large was not to be told: that is for who can measure it.
+    Measure,
+    TooLarge,
+}
+
+static SECRET: Lazy<RandomState> = Lazy::new(RandomState::new);
+
+/// Of a limit's incarnation. `measured`: it is known to be no larger than it may be.
+#[inline]
+pub(crate) fn digest(env: Env, incarnation: Incarnation, key: Term, measured: bool) -> Digest {
+    // One for the version.
+    let mut walk = Walk { env, measured, least: 1, most: 1 };
+    let mut hasher = SECRET.build_hasher();
+    hasher.write_u32(incarnation);
+    if !walk.term(&mut hasher, key) {
+        return Digest::TooLarge;
+    }
+    if !measured && walk.most > LARGEST {
+        return Digest::Measure;
+    }
+    // 0 is nobody's.
+    Digest::Tag(hasher.finish().max(1))
+}
+
+struct Walk {
+    env: Env,
+    measured: bool,
+    /// Bytes that the term has at least, and at most.
+    least: u32,
+    most: u32,
+}
+
+/// Kinds that are told apart even if their content is the same.
+#[derive(Clone, Copy)]
+enum Of {
+    Binary,
+    Atom,
+    Integer,
+    Float,
+    Tuple,
+    List,
+    Tail,
+    Map,
+    Other,
+}
+
+impl Walk {
+    /// False if it is too large. Each step down has a byte, so it goes no deeper than a key has.
+    fn term(&mut self, hasher: &mut DefaultHasher, term: Term) -> bool {
+        if let Some(bytes) = self.env.binary(term) {
+            let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            if !self.size(size.saturating_add(5), size.saturating_add(5)) {
+                return false;
+            }
+            hasher.write_u8(Of::Binary as u8);
+            hasher.write_u32(size);
+            hasher.write(bytes);
+        } else if self.env.is_atom(term) {
+            // As UTF-8 or as Latin-1, with one or two bytes of length.
+            let (least, most) = self.env.latin1_length(term).map_or((1, 4 * 255), |length| (length, 2 * length));
+            if !self.size(least + 2, most + 3) {
+                return false;
+            }
+            hasher.write_u8(Of::Atom as u8);
+            hasher.write_u64(term.word());
+        } else if let Some(integer) = self.env.i64(term) {
+            if !self.size(2, 11) {
+                return false;
+            }
+            hasher.write_u8(Of::Integer as u8);
+            hasher.write_i64(integer);
+        } else if let Some(elements) = self.env.elements(term) {
+            if !self.size(2, 5) {
+                return false;
+            }
+            hasher.write_u8(Of::Tuple as u8);
+            hasher.write_usize(elements.len());
+            return elements.iter().all(|&element| self.term(hasher, element));
+        } else if self.env.is_list(term) {
+            return self.list(hasher, term);
+        } else if let Some(pairs) = self.env.pairs(term) {
+            if !self.size(5, 5) {
+                return false;
+            }
+            // In whatever order the VM has them.
+            let (mut sum, mut count) = (0_u64, 0_u64);
+            for (key, value) in pairs {
+                let mut pair = SECRET.build_hasher();
+                if !self.term(&mut pair, key) || !self.term(&mut pair, value) {
+                    return false;
+                }
+                (sum, count) = (sum.wrapping_add(pair.finish()), count + 1);
+            }
+            hasher.write_u8(Of::Map as u8);
+            hasher.write_u64(count);
+            hasher.write_u64(sum);
+        } else if let Some(float) = self.env.f64(term) {
+            if !self.size(9, 9) {
+                return false;
+            }
+            hasher.write_u8(Of::Float as u8);
+            hasher.write_u64(if float == 0.0 { 0 } else { float.to_bits() });
+        } else {
+            // A bitstring, a large integer, a pid, a port, a reference, a function.
+            if !self.size(2, LARGEST) {
+                return false;
+            }
+            if self.measured {
+                hasher.write_u8(Of::Other as u8);
+                hasher.write_u64(self.env.hash(term, 0));
+                hasher.write_u64(self.env.hash(term, 0x9E37_79B9));
+            }
+        }
+        true
+    }
+
+    fn list(&mut self, hasher: &mut DefaultHasher, mut rest: Term) -> bool {
+        // Of small integers it may be a string, which has one byte for each.
+        if !self.size(1, 6) {
+            return false;
+        }
+        hasher.write_u8(Of::List as u8);
+        while let Some((head, tail)) = self.env.cell(rest) {
+            if !self.term(hasher, head) {
+                return false;
+            }
+            self.least -= u32::from(self.env.i64(head).is_some());
+            rest = tail;
+        }
+        hasher.write_u8(Of::Tail as u8);
+        self.env.is_empty_list(rest) || self.term(hasher, rest)
+    }
+
+    fn size(&mut self, least: u32, most: u32) -> bool {
+        self.least = self.least.saturating_add(least);
+        self.most = self.most.saturating_add(most);
+        self.least <= LARGEST
+    }
+}

@@ -1,0 +1,208 @@
+//! Entry points of rate limiters.
+
+use penstock_core::{
+    hit_all, whole_ms, All, Changed, Charge, Hit, Host, Incarnation, Key, Limiter, LimiterSettings, Limits, Progress,
+    Rate, Reserved, Started,
+};
+
+use crate::atoms;
+use crate::beam::Beam;
+use crate::clock;
+use crate::entry::entries;
+use crate::gates::{named, REGISTRY};
+use crate::key::{digest, Digest};
+use crate::term::Term;
+
+entries! {
+    rate_start/7 => start (dirty),
+    rate_hit/1 => hit_all_together,
+    rate_hit/4 => hit,
+    rate_hit_all/1 => hit_several,
+    rate_peek/3 => peek,
+    rate_reserve/5 => reserve,
+    rate_reset/3 => reset,
+    rate_update/5 => update,
+    rate_advance/2 => advance,
+    rate_info/1 => info,
+    rate_keys/2 => keys,
+}
+
+fn limits(beam: &Beam, [limit, per, burst]: [Term; 3]) -> Option<Limits> {
+    let (limit, per_ms) = (beam.env.permits(limit)?, beam.env.u64(per)?);
+    let rate = Rate::new(limit, per_ms, beam.env.permits(burst)?).ok()?;
+    Some(Limits { limit, per_ms, rate })
+}
+
+fn start(beam: &Beam, [name, owner, limit, per, burst, max_keys, clock]: [Term; 7]) -> Term {
+    let manual = clock == atoms::manual();
+    if !manual && clock != atoms::monotonic() {
+        return atoms::badarg();
+    }
+    let given = || {
+        let max_keys = beam.env.permits(max_keys)?;
+        Some(LimiterSettings { limits: limits(beam, [limit, per, burst])?, max_keys, manual })
+    };
+    let (true, Some(given), Some(owner)) = (beam.env.is_atom(name), given(), beam.env.local_pid(owner)) else {
+        return atoms::badarg();
+    };
+    match REGISTRY.start_limiter(beam, name.word(), owner, given, clock::now_ns()) {
+        Ok(Started::Fresh) => atoms::fresh(),
+        Ok(Started::Adopted) => atoms::adopted(),
+        Ok(Started::AlreadyStarted(pid)) => Term::pid(pid),
+        Err(_) => atoms::enomem(),
+    }
+}
+
+#[inline(always)]
+fn limiter<'a>(name: Term) -> Option<(&'a Limiter, Incarnation)> {
+    named(name)?.limiter()
+}
+
+/// Runs with the limiter and the key, or says what is wrong with either.
+#[inline(always)]
+fn with_key(beam: &Beam, [name, key, measured]: [Term; 3], body: impl FnOnce(&Limiter, Key, u64) -> Term) -> Term {
+    let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
+    match key_of(beam, incarnation, key, measured) {
+        Ok(key) => body(limiter, key, limiter.now(clock::now_ns)),
+        Err(problem) => problem,
+    }
+}
+
+#[inline(always)]
+fn key_of(beam: &Beam, incarnation: Incarnation, key: Term, measured: Term) -> Result<Key, Term> {
+    if key == atoms::global() {
+        return Ok(Key::Global(incarnation));
+    }
+    match digest(beam.env, incarnation, key, measured == atoms::measured()) {
+        Digest::Tag(tag) => Ok(Key::Tag(tag)),
+        Digest::Measure => Err(atoms::measure()),
+        Digest::TooLarge => Err(atoms::too_large()),
+    }
+}
+
+/// A wait, as users are told it: 1 ms at least.
+fn ms(beam: &Beam, wait: u64) -> Term {
+    beam.env.make_u64(whole_ms(wait).max(1))
+}
+
+#[inline(always)]
+fn hit_term(beam: &Beam, hit: Hit) -> Term {
+    match hit {
+        Hit::Allow(remaining) => beam.env.tuple(&[atoms::allow(), beam.env.make_u64(u64::from(remaining))]),
+        Hit::Deny(wait) => beam.env.tuple(&[atoms::deny(), ms(beam, wait)]),
+        Hit::Never => beam.env.tuple(&[atoms::deny(), atoms::infinity()]),
+        Hit::Gone => atoms::no_limiter(),
+    }
+}
+
+fn hit_all_together(beam: &Beam, [name]: [Term; 1]) -> Term {
+    let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
+    hit_term(beam, limiter.hit(Key::Global(incarnation), limiter.now(clock::now_ns), 1))
+}
+
+fn hit(beam: &Beam, [name, key, cost, measured]: [Term; 4]) -> Term {
+    let Some(cost) = beam.env.permits(cost) else { return atoms::badarg() };
+    with_key(beam, [name, key, measured], |limiter, key, now| hit_term(beam, limiter.hit(key, now, cost)))
+}
+
+/// Hits that one call decides on.
+const SEVERAL: usize = 16;
+
+fn hit_several(beam: &Beam, [hits]: [Term; 1]) -> Term {
+    let (mut charges, mut names, mut rest) = (Vec::with_capacity(SEVERAL), Vec::with_capacity(SEVERAL), hits);
+    while let Some((hit, tail)) = beam.env.cell(rest) {
+        let Some(&[name, key, cost]) = beam.env.elements(hit) else { return atoms::badarg() };
+        let Some(cost) = beam.env.permits(cost).filter(|_| charges.len() < SEVERAL) else { return atoms::badarg() };
+        let Some((limiter, incarnation)) = limiter(name) else { return no_limiter(beam, name) };
+        let Some(key) = key_of(beam, incarnation, key, atoms::measured()).ok() else { return atoms::badarg() };
+        Charge { limiter, key, cost: Some(cost) }.add_to(&mut charges);
+        if names.len() < charges.len() {
+            names.push(name);
+        }
+        rest = tail;
+    }
+    if !beam.env.is_empty_list(rest) {
+        return atoms::badarg();
+    }
+    beam.worked(charges.len() * 4);
+    match hit_all(&charges, clock::now_ns) {
+        All::Allowed => atoms::allow(),
+        All::Denied(at, wait) => {
+            let wait = wait.map_or(atoms::infinity(), |wait| ms(beam, wait));
+            beam.env.tuple(&[atoms::deny(), names[at], wait])
+        }
+        All::Gone(at) => no_limiter(beam, names[at]),
+    }
+}
+
+fn no_limiter(beam: &Beam, name: Term) -> Term {
+    beam.env.tuple(&[atoms::no_limiter(), name])
+}
+
+fn peek(beam: &Beam, args: [Term; 3]) -> Term {
+    with_key(beam, args, |limiter, key, now| hit_term(beam, limiter.peek(key, now, 1)))
+}
+
+const NS_PER_MS: u64 = 1_000_000;
+
+fn reserve(beam: &Beam, [name, key, cost, timeout, measured]: [Term; 5]) -> Term {
+    let patience = if timeout == atoms::infinity() {
+        Some(u64::MAX)
+    } else {
+        beam.env.uint(timeout).map(|ms| u64::from(ms) * NS_PER_MS)
+    };
+    let (Some(cost), Some(patience)) = (beam.env.permits(cost), patience) else { return atoms::badarg() };
+    with_key(beam, [name, key, measured], |limiter, key, now| match limiter.reserve(key, now, cost, patience) {
+        Reserved::In(wait) => beam.env.make_u64(whole_ms(wait)),
+        Reserved::TooFar(wait) => beam.env.tuple(&[atoms::deny(), ms(beam, wait)]),
+        Reserved::Never => beam.env.tuple(&[atoms::deny(), atoms::infinity()]),
+        Reserved::Gone => atoms::no_limiter(),
+    })
+}
+
+fn reset(beam: &Beam, args: [Term; 3]) -> Term {
+    with_key(beam, args, |limiter, key, _now| if limiter.reset(key) { atoms::ok() } else { atoms::no_limiter() })
+}
+
+fn update(beam: &Beam, [name, limit, per, burst, from]: [Term; 5]) -> Term {
+    let Some((limiter, _)) = limiter(name) else { return atoms::no_limiter() };
+    let Some(limits) = limits(beam, [limit, per, burst]) else { return atoms::badarg() };
+    let from = beam.env.pair(from).and_then(|[version, at]| {
+        Some(Progress { version: beam.env.u64(version)?, at: usize::try_from(beam.env.u64(at)?).ok()? })
+    });
+    match limiter.update(limits, limiter.now(clock::now_ns), from) {
+        Changed::Yes => atoms::ok(),
+        Changed::NotYet(Progress { version, at }) => {
+            beam.env.tuple(&[beam.env.make_u64(version), beam.env.make_u64(at as u64)])
+        }
+    }
+}
+
+fn advance(beam: &Beam, [name, by]: [Term; 2]) -> Term {
+    let Some((limiter, _)) = limiter(name) else { return atoms::no_limiter() };
+    match beam.env.u64(by) {
+        Some(by) if limiter.advance(by) => atoms::ok(),
+        _ => atoms::badarg(),
+    }
+}
+
+fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
+    let Some((limiter, _)) = limiter(name) else { return atoms::no_limiter() };
+    let Some(info) = limiter.info() else { return atoms::no_limiter() };
+    beam.env.tuple(&[
+        beam.env.make_u64(u64::from(info.limits.limit)),
+        beam.env.make_u64(info.limits.per_ms),
+        beam.env.make_u64(u64::from(info.limits.rate.burst())),
+        beam.env.make_u64(u64::from(info.max_keys)),
+        beam.env.make_u64(info.memory as u64),
+        beam.env.make_u64(info.allowed),
+        beam.env.make_u64(info.denied),
+    ])
+}
+
+fn keys(beam: &Beam, [name, at]: [Term; 2]) -> Term {
+    let Some((limiter, _)) = limiter(name) else { return atoms::no_limiter() };
+    let Some(at) = beam.env.u64(at).and_then(|at| usize::try_from(at).ok()) else { return atoms::badarg() };
+    let (keys, next) = limiter.keys(at, limiter.now(clock::now_ns));
+    beam.env.tuple(&[beam.env.make_u64(keys), next.map_or(atoms::done(), |at| beam.env.make_u64(at as u64))])
+}
