@@ -1,4 +1,4 @@
-# Prints the budgets of the pool with what they cost on this machine:
+# Prints the budgets with what they cost on this machine:
 #
 #     mix run bench/run.exs [--only B1,B4] [--strict]
 #
@@ -8,6 +8,7 @@ for file <- ~w(
       support/loop.ex
       support/row.ex
       support/noop.ex
+      support/peer.ex
       support/stats.ex
       support/report.ex
       support/runner.ex
@@ -19,6 +20,7 @@ for file <- ~w(
       rows/hand_off.ex
       rows/mass_death.ex
       rows/memory.ex
+      rows/rate.ex
       rows/ping.ex
     ) do
   Code.require_file(file, __DIR__)

@@ -12,6 +12,7 @@ defmodule Penstock.Bench.Runner do
     Penstock.Bench.HandOff,
     Penstock.Bench.MassDeath,
     Penstock.Bench.Memory,
+    Penstock.Bench.Rate,
     Penstock.Bench.Ping
   ]
 

@@ -11,7 +11,7 @@
 {:ok, _, _} = Kernel.ParallelCompiler.require(Path.wildcard("#{__DIR__}/*.ex"))
 
 alias Penstock.Stress.{Asker, Crashes, CrashStorm, KillStorm, MassCrash, MassDeath, Meter}
-alias Penstock.Stress.{SharedStreams, StartStorm, StreamStorm}
+alias Penstock.Stress.{Rates, SharedStreams, StartStorm, StreamStorm}
 
 {opts, rest, invalid} =
   OptionParser.parse(System.argv(),
@@ -20,7 +20,7 @@ alias Penstock.Stress.{SharedStreams, StartStorm, StreamStorm}
 
 parts =
   [:storm, :try_1, :try_8, :acquire_100, :mass_death, :stream_storm, :shared_streams] ++
-    [:start_storm, :mass_crash, :crash_storm]
+    [:start_storm, :mass_crash, :crash_storm, :first_hits, :pace, :flood]
 
 only =
   cond do
@@ -61,6 +61,9 @@ results =
           :start_storm -> StartStorm.run(seed, div(kills, 100))
           :mass_crash -> MassCrash.run(20)
           :crash_storm -> CrashStorm.run(div(kills, 16_667))
+          :first_hits -> Rates.first_hits(div(kills, 10))
+          :pace -> Rates.pace(div(kills, 100))
+          :flood -> Rates.flood(kills * 10)
           part -> Asker.run(part, asks)
         end
       end)

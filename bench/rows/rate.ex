@@ -1,0 +1,98 @@
+defmodule Penstock.Bench.Rate do
+  @moduledoc false
+  # B11, B12: a hit on a key, and what keys cost in memory.
+
+  alias Penstock.Bench.{Peer, Row}
+  alias Penstock.RateLimiter
+
+  @keys 10_000
+  @child_file Path.expand("../support/rate_child.ex", __DIR__)
+
+  def rows do
+    [
+      %Row{
+        id: "B11",
+        work: "a hit on one of 10000 keys, all allowed",
+        against: "ETS update_counter window",
+        baseline: &ets/0,
+        ours: &keyed/0,
+        budget: {:ratio, 0.5}
+      },
+      %Row{
+        id: "B11",
+        work: "a hit without a key",
+        against: "ETS update_counter window, one row",
+        baseline: &ets_alone/0,
+        ours: &alone/0
+      },
+      %Row{
+        id: "B12",
+        work: "memory of 1000000 keys",
+        ours: fn -> :reserved end,
+        against: "-",
+        sampler: &sampler/2,
+        processes: [nil],
+        rounds: 1,
+        unit: "MB",
+        budget: {:ours, 32}
+      },
+      %Row{
+        id: "B12",
+        work: "resident memory that 10^7 others add",
+        ours: fn -> :added end,
+        against: "-",
+        sampler: &sampler/2,
+        processes: [nil],
+        rounds: 1,
+        unit: "MB",
+        budget: {:ours, 8}
+      }
+    ]
+  end
+
+  # A limit of a minute that nobody reaches.
+  @limit 50_000_000
+
+  defp keyed do
+    {:ok, _} = RateLimiter.start_link(name: :b11, limit: @limit, per: 60_000)
+    each_key(&RateLimiter.hit(:b11, &1))
+  end
+
+  defp alone do
+    {:ok, _} = RateLimiter.start_link(name: :b11_alone, limit: @limit, per: 60_000)
+    fn -> {:allow, _} = RateLimiter.hit(:b11_alone) end
+  end
+
+  # A window as one writes it in two lines, of which twice as much passes at its border, and whose rows somebody has to sweep.
+  defp ets do
+    :ets.new(:b11_windows, [:set, :public, :named_table, write_concurrency: true])
+    each_key(&ets_hit/1)
+  end
+
+  defp ets_alone do
+    :ets.new(:b11_windows, [:set, :public, :named_table, write_concurrency: true])
+    fn -> ets_hit(:global) end
+  end
+
+  defp ets_hit(key) do
+    window = div(System.system_time(:millisecond), 60_000)
+
+    case :ets.update_counter(:b11_windows, {key, window}, {2, 1}, {{key, window}, 0}) do
+      count when count <= @limit -> {:allow, @limit - count}
+      _over -> {:deny, 60_000}
+    end
+  end
+
+  # One key after another, in each process.
+  defp each_key(hit) do
+    keys = List.to_tuple(for n <- 1..@keys, do: :crypto.hash(:md5, <<n::32>>))
+
+    fn ->
+      n = Process.get(:n, 0)
+      Process.put(:n, if(n + 1 < @keys, do: n + 1, else: 0))
+      {:allow, _} = hit.(elem(keys, n))
+    end
+  end
+
+  defp sampler(figure, _processes), do: fn -> Peer.call(@child_file, :megabytes, [figure]) end
+end

@@ -1,0 +1,38 @@
+defmodule Penstock.Bench.RateChild do
+  @moduledoc false
+  # Runs in a fresh VM: what a limiter for a million keys takes, and what ten million that come after its start add to the resident
+  # memory.
+
+  @max_keys 1_000_000
+  @keys 10_000_000
+
+  def megabytes(figure) do
+    {:ok, _} = Application.ensure_all_started(:penstock)
+    {:ok, _} = Penstock.RateLimiter.start_link(name: :b12, limit: 1, per: 1_000, max_keys: @max_keys)
+
+    case figure do
+      :reserved ->
+        Penstock.RateLimiter.info(:b12).memory / 1_000_000
+
+      :added ->
+        # Code is loaded, and heaps have grown.
+        hit(@max_keys, @max_keys + 100_000)
+        before = resident()
+        hit(@max_keys, @max_keys + @keys)
+        (resident() - before) / 1_000_000
+    end
+  end
+
+  defp hit(n, n), do: :ok
+
+  defp hit(n, last) do
+    Penstock.RateLimiter.hit(:b12, <<n::128>>)
+    hit(n + 1, last)
+  end
+
+  defp resident do
+    :erlang.garbage_collect()
+    [_, kilobytes] = Regex.run(~r/^VmRSS:\s+(\d+) kB$/m, File.read!("/proc/self/status"))
+    String.to_integer(kilobytes) * 1024
+  end
+end

@@ -1,0 +1,201 @@
+defmodule Penstock.Stress.Rates do
+  # Rate limiters: races for fresh keys, the pace under a hammer, and a flood of keys.
+  @moduledoc false
+
+  alias Penstock.RateLimiter
+
+  @name __MODULE__.Limiter
+
+  defp with_limiter(opts, fun) do
+    {:ok, owner} = RateLimiter.start_link([name: @name] ++ opts)
+    result = fun.()
+    GenServer.stop(owner)
+    result
+  end
+
+  ## Fresh keys
+
+  @burst 3
+
+  @doc "So many keys in turn, each hit first by all processes at once: exactly the burst is allowed of each."
+  def first_hits(keys) do
+    Enum.reduce_while([2, 8, 64], {:ok, 0}, fn processes, {:ok, sum} ->
+      case with_limiter([limit: 1, per: 1_000_000_000, burst: @burst, max_keys: 1_000_000], fn ->
+             race(processes, keys)
+           end) do
+        0 -> {:cont, {:ok, sum + keys}}
+        wrong -> {:halt, {:error, {processes, :processes, wrong, :keys_of, keys, :not_allowed_as_often_as_the_burst}}}
+      end
+    end)
+  end
+
+  defp race(processes, keys) do
+    barrier = :atomics.new(1, [])
+    allowed = :counters.new(keys, [])
+
+    1..processes
+    |> Enum.map(fn _ -> Task.async(fn -> race(1, keys, processes, barrier, allowed) end) end)
+    |> Task.await_many(:infinity)
+
+    Enum.count(1..keys, &(:counters.get(allowed, &1) != @burst))
+  end
+
+  defp race(key, keys, _processes, _barrier, _allowed) when key > keys, do: :ok
+
+  defp race(key, keys, processes, barrier, allowed) do
+    :atomics.add(barrier, 1, 1)
+    arrive(barrier, key * processes)
+    # Twice, so that two processes are enough for more than the burst.
+    for _ <- 1..2, match?({:allow, _}, RateLimiter.hit(@name, {:fresh, key})), do: :counters.add(allowed, key, 1)
+    race(key + 1, keys, processes, barrier, allowed)
+  end
+
+  # All are there before anybody goes on.
+  defp arrive(barrier, count) do
+    if :atomics.get(barrier, 1) < count do
+      :erlang.yield()
+      arrive(barrier, count)
+    end
+  end
+
+  ## Pace
+
+  @doc "Hammered for so many ms by four processes: what is allowed is what the time is worth."
+  def pace(ms) do
+    # The last by hand, a day in a second.
+    rates = [
+      {[limit: 100, per: 1_000, burst: 10], 1},
+      {[limit: 1, per: 10_000, burst: 1], 1},
+      {[limit: 1_000_000, per: 1_000, burst: 100_000], 1_000 * ms / 1_000}
+    ]
+
+    problems = for {rate, off} <- rates, problem = pace_of(rate, ms, off), do: problem
+    problems = problems ++ List.wrap(day())
+    if problems == [], do: {:ok, length(rates) + 1}, else: {:error, problems}
+  end
+
+  defp pace_of(rate, ms, off) do
+    {allowed, lasted} = with_limiter(rate, fn -> hammer(ms) end)
+    worth = rate[:burst] + lasted / 1_000 * rate[:limit] / rate[:per]
+
+    IO.puts(
+      "  #{rate[:limit]} per #{rate[:per]} ms, burst #{rate[:burst]}: #{allowed} allowed in #{lasted / 1_000} ms, worth #{worth}"
+    )
+
+    if abs(allowed - worth) > off + 1, do: {rate, allowed, worth}
+  end
+
+  defp hammer(ms) do
+    began = now_us()
+    tasks = for _ <- 1..4, do: Task.async(fn -> hammer(began + ms * 1_000, 0) end)
+    {counts, lasts} = tasks |> Task.await_many(:infinity) |> Enum.unzip()
+    {Enum.sum(counts), Enum.max(lasts) - began}
+  end
+
+  # Until then, and then until it is denied: so what the time is worth has been taken.
+  defp hammer(until, allowed) do
+    now = now_us()
+
+    case RateLimiter.hit(@name, "key") do
+      {:allow, _} -> hammer(until, allowed + 1)
+      {:deny, _} when now > until -> {allowed, now}
+      {:deny, _} -> hammer(until, allowed)
+    end
+  end
+
+  defp now_us, do: System.monotonic_time(:microsecond)
+
+  # Once a day, for ten days, asked each hour.
+  defp day do
+    with_limiter([limit: 1, per: 86_400_000, clock: :manual], fn ->
+      hits =
+        for hour <- 0..240 do
+          if hour > 0, do: RateLimiter.advance(@name, 3_600_000)
+          {hour, elem(RateLimiter.hit(@name), 0)}
+        end
+
+      allowed = for {hour, :allow} <- hits, do: hour
+      IO.puts("  1 per day, asked each hour of ten days: allowed at #{inspect(allowed)}")
+      if allowed != Enum.map(0..10, &(&1 * 24)), do: {:day, allowed}
+    end)
+  end
+
+  ## A flood of keys
+
+  @offenders 1_000
+  @blocks 20
+
+  @doc "So many keys, once each, through a limiter for a tenth of them, beside some that were limited before."
+  def flood(keys) do
+    # Those of the flood are over in 100 ms, so that there is place for others; an offence lasts.
+    with_limiter([limit: 1, per: 100, burst: 10_000, max_keys: div(keys, 10)], fn ->
+      for n <- 1..@offenders, do: {:allow, 0} = RateLimiter.hit(@name, {:offender, n}, 10_000)
+      %{memory: memory} = RateLimiter.info(@name)
+      per_block = div(keys, @blocks)
+      # Heaps have grown.
+      flood_block(0, div(per_block, 10))
+      before = resident()
+
+      blocks =
+        for block <- 1..@blocks do
+          p99 = flood_block(block * per_block, per_block)
+          # Forgotten, it would be allowed.
+          limited = Enum.count(1..@offenders, &match?({:deny, _}, RateLimiter.hit(@name, {:offender, &1}, 10_000)))
+          {p99, limited, (resident() - before) / 1_000_000, RateLimiter.info(@name).memory}
+        end
+
+      {p99s, limited, grown, memories} = unzip(blocks)
+      {lowest, highest} = Enum.min_max(grown)
+      IO.puts("  p99 of each #{per_block} hits, in ns: #{Enum.join(p99s, " ")}")
+
+      IO.puts(
+        "  resident memory against before: #{lowest} to #{highest} MB; memory #{Enum.uniq(memories) |> inspect()}"
+      )
+
+      # The median of the last quarter against that of the first.
+      [first | _] = quarters = p99s |> Enum.chunk_every(div(@blocks, 4)) |> Enum.map(&median/1)
+
+      cond do
+        Enum.uniq(limited) != [@offenders] -> {:error, {:offenders_limited, limited}}
+        Enum.uniq(memories) != [memory] -> {:error, {:memory, memory, memories}}
+        highest > 8 or lowest < -8 -> {:error, {:resident, lowest, highest}}
+        List.last(quarters) > 1.5 * first -> {:error, {:p99, quarters}}
+        true -> {:ok, keys}
+      end
+    end)
+  end
+
+  defp unzip(blocks) do
+    {for({a, _, _, _} <- blocks, do: a), for({_, b, _, _} <- blocks, do: b), for({_, _, c, _} <- blocks, do: c),
+     for({_, _, _, d} <- blocks, do: d)}
+  end
+
+  # In a process of its own, so that what it leaves on its heap is not ours.
+  defp flood_block(from, count) do
+    Task.async(fn ->
+      latencies = for n <- 1..count, ns = hit(from + n), do: ns
+      latencies |> Enum.sort() |> Enum.at(div(length(latencies) * 99, 100))
+    end)
+    |> Task.await(:infinity)
+  end
+
+  # One in 32 is timed.
+  defp hit(n) when rem(n, 32) == 0 do
+    began = System.monotonic_time(:nanosecond)
+    RateLimiter.hit(@name, <<n::128>>)
+    System.monotonic_time(:nanosecond) - began
+  end
+
+  defp hit(n) do
+    RateLimiter.hit(@name, <<n::128>>)
+    nil
+  end
+
+  defp median(list), do: list |> Enum.sort() |> Enum.at(div(length(list), 2))
+
+  defp resident do
+    Enum.each(Process.list(), &:erlang.garbage_collect/1)
+    [_, kilobytes] = Regex.run(~r/^VmRSS:\s+(\d+) kB$/m, File.read!("/proc/self/status"))
+    String.to_integer(kilobytes) * 1024
+  end
+end
