@@ -1,0 +1,92 @@
+defmodule Penstock.IPTest do
+  use ExUnit.Case, async: true
+
+  doctest Penstock.IP
+
+  alias Penstock.IP
+
+  # The bits of an address, one by one.
+  defp bits(ip) do
+    size = if tuple_size(ip) == 4, do: 8, else: 16
+    for part <- Tuple.to_list(ip), <<(bit::1 <- <<part::size(size)>>)>>, do: bit
+  end
+
+  defp random(size, most), do: List.to_tuple(for _ <- 1..size, do: :rand.uniform(most + 1) - 1)
+
+  test "addresses have the same key if they have the same prefix, for every length of it" do
+    for {size, most, option, length} <- [{4, 0xFF, :v4, 32}, {8, 0xFFFF, :v6, 128}], prefix <- 0..length do
+      a = random(size, most)
+      # As the first up to there, and then something else.
+      [_ | others] = for at <- 0..(size - 1), do: put_elem(a, at, :rand.uniform(most + 1) - 1)
+
+      for b <- [a, random(size, most) | others] do
+        same? = Enum.take(bits(a), prefix) == Enum.take(bits(b), prefix)
+        assert {a, b, prefix, IP.key(a, [{option, prefix}]) == IP.key(b, [{option, prefix}])} == {a, b, prefix, same?}
+      end
+    end
+  end
+
+  test "one bit is enough to differ" do
+    a = {0x2001, 0xDB8, 0, 0, 0, 0, 0, 1}
+    b = {0x2001, 0xDB8, 0, 1, 0, 0, 0, 1}
+    assert IP.key(a, v6: 63) == IP.key(b, v6: 63)
+    refute IP.key(a) == IP.key(b)
+    refute IP.key({10, 0, 0, 0}, v4: 32) == IP.key({10, 0, 0, 1}, v4: 32)
+    assert IP.key({10, 0, 0, 0}, v4: 31) == IP.key({10, 0, 0, 1}, v4: 31)
+  end
+
+  test "versions and lengths are never mixed up" do
+    keys = [
+      IP.key({0, 0, 0, 0}, v4: 0),
+      IP.key({0, 0, 0, 0, 0, 0, 0, 0}, v6: 0),
+      IP.key({0, 0, 0, 0}),
+      IP.key({0, 0, 0, 0, 0, 0, 0, 0}, v6: 32),
+      IP.key({0, 0, 0, 0}, v4: 31)
+    ]
+
+    assert Enum.uniq(keys) == keys
+  end
+
+  test "a mapped IPv4 address is that, by the IPv4 prefix" do
+    for {a, b, c, d} = v4 <- [{0, 0, 0, 0}, {255, 255, 255, 255}, {192, 0, 2, 7}], prefix <- [0, 8, 24, 32] do
+      mapped = {0, 0, 0, 0, 0, 0xFFFF, a * 256 + b, c * 256 + d}
+      assert IP.key(mapped, v4: prefix, v6: 3) == IP.key(v4, v4: prefix)
+    end
+
+    # These only look like it.
+    for other <- [{0, 0, 0, 0, 0, 0xFFFE, 1, 1}, {1, 0, 0, 0, 0, 0xFFFF, 1, 1}] do
+      assert {:v6, _, 64} = IP.key(other)
+    end
+  end
+
+  test "takes what :inet parses" do
+    for text <- ["127.0.0.1", "::1", "fe80::1", "2001:db8::ffff:1", "::ffff:10.1.2.3"] do
+      {:ok, ip} = :inet.parse_address(String.to_charlist(text))
+      assert {version, prefix, bits} = IP.key(ip)
+      assert version in [:v4, :v6] and is_integer(prefix) and bits in [32, 64]
+    end
+  end
+
+  test "what is no address or no length is told" do
+    for ip <- [nil, "127.0.0.1", ~c"::1", {}, {1, 2, 3}, {1, 2, 3, 256}, {1, 2, 3, -1}, {1, 2, 3, 4.0}, {1, 2, 3, 4, 5}] do
+      message = "expected ip to be an address as :inet has them, got: #{inspect(ip)}"
+      assert_raise ArgumentError, message, fn -> IP.key(ip) end
+    end
+
+    for ip <- [
+          {0, 0, 0, 0, 0, 0xFFFF, 0x10000, 0},
+          {0, 0, 0, 0, 0, 0, 0, -1},
+          {0, 0, 0, 0, 0, 0, 0, 1.0},
+          {1, 2, 3, 4, 5, 6, 7, 8, 9}
+        ] do
+      assert_raise ArgumentError, fn -> IP.key(ip) end
+    end
+
+    for {option, most} <- [v4: 32, v6: 128], bits <- [-1, most + 1, 1.0, nil, "24"] do
+      message = "expected #{inspect(option)} to be an integer between 0 and #{most}, got: #{inspect(bits)}"
+      assert_raise ArgumentError, message, fn -> IP.key({1, 2, 3, 4}, [{option, bits}]) end
+    end
+
+    assert_raise ArgumentError, fn -> IP.key({1, 2, 3, 4}, v5: 1) end
+  end
+end
