@@ -39,7 +39,7 @@ defmodule Penstock do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{Bound, Child, GateRef, Gated, Native, Options, Pool, RateLimiter, RejectedError, Start, Wait}
+  alias Penstock.{Ban, Bound, Child, GateRef, Gated, Native, Options, Pool, RateLimiter, RejectedError, Start, Wait}
 
   @typedoc "The name of a running pool, or one made by `Penstock.Pool.new/1`."
   @type gate :: atom | Pool.t()
@@ -362,8 +362,8 @@ defmodule Penstock do
   @doc """
   Every registered gate, with what its `info` says.
 
-  Returns a list of maps, by name: `:name`, `:kind`, and the rest of what its `info` says. The kind is `:pool` or `:rate_limiter`; see
-  `Penstock.Pool.info/1` and `Penstock.RateLimiter.info/1`.
+  Returns a list of maps, by name: `:name`, `:kind`, and the rest of what its `info` says. The kind is `:pool`, `:rate_limiter` or
+  `:ban`; see `Penstock.Pool.info/1`, `Penstock.RateLimiter.info/1` and `Penstock.Ban.info/1`.
 
   ## Examples
 
@@ -374,7 +374,7 @@ defmodule Penstock do
 
   """
   @doc since: "0.1.0"
-  @spec list() :: [%{required(:name) => atom, required(:kind) => :pool | :rate_limiter, optional(atom) => term}]
+  @spec list() :: [%{required(:name) => atom, required(:kind) => :pool | :rate_limiter | :ban, optional(atom) => term}]
   def list do
     for name <- Enum.sort(Native.gate_names()), info = info_if_running(name), do: info
   end
@@ -384,6 +384,7 @@ defmodule Penstock do
     cond do
       Native.pool_info(name) != :no_pool -> Map.put(Pool.info(name), :kind, :pool)
       Native.rate_info(name) != :no_limiter -> Map.put(RateLimiter.info(name), :kind, :rate_limiter)
+      Native.ban_info(name) != :no_ban -> Map.put(Ban.info(name), :kind, :ban)
       true -> nil
     end
   rescue

@@ -295,7 +295,7 @@ defmodule PenstockTest do
       end
 
       ref = ask(actor(), churn)
-      for _ <- 1..300, %{kind: kind} <- Penstock.list(), do: assert(kind in [:pool, :rate_limiter])
+      for _ <- 1..300, %{kind: kind} <- Penstock.list(), do: assert(kind in [:pool, :rate_limiter, :ban])
       :atomics.put(stopped, 1, 1)
       assert is_integer(answer(ref))
     end

@@ -252,6 +252,42 @@ defmodule Penstock.Native do
   @spec rate_keys(atom, non_neg_integer) :: {non_neg_integer, non_neg_integer | :done} | :no_limiter | :badarg
   def rate_keys(_name, _position), do: missing()
 
+  # Bans.
+
+  # Name, owner, {failures, within, ban_for, escalate, max_ban, max_keys, max_bans, clock}.
+  @spec ban_start(atom, pid, tuple) :: :fresh | :adopted | pid | :enomem | :badarg
+  def ban_start(_name, _owner, _given), do: missing()
+
+  @spec ban_check(atom, term, measured) :: :ok | {:banned, pos_integer} | no_key | :no_ban
+  def ban_check(_name, _key, _measured), do: missing()
+
+  @spec ban_record(atom, term, measured) :: {:ok, pos_integer} | {:banned, pos_integer} | no_key | :no_ban
+  def ban_record(_name, _key, _measured), do: missing()
+
+  # The reason has 256 bytes at most.
+  @spec ban_put(atom, term, pos_integer, term, measured) :: :ok | no_key | :no_ban | :badarg
+  def ban_put(_name, _key, _ms, _reason, _measured), do: missing()
+
+  @spec ban_remove(atom, term, measured) :: :ok | no_key | :no_ban
+  def ban_remove(_name, _key, _measured), do: missing()
+
+  # A walk through all bans, from 0 on: {the next, [{key, ms, reason, level}]}. Keys and reasons in the external format; of a key that is
+  # not kept its hash.
+  @spec ban_list(atom, non_neg_integer) ::
+          {non_neg_integer | :done, [{binary | pos_integer, pos_integer, binary, non_neg_integer}]} | :no_ban | :badarg
+  def ban_list(_name, _from), do: missing()
+
+  # {failures, within, ban_for, escalate, max_ban, max_keys, max_bans, memory, dropped}
+  @spec ban_info(atom) ::
+          {pos_integer, pos_integer, pos_integer, pos_integer, pos_integer, pos_integer, pos_integer, pos_integer,
+           non_neg_integer}
+          | :no_ban
+  def ban_info(_name), do: missing()
+
+  # `:badarg` also if the clock is not set by hand.
+  @spec ban_advance(atom, non_neg_integer) :: :ok | :no_ban | :badarg
+  def ban_advance(_name, _ms), do: missing()
+
   # The process that is sent a `:settle` for each pool whose desk has more to do than one call may.
 
   @spec janitor_register() :: :ok | :badarg

@@ -55,7 +55,7 @@ defmodule Penstock.RateLimiter do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{Native, Options, Owner}
+  alias Penstock.{Key, Native, Options, Owner}
 
   @typedoc "The name of a running limiter."
   @type limiter :: atom
@@ -87,9 +87,6 @@ defmodule Penstock.RateLimiter do
 
   # Hits that `hit_all/1` takes.
   @several 16
-
-  # Bytes in the external term format.
-  @largest_key 1_024
 
   @doc """
   The child spec of a limiter under a supervisor; the options are those of `start_link/1`, which checks them.
@@ -220,16 +217,14 @@ defmodule Penstock.RateLimiter do
     end
   end
 
-  # What has no answer yet: the key must be measured, or something is wrong.
-  defp again(:measure, limiter, key, cost, ask) do
-    if :erlang.external_size(key) > @largest_key, do: too_large!(key)
-    again(ask.(:measured), limiter, key, cost, ask)
+  # What is no answer yet: the key is to be measured, or something is wrong.
+  defp again(answer, limiter, key, cost, ask) do
+    case Key.measured(answer, key, ask) do
+      :no_limiter -> no_limiter!(limiter)
+      :badarg -> Options.permits!(cost, "cost")
+      answer -> answer
+    end
   end
-
-  defp again(:too_large, _limiter, key, _cost, _ask), do: too_large!(key)
-  defp again(:no_limiter, limiter, _key, _cost, _ask), do: no_limiter!(limiter)
-  defp again(:badarg, _limiter, _key, cost, _ask), do: Options.permits!(cost, "cost")
-  defp again(answer, _limiter, _key, _cost, _ask), do: answer
 
   @doc """
   Waits for its turn: for calls to others, who limit us.
@@ -353,7 +348,7 @@ defmodule Penstock.RateLimiter do
 
   defp check!({_limiter, key, cost}) do
     Options.permits!(cost, "cost")
-    if :erlang.external_size(key) > @largest_key, do: too_large!(key)
+    Key.check!(key)
   end
 
   defp check!(other), do: Options.expected!("hits", "a list of {limiter, key, cost}", other)
@@ -511,10 +506,4 @@ defmodule Penstock.RateLimiter do
 
   defp no_limiter!(name) when is_atom(name), do: raise(ArgumentError, "no limiter named #{inspect(name)} is running")
   defp no_limiter!(other), do: Options.expected!("limiter", "the name of a limiter", other)
-
-  defp too_large!(key) do
-    raise ArgumentError,
-          "expected key to be of at most #{@largest_key} bytes in the external term format (hash what is larger), got " <>
-            "#{:erlang.external_size(key)} bytes: #{inspect(key, limit: 10, printable_limit: 100)}"
-  end
 end

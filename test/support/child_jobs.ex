@@ -2,7 +2,7 @@ defmodule Penstock.ChildJobs do
   # What `Penstock.ChildVM` runs. Each returns what its test asserts on.
   @moduledoc false
 
-  alias Penstock.{Garbage, Native, Pool, RateLimiter}
+  alias Penstock.{Ban, Garbage, Native, Pool, RateLimiter}
 
   @never &__MODULE__.never/0
 
@@ -134,12 +134,14 @@ defmodule Penstock.ChildJobs do
   ## Garbage
 
   @limiter MyApp.Limiter
+  @ban MyApp.Ban
 
   @doc "Every argument of every entry point as every kind of term, all others valid; what was answered that must not be."
   def garbage do
     [name, %Pool{ref: ref}] = pools = pools(limit: 10)
     for pool <- pools, do: :ok = Pool.acquire(pool, permits: 2)
     {:ok, _owner} = RateLimiter.start_link(name: @limiter, limit: 1, per: 1_000, clock: :manual)
+    {:ok, _owner} = Ban.start_link(name: @ban, clock: :manual)
     before = Enum.map(pools, &counts/1)
 
     wrong =
@@ -218,12 +220,20 @@ defmodule Penstock.ChildJobs do
       rate_advance: [limiter: @limiter, place: 1],
       rate_info: [limiter: @limiter],
       rate_keys: [limiter: @limiter, place: 0],
+      ban_start: [name: MyApp.Banned, pid: self(), given: {1, 1, 1, 1, 1, 1, 1, :monotonic}],
+      ban_check: [ban: @ban, key: :key, measured: :measured],
+      ban_record: [ban: @ban, key: :key, measured: :not_measured],
+      ban_put: [ban: @ban, key: :key, permits: 1, reason: :manual, measured: :measured],
+      ban_remove: [ban: @ban, key: :key, measured: :measured],
+      ban_list: [ban: @ban, place: 0],
+      ban_info: [ban: @ban],
+      ban_advance: [ban: @ban, place: 1],
       metered: []
     ]
   end
 
   # A key, and what says whether it was measured, may be anything, and so may be where to go on.
-  @anything [:key, :measured, :progress]
+  @anything [:key, :measured, :progress, :reason]
   @century_ms 100 * 31_557_600_000
 
   @max 0x7FFFFFFF
@@ -231,7 +241,7 @@ defmodule Penstock.ChildJobs do
 
   # Terms that are not of that kind.
   defp bad(kind) when kind in @anything, do: []
-  defp bad(kind) when kind in [:limiter, :clock], do: Garbage.terms()
+  defp bad(kind) when kind in [:limiter, :ban, :clock, :given], do: Garbage.terms()
   defp bad(:hits), do: Garbage.terms() -- [[]]
   defp bad(:per), do: Enum.reject(Garbage.terms(), &(&1 in 1..@century_ms))
   defp bad(:wait), do: Enum.reject(Garbage.terms(), &(&1 in 0..0xFFFFFFFF or &1 == :infinity))
@@ -268,6 +278,7 @@ defmodule Penstock.ChildJobs do
   defp allowed(:pool_holders, :position, n) when n in 0..@most, do: [{:done, []}, {:done, [{self(), 2, 0}]}]
   defp allowed(_, :gate, _), do: [:no_pool, :badarg]
   defp allowed(_, :limiter, _), do: [:no_limiter]
+  defp allowed(_, :ban, _), do: [:no_ban]
   defp allowed(_, _, _), do: [:badarg]
 
   defp no_offer(function) when function in [:spawn_adopt, :start_claim], do: :revoked
@@ -288,6 +299,7 @@ defmodule Penstock.ChildJobs do
   def chaos(seed, calls) do
     [name, %Pool{ref: ref}] = pools(limit: 10)
     {:ok, _owner} = RateLimiter.start_link(name: @limiter, limit: 1_000, per: 1, max_keys: 10)
+    {:ok, _owner} = Ban.start_link(name: @ban, failures: 3, max_keys: 10, max_bans: 5)
     parent = self()
 
     workers =
@@ -297,7 +309,9 @@ defmodule Penstock.ChildJobs do
           terms = List.to_tuple([name, ref, parent] ++ Garbage.terms())
           # But for the death sentence of others, who would not know to withdraw it.
           # And but for limiters of whatever size.
-          functions = List.to_tuple(Keyword.drop(calls(name, 1) ++ calls(ref, 0), [:deadline_give, :rate_start]))
+          functions =
+            List.to_tuple(Keyword.drop(calls(name, 1) ++ calls(ref, 0), [:deadline_give, :rate_start, :ban_start]))
+
           for _ <- 1..calls, do: random_call(functions, terms)
         end)
       end

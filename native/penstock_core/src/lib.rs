@@ -4,6 +4,8 @@
 //! [`Registry`] of named ones, and [`Deadlines`] of processes. Every method that may have to wake, watch or look at a process takes the host as its
 //! first argument, and none of them blocks.
 
+mod ban;
+mod clock;
 mod deadlines;
 mod host;
 mod pool;
@@ -11,6 +13,7 @@ mod rate;
 mod registry;
 mod sync;
 
+pub use ban::{Ban, BanSettings, Banned, BansInfo, Failure, Listed};
 pub use deadlines::{Deadlines, Ending, Todo};
 pub use host::{Answer, Host, Pid};
 pub use pool::{
@@ -18,7 +21,7 @@ pub use pool::{
     Refusal, Restart, SHARD_COUNT, Settings, Status, TransferError, UNLIMITED, WaiterId,
 };
 pub use rate::{
-    All, CENTURY, Changed, Charge, Hit, Incarnation, Key, LATEST, Limiter, LimiterInfo, LimiterSettings, Limits,
-    OutOfBounds, OutOfMemory, Progress, Rate, Reserved, hit_all, whole_ms,
+    All, CENTURY, Changed, Charge, Hit, Key, LATEST, Limiter, LimiterInfo, LimiterSettings, Limits, OutOfBounds,
+    OutOfMemory, Progress, Rate, Reserved, hit_all, whole_ms,
 };
-pub use registry::{InstanceId, Named, Registry, Started};
+pub use registry::{Incarnation, InstanceId, Lend, Named, Registry, Started};

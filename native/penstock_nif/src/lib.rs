@@ -5,6 +5,7 @@
 //! double the price of an acquire.
 
 mod atoms;
+mod ban;
 mod beam;
 mod clock;
 mod deadlines;

@@ -224,6 +224,33 @@ impl Env {
         }
     }
 
+    /// In the external term format.
+    pub(crate) fn external(self, term: Term) -> Option<Vec<u8>> {
+        let mut binary = MaybeUninit::<sys::ErlNifBinary>::uninit();
+        // SAFETY: the environment is that of the current call; the VM fills the struct if it answers true, and leaves it to us, who
+        // copy from it and release it.
+        unsafe {
+            if sys::enif_term_to_binary(self.0, term.raw(), binary.as_mut_ptr()) == 0 {
+                return None;
+            }
+            let mut binary = binary.assume_init();
+            let bytes = std::slice::from_raw_parts(binary.data, binary.size).to_vec();
+            sys::enif_release_binary(&mut binary);
+            Some(bytes)
+        }
+    }
+
+    pub(crate) fn make_binary(self, bytes: &[u8]) -> Term {
+        let mut term = MaybeUninit::uninit();
+        // SAFETY: the environment is that of the current call; the VM makes a binary of so many bytes, and tells where they are to
+        // be written.
+        unsafe {
+            let data = sys::enif_make_new_binary(self.0, bytes.len(), term.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len());
+            Term::of(term.assume_init())
+        }
+    }
+
     /// The VM's own hash, the same for terms that are `===`.
     pub(crate) fn hash(self, term: Term, salt: u64) -> u64 {
         // SAFETY: the term is of the current call.

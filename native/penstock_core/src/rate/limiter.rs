@@ -2,9 +2,11 @@
 
 use crossbeam_utils::CachePadded;
 
+use crate::clock::Clock;
+use crate::registry::{Incarnation, Lend};
 use crate::sync::{AtomicPair, AtomicU64, Mutex, Ordering, lock, thread_number};
 
-use super::gcra::{LATEST, Rate, Turn, Verdict};
+use super::gcra::{Rate, Turn, Verdict};
 use super::settings::Published;
 use super::stamp::Stamp;
 use super::table::{Found, OutOfMemory, Table};
@@ -38,9 +40,6 @@ pub struct LimiterSettings {
     /// Whether its clock is set by hand.
     pub manual: bool,
 }
-
-/// Which opening of a limiter: its memory serves another after it is closed.
-pub type Incarnation = u32;
 
 /// What is counted for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,12 +84,9 @@ pub struct Limiter {
     table: Table,
     max_keys: u32,
     totals: [CachePadded<[AtomicU64; 2]>; PARTS],
-    /// What a clock that is set by hand says, or [`REAL`].
-    clock: AtomicU64,
+    clock: Clock,
     given: Mutex<Given>,
 }
-
-const REAL: u64 = u64::MAX;
 
 #[derive(Debug, Default)]
 struct Given {
@@ -157,14 +153,9 @@ impl Limiter {
             table: Table::new(max_keys as usize)?,
             max_keys,
             totals: std::array::from_fn(|_| CachePadded::default()),
-            clock: AtomicU64::new(REAL),
+            clock: Clock::real(),
             given: Mutex::default(),
         })
-    }
-
-    /// For so many keys.
-    pub fn max_keys(&self) -> u32 {
-        self.max_keys
     }
 
     /// Opens it anew, with nothing counted. For whoever has it alone, but for hits of its last incarnation that were slow: their
@@ -172,8 +163,7 @@ impl Limiter {
     pub fn open(&self, limits: Limits, manual: bool, now: u64) -> Incarnation {
         let mut given = lock(&self.given);
         let incarnation = given.incarnation.wrapping_add(1).max(1);
-        let now = if manual { 0 } else { now };
-        self.clock.store(if manual { 0 } else { REAL }, Ordering::Relaxed);
+        let now = self.clock.start(manual, now);
         self.table.clear();
         for total in self.totals.iter().flat_map(|part| part.iter()) {
             total.store(0, Ordering::Relaxed);
@@ -184,28 +174,15 @@ impl Limiter {
         incarnation
     }
 
-    /// Whether its clock is set by hand.
-    pub fn is_manual(&self) -> bool {
-        self.clock.load(Ordering::Relaxed) != REAL
-    }
-
     /// What its clock says: `real`, unless it is set by hand.
     #[inline]
     pub fn now(&self, real: impl FnOnce() -> u64) -> u64 {
-        match self.clock.load(Ordering::Relaxed) {
-            REAL => real(),
-            set => set,
-        }
+        self.clock.now(real)
     }
 
     /// Sets the clock forward. False if it is not set by hand.
     pub fn advance(&self, ms: u64) -> bool {
-        let ns = ms.saturating_mul(NS_PER_MS);
-        self.clock
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |set| {
-                (set != REAL).then(|| set.saturating_add(ns).min(LATEST))
-            })
-            .is_ok()
+        self.clock.advance(ms)
     }
 
     /// Charges the key at `now`, if the rate allows it.
@@ -430,6 +407,36 @@ impl Limiter {
             allowed: total(0),
             denied: total(1),
         })
+    }
+}
+
+impl Lend for Limiter {
+    type Given = LimiterSettings;
+
+    fn make(given: LimiterSettings) -> Result<Self, OutOfMemory> {
+        Self::new(given.max_keys)
+    }
+
+    fn fits(&self, given: LimiterSettings) -> bool {
+        self.max_keys == given.max_keys
+    }
+
+    fn open(&self, given: LimiterSettings, now: u64) -> Incarnation {
+        Limiter::open(self, given.limits, given.manual, now)
+    }
+
+    fn may_go_on(old: LimiterSettings, new: LimiterSettings) -> bool {
+        // The size of what it remembers, and the clock, are for life.
+        (old.max_keys, old.manual) == (new.max_keys, new.manual)
+    }
+
+    fn go_on(&self, old: LimiterSettings, new: LimiterSettings, now: u64) {
+        let (now, mut from) = (self.now(|| now), None);
+        while new.limits != old.limits
+            && let Changed::NotYet(progress) = self.update(new.limits, now, from)
+        {
+            from = Some(progress);
+        }
     }
 }
 

@@ -3,15 +3,13 @@
 mod all;
 mod gcra;
 mod limiter;
-mod limiters;
 mod settings;
 mod stamp;
 mod table;
 
 pub use all::{All, Charge, hit_all};
 pub use gcra::{CENTURY, LATEST, OutOfBounds, Rate};
-pub use limiter::{
-    Changed, Hit, Incarnation, Key, Limiter, LimiterInfo, LimiterSettings, Limits, Progress, Reserved, whole_ms,
-};
-pub(crate) use limiters::{LimiterId, Limiters};
+pub use limiter::{Changed, Hit, Key, Limiter, LimiterInfo, LimiterSettings, Limits, Progress, Reserved, whole_ms};
+pub(crate) use stamp::{Era, View};
 pub use table::OutOfMemory;
+pub(crate) use table::{Found, Table};

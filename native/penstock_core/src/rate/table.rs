@@ -177,6 +177,20 @@ impl Table {
         Some(mine)
     }
 
+    /// Has the place of a key say this, whatever it said. False if it has none, and can have none.
+    pub(crate) fn put(&self, tag: u64, tat: u64, view: View) -> bool {
+        loop {
+            let mine = match self.search(tag, view) {
+                Found::Charged(seen) => Some(seen),
+                Found::Free(free) => self.claim(tag, free),
+                Found::Full { .. } => return false,
+            };
+            if mine.is_some_and(|mine| mine.charge(tat, view.era)) {
+                return true;
+            }
+        }
+    }
+
     /// Forgets a key. False if it has a place, but not the one that was looked at any more: again.
     pub(crate) fn forget(&self, tag: u64) -> bool {
         self.rows_of(tag)

@@ -1,25 +1,37 @@
-//! Names, and the pool or the limiter that each stands for.
+//! Names, and the pool, the limiter or the bans that each stands for.
 //!
 //! A name is never forgotten (on the BEAM it is an atom, which is never collected either), so that looking one up takes
 //! no lock and needs no count of who is looking. Nor is a pool of a name ever freed: it is closed, and opened again
 //! once nothing is held in it. Only a name that is restarted while its old pool's permits are still held gets a
-//! second one. A limiter is lent to a name while it is open.
+//! second one. Limiters and bans are [lent](stock) to a name while they are open.
+
+mod stock;
 
 use std::sync::Arc;
 
 use once_cell::race::OnceBox;
 
+use crate::ban::{Ban, BanSettings};
 use crate::host::{Host, Pid};
 use crate::pool::{Changes, Pool, Settings};
-use crate::rate::{Changed, Incarnation, Limiter, LimiterId, LimiterSettings, Limiters, Limits, OutOfMemory};
-use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use crate::rate::{Limiter, LimiterSettings, OutOfMemory};
+use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, lock};
+
+pub use stock::{Incarnation, Lend};
+use stock::{Lease, Stock};
 
 const BUCKETS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
 
 /// The names of a node.
 pub struct Registry<H: Host> {
     buckets: [OnceBox<Named<H>>; BUCKETS],
-    limiters: OnceBox<Arc<Limiters>>,
+    stocks: OnceBox<Stocks>,
+}
+
+#[derive(Default)]
+struct Stocks {
+    limiters: Arc<Stock<Limiter>>,
+    bans: Arc<Stock<Ban>>,
 }
 
 /// Pools of one name that a start looks at for one to reopen.
@@ -33,9 +45,8 @@ pub struct Named<H: Host> {
     later: [OnceBox<Vec<OnceBox<Pool<H>>>>; 31],
     /// Which of the pools is open: 0 is none, 1 the first.
     current: AtomicU32,
-    /// Which limiter is open, and which incarnation of it: `id << 32 | incarnation`; 0 is none.
-    limiter: AtomicU64,
-    limiters: Arc<Limiters>,
+    limiter: Lease<Limiter>,
+    bans: Lease<Ban>,
     life: Mutex<Life>,
     next: OnceBox<Named<H>>,
 }
@@ -45,6 +56,7 @@ struct Life {
     owner: Option<Pid>,
     given: Settings,
     given_limits: Option<LimiterSettings>,
+    given_bans: Option<BanSettings>,
     /// How many pools the name has, and the last one that was looked at.
     made: InstanceId,
     looked_at: InstanceId,
@@ -67,7 +79,7 @@ pub enum Started {
 impl<H: Host> Registry<H> {
     /// No names. For a static, so that finding one starts at a fixed address.
     pub const fn new() -> Self {
-        Self { buckets: [const { OnceBox::new() }; BUCKETS], limiters: OnceBox::new() }
+        Self { buckets: [const { OnceBox::new() }; BUCKETS], stocks: OnceBox::new() }
     }
 
     #[inline]
@@ -93,8 +105,7 @@ impl<H: Host> Registry<H> {
         let mut link = self.bucket(name);
         loop {
             // Whoever is first makes the link; the others find it made, by that name or another.
-            let named =
-                link.get_or_init(|| Box::new(Named::new(name, Arc::clone(self.limiters.get_or_init(Box::default)))));
+            let named = link.get_or_init(|| Box::new(Named::new(name, self.stocks.get_or_init(Box::default))));
             if named.name == name {
                 return named;
             }
@@ -116,16 +127,30 @@ impl<H: Host> Registry<H> {
         given: LimiterSettings,
         now: u64,
     ) -> Result<Started, OutOfMemory> {
-        self.find_or_add(name).start_limiter(host, owner, given, now)
+        let named = self.find_or_add(name);
+        named.start_lent(&named.limiter, |life| &mut life.given_limits, host, owner, given, now)
     }
 
-    /// Every name that has a pool or a limiter now.
+    /// Starts, or takes over, the bans of a name. At `now`.
+    pub fn start_bans(
+        &self,
+        host: &H,
+        name: u64,
+        owner: Pid,
+        given: BanSettings,
+        now: u64,
+    ) -> Result<Started, OutOfMemory> {
+        let named = self.find_or_add(name);
+        named.start_lent(&named.bans, |life| &mut life.given_bans, host, owner, given, now)
+    }
+
+    /// Every name that stands for something now.
     pub fn names(&self) -> Vec<u64> {
         let mut names = Vec::new();
         for bucket in &self.buckets {
             let mut at = bucket.get();
             while let Some(named) = at {
-                if named.pool().is_some() || named.limiter().is_some() {
+                if named.pool().is_some() || named.limiter().is_some() || named.bans().is_some() {
                     names.push(named.name);
                 }
                 at = named.next.get();
@@ -148,18 +173,19 @@ impl<H: Host> std::fmt::Debug for Registry<H> {
 }
 
 impl<H: Host> Named<H> {
-    fn new(name: u64, limiters: Arc<Limiters>) -> Self {
+    fn new(name: u64, stocks: &Stocks) -> Self {
         Self {
             name,
             first: Pool::new(),
             later: [const { OnceBox::new() }; 31],
             current: AtomicU32::new(0),
-            limiter: AtomicU64::new(0),
-            limiters,
+            limiter: Lease::new(&stocks.limiters),
+            bans: Lease::new(&stocks.bans),
             life: Mutex::new(Life {
                 owner: None,
                 given: Settings::default(),
                 given_limits: None,
+                given_bans: None,
                 made: 1,
                 looked_at: 1,
             }),
@@ -181,9 +207,13 @@ impl<H: Host> Named<H> {
     /// The open limiter, and which of its incarnations.
     #[inline]
     pub fn limiter(&self) -> Option<(&Limiter, Incarnation)> {
-        // ORDERING: Acquire pairs with the Release in `start_limiter`: the limiter is open.
-        let word = self.limiter.load(Ordering::Acquire);
-        self.limiters.get((word >> 32) as LimiterId).map(|limiter| (limiter, word as Incarnation))
+        self.limiter.get()
+    }
+
+    /// The open bans, and which of their incarnations.
+    #[inline]
+    pub fn bans(&self) -> Option<(&Ban, Incarnation)> {
+        self.bans.get()
     }
 
     /// The pools of this name, open or not, the newest first.
@@ -261,7 +291,7 @@ impl<H: Host> Named<H> {
             Ok(life) => life,
             Err(other) => return Started::AlreadyStarted(other),
         };
-        self.close_limiter(&mut life);
+        self.end_lent(&mut life);
         let old = std::mem::replace(&mut life.given, given);
         if let Some((pool, _)) = self.pool() {
             drop(life);
@@ -281,79 +311,66 @@ impl<H: Host> Named<H> {
         Started::Fresh
     }
 
-    fn start_limiter(&self, host: &H, owner: Pid, given: LimiterSettings, now: u64) -> Result<Started, OutOfMemory> {
-        // Made outside the lock: it may be many megabytes.
-        let prepared = match self.adoptable(&lock(&self.life), given) {
-            Some(_) => None,
-            None => {
-                let (id, limiter) = self.limiters.lend(given.max_keys)?;
-                Some((id, limiter.open(given.limits, given.manual, now)))
-            }
+    fn start_lent<T: Lend>(
+        &self,
+        lease: &Lease<T>,
+        given_before: impl Fn(&mut Life) -> &mut Option<T::Given>,
+        host: &H,
+        owner: Pid,
+        given: T::Given,
+        now: u64,
+    ) -> Result<Started, OutOfMemory> {
+        // What is open, if it can go on, and as what it was started.
+        let goes_on = |life: &mut Life| {
+            let (it, _) = lease.get()?;
+            let old = given_before(life).filter(|&old| T::may_go_on(old, given))?;
+            Some((it, old))
         };
-        let mut life = match self.take_over(host, owner) {
-            Ok(life) => life,
-            Err(other) => {
-                self.not_needed(prepared);
-                return Ok(Started::AlreadyStarted(other));
-            }
-        };
-        if let Some((limiter, old)) = self.adoptable(&life, given) {
-            life.given_limits = Some(given);
-            drop(life);
-            self.not_needed(prepared);
-            // What the new owner was given anew wins; what was only updated since stays.
-            if given.limits != old {
-                let (now, mut from) = (limiter.now(|| now), None);
-                while let Changed::NotYet(progress) = limiter.update(given.limits, now, from) {
-                    from = Some(progress);
+        loop {
+            // Outside the lock, for it takes time.
+            let prepared = match goes_on(&mut lock(&self.life)) {
+                Some(_) => None,
+                None => Some(lease.prepare(given, now)?),
+            };
+            let mut life = match self.take_over(host, owner) {
+                Ok(life) => life,
+                Err(other) => {
+                    prepared.into_iter().for_each(|prepared| lease.not_needed(prepared));
+                    return Ok(Started::AlreadyStarted(other));
                 }
+            };
+            if let Some((it, old)) = goes_on(&mut life) {
+                *given_before(&mut life) = Some(given);
+                drop(life);
+                prepared.into_iter().for_each(|prepared| lease.not_needed(prepared));
+                it.go_on(old, given, now);
+                return Ok(Started::Adopted);
             }
-            return Ok(Started::Adopted);
-        }
-        let Some((id, incarnation)) = prepared else {
             // It was closed between the two looks.
+            let Some(prepared) = prepared else { continue };
+            self.end_lent(&mut life);
+            *given_before(&mut life) = Some(given);
+            // The name is not a pool's any more before that is closed, as in `close`.
+            let pool = self.pool().map(|(pool, _)| pool);
+            self.current.store(0, Ordering::Relaxed);
+            lease.begin(prepared);
             drop(life);
-            return self.start_limiter(host, owner, given, now);
-        };
-        self.close_limiter(&mut life);
-        life.given_limits = Some(given);
-        // The name is not a pool's any more before that is closed, as in `close`.
-        let pool = self.pool().map(|(pool, _)| pool);
-        self.current.store(0, Ordering::Relaxed);
-        // ORDERING: Release pairs with the Acquire in `limiter`.
-        self.limiter.store(u64::from(id) << 32 | u64::from(incarnation), Ordering::Release);
-        drop(life);
-        if let Some(pool) = pool {
-            pool.close(host);
-        }
-        Ok(Started::Fresh)
-    }
-
-    /// The open limiter, if it can be what is given now, and what it was given at its start. The size of what it remembers, and the
-    /// clock, are for life.
-    fn adoptable(&self, life: &Life, given: LimiterSettings) -> Option<(&Limiter, Limits)> {
-        let old = life.given_limits?;
-        let same = (old.max_keys, old.manual) == (given.max_keys, given.manual);
-        self.limiter().filter(|_| same).map(|(limiter, _)| (limiter, old.limits))
-    }
-
-    fn not_needed(&self, prepared: Option<(LimiterId, Incarnation)>) {
-        if let Some((id, _)) = prepared {
-            self.limiters.take_back(id);
+            if let Some(pool) = pool {
+                pool.close(host);
+            }
+            return Ok(Started::Fresh);
         }
     }
 
     /// Inside the lock.
-    fn close_limiter(&self, life: &mut Life) {
+    fn end_lent(&self, life: &mut Life) {
         life.given_limits = None;
-        // Those who hit and have found it by now are told that it is gone, or count for nobody: see `Limiter::open`.
-        let word = self.limiter.swap(0, Ordering::Relaxed);
-        if word != 0 {
-            self.limiters.take_back((word >> 32) as LimiterId);
-        }
+        life.given_bans = None;
+        self.limiter.end();
+        self.bans.end();
     }
 
-    /// Closes the pool or the limiter that `owner` keeps; false if it is not (any more) that process' to close.
+    /// Closes what `owner` keeps; false if it is not (any more) that process' to close.
     pub fn close(&self, host: &H, owner: Pid) -> bool {
         let closing = {
             let mut life = lock(&self.life);
@@ -364,7 +381,7 @@ impl<H: Host> Named<H> {
             let closing = self.pool().map(|(pool, _)| pool);
             // The name is gone before the pool is closed: who is told `closed` and asks again, finds no pool.
             self.current.store(0, Ordering::Relaxed);
-            self.close_limiter(&mut life);
+            self.end_lent(&mut life);
             closing
         };
         if let Some(pool) = closing {

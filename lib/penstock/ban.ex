@@ -1,0 +1,380 @@
+defmodule Penstock.Ban do
+  @moduledoc """
+  Keeps out for a while who fails too often, longer each time.
+
+      children = [
+        {Penstock.Ban, name: MyApp.Logins, failures: 5, within: 60_000, ban_for: 300_000}
+      ]
+
+      iex> {:ok, _} = Penstock.Ban.start_link(name: MyApp.Logins, failures: 2, within: 60_000, ban_for: 300_000)
+      iex> Penstock.Ban.check(MyApp.Logins, "alice")
+      :ok
+      iex> Penstock.Ban.record_failure(MyApp.Logins, "alice")
+      {:ok, 1}
+      iex> Penstock.Ban.record_failure(MyApp.Logins, "alice")
+      {:banned, 300_000}
+      iex> {:banned, ms} = Penstock.Ban.check(MyApp.Logins, "alice")
+      iex> ms <= 300_000
+      true
+
+  To ask is one thing, and to tell of a failure another: `check/2` before a login, `record_failure/2` only after one that failed. Both are one
+  native call and involve no process.
+
+  ## What counts
+
+  `:failures` failures of a key within `:within` ms ban it. Up to nine of them are each counted for exactly that long, to the ms, however many
+  come at one time; where more are asked for, those that came close together are counted as long as the last of them, so that a ban may come a
+  little early, but never late. While a key is banned its failures do not count.
+
+  A ban lasts `:ban_for` ms the first time, and each time `:escalate` times as long as the last time, `:max_ban` at most. How often that was, the
+  *level*, is forgotten `:max_ban` ms after the failure that led to the last ban.
+
+  ## Keys
+
+  Keys are as in `Penstock.RateLimiter`, and there is no `:global`. They are known by a hash of 64 bits, salted by the node; those that are banned
+  are kept as well, for `list/1`, if they have 256 bytes at most in the external term format.
+
+  Memory is bounded: failures of `:max_keys` keys are counted at a time, in 80 bytes each, reserved at start. Where that is not enough, keys with the fewest and oldest
+  failures are forgotten first. Of `:max_bans` bans, 64 bytes each are reserved; if there are more, the one that ends first is dropped, and counted in `info/1`.
+
+  ## Life
+
+  Bans belong to the process that `start_link/1` starts. If that ends in an orderly way, all are forgotten; if it crashes, they stay, and the next of that name goes on with
+  them, unless `:max_keys`, `:max_bans` or `:clock` differ.
+  """
+  @moduledoc since: "0.1.0"
+
+  alias Penstock.{Key, Native, Options, Owner}
+
+  @typedoc "The name of running bans."
+  @type ban :: atom
+
+  @typedoc "An option of `start_link/1`."
+  @type option ::
+          {:name, atom}
+          | {:failures, pos_integer}
+          | {:within, pos_integer}
+          | {:ban_for, pos_integer}
+          | {:escalate, pos_integer}
+          | {:max_ban, pos_integer}
+          | {:max_keys, pos_integer}
+          | {:max_bans, pos_integer}
+          | {:clock, :monotonic | :manual}
+
+  @typedoc "What `info/1` says."
+  @type info :: %{
+          name: atom,
+          failures: pos_integer,
+          within: pos_integer,
+          ban_for: pos_integer,
+          escalate: pos_integer,
+          max_ban: pos_integer,
+          max_keys: pos_integer,
+          max_bans: pos_integer,
+          bans: non_neg_integer,
+          dropped: non_neg_integer,
+          memory: pos_integer
+        }
+
+  # In the order of the native side.
+  @numbers [
+    failures: 5,
+    within: 60_000,
+    ban_for: 300_000,
+    escalate: 2,
+    max_ban: 86_400_000,
+    max_keys: 100_000,
+    max_bans: 10_000
+  ]
+
+  # Bytes in the external term format that a reason may have.
+  @largest_reason 256
+
+  @doc """
+  The child spec of bans under a supervisor; the options are those of `start_link/1`, which checks them.
+
+      iex> Penstock.Ban.child_spec(name: MyApp.Logins).id
+      {Penstock.Ban, MyApp.Logins}
+
+  """
+  @doc since: "0.1.0"
+  @spec child_spec([option]) :: Supervisor.child_spec()
+  def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :worker)
+
+  @doc """
+  Starts bans, or adopts those of a crashed owner, and links their owner to the caller.
+
+  Returns:
+
+    * `{:ok, pid}`
+    * `{:error, {:already_started, pid}}` - a live process owns a gate of that name
+    * `{:error, reason}` - the owner was killed as it started
+
+  Raises `ArgumentError` on an option that is missing, unknown or out of bounds, and if the memory cannot be had.
+
+  ## Options
+
+  Numbers are 1 to 2_147_483_647.
+
+    * `:name` - an atom; required. It is not registered as the name of a process
+    * `:failures` - so many ban. Default `5`
+    * `:within` - if they come within so many ms. Default `60_000`
+    * `:ban_for` - how long the first ban lasts, in ms. Default `300_000`
+    * `:escalate` - each next one lasts so many times as long. Default `2`
+    * `:max_ban` - but no longer than so many ms. Default `86_400_000`, a day
+    * `:max_keys` - of how many keys failures are counted at a time. Default `100_000`
+    * `:max_bans` - how many bans there are at a time, those included whose level is remembered. Default `10_000`
+    * `:clock` - `:monotonic`, or `:manual` for tests: it stands still until `advance/2`. Default `:monotonic`
+
+  ## Examples
+
+      iex> {:ok, pid} = Penstock.Ban.start_link(name: MyApp.Started, failures: 3)
+      iex> {:error, {:already_started, ^pid}} = Penstock.Ban.start_link(name: MyApp.Started, failures: 3)
+      iex> Penstock.Ban.info(MyApp.Started).within
+      60_000
+
+  """
+  @doc since: "0.1.0"
+  @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid} | term}
+  def start_link(opts) do
+    opts = Options.known!(opts, [:name, :clock | Keyword.keys(@numbers)])
+    name = Options.name!(Options.fetch!(opts, :name))
+
+    numbers =
+      for {option, default} <- @numbers, do: Options.permits!(Keyword.get(opts, option, default), inspect(option))
+
+    clock = Options.one_of!(Keyword.get(opts, :clock, :monotonic), ":clock", [:monotonic, :manual])
+    given = List.to_tuple(numbers ++ [clock])
+
+    case Owner.start_link(name, &own(name, &1, given)) do
+      {:error, :enomem} ->
+        Options.expected!(
+          ":max_keys and :max_bans",
+          "so many that there is memory for them",
+          Keyword.take(opts, [:max_keys, :max_bans])
+        )
+
+      started ->
+        started
+    end
+  end
+
+  defp own(name, owner, given) do
+    with :enomem <- Native.ban_start(name, owner, given), do: {:error, :enomem}
+  end
+
+  @doc """
+  Whether a key is banned.
+
+  Returns `:ok`, or `{:banned, ms}` with how long it still is.
+
+  Raises `ArgumentError` if no such bans are running, or the key is above 1 KiB.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.Ban.start_link(name: MyApp.Checked, clock: :manual)
+      iex> Penstock.Ban.ban(MyApp.Checked, "mallory", 1_000)
+      iex> Penstock.Ban.check(MyApp.Checked, "mallory")
+      {:banned, 1_000}
+      iex> Penstock.Ban.check(MyApp.Checked, "alice")
+      :ok
+
+  """
+  @doc since: "0.1.0"
+  @spec check(ban, term) :: :ok | {:banned, pos_integer}
+  def check(ban, key), do: ask(ban, key, &Native.ban_check(ban, key, &1))
+
+  @doc """
+  Tells of a failure of a key.
+
+  Returns:
+
+    * `{:ok, left}` - so many more would ban it
+    * `{:banned, ms}` - it is banned, by this failure or before
+
+  Raises as `check/2`.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.Ban.start_link(name: MyApp.Recorded, failures: 2, ban_for: 100, clock: :manual)
+      iex> for _ <- 1..3, do: Penstock.Ban.record_failure(MyApp.Recorded, {10, 0, 0, 1})
+      [{:ok, 1}, {:banned, 100}, {:banned, 100}]
+      iex> Penstock.Ban.advance(MyApp.Recorded, 100)
+      iex> for _ <- 1..2, do: Penstock.Ban.record_failure(MyApp.Recorded, {10, 0, 0, 1})
+      [{:ok, 1}, {:banned, 200}]
+
+  """
+  @doc since: "0.1.0"
+  @spec record_failure(ban, term) :: {:ok, pos_integer} | {:banned, pos_integer}
+  def record_failure(ban, key), do: ask(ban, key, &Native.ban_record(ban, key, &1))
+
+  @doc """
+  Bans a key for so many ms, whatever it did; one that is banned already is until then instead.
+
+  The reason is for `list/1`: any term of at most 256 bytes in the external term format. The level stays what it was.
+
+  Returns `:ok`. Raises as `check/2`, and if `ms` is not 1 to 2_147_483_647, or the reason is too large.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.Ban.start_link(name: MyApp.ByHand, clock: :manual)
+      iex> Penstock.Ban.ban(MyApp.ByHand, "mallory", 60_000, "sent spam")
+      :ok
+      iex> Penstock.Ban.list(MyApp.ByHand)
+      [%{key: "mallory", until_ms: 60_000, reason: "sent spam", level: 0}]
+
+  """
+  @doc since: "0.1.0"
+  @spec ban(ban, term, pos_integer, term) :: :ok
+  def ban(ban, key, ms, reason \\ :manual) do
+    Options.permits!(ms, "ms")
+
+    if :erlang.external_size(reason) > @largest_reason do
+      Options.expected!("reason", "of at most #{@largest_reason} bytes in the external term format", reason)
+    end
+
+    ask(ban, key, &Native.ban_put(ban, key, ms, reason, &1))
+  end
+
+  @doc """
+  Forgets all about a key: its ban, its failures and its level.
+
+  Returns `:ok`, also if there was nothing to forget. Raises as `check/2`.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.Ban.start_link(name: MyApp.Forgiving, failures: 1)
+      iex> {:banned, 300_000} = Penstock.Ban.record_failure(MyApp.Forgiving, "bob")
+      iex> Penstock.Ban.unban(MyApp.Forgiving, "bob")
+      :ok
+      iex> Penstock.Ban.check(MyApp.Forgiving, "bob")
+      :ok
+
+  """
+  @doc since: "0.1.0"
+  @spec unban(ban, term) :: :ok
+  def unban(ban, key), do: ask(ban, key, &Native.ban_remove(ban, key, &1))
+
+  defp ask(ban, key, ask) do
+    with :no_ban <- Key.measured(ask.(:not_measured), key, ask), do: no_ban!(ban)
+  end
+
+  @doc """
+  Who is banned now.
+
+  Returns a list of maps, those that last longest first:
+
+    * `:key` - as it was given, or `{:hash, number}` of one that was too large to be kept
+    * `:until_ms` - ms until the ban ends
+    * `:reason` - `:failures`, or what was given to `ban/4`
+    * `:level` - how often it was banned for its failures, as far as that is remembered
+
+  Raises as `check/2`.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.Ban.start_link(name: MyApp.Listing, failures: 1, clock: :manual)
+      iex> Penstock.Ban.record_failure(MyApp.Listing, {:user, 7})
+      iex> Penstock.Ban.list(MyApp.Listing)
+      [%{key: {:user, 7}, until_ms: 300_000, reason: :failures, level: 1}]
+
+  """
+  @doc since: "0.1.0"
+  @spec list(ban) :: [%{key: term, until_ms: pos_integer, reason: term, level: non_neg_integer}]
+  def list(ban) do
+    listed =
+      for {key, until_ms, reason, level} <- listed(ban, 0) do
+        %{key: kept(key), until_ms: until_ms, reason: :erlang.binary_to_term(reason), level: level}
+      end
+
+    Enum.sort_by(listed, & &1.until_ms, :desc)
+  end
+
+  # By parts.
+  defp listed(ban, from) do
+    case Native.ban_list(ban, from) do
+      {:done, found} -> found
+      {next, found} -> found ++ listed(ban, next)
+      :no_ban -> no_ban!(ban)
+    end
+  end
+
+  defp kept(hash) when is_integer(hash), do: {:hash, hash}
+  defp kept(external), do: :erlang.binary_to_term(external)
+
+  @doc """
+  What the bans are like now.
+
+  Returns a map:
+
+    * `:name`
+    * `:failures`, `:within`, `:ban_for`, `:escalate`, `:max_ban`, `:max_keys`, `:max_bans` - as in `start_link/1`
+    * `:bans` - how many keys are banned
+    * `:dropped` - how many bans were dropped before their end, as there were too many
+    * `:memory` - bytes that are reserved
+
+  Raises as `check/2`.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.Ban.start_link(name: MyApp.Informed, max_bans: 1)
+      iex> for user <- 1..3, do: Penstock.Ban.ban(MyApp.Informed, user, 1_000)
+      iex> %{bans: 1, dropped: 2, failures: 5} = Penstock.Ban.info(MyApp.Informed)
+      iex> Penstock.Ban.info(MyApp.Informed).name
+      MyApp.Informed
+
+  """
+  @doc since: "0.1.0"
+  @spec info(ban) :: info
+  def info(ban) do
+    case Native.ban_info(ban) do
+      :no_ban ->
+        no_ban!(ban)
+
+      {failures, within, ban_for, escalate, max_ban, max_keys, max_bans, memory, dropped} ->
+        %{
+          name: ban,
+          failures: failures,
+          within: within,
+          ban_for: ban_for,
+          escalate: escalate,
+          max_ban: max_ban,
+          max_keys: max_keys,
+          max_bans: max_bans,
+          bans: length(listed(ban, 0)),
+          dropped: dropped,
+          memory: memory
+        }
+    end
+  end
+
+  @doc """
+  Lets time pass for bans with `clock: :manual`.
+
+  Returns `:ok`. Raises `ArgumentError` if their clock is another, no such bans are running, or `ms` is not 0 to 2_147_483_647.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.Ban.start_link(name: MyApp.ClockedBans, clock: :manual)
+      iex> Penstock.Ban.ban(MyApp.ClockedBans, "mallory", 100)
+      iex> Penstock.Ban.advance(MyApp.ClockedBans, 99)
+      :ok
+      iex> Penstock.Ban.check(MyApp.ClockedBans, "mallory")
+      {:banned, 1}
+
+  """
+  @doc since: "0.1.0"
+  @spec advance(ban, non_neg_integer) :: :ok
+  def advance(ban, ms) do
+    unless ms == 0, do: Options.permits!(ms, "ms")
+
+    case Native.ban_advance(ban, ms) do
+      :ok -> :ok
+      :no_ban -> no_ban!(ban)
+      :badarg -> Options.expected!("ban", "one with clock: :manual", ban)
+    end
+  end
+
+  defp no_ban!(name) when is_atom(name), do: raise(ArgumentError, "no ban named #{inspect(name)} is running")
+  defp no_ban!(other), do: Options.expected!("ban", "the name of a ban", other)
+end

@@ -1,0 +1,30 @@
+defmodule Penstock.Key do
+  # How large a key may be. The native side knows that of most keys at once, and asks of others to have them measured.
+  @moduledoc false
+
+  alias Penstock.Native
+
+  # Bytes in the external term format.
+  @largest 1_024
+
+  @doc false
+  # Takes an answer of the native side, and asks again if it was none.
+  @spec measured(answer | Native.no_key(), term, (:measured -> answer | Native.no_key())) :: answer when answer: term
+  def measured(:measure, key, ask) do
+    check!(key)
+    measured(ask.(:measured), key, ask)
+  end
+
+  def measured(:too_large, key, _ask), do: too_large!(key)
+  def measured(answer, _key, _ask), do: answer
+
+  @doc false
+  @spec check!(term) :: :ok
+  def check!(key), do: if(:erlang.external_size(key) > @largest, do: too_large!(key), else: :ok)
+
+  defp too_large!(key) do
+    raise ArgumentError,
+          "expected key to be of at most #{@largest} bytes in the external term format (hash what is larger), got " <>
+            "#{:erlang.external_size(key)} bytes: #{inspect(key, limit: 10, printable_limit: 100)}"
+  end
+end

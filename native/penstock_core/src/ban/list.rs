@@ -1,0 +1,162 @@
+//! Who is banned, until when, why, and for the how manieth time.
+//!
+//! All of that is under one lock, which is taken when a ban begins or ends by hand. Whether a key is banned is asked without it, of
+//! a table in which the TAT of a key is the end of its ban.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::rate::{Era, Found, OutOfMemory, Table, View};
+use crate::sync::{Mutex, lock};
+
+use super::BanSettings;
+
+const NS_PER_MS: u64 = 1_000_000;
+
+/// A ban that is over takes no part in anything but the level of the next.
+#[derive(Debug)]
+struct Entry {
+    key: Box<[u8]>,
+    reason: Box<[u8]>,
+    level: u32,
+    until: u64,
+    /// The last time that its failures were too many.
+    offended: u64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: BTreeMap<u64, Entry>,
+    /// By when they end.
+    ends: BTreeSet<(u64, u64)>,
+    dropped: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct List {
+    inner: Mutex<Inner>,
+    table: Table,
+}
+
+/// What is said of a ban.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Of the key.
+    pub tag: u64,
+    /// The key as it was given, or nothing if it was too large.
+    pub key: Box<[u8]>,
+    /// ns until it ends.
+    pub left: u64,
+    /// As it was given.
+    pub reason: Box<[u8]>,
+    /// How often it was banned for its failures, in a row.
+    pub level: u32,
+}
+
+fn view(now: u64) -> View {
+    View { now, era: Era(false), cap: u64::MAX }
+}
+
+impl List {
+    pub(super) fn new(max_bans: usize) -> Result<Self, OutOfMemory> {
+        // Four places for each: a key finds none in one of so many cases that it does not matter what then happens.
+        Ok(Self { inner: Mutex::default(), table: Table::new(max_bans.saturating_mul(2))? })
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.table.memory()
+    }
+
+    pub(super) fn clear(&self) {
+        let mut inner = lock(&self.inner);
+        *inner = Inner::default();
+        self.table.clear();
+    }
+
+    /// ns that a ban lasts from `now`, if there is one.
+    #[inline]
+    pub(super) fn check(&self, tag: u64, now: u64) -> Option<u64> {
+        match self.table.search(tag, view(now)) {
+            Found::Charged(seen) => view(now).tat(seen.stamp)?.checked_sub(now).filter(|&left| left > 0),
+            _ => None,
+        }
+    }
+
+    /// Bans a key whose failures were too many, unless it is by now; returns how long, in ns.
+    pub(super) fn offend(&self, tag: u64, now: u64, settings: BanSettings, key: Box<[u8]>, reason: Box<[u8]>) -> u64 {
+        let mut inner = lock(&self.inner);
+        let before = inner.entries.get(&tag);
+        if let Some(left) = before.and_then(|entry| entry.until.checked_sub(now)).filter(|&left| left > 0) {
+            return left;
+        }
+        let memory = u64::from(settings.max_ban_ms) * NS_PER_MS;
+        let level = before.filter(|entry| now < entry.offended + memory).map_or(0, |entry| entry.level) + 1;
+        let left = settings.duration(level);
+        self.put(&mut inner, tag, Entry { key, reason, level, until: now + left, offended: now }, now, settings);
+        left
+    }
+
+    /// Bans a key, whatever it did, for so many ns.
+    pub(super) fn ban(&self, tag: u64, now: u64, left: u64, settings: BanSettings, key: Box<[u8]>, reason: Box<[u8]>) {
+        let mut inner = lock(&self.inner);
+        let (level, offended) = inner.entries.get(&tag).map_or((0, 0), |entry| (entry.level, entry.offended));
+        self.put(&mut inner, tag, Entry { key, reason, level, until: now + left, offended }, now, settings);
+    }
+
+    fn put(&self, inner: &mut Inner, tag: u64, entry: Entry, now: u64, settings: BanSettings) {
+        let until = entry.until;
+        if let Some(old) = inner.entries.remove(&tag) {
+            inner.ends.remove(&(old.until, tag));
+        }
+        while inner.entries.len() >= settings.max_bans as usize {
+            self.drop_first(inner, now);
+        }
+        while !self.table.put(tag, until, view(now)) {
+            self.drop_first(inner, now);
+        }
+        inner.ends.insert((until, tag));
+        inner.entries.insert(tag, entry);
+    }
+
+    /// The one that ends first: if there is one that is over, that.
+    fn drop_first(&self, inner: &mut Inner, now: u64) {
+        if let Some((until, tag)) = inner.ends.pop_first() {
+            inner.entries.remove(&tag);
+            while !self.table.forget(tag) {}
+            inner.dropped += u64::from(until > now);
+        }
+    }
+
+    /// Forgets all about a key.
+    pub(super) fn unban(&self, tag: u64) {
+        let mut inner = lock(&self.inner);
+        if let Some(old) = inner.entries.remove(&tag) {
+            inner.ends.remove(&(old.until, tag));
+        }
+        while !self.table.forget(tag) {}
+    }
+
+    /// Those that are in force, by their tags from `from` on, some `most` of them, and where to go on.
+    pub(super) fn list(&self, from: u64, now: u64, most: usize) -> (Vec<Listed>, Option<u64>) {
+        let inner = lock(&self.inner);
+        let mut looked = inner.entries.range(from..);
+        let found = looked
+            .by_ref()
+            .take(most)
+            .filter(|(_, entry)| entry.until > now)
+            .map(|(&tag, entry)| Listed {
+                tag,
+                key: entry.key.clone(),
+                left: entry.until - now,
+                reason: entry.reason.clone(),
+                level: entry.level,
+            })
+            .collect();
+        let next = looked.next().map(|(&tag, _)| tag);
+        (found, next)
+    }
+
+    /// How many were in force when they were dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        lock(&self.inner).dropped
+    }
+}

@@ -1,0 +1,211 @@
+//! Bans: keys that fail too often are kept out for a while, longer each time.
+//!
+//! To ask is one thing and to tell of a failure another: so only what failed counts. What counts is in [`failures`], who is banned in [`list`].
+
+mod failures;
+mod list;
+
+use crate::clock::Clock;
+use crate::rate::OutOfMemory;
+use crate::registry::{Incarnation, Lend};
+use crate::sync::{AtomicU32, Ordering};
+
+use failures::Failures;
+use list::List;
+
+pub use list::Listed;
+
+const NS_PER_MS: u64 = 1_000_000;
+
+/// What bans are started with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BanSettings {
+    /// So many failures ban.
+    pub failures: u32,
+    /// If they come within so many ms.
+    pub within_ms: u32,
+    /// For so many ms the first time.
+    pub ban_ms: u32,
+    /// And each time for so many times as long.
+    pub escalate: u32,
+    /// But not longer than so many ms.
+    pub max_ban_ms: u32,
+    /// Keys whose failures are counted at a time.
+    pub max_keys: u32,
+    /// Keys that are banned, or whose level is remembered, at a time.
+    pub max_bans: u32,
+    /// Whether the clock is set by hand.
+    pub manual: bool,
+}
+
+impl BanSettings {
+    /// In ns.
+    fn duration(self, level: u32) -> u64 {
+        let longest = u64::from(self.max_ban_ms);
+        let ms = u64::from(self.escalate)
+            .checked_pow(level.saturating_sub(1))
+            .and_then(|times| times.checked_mul(u64::from(self.ban_ms)))
+            .map_or(longest, |ms| ms.min(longest));
+        ms * NS_PER_MS
+    }
+}
+
+/// What came of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// So many more would ban.
+    Left(u32),
+    /// It is banned for so many ns.
+    Banned(u64),
+}
+
+/// Whether a key is banned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Banned {
+    /// It is not.
+    No,
+    /// For so many ns.
+    For(u64),
+}
+
+/// What there is to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BansInfo {
+    /// As they are now.
+    pub settings: BanSettings,
+    /// Bytes of the places for failures, and of those for bans.
+    pub memory: usize,
+    /// Bans that were dropped because there were too many.
+    pub dropped: u64,
+}
+
+/// Bans of one name. Made closed.
+#[derive(Debug)]
+pub struct Ban {
+    failures: Failures,
+    list: List,
+    clock: Clock,
+    /// Each is read for itself: while an owner that takes over changes them, some may be of before.
+    given: [AtomicU32; GIVEN],
+    incarnation: AtomicU32,
+    max_keys: u32,
+    max_bans: u32,
+}
+
+const GIVEN: usize = 5;
+
+impl Ban {
+    /// What its clock says: `real`, unless it is set by hand.
+    #[inline]
+    pub fn now(&self, real: impl FnOnce() -> u64) -> u64 {
+        self.clock.now(real)
+    }
+
+    /// Sets the clock forward. False if it is not set by hand.
+    pub fn advance(&self, ms: u64) -> bool {
+        self.clock.advance(ms)
+    }
+
+    fn settings(&self) -> BanSettings {
+        let [failures, within_ms, ban_ms, escalate, max_ban_ms] =
+            std::array::from_fn(|at| self.given[at].load(Ordering::Relaxed));
+        let (max_keys, max_bans, manual) = (self.max_keys, self.max_bans, false);
+        BanSettings { failures, within_ms, ban_ms, escalate, max_ban_ms, max_keys, max_bans, manual }
+    }
+
+    fn set(&self, given: BanSettings) {
+        let words = [given.failures, given.within_ms, given.ban_ms, given.escalate, given.max_ban_ms];
+        for (word, value) in self.given.iter().zip(words) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the key is banned at `now`.
+    #[inline]
+    pub fn check(&self, tag: u64, now: u64) -> Banned {
+        self.list.check(tag, now).map_or(Banned::No, Banned::For)
+    }
+
+    /// Counts a failure of the key, which `key` gives as it is to be listed, with the reason, if it is to be banned for it.
+    ///
+    /// One that comes from who was told that the key was not banned, and is by now, does not count.
+    pub fn record_failure(&self, tag: u64, now: u64, key: impl FnOnce() -> (Box<[u8]>, Box<[u8]>)) -> Failure {
+        if let Banned::For(left) = self.check(tag, now) {
+            return Failure::Banned(left);
+        }
+        let settings = self.settings();
+        let count = self.failures.add(tag, now / NS_PER_MS, settings.within_ms);
+        if count < settings.failures {
+            return Failure::Left(settings.failures - count);
+        }
+        let (key, reason) = key();
+        let left = self.list.offend(tag, now, settings, key, reason);
+        self.failures.forget(tag);
+        Failure::Banned(left)
+    }
+
+    /// Bans the key for so many ms, whatever it did.
+    pub fn ban(&self, tag: u64, now: u64, ms: u32, key: Box<[u8]>, reason: Box<[u8]>) {
+        self.list.ban(tag, now, u64::from(ms) * NS_PER_MS, self.settings(), key, reason);
+    }
+
+    /// Forgets all about the key.
+    pub fn unban(&self, tag: u64) {
+        self.failures.forget(tag);
+        self.list.unban(tag);
+    }
+
+    /// The bans that are in force, by tags from `from` on, after a look at `most`; and where to go on.
+    pub fn list(&self, from: u64, now: u64, most: usize) -> (Vec<Listed>, Option<u64>) {
+        self.list.list(from, now, most)
+    }
+
+    /// What there is to say.
+    pub fn info(&self) -> BansInfo {
+        BansInfo {
+            settings: self.settings(),
+            memory: self.failures.memory() + self.list.memory(),
+            dropped: self.list.dropped(),
+        }
+    }
+}
+
+impl Lend for Ban {
+    type Given = BanSettings;
+
+    fn make(given: BanSettings) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            failures: Failures::new(given.max_keys as usize)?,
+            list: List::new(given.max_bans as usize)?,
+            clock: Clock::real(),
+            given: std::array::from_fn(|_| AtomicU32::new(0)),
+            incarnation: AtomicU32::new(0),
+            max_keys: given.max_keys,
+            max_bans: given.max_bans,
+        })
+    }
+
+    fn fits(&self, given: BanSettings) -> bool {
+        (self.max_keys, self.max_bans) == (given.max_keys, given.max_bans)
+    }
+
+    fn open(&self, given: BanSettings, now: u64) -> Incarnation {
+        self.clock.start(given.manual, now);
+        self.failures.clear();
+        self.list.clear();
+        self.set(given);
+        // Whoever has it alone is the only one who writes this.
+        let incarnation = self.incarnation.load(Ordering::Relaxed).wrapping_add(1).max(1);
+        self.incarnation.store(incarnation, Ordering::Relaxed);
+        incarnation
+    }
+
+    fn may_go_on(old: BanSettings, new: BanSettings) -> bool {
+        // The sizes, and the clock, are for life.
+        (old.max_keys, old.max_bans, old.manual) == (new.max_keys, new.max_bans, new.manual)
+    }
+
+    fn go_on(&self, _old: BanSettings, new: BanSettings, _now: u64) {
+        self.set(new);
+    }
+}

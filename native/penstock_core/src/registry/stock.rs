@@ -1,0 +1,136 @@
+//! What names are lent: limiters and bans. The memory of one that is closed serves the next that is of its size.
+//!
+//! None is ever freed, so that a look needs no lock and no count of who is looking. There are as many of each size as were ever open
+//! at once.
+
+use std::sync::Arc;
+
+use once_cell::race::OnceBox;
+
+use crate::rate::OutOfMemory;
+use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+
+/// Which opening of what is lent. It is part of all that is remembered of a key, so what somebody slow does to an opening that is over
+/// means nothing to the next.
+pub type Incarnation = u32;
+
+/// What a name may be lent.
+pub trait Lend: Sized {
+    /// What it is started with.
+    type Given: Copy;
+
+    /// One that is closed.
+    fn make(given: Self::Given) -> Result<Self, OutOfMemory>;
+    /// Whether its memory is of the size that is asked for.
+    fn fits(&self, given: Self::Given) -> bool;
+    /// Opens it anew, with nothing counted. For whoever has it alone, but for who is slow.
+    fn open(&self, given: Self::Given, now: u64) -> Incarnation;
+    /// Whether what was started as `old` may go on as `new`, with what it remembers.
+    fn may_go_on(old: Self::Given, new: Self::Given) -> bool;
+    /// Goes on so: what was given anew wins, what was only updated since stays.
+    fn go_on(&self, old: Self::Given, new: Self::Given, now: u64);
+}
+
+type Id = u32;
+
+/// All of a registry.
+pub(super) struct Stock<T> {
+    /// Each row twice as long as the one before: any is found in two steps. Numbered from 1.
+    rows: [OnceBox<Vec<OnceBox<T>>>; 31],
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    made: Id,
+    spare: Vec<Id>,
+}
+
+impl<T> Default for Stock<T> {
+    fn default() -> Self {
+        Self { rows: [const { OnceBox::new() }; 31], counts: Mutex::default() }
+    }
+}
+
+impl<T: Lend> Stock<T> {
+    fn place(id: Id) -> Option<(usize, usize)> {
+        let row = id.checked_ilog2()?;
+        Some((row as usize, (id - (1 << row)) as usize))
+    }
+
+    #[inline]
+    fn get(&self, id: Id) -> Option<&T> {
+        let (row, at) = Self::place(id)?;
+        self.rows.get(row)?.get()?.get(at)?.get()
+    }
+
+    /// One that fits and that nobody has, closed.
+    fn take(&self, given: T::Given) -> Result<(Id, &T), OutOfMemory> {
+        {
+            let mut counts = lock(&self.counts);
+            let fits = |&id: &Id| self.get(id).is_some_and(|it| it.fits(given));
+            if let Some(id) = counts.spare.iter().position(fits).map(|at| counts.spare.swap_remove(at)) {
+                return Ok((id, self.get(id).expect("it was made")));
+            }
+        }
+        // Outside the lock: it may be many megabytes.
+        let it = Box::new(T::make(given)?);
+        let id = {
+            let mut counts = lock(&self.counts);
+            counts.made += 1;
+            counts.made
+        };
+        let (row, at) = Self::place(id).expect("ids begin with 1");
+        let row = self.rows[row].get_or_init(|| Box::new((0..1 << row).map(|_| OnceBox::new()).collect()));
+        Ok((id, row[at].get_or_init(|| it)))
+    }
+}
+
+/// What one name is lent, if anything.
+pub(super) struct Lease<T> {
+    stock: Arc<Stock<T>>,
+    /// Which, and which incarnation of it: `id << 32 | incarnation`; 0 is none.
+    current: AtomicU64,
+}
+
+/// Taken, and opened, but not lent yet.
+#[derive(Clone, Copy)]
+pub(super) struct Prepared {
+    id: Id,
+    incarnation: Incarnation,
+}
+
+impl<T: Lend> Lease<T> {
+    pub(super) fn new(stock: &Arc<Stock<T>>) -> Self {
+        Self { stock: Arc::clone(stock), current: AtomicU64::new(0) }
+    }
+
+    #[inline]
+    pub(super) fn get(&self) -> Option<(&T, Incarnation)> {
+        // ORDERING: Acquire pairs with the Release in `begin`: it is open.
+        let word = self.current.load(Ordering::Acquire);
+        self.stock.get((word >> 32) as Id).map(|it| (it, word as Incarnation))
+    }
+
+    pub(super) fn prepare(&self, given: T::Given, now: u64) -> Result<Prepared, OutOfMemory> {
+        let (id, it) = self.stock.take(given)?;
+        Ok(Prepared { id, incarnation: it.open(given, now) })
+    }
+
+    pub(super) fn not_needed(&self, prepared: Prepared) {
+        lock(&self.stock.counts).spare.push(prepared.id);
+    }
+
+    pub(super) fn begin(&self, prepared: Prepared) {
+        // ORDERING: Release pairs with the Acquire in `get`.
+        self.current.store(u64::from(prepared.id) << 32 | u64::from(prepared.incarnation), Ordering::Release);
+    }
+
+    /// Those who have found it by now are told that it is gone, or count for nobody.
+    pub(super) fn end(&self) {
+        let word = self.current.swap(0, Ordering::Relaxed);
+        if word != 0 {
+            lock(&self.stock.counts).spare.push((word >> 32) as Id);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Bans against a plain model of them, and their edges.
+#![cfg(not(any(loom, shuttle)))]
+
+use std::collections::BTreeMap;
+
+use penstock_core::{Ban, BanSettings, Banned, Failure, Lend};
+use proptest::prelude::*;
+
+const MS: u64 = 1_000_000;
+
+const SETTINGS: BanSettings = BanSettings {
+    failures: 3,
+    within_ms: 100,
+    ban_ms: 50,
+    escalate: 2,
+    max_ban_ms: 300,
+    max_keys: 1_000,
+    max_bans: 100,
+    manual: false,
+};
+
+fn open(settings: BanSettings) -> Ban {
+    let ban = Ban::make(settings).unwrap();
+    ban.open(settings, 0);
+    ban
+}
+
+/// As the hash of `n` would be.
+fn tag(n: u64) -> u64 {
+    let mut word = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB).max(1)
+}
+
+fn bytes(n: u64) -> Box<[u8]> {
+    n.to_be_bytes().into()
+}
+
+fn fail(ban: &Ban, n: u64, ms: u64) -> Failure {
+    ban.record_failure(tag(n), ms * MS, || (bytes(n), bytes(0)))
+}
+
+/// `(key, ms left, level)` of each.
+fn list(ban: &Ban, ms: u64) -> Vec<(u64, u64, u32)> {
+    let (mut found, mut from) = (Vec::new(), Some(0));
+    while let Some(tag) = from {
+        let (some, next) = ban.list(tag, ms * MS, 7);
+        found.extend(some.into_iter().map(|listed| {
+            (u64::from_be_bytes(listed.key.as_ref().try_into().unwrap()), listed.left / MS, listed.level)
+        }));
+        from = next;
+    }
+    found.sort_unstable();
+    found
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Fail(u64),
+    Ban(u64, u32),
+    Unban(u64),
+}
+
+fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
+    let act = prop_oneof![
+        12 => (0..6_u64).prop_map(Act::Fail),
+        1 => (0..6_u64, 0..400_u32).prop_map(|(key, ms)| Act::Ban(key, ms)),
+        1 => (0..6_u64).prop_map(Act::Unban),
+    ];
+    prop::collection::vec((prop_oneof![3 => 0..3_u64, 3 => 0..40_u64, 1 => 0..400_u64], act), 1..200)
+}
+
+/// What is known of a key: when it failed; until when it is banned, at what level, and when it last offended.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    failed: Vec<u64>,
+    until: u64,
+    level: u32,
+    offended: u64,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    // Up to nine failures are each counted as long as they count, and no longer.
+    #[test]
+    fn each_answer_is_what_a_list_of_failures_says(failures in 1_u32..10, escalate in 1_u32..4, acts in acts()) {
+        let settings = BanSettings { failures, escalate, ..SETTINGS };
+        let ban = open(settings);
+        let mut model: BTreeMap<u64, Known> = BTreeMap::new();
+        let mut now = 1_000;
+        for (gap, act) in acts {
+            now += gap;
+            match act {
+                Act::Fail(n) => {
+                    let known = model.entry(n).or_default();
+                    let expected = if known.until > now {
+                        Failure::Banned((known.until - now) * MS)
+                    } else {
+                        known.failed.retain(|&at| now - at < 100);
+                        known.failed.push(now);
+                        let count = known.failed.len() as u32;
+                        if count < failures {
+                            Failure::Left(failures - count)
+                        } else {
+                            let remembered = known.level > 0 && now < known.offended + 300;
+                            known.level = if remembered { known.level + 1 } else { 1 };
+                            known.offended = now;
+                            let ms = (50 * u64::from(escalate).pow(known.level.min(10) - 1)).min(300);
+                            known.until = now + ms;
+                            known.failed.clear();
+                            Failure::Banned(ms * MS)
+                        }
+                    };
+                    prop_assert_eq!(fail(&ban, n, now), expected);
+                }
+                Act::Ban(n, ms) => {
+                    ban.ban(tag(n), now * MS, ms, bytes(n), bytes(0));
+                    model.entry(n).or_default().until = now + u64::from(ms);
+                }
+                Act::Unban(n) => {
+                    ban.unban(tag(n));
+                    model.remove(&n);
+                }
+            }
+            for (&n, known) in &model {
+                let expected = if known.until > now { Banned::For((known.until - now) * MS) } else { Banned::No };
+                prop_assert_eq!(ban.check(tag(n), now * MS), expected);
+            }
+            let expected: Vec<_> = model
+                .iter()
+                .filter(|(_, known)| known.until > now)
+                .map(|(&n, known)| (n, known.until - now, known.level))
+                .collect();
+            prop_assert_eq!(list(&ban, now), expected);
+        }
+    }
+
+    // Of more, none is forgotten before its time, so that a ban is never late.
+    #[test]
+    fn many_failures_never_ban_late(gaps in prop::collection::vec(0_u64..30, 1..200)) {
+        let ban = open(BanSettings { failures: 20, ..SETTINGS });
+        let (mut now, mut failed) = (1_000, Vec::new());
+        for gap in gaps {
+            now += gap;
+            failed.retain(|&at| now - at < 100);
+            failed.push(now);
+            match fail(&ban, 1, now) {
+                Failure::Left(left) => prop_assert!(20 - left >= failed.len() as u32),
+                Failure::Banned(_) => {
+                    failed.clear();
+                    ban.unban(tag(1));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn many_failures_at_one_time_ban() {
+    let ban = open(BanSettings { failures: 1_000, ..SETTINGS });
+    for n in 1..1_000 {
+        assert_eq!(fail(&ban, 1, 5), Failure::Left(1_000 - n));
+    }
+    assert_eq!(fail(&ban, 1, 5), Failure::Banned(50 * MS));
+    assert_eq!(fail(&ban, 2, 5), Failure::Left(999));
+    assert_eq!(ban.check(tag(2), 5 * MS), Banned::No);
+}
+
+#[test]
+fn bans_last_longer_each_time_up_to_the_longest_until_that_is_forgotten() {
+    let ban = open(BanSettings { failures: 1, ..SETTINGS });
+    let mut now = 0;
+    for ms in [50, 100, 200, 300, 50, 100] {
+        assert_eq!(fail(&ban, 1, now), Failure::Banned(ms * MS));
+        // While it lasts, nothing counts.
+        assert_eq!(fail(&ban, 1, now + ms - 1), Failure::Banned(MS));
+        assert_eq!(ban.check(tag(1), (now + ms) * MS), Banned::No);
+        // As late as the level is remembered, which is 300 after the offence.
+        now += ms.max(299);
+    }
+    now += 1;
+    assert_eq!(fail(&ban, 1, now), Failure::Banned(50 * MS));
+}
+
+#[test]
+fn escalation_does_not_overflow() {
+    let most = i32::MAX as u32;
+    let settings =
+        BanSettings { failures: 1, within_ms: most, ban_ms: most, escalate: most, max_ban_ms: most, ..SETTINGS };
+    let ban = open(settings);
+    for n in 0..100_u64 {
+        let now = n * u64::from(most);
+        // The level is forgotten when the longest is over, which is when this is.
+        assert_eq!(fail(&ban, 1, now), Failure::Banned(u64::from(most) * MS));
+    }
+}
+
+#[test]
+fn a_full_list_drops_the_ban_that_ends_first() {
+    let ban = open(SETTINGS);
+    for n in 0..100 {
+        ban.ban(tag(n), 0, 1_000 + n as u32, bytes(n), bytes(0));
+    }
+    ban.ban(tag(200), 0, 10, bytes(200), bytes(0));
+    assert_eq!((ban.check(tag(0), 0), ban.info().dropped), (Banned::No, 1));
+    assert_eq!(list(&ban, 0).len(), 100);
+    // One that is over makes room before any that is not.
+    ban.ban(tag(201), 20 * MS, 10, bytes(201), bytes(0));
+    assert_eq!(ban.info().dropped, 1);
+    assert_eq!(list(&ban, 20).len(), 100);
+    assert!((1..100).all(|n| matches!(ban.check(tag(n), 20 * MS), Banned::For(_))));
+    // A key that is banned again needs no other's place.
+    ban.ban(tag(1), 20 * MS, 10, bytes(1), bytes(0));
+    assert_eq!(ban.info().dropped, 1);
+}
+
+#[test]
+fn keys_beyond_the_places_take_those_with_the_fewest_and_oldest_failures() {
+    // One row.
+    let ban = open(BanSettings { max_keys: 1, failures: 100, ..SETTINGS });
+    for n in 0..16 {
+        for at in 0..=n {
+            fail(&ban, n, at);
+        }
+    }
+    // The first has one failure.
+    assert_eq!(fail(&ban, 99, 16), Failure::Left(99));
+    assert_eq!(fail(&ban, 1, 16), Failure::Left(97));
+    assert_eq!(fail(&ban, 0, 16), Failure::Left(99));
+    // And once the others' are over, these do.
+    assert_eq!(fail(&ban, 100, 200), Failure::Left(99));
+    assert!(ban.info().memory < 10_000);
+}
+
+#[test]
+fn another_start_with_the_same_memory_knows_nothing() {
+    let ban = open(BanSettings { failures: 1, ..SETTINGS });
+    fail(&ban, 1, 0);
+    ban.open(SETTINGS, 0);
+    assert_eq!((ban.check(tag(1), 0), list(&ban, 0)), (Banned::No, vec![]));
+    assert_eq!(fail(&ban, 1, 0), Failure::Left(2));
+}
+
+#[test]
+fn what_takes_over_goes_on_with_new_settings() {
+    let ban = open(SETTINGS);
+    fail(&ban, 1, 0);
+    let new = BanSettings { failures: 2, ban_ms: 70, ..SETTINGS };
+    assert!(Ban::may_go_on(SETTINGS, new));
+    ban.go_on(SETTINGS, new, 0);
+    assert_eq!(fail(&ban, 1, 0), Failure::Banned(70 * MS));
+    for other in [BanSettings { max_keys: 7, ..SETTINGS }, BanSettings { max_bans: 7, ..SETTINGS }] {
+        assert!(!Ban::may_go_on(SETTINGS, other));
+    }
+}

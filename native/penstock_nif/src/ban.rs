@@ -1,0 +1,157 @@
+//! Entry points of bans.
+
+use penstock_core::{whole_ms, Ban, BanSettings, Banned, Failure, Host, Incarnation, Listed, Started};
+
+use crate::atoms;
+use crate::beam::Beam;
+use crate::clock;
+use crate::entry::entries;
+use crate::gates::{named, REGISTRY};
+use crate::key::{digest, Digest};
+use crate::term::Term;
+
+entries! {
+    ban_start/3 => start (dirty),
+    ban_check/3 => check,
+    ban_record/3 => record,
+    ban_put/5 => put,
+    ban_remove/3 => remove,
+    ban_list/2 => list,
+    ban_info/1 => info,
+    ban_advance/2 => advance,
+}
+
+/// Bytes in the external term format that a key, or a reason, is kept with.
+const LARGEST_KEPT: usize = 256;
+/// Bans that one call looks at, each of which may become two binaries and a tuple.
+const LISTED: usize = 128;
+
+fn settings(beam: &Beam, given: Term) -> Option<BanSettings> {
+    let &[failures, within, ban_for, escalate, max_ban, max_keys, max_bans, clock] = beam.env.elements(given)? else {
+        return None;
+    };
+    let manual = clock == atoms::manual();
+    (manual || clock == atoms::monotonic()).then_some(())?;
+    Some(BanSettings {
+        failures: beam.env.permits(failures)?,
+        within_ms: beam.env.permits(within)?,
+        ban_ms: beam.env.permits(ban_for)?,
+        escalate: beam.env.permits(escalate)?,
+        max_ban_ms: beam.env.permits(max_ban)?,
+        max_keys: beam.env.permits(max_keys)?,
+        max_bans: beam.env.permits(max_bans)?,
+        manual,
+    })
+}
+
+fn start(beam: &Beam, [name, owner, given]: [Term; 3]) -> Term {
+    let (true, Some(given), Some(owner)) = (beam.env.is_atom(name), settings(beam, given), beam.env.local_pid(owner))
+    else {
+        return atoms::badarg();
+    };
+    match REGISTRY.start_bans(beam, name.word(), owner, given, clock::now_ns()) {
+        Ok(Started::Fresh) => atoms::fresh(),
+        Ok(Started::Adopted) => atoms::adopted(),
+        Ok(Started::AlreadyStarted(pid)) => Term::pid(pid),
+        Err(_) => atoms::enomem(),
+    }
+}
+
+#[inline(always)]
+fn ban<'a>(name: Term) -> Option<(&'a Ban, Incarnation)> {
+    named(name)?.bans()
+}
+
+/// Runs with the ban, the hash of the key and the time, or says what is wrong with either.
+#[inline(always)]
+fn with_key(beam: &Beam, [name, key, measured]: [Term; 3], body: impl FnOnce(&Ban, u64, u64) -> Term) -> Term {
+    let Some((ban, incarnation)) = ban(name) else { return atoms::no_ban() };
+    match digest(beam.env, incarnation, key, measured == atoms::measured()) {
+        Digest::Tag(tag) => body(ban, tag, ban.now(clock::now_ns)),
+        Digest::Measure => atoms::measure(),
+        Digest::TooLarge => atoms::too_large(),
+    }
+}
+
+/// 1 ms at least.
+fn banned(beam: &Beam, left: u64) -> Term {
+    beam.env.tuple(&[atoms::banned(), beam.env.make_u64(whole_ms(left).max(1))])
+}
+
+fn check(beam: &Beam, args: [Term; 3]) -> Term {
+    with_key(beam, args, |ban, tag, now| match ban.check(tag, now) {
+        Banned::No => atoms::ok(),
+        Banned::For(left) => banned(beam, left),
+    })
+}
+
+/// What is kept of a term: nothing, if that would be too much.
+fn kept(beam: &Beam, term: Term) -> Option<Box<[u8]>> {
+    beam.env.external(term).filter(|bytes| bytes.len() <= LARGEST_KEPT).map(Vec::into_boxed_slice)
+}
+
+fn record(beam: &Beam, [name, key, measured]: [Term; 3]) -> Term {
+    with_key(beam, [name, key, measured], |ban, tag, now| {
+        let told = || (kept(beam, key).unwrap_or_default(), kept(beam, atoms::failures()).unwrap_or_default());
+        match ban.record_failure(tag, now, told) {
+            Failure::Left(left) => beam.env.tuple(&[atoms::ok(), beam.env.make_u64(u64::from(left))]),
+            Failure::Banned(left) => banned(beam, left),
+        }
+    })
+}
+
+fn put(beam: &Beam, [name, key, ms, reason, measured]: [Term; 5]) -> Term {
+    let Some(ms) = beam.env.permits(ms) else { return atoms::badarg() };
+    let Some(reason) = kept(beam, reason) else { return atoms::too_large() };
+    with_key(beam, [name, key, measured], |ban, tag, now| {
+        ban.ban(tag, now, ms, kept(beam, key).unwrap_or_default(), reason);
+        atoms::ok()
+    })
+}
+
+fn remove(beam: &Beam, args: [Term; 3]) -> Term {
+    with_key(beam, args, |ban, tag, _now| {
+        ban.unban(tag);
+        atoms::ok()
+    })
+}
+
+fn list(beam: &Beam, [name, from]: [Term; 2]) -> Term {
+    let Some((ban, _)) = ban(name) else { return atoms::no_ban() };
+    let Some(from) = beam.env.u64(from) else { return atoms::badarg() };
+    let (found, next) = ban.list(from, ban.now(clock::now_ns), LISTED);
+    beam.worked(LISTED + 20 * found.len());
+    let found: Vec<Term> = found.into_iter().map(|listed| listed_term(beam, listed)).collect();
+    beam.env.tuple(&[next.map_or(atoms::done(), |next| beam.env.make_u64(next)), beam.env.list(&found)])
+}
+
+/// The key in the external format, or its hash.
+fn listed_term(beam: &Beam, listed: Listed) -> Term {
+    let key = if listed.key.is_empty() { beam.env.make_u64(listed.tag) } else { beam.env.make_binary(&listed.key) };
+    beam.env.tuple(&[
+        key,
+        beam.env.make_u64(whole_ms(listed.left)),
+        beam.env.make_binary(&listed.reason),
+        beam.env.make_u64(u64::from(listed.level)),
+    ])
+}
+
+fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
+    let Some((ban, _)) = ban(name) else { return atoms::no_ban() };
+    let info = ban.info();
+    let settings = info.settings;
+    let small = [settings.failures, settings.within_ms, settings.ban_ms, settings.escalate, settings.max_ban_ms];
+    let sizes = [settings.max_keys, settings.max_bans].map(u64::from);
+    let large = [info.memory as u64, info.dropped];
+    let terms: Vec<Term> =
+        small.map(u64::from).into_iter().chain(sizes).chain(large).map(|n| beam.env.make_u64(n)).collect();
+    beam.env.tuple(&terms)
+}
+
+fn advance(beam: &Beam, [name, by]: [Term; 2]) -> Term {
+    let Some((ban, _)) = ban(name) else { return atoms::no_ban() };
+    match beam.env.u64(by) {
+        Some(by) if ban.advance(by) => atoms::ok(),
+        _ => atoms::badarg(),
+    }
+}

@@ -1,0 +1,228 @@
+defmodule Penstock.BanTest do
+  use Penstock.PoolCase, async: true
+
+  doctest Penstock.Ban
+
+  alias Penstock.Ban
+
+  # For the length of the test, with a clock of its own.
+  defp start(opts) do
+    opts = opts |> Keyword.put_new_lazy(:name, &unique_name/0) |> Keyword.put_new(:clock, :manual)
+    start_supervised!({Ban, opts}, id: opts[:name])
+    opts[:name]
+  end
+
+  defp fail(ban, key, n), do: for(_ <- 1..n, do: Ban.record_failure(ban, key))
+
+  describe "record_failure/2" do
+    test "bans by the last of so many within the time" do
+      ban = start(failures: 3, within: 1_000, ban_for: 500)
+      assert fail(ban, :a, 4) == [{:ok, 2}, {:ok, 1}, {:banned, 500}, {:banned, 500}]
+      Ban.advance(ban, 499)
+      assert Ban.record_failure(ban, :a) == {:banned, 1}
+      Ban.advance(ban, 1)
+      # What failed before and meanwhile does not count.
+      assert fail(ban, :a, 2) == [{:ok, 2}, {:ok, 1}]
+    end
+
+    test "counts each failure for exactly as long as it counts" do
+      ban = start(failures: 3, within: 1_000)
+      # At 0, 400, 999, and each is over a second later.
+      assert Ban.record_failure(ban, :slow) == {:ok, 2}
+      Ban.advance(ban, 400)
+      assert Ban.record_failure(ban, :slow) == {:ok, 1}
+      assert Ban.record_failure(ban, :other) == {:ok, 2}
+      Ban.advance(ban, 600)
+      assert Ban.record_failure(ban, :slow) == {:ok, 1}
+      Ban.advance(ban, 400)
+      assert Ban.record_failure(ban, :slow) == {:ok, 1}
+      Ban.advance(ban, 599)
+      assert Ban.record_failure(ban, :slow) == {:banned, 300_000}
+      assert Ban.record_failure(ban, :other) == {:ok, 2}
+    end
+
+    test "of a thousand inside one millisecond bans, and nobody else" do
+      ban = start(failures: 1_000, within: 1)
+      others = for n <- 1..100, do: {:other, n}
+      for other <- others, do: {:ok, 999} = Ban.record_failure(ban, other)
+      assert ban |> fail(:a, 1_000) |> List.last() == {:banned, 300_000}
+      for other <- others, do: assert(Ban.check(ban, other) == :ok)
+      assert [%{key: :a, reason: :failures, level: 1}] = Ban.list(ban)
+    end
+
+    test "by many at once bans once" do
+      ban = start(failures: 100, ban_for: 1_000, clock: :monotonic)
+
+      answers =
+        for _ <- 1..8 do
+          Task.async(fn -> fail(ban, "key", 50) end)
+        end
+        |> Task.await_many()
+        |> List.flatten()
+
+      # Each of the first 99 is told another number.
+      left = for {:ok, left} <- answers, do: left
+      assert Enum.sort(left) -- Enum.to_list(1..99) == []
+      assert Enum.count(answers, &match?({:banned, _}, &1)) >= 301
+      assert [%{level: 1}] = Ban.list(ban)
+    end
+
+    test "bans longer each time, up to the longest, until that is forgotten" do
+      ban = start(failures: 1, ban_for: 100, escalate: 3, max_ban: 1_000)
+
+      for {ms, level} <- [{100, 1}, {300, 2}, {900, 3}, {1_000, 4}] do
+        assert Ban.record_failure(ban, :a) == {:banned, ms}
+        assert [%{level: ^level, until_ms: ^ms}] = Ban.list(ban)
+        Ban.advance(ban, min(ms, 999))
+      end
+
+      # A thousand after the last offence.
+      Ban.advance(ban, 1)
+      assert Ban.record_failure(ban, :a) == {:banned, 100}
+      Ban.advance(ban, 999)
+      assert Ban.record_failure(ban, :a) == {:banned, 300}
+    end
+  end
+
+  describe "ban/4, unban/2 and list/1" do
+    test "show keys of any kind, how long, and why" do
+      ban = start([])
+      large = String.duplicate("x", 500)
+      keys = ["a", {:user, 1}, {10, 0, 0, 1}, %{id: 7}, 1.5, self()]
+      for {key, n} <- Enum.with_index(keys, 1), do: assert(Ban.ban(ban, key, n * 1_000, {:because, n}) == :ok)
+      assert Ban.ban(ban, large, 10_000) == :ok
+      [first | others] = Ban.list(ban)
+      assert %{key: {:hash, hash}, until_ms: 10_000, reason: :manual, level: 0} = first
+      assert is_integer(hash)
+
+      assert others ==
+               for(
+                 {key, n} <- Enum.with_index(keys, 1),
+                 do: %{key: key, until_ms: n * 1_000, reason: {:because, n}, level: 0}
+               )
+               |> Enum.reverse()
+
+      for key <- [large | keys], do: assert({:banned, _} = Ban.check(ban, key))
+      for key <- [large | keys], do: assert(Ban.unban(ban, key) == :ok)
+      assert Ban.list(ban) == []
+      for key <- [large, :never | keys], do: assert(Ban.check(ban, key) == :ok)
+      assert Ban.unban(ban, :never) == :ok
+    end
+
+    test "replace what was, and leave the level" do
+      ban = start(failures: 1, ban_for: 100)
+      {:banned, 100} = Ban.record_failure(ban, :a)
+      Ban.advance(ban, 50)
+      :ok = Ban.ban(ban, :a, 10, :less)
+      assert Ban.check(ban, :a) == {:banned, 10}
+      assert [%{reason: :less, level: 1}] = Ban.list(ban)
+      Ban.advance(ban, 10)
+      assert Ban.record_failure(ban, :a) == {:banned, 200}
+      :ok = Ban.unban(ban, :a)
+      assert Ban.record_failure(ban, :a) == {:banned, 100}
+    end
+
+    test "end failures that were counted" do
+      ban = start(failures: 2)
+      {:ok, 1} = Ban.record_failure(ban, :a)
+      :ok = Ban.unban(ban, :a)
+      assert Ban.record_failure(ban, :a) == {:ok, 1}
+    end
+
+    test "drop what ends first of too many, and count it" do
+      ban = start(max_bans: 100)
+      for n <- 1..250, do: :ok = Ban.ban(ban, n, n * 10)
+      assert %{bans: 100, dropped: 150, max_bans: 100} = Ban.info(ban)
+      for n <- 1..150, do: assert(Ban.check(ban, n) == :ok)
+      for n <- 151..250, do: assert(Ban.check(ban, n) == {:banned, n * 10})
+      assert for(%{key: key} <- Ban.list(ban), do: key) == Enum.to_list(250..151//-1)
+    end
+
+    test "take thousands" do
+      ban = start(failures: 1)
+      for n <- 1..10_000, do: {:banned, _} = Ban.record_failure(ban, {:bot, n})
+      assert length(Ban.list(ban)) == 10_000
+      assert %{bans: 10_000, dropped: 0} = Ban.info(ban)
+      assert Ban.check(ban, {:bot, 10_001}) == :ok
+    end
+  end
+
+  test "bans survive a crash of their owner, and end with its orderly end" do
+    ban = start(failures: 2)
+    {:ok, 1} = Ban.record_failure(ban, :half)
+    :ok = Ban.ban(ban, :a, 1_000)
+    owner = Penstock.Native.gate_owner(ban)
+    kill(owner)
+    eventually(fn -> (now = Penstock.Native.gate_owner(ban)) != owner and Process.alive?(now) end)
+    assert Ban.check(ban, :a) == {:banned, 1_000}
+    assert Ban.record_failure(ban, :half) == {:banned, 300_000}
+    stop_supervised!(ban)
+    assert_raise ArgumentError, "no ban named #{inspect(ban)} is running", fn -> Ban.check(ban, :a) end
+    start(name: ban)
+    assert Ban.check(ban, :a) == :ok
+  end
+
+  test "are among all gates" do
+    ban = start([])
+    assert Enum.find(Penstock.list(), &(&1.name == ban)) == Map.put(Ban.info(ban), :kind, :ban)
+  end
+
+  test "a key may be as large as that of a limiter" do
+    ban = start([])
+    calls = [&Ban.check/2, &Ban.record_failure/2, &Ban.unban/2, &Ban.ban(&1, &2, 1)]
+
+    for call <- calls do
+      call.(ban, :binary.copy("x", 1_018))
+      call.(ban, List.duplicate(make_ref(), 20))
+      assert_raise ArgumentError, ~r/at most 1024 bytes/, fn -> call.(ban, :binary.copy("x", 1_019)) end
+      assert_raise ArgumentError, ~r/at most 1024 bytes/, fn -> call.(ban, Enum.to_list(1..10_000)) end
+    end
+  end
+
+  describe "bad input" do
+    @most 2_147_483_647
+
+    test "at start is told by the option, its bound and the value" do
+      options = [:failures, :within, :ban_for, :escalate, :max_ban, :max_keys, :max_bans]
+
+      for option <- options, value <- [0, -1, 1.5, nil, "1", :infinity, @most + 1] do
+        message = "expected #{inspect(option)} to be an integer between 1 and #{@most}, got: #{inspect(value)}"
+        assert_raise ArgumentError, message, fn -> Ban.start_link([{:name, unique_name()}, {option, value}]) end
+      end
+
+      assert_raise ArgumentError, ~r/:name/, fn -> Ban.start_link([]) end
+      assert_raise ArgumentError, ~r/:clock/, fn -> Ban.start_link(name: :x, clock: :wall) end
+      assert_raise ArgumentError, fn -> Ban.start_link(name: :x, forgive: true) end
+      name = unique_name()
+      assert_raise ArgumentError, ~r/memory/, fn -> Ban.start_link(name: name, max_keys: @most) end
+      assert {:ok, _} = Ban.start_link(name: name, max_keys: 1, max_bans: 1)
+    end
+
+    test "in a call is told as well" do
+      ban = start([])
+
+      for ms <- [0, -1, 1.5, nil, @most + 1],
+          do: assert_raise(ArgumentError, ~r/expected ms/, fn -> Ban.ban(ban, :a, ms) end)
+
+      assert_raise ArgumentError, ~r/expected reason/, fn -> Ban.ban(ban, :a, 1, :binary.copy("x", 251)) end
+      assert Ban.ban(ban, :a, 1, :binary.copy("x", 250)) == :ok
+
+      for call <- [
+            &Ban.check(&1, :k),
+            &Ban.record_failure(&1, :k),
+            &Ban.ban(&1, :k, 1),
+            &Ban.unban(&1, :k),
+            &Ban.list/1,
+            &Ban.info/1,
+            &Ban.advance(&1, 1)
+          ] do
+        assert_raise ArgumentError, "no ban named MyApp.Nobody is running", fn -> call.(MyApp.Nobody) end
+        assert_raise ArgumentError, ~s(expected ban to be the name of a ban, got: "x"), fn -> call.("x") end
+      end
+
+      real = start(clock: :monotonic)
+      assert_raise ArgumentError, ~r/clock: :manual/, fn -> Ban.advance(real, 1) end
+      for ms <- [-1, 1.5], do: assert_raise(ArgumentError, fn -> Ban.advance(ban, ms) end)
+    end
+  end
+end
