@@ -2,11 +2,17 @@ defmodule Penstock do
   @moduledoc """
   Bounds how many processes an application creates.
 
-  A *gate* decides whether work may start. The first of them is the `Penstock.Pool`, a number of permits that stays
-  exact whatever is killed whenever:
+  A *gate* decides whether work may start:
+
+    * a `Penstock.Pool` has a number of permits, which stays exact whatever is killed whenever: so much at a time
+    * a `Penstock.RateLimiter` counts hits, of all or of each key: so much in a time
+    * a `Penstock.Ban` keeps out keys that failed too often
+
+  They are started under a supervisor, before those who use them:
 
       children = [
-        {Penstock.Pool, name: MyApp.Jobs, limit: 100}
+        {Penstock.Pool, name: MyApp.Jobs, limit: 100},
+        {Penstock.RateLimiter, name: MyApp.Api, limit: 100, per: 60_000}
       ]
 
   The functions here start work behind a gate:
@@ -36,19 +42,56 @@ defmodule Penstock do
     * `:queue_full` - no permit is free and `:max_waiting` processes wait already
     * `:timeout` - waited for `:timeout` ms in vain
     * `:closed` - the pool is draining, or was closed during the call
+    * `{:rate_limited, retry_after_ms}` - the limiter does not allow it yet; `:infinity` if the cost is above its burst
+    * `{:banned, retry_after_ms}` - the key is banned
+
+  ## Limiters and bans
+
+  Each function that takes a gate takes `key: term` and `cost: number`, which a limiter and a ban go by; a pool does not mind them. A limiter without a
+  key goes by `:global`, a ban without one raises `ArgumentError`, and so does the key `nil`. What they admit holds no permits of theirs, and
+  they do not wait, whatever `:timeout` says; only `Penstock.Task.async_stream/4` waits out what a limiter denies. They are not asked of restarts.
+
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Imports, limit: 1, per: 60_000)
+      iex> {:ok, pid} = Penstock.spawn(MyApp.Imports, fn -> :ok end, key: "alice")
+      iex> is_pid(pid)
+      true
+      iex> {:error, {:rate_limited, ms}} = Penstock.spawn(MyApp.Imports, fn -> :never end, key: "alice")
+      iex> ms in 1..60_000
+      true
+
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{Ban, Bound, Child, GateRef, Gated, Native, Options, Pool, RateLimiter, RejectedError, Start, Wait}
+  alias Penstock.{
+    Ban,
+    Bound,
+    Child,
+    GateRef,
+    Gated,
+    Limit,
+    Native,
+    Options,
+    Pool,
+    RateLimiter,
+    RejectedError,
+    Start,
+    Wait
+  }
 
-  @typedoc "The name of a running pool, or one made by `Penstock.Pool.new/1`."
+  @typedoc "The name of a running pool, limiter or ban, or a pool made by `Penstock.Pool.new/1`."
   @type gate :: atom | Pool.t()
 
   @typedoc "Why a gate did not admit."
-  @type reason :: :full | :queue_full | :timeout | :closed
+  @type reason ::
+          :full
+          | :queue_full
+          | :timeout
+          | :closed
+          | {:rate_limited, pos_integer | :infinity}
+          | {:banned, pos_integer}
 
   @typedoc "An option of `run/3`."
-  @type run_option :: {:timeout, timeout} | {:permits, pos_integer}
+  @type run_option :: {:timeout, timeout} | {:permits, pos_integer} | {:key, term} | {:cost, pos_integer}
 
   @typedoc "An option of `start_process/3`."
   @type start_option :: run_option | {:max_runtime, pos_integer}
@@ -69,7 +112,7 @@ defmodule Penstock do
   def run(gate, fun) when is_atom(gate) and is_function(fun, 0) do
     case Native.run_take(gate) do
       :ok -> run_first(gate, fun)
-      other -> run_otherwise(other, gate, gate, 1, @default_timeout, fun)
+      other -> run_otherwise(other, gate, gate, {1, @default_timeout, Limit.no_key()}, fun)
     end
   end
 
@@ -107,11 +150,12 @@ defmodule Penstock do
   @spec run(gate, fun, [run_option]) :: {:ok, term} | {:error, reason}
   def run(gate, fun, opts) do
     Options.fun!(fun)
-    opts = Options.known!(opts, [:timeout, :permits])
+    opts = Options.known!(opts, [:timeout, :permits | Limit.options()])
     permits = Options.permits!(Keyword.get(opts, :permits, 1))
     timeout = Options.timeout!(Keyword.get(opts, :timeout, @default_timeout))
+    hit = Limit.hit!(opts)
     ref = GateRef.ref!(gate)
-    run_otherwise(run_ask(ref, permits, timeout), gate, ref, permits, timeout, fun)
+    run_otherwise(run_ask(ref, permits, timeout), gate, ref, {permits, timeout, hit}, fun)
   end
 
   # Not `after`, which would call a function of its own on the way out.
@@ -135,23 +179,24 @@ defmodule Penstock do
 
   defp run_ask(ref, permits, _timeout), do: Native.run_take(ref, permits)
 
-  defp run_otherwise(:busy, gate, ref, permits, timeout, fun) do
+  defp run_otherwise(:busy, gate, ref, {permits, timeout, hit}, fun) do
     case Wait.park(ref, :bound, permits, timeout) do
       {:ok, instance} -> run_admitted(ref, instance, permits, fun)
       {:error, _reason} = error -> error
-      bad -> GateRef.bad!(bad, gate)
+      bad -> run_otherwise(bad, gate, ref, {permits, timeout, hit}, fun)
     end
   end
 
-  defp run_otherwise(reason, _gate, _ref, _permits, _timeout, _fun)
-       when reason in [:full, :closed],
-       do: {:error, reason}
+  defp run_otherwise(reason, _gate, _ref, _terms, _fun) when reason in [:full, :closed], do: {:error, reason}
 
-  defp run_otherwise(bad, gate, _ref, _permits, _timeout, _fun) when bad in [:no_pool, :badarg] do
-    GateRef.bad!(bad, gate)
+  # What a limiter or a ban admits holds nothing.
+  defp run_otherwise(:no_pool, gate, _ref, {_permits, _timeout, hit}, fun) do
+    with :ok <- Limit.admit(gate, hit), do: {:ok, fun.()}
   end
 
-  defp run_otherwise(instance, _gate, ref, permits, _timeout, fun) do
+  defp run_otherwise(:badarg, gate, _ref, _terms, _fun), do: GateRef.bad!(:badarg, gate)
+
+  defp run_otherwise(instance, _gate, ref, {permits, _timeout, _hit}, fun) do
     run_admitted(ref, instance, permits, fun)
   end
 
@@ -296,14 +341,14 @@ defmodule Penstock do
         when result: term
   def start_process(gate, start, opts \\ []) do
     start = start!(start)
-    opts = Options.known!(opts, [:timeout, :permits, :max_runtime])
+    opts = Options.known!(opts, [:timeout, :permits, :max_runtime | Limit.options()])
     permits = Options.permits!(Keyword.get(opts, :permits, 1))
     timeout = Options.timeout!(Keyword.get(opts, :timeout, 0))
     max_runtime = Options.max_runtime!(Keyword.get(opts, :max_runtime))
-    ref = GateRef.ref!(gate)
+    hit = Limit.hit!(opts)
 
-    with {:ok, instance} <- Bound.take(ref, gate, permits, timeout) do
-      Start.run({ref, instance, permits}, max_runtime, start)
+    with {:ok, permits} <- Bound.take(GateRef.ref!(gate), gate, permits, timeout, hit) do
+      Start.run(permits, max_runtime, start)
     end
   end
 

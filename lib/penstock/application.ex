@@ -4,6 +4,8 @@ defmodule Penstock.Application do
 
   @impl true
   def start(_type, _args) do
+    :ok = Penstock.Limit.make_pool()
+
     # They keep no state that they cannot find again, so they may be restarted as often as they die.
     Supervisor.start_link([Penstock.Janitor, Penstock.Reaper],
       strategy: :one_for_one,

@@ -2,17 +2,29 @@ defmodule Penstock.Bound do
   # Permits that the calling process holds for a piece of work, and that only the end of that work gives back.
   @moduledoc false
 
-  alias Penstock.{GateRef, Native, Wait}
+  alias Penstock.{GateRef, Limit, Native, Wait}
+
+  @typedoc "Where the permits are: what the native side knows the pool by, which of that name's, and how many."
+  @type permits :: {Native.gate(), Native.instance(), pos_integer}
 
   @doc false
   # `ref` is what the native side knows the gate by.
-  @spec take(Native.gate(), GateRef.t(), pos_integer, timeout) :: {:ok, Native.instance()} | {:error, term}
-  def take(ref, gate, permits, timeout) do
+  @spec take(Native.gate(), GateRef.t(), pos_integer, timeout, Limit.hit()) :: {:ok, permits} | {:error, term}
+  def take(ref, gate, permits, timeout, hit) do
     case ask(ref, permits, timeout) do
-      answer when is_tuple(answer) -> answer
+      {:error, _reason} = refused -> refused
+      {:ok, instance} -> {:ok, {ref, instance, permits}}
       reason when reason in [:full, :closed] -> {:error, reason}
-      bad when bad in [:no_pool, :badarg] -> GateRef.bad!(bad, gate)
-      instance -> {:ok, instance}
+      :no_pool -> take_of_limit(gate, hit)
+      :badarg -> GateRef.bad!(:badarg, gate)
+      instance -> {:ok, {ref, instance, permits}}
+    end
+  end
+
+  defp take_of_limit(gate, hit) do
+    with :ok <- Limit.admit(gate, hit) do
+      pool = Limit.pool()
+      {:ok, {pool, Native.run_take(pool, 1), 1}}
     end
   end
 

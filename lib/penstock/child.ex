@@ -3,37 +3,36 @@ defmodule Penstock.Child do
   # shows nothing but the user's function, unless that may run only for so long.
   @moduledoc false
 
-  alias Penstock.{Deadline, GateRef, Native, Offer, Options}
+  alias Penstock.{Deadline, GateRef, Limit, Native, Offer, Options}
 
-  @options [:timeout, :permits, :max_runtime, :spawn_opt]
+  @options [:timeout, :permits, :max_runtime, :spawn_opt | Limit.options()]
 
   @doc false
   @spec start(GateRef.t(), term, term, [:link | :monitor]) ::
           {:ok, pid | {pid, reference}} | {:error, term}
   def start(gate, fun, opts, tie) do
     Options.fun!(fun)
-    {permits, timeout, max_runtime, spawn_opt} = options!(opts)
+    {permits, timeout, max_runtime, spawn_opt, hit} = options!(opts)
 
-    ref = GateRef.ref!(gate)
-
-    case Offer.make(ref, gate, permits, timeout) do
+    case Offer.make(GateRef.ref!(gate), gate, permits, timeout, hit) do
       {:error, _reason} = refused ->
         refused
 
-      offer ->
+      {:ok, ref, offer} ->
         created = create(ref, offer, max_runtime, fun, tie, spawn_opt)
         Native.spawn_hand_over(ref, offer, pid(created))
         {:ok, created}
     end
   end
 
-  defp options!([]), do: {1, 0, nil, []}
+  defp options!([]), do: {1, 0, nil, [], Limit.no_key()}
 
   defp options!(opts) do
     opts = Options.known!(opts, @options)
 
     {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, 0)),
-     Options.max_runtime!(Keyword.get(opts, :max_runtime)), Options.spawn_opt!(Keyword.get(opts, :spawn_opt, []))}
+     Options.max_runtime!(Keyword.get(opts, :max_runtime)), Options.spawn_opt!(Keyword.get(opts, :spawn_opt, [])),
+     Limit.hit!(opts)}
   end
 
   defp create(ref, offer, max_runtime, fun, tie, spawn_opt) do

@@ -8,7 +8,7 @@ defmodule Penstock.Crew do
   # Where the children are is looked up by whoever starts one, and so kept where that costs nothing.
   @moduledoc false
 
-  alias Penstock.{Deadline, Gated, GateRef, Janitor, Native, Offer, Options, Pool}
+  alias Penstock.{Deadline, Gated, GateRef, Janitor, Limit, Native, Offer, Options, Pool}
 
   @enforce_keys [:kind, :name, :pid, :gate, :ref, :partitions]
   defstruct [:kind, :name, :pid, :gate, :ref, :partitions]
@@ -66,7 +66,7 @@ defmodule Penstock.Crew do
         {name, Pool.settings!(pool_opts)}
 
       {{:ok, gate}, []} ->
-        {tap(gate, &GateRef.running!/1), nil}
+        {tap(gate, &GateRef.any_running!/1), nil}
 
       {{:ok, _gate}, [option | _]} ->
         Options.expected!("options", "either :gate or those of a pool of its own", [option])
@@ -173,7 +173,7 @@ defmodule Penstock.Crew do
   @spec partitions(t) :: [atom]
   def partitions(%{partitions: all}), do: Tuple.to_list(all)
 
-  @child_options [:timeout, :permits, :max_runtime, :partition_key]
+  @child_options [:timeout, :permits, :max_runtime, :partition_key | Limit.options()]
 
   @doc false
   @spec child_options() :: [atom, ...]
@@ -181,10 +181,10 @@ defmodule Penstock.Crew do
 
   @doc false
   # Those of `child_options/0` that a child is admitted by.
-  @spec terms!(keyword, timeout) :: {pos_integer, timeout, Deadline.max_runtime()}
+  @spec terms!(keyword, timeout) :: {pos_integer, timeout, Deadline.max_runtime(), Limit.hit()}
   def terms!(opts, timeout) do
     {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, timeout)),
-     Options.max_runtime!(Keyword.get(opts, :max_runtime))}
+     Options.max_runtime!(Keyword.get(opts, :max_runtime)), Limit.hit!(opts)}
   end
 
   @doc false
@@ -204,19 +204,20 @@ defmodule Penstock.Crew do
   # Admitted here, and started by a supervisor, which then has what was offered.
   @spec start_child(t, map, keyword) :: DynamicSupervisor.on_start_child()
   def start_child(crew, spec, opts) do
-    {permits, timeout, max_runtime} = terms!(opts, 0)
+    {permits, timeout, max_runtime, hit} = terms!(opts, 0)
     partition = partition(crew, opts)
 
     with %{start: {module, function, args} = start} when is_atom(module) and is_atom(function) and is_list(args) <-
            spec,
-         offer when is_integer(offer) or elem(offer, 0) != :error <- Offer.make(crew.ref, crew.gate, permits, timeout) do
-      gated = %Gated{gate: crew.gate, start: start, permits: permits, max_runtime: max_runtime, offer: {offer, self()}}
+         {:ok, ref, offer} <- Offer.make(crew.ref, crew.gate, permits, timeout, hit) do
+      offered = {ref, offer, self()}
+      gated = %Gated{gate: crew.gate, start: start, permits: permits, max_runtime: max_runtime, offer: offered}
 
       try do
         DynamicSupervisor.start_child(partition, Gated.child_spec(spec, gated))
       after
         # Does nothing if a supervisor has claimed it.
-        Native.spawn_retract(crew.ref, offer)
+        Native.spawn_retract(ref, offer)
       end
     else
       {:error, _reason} = refused -> refused

@@ -2,7 +2,7 @@ defmodule Penstock.GateRef do
   # What a gate argument may be, and what is said of one that is not.
   @moduledoc false
 
-  alias Penstock.{Native, Options, Pool}
+  alias Penstock.{Limit, Native, Options, Pool}
 
   @type t :: atom | Pool.t()
 
@@ -14,12 +14,17 @@ defmodule Penstock.GateRef do
   def ref!(other), do: not_a_pool!(other)
 
   @doc false
-  # What the native side knows it by, if there is such a gate now.
+  # What the native side knows it by, if there is such a pool now.
   @spec running!(term) :: Native.gate()
-  def running!(gate) do
-    ref = ref!(gate)
-    if Native.pool_info(ref) == :no_pool, do: bad!(:no_pool, gate), else: ref
+  def running!(pool) do
+    ref = ref!(pool)
+    if Native.pool_info(ref) == :no_pool, do: bad!(:no_pool, pool), else: ref
   end
+
+  @doc false
+  # Raises if there is no such gate of any kind now.
+  @spec any_running!(term) :: :ok
+  def any_running!(gate), do: if(Limit.running?(gate), do: :ok, else: running!(gate) && :ok)
 
   @doc false
   # The native side found the pool, or an argument it took, wanting.

@@ -9,11 +9,11 @@ defmodule Penstock.Gated do
   # in the supervisor, and never waits.
   @moduledoc false
 
-  alias Penstock.{Bound, Deadline, GateRef, Native, Start, StartKind}
+  alias Penstock.{Bound, Deadline, GateRef, Limit, Native, Start, StartKind}
 
   require Logger
 
-  # offer - permits that somebody has for the first start, and who that is
+  # offer - permits that somebody has for the first start: of which pool, and who that is
   @enforce_keys [:gate, :start]
   defstruct [:gate, :start, :max_runtime, :offer, permits: 1]
 
@@ -21,7 +21,7 @@ defmodule Penstock.Gated do
           gate: GateRef.t(),
           start: {module, atom, [term]},
           max_runtime: Deadline.max_runtime(),
-          offer: {Native.offer(), pid} | nil,
+          offer: {Native.gate(), Native.offer(), pid} | nil,
           permits: pos_integer
         }
 
@@ -67,7 +67,7 @@ defmodule Penstock.Gated do
     end
   end
 
-  defp admit(%{offer: {offer, starter}, permits: permits}, ref) do
+  defp admit(%{offer: {ref, offer, starter}, permits: permits}, _ref) do
     case Native.start_claim(ref, offer, starter) do
       no when no in [:revoked, :badarg] -> :refused
       instance -> {:ok, {ref, instance, permits}}
@@ -83,21 +83,32 @@ defmodule Penstock.Gated do
 
   defp admit(:restart, gated, ref), do: restart(gated, ref, 0)
   # Whoever made the offer is dead: it would be nobody's child.
-  defp admit(:start, %{offer: {_offer, _starter}}, _ref), do: {:error, :noproc}
+  defp admit(:start, %{offer: {_ref, _offer, _starter}}, _ref_of_gate), do: {:error, :noproc}
   defp admit(:start, gated, ref), do: ask(gated, ref)
 
   # Once more, with a look for dead holders; a refusal is counted, and a gate that is none raises.
-  defp ask(%{gate: gate, permits: permits}, ref) do
-    with {:ok, instance} <- Bound.take(ref, gate, permits, 0), do: {:ok, {ref, instance, permits}}
-  end
+  defp ask(%{gate: gate, permits: permits}, ref), do: Bound.take(ref, gate, permits, 0, Limit.no_key())
 
   defp restart(%{permits: permits} = gated, ref, position) do
     case Native.restart_take(ref, permits, position) do
-      {:again, position} -> restart(gated, ref, position)
-      :full -> {:error, :full}
-      gone when gone in [:closed, :no_pool, :badarg] -> unguarded(gated, gone)
-      instance -> {:ok, {ref, instance, permits}}
+      {:again, position} ->
+        restart(gated, ref, position)
+
+      :full ->
+        {:error, :full}
+
+      gone when gone in [:closed, :no_pool, :badarg] ->
+        if Limit.running?(ref), do: of_limit(), else: unguarded(gated, gone)
+
+      instance ->
+        {:ok, {ref, instance, permits}}
     end
+  end
+
+  # Limiters and bans are not asked of restarts.
+  defp of_limit do
+    pool = Limit.pool()
+    {:ok, {pool, Native.run_take(pool, 1), 1}}
   end
 
   # A supervision tree that works is not to fail for its guard.

@@ -9,7 +9,7 @@ defmodule Penstock.Key do
 
   @doc false
   # Takes an answer of the native side, and asks again if it was none.
-  @spec measured(answer | Native.no_key(), term, (:measured -> answer | Native.no_key())) :: answer when answer: term
+  @spec measured(term, term, (Native.measured() -> term)) :: term
   def measured(:measure, key, ask) do
     check!(key)
     measured(ask.(:measured), key, ask)

@@ -11,16 +11,26 @@ defmodule Penstock.Offer do
   # this process, which is to end as if it had not been created.
   @moduledoc false
 
-  alias Penstock.{GateRef, Native, Wait}
+  alias Penstock.{GateRef, Limit, Native, Wait}
 
   @doc false
-  # `ref` is what the native side knows the gate by.
-  @spec make(Native.gate(), GateRef.t(), pos_integer, timeout) :: Native.offer() | {:error, term}
-  def make(ref, gate, permits, timeout) do
+  # `ref` is what the native side knows the gate by; what is returned, what it knows the pool by that has made the offer.
+  @spec make(Native.gate(), GateRef.t(), pos_integer, timeout, Limit.hit()) ::
+          {:ok, Native.gate(), Native.offer()} | {:error, term}
+  def make(ref, gate, permits, timeout, hit) do
     case ask(ref, permits, timeout) do
-      offer when is_integer(offer) or is_tuple(offer) -> offer
+      {:error, _reason} = refused -> refused
+      offer when is_integer(offer) or is_tuple(offer) -> {:ok, ref, offer}
       reason when reason in [:full, :closed] -> {:error, reason}
+      :no_pool -> make_of_limit(gate, hit)
       bad -> GateRef.bad!(bad, gate)
+    end
+  end
+
+  defp make_of_limit(gate, hit) do
+    with :ok <- Limit.admit(gate, hit) do
+      pool = Limit.pool()
+      {:ok, pool, Native.spawn_take(pool, 1)}
     end
   end
 

@@ -6,13 +6,10 @@ defmodule Penstock.Start do
   # not counted.
   @moduledoc false
 
-  alias Penstock.{Deadline, Native}
-
-  @typedoc "Where the permits are: the gate, which of its pools, and how many."
-  @type permits :: {Native.gate(), Native.instance(), pos_integer}
+  alias Penstock.{Bound, Deadline, Native}
 
   @doc false
-  @spec run(permits, Deadline.max_runtime(), (-> result)) :: result when result: term
+  @spec run(Bound.permits(), Deadline.max_runtime(), (-> result)) :: result when result: term
   def run(permits, max_runtime, start) do
     start.()
   catch

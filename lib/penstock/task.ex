@@ -29,11 +29,11 @@ defmodule Penstock.Task do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{GateRef, Options, RejectedError}
+  alias Penstock.{GateRef, Limit, Options, RejectedError}
   alias Penstock.Task.Launch
 
   @typedoc "An option of the functions that start one task."
-  @type option :: {:timeout, timeout} | {:permits, pos_integer} | {:max_runtime, pos_integer}
+  @type option :: Penstock.start_option()
 
   @typedoc "An option of `async_stream/4`."
   @type stream_option ::
@@ -44,7 +44,7 @@ defmodule Penstock.Task do
           | {:zip_input_on_exit, boolean}
           | {:acquire_timeout, timeout}
 
-  @options [:timeout, :permits, :max_runtime]
+  @options [:timeout, :permits, :max_runtime | Limit.options()]
   @stream_options Penstock.Task.Stream.known_options()
 
   @doc """
@@ -292,13 +292,13 @@ defmodule Penstock.Task do
     Launch.async({gate, GateRef.ref!(gate)}, call, options!(opts, 5_000), &Task.async/3)
   end
 
-  defp options!([], timeout), do: {1, timeout, nil}
+  defp options!([], timeout), do: {1, timeout, nil, Limit.no_key()}
 
   defp options!(opts, timeout) do
     opts = Options.known!(opts, @options)
 
     {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, timeout)),
-     Options.max_runtime!(Keyword.get(opts, :max_runtime))}
+     Options.max_runtime!(Keyword.get(opts, :max_runtime)), Limit.hit!(opts)}
   end
 
   defp admitted!({:ok, task}, _gate), do: task
@@ -306,7 +306,7 @@ defmodule Penstock.Task do
 
   defp stream(gate, enumerable, function, opts) do
     opts = Options.known!(opts, @stream_options)
-    GateRef.running!(gate)
+    GateRef.any_running!(gate)
     config = Penstock.Task.Stream.options!(gate, enumerable, function, opts)
     &Penstock.Task.Stream.reduce(&1, &2, config)
   end

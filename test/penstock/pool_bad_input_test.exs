@@ -236,7 +236,7 @@ defmodule Penstock.PoolBadInputTest do
       end
     end
 
-    bad = [[bogus: 1], [max_overdraft: 3], [name: :x], [key: 1], [Timeout: nil]]
+    bad = [[bogus: 1], [max_overdraft: 3], [name: :x], [keys: 1], [Timeout: nil]]
     refuses(pools, Pool, :acquire, [:the_pool, []], 1, bad, unknown.(":permits, :timeout"))
     refuses(pools, Pool, :update, [:the_pool, []], 1, bad, unknown.(":limit, :max_waiting"))
 
@@ -254,11 +254,11 @@ defmodule Penstock.PoolBadInputTest do
     refuses(pools, Pool, :start_link, [[]], 0, [[bogus: 1], [permits: 1]], unknown.(names))
 
     for {function, known} <- [
-          run: ":timeout, :permits",
-          run!: ":timeout, :permits",
-          spawn: ":timeout, :permits, :max_runtime, :spawn_opt",
-          spawn_link: ":timeout, :permits, :max_runtime, :spawn_opt",
-          spawn_monitor: ":timeout, :permits, :max_runtime, :spawn_opt"
+          run: ":timeout, :permits, :key, :cost",
+          run!: ":timeout, :permits, :key, :cost",
+          spawn: ":timeout, :permits, :max_runtime, :spawn_opt, :key, :cost",
+          spawn_link: ":timeout, :permits, :max_runtime, :spawn_opt, :key, :cost",
+          spawn_monitor: ":timeout, :permits, :max_runtime, :spawn_opt, :key, :cost"
         ] do
       refuses(pools, Penstock, function, [:the_pool, never, []], 2, no_options(), not_options())
       refuses(pools, Penstock, function, [:the_pool, never, []], 2, bad, unknown.(known))

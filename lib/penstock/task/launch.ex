@@ -2,25 +2,25 @@ defmodule Penstock.Task.Launch do
   # A task behind a gate, made by whatever of Elixir's makes tasks: admitted, created, handed over.
   @moduledoc false
 
-  alias Penstock.{Deadline, GateRef, Native, Offer}
+  alias Penstock.{Deadline, GateRef, Limit, Native, Offer}
   alias Penstock.Task.Work
 
   @typedoc "The gate, and what the native side knows it by."
   @type gate :: {GateRef.t(), Native.gate()}
-  @typedoc "How many permits, how long to wait for them, and how long the task may run."
-  @type terms :: {pos_integer, timeout, Deadline.max_runtime()}
+  @typedoc "How many permits, how long to wait for them, how long the task may run, and what a limiter or a ban goes by."
+  @type terms :: {pos_integer, timeout, Deadline.max_runtime(), Limit.hit()}
   @typedoc "Makes the task of a module, function and arguments."
   @type create(task) :: (module, atom, [term] -> task)
 
   @doc false
   @spec start(gate, Work.call(), terms, create({:ok, pid} | other)) :: {:ok, pid} | {:error, term} | other
         when other: term
-  def start({gate, ref}, call, {permits, timeout, max_runtime}, create) do
-    case Offer.make(ref, gate, permits, timeout) do
+  def start({gate, ref}, call, {permits, timeout, max_runtime, hit}, create) do
+    case Offer.make(ref, gate, permits, timeout, hit) do
       {:error, _reason} = refused ->
         refused
 
-      offer ->
+      {:ok, ref, offer} ->
         case create(create, ref, offer, call, max_runtime) do
           {:ok, pid} = started ->
             Native.spawn_hand_over(ref, offer, pid)
@@ -35,12 +35,12 @@ defmodule Penstock.Task.Launch do
 
   @doc false
   @spec async(gate, Work.call(), terms, create(Task.t())) :: {:ok, Task.t()} | {:error, term}
-  def async({gate, ref}, call, {permits, timeout, max_runtime}, create) do
-    case Offer.make(ref, gate, permits, timeout) do
+  def async({gate, ref}, call, {permits, timeout, max_runtime, hit}, create) do
+    case Offer.make(ref, gate, permits, timeout, hit) do
       {:error, _reason} = refused ->
         refused
 
-      offer ->
+      {:ok, ref, offer} ->
         task = create(create, ref, offer, call, max_runtime)
         Native.spawn_hand_over(ref, offer, task.pid)
         # What it runs is the user's function; ours is only around it.

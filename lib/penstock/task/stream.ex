@@ -15,7 +15,7 @@ defmodule Penstock.Task.Stream do
   # was asked for is withdrawn first, and if it has been granted at that instant, its task is started.
   @moduledoc false
 
-  alias Penstock.{GateRef, Native, Options, RejectedError}
+  alias Penstock.{GateRef, Limit, Native, Options, RejectedError}
   alias Penstock.Task.{Guard, Work}
 
   # next     - the rest of a list; or {:more, what gives the next element}; [] if there is none
@@ -31,7 +31,7 @@ defmodule Penstock.Task.Stream do
   defguardp is_of(monitor, tasks, pid)
             when is_map_key(tasks, pid) and elem(:erlang.map_get(pid, tasks), 0) == monitor
 
-  @options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout]
+  @options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout | Limit.options()]
 
   @doc false
   @spec known_options() :: [atom, ...]
@@ -54,14 +54,15 @@ defmodule Penstock.Task.Stream do
       timeout: Options.timeout!(Keyword.get(opts, :timeout, 5_000)),
       on_timeout: Options.one_of!(Keyword.get(opts, :on_timeout, :exit), ":on_timeout", [:exit, :kill_task]),
       zip_input_on_exit: Options.boolean!(Keyword.get(opts, :zip_input_on_exit, false), ":zip_input_on_exit"),
-      acquire_timeout: Options.timeout!(Keyword.get(opts, :acquire_timeout, :infinity), ":acquire_timeout")
+      acquire_timeout: Options.timeout!(Keyword.get(opts, :acquire_timeout, :infinity), ":acquire_timeout"),
+      hit: Limit.hit!(opts)
     }
   end
 
   @doc false
   @spec reduce(Enumerable.acc(), Enumerable.reducer(), map) :: Enumerable.result()
   def reduce(command, reducer, options) do
-    gate = GateRef.running!(options.gate)
+    {gate, limit} = gate!(options)
     ref = make_ref()
     {guard, guard_monitor} = Guard.start(gate, ref, options.timeout, options.linked)
     callers = [self() | Process.get(:"$callers") || []]
@@ -69,6 +70,7 @@ defmodule Penstock.Task.Stream do
     config = %{
       reducer: reducer,
       gate: gate,
+      limit: limit,
       ref: ref,
       guard: guard,
       guard_monitor: guard_monitor,
@@ -81,6 +83,17 @@ defmodule Penstock.Task.Stream do
     due = if options.ordered, do: 0, else: :any
     state = %__MODULE__{next: source(options.enumerable), slots: options.max_concurrency, due: due}
     run(command, state, config)
+  end
+
+  # The pool that permits are of; and whoever is to be asked before, if that is another.
+  defp gate!(%{gate: gate, hit: {key, _cost} = hit}) do
+    cond do
+      Native.pool_info(GateRef.ref!(gate)) != :no_pool -> {GateRef.ref!(gate), nil}
+      # It says what it lacks.
+      key == :none and Native.ban_info(gate) != :no_ban -> Limit.admit(gate, hit)
+      Limit.running?(gate) -> {Limit.pool(), {gate, hit}}
+      true -> GateRef.bad!(:no_pool, gate)
+    end
   end
 
   defp source(list) when is_list(list), do: list
@@ -185,6 +198,25 @@ defmodule Penstock.Task.Stream do
   ## Permits
 
   # `next` is what comes after the element.
+  defp admit(acc, state, %{limit: {gate, hit}} = config, element, next, left) do
+    state = %{state | pending: {element, left}, next: next}
+
+    case Limit.ask(gate, hit) do
+      :ok ->
+        step(acc, launch(state, config, element, next, Native.spawn_take(config.gate, 1)), config)
+
+      {:error, {:rate_limited, ms}} when is_integer(ms) and ms <= left ->
+        await(acc, state, config, {:limited, now() + ms, until(left)})
+
+      {:error, reason} ->
+        refused(reason, state, config)
+
+      # It was there when the stream began.
+      :gone ->
+        refused(:closed, state, config)
+    end
+  end
+
   defp admit(acc, state, %{gate: gate} = config, element, next, left) do
     case ask(gate, config.acquire_timeout) do
       :busy ->
@@ -259,6 +291,11 @@ defmodule Penstock.Task.Stream do
   end
 
   # No wait is left behind; if it was granted meanwhile, the task is started.
+  defp unpark(state, _config, {:limited, _at, until}) do
+    {element, _left} = state.pending
+    %{state | pending: {element, left(until)}}
+  end
+
   defp unpark(state, %{gate: gate, ref: ref} = config, {instance, token, until}) do
     case Native.pool_withdraw(gate, instance, token) do
       :cancelled ->
@@ -308,7 +345,12 @@ defmodule Penstock.Task.Stream do
   end
 
   defp patience(nil), do: :infinity
+  defp patience({:limited, at, _until}), do: max(at - now(), 0)
   defp patience({_instance, _token, until}), do: left(until)
+
+  # To be asked again.
+  defp give_up(acc, state, config, {:limited, _at, _until} = limited),
+    do: step(acc, unpark(state, config, limited), config)
 
   defp give_up(acc, state, config, {instance, token, _until}) do
     case Native.pool_cancel(config.gate, instance, token) do
@@ -385,6 +427,7 @@ defmodule Penstock.Task.Stream do
 
   # No wait is left behind, and no permit.
   defp abandon(state, _config, nil), do: state
+  defp abandon(state, _config, {:limited, _at, _until}), do: state
 
   defp abandon(state, %{gate: gate, ref: ref}, {instance, token, _until}) do
     with :too_late <- Native.pool_withdraw(gate, instance, token),

@@ -21,7 +21,7 @@ defmodule Penstock.Task.Supervisor do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{Crew, Options, RejectedError}
+  alias Penstock.{Crew, Limit, Options, RejectedError}
   alias Penstock.Task.{Launch, Stream}
 
   @typedoc "The name of a supervisor, or its pid."
@@ -132,7 +132,7 @@ defmodule Penstock.Task.Supervisor do
   defp child(supervisor, call, []) do
     crew = Crew.fetch!(__MODULE__, supervisor)
     partition = Crew.partition(crew, [])
-    Launch.start(gate(crew), call, {1, 0, nil}, &under(partition, &1, &2, &3, []))
+    Launch.start(gate(crew), call, {1, 0, nil, Limit.no_key()}, &under(partition, &1, &2, &3, []))
   end
 
   defp child(supervisor, call, opts) do
@@ -300,7 +300,7 @@ defmodule Penstock.Task.Supervisor do
   defp task(supervisor, call, [], create) do
     crew = Crew.fetch!(__MODULE__, supervisor)
     partition = Crew.partition(crew, [])
-    Launch.async(gate(crew), call, {1, 5_000, nil}, &create.(partition, &1, &2, &3, []))
+    Launch.async(gate(crew), call, {1, 5_000, nil, Limit.no_key()}, &create.(partition, &1, &2, &3, []))
   end
 
   defp task(supervisor, call, opts, create) do
