@@ -40,11 +40,11 @@ defmodule Penstock.Ban do
   ## Life
 
   Bans belong to the process that `start_link/1` starts. If that ends in an orderly way, all are forgotten; if it crashes, they stay, and the next of that name goes on with
-  them, unless `:max_keys`, `:max_bans` or `:clock` differ.
+  them, unless `:max_keys`, `:max_bans` or `:clock` differ. The memory of bans that are closed is kept for the next of the same sizes.
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{Key, Native, Options, Owner}
+  alias Penstock.{Key, Memory, Native, Options, Owner}
 
   @typedoc "The name of running bans."
   @type ban :: atom
@@ -146,17 +146,22 @@ defmodule Penstock.Ban do
     clock = Options.one_of!(Keyword.get(opts, :clock, :monotonic), ":clock", [:monotonic, :manual])
     given = List.to_tuple(numbers ++ [clock])
 
-    case Owner.start_link(name, &own(name, &1, given)) do
-      {:error, :enomem} ->
-        Options.expected!(
-          ":max_keys and :max_bans",
-          "so many that there is memory for them",
-          Keyword.take(opts, [:max_keys, :max_bans])
-        )
-
-      started ->
-        started
+    with {:error, :enomem} <- start(name, given) do
+      sizes = Keyword.take(opts, [:max_keys, :max_bans])
+      Options.expected!(":max_keys and :max_bans", "so many that there is memory for them", sizes)
     end
+  end
+
+  # Bytes for each key, and for each ban.
+  @failures 80
+  @banned 64
+
+  defp start(name, given) do
+    {_failures, _within, _ban_for, _escalate, _max_ban, max_keys, max_bans, _clock} = given
+
+    if Memory.available?(@failures * max_keys + @banned * max_bans),
+      do: Owner.start_link(name, &own(name, &1, given)),
+      else: {:error, :enomem}
   end
 
   defp own(name, owner, given) do
@@ -256,7 +261,7 @@ defmodule Penstock.Ban do
   def unban(ban, key), do: ask(ban, key, &Native.ban_remove(ban, key, &1))
 
   defp ask(ban, key, ask) do
-    with :no_ban <- Key.measured(ask.(:not_measured), key, ask), do: no_ban!(ban)
+    with :no_ban <- Key.ask(key, ask), do: no_ban!(ban)
   end
 
   @doc """

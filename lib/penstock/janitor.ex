@@ -95,8 +95,9 @@ defmodule Penstock.Janitor do
   defp bury(monitor, reason, watched) do
     {gone, watched} = Map.pop(watched, monitor)
 
-    with {name, owner} <- gone, ^owner <- Native.gate_owner(name) do
-      # If another process owns the pool by then, it is left alone.
+    # Also if it does not own it yet: it may have been killed in the middle of becoming its owner, which goes on.
+    with {name, owner} <- gone do
+      # If another process owns it by then, it is left alone.
       if orderly?(reason),
         do: Native.gate_close(name, owner),
         else: Process.send_after(self(), {:adoption_over, name, owner}, @adoption_time)

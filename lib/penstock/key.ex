@@ -7,6 +7,14 @@ defmodule Penstock.Key do
   # Bytes in the external term format.
   @largest 1_024
 
+  # A slice of another binary may be copied to be looked at.
+  defguard is_vast(key) when is_bitstring(key) and byte_size(key) > @largest
+
+  @doc false
+  @spec ask(term, (Native.measured() -> term)) :: term
+  def ask(key, _ask) when is_vast(key), do: too_large!(key)
+  def ask(key, ask), do: measured(ask.(:not_measured), key, ask)
+
   @doc false
   # Takes an answer of the native side, and asks again if it was none.
   @spec measured(term, term, (Native.measured() -> term)) :: term

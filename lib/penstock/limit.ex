@@ -56,9 +56,8 @@ defmodule Penstock.Limit do
   @spec ask(term, hit) :: :ok | {:error, refusal} | :no_key | :gone
   def ask(gate, {key, cost}) do
     term = with {:key, term} <- key, do: term, else: (:none -> :global)
-    hit = &Native.rate_hit(gate, term, cost, &1)
 
-    case Key.measured(hit.(:not_measured), term, hit) do
+    case Key.ask(term, &Native.rate_hit(gate, term, cost, &1)) do
       {:allow, _remaining} -> :ok
       {:deny, ms} -> {:error, {:rate_limited, ms}}
       :no_limiter -> check(gate, key)
@@ -68,9 +67,7 @@ defmodule Penstock.Limit do
   defp check(gate, :none), do: if(Native.ban_info(gate) == :no_ban, do: :gone, else: :no_key)
 
   defp check(gate, {:key, term}) do
-    check = &Native.ban_check(gate, term, &1)
-
-    case Key.measured(check.(:not_measured), term, check) do
+    case Key.ask(term, &Native.ban_check(gate, term, &1)) do
       :ok -> :ok
       {:banned, _ms} = banned -> {:error, banned}
       :no_ban -> :gone

@@ -233,8 +233,14 @@ defmodule Penstock.Native do
   @spec rate_reset(atom, term, measured) :: :ok | no_key | :no_limiter
   def rate_reset(_name, _key, _measured), do: missing()
 
-  # In steps: a pair is where to go on, beginning with nil.
-  @spec rate_update(atom, pos_integer, pos_integer, pos_integer, {non_neg_integer, non_neg_integer} | nil) ::
+  # In steps: a pair is where to go on, beginning with nil. `:badarg` also if what is kept does not go with what is new.
+  @spec rate_update(
+          atom,
+          pos_integer | :keep,
+          pos_integer | :keep,
+          pos_integer | :keep,
+          {non_neg_integer, non_neg_integer} | nil
+        ) ::
           :ok | {non_neg_integer, non_neg_integer} | :no_limiter | :badarg
   def rate_update(_name, _limit, _per, _burst, _from), do: missing()
 

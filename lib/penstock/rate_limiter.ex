@@ -27,8 +27,8 @@ defmodule Penstock.RateLimiter do
   What is remembered of keys is of a fixed size, given at start: two places of 16 bytes for each of `:max_keys`, or one if those are 8 at most.
   It does not grow, and there is nothing that sweeps it. A key whose hits are all over is as good as one that was never seen, so its
   place is there for another; the place of any other key is kept. So a flood of new keys cannot free those who were already limited. If every place that a
-  new key may take is another's, it is denied, with the time until the first of them is free. Up to `:max_keys` keys at a time that is rare: one in
-  a million.
+  new key may take is another's, it is denied, with the time until the first of them is free. With as many keys at a time as `:max_keys` that happens to
+  one in tens of thousands; give it twice as many as you expect, and it does not happen.
 
   Keys are not stored, but a hash of 64 bits, salted by the node. Two keys of the same hash would share one limit: that any two of a million
   keys do is less probable than one in ten million, and nobody can bring it about who does not know the salt.
@@ -37,6 +37,9 @@ defmodule Penstock.RateLimiter do
 
   A limiter belongs to the process that `start_link/1` starts. If that ends in an orderly way, the limiter closes; if it crashes, what
   is remembered stays, and the next of that name goes on with it, unless `:max_keys` or `:clock` differ.
+
+  The memory of a limiter that is closed is kept for the next with as many `:max_keys`, of whatever name. So there is as much as limiters of each size
+  were open at once; whoever starts them with ever other sizes has memory for each.
 
   ## Tests
 
@@ -55,7 +58,9 @@ defmodule Penstock.RateLimiter do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{Key, Native, Options, Owner}
+  alias Penstock.{Key, Memory, Native, Options, Owner}
+
+  require Key
 
   @typedoc "The name of a running limiter."
   @type limiter :: atom
@@ -140,10 +145,18 @@ defmodule Penstock.RateLimiter do
     max_keys = Options.permits!(Keyword.get(opts, :max_keys, 100_000), ":max_keys")
     clock = Options.one_of!(Keyword.get(opts, :clock, :monotonic), ":clock", [:monotonic, :manual])
 
-    case Owner.start_link(name, &own(name, &1, limit, per, burst, max_keys, clock)) do
-      {:error, :enomem} -> Options.expected!(":max_keys", "so many that there is memory for them", max_keys)
-      started -> started
+    with {:error, :enomem} <- start(name, limit, per, burst, max_keys, clock) do
+      Options.expected!(":max_keys", "so many that there is memory for them", max_keys)
     end
+  end
+
+  # Bytes for each key.
+  @place 32
+
+  defp start(name, limit, per, burst, max_keys, clock) do
+    if Memory.available?(@place * max_keys),
+      do: Owner.start_link(name, &own(name, &1, limit, per, burst, max_keys, clock)),
+      else: {:error, :enomem}
   end
 
   defp own(name, owner, limit, per, burst, max_keys, clock) do
@@ -210,16 +223,22 @@ defmodule Penstock.RateLimiter do
   """
   @doc since: "0.1.0"
   @spec hit(limiter, term, pos_integer) :: answer
-  def hit(limiter, key, cost \\ 1) do
+  def hit(limiter, key, cost \\ 1)
+
+  # In one native call, without a function of our own in between.
+  def hit(limiter, key, cost) when not Key.is_vast(key) do
     case Native.rate_hit(limiter, key, cost, :not_measured) do
       {_allow_or_deny, _how} = answer -> answer
-      other -> again(other, limiter, key, cost, &Native.rate_hit(limiter, key, cost, &1))
+      _no_answer_yet -> hit_asked(limiter, key, cost)
     end
   end
 
-  # What is no answer yet: the key is to be measured, or something is wrong.
-  defp again(answer, limiter, key, cost, ask) do
-    case Key.measured(answer, key, ask) do
+  def hit(limiter, key, cost), do: hit_asked(limiter, key, cost)
+
+  defp hit_asked(limiter, key, cost), do: ask(limiter, key, cost, &Native.rate_hit(limiter, key, cost, &1))
+
+  defp ask(limiter, key, cost, ask) do
+    case Key.ask(key, ask) do
       :no_limiter -> no_limiter!(limiter)
       :badarg -> Options.permits!(cost, "cost")
       answer -> answer
@@ -262,9 +281,8 @@ defmodule Penstock.RateLimiter do
     opts = Options.known!(opts, [:cost, :timeout])
     cost = Options.permits!(Keyword.get(opts, :cost, 1), ":cost")
     timeout = Options.timeout!(Keyword.get(opts, :timeout, 5_000))
-    reserve = &Native.rate_reserve(limiter, key, cost, timeout, &1)
 
-    case again(reserve.(:not_measured), limiter, key, cost, reserve) do
+    case ask(limiter, key, cost, &Native.rate_reserve(limiter, key, cost, timeout, &1)) do
       {:deny, ms} -> {:error, {:rate_limited, ms}}
       0 -> :ok
       ms -> sleep(ms)
@@ -301,8 +319,7 @@ defmodule Penstock.RateLimiter do
   @doc since: "0.1.0"
   @spec peek(limiter, term) :: answer
   def peek(limiter, key \\ :global) do
-    ask = &Native.rate_peek(limiter, key, &1)
-    again(ask.(:not_measured), limiter, key, 1, ask)
+    ask(limiter, key, 1, &Native.rate_peek(limiter, key, &1))
   end
 
   @doc """
@@ -316,8 +333,8 @@ defmodule Penstock.RateLimiter do
     * `{:deny, limiter, retry_after_ms}` - none is. It is the limiter with the longest wait, which is `:infinity` if a cost is above
       its burst
 
-  While it is decided, a hit of somebody else's may be denied by what is then taken back; none is allowed by it. Raises as `hit/3`, and on a list that is too long or
-  has something else in it.
+  While it is decided, a hit of somebody else's may be denied by what is then taken back; none is allowed by it. If others are quicker again and again, it
+  is denied for 1 ms. Raises as `hit/3`, and on a list that is too long or has something else in it.
 
   ## Examples
 
@@ -372,15 +389,14 @@ defmodule Penstock.RateLimiter do
   @doc since: "0.1.0"
   @spec reset(limiter, term) :: :ok
   def reset(limiter, key \\ :global) do
-    ask = &Native.rate_reset(limiter, key, &1)
-    again(ask.(:not_measured), limiter, key, 1, ask)
+    ask(limiter, key, 1, &Native.rate_reset(limiter, key, &1))
   end
 
   @doc """
   Changes the rate of a running limiter.
 
   Each key keeps what it has used, as the time until that is over, cut to what the new burst is worth. Turns that were reserved by `acquire/3`
-  stay when they were.
+  stay when they were, but count no more than that either: others may come beside them.
 
   Returns `:ok`. Raises as `start_link/1` and `hit/3`.
 
@@ -403,20 +419,33 @@ defmodule Penstock.RateLimiter do
   @spec update(limiter, limit: pos_integer, per: pos_integer, burst: pos_integer) :: :ok
   def update(limiter, opts) do
     opts = Options.known!(opts, [:limit, :per, :burst])
+    check_rate!(limiter, opts)
+    [limit, per, burst] = for option <- [:limit, :per, :burst], do: Keyword.get(opts, option, :keep)
+    update(limiter, opts, {limit, per, burst}, nil)
+  end
+
+  # Against what stays as it is.
+  defp check_rate!(limiter, opts) do
     {limit, per, burst, _max_keys, _memory, _allowed, _denied} = native_info!(limiter)
-    limit = Keyword.get(opts, :limit, limit)
-    per = Keyword.get(opts, :per, per)
-    burst = Keyword.get(opts, :burst, burst)
-    rate!(limit, per, burst)
-    update(limiter, limit, per, burst, nil)
+    rate!(Keyword.get(opts, :limit, limit), Keyword.get(opts, :per, per), Keyword.get(opts, :burst, burst))
   end
 
   # In calls that go so far each.
-  defp update(limiter, limit, per, burst, from) do
+  defp update(limiter, opts, {limit, per, burst} = rate, from) do
     case Native.rate_update(limiter, limit, per, burst, from) do
-      :ok -> :ok
-      :no_limiter -> no_limiter!(limiter)
-      next -> update(limiter, limit, per, burst, next)
+      :ok ->
+        :ok
+
+      :no_limiter ->
+        no_limiter!(limiter)
+
+      # What stays was changed in between, and does not go with it: that is told, or changed again.
+      :badarg ->
+        check_rate!(limiter, opts)
+        update(limiter, opts, rate, nil)
+
+      next ->
+        update(limiter, opts, rate, next)
     end
   end
 
@@ -477,7 +506,8 @@ defmodule Penstock.RateLimiter do
   @doc """
   Lets time pass for a limiter with `clock: :manual`.
 
-  Returns `:ok`. Raises `ArgumentError` if its clock is another, no such limiter is running, or `ms` is not 0 to 2_147_483_647 or more.
+  Returns `:ok`. Raises `ArgumentError` if its clock is another, no such limiter is running, or `ms` is negative or
+  more than a hundred years. Whoever waits in `acquire/3` waits for real.
 
   ## Examples
 

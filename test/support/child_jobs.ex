@@ -216,7 +216,7 @@ defmodule Penstock.ChildJobs do
       rate_peek: [limiter: @limiter, key: :key, measured: :not_measured],
       rate_reserve: [limiter: @limiter, key: :key, permits: 1, wait: 0, measured: :measured],
       rate_reset: [limiter: @limiter, key: :key, measured: :measured],
-      rate_update: [limiter: @limiter, permits: 1, per: 1_000, permits: 1, progress: nil],
+      rate_update: [limiter: @limiter, permits_or_keep: 1, per_or_keep: :keep, permits_or_keep: 1, progress: nil],
       rate_advance: [limiter: @limiter, place: 1],
       rate_info: [limiter: @limiter],
       rate_keys: [limiter: @limiter, place: 0],
@@ -254,6 +254,8 @@ defmodule Penstock.ChildJobs do
   defp bad(:position), do: Garbage.terms()
   # Whatever number it is, the permits are taken.
   defp bad(:from), do: Enum.reject(Garbage.terms(), &(&1 in 0..@most))
+  defp bad(:permits_or_keep), do: bad(:permits) -- [:keep]
+  defp bad(:per_or_keep), do: bad(:per) -- [:keep]
   defp bad(:permits), do: Enum.reject(Garbage.terms(), &(&1 in 1..@max))
   defp bad(:ms), do: bad(:permits)
   defp bad(:limit), do: Enum.reject(Garbage.terms(), &(&1 in 0..@max or &1 == :infinity))

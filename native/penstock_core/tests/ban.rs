@@ -248,7 +248,7 @@ fn what_takes_over_goes_on_with_new_settings() {
     fail(&ban, 1, 0);
     let new = BanSettings { failures: 2, ban_ms: 70, ..SETTINGS };
     assert!(Ban::may_go_on(SETTINGS, new));
-    ban.go_on(SETTINGS, new, 0);
+    ban.go_on(1, SETTINGS, new, || 0);
     assert_eq!(fail(&ban, 1, 0), Failure::Banned(70 * MS));
     for other in [BanSettings { max_keys: 7, ..SETTINGS }, BanSettings { max_bans: 7, ..SETTINGS }] {
         assert!(!Ban::may_go_on(SETTINGS, other));

@@ -1621,7 +1621,7 @@ fn start_against_a_start_of_a_limiter_of_the_same_name() {
             let (registry, host) = (Arc::clone(&registry), host.clone());
             thread::spawn(move || registry.start(&host, NAME, a, limit(2)))
         };
-        let mine = registry.start_limiter(&host, NAME, b, limiter(), 0).unwrap();
+        let mine = registry.start_limiter(&host, NAME, b, limiter(), || 0).unwrap();
         let winner = match (other.join().unwrap(), mine) {
             (Started::Fresh, Started::AlreadyStarted(keeper)) if keeper == a => a,
             (Started::AlreadyStarted(keeper), Started::Fresh) if keeper == b => b,
@@ -1638,16 +1638,16 @@ fn start_of_a_limiter_against_another_when_the_owner_crashed() {
         let host = Fake::new(3);
         let [dead, a, b] = pids();
         let registry = Arc::new(Registry::new());
-        assert_eq!(registry.start_limiter(&host, NAME, dead, limiter(), 0), Ok(Started::Fresh));
+        assert_eq!(registry.start_limiter(&host, NAME, dead, limiter(), || 0), Ok(Started::Fresh));
         let named = registry.find(NAME).unwrap();
         let hit = |key: Incarnation| named.limiter().unwrap().0.hit(Key::Global(key), 0, 1);
         assert_eq!(hit(1), Hit::Allow(0));
         host.begin_exit(dead);
         let other = {
             let (registry, host) = (Arc::clone(&registry), host.clone());
-            thread::spawn(move || registry.start_limiter(&host, NAME, a, limiter(), 0).unwrap())
+            thread::spawn(move || registry.start_limiter(&host, NAME, a, limiter(), || 0).unwrap())
         };
-        let mine = registry.start_limiter(&host, NAME, b, limiter(), 0).unwrap();
+        let mine = registry.start_limiter(&host, NAME, b, limiter(), || 0).unwrap();
         let winner = match (other.join().unwrap(), mine) {
             (Started::Adopted, Started::AlreadyStarted(keeper)) if keeper == a => a,
             (Started::AlreadyStarted(keeper), Started::Adopted) if keeper == b => b,
@@ -1663,13 +1663,14 @@ fn start_of_a_limiter_against_another_when_the_owner_crashed() {
 fn hit_against_a_close_and_the_next_of_its_memory() {
     const OTHER: u64 = 0x80;
     // A key's hash has the incarnation in it.
-    let keys = |incarnation: Incarnation| [Key::Global(incarnation), Key::Tag(u64::from(incarnation) << 32 | 7)];
+    let keys =
+        |incarnation: Incarnation| [Key::Global(incarnation), Key::Tag(incarnation, u64::from(incarnation) << 32 | 7)];
     for which in [0, 1] {
         explore(move || {
             let host = Fake::new(2);
             let [a, b] = pids();
             let registry = Arc::new(Registry::new());
-            assert_eq!(registry.start_limiter(&host, NAME, a, limiter(), 0), Ok(Started::Fresh));
+            assert_eq!(registry.start_limiter(&host, NAME, a, limiter(), || 0), Ok(Started::Fresh));
             let hitter = {
                 let registry = Arc::clone(&registry);
                 thread::spawn(move || {
@@ -1678,12 +1679,14 @@ fn hit_against_a_close_and_the_next_of_its_memory() {
                 })
             };
             assert!(registry.find(NAME).unwrap().close(&host, a));
-            assert_eq!(registry.start_limiter(&host, OTHER, b, limiter(), 0), Ok(Started::Fresh));
+            assert_eq!(registry.start_limiter(&host, OTHER, b, limiter(), || 0), Ok(Started::Fresh));
             let (limiter, incarnation) = registry.find(OTHER).unwrap().limiter().unwrap();
-            let [all, _] = keys(incarnation);
+            let [all, tag] = keys(incarnation);
             assert_eq!(limiter.hit(all, 0, 1), Hit::Allow(0));
             assert_eq!(limiter.hit(all, 0, 1), Hit::Deny(100_000_000));
             let hit = hitter.join().unwrap();
+            // It has left nothing behind in the one place.
+            assert_eq!(limiter.hit(tag, 0, 1), Hit::Allow(0));
             assert!(matches!(hit, None | Some(Hit::Allow(0) | Hit::Gone)), "{hit:?}");
         });
     }

@@ -40,9 +40,9 @@ fn open(max_keys: u32, burst: u32) -> (Arc<Limiter>, Key) {
 }
 
 // Their rows begin with the place that the high bits say, of three rows.
-const A: Key = Key::Tag(1);
-const B: Key = Key::Tag(2);
-const C: Key = Key::Tag(3);
+const A: Key = Key::Tag(1, 1);
+const B: Key = Key::Tag(1, 2);
+const C: Key = Key::Tag(1, 3);
 
 fn spawn<T: 'static>(limiter: &Arc<Limiter>, act: impl FnOnce(&Limiter) -> T + 'static) -> thread::JoinHandle<T> {
     let limiter = Arc::clone(limiter);
@@ -55,7 +55,7 @@ fn allowed(hits: &[Hit]) -> usize {
 
 fn update(limiter: &Limiter, limits: Limits, now: u64) {
     let mut from = None;
-    while let Changed::NotYet(progress) = limiter.update(limits, now, from) {
+    while let Changed::NotYet(progress) = limiter.update(1, |_| Some(limits), now, from) {
         from = Some(progress);
     }
 }
@@ -214,7 +214,7 @@ fn update_against_update() {
         update(&limiter, limits(5), 0);
         other.join().unwrap();
         // Cut by both, whichever came last.
-        let last = limiter.info().unwrap().limits.rate.burst();
+        let last = limiter.info(1).unwrap().limits.rate.burst();
         let left = if last == 3 { Hit::Deny(100 * MS) } else { Hit::Allow(1) };
         assert_eq!(limiter.hit(all, 0, 1), left);
     });
@@ -319,5 +319,117 @@ fn hit_all_that_is_denied_against_hit() {
         assert!(taken || outcome == All::Allowed);
         let left = if outcome == All::Allowed { 0 } else { 1 };
         assert_eq!(a.peek(key_a, 0, 1), Hit::Allow(left));
+    });
+}
+
+/// Whoever has read the rate before a change sees what was charged after it, much later: that is not of the era before.
+#[test]
+fn slow_hit_over_an_update_and_a_later_hit() {
+    const LATER: u64 = 10_000 * MS;
+    for global in [false, true] {
+        explore(move || {
+            let (limiter, all) = open(1, 1);
+            let key = if global { all } else { A };
+            let slow = spawn(&limiter, move |limiter| limiter.hit(key, LATER, 1));
+            update(&limiter, limits(1), LATER);
+            let hits = [limiter.hit(key, LATER, 1), slow.join().unwrap()];
+            assert_eq!(allowed(&hits), 1, "{hits:?}");
+        });
+    }
+}
+
+/// Nor is its place there for another.
+#[test]
+fn slow_hit_over_an_update_evicts_nobody() {
+    const LATER: u64 = 10_000 * MS;
+    explore(|| {
+        let (limiter, _) = open(1, 1);
+        let slow = spawn(&limiter, |limiter| limiter.hit(B, LATER, 1));
+        update(&limiter, limits(1), LATER);
+        let hits = [limiter.hit(A, LATER, 1), slow.join().unwrap()];
+        assert_eq!(allowed(&hits), 1, "{hits:?}");
+    });
+}
+
+/// Of two changes, the slower does not cut what was charged after the faster.
+#[test]
+fn slow_update_against_an_update_and_a_later_hit() {
+    const LATER: u64 = 10_000 * MS;
+    for global in [false, true] {
+        explore(move || {
+            let (limiter, all) = open(1, 1);
+            let key = if global { all } else { A };
+            update(&limiter, limits(1), 0);
+            assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(0));
+            let slow = spawn(&limiter, |limiter| update(limiter, limits(1), LATER));
+            update(&limiter, limits(1), LATER);
+            assert_eq!(limiter.hit(key, LATER, 1), Hit::Allow(0));
+            slow.join().unwrap();
+            assert_eq!(limiter.hit(key, LATER, 1), Hit::Deny(100 * MS));
+        });
+    }
+}
+
+/// What is charged while the rate changes twice is cut to the last.
+#[test]
+fn two_updates_against_a_large_hit() {
+    explore(|| {
+        let (limiter, _) = open(1, 10);
+        let other = spawn(&limiter, |limiter| {
+            update(limiter, limits(9), 0);
+            update(limiter, limits(3), 0);
+        });
+        let hit = limiter.hit(A, 0, 8);
+        other.join().unwrap();
+        if matches!(hit, Hit::Allow(_)) {
+            assert_eq!(limiter.hit(A, 0, 1), Hit::Deny(100 * MS));
+        }
+    });
+}
+
+/// A change for a limiter that was closed is none of the next of its memory.
+#[test]
+fn open_against_update() {
+    explore(|| {
+        let (limiter, _) = open(1, 1);
+        let other = spawn(&limiter, |limiter| {
+            let mut from = None;
+            loop {
+                match limiter.update(1, |_| Some(limits(7)), 0, from) {
+                    Changed::NotYet(progress) => from = Some(progress),
+                    other => return other,
+                }
+            }
+        });
+        let new = limiter.open(limits(1), false, 0);
+        assert!(matches!(other.join().unwrap(), Changed::Yes | Changed::Gone));
+        assert_eq!(limiter.info(new).unwrap().limits, limits(1));
+        assert_eq!(limiter.hit(Key::Global(new), 0, 1), Hit::Allow(0));
+    });
+}
+
+/// What was charged tentatively before a key was reset is not taken back from others after it.
+#[test]
+fn hit_all_that_is_denied_against_reset_and_hit() {
+    explore(|| {
+        let (a, key_a) = open(1, 2);
+        let (b, key_b) = open(1, 1);
+        let b_too = Arc::clone(&b);
+        let other = spawn(&a, move |a| {
+            // Denies the second, while the first is charged.
+            b_too.hit(key_b, 0, 1);
+            a.reset(key_a);
+            // Not at the same ns: a TAT that is the same again looks as if nothing had been.
+            a.hit(key_a, 1, 1)
+        });
+        let charges =
+            [Charge { limiter: &*a, key: key_a, cost: Some(1) }, Charge { limiter: &*b, key: key_b, cost: Some(1) }];
+        let outcome = hit_all(&charges, || 0);
+        let mut hits = vec![other.join().unwrap()];
+        while hits.last().is_some_and(|hit| matches!(hit, Hit::Allow(_))) {
+            hits.push(a.hit(key_a, 1, 1));
+        }
+        // Two since the reset, of which the tentative one may be one.
+        assert!(allowed(&hits) <= 2, "{outcome:?} {hits:?}");
     });
 }

@@ -27,12 +27,13 @@ fn key(n: u64) -> Key {
     let mut word = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
     word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    Key::Tag((word ^ (word >> 31)).max(1))
+    // Of the first opening.
+    Key::Tag(1, (word ^ (word >> 31)).max(1))
 }
 
 fn update(limiter: &Limiter, limits: Limits, now: u64) -> usize {
     let (mut from, mut steps) = (None, 0);
-    while let Changed::NotYet(progress) = limiter.update(limits, now, from) {
+    while let Changed::NotYet(progress) = limiter.update(1, |_| Some(limits), now, from) {
         (from, steps) = (Some(progress), steps + 1);
     }
     steps
@@ -295,7 +296,7 @@ proptest! {
             }
             let active = owed.iter().filter(|&(&n, &debt)| n != 0 && debt > 0).count();
             prop_assert_eq!(keys(&limiter, now), active as u64);
-            let info = limiter.info().unwrap();
+            let info = limiter.info(1).unwrap();
             prop_assert_eq!((info.allowed, info.denied), (allowed, denied));
         }
     }
@@ -340,24 +341,25 @@ fn a_clock_set_by_hand_moves_forward_alone() {
     let key = Key::Global(limiter.open(limits(1, 86_400_000, 1), true, 77));
     let now = || limiter.now(|| panic!("not asked"));
     assert_eq!(limiter.hit(key, now(), 1), Hit::Allow(0));
-    assert!(limiter.advance(86_399_999));
+    assert!(limiter.advance(1, 86_399_999));
     assert_eq!(limiter.hit(key, now(), 1), Hit::Deny(MS));
-    assert!(limiter.advance(1));
+    assert!(limiter.advance(1, 1));
     assert_eq!(limiter.hit(key, now(), 1), Hit::Allow(0));
-    assert!(limiter.advance(u64::MAX) && limiter.advance(u64::MAX));
+    assert!(limiter.advance(1, u64::MAX) && limiter.advance(1, u64::MAX));
+    assert!(!limiter.advance(2, 1));
     assert_eq!(now(), LATEST);
     assert_eq!(limiter.hit(key, now(), 1), Hit::Allow(0));
 
     limiter.open(limits(1, 1, 1), false, 0);
     assert_eq!(limiter.now(|| 5), 5);
-    assert!(!limiter.advance(1));
+    assert!(!limiter.advance(2, 1));
 }
 
 #[test]
 fn few_keys_have_just_their_places() {
     for max_keys in 1..=8 {
         let (limiter, _) = open(max_keys, limits(1, 100, 1));
-        assert_eq!(limiter.info().unwrap().memory, max_keys as usize * 16);
+        assert_eq!(limiter.info(1).unwrap().memory, max_keys as usize * 16);
         for n in 0..u64::from(max_keys) {
             assert_eq!(limiter.hit(key(n), n * MS, 1), Hit::Allow(0));
         }
@@ -375,7 +377,7 @@ fn few_keys_have_just_their_places() {
 fn many_keys_find_a_place_each_and_never_lose_it() {
     let max_keys = 10_000_u32;
     let (limiter, _) = open(max_keys, limits(1, 1_000_000, 1));
-    assert_eq!(limiter.info().unwrap().memory, max_keys as usize * 32);
+    assert_eq!(limiter.info(1).unwrap().memory, max_keys as usize * 32);
     for n in 0..u64::from(max_keys) {
         assert_eq!(limiter.hit(key(n), 0, 1), Hit::Allow(0), "key {n}");
     }
@@ -404,18 +406,18 @@ fn a_change_is_made_in_steps_that_others_may_cut_across() {
     let mut from = Some(Progress { version: 77, at: 19_000 });
     let mut at = 0;
     for _ in 0..2 {
-        match limiter.update(limits(1, 1_000, 2), 1_000 * MS, from) {
+        match limiter.update(1, |_| Some(limits(1, 1_000, 2)), 1_000 * MS, from) {
             Changed::NotYet(progress) => {
                 assert!(progress.at > at);
                 (from, at) = (Some(progress), progress.at);
             }
-            Changed::Yes => panic!("too soon"),
+            other => panic!("{other:?}"),
         }
     }
     // Another is quicker.
     assert!(update(&limiter, limits(1, 1_000, 3), 1_000 * MS) >= 5);
     assert!(matches!(
-        limiter.update(limits(1, 1_000, 2), 1_000 * MS, from),
+        limiter.update(1, |_| Some(limits(1, 1_000, 2)), 1_000 * MS, from),
         Changed::NotYet(Progress { at: 4096, .. })
     ));
     assert!(update(&limiter, limits(1, 1_000, 2), 1_000 * MS) >= 4);
@@ -437,7 +439,13 @@ fn hits_of_an_incarnation_before_count_for_nobody() {
     assert_eq!(limiter.reserve(old, 0, 1, 0), Reserved::Gone);
     assert!(!limiter.reset(old));
     assert_eq!(limiter.hit(new, 0, 1), Hit::Allow(4));
-    assert_eq!(limiter.info().unwrap().allowed, 1);
+    assert_eq!((limiter.info(1), limiter.info(2).unwrap().allowed), (None, 1));
+    assert_eq!(limiter.update(1, Some, 0, None), Changed::Gone);
+    // Of a key, nothing is left behind that keeps a place.
+    let (one, _) = open(1, limits(1, 1_000, 1));
+    one.open(limits(1, 1_000, 1), false, 0);
+    assert_eq!(one.hit(key(1), 0, 1), Hit::Gone);
+    assert_eq!(one.hit(Key::Tag(2, 7), 0, 1), Hit::Allow(0));
 }
 
 #[test]
@@ -468,7 +476,7 @@ fn several_are_charged_all_or_none() {
         All::Denied(1, None)
     );
     assert_eq!(hit_all(&both(1), || 1_000 * MS), All::Allowed);
-    let totals = |limiter: &Limiter| (limiter.info().unwrap().allowed, limiter.info().unwrap().denied);
+    let totals = |limiter: &Limiter| (limiter.info(1).unwrap().allowed, limiter.info(1).unwrap().denied);
     assert_eq!((totals(&a), totals(&b)), ((3, 1), (3, 3)));
     a.open(limits(1, 100, 3), false, 0);
     assert_eq!(hit_all(&both(1), || 2_000 * MS), All::Gone(0));

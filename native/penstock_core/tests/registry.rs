@@ -338,18 +338,18 @@ const DENIED: Hit = Hit::Deny(100_000_000);
 fn a_limiter_is_left_to_the_next_owner_with_what_is_owed() {
     let (host, registry) = (Fake::new(4), Registry::new());
     let [crashed, next, third, other] = pids();
-    assert_eq!(registry.start_limiter(&host, NAME, crashed, limiter(1, 1), 0), Ok(Started::Fresh));
+    assert_eq!(registry.start_limiter(&host, NAME, crashed, limiter(1, 1), || 0), Ok(Started::Fresh));
     assert_eq!(registry.names(), [NAME]);
     let named = registry.find(NAME).unwrap();
     assert_eq!(hit(named), Hit::Allow(0));
-    assert_eq!(registry.start_limiter(&host, NAME, next, limiter(1, 1), 0), Ok(Started::AlreadyStarted(crashed)));
+    assert_eq!(registry.start_limiter(&host, NAME, next, limiter(1, 1), || 0), Ok(Started::AlreadyStarted(crashed)));
     assert_eq!(registry.start(&host, NAME, next, limit(1)), Started::AlreadyStarted(crashed));
     host.begin_exit(crashed);
-    assert_eq!(registry.start_limiter(&host, NAME, next, limiter(1, 1), 0), Ok(Started::Adopted));
+    assert_eq!(registry.start_limiter(&host, NAME, next, limiter(1, 1), || 0), Ok(Started::Adopted));
     assert_eq!(hit(named), DENIED);
     host.begin_exit(next);
     // What changed wins; twice as fast, half is owed.
-    assert_eq!(registry.start_limiter(&host, NAME, third, limiter(2, 1), 0), Ok(Started::Adopted));
+    assert_eq!(registry.start_limiter(&host, NAME, third, limiter(2, 1), || 0), Ok(Started::Adopted));
     assert_eq!(hit(named), Hit::Deny(50_000_000));
     assert!(!named.close(&host, other));
     assert!(named.close(&host, third));
@@ -364,9 +364,9 @@ fn a_limiter_of_another_size_is_another() {
     let named = || registry.find(NAME).unwrap();
     let manual = LimiterSettings { manual: true, ..limiter(1, 2) };
     for settings in [limiter(1, 1), limiter(1, 2), manual] {
-        assert_eq!(registry.start_limiter(&host, NAME, owner, settings, 0), Ok(Started::Fresh));
+        assert_eq!(registry.start_limiter(&host, NAME, owner, settings, || 0), Ok(Started::Fresh));
         assert_eq!((hit(named()), hit(named())), (Hit::Allow(0), DENIED));
-        assert_eq!(named().limiter().unwrap().0.info().unwrap().max_keys, settings.max_keys);
+        assert_eq!(named().limiter().map(|(limiter, id)| limiter.info(id).unwrap().max_keys), Some(settings.max_keys));
     }
 }
 
@@ -378,7 +378,7 @@ fn a_name_may_be_of_a_pool_and_then_of_a_limiter_and_back() {
     let named = registry.find(NAME).unwrap();
     let (pool, _) = named.pool().unwrap();
     assert_eq!(take(&host, named, holder), Ok(()));
-    assert_eq!(registry.start_limiter(&host, NAME, owner, limiter(1, 1), 0), Ok(Started::Fresh));
+    assert_eq!(registry.start_limiter(&host, NAME, owner, limiter(1, 1), || 0), Ok(Started::Fresh));
     assert!(named.pool().is_none());
     assert_eq!(pool.info().status, Status::Closed);
     assert_eq!(hit(named), Hit::Allow(0));
@@ -395,11 +395,11 @@ fn the_memory_of_a_closed_limiter_serves_the_next_of_its_size() {
     for n in 1..=100 {
         let name = n << 6;
         let max_keys = 100 + (n % 2) as u32;
-        assert_eq!(registry.start_limiter(&host, name, owner, limiter(1, max_keys), 0), Ok(Started::Fresh));
+        assert_eq!(registry.start_limiter(&host, name, owner, limiter(1, max_keys), || 0), Ok(Started::Fresh));
         let named = registry.find(name).unwrap();
-        let (limiter, _) = named.limiter().unwrap();
-        assert_eq!(limiter.hit(Key::Tag(7), 0, 1), Hit::Allow(0));
-        assert_eq!((limiter.info().unwrap().allowed, hit(named)), (1, Hit::Allow(0)));
+        let (limiter, incarnation) = named.limiter().unwrap();
+        assert_eq!(limiter.hit(Key::Tag(incarnation, 7), 0, 1), Hit::Allow(0));
+        assert_eq!((limiter.info(incarnation).unwrap().allowed, hit(named)), (1, Hit::Allow(0)));
         seen.push(limiter);
         assert!(named.close(&host, owner));
     }

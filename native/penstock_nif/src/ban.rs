@@ -49,7 +49,7 @@ fn start(beam: &Beam, [name, owner, given]: [Term; 3]) -> Term {
     else {
         return atoms::badarg();
     };
-    match REGISTRY.start_bans(beam, name.word(), owner, given, clock::now_ns()) {
+    match REGISTRY.start_bans(beam, name.word(), owner, given, clock::now_ns) {
         Ok(Started::Fresh) => atoms::fresh(),
         Ok(Started::Adopted) => atoms::adopted(),
         Ok(Started::AlreadyStarted(pid)) => Term::pid(pid),
@@ -66,8 +66,16 @@ fn ban<'a>(name: Term) -> Option<(&'a Ban, Incarnation)> {
 #[inline(always)]
 fn with_key(beam: &Beam, [name, key, measured]: [Term; 3], body: impl FnOnce(&Ban, u64, u64) -> Term) -> Term {
     let Some((ban, incarnation)) = ban(name) else { return atoms::no_ban() };
-    match digest(beam.env, incarnation, key, measured == atoms::measured()) {
-        Digest::Tag(tag) => body(ban, tag, ban.now(clock::now_ns)),
+    match digest(beam, incarnation, key, measured == atoms::measured()) {
+        Digest::Tag(tag) => {
+            let answer = body(ban, tag, ban.now(clock::now_ns));
+            if ban.is(incarnation) {
+                return answer;
+            }
+            // It was closed meanwhile, and may be another's by now: what was left there is nobody's.
+            ban.unban(tag);
+            atoms::no_ban()
+        }
         Digest::Measure => atoms::measure(),
         Digest::TooLarge => atoms::too_large(),
     }
@@ -149,9 +157,9 @@ fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
 }
 
 fn advance(beam: &Beam, [name, by]: [Term; 2]) -> Term {
-    let Some((ban, _)) = ban(name) else { return atoms::no_ban() };
+    let Some((ban, incarnation)) = ban(name) else { return atoms::no_ban() };
     match beam.env.u64(by) {
-        Some(by) if ban.advance(by) => atoms::ok(),
+        Some(by) if ban.advance(incarnation, by) => atoms::ok(),
         _ => atoms::badarg(),
     }
 }

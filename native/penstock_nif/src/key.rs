@@ -3,13 +3,14 @@
 //! Terms that are `===` have the same bits, and so have `0.0` and `-0.0`, on each version of the VM. The hash is SipHash under a
 //! secret that the node chose as it started, so nobody finds keys that collide; that two of `n` keys do by chance is less
 //! probable than `n² / 2^65`. The VM's own hash has 32 bits before OTP 26; of the few kinds of terms that the API does not let look
-//! into, it is taken twice, under two salts.
+//! into, it is taken twice, under two salts that are as secret.
 
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 
 use once_cell::sync::Lazy;
-use penstock_core::Incarnation;
+use penstock_core::{Host, Incarnation};
 
+use crate::beam::Beam;
 use crate::term::{Env, Term};
 
 /// Bytes in the external term format that a key may have.
@@ -25,14 +26,20 @@ pub(crate) enum Digest {
 
 static SECRET: Lazy<RandomState> = Lazy::new(RandomState::new);
 
+/// Of 32 bits, as the VM takes no more everywhere.
+static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|which| SECRET.hash_one(which) >> 32));
+
 /// Of a limit's incarnation. `measured`: it is known to be no larger than it may be.
 #[inline]
-pub(crate) fn digest(env: Env, incarnation: Incarnation, key: Term, measured: bool) -> Digest {
+pub(crate) fn digest(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Digest {
     // One for the version.
-    let mut walk = Walk { env, measured, least: 1, most: 1 };
+    let mut walk = Walk { env: beam.env, measured, least: 1, most: 1, terms: 0 };
     let mut hasher = SECRET.build_hasher();
     hasher.write_u32(incarnation);
-    if !walk.term(&mut hasher, key) {
+    let walked = walk.term(&mut hasher, key);
+    // Some 40 ns each, of which most keys have a few.
+    beam.worked(2 * walk.terms);
+    if !walked {
         return Digest::TooLarge;
     }
     if !measured && walk.most > LARGEST {
@@ -48,6 +55,8 @@ struct Walk {
     /// Bytes that the term has at least, and at most.
     least: u32,
     most: u32,
+    /// That were looked at.
+    terms: usize,
 }
 
 /// Kinds that are told apart even if their content is the same.
@@ -67,6 +76,7 @@ enum Of {
 impl Walk {
     /// False if it is too large. Each step down has a byte, so it goes no deeper than a key has.
     fn term(&mut self, hasher: &mut DefaultHasher, term: Term) -> bool {
+        self.terms += 1;
         if let Some(bytes) = self.env.binary(term) {
             let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             if !self.size(size.saturating_add(5), size.saturating_add(5)) {
@@ -127,24 +137,32 @@ impl Walk {
             }
             if self.measured {
                 hasher.write_u8(Of::Other as u8);
-                hasher.write_u64(self.env.hash(term, 0));
-                hasher.write_u64(self.env.hash(term, 0x9E37_79B9));
+                SALTS.iter().for_each(|&salt| hasher.write_u64(self.env.hash(term, salt)));
             }
         }
         true
     }
 
     fn list(&mut self, hasher: &mut DefaultHasher, mut rest: Term) -> bool {
-        // Of small integers it may be a string, which has one byte for each.
+        // Of bytes alone it may be a string, which has one byte for each and three more. Any other has more: and so a key in which
+        // lists are nested is not walked deeper than a few hundred.
+        let mut is_string = true;
         if !self.size(1, 6) {
             return false;
         }
         hasher.write_u8(Of::List as u8);
         while let Some((head, tail)) = self.env.cell(rest) {
+            let is_byte = self.env.i64(head).is_some_and(|byte| (0..=255).contains(&byte));
+            if is_string && !is_byte {
+                is_string = false;
+                if !self.size(5, 0) {
+                    return false;
+                }
+            }
             if !self.term(hasher, head) {
                 return false;
             }
-            self.least -= u32::from(self.env.i64(head).is_some());
+            self.least -= u32::from(is_string);
             rest = tail;
         }
         hasher.write_u8(Of::Tail as u8);

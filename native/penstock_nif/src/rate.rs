@@ -45,7 +45,7 @@ fn start(beam: &Beam, [name, owner, limit, per, burst, max_keys, clock]: [Term; 
     let (true, Some(given), Some(owner)) = (beam.env.is_atom(name), given(), beam.env.local_pid(owner)) else {
         return atoms::badarg();
     };
-    match REGISTRY.start_limiter(beam, name.word(), owner, given, clock::now_ns()) {
+    match REGISTRY.start_limiter(beam, name.word(), owner, given, clock::now_ns) {
         Ok(Started::Fresh) => atoms::fresh(),
         Ok(Started::Adopted) => atoms::adopted(),
         Ok(Started::AlreadyStarted(pid)) => Term::pid(pid),
@@ -73,8 +73,8 @@ fn key_of(beam: &Beam, incarnation: Incarnation, key: Term, measured: Term) -> R
     if key == atoms::global() {
         return Ok(Key::Global(incarnation));
     }
-    match digest(beam.env, incarnation, key, measured == atoms::measured()) {
-        Digest::Tag(tag) => Ok(Key::Tag(tag)),
+    match digest(beam, incarnation, key, measured == atoms::measured()) {
+        Digest::Tag(tag) => Ok(Key::Tag(incarnation, tag)),
         Digest::Measure => Err(atoms::measure()),
         Digest::TooLarge => Err(atoms::too_large()),
     }
@@ -124,7 +124,7 @@ fn hit_several(beam: &Beam, [hits]: [Term; 1]) -> Term {
     if !beam.env.is_empty_list(rest) {
         return atoms::badarg();
     }
-    beam.worked(charges.len() * 4);
+    beam.worked(charges.len() * 8);
     match hit_all(&charges, clock::now_ns) {
         All::Allowed => atoms::allow(),
         All::Denied(at, wait) => {
@@ -142,6 +142,9 @@ fn no_limiter(beam: &Beam, name: Term) -> Term {
 fn peek(beam: &Beam, args: [Term; 3]) -> Term {
     with_key(beam, args, |limiter, key, now| hit_term(beam, limiter.peek(key, now, 1)))
 }
+
+/// What a walk through some of the places is worth, in units of some 20 ns.
+const STEP: usize = 1_000;
 
 const NS_PER_MS: u64 = 1_000_000;
 
@@ -164,14 +167,23 @@ fn reset(beam: &Beam, args: [Term; 3]) -> Term {
     with_key(beam, args, |limiter, key, _now| if limiter.reset(key) { atoms::ok() } else { atoms::no_limiter() })
 }
 
+/// Each a new value, or `keep`.
 fn update(beam: &Beam, [name, limit, per, burst, from]: [Term; 5]) -> Term {
-    let Some((limiter, _)) = limiter(name) else { return atoms::no_limiter() };
-    let Some(limits) = limits(beam, [limit, per, burst]) else { return atoms::badarg() };
+    let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
+    let change = |now: Limits| {
+        let kept = |given: Term, now: u64| if given == atoms::keep() { beam.env.make_u64(now) } else { given };
+        let [limit, per, burst] =
+            [kept(limit, u64::from(now.limit)), kept(per, now.per_ms), kept(burst, u64::from(now.rate.burst()))];
+        limits(beam, [limit, per, burst])
+    };
     let from = beam.env.pair(from).and_then(|[version, at]| {
         Some(Progress { version: beam.env.u64(version)?, at: usize::try_from(beam.env.u64(at)?).ok()? })
     });
-    match limiter.update(limits, limiter.now(clock::now_ns), from) {
+    beam.worked(STEP);
+    match limiter.update(incarnation, change, limiter.now(clock::now_ns), from) {
         Changed::Yes => atoms::ok(),
+        Changed::OutOfBounds => atoms::badarg(),
+        Changed::Gone => atoms::no_limiter(),
         Changed::NotYet(Progress { version, at }) => {
             beam.env.tuple(&[beam.env.make_u64(version), beam.env.make_u64(at as u64)])
         }
@@ -179,16 +191,16 @@ fn update(beam: &Beam, [name, limit, per, burst, from]: [Term; 5]) -> Term {
 }
 
 fn advance(beam: &Beam, [name, by]: [Term; 2]) -> Term {
-    let Some((limiter, _)) = limiter(name) else { return atoms::no_limiter() };
+    let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
     match beam.env.u64(by) {
-        Some(by) if limiter.advance(by) => atoms::ok(),
+        Some(by) if limiter.advance(incarnation, by) => atoms::ok(),
         _ => atoms::badarg(),
     }
 }
 
 fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
-    let Some((limiter, _)) = limiter(name) else { return atoms::no_limiter() };
-    let Some(info) = limiter.info() else { return atoms::no_limiter() };
+    let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
+    let Some(info) = limiter.info(incarnation) else { return atoms::no_limiter() };
     beam.env.tuple(&[
         beam.env.make_u64(u64::from(info.limits.limit)),
         beam.env.make_u64(info.limits.per_ms),
@@ -204,5 +216,6 @@ fn keys(beam: &Beam, [name, at]: [Term; 2]) -> Term {
     let Some((limiter, _)) = limiter(name) else { return atoms::no_limiter() };
     let Some(at) = beam.env.u64(at).and_then(|at| usize::try_from(at).ok()) else { return atoms::badarg() };
     let (keys, next) = limiter.keys(at, limiter.now(clock::now_ns));
+    beam.worked(STEP);
     beam.env.tuple(&[beam.env.make_u64(keys), next.map_or(atoms::done(), |at| beam.env.make_u64(at as u64))])
 }

@@ -101,9 +101,15 @@ impl Ban {
         self.clock.now(real)
     }
 
-    /// Sets the clock forward. False if it is not set by hand.
-    pub fn advance(&self, ms: u64) -> bool {
-        self.clock.advance(ms)
+    /// Sets the clock forward. False if it is not set by hand, or of another incarnation.
+    pub fn advance(&self, incarnation: Incarnation, ms: u64) -> bool {
+        self.is(incarnation) && self.clock.advance(ms)
+    }
+
+    /// Whether that is the incarnation that is open. What is looked at before may be another's if not.
+    pub fn is(&self, incarnation: Incarnation) -> bool {
+        // ORDERING: Acquire pairs with the Release in `open`.
+        self.incarnation.load(Ordering::Acquire) == incarnation
     }
 
     fn settings(&self) -> BanSettings {
@@ -190,13 +196,14 @@ impl Lend for Ban {
     }
 
     fn open(&self, given: BanSettings, now: u64) -> Incarnation {
+        // Whoever has it alone is the only one who writes this.
+        let incarnation = self.incarnation.load(Ordering::Relaxed).wrapping_add(1).max(1);
+        // ORDERING: Release pairs with the Acquire in `is`.
+        self.incarnation.store(incarnation, Ordering::Release);
         self.clock.start(given.manual, now);
         self.failures.clear();
         self.list.clear();
         self.set(given);
-        // Whoever has it alone is the only one who writes this.
-        let incarnation = self.incarnation.load(Ordering::Relaxed).wrapping_add(1).max(1);
-        self.incarnation.store(incarnation, Ordering::Relaxed);
         incarnation
     }
 
@@ -205,7 +212,7 @@ impl Lend for Ban {
         (old.max_keys, old.max_bans, old.manual) == (new.max_keys, new.max_bans, new.manual)
     }
 
-    fn go_on(&self, _old: BanSettings, new: BanSettings, _now: u64) {
+    fn go_on(&self, _incarnation: Incarnation, _old: BanSettings, new: BanSettings, _clock: fn() -> u64) {
         self.set(new);
     }
 }

@@ -39,7 +39,10 @@ impl Charge<'_> {
     }
 }
 
-/// Charges all, or none. No two of them are of the same limiter and key: see [`Charge::add_to`]. A charge that is taken back may have denied a hit of somebody else's meanwhile; it never allows one.
+/// Charges all, or none. No two of them are of the same limiter and key: see [`Charge::add_to`].
+///
+/// A charge that is taken back may have denied a hit of somebody else's meanwhile. It allows none, unless its key was reset and hit again
+/// within the same ns. If others are quicker again and again, the wait is told as 1 ns.
 pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
     let mut outcome = All::Allowed;
     for _ in 0..ATTEMPTS {

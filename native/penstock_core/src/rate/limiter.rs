@@ -4,10 +4,10 @@ use crossbeam_utils::CachePadded;
 
 use crate::clock::Clock;
 use crate::registry::{Incarnation, Lend};
-use crate::sync::{AtomicPair, AtomicU64, Mutex, Ordering, lock, thread_number};
+use crate::sync::{AtomicPair, AtomicU32, AtomicU64, Mutex, Ordering, lock, thread_number};
 
 use super::gcra::{Rate, Turn, Verdict};
-use super::settings::Published;
+use super::settings::{InForce, Published};
 use super::stamp::Stamp;
 use super::table::{Found, OutOfMemory, Table};
 
@@ -47,7 +47,7 @@ pub enum Key {
     /// All hits that have no key.
     Global(Incarnation),
     /// Those of one key, by the hash of the incarnation and the key.
-    Tag(u64),
+    Tag(Incarnation, u64),
 }
 
 /// What came of a hit.
@@ -83,6 +83,10 @@ pub struct Limiter {
     global: CachePadded<AtomicPair>,
     table: Table,
     max_keys: u32,
+    /// Which opening it is.
+    incarnation: AtomicU32,
+    /// How many began and ended, so that what was charged before one is not taken back after it.
+    resets: [AtomicU64; 2],
     totals: [CachePadded<[AtomicU64; 2]>; PARTS],
     clock: Clock,
     given: Mutex<Given>,
@@ -91,7 +95,6 @@ pub struct Limiter {
 #[derive(Debug, Default)]
 struct Given {
     limits: Option<Limits>,
-    incarnation: Incarnation,
     /// Since this version no TAT is of the era before that.
     settled: u64,
 }
@@ -112,6 +115,10 @@ pub enum Changed {
     Yes,
     /// There is more to do before that: go on from here.
     NotYet(Progress),
+    /// There is no such rate.
+    OutOfBounds,
+    /// The limiter is closed.
+    Gone,
 }
 
 /// What there is to say of a limiter.
@@ -136,6 +143,7 @@ pub(crate) struct Tentative {
     tat: u64,
     cost: u32,
     version: u64,
+    resets: Option<u64>,
 }
 
 /// Why there is no place to count by.
@@ -152,6 +160,8 @@ impl Limiter {
             global: CachePadded::new(AtomicPair::new(0, Stamp::NONE.to_bits())),
             table: Table::new(max_keys as usize)?,
             max_keys,
+            incarnation: AtomicU32::new(0),
+            resets: std::array::from_fn(|_| AtomicU64::new(0)),
             totals: std::array::from_fn(|_| CachePadded::default()),
             clock: Clock::real(),
             given: Mutex::default(),
@@ -159,10 +169,13 @@ impl Limiter {
     }
 
     /// Opens it anew, with nothing counted. For whoever has it alone, but for hits of its last incarnation that were slow: their
-    /// tags are nobody's now, and the global place is not theirs.
+    /// tags are nobody's now, the global place is not theirs, and what they charge they give up.
     pub fn open(&self, limits: Limits, manual: bool, now: u64) -> Incarnation {
         let mut given = lock(&self.given);
-        let incarnation = given.incarnation.wrapping_add(1).max(1);
+        let incarnation = self.incarnation.load(Ordering::Relaxed).wrapping_add(1).max(1);
+        // ORDERING: SeqCst, before the places are cleared: who charges one after that sees, after that, that it is not its limiter
+        // any more.
+        self.incarnation.store(incarnation, Ordering::SeqCst);
         let now = self.clock.start(manual, now);
         self.table.clear();
         for total in self.totals.iter().flat_map(|part| part.iter()) {
@@ -170,8 +183,15 @@ impl Limiter {
         }
         self.published.change(limits.rate, now);
         self.global.store(u64::from(incarnation), Stamp::NONE.to_bits());
-        *given = Given { limits: Some(limits), incarnation, settled: self.published.read().version };
+        *given = Given { limits: Some(limits), settled: self.published.version() };
         incarnation
+    }
+
+    /// Whether that is the incarnation that is open. What is looked at before may be another's if not.
+    #[inline]
+    pub fn is(&self, incarnation: Incarnation) -> bool {
+        // ORDERING: SeqCst pairs with the one in `open`.
+        self.incarnation.load(Ordering::SeqCst) == incarnation
     }
 
     /// What its clock says: `real`, unless it is set by hand.
@@ -180,9 +200,10 @@ impl Limiter {
         self.clock.now(real)
     }
 
-    /// Sets the clock forward. False if it is not set by hand.
-    pub fn advance(&self, ms: u64) -> bool {
-        self.clock.advance(ms)
+    /// Sets the clock forward. False if it is not set by hand, or of another incarnation.
+    pub fn advance(&self, incarnation: Incarnation, ms: u64) -> bool {
+        let _no_other_opens_meanwhile = lock(&self.given);
+        self.is(incarnation) && self.clock.advance(ms)
     }
 
     /// Charges the key at `now`, if the rate allows it.
@@ -244,36 +265,67 @@ impl Limiter {
     }
 
     /// Has `rule` say what becomes of the key's TAT, 0 if it has none, and moves it there if it is still that.
+    ///
+    /// What is seen of the places is from before the rate is asked for once more. So it is of no later era than the rate that it is seen by,
+    /// or all is looked at again: a TAT that was charged after a change would be cut by the one before. What changes after that fails to
+    /// be exchanged.
     #[inline]
     fn decide<T>(&self, key: Key, now: u64, rule: impl Fn(Rate, u64) -> (Option<u64>, T)) -> Result<T, Obstacle> {
         loop {
             let in_force = self.published.read();
             let view = in_force.view(now);
+            let is_in_force = || self.published.version() == in_force.version;
             let decided = match key {
                 Key::Global(incarnation) => {
                     let (owner, bits) = self.global.load();
+                    if !is_in_force() {
+                        continue;
+                    }
                     if owner != u64::from(incarnation) {
                         return Err(Obstacle::Gone);
                     }
                     let (next, outcome) = rule(in_force.rate, view.tat(Stamp::from_bits(bits)).unwrap_or(0));
                     let Some(tat) = next else { return Ok(outcome) };
-                    let moved = (owner, Stamp::new(tat, view.era).to_bits());
-                    self.global.compare_exchange((owner, bits), moved).then_some(outcome)
+                    let moved = Stamp::new(tat, view.era);
+                    let exchange = |from: u64, to: Stamp| {
+                        self.global.compare_exchange((owner, from), (owner, to.to_bits())).then_some(to)
+                    };
+                    let done = exchange(bits, moved);
+                    if done.is_some() {
+                        self.keep_up(in_force, moved, |from, to| exchange(from.to_bits(), to));
+                    }
+                    done.map(|_| outcome)
                 }
-                Key::Tag(tag) => match self.table.search(tag, view) {
-                    Found::Charged(seen) => {
-                        let (next, outcome) = rule(in_force.rate, view.tat(seen.stamp).unwrap_or(0));
-                        let Some(tat) = next else { return Ok(outcome) };
-                        seen.charge(tat, view.era).then_some(outcome)
+                Key::Tag(incarnation, tag) => {
+                    let found = self.table.search(tag, view);
+                    if !is_in_force() {
+                        continue;
                     }
-                    Found::Free(place) => {
-                        let (next, outcome) = rule(in_force.rate, 0);
-                        let Some(tat) = next else { return Ok(outcome) };
-                        let claimed = self.table.claim(tag, place);
-                        claimed.is_some_and(|claim| claim.charge(tat, view.era)).then_some(outcome)
+                    let (next, outcome) = match &found {
+                        Found::Charged(seen) => rule(in_force.rate, view.tat(seen.stamp).unwrap_or(0)),
+                        Found::Free(_) => rule(in_force.rate, 0),
+                        Found::Full { until } => return Err(Obstacle::Full { until: *until }),
+                    };
+                    let Some(tat) = next else { return Ok(outcome) };
+                    let mine = match found {
+                        Found::Charged(seen) => Some(seen),
+                        Found::Free(place) => self.table.claim(tag, place),
+                        Found::Full { .. } => None,
+                    };
+                    let charged = mine.and_then(|mine| mine.put(Stamp::new(tat, view.era)));
+                    if let Some(seen) = charged {
+                        if !self.is(incarnation) {
+                            seen.give_up();
+                            return Err(Obstacle::Gone);
+                        }
+                        let mut at = seen;
+                        self.keep_up(in_force, seen.stamp, |_, to| {
+                            at = at.put(to)?;
+                            Some(to)
+                        });
                     }
-                    Found::Full { until } => return Err(Obstacle::Full { until }),
-                },
+                    charged.map(|_| outcome)
+                }
             };
             if let Some(outcome) = decided {
                 return Ok(outcome);
@@ -281,27 +333,41 @@ impl Limiter {
         }
     }
 
+    /// Whoever wrote a stamp by a rate that is in force no more may have come after all were brought to the era of the next: then it does
+    /// that for its own. If somebody else was there meanwhile, it stays; what is owed is then what was allowed, uncut.
+    #[inline]
+    fn keep_up(&self, mut written: InForce, mut stamp: Stamp, mut exchange: impl FnMut(Stamp, Stamp) -> Option<Stamp>) {
+        while self.published.version() != written.version {
+            written = self.published.read();
+            let view = written.view(0);
+            let Some(tat) = stamp.tat() else { return };
+            let Some(moved) = exchange(stamp, Stamp::new(view.cut(tat), view.era)) else { return };
+            stamp = moved;
+        }
+    }
+
     /// As a hit that is allowed, but to be taken back perhaps, and not counted yet. `None`: it is not allowed.
     pub(crate) fn try_charge(&self, key: Key, now: u64, cost: u32) -> Option<Tentative> {
-        let version = self.version();
+        let [began, ended] = &self.resets;
+        let (ended, version) = (ended.load(Ordering::Relaxed), self.published.version());
+        // `None` while one is going on.
+        let resets = Some(began.load(Ordering::Relaxed)).filter(|&began| began == ended);
         let outcome = self.decide(key, now, |rate, tat| match rate.hit(tat, now, cost) {
-            Verdict::Allow { tat, .. } => (Some(tat), Some(Tentative { tat, cost, version })),
+            Verdict::Allow { tat, .. } => (Some(tat), Some(Tentative { tat, cost, version, resets })),
             _ => (None, None),
         });
         outcome.unwrap_or(None)
     }
 
     /// Takes back a charge. Of one that would have run out by `now` by itself nothing is: it may have made room for others already. Nor of
-    /// one that the rate was changed after: it may have been cut.
+    /// one that the rate was changed after, or a key reset: it may have been cut, or forgotten.
     pub(crate) fn refund(&self, key: Key, now: u64, charge: Tentative) {
         let _nothing_left_of_it = self.decide(key, now, |rate, tat| {
-            let refund = rate.charge(charge.cost).filter(|_| now < charge.tat && self.version() == charge.version);
+            let untouched = self.published.version() == charge.version
+                && charge.resets == Some(self.resets[0].load(Ordering::Relaxed));
+            let refund = rate.charge(charge.cost).filter(|_| untouched && now < charge.tat);
             (refund.and_then(|refund| tat.checked_sub(refund)), ())
         });
-    }
-
-    fn version(&self) -> u64 {
-        self.published.read().version
     }
 
     pub(crate) fn count_allowed(&self) {
@@ -319,6 +385,16 @@ impl Limiter {
 
     /// Forgets what the key owes. False if the limiter is closed.
     pub fn reset(&self, key: Key) -> bool {
+        let [began, ended] = &self.resets;
+        // Before: who sees that it was forgotten sees that something was.
+        began.fetch_add(1, Ordering::Relaxed);
+        let reset = self.forget(key);
+        // And after: what was charged in between was perhaps forgotten.
+        ended.fetch_add(1, Ordering::Relaxed);
+        reset
+    }
+
+    fn forget(&self, key: Key) -> bool {
         match key {
             Key::Global(incarnation) => loop {
                 let (owner, bits) = self.global.load();
@@ -329,9 +405,9 @@ impl Limiter {
                     return true;
                 }
             },
-            Key::Tag(tag) => {
+            Key::Tag(incarnation, tag) => {
                 while !self.table.forget(tag) {}
-                true
+                self.is(incarnation)
             }
         }
     }
@@ -340,9 +416,17 @@ impl Limiter {
     ///
     /// A key is cut when it is next looked at, and its era tells whether it was. There are two eras, so before another change all
     /// must be of the last: that is done in steps, each of which returns how far it has come. Begin with `None`.
-    pub fn update(&self, limits: Limits, now: u64, from: Option<Progress>) -> Changed {
+    pub fn update(
+        &self,
+        incarnation: Incarnation,
+        change: impl Fn(Limits) -> Option<Limits>,
+        now: u64,
+        from: Option<Progress>,
+    ) -> Changed {
         let mut given = lock(&self.given);
-        let version = self.published.read().version;
+        let Some(limits) = given.limits.filter(|_| self.is(incarnation)) else { return Changed::Gone };
+        let Some(limits) = change(limits) else { return Changed::OutOfBounds };
+        let version = self.published.version();
         if given.settled == version {
             self.published.change(limits.rate, now);
             given.limits = Some(limits);
@@ -351,28 +435,31 @@ impl Limiter {
         drop(given);
         // Another change may have come in between: then all begins anew.
         let at = from.filter(|progress| progress.version == version).map_or(0, |progress| progress.at);
-        match self.settle(at, now) {
-            Some(at) => Changed::NotYet(Progress { version, at }),
-            None => {
-                let mut given = lock(&self.given);
-                if self.published.read().version == version {
-                    given.settled = version;
-                }
-                Changed::NotYet(Progress { version, at: 0 })
+        let next = self.settle(version, at, now);
+        if next.is_none() {
+            let mut given = lock(&self.given);
+            if self.published.version() == version {
+                given.settled = version;
             }
         }
+        Changed::NotYet(Progress { version, at: next.unwrap_or(0) })
     }
 
-    /// Has the places from `at` on, some of them, and the global one, be of the era in force.
-    fn settle(&self, at: usize, now: u64) -> Option<usize> {
-        let view = self.published.read().view(now);
-        // Also if what is left of it after the cut has passed: uncut, it would be ahead again in the next era.
-        let restamp = |stamp: Stamp| view.tat(stamp).filter(|_| stamp.era() != view.era && stamp.tat() > Some(now));
+    /// Has the places from `at` on, some of them, and the global one, be of the era of that version, as long as it is in force.
+    fn settle(&self, version: u64, at: usize, now: u64) -> Option<usize> {
+        let in_force = self.published.read();
+        let view = in_force.view(now);
+        // As in `decide`, asked after a place was looked at. Also if what is left of it after the cut has passed: uncut, it would be
+        // ahead again in the next era.
+        let restamp = |stamp: Stamp| {
+            let tat = view.tat(stamp).filter(|_| stamp.era() != view.era && stamp.tat() > Some(now))?;
+            (self.published.version() == version && in_force.version == version).then(|| Stamp::new(tat, view.era))
+        };
         if at == 0 {
             loop {
                 let (owner, bits) = self.global.load();
-                let Some(tat) = restamp(Stamp::from_bits(bits)) else { break };
-                if self.global.compare_exchange((owner, bits), (owner, Stamp::new(tat, view.era).to_bits())) {
+                let Some(stamp) = restamp(Stamp::from_bits(bits)) else { break };
+                if self.global.compare_exchange((owner, bits), (owner, stamp.to_bits())) {
                     break;
                 }
             }
@@ -380,8 +467,8 @@ impl Limiter {
         self.table.each(at, STEP, |mut seen| {
             // A place that is lost to another was charged, or claimed, in the era in force; or by one that was slow, and is
             // looked at again.
-            while let Some(tat) = restamp(seen.stamp) {
-                if seen.charge(tat, view.era) {
+            while let Some(stamp) = restamp(seen.stamp) {
+                if seen.put(stamp).is_some() {
                     break;
                 }
                 seen = seen.again();
@@ -397,11 +484,13 @@ impl Limiter {
         (keys, next)
     }
 
-    /// What there is to say; `None` before it was ever opened.
-    pub fn info(&self) -> Option<LimiterInfo> {
+    /// What there is to say; `None` if the incarnation is over.
+    pub fn info(&self, incarnation: Incarnation) -> Option<LimiterInfo> {
+        let given = lock(&self.given);
+        let limits = given.limits.filter(|_| self.is(incarnation))?;
         let total = |which: usize| self.totals.iter().map(|part| part[which].load(Ordering::Relaxed)).sum();
         Some(LimiterInfo {
-            limits: lock(&self.given).limits?,
+            limits,
             max_keys: self.max_keys,
             memory: self.table.memory(),
             allowed: total(0),
@@ -430,10 +519,10 @@ impl Lend for Limiter {
         (old.max_keys, old.manual) == (new.max_keys, new.manual)
     }
 
-    fn go_on(&self, old: LimiterSettings, new: LimiterSettings, now: u64) {
-        let (now, mut from) = (self.now(|| now), None);
+    fn go_on(&self, incarnation: Incarnation, old: LimiterSettings, new: LimiterSettings, clock: fn() -> u64) {
+        let mut from = None;
         while new.limits != old.limits
-            && let Changed::NotYet(progress) = self.update(new.limits, now, from)
+            && let Changed::NotYet(progress) = self.update(incarnation, |_| Some(new.limits), self.now(clock), from)
         {
             from = Some(progress);
         }
@@ -442,7 +531,7 @@ impl Lend for Limiter {
 
 impl std::fmt::Debug for Limiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Limiter").field("info", &self.info()).finish_non_exhaustive()
+        f.debug_struct("Limiter").field("limits", &lock(&self.given).limits).finish_non_exhaustive()
     }
 }
 

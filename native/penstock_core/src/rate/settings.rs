@@ -53,6 +53,11 @@ impl Published {
         }
     }
 
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
     /// One at a time. At `now`; what is owed from before is cut to the new burst.
     pub(crate) fn change(&self, rate: Rate, now: u64) {
         // ORDERING: pairs with the fence in `read`: that the last change is in force is seen before what is written now.

@@ -74,7 +74,13 @@ impl View {
     #[inline]
     pub(crate) fn tat(self, stamp: Stamp) -> Option<u64> {
         let tat = stamp.tat()?;
-        Some(if stamp.era() == self.era { tat } else { tat.min(self.cap) })
+        Some(if stamp.era() == self.era { tat } else { self.cut(tat) })
+    }
+
+    /// What is left of a TAT of the era before.
+    #[inline]
+    pub(crate) fn cut(self, tat: u64) -> u64 {
+        tat.min(self.cap)
     }
 }
 

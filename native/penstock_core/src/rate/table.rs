@@ -32,7 +32,7 @@
 
 use crate::sync::AtomicPair;
 
-use super::stamp::{Era, Stamp, View};
+use super::stamp::{Stamp, View};
 
 /// Places in a row.
 const ROW: usize = if cfg!(loom) { 2 } else { 4 };
@@ -185,7 +185,7 @@ impl Table {
                 Found::Free(free) => self.claim(tag, free),
                 Found::Full { .. } => return false,
             };
-            if mine.is_some_and(|mine| mine.charge(tat, view.era)) {
+            if mine.is_some_and(|mine| mine.put(Stamp::new(tat, view.era)).is_some()) {
                 return true;
             }
         }
@@ -245,15 +245,15 @@ impl<'a> Seen<'a> {
         })
     }
 
-    /// False if it is not as it was seen any more.
-    fn give_up(&self) -> bool {
+    /// Leaves it to anybody. False if it is not as it was seen any more.
+    pub(crate) fn give_up(&self) -> bool {
         self.exchange(0, Stamp::NONE).is_some()
     }
 
-    /// Of the same key. False if it is not as it was seen any more.
+    /// Of the same key. `None` if it is not as it was seen any more.
     #[inline]
-    pub(crate) fn charge(&self, tat: u64, era: Era) -> bool {
-        self.exchange(self.tag, Stamp::new(tat, era)).is_some()
+    pub(crate) fn put(self, stamp: Stamp) -> Option<Self> {
+        self.exchange(self.tag, stamp)
     }
 }
 

@@ -118,30 +118,30 @@ impl<H: Host> Registry<H> {
         self.find_or_add(name).start(host, owner, given)
     }
 
-    /// Starts, or takes over, the limiter of a name. At `now`.
+    /// Starts, or takes over, the limiter of a name.
     pub fn start_limiter(
         &self,
         host: &H,
         name: u64,
         owner: Pid,
         given: LimiterSettings,
-        now: u64,
+        clock: fn() -> u64,
     ) -> Result<Started, OutOfMemory> {
         let named = self.find_or_add(name);
-        named.start_lent(&named.limiter, |life| &mut life.given_limits, host, owner, given, now)
+        named.start_lent(&named.limiter, |life| &mut life.given_limits, host, owner, given, clock)
     }
 
-    /// Starts, or takes over, the bans of a name. At `now`.
+    /// Starts, or takes over, the bans of a name.
     pub fn start_bans(
         &self,
         host: &H,
         name: u64,
         owner: Pid,
         given: BanSettings,
-        now: u64,
+        clock: fn() -> u64,
     ) -> Result<Started, OutOfMemory> {
         let named = self.find_or_add(name);
-        named.start_lent(&named.bans, |life| &mut life.given_bans, host, owner, given, now)
+        named.start_lent(&named.bans, |life| &mut life.given_bans, host, owner, given, clock)
     }
 
     /// Every name that stands for something now.
@@ -318,20 +318,18 @@ impl<H: Host> Named<H> {
         host: &H,
         owner: Pid,
         given: T::Given,
-        now: u64,
+        clock: fn() -> u64,
     ) -> Result<Started, OutOfMemory> {
         // What is open, if it can go on, and as what it was started.
         let goes_on = |life: &mut Life| {
-            let (it, _) = lease.get()?;
+            let (it, incarnation) = lease.get()?;
             let old = given_before(life).filter(|&old| T::may_go_on(old, given))?;
-            Some((it, old))
+            Some((it, incarnation, old))
         };
         loop {
+            let may_go_on = goes_on(&mut lock(&self.life)).is_some();
             // Outside the lock, for it takes time.
-            let prepared = match goes_on(&mut lock(&self.life)) {
-                Some(_) => None,
-                None => Some(lease.prepare(given, now)?),
-            };
+            let prepared = if may_go_on { None } else { Some(lease.prepare(given, clock())?) };
             let mut life = match self.take_over(host, owner) {
                 Ok(life) => life,
                 Err(other) => {
@@ -339,11 +337,11 @@ impl<H: Host> Named<H> {
                     return Ok(Started::AlreadyStarted(other));
                 }
             };
-            if let Some((it, old)) = goes_on(&mut life) {
+            if let Some((it, incarnation, old)) = goes_on(&mut life) {
                 *given_before(&mut life) = Some(given);
                 drop(life);
                 prepared.into_iter().for_each(|prepared| lease.not_needed(prepared));
-                it.go_on(old, given, now);
+                it.go_on(incarnation, old, given, clock);
                 return Ok(Started::Adopted);
             }
             // It was closed between the two looks.

@@ -28,7 +28,7 @@ pub trait Lend: Sized {
     /// Whether what was started as `old` may go on as `new`, with what it remembers.
     fn may_go_on(old: Self::Given, new: Self::Given) -> bool;
     /// Goes on so: what was given anew wins, what was only updated since stays.
-    fn go_on(&self, old: Self::Given, new: Self::Given, now: u64);
+    fn go_on(&self, incarnation: Incarnation, old: Self::Given, new: Self::Given, clock: fn() -> u64);
 }
 
 type Id = u32;
