@@ -1,4 +1,4 @@
-//! Every interleaving of two or three calls that race for a rate limit.
+//! Every interleaving of two or three calls that race for a rate limit or a ban.
 //!
 //! One test for each race, named after the two sides of it. In a model a row has two places; up to two keys have one row.
 //!
@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
 
 use loom::thread;
-use penstock_core::{All, Changed, Charge, Hit, Key, Limiter, Limits, Rate, Reserved, hit_all};
+use penstock_core::{
+    All, Ban, BanSettings, Banned, Changed, Charge, Failure, Hit, Key, Lend, Limiter, Limits, Rate, Reserved, hit_all,
+};
 
 const MS: u64 = 1_000_000;
 
@@ -431,5 +433,94 @@ fn hit_all_that_is_denied_against_reset_and_hit() {
         }
         // Two since the reset, of which the tentative one may be one.
         assert!(allowed(&hits) <= 2, "{outcome:?} {hits:?}");
+    });
+}
+
+// Bans.
+
+const BAN: BanSettings = BanSettings {
+    failures: 2,
+    within_ms: 100,
+    ban_ms: 50,
+    escalate: 2,
+    max_ban_ms: 1_000,
+    max_keys: 1,
+    max_bans: 2,
+    manual: false,
+};
+
+fn open_ban(settings: BanSettings) -> Arc<Ban> {
+    let ban = Ban::make(settings).unwrap();
+    ban.open(settings, 0);
+    Arc::new(ban)
+}
+
+fn fail(ban: &Ban, tag: u64) -> Failure {
+    ban.record_failure(tag, 0, || (Box::new([1]), Box::new([])))
+}
+
+#[test]
+fn failure_against_failure() {
+    explore(|| {
+        let ban = open_ban(BAN);
+        let other = {
+            let ban = Arc::clone(&ban);
+            thread::spawn(move || fail(&ban, 7))
+        };
+        let mine = fail(&ban, 7);
+        let other = other.join().unwrap();
+        let banned = Failure::Banned(50 * MS);
+        assert!([(mine, other), (other, mine)].contains(&(Failure::Left(1), banned)), "{mine:?} {other:?}");
+        assert_eq!(ban.check(7, 0), Banned::For(50 * MS));
+    });
+}
+
+/// So many that each of two could ban: it is for once.
+#[test]
+fn offence_against_offence() {
+    explore(|| {
+        let ban = open_ban(BanSettings { failures: 1, ..BAN });
+        let other = {
+            let ban = Arc::clone(&ban);
+            thread::spawn(move || fail(&ban, 7))
+        };
+        let banned = Failure::Banned(50 * MS);
+        assert_eq!((fail(&ban, 7), other.join().unwrap()), (banned, banned));
+        let (listed, _) = ban.list(0, 0, 10);
+        assert_eq!(listed.iter().map(|listed| (listed.level, listed.left)).collect::<Vec<_>>(), [(1, 50 * MS)]);
+    });
+}
+
+#[test]
+fn ban_against_unban() {
+    explore(|| {
+        let ban = open_ban(BAN);
+        let other = {
+            let ban = Arc::clone(&ban);
+            thread::spawn(move || ban.unban(7))
+        };
+        ban.ban(7, 0, 50, Box::new([1]), Box::new([]));
+        other.join().unwrap();
+        // What is listed is what is in force.
+        let listed = !ban.list(0, 0, 10).0.is_empty();
+        assert_eq!(ban.check(7, 0) == Banned::For(50 * MS), listed);
+    });
+}
+
+/// One that is dropped for another is banned no more, and everybody else is.
+#[test]
+fn bans_of_a_full_list() {
+    explore(|| {
+        let ban = open_ban(BAN);
+        ban.ban(1, 0, 10, Box::new([1]), Box::new([]));
+        let other = {
+            let ban = Arc::clone(&ban);
+            thread::spawn(move || ban.ban(2, 0, 20, Box::new([2]), Box::new([])))
+        };
+        ban.ban(3, 0, 30, Box::new([3]), Box::new([]));
+        other.join().unwrap();
+        let banned: Vec<_> = (1..=3).map(|tag| ban.check(tag, 0)).collect();
+        assert_eq!(banned, [Banned::No, Banned::For(20 * MS), Banned::For(30 * MS)]);
+        assert_eq!(ban.info().dropped, 1);
     });
 }

@@ -1,0 +1,43 @@
+# Run by wall_clock.sh, in a VM whose wall clock is what a file says: the argument. Limits go by another clock.
+[file] = System.argv()
+
+alias Penstock.{Ban, RateLimiter}
+
+{:ok, _} = RateLimiter.start_link(name: :wall, limit: 100, per: 1_000, burst: 10)
+{:ok, _} = Ban.start_link(name: :bans, failures: 1, ban_for: 60_000)
+{:banned, 60_000} = Ban.record_failure(:bans, "key")
+
+defmodule Hammer do
+  # What is allowed of all hits until then, and then until the next denial.
+  def run(until, allowed) do
+    now = System.monotonic_time(:millisecond)
+
+    case RateLimiter.hit(:wall, "key") do
+      {:allow, _} -> run(until, allowed + 1)
+      {:deny, _} when now > until -> {allowed, now}
+      {:deny, _} -> run(until, allowed)
+    end
+  end
+end
+
+began = System.monotonic_time(:millisecond)
+{first, _at} = Hammer.run(began, 0)
+
+for {step, hours} <- [{"back", -1}, {"forward", 1}, {"forward again", 2}] do
+  wall = System.os_time(:second)
+  File.write!(file, "#{if hours < 0, do: "", else: "+"}#{hours * 3_600}")
+  # The clock is read from the file, so that it was stepped is seen at once.
+  stepped = System.os_time(:second) - wall
+  from = System.monotonic_time(:millisecond)
+  {allowed, at} = Hammer.run(from + 1_000, 0)
+  {:banned, ms} = Ban.check(:bans, "key")
+  IO.puts("#{step}: the wall clock moved by #{stepped} s, #{allowed} allowed in #{at - from} ms, banned for #{ms} ms")
+
+  # What the time is worth; the burst was used up.
+  unless abs(stepped) >= 3_000, do: raise("the wall clock was not stepped")
+  unless abs(allowed - div(at - from, 10)) <= 2, do: raise("not what the time is worth")
+  unless ms in 50_000..60_000, do: raise("not as long as the ban has left")
+end
+
+unless first in 10..20, do: raise("not the burst")
+IO.puts("limits follow another clock")
