@@ -271,7 +271,7 @@ defmodule PenstockTest do
       _unnamed = Pool.new(limit: 99_999)
       found = Enum.filter(Penstock.list(), &(&1.name in names))
       assert found == for(name <- Enum.sort(names), do: Map.put(Pool.info(name), :kind, :pool))
-      refute Enum.any?(Penstock.list(), &(&1.name == nil or &1.limit == 99_999))
+      refute Enum.any?(Penstock.list(), &(&1.name == nil or &1[:limit] == 99_999))
     end
 
     test "forgets a pool that closed, and keeps one that drains or lost its owner" do

@@ -54,7 +54,7 @@ defmodule Penstock.IP do
     end
   end
 
-  defp bits!(bits, _name, most) when is_integer(bits) and bits in 0..most, do: bits
+  defp bits!(bits, _name, most) when is_integer(bits) and bits >= 0 and bits <= most, do: bits
   defp bits!(value, name, most), do: Options.expected!(name, "an integer between 0 and #{most}", value)
 
   defp v6!(ip) do
@@ -68,7 +68,6 @@ defmodule Penstock.IP do
   end
 
   defp prefix(version, address, bits) do
-    <<prefix::size(bits), _rest::bitstring>> = address
-    {version, prefix, bits}
+    {version, Bitwise.bsr(:binary.decode_unsigned(address), bit_size(address) - bits), bits}
   end
 end
