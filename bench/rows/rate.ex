@@ -38,6 +38,16 @@ defmodule Penstock.Bench.Rate do
       },
       %Row{
         id: "B12",
+        work: "resident memory that its start adds",
+        ours: fn -> :resident end,
+        against: "-",
+        sampler: &sampler/2,
+        processes: [nil],
+        rounds: 1,
+        unit: "MB"
+      },
+      %Row{
+        id: "B12",
         work: "resident memory that 10^7 others add",
         ours: fn -> :added end,
         against: "-",

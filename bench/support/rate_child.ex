@@ -14,6 +14,9 @@ defmodule Penstock.Bench.RateChild do
 
     case figure do
       :reserved ->
+        Penstock.RateLimiter.info(:b12).memory / 1_000_000
+
+      :resident ->
         (resident() - before) / 1_000_000
 
       :added ->

@@ -82,8 +82,7 @@ impl Walk {
             if !self.size(size.saturating_add(5), size.saturating_add(5)) {
                 return false;
             }
-            hasher.write_u8(Of::Binary as u8);
-            hasher.write_u32(size);
+            hasher.write_u64(u64::from(size) << 8 | Of::Binary as u64);
             hasher.write(bytes);
         } else if self.env.is_atom(term) {
             // As UTF-8 or as Latin-1, with one or two bytes of length.

@@ -5,7 +5,7 @@
 //! ahead is never evicted. Nothing is swept, and nothing moves.
 //!
 //! Two places are there for each of `max_keys`, in rows of [`ROW`], which are a cache line. A key may be in any place of two rows;
-//! of those it takes one in the emptier. Up to [`FEW`] keys there is one row that has just as many places.
+//! of those it takes one in the first, or in the emptier if that is nearly full. Up to [`FEW`] keys there is one row that has just as many places.
 //!
 //! # One key, one place
 //!
@@ -142,8 +142,9 @@ impl Table {
                     until = until.min(view.tat(seen.stamp).unwrap_or(view.now));
                 }
             }
+            // The second only if the first is nearly full, and it is emptier: a key in the first is found by one look at memory.
             if let (count, Some(seen)) = free
-                && best.is_none_or(|(most, _)| count > most)
+                && best.is_none_or(|(most, _)| most < 3 && count > most)
             {
                 best = Some((count, seen));
             }
