@@ -47,7 +47,8 @@ defmodule Penstock do
 
   ## Limiters and bans
 
-  Each function that takes a gate takes `key: term` and `cost: number`, which a limiter and a ban go by; a pool does not mind them. A limiter without a
+  Each function that starts something behind a gate takes `key: term` and `cost: number`, which a limiter and a ban go by, and a pool does not; these do not go
+  by `:permits`. `child_spec/2` has no key: it takes no ban. A limiter without a
   key goes by `:global`, a ban without one raises `ArgumentError`, and so does the key `nil`. What they admit holds no permits of theirs, and
   they do not wait, whatever `:timeout` says; only `Penstock.Task.async_stream/4` waits out what a limiter denies. They are not asked of restarts.
 
@@ -393,6 +394,7 @@ defmodule Penstock do
   @spec child_spec(Supervisor.child_spec() | {module, term} | module | tuple, gate) :: Supervisor.child_spec()
   def child_spec(child_spec, gate) do
     _ref = GateRef.ref!(gate)
+    if Native.ban_info(gate) != :no_ban, do: Options.expected!("gate", "a pool or a limiter, as there is no key", gate)
 
     case Gated.spec(child_spec) do
       %{start: {module, function, args} = start} = spec when is_atom(module) and is_atom(function) and is_list(args) ->

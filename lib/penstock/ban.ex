@@ -34,8 +34,10 @@ defmodule Penstock.Ban do
   Keys are as in `Penstock.RateLimiter`, and there is no `:global`. They are known by a hash of 64 bits, salted by the node; those that are banned
   are kept as well, for `list/1`, if they have 256 bytes at most in the external term format.
 
-  Memory is bounded: failures of `:max_keys` keys are counted at a time, in 80 bytes each, reserved at start. Where that is not enough, keys with the fewest and oldest
-  failures are forgotten first. Of `:max_bans` bans, 64 bytes each are reserved; if there are more, the one that ends first is dropped, and counted in `info/1`.
+  Memory is bounded: two places for each of `:max_keys` keys whose failures are counted at a time, of 80 bytes, are reserved at start. A key may have any of
+  sixteen; if all are others', the one with the fewest and oldest failures is forgotten, which begins to happen where there are as many keys as `:max_keys`. Of each
+  ban 64 bytes are reserved, and up to 700 more are used while it lasts, for the key and the reason; if there are more than `:max_bans`, the one that ends
+  first is dropped, and counted in `info/1`.
 
   ## Life
 
@@ -121,7 +123,8 @@ defmodule Penstock.Ban do
     * `:within` - if they come within so many ms. Default `60_000`
     * `:ban_for` - how long the first ban lasts, in ms. Default `300_000`
     * `:escalate` - each next one lasts so many times as long. Default `2`
-    * `:max_ban` - but no longer than so many ms. Default `86_400_000`, a day
+    * `:max_ban` - but no longer than so many ms. After one of that length the level begins anew. Default `86_400_000`, a day, or
+      `:ban_for` if that is more
     * `:max_keys` - of how many keys failures are counted at a time. Default `100_000`
     * `:max_bans` - how many bans there are at a time, those included whose level is remembered. Default `10_000`
     * `:clock` - `:monotonic`, or `:manual` for tests: it stands still until `advance/2`. Default `:monotonic`
@@ -140,6 +143,9 @@ defmodule Penstock.Ban do
     opts = Options.known!(opts, [:name, :clock | Keyword.keys(@numbers)])
     name = Options.name!(Options.fetch!(opts, :name))
 
+    # A first ban of more than a day is not cut by a default.
+    opts = Keyword.put_new_lazy(opts, :max_ban, fn -> longest(Keyword.get(opts, :ban_for)) end)
+
     numbers =
       for {option, default} <- @numbers, do: Options.permits!(Keyword.get(opts, option, default), inspect(option))
 
@@ -152,14 +158,17 @@ defmodule Penstock.Ban do
     end
   end
 
+  defp longest(ban_for), do: if(is_integer(ban_for), do: max(ban_for, @numbers[:max_ban]), else: @numbers[:max_ban])
+
   # Bytes for each key, and for each ban.
-  @failures 80
+  @failures 160
   @banned 64
 
   defp start(name, given) do
     {_failures, _within, _ban_for, _escalate, _max_ban, max_keys, max_bans, _clock} = given
 
-    if Memory.available?(@failures * max_keys + @banned * max_bans),
+    # Those of an owner that crashed are there already.
+    if Native.gate_owner(name) || Memory.available?(@failures * max_keys + @banned * max_bans),
       do: Owner.start_link(name, &own(name, &1, given)),
       else: {:error, :enomem}
   end
@@ -216,7 +225,8 @@ defmodule Penstock.Ban do
   @doc """
   Bans a key for so many ms, whatever it did; one that is banned already is until then instead.
 
-  The reason is for `list/1`: any term of at most 256 bytes in the external term format. The level stays what it was.
+  The reason is for `list/1`: any term of at most 256 bytes in the external term format. The level stays what it was, and failures that were counted stay
+  counted.
 
   Returns `:ok`. Raises as `check/2`, and if `ms` is not 1 to 2_147_483_647, or the reason is too large.
 
@@ -269,7 +279,8 @@ defmodule Penstock.Ban do
 
   Returns a list of maps, those that last longest first:
 
-    * `:key` - as it was given, or `{:hash, number}` of one that was too large to be kept
+    * `:key` - as it was given, or `{:hash, number}` of one that was too large to be kept, which is for people: other functions take the
+      key itself
     * `:until_ms` - ms until the ban ends
     * `:reason` - `:failures`, or what was given to `ban/4`
     * `:level` - how often it was banned for its failures, as far as that is remembered

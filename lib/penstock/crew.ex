@@ -210,6 +210,8 @@ defmodule Penstock.Crew do
     with %{start: {module, function, args} = start} when is_atom(module) and is_atom(function) and is_list(args) <-
            spec,
          {:ok, ref, offer} <- Offer.make(crew.ref, crew.gate, permits, timeout, hit) do
+      # What a limiter or a ban admits has one permit, of another pool.
+      permits = if ref == crew.ref, do: permits, else: 1
       offered = {ref, offer, self()}
       gated = %Gated{gate: crew.gate, start: start, permits: permits, max_runtime: max_runtime, offer: offered}
 

@@ -154,7 +154,8 @@ defmodule Penstock.RateLimiter do
   @place 32
 
   defp start(name, limit, per, burst, max_keys, clock) do
-    if Memory.available?(@place * max_keys),
+    # That of an owner that crashed is there already.
+    if Native.gate_owner(name) || Memory.available?(@place * max_keys),
       do: Owner.start_link(name, &own(name, &1, limit, per, burst, max_keys, clock)),
       else: {:error, :enomem}
   end

@@ -173,6 +173,33 @@ defmodule Penstock.LimitTest do
       assert %{allowed: 4, denied: 2} = RateLimiter.info(limiter)
     end
 
+    test "of ours, a child has one permit of nobody's, whatever it asks for, and gives it back" do
+      # Those of others come and go; this one's is there as long as the child.
+      limiter = limiter(limit: 10)
+      name = unique_name()
+      start_supervised!({Penstock.DynamicSupervisor, name: name, gate: limiter})
+      start = &Penstock.DynamicSupervisor.start_child(name, &1, permits: 3, max_runtime: &2)
+      spec = Supervisor.child_spec({Agent, fn -> 1 end}, restart: :temporary)
+      {:ok, agent} = start.(spec, 60_000)
+      held = fn pid -> Enum.find(Pool.holders(:persistent_term.get(Penstock.Limit)), &(&1.pid == pid)) end
+      assert %{permits: 1} = held.(agent)
+      assert held.(Process.whereis(name)) == nil
+      assert {:error, :no} = start.(%{spec | start: {__MODULE__, :no, []}}, 60_000)
+      assert held.(Process.whereis(name)) == nil
+      {:ok, agent} = start.(spec, 20)
+      monitor = Process.monitor(agent)
+      assert_receive {:DOWN, ^monitor, :process, ^agent, :killed}
+    end
+
+    @doc false
+    def no, do: {:error, :no}
+
+    test "by child_spec there is no key, and so no ban" do
+      assert_raise ArgumentError, ~r/expected gate to be a pool or a limiter/, fn ->
+        Penstock.child_spec(child(1), ban())
+      end
+    end
+
     test "of ours, a gate that is not there is told at start" do
       message = "no pool named MyApp.Nobody is running"
       assert_raise ArgumentError, message, fn -> Penstock.DynamicSupervisor.start_link(name: :x, gate: MyApp.Nobody) end
@@ -254,6 +281,23 @@ defmodule Penstock.LimitTest do
         end
 
       assert error.reason == {:rate_limited, :infinity}
+    end
+
+    test "can wait for longer than one receive, and is told at once of a key that is too large" do
+      limiter = paced(limit: 1, per: 4_000_000_000, burst: 3)
+
+      consumer =
+        Task.async(fn ->
+          limiter |> Penstock.Task.async_stream([1, 2], & &1, cost: 3, max_concurrency: 2) |> Enum.to_list()
+        end)
+
+      eventually(fn -> RateLimiter.info(limiter).denied >= 1 end)
+      refute Task.yield(consumer, 0)
+      Task.shutdown(consumer, :brutal_kill)
+
+      assert_raise ArgumentError, ~r/1024 bytes/, fn ->
+        Penstock.Task.async_stream(limiter, [1], & &1, key: :binary.copy("x", 2_000))
+      end
     end
 
     test "raises for who is banned, and at once for who has no key" do

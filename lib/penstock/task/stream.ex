@@ -15,7 +15,7 @@ defmodule Penstock.Task.Stream do
   # was asked for is withdrawn first, and if it has been granted at that instant, its task is started.
   @moduledoc false
 
-  alias Penstock.{GateRef, Limit, Native, Options, RejectedError}
+  alias Penstock.{GateRef, Key, Limit, Native, Options, RejectedError}
   alias Penstock.Task.{Guard, Work}
 
   # next     - the rest of a list; or {:more, what gives the next element}; [] if there is none
@@ -32,6 +32,9 @@ defmodule Penstock.Task.Stream do
             when is_map_key(tasks, pid) and elem(:erlang.map_get(pid, tasks), 0) == monitor
 
   @options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout | Limit.options()]
+
+  # ms that one `receive` can wait.
+  @longest_wait 0xFFFF_FFFF
 
   @doc false
   @spec known_options() :: [atom, ...]
@@ -55,7 +58,7 @@ defmodule Penstock.Task.Stream do
       on_timeout: Options.one_of!(Keyword.get(opts, :on_timeout, :exit), ":on_timeout", [:exit, :kill_task]),
       zip_input_on_exit: Options.boolean!(Keyword.get(opts, :zip_input_on_exit, false), ":zip_input_on_exit"),
       acquire_timeout: Options.timeout!(Keyword.get(opts, :acquire_timeout, :infinity), ":acquire_timeout"),
-      hit: Limit.hit!(opts)
+      hit: hit!(opts)
     }
   end
 
@@ -83,6 +86,13 @@ defmodule Penstock.Task.Stream do
     due = if options.ordered, do: 0, else: :any
     state = %__MODULE__{next: source(options.enumerable), slots: options.max_concurrency, due: due}
     run(command, state, config)
+  end
+
+  # Before anything is started: what is asked later must not fail.
+  defp hit!(opts) do
+    hit = Limit.hit!(opts)
+    with {{:key, key}, _cost} <- hit, do: Key.check!(key)
+    hit
   end
 
   # The pool that permits are of; and whoever is to be asked before, if that is another.
@@ -205,14 +215,15 @@ defmodule Penstock.Task.Stream do
       :ok ->
         step(acc, launch(state, config, element, next, Native.spawn_take(config.gate, 1)), config)
 
+      # Not before that, whatever is rounded off.
       {:error, {:rate_limited, ms}} when is_integer(ms) and ms <= left ->
-        await(acc, state, config, {:limited, now() + ms, until(left)})
+        await(acc, state, config, {:limited, now() + ms + 1, until(left)})
 
       {:error, reason} ->
         refused(reason, state, config)
 
       # It was there when the stream began.
-      :gone ->
+      gone when gone in [:gone, :no_key] ->
         refused(:closed, state, config)
     end
   end
@@ -345,7 +356,8 @@ defmodule Penstock.Task.Stream do
   end
 
   defp patience(nil), do: :infinity
-  defp patience({:limited, at, _until}), do: max(at - now(), 0)
+  # The next may be years away, and is asked for again before that.
+  defp patience({:limited, at, _until}), do: (at - now()) |> max(0) |> min(@longest_wait)
   defp patience({_instance, _token, until}), do: left(until)
 
   # To be asked again.

@@ -79,7 +79,8 @@ impl Place {
 
 impl Failures {
     pub(super) fn new(max_keys: usize) -> Result<Self, OutOfMemory> {
-        let rows = max_keys.div_ceil(ROW);
+        // Two places for each, so that few rows are full.
+        let rows = max_keys.checked_mul(2).ok_or(OutOfMemory)?.div_ceil(ROW);
         // All at once, if only to ask: each shard alone may be had where all of them may not.
         let mut probe = Vec::<Place>::new();
         probe.try_reserve_exact(rows * ROW).map_err(|_| OutOfMemory)?;

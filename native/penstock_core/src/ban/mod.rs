@@ -142,6 +142,11 @@ impl Ban {
         let settings = self.settings();
         let count = self.failures.add(tag, now / NS_PER_MS, settings.within_ms);
         if count < settings.failures {
+            // Others may have banned it in between: then this one came too late.
+            if let Banned::For(left) = self.check(tag, now) {
+                self.failures.forget(tag);
+                return Failure::Banned(left);
+            }
             return Failure::Left(settings.failures - count);
         }
         let (key, reason) = key();
