@@ -17,6 +17,8 @@ defmodule Penstock.Stress.Crashes do
 
   # Nor is that of a supervisor whose parent was killed.
   def log(%{msg: {:report, %{label: {:gen_server, :terminate}, reason: :killed}}}, _config), do: :ok
+  # The same, where Elixir has made a text of it before it comes here: it keeps the reason.
+  def log(%{msg: {:string, _text}, meta: %{crash_reason: {:killed, _stack}}}, _config), do: :ok
 
   def log(%{msg: {:report, %{label: {:proc_lib, :crash}, report: [info | _]}}} = event, config) do
     if match?({:exit, :killed, _}, info[:error_info]), do: :ok, else: count(event, config)
