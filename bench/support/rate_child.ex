@@ -13,9 +13,6 @@ defmodule Penstock.Bench.RateChild do
     {:ok, _} = Penstock.RateLimiter.start_link(name: :b12, limit: 1, per: 1_000, max_keys: @max_keys)
 
     case figure do
-      :reserved ->
-        Penstock.RateLimiter.info(:b12).memory / 1_000_000
-
       :resident ->
         (resident() - before) / 1_000_000
 
