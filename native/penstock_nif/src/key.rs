@@ -16,6 +16,9 @@ use crate::term::{Env, Term};
 /// Bytes in the external term format that a key may have.
 const LARGEST: u32 = 1024;
 
+/// Bytes that one has beside those of a binary: for the version, the kind and the size.
+const BINARY: u32 = 6;
+
 /// What came of looking at a key.
 pub(crate) enum Digest {
     Tag(u64),
@@ -32,6 +35,22 @@ static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|which| SECRET.hash_on
 /// Of a limit's incarnation. `measured`: it is known to be no larger than it may be.
 #[inline]
 pub(crate) fn digest(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Digest {
+    // Most keys are binaries: those in whole words of the hash, and without a walk.
+    if let Some(bytes) = beam.env.binary(key) {
+        let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        if size > LARGEST - BINARY {
+            return Digest::TooLarge;
+        }
+        let mut hasher = SECRET.build_hasher();
+        hasher.write_u64(u64::from(incarnation) << 32 | u64::from(size) << 8 | Of::Binary as u64);
+        hasher.write(bytes);
+        return Digest::Tag(hasher.finish().max(1));
+    }
+    walk(beam, incarnation, key, measured)
+}
+
+#[inline(never)]
+fn walk(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Digest {
     // One for the version.
     let mut walk = Walk { env: beam.env, measured, least: 1, most: 1, terms: 0 };
     let mut hasher = SECRET.build_hasher();
