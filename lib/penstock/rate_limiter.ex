@@ -24,11 +24,11 @@ defmodule Penstock.RateLimiter do
   A key is any term, such as a user's id, of at most 1 KiB in the external term format: hash what is larger. Terms that
   are `===` are one key; `0.0` and `-0.0` are one as well. `:global` is the key of whoever gives none.
 
-  What is remembered of keys is of a fixed size, given at start: two places of 16 bytes for each of `:max_keys`, or one if those are 8 at most.
+  What is remembered of keys is of a fixed size, given at start: at most two places of 16 bytes for each of `:max_keys`.
   It does not grow, and there is nothing that sweeps it. A key whose hits are all over is as good as one that was never seen, so its
   place is there for another; the place of any other key is kept. So a flood of new keys cannot free those who were already limited. If every place that a
   new key may take is another's, it is denied, with the time until the first of them is free. With as many keys at a time as `:max_keys` that happens to
-  one in tens of thousands; give it twice as many as you expect, and it does not happen.
+  less than one in a million; with more than that it happens, to nearly all beyond twice as many.
 
   Keys are not stored, but a hash of 64 bits, salted by the node. Two keys of the same hash would share one limit: that any two of a million
   keys do is less probable than one in ten million, and nobody can bring it about who does not know the salt.
@@ -471,7 +471,7 @@ defmodule Penstock.RateLimiter do
       iex> Penstock.RateLimiter.hit(MyApp.Seen, "eve")
       iex> Penstock.RateLimiter.hit(MyApp.Seen, "eve")
       iex> Penstock.RateLimiter.info(MyApp.Seen)
-      %{name: MyApp.Seen, limit: 1, per: 60_000, burst: 1, keys: 1, max_keys: 1_000, memory: 32_000, allowed: 1, denied: 1}
+      %{name: MyApp.Seen, limit: 1, per: 60_000, burst: 1, keys: 1, max_keys: 1_000, memory: 31_760, allowed: 1, denied: 1}
 
   """
   @doc since: "0.1.0"
