@@ -27,7 +27,7 @@ defmodule Penstock.Ban do
   little early, but never late. While a key is banned its failures do not count.
 
   A ban lasts `:ban_for` ms the first time, and each time `:escalate` times as long as the last time, `:max_ban` at most. How often that was, the
-  *level*, is forgotten `:max_ban` ms after the failure that led to the last ban.
+  *level*, is forgotten `:max_ban` ms after the failure that led to the last ban, but not before that ban is over.
 
   ## Keys
 
@@ -123,7 +123,7 @@ defmodule Penstock.Ban do
     * `:within` - if they come within so many ms. Default `60_000`
     * `:ban_for` - how long the first ban lasts, in ms. Default `300_000`
     * `:escalate` - each next one lasts so many times as long. Default `2`
-    * `:max_ban` - but no longer than so many ms. After one of that length the level begins anew. Default `86_400_000`, a day, or
+    * `:max_ban` - but no longer than so many ms. Once one of that length is over, the level begins anew. Default `86_400_000`, a day, or
       `:ban_for` if that is more
     * `:max_keys` - of how many keys failures are counted at a time. Default `100_000`
     * `:max_bans` - how many bans there are at a time, those included whose level is remembered. Default `10_000`
@@ -203,7 +203,7 @@ defmodule Penstock.Ban do
 
   Returns:
 
-    * `{:ok, left}` - so many more would ban it
+    * `{:ok, left}` - so many more would ban it; all of them, if it was forgiven at that moment
     * `{:banned, ms}` - it is banned, by this failure or before
 
   Raises as `check/2`.
@@ -357,10 +357,18 @@ defmodule Penstock.Ban do
           max_ban: max_ban,
           max_keys: max_keys,
           max_bans: max_bans,
-          bans: length(listed(ban, 0)),
+          bans: count(ban, 0, 0),
           dropped: dropped,
           memory: memory
         }
+    end
+  end
+
+  defp count(ban, from, sum) do
+    case Native.ban_count(ban, from) do
+      {count, :done} -> sum + count
+      {count, next} -> count(ban, next, sum + count)
+      :no_ban -> no_ban!(ban)
     end
   end
 

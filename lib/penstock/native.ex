@@ -283,6 +283,10 @@ defmodule Penstock.Native do
           {non_neg_integer | :done, [{binary | pos_integer, pos_integer, binary, non_neg_integer}]} | :no_ban | :badarg
   def ban_list(_name, _from), do: missing()
 
+  # The bans from a position on, and where to go on.
+  @spec ban_count(atom, non_neg_integer) :: {non_neg_integer, non_neg_integer | :done} | :no_ban | :badarg
+  def ban_count(_name, _from), do: missing()
+
   # {failures, within, ban_for, escalate, max_ban, max_keys, max_bans, memory, dropped}
   @spec ban_info(atom) ::
           {pos_integer, pos_integer, pos_integer, pos_integer, pos_integer, pos_integer, pos_integer, pos_integer,

@@ -103,7 +103,7 @@ proptest! {
                         if count < failures {
                             Failure::Left(failures - count)
                         } else {
-                            let remembered = known.level > 0 && now < known.offended + 300;
+                            let remembered = known.level > 0 && (now < known.offended + 300 || now == known.until);
                             known.level = if remembered { known.level + 1 } else { 1 };
                             known.offended = now;
                             let ms = (50 * u64::from(escalate).pow(known.level.min(10) - 1)).min(300);
@@ -171,16 +171,40 @@ fn many_failures_at_one_time_ban() {
 fn bans_last_longer_each_time_up_to_the_longest_until_that_is_forgotten() {
     let ban = open(BanSettings { failures: 1, ..SETTINGS });
     let mut now = 0;
-    for ms in [50, 100, 200, 300, 50, 100] {
+    for ms in [50, 100, 200, 300, 300] {
         assert_eq!(fail(&ban, 1, now), Failure::Banned(ms * MS));
         // While it lasts, nothing counts.
         assert_eq!(fail(&ban, 1, now + ms - 1), Failure::Banned(MS));
         assert_eq!(ban.check(tag(1), (now + ms) * MS), Banned::No);
-        // As late as the level is remembered, which is 300 after the offence.
+        // As late as the level is remembered, which is 300 after the offence, and until the ban is over.
         now += ms.max(299);
     }
-    now += 1;
+    for ms in [50, 100] {
+        now += 1;
+        assert_eq!(fail(&ban, 1, now), Failure::Banned(ms * MS));
+        now += 298;
+    }
+    now += 2;
     assert_eq!(fail(&ban, 1, now), Failure::Banned(50 * MS));
+}
+
+#[test]
+fn as_many_are_counted_as_are_listed() {
+    let ban = open(SETTINGS);
+    for n in 0..50 {
+        ban.ban(tag(n), 0, 10 + n as u32, bytes(n), bytes(0));
+    }
+    let count = |ms: u64| {
+        let (mut sum, mut from) = (0, Some(0));
+        while let Some(tag) = from {
+            let (some, next) = ban.count(tag, ms * MS, 7);
+            (sum, from) = (sum + some, next);
+        }
+        sum
+    };
+    for (ms, left) in [(0, 50), (9, 50), (10, 49), (30, 29), (58, 1), (59, 0)] {
+        assert_eq!((count(ms), list(&ban, ms).len() as u64), (left, left), "at {ms} ms");
+    }
 }
 
 #[test]

@@ -509,6 +509,28 @@ fn ban_against_unban() {
     });
 }
 
+/// The one that would ban, and whoever forgives: before, all but that one are forgotten; after, the ban is.
+#[test]
+fn offence_against_unban() {
+    explore(|| {
+        let ban = open_ban(BAN);
+        assert_eq!(fail(&ban, 7), Failure::Left(1));
+        let other = {
+            let ban = Arc::clone(&ban);
+            thread::spawn(move || ban.unban(7))
+        };
+        let mine = fail(&ban, 7);
+        other.join().unwrap();
+        assert_eq!(ban.check(7, 0), Banned::No);
+        let after = fail(&ban, 7);
+        match mine {
+            // It came before it was forgiven, and all is forgotten; or after, and counts.
+            Failure::Left(left) => assert_eq!(after, if left == 2 { Failure::Left(1) } else { Failure::Banned(50 * MS) }),
+            Failure::Banned(_) => assert_eq!(after, Failure::Left(1)),
+        }
+    });
+}
+
 /// One that is dropped for another is banned no more, and everybody else is.
 #[test]
 fn bans_of_a_full_list() {

@@ -134,6 +134,16 @@ impl Failures {
         })
     }
 
+    /// How many there are at `now`, in ms, within that time.
+    pub(super) fn count(&self, tag: u64, now: u64, within: u32) -> u32 {
+        self.with_row(tag, |row| {
+            row.iter_mut().find(|place| place.tag == tag).map_or(0, |place| {
+                place.age_to(now.max(place.newest), within);
+                place.count()
+            })
+        })
+    }
+
     pub(super) fn forget(&self, tag: u64) {
         self.with_row(tag, |row| {
             if let Some(place) = row.iter_mut().find(|place| place.tag == tag) {

@@ -1,7 +1,7 @@
 //! Who is banned, until when, why, and for the how manieth time.
 //!
-//! All of that is under one lock, which is taken when a ban begins or ends by hand. Whether a key is banned is asked without it, of
-//! a table in which the TAT of a key is the end of its ban.
+//! All of that is under one lock, which is taken when a ban begins or ends by hand; a key's failures become a ban, or are forgiven, under it. Whether
+//! a key is banned is asked without it, of a table in which the TAT of a key is the end of its ban.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +9,7 @@ use crate::rate::{Era, Found, OutOfMemory, Table, View};
 use crate::sync::{Mutex, lock};
 
 use super::BanSettings;
+use super::failures::Failures;
 
 const NS_PER_MS: u64 = 1_000_000;
 
@@ -52,6 +53,20 @@ pub struct Listed {
     pub level: u32,
 }
 
+impl Inner {
+    /// ns that a ban lasts from `now`, if there is one.
+    fn left(&self, tag: u64, now: u64) -> Option<u64> {
+        self.entries.get(&tag)?.until.checked_sub(now).filter(|&left| left > 0)
+    }
+
+    /// How often the key has been banned for its failures, as far as that is remembered: for so many ns after the last time, and until the
+    /// ban is over.
+    fn level(&self, tag: u64, now: u64, memory: u64) -> u32 {
+        let remembered = |entry: &&Entry| now < entry.offended + memory || now <= entry.until;
+        self.entries.get(&tag).filter(remembered).map_or(0, |entry| entry.level)
+    }
+}
+
 fn view(now: u64) -> View {
     View { now, era: Era(false), cap: u64::MAX }
 }
@@ -81,18 +96,42 @@ impl List {
         }
     }
 
-    /// Bans a key whose failures were too many, unless it is by now; returns how long, in ns.
-    pub(super) fn offend(&self, tag: u64, now: u64, settings: BanSettings, key: Box<[u8]>, reason: Box<[u8]>) -> u64 {
+    /// Bans a key whose failures are too many, unless it is banned by now; returns how long, in ns. If somebody has forgiven them meanwhile,
+    /// so many are left.
+    pub(super) fn offend(
+        &self,
+        tag: u64,
+        now: u64,
+        settings: BanSettings,
+        failures: &Failures,
+        key: Box<[u8]>,
+        reason: Box<[u8]>,
+    ) -> Result<u64, u32> {
         let mut inner = lock(&self.inner);
-        let before = inner.entries.get(&tag);
-        if let Some(left) = before.and_then(|entry| entry.until.checked_sub(now)).filter(|&left| left > 0) {
-            return left;
-        }
-        let memory = u64::from(settings.max_ban_ms) * NS_PER_MS;
-        let level = before.filter(|entry| now < entry.offended + memory).map_or(0, |entry| entry.level) + 1;
-        let left = settings.duration(level);
-        self.put(&mut inner, tag, Entry { key, reason, level, until: now + left, offended: now }, now, settings);
-        left
+        let left = match inner.left(tag, now) {
+            Some(left) => left,
+            None => {
+                let count = failures.count(tag, now / NS_PER_MS, settings.within_ms);
+                if count < settings.failures {
+                    return Err(count);
+                }
+                let level = inner.level(tag, now, u64::from(settings.max_ban_ms) * NS_PER_MS) + 1;
+                let left = settings.duration(level);
+                self.put(&mut inner, tag, Entry { key, reason, level, until: now + left, offended: now }, now, settings);
+                left
+            }
+        };
+        // After it is banned: what is counted after this sees that it is, see `excuse`.
+        failures.forget(tag);
+        Ok(left)
+    }
+
+    /// Forgets the failures of a key that is banned; returns how long it is, in ns.
+    pub(super) fn excuse(&self, tag: u64, now: u64, failures: &Failures) -> Option<u64> {
+        let inner = lock(&self.inner);
+        let left = inner.left(tag, now)?;
+        failures.forget(tag);
+        Some(left)
     }
 
     /// Bans a key, whatever it did, for so many ns.
@@ -127,8 +166,9 @@ impl List {
     }
 
     /// Forgets all about a key.
-    pub(super) fn unban(&self, tag: u64) {
+    pub(super) fn unban(&self, tag: u64, failures: &Failures) {
         let mut inner = lock(&self.inner);
+        failures.forget(tag);
         if let Some(old) = inner.entries.remove(&tag) {
             inner.ends.remove(&(old.until, tag));
         }
@@ -153,6 +193,14 @@ impl List {
             .collect();
         let next = looked.next().map(|(&tag, _)| tag);
         (found, next)
+    }
+
+    /// How many are in force, as [`List::list`].
+    pub(super) fn count(&self, from: u64, now: u64, most: usize) -> (u64, Option<u64>) {
+        let inner = lock(&self.inner);
+        let mut looked = inner.entries.range(from..);
+        let count = looked.by_ref().take(most).filter(|(_, entry)| entry.until > now).count() as u64;
+        (count, looked.next().map(|(&tag, _)| tag))
     }
 
     /// How many were in force when they were dropped.

@@ -141,18 +141,20 @@ impl Ban {
         }
         let settings = self.settings();
         let count = self.failures.add(tag, now / NS_PER_MS, settings.within_ms);
-        if count < settings.failures {
+        let left = if count < settings.failures {
             // Others may have banned it in between: then this one came too late.
-            if let Banned::For(left) = self.check(tag, now) {
-                self.failures.forget(tag);
-                return Failure::Banned(left);
+            match self.check(tag, now) {
+                Banned::No => Err(count),
+                Banned::For(_) => self.list.excuse(tag, now, &self.failures).ok_or(count),
             }
-            return Failure::Left(settings.failures - count);
+        } else {
+            let (key, reason) = key();
+            self.list.offend(tag, now, settings, &self.failures, key, reason)
+        };
+        match left {
+            Ok(left) => Failure::Banned(left),
+            Err(count) => Failure::Left(settings.failures - count),
         }
-        let (key, reason) = key();
-        let left = self.list.offend(tag, now, settings, key, reason);
-        self.failures.forget(tag);
-        Failure::Banned(left)
     }
 
     /// Bans the key for so many ms, whatever it did.
@@ -162,13 +164,17 @@ impl Ban {
 
     /// Forgets all about the key.
     pub fn unban(&self, tag: u64) {
-        self.failures.forget(tag);
-        self.list.unban(tag);
+        self.list.unban(tag, &self.failures);
     }
 
     /// The bans that are in force, by tags from `from` on, after a look at `most`; and where to go on.
     pub fn list(&self, from: u64, now: u64, most: usize) -> (Vec<Listed>, Option<u64>) {
         self.list.list(from, now, most)
+    }
+
+    /// How many are in force, counted as [`Ban::list`] lists them.
+    pub fn count(&self, from: u64, now: u64, most: usize) -> (u64, Option<u64>) {
+        self.list.count(from, now, most)
     }
 
     /// What there is to say.
