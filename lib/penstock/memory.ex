@@ -8,11 +8,13 @@ defmodule Penstock.Memory do
   @doc false
   @spec available?(non_neg_integer) :: boolean
   def available?(bytes) when bytes <= @little, do: true
-  def available?(bytes), do: Enum.all?([machine(), container()], &(&1 == nil or bytes <= &1))
+  def available?(bytes), do: Enum.all?([machine("/proc"), container("/sys/fs/cgroup")], &(&1 == nil or bytes <= &1))
 
-  # nil where it is not told.
-  defp machine do
-    with {:ok, text} <- File.read("/proc/meminfo"),
+  @doc false
+  # Bytes; nil where it is not told.
+  @spec machine(Path.t()) :: non_neg_integer | nil
+  def machine(dir) do
+    with {:ok, text} <- File.read(Path.join(dir, "meminfo")),
          [_, kilobytes] <- Regex.run(~r/^MemAvailable:\s+(\d+) kB$/m, text) do
       String.to_integer(kilobytes) * 1_024
     else
@@ -20,14 +22,26 @@ defmodule Penstock.Memory do
     end
   end
 
-  defp container do
-    with {:ok, most} <- File.read("/sys/fs/cgroup/memory.max"),
+  @doc false
+  @spec container(Path.t()) :: non_neg_integer | nil
+  def container(dir) do
+    with {:ok, most} <- File.read(Path.join(dir, "memory.max")),
          {most, _} <- Integer.parse(most),
-         {:ok, now} <- File.read("/sys/fs/cgroup/memory.current"),
+         {:ok, now} <- File.read(Path.join(dir, "memory.current")),
          {now, _} <- Integer.parse(now) do
-      max(most - now, 0)
+      max(most - now + cached(dir), 0)
     else
       _not_told -> nil
+    end
+  end
+
+  # Of files that nobody has used lately: given up for whoever needs memory.
+  defp cached(dir) do
+    with {:ok, text} <- File.read(Path.join(dir, "memory.stat")),
+         [_, bytes] <- Regex.run(~r/^inactive_file (\d+)$/m, text) do
+      String.to_integer(bytes)
+    else
+      _not_told -> 0
     end
   end
 end

@@ -334,8 +334,8 @@ defmodule Penstock.RateLimiter do
     * `{:deny, limiter, retry_after_ms}` - none is. It is the limiter with the longest wait, which is `:infinity` if a cost is above
       its burst
 
-  While it is decided, a hit of somebody else's may be denied by what is then taken back; none is allowed by it. If others are quicker again and again, it
-  is denied for 1 ms. Raises as `hit/3`, and on a list that is too long or has something else in it.
+  While it is decided, a hit of somebody else's may be denied by what is then taken back. None is allowed by it, unless its key is reset and hit again within
+  the same nanosecond. If others are quicker again and again, it is denied for 1 ms. Raises as `hit/3`, and on a list that is too long or has something else in it.
 
   ## Examples
 

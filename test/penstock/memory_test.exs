@@ -12,4 +12,33 @@ defmodule Penstock.MemoryTest do
       refute Memory.available?(2 ** 60)
     end
   end
+
+  describe "what a system tells" do
+    @describetag :tmp_dir
+
+    test "is of the machine what it can give", %{tmp_dir: dir} do
+      assert Memory.machine(dir) == nil
+
+      File.write!(
+        Path.join(dir, "meminfo"),
+        "MemTotal:       2000 kB\nMemFree:         100 kB\nMemAvailable:   1000 kB\n"
+      )
+
+      assert Memory.machine(dir) == 1_024_000
+    end
+
+    test "is of a container what is left, and the cache that it would give up", %{tmp_dir: dir} do
+      assert Memory.container(dir) == nil
+      write = fn name, text -> File.write!(Path.join(dir, name), text) end
+      write.("memory.max", "max\n")
+      write.("memory.current", "700\n")
+      assert Memory.container(dir) == nil
+      write.("memory.max", "1000\n")
+      assert Memory.container(dir) == 300
+      write.("memory.stat", "anon 400\nactive_file 80\ninactive_file 200\n")
+      assert Memory.container(dir) == 500
+      write.("memory.current", "1300\n")
+      assert Memory.container(dir) == 0
+    end
+  end
 end

@@ -239,6 +239,21 @@ defmodule Penstock.PoolJanitorTest do
       assert answer(ref) == {:error, :closed}
     end
 
+    # A start on a scheduler of its own goes on when its process is killed.
+    test "is given as long if it was killed before it was one" do
+      name = unique_name()
+      janitor = Process.whereis(Janitor)
+      owner = spawn(fn -> receive do: (:stop -> :ok) end)
+      :ok = Janitor.watch_owner(name, owner)
+      trace_timers(janitor)
+      kill(owner)
+      message = assert_timer(janitor, name, owner)
+      assert Penstock.Native.rate_start(name, owner, 1, 1_000, 1, 10, :monotonic) == :fresh
+      assert {:allow, 0} = Penstock.RateLimiter.hit(name, :a)
+      send(janitor, message)
+      eventually(fn -> name not in Penstock.Native.gate_names() end)
+    end
+
     # `Process.send_after/3` calls one or the other.
     @timers [{:erlang, :send_after, 3}, {:erlang, :send_after, 4}]
 

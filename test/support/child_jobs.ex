@@ -226,6 +226,7 @@ defmodule Penstock.ChildJobs do
       ban_put: [ban: @ban, key: :key, permits: 1, reason: :manual, measured: :measured],
       ban_remove: [ban: @ban, key: :key, measured: :measured],
       ban_list: [ban: @ban, place: 0],
+      ban_count: [ban: @ban, place: 0],
       ban_info: [ban: @ban],
       ban_advance: [ban: @ban, place: 1],
       metered: []

@@ -525,7 +525,9 @@ fn offence_against_unban() {
         let after = fail(&ban, 7);
         match mine {
             // It came before it was forgiven, and all is forgotten; or after, and counts.
-            Failure::Left(left) => assert_eq!(after, if left == 2 { Failure::Left(1) } else { Failure::Banned(50 * MS) }),
+            Failure::Left(left) => {
+                assert_eq!(after, if left == 2 { Failure::Left(1) } else { Failure::Banned(50 * MS) })
+            }
             Failure::Banned(_) => assert_eq!(after, Failure::Left(1)),
         }
     });

@@ -117,7 +117,13 @@ impl List {
                 }
                 let level = inner.level(tag, now, u64::from(settings.max_ban_ms) * NS_PER_MS) + 1;
                 let left = settings.duration(level);
-                self.put(&mut inner, tag, Entry { key, reason, level, until: now + left, offended: now }, now, settings);
+                self.put(
+                    &mut inner,
+                    tag,
+                    Entry { key, reason, level, until: now + left, offended: now },
+                    now,
+                    settings,
+                );
                 left
             }
         };
