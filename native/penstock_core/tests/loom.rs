@@ -6,6 +6,8 @@
 //!     RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test -p penstock_core --release --test loom
 #![cfg(loom)]
 
+#[path = "support/explore.rs"]
+mod explore;
 mod support;
 
 use std::rc::Rc;
@@ -19,22 +21,8 @@ use penstock_core::{
     Parked, Pid, Rate, Refusal, Registry, Restart, Settings, Started, Status, TransferError,
 };
 
+use explore::explore;
 use support::{Acquired, Fake, Process, Stage, limit};
-
-/// Runs a model in each of its interleavings; at most `LOOM_MAX_PREEMPTIONS` preemptions, or 3.
-fn explore(model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(3);
-    builder.max_branches = 20_000;
-    let schedules = Arc::new(PlainU64::new(0));
-    let count = Arc::clone(&schedules);
-    builder.check(move || {
-        count.fetch_add(1, Ordering::Relaxed);
-        model();
-    });
-    let name = std::thread::current().name().unwrap_or_default().to_owned();
-    eprintln!("{name}: {} schedules", schedules.load(Ordering::Relaxed));
-}
 
 /// Has a process do something while others do something else.
 fn spawn<T: 'static>(process: &Process, act: impl FnOnce(Process) -> T + 'static) -> JoinHandle<T> {
@@ -1551,6 +1539,21 @@ fn pids<const N: usize>() -> [Pid; N] {
     std::array::from_fn(|at| Pid::new(at as u64 + 1).unwrap())
 }
 
+/// Somebody else's start of the same name, with a limit of 2.
+fn start_elsewhere(registry: &Arc<Registry<Fake>>, host: &Fake, owner: Pid) -> JoinHandle<Started> {
+    let (registry, host) = (Arc::clone(registry), host.clone());
+    thread::spawn(move || registry.start(&host, NAME, owner, limit(2)))
+}
+
+/// Of two starts the one that came out so, with what it brought; the other was told of it.
+fn winner<T>(so: Started, [(a, of_a, from_a), (b, of_b, from_b)]: [(Pid, Started, T); 2]) -> (Pid, T) {
+    match (of_a, of_b) {
+        (started, Started::AlreadyStarted(keeper)) if started == so && keeper == a => (a, from_a),
+        (Started::AlreadyStarted(keeper), started) if started == so && keeper == b => (b, from_b),
+        both => panic!("{both:?}"),
+    }
+}
+
 #[test]
 fn start_against_a_start_of_the_same_name() {
     explore(|| {
@@ -1559,16 +1562,9 @@ fn start_against_a_start_of_the_same_name() {
         let registry = registry(&host, first);
         let named = registry.find(NAME).unwrap();
         assert!(named.close(&host, first));
-        let other = {
-            let (registry, host) = (Arc::clone(&registry), host.clone());
-            thread::spawn(move || registry.start(&host, NAME, a, limit(2)))
-        };
+        let other = start_elsewhere(&registry, &host, a);
         let mine = registry.start(&host, NAME, b, limit(3));
-        let (winner, bound) = match (other.join().unwrap(), mine) {
-            (Started::Fresh, Started::AlreadyStarted(keeper)) if keeper == a => (a, 2),
-            (Started::AlreadyStarted(keeper), Started::Fresh) if keeper == b => (b, 3),
-            both => panic!("{both:?}"),
-        };
+        let (winner, bound) = winner(Started::Fresh, [(a, other.join().unwrap(), 2), (b, mine, 3)]);
         assert_eq!(named.owner(), Some(winner));
         let (pool, id) = named.pool().unwrap();
         assert_eq!((pool.info().status, pool.info().settings.limit, id), (Status::Open, bound, 1));
@@ -1585,16 +1581,9 @@ fn start_against_a_start_when_the_owner_crashed() {
         let (pool, id) = named.pool().unwrap();
         assert_eq!(pool.try_acquire(&host, a, 1, penstock_core::Kind::Free), Ok(()));
         host.begin_exit(dead);
-        let other = {
-            let (registry, host) = (Arc::clone(&registry), host.clone());
-            thread::spawn(move || registry.start(&host, NAME, a, limit(2)))
-        };
+        let other = start_elsewhere(&registry, &host, a);
         let mine = registry.start(&host, NAME, b, limit(3));
-        let (winner, bound) = match (other.join().unwrap(), mine) {
-            (Started::Adopted, Started::AlreadyStarted(keeper)) if keeper == a => (a, 2),
-            (Started::AlreadyStarted(keeper), Started::Adopted) if keeper == b => (b, 3),
-            both => panic!("{both:?}"),
-        };
+        let (winner, bound) = winner(Started::Adopted, [(a, other.join().unwrap(), 2), (b, mine, 3)]);
         assert_eq!(named.owner(), Some(winner));
         assert_eq!(named.pool().map(|(_, id)| id), Some(id), "the same pool");
         assert_eq!((pool.info().in_use, pool.info().settings.limit), (1, bound));
@@ -1617,16 +1606,9 @@ fn start_against_a_start_of_a_limiter_of_the_same_name() {
         let registry = registry(&host, first);
         let named = registry.find(NAME).unwrap();
         assert!(named.close(&host, first));
-        let other = {
-            let (registry, host) = (Arc::clone(&registry), host.clone());
-            thread::spawn(move || registry.start(&host, NAME, a, limit(2)))
-        };
+        let other = start_elsewhere(&registry, &host, a);
         let mine = registry.start_limiter(&host, NAME, b, limiter(), || 0).unwrap();
-        let winner = match (other.join().unwrap(), mine) {
-            (Started::Fresh, Started::AlreadyStarted(keeper)) if keeper == a => a,
-            (Started::AlreadyStarted(keeper), Started::Fresh) if keeper == b => b,
-            both => panic!("{both:?}"),
-        };
+        let (winner, ()) = winner(Started::Fresh, [(a, other.join().unwrap(), ()), (b, mine, ())]);
         assert_eq!(named.owner(), Some(winner));
         assert_eq!((named.pool().is_some(), named.limiter().is_some()), (winner == a, winner == b));
     });
@@ -1648,11 +1630,7 @@ fn start_of_a_limiter_against_another_when_the_owner_crashed() {
             thread::spawn(move || registry.start_limiter(&host, NAME, a, limiter(), || 0).unwrap())
         };
         let mine = registry.start_limiter(&host, NAME, b, limiter(), || 0).unwrap();
-        let winner = match (other.join().unwrap(), mine) {
-            (Started::Adopted, Started::AlreadyStarted(keeper)) if keeper == a => a,
-            (Started::AlreadyStarted(keeper), Started::Adopted) if keeper == b => b,
-            both => panic!("{both:?}"),
-        };
+        let (winner, ()) = winner(Started::Adopted, [(a, other.join().unwrap(), ()), (b, mine, ())]);
         assert_eq!(named.owner(), Some(winner));
         assert_eq!(hit(1), Hit::Deny(100_000_000));
     });

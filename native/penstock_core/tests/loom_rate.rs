@@ -5,30 +5,19 @@
 //!     RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test -p penstock_core --release --test loom_rate
 #![cfg(loom)]
 
+#[path = "support/explore.rs"]
+mod explore;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
 
 use loom::thread;
 use penstock_core::{
     All, Ban, BanSettings, Banned, Changed, Charge, Failure, Hit, Key, Lend, Limiter, Limits, Rate, Reserved, hit_all,
 };
 
-const MS: u64 = 1_000_000;
+use explore::explore;
 
-/// Runs a model in each of its interleavings; at most `LOOM_MAX_PREEMPTIONS` preemptions, or 3.
-fn explore(model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(3);
-    builder.max_branches = 20_000;
-    let schedules = Arc::new(PlainU64::new(0));
-    let count = Arc::clone(&schedules);
-    builder.check(move || {
-        count.fetch_add(1, Ordering::Relaxed);
-        model();
-    });
-    let name = std::thread::current().name().unwrap_or_default().to_owned();
-    eprintln!("{name}: {} schedules", schedules.load(Ordering::Relaxed));
-}
+const MS: u64 = 1_000_000;
 
 /// One hit in 100 ms, and so many at once.
 fn limits(burst: u32) -> Limits {

@@ -1,13 +1,13 @@
 //! Entry points of bans.
 
-use penstock_core::{whole_ms, Ban, BanSettings, Banned, Failure, Host, Incarnation, Listed, Started};
+use penstock_core::{whole_ms, Ban, BanSettings, Banned, Failure, Host, Incarnation, Listed};
 
 use crate::atoms;
 use crate::beam::Beam;
 use crate::clock;
 use crate::entry::entries;
-use crate::gates::{named, REGISTRY};
-use crate::key::{digest, Digest};
+use crate::gates::{named, started, REGISTRY};
+use crate::key::digest;
 use crate::term::Term;
 
 entries! {
@@ -52,12 +52,7 @@ fn start(beam: &Beam, [name, owner, given]: [Term; 3]) -> Term {
     else {
         return atoms::badarg();
     };
-    match REGISTRY.start_bans(beam, name.word(), owner, given, clock::now_ns) {
-        Ok(Started::Fresh) => atoms::fresh(),
-        Ok(Started::Adopted) => atoms::adopted(),
-        Ok(Started::AlreadyStarted(pid)) => Term::pid(pid),
-        Err(_) => atoms::enomem(),
-    }
+    REGISTRY.start_bans(beam, name.word(), owner, given, clock::now_ns).map_or(atoms::enomem(), started)
 }
 
 #[inline(always)]
@@ -69,19 +64,17 @@ fn ban<'a>(name: Term) -> Option<(&'a Ban, Incarnation)> {
 #[inline(always)]
 fn with_key(beam: &Beam, [name, key, measured]: [Term; 3], body: impl FnOnce(&Ban, u64, u64) -> Term) -> Term {
     let Some((ban, incarnation)) = ban(name) else { return atoms::no_ban() };
-    match digest(beam, incarnation, key, measured == atoms::measured()) {
-        Digest::Tag(tag) => {
-            let answer = body(ban, tag, ban.now(clock::now_ns));
-            if ban.is(incarnation) {
-                return answer;
-            }
-            // It was closed meanwhile, and may be another's by now: what was left there is nobody's.
-            ban.unban(tag);
-            atoms::no_ban()
-        }
-        Digest::Measure => atoms::measure(),
-        Digest::TooLarge => atoms::too_large(),
+    let tag = match digest(beam, incarnation, key, measured == atoms::measured()) {
+        Ok(tag) => tag,
+        Err(problem) => return problem,
+    };
+    let answer = body(ban, tag, ban.now(clock::now_ns));
+    if ban.is(incarnation) {
+        return answer;
     }
+    // It was closed meanwhile, and may be another's by now: what was left there is nobody's.
+    ban.unban(tag);
+    atoms::no_ban()
 }
 
 /// 1 ms at least.

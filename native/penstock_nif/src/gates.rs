@@ -1,6 +1,6 @@
 //! Which pool a gate argument means.
 
-use penstock_core::{InstanceId, Kind, Named, NotHeld, Pid, Pool, Refusal, Registry};
+use penstock_core::{InstanceId, Kind, Named, NotHeld, Pid, Pool, Refusal, Registry, Started};
 
 use crate::atoms;
 use crate::beam::Beam;
@@ -75,6 +75,15 @@ pub(crate) fn with_pool<'a>(
         (Some((pool, instance)), Some(me)) => body(pool, instance, me),
         (None, _) => atoms::no_pool(),
         _ => atoms::badarg(),
+    }
+}
+
+/// What came of a start.
+pub(crate) fn started(started: Started) -> Term {
+    match started {
+        Started::Fresh => atoms::fresh(),
+        Started::Adopted => atoms::adopted(),
+        Started::AlreadyStarted(pid) => Term::pid(pid),
     }
 }
 

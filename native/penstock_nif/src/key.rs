@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 use once_cell::sync::Lazy;
 use penstock_core::{Host, Incarnation};
 
+use crate::atoms;
 use crate::beam::Beam;
 use crate::term::{Env, Term};
 
@@ -19,38 +20,31 @@ const LARGEST: u32 = 1024;
 /// Bytes that one has beside those of a binary: for the version, the kind and the size.
 const BINARY: u32 = 6;
 
-/// What came of looking at a key.
-pub(crate) enum Digest {
-    Tag(u64),
-    /// Whether it is too large was not to be told: that is for who can measure it.
-    Measure,
-    TooLarge,
-}
-
 static SECRET: Lazy<RandomState> = Lazy::new(RandomState::new);
 
 /// Of 32 bits, as the VM takes no more everywhere.
 static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|which| SECRET.hash_one(which) >> 32));
 
-/// Of a limit's incarnation. `measured`: it is known to be no larger than it may be.
+/// Of a limit's incarnation. `measured`: it is known to be no larger than it may be; if whether it is too large cannot be told, that is for who
+/// can measure it. The error is what the caller is to be told.
 #[inline]
-pub(crate) fn digest(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Digest {
+pub(crate) fn digest(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Result<u64, Term> {
     // Most keys are binaries: those in whole words of the hash, and without a walk.
     if let Some(bytes) = beam.env.binary(key) {
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         if size > LARGEST - BINARY {
-            return Digest::TooLarge;
+            return Err(atoms::too_large());
         }
         let mut hasher = SECRET.build_hasher();
         hasher.write_u64(u64::from(incarnation) << 32 | u64::from(size) << 8 | Of::Binary as u64);
         hasher.write(bytes);
-        return Digest::Tag(hasher.finish().max(1));
+        return Ok(tag(&hasher));
     }
     walk(beam, incarnation, key, measured)
 }
 
 #[inline(never)]
-fn walk(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Digest {
+fn walk(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Result<u64, Term> {
     // One for the version.
     let mut walk = Walk { env: beam.env, measured, least: 1, most: 1, terms: 0 };
     let mut hasher = SECRET.build_hasher();
@@ -59,13 +53,17 @@ fn walk(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Dig
     // Some 40 ns each, of which most keys have a few.
     beam.worked(2 * walk.terms);
     if !walked {
-        return Digest::TooLarge;
+        return Err(atoms::too_large());
     }
     if !measured && walk.most > LARGEST {
-        return Digest::Measure;
+        return Err(atoms::measure());
     }
-    // 0 is nobody's.
-    Digest::Tag(hasher.finish().max(1))
+    Ok(tag(&hasher))
+}
+
+/// 0 is nobody's.
+fn tag(hasher: &DefaultHasher) -> u64 {
+    hasher.finish().max(1)
 }
 
 struct Walk {

@@ -1,12 +1,12 @@
 //! Entry points of the life of a pool, and of what there is to say of it.
 
-use penstock_core::{Changes, Drain, Host, Named, Pool, Position, Settings, Started, Status, AS_LIMIT, UNLIMITED};
+use penstock_core::{Changes, Drain, Host, Named, Pool, Position, Settings, Status, AS_LIMIT, UNLIMITED};
 
 use crate::atoms;
 use crate::beam::{Beam, Ticket};
 use crate::deferred;
 use crate::entry::entries;
-use crate::gates::{instance_term, named, resolve, resolve_instance, with_pool, REGISTRY};
+use crate::gates::{instance_term, named, resolve, resolve_instance, started, with_pool, REGISTRY};
 use crate::resources;
 use crate::term::Term;
 
@@ -59,11 +59,7 @@ fn settings(beam: &Beam, [bound, waiting, overdraft, longer]: [Term; 4]) -> Opti
 fn start(beam: &Beam, [name, owner, limit, waiting, overdraft, longer]: [Term; 6]) -> Term {
     let settings = settings(beam, [limit, waiting, overdraft, longer]);
     match (beam.env.is_atom(name), settings, beam.env.local_pid(owner)) {
-        (true, Some(settings), Some(owner)) => match REGISTRY.start(beam, name.word(), owner, settings) {
-            Started::Fresh => atoms::fresh(),
-            Started::Adopted => atoms::adopted(),
-            Started::AlreadyStarted(pid) => Term::pid(pid),
-        },
+        (true, Some(settings), Some(owner)) => started(REGISTRY.start(beam, name.word(), owner, settings)),
         _ => atoms::badarg(),
     }
 }

@@ -2,15 +2,15 @@
 
 use penstock_core::{
     hit_all, whole_ms, All, Changed, Charge, Hit, Host, Incarnation, Key, Limiter, LimiterSettings, Limits, Progress,
-    Rate, Reserved, Started,
+    Rate, Reserved,
 };
 
 use crate::atoms;
 use crate::beam::Beam;
 use crate::clock;
 use crate::entry::entries;
-use crate::gates::{named, REGISTRY};
-use crate::key::{digest, Digest};
+use crate::gates::{named, started, REGISTRY};
+use crate::key::digest;
 use crate::term::Term;
 
 entries! {
@@ -45,12 +45,7 @@ fn start(beam: &Beam, [name, owner, limit, per, burst, max_keys, clock]: [Term; 
     let (true, Some(given), Some(owner)) = (beam.env.is_atom(name), given(), beam.env.local_pid(owner)) else {
         return atoms::badarg();
     };
-    match REGISTRY.start_limiter(beam, name.word(), owner, given, clock::now_ns) {
-        Ok(Started::Fresh) => atoms::fresh(),
-        Ok(Started::Adopted) => atoms::adopted(),
-        Ok(Started::AlreadyStarted(pid)) => Term::pid(pid),
-        Err(_) => atoms::enomem(),
-    }
+    REGISTRY.start_limiter(beam, name.word(), owner, given, clock::now_ns).map_or(atoms::enomem(), started)
 }
 
 #[inline(always)]
@@ -73,11 +68,7 @@ fn key_of(beam: &Beam, incarnation: Incarnation, key: Term, measured: Term) -> R
     if key == atoms::global() {
         return Ok(Key::Global(incarnation));
     }
-    match digest(beam, incarnation, key, measured == atoms::measured()) {
-        Digest::Tag(tag) => Ok(Key::Tag(incarnation, tag)),
-        Digest::Measure => Err(atoms::measure()),
-        Digest::TooLarge => Err(atoms::too_large()),
-    }
+    digest(beam, incarnation, key, measured == atoms::measured()).map(|tag| Key::Tag(incarnation, tag))
 }
 
 /// A wait, as users are told it: 1 ms at least.

@@ -220,26 +220,25 @@ impl Limiter {
 
     #[inline]
     fn charge(&self, key: Key, now: u64, cost: u32) -> Hit {
-        let outcome = self.decide(key, now, |rate, tat| match rate.hit(tat, now, cost) {
+        self.ask(key, now, |rate, tat| match rate.hit(tat, now, cost) {
             Verdict::Allow { tat, remaining } => (Some(tat), Hit::Allow(remaining)),
             Verdict::Deny { wait } => (None, Hit::Deny(wait)),
             Verdict::Never => (None, Hit::Never),
-        });
-        Self::or_denied(outcome, now)
+        })
     }
 
     /// What a hit would come to.
     pub fn peek(&self, key: Key, now: u64, cost: u32) -> Hit {
-        let outcome = self.decide(key, now, |rate, tat| match rate.hit(tat, now, cost) {
+        self.ask(key, now, |rate, tat| match rate.hit(tat, now, cost) {
             Verdict::Allow { remaining, .. } => (None, Hit::Allow(remaining)),
             Verdict::Deny { wait } => (None, Hit::Deny(wait)),
             Verdict::Never => (None, Hit::Never),
-        });
-        Self::or_denied(outcome, now)
+        })
     }
 
-    fn or_denied(outcome: Result<Hit, Obstacle>, now: u64) -> Hit {
-        outcome.unwrap_or_else(|obstacle| match obstacle {
+    #[inline]
+    fn ask(&self, key: Key, now: u64, rule: impl Fn(Rate, u64) -> (Option<u64>, Hit)) -> Hit {
+        self.decide(key, now, rule).unwrap_or_else(|obstacle| match obstacle {
             Obstacle::Full { until } => Hit::Deny(until.saturating_sub(now).max(1)),
             Obstacle::Gone => Hit::Gone,
         })

@@ -1,0 +1,19 @@
+//! How a model is run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
+
+/// Runs a model in each of its interleavings; at most `LOOM_MAX_PREEMPTIONS` preemptions, or 3.
+pub(crate) fn explore(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(3);
+    builder.max_branches = 20_000;
+    let schedules = Arc::new(PlainU64::new(0));
+    let count = Arc::clone(&schedules);
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    eprintln!("{name}: {} schedules", schedules.load(Ordering::Relaxed));
+}
