@@ -48,6 +48,7 @@ shows "back-pressure" "at most 4 at once" mix run examples/back_pressure.exs
 shows "a killed holder" "after the kill: :ok" mix run examples/killed_holder.exs
 shows "shared streams" "afterwards: 49; killed: 1" mix run examples/shared_streams.exs
 shows "supervised" "after a crash: 2 sessions" mix run examples/supervised.exs
-works "each of them is checked" test "$(find examples -name '*.exs' | wc -l)" = 5
+shows "rate limits" "of 1,000 at once from one address: 10 got through" mix run examples/rate_limits.exs
+works "each of them is checked" test "$(find examples -name '*.exs' | wc -l)" = 6
 
 totals

@@ -1,0 +1,50 @@
+# A login that a flood from one address cannot take from the others, passwords that cannot be guessed for long, and calls
+# to a service that allows five a second.
+#
+#     mix run examples/rate_limits.exs
+
+alias Penstock.{Ban, IP, RateLimiter}
+
+{:ok, _supervisor} =
+  Supervisor.start_link(
+    [
+      # Each address may try twenty times a minute, ten of them at once.
+      {RateLimiter, name: MyApp.Logins, limit: 20, per: 60_000, burst: 10},
+      # Three wrong passwords keep it out for five minutes, then for ten, for twenty, ...
+      {Ban, name: MyApp.Guessers, failures: 3, within: 60_000, ban_for: 300_000},
+      # What others allow us.
+      {RateLimiter, name: MyApp.Partner, limit: 5, per: 1_000, burst: 1}
+    ],
+    strategy: :one_for_one
+  )
+
+login = fn address, password ->
+  # One who has a whole network of v6 addresses is one, too.
+  key = IP.key(address)
+
+  with {:allow, _left} <- RateLimiter.hit(MyApp.Logins, key),
+       :ok <- Ban.check(MyApp.Guessers, key) do
+    # Only what failed counts.
+    if password == "secret", do: :welcome, else: {:wrong, Ban.record_failure(MyApp.Guessers, key)}
+  end
+end
+
+flood = for _ <- 1..1_000, do: login.({10, 0, 0, 1}, "secret")
+IO.puts("of 1,000 at once from one address: #{Enum.count(flood, &(&1 == :welcome))} got through")
+{:deny, retry_after_ms} = List.last(flood)
+IO.puts("the others were told to try again in #{div(retry_after_ms, 1_000) + 1} s")
+IO.inspect(login.({10, 0, 0, 2}, "secret"), label: "from another address")
+
+guesses = for n <- 1..4, do: login.({0x2001, 0xDB8, 0, 7, 0, 0, 0, n}, "guess #{n}")
+IO.inspect(guesses, label: "four guesses from four addresses of one network")
+IO.inspect(for(%{key: key, level: level} <- Ban.list(MyApp.Guessers), do: {key, level}), label: "kept out")
+
+# Waits for its turn, and six callers take theirs one after another.
+{us, :ok} =
+  :timer.tc(fn ->
+    1..6
+    |> Enum.map(fn _ -> Task.async(fn -> :ok = RateLimiter.acquire(MyApp.Partner) end) end)
+    |> Enum.each(&Task.await/1)
+  end)
+
+IO.puts("six calls at five a second took #{Float.round(us / 1_000_000, 1)} s")
