@@ -51,7 +51,7 @@ defmodule Penstock.Bench.Rate do
   end
 
   # Nobody reaches it.
-  @limit 50_000_000
+  @limit 2_000_000_000
 
   defp keyed do
     start(:b11)

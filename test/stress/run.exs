@@ -38,7 +38,8 @@ seed = opts[:seed] || :rand.uniform(1_000_000_000)
 kills = opts[:kills] || 1_000_000
 asks = opts[:asks] || 100_000
 round = opts[:round]
-build = if Penstock.Native.metered(), do: "metered", else: "ordinary"
+metered? = Penstock.Native.metered() != nil
+build = if metered?, do: "metered", else: "ordinary"
 
 IO.puts(
   "penstock stress of the #{build} build on OTP #{System.otp_release()}, Elixir #{System.version()}, seed #{seed}"
@@ -62,7 +63,7 @@ results =
           :mass_crash -> MassCrash.run(20)
           :crash_storm -> CrashStorm.run(div(kills, 16_667))
           :first_hits -> Rates.first_hits(div(kills, 10))
-          :pace -> Rates.pace(div(kills, 100))
+          :pace -> Rates.pace(div(kills, 100), metered?)
           :flood -> Rates.flood(kills * 10)
           part -> Asker.run(part, asks)
         end

@@ -4,16 +4,14 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use crate::atoms;
 use crate::beam::Beam;
-use crate::meter;
 use crate::term::{Env, Term};
 
 /// Runs the body of an entry; a panic becomes an exception.
 #[inline(always)]
-pub(crate) fn enter(env: Env, name: &'static str, body: impl FnOnce(&Beam) -> Term) -> Term {
+pub(crate) fn enter(env: Env, body: impl FnOnce(&Beam) -> Term) -> Term {
     let beam = Beam::new(env);
     // The core's locks do not poison and its words are consistent between any two steps, so going on is safe.
-    let result = meter::measure(name, || catch_unwind(AssertUnwindSafe(|| body(&beam))));
-    match result {
+    match catch_unwind(AssertUnwindSafe(|| body(&beam))) {
         Ok(term) => term,
         Err(_) => env.raise(atoms::nif_panicked()),
     }
@@ -24,6 +22,8 @@ pub(crate) fn enter(env: Env, name: &'static str, body: impl FnOnce(&Beam) -> Te
 macro_rules! entries {
     (@flags) => { 0 };
     (@flags dirty) => { rustler::SchedulerFlags::DirtyCpu as _ };
+    (@run $name:ident $call:expr) => { $crate::meter::measure(stringify!($name), || $call) };
+    (@run $name:ident $call:expr, dirty) => { $call };
     ($($name:ident / $arity:literal => $body:ident $(($dirty:ident))?),* $(,)?) => {
         $(const _: () = {
             unsafe extern "C" fn raw(
@@ -33,7 +33,8 @@ macro_rules! entries {
             ) -> rustler::sys::ErlNifTerm {
                 // SAFETY: the VM calls with as many terms as the arity below says, and `Term` is the same word.
                 let args = unsafe { *argv.cast::<[$crate::term::Term; $arity]>() };
-                $crate::entry::enter($crate::term::Env::of(env), stringify!($name), |beam| $body(beam, args)).raw()
+                let run = || $crate::entry::enter($crate::term::Env::of(env), |beam| $body(beam, args));
+                $crate::entry::entries!(@run $name run() $(, $dirty)?).raw()
             }
 
             rustler::codegen_runtime::inventory::submit!(rustler::Nif {
