@@ -190,6 +190,17 @@ defmodule Penstock.RateLimiter do
 
   @doc """
   `hit/3` of cost 1, for all who give no key together.
+
+  Returns `{:allow, remaining}` or `{:deny, retry_after_ms}`. Raises `ArgumentError` if no such limiter is running.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Everybody, limit: 1, per: 60_000, clock: :manual)
+      iex> Penstock.RateLimiter.hit(MyApp.Everybody)
+      {:allow, 0}
+      iex> Penstock.RateLimiter.hit(MyApp.Everybody)
+      {:deny, 60_000}
+
   """
   @doc since: "0.1.0"
   @spec hit(limiter) :: answer
@@ -306,7 +317,10 @@ defmodule Penstock.RateLimiter do
   end
 
   @doc """
-  What `hit/3` would answer for a cost of 1, without counting anything. Raises as that does.
+  What `hit/3` would answer for a cost of 1, without counting anything.
+
+  Returns `{:allow, remaining}`, with what would remain after it, or `{:deny, retry_after_ms}`. Raises `ArgumentError` if no such limiter is running, or the
+  key is above 1 KiB.
 
   ## Examples
 
