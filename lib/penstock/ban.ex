@@ -167,10 +167,14 @@ defmodule Penstock.Ban do
   defp start(name, given) do
     {_failures, _within, _ban_for, _escalate, _max_ban, max_keys, max_bans, _clock} = given
 
-    # Those of an owner that crashed are there already.
-    if Native.gate_owner(name) || Memory.available?(@failures * max_keys + @banned * max_bans),
+    if there_already?(name, max_keys, max_bans) or Memory.available?(@failures * max_keys + @banned * max_bans),
       do: Owner.start_link(name, &own(name, &1, given)),
       else: {:error, :enomem}
+  end
+
+  # Those of an owner that crashed, or of one that lives, who is then told of.
+  defp there_already?(name, max_keys, max_bans) do
+    match?({_failures, _within, _ban_for, _escalate, _max, ^max_keys, ^max_bans, _memory, _dropped}, Native.ban_info(name))
   end
 
   defp own(name, owner, given) do

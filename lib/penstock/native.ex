@@ -225,9 +225,9 @@ defmodule Penstock.Native do
   @spec rate_peek(atom, term, measured) :: hit | no_key | :no_limiter
   def rate_peek(_name, _key, _measured), do: missing()
 
-  # A number: the turn comes after so many ms.
+  # A number: the turn comes after so many ms. `:no_place`: there may be one for the key after so many.
   @spec rate_reserve(atom, term, pos_integer, timeout, measured) ::
-          non_neg_integer | {:deny, pos_integer | :infinity} | no_key | :no_limiter | :badarg
+          non_neg_integer | {:no_place, pos_integer} | {:deny, pos_integer | :infinity} | no_key | :no_limiter | :badarg
   def rate_reserve(_name, _key, _cost, _timeout, _measured), do: missing()
 
   @spec rate_reset(atom, term, measured) :: :ok | no_key | :no_limiter

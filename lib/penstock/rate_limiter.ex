@@ -154,10 +154,14 @@ defmodule Penstock.RateLimiter do
   @place 32
 
   defp start(name, limit, per, burst, max_keys, clock) do
-    # That of an owner that crashed is there already.
-    if Native.gate_owner(name) || Memory.available?(@place * max_keys),
+    if there_already?(name, max_keys) or Memory.available?(@place * max_keys),
       do: Owner.start_link(name, &own(name, &1, limit, per, burst, max_keys, clock)),
       else: {:error, :enomem}
+  end
+
+  # That of an owner that crashed, or of one that lives, who is then told of.
+  defp there_already?(name, max_keys) do
+    match?({_limit, _per, _burst, ^max_keys, _memory, _allowed, _denied}, Native.rate_info(name))
   end
 
   defp own(name, owner, limit, per, burst, max_keys, clock) do
@@ -238,7 +242,7 @@ defmodule Penstock.RateLimiter do
   def hit(limiter, key, cost \\ 1)
 
   # In one native call, without a function of our own in between.
-  def hit(limiter, key, cost) when not Key.is_vast(key) do
+  def hit(limiter, key, cost) when not Key.is_vast(key) and not Key.is_measured_first(key) do
     case Native.rate_hit(limiter, key, cost, :not_measured) do
       {_allow_or_deny, _how} = answer -> answer
       _no_answer_yet -> hit_asked(limiter, key, cost)
@@ -294,10 +298,24 @@ defmodule Penstock.RateLimiter do
     cost = Options.permits!(Keyword.get(opts, :cost, 1), ":cost")
     timeout = Options.timeout!(Keyword.get(opts, :timeout, 5_000))
 
+    reserve(limiter, key, cost, timeout)
+  end
+
+  defp reserve(limiter, key, cost, timeout) do
     case ask(limiter, key, cost, &Native.rate_reserve(limiter, key, cost, timeout, &1)) do
-      {:deny, ms} -> {:error, {:rate_limited, ms}}
-      0 -> :ok
-      ms -> sleep(ms)
+      {:deny, ms} ->
+        {:error, {:rate_limited, ms}}
+
+      # Others may be there before.
+      {:no_place, ms} ->
+        sleep(ms)
+        reserve(limiter, key, cost, if(timeout == :infinity, do: :infinity, else: max(timeout - ms, 0)))
+
+      0 ->
+        :ok
+
+      ms ->
+        sleep(ms)
     end
   end
 

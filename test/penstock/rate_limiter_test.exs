@@ -271,6 +271,11 @@ defmodule Penstock.RateLimiterTest do
         fn n -> Enum.reduce(1..n//1, {}, fn _, nested -> {nested} end) end,
         fn n -> Enum.reduce(1..n//1, [], fn _, nested -> [nested] end) end,
         fn n -> List.duplicate(self(), n) end,
+        fn n -> ["" | :binary.copy("x", n)] end,
+        fn n -> List.duplicate(1, n) ++ 1 end,
+        fn n -> List.duplicate([], n) end,
+        fn n -> {:user, :binary.copy("x", n)} end,
+        fn n -> %{:binary.copy("x", n) => <<0::size(n)-unit(8), 1::1>>} end,
         fn n -> Integer.pow(256, n) end,
         fn n -> String.to_atom(String.duplicate("é", min(n, 255))) end,
         fn n -> {String.to_atom(String.duplicate("字", min(n, 255))), :binary.copy("x", n)} end
@@ -292,6 +297,51 @@ defmodule Penstock.RateLimiterTest do
           assert_raise ArgumentError, fn -> RateLimiter.acquire(limiter, term) end
           assert_raise ArgumentError, fn -> RateLimiter.hit_all([{limiter, term, 1}]) end
         end
+      end
+    end
+
+    test "is another if its parts are nested in another way" do
+      limiter = manual(limit: 1, per: 1_000)
+
+      keys = [
+        [[1], 2],
+        [[1 | 2]],
+        [[1, 2]],
+        [1, [2]],
+        [[1], 2, []],
+        [[1], [2]],
+        [[[1], 2]],
+        {[1], 2},
+        {[1 | 2]},
+        [["a"], "b"],
+        [["a" | "b"]],
+        ["ab"],
+        ["a", "b"],
+        [[], []],
+        [[[]]],
+        %{1 => [2]},
+        %{1 => {2}},
+        %{[1] => 2},
+        [%{}],
+        [{}],
+        [[]],
+        ["" | ""],
+        ["", ""]
+      ]
+
+      for key <- keys, do: assert({key, RateLimiter.hit(limiter, key)} == {key, {:allow, 0}})
+      for key <- keys, do: assert({key, RateLimiter.hit(limiter, key)} == {key, {:deny, 1_000}})
+    end
+
+    # To look at a slice that begins within a byte takes a copy of it, by the scheduler that everybody waits for.
+    test "has no binary in it that is looked at before its size is known" do
+      limiter = manual(limit: 1, per: 1_000)
+      <<_::1, slice::binary-size(10_000_000), _::7>> = :binary.copy("x", 10_000_001)
+
+      for key <- [{slice}, [slice], [1 | slice], %{slice => 1}, {:user, slice}, {[1, {2, %{3 => slice}}]}] do
+        assert Penstock.Native.rate_hit(limiter, key, 1, :not_measured) == :measure
+        error = assert_raise ArgumentError, fn -> RateLimiter.hit(limiter, key) end
+        assert error.message =~ "at most 1024 bytes"
       end
     end
 
@@ -386,6 +436,24 @@ defmodule Penstock.RateLimiterTest do
       for n <- 1..3, do: send(self(), n)
       for _ <- 1..3, do: assert(RateLimiter.acquire(limiter) == :ok)
       assert mailbox() == [1, 2, 3]
+    end
+  end
+
+  describe "acquire/3 of a new key, when all places are others'" do
+    test "waits for one" do
+      limiter = start(limit: 20, per: 1_000, burst: 1, max_keys: 1)
+      began = System.monotonic_time(:millisecond)
+      for n <- 1..3, do: assert(RateLimiter.acquire(limiter, n, timeout: 60_000) == :ok)
+      # Two of them waited for 50 ms each.
+      assert System.monotonic_time(:millisecond) - began >= 100
+      assert %{allowed: 3, denied: 0} = RateLimiter.info(limiter)
+    end
+
+    test "gives up at once if none is there in time" do
+      limiter = manual(limit: 1, per: 60_000, max_keys: 1)
+      :ok = RateLimiter.acquire(limiter, 1)
+      assert RateLimiter.acquire(limiter, 2, timeout: 59_999) == {:error, {:rate_limited, 60_000}}
+      assert RateLimiter.acquire(limiter, 2, cost: 2, timeout: :infinity) == {:error, {:rate_limited, :infinity}}
     end
   end
 
@@ -512,6 +580,9 @@ defmodule Penstock.RateLimiterTest do
       assert RateLimiter.hit(name) == {:allow, 0}
       assert RateLimiter.info(name).memory == 112
       crash.()
+      # More than there is memory for, though a smaller one is there.
+      too_many = Keyword.merge(options, max_keys: 2_147_483_647)
+      assert_raise ArgumentError, ~r/:max_keys/, fn -> RateLimiter.start_link(too_many) end
       {:ok, owner} = RateLimiter.start_link(Keyword.merge(options, max_keys: 7, clock: :monotonic))
       assert RateLimiter.hit(name) == {:allow, 0}
       assert_raise ArgumentError, fn -> RateLimiter.advance(name, 1) end

@@ -3,7 +3,8 @@
 use crate::rate::LATEST;
 use crate::sync::{AtomicU64, Ordering};
 
-const NS_PER_MS: u64 = 1_000_000;
+/// Times are ns, and those that users give and are given are ms.
+pub const NS_PER_MS: u64 = 1_000_000;
 const REAL: u64 = u64::MAX;
 
 #[derive(Debug)]

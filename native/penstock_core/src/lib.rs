@@ -14,6 +14,7 @@ mod registry;
 mod sync;
 
 pub use ban::{Ban, BanSettings, Banned, BansInfo, Failure, Listed};
+pub use clock::NS_PER_MS;
 pub use deadlines::{Deadlines, Ending, Todo};
 pub use host::{Answer, Host, Pid};
 pub use pool::{

@@ -1636,6 +1636,37 @@ fn start_of_a_limiter_against_another_when_the_owner_crashed() {
     });
 }
 
+/// An owner is killed as it takes over, which goes on; and another takes over with other settings. Those of the last hold.
+#[test]
+fn adoption_against_an_adoption() {
+    explore(|| {
+        let host = Fake::new(3);
+        let [dead, killed, next] = pids();
+        let registry = Arc::new(Registry::new());
+        let limits = |limit: u32| LimiterSettings {
+            limits: Limits { limit, per_ms: 100, rate: Rate::new(limit, 100, 1).unwrap() },
+            ..limiter()
+        };
+        assert_eq!(registry.start_limiter(&host, NAME, dead, limits(1), || 0), Ok(Started::Fresh));
+        host.begin_exit(dead);
+        let late = {
+            let (registry, host) = (Arc::clone(&registry), host.clone());
+            thread::spawn(move || registry.start_limiter(&host, NAME, killed, limits(10), || 0).unwrap())
+        };
+        host.begin_exit(killed);
+        // At the instant at which the other became it, it is told so, and asks again.
+        let take_over = || registry.start_limiter(&host, NAME, next, limits(20), || 0).unwrap();
+        if take_over() == Started::AlreadyStarted(killed) {
+            assert_eq!(take_over(), Started::Adopted);
+        }
+        late.join().unwrap();
+        let named = registry.find(NAME).unwrap();
+        let (limiter, incarnation) = named.limiter().unwrap();
+        let limit = limiter.info(incarnation).unwrap().limits.limit;
+        assert_eq!(limit, if named.owner() == Some(next) { 20 } else { 10 });
+    });
+}
+
 /// A limiter is closed, and its memory lent to another name, while somebody hits it.
 #[test]
 fn hit_against_a_close_and_the_next_of_its_memory() {

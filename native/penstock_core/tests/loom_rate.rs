@@ -425,6 +425,66 @@ fn hit_all_that_is_denied_against_reset_and_hit() {
     });
 }
 
+/// Nothing is left of what was charged before another key of the same limiter was reset.
+#[test]
+fn hit_all_that_is_denied_against_reset_of_another_key() {
+    explore(|| {
+        let (first, all) = open(1, 2);
+        let (second, key) = open(1, 1);
+        let other = {
+            let second = Arc::clone(&second);
+            spawn(&first, move |first| {
+                second.hit(key, 0, 1);
+                first.reset(B);
+            })
+        };
+        let charges =
+            [Charge { limiter: &*first, key: all, cost: Some(1) }, Charge { limiter: &*second, key, cost: Some(1) }];
+        let outcome = hit_all(&charges, || 0);
+        other.join().unwrap();
+        if outcome != All::Allowed {
+            assert_eq!(first.peek(all, 0, 1), Hit::Allow(1), "{outcome:?}");
+        }
+    });
+}
+
+/// Who is late is told so, is counted nowhere, and leaves nothing in the one place there is.
+#[test]
+fn open_against_hit_of_a_key() {
+    for hit_before in [false, true] {
+        explore(move || {
+            let (limiter, _) = open(1, 1);
+            if hit_before {
+                limiter.hit(A, 0, 1);
+            }
+            let late = spawn(&limiter, move |limiter| limiter.hit(A, 0, 1));
+            let now = limiter.open(limits(1), false, 0);
+            // Perhaps it has the place still, for a moment.
+            let mine = limiter.hit(Key::Tag(now, 9), 0, 1);
+            let late = late.join().unwrap();
+            assert!(
+                late == Hit::Gone || late == if hit_before { Hit::Deny(100 * MS) } else { Hit::Allow(0) },
+                "{late:?}"
+            );
+            assert_eq!(allowed(&[mine, limiter.hit(Key::Tag(now, 9), 0, 1)]), 1, "{mine:?}");
+        });
+    }
+}
+
+#[test]
+fn reset_against_two_first_hits_in_two_rows() {
+    explore(|| {
+        let (limiter, _) = open(3, 1);
+        limiter.hit(A, 0, 1);
+        let reset = spawn(&limiter, |limiter| assert!(limiter.reset(A)));
+        let other = spawn(&limiter, |limiter| limiter.hit(A, 0, 1));
+        let mut hits = vec![limiter.hit(A, 0, 1), other.join().unwrap()];
+        reset.join().unwrap();
+        hits.push(limiter.hit(A, 0, 1));
+        assert_eq!(allowed(&hits), 1, "{hits:?}");
+    });
+}
+
 // Bans.
 
 const BAN: BanSettings = BanSettings {
@@ -445,7 +505,7 @@ fn open_ban(settings: BanSettings) -> Arc<Ban> {
 }
 
 fn fail(ban: &Ban, tag: u64) -> Failure {
-    ban.record_failure(tag, 0, || (Box::new([1]), Box::new([])))
+    ban.record_failure(1, tag, 0, || (Box::new([1]), Box::new([])))
 }
 
 #[test]
@@ -490,7 +550,7 @@ fn ban_against_unban() {
             let ban = Arc::clone(&ban);
             thread::spawn(move || ban.unban(7))
         };
-        ban.ban(7, 0, 50, Box::new([1]), Box::new([]));
+        ban.ban(1, 7, 0, 50, Box::new([1]), Box::new([]));
         other.join().unwrap();
         // What is listed is what is in force.
         let listed = !ban.list(0, 0, 10).0.is_empty();
@@ -527,12 +587,12 @@ fn offence_against_unban() {
 fn bans_of_a_full_list() {
     explore(|| {
         let ban = open_ban(BAN);
-        ban.ban(1, 0, 10, Box::new([1]), Box::new([]));
+        ban.ban(1, 1, 0, 10, Box::new([1]), Box::new([]));
         let other = {
             let ban = Arc::clone(&ban);
-            thread::spawn(move || ban.ban(2, 0, 20, Box::new([2]), Box::new([])))
+            thread::spawn(move || ban.ban(1, 2, 0, 20, Box::new([2]), Box::new([])))
         };
-        ban.ban(3, 0, 30, Box::new([3]), Box::new([]));
+        ban.ban(1, 3, 0, 30, Box::new([3]), Box::new([]));
         other.join().unwrap();
         let banned: Vec<_> = (1..=3).map(|tag| ban.check(tag, 0)).collect();
         assert_eq!(banned, [Banned::No, Banned::For(20 * MS), Banned::For(30 * MS)]);
@@ -552,7 +612,7 @@ fn failure_against_two_that_ban() {
         };
         let banned = Failure::Banned(50 * MS);
         assert_eq!((fail(&ban, 7), other.join().unwrap()), (banned, banned));
-        let after = ban.record_failure(7, 60 * MS, || (Box::new([1]), Box::new([])));
+        let after = ban.record_failure(1, 7, 60 * MS, || (Box::new([1]), Box::new([])));
         assert_eq!(after, Failure::Left(1));
     });
 }

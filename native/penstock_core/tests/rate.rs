@@ -1,6 +1,7 @@
 //! Rate limiters against plain models of them, in exact arithmetic, and their edges.
 #![cfg(not(any(loom, shuttle)))]
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use penstock_core::{
@@ -210,7 +211,7 @@ proptest! {
                 Reserved::Never => prop_assert!(cost > burst),
                 // The end of time.
                 Reserved::TooFar(wait) => prop_assert!(wait > CENTURY),
-                Reserved::Gone => prop_assert!(false),
+                Reserved::NoPlace(_) | Reserved::Gone => prop_assert!(false),
             }
         }
     }
@@ -506,4 +507,104 @@ fn several_are_charged_all_or_none() {
     assert_eq!(charges.iter().map(|charge| charge.cost).collect::<Vec<_>>(), [Some(4), Some(3)]);
     charge(&b, key(7), u32::MAX).add_to(&mut charges);
     assert_eq!(charges[0].cost, None);
+}
+
+#[test]
+fn whoever_hits_as_often_as_is_allowed_is_never_denied() {
+    for per in [1_u64, 7, 1_000, 60_000, 700_000] {
+        for limit in 1..=(per * 1_000).min(1_000) as u32 {
+            let (limiter, key) = open(1, limits(limit, per, limit));
+            for window in 0..3 {
+                let now = window * per * MS;
+                for n in 0..limit {
+                    let hit = limiter.hit(key, now, 1);
+                    assert!(
+                        matches!(hit, Hit::Allow(_)),
+                        "{hit:?} at hit {n} of {limit} in window {window} of {per} ms"
+                    );
+                }
+                assert!(matches!(limiter.hit(key, now, 1), Hit::Deny(_)), "{limit} per {per} ms, in window {window}");
+            }
+        }
+    }
+}
+
+/// A `hit_all` on a limiter of 1 per ms, burst 10, and on one that denies it, which others make it do between the two: after the charge of the first,
+/// which `meanwhile` is told of.
+fn denied_in_the_middle(cost: u32, mut meanwhile: impl FnMut(&Limiter, Key) -> u64) -> (Limiter, Key) {
+    let (first, all) = open(8, limits(1, 1, 10));
+    let (second, key) = open(1, limits(1, 1_000, 1));
+    let (calls, now) = (Cell::new(0), Cell::new(0));
+    let meanwhile = RefCell::new(&mut meanwhile);
+    let charges =
+        [Charge { limiter: &first, key: all, cost: Some(cost) }, Charge { limiter: &second, key, cost: Some(1) }];
+    let outcome = hit_all(&charges, || {
+        calls.set(calls.get() + 1);
+        // Two looks, and the first of two charges.
+        if calls.get() == 4 {
+            now.set((meanwhile.borrow_mut())(&first, all));
+            assert_eq!(second.hit(key, now.get(), 1), Hit::Allow(0));
+        }
+        now.get()
+    });
+    assert!(matches!(outcome, All::Denied(1, Some(_))), "{outcome:?}");
+    (first, all)
+}
+
+#[test]
+fn what_has_run_out_of_a_charge_is_not_taken_back() {
+    let mut allowed = 0;
+    let mut hit_all_there_is = |limiter: &Limiter, key| {
+        while let Hit::Allow(_) = limiter.hit(key, 4 * MS, 1) {
+            allowed += 1;
+        }
+        4 * MS
+    };
+    let (first, key) = denied_in_the_middle(5, &mut hit_all_there_is);
+    hit_all_there_is(&first, key);
+    assert_eq!(allowed, 10, "at one time");
+}
+
+#[test]
+fn a_charge_is_taken_back_whole_whatever_other_key_is_reset() {
+    let (first, key) = denied_in_the_middle(5, |limiter, _| {
+        assert!(limiter.reset(Key::Tag(1, 1)));
+        0
+    });
+    assert_eq!(first.peek(key, 0, 1), Hit::Allow(9));
+}
+
+#[test]
+fn one_that_cannot_be_taken_back_is_not_made_again() {
+    let (first, key) = denied_in_the_middle(2, |limiter, key| {
+        assert!(limiter.reset(key));
+        assert_eq!(limiter.hit(key, 0, 2), Hit::Allow(8));
+        0
+    });
+    assert_eq!(first.peek(key, 0, 1), Hit::Allow(7));
+}
+
+#[test]
+fn a_new_key_of_a_full_table_is_told_when_to_come_again_or_never() {
+    let (limiter, _) = open(1, limits(1, 100, 2));
+    assert_eq!(limiter.hit(key(1), 0, 1), Hit::Allow(1));
+    assert_eq!(limiter.hit(key(2), 0, 1), Hit::Deny(100 * MS));
+    assert_eq!(limiter.hit(key(2), 0, 3), Hit::Never);
+    assert_eq!(limiter.peek(key(2), 0, 3), Hit::Never);
+    assert_eq!(limiter.reserve(key(2), 0, 1, 99 * MS), Reserved::TooFar(100 * MS));
+    assert_eq!(limiter.reserve(key(2), 0, 1, 100 * MS), Reserved::NoPlace(100 * MS));
+    assert_eq!(limiter.reserve(key(2), 0, 3, 100 * MS), Reserved::Never);
+    // What is to be asked again is not counted.
+    let info = limiter.info(1).unwrap();
+    assert_eq!((info.allowed, info.denied), (1, 4));
+}
+
+#[test]
+fn an_update_that_changes_nothing_cuts_nothing() {
+    let (limiter, key) = open(1, limits(1, 100, 1));
+    for turn in 0..10 {
+        assert_eq!(limiter.reserve(key, 0, 1, u64::MAX), Reserved::In(turn * 100 * MS));
+    }
+    update(&limiter, limits(1, 100, 1), 0);
+    assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(1_000 * MS));
 }

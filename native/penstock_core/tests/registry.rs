@@ -6,8 +6,8 @@ mod support;
 use std::collections::BTreeMap;
 
 use penstock_core::{
-    Changes, Hit, Host, Key, Kind, Limiter, LimiterSettings, Limits, Named, Pid, Rate, Refusal, Registry, Settings,
-    Started, Status,
+    Ban, BanSettings, Banned, Changes, Hit, Host, Incarnation, Key, Kind, Limiter, LimiterSettings, Limits, Named, Pid,
+    Rate, Refusal, Registry, Reserved, Settings, Started, Status,
 };
 use proptest::prelude::*;
 
@@ -406,4 +406,60 @@ fn the_memory_of_a_closed_limiter_serves_the_next_of_its_size() {
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen.len(), 2);
+}
+
+/// Who found a limiter before it was closed asks it when it is lent to another name, in which the one place is taken.
+#[test]
+fn who_is_late_is_told_nothing_of_another_s_limiter() {
+    let (host, registry) = (Fake::new(2), Registry::new());
+    let [a, b] = pids();
+    let settings = limiter(1, 1);
+    assert_eq!(registry.start_limiter(&host, NAME, a, settings, || 0), Ok(Started::Fresh));
+    let (late, before) = registry.find(NAME).unwrap().limiter().unwrap();
+    assert!(registry.find(NAME).unwrap().close(&host, a));
+    assert_eq!(registry.start_limiter(&host, NAME << 1, b, settings, || 0), Ok(Started::Fresh));
+    let (limiter, now) = registry.find(NAME << 1).unwrap().limiter().unwrap();
+    assert!(std::ptr::eq(late, limiter));
+    assert_eq!(limiter.hit(Key::Tag(now, 5), 0, 1), Hit::Allow(0));
+    for key in [Key::Tag(before, 7), Key::Global(before)] {
+        assert_eq!((late.hit(key, 0, 1), late.hit(key, 0, 9), late.peek(key, 0, 1)), (Hit::Gone, Hit::Gone, Hit::Gone));
+        assert_eq!(late.reserve(key, 0, 1, 0), Reserved::Gone);
+        assert!(!late.reset(key));
+    }
+    let info = limiter.info(now).unwrap();
+    assert_eq!((info.allowed, info.denied), (1, 0));
+}
+
+const BANS: BanSettings = BanSettings {
+    failures: 1,
+    within_ms: 100,
+    ban_ms: 50,
+    escalate: 2,
+    max_ban_ms: 1_000,
+    max_keys: 1,
+    max_bans: 1,
+    manual: false,
+};
+
+fn bans(registry: &Registry<Fake>, name: u64) -> (&Ban, Incarnation) {
+    registry.find(name).unwrap().bans().unwrap()
+}
+
+#[test]
+fn who_is_late_bans_nobody_in_another_s_list() {
+    let (host, registry) = (Fake::new(2), Registry::new());
+    let [a, b] = pids();
+    assert_eq!(registry.start_bans(&host, NAME, a, BANS, || 0), Ok(Started::Fresh));
+    let (late, before) = bans(&registry, NAME);
+    assert!(registry.find(NAME).unwrap().close(&host, a));
+    assert_eq!(registry.start_bans(&host, NAME << 1, b, BANS, || 0), Ok(Started::Fresh));
+    let (ban, now) = bans(&registry, NAME << 1);
+    assert!(std::ptr::eq(late, ban));
+    ban.ban(now, 5, 0, 10, Box::new([5]), Box::new([]));
+    // There is room for one, and it would be dropped.
+    late.ban(before, 6, 0, 100, Box::new([6]), Box::new([]));
+    late.record_failure(before, 7, 0, || (Box::new([7]), Box::new([])));
+    assert!(!late.advance(before, 1));
+    assert_eq!([5, 6, 7].map(|tag| ban.check(tag, 0)), [Banned::For(10_000_000), Banned::No, Banned::No]);
+    assert_eq!(ban.info().dropped, 0);
 }

@@ -62,13 +62,17 @@ fn ban<'a>(name: Term) -> Option<(&'a Ban, Incarnation)> {
 
 /// Runs with the ban, the hash of the key and the time, or says what is wrong with either.
 #[inline(always)]
-fn with_key(beam: &Beam, [name, key, measured]: [Term; 3], body: impl FnOnce(&Ban, u64, u64) -> Term) -> Term {
+fn with_key(
+    beam: &Beam,
+    [name, key, measured]: [Term; 3],
+    body: impl FnOnce(&Ban, Incarnation, u64, u64) -> Term,
+) -> Term {
     let Some((ban, incarnation)) = ban(name) else { return atoms::no_ban() };
     let tag = match digest(beam, incarnation, key, measured == atoms::measured()) {
         Ok(tag) => tag,
         Err(problem) => return problem,
     };
-    let answer = body(ban, tag, ban.now(clock::now_ns));
+    let answer = body(ban, incarnation, tag, ban.now(clock::now_ns));
     if ban.is(incarnation) {
         return answer;
     }
@@ -83,7 +87,7 @@ fn banned(beam: &Beam, left: u64) -> Term {
 }
 
 fn check(beam: &Beam, args: [Term; 3]) -> Term {
-    with_key(beam, args, |ban, tag, now| match ban.check(tag, now) {
+    with_key(beam, args, |ban, _incarnation, tag, now| match ban.check(tag, now) {
         Banned::No => atoms::ok(),
         Banned::For(left) => banned(beam, left),
     })
@@ -95,9 +99,9 @@ fn kept(beam: &Beam, term: Term) -> Option<Box<[u8]>> {
 }
 
 fn record(beam: &Beam, [name, key, measured]: [Term; 3]) -> Term {
-    with_key(beam, [name, key, measured], |ban, tag, now| {
+    with_key(beam, [name, key, measured], |ban, incarnation, tag, now| {
         let told = || (kept(beam, key).unwrap_or_default(), kept(beam, atoms::failures()).unwrap_or_default());
-        match ban.record_failure(tag, now, told) {
+        match ban.record_failure(incarnation, tag, now, told) {
             Failure::Left(left) => beam.env.tuple(&[atoms::ok(), beam.env.make_u64(u64::from(left))]),
             Failure::Banned(left) => banned(beam, left),
         }
@@ -107,32 +111,38 @@ fn record(beam: &Beam, [name, key, measured]: [Term; 3]) -> Term {
 fn put(beam: &Beam, [name, key, ms, reason, measured]: [Term; 5]) -> Term {
     let Some(ms) = beam.env.permits(ms) else { return atoms::badarg() };
     let Some(reason) = kept(beam, reason) else { return atoms::too_large() };
-    with_key(beam, [name, key, measured], |ban, tag, now| {
-        ban.ban(tag, now, ms, kept(beam, key).unwrap_or_default(), reason);
+    with_key(beam, [name, key, measured], |ban, incarnation, tag, now| {
+        ban.ban(incarnation, tag, now, ms, kept(beam, key).unwrap_or_default(), reason);
         atoms::ok()
     })
 }
 
 fn remove(beam: &Beam, args: [Term; 3]) -> Term {
-    with_key(beam, args, |ban, tag, _now| {
+    with_key(beam, args, |ban, _incarnation, tag, _now| {
         ban.unban(tag);
         atoms::ok()
     })
 }
 
 fn list(beam: &Beam, [name, from]: [Term; 2]) -> Term {
-    let Some((ban, _)) = ban(name) else { return atoms::no_ban() };
+    let Some((ban, incarnation)) = ban(name) else { return atoms::no_ban() };
     let Some(from) = beam.env.u64(from) else { return atoms::badarg() };
     let (found, next) = ban.list(from, ban.now(clock::now_ns), LISTED);
+    if !ban.is(incarnation) {
+        return atoms::no_ban();
+    }
     beam.worked(LISTED + 20 * found.len());
     let found: Vec<Term> = found.into_iter().map(|listed| listed_term(beam, listed)).collect();
     beam.env.tuple(&[next.map_or(atoms::done(), |next| beam.env.make_u64(next)), beam.env.list(&found)])
 }
 
 fn count(beam: &Beam, [name, from]: [Term; 2]) -> Term {
-    let Some((ban, _)) = ban(name) else { return atoms::no_ban() };
+    let Some((ban, incarnation)) = ban(name) else { return atoms::no_ban() };
     let Some(from) = beam.env.u64(from) else { return atoms::badarg() };
     let (count, next) = ban.count(from, ban.now(clock::now_ns), COUNTED);
+    if !ban.is(incarnation) {
+        return atoms::no_ban();
+    }
     beam.worked(COUNTED);
     beam.env.tuple(&[beam.env.make_u64(count), next.map_or(atoms::done(), |next| beam.env.make_u64(next))])
 }
@@ -149,8 +159,11 @@ fn listed_term(beam: &Beam, listed: Listed) -> Term {
 }
 
 fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
-    let Some((ban, _)) = ban(name) else { return atoms::no_ban() };
+    let Some((ban, incarnation)) = ban(name) else { return atoms::no_ban() };
     let info = ban.info();
+    if !ban.is(incarnation) {
+        return atoms::no_ban();
+    }
     let settings = info.settings;
     let small = [settings.failures, settings.within_ms, settings.ban_ms, settings.escalate, settings.max_ban_ms];
     let sizes = [settings.max_keys, settings.max_bans].map(u64::from);

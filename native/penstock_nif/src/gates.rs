@@ -9,7 +9,7 @@ use crate::term::Term;
 
 pub(crate) static REGISTRY: Registry<Beam> = Registry::new();
 
-/// A name that ever had a pool.
+/// A name that ever stood for something.
 #[inline(always)]
 pub(crate) fn named(name: Term) -> Option<&'static Named<Beam>> {
     REGISTRY.find(name.word())

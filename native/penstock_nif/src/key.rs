@@ -86,6 +86,7 @@ enum Of {
     Tuple,
     List,
     Tail,
+    Nothing,
     Map,
     Other,
 }
@@ -94,13 +95,12 @@ impl Walk {
     /// False if it is too large. Each step down has a byte, so it goes no deeper than a key has.
     fn term(&mut self, hasher: &mut DefaultHasher, term: Term) -> bool {
         self.terms += 1;
-        if let Some(bytes) = self.env.binary(term) {
-            let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            if !self.size(size.saturating_add(5), size.saturating_add(5)) {
+        if let Some(integer) = self.env.i64(term) {
+            if !self.size(2, 11) {
                 return false;
             }
-            hasher.write_u64(u64::from(size) << 8 | Of::Binary as u64);
-            hasher.write(bytes);
+            hasher.write_u8(Of::Integer as u8);
+            hasher.write_i64(integer);
         } else if self.env.is_atom(term) {
             // As UTF-8 or as Latin-1, with one or two bytes of length.
             let (least, most) = self.env.latin1_length(term).map_or((1, 4 * 255), |length| (length, 2 * length));
@@ -109,12 +109,8 @@ impl Walk {
             }
             hasher.write_u8(Of::Atom as u8);
             hasher.write_u64(term.word());
-        } else if let Some(integer) = self.env.i64(term) {
-            if !self.size(2, 11) {
-                return false;
-            }
-            hasher.write_u8(Of::Integer as u8);
-            hasher.write_i64(integer);
+        } else if self.env.is_binary(term) {
+            return self.binary(hasher, term);
         } else if let Some(elements) = self.env.elements(term) {
             if !self.size(2, 5) {
                 return false;
@@ -122,8 +118,13 @@ impl Walk {
             hasher.write_u8(Of::Tuple as u8);
             hasher.write_usize(elements.len());
             return elements.iter().all(|&element| self.term(hasher, element));
-        } else if self.env.is_list(term) {
-            return self.list(hasher, term);
+        } else if let Some(cell) = self.env.cell(term) {
+            return self.list(hasher, cell);
+        } else if self.env.is_empty_list(term) {
+            if !self.size(1, 1) {
+                return false;
+            }
+            hasher.write_u8(Of::Nothing as u8);
         } else if let Some(pairs) = self.env.pairs(term) {
             if !self.size(5, 5) {
                 return false;
@@ -159,15 +160,27 @@ impl Walk {
         true
     }
 
-    fn list(&mut self, hasher: &mut DefaultHasher, mut rest: Term) -> bool {
+    /// A slice of another binary may be copied to be looked at, whatever its size: so not before that is known.
+    fn binary(&mut self, hasher: &mut DefaultHasher, term: Term) -> bool {
+        if !self.measured {
+            return self.size(5, LARGEST);
+        }
+        let Some(bytes) = self.env.binary(term) else { return true };
+        hasher.write_u64((bytes.len() as u64) << 8 | Of::Binary as u64);
+        hasher.write(bytes);
+        true
+    }
+
+    fn list(&mut self, hasher: &mut DefaultHasher, first: (Term, Term)) -> bool {
         // Of bytes alone it may be a string, which has one byte for each and three more. Any other has more: and so a key in which
         // lists are nested is not walked deeper than a few hundred.
         let mut is_string = true;
-        if !self.size(1, 6) {
+        if !self.size(0, 5) {
             return false;
         }
         hasher.write_u8(Of::List as u8);
-        while let Some((head, tail)) = self.env.cell(rest) {
+        let (mut cell, mut rest) = (Some(first), first.1);
+        while let Some((head, tail)) = cell {
             let is_byte = self.env.i64(head).is_some_and(|byte| (0..=255).contains(&byte));
             if is_string && !is_byte {
                 is_string = false;
@@ -179,10 +192,16 @@ impl Walk {
                 return false;
             }
             self.least -= u32::from(is_string);
-            rest = tail;
+            (cell, rest) = (self.env.cell(tail), tail);
         }
-        hasher.write_u8(Of::Tail as u8);
-        self.env.is_empty_list(rest) || self.term(hasher, rest)
+        // Who has another tail than `[]` is told apart by this, from whoever ends with that.
+        let proper = self.env.is_empty_list(rest);
+        hasher.write_u8(if proper { Of::Nothing } else { Of::Tail } as u8);
+        if proper {
+            self.size(1, 1)
+        } else {
+            self.term(hasher, rest)
+        }
     }
 
     fn size(&mut self, least: u32, most: u32) -> bool {

@@ -2,7 +2,7 @@
 
 use penstock_core::{
     hit_all, whole_ms, All, Changed, Charge, Hit, Host, Incarnation, Key, Limiter, LimiterSettings, Limits, Progress,
-    Rate, Reserved,
+    Rate, Reserved, NS_PER_MS,
 };
 
 use crate::atoms;
@@ -137,8 +137,6 @@ fn peek(beam: &Beam, args: [Term; 3]) -> Term {
 /// What a walk through some of the places is worth, in units of some 20 ns.
 const STEP: usize = 1_000;
 
-const NS_PER_MS: u64 = 1_000_000;
-
 fn reserve(beam: &Beam, [name, key, cost, timeout, measured]: [Term; 5]) -> Term {
     let patience = if timeout == atoms::infinity() {
         Some(u64::MAX)
@@ -149,6 +147,7 @@ fn reserve(beam: &Beam, [name, key, cost, timeout, measured]: [Term; 5]) -> Term
     with_key(beam, [name, key, measured], |limiter, key, now| match limiter.reserve(key, now, cost, patience) {
         Reserved::In(wait) => beam.env.make_u64(whole_ms(wait)),
         Reserved::TooFar(wait) => beam.env.tuple(&[atoms::deny(), ms(beam, wait)]),
+        Reserved::NoPlace(wait) => beam.env.tuple(&[atoms::no_place(), ms(beam, wait)]),
         Reserved::Never => beam.env.tuple(&[atoms::deny(), atoms::infinity()]),
         Reserved::Gone => atoms::no_limiter(),
     })
@@ -204,9 +203,12 @@ fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
 }
 
 fn keys(beam: &Beam, [name, at]: [Term; 2]) -> Term {
-    let Some((limiter, _)) = limiter(name) else { return atoms::no_limiter() };
+    let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
     let Some(at) = beam.env.u64(at).and_then(|at| usize::try_from(at).ok()) else { return atoms::badarg() };
     let (keys, next) = limiter.keys(at, limiter.now(clock::now_ns));
+    if !limiter.is(incarnation) {
+        return atoms::no_limiter();
+    }
     beam.worked(STEP);
     beam.env.tuple(&[beam.env.make_u64(keys), next.map_or(atoms::done(), |at| beam.env.make_u64(at as u64))])
 }

@@ -189,9 +189,9 @@ impl Env {
         (unsafe { sys::enif_get_double(self.0, term.raw(), &mut value) } != 0).then_some(value)
     }
 
-    pub(crate) fn is_list(self, term: Term) -> bool {
+    pub(crate) fn is_binary(self, term: Term) -> bool {
         // SAFETY: the environment is that of the current call.
-        unsafe { sys::enif_is_list(self.0, term.raw()) != 0 }
+        unsafe { sys::enif_is_binary(self.0, term.raw()) != 0 }
     }
 
     pub(crate) fn is_empty_list(self, term: Term) -> bool {

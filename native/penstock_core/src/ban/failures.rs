@@ -1,18 +1,20 @@
 //! Failures of many keys, each counted for as long as they are young enough, in a fixed number of places.
 //!
 //! A place has the tag of its key and up to [`RUNS`] runs: when a failure came, to the ms, and how many at that time. So up to nine failures
-//! are each counted for exactly as long as they count. Of more, the two runs that are nearest to each other become one, with the time of the
-//! later: then a ban may come a little early, never late.
+//! are each counted for exactly as long as they count. Of more, two runs become one, with the time of the later. They are of the same *slot*, of which
+//! there are seven in the time that failures count for: nine runs are of eight slots at most, so there are two such. So a failure counts for a seventh
+//! longer at most: a ban may come a little early, never late.
 //!
 //! A key may be in any place of one row. If all of them are others', the one with the fewest failures makes room, the oldest of those. Rows are in shards
 //! with a lock each, held for some 50 ns and for nothing that could wait.
 
-use crate::rate::OutOfMemory;
+use crate::rate::{OutOfMemory, scale};
 use crate::sync::{Mutex, lock};
 
 const ROW: usize = if cfg!(any(loom, shuttle)) { 2 } else { 16 };
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
 const RUNS: usize = 8;
+const SLOTS: u32 = RUNS as u32 - 1;
 
 /// So many failures at one time, in ms before the newest.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,23 +51,33 @@ impl Place {
         self.newest = now;
     }
 
-    fn add(&mut self) {
-        if self.runs[0].count > 0 && self.runs[0].age > 0 {
-            let used = self.runs.iter().take_while(|run| run.count > 0).count();
-            let free = if used < RUNS { used } else { self.join_nearest() };
+    /// One more, now.
+    fn add(&mut self, within: u32) {
+        let used = self.runs.iter().take_while(|run| run.count > 0).count();
+        let free = match used {
+            1.. if self.runs[0].age == 0 => None,
+            RUNS => self.make_room(within),
+            used => Some(used),
+        };
+        if let Some(free) = free {
             self.runs.copy_within(0..free, 1);
-            self.runs[0] = Run::default();
+            self.runs[0].count = 0;
         }
-        self.runs[0].age = 0;
-        self.runs[0].count = self.runs[0].count.saturating_add(1);
+        self.runs[0] = Run { age: 0, count: self.runs[0].count.saturating_add(1) };
     }
 
-    /// The older of the two has no place of its own any more, and that is the one that is free.
-    fn join_nearest(&mut self) -> usize {
-        let gap = |&at: &usize| self.runs[at].age - self.runs[at - 1].age;
-        let older = (1..RUNS).min_by_key(gap).unwrap_or(RUNS - 1);
+    /// Makes two runs one, and says where there is room then; `None`: the newest is to be one with what comes now.
+    fn make_room(&mut self, within: u32) -> Option<usize> {
+        let width = within.div_ceil(SLOTS);
+        let slot = |age: u32| (self.newest - u64::from(age)) / u64::from(width);
+        // How far the run is from the next newer, which for the newest is what comes now; those of one slot first.
+        let apart = |&at: &usize| {
+            let (age, newer) = (self.runs[at].age, at.checked_sub(1).map_or(0, |newer| self.runs[newer].age));
+            (slot(age) != slot(newer), age - newer)
+        };
+        let older = (0..RUNS).min_by_key(apart).filter(|&older| older > 0)?;
         self.runs[older - 1].count = self.runs[older - 1].count.saturating_add(self.runs[older].count);
-        older
+        Some(older)
     }
 
     fn count(&self) -> u32 {
@@ -109,7 +121,7 @@ impl Failures {
     }
 
     fn with_row<T>(&self, tag: u64, act: impl FnOnce(&mut [Place]) -> T) -> T {
-        let row = ((u128::from(tag) * self.rows as u128) >> 64) as usize;
+        let row = scale(tag, self.rows);
         let mut shard = lock(&self.shards[row % self.shards.len()]);
         let begin = row / self.shards.len() * ROW;
         act(&mut shard[begin..begin + ROW])
@@ -129,7 +141,7 @@ impl Failures {
             };
             // Of a clock that was read before another's.
             place.age_to(now.max(place.newest), within);
-            place.add();
+            place.add(within);
             place.count()
         })
     }

@@ -1,17 +1,16 @@
-//! Who is banned, until when, why, and for the how manieth time.
+//! Who is banned, until when, why, and how often before.
 //!
 //! All of that is under one lock, which is taken when a ban begins or ends by hand; a key's failures become a ban, or are forgiven, under it. Whether
 //! a key is banned is asked without it, of a table in which the TAT of a key is the end of its ban.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::clock::NS_PER_MS;
 use crate::rate::{Era, Found, OutOfMemory, Table, View};
 use crate::sync::{Mutex, lock};
 
 use super::BanSettings;
 use super::failures::Failures;
-
-const NS_PER_MS: u64 = 1_000_000;
 
 /// A ban that is over takes no part in anything but the level of the next.
 #[derive(Debug)]
@@ -81,9 +80,11 @@ impl List {
         self.table.memory()
     }
 
+    /// Forgets everything. For whoever has it alone, but for who is late, and finds under the lock that it is not theirs any more.
     pub(super) fn clear(&self) {
-        let mut inner = lock(&self.inner);
-        *inner = Inner::default();
+        let inner = std::mem::take(&mut *lock(&self.inner));
+        // Outside the lock, for it takes time, and whoever is late would wait.
+        drop(inner);
         self.table.clear();
     }
 
@@ -106,8 +107,12 @@ impl List {
         failures: &Failures,
         key: Box<[u8]>,
         reason: Box<[u8]>,
+        still: impl FnOnce() -> bool,
     ) -> Result<u64, u32> {
         let mut inner = lock(&self.inner);
+        if !still() {
+            return Err(0);
+        }
         let left = match inner.left(tag, now) {
             Some(left) => left,
             None => {
@@ -141,9 +146,22 @@ impl List {
     }
 
     /// Bans a key, whatever it did, for so many ns.
-    pub(super) fn ban(&self, tag: u64, now: u64, left: u64, settings: BanSettings, key: Box<[u8]>, reason: Box<[u8]>) {
+    pub(super) fn ban(
+        &self,
+        tag: u64,
+        now: u64,
+        left: u64,
+        settings: BanSettings,
+        key: Box<[u8]>,
+        reason: Box<[u8]>,
+        still: impl FnOnce() -> bool,
+    ) {
         let mut inner = lock(&self.inner);
-        let (level, offended) = inner.entries.get(&tag).map_or((0, 0), |entry| (entry.level, entry.offended));
+        if !still() {
+            return;
+        }
+        let offended = inner.entries.get(&tag).map_or(0, |entry| entry.offended);
+        let level = inner.level(tag, now, u64::from(settings.max_ban_ms) * NS_PER_MS);
         self.put(&mut inner, tag, Entry { key, reason, level, until: now + left, offended }, now, settings);
     }
 

@@ -5,17 +5,15 @@
 mod failures;
 mod list;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, NS_PER_MS};
 use crate::rate::OutOfMemory;
 use crate::registry::{Incarnation, Lend};
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Mutex, Ordering, lock};
 
 use failures::Failures;
 use list::List;
 
 pub use list::Listed;
-
-const NS_PER_MS: u64 = 1_000_000;
 
 /// What bans are started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +85,7 @@ pub struct Ban {
     clock: Clock,
     /// Each is read for itself: while an owner that takes over changes them, some may be of before.
     given: [AtomicU32; GIVEN],
+    setting: Mutex<()>,
     incarnation: AtomicU32,
     max_keys: u32,
     max_bans: u32,
@@ -103,6 +102,7 @@ impl Ban {
 
     /// Sets the clock forward. False if it is not set by hand, or of another incarnation.
     pub fn advance(&self, incarnation: Incarnation, ms: u64) -> bool {
+        let _no_other_opens_meanwhile = lock(&self.setting);
         self.is(incarnation) && self.clock.advance(ms)
     }
 
@@ -135,7 +135,13 @@ impl Ban {
     /// Counts a failure of the key, which `key` gives as it is to be listed, with the reason, if it is to be banned for it.
     ///
     /// One that comes from who was told that the key was not banned, and is by now, does not count.
-    pub fn record_failure(&self, tag: u64, now: u64, key: impl FnOnce() -> (Box<[u8]>, Box<[u8]>)) -> Failure {
+    pub fn record_failure(
+        &self,
+        incarnation: Incarnation,
+        tag: u64,
+        now: u64,
+        key: impl FnOnce() -> (Box<[u8]>, Box<[u8]>),
+    ) -> Failure {
         if let Banned::For(left) = self.check(tag, now) {
             return Failure::Banned(left);
         }
@@ -149,7 +155,8 @@ impl Ban {
             }
         } else {
             let (key, reason) = key();
-            self.list.offend(tag, now, settings, &self.failures, key, reason)
+            // What is left there, of who is late, is nobody's.
+            self.list.offend(tag, now, settings, &self.failures, key, reason, || self.is(incarnation))
         };
         match left {
             Ok(left) => Failure::Banned(left),
@@ -158,8 +165,8 @@ impl Ban {
     }
 
     /// Bans the key for so many ms, whatever it did.
-    pub fn ban(&self, tag: u64, now: u64, ms: u32, key: Box<[u8]>, reason: Box<[u8]>) {
-        self.list.ban(tag, now, u64::from(ms) * NS_PER_MS, self.settings(), key, reason);
+    pub fn ban(&self, incarnation: Incarnation, tag: u64, now: u64, ms: u32, key: Box<[u8]>, reason: Box<[u8]>) {
+        self.list.ban(tag, now, u64::from(ms) * NS_PER_MS, self.settings(), key, reason, || self.is(incarnation));
     }
 
     /// Forgets all about the key.
@@ -196,6 +203,7 @@ impl Lend for Ban {
             list: List::new(given.max_bans as usize)?,
             clock: Clock::real(),
             given: std::array::from_fn(|_| AtomicU32::new(0)),
+            setting: Mutex::default(),
             incarnation: AtomicU32::new(0),
             max_keys: given.max_keys,
             max_bans: given.max_bans,
@@ -209,12 +217,15 @@ impl Lend for Ban {
     fn open(&self, given: BanSettings, now: u64) -> Incarnation {
         // Whoever has it alone is the only one who writes this.
         let incarnation = self.incarnation.load(Ordering::Relaxed).wrapping_add(1).max(1);
-        // ORDERING: Release pairs with the Acquire in `is`.
-        self.incarnation.store(incarnation, Ordering::Release);
-        self.clock.start(given.manual, now);
+        {
+            let _nobody_advances_or_sets_what_is_another_s = lock(&self.setting);
+            // ORDERING: Release pairs with the Acquire in `is`.
+            self.incarnation.store(incarnation, Ordering::Release);
+            self.clock.start(given.manual, now);
+            self.set(given);
+        }
         self.failures.clear();
         self.list.clear();
-        self.set(given);
         incarnation
     }
 
@@ -223,7 +234,18 @@ impl Lend for Ban {
         (old.max_keys, old.max_bans, old.manual) == (new.max_keys, new.max_bans, new.manual)
     }
 
-    fn go_on(&self, _incarnation: Incarnation, _old: BanSettings, new: BanSettings, _clock: fn() -> u64) {
-        self.set(new);
+    fn go_on(
+        &self,
+        _incarnation: Incarnation,
+        _old: BanSettings,
+        new: BanSettings,
+        _clock: fn() -> u64,
+        still: &dyn Fn() -> bool,
+    ) {
+        // Who takes over after it was asked sets it after this.
+        let _one_after_the_other = lock(&self.setting);
+        if still() {
+            self.set(new);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A hit on several limiters that counts on all of them or on none.
 
-use super::limiter::{Hit, Key, Limiter};
+use super::limiter::{ALLOWED, DENIED, Hit, Key, Limiter};
 
 /// One of them.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +41,9 @@ impl Charge<'_> {
 
 /// Charges all, or none. No two of them are of the same limiter and key: see [`Charge::add_to`].
 ///
-/// A charge that is taken back may have denied a hit of somebody else's meanwhile. It allows none, unless its key was reset and hit again
-/// within the same ns. If others are quicker again and again, the wait is told as 1 ns.
+/// A charge that is taken back may have denied a hit of somebody else's meanwhile, and a turn that was reserved behind it stays where it is, so that another
+/// may come beside it. It allows no hit, unless its key was reset and hit again within the same ns. It is not taken back if its rate was changed meanwhile,
+/// or its key reset, perhaps: then there is no other attempt. If others are quicker again and again, the wait is told as 1 ns.
 pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
     let mut outcome = All::Allowed;
     for _ in 0..ATTEMPTS {
@@ -53,22 +54,23 @@ pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
         if outcome != All::Allowed {
             break;
         }
-        match charge_each(charges, &clock) {
-            None => break,
-            // By others who were allowed meanwhile: at once, or after they are through.
-            Some(failed) => outcome = All::Denied(failed, Some(1)),
+        let Some((failed, taken_back)) = charge_each(charges, &clock) else { break };
+        // By others who were allowed meanwhile: at once, or after they are through.
+        outcome = All::Denied(failed, Some(1));
+        if !taken_back {
+            break;
         }
     }
     match outcome {
-        All::Allowed => charges.iter().for_each(|charge| charge.limiter.count_allowed()),
-        All::Denied(which, _) => charges[which].limiter.count_denied(),
+        All::Allowed => charges.iter().for_each(|charge| charge.limiter.count(ALLOWED)),
+        All::Denied(which, _) => charges[which].limiter.count(DENIED),
         All::Gone(_) => {}
     }
     outcome
 }
 
-/// The one that was not allowed, if any: then those before it are taken back.
-fn charge_each(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> Option<usize> {
+/// The one that was not allowed, if any: then those before it are taken back, and whether all could be.
+fn charge_each(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> Option<(usize, bool)> {
     let mut charged = Vec::with_capacity(charges.len());
     for (at, charge) in charges.iter().enumerate() {
         let now = charge.limiter.now(&clock);
@@ -76,10 +78,11 @@ fn charge_each(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> Option<usize>
             charged.push(tentative);
             continue;
         }
+        let mut taken_back = true;
         for (before, tentative) in charges.iter().zip(charged) {
-            before.limiter.refund(before.key, before.limiter.now(&clock), tentative);
+            taken_back &= before.limiter.refund(before.key, before.limiter.now(&clock), tentative);
         }
-        return Some(at);
+        return Some((at, taken_back));
     }
     None
 }

@@ -13,14 +13,17 @@
 //! # Representation
 //!
 //! Instants and spans are whole nanoseconds in 64 bits, below [`END`], which is 282 years. A century of burst may be
-//! ahead of a clock that has run for [`LATEST`], 181 years, and no sum of two of them wraps. The interval is rounded to a
-//! whole nanosecond, and is one microsecond at least: so a rate is exact within 0.05 %, and every rate of a whole number of
-//! ns per hit entirely. The tolerance is `burst` times the *rounded* interval, so exactly `burst` hits fit into it, whatever was rounded.
+//! ahead of a clock that has run for [`LATEST`], 181 years, and no sum of two of them wraps. The interval is rounded down to a
+//! whole nanosecond, and is one microsecond at least: so a rate is exact within 0.1 %, and every rate of a whole number of
+//! ns per hit entirely. It is rounded down so that who hits as often as is allowed is never denied: the `limit` hits of one `per` are over
+//! after it. The tolerance is `burst` times the *rounded* interval, so exactly `burst` hits fit into it, whatever was rounded.
 //!
 //! # Clocks
 //!
 //! A clock that is behind, because it was read before others moved the TAT, makes a hit look earlier than it is: then
 //! it is refused rather than allowed. No order of clocks refills anything.
+
+use crate::clock::NS_PER_MS;
 
 /// Instants are below this.
 pub(crate) const END: u64 = (1 << 63) - (1 << 58);
@@ -33,8 +36,6 @@ pub const CENTURY: u64 = 100 * 31_557_600 * 1_000_000_000;
 
 /// Hits may come once per microsecond.
 const SHORTEST: u64 = 1_000;
-
-const NS_PER_MS: u64 = 1_000_000;
 
 /// So many hits in so much time, and so many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +92,7 @@ impl Rate {
             return Err(OutOfBounds::TooLong);
         }
         // At most a century, since a burst is 1 at least.
-        Ok(Self { interval: ((per + limit / 2) / limit) as u64, burst })
+        Ok(Self { interval: (per / limit) as u64, burst })
     }
 
     pub(crate) fn from_parts(interval: u64, burst: u32) -> Self {

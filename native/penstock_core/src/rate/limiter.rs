@@ -2,9 +2,9 @@
 
 use crossbeam_utils::CachePadded;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, NS_PER_MS};
 use crate::registry::{Incarnation, Lend};
-use crate::sync::{AtomicPair, AtomicU32, AtomicU64, Mutex, Ordering, lock, thread_number};
+use crate::sync::{AtomicPair, AtomicU32, AtomicU64, Mutex, Ordering, fence, fence_after_rmw, lock, thread_number};
 
 use super::gcra::{Rate, Turn, Verdict};
 use super::settings::{InForce, Published};
@@ -14,10 +14,15 @@ use super::table::{Found, OutOfMemory, Table};
 /// Places that one step of a change, or of a count, looks at: some 20 µs.
 const STEP: usize = if cfg!(loom) { 2 } else { 4096 };
 
+/// Parts that resets are counted in, each for some of the keys.
+const RESETS: usize = 16;
+
 /// Parts that totals are counted in, so that threads do not wait for each other's.
 const PARTS: usize = if cfg!(loom) { 1 } else { 16 };
 
-const NS_PER_MS: u64 = 1_000_000;
+/// Totals.
+pub(crate) const ALLOWED: usize = 0;
+pub(crate) const DENIED: usize = 1;
 
 /// What a limiter allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +75,8 @@ pub enum Reserved {
     In(u64),
     /// It would be in so many ns, which is more than it would wait. Nothing is reserved.
     TooFar(u64),
+    /// There is no place for the key. There may be one in so many ns, which is not more than it would wait.
+    NoPlace(u64),
     /// It costs more than the burst.
     Never,
     /// The limiter is closed.
@@ -85,8 +92,8 @@ pub struct Limiter {
     max_keys: u32,
     /// Which opening it is.
     incarnation: AtomicU32,
-    /// How many began and ended, so that what was charged before one is not taken back after it.
-    resets: [AtomicU64; 2],
+    /// How many began and ended, of keys that share one, so that what was charged before one is not taken back after it.
+    resets: [[AtomicU64; 2]; RESETS],
     totals: [CachePadded<[AtomicU64; 2]>; PARTS],
     clock: Clock,
     given: Mutex<Given>,
@@ -148,7 +155,7 @@ pub(crate) struct Tentative {
 
 /// Why there is no place to count by.
 enum Obstacle {
-    Full { until: u64 },
+    Full { until: u64, burst: u32 },
     Gone,
 }
 
@@ -161,7 +168,7 @@ impl Limiter {
             table: Table::new(max_keys as usize)?,
             max_keys,
             incarnation: AtomicU32::new(0),
-            resets: std::array::from_fn(|_| AtomicU64::new(0)),
+            resets: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
             totals: std::array::from_fn(|_| CachePadded::default()),
             clock: Clock::real(),
             given: Mutex::default(),
@@ -171,16 +178,20 @@ impl Limiter {
     /// Opens it anew, with nothing counted. For whoever has it alone, but for hits of its last incarnation that were slow: their
     /// tags are nobody's now, the global place is not theirs, and what they charge they give up.
     pub fn open(&self, limits: Limits, manual: bool, now: u64) -> Incarnation {
-        let mut given = lock(&self.given);
-        let incarnation = self.incarnation.load(Ordering::Relaxed).wrapping_add(1).max(1);
-        // ORDERING: SeqCst, before the places are cleared: who charges one after that sees, after that, that it is not its limiter
-        // any more.
-        self.incarnation.store(incarnation, Ordering::SeqCst);
-        let now = self.clock.start(manual, now);
+        let (incarnation, now) = {
+            let _nobody_advances_another_clock = lock(&self.given);
+            let incarnation = self.incarnation.load(Ordering::Relaxed).wrapping_add(1).max(1);
+            // ORDERING: SeqCst, before the places are cleared: who charges one after that sees, after that, that it is not its limiter
+            // any more.
+            self.incarnation.store(incarnation, Ordering::SeqCst);
+            (incarnation, self.clock.start(manual, now))
+        };
+        // Outside the lock, for it takes time, and whoever is late would wait.
         self.table.clear();
         for total in self.totals.iter().flat_map(|part| part.iter()) {
             total.store(0, Ordering::Relaxed);
         }
+        let mut given = lock(&self.given);
         self.published.change(limits.rate, now);
         self.global.store(u64::from(incarnation), Stamp::NONE.to_bits());
         *given = Given { limits: Some(limits), settled: self.published.version() };
@@ -211,8 +222,8 @@ impl Limiter {
     pub fn hit(&self, key: Key, now: u64, cost: u32) -> Hit {
         let hit = self.charge(key, now, cost);
         match hit {
-            Hit::Allow(_) => self.count(0),
-            Hit::Deny(_) | Hit::Never => self.count(1),
+            Hit::Allow(_) => self.count(ALLOWED),
+            Hit::Deny(_) | Hit::Never => self.count(DENIED),
             Hit::Gone => {}
         }
         hit
@@ -220,26 +231,25 @@ impl Limiter {
 
     #[inline]
     fn charge(&self, key: Key, now: u64, cost: u32) -> Hit {
-        self.ask(key, now, |rate, tat| match rate.hit(tat, now, cost) {
-            Verdict::Allow { tat, remaining } => (Some(tat), Hit::Allow(remaining)),
-            Verdict::Deny { wait } => (None, Hit::Deny(wait)),
-            Verdict::Never => (None, Hit::Never),
-        })
+        self.ask(key, now, cost, |tat| Some(tat))
     }
 
     /// What a hit would come to.
     pub fn peek(&self, key: Key, now: u64, cost: u32) -> Hit {
-        self.ask(key, now, |rate, tat| match rate.hit(tat, now, cost) {
-            Verdict::Allow { remaining, .. } => (None, Hit::Allow(remaining)),
-            Verdict::Deny { wait } => (None, Hit::Deny(wait)),
-            Verdict::Never => (None, Hit::Never),
-        })
+        self.ask(key, now, cost, |_tat| None)
     }
 
+    /// `charge` says what becomes of the TAT if it is allowed.
     #[inline]
-    fn ask(&self, key: Key, now: u64, rule: impl Fn(Rate, u64) -> (Option<u64>, Hit)) -> Hit {
-        self.decide(key, now, rule).unwrap_or_else(|obstacle| match obstacle {
-            Obstacle::Full { until } => Hit::Deny(until.saturating_sub(now).max(1)),
+    fn ask(&self, key: Key, now: u64, cost: u32, charge: impl Fn(u64) -> Option<u64>) -> Hit {
+        let outcome = self.decide(key, now, |rate, tat| match rate.hit(tat, now, cost) {
+            Verdict::Allow { tat, remaining } => (charge(tat), Hit::Allow(remaining)),
+            Verdict::Deny { wait } => (None, Hit::Deny(wait)),
+            Verdict::Never => (None, Hit::Never),
+        });
+        outcome.unwrap_or_else(|obstacle| match obstacle {
+            Obstacle::Full { burst, .. } if cost > burst => Hit::Never,
+            Obstacle::Full { until, .. } => Hit::Deny(until.saturating_sub(now).max(1)),
             Obstacle::Gone => Hit::Gone,
         })
     }
@@ -252,13 +262,18 @@ impl Limiter {
             Turn::Never => (None, Reserved::Never),
         });
         let reserved = outcome.unwrap_or_else(|obstacle| match obstacle {
-            Obstacle::Full { until } => Reserved::TooFar(until.saturating_sub(now).max(1)),
+            Obstacle::Full { burst, .. } if cost > burst => Reserved::Never,
+            Obstacle::Full { until, .. } => match until.saturating_sub(now).max(1) {
+                wait if wait <= patience => Reserved::NoPlace(wait),
+                wait => Reserved::TooFar(wait),
+            },
             Obstacle::Gone => Reserved::Gone,
         });
         match reserved {
-            Reserved::In(_) => self.count(0),
-            Reserved::TooFar(_) | Reserved::Never => self.count(1),
-            Reserved::Gone => {}
+            Reserved::In(_) => self.count(ALLOWED),
+            Reserved::TooFar(_) | Reserved::Never => self.count(DENIED),
+            // To be asked again, or by nobody.
+            Reserved::NoPlace(_) | Reserved::Gone => {}
         }
         reserved
     }
@@ -300,12 +315,18 @@ impl Limiter {
                     if !is_in_force() {
                         continue;
                     }
-                    let (next, outcome) = match &found {
-                        Found::Charged(seen) => rule(in_force.rate, view.tat(seen.stamp).unwrap_or(0)),
-                        Found::Free(_) => rule(in_force.rate, 0),
-                        Found::Full { until } => return Err(Obstacle::Full { until: *until }),
+                    let decided = match &found {
+                        Found::Charged(seen) => Ok(rule(in_force.rate, view.tat(seen.stamp).unwrap_or(0))),
+                        Found::Free(_) => Ok(rule(in_force.rate, 0)),
+                        Found::Full { until } => Err(Obstacle::Full { until: *until, burst: in_force.rate.burst() }),
                     };
-                    let Some(tat) = next else { return Ok(outcome) };
+                    let (tat, outcome) = match decided {
+                        Ok((Some(tat), outcome)) => (tat, outcome),
+                        // The rate and the places may be those of another's by now.
+                        _ if !self.is(incarnation) => return Err(Obstacle::Gone),
+                        Ok((None, outcome)) => return Ok(outcome),
+                        Err(full) => return Err(full),
+                    };
                     let mine = match found {
                         Found::Charged(seen) => Some(seen),
                         Found::Free(place) => self.table.claim(tag, place),
@@ -336,6 +357,8 @@ impl Limiter {
     /// that for its own. If somebody else was there meanwhile, it stays; what is owed is then what was allowed, uncut.
     #[inline]
     fn keep_up(&self, mut written: InForce, mut stamp: Stamp, mut exchange: impl FnMut(Stamp, Stamp) -> Option<Stamp>) {
+        // ORDERING: pairs with the fence in `settle`. What was just written is seen there, or the version here.
+        fence_after_rmw();
         while self.published.version() != written.version {
             written = self.published.read();
             let view = written.view(0);
@@ -347,7 +370,7 @@ impl Limiter {
 
     /// As a hit that is allowed, but to be taken back perhaps, and not counted yet. `None`: it is not allowed.
     pub(crate) fn try_charge(&self, key: Key, now: u64, cost: u32) -> Option<Tentative> {
-        let [began, ended] = &self.resets;
+        let [began, ended] = self.resets_of(key);
         let (ended, version) = (ended.load(Ordering::Relaxed), self.published.version());
         // `None` while one is going on.
         let resets = Some(began.load(Ordering::Relaxed)).filter(|&began| began == ended);
@@ -358,39 +381,44 @@ impl Limiter {
         outcome.unwrap_or(None)
     }
 
-    /// Takes back a charge. Of one that would have run out by `now` by itself nothing is: it may have made room for others already. Nor of
-    /// one that the rate was changed after, or a key reset: it may have been cut, or forgotten.
-    pub(crate) fn refund(&self, key: Key, now: u64, charge: Tentative) {
-        let _nothing_left_of_it = self.decide(key, now, |rate, tat| {
+    /// Takes back a charge, but for what has run out of it by itself: that may have made room for others already. False if nothing of it is, as the
+    /// rate was changed since, or a key reset: it may have been cut, or forgotten.
+    pub(crate) fn refund(&self, key: Key, now: u64, charge: Tentative) -> bool {
+        let outcome = self.decide(key, now, |rate, tat| {
             let untouched = self.published.version() == charge.version
-                && charge.resets == Some(self.resets[0].load(Ordering::Relaxed));
-            let refund = rate.charge(charge.cost).filter(|_| untouched && now < charge.tat);
-            (refund.and_then(|refund| tat.checked_sub(refund)), ())
+                && charge.resets == Some(self.resets_of(key)[0].load(Ordering::Relaxed));
+            let left = charge.tat.saturating_sub(now);
+            match rate.charge(charge.cost).filter(|_| untouched).map(|whole| whole.min(left)) {
+                None => (None, false),
+                Some(0) => (None, true),
+                Some(refund) => (tat.checked_sub(refund), true),
+            }
         });
-    }
-
-    pub(crate) fn count_allowed(&self) {
-        self.count(0);
-    }
-
-    pub(crate) fn count_denied(&self) {
-        self.count(1);
+        // Of one that is gone there is nothing to take back.
+        outcome.unwrap_or(true)
     }
 
     #[inline]
-    fn count(&self, which: usize) {
+    pub(crate) fn count(&self, which: usize) {
         self.totals[thread_number() % PARTS][which].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Forgets what the key owes. False if the limiter is closed.
     pub fn reset(&self, key: Key) -> bool {
-        let [began, ended] = &self.resets;
+        let [began, ended] = self.resets_of(key);
         // Before: who sees that it was forgotten sees that something was.
         began.fetch_add(1, Ordering::Relaxed);
         let reset = self.forget(key);
         // And after: what was charged in between was perhaps forgotten.
         ended.fetch_add(1, Ordering::Relaxed);
         reset
+    }
+
+    fn resets_of(&self, key: Key) -> &[AtomicU64; 2] {
+        match key {
+            Key::Global(_) => &self.resets[0],
+            Key::Tag(_, tag) => &self.resets[tag as usize % RESETS],
+        }
     }
 
     fn forget(&self, key: Key) -> bool {
@@ -423,8 +451,11 @@ impl Limiter {
         from: Option<Progress>,
     ) -> Changed {
         let mut given = lock(&self.given);
-        let Some(limits) = given.limits.filter(|_| self.is(incarnation)) else { return Changed::Gone };
-        let Some(limits) = change(limits) else { return Changed::OutOfBounds };
+        let Some(before) = given.limits.filter(|_| self.is(incarnation)) else { return Changed::Gone };
+        let Some(limits) = change(before) else { return Changed::OutOfBounds };
+        if limits == before {
+            return Changed::Yes;
+        }
         let version = self.published.version();
         if given.settled == version {
             self.published.change(limits.rate, now);
@@ -446,6 +477,9 @@ impl Limiter {
 
     /// Has the places from `at` on, some of them, and the global one, be of the era of that version, as long as it is in force.
     fn settle(&self, version: u64, at: usize, now: u64) -> Option<usize> {
+        // ORDERING: pairs with the fence in `keep_up`. That version is in force since before; so whoever does not see it there has
+        // written before this what is looked at after it.
+        fence(Ordering::SeqCst);
         let in_force = self.published.read();
         let view = in_force.view(now);
         // As in `decide`, asked after a place was looked at. Also if what is left of it after the cut has passed: uncut, it would be
@@ -492,8 +526,8 @@ impl Limiter {
             limits,
             max_keys: self.max_keys,
             memory: self.table.memory(),
-            allowed: total(0),
-            denied: total(1),
+            allowed: total(ALLOWED),
+            denied: total(DENIED),
         })
     }
 }
@@ -518,10 +552,19 @@ impl Lend for Limiter {
         (old.max_keys, old.manual) == (new.max_keys, new.manual)
     }
 
-    fn go_on(&self, incarnation: Incarnation, old: LimiterSettings, new: LimiterSettings, clock: fn() -> u64) {
+    fn go_on(
+        &self,
+        incarnation: Incarnation,
+        old: LimiterSettings,
+        new: LimiterSettings,
+        clock: fn() -> u64,
+        still: &dyn Fn() -> bool,
+    ) {
         let mut from = None;
+        // Asked under the lock that the change is made under: who takes over after that changes it after that.
+        let change = |_| still().then_some(new.limits);
         while new.limits != old.limits
-            && let Changed::NotYet(progress) = self.update(incarnation, |_| Some(new.limits), self.now(clock), from)
+            && let Changed::NotYet(progress) = self.update(incarnation, change, self.now(clock), from)
         {
             from = Some(progress);
         }

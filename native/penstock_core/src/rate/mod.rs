@@ -12,4 +12,4 @@ pub use gcra::{CENTURY, LATEST, OutOfBounds, Rate};
 pub use limiter::{Changed, Hit, Key, Limiter, LimiterInfo, LimiterSettings, Limits, Progress, Reserved, whole_ms};
 pub(crate) use stamp::{Era, View};
 pub use table::OutOfMemory;
-pub(crate) use table::{Found, Table};
+pub(crate) use table::{Found, Table, scale};

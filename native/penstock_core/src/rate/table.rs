@@ -284,6 +284,6 @@ impl<'a> Seen<'a> {
 
 /// A number below `count` by the high bits of a word.
 #[inline]
-fn scale(word: u64, count: usize) -> usize {
+pub(crate) fn scale(word: u64, count: usize) -> usize {
     ((u128::from(word) * count as u128) >> 64) as usize
 }

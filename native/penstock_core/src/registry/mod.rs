@@ -269,13 +269,19 @@ impl<H: Host> Named<H> {
         life.made
     }
 
-    /// Makes a process the owner, unless another is that lives: then that.
-    fn take_over(&self, host: &H, owner: Pid) -> Result<MutexGuard<'_, Life>, Pid> {
+    /// The owner, if it is dead or that process; or who else it is.
+    fn owner_before(&self, host: &H, owner: Pid) -> Result<Option<Pid>, Pid> {
         let before = lock(&self.life).owner;
         // Asked outside the lock; that an owner dies after this is its successor's next attempt.
-        if let Some(other) = before.filter(|&other| other != owner && host.alive(other)) {
-            return Err(other);
+        match before.filter(|&other| other != owner && host.alive(other)) {
+            Some(other) => Err(other),
+            None => Ok(before),
         }
+    }
+
+    /// Makes a process the owner, unless another is that lives: then that.
+    fn take_over(&self, host: &H, owner: Pid) -> Result<MutexGuard<'_, Life>, Pid> {
+        let before = self.owner_before(host, owner)?;
         let mut life = lock(&self.life);
         if life.owner != before
             && let Some(other) = life.owner
@@ -327,6 +333,10 @@ impl<H: Host> Named<H> {
             Some((it, incarnation, old))
         };
         loop {
+            // Before memory is taken for nothing.
+            if let Err(other) = self.owner_before(host, owner) {
+                return Ok(Started::AlreadyStarted(other));
+            }
             let may_go_on = goes_on(&mut lock(&self.life)).is_some();
             // Outside the lock, for it takes time.
             let prepared = if may_go_on { None } else { Some(lease.prepare(given, clock())?) };
@@ -341,7 +351,7 @@ impl<H: Host> Named<H> {
                 *given_before(&mut life) = Some(given);
                 drop(life);
                 prepared.into_iter().for_each(|prepared| lease.not_needed(prepared));
-                it.go_on(incarnation, old, given, clock);
+                it.go_on(incarnation, old, given, clock, &|| self.owner() == Some(owner));
                 return Ok(Started::Adopted);
             }
             // It was closed between the two looks.

@@ -1,7 +1,7 @@
 //! What names are lent: limiters and bans. The memory of one that is closed serves the next that is of its size.
 //!
-//! None is ever freed, so that a look needs no lock and no count of who is looking. There are as many of each size as were ever open
-//! at once.
+//! None is ever freed, so that a look needs no lock and no count of who is looking. There are as many of each size as were ever open, or about
+//! to be, at once.
 
 use std::sync::Arc;
 
@@ -27,8 +27,16 @@ pub trait Lend: Sized {
     fn open(&self, given: Self::Given, now: u64) -> Incarnation;
     /// Whether what was started as `old` may go on as `new`, with what it remembers.
     fn may_go_on(old: Self::Given, new: Self::Given) -> bool;
-    /// Goes on so: what was given anew wins, what was only updated since stays.
-    fn go_on(&self, incarnation: Incarnation, old: Self::Given, new: Self::Given, clock: fn() -> u64);
+    /// Goes on so: what was given anew wins, what was only updated since stays. As long as `still`, which is asked in between: whoever asked for it
+    /// may be dead, and another may have taken over.
+    fn go_on(
+        &self,
+        incarnation: Incarnation,
+        old: Self::Given,
+        new: Self::Given,
+        clock: fn() -> u64,
+        still: &dyn Fn() -> bool,
+    );
 }
 
 type Id = u32;
