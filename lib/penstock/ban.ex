@@ -174,7 +174,10 @@ defmodule Penstock.Ban do
 
   # Those of an owner that crashed, or of one that lives, who is then told of.
   defp there_already?(name, max_keys, max_bans) do
-    match?({_failures, _within, _ban_for, _escalate, _max, ^max_keys, ^max_bans, _memory, _dropped}, Native.ban_info(name))
+    match?(
+      {_failures, _within, _ban_for, _escalate, _max, ^max_keys, ^max_bans, _memory, _dropped},
+      Native.ban_info(name)
+    )
   end
 
   defp own(name, owner, given) do

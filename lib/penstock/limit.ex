@@ -55,7 +55,7 @@ defmodule Penstock.Limit do
   # `:no_key`: there is none, and a ban goes by one.
   @spec ask(term, hit) :: :ok | {:error, refusal} | :no_key | :gone
   def ask(gate, {key, cost}) do
-    term = with {:key, term} <- key, do: term, else: (:none -> :global)
+    term = term(key)
 
     case Key.ask(term, &Native.rate_hit(gate, term, cost, &1)) do
       {:allow, _remaining} -> :ok
@@ -63,6 +63,23 @@ defmodule Penstock.Limit do
       :no_limiter -> check(gate, key)
     end
   end
+
+  @doc false
+  # For who waits for its turn, for up to so many ms: it comes after so many. `:no_place`: to be asked again after so many.
+  @spec reserve(term, hit, timeout) ::
+          non_neg_integer | {:no_place, pos_integer} | {:error, refusal} | :no_key | :gone
+  def reserve(gate, {key, cost}, timeout) do
+    term = term(key)
+
+    case Key.ask(term, &Native.rate_reserve(gate, term, cost, timeout, &1)) do
+      {:deny, ms} -> {:error, {:rate_limited, ms}}
+      :no_limiter -> with :ok <- check(gate, key), do: 0
+      turn -> turn
+    end
+  end
+
+  defp term(:none), do: :global
+  defp term({:key, term}), do: term
 
   defp check(gate, :none), do: if(Native.ban_info(gate) == :no_ban, do: :gone, else: :no_key)
 

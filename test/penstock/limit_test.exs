@@ -210,7 +210,7 @@ defmodule Penstock.LimitTest do
     # Of streams that have to wait, on the clock.
     defp paced(opts), do: limiter([clock: :monotonic] ++ opts)
 
-    test "waits out what its limiter denies, at the limiter's pace" do
+    test "waits for its turn, at the limiter's pace" do
       limiter = paced(limit: 100, per: 1_000, burst: 2)
       began = System.monotonic_time(:millisecond)
 
@@ -224,7 +224,7 @@ defmodule Penstock.LimitTest do
     end
 
     test "delivers what is done meanwhile" do
-      limiter = limiter(limit: 2, per: 1_000)
+      limiter = limiter(limit: 2, per: 600_000)
       me = self()
 
       consumer =
@@ -234,13 +234,27 @@ defmodule Penstock.LimitTest do
           |> Enum.each(&send(me, &1))
         end)
 
-      # The third waits, on a clock that stands still.
+      # The third has its turn in five minutes.
       assert_receive {:ok, 1}
       assert_receive {:ok, 2}
-      refute_received {:ok, 3}
-      RateLimiter.advance(limiter, 500)
-      assert_receive {:ok, 3}
-      Task.await(consumer)
+      eventually(fn -> RateLimiter.info(limiter).allowed == 3 end)
+      refute Task.yield(consumer, 0)
+      Task.shutdown(consumer, :brutal_kill)
+    end
+
+    test "has its turns among others who wait for theirs" do
+      limiter = paced(limit: 200, per: 1_000, burst: 1)
+
+      for _ <- 1..2 do
+        start_supervised!(
+          {Task, fn -> Enum.each(Stream.cycle([1]), fn _ -> :ok = RateLimiter.acquire(limiter) end) end},
+          id: make_ref()
+        )
+      end
+
+      # Whoever asks only when a turn is free finds none.
+      eventually(fn -> RateLimiter.info(limiter).allowed > 10 end)
+      assert limiter |> Penstock.Task.async_stream(1..10, & &1) |> Enum.to_list() == for(n <- 1..10, do: {:ok, n})
     end
 
     test "raises when the wait would be longer than it may, and kills what runs" do
@@ -291,7 +305,7 @@ defmodule Penstock.LimitTest do
           limiter |> Penstock.Task.async_stream([1, 2], & &1, cost: 3, max_concurrency: 2) |> Enum.to_list()
         end)
 
-      eventually(fn -> RateLimiter.info(limiter).denied >= 1 end)
+      eventually(fn -> RateLimiter.info(limiter).allowed == 2 end)
       refute Task.yield(consumer, 0)
       Task.shutdown(consumer, :brutal_kill)
 
@@ -326,6 +340,8 @@ defmodule Penstock.LimitTest do
       {:suspended, {:ok, 2}, next} = next.({:cont, nil})
       assert {:halted, :enough} = next.({:halt, :enough})
       assert mailbox() == []
+      # The third, if it had a turn, has wasted it.
+      assert RateLimiter.info(limiter).allowed in 2..3
       assert limiter |> Penstock.Task.async_stream(1..4, & &1) |> Enum.take(2) == [ok: 1, ok: 2]
     end
 

@@ -12,14 +12,15 @@ defmodule Penstock.Task.Stream do
   #     {ref, :granted | refusal}    a permit that was waited for
   #
   # The reducer is the consumer's code. Whenever it is called, or the stream suspended, nothing is parked: what
-  # was asked for is withdrawn first, and if it has been granted at that instant, its task is started.
+  # was asked for is withdrawn first, and if it has been granted at that instant, its task is started. A turn that a limiter
+  # gave is kept: it is the element's, and wasted if the stream ends before.
   @moduledoc false
 
   alias Penstock.{GateRef, Key, Limit, Native, Options, RejectedError}
   alias Penstock.Task.{Guard, Work}
 
   # next     - the rest of a list; or {:more, what gives the next element}; [] if there is none
-  # pending  - {element, ms it may yet wait for a permit}, pulled and without a task; or nil
+  # pending  - {element, ms it may yet wait for a permit, or {:turn, at}}, pulled and without a task; or nil
   # slots    - how many more tasks may run
   # position - of the next task
   # due      - the position whose result is delivered next; or :any
@@ -35,6 +36,7 @@ defmodule Penstock.Task.Stream do
 
   # ms that one `receive` can wait.
   @longest_wait 0xFFFF_FFFF
+  @ns_per_ms 1_000_000
 
   @doc false
   @spec known_options() :: [atom, ...]
@@ -147,6 +149,10 @@ defmodule Penstock.Task.Stream do
     deliver(result, acc, %{state | due: due + 1, done: done}, config)
   end
 
+  defp step(acc, %{pending: {_element, {:turn, _at} = turn}} = state, config) do
+    if patience(turn) == 0, do: take_turn(acc, state, config), else: await(acc, state, config, turn)
+  end
+
   defp step(acc, %{pending: {element, left}, next: next} = state, config) do
     admit(acc, state, config, element, next, left)
   end
@@ -211,12 +217,15 @@ defmodule Penstock.Task.Stream do
   defp admit(acc, state, %{limit: {gate, hit}} = config, element, next, left) do
     state = %{state | pending: {element, left}, next: next}
 
-    case Limit.ask(gate, hit) do
-      :ok ->
-        step(acc, launch(state, config, element, next, Native.spawn_take(config.gate, 1)), config)
+    case Limit.reserve(gate, hit, left) do
+      0 ->
+        take_turn(acc, state, config)
+
+      ms when is_integer(ms) ->
+        step(acc, %{state | pending: {element, {:turn, now_ns() + ms * @ns_per_ms}}}, config)
 
       # Not before that, whatever is rounded off.
-      {:error, {:rate_limited, ms}} when is_integer(ms) and ms <= left ->
+      {:no_place, ms} ->
         await(acc, state, config, {:limited, now() + ms + 1, until(left)})
 
       {:error, reason} ->
@@ -261,10 +270,15 @@ defmodule Penstock.Task.Stream do
     end
   end
 
+  defp take_turn(acc, %{pending: {element, _turn}, next: next} = state, config) do
+    step(acc, launch(state, config, element, next, Native.spawn_take(config.gate, 1)), config)
+  end
+
   defp until(:infinity), do: :infinity
   defp until(left), do: now() + left
 
   defp now, do: System.monotonic_time(:millisecond)
+  defp now_ns, do: System.monotonic_time(:nanosecond)
 
   defp granted(%{pending: {element, _left}, next: next} = state, %{gate: gate} = config, instance) do
     launch(state, config, element, next, Native.spawn_offer(gate, instance, 1))
@@ -302,6 +316,8 @@ defmodule Penstock.Task.Stream do
   end
 
   # No wait is left behind; if it was granted meanwhile, the task is started.
+  defp unpark(state, _config, {:turn, _at}), do: state
+
   defp unpark(state, _config, {:limited, _at, until}) do
     {element, _left} = state.pending
     %{state | pending: {element, left(until)}}
@@ -356,9 +372,15 @@ defmodule Penstock.Task.Stream do
   end
 
   defp patience(nil), do: :infinity
+
+  defp patience({:turn, at}),
+    do: (at - now_ns()) |> max(0) |> Kernel.+(@ns_per_ms - 1) |> div(@ns_per_ms) |> min(@longest_wait)
+
   # The next may be years away, and is asked for again before that.
   defp patience({:limited, at, _until}), do: (at - now()) |> max(0) |> min(@longest_wait)
   defp patience({_instance, _token, until}), do: left(until)
+
+  defp give_up(acc, state, config, {:turn, _at}), do: step(acc, state, config)
 
   # To be asked again.
   defp give_up(acc, state, config, {:limited, _at, _until} = limited),
@@ -439,6 +461,7 @@ defmodule Penstock.Task.Stream do
 
   # No wait is left behind, and no permit.
   defp abandon(state, _config, nil), do: state
+  defp abandon(state, _config, {:turn, _at}), do: state
   defp abandon(state, _config, {:limited, _at, _until}), do: state
 
   defp abandon(state, %{gate: gate, ref: ref}, {instance, token, _until}) do
