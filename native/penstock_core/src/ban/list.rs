@@ -12,6 +12,9 @@ use crate::sync::{Mutex, lock};
 use super::BanSettings;
 use super::failures::Failures;
 
+/// The key, and the reason, as they are to be listed.
+pub(super) type Kept = (Box<[u8]>, Box<[u8]>);
+
 /// A ban that is over takes no part in anything but the level of the next.
 #[derive(Debug)]
 struct Entry {
@@ -105,8 +108,7 @@ impl List {
         now: u64,
         settings: BanSettings,
         failures: &Failures,
-        key: Box<[u8]>,
-        reason: Box<[u8]>,
+        (key, reason): Kept,
         still: impl FnOnce() -> bool,
     ) -> Result<u64, u32> {
         let mut inner = lock(&self.inner);
@@ -152,8 +154,7 @@ impl List {
         now: u64,
         left: u64,
         settings: BanSettings,
-        key: Box<[u8]>,
-        reason: Box<[u8]>,
+        (key, reason): Kept,
         still: impl FnOnce() -> bool,
     ) {
         let mut inner = lock(&self.inner);

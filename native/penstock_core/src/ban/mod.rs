@@ -154,9 +154,9 @@ impl Ban {
                 Banned::For(_) => self.list.excuse(tag, now, &self.failures).ok_or(count),
             }
         } else {
-            let (key, reason) = key();
+            let kept = key();
             // What is left there, of who is late, is nobody's.
-            self.list.offend(tag, now, settings, &self.failures, key, reason, || self.is(incarnation))
+            self.list.offend(tag, now, settings, &self.failures, kept, || self.is(incarnation))
         };
         match left {
             Ok(left) => Failure::Banned(left),
@@ -166,7 +166,7 @@ impl Ban {
 
     /// Bans the key for so many ms, whatever it did.
     pub fn ban(&self, incarnation: Incarnation, tag: u64, now: u64, ms: u32, key: Box<[u8]>, reason: Box<[u8]>) {
-        self.list.ban(tag, now, u64::from(ms) * NS_PER_MS, self.settings(), key, reason, || self.is(incarnation));
+        self.list.ban(tag, now, u64::from(ms) * NS_PER_MS, self.settings(), (key, reason), || self.is(incarnation));
     }
 
     /// Forgets all about the key.

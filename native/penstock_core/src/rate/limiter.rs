@@ -231,7 +231,7 @@ impl Limiter {
 
     #[inline]
     fn charge(&self, key: Key, now: u64, cost: u32) -> Hit {
-        self.ask(key, now, cost, |tat| Some(tat))
+        self.ask(key, now, cost, Some)
     }
 
     /// What a hit would come to.
