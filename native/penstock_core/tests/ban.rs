@@ -288,3 +288,19 @@ fn what_takes_over_goes_on_with_new_settings() {
         assert!(!Ban::may_go_on(SETTINGS, other));
     }
 }
+
+#[test]
+fn bans_that_are_over_do_not_pile_up() {
+    let ban = open(BanSettings { max_bans: 1_000_000, ..SETTINGS });
+    for n in 0..1_000 {
+        ban.ban(1, tag(n), 0, 10, bytes(n), bytes(0));
+    }
+    assert_eq!(ban.kept(), 1_000);
+    for n in 0..1_100 {
+        ban.ban(1, tag(10_000 + n), (10 + n) * MS, 10, bytes(n), bytes(0));
+    }
+    // Those of the last 10 ms, and of each of these one that was over.
+    assert_eq!(list(&ban, 1_109).len(), 10);
+    assert!(ban.kept() <= 20, "{}", ban.kept());
+    assert_eq!(ban.info().dropped, 0);
+}

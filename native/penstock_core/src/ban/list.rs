@@ -171,6 +171,16 @@ impl List {
         if let Some(old) = inner.entries.remove(&tag) {
             inner.ends.remove(&(old.until, tag));
         }
+        // For each that comes, two that are over and not remembered go: what is kept is of those of late.
+        let memory = u64::from(settings.max_ban_ms) * NS_PER_MS;
+        for _ in 0..2 {
+            match inner.ends.first() {
+                Some(&(end, first)) if end <= now && inner.level(first, now, memory) == 0 => {
+                    self.drop_first(inner, now)
+                }
+                _ => break,
+            }
+        }
         while inner.entries.len() >= settings.max_bans as usize {
             self.drop_first(inner, now);
         }
@@ -226,6 +236,10 @@ impl List {
         let mut looked = inner.entries.range(from..);
         let count = looked.by_ref().take(most).filter(|(_, entry)| entry.until > now).count() as u64;
         (count, looked.next().map(|(&tag, _)| tag))
+    }
+
+    pub(super) fn kept(&self) -> usize {
+        lock(&self.inner).entries.len()
     }
 
     /// How many were in force when they were dropped.

@@ -184,6 +184,11 @@ impl Ban {
         self.list.count(from, now, most)
     }
 
+    /// How many are kept, in force or not.
+    pub fn kept(&self) -> usize {
+        self.list.kept()
+    }
+
     /// What there is to say.
     pub fn info(&self) -> BansInfo {
         BansInfo {
