@@ -43,6 +43,8 @@ defmodule Penstock.Task do
           | {:on_timeout, :exit | :kill_task}
           | {:zip_input_on_exit, boolean}
           | {:acquire_timeout, timeout}
+          | {:key, term}
+          | {:cost, pos_integer}
 
   @options [:timeout, :permits, :max_runtime | Limit.options()]
   @stream_options Penstock.Task.Stream.known_options()
