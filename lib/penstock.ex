@@ -47,8 +47,8 @@ defmodule Penstock do
 
   ## Limiters and bans
 
-  Each function that starts something behind a gate takes `key: term` and `cost: number`, which a limiter and a ban go by, and a pool does not; these do not go
-  by `:permits`. `child_spec/2` has no key: it takes no ban. A limiter without a
+  Each function that starts something behind a gate takes `key: term` and `cost: number`. A limiter goes by both, a ban by the key, and neither
+  by `:permits`; a pool ignores them. `child_spec/2` has no key: it takes no ban. A limiter without a
   key goes by `:global`, a ban without one raises `ArgumentError`, and so does the key `nil`. What they admit holds no permits of theirs, and
   they do not wait, whatever `:timeout` says; only `Penstock.Task.async_stream/4` waits out what a limiter denies. They are not asked of restarts.
 
@@ -137,6 +137,8 @@ defmodule Penstock do
 
     * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `5_000`
     * `:permits` - how many permits the work takes. Default `1`
+    * `:key` - by which a limiter or a ban admits: any term but `nil`. A ban needs one, a limiter without one goes by `:global`, pools ignore it
+    * `:cost` - what the hit on a limiter costs: 1 to 2_147_483_647. Default `1`
 
   ## Examples
 
@@ -249,6 +251,8 @@ defmodule Penstock do
 
     * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
     * `:permits` - how many permits the process takes. Default `1`
+    * `:key` - by which a limiter or a ban admits: any term but `nil`. A ban needs one, a limiter without one goes by `:global`, pools ignore it
+    * `:cost` - what the hit on a limiter costs: 1 to 2_147_483_647. Default `1`
     * `:max_runtime` - how long the process may run, in ms. It is killed with `:kill` at most 100 ms after that, which monitors
       and links see as `:killed` and `Penstock.Pool.info/1` counts. Default: for ever
     * `:spawn_opt` - options of `:erlang.spawn_opt/4` other than `:link` and `:monitor`, such as
@@ -324,6 +328,8 @@ defmodule Penstock do
 
     * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
     * `:permits` - how many permits the process takes. Default `1`
+    * `:key` - by which a limiter or a ban admits: any term but `nil`. A ban needs one, a limiter without one goes by `:global`, pools ignore it
+    * `:cost` - what the hit on a limiter costs: 1 to 2_147_483_647. Default `1`
     * `:max_runtime` - how long the process may run, in ms: it is killed with `:kill` at most 100 ms after that, and counted in
       `Penstock.Pool.info/1`. Default: for ever
 

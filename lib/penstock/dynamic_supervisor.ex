@@ -97,6 +97,8 @@ defmodule Penstock.DynamicSupervisor do
 
     * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
     * `:permits` - how many permits the child takes, at each start. Default `1`
+    * `:key` - by which a limiter or a ban admits: any term but `nil`. A ban needs one, a limiter without one goes by `:global`, pools ignore it
+    * `:cost` - what the hit on a limiter costs: 1 to 2_147_483_647. Default `1`
     * `:max_runtime` - how long it may run after each start, in ms; see `Penstock.start_process/3`. Default: for ever
     * `:partition_key` - any term: children of one key are of one partition, integers of each in turn. Default: the
       calling process

@@ -68,6 +68,8 @@ defmodule Penstock.Task do
 
     * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
     * `:permits` - how many permits the task takes. Default `1`
+    * `:key` - by which a limiter or a ban admits: any term but `nil`. A ban needs one, a limiter without one goes by `:global`, pools ignore it
+    * `:cost` - what the hit on a limiter costs: 1 to 2_147_483_647. Default `1`
     * `:max_runtime` - how long it may run, in ms: it is killed with `:kill` at most 100 ms after that, and counted in
       `Penstock.Pool.info/1`. Default: for ever
 
@@ -247,6 +249,7 @@ defmodule Penstock.Task do
     * `:on_timeout` - what happens then: `:exit`, the consumer exits, or `:kill_task`, the result is
       `{:exit, :timeout}`. Default `:exit`
     * `:zip_input_on_exit` - whether the element comes with the reason, as `{:exit, {element, reason}}`. Default `false`
+    * `:key`, `:cost` - as in `start/3`, of each task
 
   ## Differences to `Task.async_stream/3`
 

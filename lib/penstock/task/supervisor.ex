@@ -90,6 +90,8 @@ defmodule Penstock.Task.Supervisor do
 
     * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
     * `:permits` - how many permits the task takes. Default `1`
+    * `:key` - by which a limiter or a ban admits: any term but `nil`. A ban needs one, a limiter without one goes by `:global`, pools ignore it
+    * `:cost` - what the hit on a limiter costs: 1 to 2_147_483_647. Default `1`
     * `:max_runtime` - how long it may run, in ms; see `Penstock.start_process/3`. Default: for ever
     * `:partition_key` - any term: tasks of one key are of one partition, integers of each in turn. Default: the
       calling process
