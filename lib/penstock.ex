@@ -50,7 +50,7 @@ defmodule Penstock do
   Each function that starts something behind a gate takes `key: term` and `cost: number`. A limiter goes by both, a ban by the key, and neither
   by `:permits`; a pool ignores them. `child_spec/2` has no key: it takes no ban. A limiter without a
   key goes by `:global`, a ban without one raises `ArgumentError`, and so does the key `nil`. What they admit holds no permits of theirs, and
-  they do not wait, whatever `:timeout` says; only `Penstock.Task.async_stream/4` waits out what a limiter denies. They are not asked of restarts.
+  they do not wait, whatever `:timeout` says; only `Penstock.Task.async_stream/4` waits for its turns of a limiter. They are not asked of restarts.
 
       iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Imports, limit: 1, per: 60_000)
       iex> {:ok, pid} = Penstock.spawn(MyApp.Imports, fn -> :ok end, key: "alice")

@@ -230,19 +230,22 @@ defmodule Penstock.Task do
   An element is pulled first, and then its permit asked for; until there is one, results go on being delivered. While the
   consumer has control, nothing waits and no unused permit is held, so a slow consumer takes nothing from others.
 
-  When the gate refuses, the tasks that run are killed and `Penstock.RejectedError` is raised in the consumer; results that
-  wait behind an earlier element are lost with them. A stream that ended, was halted or raised, or whose consumer died, holds
-  nothing and leaves neither process nor message.
+  Behind a `Penstock.RateLimiter` the stream takes a turn for each element, as `Penstock.RateLimiter.acquire/3` does, and waits for it, if it comes
+  within `:acquire_timeout`. The turn is reserved: if the stream ends before, it is wasted. A ban is asked for each element, and never waited for.
+
+  When the gate refuses, the tasks that run are killed and `Penstock.RejectedError` is raised in the consumer: a permit or a turn does not come in
+  time, `:max_waiting` wait already, the gate is closed, or the key is banned. Results that wait behind an earlier element are lost with the tasks.
+  A stream that ended, was halted or raised, or whose consumer died, holds nothing and leaves neither process nor message.
 
   Returns a function, which is an enumerable.
 
   Raises `ArgumentError`, before anything is started, if `gate` is not a running gate, `fun` not a function of arity 1, or an
-  option unknown or of the wrong kind. The enumerable raises it as it is begun, if the gate is not there any more.
+  option unknown or of the wrong kind. The enumerable raises it as it is begun, if the gate is not there any more, or is a ban and there is no `:key`.
 
   ## Options
 
-    * `:acquire_timeout` - how long to wait for the permit of one task, in ms or `:infinity`. What the consumer does
-      meanwhile is not counted. Default `:infinity`
+    * `:acquire_timeout` - how long to wait for the permit of one task, or its turn behind a limiter, in ms or `:infinity`. What the consumer
+      does meanwhile is not counted. Default `:infinity`
     * `:max_concurrency` - how many tasks of this stream may run at once. Default: the number of schedulers online
     * `:ordered` - whether results come in the order of the elements. Default `true`
     * `:timeout` - how long one task may run, in ms or `:infinity`. Default `5_000`
