@@ -383,6 +383,10 @@ defmodule Penstock do
       the supervisor's `:max_restarts` decides
     * a child that is started as its supervisor begins counts as a restart, since the supervisor may be one itself
 
+  A limiter is asked of a start, by the key `:global` and for a cost of 1. It is not asked of a restart, or of a child that is started as its
+  supervisor begins: these are let in. A ban goes by a key, and there is none: it raises `ArgumentError`. For starts by a key there is
+  `Penstock.DynamicSupervisor.start_child/3`.
+
   A restart runs unguarded if the gate is closed or gone, and logs a warning. A start then gets `{:error, :closed}`, or fails
   with an `ArgumentError`.
 

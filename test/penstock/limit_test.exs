@@ -151,6 +151,16 @@ defmodule Penstock.LimitTest do
       DynamicSupervisor.stop(supervisor)
     end
 
+    test "nor is a child that is started as its supervisor begins" do
+      limiter = limiter(limit: 1)
+      specs = for id <- 1..2, do: Penstock.child_spec(%{child(id) | id: id}, limiter)
+      {:ok, supervisor} = Supervisor.start_link(specs, strategy: :one_for_one)
+      assert %{allowed: 0, denied: 0} = RateLimiter.info(limiter)
+      assert {:ok, _} = Supervisor.start_child(supervisor, %{hd(specs) | id: 3})
+      assert {:error, {{:rate_limited, 60_000}, _}} = Supervisor.start_child(supervisor, %{hd(specs) | id: 4})
+      Supervisor.stop(supervisor)
+    end
+
     test "of ours, the caller is asked, by its key" do
       limiter = limiter(limit: 1)
 
