@@ -52,6 +52,9 @@ defmodule Penstock do
   key goes by `:global`, a ban without one raises `ArgumentError`, and so does the key `nil`. What they admit holds no permits of theirs, and
   they do not wait, whatever `:timeout` says; only `Penstock.Task.async_stream/4` waits for its turns of a limiter. They are not asked of restarts.
 
+  What a limiter has charged is not given back if the start fails after that: if the VM refuses it, a child's `init` fails, or a start function
+  raises.
+
       iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Imports, limit: 1, per: 60_000)
       iex> {:ok, pid} = Penstock.spawn(MyApp.Imports, fn -> :ok end, key: "alice")
       iex> is_pid(pid)
@@ -244,8 +247,8 @@ defmodule Penstock do
     * `{:error, reason}` - not admitted, no process was created; see "Refusals" above
 
   Raises `ArgumentError`, before anything is taken, if `gate` is not a running gate, `fun` not a function of arity 0, or an
-  option unknown or of the wrong kind; and `SystemLimitError`, with the permits back, if the VM has no place for another
-  process.
+  option unknown or of the wrong kind. Only the VM itself knows whether all of `:spawn_opt` go together, and whether there is place for another
+  process. If not, it raises `ArgumentError` or `SystemLimitError`, with the permits back, but what a limiter has charged is gone.
 
   ## Options
 
@@ -319,8 +322,10 @@ defmodule Penstock do
 
     * `{:error, reason}` - not admitted; see "Refusals" above
 
-  What `start` raises, throws or exits with passes through, with the permits back. Raises `ArgumentError`, before anything is
-  taken, as `spawn/3` does.
+  What `start` raises, throws or exits with passes through, with the permits back. What a limiter has charged is gone, whatever `start` does.
+
+  Raises `ArgumentError`, before anything is taken, if `gate` is not a running gate, `start` not of the right form, or an option unknown or of the
+  wrong kind.
 
   A process whose starter is killed while `start` runs is not counted.
 

@@ -88,7 +88,8 @@ defmodule Penstock.DynamicSupervisor do
   Starts a child, if the gate admits it.
 
   `child_spec` is what `DynamicSupervisor.start_child/2` takes. Returns what that does, or `{:error, reason}` without a
-  word to the supervisor; see "Refusals" in `Penstock`. The child holds its permits until it dies.
+  word to the supervisor; see "Refusals" in `Penstock`. The child holds its permits until it dies. If its start fails they are back, but
+  what a limiter has charged is gone.
 
   Raises `ArgumentError`, before anything is taken, if there is no such supervisor, or an option is unknown or of the wrong
   kind.

@@ -61,8 +61,8 @@ defmodule Penstock.Task do
     * `{:error, reason}` - not admitted, no process was created; see "Refusals" in `Penstock`
 
   Raises `ArgumentError`, before anything is taken, if `gate` is not a running gate, `fun` not a function of arity 0, or an
-  option unknown or of the wrong kind; and `SystemLimitError`, with the permits back, if the VM has no place for another
-  process.
+  option unknown or of the wrong kind; and `SystemLimitError`, with the permits back, but not what a limiter has charged, if the VM has
+  no place for another process.
 
   ## Options
 

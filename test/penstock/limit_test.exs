@@ -116,6 +116,17 @@ defmodule Penstock.LimitTest do
     eventually(fn -> counts(pool) == {0, 0, 0} end)
   end
 
+  test "what a limiter has charged is not given back if the start fails" do
+    limiter = limiter(limit: 9)
+    start = fn fun -> Penstock.start_process(limiter, fun) end
+    assert {:error, :no} = start.(fn -> {:error, :no} end)
+    assert_raise RuntimeError, fn -> start.(fn -> raise "no" end) end
+    spawn_opt = [min_heap_size: 100_000, max_heap_size: 1_000]
+    assert_raise ArgumentError, fn -> Penstock.spawn(limiter, fn -> :never end, spawn_opt: spawn_opt) end
+    assert RateLimiter.info(limiter).allowed == 3
+    assert Enum.find(Pool.holders(:persistent_term.get(Penstock.Limit)), &(&1.pid == self())) == nil
+  end
+
   test "what runs too long is killed, as behind a pool" do
     limiter = limiter(limit: 10)
     Process.flag(:trap_exit, true)

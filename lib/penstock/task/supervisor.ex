@@ -84,7 +84,8 @@ defmodule Penstock.Task.Supervisor do
 
   As `Task.Supervisor.start_child/3`, otherwise. Returns `{:ok, pid}`, or `{:error, reason}` without a word to the
   supervisor; see "Refusals" in `Penstock`. Raises `ArgumentError`, before anything is taken, if there is no such supervisor, `fun`
-  is not a function of arity 0, or an option is unknown or of the wrong kind.
+  is not a function of arity 0, or an option is unknown or of the wrong kind. If the supervisor cannot start it the permits are back,
+  but what a limiter has charged is gone.
 
   ## Options
 
