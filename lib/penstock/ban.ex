@@ -26,8 +26,9 @@ defmodule Penstock.Ban do
   come at one time; where more are asked for, those that came close together are counted as long as the last of them, so that a ban may come a
   little early, but never late. While a key is banned its failures do not count.
 
-  A ban lasts `:ban_for` ms the first time, and each time `:escalate` times as long as the last time, `:max_ban` at most. How often that was, the
-  *level*, is forgotten `:max_ban` ms after the failure that led to the last ban, but not before that ban is over.
+  A ban lasts `:ban_for` ms the first time, and each time `:escalate` times as long as the last time; the first as well is cut to `:max_ban`. With
+  `escalate: 1` all are of the same length. How often that was, the *level*, is forgotten `:max_ban` ms after the failure that led to the last ban,
+  and at the earliest just after the key's ban has ended; or early, if there are more than `:max_bans`.
 
   ## Keys
 
@@ -36,8 +37,11 @@ defmodule Penstock.Ban do
 
   Memory is bounded: two places for each of `:max_keys` keys whose failures are counted at a time, of 80 bytes, are reserved at start. A key may have any of
   sixteen; if all are others', the one with the fewest and oldest failures is forgotten, which begins to happen where there are as many keys as `:max_keys`. Of each
-  ban 64 bytes are reserved, and up to 700 more are used while it lasts, for the key and the reason; if there are more than `:max_bans`, the one that ends
-  first is dropped, and counted in `info/1`.
+  ban 64 bytes are reserved, and up to 700 more are used for the key and the reason. If there are more than `:max_bans`, the one that ends first is
+  dropped, with its level, and counted in `info/1` if it was not over.
+
+  The key and the reason of a ban that is over stay in memory, where `list/1` does not show them, as long as its level is, and after that until
+  other bans come, or `unban/2`; those of bans that are closed, until their memory is used again.
 
   ## Life
 
@@ -119,14 +123,15 @@ defmodule Penstock.Ban do
   Numbers are 1 to 2_147_483_647.
 
     * `:name` - an atom; required. It is not registered as the name of a process
-    * `:failures` - so many ban. Default `5`
-    * `:within` - if they come within so many ms. Default `60_000`
-    * `:ban_for` - how long the first ban lasts, in ms. Default `300_000`
-    * `:escalate` - each next one lasts so many times as long. Default `2`
-    * `:max_ban` - but no longer than so many ms. Once one of that length is over, the level begins anew. Default `86_400_000`, a day, or
-      `:ban_for` if that is more
-    * `:max_keys` - of how many keys failures are counted at a time. Default `100_000`
-    * `:max_bans` - how many bans there are at a time, those included whose level is remembered. Default `10_000`
+    * `:failures` - how many failures of a key within `:within` ms ban it. Default `5`
+    * `:within` - how long a failure counts, in ms. Default `60_000`
+    * `:ban_for` - how long the first ban of a key lasts, in ms. Default `300_000`
+    * `:escalate` - how many times as long as the last ban of a key its next one lasts; `1` is no escalation. Default `2`
+    * `:max_ban` - how long a ban for failures lasts at most, also the first, and how long a level is remembered, in ms. Once a ban of that
+      length is over, the level begins anew. Default `86_400_000`, a day, or `:ban_for` if that is more
+    * `:max_keys` - of how many keys failures are counted at a time; 160 bytes for each are reserved, 16 MB by default. Default `100_000`
+    * `:max_bans` - how many keys are banned, or have a level that is remembered, at a time; 64 bytes for each are reserved. Of more, what ends first
+      is forgotten. Default `10_000`
     * `:clock` - `:monotonic`, or `:manual` for tests: it stands still until `advance/2`. Default `:monotonic`
 
   ## Examples
@@ -290,7 +295,7 @@ defmodule Penstock.Ban do
       key itself
     * `:until_ms` - ms until the ban ends
     * `:reason` - `:failures`, or what was given to `ban/4`
-    * `:level` - how often it was banned for its failures, as far as that is remembered
+    * `:level` - how often it was banned for its failures, as far as that is remembered; see "What counts"
 
   Raises as `check/2`.
 
@@ -382,7 +387,8 @@ defmodule Penstock.Ban do
   @doc """
   Lets time pass for bans with `clock: :manual`.
 
-  Returns `:ok`. Raises `ArgumentError` if their clock is another, no such bans are running, or `ms` is not 0 to 2_147_483_647.
+  Returns `:ok`. Raises `ArgumentError` if their clock is another, no such bans are running, or `ms` is not 0 to 2_147_483_647. The clock stops
+  after some 180 years.
 
   ## Examples
 

@@ -540,7 +540,7 @@ defmodule Penstock.RateLimiter do
   Lets time pass for a limiter with `clock: :manual`.
 
   Returns `:ok`. Raises `ArgumentError` if its clock is another, no such limiter is running, or `ms` is negative or
-  more than a hundred years. Whoever waits in `acquire/3` waits for real.
+  more than a hundred years. Whoever waits in `acquire/3` waits for real. The clock stops after some 180 years.
 
   ## Examples
 

@@ -90,6 +90,28 @@ defmodule Penstock.BanTest do
     assert Ban.info(ban).max_ban == 604_800_000
   end
 
+  test "the longest cuts a first ban as well, and without escalation all are of one length" do
+    ban = start(failures: 1, ban_for: 100, max_ban: 50)
+    assert Ban.record_failure(ban, :a) == {:banned, 50}
+    ban = start(failures: 1, ban_for: 100, escalate: 1)
+
+    for level <- 1..3 do
+      assert Ban.record_failure(ban, :a) == {:banned, 100}
+      assert [%{level: ^level}] = Ban.list(ban)
+      Ban.advance(ban, 100)
+    end
+  end
+
+  test "a level is lost early if there are too many bans" do
+    ban = start(failures: 1, ban_for: 100, max_bans: 1)
+    {:banned, 100} = Ban.record_failure(ban, :a)
+    Ban.advance(ban, 100)
+    {:banned, 100} = Ban.record_failure(ban, :b)
+    Ban.advance(ban, 100)
+    assert Ban.record_failure(ban, :a) == {:banned, 100}
+    assert Ban.info(ban).dropped == 0
+  end
+
   describe "ban/4, unban/2 and list/1" do
     test "show keys of any kind, how long, and why" do
       ban = start([])
