@@ -275,6 +275,11 @@ defmodule Penstock.RateLimiter do
 
   Raises as `hit/3`, and on an option that is unknown or of the wrong kind.
 
+  > #### Options come after the key {: .warning}
+  >
+  > Any term is a key, so `acquire(MyApp.Partner, timeout: 10)` is a turn of the key `[timeout: 10]`. Without a key of your own, write
+  > `acquire(MyApp.Partner, :global, timeout: 10)`.
+
   ## Options
 
     * `:cost` - what it counts as. Default `1`
