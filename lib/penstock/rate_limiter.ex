@@ -221,7 +221,8 @@ defmodule Penstock.RateLimiter do
   Returns:
 
     * `{:allow, remaining}` - so many hits of cost 1 could follow at once
-    * `{:deny, retry_after_ms}` - what to wait before it would be allowed, if nobody else hits meanwhile; a denied hit costs nothing
+    * `{:deny, retry_after_ms}` - what to wait before it would be allowed, if nobody else hits meanwhile; a denied hit costs nothing. Also of
+      a new key that finds no place, which may have hit nothing yet: see "Keys"
     * `{:deny, :infinity}` - the cost is above the burst
 
   Raises `ArgumentError` if no such limiter is running, the key is above 1 KiB, or the cost is not 1 to 2_147_483_647.
