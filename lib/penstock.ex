@@ -257,7 +257,7 @@ defmodule Penstock do
     * `:key` - by which a limiter or a ban admits: any term but `nil`. A ban needs one, a limiter without one goes by `:global`, pools ignore it
     * `:cost` - what the hit on a limiter costs: 1 to 2_147_483_647. Default `1`
     * `:max_runtime` - how long the process may run, in ms. It is killed with `:kill` at most 100 ms after that, which monitors
-      and links see as `:killed` and `Penstock.Pool.info/1` counts. Default: for ever
+      and links see as `:killed`. `Penstock.Pool.info/1` counts it, limiters and bans do not. Default: for ever
     * `:spawn_opt` - options of `:erlang.spawn_opt/4` other than `:link` and `:monitor`, such as
       `max_heap_size: words`. Default `[]`
 
@@ -335,8 +335,8 @@ defmodule Penstock do
     * `:permits` - how many permits the process takes. Default `1`
     * `:key` - by which a limiter or a ban admits: any term but `nil`. A ban needs one, a limiter without one goes by `:global`, pools ignore it
     * `:cost` - what the hit on a limiter costs: 1 to 2_147_483_647. Default `1`
-    * `:max_runtime` - how long the process may run, in ms: it is killed with `:kill` at most 100 ms after that, and counted in
-      `Penstock.Pool.info/1`. Default: for ever
+    * `:max_runtime` - how long the process may run, in ms. It is killed with `:kill` at most 100 ms after that. `Penstock.Pool.info/1` counts it,
+      limiters and bans do not. Default: for ever
 
   ## Examples
 

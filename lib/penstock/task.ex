@@ -70,8 +70,8 @@ defmodule Penstock.Task do
     * `:permits` - how many permits the task takes. Default `1`
     * `:key` - by which a limiter or a ban admits: any term but `nil`. A ban needs one, a limiter without one goes by `:global`, pools ignore it
     * `:cost` - what the hit on a limiter costs: 1 to 2_147_483_647. Default `1`
-    * `:max_runtime` - how long it may run, in ms: it is killed with `:kill` at most 100 ms after that, and counted in
-      `Penstock.Pool.info/1`. Default: for ever
+    * `:max_runtime` - how long it may run, in ms. It is killed with `:kill` at most 100 ms after that. `Penstock.Pool.info/1` counts it, limiters and
+      bans do not. Default: for ever
 
   ## Examples
 
