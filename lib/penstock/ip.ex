@@ -3,6 +3,8 @@ defmodule Penstock.IP do
   Keys of IP addresses, for limiters and bans.
 
   Whoever has an IPv6 address has many, commonly a whole /64; so what is limited is a prefix.
+
+  A key is for the machine. For people who read `Penstock.Ban.list/1`, give the address itself as the reason of a ban.
   """
   @moduledoc since: "0.1.0"
 
@@ -16,7 +18,8 @@ defmodule Penstock.IP do
 
   Takes addresses as `:inet` has them. One of IPv6 that is a mapped IPv4 address, `::ffff:a.b.c.d`, counts as that.
 
-  Returns a `t:key/0`. Raises `ArgumentError` on what is no address, and on an option that is unknown or of the wrong kind.
+  Returns a `t:key/0`. The prefix is a number of as many bits as count: the 64 of `{:v6, prefix, 64}` are the first four groups of the address. Raises
+  `ArgumentError` on what is no address, and on an option that is unknown or of the wrong kind.
 
   ## Options
 
@@ -33,6 +36,9 @@ defmodule Penstock.IP do
       true
       iex> Penstock.IP.key({0, 0, 0, 0, 0, 0xFFFF, 0xC000, 0x0207}) == Penstock.IP.key({192, 0, 2, 7})
       true
+      iex> {:v6, prefix, 64} = Penstock.IP.key({0x2001, 0xDB8, 0, 1, 1, 2, 3, 4})
+      iex> for <<group::16 <- <<prefix::64>> >>, do: Integer.to_string(group, 16)
+      ["2001", "DB8", "0", "1"]
 
   """
   @doc since: "0.1.0"
