@@ -66,7 +66,7 @@ defmodule Penstock.Crew do
         {name, Pool.settings!(pool_opts)}
 
       {{:ok, gate}, []} ->
-        {tap(gate, &GateRef.any_running!/1), nil}
+        {tap(gate, &GateRef.running!/1), nil}
 
       {{:ok, _gate}, [option | _]} ->
         Options.expected!("options", "either :gate or those of a pool of its own", [option])

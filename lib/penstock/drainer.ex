@@ -76,7 +76,7 @@ defmodule Penstock.Drainer do
     opts = Options.known!(opts, [:pools, :shutdown])
     pools = Options.fetch!(opts, :pools)
     unless is_list(pools) and not List.improper?(pools), do: Options.expected!(":pools", "a list of pools", pools)
-    Enum.each(pools, &GateRef.running!/1)
+    Enum.each(pools, &GateRef.running_pool!/1)
     GenServer.start_link(__MODULE__, {pools, Options.timeout!(Keyword.get(opts, :shutdown, 5_000), ":shutdown")})
   end
 

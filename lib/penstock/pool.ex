@@ -257,7 +257,7 @@ defmodule Penstock.Pool do
   end
 
   def try_acquire(pool, permits) do
-    case Native.pool_try(GateRef.ref!(pool), permits) do
+    case Native.pool_try(GateRef.pool!(pool), permits) do
       :ok -> :ok
       other -> tried(other, pool, permits)
     end
@@ -307,7 +307,7 @@ defmodule Penstock.Pool do
     if timeout == 0 do
       try_acquire(pool, permits)
     else
-      ref = GateRef.ref!(pool)
+      ref = GateRef.pool!(pool)
 
       case Native.pool_take(ref, permits) do
         :ok -> :ok
@@ -373,7 +373,7 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec release(pool, pos_integer) :: :ok | {:error, :not_held}
   def release(pool, permits) do
-    released(Native.pool_release(GateRef.ref!(pool), permits), pool, permits)
+    released(Native.pool_release(GateRef.pool!(pool), permits), pool, permits)
   end
 
   defp released(:ok, _pool, _permits), do: :ok
@@ -406,7 +406,7 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec transfer(pool, pid, pos_integer) :: :ok | {:error, :not_held | :noproc}
   def transfer(pool, pid, permits \\ 1) do
-    ref = GateRef.ref!(pool)
+    ref = GateRef.pool!(pool)
     Options.permits!(permits, "permits")
 
     case Native.pool_transfer(ref, pid, permits) do
@@ -414,7 +414,7 @@ defmodule Penstock.Pool do
       reason when reason in [:not_held, :noproc] -> {:error, reason}
       # The other arguments are right. That includes a pid of this node's name, but of an earlier life of it.
       :badarg -> Options.expected!("pid", "a process of this node", pid)
-      :no_pool -> GateRef.bad!(:no_pool, pool)
+      :no_pool -> GateRef.bad_pool!(:no_pool, pool)
     end
   end
 
@@ -447,9 +447,9 @@ defmodule Penstock.Pool do
     limit = if Keyword.has_key?(opts, :limit), do: Options.limit!(opts[:limit]), else: :keep
     max_waiting = if Keyword.has_key?(opts, :max_waiting), do: Options.max_waiting!(opts[:max_waiting]), else: :keep
 
-    case Native.pool_update(GateRef.ref!(pool), limit, max_waiting) do
+    case Native.pool_update(GateRef.pool!(pool), limit, max_waiting) do
       :ok -> :ok
-      bad -> GateRef.bad!(bad, pool)
+      bad -> GateRef.bad_pool!(bad, pool)
     end
   end
 
@@ -491,11 +491,11 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec info(pool) :: info
   def info(pool) do
-    ref = GateRef.ref!(pool)
+    ref = GateRef.pool!(pool)
 
     case Native.pool_info(ref) do
       :no_pool ->
-        GateRef.bad!(:no_pool, pool)
+        GateRef.bad_pool!(:no_pool, pool)
 
       {instance, status, limit, max_waiting, in_use, waiting, peak, granted, longer_than} ->
         {holders, acquired, rejected, timed_out, released, killed, held_longer} = census(ref, instance)
@@ -551,11 +551,11 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec holders(pool) :: [%{pid: pid, permits: pos_integer, held_ms: non_neg_integer}]
   def holders(pool) do
-    ref = GateRef.ref!(pool)
+    ref = GateRef.pool!(pool)
 
     case Native.pool_info(ref) do
       :no_pool ->
-        GateRef.bad!(:no_pool, pool)
+        GateRef.bad_pool!(:no_pool, pool)
 
       info ->
         for {pid, permits, held_ms} <- longest(ref, elem(info, 0), 0, [], 0) do
@@ -605,14 +605,14 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec drain(pool, timeout) :: :ok | {:error, {:timeout, pos_integer}}
   def drain(pool, timeout \\ 5_000) do
-    ref = GateRef.ref!(pool)
+    ref = GateRef.pool!(pool)
     Options.timeout!(timeout, "timeout")
 
     case Wait.drain(ref, timeout) do
       :ok -> :ok
       {:undrained, in_use} -> {:error, {:timeout, in_use}}
       {:timeout, instance} -> still_held(ref, instance)
-      bad -> GateRef.bad!(bad, pool)
+      bad -> GateRef.bad_pool!(bad, pool)
     end
   end
 
@@ -642,17 +642,17 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec reopen(pool) :: :ok
   def reopen(pool) do
-    case Native.pool_reopen(GateRef.ref!(pool)) do
+    case Native.pool_reopen(GateRef.pool!(pool)) do
       :ok -> :ok
       # A named pool that closes at this instant: its name is gone.
-      _no_pool -> GateRef.bad!(:no_pool, pool)
+      _no_pool -> GateRef.bad_pool!(:no_pool, pool)
     end
   end
 
   defp bad!(bad, pool, permits) do
     # Which of the two arguments was it?
     Options.permits!(permits, "permits")
-    GateRef.bad!(bad, pool)
+    GateRef.bad_pool!(bad, pool)
   end
 end
 

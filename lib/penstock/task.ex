@@ -314,7 +314,7 @@ defmodule Penstock.Task do
 
   defp stream(gate, enumerable, function, opts) do
     opts = Options.known!(opts, @stream_options)
-    GateRef.any_running!(gate)
+    GateRef.running!(gate)
     config = Penstock.Task.Stream.options!(gate, enumerable, function, opts)
     &Penstock.Task.Stream.reduce(&1, &2, config)
   end

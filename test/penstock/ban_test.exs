@@ -253,6 +253,8 @@ defmodule Penstock.BanTest do
         assert_raise ArgumentError, ~s(expected ban to be the name of a ban, got: "x"), fn -> call.("x") end
       end
 
+      message = "no pool named #{inspect(ban)} is running (it is a ban)"
+      assert_raise ArgumentError, message, fn -> Penstock.Pool.info(ban) end
       real = start(clock: :monotonic)
       assert_raise ArgumentError, ~r/clock: :manual/, fn -> Ban.advance(real, 1) end
       for ms <- [-1, 1.5], do: assert_raise(ArgumentError, fn -> Ban.advance(ban, ms) end)

@@ -52,6 +52,13 @@ defmodule Penstock.PoolBadInputTest do
     end
   end
 
+  defp not_a_gate do
+    fn
+      name when is_atom(name) -> "no gate named #{inspect(name)} is running"
+      value -> expected("gate", "the name of a pool, a limiter or a ban, or a %Penstock.Pool{} of this node").(value)
+    end
+  end
+
   defp not_permits(name), do: expected(name, "an integer between 1 and 2147483647")
   defp not_timeout(name), do: expected(name, "a number of milliseconds between 0 and 2147483647 or :infinity")
   defp not_max_waiting, do: expected(":max_waiting", "an integer between 0 and 2147483647")
@@ -111,7 +118,7 @@ defmodule Penstock.PoolBadInputTest do
 
       for function <- [:run, :run!, :spawn, :spawn_link, :spawn_monitor],
           rest <- [[never], [never, []], [never, [timeout: 0]], [never, [timeout: 5, permits: 2]]] do
-        refuses(pools, Penstock, function, [:the_pool | rest], 0, no_pools(), not_a_pool())
+        refuses(pools, Penstock, function, [:the_pool | rest], 0, no_pools(), not_a_gate())
       end
     end
 
@@ -133,7 +140,7 @@ defmodule Penstock.PoolBadInputTest do
 
       refuses(pools, Pool, :try_acquire, [:the_pool], 0, forged, not_a_pool())
       refuses(pools, Pool, :info, [:the_pool], 0, forged, not_a_pool())
-      refuses(pools, Penstock, :run, [:the_pool, fn -> :never end], 0, forged, not_a_pool())
+      refuses(pools, Penstock, :run, [:the_pool, fn -> :never end], 0, forged, not_a_gate())
     end
   end
 

@@ -595,7 +595,9 @@ defmodule Penstock.RateLimiterTest do
       assert {:error, {:already_started, ^owner}} = RateLimiter.start_link(name: name, limit: 1, per: 1)
       assert {:error, {:already_started, ^owner}} = Pool.start_link(name: name, limit: 1)
       {:allow, 0} = RateLimiter.hit(name)
-      assert_raise ArgumentError, "no pool named #{inspect(name)} is running", fn -> Pool.info(name) end
+      message = "no pool named #{inspect(name)} is running (it is a rate limiter)"
+      assert_raise ArgumentError, message, fn -> Pool.info(name) end
+      assert_raise ArgumentError, message, fn -> Pool.acquire(name) end
       GenServer.stop(owner)
       message = "no limiter named #{inspect(name)} is running"
       assert_raise ArgumentError, message, fn -> RateLimiter.hit(name) end
