@@ -256,8 +256,11 @@ defmodule Penstock.Ban do
   def ban(ban, key, ms, reason \\ :manual) do
     Options.permits!(ms, "ms")
 
-    if :erlang.external_size(reason) > @largest_reason do
-      Options.expected!("reason", "of at most #{@largest_reason} bytes in the external term format", reason)
+    size = :erlang.external_size(reason)
+
+    if size > @largest_reason do
+      what = "of at most #{@largest_reason} bytes in the external term format"
+      Options.expected!("reason", what, reason, "#{size} bytes")
     end
 
     ask(ban, key, &Native.ban_put(ban, key, ms, reason, &1))

@@ -27,7 +27,7 @@ defmodule Penstock.Crew do
     if Keyword.keyword?(opts) and Keyword.has_key?(opts, :max_children) do
       raise ArgumentError,
             "expected :limit instead of :max_children, which is one supervisor's own, got: " <>
-              inspect(max_children: opts[:max_children])
+              Options.show(max_children: opts[:max_children])
     end
 
     opts = Options.known!(opts, @own_options ++ options ++ @server_options)

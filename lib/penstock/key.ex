@@ -2,7 +2,7 @@ defmodule Penstock.Key do
   # How large a key may be. The native side knows that of most keys at once, and asks of others to have them measured.
   @moduledoc false
 
-  alias Penstock.Native
+  alias Penstock.{Native, Options}
 
   # Bytes in the external term format.
   @largest 1_024
@@ -42,8 +42,7 @@ defmodule Penstock.Key do
   def check!(key), do: if(:erlang.external_size(key) > @largest, do: too_large!(key), else: :ok)
 
   defp too_large!(key) do
-    raise ArgumentError,
-          "expected key to be of at most #{@largest} bytes in the external term format (hash what is larger), got " <>
-            "#{:erlang.external_size(key)} bytes: #{inspect(key, limit: 10, printable_limit: 100)}"
+    what = "of at most #{@largest} bytes in the external term format (hash what is larger)"
+    Options.expected!("key", what, key, "#{:erlang.external_size(key)} bytes")
   end
 end

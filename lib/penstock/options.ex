@@ -137,8 +137,15 @@ defmodule Penstock.Options do
     end
   end
 
-  @spec expected!(String.t(), String.t(), term) :: no_return
-  def expected!(name, what, value) do
-    raise ArgumentError, "expected #{name} to be #{what}, got: #{inspect(value)}"
+  # `size` says how much too large the value is, where it is not seen.
+  @spec expected!(String.t(), String.t(), term, String.t() | nil) :: no_return
+  def expected!(name, what, value, size \\ nil) do
+    got = if size, do: "got #{size}: ", else: "got: "
+    raise ArgumentError, "expected #{name} to be #{what}, #{got}#{show(value)}"
   end
+
+  @doc false
+  # For a message, which does not grow with the value: of a term that is shared a hundred times over no memory would do.
+  @spec show(term) :: String.t()
+  def show(value), do: inspect(value, limit: 10, printable_limit: 100)
 end

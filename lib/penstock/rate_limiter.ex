@@ -390,16 +390,19 @@ defmodule Penstock.RateLimiter do
   @doc since: "0.1.0"
   @spec hit_all([{limiter, term, pos_integer}]) :: :allow | {:deny, limiter, pos_integer | :infinity}
   def hit_all(hits) do
-    unless is_list(hits) and not List.improper?(hits) and length(hits) <= @several do
-      Options.expected!("hits", "a list of at most #{@several} {limiter, key, cost}", hits)
-    end
-
+    several!(hits)
     Enum.each(hits, &check!/1)
 
     case Native.rate_hit_all(hits) do
       {:no_limiter, limiter} -> no_limiter!(limiter)
       answer -> answer
     end
+  end
+
+  defp several!(hits) do
+    what = "a list of at most #{@several} {limiter, key, cost}"
+    unless is_list(hits) and not List.improper?(hits), do: Options.expected!("hits", what, hits)
+    if length(hits) > @several, do: Options.expected!("hits", what, hits, "#{length(hits)}")
   end
 
   defp check!({_limiter, key, cost}) do

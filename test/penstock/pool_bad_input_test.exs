@@ -43,7 +43,9 @@ defmodule Penstock.PoolBadInputTest do
     assert mailbox() == []
   end
 
-  defp expected(name, what), do: fn value -> "expected #{name} to be #{what}, got: #{inspect(value)}" end
+  defp expected(name, what), do: fn value -> "expected #{name} to be #{what}, got: #{shown(value)}" end
+
+  defp shown(value), do: inspect(value, limit: 10, printable_limit: 100)
 
   defp not_a_pool do
     fn
@@ -87,6 +89,30 @@ defmodule Penstock.PoolBadInputTest do
   # The values as an option of that name.
   defp as(values, option), do: Enum.map(values, &[{option, &1}])
   defp of(message), do: fn [{_option, value} | _] -> message.(value) end
+
+  test "is shown in part, however large it is", %{pools: [pool | _]} do
+    text = String.duplicate("é", 1_000_000)
+    shared = Enum.reduce(1..200, text, fn _, term -> List.duplicate(term, 20) end)
+    maps = Enum.reduce(1..5, text, fn _, term -> Map.new(1..20, &{&1, term}) end)
+
+    for large <- [text, shared, maps, Enum.to_list(1..100_000), Tuple.duplicate(shared, 100), %{limit: shared}],
+        call <- [
+          &Penstock.run(&1, fn -> :never end),
+          &Pool.info/1,
+          &Pool.acquire(pool, permits: &1),
+          &Pool.acquire(pool, [{:bogus, &1}]),
+          &Pool.start_link(name: &1, limit: 1),
+          &Penstock.Task.start(pool, &1),
+          &Penstock.RateLimiter.hit(&1),
+          &Penstock.RateLimiter.hit_all(List.duplicate({&1, 1, 1}, 17)),
+          &Penstock.Ban.check(&1, 1),
+          &Penstock.IP.key/1,
+          &Penstock.DynamicSupervisor.start_link(name: :x, max_children: &1)
+        ] do
+      error = assert_raise ArgumentError, fn -> call.(large) end
+      assert byte_size(error.message) < 100_000
+    end
+  end
 
   describe "a pool that is none" do
     test "in every function of Penstock.Pool", %{pools: pools} do

@@ -767,7 +767,8 @@ defmodule Penstock.RateLimiterTest do
           do: assert_raise(ArgumentError, fn -> RateLimiter.hit_all(hits) end)
 
       too_many = for n <- 1..17, do: {limiter, n, 1}
-      assert_raise ArgumentError, fn -> RateLimiter.hit_all(too_many) end
+      message = ~r/^expected hits to be a list of at most 16 {limiter, key, cost}, got 17: \[{/
+      assert_raise ArgumentError, message, fn -> RateLimiter.hit_all(too_many) end
       assert %{allowed: 0, denied: 0, keys: 0} = RateLimiter.info(limiter)
     end
 
