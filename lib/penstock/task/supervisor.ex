@@ -321,7 +321,8 @@ defmodule Penstock.Task.Supervisor do
   end
 
   @doc """
-  A stream of tasks of the supervisor: `Penstock.Task.async_stream/4`, with its options and the supervisor's gate.
+  A stream of tasks of the supervisor: `Penstock.Task.async_stream/4`, with its options and the supervisor's gate. Raises as that does, and as
+  `start_child/3` if there is no such supervisor.
 
   ## Options
 
@@ -394,13 +395,10 @@ defmodule Penstock.Task.Supervisor do
     crew = Crew.fetch!(__MODULE__, supervisor)
     opts = Options.known!(opts, @stream_options)
     shutdown = shutdown!(opts)
+    config = Stream.options!(crew.gate, enumerable, function, opts, nil, linked)
 
-    fn command, reducer ->
-      # The partition of the process that runs the stream, which may be another than that which made it.
-      under = {Crew.partition(crew, opts), shutdown}
-      config = Stream.options!(crew.gate, enumerable, function, opts, under, linked)
-      Stream.reduce(command, reducer, config)
-    end
+    # The partition of the process that runs the stream, which may be another than that which made it.
+    &Stream.reduce(&1, &2, %{config | under: {Crew.partition(crew, opts), shutdown}})
   end
 
   defp fun!(fun) when is_function(fun, 1), do: fun

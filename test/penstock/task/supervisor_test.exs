@@ -256,15 +256,17 @@ defmodule Penstock.Task.SupervisorTest do
       for {args, message} <- [
             {[&never/0], "expected fun to be a function of arity 1"},
             {[& &1, [max_concurrency: 0]], "expected :max_concurrency"},
+            {[& &1, [key: nil]], "expected :key to be a term other than nil"},
+            {[& &1, [key: String.duplicate("x", 2_000)]], "expected key to be of at most 1024 bytes"},
+            {[& &1, [cost: 0]], "expected :cost to be"},
             {[& &1, [shutdown: -1]],
              "expected :shutdown to be a number of milliseconds, :infinity or :brutal_kill, got: -1"},
             {[& &1, [colour: 1]], "got: [colour: 1]"},
             {[Enum, :sum, 1], "expected args to be a list"}
           ],
           function <- [:async_stream, :async_stream_nolink] do
-        error =
-          assert_raise ArgumentError, fn -> apply(Bounded, function, [ours, untouched | args]) |> Enum.to_list() end
-
+        # As the stream is made, and not as it is used.
+        error = assert_raise ArgumentError, fn -> apply(Bounded, function, [ours, untouched | args]) end
         assert Exception.message(error) =~ message
       end
 
