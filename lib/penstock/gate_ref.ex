@@ -37,9 +37,9 @@ defmodule Penstock.GateRef do
   end
 
   @doc false
-  # The native side found the gate, or an argument it took, wanting.
+  # The native side found the gate, or an argument it took, wanting. That a pool is missing is told in the same words wherever one would do.
   @spec bad!(Native.bad(), term) :: no_return
-  def bad!(:no_pool, name) when is_atom(name), do: raise(ArgumentError, "no gate named #{inspect(name)} is running")
+  def bad!(:no_pool, name) when is_atom(name), do: raise(ArgumentError, "no pool named #{inspect(name)} is running")
   def bad!(_bad, other), do: not_a_gate!(other)
 
   @doc false

@@ -56,7 +56,7 @@ defmodule Penstock.PoolBadInputTest do
 
   defp not_a_gate do
     fn
-      name when is_atom(name) -> "no gate named #{inspect(name)} is running"
+      name when is_atom(name) -> "no pool named #{inspect(name)} is running"
       value -> expected("gate", "the name of a pool, a limiter or a ban, or a %Penstock.Pool{} of this node").(value)
     end
   end
