@@ -23,8 +23,8 @@ defmodule Penstock.Ban do
   ## What counts
 
   `:failures` failures of a key within `:within` ms ban it. Up to nine of them are each counted for exactly that long, to the ms, however many
-  come at one time; where more are asked for, those that came close together are counted as long as the last of them, so that a ban may come a
-  little early, but never late. While a key is banned its failures do not count.
+  come at one time; where more are asked for, those that came close together are counted as long as the last of them, a seventh of `:within` longer
+  at most: so a ban may come a little early, but never late. While a key is banned its failures do not count.
 
   A ban lasts `:ban_for` ms the first time, and each time `:escalate` times as long as the last time; the first as well is cut to `:max_ban`. With
   `escalate: 1` all are of the same length. How often that was, the *level*, is forgotten `:max_ban` ms after the failure that led to the last ban,

@@ -266,7 +266,8 @@ defmodule Penstock.RateLimiter do
   Waits for its turn: for calls to others, who limit us.
 
   The turn is reserved at once, if it comes within `:timeout`, and then slept until. So those who wait leave in the order in which they
-  came, at the limiter's pace, and none of them is woken in vain. One that dies while it waits wastes its turn.
+  came, at the limiter's pace, and none of them is woken in vain. One that dies while it waits wastes its turn. A new key that finds no place (see
+  "Keys") waits until one is free, and then for its turn, in no order.
 
   Returns:
 
@@ -372,8 +373,9 @@ defmodule Penstock.RateLimiter do
     * `{:deny, limiter, retry_after_ms}` - none is. It is the limiter with the longest wait, which is `:infinity` if a cost is above
       its burst
 
-  While it is decided, a hit of somebody else's may be denied by what is then taken back. None is allowed by it, unless its key is reset and hit again within
-  the same nanosecond. If others are quicker again and again, it is denied for 1 ms. Raises as `hit/3`, and on a list that is too long or has something else in it.
+  What is charged before another of them denies it is taken back. Meanwhile, a hit of somebody else's may be denied by it, and a turn that `acquire/3`
+  reserves comes after it, so that another may come beside that later. None is allowed by it, unless its key is reset and hit again within the same
+  nanosecond. It stays if the rate is changed, or the key reset, at that very moment. If others are quicker again and again, it is denied for 1 ms. Raises as `hit/3`, and on a list that is too long or has something else in it.
 
   ## Examples
 
