@@ -94,10 +94,15 @@ defmodule Penstock.ChildJobs do
         IO.puts("the last job is done")
       end)
 
-    case how do
-      :stop -> System.stop(0)
-      :sigterm -> System.cmd("kill", ["-TERM", System.pid()])
-    end
+    # Not as it begins: Elixir asks its own application for something when the script has returned.
+    spawn(fn ->
+      ask_until(fn -> match?({:started, _}, :init.get_status()) end)
+
+      case how do
+        :stop -> System.stop(0)
+        :sigterm -> System.cmd("kill", ["-TERM", System.pid()])
+      end
+    end)
   end
 
   ## Deadlines
