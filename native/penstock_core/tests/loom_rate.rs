@@ -9,13 +9,14 @@
 mod explore;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
 
 use loom::thread;
 use penstock_core::{
     All, Ban, BanSettings, Banned, Changed, Charge, Failure, Hit, Key, Lend, Limiter, Limits, Rate, Reserved, hit_all,
 };
 
-use explore::explore;
+use explore::{explore, explore_at_least};
 
 const MS: u64 = 1_000_000;
 
@@ -485,6 +486,246 @@ fn reset_against_two_first_hits_in_two_rows() {
     });
 }
 
+/// One sees the first place free already, and is slow to take it; the other does not and takes the second, and then comes again:
+/// a claim in the first is not yet the key's place.
+#[test]
+fn first_hit_against_two_that_differ_in_what_is_free() {
+    explore(|| {
+        let (limiter, _) = open(2, 1);
+        assert_eq!(limiter.hit(B, 0, 1), Hit::Allow(0));
+        let other = spawn(&limiter, |limiter| [limiter.hit(A, 99 * MS, 1), limiter.hit(A, 100 * MS, 1)]);
+        let mut hits = vec![limiter.hit(A, 100 * MS, 1)];
+        hits.extend(other.join().unwrap());
+        assert_eq!(allowed(&hits), 1, "{hits:?}");
+        // Nobody's claim is left: there is a place for another.
+        assert_eq!(limiter.hit(C, 101 * MS, 1), Hit::Allow(0));
+    });
+}
+
+/// The same, and it is reset in between: what is forgotten is the charge, not a claim.
+#[test]
+fn first_hit_against_reset_between_two_that_differ_in_what_is_free() {
+    explore(|| {
+        let (limiter, _) = open(2, 1);
+        assert_eq!(limiter.hit(B, 0, 1), Hit::Allow(0));
+        let other = spawn(&limiter, |limiter| {
+            let before = limiter.hit(A, 99 * MS, 1);
+            assert!(limiter.reset(A));
+            [before, limiter.hit(A, 100 * MS, 1)]
+        });
+        let mut hits = vec![limiter.hit(A, 100 * MS, 1)];
+        hits.extend(other.join().unwrap());
+        // Once before it was reset, and once after.
+        assert_eq!(allowed(&hits), 2, "{hits:?}");
+    });
+}
+
+/// A claim that was taken away and made again is another: who made the first does not charge it.
+#[test]
+fn three_first_hits_that_differ_in_what_is_free() {
+    explore_at_least(4, || {
+        let (limiter, _) = open(2, 1);
+        assert_eq!(limiter.hit(B, 0, 1), Hit::Allow(0));
+        // Takes the first place, and what is claimed in the second.
+        let first = spawn(&limiter, |limiter| limiter.hit(A, 100 * MS, 1));
+        // These find the first taken.
+        let second = spawn(&limiter, |limiter| limiter.hit(A, 99 * MS, 1));
+        let mut hits = vec![limiter.hit(A, 99 * MS, 1)];
+        hits.extend([first, second].map(|other| other.join().unwrap()));
+        assert_eq!(allowed(&hits), 1, "{hits:?}");
+    });
+}
+
+/// What is charged while the rate changes twice, or three times, is cut to the last.
+#[test]
+fn updates_against_a_large_hit() {
+    for (global, bursts) in [(false, &[9, 3][..]), (true, &[9, 3]), (false, &[9, 8, 3]), (true, &[9, 8, 3])] {
+        explore(move || {
+            let (limiter, all) = open(1, 10);
+            let key = if global { all } else { A };
+            let other =
+                spawn(&limiter, move |limiter| bursts.iter().for_each(|&burst| update(limiter, limits(burst), 0)));
+            let hit = limiter.hit(key, 0, 8);
+            other.join().unwrap();
+            if matches!(hit, Hit::Allow(_)) {
+                assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
+            }
+        });
+    }
+}
+
+/// A hit by the rate before comes as all are brought to the era of the next: what it left is brought there too, before another charges more.
+#[test]
+fn two_updates_and_a_turn_against_a_hit() {
+    for global in [false, true] {
+        explore(move || {
+            let (limiter, all) = open(1, 9);
+            let key = if global { all } else { A };
+            assert_eq!(limiter.hit(key, 0, 8), Hit::Allow(1));
+            let other = spawn(&limiter, move |limiter| {
+                update(limiter, limits(4), 0);
+                update(limiter, limits(3), 0);
+                limiter.reserve(key, 0, 1, u64::MAX)
+            });
+            limiter.hit(key, 0, 1);
+            // 3 are owed, whoever was first.
+            assert_eq!(other.join().unwrap(), Reserved::In(100 * MS));
+        });
+    }
+}
+
+/// What is read is the rate of before, or of after, and not half of each.
+#[test]
+fn two_updates_of_everything_against_hit() {
+    let fast = Limits { limit: 100, per_ms: 100, rate: Rate::new(100, 100, 3).unwrap() };
+    for changes in [&[fast][..], &[limits(1), fast]] {
+        for global in [false, true] {
+            let (changes, fast) = (changes.to_vec(), fast);
+            explore(move || {
+                let (limiter, all) = open(1, 1);
+                let key = if global { all } else { A };
+                let changes = changes.clone();
+                let other = spawn(&limiter, move |limiter| changes.iter().for_each(|&to| update(limiter, to, 0)));
+                let hit = limiter.hit(key, 0, 1);
+                other.join().unwrap();
+                assert_eq!(limiter.info(1).unwrap().limits, fast);
+                let then = limiter.peek(key, 0, 1);
+                // By the rate before 100 ms are owed, cut to 3; by the one after 1.
+                assert!(
+                    matches!((hit, then), (Hit::Allow(0), Hit::Deny(MS)) | (Hit::Allow(2), Hit::Allow(1))),
+                    "{hit:?} {then:?}"
+                );
+            });
+        }
+    }
+}
+
+/// What is charged as it is reset stays, or is forgotten with the rest; the rest is forgotten.
+#[test]
+fn reset_against_a_hit_that_is_allowed() {
+    for global in [false, true] {
+        explore(move || {
+            let (limiter, all) = open(2, 2);
+            let key = if global { all } else { A };
+            assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(1));
+            let other = spawn(&limiter, move |limiter| assert!(limiter.reset(key)));
+            let hit = limiter.hit(key, 0, 1);
+            other.join().unwrap();
+            let left = if hit == Hit::Allow(1) { 0 } else { 1 };
+            assert_eq!((allowed(&[hit]), limiter.hit(key, 0, 1)), (1, Hit::Allow(left)));
+        });
+    }
+}
+
+/// A charge by the rate before is not taken back by the next, by which it is worth more.
+#[test]
+fn hit_all_that_is_denied_against_update() {
+    const LATER: u64 = 10_000 * MS;
+    explore(|| {
+        let (a, key_a) = open(1, 10);
+        let (b, key_b) = open(1, 1);
+        assert_eq!(a.hit(key_a, LATER, 5), Hit::Allow(5));
+        let b_too = Arc::clone(&b);
+        let other = spawn(&a, move |a| {
+            b_too.hit(key_b, LATER, 1);
+            update(a, Limits { limit: 1, per_ms: 1_000, rate: Rate::new(1, 1_000, 1).unwrap() }, LATER);
+        });
+        let charges =
+            [Charge { limiter: &*a, key: key_a, cost: Some(1) }, Charge { limiter: &*b, key: key_b, cost: Some(1) }];
+        let outcome = hit_all(&charges, || LATER);
+        other.join().unwrap();
+        // What others owe is owed still, with the one or without.
+        let owed = a.peek(key_a, LATER, 1);
+        assert!([Hit::Deny(500 * MS), Hit::Deny(600 * MS)].contains(&owed), "{outcome:?} {owed:?}");
+    });
+}
+
+/// Nor from who came after it was forgotten, while the reset goes on.
+#[test]
+fn hit_all_that_is_denied_against_reset_against_hit() {
+    explore(|| {
+        let (a, key_a) = open(1, 2);
+        let (b, key_b) = open(1, 1);
+        assert_eq!(a.hit(key_a, 0, 1), Hit::Allow(1));
+        let b_too = Arc::clone(&b);
+        let reset = spawn(&a, move |a| assert!(a.reset(key_a)));
+        let other = spawn(&a, move |a| {
+            b_too.hit(key_b, 0, 1);
+            // Only once it was reset.
+            a.hit(key_a, 1, 2)
+        });
+        let charges =
+            [Charge { limiter: &*a, key: key_a, cost: Some(1) }, Charge { limiter: &*b, key: key_b, cost: Some(1) }];
+        let outcome = hit_all(&charges, || 0);
+        let hit = other.join().unwrap();
+        reset.join().unwrap();
+        if hit == Hit::Allow(0) {
+            assert_eq!(allowed(&[a.peek(key_a, 1, 1)]), 0, "{outcome:?}");
+        }
+    });
+}
+
+/// A charge that has run out is not taken back: what is owed now is another's.
+#[test]
+fn hit_all_that_is_denied_late_against_hit() {
+    explore(|| {
+        let (a, key_a) = open(1, 1);
+        let (b, key_b) = open(1, 1);
+        let clock = Arc::new(PlainU64::new(0));
+        let (b_too, hand) = (Arc::clone(&b), Arc::clone(&clock));
+        let other = spawn(&a, move |a| {
+            b_too.hit(key_b, 100 * MS, 1);
+            hand.store(150 * MS, Ordering::Relaxed);
+            a.hit(key_a, 150 * MS, 1)
+        });
+        let charges =
+            [Charge { limiter: &*a, key: key_a, cost: Some(1) }, Charge { limiter: &*b, key: key_b, cost: Some(1) }];
+        let outcome = hit_all(&charges, || clock.load(Ordering::Relaxed));
+        if other.join().unwrap() == Hit::Allow(0) {
+            assert_eq!(a.peek(key_a, 150 * MS, 1), Hit::Deny(100 * MS), "{outcome:?}");
+        }
+    });
+}
+
+/// All that were charged are taken back, each what it was charged.
+#[test]
+fn hit_all_of_three_that_is_denied_against_hit() {
+    explore(|| {
+        let (a, key_a) = open(1, 3);
+        let (b, key_b) = open(1, 3);
+        let (c, key_c) = open(1, 1);
+        let taker = spawn(&c, move |c| c.hit(key_c, 0, 1));
+        let charges = [
+            Charge { limiter: &*a, key: key_a, cost: Some(1) },
+            Charge { limiter: &*b, key: key_b, cost: Some(2) },
+            Charge { limiter: &*c, key: key_c, cost: Some(1) },
+        ];
+        let outcome = hit_all(&charges, || 0);
+        let taken = taker.join().unwrap();
+        let left = [a.peek(key_a, 0, 1), b.peek(key_b, 0, 1)];
+        match outcome {
+            All::Allowed => assert_eq!((taken, left), (Hit::Deny(100 * MS), [Hit::Allow(1), Hit::Allow(0)])),
+            // And the wait is told as it is.
+            denied => {
+                assert_eq!(denied, All::Denied(2, Some(100 * MS)));
+                assert_eq!((taken, left), (Hit::Allow(0), [Hit::Allow(2), Hit::Allow(2)]));
+            }
+        }
+    });
+}
+
+#[test]
+fn open_against_advance() {
+    explore(|| {
+        let limiter = Arc::new(Limiter::new(1).unwrap());
+        limiter.open(limits(1), true, 0);
+        let other = spawn(&limiter, |limiter| limiter.advance(1, 5));
+        limiter.open(limits(1), true, 0);
+        other.join().unwrap();
+        assert_eq!(limiter.now(|| 1), 0);
+    });
+}
+
 // Bans.
 
 const BAN: BanSettings = BanSettings {
@@ -614,5 +855,150 @@ fn failure_against_two_that_ban() {
         assert_eq!((fail(&ban, 7), other.join().unwrap()), (banned, banned));
         let after = ban.record_failure(1, 7, 60 * MS, || (Box::new([1]), Box::new([])));
         assert_eq!(after, Failure::Left(1));
+    });
+}
+
+/// One that is slow to forget what was counted for a ban, or too late to count, forgets nothing of what comes after that was forgiven.
+#[test]
+fn offence_against_unban_and_a_failure() {
+    explore(|| {
+        let ban = open_ban(BAN);
+        assert_eq!(fail(&ban, 7), Failure::Left(1));
+        let other = {
+            let ban = Arc::clone(&ban);
+            thread::spawn(move || {
+                ban.unban(7);
+                fail(&ban, 7)
+            })
+        };
+        let mine = fail(&ban, 7);
+        let other = other.join().unwrap();
+        // One at least has come since.
+        assert_eq!(fail(&ban, 7), Failure::Banned(50 * MS), "{mine:?} {other:?}");
+    });
+}
+
+#[test]
+fn failure_against_ban_and_unban_and_a_failure() {
+    explore(|| {
+        let ban = open_ban(BAN);
+        let other = {
+            let ban = Arc::clone(&ban);
+            thread::spawn(move || {
+                ban.ban(1, 7, 0, 50, Box::new([1]), Box::new([]));
+                ban.unban(7);
+                fail(&ban, 7)
+            })
+        };
+        let mine = fail(&ban, 7);
+        let other = other.join().unwrap();
+        assert_eq!(fail(&ban, 7), Failure::Banned(50 * MS), "{mine:?} {other:?}");
+    });
+}
+
+/// Who ends a ban forgets all that was counted before it.
+#[test]
+fn failure_and_ban_against_unban() {
+    explore(|| {
+        let ban = open_ban(BAN);
+        let other = {
+            let ban = Arc::clone(&ban);
+            thread::spawn(move || ban.unban(7))
+        };
+        assert_eq!(fail(&ban, 7), Failure::Left(1));
+        ban.ban(1, 7, 0, 50, Box::new([1]), Box::new([]));
+        other.join().unwrap();
+        if ban.check(7, 0) == Banned::No {
+            assert_eq!(fail(&ban, 7), Failure::Left(1));
+        }
+    });
+}
+
+/// And nothing that is counted after it.
+#[test]
+fn failure_against_unban_of_one_that_is_banned() {
+    explore(|| {
+        let ban = open_ban(BAN);
+        ban.ban(1, 7, 0, 50, Box::new([1]), Box::new([]));
+        let other = {
+            let ban = Arc::clone(&ban);
+            thread::spawn(move || ban.unban(7))
+        };
+        let mine = fail(&ban, 7);
+        other.join().unwrap();
+        let then = fail(&ban, 7);
+        let expected = [(Failure::Banned(50 * MS), Failure::Left(1)), (Failure::Left(1), Failure::Banned(50 * MS))];
+        assert!(expected.contains(&(mine, then)), "{mine:?} {then:?}");
+    });
+}
+
+/// As the entry points do: whoever finds that it was closed meanwhile takes back what it left there.
+fn open_against(settings: BanSettings, act: impl Fn(&Ban) + Copy + Send + Sync + 'static) {
+    explore(move || {
+        let ban = open_ban(settings);
+        let other = {
+            let ban = Arc::clone(&ban);
+            thread::spawn(move || {
+                act(&ban);
+                if !ban.is(1) {
+                    ban.unban(7);
+                }
+            })
+        };
+        assert_eq!(Lend::open(&*ban, settings, 0), 2);
+        other.join().unwrap();
+        assert_eq!(ban.check(7, 0), Banned::No);
+        assert_eq!(ban.list(0, 0, 10).0, []);
+        // And that counts for nothing.
+        assert_eq!(fail(&ban, 7), Failure::Left(1));
+    });
+}
+
+#[test]
+fn open_against_ban() {
+    open_against(BAN, |ban| ban.ban(1, 7, 0, 50, Box::new([1]), Box::new([])));
+}
+
+#[test]
+fn open_against_failure() {
+    open_against(BAN, |ban| {
+        fail(ban, 7);
+    });
+}
+
+/// One ban too many, by one of the opening before, ends none of this.
+#[test]
+fn open_and_ban_against_a_ban_of_before() {
+    let settings = BanSettings { max_bans: 1, ..BAN };
+    explore(move || {
+        let ban = open_ban(settings);
+        let other = {
+            let ban = Arc::clone(&ban);
+            thread::spawn(move || {
+                ban.ban(1, 7, 0, 50, Box::new([1]), Box::new([]));
+                if !ban.is(1) {
+                    ban.unban(7);
+                }
+            })
+        };
+        Lend::open(&*ban, settings, 0);
+        ban.ban(2, 8, 0, 50, Box::new([1]), Box::new([]));
+        other.join().unwrap();
+        assert_eq!(ban.check(8, 0), Banned::For(50 * MS));
+    });
+}
+
+#[test]
+fn open_against_advance_of_bans() {
+    let settings = BanSettings { manual: true, ..BAN };
+    explore(move || {
+        let ban = open_ban(settings);
+        let other = {
+            let ban = Arc::clone(&ban);
+            thread::spawn(move || ban.advance(1, 5))
+        };
+        Lend::open(&*ban, settings, 0);
+        other.join().unwrap();
+        assert_eq!(ban.now(|| 1), 0);
     });
 }

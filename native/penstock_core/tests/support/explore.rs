@@ -1,12 +1,19 @@
 //! How a model is run.
 
+#![allow(dead_code)] // Each of the test programs uses its part.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
 
 /// Runs a model in each of its interleavings; at most `LOOM_MAX_PREEMPTIONS` preemptions, or 3.
 pub(crate) fn explore(model: impl Fn() + Send + Sync + 'static) {
+    explore_at_least(0, model);
+}
+
+/// The same, of one that shows nothing with fewer preemptions than so many.
+pub(crate) fn explore_at_least(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(3);
+    builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(3).max(preemptions));
     builder.max_branches = 20_000;
     let schedules = Arc::new(PlainU64::new(0));
     let count = Arc::clone(&schedules);
