@@ -370,7 +370,7 @@ defmodule Penstock.Task.StreamTest do
           x
       end
 
-      stream = Bounded.async_stream(pool, [1, 2], loose, timeout: 500, on_timeout: :kill_task, max_concurrency: 2)
+      stream = Bounded.async_stream(pool, [1, 2], loose, timeout: 1_000, on_timeout: :kill_task, max_concurrency: 2)
       assert Enum.to_list(stream) == [exit: :timeout, ok: 2]
       assert all_back(pool, 2) == {0, 0}
     end
@@ -735,7 +735,7 @@ defmodule Penstock.Task.StreamTest do
         end
 
         name
-        |> Bounded.async_stream([1, 2], fun, timeout: 300, on_timeout: :kill_task)
+        |> Bounded.async_stream([1, 2], fun, timeout: 1_000, on_timeout: :kill_task)
         |> Enum.map(fn result ->
           send(me, {:result, result})
           result
