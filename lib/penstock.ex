@@ -114,9 +114,23 @@ defmodule Penstock do
 
   # Its own clause, not a default argument: what nearly every call is, as short as it can be.
   def run(gate, fun) when is_atom(gate) and is_function(fun, 0) do
-    case Native.run_take(gate) do
-      :ok -> run_first(gate, fun)
-      other -> run_otherwise(other, gate, gate, {1, @default_timeout, Limit.no_key()}, fun)
+    case Native.run_take_one(gate, self()) do
+      :ok ->
+        # Neither `after` nor a function of its own: each would be one more call.
+        try do
+          fun.()
+        catch
+          kind, reason ->
+            Native.run_end_one(gate, self())
+            :erlang.raise(kind, reason, __STACKTRACE__)
+        else
+          value ->
+            Native.run_end_one(gate, self())
+            {:ok, value}
+        end
+
+      other ->
+        run_otherwise(other, gate, gate, {1, @default_timeout, Limit.no_key()}, fun)
     end
   end
 
@@ -162,21 +176,6 @@ defmodule Penstock do
     hit = Limit.hit!(opts)
     ref = GateRef.ref!(gate)
     run_otherwise(run_ask(ref, permits, timeout), gate, ref, {permits, timeout, hit}, fun)
-  end
-
-  # Not `after`, which would call a function of its own on the way out.
-  defp run_first(name, fun) do
-    try do
-      fun.()
-    catch
-      kind, reason ->
-        Native.run_end(name)
-        :erlang.raise(kind, reason, __STACKTRACE__)
-    else
-      value ->
-        Native.run_end(name)
-        {:ok, value}
-    end
   end
 
   defp run_ask(ref, permits, 0) do

@@ -37,13 +37,14 @@ defmodule Penstock.Native do
     |> to_string()
     |> Path.join("native/penstock_nif")
     |> String.to_charlist()
-    |> :erlang.load_nif(@version)
+    |> :erlang.load_nif({@version, self()})
   end
 
   # Free permits: got by acquire or transfer, given back by release.
 
-  @spec pool_try(gate) :: :ok | refusal | bad
-  def pool_try(_gate), do: missing()
+  # For one permit. The last argument of this and of every other `_one` is `self()`.
+  @spec pool_try_one(gate, pid) :: :ok | refusal | bad
+  def pool_try_one(_gate, _self), do: missing()
 
   @spec pool_try(gate, permits) :: :ok | refusal | bad
   def pool_try(_gate, _permits), do: missing()
@@ -52,8 +53,8 @@ defmodule Penstock.Native do
   @spec pool_take(gate, permits) :: :ok | :busy | bad
   def pool_take(_gate, _permits), do: missing()
 
-  @spec pool_release(gate) :: :ok | :not_held | bad
-  def pool_release(_gate), do: missing()
+  @spec pool_release_one(gate, pid) :: :ok | :not_held | bad
+  def pool_release_one(_gate, _self), do: missing()
 
   @spec pool_release(gate, permits) :: :ok | :not_held | bad
   def pool_release(_gate, _permits), do: missing()
@@ -79,15 +80,15 @@ defmodule Penstock.Native do
   @spec run_try(gate, permits) :: instance | refusal | bad
   def run_try(_gate, _permits), do: missing()
 
-  @spec run_take(gate) :: instance | :busy | bad
-  def run_take(_gate), do: missing()
+  @spec run_take_one(gate, pid) :: instance | :busy | bad
+  def run_take_one(_gate, _self), do: missing()
 
   @spec run_take(gate, permits) :: instance | :busy | bad
   def run_take(_gate, _permits), do: missing()
 
   # Of one permit, of the first pool of a name.
-  @spec run_end(atom) :: :ok | :not_held | :badarg
-  def run_end(_name), do: missing()
+  @spec run_end_one(atom, pid) :: :ok | :not_held | :badarg
+  def run_end_one(_name, _self), do: missing()
 
   @spec run_end(gate, instance, permits) :: :ok | :not_held | :badarg
   def run_end(_gate, _instance, _permits), do: missing()

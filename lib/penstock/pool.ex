@@ -212,7 +212,7 @@ defmodule Penstock.Pool do
 
   # Its own clause, not a default argument: what nearly every call is, as short as it can be.
   def try_acquire(pool) when is_atom(pool) do
-    case Native.pool_try(pool) do
+    case Native.pool_try_one(pool, self()) do
       :ok -> :ok
       other -> tried(other, pool, 1)
     end
@@ -341,7 +341,7 @@ defmodule Penstock.Pool do
   def release(pool)
 
   def release(pool) when is_atom(pool) do
-    case Native.pool_release(pool) do
+    case Native.pool_release_one(pool, self()) do
       :ok -> :ok
       other -> released(other, pool, 1)
     end

@@ -70,7 +70,7 @@ defmodule Penstock.NativeTest do
                    "expected pool to be the name of a pool or a %Penstock.Pool{} of this node, got: #Penstock.Pool<invalid>",
                    fn -> Pool.try_acquire(stale) end
 
-      assert Native.pool_try(stale.ref) == :no_pool
+      assert Native.pool_try(stale.ref, 1) == :no_pool
     end
 
     test "of another kind of resource is none" do

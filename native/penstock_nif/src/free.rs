@@ -5,14 +5,14 @@ use penstock_core::{Cancelled, Kind, Parked, Pid, Pool, TransferError, WaiterId}
 use crate::atoms;
 use crate::beam::{Beam, Ticket};
 use crate::entry::entries;
-use crate::gates::{instance_term, refusal, release, resolve_instance, with_pool};
+use crate::gates::{instance_term, refusal, release, resolve_instance, with_pool, with_pool_for};
 use crate::term::Term;
 
 entries! {
-    pool_try/1 => try_one,
+    pool_try_one/2 => try_one,
     pool_try/2 => try_many,
     pool_take/2 => take,
-    pool_release/1 => release_one,
+    pool_release_one/2 => release_one,
     pool_release/2 => release_many,
     pool_transfer/3 => transfer,
     pool_park/4 => park,
@@ -28,8 +28,8 @@ fn try_acquire(beam: &Beam, pool: &Pool<Beam>, me: Pid, n: u32) -> Term {
     }
 }
 
-fn try_one(beam: &Beam, [gate]: [Term; 1]) -> Term {
-    with_pool(beam, gate, |pool, _, me| try_acquire(beam, pool, me, 1))
+fn try_one(beam: &Beam, [gate, me]: [Term; 2]) -> Term {
+    with_pool_for(beam, gate, me, |pool, _, me| try_acquire(beam, pool, me, 1))
 }
 
 fn try_many(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
@@ -42,8 +42,8 @@ fn take(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     with_pool(beam, gate, |pool, _, me| if pool.take(beam, me, n, Kind::Free) { atoms::ok() } else { atoms::busy() })
 }
 
-fn release_one(beam: &Beam, [gate]: [Term; 1]) -> Term {
-    with_pool(beam, gate, |pool, _, me| release(beam, pool, me, 1, Kind::Free))
+fn release_one(beam: &Beam, [gate, me]: [Term; 2]) -> Term {
+    with_pool_for(beam, gate, me, |pool, _, me| release(beam, pool, me, 1, Kind::Free))
 }
 
 fn release_many(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {

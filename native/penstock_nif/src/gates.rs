@@ -71,7 +71,28 @@ pub(crate) fn with_pool<'a>(
     gate: Term,
     body: impl FnOnce(&'a Pool<Beam>, InstanceId, Pid) -> Term,
 ) -> Term {
-    match (resolve(beam, gate), beam.env.me()) {
+    with_pool_by(beam, gate, beam.env.me(), body)
+}
+
+/// Runs `body` as [`with_pool`] does, for hot entries, whose last argument is `self()`.
+#[inline(always)]
+pub(crate) fn with_pool_for<'a>(
+    beam: &Beam,
+    gate: Term,
+    me: Term,
+    body: impl FnOnce(&'a Pool<Beam>, InstanceId, Pid) -> Term,
+) -> Term {
+    with_pool_by(beam, gate, beam.env.caller(me), body)
+}
+
+#[inline(always)]
+fn with_pool_by<'a>(
+    beam: &Beam,
+    gate: Term,
+    me: Option<Pid>,
+    body: impl FnOnce(&'a Pool<Beam>, InstanceId, Pid) -> Term,
+) -> Term {
+    match (resolve(beam, gate), me) {
         (Some((pool, instance)), Some(me)) => body(pool, instance, me),
         (None, _) => atoms::no_pool(),
         _ => atoms::badarg(),

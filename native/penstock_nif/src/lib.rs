@@ -24,11 +24,13 @@ mod work;
 use rustler::{Env, Term};
 
 /// Runs again when the module is purged and loaded anew; statics, and so all pools, survive that.
-fn load(env: Env<'_>, version: Term<'_>) -> bool {
-    if version.decode().ok() != Some(env!("CARGO_PKG_VERSION")) {
+fn load(env: Env<'_>, info: Term<'_>) -> bool {
+    let Ok((version, loader)) = info.decode::<(&str, Term<'_>)>() else { return false };
+    if version != env!("CARGO_PKG_VERSION") {
         return false;
     }
     let env = term::Env::of(env.as_c_arg());
+    env.learn_pid_tag(term::Term::of(loader.as_c_arg()));
     atoms::init(env);
     resources::init(env) && deadlines::init(env)
 }

@@ -3,8 +3,16 @@
 use std::ffi::{c_int, c_uint};
 use std::mem::MaybeUninit;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use penstock_core::Pid;
 use rustler::sys::{self, ErlNifEnv, ErlNifPid, ErlNifTerm};
+
+/// The low bits of a term that say what immediate it is.
+const TAG_MASK: usize = 0xF;
+
+/// Those of a local pid; 0 until [`Env::learn_pid_tag`] has found that a pid's term is its word.
+static PID_TAG: AtomicUsize = AtomicUsize::new(0);
 
 /// A term: one word, which is the whole value of atoms, small integers and local pids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,6 +93,29 @@ impl Env {
                 return None;
             }
             pid_of(pid.assume_init())
+        }
+    }
+
+    /// Returns the calling process, which `term` names: hot entries are given `self()`, which
+    /// costs the caller nothing, while `enif_self` is a call of the VM.
+    ///
+    /// A term that is no local pid is ignored. Only `Penstock.Native`'s own callers pass one.
+    #[inline(always)]
+    pub(crate) fn caller(self, term: Term) -> Option<Pid> {
+        let tag = PID_TAG.load(Ordering::Relaxed);
+        if tag != 0 && term.0 & TAG_MASK == tag {
+            debug_assert_eq!(Pid::new(term.word()), self.me(), "a hot entry is given self()");
+            Pid::new(term.word())
+        } else {
+            self.me()
+        }
+    }
+
+    /// Learns how local pids are tagged, from `term`, which is `self()`. Does nothing if the VM
+    /// knows the process by another word.
+    pub(crate) fn learn_pid_tag(self, term: Term) {
+        if self.me().map(Pid::word) == Some(term.word()) {
+            PID_TAG.store(term.0 & TAG_MASK, Ordering::Relaxed);
         }
     }
 

@@ -7,14 +7,15 @@ use crate::beam::Beam;
 use crate::entry::entries;
 use crate::gates::{
     instance_id, instance_term, named, refusal, release, resolve, resolve_first, resolve_instance, with_pool,
+    with_pool_for,
 };
 use crate::term::Term;
 
 entries! {
-    run_take/1 => take_one,
+    run_take_one/2 => take_one,
     run_take/2 => take_many,
     run_try/2 => try_acquire,
-    run_end/1 => end_one,
+    run_end_one/2 => end_one,
     run_end/3 => end,
     spawn_try/2 => try_offer,
     spawn_take/2 => take_offer,
@@ -31,22 +32,21 @@ entries! {
 }
 
 #[inline(always)]
-fn take(beam: &Beam, gate: Term, n: u32) -> Term {
-    with_pool(beam, gate, |pool, instance, me| {
-        if pool.take(beam, me, n, Kind::Bound) {
-            instance_term(beam, instance)
-        } else {
-            atoms::busy()
-        }
-    })
+fn take(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pid, n: u32) -> Term {
+    if pool.take(beam, me, n, Kind::Bound) {
+        instance_term(beam, instance)
+    } else {
+        atoms::busy()
+    }
 }
 
-fn take_one(beam: &Beam, [gate]: [Term; 1]) -> Term {
-    take(beam, gate, 1)
+fn take_one(beam: &Beam, [gate, me]: [Term; 2]) -> Term {
+    with_pool_for(beam, gate, me, |pool, instance, me| take(beam, pool, instance, me, 1))
 }
 
 fn take_many(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
-    beam.env.permits(permits).map_or(atoms::badarg(), |n| take(beam, gate, n))
+    let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
+    with_pool(beam, gate, |pool, instance, me| take(beam, pool, instance, me, n))
 }
 
 fn try_acquire(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
@@ -57,8 +57,8 @@ fn try_acquire(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     })
 }
 
-fn end_one(beam: &Beam, [name]: [Term; 1]) -> Term {
-    match (named(name).and_then(|named| named.instance(1)), beam.env.me()) {
+fn end_one(beam: &Beam, [name, me]: [Term; 2]) -> Term {
+    match (named(name).and_then(|named| named.instance(1)), beam.env.caller(me)) {
         (Some(pool), Some(me)) => release(beam, pool, me, 1, Kind::Bound),
         _ => atoms::badarg(),
     }
