@@ -19,6 +19,7 @@ for file <- ~w(
       rows/supervisor.ex
       rows/hand_off.ex
       rows/mass_death.ex
+      rows/restart.ex
       rows/memory.ex
       rows/rate.ex
       rows/ping.ex

@@ -392,7 +392,8 @@ defmodule Penstock do
   `Penstock.DynamicSupervisor.start_child/3`.
 
   A restart runs unguarded if the gate is closed or gone, and logs a warning. A start then gets `{:error, :closed}`, or fails
-  with an `ArgumentError`.
+  with an `ArgumentError`. Behind a name that no gate ever had in this VM nothing is started, be it as the supervisor begins: the start fails with
+  an `ArgumentError`, as the name is misspelt or the gate comes later in the tree.
 
   ## Examples
 

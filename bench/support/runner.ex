@@ -11,6 +11,7 @@ defmodule Penstock.Bench.Runner do
     Penstock.Bench.Supervisors,
     Penstock.Bench.HandOff,
     Penstock.Bench.MassDeath,
+    Penstock.Bench.Restart,
     Penstock.Bench.Memory,
     Penstock.Bench.Rate,
     Penstock.Bench.Ping

@@ -5,6 +5,7 @@ defmodule Penstock.Application do
   @impl true
   def start(_type, _args) do
     :ok = Penstock.Limit.make_pool()
+    :ok = Penstock.Crew.Directory.create()
 
     # They keep no state that they cannot find again, so they may be restarted as often as they die.
     Supervisor.start_link([Penstock.Janitor, Penstock.Reaper],

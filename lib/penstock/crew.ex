@@ -1,20 +1,29 @@
 defmodule Penstock.Crew do
   # What Penstock's supervisors have in common: a name, the gate that their children pass, and one or several supervisors of
-  # Elixir's that the children are under.
+  # Elixir's that the children are under, the partitions.
   #
-  # With one partition, the supervisor of that name is Elixir's own. With several there is one above them that has the name.
-  # A limit of its own makes a pool of the same name, whose owner is the supervisor.
+  # What is registered under the name is a process of ours, see Penstock.Crew.Front: Elixir's own functions, called with the
+  # name by mistake, start nothing. A limit of its own makes a pool of the same name, whose owner is that process.
   #
-  # Where the children are is looked up by whoever starts one, and so kept where that costs nothing.
+  # Callers that start a child look up where the partitions are, and so it is kept where that costs next to nothing, see
+  # Penstock.Crew.Directory.
   @moduledoc false
 
   alias Penstock.{Deadline, Gated, GateRef, Janitor, Limit, Native, Offer, Options, Pool}
+  alias Penstock.Crew.{Directory, Front}
 
-  @enforce_keys [:kind, :name, :pid, :gate, :ref, :partitions]
+  @enforce_keys [:kind, :name, :gate, :ref, :partitions]
   defstruct [:kind, :name, :pid, :gate, :ref, :partitions]
 
-  # ref - what the native side knows the gate by
-  @type t :: %__MODULE__{kind: module, name: atom, pid: pid, gate: GateRef.t(), ref: Native.gate(), partitions: tuple}
+  # pid - of the front, which has the name; ref - what the native side knows the gate by
+  @type t :: %__MODULE__{
+          kind: module,
+          name: atom,
+          pid: pid | nil,
+          gate: GateRef.t(),
+          ref: Native.gate(),
+          partitions: tuple
+        }
 
   @pool_options [:limit, :max_waiting, :max_overdraft, :held_longer_than]
   @own_options [:name, :gate, :partitions | @pool_options]
@@ -39,13 +48,11 @@ defmodule Penstock.Crew do
 
     if settings, do: Janitor.settle_owner(name)
 
-    with :ok <- free(name, settings),
-         {:ok, pid} <- start_supervisors(supervisor, name, partitions, sup_opts) do
-      own(name, pid, settings)
+    with :ok <- free(name, settings) do
       ref = GateRef.ref!(gate)
-      crew = %__MODULE__{kind: kind, name: name, pid: pid, gate: gate, ref: ref, partitions: names(name, partitions)}
-      :persistent_term.put({__MODULE__, name}, crew)
-      {:ok, pid}
+      crew = %__MODULE__{kind: kind, name: name, gate: gate, ref: ref, partitions: names(name, partitions)}
+      start = fn -> start_supervisors(supervisor, crew, sup_opts) end
+      Front.start_link(crew, settings, start, Keyword.get(sup_opts, :timeout, :infinity))
     end
   end
 
@@ -81,29 +88,12 @@ defmodule Penstock.Crew do
     if owner && Process.alive?(owner), do: {:error, {:already_started, owner}}, else: :ok
   end
 
-  defp own(_name, _pid, nil), do: :ok
+  # By the front, which is the parent of what it starts.
+  defp start_supervisors(supervisor, %{partitions: {only}}, opts), do: start_partition(supervisor, [name: only] ++ opts)
 
-  defp own(name, pid, settings) do
-    # Before and after, as in Penstock.Owner.
-    Janitor.watch_owner(name, pid)
-
-    case Pool.own(name, pid, settings) do
-      started when started in [:fresh, :adopted] ->
-        Janitor.watch_owner(name, pid)
-
-      # Between the look and this. It is linked to us.
-      other ->
-        Process.unlink(pid)
-        Process.exit(pid, :kill)
-        raise ArgumentError, "expected no pool named #{inspect(name)} to be running, got: one of #{inspect(other)}"
-    end
-  end
-
-  defp start_supervisors(supervisor, name, 1, opts), do: supervisor.start_link([name: name] ++ opts)
-
-  defp start_supervisors(supervisor, name, partitions, opts) do
+  defp start_supervisors(supervisor, %{partitions: all}, opts) do
     children =
-      for partition <- Tuple.to_list(names(name, partitions)) do
+      for partition <- Tuple.to_list(all) do
         %{
           id: partition,
           start: {__MODULE__, :start_partition, [supervisor, [name: partition] ++ opts]},
@@ -113,12 +103,12 @@ defmodule Penstock.Crew do
       end
 
     intensity = Keyword.take(opts, [:max_restarts, :max_seconds])
-    Supervisor.start_link(children, [name: name, strategy: :one_for_one] ++ intensity)
+    Supervisor.start_link(children, [strategy: :one_for_one] ++ intensity)
   end
 
   @doc false
-  # By the supervisor above. If the last one was killed, its partitions end by and by, with all that they have, and keep their
-  # names until then.
+  # By the process above. If the last one was killed, its partitions end as their children do, and keep their names until
+  # then.
   @spec start_partition(module, keyword) :: Supervisor.on_start()
   def start_partition(supervisor, opts) do
     case supervisor.start_link(opts) do
@@ -135,28 +125,28 @@ defmodule Penstock.Crew do
     end
   end
 
-  defp orphan?(pid) do
+  # Whether the process above it is dead, or one above that, up to the front: then it is about to end.
+  defp orphan?(pid, above \\ 2)
+  defp orphan?(_pid, 0), do: false
+
+  defp orphan?(pid, above) do
     case :erlang.process_info(pid, :parent) do
-      {:parent, parent} when is_pid(parent) -> not Process.alive?(parent)
+      {:parent, parent} when is_pid(parent) -> not Process.alive?(parent) or orphan?(parent, above - 1)
+      {:parent, :undefined} -> false
       # It is gone.
-      _none -> true
+      :undefined -> true
     end
   end
 
-  defp names(name, 1), do: {name}
   defp names(name, partitions), do: List.to_tuple(for n <- 1..partitions, do: :"#{name}.Partition#{n}")
 
   @doc false
   # By its name, or the pid of the supervisor that has it.
   @spec fetch!(module, term) :: t
   def fetch!(kind, name) when is_atom(name) do
-    crew = :persistent_term.get({__MODULE__, name}, nil)
-
-    # What is remembered may be of one that has ended; the name may be another process' by now.
-    if match?(%__MODULE__{kind: ^kind}, crew) and Process.whereis(name) == crew.pid do
-      crew
-    else
-      raise ArgumentError, "no #{inspect(kind)} named #{inspect(name)} is running"
+    case Directory.fetch(name) do
+      %__MODULE__{kind: ^kind} = crew -> crew
+      _none -> raise ArgumentError, "no #{inspect(kind)} named #{inspect(name)} is running"
     end
   end
 
@@ -239,11 +229,5 @@ defmodule Penstock.Crew do
 
   @doc false
   @spec stop(t, term, timeout) :: :ok
-  def stop(%{name: name, pid: pid}, reason, timeout) do
-    :ok = GenServer.stop(pid, reason, timeout)
-    :persistent_term.erase({__MODULE__, name})
-    # The janitor would, too, a little later.
-    if Janitor.orderly?(reason), do: Native.gate_close(name, pid)
-    :ok
-  end
+  def stop(%{pid: pid}, reason, timeout), do: GenServer.stop(pid, reason, timeout)
 end

@@ -16,6 +16,19 @@ defmodule Penstock.DynamicSupervisor do
   What then happens to a child that dies, and is restarted, is described in `Penstock.child_spec/2`.
 
   With `partitions: n` there are as many supervisors, so that they start children at the same time; one limit holds for all.
+
+  ## Elixir's own functions
+
+  The name stands for a process of Penstock's, which has the supervisors below it. Elixir's own starting functions, called with the name by mistake,
+  start nothing and end nothing: `DynamicSupervisor.start_child/2` returns
+  `{:error, {:not_gated, "call Penstock.DynamicSupervisor.start_child/3"}}`, and the others return or raise the same. Those that read or end
+  work: `which_children/1`, `count_children/1`, `terminate_child/2` and `stop/3`.
+
+      iex> {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: MyApp.Moved, limit: 10)
+      iex> DynamicSupervisor.start_child(MyApp.Moved, {Agent, fn -> 1 end})
+      {:error, {:not_gated, "call Penstock.DynamicSupervisor.start_child/3"}}
+      iex> DynamicSupervisor.count_children(MyApp.Moved).active
+      0
   """
   @moduledoc since: "0.1.0"
 

@@ -5,8 +5,10 @@ defmodule Penstock.Gated do
   #
   # Supervisors put arguments of their own before that one or after it, and so they are passed on.
   #
-  # The gate is asked first. What kind of start it is matters only if it refuses: see Penstock.StartKind. All of it runs
-  # in the supervisor, and never waits.
+  # What was offered for the first start is claimed first, where there is an offer; otherwise the gate is asked. What kind
+  # of start it is matters only if that is refused: see Penstock.StartKind. An offer that is refused was claimed by the
+  # first start, so this is a restart, which asks the gate as any other; or the caller that made it is dead. All of it runs in
+  # the supervisor, and never waits.
   @moduledoc false
 
   alias Penstock.{Bound, Deadline, GateRef, Limit, Native, Start, StartKind}
@@ -50,15 +52,22 @@ defmodule Penstock.Gated do
     def start_link(unquote_splicing(args)), do: start(unquote(args))
   end
 
+  defp start([%__MODULE__{} = gated]), do: start([], gated, [])
+
   defp start(args) do
     {before, [gated | rest]} = Enum.split_while(args, &(not is_struct(&1, __MODULE__)))
+    start(before, gated, rest)
+  end
+
+  defp start(before, gated, rest) do
     ref = GateRef.ref!(gated.gate)
 
     # Asked here, where the least of ours is on the stack.
     admitted = with :refused <- admit(gated, ref), do: admit(StartKind.of_caller(), gated, ref)
 
     {module, function, args} = gated.start
-    start = fn -> apply(module, function, before ++ args ++ rest) end
+    args = if before == [] and rest == [], do: args, else: before ++ args ++ rest
+    start = fn -> apply(module, function, args) end
 
     case admitted do
       {:ok, permits} -> Start.run(permits, gated.max_runtime, start)
@@ -74,14 +83,17 @@ defmodule Penstock.Gated do
     end
   end
 
-  defp admit(%{permits: permits}, ref) do
+  defp admit(gated, ref), do: take(gated, ref)
+
+  defp take(%{permits: permits}, ref) do
     case Native.run_take(ref, permits) do
       no when no in [:busy, :no_pool, :badarg] -> :refused
       instance -> {:ok, {ref, instance, permits}}
     end
   end
 
-  defp admit(:restart, gated, ref), do: restart(gated, ref, 0)
+  defp admit(:restart, %{offer: nil} = gated, ref), do: restart(gated, ref, 0)
+  defp admit(:restart, gated, ref), do: with(:refused <- take(gated, ref), do: restart(gated, ref, 0))
   # Whoever made the offer is dead: it would be nobody's child.
   defp admit(:start, %{offer: {_ref, _offer, _starter}}, _ref_of_gate), do: {:error, :noproc}
   defp admit(:start, gated, ref), do: ask(gated, ref)
@@ -111,12 +123,15 @@ defmodule Penstock.Gated do
     {:ok, {pool, Native.run_take(pool, 1), 1}}
   end
 
-  # A supervision tree that works is not to fail for its guard.
+  # A supervision tree that works must not fail for its guard; but a name that was never started is misspelt, and would
+  # leave its children without a limit for ever.
   defp unguarded(%{gate: gate, start: {module, function, args}}, gone) do
-    why = if gone == :closed, do: "is closed", else: "is not running"
+    if is_atom(gate) and Native.gate_known(gate) == :unknown, do: GateRef.bad!(:no_pool, gate)
+
+    what = if gone == :closed, do: "is closed", else: "is not running any more"
 
     Logger.warning(
-      "#{inspect(gate)} #{why}: #{inspect(self())} restarts a child unguarded, " <>
+      "the gate #{inspect(gate)} #{what}: #{inspect(self())} starts a child unguarded, " <>
         "by #{Exception.format_mfa(module, function, length(args))}"
     )
 

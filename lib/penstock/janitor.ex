@@ -11,6 +11,7 @@ defmodule Penstock.Janitor do
   @moduledoc false
   use GenServer
 
+  alias Penstock.Crew.Directory
   alias Penstock.Native
 
   # ms that an orphaned pool waits for its next owner.
@@ -97,6 +98,8 @@ defmodule Penstock.Janitor do
 
     # Also if it does not own it yet: it may have been killed in the middle of becoming its owner, which goes on.
     with {name, owner} <- gone do
+      Directory.forget(name, owner)
+
       # If another process owns it by then, it is left alone.
       if orderly?(reason),
         do: Native.gate_close(name, owner),

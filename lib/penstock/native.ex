@@ -31,13 +31,23 @@ defmodule Penstock.Native do
 
   @doc false
   @spec load() :: :ok | {:error, {atom, charlist}}
-  def load do
-    :penstock
-    |> :code.priv_dir()
-    |> to_string()
-    |> Path.join("native/penstock_nif")
-    |> String.to_charlist()
-    |> :erlang.load_nif({@version, self()})
+  def load, do: load(:code.priv_dir(:penstock))
+
+  @doc false
+  # An archive has no files that the system could load a library from.
+  @spec load(charlist | {:error, :bad_name}) :: :ok | {:error, {atom, charlist}}
+  def load(priv) when is_list(priv) do
+    if :filelib.is_dir(:filename.join(priv, ~c"native")),
+      do: :erlang.load_nif(:filename.join(priv, ~c"native/penstock_nif"), {@version, self()}),
+      else: no_library()
+  end
+
+  def load({:error, :bad_name}), do: no_library()
+
+  defp no_library do
+    {:error,
+     {:load_failed,
+      ~c"the native library of Penstock is missing. An escript or an archive cannot carry native code: use a release"}}
   end
 
   # Free permits: got by acquire or transfer, given back by release.
@@ -167,6 +177,10 @@ defmodule Penstock.Native do
 
   @spec gate_owner(atom) :: pid | nil
   def gate_owner(_name), do: missing()
+
+  # Returns whether a gate of that name was ever started in this VM, be it closed by now.
+  @spec gate_known(atom) :: :known | :unknown
+  def gate_known(_name), do: missing()
 
   @spec gate_names() :: [atom]
   def gate_names, do: missing()

@@ -93,7 +93,8 @@ defmodule Penstock.Pool do
           :killed => non_neg_integer
         }
 
-  @typep settings :: %{
+  @typedoc false
+  @type settings :: %{
            limit: Native.limit(),
            max_waiting: non_neg_integer,
            max_overdraft: Native.overdraft(),

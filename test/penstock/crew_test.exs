@@ -2,6 +2,8 @@ defmodule Penstock.CrewTest do
   # What both of Penstock's supervisors do alike: starting, owning a pool, ending.
   use Penstock.PoolCase, async: true
 
+  alias Penstock.Crew
+
   setup do
     Process.flag(:trap_exit, true)
     :ok
@@ -11,6 +13,11 @@ defmodule Penstock.CrewTest do
     name = unique_name()
     {:ok, pid} = module.start_link([name: name] ++ opts)
     {name, pid}
+  end
+
+  # Elixir's own supervisors, which the children are under.
+  defp partitions(module, name) do
+    for partition <- Crew.partitions(Crew.fetch!(module, name)), do: Process.whereis(partition)
   end
 
   defp one(module, name, opts \\ [])
@@ -51,10 +58,11 @@ defmodule Penstock.CrewTest do
         {name, pid} = start!(@module, limit: 2, max_restarts: 5)
         assert {:ok, first} = one(@module, name)
         assert {:ok, second} = one(@module, pid)
-        assert first in elem(Process.info(pid, :links), 1)
-        :ok = :sys.suspend(pid)
+        [partition] = partitions(@module, name)
+        assert first in elem(Process.info(partition, :links), 1)
+        for process <- [pid, partition], do: :ok = :sys.suspend(process)
         assert one(@module, name) == {:error, :full}
-        :ok = :sys.resume(pid)
+        for process <- [pid, partition], do: :ok = :sys.resume(process)
         :ok = Pool.update(name, limit: 3)
         assert {:ok, third} = one(@module, name)
         assert Enum.sort(for %{pid: pid} <- Pool.holders(name), do: pid) == Enum.sort([first, second, third])
@@ -76,10 +84,10 @@ defmodule Penstock.CrewTest do
       end
 
       test "holds one limit over all partitions" do
-        {name, pid} = start!(@module, limit: 10, partitions: 3)
+        {name, _pid} = start!(@module, limit: 10, partitions: 3)
         children = for n <- 1..10, do: elem({:ok, _} = one(@module, name, partition_key: n), 1)
         assert one(@module, name, partition_key: 11) == {:error, :full}
-        partitions = for {_, partition, _, _} <- Supervisor.which_children(pid), do: partition
+        partitions = partitions(@module, name)
         under = for child <- children, do: Enum.find(partitions, &(child in elem(Process.info(&1, :links), 1)))
         assert length(Enum.uniq(under)) > 1
         # One key, one partition.
@@ -94,16 +102,14 @@ defmodule Penstock.CrewTest do
       end
 
       test "a partition that is killed takes its children and their permits with it" do
-        {name, pid} = start!(@module, limit: 100, partitions: 2)
+        {name, _pid} = start!(@module, limit: 100, partitions: 2)
         for n <- 1..100, do: {:ok, _} = one(@module, name, partition_key: n)
-        [{_, partition, _, _} | _] = Supervisor.which_children(pid)
+        [partition | _] = partitions(@module, name)
         count = length(elem(Process.info(partition, :links), 1)) - 1
         kill(partition)
         eventually(fn -> Pool.info(name).in_use == 100 - count end)
 
-        eventually(fn ->
-          match?([{_, a, _, _}, {_, b, _, _}] when is_pid(a) and is_pid(b), Supervisor.which_children(pid))
-        end)
+        eventually(fn -> match?([a, b] when is_pid(a) and is_pid(b), partitions(@module, name)) end)
 
         for n <- 1..count//1, do: {:ok, _} = one(@module, name, partition_key: n)
         assert one(@module, name) == {:error, :full}
@@ -237,16 +243,17 @@ defmodule Penstock.CrewTest do
       end
 
       test "a starter that is killed while it waits for the supervisor leaves nothing" do
-        {name, pid} = start!(@module, limit: 1)
-        :ok = :sys.suspend(pid)
+        {name, _pid} = start!(@module, limit: 1)
+        [partition] = partitions(@module, name)
+        :ok = :sys.suspend(partition)
         starter = spawn(fn -> one(@module, name) end)
         eventually(fn -> Pool.info(name).in_use == 1 end)
         kill(starter)
         :ok = Pool.acquire(name)
         :ok = Pool.release(name)
-        :ok = :sys.resume(pid)
+        :ok = :sys.resume(partition)
         # What it asked for is refused, or ends as if it had not been started.
-        _ = :sys.get_state(pid)
+        _ = :sys.get_state(partition)
         eventually(fn -> counts(name) == {0, 0, 0} and DynamicSupervisor.count_children(name).active == 0 end)
       end
     end

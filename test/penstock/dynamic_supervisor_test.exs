@@ -268,8 +268,9 @@ defmodule Penstock.DynamicSupervisorTest do
     assert {:ok, _} = Task.await(waiting)
   end
 
-  test "$ancestors of a child are as DynamicSupervisor has them", %{ours: ours} do
+  test "$ancestors of a child are its partition, and the name", %{ours: ours} do
     {:ok, agent} = Bounded.start_child(ours, {Agent, fn -> Process.get(:"$ancestors") end})
-    assert [^ours | _] = Agent.get(agent, & &1)
+    partition = :"#{ours}.Partition1"
+    assert [^partition, ^ours | _] = Agent.get(agent, & &1)
   end
 end

@@ -53,6 +53,8 @@ defmodule Penstock.GatedTest do
     |> Penstock.child_spec(gate)
   end
 
+  defp spec_of(id), do: %{id: id, start: {Child, :start_link, [id]}}
+
   defp pids(supervisor), do: for({_, pid, _, _} <- Supervisor.which_children(supervisor), is_pid(pid), do: pid)
 
   # Of a child that has been restarted, by who is there instead.
@@ -340,8 +342,8 @@ defmodule Penstock.GatedTest do
           restarted(supervisor, [child])
         end)
 
-      assert log =~ "#{inspect(name)} is closed: "
-      assert log =~ "restarts a child unguarded, by Penstock.GatedTest.Child.start_link/1"
+      assert log =~ "the gate #{inspect(name)} is closed: "
+      assert log =~ "starts a child unguarded, by Penstock.GatedTest.Child.start_link/1"
       [child] = pids(supervisor)
       :ok = stop_supervised({Pool, name})
 
@@ -351,7 +353,27 @@ defmodule Penstock.GatedTest do
           restarted(supervisor, [child])
         end)
 
-      assert log =~ "#{inspect(name)} is not running: "
+      assert log =~ "the gate #{inspect(name)} is not running any more: "
+    end
+
+    test "of a child that start_child/3 started asks the pool first, as any other" do
+      name = unique_name()
+      {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: name, limit: 3, max_restarts: 10)
+      {:ok, child} = Penstock.DynamicSupervisor.start_child(name, spec_of(1))
+      {:ok, other} = Penstock.DynamicSupervisor.start_child(name, spec_of(2))
+      [partition] = Penstock.Crew.partitions(Penstock.Crew.fetch!(Penstock.DynamicSupervisor, name))
+      partition = Process.whereis(partition)
+      :erlang.trace_pattern({Penstock.Native, :restart_take, 3}, true, [:local])
+      :erlang.trace_pattern({Penstock.Native, :run_take, 2}, true, [:local])
+      :erlang.trace(partition, true, [:call])
+      Process.exit(child, :kill)
+      assert_receive {:trace, ^partition, :call, {Penstock.Native, :run_take, [^name, 1]}}
+      eventually(fn -> DynamicSupervisor.count_children(partition).active == 2 end)
+      :erlang.trace(partition, false, [:call])
+      refute_received {:trace, ^partition, :call, {Penstock.Native, :restart_take, _}}
+      assert Process.alive?(other)
+      eventually(fn -> Pool.info(name).in_use == 2 end)
+      Penstock.DynamicSupervisor.stop(name)
     end
 
     test "of a transient child that ended well is none, and a temporary one is let go" do
@@ -364,6 +386,44 @@ defmodule Penstock.GatedTest do
       eventually(fn -> DynamicSupervisor.count_children(supervisor).active == 0 end)
       eventually(fn -> counts(pool) == {0, 0, 0} end)
     end
+  end
+
+  describe "behind a name that was never started" do
+    @misspelt MyApp.Misspelt
+
+    test "a static child fails to start, and says so" do
+      assert {:error, {:shutdown, {:failed_to_start_child, 1, {:EXIT, {%ArgumentError{message: message}, _stack}}}}} =
+               Supervisor.start_link([spec(1, @misspelt)], strategy: :one_for_one)
+
+      assert message =~ "named MyApp.Misspelt is running"
+    end
+
+    test "a child that is asked for fails to start, and says so" do
+      {:ok, supervisor} = DynamicSupervisor.start_link([])
+      assert {:error, {%ArgumentError{message: message}, _}} = start_child(supervisor, @misspelt)
+      assert message =~ "named MyApp.Misspelt is running"
+      assert DynamicSupervisor.count_children(supervisor).active == 0
+      Supervisor.stop(supervisor)
+    end
+
+    defp start_child(supervisor, gate) do
+      with {:error, {:EXIT, reason}} <- DynamicSupervisor.start_child(supervisor, spec(1, gate)), do: {:error, reason}
+    end
+  end
+
+  test "a static child behind a gate that is gone by now runs unguarded, as its supervisor may be one that is restarted" do
+    name = start_pool(limit: 1)
+    :ok = stop_supervised({Pool, name})
+
+    log =
+      capture_log(fn ->
+        {:ok, supervisor} = Supervisor.start_link([spec(1, name)], strategy: :one_for_one)
+        assert [_child] = pids(supervisor)
+        Supervisor.stop(supervisor)
+      end)
+
+    assert log =~ "the gate #{inspect(name)} is not running any more: "
+    assert log =~ "starts a child unguarded"
   end
 
   describe "static children" do

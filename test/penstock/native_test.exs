@@ -5,10 +5,17 @@ defmodule Penstock.NativeTest do
   alias Penstock.{ChildJobs, ChildVM, Native}
 
   test "has an entry point for each function" do
-    stubs = Enum.sort(Native.__info__(:functions) -- [load: 0])
+    stubs = Enum.sort(Native.__info__(:functions) -- [load: 0, load: 1])
     assert Enum.sort(Native.module_info(:nifs)) == stubs
     # So that a new one is not forgotten below.
     assert Enum.uniq(ChildJobs.known_calls()) == stubs
+  end
+
+  test "where there is no library, loading says what to do" do
+    for priv <- [{:error, :bad_name}, ~c"/an/escript/penstock/priv"] do
+      assert {:error, {:load_failed, text}} = Native.load(priv)
+      assert to_string(text) =~ "An escript or an archive cannot carry native code: use a release"
+    end
   end
 
   describe "in a VM of its own" do

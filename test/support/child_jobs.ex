@@ -201,6 +201,7 @@ defmodule Penstock.ChildJobs do
       pool_reopen: [gate: gate],
       gate_owner: [gate: gate],
       gate_names: [],
+      gate_known: [gate: gate],
       pool_info: [gate: gate],
       pool_held: [gate: gate, instance: instance],
       pool_census: [gate: gate, instance: instance, position: 0],
@@ -275,6 +276,7 @@ defmodule Penstock.ChildJobs do
   defp bad(:name), do: Enum.reject(Garbage.terms(), &is_atom/1)
 
   defp allowed(:gate_owner, :gate, _), do: [nil]
+  defp allowed(:gate_known, :gate, _), do: [:unknown]
   # Any number may be a token: one that names nothing does nothing.
   defp allowed(stop, :token, n) when stop in [:pool_cancel, :pool_withdraw] and n in 0..@most, do: [:too_late]
   defp allowed(function, :offer, n) when n in 0..@most, do: [no_offer(function)]

@@ -17,7 +17,12 @@ defmodule Penstock.Task.Supervisor do
   `{:error, reason}`, and those that end in `!` the task itself. A task gives its permits back when its function has returned, so
   that whoever has awaited it can have them; one that is restarted, or of a stream, when it is dead.
 
-  `$callers`, `$ancestors`, links and the reports of crashes are as `Task.Supervisor` has them.
+  `$callers`, links and the reports of crashes are as `Task.Supervisor` has them, and so are `$ancestors`, which begin with the
+  partition and the name.
+
+  Elixir's own starting functions, called with the name by mistake, start nothing and end nothing: `Task.Supervisor.start_child/2` returns
+  `{:error, {:not_gated, "call Penstock.Task.Supervisor.start_child/3"}}`, and those that return a task or a stream raise it. See
+  `Penstock.DynamicSupervisor`.
   """
   @moduledoc since: "0.1.0"
 

@@ -19,6 +19,7 @@ entries! {
     pool_reopen/1 => reopen,
     gate_owner/1 => owner,
     gate_names/0 => names,
+    gate_known/1 => known,
     pool_info/1 => info,
     pool_held/2 => held,
     pool_census/3 => census,
@@ -82,6 +83,14 @@ fn close(beam: &Beam, [name, owner]: [Term; 2]) -> Term {
 
 fn owner(_beam: &Beam, [name]: [Term; 1]) -> Term {
     named(name).and_then(Named::owner).map_or(atoms::nil(), Term::pid)
+}
+
+fn known(_beam: &Beam, [name]: [Term; 1]) -> Term {
+    if named(name).is_some() {
+        atoms::known()
+    } else {
+        atoms::unknown()
+    }
 }
 
 fn names(beam: &Beam, []: [Term; 0]) -> Term {
