@@ -16,7 +16,7 @@ defmodule Penstock.Bench.Rate do
         against: "ETS update_counter window",
         baseline: &ets/0,
         ours: &keyed/0,
-        budget: {:ratio, 0.5}
+        budget: {:ratio, 0.36}
       },
       %Row{
         id: "B11",

@@ -12,7 +12,7 @@ defmodule Penstock.Bench.Spawn do
         against: "spawn_monitor to :DOWN",
         baseline: &bare/0,
         ours: &gated/0,
-        budget: {:ratio, 1.6}
+        budget: {:ratio, 1.5}
       }
     ]
   end

@@ -21,7 +21,7 @@ defmodule Penstock.Bench.Supervisors do
         against: "Task.Supervisor, max_children",
         baseline: &plain/0,
         ours: fn -> gated(:b9, 1) end,
-        budget: {:ratio, 1.15}
+        budget: {:ratio, 1.25}
       },
       %Row{
         id: "B9",

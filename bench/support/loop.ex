@@ -1,11 +1,14 @@
 defmodule Penstock.Bench.Loop do
   @moduledoc false
   # ns per call of a fun, called in a loop by one fresh process, or by two at the same time. The cost of the loop and of
-  # the call stays in: a user pays it too. A fun of one argument is told how many calls are left, to choose by.
+  # the call stays in: a user pays it too. A fun of one argument is given a number that counts down, to choose by, from another
+  # beginning in each sample.
 
-  # About as long as the system's own time slice: of many short samples most are not interrupted, of few long ones none.
-  @sample_ns 5_000_000
+  # Such machines run at two speeds, 1.7 times apart, for some ms each. A sample is much shorter, so that nearly always both
+  # sides of a round are of one speed.
+  @sample_ns 300_000
   @calibration_ns 1_000_000
+  @beginnings 1_000_000
   # Samples in a row that were not of two processes at the same time.
   @tries 1_000
 
@@ -38,7 +41,8 @@ defmodule Penstock.Bench.Loop do
   # inherits a grown heap, a mailbox or a place in a holder table from the one before.
   defp run(fun, processes, calls) do
     parent = self()
-    workers = for _ <- 1..processes, do: spawn_link(fn -> work(parent, fun, calls) end)
+    gate = :atomics.new(1, [])
+    workers = for _ <- 1..processes, do: spawn_link(fn -> work(parent, gate, processes, fun, calls) end)
     for worker <- workers, do: receive(do: ({^worker, :ready} -> :ok))
     for worker <- workers, do: send(worker, :go)
     times = for worker <- workers, do: receive(do: ({^worker, from, to} -> {from, to}))
@@ -50,17 +54,23 @@ defmodule Penstock.Bench.Loop do
 
   defp in_ns(native), do: System.convert_time_unit(native, :native, :nanosecond)
 
-  defp work(parent, fun, calls) do
+  defp work(parent, gate, processes, fun, calls) do
     send(parent, {self(), :ready})
     receive do: (:go -> :ok)
+    # A process is woken some µs after another, which matters in so short a time: they wait for each other.
+    :atomics.add(gate, 1, 1)
+    begin = calls + :rand.uniform(@beginnings)
+    meet(gate, processes)
     from = System.monotonic_time()
-    repeat(fun, calls)
+    repeat(fun, calls, begin)
     to = System.monotonic_time()
     send(parent, {self(), from, to})
   end
 
-  defp repeat(fun, calls) when is_function(fun, 0), do: repeat_same(fun, calls)
-  defp repeat(fun, calls), do: repeat_each(fun, calls)
+  defp meet(gate, processes), do: if(:atomics.get(gate, 1) < processes, do: meet(gate, processes))
+
+  defp repeat(fun, calls, _begin) when is_function(fun, 0), do: repeat_same(fun, calls)
+  defp repeat(fun, calls, begin), do: repeat_each(fun, calls, begin)
 
   defp repeat_same(_fun, 0), do: :ok
 
@@ -69,11 +79,11 @@ defmodule Penstock.Bench.Loop do
     repeat_same(fun, calls - 1)
   end
 
-  defp repeat_each(_fun, 0), do: :ok
+  defp repeat_each(_fun, 0, _at), do: :ok
 
-  defp repeat_each(fun, calls) do
-    fun.(calls)
-    repeat_each(fun, calls - 1)
+  defp repeat_each(fun, calls, at) do
+    fun.(at)
+    repeat_each(fun, calls - 1, at - 1)
   end
 
   @doc "Calls `fun` until the process is killed."

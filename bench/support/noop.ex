@@ -62,4 +62,7 @@ defmodule Penstock.Bench.Noop do
   def load, do: :erlang.load_nif(@library, 0)
 
   def nop, do: :erlang.nif_error(:nif_not_loaded)
+
+  # With as many arguments as the hot entries of the library have.
+  def raw(_gate, _self), do: :erlang.nif_error(:nif_not_loaded)
 end

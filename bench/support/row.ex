@@ -5,7 +5,11 @@ defmodule Penstock.Bench.Row do
   # sides of a row are sampled by the same sampler, so whatever it costs itself, it costs both.
   #
   # `budget` is `{:ratio, r}` (the median of ours / baseline is at most r), `{:ours, x}` (our median is at most x),
-  # `{:extra, x}` (the median of ours - baseline is at most x) or nil for a figure that has none.
+  # `{:extra, x}` (the median of ours - baseline is at most x) or nil for a figure that has none. It may differ by the
+  # number of processes: `%{1 => budget, 2 => budget}`.
+  #
+  # `or` gives the work, the baseline and the budget of a second comparison, sampled in the same rounds. The row keeps to
+  # its budget if either comparison does.
 
   @enforce_keys [:id, :work, :against, :ours]
   defstruct [
@@ -15,9 +19,10 @@ defmodule Penstock.Bench.Row do
     :baseline,
     :ours,
     :budget,
+    :or,
     sampler: &Penstock.Bench.Loop.sampler/2,
     processes: [1, 2],
-    rounds: 101,
+    rounds: 601,
     unit: "ns"
   ]
 end

@@ -80,15 +80,28 @@ defmodule Penstock.Bench.Runner do
     end
   end
 
+  # Its comparisons, of which a row has one or two.
   defp measure(row) do
-    baseline = row.baseline && row.baseline.()
+    rows = [row | for(other <- List.wrap(row.or), do: struct!(row, other))]
+    baselines = for row <- rows, do: row.baseline && row.baseline.()
     ours = row.ours.()
 
     for processes <- row.processes do
-      sample_baseline = if baseline, do: row.sampler.(baseline, processes), else: fn -> nil end
+      sample_baselines = for baseline <- baselines, do: sample(row, baseline, processes)
       sample_ours = row.sampler.(ours, processes)
-      rounds = for _ <- 1..row.rounds, do: {sample_baseline.(), sample_ours.()}
-      Report.row(row, processes, rounds)
+      rounds = for _ <- 1..row.rounds, do: {Enum.map(sample_baselines, & &1.()), sample_ours.()}
+
+      rows
+      |> Enum.with_index(fn row, at ->
+        {%{row | budget: budget(row.budget, processes)}, for({theirs, ours} <- rounds, do: {Enum.at(theirs, at), ours})}
+      end)
+      |> Report.rows(processes)
     end
   end
+
+  defp sample(_row, nil, _processes), do: fn -> nil end
+  defp sample(row, baseline, processes), do: row.sampler.(baseline, processes)
+
+  defp budget(%{} = by_processes, processes), do: Map.fetch!(by_processes, processes)
+  defp budget(budget, _processes), do: budget
 end
