@@ -26,7 +26,8 @@ defmodule Penstock.Task.Stream do
   # due      - the position whose result is delivered next; or :any
   # tasks    - pid => {monitor, position, element}, or {:asked, position, element, why it is gone}
   # done     - position => result, of tasks behind one that still runs
-  defstruct [:next, :pending, :slots, :due, position: 0, tasks: %{}, done: %{}]
+  # pauses   - how often the stream was suspended
+  defstruct [:next, :pending, :slots, :due, position: 0, tasks: %{}, done: %{}, pauses: 0]
 
   # Others may monitor a task as well.
   defguardp is_of(monitor, tasks, pid)
@@ -70,7 +71,6 @@ defmodule Penstock.Task.Stream do
     {gate, limit} = gate!(options)
     ref = make_ref()
     {guard, guard_monitor} = Guard.start(gate, ref, options.timeout, options.linked)
-    callers = [self() | Process.get(:"$callers") || []]
 
     config = %{
       reducer: reducer,
@@ -79,15 +79,24 @@ defmodule Penstock.Task.Stream do
       ref: ref,
       guard: guard,
       guard_monitor: guard_monitor,
-      shared: {gate, ref, guard, callers, options.function},
+      shared: {gate, ref, guard, callers(), options.function},
       zip: options.zip_input_on_exit,
       acquire_timeout: options.acquire_timeout,
+      table: nil,
       options: options
     }
 
     due = if options.ordered, do: 0, else: :any
     state = %__MODULE__{next: source(options.enumerable), slots: options.max_concurrency, due: due}
     run(command, state, config)
+  end
+
+  # As `Task` has it: what user code has put there may be anything.
+  defp callers do
+    case Process.get(:"$callers") do
+      [_ | _] = callers -> [self() | callers]
+      _none -> [self()]
+    end
   end
 
   # Before anything is started: what is asked later must not fail.
@@ -116,11 +125,15 @@ defmodule Penstock.Task.Stream do
 
   defp run({:cont, acc}, state, config), do: step(acc, state, config)
 
-  # Not in the continuation: the one that is used in the end may be older than the stream. So `Stream.zip/1` closes its
-  # streams when one of them raises, by what it had of them before it asked them for the next element.
-  defp run({:suspend, acc}, state, %{ref: ref} = config) do
-    Process.put({__MODULE__, ref}, state)
-    {:suspended, acc, &resume(&1, config)}
+  # A continuation may be used that is older than the stream. So `Stream.zip/1` closes its streams when one of them raises,
+  # by what it had of them before it asked them for the next element. What closing needs of the newest is in the table,
+  # since user code can erase the process dictionary.
+  defp run({:suspend, acc}, %{pauses: pauses} = state, config) do
+    state = %{state | pauses: pauses + 1}
+    config = with %{table: nil} <- config, do: %{config | table: :ets.new(__MODULE__, [:ordered_set, :private])}
+    running = for {pid, {monitor, position, _element}} <- state.tasks, into: %{}, do: {pid, {monitor, position, nil}}
+    :ets.insert(config.table, {:suspended, state.pauses, running, state.next == []})
+    {:suspended, acc, &resume(&1, state, config)}
   end
 
   defp run({:halt, acc}, state, config) do
@@ -129,18 +142,39 @@ defmodule Penstock.Task.Stream do
     {:halted, acc}
   end
 
-  defp resume({what, acc} = command, %{ref: ref} = config) do
-    case {Process.delete({__MODULE__, ref}), what} do
+  defp resume({what, acc} = command, %{pauses: pauses} = state, %{table: table} = config) do
+    case {suspended(table), what} do
+      {{^pauses, _tasks, _exhausted?}, _any} ->
+        :ets.delete(table, :suspended)
+        send(config.guard, {config.ref, :resumed})
+        run(command, state, config)
+
+      {{_later, tasks, exhausted?}, :halt} ->
+        :ets.delete(table, :suspended)
+        # The enumerable knows older continuations as well as we do, unless it has ended.
+        next = if exhausted?, do: [], else: state.next
+        run(command, %{state | tasks: tasks, next: next}, config)
+
       {nil, :halt} ->
         {:halted, acc}
 
       {nil, _go_on} ->
         raise ArgumentError, "this stream is over, or was suspended by another process"
 
-      {state, _any} ->
-        send(config.guard, {ref, :resumed})
-        run(command, state, config)
+      {_later, _go_on} ->
+        raise ArgumentError, "this stream has gone on since it was suspended here"
     end
+  end
+
+  # How often the stream has been suspended by now, what runs, and whether the enumerable has ended. nil if it is not
+  # suspended, is over, or is another process': no other can read the table.
+  defp suspended(table) do
+    case :ets.lookup(table, :suspended) do
+      [{:suspended, pauses, tasks, exhausted?}] -> {pauses, tasks, exhausted?}
+      [] -> nil
+    end
+  rescue
+    ArgumentError -> nil
   end
 
   # What is next: deliver, start, pull, end, or wait.
@@ -455,6 +489,7 @@ defmodule Penstock.Task.Stream do
   defp orphaned(state, config, parked, reason) do
     unlink(config.guard)
     end_tasks(abandon(state, config, parked), config)
+    forget_table(config)
     flush(config.ref)
     exit({reason, {Task.Supervised, :stream, [config.options.timeout]}})
   end
@@ -485,9 +520,21 @@ defmodule Penstock.Task.Stream do
     unlink(guard)
     end_tasks(state, config)
     Process.exit(guard, :kill)
-    receive do: ({:DOWN, ^guard_monitor, :process, _guard, _reason} -> :ok)
+    await_down(guard, guard_monitor)
+    forget_table(config)
     flush(ref)
   end
+
+  # The consumer may have read the message of the first monitor while it had control.
+  defp await_down(pid, monitor) do
+    second = Process.monitor(pid)
+    Process.demonitor(monitor, [:flush])
+    receive do: ({:DOWN, ^second, :process, _pid, _reason} -> :ok)
+  end
+
+  # From then on, continuations know that the stream is over.
+  defp forget_table(%{table: nil}), do: true
+  defp forget_table(%{table: table}), do: :ets.delete(table)
 
   # Nothing comes by a link that is gone; what has come before, if we trap exits, is not the consumer's.
   defp unlink(guard) do
@@ -505,7 +552,7 @@ defmodule Penstock.Task.Stream do
     for {pid, _monitor} <- alive, do: Process.exit(pid, :kill)
 
     for {pid, monitor} <- alive do
-      receive do: ({:DOWN, ^monitor, :process, _pid, _reason} -> :ok)
+      await_down(pid, monitor)
       Native.spawn_ended(gate, pid)
     end
   end

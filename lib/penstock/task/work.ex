@@ -7,7 +7,7 @@ defmodule Penstock.Task.Work do
   alias Penstock.Task.Report
 
   @typedoc "What a task calls."
-  @type call :: (-> term) | Report.mfargs()
+  @type call :: (() -> term) | Report.mfargs()
 
   # `Task` makes processes of `:proc_lib` there, which report crashes on their own.
   @proc_lib Version.match?(System.version(), "< 1.15.0-dev")
@@ -20,13 +20,14 @@ defmodule Penstock.Task.Work do
 
     :erlang.put(:"$initial_call", initial_call(call))
     Deadline.start(gate, offer, max_runtime)
+    # The function may erase the process dictionary.
+    callers = :erlang.get(:"$callers")
 
     try do
       call(call)
     catch
       kind, reason ->
-        [starter | _] = Process.get(:"$callers")
-        Report.log(kind, reason, __STACKTRACE__, starter, mfargs(call))
+        Report.log(kind, reason, __STACKTRACE__, callers, mfargs(call))
         give_back(gate, offer, max_runtime)
         leave(kind, reason, __STACKTRACE__)
     else
@@ -114,7 +115,7 @@ defmodule Penstock.Task.Work do
         call(function, element)
       catch
         kind, reason ->
-          Report.log(kind, reason, __STACKTRACE__, consumer, mfargs(function, element))
+          Report.log(kind, reason, __STACKTRACE__, callers, mfargs(function, element))
           :erlang.raise(:exit, exit_reason(kind, reason, __STACKTRACE__), __STACKTRACE__)
       else
         value -> send(consumer, {ref, self(), value})
