@@ -19,7 +19,8 @@ defmodule Penstock.Task.Stream do
   alias Penstock.{GateRef, Key, Limit, Native, Options, RejectedError}
   alias Penstock.Task.{Guard, Work}
 
-  # next     - the rest of a list; or {:more, what gives the next element}; [] if there is none
+  # next     - the rest of a list; or {:more, what gives the next element}; or {:queue, elements, what comes after
+  #            them}; [] if there is none
   # pending  - {element, ms it may yet wait for a permit, or {:turn, at}}, pulled and without a task; or nil
   # slots    - how many more tasks may run
   # position - of the next task
@@ -34,6 +35,9 @@ defmodule Penstock.Task.Stream do
             when is_map_key(tasks, pid) and elem(:erlang.map_get(pid, tasks), 0) == monitor
 
   @options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout | Limit.options()]
+
+  # Elements that an enumerable may give in one step. An endless one that never pauses must not fill the memory.
+  @most_in_one_step 1_000_000
 
   # ms that one `receive` can wait.
   @longest_wait 0xFFFF_FFFF
@@ -118,9 +122,20 @@ defmodule Penstock.Task.Stream do
   end
 
   defp source(list) when is_list(list), do: list
+  defp source(other), do: {:more, &Enumerable.reduce(other, &1, fn element, acc -> pause(element, acc) end)}
 
-  defp source(other) do
-    {:more, &Enumerable.reduce(other, &1, fn element, nil -> {:suspend, {:element, element}} end)}
+  # Some streams undo the pause after an element, such as `Stream.take/2` after its last inside of `Stream.concat/2`. Then
+  # one step gives several elements, the last of which comes first here.
+  defp pause(element, nil), do: {:suspend, {:element, element}}
+  defp pause(element, {:element, first}), do: {:suspend, {:elements, 2, [element, first]}}
+
+  defp pause(element, {:elements, n, elements}) when n < @most_in_one_step do
+    {:suspend, {:elements, n + 1, [element | elements]}}
+  end
+
+  defp pause(_element, {:elements, n, _elements}) do
+    what = "to pause after each element (a stream inside of it, such as one of Stream.take/2, may undo pauses)"
+    raise ArgumentError, "expected the enumerable #{what}, got: #{n} elements and no pause"
   end
 
   defp run({:cont, acc}, state, config), do: step(acc, state, config)
@@ -219,8 +234,12 @@ defmodule Penstock.Task.Stream do
     command -> run(command, state, config)
   end
 
-  defp pull(acc, state, config, [element | next]) do
-    admit(acc, state, config, element, next, config.acquire_timeout)
+  defp pull(acc, state, config, [element | next]), do: pulled(acc, state, config, element, next)
+
+  defp pull(acc, state, config, {:queue, [element], next}), do: pulled(acc, state, config, element, next)
+
+  defp pull(acc, state, config, {:queue, [element | more], next}) do
+    pulled(acc, state, config, element, {:queue, more, next})
   end
 
   defp pull(acc, state, config, next) do
@@ -231,11 +250,21 @@ defmodule Penstock.Task.Stream do
       :erlang.raise(kind, reason, __STACKTRACE__)
   else
     {:suspended, {:element, element}, next} ->
-      admit(acc, state, config, element, {:more, next}, config.acquire_timeout)
+      pulled(acc, state, config, element, {:more, next})
+
+    {:suspended, {:elements, _n, elements}, next} ->
+      pull(acc, state, config, {:queue, Enum.reverse(elements), {:more, next}})
+
+    # A pause without an element.
+    {:suspended, nil, next} ->
+      step(acc, %{state | next: {:more, next}}, config)
 
     # The last, by an enumerable that knew it.
     {_done_or_halted, {:element, element}} ->
-      admit(acc, state, config, element, [], config.acquire_timeout)
+      pulled(acc, state, config, element, [])
+
+    {_done_or_halted, {:elements, _n, elements}} ->
+      pull(acc, state, config, Enum.reverse(elements))
 
     {_done_or_halted, nil} ->
       step(acc, %{state | next: []}, config)
@@ -245,9 +274,13 @@ defmodule Penstock.Task.Stream do
   # The tail of a list that is not one: raises as it does elsewhere.
   defp more(tail), do: Enumerable.List.reduce(tail, {:cont, nil}, fn _element, acc -> {:cont, acc} end)
 
+  # `next` is what comes after the element.
+  defp pulled(acc, state, config, element, next) do
+    admit(acc, state, config, element, next, config.acquire_timeout)
+  end
+
   ## Permits
 
-  # `next` is what comes after the element.
   defp admit(acc, state, %{limit: {gate, hit}} = config, element, next, left) do
     state = %{state | pending: {element, left}, next: next}
 
@@ -511,6 +544,7 @@ defmodule Penstock.Task.Stream do
   ## The end
 
   defp halt({:more, next}), do: next.({:halt, nil})
+  defp halt({:queue, _elements, next}), do: halt(next)
   defp halt(_list), do: :ok
 
   # When this returns, no task runs, and nothing of the stream is in the mailbox or will be.
