@@ -21,7 +21,7 @@ defmodule Penstock.Task.Stream do
 
   # next     - the rest of a list; or {:more, what gives the next element}; or {:queue, elements, what comes after
   #            them}; [] if there is none
-  # pending  - {element, ms it may yet wait for a permit, or {:turn, at}}, pulled and without a task; or nil
+  # pending  - {element, hit, ms it may yet wait for a permit, or {:turn, at}}, pulled and without a task; or nil
   # slots    - how many more tasks may run
   # position - of the next task
   # due      - the position whose result is delivered next; or :any
@@ -103,20 +103,29 @@ defmodule Penstock.Task.Stream do
     end
   end
 
-  # Before anything is started: what is asked later must not fail.
+  # What a limiter or a ban goes by: {hit, functions}. A function of the element gives its part of the hit for each
+  # element; the rest is checked before anything is started.
   defp hit!(opts) do
-    hit = Limit.hit!(opts)
+    functions = for option <- Limit.options(), fun = opts[option], is_function(fun, 1), do: {option, fun}
+    hit = opts |> Keyword.drop(Keyword.keys(functions)) |> Limit.hit!()
     with {{:key, key}, _cost} <- hit, do: Key.check!(key)
-    hit
+    {hit, functions}
+  end
+
+  defp hit_of({hit, []}, _element), do: hit
+
+  defp hit_of({{key, cost}, functions}, element) do
+    {its_key, its_cost} = Limit.hit!(for {option, fun} <- functions, do: {option, fun.(element)})
+    {if(functions[:key], do: its_key, else: key), if(functions[:cost], do: its_cost, else: cost)}
   end
 
   # The pool that permits are of; and whoever is to be asked before, if that is another.
-  defp gate!(%{gate: gate, hit: {key, _cost} = hit}) do
+  defp gate!(%{gate: gate, hit: {{key, _cost} = hit, functions}}) do
     cond do
       Native.pool_info(GateRef.ref!(gate)) != :no_pool -> {GateRef.ref!(gate), nil}
       # It says what it lacks.
-      key == :none and Native.ban_info(gate) != :no_ban -> Limit.admit(gate, hit)
-      Limit.running?(gate) -> {Limit.pool(), {gate, hit}}
+      key == :none and functions[:key] == nil and Native.ban_info(gate) != :no_ban -> Limit.admit(gate, hit)
+      Limit.running?(gate) -> {Limit.pool(), {gate, {hit, functions}}}
       true -> GateRef.bad!(:no_pool, gate)
     end
   end
@@ -198,12 +207,12 @@ defmodule Penstock.Task.Stream do
     deliver(result, acc, %{state | due: due + 1, done: done}, config)
   end
 
-  defp step(acc, %{pending: {_element, {:turn, _at} = turn}} = state, config) do
+  defp step(acc, %{pending: {_element, _hit, {:turn, _at} = turn}} = state, config) do
     if patience(turn) == 0, do: take_turn(acc, state, config), else: await(acc, state, config, turn)
   end
 
-  defp step(acc, %{pending: {element, left}, next: next} = state, config) do
-    admit(acc, state, config, element, next, left)
+  defp step(acc, %{pending: {element, hit, left}, next: next} = state, config) do
+    admit(acc, state, config, element, hit, next, left)
   end
 
   defp step(acc, %{slots: slots, next: next} = state, config) when slots > 0 and next != [] do
@@ -220,18 +229,20 @@ defmodule Penstock.Task.Stream do
   defp deliver(result, acc, state, config) do
     config.reducer.(result, acc)
   catch
-    kind, reason ->
-      stacktrace = __STACKTRACE__
-
-      try do
-        halt(state.next)
-      after
-        close(state, config)
-      end
-
-      :erlang.raise(kind, reason, stacktrace)
+    kind, reason -> failed(state, config, kind, reason, __STACKTRACE__)
   else
     command -> run(command, state, config)
+  end
+
+  # User code failed while the enumerable was open.
+  defp failed(state, config, kind, reason, stacktrace) do
+    try do
+      halt(state.next)
+    after
+      close(state, config)
+    end
+
+    :erlang.raise(kind, reason, stacktrace)
   end
 
   defp pull(acc, state, config, [element | next]), do: pulled(acc, state, config, element, next)
@@ -275,21 +286,50 @@ defmodule Penstock.Task.Stream do
   defp more(tail), do: Enumerable.List.reduce(tail, {:cont, nil}, fn _element, acc -> {:cont, acc} end)
 
   # `next` is what comes after the element.
-  defp pulled(acc, state, config, element, next) do
-    admit(acc, state, config, element, next, config.acquire_timeout)
+  defp pulled(acc, state, %{limit: nil} = config, element, next) do
+    admit(acc, state, config, element, nil, next, config.acquire_timeout)
+  end
+
+  # The functions of the user are called once for each element, however often a limiter is asked.
+  defp pulled(acc, state, %{limit: {_gate, by}} = config, element, next) do
+    hit_of(by, element)
+  catch
+    kind, reason -> failed(%{state | next: next}, config, kind, reason, __STACKTRACE__)
+  else
+    hit -> admit(acc, state, config, element, hit, next, config.acquire_timeout)
   end
 
   ## Permits
 
-  defp admit(acc, state, %{limit: {gate, hit}} = config, element, next, left) do
-    state = %{state | pending: {element, left}, next: next}
+  defp admit(acc, state, %{limit: {gate, _by}} = config, element, hit, next, left) do
+    Limit.reserve(gate, hit, left)
+  catch
+    # The key is too large.
+    kind, reason -> failed(%{state | next: next}, config, kind, reason, __STACKTRACE__)
+  else
+    turn -> reserved(acc, %{state | pending: {element, hit, left}, next: next}, config, turn)
+  end
 
-    case Limit.reserve(gate, hit, left) do
+  defp admit(acc, state, %{gate: gate} = config, element, nil, next, left) do
+    case ask(gate, config.acquire_timeout) do
+      :busy ->
+        park(acc, %{state | pending: {element, nil, left}, next: next}, config, left)
+
+      reason when is_atom(reason) ->
+        refused(reason, %{state | pending: nil, next: next}, config)
+
+      offer ->
+        step(acc, launch(state, config, element, next, offer), config)
+    end
+  end
+
+  defp reserved(acc, %{pending: {element, hit, left}} = state, config, turn) do
+    case turn do
       0 ->
         take_turn(acc, state, config)
 
       ms when is_integer(ms) ->
-        step(acc, %{state | pending: {element, {:turn, now_ns() + ms * @ns_per_ms}}}, config)
+        step(acc, %{state | pending: {element, hit, {:turn, now_ns() + ms * @ns_per_ms}}}, config)
 
       # Not before that, whatever is rounded off.
       {:no_place, ms} ->
@@ -301,19 +341,6 @@ defmodule Penstock.Task.Stream do
       # It was there when the stream began.
       gone when gone in [:gone, :no_key] ->
         refused(:closed, state, config)
-    end
-  end
-
-  defp admit(acc, state, %{gate: gate} = config, element, next, left) do
-    case ask(gate, config.acquire_timeout) do
-      :busy ->
-        park(acc, %{state | pending: {element, left}, next: next}, config, left)
-
-      reason when is_atom(reason) ->
-        refused(reason, %{state | pending: nil, next: next}, config)
-
-      offer ->
-        step(acc, launch(state, config, element, next, offer), config)
     end
   end
 
@@ -337,7 +364,7 @@ defmodule Penstock.Task.Stream do
     end
   end
 
-  defp take_turn(acc, %{pending: {element, _turn}, next: next} = state, config) do
+  defp take_turn(acc, %{pending: {element, _hit, _turn}, next: next} = state, config) do
     step(acc, launch(state, config, element, next, Native.spawn_take(config.gate, 1)), config)
   end
 
@@ -347,7 +374,7 @@ defmodule Penstock.Task.Stream do
   defp now, do: System.monotonic_time(:millisecond)
   defp now_ns, do: System.monotonic_time(:nanosecond)
 
-  defp granted(%{pending: {element, _left}, next: next} = state, %{gate: gate} = config, instance) do
+  defp granted(%{pending: {element, _hit, _left}, next: next} = state, %{gate: gate} = config, instance) do
     launch(state, config, element, next, Native.spawn_offer(gate, instance, 1))
   end
 
@@ -386,15 +413,15 @@ defmodule Penstock.Task.Stream do
   defp unpark(state, _config, {:turn, _at}), do: state
 
   defp unpark(state, _config, {:limited, _at, until}) do
-    {element, _left} = state.pending
-    %{state | pending: {element, left(until)}}
+    {element, hit, _left} = state.pending
+    %{state | pending: {element, hit, left(until)}}
   end
 
   defp unpark(state, %{gate: gate, ref: ref} = config, {instance, token, until}) do
     case Native.pool_withdraw(gate, instance, token) do
       :cancelled ->
-        {element, _left} = state.pending
-        %{state | pending: {element, left(until)}}
+        {element, hit, _left} = state.pending
+        %{state | pending: {element, hit, left(until)}}
 
       :too_late ->
         receive do

@@ -7,7 +7,7 @@ defmodule Penstock.Task.Work do
   alias Penstock.Task.Report
 
   @typedoc "What a task calls."
-  @type call :: (() -> term) | Report.mfargs()
+  @type call :: (-> term) | Report.mfargs()
 
   # `Task` makes processes of `:proc_lib` there, which report crashes on their own.
   @proc_lib Version.match?(System.version(), "< 1.15.0-dev")
