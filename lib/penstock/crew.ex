@@ -150,13 +150,13 @@ defmodule Penstock.Crew do
   # By its name, or the pid of the supervisor that has it.
   @spec fetch!(module, term) :: t
   def fetch!(kind, name) when is_atom(name) do
-    crew = :persistent_term.get({__MODULE__, name}, nil)
+    case running(name) do
+      %__MODULE__{kind: ^kind} = crew ->
+        crew
 
-    # What is remembered may be of one that has ended; the name may be another process' by now.
-    if match?(%__MODULE__{kind: ^kind}, crew) and Process.whereis(name) == crew.pid do
-      crew
-    else
-      raise ArgumentError, "no #{inspect(kind)} named #{inspect(name)} is running"
+      other ->
+        instead = if other, do: inspect(other.kind), else: GateRef.called(name)
+        GateRef.not_running!(inspect(kind), name, instead, &match?(%__MODULE__{kind: ^kind}, running(&1)))
     end
   end
 
@@ -168,6 +168,12 @@ defmodule Penstock.Crew do
   end
 
   def fetch!(kind, other), do: Options.expected!("supervisor", "the name of a #{inspect(kind)} of this node", other)
+
+  # What is remembered may be of one that has ended; the name may be another process' by now.
+  defp running(name) do
+    crew = :persistent_term.get({__MODULE__, name}, nil)
+    if crew != nil and Process.whereis(name) == crew.pid, do: crew
+  end
 
   @doc false
   @spec partitions(t) :: [atom]
