@@ -29,7 +29,7 @@ defmodule Penstock.Task do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{GateRef, Limit, Options, RejectedError}
+  alias Penstock.{GateRef, Options, RejectedError, Terms}
   alias Penstock.Task.Launch
 
   @typedoc "An option of the functions that start one task."
@@ -46,7 +46,6 @@ defmodule Penstock.Task do
           | {:key, term | (element :: term -> term)}
           | {:cost, pos_integer | (element :: term -> pos_integer)}
 
-  @options [:timeout, :permits, :max_runtime | Limit.options()]
   @stream_options Penstock.Task.Stream.known_options()
 
   @doc """
@@ -303,20 +302,11 @@ defmodule Penstock.Task do
   end
 
   defp start_by(create, gate, call, opts) do
-    Launch.start({gate, GateRef.ref!(gate)}, call, options!(opts, 0), create)
+    Launch.start({gate, GateRef.ref!(gate)}, call, Terms.of_start!(opts, 0), create)
   end
 
   defp async_by(gate, call, opts) do
-    Launch.async({gate, GateRef.ref!(gate)}, call, options!(opts, 5_000), &Task.async/3)
-  end
-
-  defp options!([], timeout), do: {1, timeout, nil, Limit.no_key()}
-
-  defp options!(opts, timeout) do
-    opts = Options.known!(opts, @options)
-
-    {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, timeout)),
-     Options.max_runtime!(Keyword.get(opts, :max_runtime)), Limit.hit!(opts)}
+    Launch.async({gate, GateRef.ref!(gate)}, call, Terms.of_start!(opts, 5_000))
   end
 
   defp admitted!({:ok, task}, _gate), do: task

@@ -83,7 +83,7 @@ defmodule Penstock.Task.Stream do
       ref: ref,
       guard: guard,
       guard_monitor: guard_monitor,
-      shared: {gate, ref, guard, callers(), options.function},
+      shared: {gate, ref, guard, Work.callers(), options.function},
       zip: options.zip_input_on_exit,
       acquire_timeout: options.acquire_timeout,
       table: nil,
@@ -93,14 +93,6 @@ defmodule Penstock.Task.Stream do
     due = if options.ordered, do: 0, else: :any
     state = %__MODULE__{next: source(options.enumerable), slots: options.max_concurrency, due: due}
     run(command, state, config)
-  end
-
-  # As `Task` has it: what user code has put there may be anything.
-  defp callers do
-    case Process.get(:"$callers") do
-      [_ | _] = callers -> [self() | callers]
-      _none -> [self()]
-    end
   end
 
   # What a limiter or a ban goes by: {hit, functions}. A function of the element gives its part of the hit for each

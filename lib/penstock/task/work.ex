@@ -19,9 +19,28 @@ defmodule Penstock.Task.Work do
     if Native.spawn_adopt(gate, offer) != :ok, do: exit(:normal)
 
     :erlang.put(:"$initial_call", initial_call(call))
-    Deadline.start(gate, offer, max_runtime)
     # The function may erase the process dictionary.
     callers = :erlang.get(:"$callers")
+    work(gate, offer, call, max_runtime, callers)
+  end
+
+  @doc false
+  # The whole life of a task that its starter awaits, as `Task.async/3` has it. The starter has handed over the permits before it
+  # sends what is received here, so there is nothing to adopt. If it is killed before that, its link ends this process.
+  @spec reply(pid, Native.gate(), Native.offer(), call, Deadline.max_runtime(), [atom | pid]) :: term
+  def reply(starter, gate, offer, call, max_runtime, ancestors) do
+    receive do
+      {^starter, monitor, callers} ->
+        :erlang.put(:"$ancestors", ancestors)
+        :erlang.put(:"$callers", callers)
+        :erlang.put(:"$initial_call", initial_call(call))
+        send(monitor, {monitor, work(gate, offer, call, max_runtime, callers)})
+    end
+  end
+
+  # The process holds its permits.
+  defp work(gate, offer, call, max_runtime, callers) do
+    Deadline.start(gate, offer, max_runtime)
 
     try do
       call(call)
@@ -34,6 +53,26 @@ defmodule Penstock.Task.Work do
       value ->
         give_back(gate, offer, max_runtime)
         value
+    end
+  end
+
+  @doc false
+  # Returns the `$callers` of what the calling process starts. User code may have put anything there.
+  @spec callers() :: [pid, ...]
+  def callers do
+    case :erlang.get(:"$callers") do
+      [_ | _] = callers -> [self() | callers]
+      _none -> [self()]
+    end
+  end
+
+  @doc false
+  # Returns the `$ancestors` of what the calling process starts.
+  @spec ancestors() :: [atom | pid, ...]
+  def ancestors do
+    case :erlang.get(:"$ancestors") do
+      ancestors when is_list(ancestors) -> [as_ancestor() | ancestors]
+      _none -> [as_ancestor()]
     end
   end
 
@@ -74,8 +113,7 @@ defmodule Penstock.Task.Work do
   # By the supervisor.
   @spec start_element(reference, pid) :: {:ok, pid}
   def start_element(ref, guard) do
-    ancestors = [as_ancestor() | Process.get(:"$ancestors", [])]
-    {:ok, spawn_link(__MODULE__, :await_element, [ref, guard, ancestors])}
+    {:ok, spawn_link(__MODULE__, :await_element, [ref, guard, ancestors()])}
   end
 
   # As `Task` has it: `:proc_lib` says the name of a process that has one.
