@@ -156,7 +156,10 @@ defmodule Penstock.Task.Work do
           Report.log(kind, reason, __STACKTRACE__, callers, mfargs(function, element))
           :erlang.raise(:exit, exit_reason(kind, reason, __STACKTRACE__), __STACKTRACE__)
       else
-        value -> send(consumer, {ref, self(), value})
+        value ->
+          send(consumer, {ref, self(), value})
+          # The guard would be woken by each end of a task, to no purpose: nothing but the end is left to do here.
+          Process.unlink(guard)
       end
     end
   end
