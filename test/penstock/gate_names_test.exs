@@ -1,7 +1,6 @@
 defmodule Penstock.GateNamesTest do
   # What is said of a name that no gate of the right kind has.
   use ExUnit.Case, async: true
-  import ExUnit.CaptureLog
 
   alias Penstock.{Ban, Pool, RateLimiter}
 
@@ -181,6 +180,6 @@ defmodule Penstock.GateNamesTest do
     Process.unlink(owner)
     GenServer.stop(owner)
 
-    capture_log(fn -> all_say([fn _ -> Enum.to_list(stream) end], gate, "no gate named #{inspect(gate)} is running") end)
+    all_say([fn _ -> Enum.to_list(stream) end], gate, "no gate named #{inspect(gate)} is running")
   end
 end
