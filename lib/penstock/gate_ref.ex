@@ -52,7 +52,8 @@ defmodule Penstock.GateRef do
   def bad_pool!(_bad, other), do: not_a_pool!(other)
 
   @doc false
-  # Raises because no gate of the kind has the name: says what has it instead, or which name may be meant.
+  # Raises because no gate of the kind has the name. The message says of what kind the name is
+  # instead, or which running name is near.
   @spec not_running!(:gate | :pool | :limiter | :ban, atom) :: no_return
   def not_running!(:gate, name), do: not_running!("gate", name, nil, &(kind(&1) != nil))
 
@@ -64,7 +65,8 @@ defmodule Penstock.GateRef do
   end
 
   @doc false
-  # `what` is missing, `instead` has its name if that is not nil, and `wanted?` tells of a running gate's name whether it would do.
+  # Raises because `what` is missing. `instead` has its name, unless it is nil. `wanted?` returns
+  # `true` of the running names that would do.
   @spec not_running!(String.t(), atom, String.t() | nil, (atom -> boolean)) :: no_return
   def not_running!(what, name, instead, wanted?) do
     raise ArgumentError, "no #{what} named #{inspect(name)} is running#{hint(name, instead, wanted?)}"

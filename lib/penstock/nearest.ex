@@ -1,8 +1,8 @@
 defmodule Penstock.Nearest do
   # The name that a misspelt one was meant to be, for an error message.
   #
-  # The time is bounded, however many names there are and however long they are: only some of them are compared, those of the
-  # same namespace first.
+  # The time is bounded by the number of names and of characters that are compared. Names of the
+  # same namespace come first.
   @moduledoc false
 
   # Names that are looked at, and those of them that are compared.
@@ -12,7 +12,7 @@ defmodule Penstock.Nearest do
   # Characters of a name that are compared. A comparison takes the square of that.
   @longest 32
 
-  # Names less alike than this were not meant. Elixir suggests functions and modules by the same number.
+  # Names less alike than this were not meant. Elixir suggests functions by the same number.
   @alike 0.77
 
   # How alike two names are of which only the last part is the same.

@@ -251,17 +251,17 @@ defmodule Penstock.Task do
     * `:on_timeout` - what happens then: `:exit`, the consumer exits, or `:kill_task`, the result is
       `{:exit, :timeout}`. Default `:exit`
     * `:zip_input_on_exit` - whether the element comes with the reason, as `{:exit, {element, reason}}`. Default `false`
-    * `:key`, `:cost` - as in `start/3`, of each task. A function of arity 1 is called with each element, once, by the consumer:
-      `key: & &1.host`. If it fails, the stream ends as if the enumerable had failed; a wrong key or cost raises `ArgumentError`. A
-      pool does not call them
+    * `:key`, `:cost` - as in `start/3`, of each task. The consumer calls a function of arity 1 once
+      with each element: `key: & &1.host`. If it fails, the stream ends as if the enumerable had
+      failed. A wrong key or cost raises `ArgumentError`. A pool calls neither
 
   ## Differences to `Task.async_stream/3`
 
     * A consumer that dies, in whatever way, takes its tasks along. There, those that trap exits run on, and all of them if it
       ended normally or because a task took too long.
     * A stream that was suspended goes on only in the process that suspended it, and only once.
-    * An enumerable may give several elements in one step, as streams of `Stream.take/2` do. They wait for their turn; beyond
-      1_000_000 of them without a pause `ArgumentError` is raised.
+    * An enumerable may give several elements in one step, as `Stream.concat/2` of `Stream.take/2`
+      does. They wait for their turn. More than 1_000_000 in one step raise `ArgumentError`.
     * A task may be ended up to 50 ms after its `:timeout`. One that has undone its link is ended when the consumer waits.
     * An unknown option is an error, and so are a number above 2_147_483_647 and a flag that is neither `true` nor `false`.
 

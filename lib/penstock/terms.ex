@@ -1,8 +1,9 @@
 defmodule Penstock.Terms do
-  # On what terms work is admitted: the options that the functions have in common which start it.
+  # The terms by which a gate admits work: the options that all functions share which start work.
   #
-  # The lists that are written most have clauses of their own. All others are read in one pass, which stops at the first option
-  # that is unknown, invalid or given twice, and leaves all of them to a second reading, which says what is wrong.
+  # Common lists of options have clauses of their own. All others are read in one pass, which stops
+  # at the first option that is unknown, invalid or given twice. A second reading then says what is
+  # wrong.
   @moduledoc false
 
   alias Penstock.{Deadline, Limit, Options}
@@ -21,7 +22,8 @@ defmodule Penstock.Terms do
   @start_options [:timeout, :permits, :max_runtime | Limit.options()]
 
   @doc false
-  # Returns the terms of work of the calling process, which has no limit of time. `timeout` is the default.
+  # Returns the terms of work in the calling process, which has no limit of time. `timeout` is the
+  # default.
   @spec of_run!(term, timeout) :: {pos_integer, timeout, Limit.hit()}
   def of_run!([], timeout), do: {1, timeout, @no_key}
   def of_run!([timeout: value], _timeout) when is_timeout(value), do: {1, value, @no_key}

@@ -1,5 +1,5 @@
 defmodule Penstock.TermsTest do
-  # Options are read in one pass, and in a second one if anything is unusual: both must say the same.
+  # Options are read in one pass, and in a second one if anything is unusual: both must agree.
   use ExUnit.Case, async: true
 
   alias Penstock.{Limit, Options, Terms}

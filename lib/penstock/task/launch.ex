@@ -1,5 +1,6 @@
 defmodule Penstock.Task.Launch do
-  # A task behind a gate: admitted, created, handed over. Elixir creates all but those that a process awaits itself.
+  # A task behind a gate: admitted, created, handed over. Elixir's functions create all tasks but
+  # those of `Penstock.Task.async/3`.
   @moduledoc false
 
   alias Penstock.{GateRef, Native, Offer, Terms}
@@ -32,7 +33,8 @@ defmodule Penstock.Task.Launch do
   end
 
   @doc false
-  # As `Task.async/3` does it, with one call of the VM for the process, its link, its monitor and the alias of that.
+  # Creates a task as `Task.async/3` does. One call of the VM makes the process, its link, its
+  # monitor and the alias of the monitor.
   @spec async(gate, Work.call(), Terms.t()) :: {:ok, Task.t()} | {:error, term}
   def async({gate, ref}, call, {permits, timeout, max_runtime, hit}) do
     case Offer.make(ref, gate, permits, timeout, hit) do

@@ -7,8 +7,8 @@ defmodule Penstock.Task.Report do
   @type mfargs :: {module, atom, [term]}
 
   @doc false
-  # The callers are those that the task was started with, the first of which is its starter. The dictionary of the process may
-  # have lost them: user code can erase it.
+  # `callers` are the `$callers` that the task was started with; the first is its starter. The
+  # process dictionary may have lost them, since user code can erase it.
   @spec log(:error | :exit | :throw, term, Exception.stacktrace(), [pid, ...], mfargs) :: :ok
   def log(:exit, reason, _stacktrace, _callers, _mfargs) when reason in [:normal, :shutdown], do: :ok
   def log(:exit, {:shutdown, _}, _stacktrace, _callers, _mfargs), do: :ok

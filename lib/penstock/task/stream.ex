@@ -19,9 +19,10 @@ defmodule Penstock.Task.Stream do
   alias Penstock.{GateRef, Key, Limit, Native, Options, RejectedError}
   alias Penstock.Task.{Guard, Work}
 
-  # next     - the rest of a list; or {:more, what gives the next element}; or {:queue, elements, what comes after
-  #            them}; [] if there is none
-  # pending  - {element, hit, ms it may yet wait for a permit, or {:turn, at}}, pulled and without a task; or nil
+  # next     - the rest of a list; {:more, fun}, which gives the next element; or
+  #            {:queue, elements, next}; [] if there is none
+  # pending  - an element pulled and without a task: {element, hit, ms it may yet wait for a permit,
+  #            or {:turn, at}}; or nil
   # slots    - how many more tasks may run
   # position - of the next task
   # due      - the position whose result is delivered next; or :any
@@ -36,7 +37,8 @@ defmodule Penstock.Task.Stream do
 
   @options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout | Limit.options()]
 
-  # Elements that an enumerable may give in one step. An endless one that never pauses must not fill the memory.
+  # Elements that an enumerable may give in one step. An endless one that never pauses must not
+  # fill the memory.
   @most_in_one_step 1_000_000
 
   # ms that one `receive` can wait.
@@ -95,8 +97,8 @@ defmodule Penstock.Task.Stream do
     run(command, state, config)
   end
 
-  # What a limiter or a ban goes by: {hit, functions}. A function of the element gives its part of the hit for each
-  # element; the rest is checked before anything is started.
+  # Returns {hit, functions}, by which a limiter or a ban admits. A function gives its part of the
+  # hit for each element. The rest is checked before anything is started.
   defp hit!(opts) do
     functions = for option <- Limit.options(), fun = opts[option], is_function(fun, 1), do: {option, fun}
     hit = opts |> Keyword.drop(Keyword.keys(functions)) |> Limit.hit!()
@@ -125,8 +127,8 @@ defmodule Penstock.Task.Stream do
   defp source(list) when is_list(list), do: list
   defp source(other), do: {:more, &Enumerable.reduce(other, &1, fn element, acc -> pause(element, acc) end)}
 
-  # Some streams undo the pause after an element, such as `Stream.take/2` after its last inside of `Stream.concat/2`. Then
-  # one step gives several elements, the last of which comes first here.
+  # Some streams undo the pause after an element, as `Stream.take/2` does after its last element
+  # inside of `Stream.concat/2`. Then one step gives several elements; the last comes first here.
   defp pause(element, nil), do: {:suspend, {:element, element}}
   defp pause(element, {:element, first}), do: {:suspend, {:elements, 2, [element, first]}}
 
@@ -141,14 +143,14 @@ defmodule Penstock.Task.Stream do
 
   defp run({:cont, acc}, state, config), do: step(acc, state, config)
 
-  # A continuation may be used that is older than the stream. So `Stream.zip/1` closes its streams when one of them raises,
-  # by what it had of them before it asked them for the next element. What closing needs of the newest is in the table,
-  # since user code can erase the process dictionary.
+  # An older continuation may be used to halt: `Stream.zip/1` closes its streams by those from
+  # before it asked for the next element, when one of them raises. The table keeps what closing
+  # needs of the newest state. User code can erase the process dictionary, but not the table.
   defp run({:suspend, acc}, %{pauses: pauses} = state, config) do
     state = %{state | pauses: pauses + 1}
     config = with %{table: nil} <- config, do: %{config | table: :ets.new(__MODULE__, [:ordered_set, :private])}
     running = for {pid, {monitor, position, _element}} <- state.tasks, into: %{}, do: {pid, {monitor, position, nil}}
-    :ets.insert(config.table, {:suspended, state.pauses, running, state.next == []})
+    :ets.insert(config.table, {:suspended, state.pauses, running, is_list(state.next)})
     {:suspended, acc, &resume(&1, state, config)}
   end
 
@@ -182,8 +184,9 @@ defmodule Penstock.Task.Stream do
     end
   end
 
-  # How often the stream has been suspended by now, what runs, and whether the enumerable has ended. nil if it is not
-  # suspended, is over, or is another process': no other can read the table.
+  # Returns how often the stream has been suspended, its tasks, and whether the enumerable has
+  # ended. Returns nil if the stream is not suspended, is over, or belongs to another process,
+  # since only the owner can read the table.
   defp suspended(table) do
     case :ets.lookup(table, :suspended) do
       [{:suspended, pauses, tasks, exhausted?}] -> {pauses, tasks, exhausted?}

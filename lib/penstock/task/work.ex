@@ -25,8 +25,9 @@ defmodule Penstock.Task.Work do
   end
 
   @doc false
-  # The whole life of a task that its starter awaits, as `Task.async/3` has it. The starter has handed over the permits before it
-  # sends what is received here, so there is nothing to adopt. If it is killed before that, its link ends this process.
+  # The whole life of a task that its starter awaits, as `Task.async/3` has it. The starter hands
+  # over the permits before it sends the message, so there is nothing to adopt. If the starter is
+  # killed before that, its link ends this process.
   @spec reply(pid, Native.gate(), Native.offer(), call, Deadline.max_runtime(), [atom | pid]) :: term
   def reply(starter, gate, offer, call, max_runtime, ancestors) do
     receive do
@@ -57,7 +58,8 @@ defmodule Penstock.Task.Work do
   end
 
   @doc false
-  # Returns the `$callers` of what the calling process starts. User code may have put anything there.
+  # Returns the `$callers` of a process that the caller starts. User code may have put anything
+  # there.
   @spec callers() :: [pid, ...]
   def callers do
     case :erlang.get(:"$callers") do
@@ -67,7 +69,7 @@ defmodule Penstock.Task.Work do
   end
 
   @doc false
-  # Returns the `$ancestors` of what the calling process starts.
+  # Returns the `$ancestors` of a process that the caller starts.
   @spec ancestors() :: [atom | pid, ...]
   def ancestors do
     case :erlang.get(:"$ancestors") do
@@ -158,7 +160,7 @@ defmodule Penstock.Task.Work do
       else
         value ->
           send(consumer, {ref, self(), value})
-          # The guard would be woken by each end of a task, to no purpose: nothing but the end is left to do here.
+          # Spares the guard a message for each task: nothing is left to do here but to end.
           Process.unlink(guard)
       end
     end

@@ -1,5 +1,6 @@
 defmodule Penstock.Task.ComposedStreamsTest do
-  # Streams of streams give what `Enum` gives. Some of them undo the pause after an element, so that several come in one step.
+  # Streams of streams give what `Enum` gives. Some of them undo the pause after an element, so
+  # that several come in one step.
   use ExUnit.Case, async: true
 
   alias Penstock.Pool
@@ -114,6 +115,19 @@ defmodule Penstock.Task.ComposedStreamsTest do
       consume.(Bounded.async_stream(pool, shape.(), & &1, max_concurrency: 1))
       assert_received :closed
       refute_received :closed
+    end
+  end
+
+  test "a resource that ended before its stream is closed by an older continuation is closed once" do
+    for elements <- [fn -> resource([1, 2, 3]) end, fn -> Stream.concat(resource([1, 2]), Stream.take([3, 4], 2)) end],
+        zip <- [&Stream.zip([&1, &2]), &Stream.zip([&2, &1])] do
+      pool = Pool.new(limit: 100)
+      stream = Bounded.async_stream(pool, elements.(), & &1, max_concurrency: 2)
+      other = Stream.map(1..9, fn x -> if x == 3, do: raise("no third"), else: x end)
+      assert_raise RuntimeError, "no third", fn -> stream |> zip.(other) |> Stream.run() end
+      assert_received :closed
+      refute_received :closed
+      assert %{in_use: 0, waiting: 0} = Pool.info(pool)
     end
   end
 

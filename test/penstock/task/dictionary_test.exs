@@ -1,5 +1,6 @@
 defmodule Penstock.Task.DictionaryTest do
-  # User code may erase its process dictionary, or fill it with foreign values, at any point: nothing may depend on it.
+  # User code may erase its process dictionary, or fill it with foreign values, at any point:
+  # nothing may depend on it.
   use ExUnit.Case, async: true
   import ExUnit.CaptureLog
 
