@@ -147,7 +147,7 @@ defmodule Penstock.CrewTest do
         Supervisor.stop(top)
         eventually(fn -> counts(pool) == {0, 0, 0} end)
 
-        assert_raise ArgumentError, "no #{inspect(@module)} named #{inspect(name)} is running", fn ->
+        assert_raise ArgumentError, Penstock.PoolCase.not_running(inspect(@module), name), fn ->
           one(@module, name)
         end
 
