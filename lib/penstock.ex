@@ -79,6 +79,7 @@ defmodule Penstock do
     RateLimiter,
     RejectedError,
     Start,
+    Terms,
     Wait
   }
 
@@ -170,12 +171,29 @@ defmodule Penstock do
   @spec run(gate, fun, [run_option]) :: {:ok, term} | {:error, reason}
   def run(gate, fun, opts) do
     Options.fun!(fun)
-    opts = Options.known!(opts, [:timeout, :permits | Limit.options()])
-    permits = Options.permits!(Keyword.get(opts, :permits, 1))
-    timeout = Options.timeout!(Keyword.get(opts, :timeout, @default_timeout))
-    hit = Limit.hit!(opts)
+    {permits, timeout, _hit} = terms = Terms.of_run!(opts, @default_timeout)
     ref = GateRef.ref!(gate)
-    run_otherwise(run_ask(ref, permits, timeout), gate, ref, {permits, timeout, hit}, fun)
+
+    case run_ask(ref, permits, timeout) do
+      # Of the first pool of a name.
+      :ok when permits == 1 -> run_first(ref, fun)
+      other -> run_otherwise(other, gate, ref, terms, fun)
+    end
+  end
+
+  # Not `after`, which would call a function of its own on the way out.
+  defp run_first(name, fun) do
+    try do
+      fun.()
+    catch
+      kind, reason ->
+        Native.run_end_one(name, self())
+        :erlang.raise(kind, reason, __STACKTRACE__)
+    else
+      value ->
+        Native.run_end_one(name, self())
+        {:ok, value}
+    end
   end
 
   defp run_ask(ref, permits, 0) do
@@ -352,11 +370,7 @@ defmodule Penstock do
         when result: term
   def start_process(gate, start, opts \\ []) do
     start = start!(start)
-    opts = Options.known!(opts, [:timeout, :permits, :max_runtime | Limit.options()])
-    permits = Options.permits!(Keyword.get(opts, :permits, 1))
-    timeout = Options.timeout!(Keyword.get(opts, :timeout, 0))
-    max_runtime = Options.max_runtime!(Keyword.get(opts, :max_runtime))
-    hit = Limit.hit!(opts)
+    {permits, timeout, max_runtime, hit} = Terms.of_start!(opts, 0)
 
     with {:ok, permits} <- Bound.take(GateRef.ref!(gate), gate, permits, timeout, hit) do
       Start.run(permits, max_runtime, start)

@@ -50,7 +50,7 @@ defmodule Penstock.Ban do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{Key, Memory, Native, Options, Owner}
+  alias Penstock.{GateRef, Key, Memory, Native, Options, Owner}
 
   @typedoc "The name of running bans."
   @type ban :: atom
@@ -415,6 +415,6 @@ defmodule Penstock.Ban do
     end
   end
 
-  defp no_ban!(name) when is_atom(name), do: raise(ArgumentError, "no ban named #{inspect(name)} is running")
+  defp no_ban!(name) when is_atom(name), do: GateRef.not_running!(:ban, name)
   defp no_ban!(other), do: Options.expected!("ban", "the name of a ban", other)
 end

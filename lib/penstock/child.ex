@@ -3,52 +3,64 @@ defmodule Penstock.Child do
   # shows nothing but the user's function, unless that may run only for so long.
   @moduledoc false
 
-  alias Penstock.{Deadline, GateRef, Limit, Native, Offer, Options}
+  alias Penstock.{Deadline, GateRef, Limit, Native, Offer, Options, Terms}
 
   @options [:timeout, :permits, :max_runtime, :spawn_opt | Limit.options()]
 
   @doc false
   @spec start(GateRef.t(), term, term, [:link | :monitor]) ::
           {:ok, pid | {pid, reference}} | {:error, term}
-  def start(gate, fun, opts, tie) do
-    Options.fun!(fun)
-    {permits, timeout, max_runtime, spawn_opt, hit} = options!(opts)
+  # Without options, as nearly every call is: as little as can be between the user and the VM.
+  def start(gate, fun, [], tie) when is_function(fun, 0) do
+    ref = GateRef.ref!(gate)
 
-    case Offer.make(GateRef.ref!(gate), gate, permits, timeout, hit) do
-      {:error, _reason} = refused ->
-        refused
-
-      {:ok, ref, offer} ->
-        created = create(ref, offer, max_runtime, fun, tie, spawn_opt)
-        Native.spawn_hand_over(ref, offer, pid(created))
-        {:ok, created}
+    case Native.spawn_try(ref, 1) do
+      offer when is_integer(offer) -> create(ref, offer, [ref, offer, fun], tie)
+      other -> start_by(Offer.answered(other, ref, gate, 1, 0, Limit.no_key()), nil, fun, tie)
     end
   end
 
-  defp options!([]), do: {1, 0, nil, [], Limit.no_key()}
-
-  defp options!(opts) do
-    opts = Options.known!(opts, @options)
-
-    {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, 0)),
-     Options.max_runtime!(Keyword.get(opts, :max_runtime)), Options.spawn_opt!(Keyword.get(opts, :spawn_opt, [])),
-     Limit.hit!(opts)}
+  def start(gate, fun, opts, tie) do
+    Options.fun!(fun)
+    {permits, timeout, max_runtime, hit} = Terms.of_start!(opts, 0, @options)
+    options = tie ++ Options.spawn_opt!(Keyword.get(opts, :spawn_opt, []))
+    start_by(Offer.make(GateRef.ref!(gate), gate, permits, timeout, hit), max_runtime, fun, options)
   end
 
-  defp create(ref, offer, max_runtime, fun, tie, spawn_opt) do
-    :erlang.spawn_opt(__MODULE__, :init, [ref, offer, max_runtime, fun], tie ++ spawn_opt)
+  defp start_by({:error, _reason} = refused, _max_runtime, _fun, _options), do: refused
+  defp start_by({:ok, ref, offer}, nil, fun, options), do: create(ref, offer, [ref, offer, fun], options)
+
+  defp start_by({:ok, ref, offer}, max_runtime, fun, options) do
+    create(ref, offer, [ref, offer, max_runtime, fun], options)
+  end
+
+  defp create(ref, offer, args, options) do
+    :erlang.spawn_opt(__MODULE__, :init, args, options)
   catch
     kind, reason ->
       Native.spawn_retract(ref, offer)
-      if reason == :badarg, do: Options.invalid_spawn_opt!(spawn_opt)
+      if reason == :badarg, do: Options.invalid_spawn_opt!(options -- [:link, :monitor])
       :erlang.raise(kind, reason, __STACKTRACE__)
+  else
+    created ->
+      Native.spawn_hand_over(ref, offer, pid(created))
+      {:ok, created}
   end
 
   defp pid({pid, _monitor}), do: pid
   defp pid(pid), do: pid
 
   @doc false
-  @spec init(Native.gate(), Native.offer(), Deadline.max_runtime(), fun) :: term
+  @spec init(Native.gate(), Native.offer(), fun) :: term
+  def init(gate, offer, fun) do
+    case Native.spawn_adopt(gate, offer) do
+      :ok -> fun.()
+      :revoked -> :ok
+    end
+  end
+
+  @doc false
+  @spec init(Native.gate(), Native.offer(), pos_integer, fun) :: term
   def init(gate, offer, max_runtime, fun) do
     case Native.spawn_adopt(gate, offer) do
       :ok -> Deadline.run(gate, offer, max_runtime, fun)

@@ -145,8 +145,12 @@ defmodule Penstock.Crew do
   @spec fetch!(module, term) :: t
   def fetch!(kind, name) when is_atom(name) do
     case Directory.fetch(name) do
-      %__MODULE__{kind: ^kind} = crew -> crew
-      _none -> raise ArgumentError, "no #{inspect(kind)} named #{inspect(name)} is running"
+      %__MODULE__{kind: ^kind} = crew ->
+        crew
+
+      other ->
+        instead = if other, do: inspect(other.kind), else: GateRef.called(name)
+        GateRef.not_running!(inspect(kind), name, instead, &match?(%__MODULE__{kind: ^kind}, Directory.known(&1)))
     end
   end
 

@@ -2,9 +2,12 @@ defmodule Penstock.GateRef do
   # What a gate argument may be, or that of a function that takes pools alone, and what is said of one that is not.
   @moduledoc false
 
-  alias Penstock.{Limit, Native, Options, Pool}
+  alias Penstock.{Limit, Native, Nearest, Options, Pool}
 
   @type t :: atom | Pool.t()
+
+  # What a message calls the gates of a kind.
+  @kinds %{pool: "pool", limiter: "rate limiter", ban: "ban"}
 
   @doc false
   # What the native side knows it by.
@@ -37,25 +40,57 @@ defmodule Penstock.GateRef do
   end
 
   @doc false
-  # The native side found the gate, or an argument it took, wanting. That a pool is missing is told in the same words wherever one would do.
+  # The native side found the gate, or an argument it took, wanting. Any kind of gate would do.
   @spec bad!(Native.bad(), term) :: no_return
-  def bad!(:no_pool, name) when is_atom(name), do: raise(ArgumentError, "no pool named #{inspect(name)} is running")
+  def bad!(:no_pool, name) when is_atom(name), do: not_running!(:gate, name)
   def bad!(_bad, other), do: not_a_gate!(other)
 
   @doc false
   # The same, where it has to be a pool.
   @spec bad_pool!(Native.bad(), term) :: no_return
-  def bad_pool!(:no_pool, name) when is_atom(name) do
-    raise ArgumentError, "no pool named #{inspect(name)} is running#{other_kind(name)}"
-  end
-
+  def bad_pool!(:no_pool, name) when is_atom(name), do: not_running!(:pool, name)
   def bad_pool!(_bad, other), do: not_a_pool!(other)
 
-  defp other_kind(name) do
+  @doc false
+  # Raises because no gate of the kind has the name. The message says of what kind the name is
+  # instead, or which running name is near.
+  @spec not_running!(:gate | :pool | :limiter | :ban, atom) :: no_return
+  def not_running!(:gate, name), do: not_running!("gate", name, nil, &(kind(&1) != nil))
+
+  def not_running!(kind, name) do
+    actual = kind(name)
+    # One of the kind may have been started since it was missed.
+    instead = if actual != kind, do: @kinds[actual]
+    not_running!(Atom.to_string(kind), name, instead, &(kind(&1) == kind))
+  end
+
+  @doc false
+  # Raises because `what` is missing. `instead` has its name, unless it is nil. `wanted?` returns
+  # `true` of the running names that would do.
+  @spec not_running!(String.t(), atom, String.t() | nil, (atom -> boolean)) :: no_return
+  def not_running!(what, name, instead, wanted?) do
+    raise ArgumentError, "no #{what} named #{inspect(name)} is running#{hint(name, instead, wanted?)}"
+  end
+
+  @doc false
+  # Returns what a message calls the running gate of a name, or nil.
+  @spec called(atom) :: String.t() | nil
+  def called(name), do: @kinds[kind(name)]
+
+  defp hint(name, nil, wanted?) do
+    nearest = Nearest.find(name, Native.gate_names(), wanted?)
+    if nearest, do: "; did you mean #{inspect(nearest)}?"
+  end
+
+  defp hint(_name, instead, _wanted?), do: " (it is a #{instead})"
+
+  # Of what kind the gate of a name is now.
+  defp kind(name) do
     cond do
-      Native.rate_info(name) != :no_limiter -> " (it is a rate limiter)"
-      Native.ban_info(name) != :no_ban -> " (it is a ban)"
-      true -> ""
+      Native.pool_info(name) != :no_pool -> :pool
+      Native.rate_info(name) != :no_limiter -> :limiter
+      Native.ban_info(name) != :no_ban -> :ban
+      true -> nil
     end
   end
 

@@ -18,10 +18,21 @@ defmodule Penstock.Offer do
   @spec make(Native.gate(), GateRef.t(), pos_integer, timeout, Limit.hit()) ::
           {:ok, Native.gate(), Native.offer()} | {:error, term}
   def make(ref, gate, permits, timeout, hit) do
-    case ask(ref, permits, timeout) do
+    answered(ask(ref, permits, timeout), ref, gate, permits, timeout, hit)
+  end
+
+  @doc false
+  # The same, once the native side has answered.
+  @spec answered(Native.offer() | term, Native.gate(), GateRef.t(), pos_integer, timeout, Limit.hit()) ::
+          {:ok, Native.gate(), Native.offer()} | {:error, term}
+  def answered(answer, ref, gate, permits, timeout, hit) do
+    case answer do
+      offer when is_integer(offer) -> {:ok, ref, offer}
       {:error, _reason} = refused -> refused
-      offer when is_integer(offer) or is_tuple(offer) -> {:ok, ref, offer}
+      offer when is_tuple(offer) -> {:ok, ref, offer}
       reason when reason in [:full, :closed] -> {:error, reason}
+      # Another process was found dead, or the pool was changed.
+      :again -> make(ref, gate, permits, timeout, hit)
       :no_pool -> make_of_limit(gate, hit)
       bad -> GateRef.bad!(bad, gate)
     end

@@ -58,7 +58,7 @@ defmodule Penstock.RateLimiter do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{Key, Memory, Native, Options, Owner}
+  alias Penstock.{GateRef, Key, Memory, Native, Options, Owner}
 
   require Key
 
@@ -578,6 +578,6 @@ defmodule Penstock.RateLimiter do
     end
   end
 
-  defp no_limiter!(name) when is_atom(name), do: raise(ArgumentError, "no limiter named #{inspect(name)} is running")
+  defp no_limiter!(name) when is_atom(name), do: GateRef.not_running!(:limiter, name)
   defp no_limiter!(other), do: Options.expected!("limiter", "the name of a limiter", other)
 end

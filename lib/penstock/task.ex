@@ -29,7 +29,7 @@ defmodule Penstock.Task do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{GateRef, Limit, Options, RejectedError}
+  alias Penstock.{GateRef, Options, RejectedError, Terms}
   alias Penstock.Task.Launch
 
   @typedoc "An option of the functions that start one task."
@@ -43,10 +43,9 @@ defmodule Penstock.Task do
           | {:on_timeout, :exit | :kill_task}
           | {:zip_input_on_exit, boolean}
           | {:acquire_timeout, timeout}
-          | {:key, term}
-          | {:cost, pos_integer}
+          | {:key, term | (element :: term -> term)}
+          | {:cost, pos_integer | (element :: term -> pos_integer)}
 
-  @options [:timeout, :permits, :max_runtime | Limit.options()]
   @stream_options Penstock.Task.Stream.known_options()
 
   @doc """
@@ -252,13 +251,17 @@ defmodule Penstock.Task do
     * `:on_timeout` - what happens then: `:exit`, the consumer exits, or `:kill_task`, the result is
       `{:exit, :timeout}`. Default `:exit`
     * `:zip_input_on_exit` - whether the element comes with the reason, as `{:exit, {element, reason}}`. Default `false`
-    * `:key`, `:cost` - as in `start/3`, of each task
+    * `:key`, `:cost` - as in `start/3`, of each task. The consumer calls a function of arity 1 once
+      with each element: `key: & &1.host`. If it fails, the stream ends as if the enumerable had
+      failed. A wrong key or cost raises `ArgumentError`. A pool calls neither
 
   ## Differences to `Task.async_stream/3`
 
     * A consumer that dies, in whatever way, takes its tasks along. There, those that trap exits run on, and all of them if it
       ended normally or because a task took too long.
-    * A stream that was suspended goes on only in the process that suspended it.
+    * A stream that was suspended goes on only in the process that suspended it, and only once.
+    * An enumerable may give several elements in one step, as `Stream.concat/2` of `Stream.take/2`
+      does. They wait for their turn. More than 1_000_000 in one step raise `ArgumentError`.
     * A task may be ended up to 50 ms after its `:timeout`. One that has undone its link is ended when the consumer waits.
     * An unknown option is an error, and so are a number above 2_147_483_647 and a flag that is neither `true` nor `false`.
 
@@ -267,6 +270,12 @@ defmodule Penstock.Task do
       iex> pool = Penstock.Pool.new(limit: 10)
       iex> pool |> Penstock.Task.async_stream(1..3, &(&1 * &1)) |> Enum.to_list()
       [ok: 1, ok: 4, ok: 9]
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.PerHost, limit: 10, per: 60_000)
+      iex> urls = [%{host: "a.org", path: "/"}, %{host: "b.org", path: "/about"}]
+      iex> MyApp.PerHost |> Penstock.Task.async_stream(urls, & &1.path, key: & &1.host) |> Enum.to_list()
+      [ok: "/", ok: "/about"]
+      iex> Penstock.RateLimiter.peek(MyApp.PerHost, "a.org")
+      {:allow, 8}
 
   """
   @doc since: "0.1.0"
@@ -293,20 +302,11 @@ defmodule Penstock.Task do
   end
 
   defp start_by(create, gate, call, opts) do
-    Launch.start({gate, GateRef.ref!(gate)}, call, options!(opts, 0), create)
+    Launch.start({gate, GateRef.ref!(gate)}, call, Terms.of_start!(opts, 0), create)
   end
 
   defp async_by(gate, call, opts) do
-    Launch.async({gate, GateRef.ref!(gate)}, call, options!(opts, 5_000), &Task.async/3)
-  end
-
-  defp options!([], timeout), do: {1, timeout, nil, Limit.no_key()}
-
-  defp options!(opts, timeout) do
-    opts = Options.known!(opts, @options)
-
-    {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, timeout)),
-     Options.max_runtime!(Keyword.get(opts, :max_runtime)), Limit.hit!(opts)}
+    Launch.async({gate, GateRef.ref!(gate)}, call, Terms.of_start!(opts, 5_000))
   end
 
   defp admitted!({:ok, task}, _gate), do: task

@@ -185,7 +185,7 @@ defmodule Penstock.BanTest do
     assert Ban.check(ban, :a) == {:banned, 1_000}
     assert Ban.record_failure(ban, :half) == {:banned, 300_000}
     stop_supervised!(ban)
-    assert_raise ArgumentError, "no ban named #{inspect(ban)} is running", fn -> Ban.check(ban, :a) end
+    assert_raise ArgumentError, Penstock.PoolCase.not_running("ban", ban), fn -> Ban.check(ban, :a) end
     start(name: ban)
     assert Ban.check(ban, :a) == :ok
   end
@@ -250,7 +250,7 @@ defmodule Penstock.BanTest do
             &Ban.info/1,
             &Ban.advance(&1, 1)
           ] do
-        assert_raise ArgumentError, "no ban named MyApp.Nobody is running", fn -> call.(MyApp.Nobody) end
+        assert_raise ArgumentError, Penstock.PoolCase.not_running("ban", MyApp.Nobody), fn -> call.(MyApp.Nobody) end
         assert_raise ArgumentError, ~s(expected ban to be the name of a ban, got: "x"), fn -> call.("x") end
       end
 

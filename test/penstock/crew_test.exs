@@ -153,7 +153,7 @@ defmodule Penstock.CrewTest do
         Supervisor.stop(top)
         eventually(fn -> counts(pool) == {0, 0, 0} end)
 
-        assert_raise ArgumentError, "no #{inspect(@module)} named #{inspect(name)} is running", fn ->
+        assert_raise ArgumentError, Penstock.PoolCase.not_running(inspect(@module), name), fn ->
           one(@module, name)
         end
 
@@ -203,7 +203,7 @@ defmodule Penstock.CrewTest do
               {[name: :x], "expected the option :limit to be given"},
               {[name: :x, limit: -1], "expected :limit to be a non-negative integer or :infinity, got: -1"},
               {[name: :x, limit: 1, gate: pool], "expected options to be either :gate or those of a pool of its own"},
-              {[name: :x, gate: MyApp.NoGate], "no pool named MyApp.NoGate is running"},
+              {[name: :x, gate: MyApp.NoGate], "no gate named MyApp.NoGate is running"},
               {[name: :x, gate: "gate"], "expected gate to be the name of a pool, a limiter or a ban"},
               {[name: :x, limit: 1, partitions: 0], "expected :partitions to be an integer between 1 and"},
               {[name: :x, limit: 1, colour: :red], "got: [colour: :red]"},

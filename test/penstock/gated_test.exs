@@ -193,7 +193,7 @@ defmodule Penstock.GatedTest do
     test "behind a gate that is not running raises, and behind one that is closed is refused" do
       {:ok, supervisor} = DynamicSupervisor.start_link([])
       assert {:error, {%ArgumentError{} = error, _}} = DynamicSupervisor.start_child(supervisor, spec(1, MyApp.NoPool))
-      assert Exception.message(error) == "no pool named MyApp.NoPool is running"
+      assert Exception.message(error) =~ "no gate named MyApp.NoPool is running"
       pool = Pool.new(limit: 1)
       :ok = Pool.drain(pool)
       assert DynamicSupervisor.start_child(supervisor, spec(1, pool)) == {:error, :closed}

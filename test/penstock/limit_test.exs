@@ -99,7 +99,9 @@ defmodule Penstock.LimitTest do
         assert_raise ArgumentError, ~r/at most 1024 bytes/, fn -> call.(gate, key: :binary.copy("x", 2_000)) end
       end
 
-      assert_raise ArgumentError, "no pool named MyApp.Nobody is running", fn -> call.(MyApp.Nobody, key: 1) end
+      assert_raise ArgumentError, Penstock.PoolCase.not_running("gate", MyApp.Nobody), fn ->
+        call.(MyApp.Nobody, key: 1)
+      end
     end
 
     assert %{allowed: 0, denied: 0} = RateLimiter.info(limiter)
@@ -222,7 +224,7 @@ defmodule Penstock.LimitTest do
     end
 
     test "of ours, a gate that is not there is told at start" do
-      message = "no pool named MyApp.Nobody is running"
+      message = Penstock.PoolCase.not_running("gate", MyApp.Nobody)
       assert_raise ArgumentError, message, fn -> Penstock.DynamicSupervisor.start_link(name: :x, gate: MyApp.Nobody) end
     end
   end

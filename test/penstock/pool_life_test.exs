@@ -31,7 +31,7 @@ defmodule Penstock.PoolLifeTest do
   end
 
   defp assert_gone(name) do
-    message = "no pool named #{inspect(name)} is running"
+    message = not_running("pool", name)
     assert_raise ArgumentError, message, fn -> Pool.info(name) end
     assert_raise ArgumentError, message, fn -> Pool.try_acquire(name) end
   end
@@ -262,7 +262,7 @@ defmodule Penstock.PoolLifeTest do
       ]
 
       for call <- calls do
-        assert_raise ArgumentError, "no pool named #{inspect(name)} is running", call
+        assert_raise ArgumentError, not_running("(pool|gate)", name), call
       end
 
       assert mailbox() == []
@@ -305,7 +305,7 @@ defmodule Penstock.PoolLifeTest do
             Penstock.run(name, fn -> :erlang.yield() end, timeout: 1)
             Penstock.spawn(name, fn -> :ok end)
           rescue
-            error in ArgumentError -> assert error.message == "no pool named #{inspect(name)} is running"
+            error in ArgumentError -> assert error.message =~ not_running("(pool|gate)", name)
           end
         end)
         |> Enum.find(fn _ -> :atomics.get(stopped, 1) == 1 end)

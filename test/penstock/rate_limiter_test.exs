@@ -599,12 +599,13 @@ defmodule Penstock.RateLimiterTest do
       assert_raise ArgumentError, message, fn -> Pool.info(name) end
       assert_raise ArgumentError, message, fn -> Pool.acquire(name) end
       GenServer.stop(owner)
-      message = "no limiter named #{inspect(name)} is running"
+      message = Penstock.PoolCase.not_running("limiter", name)
       assert_raise ArgumentError, message, fn -> RateLimiter.hit(name) end
       assert_raise ArgumentError, message, fn -> RateLimiter.info(name) end
 
       {:ok, owner} = Pool.start_link(name: name, limit: 1)
       assert {:error, {:already_started, ^owner}} = RateLimiter.start_link(name: name, limit: 1, per: 1)
+      message = "no limiter named #{inspect(name)} is running (it is a pool)"
       assert_raise ArgumentError, message, fn -> RateLimiter.hit(name, :key) end
       GenServer.stop(owner)
 
@@ -750,7 +751,9 @@ defmodule Penstock.RateLimiterTest do
             &RateLimiter.advance(&1, 1),
             &RateLimiter.hit_all([{&1, :k, 1}])
           ] do
-        assert_raise ArgumentError, "no limiter named MyApp.Nobody is running", fn -> call.(MyApp.Nobody) end
+        assert_raise ArgumentError, Penstock.PoolCase.not_running("limiter", MyApp.Nobody), fn ->
+          call.(MyApp.Nobody)
+        end
 
         for other <- ["name", 1, self(), nil_pool()] do
           message = "expected limiter to be the name of a limiter, got: #{inspect(other)}"

@@ -158,7 +158,7 @@ defmodule Penstock.StartProcessTest do
       assert error.message =~ message
     end
 
-    assert_raise ArgumentError, "no pool named MyApp.NoPool is running", fn ->
+    assert_raise ArgumentError, Penstock.PoolCase.not_running("gate", MyApp.NoPool), fn ->
       Penstock.start_process(MyApp.NoPool, flunk)
     end
 

@@ -244,7 +244,7 @@ defmodule Penstock.TaskTest do
             {"expected options to be among :timeout, :permits, :max_runtime, :key, :cost, got: [limit: 1]",
              fn f -> f.([pool, &never/0, [limit: 1]]) end},
             {"expected options to be a keyword list, got: 5", fn f -> f.([pool, &never/0, 5]) end},
-            {"no pool named MyApp.NoPool is running", fn f -> f.([MyApp.NoPool, &never/0]) end},
+            {"no gate named MyApp.NoPool is running", fn f -> f.([MyApp.NoPool, &never/0]) end},
             {"expected gate to be the name of a pool", fn f -> f.(["jobs", &never/0]) end}
           ],
           function <- [:start, :start_link, :async, :async!] do

@@ -33,10 +33,22 @@ defmodule Penstock.Crew.Directory do
   def fetch(name) do
     pid = Process.whereis(name)
 
+    case lookup(name, pid) do
+      nil -> if is_pid(pid), do: ask(name, pid)
+      crew -> crew
+    end
+  end
+
+  @doc false
+  # Returns the same, or nil, without a question to a process, which may be busy for long.
+  @spec known(atom) :: Crew.t() | nil
+  def known(name), do: lookup(name, Process.whereis(name))
+
+  # The table may remember a process that has ended; another may have the name by now.
+  defp lookup(name, pid) do
     case lookup(name) do
-      # The table may remember a process that has ended; another may have the name by now.
       [{_name, %Crew{pid: ^pid} = crew}] -> crew
-      _other -> if is_pid(pid), do: ask(name, pid)
+      _other -> nil
     end
   end
 

@@ -6,6 +6,8 @@ defmodule Penstock.Task.Guard do
   #         |                                          ^
   #         +------------------ monitor ---------------+
   #
+  # A task that has answered undoes its link before it ends: its end need not wake the guard.
+  #
   # It traps exits itself, and does by hand what its links would: so it can end the tasks that trap exits as well. Those
   # would outlive a link, and hold their permits without a consumer.
   #

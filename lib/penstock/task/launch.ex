@@ -1,19 +1,18 @@
 defmodule Penstock.Task.Launch do
-  # A task behind a gate, made by whatever of Elixir's makes tasks: admitted, created, handed over.
+  # A task behind a gate: admitted, created, handed over. Elixir's functions create all tasks but
+  # those of `Penstock.Task.async/3`.
   @moduledoc false
 
-  alias Penstock.{Deadline, GateRef, Limit, Native, Offer}
+  alias Penstock.{GateRef, Native, Offer, Terms}
   alias Penstock.Task.Work
 
   @typedoc "The gate, and what the native side knows it by."
   @type gate :: {GateRef.t(), Native.gate()}
-  @typedoc "How many permits, how long to wait for them, how long the task may run, and what a limiter or a ban goes by."
-  @type terms :: {pos_integer, timeout, Deadline.max_runtime(), Limit.hit()}
   @typedoc "Makes the task of a module, function and arguments."
   @type create(task) :: (module, atom, [term] -> task)
 
   @doc false
-  @spec start(gate, Work.call(), terms, create({:ok, pid} | other)) :: {:ok, pid} | {:error, term} | other
+  @spec start(gate, Work.call(), Terms.t(), create({:ok, pid} | other)) :: {:ok, pid} | {:error, term} | other
         when other: term
   def start({gate, ref}, call, {permits, timeout, max_runtime, hit}, create) do
     case Offer.make(ref, gate, permits, timeout, hit) do
@@ -34,7 +33,36 @@ defmodule Penstock.Task.Launch do
   end
 
   @doc false
-  @spec async(gate, Work.call(), terms, create(Task.t())) :: {:ok, Task.t()} | {:error, term}
+  # Creates a task as `Task.async/3` does. One call of the VM makes the process, its link, its
+  # monitor and the alias of the monitor.
+  @spec async(gate, Work.call(), Terms.t()) :: {:ok, Task.t()} | {:error, term}
+  def async({gate, ref}, call, {permits, timeout, max_runtime, hit}) do
+    case Offer.make(ref, gate, permits, timeout, hit) do
+      {:error, _reason} = refused ->
+        refused
+
+      {:ok, ref, offer} ->
+        starter = self()
+        {pid, monitor} = create(ref, offer, [starter, ref, offer, call, max_runtime, Work.ancestors()])
+        # In this order: the task begins when it has the message.
+        Native.spawn_hand_over(ref, offer, pid)
+        send(pid, {starter, monitor, Work.callers()})
+        {:ok, %Task{pid: pid, ref: monitor, owner: starter, mfa: mfa(call)}}
+    end
+  end
+
+  defp create(ref, offer, args) do
+    :erlang.spawn_opt(Work, :reply, args, [:link, monitor: [alias: :demonitor]])
+  catch
+    # The VM has no place for another process.
+    kind, reason ->
+      Native.spawn_retract(ref, offer)
+      :erlang.raise(kind, reason, __STACKTRACE__)
+  end
+
+  @doc false
+  # The task is made by a supervisor.
+  @spec async(gate, Work.call(), Terms.t(), create(Task.t())) :: {:ok, Task.t()} | {:error, term}
   def async({gate, ref}, call, {permits, timeout, max_runtime, hit}, create) do
     case Offer.make(ref, gate, permits, timeout, hit) do
       {:error, _reason} = refused ->

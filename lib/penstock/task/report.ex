@@ -7,11 +7,13 @@ defmodule Penstock.Task.Report do
   @type mfargs :: {module, atom, [term]}
 
   @doc false
-  @spec log(:error | :exit | :throw, term, Exception.stacktrace(), pid, mfargs) :: :ok
-  def log(:exit, reason, _stacktrace, _starter, _mfargs) when reason in [:normal, :shutdown], do: :ok
-  def log(:exit, {:shutdown, _}, _stacktrace, _starter, _mfargs), do: :ok
+  # `callers` are the `$callers` that the task was started with; the first is its starter. The
+  # process dictionary may have lost them, since user code can erase it.
+  @spec log(:error | :exit | :throw, term, Exception.stacktrace(), [pid, ...], mfargs) :: :ok
+  def log(:exit, reason, _stacktrace, _callers, _mfargs) when reason in [:normal, :shutdown], do: :ok
+  def log(:exit, {:shutdown, _}, _stacktrace, _callers, _mfargs), do: :ok
 
-  def log(kind, reason, stacktrace, starter, mfargs) do
+  def log(kind, reason, stacktrace, [starter | _] = callers, mfargs) do
     {function, args} = running(mfargs)
     reason = if kind == :throw, do: {:nocatch, reason}, else: reason
 
@@ -32,7 +34,7 @@ defmodule Penstock.Task.Report do
         domain: [:otp, :elixir],
         error_logger: %{tag: :error_msg},
         report_cb: &__MODULE__.format/1,
-        callers: Process.get(:"$callers")
+        callers: callers
       }
     )
   end

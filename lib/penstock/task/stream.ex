@@ -19,20 +19,27 @@ defmodule Penstock.Task.Stream do
   alias Penstock.{GateRef, Key, Limit, Native, Options, RejectedError}
   alias Penstock.Task.{Guard, Work}
 
-  # next     - the rest of a list; or {:more, what gives the next element}; [] if there is none
-  # pending  - {element, ms it may yet wait for a permit, or {:turn, at}}, pulled and without a task; or nil
+  # next     - the rest of a list; {:more, fun}, which gives the next element; or
+  #            {:queue, elements, next}; [] if there is none
+  # pending  - an element pulled and without a task: {element, hit, ms it may yet wait for a permit,
+  #            or {:turn, at}}; or nil
   # slots    - how many more tasks may run
   # position - of the next task
   # due      - the position whose result is delivered next; or :any
   # tasks    - pid => {monitor, position, element}, or {:asked, position, element, why it is gone}
   # done     - position => result, of tasks behind one that still runs
-  defstruct [:next, :pending, :slots, :due, position: 0, tasks: %{}, done: %{}]
+  # pauses   - how often the stream was suspended
+  defstruct [:next, :pending, :slots, :due, position: 0, tasks: %{}, done: %{}, pauses: 0]
 
   # Others may monitor a task as well.
   defguardp is_of(monitor, tasks, pid)
             when is_map_key(tasks, pid) and elem(:erlang.map_get(pid, tasks), 0) == monitor
 
   @options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout | Limit.options()]
+
+  # Elements that an enumerable may give in one step. An endless one that never pauses must not
+  # fill the memory.
+  @most_in_one_step 1_000_000
 
   # ms that one `receive` can wait.
   @longest_wait 0xFFFF_FFFF
@@ -70,7 +77,6 @@ defmodule Penstock.Task.Stream do
     {gate, limit} = gate!(options)
     ref = make_ref()
     {guard, guard_monitor} = Guard.start(gate, ref, options.timeout, options.linked)
-    callers = [self() | Process.get(:"$callers") || []]
 
     config = %{
       reducer: reducer,
@@ -79,9 +85,10 @@ defmodule Penstock.Task.Stream do
       ref: ref,
       guard: guard,
       guard_monitor: guard_monitor,
-      shared: {gate, ref, guard, callers, options.function},
+      shared: {gate, ref, guard, Work.callers(), options.function},
       zip: options.zip_input_on_exit,
       acquire_timeout: options.acquire_timeout,
+      table: nil,
       options: options
     }
 
@@ -90,37 +97,61 @@ defmodule Penstock.Task.Stream do
     run(command, state, config)
   end
 
-  # Before anything is started: what is asked later must not fail.
+  # Returns {hit, functions}, by which a limiter or a ban admits. A function gives its part of the
+  # hit for each element. The rest is checked before anything is started.
   defp hit!(opts) do
-    hit = Limit.hit!(opts)
+    functions = for option <- Limit.options(), fun = opts[option], is_function(fun, 1), do: {option, fun}
+    hit = opts |> Keyword.drop(Keyword.keys(functions)) |> Limit.hit!()
     with {{:key, key}, _cost} <- hit, do: Key.check!(key)
-    hit
+    {hit, functions}
+  end
+
+  defp hit_of({hit, []}, _element), do: hit
+
+  defp hit_of({{key, cost}, functions}, element) do
+    {its_key, its_cost} = Limit.hit!(for {option, fun} <- functions, do: {option, fun.(element)})
+    {if(functions[:key], do: its_key, else: key), if(functions[:cost], do: its_cost, else: cost)}
   end
 
   # The pool that permits are of; and whoever is to be asked before, if that is another.
-  defp gate!(%{gate: gate, hit: {key, _cost} = hit}) do
+  defp gate!(%{gate: gate, hit: {{key, _cost} = hit, functions}}) do
     cond do
       Native.pool_info(GateRef.ref!(gate)) != :no_pool -> {GateRef.ref!(gate), nil}
       # It says what it lacks.
-      key == :none and Native.ban_info(gate) != :no_ban -> Limit.admit(gate, hit)
-      Limit.running?(gate) -> {Limit.pool(), {gate, hit}}
+      key == :none and functions[:key] == nil and Native.ban_info(gate) != :no_ban -> Limit.admit(gate, hit)
+      Limit.running?(gate) -> {Limit.pool(), {gate, {hit, functions}}}
       true -> GateRef.bad!(:no_pool, gate)
     end
   end
 
   defp source(list) when is_list(list), do: list
+  defp source(other), do: {:more, &Enumerable.reduce(other, &1, fn element, acc -> pause(element, acc) end)}
 
-  defp source(other) do
-    {:more, &Enumerable.reduce(other, &1, fn element, nil -> {:suspend, {:element, element}} end)}
+  # Some streams undo the pause after an element, as `Stream.take/2` does after its last element
+  # inside of `Stream.concat/2`. Then one step gives several elements; the last comes first here.
+  defp pause(element, nil), do: {:suspend, {:element, element}}
+  defp pause(element, {:element, first}), do: {:suspend, {:elements, 2, [element, first]}}
+
+  defp pause(element, {:elements, n, elements}) when n < @most_in_one_step do
+    {:suspend, {:elements, n + 1, [element | elements]}}
+  end
+
+  defp pause(_element, {:elements, n, _elements}) do
+    what = "to pause after each element (a stream inside of it, such as one of Stream.take/2, may undo pauses)"
+    raise ArgumentError, "expected the enumerable #{what}, got: #{n} elements and no pause"
   end
 
   defp run({:cont, acc}, state, config), do: step(acc, state, config)
 
-  # Not in the continuation: the one that is used in the end may be older than the stream. So `Stream.zip/1` closes its
-  # streams when one of them raises, by what it had of them before it asked them for the next element.
-  defp run({:suspend, acc}, state, %{ref: ref} = config) do
-    Process.put({__MODULE__, ref}, state)
-    {:suspended, acc, &resume(&1, config)}
+  # An older continuation may be used to halt: `Stream.zip/1` closes its streams by those from
+  # before it asked for the next element, when one of them raises. The table keeps what closing
+  # needs of the newest state. User code can erase the process dictionary, but not the table.
+  defp run({:suspend, acc}, %{pauses: pauses} = state, config) do
+    state = %{state | pauses: pauses + 1}
+    config = with %{table: nil} <- config, do: %{config | table: :ets.new(__MODULE__, [:ordered_set, :private])}
+    running = for {pid, {monitor, position, _element}} <- state.tasks, into: %{}, do: {pid, {monitor, position, nil}}
+    :ets.insert(config.table, {:suspended, state.pauses, running, is_list(state.next)})
+    {:suspended, acc, &resume(&1, state, config)}
   end
 
   defp run({:halt, acc}, state, config) do
@@ -129,18 +160,40 @@ defmodule Penstock.Task.Stream do
     {:halted, acc}
   end
 
-  defp resume({what, acc} = command, %{ref: ref} = config) do
-    case {Process.delete({__MODULE__, ref}), what} do
+  defp resume({what, acc} = command, %{pauses: pauses} = state, %{table: table} = config) do
+    case {suspended(table), what} do
+      {{^pauses, _tasks, _exhausted?}, _any} ->
+        :ets.delete(table, :suspended)
+        send(config.guard, {config.ref, :resumed})
+        run(command, state, config)
+
+      {{_later, tasks, exhausted?}, :halt} ->
+        :ets.delete(table, :suspended)
+        # The enumerable knows older continuations as well as we do, unless it has ended.
+        next = if exhausted?, do: [], else: state.next
+        run(command, %{state | tasks: tasks, next: next}, config)
+
       {nil, :halt} ->
         {:halted, acc}
 
       {nil, _go_on} ->
         raise ArgumentError, "this stream is over, or was suspended by another process"
 
-      {state, _any} ->
-        send(config.guard, {ref, :resumed})
-        run(command, state, config)
+      {_later, _go_on} ->
+        raise ArgumentError, "this stream has gone on since it was suspended here"
     end
+  end
+
+  # Returns how often the stream has been suspended, its tasks, and whether the enumerable has
+  # ended. Returns nil if the stream is not suspended, is over, or belongs to another process,
+  # since only the owner can read the table.
+  defp suspended(table) do
+    case :ets.lookup(table, :suspended) do
+      [{:suspended, pauses, tasks, exhausted?}] -> {pauses, tasks, exhausted?}
+      [] -> nil
+    end
+  rescue
+    ArgumentError -> nil
   end
 
   # What is next: deliver, start, pull, end, or wait.
@@ -149,12 +202,12 @@ defmodule Penstock.Task.Stream do
     deliver(result, acc, %{state | due: due + 1, done: done}, config)
   end
 
-  defp step(acc, %{pending: {_element, {:turn, _at} = turn}} = state, config) do
+  defp step(acc, %{pending: {_element, _hit, {:turn, _at} = turn}} = state, config) do
     if patience(turn) == 0, do: take_turn(acc, state, config), else: await(acc, state, config, turn)
   end
 
-  defp step(acc, %{pending: {element, left}, next: next} = state, config) do
-    admit(acc, state, config, element, next, left)
+  defp step(acc, %{pending: {element, hit, left}, next: next} = state, config) do
+    admit(acc, state, config, element, hit, next, left)
   end
 
   defp step(acc, %{slots: slots, next: next} = state, config) when slots > 0 and next != [] do
@@ -171,22 +224,28 @@ defmodule Penstock.Task.Stream do
   defp deliver(result, acc, state, config) do
     config.reducer.(result, acc)
   catch
-    kind, reason ->
-      stacktrace = __STACKTRACE__
-
-      try do
-        halt(state.next)
-      after
-        close(state, config)
-      end
-
-      :erlang.raise(kind, reason, stacktrace)
+    kind, reason -> failed(state, config, kind, reason, __STACKTRACE__)
   else
     command -> run(command, state, config)
   end
 
-  defp pull(acc, state, config, [element | next]) do
-    admit(acc, state, config, element, next, config.acquire_timeout)
+  # User code failed while the enumerable was open.
+  defp failed(state, config, kind, reason, stacktrace) do
+    try do
+      halt(state.next)
+    after
+      close(state, config)
+    end
+
+    :erlang.raise(kind, reason, stacktrace)
+  end
+
+  defp pull(acc, state, config, [element | next]), do: pulled(acc, state, config, element, next)
+
+  defp pull(acc, state, config, {:queue, [element], next}), do: pulled(acc, state, config, element, next)
+
+  defp pull(acc, state, config, {:queue, [element | more], next}) do
+    pulled(acc, state, config, element, {:queue, more, next})
   end
 
   defp pull(acc, state, config, next) do
@@ -197,11 +256,21 @@ defmodule Penstock.Task.Stream do
       :erlang.raise(kind, reason, __STACKTRACE__)
   else
     {:suspended, {:element, element}, next} ->
-      admit(acc, state, config, element, {:more, next}, config.acquire_timeout)
+      pulled(acc, state, config, element, {:more, next})
+
+    {:suspended, {:elements, _n, elements}, next} ->
+      pull(acc, state, config, {:queue, Enum.reverse(elements), {:more, next}})
+
+    # A pause without an element.
+    {:suspended, nil, next} ->
+      step(acc, %{state | next: {:more, next}}, config)
 
     # The last, by an enumerable that knew it.
     {_done_or_halted, {:element, element}} ->
-      admit(acc, state, config, element, [], config.acquire_timeout)
+      pulled(acc, state, config, element, [])
+
+    {_done_or_halted, {:elements, _n, elements}} ->
+      pull(acc, state, config, Enum.reverse(elements))
 
     {_done_or_halted, nil} ->
       step(acc, %{state | next: []}, config)
@@ -211,18 +280,51 @@ defmodule Penstock.Task.Stream do
   # The tail of a list that is not one: raises as it does elsewhere.
   defp more(tail), do: Enumerable.List.reduce(tail, {:cont, nil}, fn _element, acc -> {:cont, acc} end)
 
+  # `next` is what comes after the element.
+  defp pulled(acc, state, %{limit: nil} = config, element, next) do
+    admit(acc, state, config, element, nil, next, config.acquire_timeout)
+  end
+
+  # The functions of the user are called once for each element, however often a limiter is asked.
+  defp pulled(acc, state, %{limit: {_gate, by}} = config, element, next) do
+    hit_of(by, element)
+  catch
+    kind, reason -> failed(%{state | next: next}, config, kind, reason, __STACKTRACE__)
+  else
+    hit -> admit(acc, state, config, element, hit, next, config.acquire_timeout)
+  end
+
   ## Permits
 
-  # `next` is what comes after the element.
-  defp admit(acc, state, %{limit: {gate, hit}} = config, element, next, left) do
-    state = %{state | pending: {element, left}, next: next}
+  defp admit(acc, state, %{limit: {gate, _by}} = config, element, hit, next, left) do
+    Limit.reserve(gate, hit, left)
+  catch
+    # The key is too large.
+    kind, reason -> failed(%{state | next: next}, config, kind, reason, __STACKTRACE__)
+  else
+    turn -> reserved(acc, %{state | pending: {element, hit, left}, next: next}, config, turn)
+  end
 
-    case Limit.reserve(gate, hit, left) do
+  defp admit(acc, state, %{gate: gate} = config, element, nil, next, left) do
+    case ask(gate, config.acquire_timeout) do
+      :busy ->
+        park(acc, %{state | pending: {element, nil, left}, next: next}, config, left)
+
+      reason when is_atom(reason) ->
+        refused(reason, %{state | pending: nil, next: next}, config)
+
+      offer ->
+        step(acc, launch(state, config, element, next, offer), config)
+    end
+  end
+
+  defp reserved(acc, %{pending: {element, hit, left}} = state, config, turn) do
+    case turn do
       0 ->
         take_turn(acc, state, config)
 
       ms when is_integer(ms) ->
-        step(acc, %{state | pending: {element, {:turn, now_ns() + ms * @ns_per_ms}}}, config)
+        step(acc, %{state | pending: {element, hit, {:turn, now_ns() + ms * @ns_per_ms}}}, config)
 
       # Not before that, whatever is rounded off.
       {:no_place, ms} ->
@@ -234,19 +336,6 @@ defmodule Penstock.Task.Stream do
       # It was there when the stream began.
       gone when gone in [:gone, :no_key] ->
         refused(:closed, state, config)
-    end
-  end
-
-  defp admit(acc, state, %{gate: gate} = config, element, next, left) do
-    case ask(gate, config.acquire_timeout) do
-      :busy ->
-        park(acc, %{state | pending: {element, left}, next: next}, config, left)
-
-      reason when is_atom(reason) ->
-        refused(reason, %{state | pending: nil, next: next}, config)
-
-      offer ->
-        step(acc, launch(state, config, element, next, offer), config)
     end
   end
 
@@ -270,7 +359,7 @@ defmodule Penstock.Task.Stream do
     end
   end
 
-  defp take_turn(acc, %{pending: {element, _turn}, next: next} = state, config) do
+  defp take_turn(acc, %{pending: {element, _hit, _turn}, next: next} = state, config) do
     step(acc, launch(state, config, element, next, Native.spawn_take(config.gate, 1)), config)
   end
 
@@ -280,7 +369,7 @@ defmodule Penstock.Task.Stream do
   defp now, do: System.monotonic_time(:millisecond)
   defp now_ns, do: System.monotonic_time(:nanosecond)
 
-  defp granted(%{pending: {element, _left}, next: next} = state, %{gate: gate} = config, instance) do
+  defp granted(%{pending: {element, _hit, _left}, next: next} = state, %{gate: gate} = config, instance) do
     launch(state, config, element, next, Native.spawn_offer(gate, instance, 1))
   end
 
@@ -319,15 +408,15 @@ defmodule Penstock.Task.Stream do
   defp unpark(state, _config, {:turn, _at}), do: state
 
   defp unpark(state, _config, {:limited, _at, until}) do
-    {element, _left} = state.pending
-    %{state | pending: {element, left(until)}}
+    {element, hit, _left} = state.pending
+    %{state | pending: {element, hit, left(until)}}
   end
 
   defp unpark(state, %{gate: gate, ref: ref} = config, {instance, token, until}) do
     case Native.pool_withdraw(gate, instance, token) do
       :cancelled ->
-        {element, _left} = state.pending
-        %{state | pending: {element, left(until)}}
+        {element, hit, _left} = state.pending
+        %{state | pending: {element, hit, left(until)}}
 
       :too_late ->
         receive do
@@ -455,6 +544,7 @@ defmodule Penstock.Task.Stream do
   defp orphaned(state, config, parked, reason) do
     unlink(config.guard)
     end_tasks(abandon(state, config, parked), config)
+    forget_table(config)
     flush(config.ref)
     exit({reason, {Task.Supervised, :stream, [config.options.timeout]}})
   end
@@ -476,6 +566,7 @@ defmodule Penstock.Task.Stream do
   ## The end
 
   defp halt({:more, next}), do: next.({:halt, nil})
+  defp halt({:queue, _elements, next}), do: halt(next)
   defp halt(_list), do: :ok
 
   # When this returns, no task runs, and nothing of the stream is in the mailbox or will be.
@@ -485,9 +576,21 @@ defmodule Penstock.Task.Stream do
     unlink(guard)
     end_tasks(state, config)
     Process.exit(guard, :kill)
-    receive do: ({:DOWN, ^guard_monitor, :process, _guard, _reason} -> :ok)
+    await_down(guard, guard_monitor)
+    forget_table(config)
     flush(ref)
   end
+
+  # The consumer may have read the message of the first monitor while it had control.
+  defp await_down(pid, monitor) do
+    second = Process.monitor(pid)
+    Process.demonitor(monitor, [:flush])
+    receive do: ({:DOWN, ^second, :process, _pid, _reason} -> :ok)
+  end
+
+  # From then on, continuations know that the stream is over.
+  defp forget_table(%{table: nil}), do: true
+  defp forget_table(%{table: table}), do: :ets.delete(table)
 
   # Nothing comes by a link that is gone; what has come before, if we trap exits, is not the consumer's.
   defp unlink(guard) do
@@ -505,7 +608,7 @@ defmodule Penstock.Task.Stream do
     for {pid, _monitor} <- alive, do: Process.exit(pid, :kill)
 
     for {pid, monitor} <- alive do
-      receive do: ({:DOWN, ^monitor, :process, _pid, _reason} -> :ok)
+      await_down(pid, monitor)
       Native.spawn_ended(gate, pid)
     end
   end

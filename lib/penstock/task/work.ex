@@ -19,20 +19,62 @@ defmodule Penstock.Task.Work do
     if Native.spawn_adopt(gate, offer) != :ok, do: exit(:normal)
 
     :erlang.put(:"$initial_call", initial_call(call))
+    # The function may erase the process dictionary.
+    callers = :erlang.get(:"$callers")
+    work(gate, offer, call, max_runtime, callers)
+  end
+
+  @doc false
+  # The whole life of a task that its starter awaits, as `Task.async/3` has it. The starter hands
+  # over the permits before it sends the message, so there is nothing to adopt. If the starter is
+  # killed before that, its link ends this process.
+  @spec reply(pid, Native.gate(), Native.offer(), call, Deadline.max_runtime(), [atom | pid]) :: term
+  def reply(starter, gate, offer, call, max_runtime, ancestors) do
+    receive do
+      {^starter, monitor, callers} ->
+        :erlang.put(:"$ancestors", ancestors)
+        :erlang.put(:"$callers", callers)
+        :erlang.put(:"$initial_call", initial_call(call))
+        send(monitor, {monitor, work(gate, offer, call, max_runtime, callers)})
+    end
+  end
+
+  # The process holds its permits.
+  defp work(gate, offer, call, max_runtime, callers) do
     Deadline.start(gate, offer, max_runtime)
 
     try do
       call(call)
     catch
       kind, reason ->
-        [starter | _] = Process.get(:"$callers")
-        Report.log(kind, reason, __STACKTRACE__, starter, mfargs(call))
+        Report.log(kind, reason, __STACKTRACE__, callers, mfargs(call))
         give_back(gate, offer, max_runtime)
         leave(kind, reason, __STACKTRACE__)
     else
       value ->
         give_back(gate, offer, max_runtime)
         value
+    end
+  end
+
+  @doc false
+  # Returns the `$callers` of a process that the caller starts. User code may have put anything
+  # there.
+  @spec callers() :: [pid, ...]
+  def callers do
+    case :erlang.get(:"$callers") do
+      [_ | _] = callers -> [self() | callers]
+      _none -> [self()]
+    end
+  end
+
+  @doc false
+  # Returns the `$ancestors` of a process that the caller starts.
+  @spec ancestors() :: [atom | pid, ...]
+  def ancestors do
+    case :erlang.get(:"$ancestors") do
+      ancestors when is_list(ancestors) -> [as_ancestor() | ancestors]
+      _none -> [as_ancestor()]
     end
   end
 
@@ -73,8 +115,7 @@ defmodule Penstock.Task.Work do
   # By the supervisor.
   @spec start_element(reference, pid) :: {:ok, pid}
   def start_element(ref, guard) do
-    ancestors = [as_ancestor() | Process.get(:"$ancestors", [])]
-    {:ok, spawn_link(__MODULE__, :await_element, [ref, guard, ancestors])}
+    {:ok, spawn_link(__MODULE__, :await_element, [ref, guard, ancestors()])}
   end
 
   # As `Task` has it: `:proc_lib` says the name of a process that has one.
@@ -114,10 +155,13 @@ defmodule Penstock.Task.Work do
         call(function, element)
       catch
         kind, reason ->
-          Report.log(kind, reason, __STACKTRACE__, consumer, mfargs(function, element))
+          Report.log(kind, reason, __STACKTRACE__, callers, mfargs(function, element))
           :erlang.raise(:exit, exit_reason(kind, reason, __STACKTRACE__), __STACKTRACE__)
       else
-        value -> send(consumer, {ref, self(), value})
+        value ->
+          send(consumer, {ref, self(), value})
+          # Spares the guard a message for each task: nothing is left to do here but to end.
+          Process.unlink(guard)
       end
     end
   end

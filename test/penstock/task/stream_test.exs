@@ -776,7 +776,7 @@ defmodule Penstock.Task.StreamTest do
         assert error.message =~ message
       end
 
-      assert_raise ArgumentError, "no pool named MyApp.NoPool is running", fn ->
+      assert_raise ArgumentError, Penstock.PoolCase.not_running("gate", MyApp.NoPool), fn ->
         Bounded.async_stream(MyApp.NoPool, untouched, &never/1)
       end
 
@@ -790,7 +790,7 @@ defmodule Penstock.Task.StreamTest do
       stream = Bounded.async_stream(name, [1], & &1)
       Process.unlink(owner)
       GenServer.stop(owner)
-      assert_raise ArgumentError, ~r/no pool named/, fn -> Enum.to_list(stream) end
+      assert_raise ArgumentError, Penstock.PoolCase.not_running("gate", name), fn -> Enum.to_list(stream) end
     end
 
     defp never(_), do: never()
