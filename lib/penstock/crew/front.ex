@@ -101,7 +101,8 @@ defmodule Penstock.Crew.Front do
   end
 
   # `Supervisor` knows children by ids, which these have not.
-  def handle_call({request, _id}, _from, state) when request in [:terminate_child, :delete_child, :get_childspec] do
+  @by_id [:terminate_child, :delete_child, :get_childspec, :which_child]
+  def handle_call({request, _id}, _from, state) when request in @by_id do
     {:reply, {:error, :not_found}, state}
   end
 

@@ -159,6 +159,19 @@ defmodule Penstock.Crew.FrontTest do
     eventually(fn -> Penstock.Native.pool_info(name) == :no_pool end)
   end
 
+  test "no persistent term remembers a supervisor: its change would stop every process" do
+    for kind <- [Penstock.DynamicSupervisor, Penstock.Task.Supervisor] do
+      %{name: name} = crew = start!(kind, 1)
+      assert {:ok, _} = child(crew, [])
+      assert for({{_module, ^name} = key, _value} <- :persistent_term.get(), do: key) == []
+    end
+  end
+
+  test "a child that OTP looks for by its id is not found" do
+    %{name: name} = start!(Penstock.DynamicSupervisor, 1)
+    for request <- [:which_child, :get_childspec], do: assert(GenServer.call(name, {request, :id}) == {:error, :not_found})
+  end
+
   test "children are found when the directory is lost" do
     %{name: name, pid: pid} = crew = start!(Penstock.Task.Supervisor, 2)
     :ets.delete(Penstock.Crew.Directory, name)
