@@ -31,7 +31,7 @@ defmodule Penstock.Crew.Front do
   @doc false
   # `start` starts the supervisor below, and is called by the front. `settings` are those of the
   # pool of the name, which is the front's; nil for none.
-  @spec start_link(Crew.t(), Pool.settings() | nil, (-> Supervisor.on_start()), timeout) ::
+  @spec start_link(Crew.t(), Pool.settings() | nil, (() -> Supervisor.on_start()), timeout) ::
           {:ok, pid} | {:error, term}
   def start_link(crew, settings, start, timeout) do
     ref = make_ref()
@@ -194,7 +194,11 @@ defmodule Penstock.Crew.Front do
 
   defp summary(:count_children, answers) do
     none = [specs: 0, active: 0, supervisors: 0, workers: 0]
-    for answer <- answers, is_list(answer), reduce: none, do: (sums -> Keyword.merge(sums, answer, fn _, a, b -> a + b end))
+
+    for answer <- answers,
+        is_list(answer),
+        reduce: none,
+        do: (sums -> Keyword.merge(sums, answer, fn _, a, b -> a + b end))
   end
 
   defp summary({:terminate_child, _pid}, answers), do: if(:ok in answers, do: :ok, else: {:error, :not_found})

@@ -89,7 +89,10 @@ defmodule Penstock.Crew.FrontTest do
       test "answers what reads and what ends, for all partitions, through both modules" do
         %{name: name, pid: pid} = crew = start!(@kind, @partitions)
         pids = for n <- 1..4, do: elem({:ok, _} = child(crew, partition_key: n), 1)
-        assert Enum.sort(for {:undefined, pid, :worker, _} <- DynamicSupervisor.which_children(name), do: pid) == Enum.sort(pids)
+
+        assert Enum.sort(for {:undefined, pid, :worker, _} <- DynamicSupervisor.which_children(name), do: pid) ==
+                 Enum.sort(pids)
+
         assert Enum.sort(for {_, pid, _, _} <- Supervisor.which_children(pid), do: pid) == Enum.sort(pids)
         assert Enum.sort(Task.Supervisor.children(name)) == Enum.sort(pids)
         counts = %{active: 4, specs: 4, supervisors: 0, workers: 4}
@@ -169,7 +172,9 @@ defmodule Penstock.Crew.FrontTest do
 
   test "a child that OTP looks for by its id is not found" do
     %{name: name} = start!(Penstock.DynamicSupervisor, 1)
-    for request <- [:which_child, :get_childspec], do: assert(GenServer.call(name, {request, :id}) == {:error, :not_found})
+
+    for request <- [:which_child, :get_childspec],
+        do: assert(GenServer.call(name, {request, :id}) == {:error, :not_found})
   end
 
   test "children are found when the directory is lost" do
