@@ -124,7 +124,10 @@ defmodule Penstock.Crew.Front do
   def handle_cast(_message, state), do: {:noreply, state}
 
   @impl true
-  def handle_info({:EXIT, below, reason}, %{below: below} = state), do: {:stop, reason, state}
+  # The sender of a true EXIT is dead when it comes; a message of that form can be any process'.
+  def handle_info({:EXIT, below, reason}, %{below: below} = state) do
+    if Process.alive?(below), do: {:noreply, state}, else: {:stop, reason, state}
+  end
 
   def handle_info({monitor, answer}, %{asked: asked} = state) when is_map_key(asked, monitor) do
     Process.demonitor(monitor, [:flush])

@@ -116,7 +116,9 @@ defmodule Penstock.Crew.FrontTest do
         requests = [:anything, {:start_task, 1}, {:terminate_child, 1, 2}, nil, {:start_child}, %{}, "", {:a, :b}]
         for request <- requests, do: assert({:error, _} = GenServer.call(name, request))
         stranger = spawn(&never/0)
-        others = [{:EXIT, stranger, :kill}, {:DOWN, make_ref(), :process, stranger, :x}, {make_ref(), :answer}]
+        downs = [{:DOWN, make_ref(), :process, stranger, :x}, {make_ref(), :answer}]
+        # A forged end of the supervisor below, which lives.
+        others = [{:EXIT, stranger, :kill}, {:EXIT, hd(below), :kill} | downs]
         for message <- requests ++ others, do: send(name, message)
         for message <- requests, do: GenServer.cast(name, message)
         {_task, monitor} = spawn_monitor(fn -> Process.link(pid) && exit(:boom) end)
