@@ -54,12 +54,14 @@ defmodule Penstock.Janitor do
     :ok = Native.janitor_register()
 
     watched =
-      for name <- Native.gate_names(), owner = Native.gate_owner(name), into: %{} do
+      for {name, owner} <- Enum.uniq(owners() ++ Directory.all()), into: %{} do
         {Process.monitor(owner), {name, owner}}
       end
 
     {:ok, watched}
   end
+
+  defp owners, do: for(name <- Native.gate_names(), owner = Native.gate_owner(name), do: {name, owner})
 
   @impl true
   def handle_call({:watch, name, owner}, _from, watched) do

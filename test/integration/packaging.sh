@@ -165,6 +165,25 @@ says "another version's: why" "it belongs to another version" with_nif "$nif"
 cp mix.exs "$package/mix.exs"
 works "leaves nothing behind" test -z "$(find "$path_host/_build" -path '*staged*')"
 
+say "an escript, which cannot carry native code"
+escript=$tmp/escript
+mkdir -p "$escript/lib"
+cat >"$escript/mix.exs" <<EOF
+defmodule Script.MixProject do
+  use Mix.Project
+  def project, do: [app: :script, version: "1.0.0", deps: [{:penstock, path: "$package"}], escript: [main_module: Script]]
+end
+EOF
+cat >"$escript/lib/script.ex" <<'EOF'
+defmodule Script do
+  def main(_args), do: IO.inspect(Penstock.Pool.new(limit: 1))
+end
+EOF
+works "is built" in_dir "$escript" env PENSTOCK_NIF_PATH="$nif" mix escript.build
+says "is told to be a release" "An escript or an archive cannot carry native code: use a release" "$escript/script"
+"$escript/script" >"$tmp/said" 2>&1 </dev/null || true
+works "does not crash in the error path" sh -c "! grep -E 'UndefinedFunctionError|Protocol' '$tmp/said'"
+
 say "a target in cargo's configuration"
 target=$(rustc -vV | sed -n 's/^host: //p')
 mkdir "$package/.cargo"

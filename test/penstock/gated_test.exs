@@ -363,8 +363,9 @@ defmodule Penstock.GatedTest do
       {:ok, other} = Penstock.DynamicSupervisor.start_child(name, spec_of(2))
       [partition] = Penstock.Crew.partitions(Penstock.Crew.fetch!(Penstock.DynamicSupervisor, name))
       partition = Process.whereis(partition)
-      :erlang.trace_pattern({Penstock.Native, :restart_take, 3}, true, [:local])
-      :erlang.trace_pattern({Penstock.Native, :run_take, 2}, true, [:local])
+      traced = [{Penstock.Native, :restart_take, 3}, {Penstock.Native, :run_take, 2}]
+      for function <- traced, do: :erlang.trace_pattern(function, true, [:local])
+      on_exit(fn -> for function <- traced, do: :erlang.trace_pattern(function, false, [:local]) end)
       :erlang.trace(partition, true, [:call])
       Process.exit(child, :kill)
       assert_receive {:trace, ^partition, :call, {Penstock.Native, :run_take, [^name, 1]}}

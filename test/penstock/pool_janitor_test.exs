@@ -45,6 +45,25 @@ defmodule Penstock.PoolJanitorTest do
     eventually(fn -> (now = Process.whereis(Janitor)) != nil and now != before end)
   end
 
+  test "one that starts again forgets a supervisor that was killed meanwhile, pool or none" do
+    Process.flag(:trap_exit, true)
+    gate = start_pool(limit: 1)
+
+    for opts <- [[limit: 1], [gate: gate]] do
+      [name, other] = [unique_name(), unique_name()]
+      {:ok, killed} = Penstock.Task.Supervisor.start_link([name: name] ++ opts)
+      {:ok, living} = Penstock.Task.Supervisor.start_link([name: other] ++ opts)
+      # Killed while the janitor can hear nothing, which is then killed itself.
+      :ok = :sys.suspend(Janitor)
+      kill(killed)
+      kill_janitor()
+      eventually(fn -> :ets.lookup(Penstock.Crew.Directory, name) == [] end)
+      # The one that lives is watched.
+      kill(living)
+      eventually(fn -> :ets.lookup(Penstock.Crew.Directory, other) == [] end)
+    end
+  end
+
   test "10,000 waiters are woken by one update" do
     for pool <- both(limit: 0, max_waiting: @crowd) do
       park_crowd(pool, 1)

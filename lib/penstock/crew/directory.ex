@@ -62,6 +62,15 @@ defmodule Penstock.Crew.Directory do
     ArgumentError -> :ok
   end
 
+  @doc false
+  # Returns each name with the process that has put it, for a janitor that starts again.
+  @spec all() :: [{atom, pid}]
+  def all do
+    for {name, %Crew{pid: pid}} <- :ets.tab2list(__MODULE__), do: {name, pid}
+  rescue
+    ArgumentError -> []
+  end
+
   defp ask(name, pid) do
     with {:dictionary, dictionary} <- Process.info(pid, :dictionary),
          {__MODULE__, crew} <- List.keyfind(dictionary, __MODULE__, 0) do

@@ -31,7 +31,7 @@ defmodule Penstock.Crew.Front do
   @doc false
   # `start` starts the supervisor below, and is called by the front. `settings` are those of the
   # pool of the name, which is the front's; nil for none.
-  @spec start_link(Crew.t(), Pool.settings() | nil, (-> Supervisor.on_start()), timeout) ::
+  @spec start_link(Crew.t(), Pool.settings() | nil, (() -> Supervisor.on_start()), timeout) ::
           {:ok, pid} | {:error, term}
   def start_link(crew, settings, start, timeout) do
     ref = make_ref()
@@ -101,7 +101,8 @@ defmodule Penstock.Crew.Front do
   end
 
   # `Supervisor` knows children by ids, which these have not.
-  def handle_call({request, _id}, _from, state) when request in [:terminate_child, :delete_child, :get_childspec] do
+  @by_id [:terminate_child, :delete_child, :get_childspec, :which_child]
+  def handle_call({request, _id}, _from, state) when request in @by_id do
     {:reply, {:error, :not_found}, state}
   end
 
@@ -123,7 +124,10 @@ defmodule Penstock.Crew.Front do
   def handle_cast(_message, state), do: {:noreply, state}
 
   @impl true
-  def handle_info({:EXIT, below, reason}, %{below: below} = state), do: {:stop, reason, state}
+  # The sender of a true EXIT is dead when it comes; a message of that form can be any process'.
+  def handle_info({:EXIT, below, reason}, %{below: below} = state) do
+    if Process.alive?(below), do: {:noreply, state}, else: {:stop, reason, state}
+  end
 
   def handle_info({monitor, answer}, %{asked: asked} = state) when is_map_key(asked, monitor) do
     Process.demonitor(monitor, [:flush])
@@ -193,7 +197,11 @@ defmodule Penstock.Crew.Front do
 
   defp summary(:count_children, answers) do
     none = [specs: 0, active: 0, supervisors: 0, workers: 0]
-    for answer <- answers, is_list(answer), reduce: none, do: (sums -> Keyword.merge(sums, answer, fn _, a, b -> a + b end))
+
+    for answer <- answers,
+        is_list(answer),
+        reduce: none,
+        do: (sums -> Keyword.merge(sums, answer, fn _, a, b -> a + b end))
   end
 
   defp summary({:terminate_child, _pid}, answers), do: if(:ok in answers, do: :ok, else: {:error, :not_found})

@@ -89,7 +89,10 @@ defmodule Penstock.Crew.FrontTest do
       test "answers what reads and what ends, for all partitions, through both modules" do
         %{name: name, pid: pid} = crew = start!(@kind, @partitions)
         pids = for n <- 1..4, do: elem({:ok, _} = child(crew, partition_key: n), 1)
-        assert Enum.sort(for {:undefined, pid, :worker, _} <- DynamicSupervisor.which_children(name), do: pid) == Enum.sort(pids)
+
+        assert Enum.sort(for {:undefined, pid, :worker, _} <- DynamicSupervisor.which_children(name), do: pid) ==
+                 Enum.sort(pids)
+
         assert Enum.sort(for {_, pid, _, _} <- Supervisor.which_children(pid), do: pid) == Enum.sort(pids)
         assert Enum.sort(Task.Supervisor.children(name)) == Enum.sort(pids)
         counts = %{active: 4, specs: 4, supervisors: 0, workers: 4}
@@ -113,7 +116,9 @@ defmodule Penstock.Crew.FrontTest do
         requests = [:anything, {:start_task, 1}, {:terminate_child, 1, 2}, nil, {:start_child}, %{}, "", {:a, :b}]
         for request <- requests, do: assert({:error, _} = GenServer.call(name, request))
         stranger = spawn(&never/0)
-        others = [{:EXIT, stranger, :kill}, {:DOWN, make_ref(), :process, stranger, :x}, {make_ref(), :answer}]
+        downs = [{:DOWN, make_ref(), :process, stranger, :x}, {make_ref(), :answer}]
+        # A forged end of the supervisor below, which lives.
+        others = [{:EXIT, stranger, :kill}, {:EXIT, hd(below), :kill} | downs]
         for message <- requests ++ others, do: send(name, message)
         for message <- requests, do: GenServer.cast(name, message)
         {_task, monitor} = spawn_monitor(fn -> Process.link(pid) && exit(:boom) end)
@@ -157,6 +162,21 @@ defmodule Penstock.Crew.FrontTest do
     Process.exit(child, :kill)
     assert_receive {:EXIT, ^pid, :shutdown}
     eventually(fn -> Penstock.Native.pool_info(name) == :no_pool end)
+  end
+
+  test "no persistent term remembers a supervisor: its change would stop every process" do
+    for kind <- [Penstock.DynamicSupervisor, Penstock.Task.Supervisor] do
+      %{name: name} = crew = start!(kind, 1)
+      assert {:ok, _} = child(crew, [])
+      assert for({{_module, ^name} = key, _value} <- :persistent_term.get(), do: key) == []
+    end
+  end
+
+  test "a child that OTP looks for by its id is not found" do
+    %{name: name} = start!(Penstock.DynamicSupervisor, 1)
+
+    for request <- [:which_child, :get_childspec],
+        do: assert(GenServer.call(name, {request, :id}) == {:error, :not_found})
   end
 
   test "children are found when the directory is lost" do
