@@ -3,7 +3,7 @@ defmodule Penstock.Stress.HostileCalls do
   @moduledoc false
 
   alias Penstock.{Janitor, Native, Reaper}
-  alias Penstock.Stress.HostileTerms
+  alias Penstock.Stress.{HostileShapes, HostileTerms}
 
   @doc "Returns `{module, function, arity}` of everything that is called, and counters of the calls that went in."
   def all do
@@ -29,7 +29,7 @@ defmodule Penstock.Stress.HostileCalls do
   def one({calls, went_in}) do
     index = :rand.uniform(tuple_size(calls))
     {module, name, arity} = call = elem(calls, index - 1)
-    args = arguments(call, for(n <- 1..arity//1, do: HostileTerms.argument(n, arity)))
+    args = arguments(call, args(HostileShapes.of(call), arity))
 
     try do
       result = consume(name, apply(module, name, args))
@@ -42,6 +42,19 @@ defmodule Penstock.Stress.HostileCalls do
     end
 
     call
+  end
+
+  # Half of the calls have the shape of a valid one, in which every eighth argument is not.
+  defp args(nil, arity), do: for(n <- 1..arity//1, do: HostileTerms.argument(n, arity))
+
+  defp args(shape, arity) do
+    if :rand.uniform(2) == 1 do
+      args(nil, arity)
+    else
+      for {valid, n} <- Enum.with_index(shape, 1) do
+        if :rand.uniform(8) == 1, do: HostileTerms.argument(n, arity), else: valid
+      end
+    end
   end
 
   @doc "Returns the calls that raised or were refused as bad each time."

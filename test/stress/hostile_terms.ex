@@ -43,21 +43,25 @@ defmodule Penstock.Stress.HostileTerms do
   defp pick({_kind, _weight}, {left, kind}) when left <= 0, do: {left, kind}
   defp pick({kind, weight}, {left, _kind}), do: {left - weight, kind}
 
-  defp make(:name), do: Enum.random(@names)
-  defp make(:small), do: :rand.uniform(6) - 1
-  defp make(:word), do: Enum.random([:free, :bound, :keep, :limit, :infinity, :measured, :not_measured, :manual, nil])
-  defp make(:fun), do: Enum.random(funs())
-  defp make(:pid), do: pid()
-  defp make(:keyword), do: keyword()
+  @doc "Draws a term of one kind."
+  def make(kind)
+  def make(:pool), do: Enum.random([:hostile_pool, :hostile_narrow])
+  def make(:new), do: Enum.random([:hostile_a, :hostile_b])
+  def make(:name), do: Enum.random(@names)
+  def make(:small), do: :rand.uniform(6) - 1
+  def make(:word), do: Enum.random([:free, :bound, :keep, :limit, :infinity, :measured, :not_measured, :manual, nil])
+  def make(:fun), do: Enum.random(funs())
+  def make(:pid), do: pid()
+  def make(:keyword), do: keyword()
 
-  defp make(:kept) do
+  def make(:kept) do
     case :ets.lookup(@store, :rand.uniform(@slots)) do
       [{_slot, term}] -> term
       [] -> make_ref()
     end
   end
 
-  defp make(:any), do: any(:rand.uniform(12))
+  def make(:any), do: any(:rand.uniform(12))
 
   defp any(1), do: integer()
   defp any(2), do: :rand.uniform() * Integer.pow(10, :rand.uniform(300))
