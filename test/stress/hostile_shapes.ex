@@ -45,6 +45,8 @@ defmodule Penstock.Stress.HostileShapes do
 
   # Options that a native entry takes as positions.
   defp native(:pool_start, 6), do: [make(:new), self() | smalls(4)]
+  defp native(:gate_close, 2), do: [make(:new), self()]
+  defp native(:rate_update, 5), do: [make(:new), 1 + make(:small), 10, 5, nil]
   defp native(:pool_new, 4), do: smalls(4)
   defp native(:pool_park, 4), do: [make(:pool), Enum.random([:free, :bound]), 1 + make(:small), make_ref()]
   defp native(:pool_transfer, 3), do: [make(:pool), make(:pid), 1]
