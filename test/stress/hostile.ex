@@ -11,8 +11,8 @@ defmodule Penstock.Stress.Hostile do
   # ms; the longest time that one fuzzer is left suspended.
   @longest_suspension 5
 
-  @doc "Runs for `seconds`. Terms that share are left out unless `shared?`."
-  def run(seed, seconds, shared?) do
+  @doc "Runs for `seconds`, without the functions named in `skip`. Terms that share are left out unless `shared?`."
+  def run(seed, seconds, shared?, skip) do
     Process.flag(:trap_exit, true)
     :rand.seed(:exsss, seed)
     app = app()
@@ -20,7 +20,7 @@ defmodule Penstock.Stress.Hostile do
     # No fuzzer is among the drawn pids but the caller: these hold what is transferred.
     victims = for _ <- 1..@victims, do: spawn(fn -> Process.sleep(:infinity) end)
     HostileTerms.open(victims, shared?)
-    calls = HostileCalls.all()
+    calls = HostileCalls.all(skip)
     made = :counters.new(1, [:write_concurrency])
     fuzzers = Map.new(1..@fuzzers, &{&1, fuzzer(calls, made)})
     until = System.monotonic_time(:millisecond) + seconds * 1_000

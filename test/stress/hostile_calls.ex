@@ -5,11 +5,12 @@ defmodule Penstock.Stress.HostileCalls do
   alias Penstock.{Janitor, Native, Reaper}
   alias Penstock.Stress.{HostileShapes, HostileTerms}
 
-  @doc "Returns `{module, function, arity}` of everything that is called, and counters of the calls that went in."
-  def all do
+  @doc "Returns `{module, function, arity}` of everything that is called, and counters of the calls that went in; not of functions in `skip`."
+  def all(skip) do
     native = for {name, arity} <- Native.__info__(:functions), name != :load, do: {Native, name, arity}
     {:ok, modules} = :application.get_key(:penstock, :modules)
-    calls = List.to_tuple(Enum.sort(native ++ Enum.flat_map(modules, &documented/1)))
+    all = Enum.sort(native ++ Enum.flat_map(modules, &documented/1))
+    calls = List.to_tuple(Enum.reject(all, fn {_module, name, _arity} -> Atom.to_string(name) in skip end))
     {calls, :counters.new(tuple_size(calls), [])}
   end
 

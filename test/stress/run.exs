@@ -1,9 +1,10 @@
 # Storms and soaks, as script/stress runs them:
 #
 #     mix run test/stress/run.exs [--only PART,PART] [--seed N] [--kills N] [--asks N] [--round N [--times N]]
-#     mix run test/stress/run.exs --hostile [--seconds N] [--no-shared] [--seed N]
+#     mix run test/stress/run.exs --hostile [--seconds N] [--no-shared] [--skip FUNCTION,FUNCTION] [--seed N]
 #
-# --hostile runs the fuzzer alone, for ten minutes unless told; --no-shared leaves out terms that share their parts.
+# --hostile runs the fuzzer alone, for ten minutes unless told; --no-shared leaves out terms that share their parts,
+# --skip functions of these names, to tell one fault from another.
 # --kills is of the storm; a tenth as many are of streams, and as many items are done by streams that share a pool. A hundredth
 # as many are of each who has a part in a start, and the storm of crashes takes a minute for a million.
 #
@@ -19,7 +20,7 @@ alias Penstock.Stress.{Rates, SharedStreams, StartStorm, StreamStorm}
   OptionParser.parse(System.argv(),
     strict:
       [only: :string, seed: :integer, kills: :integer, asks: :integer, round: :integer, times: :integer] ++
-        [hostile: :boolean, seconds: :integer, shared: :boolean]
+        [hostile: :boolean, seconds: :integer, shared: :boolean, skip: :string]
   )
 
 parts =
@@ -43,6 +44,7 @@ seed = opts[:seed] || :rand.uniform(1_000_000_000)
 kills = opts[:kills] || 1_000_000
 asks = opts[:asks] || 100_000
 round = opts[:round]
+skip = String.split(opts[:skip] || "", ",", trim: true)
 metered? = Penstock.Native.metered() != nil
 build = if metered?, do: "metered", else: "ordinary"
 
@@ -71,7 +73,7 @@ results =
           :first_hits -> Rates.first_hits(div(kills, 10))
           :pace -> Rates.pace(div(kills, 100), metered?)
           :flood -> Rates.flood(kills * 10)
-          :hostile -> Hostile.run(seed, opts[:seconds] || 600, Keyword.get(opts, :shared, true))
+          :hostile -> Hostile.run(seed, opts[:seconds] || 600, opts[:shared] != false, skip)
           part -> Asker.run(part, asks)
         end
       end)
