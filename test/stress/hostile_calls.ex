@@ -5,7 +5,7 @@ defmodule Penstock.Stress.HostileCalls do
   alias Penstock.{Janitor, Native, Reaper}
   alias Penstock.Stress.{HostileShapes, HostileTerms}
 
-  @doc "Returns `{module, function, arity}` of everything that is called, and counters of the calls that went in; not of functions in `skip`."
+  @doc "Returns all `{module, function, arity}` but those in `skip`, and counters of accepted calls."
   def all(skip) do
     native = for {name, arity} <- Native.__info__(:functions), name != :load, do: {Native, name, arity}
     {:ok, modules} = :application.get_key(:penstock, :modules)

@@ -1,10 +1,10 @@
 # Storms and soaks, as script/stress runs them:
 #
 #     mix run test/stress/run.exs [--only PART,PART] [--seed N] [--kills N] [--asks N] [--round N [--times N]]
-#     mix run test/stress/run.exs --hostile [--seconds N] [--no-shared] [--skip FUNCTION,FUNCTION] [--seed N]
+#     mix run test/stress/run.exs --hostile [--seconds N] [--no-shared] [--skip NAME,NAME] [--seed N]
 #
-# --hostile runs the fuzzer alone, for ten minutes unless told; --no-shared leaves out terms that share their parts,
-# --skip functions of these names, to tell one fault from another.
+# --hostile runs the fuzzer alone, for ten minutes by default. --no-shared leaves out terms that
+# share their parts; --skip leaves out functions of these names, to tell one fault from another.
 # --kills is of the storm; a tenth as many are of streams, and as many items are done by streams that share a pool. A hundredth
 # as many are of each who has a part in a start, and the storm of crashes takes a minute for a million.
 #
