@@ -2,15 +2,21 @@ defmodule Penstock.Stress.Crashes do
   # Counts reports of crashes: workers are killed all the time, so one that fails would not be missed.
   @moduledoc false
 
-  def watch do
+  # With `only`, counts the crashes of GenServers of these modules alone: others crash on purpose.
+  def watch(only \\ nil) do
     :persistent_term.put(__MODULE__, :counters.new(1, []))
-    :ok = :logger.add_handler(__MODULE__, __MODULE__, %{level: :error})
+    :ok = :logger.add_handler(__MODULE__, __MODULE__, %{level: :error, config: %{only: only}})
     # The other handlers, of any Elixir, would print what is done on purpose.
     for name <- [:default, Logger], do: :logger.remove_handler(name)
     :ok
   end
 
-  # A callback of logger. What supervisors say of children that are killed or crash on purpose is no crash of ours.
+  # A callback of logger. Nothing but a name is inspected: a report may hold a term that never ends.
+  def log(event, %{config: %{only: [_ | _] = modules}}) do
+    if Enum.any?(modules, &of?(event, &1)), do: count(), else: :ok
+  end
+
+  # What supervisors say of children that are killed or crash on purpose is no crash of ours.
   def log(%{msg: {:report, %{label: {supervisor, _what}}}}, _config)
       when supervisor in [:supervisor, DynamicSupervisor],
       do: :ok
@@ -25,6 +31,15 @@ defmodule Penstock.Stress.Crashes do
   end
 
   def log(event, config), do: count(event, config)
+
+  # A kill is told as an exit of another kind than a crash.
+  defp of?(%{msg: {:report, %{label: {:proc_lib, :crash}, report: [info | _]}}}, module) do
+    not match?({:exit, :killed, _}, info[:error_info]) and match?({^module, _, _}, info[:initial_call])
+  end
+
+  defp of?(%{msg: {:report, %{label: {:gen_server, :terminate}, name: name}}}, module), do: name == module
+  defp of?(%{msg: {:string, text}}, module), do: String.starts_with?(to_string(text), "GenServer #{inspect(module)} ")
+  defp of?(_event, _module), do: false
 
   defp count(event, _config) do
     IO.inspect(event.msg, label: "a crash")

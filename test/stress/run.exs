@@ -1,7 +1,10 @@
 # Storms and soaks, as script/stress runs them:
 #
 #     mix run test/stress/run.exs [--only PART,PART] [--seed N] [--kills N] [--asks N] [--round N [--times N]]
+#     mix run test/stress/run.exs --hostile [--seconds N] [--no-shared] [--skip NAME,NAME] [--seed N]
 #
+# --hostile runs the fuzzer alone, for ten minutes by default. --no-shared leaves out terms that
+# share their parts; --skip leaves out functions of these names, to tell one fault from another.
 # --kills is of the storm; a tenth as many are of streams, and as many items are done by streams that share a pool. A hundredth
 # as many are of each who has a part in a start, and the storm of crashes takes a minute for a million.
 #
@@ -10,12 +13,14 @@
 
 {:ok, _, _} = Kernel.ParallelCompiler.require(Path.wildcard("#{__DIR__}/*.ex"))
 
-alias Penstock.Stress.{Asker, Crashes, CrashStorm, KillStorm, MassCrash, MassDeath, Meter}
+alias Penstock.Stress.{Asker, Crashes, CrashStorm, Hostile, KillStorm, MassCrash, MassDeath, Meter}
 alias Penstock.Stress.{Rates, SharedStreams, StartStorm, StreamStorm}
 
 {opts, rest, invalid} =
   OptionParser.parse(System.argv(),
-    strict: [only: :string, seed: :integer, kills: :integer, asks: :integer, round: :integer, times: :integer]
+    strict:
+      [only: :string, seed: :integer, kills: :integer, asks: :integer, round: :integer, times: :integer] ++
+        [hostile: :boolean, seconds: :integer, shared: :boolean, skip: :string]
   )
 
 parts =
@@ -25,6 +30,7 @@ parts =
 only =
   cond do
     opts[:round] -> [:storm]
+    opts[:hostile] -> [:hostile]
     opts[:only] -> for name <- String.split(opts[:only], ","), do: Enum.find(parts, &("#{&1}" == name))
     true -> parts
   end
@@ -38,6 +44,7 @@ seed = opts[:seed] || :rand.uniform(1_000_000_000)
 kills = opts[:kills] || 1_000_000
 asks = opts[:asks] || 100_000
 round = opts[:round]
+skip = String.split(opts[:skip] || "", ",", trim: true)
 metered? = Penstock.Native.metered() != nil
 build = if metered?, do: "metered", else: "ordinary"
 
@@ -45,7 +52,8 @@ IO.puts(
   "penstock stress of the #{build} build on OTP #{System.otp_release()}, Elixir #{System.version()}, seed #{seed}"
 )
 
-Crashes.watch()
+# Fuzzers crash all the time; what serves all of them never may.
+Crashes.watch(if opts[:hostile], do: [Penstock.Janitor, Penstock.Reaper, Penstock.Owner])
 
 results =
   for part <- only do
@@ -65,6 +73,7 @@ results =
           :first_hits -> Rates.first_hits(div(kills, 10))
           :pace -> Rates.pace(div(kills, 100), metered?)
           :flood -> Rates.flood(kills * 10)
+          :hostile -> Hostile.run(seed, opts[:seconds] || 600, opts[:shared] != false, skip)
           part -> Asker.run(part, asks)
         end
       end)

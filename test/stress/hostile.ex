@@ -1,0 +1,164 @@
+defmodule Penstock.Stress.Hostile do
+  # Fuzzes Penstock: many processes call everything with terms of all kinds, and are killed and suspended at random.
+  # Afterwards the VM lives, the app's processes are those of before, and no gate counts a permit.
+  @moduledoc false
+
+  alias Penstock.{Ban, Janitor, Pool, RateLimiter, Reaper}
+  alias Penstock.Stress.{HostileCalls, HostileTerms, Survivors}
+
+  @fuzzers 16
+  @victims 4
+  # ms; the longest time that one fuzzer is left suspended.
+  @longest_suspension 5
+
+  @doc "Runs for `seconds`, without the functions named in `skip`. Terms that share are left out unless `shared?`."
+  def run(seed, seconds, shared?, skip) do
+    Process.flag(:trap_exit, true)
+    :rand.seed(:exsss, seed)
+    app = app()
+    top = start_gates()
+    # No fuzzer is among the drawn pids but the caller: these hold what is transferred.
+    victims = for _ <- 1..@victims, do: spawn(fn -> Process.sleep(:infinity) end)
+    HostileTerms.open(victims, shared?)
+    calls = HostileCalls.all(skip)
+    made = :counters.new(1, [:write_concurrency])
+    fuzzers = Map.new(1..@fuzzers, &{&1, fuzzer(calls, made)})
+    until = System.monotonic_time(:millisecond) + seconds * 1_000
+    {fuzzers, kills} = storm(fuzzers, calls, made, until, 0)
+    for pid <- victims ++ Map.values(fuzzers), do: end_process(pid)
+
+    never = HostileCalls.never_in(calls)
+    IO.puts("  #{:counters.get(made, 1)} calls, #{kills} kills, #{tuple_size(elem(calls, 0))} functions")
+    for {module, name, arity} <- never, do: IO.puts("  never accepted: #{inspect(module)}.#{name}/#{arity}")
+
+    result = with :ok <- same(app), :ok <- restart_app(), :ok <- Survivors.until(&at_rest/0), do: works()
+    end_process(top)
+    with :ok <- result, do: {:ok, :counters.get(made, 1)}
+  end
+
+  ## Gates
+
+  defp start_gates do
+    children = [
+      {Pool, name: :hostile_pool, limit: 8, max_waiting: 20},
+      {Pool, name: :hostile_narrow, limit: 1},
+      {RateLimiter, name: :hostile_limiter, limit: 1_000, per: 100, max_keys: 100},
+      {Ban, name: :hostile_ban, failures: 5, within: 1_000, ban_for: 10, max_keys: 100, max_bans: 10},
+      {Penstock.Task.Supervisor, name: :hostile_tasks, limit: 5, max_restarts: 100_000_000},
+      {Penstock.DynamicSupervisor, name: :hostile_children, limit: 5, partitions: 2, max_restarts: 100_000_000}
+    ]
+
+    {:ok, top} = Supervisor.start_link(children, strategy: :one_for_one, max_restarts: 100_000_000)
+    top
+  end
+
+  ## Fuzzers
+
+  defp fuzzer(calls, made) do
+    seed = :rand.uniform(1_000_000_000)
+
+    spawn(fn ->
+      :rand.seed(:exsss, seed)
+      Process.flag(:trap_exit, :rand.uniform(2) == 1)
+      fuzz(calls, made)
+    end)
+  end
+
+  defp fuzz(calls, made) do
+    HostileCalls.one(calls)
+    :counters.add(made, 1, 1)
+    flush()
+    fuzz(calls, made)
+  end
+
+  defp flush do
+    receive do
+      _answer -> flush()
+    after
+      0 -> :ok
+    end
+  end
+
+  defp storm(fuzzers, calls, made, until, kills) do
+    receive after: (:rand.uniform(3) -> :ok)
+    slot = :rand.uniform(@fuzzers)
+    pid = fuzzers[slot]
+    # One that an exit signal or its own call has ended is no kill of ours.
+    alive? = Process.alive?(pid)
+    if alive?, do: disturb(pid, :rand.uniform(3))
+    killed = if alive? and not Process.alive?(pid), do: 1, else: 0
+    fuzzers = if Process.alive?(pid), do: fuzzers, else: %{fuzzers | slot => fuzzer(calls, made)}
+
+    if System.monotonic_time(:millisecond) < until,
+      do: storm(fuzzers, calls, made, until, kills + killed),
+      else: {fuzzers, kills + killed}
+  end
+
+  defp disturb(pid, 1), do: end_process(pid)
+
+  defp disturb(pid, suspend) do
+    :erlang.suspend_process(pid)
+    receive after: (:rand.uniform(@longest_suspension) -> :ok)
+    if suspend == 2, do: Process.exit(pid, :kill), else: :erlang.resume_process(pid)
+  catch
+    # It dies or has died: the VM says `:badarg` or `:internal_error`.
+    :error, reason when reason in [:badarg, :internal_error] -> :ok
+  end
+
+  defp end_process(pid) do
+    monitor = Process.monitor(pid)
+    Process.exit(pid, :kill)
+    receive do: ({:DOWN, ^monitor, _, _, _} -> :ok)
+  end
+
+  ## What is left
+
+  defp app, do: for(name <- [Janitor, Reaper], do: {name, Process.whereis(name)})
+
+  defp same(app) do
+    case app() do
+      ^app -> :ok
+      other -> {:error, {:app_restarted, app, other}}
+    end
+  end
+
+  # A fuzzer that registered as one of them may have been killed before the true one registered again.
+  defp restart_app do
+    for {name, pid} <- app() do
+      end_process(pid)
+      :ok = Survivors.until(fn -> if Process.whereis(name) in [nil, pid], do: {:error, name}, else: :ok end)
+    end
+
+    :ok
+  end
+
+  # Children of supervisors that are started again for ever end here.
+  defp at_rest do
+    for {_, pid, _, _} <- Penstock.DynamicSupervisor.which_children(:hostile_children), is_pid(pid) do
+      Penstock.DynamicSupervisor.terminate_child(:hostile_children, pid)
+    end
+
+    for pid <- Penstock.Task.Supervisor.children(:hostile_tasks), do: Process.exit(pid, :kill)
+    wrong = for %{kind: :pool} = info <- Penstock.list(), not exact?(info), do: {info, Pool.holders(info.name)}
+    if wrong == [], do: :ok, else: {:error, {:held_by_the_dead, wrong}}
+  catch
+    :exit, _restarting -> {:error, :restarting}
+    :error, %ArgumentError{message: message} -> {:error, {:restarting, message}}
+  end
+
+  # A fuzzer may have transferred permits to an owner or a supervisor, which lives.
+  defp exact?(info) do
+    held = for %{pid: pid, permits: permits} <- Pool.holders(info.name), Process.alive?(pid), do: permits
+    info.in_use == Enum.sum(held) and info.holders == length(held) and info.waiting == 0
+  end
+
+  # The reaper kills, a waiter is woken, and a full pool refuses.
+  defp works do
+    pool = Pool.new(limit: 1)
+    {:ok, {pid, monitor}} = Penstock.spawn_monitor(pool, fn -> Process.sleep(:infinity) end, max_runtime: 1)
+    waited = Pool.acquire(pool, timeout: 5_000)
+    died = receive do: ({:DOWN, ^monitor, :process, ^pid, reason} -> reason), after: (0 -> :alive)
+    refused = Pool.try_acquire(pool)
+    if {waited, died, refused} == {:ok, :killed, {:error, :full}}, do: :ok, else: {:error, {waited, died, refused}}
+  end
+end

@@ -1,0 +1,98 @@
+defmodule Penstock.Stress.HostileCalls do
+  # Calls every documented function of Penstock, and every native one, with drawn arguments.
+  @moduledoc false
+
+  alias Penstock.{Janitor, Native, Reaper}
+  alias Penstock.Stress.{HostileShapes, HostileTerms}
+
+  @doc "Returns all `{module, function, arity}` but those in `skip`, and counters of accepted calls."
+  def all(skip) do
+    native = for {name, arity} <- Native.__info__(:functions), name != :load, do: {Native, name, arity}
+    {:ok, modules} = :application.get_key(:penstock, :modules)
+    all = Enum.sort(native ++ Enum.flat_map(modules, &documented/1))
+    calls = List.to_tuple(Enum.reject(all, fn {_module, name, _arity} -> Atom.to_string(name) in skip end))
+    {calls, :counters.new(tuple_size(calls), [])}
+  end
+
+  # A default argument makes a function of each lower arity, too.
+  defp documented(module) do
+    with "Elixir.Penstock" <> _ <- Atom.to_string(module),
+         {:docs_v1, _, _, _, %{}, _, docs} <- Code.fetch_docs(module) do
+      for {{:function, name, arity}, _, _, %{}, meta} <- docs, n <- (arity - Map.get(meta, :defaults, 0))..arity do
+        {module, name, n}
+      end
+    else
+      _hidden -> []
+    end
+  end
+
+  @doc "Makes one call, whatever it does. Returns what it was."
+  def one({calls, went_in}) do
+    index = :rand.uniform(tuple_size(calls))
+    {module, name, arity} = call = elem(calls, index - 1)
+    args = arguments(call, args(HostileShapes.of(call), arity))
+
+    try do
+      result = consume(name, apply(module, name, args))
+      unless result in [:badarg, :no_pool, :no_limiter, :no_ban], do: :counters.add(went_in, index, 1)
+      HostileTerms.keep(result)
+    catch
+      _kind, _reason -> :ok
+    after
+      register_again(name)
+    end
+
+    call
+  end
+
+  # Half of the calls have the shape of a valid one, in which every eighth argument is not.
+  defp args(nil, arity), do: for(n <- 1..arity//1, do: HostileTerms.argument(n, arity))
+
+  defp args(shape, arity) do
+    if :rand.uniform(2) == 1 do
+      args(nil, arity)
+    else
+      for {valid, n} <- Enum.with_index(shape, 1) do
+        if :rand.uniform(8) == 1, do: HostileTerms.argument(n, arity), else: valid
+      end
+    end
+  end
+
+  @doc "Returns the calls that raised or were refused as bad each time."
+  def never_in({calls, went_in}) do
+    for {call, index} <- Enum.with_index(Tuple.to_list(calls), 1), :counters.get(went_in, index) == 0, do: call
+  end
+
+  # A forged pid of a living process would take for that process what only it may take.
+  defp arguments({Native, name, arity}, args)
+       when name in [:pool_try_one, :pool_release_one, :run_take_one, :run_end_one],
+       do: List.replace_at(args, arity - 1, self())
+
+  # A number of keys that the VM would reserve gigabytes for is none of Penstock's business.
+  defp arguments({Native, name, _arity}, args) when name in [:rate_start, :ban_start] do
+    Enum.map(args, fn
+      n when is_integer(n) and n > 100_000 and n < 0x1000000000000 -> 1_000
+      other -> other
+    end)
+  end
+
+  defp arguments(_call, args), do: args
+
+  # A stream does nothing until it is asked for elements.
+  defp consume(name, stream) when name in [:async_stream, :async_stream_nolink], do: Enum.take(stream, 5)
+  defp consume(_name, result), do: result
+
+  # The native side knows one janitor and one reaper: now the caller. So the true one registers again.
+  defp register_again(:janitor_register), do: register_again(Janitor, &Native.janitor_register/0)
+  defp register_again(:reaper_register), do: register_again(Reaper, &Native.reaper_register/0)
+  defp register_again(_name), do: :ok
+
+  defp register_again(server, register) do
+    :sys.replace_state(server, fn state ->
+      :ok = register.()
+      state
+    end)
+  catch
+    :exit, _busy -> :ok
+  end
+end

@@ -1,0 +1,92 @@
+defmodule Penstock.Stress.HostileShapes do
+  # Makes arguments of the kinds that a function takes, for functions that drawn ones hardly ever fit.
+  @moduledoc false
+
+  alias Penstock.{Ban, Drainer, Native, Pool, RateLimiter}
+  alias Penstock.Stress.HostileTerms
+
+  @mfa_functions ~w(start start_link async async! async_nolink async_nolink! start_child)a
+  @streams ~w(async_stream async_stream_nolink)a
+
+  @doc "Returns as many arguments as the function takes, or nil where drawn ones do as well."
+  def of({Penstock, :child_spec, 2}), do: [child(), make(:pool)]
+  def of({Penstock, :start_process, n}), do: Enum.take([make(:pool), fn -> child_pid() end, terms()], n)
+  def of({Penstock, name, n}) when name not in [:list, :child_spec], do: Enum.take([make(:pool), fun(), terms()], n)
+  def of({Penstock.Task, name, n}), do: task(name, n, make(:pool))
+  def of({Penstock.Task.Supervisor, :start_link, 1}), do: [[name: make(:new), limit: make(:small)]]
+  def of({Penstock.Task.Supervisor, name, n}), do: task(name, n, :hostile_tasks)
+  def of({Penstock.DynamicSupervisor, :start_link, 1}), do: [[name: make(:new), limit: make(:small)]]
+  def of({Penstock.DynamicSupervisor, :start_child, n}), do: Enum.take([:hostile_children, child(), terms()], n)
+  def of({Penstock.IP, :key, n}), do: Enum.take([{127, 0, 0, make(:small)}, [v4: 8, v6: 64]], n)
+
+  def of({Pool, :acquire, 2}), do: [make(:pool), [permits: 1 + make(:small), timeout: make(:small)]]
+  def of({Pool, :update, 2}), do: [make(:pool), [limit: 1 + make(:small), max_waiting: make(:small)]]
+  def of({Pool, :new, 1}), do: [[limit: make(:small), max_waiting: make(:small)]]
+  def of({Pool, :start_link, 1}), do: [[name: make(:new), limit: make(:small)]]
+  def of({RateLimiter, :start_link, 1}), do: [[name: make(:new)] ++ rate() ++ [max_keys: 10, clock: :manual]]
+  def of({RateLimiter, :update, 2}), do: [:hostile_limiter, rate()]
+  def of({RateLimiter, :advance, 2}), do: [make(:new), make(:small)]
+  def of({RateLimiter, :acquire, n}), do: Enum.take([:hostile_limiter, make(:small), [timeout: 5]], n)
+  def of({RateLimiter, :hit_all, 1}), do: [hits()]
+  def of({RateLimiter, _name, n}) when n in 1..3, do: Enum.take([:hostile_limiter, make(:any), 1 + make(:small)], n)
+  def of({Ban, :start_link, 1}), do: [[name: make(:new), failures: 2, within: 10, ban_for: 10, clock: :manual]]
+  def of({Ban, :advance, 2}), do: [make(:new), make(:small)]
+  def of({Ban, _name, n}) when n in 1..4, do: Enum.take([:hostile_ban, make(:any), 1 + make(:small), make(:any)], n)
+  def of({Drainer, :start_link, 1}), do: [[pools: [make(:pool)], shutdown: 1]]
+  def of({Native, name, arity}), do: native(name, arity)
+  def of(_call), do: nil
+
+  defp task(name, 2, gate) when name in @mfa_functions, do: [gate, fun()]
+  defp task(name, 3, gate) when name in @mfa_functions, do: [gate, fun(), terms()]
+  defp task(name, n, gate) when name in @mfa_functions, do: Enum.take([gate, :timer, :sleep, [1], terms()], n)
+  defp task(name, n, gate) when name in @streams and n < 5, do: Enum.take([gate, 1..9, &{&1}, stream()], n)
+  defp task(name, n, gate) when name in @streams, do: Enum.take([gate, 1..9, :erlang, :max, [5], stream()], n)
+  defp task(_name, _arity, _gate), do: nil
+
+  # Options that a native entry takes as positions.
+  defp native(:pool_start, 6), do: [make(:new), self() | smalls(4)]
+  defp native(:gate_close, 2), do: [make(:new), self()]
+  defp native(:rate_update, 5), do: [make(:new), 1 + make(:small), 10, 5, nil]
+  defp native(:pool_new, 4), do: smalls(4)
+  defp native(:pool_park, 4), do: [make(:pool), Enum.random([:free, :bound]), 1 + make(:small), make_ref()]
+  defp native(:pool_transfer, 3), do: [make(:pool), make(:pid), 1]
+  defp native(:pool_holders, 3), do: [make(:pool), :ok, make(:small)]
+  defp native(:pool_drain, 2), do: [make(:pool), make_ref()]
+  defp native(:pool_update, 3), do: [make(:pool), 1 + make(:small), make(:small)]
+  defp native(:spawn_offer, 3), do: [make(:pool), :ok, 1]
+  defp native(:spawn_hand_over, 3), do: [make(:pool), make(:kept), make(:pid)]
+  defp native(:spawn_adopt, n), do: Enum.take([make(:pool), make(:kept), make(:pid)], n)
+  defp native(:start_claim, 3), do: [make(:pool), make(:kept), make(:pid)]
+  defp native(:start_entrust, 4), do: [make(:pool), :ok, make(:pid), 1]
+  defp native(:deadline_give, 4), do: [make(:pool), :ok, make(:pid), 1 + make(:small)]
+  defp native(:rate_start, 7), do: [make(:new), self(), 1 + make(:small), 10, 5, 10, :manual]
+  defp native(:rate_reserve, 5), do: [:hostile_limiter, make(:small), 1, 5, :measured]
+  defp native(:rate_advance, 2), do: [make(:new), make(:small)]
+  defp native(:ban_start, 3), do: [make(:new), self(), {2, 10, 10, 2, 100, 10, 10, :manual}]
+  defp native(:ban_advance, 2), do: [make(:new), make(:small)]
+  defp native(:ban_list, 2), do: [:hostile_ban, 0]
+  defp native(_name, _arity), do: nil
+
+  defp make(kind), do: HostileTerms.make(kind)
+  defp smalls(n), do: for(_ <- 1..n, do: make(:small))
+  defp rate, do: [limit: 1 + make(:small), per: 10, burst: 1 + make(:small)]
+  defp hits, do: for(_ <- 0..make(:small), do: {:hostile_limiter, make(:small), 1 + make(:small)})
+  defp stream, do: [max_concurrency: 1 + make(:small), ordered: make(:small) > 2, acquire_timeout: make(:small)]
+
+  defp terms do
+    options = [timeout: make(:small), permits: 1 + make(:small), max_runtime: 5 + make(:small)]
+    Enum.take_random(options, make(:small))
+  end
+
+  defp fun do
+    ms = make(:small)
+    fn -> if ms == 3, do: exit(:shutdown), else: Process.sleep(ms) end
+  end
+
+  defp child_pid, do: HostileTerms.child(5)
+
+  defp child do
+    restart = Enum.random([:temporary, :transient, :permanent])
+    %{id: :child, start: {HostileTerms, :child, [make(:small)]}, restart: restart}
+  end
+end
