@@ -74,7 +74,7 @@ fn end(beam: &Beam, [gate, instance, permits]: [Term; 3]) -> Term {
 fn try_offer(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
     with_pool(beam, gate, |pool, instance, me| match pool.try_acquire(beam, me, n, Kind::Bound) {
-        Ok(()) => put_on_offer(beam, pool, instance, me, n),
+        Ok(()) => offer_or_return(beam, pool, instance, me, n),
         Err(no) => refusal(no),
     })
 }
@@ -83,11 +83,24 @@ fn take_offer(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
     with_pool(beam, gate, |pool, instance, me| {
         if pool.take(beam, me, n, Kind::Bound) {
-            put_on_offer(beam, pool, instance, me, n)
+            offer_or_return(beam, pool, instance, me, n)
         } else {
             atoms::busy()
         }
     })
+}
+
+/// What was just taken is put on offer; or is free again, if the caller's last offer is not
+/// settled.
+#[inline(always)]
+fn offer_or_return(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pid, n: u32) -> Term {
+    match pool.offer(me, n) {
+        Some(offer) => offer_term(beam, instance, offer),
+        None => {
+            release(beam, pool, me, n, Kind::Bound);
+            atoms::not_held()
+        }
+    }
 }
 
 fn put_on_offer(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pid, n: u32) -> Term {

@@ -64,6 +64,10 @@ pub(crate) struct Entry {
     listed: AtomicU32,
 }
 
+// Loom's atomics are larger, as they know their history.
+#[cfg(not(any(loom, shuttle)))]
+const _: () = assert!(size_of::<Entry>() == 64, "an entry is a cache line");
+
 /// An offer word: a sequence number, how many permits, and whether it is still open.
 #[derive(Clone, Copy)]
 struct OfferWord(u64);
@@ -185,16 +189,26 @@ impl Entry {
         self.waiter.store(id, Ordering::Relaxed);
     }
 
-    /// Puts `n` bound permits of the process on offer; the offer's number. By the process itself.
-    pub(crate) fn open_offer(&self, n: u32) -> u32 {
+    /// Names another wait, if it named that one. Under the desk lock, though not alone: the entry
+    /// of a dead process is wiped without it.
+    pub(crate) fn replace_waiter(&self, from: u64, to: u64) {
+        let _ = self.waiter.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Puts `n` bound permits of the process on offer; the offer's number. `None` if its last
+    /// offer is not settled yet: an entry has room for one. By the process itself.
+    pub(crate) fn open_offer(&self, n: u32) -> Option<u32> {
         let last = OfferWord(self.offer.load(Ordering::Relaxed));
-        debug_assert!(!last.is_open(), "a process spawns one at a time");
+        // Others only settle offers: none but the process opens one after this look.
+        if last.is_open() {
+            return None;
+        }
         let seq = last.seq().wrapping_add(1) & OfferWord::SEQ_MASK;
         // The offer first: at no instant may the entry look as if it held nothing.
         self.offer.store(OfferWord::open(seq, n).0, Ordering::Relaxed);
         // ORDERING: Release pairs with the Acquire in `of`.
         self.own[Kind::Bound as usize].store(self.own(Kind::Bound) - u64::from(n), Ordering::Release);
-        seq
+        Some(seq)
     }
 
     /// Closes the offer, for whoever is first: the permits offered, which are now the caller's to place.
