@@ -188,10 +188,11 @@ defmodule Penstock.Native do
           | :badarg
   def pool_census(_gate, _instance, _position), do: missing()
 
-  # Another such walk: {the next position, [{pid, permits, held_ms}]}.
-  @spec pool_holders(gate, instance, non_neg_integer) ::
-          {non_neg_integer | :done, [{pid, permits, non_neg_integer}]} | :badarg
-  def pool_holders(_gate, _instance, _position), do: missing()
+  # Another such walk, of those that have held for so many ms at least, at a time that the first
+  # call, given nil, says: {the next position, that time, [{pid, permits, held_ms}]}.
+  @spec pool_holders(gate, instance, non_neg_integer, non_neg_integer | nil, non_neg_integer) ::
+          {non_neg_integer | :done, non_neg_integer, [{pid, permits, non_neg_integer}]} | :badarg
+  def pool_holders(_gate, _instance, _position, _now, _at_least), do: missing()
 
   # How long a process has been at work with permits that were handed over to it; also of a name's pool that has been closed
   # since.

@@ -558,22 +558,25 @@ defmodule Penstock.Pool do
         GateRef.bad_pool!(:no_pool, pool)
 
       info ->
-        for {pid, permits, held_ms} <- longest(ref, elem(info, 0), 0, [], 0) do
+        for {pid, permits, held_ms} <- longest(ref, elem(info, 0), 0, nil, 0, [], 0) do
           %{pid: pid, permits: permits, held_ms: held_ms}
         end
     end
   end
 
-  # Part by part, keeping little more than will be returned.
-  defp longest(_ref, _instance, :done, found, _count), do: cut(found)
+  # Part by part. Once there are as many as will be returned, only those are looked for that have
+  # held for longer than the last of these, which soon are few.
+  defp longest(_ref, _instance, :done, _now, _at_least, found, _count), do: cut(found)
 
-  defp longest(ref, instance, position, found, count) when count > 10 * @most_holders do
-    longest(ref, instance, position, cut(found), @most_holders)
+  defp longest(ref, instance, position, now, _at_least, found, count) when count >= 2 * @most_holders do
+    found = cut(found)
+    {_pid, _permits, shortest} = List.last(found)
+    longest(ref, instance, position, now, shortest + 1, found, @most_holders)
   end
 
-  defp longest(ref, instance, position, found, count) do
-    {next, more} = Native.pool_holders(ref, instance, position)
-    longest(ref, instance, next, more ++ found, count + length(more))
+  defp longest(ref, instance, position, now, at_least, found, count) do
+    {next, now, more} = Native.pool_holders(ref, instance, position, now, at_least)
+    longest(ref, instance, next, now, at_least, more ++ found, count + length(more))
   end
 
   defp cut(found), do: found |> Enum.sort_by(&elem(&1, 2), :desc) |> Enum.take(@most_holders)

@@ -768,8 +768,14 @@ impl Table {
         entry.has_bound().then(|| elapsed_ms(entry.since.load(Ordering::Relaxed), now_ms))
     }
 
-    /// The holders from a position on, until `most` cache lines were looked at, and where to go on.
-    pub(crate) fn holders(&self, from: Position, most: usize) -> (Vec<Holding>, Option<Position>) {
+    /// The holders from a position on of which `wanted` is true, until `most` cache lines were
+    /// looked at, and where to go on.
+    pub(crate) fn holders(
+        &self,
+        from: Position,
+        most: usize,
+        wanted: impl Fn(&Holding) -> bool,
+    ) -> (Vec<Holding>, Option<Position>) {
         // All the places that will be needed, now: nothing is allocated inside a lock.
         let mut found = Vec::with_capacity(most + LANES);
         let mut looked_at = 0;
@@ -779,8 +785,9 @@ impl Table {
             let _locked = lock(&shard.retired);
             let (lines, rest) = self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - looked_at), |pid, entry| {
                 let permits = entry.held();
-                if permits > 0 {
-                    found.push(Holding { pid, permits, since_ms: entry.since.load(Ordering::Relaxed) });
+                let holding = Holding { pid, permits, since_ms: entry.since.load(Ordering::Relaxed) };
+                if permits > 0 && wanted(&holding) {
+                    found.push(holding);
                 }
             });
             looked_at += lines;

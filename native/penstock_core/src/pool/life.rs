@@ -203,7 +203,18 @@ impl<H: Host> Pool<H> {
 
     /// The holders from a position on, until `most` cache lines were looked at, and where to go on.
     pub fn holders(&self, from: Position, most: usize) -> (Vec<Holding>, Option<Position>) {
-        self.table.holders(from, most)
+        self.table.holders(from, most, |_| true)
+    }
+
+    /// The same of those that have held for `at_least` ms at `now_ms` of the host's coarse clock.
+    pub fn holders_since(
+        &self,
+        from: Position,
+        most: usize,
+        now_ms: u32,
+        at_least: u32,
+    ) -> (Vec<Holding>, Option<Position>) {
+        self.table.holders(from, most, |holding| holding.held_ms(now_ms) >= at_least)
     }
 
     /// A process that this pool admitted runs longer than it may; counts it.
