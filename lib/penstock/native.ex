@@ -58,13 +58,17 @@ defmodule Penstock.Native do
   @spec pool_release(gate, permits) :: :ok | :not_held | bad
   def pool_release(_gate, _permits), do: missing()
 
+  # Of the pool that a wait by messages was on.
+  @spec pool_release(gate, instance, permits) :: :ok | :not_held | :badarg
+  def pool_release(_gate, _instance, _permits), do: missing()
+
   @spec pool_transfer(gate, pid, permits) :: :ok | :not_held | :noproc | bad
   def pool_transfer(_gate, _pid, _permits), do: missing()
 
   # Waiting. An instance alone: admitted at once. With a token: `{reference, answer}` will come.
 
   @spec pool_park(gate, :free | :bound, permits, reference) ::
-          instance | {instance, token} | :full | :queue_full | :closed | bad
+          instance | {instance, token} | :full | :queue_full | :closed | :deadlock | bad
   def pool_park(_gate, _kind, _permits, _reference), do: missing()
 
   @spec pool_cancel(gate, instance, token) :: :cancelled | :too_late | :badarg
@@ -73,6 +77,22 @@ defmodule Penstock.Native do
   # As pool_cancel, but is no time-out that is counted.
   @spec pool_withdraw(gate, instance, token) :: :cancelled | :too_late | :badarg
   def pool_withdraw(_gate, _instance, _token), do: missing()
+
+  # Waiting by messages. `:waiting`: `{reference, :ok}` or `{reference, {:error, reason}}` will
+  # come. Anything else is the answer, and the caller sends itself the message.
+  @spec pool_ask(gate, permits, timeout) ::
+          {reference, :waiting | :ok | :full | :queue_full | :closed | :deadlock} | :again | bad
+  def pool_ask(_gate, _permits, _timeout), do: missing()
+
+  # `:ok`: no message comes. Else the message is in the mailbox or was (`:told`), or is on its way
+  # (`:coming`); of the pool, and of so many permits if it grants them.
+  @spec pool_recall(gate, reference) :: :ok | {:told | :coming, instance, permits} | bad
+  def pool_recall(_gate, _reference), do: missing()
+
+  # Ends such waits whose time is over, by the reaper: a walk through all pools that have any,
+  # from 0 on.
+  @spec waits_due(non_neg_integer) :: non_neg_integer | :done | :badarg
+  def waits_due(_from), do: missing()
 
   # Bound permits: held by a piece of work until it ends.
 

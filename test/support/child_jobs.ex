@@ -174,6 +174,10 @@ defmodule Penstock.ChildJobs do
       pool_release: [gate: gate, permits: 1],
       pool_transfer: [gate: gate, pid: self(), permits: 1],
       pool_park: [gate: gate, kind: :free, permits: 1, ref: make_ref()],
+      pool_release: [gate: gate, instance: instance, permits: 1],
+      pool_ask: [gate: gate, permits: 1, wait: 0],
+      pool_recall: [gate: gate, ref: make_ref()],
+      waits_due: [place: 0],
       pool_cancel: [gate: gate, instance: instance, token: 1],
       pool_withdraw: [gate: gate, instance: instance, token: 1],
       run_try: [gate: gate, permits: 1],
@@ -254,12 +258,12 @@ defmodule Penstock.ChildJobs do
   defp bad(:place), do: Enum.reject(Garbage.terms(), &(&1 in 0..@most))
   defp bad(:gate), do: Garbage.terms()
   defp bad(:kind), do: Garbage.terms()
+  defp bad(:age), do: Enum.reject(Garbage.terms(), &(&1 in 0..0xFFFFFFFF))
+  defp bad(:now), do: Enum.reject(Garbage.terms(), &(&1 in 0..0xFFFFFFFF or &1 == nil))
   defp bad(:instance), do: Enum.reject(Garbage.terms(), &(&1 in [0, 1]))
   defp bad(:token), do: Garbage.terms()
   defp bad(:offer), do: [{1, 1}, {:ok, 1}, {0, 1}, {2, 1}, {1, 1.0}, {:ok, -1}, {1, 1, 1} | Garbage.terms()]
   defp bad(:position), do: Garbage.terms()
-  defp bad(:age), do: Enum.reject(Garbage.terms(), &(&1 in 0..0xFFFFFFFF))
-  defp bad(:now), do: Enum.reject(Garbage.terms(), &(&1 in 0..0xFFFFFFFF or &1 == nil))
   # Whatever number it is, the permits are taken.
   defp bad(:from), do: Enum.reject(Garbage.terms(), &(&1 in 0..@most))
   defp bad(:permits_or_keep), do: bad(:permits) -- [:keep]

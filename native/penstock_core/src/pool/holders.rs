@@ -184,7 +184,12 @@ impl Entry {
         self.of(Kind::Bound) > 0
     }
 
-    /// Remembers where the process waits, for its death. By the process itself, under the desk lock.
+    /// Names a wait of the process, which may be over; 0 if it has never waited.
+    pub(crate) fn waiter(&self) -> u64 {
+        self.waiter.load(Ordering::Relaxed)
+    }
+
+    /// Remembers where the process waits, for its death. Under the desk lock.
     pub(crate) fn set_waiter(&self, id: u64) {
         self.waiter.store(id, Ordering::Relaxed);
     }
@@ -308,8 +313,6 @@ pub(crate) struct Estate {
     pub(crate) kept: u64,
     /// The state word as it was before that.
     pub(crate) was: Word,
-    /// Where it waited, if it ever did.
-    pub(crate) waiter: u64,
 }
 
 /// One holder, for people.
@@ -654,7 +657,6 @@ impl Table {
         // Before the entry disappears: whoever finds the process gone must find its permits free.
         let kept = if permits >= keep { keep } else { 0 };
         let was = if permits > kept { state.give(permits - kept) } else { state.load() };
-        let waiter = entry.waiter.load(Ordering::Relaxed);
         for word in entry.own.iter().chain(&entry.inbound).chain([&entry.acquired, &entry.waiter]) {
             word.store(0, Ordering::Relaxed);
         }
@@ -666,7 +668,7 @@ impl Table {
             // ORDERING: Release pairs with the Acquire in `claim`: the next occupant finds the entry clean.
             segment.key(slot.index() % SEGMENT).store(0, Ordering::Release);
         }
-        Some(Estate { permits, kept, was, waiter })
+        Some(Estate { permits, kept, was })
     }
 
     /// Calls `see` with every listed entry, until it says false; how many cache lines were looked at to find them.
