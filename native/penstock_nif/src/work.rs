@@ -1,6 +1,6 @@
 //! Entry points of permits that are bound to a piece of work: a run, or a process to be spawned.
 
-use penstock_core::{Adoption, InstanceId, Kind, NotHeld, Offer, Pid, Pool, Position, Restart, TransferError};
+use penstock_core::{Adoption, InstanceId, Kind, NotHeld, Offer, Pid, Pool, Restart, Step, TransferError};
 
 use crate::atoms;
 use crate::beam::Beam;
@@ -230,11 +230,12 @@ fn entrust(beam: &Beam, [gate, instance, child, permits]: [Term; 4]) -> Term {
     }
 }
 
-fn take_for_restart(beam: &Beam, [gate, permits, from]: [Term; 3]) -> Term {
-    let (Some(n), Some(from)) = (beam.env.permits(permits), beam.env.u64(from)) else { return atoms::badarg() };
-    with_pool(beam, gate, |pool, instance, me| match pool.take_for_restart(beam, me, n, Position::from_bits(from)) {
+fn take_for_restart(beam: &Beam, [gate, permits, step]: [Term; 3]) -> Term {
+    let (Some(n), Some(step)) = (beam.env.permits(permits), beam.env.u64(step)) else { return atoms::badarg() };
+    with_pool(beam, gate, |pool, instance, me| match pool.take_for_restart(beam, me, n, Step::from_bits(step)) {
         Restart::Admitted => instance_term(beam, instance),
         Restart::Refused(no) => refusal(no),
-        Restart::More(position) => beam.env.tuple(&[atoms::again(), beam.env.make_u64(position.to_bits())]),
+        Restart::More(step) => beam.env.tuple(&[atoms::again(), beam.env.make_u64(step.to_bits())]),
+        Restart::Pause(step) => beam.env.tuple(&[atoms::pause(), beam.env.make_u64(step.to_bits())]),
     })
 }

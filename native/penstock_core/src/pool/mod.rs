@@ -4,8 +4,9 @@
 //! the [desk](desk) where waiters are parked, and the [crowd hint](crowd) that keeps refusals cheap. Here is how they
 //! play together; each part argues its own races.
 //!
-//! Locks: the desk's, and one for each shard of the holders. A shard's may be taken inside the desk's, never the
-//! other way round, and no method of the host is called inside either.
+//! Locks: the desk's, one for each shard of the holders, and one of the [restarts](restart). A
+//! shard's may be taken inside the desk's, never the other way round, and the last inside no
+//! other nor another inside it. No method of the host is called inside any of them.
 
 mod admit;
 mod crowd;
@@ -26,6 +27,7 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence};
 use crowd::Crowd;
 use desk::Line;
 use holders::{SHARDS, Table};
+use restart::Finds;
 use state::{State, Word};
 
 pub use admit::{NotHeld, Refusal, TransferError};
@@ -33,7 +35,7 @@ pub use desk::WaiterId;
 pub use hand_over::{Adoption, Offer};
 pub use holders::{Census, Holding, Kind, Position};
 pub use life::{Changes, Drain, Info, Settings, Status};
-pub use restart::Restart;
+pub use restart::{Restart, Step};
 pub use wait::{Cancelled, Expiry, Parked};
 
 /// How many shards the holders are in, for whoever watches them.
@@ -52,6 +54,7 @@ pub struct Pool<H: Host> {
     front: CachePadded<Front>,
     table: Table,
     desk: CachePadded<Mutex<Desk<H>>>,
+    finds: Finds,
     /// What the host keeps beside the pool.
     pub anchor: H::Anchor,
 }
@@ -131,6 +134,7 @@ impl<H: Host> Pool<H> {
                 granted: 0,
                 shrunk_from: 0,
             })),
+            finds: Finds::new(),
             anchor: H::Anchor::default(),
         }
     }
