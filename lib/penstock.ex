@@ -31,8 +31,9 @@ defmodule Penstock do
 
   > #### Waiting for oneself {: .warning}
   >
-  > Work that waits on a gate while it holds that gate's permits can wait for itself: if `limit` processes all do
-  > so, none goes on before its timeout. Use separate gates for parent and child work, or `timeout: 0`.
+  > Work that waits on a gate while it holds that gate's permits can wait for itself. One process that does so is told by
+  > `{:error, :deadlock}`. Several that each hold a part, and wait for what the others hold, are not: none goes on before its
+  > timeout. Use separate gates for parent and child work, or `timeout: 0`.
 
   ## Refusals
 
@@ -42,6 +43,8 @@ defmodule Penstock do
     * `:queue_full` - no permit is free and `:max_waiting` processes wait already
     * `:timeout` - waited for `:timeout` ms in vain
     * `:closed` - the pool is draining, or was closed during the call
+    * `:deadlock` - waiting could never end: what the caller holds of the pool itself and what it asks exceed the limit
+      together. With `timeout: 0` that is `:full`, and while the limit is 0, which is a pause, the caller waits
     * `{:rate_limited, retry_after_ms}` - the limiter does not allow it yet; `:infinity` if the cost is above its burst
     * `{:banned, retry_after_ms}` - the key is banned
 
@@ -92,6 +95,7 @@ defmodule Penstock do
           | :queue_full
           | :timeout
           | :closed
+          | :deadlock
           | {:rate_limited, pos_integer | :infinity}
           | {:banned, pos_integer}
 

@@ -44,7 +44,7 @@ defmodule PenstockTest do
         assert Penstock.run(pool, fn -> counts(pool) end, opts) == {:ok, {3, 1, 0}}
         assert counts(pool) == {0, 0, 0}
         :ok = Pool.acquire(pool)
-        reason = if timeout == 0, do: :full, else: :timeout
+        reason = if timeout == 0, do: :full, else: :deadlock
         assert Penstock.run(pool, fn -> flunk("called") end, opts) == {:error, reason}
         assert Penstock.run(pool, fn -> flunk("called") end, permits: 4, timeout: timeout) == {:error, :full}
         assert counts(pool) == {1, 1, 0}
@@ -112,7 +112,7 @@ defmodule PenstockTest do
               :ok = Pool.acquire(pool)
               assert counts(pool) == {3, 1, 0}
               assert Penstock.run(pool, fn -> flunk("called") end, timeout: 0) == {:error, :full}
-              assert Penstock.run(pool, fn -> flunk("called") end, timeout: 2) == {:error, :timeout}
+              assert Penstock.run(pool, fn -> flunk("called") end, timeout: 2) == {:error, :deadlock}
               :ok = Pool.release(pool)
               assert {:thrown, :ball} == catch_thrown(fn -> Penstock.run(pool, fn -> throw(:ball) end) end)
               counts(pool)
@@ -242,7 +242,7 @@ defmodule PenstockTest do
         never = fn -> flunk("called") end
         :ok = Pool.acquire(pool)
 
-        for {reason, opts} <- [full: [timeout: 0], full: [permits: 2], timeout: [timeout: 1]] do
+        for {reason, opts} <- [full: [timeout: 0], full: [permits: 2], deadlock: [timeout: 1]] do
           error = assert_raise RejectedError, fn -> Penstock.run!(pool, never, opts) end
           assert {error.gate, error.reason, error.plug_status} == {pool, reason, 503}
         end

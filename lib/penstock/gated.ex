@@ -101,10 +101,14 @@ defmodule Penstock.Gated do
   # Once more, with a look for dead holders; a refusal is counted, and a gate that is none raises.
   defp ask(%{gate: gate, permits: permits}, ref), do: Bound.take(ref, gate, permits, 0, Limit.no_key())
 
-  defp restart(%{permits: permits} = gated, ref, position) do
-    case Native.restart_take(ref, permits, position) do
-      {:again, position} ->
-        restart(gated, ref, position)
+  defp restart(%{permits: permits} = gated, ref, step) do
+    case Native.restart_take(ref, permits, step) do
+      {:again, step} ->
+        restart(gated, ref, step)
+
+      {:pause, step} ->
+        :erlang.yield()
+        restart(gated, ref, step)
 
       :full ->
         {:error, :full}

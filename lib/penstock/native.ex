@@ -69,13 +69,17 @@ defmodule Penstock.Native do
   @spec pool_release(gate, permits) :: :ok | :not_held | bad
   def pool_release(_gate, _permits), do: missing()
 
+  # Of the pool that a wait by messages was on.
+  @spec pool_release(gate, instance, permits) :: :ok | :not_held | :badarg
+  def pool_release(_gate, _instance, _permits), do: missing()
+
   @spec pool_transfer(gate, pid, permits) :: :ok | :not_held | :noproc | bad
   def pool_transfer(_gate, _pid, _permits), do: missing()
 
   # Waiting. An instance alone: admitted at once. With a token: `{reference, answer}` will come.
 
   @spec pool_park(gate, :free | :bound, permits, reference) ::
-          instance | {instance, token} | :full | :queue_full | :closed | bad
+          instance | {instance, token} | :full | :queue_full | :closed | :deadlock | bad
   def pool_park(_gate, _kind, _permits, _reference), do: missing()
 
   @spec pool_cancel(gate, instance, token) :: :cancelled | :too_late | :badarg
@@ -84,6 +88,22 @@ defmodule Penstock.Native do
   # As pool_cancel, but is no time-out that is counted.
   @spec pool_withdraw(gate, instance, token) :: :cancelled | :too_late | :badarg
   def pool_withdraw(_gate, _instance, _token), do: missing()
+
+  # Waiting by messages. `:waiting`: `{reference, :ok}` or `{reference, {:error, reason}}` will
+  # come. Anything else is the answer, and the caller sends itself the message.
+  @spec pool_ask(gate, permits, timeout) ::
+          {reference, :waiting | :ok | :full | :queue_full | :closed | :deadlock} | :again | bad
+  def pool_ask(_gate, _permits, _timeout), do: missing()
+
+  # `:ok`: no message comes. Else the message is in the mailbox or was (`:told`), or is on its way
+  # (`:coming`); of the pool, and of so many permits if it grants them.
+  @spec pool_recall(gate, reference) :: :ok | {:told | :coming, instance, permits} | bad
+  def pool_recall(_gate, _reference), do: missing()
+
+  # Ends such waits whose time is over, by the reaper: a walk through all pools that have any,
+  # from 0 on.
+  @spec waits_due(non_neg_integer) :: non_neg_integer | :done | :badarg
+  def waits_due(_from), do: missing()
 
   # Bound permits: held by a piece of work until it ends.
 
@@ -148,10 +168,11 @@ defmodule Penstock.Native do
   @spec start_entrust(gate, instance, pid, permits) :: :ok | :not_held | :noproc | :badarg
   def start_entrust(_gate, _instance, _child, _permits), do: missing()
 
-  # For the restart of a process: what a dead holder has not given back yet, or beyond the limit. A walk through all
-  # holders, from 0 on.
-  @spec restart_take(gate, permits, non_neg_integer) :: instance | {:again, pos_integer} | :full | :closed | bad
-  def restart_take(_gate, _permits, _position), do: missing()
+  # For the restart of a process: what a dead holder has not given back yet, or beyond the limit.
+  # In steps, from 0 on; `:pause` asks the caller to let other processes run before the next.
+  @spec restart_take(gate, permits, non_neg_integer) ::
+          instance | {:again | :pause, pos_integer} | :full | :closed | bad
+  def restart_take(_gate, _permits, _step), do: missing()
 
   # The life of a pool: its name, its owner, and the settings; the last of these is `held_longer_than`, 0 for none.
 
@@ -203,10 +224,11 @@ defmodule Penstock.Native do
           | :badarg
   def pool_census(_gate, _instance, _position), do: missing()
 
-  # Another such walk: {the next position, [{pid, permits, held_ms}]}.
-  @spec pool_holders(gate, instance, non_neg_integer) ::
-          {non_neg_integer | :done, [{pid, permits, non_neg_integer}]} | :badarg
-  def pool_holders(_gate, _instance, _position), do: missing()
+  # Another such walk, of those that have held for so many ms at least, at a time that the first
+  # call, given nil, says: {the next position, that time, [{pid, permits, held_ms}]}.
+  @spec pool_holders(gate, instance, non_neg_integer, non_neg_integer | nil, non_neg_integer) ::
+          {non_neg_integer | :done, non_neg_integer, [{pid, permits, non_neg_integer}]} | :badarg
+  def pool_holders(_gate, _instance, _position, _now, _at_least), do: missing()
 
   # How long a process has been at work with permits that were handed over to it; also of a name's pool that has been closed
   # since.

@@ -26,8 +26,10 @@ defmodule Penstock.Pool do
 
   `acquire/2` parks the caller in a `receive` until permits are handed to it, first come, first served, and at most
   `:max_waiting` processes are parked. `try_acquire/2` never overtakes them. A large request at the head of the line is
-  not starved by small ones behind it: they wait until it has been served. A process may hold permits and acquire more; if it
-  waits for what it holds itself, it waits until its `:timeout`.
+  not starved by small ones behind it: they wait until it has been served. A process may hold permits and acquire more. If what
+  it holds and what it asks exceed the limit together, it would wait for itself, and gets `{:error, :deadlock}` at once.
+
+  A process that may not block, as a `GenServer`, waits by a message: see `acquire_async/2`.
 
   A suspended process (`:erlang.suspend_process/1`) that waits can be granted permits, and holds them until it is
   resumed or killed.
@@ -279,11 +281,13 @@ defmodule Penstock.Pool do
     * `{:error, :queue_full}` - `:max_waiting` processes wait already
     * `{:error, :timeout}` - not that many came free in time
     * `{:error, :closed}` - the pool is draining or closed, or became so meanwhile
+    * `{:error, :deadlock}` - the caller would wait, and what it holds of the pool itself, by whatever function, and what it
+      asks exceed the limit together. With `timeout: 0` that is `:full`. While the limit is 0 it waits
 
   Raises as `try_acquire/2`, and on an option that is unknown or of the wrong kind.
 
-  A process that waits for permits which it holds itself waits in vain: use separate pools for parent and child
-  work, or `timeout: 0`.
+  Two processes that each hold a part, and wait for what the other holds, wait until their timeouts: use separate pools for
+  parent and child work, or `timeout: 0`.
 
   ## Options
 
@@ -295,13 +299,15 @@ defmodule Penstock.Pool do
       iex> pool = Penstock.Pool.new(limit: 3)
       iex> Penstock.Pool.acquire(pool, permits: 2)
       :ok
-      iex> Penstock.Pool.acquire(pool, permits: 2, timeout: 10)
+      iex> Penstock.Pool.acquire(pool, permits: 2)
+      {:error, :deadlock}
+      iex> Task.await(Task.async(fn -> Penstock.Pool.acquire(pool, permits: 2, timeout: 10) end))
       {:error, :timeout}
 
   """
   @doc since: "0.1.0"
   @spec acquire(pool, permits: pos_integer, timeout: timeout) ::
-          :ok | {:error, :full | :queue_full | :timeout | :closed}
+          :ok | {:error, :full | :queue_full | :timeout | :closed | :deadlock}
   def acquire(pool, opts \\ []) do
     {permits, timeout} = acquire_options!(opts)
 
@@ -331,6 +337,105 @@ defmodule Penstock.Pool do
       {:ok, _instance} -> :ok
       {:error, _reason} = error -> error
       bad -> bad!(bad, pool, permits)
+    end
+  end
+
+  @doc """
+  Asks for permits and does not block: for servers. The answer comes as a message.
+
+  Returns `{:ok, ref}`. The calling process gets one message, also if it is admitted or refused at once:
+
+    * `{ref, :ok}` - the permits are the caller's, from before the message is there; `release/2` gives them back
+    * `{ref, {:error, reason}}` - not admitted; the reasons are those of `acquire/2`
+
+  It waits in the same line as others do, and its place counts for `:max_waiting`. A process may have many such waits, and go on
+  to call `acquire/2`; its death ends them all. `cancel/2` takes one back.
+
+  Raises as `acquire/2`.
+
+  ## Options
+
+    * `:permits` - how many, 1 to 2_147_483_647. Default `1`
+    * `:timeout` - how long to wait, in ms or `:infinity`. Default `5_000`. A message that says `:timeout` comes up to some
+      25 ms after that
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> {:ok, first} = Penstock.Pool.acquire_async(pool)
+      iex> receive do: ({^first, answer} -> answer)
+      :ok
+      iex> {:ok, second} = Penstock.Pool.acquire_async(pool, timeout: 0)
+      iex> receive do: ({^second, answer} -> answer)
+      {:error, :full}
+      iex> Penstock.Pool.release(pool)
+      :ok
+
+  """
+  @doc since: "0.1.0"
+  @spec acquire_async(pool, permits: pos_integer, timeout: timeout) :: {:ok, reference}
+  def acquire_async(pool, opts \\ []) do
+    {permits, timeout} = acquire_options!(opts)
+    asked(Native.pool_ask(GateRef.pool!(pool), permits, timeout), pool, permits, timeout)
+  end
+
+  defp asked({ref, :waiting}, _pool, _permits, _timeout), do: {:ok, ref}
+
+  defp asked({ref, answer}, _pool, _permits, _timeout) do
+    send(self(), {ref, if(answer == :ok, do: :ok, else: {:error, answer})})
+    {:ok, ref}
+  end
+
+  defp asked(:again, pool, permits, timeout) do
+    asked(Native.pool_ask(GateRef.pool!(pool), permits, timeout), pool, permits, timeout)
+  end
+
+  defp asked(bad, pool, permits, _timeout), do: bad!(bad, pool, permits)
+
+  @doc """
+  Takes back what `acquire_async/2` asked.
+
+  Returns `:ok`. After that no message of `ref` is in the mailbox or comes, and nothing is held by it: permits whose message was
+  on its way, or in the mailbox, are free again. Permits whose message the caller has received stay its own, until
+  `release/2`. A `ref` that is unknown, of another process or another pool, or that has been answered or cancelled, changes nothing.
+
+  Raises as `try_acquire/2`, and if `ref` is not a reference.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> {:ok, ref} = Penstock.Pool.acquire_async(pool)
+      iex> Penstock.Pool.cancel(pool, ref)
+      :ok
+      iex> Penstock.Pool.info(pool).in_use
+      0
+
+  """
+  @doc since: "0.1.0"
+  @spec cancel(pool, reference) :: :ok
+  def cancel(pool, ref) do
+    gate = GateRef.pool!(pool)
+
+    case Native.pool_recall(gate, ref) do
+      :ok -> :ok
+      {:told, instance, permits} -> take_back(gate, instance, permits, ref, 0)
+      {:coming, instance, permits} -> take_back(gate, instance, permits, ref, :infinity)
+      :badarg -> Options.expected!("ref", "a reference", ref)
+      :no_pool -> GateRef.bad_pool!(:no_pool, pool)
+    end
+  end
+
+  defp take_back(gate, instance, permits, ref, timeout) do
+    receive do
+      {^ref, :ok} ->
+        # Not held any more if the pool was closed and opened anew: then they are free.
+        Native.pool_release(gate, instance, permits)
+        :ok
+
+      {^ref, {:error, _reason}} ->
+        :ok
+    after
+      timeout -> :ok
     end
   end
 
@@ -559,22 +664,25 @@ defmodule Penstock.Pool do
         GateRef.bad_pool!(:no_pool, pool)
 
       info ->
-        for {pid, permits, held_ms} <- longest(ref, elem(info, 0), 0, [], 0) do
+        for {pid, permits, held_ms} <- longest(ref, elem(info, 0), 0, nil, 0, [], 0) do
           %{pid: pid, permits: permits, held_ms: held_ms}
         end
     end
   end
 
-  # Part by part, keeping little more than will be returned.
-  defp longest(_ref, _instance, :done, found, _count), do: cut(found)
+  # Part by part. Once there are as many as will be returned, only those are looked for that have
+  # held for longer than the last of these, which soon are few.
+  defp longest(_ref, _instance, :done, _now, _at_least, found, _count), do: cut(found)
 
-  defp longest(ref, instance, position, found, count) when count > 10 * @most_holders do
-    longest(ref, instance, position, cut(found), @most_holders)
+  defp longest(ref, instance, position, now, _at_least, found, count) when count >= 2 * @most_holders do
+    found = cut(found)
+    {_pid, _permits, shortest} = List.last(found)
+    longest(ref, instance, position, now, shortest + 1, found, @most_holders)
   end
 
-  defp longest(ref, instance, position, found, count) do
-    {next, more} = Native.pool_holders(ref, instance, position)
-    longest(ref, instance, next, more ++ found, count + length(more))
+  defp longest(ref, instance, position, now, at_least, found, count) do
+    {next, now, more} = Native.pool_holders(ref, instance, position, now, at_least)
+    longest(ref, instance, next, now, at_least, more ++ found, count + length(more))
   end
 
   defp cut(found), do: found |> Enum.sort_by(&elem(&1, 2), :desc) |> Enum.take(@most_holders)

@@ -1,9 +1,11 @@
 defmodule Penstock.Reaper do
-  # Kills processes that run longer than their `:max_runtime`.
+  # Kills processes that run longer than their `:max_runtime`, and ends waits by messages whose
+  # `:timeout` is over.
   #
-  # It keeps nothing: the native side knows who is due, holds no timer and nothing of a process that is dead, and tells the next
-  # reaper of those that are not, though the last one was told. So a reaper that is killed loses nothing. While there are no
-  # deadlines it sleeps.
+  # It keeps nothing: the native side knows who is due, holds no timer and nothing of a process
+  # that is dead, and tells the next reaper of those that are not, though the last one was told.
+  # So a reaper that is killed loses nothing. While there are neither deadlines nor such waits it
+  # sleeps.
   @moduledoc false
   use GenServer
 
@@ -40,6 +42,7 @@ defmodule Penstock.Reaper do
     if timer, do: Process.cancel_timer(timer)
     began = now()
     kill()
+    end_waits(0)
 
     case Native.deadline_rest() do
       :ok -> {:noreply, nil}
@@ -62,4 +65,7 @@ defmodule Penstock.Reaper do
         kill()
     end
   end
+
+  defp end_waits(:done), do: :ok
+  defp end_waits(from), do: from |> Native.waits_due() |> end_waits()
 end

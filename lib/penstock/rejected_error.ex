@@ -40,6 +40,7 @@ defmodule Penstock.RejectedError do
   defp explain(:queue_full), do: "no permit is free, and as many wait as may"
   defp explain(:timeout), do: "no permit came free in time"
   defp explain(:closed), do: "the pool is draining or closed"
+  defp explain(:deadlock), do: "the caller holds permits of the pool itself, and would wait for these"
   defp explain({:rate_limited, :infinity}), do: "it costs more than the limiter ever allows at once"
   defp explain({:rate_limited, ms}), do: "there were too many; the next may be in #{ms} ms"
   defp explain({:banned, ms}), do: "its key is banned for #{ms} ms"

@@ -11,14 +11,14 @@ defmodule Penstock.Wait do
   @doc false
   @spec park(Native.gate(), :free | :bound, pos_integer, timeout) ::
           {:ok, Native.instance()}
-          | {:error, :full | :queue_full | :closed | :timeout}
+          | {:error, :full | :queue_full | :closed | :deadlock | :timeout}
           | Native.bad()
   def park(gate, kind, permits, timeout) do
     reference = make_ref()
 
     case Native.pool_park(gate, kind, permits, reference) do
       {instance, token} -> await_permits(gate, instance, token, reference, timeout)
-      reason when reason in [:full, :queue_full, :closed] -> {:error, reason}
+      reason when reason in [:full, :queue_full, :closed, :deadlock] -> {:error, reason}
       bad when bad in [:no_pool, :badarg] -> bad
       instance -> {:ok, instance}
     end

@@ -128,7 +128,7 @@ defmodule Penstock.PoolInfoTest do
 
     test "timed_out counts :timeout, of whatever waited" do
       for pool <- both(limit: 1) do
-        :ok = Pool.acquire(pool)
+        holder(pool)
         {:error, :timeout} = Pool.acquire(pool, timeout: 1)
         {:error, :timeout} = Penstock.run(pool, fn -> :never end, timeout: 1)
         {:error, :timeout} = Penstock.spawn(pool, fn -> :never end, timeout: 1)

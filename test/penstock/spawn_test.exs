@@ -367,4 +367,27 @@ defmodule Penstock.SpawnTest do
     assert length(refused) == 2 * 3 * 4
     assert Enum.uniq(refused) == [{SystemLimitError, true, []}]
   end
+
+  describe "the native side" do
+    test "refuses a second offer before the first is settled, and loses no permit" do
+      for pool <- both(limit: 5) do
+        ref = Penstock.GateRef.ref!(pool)
+        offer = Penstock.Native.spawn_take(ref, 2)
+        assert Penstock.Native.spawn_take(ref, 1) == :not_held
+        assert Penstock.Native.spawn_try(ref, 1) == :not_held
+        instance = Penstock.Native.run_take(ref, 1)
+        assert Penstock.Native.spawn_offer(ref, instance, 1) == :not_held
+        assert Pool.info(pool).in_use == 3
+        assert Penstock.Native.run_end(ref, instance, 1) == :ok
+        child = holder(pool)
+        assert Penstock.Native.spawn_hand_over(ref, offer, child) == :ok
+        assert counts(pool) == {3, 1, 0}
+        # Settled, so there may be another.
+        assert {:ok, pid} = Penstock.spawn(pool, fn -> :ok end)
+        assert is_pid(pid)
+        kill(child)
+        eventually(fn -> counts(pool) == {0, 0, 0} end)
+      end
+    end
+  end
 end

@@ -56,7 +56,7 @@ defmodule Penstock.TaskTest do
       test "waits if told to" do
         pool = Pool.new(limit: 1)
         :ok = Pool.acquire(pool)
-        assert apply(Penstock.Task, @function, [pool, &never/0, [timeout: 1]]) == {:error, :timeout}
+        assert apply(Penstock.Task, @function, [pool, &never/0, [timeout: 1]]) == {:error, :deadlock}
         me = self()
 
         waiter =
@@ -190,7 +190,7 @@ defmodule Penstock.TaskTest do
       pool = Pool.new(limit: 1)
       :ok = Pool.acquire(pool)
       assert Penstock.Task.async(pool, &never/0, timeout: 0) == {:error, :full}
-      assert Penstock.Task.async(pool, &never/0, timeout: 1) == {:error, :timeout}
+      assert Penstock.Task.async(pool, &never/0, timeout: 1) == {:error, :deadlock}
       assert Penstock.Task.async(pool, &never/0, permits: 2) == {:error, :full}
       me = self()
       {:ok, task} = Task.start_link(fn -> send(me, {:got, Penstock.Task.async(pool, fn -> 1 end)}) end)
@@ -205,7 +205,7 @@ defmodule Penstock.TaskTest do
       error = assert_raise RejectedError, fn -> Penstock.Task.async!(pool, &never/0, timeout: 0) end
       assert %{gate: ^pool, reason: :full, plug_status: 503} = error
       error = assert_raise RejectedError, fn -> Penstock.Task.async!(pool, Enum, :sum, [[]], timeout: 1) end
-      assert error.reason == :timeout
+      assert error.reason == :deadlock
     end
 
     test "a caller killed at any instant leaves neither permit nor task" do

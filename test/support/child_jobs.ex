@@ -174,6 +174,10 @@ defmodule Penstock.ChildJobs do
       pool_release: [gate: gate, permits: 1],
       pool_transfer: [gate: gate, pid: self(), permits: 1],
       pool_park: [gate: gate, kind: :free, permits: 1, ref: make_ref()],
+      pool_release: [gate: gate, instance: instance, permits: 1],
+      pool_ask: [gate: gate, permits: 1, wait: 0],
+      pool_recall: [gate: gate, ref: make_ref()],
+      waits_due: [place: 0],
       pool_cancel: [gate: gate, instance: instance, token: 1],
       pool_withdraw: [gate: gate, instance: instance, token: 1],
       run_try: [gate: gate, permits: 1],
@@ -206,7 +210,7 @@ defmodule Penstock.ChildJobs do
       pool_held: [gate: gate, instance: instance],
       pool_census: [gate: gate, instance: instance, position: 0],
       work_ms: [gate: gate, pid: self()],
-      pool_holders: [gate: gate, instance: instance, position: 0],
+      pool_holders: [gate: gate, instance: instance, position: 0, now: nil, age: 0],
       janitor_register: [],
       janitor_settle: [],
       deadline_set: [gate: gate, offer: 1, ms: 1_000_000],
@@ -256,6 +260,8 @@ defmodule Penstock.ChildJobs do
   defp bad(:place), do: Enum.reject(Garbage.terms(), &(&1 in 0..@most))
   defp bad(:gate), do: Garbage.terms()
   defp bad(:kind), do: Garbage.terms()
+  defp bad(:age), do: Enum.reject(Garbage.terms(), &(&1 in 0..0xFFFFFFFF))
+  defp bad(:now), do: Enum.reject(Garbage.terms(), &(&1 in 0..0xFFFFFFFF or &1 == nil))
   defp bad(:instance), do: Enum.reject(Garbage.terms(), &(&1 in [0, 1]))
   defp bad(:token), do: Garbage.terms()
   defp bad(:offer), do: [{1, 1}, {:ok, 1}, {0, 1}, {2, 1}, {1, 1.0}, {:ok, -1}, {1, 1, 1} | Garbage.terms()]
@@ -286,7 +292,7 @@ defmodule Penstock.ChildJobs do
   defp allowed(:pool_census, :position, n) when n in 0..@most,
     do: [{:done, 1, 1, 0, 0, 0, 0, 0}, {:done, 0, 0, 0, 0, 0, 0, 0}]
 
-  defp allowed(:pool_holders, :position, n) when n in 0..@most, do: [{:done, []}, {:done, [{self(), 2, 0}]}]
+  defp allowed(:pool_holders, :position, n) when n in 0..@most, do: [{:done, 0, []}, {:done, 0, [{self(), 2, 0}]}]
   defp allowed(_, :gate, _), do: [:no_pool, :badarg]
   defp allowed(_, :limiter, _), do: [:no_limiter]
   defp allowed(_, :ban, _), do: [:no_ban]
@@ -298,8 +304,9 @@ defmodule Penstock.ChildJobs do
 
   defp answer(function, args) do
     case apply(Native, function, args) do
-      # The age is not what is tested.
-      {:done, [{pid, permits, _age}]} -> {:done, [{pid, permits, 0}]}
+      # Neither time nor age is what is tested.
+      {:done, _now, [{pid, permits, _age}]} -> {:done, 0, [{pid, permits, 0}]}
+      {:done, _now, []} -> {:done, 0, []}
       answer -> answer
     end
   rescue

@@ -351,7 +351,7 @@ defmodule Penstock.Task.Stream do
       {instance, token} ->
         await(acc, state, config, {instance, token, until(left)})
 
-      reason when reason in [:full, :queue_full, :closed, :no_pool, :badarg] ->
+      reason when reason in [:full, :queue_full, :closed, :deadlock, :no_pool, :badarg] ->
         refused(reason, state, config)
 
       instance ->

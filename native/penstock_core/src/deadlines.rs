@@ -57,7 +57,7 @@ struct Shard<V> {
 /// The deadlines of all processes that have one, each with a value of the caller's.
 pub struct Deadlines<V> {
     shards: [CachePadded<Mutex<Shard<V>>>; SHARDS],
-    /// Processes in all shards.
+    /// Processes in all shards, and what else the reaper looks at.
     count: AtomicU64,
     awake: AtomicU64,
     /// How many reapers there were.
@@ -105,6 +105,20 @@ impl<V> Deadlines<V> {
         }
         drop(shard);
         Todo { watch: replaced.is_none(), wake: replaced.is_none() && self.begin_wake() }
+    }
+
+    /// The reaper has something else to look at, and must not sleep before
+    /// [`Deadlines::end_other`]; whether the caller must wake it.
+    pub fn begin_other(&self) -> bool {
+        // ORDERING: SeqCst, as in `set`.
+        self.count.fetch_add(1, Ordering::SeqCst);
+        self.begin_wake()
+    }
+
+    /// It has not any more.
+    pub fn end_other(&self) {
+        // ORDERING: SeqCst, as in `set`.
+        self.count.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Whether it is the caller who must wake the reaper.

@@ -45,6 +45,8 @@ pub enum Answer {
     Full,
     /// The pool closed.
     Closed,
+    /// The time of a wait that the host ends is over.
+    TimedOut,
     /// For whoever drains: nothing is held any more.
     Drained,
     /// For whoever drains: the pool was reopened or closed before that; this much is held, never 0.

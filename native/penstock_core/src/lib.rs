@@ -18,8 +18,8 @@ pub use clock::NS_PER_MS;
 pub use deadlines::{Deadlines, Ending, Todo};
 pub use host::{Answer, Host, Pid};
 pub use pool::{
-    AS_LIMIT, Adoption, Cancelled, Census, Changes, Drain, Holding, Info, Kind, NotHeld, Offer, Parked, Pool, Position,
-    Refusal, Restart, SHARD_COUNT, Settings, Status, TransferError, UNLIMITED, WaiterId,
+    AS_LIMIT, Adoption, Cancelled, Census, Changes, Drain, Expiry, Holding, Info, Kind, NotHeld, Offer, Parked, Pool,
+    Position, Refusal, Restart, SHARD_COUNT, Settings, Status, Step, TransferError, UNLIMITED, WaiterId,
 };
 pub use rate::{
     All, CENTURY, Changed, Charge, Hit, Key, LATEST, Limiter, LimiterInfo, LimiterSettings, Limits, OutOfBounds,

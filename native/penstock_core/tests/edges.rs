@@ -7,8 +7,8 @@ mod support;
 use std::sync::Arc;
 
 use penstock_core::{
-    AS_LIMIT, Adoption, Answer, Cancelled, Census, Drain, Holding, Kind, NotHeld, Offer, Parked, Pid, Pool, Position,
-    Refusal, Restart, SHARD_COUNT, Settings, Status, TransferError, UNLIMITED, WaiterId,
+    AS_LIMIT, Adoption, Answer, Cancelled, Census, Drain, Expiry, Holding, Kind, NotHeld, Offer, Parked, Pid, Pool,
+    Position, Refusal, Restart, SHARD_COUNT, Settings, Status, Step, TransferError, UNLIMITED, WaiterId,
 };
 use proptest::prelude::*;
 
@@ -847,4 +847,182 @@ proptest! {
         prop_assert_eq!(child.adopt(offer), Adoption::Adopted);
         stage.at_rest(&[(&holder, 1), (&waiter, 2), (&child, 1)]);
     }
+}
+
+#[test]
+fn updates_without_a_pause_keep_nobody_in_line_waiting() {
+    const MANY: usize = 2_000;
+    let stage = Stage::open(MANY + 2, limit(10));
+    let (holder, wide) = (stage.process(MANY + 1), stage.process(MANY + 2));
+    holder.hold(10);
+    let waiters = processes(&stage, 1..=MANY);
+    for waiter in &waiters {
+        waiter.wait(1);
+    }
+    wide.wait(10);
+    // In the middle of the walk along the line that each shrink begins.
+    stage.update(5);
+    assert_eq!(holder.release(10), Ok(()));
+    assert!(waiters[..5].iter().all(Process::was_granted), "in order, and not after the walk");
+    // Nobody goes on with what was deferred: the updates alone have to.
+    let mut updates = 0;
+    while wide.answers().is_empty() {
+        updates += 1;
+        assert!(updates < 100, "a walk that begins anew each time never ends");
+        stage.update(if updates % 2 == 0 { 5 } else { 9 });
+    }
+    assert_eq!(wide.answers(), [Answer::Full]);
+    let granted = waiters.iter().take_while(|waiter| waiter.was_granted()).count();
+    assert!(granted >= 9 && waiters[granted..].iter().all(|waiter| !waiter.was_granted()), "{granted}, in order");
+    while stage.host.take_deferrals() > 0 {
+        stage.pool.settle(&stage.host);
+    }
+    assert_eq!(stage.info().waiting, MANY - granted);
+}
+
+#[test]
+fn a_second_offer_before_the_first_is_settled_is_refused_and_loses_nothing() {
+    let (stage, [spawner, child, other]) = Stage::cast(limit(4));
+    assert_eq!(spawner.try_bound(3), Ok(()));
+    let first = spawner.offer(2).unwrap();
+    assert_eq!(spawner.offer(1), None);
+    assert_eq!(stage.holdings().get(&spawner.pid.word()), Some(&3));
+    spawner.hand_over(first, &child);
+    stage.at_rest(&[(&spawner, 1), (&child, 2)]);
+    // Settled, so there may be another.
+    let second = spawner.offer(1).unwrap();
+    assert_eq!(spawner.offer(1), None, "it has no more, either");
+    spawner.die();
+    assert_eq!(other.adopt(second), Adoption::Revoked);
+    stage.at_rest(&[(&child, 2)]);
+}
+
+/// All that one restart asks, and the most that one of its calls looked at.
+fn restart_in_calls(stage: &Stage, supervisor: &Process, advance: u32) -> (Restart, usize, usize) {
+    let (mut step, mut calls, mut most) = (Step::default(), 0, 0);
+    loop {
+        stage.host.take_worked();
+        let answer = stage.pool.take_for_restart(&stage.host, supervisor.pid, 1, step);
+        most = most.max(stage.host.take_worked());
+        calls += 1;
+        match answer {
+            Restart::More(next) | Restart::Pause(next) => step = next,
+            answer => return (answer, calls, most),
+        }
+        stage.host.advance(advance);
+    }
+}
+
+#[test]
+fn restarts_on_a_large_pool_look_at_a_part_each_and_share_what_they_find() {
+    const MANY: usize = 5_000;
+    let stage = Stage::open(MANY + 1, Settings { max_overdraft: MANY as u64, ..limit(MANY as u64) });
+    let holders = processes(&stage, 2..=MANY + 1);
+    let supervisor = stage.process(1);
+    for holder in &holders {
+        holder.hold(1);
+    }
+    let dead: Vec<_> = holders.iter().step_by(10).collect();
+    for child in &dead {
+        child.begin_exit();
+    }
+    let mut overdrawn = 0;
+    for _ in &dead {
+        let (answer, calls, looked_at) = restart_in_calls(&stage, &supervisor, 0);
+        assert_eq!((answer, calls), (Restart::Admitted, 1));
+        assert!(looked_at <= 600, "{looked_at} in one call");
+        overdrawn = overdrawn.max(stage.in_use() - MANY as u64);
+    }
+    assert_eq!(overdrawn, 0, "there was a dead one for each");
+    for child in &dead {
+        child.finish_exit();
+    }
+    assert_eq!(stage.in_use(), MANY as u64);
+    assert_eq!(stage.holdings()[&supervisor.pid.word()], dead.len() as u64);
+}
+
+#[test]
+fn what_restarts_remember_of_a_pid_that_lives_again_or_was_buried_is_not_believed() {
+    let (stage, [supervisor, first, second, third]) = Stage::cast(limit(3));
+    for holder in [&first, &second, &third] {
+        holder.hold(1);
+        holder.begin_exit();
+    }
+    // This one passes all three, takes over one of them, and remembers the others.
+    assert_eq!(supervisor.restart(1), Restart::Admitted);
+    for holder in [&first, &second, &third] {
+        holder.finish_exit();
+        stage.host.reuse(holder.pid);
+    }
+    assert_eq!(stage.in_use(), 1, "the monitors of two have brought back one each");
+    first.hold(1);
+    second.hold(1);
+    assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full));
+    stage.at_rest(&[(&supervisor, 1), (&first, 1), (&second, 1)]);
+}
+
+#[test]
+fn a_lap_that_found_nobody_is_not_repeated_at_once() {
+    const MANY: usize = 5_000;
+    let stage = Stage::open(MANY + 1, limit(MANY as u64));
+    let holders = processes(&stage, 2..=MANY + 1);
+    let supervisor = stage.process(1);
+    for holder in &holders {
+        holder.hold(1);
+    }
+    let refused = Restart::Refused(Refusal::Full);
+    let (answer, lap, _) = restart_in_calls(&stage, &supervisor, 1);
+    assert!(answer == refused && lap > 10, "{answer:?} after {lap} calls");
+    let (answer, calls, most) = restart_in_calls(&stage, &supervisor, 0);
+    assert!(answer == refused && calls < 6 && most <= 600, "{answer:?} after {calls} calls");
+    stage.host.advance(10 * lap as u32 + 1);
+    let (answer, calls, _) = restart_in_calls(&stage, &supervisor, 0);
+    assert!(answer == refused && calls >= lap, "{answer:?} after {calls} calls");
+}
+
+fn ask(process: &Process, n: u32, until: Option<u64>) -> (Parked, bool) {
+    let stage = &process.stage;
+    stage.pool.ask(&stage.host, process.pid, n, stage.host.ticket(), until)
+}
+
+#[test]
+fn the_many_waits_of_a_process_that_dies_end_in_parts() {
+    let (stage, [holder, asker, other]) = Stage::cast(limit(1));
+    holder.hold(1);
+    for n in 0..500 {
+        assert!(matches!(ask(&asker, 1, (n % 2 == 0).then_some(n)), (Parked::Waiting(_), _)));
+    }
+    other.wait(1);
+    asker.die();
+    let left = stage.info().waiting;
+    assert!((400..501).contains(&left), "{left} left by one call");
+    assert_eq!(holder.release(1), Ok(()));
+    assert!(!other.was_granted(), "nobody is served before the dead are out of the way");
+    assert!(settle_what_was_deferred(&stage) > 5);
+    assert!(other.was_granted());
+    assert_eq!(stage.pool.expire(&stage.host, 1_000), Expiry::Nothing);
+    assert_eq!((stage.info().waiting, stage.census().timed_out), (0, 0));
+    stage.at_rest(&[(&other, 1)]);
+}
+
+#[test]
+fn waits_that_the_host_ends_end_in_parts_and_let_others_go_on() {
+    let (stage, [holder, asker, other]) = Stage::cast(limit(2));
+    holder.hold(1);
+    for n in 0..200 {
+        assert_eq!(ask(&asker, 2, Some(10 + n)).1, n == 0, "the host is told of the first");
+    }
+    let last = other.wait(1);
+    assert_eq!(stage.pool.expire(&stage.host, 9), Expiry::Later);
+    assert_eq!(stage.pool.expire(&stage.host, 1_000), Expiry::More);
+    let told = asker.answers().len();
+    assert!((1..=100).contains(&told), "{told} by one call");
+    while stage.pool.expire(&stage.host, 1_000) == Expiry::More {}
+    assert_eq!(asker.answers(), vec![Answer::TimedOut; 200]);
+    assert!(other.was_granted());
+    assert_eq!(other.cancel(last), Cancelled::TooLate);
+    assert_eq!(stage.pool.expire(&stage.host, 1_000), Expiry::Nothing);
+    stage.update(0);
+    assert!(ask(&asker, 1, Some(2_000)).1, "told again");
+    assert_eq!(stage.census().timed_out, 200);
 }

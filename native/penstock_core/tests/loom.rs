@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
 use loom::cell::UnsafeCell;
 use loom::thread::{self, JoinHandle};
 use penstock_core::{
-    Adoption, Answer, Cancelled, Deadlines, Drain, Ending, Hit, Incarnation, Key, LimiterSettings, Limits, NotHeld,
-    Parked, Pid, Rate, Refusal, Registry, Restart, Settings, Started, Status, TransferError,
+    Adoption, Answer, Cancelled, Deadlines, Drain, Ending, Expiry, Hit, Incarnation, Key, LimiterSettings, Limits,
+    NotHeld, Parked, Pid, Rate, Refusal, Registry, Restart, Settings, Started, Status, TransferError, WaiterId,
 };
 
 use explore::explore;
@@ -282,6 +282,113 @@ fn grant_against_death_of_the_waiter() {
         assert!(b.answers().len() <= 1);
         assert!(c.was_granted(), "what the dead was granted, or not, is passed on");
         stage.at_rest(&[(&c, 1)]);
+    });
+}
+
+fn ask(process: &Process, n: u32, until: Option<u64>) -> (WaiterId, bool) {
+    let stage = &process.stage;
+    match stage.pool.ask(&stage.host, process.pid, n, stage.host.ticket(), until) {
+        (Parked::Waiting(id), begins) => (id, begins),
+        (other, _) => panic!("not parked but {other:?}"),
+    }
+}
+
+fn settle_what_was_deferred(stage: &Stage) {
+    while stage.host.take_deferrals() > 0 {
+        stage.pool.settle(&stage.host);
+    }
+}
+
+#[test]
+fn grant_against_death_of_a_process_with_two_waits() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        a.hold(1);
+        ask(&b, 1, None);
+        ask(&b, 1, Some(10));
+        c.wait(1);
+        let dying = spawn(&b, |b| b.die());
+        assert_eq!(a.release(1), Ok(()));
+        dying.join().unwrap();
+        settle_what_was_deferred(&stage);
+        assert!(c.was_granted(), "neither wait of the dead keeps what it was granted, or others behind it");
+        assert_eq!(stage.info().waiting, 0);
+        stage.at_rest(&[(&c, 1)]);
+    });
+}
+
+#[test]
+fn two_that_bury_a_process_with_two_waits() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(2));
+        a.hold(1);
+        b.hold(1);
+        ask(&b, 1, None);
+        ask(&b, 1, None);
+        b.begin_exit();
+        let dying = spawn(&b, |b| b.finish_exit());
+        // A refusal of a small pool looks at all holders.
+        let asked = c.try_acquire(1);
+        dying.join().unwrap();
+        settle_what_was_deferred(&stage);
+        assert_eq!(stage.info().waiting, 0);
+        stage.at_rest(&[(&a, 1), (&c, asked.is_ok().into())]);
+    });
+}
+
+#[test]
+fn a_wait_that_is_taken_back_against_the_grant_of_another_of_the_process_and_its_death() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        a.hold(1);
+        ask(&b, 1, None);
+        let (second, _) = ask(&b, 1, None);
+        ask(&b, 1, None);
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        assert_eq!(b.leave_line(second), Cancelled::Yes);
+        b.begin_exit();
+        b.finish_exit();
+        releasing.join().unwrap();
+        settle_what_was_deferred(&stage);
+        assert_eq!(stage.info().waiting, 0, "its entry named a wait that was left");
+        c.hold(1);
+        stage.at_rest(&[(&c, 1)]);
+    });
+}
+
+#[test]
+fn a_timeout_that_the_host_ends_against_a_grant_and_the_process_taking_it_back() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        a.hold(1);
+        let (id, begins) = ask(&b, 1, Some(10));
+        assert!(begins);
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        let expiring = spawn(&c, |c| c.stage.pool.expire(&c.stage.host, 10));
+        let cancelled = b.leave_line(id);
+        releasing.join().unwrap();
+        assert_eq!(expiring.join().unwrap(), Expiry::Nothing);
+        match b.answers().as_slice() {
+            [] => assert_eq!(cancelled, Cancelled::Yes),
+            [Answer::Granted | Answer::TimedOut] => assert_eq!(cancelled, Cancelled::TooLate),
+            other => panic!("told {other:?}"),
+        }
+        let granted = b.answers() == [Answer::Granted];
+        stage.at_rest(&[(&b, granted.into())]);
+    });
+}
+
+#[test]
+fn the_last_timeout_that_the_host_ends_against_another_that_begins() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        a.hold(1);
+        ask(&b, 1, Some(10));
+        let expiring = spawn(&c, |c| c.stage.pool.expire(&c.stage.host, 10));
+        let (_, begins) = ask(&b, 1, Some(20));
+        let expiry = expiring.join().unwrap();
+        assert!(begins == (expiry == Expiry::Nothing), "{begins}, {expiry:?}: the host looks on, and once");
+        stage.at_rest(&[(&a, 1)]);
     });
 }
 
@@ -1049,6 +1156,74 @@ fn two_restarts_against_one_dead_holder() {
         dead.finish_exit();
         stage.at_rest(&[(&first, 1), (&second, 1)]);
         assert_eq!(stage.census().released_by_exit, 1);
+    });
+}
+
+/// Two holders are dead; a restart has taken over one, and remembers the other. That one, and the
+/// first supervisor.
+fn remembered(max_overdraft: u64) -> (Arc<Stage>, [Process; 4]) {
+    let (stage, [first, second, a, b]) = Stage::cast(Settings { max_overdraft, ..limit(2) });
+    for dead in [&a, &b] {
+        dead.hold(1);
+        dead.begin_exit();
+    }
+    assert_eq!(first.restart(1), Restart::Admitted);
+    let (left, gone) = if stage.holdings().contains_key(&a.pid.word()) { (a, b) } else { (b, a) };
+    (stage, [first, second, left, gone])
+}
+
+#[test]
+fn a_restart_that_remembers_a_dead_holder_against_its_monitor() {
+    explore(|| {
+        let (stage, [first, second, dead, _]) = remembered(0);
+        let finishing = spawn(&dead, |dead| dead.finish_exit());
+        assert_eq!(second.restart(1), Restart::Admitted, "its permit, or the same when it is free");
+        finishing.join().unwrap();
+        stage.at_rest(&[(&first, 1), (&second, 1)]);
+        assert_eq!(stage.census().released_by_exit, 2);
+    });
+}
+
+#[test]
+fn two_restarts_against_one_dead_holder_that_is_remembered() {
+    explore(|| {
+        let (stage, [first, second, dead, _]) = remembered(0);
+        let restarting = spawn(&first, |first| first.restart(1));
+        let answer = second.restart(1) == Restart::Admitted;
+        let other = restarting.join().unwrap() == Restart::Admitted;
+        assert!(answer != other, "one of them");
+        dead.finish_exit();
+        stage.at_rest(&[(&first, 2 - u64::from(answer)), (&second, answer.into())]);
+    });
+}
+
+#[test]
+fn a_restart_that_remembers_a_dead_holder_against_a_process_of_its_pid() {
+    explore(|| {
+        let (stage, [first, second, dead, _]) = remembered(0);
+        dead.finish_exit();
+        stage.host.reuse(dead.pid);
+        let taking = spawn(&dead, |next| next.take(1));
+        let answer = second.restart(1) == Restart::Admitted;
+        let taken = taking.join().unwrap();
+        assert!(answer != taken, "there is one permit, and that of a living process is its own");
+        stage.at_rest(&[(&first, 1), (if taken { &dead } else { &second }, 1)]);
+    });
+}
+
+#[test]
+fn a_restart_that_remembers_a_dead_holder_against_a_refusal_that_buries() {
+    explore(|| {
+        let (stage, [first, second, dead, other]) = remembered(1);
+        // It ends as well, and another process gets its pid.
+        other.finish_exit();
+        stage.host.reuse(other.pid);
+        let asking = spawn(&other, |other| other.try_acquire(1).is_ok());
+        assert_eq!(second.restart(1), Restart::Admitted);
+        let asked = asking.join().unwrap();
+        dead.finish_exit();
+        let all = [(&first, 1), (&second, 1), (&other, 1)];
+        stage.at_rest(if asked { &all } else { &all[..2] });
     });
 }
 
@@ -1839,5 +2014,22 @@ fn a_reaper_that_goes_to_sleep_against_two_deadlines() {
         let sleeps = deadlines.rest();
         let woken = setters.into_iter().map(|setter| usize::from(setter.join().unwrap())).sum::<usize>();
         assert_eq!(usize::from(sleeps), woken);
+    });
+}
+
+#[test]
+fn a_reaper_that_goes_to_sleep_against_a_pool_that_begins_to_time_waits() {
+    explore(|| {
+        let deadlines = Arc::new(Deadlines::<()>::new());
+        let beginner = {
+            let deadlines = Arc::clone(&deadlines);
+            thread::spawn(move || deadlines.begin_other())
+        };
+        let sleeps = deadlines.rest();
+        let woken = beginner.join().unwrap();
+        // It is awake in the end; and never wakes itself without having been told to sleep.
+        assert!(!sleeps || woken, "asleep, and nobody wakes it");
+        deadlines.end_other();
+        assert!(deadlines.rest());
     });
 }

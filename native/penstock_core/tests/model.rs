@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use penstock_core::{
-    AS_LIMIT, Adoption, Answer, Cancelled, Changes, Drain, Host, Kind, NotHeld, Offer, Parked, Pid, Refusal, Restart,
-    Settings, Status, TransferError, UNLIMITED, WaiterId,
+    AS_LIMIT, Adoption, Answer, Cancelled, Changes, Drain, Expiry, Host, Kind, NotHeld, Offer, Parked, Pid, Refusal,
+    Restart, Settings, Status, TransferError, UNLIMITED, WaiterId,
 };
 use proptest::prelude::*;
 
@@ -52,6 +52,8 @@ struct Waiter {
     n: u64,
     kind: Kind,
     ticket: u32,
+    /// When the host ends the wait. Each time is of one wait.
+    until: Option<u64>,
 }
 
 struct Model {
@@ -216,6 +218,24 @@ enum Op {
     Wake {
         who: usize,
     },
+    /// As Park, but the process goes on, and may ask again.
+    Ask {
+        who: usize,
+        n: u32,
+        ms: Option<u32>,
+    },
+    /// The process takes back what it asked last, or before that.
+    Recall {
+        who: usize,
+        nth: usize,
+    },
+    /// The host ends waits.
+    Expire {
+        ms: u32,
+    },
+    EveryoneAsks {
+        n: u32,
+    },
     /// Somebody else has the number of the wait.
     CancelForeign {
         who: usize,
@@ -317,6 +337,11 @@ fn op(processes: usize) -> impl Strategy<Value = Op> {
         6 => act.clone().prop_map(|(who, n, bound)| Op::Take { who, n, bound }),
         12 => act.clone().prop_map(|(who, n, bound)| Op::Try { who, n, bound }),
         12 => act.clone().prop_map(|(who, n, bound)| Op::Park { who, n, bound }),
+        8 => (who.clone(), n.clone(), proptest::option::of(0..50_u32))
+            .prop_map(|(who, n, ms)| Op::Ask { who, n, ms }),
+        3 => (who.clone(), 0..4_usize).prop_map(|(who, nth)| Op::Recall { who, nth }),
+        2 => (0..20_u32).prop_map(|ms| Op::Expire { ms }),
+        everyone => (1..3_u32).prop_map(|n| Op::EveryoneAsks { n }),
         6 => who.clone().prop_map(|who| Op::Wake { who }),
         1 => (who.clone(), who.clone()).prop_map(|(who, whose)| Op::CancelForeign { who, whose }),
         20 => act.clone().prop_map(|(who, n, bound)| Op::Release { who, n, bound }),
@@ -372,6 +397,11 @@ struct Pair {
     model: Model,
     cast: Vec<Process>,
     doing: Vec<Doing>,
+    /// What each process asked, and has not taken back.
+    asked: Vec<Vec<(WaiterId, u32)>>,
+    /// The clock of waits that the host ends, and whether it looks at that.
+    clock: u64,
+    timed: bool,
     tickets: u32,
 }
 
@@ -386,7 +416,8 @@ impl Pair {
             child.die();
         }
         let model = Model::new(settings, stage.host.now_ms());
-        Self { stage, model, cast, doing, tickets: 0 }
+        let asked = vec![Vec::new(); everybody];
+        Self { stage, model, cast, doing, asked, clock: 0, timed: false, tickets: 0 }
     }
 
     fn pid(&self, who: usize) -> u64 {
@@ -481,12 +512,31 @@ impl Pair {
     }
 
     fn park(&mut self, who: usize, n: u32, kind: Kind) {
-        let (me, pid) = (&self.cast[who], self.pid(who));
-        let ticket = self.stage.host.ticket();
-        assert_eq!(ticket.0, self.tickets);
+        let me = &self.cast[who];
+        let (ticket, number) = (self.stage.host.ticket(), self.tickets);
         let parked = self.stage.pool.park(&self.stage.host, me.pid, n, kind, ticket);
-        let n = u64::from(n);
+        if let Some(id) = self.parked(who, n, kind, None, parked) {
+            self.doing[who] = Doing::Waiting { id, ticket: number };
+        }
+    }
+
+    fn ask(&mut self, who: usize, n: u32, ms: Option<u32>) {
+        let me = &self.cast[who];
+        let (ticket, number) = (self.stage.host.ticket(), self.tickets);
+        // A million for each ms, so that each wait has a time of its own.
+        let until = ms.map(|ms| (self.clock + u64::from(ms)) * 1_000_000 + u64::from(number));
+        let (parked, begins) = self.stage.pool.ask(&self.stage.host, me.pid, n, ticket, until);
+        let id = self.parked(who, n, Kind::Free, until, parked);
+        assert_eq!(begins, id.is_some() && until.is_some() && !self.timed, "told once");
+        self.timed |= begins;
+        self.asked[who].extend(id.map(|id| (id, number)));
+    }
+
+    /// What came of parking is what the model says; the wait, if it is one.
+    fn parked(&mut self, who: usize, n: u32, kind: Kind, until: Option<u64>, parked: Parked) -> Option<WaiterId> {
+        let (pid, n, ticket) = (self.pid(who), u64::from(n), self.tickets);
         self.learn_of_burials();
+        self.tickets += 1;
         let expected = if self.model.status != Status::Open {
             Parked::Closed
         } else if self.model.oversize(n) {
@@ -497,9 +547,10 @@ impl Pair {
             Parked::Granted
         } else if self.model.line.len() >= self.model.settings.max_waiting as usize {
             Parked::QueueFull
-        } else if let Parked::Waiting(id) = parked {
-            self.model.line.push(Waiter { pid, n, kind, ticket: self.tickets });
-            self.doing[who] = Doing::Waiting { id, ticket: self.tickets };
+        } else if self.model.oversize(self.model.held(pid).all() + n) {
+            Parked::Deadlock
+        } else if let Parked::Waiting(_) = parked {
+            self.model.line.push(Waiter { pid, n, kind, ticket, until });
             parked
         } else {
             panic!("{parked:?} instead of waiting");
@@ -508,15 +559,60 @@ impl Pair {
         if matches!(parked, Parked::Full | Parked::QueueFull | Parked::Closed) {
             self.model.rejected += 1;
         }
-        self.tickets += 1;
+        match parked {
+            Parked::Waiting(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    fn recall(&mut self, who: usize, nth: usize) {
+        if nth >= self.asked[who].len() {
+            return;
+        }
+        let at = self.asked[who].len() - 1 - nth;
+        let (id, ticket) = self.asked[who].remove(at);
+        let there = self.model.line.iter().any(|waiter| waiter.ticket == ticket);
+        self.model.line.retain(|waiter| waiter.ticket != ticket);
+        let cancelled = self.cast[who].leave_line(id);
+        assert_eq!(cancelled, if there { Cancelled::Yes } else { Cancelled::TooLate });
+        self.model.settle();
+    }
+
+    fn expire(&mut self, ms: u32) {
+        self.clock += u64::from(ms);
+        let now = self.clock * 1_000_000 + 999_999;
+        let rest = loop {
+            match self.stage.pool.expire(&self.stage.host, now) {
+                Expiry::More => {}
+                rest => break rest,
+            }
+        };
+        let line = std::mem::take(&mut self.model.line);
+        let (mut over, line): (Vec<_>, Vec<_>) =
+            line.into_iter().partition(|waiter| waiter.until.is_some_and(|until| until <= now));
+        over.sort_by_key(|waiter| waiter.until);
+        self.model.line = line;
+        for waiter in over {
+            self.model.timed_out += 1;
+            self.model.answer(waiter.pid, waiter.ticket, Answer::TimedOut);
+        }
+        self.timed = self.model.line.iter().any(|waiter| waiter.until.is_some());
+        assert_eq!(rest == Expiry::Later, self.timed);
+        self.model.settle();
+        self.settle_what_was_deferred();
+        if self.timed && self.model.line.iter().all(|waiter| waiter.until.is_none()) {
+            // Those that were left have just been granted, and the pool is looked at once more.
+            assert_eq!(self.stage.pool.expire(&self.stage.host, now), Expiry::Nothing);
+            self.timed = false;
+        }
     }
 
     fn wake(&mut self, who: usize) {
         let Doing::Waiting { id, ticket } = self.doing[who] else { return };
-        let (me, pid) = (&self.cast[who], self.pid(who));
+        let me = &self.cast[who];
         let cancelled = me.cancel(id);
         let places = self.model.line.len() + self.model.drainers.len();
-        if self.model.line.iter().any(|waiter| waiter.pid == pid) {
+        if self.model.line.iter().any(|waiter| waiter.ticket == ticket) {
             self.model.timed_out += 1;
         }
         self.model.line.retain(|waiter| waiter.ticket != ticket);
@@ -573,10 +669,13 @@ impl Pair {
             return;
         }
         let offer = self.cast[who].offer(n).expect("it was just acquired");
+        // There is one at a time, and what it would have offered stays its own.
+        assert_eq!(self.cast[who].offer(1), None);
         let held = self.model.held.get_mut(&self.pid(who)).unwrap();
         held.bound -= u64::from(n);
         (held.offered, held.offer) = (u64::from(n), Some(offer));
         self.stage.host.reuse(self.cast[child].pid);
+        self.asked[child].clear();
         self.doing[who] = Doing::Spawning { offer, child };
         self.doing[child] = Doing::Newborn { offer, spawner: who };
     }
@@ -654,30 +753,52 @@ impl Pair {
     fn restart(&mut self, who: usize, n: u32) {
         let answer = self.cast[who].restart(n);
         let (pid, n) = (self.pid(who), u64::from(n));
-        let dead: Vec<u64> = self.stage.host.take_found_dead().iter().map(|pid| pid.word()).collect();
-        let predecessors: Vec<u64> = (self.model.held.iter())
-            .filter(|(pid, held)| held.all() >= n && self.doing[self.who(**pid)] == Doing::Dying)
-            .map(|(pid, _)| *pid)
-            .collect();
-        let expected = if self.model.status != Status::Open {
-            Restart::Refused(Refusal::Closed)
-        } else if !predecessors.is_empty() {
-            // One of them, and no other is touched.
-            assert!(dead.len() == 1 && predecessors.contains(&dead[0]), "{dead:?} of {predecessors:?}");
-            self.model.bury(dead[0]);
-            self.model.credit(pid, n, Kind::Bound);
+        let there = self.stage.holdings();
+        let mut found: Vec<u64> = Vec::new();
+        for dead in self.stage.host.take_found_dead() {
+            if !there.contains_key(&dead.word()) && !found.contains(&dead.word()) {
+                found.push(dead.word());
+            }
+        }
+        if self.model.status != Status::Open {
+            assert_eq!(answer, Restart::Refused(Refusal::Closed));
+            self.model.rejected += 1;
+            return;
+        }
+        if self.model.admits(n) {
+            assert_eq!((answer, found.len()), (Restart::Admitted, 0), "what is free comes first");
+            self.model.admit(pid, n, Kind::Bound);
+            self.model.acquired += 1;
+            return;
+        }
+        // Those that an earlier restart has found, and that have too little, are buried on the
+        // way to one that has enough.
+        let mut taken_over = false;
+        for dead in found {
+            assert!(!taken_over && self.doing[self.who(dead)] == Doing::Dying, "no other is touched");
+            taken_over = self.model.held(dead).all() >= n;
+            self.model.bury(dead);
+            if taken_over {
+                self.model.credit(pid, n, Kind::Bound);
+            }
             self.model.settle();
-            Restart::Admitted
+        }
+        let has_predecessor =
+            self.model.held.iter().any(|(pid, held)| held.all() >= n && self.doing[self.who(*pid)] == Doing::Dying);
+        let looks_at_all = self.cast.len() <= 100;
+        if taken_over {
+            assert_eq!(answer, Restart::Admitted);
         } else if self.model.overdraws(n) {
+            assert_eq!(answer, Restart::Admitted);
+            assert!(!(looks_at_all && has_predecessor), "the overdraft is the last resort");
             if self.model.free() >= 0 {
                 self.model.shrunk_from = 0;
             }
             self.model.admit(pid, n, Kind::Bound);
-            Restart::Admitted
         } else {
-            Restart::Refused(Refusal::Full)
-        };
-        assert_eq!(answer, expected);
+            assert_eq!(answer, Restart::Refused(Refusal::Full));
+            assert!(!has_predecessor, "a refusal has looked at all of them");
+        }
         match answer {
             Restart::Admitted => self.model.acquired += 1,
             _ => self.model.rejected += 1,
@@ -739,6 +860,14 @@ impl Pair {
                 self.try_acquire(who, n, Self::kind(bound));
             }
             Op::Park { who, n, bound } if self.runs(who) => self.park(who, n, Self::kind(bound)),
+            Op::Ask { who, n, ms } if self.runs(who) => self.ask(who, n, ms),
+            Op::Recall { who, nth } if self.runs(who) => self.recall(who, nth),
+            Op::Expire { ms } => self.expire(ms),
+            Op::EveryoneAsks { n } => {
+                for _ in 0..n {
+                    self.everyone(|pair, who| pair.ask(who, n, Some(n)));
+                }
+            }
             Op::Wake { who } => self.wake(who),
             Op::CancelForeign { who, whose } if self.runs(who) => {
                 if let Doing::Waiting { id, .. } = self.doing[whose] {
@@ -761,6 +890,7 @@ impl Pair {
             Op::DownAgain { who } if self.doing[who] == Doing::Gone => stage.pool.down(&stage.host, self.cast[who].pid),
             Op::Reuse { who } if self.is_free_for_reuse(who) => {
                 stage.host.reuse(self.cast[who].pid);
+                self.asked[who].clear();
                 self.doing[who] = Doing::Running;
             }
             Op::Update { limit } => {

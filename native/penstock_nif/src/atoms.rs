@@ -29,7 +29,10 @@ macro_rules! atoms {
 }
 
 atoms! {
-    adopted, again, allow, badarg, banned, bound, busy, cancelled, closed, deny, draining, drained, done, due, enomem, failures, free, fresh,
-    full, global, granted, infinity, keep, known, limit, manual, measure, measured, monotonic, nif_panicked, nil, no_ban, no_limiter, no_place, no_pool, noproc,
-    not_held, ok, open, overdue, queue_full, revoked, settle, too_large, too_late, undrained, unknown,
+    adopted, again, allow, badarg, banned, bound, busy, cancelled, closed, coming, deadlock,
+    deny, done, drained, draining, due, enomem, error, failures, free, fresh, full, global,
+    granted, infinity, keep, known, limit, manual, measure, measured, monotonic,
+    nif_panicked, nil, no_ban, no_limiter, no_place, no_pool, noproc, not_held, ok, open,
+    overdue, pause, queue_full, revoked, settle, timeout, told, too_large, too_late,
+    undrained, unknown, waiting,
 }

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use penstock_core::{Answer, Host, Pid, Pool};
 use rustler::sys::{self, ErlNifEnv};
 
+use crate::asks::Ask;
 use crate::atoms;
 use crate::clock;
 use crate::deferred;
@@ -77,6 +78,7 @@ impl Host for Beam {
         self.did(MESSAGE);
         let message = ticket.message(answer);
         self.env.send(pid, message);
+        ticket.set_told();
     }
 
     fn defer(&self, pool: &Pool<Self>) {
@@ -102,9 +104,12 @@ impl Host for Beam {
 pub(crate) struct Ticket {
     env: *mut ErlNifEnv,
     reference: Term,
+    /// What the reference refers to, if the process goes on while it waits; else null.
+    ask: *const Ask,
 }
 
-// SAFETY: a process-independent environment belongs to whoever has the ticket; only one thread has it at a time.
+// SAFETY: a process-independent environment belongs to whoever has the ticket; only one thread
+// has it at a time. An `Ask` may be used by any thread.
 unsafe impl Send for Ticket {}
 
 /// Environments to use again: making one costs an allocation of a kilobyte.
@@ -127,19 +132,49 @@ impl Ticket {
         };
         // SAFETY: `env` is process independent and ours.
         let reference = Term::of(unsafe { sys::enif_make_copy(env, reference.raw()) });
-        Self { env, reference }
+        Self { env, reference, ask: std::ptr::null() }
+    }
+
+    /// The same for a process that goes on while it waits: `reference` refers to `ask`.
+    pub(crate) fn of_ask(reference: Term, ask: &Ask) -> Self {
+        let mut ticket = Self::new(reference);
+        ticket.ask = ask;
+        ticket
+    }
+
+    /// The message has been sent.
+    fn set_told(&self) {
+        // SAFETY: null, or what our copy of the reference refers to, and so keeps.
+        if let Some(ask) = unsafe { self.ask.as_ref() } {
+            ask.set_told();
+        }
     }
 
     fn message(&self, answer: Answer) -> Term {
         let env = Env::of(self.env);
+        if !self.ask.is_null() {
+            let answer = match answer {
+                Answer::Granted => atoms::ok(),
+                no => env.tuple(&[atoms::error(), reason(no)]),
+            };
+            return env.tuple(&[self.reference, answer]);
+        }
         let answer = match answer {
-            Answer::Granted => atoms::granted(),
-            Answer::Full => atoms::full(),
-            Answer::Closed => atoms::closed(),
-            Answer::Drained => atoms::drained(),
             Answer::Undrained(in_use) => env.tuple(&[atoms::undrained(), env.make_u64(in_use)]),
+            other => reason(other),
         };
         env.tuple(&[self.reference, answer])
+    }
+}
+
+fn reason(answer: Answer) -> Term {
+    match answer {
+        Answer::Granted => atoms::granted(),
+        Answer::Full => atoms::full(),
+        Answer::Closed => atoms::closed(),
+        Answer::TimedOut => atoms::timeout(),
+        Answer::Drained => atoms::drained(),
+        Answer::Undrained(_) => atoms::undrained(),
     }
 }
 

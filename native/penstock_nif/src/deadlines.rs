@@ -131,6 +131,18 @@ fn wake(env: Env) {
     }
 }
 
+/// A pool has waits that the reaper ends.
+pub(crate) fn begin_waits(env: Env) {
+    if DEADLINES.begin_other() {
+        wake(env);
+    }
+}
+
+/// It has none any more.
+pub(crate) fn end_waits() {
+    DEADLINES.end_other();
+}
+
 fn end(beam: &Beam, []: [Term; 0]) -> Term {
     match beam.env.me().map(|me| DEADLINES.end_work(me)) {
         Some(Ending::Overdue) => atoms::overdue(),

@@ -73,6 +73,7 @@ fn park(beam: &Beam, [gate, kind, permits, reference]: [Term; 4]) -> Term {
         Parked::Full => atoms::full(),
         Parked::QueueFull => atoms::queue_full(),
         Parked::Closed => atoms::closed(),
+        Parked::Deadlock => atoms::deadlock(),
     })
 }
 

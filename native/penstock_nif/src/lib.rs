@@ -4,6 +4,7 @@
 //! Entry points are raw: `#[rustler::nif]` collects the arguments of every call into a heap-allocated `Vec`, which alone would
 //! double the price of an acquire.
 
+mod asks;
 mod atoms;
 mod ban;
 mod beam;
@@ -32,7 +33,7 @@ fn load(env: Env<'_>, info: Term<'_>) -> bool {
     let env = term::Env::of(env.as_c_arg());
     env.learn_pid_tag(term::Term::of(loader.as_c_arg()));
     atoms::init(env);
-    resources::init(env) && deadlines::init(env)
+    resources::init(env) && deadlines::init(env) && asks::init(env)
 }
 
 rustler::init!("Elixir.Penstock.Native", load = load);

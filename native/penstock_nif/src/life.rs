@@ -23,7 +23,7 @@ entries! {
     pool_info/1 => info,
     pool_held/2 => held,
     pool_census/3 => census,
-    pool_holders/3 => holders,
+    pool_holders/5 => holders,
     work_ms/2 => work_ms,
     janitor_register/0 => janitor_register,
     janitor_settle/0 => janitor_settle,
@@ -189,10 +189,12 @@ fn census(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
     ])
 }
 
-fn holders(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
+/// Of those that have held for so many ms, at a time that the first call says.
+fn holders(beam: &Beam, [gate, instance, from, now, at_least]: [Term; 5]) -> Term {
     let Some((pool, from)) = walk(beam, gate, instance, from) else { return atoms::badarg() };
-    let now = beam.now_ms();
-    let (found, next) = pool.holders(from, HOLDERS);
+    let now = if now == atoms::nil() { Some(beam.now_ms()) } else { beam.env.uint(now) };
+    let (Some(now), Some(at_least)) = (now, beam.env.uint(at_least)) else { return atoms::badarg() };
+    let (found, next) = pool.holders_since(from, HOLDERS, now, at_least);
     let found: Vec<Term> = found
         .into_iter()
         .map(|holding| {
@@ -201,7 +203,7 @@ fn holders(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
         })
         .collect();
     beam.worked(HOLDERS + found.len() * 4);
-    beam.env.tuple(&[next_term(beam, next), beam.env.list(&found)])
+    beam.env.tuple(&[next_term(beam, next), beam.env.make_u64(u64::from(now)), beam.env.list(&found)])
 }
 
 /// Pools of one name that a call looks at.

@@ -1,6 +1,6 @@
 //! Entry points of permits that are bound to a piece of work: a run, or a process to be spawned.
 
-use penstock_core::{Adoption, InstanceId, Kind, NotHeld, Offer, Pid, Pool, Position, Restart, TransferError};
+use penstock_core::{Adoption, InstanceId, Kind, NotHeld, Offer, Pid, Pool, Restart, Step, TransferError};
 
 use crate::atoms;
 use crate::beam::Beam;
@@ -74,7 +74,7 @@ fn end(beam: &Beam, [gate, instance, permits]: [Term; 3]) -> Term {
 fn try_offer(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
     with_pool(beam, gate, |pool, instance, me| match pool.try_acquire(beam, me, n, Kind::Bound) {
-        Ok(()) => put_on_offer(beam, pool, instance, me, n),
+        Ok(()) => offer_or_return(beam, pool, instance, me, n),
         Err(no) => refusal(no),
     })
 }
@@ -83,11 +83,24 @@ fn take_offer(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
     with_pool(beam, gate, |pool, instance, me| {
         if pool.take(beam, me, n, Kind::Bound) {
-            put_on_offer(beam, pool, instance, me, n)
+            offer_or_return(beam, pool, instance, me, n)
         } else {
             atoms::busy()
         }
     })
+}
+
+/// What was just taken is put on offer; or is free again, if the caller's last offer is not
+/// settled.
+#[inline(always)]
+fn offer_or_return(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pid, n: u32) -> Term {
+    match pool.offer(me, n) {
+        Some(offer) => offer_term(beam, instance, offer),
+        None => {
+            release(beam, pool, me, n, Kind::Bound);
+            atoms::not_held()
+        }
+    }
 }
 
 fn put_on_offer(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pid, n: u32) -> Term {
@@ -217,11 +230,12 @@ fn entrust(beam: &Beam, [gate, instance, child, permits]: [Term; 4]) -> Term {
     }
 }
 
-fn take_for_restart(beam: &Beam, [gate, permits, from]: [Term; 3]) -> Term {
-    let (Some(n), Some(from)) = (beam.env.permits(permits), beam.env.u64(from)) else { return atoms::badarg() };
-    with_pool(beam, gate, |pool, instance, me| match pool.take_for_restart(beam, me, n, Position::from_bits(from)) {
+fn take_for_restart(beam: &Beam, [gate, permits, step]: [Term; 3]) -> Term {
+    let (Some(n), Some(step)) = (beam.env.permits(permits), beam.env.u64(step)) else { return atoms::badarg() };
+    with_pool(beam, gate, |pool, instance, me| match pool.take_for_restart(beam, me, n, Step::from_bits(step)) {
         Restart::Admitted => instance_term(beam, instance),
         Restart::Refused(no) => refusal(no),
-        Restart::More(position) => beam.env.tuple(&[atoms::again(), beam.env.make_u64(position.to_bits())]),
+        Restart::More(step) => beam.env.tuple(&[atoms::again(), beam.env.make_u64(step.to_bits())]),
+        Restart::Pause(step) => beam.env.tuple(&[atoms::pause(), beam.env.make_u64(step.to_bits())]),
     })
 }

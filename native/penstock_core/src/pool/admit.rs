@@ -91,6 +91,13 @@ impl<H: Host> Pool<H> {
         limit > 0 && u64::from(n) > limit
     }
 
+    /// Whether what the calling process holds and what it asks are more than there will be, short
+    /// of an update.
+    pub(super) fn waits_for_itself(&self, entry: &Entry, n: u32) -> bool {
+        let limit = LimitWord::limit(self.front.limit.load());
+        limit > 0 && entry.held() + u64::from(n) > limit
+    }
+
     #[inline(always)]
     fn take_as(&self, host: &H, me: Pid, n: u32, kind: Kind) -> bool {
         match self.table.find(me) {

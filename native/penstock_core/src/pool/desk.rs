@@ -1,4 +1,18 @@
-//! Where processes wait: first come, first served, in a list whose places can be left from the middle in one step.
+//! Where processes wait: first come, first served, in lists whose places can be left from the
+//! middle in one step.
+//!
+//! A place is in up to three structures at once, each of which it leaves when the wait ends,
+//! however that is:
+//!
+//! - its queue, of waiters or of drainers;
+//! - the ring of all waits of its process, one member of which the process' entry names. A process
+//!   that waits by messages may have many waits, and its death ends them all;
+//! - the set of waits that end by a clock of the host, if it has such an end.
+//!
+//! The ring of a dead process becomes part of the ring of orphans in one step, and is emptied in
+//! pieces.
+
+use std::collections::BTreeSet;
 
 use super::holders::Kind;
 use crate::host::{Host, Pid};
@@ -7,18 +21,35 @@ const NIL: u32 = u32::MAX;
 /// Places are allocated this many at a time, and never move: growing copies pointers only.
 const CHUNK: usize = 64;
 
+/// What a process waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// Permits.
+    Waiters = 0,
+    /// The end of a drain.
+    Drainers = 1,
+}
+
 /// A parked process.
 pub(crate) struct Waiter<H: Host> {
     pub(crate) pid: Pid,
     pub(crate) permits: u32,
     pub(crate) kind: Kind,
     pub(crate) ticket: H::Ticket,
+    pub(crate) queue: Queue,
+    /// When the host ends the wait, in ms by its own clock; `None` if the process itself does.
+    pub(crate) until: Option<u64>,
+    /// Set when the wait is taken out: its name, and that of another wait of the same process, if
+    /// there is one. The process' entry must name that if it named this.
+    pub(crate) heir: Option<(WaiterId, WaiterId)>,
 }
 
 struct Place<H: Host> {
     generation: u32,
     prev: u32,
     next: u32,
+    ring_prev: u32,
+    ring_next: u32,
     waiter: Option<Waiter<H>>,
 }
 
@@ -45,28 +76,65 @@ impl WaiterId {
     }
 }
 
-/// The list.
-pub(crate) struct Line<H: Host> {
-    chunks: Vec<Box<[Place<H>]>>,
+#[derive(Clone, Copy)]
+struct Ends {
     head: u32,
     tail: u32,
-    vacant: u32,
     len: usize,
-    /// At least what anybody in the line asks for.
+}
+
+/// A walk along the waiters that takes out requests that became too large.
+struct Sweep {
+    /// The place to go on with. Kept up as places are left, so that a walk never begins anew.
+    at: u32,
+    /// Places to look at until each that stands there has been looked at.
+    left: usize,
+    /// The largest request among those looked at and kept.
     widest: u32,
+}
+
+/// What a dead process leaves behind at the desk.
+pub(crate) enum Left<H: Host> {
+    Nothing,
+    /// It had one wait, which is taken out.
+    One(Waiter<H>),
+    /// It had several, which are orphans now.
+    Orphans,
+}
+
+/// The lists.
+pub(crate) struct Line<H: Host> {
+    chunks: Vec<Box<[Place<H>]>>,
+    queues: [Ends; 2],
+    vacant: u32,
+    /// At least what any waiter asks for.
+    widest: u32,
+    sweep: Sweep,
+    /// Any member of the ring of waits whose processes are dead.
+    orphans: u32,
+    /// Waits that the host ends: when, and which place.
+    due: BTreeSet<(u64, u32)>,
 }
 
 impl<H: Host> Line<H> {
     pub(crate) fn new() -> Self {
-        Self { chunks: Vec::new(), head: NIL, tail: NIL, vacant: NIL, len: 0, widest: 0 }
+        Self {
+            chunks: Vec::new(),
+            queues: [Ends { head: NIL, tail: NIL, len: 0 }; 2],
+            vacant: NIL,
+            widest: 0,
+            sweep: Sweep { at: NIL, left: 0, widest: 0 },
+            orphans: NIL,
+            due: BTreeSet::new(),
+        }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    pub(crate) fn len(&self, queue: Queue) -> usize {
+        self.queues[queue as usize].len
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+    pub(crate) fn is_empty(&self, queue: Queue) -> bool {
+        self.len(queue) == 0
     }
 
     pub(crate) fn widest(&self) -> u32 {
@@ -77,126 +145,240 @@ impl<H: Host> Line<H> {
         &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK]
     }
 
+    fn id(&mut self, index: u32) -> WaiterId {
+        let generation = self.place(index).generation;
+        WaiterId::new(index, generation)
+    }
+
     fn grow(&mut self) {
         let first = (self.chunks.len() * CHUNK) as u32;
         let last = first + CHUNK as u32 - 1;
         self.chunks.push(
             (first..=last)
-                .map(|at| Place { generation: 0, prev: NIL, next: if at == last { NIL } else { at + 1 }, waiter: None })
+                .map(|at| Place {
+                    generation: 0,
+                    prev: NIL,
+                    next: if at == last { NIL } else { at + 1 },
+                    ring_prev: NIL,
+                    ring_next: NIL,
+                    waiter: None,
+                })
                 .collect(),
         );
         self.vacant = first;
     }
 
-    pub(crate) fn push(&mut self, waiter: Waiter<H>) -> WaiterId {
+    /// Puts a waiter at the end of its queue, and into the ring of `peer`, if that is another
+    /// wait of its process.
+    pub(crate) fn push(&mut self, waiter: Waiter<H>, peer: WaiterId) -> WaiterId {
+        let peer = self.parked(peer, waiter.pid);
         if self.vacant == NIL {
             self.grow();
         }
-        let (index, tail) = (self.vacant, self.tail);
-        self.widest = self.widest.max(waiter.permits);
+        let (index, queue) = (self.vacant, waiter.queue as usize);
+        let tail = self.queues[queue].tail;
+        if waiter.queue == Queue::Waiters {
+            self.widest = self.widest.max(waiter.permits);
+            if self.sweep.left > 0 {
+                // The walk may come by here before it is back where it began, and counts this
+                // place as well.
+                self.sweep.left += 1;
+                self.sweep.widest = self.sweep.widest.max(waiter.permits);
+            }
+        }
+        if let Some(until) = waiter.until {
+            self.due.insert((until, index));
+        }
         let place = self.place(index);
         let next_vacant = place.next;
         place.generation = place.generation.wrapping_add(1);
         place.prev = tail;
         place.next = NIL;
+        place.ring_prev = index;
+        place.ring_next = index;
         place.waiter = Some(waiter);
         let id = WaiterId::new(index, place.generation);
         self.vacant = next_vacant;
         match tail {
-            NIL => self.head = index,
+            NIL => self.queues[queue].head = index,
             _ => self.place(tail).next = index,
         }
-        self.tail = index;
-        self.len += 1;
+        self.queues[queue].tail = index;
+        self.queues[queue].len += 1;
+        if let Some(peer) = peer {
+            self.join_rings(peer, index);
+        }
         id
     }
 
-    /// The head of the line.
+    /// Makes one ring of two.
+    fn join_rings(&mut self, a: u32, b: u32) {
+        let (a_next, b_next) = (self.place(a).ring_next, self.place(b).ring_next);
+        self.place(a).ring_next = b_next;
+        self.place(b_next).ring_prev = a;
+        self.place(b).ring_next = a_next;
+        self.place(a_next).ring_prev = b;
+    }
+
+    /// The head of the waiters.
     pub(crate) fn first(&mut self) -> Option<&Waiter<H>> {
-        match self.head {
+        match self.queues[Queue::Waiters as usize].head {
             NIL => None,
             head => self.place(head).waiter.as_ref(),
         }
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Waiter<H>> {
-        match self.head {
+    pub(crate) fn pop(&mut self, queue: Queue) -> Option<Waiter<H>> {
+        match self.queues[queue as usize].head {
             NIL => None,
             head => self.unlink(head),
         }
     }
 
-    /// Takes out the wait of that name, if it is still parked and is that process'.
-    pub(crate) fn leave(&mut self, id: WaiterId, pid: Pid) -> Option<Waiter<H>> {
+    /// The place of that wait, if it is still parked and is that process'.
+    fn parked(&self, id: WaiterId, pid: Pid) -> Option<u32> {
         let place = self.chunks.get(id.index() / CHUNK)?.get(id.index() % CHUNK)?;
         let index = id.index() as u32;
         let there = place.waiter.as_ref().is_some_and(|waiter| waiter.pid == pid);
-        if !there || WaiterId::new(index, place.generation) != id {
-            return None;
-        }
+        (there && WaiterId::new(index, place.generation) == id).then_some(index)
+    }
+
+    /// Takes out the wait of that name, if it is still parked and is that process'.
+    pub(crate) fn leave(&mut self, id: WaiterId, pid: Pid) -> Option<Waiter<H>> {
+        let index = self.parked(id, pid)?;
         self.unlink(index)
     }
 
-    /// Takes out, from `from` on, up to `most` waiters that ask for more than `limit`, having looked at up to
-    /// `looks`; where to go on, if that was not all.
-    pub(crate) fn leave_wider(
-        &mut self,
-        limit: u64,
-        from: Option<WaiterId>,
-        looks: usize,
-        mut out: impl FnMut(Waiter<H>) -> bool,
-    ) -> Option<WaiterId> {
-        let mut at = match from {
-            // The one to go on with may have left; then its successor is unknown and the walk begins anew.
-            Some(id) if self.is_parked(id) => id.index() as u32,
-            _ => self.head,
-        };
-        let mut looked = 0;
-        while at != NIL {
-            if looked == looks {
-                let generation = self.place(at).generation;
-                return Some(WaiterId::new(at, generation));
-            }
-            looked += 1;
-            let place = self.place(at);
-            let next = place.next;
-            let wider = place.waiter.as_ref().is_some_and(|waiter| u64::from(waiter.permits) > limit);
-            if wider {
-                let room = self.unlink(at).is_none_or(&mut out);
-                if !room && next != NIL {
-                    let generation = self.place(next).generation;
-                    return Some(WaiterId::new(next, generation));
-                }
-            }
-            at = next;
+    /// The process is dead, and `id` what its entry named: takes out its only wait, or makes all
+    /// of them orphans.
+    pub(crate) fn leave_all(&mut self, id: WaiterId, pid: Pid) -> Left<H> {
+        let Some(index) = self.parked(id, pid) else { return Left::Nothing };
+        if self.place(index).ring_next == index {
+            return self.unlink(index).map_or(Left::Nothing, Left::One);
         }
-        self.widest = self.widest.min(u32::try_from(limit).unwrap_or(u32::MAX));
-        None
+        match self.orphans {
+            NIL => self.orphans = index,
+            orphans => self.join_rings(orphans, index),
+        }
+        Left::Orphans
     }
 
-    fn is_parked(&self, id: WaiterId) -> bool {
-        let place = self.chunks.get(id.index() / CHUNK).and_then(|chunk| chunk.get(id.index() % CHUNK));
-        place.is_some_and(|p| p.waiter.is_some() && WaiterId::new(id.index() as u32, p.generation) == id)
+    pub(crate) fn has_orphans(&self) -> bool {
+        self.orphans != NIL
+    }
+
+    pub(crate) fn pop_orphan(&mut self) -> Option<Waiter<H>> {
+        match self.orphans {
+            NIL => None,
+            orphan => self.unlink(orphan),
+        }
+    }
+
+    /// Whether there are waits that the host ends.
+    pub(crate) fn has_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// Takes out a wait that ended by `now`.
+    pub(crate) fn pop_due(&mut self, now: u64) -> Option<Waiter<H>> {
+        let &(until, index) = self.due.first()?;
+        if until > now { None } else { self.unlink(index) }
+    }
+
+    /// The limit fell: each waiter that stands here must be looked at. A walk that is under way
+    /// goes on from where it is, and comes by here again.
+    pub(crate) fn begin_sweep(&mut self) {
+        let Ends { head, len, .. } = self.queues[Queue::Waiters as usize];
+        if self.sweep.left == 0 {
+            self.sweep.at = head;
+        }
+        self.sweep.left = len;
+        self.sweep.widest = 0;
+    }
+
+    pub(crate) fn end_sweep(&mut self) {
+        self.sweep.left = 0;
+    }
+
+    pub(crate) fn is_sweeping(&self) -> bool {
+        self.sweep.left > 0
+    }
+
+    /// Takes out waiters that ask for more than `limit`, having looked at up to `looks`, until
+    /// `out` has no more room.
+    pub(crate) fn sweep(&mut self, limit: u64, looks: usize, mut out: impl FnMut(Waiter<H>) -> bool) {
+        if self.sweep.left == 0 {
+            return;
+        }
+        for _ in 0..looks.min(self.sweep.left) {
+            if self.sweep.left == 0 {
+                break;
+            }
+            self.sweep.left -= 1;
+            let index = match self.sweep.at {
+                NIL => self.queues[Queue::Waiters as usize].head,
+                at => at,
+            };
+            if index == NIL {
+                self.sweep.left = 0;
+                break;
+            }
+            let place = self.place(index);
+            let (next, permits) = (place.next, place.waiter.as_ref().map_or(0, |waiter| waiter.permits));
+            self.sweep.at = next;
+            if u64::from(permits) > limit {
+                // What stands behind was counted, so this place's leaving takes nothing off what
+                // is left.
+                let room = self.unlink(index).is_none_or(&mut out);
+                if !room {
+                    break;
+                }
+            } else {
+                self.sweep.widest = self.sweep.widest.max(permits);
+            }
+        }
+        if self.sweep.left == 0 {
+            self.widest = self.sweep.widest;
+        }
     }
 
     fn unlink(&mut self, index: u32) -> Option<Waiter<H>> {
         let vacant = self.vacant;
+        let id = self.id(index);
         let place = self.place(index);
-        let waiter = place.waiter.take()?;
+        let mut waiter = place.waiter.take()?;
         let (prev, next) = (place.prev, place.next);
+        let (ring_prev, ring_next) = (place.ring_prev, place.ring_next);
         place.next = vacant;
         self.vacant = index;
+        let queue = waiter.queue as usize;
         match prev {
-            NIL => self.head = next,
+            NIL => self.queues[queue].head = next,
             _ => self.place(prev).next = next,
         }
         match next {
-            NIL => self.tail = prev,
+            NIL => self.queues[queue].tail = prev,
             _ => self.place(next).prev = prev,
         }
-        self.len -= 1;
-        if self.len == 0 {
+        self.queues[queue].len -= 1;
+        if self.sweep.at == index {
+            self.sweep.at = next;
+        }
+        let alone = ring_next == index;
+        if !alone {
+            self.place(ring_prev).ring_next = ring_next;
+            self.place(ring_next).ring_prev = ring_prev;
+            waiter.heir = Some((id, self.id(ring_next)));
+        }
+        if self.orphans == index {
+            self.orphans = if alone { NIL } else { ring_next };
+        }
+        if let Some(until) = waiter.until {
+            self.due.remove(&(until, index));
+        }
+        if waiter.queue == Queue::Waiters && self.queues[queue].len == 0 {
             self.widest = 0;
+            self.sweep.left = 0;
         }
         Some(waiter)
     }

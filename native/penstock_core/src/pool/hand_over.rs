@@ -56,15 +56,16 @@ pub enum Adoption {
 }
 
 impl<H: Host> Pool<H> {
-    /// Puts `n` bound permits of the calling process on offer to the process it is about to spawn. `None` if it does not
-    /// hold that many.
+    /// Puts `n` bound permits of the calling process on offer to the process it is about to
+    /// spawn. `None` if it does not hold that many, or if its last offer is not settled: then the
+    /// permits stay its own.
     pub fn offer(&self, me: Pid, n: u32) -> Option<Offer> {
         let slot = self.table.locate(me)?;
         let entry = self.table.entry(slot)?;
         if entry.own(Kind::Bound) < u64::from(n) && self.fold(me, entry, Kind::Bound) < u64::from(n) {
             return None;
         }
-        Some(Offer::new(slot, entry.open_offer(n)))
+        Some(Offer::new(slot, entry.open_offer(n)?))
     }
 
     /// The spawner gives its child what it offered.

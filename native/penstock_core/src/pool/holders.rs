@@ -64,6 +64,10 @@ pub(crate) struct Entry {
     listed: AtomicU32,
 }
 
+// Loom's atomics are larger, as they know their history.
+#[cfg(not(any(loom, shuttle)))]
+const _: () = assert!(size_of::<Entry>() == 64, "an entry is a cache line");
+
 /// An offer word: a sequence number, how many permits, and whether it is still open.
 #[derive(Clone, Copy)]
 struct OfferWord(u64);
@@ -180,21 +184,36 @@ impl Entry {
         self.of(Kind::Bound) > 0
     }
 
-    /// Remembers where the process waits, for its death. By the process itself, under the desk lock.
+    /// Names a wait of the process, which may be over; 0 if it has never waited.
+    pub(crate) fn waiter(&self) -> u64 {
+        self.waiter.load(Ordering::Relaxed)
+    }
+
+    /// Remembers where the process waits, for its death. Under the desk lock.
     pub(crate) fn set_waiter(&self, id: u64) {
         self.waiter.store(id, Ordering::Relaxed);
     }
 
-    /// Puts `n` bound permits of the process on offer; the offer's number. By the process itself.
-    pub(crate) fn open_offer(&self, n: u32) -> u32 {
+    /// Names another wait, if it named that one. Under the desk lock, though not alone: the entry
+    /// of a dead process is wiped without it.
+    pub(crate) fn replace_waiter(&self, from: u64, to: u64) {
+        let _ = self.waiter.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Puts `n` bound permits of the process on offer; the offer's number. `None` if its last
+    /// offer is not settled yet: an entry has room for one. By the process itself.
+    pub(crate) fn open_offer(&self, n: u32) -> Option<u32> {
         let last = OfferWord(self.offer.load(Ordering::Relaxed));
-        debug_assert!(!last.is_open(), "a process spawns one at a time");
+        // Others only settle offers: none but the process opens one after this look.
+        if last.is_open() {
+            return None;
+        }
         let seq = last.seq().wrapping_add(1) & OfferWord::SEQ_MASK;
         // The offer first: at no instant may the entry look as if it held nothing.
         self.offer.store(OfferWord::open(seq, n).0, Ordering::Relaxed);
         // ORDERING: Release pairs with the Acquire in `of`.
         self.own[Kind::Bound as usize].store(self.own(Kind::Bound) - u64::from(n), Ordering::Release);
-        seq
+        Some(seq)
     }
 
     /// Closes the offer, for whoever is first: the permits offered, which are now the caller's to place.
@@ -294,8 +313,6 @@ pub(crate) struct Estate {
     pub(crate) kept: u64,
     /// The state word as it was before that.
     pub(crate) was: Word,
-    /// Where it waited, if it ever did.
-    pub(crate) waiter: u64,
 }
 
 /// One holder, for people.
@@ -640,7 +657,6 @@ impl Table {
         // Before the entry disappears: whoever finds the process gone must find its permits free.
         let kept = if permits >= keep { keep } else { 0 };
         let was = if permits > kept { state.give(permits - kept) } else { state.load() };
-        let waiter = entry.waiter.load(Ordering::Relaxed);
         for word in entry.own.iter().chain(&entry.inbound).chain([&entry.acquired, &entry.waiter]) {
             word.store(0, Ordering::Relaxed);
         }
@@ -652,7 +668,7 @@ impl Table {
             // ORDERING: Release pairs with the Acquire in `claim`: the next occupant finds the entry clean.
             segment.key(slot.index() % SEGMENT).store(0, Ordering::Release);
         }
-        Some(Estate { permits, kept, was, waiter })
+        Some(Estate { permits, kept, was })
     }
 
     /// Calls `see` with every listed entry, until it says false; how many cache lines were looked at to find them.
@@ -754,8 +770,14 @@ impl Table {
         entry.has_bound().then(|| elapsed_ms(entry.since.load(Ordering::Relaxed), now_ms))
     }
 
-    /// The holders from a position on, until `most` cache lines were looked at, and where to go on.
-    pub(crate) fn holders(&self, from: Position, most: usize) -> (Vec<Holding>, Option<Position>) {
+    /// The holders from a position on of which `wanted` is true, until `most` cache lines were
+    /// looked at, and where to go on.
+    pub(crate) fn holders(
+        &self,
+        from: Position,
+        most: usize,
+        wanted: impl Fn(&Holding) -> bool,
+    ) -> (Vec<Holding>, Option<Position>) {
         // All the places that will be needed, now: nothing is allocated inside a lock.
         let mut found = Vec::with_capacity(most + LANES);
         let mut looked_at = 0;
@@ -765,8 +787,9 @@ impl Table {
             let _locked = lock(&shard.retired);
             let (lines, rest) = self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - looked_at), |pid, entry| {
                 let permits = entry.held();
-                if permits > 0 {
-                    found.push(Holding { pid, permits, since_ms: entry.since.load(Ordering::Relaxed) });
+                let holding = Holding { pid, permits, since_ms: entry.since.load(Ordering::Relaxed) };
+                if permits > 0 && wanted(&holding) {
+                    found.push(holding);
                 }
             });
             looked_at += lines;

@@ -3,7 +3,7 @@
 use crate::host::{Host, Pid};
 use crate::sync::{Ordering, lock};
 
-use super::desk::{Waiter, WaiterId};
+use super::desk::{Queue, Waiter, WaiterId};
 use super::holders::{Age, Census, Holding, Kind, Position};
 use super::{LimitWord, Pool, UNLIMITED};
 
@@ -79,8 +79,8 @@ impl<H: Host> Pool<H> {
     pub fn open(&self, settings: Settings) -> bool {
         let mut desk = lock(&self.desk);
         let idle = desk.status == Status::Closed
-            && desk.waiters.is_empty()
-            && desk.drainers.is_empty()
+            && desk.line.is_empty(Queue::Waiters)
+            && desk.line.is_empty(Queue::Drainers)
             && self.in_use() == 0
             && self.state.load().free() >= 0;
         if !idle {
@@ -94,7 +94,7 @@ impl<H: Host> Pool<H> {
         desk.settings = settings;
         desk.granted = 0;
         desk.shrunk_from = 0;
-        desk.narrowed = None;
+        desk.line.end_sweep();
         desk.status = Status::Open;
         self.state.open();
         true
@@ -121,7 +121,9 @@ impl<H: Host> Pool<H> {
                 self.front.peak.fetch_max(self.in_use(), Ordering::Relaxed);
                 desk.settings.limit = limit;
                 // A limit of 0 is a pause, and refuses nobody: not even who asked for more than an earlier limit.
-                desk.narrowed = (limit > 0 && u64::from(desk.waiters.widest()) > limit).then_some(None);
+                if limit > 0 && u64::from(desk.line.widest()) > limit {
+                    desk.line.begin_sweep();
+                }
             }
             let settings = &mut desk.settings;
             settings.max_waiting = changes.max_waiting.unwrap_or(settings.max_waiting);
@@ -144,12 +146,13 @@ impl<H: Host> Pool<H> {
             if self.in_use() == 0 {
                 Drain::Done
             } else {
-                let id = desk.drainers.push(Waiter { pid: me, permits: 0, kind: Kind::Free, ticket });
-                // The entry of who drains is there so that its death takes it off the line.
-                if let Some(entry) = entry {
-                    entry.set_waiter(id.to_bits());
-                }
-                Drain::Waiting(id)
+                let queue = Queue::Drainers;
+                let waiter = Waiter { pid: me, permits: 0, kind: Kind::Free, ticket, queue, until: None, heir: None };
+                Drain::Waiting(match entry {
+                    // The entry of who drains is there so that its death takes it off the line.
+                    Some(entry) => self.join(&mut desk, entry, waiter),
+                    None => desk.line.push(waiter, WaiterId::from_bits(0)),
+                })
             }
         };
         self.settle(host);
@@ -189,7 +192,7 @@ impl<H: Host> Pool<H> {
             status: desk.status,
             settings: desk.settings,
             in_use: self.in_use(),
-            waiting: desk.waiters.len(),
+            waiting: desk.line.len(Queue::Waiters),
             peak: self.front.peak.load(Ordering::Relaxed),
             granted: desk.granted,
         }
@@ -203,7 +206,18 @@ impl<H: Host> Pool<H> {
 
     /// The holders from a position on, until `most` cache lines were looked at, and where to go on.
     pub fn holders(&self, from: Position, most: usize) -> (Vec<Holding>, Option<Position>) {
-        self.table.holders(from, most)
+        self.table.holders(from, most, |_| true)
+    }
+
+    /// The same of those that have held for `at_least` ms at `now_ms` of the host's coarse clock.
+    pub fn holders_since(
+        &self,
+        from: Position,
+        most: usize,
+        now_ms: u32,
+        at_least: u32,
+    ) -> (Vec<Holding>, Option<Position>) {
+        self.table.holders(from, most, |holding| holding.held_ms(now_ms) >= at_least)
     }
 
     /// A process that this pool admitted runs longer than it may; counts it.

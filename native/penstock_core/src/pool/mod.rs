@@ -4,8 +4,9 @@
 //! the [desk](desk) where waiters are parked, and the [crowd hint](crowd) that keeps refusals cheap. Here is how they
 //! play together; each part argues its own races.
 //!
-//! Locks: the desk's, and one for each shard of the holders. A shard's may be taken inside the desk's, never the
-//! other way round, and no method of the host is called inside either.
+//! Locks: the desk's, one for each shard of the holders, and one of the [restarts](restart). A
+//! shard's may be taken inside the desk's, never the other way round, and the last inside no
+//! other nor another inside it. No method of the host is called inside any of them.
 
 mod admit;
 mod crowd;
@@ -21,11 +22,12 @@ mod wait;
 use crossbeam_utils::CachePadded;
 
 use crate::host::{Host, Pid};
-use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence, lock};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence};
 
 use crowd::Crowd;
 use desk::Line;
 use holders::{SHARDS, Table};
+use restart::Finds;
 use state::{State, Word};
 
 pub use admit::{NotHeld, Refusal, TransferError};
@@ -33,8 +35,8 @@ pub use desk::WaiterId;
 pub use hand_over::{Adoption, Offer};
 pub use holders::{Census, Holding, Kind, Position};
 pub use life::{Changes, Drain, Info, Settings, Status};
-pub use restart::Restart;
-pub use wait::{Cancelled, Parked};
+pub use restart::{Restart, Step};
+pub use wait::{Cancelled, Expiry, Parked};
 
 /// How many shards the holders are in, for whoever watches them.
 pub const SHARD_COUNT: usize = SHARDS;
@@ -52,6 +54,7 @@ pub struct Pool<H: Host> {
     front: CachePadded<Front>,
     table: Table,
     desk: CachePadded<Mutex<Desk<H>>>,
+    finds: Finds,
     /// What the host keeps beside the pool.
     pub anchor: H::Anchor,
 }
@@ -66,16 +69,16 @@ struct Front {
 }
 
 struct Desk<H: Host> {
-    waiters: Line<H>,
-    drainers: Line<H>,
+    line: Line<H>,
+    /// The host was told that there are waits which it must end, and has not found since that
+    /// there are none.
+    timed: bool,
     settings: Settings,
     status: Status,
     /// Waiters admitted by others since the pool was opened.
     granted: u64,
     /// The most that was in use when the limit changed, while the pool has been overdrawn ever since.
     shrunk_from: u64,
-    /// Some waiters may ask for more than the limit has become; go on from here.
-    narrowed: Option<Option<WaiterId>>,
 }
 
 /// The limit as it can be read without a lock, to tell how much is in use: a version that each change raises, whether
@@ -124,14 +127,14 @@ impl<H: Host> Pool<H> {
             }),
             table: Table::new(),
             desk: CachePadded::new(Mutex::new(Desk {
-                waiters: Line::new(),
-                drainers: Line::new(),
+                line: Line::new(),
+                timed: false,
                 settings: Settings::default(),
                 status: Status::Closed,
                 granted: 0,
                 shrunk_from: 0,
-                narrowed: None,
             })),
+            finds: Finds::new(),
             anchor: H::Anchor::default(),
         }
     }
@@ -188,7 +191,10 @@ impl<H: Host> Pool<H> {
 
     /// As `bury`, but keeps so many of its permits for the caller, if it had them: whether it did.
     fn inherit(&self, pid: Pid, keep: u64) -> (bool, bool) {
-        let Some(estate) = self.table.remove(&self.state, self.epoch(), pid, keep) else { return (false, false) };
+        // First, as the entry leads to the waits. A grant that was made before is in the entry,
+        // and comes back with it.
+        let waited = self.leave_all(pid);
+        let Some(estate) = self.table.remove(&self.state, self.epoch(), pid, keep) else { return (false, waited) };
         if estate.permits > 0 {
             // ORDERING: pairs with the fence in `Crowd::suspect`: the entry is wiped before we look.
             fence(Ordering::SeqCst);
@@ -196,19 +202,8 @@ impl<H: Host> Pool<H> {
                 self.front.crowd.someone_left();
             }
         }
-        let waited = if estate.waiter == 0 {
-            None
-        } else {
-            let mut desk = lock(&self.desk);
-            let id = WaiterId::from_bits(estate.waiter);
-            let waited = desk.waiters.leave(id, pid).or_else(|| desk.drainers.leave(id, pid));
-            if desk.waiters.is_empty() {
-                self.state.clear_waiters();
-            }
-            waited
-        };
         // Who waited behind it may now be at the head; whoever waits for permits may have them.
-        (estate.kept > 0, waited.is_some() || estate.was.flagged())
+        (estate.kept > 0, waited || estate.was.flagged())
     }
 }
 

@@ -9,16 +9,39 @@
 //!
 //! To take over is one step under the dead holder's lock, against its monitor and everybody else who buries: the permits
 //! are removed once, and go either to the pool or to the restart. They are in use throughout.
+//!
+//! The supervisor answers nobody meanwhile, so a restart looks at a piece of the holders and not
+//! at all of them: a piece is all there is of a pool of some hundred holders, and on a larger one
+//! each restart goes on where the last one stopped. It remembers every dead holder that it
+//! passes, for the restarts that follow, since children die together. A predecessor that was not
+//! found is paid for by the overdraft for the microseconds until its monitor has run. Only if the
+//! overdraft refuses, which is what ends supervisors, does one restart look at all holders, in a
+//! lap of many calls. A lap that found no dead holder is not repeated for ten times as long as it
+//! took: by then the monitors of all holders that died before it have run.
+//!
+//! A remembered pid is a hint. Its process may have been buried since: then there is no entry to
+//! remove. The pid may belong to a living process by now: so the host is asked again before the
+//! entry is touched. Two restarts never get one dead holder, since one of them removes the entry.
+//! A dead holder that no restart remembers is not lost: its monitor runs all the same.
 
 use crate::host::{Host, Pid};
-use crate::sync::{Ordering, fence, lock};
+use crate::sync::{Mutex, Ordering, fence, lock};
 
 use super::admit::Refusal;
 use super::holders::{Kind, Position};
 use super::{AS_LIMIT, LimitWord, Pool, UNLIMITED};
 
 /// Cache lines that one call looks at, and at most as many holders, each some 30 ns.
-const MOST: usize = 512;
+const MOST: usize = if cfg!(loom) { 16 } else { 512 };
+/// Dead holders that a pool remembers: 8 KiB, allocated when there are any.
+const MOST_FOUND: usize = if cfg!(loom) { 2 } else { 1024 };
+/// Of these, how many one call tries, each some 100 ns.
+const MOST_TRIED: usize = 128;
+/// Times that a restart lets other processes run before it is refused without a lap.
+const PAUSES: u64 = 3;
+/// How many times as long as a lap took there is no other, and for how many ms at most.
+const REST: u32 = 10;
+const LONGEST_REST_MS: u32 = 1_000;
 
 /// What came of asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,43 +50,217 @@ pub enum Restart {
     Admitted,
     /// Neither a dead holder nor room for an overdraft.
     Refused(Refusal),
-    /// More holders than one call may look at: ask again from there.
-    More(Position),
+    /// More holders than one call may look at: ask again with that.
+    More(Step),
+    /// As `More`, when others have run: a monitor may be about to bring back what is asked.
+    Pause(Step),
+}
+
+/// How far one restart has come. 0 is the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Step(u64);
+
+impl Step {
+    const PHASE_SHIFT: u32 = 40;
+    const LAP: u64 = 1;
+    const RETRY: u64 = 2;
+
+    fn lap(at: Position) -> Self {
+        Self(Self::LAP << Self::PHASE_SHIFT | at.to_bits())
+    }
+    fn retry(nth: u64) -> Self {
+        Self(Self::RETRY << Self::PHASE_SHIFT | nth)
+    }
+    fn phase(self) -> u64 {
+        self.0 >> Self::PHASE_SHIFT
+    }
+    fn rest(self) -> u64 {
+        self.0 & ((1 << Self::PHASE_SHIFT) - 1)
+    }
+    /// As a word.
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+    /// From a word that may be anything.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+/// What the restarts of a pool know together.
+#[derive(Debug)]
+pub(super) struct Finds(Mutex<Found>);
+
+#[derive(Debug)]
+struct Found {
+    /// Holders that were dead when they were passed.
+    dead: Vec<Pid>,
+    /// Where the next piece begins.
+    at: Position,
+    /// When the last lap began, by the host's exact clock, and until when there is no other.
+    lap_began: u32,
+    rest_until: Option<u32>,
+}
+
+impl Finds {
+    pub(super) fn new() -> Self {
+        let at = Position::default();
+        Self(Mutex::new(Found { dead: Vec::new(), at, lap_began: 0, rest_until: None }))
+    }
+}
+
+/// What came of looking at some holders.
+enum Piece {
+    /// The permits of a dead one are the caller's.
+    TakenOver,
+    /// None had them. Where to go on, unless these were the last.
+    Barren(Option<Position>),
 }
 
 impl<H: Host> Pool<H> {
-    /// Takes `n` permits for a restart, by the process that restarts. From the start of the holders, or from where the last
-    /// call said.
-    pub fn take_for_restart(&self, host: &H, me: Pid, n: u32, from: Position) -> Restart {
+    /// Takes `n` permits for a restart, by the process that restarts. From the beginning, or from
+    /// where the last call said.
+    pub fn take_for_restart(&self, host: &H, me: Pid, n: u32, step: Step) -> Restart {
         if self.state.load().closed() {
             return self.refuse_restart(me, Refusal::Closed);
         }
-        let Some(entry) = self.table.find(me).or_else(|| self.enrol(host, me)) else {
+        if self.table.find(me).is_none() && self.enrol(host, me).is_none() {
             return Restart::Refused(Refusal::Closed);
-        };
-        let (holders, next) = self.holders(from, MOST);
-        host.worked(holders.len());
-        for holding in holders {
-            if holding.permits >= u64::from(n) && holding.pid != me && !host.alive(holding.pid) {
-                let (kept, due) = self.inherit(holding.pid, u64::from(n));
-                if kept {
-                    self.took(host, me, entry, n, Kind::Bound);
-                }
-                if due {
-                    self.settle(host);
-                }
-                if kept {
-                    return Restart::Admitted;
-                }
-            }
         }
-        match next {
-            Some(position) => Restart::More(position),
-            None => self.overdraw(host, me, n),
+        // Between two pieces a monitor may have brought back what is asked.
+        if self.take(host, me, n, Kind::Bound) || self.take_over_found(host, me, n) {
+            return Restart::Admitted;
+        }
+        match step.phase() {
+            Step::LAP => match self.take_over_in_piece(host, me, n, Position::from_bits(step.rest())) {
+                Piece::TakenOver => Restart::Admitted,
+                Piece::Barren(Some(next)) => Restart::More(Step::lap(next)),
+                Piece::Barren(None) => {
+                    self.end_lap(host);
+                    self.overdraw(host, me, n).unwrap_or_else(|refusal| self.refuse_restart(me, refusal))
+                }
+            },
+            Step::RETRY => match self.overdraw(host, me, n) {
+                Ok(admitted) => admitted,
+                Err(Refusal::Full) if step.rest() < PAUSES => Restart::Pause(Step::retry(step.rest() + 1)),
+                Err(refusal) => self.refuse_restart(me, refusal),
+            },
+            _ => self.take_at_first(host, me, n),
         }
     }
 
-    fn overdraw(&self, host: &H, me: Pid, n: u32) -> Restart {
+    /// A piece of the holders, the overdraft, and what else there is to try if that refuses.
+    fn take_at_first(&self, host: &H, me: Pid, n: u32) -> Restart {
+        let from = lock(&self.finds.0).at;
+        let whole = match self.take_over_in_piece(host, me, n, from) {
+            Piece::TakenOver => return Restart::Admitted,
+            Piece::Barren(next) => next.is_none() && from == Position::default(),
+        };
+        match self.overdraw(host, me, n) {
+            Ok(admitted) => admitted,
+            Err(Refusal::Full) if !whole => {
+                if self.begin_lap(host) {
+                    Restart::More(Step::lap(Position::default()))
+                } else {
+                    Restart::Pause(Step::retry(1))
+                }
+            }
+            Err(refusal) => self.refuse_restart(me, refusal),
+        }
+    }
+
+    /// Takes over the permits of a remembered dead holder; true if one had enough.
+    fn take_over_found(&self, host: &H, me: Pid, n: u32) -> bool {
+        for _ in 0..MOST_TRIED {
+            let Some(pid) = lock(&self.finds.0).dead.pop() else { return false };
+            // Its pid may be another process' since.
+            if pid != me && !host.alive(pid) && self.take_over(host, me, n, pid) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Looks at holders from a position on. The next restart begins behind them, and knows the
+    /// dead among them.
+    fn take_over_in_piece(&self, host: &H, me: Pid, n: u32, from: Position) -> Piece {
+        let (holders, next) = self.holders(from, MOST);
+        host.worked(holders.len());
+        let mut dead: Vec<Pid> = Vec::new();
+        for holding in holders {
+            // A holder of fewer permits is left to its monitor: a newcomer may have those.
+            if holding.permits >= u64::from(n) && holding.pid != me && !host.alive(holding.pid) {
+                dead.push(holding.pid);
+            }
+        }
+        let mut taken_over = false;
+        while let Some(pid) = dead.pop() {
+            if self.take_over(host, me, n, pid) {
+                taken_over = true;
+                break;
+            }
+        }
+        self.remember(&dead, next.unwrap_or_default());
+        if taken_over { Piece::TakenOver } else { Piece::Barren(next) }
+    }
+
+    /// Keeps dead holders for later restarts, as far as there is room, and where the next of
+    /// these begins.
+    fn remember(&self, dead: &[Pid], next: Position) {
+        let allocated = {
+            let mut found = lock(&self.finds.0);
+            found.at = next;
+            found.dead.capacity() > 0
+        };
+        if dead.is_empty() {
+            return;
+        }
+        // Not under the lock.
+        let room = if allocated { Vec::new() } else { Vec::with_capacity(MOST_FOUND) };
+        let mut found = lock(&self.finds.0);
+        if found.dead.capacity() < room.capacity() {
+            found.dead = room;
+        }
+        let places = MOST_FOUND - found.dead.len();
+        found.dead.extend(dead.iter().take(places));
+    }
+
+    /// Gives the caller the permits of a dead process, if these are enough and the process is not
+    /// buried yet.
+    fn take_over(&self, host: &H, me: Pid, n: u32, dead: Pid) -> bool {
+        let (kept, due) = self.inherit(dead, u64::from(n));
+        if kept {
+            // There, since the caller lives and has made sure of it.
+            let entry = self.table.find(me).expect("only its death removes an entry");
+            self.took(host, me, entry, n, Kind::Bound);
+        }
+        if due {
+            self.settle(host);
+        }
+        kept
+    }
+
+    /// Begins a lap, and returns true, unless the last one is too recent.
+    fn begin_lap(&self, host: &H) -> bool {
+        let now = host.exact_ms();
+        let mut found = lock(&self.finds.0);
+        let rests = found.rest_until.is_some_and(|until| (until.wrapping_sub(now) as i32) > 0);
+        if !rests {
+            found.lap_began = now;
+        }
+        !rests
+    }
+
+    /// Notes that a lap has ended and found no dead holder.
+    fn end_lap(&self, host: &H) {
+        let now = host.exact_ms();
+        let mut found = lock(&self.finds.0);
+        let took = now.wrapping_sub(found.lap_began);
+        found.rest_until = (took > 0).then(|| now.wrapping_add(took.saturating_mul(REST).min(LONGEST_REST_MS)));
+    }
+
+    /// Takes what is asked beyond the limit, as far as that may be.
+    fn overdraw(&self, host: &H, me: Pid, n: u32) -> Result<Restart, Refusal> {
         let taken = {
             // So that neither the limit nor the overdraft changes meanwhile.
             let mut desk = lock(&self.desk);
@@ -89,14 +286,14 @@ impl<H: Host> Pool<H> {
                 self.took(host, me, entry, n, Kind::Bound);
                 // ORDERING: pairs with the fence in `Crowd::suspect`, as wherever permits move.
                 fence(Ordering::SeqCst);
-                Restart::Admitted
+                Ok(Restart::Admitted)
             }
             (Ok(_), None) => {
                 // No process calls that is dead, and only its death removes its entry.
                 self.state.give(u64::from(n));
-                self.refuse_restart(me, Refusal::Closed)
+                Err(Refusal::Closed)
             }
-            (Err(word), _) => self.refuse_restart(me, if word.closed() { Refusal::Closed } else { Refusal::Full }),
+            (Err(word), _) => Err(if word.closed() { Refusal::Closed } else { Refusal::Full }),
         }
     }
 

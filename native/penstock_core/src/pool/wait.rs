@@ -6,12 +6,16 @@
 //!
 //! No wake-up is lost: permits come back by an addition to the state word, which shows whether anybody waits; whoever
 //! parks sets that flag in the same word before it looks for permits a last time.
+//!
+//! A process that waits blocked has one wait, and ends it itself. One that [asked](Pool::ask) may
+//! have many, which the host ends when their time is over, and its death all of them: its entry
+//! names one, which is in a ring with the others.
 
 use crate::host::{Answer, Host, Pid};
 use crate::sync::{Ordering, lock};
 
-use super::desk::{Waiter, WaiterId};
-use super::holders::Kind;
+use super::desk::{Left, Queue, Waiter, WaiterId};
+use super::holders::{Entry, Kind};
 use super::{Desk, LimitWord, Pool, Status};
 
 /// What came of the wish to wait.
@@ -25,8 +29,22 @@ pub enum Parked {
     QueueFull,
     /// Nobody is admitted any more.
     Closed,
+    /// What the process holds of the pool and what it asks exceed the limit together: it would
+    /// wait for itself.
+    Deadlock,
     /// The answer will come.
     Waiting(WaiterId),
+}
+
+/// What is left of the waits that the host ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// More are over than one call may end: ask again.
+    More,
+    /// None is over, but there are others: ask again later.
+    Later,
+    /// None. [`Pool::ask`] says when there are any again.
+    Nothing,
 }
 
 /// What came of the wish to wait no longer.
@@ -62,6 +80,10 @@ impl<H: Host> Batch<H> {
         self.len < BATCH
     }
 
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     fn push(&mut self, waiter: Waiter<H>, answer: Option<Answer>) {
         self.due[self.len] = Some((waiter.pid, waiter.ticket, answer));
         self.len += 1;
@@ -76,43 +98,88 @@ impl<H: Host> Batch<H> {
     }
 }
 
+/// What is left to do at the desk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Nothing,
+    /// Only to look for waiters that ask for too much: no permit waits for that.
+    Sweep,
+    /// Answers, or grants, or what the dead left behind.
+    More,
+}
+
+/// Who parks, and for what.
+struct Request<'a, H: Host> {
+    pid: Pid,
+    entry: &'a Entry,
+    permits: u32,
+    kind: Kind,
+    ticket: Option<H::Ticket>,
+    until: Option<u64>,
+}
+
 impl<H: Host> Pool<H> {
     /// Parks the calling process until `n` permits are handed to it, unless they are free.
     pub fn park(&self, host: &H, me: Pid, n: u32, kind: Kind, ticket: H::Ticket) -> Parked {
+        self.park_until(host, me, n, kind, ticket, None).0
+    }
+
+    /// The same for free permits and a caller that goes on, and may ask again before the answer
+    /// comes. The host ends the wait when its clock says `until`. True if the host must see to
+    /// that, by [`Pool::expire`], and does not yet.
+    pub fn ask(&self, host: &H, me: Pid, n: u32, ticket: H::Ticket, until: Option<u64>) -> (Parked, bool) {
+        self.park_until(host, me, n, Kind::Free, ticket, until)
+    }
+
+    fn park_until(
+        &self,
+        host: &H,
+        me: Pid,
+        n: u32,
+        kind: Kind,
+        ticket: H::Ticket,
+        until: Option<u64>,
+    ) -> (Parked, bool) {
         // The dead among the holders first; those that are not found now will wake us by their monitors.
         if !self.state.load().closed() && !self.oversize(n) {
             self.look_for_dead(host);
         }
-        let Some(entry) = self.table.find(me).or_else(|| self.enrol(host, me)) else { return Parked::Closed };
-        // Outside the lock, where it is dropped if it is not needed.
-        let mut ticket = Some(ticket);
-        let parked = {
+        let Some(entry) = self.table.find(me).or_else(|| self.enrol(host, me)) else { return (Parked::Closed, false) };
+        // The ticket is outside the lock, where it is dropped if it is not needed.
+        let mut request = Request { pid: me, entry, permits: n, kind, ticket: Some(ticket), until };
+        let (parked, timed) = {
             let mut desk = lock(&self.desk);
-            let parked = self.park_at(&mut desk, me, n, kind, &mut ticket);
-            if let Parked::Waiting(id) = parked {
-                entry.set_waiter(id.to_bits());
-            }
-            parked
+            let parked = self.park_at(&mut desk, &mut request);
+            let timed = matches!(parked, Parked::Waiting(_)) && until.is_some() && !desk.timed;
+            desk.timed |= timed;
+            (parked, timed)
         };
         match parked {
             Parked::Granted => self.took(host, me, entry, n, kind),
-            Parked::Waiting(_) => {}
+            Parked::Waiting(_) | Parked::Deadlock => {}
             Parked::Full | Parked::QueueFull | Parked::Closed => self.count_refusal(me),
         }
-        parked
+        (parked, timed)
     }
 
-    fn park_at(&self, desk: &mut Desk<H>, me: Pid, n: u32, kind: Kind, ticket: &mut Option<H::Ticket>) -> Parked {
+    fn park_at(&self, desk: &mut Desk<H>, request: &mut Request<'_, H>) -> Parked {
+        let &mut Request { pid, entry, permits, kind, until, .. } = request;
         if desk.status != Status::Open {
             return Parked::Closed;
         }
-        if self.oversize(n) {
+        if self.oversize(permits) {
             return Parked::Full;
+        }
+        let has_room = desk.line.len(Queue::Waiters) < desk.settings.max_waiting as usize;
+        // Not free, then, and only one that may wait would wait for itself. The limit does not
+        // change under this lock; what others give the process meanwhile may be missed.
+        if self.waits_for_itself(entry, permits) {
+            return if has_room { Parked::Deadlock } else { Parked::QueueFull };
         }
         // From here on whoever gives back comes to this desk, and waits for our lock.
         self.state.set_waiters();
-        if desk.waiters.is_empty() {
-            let taken = self.state.take_for_waiter(n);
+        if desk.line.is_empty(Queue::Waiters) {
+            let taken = self.state.take_for_waiter(permits);
             if taken.is_ok() || desk.settings.max_waiting == 0 {
                 self.state.clear_waiters();
             }
@@ -121,11 +188,61 @@ impl<H: Host> Pool<H> {
                 return Parked::Granted;
             }
         }
-        if desk.waiters.len() >= desk.settings.max_waiting as usize {
+        if !has_room {
             return Parked::QueueFull;
         }
-        let ticket = ticket.take().expect("it is used once");
-        Parked::Waiting(desk.waiters.push(Waiter { pid: me, permits: n, kind, ticket }))
+        let ticket = request.ticket.take().expect("it is used once");
+        let waiter = Waiter { pid, permits, kind, ticket, queue: Queue::Waiters, until, heir: None };
+        Parked::Waiting(self.join(desk, entry, waiter))
+    }
+
+    /// Puts a waiter of the calling process in line, and has its entry name it.
+    pub(super) fn join(&self, desk: &mut Desk<H>, entry: &Entry, waiter: Waiter<H>) -> WaiterId {
+        let id = desk.line.push(waiter, WaiterId::from_bits(entry.waiter()));
+        entry.set_waiter(id.to_bits());
+        id
+    }
+
+    /// Has the entry of the process name another wait of it, if it named the one that was taken
+    /// out. Under the desk lock.
+    ///
+    /// A process with two waits has its entry, whose removal is preceded, under this lock, by the
+    /// end of the ring.
+    pub(super) fn pass_on(&self, out: &Waiter<H>) {
+        if let Some((from, to)) = out.heir
+            && let Some(entry) = self.table.find(out.pid)
+        {
+            entry.replace_waiter(from.to_bits(), to.to_bits());
+        }
+    }
+
+    /// Takes a dead process out of every line, or makes its waits orphans; true if that may let
+    /// other waiters go on.
+    pub(super) fn leave_all(&self, pid: Pid) -> bool {
+        // The word is 0 if the process has never waited. While it has waits the word names one,
+        // whoever ends the others.
+        if self.table.find(pid).is_none_or(|entry| entry.waiter() == 0) {
+            return false;
+        }
+        let _out = {
+            let mut desk = lock(&self.desk);
+            // Another may have done all this meanwhile, and a third process have the entry by
+            // now.
+            let Some(entry) = self.table.find(pid) else { return false };
+            let id = WaiterId::from_bits(entry.waiter());
+            entry.set_waiter(0);
+            let left = desk.line.leave_all(id, pid);
+            if desk.line.is_empty(Queue::Waiters) {
+                self.state.clear_waiters();
+            }
+            match left {
+                Left::Nothing => return false,
+                // Its ticket is dropped after the lock.
+                Left::One(waiter) => Some(waiter),
+                Left::Orphans => None,
+            }
+        };
+        true
     }
 
     fn count_refusal(&self, pid: Pid) {
@@ -143,32 +260,71 @@ impl<H: Host> Pool<H> {
     }
 
     fn stop_waiting(&self, host: &H, me: Pid, id: WaiterId, timed_out: bool) -> Cancelled {
-        let (waiter, drainer) = {
+        let out = {
             let mut desk = lock(&self.desk);
-            let waiter = desk.waiters.leave(id, me);
-            let drainer = if waiter.is_none() { desk.drainers.leave(id, me) } else { None };
-            if desk.waiters.is_empty() {
+            let out = desk.line.leave(id, me);
+            if let Some(out) = &out {
+                self.pass_on(out);
+            }
+            if desk.line.is_empty(Queue::Waiters) {
                 self.state.clear_waiters();
             }
-            (waiter, drainer)
+            out
         };
-        if waiter.is_some() {
+        let Some(out) = out else { return Cancelled::TooLate };
+        if out.queue == Queue::Waiters {
             self.table.shard(me).timed_out.fetch_add(u64::from(timed_out), Ordering::Relaxed);
             // It may have been a large request that smaller ones waited behind.
             if self.state.load().flagged() {
                 self.settle(host);
             }
         }
-        if waiter.is_some() || drainer.is_some() { Cancelled::Yes } else { Cancelled::TooLate }
+        Cancelled::Yes
     }
 
-    /// Gives every answer that is due at the desk; false if it has the host call again for the rest.
+    /// Ends the waits whose time is over by `now`, in ms by the clock that [`Pool::ask`] was
+    /// given times of.
+    pub fn expire(&self, host: &H, now: u64) -> Expiry {
+        let (mut expiry, mut any) = (Expiry::More, false);
+        for _ in 0..BATCHES {
+            let mut batch = Batch::new();
+            {
+                let mut desk = lock(&self.desk);
+                while batch.has_room()
+                    && let Some(waiter) = desk.line.pop_due(now)
+                {
+                    self.table.shard(waiter.pid).timed_out.fetch_add(1, Ordering::Relaxed);
+                    self.dismiss(&mut batch, waiter, Some(Answer::TimedOut));
+                }
+                if desk.line.is_empty(Queue::Waiters) {
+                    self.state.clear_waiters();
+                }
+                if batch.has_room() {
+                    expiry = if desk.line.has_due() { Expiry::Later } else { Expiry::Nothing };
+                    desk.timed = expiry == Expiry::Later;
+                }
+            }
+            any |= !batch.is_empty();
+            batch.send(host);
+            if expiry != Expiry::More {
+                break;
+            }
+        }
+        if any && self.state.load().flagged() {
+            self.settle(host);
+        }
+        expiry
+    }
+
+    /// Gives every answer that is due at the desk; false if grants may be among those that are
+    /// left for the host's next call.
     #[cold]
     pub fn settle(&self, host: &H) -> bool {
+        let mut rest = Rest::More;
         for _ in 0..BATCHES {
             let now = host.now_ms();
             let mut batch = Batch::new();
-            let more = {
+            rest = {
                 let mut desk = lock(&self.desk);
                 if desk.status == Status::Open {
                     self.settle_open(&mut desk, &mut batch, now)
@@ -177,51 +333,83 @@ impl<H: Host> Pool<H> {
                 }
             };
             batch.send(host);
-            if !more {
+            if rest == Rest::Nothing {
                 return true;
             }
         }
         host.defer(self);
-        false
+        rest == Rest::Sweep
     }
 
-    /// True if there is more to do.
-    fn settle_open(&self, desk: &mut Desk<H>, batch: &mut Batch<H>, now: u32) -> bool {
-        if Self::dismiss(&mut desk.drainers, batch, Answer::to_drainer(self.in_use())) || !batch.has_room() {
-            return true;
+    fn settle_open(&self, desk: &mut Desk<H>, batch: &mut Batch<H>, now: u32) -> Rest {
+        self.dismiss_all(desk, Queue::Drainers, batch, Answer::to_drainer(self.in_use()));
+        self.bury_orphans(desk, batch);
+        if !desk.line.is_empty(Queue::Drainers) || desk.line.has_orphans() {
+            return Rest::More;
         }
         let word = self.front.limit.load();
         let limit = LimitWord::limit(word);
-        if let Some(from) = desk.narrowed.take().filter(|_| limit > 0) {
-            let rest = desk.waiters.leave_wider(limit, from, LOOKS, |waiter| {
-                self.count_refusal(waiter.pid);
-                batch.push(waiter, Some(Answer::Full));
-                batch.has_room()
-            });
-            if rest.is_some() {
-                desk.narrowed = Some(rest);
-                return true;
-            }
-        }
         while batch.has_room() {
-            let Some(first) = desk.waiters.first() else {
+            let Some(first) = desk.line.first() else {
                 self.state.clear_waiters();
-                return false;
+                return Rest::Nothing;
             };
             let (pid, n, kind) = (first.pid, first.permits, first.kind);
-            let Ok(left) = self.state.take_for_waiter(n) else { return false };
-            let Some(waiter) = desk.waiters.pop() else { return false };
-            if self.grant(pid, n, kind, now) {
-                desk.granted += 1;
-                self.note_peak(word, left);
-                batch.push(waiter, Some(Answer::Granted));
-            } else {
-                // It is dead, and its monitor about to take it off this line.
-                self.state.give(u64::from(n));
-                batch.push(waiter, None);
+            // The head is looked at here, and not by the sweep alone: waiters behind it wait for
+            // no walk.
+            let oversize = self.oversize(n);
+            let taken = if oversize { None } else { self.state.take_for_waiter(n).ok() };
+            if !oversize && taken.is_none() {
+                break;
+            }
+            let Some(waiter) = desk.line.pop(Queue::Waiters) else { break };
+            match taken {
+                None => {
+                    self.count_refusal(pid);
+                    self.dismiss(batch, waiter, Some(Answer::Full));
+                }
+                Some(left) if self.grant(pid, n, kind, now) => {
+                    desk.granted += 1;
+                    self.note_peak(word, left);
+                    self.dismiss(batch, waiter, Some(Answer::Granted));
+                }
+                Some(_) => {
+                    // It is dead, and its monitor about to take it off this line.
+                    self.state.give(u64::from(n));
+                    self.dismiss(batch, waiter, None);
+                }
             }
         }
-        true
+        if !batch.has_room() {
+            return Rest::More;
+        }
+        // The head gets no permits now, so the walk cannot take out a waiter that stands before
+        // an eligible one.
+        if limit == 0 {
+            desk.line.end_sweep();
+        } else {
+            desk.line.sweep(limit, LOOKS, |waiter| {
+                self.count_refusal(waiter.pid);
+                self.dismiss(batch, waiter, Some(Answer::Full));
+                batch.has_room()
+            });
+        }
+        if desk.line.is_sweeping() { Rest::Sweep } else { Rest::Nothing }
+    }
+
+    /// A wait that was taken out ends with that answer, or with none.
+    fn dismiss(&self, batch: &mut Batch<H>, waiter: Waiter<H>, answer: Option<Answer>) {
+        self.pass_on(&waiter);
+        batch.push(waiter, answer);
+    }
+
+    /// Ends waits of the dead.
+    fn bury_orphans(&self, desk: &mut Desk<H>, batch: &mut Batch<H>) {
+        while batch.has_room()
+            && let Some(waiter) = desk.line.pop_orphan()
+        {
+            batch.push(waiter, None);
+        }
     }
 
     /// Writes permits that are taken to the entry of who waited for them; false if it is gone.
@@ -233,32 +421,32 @@ impl<H: Host> Pool<H> {
         true
     }
 
-    /// True if there is more to do.
-    fn settle_closed(&self, desk: &mut Desk<H>, batch: &mut Batch<H>) -> bool {
+    fn settle_closed(&self, desk: &mut Desk<H>, batch: &mut Batch<H>) -> Rest {
+        self.bury_orphans(desk, batch);
         while batch.has_room()
-            && let Some(waiter) = desk.waiters.pop()
+            && let Some(waiter) = desk.line.pop(Queue::Waiters)
         {
             self.count_refusal(waiter.pid);
-            batch.push(waiter, Some(Answer::Closed));
+            self.dismiss(batch, waiter, Some(Answer::Closed));
         }
-        if !desk.waiters.is_empty() {
-            return true;
+        if !desk.line.is_empty(Queue::Waiters) || desk.line.has_orphans() {
+            return Rest::More;
         }
         self.state.clear_waiters();
         let in_use = self.in_use();
         if desk.status == Status::Draining && in_use > 0 {
-            return false;
+            return Rest::Nothing;
         }
-        Self::dismiss(&mut desk.drainers, batch, Answer::to_drainer(in_use))
+        self.dismiss_all(desk, Queue::Drainers, batch, Answer::to_drainer(in_use));
+        if desk.line.is_empty(Queue::Drainers) { Rest::Nothing } else { Rest::More }
     }
 
-    /// The same answer for everybody in the line; true if some are left.
-    fn dismiss(line: &mut super::desk::Line<H>, batch: &mut Batch<H>, answer: Answer) -> bool {
+    /// The same answer for every process of the queue, for as long as there is room.
+    fn dismiss_all(&self, desk: &mut Desk<H>, queue: Queue, batch: &mut Batch<H>, answer: Answer) {
         while batch.has_room()
-            && let Some(waiter) = line.pop()
+            && let Some(waiter) = desk.line.pop(queue)
         {
-            batch.push(waiter, Some(answer));
+            self.dismiss(batch, waiter, Some(answer));
         }
-        !line.is_empty()
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32 as PlainU32, AtomicUsize as PlainUsize, Orderi
 
 use penstock_core::{
     Adoption, Answer, Cancelled, Census, Changes, Drain, Holding, Host, Info, Kind, NotHeld, Offer, Parked, Pid, Pool,
-    Position, Refusal, Restart, Settings, Status, TransferError, WaiterId,
+    Position, Refusal, Restart, Settings, Status, Step, TransferError, WaiterId,
 };
 
 #[cfg(loom)]
@@ -440,10 +440,10 @@ impl Process {
 
     /// Asks for a restart, in as many calls as that takes.
     pub fn restart(&self, n: u32) -> Restart {
-        let mut from = Position::default();
+        let mut step = Step::default();
         loop {
-            match self.pool().take_for_restart(self.host(), self.pid, n, from) {
-                Restart::More(position) => from = position,
+            match self.pool().take_for_restart(self.host(), self.pid, n, step) {
+                Restart::More(next) | Restart::Pause(next) => step = next,
                 answer => return answer,
             }
         }

@@ -1,0 +1,60 @@
+defmodule Penstock.PoolLargeTest do
+  # What is said of a pool of very many holders. Alone: it measures.
+  use Penstock.PoolCase, async: false
+
+  alias Penstock.Stalls
+
+  # Processes that acquire one permit each and keep it, until the test ends.
+  defp crowd(pool, count) do
+    parent = self()
+
+    pids =
+      for _ <- 1..count do
+        spawn_link(fn ->
+          :ok = Pool.try_acquire(pool)
+          send(parent, :holds)
+          Process.hibernate(__MODULE__, :idle, [])
+        end)
+      end
+
+    for _ <- pids, do: receive(do: (:holds -> :ok))
+    pids
+  end
+
+  @doc false
+  def idle, do: receive(do: (:never -> :ok))
+
+  describe "holders/1" do
+    test "shows those that have held for longest, of whatever many" do
+      pool = start_pool(limit: :infinity)
+      old = MapSet.new(crowd(pool, 1_500))
+      # The clock of ages is exact to 10 ms.
+      receive after: (50 -> :ok)
+      young = MapSet.new(crowd(pool, 6_000))
+      shown = Pool.holders(pool)
+      assert length(shown) == 1_000
+      assert Enum.all?(shown, &(&1.pid in old and &1.pid not in young and &1.permits == 1))
+      assert shown == Enum.sort_by(shown, & &1.held_ms, :desc)
+      assert shown |> Enum.uniq_by(& &1.pid) |> length() == 1_000
+    end
+
+    @tag timeout: 120_000
+    test "takes no more than 50 ms of 100,000" do
+      pool = start_pool(limit: :infinity)
+      crowd(pool, 100_000)
+
+      {fastest, stall} =
+        Stalls.during(fn ->
+          Enum.min(
+            for _ <- 1..10 do
+              {us, holders} = :timer.tc(fn -> Pool.holders(pool) end)
+              assert length(holders) == 1_000
+              us
+            end
+          )
+        end)
+
+      assert fastest < 50_000 + 1_000 * stall, "#{fastest} µs; the machine stood still for #{stall} ms"
+    end
+  end
+end
