@@ -145,7 +145,7 @@ defmodule Penstock.Options do
   end
 
   @doc false
-  # For a message, which does not grow with the value: of a term that is shared a hundred times over no memory would do.
+  # For a message, which grows neither in size nor in the time it takes with the value.
   @spec show(term) :: String.t()
-  def show(value), do: inspect(value, limit: 10, printable_limit: 100)
+  def show(value), do: Penstock.Show.show(value)
 end

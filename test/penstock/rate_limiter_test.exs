@@ -38,7 +38,7 @@ defmodule Penstock.RateLimiterTest do
       assert RateLimiter.hit(limiter, :global) == {:allow, 0}
       assert RateLimiter.hit(limiter, :global, 1) == {:deny, 500}
       assert RateLimiter.hit(limiter) == {:deny, 500}
-      assert RateLimiter.hit(limiter, nil) == {:allow, 1}
+      assert RateLimiter.hit(limiter, :other) == {:allow, 1}
     end
 
     test "costs what it says, and nothing if it is denied" do
@@ -159,7 +159,7 @@ defmodule Penstock.RateLimiterTest do
         Penstock.Garbage.terms() ++
           [large, {large}, [large | :tail], %{%{a: 1} => [1, 2.0]}, {1, {2, {3}}}, [[], [[]], {}], MapSet.new([1, 2])]
 
-      terms = Enum.uniq(for term <- terms, :erlang.external_size(term) <= 1_024, term not in [0.0, -0.0], do: term)
+      terms = Enum.uniq(for term <- terms, :erlang.external_size(term) <= 1_024, term not in [nil, 0.0, -0.0], do: term)
 
       for term <- terms do
         assert {term, RateLimiter.hit(limiter, term)} == {term, {:allow, 0}}
@@ -225,7 +225,7 @@ defmodule Penstock.RateLimiterTest do
             {},
             %{},
             "",
-            nil,
+            {nil},
             {[], []},
             [[], []],
             {{}, {}},
@@ -291,7 +291,6 @@ defmodule Penstock.RateLimiterTest do
         else
           error = assert_raise ArgumentError, fn -> RateLimiter.hit(limiter, term, 2) end
           assert error.message =~ "at most 1024 bytes"
-          assert error.message =~ "got #{size} bytes"
           assert_raise ArgumentError, fn -> RateLimiter.peek(limiter, term) end
           assert_raise ArgumentError, fn -> RateLimiter.reset(limiter, term) end
           assert_raise ArgumentError, fn -> RateLimiter.acquire(limiter, term) end
@@ -767,7 +766,7 @@ defmodule Penstock.RateLimiterTest do
           do: assert_raise(ArgumentError, fn -> RateLimiter.hit_all(hits) end)
 
       too_many = for n <- 1..17, do: {limiter, n, 1}
-      message = ~r/^expected hits to be a list of at most 16 {limiter, key, cost}, got 17: \[{/
+      message = ~r/^expected hits to be a list of at most 16 {limiter, key, cost}, got: \[{/
       assert_raise ArgumentError, message, fn -> RateLimiter.hit_all(too_many) end
       assert %{allowed: 0, denied: 0, keys: 0} = RateLimiter.info(limiter)
     end

@@ -13,7 +13,7 @@ mod rate;
 mod registry;
 mod sync;
 
-pub use ban::{Ban, BanSettings, Banned, BansInfo, Failure, Listed};
+pub use ban::{Ban, BanSettings, Banned, BansInfo, FOREVER, Failure, Listed};
 pub use clock::NS_PER_MS;
 pub use deadlines::{Deadlines, Ending, Todo};
 pub use host::{Answer, Host, Pid};

@@ -30,6 +30,6 @@ macro_rules! atoms {
 
 atoms! {
     adopted, again, allow, badarg, banned, bound, busy, cancelled, closed, deny, draining, drained, done, due, enomem, failures, free, fresh,
-    full, global, granted, infinity, keep, limit, manual, measure, measured, monotonic, nif_panicked, nil, no_ban, no_limiter, no_place, no_pool, noproc,
-    not_held, ok, open, overdue, queue_full, revoked, settle, too_large, too_late, undrained,
+    full, global, granted, infinity, keep, limit, manual, measure, measured, monotonic, nif_panicked, nil, nil_key, no_ban, no_limiter, no_place, no_pool,
+    noproc, not_held, ok, open, overdue, queue_full, revoked, settle, too_large, too_late, undrained, within,
 }
