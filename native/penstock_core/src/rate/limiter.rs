@@ -127,6 +127,8 @@ struct Given {
     limits: Option<Limits>,
     /// What the changes up to now come to, each of them applied to the one before. It comes into force when all places are settled.
     wanted: Option<Limits>,
+    /// The least burst among those changes, in ns: each of them cuts.
+    cut: Option<u64>,
     /// How many changes were asked for, and how many of them are in force.
     asked: u64,
     done: u64,
@@ -224,12 +226,12 @@ impl Limiter {
             total.store(0, Ordering::Relaxed);
         }
         let mut given = lock(&self.given);
-        self.published.change(limits.rate, now);
+        self.published.change(limits.rate, now, limits.rate.tolerance());
         self.global.store(u64::from(incarnation), Stamp::NONE.to_bits());
         // Numbers of changes go on, so that one of before finds itself over.
         let asked = given.asked;
         let settled = self.published.version();
-        *given = Given { limits: Some(limits), wanted: Some(limits), asked, done: asked, settled };
+        *given = Given { limits: Some(limits), wanted: Some(limits), cut: None, asked, done: asked, settled };
         incarnation
     }
 
@@ -560,7 +562,7 @@ impl Limiter {
     /// # Progress
     ///
     /// A change counts from its first step on: it is applied to what the changes before it come to, under the lock. The first caller that
-    /// has settled all places brings all changes into force that were asked for by then. So a caller starts over at most once: if others
+    /// has settled all places brings all changes into force that were asked for by then, as if one after the other. So a caller starts over at most once: if others
     /// come into force while it settles, then so does its own. A change whose caller is killed comes into force with the next.
     pub fn update(
         &self,
@@ -577,6 +579,8 @@ impl Limiter {
                 let Some(limits) = change(wanted) else { return Changed::OutOfBounds };
                 if limits != wanted {
                     given.wanted = Some(limits);
+                    let tolerance = limits.rate.tolerance();
+                    given.cut = Some(given.cut.map_or(tolerance, |least| least.min(tolerance)));
                     given.asked += 1;
                 }
                 given.asked
@@ -613,7 +617,8 @@ impl Limiter {
     /// Brings all changes into force that were asked for. All places are settled.
     fn bring_into_force(&self, given: &mut Given, now: u64) {
         if let Some(wanted) = given.wanted {
-            self.published.change(wanted.rate, now);
+            let cut = given.cut.take().unwrap_or(wanted.rate.tolerance());
+            self.published.change(wanted.rate, now, cut);
             given.limits = Some(wanted);
         }
         given.done = given.asked;
