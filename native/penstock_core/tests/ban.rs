@@ -231,8 +231,15 @@ fn as_many_are_counted_as_are_listed() {
 #[test]
 fn escalation_does_not_overflow() {
     let most = i32::MAX as u32;
-    let settings =
-        BanSettings { failures: 1, within_ms: most, ban_ms: most, escalate: most, max_ban_ms: most, forget_ms: most, ..SETTINGS };
+    let settings = BanSettings {
+        failures: 1,
+        within_ms: most,
+        ban_ms: most,
+        escalate: most,
+        max_ban_ms: most,
+        forget_ms: most,
+        ..SETTINGS
+    };
     let ban = open(settings);
     for n in 0..100_u64 {
         let now = n * u64::from(most);

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
 
 use loom::thread;
 use penstock_core::{
-    All, Ban, BanSettings, Banned, Changed, Charge, Failure, Hit, Key, Lend, Limiter, Limits, Rate, Reserved, hit_all,
+    All, Ban, BanSettings, Banned, Changed, Charge, Counter, Failure, Hit, Key, Lend, Limiter, Limits, Rate, Reserved,
+    hit_all,
 };
 
 use explore::{explore, explore_at_least};
@@ -1124,5 +1125,27 @@ fn open_against_advance_of_bans() {
         Lend::open(&*ban, settings, 0);
         other.join().unwrap();
         assert_eq!(ban.now(|| 1), 0);
+    });
+}
+
+/// A caller reads by a base while another writes the next, and a third the one after: no reading is of two bases.
+#[test]
+fn reading_of_a_base_against_the_next() {
+    explore(|| {
+        const SPAN: u64 = 100 * MS;
+        let counter = Arc::new(Counter::default());
+        // Two ticks in a ns, from 1,000 on.
+        let at = |counter: &Counter, ns: u64| counter.now(|| 1_000 + 2 * ns, || ns);
+        at(&counter, 1);
+        at(&counter, 1 + SPAN);
+        let other = {
+            let counter = Arc::clone(&counter);
+            thread::spawn(move || [2 * SPAN, 2 * SPAN + 1_000].map(|ns| (ns, at(&counter, ns))))
+        };
+        let mut readings = [SPAN + 2 * MS, 3 * SPAN].map(|ns| (ns, at(&counter, ns))).to_vec();
+        readings.extend(other.join().unwrap());
+        for (ns, told) in readings {
+            assert!(told <= ns && told + 1_000 >= ns, "{told} at {ns}");
+        }
     });
 }

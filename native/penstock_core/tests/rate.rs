@@ -344,6 +344,31 @@ proptest! {
 
 // Edges.
 
+/// A key that is idle keeps its place as long as there is an empty one, and is the last of those that are idle to lose it if it came last.
+#[test]
+fn a_new_key_takes_an_empty_place_and_then_the_one_idle_for_longest() {
+    let (limiter, _) = open(8, limits(1, 1_000, 2));
+    for n in 0..4 {
+        assert_eq!(limiter.hit(key(n), n * 100 * MS, 1), Hit::Allow(1));
+    }
+    // All four are idle. Four new ones take the empty places.
+    for n in 4..8 {
+        assert_eq!(limiter.hit(key(n), 1_400 * MS, 2), Hit::Allow(0));
+    }
+    assert!((4..8).all(|n| matches!(limiter.peek(key(n), 1_500 * MS, 1), Hit::Deny(_))));
+    // By a clock that is behind, the four that are idle are remembered still.
+    for n in 0..4 {
+        assert_eq!(limiter.peek(key(n), n * 100 * MS, 2), Hit::Deny(1_000 * MS), "{n}");
+    }
+    // Then those idle for longest lose theirs.
+    for n in 8..10 {
+        assert_eq!(limiter.hit(key(n), 1_400 * MS, 2), Hit::Allow(0));
+    }
+    for n in 2..4 {
+        assert_eq!(limiter.peek(key(n), n * 100 * MS, 2), Hit::Deny(1_000 * MS), "{n}");
+    }
+}
+
 #[test]
 fn no_change_is_overtaken_for_ever() {
     let (limiter, _) = open(10_000, limits(1, 1_000, 10));
@@ -572,17 +597,14 @@ fn a_change_is_made_in_steps_that_others_may_cut_across() {
     // One that was killed halfway comes into force with the next, which begins where places are.
     assert!(matches!(limiter.update(1, |_| Some(limits(1, 1_000, 1)), 1_000 * MS, None), Changed::NotYet(_)));
     let from = Some(Progress { asked: u64::MAX, version: 77, at: 19_000 });
-    assert!(matches!(
-        limiter.update(1, |_| None, 1_000 * MS, from),
-        Changed::NotYet(Progress { at: 4096, .. })
-    ));
+    assert!(matches!(limiter.update(1, |_| None, 1_000 * MS, from), Changed::NotYet(Progress { at: 4096, .. })));
     assert!(update(&limiter, limits(1, 1_000, 2), 1_000 * MS) >= 4);
     assert_eq!(limiter.info(1).unwrap().limits, limits(1, 1_000, 2));
-    // Cut to 4 at 0, to 3 and to 2 at 1,000 ms.
+    // Cut to 4 at 0, and to 1 at 1,000 ms, by the change that was dropped.
     for n in 1..10_000 {
-        assert_eq!(limiter.hit(key(n), 2_000 * MS, 1), Hit::Allow(0));
+        assert_eq!(limiter.hit(key(n), 2_000 * MS, 1), Hit::Allow(1));
     }
-    assert_eq!(limiter.hit(global, 2_000 * MS, 1), Hit::Allow(0));
+    assert_eq!(limiter.hit(global, 2_000 * MS, 1), Hit::Allow(1));
 }
 
 #[test]

@@ -39,7 +39,9 @@ fn ban_ms(beam: &Beam, given: Term) -> Option<u32> {
 }
 
 fn settings(beam: &Beam, given: Term) -> Option<BanSettings> {
-    let &[failures, within, ban_for, escalate, max_ban, forget, max_keys, max_bans, clock] = beam.env.elements(given)? else {
+    let &[failures, within, ban_for, escalate, max_ban, forget, max_keys, max_bans, clock] =
+        beam.env.elements(given)?
+    else {
         return None;
     };
     let manual = clock == atoms::manual();

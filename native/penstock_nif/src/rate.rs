@@ -172,7 +172,11 @@ fn refund(beam: &Beam, [name, key, cost, measured]: [Term; 4]) -> Term {
 fn pause(beam: &Beam, [name, key, ms, measured]: [Term; 4]) -> Term {
     let Some(ms) = beam.env.uint(ms) else { return atoms::badarg() };
     with_key(beam, [name, key, measured], |limiter, key, now| {
-        if limiter.pause(key, now, u64::from(ms) * NS_PER_MS) { atoms::ok() } else { atoms::no_limiter() }
+        if limiter.pause(key, now, u64::from(ms) * NS_PER_MS) {
+            atoms::ok()
+        } else {
+            atoms::no_limiter()
+        }
     })
 }
 

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::NS_PER_MS;
-use crate::rate::{Era, Found, END, OutOfMemory, Table, View};
+use crate::rate::{END, Era, Found, OutOfMemory, Table, View};
 use crate::sync::{Mutex, lock};
 
-use super::{BanSettings, FOREVER};
 use super::failures::Failures;
+use super::{BanSettings, FOREVER};
 
 /// The end of a ban that never ends: no clock comes there, and all other bans end before.
 const NEVER: u64 = END - 1;

@@ -21,8 +21,14 @@ const FINE: u64 = 4 * NS_PER_MS;
 /// Parts that resets are counted in, each for some of the keys.
 const RESETS: usize = 16;
 
-/// Parts that totals are counted in, so that threads do not wait for each other's.
-const PARTS: usize = if cfg!(loom) { 1 } else { 16 };
+/// Parts that totals are counted in, so that threads do not wait for each other's: one for each that runs at a time, and as many again, as
+/// other threads have numbers as well. A power of two.
+fn parts() -> usize {
+    if cfg!(any(loom, shuttle)) {
+        return 1;
+    }
+    2 * std::thread::available_parallelism().map_or(8, std::num::NonZero::get).next_power_of_two()
+}
 
 /// Totals.
 pub(crate) const ALLOWED: usize = 0;
@@ -115,7 +121,7 @@ pub struct Limiter {
     incarnation: AtomicU32,
     /// How many began and ended, of keys that share one, so that what was charged before one is not taken back after it.
     resets: [[AtomicU64; 2]; RESETS],
-    totals: [CachePadded<[AtomicU64; 2]>; PARTS],
+    totals: Box<[CachePadded<[AtomicU64; 2]>]>,
     pauses: Pauses,
     clock: Clock,
     given: Mutex<Given>,
@@ -201,7 +207,7 @@ impl Limiter {
             max_keys,
             incarnation: AtomicU32::new(0),
             resets: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
-            totals: std::array::from_fn(|_| CachePadded::default()),
+            totals: (0..parts()).map(|_| CachePadded::default()).collect(),
             pauses: Pauses::new(max_keys as usize),
             clock: Clock::real(),
             given: Mutex::default(),
@@ -512,7 +518,7 @@ impl Limiter {
 
     #[inline]
     pub(crate) fn count(&self, which: usize) {
-        self.totals[thread_number() % PARTS][which].fetch_add(1, Ordering::Relaxed);
+        self.totals[thread_number() & (self.totals.len() - 1)][which].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Forgets what the key owes. False if the limiter is closed.
