@@ -159,7 +159,10 @@ defmodule Penstock.IP do
 
   defp show(prefix, bits, size) do
     address = Bitwise.bsl(prefix, size - bits)
-    groups = if size == 32, do: for(<<n <- <<address::32>> >>, do: n), else: for(<<n::16 <- <<address::128>> >>, do: n)
+
+    groups =
+      if size == 32, do: for(<<(n <- <<address::32>>)>>, do: n), else: for(<<(n::16 <- <<address::128>>)>>, do: n)
+
     shown = groups |> List.to_tuple() |> :inet.ntoa() |> List.to_string()
     if bits == size, do: shown, else: "#{shown}/#{bits}"
   end

@@ -16,7 +16,9 @@ defmodule Penstock.Key do
   defguard is_measured_first(key)
            when is_tuple(key) and tuple_size(key) == 2 and (is_binary(elem(key, 0)) or is_binary(elem(key, 1)))
 
-  defguardp is_plain(term) when is_atom(term) or is_float(term) or (is_integer(term) and term in -0xFFFFFFFF..0xFFFFFFFF)
+  defguardp is_plain(term)
+            when is_atom(term) or is_float(term) or (is_integer(term) and term in -0xFFFFFFFF..0xFFFFFFFF)
+
   defguardp is_light(term) when is_plain(term) or (is_binary(term) and byte_size(term) <= @largest)
 
   @doc false

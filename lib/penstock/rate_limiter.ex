@@ -269,7 +269,9 @@ defmodule Penstock.RateLimiter do
   Waits for its turn: for calls to others, who limit us.
 
   The turn is reserved at once, if it comes within `:timeout`, and then slept until. So those who wait leave in the order in which they
-  came, at the limiter's pace, and none of them is woken in vain. One that dies while it waits wastes its turn. A new key that finds no place (see
+  came, at the limiter's pace, and none of them is woken in vain. A turn of a limiter whose burst is worth less than 4 ms, such as 5,000 per second
+  with a burst of 1, is waited for exactly: the caller sleeps, and for the last ms it is awake and yields to every process that can run. So a
+  burst of 1 reaches the rate up to 10,000 per second, if the machine has a processor to spare; otherwise give it a burst worth 4 ms. One that dies while it waits wastes its turn. A new key that finds no place (see
   "Keys") waits until one is free, and then for its turn, in no order.
 
   Returns:

@@ -33,7 +33,9 @@ defmodule Penstock.Show do
 
   @spec show(term) :: String.t()
   def show(term) do
-    if Weight.light?(term, @small), do: inspect_cut(shorten(term)), else: inspect_cut(elem(cut(term, @terms, @depth), 0))
+    if Weight.light?(term, @small),
+      do: inspect_cut(shorten(term)),
+      else: inspect_cut(elem(cut(term, @terms, @depth), 0))
   end
 
   defp inspect_cut(term) do
@@ -69,7 +71,8 @@ defmodule Penstock.Show do
   end
 
   # Its own way to be inspected may look at all of it.
-  defp cut(%{__struct__: module}, left, _depth) when is_atom(module), do: {%Cut{text: "%#{inspect(module)}{...}"}, left - 1}
+  defp cut(%{__struct__: module}, left, _depth) when is_atom(module),
+    do: {%Cut{text: "%#{inspect(module)}{...}"}, left - 1}
 
   defp cut(term, left, depth) when is_map(term) do
     {pairs, left} = pairs(:maps.next(:maps.iterator(term)), left - 1, depth - 1, @elements, [])

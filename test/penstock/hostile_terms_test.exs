@@ -71,7 +71,8 @@ defmodule Penstock.HostileTermsTest do
     ]
   end
 
-  defp wrapped(term), do: [term, {term}, {:user, term}, [term], [1, 2 | term], %{term: term}, {1, {2, [3, %{4 => term}]}}]
+  defp wrapped(term),
+    do: [term, {term}, {:user, term}, [term], [1, 2 | term], %{term: term}, {1, {2, [3, %{4 => term}]}}]
 
   # What takes a term, with names that are there.
   defp calls(limiter, ban, pool, term) do
@@ -187,12 +188,15 @@ defmodule Penstock.HostileTermsTest do
   end
 
   test "a term in a message is what inspect shows if it is small, and is cut if it is not" do
-    for term <- Penstock.Garbage.terms() ++ [%{a: [1, {2, "x"}]}, 1..10, MapSet.new([1]), ~D[2020-01-01], [a: 1, b: [c: 2]]],
+    for term <-
+          Penstock.Garbage.terms() ++ [%{a: [1, {2, "x"}]}, 1..10, MapSet.new([1]), ~D[2020-01-01], [a: 1, b: [c: 2]]],
         :erlang.external_size(term) < 300 do
       assert Options.show(term) == inspect(term, limit: 10, printable_limit: 100)
     end
 
-    assert Options.show(Bitwise.bsl(1, 1_000_000)) == "#Integer<#{:erlang.external_size(Bitwise.bsl(1, 1_000_000))} bytes>"
+    assert Options.show(Bitwise.bsl(1, 1_000_000)) ==
+             "#Integer<#{:erlang.external_size(Bitwise.bsl(1, 1_000_000))} bytes>"
+
     assert Options.show(-Bitwise.bsl(1, 2_000)) =~ ~r/^#Integer<25\d bytes>$/
     assert Options.show(Bitwise.bsl(1, 1_000)) == inspect(Bitwise.bsl(1, 1_000))
     assert Options.show(MapSet.new(1..10_000)) == "%MapSet{...}"

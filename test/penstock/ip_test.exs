@@ -68,7 +68,8 @@ defmodule Penstock.IPTest do
   end
 
   test "an address of IPv6 that stands for one of IPv4 counts as that, but for :: and ::1" do
-    for {a, b, c, d} = v4 <- [{192, 0, 2, 7}, {255, 255, 255, 255}, {0, 0, 1, 0}, {0, 0, 0, 2}], bits <- [0, 8, 24, 32] do
+    for {a, b, c, d} = v4 <- [{192, 0, 2, 7}, {255, 255, 255, 255}, {0, 0, 1, 0}, {0, 0, 0, 2}],
+        bits <- [0, 8, 24, 32] do
       [high, low] = [a * 256 + b, c * 256 + d]
 
       for v6 <- [{0, 0, 0, 0, 0, 0, high, low}, {0x64, 0xFF9B, 0, 0, 0, 0, high, low}] do
@@ -76,7 +77,12 @@ defmodule Penstock.IPTest do
       end
     end
 
-    for v6 <- [{0, 0, 0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 1}, {0x64, 0xFF9B, 1, 0, 0, 0, 1, 1}, {0x64, 0xFF9C, 0, 0, 0, 0, 1, 1}] do
+    for v6 <- [
+          {0, 0, 0, 0, 0, 0, 0, 0},
+          {0, 0, 0, 0, 0, 0, 0, 1},
+          {0x64, 0xFF9B, 1, 0, 0, 0, 1, 1},
+          {0x64, 0xFF9C, 0, 0, 0, 0, 1, 1}
+        ] do
       assert {:v6, _, 128} = IP.key(v6, v6: 128)
     end
 
@@ -109,13 +115,27 @@ defmodule Penstock.IPTest do
 
     for {ip, opts, text} <- shown, do: assert({ip, IP.to_string(IP.key(ip, opts))} == {ip, text})
 
-    for other <- [nil, "x", {:v4, -1, 32}, {:v4, 256, 8}, {:v4, 1, 33}, {:v5, 1, 1}, {:v6, 1, 129}, {1, 2, 3, 4}, {:v4, 1.0, 8}] do
-      assert_raise ArgumentError, ~r/^expected key to be one of Penstock.IP.key\/2, got: /, fn -> IP.to_string(other) end
+    for other <- [
+          nil,
+          "x",
+          {:v4, -1, 32},
+          {:v4, 256, 8},
+          {:v4, 1, 33},
+          {:v5, 1, 1},
+          {:v6, 1, 129},
+          {1, 2, 3, 4},
+          {:v4, 1.0, 8}
+        ] do
+      assert_raise ArgumentError, ~r/^expected key to be one of Penstock.IP.key\/2, got: /, fn ->
+        IP.to_string(other)
+      end
     end
   end
 
   test "what is no address or no length is told" do
-    message = ~r/^expected ip to be an address .*:inet\.parse_address\(String\.to_charlist\(string\)\).*, got: "127\.0\.0\.1"$/
+    message =
+      ~r/^expected ip to be an address .*:inet\.parse_address\(String\.to_charlist\(string\)\).*, got: "127\.0\.0\.1"$/
+
     assert_raise ArgumentError, message, fn -> IP.key("127.0.0.1") end
 
     for ip <- [nil, ~c"::1", {}, {1, 2, 3}, {1, 2, 3, 256}, {1, 2, 3, -1}, {1, 2, 3, 4.0}, {1, 2, 3, 4, 5}] do

@@ -470,12 +470,15 @@ defmodule Penstock.RateLimiterTest do
     test "costs no time that it sleeps through" do
       limiter = start(limit: 1_000, per: 1_000, burst: 1)
       # 50 turns ahead.
-      pid = spawn(fn -> for _ <- 1..50, do: Penstock.Native.rate_reserve(limiter, :global, 1, :infinity, :not_measured) end)
+      pid =
+        spawn(fn -> for _ <- 1..50, do: Penstock.Native.rate_reserve(limiter, :global, 1, :infinity, :not_measured) end)
+
       monitor = Process.monitor(pid)
       assert_receive {:DOWN, ^monitor, _, _, _}
       {_, before} = Process.info(self(), :reductions)
       assert RateLimiter.acquire(limiter) == :ok
       {_, later} = Process.info(self(), :reductions)
+
       # The last ms at most is spent awake, in which a process could run for millions if it did not sleep for the others.
       assert later - before < 200_000
     end
