@@ -137,11 +137,9 @@ defmodule Penstock.Options do
     end
   end
 
-  # `size` says how much too large the value is, where it is not seen.
-  @spec expected!(String.t(), String.t(), term, String.t() | nil) :: no_return
-  def expected!(name, what, value, size \\ nil) do
-    got = if size, do: "got #{size}: ", else: "got: "
-    raise ArgumentError, "expected #{name} to be #{what}, #{got}#{show(value)}"
+  @spec expected!(String.t(), String.t(), term) :: no_return
+  def expected!(name, what, value) do
+    raise ArgumentError, "expected #{name} to be #{what}, got: #{show(value)}"
   end
 
   @doc false

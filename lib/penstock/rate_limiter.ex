@@ -93,9 +93,6 @@ defmodule Penstock.RateLimiter do
   # Hits that `hit_all/1` takes.
   @several 16
 
-  # Fewest keys that can be paused at a time, if they are spread evenly over the 16 shards of the native side.
-  @paused_keys "About 1,024"
-
   @doc """
   The child spec of a limiter under a supervisor; the options are those of `start_link/1`, which checks them.
 
@@ -421,8 +418,8 @@ defmodule Penstock.RateLimiter do
   the pause begin after it, at the pace of the rate; those that were reserved before come when they were. `reset/2` ends the pause; `refund/3` and
   `update/2` do not.
 
-  #{@paused_keys} keys can be paused at a time, or as many as a 64th of `:max_keys`, if that is more. A pause beyond that is not
-  lost: until it is over, it holds for a sixteenth of all keys.
+  About 1,024 keys can be paused at a time; or a 64th of `:max_keys`, if that is more, up to about 16,384. A pause beyond that is
+  not lost: until it is over, it holds for a sixteenth of all keys.
 
   Returns `:ok`. Raises as `hit/3`, and if `ms` is not 0 to 2_147_483_647.
 

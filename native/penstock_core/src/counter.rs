@@ -1,6 +1,6 @@
 //! A clock by a counter of the processor: quicker than an exact clock, and kept in step with it.
 //!
-//! The counter has a steady pace that nobody tells. A reading of both clocks, a *base*, serves for [`WINDOW`] ns; after that the
+//! The pace of the counter is steady, but unknown. A reading of both clocks, a *base*, serves for [`WINDOW`] ns; after that the
 //! next caller reads the exact clock and makes another base. The pace is taken over [`SPAN`] ns and more.
 //!
 //! # Never ahead

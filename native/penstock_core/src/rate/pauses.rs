@@ -9,8 +9,8 @@
 //! # Races
 //!
 //! A hit that began before `pause` returned may miss it: it is linearized before the pause. A hit that began after it sees
-//! `latest`, which was written before: either by the same thread, or by one whose return happens-before the hit. `latest` only
-//! falls under the lock, when no pause is left that it stands for.
+//! `latest`, which was written before: either by the same thread, or by one whose return happens-before the hit. `latest` never
+//! falls while the limiter is open; one that is too late costs a look.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,9 @@ const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 16 };
 
 /// Keys that may be paused at a time in a shard, of a limiter of few keys.
 const FEW: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
+
+/// Keys that may be paused at a time in a shard of any limiter: a pause looks at all of them under the lock when there is no room.
+const MANY: usize = 1_024;
 
 #[derive(Debug)]
 pub(super) struct Pauses {
@@ -47,7 +50,10 @@ struct Inner {
 
 impl Pauses {
     pub(super) fn new(max_keys: usize) -> Self {
-        Self { shards: std::array::from_fn(|_| CachePadded::default()), most: FEW.max(max_keys / 64 / SHARDS) }
+        Self {
+            shards: std::array::from_fn(|_| CachePadded::default()),
+            most: (max_keys / 64 / SHARDS).clamp(FEW, MANY),
+        }
     }
 
     fn shard(&self, tag: u64) -> &Shard {
@@ -79,7 +85,8 @@ impl Pauses {
             let end = inner.until.entry(tag).or_insert(0);
             *end = until.max(*end);
         }
-        shard.latest.store(inner.latest(), Ordering::Relaxed);
+        let latest = shard.latest.load(Ordering::Relaxed);
+        shard.latest.store(latest.max(until), Ordering::Relaxed);
         true
     }
 
@@ -89,10 +96,7 @@ impl Pauses {
         if shard.latest.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let mut inner = lock(&shard.inner);
-        if inner.until.remove(&tag).is_some() {
-            shard.latest.store(inner.latest(), Ordering::Relaxed);
-        }
+        lock(&shard.inner).until.remove(&tag);
     }
 
     /// Forgets all pauses.
@@ -111,12 +115,5 @@ impl Shard {
         let inner = lock(&self.inner);
         let until = inner.until.get(&tag).copied().unwrap_or(0).max(inner.all);
         (until > now).then_some(until)
-    }
-}
-
-impl Inner {
-    /// A look at all of them, which are few.
-    fn latest(&self) -> u64 {
-        self.until.values().copied().max().unwrap_or(0).max(self.all)
     }
 }
