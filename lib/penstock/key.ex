@@ -1,6 +1,6 @@
 defmodule Penstock.Key do
-  # Bounds the size of keys. The native side measures them; of those with a binary, a fun or a long integer inside it first
-  # asks whether that may be looked at.
+  # Bounds the size of keys. The native side measures them; of those with a binary, a fun or a
+  # long integer inside it first asks whether that may be looked at.
   @moduledoc false
 
   alias Penstock.{Native, Options, Weight}
@@ -11,8 +11,8 @@ defmodule Penstock.Key do
   # A slice of another binary may be copied when the native side looks at it.
   defguard is_vast(key) when is_bitstring(key) and byte_size(key) > @largest
 
-  # The native side looks into no binary inside a term before the caller knows its size, for the same reason. Keys that users
-  # write most, such as {:user, "id"}, are known at a glance.
+  # The native side looks into no binary inside a term before the caller knows its size, for the
+  # same reason. Keys that users write most, such as {:user, "id"}, are known at a glance.
   defguard is_measured_first(key)
            when is_tuple(key) and tuple_size(key) == 2 and (is_binary(elem(key, 0)) or is_binary(elem(key, 1)))
 

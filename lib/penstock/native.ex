@@ -225,7 +225,8 @@ defmodule Penstock.Native do
   @spec rate_peek(atom, term, measured) :: hit | no_key | :no_limiter
   def rate_peek(_name, _key, _measured), do: missing()
 
-  # A number: the turn comes after that many ms. `:within`: after that many ns, to be waited for exactly. `:no_place`: there may be one for the key after so many.
+  # A number: the turn comes after that many ms. `:within`: after that many ns, to be waited for
+  # exactly. `:no_place`: there may be one for the key after so many.
   @spec rate_reserve(atom, term, pos_integer, timeout, measured) ::
           non_neg_integer
           | {:within, pos_integer}
@@ -249,7 +250,8 @@ defmodule Penstock.Native do
   @spec rate_reset(atom, term, measured) :: :ok | no_key | :no_limiter
   def rate_reset(_name, _key, _measured), do: missing()
 
-  # In steps: a tuple is where to go on, beginning with nil. `:badarg` also if what is kept does not go with what is new.
+  # In steps: a tuple is where to go on, beginning with nil. `:badarg` also if what is kept does
+  # not go with what is new.
   @spec rate_update(
           atom,
           pos_integer | :keep,
@@ -276,7 +278,8 @@ defmodule Penstock.Native do
 
   # Bans.
 
-  # Name, owner, {failures, within, ban_for, escalate, max_ban, forget_after, max_keys, max_bans, clock}.
+  # Name, owner, {failures, within, ban_for, escalate, max_ban, forget_after, max_keys, max_bans,
+  # clock}.
   @spec ban_start(atom, pid, tuple) :: :fresh | :adopted | pid | :enomem | :badarg
   def ban_start(_name, _owner, _given), do: missing()
 
@@ -306,7 +309,8 @@ defmodule Penstock.Native do
   @spec ban_count(atom, non_neg_integer) :: {non_neg_integer, non_neg_integer | :done} | :no_ban | :badarg
   def ban_count(_name, _from), do: missing()
 
-  # {failures, within, ban_for, escalate, max_ban, forget_after, max_keys, max_bans, memory, dropped}
+  # {failures, within, ban_for, escalate, max_ban, forget_after, max_keys, max_bans, memory,
+  # dropped}
   @spec ban_info(atom) ::
           {pos_integer, pos_integer, pos_integer | :infinity, pos_integer, pos_integer, pos_integer, pos_integer,
            pos_integer, pos_integer, non_neg_integer}

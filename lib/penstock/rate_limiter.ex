@@ -333,8 +333,9 @@ defmodule Penstock.RateLimiter do
 
   @ns_per_ms 1_000_000
 
-  # A timer fires up to 1 ms late, which is several turns of a quick limiter. It fires at whole ms of the VM's clock, so the
-  # last of them before the turn is slept until, and less than 1 ms is left, in which the caller yields to all who can run.
+  # A timer fires up to 1 ms late, which is several turns of a quick limiter. It fires at whole ms
+  # of the VM's clock, so the last of them before the turn is slept until, and less than 1 ms is
+  # left, in which the caller yields to every process that can run.
   defp sleep_exactly(ns) do
     turn = :os.perf_counter(:nanosecond) + ns
     now = :erlang.monotonic_time(:nanosecond)

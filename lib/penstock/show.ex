@@ -1,8 +1,9 @@
 defmodule Penstock.Show do
   # Shows a term in a message, in bounded time and space.
   #
-  # `inspect/2` has a `:limit`, but first sorts all keys of a map, writes all digits of an integer, and walks all of a list that
-  # looks like keywords. A small term is shown as `inspect/2` does; a larger one is cut before it is inspected.
+  # `inspect/2` has a `:limit`, but first sorts all keys of a map, writes all digits of an
+  # integer, and walks all of a list that looks like keywords. A small term is shown as
+  # `inspect/2` does; a larger one is cut before it is inspected.
   @moduledoc false
 
   alias Penstock.Weight

@@ -8,7 +8,8 @@ defmodule Penstock.HostileTermsTest do
 
   @ping_ms 5
   @answer_ms 20
-  # On a machine that is busy with something else, one round may be slow. A call that stalls is slow in all of them.
+  # On a machine that is busy with something else, one round may be slow. A call that stalls is
+  # slow in all of them.
   @tries 5
   @message_bytes 2_000
 
@@ -26,7 +27,8 @@ defmodule Penstock.HostileTermsTest do
 
   defp bytes(n), do: :binary.copy(<<0xF0>>, n)
 
-  # The collector copies a large term, and stands a scheduler still for as long. A constant is not copied.
+  # The collector copies a large term, and stands a scheduler still for as long. A constant is not
+  # copied.
   defp constant(term) do
     key = {__MODULE__, make_ref()}
     :persistent_term.put(key, term)
@@ -34,7 +36,8 @@ defmodule Penstock.HostileTermsTest do
     :persistent_term.get(key)
   end
 
-  # A term that is shared would not end to be copied, to another process or to be a constant: each is made where it is used.
+  # A term that is shared would not end to be copied, to another process or to be a constant: each
+  # is made where it is used.
   defp terms do
     wide = constant(Map.new(1..1_000_000, &{&1, &1}))
     list = constant(Enum.to_list(1..1_000_000))

@@ -441,8 +441,8 @@ defmodule Penstock.RateLimiterTest do
   describe "acquire/3 of a limiter with a burst of one" do
     @rate 5_000
 
-    # A timer is late by up to five turns. A machine that is busy gives a caller no turn for some ms now and then, so the
-    # gap that counts is the median.
+    # A timer is late by up to five turns. A machine that is busy gives a caller no turn for some
+    # ms now and then, so the gap that counts is the median.
     test "reaches the rate, and never exceeds it" do
       for callers <- [1, 8] do
         limiter = start(limit: @rate, per: 1_000, burst: 1)
@@ -479,7 +479,8 @@ defmodule Penstock.RateLimiterTest do
       assert RateLimiter.acquire(limiter) == :ok
       {_, later} = Process.info(self(), :reductions)
 
-      # The last ms at most is spent awake, in which a process could run for millions if it did not sleep for the others.
+      # The last ms at most is spent awake, in which a process could run for millions if it did
+      # not sleep for the others.
       assert later - before < 200_000
     end
   end

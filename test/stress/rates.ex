@@ -109,8 +109,9 @@ defmodule Penstock.Stress.Rates do
 
   @least_reached 0.95
 
-  # Callers wait for their turns, of a limiter with a burst of one: the rate is reached, and never exceeded. The best of some rounds of some 20 ms:
-  # a caller that the machine gives no turn for 4 ms loses what its limiter gave meanwhile.
+  # Callers wait for their turns, of a limiter with a burst of one: the rate is reached, and never
+  # exceeded. The best of some rounds of some 20 ms: a caller that the machine gives no turn for 4
+  # ms loses what its limiter gave meanwhile.
   @rounds 20
 
   defp turns(rate, callers) do

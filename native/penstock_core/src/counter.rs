@@ -1,22 +1,26 @@
 //! A clock by a counter of the processor: quicker than an exact clock, and kept in step with it.
 //!
-//! The pace of the counter is steady, but unknown. A reading of both clocks, a *base*, serves for [`WINDOW`] ns; after that the
-//! next caller reads the exact clock and makes another base. The pace is taken over [`SPAN`] ns and more.
+//! The pace of the counter is steady, but unknown. A reading of both clocks, a *base*, serves for
+//! [`WINDOW`] ns; after that the next caller reads the exact clock and makes another base. The
+//! pace is taken over [`SPAN`] ns and more.
 //!
 //! # Never ahead
 //!
-//! What a rate limiter may not be given is time that has not passed. A base takes the exact clock's reading for that of the
-//! counter *after* it, and the pace is cut by [`MARGIN`]. The pace is off by two brackets in a span, 20 in 10^6, which is less. So within its window
-//! a base lags by some 0.3 µs at most. If the exact clock itself is slewed, by up to 500 in 10^6, a base is ahead by up to 2 µs, until the next:
-//! errors do not add up, and the rate over any time is that of the exact clock.
+//! What a rate limiter may not be given is time that has not passed. A base takes the exact
+//! clock's reading for that of the counter *after* it, and the pace is cut by [`MARGIN`]. The
+//! pace is off by two brackets in a span, 20 in 10^6, which is less. So within its window a base
+//! lags by some 0.3 µs at most. If the exact clock itself is slewed, by up to 500 in 10^6, a base
+//! is ahead by up to 2 µs, until the next: errors do not add up, and the rate over any time is
+//! that of the exact clock.
 //!
-//! A counter that jumps, in whatever direction, is out of its window: the exact clock is read. A base that turns out to have been
-//! ahead by more than [`AHEAD`] ends all trust until the pace has been taken anew.
+//! A counter that jumps, in whatever direction, is out of its window: the exact clock is read. A
+//! base that turns out to have been ahead by more than [`AHEAD`] ends all trust until the pace
+//! has been taken anew.
 //!
 //! # Races
 //!
-//! The base is under a sequence lock. Readers do not wait: one that meets a writer reads the exact clock. A writer that meets another leaves the
-//! work to it.
+//! The base is under a sequence lock. Readers do not wait: one that meets a writer reads the
+//! exact clock. A writer that meets another leaves the work to it.
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -26,7 +30,8 @@ const WINDOW: u64 = 4_000_000;
 /// Over how long the pace is taken at least, in ns.
 const SPAN: u64 = 100_000_000;
 
-/// Ticks between two readings of the counter with the exact clock read between: more, and the caller was preempted.
+/// Ticks between two readings of the counter with the exact clock read between: more, and the
+/// caller was preempted.
 const BRACKET: u64 = 4_000;
 
 /// The pace is cut by one in so many.
@@ -38,7 +43,8 @@ const AHEAD: u64 = 20_000;
 /// Bits of the fraction in a pace.
 const FRACTION: u32 = 32;
 
-/// A clock by a counter. It begins with the exact clock, and knows the pace of the counter after 0.1 s of use.
+/// A clock by a counter. It begins with the exact clock, and knows the pace of the counter after
+/// 0.1 s of use.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub struct Counter {
@@ -73,7 +79,8 @@ impl Counter {
         let ns = self.ns.load(Ordering::Relaxed);
         let pace = self.pace.load(Ordering::Relaxed);
         let window = self.window.load(Ordering::Relaxed);
-        // ORDERING: pairs with the fence in `rebase`: a caller that read a word of the next base sees that its version is another.
+        // ORDERING: pairs with the fence in `rebase`: a caller that read a word of the next base
+        // sees that its version is another.
         fence(Ordering::Acquire);
         let is_whole = version & 1 == 0 && self.version.load(Ordering::Relaxed) == version;
         let passed = ticks().wrapping_sub(from);
@@ -86,12 +93,14 @@ impl Counter {
         let ns = exact();
         let after = ticks();
         let version = self.version.load(Ordering::Relaxed);
-        // ORDERING: Acquire pairs with the Release below: the next writer sees what the last one wrote.
+        // ORDERING: Acquire pairs with the Release below: the next writer sees what the last one
+        // wrote.
         let lock = || self.version.compare_exchange(version, version + 1, Ordering::Acquire, Ordering::Relaxed);
         if after.wrapping_sub(before) > BRACKET || version & 1 != 0 || lock().is_err() {
             return ns;
         }
-        // ORDERING: pairs with the fence in `now`: that a base is being written is seen before what is written.
+        // ORDERING: pairs with the fence in `now`: that a base is being written is seen before
+        // what is written.
         fence(Ordering::Release);
         self.write(after, ns);
         // ORDERING: Release pairs with the Acquire in `now`, and with the one above.
@@ -110,7 +119,8 @@ impl Counter {
         let passed = ticks.wrapping_sub(first_ticks.load(Ordering::Relaxed));
         let elapsed = ns.wrapping_sub(first_ns.load(Ordering::Relaxed));
         if predicted > ns + AHEAD || first_ns.load(Ordering::Relaxed) == 0 || elapsed > u64::from(u32::MAX) {
-            // From here on, anew: it ran ahead, or nothing is known, or it was not asked for so long that the product would not fit.
+            // From here on, anew: it ran ahead, or nothing is known, or it was not asked for so
+            // long that the product would not fit.
             self.pace.store(0, Ordering::Relaxed);
             self.window.store(0, Ordering::Relaxed);
             first_ticks.store(ticks, Ordering::Relaxed);

@@ -71,7 +71,8 @@ fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
     prop::collection::vec((prop_oneof![3 => 0..3_u64, 3 => 0..40_u64, 1 => 0..400_u64], act), 1..200)
 }
 
-/// The state of a key: when it failed, until when it is banned (`u64::MAX`: for ever), and at what level.
+/// The state of a key: when it failed, until when it is banned (`u64::MAX`: for ever), and at
+/// what level.
 #[derive(Clone, Debug, Default)]
 struct Known {
     failed: Vec<u64>,

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use penstock_core::Counter;
 use proptest::prelude::*;
 
-/// Both clocks: a counter of so many ticks in 1,000 ns, and the exact one, which is slewed by so much in 10^6.
+/// Both clocks: a counter of `per_us` ticks in 1,000 ns, and the exact one.
 struct World {
     ns: Cell<u64>,
     per_us: u64,

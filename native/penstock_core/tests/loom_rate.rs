@@ -213,7 +213,8 @@ fn update_against_update() {
     });
 }
 
-/// A change that one caller begins and drops, as a caller that is killed would, and two that are made.
+/// A change that one caller begins and drops, as a caller that is killed would, and two that are
+/// made.
 #[test]
 fn three_updates_one_of_which_is_dropped() {
     explore(|| {
@@ -1128,7 +1129,8 @@ fn open_against_advance_of_bans() {
     });
 }
 
-/// A caller reads by a base while another writes the next, and a third the one after: no reading is of two bases.
+/// A caller reads by a base while another writes the next, and a third the one after: no reading
+/// is of two bases.
 #[test]
 fn reading_of_a_base_against_the_next() {
     explore(|| {

@@ -344,7 +344,8 @@ proptest! {
 
 // Edges.
 
-/// A key that is idle keeps its place as long as there is an empty one, and is the last of those that are idle to lose it if it came last.
+/// A key that is idle keeps its place as long as there is an empty one, and is the last of those
+/// that are idle to lose it if it came last.
 #[test]
 fn a_new_key_takes_an_empty_place_and_then_the_one_idle_for_longest() {
     let (limiter, _) = open(8, limits(1, 1_000, 2));
@@ -590,7 +591,8 @@ fn a_change_is_made_in_steps_that_others_may_cut_across() {
             other => panic!("{other:?}"),
         }
     }
-    // Another caller is quicker. It was later, so its change is made on top of this one, which is over with it.
+    // Another caller is quicker. It was later, so its change is made on top of this one, which is
+    // over with it.
     assert!(update(&limiter, limits(1, 1_000, 3), 1_000 * MS) >= 5);
     assert_eq!(limiter.update(1, |_| Some(limits(1, 1_000, 2)), 1_000 * MS, from), Changed::Yes);
     assert_eq!(limiter.info(1).unwrap().limits, limits(1, 1_000, 3));

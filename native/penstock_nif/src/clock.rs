@@ -56,8 +56,8 @@ mod tsc {
 
     #[inline(always)]
     pub(super) fn read() -> u64 {
-        // SAFETY: every x86-64 processor has the instruction; a kernel that forbids it to users does not use it for its own clock in
-        // user space, and is not trusted.
+        // SAFETY: every x86-64 processor has the instruction; a kernel that forbids it to users
+        // does not use it for its own clock in user space, and is not trusted.
         unsafe { std::arch::x86_64::_rdtsc() }
     }
 
@@ -69,8 +69,8 @@ mod tsc {
         }
     }
 
-    /// The kernel takes the counter for its clock only if it is steady, and the same on all processors; it gives it up when it finds out that
-    /// it is not.
+    /// The kernel takes the counter for its clock only if it is steady, and the same on all
+    /// processors; it gives it up when it finds out that it is not.
     #[cold]
     fn find_out() -> bool {
         let source = std::fs::read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
@@ -85,7 +85,8 @@ mod tsc {
         const LAST_EXTENDED: u32 = 0x8000_0000;
         const POWER: u32 = 0x8000_0007;
         const INVARIANT: u32 = 1 << 8;
-        // SAFETY: every x86-64 processor has the instruction; a leaf is asked for only if it is there.
+        // SAFETY: every x86-64 processor has the instruction; a leaf is asked for only if it is
+        // there.
         #[allow(unused_unsafe)]
         unsafe {
             __cpuid(LAST_EXTENDED).eax >= POWER && __cpuid(POWER).edx & INVARIANT != 0

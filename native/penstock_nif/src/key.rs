@@ -25,8 +25,9 @@ static SECRET: Lazy<RandomState> = Lazy::new(RandomState::new);
 /// Of 32 bits, as the VM takes no more everywhere.
 static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|which| SECRET.hash_one(which) >> 32));
 
-/// The tag of a key in a limit's incarnation. `measured`: the caller knows that a walk through all of the key is short; without that no
-/// binary, integer or fun inside it is looked into. The error is the answer to the caller.
+/// The tag of a key in a limit's incarnation. `measured`: the caller knows that a walk through
+/// all of the key is short; without that no binary, integer or fun inside it is looked into. The
+/// error is the answer to the caller.
 #[inline]
 pub(crate) fn digest(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Result<u64, Term> {
     // Most keys are binaries: those in whole words of the hash, and without a walk.

@@ -72,7 +72,8 @@ impl Inner {
         left(self.entries.get(&tag)?.until, now)
     }
 
-    /// How often the key has been banned for its failures, as far as that is remembered: until so many ns after the end of its last ban.
+    /// How often the key has been banned for its failures, as far as that is remembered: until so
+    /// many ns after the end of its last ban.
     fn level(&self, tag: u64, now: u64, memory: u64) -> u32 {
         let remembered = |entry: &&Entry| now < entry.until.saturating_add(memory);
         self.entries.get(&tag).filter(remembered).map_or(0, |entry| entry.level)

@@ -143,7 +143,8 @@ impl Rate {
         if wait <= patience && tat < END { Turn::Reserve { tat, wait } } else { Turn::TooFar { wait } }
     }
 
-    /// The TAT after a charge for work that is over, whatever it costs: up to a century of debt, or the burst if that is more.
+    /// The TAT after a charge for work that is over, whatever it costs: up to a century of debt,
+    /// or the burst if that is more.
     pub(crate) fn charge_anyway(self, tat: u64, now: u64, cost: u32) -> u64 {
         let charge = self.interval.saturating_mul(u64::from(cost));
         // A hit of cost 1 is denied from there, as its own interval is ahead of the tolerance.

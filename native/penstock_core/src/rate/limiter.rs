@@ -21,8 +21,8 @@ const FINE: u64 = 4 * NS_PER_MS;
 /// Parts that resets are counted in, each for some of the keys.
 const RESETS: usize = 16;
 
-/// Parts that totals are counted in, so that threads do not wait for each other's: one for each that runs at a time, and as many again, as
-/// other threads have numbers as well. A power of two.
+/// Parts that totals are counted in, so that threads do not wait for each other's: one for each
+/// that runs at a time, and as many again, as other threads have numbers as well. A power of two.
 fn parts() -> usize {
     if cfg!(any(loom, shuttle)) {
         return 1;
@@ -131,7 +131,8 @@ pub struct Limiter {
 struct Given {
     /// In force.
     limits: Option<Limits>,
-    /// What the changes up to now come to, each of them applied to the one before. It comes into force when all places are settled.
+    /// What the changes up to now come to, each of them applied to the one before. It comes into
+    /// force when all places are settled.
     wanted: Option<Limits>,
     /// The least burst among those changes, in ns: each of them cuts.
     cut: Option<u64>,
@@ -342,8 +343,8 @@ impl Limiter {
         reserved
     }
 
-    /// Whether a turn must be waited for more exactly than to the ms: a caller that takes its turn late by more than the tolerance
-    /// loses the rest, as the TAT does not stay in the past.
+    /// Whether a turn must be waited for more exactly than to the ms: a caller that takes its
+    /// turn late by more than the tolerance loses the rest, as the TAT does not stay in the past.
     pub fn is_fine(&self) -> bool {
         self.published.read().rate.tolerance() < FINE
     }
@@ -471,16 +472,19 @@ impl Limiter {
         outcome.unwrap_or(true)
     }
 
-    /// Charges the key for work that is over, even beyond the burst, and says what the next hit would find. A key without a place, and
-    /// without one that is free, is not charged: no hit of it is allowed either.
+    /// Charges the key for work that is over, even beyond the burst, and says what the next hit
+    /// would find. A key without a place, and without one that is free, is not charged: no hit of
+    /// it is allowed either.
     pub fn charge_anyway(&self, key: Key, now: u64, cost: u32) -> Hit {
         self.settle_up(key, now, |rate, tat| Some(rate.charge_anyway(tat, now, cost)))
     }
 
-    /// Gives back a part of what the key was charged, but never more than it owes, and says what the next hit would find.
+    /// Gives back a part of what the key was charged, but never more than it owes, and says what
+    /// the next hit would find.
     pub fn give_back(&self, key: Key, now: u64, cost: u32) -> Hit {
         let [began, ended] = self.resets_of(key);
-        // As a reset: what `hit_all` charged meanwhile may be given back here, and must not be taken back there as well.
+        // As a reset: what `hit_all` charged meanwhile may be given back here, and must not be
+        // taken back there as well.
         began.fetch_add(1, Ordering::Relaxed);
         // What is over is not given back.
         let hit = self.settle_up(key, now, |rate, tat| (tat > now).then(|| rate.give_back(tat, cost).max(now)));
@@ -510,7 +514,8 @@ impl Limiter {
         }
     }
 
-    /// Allows no hit of the key for so many ns from `now`, whatever it owes. False if the limiter is closed.
+    /// Allows no hit of the key for so many ns from `now`, whatever it owes. False if the limiter
+    /// is closed.
     pub fn pause(&self, key: Key, now: u64, ns: u64) -> bool {
         let until = now.saturating_add(ns).min(LATEST);
         self.pauses.pause(key.tag(), now, until, || self.is(key.incarnation()))
@@ -562,14 +567,17 @@ impl Limiter {
 
     /// Changes the rate: each key keeps what it owes in time, cut to the new burst.
     ///
-    /// A key is cut when it is next looked at, and its era tells whether it was. There are two eras, so before another change all
-    /// places must be of the last. That is done in steps, each of which returns how far it has come. Begin with `None`.
+    /// A key is cut when it is next looked at, and its era tells whether it was. There are two
+    /// eras, so before another change all places must be of the last. That is done in steps, each
+    /// of which returns how far it has come. Begin with `None`.
     ///
     /// # Progress
     ///
-    /// A change counts from its first step on: it is applied to what the changes before it come to, under the lock. The first caller that
-    /// has settled all places brings all changes into force that were asked for by then, as if one after the other. So a caller starts over at most once: if others
-    /// come into force while it settles, then so does its own. A change whose caller is killed comes into force with the next.
+    /// A change counts from its first step on: it is applied to what the changes before it come
+    /// to, under the lock. The first caller that has settled all places brings all changes into
+    /// force that were asked for by then, as if one after the other. So a caller starts over at
+    /// most once: if others come into force while it settles, then so does its own. A change
+    /// whose caller is killed comes into force with the next.
     pub fn update(
         &self,
         incarnation: Incarnation,

@@ -1,16 +1,17 @@
 //! Keys that are paused: until an instant, no hit of them is allowed, whatever they owe.
 //!
-//! A pause is kept beside the TAT, not in it: a change of the rate cuts what a key owes, and must not end its pause; a refund must
-//! not either; and a pause does not add to what is owed.
+//! A pause is kept beside the TAT, not in it: a change of the rate cuts what a key owes, and must
+//! not end its pause; a refund must not either; and a pause does not add to what is owed.
 //!
-//! Pauses are rare. While none is in force in the shard of a key, a hit of it loads one word. While one is, it takes the
-//! lock of the shard for one look.
+//! Pauses are rare. While none is in force in the shard of a key, a hit of it loads one word.
+//! While one is, it takes the lock of the shard for one look.
 //!
 //! # Races
 //!
-//! A hit that began before `pause` returned may miss it: it is linearized before the pause. A hit that began after it sees
-//! `latest`, which was written before: either by the same thread, or by one whose return happens-before the hit. `latest` never
-//! falls while the limiter is open; one that is too late costs a look.
+//! A hit that began before `pause` returned may miss it: it is linearized before the pause. A hit
+//! that began after it sees `latest`, which was written before: either by the same thread, or by
+//! one whose return happens-before the hit. `latest` never falls while the limiter is open; one
+//! that is too late costs a look.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,8 @@ const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 16 };
 /// Keys that may be paused at a time in a shard, of a limiter of few keys.
 const FEW: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
 
-/// Keys that may be paused at a time in a shard of any limiter: a pause looks at all of them under the lock when there is no room.
+/// Keys that may be paused at a time in a shard of any limiter: a pause looks at all of them
+/// under the lock when there is no room.
 const MANY: usize = 1_024;
 
 #[derive(Debug)]
@@ -68,8 +70,8 @@ impl Pauses {
         if shard.latest.load(Ordering::Relaxed) <= now { None } else { shard.look(tag, now) }
     }
 
-    /// Pauses the key until then, or longer if it is paused for longer. `still` is asked under the lock. Without room for
-    /// another, all keys of the shard are paused: no pause is lost.
+    /// Pauses the key until then, or longer if it is paused for longer. `still` is asked under
+    /// the lock. Without room for another, all keys of the shard are paused: no pause is lost.
     pub(super) fn pause(&self, tag: u64, now: u64, until: u64, still: impl FnOnce() -> bool) -> bool {
         let shard = self.shard(tag);
         let mut inner = lock(&shard.inner);

@@ -151,7 +151,8 @@ impl Table {
         let mut until = u64::MAX;
         let mut claim = None;
         for row in self.rows_of(tag) {
-            // An empty place before one of a key that may come back: of those, the one that is idle for longest.
+            // An empty place before one of a key that may come back: of those, the one that is
+            // idle for longest.
             let mut free: (usize, Option<Seen<'_>>) = (0, None);
             for place in row {
                 let seen = Seen::look(place);
