@@ -28,7 +28,8 @@ defmodule Penstock.Ban do
 
   A ban lasts `:ban_for` ms the first time, and each time `:escalate` times as long as the last time; the first as well is cut to `:max_ban`. With
   `escalate: 1` all are of the same length. The number of bans of a key, its *level*, is forgotten `:forget_after` ms after the end of its last ban; or
-  early, if there are more than `:max_bans`. A ban for ever, `ban_for: :infinity`, is not cut, and only `unban/2` ends it.
+  early, if there are more than `:max_bans`. A ban for ever, `ban_for: :infinity`, is not cut; only `unban/2` or
+  `ban/4` ends it.
 
   ## Keys
 
@@ -196,7 +197,7 @@ defmodule Penstock.Ban do
 
   Returns `:ok`, or `{:banned, ms}` with the ms until its ban ends, or `{:banned, :infinity}` of a ban for ever.
 
-  Raises `ArgumentError` if no such bans are running, or the key is above 1 KiB.
+  Raises `ArgumentError` if no such bans are running, or the key is `nil` or above 1 KiB.
 
   ## Examples
 

@@ -225,7 +225,7 @@ defmodule Penstock.RateLimiter do
       a new key that finds no place, which may have hit nothing yet: see "Keys"
     * `{:deny, :infinity}` - the cost is above the burst
 
-  Raises `ArgumentError` if no such limiter is running, the key is above 1 KiB, or the cost is not 1 to 2_147_483_647.
+  Raises `ArgumentError` if no such limiter is running, the key is `nil` or above 1 KiB, or the cost is not 1 to 2_147_483_647.
 
   ## Examples
 
@@ -266,10 +266,12 @@ defmodule Penstock.RateLimiter do
   Waits for its turn: for calls to others, who limit us.
 
   The turn is reserved at once, if it comes within `:timeout`, and then slept until. So those who wait leave in the order in which they
-  came, at the limiter's pace, and none of them is woken in vain. A turn of a limiter whose burst is worth less than 4 ms, such as 5,000 per second
-  with a burst of 1, is waited for exactly: the caller sleeps, and for the last ms it is awake and yields to every process that can run. So a
-  burst of 1 reaches the rate up to 10,000 per second, if the machine has a processor to spare; otherwise give it a burst worth 4 ms. One that dies while it waits wastes its turn. A new key that finds no place (see
+  came, at the limiter's pace, and none of them is woken in vain. One that dies while it waits wastes its turn. A new key that finds no place (see
   "Keys") waits until one is free, and then for its turn, in no order.
+
+  A turn is waited for exactly if the limiter's burst is worth less than 4 ms, such as 1 of 5,000 per second: the caller sleeps, and
+  in the last ms yields to every process that can run. So a burst of 1 reaches rates of up to 10,000 per second, if the machine
+  has a processor to spare. On a busy machine, give the limiter a burst that is worth 4 ms or more.
 
   Returns:
 
@@ -450,7 +452,7 @@ defmodule Penstock.RateLimiter do
   What `hit/3` would answer for a cost of 1, without counting anything.
 
   Returns `{:allow, remaining}`, with what would remain after it, or `{:deny, retry_after_ms}`. Raises `ArgumentError` if no such limiter is running, or the
-  key is above 1 KiB.
+  key is `nil` or above 1 KiB.
 
   ## Examples
 
