@@ -97,7 +97,7 @@ defmodule Penstock do
           | :closed
           | :deadlock
           | {:rate_limited, pos_integer | :infinity}
-          | {:banned, pos_integer}
+          | {:banned, pos_integer | :infinity}
 
   @typedoc "An option of `run/3`."
   @type run_option :: {:timeout, timeout} | {:permits, pos_integer} | {:key, term} | {:cost, pos_integer}

@@ -27,8 +27,9 @@ defmodule Penstock.Ban do
   at most: so a ban may come a little early, but never late. While a key is banned its failures do not count.
 
   A ban lasts `:ban_for` ms the first time, and each time `:escalate` times as long as the last time; the first as well is cut to `:max_ban`. With
-  `escalate: 1` all are of the same length. How often that was, the *level*, is forgotten `:max_ban` ms after the failure that led to the last ban,
-  and at the earliest just after the key's ban has ended; or early, if there are more than `:max_bans`.
+  `escalate: 1` all are of the same length. The number of bans of a key, its *level*, is forgotten `:forget_after` ms after the end of its last ban; or
+  early, if there are more than `:max_bans`. A ban for ever, `ban_for: :infinity`, is not cut; only `unban/2` or
+  `ban/4` ends it.
 
   ## Keys
 
@@ -38,7 +39,7 @@ defmodule Penstock.Ban do
   Memory is bounded: two places for each of `:max_keys` keys whose failures are counted at a time, of 80 bytes, are reserved at start. A key may have any of
   sixteen; if all are others', the one with the fewest and oldest failures is forgotten, which begins to happen where there are as many keys as `:max_keys`. Of each
   ban 64 bytes are reserved, and up to 700 more are used for the key and the reason. If there are more than `:max_bans`, the one that ends first is
-  dropped, with its level, and counted in `info/1` if it was not over.
+  dropped, with its level, and counted in `info/1` if it was not over; a ban for ever is dropped after all that end.
 
   The key and the reason of a ban that is over stay in memory, where `list/1` does not show them, as long as its level is, and after that until
   other bans come, or `unban/2`; those of bans that are closed, until their memory is used again.
@@ -50,7 +51,7 @@ defmodule Penstock.Ban do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{GateRef, Key, Memory, Native, Options, Owner}
+  alias Penstock.{GateRef, Key, Memory, Native, Options, Owner, Weight}
 
   @typedoc "The name of running bans."
   @type ban :: atom
@@ -60,9 +61,10 @@ defmodule Penstock.Ban do
           {:name, atom}
           | {:failures, pos_integer}
           | {:within, pos_integer}
-          | {:ban_for, pos_integer}
+          | {:ban_for, pos_integer | :infinity}
           | {:escalate, pos_integer}
           | {:max_ban, pos_integer}
+          | {:forget_after, pos_integer}
           | {:max_keys, pos_integer}
           | {:max_bans, pos_integer}
           | {:clock, :monotonic | :manual}
@@ -72,9 +74,10 @@ defmodule Penstock.Ban do
           name: atom,
           failures: pos_integer,
           within: pos_integer,
-          ban_for: pos_integer,
+          ban_for: pos_integer | :infinity,
           escalate: pos_integer,
           max_ban: pos_integer,
+          forget_after: pos_integer,
           max_keys: pos_integer,
           max_bans: pos_integer,
           bans: non_neg_integer,
@@ -82,16 +85,10 @@ defmodule Penstock.Ban do
           memory: pos_integer
         }
 
+  @day 86_400_000
+
   # In the order of the native side.
-  @numbers [
-    failures: 5,
-    within: 60_000,
-    ban_for: 300_000,
-    escalate: 2,
-    max_ban: 86_400_000,
-    max_keys: 100_000,
-    max_bans: 10_000
-  ]
+  @options [:failures, :within, :ban_for, :escalate, :max_ban, :forget_after, :max_keys, :max_bans]
 
   # Bytes in the external term format that a reason may have.
   @largest_reason 256
@@ -125,10 +122,11 @@ defmodule Penstock.Ban do
     * `:name` - an atom; required. It is not registered as the name of a process
     * `:failures` - how many failures of a key within `:within` ms ban it. Default `5`
     * `:within` - how long a failure counts, in ms. Default `60_000`
-    * `:ban_for` - how long the first ban of a key lasts, in ms. Default `300_000`
+    * `:ban_for` - how long the first ban of a key lasts, in ms or `:infinity`. Default `300_000`
     * `:escalate` - how many times as long as the last ban of a key its next one lasts; `1` is no escalation. Default `2`
-    * `:max_ban` - how long a ban for failures lasts at most, also the first, and how long a level is remembered, in ms. Once a ban of that
-      length is over, the level begins anew. Default `86_400_000`, a day, or `:ban_for` if that is more
+    * `:max_ban` - how long a ban for failures lasts at most, also the first, unless it is for ever, in ms. Default `86_400_000`, a day, or
+      `:ban_for` if that is more
+    * `:forget_after` - how long after the end of its last ban the level of a key is remembered, in ms. Default: `:max_ban`
     * `:max_keys` - of how many keys failures are counted at a time; 160 bytes for each are reserved, 16 MB by default. Default `100_000`
     * `:max_bans` - how many keys are banned, or have a level that is remembered, at a time; 64 bytes for each are reserved. Of more, what ends first
       is forgotten. Default `10_000`
@@ -145,15 +143,15 @@ defmodule Penstock.Ban do
   @doc since: "0.1.0"
   @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(opts) do
-    opts = Options.known!(opts, [:name, :clock | Keyword.keys(@numbers)])
+    opts = Options.known!(opts, [:name, :clock | @options])
     name = Options.name!(Options.fetch!(opts, :name))
-
-    # A first ban of more than a day is not cut by a default.
-    opts = Keyword.put_new_lazy(opts, :max_ban, fn -> longest(Keyword.get(opts, :ban_for)) end)
-
-    numbers =
-      for {option, default} <- @numbers, do: Options.permits!(Keyword.get(opts, option, default), inspect(option))
-
+    ban_for = Keyword.get(opts, :ban_for, 300_000)
+    # A default does not cut a first ban of more than a day.
+    max_ban = Keyword.get(opts, :max_ban, if(is_integer(ban_for), do: max(ban_for, @day), else: @day))
+    given = [ban_for: ban_for, max_ban: max_ban, forget_after: Keyword.get(opts, :forget_after, max_ban)]
+    defaults = [failures: 5, within: 60_000, escalate: 2, max_keys: 100_000, max_bans: 10_000]
+    given = defaults |> Keyword.merge(opts) |> Keyword.merge(given)
+    numbers = for option <- @options, do: number!(option, given[option])
     clock = Options.one_of!(Keyword.get(opts, :clock, :monotonic), ":clock", [:monotonic, :manual])
     given = List.to_tuple(numbers ++ [clock])
 
@@ -163,14 +161,19 @@ defmodule Penstock.Ban do
     end
   end
 
-  defp longest(ban_for), do: if(is_integer(ban_for), do: max(ban_for, @numbers[:max_ban]), else: @numbers[:max_ban])
+  defp number!(:ban_for, value), do: ban_ms!(value, ":ban_for")
+  defp number!(option, value), do: Options.permits!(value, inspect(option))
+
+  defp ban_ms!(:infinity, _name), do: :infinity
+  defp ban_ms!(value, _name) when is_integer(value) and value in 1..0x7FFF_FFFF, do: value
+  defp ban_ms!(value, name), do: Options.expected!(name, "an integer between 1 and 2147483647 or :infinity", value)
 
   # Bytes for each key, and for each ban.
   @failures 160
   @banned 64
 
   defp start(name, given) do
-    {_failures, _within, _ban_for, _escalate, _max_ban, max_keys, max_bans, _clock} = given
+    {_failures, _within, _ban_for, _escalate, _max_ban, _forget, max_keys, max_bans, _clock} = given
 
     if there_already?(name, max_keys, max_bans) or Memory.available?(@failures * max_keys + @banned * max_bans),
       do: Owner.start_link(name, &own(name, &1, given)),
@@ -180,7 +183,7 @@ defmodule Penstock.Ban do
   # Those of an owner that crashed, or of one that lives, who is then told of.
   defp there_already?(name, max_keys, max_bans) do
     match?(
-      {_failures, _within, _ban_for, _escalate, _max, ^max_keys, ^max_bans, _memory, _dropped},
+      {_failures, _within, _ban_for, _escalate, _max, _forget, ^max_keys, ^max_bans, _memory, _dropped},
       Native.ban_info(name)
     )
   end
@@ -192,9 +195,9 @@ defmodule Penstock.Ban do
   @doc """
   Whether a key is banned.
 
-  Returns `:ok`, or `{:banned, ms}` with how long it still is.
+  Returns `:ok`, or `{:banned, ms}` with the ms until its ban ends, or `{:banned, :infinity}` of a ban for ever.
 
-  Raises `ArgumentError` if no such bans are running, or the key is above 1 KiB.
+  Raises `ArgumentError` if no such bans are running, or the key is `nil` or above 1 KiB.
 
   ## Examples
 
@@ -207,7 +210,7 @@ defmodule Penstock.Ban do
 
   """
   @doc since: "0.1.0"
-  @spec check(ban, term) :: :ok | {:banned, pos_integer}
+  @spec check(ban, term) :: :ok | {:banned, pos_integer | :infinity}
   def check(ban, key), do: ask(ban, key, &Native.ban_check(ban, key, &1))
 
   @doc """
@@ -216,7 +219,7 @@ defmodule Penstock.Ban do
   Returns:
 
     * `{:ok, left}` - so many more would ban it; all of them, if it was forgiven at that moment
-    * `{:banned, ms}` - it is banned, by this failure or before
+    * `{:banned, ms}` - it is banned, by this failure or before; `:infinity` of a ban for ever
 
   Raises as `check/2`.
 
@@ -231,16 +234,16 @@ defmodule Penstock.Ban do
 
   """
   @doc since: "0.1.0"
-  @spec record_failure(ban, term) :: {:ok, pos_integer} | {:banned, pos_integer}
+  @spec record_failure(ban, term) :: {:ok, pos_integer} | {:banned, pos_integer | :infinity}
   def record_failure(ban, key), do: ask(ban, key, &Native.ban_record(ban, key, &1))
 
   @doc """
-  Bans a key for so many ms, whatever it did; one that is banned already is until then instead.
+  Bans a key for `ms`, or for ever if that is `:infinity`, whatever it did; the new end replaces that of a ban in force.
 
   The reason is for `list/1`: any term of at most 256 bytes in the external term format. The level stays what it was, and failures that were counted stay
   counted.
 
-  Returns `:ok`. Raises as `check/2`, and if `ms` is not 1 to 2_147_483_647, or the reason is too large.
+  Returns `:ok`. Raises as `check/2`, and if `ms` is neither 1 to 2_147_483_647 nor `:infinity`, or the reason is too large.
 
   ## Examples
 
@@ -249,18 +252,18 @@ defmodule Penstock.Ban do
       :ok
       iex> Penstock.Ban.list(MyApp.ByHand)
       [%{key: "mallory", until_ms: 60_000, reason: "sent spam", level: 0}]
+      iex> Penstock.Ban.ban(MyApp.ByHand, "mallory", :infinity)
+      iex> Penstock.Ban.check(MyApp.ByHand, "mallory")
+      {:banned, :infinity}
 
   """
   @doc since: "0.1.0"
-  @spec ban(ban, term, pos_integer, term) :: :ok
+  @spec ban(ban, term, pos_integer | :infinity, term) :: :ok
   def ban(ban, key, ms, reason \\ :manual) do
-    Options.permits!(ms, "ms")
+    ban_ms!(ms, "ms")
 
-    size = :erlang.external_size(reason)
-
-    if size > @largest_reason do
-      what = "of at most #{@largest_reason} bytes in the external term format"
-      Options.expected!("reason", what, reason, "#{size} bytes")
+    unless Weight.fits?(reason, @largest_reason) do
+      Options.expected!("reason", "of at most #{@largest_reason} bytes in the external term format", reason)
     end
 
     ask(ban, key, &Native.ban_put(ban, key, ms, reason, &1))
@@ -296,7 +299,7 @@ defmodule Penstock.Ban do
 
     * `:key` - as it was given, or `{:hash, number}` of one that was too large to be kept, which is for people: other functions take the
       key itself
-    * `:until_ms` - ms until the ban ends
+    * `:until_ms` - ms until the ban ends, or `:infinity`
     * `:reason` - `:failures`, or what was given to `ban/4`
     * `:level` - how often it was banned for its failures, as far as that is remembered; see "What counts"
 
@@ -311,13 +314,14 @@ defmodule Penstock.Ban do
 
   """
   @doc since: "0.1.0"
-  @spec list(ban) :: [%{key: term, until_ms: pos_integer, reason: term, level: non_neg_integer}]
+  @spec list(ban) :: [%{key: term, until_ms: pos_integer | :infinity, reason: term, level: non_neg_integer}]
   def list(ban) do
     listed =
       for {key, until_ms, reason, level} <- listed(ban, 0) do
         %{key: kept(key), until_ms: until_ms, reason: :erlang.binary_to_term(reason), level: level}
       end
 
+    # `:infinity` is greater than any number.
     Enum.sort_by(listed, & &1.until_ms, :desc)
   end
 
@@ -339,7 +343,7 @@ defmodule Penstock.Ban do
   Returns a map:
 
     * `:name`
-    * `:failures`, `:within`, `:ban_for`, `:escalate`, `:max_ban`, `:max_keys`, `:max_bans` - as in `start_link/1`
+    * `:failures`, `:within`, `:ban_for`, `:escalate`, `:max_ban`, `:forget_after`, `:max_keys`, `:max_bans` - as in `start_link/1`
     * `:bans` - how many keys are banned
     * `:dropped` - how many bans were dropped before their end, as there were too many
     * `:memory` - bytes that are reserved
@@ -362,7 +366,7 @@ defmodule Penstock.Ban do
       :no_ban ->
         no_ban!(ban)
 
-      {failures, within, ban_for, escalate, max_ban, max_keys, max_bans, memory, dropped} ->
+      {failures, within, ban_for, escalate, max_ban, forget_after, max_keys, max_bans, memory, dropped} ->
         %{
           name: ban,
           failures: failures,
@@ -370,6 +374,7 @@ defmodule Penstock.Ban do
           ban_for: ban_for,
           escalate: escalate,
           max_ban: max_ban,
+          forget_after: forget_after,
           max_keys: max_keys,
           max_bans: max_bans,
           bans: count(ban, 0, 0),

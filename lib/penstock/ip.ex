@@ -4,22 +4,35 @@ defmodule Penstock.IP do
 
   Whoever has an IPv6 address has many, commonly a whole /64; so what is limited is a prefix.
 
-  A key is for the machine. For people who read `Penstock.Ban.list/1`, give the address itself as the reason of a ban.
+  A key is for the machine; `to_string/1` shows it to people.
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.Options
+  alias Penstock.{Options, Weight}
 
-  @typedoc "Which addresses are one: a version, a prefix, and how many bits that has."
-  @type key :: {:v4 | :v6, non_neg_integer, 0..128}
+  # More than the VM takes of the path of a socket.
+  @longest_path 256
+
+  @typedoc """
+  The addresses that count as one.
+
+  Of an IP address: its version, its prefix, and how many bits the prefix has. A unix socket and an unknown address are keys of their own.
+  """
+  @type key :: {:v4 | :v6, non_neg_integer, 0..128} | {:local, term} | :undefined
+
+  @typedoc "An address as `:inet` and Plug have it."
+  @type address :: :inet.ip_address() | {:local, term} | :undefined
 
   @doc """
-  The key of an address' prefix.
+  Returns the key of an address' prefix.
 
-  Takes addresses as `:inet` has them. One of IPv6 that is a mapped IPv4 address, `::ffff:a.b.c.d`, counts as that.
+  Takes addresses as `:inet` and Plug have them. An IPv6 address that stands for an IPv4 address counts as that: a mapped one,
+  `::ffff:a.b.c.d`, a compatible one, `::a.b.c.d`, and one behind NAT64, `64:ff9b::a.b.c.d`. `::` and `::1` are of IPv6.
+  `{:local, path}` of a unix socket and `:undefined` are their own keys.
 
   Returns a `t:key/0`. The prefix is a number of as many bits as count: the 64 of `{:v6, prefix, 64}` are the first four groups of the address. Raises
-  `ArgumentError` on what is no address, and on an option that is unknown or of the wrong kind.
+  `ArgumentError` on a term that is no address, and on an option that is unknown or of the wrong kind. A string must be parsed before, by
+  `:inet.parse_address/1`.
 
   ## Options
 
@@ -36,41 +49,122 @@ defmodule Penstock.IP do
       true
       iex> Penstock.IP.key({0, 0, 0, 0, 0, 0xFFFF, 0xC000, 0x0207}) == Penstock.IP.key({192, 0, 2, 7})
       true
+      iex> Penstock.IP.key({:local, "/run/app.sock"})
+      {:local, "/run/app.sock"}
       iex> {:v6, prefix, 64} = Penstock.IP.key({0x2001, 0xDB8, 0, 1, 1, 2, 3, 4})
       iex> for <<group::16 <- <<prefix::64>> >>, do: Integer.to_string(group, 16)
       ["2001", "DB8", "0", "1"]
 
   """
   @doc since: "0.1.0"
-  @spec key(:inet.ip_address(), v4: 0..32, v6: 0..128) :: key
+  @spec key(address, v4: 0..32, v6: 0..128) :: key
   def key(ip, opts \\ []) do
     opts = Options.known!(opts, [:v4, :v6])
     v4 = bits!(Keyword.get(opts, :v4, 32), ":v4", 32)
     v6 = bits!(Keyword.get(opts, :v6, 64), ":v6", 128)
 
     case ip do
-      {0, 0, 0, 0, 0, 0xFFFF, high, low} when high in 0..0xFFFF and low in 0..0xFFFF ->
-        prefix(:v4, <<high::16, low::16>>, v4)
-
       {a, b, c, d} when a in 0..255 and b in 0..255 and c in 0..255 and d in 0..255 ->
         prefix(:v4, <<a, b, c, d>>, v4)
 
+      {:local, _path} ->
+        ip
+
+      :undefined ->
+        ip
+
       _ ->
-        prefix(:v6, v6!(ip), v6)
+        case v6!(ip) do
+          # The unspecified address and the loopback.
+          <<0::127, _::1>> = address -> prefix(:v6, address, v6)
+          <<0::80, 0xFFFF::16, embedded::binary>> -> prefix(:v4, embedded, v4)
+          <<0::96, embedded::binary>> -> prefix(:v4, embedded, v4)
+          <<0x64::16, 0xFF9B::16, 0::64, embedded::binary>> -> prefix(:v4, embedded, v4)
+          address -> prefix(:v6, address, v6)
+        end
     end
   end
 
   defp bits!(bits, _name, most) when is_integer(bits) and bits >= 0 and bits <= most, do: bits
   defp bits!(value, name, most), do: Options.expected!(name, "an integer between 0 and #{most}", value)
 
-  defp v6!(ip) do
-    groups = if is_tuple(ip), do: Tuple.to_list(ip), else: []
+  defp v6!(string) when is_binary(string) do
+    what = "an address as :inet has them (of a string, {:ok, ip} = :inet.parse_address(String.to_charlist(string)))"
+    Options.expected!("ip", what, string)
+  end
 
-    if length(groups) == 8 and Enum.all?(groups, &(is_integer(&1) and &1 in 0..0xFFFF)) do
+  defp v6!(ip) do
+    groups = if is_tuple(ip) and tuple_size(ip) == 8, do: Tuple.to_list(ip), else: []
+
+    if groups != [] and Enum.all?(groups, &(is_integer(&1) and &1 in 0..0xFFFF)) do
       for group <- groups, into: <<>>, do: <<group::16>>
     else
       Options.expected!("ip", "an address as :inet has them", ip)
     end
+  end
+
+  @doc """
+  Shows a key to people.
+
+  Returns the prefix with the number of its bits, or the whole address without one; and the path of a unix socket. Raises `ArgumentError`
+  on a term that is not of `key/2`.
+
+  ## Examples
+
+      iex> Penstock.IP.to_string(Penstock.IP.key({192, 0, 2, 7}))
+      "192.0.2.7"
+      iex> Penstock.IP.to_string(Penstock.IP.key({192, 0, 2, 7}, v4: 24))
+      "192.0.2.0/24"
+      iex> Penstock.IP.to_string(Penstock.IP.key({0x2001, 0xDB8, 0, 1, 1, 2, 3, 4}))
+      "2001:db8:0:1::/64"
+      iex> Penstock.IP.to_string({:local, "/run/app.sock"})
+      "local:/run/app.sock"
+      iex> Penstock.IP.to_string(:undefined)
+      "undefined"
+
+  """
+  @doc since: "0.1.0"
+  @spec to_string(key) :: String.t()
+  def to_string(key)
+
+  def to_string(:undefined), do: "undefined"
+
+  def to_string({:local, path}) do
+    case is_binary(path) and byte_size(path) <= @longest_path and String.printable?(path) do
+      true -> "local:" <> path
+      false -> "local:" <> local(path)
+    end
+  end
+
+  def to_string({version, prefix, bits} = key) when version in [:v4, :v6] and is_integer(prefix) and is_integer(bits) do
+    size = if version == :v4, do: 32, else: 128
+
+    if bits in 0..size and prefix in 0..(Bitwise.bsl(1, bits) - 1),
+      do: show(prefix, bits, size),
+      else: not_a_key!(key)
+  end
+
+  def to_string(other), do: not_a_key!(other)
+
+  defp not_a_key!(term), do: Options.expected!("key", "one of Penstock.IP.key/2", term)
+
+  # Charlists, as :inet has them of files.
+  defp local(path) when is_list(path) do
+    if Weight.light?(path, @longest_path) and not List.improper?(path) and List.ascii_printable?(path),
+      do: List.to_string(path),
+      else: Options.show(path)
+  end
+
+  defp local(path), do: Options.show(path)
+
+  defp show(prefix, bits, size) do
+    address = Bitwise.bsl(prefix, size - bits)
+
+    groups =
+      if size == 32, do: for(<<(n <- <<address::32>>)>>, do: n), else: for(<<(n::16 <- <<address::128>>)>>, do: n)
+
+    shown = groups |> List.to_tuple() |> :inet.ntoa() |> List.to_string()
+    if bits == size, do: shown, else: "#{shown}/#{bits}"
   end
 
   defp prefix(version, address, bits) do

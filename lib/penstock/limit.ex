@@ -8,7 +8,7 @@ defmodule Penstock.Limit do
   @typedoc "By what key, if by any, and for what cost."
   @type hit :: {:none | {:key, term}, pos_integer}
 
-  @type refusal :: {:rate_limited, pos_integer | :infinity} | {:banned, pos_integer}
+  @type refusal :: {:rate_limited, pos_integer | :infinity} | {:banned, pos_integer | :infinity}
 
   @no_key {:none, 1}
 
@@ -31,7 +31,7 @@ defmodule Penstock.Limit do
 
     case Keyword.fetch(opts, :key) do
       :error -> {:none, cost}
-      {:ok, nil} -> Options.expected!(":key", "a term other than nil", nil)
+      {:ok, nil} -> Key.nil_key!(":key")
       {:ok, key} -> {{:key, key}, cost}
     end
   end
@@ -74,6 +74,7 @@ defmodule Penstock.Limit do
     case Key.ask(term, &Native.rate_reserve(gate, term, cost, timeout, &1)) do
       {:deny, ms} -> {:error, {:rate_limited, ms}}
       :no_limiter -> with :ok <- check(gate, key), do: 0
+      {:within, ns} -> div(ns + 999_999, 1_000_000)
       turn -> turn
     end
   end

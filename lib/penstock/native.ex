@@ -237,9 +237,9 @@ defmodule Penstock.Native do
 
   # Rate limiters. A hit is decided at once, and its answer is what the user gets; a deny is in ms.
 
-  @typedoc "`:measured`: the caller knows that the key is not too large. `:measure` asks it to find out."
+  @typedoc "`:measured`: the caller knows that a walk through the key is short. `:measure` asks it to find out."
   @type measured :: :measured | :not_measured
-  @type no_key :: :measure | :too_large
+  @type no_key :: :measure | :too_large | :nil_key
   @type hit :: {:allow, non_neg_integer} | {:deny, pos_integer | :infinity}
 
   # Name, owner, limit, per, burst, max_keys, clock.
@@ -262,23 +262,41 @@ defmodule Penstock.Native do
   @spec rate_peek(atom, term, measured) :: hit | no_key | :no_limiter
   def rate_peek(_name, _key, _measured), do: missing()
 
-  # A number: the turn comes after so many ms. `:no_place`: there may be one for the key after so many.
+  # A number: the turn comes after that many ms. `:within`: after that many ns, to be waited for
+  # exactly. `:no_place`: there may be one for the key after so many.
   @spec rate_reserve(atom, term, pos_integer, timeout, measured) ::
-          non_neg_integer | {:no_place, pos_integer} | {:deny, pos_integer | :infinity} | no_key | :no_limiter | :badarg
+          non_neg_integer
+          | {:within, pos_integer}
+          | {:no_place, pos_integer}
+          | {:deny, pos_integer | :infinity}
+          | no_key
+          | :no_limiter
+          | :badarg
   def rate_reserve(_name, _key, _cost, _timeout, _measured), do: missing()
+
+  # Both answer what the next hit would find.
+  @spec rate_charge(atom, term, pos_integer, measured) :: hit | no_key | :no_limiter | :badarg
+  def rate_charge(_name, _key, _cost, _measured), do: missing()
+
+  @spec rate_refund(atom, term, pos_integer, measured) :: hit | no_key | :no_limiter | :badarg
+  def rate_refund(_name, _key, _cost, _measured), do: missing()
+
+  @spec rate_pause(atom, term, non_neg_integer, measured) :: :ok | no_key | :no_limiter | :badarg
+  def rate_pause(_name, _key, _ms, _measured), do: missing()
 
   @spec rate_reset(atom, term, measured) :: :ok | no_key | :no_limiter
   def rate_reset(_name, _key, _measured), do: missing()
 
-  # In steps: a pair is where to go on, beginning with nil. `:badarg` also if what is kept does not go with what is new.
+  # In steps: a tuple is where to go on, beginning with nil. `:badarg` also if what is kept does
+  # not go with what is new.
   @spec rate_update(
           atom,
           pos_integer | :keep,
           pos_integer | :keep,
           pos_integer | :keep,
-          {non_neg_integer, non_neg_integer} | nil
+          {non_neg_integer, non_neg_integer, non_neg_integer} | nil
         ) ::
-          :ok | {non_neg_integer, non_neg_integer} | :no_limiter | :badarg
+          :ok | {non_neg_integer, non_neg_integer, non_neg_integer} | :no_limiter | :badarg
   def rate_update(_name, _limit, _per, _burst, _from), do: missing()
 
   # `:badarg` also if its clock is not set by hand.
@@ -297,18 +315,20 @@ defmodule Penstock.Native do
 
   # Bans.
 
-  # Name, owner, {failures, within, ban_for, escalate, max_ban, max_keys, max_bans, clock}.
+  # Name, owner, {failures, within, ban_for, escalate, max_ban, forget_after, max_keys, max_bans,
+  # clock}.
   @spec ban_start(atom, pid, tuple) :: :fresh | :adopted | pid | :enomem | :badarg
   def ban_start(_name, _owner, _given), do: missing()
 
-  @spec ban_check(atom, term, measured) :: :ok | {:banned, pos_integer} | no_key | :no_ban
+  @spec ban_check(atom, term, measured) :: :ok | {:banned, pos_integer | :infinity} | no_key | :no_ban
   def ban_check(_name, _key, _measured), do: missing()
 
-  @spec ban_record(atom, term, measured) :: {:ok, pos_integer} | {:banned, pos_integer} | no_key | :no_ban
+  @spec ban_record(atom, term, measured) ::
+          {:ok, pos_integer} | {:banned, pos_integer | :infinity} | no_key | :no_ban
   def ban_record(_name, _key, _measured), do: missing()
 
   # The reason has 256 bytes at most.
-  @spec ban_put(atom, term, pos_integer, term, measured) :: :ok | no_key | :no_ban | :badarg
+  @spec ban_put(atom, term, pos_integer | :infinity, term, measured) :: :ok | no_key | :no_ban | :badarg
   def ban_put(_name, _key, _ms, _reason, _measured), do: missing()
 
   @spec ban_remove(atom, term, measured) :: :ok | no_key | :no_ban
@@ -317,17 +337,20 @@ defmodule Penstock.Native do
   # A walk through all bans, from 0 on: {the next, [{key, ms, reason, level}]}. Keys and reasons in the external format; of a key that is
   # not kept its hash.
   @spec ban_list(atom, non_neg_integer) ::
-          {non_neg_integer | :done, [{binary | pos_integer, pos_integer, binary, non_neg_integer}]} | :no_ban | :badarg
+          {non_neg_integer | :done, [{binary | pos_integer, pos_integer | :infinity, binary, non_neg_integer}]}
+          | :no_ban
+          | :badarg
   def ban_list(_name, _from), do: missing()
 
   # The bans from a position on, and where to go on.
   @spec ban_count(atom, non_neg_integer) :: {non_neg_integer, non_neg_integer | :done} | :no_ban | :badarg
   def ban_count(_name, _from), do: missing()
 
-  # {failures, within, ban_for, escalate, max_ban, max_keys, max_bans, memory, dropped}
+  # {failures, within, ban_for, escalate, max_ban, forget_after, max_keys, max_bans, memory,
+  # dropped}
   @spec ban_info(atom) ::
-          {pos_integer, pos_integer, pos_integer, pos_integer, pos_integer, pos_integer, pos_integer, pos_integer,
-           non_neg_integer}
+          {pos_integer, pos_integer, pos_integer | :infinity, pos_integer, pos_integer, pos_integer, pos_integer,
+           pos_integer, pos_integer, non_neg_integer}
           | :no_ban
   def ban_info(_name), do: missing()
 

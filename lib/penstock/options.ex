@@ -137,15 +137,13 @@ defmodule Penstock.Options do
     end
   end
 
-  # `size` says how much too large the value is, where it is not seen.
-  @spec expected!(String.t(), String.t(), term, String.t() | nil) :: no_return
-  def expected!(name, what, value, size \\ nil) do
-    got = if size, do: "got #{size}: ", else: "got: "
-    raise ArgumentError, "expected #{name} to be #{what}, #{got}#{show(value)}"
+  @spec expected!(String.t(), String.t(), term) :: no_return
+  def expected!(name, what, value) do
+    raise ArgumentError, "expected #{name} to be #{what}, got: #{show(value)}"
   end
 
   @doc false
-  # For a message, which does not grow with the value: of a term that is shared a hundred times over no memory would do.
+  # For a message, which grows neither in size nor in the time it takes with the value.
   @spec show(term) :: String.t()
-  def show(value), do: inspect(value, limit: 10, printable_limit: 100)
+  def show(value), do: Penstock.Show.show(value)
 end

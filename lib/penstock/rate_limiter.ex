@@ -22,7 +22,7 @@ defmodule Penstock.RateLimiter do
   ## Keys
 
   A key is any term, such as a user's id, of at most 1 KiB in the external term format: hash what is larger. Terms that
-  are `===` are one key; `0.0` and `-0.0` are one as well. `:global` is the key of whoever gives none.
+  are `===` are one key; `0.0` and `-0.0` are one as well. `:global` is the key of callers that give none, and `nil` is no key: say `:anonymous`.
 
   What is remembered of keys is of a fixed size, given at start: at most two places of 16 bytes for each of `:max_keys`.
   It does not grow, and there is nothing that sweeps it. A key whose hits are all over is as good as one that was never seen, so its
@@ -225,7 +225,7 @@ defmodule Penstock.RateLimiter do
       a new key that finds no place, which may have hit nothing yet: see "Keys"
     * `{:deny, :infinity}` - the cost is above the burst
 
-  Raises `ArgumentError` if no such limiter is running, the key is above 1 KiB, or the cost is not 1 to 2_147_483_647.
+  Raises `ArgumentError` if no such limiter is running, the key is `nil` or above 1 KiB, or the cost is not 1 to 2_147_483_647.
 
   ## Examples
 
@@ -268,6 +268,10 @@ defmodule Penstock.RateLimiter do
   The turn is reserved at once, if it comes within `:timeout`, and then slept until. So those who wait leave in the order in which they
   came, at the limiter's pace, and none of them is woken in vain. One that dies while it waits wastes its turn. A new key that finds no place (see
   "Keys") waits until one is free, and then for its turn, in no order.
+
+  A turn is waited for exactly if the limiter's burst is worth less than 4 ms, such as 1 of 5,000 per second: the caller sleeps, and
+  in the last ms yields to every process that can run. So a burst of 1 reaches rates of up to 10,000 per second, if the machine
+  has a processor to spare. On a busy machine, give the limiter a burst that is worth 4 ms or more.
 
   Returns:
 
@@ -318,11 +322,36 @@ defmodule Penstock.RateLimiter do
         sleep(ms)
         reserve(limiter, key, cost, if(timeout == :infinity, do: :infinity, else: max(timeout - ms, 0)))
 
+      {:within, ns} ->
+        sleep_exactly(ns)
+
       0 ->
         :ok
 
       ms ->
         sleep(ms)
+    end
+  end
+
+  @ns_per_ms 1_000_000
+
+  # A timer fires up to 1 ms late, which is several turns of a quick limiter. It fires at whole ms
+  # of the VM's clock, so the last of them before the turn is slept until, and less than 1 ms is
+  # left, in which the caller yields to every process that can run.
+  defp sleep_exactly(ns) do
+    turn = :os.perf_counter(:nanosecond) + ns
+    now = :erlang.monotonic_time(:nanosecond)
+    ms = Integer.floor_div(now + ns, @ns_per_ms) + Integer.floor_div(-now, @ns_per_ms)
+    if ms > 0, do: sleep(ms)
+    yield_until(turn)
+  end
+
+  defp yield_until(turn) do
+    if :os.perf_counter(:nanosecond) < turn do
+      :erlang.yield()
+      yield_until(turn)
+    else
+      :ok
     end
   end
 
@@ -342,10 +371,88 @@ defmodule Penstock.RateLimiter do
   end
 
   @doc """
+  Charges a key for work that is over, such as the tokens of an answer.
+
+  The cost is charged even beyond the burst, up to a hundred years of the rate: the next hits wait for it. A key that finds no place (see "Keys") is
+  not charged; it is denied all the same until a place is free.
+
+  Returns `{:allow, remaining}` or `{:deny, retry_after_ms}`, as `peek/2` would after it. Raises as `hit/3`. Charges are not counted among the
+  `:allowed` of `info/1`.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Tokens1, limit: 10, per: 1_000, clock: :manual)
+      iex> Penstock.RateLimiter.charge(MyApp.Tokens1, "alice", 3)
+      {:allow, 6}
+      iex> Penstock.RateLimiter.charge(MyApp.Tokens1, "alice", 17)
+      {:deny, 1_100}
+
+  """
+  @doc since: "0.1.0"
+  @spec charge(limiter, term, pos_integer) :: answer
+  def charge(limiter, key, cost), do: ask(limiter, key, cost, &Native.rate_charge(limiter, key, cost, &1))
+
+  @doc """
+  Gives back a part of what a key was charged, such as an estimate that was too high.
+
+  A key never gets more than its full burst. What is over by itself is not given back again, and a pause stays.
+
+  Returns `{:allow, remaining}` or `{:deny, retry_after_ms}`, as `peek/2` would after it. Raises as `hit/3`.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Tokens2, limit: 10, per: 1_000, clock: :manual)
+      iex> Penstock.RateLimiter.hit(MyApp.Tokens2, "alice", 8)
+      {:allow, 2}
+      iex> Penstock.RateLimiter.refund(MyApp.Tokens2, "alice", 5)
+      {:allow, 6}
+      iex> Penstock.RateLimiter.refund(MyApp.Tokens2, "alice", 100)
+      {:allow, 9}
+
+  """
+  @doc since: "0.1.0"
+  @spec refund(limiter, term, pos_integer) :: answer
+  def refund(limiter, key, cost), do: ask(limiter, key, cost, &Native.rate_refund(limiter, key, cost, &1))
+
+  @doc """
+  Allows no hit of a key before `ms` are over: for the `Retry-After` of a remote.
+
+  A longer pause that is in force stays. What the key owes stays as well and runs out meanwhile. Turns that `acquire/3` reserves during
+  the pause begin after it, at the pace of the rate; those that were reserved before come when they were. `reset/2` ends the pause; `refund/3` and
+  `update/2` do not.
+
+  About 1,024 keys can be paused at a time; or a 64th of `:max_keys`, if that is more, up to about 16,384. A pause beyond that is
+  not lost: until it is over, it holds for a sixteenth of all keys.
+
+  Returns `:ok`. Raises as `hit/3`, and if `ms` is not 0 to 2_147_483_647.
+
+  ## Examples
+
+      iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Remote, limit: 10, per: 1_000, clock: :manual)
+      iex> Penstock.RateLimiter.pause(MyApp.Remote, "example.com", 3_000)
+      :ok
+      iex> Penstock.RateLimiter.hit(MyApp.Remote, "example.com")
+      {:deny, 3_000}
+      iex> Penstock.RateLimiter.advance(MyApp.Remote, 3_000)
+      iex> Penstock.RateLimiter.hit(MyApp.Remote, "example.com")
+      {:allow, 9}
+
+  """
+  @doc since: "0.1.0"
+  @spec pause(limiter, term, non_neg_integer) :: :ok
+  def pause(limiter, key, ms) do
+    unless is_integer(ms) and ms in 0..0x7FFF_FFFF do
+      Options.expected!("ms", "a number of milliseconds between 0 and 2147483647", ms)
+    end
+
+    ask(limiter, key, 1, &Native.rate_pause(limiter, key, ms, &1))
+  end
+
+  @doc """
   What `hit/3` would answer for a cost of 1, without counting anything.
 
   Returns `{:allow, remaining}`, with what would remain after it, or `{:deny, retry_after_ms}`. Raises `ArgumentError` if no such limiter is running, or the
-  key is above 1 KiB.
+  key is `nil` or above 1 KiB.
 
   ## Examples
 
@@ -401,10 +508,14 @@ defmodule Penstock.RateLimiter do
     end
   end
 
-  defp several!(hits) do
-    what = "a list of at most #{@several} {limiter, key, cost}"
-    unless is_list(hits) and not List.improper?(hits), do: Options.expected!("hits", what, hits)
-    if length(hits) > @several, do: Options.expected!("hits", what, hits, "#{length(hits)}")
+  defp several!(hits), do: several!(hits, hits, @several)
+
+  # A walk no further than that.
+  defp several!([], _hits, _more), do: :ok
+  defp several!([_ | rest], hits, more) when more > 0, do: several!(rest, hits, more - 1)
+
+  defp several!(_rest, hits, _more) do
+    Options.expected!("hits", "a list of at most #{@several} {limiter, key, cost}", hits)
   end
 
   defp check!({_limiter, key, cost}) do
@@ -485,6 +596,8 @@ defmodule Penstock.RateLimiter do
 
       # What stays was changed in between, and does not go with it: that is told, or changed again.
       :badarg ->
+        # It may have been asked for and not be in force yet.
+        update(limiter, [], {:keep, :keep, :keep}, nil)
         check_rate!(limiter, opts)
         update(limiter, opts, rate, nil)
 

@@ -43,6 +43,7 @@ defmodule Penstock.RejectedError do
   defp explain(:deadlock), do: "the caller holds permits of the pool itself, and would wait for these"
   defp explain({:rate_limited, :infinity}), do: "it costs more than the limiter ever allows at once"
   defp explain({:rate_limited, ms}), do: "there were too many; the next may be in #{ms} ms"
+  defp explain({:banned, :infinity}), do: "its key is banned for ever"
   defp explain({:banned, ms}), do: "its key is banned for #{ms} ms"
   defp explain(_), do: "see Penstock"
 end

@@ -76,11 +76,80 @@ defmodule Penstock.BanTest do
         Ban.advance(ban, ms)
       end
 
-      # More than a thousand after the last offence.
-      Ban.advance(ban, 1)
-      assert Ban.record_failure(ban, :a) == {:banned, 100}
+      # A thousand after the end of the last ban.
       Ban.advance(ban, 999)
+      assert Ban.record_failure(ban, :a) == {:banned, 1_000}
+      Ban.advance(ban, 2_000)
+      assert Ban.record_failure(ban, :a) == {:banned, 100}
+      Ban.advance(ban, 1_099)
       assert Ban.record_failure(ban, :a) == {:banned, 300}
+    end
+
+    test "remembers the level for :forget_after from the end of the last ban on" do
+      ban = start(failures: 1, ban_for: 100, escalate: 2, max_ban: 100_000, forget_after: 50)
+      assert Ban.info(ban).forget_after == 50
+      assert Ban.record_failure(ban, :a) == {:banned, 100}
+      Ban.advance(ban, 149)
+      assert Ban.record_failure(ban, :a) == {:banned, 200}
+      Ban.advance(ban, 250)
+      assert Ban.record_failure(ban, :a) == {:banned, 100}
+
+      # A ban by hand is a last ban as well.
+      Ban.ban(ban, :a, 500)
+      Ban.advance(ban, 549)
+      assert Ban.record_failure(ban, :a) == {:banned, 200}
+      assert Ban.info(start([])).forget_after == 86_400_000
+      assert Ban.info(start(max_ban: 7)).forget_after == 7
+    end
+  end
+
+  describe "a ban for ever" do
+    test "never ends by itself" do
+      ban = start(failures: 2, ban_for: :infinity, max_ban: 10)
+      assert Ban.info(ban).ban_for == :infinity
+      assert Ban.record_failure(ban, :a) == {:ok, 1}
+      assert Ban.record_failure(ban, :a) == {:banned, :infinity}
+      assert Ban.ban(ban, :b, :infinity, "spam") == :ok
+      Ban.ban(ban, :c, 1_000)
+      assert [%{until_ms: :infinity}, %{until_ms: :infinity}, %{key: :c, until_ms: 1_000}] = Ban.list(ban)
+
+      for _ <- 1..3_000, do: Ban.advance(ban, 2_147_483_647)
+      for key <- [:a, :b], do: assert(Ban.check(ban, key) == {:banned, :infinity})
+      assert Ban.record_failure(ban, :a) == {:banned, :infinity}
+      assert Ban.info(ban).bans == 2
+      assert Ban.check(ban, :c) == :ok
+
+      # By hand it does, at the level that it has.
+      assert Ban.ban(ban, :a, 5) == :ok
+      assert Ban.check(ban, :a) == {:banned, 5}
+      assert [%{level: 1}, %{level: 0}] = Enum.sort_by(Ban.list(ban), & &1.key)
+      assert Ban.unban(ban, :b) == :ok
+      assert Ban.check(ban, :b) == :ok
+    end
+
+    test "is dropped after all that end, and counted" do
+      ban = start(max_bans: 3)
+      for key <- [:a, :b], do: Ban.ban(ban, key, :infinity)
+      for key <- [:c, :d], do: Ban.ban(ban, key, 1_000_000)
+      assert Ban.check(ban, :c) == :ok or Ban.check(ban, :d) == :ok
+      for key <- [:a, :b], do: assert(Ban.check(ban, key) == {:banned, :infinity})
+      assert %{dropped: 1, bans: 3} = Ban.info(ban)
+      for key <- [:e, :f], do: Ban.ban(ban, key, :infinity)
+      assert %{dropped: 3, bans: 3} = Ban.info(ban)
+    end
+
+    test "stays when its owner crashes" do
+      Process.flag(:trap_exit, true)
+      name = unique_name()
+      opts = [name: name, failures: 1, ban_for: :infinity, max_keys: 10, max_bans: 10]
+      {:ok, owner} = Ban.start_link(opts)
+      assert Ban.record_failure(name, :a) == {:banned, :infinity}
+      Process.exit(owner, :kill)
+      assert_receive {:EXIT, ^owner, :killed}
+      {:ok, _} = Ban.start_link(Keyword.merge(opts, ban_for: 10, forget_after: 77))
+      assert Ban.check(name, :a) == {:banned, :infinity}
+      assert Ban.record_failure(name, :b) == {:banned, 10}
+      assert %{ban_for: 10, forget_after: 77} = Ban.info(name)
     end
   end
 
@@ -207,15 +276,31 @@ defmodule Penstock.BanTest do
     end
   end
 
+  test "nil is no key" do
+    ban = start([])
+
+    for call <- [&Ban.check/2, &Ban.record_failure/2, &Ban.unban/2, &Ban.ban(&1, &2, 1)] do
+      message = ~r/^expected key to be a term other than nil \(.* say :anonymous\), got: nil$/
+      assert_raise ArgumentError, message, fn -> call.(ban, nil) end
+      call.(ban, :anonymous)
+      call.(ban, {nil})
+    end
+  end
+
   describe "bad input" do
     @most 2_147_483_647
 
     test "at start is told by the option, its bound and the value" do
-      options = [:failures, :within, :ban_for, :escalate, :max_ban, :max_keys, :max_bans]
+      options = [:failures, :within, :escalate, :max_ban, :forget_after, :max_keys, :max_bans]
 
       for option <- options, value <- [0, -1, 1.5, nil, "1", :infinity, @most + 1] do
         message = "expected #{inspect(option)} to be an integer between 1 and #{@most}, got: #{inspect(value)}"
         assert_raise ArgumentError, message, fn -> Ban.start_link([{:name, unique_name()}, {option, value}]) end
+      end
+
+      for value <- [0, -1, 1.5, nil, "1", :forever, @most + 1] do
+        message = "expected :ban_for to be an integer between 1 and #{@most} or :infinity, got: #{inspect(value)}"
+        assert_raise ArgumentError, message, fn -> Ban.start_link(name: unique_name(), ban_for: value) end
       end
 
       assert_raise ArgumentError, ~r/:name/, fn -> Ban.start_link([]) end
@@ -237,7 +322,7 @@ defmodule Penstock.BanTest do
       for ms <- [0, -1, 1.5, nil, @most + 1],
           do: assert_raise(ArgumentError, ~r/expected ms/, fn -> Ban.ban(ban, :a, ms) end)
 
-      message = ~r/^expected reason to be of at most 256 bytes .*, got 257 bytes: "x{100}" <> \.\.\.$/
+      message = ~r/^expected reason to be of at most 256 bytes .*, got: "x{100}" <> \.\.\.$/
       assert_raise ArgumentError, message, fn -> Ban.ban(ban, :a, 1, :binary.copy("x", 251)) end
       assert Ban.ban(ban, :a, 1, :binary.copy("x", 250)) == :ok
 

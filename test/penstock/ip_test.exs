@@ -67,8 +67,78 @@ defmodule Penstock.IPTest do
     end
   end
 
+  test "an address of IPv6 that stands for one of IPv4 counts as that, but for :: and ::1" do
+    for {a, b, c, d} = v4 <- [{192, 0, 2, 7}, {255, 255, 255, 255}, {0, 0, 1, 0}, {0, 0, 0, 2}],
+        bits <- [0, 8, 24, 32] do
+      [high, low] = [a * 256 + b, c * 256 + d]
+
+      for v6 <- [{0, 0, 0, 0, 0, 0, high, low}, {0x64, 0xFF9B, 0, 0, 0, 0, high, low}] do
+        assert {v6, IP.key(v6, v4: bits)} == {v6, IP.key(v4, v4: bits)}
+      end
+    end
+
+    for v6 <- [
+          {0, 0, 0, 0, 0, 0, 0, 0},
+          {0, 0, 0, 0, 0, 0, 0, 1},
+          {0x64, 0xFF9B, 1, 0, 0, 0, 1, 1},
+          {0x64, 0xFF9C, 0, 0, 0, 0, 1, 1}
+        ] do
+      assert {:v6, _, 128} = IP.key(v6, v6: 128)
+    end
+
+    # NAT64 of ::1's bits is an address of IPv4.
+    assert IP.key({0x64, 0xFF9B, 0, 0, 0, 0, 0, 1}) == IP.key({0, 0, 0, 1})
+  end
+
+  test "unix sockets and unknown addresses are keys of their own" do
+    assert IP.key({:local, "/run/a"}) == {:local, "/run/a"}
+    assert IP.key({:local, ~c"/run/a"}, v4: 8) == {:local, ~c"/run/a"}
+    assert IP.key(:undefined) == :undefined
+    assert_raise ArgumentError, ~r/:v4/, fn -> IP.key(:undefined, v4: 33) end
+  end
+
+  test "a key is shown as people write it" do
+    shown = [
+      {{192, 0, 2, 7}, [], "192.0.2.7"},
+      {{192, 0, 2, 7}, [v4: 24], "192.0.2.0/24"},
+      {{192, 0, 2, 7}, [v4: 0], "0.0.0.0/0"},
+      {{0x2001, 0xDB8, 0, 1, 2, 3, 4, 5}, [], "2001:db8:0:1::/64"},
+      {{0x2001, 0xDB8, 0, 1, 2, 3, 4, 5}, [v6: 128], "2001:db8:0:1:2:3:4:5"},
+      {{0, 0, 0, 0, 0, 0, 0, 1}, [v6: 128], "::1"},
+      {{0, 0, 0, 0, 0, 0, 0, 1}, [v6: 0], "::/0"},
+      {{:local, "/run/a"}, [], "local:/run/a"},
+      {{:local, ~c"/run/a"}, [], "local:/run/a"},
+      {{:local, <<0, "abstract">>}, [], "local:<<0, 97, 98, 115, 116, 114, 97, 99, 116>>"},
+      {{:local, ""}, [], "local:"},
+      {:undefined, [], "undefined"}
+    ]
+
+    for {ip, opts, text} <- shown, do: assert({ip, IP.to_string(IP.key(ip, opts))} == {ip, text})
+
+    for other <- [
+          nil,
+          "x",
+          {:v4, -1, 32},
+          {:v4, 256, 8},
+          {:v4, 1, 33},
+          {:v5, 1, 1},
+          {:v6, 1, 129},
+          {1, 2, 3, 4},
+          {:v4, 1.0, 8}
+        ] do
+      assert_raise ArgumentError, ~r/^expected key to be one of Penstock.IP.key\/2, got: /, fn ->
+        IP.to_string(other)
+      end
+    end
+  end
+
   test "what is no address or no length is told" do
-    for ip <- [nil, "127.0.0.1", ~c"::1", {}, {1, 2, 3}, {1, 2, 3, 256}, {1, 2, 3, -1}, {1, 2, 3, 4.0}, {1, 2, 3, 4, 5}] do
+    message =
+      ~r/^expected ip to be an address .*:inet\.parse_address\(String\.to_charlist\(string\)\).*, got: "127\.0\.0\.1"$/
+
+    assert_raise ArgumentError, message, fn -> IP.key("127.0.0.1") end
+
+    for ip <- [nil, ~c"::1", {}, {1, 2, 3}, {1, 2, 3, 256}, {1, 2, 3, -1}, {1, 2, 3, 4.0}, {1, 2, 3, 4, 5}] do
       message = "expected ip to be an address as :inet has them, got: #{inspect(ip)}"
       assert_raise ArgumentError, message, fn -> IP.key(ip) end
     end

@@ -69,7 +69,9 @@ defmodule Penstock.Stress.Rates do
     problems = for {rate, off} <- rates, problem = pace_of(rate, ms, off), do: problem
     # By hand, ten days in a moment.
     problems = problems ++ List.wrap(day())
-    if problems == [], do: {:ok, length(rates) + 1}, else: {:error, problems}
+    turns = for rate <- [50, 200, 400, 1_000, 2_000, 5_000, 10_000], callers <- [1, 8, 50], do: {rate, callers}
+    problems = problems ++ for {rate, callers} <- turns, problem = turns(rate, callers), do: problem
+    if problems == [], do: {:ok, length(rates) + 1 + length(turns)}, else: {:error, problems}
   end
 
   defp pace_of(rate, ms, off) do
@@ -102,6 +104,44 @@ defmodule Penstock.Stress.Rates do
       {:deny, _} -> hammer(until, allowed)
     end
   end
+
+  ## Turns
+
+  @least_reached 0.95
+
+  # Callers wait for their turns, of a limiter with a burst of one: the rate is reached, and never
+  # exceeded. The best of some rounds of some 20 ms: a caller that the machine gives no turn for 4
+  # ms loses what its limiter gave meanwhile.
+  @rounds 20
+
+  defp turns(rate, callers) do
+    each = max(div(rate, 50 * callers), 2)
+
+    reached =
+      Enum.reduce_while(1..@rounds, 0, fn _, best ->
+        reached = max(round(rate, callers, each), best)
+        {if(reached < @least_reached, do: :cont, else: :halt), reached}
+      end)
+
+    IO.puts("  #{callers} wait for turns at #{rate} per s, burst 1: #{Float.round(reached * 100, 1)} % of the rate")
+    if reached < @least_reached or reached > 1, do: {:turns, rate, callers, reached}
+  end
+
+  defp round(rate, callers, each) do
+    with_limiter([limit: rate, per: 1_000, burst: 1], fn ->
+      began = System.monotonic_time(:nanosecond)
+      :ok = RateLimiter.acquire(@name)
+
+      1..callers
+      |> Enum.map(fn _ -> Task.async(fn -> for _ <- 1..each, do: :ok = turn() end) end)
+      |> Task.await_many(:infinity)
+
+      # The first turn came at once, each of the others an interval after the one before.
+      callers * each * 1_000_000_000 / rate / (System.monotonic_time(:nanosecond) - began)
+    end)
+  end
+
+  defp turn, do: RateLimiter.acquire(@name, :global, timeout: :infinity)
 
   defp now_us, do: System.monotonic_time(:microsecond)
 

@@ -225,15 +225,18 @@ defmodule Penstock.ChildJobs do
       rate_hit_all: [hits: [{@limiter, :key, 1}]],
       rate_peek: [limiter: @limiter, key: :key, measured: :not_measured],
       rate_reserve: [limiter: @limiter, key: :key, permits: 1, wait: 0, measured: :measured],
+      rate_charge: [limiter: @limiter, key: :key, permits: 1, measured: :measured],
+      rate_refund: [limiter: @limiter, key: :key, permits: 1, measured: :measured],
+      rate_pause: [limiter: @limiter, key: :key, pause: 1, measured: :measured],
       rate_reset: [limiter: @limiter, key: :key, measured: :measured],
       rate_update: [limiter: @limiter, permits_or_keep: 1, per_or_keep: :keep, permits_or_keep: 1, progress: nil],
       rate_advance: [limiter: @limiter, place: 1],
       rate_info: [limiter: @limiter],
       rate_keys: [limiter: @limiter, place: 0],
-      ban_start: [name: MyApp.Banned, pid: self(), given: {1, 1, 1, 1, 1, 1, 1, :monotonic}],
+      ban_start: [name: MyApp.Banned, pid: self(), given: {1, 1, 1, 1, 1, 1, 1, 1, :monotonic}],
       ban_check: [ban: @ban, key: :key, measured: :measured],
       ban_record: [ban: @ban, key: :key, measured: :not_measured],
-      ban_put: [ban: @ban, key: :key, permits: 1, reason: :manual, measured: :measured],
+      ban_put: [ban: @ban, key: :key, permits_or_infinity: 1, reason: :manual, measured: :measured],
       ban_remove: [ban: @ban, key: :key, measured: :measured],
       ban_list: [ban: @ban, place: 0],
       ban_count: [ban: @ban, place: 0],
@@ -257,6 +260,7 @@ defmodule Penstock.ChildJobs do
   defp bad(:hits), do: Garbage.terms() -- [[]]
   defp bad(:per), do: Enum.reject(Garbage.terms(), &(&1 in 1..@century_ms))
   defp bad(:wait), do: Enum.reject(Garbage.terms(), &(&1 in 0..0xFFFFFFFF or &1 == :infinity))
+  defp bad(:pause), do: Enum.reject(Garbage.terms(), &(&1 in 0..0xFFFFFFFF))
   defp bad(:place), do: Enum.reject(Garbage.terms(), &(&1 in 0..@most))
   defp bad(:gate), do: Garbage.terms()
   defp bad(:kind), do: Garbage.terms()
@@ -269,6 +273,7 @@ defmodule Penstock.ChildJobs do
   # Whatever number it is, the permits are taken.
   defp bad(:from), do: Enum.reject(Garbage.terms(), &(&1 in 0..@most))
   defp bad(:permits_or_keep), do: bad(:permits) -- [:keep]
+  defp bad(:permits_or_infinity), do: bad(:permits) -- [:infinity]
   defp bad(:per_or_keep), do: bad(:per) -- [:keep]
   defp bad(:permits), do: Enum.reject(Garbage.terms(), &(&1 in 1..@max))
   defp bad(:ms), do: bad(:permits)

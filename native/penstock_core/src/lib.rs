@@ -6,6 +6,7 @@
 
 mod ban;
 mod clock;
+mod counter;
 mod deadlines;
 mod host;
 mod pool;
@@ -13,8 +14,9 @@ mod rate;
 mod registry;
 mod sync;
 
-pub use ban::{Ban, BanSettings, Banned, BansInfo, Failure, Listed};
+pub use ban::{Ban, BanSettings, Banned, BansInfo, FOREVER, Failure, Listed};
 pub use clock::NS_PER_MS;
+pub use counter::Counter;
 pub use deadlines::{Deadlines, Ending, Todo};
 pub use host::{Answer, Host, Pid};
 pub use pool::{

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use penstock_core::{Ban, BanSettings, Banned, Failure, Lend};
+use penstock_core::{Ban, BanSettings, Banned, FOREVER, Failure, Lend};
 use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
@@ -14,6 +14,7 @@ const SETTINGS: BanSettings = BanSettings {
     ban_ms: 50,
     escalate: 2,
     max_ban_ms: 300,
+    forget_ms: 300,
     max_keys: 1_000,
     max_bans: 100,
     manual: false,
@@ -64,24 +65,28 @@ enum Act {
 fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
     let act = prop_oneof![
         12 => (0..6_u64).prop_map(Act::Fail),
-        1 => (0..6_u64, 0..400_u32).prop_map(|(key, ms)| Act::Ban(key, ms)),
+        1 => (0..6_u64, prop_oneof![4 => 1..400_u32, 1 => Just(0)]).prop_map(|(key, ms)| Act::Ban(key, ms)),
         1 => (0..6_u64).prop_map(Act::Unban),
     ];
     prop::collection::vec((prop_oneof![3 => 0..3_u64, 3 => 0..40_u64, 1 => 0..400_u64], act), 1..200)
 }
 
-/// What is known of a key: when it failed; until when it is banned, at what level, and when it last offended.
+/// The state of a key: when it failed, until when it is banned (`u64::MAX`: for ever), and at
+/// what level.
 #[derive(Clone, Debug, Default)]
 struct Known {
     failed: Vec<u64>,
     until: u64,
     level: u32,
-    offended: u64,
 }
 
 impl Known {
-    fn remembered(&self, now: u64) -> u32 {
-        if now < self.offended + 300 || now <= self.until { self.level } else { 0 }
+    fn remembered(&self, now: u64, forget: u32) -> u32 {
+        if now < self.until.saturating_add(u64::from(forget)) { self.level } else { 0 }
+    }
+
+    fn left(&self, now: u64) -> u64 {
+        if self.until == u64::MAX { FOREVER } else { (self.until - now) * MS }
     }
 }
 
@@ -90,8 +95,14 @@ proptest! {
 
     // Up to nine failures are each counted as long as they count, and no longer.
     #[test]
-    fn each_answer_is_what_a_list_of_failures_says(failures in 1_u32..10, escalate in 1_u32..4, acts in acts()) {
-        let settings = BanSettings { failures, escalate, ..SETTINGS };
+    fn each_answer_is_what_a_list_of_failures_says(
+        failures in 1_u32..10,
+        escalate in 1_u32..4,
+        forget_ms in 1_u32..500,
+        ban_ms in prop_oneof![4 => Just(50_u32), 1 => Just(0)],
+        acts in acts(),
+    ) {
+        let settings = BanSettings { failures, escalate, forget_ms, ban_ms, ..SETTINGS };
         let ban = open(settings);
         let mut model: BTreeMap<u64, Known> = BTreeMap::new();
         let mut now = 1_000;
@@ -101,7 +112,7 @@ proptest! {
                 Act::Fail(n) => {
                     let known = model.entry(n).or_default();
                     let expected = if known.until > now {
-                        Failure::Banned((known.until - now) * MS)
+                        Failure::Banned(known.left(now))
                     } else {
                         known.failed.retain(|&at| now - at < 100);
                         known.failed.push(now);
@@ -109,12 +120,11 @@ proptest! {
                         if count < failures {
                             Failure::Left(failures - count)
                         } else {
-                            known.level = known.remembered(now) + 1;
-                            known.offended = now;
+                            known.level = known.remembered(now, forget_ms) + 1;
                             let ms = (50 * u64::from(escalate).pow(known.level.min(10) - 1)).min(300);
-                            known.until = now + ms;
+                            known.until = if ban_ms == 0 { u64::MAX } else { now + ms };
                             known.failed.clear();
-                            Failure::Banned(ms * MS)
+                            Failure::Banned(known.left(now))
                         }
                     };
                     prop_assert_eq!(fail(&ban, n, now), expected);
@@ -122,7 +132,8 @@ proptest! {
                 Act::Ban(n, ms) => {
                     ban.ban(1, tag(n), now * MS, ms, bytes(n), bytes(0));
                     let known = model.entry(n).or_default();
-                    (known.level, known.until) = (known.remembered(now), now + u64::from(ms));
+                    let until = if ms == 0 { u64::MAX } else { now + u64::from(ms) };
+                    (known.level, known.until) = (known.remembered(now, forget_ms), until);
                 }
                 Act::Unban(n) => {
                     ban.unban(tag(n));
@@ -130,13 +141,13 @@ proptest! {
                 }
             }
             for (&n, known) in &model {
-                let expected = if known.until > now { Banned::For((known.until - now) * MS) } else { Banned::No };
+                let expected = if known.until > now { Banned::For(known.left(now)) } else { Banned::No };
                 prop_assert_eq!(ban.check(tag(n), now * MS), expected);
             }
             let expected: Vec<_> = model
                 .iter()
                 .filter(|(_, known)| known.until > now)
-                .map(|(&n, known)| (n, known.until - now, known.level))
+                .map(|(&n, known)| (n, known.left(now) / MS, known.level))
                 .collect();
             prop_assert_eq!(list(&ban, now), expected);
         }
@@ -186,15 +197,16 @@ fn bans_last_longer_each_time_up_to_the_longest_until_that_is_forgotten() {
         // While it lasts, nothing counts.
         assert_eq!(fail(&ban, 1, now + ms - 1), Failure::Banned(MS));
         assert_eq!(ban.check(tag(1), (now + ms) * MS), Banned::No);
-        // As late as the level is remembered, which is 300 after the offence, and until the ban is over.
-        now += ms.max(299);
+        // As late as the level is remembered, which is for 300 after the end.
+        now += ms + 299;
     }
+    // From the end of the fifth ban, 300.
+    now += 1;
     for ms in [50, 100] {
-        now += 1;
         assert_eq!(fail(&ban, 1, now), Failure::Banned(ms * MS));
-        now += 298;
+        now += ms + 299;
     }
-    now += 2;
+    now += 1;
     assert_eq!(fail(&ban, 1, now), Failure::Banned(50 * MS));
 }
 
@@ -220,12 +232,18 @@ fn as_many_are_counted_as_are_listed() {
 #[test]
 fn escalation_does_not_overflow() {
     let most = i32::MAX as u32;
-    let settings =
-        BanSettings { failures: 1, within_ms: most, ban_ms: most, escalate: most, max_ban_ms: most, ..SETTINGS };
+    let settings = BanSettings {
+        failures: 1,
+        within_ms: most,
+        ban_ms: most,
+        escalate: most,
+        max_ban_ms: most,
+        forget_ms: most,
+        ..SETTINGS
+    };
     let ban = open(settings);
     for n in 0..100_u64 {
         let now = n * u64::from(most);
-        // The level is forgotten when the longest is over, which is when this is.
         assert_eq!(fail(&ban, 1, now), Failure::Banned(u64::from(most) * MS));
     }
 }

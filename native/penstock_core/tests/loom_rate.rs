@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
 
 use loom::thread;
 use penstock_core::{
-    All, Ban, BanSettings, Banned, Changed, Charge, Failure, Hit, Key, Lend, Limiter, Limits, Rate, Reserved, hit_all,
+    All, Ban, BanSettings, Banned, Changed, Charge, Counter, Failure, Hit, Key, Lend, Limiter, Limits, Rate, Reserved,
+    hit_all,
 };
 
 use explore::{explore, explore_at_least};
@@ -209,6 +210,130 @@ fn update_against_update() {
         let last = limiter.info(1).unwrap().limits.rate.burst();
         let left = if last == 3 { Hit::Deny(100 * MS) } else { Hit::Allow(1) };
         assert_eq!(limiter.hit(all, 0, 1), left);
+    });
+}
+
+/// A change that one caller begins and drops, as a caller that is killed would, and two that are
+/// made.
+#[test]
+fn three_updates_one_of_which_is_dropped() {
+    explore(|| {
+        let (limiter, _) = open(2, 3);
+        update(&limiter, limits(4), 0);
+        assert_eq!(limiter.hit(A, 0, 4), Hit::Allow(0));
+        assert!(matches!(limiter.update(1, |_| Some(limits(5)), 0, None), Changed::NotYet(_)));
+        let other = spawn(&limiter, |limiter| {
+            update(limiter, limits(2), 0);
+            // What was asked for is in force when it is done, or what was asked for after it.
+            limiter.info(1).unwrap().limits
+        });
+        update(&limiter, limits(1), 0);
+        let mine = limiter.info(1).unwrap().limits;
+        let theirs = other.join().unwrap();
+        let last = limiter.info(1).unwrap().limits;
+        assert!([limits(1), limits(2)].contains(&mine) && [limits(1), limits(2)].contains(&theirs));
+        assert!(mine == last || theirs == last);
+        // Nothing is left to be done.
+        assert_eq!(limiter.update(1, |now| Some(now), 0, None), Changed::Yes);
+        // Cut by all, whichever came last.
+        assert_eq!(limiter.peek(A, 0, 1), if last == limits(1) { Hit::Deny(100 * MS) } else { Hit::Allow(0) });
+    });
+}
+
+#[test]
+fn pause_against_hit() {
+    for global in [false, true] {
+        explore(move || {
+            let (limiter, all) = open(2, 2);
+            let key = if global { all } else { A };
+            let other = spawn(&limiter, move |limiter| limiter.hit(key, 0, 1));
+            assert!(limiter.pause(key, 0, 100 * MS));
+            // Whatever the other came to, none is allowed after it.
+            assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
+            let hit = other.join().unwrap();
+            assert!([Hit::Allow(1), Hit::Deny(100 * MS)].contains(&hit), "{hit:?}");
+            assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
+        });
+    }
+}
+
+/// There is room for one.
+#[test]
+fn pause_against_pause_and_reset() {
+    explore(|| {
+        let (limiter, _) = open(2, 2);
+        let other = spawn(&limiter, |limiter| {
+            assert!(limiter.pause(B, 0, 200 * MS));
+            limiter.peek(B, 0, 1)
+        });
+        assert!(limiter.pause(A, 0, 100 * MS));
+        assert!(matches!(limiter.peek(A, 0, 1), Hit::Deny(wait) if wait >= 100 * MS));
+        assert!(limiter.reset(A));
+        assert_eq!(other.join().unwrap(), Hit::Deny(200 * MS));
+        assert_eq!(limiter.peek(B, 0, 1), Hit::Deny(200 * MS));
+    });
+}
+
+#[test]
+fn open_against_pause() {
+    for global in [false, true] {
+        explore(move || {
+            let (limiter, all) = open(2, 2);
+            let key = if global { all } else { A };
+            let other = spawn(&limiter, move |limiter| limiter.pause(key, 0, 100 * MS));
+            let new = limiter.open(limits(2), false, 0);
+            other.join().unwrap();
+            for key in [Key::Global(new), Key::Tag(new, 7)] {
+                assert_eq!(limiter.peek(key, 0, 1), Hit::Allow(1));
+            }
+        });
+    }
+}
+
+#[test]
+fn charge_against_hit_and_refund() {
+    explore(|| {
+        let (limiter, _) = open(2, 2);
+        let other = spawn(&limiter, |limiter| limiter.charge_anyway(A, 0, 3));
+        let hit = limiter.hit(A, 0, 1);
+        other.join().unwrap();
+        // Both are charged, or the hit was denied.
+        let owed = 3 + u64::from(matches!(hit, Hit::Allow(_)));
+        assert_eq!(limiter.peek(A, 0, 1), Hit::Deny((owed - 1) * 100 * MS));
+        let other = spawn(&limiter, |limiter| limiter.give_back(A, 0, 1));
+        limiter.give_back(A, 0, 1);
+        other.join().unwrap();
+        assert_eq!(limiter.peek(A, 0, 1), if owed == 4 { Hit::Deny(100 * MS) } else { Hit::Allow(0) });
+    });
+}
+
+/// What `hit_all` takes back may not be given back as well: the hit in between is paid for.
+#[test]
+fn hit_all_that_is_denied_against_refund_and_hit() {
+    explore(|| {
+        let (first, all) = open(2, 2);
+        let (second, _) = open(2, 1);
+        let other = {
+            let (first, second) = (Arc::clone(&first), Arc::clone(&second));
+            thread::spawn(move || {
+                let charges = [
+                    Charge { limiter: &first, key: all, cost: Some(1) },
+                    Charge { limiter: &second, key: A, cost: Some(1) },
+                ];
+                hit_all(&charges, || 0)
+            })
+        };
+        let taken = second.hit(A, 0, 1);
+        first.give_back(all, 0, 1);
+        let hits = [first.hit(all, 0, 1), first.hit(all, 0, 1), first.hit(all, 0, 1)];
+        let outcome = other.join().unwrap();
+        let after = first.hit(all, 0, 1);
+        // A refund gives back one at most.
+        let count = allowed(&hits) + allowed(&[after]) + usize::from(outcome == All::Allowed);
+        assert!(count <= 3, "{hits:?} {after:?} {outcome:?} {taken:?}");
+        if outcome != All::Allowed {
+            assert!(count <= 2, "{hits:?} {after:?} {outcome:?} {taken:?}");
+        }
     });
 }
 
@@ -734,6 +859,7 @@ const BAN: BanSettings = BanSettings {
     ban_ms: 50,
     escalate: 2,
     max_ban_ms: 1_000,
+    forget_ms: 1_000,
     max_keys: 1,
     max_bans: 2,
     manual: false,
@@ -1000,5 +1126,28 @@ fn open_against_advance_of_bans() {
         Lend::open(&*ban, settings, 0);
         other.join().unwrap();
         assert_eq!(ban.now(|| 1), 0);
+    });
+}
+
+/// A caller reads by a base while another writes the next, and a third the one after: no reading
+/// is of two bases.
+#[test]
+fn reading_of_a_base_against_the_next() {
+    explore(|| {
+        const SPAN: u64 = 100 * MS;
+        let counter = Arc::new(Counter::default());
+        // Two ticks in a ns, from 1,000 on.
+        let at = |counter: &Counter, ns: u64| counter.now(|| 1_000 + 2 * ns, || ns);
+        at(&counter, 1);
+        at(&counter, 1 + SPAN);
+        let other = {
+            let counter = Arc::clone(&counter);
+            thread::spawn(move || [2 * SPAN, 2 * SPAN + 1_000].map(|ns| (ns, at(&counter, ns))))
+        };
+        let mut readings = [SPAN + 2 * MS, 3 * SPAN].map(|ns| (ns, at(&counter, ns))).to_vec();
+        readings.extend(other.join().unwrap());
+        for (ns, told) in readings {
+            assert!(told <= ns && told + 1_000 >= ns, "{told} at {ns}");
+        }
     });
 }

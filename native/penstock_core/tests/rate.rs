@@ -225,6 +225,9 @@ enum Act {
     Reset(u64),
     Update(u32, u32),
     Reserve(u64, u64),
+    Charge(u64, u32),
+    Refund(u64, u32),
+    Pause(u64, u64),
 }
 
 fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
@@ -233,6 +236,9 @@ fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
         2 => (0..12_u64).prop_map(Act::Reset),
         2 => (1..50_u32, 1..30_u32).prop_map(|(limit, burst)| Act::Update(limit, burst)),
         4 => (0..12_u64, 0..30 * MS).prop_map(|(key, patience)| Act::Reserve(key, patience)),
+        2 => (0..12_u64, 1..40_u32).prop_map(|(key, cost)| Act::Charge(key, cost)),
+        2 => (0..12_u64, 1..10_u32).prop_map(|(key, cost)| Act::Refund(key, cost)),
+        1 => (0..12_u64, 0..300 * MS).prop_map(|(key, ns)| Act::Pause(key, ns)),
     ];
     prop::collection::vec((prop_oneof![Just(0), 0..2 * MS, 0..200 * MS], act), 1..300)
 }
@@ -247,6 +253,8 @@ proptest! {
         let (limiter, global) = open(100, limits(10, 100, 5));
         let name = |n: u64| if n == 0 { global } else { key(n) };
         let mut owed: HashMap<u64, u64> = HashMap::new();
+        // When the pause of each ends.
+        let mut paused: HashMap<u64, u64> = HashMap::new();
         let (mut now, mut allowed, mut denied) = (0, 0, 0);
         for (gap, act) in acts {
             now += gap;
@@ -254,12 +262,40 @@ proptest! {
                 *debt = debt.saturating_sub(gap);
             }
             let tolerance = |rate: Rate| rate.interval() * u64::from(rate.burst());
+            let pause = |paused: &HashMap<u64, u64>, n| paused.get(&n).map_or(0, |until: &u64| until.saturating_sub(now));
+            let next = |debt: u64, pause: u64| {
+                let then = debt + rate.interval();
+                match pause.max(then.saturating_sub(tolerance(rate))) {
+                    0 => Hit::Allow(((tolerance(rate) - then) / rate.interval()) as u32),
+                    wait => Hit::Deny(wait),
+                }
+            };
             match act {
+                Act::Charge(n, cost) => {
+                    let debt = owed.entry(n).or_default();
+                    *debt += rate.interval() * u64::from(cost);
+                    prop_assert_eq!(limiter.charge_anyway(name(n), now, cost), next(*debt, pause(&paused, n)));
+                }
+                Act::Refund(n, cost) => {
+                    let debt = owed.entry(n).or_default();
+                    *debt = debt.saturating_sub(rate.interval() * u64::from(cost));
+                    prop_assert_eq!(limiter.give_back(name(n), now, cost), next(*debt, pause(&paused, n)));
+                }
+                Act::Pause(n, ns) => {
+                    let until = paused.entry(n).or_default();
+                    *until = (now + ns).max(*until);
+                    prop_assert!(limiter.pause(name(n), now, ns));
+                    let debt = owed.entry(n).or_default();
+                    prop_assert_eq!(limiter.peek(name(n), now, 1), next(*debt, pause(&paused, n)));
+                }
                 Act::Hit(n, cost) => {
+                    let paused = pause(&paused, n);
                     let debt = owed.entry(n).or_default();
                     let then = *debt + rate.interval() * u64::from(cost);
                     let expected = if cost > rate.burst() {
                         Hit::Never
+                    } else if paused > 0 {
+                        Hit::Deny(paused.max(then.saturating_sub(tolerance(rate))))
                     } else if then <= tolerance(rate) {
                         *debt = then;
                         Hit::Allow(((tolerance(rate) - then) / rate.interval()) as u32)
@@ -270,9 +306,11 @@ proptest! {
                     prop_assert_eq!(limiter.hit(name(n), now, cost), expected);
                 }
                 Act::Reserve(n, patience) => {
+                    // The turns of a key that is paused begin after that.
+                    let paused = pause(&paused, n);
                     let debt = owed.entry(n).or_default();
-                    let then = *debt + rate.interval();
-                    let wait = then.saturating_sub(tolerance(rate));
+                    let then = paused.max(*debt) + rate.interval();
+                    let wait = paused + (then - paused).saturating_sub(tolerance(rate));
                     let expected = if wait <= patience {
                         *debt = then;
                         allowed += 1;
@@ -285,6 +323,7 @@ proptest! {
                 }
                 Act::Reset(n) => {
                     owed.insert(n, 0);
+                    paused.remove(&n);
                     prop_assert!(limiter.reset(name(n)));
                 }
                 Act::Update(limit, burst) => {
@@ -304,6 +343,127 @@ proptest! {
 }
 
 // Edges.
+
+/// A key that is idle keeps its place as long as there is an empty one, and is the last of those
+/// that are idle to lose it if it came last.
+#[test]
+fn a_new_key_takes_an_empty_place_and_then_the_one_idle_for_longest() {
+    let (limiter, _) = open(8, limits(1, 1_000, 2));
+    for n in 0..4 {
+        assert_eq!(limiter.hit(key(n), n * 100 * MS, 1), Hit::Allow(1));
+    }
+    // All four are idle. Four new ones take the empty places.
+    for n in 4..8 {
+        assert_eq!(limiter.hit(key(n), 1_400 * MS, 2), Hit::Allow(0));
+    }
+    assert!((4..8).all(|n| matches!(limiter.peek(key(n), 1_500 * MS, 1), Hit::Deny(_))));
+    // By a clock that is behind, the four that are idle are remembered still.
+    for n in 0..4 {
+        assert_eq!(limiter.peek(key(n), n * 100 * MS, 2), Hit::Deny(1_000 * MS), "{n}");
+    }
+    // Then those idle for longest lose theirs.
+    for n in 8..10 {
+        assert_eq!(limiter.hit(key(n), 1_400 * MS, 2), Hit::Allow(0));
+    }
+    for n in 2..4 {
+        assert_eq!(limiter.peek(key(n), n * 100 * MS, 2), Hit::Deny(1_000 * MS), "{n}");
+    }
+}
+
+#[test]
+fn no_change_is_overtaken_for_ever() {
+    let (limiter, _) = open(10_000, limits(1, 1_000, 10));
+    update(&limiter, limits(1, 1_000, 9), 0);
+    // A caller makes one step while another makes a whole change, again and again.
+    let mut from = None;
+    for n in 1..4 {
+        match limiter.update(1, |_| Some(limits(5, 1_000, 7)), 0, from) {
+            Changed::Yes => return,
+            Changed::NotYet(progress) => from = Some(progress),
+            other => panic!("{other:?}"),
+        }
+        update(&limiter, limits(1, 1_000, n), 0);
+    }
+    panic!("it is not made after three others");
+}
+
+#[test]
+fn a_pause_outlives_all_but_its_end_and_a_reset() {
+    let (limiter, global) = open(100, limits(10, 1_000, 5));
+    for paused in [global, key(1)] {
+        assert!(limiter.pause(paused, 0, 1_000 * MS));
+        // A shorter one does not end it, nor do others.
+        assert!(limiter.pause(paused, 0, 10 * MS));
+        assert_eq!(limiter.give_back(paused, 0, 5), Hit::Deny(1_000 * MS));
+        update(&limiter, limits(10, 1_000, 4), 0);
+        update(&limiter, limits(10, 1_000, 5), 0);
+        assert_eq!(limiter.hit(paused, 0, 1), Hit::Deny(1_000 * MS));
+        assert_eq!(limiter.hit(key(2), 0, 1), Hit::Allow(4));
+        assert!(limiter.reset(key(2)));
+        let all = [charge(&limiter, key(2), 1), charge(&limiter, paused, 1)];
+        assert_eq!(hit_all(&all, || 999 * MS), All::Denied(1, Some(MS)));
+        assert_eq!(limiter.hit(paused, 1_000 * MS - 1, 1), Hit::Deny(1));
+        assert_eq!(limiter.hit(paused, 1_000 * MS, 1), Hit::Allow(4));
+        assert!(limiter.pause(paused, 1_000 * MS, 1_000 * MS));
+        assert!(limiter.reset(paused));
+        assert_eq!(limiter.hit(paused, 1_000 * MS, 1), Hit::Allow(4));
+        assert!(limiter.reset(paused));
+    }
+}
+
+#[test]
+fn no_pause_is_lost_where_there_are_too_many() {
+    let (limiter, _) = open(100_000, limits(10, 1_000, 5));
+    for n in 0..10_000 {
+        assert!(limiter.pause(key(n), 0, (1 + n) * MS));
+    }
+    for n in 0..10_000 {
+        let Hit::Deny(wait) = limiter.peek(key(n), 0, 1) else { panic!("{n} is not paused") };
+        assert!(wait >= (1 + n) * MS);
+    }
+    // They are over when the last of them is, and there is room for as many again.
+    assert!((0..20_000).all(|n| limiter.peek(key(n), 10_000 * MS, 1) == Hit::Allow(4)));
+    for n in 0..500 {
+        assert!(limiter.pause(key(n), 10_000 * MS, MS));
+    }
+    assert!((500..20_000).all(|n| limiter.peek(key(n), 10_000 * MS, 1) == Hit::Allow(4)));
+    assert!((0..500).all(|n| limiter.peek(key(n), 10_000 * MS, 1) == Hit::Deny(MS)));
+}
+
+#[test]
+fn a_pause_of_an_incarnation_before_is_of_no_effect() {
+    let (limiter, old) = open(100, limits(10, 1_000, 5));
+    assert!(limiter.pause(old, 0, 1_000 * MS));
+    let new = Key::Global(limiter.open(limits(10, 1_000, 5), false, 0));
+    assert_eq!(limiter.peek(new, 0, 1), Hit::Allow(4));
+    assert!(!limiter.pause(old, 0, 1_000 * MS));
+    assert_eq!(limiter.peek(new, 0, 1), Hit::Allow(4));
+}
+
+#[test]
+fn a_charge_has_bounds() {
+    let century_ms = CENTURY / MS;
+    for (limit, per, burst) in [(1, century_ms, 1), (1, 1, 1), (2, century_ms, 2), (1_000, 1, i32::MAX as u32)] {
+        for now in [0, LATEST] {
+            let (limiter, global) = open(1, limits(limit, per, burst));
+            for key in [global, key(1)] {
+                for _ in 0..3 {
+                    let hit = limiter.charge_anyway(key, now, i32::MAX as u32);
+                    assert!(matches!(hit, Hit::Deny(wait) if wait <= CENTURY), "{hit:?}");
+                }
+                assert!(matches!(limiter.hit(key, now, 1), Hit::Deny(_)));
+                while let Hit::Deny(_) = limiter.give_back(key, now, i32::MAX as u32) {}
+                assert_eq!(limiter.give_back(key, now, i32::MAX as u32), Hit::Allow(burst - 1));
+            }
+        }
+    }
+    // Without a place there is nothing to charge, and no hit is allowed either.
+    let (limiter, _) = open(1, limits(1, 1_000, 1));
+    assert_eq!(limiter.hit(key(1), 0, 1), Hit::Allow(0));
+    assert_eq!(limiter.charge_anyway(key(2), 0, 1), Hit::Deny(1_000 * MS));
+    assert_eq!(limiter.give_back(key(2), 0, 1), Hit::Deny(1_000 * MS));
+    assert_eq!(limiter.hit(key(2), 1_000 * MS, 1), Hit::Allow(0));
+}
 
 #[test]
 fn rates_have_bounds() {
@@ -417,10 +577,10 @@ fn a_change_is_made_in_steps_that_others_may_cut_across() {
         assert_eq!(limiter.hit(key(n), 0, 8), Hit::Allow(2));
     }
     assert_eq!(limiter.hit(global, 0, 8), Hit::Allow(2));
-    // The first is at once: nobody is of an era before.
+    // The first is at once: no place is of an era before.
     assert_eq!(update(&limiter, limits(1, 1_000, 4), 0), 0);
     assert_eq!(limiter.hit(key(0), 0, 1), Hit::Deny(1_000 * MS));
-    let mut from = Some(Progress { version: 77, at: 19_000 });
+    let mut from = None;
     let mut at = 0;
     for _ in 0..2 {
         match limiter.update(1, |_| Some(limits(1, 1_000, 2)), 1_000 * MS, from) {
@@ -431,18 +591,22 @@ fn a_change_is_made_in_steps_that_others_may_cut_across() {
             other => panic!("{other:?}"),
         }
     }
-    // Another is quicker.
+    // Another caller is quicker. It was later, so its change is made on top of this one, which is
+    // over with it.
     assert!(update(&limiter, limits(1, 1_000, 3), 1_000 * MS) >= 5);
-    assert!(matches!(
-        limiter.update(1, |_| Some(limits(1, 1_000, 2)), 1_000 * MS, from),
-        Changed::NotYet(Progress { at: 4096, .. })
-    ));
+    assert_eq!(limiter.update(1, |_| Some(limits(1, 1_000, 2)), 1_000 * MS, from), Changed::Yes);
+    assert_eq!(limiter.info(1).unwrap().limits, limits(1, 1_000, 3));
+    // One that was killed halfway comes into force with the next, which begins where places are.
+    assert!(matches!(limiter.update(1, |_| Some(limits(1, 1_000, 1)), 1_000 * MS, None), Changed::NotYet(_)));
+    let from = Some(Progress { asked: u64::MAX, version: 77, at: 19_000 });
+    assert!(matches!(limiter.update(1, |_| None, 1_000 * MS, from), Changed::NotYet(Progress { at: 4096, .. })));
     assert!(update(&limiter, limits(1, 1_000, 2), 1_000 * MS) >= 4);
-    // Cut to 4 at 0, to 3 and to 2 at 1,000 ms.
+    assert_eq!(limiter.info(1).unwrap().limits, limits(1, 1_000, 2));
+    // Cut to 4 at 0, and to 1 at 1,000 ms, by the change that was dropped.
     for n in 1..10_000 {
-        assert_eq!(limiter.hit(key(n), 2_000 * MS, 1), Hit::Allow(0));
+        assert_eq!(limiter.hit(key(n), 2_000 * MS, 1), Hit::Allow(1));
     }
-    assert_eq!(limiter.hit(global, 2_000 * MS, 1), Hit::Allow(0));
+    assert_eq!(limiter.hit(global, 2_000 * MS, 1), Hit::Allow(1));
 }
 
 #[test]

@@ -436,6 +436,7 @@ const BANS: BanSettings = BanSettings {
     ban_ms: 50,
     escalate: 2,
     max_ban_ms: 1_000,
+    forget_ms: 1_000,
     max_keys: 1,
     max_bans: 1,
     manual: false,

@@ -32,7 +32,7 @@ atoms! {
     adopted, again, allow, badarg, banned, bound, busy, cancelled, closed, coming, deadlock,
     deny, done, drained, draining, due, enomem, error, failures, free, fresh, full, global,
     granted, infinity, keep, known, limit, manual, measure, measured, monotonic,
-    nif_panicked, nil, no_ban, no_limiter, no_place, no_pool, noproc, not_held, ok, open,
-    overdue, pause, queue_full, revoked, settle, timeout, told, too_large, too_late,
-    undrained, unknown, waiting,
+    nif_panicked, nil, nil_key, no_ban, no_limiter, no_place, no_pool, noproc, not_held, ok,
+    open, overdue, pause, queue_full, revoked, settle, timeout, told, too_large, too_late,
+    undrained, unknown, waiting, within,
 }

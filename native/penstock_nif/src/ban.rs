@@ -1,6 +1,6 @@
 //! Entry points of bans.
 
-use penstock_core::{whole_ms, Ban, BanSettings, Banned, Failure, Host, Incarnation, Listed};
+use penstock_core::{whole_ms, Ban, BanSettings, Banned, Failure, Host, Incarnation, Listed, FOREVER};
 
 use crate::atoms;
 use crate::beam::Beam;
@@ -29,8 +29,19 @@ const LISTED: usize = 128;
 /// And if they are only counted: some 20 µs.
 const COUNTED: usize = 1_000;
 
+/// How long a ban lasts, as the core knows it: 0 is for ever.
+fn ban_ms(beam: &Beam, given: Term) -> Option<u32> {
+    if given == atoms::infinity() {
+        Some(0)
+    } else {
+        beam.env.permits(given)
+    }
+}
+
 fn settings(beam: &Beam, given: Term) -> Option<BanSettings> {
-    let &[failures, within, ban_for, escalate, max_ban, max_keys, max_bans, clock] = beam.env.elements(given)? else {
+    let &[failures, within, ban_for, escalate, max_ban, forget, max_keys, max_bans, clock] =
+        beam.env.elements(given)?
+    else {
         return None;
     };
     let manual = clock == atoms::manual();
@@ -38,9 +49,10 @@ fn settings(beam: &Beam, given: Term) -> Option<BanSettings> {
     Some(BanSettings {
         failures: beam.env.permits(failures)?,
         within_ms: beam.env.permits(within)?,
-        ban_ms: beam.env.permits(ban_for)?,
+        ban_ms: ban_ms(beam, ban_for)?,
         escalate: beam.env.permits(escalate)?,
         max_ban_ms: beam.env.permits(max_ban)?,
+        forget_ms: beam.env.permits(forget)?,
         max_keys: beam.env.permits(max_keys)?,
         max_bans: beam.env.permits(max_bans)?,
         manual,
@@ -81,9 +93,17 @@ fn with_key(
     atoms::no_ban()
 }
 
-/// 1 ms at least.
+/// What is left of a ban: 1 ms at least, or `infinity`.
+fn left_ms(beam: &Beam, left: u64) -> Term {
+    if left == FOREVER {
+        atoms::infinity()
+    } else {
+        beam.env.make_u64(whole_ms(left).max(1))
+    }
+}
+
 fn banned(beam: &Beam, left: u64) -> Term {
-    beam.env.tuple(&[atoms::banned(), beam.env.make_u64(whole_ms(left).max(1))])
+    beam.env.tuple(&[atoms::banned(), left_ms(beam, left)])
 }
 
 fn check(beam: &Beam, args: [Term; 3]) -> Term {
@@ -109,7 +129,7 @@ fn record(beam: &Beam, [name, key, measured]: [Term; 3]) -> Term {
 }
 
 fn put(beam: &Beam, [name, key, ms, reason, measured]: [Term; 5]) -> Term {
-    let Some(ms) = beam.env.permits(ms) else { return atoms::badarg() };
+    let Some(ms) = ban_ms(beam, ms) else { return atoms::badarg() };
     let Some(reason) = kept(beam, reason) else { return atoms::too_large() };
     with_key(beam, [name, key, measured], |ban, incarnation, tag, now| {
         ban.ban(incarnation, tag, now, ms, kept(beam, key).unwrap_or_default(), reason);
@@ -152,7 +172,7 @@ fn listed_term(beam: &Beam, listed: Listed) -> Term {
     let key = if listed.key.is_empty() { beam.env.make_u64(listed.tag) } else { beam.env.make_binary(&listed.key) };
     beam.env.tuple(&[
         key,
-        beam.env.make_u64(whole_ms(listed.left)),
+        left_ms(beam, listed.left),
         beam.env.make_binary(&listed.reason),
         beam.env.make_u64(u64::from(listed.level)),
     ])
@@ -165,12 +185,19 @@ fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
         return atoms::no_ban();
     }
     let settings = info.settings;
-    let small = [settings.failures, settings.within_ms, settings.ban_ms, settings.escalate, settings.max_ban_ms];
-    let sizes = [settings.max_keys, settings.max_bans].map(u64::from);
-    let large = [info.memory as u64, info.dropped];
-    let terms: Vec<Term> =
-        small.map(u64::from).into_iter().chain(sizes).chain(large).map(|n| beam.env.make_u64(n)).collect();
-    beam.env.tuple(&terms)
+    let number = |n: u32| beam.env.make_u64(u64::from(n));
+    beam.env.tuple(&[
+        number(settings.failures),
+        number(settings.within_ms),
+        if settings.ban_ms == 0 { atoms::infinity() } else { number(settings.ban_ms) },
+        number(settings.escalate),
+        number(settings.max_ban_ms),
+        number(settings.forget_ms),
+        number(settings.max_keys),
+        number(settings.max_bans),
+        beam.env.make_u64(info.memory as u64),
+        beam.env.make_u64(info.dropped),
+    ])
 }
 
 fn advance(beam: &Beam, [name, by]: [Term; 2]) -> Term {

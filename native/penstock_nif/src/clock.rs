@@ -14,12 +14,84 @@ pub(crate) fn exact_ms() -> u64 {
     read(libc::CLOCK_MONOTONIC)
 }
 
-/// The same clock, in ns.
-#[cfg(target_os = "linux")]
+/// The same clock, in ns, by the processor's counter where the kernel itself goes by it.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[inline]
 pub(crate) fn now_ns() -> u64 {
+    if tsc::is_trusted() {
+        tsc::COUNTER.now(tsc::read, exact_ns)
+    } else {
+        exact_ns()
+    }
+}
+
+/// The same clock, in ns.
+#[cfg(all(target_os = "linux", not(target_arch = "x86_64")))]
+#[inline]
+pub(crate) fn now_ns() -> u64 {
+    exact_ns()
+}
+
+#[cfg(target_os = "linux")]
+#[inline]
+fn exact_ns() -> u64 {
     let (s, ns) = get(libc::CLOCK_MONOTONIC);
     s * 1_000_000_000 + ns
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod tsc {
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use penstock_core::Counter;
+
+    pub(super) static COUNTER: Counter = Counter::new();
+
+    const UNKNOWN: u8 = 0;
+    const TRUSTED: u8 = 1;
+    const DISTRUSTED: u8 = 2;
+
+    /// Found out at the first reading; several that come first find the same.
+    static TRUST: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+    #[inline(always)]
+    pub(super) fn read() -> u64 {
+        // SAFETY: every x86-64 processor has the instruction; a kernel that forbids it to users
+        // does not use it for its own clock in user space, and is not trusted.
+        unsafe { std::arch::x86_64::_rdtsc() }
+    }
+
+    #[inline(always)]
+    pub(super) fn is_trusted() -> bool {
+        match TRUST.load(Ordering::Relaxed) {
+            UNKNOWN => find_out(),
+            trust => trust == TRUSTED,
+        }
+    }
+
+    /// The kernel takes the counter for its clock only if it is steady, and the same on all
+    /// processors; it gives it up when it finds out that it is not.
+    #[cold]
+    fn find_out() -> bool {
+        let source = std::fs::read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+        let trusted = source.is_ok_and(|name| name.trim_ascii() == b"tsc") && is_invariant();
+        TRUST.store(if trusted { TRUSTED } else { DISTRUSTED }, Ordering::Relaxed);
+        trusted
+    }
+
+    /// Whether its pace depends on neither load nor sleep.
+    fn is_invariant() -> bool {
+        use std::arch::x86_64::__cpuid;
+        const LAST_EXTENDED: u32 = 0x8000_0000;
+        const POWER: u32 = 0x8000_0007;
+        const INVARIANT: u32 = 1 << 8;
+        // SAFETY: every x86-64 processor has the instruction; a leaf is asked for only if it is
+        // there.
+        #[allow(unused_unsafe)]
+        unsafe {
+            __cpuid(LAST_EXTENDED).eax >= POWER && __cpuid(POWER).edx & INVARIANT != 0
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]

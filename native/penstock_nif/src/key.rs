@@ -25,8 +25,9 @@ static SECRET: Lazy<RandomState> = Lazy::new(RandomState::new);
 /// Of 32 bits, as the VM takes no more everywhere.
 static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|which| SECRET.hash_one(which) >> 32));
 
-/// Of a limit's incarnation. `measured`: it is known to be no larger than it may be; if whether it is too large cannot be told, that is for who
-/// can measure it. The error is what the caller is to be told.
+/// The tag of a key in a limit's incarnation. `measured`: the caller knows that a walk through
+/// all of the key is short; without that no binary, integer or fun inside it is looked into. The
+/// error is the answer to the caller.
 #[inline]
 pub(crate) fn digest(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Result<u64, Term> {
     // Most keys are binaries: those in whole words of the hash, and without a walk.
@@ -39,6 +40,9 @@ pub(crate) fn digest(beam: &Beam, incarnation: Incarnation, key: Term, measured:
         hasher.write_u64(u64::from(incarnation) << 32 | u64::from(size) << 8 | Of::Binary as u64);
         hasher.write(bytes);
         return Ok(tag(&hasher));
+    }
+    if key == atoms::nil() {
+        return Err(atoms::nil_key());
     }
     walk(beam, incarnation, key, measured)
 }
@@ -55,8 +59,15 @@ fn walk(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Res
     if !walked {
         return Err(atoms::too_large());
     }
-    if !measured && walk.most > LARGEST {
-        return Err(atoms::measure());
+    if walk.most > LARGEST {
+        if !measured {
+            return Err(atoms::measure());
+        }
+        // A walk through all of it is short, so the VM can say its size.
+        beam.worked(walk.terms);
+        if beam.env.external(key).is_none_or(|bytes| bytes.len() > LARGEST as usize) {
+            return Err(atoms::too_large());
+        }
     }
     Ok(tag(&hasher))
 }
@@ -165,7 +176,11 @@ impl Walk {
         if !self.measured {
             return self.size(5, LARGEST);
         }
-        let Some(bytes) = self.env.binary(term) else { return true };
+        let Some(bytes) = self.env.binary(term) else { return false };
+        let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_add(BINARY - 1);
+        if !self.size(size, size) {
+            return false;
+        }
         hasher.write_u64((bytes.len() as u64) << 8 | Of::Binary as u64);
         hasher.write(bytes);
         true

@@ -20,6 +20,9 @@ entries! {
     rate_hit_all/1 => hit_several,
     rate_peek/3 => peek,
     rate_reserve/5 => reserve,
+    rate_charge/4 => charge,
+    rate_refund/4 => refund,
+    rate_pause/4 => pause,
     rate_reset/3 => reset,
     rate_update/5 => update,
     rate_advance/2 => advance,
@@ -145,11 +148,35 @@ fn reserve(beam: &Beam, [name, key, cost, timeout, measured]: [Term; 5]) -> Term
     };
     let (Some(cost), Some(patience)) = (beam.env.permits(cost), patience) else { return atoms::badarg() };
     with_key(beam, [name, key, measured], |limiter, key, now| match limiter.reserve(key, now, cost, patience) {
+        Reserved::In(wait) if wait > 0 && limiter.is_fine() => {
+            beam.env.tuple(&[atoms::within(), beam.env.make_u64(wait)])
+        }
         Reserved::In(wait) => beam.env.make_u64(whole_ms(wait)),
         Reserved::TooFar(wait) => beam.env.tuple(&[atoms::deny(), ms(beam, wait)]),
         Reserved::NoPlace(wait) => beam.env.tuple(&[atoms::no_place(), ms(beam, wait)]),
         Reserved::Never => beam.env.tuple(&[atoms::deny(), atoms::infinity()]),
         Reserved::Gone => atoms::no_limiter(),
+    })
+}
+
+fn charge(beam: &Beam, [name, key, cost, measured]: [Term; 4]) -> Term {
+    let Some(cost) = beam.env.permits(cost) else { return atoms::badarg() };
+    with_key(beam, [name, key, measured], |limiter, key, now| hit_term(beam, limiter.charge_anyway(key, now, cost)))
+}
+
+fn refund(beam: &Beam, [name, key, cost, measured]: [Term; 4]) -> Term {
+    let Some(cost) = beam.env.permits(cost) else { return atoms::badarg() };
+    with_key(beam, [name, key, measured], |limiter, key, now| hit_term(beam, limiter.give_back(key, now, cost)))
+}
+
+fn pause(beam: &Beam, [name, key, ms, measured]: [Term; 4]) -> Term {
+    let Some(ms) = beam.env.uint(ms) else { return atoms::badarg() };
+    with_key(beam, [name, key, measured], |limiter, key, now| {
+        if limiter.pause(key, now, u64::from(ms) * NS_PER_MS) {
+            atoms::ok()
+        } else {
+            atoms::no_limiter()
+        }
     })
 }
 
@@ -166,16 +193,19 @@ fn update(beam: &Beam, [name, limit, per, burst, from]: [Term; 5]) -> Term {
             [kept(limit, u64::from(now.limit)), kept(per, now.per_ms), kept(burst, u64::from(now.rate.burst()))];
         limits(beam, [limit, per, burst])
     };
-    let from = beam.env.pair(from).and_then(|[version, at]| {
-        Some(Progress { version: beam.env.u64(version)?, at: usize::try_from(beam.env.u64(at)?).ok()? })
-    });
+    let progress = |from: &[Term]| {
+        let &[asked, version, at] = from else { return None };
+        let at = usize::try_from(beam.env.u64(at)?).ok()?;
+        Some(Progress { asked: beam.env.u64(asked)?, version: beam.env.u64(version)?, at })
+    };
+    let from = beam.env.elements(from).and_then(progress);
     beam.worked(STEP);
     match limiter.update(incarnation, change, limiter.now(clock::now_ns), from) {
         Changed::Yes => atoms::ok(),
         Changed::OutOfBounds => atoms::badarg(),
         Changed::Gone => atoms::no_limiter(),
-        Changed::NotYet(Progress { version, at }) => {
-            beam.env.tuple(&[beam.env.make_u64(version), beam.env.make_u64(at as u64)])
+        Changed::NotYet(Progress { asked, version, at }) => {
+            beam.env.tuple(&[asked, version, at as u64].map(|number| beam.env.make_u64(number)))
         }
     }
 }

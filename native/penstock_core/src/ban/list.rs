@@ -6,11 +6,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::NS_PER_MS;
-use crate::rate::{Era, Found, OutOfMemory, Table, View};
+use crate::rate::{END, Era, Found, OutOfMemory, Table, View};
 use crate::sync::{Mutex, lock};
 
-use super::BanSettings;
 use super::failures::Failures;
+use super::{BanSettings, FOREVER};
+
+/// The end of a ban that never ends: no clock comes there, and all other bans end before.
+const NEVER: u64 = END - 1;
+
+/// When a ban ends that begins at `now`.
+fn end(now: u64, left: u64) -> u64 {
+    if left == FOREVER { NEVER } else { now + left }
+}
+
+/// How long a ban lasts from `now`, if it is not over.
+fn left(until: u64, now: u64) -> Option<u64> {
+    if until == NEVER { Some(FOREVER) } else { until.checked_sub(now).filter(|&left| left > 0) }
+}
 
 /// The key, and the reason, as they are to be listed.
 pub(super) type Kept = (Box<[u8]>, Box<[u8]>);
@@ -22,8 +35,6 @@ struct Entry {
     reason: Box<[u8]>,
     level: u32,
     until: u64,
-    /// The last time that its failures were too many.
-    offended: u64,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +58,7 @@ pub struct Listed {
     pub tag: u64,
     /// The key as it was given, or nothing if it was too large.
     pub key: Box<[u8]>,
-    /// ns until it ends.
+    /// ns until it ends, or [`FOREVER`].
     pub left: u64,
     /// As it was given.
     pub reason: Box<[u8]>,
@@ -58,13 +69,13 @@ pub struct Listed {
 impl Inner {
     /// ns that a ban lasts from `now`, if there is one.
     fn left(&self, tag: u64, now: u64) -> Option<u64> {
-        self.entries.get(&tag)?.until.checked_sub(now).filter(|&left| left > 0)
+        left(self.entries.get(&tag)?.until, now)
     }
 
-    /// How often the key has been banned for its failures, as far as that is remembered: for so many ns after the last time, and until the
-    /// ban is over.
+    /// How often the key has been banned for its failures, as far as that is remembered: until so
+    /// many ns after the end of its last ban.
     fn level(&self, tag: u64, now: u64, memory: u64) -> u32 {
-        let remembered = |entry: &&Entry| now < entry.offended + memory || now <= entry.until;
+        let remembered = |entry: &&Entry| now < entry.until.saturating_add(memory);
         self.entries.get(&tag).filter(remembered).map_or(0, |entry| entry.level)
     }
 }
@@ -95,7 +106,7 @@ impl List {
     #[inline]
     pub(super) fn check(&self, tag: u64, now: u64) -> Option<u64> {
         match self.table.search(tag, view(now)) {
-            Found::Charged(seen) => view(now).tat(seen.stamp)?.checked_sub(now).filter(|&left| left > 0),
+            Found::Charged(seen) => left(view(now).tat(seen.stamp)?, now),
             _ => None,
         }
     }
@@ -122,15 +133,9 @@ impl List {
                 if count < settings.failures {
                     return Err(count);
                 }
-                let level = inner.level(tag, now, u64::from(settings.max_ban_ms) * NS_PER_MS) + 1;
+                let level = inner.level(tag, now, settings.memory()) + 1;
                 let left = settings.duration(level);
-                self.put(
-                    &mut inner,
-                    tag,
-                    Entry { key, reason, level, until: now + left, offended: now },
-                    now,
-                    settings,
-                );
+                self.put(&mut inner, tag, Entry { key, reason, level, until: end(now, left) }, now, settings);
                 left
             }
         };
@@ -161,9 +166,8 @@ impl List {
         if !still() {
             return;
         }
-        let offended = inner.entries.get(&tag).map_or(0, |entry| entry.offended);
-        let level = inner.level(tag, now, u64::from(settings.max_ban_ms) * NS_PER_MS);
-        self.put(&mut inner, tag, Entry { key, reason, level, until: now + left, offended }, now, settings);
+        let level = inner.level(tag, now, settings.memory());
+        self.put(&mut inner, tag, Entry { key, reason, level, until: end(now, left) }, now, settings);
     }
 
     fn put(&self, inner: &mut Inner, tag: u64, entry: Entry, now: u64, settings: BanSettings) {
@@ -172,7 +176,7 @@ impl List {
             inner.ends.remove(&(old.until, tag));
         }
         // For each that comes, two that are over and not remembered go: what is kept is of those of late.
-        let memory = u64::from(settings.max_ban_ms) * NS_PER_MS;
+        let memory = settings.memory();
         for _ in 0..2 {
             match inner.ends.first() {
                 Some(&(end, first)) if end <= now && inner.level(first, now, memory) == 0 => {
@@ -217,13 +221,10 @@ impl List {
         let found = looked
             .by_ref()
             .take(most)
-            .filter(|(_, entry)| entry.until > now)
-            .map(|(&tag, entry)| Listed {
-                tag,
-                key: entry.key.clone(),
-                left: entry.until - now,
-                reason: entry.reason.clone(),
-                level: entry.level,
+            .filter_map(|(&tag, entry)| {
+                let left = left(entry.until, now)?;
+                let (key, reason, level) = (entry.key.clone(), entry.reason.clone(), entry.level);
+                Some(Listed { tag, key, left, reason, level })
             })
             .collect();
         let next = looked.next().map(|(&tag, _)| tag);

@@ -15,6 +15,9 @@ use list::List;
 
 pub use list::Listed;
 
+/// How long a ban lasts that never ends.
+pub const FOREVER: u64 = u64::MAX;
+
 /// What bans are started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BanSettings {
@@ -22,12 +25,14 @@ pub struct BanSettings {
     pub failures: u32,
     /// If they come within so many ms.
     pub within_ms: u32,
-    /// For so many ms the first time.
+    /// For so many ms the first time; 0 is for ever.
     pub ban_ms: u32,
     /// And each time for so many times as long.
     pub escalate: u32,
-    /// But not longer than so many ms.
+    /// But not longer than so many ms, unless it is for ever.
     pub max_ban_ms: u32,
+    /// A level is forgotten so many ms after the end of the last ban.
+    pub forget_ms: u32,
     /// Keys whose failures are counted at a time.
     pub max_keys: u32,
     /// Keys that are banned, or whose level is remembered, at a time.
@@ -37,8 +42,16 @@ pub struct BanSettings {
 }
 
 impl BanSettings {
-    /// In ns.
+    /// How long a level is remembered after the end of a ban, in ns.
+    fn memory(self) -> u64 {
+        u64::from(self.forget_ms) * NS_PER_MS
+    }
+
+    /// In ns, or [`FOREVER`].
     fn duration(self, level: u32) -> u64 {
+        if self.ban_ms == 0 {
+            return FOREVER;
+        }
         let longest = u64::from(self.max_ban_ms);
         let ms = u64::from(self.escalate)
             .checked_pow(level.saturating_sub(1))
@@ -53,7 +66,7 @@ impl BanSettings {
 pub enum Failure {
     /// So many more would ban.
     Left(u32),
-    /// It is banned for so many ns.
+    /// It is banned for so many ns, or [`FOREVER`].
     Banned(u64),
 }
 
@@ -62,7 +75,7 @@ pub enum Failure {
 pub enum Banned {
     /// It is not.
     No,
-    /// For so many ns.
+    /// For so many ns, or [`FOREVER`].
     For(u64),
 }
 
@@ -91,7 +104,7 @@ pub struct Ban {
     max_bans: u32,
 }
 
-const GIVEN: usize = 5;
+const GIVEN: usize = 6;
 
 impl Ban {
     /// What its clock says: `real`, unless it is set by hand.
@@ -113,14 +126,14 @@ impl Ban {
     }
 
     fn settings(&self) -> BanSettings {
-        let [failures, within_ms, ban_ms, escalate, max_ban_ms] =
+        let [failures, within_ms, ban_ms, escalate, max_ban_ms, forget_ms] =
             std::array::from_fn(|at| self.given[at].load(Ordering::Relaxed));
         let (max_keys, max_bans, manual) = (self.max_keys, self.max_bans, false);
-        BanSettings { failures, within_ms, ban_ms, escalate, max_ban_ms, max_keys, max_bans, manual }
+        BanSettings { failures, within_ms, ban_ms, escalate, max_ban_ms, forget_ms, max_keys, max_bans, manual }
     }
 
     fn set(&self, given: BanSettings) {
-        let words = [given.failures, given.within_ms, given.ban_ms, given.escalate, given.max_ban_ms];
+        let words = [given.failures, given.within_ms, given.ban_ms, given.escalate, given.max_ban_ms, given.forget_ms];
         for (word, value) in self.given.iter().zip(words) {
             word.store(value, Ordering::Relaxed);
         }
@@ -164,9 +177,10 @@ impl Ban {
         }
     }
 
-    /// Bans the key for so many ms, whatever it did.
+    /// Bans the key for so many ms, or for ever if that is 0, whatever it did.
     pub fn ban(&self, incarnation: Incarnation, tag: u64, now: u64, ms: u32, key: Box<[u8]>, reason: Box<[u8]>) {
-        self.list.ban(tag, now, u64::from(ms) * NS_PER_MS, self.settings(), (key, reason), || self.is(incarnation));
+        let left = if ms == 0 { FOREVER } else { u64::from(ms) * NS_PER_MS };
+        self.list.ban(tag, now, left, self.settings(), (key, reason), || self.is(incarnation));
     }
 
     /// Forgets all about the key.

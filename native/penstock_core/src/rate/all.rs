@@ -80,7 +80,7 @@ fn charge_each(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> Option<(usize
         }
         let mut taken_back = true;
         for (before, tentative) in charges.iter().zip(charged) {
-            taken_back &= before.limiter.refund(before.key, before.limiter.now(&clock), tentative);
+            taken_back &= before.limiter.take_back(before.key, before.limiter.now(&clock), tentative);
         }
         return Some((at, taken_back));
     }

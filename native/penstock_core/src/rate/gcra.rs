@@ -142,4 +142,18 @@ impl Rate {
         let wait = (tat - now).saturating_sub(self.tolerance());
         if wait <= patience && tat < END { Turn::Reserve { tat, wait } } else { Turn::TooFar { wait } }
     }
+
+    /// The TAT after a charge for work that is over, whatever it costs: up to a century of debt,
+    /// or the burst if that is more.
+    pub(crate) fn charge_anyway(self, tat: u64, now: u64, cost: u32) -> u64 {
+        let charge = self.interval.saturating_mul(u64::from(cost));
+        // A hit of cost 1 is denied from there, as its own interval is ahead of the tolerance.
+        let most = now + CENTURY;
+        tat.max(now).saturating_add(charge).min(most.max(tat))
+    }
+
+    /// The TAT after a charge is given back. One in the past owes nothing, however far it is.
+    pub(crate) fn give_back(self, tat: u64, cost: u32) -> u64 {
+        tat.saturating_sub(self.interval.saturating_mul(u64::from(cost)))
+    }
 }

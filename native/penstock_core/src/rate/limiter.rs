@@ -6,7 +6,8 @@ use crate::clock::{Clock, NS_PER_MS};
 use crate::registry::{Incarnation, Lend};
 use crate::sync::{AtomicPair, AtomicU32, AtomicU64, Mutex, Ordering, fence, fence_after_rmw, lock, thread_number};
 
-use super::gcra::{Rate, Turn, Verdict};
+use super::gcra::{LATEST, Rate, Turn, Verdict};
+use super::pauses::Pauses;
 use super::settings::{InForce, Published};
 use super::stamp::Stamp;
 use super::table::{Found, OutOfMemory, Table};
@@ -14,11 +15,20 @@ use super::table::{Found, OutOfMemory, Table};
 /// Places that one step of a change, or of a count, looks at: some 20 µs.
 const STEP: usize = if cfg!(loom) { 2 } else { 4096 };
 
+/// Timers of the host are late by up to 2 ms or so.
+const FINE: u64 = 4 * NS_PER_MS;
+
 /// Parts that resets are counted in, each for some of the keys.
 const RESETS: usize = 16;
 
-/// Parts that totals are counted in, so that threads do not wait for each other's.
-const PARTS: usize = if cfg!(loom) { 1 } else { 16 };
+/// Parts that totals are counted in, so that threads do not wait for each other's: one for each
+/// that runs at a time, and as many again, as other threads have numbers as well. A power of two.
+fn parts() -> usize {
+    if cfg!(any(loom, shuttle)) {
+        return 1;
+    }
+    2 * std::thread::available_parallelism().map_or(8, std::num::NonZero::get).next_power_of_two()
+}
 
 /// Totals.
 pub(crate) const ALLOWED: usize = 0;
@@ -53,6 +63,23 @@ pub enum Key {
     Global(Incarnation),
     /// Those of one key, by the hash of the incarnation and the key.
     Tag(Incarnation, u64),
+}
+
+impl Key {
+    /// 0 for all hits together: no key has that tag.
+    #[inline]
+    fn tag(self) -> u64 {
+        match self {
+            Self::Global(_) => 0,
+            Self::Tag(_, tag) => tag,
+        }
+    }
+
+    fn incarnation(self) -> Incarnation {
+        match self {
+            Self::Global(incarnation) | Self::Tag(incarnation, _) => incarnation,
+        }
+    }
 }
 
 /// What came of a hit.
@@ -94,14 +121,24 @@ pub struct Limiter {
     incarnation: AtomicU32,
     /// How many began and ended, of keys that share one, so that what was charged before one is not taken back after it.
     resets: [[AtomicU64; 2]; RESETS],
-    totals: [CachePadded<[AtomicU64; 2]>; PARTS],
+    totals: Box<[CachePadded<[AtomicU64; 2]>]>,
+    pauses: Pauses,
     clock: Clock,
     given: Mutex<Given>,
 }
 
 #[derive(Debug, Default)]
 struct Given {
+    /// In force.
     limits: Option<Limits>,
+    /// What the changes up to now come to, each of them applied to the one before. It comes into
+    /// force when all places are settled.
+    wanted: Option<Limits>,
+    /// The least burst among those changes, in ns: each of them cuts.
+    cut: Option<u64>,
+    /// How many changes were asked for, and how many of them are in force.
+    asked: u64,
+    done: u64,
     /// Since this version no TAT is of the era before that.
     settled: u64,
 }
@@ -109,6 +146,8 @@ struct Given {
 /// How far a change, or a count, has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
+    /// Which change it is.
+    pub asked: u64,
     /// What it began on.
     pub version: u64,
     /// The next place.
@@ -169,7 +208,8 @@ impl Limiter {
             max_keys,
             incarnation: AtomicU32::new(0),
             resets: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
-            totals: std::array::from_fn(|_| CachePadded::default()),
+            totals: (0..parts()).map(|_| CachePadded::default()).collect(),
+            pauses: Pauses::new(max_keys as usize),
             clock: Clock::real(),
             given: Mutex::default(),
         })
@@ -188,13 +228,17 @@ impl Limiter {
         };
         // Outside the lock, for it takes time, and whoever is late would wait.
         self.table.clear();
+        self.pauses.clear();
         for total in self.totals.iter().flat_map(|part| part.iter()) {
             total.store(0, Ordering::Relaxed);
         }
         let mut given = lock(&self.given);
-        self.published.change(limits.rate, now);
+        self.published.change(limits.rate, now, limits.rate.tolerance());
         self.global.store(u64::from(incarnation), Stamp::NONE.to_bits());
-        *given = Given { limits: Some(limits), settled: self.published.version() };
+        // Numbers of changes go on, so that one of before finds itself over.
+        let asked = given.asked;
+        let settled = self.published.version();
+        *given = Given { limits: Some(limits), wanted: Some(limits), cut: None, asked, done: asked, settled };
         incarnation
     }
 
@@ -242,6 +286,23 @@ impl Limiter {
     /// `charge` says what becomes of the TAT if it is allowed.
     #[inline]
     fn ask(&self, key: Key, now: u64, cost: u32, charge: impl Fn(u64) -> Option<u64>) -> Hit {
+        match self.paused_until(key, now) {
+            None => self.ask_rate(key, now, cost, charge),
+            Some(until) => match self.ask_rate(key, now, cost, |_tat| None) {
+                Hit::Allow(_) => Hit::Deny(until - now),
+                Hit::Deny(wait) => Hit::Deny(wait.max(until - now)),
+                other => other,
+            },
+        }
+    }
+
+    #[inline]
+    fn paused_until(&self, key: Key, now: u64) -> Option<u64> {
+        self.pauses.until(key.tag(), now)
+    }
+
+    #[inline]
+    fn ask_rate(&self, key: Key, now: u64, cost: u32, charge: impl Fn(u64) -> Option<u64>) -> Hit {
         let outcome = self.decide(key, now, |rate, tat| match rate.hit(tat, now, cost) {
             Verdict::Allow { tat, remaining } => (charge(tat), Hit::Allow(remaining)),
             Verdict::Deny { wait } => (None, Hit::Deny(wait)),
@@ -255,10 +316,14 @@ impl Limiter {
     }
 
     /// Charges the key for a turn that comes when the rate allows it, if that is not more than `patience` ns from `now`.
+    ///
+    /// The turns of a key that is paused begin after the pause, at the pace of the rate.
     pub fn reserve(&self, key: Key, now: u64, cost: u32, patience: u64) -> Reserved {
-        let outcome = self.decide(key, now, |rate, tat| match rate.reserve(tat, now, cost, patience) {
-            Turn::Reserve { tat, wait } => (Some(tat), Reserved::In(wait)),
-            Turn::TooFar { wait } => (None, Reserved::TooFar(wait)),
+        let begin = self.paused_until(key, now).unwrap_or(now);
+        let paused = begin - now;
+        let outcome = self.decide(key, now, |rate, tat| match rate.reserve(tat, begin, cost, u64::MAX) {
+            Turn::Reserve { tat, wait } if paused + wait <= patience => (Some(tat), Reserved::In(paused + wait)),
+            Turn::Reserve { wait, .. } | Turn::TooFar { wait } => (None, Reserved::TooFar(paused + wait)),
             Turn::Never => (None, Reserved::Never),
         });
         let reserved = outcome.unwrap_or_else(|obstacle| match obstacle {
@@ -276,6 +341,12 @@ impl Limiter {
             Reserved::NoPlace(_) | Reserved::Gone => {}
         }
         reserved
+    }
+
+    /// Whether a turn must be waited for more exactly than to the ms: a caller that takes its
+    /// turn late by more than the tolerance loses the rest, as the TAT does not stay in the past.
+    pub fn is_fine(&self) -> bool {
+        self.published.read().rate.tolerance() < FINE
     }
 
     /// Has `rule` say what becomes of the key's TAT, 0 if it has none, and moves it there if it is still that.
@@ -370,6 +441,9 @@ impl Limiter {
 
     /// As a hit that is allowed, but to be taken back perhaps, and not counted yet. `None`: it is not allowed.
     pub(crate) fn try_charge(&self, key: Key, now: u64, cost: u32) -> Option<Tentative> {
+        if self.paused_until(key, now).is_some() {
+            return None;
+        }
         let [began, ended] = self.resets_of(key);
         let (ended, version) = (ended.load(Ordering::Relaxed), self.published.version());
         // `None` while one is going on.
@@ -383,7 +457,7 @@ impl Limiter {
 
     /// Takes back a charge, but for what has run out of it by itself: that may have made room for others already. False if nothing of it is, as the
     /// rate was changed since, or a key reset: it may have been cut, or forgotten.
-    pub(crate) fn refund(&self, key: Key, now: u64, charge: Tentative) -> bool {
+    pub(crate) fn take_back(&self, key: Key, now: u64, charge: Tentative) -> bool {
         let outcome = self.decide(key, now, |rate, tat| {
             let untouched = self.published.version() == charge.version
                 && charge.resets == Some(self.resets_of(key)[0].load(Ordering::Relaxed));
@@ -398,9 +472,58 @@ impl Limiter {
         outcome.unwrap_or(true)
     }
 
+    /// Charges the key for work that is over, even beyond the burst, and says what the next hit
+    /// would find. A key without a place, and without one that is free, is not charged: no hit of
+    /// it is allowed either.
+    pub fn charge_anyway(&self, key: Key, now: u64, cost: u32) -> Hit {
+        self.settle_up(key, now, |rate, tat| Some(rate.charge_anyway(tat, now, cost)))
+    }
+
+    /// Gives back a part of what the key was charged, but never more than it owes, and says what
+    /// the next hit would find.
+    pub fn give_back(&self, key: Key, now: u64, cost: u32) -> Hit {
+        let [began, ended] = self.resets_of(key);
+        // As a reset: what `hit_all` charged meanwhile may be given back here, and must not be
+        // taken back there as well.
+        began.fetch_add(1, Ordering::Relaxed);
+        // What is over is not given back.
+        let hit = self.settle_up(key, now, |rate, tat| (tat > now).then(|| rate.give_back(tat, cost).max(now)));
+        ended.fetch_add(1, Ordering::Relaxed);
+        hit
+    }
+
+    fn settle_up(&self, key: Key, now: u64, change: impl Fn(Rate, u64) -> Option<u64>) -> Hit {
+        let outcome = self.decide(key, now, |rate, tat| {
+            let changed = change(rate, tat);
+            let next = match rate.hit(changed.unwrap_or(tat), now, 1) {
+                Verdict::Allow { remaining, .. } => Hit::Allow(remaining),
+                Verdict::Deny { wait } => Hit::Deny(wait),
+                Verdict::Never => Hit::Never,
+            };
+            (changed, next)
+        });
+        let hit = match outcome {
+            Ok(hit) => hit,
+            Err(Obstacle::Full { until, .. }) => Hit::Deny(until.saturating_sub(now).max(1)),
+            Err(Obstacle::Gone) => return Hit::Gone,
+        };
+        match (self.paused_until(key, now), hit) {
+            (Some(until), Hit::Allow(_)) => Hit::Deny(until - now),
+            (Some(until), Hit::Deny(wait)) => Hit::Deny(wait.max(until - now)),
+            _ => hit,
+        }
+    }
+
+    /// Allows no hit of the key for so many ns from `now`, whatever it owes. False if the limiter
+    /// is closed.
+    pub fn pause(&self, key: Key, now: u64, ns: u64) -> bool {
+        let until = now.saturating_add(ns).min(LATEST);
+        self.pauses.pause(key.tag(), now, until, || self.is(key.incarnation()))
+    }
+
     #[inline]
     pub(crate) fn count(&self, which: usize) {
-        self.totals[thread_number() % PARTS][which].fetch_add(1, Ordering::Relaxed);
+        self.totals[thread_number() & (self.totals.len() - 1)][which].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Forgets what the key owes. False if the limiter is closed.
@@ -409,6 +532,9 @@ impl Limiter {
         // Before: who sees that it was forgotten sees that something was.
         began.fetch_add(1, Ordering::Relaxed);
         let reset = self.forget(key);
+        if reset {
+            self.pauses.end(key.tag());
+        }
         // And after: what was charged in between was perhaps forgotten.
         ended.fetch_add(1, Ordering::Relaxed);
         reset
@@ -441,8 +567,17 @@ impl Limiter {
 
     /// Changes the rate: each key keeps what it owes in time, cut to the new burst.
     ///
-    /// A key is cut when it is next looked at, and its era tells whether it was. There are two eras, so before another change all
-    /// must be of the last: that is done in steps, each of which returns how far it has come. Begin with `None`.
+    /// A key is cut when it is next looked at, and its era tells whether it was. There are two
+    /// eras, so before another change all places must be of the last. That is done in steps, each
+    /// of which returns how far it has come. Begin with `None`.
+    ///
+    /// # Progress
+    ///
+    /// A change counts from its first step on: it is applied to what the changes before it come
+    /// to, under the lock. The first caller that has settled all places brings all changes into
+    /// force that were asked for by then, as if one after the other. So a caller starts over at
+    /// most once: if others come into force while it settles, then so does its own. A change
+    /// whose caller is killed comes into force with the next.
     pub fn update(
         &self,
         incarnation: Incarnation,
@@ -451,28 +586,56 @@ impl Limiter {
         from: Option<Progress>,
     ) -> Changed {
         let mut given = lock(&self.given);
-        let Some(before) = given.limits.filter(|_| self.is(incarnation)) else { return Changed::Gone };
-        let Some(limits) = change(before) else { return Changed::OutOfBounds };
-        if limits == before {
+        let Some(wanted) = given.wanted.filter(|_| self.is(incarnation)) else { return Changed::Gone };
+        let asked = match from {
+            Some(progress) => progress.asked,
+            None => {
+                let Some(limits) = change(wanted) else { return Changed::OutOfBounds };
+                if limits != wanted {
+                    given.wanted = Some(limits);
+                    let tolerance = limits.rate.tolerance();
+                    given.cut = Some(given.cut.map_or(tolerance, |least| least.min(tolerance)));
+                    given.asked += 1;
+                }
+                given.asked
+            }
+        };
+        if given.done >= asked {
             return Changed::Yes;
         }
         let version = self.published.version();
         if given.settled == version {
-            self.published.change(limits.rate, now);
-            given.limits = Some(limits);
+            self.bring_into_force(&mut given, now);
             return Changed::Yes;
         }
         drop(given);
-        // Another change may have come in between: then all begins anew.
+        // Changes that came into force in between had this one with them.
         let at = from.filter(|progress| progress.version == version).map_or(0, |progress| progress.at);
-        let next = self.settle(version, at, now);
-        if next.is_none() {
-            let mut given = lock(&self.given);
-            if self.published.version() == version {
-                given.settled = version;
-            }
+        if let Some(at) = self.settle(version, at, now) {
+            return Changed::NotYet(Progress { asked, version, at });
         }
-        Changed::NotYet(Progress { version, at: next.unwrap_or(0) })
+        let mut given = lock(&self.given);
+        if !self.is(incarnation) {
+            return Changed::Gone;
+        }
+        if given.done >= asked {
+            return Changed::Yes;
+        }
+        // It comes into force in the next step, by a clock that is read then.
+        if self.published.version() == version {
+            given.settled = version;
+        }
+        Changed::NotYet(Progress { asked, version, at: 0 })
+    }
+
+    /// Brings all changes into force that were asked for. All places are settled.
+    fn bring_into_force(&self, given: &mut Given, now: u64) {
+        if let Some(wanted) = given.wanted {
+            let cut = given.cut.take().unwrap_or(wanted.rate.tolerance());
+            self.published.change(wanted.rate, now, cut);
+            given.limits = Some(wanted);
+        }
+        given.done = given.asked;
     }
 
     /// Has the places from `at` on, some of them, and the global one, be of the era of that version, as long as it is in force.

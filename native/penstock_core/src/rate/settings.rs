@@ -58,15 +58,15 @@ impl Published {
         self.version.load(Ordering::Relaxed)
     }
 
-    /// One at a time. At `now`; what is owed from before is cut to the new burst.
-    pub(crate) fn change(&self, rate: Rate, now: u64) {
+    /// One at a time. At `now`; a key owes at most `cut` ns from before.
+    pub(crate) fn change(&self, rate: Rate, now: u64, cut: u64) {
         // ORDERING: pairs with the fence in `read`: that the last change is in force is seen before what is written now.
         fence(Ordering::Release);
         let version = self.version.load(Ordering::Relaxed).wrapping_add(1);
         let copy = &self.copies[version as usize & 1];
         copy.interval.store(rate.interval(), Ordering::Relaxed);
         copy.burst.store(u64::from(rate.burst()), Ordering::Relaxed);
-        copy.cap.store(now + rate.tolerance(), Ordering::Relaxed);
+        copy.cap.store(now + cut, Ordering::Relaxed);
         // ORDERING: Release pairs with the Acquire in `read`.
         self.version.store(version, Ordering::Release);
     }

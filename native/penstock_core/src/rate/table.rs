@@ -5,7 +5,7 @@
 //! ahead is never evicted. Nothing is swept, and nothing moves.
 //!
 //! Nearly two places are there for each of `max_keys`, in rows of [`ROW`], which are a cache line. A key may be in any place of [`CHOICES`] rows;
-//! of those it takes one in the first, or in the emptiest if that is nearly full. Up to [`FEW`] keys there is one row that has just as many places.
+//! of those it takes one in the first, or in the emptiest if that is nearly full; in the row an empty place, or the one that is idle for longest. Up to [`FEW`] keys there is one row that has just as many places.
 //! In a table with as many keys as `max_keys` one more than 80 % are in their first row, and not one in a million finds no place.
 //!
 //! # One key, one place
@@ -151,7 +151,9 @@ impl Table {
         let mut until = u64::MAX;
         let mut claim = None;
         for row in self.rows_of(tag) {
-            let mut free = (0, None);
+            // An empty place before one of a key that may come back: of those, the one that is
+            // idle for longest.
+            let mut free: (usize, Option<Seen<'_>>) = (0, None);
             for place in row {
                 let seen = Seen::look(place);
                 if seen.tag == tag {
@@ -160,7 +162,8 @@ impl Table {
                     }
                     claim = claim.or(Some(seen));
                 } else if seen.is_free(view) {
-                    free = (free.0 + 1, free.1.or(Some(seen)));
+                    let better = free.1.is_none_or(|best| seen.idle_since(view) < best.idle_since(view));
+                    free = (free.0 + 1, if better { Some(seen) } else { free.1 });
                 } else {
                     // What is claimed will be charged at once.
                     until = until.min(view.tat(seen.stamp).unwrap_or(view.now));
@@ -250,6 +253,12 @@ impl<'a> Seen<'a> {
     #[inline]
     fn is_free(&self, view: View) -> bool {
         self.tag == 0 || view.tat(self.stamp).is_some_and(|tat| tat <= view.now)
+    }
+
+    /// When the key of a free place was idle first; 0 of a place that is empty.
+    #[inline]
+    fn idle_since(&self, view: View) -> u64 {
+        if self.tag == 0 { 0 } else { view.tat(self.stamp).unwrap_or(0) }
     }
 
     /// Whether a key has this place that is not as good as unknown.

@@ -1,0 +1,127 @@
+//! The clock by a counter, against the exact one.
+#![cfg(not(any(loom, shuttle)))]
+
+use std::cell::Cell;
+
+use penstock_core::Counter;
+use proptest::prelude::*;
+
+/// Both clocks: a counter of `per_us` ticks in 1,000 ns, and the exact one.
+struct World {
+    ns: Cell<u64>,
+    per_us: u64,
+    offset: Cell<u64>,
+    /// ns that each reading takes.
+    reading: u64,
+}
+
+impl World {
+    fn ticks(&self) -> u64 {
+        let ticks = u128::from(self.ns.get()) * u128::from(self.per_us) / 1_000;
+        self.ns.set(self.ns.get() + self.reading);
+        (ticks as u64).wrapping_add(self.offset.get())
+    }
+
+    fn exact(&self) -> u64 {
+        let now = self.ns.get();
+        self.ns.set(now + self.reading);
+        now
+    }
+
+    fn now(&self, counter: &Counter) -> u64 {
+        counter.now(|| self.ticks(), || self.exact())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_is_never_ahead_and_hardly_behind(
+        per_us in 1_000_u64..6_000,
+        offset: u64,
+        begin in 1_u64..1 << 60,
+        reading in 1_u64..100,
+        gaps in prop::collection::vec(prop_oneof![8 => 0..2_000_u64, 4 => 0..200_000_u64, 4 => 0..50_000_000_u64, 1 => 0..20_000_000_000_u64], 1..500),
+    ) {
+        let world = World { ns: Cell::new(begin), per_us, offset: Cell::new(offset), reading };
+        let counter = Counter::default();
+        for gap in gaps {
+            world.ns.set(world.ns.get() + gap);
+            let before = world.ns.get();
+            let now = world.now(&counter);
+            prop_assert!(now <= world.ns.get(), "{now} is ahead of {}", world.ns.get());
+            prop_assert!(now + 500 + 2 * reading >= before, "{now} is behind {before}");
+        }
+    }
+
+    // Of a machine that was suspended, or moved, or whose counter is none.
+    #[test]
+    fn a_counter_that_jumps_is_found_out(
+        per_us in 1_000_u64..6_000,
+        jumps in prop::collection::vec((0..300_000_000_u64, any::<u64>()), 1..50),
+    ) {
+        let world = World { ns: Cell::new(1), per_us, offset: Cell::new(0), reading: 20 };
+        let counter = Counter::default();
+        for (gap, jump) in jumps {
+            for _ in 0..200 {
+                world.ns.set(world.ns.get() + 1_000_000);
+                world.now(&counter);
+            }
+            // Further than a window, in either direction.
+            world.offset.set(world.offset.get().wrapping_add(jump % (u64::MAX - 200_000_000) + 100_000_000));
+            world.ns.set(world.ns.get() + gap);
+            let before = world.ns.get();
+            let now = world.now(&counter);
+            prop_assert!(now <= world.ns.get() && now + 100 >= before);
+        }
+    }
+}
+
+#[test]
+fn it_is_used() {
+    let world = World { ns: Cell::new(1), per_us: 2_500, offset: Cell::new(0), reading: 20 };
+    let counter = Counter::default();
+    let exact = Cell::new(0);
+    let read = || {
+        exact.set(exact.get() + 1);
+        world.exact()
+    };
+    let run = |ms: u64| {
+        exact.set(0);
+        for _ in 0..ms * 1_000 {
+            world.ns.set(world.ns.get() + 1_000);
+            counter.now(|| world.ticks(), read);
+        }
+        exact.get()
+    };
+    // Until the pace is known it reads the exact clock, and then once in 4 ms.
+    run(200);
+    let reads = run(1_000);
+    assert!((240..=260).contains(&reads), "{reads}");
+}
+
+#[test]
+fn a_pace_that_changes_is_found_out() {
+    let mut world = World { ns: Cell::new(1), per_us: 2_000, offset: Cell::new(0), reading: 20 };
+    let counter = Counter::default();
+    for _ in 0..1_000 {
+        world.ns.set(world.ns.get() + 500_000);
+        world.now(&counter);
+    }
+    // Half as quick again, from the same tick on.
+    let (ticks, ns) = (world.ticks(), world.ns.get());
+    world.per_us = 3_000;
+    world.offset.set(ticks.wrapping_sub((u128::from(ns) * 3) as u64));
+    let mut ahead = 0;
+    for _ in 0..2_000 {
+        world.ns.set(world.ns.get() + 500_000);
+        ahead = u64::max(ahead, world.now(&counter).saturating_sub(world.ns.get()));
+    }
+    // Half a window, once; and never again.
+    assert!(ahead <= 2_100_000, "{ahead}");
+    for _ in 0..2_000 {
+        world.ns.set(world.ns.get() + 500_000);
+        assert!(world.now(&counter) <= world.ns.get());
+    }
+}
