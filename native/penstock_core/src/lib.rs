@@ -18,11 +18,11 @@ pub use clock::NS_PER_MS;
 pub use deadlines::{Deadlines, Ending, Todo};
 pub use host::{Answer, Host, Pid};
 pub use pool::{
-    AS_LIMIT, Adoption, Cancelled, Census, Changes, Drain, Holding, Info, Kind, NotHeld, Offer, Parked, Pool, Position,
-    Refusal, Restart, SHARD_COUNT, Settings, Status, TransferError, UNLIMITED, WaiterId,
+    AS_LIMIT, Adoption, Cancelled, Census, Changes, Drain, Holding, Info, Kind, NotHeld, Offer, Opening, Parked, Pool,
+    Position, Refusal, Restart, SHARD_COUNT, Settings, Status, TransferError, UNLIMITED, WaiterId,
 };
 pub use rate::{
     All, CENTURY, Changed, Charge, Hit, Key, LATEST, Limiter, LimiterInfo, LimiterSettings, Limits, OutOfBounds,
     OutOfMemory, Progress, Rate, Reserved, hit_all, whole_ms,
 };
-pub use registry::{Incarnation, InstanceId, Lend, Named, Registry, Started};
+pub use registry::{Incarnation, InstanceId, Lend, Named, Names, Registry, Started, UnnamedId};

@@ -18,7 +18,8 @@ entries! {
     pool_drain/2 => drain,
     pool_reopen/1 => reopen,
     gate_owner/1 => owner,
-    gate_names/0 => names,
+    gate_names/1 => names,
+    pools_made/0 => pools_made,
     pool_info/1 => info,
     pool_held/2 => held,
     pool_census/3 => census,
@@ -66,9 +67,7 @@ fn start(beam: &Beam, [name, owner, limit, waiting, overdraft, longer]: [Term; 6
 
 fn new(beam: &Beam, given: [Term; 4]) -> Term {
     let Some(settings) = settings(beam, given) else { return atoms::badarg() };
-    let pool = Pool::new();
-    pool.open(settings);
-    resources::make_handle(beam.env, pool)
+    resources::make_handle(beam, settings)
 }
 
 fn close(beam: &Beam, [name, owner]: [Term; 2]) -> Term {
@@ -84,9 +83,21 @@ fn owner(_beam: &Beam, [name]: [Term; 1]) -> Term {
     named(name).and_then(Named::owner).map_or(atoms::nil(), Term::pid)
 }
 
-fn names(beam: &Beam, []: [Term; 0]) -> Term {
-    let names: Vec<Term> = REGISTRY.names().into_iter().map(|word| Term(word as usize)).collect();
-    beam.env.list(&names)
+/// Names that one call looks at, some 150 ns each.
+const NAMES: usize = 256;
+
+fn names(beam: &Beam, [from]: [Term; 1]) -> Term {
+    let Some(from) = beam.env.uint(from) else { return atoms::badarg() };
+    let piece = REGISTRY.names(from as usize, NAMES);
+    beam.worked(piece.looked_at * 8);
+    let names: Vec<Term> = piece.names.into_iter().map(|word| Term(word as usize)).collect();
+    let next = piece.next.map_or(atoms::done(), |place| beam.env.make_u64(place as u64));
+    beam.env.tuple(&[next, beam.env.list(&names)])
+}
+
+fn pools_made(beam: &Beam, []: [Term; 0]) -> Term {
+    let (made, spare) = REGISTRY.count_unnamed();
+    beam.env.tuple(&[made, spare].map(|n| beam.env.make_u64(n as u64)))
 }
 
 /// A new value, or `keep`.

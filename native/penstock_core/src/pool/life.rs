@@ -1,7 +1,7 @@
 //! Opening, changing, draining and closing a pool, and what there is to say of it.
 
 use crate::host::{Host, Pid};
-use crate::sync::{Ordering, lock};
+use crate::sync::{Ordering, fence, lock};
 
 use super::desk::{Waiter, WaiterId};
 use super::holders::{Age, Census, Holding, Kind, Position};
@@ -70,6 +70,10 @@ pub enum Drain {
     Waiting(WaiterId),
 }
 
+/// Numbers the openings of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening(u64);
+
 impl<H: Host> Pool<H> {
     /// Opens a closed pool in which nothing is held, with new totals. False if it is not such a pool.
     ///
@@ -91,6 +95,7 @@ impl<H: Host> Pool<H> {
         self.front.epoch.store((self.epoch() + 1) & 0x00FF_FFFF, Ordering::Relaxed);
         self.shift_limit(settings.limit);
         self.front.peak.store(0, Ordering::Relaxed);
+        desk.opening += 1;
         desk.settings = settings;
         desk.granted = 0;
         desk.shrunk_from = 0;
@@ -182,6 +187,25 @@ impl<H: Host> Pool<H> {
         self.settle(host);
     }
 
+    /// Clears a closed pool that no caller can reach any more: gives back all that is held in it, in bounded pieces.
+    ///
+    /// Each piece looks at `most` entries, by 32 more at most. Returns the position to go on from, and `None` when nothing
+    /// is held and no process waits. Only the deaths of processes may race with it.
+    pub fn clear(&self, host: &H, from: Position, most: usize) -> Option<Position> {
+        // Waiters may have lost the pool, too: each is told that it is closed.
+        if !self.settle(host) {
+            return Some(from);
+        }
+        let (looked_at, rest) = self.table.clear(&self.state, from, most);
+        host.worked(looked_at * 2);
+        // ORDERING: pairs with the fence in `Crowd::suspect`: the entries are cleared before we look.
+        fence(Ordering::SeqCst);
+        if self.front.crowd.watched() {
+            self.front.crowd.someone_left();
+        }
+        rest
+    }
+
     /// What the pool is like now.
     pub fn info(&self) -> Info {
         let desk = lock(&self.desk);
@@ -206,9 +230,18 @@ impl<H: Host> Pool<H> {
         self.table.holders(from, most)
     }
 
-    /// A process that this pool admitted runs longer than it may; counts it.
-    pub fn count_killed(&self, pid: Pid) {
-        self.table.shard(pid).killed.fetch_add(1, Ordering::Relaxed);
+    /// Returns which opening of the pool this is.
+    pub fn opening(&self) -> Opening {
+        Opening(lock(&self.desk).opening)
+    }
+
+    /// Counts a process that runs longer than it may, if the pool has not been opened again since it admitted the process.
+    pub fn count_killed(&self, opening: Opening, pid: Pid) {
+        // The lock keeps the pool from being opened between the two.
+        let desk = lock(&self.desk);
+        if desk.opening == opening.0 {
+            self.table.shard(pid).killed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// How long a process has been at the work that it holds bound permits for, in ms, if those were handed over to it; `None` if it

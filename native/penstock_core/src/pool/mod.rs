@@ -32,7 +32,7 @@ pub use admit::{NotHeld, Refusal, TransferError};
 pub use desk::WaiterId;
 pub use hand_over::{Adoption, Offer};
 pub use holders::{Census, Holding, Kind, Position};
-pub use life::{Changes, Drain, Info, Settings, Status};
+pub use life::{Changes, Drain, Info, Opening, Settings, Status};
 pub use restart::Restart;
 pub use wait::{Cancelled, Parked};
 
@@ -70,6 +70,8 @@ struct Desk<H: Host> {
     drainers: Line<H>,
     settings: Settings,
     status: Status,
+    /// How often the pool was opened.
+    opening: u64,
     /// Waiters admitted by others since the pool was opened.
     granted: u64,
     /// The most that was in use when the limit changed, while the pool has been overdrawn ever since.
@@ -128,6 +130,7 @@ impl<H: Host> Pool<H> {
                 drainers: Line::new(),
                 settings: Settings::default(),
                 status: Status::Closed,
+                opening: 0,
                 granted: 0,
                 shrunk_from: 0,
                 narrowed: None,

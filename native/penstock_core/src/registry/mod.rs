@@ -6,6 +6,7 @@
 //! second one. Limiters and bans are [lent](stock) to a name while they are open.
 
 mod stock;
+mod unnamed;
 
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, lock};
 
 pub use stock::{Incarnation, Lend};
 use stock::{Lease, Stock};
+use unnamed::Unnamed;
+pub use unnamed::UnnamedId;
 
 const BUCKETS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
 
@@ -26,6 +29,7 @@ const BUCKETS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
 pub struct Registry<H: Host> {
     buckets: [OnceBox<Named<H>>; BUCKETS],
     stocks: OnceBox<Stocks>,
+    unnamed: OnceBox<Unnamed<H>>,
 }
 
 #[derive(Default)]
@@ -79,7 +83,7 @@ pub enum Started {
 impl<H: Host> Registry<H> {
     /// No names. For a static, so that finding one starts at a fixed address.
     pub const fn new() -> Self {
-        Self { buckets: [const { OnceBox::new() }; BUCKETS], stocks: OnceBox::new() }
+        Self { buckets: [const { OnceBox::new() }; BUCKETS], stocks: OnceBox::new(), unnamed: OnceBox::new() }
     }
 
     #[inline]
@@ -144,20 +148,73 @@ impl<H: Host> Registry<H> {
         named.start_lent(&named.bans, |life| &mut life.given_bans, host, owner, given, clock)
     }
 
-    /// Every name that stands for something now.
-    pub fn names(&self) -> Vec<u64> {
-        let mut names = Vec::new();
-        for bucket in &self.buckets {
+    fn unnamed(&self) -> &Unnamed<H> {
+        self.unnamed.get_or_init(Box::default)
+    }
+
+    /// Opens an unnamed pool that was dropped before and is spare; `None` if there is none.
+    pub fn reuse_unnamed(&self, settings: Settings) -> Option<(UnnamedId, &Pool<H>)> {
+        self.unnamed().reuse(settings)
+    }
+
+    /// Makes an unnamed pool, and opens it.
+    pub fn make_unnamed(&self, settings: Settings) -> (UnnamedId, &Pool<H>) {
+        self.unnamed().make(settings)
+    }
+
+    /// Returns an unnamed pool by its number, spare or not.
+    pub fn unnamed_pool(&self, id: UnnamedId) -> Option<&Pool<H>> {
+        self.unnamed().get(id)
+    }
+
+    /// Makes an unnamed pool spare, after [`Pool::clear`] has cleared all of it.
+    pub fn give_back_unnamed(&self, id: UnnamedId) {
+        self.unnamed().give_back(id);
+    }
+
+    /// Returns how many unnamed pools were made, and how many of them are spare.
+    pub fn count_unnamed(&self) -> (usize, usize) {
+        self.unnamed().count()
+    }
+
+    /// Returns the names that stand for something now, from a place on, in pieces.
+    ///
+    /// A piece looks at `most` names, by the names of one bucket more at most. A name that is open throughout the walk is
+    /// in one of its pieces.
+    pub fn names(&self, from: usize, most: usize) -> Names {
+        let mut names = Names { names: Vec::new(), next: None, looked_at: 0 };
+        for (place, bucket) in self.buckets.iter().enumerate().skip(from) {
+            if names.looked_at >= most * LINE {
+                names.next = Some(place);
+                break;
+            }
+            names.looked_at += 1;
             let mut at = bucket.get();
             while let Some(named) = at {
-                if named.pool().is_some() || named.limiter().is_some() || named.bans().is_some() {
-                    names.push(named.name);
+                names.looked_at += LINE;
+                if named.is_open() {
+                    names.names.push(named.name);
                 }
                 at = named.next.get();
             }
         }
+        names.looked_at /= LINE;
         names
     }
+}
+
+/// Buckets in a cache line: to pass so many that are empty costs what looking at a name does.
+const LINE: usize = 8;
+
+/// A piece of the names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The names of this piece, in no order.
+    pub names: Vec<u64>,
+    /// The place to go on from; `None` if there are no more.
+    pub next: Option<usize>,
+    /// Names that were looked at, open or not.
+    pub looked_at: usize,
 }
 
 impl<H: Host> Default for Registry<H> {
@@ -168,7 +225,7 @@ impl<H: Host> Default for Registry<H> {
 
 impl<H: Host> std::fmt::Debug for Registry<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registry").field("names", &self.names()).finish()
+        f.debug_struct("Registry").finish_non_exhaustive()
     }
 }
 
@@ -202,6 +259,10 @@ impl<H: Host> Named<H> {
             1 => Some((&self.first, 1)),
             id => self.instance(id).map(|pool| (pool, id)),
         }
+    }
+
+    fn is_open(&self) -> bool {
+        self.current.load(Ordering::Relaxed) != 0 || self.limiter().is_some() || self.bans().is_some()
     }
 
     /// The open limiter, and which of its incarnations.
