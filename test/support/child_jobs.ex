@@ -2,7 +2,7 @@ defmodule Penstock.ChildJobs do
   # What `Penstock.ChildVM` runs. Each returns what its test asserts on.
   @moduledoc false
 
-  alias Penstock.{Ban, Garbage, Native, Pool, RateLimiter}
+  alias Penstock.{Ban, Garbage, Native, Pool, RateLimiter, Stalls}
 
   @never &__MODULE__.never/0
 
@@ -511,5 +511,77 @@ defmodule Penstock.ChildJobs do
   defp resident do
     [_, kib] = Regex.run(~r/VmRSS:\s+(\d+) kB/, File.read!("/proc/self/status"))
     String.to_integer(kib)
+  end
+
+  ## Pools that are dropped
+
+  @doc "Makes pools one after the other and acquires in each; how many there were, and the monitors of the process."
+  def many_pools(count) do
+    for _ <- 1..count, do: :ok = Pool.acquire(Pool.new(limit: 1))
+    {:monitored_by, monitors} = Process.info(self(), :monitored_by)
+    {elem(Native.pools_made(), 0), length(monitors)}
+  end
+
+  @doc """
+  Drops a pool of so many living holders, so many times: the longest stall of each time, the same of as long a time in which
+  nothing is dropped, and the pools that were made.
+  """
+  def large_pool(holders, times) do
+    {before, 0} = Native.pools_made()
+    pids = for _ <- 1..holders, do: spawn(@never)
+
+    stalls =
+      for _ <- 1..times do
+        maker = spawn_link(fn -> hold_for(pids) end)
+        send(maker, {:hold, self()})
+        receive do: (:held -> :ok)
+        {_, 0} = Native.pools_made()
+
+        {ms, stall} =
+          Stalls.during(fn ->
+            begun = System.monotonic_time(:millisecond)
+            send(maker, :drop)
+            ask_until(fn -> match?({_, 1}, Native.pools_made()) end)
+            System.monotonic_time(:millisecond) - begun
+          end)
+
+        {_, of_machine} = Stalls.during(fn -> receive after: (ms -> :ok) end)
+        {stall, of_machine}
+      end
+
+    {stalls, of_machine} = Enum.unzip(stalls)
+    %{stalls: stalls, of_machine: of_machine, made: elem(Native.pools_made(), 0) - before}
+  end
+
+  @doc "Drops a pool of so many holders when there is no janitor, and makes others: how many were new, and whether the last works."
+  def large_pool_without_janitor(holders) do
+    {before, 0} = Native.pools_made()
+    :ok = Application.stop(:penstock)
+    pids = for _ <- 1..holders, do: spawn(@never)
+    maker = spawn_link(fn -> hold_for(pids) end)
+    send(maker, {:hold, self()})
+    receive do: (:held -> :ok)
+    monitor = Process.monitor(maker)
+    Process.unlink(maker)
+    Process.exit(maker, :kill)
+    receive do: ({:DOWN, ^monitor, _, _, _} -> :ok)
+    # Each does a bounded piece, and all hold on to what they make.
+    pools = for _ <- 1..(div(holders, 512) + 2), do: Pool.new(limit: holders)
+    {made, 0} = Native.pools_made()
+    # The first is the one that was dropped.
+    {length(pools) - (made - before - 1), Enum.map(pools, &Pool.try_acquire(&1, holders))}
+  end
+
+  # Each of these processes holds a permit without knowing the pool.
+  defp hold_for(pids) do
+    receive do: ({:hold, from} -> hold_for(pids, from))
+  end
+
+  defp hold_for(pids, from) do
+    pool = Pool.new(limit: length(pids))
+    :ok = Pool.acquire(pool, permits: length(pids))
+    for pid <- pids, do: :ok = Pool.transfer(pool, pid)
+    send(from, :held)
+    receive do: (:drop -> pool)
   end
 end
