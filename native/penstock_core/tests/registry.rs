@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use penstock_core::{
-    Answer, Ban, BanSettings, Banned, Census, Changes, Hit, Host, Incarnation, Info, Key, Kind, Limiter,
+    Answer, Ban, BanSettings, Banned, Census, Changes, Drain, Hit, Host, Incarnation, Info, Key, Kind, Limiter,
     LimiterSettings, Limits, Named, NotHeld, Parked, Pid, Pool, Position, Rate, Refusal, Registry, Reserved, Settings,
     Started, Status, UnnamedId,
 };
@@ -20,7 +20,7 @@ fn pids<const N: usize>() -> [Pid; N] {
     std::array::from_fn(|at| Pid::new(at as u64 + 1).unwrap())
 }
 
-fn take(host: &Fake, named: &Named<Fake>, who: Pid) -> Result<(), Refusal> {
+fn take(host: &Fake, named: Named<'_, Fake>, who: Pid) -> Result<(), Refusal> {
     named.pool().unwrap().0.try_acquire(host, who, 1, Kind::Free)
 }
 
@@ -206,7 +206,7 @@ fn a_name_has_as_many_pools_as_are_held() {
     };
     for n in 1..=MANY {
         assert_eq!(take(&host, named, holder(n)), Ok(()));
-        assert_eq!(u64::from(restart()), n + 1);
+        assert_eq!(restart(), n + 1);
     }
     // One that is idle again is found, if not at once: a start looks at 64.
     let idle = named.instance(300).unwrap();
@@ -220,6 +220,134 @@ fn a_name_has_as_many_pools_as_are_held() {
     assert!(found, "the last was {last}");
     let held = (1..=last.max(501) + 20).filter_map(|id| named.instance(id)).filter(|pool| pool.info().in_use > 0);
     assert!(held.count() as u64 >= MANY - 1);
+}
+
+// Names that are closed.
+
+/// Names of one bucket.
+fn of_a_bucket(at: u64) -> u64 {
+    at << 18 | 0x40
+}
+
+fn nodes(registry: &Registry<Fake>) -> usize {
+    let piece = registry.names(0, usize::MAX / 16);
+    assert_eq!(piece.next, None);
+    // What is looked at of buckets is counted as well, 8 for a name.
+    piece.looked_at - 4096 / 8
+}
+
+#[test]
+fn closed_names_leave_their_memory_to_others() {
+    let (host, registry) = (Fake::new(1), Registry::new());
+    let [owner] = pids();
+    for at in 1..=50_000 {
+        assert_eq!(registry.start(&host, at << 6 | 0xB, owner, limit(1)), Started::Fresh);
+        assert!(registry.find(at << 6 | 0xB).unwrap().close(&host, owner));
+    }
+    assert_eq!(nodes(&registry), 4096);
+    assert!((1..=50_000).all(|at| registry.was_started(at << 6 | 0xB)));
+    assert!(!registry.was_started(50_001 << 6 | 0xB));
+    assert!(registry.was_forgotten(1 << 6 | 0xB) && !registry.was_forgotten(50_000 << 6 | 0xB));
+    assert_eq!(names(&registry), []);
+}
+
+/// A name keeps its node as long as anything is open, held or waited for.
+#[test]
+fn a_name_in_use_is_not_forgotten() {
+    let (host, registry) = (Fake::new(3), Registry::new());
+    let [owner, holder, drainer] = pids();
+    let name = of_a_bucket;
+    let close = |name| assert!(registry.find(name).unwrap().close(&host, owner));
+    let start = |at| assert_eq!(registry.start(&host, name(at), owner, limit(1)), Started::Fresh);
+    let forgotten = |at| registry.find(name(at)).is_none() && registry.was_forgotten(name(at));
+    start(1);
+    // Open.
+    start(2);
+    close(name(2));
+    assert_eq!(registry.find(name(1)).unwrap().pool().unwrap().1, 1);
+    // Held, by what began before it was closed.
+    let (pool, instance) = registry.find(name(1)).unwrap().pool().unwrap();
+    pool.try_acquire(&host, holder, 1, Kind::Free).unwrap();
+    close(name(1));
+    start(3);
+    assert!(forgotten(2) && !forgotten(1));
+    assert!(std::ptr::eq(registry.find(name(1)).unwrap().instance(instance).unwrap(), pool));
+    // Given back.
+    pool.release(&host, holder, 1, Kind::Free).unwrap();
+    start(4);
+    assert!(forgotten(1));
+    // Drained for, which is no name's that is closed.
+    let (pool, _) = registry.find(name(4)).unwrap().pool().unwrap();
+    pool.try_acquire(&host, holder, 1, Kind::Free).unwrap();
+    assert!(matches!(pool.drain(&host, drainer, host.ticket()), Drain::Waiting(_)));
+    close(name(4));
+    start(5);
+    assert!(!forgotten(4));
+    assert_eq!(nodes(&registry), 3);
+    // Limiters and bans hold it only while they are open.
+    assert_eq!(registry.start_limiter(&host, name(6), owner, limiter(1, 1), || 0), Ok(Started::Fresh));
+    start(7);
+    assert!(registry.find(name(6)).unwrap().limiter().is_some());
+    close(name(6));
+    assert_eq!(registry.start_bans(&host, name(8), owner, BANS, || 0), Ok(Started::Fresh));
+    assert!(forgotten(6));
+}
+
+/// What a caller knows of a name that was forgotten says nothing of what the name is started as later.
+#[test]
+fn a_forgotten_name_begins_another_life() {
+    let (host, registry) = (Fake::new(2), Registry::new());
+    let [owner, other] = pids();
+    let [a, b] = [1, 2].map(of_a_bucket);
+    let mut seen = Vec::new();
+    for _ in 0..100 {
+        for name in [a, b] {
+            assert_eq!(registry.start(&host, name, owner, limit(1)), Started::Fresh);
+            let named = registry.find(name).unwrap();
+            let (pool, instance) = named.pool().unwrap();
+            assert!(named.stands(instance));
+            assert!(std::ptr::eq(named.instance(instance).unwrap(), pool));
+            assert!(!seen.contains(&(name, instance)));
+            assert!(seen.iter().all(|&(of, before)| of != name || named.instance(before).is_none()));
+            seen.push((name, instance));
+            assert!(named.close(&host, owner));
+        }
+    }
+    assert_eq!(nodes(&registry), 1);
+    assert_eq!((seen[0], seen[1]), ((a, 1), (b, 1)), "the first life of each");
+    let _ = other;
+}
+
+/// A caller looks a name up, and acts when the node is another name's: each act is refused, or known to be another's.
+#[test]
+fn callers_that_are_late_touch_no_other_name() {
+    let (host, registry) = (Fake::new(3), Registry::new());
+    let [owner, user, late] = pids();
+    let [a, b] = [1, 2].map(of_a_bucket);
+    registry.start(&host, a, owner, limit(1));
+    let named = registry.find(a).unwrap();
+    let (pool, instance) = named.pool().unwrap();
+    assert!(named.close(&host, owner));
+    let settings = limit(1);
+    registry.start(&host, b, owner, settings);
+    let of_b = registry.find(b).unwrap().pool().unwrap().0;
+    assert!(std::ptr::eq(pool, of_b), "it is b's");
+    let still = || named.stands(instance);
+
+    // A permit is taken, known to be b's, and given back.
+    assert!(pool.take(&host, late, 1, Kind::Free) && !still());
+    pool.release(&host, late, 1, Kind::Free).unwrap();
+    of_b.try_acquire(&host, user, 1, Kind::Free).unwrap();
+    assert_eq!(pool.park_while(&host, late, 1, Kind::Free, host.ticket(), still), Parked::Closed);
+    assert!(pool.drain_while(&host, late, host.ticket(), still).is_none());
+    assert!(!pool.reopen_while(&host, still));
+    assert!(!pool.update_while(&host, Changes { limit: Some(9), ..Changes::default() }, still));
+    assert_eq!(pool.release(&host, late, 1, Kind::Free), Err(NotHeld));
+    assert!(named.pool().is_none() && named.limiter().is_none() && named.bans().is_none());
+    assert!(named.instance(instance).is_none() && named.pools().next().is_none());
+    assert!(!named.close(&host, owner) && named.owner().is_none());
+    let info = of_b.info();
+    assert_eq!((info.status, info.settings, info.in_use, info.waiting), (Status::Open, settings, 1, 0));
 }
 
 // Unnamed pools.
@@ -442,7 +570,7 @@ proptest! {
                 Op::Release { who } => {
                     // On whichever pool it holds something, open or not.
                     let Some(at) = model.pools.iter().position(|(_, held)| held.contains_key(&who)) else { continue };
-                    let pool = registry.find(NAME).and_then(|named| named.instance(at as u32 + 1)).unwrap();
+                    let pool = registry.find(NAME).and_then(|named| named.instance(at as u64 + 1)).unwrap();
                     prop_assert_eq!(pool.release(&host, users[who], 1, Kind::Free), Ok(()));
                     let held = model.pools[at].1.get_mut(&who).unwrap();
                     *held -= 1;
@@ -454,7 +582,7 @@ proptest! {
             if let Some(named) = registry.find(NAME) {
                 prop_assert_eq!(named.owner(), model.owner.map(|owner| owners[owner]));
                 for (at, (bound, held)) in model.pools.iter().enumerate() {
-                    let info = named.instance(at as u32 + 1).unwrap().info();
+                    let info = named.instance(at as u64 + 1).unwrap().info();
                     prop_assert_eq!(info.in_use, held.values().sum::<u64>());
                     let open = model.current == Some(at);
                     prop_assert_eq!(info.status, if open { Status::Open } else { Status::Closed });
@@ -462,7 +590,7 @@ proptest! {
                         prop_assert_eq!(info.settings.limit, *bound);
                     }
                 }
-                prop_assert!(named.instance(model.pools.len() as u32 + 1).is_none());
+                prop_assert!(named.instance(model.pools.len() as u64 + 1).is_none());
             }
         }
     }
@@ -478,7 +606,7 @@ fn limiter(limit: u32, max_keys: u32) -> LimiterSettings {
     }
 }
 
-fn hit(named: &Named<Fake>) -> Hit {
+fn hit(named: Named<'_, Fake>) -> Hit {
     let (limiter, incarnation) = named.limiter().unwrap();
     limiter.hit(Key::Global(incarnation), 0, 1)
 }

@@ -6,7 +6,7 @@ use crate::atoms;
 use crate::beam::{Beam, Ticket};
 use crate::deferred;
 use crate::entry::entries;
-use crate::gates::{instance_term, named, resolve, resolve_instance, started, with_pool, REGISTRY};
+use crate::gates::{instance_term, named, resolve, resolve_instance, started, was_forgotten, with_pool, REGISTRY};
 use crate::resources;
 use crate::term::Term;
 
@@ -114,9 +114,13 @@ fn update(beam: &Beam, [gate, new_limit, waiting]: [Term; 3]) -> Term {
     let waiting = changed(waiting, |term| small(beam, term));
     match (resolve(beam, gate), new_limit, waiting) {
         (None, _, _) => atoms::no_pool(),
-        (Some((pool, _)), Some(limit), Some(waiting)) => {
-            pool.update(beam, Changes { limit, max_waiting: waiting, ..Changes::default() });
-            atoms::ok()
+        (Some(gate), Some(limit), Some(waiting)) => {
+            let changes = Changes { limit, max_waiting: waiting, ..Changes::default() };
+            if gate.pool.update_while(beam, changes, || gate.stands()) {
+                atoms::ok()
+            } else {
+                atoms::no_pool()
+            }
         }
         _ => atoms::badarg(),
     }
@@ -126,23 +130,30 @@ fn drain(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
     if !beam.env.is_ref(reference) {
         return atoms::badarg();
     }
-    with_pool(beam, gate, |pool, instance, me| match pool.drain(beam, me, Ticket::new(reference)) {
-        Drain::Done => atoms::ok(),
-        Drain::Waiting(id) => beam.env.tuple(&[instance_term(beam, instance), beam.env.make_u64(id.to_bits())]),
+    with_pool(beam, gate, |gate, me| match gate.pool.drain_while(beam, me, Ticket::new(reference), || gate.stands()) {
+        None => atoms::no_pool(),
+        Some(Drain::Done) => atoms::ok(),
+        Some(Drain::Waiting(id)) => {
+            beam.env.tuple(&[instance_term(beam, gate.instance), beam.env.make_u64(id.to_bits())])
+        }
     })
 }
 
 fn reopen(beam: &Beam, [gate]: [Term; 1]) -> Term {
     match resolve(beam, gate) {
-        Some((pool, _)) if pool.reopen(beam) => atoms::ok(),
+        Some(gate) if gate.pool.reopen_while(beam, || gate.stands()) => atoms::ok(),
         Some(_) => atoms::closed(),
         None => atoms::no_pool(),
     }
 }
 
 fn info(beam: &Beam, [gate]: [Term; 1]) -> Term {
-    let Some((pool, instance)) = resolve(beam, gate) else { return atoms::no_pool() };
-    let info = pool.info();
+    let Some(gate) = resolve(beam, gate) else { return atoms::no_pool() };
+    let info = gate.pool.info();
+    if !gate.stands() {
+        // It is what the pool of another name is like.
+        return atoms::no_pool();
+    }
     let limit = info.settings.limit;
     let status = match info.status {
         Status::Open => atoms::open(),
@@ -150,7 +161,7 @@ fn info(beam: &Beam, [gate]: [Term; 1]) -> Term {
         Status::Closed => atoms::closed(),
     };
     beam.env.tuple(&[
-        instance_term(beam, instance),
+        instance_term(beam, gate.instance),
         status,
         if limit >= UNLIMITED { atoms::infinity() } else { beam.env.make_u64(limit) },
         beam.env.make_u64(u64::from(info.settings.max_waiting)),
@@ -216,6 +227,7 @@ fn work_ms(beam: &Beam, [gate, pid]: [Term; 2]) -> Term {
         Some(named) => named.pools().take(POOLS).filter_map(|pool| pool.work_ms(beam, pid)).max(),
         None => match resources::handle(beam.env, gate) {
             Some(pool) => pool.work_ms(beam, pid),
+            None if was_forgotten(gate) => None,
             None => return atoms::no_pool(),
         },
     };

@@ -5,7 +5,7 @@ use crate::sync::{Ordering, fence, lock};
 
 use super::desk::{Waiter, WaiterId};
 use super::holders::{Age, Census, Holding, Kind, Position};
-use super::{LimitWord, Pool, UNLIMITED};
+use super::{Desk, LimitWord, Pool, UNLIMITED};
 
 /// What a pool is started with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,12 +82,7 @@ impl<H: Host> Pool<H> {
     /// had come later.
     pub fn open(&self, settings: Settings) -> bool {
         let mut desk = lock(&self.desk);
-        let idle = desk.status == Status::Closed
-            && desk.waiters.is_empty()
-            && desk.drainers.is_empty()
-            && self.in_use() == 0
-            && self.state.load().free() >= 0;
-        if !idle {
+        if !self.is_idle_at(&desk) {
             return false;
         }
         self.table.reset_totals();
@@ -105,6 +100,19 @@ impl<H: Host> Pool<H> {
         true
     }
 
+    /// Returns `true` if the pool is closed, nothing is held, and no process waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_idle_at(&lock(&self.desk))
+    }
+
+    fn is_idle_at(&self, desk: &Desk<H>) -> bool {
+        desk.status == Status::Closed
+            && desk.waiters.is_empty()
+            && desk.drainers.is_empty()
+            && self.in_use() == 0
+            && self.state.load().free() >= 0
+    }
+
     /// Under the desk lock; how much was in use, and whether that was beyond the limit.
     fn shift_limit(&self, limit: u64) -> (u64, bool) {
         let old = LimitWord::limit(self.front.limit.load());
@@ -116,8 +124,16 @@ impl<H: Host> Pool<H> {
 
     /// Changes what is given. Waiters who fit now are woken, and those who ask for more than there will be refused.
     pub fn update(&self, host: &H, changes: Changes) {
+        self.update_while(host, changes, || true);
+    }
+
+    /// Updates as [`Pool::update`] does, if `still`, which is asked inside the lock of the desk. Returns what it said.
+    pub fn update_while(&self, host: &H, changes: Changes, still: impl FnOnce() -> bool) -> bool {
         {
             let mut desk = lock(&self.desk);
+            if !still() {
+                return false;
+            }
             if let Some(limit) = changes.limit {
                 let (in_use, overdrawn) = self.shift_limit(limit.min(UNLIMITED));
                 // What was in use at a shrink may be so again by restarts, until it has been paid back.
@@ -134,14 +150,23 @@ impl<H: Host> Pool<H> {
             settings.held_longer_than = changes.held_longer_than.unwrap_or(settings.held_longer_than);
         }
         self.settle(host);
+        true
     }
 
     /// Admits nobody any more, and has the calling process told when nothing is held. False ends in `Closed`: nothing to
     /// wait for on a pool that is closed for good.
     pub fn drain(&self, host: &H, me: Pid, ticket: H::Ticket) -> Drain {
+        self.drain_while(host, me, ticket, || true).expect("it may")
+    }
+
+    /// Drains as [`Pool::drain`] does, if `still`, which is asked inside the lock of the desk; `None` if not.
+    pub fn drain_while(&self, host: &H, me: Pid, ticket: H::Ticket, still: impl FnOnce() -> bool) -> Option<Drain> {
         let entry = self.table.find(me).or_else(|| self.enrol(host, me));
         let drain = {
             let mut desk = lock(&self.desk);
+            if !still() {
+                return None;
+            }
             if desk.status == Status::Open {
                 desk.status = Status::Draining;
                 self.state.close();
@@ -158,13 +183,21 @@ impl<H: Host> Pool<H> {
             }
         };
         self.settle(host);
-        drain
+        Some(drain)
     }
 
     /// Admits again after a drain. False if the pool is closed.
     pub fn reopen(&self, host: &H) -> bool {
+        self.reopen_while(host, || true)
+    }
+
+    /// Reopens as [`Pool::reopen`] does, if `still`, which is asked inside the lock of the desk; false if not.
+    pub fn reopen_while(&self, host: &H, still: impl FnOnce() -> bool) -> bool {
         {
             let mut desk = lock(&self.desk);
+            if !still() {
+                return false;
+            }
             match desk.status {
                 Status::Open => return true,
                 Status::Closed => return false,

@@ -79,6 +79,19 @@ impl<H: Host> Batch<H> {
 impl<H: Host> Pool<H> {
     /// Parks the calling process until `n` permits are handed to it, unless they are free.
     pub fn park(&self, host: &H, me: Pid, n: u32, kind: Kind, ticket: H::Ticket) -> Parked {
+        self.park_while(host, me, n, kind, ticket, || true)
+    }
+
+    /// Parks as [`Pool::park`] does, if `still`, which is asked inside the lock of the desk. If not, the pool is closed to the caller.
+    pub fn park_while(
+        &self,
+        host: &H,
+        me: Pid,
+        n: u32,
+        kind: Kind,
+        ticket: H::Ticket,
+        still: impl FnOnce() -> bool,
+    ) -> Parked {
         // The dead among the holders first; those that are not found now will wake us by their monitors.
         if !self.state.load().closed() && !self.oversize(n) {
             self.look_for_dead(host);
@@ -88,7 +101,7 @@ impl<H: Host> Pool<H> {
         let mut ticket = Some(ticket);
         let parked = {
             let mut desk = lock(&self.desk);
-            let parked = self.park_at(&mut desk, me, n, kind, &mut ticket);
+            let parked = if still() { self.park_at(&mut desk, me, n, kind, &mut ticket) } else { Parked::Closed };
             if let Parked::Waiting(id) = parked {
                 entry.set_waiter(id.to_bits());
             }
