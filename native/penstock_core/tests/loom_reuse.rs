@@ -80,7 +80,7 @@ fn clearing_against_the_next_use() {
         let host = Fake::new(3);
         let [a, b, next] = pids();
         let registry = Arc::new(Registry::new());
-        let (id, pool) = registry.make_unnamed(limit(2));
+        let (id, pool) = registry.make_unnamed(limit(3));
         // What the VM counts: the terms that refer to the handle.
         let references = Arc::new(AtomicUsize::new(2));
         assert!(pool.take(&host, a, 1, Kind::Free));
