@@ -163,10 +163,10 @@ fn late<T: 'static>(
 /// What the caller of an acquire by name does: takes, looks again, and gives back what it took of another name's pool.
 fn acquire(registry: &Registry<Fake>, host: &Fake, user: Pid) -> Option<u64> {
     let named = registry.find(A)?;
-    let (pool, instance) = named.pool()?;
+    let (pool, id) = named.current()?;
     pool.try_acquire(host, user, 1, Kind::Bound).ok()?;
-    if named.stands(instance) {
-        return Some(instance);
+    if named.is_there() {
+        return Some(named.instance_of(id));
     }
     assert_eq!(pool.release(host, user, 1, Kind::Bound), Ok(()));
     None
@@ -201,9 +201,9 @@ fn a_park_by_name_against_a_close_and_the_next_name() {
     late(
         |registry, host, user| {
             let named = registry.find(A)?;
-            let (pool, instance) = named.pool()?;
-            match pool.park_while(host, user, 1, Kind::Free, host.ticket(), || named.stands(instance)) {
-                Parked::Granted => Some(instance),
+            let (pool, id) = named.current()?;
+            match pool.park_while(host, user, 1, Kind::Free, host.ticket(), || named.is_there()) {
+                Parked::Granted => Some(named.instance_of(id)),
                 Parked::Closed => None,
                 other => panic!("{other:?}"),
             }
@@ -221,9 +221,9 @@ fn an_update_by_name_against_a_close_and_the_next_name() {
     late(
         |registry, host, _| {
             let named = registry.find(A)?;
-            let (pool, instance) = named.pool()?;
+            let (pool, _) = named.current()?;
             let changes = Changes { limit: Some(9), ..Changes::default() };
-            Some(pool.update_while(host, changes, || named.stands(instance)))
+            Some(pool.update_while(host, changes, || named.is_there()))
         },
         |_, _, _, _| (),
     );

@@ -72,10 +72,10 @@ fn park(beam: &Beam, [gate, kind, permits, reference]: [Term; 4]) -> Term {
         _ => return atoms::badarg(),
     };
     with_pool(beam, gate, |gate, me| {
-        let instance = instance_term(beam, gate.instance);
+        let instance = || instance_term(beam, gate.instance());
         match gate.pool.park_while(beam, me, n, kind, Ticket::new(reference), || gate.stands()) {
-            Parked::Granted => instance,
-            Parked::Waiting(id) => beam.env.tuple(&[instance, beam.env.make_u64(id.to_bits())]),
+            Parked::Granted => instance(),
+            Parked::Waiting(id) => beam.env.tuple(&[instance(), beam.env.make_u64(id.to_bits())]),
             Parked::Full => atoms::full(),
             Parked::QueueFull => atoms::queue_full(),
             Parked::Closed => atoms::closed(),

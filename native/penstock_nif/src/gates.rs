@@ -33,12 +33,12 @@ fn nowhere<'a>(gate: Term) -> Option<&'a Pool<Beam>> {
     was_forgotten(gate).then(|| &*NOWHERE)
 }
 
-/// The pool that a gate is now.
+/// The pool that a gate was when it was looked up.
 #[derive(Clone, Copy)]
 pub(crate) struct Gate<'a> {
     pub(crate) pool: &'a Pool<Beam>,
-    /// Which of its name's pools it is; an unnamed one is number 0.
-    pub(crate) instance: InstanceId,
+    /// Its number in the node of its name.
+    id: u32,
     named: Option<Named<'static, Beam>>,
 }
 
@@ -46,7 +46,13 @@ impl Gate<'_> {
     /// Returns `true` if the pool is still the name's. A caller that holds permits in it gets an answer that stays true.
     #[inline(always)]
     pub(crate) fn stands(&self) -> bool {
-        self.named.is_none_or(|named| named.stands(self.instance))
+        self.named.is_none_or(Named::is_there)
+    }
+
+    /// Which of its name's pools it is; an unnamed one is number 0. For a caller that holds or waits, so that it stays so.
+    #[inline(always)]
+    pub(crate) fn instance(&self) -> InstanceId {
+        self.named.map_or(0, |named| named.instance_of(self.id))
     }
 
     /// Ends an acquisition of `n` permits: says `yes` if the caller holds them by the name, and else gives them back.
@@ -82,8 +88,8 @@ impl Gate<'_> {
 #[inline(always)]
 pub(crate) fn resolve<'a>(beam: &Beam, gate: Term) -> Option<Gate<'a>> {
     match named(gate) {
-        Some(named) => named.pool().map(|(pool, instance)| Gate { pool, instance, named: Some(named) }),
-        None => resources::handle(beam.env, gate).map(|pool| Gate { pool, instance: 0, named: None }),
+        Some(named) => named.current().map(|(pool, id)| Gate { pool, id, named: Some(named) }),
+        None => resources::handle(beam.env, gate).map(|pool| Gate { pool, id: 0, named: None }),
     }
 }
 
@@ -105,10 +111,10 @@ fn of_name<'a>(name: Term, id: InstanceId) -> Option<&'a Pool<Beam>> {
 /// The same for who has no number at hand: the first pool of a name, or the one pool of a reference.
 #[inline(always)]
 pub(crate) fn resolve_first<'a>(beam: &Beam, gate: Term) -> Option<&'a Pool<Beam>> {
-    if beam.env.is_atom(gate) {
-        return of_name(gate, 1);
+    match named(gate) {
+        Some(named) => named.instance(1).or_else(|| nowhere(gate)),
+        None => resources::handle(beam.env, gate).or_else(|| nowhere(gate)),
     }
-    resources::handle(beam.env, gate)
 }
 
 /// Which of its name's pools a term that `resolve_instance` knows means.

@@ -134,7 +134,7 @@ fn drain(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
         None => atoms::no_pool(),
         Some(Drain::Done) => atoms::ok(),
         Some(Drain::Waiting(id)) => {
-            beam.env.tuple(&[instance_term(beam, gate.instance), beam.env.make_u64(id.to_bits())])
+            beam.env.tuple(&[instance_term(beam, gate.instance()), beam.env.make_u64(id.to_bits())])
         }
     })
 }
@@ -161,7 +161,7 @@ fn info(beam: &Beam, [gate]: [Term; 1]) -> Term {
         Status::Closed => atoms::closed(),
     };
     beam.env.tuple(&[
-        instance_term(beam, gate.instance),
+        instance_term(beam, gate.instance()),
         status,
         if limit >= UNLIMITED { atoms::infinity() } else { beam.env.make_u64(limit) },
         beam.env.make_u64(u64::from(info.settings.max_waiting)),

@@ -34,7 +34,7 @@ entries! {
 #[inline(always)]
 fn take(beam: &Beam, gate: Gate<'_>, me: Pid, n: u32) -> Term {
     if gate.pool.take(beam, me, n, Kind::Bound) {
-        gate.admitted(beam, me, n, Kind::Bound, Ok(()), || instance_term(beam, gate.instance))
+        gate.admitted(beam, me, n, Kind::Bound, Ok(()), || instance_term(beam, gate.instance()))
     } else {
         atoms::busy()
     }
@@ -53,7 +53,7 @@ fn try_acquire(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
     with_pool(beam, gate, |gate, me| {
         let result = gate.pool.try_acquire(beam, me, n, Kind::Bound);
-        gate.admitted(beam, me, n, Kind::Bound, result, || instance_term(beam, gate.instance))
+        gate.admitted(beam, me, n, Kind::Bound, result, || instance_term(beam, gate.instance()))
     })
 }
 
@@ -75,7 +75,7 @@ fn try_offer(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
     with_pool(beam, gate, |gate, me| {
         let result = gate.pool.try_acquire(beam, me, n, Kind::Bound);
-        gate.admitted(beam, me, n, Kind::Bound, result, || put_on_offer(beam, gate.pool, gate.instance, me, n))
+        gate.admitted(beam, me, n, Kind::Bound, result, || put_on_offer(beam, gate.pool, gate.instance(), me, n))
     })
 }
 
@@ -83,7 +83,7 @@ fn take_offer(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
     with_pool(beam, gate, |gate, me| {
         if gate.pool.take(beam, me, n, Kind::Bound) {
-            let offer = || put_on_offer(beam, gate.pool, gate.instance, me, n);
+            let offer = || put_on_offer(beam, gate.pool, gate.instance(), me, n);
             gate.admitted(beam, me, n, Kind::Bound, Ok(()), offer)
         } else {
             atoms::busy()
@@ -221,7 +221,7 @@ fn entrust(beam: &Beam, [gate, instance, child, permits]: [Term; 4]) -> Term {
 fn take_for_restart(beam: &Beam, [gate, permits, from]: [Term; 3]) -> Term {
     let (Some(n), Some(from)) = (beam.env.permits(permits), beam.env.u64(from)) else { return atoms::badarg() };
     with_pool(beam, gate, |gate, me| match gate.pool.take_for_restart(beam, me, n, Position::from_bits(from)) {
-        Restart::Admitted => gate.admitted(beam, me, n, Kind::Bound, Ok(()), || instance_term(beam, gate.instance)),
+        Restart::Admitted => gate.admitted(beam, me, n, Kind::Bound, Ok(()), || instance_term(beam, gate.instance())),
         Restart::Refused(no) => refusal(no),
         Restart::More(position) => beam.env.tuple(&[atoms::again(), beam.env.make_u64(position.to_bits())]),
     })

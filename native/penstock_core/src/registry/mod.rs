@@ -461,30 +461,39 @@ impl<H: Host> Node<H> {
 
 impl<'a, H: Host> Named<'a, H> {
     /// Returns `true` if the node stands for the name still.
-    #[inline]
-    fn is_there(self) -> bool {
-        self.node.name() == self.name
-    }
-
-    /// Returns `true` if the node stands for the name still, in the life of that pool.
     ///
     /// A caller that has taken permits in the pool asks this, and gives them back if it is not so: then it took another
     /// name's. While it holds them the answer does not change.
     #[inline]
-    pub fn stands(self, instance: InstanceId) -> bool {
-        self.is_there() && u64::from(self.node.number()) == instance >> 32
+    pub fn is_there(self) -> bool {
+        self.node.name() == self.name
     }
 
-    /// Returns the open pool, and its number.
+    /// Returns the pool that is open in the node, and its number there, without a look at whose it is.
+    ///
+    /// A caller that acquires asks [`Named::is_there`] after that; one that changes the pool has it ask inside the lock of the
+    /// desk. One that releases need not ask: it gives back what it holds in that pool, which it can hold only by this name.
+    #[inline]
+    pub fn current(self) -> Option<(&'a Pool<H>, u32)> {
+        // ORDERING: Acquire pairs with the Release in `start`: the pool is open, and the name written that it is open for.
+        match self.node.current.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some((&self.node.first, 1)),
+            id => Some((self.node.pool(id)?, id)),
+        }
+    }
+
+    /// Names a pool of the node in the life that the name has now.
+    #[inline]
+    pub fn instance_of(self, id: u32) -> InstanceId {
+        u64::from(self.node.number()) << 32 | u64::from(id)
+    }
+
+    /// Returns the open pool of the name, and its number.
     #[inline]
     pub fn pool(self) -> Option<(&'a Pool<H>, InstanceId)> {
-        // ORDERING: Acquire pairs with the Release in `start`: the pool is open, and the name written that it is open for.
-        let (pool, id) = match self.node.current.load(Ordering::Acquire) {
-            0 => return None,
-            1 => (&self.node.first, 1),
-            id => (self.node.pool(id)?, id),
-        };
-        let instance = u64::from(self.node.number()) << 32 | u64::from(id);
+        let (pool, id) = self.current()?;
+        let instance = self.instance_of(id);
         self.is_there().then_some((pool, instance))
     }
 
@@ -506,10 +515,13 @@ impl<'a, H: Host> Named<'a, H> {
         (1..=made).rev().filter_map(move |id| self.node.pool(id))
     }
 
-    /// Returns a pool of this name by its number, open or not. A caller that holds something in it, or waits, finds it.
+    /// Returns a pool of this name by its number, open or not.
+    ///
+    /// A caller that holds something in it, or waits, finds it. Another may find the pool of another name, if the node was
+    /// given away since the name was found; it has nothing there.
     #[inline]
     pub fn instance(self, instance: InstanceId) -> Option<&'a Pool<H>> {
-        self.node.pool(instance as u32).filter(|_| self.stands(instance))
+        self.node.pool(instance as u32).filter(|_| u64::from(self.node.number()) == instance >> 32)
     }
 
     /// Locks the life of the name; `None` if the name lost its node.
@@ -549,7 +561,7 @@ impl<'a, H: Host> Named<'a, H> {
         };
         self.node.end_lent(&mut life);
         let old = std::mem::replace(&mut life.given, given);
-        if let Some((pool, instance)) = self.pool() {
+        if let Some((pool, _)) = self.current() {
             drop(life);
             // What the new owner was given anew wins; what was only updated since stays.
             let changes = Changes {
@@ -558,7 +570,7 @@ impl<'a, H: Host> Named<'a, H> {
                 max_overdraft: (given.max_overdraft != old.max_overdraft).then_some(given.max_overdraft),
                 held_longer_than: Some(given.held_longer_than),
             };
-            pool.update_while(host, changes, || self.stands(instance));
+            pool.update_while(host, changes, || self.is_there());
             return Ok(Started::Adopted);
         }
         let id = self.node.open(&mut life, given);
