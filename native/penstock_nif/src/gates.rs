@@ -66,16 +66,23 @@ impl Gate<'_> {
         result: Result<(), Refusal>,
         yes: impl FnOnce() -> Term,
     ) -> Term {
-        match (result, self.stands()) {
-            (Ok(()), true) => yes(),
-            (Err(no), true) => refusal(no),
-            (result, false) => self.too_late(beam, me, n, kind, result.is_ok()),
+        match result {
+            Ok(()) if self.stands() => yes(),
+            other => self.not_admitted(beam, me, n, kind, other),
+        }
+    }
+
+    #[inline(never)]
+    fn not_admitted(&self, beam: &Beam, me: Pid, n: u32, kind: Kind, result: Result<(), Refusal>) -> Term {
+        match result {
+            Err(no) if self.stands() => refusal(no),
+            other => self.too_late(beam, me, n, kind, other.is_ok()),
         }
     }
 
     /// The name was closed, and its pool given to another name, since the caller looked it up.
     #[cold]
-    pub(crate) fn too_late(&self, beam: &Beam, me: Pid, n: u32, kind: Kind, holds: bool) -> Term {
+    fn too_late(&self, beam: &Beam, me: Pid, n: u32, kind: Kind, holds: bool) -> Term {
         if holds {
             // The caller is inside this call, so it has them still.
             let _released = self.pool.release(beam, me, n, kind);
