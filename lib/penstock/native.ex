@@ -11,8 +11,9 @@ defmodule Penstock.Native do
   @typedoc "A registered name, or the reference of an unnamed pool."
   @type gate :: atom | reference
   @typedoc """
-  Which of a name's pools, so that what began on one ends on it, even if another is open by then: `:ok` is the
-  first, 0 the pool of a reference.
+  Which of a name's pools, so that what began on one ends on it, even if another is open by then: `:ok` is the first, 0 the pool
+  of a reference. A name that is closed loses its pools when no process holds or waits by it; the pools that it gets after that
+  have other numbers, and a number that is lost is answered as by a pool that is closed.
   """
   @type instance :: :ok | non_neg_integer
   @typedoc "Names one wait."
