@@ -76,6 +76,7 @@ defmodule Penstock do
     GateRef,
     Gated,
     Limit,
+    Names,
     Native,
     Options,
     Pool,
@@ -456,7 +457,7 @@ defmodule Penstock do
   @doc since: "0.1.0"
   @spec list() :: [%{required(:name) => atom, required(:kind) => :pool | :rate_limiter | :ban, optional(atom) => term}]
   def list do
-    for name <- Enum.sort(Native.gate_names()), info = info_if_running(name), do: info
+    for name <- Enum.sort(Names.open()), info = info_if_running(name), do: info
   end
 
   # A gate may close between being named and being asked.

@@ -2,7 +2,7 @@ defmodule Penstock.GateRef do
   # What a gate argument may be, or that of a function that takes pools alone, and what is said of one that is not.
   @moduledoc false
 
-  alias Penstock.{Limit, Native, Nearest, Options, Pool}
+  alias Penstock.{Limit, Names, Native, Nearest, Options, Pool}
 
   @type t :: atom | Pool.t()
 
@@ -78,7 +78,7 @@ defmodule Penstock.GateRef do
   def called(name), do: @kinds[kind(name)]
 
   defp hint(name, nil, wanted?) do
-    nearest = Nearest.find(name, Native.gate_names(), wanted?)
+    nearest = Nearest.find(name, Names.open(), wanted?)
     if nearest, do: "; did you mean #{inspect(nearest)}?"
   end
 

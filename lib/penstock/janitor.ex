@@ -2,7 +2,8 @@ defmodule Penstock.Janitor do
   # Two duties, neither of which any permit depends on for being counted right:
   #
   #   * when a pool's desk has more to do than one native call may (a limit that grows by thousands while
-  #     thousands wait), the native side sends `:settle`, and the janitor lets it go on;
+  #     thousands wait), or an unnamed pool of many holders is dropped, the native side sends `:settle`, and the janitor lets
+  #     it go on;
   #   * when the owner of a pool crashes, whoever starts that name next adopts the pool; one that nobody
   #     adopts in time is closed here. So is, at once, the pool of an owner that ended in an orderly way and did
   #     not close it: a supervisor's.
@@ -12,7 +13,7 @@ defmodule Penstock.Janitor do
   use GenServer
 
   alias Penstock.Crew.Directory
-  alias Penstock.Native
+  alias Penstock.{Names, Native}
 
   # ms that an orphaned pool waits for its next owner.
   @adoption_time 60_000
@@ -61,7 +62,7 @@ defmodule Penstock.Janitor do
     {:ok, watched}
   end
 
-  defp owners, do: for(name <- Native.gate_names(), owner = Native.gate_owner(name), do: {name, owner})
+  defp owners, do: for(name <- Names.open(), owner = Native.gate_owner(name), do: {name, owner})
 
   @impl true
   def handle_call({:watch, name, owner}, _from, watched) do

@@ -11,8 +11,9 @@ defmodule Penstock.Native do
   @typedoc "A registered name, or the reference of an unnamed pool."
   @type gate :: atom | reference
   @typedoc """
-  Which of a name's pools, so that what began on one ends on it, even if another is open by then: `:ok` is the
-  first, 0 the pool of a reference.
+  Which of a name's pools, so that what began on one ends on it, even if another is open by then: `:ok` is the first, 0 the pool
+  of a reference. A name that is closed loses its pools when no process holds or waits by it; the pools that it gets after that
+  have other numbers, and a number that is lost is answered as by a pool that is closed.
   """
   @type instance :: :ok | non_neg_integer
   @typedoc "Names one wait."
@@ -203,8 +204,13 @@ defmodule Penstock.Native do
   @spec gate_known(atom) :: :known | :unknown
   def gate_known(_name), do: missing()
 
-  @spec gate_names() :: [atom]
-  def gate_names, do: missing()
+  # A walk through the names of open gates, from 0 on, in calls of bounded length: {the next position, names}.
+  @spec gate_names(non_neg_integer) :: {pos_integer | :done, [atom]} | :badarg
+  def gate_names(_position), do: missing()
+
+  # How many unnamed pools were ever made, and how many of them wait for the next caller that wants one.
+  @spec pools_made() :: {non_neg_integer, non_neg_integer}
+  def pools_made, do: missing()
 
   # {instance, status, limit, max_waiting, in_use, waiting, peak, granted, held_longer_than}
   @spec pool_info(gate) ::
@@ -358,7 +364,8 @@ defmodule Penstock.Native do
   @spec ban_advance(atom, non_neg_integer) :: :ok | :no_ban | :badarg
   def ban_advance(_name, _ms), do: missing()
 
-  # The process that is sent a `:settle` for each pool whose desk has more to do than one call may.
+  # The process that is sent a `:settle` for each pool that has more to do than one call may: its desk, or, if its reference
+  # is gone, the entries of its holders.
 
   @spec janitor_register() :: :ok | :badarg
   def janitor_register, do: missing()

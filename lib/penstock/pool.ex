@@ -168,9 +168,12 @@ defmodule Penstock.Pool do
   end
 
   @doc """
-  Makes a pool without a name, which is gone when nobody refers to it.
+  Makes a pool without a name, which is gone when no process refers to it.
 
   Returns a `t:t/0`. Raises as `start_link/1`, whose options it takes, but for `:name`.
+
+  A pool that is gone closes, and its memory serves the next call of `new/1`. The memory is never given back to the system: there
+  are as many pools as were ever referred to at once, each with room for the most processes that ever acquired in it.
 
   ## Examples
 

@@ -44,7 +44,7 @@ defmodule Penstock.NativeTest do
 
     for how <- [:not_at_all, :by_others, :by_oneself] do
       @tag skip: not File.exists?("/proc/self/status") && "needs /proc"
-      test "10,000 unnamed pools used #{how} and dropped leave no memory behind" do
+      test "10,000 unnamed pools used #{how} and dropped serve the next 10,000" do
         grown = ChildVM.run(ChildJobs, :grown, [unquote(how), 10_000])
         # They would take some 80 MiB.
         assert is_integer(grown)

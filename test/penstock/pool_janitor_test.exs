@@ -225,7 +225,7 @@ defmodule Penstock.PoolJanitorTest do
       assert counts(name) == {1, 1, 1}
       # So that it does not stay for a minute.
       send(Janitor, message)
-      eventually(fn -> name not in Penstock.Native.gate_names() end)
+      eventually(fn -> name not in Penstock.Names.open() end)
     end
 
     test "closes after that", %{name: name, owner: owner, ref: ref} do
@@ -270,7 +270,7 @@ defmodule Penstock.PoolJanitorTest do
       assert Penstock.Native.rate_start(name, owner, 1, 1_000, 1, 10, :monotonic) == :fresh
       assert {:allow, 0} = Penstock.RateLimiter.hit(name, :a)
       send(janitor, message)
-      eventually(fn -> name not in Penstock.Native.gate_names() end)
+      eventually(fn -> name not in Penstock.Names.open() end)
     end
 
     # `Process.send_after/3` calls one or the other.

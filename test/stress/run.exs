@@ -8,12 +8,15 @@
 # --kills is of the storm; a tenth as many are of streams, and as many items are done by streams that share a pool. A hundredth
 # as many are of each who has a part in a start, and the storm of crashes takes a minute for a million.
 #
+# --seconds is how long `monitored_by` asks what monitors holders.
+#
 # The seed decides what every process does and who is to be killed; when that happens to fall is the schedulers' affair.
 # So a failing round, which --round runs alone, is worth running many times.
 
 {:ok, _, _} = Kernel.ParallelCompiler.require(Path.wildcard("#{__DIR__}/*.ex"))
 
 alias Penstock.Stress.{Asker, Crashes, CrashStorm, Hostile, KillStorm, MassCrash, MassDeath, Meter}
+alias Penstock.Stress.MonitoredBy
 alias Penstock.Stress.{Rates, SharedStreams, StartStorm, StreamStorm}
 
 {opts, rest, invalid} =
@@ -25,7 +28,7 @@ alias Penstock.Stress.{Rates, SharedStreams, StartStorm, StreamStorm}
 
 parts =
   [:storm, :try_1, :try_8, :acquire_100, :mass_death, :stream_storm, :shared_streams] ++
-    [:start_storm, :mass_crash, :crash_storm, :first_hits, :pace, :flood]
+    [:start_storm, :mass_crash, :crash_storm, :first_hits, :pace, :flood, :monitored_by]
 
 only =
   cond do
@@ -36,7 +39,7 @@ only =
   end
 
 if rest != [] or invalid != [] or nil in only do
-  IO.puts(:stderr, "usage: --only #{Enum.join(parts, ",")} --seed N --kills N --asks N --round N --times N")
+  IO.puts(:stderr, "usage: --only #{Enum.join(parts, ",")} --seed N --kills N --asks N --seconds N --round N --times N")
   System.halt(2)
 end
 
@@ -74,6 +77,7 @@ results =
           :pace -> Rates.pace(div(kills, 100), metered?)
           :flood -> Rates.flood(kills * 10)
           :hostile -> Hostile.run(seed, opts[:seconds] || 600, opts[:shared] != false, skip)
+          :monitored_by -> MonitoredBy.run(opts[:seconds] || 60)
           part -> Asker.run(part, asks)
         end
       end)

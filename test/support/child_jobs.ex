@@ -2,7 +2,7 @@ defmodule Penstock.ChildJobs do
   # What `Penstock.ChildVM` runs. Each returns what its test asserts on.
   @moduledoc false
 
-  alias Penstock.{Ban, Garbage, Native, Pool, RateLimiter}
+  alias Penstock.{Ban, Garbage, Native, Pool, RateLimiter, Stalls}
 
   @never &__MODULE__.never/0
 
@@ -204,8 +204,9 @@ defmodule Penstock.ChildJobs do
       pool_drain: [gate: gate, ref: make_ref()],
       pool_reopen: [gate: gate],
       gate_owner: [gate: gate],
-      gate_names: [],
+      gate_names: [position: 0],
       gate_known: [gate: gate],
+      pools_made: [],
       pool_info: [gate: gate],
       pool_held: [gate: gate, instance: instance],
       pool_census: [gate: gate, instance: instance, position: 0],
@@ -298,6 +299,8 @@ defmodule Penstock.ChildJobs do
     do: [{:done, 1, 1, 0, 0, 0, 0, 0}, {:done, 0, 0, 0, 0, 0, 0, 0}]
 
   defp allowed(:pool_holders, :position, n) when n in 0..@most, do: [{:done, 0, []}, {:done, 0, [{self(), 2, 0}]}]
+  # No name is open. A call passes 2,048 places of which none has a name.
+  defp allowed(:gate_names, :position, n) when n in 0..0xFFFFFFFF, do: [{:done, []}, {n + 2048, []}]
   defp allowed(_, :gate, _), do: [:no_pool, :badarg]
   defp allowed(_, :limiter, _), do: [:no_limiter]
   defp allowed(_, :ban, _), do: [:no_ban]
@@ -493,8 +496,8 @@ defmodule Penstock.ChildJobs do
 
   @doc "By how many KiB the VM has grown after `count` pools were made, used in that way, and dropped."
   def grown(how, count) do
-    # First what such a loop needs anyway.
-    make(how, div(count, 5))
+    # The pools of the first loop are never freed, and serve the second.
+    make(how, count)
     before = resident()
     make(how, count)
     resident() - before
@@ -522,5 +525,145 @@ defmodule Penstock.ChildJobs do
   defp resident do
     [_, kib] = Regex.run(~r/VmRSS:\s+(\d+) kB/, File.read!("/proc/self/status"))
     String.to_integer(kib)
+  end
+
+  ## Pools that are dropped
+
+  @doc "Makes pools one after the other and acquires in each; how many there were, and the monitors of the process."
+  def many_pools(count) do
+    for _ <- 1..count, do: :ok = Pool.acquire(Pool.new(limit: 1))
+    {:monitored_by, monitors} = Process.info(self(), :monitored_by)
+    {elem(Native.pools_made(), 0), length(monitors)}
+  end
+
+  @doc """
+  Drops a pool of so many living holders, so many times: the longest stall of each time, the same of as long a time in which
+  nothing is dropped, and the pools that were made.
+  """
+  def large_pool(holders, times) do
+    {before, 0} = Native.pools_made()
+    pids = for _ <- 1..holders, do: spawn(@never)
+
+    stalls =
+      for _ <- 1..times do
+        maker = spawn_link(fn -> hold_for(pids) end)
+        send(maker, {:hold, self()})
+        receive do: (:held -> :ok)
+        {_, 0} = Native.pools_made()
+
+        {ms, stall} =
+          Stalls.during(fn ->
+            begun = System.monotonic_time(:millisecond)
+            send(maker, :drop)
+            ask_until(fn -> match?({_, 1}, Native.pools_made()) end)
+            System.monotonic_time(:millisecond) - begun
+          end)
+
+        {_, of_machine} = Stalls.during(fn -> receive after: (ms -> :ok) end)
+        {stall, of_machine}
+      end
+
+    {stalls, of_machine} = Enum.unzip(stalls)
+    %{stalls: stalls, of_machine: of_machine, made: elem(Native.pools_made(), 0) - before}
+  end
+
+  @doc "Drops a pool of so many holders when there is no janitor, and makes others: how many were new, and whether the last works."
+  def large_pool_without_janitor(holders) do
+    {before, 0} = Native.pools_made()
+    :ok = Application.stop(:penstock)
+    pids = for _ <- 1..holders, do: spawn(@never)
+    maker = spawn_link(fn -> hold_for(pids) end)
+    send(maker, {:hold, self()})
+    receive do: (:held -> :ok)
+    monitor = Process.monitor(maker)
+    Process.unlink(maker)
+    Process.exit(maker, :kill)
+    receive do: ({:DOWN, ^monitor, _, _, _} -> :ok)
+    # Each does a bounded piece, and all hold on to what they make.
+    pools = for _ <- 1..(div(holders, 512) + 2), do: Pool.new(limit: holders)
+    {made, 0} = Native.pools_made()
+    # The first is the one that was dropped.
+    {length(pools) - (made - before - 1), Enum.map(pools, &Pool.try_acquire(&1, holders))}
+  end
+
+  # Each of these processes holds a permit without knowing the pool.
+  defp hold_for(pids) do
+    receive do: ({:hold, from} -> hold_for(pids, from))
+  end
+
+  defp hold_for(pids, from) do
+    pool = Pool.new(limit: length(pids))
+    :ok = Pool.acquire(pool, permits: length(pids))
+    for pid <- pids, do: :ok = Pool.transfer(pool, pid)
+    send(from, :held)
+    receive do: (:drop -> pool)
+  end
+
+  ## Names
+
+  @doc "Starts so many names; how many are listed, and the most that one call told."
+  def many_names(count) do
+    for n <- 1..count, do: :fresh = Native.pool_start(:"many_#{n}", self(), 1, 0, 0, 0)
+    pieces = pieces(0)
+    names = Enum.concat(pieces)
+    %{listed: length(names), uniq: names |> Enum.uniq() |> length(), most: pieces |> Enum.map(&length/1) |> Enum.max()}
+  end
+
+  defp pieces(:done), do: []
+
+  defp pieces(position) do
+    {next, names} = Native.gate_names(position)
+    [names | pieces(next)]
+  end
+
+  @doc "Starts and closes names, and then more; how many KiB the second ones took."
+  def closed_names(first, more) do
+    start_and_close(1..first)
+    before = resident()
+    start_and_close((first + 1)..(first + more))
+    resident() - before
+  end
+
+  defp start_and_close(range) do
+    for n <- range do
+      name = :"closed_#{n}"
+      :fresh = Native.pool_start(name, self(), 1, 0, 0, 0)
+      :ok = Pool.acquire(name)
+      :ok = Pool.release(name)
+      :ok = Native.gate_close(name, self())
+    end
+  end
+
+  @doc "Starts names until one that was closed has lost its node; what is answered to who uses numbers of its pool."
+  def forgotten_name do
+    start = fn name -> :fresh = Native.pool_start(name, self(), 1, 1, 0, 0) end
+    start.(:lost)
+    :ok = Native.run_take(:lost, 1)
+    {:ok, token} = Native.pool_park(:lost, :free, 1, make_ref())
+    :cancelled = Native.pool_cancel(:lost, :ok, token)
+    offer = Native.spawn_offer(:lost, :ok, 1)
+    :ok = Native.spawn_retract(:lost, offer)
+    :ok = Native.gate_close(:lost, self())
+    # Each bucket of the registry gets a name.
+    for n <- 1..20_000, do: start.(:"other_#{n}")
+
+    answers = %{
+      forgotten: Native.work_ms(:lost, self()) == :not_held and Native.gate_owner(:lost) == nil,
+      cancel: Native.pool_cancel(:lost, :ok, token),
+      hand_over: Native.spawn_hand_over(:lost, offer, self()),
+      adopt: Native.spawn_adopt(:lost, offer),
+      retract: Native.spawn_retract(:lost, offer),
+      spawn_end: Native.spawn_end(:lost, offer),
+      claim: Native.start_claim(:lost, offer, self()),
+      run_end: Native.run_end(:lost, :ok, 1),
+      held: Native.pool_held(:lost, :ok),
+      work: Native.work_ms(:lost, self())
+    }
+
+    start.(:lost)
+    {number, _, _, _, 0, _, _, _, _} = Native.pool_info(:lost)
+    # Of another life.
+    again = with true <- is_integer(number), :not_held <- Native.run_end(:lost, :ok, 1), do: Pool.try_acquire(:lost)
+    Map.put(answers, :again, again)
   end
 end

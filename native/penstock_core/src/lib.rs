@@ -20,11 +20,11 @@ pub use counter::Counter;
 pub use deadlines::{Deadlines, Ending, Todo};
 pub use host::{Answer, Host, Pid};
 pub use pool::{
-    AS_LIMIT, Adoption, Cancelled, Census, Changes, Drain, Expiry, Holding, Info, Kind, NotHeld, Offer, Parked, Pool,
-    Position, Refusal, Restart, SHARD_COUNT, Settings, Status, Step, TransferError, UNLIMITED, WaiterId,
+    AS_LIMIT, Adoption, Cancelled, Census, Changes, Drain, Expiry, Holding, Info, Kind, NotHeld, Offer, Opening,
+    Parked, Pool, Position, Refusal, Restart, SHARD_COUNT, Settings, Status, Step, TransferError, UNLIMITED, WaiterId,
 };
 pub use rate::{
     All, CENTURY, Changed, Charge, Hit, Key, LATEST, Limiter, LimiterInfo, LimiterSettings, Limits, OutOfBounds,
     OutOfMemory, Progress, Rate, Reserved, hit_all, whole_ms,
 };
-pub use registry::{Incarnation, InstanceId, Lend, Named, Registry, Started};
+pub use registry::{Incarnation, InstanceId, Lend, Named, Names, Registry, Started, UnnamedId};

@@ -6,8 +6,9 @@ mod support;
 use std::collections::BTreeMap;
 
 use penstock_core::{
-    Ban, BanSettings, Banned, Changes, Hit, Host, Incarnation, Key, Kind, Limiter, LimiterSettings, Limits, Named, Pid,
-    Rate, Refusal, Registry, Reserved, Settings, Started, Status,
+    Answer, Ban, BanSettings, Banned, Census, Changes, Drain, Hit, Host, Incarnation, Info, Key, Kind, Limiter,
+    LimiterSettings, Limits, Named, NotHeld, Parked, Pid, Pool, Position, Rate, Refusal, Registry, Reserved, Settings,
+    Started, Status, UnnamedId,
 };
 use proptest::prelude::*;
 
@@ -19,15 +20,29 @@ fn pids<const N: usize>() -> [Pid; N] {
     std::array::from_fn(|at| Pid::new(at as u64 + 1).unwrap())
 }
 
-fn take(host: &Fake, named: &Named<Fake>, who: Pid) -> Result<(), Refusal> {
+fn take(host: &Fake, named: Named<'_, Fake>, who: Pid) -> Result<(), Refusal> {
     named.pool().unwrap().0.try_acquire(host, who, 1, Kind::Free)
+}
+
+/// Returns the names of a registry in order, told piece by piece.
+fn names(registry: &Registry<Fake>) -> Vec<u64> {
+    let (mut all, mut next) = (Vec::new(), Some(0));
+    while let Some(from) = next {
+        let piece = registry.names(from, 64);
+        assert!(piece.looked_at < 64 + 32, "{} names were looked at", piece.looked_at);
+        assert!(piece.next.is_none_or(|next| next > from));
+        all.extend(piece.names);
+        next = piece.next;
+    }
+    all.sort_unstable();
+    all
 }
 
 #[test]
 fn a_name_that_was_never_started_is_unknown() {
     let registry = Registry::<Fake>::new();
     assert!(registry.find(NAME).is_none());
-    assert_eq!(registry.names(), []);
+    assert_eq!(names(&registry), []);
 }
 
 #[test]
@@ -40,7 +55,7 @@ fn a_name_is_started_once() {
     let (pool, id) = named.pool().unwrap();
     assert_eq!((pool.info().settings, id), (limit(3), 1), "the old limit stays");
     assert_eq!(named.owner(), Some(owner));
-    assert_eq!(registry.names(), [NAME]);
+    assert_eq!(names(&registry), [NAME]);
 }
 
 #[test]
@@ -55,10 +70,25 @@ fn names_that_share_a_bucket_are_told_apart() {
     for (at, &name) in names.iter().enumerate() {
         assert_eq!(registry.find(name).unwrap().pool().unwrap().0.info().settings, limit(at as u64));
     }
-    let mut known = registry.names();
-    known.sort_unstable();
-    assert_eq!(known, names);
+    assert_eq!(self::names(&registry), names);
     assert!(registry.find(1 << 30).is_none());
+}
+
+/// 50,000 names are told in pieces that look at so many names each, and none is left out.
+#[test]
+fn names_are_told_in_pieces() {
+    let (host, registry) = (Fake::new(1), Registry::new());
+    let [owner] = pids();
+    let all: Vec<u64> = (1..=50_000).map(|at| at << 6 | 0xB).collect();
+    for &name in &all {
+        assert_eq!(registry.start(&host, name, owner, limit(1)), Started::Fresh);
+    }
+    assert_eq!(names(&registry), all);
+    for &name in all.iter().filter(|&&name| (name >> 6) % 2 == 0) {
+        assert!(registry.find(name).unwrap().close(&host, owner));
+    }
+    assert_eq!(names(&registry).len(), 25_000);
+    assert_eq!(registry.names(usize::MAX, 64).next, None);
 }
 
 #[test]
@@ -72,7 +102,7 @@ fn only_its_owner_closes_a_pool() {
     assert!(named.close(&host, owner));
     assert_eq!(pool.info().status, Status::Closed);
     assert!(named.pool().is_none());
-    assert_eq!((named.owner(), registry.names()), (None, vec![]));
+    assert_eq!((named.owner(), names(&registry)), (None, vec![]));
     assert!(!named.close(&host, owner), "once");
 }
 
@@ -176,7 +206,7 @@ fn a_name_has_as_many_pools_as_are_held() {
     };
     for n in 1..=MANY {
         assert_eq!(take(&host, named, holder(n)), Ok(()));
-        assert_eq!(u64::from(restart()), n + 1);
+        assert_eq!(restart(), n + 1);
     }
     // One that is idle again is found, if not at once: a start looks at 64.
     let idle = named.instance(300).unwrap();
@@ -190,6 +220,254 @@ fn a_name_has_as_many_pools_as_are_held() {
     assert!(found, "the last was {last}");
     let held = (1..=last.max(501) + 20).filter_map(|id| named.instance(id)).filter(|pool| pool.info().in_use > 0);
     assert!(held.count() as u64 >= MANY - 1);
+}
+
+// Names that are closed.
+
+/// Names of one bucket.
+fn of_a_bucket(at: u64) -> u64 {
+    at << 18 | 0x40
+}
+
+fn nodes(registry: &Registry<Fake>) -> usize {
+    let piece = registry.names(0, usize::MAX / 16);
+    assert_eq!(piece.next, None);
+    // What is looked at of buckets is counted as well, 8 for a name.
+    piece.looked_at - 4096 / 8
+}
+
+#[test]
+fn closed_names_leave_their_memory_to_others() {
+    let (host, registry) = (Fake::new(1), Registry::new());
+    let [owner] = pids();
+    for at in 1..=50_000 {
+        assert_eq!(registry.start(&host, at << 6 | 0xB, owner, limit(1)), Started::Fresh);
+        assert!(registry.find(at << 6 | 0xB).unwrap().close(&host, owner));
+    }
+    assert_eq!(nodes(&registry), 4096);
+    assert!((1..=50_000).all(|at| registry.was_started(at << 6 | 0xB)));
+    assert!(!registry.was_started(50_001 << 6 | 0xB));
+    assert!(registry.was_forgotten(1 << 6 | 0xB) && !registry.was_forgotten(50_000 << 6 | 0xB));
+    assert_eq!(names(&registry), []);
+}
+
+/// A name keeps its node as long as anything is open, held or waited for.
+#[test]
+fn a_name_in_use_is_not_forgotten() {
+    let (host, registry) = (Fake::new(3), Registry::new());
+    let [owner, holder, drainer] = pids();
+    let name = of_a_bucket;
+    let close = |name| assert!(registry.find(name).unwrap().close(&host, owner));
+    let start = |at| assert_eq!(registry.start(&host, name(at), owner, limit(1)), Started::Fresh);
+    let forgotten = |at| registry.find(name(at)).is_none() && registry.was_forgotten(name(at));
+    start(1);
+    // Open.
+    start(2);
+    close(name(2));
+    assert_eq!(registry.find(name(1)).unwrap().pool().unwrap().1, 1);
+    // Held, by what began before it was closed.
+    let (pool, instance) = registry.find(name(1)).unwrap().pool().unwrap();
+    pool.try_acquire(&host, holder, 1, Kind::Free).unwrap();
+    close(name(1));
+    start(3);
+    assert!(forgotten(2) && !forgotten(1));
+    assert!(std::ptr::eq(registry.find(name(1)).unwrap().instance(instance).unwrap(), pool));
+    // Given back.
+    pool.release(&host, holder, 1, Kind::Free).unwrap();
+    start(4);
+    assert!(forgotten(1));
+    // Drained for, which is no name's that is closed.
+    let (pool, _) = registry.find(name(4)).unwrap().pool().unwrap();
+    pool.try_acquire(&host, holder, 1, Kind::Free).unwrap();
+    assert!(matches!(pool.drain(&host, drainer, host.ticket()), Drain::Waiting(_)));
+    close(name(4));
+    start(5);
+    assert!(!forgotten(4));
+    assert_eq!(nodes(&registry), 3);
+    // Limiters and bans hold it only while they are open.
+    assert_eq!(registry.start_limiter(&host, name(6), owner, limiter(1, 1), || 0), Ok(Started::Fresh));
+    start(7);
+    assert!(registry.find(name(6)).unwrap().limiter().is_some());
+    close(name(6));
+    assert_eq!(registry.start_bans(&host, name(8), owner, BANS, || 0), Ok(Started::Fresh));
+    assert!(forgotten(6));
+}
+
+/// What a caller knows of a name that was forgotten says nothing of what the name is started as later.
+#[test]
+fn a_forgotten_name_begins_another_life() {
+    let (host, registry) = (Fake::new(1), Registry::new());
+    let [owner] = pids();
+    let [a, b] = [1, 2].map(of_a_bucket);
+    let mut seen = Vec::new();
+    for _ in 0..100 {
+        for name in [a, b] {
+            assert_eq!(registry.start(&host, name, owner, limit(1)), Started::Fresh);
+            let named = registry.find(name).unwrap();
+            let (pool, instance) = named.pool().unwrap();
+            assert!(named.is_there());
+            assert!(std::ptr::eq(named.instance(instance).unwrap(), pool));
+            assert!(!seen.contains(&(name, instance)));
+            assert!(seen.iter().all(|&(of, before)| of != name || named.instance(before).is_none()));
+            seen.push((name, instance));
+            assert!(named.close(&host, owner));
+        }
+    }
+    assert_eq!(nodes(&registry), 1);
+    assert_eq!((seen[0], seen[1]), ((a, 1), (b, 1)), "the first life of each");
+}
+
+/// A caller looks a name up, and acts when the node is another name's: each act is refused, or known to be another's.
+#[test]
+fn callers_that_are_late_touch_no_other_name() {
+    let (host, registry) = (Fake::new(3), Registry::new());
+    let [owner, user, late] = pids();
+    let [a, b] = [1, 2].map(of_a_bucket);
+    registry.start(&host, a, owner, limit(1));
+    let named = registry.find(a).unwrap();
+    let (pool, instance) = named.pool().unwrap();
+    assert!(named.close(&host, owner));
+    let settings = limit(1);
+    registry.start(&host, b, owner, settings);
+    let of_b = registry.find(b).unwrap().pool().unwrap().0;
+    assert!(std::ptr::eq(pool, of_b), "it is b's");
+    let still = || named.is_there();
+
+    // A permit is taken, known to be b's, and given back.
+    assert!(pool.take(&host, late, 1, Kind::Free) && !still());
+    pool.release(&host, late, 1, Kind::Free).unwrap();
+    of_b.try_acquire(&host, user, 1, Kind::Free).unwrap();
+    assert_eq!(pool.park_while(&host, late, 1, Kind::Free, host.ticket(), still), Parked::Closed);
+    assert!(pool.drain_while(&host, late, host.ticket(), still).is_none());
+    assert!(!pool.reopen_while(&host, still));
+    assert!(!pool.update_while(&host, Changes { limit: Some(9), ..Changes::default() }, still));
+    assert_eq!(pool.release(&host, late, 1, Kind::Free), Err(NotHeld));
+    assert!(named.pool().is_none() && named.limiter().is_none() && named.bans().is_none());
+    assert!(named.pools().next().is_none());
+    assert!(!named.close(&host, owner) && named.owner().is_none());
+    let info = of_b.info();
+    assert_eq!((info.status, info.settings, info.in_use, info.waiting), (Status::Open, settings, 1, 0));
+}
+
+// Unnamed pools.
+
+/// Clears a pool that was dropped, in pieces of one entry, and makes it spare; returns the number of pieces.
+fn drop_unnamed(host: &Fake, registry: &Registry<Fake>, id: UnnamedId, pool: &Pool<Fake>) -> usize {
+    pool.close(host);
+    let (mut next, mut pieces) = (Some(Position::default()), 0);
+    while let Some(from) = next {
+        pieces += 1;
+        next = pool.clear(host, from, 1);
+    }
+    registry.give_back_unnamed(id);
+    pieces
+}
+
+#[test]
+fn the_next_unnamed_pool_is_a_dropped_one() {
+    const HOLDERS: usize = 1_000;
+    let (host, registry) = (Fake::new(HOLDERS), Registry::new());
+    let holders: Vec<Pid> = (1..=HOLDERS as u64).map(|n| Pid::new(n).unwrap()).collect();
+    assert!(registry.reuse_unnamed(limit(1)).is_none());
+    let (id, pool) = registry.make_unnamed(limit(5_000));
+    for (n, &holder) in holders.iter().enumerate() {
+        // Permits of all kinds: free, bound, on offer, and given by another process.
+        pool.try_acquire(&host, holder, 1, Kind::Free).unwrap();
+        pool.try_acquire(&host, holder, 2, Kind::Bound).unwrap();
+        pool.offer(holder, 1).unwrap();
+        if n > 0 {
+            pool.transfer(&host, holder, holders[n - 1], 1).unwrap();
+        }
+    }
+    assert_eq!(pool.info().in_use, 3 * HOLDERS as u64);
+    // A refusal leaves the hint that there are many holders.
+    assert_eq!(pool.try_acquire(&host, holders[0], 4_000, Kind::Free), Err(Refusal::Full));
+    assert!(drop_unnamed(&host, &registry, id, pool) > HOLDERS / 33);
+    assert_eq!((pool.info().in_use, pool.info().waiting), (0, 0));
+    assert_eq!(registry.count_unnamed(), (1, 1));
+
+    let (again, reused) = registry.reuse_unnamed(Settings { max_waiting: 7, ..limit(3) }).unwrap();
+    assert_eq!((again, std::ptr::eq(pool, reused)), (id, true));
+    assert_eq!(registry.count_unnamed(), (1, 0));
+    assert_eq!(
+        reused.info(),
+        Info {
+            status: Status::Open,
+            settings: Settings { max_waiting: 7, ..limit(3) },
+            in_use: 0,
+            waiting: 0,
+            peak: 0,
+            granted: 0
+        }
+    );
+    let census = reused.census(&host, Position::default(), usize::MAX).0;
+    assert_eq!(Census { looked_at: 0, ..census }, Census::default());
+    assert_eq!(reused.holders(Position::default(), 10_000), (vec![], None));
+    // Whoever held before holds nothing, and a refusal looks for the dead again.
+    assert_eq!(reused.release(&host, holders[5], 1, Kind::Free), Err(NotHeld));
+    assert_eq!(reused.offer(holders[5], 1), None);
+    reused.try_acquire(&host, holders[5], 3, Kind::Bound).unwrap();
+    host.begin_exit(holders[5]);
+    reused.try_acquire(&host, holders[6], 3, Kind::Free).unwrap();
+    host.finish_exit(holders[5], &[reused]);
+    assert_eq!(reused.info().in_use, 3);
+}
+
+/// One process that acquires in one pool after the other leaves one entry and one watch.
+#[test]
+fn a_loop_of_unnamed_pools_needs_one_pool() {
+    let (host, registry) = (Fake::new(1), Registry::new());
+    let [caller] = pids();
+    let (id, first) = registry.make_unnamed(limit(1));
+    first.try_acquire(&host, caller, 1, Kind::Free).unwrap();
+    drop_unnamed(&host, &registry, id, first);
+    for _ in 0..100_000 {
+        let (id, pool) = registry.reuse_unnamed(limit(2)).unwrap();
+        pool.try_acquire(&host, caller, 2, Kind::Free).unwrap();
+        drop_unnamed(&host, &registry, id, pool);
+    }
+    assert_eq!(registry.count_unnamed(), (1, 1));
+    assert_eq!(host.watches(caller), 1);
+    host.begin_exit(caller);
+    host.finish_exit(caller, &[first]);
+    assert_eq!(registry.reuse_unnamed(limit(2)).unwrap().1.info().in_use, 0);
+}
+
+/// Waiters that lost their pool, more than one call answers, are told so before it is spare.
+#[test]
+fn waiters_of_a_dropped_pool_are_told_that_it_is_closed() {
+    const WAITERS: u64 = 500;
+    let (host, registry) = (Fake::new(WAITERS as usize + 1), Registry::new());
+    let holder = Pid::new(WAITERS + 1).unwrap();
+    let (id, pool) = registry.make_unnamed(limit(1));
+    pool.try_acquire(&host, holder, 1, Kind::Free).unwrap();
+    for n in 1..=WAITERS {
+        let parked = pool.park(&host, Pid::new(n).unwrap(), 1, Kind::Free, host.ticket());
+        assert!(matches!(parked, Parked::Waiting(_)));
+    }
+    drop_unnamed(&host, &registry, id, pool);
+    for n in 1..=WAITERS {
+        assert_eq!(host.mailbox(Pid::new(n).unwrap()), [(n as u32 - 1, Answer::Closed)]);
+    }
+    assert!(registry.reuse_unnamed(limit(1)).is_some());
+}
+
+/// A process that is found overdue is counted by the opening of the pool that admitted it, and by no later one.
+#[test]
+fn who_was_admitted_before_is_not_counted_as_killed() {
+    let (host, registry) = (Fake::new(1), Registry::new());
+    let [pid] = pids();
+    let (id, pool) = registry.make_unnamed(limit(1));
+    let killed = || pool.census(&host, Position::default(), usize::MAX).0.killed;
+    let before = pool.opening();
+    pool.count_killed(before, pid);
+    assert_eq!(killed(), 1);
+    drop_unnamed(&host, &registry, id, pool);
+    registry.reuse_unnamed(limit(1)).unwrap();
+    pool.count_killed(before, pid);
+    assert_eq!(killed(), 0);
+    pool.count_killed(pool.opening(), pid);
+    assert_eq!(killed(), 1);
 }
 
 // Random sequences, against a plain model.
@@ -291,7 +569,7 @@ proptest! {
                 Op::Release { who } => {
                     // On whichever pool it holds something, open or not.
                     let Some(at) = model.pools.iter().position(|(_, held)| held.contains_key(&who)) else { continue };
-                    let pool = registry.find(NAME).and_then(|named| named.instance(at as u32 + 1)).unwrap();
+                    let pool = registry.find(NAME).and_then(|named| named.instance(at as u64 + 1)).unwrap();
                     prop_assert_eq!(pool.release(&host, users[who], 1, Kind::Free), Ok(()));
                     let held = model.pools[at].1.get_mut(&who).unwrap();
                     *held -= 1;
@@ -303,7 +581,7 @@ proptest! {
             if let Some(named) = registry.find(NAME) {
                 prop_assert_eq!(named.owner(), model.owner.map(|owner| owners[owner]));
                 for (at, (bound, held)) in model.pools.iter().enumerate() {
-                    let info = named.instance(at as u32 + 1).unwrap().info();
+                    let info = named.instance(at as u64 + 1).unwrap().info();
                     prop_assert_eq!(info.in_use, held.values().sum::<u64>());
                     let open = model.current == Some(at);
                     prop_assert_eq!(info.status, if open { Status::Open } else { Status::Closed });
@@ -311,7 +589,7 @@ proptest! {
                         prop_assert_eq!(info.settings.limit, *bound);
                     }
                 }
-                prop_assert!(named.instance(model.pools.len() as u32 + 1).is_none());
+                prop_assert!(named.instance(model.pools.len() as u64 + 1).is_none());
             }
         }
     }
@@ -327,7 +605,7 @@ fn limiter(limit: u32, max_keys: u32) -> LimiterSettings {
     }
 }
 
-fn hit(named: &Named<Fake>) -> Hit {
+fn hit(named: Named<'_, Fake>) -> Hit {
     let (limiter, incarnation) = named.limiter().unwrap();
     limiter.hit(Key::Global(incarnation), 0, 1)
 }
@@ -339,7 +617,7 @@ fn a_limiter_is_left_to_the_next_owner_with_what_is_owed() {
     let (host, registry) = (Fake::new(4), Registry::new());
     let [crashed, next, third, other] = pids();
     assert_eq!(registry.start_limiter(&host, NAME, crashed, limiter(1, 1), || 0), Ok(Started::Fresh));
-    assert_eq!(registry.names(), [NAME]);
+    assert_eq!(names(&registry), [NAME]);
     let named = registry.find(NAME).unwrap();
     assert_eq!(hit(named), Hit::Allow(0));
     assert_eq!(registry.start_limiter(&host, NAME, next, limiter(1, 1), || 0), Ok(Started::AlreadyStarted(crashed)));
@@ -354,7 +632,7 @@ fn a_limiter_is_left_to_the_next_owner_with_what_is_owed() {
     assert!(!named.close(&host, other));
     assert!(named.close(&host, third));
     assert!(named.limiter().is_none());
-    assert_eq!(registry.names(), []);
+    assert_eq!(names(&registry), []);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use penstock_core::{Cancelled, Expiry, Host, InstanceId, Kind, Parked, Pid, Pool, Refusal, WaiterId};
+use penstock_core::{Cancelled, Expiry, Host, InstanceId, Kind, Opening, Parked, Pid, Pool, Refusal, WaiterId};
 use rustler::sys::{self, ErlNifEnv, ErlNifResourceType};
 
 use crate::atoms;
@@ -17,8 +17,8 @@ use crate::beam::{Beam, Ticket};
 use crate::clock;
 use crate::deadlines;
 use crate::entry::entries;
-use crate::gates::{instance_term, refusal, release, resolve, resolve_instance, with_pool};
-use crate::resources::{alloc, open_type, PoolRef};
+use crate::gates::{instance_term, refusal, release, resolve, resolve_instance, with_pool, Gate};
+use crate::resources::{alloc, lasting, open_type};
 use crate::term::{Env, Term};
 
 entries! {
@@ -34,6 +34,8 @@ pub(crate) struct Ask {
     /// The pool, by its address: it is compared and never followed.
     pool: usize,
     instance: InstanceId,
+    /// Which opening of that pool, which may serve another handle, or the name again, since it was closed.
+    opening: Option<Opening>,
     permits: u32,
     /// The wait; 0 if the answer was there at once.
     id: AtomicU64,
@@ -68,7 +70,8 @@ pub(crate) fn init(env: Env) -> bool {
         return false;
     }
     let Some(owner) = Pid::new(1) else { return false };
-    let pinned = Ask { owner, pool: 0, instance: 0, permits: 0, id: AtomicU64::new(0), told: AtomicBool::new(true) };
+    let (id, told) = (AtomicU64::new(0), AtomicBool::new(true));
+    let pinned = Ask { owner, pool: 0, instance: 0, opening: None, permits: 0, id, told };
     // SAFETY: the type is open, and what it holds needs no destructor. The reference is never
     // released, which keeps the type when the module is purged; see `resources::pin`.
     unsafe { alloc(type_, pinned) };
@@ -140,25 +143,27 @@ fn ask(beam: &Beam, [gate, permits, timeout]: [Term; 3]) -> Term {
     let (Some(n), Some(patience)) = (beam.env.permits(permits), patience(beam, timeout)) else {
         return atoms::badarg();
     };
-    with_pool(beam, gate, |pool, instance, me| {
+    with_pool(beam, gate, |gate, me| {
+        let pool = gate.pool;
         let until = match patience {
             Patience::None => match pool.try_acquire(beam, me, n, Kind::Free) {
                 Err(Refusal::Again) => return atoms::again(),
+                Err(no) if gate.stands() => return answered(beam, gate, me, n, refusal(no)),
                 tried => {
-                    let answer = tried.map_or_else(refusal, |()| atoms::ok());
-                    return answered(beam, pool, instance, me, n, answer);
+                    return gate.admitted(beam, me, n, Kind::Free, tried, || answered(beam, gate, me, n, atoms::ok()));
                 }
             },
             Patience::Until(at) => Some(at),
             Patience::Endless => None,
         };
         if pool.take(beam, me, n, Kind::Free) {
-            return answered(beam, pool, instance, me, n, atoms::ok());
+            return gate.admitted(beam, me, n, Kind::Free, Ok(()), || answered(beam, gate, me, n, atoms::ok()));
         }
-        let (reference, object) = make(beam.env, new_ask(pool, instance, me, n, false));
+        let (reference, object) = make(beam.env, new_ask(gate, me, n, false));
         // SAFETY: the reference is a term of this call, and keeps the object.
         let object = unsafe { &*object };
-        let (parked, timed) = pool.ask(beam, me, n, Ticket::of_ask(reference, object), until);
+        let ticket = Ticket::of_ask(reference, object);
+        let (parked, timed) = pool.ask(beam, me, n, ticket, until, || gate.stands());
         if timed {
             begin_to_time(beam.env, pool);
         }
@@ -180,14 +185,14 @@ fn ask(beam: &Beam, [gate, permits, timeout]: [Term; 3]) -> Term {
     })
 }
 
-fn new_ask(pool: &Pool<Beam>, instance: InstanceId, owner: Pid, permits: u32, told: bool) -> Ask {
-    let pool = ptr::from_ref(pool).addr();
-    Ask { owner, pool, instance, permits, id: AtomicU64::new(0), told: AtomicBool::new(told) }
+fn new_ask(gate: Gate<'_>, owner: Pid, permits: u32, told: bool) -> Ask {
+    let (pool, instance, opening) = (ptr::from_ref(gate.pool).addr(), gate.instance(), Some(gate.pool.opening()));
+    Ask { owner, pool, instance, opening, permits, id: AtomicU64::new(0), told: AtomicBool::new(told) }
 }
 
 /// Without a wait: the caller sends itself the message.
-fn answered(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pid, n: u32, answer: Term) -> Term {
-    let (reference, _) = make(beam.env, new_ask(pool, instance, me, n, true));
+fn answered(beam: &Beam, gate: Gate<'_>, me: Pid, n: u32, answer: Term) -> Term {
+    let (reference, _) = make(beam.env, new_ask(gate, me, n, true));
     beam.env.tuple(&[reference, answer])
 }
 
@@ -198,7 +203,8 @@ fn recall(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
     let found = asked(beam.env, reference).and_then(|ask| {
         let instance = instance_term(beam, ask.instance);
         let pool = resolve_instance(beam, gate, instance)?;
-        (ask.owner == me && ask.pool == ptr::from_ref(pool).addr()).then_some((ask, pool, instance))
+        let same = ask.pool == ptr::from_ref(pool).addr() && ask.opening == Some(pool.opening());
+        (ask.owner == me && same).then_some((ask, pool, instance))
     });
     let Some((ask, pool, instance)) = found else {
         return if resolve(beam, gate).is_some() { atoms::ok() } else { atoms::no_pool() };
@@ -227,18 +233,16 @@ fn release_of(beam: &Beam, [gate, instance, permits]: [Term; 3]) -> Term {
 static TIMED: Mutex<Timed> = Mutex::new(Timed { pools: Vec::new(), last: 0 });
 
 struct Timed {
-    pools: Vec<(u64, PoolRef)>,
+    pools: Vec<(u64, &'static Pool<Beam>)>,
     last: u64,
 }
 
 fn begin_to_time(env: Env, pool: &Pool<Beam>) {
-    // A pool whose handle is gone has nobody who could ask.
-    let Some(pool) = PoolRef::of(pool) else { return };
     {
         let mut timed = TIMED.lock();
         timed.last += 1;
         let number = timed.last;
-        timed.pools.push((number, pool));
+        timed.pools.push((number, lasting(pool)));
     }
     deadlines::begin_waits(env);
 }
@@ -252,15 +256,10 @@ fn due(beam: &Beam, [from]: [Term; 1]) -> Term {
     let mut at = usize::try_from(from).unwrap_or(usize::MAX);
     let now = clock::exact_ms();
     for _ in 0..POOLS {
-        let next = TIMED.lock().pools.get(at).map(|(number, pool)| (*number, PoolRef::of(pool.get())));
+        let next = TIMED.lock().pools.get(at).copied();
         let Some((number, pool)) = next else { return atoms::done() };
-        let Some(pool) = pool else {
-            // Its handle is gone, and with it all that waited.
-            forget(at, number);
-            continue;
-        };
-        // Not under the lock.
-        match pool.get().expire(beam, now) {
+        // Not under the lock. A pool whose handle is gone is closed, and what waited has been answered.
+        match pool.expire(beam, now) {
             Expiry::More => break,
             Expiry::Later => at += 1,
             Expiry::Nothing => forget(at, number),

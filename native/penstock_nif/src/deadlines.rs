@@ -9,7 +9,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use once_cell::sync::Lazy;
-use penstock_core::{Deadlines, Ending, Host, Pid};
+use penstock_core::{Deadlines, Ending, Host, Opening, Pid, Pool};
 use rustler::sys::{self, ErlNifEnv, ErlNifMonitor, ErlNifPid, ErlNifResourceType};
 
 use crate::atoms;
@@ -18,12 +18,24 @@ use crate::clock;
 use crate::entry::entries;
 use crate::gates::resolve_instance;
 use crate::meter;
-use crate::resources::{alloc, open_type, PoolRef};
+use crate::resources::{alloc, lasting, open_type};
 use crate::term::{callback_pid, raw_pid, Env, Term};
 use crate::work::resolve_offer;
 
-static DEADLINES: Lazy<Deadlines<PoolRef>> = Lazy::new(Deadlines::new);
+static DEADLINES: Lazy<Deadlines<Admission>> = Lazy::new(Deadlines::new);
 static REAPER: AtomicU64 = AtomicU64::new(0);
+
+/// The pool that admitted a process, as it was opened then: another caller may have the pool when the process is overdue.
+struct Admission {
+    pool: &'static Pool<Beam>,
+    opening: Opening,
+}
+
+impl Admission {
+    fn by(pool: &Pool<Beam>) -> Self {
+        Self { pool: lasting(pool), opening: pool.opening() }
+    }
+}
 
 /// How many a call says are due: some 20 µs, and as long at most is a lock of the table held.
 const MOST: usize = 64;
@@ -101,17 +113,17 @@ unsafe extern "C" fn watch_down(
 
 /// For the calling process, which has adopted the offer.
 fn set(beam: &Beam, [gate, offer, ms]: [Term; 3]) -> Term {
-    let pool = resolve_offer(beam, gate, offer).and_then(|(pool, _)| PoolRef::of(pool));
+    let pool = resolve_offer(beam, gate, offer).map(|(pool, _)| Admission::by(pool));
     set_for(beam, beam.env.me(), pool, ms)
 }
 
 /// For a process that the caller has created.
 fn give(beam: &Beam, [gate, instance, pid, ms]: [Term; 4]) -> Term {
-    let pool = resolve_instance(beam, gate, instance).and_then(PoolRef::of);
+    let pool = resolve_instance(beam, gate, instance).map(Admission::by);
     set_for(beam, beam.env.local_pid(pid), pool, ms)
 }
 
-fn set_for(beam: &Beam, pid: Option<Pid>, pool: Option<PoolRef>, ms: Term) -> Term {
+fn set_for(beam: &Beam, pid: Option<Pid>, pool: Option<Admission>, ms: Term) -> Term {
     let (Some(pid), Some(pool), Some(ms)) = (pid, pool, beam.env.permits(ms)) else { return atoms::badarg() };
     // One more, for the part of a ms that the clock does not say: none is to be early.
     let todo = DEADLINES.set(pid, clock::exact_ms() + u64::from(ms) + 1, pool);
@@ -151,7 +163,7 @@ fn end(beam: &Beam, []: [Term; 0]) -> Term {
 }
 
 fn due(beam: &Beam, []: [Term; 0]) -> Term {
-    let due = DEADLINES.due(clock::exact_ms(), MOST, |pid, pool| pool.get().count_killed(pid));
+    let due = DEADLINES.due(clock::exact_ms(), MOST, |pid, by| by.pool.count_killed(by.opening, pid));
     beam.worked(due.len() * 4);
     let pids: Vec<Term> = due.into_iter().map(Term::pid).collect();
     beam.env.list(&pids)

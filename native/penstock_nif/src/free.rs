@@ -5,7 +5,7 @@ use penstock_core::{Cancelled, Kind, Parked, Pid, Pool, TransferError, WaiterId}
 use crate::atoms;
 use crate::beam::{Beam, Ticket};
 use crate::entry::entries;
-use crate::gates::{instance_term, refusal, release, resolve_instance, with_pool, with_pool_for};
+use crate::gates::{instance_term, release, resolve_instance, with_pool, with_pool_for, Gate};
 use crate::term::Term;
 
 entries! {
@@ -21,39 +21,43 @@ entries! {
 }
 
 #[inline(always)]
-fn try_acquire(beam: &Beam, pool: &Pool<Beam>, me: Pid, n: u32) -> Term {
-    match pool.try_acquire(beam, me, n, Kind::Free) {
-        Ok(()) => atoms::ok(),
-        Err(no) => refusal(no),
-    }
+fn try_acquire(beam: &Beam, gate: Gate<'_>, me: Pid, n: u32) -> Term {
+    let result = gate.pool.try_acquire(beam, me, n, Kind::Free);
+    gate.admitted(beam, me, n, Kind::Free, result, atoms::ok)
 }
 
 fn try_one(beam: &Beam, [gate, me]: [Term; 2]) -> Term {
-    with_pool_for(beam, gate, me, |pool, _, me| try_acquire(beam, pool, me, 1))
+    with_pool_for(beam, gate, me, |gate, me| try_acquire(beam, gate, me, 1))
 }
 
 fn try_many(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
-    with_pool(beam, gate, |pool, _, me| try_acquire(beam, pool, me, n))
+    with_pool(beam, gate, |gate, me| try_acquire(beam, gate, me, n))
 }
 
 fn take(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
-    with_pool(beam, gate, |pool, _, me| if pool.take(beam, me, n, Kind::Free) { atoms::ok() } else { atoms::busy() })
+    with_pool(beam, gate, |gate, me| {
+        if gate.pool.take(beam, me, n, Kind::Free) {
+            gate.admitted(beam, me, n, Kind::Free, Ok(()), atoms::ok)
+        } else {
+            atoms::busy()
+        }
+    })
 }
 
 fn release_one(beam: &Beam, [gate, me]: [Term; 2]) -> Term {
-    with_pool_for(beam, gate, me, |pool, _, me| release(beam, pool, me, 1, Kind::Free))
+    with_pool_for(beam, gate, me, |gate, me| release(beam, gate.pool, me, 1, Kind::Free))
 }
 
 fn release_many(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
-    with_pool(beam, gate, |pool, _, me| release(beam, pool, me, n, Kind::Free))
+    with_pool(beam, gate, |gate, me| release(beam, gate.pool, me, n, Kind::Free))
 }
 
 fn transfer(beam: &Beam, [gate, to, permits]: [Term; 3]) -> Term {
     let (Some(n), Some(to)) = (beam.env.permits(permits), beam.env.local_pid(to)) else { return atoms::badarg() };
-    with_pool(beam, gate, |pool, _, me| match pool.transfer(beam, me, to, n) {
+    with_pool(beam, gate, |gate, me| match gate.pool.transfer(beam, me, to, n) {
         Ok(()) => atoms::ok(),
         Err(TransferError::NotHeld) => atoms::not_held(),
         Err(TransferError::Gone) => atoms::noproc(),
@@ -67,13 +71,16 @@ fn park(beam: &Beam, [gate, kind, permits, reference]: [Term; 4]) -> Term {
         kind if kind == atoms::bound() => Kind::Bound,
         _ => return atoms::badarg(),
     };
-    with_pool(beam, gate, |pool, instance, me| match pool.park(beam, me, n, kind, Ticket::new(reference)) {
-        Parked::Granted => instance_term(beam, instance),
-        Parked::Waiting(id) => beam.env.tuple(&[instance_term(beam, instance), beam.env.make_u64(id.to_bits())]),
-        Parked::Full => atoms::full(),
-        Parked::QueueFull => atoms::queue_full(),
-        Parked::Closed => atoms::closed(),
-        Parked::Deadlock => atoms::deadlock(),
+    with_pool(beam, gate, |gate, me| {
+        let instance = || instance_term(beam, gate.instance());
+        match gate.pool.park_while(beam, me, n, kind, Ticket::new(reference), || gate.stands()) {
+            Parked::Granted => instance(),
+            Parked::Waiting(id) => beam.env.tuple(&[instance(), beam.env.make_u64(id.to_bits())]),
+            Parked::Full => atoms::full(),
+            Parked::QueueFull => atoms::queue_full(),
+            Parked::Closed => atoms::closed(),
+            Parked::Deadlock => atoms::deadlock(),
+        }
     })
 }
 

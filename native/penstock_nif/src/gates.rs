@@ -1,5 +1,6 @@
 //! Which pool a gate argument means.
 
+use once_cell::sync::Lazy;
 use penstock_core::{InstanceId, Kind, Named, NotHeld, Pid, Pool, Refusal, Registry, Started};
 
 use crate::atoms;
@@ -9,39 +10,117 @@ use crate::term::Term;
 
 pub(crate) static REGISTRY: Registry<Beam> = Registry::new();
 
-/// A name that ever stood for something.
+/// The pool that stands for each pool of a name which the name's node has forgotten: closed, and nothing is held in it.
+///
+/// A name loses its node only when no process holds or waits by it. What a caller asks of its old pools is then answered as
+/// by a pool that is closed and empty, which they were.
+static NOWHERE: Lazy<Pool<Beam>> = Lazy::new(Pool::new);
+
+/// A name that has a node: all that are open, or by which something is held.
 #[inline(always)]
-pub(crate) fn named(name: Term) -> Option<&'static Named<Beam>> {
+pub(crate) fn named(name: Term) -> Option<Named<'static, Beam>> {
     REGISTRY.find(name.word())
 }
 
-/// The pool that a gate is now, and which of its name's it is; an unnamed one is number 0.
+/// Returns `true` if the name ever stood for something and has had to forget it.
+#[cold]
+pub(crate) fn was_forgotten(name: Term) -> bool {
+    REGISTRY.was_forgotten(name.word())
+}
+
+#[cold]
+fn nowhere<'a>(gate: Term) -> Option<&'a Pool<Beam>> {
+    was_forgotten(gate).then(|| &*NOWHERE)
+}
+
+/// The pool that a gate was when it was looked up.
+#[derive(Clone, Copy)]
+pub(crate) struct Gate<'a> {
+    pub(crate) pool: &'a Pool<Beam>,
+    /// Its number in the node of its name.
+    id: u32,
+    named: Option<Named<'static, Beam>>,
+}
+
+impl Gate<'_> {
+    /// Returns `true` if the pool is still the name's. A caller that holds permits in it gets an answer that stays true.
+    #[inline(always)]
+    pub(crate) fn stands(&self) -> bool {
+        self.named.is_none_or(Named::is_there)
+    }
+
+    /// Which of its name's pools it is; an unnamed one is number 0. For a caller that holds or waits, so that it stays so.
+    #[inline(always)]
+    pub(crate) fn instance(&self) -> InstanceId {
+        self.named.map_or(0, |named| named.instance_of(self.id))
+    }
+
+    /// Ends an acquisition of `n` permits: says `yes` if the caller holds them by the name, and else gives them back.
+    #[inline(always)]
+    pub(crate) fn admitted(
+        &self,
+        beam: &Beam,
+        me: Pid,
+        n: u32,
+        kind: Kind,
+        result: Result<(), Refusal>,
+        yes: impl FnOnce() -> Term,
+    ) -> Term {
+        match result {
+            Ok(()) if self.stands() => yes(),
+            other => self.not_admitted(beam, me, n, kind, other),
+        }
+    }
+
+    #[inline(never)]
+    fn not_admitted(&self, beam: &Beam, me: Pid, n: u32, kind: Kind, result: Result<(), Refusal>) -> Term {
+        match result {
+            Err(no) if self.stands() => refusal(no),
+            other => self.too_late(beam, me, n, kind, other.is_ok()),
+        }
+    }
+
+    /// The name was closed, and its pool given to another name, since the caller looked it up.
+    #[cold]
+    fn too_late(&self, beam: &Beam, me: Pid, n: u32, kind: Kind, holds: bool) -> Term {
+        if holds {
+            // The caller is inside this call, so it has them still.
+            let _released = self.pool.release(beam, me, n, kind);
+        }
+        atoms::no_pool()
+    }
+}
+
+/// The pool that a gate is now.
 #[inline(always)]
-pub(crate) fn resolve<'a>(beam: &Beam, gate: Term) -> Option<(&'a Pool<Beam>, InstanceId)> {
+pub(crate) fn resolve<'a>(beam: &Beam, gate: Term) -> Option<Gate<'a>> {
     match named(gate) {
-        Some(named) => named.pool(),
-        None => resources::handle(beam.env, gate).map(|pool| (pool, 0)),
+        Some(named) => named.current().map(|(pool, id)| Gate { pool, id, named: Some(named) }),
+        None => resources::handle(beam.env, gate).map(|pool| Gate { pool, id: 0, named: None }),
     }
 }
 
 /// The pool that a gate was when something began on it.
 #[inline(always)]
 pub(crate) fn resolve_instance<'a>(beam: &Beam, gate: Term, instance: Term) -> Option<&'a Pool<Beam>> {
-    if instance == atoms::ok() {
-        return named(gate)?.instance(1);
+    let id = if instance == atoms::ok() { 1 } else { beam.env.u64(instance)? };
+    if id == 0 {
+        return resources::handle(beam.env, gate);
     }
-    match beam.env.uint(instance)? {
-        0 => resources::handle(beam.env, gate),
-        id => named(gate)?.instance(id),
-    }
+    of_name(gate, id)
+}
+
+#[inline(always)]
+fn of_name<'a>(name: Term, id: InstanceId) -> Option<&'a Pool<Beam>> {
+    named(name).and_then(|named| named.instance(id)).or_else(|| nowhere(name))
 }
 
 /// The same for who has no number at hand: the first pool of a name, or the one pool of a reference.
 #[inline(always)]
 pub(crate) fn resolve_first<'a>(beam: &Beam, gate: Term) -> Option<&'a Pool<Beam>> {
     match named(gate) {
-        Some(named) => named.instance(1),
-        None => resources::handle(beam.env, gate),
+        Some(named) => named.instance(1).or_else(|| nowhere(gate)),
+        None => resources::handle(beam.env, gate).or_else(|| nowhere(gate)),
     }
 }
 
@@ -50,7 +129,7 @@ pub(crate) fn instance_id(beam: &Beam, instance: Term) -> InstanceId {
     if instance == atoms::ok() {
         1
     } else {
-        beam.env.uint(instance).unwrap_or(0)
+        beam.env.u64(instance).unwrap_or(0)
     }
 }
 
@@ -60,40 +139,26 @@ pub(crate) fn instance_term(beam: &Beam, instance: InstanceId) -> Term {
     if instance == 1 {
         atoms::ok()
     } else {
-        beam.env.make_u64(u64::from(instance))
+        beam.env.make_u64(instance)
     }
 }
 
 /// Runs with the caller and the pool, or says that there is no such pool.
 #[inline(always)]
-pub(crate) fn with_pool<'a>(
-    beam: &Beam,
-    gate: Term,
-    body: impl FnOnce(&'a Pool<Beam>, InstanceId, Pid) -> Term,
-) -> Term {
+pub(crate) fn with_pool<'a>(beam: &Beam, gate: Term, body: impl FnOnce(Gate<'a>, Pid) -> Term) -> Term {
     with_pool_by(beam, gate, beam.env.me(), body)
 }
 
 /// Runs `body` as [`with_pool`] does, for hot entries, whose last argument is `self()`.
 #[inline(always)]
-pub(crate) fn with_pool_for<'a>(
-    beam: &Beam,
-    gate: Term,
-    me: Term,
-    body: impl FnOnce(&'a Pool<Beam>, InstanceId, Pid) -> Term,
-) -> Term {
+pub(crate) fn with_pool_for<'a>(beam: &Beam, gate: Term, me: Term, body: impl FnOnce(Gate<'a>, Pid) -> Term) -> Term {
     with_pool_by(beam, gate, beam.env.caller(me), body)
 }
 
 #[inline(always)]
-fn with_pool_by<'a>(
-    beam: &Beam,
-    gate: Term,
-    me: Option<Pid>,
-    body: impl FnOnce(&'a Pool<Beam>, InstanceId, Pid) -> Term,
-) -> Term {
+fn with_pool_by<'a>(beam: &Beam, gate: Term, me: Option<Pid>, body: impl FnOnce(Gate<'a>, Pid) -> Term) -> Term {
     match (resolve(beam, gate), me) {
-        (Some((pool, instance)), Some(me)) => body(pool, instance, me),
+        (Some(gate), Some(me)) => body(gate, me),
         (None, _) => atoms::no_pool(),
         _ => atoms::badarg(),
     }

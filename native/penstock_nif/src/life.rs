@@ -6,7 +6,7 @@ use crate::atoms;
 use crate::beam::{Beam, Ticket};
 use crate::deferred;
 use crate::entry::entries;
-use crate::gates::{instance_term, named, resolve, resolve_instance, started, with_pool, REGISTRY};
+use crate::gates::{instance_term, named, resolve, resolve_instance, started, was_forgotten, with_pool, REGISTRY};
 use crate::resources;
 use crate::term::Term;
 
@@ -18,8 +18,9 @@ entries! {
     pool_drain/2 => drain,
     pool_reopen/1 => reopen,
     gate_owner/1 => owner,
-    gate_names/0 => names,
+    gate_names/1 => names,
     gate_known/1 => known,
+    pools_made/0 => pools_made,
     pool_info/1 => info,
     pool_held/2 => held,
     pool_census/3 => census,
@@ -67,9 +68,7 @@ fn start(beam: &Beam, [name, owner, limit, waiting, overdraft, longer]: [Term; 6
 
 fn new(beam: &Beam, given: [Term; 4]) -> Term {
     let Some(settings) = settings(beam, given) else { return atoms::badarg() };
-    let pool = Pool::new();
-    pool.open(settings);
-    resources::make_handle(beam.env, pool)
+    resources::make_handle(beam, settings)
 }
 
 fn close(beam: &Beam, [name, owner]: [Term; 2]) -> Term {
@@ -86,16 +85,28 @@ fn owner(_beam: &Beam, [name]: [Term; 1]) -> Term {
 }
 
 fn known(_beam: &Beam, [name]: [Term; 1]) -> Term {
-    if named(name).is_some() {
+    if REGISTRY.was_started(name.word()) {
         atoms::known()
     } else {
         atoms::unknown()
     }
 }
 
-fn names(beam: &Beam, []: [Term; 0]) -> Term {
-    let names: Vec<Term> = REGISTRY.names().into_iter().map(|word| Term(word as usize)).collect();
-    beam.env.list(&names)
+/// Names that one call looks at, some 150 ns each.
+const NAMES: usize = 256;
+
+fn names(beam: &Beam, [from]: [Term; 1]) -> Term {
+    let Some(from) = beam.env.uint(from) else { return atoms::badarg() };
+    let piece = REGISTRY.names(from as usize, NAMES);
+    beam.worked(piece.looked_at * 8);
+    let names: Vec<Term> = piece.names.into_iter().map(|word| Term(word as usize)).collect();
+    let next = piece.next.map_or(atoms::done(), |place| beam.env.make_u64(place as u64));
+    beam.env.tuple(&[next, beam.env.list(&names)])
+}
+
+fn pools_made(beam: &Beam, []: [Term; 0]) -> Term {
+    let (made, spare) = REGISTRY.count_unnamed();
+    beam.env.tuple(&[made, spare].map(|n| beam.env.make_u64(n as u64)))
 }
 
 /// A new value, or `keep`.
@@ -112,9 +123,13 @@ fn update(beam: &Beam, [gate, new_limit, waiting]: [Term; 3]) -> Term {
     let waiting = changed(waiting, |term| small(beam, term));
     match (resolve(beam, gate), new_limit, waiting) {
         (None, _, _) => atoms::no_pool(),
-        (Some((pool, _)), Some(limit), Some(waiting)) => {
-            pool.update(beam, Changes { limit, max_waiting: waiting, ..Changes::default() });
-            atoms::ok()
+        (Some(gate), Some(limit), Some(waiting)) => {
+            let changes = Changes { limit, max_waiting: waiting, ..Changes::default() };
+            if gate.pool.update_while(beam, changes, || gate.stands()) {
+                atoms::ok()
+            } else {
+                atoms::no_pool()
+            }
         }
         _ => atoms::badarg(),
     }
@@ -124,23 +139,30 @@ fn drain(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
     if !beam.env.is_ref(reference) {
         return atoms::badarg();
     }
-    with_pool(beam, gate, |pool, instance, me| match pool.drain(beam, me, Ticket::new(reference)) {
-        Drain::Done => atoms::ok(),
-        Drain::Waiting(id) => beam.env.tuple(&[instance_term(beam, instance), beam.env.make_u64(id.to_bits())]),
+    with_pool(beam, gate, |gate, me| match gate.pool.drain_while(beam, me, Ticket::new(reference), || gate.stands()) {
+        None => atoms::no_pool(),
+        Some(Drain::Done) => atoms::ok(),
+        Some(Drain::Waiting(id)) => {
+            beam.env.tuple(&[instance_term(beam, gate.instance()), beam.env.make_u64(id.to_bits())])
+        }
     })
 }
 
 fn reopen(beam: &Beam, [gate]: [Term; 1]) -> Term {
     match resolve(beam, gate) {
-        Some((pool, _)) if pool.reopen(beam) => atoms::ok(),
+        Some(gate) if gate.pool.reopen_while(beam, || gate.stands()) => atoms::ok(),
         Some(_) => atoms::closed(),
         None => atoms::no_pool(),
     }
 }
 
 fn info(beam: &Beam, [gate]: [Term; 1]) -> Term {
-    let Some((pool, instance)) = resolve(beam, gate) else { return atoms::no_pool() };
-    let info = pool.info();
+    let Some(gate) = resolve(beam, gate) else { return atoms::no_pool() };
+    let info = gate.pool.info();
+    if !gate.stands() {
+        // It is what the pool of another name is like.
+        return atoms::no_pool();
+    }
     let limit = info.settings.limit;
     let status = match info.status {
         Status::Open => atoms::open(),
@@ -148,7 +170,7 @@ fn info(beam: &Beam, [gate]: [Term; 1]) -> Term {
         Status::Closed => atoms::closed(),
     };
     beam.env.tuple(&[
-        instance_term(beam, instance),
+        instance_term(beam, gate.instance()),
         status,
         if limit >= UNLIMITED { atoms::infinity() } else { beam.env.make_u64(limit) },
         beam.env.make_u64(u64::from(info.settings.max_waiting)),
@@ -216,6 +238,7 @@ fn work_ms(beam: &Beam, [gate, pid]: [Term; 2]) -> Term {
         Some(named) => named.pools().take(POOLS).filter_map(|pool| pool.work_ms(beam, pid)).max(),
         None => match resources::handle(beam.env, gate) {
             Some(pool) => pool.work_ms(beam, pid),
+            None if was_forgotten(gate) => None,
             None => return atoms::no_pool(),
         },
     };

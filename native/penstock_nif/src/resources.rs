@@ -1,62 +1,42 @@
 //! What the VM holds of ours: handles of unnamed pools, and the resources that watch holders.
 //!
 //! ```text
-//! term %Pool{ref} -> handle -> Arc -> pool -> anchor -> watches (one reference each)
-//!                                ^                         |
-//!                                +-------------------------+
+//! term %Pool{ref} -> handle -> pool -> anchor -> watches (one reference each)
+//!                                ^                  |
+//!                                +------------------+
 //! ```
 //!
-//! A handle that is collected closes its pool and lets go of the watches; the VM takes down their monitors, and with the
-//! last watch the pool goes. Pools of names have no handle and are never freed.
-//!
-//! OTP 25 and 27 abort when `process_info(Pid, monitored_by)` makes a reference to a resource that is being destroyed: then
-//! it is destroyed twice. That holds for whatever resource monitors a process; here, while a handle is being collected.
+//! No pool is ever freed, and no watch that monitors a process is ever destroyed: OTP 25 to 29 abort when
+//! `process_info(Pid, monitored_by)` makes a reference to a monitoring resource that is being destroyed, since the VM
+//! destroys that resource twice then. A handle monitors no process, so the VM may destroy it at any time. Its destructor
+//! closes the pool and has it cleared; the next handle that is made takes over the pool with its watches.
 
 use std::ffi::c_void;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use std::sync::{Arc, Weak};
 
-use once_cell::sync::OnceCell;
+use once_cell::sync::Lazy;
 use parking_lot::Mutex;
-use penstock_core::{Pid, Pool, SHARD_COUNT};
+use penstock_core::{Pid, Pool, Settings, UnnamedId, SHARD_COUNT};
 use rustler::sys::{
     self, ErlNifEnv, ErlNifMonitor, ErlNifPid, ErlNifResourceFlags, ErlNifResourceType, ErlNifResourceTypeInit,
 };
 
 use crate::beam::Beam;
+use crate::deferred;
+use crate::gates::REGISTRY;
 use crate::meter;
 use crate::term::{callback_pid, raw_pid, Env, Term};
 
-/// A pool that stays for as long as this does.
-pub(crate) enum PoolRef {
-    Named(&'static Pool<Beam>),
-    Unnamed(Arc<Pool<Beam>>),
-}
-
-impl PoolRef {
-    /// `None` for an unnamed pool whose handle is gone.
-    pub(crate) fn of(pool: &Pool<Beam>) -> Option<Self> {
-        match pool.anchor.unnamed.get() {
-            Some(weak) => weak.upgrade().map(Self::Unnamed),
-            // SAFETY: a pool without that mark is one of the registry's, which is a static and drops none. An unnamed one has
-            // its mark before any call can reach it.
-            None => Some(Self::Named(unsafe { &*ptr::from_ref(pool) })),
-        }
-    }
-
-    pub(crate) fn get(&self) -> &Pool<Beam> {
-        match self {
-            Self::Named(pool) => pool,
-            Self::Unnamed(pool) => pool,
-        }
-    }
+/// Every pool of the VM lives as long as the VM.
+pub(crate) fn lasting(pool: &Pool<Beam>) -> &'static Pool<Beam> {
+    // SAFETY: a pool of this crate is one of `REGISTRY`, or `PINNED`: statics, which drop no pool.
+    unsafe { &*ptr::from_ref(pool) }
 }
 
 /// What is kept beside each pool.
 pub(crate) struct Anchor {
-    unnamed: OnceCell<Weak<Pool<Beam>>>,
     /// Many monitors on one resource share one lock of the VM, so there are as many as there are shards.
     watches: [AtomicPtr<c_void>; SHARD_COUNT],
     deferred: AtomicBool,
@@ -64,11 +44,7 @@ pub(crate) struct Anchor {
 
 impl Default for Anchor {
     fn default() -> Self {
-        Self {
-            unnamed: OnceCell::new(),
-            watches: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
-            deferred: AtomicBool::new(false),
-        }
+        Self { watches: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())), deferred: AtomicBool::new(false) }
     }
 }
 
@@ -89,8 +65,13 @@ impl Anchor {
 static HANDLE: AtomicPtr<ErlNifResourceType> = AtomicPtr::new(ptr::null_mut());
 static WATCH: AtomicPtr<ErlNifResourceType> = AtomicPtr::new(ptr::null_mut());
 
-type Handle = Arc<Pool<Beam>>;
-type Watch = PoolRef;
+/// What a handle holds: an unnamed pool, which no other handle has.
+struct Handle {
+    pool: &'static Pool<Beam>,
+    id: UnnamedId,
+}
+
+type Watch = &'static Pool<Beam>;
 
 pub(crate) fn init(env: Env) -> bool {
     let handle = open_type(env, c"penstock_pool", handle_dtor, None);
@@ -137,10 +118,13 @@ struct HandleType(*const ErlNifResourceType);
 // SAFETY: compared by the VM, never written; `pin` keeps what it points to.
 unsafe impl Send for HandleType {}
 
+/// The pool of handles that are made for [`pin`] alone.
+static PINNED: Lazy<Pool<Beam>> = Lazy::new(Pool::new);
+
 /// The VM unmaps the library of a purged module once no resource needs it, and forgets its types; our statics must
 /// outlive that, and handles too. One resource that is never released keeps both.
 fn pin(handle: *const ErlNifResourceType) {
-    let pinned: Handle = Arc::new(Pool::new());
+    let pinned = Handle { pool: &PINNED, id: 0 };
     // SAFETY: the type is open; the reference that allocation gives is never released.
     unsafe { alloc(handle, pinned) };
     HANDLES.lock().push(HandleType(handle));
@@ -160,14 +144,18 @@ pub(crate) unsafe fn alloc<T>(type_: *const ErlNifResourceType, value: T) -> *mu
     }
 }
 
-/// A pool without a name; it lives for as long as somebody has the term.
-pub(crate) fn make_handle(env: Env, pool: Pool<Beam>) -> Term {
-    let pool: Handle = Arc::new(pool);
-    let _ = pool.anchor.unnamed.set(Arc::downgrade(&pool));
-    // SAFETY: the type's destructor drops a `Handle`; the term has its own reference, so ours is released.
+/// Opens a pool without a name, and makes a handle of it.
+pub(crate) fn make_handle(beam: &Beam, settings: Settings) -> Term {
+    // A caller that makes pools faster than the janitor clears them has to do one of its turns.
+    let spare = REGISTRY.reuse_unnamed(settings).or_else(|| {
+        deferred::settle_one(beam);
+        REGISTRY.reuse_unnamed(settings)
+    });
+    let (id, pool) = spare.unwrap_or_else(|| REGISTRY.make_unnamed(settings));
+    // SAFETY: the type's destructor reads a `Handle`; the term has its own reference, so ours is released.
     unsafe {
-        let object = alloc(resource_type(&HANDLE), pool);
-        let term = Term::of(sys::enif_make_resource(env.raw(), object));
+        let object = alloc(resource_type(&HANDLE), Handle { pool, id });
+        let term = Term::of(sys::enif_make_resource(beam.env.raw(), object));
         sys::enif_release_resource(object);
         term
     }
@@ -188,7 +176,7 @@ fn handle_of<'a>(env: Env, term: Term, type_: *const ErlNifResourceType) -> Opti
         if sys::enif_get_resource(env.raw(), term.raw(), type_, &mut object) == 0 {
             return None;
         }
-        Some(&*Arc::as_ptr(&*object.cast::<Handle>()))
+        Some((*object.cast::<Handle>()).pool)
     }
 }
 
@@ -202,58 +190,48 @@ fn older_handle<'a>(env: Env, term: Term) -> Option<&'a Pool<Beam>> {
 
 /// Monitors a process for a pool; false if it is dead.
 pub(crate) fn watch(env: Env, pool: &Pool<Beam>, pid: Pid) -> bool {
-    let Some(object) = watch_of(pool, pid) else { return false };
-    // SAFETY: the anchor's reference keeps the object: it is given up when nobody can call for this pool any more.
+    let object = watch_of(pool, pid);
+    // SAFETY: the anchor's reference keeps the object, and is never given up.
     unsafe { sys::enif_monitor_process(env.raw(), object, &raw_pid(pid), ptr::null_mut()) == 0 }
 }
 
-fn watch_of(pool: &Pool<Beam>, pid: Pid) -> Option<*mut c_void> {
+fn watch_of(pool: &Pool<Beam>, pid: Pid) -> *mut c_void {
     let place = &pool.anchor.watches[Pool::<Beam>::shard_of(pid)];
     // ORDERING: Acquire pairs with the Release below: the object is written.
     let there = place.load(Ordering::Acquire);
     if !there.is_null() {
-        return Some(there);
+        return there;
     }
-    let made: Watch = PoolRef::of(pool)?;
-    // SAFETY: the type's destructor drops a `Watch`. Whoever loses the race releases its own.
+    let made: Watch = lasting(pool);
+    // SAFETY: the type's destructor looks at nothing. The loser of the race releases its own object, which monitors no
+    // process and so is in no answer of `monitored_by`; the winner's reference is never released.
     unsafe {
         let object = alloc(resource_type(&WATCH), made);
         // ORDERING: Release publishes the object; Acquire is for the loser, who uses the winner's.
         match place.compare_exchange(ptr::null_mut(), object, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Some(object),
+            Ok(_) => object,
             Err(winner) => {
                 sys::enif_release_resource(object);
-                Some(winner)
+                winner
             }
         }
     }
 }
 
-/// Nobody can ask the pool any more.
+/// No caller can reach the pool any more: every call had the handle as an argument, and has returned.
 unsafe extern "C" fn handle_dtor(env: *mut ErlNifEnv, object: *mut c_void) {
     let end = || {
         // SAFETY: a resource of this type holds a `Handle`, and this is its end.
-        let pool = unsafe { object.cast::<Handle>().read() };
-        pool.close(&Beam::in_callback(Env::of(env)));
-        for place in &pool.anchor.watches {
-            // ORDERING: Acquire pairs with the Release in `watch_of`.
-            let watch = place.swap(ptr::null_mut(), Ordering::AcqRel);
-            if !watch.is_null() {
-                // SAFETY: the anchor's reference, given up once.
-                unsafe { sys::enif_release_resource(watch) };
-            }
-        }
+        let Handle { pool, id } = unsafe { object.cast::<Handle>().read() };
+        let beam = Beam::in_callback(Env::of(env));
+        pool.close(&beam);
+        deferred::begin_clear(&beam, pool, id);
     };
     let _ = catch_unwind(AssertUnwindSafe(|| meter::measure("handle_dtor", end)));
 }
 
-unsafe extern "C" fn watch_dtor(_env: *mut ErlNifEnv, object: *mut c_void) {
-    let _ = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: a resource of this type holds a `Watch`, and this is its end.
-        let watch = unsafe { object.cast::<Watch>().read() };
-        meter::measure("watch_dtor", || drop(watch));
-    }));
-}
+/// Runs for the loser of a race in `watch_of` alone.
+unsafe extern "C" fn watch_dtor(_env: *mut ErlNifEnv, _object: *mut c_void) {}
 
 /// A watched process is gone. On older OTP the VM holds its main lock here: only atomics, our own locks and sends.
 unsafe extern "C" fn watch_down(
@@ -264,10 +242,10 @@ unsafe extern "C" fn watch_down(
 ) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: a resource of this type holds a `Watch`, and the VM holds a reference for the length of the call.
-        let watch = unsafe { &*object.cast::<Watch>() };
+        let watch: Watch = unsafe { *object.cast::<Watch>() };
         // SAFETY: the VM hands over a pid.
         if let Some(pid) = unsafe { callback_pid(pid) } {
-            meter::measure("watch_down", || watch.get().down(&Beam::in_callback(Env::of(env)), pid));
+            meter::measure("watch_down", || watch.down(&Beam::in_callback(Env::of(env)), pid));
         }
     }));
 }

@@ -6,8 +6,8 @@ use crate::atoms;
 use crate::beam::Beam;
 use crate::entry::entries;
 use crate::gates::{
-    instance_id, instance_term, named, refusal, release, resolve, resolve_first, resolve_instance, with_pool,
-    with_pool_for,
+    instance_id, instance_term, refusal, release, resolve, resolve_first, resolve_instance, with_pool, with_pool_for,
+    Gate,
 };
 use crate::term::Term;
 
@@ -32,33 +32,33 @@ entries! {
 }
 
 #[inline(always)]
-fn take(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pid, n: u32) -> Term {
-    if pool.take(beam, me, n, Kind::Bound) {
-        instance_term(beam, instance)
+fn take(beam: &Beam, gate: Gate<'_>, me: Pid, n: u32) -> Term {
+    if gate.pool.take(beam, me, n, Kind::Bound) {
+        gate.admitted(beam, me, n, Kind::Bound, Ok(()), || instance_term(beam, gate.instance()))
     } else {
         atoms::busy()
     }
 }
 
 fn take_one(beam: &Beam, [gate, me]: [Term; 2]) -> Term {
-    with_pool_for(beam, gate, me, |pool, instance, me| take(beam, pool, instance, me, 1))
+    with_pool_for(beam, gate, me, |gate, me| take(beam, gate, me, 1))
 }
 
 fn take_many(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
-    with_pool(beam, gate, |pool, instance, me| take(beam, pool, instance, me, n))
+    with_pool(beam, gate, |gate, me| take(beam, gate, me, n))
 }
 
 fn try_acquire(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
-    with_pool(beam, gate, |pool, instance, me| match pool.try_acquire(beam, me, n, Kind::Bound) {
-        Ok(()) => instance_term(beam, instance),
-        Err(no) => refusal(no),
+    with_pool(beam, gate, |gate, me| {
+        let result = gate.pool.try_acquire(beam, me, n, Kind::Bound);
+        gate.admitted(beam, me, n, Kind::Bound, result, || instance_term(beam, gate.instance()))
     })
 }
 
 fn end_one(beam: &Beam, [name, me]: [Term; 2]) -> Term {
-    match (named(name).and_then(|named| named.instance(1)), beam.env.caller(me)) {
+    match (resolve_first(beam, name), beam.env.caller(me)) {
         (Some(pool), Some(me)) => release(beam, pool, me, 1, Kind::Bound),
         _ => atoms::badarg(),
     }
@@ -73,17 +73,18 @@ fn end(beam: &Beam, [gate, instance, permits]: [Term; 3]) -> Term {
 
 fn try_offer(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
-    with_pool(beam, gate, |pool, instance, me| match pool.try_acquire(beam, me, n, Kind::Bound) {
-        Ok(()) => offer_or_return(beam, pool, instance, me, n),
-        Err(no) => refusal(no),
+    with_pool(beam, gate, |gate, me| {
+        let result = gate.pool.try_acquire(beam, me, n, Kind::Bound);
+        gate.admitted(beam, me, n, Kind::Bound, result, || offer_or_return(beam, gate.pool, gate.instance(), me, n))
     })
 }
 
 fn take_offer(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.permits(permits) else { return atoms::badarg() };
-    with_pool(beam, gate, |pool, instance, me| {
-        if pool.take(beam, me, n, Kind::Bound) {
-            offer_or_return(beam, pool, instance, me, n)
+    with_pool(beam, gate, |gate, me| {
+        if gate.pool.take(beam, me, n, Kind::Bound) {
+            let offer = || offer_or_return(beam, gate.pool, gate.instance(), me, n);
+            gate.admitted(beam, me, n, Kind::Bound, Ok(()), offer)
         } else {
             atoms::busy()
         }
@@ -190,8 +191,8 @@ fn end_of_child(beam: &Beam, [gate, offer]: [Term; 2]) -> Term {
 
 fn ended(beam: &Beam, [gate, child]: [Term; 2]) -> Term {
     match (resolve(beam, gate), beam.env.local_pid(child)) {
-        (Some((pool, _)), Some(child)) => {
-            pool.ended(beam, child);
+        (Some(gate), Some(child)) => {
+            gate.pool.ended(beam, child);
             atoms::ok()
         }
         (None, _) => atoms::no_pool(),
@@ -214,7 +215,7 @@ fn claim(beam: &Beam, [gate, offer, spawner]: [Term; 3]) -> Term {
 fn instance_of(beam: &Beam, gate: Term, offer: Term) -> Term {
     match beam.env.pair(offer) {
         Some([instance, _]) => instance,
-        None => instance_term(beam, u32::from(named(gate).is_some())),
+        None => instance_term(beam, InstanceId::from(beam.env.is_atom(gate))),
     }
 }
 
@@ -232,8 +233,8 @@ fn entrust(beam: &Beam, [gate, instance, child, permits]: [Term; 4]) -> Term {
 
 fn take_for_restart(beam: &Beam, [gate, permits, step]: [Term; 3]) -> Term {
     let (Some(n), Some(step)) = (beam.env.permits(permits), beam.env.u64(step)) else { return atoms::badarg() };
-    with_pool(beam, gate, |pool, instance, me| match pool.take_for_restart(beam, me, n, Step::from_bits(step)) {
-        Restart::Admitted => instance_term(beam, instance),
+    with_pool(beam, gate, |gate, me| match gate.pool.take_for_restart(beam, me, n, Step::from_bits(step)) {
+        Restart::Admitted => gate.admitted(beam, me, n, Kind::Bound, Ok(()), || instance_term(beam, gate.instance())),
         Restart::Refused(no) => refusal(no),
         Restart::More(step) => beam.env.tuple(&[atoms::again(), beam.env.make_u64(step.to_bits())]),
         Restart::Pause(step) => beam.env.tuple(&[atoms::pause(), beam.env.make_u64(step.to_bits())]),

@@ -216,6 +216,17 @@ impl Entry {
         Some(seq)
     }
 
+    /// Takes all that is held out of the entry of a process that does not write it. Under its lock.
+    fn take_all(&self) -> u64 {
+        let offer = OfferWord(self.offer.load(Ordering::Relaxed));
+        let mut permits = self.of(Kind::Free) + self.of(Kind::Bound);
+        permits += self.close_offer(offer.seq()).unwrap_or(0);
+        for word in self.own.iter().chain(&self.inbound) {
+            word.store(0, Ordering::Relaxed);
+        }
+        permits
+    }
+
     /// Closes the offer, for whoever is first: the permits offered, which are now the caller's to place.
     pub(crate) fn close_offer(&self, seq: u32) -> Option<u64> {
         let seen = OfferWord(self.offer.load(Ordering::Relaxed));
@@ -796,6 +807,52 @@ impl Table {
             next = at.after(rest);
         }
         (found, next)
+    }
+
+    /// Gives back all that entries hold, from a position on, until `most` entries and lines of bits were looked at.
+    ///
+    /// Returns how many were looked at, and the position to go on from. No process may write its entry meanwhile: each
+    /// must have lost the pool, and the loss must happen before this call. Entries stay, as their monitors do.
+    pub(crate) fn clear(&self, state: &State, from: Position, most: usize) -> (usize, Option<Position>) {
+        let from = from.slot();
+        let mut looked_at = 0;
+        // ORDERING: Acquire pairs with the Release in `claim`.
+        let used = self.used.load(Ordering::Acquire) as usize;
+        for level in from.level()..=used {
+            let first = if level == from.level() { from.index() / SEGMENT } else { 0 };
+            for (at, bits) in self.bits(level).iter().enumerate().skip(first) {
+                if looked_at >= most {
+                    return (looked_at, Some(Position(u64::from(Slot::new(level, at * SEGMENT).to_bits()))));
+                }
+                looked_at += usize::from(at % BITS_IN_LINE == 0);
+                let mut bits = bits.load(Ordering::Relaxed);
+                while bits != 0 {
+                    let place = bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
+                    looked_at += 1;
+                    self.clear_entry(state, Slot::new(level, at * SEGMENT + place));
+                }
+            }
+        }
+        (looked_at, None)
+    }
+
+    fn clear_entry(&self, state: &State, slot: Slot) {
+        let Some(pid) = self.occupant(slot) else { return };
+        // The process may die meanwhile: its lock decides whether `remove` gives back what it holds, or we do.
+        let _locked = self.lock(pid);
+        if self.occupant(slot) != Some(pid) {
+            return;
+        }
+        let Some(entry) = self.entry(slot) else { return };
+        let permits = entry.take_all();
+        if permits > 0 {
+            state.give(permits);
+        }
+        if entry.is_listed() {
+            entry.listed.store(0, Ordering::Relaxed);
+            self.strike(slot);
+        }
     }
 
     /// Starts the totals anew. The pool is closed and nothing is held.

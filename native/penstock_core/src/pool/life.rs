@@ -1,11 +1,11 @@
 //! Opening, changing, draining and closing a pool, and what there is to say of it.
 
 use crate::host::{Host, Pid};
-use crate::sync::{Ordering, lock};
+use crate::sync::{Ordering, fence, lock};
 
 use super::desk::{Queue, Waiter, WaiterId};
 use super::holders::{Age, Census, Holding, Kind, Position};
-use super::{LimitWord, Pool, UNLIMITED};
+use super::{Desk, LimitWord, Pool, UNLIMITED};
 
 /// What a pool is started with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +70,10 @@ pub enum Drain {
     Waiting(WaiterId),
 }
 
+/// Numbers the openings of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening(u64);
+
 impl<H: Host> Pool<H> {
     /// Opens a closed pool in which nothing is held, with new totals. False if it is not such a pool.
     ///
@@ -78,12 +82,7 @@ impl<H: Host> Pool<H> {
     /// had come later.
     pub fn open(&self, settings: Settings) -> bool {
         let mut desk = lock(&self.desk);
-        let idle = desk.status == Status::Closed
-            && desk.line.is_empty(Queue::Waiters)
-            && desk.line.is_empty(Queue::Drainers)
-            && self.in_use() == 0
-            && self.state.load().free() >= 0;
-        if !idle {
+        if !self.is_idle_at(&desk) {
             return false;
         }
         self.table.reset_totals();
@@ -91,6 +90,7 @@ impl<H: Host> Pool<H> {
         self.front.epoch.store((self.epoch() + 1) & 0x00FF_FFFF, Ordering::Relaxed);
         self.shift_limit(settings.limit);
         self.front.peak.store(0, Ordering::Relaxed);
+        desk.opening += 1;
         desk.settings = settings;
         desk.granted = 0;
         desk.shrunk_from = 0;
@@ -98,6 +98,19 @@ impl<H: Host> Pool<H> {
         desk.status = Status::Open;
         self.state.open();
         true
+    }
+
+    /// Returns `true` if the pool is closed, nothing is held, and no process waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_idle_at(&lock(&self.desk))
+    }
+
+    fn is_idle_at(&self, desk: &Desk<H>) -> bool {
+        desk.status == Status::Closed
+            && desk.line.is_empty(Queue::Waiters)
+            && desk.line.is_empty(Queue::Drainers)
+            && self.in_use() == 0
+            && self.state.load().free() >= 0
     }
 
     /// Under the desk lock; how much was in use, and whether that was beyond the limit.
@@ -111,8 +124,16 @@ impl<H: Host> Pool<H> {
 
     /// Changes what is given. Waiters who fit now are woken, and those who ask for more than there will be refused.
     pub fn update(&self, host: &H, changes: Changes) {
+        self.update_while(host, changes, || true);
+    }
+
+    /// Updates as [`Pool::update`] does, if `still`, which is asked inside the lock of the desk. Returns what it said.
+    pub fn update_while(&self, host: &H, changes: Changes, still: impl FnOnce() -> bool) -> bool {
         {
             let mut desk = lock(&self.desk);
+            if !still() {
+                return false;
+            }
             if let Some(limit) = changes.limit {
                 let (in_use, overdrawn) = self.shift_limit(limit.min(UNLIMITED));
                 // What was in use at a shrink may be so again by restarts, until it has been paid back.
@@ -131,14 +152,23 @@ impl<H: Host> Pool<H> {
             settings.held_longer_than = changes.held_longer_than.unwrap_or(settings.held_longer_than);
         }
         self.settle(host);
+        true
     }
 
     /// Admits nobody any more, and has the calling process told when nothing is held. False ends in `Closed`: nothing to
     /// wait for on a pool that is closed for good.
     pub fn drain(&self, host: &H, me: Pid, ticket: H::Ticket) -> Drain {
+        self.drain_while(host, me, ticket, || true).expect("it may")
+    }
+
+    /// Drains as [`Pool::drain`] does, if `still`, which is asked inside the lock of the desk; `None` if not.
+    pub fn drain_while(&self, host: &H, me: Pid, ticket: H::Ticket, still: impl FnOnce() -> bool) -> Option<Drain> {
         let entry = self.table.find(me).or_else(|| self.enrol(host, me));
         let drain = {
             let mut desk = lock(&self.desk);
+            if !still() {
+                return None;
+            }
             if desk.status == Status::Open {
                 desk.status = Status::Draining;
                 self.state.close();
@@ -156,13 +186,21 @@ impl<H: Host> Pool<H> {
             }
         };
         self.settle(host);
-        drain
+        Some(drain)
     }
 
     /// Admits again after a drain. False if the pool is closed.
     pub fn reopen(&self, host: &H) -> bool {
+        self.reopen_while(host, || true)
+    }
+
+    /// Reopens as [`Pool::reopen`] does, if `still`, which is asked inside the lock of the desk; false if not.
+    pub fn reopen_while(&self, host: &H, still: impl FnOnce() -> bool) -> bool {
         {
             let mut desk = lock(&self.desk);
+            if !still() {
+                return false;
+            }
             match desk.status {
                 Status::Open => return true,
                 Status::Closed => return false,
@@ -183,6 +221,25 @@ impl<H: Host> Pool<H> {
             self.state.close();
         }
         self.settle(host);
+    }
+
+    /// Clears a closed pool that no caller can reach any more: gives back all that is held in it, in bounded pieces.
+    ///
+    /// Each piece looks at `most` entries, by 32 more at most. Returns the position to go on from, and `None` when nothing
+    /// is held and no process waits. Only the deaths of processes may race with it.
+    pub fn clear(&self, host: &H, from: Position, most: usize) -> Option<Position> {
+        // Waiters may have lost the pool, too: each is told that it is closed.
+        if !self.settle(host) {
+            return Some(from);
+        }
+        let (looked_at, rest) = self.table.clear(&self.state, from, most);
+        host.worked(looked_at * 2);
+        // ORDERING: pairs with the fence in `Crowd::suspect`: the entries are cleared before we look.
+        fence(Ordering::SeqCst);
+        if self.front.crowd.watched() {
+            self.front.crowd.someone_left();
+        }
+        rest
     }
 
     /// What the pool is like now.
@@ -220,9 +277,18 @@ impl<H: Host> Pool<H> {
         self.table.holders(from, most, |holding| holding.held_ms(now_ms) >= at_least)
     }
 
-    /// A process that this pool admitted runs longer than it may; counts it.
-    pub fn count_killed(&self, pid: Pid) {
-        self.table.shard(pid).killed.fetch_add(1, Ordering::Relaxed);
+    /// Returns which opening of the pool this is.
+    pub fn opening(&self) -> Opening {
+        Opening(lock(&self.desk).opening)
+    }
+
+    /// Counts a process that runs longer than it may, if the pool has not been opened again since it admitted the process.
+    pub fn count_killed(&self, opening: Opening, pid: Pid) {
+        // The lock keeps the pool from being opened between the two.
+        let desk = lock(&self.desk);
+        if desk.opening == opening.0 {
+            self.table.shard(pid).killed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// How long a process has been at the work that it holds bound permits for, in ms, if those were handed over to it; `None` if it

@@ -34,7 +34,7 @@ pub use admit::{NotHeld, Refusal, TransferError};
 pub use desk::WaiterId;
 pub use hand_over::{Adoption, Offer};
 pub use holders::{Census, Holding, Kind, Position};
-pub use life::{Changes, Drain, Info, Settings, Status};
+pub use life::{Changes, Drain, Info, Opening, Settings, Status};
 pub use restart::{Restart, Step};
 pub use wait::{Cancelled, Expiry, Parked};
 
@@ -75,6 +75,8 @@ struct Desk<H: Host> {
     timed: bool,
     settings: Settings,
     status: Status,
+    /// How often the pool was opened.
+    opening: u64,
     /// Waiters admitted by others since the pool was opened.
     granted: u64,
     /// The most that was in use when the limit changed, while the pool has been overdrawn ever since.
@@ -131,6 +133,7 @@ impl<H: Host> Pool<H> {
                 timed: false,
                 settings: Settings::default(),
                 status: Status::Closed,
+                opening: 0,
                 granted: 0,
                 shrunk_from: 0,
             })),

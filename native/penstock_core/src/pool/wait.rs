@@ -121,16 +121,38 @@ struct Request<'a, H: Host> {
 impl<H: Host> Pool<H> {
     /// Parks the calling process until `n` permits are handed to it, unless they are free.
     pub fn park(&self, host: &H, me: Pid, n: u32, kind: Kind, ticket: H::Ticket) -> Parked {
-        self.park_until(host, me, n, kind, ticket, None).0
+        self.park_while(host, me, n, kind, ticket, || true)
+    }
+
+    /// Parks as [`Pool::park`] does, if `still`, which is asked inside the lock of the desk. If not, the pool is closed to the caller.
+    pub fn park_while(
+        &self,
+        host: &H,
+        me: Pid,
+        n: u32,
+        kind: Kind,
+        ticket: H::Ticket,
+        still: impl FnOnce() -> bool,
+    ) -> Parked {
+        self.park_until(host, me, n, kind, ticket, None, still).0
     }
 
     /// The same for free permits and a caller that goes on, and may ask again before the answer
     /// comes. The host ends the wait when its clock says `until`. True if the host must see to
     /// that, by [`Pool::expire`], and does not yet.
-    pub fn ask(&self, host: &H, me: Pid, n: u32, ticket: H::Ticket, until: Option<u64>) -> (Parked, bool) {
-        self.park_until(host, me, n, Kind::Free, ticket, until)
+    pub fn ask(
+        &self,
+        host: &H,
+        me: Pid,
+        n: u32,
+        ticket: H::Ticket,
+        until: Option<u64>,
+        still: impl FnOnce() -> bool,
+    ) -> (Parked, bool) {
+        self.park_until(host, me, n, Kind::Free, ticket, until, still)
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn park_until(
         &self,
         host: &H,
@@ -139,6 +161,7 @@ impl<H: Host> Pool<H> {
         kind: Kind,
         ticket: H::Ticket,
         until: Option<u64>,
+        still: impl FnOnce() -> bool,
     ) -> (Parked, bool) {
         // The dead among the holders first; those that are not found now will wake us by their monitors.
         if !self.state.load().closed() && !self.oversize(n) {
@@ -149,7 +172,7 @@ impl<H: Host> Pool<H> {
         let mut request = Request { pid: me, entry, permits: n, kind, ticket: Some(ticket), until };
         let (parked, timed) = {
             let mut desk = lock(&self.desk);
-            let parked = self.park_at(&mut desk, &mut request);
+            let parked = if still() { self.park_at(&mut desk, &mut request) } else { Parked::Closed };
             let timed = matches!(parked, Parked::Waiting(_)) && until.is_some() && !desk.timed;
             desk.timed |= timed;
             (parked, timed)

@@ -39,37 +39,64 @@ pub trait Lend: Sized {
     );
 }
 
-type Id = u32;
+/// Numbers a thing of a stock, from 1.
+pub(super) type Id = u32;
 
-/// All of a registry.
-pub(super) struct Stock<T> {
-    /// Each row twice as long as the one before: any is found in two steps. Numbered from 1.
+/// Things that are never freed, by their numbers.
+pub(super) struct Rows<T> {
+    /// Each row is twice as long as the row before it, so a thing is found in two steps.
     rows: [OnceBox<Vec<OnceBox<T>>>; 31],
-    counts: Mutex<Counts>,
 }
 
-#[derive(Default)]
-struct Counts {
-    made: Id,
-    spare: Vec<Id>,
-}
-
-impl<T> Default for Stock<T> {
+impl<T> Default for Rows<T> {
     fn default() -> Self {
-        Self { rows: [const { OnceBox::new() }; 31], counts: Mutex::default() }
+        Self { rows: [const { OnceBox::new() }; 31] }
     }
 }
 
-impl<T: Lend> Stock<T> {
+impl<T> Rows<T> {
     fn place(id: Id) -> Option<(usize, usize)> {
         let row = id.checked_ilog2()?;
         Some((row as usize, (id - (1 << row)) as usize))
     }
 
     #[inline]
-    fn get(&self, id: Id) -> Option<&T> {
+    pub(super) fn get(&self, id: Id) -> Option<&T> {
         let (row, at) = Self::place(id)?;
         self.rows.get(row)?.get()?.get(at)?.get()
+    }
+
+    /// Adds `it` under a number that no other thing has had.
+    pub(super) fn add(&self, id: Id, it: Box<T>) -> &T {
+        let (row, at) = Self::place(id).expect("ids begin with 1");
+        let row = self.rows[row].get_or_init(|| Box::new((0..1 << row).map(|_| OnceBox::new()).collect()));
+        row[at].get_or_init(|| it)
+    }
+}
+
+/// All of a registry.
+pub(super) struct Stock<T> {
+    rows: Rows<T>,
+    counts: Mutex<Counts>,
+}
+
+/// How many things of a stock were made, and those that are spare.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) made: Id,
+    pub(super) spare: Vec<Id>,
+}
+
+impl<T> Default for Stock<T> {
+    fn default() -> Self {
+        Self { rows: Rows::default(), counts: Mutex::default() }
+    }
+}
+
+impl<T: Lend> Stock<T> {
+    #[inline]
+    fn get(&self, id: Id) -> Option<&T> {
+        self.rows.get(id)
     }
 
     /// One that fits and that nobody has, closed.
@@ -88,9 +115,7 @@ impl<T: Lend> Stock<T> {
             counts.made += 1;
             counts.made
         };
-        let (row, at) = Self::place(id).expect("ids begin with 1");
-        let row = self.rows[row].get_or_init(|| Box::new((0..1 << row).map(|_| OnceBox::new()).collect()));
-        Ok((id, row[at].get_or_init(|| it)))
+        Ok((id, self.rows.add(id, it)))
     }
 }
 

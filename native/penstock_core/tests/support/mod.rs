@@ -143,6 +143,11 @@ impl Fake {
         }
     }
 
+    /// Returns how many pools watch the process, each counted as often as it does.
+    pub fn watches(&self, pid: Pid) -> usize {
+        self.life(pid).watchers.lock().unwrap().pools.len()
+    }
+
     /// Another process gets the pid of one that is gone.
     pub fn reuse(&self, pid: Pid) {
         let mut watchers = self.life(pid).watchers.lock().unwrap();

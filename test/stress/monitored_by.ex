@@ -1,0 +1,15 @@
+defmodule Penstock.Stress.MonitoredBy do
+  # What Observer and LiveDashboard ask of a process, while pools that it holds in are dropped.
+  @moduledoc false
+
+  alias Penstock.{Monitored, Native}
+
+  # Pools that are alive, or being cleared, at one time: of two makers, whose handles holders collect.
+  @most 100
+
+  def run(seconds) do
+    {asked, dropped} = Monitored.hammer(seconds * 1_000)
+    {made, _spare} = Native.pools_made()
+    if made <= @most, do: {:ok, %{asked: asked, dropped: dropped}}, else: {:error, {:made, made, dropped}}
+  end
+end
