@@ -97,11 +97,11 @@ defmodule Penstock.Pool do
 
   @typedoc false
   @type settings :: %{
-           limit: Native.limit(),
-           max_waiting: non_neg_integer,
-           max_overdraft: Native.overdraft(),
-           held_longer_than: non_neg_integer
-         }
+          limit: Native.limit(),
+          max_waiting: non_neg_integer,
+          max_overdraft: Native.overdraft(),
+          held_longer_than: non_neg_integer
+        }
 
   @settings [:limit, :max_waiting, :max_overdraft, :held_longer_than]
   @default_timeout 5_000

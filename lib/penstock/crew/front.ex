@@ -31,7 +31,7 @@ defmodule Penstock.Crew.Front do
   @doc false
   # `start` starts the supervisor below, and is called by the front. `settings` are those of the
   # pool of the name, which is the front's; nil for none.
-  @spec start_link(Crew.t(), Pool.settings() | nil, (() -> Supervisor.on_start()), timeout) ::
+  @spec start_link(Crew.t(), Pool.settings() | nil, (-> Supervisor.on_start()), timeout) ::
           {:ok, pid} | {:error, term}
   def start_link(crew, settings, start, timeout) do
     ref = make_ref()

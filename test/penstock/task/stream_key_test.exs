@@ -135,7 +135,8 @@ defmodule Penstock.Task.StreamKeyTest do
       elements = Stream.resource(fn -> 1 end, &{[&1], &1 + 1}, fn _ -> send(me, :closed) end)
 
       for {options, message} <- [
-            {[key: fn _ -> nil end], "expected :key to be a term other than nil (of callers that are not known, say :anonymous), got: nil"},
+            {[key: fn _ -> nil end],
+             "expected :key to be a term other than nil (of callers that are not known, say :anonymous), got: nil"},
             {[cost: fn _ -> 0 end], "expected :cost to be an integer between 1 and 2147483647, got: 0"},
             {[cost: fn _ -> nil end], "expected :cost to be an integer between 1 and 2147483647, got: nil"},
             {[cost: fn _ -> 1.5 end, key: & &1], "expected :cost to be an integer between 1 and 2147483647, got: 1.5"},
