@@ -982,7 +982,7 @@ fn a_lap_that_found_nobody_is_not_repeated_at_once() {
 
 fn ask(process: &Process, n: u32, until: Option<u64>) -> (Parked, bool) {
     let stage = &process.stage;
-    stage.pool.ask(&stage.host, process.pid, n, stage.host.ticket(), until)
+    stage.pool.ask(&stage.host, process.pid, n, stage.host.ticket(), until, || true)
 }
 
 #[test]

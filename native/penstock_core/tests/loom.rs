@@ -287,7 +287,7 @@ fn grant_against_death_of_the_waiter() {
 
 fn ask(process: &Process, n: u32, until: Option<u64>) -> (WaiterId, bool) {
     let stage = &process.stage;
-    match stage.pool.ask(&stage.host, process.pid, n, stage.host.ticket(), until) {
+    match stage.pool.ask(&stage.host, process.pid, n, stage.host.ticket(), until, || true) {
         (Parked::Waiting(id), begins) => (id, begins),
         (other, _) => panic!("not parked but {other:?}"),
     }

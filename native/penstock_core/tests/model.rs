@@ -525,7 +525,7 @@ impl Pair {
         let (ticket, number) = (self.stage.host.ticket(), self.tickets);
         // A million for each ms, so that each wait has a time of its own.
         let until = ms.map(|ms| (self.clock + u64::from(ms)) * 1_000_000 + u64::from(number));
-        let (parked, begins) = self.stage.pool.ask(&self.stage.host, me.pid, n, ticket, until);
+        let (parked, begins) = self.stage.pool.ask(&self.stage.host, me.pid, n, ticket, until, || true);
         let id = self.parked(who, n, Kind::Free, until, parked);
         assert_eq!(begins, id.is_some() && until.is_some() && !self.timed, "told once");
         self.timed |= begins;
