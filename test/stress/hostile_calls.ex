@@ -3,7 +3,7 @@ defmodule Penstock.Stress.HostileCalls do
   @moduledoc false
 
   alias Penstock.{Janitor, Native, Reaper}
-  alias Penstock.Stress.{HostileShapes, HostileTerms}
+  alias Penstock.Stress.{HostileFindings, HostileShapes, HostileTerms}
 
   @doc "Returns all `{module, function, arity}` but those in `skip`, and counters of accepted calls."
   def all(skip) do
@@ -37,7 +37,7 @@ defmodule Penstock.Stress.HostileCalls do
       unless result in [:badarg, :no_pool, :no_limiter, :no_ban], do: :counters.add(went_in, index, 1)
       HostileTerms.keep(result)
     catch
-      _kind, _reason -> :ok
+      kind, reason -> HostileFindings.call(kind, reason, __STACKTRACE__, {module, name, args})
     after
       register_again(name)
     end

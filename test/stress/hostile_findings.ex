@@ -1,0 +1,117 @@
+defmodule Penstock.Stress.HostileFindings do
+  # What must not come out of a call, or of a process of the library's own.
+  @moduledoc false
+
+  @handler __MODULE__
+  # So deep is a term shown: one that is shared a hundred times over has no end.
+  @depth 8
+  # Digits of a bignum take a time that grows with their square.
+  @shown_bits 200
+
+  def watch do
+    table = :ets.new(__MODULE__, [:public, :set])
+    :persistent_term.put(__MODULE__, table)
+    :ok = :logger.add_handler(@handler, __MODULE__, %{level: :error})
+    table
+  end
+
+  @doc "A callback of logger. It runs in the process that reports, so that its kind is known."
+  def log(%{level: level, msg: message, meta: meta}, _config) when level in [:error, :critical, :alert, :emergency] do
+    case meta[:crash_reason] || reason(message) do
+      {reason, stack} when is_list(stack) ->
+        if fault?(reason, stack), do: add({:report, kind(), reason, top(stack)}, "")
+
+      reason ->
+        if ours?(kind()) and not orderly?(reason), do: add({:report, kind(), brief(reason)}, brief(message))
+    end
+  end
+
+  def log(_event, _config), do: :ok
+
+  defp reason({:report, %{label: {:proc_lib, :crash}, report: [info | _]}}), do: elem_reason(info[:error_info])
+  defp reason({:report, %{label: {:gen_server, :terminate}, reason: reason}}), do: reason
+  # Of a process that was simply spawned.
+  defp reason({"Error in process" <> _, [_pid, _node, reason]}), do: reason
+  defp reason({~c"Error in process" ++ _, [_pid, reason]}), do: reason
+  defp reason({~c"Error in process" ++ _, [_pid, _node, reason]}), do: reason
+  # A supervisor says once more what its child has said.
+  defp reason(_other), do: :normal
+
+  defp elem_reason({_class, reason, stack}), do: {reason, stack}
+  defp elem_reason(_none), do: :normal
+
+  # What the process is, as proc_lib remembers it.
+  defp kind, do: with({module, _, _} <- Process.get(:"$initial_call"), do: module)
+
+  defp ours?(module) when is_atom(module) and module != nil do
+    match?(["Penstock" | _], split(module)) and not match?(["Penstock", "Stress" | _], split(module))
+  end
+
+  defp ours?(_no_module), do: false
+
+  defp split(module) do
+    case Atom.to_string(module) do
+      "Elixir." <> name -> String.split(name, ".")
+      name -> [name]
+    end
+  end
+
+  defp orderly?(reason) when reason in [:normal, :shutdown, :killed, :kill, :crash, :noproc], do: true
+  defp orderly?({:shutdown, _}), do: true
+  defp orderly?(_reason), do: false
+
+  @doc "What a call raised, threw or exited with, if it may not."
+  def call(class, reason, stack, {module, name, arguments}) do
+    faulty? =
+      cond do
+        # Any term is answered, and a panic is no answer.
+        module == Penstock.Native -> true
+        class == :error -> fault?(reason, stack)
+        true -> false
+      end
+
+    if faulty?, do: add({:call, module, name, class, brief(reason), top(stack)}, shown(arguments))
+  end
+
+  # By whose code it was raised. What work raises passes through, as does what a start function does.
+  defp fault?(%ArgumentError{message: message}, stack), do: not is_binary(message) and in_ours?(stack)
+  defp fault?(%Penstock.RejectedError{}, _stack), do: false
+  defp fault?(%SystemLimitError{}, _stack), do: false
+  defp fault?(reason, stack), do: not orderly?(reason) and in_ours?(stack)
+
+  defp in_ours?([{module, _, _, _} | _]), do: ours?(module)
+  defp in_ours?(_no_stack), do: false
+
+  defp top(stack), do: for({module, name, arity, _} <- Enum.take(stack, 3), do: {module, name, count(arity)})
+  defp count(arguments) when is_list(arguments), do: length(arguments)
+  defp count(arity), do: arity
+
+  @doc "Keeps a finding, with the first example of it."
+  def add(finding, example) do
+    table = :persistent_term.get(__MODULE__)
+    if :ets.insert_new(table, {finding, 0, example}), do: IO.puts("  FOUND #{brief(finding)} by #{example}")
+    :ets.update_counter(table, finding, {2, 1})
+  end
+
+  @doc "Returns `:ok`, or how many kinds of findings there are, which it prints."
+  def check(table) do
+    :logger.remove_handler(@handler)
+    findings = :ets.tab2list(table)
+    for {finding, times, example} <- findings, do: IO.puts("  #{times} times #{brief(finding)}\n    by #{example}")
+    if findings == [], do: :ok, else: {:error, {:findings, length(findings)}}
+  end
+
+  defp shown(arguments), do: Enum.map_join(arguments, ", ", &brief/1)
+
+  # Only the format that counts depth ends on every term.
+  defp brief(%module{}) when module in [ArgumentError], do: inspect(module)
+  defp brief(%{__exception__: true} = error), do: "#{inspect(error.__struct__)} #{cut(error)}"
+  defp brief(term), do: cut(term)
+
+  defp cut(term) when is_integer(term) do
+    if abs(term) < Bitwise.bsl(1, @shown_bits), do: "#{term}", else: "a bignum of #{:erlang.external_size(term)} bytes"
+  end
+
+  defp cut(term) when is_binary(term), do: inspect(term, printable_limit: 100)
+  defp cut(term), do: "~0P" |> :io_lib.format([term, @depth]) |> :unicode.characters_to_binary() |> String.slice(0, 600)
+end
