@@ -18,11 +18,9 @@ defmodule Penstock.Stress.HostileFindings do
   @doc "A callback of logger. It runs in the process that reports, so that its kind is known."
   def log(%{level: level, msg: message, meta: meta}, _config) when level in [:error, :critical, :alert, :emergency] do
     case meta[:crash_reason] || reason(message) do
-      {reason, stack} when is_list(stack) ->
-        if fault?(reason, stack), do: add({:report, kind(), reason, top(stack)}, "")
-
-      reason ->
-        if ours?(kind()) and not orderly?(reason), do: add({:report, kind(), brief(reason)}, brief(message))
+      {reason, [_ | _] = stack} -> if fault?(reason, stack), do: add({:report, kind(), brief(reason), top(stack)}, "")
+      # Without a stack it was stopped, for a reason that a caller gave.
+      _reason -> :ok
     end
   end
 
