@@ -17,6 +17,7 @@ defmodule Penstock.Stress.HostileShapes do
   def of({Penstock.Task.Supervisor, name, n}), do: task(name, n, :hostile_tasks)
   def of({Penstock.DynamicSupervisor, :start_link, 1}), do: [[name: make(:new), limit: make(:small)]]
   def of({Penstock.DynamicSupervisor, :start_child, n}), do: Enum.take([:hostile_children, child(), terms()], n)
+  def of({Penstock.IP, :to_string, 1}), do: [Penstock.IP.key({127, 0, 0, make(:small)})]
   def of({Penstock.IP, :key, n}), do: Enum.take([{127, 0, 0, make(:small)}, [v4: 8, v6: 64]], n)
 
   def of({Pool, :acquire, 2}), do: [make(:pool), [permits: 1 + make(:small), timeout: make(:small)]]
@@ -62,7 +63,7 @@ defmodule Penstock.Stress.HostileShapes do
   defp native(:rate_start, 7), do: [make(:new), self(), 1 + make(:small), 10, 5, 10, :manual]
   defp native(:rate_reserve, 5), do: [:hostile_limiter, make(:small), 1, 5, :measured]
   defp native(:rate_advance, 2), do: [make(:new), make(:small)]
-  defp native(:ban_start, 3), do: [make(:new), self(), {2, 10, 10, 2, 100, 10, 10, :manual}]
+  defp native(:ban_start, 3), do: [make(:new), self(), {2, 10, 10, 2, 100, 10, 10, 10, :manual}]
   defp native(:ban_advance, 2), do: [make(:new), make(:small)]
   defp native(:ban_list, 2), do: [:hostile_ban, 0]
   defp native(_name, _arity), do: nil
