@@ -87,7 +87,7 @@ defmodule Penstock.Stress.HostileFindings do
   @doc "Keeps a finding, with the first example of it."
   def add(finding, example) do
     table = :persistent_term.get(__MODULE__)
-    if :ets.insert_new(table, {finding, 0, example}), do: IO.puts("  FOUND #{brief(finding)} by #{example}")
+    if :ets.insert_new(table, {finding, 0, example}), do: IO.puts("  FOUND #{inspect(finding)} by #{example}")
     :ets.update_counter(table, finding, {2, 1})
   end
 
@@ -95,7 +95,7 @@ defmodule Penstock.Stress.HostileFindings do
   def check(table) do
     :logger.remove_handler(@handler)
     findings = :ets.tab2list(table)
-    for {finding, times, example} <- findings, do: IO.puts("  #{times} times #{brief(finding)}\n    by #{example}")
+    for {finding, times, example} <- findings, do: IO.puts("  #{times} times #{inspect(finding)}\n    by #{example}")
     if findings == [], do: :ok, else: {:error, {:findings, length(findings)}}
   end
 
