@@ -1,12 +1,13 @@
 defmodule Penstock.Names do
-  # The native side tells the names of open gates in pieces, so that no call is long however many there are.
+  # The native side tells the names of open gates in pieces, so that no call is long however many
+  # there are.
   @moduledoc false
 
   alias Penstock.Native
 
   @doc false
-  # Returns the names of all gates that are open throughout the walk, in no order. A gate that opens or closes meanwhile may be
-  # in it or not.
+  # Returns the names of all gates that are open throughout the walk, in no order. A gate that
+  # opens or closes meanwhile may be in it or not.
   @spec open() :: [atom]
   def open, do: open(0, [])
 

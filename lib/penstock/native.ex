@@ -204,11 +204,13 @@ defmodule Penstock.Native do
   @spec gate_known(atom) :: :known | :unknown
   def gate_known(_name), do: missing()
 
-  # A walk through the names of open gates, from 0 on, in calls of bounded length: {the next position, names}.
+  # A walk through the names of open gates, from 0 on, in calls of bounded length: {the next
+  # position, names}.
   @spec gate_names(non_neg_integer) :: {pos_integer | :done, [atom]} | :badarg
   def gate_names(_position), do: missing()
 
-  # How many unnamed pools were ever made, and how many of them wait for the next caller that wants one.
+  # How many unnamed pools were ever made, and how many of them wait for the next caller that
+  # wants one.
   @spec pools_made() :: {non_neg_integer, non_neg_integer}
   def pools_made, do: missing()
 
@@ -364,8 +366,8 @@ defmodule Penstock.Native do
   @spec ban_advance(atom, non_neg_integer) :: :ok | :no_ban | :badarg
   def ban_advance(_name, _ms), do: missing()
 
-  # The process that is sent a `:settle` for each pool that has more to do than one call may: its desk, or, if its reference
-  # is gone, the entries of its holders.
+  # The process that is sent a `:settle` for each pool that has more to do than one call may: its
+  # desk, or, if its reference is gone, the entries of its holders.
 
   @spec janitor_register() :: :ok | :badarg
   def janitor_register, do: missing()

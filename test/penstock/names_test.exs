@@ -1,5 +1,6 @@
 defmodule Penstock.NamesTest do
-  # Names that are closed leave their memory to others. Each test has a VM of its own, whose names are all known.
+  # Names that are closed leave their memory to others. Each test has a VM of its own, whose names
+  # are all known.
   use ExUnit.Case, async: false
 
   alias Penstock.{ChildJobs, ChildVM}

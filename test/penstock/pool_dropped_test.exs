@@ -1,5 +1,6 @@
 defmodule Penstock.PoolDroppedTest do
-  # Unnamed pools that no process refers to any more. Each test has a VM of its own, to count all pools there are.
+  # Unnamed pools that no process refers to any more. Each test has a VM of its own, to count all
+  # pools there are.
   use ExUnit.Case, async: false
 
   alias Penstock.{ChildJobs, ChildVM, Monitored}

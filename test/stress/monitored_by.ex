@@ -4,7 +4,8 @@ defmodule Penstock.Stress.MonitoredBy do
 
   alias Penstock.{Monitored, Native}
 
-  # Pools that are alive, or being cleared, at one time: of two makers, whose handles holders collect.
+  # Pools that are alive, or being cleared, at one time: of two makers, whose handles holders
+  # collect.
   @most 100
 
   def run(seconds) do

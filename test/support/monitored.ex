@@ -1,6 +1,6 @@
 defmodule Penstock.Monitored do
-  # Asks what monitors holders while handles of the pools that they hold in are collected. Before watches outlived handles, this
-  # killed the VM within seconds.
+  # Asks what monitors holders while handles of the pools that they hold in are collected. Before
+  # watches outlived handles, this killed the VM within seconds.
   @moduledoc false
 
   alias Penstock.Pool

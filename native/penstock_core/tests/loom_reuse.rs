@@ -1,6 +1,8 @@
-//! Pools that serve one caller after the other: unnamed pools that are dropped, and names that are closed.
+//! Pools that serve one caller after the other: unnamed pools that are dropped, and names that
+//! are closed.
 //!
-//!     RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test -p penstock_core --release --test loom_reuse
+//! RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test -p penstock_core --release --test
+//! loom_reuse
 #![cfg(loom)]
 
 #[path = "support/explore.rs"]
@@ -40,7 +42,8 @@ fn clear(host: &Fake, pool: &Pool<Fake>) {
     }
 }
 
-/// A holder dies while its pool is cleared: what it held comes back once, and the entry is gone or idle.
+/// A holder dies while its pool is cleared: what it held comes back once, and the entry is gone
+/// or idle.
 #[test]
 fn clearing_against_the_death_of_a_holder() {
     explore(|| {
@@ -72,8 +75,9 @@ fn clearing_against_the_death_of_a_spawner() {
     });
 }
 
-/// A process holds permits and drops the pool, as another does; the last of them clears it. A third gets it or another one,
-/// in which nothing is held, and the first may acquire in it by the entry that it has.
+/// A process holds permits and drops the pool, as another does; the last of them clears it. A
+/// third gets it or another one, in which nothing is held, and the first may acquire in it by the
+/// entry that it has.
 #[test]
 fn clearing_against_the_next_use() {
     explore(|| {
@@ -92,7 +96,8 @@ fn clearing_against_the_next_use() {
                 if pid == b {
                     assert_eq!(pool.release(&host, pid, 1, Kind::Bound), Ok(()));
                 }
-                // ORDERING: as the VM counts references: who lets go last sees what the others did.
+                // ORDERING: as the VM counts references: who lets go last sees what the others
+                // did.
                 if references.fetch_sub(1, Ordering::AcqRel) == 1 {
                     clear(&host, pool);
                     registry.give_back_unnamed(id);
@@ -160,7 +165,8 @@ fn late<T: 'static>(
     });
 }
 
-/// What the caller of an acquire by name does: takes, looks again, and gives back what it took of another name's pool.
+/// What the caller of an acquire by name does: takes, looks again, and gives back what it took of
+/// another name's pool.
 fn acquire(registry: &Registry<Fake>, host: &Fake, user: Pid) -> Option<u64> {
     let named = registry.find(A)?;
     let (pool, id) = named.current()?;
@@ -252,7 +258,8 @@ fn a_wait_that_ends_by_a_close_against_the_next_name() {
         let answers = host.mailbox(waiter).len();
         match giving_up.join().unwrap() {
             Some(Cancelled::Yes) => assert_eq!(answers, 0),
-            // Also if the name has lost its node: that it did so only when no process waited tells that the answer was given.
+            // Also if the name has lost its node: that it did so only when no process waited
+            // tells that the answer was given.
             Some(Cancelled::TooLate) | None => assert_eq!(answers, 1),
         }
     });
@@ -301,7 +308,8 @@ fn a_start_against_the_loss_of_its_node() {
     });
 }
 
-/// A caller hits the limiter of a name that is closed, and whose node gets the limiter of another name.
+/// A caller hits the limiter of a name that is closed, and whose node gets the limiter of another
+/// name.
 #[test]
 fn a_hit_by_name_against_a_close_and_the_next_name() {
     let settings = LimiterSettings {

@@ -293,7 +293,8 @@ fn a_name_in_use_is_not_forgotten() {
     assert!(forgotten(6));
 }
 
-/// What a caller knows of a name that was forgotten says nothing of what the name is started as later.
+/// What a caller knows of a name that was forgotten says nothing of what the name is started as
+/// later.
 #[test]
 fn a_forgotten_name_begins_another_life() {
     let (host, registry) = (Fake::new(1), Registry::new());
@@ -317,7 +318,8 @@ fn a_forgotten_name_begins_another_life() {
     assert_eq!((seen[0], seen[1]), ((a, 1), (b, 1)), "the first life of each");
 }
 
-/// A caller looks a name up, and acts when the node is another name's: each act is refused, or known to be another's.
+/// A caller looks a name up, and acts when the node is another name's: each act is refused, or
+/// known to be another's.
 #[test]
 fn callers_that_are_late_touch_no_other_name() {
     let (host, registry) = (Fake::new(3), Registry::new());
@@ -325,7 +327,7 @@ fn callers_that_are_late_touch_no_other_name() {
     let [a, b] = [1, 2].map(of_a_bucket);
     registry.start(&host, a, owner, limit(1));
     let named = registry.find(a).unwrap();
-    let (pool, instance) = named.pool().unwrap();
+    let (pool, _) = named.pool().unwrap();
     assert!(named.close(&host, owner));
     let settings = limit(1);
     registry.start(&host, b, owner, settings);
@@ -351,7 +353,8 @@ fn callers_that_are_late_touch_no_other_name() {
 
 // Unnamed pools.
 
-/// Clears a pool that was dropped, in pieces of one entry, and makes it spare; returns the number of pieces.
+/// Clears a pool that was dropped, in pieces of one entry, and makes it spare; returns the number
+/// of pieces.
 fn drop_unnamed(host: &Fake, registry: &Registry<Fake>, id: UnnamedId, pool: &Pool<Fake>) -> usize {
     pool.close(host);
     let (mut next, mut pieces) = (Some(Position::default()), 0);
@@ -452,7 +455,8 @@ fn waiters_of_a_dropped_pool_are_told_that_it_is_closed() {
     assert!(registry.reuse_unnamed(limit(1)).is_some());
 }
 
-/// A process that is found overdue is counted by the opening of the pool that admitted it, and by no later one.
+/// A process that is found overdue is counted by the opening of the pool that admitted it, and by
+/// no later one.
 #[test]
 fn who_was_admitted_before_is_not_counted_as_killed() {
     let (host, registry) = (Fake::new(1), Registry::new());

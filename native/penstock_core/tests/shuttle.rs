@@ -178,7 +178,7 @@ impl Citizen {
         let (parked, ticket) = self.me.park_with_ticket(n, kind);
         let granted = match parked {
             Parked::Granted => true,
-            Parked::Full | Parked::QueueFull | Parked::Closed => false,
+            Parked::Full | Parked::QueueFull | Parked::Closed | Parked::Deadlock => false,
             Parked::Waiting(id) => {
                 if let Some(patience) = patience {
                     (0..patience).for_each(|_| thread::yield_now());

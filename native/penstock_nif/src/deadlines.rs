@@ -25,7 +25,8 @@ use crate::work::resolve_offer;
 static DEADLINES: Lazy<Deadlines<Admission>> = Lazy::new(Deadlines::new);
 static REAPER: AtomicU64 = AtomicU64::new(0);
 
-/// The pool that admitted a process, as it was opened then: another caller may have the pool when the process is overdue.
+/// The pool that admitted a process, as it was opened then: another caller may have the pool when
+/// the process is overdue.
 struct Admission {
     pool: &'static Pool<Beam>,
     opening: Opening,

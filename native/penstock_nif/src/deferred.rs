@@ -31,7 +31,8 @@ static JANITOR: AtomicU64 = AtomicU64::new(0);
 
 /// Entries that one turn clears, some 80 ns each.
 const TURN: usize = 512;
-/// Entries that a destructor clears at once, so that the pool of a few holders is spare when its handle is gone.
+/// Entries that a destructor clears at once, so that the pool of a few holders is spare when its
+/// handle is gone.
 const AT_ONCE: usize = 32;
 
 /// Who is sent `:settle` for each pool in the queue. What was queued before is its first work.

@@ -10,10 +10,11 @@ use crate::term::Term;
 
 pub(crate) static REGISTRY: Registry<Beam> = Registry::new();
 
-/// The pool that stands for each pool of a name which the name's node has forgotten: closed, and nothing is held in it.
+/// The pool that stands for each pool of a name which the name's node has forgotten: closed, and
+/// nothing is held in it.
 ///
-/// A name loses its node only when no process holds or waits by it. What a caller asks of its old pools is then answered as
-/// by a pool that is closed and empty, which they were.
+/// A name loses its node only when no process holds or waits by it. What a caller asks of its old
+/// pools is then answered as by a pool that is closed and empty, which they were.
 static NOWHERE: Lazy<Pool<Beam>> = Lazy::new(Pool::new);
 
 /// A name that has a node: all that are open, or by which something is held.
@@ -43,19 +44,22 @@ pub(crate) struct Gate<'a> {
 }
 
 impl Gate<'_> {
-    /// Returns `true` if the pool is still the name's. A caller that holds permits in it gets an answer that stays true.
+    /// Returns `true` if the pool is still the name's. A caller that holds permits in it gets an
+    /// answer that stays true.
     #[inline(always)]
     pub(crate) fn stands(&self) -> bool {
         self.named.is_none_or(Named::is_there)
     }
 
-    /// Which of its name's pools it is; an unnamed one is number 0. For a caller that holds or waits, so that it stays so.
+    /// Which of its name's pools it is; an unnamed one is number 0. For a caller that holds or
+    /// waits, so that it stays so.
     #[inline(always)]
     pub(crate) fn instance(&self) -> InstanceId {
         self.named.map_or(0, |named| named.instance_of(self.id))
     }
 
-    /// Ends an acquisition of `n` permits: says `yes` if the caller holds them by the name, and else gives them back.
+    /// Ends an acquisition of `n` permits: says `yes` if the caller holds them by the name, and
+    /// else gives them back.
     #[inline(always)]
     pub(crate) fn admitted(
         &self,

@@ -31,7 +31,8 @@ use crate::term::{callback_pid, raw_pid, Env, Term};
 
 /// Every pool of the VM lives as long as the VM.
 pub(crate) fn lasting(pool: &Pool<Beam>) -> &'static Pool<Beam> {
-    // SAFETY: a pool of this crate is one of `REGISTRY`, or `PINNED`: statics, which drop no pool.
+    // SAFETY: a pool of this crate is one of `REGISTRY`, or `PINNED`: statics, which drop no
+    // pool.
     unsafe { &*ptr::from_ref(pool) }
 }
 
@@ -152,7 +153,8 @@ pub(crate) fn make_handle(beam: &Beam, settings: Settings) -> Term {
         REGISTRY.reuse_unnamed(settings)
     });
     let (id, pool) = spare.unwrap_or_else(|| REGISTRY.make_unnamed(settings));
-    // SAFETY: the type's destructor reads a `Handle`; the term has its own reference, so ours is released.
+    // SAFETY: the type's destructor reads a `Handle`; the term has its own reference, so ours is
+    // released.
     unsafe {
         let object = alloc(resource_type(&HANDLE), Handle { pool, id });
         let term = Term::of(sys::enif_make_resource(beam.env.raw(), object));
@@ -203,8 +205,9 @@ fn watch_of(pool: &Pool<Beam>, pid: Pid) -> *mut c_void {
         return there;
     }
     let made: Watch = lasting(pool);
-    // SAFETY: the type's destructor looks at nothing. The loser of the race releases its own object, which monitors no
-    // process and so is in no answer of `monitored_by`; the winner's reference is never released.
+    // SAFETY: the type's destructor looks at nothing. The loser of the race releases its own
+    // object, which monitors no process and so is in no answer of `monitored_by`; the winner's
+    // reference is never released.
     unsafe {
         let object = alloc(resource_type(&WATCH), made);
         // ORDERING: Release publishes the object; Acquire is for the loser, who uses the winner's.
@@ -218,7 +221,8 @@ fn watch_of(pool: &Pool<Beam>, pid: Pid) -> *mut c_void {
     }
 }
 
-/// No caller can reach the pool any more: every call had the handle as an argument, and has returned.
+/// No caller can reach the pool any more: every call had the handle as an argument, and has
+/// returned.
 unsafe extern "C" fn handle_dtor(env: *mut ErlNifEnv, object: *mut c_void) {
     let end = || {
         // SAFETY: a resource of this type holds a `Handle`, and this is its end.

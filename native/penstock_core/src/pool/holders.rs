@@ -216,7 +216,8 @@ impl Entry {
         Some(seq)
     }
 
-    /// Takes all that is held out of the entry of a process that does not write it. Under its lock.
+    /// Takes all that is held out of the entry of a process that does not write it. Under its
+    /// lock.
     fn take_all(&self) -> u64 {
         let offer = OfferWord(self.offer.load(Ordering::Relaxed));
         let mut permits = self.of(Kind::Free) + self.of(Kind::Bound);
@@ -809,10 +810,12 @@ impl Table {
         (found, next)
     }
 
-    /// Gives back all that entries hold, from a position on, until `most` entries and lines of bits were looked at.
+    /// Gives back all that entries hold, from a position on, until `most` entries and lines of
+    /// bits were looked at.
     ///
-    /// Returns how many were looked at, and the position to go on from. No process may write its entry meanwhile: each
-    /// must have lost the pool, and the loss must happen before this call. Entries stay, as their monitors do.
+    /// Returns how many were looked at, and the position to go on from. No process may write its
+    /// entry meanwhile: each must have lost the pool, and the loss must happen before this call.
+    /// Entries stay, as their monitors do.
     pub(crate) fn clear(&self, state: &State, from: Position, most: usize) -> (usize, Option<Position>) {
         let from = from.slot();
         let mut looked_at = 0;
@@ -839,7 +842,8 @@ impl Table {
 
     fn clear_entry(&self, state: &State, slot: Slot) {
         let Some(pid) = self.occupant(slot) else { return };
-        // The process may die meanwhile: its lock decides whether `remove` gives back what it holds, or we do.
+        // The process may die meanwhile: its lock decides whether `remove` gives back what it
+        // holds, or we do.
         let _locked = self.lock(pid);
         if self.occupant(slot) != Some(pid) {
             return;

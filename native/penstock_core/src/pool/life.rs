@@ -127,7 +127,8 @@ impl<H: Host> Pool<H> {
         self.update_while(host, changes, || true);
     }
 
-    /// Updates as [`Pool::update`] does, if `still`, which is asked inside the lock of the desk. Returns what it said.
+    /// Updates as [`Pool::update`] does, if `still`, which is asked inside the lock of the desk.
+    /// Returns what it said.
     pub fn update_while(&self, host: &H, changes: Changes, still: impl FnOnce() -> bool) -> bool {
         {
             let mut desk = lock(&self.desk);
@@ -161,7 +162,8 @@ impl<H: Host> Pool<H> {
         self.drain_while(host, me, ticket, || true).expect("it may")
     }
 
-    /// Drains as [`Pool::drain`] does, if `still`, which is asked inside the lock of the desk; `None` if not.
+    /// Drains as [`Pool::drain`] does, if `still`, which is asked inside the lock of the desk;
+    /// `None` if not.
     pub fn drain_while(&self, host: &H, me: Pid, ticket: H::Ticket, still: impl FnOnce() -> bool) -> Option<Drain> {
         let entry = self.table.find(me).or_else(|| self.enrol(host, me));
         let drain = {
@@ -194,7 +196,8 @@ impl<H: Host> Pool<H> {
         self.reopen_while(host, || true)
     }
 
-    /// Reopens as [`Pool::reopen`] does, if `still`, which is asked inside the lock of the desk; false if not.
+    /// Reopens as [`Pool::reopen`] does, if `still`, which is asked inside the lock of the desk;
+    /// false if not.
     pub fn reopen_while(&self, host: &H, still: impl FnOnce() -> bool) -> bool {
         {
             let mut desk = lock(&self.desk);
@@ -223,10 +226,12 @@ impl<H: Host> Pool<H> {
         self.settle(host);
     }
 
-    /// Clears a closed pool that no caller can reach any more: gives back all that is held in it, in bounded pieces.
+    /// Clears a closed pool that no caller can reach any more: gives back all that is held in it,
+    /// in bounded pieces.
     ///
-    /// Each piece looks at `most` entries, by 32 more at most. Returns the position to go on from, and `None` when nothing
-    /// is held and no process waits. Only the deaths of processes may race with it.
+    /// Each piece looks at `most` entries, by 32 more at most. Returns the position to go on
+    /// from, and `None` when nothing is held and no process waits. Only the deaths of processes
+    /// may race with it.
     pub fn clear(&self, host: &H, from: Position, most: usize) -> Option<Position> {
         // Waiters may have lost the pool, too: each is told that it is closed.
         if !self.settle(host) {
@@ -234,7 +239,8 @@ impl<H: Host> Pool<H> {
         }
         let (looked_at, rest) = self.table.clear(&self.state, from, most);
         host.worked(looked_at * 2);
-        // ORDERING: pairs with the fence in `Crowd::suspect`: the entries are cleared before we look.
+        // ORDERING: pairs with the fence in `Crowd::suspect`: the entries are cleared before we
+        // look.
         fence(Ordering::SeqCst);
         if self.front.crowd.watched() {
             self.front.crowd.someone_left();
@@ -282,7 +288,8 @@ impl<H: Host> Pool<H> {
         Opening(lock(&self.desk).opening)
     }
 
-    /// Counts a process that runs longer than it may, if the pool has not been opened again since it admitted the process.
+    /// Counts a process that runs longer than it may, if the pool has not been opened again since
+    /// it admitted the process.
     pub fn count_killed(&self, opening: Opening, pid: Pid) {
         // The lock keeps the pool from being opened between the two.
         let desk = lock(&self.desk);

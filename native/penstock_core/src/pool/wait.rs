@@ -124,7 +124,8 @@ impl<H: Host> Pool<H> {
         self.park_while(host, me, n, kind, ticket, || true)
     }
 
-    /// Parks as [`Pool::park`] does, if `still`, which is asked inside the lock of the desk. If not, the pool is closed to the caller.
+    /// Parks as [`Pool::park`] does, if `still`, which is asked inside the lock of the desk. If
+    /// not, the pool is closed to the caller.
     pub fn park_while(
         &self,
         host: &H,

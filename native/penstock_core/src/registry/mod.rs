@@ -84,7 +84,8 @@ const LOOKS: u32 = 64;
 struct Node<H: Host> {
     /// Changes under the lock of `life`.
     name: AtomicU64,
-    /// Which life of the name this is: 0 is the first, and any other belongs to one name only. Changes with the name.
+    /// Which life of the name this is: 0 is the first, and any other belongs to one name only.
+    /// Changes with the name.
     number: AtomicU32,
     first: Pool<H>,
     /// The pools after it, each row twice as long as the one before: any is found in two steps.
@@ -122,11 +123,13 @@ struct Life {
     looked_at: u32,
 }
 
-/// Names one of a name's pools, so that what began on it also ends on it: the number of the name's life above, the pool's
-/// number below. At most 59 bits; 1 is the first pool of the first life.
+/// Names one of a name's pools, so that what began on it also ends on it: the number of the
+/// name's life above, the pool's number below. At most 59 bits; 1 is the first pool of the first
+/// life.
 pub type InstanceId = u64;
 
-/// Lives after the first are counted from 1 to this, and from 1 again: so many restarts later no caller knows an old number.
+/// Lives after the first are counted from 1 to this, and from 1 again: so many restarts later no
+/// caller knows an old number.
 const LIVES: u32 = (1 << 27) - 1;
 
 /// What came of starting a pool.
@@ -156,7 +159,8 @@ impl<H: Host> Registry<H> {
         self.stocks.get_or_init(Box::default)
     }
 
-    /// Returns the name if it has a node, as a name has that is open, or in whose pools permits are held.
+    /// Returns the name if it has a node, as a name has that is open, or in whose pools permits
+    /// are held.
     #[inline]
     pub fn find(&self, name: u64) -> Option<Named<'_, H>> {
         let mut at = self.bucket(name).get();
@@ -279,8 +283,8 @@ impl<H: Host> Registry<H> {
 
     /// Returns the names that stand for something now, from a place on, in pieces.
     ///
-    /// A piece looks at `most` names, by the names of one bucket more at most. A name that is open throughout the walk is
-    /// in one of its pieces.
+    /// A piece looks at `most` names, by the names of one bucket more at most. A name that is
+    /// open throughout the walk is in one of its pieces.
     pub fn names(&self, from: usize, most: usize) -> Names {
         let mut names = Names { names: Vec::new(), next: None, looked_at: 0 };
         for (place, bucket) in self.buckets.iter().enumerate().skip(from) {
@@ -365,7 +369,8 @@ impl<H: Host> Node<H> {
 
     #[inline]
     fn name(&self) -> u64 {
-        // ORDERING: Acquire pairs with the Release in `become_another`: the number is of that life, or a later one.
+        // ORDERING: Acquire pairs with the Release in `become_another`: the number is of that
+        // life, or a later one.
         self.name.load(Ordering::Acquire)
     }
 
@@ -376,16 +381,17 @@ impl<H: Host> Node<H> {
     }
 
     fn is_open(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `start`: a caller that sees the pool open sees the name that it is open
-        // for.
+        // ORDERING: Acquire pairs with the Release in `start`: a caller that sees the pool open
+        // sees the name that it is open for.
         self.current.load(Ordering::Acquire) != 0 || self.limiter.get().is_some() || self.bans.get().is_some()
     }
 
-    /// Stands for another name from now on, if nothing is open, held or waited for. Calls `forget` with the old name before
-    /// that cannot be found any more.
+    /// Stands for another name from now on, if nothing is open, held or waited for. Calls
+    /// `forget` with the old name before that cannot be found any more.
     fn become_another(&self, name: u64, number: u32, forget: impl FnOnce(u64)) -> bool {
         let life = lock(&self.life);
-        // A pool is idle if it is closed, and only a start opens it, which needs the lock of the life.
+        // A pool is idle if it is closed, and only a start opens it, which needs the lock of the
+        // life.
         let idle = life.owner.is_none()
             && !self.is_open()
             && life.made <= LOOKS
@@ -462,20 +468,23 @@ impl<H: Host> Node<H> {
 impl<'a, H: Host> Named<'a, H> {
     /// Returns `true` if the node stands for the name still.
     ///
-    /// A caller that has taken permits in the pool asks this, and gives them back if it is not so: then it took another
-    /// name's. While it holds them the answer does not change.
+    /// A caller that has taken permits in the pool asks this, and gives them back if it is not
+    /// so: then it took another name's. While it holds them the answer does not change.
     #[inline]
     pub fn is_there(self) -> bool {
         self.node.name() == self.name
     }
 
-    /// Returns the pool that is open in the node, and its number there, without a look at whose it is.
+    /// Returns the pool that is open in the node, and its number there, without a look at whose
+    /// it is.
     ///
-    /// A caller that acquires asks [`Named::is_there`] after that; one that changes the pool has it ask inside the lock of the
-    /// desk. One that releases need not ask: it gives back what it holds in that pool, which it can hold only by this name.
+    /// A caller that acquires asks [`Named::is_there`] after that; one that changes the pool has
+    /// it ask inside the lock of the desk. One that releases need not ask: it gives back what it
+    /// holds in that pool, which it can hold only by this name.
     #[inline]
     pub fn current(self) -> Option<(&'a Pool<H>, u32)> {
-        // ORDERING: Acquire pairs with the Release in `start`: the pool is open, and the name written that it is open for.
+        // ORDERING: Acquire pairs with the Release in `start`: the pool is open, and the name
+        // written that it is open for.
         match self.node.current.load(Ordering::Acquire) {
             0 => None,
             1 => Some((&self.node.first, 1)),
@@ -497,7 +506,8 @@ impl<'a, H: Host> Named<'a, H> {
         self.is_there().then_some((pool, instance))
     }
 
-    /// Returns the open limiter, and its incarnation. A hit is of that incarnation, whatever the node stands for by then.
+    /// Returns the open limiter, and its incarnation. A hit is of that incarnation, whatever the
+    /// node stands for by then.
     #[inline]
     pub fn limiter(self) -> Option<(&'a Limiter, Incarnation)> {
         self.node.limiter.get().filter(|_| self.is_there())
@@ -517,8 +527,8 @@ impl<'a, H: Host> Named<'a, H> {
 
     /// Returns a pool of this name by its number, open or not.
     ///
-    /// A caller that holds something in it, or waits, finds it. Another may find the pool of another name, if the node was
-    /// given away since the name was found; it has nothing there.
+    /// A caller that holds something in it, or waits, finds it. Another may find the pool of
+    /// another name, if the node was given away since the name was found; it has nothing there.
     #[inline]
     pub fn instance(self, instance: InstanceId) -> Option<&'a Pool<H>> {
         self.node.pool(instance as u32).filter(|_| u64::from(self.node.number()) == instance >> 32)

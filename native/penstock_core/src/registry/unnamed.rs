@@ -1,11 +1,13 @@
 //! Pools without a name. A pool whose caller dropped it serves the next caller that asks for one.
 //!
-//! No pool is ever freed: the host's monitors refer to pools, and the memory of a pool of many holders takes too long to
-//! free in one call. A pool that no caller can reach is [cleared](Pool::clear) in bounded pieces and becomes spare then.
-//! So there are as many pools as were ever open or being cleared at once.
+//! No pool is ever freed: the host's monitors refer to pools, and the memory of a pool of many
+//! holders takes too long to free in one call. A pool that no caller can reach is
+//! [cleared](Pool::clear) in bounded pieces and becomes spare then. So there are as many pools as
+//! were ever open or being cleared at once.
 //!
-//! The entry and the monitor of a living process stay in a spare pool, as they do in a pool of a name that is reopened.
-//! A process that acquires in one unnamed pool after the other therefore has as many entries as there are pools.
+//! The entry and the monitor of a living process stay in a spare pool, as they do in a pool of a
+//! name that is reopened. A process that acquires in one unnamed pool after the other therefore
+//! has as many entries as there are pools.
 
 use super::stock::{Counts, Id, Rows};
 use crate::host::Host;
@@ -31,7 +33,8 @@ impl<H: Host> Unnamed<H> {
     /// Opens a spare pool, if there is one.
     pub(super) fn reuse(&self, settings: Settings) -> Option<(UnnamedId, &Pool<H>)> {
         loop {
-            // The last one that became spare: its memory is most likely cached, and callers' entries are in it.
+            // The last one that became spare: its memory is most likely cached, and callers'
+            // entries are in it.
             let id = lock(&self.counts).spare.pop()?;
             // A spare pool is closed, cleared and reached by no caller, so it opens.
             if let Some(pool) = self.pools.get(id)
