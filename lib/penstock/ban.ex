@@ -266,6 +266,8 @@ defmodule Penstock.Ban do
       Options.expected!("reason", "of at most #{@largest_reason} bytes in the external term format", reason)
     end
 
+    # Made here, where it yields: the native side takes bytes of a known number.
+    reason = :erlang.term_to_binary(reason)
     ask(ban, key, &Native.ban_put(ban, key, ms, reason, &1))
   end
 

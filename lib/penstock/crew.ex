@@ -9,7 +9,7 @@ defmodule Penstock.Crew do
   # Penstock.Crew.Directory.
   @moduledoc false
 
-  alias Penstock.{Deadline, Gated, GateRef, Janitor, Limit, Native, Offer, Options, Pool}
+  alias Penstock.{Deadline, Gated, GateRef, Janitor, Limit, Native, Offer, Options, Pool, Weight}
   alias Penstock.Crew.{Directory, Front}
 
   @enforce_keys [:kind, :name, :gate, :ref, :partitions]
@@ -167,6 +167,9 @@ defmodule Penstock.Crew do
   @spec partitions(t) :: [atom]
   def partitions(%{partitions: all}), do: Tuple.to_list(all)
 
+  # Bytes of a partition key.
+  @largest_key 1_024
+
   @child_options [:timeout, :permits, :max_runtime, :partition_key | Limit.options()]
 
   @doc false
@@ -190,8 +193,19 @@ defmodule Penstock.Crew do
     # Integers in turn, as a PartitionSupervisor takes them.
     case Keyword.get_lazy(opts, :partition_key, &self/0) do
       n when is_integer(n) -> elem(all, rem(abs(n), tuple_size(all)))
-      key -> elem(all, :erlang.phash2(key, tuple_size(all)))
+      pid when is_pid(pid) -> elem(all, :erlang.phash2(pid, tuple_size(all)))
+      key -> elem(all, :erlang.phash2(partition_key!(key), tuple_size(all)))
     end
+  end
+
+  # The hash walks all of a term.
+  defp partition_key!(key) do
+    unless Weight.light?(key, @largest_key) do
+      what = "of at most #{@largest_key} bytes in the external term format (hash what is larger)"
+      Options.expected!(":partition_key", what, key)
+    end
+
+    key
   end
 
   @doc false

@@ -114,7 +114,7 @@ defmodule Penstock.DynamicSupervisor do
     * `:key` - by which a limiter or a ban admits: any term but `nil`. A ban needs one, a limiter without one goes by `:global`, pools ignore it
     * `:cost` - what the hit on a limiter costs: 1 to 2_147_483_647. Default `1`
     * `:max_runtime` - how long it may run after each start, in ms; see `Penstock.start_process/3`. Default: for ever
-    * `:partition_key` - any term: children of one key are of one partition, integers of each in turn. Default: the
+    * `:partition_key` - any term of at most 1 KiB: children of one key are of one partition, integers of each in turn. Default: the
       calling process
 
   ## Examples
@@ -150,8 +150,8 @@ defmodule Penstock.DynamicSupervisor do
   """
   @doc since: "0.1.0"
   @spec terminate_child(supervisor, pid) :: :ok | {:error, :not_found}
-  def terminate_child(supervisor, pid) when is_pid(pid) do
-    __MODULE__ |> Crew.fetch!(supervisor) |> Crew.terminate_child(pid)
+  def terminate_child(supervisor, pid) do
+    __MODULE__ |> Crew.fetch!(supervisor) |> Crew.terminate_child(Options.pid!(pid))
   end
 
   @doc """

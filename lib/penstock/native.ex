@@ -336,7 +336,8 @@ defmodule Penstock.Native do
   def ban_record(_name, _key, _measured), do: missing()
 
   # The reason has 256 bytes at most.
-  @spec ban_put(atom, term, pos_integer | :infinity, term, measured) :: :ok | no_key | :no_ban | :badarg
+  # The reason in the external format.
+  @spec ban_put(atom, term, pos_integer | :infinity, binary, measured) :: :ok | no_key | :no_ban | :badarg
   def ban_put(_name, _key, _ms, _reason, _measured), do: missing()
 
   @spec ban_remove(atom, term, measured) :: :ok | no_key | :no_ban

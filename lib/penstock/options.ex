@@ -69,6 +69,10 @@ defmodule Penstock.Options do
     if value in allowed, do: value, else: expected!(name, Enum.map_join(allowed, " or ", &inspect/1), value)
   end
 
+  @spec pid!(term) :: pid
+  def pid!(pid) when is_pid(pid), do: pid
+  def pid!(value), do: expected!("pid", "a pid", value)
+
   @spec fun!(term) :: fun
   def fun!(fun) when is_function(fun, 0), do: fun
   def fun!(value), do: expected!("fun", "a function of arity 0", value)

@@ -349,10 +349,11 @@ defmodule Penstock.Pool do
   Returns `{:ok, ref}`. The calling process gets one message, also if it is admitted or refused at once:
 
     * `{ref, :ok}` - the permits are the caller's, from before the message is there; `release/2` gives them back
-    * `{ref, {:error, reason}}` - not admitted; the reasons are those of `acquire/2`
+    * `{ref, {:error, reason}}` - not admitted; the reasons are those of `acquire/2` but `:deadlock`, as a caller that goes on may
+      release what it waits for
 
-  It waits in the same line as others do, and its place counts for `:max_waiting`. A process may have many such waits, and go on
-  to call `acquire/2`; its death ends them all. `cancel/2` takes one back.
+  It waits in the same line as others do, and its place counts for `:max_waiting`. A process may have many such waits; its death
+  ends them all. `cancel/2` takes one back. A caller that goes on to wait in `acquire/2` may wait for what it is granted by then.
 
   Raises as `acquire/2`.
 
@@ -422,7 +423,8 @@ defmodule Penstock.Pool do
     case Native.pool_recall(gate, ref) do
       :ok -> :ok
       {:told, instance, permits} -> take_back(gate, instance, permits, ref, 0)
-      {:coming, instance, permits} -> take_back(gate, instance, permits, ref, :infinity)
+      # The message is sent a moment before that is noted: the caller may have received it already. So it asks again.
+      {:coming, instance, permits} -> with :none <- take_back(gate, instance, permits, ref, 1), do: cancel(pool, ref)
       :badarg -> Options.expected!("ref", "a reference", ref)
       :no_pool -> GateRef.bad_pool!(:no_pool, pool)
     end
@@ -431,14 +433,14 @@ defmodule Penstock.Pool do
   defp take_back(gate, instance, permits, ref, timeout) do
     receive do
       {^ref, :ok} ->
-        # Not held any more if the pool was closed and opened anew: then they are free.
-        Native.pool_release(gate, instance, permits)
+        # None if the pool was closed and opened anew.
+        if permits > 0, do: Native.pool_release(gate, instance, permits)
         :ok
 
       {^ref, {:error, _reason}} ->
         :ok
     after
-      timeout -> :ok
+      timeout -> if timeout == 0, do: :ok, else: :none
     end
   end
 

@@ -418,11 +418,11 @@ defmodule Penstock.RateLimiter do
   Allows no hit of a key before `ms` are over: for the `Retry-After` of a remote.
 
   A longer pause that is in force stays. What the key owes stays as well and runs out meanwhile. Turns that `acquire/3` reserves during
-  the pause begin after it, at the pace of the rate; those that were reserved before come when they were. `reset/2` ends the pause; `refund/3` and
+  the pause begin after it, at the pace of the rate; those that were reserved before come when they were. `reset/2` ends the pause of the key; `refund/3` and
   `update/2` do not.
 
   About 1,024 keys can be paused at a time; or a 64th of `:max_keys`, if that is more, up to about 16,384. A pause beyond that is
-  not lost: until it is over, it holds for a sixteenth of all keys.
+  not lost: until it is over, it holds for a sixteenth of all keys, and `reset/2` does not end it for these.
 
   Returns `:ok`. Raises as `hit/3`, and if `ms` is not 0 to 2_147_483_647.
 

@@ -233,6 +233,21 @@ defmodule Penstock.CrewTest do
         assert Pool.info(name).acquired == 0
       end
 
+      test "what is no pid, and a partition key that is too large, raise" do
+        {name, _pid} = start!(@module, limit: 5, partitions: 2)
+
+        for bad <- [nil, :pid, "pid", make_ref()] do
+          error = assert_raise ArgumentError, fn -> @module.terminate_child(name, bad) end
+          assert error.message == "expected pid to be a pid, got: #{inspect(bad)}"
+        end
+
+        shared = Enum.reduce(1..100, 0, fn _, a -> {a, a} end)
+        error = assert_raise ArgumentError, fn -> one(@module, name, partition_key: shared) end
+        assert error.message =~ "expected :partition_key to be of at most 1024 bytes"
+        assert Pool.info(name).in_use == 0
+        assert {:ok, _child} = one(@module, name, partition_key: {:tenant, "a"})
+      end
+
       test "max_runtime ends children, and counts them" do
         {name, _} = start!(@module, limit: 1)
         {:ok, child} = one(@module, name, max_runtime: 30)

@@ -237,7 +237,7 @@ defmodule Penstock.ChildJobs do
       ban_start: [name: MyApp.Banned, pid: self(), given: {1, 1, 1, 1, 1, 1, 1, 1, :monotonic}],
       ban_check: [ban: @ban, key: :key, measured: :measured],
       ban_record: [ban: @ban, key: :key, measured: :not_measured],
-      ban_put: [ban: @ban, key: :key, permits_or_infinity: 1, reason: :manual, measured: :measured],
+      ban_put: [ban: @ban, key: :key, permits_or_infinity: 1, reason: :erlang.term_to_binary(:manual), measured: :measured],
       ban_remove: [ban: @ban, key: :key, measured: :measured],
       ban_list: [ban: @ban, place: 0],
       ban_count: [ban: @ban, place: 0],
@@ -636,13 +636,18 @@ defmodule Penstock.ChildJobs do
 
   @doc "Starts names until one that was closed has lost its node; what is answered to who uses numbers of its pool."
   def forgotten_name do
-    start = fn name -> :fresh = Native.pool_start(name, self(), 1, 1, 0, 0) end
+    start = fn name -> :fresh = Native.pool_start(name, self(), 2, 1, 0, 0) end
     start.(:lost)
     :ok = Native.run_take(:lost, 1)
+    parent = self()
+    other = spawn(fn -> send(parent, {:took, Native.run_take(:lost, 1)}) && Process.sleep(:infinity) end)
+    receive do: ({:took, :ok} -> :ok)
     {:ok, token} = Native.pool_park(:lost, :free, 1, make_ref())
     :cancelled = Native.pool_cancel(:lost, :ok, token)
     offer = Native.spawn_offer(:lost, :ok, 1)
     :ok = Native.spawn_retract(:lost, offer)
+    Process.exit(other, :kill)
+    ask_until(fn -> Native.pool_held(:lost, :ok) == 0 end)
     :ok = Native.gate_close(:lost, self())
     # Each bucket of the registry gets a name.
     for n <- 1..20_000, do: start.(:"other_#{n}")

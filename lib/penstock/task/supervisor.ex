@@ -99,7 +99,7 @@ defmodule Penstock.Task.Supervisor do
     * `:key` - by which a limiter or a ban admits: any term but `nil`. A ban needs one, a limiter without one goes by `:global`, pools ignore it
     * `:cost` - what the hit on a limiter costs: 1 to 2_147_483_647. Default `1`
     * `:max_runtime` - how long it may run, in ms; see `Penstock.start_process/3`. Default: for ever
-    * `:partition_key` - any term: tasks of one key are of one partition, integers of each in turn. Default: the
+    * `:partition_key` - any term of at most 1 KiB: tasks of one key are of one partition, integers of each in turn. Default: the
       calling process
     * `:restart` - `:temporary`, `:transient` or `:permanent`. Default `:temporary`. A restart is admitted as
       `Penstock.child_spec/2` describes
@@ -441,8 +441,8 @@ defmodule Penstock.Task.Supervisor do
   """
   @doc since: "0.1.0"
   @spec terminate_child(supervisor, pid) :: :ok | {:error, :not_found}
-  def terminate_child(supervisor, pid) when is_pid(pid) do
-    __MODULE__ |> Crew.fetch!(supervisor) |> Crew.terminate_child(pid)
+  def terminate_child(supervisor, pid) do
+    __MODULE__ |> Crew.fetch!(supervisor) |> Crew.terminate_child(Options.pid!(pid))
   end
 
   defp gate(%{gate: gate, ref: ref}), do: {gate, ref}
@@ -450,7 +450,9 @@ defmodule Penstock.Task.Supervisor do
   defp shutdown!(opts) do
     case Keyword.get(opts, :shutdown, 5_000) do
       shutdown when shutdown in [:brutal_kill, :infinity] -> shutdown
-      shutdown when is_integer(shutdown) and shutdown >= 0 -> shutdown
+      # `DynamicSupervisor` takes no 0 in a child spec, while `Task.Supervisor` takes it.
+      0 -> 1
+      shutdown when is_integer(shutdown) and shutdown > 0 -> shutdown
       other -> Options.expected!(":shutdown", "a number of milliseconds, :infinity or :brutal_kill", other)
     end
   end

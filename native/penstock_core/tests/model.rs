@@ -515,7 +515,7 @@ impl Pair {
         let me = &self.cast[who];
         let (ticket, number) = (self.stage.host.ticket(), self.tickets);
         let parked = self.stage.pool.park(&self.stage.host, me.pid, n, kind, ticket);
-        if let Some(id) = self.parked(who, n, kind, None, parked) {
+        if let Some(id) = self.parked(who, n, (kind, false), None, parked) {
             self.doing[who] = Doing::Waiting { id, ticket: number };
         }
     }
@@ -526,14 +526,22 @@ impl Pair {
         // A million for each ms, so that each wait has a time of its own.
         let until = ms.map(|ms| (self.clock + u64::from(ms)) * 1_000_000 + u64::from(number));
         let (parked, begins) = self.stage.pool.ask(&self.stage.host, me.pid, n, ticket, until, || true);
-        let id = self.parked(who, n, Kind::Free, until, parked);
+        let id = self.parked(who, n, (Kind::Free, true), until, parked);
         assert_eq!(begins, id.is_some() && until.is_some() && !self.timed, "told once");
         self.timed |= begins;
         self.asked[who].extend(id.map(|id| (id, number)));
     }
 
     /// What came of parking is what the model says; the wait, if it is one.
-    fn parked(&mut self, who: usize, n: u32, kind: Kind, until: Option<u64>, parked: Parked) -> Option<WaiterId> {
+    /// A process that goes on does not wait for itself.
+    fn parked(
+        &mut self,
+        who: usize,
+        n: u32,
+        (kind, goes_on): (Kind, bool),
+        until: Option<u64>,
+        parked: Parked,
+    ) -> Option<WaiterId> {
         let (pid, n, ticket) = (self.pid(who), u64::from(n), self.tickets);
         self.learn_of_burials();
         self.tickets += 1;
@@ -547,7 +555,7 @@ impl Pair {
             Parked::Granted
         } else if self.model.line.len() >= self.model.settings.max_waiting as usize {
             Parked::QueueFull
-        } else if self.model.oversize(self.model.held(pid).all() + n) {
+        } else if !goes_on && self.model.oversize(self.model.held(pid).all() + n) {
             Parked::Deadlock
         } else if let Parked::Waiting(_) = parked {
             self.model.line.push(Waiter { pid, n, kind, ticket, until });

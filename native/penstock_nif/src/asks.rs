@@ -8,6 +8,7 @@ use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
+use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use penstock_core::{Cancelled, Expiry, Host, InstanceId, Kind, Opening, Parked, Pid, Pool, Refusal, WaiterId};
 use rustler::sys::{self, ErlNifEnv, ErlNifResourceType};
@@ -31,11 +32,13 @@ entries! {
 /// What a reference of ours refers to.
 pub(crate) struct Ask {
     owner: Pid,
+    /// The name that the pool was asked by; 0 for none.
+    name: u64,
     /// The pool, by its address: it is compared and never followed.
     pool: usize,
     instance: InstanceId,
     /// Which opening of that pool, which may serve another handle, or the name again, since it was closed.
-    opening: Option<Opening>,
+    opening: OnceCell<Opening>,
     permits: u32,
     /// The wait; 0 if the answer was there at once.
     id: AtomicU64,
@@ -71,7 +74,7 @@ pub(crate) fn init(env: Env) -> bool {
     }
     let Some(owner) = Pid::new(1) else { return false };
     let (id, told) = (AtomicU64::new(0), AtomicBool::new(true));
-    let pinned = Ask { owner, pool: 0, instance: 0, opening: None, permits: 0, id, told };
+    let pinned = Ask { owner, name: 0, pool: 0, instance: 0, opening: OnceCell::new(), permits: 0, id, told };
     // SAFETY: the type is open, and what it holds needs no destructor. The reference is never
     // released, which keeps the type when the module is purged; see `resources::pin`.
     unsafe { alloc(type_, pinned) };
@@ -139,31 +142,34 @@ fn patience(beam: &Beam, timeout: Term) -> Option<Patience> {
     })
 }
 
-fn ask(beam: &Beam, [gate, permits, timeout]: [Term; 3]) -> Term {
+fn ask(beam: &Beam, [name, permits, timeout]: [Term; 3]) -> Term {
     let (Some(n), Some(patience)) = (beam.env.permits(permits), patience(beam, timeout)) else {
         return atoms::badarg();
     };
-    with_pool(beam, gate, |gate, me| {
+    with_pool(beam, name, |gate, me| {
         let pool = gate.pool;
         let until = match patience {
             Patience::None => match pool.try_acquire(beam, me, n, Kind::Free) {
                 Err(Refusal::Again) => return atoms::again(),
-                Err(no) if gate.stands() => return answered(beam, gate, me, n, refusal(no)),
+                Err(no) if gate.stands() => return answered(beam, name, gate, me, n, refusal(no)),
                 tried => {
-                    return gate.admitted(beam, me, n, Kind::Free, tried, || answered(beam, gate, me, n, atoms::ok()));
+                    return gate
+                        .admitted(beam, me, n, Kind::Free, tried, || answered(beam, name, gate, me, n, atoms::ok()));
                 }
             },
             Patience::Until(at) => Some(at),
             Patience::Endless => None,
         };
         if pool.take(beam, me, n, Kind::Free) {
-            return gate.admitted(beam, me, n, Kind::Free, Ok(()), || answered(beam, gate, me, n, atoms::ok()));
+            return gate.admitted(beam, me, n, Kind::Free, Ok(()), || answered(beam, name, gate, me, n, atoms::ok()));
         }
-        let (reference, object) = make(beam.env, new_ask(gate, me, n, false));
+        let (reference, object) = make(beam.env, new_ask(beam, name, gate, me, n, false));
         // SAFETY: the reference is a term of this call, and keeps the object.
         let object = unsafe { &*object };
         let ticket = Ticket::of_ask(reference, object);
         let (parked, timed) = pool.ask(beam, me, n, ticket, until, || gate.stands());
+        // After it: a pool that was opened anew since has answered the wait, or holds it.
+        let _once = object.opening.set(pool.opening());
         if timed {
             begin_to_time(beam.env, pool);
         }
@@ -185,40 +191,47 @@ fn ask(beam: &Beam, [gate, permits, timeout]: [Term; 3]) -> Term {
     })
 }
 
-fn new_ask(gate: Gate<'_>, owner: Pid, permits: u32, told: bool) -> Ask {
-    let (pool, instance, opening) = (ptr::from_ref(gate.pool).addr(), gate.instance(), Some(gate.pool.opening()));
-    Ask { owner, pool, instance, opening, permits, id: AtomicU64::new(0), told: AtomicBool::new(told) }
+fn new_ask(beam: &Beam, by: Term, gate: Gate<'_>, owner: Pid, permits: u32, told: bool) -> Ask {
+    let name = if beam.env.is_atom(by) { by.word() } else { 0 };
+    let (pool, instance, opening) = (ptr::from_ref(gate.pool).addr(), gate.instance(), OnceCell::new());
+    Ask { owner, name, pool, instance, opening, permits, id: AtomicU64::new(0), told: AtomicBool::new(told) }
 }
 
 /// Without a wait: the caller sends itself the message.
-fn answered(beam: &Beam, gate: Gate<'_>, me: Pid, n: u32, answer: Term) -> Term {
-    let (reference, _) = make(beam.env, new_ask(gate, me, n, true));
+fn answered(beam: &Beam, by: Term, gate: Gate<'_>, me: Pid, n: u32, answer: Term) -> Term {
+    let (reference, object) = make(beam.env, new_ask(beam, by, gate, me, n, true));
+    // SAFETY: the reference is a term of this call, and keeps the object.
+    let _once = unsafe { &*object }.opening.set(gate.pool.opening());
     beam.env.tuple(&[reference, answer])
 }
 
 /// Ends the wait, if it is one of the caller's on that pool; or says of the message whether it
-/// has been sent.
+/// has been sent, and how many permits it brings.
 fn recall(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
     let Some(me) = beam.env.me().filter(|_| beam.env.is_ref(reference)) else { return atoms::badarg() };
-    let found = asked(beam.env, reference).and_then(|ask| {
-        let instance = instance_term(beam, ask.instance);
-        let pool = resolve_instance(beam, gate, instance)?;
-        let same = ask.pool == ptr::from_ref(pool).addr() && ask.opening == Some(pool.opening());
-        (ask.owner == me && same).then_some((ask, pool, instance))
-    });
-    let Some((ask, pool, instance)) = found else {
-        return if resolve(beam, gate).is_some() { atoms::ok() } else { atoms::no_pool() };
-    };
+    let gone = || if resolve(beam, gate).is_some() { atoms::ok() } else { atoms::no_pool() };
+    let Some(ask) = asked(beam.env, reference).filter(|ask| ask.owner == me) else { return gone() };
+    let instance = instance_term(beam, ask.instance);
+    let pool = resolve_instance(beam, gate, instance);
+    let there = pool.filter(|pool| ask.pool == ptr::from_ref(*pool).addr());
+    let same = there.filter(|pool| ask.opening.get() == Some(&pool.opening()));
+    if same.is_none() && there.is_none() && (ask.name == 0 || ask.name != gate.word()) {
+        // The wait of another pool.
+        return gone();
+    }
     // What was not answered at once has an id by now: the call that made it is over.
     let id = ask.id.load(Ordering::Relaxed);
-    if id != 0 && pool.leave_line(beam, me, WaiterId::from_bits(id)) == Cancelled::Yes {
+    let waits = |pool: &Pool<Beam>| id != 0 && pool.leave_line(beam, me, WaiterId::from_bits(id)) == Cancelled::Yes;
+    if same.is_some_and(waits) {
         // No message is on its way, whoever asks again.
         ask.set_told();
         return atoms::ok();
     }
+    // Of an opening that is over nothing is held any more.
+    let permits = if same.is_some() { ask.permits } else { 0 };
     // ORDERING: Acquire pairs with the Release in `set_told`.
     let told = if ask.told.load(Ordering::Acquire) { atoms::told() } else { atoms::coming() };
-    beam.env.tuple(&[told, instance, beam.env.make_u64(u64::from(ask.permits))])
+    beam.env.tuple(&[told, instance, beam.env.make_u64(u64::from(permits))])
 }
 
 fn release_of(beam: &Beam, [gate, instance, permits]: [Term; 3]) -> Term {
@@ -250,6 +263,9 @@ fn begin_to_time(env: Env, pool: &Pool<Beam>) {
 /// Pools that one call looks at, each some 50 ns if there is nothing to do.
 const POOLS: usize = 32;
 
+/// Messages and looks of one call, in the units of the host: some 50 µs, after which it ends no more waits.
+const ENOUGH: u32 = 2_500;
+
 /// Ends waits whose time is over, from a pool on; the pool to go on with, or `done`.
 fn due(beam: &Beam, [from]: [Term; 1]) -> Term {
     let Some(from) = beam.env.u64(from) else { return atoms::badarg() };
@@ -258,6 +274,9 @@ fn due(beam: &Beam, [from]: [Term; 1]) -> Term {
     for _ in 0..POOLS {
         let next = TIMED.lock().pools.get(at).copied();
         let Some((number, pool)) = next else { return atoms::done() };
+        if beam.spent() > ENOUGH {
+            break;
+        }
         // Not under the lock. A pool whose handle is gone is closed, and what waited has been answered.
         match pool.expire(beam, now) {
             Expiry::More => break,

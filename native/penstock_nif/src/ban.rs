@@ -113,7 +113,7 @@ fn check(beam: &Beam, args: [Term; 3]) -> Term {
     })
 }
 
-/// What is kept of a term: nothing, if that would be too much.
+/// What is kept of a key that was walked already: nothing, if that would be too much.
 fn kept(beam: &Beam, term: Term) -> Option<Box<[u8]>> {
     beam.env.external(term).filter(|bytes| bytes.len() <= LARGEST_KEPT).map(Vec::into_boxed_slice)
 }
@@ -130,9 +130,11 @@ fn record(beam: &Beam, [name, key, measured]: [Term; 3]) -> Term {
 
 fn put(beam: &Beam, [name, key, ms, reason, measured]: [Term; 5]) -> Term {
     let Some(ms) = ban_ms(beam, ms) else { return atoms::badarg() };
-    let Some(reason) = kept(beam, reason) else { return atoms::too_large() };
+    let Some(reason) = beam.env.binary(reason).filter(|bytes| bytes.len() <= LARGEST_KEPT) else {
+        return atoms::badarg();
+    };
     with_key(beam, [name, key, measured], |ban, incarnation, tag, now| {
-        ban.ban(incarnation, tag, now, ms, kept(beam, key).unwrap_or_default(), reason);
+        ban.ban(incarnation, tag, now, ms, kept(beam, key).unwrap_or_default(), reason.into());
         atoms::ok()
     })
 }

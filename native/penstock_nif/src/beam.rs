@@ -20,6 +20,8 @@ pub(crate) struct Beam {
     accountable: bool,
     /// What the call did since the scheduler was last told, in units of some 20 ns.
     work: Cell<u32>,
+    /// What it did in all, in the same units.
+    spent: Cell<u32>,
 }
 
 /// Each time a call has done this much, 5 µs, the scheduler is told: a call counts as one reduction whatever it does.
@@ -32,15 +34,21 @@ const MONITOR: u32 = 50;
 impl Beam {
     #[inline(always)]
     pub(crate) fn new(env: Env) -> Self {
-        Self { env, accountable: true, work: Cell::new(0) }
+        Self { env, accountable: true, work: Cell::new(0), spent: Cell::new(0) }
     }
 
     /// For a destructor or a monitor: no process called, and the VM crashes if it is told of a time slice then.
     pub(crate) fn in_callback(env: Env) -> Self {
-        Self { env, accountable: false, work: Cell::new(0) }
+        Self { env, accountable: false, work: Cell::new(0), spent: Cell::new(0) }
+    }
+
+    /// What the call did so far, in units of some 20 ns.
+    pub(crate) fn spent(&self) -> u32 {
+        self.spent.get()
     }
 
     fn did(&self, work: u32) {
+        self.spent.set(self.spent.get().saturating_add(work));
         let work = self.work.get().saturating_add(work);
         if work < NOTEWORTHY {
             self.work.set(work);

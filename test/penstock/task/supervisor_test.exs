@@ -164,6 +164,12 @@ defmodule Penstock.Task.SupervisorTest do
   end
 
   describe "a stream" do
+    test "and a restarted task take a :shutdown of 0, as Task.Supervisor does", %{ours: ours} do
+      assert ours |> Bounded.async_stream(1..3, & &1, shutdown: 0) |> Enum.to_list() == [ok: 1, ok: 2, ok: 3]
+      assert {:ok, pid} = Bounded.start_child(ours, &never/0, restart: :transient, shutdown: 0)
+      assert Bounded.terminate_child(ours, pid) == :ok
+    end
+
     test "is of the supervisor's tasks, and bounded by its gate", %{ours: ours} do
       me = self()
       Process.put(:"$callers", [:grandparent])

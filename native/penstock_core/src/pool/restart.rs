@@ -97,15 +97,16 @@ struct Found {
     dead: Vec<Pid>,
     /// Where the next piece begins.
     at: Position,
-    /// When the last lap began, by the host's exact clock, and until when there is no other.
+    /// When the last lap began, by the host's exact clock.
     lap_began: u32,
-    rest_until: Option<u32>,
+    /// When the last barren lap ended, and for how many ms there is no other.
+    rest: Option<(u32, u32)>,
 }
 
 impl Finds {
     pub(super) fn new() -> Self {
         let at = Position::default();
-        Self(Mutex::new(Found { dead: Vec::new(), at, lap_began: 0, rest_until: None }))
+        Self(Mutex::new(Found { dead: Vec::new(), at, lap_began: 0, rest: None }))
     }
 }
 
@@ -244,11 +245,13 @@ impl<H: Host> Pool<H> {
     fn begin_lap(&self, host: &H) -> bool {
         let now = host.exact_ms();
         let mut found = lock(&self.finds.0);
-        let rests = found.rest_until.is_some_and(|until| (until.wrapping_sub(now) as i32) > 0);
-        if !rests {
-            found.lap_began = now;
+        if found.rest.is_some_and(|(ended, rest)| now.wrapping_sub(ended) < rest) {
+            return false;
         }
-        !rests
+        // A clock that wraps must not find it again.
+        found.rest = None;
+        found.lap_began = now;
+        true
     }
 
     /// Notes that a lap has ended and found no dead holder.
@@ -256,7 +259,7 @@ impl<H: Host> Pool<H> {
         let now = host.exact_ms();
         let mut found = lock(&self.finds.0);
         let took = now.wrapping_sub(found.lap_began);
-        found.rest_until = (took > 0).then(|| now.wrapping_add(took.saturating_mul(REST).min(LONGEST_REST_MS)));
+        found.rest = (took > 0).then(|| (now, took.saturating_mul(REST).min(LONGEST_REST_MS)));
     }
 
     /// Takes what is asked beyond the limit, as far as that may be.

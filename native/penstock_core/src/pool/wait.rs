@@ -116,6 +116,8 @@ struct Request<'a, H: Host> {
     kind: Kind,
     ticket: Option<H::Ticket>,
     until: Option<u64>,
+    /// The process goes on meanwhile, and may release what it would wait for.
+    goes_on: bool,
 }
 
 impl<H: Host> Pool<H> {
@@ -135,7 +137,7 @@ impl<H: Host> Pool<H> {
         ticket: H::Ticket,
         still: impl FnOnce() -> bool,
     ) -> Parked {
-        self.park_until(host, me, n, kind, ticket, None, still).0
+        self.park_as(host, me, n, (kind, None, false), ticket, still).0
     }
 
     /// The same for free permits and a caller that goes on, and may ask again before the answer
@@ -150,18 +152,16 @@ impl<H: Host> Pool<H> {
         until: Option<u64>,
         still: impl FnOnce() -> bool,
     ) -> (Parked, bool) {
-        self.park_until(host, me, n, Kind::Free, ticket, until, still)
+        self.park_as(host, me, n, (Kind::Free, until, true), ticket, still)
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn park_until(
+    fn park_as(
         &self,
         host: &H,
         me: Pid,
         n: u32,
-        kind: Kind,
+        (kind, until, goes_on): (Kind, Option<u64>, bool),
         ticket: H::Ticket,
-        until: Option<u64>,
         still: impl FnOnce() -> bool,
     ) -> (Parked, bool) {
         // The dead among the holders first; those that are not found now will wake us by their monitors.
@@ -170,7 +170,7 @@ impl<H: Host> Pool<H> {
         }
         let Some(entry) = self.table.find(me).or_else(|| self.enrol(host, me)) else { return (Parked::Closed, false) };
         // The ticket is outside the lock, where it is dropped if it is not needed.
-        let mut request = Request { pid: me, entry, permits: n, kind, ticket: Some(ticket), until };
+        let mut request = Request { pid: me, entry, permits: n, kind, ticket: Some(ticket), until, goes_on };
         let (parked, timed) = {
             let mut desk = lock(&self.desk);
             let parked = if still() { self.park_at(&mut desk, &mut request) } else { Parked::Closed };
@@ -187,7 +187,7 @@ impl<H: Host> Pool<H> {
     }
 
     fn park_at(&self, desk: &mut Desk<H>, request: &mut Request<'_, H>) -> Parked {
-        let &mut Request { pid, entry, permits, kind, until, .. } = request;
+        let &mut Request { pid, entry, permits, kind, until, goes_on, .. } = request;
         if desk.status != Status::Open {
             return Parked::Closed;
         }
@@ -197,7 +197,7 @@ impl<H: Host> Pool<H> {
         let has_room = desk.line.len(Queue::Waiters) < desk.settings.max_waiting as usize;
         // Not free, then, and only one that may wait would wait for itself. The limit does not
         // change under this lock; what others give the process meanwhile may be missed.
-        if self.waits_for_itself(entry, permits) {
+        if !goes_on && self.waits_for_itself(entry, permits) {
             return if has_room { Parked::Deadlock } else { Parked::QueueFull };
         }
         // From here on whoever gives back comes to this desk, and waits for our lock.

@@ -19,7 +19,7 @@ const STEP: usize = if cfg!(loom) { 2 } else { 4096 };
 const FINE: u64 = 4 * NS_PER_MS;
 
 /// Parts that resets are counted in, each for some of the keys.
-const RESETS: usize = 16;
+const RESETS: usize = if cfg!(loom) { 16 } else { 256 };
 
 /// Parts that totals are counted in, so that threads do not wait for each other's: one for each
 /// that runs at a time, and as many again, as other threads have numbers as well. A power of two.
