@@ -237,7 +237,13 @@ defmodule Penstock.ChildJobs do
       ban_start: [name: MyApp.Banned, pid: self(), given: {1, 1, 1, 1, 1, 1, 1, 1, :monotonic}],
       ban_check: [ban: @ban, key: :key, measured: :measured],
       ban_record: [ban: @ban, key: :key, measured: :not_measured],
-      ban_put: [ban: @ban, key: :key, permits_or_infinity: 1, reason: :erlang.term_to_binary(:manual), measured: :measured],
+      ban_put: [
+        ban: @ban,
+        key: :key,
+        permits_or_infinity: 1,
+        reason: :erlang.term_to_binary(:manual),
+        measured: :measured
+      ],
       ban_remove: [ban: @ban, key: :key, measured: :measured],
       ban_list: [ban: @ban, place: 0],
       ban_count: [ban: @ban, place: 0],
