@@ -110,6 +110,12 @@ defmodule Penstock.Gated do
         :erlang.yield()
         restart(gated, ref, step)
 
+      {:wait, step} ->
+        receive do
+        after
+          1 -> restart(gated, ref, step)
+        end
+
       :full ->
         {:error, :full}
 

@@ -170,9 +170,9 @@ defmodule Penstock.Native do
   def start_entrust(_gate, _instance, _child, _permits), do: missing()
 
   # For the restart of a process: what a dead holder has not given back yet, or beyond the limit.
-  # In steps, from 0 on; `:pause` asks the caller to let other processes run before the next.
+  # In steps, from 0 on; `:pause` asks the caller to let other processes run before the next, `:wait` to let 1 ms pass.
   @spec restart_take(gate, permits, non_neg_integer) ::
-          instance | {:again | :pause, pos_integer} | :full | :closed | bad
+          instance | {:again | :pause | :wait, pos_integer} | :full | :closed | bad
   def restart_take(_gate, _permits, _step), do: missing()
 
   # The life of a pool: its name, its owner, and the settings; the last of these is `held_longer_than`, 0 for none.

@@ -34,5 +34,5 @@ atoms! {
     granted, infinity, keep, known, limit, manual, measure, measured, monotonic,
     nif_panicked, nil, nil_key, no_ban, no_limiter, no_place, no_pool, noproc, not_held, ok,
     open, overdue, pause, queue_full, revoked, settle, timeout, told, too_large, too_late,
-    undrained, unknown, waiting, within,
+    undrained, unknown, wait, waiting, within,
 }

@@ -238,5 +238,6 @@ fn take_for_restart(beam: &Beam, [gate, permits, step]: [Term; 3]) -> Term {
         Restart::Refused(no) => refusal(no),
         Restart::More(step) => beam.env.tuple(&[atoms::again(), beam.env.make_u64(step.to_bits())]),
         Restart::Pause(step) => beam.env.tuple(&[atoms::pause(), beam.env.make_u64(step.to_bits())]),
+        Restart::Wait(step) => beam.env.tuple(&[atoms::wait(), beam.env.make_u64(step.to_bits())]),
     })
 }

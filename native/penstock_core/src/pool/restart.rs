@@ -17,7 +17,9 @@
 //! found is paid for by the overdraft for the microseconds until its monitor has run. Only if the
 //! overdraft refuses, which is what ends supervisors, does one restart look at all holders, in a
 //! lap of many calls. A lap that found no dead holder is not repeated for ten times as long as it
-//! took: by then the monitors of all holders that died before it have run.
+//! took: by then the monitors of all holders that died before it have run. A holder that died in
+//! between has a monitor that is about to run: the restart lets others run, and then waits some ms,
+//! once in a while, since restarts that are refused one after the other must not add up.
 //!
 //! A remembered pid is a hint. Its process may have been buried since: then there is no entry to
 //! remove. The pid may belong to a living process by now: so the host is asked again before the
@@ -39,6 +41,9 @@ const MOST_FOUND: usize = if cfg!(loom) { 2 } else { 1024 };
 const MOST_TRIED: usize = 128;
 /// Times that a restart lets other processes run before it is refused without a lap.
 const PAUSES: u64 = 3;
+/// Times that it then waits for 1 ms, and for how many ms after that no restart of the pool does so.
+const WAITS: u64 = 3;
+const WAITLESS_MS: u32 = 30;
 /// How many times as long as a lap took there is no other, and for how many ms at most.
 const REST: u32 = 10;
 const LONGEST_REST_MS: u32 = 1_000;
@@ -54,6 +59,8 @@ pub enum Restart {
     More(Step),
     /// As `More`, when others have run: a monitor may be about to bring back what is asked.
     Pause(Step),
+    /// As `Pause`, after 1 ms.
+    Wait(Step),
 }
 
 /// How far one restart has come. 0 is the beginning.
@@ -101,12 +108,14 @@ struct Found {
     lap_began: u32,
     /// When the last barren lap ended, and for how many ms there is no other.
     rest: Option<(u32, u32)>,
+    /// When a restart last began to wait.
+    waited: Option<u32>,
 }
 
 impl Finds {
     pub(super) fn new() -> Self {
         let at = Position::default();
-        Self(Mutex::new(Found { dead: Vec::new(), at, lap_began: 0, rest: None }))
+        Self(Mutex::new(Found { dead: Vec::new(), at, lap_began: 0, rest: None, waited: None }))
     }
 }
 
@@ -144,6 +153,12 @@ impl<H: Host> Pool<H> {
             Step::RETRY => match self.overdraw(host, me, n) {
                 Ok(admitted) => admitted,
                 Err(Refusal::Full) if step.rest() < PAUSES => Restart::Pause(Step::retry(step.rest() + 1)),
+                Err(Refusal::Full) if step.rest() > PAUSES && step.rest() < PAUSES + WAITS => {
+                    Restart::Wait(Step::retry(step.rest() + 1))
+                }
+                Err(Refusal::Full) if step.rest() == PAUSES && self.begin_to_wait(host) => {
+                    Restart::Wait(Step::retry(PAUSES + 1))
+                }
                 Err(refusal) => self.refuse_restart(me, refusal),
             },
             _ => self.take_at_first(host, me, n),
@@ -251,6 +266,17 @@ impl<H: Host> Pool<H> {
         // A clock that wraps must not find it again.
         found.rest = None;
         found.lap_began = now;
+        true
+    }
+
+    /// Returns `true` if the restart may wait, unless another did so a moment ago.
+    fn begin_to_wait(&self, host: &H) -> bool {
+        let now = host.exact_ms();
+        let mut found = lock(&self.finds.0);
+        if found.waited.is_some_and(|began| now.wrapping_sub(began) < WAITLESS_MS) {
+            return false;
+        }
+        found.waited = Some(now);
         true
     }
 

@@ -448,7 +448,7 @@ impl Process {
         let mut step = Step::default();
         loop {
             match self.pool().take_for_restart(self.host(), self.pid, n, step) {
-                Restart::More(next) | Restart::Pause(next) => step = next,
+                Restart::More(next) | Restart::Pause(next) | Restart::Wait(next) => step = next,
                 answer => return answer,
             }
         }
