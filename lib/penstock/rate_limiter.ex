@@ -421,6 +421,8 @@ defmodule Penstock.RateLimiter do
   the pause begin after it, at the pace of the rate; those that were reserved before come when they were. `reset/2` ends the pause of the key; `refund/3` and
   `update/2` do not.
 
+  Pauses take memory of their own, which `info/1` does not count.
+
   About 1,024 keys can be paused at a time; or a 64th of `:max_keys`, if that is more, up to about 16,384. A pause beyond that is
   not lost: until it is over, it holds for a sixteenth of all keys, and `reset/2` does not end it for these.
 

@@ -9,7 +9,8 @@ defmodule Penstock.Crew.Front do
   # Children that pass the gate are started by a call to their partition, which no front takes
   # part in. So a call that reaches the front comes from Elixir's own functions. The front
   # answers those that read or end, for all partitions, and refuses those that start: they would
-  # pass the limit. Nothing that it is sent ends it.
+  # pass the limit. No message of a stranger ends it, but an EXIT that names its parent, as of every
+  # GenServer.
   #
   # The front never waits for a partition, which may be in the middle of a long start. It passes
   # the question on and collects the answers as they come.

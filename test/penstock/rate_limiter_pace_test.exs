@@ -1,0 +1,36 @@
+defmodule Penstock.RateLimiterPaceTest do
+  # The pace of callers that wait, which needs a processor when their turn comes: no other test runs meanwhile.
+  use Penstock.PoolCase, async: false
+
+  alias Penstock.RateLimiter
+
+  # Per second.
+  @rate 5_000
+
+  # A timer is late by up to five turns. A machine that is busy gives a caller no turn for some
+  # ms now and then, so the gap that counts is the median.
+  test "reaches the rate, and never exceeds it" do
+    for callers <- [1, 8] do
+      limiter = unique_name()
+      start_supervised!({RateLimiter, name: limiter, limit: @rate, per: 1_000, burst: 1}, id: limiter)
+      began = System.monotonic_time(:nanosecond)
+      :ok = RateLimiter.acquire(limiter)
+      turns = for _ <- 1..callers, do: Task.async(fn -> turns(limiter, div(2_000, callers)) end)
+      times = turns |> Task.await_many(60_000) |> List.flatten() |> Enum.sort()
+      interval = div(1_000_000_000, @rate)
+
+      # The n-th turn after the first comes after n intervals.
+      for {time, n} <- Enum.with_index(times, 1), do: assert(time - began >= n * interval)
+
+      gaps = times |> Enum.chunk_every(2, 1, :discard) |> Enum.map(fn [one, next] -> next - one end) |> Enum.sort()
+      assert Enum.at(gaps, div(length(gaps), 2)) <= 1.05 * interval
+    end
+  end
+
+  defp turns(limiter, n) do
+    for _ <- 1..n do
+      :ok = RateLimiter.acquire(limiter, :global, timeout: :infinity)
+      System.monotonic_time(:nanosecond)
+    end
+  end
+end
