@@ -33,10 +33,13 @@ defmodule Penstock.Nearest do
 
     (same ++ other)
     |> Enum.take(@most_compared)
-    |> Enum.map(fn {candidate, its} -> {likeness({space, last}, its), candidate} end)
-    |> Enum.filter(fn {likeness, _candidate} -> likeness >= @alike end)
+    |> Enum.map(fn {candidate, {its_space, _last} = its} ->
+      {likeness({space, last}, its), its_space == space, candidate}
+    end)
+    |> Enum.filter(fn {likeness, _same_space, _candidate} -> likeness >= @alike end)
+    # Of names that are as near, those of the same namespace come first.
     |> Enum.sort(:desc)
-    |> Enum.find_value(fn {_likeness, candidate} -> if wanted?.(candidate), do: candidate end)
+    |> Enum.find_value(fn {_likeness, _same_space, candidate} -> if wanted?.(candidate), do: candidate end)
   end
 
   # Of MyApp.Jobs: {"Elixir.MyApp", "Jobs"}.

@@ -32,9 +32,9 @@ defmodule Penstock.Stress.Crashes do
 
   def log(event, config), do: count(event, config)
 
-  # A kill is told as an exit of another kind than a crash.
+  # A kill, and the end of the process that an owner is linked to, are told as exits. A fault of the code is an error.
   defp of?(%{msg: {:report, %{label: {:proc_lib, :crash}, report: [info | _]}}}, module) do
-    not match?({:exit, :killed, _}, info[:error_info]) and match?({^module, _, _}, info[:initial_call])
+    match?({:error, _, _}, info[:error_info]) and match?({^module, _, _}, info[:initial_call])
   end
 
   defp of?(%{msg: {:report, %{label: {:gen_server, :terminate}, name: name}}}, module), do: name == module

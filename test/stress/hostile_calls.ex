@@ -76,6 +76,11 @@ defmodule Penstock.Stress.HostileCalls do
     end)
   end
 
+  # A supervisor ends with the reason that it is given, and the VM copies that to each process that is linked to it, in one go.
+  defp arguments({_module, :stop, _arity}, [supervisor | rest]) do
+    [supervisor | Enum.map(rest, &if(Penstock.Weight.light?(&1, 1_024), do: &1, else: :normal))]
+  end
+
   # `:measured` is the promise of the caller, which has walked the key, that a walk through it is short.
   defp arguments({Native, _name, _arity}, args) do
     if :measured in args and not Enum.all?(args, &Penstock.Weight.light?(&1, 1_024)),

@@ -66,6 +66,7 @@ defmodule Penstock.Stress.HostileShapes do
   defp native(:ban_start, 3), do: [make(:new), self(), {2, 10, 10, 2, 100, 10, 10, 10, :manual}]
   defp native(:ban_advance, 2), do: [make(:new), make(:small)]
   defp native(:ban_list, 2), do: [:hostile_ban, 0]
+  defp native(:ban_put, 5), do: [:hostile_ban, make(:small), 5, :erlang.term_to_binary(:reason), :measured]
   defp native(_name, _arity), do: nil
 
   defp make(kind), do: HostileTerms.make(kind)

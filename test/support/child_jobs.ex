@@ -305,8 +305,7 @@ defmodule Penstock.ChildJobs do
     do: [{:done, 1, 1, 0, 0, 0, 0, 0}, {:done, 0, 0, 0, 0, 0, 0, 0}]
 
   defp allowed(:pool_holders, :position, n) when n in 0..@most, do: [{:done, 0, []}, {:done, 0, [{self(), 2, 0}]}]
-  # No name is open. A call passes 2,048 places of which none has a name.
-  defp allowed(:gate_names, :position, n) when n in 0..0xFFFFFFFF, do: [{:done, []}, {n + 2048, []}]
+  defp allowed(:gate_names, :position, n) when n in 0..0xFFFFFFFF, do: [:names]
   defp allowed(_, :gate, _), do: [:no_pool, :badarg]
   defp allowed(_, :limiter, _), do: [:no_limiter]
   defp allowed(_, :ban, _), do: [:no_ban]
@@ -321,6 +320,8 @@ defmodule Penstock.ChildJobs do
       # Neither time nor age is what is tested.
       {:done, _now, [{pid, permits, _age}]} -> {:done, 0, [{pid, permits, 0}]}
       {:done, _now, []} -> {:done, 0, []}
+      # Which names a piece has depends on the numbers of their atoms.
+      {next, names} when function == :gate_names and (is_integer(next) or next == :done) and is_list(names) -> :names
       answer -> answer
     end
   rescue
@@ -646,7 +647,13 @@ defmodule Penstock.ChildJobs do
     start.(:lost)
     :ok = Native.run_take(:lost, 1)
     parent = self()
-    other = spawn(fn -> send(parent, {:took, Native.run_take(:lost, 1)}) && Process.sleep(:infinity) end)
+
+    other =
+      spawn(fn ->
+        send(parent, {:took, Native.run_take(:lost, 1)})
+        Process.sleep(:infinity)
+      end)
+
     receive do: ({:took, :ok} -> :ok)
     {:ok, token} = Native.pool_park(:lost, :free, 1, make_ref())
     :cancelled = Native.pool_cancel(:lost, :ok, token)
