@@ -19,7 +19,10 @@ defmodule Penstock.Task.AsyncDifferentialTest do
   defp fail_by(:match), do: {:a, :b} = Process.get(:not_there)
   defp fail_by(:undefined), do: apply(NoSuchModule, :run, [])
   defp fail_by(:killed), do: Process.exit(self(), :kill)
-  defp fail_by(:linked), do: spawn_link(fn -> exit(:linked) end) && never()
+  defp fail_by(:linked) do
+    spawn_link(fn -> exit(:linked) end)
+    never()
+  end
 
   @ways [:raise, :throw, :exit, :normal, :shutdown, :shutdown_with, :kill, :match, :undefined, :killed, :linked]
 
