@@ -180,7 +180,7 @@ defmodule Penstock do
     ref = GateRef.ref!(gate)
 
     case run_ask(ref, permits, timeout) do
-      # Of the first pool of a name.
+      # `:ok` means that the first pool of the name let the caller in.
       :ok when permits == 1 -> run_first(ref, fun)
       other -> run_otherwise(other, gate, ref, terms, fun)
     end

@@ -47,7 +47,7 @@ defmodule Penstock.Bench.Report do
     verdict = Enum.find([:pass, :miss], &(&1 in verdicts))
 
     for {{row, rounds}, own} <- Enum.zip(compared, verdicts) do
-      # What the other comparison makes good is no miss.
+      # A row that passes one of its two comparisons is not a miss.
       print(row, processes, rounds, if(own == :miss and verdict == :pass, do: :or, else: own))
     end
 

@@ -28,7 +28,7 @@ defmodule Penstock.Ban do
 
   A ban lasts `:ban_for` ms the first time, and each time `:escalate` times as long as the last time; the first as well is cut to `:max_ban`. With
   `escalate: 1` all are of the same length. The number of bans of a key, its *level*, is forgotten `:forget_after` ms after the end of its last ban; or
-  early, if there are more than `:max_bans`. A ban for ever, `ban_for: :infinity`, is not cut; only `unban/2` or
+  early, if there are more than `:max_bans`. `:max_ban` does not cut a ban without end (`ban_for: :infinity`); only `unban/2` or
   `ban/4` ends it.
 
   ## Keys
@@ -39,7 +39,7 @@ defmodule Penstock.Ban do
   Memory is bounded: two places for each of `:max_keys` keys whose failures are counted at a time, of 80 bytes, are reserved at start. A key may have any of
   sixteen; if all are others', the one with the fewest and oldest failures is forgotten, which begins to happen where there are as many keys as `:max_keys`. Of each
   ban 64 bytes are reserved, and up to 700 more are used for the key and the reason. If there are more than `:max_bans`, the one that ends first is
-  dropped, with its level, and counted in `info/1` if it was not over; a ban for ever is dropped after all that end.
+  dropped, with its level, and counted in `info/1` if it was not over; bans without end are dropped last.
 
   The key and the reason of a ban that is over stay in memory, where `list/1` does not show them, as long as its level is, and after that until
   other bans come, or `unban/2`; those of bans that are closed, until their memory is used again.
@@ -195,7 +195,7 @@ defmodule Penstock.Ban do
   @doc """
   Whether a key is banned.
 
-  Returns `:ok`, or `{:banned, ms}` with the ms until its ban ends, or `{:banned, :infinity}` of a ban for ever.
+  Returns `:ok`, or `{:banned, ms}` with the ms until its ban ends, or `{:banned, :infinity}` for a ban without end.
 
   Raises `ArgumentError` if no such bans are running, or the key is `nil` or above 1 KiB.
 
@@ -219,7 +219,7 @@ defmodule Penstock.Ban do
   Returns:
 
     * `{:ok, left}` - so many more would ban it; all of them, if it was forgiven at that moment
-    * `{:banned, ms}` - it is banned, by this failure or before; `:infinity` of a ban for ever
+    * `{:banned, ms}` - it is banned, by this failure or before; `:infinity` for a ban without end
 
   Raises as `check/2`.
 

@@ -2,7 +2,7 @@ defmodule Penstock.Crew do
   # What Penstock's supervisors have in common: a name, the gate that their children pass, and one or several supervisors of
   # Elixir's that the children are under, the partitions.
   #
-  # What is registered under the name is a process of ours, see Penstock.Crew.Front: Elixir's own functions, called with the
+  # The name belongs to a process of ours, see Penstock.Crew.Front: Elixir's own functions, called with the
   # name by mistake, start nothing. A limit of its own makes a pool of the same name, whose owner is that process.
   #
   # Callers that start a child look up where the partitions are, and so it is kept where that costs next to nothing, see

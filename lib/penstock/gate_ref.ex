@@ -6,7 +6,7 @@ defmodule Penstock.GateRef do
 
   @type t :: atom | Pool.t()
 
-  # What a message calls the gates of a kind.
+  # Messages name the gates of each kind so.
   @kinds %{pool: "pool", limiter: "rate limiter", ban: "ban"}
 
   @doc false
@@ -84,7 +84,7 @@ defmodule Penstock.GateRef do
 
   defp hint(_name, instead, _wanted?), do: " (it is a #{instead})"
 
-  # Of what kind the gate of a name is now.
+  # Returns the kind of gate that holds the name now.
   defp kind(name) do
     cond do
       Native.pool_info(name) != :no_pool -> :pool

@@ -150,7 +150,7 @@ defmodule Penstock.Crew.Front do
     if Janitor.orderly?(reason), do: Native.gate_close(crew.name, self())
   end
 
-  # What `:supervisor.get_callback_module/1` looks for, by which releases find supervisors.
+  # `:supervisor.get_callback_module/1` looks for this; releases find supervisors by it.
   @doc false
   @impl true
   def format_status(:terminate, [_dictionary, state]), do: state
