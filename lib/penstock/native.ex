@@ -97,8 +97,8 @@ defmodule Penstock.Native do
   def pool_ask(_gate, _permits, _timeout), do: missing()
 
   # `:ok`: no message comes. Else the message is in the mailbox or was (`:told`), or is on its way
-  # (`:coming`); of the pool, and of so many permits if it grants them.
-  @spec pool_recall(gate, reference) :: :ok | {:told | :coming, instance, permits} | bad
+  # (`:coming`); of the pool, and of so many permits if it grants them, else of 0.
+  @spec pool_recall(gate, reference) :: :ok | {:told | :coming, instance, non_neg_integer} | bad
   def pool_recall(_gate, _reference), do: missing()
 
   # Ends such waits whose time is over, by the reaper: a walk through all pools that have any,

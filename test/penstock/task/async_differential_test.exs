@@ -19,6 +19,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
   defp fail_by(:match), do: {:a, :b} = Process.get(:not_there)
   defp fail_by(:undefined), do: apply(NoSuchModule, :run, [])
   defp fail_by(:killed), do: Process.exit(self(), :kill)
+
   defp fail_by(:linked) do
     spawn_link(fn -> exit(:linked) end)
     never()
@@ -75,7 +76,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
 
   defp awaiting do
     [
-      {"await, too late", [], fn async -> caught(fn -> Task.await(async.(&never/0), 10) end) end},
+      {"await, too late", [goes_on: true], fn async -> caught(fn -> Task.await(async.(&never/0), 10) end) end},
       {"yield, too late, and shutdown", [],
        fn async ->
          task = async.(&never/0)
@@ -200,9 +201,9 @@ defmodule Penstock.Task.AsyncDifferentialTest do
 
   defp deaths do
     [
-      {"the owner dies", [dies: :boom], fn async -> async.(&never/0) end},
-      {"the owner is killed", [dies: :kill], fn async -> async.(&never/0) end},
-      {"the owner dies, and the task traps exits", [dies: :boom],
+      {"the owner dies", [dies: :boom, goes_on: true], fn async -> async.(&never/0) end},
+      {"the owner is killed", [dies: :kill, goes_on: true], fn async -> async.(&never/0) end},
+      {"the owner dies, and the task traps exits", [dies: :boom, goes_on: true],
        fn async ->
          me = self()
 
@@ -215,7 +216,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
 
          receive do: (:traps -> task)
        end},
-      {"the owner ends well", [dies: :normal],
+      {"the owner ends well", [dies: :normal, goes_on: true],
        fn async ->
          me = self()
 
@@ -265,6 +266,13 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     receive do: ({:DOWN, ^monitor, :process, ^pid, _reason} -> :ended)
   end
 
+  # A task that has answered is linked until it has ended, and for a moment after its monitor says so.
+  defp await_linked do
+    {:links, linked} = Process.info(self(), :links)
+    Enum.each(linked, &await_end/1)
+    if linked != [], do: await_linked()
+  end
+
   # It has come to `never/0`.
   defp await_waiting(pid) do
     case Process.info(pid, [:status, :dictionary]) do
@@ -288,6 +296,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
         Process.flag(:trap_exit, Keyword.get(options, :trap_exit, false))
         if options[:named], do: Process.register(self(), __MODULE__)
         account = caught(fn -> scenario.(async) end)
+        unless options[:goes_on], do: await_linked()
         {:messages, messages} = Process.info(self(), :messages)
         footprint = for {item, list} <- Process.info(self(), [:monitors, :links]), do: {item, length(list)}
         send(me, {tag, account, messages, footprint})
