@@ -78,17 +78,29 @@ defmodule Penstock.Stress.HostileCalls do
 
   # A supervisor ends with the reason that it is given, and the VM copies that to each process that is linked to it, in one go.
   defp arguments({_module, :stop, _arity}, [supervisor | rest]) do
-    [supervisor | Enum.map(rest, &if(Penstock.Weight.light?(&1, 1_024), do: &1, else: :normal))]
+    [supervisor | Enum.map(rest, &light(&1, :normal))]
   end
 
   # `:measured` is the promise of the caller, which has walked the key, that a walk through it is short.
   defp arguments({Native, _name, _arity}, args) do
-    if :measured in args and not Enum.all?(args, &Penstock.Weight.light?(&1, 1_024)),
+    if :measured in args and not Enum.all?(args, &light?/1),
       do: Enum.map(args, &if(&1 == :measured, do: :not_measured, else: &1)),
       else: args
   end
 
+  # The VM copies arguments to the process that is called with them, and from there to each that is linked to it, if it crashes.
+  defp arguments(_call, [gate, module, function, args | rest])
+       when is_atom(module) and is_atom(function) and is_list(args),
+       do: [gate, module, function, light(args, [1]) | rest]
+
+  defp arguments(_call, [gate, elements, module, function, args | rest])
+       when is_atom(module) and is_atom(function) and is_list(args),
+       do: [gate, elements, module, function, light(args, [1]) | rest]
+
   defp arguments(_call, args), do: args
+
+  defp light(term, other), do: if(light?(term), do: term, else: other)
+  defp light?(term), do: Penstock.Weight.light?(term, 1_024)
 
   # A stream does nothing until it is asked for elements.
   defp consume(name, stream) when name in [:async_stream, :async_stream_nolink], do: Enum.take(stream, 5)
