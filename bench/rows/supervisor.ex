@@ -2,9 +2,12 @@ defmodule Penstock.Bench.Supervisors do
   @moduledoc false
   # B5, B9: a child of a supervisor, refused and started. Each child ends at once; the supervisor sees to that meanwhile.
 
-  alias Penstock.Bench.Row
+  alias Penstock.Bench.{Loop, Row}
 
   @max 100_000
+  # A supervisor sleeps between samples: it takes as long as a short sample until it runs beside its callers.
+  @sample_ns 5_000_000
+  @rounds 61
 
   def rows do
     [
@@ -17,6 +20,8 @@ defmodule Penstock.Bench.Supervisors do
       },
       %Row{
         id: "B9",
+        sampler: &long/2,
+        rounds: @rounds,
         work: "gated start_child of a task",
         against: "Task.Supervisor, max_children",
         baseline: &plain/0,
@@ -25,6 +30,8 @@ defmodule Penstock.Bench.Supervisors do
       },
       %Row{
         id: "B9",
+        sampler: &long/2,
+        rounds: @rounds,
         work: "gated start_child, 2 partitions",
         against: "one Task.Supervisor, max_children",
         baseline: &plain/0,
@@ -34,6 +41,8 @@ defmodule Penstock.Bench.Supervisors do
       },
       %Row{
         id: "B9",
+        sampler: &long/2,
+        rounds: @rounds,
         work: "gated start_child of an Agent, killed again",
         against: "DynamicSupervisor, max_children",
         baseline: &plain_agent/0,
@@ -41,6 +50,8 @@ defmodule Penstock.Bench.Supervisors do
       }
     ]
   end
+
+  defp long(fun, processes), do: Loop.sampler(fun, processes, @sample_ns)
 
   @forever %{id: :child, start: {Task, :start_link, [Process, :sleep, [:infinity]]}, restart: :temporary}
 

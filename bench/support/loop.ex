@@ -11,9 +11,11 @@ defmodule Penstock.Bench.Loop do
   @beginnings 1_000_000
   # Samples in a row that were not of two processes at the same time.
   @tries 1_000
+  # Looks at whether the work of the last sample is over; a row that has work in the background goes on after these.
+  @looks 10_000
 
-  def sampler(fun, processes) do
-    calls = calibrate(fun, processes, 1)
+  def sampler(fun, processes, sample_ns \\ @sample_ns) do
+    calls = calibrate(fun, processes, 1, sample_ns)
     fn -> together(fun, processes, calls, @tries) / (processes * calls) end
   end
 
@@ -29,12 +31,12 @@ defmodule Penstock.Bench.Loop do
 
   # Doubles until a run is long enough to be extrapolated from; the runs before it warm caches and code up. The shortest
   # of three, since one that was interrupted would look long enough far too early.
-  defp calibrate(fun, processes, calls) do
+  defp calibrate(fun, processes, calls, sample_ns) do
     elapsed = Enum.min(for _ <- 1..3, do: elem(run(fun, processes, calls), 0))
 
     if elapsed >= @calibration_ns,
-      do: max(1, div(calls * @sample_ns, elapsed)),
-      else: calibrate(fun, processes, calls * 2)
+      do: max(1, div(calls * sample_ns, elapsed)),
+      else: calibrate(fun, processes, calls * 2, sample_ns)
   end
 
   # From the first start to the last end, and how long of it all of them ran. The processes are fresh, so that no sample
@@ -44,12 +46,25 @@ defmodule Penstock.Bench.Loop do
     gate = :atomics.new(1, [])
     workers = for _ <- 1..processes, do: spawn_link(fn -> work(parent, gate, processes, fun, calls) end)
     for worker <- workers, do: receive(do: ({^worker, :ready} -> :ok))
+    await_quiet(@looks)
     for worker <- workers, do: send(worker, :go)
     times = for worker <- workers, do: receive(do: ({^worker, from, to} -> {from, to}))
 
     {starts, ends} = Enum.unzip(times)
 
     {in_ns(Enum.max(ends) - Enum.min(starts)), in_ns(Enum.min(ends) - Enum.max(starts))}
+  end
+
+  # Processes that a sample has started end after it, and supervisors see to that: the next sample, which is of the other
+  # side, would pay for it.
+  defp await_quiet(0), do: :ok
+
+  defp await_quiet(looks) do
+    # This process is active itself.
+    if :erlang.statistics(:total_active_tasks) > 1 do
+      :erlang.yield()
+      await_quiet(looks - 1)
+    end
   end
 
   defp in_ns(native), do: System.convert_time_unit(native, :native, :nanosecond)

@@ -27,7 +27,7 @@ defmodule Penstock.Task.Supervisor do
   @moduledoc since: "0.1.0"
 
   alias Penstock.{Crew, Limit, Options, RejectedError}
-  alias Penstock.Task.{Launch, Stream}
+  alias Penstock.Task.{Launch, Stream, Work}
 
   @typedoc "The name of a supervisor, or its pid."
   @type supervisor :: atom | pid
@@ -52,6 +52,8 @@ defmodule Penstock.Task.Supervisor do
   @type stream_option :: Penstock.Task.stream_option() | {:partition_key, term} | {:shutdown, timeout | :brutal_kill}
 
   @supervisor_options [:max_restarts, :max_seconds]
+  # ms, as `Task.Supervisor` has it.
+  @shutdown 5_000
   @async_options [:shutdown | Crew.child_options()]
   @stream_options [:shutdown, :partition_key | Stream.known_options()]
 
@@ -140,7 +142,7 @@ defmodule Penstock.Task.Supervisor do
   defp child(supervisor, call, []) do
     crew = Crew.fetch!(__MODULE__, supervisor)
     partition = Crew.partition(crew, [])
-    Launch.start(gate(crew), call, {1, 0, nil, Limit.no_key()}, &under(partition, &1, &2, &3, []))
+    Launch.start(gate(crew), call, {1, 0, nil, Limit.no_key()}, start_under(partition, @shutdown))
   end
 
   defp child(supervisor, call, opts) do
@@ -151,8 +153,7 @@ defmodule Penstock.Task.Supervisor do
 
     if restart == :temporary do
       partition = Crew.partition(crew, opts)
-      options = [restart: restart, shutdown: shutdown]
-      Launch.start(gate(crew), call, Crew.terms!(opts, 0), &under(partition, &1, &2, &3, options))
+      Launch.start(gate(crew), call, Crew.terms!(opts, 0), start_under(partition, shutdown))
     else
       # What `Task.Supervisor` has its supervisor start, which is where a restart would begin again.
       start = {Task.Supervised, :start_link, [owner(), callers(), mfargs(call)]}
@@ -161,14 +162,11 @@ defmodule Penstock.Task.Supervisor do
     end
   end
 
-  # Of module, function and arguments newer Elixirs make a process that waits to be told what to do.
-  if Version.match?(System.version(), "< 1.15.0-dev") do
-    defp under(partition, module, function, args, options) do
-      Task.Supervisor.start_child(partition, module, function, args, options)
-    end
-  else
-    defp under(partition, module, function, args, options) do
-      Task.Supervisor.start_child(partition, fn -> apply(module, function, args) end, options)
+  # The supervisor has to do less than for a task of `Task.Supervisor.start_child/3`: it stands still while it starts one.
+  defp start_under(partition, shutdown) do
+    fn Work, :run, args ->
+      start = {Work, :start_link, [Work.callers() | args]}
+      DynamicSupervisor.start_child(partition, {Work, start, :temporary, shutdown, :worker, [Task.Supervised]})
     end
   end
 
@@ -448,7 +446,7 @@ defmodule Penstock.Task.Supervisor do
   defp gate(%{gate: gate, ref: ref}), do: {gate, ref}
 
   defp shutdown!(opts) do
-    case Keyword.get(opts, :shutdown, 5_000) do
+    case Keyword.get(opts, :shutdown, @shutdown) do
       shutdown when shutdown in [:brutal_kill, :infinity] -> shutdown
       # `DynamicSupervisor` takes no 0 in a child spec, while `Task.Supervisor` takes it.
       0 -> 1

@@ -25,6 +25,22 @@ defmodule Penstock.Task.Work do
   end
 
   @doc false
+  # By the supervisor: starts a task that nobody awaits.
+  @spec start_link([pid, ...], Native.gate(), Native.offer(), call, Deadline.max_runtime()) :: {:ok, pid}
+  def start_link(callers, gate, offer, call, max_runtime \\ nil) do
+    {:ok, spawn_link(__MODULE__, :run_under, [ancestors(), callers, gate, offer, call, max_runtime])}
+  end
+
+  @doc false
+  # The whole life of such a task.
+  @spec run_under([atom | pid], [pid, ...], Native.gate(), Native.offer(), call, Deadline.max_runtime()) :: term
+  def run_under(ancestors, callers, gate, offer, call, max_runtime) do
+    :erlang.put(:"$ancestors", ancestors)
+    :erlang.put(:"$callers", callers)
+    run(gate, offer, call, max_runtime)
+  end
+
+  @doc false
   # The whole life of a task that its starter awaits, as `Task.async/3` has it. The starter hands
   # over the permits before it sends the message, so there is nothing to adopt. If the starter is
   # killed before that, its link ends this process.

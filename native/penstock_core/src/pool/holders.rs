@@ -42,6 +42,21 @@ const fn segments(level: usize) -> usize {
     }
 }
 
+/// The bucket of a process in a level. A division by a number that is not known in advance costs more than the rest of a
+/// look.
+#[inline]
+fn bucket_in(level: usize, pid: Pid) -> usize {
+    pid.hash() as usize & (segments(level) * BUCKETS - 1)
+}
+
+const _: () = {
+    let mut level = 0;
+    while level < LEVELS {
+        assert!((segments(level) * BUCKETS).is_power_of_two(), "`bucket_in` masks");
+        level += 1;
+    }
+};
+
 /// What a permit is held for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -525,7 +540,7 @@ impl Table {
         let used = self.used.load(Ordering::Acquire) as usize;
         // From the largest down: of many holders, it has most.
         (1..=used).rev().find_map(|level| {
-            let bucket = pid.hash() as usize % (segments(level) * BUCKETS);
+            let bucket = bucket_in(level, pid);
             let segment = self.segment(level, bucket / BUCKETS)?;
             let place = segment.find(bucket % BUCKETS, pid)?;
             Some(Slot::new(level, bucket / BUCKETS * SEGMENT + place))
@@ -570,7 +585,7 @@ impl Table {
             return (self.entry(slot).expect("just located"), slot, false);
         }
         for level in 0..LEVELS {
-            let bucket = pid.hash() as usize % (segments(level) * BUCKETS);
+            let bucket = bucket_in(level, pid);
             let segment = match level {
                 0 => &self.first,
                 _ => {
