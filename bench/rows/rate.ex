@@ -86,11 +86,11 @@ defmodule Penstock.Bench.Rate do
     end
   end
 
+  # A literal: what a fun closes over is copied to each process, which would take as long as a sample.
+  @all_keys List.to_tuple(for n <- 1..@keys, do: :crypto.hash(:md5, <<n::32>>))
+
   # One key after another, in each process.
-  defp each_key(hit) do
-    keys = List.to_tuple(for n <- 1..@keys, do: :crypto.hash(:md5, <<n::32>>))
-    fn n -> {:allow, _} = hit.(elem(keys, rem(n, @keys))) end
-  end
+  defp each_key(hit), do: fn n -> {:allow, _} = hit.(elem(@all_keys, rem(n, @keys))) end
 
   defp sampler(figure, _processes), do: fn -> Peer.call(@child_file, :megabytes, [figure]) end
 end
