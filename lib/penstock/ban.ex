@@ -124,8 +124,8 @@ defmodule Penstock.Ban do
     * `:within` - how long a failure counts, in ms. Default `60_000`
     * `:ban_for` - how long the first ban of a key lasts, in ms or `:infinity`. Default `300_000`
     * `:escalate` - how many times as long as the last ban of a key its next one lasts; `1` is no escalation. Default `2`
-    * `:max_ban` - how long a ban for failures lasts at most, also the first, unless it is for ever, in ms. Default `86_400_000`, a day, or
-      `:ban_for` if that is more
+    * `:max_ban` - how long a ban for failures lasts at most, also the first, in ms; a `:ban_for` of `:infinity` has no such bound. Default
+      `86_400_000`, a day, or `:ban_for` if that is more
     * `:forget_after` - how long after the end of its last ban the level of a key is remembered, in ms. Default: `:max_ban`
     * `:max_keys` - of how many keys failures are counted at a time; 160 bytes for each are reserved, 16 MB by default. Default `100_000`
     * `:max_bans` - how many keys are banned, or have a level that is remembered, at a time; 64 bytes for each are reserved. Of more, what ends first
@@ -238,7 +238,7 @@ defmodule Penstock.Ban do
   def record_failure(ban, key), do: ask(ban, key, &Native.ban_record(ban, key, &1))
 
   @doc """
-  Bans a key for `ms`, or for ever if that is `:infinity`, whatever it did; the new end replaces that of a ban in force.
+  Bans a key for `ms`, whatever it did. `:infinity` bans it until `unban/2`. The new end replaces that of a ban in force.
 
   The reason is for `list/1`: any term of at most 256 bytes in the external term format. The level stays what it was, and failures that were counted stay
   counted.
