@@ -269,9 +269,9 @@ defmodule Penstock.RateLimiter do
   came, at the limiter's pace, and none of them is woken in vain. One that dies while it waits wastes its turn. A new key that finds no place (see
   "Keys") waits until one is free, and then for its turn, in no order.
 
-  A turn is waited for exactly if the limiter's burst is worth less than 4 ms, such as 1 of 5,000 per second: the caller sleeps, and
-  in the last ms yields to every process that can run. So a burst of 1 reaches rates of up to 10,000 per second, if the machine
-  has a processor to spare. On a busy machine, give the limiter a burst that is worth 4 ms or more.
+  A turn is waited for exactly if the limiter's burst is worth less than 25 ms, such as 1 of 5,000 per second: the caller sleeps, and
+  in the last ms or so yields to every process that can run. So a burst of 1 reaches rates of up to 10,000 per second, if the machine
+  has a processor to spare. On a busy machine, give the limiter a burst that is worth 25 ms or more.
 
   Returns:
 
@@ -335,13 +335,16 @@ defmodule Penstock.RateLimiter do
 
   @ns_per_ms 1_000_000
 
+  # ns that a process takes to run again once its timer has fired.
+  @wake_up_ns 300_000
+
   # A timer fires up to 1 ms late, which is several turns of a quick limiter. It fires at whole ms
-  # of the VM's clock, so the last of them before the turn is slept until, and less than 1 ms is
-  # left, in which the caller yields to every process that can run.
+  # of the VM's clock, so the last of them is slept until after which there is time to wake up. In
+  # what is left, little more than 1 ms, the caller yields to every process that can run.
   defp sleep_exactly(ns) do
     turn = :os.perf_counter(:nanosecond) + ns
     now = :erlang.monotonic_time(:nanosecond)
-    ms = Integer.floor_div(now + ns, @ns_per_ms) + Integer.floor_div(-now, @ns_per_ms)
+    ms = Integer.floor_div(now + ns - @wake_up_ns, @ns_per_ms) + Integer.floor_div(-now, @ns_per_ms)
     if ms > 0, do: sleep(ms)
     yield_until(turn)
   end

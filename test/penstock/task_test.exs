@@ -1,18 +1,11 @@
 defmodule Penstock.TaskTest do
   use ExUnit.Case, async: true
+  import Penstock.PoolCase, only: [all_back: 2, eventually: 1]
   doctest Penstock.Task
 
   alias Penstock.{Pool, RejectedError}
 
   defp never, do: receive(do: (:never -> :ok))
-
-  # What dead holders had comes back when their monitors have run: whoever gets it all has waited for that.
-  defp all_back(pool, limit) do
-    :ok = Pool.acquire(pool, permits: limit, timeout: 5_000)
-    :ok = Pool.release(pool, limit)
-    info = Pool.info(pool)
-    {info.in_use, info.holders, info.waiting}
-  end
 
   for {name, function} <- [start: :start, start_link: :start_link] do
     describe "#{name}" do
@@ -65,7 +58,7 @@ defmodule Penstock.TaskTest do
             never()
           end)
 
-        await(fn -> Pool.info(pool).waiting == 1 end)
+        eventually(fn -> Pool.info(pool).waiting == 1 end)
         :ok = Pool.release(pool)
         assert_receive {:got, {:ok, pid}} when is_pid(pid)
         assert_receive :runs
@@ -194,7 +187,7 @@ defmodule Penstock.TaskTest do
       assert Penstock.Task.async(pool, &never/0, permits: 2) == {:error, :full}
       me = self()
       {:ok, task} = Task.start_link(fn -> send(me, {:got, Penstock.Task.async(pool, fn -> 1 end)}) end)
-      await(fn -> Pool.info(pool).waiting == 1 end)
+      eventually(fn -> Pool.info(pool).waiting == 1 end)
       :ok = Pool.release(pool)
       assert_receive {:got, {:ok, %Task{owner: ^task}}}
     end
@@ -253,13 +246,6 @@ defmodule Penstock.TaskTest do
       end
 
       assert %{in_use: 0, acquired: 0} = Pool.info(pool)
-    end
-  end
-
-  defp await(fun) do
-    unless fun.() do
-      receive after: (1 -> :ok)
-      await(fun)
     end
   end
 

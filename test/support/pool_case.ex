@@ -105,6 +105,18 @@ defmodule Penstock.PoolCase do
     end
   end
 
+  @doc """
+  Returns how many permits and holders the pool counts, and who waits, once all permits are back.
+
+  Those of dead holders are when their monitors have run: a caller that gets all permits has waited for that.
+  """
+  def all_back(pool, limit) do
+    :ok = Pool.acquire(pool, permits: limit, timeout: @patience)
+    :ok = Pool.release(pool, limit)
+    info = Pool.info(pool)
+    {info.in_use, info.holders, info.waiting}
+  end
+
   def await_waiting(pool, count), do: eventually(fn -> Pool.info(pool).waiting == count end)
 
   @doc "For what nothing announces: asks until `fun` returns a true value, which it returns."

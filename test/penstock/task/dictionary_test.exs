@@ -2,6 +2,7 @@ defmodule Penstock.Task.DictionaryTest do
   # User code may erase its process dictionary, or fill it with foreign values, at any point:
   # nothing may depend on it.
   use ExUnit.Case, async: true
+  import Penstock.PoolCase, only: [all_back: 2, eventually: 1]
   import ExUnit.CaptureLog
 
   alias Penstock.Pool
@@ -9,21 +10,6 @@ defmodule Penstock.Task.DictionaryTest do
 
   defp erase, do: :erlang.erase()
   defp never, do: receive(do: (:never -> :ok))
-
-  defp await(fun) do
-    unless fun.() do
-      receive after: (1 -> :ok)
-      await(fun)
-    end
-  end
-
-  # The monitors of dead holders have run when `acquire` of everything is granted.
-  defp all_back(pool, limit) do
-    :ok = Pool.acquire(pool, permits: limit, timeout: 5_000)
-    :ok = Pool.release(pool, limit)
-    info = Pool.info(pool)
-    {info.in_use, info.waiting}
-  end
 
   # What user code can do to the dictionary.
   defp disturbances do
@@ -68,7 +54,7 @@ defmodule Penstock.Task.DictionaryTest do
           assert seen.(reason), inspect(reason)
         end)
 
-        assert all_back(pool, 1) == {0, 0}
+        assert all_back(pool, 1) == {0, 0, 0}
       end
     end
 
@@ -125,7 +111,7 @@ defmodule Penstock.Task.DictionaryTest do
 
       monitor = Process.monitor(task)
       assert_receive {:DOWN, ^monitor, :process, ^task, reason} when reason in [:killed, :noproc], 5_000
-      assert all_back(pool, 1) == {0, 0}
+      assert all_back(pool, 1) == {0, 0, 0}
     end
 
     test "is a result of its stream as any other" do
@@ -144,7 +130,7 @@ defmodule Penstock.Task.DictionaryTest do
           assert Enum.to_list(stream) == [ok: 1, exit: :boom, ok: 3]
         end)
 
-        assert all_back(pool, 2) == {0, 0}
+        assert all_back(pool, 2) == {0, 0, 0}
       end
     end
   end
@@ -187,7 +173,7 @@ defmodule Penstock.Task.DictionaryTest do
           end)
 
         assert said == {:said, {{:halted, :enough}, true}}
-        assert all_back(pool, 3) == {0, 0}
+        assert all_back(pool, 3) == {0, 0, 0}
       end
     end
 
@@ -205,7 +191,7 @@ defmodule Penstock.Task.DictionaryTest do
         end)
 
       assert said == {:said, [ok: 2]}
-      assert all_back(pool, 3) == {0, 0}
+      assert all_back(pool, 3) == {0, 0, 0}
     end
 
     test "holds nothing once it is halted by what was had of it before" do
@@ -221,7 +207,7 @@ defmodule Penstock.Task.DictionaryTest do
         end)
 
       assert said == {:said, {{:halted, :enough}, true}}
-      assert all_back(pool, 3) == {0, 0}
+      assert all_back(pool, 3) == {0, 0, 0}
     end
 
     test "holds nothing although its messages were read, too" do
@@ -247,11 +233,11 @@ defmodule Penstock.Task.DictionaryTest do
       Process.exit(task, :shutdown)
       assert_receive {:DOWN, ^second, :process, ^task, :shutdown}
       # Monitors of one process are told one after the other: the consumer's may be later.
-      await(fn -> {:messages, [_ | _]} = Process.info(consumer, :messages) end)
+      eventually(fn -> {:messages, [_ | _]} = Process.info(consumer, :messages) end)
       send(consumer, :second_is_dead)
       assert_receive {:DOWN, ^monitor, :process, ^consumer, said}, 5_000
       assert said == {:said, {:halted, :enough}, true, []}
-      assert all_back(pool, 3) == {0, 0}
+      assert all_back(pool, 3) == {0, 0, 0}
     end
   end
 
@@ -281,7 +267,7 @@ defmodule Penstock.Task.DictionaryTest do
         end)
 
       assert said == {:said, {"no third", true}}
-      assert all_back(pool, 10) == {0, 0}
+      assert all_back(pool, 10) == {0, 0, 0}
     end
   end
 
@@ -299,7 +285,7 @@ defmodule Penstock.Task.DictionaryTest do
       end)
 
     assert said == {:said, Enum.to_list(1..50)}
-    assert all_back(pool, 3) == {0, 0}
+    assert all_back(pool, 3) == {0, 0, 0}
   end
 
   test "a stream of a consumer with foreign callers gives its tasks proper ones" do

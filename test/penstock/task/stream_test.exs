@@ -1,32 +1,18 @@
 defmodule Penstock.Task.StreamTest do
   # What `Penstock.Task.async_stream` does that `Task.async_stream` does not. What it does alike is in differential_test.exs.
   use ExUnit.Case, async: true
+  import Penstock.PoolCase, only: [all_back: 2, eventually: 1]
 
   alias Penstock.{Pool, RejectedError}
   alias Penstock.Task, as: Bounded
 
   defp never, do: receive(do: (:never -> :ok))
 
-  defp await(fun) do
-    unless fun.() do
-      receive after: (1 -> :ok)
-      await(fun)
-    end
-  end
-
   defp end_it(linked) do
     Process.unlink(linked)
     monitor = Process.monitor(linked)
     Process.exit(linked, :kill)
     assert_receive {:DOWN, ^monitor, :process, ^linked, :killed}
-  end
-
-  # What dead holders had comes back when their monitors have run: whoever gets it all has waited for that.
-  defp all_back(pool, limit) do
-    :ok = Pool.acquire(pool, permits: limit, timeout: 5_000)
-    :ok = Pool.release(pool, limit)
-    info = Pool.info(pool)
-    {info.in_use, info.waiting}
   end
 
   # Counts what runs at once, and the most there ever was.
@@ -74,7 +60,7 @@ defmodule Penstock.Task.StreamTest do
       end
 
       assert peak(gauge) <= 7
-      assert all_back(pool, 7) == {0, 0}
+      assert all_back(pool, 7) == {0, 0, 0}
     end
 
     test "bounds one stream below its max_concurrency" do
@@ -105,7 +91,7 @@ defmodule Penstock.Task.StreamTest do
 
       assert pool |> Bounded.async_stream(1..200, & &1, max_concurrency: 1) |> Enum.count() == 200
       for pid <- greedy, do: end_it(pid)
-      assert all_back(pool, 3) == {0, 0}
+      assert all_back(pool, 3) == {0, 0, 0}
     end
   end
 
@@ -133,12 +119,12 @@ defmodule Penstock.Task.StreamTest do
 
       # One runs, and the next waits for a permit.
       assert_receive {:runs, 1, first}
-      await(fn -> Pool.info(pool).waiting == 1 end)
+      eventually(fn -> Pool.info(pool).waiting == 1 end)
       # Its permit goes to the next, and its result is not held back by the third that waits then.
       send(first, :go)
       assert_receive {:seen, {:ok, 1}}
       assert_receive {:runs, 2, second}
-      await(fn -> Pool.info(pool).waiting == 1 end)
+      eventually(fn -> Pool.info(pool).waiting == 1 end)
       :ok = Pool.release(pool)
       assert_receive {:runs, 3, third}
       send(third, :go)
@@ -147,7 +133,7 @@ defmodule Penstock.Task.StreamTest do
       assert_receive {:seen, {:ok, 3}}
       assert_receive :over
       Process.unlink(consumer)
-      assert all_back(pool, 2) == {0, 0}
+      assert all_back(pool, 2) == {0, 0, 0}
     end
 
     test "the element was pulled first, and no more than that" do
@@ -162,12 +148,12 @@ defmodule Penstock.Task.StreamTest do
         end)
 
       consumer = spawn_link(fn -> pool |> Bounded.async_stream(elements, & &1, max_concurrency: 4) |> Stream.run() end)
-      await(fn -> Pool.info(pool).waiting == 1 end)
+      eventually(fn -> Pool.info(pool).waiting == 1 end)
       assert_received {:pulled, 1}
       refute_received {:pulled, 2}
       Process.unlink(consumer)
       Process.exit(consumer, :kill)
-      await(fn -> Pool.info(pool).waiting == 0 end)
+      eventually(fn -> Pool.info(pool).waiting == 0 end)
     end
 
     test "a task that fails ends the wait" do
@@ -190,10 +176,10 @@ defmodule Penstock.Task.StreamTest do
         end)
 
       assert_receive task when is_pid(task)
-      await(fn -> Pool.info(pool).waiting == 1 end)
+      eventually(fn -> Pool.info(pool).waiting == 1 end)
       send(task, :go)
       assert_receive {:DOWN, ^monitor, :process, ^consumer, :shutdown}
-      await(fn -> match?(%{waiting: 0, in_use: 1}, Pool.info(pool)) end)
+      eventually(fn -> match?(%{waiting: 0, in_use: 1}, Pool.info(pool)) end)
     end
   end
 
@@ -223,11 +209,11 @@ defmodule Penstock.Task.StreamTest do
       pool = Pool.new(limit: 1)
       stream = Bounded.async_stream(pool, 1..3, & &1, max_concurrency: 3)
       {:suspended, {:ok, 1}, next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)
-      await(fn -> match?(%{waiting: 0, in_use: 0}, Pool.info(pool)) end)
+      eventually(fn -> match?(%{waiting: 0, in_use: 0}, Pool.info(pool)) end)
       {:suspended, {:ok, 2}, next} = next.({:cont, nil})
       assert Pool.info(pool).waiting == 0
       {:halted, :enough} = next.({:halt, :enough})
-      assert all_back(pool, 1) == {0, 0}
+      assert all_back(pool, 1) == {0, 0, 0}
       refute_received _
     end
 
@@ -241,7 +227,7 @@ defmodule Penstock.Task.StreamTest do
         end)
 
       assert_receive {:DOWN, ^monitor, :process, ^consumer, :normal}
-      assert all_back(pool, 2) == {0, 0}
+      assert all_back(pool, 2) == {0, 0, 0}
     end
 
     test "whoever ends takes tasks along that trap exits, too" do
@@ -277,7 +263,7 @@ defmodule Penstock.Task.StreamTest do
         assert_receive {:DOWN, ^monitor, :process, _stubborn, :killed}
         assert_received {:dies, false, monitor}
         assert_receive {:DOWN, ^monitor, :process, _soft, ^reason}
-        assert all_back(pool, 3) == {0, 0}
+        assert all_back(pool, 3) == {0, 0, 0}
       end
     end
 
@@ -305,7 +291,7 @@ defmodule Penstock.Task.StreamTest do
       assert {:suspended, {:ok, 2}, next} = next.({:cont, nil})
       assert next.({:halt, :enough}) == {:halted, :enough}
       assert_raise ArgumentError, message, fn -> next.({:cont, nil}) end
-      assert all_back(pool, 2) == {0, 0}
+      assert all_back(pool, 2) == {0, 0, 0}
     end
   end
 
@@ -372,7 +358,7 @@ defmodule Penstock.Task.StreamTest do
 
       stream = Bounded.async_stream(pool, [1, 2], loose, timeout: 1_000, on_timeout: :kill_task, max_concurrency: 2)
       assert Enum.to_list(stream) == [exit: :timeout, ok: 2]
-      assert all_back(pool, 2) == {0, 0}
+      assert all_back(pool, 2) == {0, 0, 0}
     end
 
     test "is not that of others who link themselves to the guard" do
@@ -498,7 +484,7 @@ defmodule Penstock.Task.StreamTest do
       refute_received _
       assert %{waiting: 0, timed_out: 1} = Pool.info(pool)
       :ok = Pool.release(pool)
-      assert all_back(pool, 2) == {0, 0}
+      assert all_back(pool, 2) == {0, 0, 0}
     end
 
     test "comes at once with acquire_timeout: 0" do
@@ -542,7 +528,7 @@ defmodule Penstock.Task.StreamTest do
 
       {pid, monitor} = consume.()
       assert_receive :ready
-      await(fn -> Pool.info(name).acquired > 10 end)
+      eventually(fn -> Pool.info(name).acquired > 10 end)
       Process.unlink(owner)
       GenServer.stop(owner)
       assert_receive {:DOWN, ^monitor, :process, ^pid, {:rejected, ^name, :closed, {:messages, []}}}
@@ -590,7 +576,7 @@ defmodule Penstock.Task.StreamTest do
       assert_receive {:DOWN, ^monitor, :process, ^consumer, _reason}, 1_000
     end
 
-    assert all_back(pool, 5) == {0, 0}
+    assert all_back(pool, 5) == {0, 0, 0}
   end
 
   test "nor one that is killed as it begins or closes its stream, whose tasks trap exits" do
@@ -613,7 +599,7 @@ defmodule Penstock.Task.StreamTest do
       assert_receive {:DOWN, ^monitor, :process, ^consumer, _reason}
     end
 
-    assert all_back(pool, 8) == {0, 0}
+    assert all_back(pool, 8) == {0, 0, 0}
 
     for n <- 1..300 do
       {consumer, monitor} =
@@ -628,7 +614,7 @@ defmodule Penstock.Task.StreamTest do
       assert_receive {:DOWN, ^monitor, :process, ^consumer, _reason}
     end
 
-    assert all_back(pool, 8) == {0, 0}
+    assert all_back(pool, 8) == {0, 0, 0}
   end
 
   test "tasks killed at any instant give their permits back, and each element has a result" do
@@ -673,7 +659,7 @@ defmodule Penstock.Task.StreamTest do
       assert result in [{:ok, x}, {:exit, :killed}]
     end
 
-    assert all_back(pool, 4) == {0, 0}
+    assert all_back(pool, 4) == {0, 0, 0}
   end
 
   test "the guard killed by somebody takes all with it" do
@@ -696,7 +682,7 @@ defmodule Penstock.Task.StreamTest do
       Process.exit(elem(hd(tasks), 2), :kill)
       assert_receive {:DOWN, ^monitor, :process, ^consumer, reason}
       assert reason in [:killed, {:killed, {Task.Supervised, :stream, [5_000]}}]
-      assert all_back(pool, 3) == {0, 0}
+      assert all_back(pool, 3) == {0, 0, 0}
     end
   end
 
@@ -710,14 +696,14 @@ defmodule Penstock.Task.StreamTest do
     for consume <- [fn -> Enum.each(stream, fn _ -> throw(:enough) end) end, fn -> Enum.take(stream, 1) end] do
       assert_raise RuntimeError, "not closed", consume
       assert Process.info(self(), :links) == links
-      assert all_back(pool, 4) == {0, 0}
+      assert all_back(pool, 4) == {0, 0, 0}
     end
   end
 
   test "a pool of limit 0 is a pause" do
     pool = Pool.new(limit: 0)
     stream = Task.async(fn -> pool |> Bounded.async_stream(1..3, & &1) |> Enum.to_list() end)
-    await(fn -> Pool.info(pool).waiting == 1 end)
+    eventually(fn -> Pool.info(pool).waiting == 1 end)
     :ok = Pool.update(pool, limit: 2)
     assert Task.await(stream) == [ok: 1, ok: 2, ok: 3]
   end
