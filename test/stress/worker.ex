@@ -116,7 +116,7 @@ defmodule Penstock.Stress.Worker do
 
       case Pool.acquire(pool, permits: permits, timeout: timeout) do
         :ok -> for _ <- 1..permits, do: :ok = Pool.release(pool)
-        {:error, reason} when reason in [:timeout, :full, :queue_full] -> give_back(pool, 0)
+        {:error, reason} when reason in [:timeout, :full, :queue_full, :deadlock] -> give_back(pool, 0)
       end
     end
   end
