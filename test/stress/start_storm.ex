@@ -151,26 +151,25 @@ defmodule Penstock.Stress.StartStorm do
 
   # Transient ones end by and by, permanent ones go on: what is in use is who lives, at one instant.
   defp exact do
-    for partition <- partitions(), do: :ok = :sys.suspend(partition)
-    live = for partition <- partitions(), pid <- links(partition), do: pid
+    # The names are looked up once: a supervisor that was killed may start again meanwhile.
+    partitions = partitions()
+    if partitions == [], do: exit(:noproc)
+    for partition <- partitions, do: :ok = :sys.suspend(partition)
+    live = for partition <- partitions, pid <- links(partition), do: pid
     # None is restarted meanwhile; who dies now is seen by the pool sooner or later.
     holders = for %{pid: pid, permits: 1} <- Pool.holders(__MODULE__), do: pid
-    for partition <- partitions(), do: :ok = :sys.resume(partition)
+    for partition <- partitions, do: :ok = :sys.resume(partition)
     if Enum.sort(live) == Enum.sort(holders), do: :ok, else: {:error, {:live, length(live), :holders, length(holders)}}
   catch
     :exit, _noproc -> {:error, :restarting}
   end
 
   defp partitions do
-    case for n <- 1..2, pid = Process.whereis(:"#{__MODULE__}.Partition#{n}"), do: pid do
-      [] -> [Process.whereis(__MODULE__)]
-      partitions -> partitions
-    end
+    for n <- 1..2, pid = Process.whereis(:"#{__MODULE__}.Partition#{n}"), do: pid
   end
 
   defp links(supervisor) do
-    {:links, links} = Process.info(supervisor, :links)
-    {:dictionary, dictionary} = Process.info(supervisor, :dictionary)
+    [links: links, dictionary: dictionary] = Process.info(supervisor, [:links, :dictionary]) || exit(:noproc)
     [above | _] = dictionary[:"$ancestors"]
     above = if is_atom(above), do: Process.whereis(above), else: above
     for pid <- links, is_pid(pid) and pid != above, do: pid
