@@ -86,7 +86,7 @@ defmodule Penstock.Bench.Rate do
     end
   end
 
-  # A literal: what a fun closes over is copied to each process, which would take as long as a sample.
+  # A literal is not copied. A fun's own keys would be, to each process, for as long as a sample.
   @all_keys List.to_tuple(for n <- 1..@keys, do: :crypto.hash(:md5, <<n::32>>))
 
   # One key after another, in each process.

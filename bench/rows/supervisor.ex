@@ -5,7 +5,7 @@ defmodule Penstock.Bench.Supervisors do
   alias Penstock.Bench.{Loop, Row}
 
   @max 100_000
-  # A supervisor sleeps between samples: it takes as long as a short sample until it runs beside its callers.
+  # A supervisor sleeps between samples. Until it runs beside its callers, a short sample is over.
   @sample_ns 5_000_000
   @rounds 61
 

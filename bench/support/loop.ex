@@ -55,8 +55,8 @@ defmodule Penstock.Bench.Loop do
     {in_ns(Enum.max(ends) - Enum.min(starts)), in_ns(Enum.min(ends) - Enum.max(starts))}
   end
 
-  # Processes that a sample has started end after it, and supervisors see to that: the next sample, which is of the other
-  # side, would pay for it.
+  # Processes that a sample has started end after it, and supervisors see to that: the next
+  # sample, which is of the other side, would pay for it.
   defp await_quiet(0), do: :ok
 
   defp await_quiet(looks) do

@@ -269,9 +269,9 @@ defmodule Penstock.RateLimiter do
   came, at the limiter's pace, and none of them is woken in vain. One that dies while it waits wastes its turn. A new key that finds no place (see
   "Keys") waits until one is free, and then for its turn, in no order.
 
-  A turn is waited for exactly if the limiter's burst is worth less than 25 ms, such as 1 of 5,000 per second: the caller sleeps, and
+  A turn is waited for exactly if the limiter's burst is worth less than 4 ms, such as 1 of 5,000 per second: the caller sleeps, and
   in the last ms or so yields to every process that can run. So a burst of 1 reaches rates of up to 10,000 per second, if the machine
-  has a processor to spare. On a busy machine, give the limiter a burst that is worth 25 ms or more.
+  has a processor to spare. On a busy machine, give the limiter a burst that is worth 4 ms or more.
 
   Returns:
 
@@ -338,15 +338,24 @@ defmodule Penstock.RateLimiter do
   # ns that a process takes to run again once its timer has fired.
   @wake_up_ns 300_000
 
-  # A timer fires up to 1 ms late, which is several turns of a quick limiter. It fires at whole ms
-  # of the VM's clock, so the last of them is slept until after which there is time to wake up. In
-  # what is left, little more than 1 ms, the caller yields to every process that can run.
-  defp sleep_exactly(ns) do
-    turn = :os.perf_counter(:nanosecond) + ns
+  # A timer fires up to 1 ms late, which is several turns of a quick limiter.
+  defp sleep_exactly(ns), do: sleep_until(:os.perf_counter(:nanosecond) + ns)
+
+  # A timer fires at whole ms of the VM's clock. The caller sleeps until the last of them that
+  # leaves it time to wake up, and yields for the rest, little more than 1 ms.
+  #
+  # The VM's clock may run faster than the system's, by 1 %: then the caller sleeps again.
+  defp sleep_until(turn) do
+    ns = turn - :os.perf_counter(:nanosecond)
     now = :erlang.monotonic_time(:nanosecond)
     ms = Integer.floor_div(now + ns - @wake_up_ns, @ns_per_ms) + Integer.floor_div(-now, @ns_per_ms)
-    if ms > 0, do: sleep(ms)
-    yield_until(turn)
+
+    if ms > 0 do
+      sleep(ms)
+      sleep_until(turn)
+    else
+      yield_until(turn)
+    end
   end
 
   defp yield_until(turn) do

@@ -231,7 +231,7 @@ defmodule Penstock.Task do
 
   Behind a `Penstock.RateLimiter` the stream takes a turn for each element, as `Penstock.RateLimiter.acquire/3` does, and waits for it, if it comes
   within `:acquire_timeout`. The turn is reserved: if the stream ends before, it is wasted. A ban is asked for each element, and never waited for.
-  The stream waits in whole ms. A limiter of more than some 40 turns per second needs a burst that is worth 25 ms or more; with less the
+  The stream waits in whole ms. A limiter of more than some 250 turns per second needs a burst that is worth 4 ms or more; with less the
   stream falls behind the rate.
 
   When the gate refuses, the tasks that run are killed and `Penstock.RejectedError` is raised in the consumer: a permit or a turn does not come in

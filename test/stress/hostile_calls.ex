@@ -88,7 +88,8 @@ defmodule Penstock.Stress.HostileCalls do
       else: args
   end
 
-  # The VM copies arguments to the process that is called with them, and from there to each that is linked to it, if it crashes.
+  # The VM copies arguments to the process that starts with them, and its exit reason, which may
+  # hold them, to each linked process.
   defp arguments(_call, [gate, module, function, args | rest])
        when is_atom(module) and is_atom(function) and is_list(args),
        do: [gate, module, function, light(args, [1]) | rest]

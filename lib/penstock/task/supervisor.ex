@@ -162,7 +162,8 @@ defmodule Penstock.Task.Supervisor do
     end
   end
 
-  # The supervisor has to do less than for a task of `Task.Supervisor.start_child/3`: it stands still while it starts one.
+  # A supervisor answers no other call while it starts a task: this way it has less to do than by
+  # `Task.Supervisor.start_child/3`.
   defp start_under(partition, shutdown) do
     fn Work, :run, args ->
       start = {Work, :start_link, [Work.callers() | args]}

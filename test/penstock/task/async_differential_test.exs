@@ -266,7 +266,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     receive do: ({:DOWN, ^monitor, :process, ^pid, _reason} -> :ended)
   end
 
-  # A task that has answered is linked until it has ended, and for a moment after its monitor says so.
+  # A task that has answered is linked until it has ended, and a moment longer than its monitor.
   defp await_linked do
     {:links, linked} = Process.info(self(), :links)
     Enum.each(linked, &await_end/1)

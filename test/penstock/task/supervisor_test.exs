@@ -97,6 +97,51 @@ defmodule Penstock.Task.SupervisorTest do
       end
     end
 
+    test "that nobody awaits is seen, fails and ends as one of Elixir's", %{ours: ours, theirs: theirs} do
+      ways = [
+        return: fn -> :ok end,
+        raise: fn -> raise "oops" end,
+        throw: fn -> throw(:oops) end,
+        exit: fn -> exit(:oops) end,
+        shutdown: fn -> exit({:shutdown, :oops}) end
+      ]
+
+      for {way, leave} <- ways do
+        [expected, result] = for side <- [{Task.Supervisor, theirs}, {Bounded, ours}], do: life(side, leave)
+        assert {way, result} == {way, expected}
+      end
+
+      assert Pool.acquire(ours, permits: 5) == :ok
+    end
+
+    # Returns what the supervisor shows of a task, the task's own calls, how it ended, and how often
+    # the log names it.
+    defp life({module, supervisor}, leave) do
+      me = self()
+
+      {{pid, seen}, log} =
+        with_log(fn ->
+          {:ok, pid} =
+            module.start_child(supervisor, fn ->
+              send(me, {:says, self(), Process.get(:"$initial_call"), Process.get(:"$callers")})
+              receive do: (:go -> leave.())
+            end)
+
+          assert_receive {:says, ^pid, initial_call, callers}
+          shown = for {_, ^pid, type, modules} <- DynamicSupervisor.which_children(supervisor), do: {type, modules}
+          monitor = Process.monitor(pid)
+          send(pid, :go)
+          assert_receive {:DOWN, ^monitor, :process, ^pid, reason}
+          {pid, {shown, initial_call, callers, without_stack(reason)}}
+        end)
+
+      # Other tests log at the same time.
+      {seen, length(String.split(log, inspect(pid))) - 1}
+    end
+
+    defp without_stack({reason, [_ | _]}), do: {reason, :stack}
+    defp without_stack(reason), do: reason
+
     test "is restarted as its :restart says, within the limit", %{ours: ours} do
       me = self()
 

@@ -42,8 +42,8 @@ const fn segments(level: usize) -> usize {
     }
 }
 
-/// The bucket of a process in a level. A division by a number that is not known in advance costs more than the rest of a
-/// look.
+/// Returns the bucket of a process in a level. A division by a number that is not known in
+/// advance costs more than the rest of a look.
 #[inline]
 fn bucket_in(level: usize, pid: Pid) -> usize {
     pid.hash() as usize & (segments(level) * BUCKETS - 1)

@@ -15,8 +15,8 @@ use super::table::{Found, OutOfMemory, Table};
 /// Places that one step of a change, or of a count, looks at: some 20 µs.
 const STEP: usize = if cfg!(loom) { 2 } else { 4096 };
 
-/// Timers of the host are late by 1 ms or so: of a turn each 25 ms, that would be 4 %.
-const FINE: u64 = 25 * NS_PER_MS;
+/// Timers of the host are late by up to 2 ms or so.
+const FINE: u64 = 4 * NS_PER_MS;
 
 /// Parts that resets are counted in, each for some of the keys.
 const RESETS: usize = if cfg!(loom) { 16 } else { 256 };
