@@ -26,8 +26,6 @@ row() {
 }
 
 say "the demo"
-# How long cargo takes to build the NIF is no matter of the demo.
-works "builds" mix compile
 start=$SECONDS
 works "runs" script/demo --csv "$tmp/figures.csv"
 works "in less than 120 s" test $((SECONDS - start)) -lt 120
