@@ -238,7 +238,7 @@ defmodule Penstock.Ban do
   def record_failure(ban, key), do: ask(ban, key, &Native.ban_record(ban, key, &1))
 
   @doc """
-  Bans a key for `ms`, whatever it did. `:infinity` bans it until `unban/2`. The new end replaces that of a ban in force.
+  Bans a key for `ms`, whatever it did; for `:infinity`, until `unban/2`. A ban that is in force gets the new end.
 
   The reason is for `list/1`: any term of at most 256 bytes in the external term format. The level stays what it was, and failures that were counted stay
   counted.

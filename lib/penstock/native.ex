@@ -97,7 +97,7 @@ defmodule Penstock.Native do
   def pool_ask(_gate, _permits, _timeout), do: missing()
 
   # `:ok`: no message comes. Else the message is in the mailbox or was (`:told`), or is on its way
-  # (`:coming`); of the pool, and of so many permits if it grants them, else of 0.
+  # (`:coming`); the pool that sent it, and how many permits it grants: 0 if it is a refusal.
   @spec pool_recall(gate, reference) :: :ok | {:told | :coming, instance, non_neg_integer} | bad
   def pool_recall(_gate, _reference), do: missing()
 

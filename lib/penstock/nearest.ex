@@ -37,7 +37,7 @@ defmodule Penstock.Nearest do
       {likeness({space, last}, its), its_space == space, candidate}
     end)
     |> Enum.filter(fn {likeness, _same_space, _candidate} -> likeness >= @alike end)
-    # Of names that are as near, those of the same namespace come first.
+    # Names of the same namespace come before other names that are as near.
     |> Enum.sort(:desc)
     |> Enum.find_value(fn {_likeness, _same_space, candidate} -> if wanted?.(candidate), do: candidate end)
   end

@@ -546,7 +546,7 @@ defmodule Penstock.RateLimiterTest do
     end
 
     @updaters 4
-    # Of all together.
+    # The updaters make so many updates together.
     @updates 400
 
     test "starves neither itself, nor others, nor hits" do

@@ -113,7 +113,7 @@ defmodule Penstock.Stress.Rates do
   # exceeded. The best of some rounds: a caller that the machine gives no turn for 4 ms loses what
   # its limiter gave meanwhile.
   @rounds 20
-  # A round has so many turns, or lasts 20 ms: the last turn may be late by 1 ms.
+  # The last turn of a round may be late by 1 ms, so a round has at least so many turns.
   @least_turns 40
 
   defp turns(rate, callers) do
@@ -189,7 +189,7 @@ defmodule Penstock.Stress.Rates do
 
       {p99s, limited, grown, memories} = unzip(blocks)
       {lowest, highest} = Enum.min_max(grown)
-      # What the VM gives back meanwhile of parts before this one must not hide growth.
+      # The VM may give back memory of earlier parts meanwhile: that must not hide growth.
       growth = grown |> Enum.scan(&min/2) |> Enum.zip_with(grown, &(&2 - &1)) |> Enum.max()
       IO.puts("  p99 of each #{per_block} hits, in ns: #{Enum.join(p99s, " ")}")
 

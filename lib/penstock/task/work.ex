@@ -25,7 +25,7 @@ defmodule Penstock.Task.Work do
   end
 
   @doc false
-  # By the supervisor: starts a task that nobody awaits.
+  # The supervisor calls this to start a task that no process awaits.
   @spec start_link([pid, ...], Native.gate(), Native.offer(), call, Deadline.max_runtime()) :: {:ok, pid}
   def start_link(callers, gate, offer, call, max_runtime \\ nil) do
     {:ok, spawn_link(__MODULE__, :run_under, [ancestors(), callers, gate, offer, call, max_runtime])}

@@ -97,7 +97,7 @@ defmodule Penstock.Task.SupervisorTest do
       end
     end
 
-    test "that nobody awaits is seen, fails and ends as one of Elixir's", %{ours: ours, theirs: theirs} do
+    test "started by start_child/3 looks, fails and ends as a task of Elixir's does", %{ours: ours, theirs: theirs} do
       ways = [
         return: fn -> :ok end,
         raise: fn -> raise "oops" end,
