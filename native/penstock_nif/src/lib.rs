@@ -15,6 +15,7 @@ mod entry;
 mod free;
 mod gates;
 mod key;
+mod large;
 mod life;
 mod meter;
 mod rate;
