@@ -258,6 +258,12 @@ defmodule Mix.Tasks.Compile.PenstockNif do
   # Under the build path and not beside the sources, where environments and parent projects would overwrite each other's.
   defp installed, do: Path.expand("priv/native/#{@package}.so", Mix.Project.app_path())
   defp manifest, do: Path.join(Mix.Project.manifest_path(), "compile.penstock_nif")
-  defp target_dir, do: Path.expand("penstock_cargo", Mix.Project.build_path())
-  defp staging, do: Path.join(target_dir(), "staged.#{System.pid()}")
+  defp staging, do: Path.expand("penstock_staged.#{System.pid()}", Mix.Project.build_path())
+
+  # One for all environments that want the same library, so that only the first waits for cargo.
+  defp target_dir do
+    same? = features() == [] and variables() == [] and System.get_env("MIX_BUILD_PATH") == nil
+    path = if same?, do: "../penstock_cargo", else: "penstock_cargo"
+    Path.expand(path, Mix.Project.build_path())
+  end
 end

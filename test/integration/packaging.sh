@@ -110,6 +110,8 @@ works "runs the first example of the README" in_dir "$path_host" mix run "$examp
 built=$(stat -c %i:%Y "$nif")
 works "takes a ready-made NIF in another environment" \
   in_dir "$path_host" env MIX_ENV=dev PATH="$no_cargo" PENSTOCK_NIF_PATH="$nif" mix compile
+works "builds no crate again in a third environment" in_dir "$path_host" sh -c \
+  "MIX_ENV=test mix compile 2>&1 | tee '$tmp/third' && grep Finished '$tmp/third' && ! grep ' Compiling ' '$tmp/third'"
 works "leaves the first environment as it was" test "$(stat -c %i:%Y "$nif")" = "$built"
 
 source=$package/native/penstock_core/src/lib.rs
@@ -133,8 +135,8 @@ say "a git dependency"
 git_host=$tmp/git_host
 host "$git_host" "{:penstock, git: \"file://$repo\"}"
 # The crates that ours depend on need no second build.
-mkdir -p "$git_host/_build/prod"
-mv "$path_host/_build/prod/penstock_cargo" "$git_host/_build/prod/"
+mkdir "$git_host/_build"
+mv "$path_host/_build/penstock_cargo" "$git_host/_build/"
 works "is fetched" in_dir "$git_host" mix deps.get
 works "compiles" in_dir "$git_host" mix compile
 works "leaves the checkout clean" \
@@ -189,7 +191,7 @@ target=$(rustc -vV | sed -n 's/^host: //p')
 mkdir "$package/.cargo"
 printf '[build]\ntarget = "%s"\n' "$target" >"$package/.cargo/config.toml"
 works "compiles" in_dir "$path_host" env MIX_ENV=prod sh -c 'rm -r _build/prod/lib/penstock && mix compile'
-works "installs what was built" cmp "$nif" "$path_host/_build/prod/penstock_cargo/$target/release/libpenstock_nif.so"
+works "installs what was built" cmp "$nif" "$path_host/_build/penstock_cargo/$target/release/libpenstock_nif.so"
 rm -r "$package/.cargo"
 
 say "mix clean"
