@@ -1,17 +1,17 @@
-//! Large tables in huge pages: those of a million keys fill 8,000 ordinary pages, more than a
-//! processor's TLB knows.
+//! Puts large tables in huge pages. The table of a million keys fills 8,000 ordinary pages, more
+//! than a processor's TLB holds.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// The system's allocator, but for tables that fill a huge page.
+/// Serves tables that fill a huge page by mappings, and the rest by the system's allocator.
 #[derive(Debug)]
 pub(crate) struct Allocator;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-// SAFETY: both allocators give memory as asked for, and which one did follows from the layout, that the
-// caller passes again.
+// SAFETY: both allocators give memory as the layout asks for. The layout, which the caller passes
+// again, decides which of them serves a call.
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -25,7 +25,7 @@ unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if pages::fit(layout) {
-            // What the kernel maps is zero.
+            // The kernel maps zeroed pages.
             return pages::map(layout.size());
         }
         // SAFETY: the caller's promise is the same.
@@ -35,7 +35,7 @@ unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         if pages::fit(layout) {
-            // SAFETY: `map` gave the place for that size, and the caller is done with it.
+            // SAFETY: `map` returned the place for that size, and the caller is done with it.
             return unsafe { pages::unmap(place, layout.size()) };
         }
         // SAFETY: the caller's promise is the same.
@@ -50,7 +50,7 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: the caller's promise is the same.
             return unsafe { System.realloc(place, layout, size) };
         }
-        // SAFETY: the new memory is another's than the old, and both hold what is copied.
+        // SAFETY: new and old memory do not overlap, and both are as long as the copy.
         unsafe {
             let new = self.alloc(wanted);
             if !new.is_null() {
@@ -62,7 +62,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(system_allocator)))]
 mod pages {
     use std::alloc::Layout;
     use std::ptr;
@@ -77,18 +77,20 @@ mod pages {
         layout.size() >= HUGE && layout.align() <= HUGE
     }
 
-    /// Mappings are whole huge pages; what a table does not reach of the last is never touched, and so
-    /// takes no memory.
+    /// Returns the bytes of the mapping of a table: whole ordinary pages. A mapping of whole huge
+    /// pages would take more memory than the table where the kernel grants huge pages unasked.
     fn mapped(bytes: usize) -> usize {
-        bytes.next_multiple_of(HUGE)
+        // SAFETY: the call reads a number that the system never changes.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        bytes.next_multiple_of(usize::try_from(page).unwrap_or(HUGE))
     }
 
-    /// Zeroed memory that begins with a huge page, or null if there is none.
+    /// Maps zeroed memory that begins with a huge page; returns null if there is none.
     #[cold]
     pub(super) fn map(bytes: usize) -> *mut u8 {
         // A layout has at most `isize::MAX` bytes, so none of this overflows.
-        let bytes_mapped = mapped(bytes);
-        let with_slack = bytes_mapped + HUGE;
+        let length = mapped(bytes);
+        let with_slack = length + HUGE;
         // SAFETY: a mapping at a place of the kernel's choice touches no other.
         let begin = unsafe {
             libc::mmap(ptr::null_mut(), with_slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
@@ -105,9 +107,8 @@ mod pages {
             if before > 0 {
                 libc::munmap(begin, before);
             }
-            libc::munmap(place.add(bytes_mapped).cast::<c_void>(), after);
-            // The part of a last page stays ordinary, so it takes no more memory than it fills. It is
-            // advice: without it, all works as well.
+            libc::munmap(place.add(length).cast::<c_void>(), after);
+            // Only whole huge pages are advised. Without the advice, all works as well.
             libc::madvise(place.cast::<c_void>(), bytes / HUGE * HUGE, MADV_HUGEPAGE);
             place
         }
@@ -117,19 +118,20 @@ mod pages {
     ///
     /// # Safety
     ///
-    /// `map` gave the place for so many bytes, and nothing refers to it.
+    /// `map` returned `place` for the same `bytes`, and no reference to it is left.
     #[cold]
     pub(super) unsafe fn unmap(place: *mut u8, bytes: usize) {
-        // SAFETY: it is a whole mapping, which nothing refers to.
+        // SAFETY: the caller passes a whole mapping that nothing refers to.
         unsafe { libc::munmap(place.cast::<c_void>(), mapped(bytes)) };
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+/// Other systems choose the size of pages by themselves. AddressSanitizer checks memory that the
+/// system's allocator gave, so `script/sanitize asan` sets `system_allocator`.
+#[cfg(any(not(target_os = "linux"), system_allocator))]
 mod pages {
     use std::alloc::Layout;
 
-    /// Other systems choose the size of pages by themselves.
     #[inline(always)]
     pub(super) fn fit(_layout: Layout) -> bool {
         false
