@@ -3,8 +3,6 @@
 use std::fmt;
 use std::num::NonZeroU64;
 
-use crate::pool::Pool;
-
 /// A process, by whatever non-zero word the runtime knows it by. Two live processes never share one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pid(NonZeroU64);
@@ -60,34 +58,27 @@ impl Answer {
     }
 }
 
-/// The runtime. Made anew for each call; no method is called with a lock held.
+/// The runtime. The caller makes one for each call; no method is called while a lock is held.
 pub trait Host: Sized + 'static {
     /// How to reach one parked process: on the BEAM, the reference it waits for.
     type Ticket: Send;
-    /// What the runtime keeps beside each pool.
-    type Anchor: Default + Send + Sync;
 
-    /// Whether the process runs; false as soon as it has begun to exit, before anybody is told of it. Who is told false sees
-    /// what the process did.
+    /// Returns `true` while the process runs, and `false` as soon as it has begun to exit, which is
+    /// before any other process is told of that. A `false` synchronizes with the last action of the
+    /// process.
     fn alive(&self, pid: Pid) -> bool;
-
-    /// Sees to it that [`Pool::down`] is called once `pid` is gone; false if it is gone already.
-    fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool;
 
     /// Tells a parked process how its wait ended.
     fn wake(&self, pid: Pid, ticket: Self::Ticket, answer: Answer);
 
-    /// Has [`Pool::settle`] called again soon: there was more to do than one call may take.
-    fn defer(&self, pool: &Pool<Self>);
-
-    /// A coarse monotonic clock in ms; wraps after 49 days.
+    /// Returns a coarse monotonic clock in ms, which wraps after 49 days.
     fn now_ms(&self) -> u32;
 
-    /// The same clock, exact to 1 ms: never behind the coarse one, and dearer to ask.
+    /// Returns the same clock, exact to 1 ms: never behind the coarse one, and slower to read.
     fn exact_ms(&self) -> u32 {
         self.now_ms()
     }
 
-    /// The call looked at so many entries, on top of what the host was asked.
+    /// Tells that the call looked at `entries` entries, in addition to its calls of the host.
     fn worked(&self, entries: usize);
 }

@@ -5,26 +5,30 @@
 //! first argument, and none of them blocks.
 
 mod ban;
-mod clock;
 mod counter;
 mod deadlines;
 mod host;
+mod keyed;
 mod pool;
 mod rate;
 mod registry;
+mod reuse;
 mod sync;
+mod time;
 
 pub use ban::{Ban, BanSettings, Banned, BansInfo, FOREVER, Failure, Listed};
-pub use clock::NS_PER_MS;
 pub use counter::Counter;
 pub use deadlines::{Deadlines, Ending, Todo};
 pub use host::{Answer, Host, Pid};
 pub use pool::{
     AS_LIMIT, Adoption, Cancelled, Census, Changes, Drain, Expiry, Holding, Info, Kind, NotHeld, Offer, Opening,
-    Parked, Pool, Position, Refusal, Restart, SHARD_COUNT, Settings, Status, Step, TransferError, UNLIMITED, WaiterId,
+    Parked, Pool, PoolHost, Position, Refusal, Restart, SHARD_COUNT, Settings, Status, Step, TransferError, UNLIMITED,
+    WaiterId,
 };
 pub use rate::{
-    All, CENTURY, Changed, Charge, Hit, Key, LATEST, Limiter, LimiterInfo, LimiterSettings, Limits, OutOfBounds,
-    OutOfMemory, Progress, Rate, Reserved, hit_all, whole_ms,
+    All, Changed, Charge, Hit, Key, Limiter, LimiterInfo, LimiterSettings, Limits, OutOfBounds, Progress, Rate,
+    Reserved, hit_all,
 };
-pub use registry::{Incarnation, InstanceId, Lend, Named, Names, Registry, Started, UnnamedId};
+pub use registry::{InstanceId, Named, Names, Registry, Started, UnnamedId};
+pub use reuse::{Incarnation, Lend, OutOfMemory};
+pub use time::{CENTURY, LATEST, NS_PER_MS, whole_ms};

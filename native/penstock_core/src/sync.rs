@@ -19,7 +19,7 @@ mod imp {
         }
         #[inline]
         pub(crate) fn load(&self) -> (u64, u64) {
-            // ORDERING: SeqCst here and below, for whoever writes to one pair and then looks at another; see `rate::table`.
+            // ORDERING: SeqCst here and below, for whoever writes to one pair and then looks at another; see `keyed::table`.
             let both = self.0.load(Ordering::SeqCst);
             (both as u64, (both >> 64) as u64)
         }

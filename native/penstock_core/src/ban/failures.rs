@@ -8,7 +8,8 @@
 //! A key may be in any place of one row. If all of them are others', the one with the fewest failures makes room, the oldest of those. Rows are in shards
 //! with a lock each, held for some 50 ns and for nothing that could wait.
 
-use crate::rate::{OutOfMemory, scale};
+use crate::keyed::scale;
+use crate::reuse::OutOfMemory;
 use crate::sync::{Mutex, lock};
 
 const ROW: usize = if cfg!(any(loom, shuttle)) { 2 } else { 16 };

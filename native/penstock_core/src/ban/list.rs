@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::clock::NS_PER_MS;
-use crate::rate::{END, Era, Found, OutOfMemory, Table, View};
+use crate::keyed::{Era, Found, Table, View};
+use crate::reuse::OutOfMemory;
 use crate::sync::{Mutex, lock};
+use crate::time::{END, NS_PER_MS};
 
 use super::failures::Failures;
 use super::{BanSettings, FOREVER};

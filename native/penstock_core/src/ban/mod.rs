@@ -5,10 +5,9 @@
 mod failures;
 mod list;
 
-use crate::clock::{Clock, NS_PER_MS};
-use crate::rate::OutOfMemory;
-use crate::registry::{Incarnation, Lend};
+use crate::reuse::{Incarnation, Lend, OutOfMemory};
 use crate::sync::{AtomicU32, Mutex, Ordering, lock};
+use crate::time::{Clock, NS_PER_MS};
 
 use failures::Failures;
 use list::List;

@@ -1,11 +1,11 @@
 //! Taking permits without waiting, giving them back, and making them another's.
 
-use crate::host::{Host, Pid};
+use crate::host::Pid;
 use crate::sync::{Ordering, fence, fence_after_rmw};
 
 use super::holders::{Entry, Kind};
 use super::look::Looked;
-use super::{LimitWord, Pool};
+use super::{LimitWord, Pool, PoolHost};
 
 /// Why a request was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum TransferError {
     Gone,
 }
 
-impl<H: Host> Pool<H> {
+impl<H: PoolHost> Pool<H> {
     /// Takes `n` permits if they are free, and says no at once if not: for who would wait then.
     #[inline(always)]
     pub fn take(&self, host: &H, me: Pid, n: u32, kind: Kind) -> bool {

@@ -14,11 +14,11 @@
 //! A supervisor that creates the child for somebody claims the offer before it does: then the permits are the supervisor's, and
 //! [entrusted](Pool::entrust) to the child when that is there.
 
-use crate::host::{Host, Pid};
+use crate::host::Pid;
 use crate::sync::{Ordering, fence};
 
-use super::Pool;
 use super::holders::{Entry, Kind, Slot};
+use super::{Pool, PoolHost};
 
 /// Names an offer: the place of the spawner's entry, and which of its offers. 59 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub enum Adoption {
     Revoked,
 }
 
-impl<H: Host> Pool<H> {
+impl<H: PoolHost> Pool<H> {
     /// Puts `n` bound permits of the calling process on offer to the process it is about to
     /// spawn. `None` if it does not hold that many, or if its last offer is not settled: then the
     /// permits stay its own.

@@ -1,11 +1,11 @@
 //! Opening, changing, draining and closing a pool, and what there is to say of it.
 
-use crate::host::{Host, Pid};
+use crate::host::Pid;
 use crate::sync::{Ordering, fence, lock};
 
 use super::desk::{Queue, Waiter, WaiterId};
 use super::holders::{Age, Census, Holding, Kind, Position};
-use super::{Desk, LimitWord, Pool, UNLIMITED};
+use super::{Desk, LimitWord, Pool, PoolHost, UNLIMITED};
 
 /// What a pool is started with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub enum Drain {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening(u64);
 
-impl<H: Host> Pool<H> {
+impl<H: PoolHost> Pool<H> {
     /// Opens a closed pool in which nothing is held, with new totals. False if it is not such a pool.
     ///
     /// A pool that was closed can be opened again, so that the memory of a name's pools is bounded however often it is

@@ -12,10 +12,10 @@
 //! go to a waiter that is dead as well and was passed already. In both cases the refusal stands, and the
 //! monitors tell the pool microseconds later.
 
-use crate::host::{Host, Pid};
+use crate::host::Pid;
 
-use super::Pool;
 use super::crowd::CROWD;
+use super::{Pool, PoolHost};
 
 /// How far a look went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ enum Walk {
     Part,
 }
 
-impl<H: Host> Pool<H> {
+impl<H: PoolHost> Pool<H> {
     #[inline]
     pub(super) fn look_for_dead(&self, host: &H) -> Looked {
         if self.front.crowd.confirmed() { Looked::Nothing } else { self.look_closely(host) }

@@ -48,14 +48,27 @@ pub const UNLIMITED: u64 = 1 << 60;
 /// A `max_overdraft` that is as large as the limit, whatever that is.
 pub const AS_LIMIT: u64 = u64::MAX;
 
+/// A runtime that has pools.
+pub trait PoolHost: Host {
+    /// The data that the runtime keeps with each pool.
+    type Anchor: Default + Send + Sync;
+
+    /// Makes sure that [`Pool::down`] is called once `pid` is gone; returns `false` if it is gone
+    /// already.
+    fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool;
+
+    /// Makes sure that [`Pool::settle`] is called again soon, as more is due than one call may do.
+    fn defer(&self, pool: &Pool<Self>);
+}
+
 /// A pool. Made closed; see [`Pool::open`].
-pub struct Pool<H: Host> {
+pub struct Pool<H: PoolHost> {
     state: CachePadded<State>,
     front: CachePadded<Front>,
     table: Table,
     desk: CachePadded<Mutex<Desk<H>>>,
     finds: Finds,
-    /// What the host keeps beside the pool.
+    /// The data of the host.
     pub anchor: H::Anchor,
 }
 
@@ -68,7 +81,7 @@ struct Front {
     epoch: AtomicU32,
 }
 
-struct Desk<H: Host> {
+struct Desk<H: PoolHost> {
     line: Line<H>,
     /// The host was told that there are waits which it must end, and has not found since that
     /// there are none.
@@ -116,7 +129,7 @@ impl LimitWord {
     }
 }
 
-impl<H: Host> Pool<H> {
+impl<H: PoolHost> Pool<H> {
     /// A pool that is closed.
     pub fn new() -> Self {
         Self {
@@ -210,13 +223,13 @@ impl<H: Host> Pool<H> {
     }
 }
 
-impl<H: Host> Default for Pool<H> {
+impl<H: PoolHost> Default for Pool<H> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<H: Host> std::fmt::Debug for Pool<H> {
+impl<H: PoolHost> std::fmt::Debug for Pool<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pool")
             .field("state", &self.state)

@@ -26,12 +26,12 @@
 //! entry is touched. Two restarts never get one dead holder, since one of them removes the entry.
 //! A dead holder that no restart remembers is not lost: its monitor runs all the same.
 
-use crate::host::{Host, Pid};
+use crate::host::Pid;
 use crate::sync::{Mutex, Ordering, fence, lock};
 
 use super::admit::Refusal;
 use super::holders::{Kind, Position};
-use super::{AS_LIMIT, LimitWord, Pool, UNLIMITED};
+use super::{AS_LIMIT, LimitWord, Pool, PoolHost, UNLIMITED};
 
 /// Cache lines that one call looks at, and at most as many holders, each some 30 ns.
 const MOST: usize = if cfg!(loom) { 16 } else { 512 };
@@ -127,7 +127,7 @@ enum Piece {
     Barren(Option<Position>),
 }
 
-impl<H: Host> Pool<H> {
+impl<H: PoolHost> Pool<H> {
     /// Takes `n` permits for a restart, by the process that restarts. From the beginning, or from
     /// where the last call said.
     pub fn take_for_restart(&self, host: &H, me: Pid, n: u32, step: Step) -> Restart {

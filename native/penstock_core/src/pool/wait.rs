@@ -16,7 +16,7 @@ use crate::sync::{Ordering, lock};
 
 use super::desk::{Left, Queue, Waiter, WaiterId};
 use super::holders::{Entry, Kind};
-use super::{Desk, LimitWord, Pool, Status};
+use super::{Desk, LimitWord, Pool, PoolHost, Status};
 
 /// What came of the wish to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +66,12 @@ const LOOKS: usize = 256;
 /// `None` as an answer: the process is dead, only its ticket is left to drop.
 type Due<H> = (Pid, <H as Host>::Ticket, Option<Answer>);
 
-struct Batch<H: Host> {
+struct Batch<H: PoolHost> {
     due: [Option<Due<H>>; BATCH],
     len: usize,
 }
 
-impl<H: Host> Batch<H> {
+impl<H: PoolHost> Batch<H> {
     fn new() -> Self {
         Self { due: [const { None }; BATCH], len: 0 }
     }
@@ -109,7 +109,7 @@ enum Rest {
 }
 
 /// Who parks, and for what.
-struct Request<'a, H: Host> {
+struct Request<'a, H: PoolHost> {
     pid: Pid,
     entry: &'a Entry,
     permits: u32,
@@ -120,7 +120,7 @@ struct Request<'a, H: Host> {
     goes_on: bool,
 }
 
-impl<H: Host> Pool<H> {
+impl<H: PoolHost> Pool<H> {
     /// Parks the calling process until `n` permits are handed to it, unless they are free.
     pub fn park(&self, host: &H, me: Pid, n: u32, kind: Kind, ticket: H::Ticket) -> Parked {
         self.park_while(host, me, n, kind, ticket, || true)

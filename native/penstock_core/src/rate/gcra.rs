@@ -13,7 +13,7 @@
 //! # Representation
 //!
 //! Instants and spans are whole nanoseconds in 64 bits, below [`END`], which is 282 years. A century of burst may be
-//! ahead of a clock that has run for [`LATEST`], 181 years, and no sum of two of them wraps. The interval is rounded down to a
+//! ahead of a clock that has run for [`LATEST`](crate::time::LATEST), 181 years, and no sum of two of them wraps. The interval is rounded down to a
 //! whole nanosecond, and is one microsecond at least: so a rate is exact within 0.1 %, and every rate of a whole number of
 //! ns per hit entirely. It is rounded down so that who hits as often as is allowed is never denied: the `limit` hits of one `per` are over
 //! after it. The tolerance is `burst` times the *rounded* interval, so exactly `burst` hits fit into it, whatever was rounded.
@@ -23,16 +23,7 @@
 //! A clock that is behind, because it was read before others moved the TAT, makes a hit look earlier than it is: then
 //! it is refused rather than allowed. No order of clocks refills anything.
 
-use crate::clock::NS_PER_MS;
-
-/// Instants are below this.
-pub(crate) const END: u64 = (1 << 63) - (1 << 58);
-
-/// A clock stops here.
-pub const LATEST: u64 = END - CENTURY - CENTURY / 1_000;
-
-/// The most that a burst may be worth, in ns: a hundred years of 365.25 days.
-pub const CENTURY: u64 = 100 * 31_557_600 * 1_000_000_000;
+use crate::time::{CENTURY, END, NS_PER_MS};
 
 /// Hits may come once per microsecond.
 const SHORTEST: u64 = 1_000;
@@ -120,7 +111,7 @@ impl Rate {
         (cost <= self.burst).then(|| self.interval * u64::from(cost))
     }
 
-    /// A hit at `now`, which is [`LATEST`] at most.
+    /// A hit at `now`, which is at most [`LATEST`](crate::time::LATEST).
     #[inline]
     pub(crate) fn hit(self, tat: u64, now: u64, cost: u32) -> Verdict {
         let Some(charge) = self.charge(cost) else { return Verdict::Never };

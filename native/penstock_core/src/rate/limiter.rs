@@ -2,15 +2,14 @@
 
 use crossbeam_utils::CachePadded;
 
-use crate::clock::{Clock, NS_PER_MS};
-use crate::registry::{Incarnation, Lend};
+use crate::keyed::{Found, Stamp, Table};
+use crate::reuse::{Incarnation, Lend, OutOfMemory};
 use crate::sync::{AtomicPair, AtomicU32, AtomicU64, Mutex, Ordering, fence, fence_after_rmw, lock, thread_number};
+use crate::time::{Clock, LATEST, NS_PER_MS};
 
-use super::gcra::{LATEST, Rate, Turn, Verdict};
+use super::gcra::{Rate, Turn, Verdict};
 use super::pauses::Pauses;
 use super::settings::{InForce, Published};
-use super::stamp::Stamp;
-use super::table::{Found, OutOfMemory, Table};
 
 /// Places that one step of a change, or of a count, looks at: some 20 µs.
 const STEP: usize = if cfg!(loom) { 2 } else { 4096 };
@@ -738,9 +737,4 @@ impl std::fmt::Debug for Limiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Limiter").field("limits", &lock(&self.given).limits).finish_non_exhaustive()
     }
-}
-
-/// Whole ms that are no less than so many ns.
-pub fn whole_ms(ns: u64) -> u64 {
-    ns.div_ceil(NS_PER_MS)
 }

@@ -1,9 +1,9 @@
 //! The rate in force, read by every hit without a lock and changed now and then.
 
+use crate::keyed::{Era, View};
 use crate::sync::{AtomicU64, Ordering, fence};
 
 use super::gcra::Rate;
-use super::stamp::{Era, View};
 
 /// The rate, and since when it has been in force.
 #[derive(Clone, Copy, Debug)]

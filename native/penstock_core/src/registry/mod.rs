@@ -27,12 +27,12 @@ use std::sync::Arc;
 use once_cell::race::OnceBox;
 
 use crate::ban::{Ban, BanSettings};
-use crate::host::{Host, Pid};
-use crate::pool::{Changes, Pool, Settings};
-use crate::rate::{Limiter, LimiterSettings, OutOfMemory};
+use crate::host::Pid;
+use crate::pool::{Changes, Pool, PoolHost, Settings};
+use crate::rate::{Limiter, LimiterSettings};
+use crate::reuse::{Incarnation, Lend, OutOfMemory};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
-pub use stock::{Incarnation, Lend};
 use stock::{Lease, Stock};
 use unnamed::Unnamed;
 pub use unnamed::UnnamedId;
@@ -40,7 +40,7 @@ pub use unnamed::UnnamedId;
 const BUCKETS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
 
 /// The names of a node.
-pub struct Registry<H: Host> {
+pub struct Registry<H: PoolHost> {
     buckets: [OnceBox<Node<H>>; BUCKETS],
     stocks: OnceBox<Stocks>,
     unnamed: OnceBox<Unnamed<H>>,
@@ -81,7 +81,7 @@ impl Forgotten {
 const LOOKS: u32 = 64;
 
 /// What a name stands for, at one time for one name.
-struct Node<H: Host> {
+struct Node<H: PoolHost> {
     /// Changes under the lock of `life`.
     name: AtomicU64,
     /// Which life of the name this is: 0 is the first, and any other belongs to one name only.
@@ -99,18 +99,18 @@ struct Node<H: Host> {
 }
 
 /// A name as it was found, with its node.
-pub struct Named<'a, H: Host> {
+pub struct Named<'a, H: PoolHost> {
     node: &'a Node<H>,
     name: u64,
 }
 
-impl<H: Host> Clone for Named<'_, H> {
+impl<H: PoolHost> Clone for Named<'_, H> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<H: Host> Copy for Named<'_, H> {}
+impl<H: PoolHost> Copy for Named<'_, H> {}
 
 /// Who keeps the pool, and what it was started with.
 struct Life {
@@ -143,7 +143,7 @@ pub enum Started {
     AlreadyStarted(Pid),
 }
 
-impl<H: Host> Registry<H> {
+impl<H: PoolHost> Registry<H> {
     /// No names. For a static, so that finding one starts at a fixed address.
     pub const fn new() -> Self {
         Self { buckets: [const { OnceBox::new() }; BUCKETS], stocks: OnceBox::new(), unnamed: OnceBox::new() }
@@ -323,13 +323,13 @@ pub struct Names {
     pub looked_at: usize,
 }
 
-impl<H: Host> Default for Registry<H> {
+impl<H: PoolHost> Default for Registry<H> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<H: Host> std::fmt::Debug for Registry<H> {
+impl<H: PoolHost> std::fmt::Debug for Registry<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registry").finish_non_exhaustive()
     }
@@ -345,7 +345,7 @@ enum NotOwner {
     Renamed,
 }
 
-impl<H: Host> Node<H> {
+impl<H: PoolHost> Node<H> {
     fn new(name: u64, number: u32, stocks: &Stocks) -> Self {
         Self {
             name: AtomicU64::new(name),
@@ -465,7 +465,7 @@ impl<H: Host> Node<H> {
     }
 }
 
-impl<'a, H: Host> Named<'a, H> {
+impl<'a, H: PoolHost> Named<'a, H> {
     /// Returns `true` if the node stands for the name still.
     ///
     /// A caller that has taken permits in the pool asks this, and gives them back if it is not
@@ -677,7 +677,7 @@ impl<'a, H: Host> Named<'a, H> {
     }
 }
 
-impl<H: Host> std::fmt::Debug for Named<'_, H> {
+impl<H: PoolHost> std::fmt::Debug for Named<'_, H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Named").field("name", &self.name).finish_non_exhaustive()
     }

@@ -10,26 +10,25 @@
 //! has as many entries as there are pools.
 
 use super::stock::{Counts, Id, Rows};
-use crate::host::Host;
-use crate::pool::{Pool, Settings};
+use crate::pool::{Pool, PoolHost, Settings};
 use crate::sync::{Mutex, lock};
 
 /// Numbers an unnamed pool.
 pub type UnnamedId = Id;
 
 /// The unnamed pools of a node.
-pub(super) struct Unnamed<H: Host> {
+pub(super) struct Unnamed<H: PoolHost> {
     pools: Rows<Pool<H>>,
     counts: Mutex<Counts>,
 }
 
-impl<H: Host> Default for Unnamed<H> {
+impl<H: PoolHost> Default for Unnamed<H> {
     fn default() -> Self {
         Self { pools: Rows::default(), counts: Mutex::default() }
     }
 }
 
-impl<H: Host> Unnamed<H> {
+impl<H: PoolHost> Unnamed<H> {
     /// Opens a spare pool, if there is one.
     pub(super) fn reuse(&self, settings: Settings) -> Option<(UnnamedId, &Pool<H>)> {
         loop {

@@ -1,12 +1,27 @@
-//! A clock of ns that is the host's, or that tests set by hand.
+//! Instants and spans in ns: their bounds, and the clock that limiters and bans read.
 
-use crate::rate::LATEST;
 use crate::sync::{AtomicU64, Ordering};
 
-/// Times are ns, and those that users give and are given are ms.
+/// Instants and spans are in ns inside the core, and in ms at the API of users.
 pub const NS_PER_MS: u64 = 1_000_000;
+
+/// Every instant is below this: 282 years.
+pub(crate) const END: u64 = (1 << 63) - (1 << 58);
+
+/// A clock stops here, after 181 years: the sum of any instant and a century stays below [`END`].
+pub const LATEST: u64 = END - CENTURY - CENTURY / 1_000;
+
+/// A hundred years of 365.25 days, in ns: the most that a burst may be worth.
+pub const CENTURY: u64 = 100 * 31_557_600 * 1_000_000_000;
+
+/// Returns the least number of whole ms that is not less than `ns`.
+pub fn whole_ms(ns: u64) -> u64 {
+    ns.div_ceil(NS_PER_MS)
+}
+
 const REAL: u64 = u64::MAX;
 
+/// A clock in ns: the host's, or one that is set by hand.
 #[derive(Debug)]
 pub(crate) struct Clock(AtomicU64);
 

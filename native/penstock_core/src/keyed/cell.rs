@@ -13,8 +13,7 @@
 use std::cell::Cell;
 
 use crate::sync::thread_number;
-
-use super::gcra::END;
+use crate::time::END;
 
 const ERA: u64 = 1 << 63;
 /// Bits of a claim's number.

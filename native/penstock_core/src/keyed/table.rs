@@ -31,9 +31,11 @@
 //!
 //! All this is sequentially consistent, which the argument needs: a claim and the look at the other places, on both sides.
 
+use crate::reuse::OutOfMemory;
 use crate::sync::AtomicPair;
 
-use super::stamp::{Stamp, View};
+use super::cell::{Stamp, View};
+use super::scale;
 
 /// Places in a row.
 const ROW: usize = if cfg!(loom) { 2 } else { 4 };
@@ -46,10 +48,6 @@ const FEW: usize = if cfg!(loom) { 2 } else { 8 };
 
 const LINE: usize = 64;
 const PLACE: usize = size_of::<AtomicPair>();
-
-/// The memory for so many keys cannot be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfMemory;
 
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -289,10 +287,4 @@ impl<'a> Seen<'a> {
     pub(crate) fn put(self, stamp: Stamp) -> Option<Self> {
         self.exchange(self.tag, stamp)
     }
-}
-
-/// A number below `count` by the high bits of a word.
-#[inline]
-pub(crate) fn scale(word: u64, count: usize) -> usize {
-    ((u128::from(word) * count as u128) >> 64) as usize
 }
