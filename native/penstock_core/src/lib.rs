@@ -7,6 +7,7 @@
 mod ban;
 mod counter;
 mod deadlines;
+mod holders;
 mod host;
 mod keyed;
 mod pool;
@@ -19,11 +20,11 @@ mod time;
 pub use ban::{Ban, BanSettings, Banned, BansInfo, FOREVER, Failure, Listed};
 pub use counter::Counter;
 pub use deadlines::{Deadlines, Ending, Todo};
+pub use holders::{Census, Holding, Kind, Position};
 pub use host::{Answer, Host, Pid};
 pub use pool::{
-    AS_LIMIT, Adoption, Cancelled, Census, Changes, Drain, Expiry, Holding, Info, Kind, NotHeld, Offer, Opening,
-    Parked, Pool, PoolHost, Position, Refusal, Restart, SHARD_COUNT, Settings, Status, Step, TransferError, UNLIMITED,
-    WaiterId,
+    AS_LIMIT, Adoption, Cancelled, Changes, Drain, Expiry, Info, NotHeld, Offer, Opening, Parked, Pool, PoolHost,
+    Refusal, Restart, SHARD_COUNT, Settings, Status, Step, TransferError, UNLIMITED, WaiterId,
 };
 pub use rate::{
     All, Changed, Charge, Hit, Key, Limiter, LimiterInfo, LimiterSettings, Limits, OutOfBounds, Progress, Rate,

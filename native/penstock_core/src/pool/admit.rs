@@ -1,9 +1,9 @@
 //! Taking permits without waiting, giving them back, and making them another's.
 
+use crate::holders::{Entry, Kind};
 use crate::host::Pid;
 use crate::sync::{Ordering, fence, fence_after_rmw};
 
-use super::holders::{Entry, Kind};
 use super::look::Looked;
 use super::{LimitWord, Pool, PoolHost};
 

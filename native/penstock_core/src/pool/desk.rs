@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 
-use super::holders::Kind;
+use crate::holders::Kind;
 use crate::host::{Host, Pid};
 
 const NIL: u32 = u32::MAX;

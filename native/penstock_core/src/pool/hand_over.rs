@@ -14,10 +14,10 @@
 //! A supervisor that creates the child for somebody claims the offer before it does: then the permits are the supervisor's, and
 //! [entrusted](Pool::entrust) to the child when that is there.
 
+use crate::holders::{Entry, Kind, Slot};
 use crate::host::Pid;
 use crate::sync::{Ordering, fence};
 
-use super::holders::{Entry, Kind, Slot};
 use super::{Pool, PoolHost};
 
 /// Names an offer: the place of the spawner's entry, and which of its offers. 59 bits.

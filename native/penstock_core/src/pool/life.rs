@@ -1,10 +1,10 @@
 //! Opening, changing, draining and closing a pool, and what there is to say of it.
 
+use crate::holders::{Age, Census, Holding, Kind, Position, Table};
 use crate::host::Pid;
 use crate::sync::{Ordering, fence, lock};
 
 use super::desk::{Queue, Waiter, WaiterId};
-use super::holders::{Age, Census, Holding, Kind, Position};
 use super::{Desk, LimitWord, Pool, PoolHost, UNLIMITED};
 
 /// What a pool is started with.
@@ -237,7 +237,9 @@ impl<H: PoolHost> Pool<H> {
         if !self.settle(host) {
             return Some(from);
         }
-        let (looked_at, rest) = self.table.clear(&self.state, from, most);
+        let (looked_at, rest) = self.table.clear(from, most, |permits| {
+            self.state.give(permits);
+        });
         host.worked(looked_at * 2);
         // ORDERING: pairs with the fence in `Crowd::suspect`: the entries are cleared before we
         // look.
@@ -306,6 +308,6 @@ impl<H: PoolHost> Pool<H> {
 
     /// Which shard a process falls to.
     pub fn shard_of(pid: Pid) -> usize {
-        super::Table::shard_of(pid)
+        Table::shard_of(pid)
     }
 }

@@ -1,6 +1,6 @@
 //! A pool of permits: at most `limit` are held at once, and the death of a holder gives back what it held.
 //!
-//! Four parts: the [state word](state) that acquires compare and exchange, the [holders](holders) with what each has,
+//! Four parts: the [state word](state) that acquires compare and exchange, the [holders](crate::holders) with what each has,
 //! the [desk](desk) where waiters are parked, and the [crowd hint](crowd) that keeps refusals cheap. Here is how they
 //! play together; each part argues its own races.
 //!
@@ -12,7 +12,6 @@ mod admit;
 mod crowd;
 mod desk;
 mod hand_over;
-mod holders;
 mod life;
 mod look;
 mod restart;
@@ -21,19 +20,18 @@ mod wait;
 
 use crossbeam_utils::CachePadded;
 
+use crate::holders::{SHARDS, Table};
 use crate::host::{Host, Pid};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence};
 
 use crowd::Crowd;
 use desk::Line;
-use holders::{SHARDS, Table};
 use restart::Finds;
 use state::{State, Word};
 
 pub use admit::{NotHeld, Refusal, TransferError};
 pub use desk::WaiterId;
 pub use hand_over::{Adoption, Offer};
-pub use holders::{Census, Holding, Kind, Position};
 pub use life::{Changes, Drain, Info, Opening, Settings, Status};
 pub use restart::{Restart, Step};
 pub use wait::{Cancelled, Expiry, Parked};
@@ -210,7 +208,8 @@ impl<H: PoolHost> Pool<H> {
         // First, as the entry leads to the waits. A grant that was made before is in the entry,
         // and comes back with it.
         let waited = self.leave_all(pid);
-        let Some(estate) = self.table.remove(&self.state, self.epoch(), pid, keep) else { return (false, waited) };
+        let give_back = |permits| if permits > 0 { self.state.give(permits) } else { self.state.load() };
+        let Some(estate) = self.table.remove(self.epoch(), pid, keep, give_back) else { return (false, waited) };
         if estate.permits > 0 {
             // ORDERING: pairs with the fence in `Crowd::suspect`: the entry is wiped before we look.
             fence(Ordering::SeqCst);
@@ -219,7 +218,7 @@ impl<H: PoolHost> Pool<H> {
             }
         }
         // Who waited behind it may now be at the head; whoever waits for permits may have them.
-        (estate.kept > 0, waited || estate.was.flagged())
+        (estate.kept > 0, waited || estate.given_back.flagged())
     }
 }
 

@@ -26,11 +26,11 @@
 //! entry is touched. Two restarts never get one dead holder, since one of them removes the entry.
 //! A dead holder that no restart remembers is not lost: its monitor runs all the same.
 
+use crate::holders::{Kind, Position};
 use crate::host::Pid;
 use crate::sync::{Mutex, Ordering, fence, lock};
 
 use super::admit::Refusal;
-use super::holders::{Kind, Position};
 use super::{AS_LIMIT, LimitWord, Pool, PoolHost, UNLIMITED};
 
 /// Cache lines that one call looks at, and at most as many holders, each some 30 ns.

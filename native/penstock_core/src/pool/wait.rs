@@ -11,11 +11,11 @@
 //! have many, which the host ends when their time is over, and its death all of them: its entry
 //! names one, which is in a ring with the others.
 
+use crate::holders::{Entry, Kind};
 use crate::host::{Answer, Host, Pid};
 use crate::sync::{Ordering, lock};
 
 use super::desk::{Left, Queue, Waiter, WaiterId};
-use super::holders::{Entry, Kind};
 use super::{Desk, LimitWord, Pool, PoolHost, Status};
 
 /// What came of the wish to wait.

@@ -1,0 +1,150 @@
+//! What is told of holders.
+
+use std::ops::AddAssign;
+
+use super::cursor::Position;
+use super::entry::Entry;
+use super::table::{LANES, Table};
+use crate::host::Pid;
+use crate::sync::{Ordering, lock};
+
+/// Cache lines that are looked at under one hold of a shard's lock: some 5 µs.
+const LINES_IN_HOLD: usize = 256;
+
+/// One holder, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Who.
+    pub pid: Pid,
+    /// How many.
+    pub permits: u64,
+    /// By the host's coarse clock, when it last began to hold.
+    pub since_ms: u32,
+}
+
+impl Holding {
+    /// How long it has held by now, by the same clock.
+    pub fn held_ms(&self, now_ms: u32) -> u32 {
+        elapsed_ms(self.since_ms, now_ms)
+    }
+}
+
+fn elapsed_ms(since_ms: u32, now_ms: u32) -> u32 {
+    let elapsed = now_ms.wrapping_sub(since_ms);
+    // What began after the look at the clock is not 49 days old.
+    if elapsed > u32::MAX / 2 { 0 } else { elapsed }
+}
+
+/// The sums of one shard, or of several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Processes that hold something.
+    pub holders: u64,
+    /// Admissions since the pool was opened.
+    pub acquired: u64,
+    /// Refusals since then.
+    pub rejected: u64,
+    /// Waits that ran out since then.
+    pub timed_out: u64,
+    /// Permits that came back by the death of who held them.
+    pub released_by_exit: u64,
+    /// Processes found to run longer than they may.
+    pub killed: u64,
+    /// Holders that have held for longer than the pool's settings say.
+    pub held_longer: u64,
+    /// Cache lines looked at to say so, of places and of entries.
+    pub looked_at: usize,
+}
+
+/// Who counts as having held for long.
+#[derive(Clone, Copy)]
+pub(crate) struct Age {
+    /// The host's clock.
+    pub(crate) now_ms: u32,
+    /// In ms; 0 for nobody.
+    pub(crate) longer_than: u32,
+}
+
+impl Age {
+    fn is_of(self, entry: &Entry) -> bool {
+        self.longer_than > 0 && elapsed_ms(entry.since.load(Ordering::Relaxed), self.now_ms) > self.longer_than
+    }
+}
+
+impl AddAssign for Census {
+    fn add_assign(&mut self, other: Self) {
+        self.holders += other.holders;
+        self.acquired += other.acquired;
+        self.rejected += other.rejected;
+        self.timed_out += other.timed_out;
+        self.released_by_exit += other.released_by_exit;
+        self.killed += other.killed;
+        self.held_longer += other.held_longer;
+        self.looked_at += other.looked_at;
+    }
+}
+
+impl Table {
+    /// The sums from a position on, until `most` cache lines were looked at, and where to go on. What is said of entries that
+    /// were looked at under one hold of the lock is exact at one instant.
+    pub(crate) fn census(&self, from: Position, epoch: u32, most: usize, age: Age) -> (Census, Option<Position>) {
+        let mut sums = Census::default();
+        let mut next = Some(from);
+        while let Some(at) = next.filter(|_| sums.looked_at < most) {
+            let Some(shard) = self.shards.get(at.shard()) else { return (sums, None) };
+            let retired = lock(&shard.retired);
+            if at.is_start_of_shard() {
+                sums.acquired += retired.admissions;
+                sums.released_by_exit += retired.released_by_exit;
+                sums.rejected += shard.rejected.load(Ordering::Relaxed);
+                sums.timed_out += shard.timed_out.load(Ordering::Relaxed);
+                sums.killed += shard.killed.load(Ordering::Relaxed);
+            }
+            let (looked_at, rest) =
+                self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - sums.looked_at), |_, entry| {
+                    let holds = entry.held() > 0;
+                    sums.holders += u64::from(holds);
+                    sums.held_longer += u64::from(holds && age.is_of(entry));
+                    sums.acquired += entry.admissions(epoch);
+                });
+            sums.looked_at += looked_at;
+            next = at.after(rest);
+        }
+        (sums, next)
+    }
+
+    /// How long a process with bound permits has held without a pause, in ms by the clock of `now_ms`.
+    pub(crate) fn work_ms(&self, pid: Pid, now_ms: u32) -> Option<u32> {
+        let _locked = self.lock(pid);
+        let entry = self.find(pid)?;
+        entry.has_bound().then(|| elapsed_ms(entry.since.load(Ordering::Relaxed), now_ms))
+    }
+
+    /// The holders from a position on of which `wanted` is true, until `most` cache lines were
+    /// looked at, and where to go on.
+    pub(crate) fn holders(
+        &self,
+        from: Position,
+        most: usize,
+        wanted: impl Fn(&Holding) -> bool,
+    ) -> (Vec<Holding>, Option<Position>) {
+        // All the places that will be needed, now: nothing is allocated inside a lock.
+        let mut found = Vec::with_capacity(most + LANES);
+        let mut looked_at = 0;
+        let mut next = Some(from);
+        while let Some(at) = next.filter(|_| looked_at < most) {
+            let Some(shard) = self.shards.get(at.shard()) else { return (found, None) };
+            let _locked = lock(&shard.retired);
+            let (lines, rest) = self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - looked_at), |pid, entry| {
+                let permits = entry.held();
+                let holding = Holding { pid, permits, since_ms: entry.since.load(Ordering::Relaxed) };
+                if permits > 0 && wanted(&holding) {
+                    found.push(holding);
+                }
+            });
+            looked_at += lines;
+            next = at.after(rest);
+        }
+        (found, next)
+    }
+}
