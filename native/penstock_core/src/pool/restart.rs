@@ -30,7 +30,7 @@ use crate::holders::{Kind, Position};
 use crate::host::Pid;
 use crate::sync::{Mutex, Ordering, fence, lock};
 
-use super::admit::Refusal;
+use super::acquire::Refusal;
 use super::{AS_LIMIT, LimitWord, Pool, PoolHost, UNLIMITED};
 
 /// Cache lines that one call looks at, and at most as many holders, each some 30 ns.

@@ -12,11 +12,12 @@
 //! names one, which is in a ring with the others.
 
 use crate::holders::{Entry, Kind};
-use crate::host::{Answer, Host, Pid};
+use crate::host::{Answer, Pid};
 use crate::sync::{Ordering, lock};
 
-use super::desk::{Left, Queue, Waiter, WaiterId};
-use super::{Desk, LimitWord, Pool, PoolHost, Status};
+use super::serve::{BATCHES, Batch};
+use super::wait_queue::{Left, Queue, Waiter, WaiterId};
+use super::{Desk, Pool, PoolHost, Status};
 
 /// What came of the wish to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,58 +55,6 @@ pub enum Cancelled {
     Yes,
     /// One was given already and is on its way.
     TooLate,
-}
-
-/// Answers that are given under one hold of the lock, and sent after it.
-const BATCH: usize = if cfg!(loom) { 4 } else { 32 };
-/// Batches in one call: 64 messages are some 50 µs.
-const BATCHES: usize = 2;
-/// Waiters looked at under one hold of the lock after the limit fell.
-const LOOKS: usize = 256;
-
-/// `None` as an answer: the process is dead, only its ticket is left to drop.
-type Due<H> = (Pid, <H as Host>::Ticket, Option<Answer>);
-
-struct Batch<H: PoolHost> {
-    due: [Option<Due<H>>; BATCH],
-    len: usize,
-}
-
-impl<H: PoolHost> Batch<H> {
-    fn new() -> Self {
-        Self { due: [const { None }; BATCH], len: 0 }
-    }
-
-    fn has_room(&self) -> bool {
-        self.len < BATCH
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    fn push(&mut self, waiter: Waiter<H>, answer: Option<Answer>) {
-        self.due[self.len] = Some((waiter.pid, waiter.ticket, answer));
-        self.len += 1;
-    }
-
-    fn send(self, host: &H) {
-        for (pid, ticket, answer) in self.due.into_iter().flatten() {
-            if let Some(answer) = answer {
-                host.wake(pid, ticket, answer);
-            }
-        }
-    }
-}
-
-/// What is left to do at the desk.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rest {
-    Nothing,
-    /// Only to look for waiters that ask for too much: no permit waits for that.
-    Sweep,
-    /// Answers, or grants, or what the dead left behind.
-    More,
 }
 
 /// Who parks, and for what.
@@ -269,7 +218,7 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    fn count_refusal(&self, pid: Pid) {
+    pub(super) fn count_refusal(&self, pid: Pid) {
         self.table.shard(pid).rejected.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -338,139 +287,5 @@ impl<H: PoolHost> Pool<H> {
             self.settle(host);
         }
         expiry
-    }
-
-    /// Gives every answer that is due at the desk; false if grants may be among those that are
-    /// left for the host's next call.
-    #[cold]
-    pub fn settle(&self, host: &H) -> bool {
-        let mut rest = Rest::More;
-        for _ in 0..BATCHES {
-            let now = host.now_ms();
-            let mut batch = Batch::new();
-            rest = {
-                let mut desk = lock(&self.desk);
-                if desk.status == Status::Open {
-                    self.settle_open(&mut desk, &mut batch, now)
-                } else {
-                    self.settle_closed(&mut desk, &mut batch)
-                }
-            };
-            batch.send(host);
-            if rest == Rest::Nothing {
-                return true;
-            }
-        }
-        host.defer(self);
-        rest == Rest::Sweep
-    }
-
-    fn settle_open(&self, desk: &mut Desk<H>, batch: &mut Batch<H>, now: u32) -> Rest {
-        self.dismiss_all(desk, Queue::Drainers, batch, Answer::to_drainer(self.in_use()));
-        self.bury_orphans(desk, batch);
-        if !desk.line.is_empty(Queue::Drainers) || desk.line.has_orphans() {
-            return Rest::More;
-        }
-        let word = self.front.limit.load();
-        let limit = LimitWord::limit(word);
-        while batch.has_room() {
-            let Some(first) = desk.line.first() else {
-                self.state.clear_waiters();
-                return Rest::Nothing;
-            };
-            let (pid, n, kind) = (first.pid, first.permits, first.kind);
-            // The head is looked at here, and not by the sweep alone: waiters behind it wait for
-            // no walk.
-            let oversize = self.oversize(n);
-            let taken = if oversize { None } else { self.state.take_for_waiter(n).ok() };
-            if !oversize && taken.is_none() {
-                break;
-            }
-            let Some(waiter) = desk.line.pop(Queue::Waiters) else { break };
-            match taken {
-                None => {
-                    self.count_refusal(pid);
-                    self.dismiss(batch, waiter, Some(Answer::Full));
-                }
-                Some(left) if self.grant(pid, n, kind, now) => {
-                    desk.granted += 1;
-                    self.note_peak(word, left);
-                    self.dismiss(batch, waiter, Some(Answer::Granted));
-                }
-                Some(_) => {
-                    // It is dead, and its monitor about to take it off this line.
-                    self.state.give(u64::from(n));
-                    self.dismiss(batch, waiter, None);
-                }
-            }
-        }
-        if !batch.has_room() {
-            return Rest::More;
-        }
-        // The head gets no permits now, so the walk cannot take out a waiter that stands before
-        // an eligible one.
-        if limit == 0 {
-            desk.line.end_sweep();
-        } else {
-            desk.line.sweep(limit, LOOKS, |waiter| {
-                self.count_refusal(waiter.pid);
-                self.dismiss(batch, waiter, Some(Answer::Full));
-                batch.has_room()
-            });
-        }
-        if desk.line.is_sweeping() { Rest::Sweep } else { Rest::Nothing }
-    }
-
-    /// A wait that was taken out ends with that answer, or with none.
-    fn dismiss(&self, batch: &mut Batch<H>, waiter: Waiter<H>, answer: Option<Answer>) {
-        self.pass_on(&waiter);
-        batch.push(waiter, answer);
-    }
-
-    /// Ends waits of the dead.
-    fn bury_orphans(&self, desk: &mut Desk<H>, batch: &mut Batch<H>) {
-        while batch.has_room()
-            && let Some(waiter) = desk.line.pop_orphan()
-        {
-            batch.push(waiter, None);
-        }
-    }
-
-    /// Writes permits that are taken to the entry of who waited for them; false if it is gone.
-    fn grant(&self, pid: Pid, n: u32, kind: Kind, now: u32) -> bool {
-        let _locked = self.table.lock(pid);
-        let Some(slot) = self.table.locate(pid) else { return false };
-        let Some(entry) = self.table.entry(slot) else { return false };
-        self.table.credit(entry, slot, kind, u64::from(n), now);
-        true
-    }
-
-    fn settle_closed(&self, desk: &mut Desk<H>, batch: &mut Batch<H>) -> Rest {
-        self.bury_orphans(desk, batch);
-        while batch.has_room()
-            && let Some(waiter) = desk.line.pop(Queue::Waiters)
-        {
-            self.count_refusal(waiter.pid);
-            self.dismiss(batch, waiter, Some(Answer::Closed));
-        }
-        if !desk.line.is_empty(Queue::Waiters) || desk.line.has_orphans() {
-            return Rest::More;
-        }
-        self.state.clear_waiters();
-        let in_use = self.in_use();
-        if desk.status == Status::Draining && in_use > 0 {
-            return Rest::Nothing;
-        }
-        self.dismiss_all(desk, Queue::Drainers, batch, Answer::to_drainer(in_use));
-        if desk.line.is_empty(Queue::Drainers) { Rest::Nothing } else { Rest::More }
-    }
-
-    /// The same answer for every process of the queue, for as long as there is room.
-    fn dismiss_all(&self, desk: &mut Desk<H>, queue: Queue, batch: &mut Batch<H>, answer: Answer) {
-        while batch.has_room()
-            && let Some(waiter) = desk.line.pop(queue)
-        {
-            self.dismiss(batch, waiter, Some(answer));
-        }
     }
 }

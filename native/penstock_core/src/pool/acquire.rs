@@ -1,11 +1,11 @@
-//! Taking permits without waiting, giving them back, and making them another's.
+//! Acquires permits without waiting, and releases them.
 
 use crate::holders::{Entry, Kind};
 use crate::host::Pid;
 use crate::sync::{Ordering, fence, fence_after_rmw};
 
-use super::look::Looked;
-use super::{LimitWord, Pool, PoolHost};
+use super::reap::Looked;
+use super::{Pool, PoolHost};
 
 /// Why a request was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,15 +21,6 @@ pub enum Refusal {
 /// The process does not hold that many; nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotHeld;
-
-/// Why a transfer was not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TransferError {
-    /// The process does not hold that many; nothing changed.
-    NotHeld,
-    /// The receiver is dead; the permits are free again.
-    Gone,
-}
 
 impl<H: PoolHost> Pool<H> {
     /// Takes `n` permits if they are free, and says no at once if not: for who would wait then.
@@ -83,19 +74,6 @@ impl<H: PoolHost> Pool<H> {
     fn refuse(&self, me: Pid) -> Refusal {
         self.table.shard(me).rejected.fetch_add(1, Ordering::Relaxed);
         if self.state.load().closed() { Refusal::Closed } else { Refusal::Full }
-    }
-
-    /// More than there will be, short of an update. A limit of 0 is a pause, not an answer.
-    pub(super) fn oversize(&self, n: u32) -> bool {
-        let limit = LimitWord::limit(self.front.limit.load());
-        limit > 0 && u64::from(n) > limit
-    }
-
-    /// Whether what the calling process holds and what it asks are more than there will be, short
-    /// of an update.
-    pub(super) fn waits_for_itself(&self, entry: &Entry, n: u32) -> bool {
-        let limit = LimitWord::limit(self.front.limit.load());
-        limit > 0 && entry.held() + u64::from(n) > limit
     }
 
     #[inline(always)]
@@ -185,7 +163,7 @@ impl<H: PoolHost> Pool<H> {
 
     /// The entry of the calling process, looked for under the lock if another may just have made it.
     #[inline(always)]
-    fn entry_of(&self, me: Pid) -> Option<&Entry> {
+    pub(super) fn entry_of(&self, me: Pid) -> Option<&Entry> {
         match self.table.find(me) {
             Some(entry) => Some(entry),
             None => self.entry_for_sure(me),
@@ -242,7 +220,7 @@ impl<H: PoolHost> Pool<H> {
 
     /// Takes `n` permits out of the caller's entry, before they become another's.
     #[inline(always)]
-    fn withdraw(&self, me: Pid, entry: &Entry, n: u32, kind: Kind) -> Result<(), NotHeld> {
+    pub(super) fn withdraw(&self, me: Pid, entry: &Entry, n: u32, kind: Kind) -> Result<(), NotHeld> {
         if entry.own(kind) < u64::from(n) && self.fold(me, entry, kind) < u64::from(n) {
             return Err(NotHeld);
         }
@@ -256,55 +234,5 @@ impl<H: PoolHost> Pool<H> {
         let _locked = self.table.lock(me);
         self.table.fold(entry, kind);
         entry.own(kind)
-    }
-
-    /// Makes `n` of the calling process' free permits those of `to`.
-    pub fn transfer(&self, host: &H, me: Pid, to: Pid, n: u32) -> Result<(), TransferError> {
-        self.transfer_as(host, me, to, n, Kind::Free)
-    }
-
-    /// Makes `n` bound permits of the calling process those of a process that it has created, which is the work now.
-    pub fn entrust(&self, host: &H, me: Pid, to: Pid, n: u32) -> Result<(), TransferError> {
-        self.transfer_as(host, me, to, n, Kind::Bound)
-    }
-
-    fn transfer_as(&self, host: &H, me: Pid, to: Pid, n: u32, kind: Kind) -> Result<(), TransferError> {
-        let entry = self.entry_of(me).ok_or(TransferError::NotHeld)?;
-        self.withdraw(me, entry, n, kind).map_err(|NotHeld| TransferError::NotHeld)?;
-        if to == me {
-            entry.set_own(kind, entry.own(kind) + u64::from(n));
-            return Ok(());
-        }
-        // Between here and the credit the permits are nobody's, which is no race: a process is not killed inside a
-        // call, so nobody has to find them.
-        let placed = if host.alive(to) {
-            self.bestow(host, to, n, kind)
-        } else {
-            if self.state.give(u64::from(n)).flagged() {
-                self.settle(host);
-            }
-            false
-        };
-        // ORDERING: pairs with the fence in `Crowd::suspect`.
-        fence(Ordering::SeqCst);
-        self.left(entry);
-        if placed { Ok(()) } else { Err(TransferError::Gone) }
-    }
-
-    /// Puts permits into the entry of another process; false if it was dead, and they are free again.
-    fn bestow(&self, host: &H, to: Pid, n: u32, kind: Kind) -> bool {
-        let now = host.now_ms();
-        let made = {
-            let _locked = self.table.lock(to);
-            let (heir, slot, made) = self.table.claim(to);
-            self.table.credit(heir, slot, kind, u64::from(n), now);
-            made
-        };
-        // An entry that was there is watched already: if its process is dying, its death takes these along.
-        if made && !host.watch(self, to) {
-            self.down(host, to);
-            return false;
-        }
-        true
     }
 }

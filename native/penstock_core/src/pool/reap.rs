@@ -13,8 +13,9 @@
 //! monitors tell the pool microseconds later.
 
 use crate::host::Pid;
+use crate::sync::{Ordering, fence};
 
-use super::crowd::CROWD;
+use super::many_holders::CROWD;
 use super::{Pool, PoolHost};
 
 /// How far a look went.
@@ -65,6 +66,46 @@ enum Walk {
 }
 
 impl<H: PoolHost> Pool<H> {
+    /// The process is gone: all it had in the pool comes back, whatever it was doing. Once or many times.
+    pub fn down(&self, host: &H, pid: Pid) {
+        if self.bury(pid) {
+            self.settle(host);
+        }
+    }
+
+    /// As [`Pool::down`], for who has learnt of the death by other means than ours and would have what it held back now: who
+    /// handed it over, or has heard from the process since. Does nothing if the process lives.
+    pub fn ended(&self, host: &H, pid: Pid) {
+        // Usually its monitor was first. An entry that was made, as the caller knows, and is not there any more, is gone for
+        // good: no lock is needed to see that.
+        if self.table.find(pid).is_some() && !host.alive(pid) {
+            self.down(host, pid);
+        }
+    }
+
+    /// Takes back all that a dead process had; whether something may be due at the desk now.
+    fn bury(&self, pid: Pid) -> bool {
+        self.inherit(pid, 0).1
+    }
+
+    /// As `bury`, but keeps so many of its permits for the caller, if it had them: whether it did.
+    pub(super) fn inherit(&self, pid: Pid, keep: u64) -> (bool, bool) {
+        // First, as the entry leads to the waits. A grant that was made before is in the entry,
+        // and comes back with it.
+        let waited = self.leave_all(pid);
+        let give_back = |permits| if permits > 0 { self.state.give(permits) } else { self.state.load() };
+        let Some(estate) = self.table.remove(self.epoch(), pid, keep, give_back) else { return (false, waited) };
+        if estate.permits > 0 {
+            // ORDERING: pairs with the fence in `Crowd::suspect`: the entry is wiped before we look.
+            fence(Ordering::SeqCst);
+            if self.front.crowd.watched() {
+                self.front.crowd.someone_left();
+            }
+        }
+        // Who waited behind it may now be at the head; whoever waits for permits may have them.
+        (estate.kept > 0, waited || estate.given_back.flagged())
+    }
+
     #[inline]
     pub(super) fn look_for_dead(&self, host: &H) -> Looked {
         if self.front.crowd.confirmed() { Looked::Nothing } else { self.look_closely(host) }

@@ -1,11 +1,11 @@
 //! Opening, changing, draining and closing a pool, and what there is to say of it.
 
-use crate::holders::{Age, Census, Holding, Kind, Position, Table};
+use crate::holders::{Kind, Position};
 use crate::host::Pid;
 use crate::sync::{Ordering, fence, lock};
 
-use super::desk::{Queue, Waiter, WaiterId};
-use super::{Desk, LimitWord, Pool, PoolHost, UNLIMITED};
+use super::wait_queue::{Queue, Waiter, WaiterId};
+use super::{Desk, Pool, PoolHost, UNLIMITED};
 
 /// What a pool is started with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,23 +44,6 @@ pub enum Status {
     Closed,
 }
 
-/// What a pool is like at one instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Info {
-    /// Whether anybody is admitted.
-    pub status: Status,
-    /// As in [`Settings`], as it is now.
-    pub settings: Settings,
-    /// Permits held.
-    pub in_use: u64,
-    /// Processes parked.
-    pub waiting: usize,
-    /// The most that was held at once since the pool was opened.
-    pub peak: u64,
-    /// Waiters admitted since then; not in any [`Census`].
-    pub granted: u64,
-}
-
 /// What came of the wish to see the pool drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drain {
@@ -69,10 +52,6 @@ pub enum Drain {
     /// The answer will come.
     Waiting(WaiterId),
 }
-
-/// Numbers the openings of a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opening(u64);
 
 impl<H: PoolHost> Pool<H> {
     /// Opens a closed pool in which nothing is held, with new totals. False if it is not such a pool.
@@ -111,15 +90,6 @@ impl<H: PoolHost> Pool<H> {
             && desk.line.is_empty(Queue::Drainers)
             && self.in_use() == 0
             && self.state.load().free() >= 0
-    }
-
-    /// Under the desk lock; how much was in use, and whether that was beyond the limit.
-    fn shift_limit(&self, limit: u64) -> (u64, bool) {
-        let old = LimitWord::limit(self.front.limit.load());
-        self.front.limit.begin_change();
-        let was = self.state.shift(limit as i64 - old as i64);
-        self.front.limit.end_change(limit);
-        ((old as i64 - was.free()).max(0) as u64, was.free() < 0)
     }
 
     /// Changes what is given. Waiters who fit now are woken, and those who ask for more than there will be refused.
@@ -248,66 +218,5 @@ impl<H: PoolHost> Pool<H> {
             self.front.crowd.someone_left();
         }
         rest
-    }
-
-    /// What the pool is like now.
-    pub fn info(&self) -> Info {
-        let desk = lock(&self.desk);
-        Info {
-            status: desk.status,
-            settings: desk.settings,
-            in_use: self.in_use(),
-            waiting: desk.line.len(Queue::Waiters),
-            peak: self.front.peak.load(Ordering::Relaxed),
-            granted: desk.granted,
-        }
-    }
-
-    /// The sums from a position on, until `most` cache lines were looked at, and where to go on.
-    pub fn census(&self, host: &H, from: Position, most: usize) -> (Census, Option<Position>) {
-        let longer_than = lock(&self.desk).settings.held_longer_than;
-        self.table.census(from, self.epoch(), most, Age { now_ms: host.now_ms(), longer_than })
-    }
-
-    /// The holders from a position on, until `most` cache lines were looked at, and where to go on.
-    pub fn holders(&self, from: Position, most: usize) -> (Vec<Holding>, Option<Position>) {
-        self.table.holders(from, most, |_| true)
-    }
-
-    /// The same of those that have held for `at_least` ms at `now_ms` of the host's coarse clock.
-    pub fn holders_since(
-        &self,
-        from: Position,
-        most: usize,
-        now_ms: u32,
-        at_least: u32,
-    ) -> (Vec<Holding>, Option<Position>) {
-        self.table.holders(from, most, |holding| holding.held_ms(now_ms) >= at_least)
-    }
-
-    /// Returns which opening of the pool this is.
-    pub fn opening(&self) -> Opening {
-        Opening(lock(&self.desk).opening)
-    }
-
-    /// Counts a process that runs longer than it may, if the pool has not been opened again since
-    /// it admitted the process.
-    pub fn count_killed(&self, opening: Opening, pid: Pid) {
-        // The lock keeps the pool from being opened between the two.
-        let desk = lock(&self.desk);
-        if desk.opening == opening.0 {
-            self.table.shard(pid).killed.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// How long a process has been at the work that it holds bound permits for, in ms, if those were handed over to it; `None` if it
-    /// holds none.
-    pub fn work_ms(&self, host: &H, pid: Pid) -> Option<u32> {
-        self.table.work_ms(pid, host.exact_ms())
-    }
-
-    /// Which shard a process falls to.
-    pub fn shard_of(pid: Pid) -> usize {
-        Table::shard_of(pid)
     }
 }

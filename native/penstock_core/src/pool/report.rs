@@ -1,0 +1,92 @@
+//! What is told of a pool, and of its holders.
+
+use crate::holders::{Age, Census, Holding, Position, Table};
+use crate::host::Pid;
+use crate::sync::{Ordering, lock};
+
+use super::wait_queue::Queue;
+use super::{Pool, PoolHost, Settings, Status};
+
+/// What a pool is like at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Whether anybody is admitted.
+    pub status: Status,
+    /// As in [`Settings`], as it is now.
+    pub settings: Settings,
+    /// Permits held.
+    pub in_use: u64,
+    /// Processes parked.
+    pub waiting: usize,
+    /// The most that was held at once since the pool was opened.
+    pub peak: u64,
+    /// Waiters admitted since then; not in any [`Census`].
+    pub granted: u64,
+}
+
+/// Numbers the openings of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening(u64);
+
+impl<H: PoolHost> Pool<H> {
+    /// What the pool is like now.
+    pub fn info(&self) -> Info {
+        let desk = lock(&self.desk);
+        Info {
+            status: desk.status,
+            settings: desk.settings,
+            in_use: self.in_use(),
+            waiting: desk.line.len(Queue::Waiters),
+            peak: self.front.peak.load(Ordering::Relaxed),
+            granted: desk.granted,
+        }
+    }
+
+    /// The sums from a position on, until `most` cache lines were looked at, and where to go on.
+    pub fn census(&self, host: &H, from: Position, most: usize) -> (Census, Option<Position>) {
+        let longer_than = lock(&self.desk).settings.held_longer_than;
+        self.table.census(from, self.epoch(), most, Age { now_ms: host.now_ms(), longer_than })
+    }
+
+    /// The holders from a position on, until `most` cache lines were looked at, and where to go on.
+    pub fn holders(&self, from: Position, most: usize) -> (Vec<Holding>, Option<Position>) {
+        self.table.holders(from, most, |_| true)
+    }
+
+    /// The same of those that have held for `at_least` ms at `now_ms` of the host's coarse clock.
+    pub fn holders_since(
+        &self,
+        from: Position,
+        most: usize,
+        now_ms: u32,
+        at_least: u32,
+    ) -> (Vec<Holding>, Option<Position>) {
+        self.table.holders(from, most, |holding| holding.held_ms(now_ms) >= at_least)
+    }
+
+    /// Returns which opening of the pool this is.
+    pub fn opening(&self) -> Opening {
+        Opening(lock(&self.desk).opening)
+    }
+
+    /// Counts a process that runs longer than it may, if the pool has not been opened again since
+    /// it admitted the process.
+    pub fn count_killed(&self, opening: Opening, pid: Pid) {
+        // The lock keeps the pool from being opened between the two.
+        let desk = lock(&self.desk);
+        if desk.opening == opening.0 {
+            self.table.shard(pid).killed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How long a process has been at the work that it holds bound permits for, in ms, if those were handed over to it; `None` if it
+    /// holds none.
+    pub fn work_ms(&self, host: &H, pid: Pid) -> Option<u32> {
+        self.table.work_ms(pid, host.exact_ms())
+    }
+
+    /// Which shard a process falls to.
+    pub fn shard_of(pid: Pid) -> usize {
+        Table::shard_of(pid)
+    }
+}

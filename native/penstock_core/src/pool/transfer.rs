@@ -1,0 +1,68 @@
+//! Makes permits of one process those of another.
+
+use crate::holders::Kind;
+use crate::host::Pid;
+use crate::sync::{Ordering, fence};
+
+use super::{NotHeld, Pool, PoolHost};
+
+/// Why a transfer was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferError {
+    /// The process does not hold that many; nothing changed.
+    NotHeld,
+    /// The receiver is dead; the permits are free again.
+    Gone,
+}
+
+impl<H: PoolHost> Pool<H> {
+    /// Makes `n` of the calling process' free permits those of `to`.
+    pub fn transfer(&self, host: &H, me: Pid, to: Pid, n: u32) -> Result<(), TransferError> {
+        self.transfer_as(host, me, to, n, Kind::Free)
+    }
+
+    /// Makes `n` bound permits of the calling process those of a process that it has created, which is the work now.
+    pub fn entrust(&self, host: &H, me: Pid, to: Pid, n: u32) -> Result<(), TransferError> {
+        self.transfer_as(host, me, to, n, Kind::Bound)
+    }
+
+    fn transfer_as(&self, host: &H, me: Pid, to: Pid, n: u32, kind: Kind) -> Result<(), TransferError> {
+        let entry = self.entry_of(me).ok_or(TransferError::NotHeld)?;
+        self.withdraw(me, entry, n, kind).map_err(|NotHeld| TransferError::NotHeld)?;
+        if to == me {
+            entry.set_own(kind, entry.own(kind) + u64::from(n));
+            return Ok(());
+        }
+        // Between here and the credit the permits are nobody's, which is no race: a process is not killed inside a
+        // call, so nobody has to find them.
+        let placed = if host.alive(to) {
+            self.bestow(host, to, n, kind)
+        } else {
+            if self.state.give(u64::from(n)).flagged() {
+                self.settle(host);
+            }
+            false
+        };
+        // ORDERING: pairs with the fence in `Crowd::suspect`.
+        fence(Ordering::SeqCst);
+        self.left(entry);
+        if placed { Ok(()) } else { Err(TransferError::Gone) }
+    }
+
+    /// Puts permits into the entry of another process; false if it was dead, and they are free again.
+    fn bestow(&self, host: &H, to: Pid, n: u32, kind: Kind) -> bool {
+        let now = host.now_ms();
+        let made = {
+            let _locked = self.table.lock(to);
+            let (heir, slot, made) = self.table.claim(to);
+            self.table.credit(heir, slot, kind, u64::from(n), now);
+            made
+        };
+        // An entry that was there is watched already: if its process is dying, its death takes these along.
+        if made && !host.watch(self, to) {
+            self.down(host, to);
+            return false;
+        }
+        true
+    }
+}
