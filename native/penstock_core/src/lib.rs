@@ -20,7 +20,7 @@ mod time;
 pub use ban::{Ban, BanSettings, Banned, BansInfo, FOREVER, Failure, Listed};
 pub use counter::Counter;
 pub use deadlines::{Deadlines, Ending, Todo};
-pub use holders::{Census, Holding, Kind, Position};
+pub use holders::{Cursor as Position, HolderInfo as Holding, Kind, Report as Census};
 pub use host::{Answer, Host, Pid};
 pub use pool::{
     AS_LIMIT, Adoption, Cancelled, Changes, Drain, Expiry, Info, NotHeld, Offer, Opening, Parked, Pool, PoolHost,

@@ -18,58 +18,58 @@ impl Table {
         }
     }
 
-    fn listed(&self, level: usize) -> &AtomicU32 {
-        if level == 0 { &self.first_listed } else { &self.deeper[level - 1].listed }
+    fn active_count(&self, level: usize) -> &AtomicU32 {
+        if level == 0 { &self.first_active } else { &self.deeper[level - 1].active }
     }
 
     /// Under the pid's lock.
-    pub(crate) fn list(&self, entry: &Entry, slot: Slot) {
-        if entry.is_listed() {
+    pub(crate) fn activate(&self, entry: &Entry, slot: Slot) {
+        if entry.is_active() {
             return;
         }
-        self.listed(slot.level()).fetch_add(1, Ordering::Relaxed);
+        self.active_count(slot.level()).fetch_add(1, Ordering::Relaxed);
         let bits = &self.bits(slot.level())[slot.index() / SEGMENT];
         bits.fetch_or(1 << (slot.index() % SEGMENT), Ordering::Relaxed);
-        // ORDERING: Release pairs with the Acquire in `Entry::is_listed`.
-        entry.listed.store(1, Ordering::Release);
+        // ORDERING: Release pairs with the Acquire in `Entry::is_active`.
+        entry.active.store(1, Ordering::Release);
     }
 
     /// Takes an entry that holds nothing off the list, unless it begins to hold meanwhile.
-    pub(crate) fn unlist_idle(&self, pid: Pid, slot: Slot) {
+    pub(crate) fn deactivate_if_idle(&self, pid: Pid, slot: Slot) {
         let _locked = self.lock(pid);
         let Some(entry) = self.entry(slot) else { return };
-        if self.occupant(slot) != Some(pid) || !entry.is_listed() {
+        if self.occupant(slot) != Some(pid) || !entry.is_active() {
             return;
         }
-        entry.listed.store(0, Ordering::Relaxed);
+        entry.active.store(0, Ordering::Relaxed);
         // ORDERING: pairs with the fence in `Pool::take_as`: the process announces and then looks at `listed`,
         // we clear `listed` and then look for an announcement; one of us sees the other.
         fence(Ordering::SeqCst);
         if entry.held() > 0 {
-            // ORDERING: as in `list`.
-            entry.listed.store(1, Ordering::Release);
+            // ORDERING: as in `activate`.
+            entry.active.store(1, Ordering::Release);
         } else {
-            self.strike(slot);
+            self.deactivate(slot);
         }
     }
 
-    pub(super) fn strike(&self, slot: Slot) {
+    pub(super) fn deactivate(&self, slot: Slot) {
         let bits = &self.bits(slot.level())[slot.index() / SEGMENT];
-        // ORDERING: Release, here and below, pairs with the Acquire in `each_listed`.
+        // ORDERING: Release, here and below, pairs with the Acquire in `each_active`.
         bits.fetch_and(!(1 << (slot.index() % SEGMENT)), Ordering::Release);
         // ORDERING: see above.
-        self.listed(slot.level()).fetch_sub(1, Ordering::Release);
+        self.active_count(slot.level()).fetch_sub(1, Ordering::Release);
     }
 
     /// Calls `see` with every listed entry, until it says false; how many cache lines were looked at to find them.
     #[inline]
-    pub(crate) fn each_listed(&self, mut see: impl FnMut(Slot, Pid, &Entry) -> bool) -> usize {
+    pub(crate) fn each_active(&self, mut see: impl FnMut(Slot, Pid, &Entry) -> bool) -> usize {
         let mut lines = 0;
         let used = self.used.load(Ordering::Relaxed) as usize;
         for level in 0..=used {
-            // ORDERING: Acquire, here and below, pairs with the Release in `strike`: who finds a dead holder taken off the
+            // ORDERING: Acquire, here and below, pairs with the Release in `deactivate`: who finds a dead holder taken off the
             // list also finds its permits given back.
-            if self.listed(level).load(Ordering::Acquire) == 0 {
+            if self.active_count(level).load(Ordering::Acquire) == 0 {
                 continue;
             }
             for (at, bits) in self.bits(level).iter().enumerate() {

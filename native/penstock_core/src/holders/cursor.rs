@@ -31,9 +31,9 @@ impl Slot {
 
 /// How far a walk through all entries has come: the shard above, the level and its how-manieth bucket of the shard below.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position(u64);
+pub struct Cursor(u64);
 
-impl Position {
+impl Cursor {
     pub(super) fn shard(self) -> usize {
         (self.0 >> 32) as usize
     }

@@ -21,7 +21,7 @@ pub(crate) struct Entry {
     acquired: AtomicU64,
     waiter: AtomicU64,
     pub(super) since: AtomicU32,
-    pub(super) listed: AtomicU32,
+    pub(super) active: AtomicU32,
 }
 
 // Loom's atomics are larger, as they know their history.
@@ -30,9 +30,9 @@ const _: () = assert!(size_of::<Entry>() == 64, "an entry is a cache line");
 
 /// An offer word: a sequence number, how many permits, and whether it is still open.
 #[derive(Clone, Copy)]
-struct OfferWord(u64);
+struct HandoffWord(u64);
 
-impl OfferWord {
+impl HandoffWord {
     const OPEN: u64 = 1;
     /// 27 bits: with a slot's 32 they make a token that is a small integer on the BEAM.
     const SEQ_MASK: u32 = (1 << 27) - 1;
@@ -67,7 +67,7 @@ impl Entry {
             acquired: AtomicU64::new(0),
             waiter: AtomicU64::new(0),
             since: AtomicU32::new(0),
-            listed: AtomicU32::new(0),
+            active: AtomicU32::new(0),
         }
     }
 
@@ -99,7 +99,7 @@ impl Entry {
         // ORDERING: each Acquire in `of` pairs with the Release that took permits away there: who finds them gone sees
         // where they went.
         let held = self.of(Kind::Free) + self.of(Kind::Bound);
-        let offer = OfferWord(self.offer.load(Ordering::Relaxed));
+        let offer = HandoffWord(self.offer.load(Ordering::Relaxed));
         held + if offer.is_open() { offer.permits() } else { 0 }
     }
 
@@ -108,15 +108,15 @@ impl Entry {
     pub(crate) fn holds_only_own(&self, kind: Kind) -> bool {
         let other = self.own[1 - kind as usize].load(Ordering::Relaxed);
         let inbound = self.inbound[0].load(Ordering::Relaxed) | self.inbound[1].load(Ordering::Relaxed);
-        let offered = self.offer.load(Ordering::Relaxed) & OfferWord::OPEN;
+        let offered = self.offer.load(Ordering::Relaxed) & HandoffWord::OPEN;
         other | inbound | offered == 0
     }
 
     #[inline]
-    pub(crate) fn is_listed(&self) -> bool {
+    pub(crate) fn is_active(&self) -> bool {
         // ORDERING: Acquire pairs with the Release in `Table::list`: a process that finds itself listed is so for
         // everybody who learns of it through that process.
-        self.listed.load(Ordering::Acquire) != 0
+        self.active.load(Ordering::Acquire) != 0
     }
 
     pub(crate) fn set_since(&self, now_ms: u32) {
@@ -125,18 +125,18 @@ impl Entry {
 
     /// One more admission. By the process itself.
     #[inline]
-    pub(crate) fn count_admission(&self, epoch: u32) {
+    pub(crate) fn count_admission(&self, generation: u32) {
         let seen = self.acquired.load(Ordering::Relaxed);
-        let base = u64::from(epoch) << COUNT_BITS;
+        let base = u64::from(generation) << COUNT_BITS;
         // It stays at the most it can be, which takes a process days of nothing else.
         let one = u64::from(seen & COUNT_MASK != COUNT_MASK);
-        let next = if seen >> COUNT_BITS == u64::from(epoch) { seen + one } else { base + 1 };
+        let next = if seen >> COUNT_BITS == u64::from(generation) { seen + one } else { base + 1 };
         self.acquired.store(next, Ordering::Relaxed);
     }
 
-    pub(super) fn admissions(&self, epoch: u32) -> u64 {
+    pub(super) fn admissions(&self, generation: u32) -> u64 {
         let seen = self.acquired.load(Ordering::Relaxed);
-        if seen >> COUNT_BITS == u64::from(epoch) { seen & COUNT_MASK } else { 0 }
+        if seen >> COUNT_BITS == u64::from(generation) { seen & COUNT_MASK } else { 0 }
     }
 
     /// Whether a piece of work holds permits here. A guess if it is another process' entry and its lock is not held.
@@ -162,15 +162,15 @@ impl Entry {
 
     /// Puts `n` bound permits of the process on offer; the offer's number. `None` if its last
     /// offer is not settled yet: an entry has room for one. By the process itself.
-    pub(crate) fn open_offer(&self, n: u32) -> Option<u32> {
-        let last = OfferWord(self.offer.load(Ordering::Relaxed));
+    pub(crate) fn begin_handoff(&self, n: u32) -> Option<u32> {
+        let last = HandoffWord(self.offer.load(Ordering::Relaxed));
         // Others only settle offers: none but the process opens one after this look.
         if last.is_open() {
             return None;
         }
-        let seq = last.seq().wrapping_add(1) & OfferWord::SEQ_MASK;
+        let seq = last.seq().wrapping_add(1) & HandoffWord::SEQ_MASK;
         // The offer first: at no instant may the entry look as if it held nothing.
-        self.offer.store(OfferWord::open(seq, n).0, Ordering::Relaxed);
+        self.offer.store(HandoffWord::open(seq, n).0, Ordering::Relaxed);
         // ORDERING: Release pairs with the Acquire in `of`.
         self.own[Kind::Bound as usize].store(self.own(Kind::Bound) - u64::from(n), Ordering::Release);
         Some(seq)
@@ -180,9 +180,9 @@ impl Entry {
     /// entry any more. Under its lock.
     pub(super) fn close_balance(&self) -> u64 {
         let permits = self.of(Kind::Free) + self.of(Kind::Bound);
-        let offer = OfferWord(self.offer.load(Ordering::Relaxed));
+        let offer = HandoffWord(self.offer.load(Ordering::Relaxed));
         // A child may complete the offer at this instant: one exchange decides who has the permits.
-        permits + self.close_offer(offer.seq()).unwrap_or(0)
+        permits + self.complete_handoff(offer.seq()).unwrap_or(0)
     }
 
     /// Empties the entry, after [`Entry::close_balance`].
@@ -200,8 +200,8 @@ impl Entry {
     }
 
     /// Closes the offer, for whoever is first: the permits offered, which are now the caller's to place.
-    pub(crate) fn close_offer(&self, seq: u32) -> Option<u64> {
-        let seen = OfferWord(self.offer.load(Ordering::Relaxed));
+    pub(crate) fn complete_handoff(&self, seq: u32) -> Option<u64> {
+        let seen = HandoffWord(self.offer.load(Ordering::Relaxed));
         if !seen.is_open() || seen.seq() != seq {
             return None;
         }

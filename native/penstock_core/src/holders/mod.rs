@@ -1,4 +1,4 @@
-//! Who holds what: an entry for each process that ever held, kept until that process dies.
+//! Who holds what: an entry for each process that ever held, retained until that process dies.
 //!
 //! Finding one's own entry takes no lock: a key equal to my pid is proof, for only my own death removes it.
 //! Inserting and removing happen under the lock of the pid's shard, once in a holder's life each. Entries lie in
@@ -21,10 +21,10 @@ mod entry;
 mod report;
 mod table;
 
-pub use cursor::Position;
+pub use cursor::Cursor;
 pub(crate) use cursor::Slot;
 pub(crate) use entry::Entry;
 pub use entry::Kind;
 pub(crate) use report::Age;
-pub use report::{Census, Holding};
+pub use report::{HolderInfo, Report};
 pub(crate) use table::{SHARDS, Table};

@@ -2,7 +2,7 @@
 
 use std::ops::AddAssign;
 
-use super::cursor::Position;
+use super::cursor::Cursor;
 use super::entry::Entry;
 use super::table::{LANES, Table};
 use crate::host::Pid;
@@ -13,7 +13,7 @@ const LINES_IN_HOLD: usize = 256;
 
 /// One holder, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holding {
+pub struct HolderInfo {
     /// Who.
     pub pid: Pid,
     /// How many.
@@ -22,7 +22,7 @@ pub struct Holding {
     pub since_ms: u32,
 }
 
-impl Holding {
+impl HolderInfo {
     /// How long it has held by now, by the same clock.
     pub fn held_ms(&self, now_ms: u32) -> u32 {
         elapsed_ms(self.since_ms, now_ms)
@@ -37,7 +37,7 @@ fn elapsed_ms(since_ms: u32, now_ms: u32) -> u32 {
 
 /// The sums of one shard, or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Census {
+pub struct Report {
     /// Processes that hold something.
     pub holders: u64,
     /// Admissions since the pool was opened.
@@ -71,7 +71,7 @@ impl Age {
     }
 }
 
-impl AddAssign for Census {
+impl AddAssign for Report {
     fn add_assign(&mut self, other: Self) {
         self.holders += other.holders;
         self.acquired += other.acquired;
@@ -87,8 +87,8 @@ impl AddAssign for Census {
 impl Table {
     /// The sums from a position on, until `most` cache lines were looked at, and where to go on. What is said of entries that
     /// were looked at under one hold of the lock is exact at one instant.
-    pub(crate) fn census(&self, from: Position, epoch: u32, most: usize, age: Age) -> (Census, Option<Position>) {
-        let mut sums = Census::default();
+    pub(crate) fn report(&self, from: Cursor, generation: u32, most: usize, age: Age) -> (Report, Option<Cursor>) {
+        let mut sums = Report::default();
         let mut next = Some(from);
         while let Some(at) = next.filter(|_| sums.looked_at < most) {
             let Some(shard) = self.shards.get(at.shard()) else { return (sums, None) };
@@ -105,7 +105,7 @@ impl Table {
                     let holds = entry.held() > 0;
                     sums.holders += u64::from(holds);
                     sums.held_longer += u64::from(holds && age.is_of(entry));
-                    sums.acquired += entry.admissions(epoch);
+                    sums.acquired += entry.admissions(generation);
                 });
             sums.looked_at += looked_at;
             next = at.after(rest);
@@ -124,10 +124,10 @@ impl Table {
     /// looked at, and where to go on.
     pub(crate) fn holders(
         &self,
-        from: Position,
+        from: Cursor,
         most: usize,
-        wanted: impl Fn(&Holding) -> bool,
-    ) -> (Vec<Holding>, Option<Position>) {
+        wanted: impl Fn(&HolderInfo) -> bool,
+    ) -> (Vec<HolderInfo>, Option<Cursor>) {
         // All the places that will be needed, now: nothing is allocated inside a lock.
         let mut found = Vec::with_capacity(most + LANES);
         let mut looked_at = 0;
@@ -137,7 +137,7 @@ impl Table {
             let _locked = lock(&shard.retired);
             let (lines, rest) = self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - looked_at), |pid, entry| {
                 let permits = entry.held();
-                let holding = Holding { pid, permits, since_ms: entry.since.load(Ordering::Relaxed) };
+                let holding = HolderInfo { pid, permits, since_ms: entry.since.load(Ordering::Relaxed) };
                 if permits > 0 && wanted(&holding) {
                     found.push(holding);
                 }

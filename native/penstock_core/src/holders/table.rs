@@ -3,7 +3,7 @@
 use once_cell::race::OnceBox;
 
 use super::active::BITS_IN_LINE;
-use super::cursor::{Position, Slot};
+use super::cursor::{Cursor, Slot};
 use super::entry::{Entry, Kind};
 use crate::host::Pid;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
@@ -74,7 +74,7 @@ impl Segment {
 pub(super) struct Level {
     pub(super) row: OnceBox<Row>,
     /// Listed entries of the level; never below the number of its bits.
-    pub(super) listed: AtomicU32,
+    pub(super) active: AtomicU32,
 }
 
 /// The segments of a level, and which of their entries are listed: side by side, so that a look passes sixteen segments
@@ -113,11 +113,11 @@ pub(crate) struct Shard {
 
 /// What a dead holder left; `R` is what giving it back returned.
 #[derive(Debug)]
-pub(crate) struct Estate<R> {
+pub(crate) struct Reclaimed<R> {
     /// What it held.
     pub(crate) permits: u64,
     /// What was not given back of that, and is the caller's.
-    pub(crate) kept: u64,
+    pub(crate) retained: u64,
     /// What giving back the rest returned.
     pub(crate) given_back: R,
 }
@@ -126,7 +126,7 @@ pub(crate) struct Estate<R> {
 pub(crate) struct Table {
     first: Segment,
     pub(super) first_bits: AtomicU32,
-    pub(super) first_listed: AtomicU32,
+    pub(super) first_active: AtomicU32,
     pub(super) deeper: [Level; LEVELS - 1],
     /// How many of the deeper levels are in use. Never falls: what is allocated once serves the next rush.
     pub(super) used: AtomicU32,
@@ -138,8 +138,8 @@ impl Table {
         Self {
             first: Segment::new(),
             first_bits: AtomicU32::new(0),
-            first_listed: AtomicU32::new(0),
-            deeper: std::array::from_fn(|_| Level { row: OnceBox::new(), listed: AtomicU32::new(0) }),
+            first_active: AtomicU32::new(0),
+            deeper: std::array::from_fn(|_| Level { row: OnceBox::new(), active: AtomicU32::new(0) }),
             used: AtomicU32::new(0),
             shards: std::array::from_fn(|_| Shard {
                 retired: Mutex::new(Retired::default()),
@@ -187,7 +187,7 @@ impl Table {
     }
 
     fn locate_deeper(&self, pid: Pid) -> Option<Slot> {
-        // ORDERING: Acquire pairs with the Release in `claim`. A process looking for itself may still miss an entry
+        // ORDERING: Acquire pairs with the Release in `get_or_insert`. A process looking for itself may still miss an entry
         // that another is making for it; whoever must be sure looks again under the lock.
         let used = self.used.load(Ordering::Acquire) as usize;
         // From the largest down: of many holders, it has most.
@@ -220,7 +220,7 @@ impl Table {
     }
 
     /// An entry for `pid`, made if there is none; true if it was made and so must be watched. Under the pid's lock.
-    pub(crate) fn claim(&self, pid: Pid) -> (&Entry, Slot, bool) {
+    pub(crate) fn get_or_insert(&self, pid: Pid) -> (&Entry, Slot, bool) {
         if let Some(slot) = self.locate(pid) {
             return (self.entry(slot).expect("just located"), slot, false);
         }
@@ -259,7 +259,7 @@ impl Table {
         }
         let inbound = &entry.inbound[kind as usize];
         inbound.store(inbound.load(Ordering::Relaxed) + n, Ordering::Relaxed);
-        self.list(entry, slot);
+        self.activate(entry, slot);
     }
 
     /// Makes what others gave the process its own. Under its lock, by the process itself.
@@ -276,30 +276,30 @@ impl Table {
     /// `give_back` is called once, with the number of permits, perhaps 0, under the pid's lock.
     pub(crate) fn remove<R>(
         &self,
-        epoch: u32,
+        generation: u32,
         pid: Pid,
         keep: u64,
         give_back: impl FnOnce(u64) -> R,
-    ) -> Option<Estate<R>> {
+    ) -> Option<Reclaimed<R>> {
         let mut retired = self.lock(pid);
         let slot = self.locate(pid)?;
         let entry = self.entry(slot)?;
         let permits = entry.close_balance();
-        retired.admissions += entry.admissions(epoch);
+        retired.admissions += entry.admissions(generation);
         retired.released_by_exit += permits;
         // Before the entry disappears: whoever finds the process gone must find its permits free.
-        let kept = if permits >= keep { keep } else { 0 };
-        let given_back = give_back(permits - kept);
+        let retained = if permits >= keep { keep } else { 0 };
+        let given_back = give_back(permits - retained);
         entry.wipe();
-        if entry.is_listed() {
-            entry.listed.store(0, Ordering::Relaxed);
-            self.strike(slot);
+        if entry.is_active() {
+            entry.active.store(0, Ordering::Relaxed);
+            self.deactivate(slot);
         }
         if let Some(segment) = self.segment(slot.level(), slot.index() / SEGMENT) {
-            // ORDERING: Release pairs with the Acquire in `claim`: the next occupant finds the entry clean.
+            // ORDERING: Release pairs with the Acquire in `get_or_insert`: the next occupant finds the entry clean.
             segment.key(slot.index() % SEGMENT).store(0, Ordering::Release);
         }
-        Some(Estate { permits, kept, given_back })
+        Some(Reclaimed { permits, retained, given_back })
     }
 
     /// Gives back all that entries hold, from a position on, until `most` entries and lines of
@@ -308,21 +308,16 @@ impl Table {
     /// Returns how many were looked at, and the position to go on from. No process may write its
     /// entry meanwhile: each must have lost the pool, and the loss must happen before this call.
     /// Entries stay, as their monitors do.
-    pub(crate) fn clear(
-        &self,
-        from: Position,
-        most: usize,
-        mut give_back: impl FnMut(u64),
-    ) -> (usize, Option<Position>) {
+    pub(crate) fn clear(&self, from: Cursor, most: usize, mut give_back: impl FnMut(u64)) -> (usize, Option<Cursor>) {
         let from = from.slot();
         let mut looked_at = 0;
-        // ORDERING: Acquire pairs with the Release in `claim`.
+        // ORDERING: Acquire pairs with the Release in `get_or_insert`.
         let used = self.used.load(Ordering::Acquire) as usize;
         for level in from.level()..=used {
             let first = if level == from.level() { from.index() / SEGMENT } else { 0 };
             for (at, bits) in self.bits(level).iter().enumerate().skip(first) {
                 if looked_at >= most {
-                    return (looked_at, Some(Position::at_slot(Slot::new(level, at * SEGMENT))));
+                    return (looked_at, Some(Cursor::at_slot(Slot::new(level, at * SEGMENT))));
                 }
                 looked_at += usize::from(at % BITS_IN_LINE == 0);
                 let mut bits = bits.load(Ordering::Relaxed);
@@ -351,9 +346,9 @@ impl Table {
         if permits > 0 {
             give_back(permits);
         }
-        if entry.is_listed() {
-            entry.listed.store(0, Ordering::Relaxed);
-            self.strike(slot);
+        if entry.is_active() {
+            entry.active.store(0, Ordering::Relaxed);
+            self.deactivate(slot);
         }
     }
 

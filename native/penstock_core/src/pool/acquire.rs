@@ -1,35 +1,44 @@
 //! Acquires permits without waiting, and releases them.
+//!
+//! A process alone writes its *own* permits, by plain stores: that keeps an acquire at one locked
+//! instruction. Another process credits *inbound* permits under the lock of the entry. So an
+//! admission is written in one of two ways, by which process writes it:
+//!
+//! - The calling process writes its own permits, executes a full barrier and calls
+//!   [`Pool::record`], for every admission it gets without waiting or finds free when it parks.
+//! - The process that serves the waiters calls [`Table::credit`](crate::holders::Table::credit).
 
 use crate::holders::{Entry, Kind};
 use crate::host::Pid;
 use crate::sync::{Ordering, fence, fence_after_rmw};
 
-use super::reap::Looked;
+use super::reap::Scan;
 use super::{Pool, PoolHost};
 
 /// Why a request was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// No permit is free, or more are asked than there are.
+    /// Too few permits are free, or the request exceeds the limit.
     Full,
-    /// Nobody is admitted any more.
+    /// The pool admits no process any more.
     Closed,
-    /// There is more to look at than one call may; ask again.
+    /// The scan for dead holders exceeds one call; the caller must ask again.
     Again,
 }
 
-/// The process does not hold that many; nothing changed.
+/// The process holds fewer permits than that; nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotHeld;
 
 impl<H: PoolHost> Pool<H> {
-    /// Takes `n` permits if they are free, and says no at once if not: for who would wait then.
+    /// Acquires `n` permits if they are free; refuses at once otherwise, without counting that.
     #[inline(always)]
     pub fn take(&self, host: &H, me: Pid, n: u32, kind: Kind) -> bool {
-        self.state.load().admits(n) && self.take_as(host, me, n, kind)
+        self.state.load().admits(n) && self.acquire(host, me, n, kind)
     }
 
-    /// Takes `n` permits if they are free, after a look for dead holders if they are not. A no is counted.
+    /// Acquires `n` permits if they are free, after a scan for dead holders if they are not. A
+    /// refusal is counted.
     #[inline(always)]
     pub fn try_acquire(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
         if self.take(host, me, n, kind) { Ok(()) } else { self.try_harder(host, me, n, kind) }
@@ -38,33 +47,35 @@ impl<H: PoolHost> Pool<H> {
     #[inline(never)]
     fn try_harder(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
         if self.state.load().closed() {
-            self.table.shard(me).rejected.fetch_add(1, Ordering::Relaxed);
+            self.count_refusal(me);
             return Err(Refusal::Closed);
         }
         if !self.oversize(n) {
-            match self.look_for_dead(host) {
-                Looked::Unfinished => return Err(Refusal::Again),
-                // Once more even if this look found nobody: another may have, at the same time.
-                Looked::All if self.take(host, me, n, kind) => return Ok(()),
-                Looked::All | Looked::Nothing => {}
+            match self.reap_dead(host) {
+                Scan::Unfinished => return Err(Refusal::Again),
+                // Once more even if this scan found no dead holder: a concurrent scan may have.
+                Scan::Done if self.take(host, me, n, kind) => return Ok(()),
+                Scan::Done | Scan::Skipped => {}
             }
-            if self.left_over(n) {
-                return self.take_after_waiters(host, me, n, kind);
+            if self.has_left_over(n) {
+                return self.acquire_behind_waiters(host, me, n, kind);
             }
         }
         Err(self.refuse(me))
     }
 
-    /// Whether permits are free that waiters stand before.
-    fn left_over(&self, n: u32) -> bool {
+    /// Returns `true` if `n` permits are free, although waiters may have a claim to them first.
+    fn has_left_over(&self, n: u32) -> bool {
         let word = self.state.load();
         !word.closed() && word.free() >= i64::from(n)
     }
 
-    /// Permits came back and those who wait have not been served yet, or one parks at this moment and will not have
-    /// to: what they leave is the caller's.
+    /// Serves the waiters, and acquires what they leave.
+    ///
+    /// Permits came back and the waiters have not been served yet; or a process is parking at this
+    /// moment, and will find permits that are free.
     #[cold]
-    fn take_after_waiters(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
+    fn acquire_behind_waiters(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
         if !self.settle(host) {
             return Err(Refusal::Again);
         }
@@ -72,88 +83,99 @@ impl<H: PoolHost> Pool<H> {
     }
 
     fn refuse(&self, me: Pid) -> Refusal {
-        self.table.shard(me).rejected.fetch_add(1, Ordering::Relaxed);
+        self.count_refusal(me);
         if self.state.load().closed() { Refusal::Closed } else { Refusal::Full }
     }
 
+    pub(super) fn count_refusal(&self, pid: Pid) {
+        self.table.shard(pid).rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
     #[inline(always)]
-    fn take_as(&self, host: &H, me: Pid, n: u32, kind: Kind) -> bool {
+    fn acquire(&self, host: &H, me: Pid, n: u32, kind: Kind) -> bool {
         match self.table.find(me) {
-            Some(entry) => self.take_in(host, me, entry, n, kind),
-            None => match self.enrol(host, me) {
-                Some(entry) => self.take_in(host, me, entry, n, kind),
+            Some(entry) => self.acquire_into(host, me, entry, n, kind),
+            None => match self.insert(host, me) {
+                Some(entry) => self.acquire_into(host, me, entry, n, kind),
                 None => false,
             },
         }
     }
 
     #[inline(always)]
-    fn take_in(&self, host: &H, me: Pid, entry: &Entry, n: u32, kind: Kind) -> bool {
+    fn acquire_into(&self, host: &H, me: Pid, entry: &Entry, n: u32, kind: Kind) -> bool {
         let limit = self.front.limit.load();
         let before = entry.own(kind);
-        // Announced before it is taken: a look that sees nothing here takes the entry off the list, and the
-        // exchange is the barrier after which we look whether it did. A refused announcement is withdrawn.
+        // Announced before the exchange. A scan that misses the announcement deactivates the entry;
+        // the exchange is the barrier after which `record` checks for that. A refusal withdraws it.
         entry.set_own(kind, before + u64::from(n));
         match self.state.take(n) {
             Ok(left) => {
                 fence_after_rmw();
-                if !entry.is_listed() {
-                    self.list(me);
-                }
-                if before == 0 && entry.holds_only_own(kind) {
-                    entry.set_since(host.now_ms());
-                }
-                entry.count_admission(self.epoch());
+                self.record(host, me, entry, kind, before);
                 self.note_peak(limit, left);
                 true
             }
             Err(_) => {
                 entry.set_own(kind, before);
-                // ORDERING: a look may have counted the announcement; see crowd.rs.
+                // ORDERING: pairs with the fence in `ManyHolders::propose`: a scan may have counted
+                // the announcement.
                 fence(Ordering::SeqCst);
-                self.left(entry);
+                self.note_leaving(entry);
                 false
             }
         }
     }
 
-    /// What an admission by the pool's own hand leaves in the entry. By the process itself.
-    pub(super) fn took(&self, host: &H, me: Pid, entry: &Entry, n: u32, kind: Kind) {
-        self.keep(host, me, entry, u64::from(n), kind);
-        entry.count_admission(self.epoch());
+    /// Records an admission that the calling process has taken from the state word but not
+    /// announced.
+    pub(super) fn record_unannounced(&self, host: &H, me: Pid, entry: &Entry, n: u32, kind: Kind) {
+        let before = entry.own(kind);
+        entry.set_own(kind, before + u64::from(n));
+        // ORDERING: pairs with the fence in `Table::deactivate_if_idle`, as in `acquire_into`.
+        fence(Ordering::SeqCst);
+        self.record(host, me, entry, kind, before);
     }
 
-    /// Puts permits that are nobody's into the entry of the calling process.
-    pub(super) fn keep(&self, host: &H, me: Pid, entry: &Entry, permits: u64, kind: Kind) {
-        if entry.held() == 0 {
-            entry.set_since(host.now_ms());
+    /// Completes an admission whose permits are among the process' own, after a full barrier.
+    /// `before` is what they were before it.
+    #[inline(always)]
+    fn record(&self, host: &H, me: Pid, entry: &Entry, kind: Kind, before: u64) {
+        self.hold(host, me, entry, kind, before);
+        entry.count_admission(self.generation());
+    }
+
+    /// Has the entry count as that of a holder, after a full barrier that follows the store of the
+    /// process' own permits.
+    #[inline(always)]
+    pub(super) fn hold(&self, host: &H, me: Pid, entry: &Entry, kind: Kind, before: u64) {
+        if !entry.is_active() {
+            self.activate(me);
         }
-        entry.set_own(kind, entry.own(kind) + permits);
-        // ORDERING: pairs with the fence in `Table::unlist_idle`, as in `take_in`.
-        fence(Ordering::SeqCst);
-        if !entry.is_listed() {
-            self.list(me);
+        if before == 0 && entry.holds_only_own(kind) {
+            entry.set_since(host.now_ms());
         }
     }
 
     #[cold]
-    fn list(&self, me: Pid) {
+    fn activate(&self, me: Pid) {
         let _locked = self.table.lock(me);
         if let Some(slot) = self.table.locate(me)
             && let Some(entry) = self.table.entry(slot)
         {
-            self.table.list(entry, slot);
+            self.table.activate(entry, slot);
         }
     }
 
-    /// An entry for the calling process, watched. `None` if it is dead, which no caller is.
+    /// Inserts an entry for the calling process, and has its death watched. Returns `None` if the
+    /// process is dead, which no caller is.
     #[cold]
-    pub(super) fn enrol(&self, host: &H, me: Pid) -> Option<&Entry> {
+    pub(super) fn insert(&self, host: &H, me: Pid) -> Option<&Entry> {
         let (entry, _, made) = {
             let _locked = self.table.lock(me);
-            self.table.claim(me)
+            self.table.get_or_insert(me)
         };
-        // Not under the lock: watching is the host's affair, and takes locks of its own.
+        // Outside the lock, as the host takes locks of its own to watch.
         if made && !host.watch(self, me) {
             self.down(host, me);
             return None;
@@ -161,7 +183,8 @@ impl<H: PoolHost> Pool<H> {
         Some(entry)
     }
 
-    /// The entry of the calling process, looked for under the lock if another may just have made it.
+    /// Returns the entry of the calling process; looks again under the lock, as another process may
+    /// have just inserted it.
     #[inline(always)]
     pub(super) fn entry_of(&self, me: Pid) -> Option<&Entry> {
         match self.table.find(me) {
@@ -176,49 +199,49 @@ impl<H: PoolHost> Pool<H> {
         self.table.find(me)
     }
 
-    /// Wipes the crowd hint if the entry holds nothing any more. After a full fence.
+    /// Withdraws the many-holders hint if the entry holds nothing any more. After a full fence.
     #[inline(always)]
-    pub(super) fn left(&self, entry: &Entry) {
-        if self.front.crowd.watched() && entry.held() == 0 {
-            self.front.crowd.someone_left();
+    pub(super) fn note_leaving(&self, entry: &Entry) {
+        if self.front.many_holders.is_noted() && entry.held() == 0 {
+            self.front.many_holders.withdraw();
         }
     }
 
-    /// Gives back `n` of the calling process' permits of that kind.
+    /// Releases `n` permits of the calling process of that kind.
     #[inline(always)]
     pub fn release(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), NotHeld> {
         let entry = self.entry_of(me).ok_or(NotHeld)?;
         self.withdraw(me, entry, n, kind)?;
-        self.returned(host, entry, u64::from(n));
+        self.give_back(host, entry, u64::from(n));
         Ok(())
     }
 
-    /// The work of the calling process, for which it was created, is over: gives back all its bound permits. It has no other
-    /// work then.
+    /// Releases all bound permits of the calling process, as the work that it was created for is
+    /// over; it has no other work then.
     pub fn end_work(&self, host: &H, me: Pid) -> Result<(), NotHeld> {
         let entry = self.entry_of(me).ok_or(NotHeld)?;
         match self.fold(me, entry, Kind::Bound) {
             0 => Err(NotHeld),
             permits => {
                 entry.set_own(Kind::Bound, 0);
-                self.returned(host, entry, permits);
+                self.give_back(host, entry, permits);
                 Ok(())
             }
         }
     }
 
-    /// Permits that are in no entry any more become free.
+    /// Makes permits free that no entry holds any more.
     #[inline(always)]
-    fn returned(&self, host: &H, entry: &Entry, permits: u64) {
+    fn give_back(&self, host: &H, entry: &Entry, permits: u64) {
         let was = self.state.give(permits);
         fence_after_rmw();
-        self.left(entry);
+        self.note_leaving(entry);
         if was.flagged() {
             self.settle(host);
         }
     }
 
-    /// Takes `n` permits out of the caller's entry, before they become another's.
+    /// Removes `n` permits from the entry of the calling process, before they become another's.
     #[inline(always)]
     pub(super) fn withdraw(&self, me: Pid, entry: &Entry, n: u32, kind: Kind) -> Result<(), NotHeld> {
         if entry.own(kind) < u64::from(n) && self.fold(me, entry, kind) < u64::from(n) {
@@ -228,7 +251,7 @@ impl<H: PoolHost> Pool<H> {
         Ok(())
     }
 
-    /// Makes what others gave the process its own; what it has of its own then. By the process itself.
+    /// Makes the inbound permits of the calling process its own; returns how many it has then.
     #[cold]
     pub(super) fn fold(&self, me: Pid, entry: &Entry, kind: Kind) -> u64 {
         let _locked = self.table.lock(me);

@@ -65,7 +65,7 @@ impl<H: PoolHost> Pool<H> {
         if entry.own(Kind::Bound) < u64::from(n) && self.fold(me, entry, Kind::Bound) < u64::from(n) {
             return None;
         }
-        Some(Offer::new(slot, entry.open_offer(n)?))
+        Some(Offer::new(slot, entry.begin_handoff(n)?))
     }
 
     /// The spawner gives its child what it offered.
@@ -91,8 +91,8 @@ impl<H: PoolHost> Pool<H> {
         let now = host.exact_ms();
         let made = {
             let _locked = self.table.lock(child);
-            if let Some(permits) = spawner.close_offer(offer.seq()) {
-                let (entry, slot, made) = self.table.claim(child);
+            if let Some(permits) = spawner.complete_handoff(offer.seq()) {
+                let (entry, slot, made) = self.table.get_or_insert(child);
                 self.table.credit(entry, slot, Kind::Bound, permits, now);
                 made
             } else if self.table.find(child).is_some_and(Entry::has_bound) {
@@ -104,9 +104,9 @@ impl<H: PoolHost> Pool<H> {
         if made && !host.watch(self, child) {
             self.down(host, child);
         }
-        // ORDERING: pairs with the fence in `Crowd::suspect`: the spawner may hold nothing now, and the child not be one more.
+        // ORDERING: pairs with the fence in `ManyHolders::propose`: the spawner may hold nothing now, and the child not be one more.
         fence(Ordering::SeqCst);
-        self.left(spawner);
+        self.note_leaving(spawner);
         Adoption::Adopted
     }
 
@@ -115,26 +115,30 @@ impl<H: PoolHost> Pool<H> {
     pub fn claim(&self, host: &H, me: Pid, spawner: Pid, offer: Offer) -> Option<u64> {
         // Before the offer is closed: from then on the permits are nobody's until they are in our entry, which is no
         // race, since a process is not killed inside a call.
-        let mine = self.table.find(me).or_else(|| self.enrol(host, me))?;
+        let mine = self.table.find(me).or_else(|| self.insert(host, me))?;
         // A claim is made of an offer that may be long settled. That its place holds the offer of another process by now is
         // told by the pid; that it holds another of the same process, by its number, up to 2^27 of them.
         let entry = self.table.entry(offer.slot()).filter(|_| self.table.occupant(offer.slot()) == Some(spawner))?;
-        let permits = entry.close_offer(offer.seq())?;
-        self.keep(host, me, mine, permits, Kind::Bound);
-        // ORDERING: pairs with the fence in `Crowd::suspect`: the spawner may hold nothing now.
+        let permits = entry.complete_handoff(offer.seq())?;
+        let before = mine.own(Kind::Bound);
+        mine.set_own(Kind::Bound, before + permits);
+        // ORDERING: pairs with the fence in `Table::deactivate_if_idle`.
         fence(Ordering::SeqCst);
-        self.left(entry);
+        self.hold(host, me, mine, Kind::Bound, before);
+        // ORDERING: pairs with the fence in `ManyHolders::propose`: the spawner may hold nothing now.
+        fence(Ordering::SeqCst);
+        self.note_leaving(entry);
         Some(permits)
     }
 
     /// The spawner takes its offer back: there is no child.
     pub fn retract(&self, host: &H, offer: Offer) {
         let Some(entry) = self.table.entry(offer.slot()) else { return };
-        let Some(permits) = entry.close_offer(offer.seq()) else { return };
+        let Some(permits) = entry.complete_handoff(offer.seq()) else { return };
         let was = self.state.give(permits);
-        // ORDERING: pairs with the fence in `Crowd::suspect`.
+        // ORDERING: pairs with the fence in `ManyHolders::propose`.
         fence(Ordering::SeqCst);
-        self.left(entry);
+        self.note_leaving(entry);
         if was.flagged() {
             self.settle(host);
         }

@@ -1,11 +1,11 @@
 //! Opening, changing, draining and closing a pool, and what there is to say of it.
 
-use crate::holders::{Kind, Position};
+use crate::holders::{Cursor, Kind};
 use crate::host::Pid;
 use crate::sync::{Ordering, fence, lock};
 
 use super::wait_queue::{Queue, Waiter, WaiterId};
-use super::{Desk, Pool, PoolHost, UNLIMITED};
+use super::{Guarded, Pool, PoolHost, UNLIMITED};
 
 /// What a pool is started with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Settings {
     pub max_waiting: u32,
     /// How far restarts may pass the limit; [`AS_LIMIT`] is as far as the limit is.
     pub max_overdraft: u64,
-    /// Who has held for more than so many ms is counted in a [`Census`]; 0 counts nobody.
+    /// Who has held for more than so many ms is counted in a [`Report`]; 0 counts nobody.
     pub held_longer_than: u32,
 }
 
@@ -60,34 +60,34 @@ impl<H: PoolHost> Pool<H> {
     /// restarted. What still runs on the closed pool either finds it closed, or, later, finds the new one: as if it
     /// had come later.
     pub fn open(&self, settings: Settings) -> bool {
-        let mut desk = lock(&self.desk);
-        if !self.is_idle_at(&desk) {
+        let mut guarded = lock(&self.guarded);
+        if !self.is_idle_at(&guarded) {
             return false;
         }
         self.table.reset_totals();
         // 24 bits: see `Entry::count_admission`.
-        self.front.epoch.store((self.epoch() + 1) & 0x00FF_FFFF, Ordering::Relaxed);
+        self.front.generation.store((self.generation() + 1) & 0x00FF_FFFF, Ordering::Relaxed);
         self.shift_limit(settings.limit);
         self.front.peak.store(0, Ordering::Relaxed);
-        desk.opening += 1;
-        desk.settings = settings;
-        desk.granted = 0;
-        desk.shrunk_from = 0;
-        desk.line.end_sweep();
-        desk.status = Status::Open;
+        guarded.opening += 1;
+        guarded.settings = settings;
+        guarded.granted = 0;
+        guarded.shrunk_from = 0;
+        guarded.queue.end_sweep();
+        guarded.status = Status::Open;
         self.state.open();
         true
     }
 
     /// Returns `true` if the pool is closed, nothing is held, and no process waits.
     pub(crate) fn is_idle(&self) -> bool {
-        self.is_idle_at(&lock(&self.desk))
+        self.is_idle_at(&lock(&self.guarded))
     }
 
-    fn is_idle_at(&self, desk: &Desk<H>) -> bool {
-        desk.status == Status::Closed
-            && desk.line.is_empty(Queue::Waiters)
-            && desk.line.is_empty(Queue::Drainers)
+    fn is_idle_at(&self, guarded: &Guarded<H>) -> bool {
+        guarded.status == Status::Closed
+            && guarded.queue.is_empty(Queue::Waiters)
+            && guarded.queue.is_empty(Queue::Drainers)
             && self.in_use() == 0
             && self.state.load().free() >= 0
     }
@@ -97,27 +97,27 @@ impl<H: PoolHost> Pool<H> {
         self.update_while(host, changes, || true);
     }
 
-    /// Updates as [`Pool::update`] does, if `still`, which is asked inside the lock of the desk.
+    /// Updates as [`Pool::update`] does, if `still`, which is asked inside the queue lock.
     /// Returns what it said.
     pub fn update_while(&self, host: &H, changes: Changes, still: impl FnOnce() -> bool) -> bool {
         {
-            let mut desk = lock(&self.desk);
+            let mut guarded = lock(&self.guarded);
             if !still() {
                 return false;
             }
             if let Some(limit) = changes.limit {
                 let (in_use, overdrawn) = self.shift_limit(limit.min(UNLIMITED));
                 // What was in use at a shrink may be so again by restarts, until it has been paid back.
-                desk.shrunk_from = if overdrawn { desk.shrunk_from.max(in_use) } else { in_use };
+                guarded.shrunk_from = if overdrawn { guarded.shrunk_from.max(in_use) } else { in_use };
                 // Acquires that saw the limit change did not note the peak.
                 self.front.peak.fetch_max(self.in_use(), Ordering::Relaxed);
-                desk.settings.limit = limit;
+                guarded.settings.limit = limit;
                 // A limit of 0 is a pause, and refuses nobody: not even who asked for more than an earlier limit.
-                if limit > 0 && u64::from(desk.line.widest()) > limit {
-                    desk.line.begin_sweep();
+                if limit > 0 && u64::from(guarded.queue.max_requested()) > limit {
+                    guarded.queue.begin_sweep();
                 }
             }
-            let settings = &mut desk.settings;
+            let settings = &mut guarded.settings;
             settings.max_waiting = changes.max_waiting.unwrap_or(settings.max_waiting);
             settings.max_overdraft = changes.max_overdraft.unwrap_or(settings.max_overdraft);
             settings.held_longer_than = changes.held_longer_than.unwrap_or(settings.held_longer_than);
@@ -132,17 +132,17 @@ impl<H: PoolHost> Pool<H> {
         self.drain_while(host, me, ticket, || true).expect("it may")
     }
 
-    /// Drains as [`Pool::drain`] does, if `still`, which is asked inside the lock of the desk;
+    /// Drains as [`Pool::drain`] does, if `still`, which is asked inside the queue lock;
     /// `None` if not.
     pub fn drain_while(&self, host: &H, me: Pid, ticket: H::Ticket, still: impl FnOnce() -> bool) -> Option<Drain> {
-        let entry = self.table.find(me).or_else(|| self.enrol(host, me));
+        let entry = self.table.find(me).or_else(|| self.insert(host, me));
         let drain = {
-            let mut desk = lock(&self.desk);
+            let mut guarded = lock(&self.guarded);
             if !still() {
                 return None;
             }
-            if desk.status == Status::Open {
-                desk.status = Status::Draining;
+            if guarded.status == Status::Open {
+                guarded.status = Status::Draining;
                 self.state.close();
             }
             if self.in_use() == 0 {
@@ -152,8 +152,8 @@ impl<H: PoolHost> Pool<H> {
                 let waiter = Waiter { pid: me, permits: 0, kind: Kind::Free, ticket, queue, until: None, heir: None };
                 Drain::Waiting(match entry {
                     // The entry of who drains is there so that its death takes it off the line.
-                    Some(entry) => self.join(&mut desk, entry, waiter),
-                    None => desk.line.push(waiter, WaiterId::from_bits(0)),
+                    Some(entry) => self.join(&mut guarded, entry, waiter),
+                    None => guarded.queue.push(waiter, WaiterId::from_bits(0)),
                 })
             }
         };
@@ -166,20 +166,20 @@ impl<H: PoolHost> Pool<H> {
         self.reopen_while(host, || true)
     }
 
-    /// Reopens as [`Pool::reopen`] does, if `still`, which is asked inside the lock of the desk;
+    /// Reopens as [`Pool::reopen`] does, if `still`, which is asked inside the queue lock;
     /// false if not.
     pub fn reopen_while(&self, host: &H, still: impl FnOnce() -> bool) -> bool {
         {
-            let mut desk = lock(&self.desk);
+            let mut guarded = lock(&self.guarded);
             if !still() {
                 return false;
             }
-            match desk.status {
+            match guarded.status {
                 Status::Open => return true,
                 Status::Closed => return false,
                 Status::Draining => {}
             }
-            desk.status = Status::Open;
+            guarded.status = Status::Open;
             self.state.open();
         }
         self.settle(host);
@@ -189,8 +189,8 @@ impl<H: PoolHost> Pool<H> {
     /// Admits nobody any more. What is held stays counted until it is given back, which is nobody's concern then.
     pub fn close(&self, host: &H) {
         {
-            let mut desk = lock(&self.desk);
-            desk.status = Status::Closed;
+            let mut guarded = lock(&self.guarded);
+            guarded.status = Status::Closed;
             self.state.close();
         }
         self.settle(host);
@@ -202,7 +202,7 @@ impl<H: PoolHost> Pool<H> {
     /// Each piece looks at `most` entries, by 32 more at most. Returns the position to go on
     /// from, and `None` when nothing is held and no process waits. Only the deaths of processes
     /// may race with it.
-    pub fn clear(&self, host: &H, from: Position, most: usize) -> Option<Position> {
+    pub fn clear(&self, host: &H, from: Cursor, most: usize) -> Option<Cursor> {
         // Waiters may have lost the pool, too: each is told that it is closed.
         if !self.settle(host) {
             return Some(from);
@@ -211,11 +211,11 @@ impl<H: PoolHost> Pool<H> {
             self.state.give(permits);
         });
         host.worked(looked_at * 2);
-        // ORDERING: pairs with the fence in `Crowd::suspect`: the entries are cleared before we
+        // ORDERING: pairs with the fence in `ManyHolders::propose`: the entries are cleared before we
         // look.
         fence(Ordering::SeqCst);
-        if self.front.crowd.watched() {
-            self.front.crowd.someone_left();
+        if self.front.many_holders.is_noted() {
+            self.front.many_holders.withdraw();
         }
         rest
     }

@@ -1,4 +1,4 @@
-//! The limit, as each of those reads it that may not lock, and the peak.
+//! The limit as calls read it without a lock, and the peak.
 
 use crate::holders::Entry;
 use crate::sync::{AtomicU64, Ordering};
@@ -6,8 +6,10 @@ use crate::sync::{AtomicU64, Ordering};
 use super::state::Word;
 use super::{Pool, PoolHost, UNLIMITED};
 
-/// The limit as it can be read without a lock, to tell how much is in use: a version that each change raises, whether
-/// one is under way, and the limit in the low half, where all ones is [`UNLIMITED`].
+/// The limit as it can be read without a lock, to tell how much is in use.
+///
+/// It consists of a version that each change raises, a bit that is set while a change is under way,
+/// and the limit in the low half, where all ones is [`UNLIMITED`].
 pub(super) struct LimitWord(AtomicU64);
 
 impl LimitWord {
@@ -31,13 +33,13 @@ impl LimitWord {
         }
     }
 
-    /// Under the desk lock, before the state word is shifted.
-    pub(super) fn begin_change(&self) {
+    /// Marks the limit as changing. Under the queue lock, before the state word is shifted.
+    fn begin_change(&self) {
         self.0.fetch_or(Self::CHANGING, Ordering::Relaxed);
     }
 
-    /// Under the desk lock, after it.
-    pub(super) fn end_change(&self, limit: u64) {
+    /// Stores the new limit. Under the queue lock, after the state word is shifted.
+    fn end_change(&self, limit: u64) {
         let version = (self.load() >> 33).wrapping_add(1);
         self.0.store(version << 33 | limit.min(Self::NONE), Ordering::Relaxed);
     }
@@ -55,33 +57,35 @@ impl<H: PoolHost> Pool<H> {
 
     #[cold]
     fn raise_peak(&self, limit: u64, in_use: u64) {
-        // A limit that was changing, or has changed since it was read, may not belong to the word it was taken with;
-        // `Pool::update` notes the peak itself then. (A word that was shifted was marked before; to have taken from the
-        // shifted word, by Acquire, is to see the mark.)
+        // A limit that was changing, or has changed since it was read, may not belong to the state
+        // word; `Pool::update` notes the peak itself then. The mark is set before the word is
+        // shifted, so an acquire that takes from the shifted word, by Acquire, sees the mark.
         if limit & LimitWord::CHANGING == 0 && self.front.limit.load() == limit {
             self.front.peak.fetch_max(in_use, Ordering::Relaxed);
         }
     }
 
-    /// How much is in use. Under the desk lock.
+    /// Returns how much is in use. Under the queue lock.
     pub(super) fn in_use(&self) -> u64 {
         (LimitWord::limit(self.front.limit.load()) as i64 - self.state.load().free()).max(0) as u64
     }
 
-    /// More than there will be, short of an update. A limit of 0 is a pause, not an answer.
+    /// Returns `true` if the request exceeds the limit. A limit of 0 is a pause and refuses no
+    /// request for its size.
     pub(super) fn oversize(&self, n: u32) -> bool {
         let limit = LimitWord::limit(self.front.limit.load());
         limit > 0 && u64::from(n) > limit
     }
 
-    /// Whether what the calling process holds and what it asks are more than there will be, short
-    /// of an update.
+    /// Returns `true` if the permits that the calling process holds and the request exceed the
+    /// limit together: the process would wait for itself.
     pub(super) fn waits_for_itself(&self, entry: &Entry, n: u32) -> bool {
         let limit = LimitWord::limit(self.front.limit.load());
         limit > 0 && entry.held() + u64::from(n) > limit
     }
 
-    /// Under the desk lock; how much was in use, and whether that was beyond the limit.
+    /// Moves the limit. Returns how much was in use, and whether that was beyond the limit. Under
+    /// the queue lock.
     pub(super) fn shift_limit(&self, limit: u64) -> (u64, bool) {
         let old = LimitWord::limit(self.front.limit.load());
         self.front.limit.begin_change();

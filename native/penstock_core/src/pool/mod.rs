@@ -1,12 +1,36 @@
-//! A pool of permits: at most `limit` are held at once, and the death of a holder gives back what it held.
+//! A pool of permits: at most `limit` are held at once, and the death of a holder gives back what
+//! it held.
 //!
-//! Four parts: the [state word](state) that acquires compare and exchange, the [holders](crate::holders) with what each has,
-//! the [desk](wait_queue) where waiters are parked, and the [crowd hint](many_holders) that keeps refusals cheap. Here is how they
-//! play together; each part argues its own races.
+//! A pool has four parts, each of which argues its own races: the [state word](state) that acquires
+//! compare and exchange, the [holders](crate::holders) with the permits of each, the
+//! [wait queue](wait_queue) of parked processes, and the [many-holders hint](many_holders) that
+//! keeps refusals cheap.
 //!
-//! Locks: the desk's, one for each shard of the holders, and one of the [restarts](restart). A
-//! shard's may be taken inside the desk's, never the other way round, and the last inside no
-//! other nor another inside it. No method of the host is called inside any of them.
+//! # Locks
+//!
+//! The queue lock guards [`Guarded`]; each shard of the holders has a lock; the [restarts](restart)
+//! of a pool share one. A shard's lock may be taken inside the queue lock, never the other way
+//! round. The lock of the restarts is taken inside no other, and no other inside it. No method of
+//! the host is called inside any of them.
+//!
+//! # Which fact is held where
+//!
+//! Some facts are held more than once, as no single copy serves all of its readers:
+//!
+//! | fact     | where                           | why                                              |
+//! |----------|---------------------------------|--------------------------------------------------|
+//! | limit    | `state`, as `limit - in use`    | An acquire compares one word; no acquire succeeds by a limit that is no longer in force. |
+//! |          | `front.limit`                   | Peak and oversize requests need the limit alone, without a lock; its version tells whether it belongs to the state word read with it. |
+//! |          | `guarded.settings.limit`        | What the owner asked for, told by `info`; not cut to [`UNLIMITED`]. |
+//! |          | the registry's configuration    | What the owner *started* the pool with: a restarted owner changes only what differs from that. |
+//! | status   | `CLOSED` in `state`             | An acquire sees it in the word that it compares.  |
+//! |          | `guarded.status`                | Draining and closed are one bit in `state`, but only a draining pool reopens. |
+//! |          | the registry's current word     | A name loses its pool before the pool closes.    |
+//! | acquired | [`Entry`](crate::holders::Entry), for the living | Its process counts by a plain store, so threads share no counter. |
+//! |          | the shard, for the dead         | The entry of a dead process is reused.           |
+//! |          | `guarded.granted`               | A waiter is served by another process, which must not write the waiter's count. |
+//!
+//! The queue lock orders all writes to the limit and to the status.
 
 mod acquire;
 mod handoff;
@@ -29,10 +53,10 @@ use crate::host::{Host, Pid};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 
 use limit::LimitWord;
-use many_holders::Crowd;
+use many_holders::ManyHolders;
 use restart::Finds;
 use state::State;
-use wait_queue::Line;
+use wait_queue::WaitQueue;
 
 pub use acquire::{NotHeld, Refusal};
 pub use handoff::{Adoption, Offer};
@@ -43,14 +67,14 @@ pub use transfer::TransferError;
 pub use wait::{Cancelled, Expiry, Parked};
 pub use wait_queue::WaiterId;
 
-/// How many shards the holders are in, for whoever watches them.
+/// The number of shards that the holders are in, for the host that watches them.
 pub const SHARD_COUNT: usize = SHARDS;
 
 /// The limit of a pool that counts and does not refuse: one process would have to ask half a
 /// billion times for the most that one call may ask for.
 pub const UNLIMITED: u64 = 1 << 60;
 
-/// A `max_overdraft` that is as large as the limit, whatever that is.
+/// A `max_overdraft` that is as large as the limit.
 pub const AS_LIMIT: u64 = u64::MAX;
 
 /// A runtime that has pools.
@@ -71,7 +95,7 @@ pub struct Pool<H: PoolHost> {
     state: CachePadded<State>,
     front: CachePadded<Front>,
     table: Table,
-    desk: CachePadded<Mutex<Desk<H>>>,
+    guarded: CachePadded<Mutex<Guarded<H>>>,
     finds: Finds,
     /// The data of the host.
     pub anchor: H::Anchor,
@@ -81,13 +105,15 @@ pub struct Pool<H: PoolHost> {
 struct Front {
     limit: LimitWord,
     peak: AtomicU64,
-    crowd: Crowd,
-    /// Which opening of the pool this is; entries tell by it which totals are of today.
-    epoch: AtomicU32,
+    many_holders: ManyHolders,
+    /// Counts the openings of the pool; an entry tells by it whether its total is of the present
+    /// one.
+    generation: AtomicU32,
 }
 
-struct Desk<H: PoolHost> {
-    line: Line<H>,
+/// What the queue lock guards.
+struct Guarded<H: PoolHost> {
+    queue: WaitQueue<H>,
     /// The host was told that there are waits which it must end, and has not found since that
     /// there are none.
     timed: bool,
@@ -95,26 +121,26 @@ struct Desk<H: PoolHost> {
     status: Status,
     /// How often the pool was opened.
     opening: u64,
-    /// Waiters admitted by others since the pool was opened.
+    /// Waiters that other processes admitted since the pool was opened.
     granted: u64,
-    /// The most that was in use when the limit changed, while the pool has been overdrawn ever since.
+    /// The most that was in use when the limit changed, while the pool has been overdrawn since.
     shrunk_from: u64,
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// A pool that is closed.
+    /// Returns a pool that is closed.
     pub fn new() -> Self {
         Self {
             state: CachePadded::new(State::new()),
             front: CachePadded::new(Front {
                 limit: LimitWord::new(),
                 peak: AtomicU64::new(0),
-                crowd: Crowd::new(),
-                epoch: AtomicU32::new(0),
+                many_holders: ManyHolders::new(),
+                generation: AtomicU32::new(0),
             }),
             table: Table::new(),
-            desk: CachePadded::new(Mutex::new(Desk {
-                line: Line::new(),
+            guarded: CachePadded::new(Mutex::new(Guarded {
+                queue: WaitQueue::new(),
                 timed: false,
                 settings: Settings::default(),
                 status: Status::Closed,
@@ -127,8 +153,8 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    fn epoch(&self) -> u32 {
-        self.front.epoch.load(Ordering::Relaxed)
+    fn generation(&self) -> u32 {
+        self.front.generation.load(Ordering::Relaxed)
     }
 }
 

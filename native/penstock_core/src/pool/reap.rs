@@ -1,6 +1,6 @@
 //! Looking for holders that are dead and whose monitors have not run yet.
 //!
-//! Who saw the death of a holder may ask before the pool was told. So a refusal by a pool of at most [`CROWD`] holders looks at
+//! Who saw the death of a holder may ask before the pool was told. So a refusal by a pool of at most [`SCAN_LIMIT`] holders looks at
 //! all of them first, every time. On a larger one it looks at none: the monitor runs microseconds later, and to
 //! look at some would find the right one too seldom to be worth what it costs a flood of refusals. It would also
 //! admit a successor while the dead process still has its place in the VM's table, and so pass the limit by the look
@@ -15,16 +15,16 @@
 use crate::host::Pid;
 use crate::sync::{Ordering, fence};
 
-use super::many_holders::CROWD;
+use super::many_holders::SCAN_LIMIT;
 use super::{Pool, PoolHost};
 
 /// How far a look went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Looked {
+pub(super) enum Scan {
     /// Not at all: there is a crowd.
-    Nothing,
+    Skipped,
     /// At all there was to look at: ask for the permit once more.
-    All,
+    Done,
     /// There is more than one call may look at.
     Unfinished,
 }
@@ -32,7 +32,7 @@ pub(super) enum Looked {
 /// Entries that one call visits, each some 50 ns if it is to be taken off the list.
 const MOST: usize = 1024;
 /// Dead that one call buries. More of them are a crowd as well.
-const MOST_BURIED: usize = 128;
+const MOST_REAPED: usize = 128;
 
 /// What a call has done so far.
 #[derive(Default)]
@@ -40,7 +40,7 @@ struct Tally {
     visited: usize,
     /// Cache lines that were looked at to find them.
     passed: usize,
-    buried: usize,
+    reaped: usize,
     /// More waiters are due than one call may answer, and the host was asked to go on with them.
     deferred: bool,
     /// Found by the last walk. Here, so that one call allocates once, and only if there are any.
@@ -49,16 +49,16 @@ struct Tally {
 
 impl Tally {
     fn has_room(&self) -> bool {
-        self.visited < MOST && self.buried < MOST_BURIED && !self.deferred
+        self.visited < MOST && self.reaped < MOST_REAPED && !self.deferred
     }
 }
 
 /// What a walk along the holders found.
 enum Walk {
-    /// More than [`CROWD`] that live.
-    Crowd,
+    /// More than [`SCAN_LIMIT`] that live.
+    Many,
     /// More dead than one call buries, before there was a crowd.
-    Massacre,
+    ManyDead,
     /// All of them. The dead are in the tally.
     Whole,
     /// No room for more. What was visited is off the list, but for at most a crowd and a massacre.
@@ -68,7 +68,7 @@ enum Walk {
 impl<H: PoolHost> Pool<H> {
     /// The process is gone: all it had in the pool comes back, whatever it was doing. Once or many times.
     pub fn down(&self, host: &H, pid: Pid) {
-        if self.bury(pid) {
+        if self.reap(pid) {
             self.settle(host);
         }
     }
@@ -84,58 +84,60 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Takes back all that a dead process had; whether something may be due at the desk now.
-    fn bury(&self, pid: Pid) -> bool {
-        self.inherit(pid, 0).1
+    fn reap(&self, pid: Pid) -> bool {
+        self.reclaim(pid, 0).1
     }
 
     /// As `bury`, but keeps so many of its permits for the caller, if it had them: whether it did.
-    pub(super) fn inherit(&self, pid: Pid, keep: u64) -> (bool, bool) {
+    pub(super) fn reclaim(&self, pid: Pid, keep: u64) -> (bool, bool) {
         // First, as the entry leads to the waits. A grant that was made before is in the entry,
         // and comes back with it.
         let waited = self.leave_all(pid);
         let give_back = |permits| if permits > 0 { self.state.give(permits) } else { self.state.load() };
-        let Some(estate) = self.table.remove(self.epoch(), pid, keep, give_back) else { return (false, waited) };
-        if estate.permits > 0 {
-            // ORDERING: pairs with the fence in `Crowd::suspect`: the entry is wiped before we look.
+        let Some(reclaimed) = self.table.remove(self.generation(), pid, keep, give_back) else {
+            return (false, waited);
+        };
+        if reclaimed.permits > 0 {
+            // ORDERING: pairs with the fence in `ManyHolders::propose`: the entry is wiped before we look.
             fence(Ordering::SeqCst);
-            if self.front.crowd.watched() {
-                self.front.crowd.someone_left();
+            if self.front.many_holders.is_noted() {
+                self.front.many_holders.withdraw();
             }
         }
         // Who waited behind it may now be at the head; whoever waits for permits may have them.
-        (estate.kept > 0, waited || estate.given_back.flagged())
+        (reclaimed.retained > 0, waited || reclaimed.given_back.flagged())
     }
 
     #[inline]
-    pub(super) fn look_for_dead(&self, host: &H) -> Looked {
-        if self.front.crowd.confirmed() { Looked::Nothing } else { self.look_closely(host) }
+    pub(super) fn reap_dead(&self, host: &H) -> Scan {
+        if self.front.many_holders.is_published() { Scan::Skipped } else { self.scan(host) }
     }
 
-    fn look_closely(&self, host: &H) -> Looked {
+    fn scan(&self, host: &H) -> Scan {
         let mut tally = Tally::default();
         let looked = loop {
             match self.walk(host, &mut tally) {
-                Walk::Crowd => {
-                    let suspicion = self.front.crowd.suspect();
+                Walk::Many => {
+                    let proposal = self.front.many_holders.propose();
                     let again = self.walk(host, &mut tally);
                     // The other look's confirmation is as good as ours, which it may have prevented.
-                    if matches!(again, Walk::Crowd)
-                        && (self.front.crowd.confirm(suspicion) || self.front.crowd.confirmed())
+                    if matches!(again, Walk::Many)
+                        && (self.front.many_holders.publish(proposal) || self.front.many_holders.is_published())
                     {
-                        break Looked::All;
+                        break Scan::Done;
                     }
                     // The walk stopped at a crowd that is none, or never was, as permits that move are counted twice: there
                     // may be dead it has not seen.
                 }
                 // Their monitors are running, and nobody may have thousands buried by one call.
-                Walk::Massacre => break Looked::All,
-                Walk::Whole if tally.dead.is_empty() => break Looked::All,
+                Walk::ManyDead => break Scan::Done,
+                Walk::Whole if tally.dead.is_empty() => break Scan::Done,
                 // What a dead holder had may go to a waiter that is dead as well, and was passed already.
-                Walk::Whole => self.bury_found(host, &mut tally),
+                Walk::Whole => self.reap_found(host, &mut tally),
                 Walk::Part => {}
             }
             if !tally.has_room() {
-                break Looked::Unfinished;
+                break Scan::Unfinished;
             }
         };
         host.worked(tally.visited + tally.passed);
@@ -146,23 +148,23 @@ impl<H: PoolHost> Pool<H> {
     fn walk(&self, host: &H, tally: &mut Tally) -> Walk {
         let (mut alive, mut walk) = (0, Walk::Whole);
         tally.dead.clear();
-        let passed = self.table.each_listed(|slot, pid, entry| {
+        let passed = self.table.each_active(|slot, pid, entry| {
             if !tally.has_room() {
                 walk = Walk::Part;
                 return false;
             }
             tally.visited += 1;
             if entry.held() == 0 {
-                self.table.unlist_idle(pid, slot);
+                self.table.deactivate_if_idle(pid, slot);
             } else if host.alive(pid) {
                 alive += 1;
             } else {
                 tally.dead.push(pid);
             }
-            if alive > CROWD {
-                walk = Walk::Crowd;
-            } else if tally.dead.len() > MOST_BURIED {
-                walk = Walk::Massacre;
+            if alive > SCAN_LIMIT {
+                walk = Walk::Many;
+            } else if tally.dead.len() > MOST_REAPED {
+                walk = Walk::ManyDead;
             }
             matches!(walk, Walk::Whole)
         });
@@ -170,12 +172,12 @@ impl<H: PoolHost> Pool<H> {
         walk
     }
 
-    fn bury_found(&self, host: &H, tally: &mut Tally) {
+    fn reap_found(&self, host: &H, tally: &mut Tally) {
         let mut due = false;
         for &pid in &tally.dead {
-            due |= self.bury(pid);
+            due |= self.reap(pid);
         }
-        tally.buried += tally.dead.len();
+        tally.reaped += tally.dead.len();
         // Once for all of them: each may have been what many waited for.
         tally.deferred |= due && !self.settle(host);
     }

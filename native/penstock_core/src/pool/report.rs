@@ -1,6 +1,6 @@
 //! What is told of a pool, and of its holders.
 
-use crate::holders::{Age, Census, Holding, Position, Table};
+use crate::holders::{Age, Cursor, HolderInfo, Report, Table};
 use crate::host::Pid;
 use crate::sync::{Ordering, lock};
 
@@ -20,7 +20,7 @@ pub struct Info {
     pub waiting: usize,
     /// The most that was held at once since the pool was opened.
     pub peak: u64,
-    /// Waiters admitted since then; not in any [`Census`].
+    /// Waiters admitted since then; not in any [`Report`].
     pub granted: u64,
 }
 
@@ -31,50 +31,50 @@ pub struct Opening(u64);
 impl<H: PoolHost> Pool<H> {
     /// What the pool is like now.
     pub fn info(&self) -> Info {
-        let desk = lock(&self.desk);
+        let guarded = lock(&self.guarded);
         Info {
-            status: desk.status,
-            settings: desk.settings,
+            status: guarded.status,
+            settings: guarded.settings,
             in_use: self.in_use(),
-            waiting: desk.line.len(Queue::Waiters),
+            waiting: guarded.queue.len(Queue::Waiters),
             peak: self.front.peak.load(Ordering::Relaxed),
-            granted: desk.granted,
+            granted: guarded.granted,
         }
     }
 
     /// The sums from a position on, until `most` cache lines were looked at, and where to go on.
-    pub fn census(&self, host: &H, from: Position, most: usize) -> (Census, Option<Position>) {
-        let longer_than = lock(&self.desk).settings.held_longer_than;
-        self.table.census(from, self.epoch(), most, Age { now_ms: host.now_ms(), longer_than })
+    pub fn census(&self, host: &H, from: Cursor, most: usize) -> (Report, Option<Cursor>) {
+        let longer_than = lock(&self.guarded).settings.held_longer_than;
+        self.table.report(from, self.generation(), most, Age { now_ms: host.now_ms(), longer_than })
     }
 
     /// The holders from a position on, until `most` cache lines were looked at, and where to go on.
-    pub fn holders(&self, from: Position, most: usize) -> (Vec<Holding>, Option<Position>) {
+    pub fn holders(&self, from: Cursor, most: usize) -> (Vec<HolderInfo>, Option<Cursor>) {
         self.table.holders(from, most, |_| true)
     }
 
     /// The same of those that have held for `at_least` ms at `now_ms` of the host's coarse clock.
     pub fn holders_since(
         &self,
-        from: Position,
+        from: Cursor,
         most: usize,
         now_ms: u32,
         at_least: u32,
-    ) -> (Vec<Holding>, Option<Position>) {
+    ) -> (Vec<HolderInfo>, Option<Cursor>) {
         self.table.holders(from, most, |holding| holding.held_ms(now_ms) >= at_least)
     }
 
     /// Returns which opening of the pool this is.
     pub fn opening(&self) -> Opening {
-        Opening(lock(&self.desk).opening)
+        Opening(lock(&self.guarded).opening)
     }
 
     /// Counts a process that runs longer than it may, if the pool has not been opened again since
     /// it admitted the process.
     pub fn count_killed(&self, opening: Opening, pid: Pid) {
         // The lock keeps the pool from being opened between the two.
-        let desk = lock(&self.desk);
-        if desk.opening == opening.0 {
+        let guarded = lock(&self.guarded);
+        if guarded.opening == opening.0 {
             self.table.shard(pid).killed.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -26,7 +26,7 @@
 //! entry is touched. Two restarts never get one dead holder, since one of them removes the entry.
 //! A dead holder that no restart remembers is not lost: its monitor runs all the same.
 
-use crate::holders::{Kind, Position};
+use crate::holders::{Cursor, Kind};
 use crate::host::Pid;
 use crate::sync::{Mutex, Ordering, fence, lock};
 
@@ -72,7 +72,7 @@ impl Step {
     const LAP: u64 = 1;
     const RETRY: u64 = 2;
 
-    fn lap(at: Position) -> Self {
+    fn lap(at: Cursor) -> Self {
         Self(Self::LAP << Self::PHASE_SHIFT | at.to_bits())
     }
     fn retry(nth: u64) -> Self {
@@ -103,7 +103,7 @@ struct Found {
     /// Holders that were dead when they were passed.
     dead: Vec<Pid>,
     /// Where the next piece begins.
-    at: Position,
+    at: Cursor,
     /// When the last lap began, by the host's exact clock.
     lap_began: u32,
     /// When the last barren lap ended, and for how many ms there is no other.
@@ -114,7 +114,7 @@ struct Found {
 
 impl Finds {
     pub(super) fn new() -> Self {
-        let at = Position::default();
+        let at = Cursor::default();
         Self(Mutex::new(Found { dead: Vec::new(), at, lap_began: 0, rest: None, waited: None }))
     }
 }
@@ -124,7 +124,7 @@ enum Piece {
     /// The permits of a dead one are the caller's.
     TakenOver,
     /// None had them. Where to go on, unless these were the last.
-    Barren(Option<Position>),
+    Barren(Option<Cursor>),
 }
 
 impl<H: PoolHost> Pool<H> {
@@ -134,7 +134,7 @@ impl<H: PoolHost> Pool<H> {
         if self.state.load().closed() {
             return self.refuse_restart(me, Refusal::Closed);
         }
-        if self.table.find(me).is_none() && self.enrol(host, me).is_none() {
+        if self.table.find(me).is_none() && self.insert(host, me).is_none() {
             return Restart::Refused(Refusal::Closed);
         }
         // Between two pieces a monitor may have brought back what is asked.
@@ -142,7 +142,7 @@ impl<H: PoolHost> Pool<H> {
             return Restart::Admitted;
         }
         match step.phase() {
-            Step::LAP => match self.take_over_in_piece(host, me, n, Position::from_bits(step.rest())) {
+            Step::LAP => match self.take_over_in_piece(host, me, n, Cursor::from_bits(step.rest())) {
                 Piece::TakenOver => Restart::Admitted,
                 Piece::Barren(Some(next)) => Restart::More(Step::lap(next)),
                 Piece::Barren(None) => {
@@ -170,13 +170,13 @@ impl<H: PoolHost> Pool<H> {
         let from = lock(&self.finds.0).at;
         let whole = match self.take_over_in_piece(host, me, n, from) {
             Piece::TakenOver => return Restart::Admitted,
-            Piece::Barren(next) => next.is_none() && from == Position::default(),
+            Piece::Barren(next) => next.is_none() && from == Cursor::default(),
         };
         match self.overdraw(host, me, n) {
             Ok(admitted) => admitted,
             Err(Refusal::Full) if !whole => {
                 if self.begin_lap(host) {
-                    Restart::More(Step::lap(Position::default()))
+                    Restart::More(Step::lap(Cursor::default()))
                 } else {
                     Restart::Pause(Step::retry(1))
                 }
@@ -199,7 +199,7 @@ impl<H: PoolHost> Pool<H> {
 
     /// Looks at holders from a position on. The next restart begins behind them, and knows the
     /// dead among them.
-    fn take_over_in_piece(&self, host: &H, me: Pid, n: u32, from: Position) -> Piece {
+    fn take_over_in_piece(&self, host: &H, me: Pid, n: u32, from: Cursor) -> Piece {
         let (holders, next) = self.holders(from, MOST);
         host.worked(holders.len());
         let mut dead: Vec<Pid> = Vec::new();
@@ -222,7 +222,7 @@ impl<H: PoolHost> Pool<H> {
 
     /// Keeps dead holders for later restarts, as far as there is room, and where the next of
     /// these begins.
-    fn remember(&self, dead: &[Pid], next: Position) {
+    fn remember(&self, dead: &[Pid], next: Cursor) {
         let allocated = {
             let mut found = lock(&self.finds.0);
             found.at = next;
@@ -244,16 +244,16 @@ impl<H: PoolHost> Pool<H> {
     /// Gives the caller the permits of a dead process, if these are enough and the process is not
     /// buried yet.
     fn take_over(&self, host: &H, me: Pid, n: u32, dead: Pid) -> bool {
-        let (kept, due) = self.inherit(dead, u64::from(n));
-        if kept {
+        let (retained, due) = self.reclaim(dead, u64::from(n));
+        if retained {
             // There, since the caller lives and has made sure of it.
             let entry = self.table.find(me).expect("only its death removes an entry");
-            self.took(host, me, entry, n, Kind::Bound);
+            self.record_unannounced(host, me, entry, n, Kind::Bound);
         }
         if due {
             self.settle(host);
         }
-        kept
+        retained
     }
 
     /// Begins a lap, and returns true, unless the last one is too recent.
@@ -292,19 +292,19 @@ impl<H: PoolHost> Pool<H> {
     fn overdraw(&self, host: &H, me: Pid, n: u32) -> Result<Restart, Refusal> {
         let taken = {
             // So that neither the limit nor the overdraft changes meanwhile.
-            let mut desk = lock(&self.desk);
+            let mut guarded = lock(&self.guarded);
             let limit = LimitWord::limit(self.front.limit.load());
-            let max_overdraft = match desk.settings.max_overdraft {
+            let max_overdraft = match guarded.settings.max_overdraft {
                 AS_LIMIT => limit,
                 given => given.min(UNLIMITED),
             };
             let least = -(max_overdraft as i64);
-            let least_of_shrunk = least.min(limit as i64 - desk.shrunk_from as i64);
+            let least_of_shrunk = least.min(limit as i64 - guarded.shrunk_from as i64);
             let taken = self.state.overdraw(n, least, least_of_shrunk);
             if let Ok(left) = taken {
                 if left.free() + i64::from(n) >= 0 {
                     // It had been paid back. No pool is overdrawn but by this and by a shrink.
-                    desk.shrunk_from = 0;
+                    guarded.shrunk_from = 0;
                 }
                 self.note_peak(self.front.limit.load(), left);
             }
@@ -312,8 +312,8 @@ impl<H: PoolHost> Pool<H> {
         };
         match (taken, self.table.find(me)) {
             (Ok(_), Some(entry)) => {
-                self.took(host, me, entry, n, Kind::Bound);
-                // ORDERING: pairs with the fence in `Crowd::suspect`, as wherever permits move.
+                self.record_unannounced(host, me, entry, n, Kind::Bound);
+                // ORDERING: pairs with the fence in `ManyHolders::propose`, as wherever permits move.
                 fence(Ordering::SeqCst);
                 Ok(Restart::Admitted)
             }

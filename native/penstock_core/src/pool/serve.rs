@@ -6,7 +6,7 @@ use crate::sync::lock;
 
 use super::limit::LimitWord;
 use super::wait_queue::{Queue, Waiter};
-use super::{Desk, Pool, PoolHost, Status};
+use super::{Guarded, Pool, PoolHost, Status};
 
 /// Answers that are given under one hold of the lock, and sent after it.
 const BATCH: usize = if cfg!(loom) { 4 } else { 32 };
@@ -70,11 +70,11 @@ impl<H: PoolHost> Pool<H> {
             let now = host.now_ms();
             let mut batch = Batch::new();
             rest = {
-                let mut desk = lock(&self.desk);
-                if desk.status == Status::Open {
-                    self.settle_open(&mut desk, &mut batch, now)
+                let mut guarded = lock(&self.guarded);
+                if guarded.status == Status::Open {
+                    self.serve_open(&mut guarded, &mut batch, now)
                 } else {
-                    self.settle_closed(&mut desk, &mut batch)
+                    self.serve_closed(&mut guarded, &mut batch)
                 }
             };
             batch.send(host);
@@ -86,16 +86,16 @@ impl<H: PoolHost> Pool<H> {
         rest == Rest::Sweep
     }
 
-    fn settle_open(&self, desk: &mut Desk<H>, batch: &mut Batch<H>, now: u32) -> Rest {
-        self.dismiss_all(desk, Queue::Drainers, batch, Answer::to_drainer(self.in_use()));
-        self.bury_orphans(desk, batch);
-        if !desk.line.is_empty(Queue::Drainers) || desk.line.has_orphans() {
+    fn serve_open(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>, now: u32) -> Rest {
+        self.dismiss_all(guarded, Queue::Drainers, batch, Answer::to_drainer(self.in_use()));
+        self.drop_orphans(guarded, batch);
+        if !guarded.queue.is_empty(Queue::Drainers) || guarded.queue.has_orphans() {
             return Rest::More;
         }
         let word = self.front.limit.load();
         let limit = LimitWord::limit(word);
         while batch.has_room() {
-            let Some(first) = desk.line.first() else {
+            let Some(first) = guarded.queue.first() else {
                 self.state.clear_waiters();
                 return Rest::Nothing;
             };
@@ -107,14 +107,14 @@ impl<H: PoolHost> Pool<H> {
             if !oversize && taken.is_none() {
                 break;
             }
-            let Some(waiter) = desk.line.pop(Queue::Waiters) else { break };
+            let Some(waiter) = guarded.queue.pop(Queue::Waiters) else { break };
             match taken {
                 None => {
                     self.count_refusal(pid);
                     self.dismiss(batch, waiter, Some(Answer::Full));
                 }
                 Some(left) if self.grant(pid, n, kind, now) => {
-                    desk.granted += 1;
+                    guarded.granted += 1;
                     self.note_peak(word, left);
                     self.dismiss(batch, waiter, Some(Answer::Granted));
                 }
@@ -131,15 +131,15 @@ impl<H: PoolHost> Pool<H> {
         // The head gets no permits now, so the walk cannot take out a waiter that stands before
         // an eligible one.
         if limit == 0 {
-            desk.line.end_sweep();
+            guarded.queue.end_sweep();
         } else {
-            desk.line.sweep(limit, LOOKS, |waiter| {
+            guarded.queue.remove_larger_than(limit, LOOKS, |waiter| {
                 self.count_refusal(waiter.pid);
                 self.dismiss(batch, waiter, Some(Answer::Full));
                 batch.has_room()
             });
         }
-        if desk.line.is_sweeping() { Rest::Sweep } else { Rest::Nothing }
+        if guarded.queue.is_sweeping() { Rest::Sweep } else { Rest::Nothing }
     }
 
     /// A wait that was taken out ends with that answer, or with none.
@@ -149,9 +149,9 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Ends waits of the dead.
-    fn bury_orphans(&self, desk: &mut Desk<H>, batch: &mut Batch<H>) {
+    fn drop_orphans(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>) {
         while batch.has_room()
-            && let Some(waiter) = desk.line.pop_orphan()
+            && let Some(waiter) = guarded.queue.pop_orphan()
         {
             batch.push(waiter, None);
         }
@@ -166,30 +166,30 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    fn settle_closed(&self, desk: &mut Desk<H>, batch: &mut Batch<H>) -> Rest {
-        self.bury_orphans(desk, batch);
+    fn serve_closed(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>) -> Rest {
+        self.drop_orphans(guarded, batch);
         while batch.has_room()
-            && let Some(waiter) = desk.line.pop(Queue::Waiters)
+            && let Some(waiter) = guarded.queue.pop(Queue::Waiters)
         {
             self.count_refusal(waiter.pid);
             self.dismiss(batch, waiter, Some(Answer::Closed));
         }
-        if !desk.line.is_empty(Queue::Waiters) || desk.line.has_orphans() {
+        if !guarded.queue.is_empty(Queue::Waiters) || guarded.queue.has_orphans() {
             return Rest::More;
         }
         self.state.clear_waiters();
         let in_use = self.in_use();
-        if desk.status == Status::Draining && in_use > 0 {
+        if guarded.status == Status::Draining && in_use > 0 {
             return Rest::Nothing;
         }
-        self.dismiss_all(desk, Queue::Drainers, batch, Answer::to_drainer(in_use));
-        if desk.line.is_empty(Queue::Drainers) { Rest::Nothing } else { Rest::More }
+        self.dismiss_all(guarded, Queue::Drainers, batch, Answer::to_drainer(in_use));
+        if guarded.queue.is_empty(Queue::Drainers) { Rest::Nothing } else { Rest::More }
     }
 
     /// The same answer for every process of the queue, for as long as there is room.
-    fn dismiss_all(&self, desk: &mut Desk<H>, queue: Queue, batch: &mut Batch<H>, answer: Answer) {
+    fn dismiss_all(&self, guarded: &mut Guarded<H>, queue: Queue, batch: &mut Batch<H>, answer: Answer) {
         while batch.has_room()
-            && let Some(waiter) = desk.line.pop(queue)
+            && let Some(waiter) = guarded.queue.pop(queue)
         {
             self.dismiss(batch, waiter, Some(answer));
         }

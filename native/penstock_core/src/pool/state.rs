@@ -14,7 +14,7 @@
 //!   1      any   any   | closed     | closed            | free += n, then settles drainers
 //! ```
 //!
-//! WAITERS is set while anybody is parked, and only changes under the pool's desk lock. Free permits, not used
+//! WAITERS is set while anybody is parked, and only changes under the pool's queue lock. Free permits, not used
 //! ones, are counted, so that a change of the limit is one addition to the very word that acquires compare:
 //! no acquire can succeed by a limit that is no longer in force. Negative is an overdraft.
 
@@ -117,13 +117,13 @@ impl State {
         Word(self.0.fetch_add(n << SHIFT, Ordering::AcqRel))
     }
 
-    /// Moves the limit by `delta`. Under the desk lock.
+    /// Moves the limit by `delta`. Under the queue lock.
     pub(crate) fn shift(&self, delta: i64) -> Word {
         // ORDERING: as `give`; it also publishes the limit marked as changing before it (see `Pool::shift_limit`).
         Word(self.0.fetch_add((delta << SHIFT) as u64, Ordering::AcqRel))
     }
 
-    /// Under the desk lock; the word as it was before.
+    /// Under the queue lock; the word as it was before.
     pub(crate) fn set_waiters(&self) -> Word {
         // No ordering is needed against lost wake-ups: the flag and the permits are one word, so a release
         // either comes before this in its order, and the parker sees the permits, or after, and sees the flag.
@@ -131,19 +131,19 @@ impl State {
         Word(self.0.fetch_or(WAITERS, Ordering::AcqRel))
     }
 
-    /// Under the desk lock.
+    /// Under the queue lock.
     pub(crate) fn clear_waiters(&self) {
         // ORDERING: AcqRel keeps the chain of releases whole for whoever reads the word after this.
         self.0.fetch_and(!WAITERS, Ordering::AcqRel);
     }
 
-    /// Under the desk lock.
+    /// Under the queue lock.
     pub(crate) fn close(&self) {
         // ORDERING: as `clear_waiters`.
         self.0.fetch_or(CLOSED, Ordering::AcqRel);
     }
 
-    /// Under the desk lock.
+    /// Under the queue lock.
     pub(crate) fn open(&self) {
         // ORDERING: as `clear_waiters`; Release publishes what `Pool::open` prepared.
         self.0.fetch_and(!CLOSED, Ordering::AcqRel);

@@ -43,9 +43,9 @@ impl<H: PoolHost> Pool<H> {
             }
             false
         };
-        // ORDERING: pairs with the fence in `Crowd::suspect`.
+        // ORDERING: pairs with the fence in `ManyHolders::propose`.
         fence(Ordering::SeqCst);
-        self.left(entry);
+        self.note_leaving(entry);
         if placed { Ok(()) } else { Err(TransferError::Gone) }
     }
 
@@ -54,7 +54,7 @@ impl<H: PoolHost> Pool<H> {
         let now = host.now_ms();
         let made = {
             let _locked = self.table.lock(to);
-            let (heir, slot, made) = self.table.claim(to);
+            let (heir, slot, made) = self.table.get_or_insert(to);
             self.table.credit(heir, slot, kind, u64::from(n), now);
             made
         };

@@ -1,6 +1,6 @@
 //! Parking at the desk, and settling what is due there.
 //!
-//! Every wait ends once, under the desk lock: by a grant, an answer, its process' own leaving, or its process' death.
+//! Every wait ends once, under the queue lock: by a grant, an answer, its process' own leaving, or its process' death.
 //! Whoever ends it takes it off the line, so the others do not find it. Messages are sent after the lock: a process
 //! whose leaving came too late knows that its answer is on its way.
 //!
@@ -16,8 +16,8 @@ use crate::host::{Answer, Pid};
 use crate::sync::{Ordering, lock};
 
 use super::serve::{BATCHES, Batch};
-use super::wait_queue::{Left, Queue, Waiter, WaiterId};
-use super::{Desk, Pool, PoolHost, Status};
+use super::wait_queue::{Queue, Removed, Waiter, WaiterId};
+use super::{Guarded, Pool, PoolHost, Status};
 
 /// What came of the wish to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl<H: PoolHost> Pool<H> {
         self.park_while(host, me, n, kind, ticket, || true)
     }
 
-    /// Parks as [`Pool::park`] does, if `still`, which is asked inside the lock of the desk. If
+    /// Parks as [`Pool::park`] does, if `still`, which is asked inside the queue lock. If
     /// not, the pool is closed to the caller.
     pub fn park_while(
         &self,
@@ -115,35 +115,35 @@ impl<H: PoolHost> Pool<H> {
     ) -> (Parked, bool) {
         // The dead among the holders first; those that are not found now will wake us by their monitors.
         if !self.state.load().closed() && !self.oversize(n) {
-            self.look_for_dead(host);
+            self.reap_dead(host);
         }
-        let Some(entry) = self.table.find(me).or_else(|| self.enrol(host, me)) else { return (Parked::Closed, false) };
+        let Some(entry) = self.table.find(me).or_else(|| self.insert(host, me)) else { return (Parked::Closed, false) };
         // The ticket is outside the lock, where it is dropped if it is not needed.
         let mut request = Request { pid: me, entry, permits: n, kind, ticket: Some(ticket), until, goes_on };
         let (parked, timed) = {
-            let mut desk = lock(&self.desk);
-            let parked = if still() { self.park_at(&mut desk, &mut request) } else { Parked::Closed };
-            let timed = matches!(parked, Parked::Waiting(_)) && until.is_some() && !desk.timed;
-            desk.timed |= timed;
+            let mut guarded = lock(&self.guarded);
+            let parked = if still() { self.park_at(&mut guarded, &mut request) } else { Parked::Closed };
+            let timed = matches!(parked, Parked::Waiting(_)) && until.is_some() && !guarded.timed;
+            guarded.timed |= timed;
             (parked, timed)
         };
         match parked {
-            Parked::Granted => self.took(host, me, entry, n, kind),
+            Parked::Granted => self.record_unannounced(host, me, entry, n, kind),
             Parked::Waiting(_) | Parked::Deadlock => {}
             Parked::Full | Parked::QueueFull | Parked::Closed => self.count_refusal(me),
         }
         (parked, timed)
     }
 
-    fn park_at(&self, desk: &mut Desk<H>, request: &mut Request<'_, H>) -> Parked {
+    fn park_at(&self, guarded: &mut Guarded<H>, request: &mut Request<'_, H>) -> Parked {
         let &mut Request { pid, entry, permits, kind, until, goes_on, .. } = request;
-        if desk.status != Status::Open {
+        if guarded.status != Status::Open {
             return Parked::Closed;
         }
         if self.oversize(permits) {
             return Parked::Full;
         }
-        let has_room = desk.line.len(Queue::Waiters) < desk.settings.max_waiting as usize;
+        let has_room = guarded.queue.len(Queue::Waiters) < guarded.settings.max_waiting as usize;
         // Not free, then, and only one that may wait would wait for itself. The limit does not
         // change under this lock; what others give the process meanwhile may be missed.
         if !goes_on && self.waits_for_itself(entry, permits) {
@@ -151,9 +151,9 @@ impl<H: PoolHost> Pool<H> {
         }
         // From here on whoever gives back comes to this desk, and waits for our lock.
         self.state.set_waiters();
-        if desk.line.is_empty(Queue::Waiters) {
+        if guarded.queue.is_empty(Queue::Waiters) {
             let taken = self.state.take_for_waiter(permits);
-            if taken.is_ok() || desk.settings.max_waiting == 0 {
+            if taken.is_ok() || guarded.settings.max_waiting == 0 {
                 self.state.clear_waiters();
             }
             if let Ok(left) = taken {
@@ -166,18 +166,18 @@ impl<H: PoolHost> Pool<H> {
         }
         let ticket = request.ticket.take().expect("it is used once");
         let waiter = Waiter { pid, permits, kind, ticket, queue: Queue::Waiters, until, heir: None };
-        Parked::Waiting(self.join(desk, entry, waiter))
+        Parked::Waiting(self.join(guarded, entry, waiter))
     }
 
     /// Puts a waiter of the calling process in line, and has its entry name it.
-    pub(super) fn join(&self, desk: &mut Desk<H>, entry: &Entry, waiter: Waiter<H>) -> WaiterId {
-        let id = desk.line.push(waiter, WaiterId::from_bits(entry.waiter()));
+    pub(super) fn join(&self, guarded: &mut Guarded<H>, entry: &Entry, waiter: Waiter<H>) -> WaiterId {
+        let id = guarded.queue.push(waiter, WaiterId::from_bits(entry.waiter()));
         entry.set_waiter(id.to_bits());
         id
     }
 
     /// Has the entry of the process name another wait of it, if it named the one that was taken
-    /// out. Under the desk lock.
+    /// out. Under the queue lock.
     ///
     /// A process with two waits has its entry, whose removal is preceded, under this lock, by the
     /// end of the ring.
@@ -198,28 +198,24 @@ impl<H: PoolHost> Pool<H> {
             return false;
         }
         let _out = {
-            let mut desk = lock(&self.desk);
+            let mut guarded = lock(&self.guarded);
             // Another may have done all this meanwhile, and a third process have the entry by
             // now.
             let Some(entry) = self.table.find(pid) else { return false };
             let id = WaiterId::from_bits(entry.waiter());
             entry.set_waiter(0);
-            let left = desk.line.leave_all(id, pid);
-            if desk.line.is_empty(Queue::Waiters) {
+            let left = guarded.queue.remove_all_of(id, pid);
+            if guarded.queue.is_empty(Queue::Waiters) {
                 self.state.clear_waiters();
             }
             match left {
-                Left::Nothing => return false,
+                Removed::Nothing => return false,
                 // Its ticket is dropped after the lock.
-                Left::One(waiter) => Some(waiter),
-                Left::Orphans => None,
+                Removed::One(waiter) => Some(waiter),
+                Removed::Orphans => None,
             }
         };
         true
-    }
-
-    pub(super) fn count_refusal(&self, pid: Pid) {
-        self.table.shard(pid).rejected.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The calling process has waited for as long as it would.
@@ -234,12 +230,12 @@ impl<H: PoolHost> Pool<H> {
 
     fn stop_waiting(&self, host: &H, me: Pid, id: WaiterId, timed_out: bool) -> Cancelled {
         let out = {
-            let mut desk = lock(&self.desk);
-            let out = desk.line.leave(id, me);
+            let mut guarded = lock(&self.guarded);
+            let out = guarded.queue.remove(id, me);
             if let Some(out) = &out {
                 self.pass_on(out);
             }
-            if desk.line.is_empty(Queue::Waiters) {
+            if guarded.queue.is_empty(Queue::Waiters) {
                 self.state.clear_waiters();
             }
             out
@@ -262,19 +258,19 @@ impl<H: PoolHost> Pool<H> {
         for _ in 0..BATCHES {
             let mut batch = Batch::new();
             {
-                let mut desk = lock(&self.desk);
+                let mut guarded = lock(&self.guarded);
                 while batch.has_room()
-                    && let Some(waiter) = desk.line.pop_due(now)
+                    && let Some(waiter) = guarded.queue.pop_due(now)
                 {
                     self.table.shard(waiter.pid).timed_out.fetch_add(1, Ordering::Relaxed);
                     self.dismiss(&mut batch, waiter, Some(Answer::TimedOut));
                 }
-                if desk.line.is_empty(Queue::Waiters) {
+                if guarded.queue.is_empty(Queue::Waiters) {
                     self.state.clear_waiters();
                 }
                 if batch.has_room() {
-                    expiry = if desk.line.has_due() { Expiry::Later } else { Expiry::Nothing };
-                    desk.timed = expiry == Expiry::Later;
+                    expiry = if guarded.queue.has_due() { Expiry::Later } else { Expiry::Nothing };
+                    guarded.timed = expiry == Expiry::Later;
                 }
             }
             any |= !batch.is_empty();
