@@ -31,5 +31,5 @@ pub use rate::{
     Reserved, hit_all,
 };
 pub use registry::{InstanceId, Named, Names, Registry, Started, UnnamedId};
-pub use reuse::{Incarnation, Lend, OutOfMemory};
+pub use reuse::{Generation as Incarnation, OutOfMemory, Reusable};
 pub use time::{CENTURY, LATEST, NS_PER_MS, whole_ms};

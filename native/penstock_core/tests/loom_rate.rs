@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
 
 use loom::thread;
 use penstock_core::{
-    All, Ban, BanSettings, Banned, Changed, Charge, Counter, Failure, Hit, Key, Lend, Limiter, Limits, Rate, Reserved,
-    hit_all,
+    All, Ban, BanSettings, Banned, Changed, Charge, Counter, Failure, Hit, Key, Limiter, Limits, Rate, Reserved,
+    Reusable, hit_all,
 };
 
 use explore::{explore, explore_at_least};
@@ -1071,7 +1071,7 @@ fn open_against(settings: BanSettings, act: impl Fn(&Ban) + Copy + Send + Sync +
                 }
             })
         };
-        assert_eq!(Lend::open(&*ban, settings, 0), 2);
+        assert_eq!(Reusable::open(&*ban, settings, 0), 2);
         other.join().unwrap();
         assert_eq!(ban.check(7, 0), Banned::No);
         assert_eq!(ban.list(0, 0, 10).0, []);
@@ -1107,7 +1107,7 @@ fn open_and_ban_against_a_ban_of_before() {
                 }
             })
         };
-        Lend::open(&*ban, settings, 0);
+        Reusable::open(&*ban, settings, 0);
         ban.ban(2, 8, 0, 50, Box::new([1]), Box::new([]));
         other.join().unwrap();
         assert_eq!(ban.check(8, 0), Banned::For(50 * MS));
@@ -1123,7 +1123,7 @@ fn open_against_advance_of_bans() {
             let ban = Arc::clone(&ban);
             thread::spawn(move || ban.advance(1, 5))
         };
-        Lend::open(&*ban, settings, 0);
+        Reusable::open(&*ban, settings, 0);
         other.join().unwrap();
         assert_eq!(ban.now(|| 1), 0);
     });

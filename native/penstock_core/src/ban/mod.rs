@@ -5,7 +5,7 @@
 mod failures;
 mod list;
 
-use crate::reuse::{Incarnation, Lend, OutOfMemory};
+use crate::reuse::{Generation, OutOfMemory, Reusable};
 use crate::sync::{AtomicU32, Mutex, Ordering, lock};
 use crate::time::{Clock, NS_PER_MS};
 
@@ -98,7 +98,7 @@ pub struct Ban {
     /// Each is read for itself: while an owner that takes over changes them, some may be of before.
     given: [AtomicU32; GIVEN],
     setting: Mutex<()>,
-    incarnation: AtomicU32,
+    generation: AtomicU32,
     max_keys: u32,
     max_bans: u32,
 }
@@ -112,16 +112,16 @@ impl Ban {
         self.clock.now(real)
     }
 
-    /// Sets the clock forward. False if it is not set by hand, or of another incarnation.
-    pub fn advance(&self, incarnation: Incarnation, ms: u64) -> bool {
+    /// Sets the clock forward. False if it is not set by hand, or of another generation.
+    pub fn advance(&self, generation: Generation, ms: u64) -> bool {
         let _no_other_opens_meanwhile = lock(&self.setting);
-        self.is(incarnation) && self.clock.advance(ms)
+        self.is(generation) && self.clock.advance(ms)
     }
 
-    /// Whether that is the incarnation that is open. What is looked at before may be another's if not.
-    pub fn is(&self, incarnation: Incarnation) -> bool {
+    /// Whether that is the generation that is open. What is looked at before may be another's if not.
+    pub fn is(&self, generation: Generation) -> bool {
         // ORDERING: Acquire pairs with the Release in `open`.
-        self.incarnation.load(Ordering::Acquire) == incarnation
+        self.generation.load(Ordering::Acquire) == generation
     }
 
     fn settings(&self) -> BanSettings {
@@ -149,7 +149,7 @@ impl Ban {
     /// One that comes from who was told that the key was not banned, and is by now, does not count.
     pub fn record_failure(
         &self,
-        incarnation: Incarnation,
+        generation: Generation,
         tag: u64,
         now: u64,
         key: impl FnOnce() -> (Box<[u8]>, Box<[u8]>),
@@ -168,7 +168,7 @@ impl Ban {
         } else {
             let kept = key();
             // What is left there, of who is late, is nobody's.
-            self.list.offend(tag, now, settings, &self.failures, kept, || self.is(incarnation))
+            self.list.offend(tag, now, settings, &self.failures, kept, || self.is(generation))
         };
         match left {
             Ok(left) => Failure::Banned(left),
@@ -177,9 +177,9 @@ impl Ban {
     }
 
     /// Bans the key for so many ms, or for ever if that is 0, whatever it did.
-    pub fn ban(&self, incarnation: Incarnation, tag: u64, now: u64, ms: u32, key: Box<[u8]>, reason: Box<[u8]>) {
+    pub fn ban(&self, generation: Generation, tag: u64, now: u64, ms: u32, key: Box<[u8]>, reason: Box<[u8]>) {
         let left = if ms == 0 { FOREVER } else { u64::from(ms) * NS_PER_MS };
-        self.list.ban(tag, now, left, self.settings(), (key, reason), || self.is(incarnation));
+        self.list.ban(tag, now, left, self.settings(), (key, reason), || self.is(generation));
     }
 
     /// Forgets all about the key.
@@ -212,8 +212,8 @@ impl Ban {
     }
 }
 
-impl Lend for Ban {
-    type Given = BanSettings;
+impl Reusable for Ban {
+    type Config = BanSettings;
 
     fn make(given: BanSettings) -> Result<Self, OutOfMemory> {
         Ok(Self {
@@ -222,7 +222,7 @@ impl Lend for Ban {
             clock: Clock::real(),
             given: std::array::from_fn(|_| AtomicU32::new(0)),
             setting: Mutex::default(),
-            incarnation: AtomicU32::new(0),
+            generation: AtomicU32::new(0),
             max_keys: given.max_keys,
             max_bans: given.max_bans,
         })
@@ -232,29 +232,29 @@ impl Lend for Ban {
         (self.max_keys, self.max_bans) == (given.max_keys, given.max_bans)
     }
 
-    fn open(&self, given: BanSettings, now: u64) -> Incarnation {
+    fn open(&self, given: BanSettings, now: u64) -> Generation {
         // Whoever has it alone is the only one who writes this.
-        let incarnation = self.incarnation.load(Ordering::Relaxed).wrapping_add(1).max(1);
+        let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1).max(1);
         {
             let _nobody_advances_or_sets_what_is_another_s = lock(&self.setting);
             // ORDERING: Release pairs with the Acquire in `is`.
-            self.incarnation.store(incarnation, Ordering::Release);
+            self.generation.store(generation, Ordering::Release);
             self.clock.start(given.manual, now);
             self.set(given);
         }
         self.failures.clear();
         self.list.clear();
-        incarnation
+        generation
     }
 
-    fn may_go_on(old: BanSettings, new: BanSettings) -> bool {
+    fn is_compatible(old: BanSettings, new: BanSettings) -> bool {
         // The sizes, and the clock, are for life.
         (old.max_keys, old.max_bans, old.manual) == (new.max_keys, new.max_bans, new.manual)
     }
 
-    fn go_on(
+    fn resume(
         &self,
-        _incarnation: Incarnation,
+        _generation: Generation,
         _old: BanSettings,
         new: BanSettings,
         _clock: fn() -> u64,

@@ -3,7 +3,7 @@
 use crossbeam_utils::CachePadded;
 
 use crate::keyed::{Found, Stamp, Table};
-use crate::reuse::{Incarnation, Lend, OutOfMemory};
+use crate::reuse::{Generation, OutOfMemory, Reusable};
 use crate::sync::{AtomicPair, AtomicU32, AtomicU64, Mutex, Ordering, fence, fence_after_rmw, lock, thread_number};
 use crate::time::{Clock, LATEST, NS_PER_MS};
 
@@ -59,9 +59,9 @@ pub struct LimiterSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     /// All hits that have no key.
-    Global(Incarnation),
-    /// Those of one key, by the hash of the incarnation and the key.
-    Tag(Incarnation, u64),
+    Global(Generation),
+    /// Those of one key, by the hash of the generation and the key.
+    Tag(Generation, u64),
 }
 
 impl Key {
@@ -74,9 +74,9 @@ impl Key {
         }
     }
 
-    fn incarnation(self) -> Incarnation {
+    fn generation(self) -> Generation {
         match self {
-            Self::Global(incarnation) | Self::Tag(incarnation, _) => incarnation,
+            Self::Global(generation) | Self::Tag(generation, _) => generation,
         }
     }
 }
@@ -112,12 +112,12 @@ pub enum Reserved {
 /// A limiter. Made closed; see [`Limiter::open`].
 pub struct Limiter {
     published: CachePadded<Published>,
-    /// The incarnation, and the stamp.
+    /// The generation, and the stamp.
     global: CachePadded<AtomicPair>,
     table: Table,
     max_keys: u32,
     /// Which opening it is.
-    incarnation: AtomicU32,
+    generation: AtomicU32,
     /// How many began and ended, of keys that share one, so that what was charged before one is not taken back after it.
     resets: [[AtomicU64; 2]; RESETS],
     totals: Box<[CachePadded<[AtomicU64; 2]>]>,
@@ -205,7 +205,7 @@ impl Limiter {
             global: CachePadded::new(AtomicPair::new(0, Stamp::NONE.to_bits())),
             table: Table::new(max_keys as usize)?,
             max_keys,
-            incarnation: AtomicU32::new(0),
+            generation: AtomicU32::new(0),
             resets: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
             totals: (0..parts()).map(|_| CachePadded::default()).collect(),
             pauses: Pauses::new(max_keys as usize),
@@ -214,16 +214,16 @@ impl Limiter {
         })
     }
 
-    /// Opens it anew, with nothing counted. For whoever has it alone, but for hits of its last incarnation that were slow: their
+    /// Opens it anew, with nothing counted. For whoever has it alone, but for hits of its last generation that were slow: their
     /// tags are nobody's now, the global place is not theirs, and what they charge they give up.
-    pub fn open(&self, limits: Limits, manual: bool, now: u64) -> Incarnation {
-        let (incarnation, now) = {
+    pub fn open(&self, limits: Limits, manual: bool, now: u64) -> Generation {
+        let (generation, now) = {
             let _nobody_advances_another_clock = lock(&self.given);
-            let incarnation = self.incarnation.load(Ordering::Relaxed).wrapping_add(1).max(1);
+            let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1).max(1);
             // ORDERING: SeqCst, before the places are cleared: who charges one after that sees, after that, that it is not its limiter
             // any more.
-            self.incarnation.store(incarnation, Ordering::SeqCst);
-            (incarnation, self.clock.start(manual, now))
+            self.generation.store(generation, Ordering::SeqCst);
+            (generation, self.clock.start(manual, now))
         };
         // Outside the lock, for it takes time, and whoever is late would wait.
         self.table.clear();
@@ -233,19 +233,19 @@ impl Limiter {
         }
         let mut given = lock(&self.given);
         self.published.change(limits.rate, now, limits.rate.tolerance());
-        self.global.store(u64::from(incarnation), Stamp::NONE.to_bits());
+        self.global.store(u64::from(generation), Stamp::NONE.to_bits());
         // Numbers of changes go on, so that one of before finds itself over.
         let asked = given.asked;
         let settled = self.published.version();
         *given = Given { limits: Some(limits), wanted: Some(limits), cut: None, asked, done: asked, settled };
-        incarnation
+        generation
     }
 
-    /// Whether that is the incarnation that is open. What is looked at before may be another's if not.
+    /// Whether that is the generation that is open. What is looked at before may be another's if not.
     #[inline]
-    pub fn is(&self, incarnation: Incarnation) -> bool {
+    pub fn is(&self, generation: Generation) -> bool {
         // ORDERING: SeqCst pairs with the one in `open`.
-        self.incarnation.load(Ordering::SeqCst) == incarnation
+        self.generation.load(Ordering::SeqCst) == generation
     }
 
     /// What its clock says: `real`, unless it is set by hand.
@@ -254,10 +254,10 @@ impl Limiter {
         self.clock.now(real)
     }
 
-    /// Sets the clock forward. False if it is not set by hand, or of another incarnation.
-    pub fn advance(&self, incarnation: Incarnation, ms: u64) -> bool {
+    /// Sets the clock forward. False if it is not set by hand, or of another generation.
+    pub fn advance(&self, generation: Generation, ms: u64) -> bool {
         let _no_other_opens_meanwhile = lock(&self.given);
-        self.is(incarnation) && self.clock.advance(ms)
+        self.is(generation) && self.clock.advance(ms)
     }
 
     /// Charges the key at `now`, if the rate allows it.
@@ -360,12 +360,12 @@ impl Limiter {
             let view = in_force.view(now);
             let is_in_force = || self.published.version() == in_force.version;
             let decided = match key {
-                Key::Global(incarnation) => {
+                Key::Global(generation) => {
                     let (owner, bits) = self.global.load();
                     if !is_in_force() {
                         continue;
                     }
-                    if owner != u64::from(incarnation) {
+                    if owner != u64::from(generation) {
                         return Err(Obstacle::Gone);
                     }
                     let (next, outcome) = rule(in_force.rate, view.tat(Stamp::from_bits(bits)).unwrap_or(0));
@@ -380,7 +380,7 @@ impl Limiter {
                     }
                     done.map(|_| outcome)
                 }
-                Key::Tag(incarnation, tag) => {
+                Key::Tag(generation, tag) => {
                     let found = self.table.search(tag, view);
                     if !is_in_force() {
                         continue;
@@ -393,7 +393,7 @@ impl Limiter {
                     let (tat, outcome) = match decided {
                         Ok((Some(tat), outcome)) => (tat, outcome),
                         // The rate and the places may be those of another's by now.
-                        _ if !self.is(incarnation) => return Err(Obstacle::Gone),
+                        _ if !self.is(generation) => return Err(Obstacle::Gone),
                         Ok((None, outcome)) => return Ok(outcome),
                         Err(full) => return Err(full),
                     };
@@ -404,7 +404,7 @@ impl Limiter {
                     };
                     let charged = mine.and_then(|mine| mine.put(Stamp::new(tat, view.era)));
                     if let Some(seen) = charged {
-                        if !self.is(incarnation) {
+                        if !self.is(generation) {
                             seen.give_up();
                             return Err(Obstacle::Gone);
                         }
@@ -517,7 +517,7 @@ impl Limiter {
     /// is closed.
     pub fn pause(&self, key: Key, now: u64, ns: u64) -> bool {
         let until = now.saturating_add(ns).min(LATEST);
-        self.pauses.pause(key.tag(), now, until, || self.is(key.incarnation()))
+        self.pauses.pause(key.tag(), now, until, || self.is(key.generation()))
     }
 
     #[inline]
@@ -548,18 +548,18 @@ impl Limiter {
 
     fn forget(&self, key: Key) -> bool {
         match key {
-            Key::Global(incarnation) => loop {
+            Key::Global(generation) => loop {
                 let (owner, bits) = self.global.load();
-                if owner != u64::from(incarnation) {
+                if owner != u64::from(generation) {
                     return false;
                 }
                 if self.global.compare_exchange((owner, bits), (owner, Stamp::NONE.to_bits())) {
                     return true;
                 }
             },
-            Key::Tag(incarnation, tag) => {
+            Key::Tag(generation, tag) => {
                 while !self.table.forget(tag) {}
-                self.is(incarnation)
+                self.is(generation)
             }
         }
     }
@@ -579,13 +579,13 @@ impl Limiter {
     /// whose caller is killed comes into force with the next.
     pub fn update(
         &self,
-        incarnation: Incarnation,
+        generation: Generation,
         change: impl Fn(Limits) -> Option<Limits>,
         now: u64,
         from: Option<Progress>,
     ) -> Changed {
         let mut given = lock(&self.given);
-        let Some(wanted) = given.wanted.filter(|_| self.is(incarnation)) else { return Changed::Gone };
+        let Some(wanted) = given.wanted.filter(|_| self.is(generation)) else { return Changed::Gone };
         let asked = match from {
             Some(progress) => progress.asked,
             None => {
@@ -614,7 +614,7 @@ impl Limiter {
             return Changed::NotYet(Progress { asked, version, at });
         }
         let mut given = lock(&self.given);
-        if !self.is(incarnation) {
+        if !self.is(generation) {
             return Changed::Gone;
         }
         if given.done >= asked {
@@ -679,10 +679,10 @@ impl Limiter {
         (keys, next)
     }
 
-    /// What there is to say; `None` if the incarnation is over.
-    pub fn info(&self, incarnation: Incarnation) -> Option<LimiterInfo> {
+    /// What there is to say; `None` if the generation is over.
+    pub fn info(&self, generation: Generation) -> Option<LimiterInfo> {
         let given = lock(&self.given);
-        let limits = given.limits.filter(|_| self.is(incarnation))?;
+        let limits = given.limits.filter(|_| self.is(generation))?;
         let total = |which: usize| self.totals.iter().map(|part| part[which].load(Ordering::Relaxed)).sum();
         Some(LimiterInfo {
             limits,
@@ -694,8 +694,8 @@ impl Limiter {
     }
 }
 
-impl Lend for Limiter {
-    type Given = LimiterSettings;
+impl Reusable for Limiter {
+    type Config = LimiterSettings;
 
     fn make(given: LimiterSettings) -> Result<Self, OutOfMemory> {
         Self::new(given.max_keys)
@@ -705,18 +705,18 @@ impl Lend for Limiter {
         self.max_keys == given.max_keys
     }
 
-    fn open(&self, given: LimiterSettings, now: u64) -> Incarnation {
+    fn open(&self, given: LimiterSettings, now: u64) -> Generation {
         Limiter::open(self, given.limits, given.manual, now)
     }
 
-    fn may_go_on(old: LimiterSettings, new: LimiterSettings) -> bool {
+    fn is_compatible(old: LimiterSettings, new: LimiterSettings) -> bool {
         // The size of what it remembers, and the clock, are for life.
         (old.max_keys, old.manual) == (new.max_keys, new.manual)
     }
 
-    fn go_on(
+    fn resume(
         &self,
-        incarnation: Incarnation,
+        generation: Generation,
         old: LimiterSettings,
         new: LimiterSettings,
         clock: fn() -> u64,
@@ -726,7 +726,7 @@ impl Lend for Limiter {
         // Asked under the lock that the change is made under: who takes over after that changes it after that.
         let change = |_| still().then_some(new.limits);
         while new.limits != old.limits
-            && let Changed::NotYet(progress) = self.update(incarnation, change, self.now(clock), from)
+            && let Changed::NotYet(progress) = self.update(generation, change, self.now(clock), from)
         {
             from = Some(progress);
         }

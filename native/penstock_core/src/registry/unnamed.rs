@@ -9,14 +9,14 @@
 //! name that is reopened. A process that acquires in one unnamed pool after the other therefore
 //! has as many entries as there are pools.
 
-use super::stock::{Counts, Id, Rows};
+use super::slab::{Counts, Id, Rows};
 use crate::pool::{Pool, PoolHost, Settings};
 use crate::sync::{Mutex, lock};
 
 /// Numbers an unnamed pool.
 pub type UnnamedId = Id;
 
-/// The unnamed pools of a node.
+/// The unnamed pools of a VM.
 pub(super) struct Unnamed<H: PoolHost> {
     pools: Rows<Pool<H>>,
     counts: Mutex<Counts>,
@@ -24,7 +24,7 @@ pub(super) struct Unnamed<H: PoolHost> {
 
 impl<H: PoolHost> Default for Unnamed<H> {
     fn default() -> Self {
-        Self { pools: Rows::default(), counts: Mutex::default() }
+        Self { pools: Rows::new(), counts: Mutex::default() }
     }
 }
 
@@ -53,7 +53,7 @@ impl<H: PoolHost> Unnamed<H> {
             counts.made += 1;
             counts.made
         };
-        let pool = self.pools.add(id, pool);
+        let pool = self.pools.get_or_make(id, || pool);
         pool.open(settings);
         (id, pool)
     }
@@ -67,7 +67,7 @@ impl<H: PoolHost> Unnamed<H> {
         lock(&self.counts).spare.push(id);
     }
 
-    /// How many pools were made, and how many of them are spare.
+    /// Returns how many pools were made, and how many of them are spare.
     pub(super) fn count(&self) -> (usize, usize) {
         let counts = lock(&self.counts);
         (counts.made as usize, counts.spare.len())
