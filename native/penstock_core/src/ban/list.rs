@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::keyed::{Era, Found, Table, View};
+use crate::keyed::{Context, Found, Parity, Table};
 use crate::reuse::OutOfMemory;
 use crate::sync::{Mutex, lock};
 use crate::time::{END, NS_PER_MS};
@@ -81,8 +81,8 @@ impl Inner {
     }
 }
 
-fn view(now: u64) -> View {
-    View { now, era: Era(false), cap: u64::MAX }
+fn context(now: u64) -> Context {
+    Context { now, parity: Parity(false), cap: u64::MAX }
 }
 
 impl List {
@@ -106,8 +106,8 @@ impl List {
     /// ns that a ban lasts from `now`, if there is one.
     #[inline]
     pub(super) fn check(&self, tag: u64, now: u64) -> Option<u64> {
-        match self.table.search(tag, view(now)) {
-            Found::Charged(seen) => left(view(now).tat(seen.stamp)?, now),
+        match self.table.search(tag, context(now)) {
+            Found::Charged(seen) => left(context(now).tat(seen.state)?, now),
             _ => None,
         }
     }
@@ -189,7 +189,7 @@ impl List {
         while inner.entries.len() >= settings.max_bans as usize {
             self.drop_first(inner, now);
         }
-        while !self.table.put(tag, until, view(now)) {
+        while !self.table.store(tag, until, context(now)) {
             self.drop_first(inner, now);
         }
         inner.ends.insert((until, tag));
@@ -200,7 +200,7 @@ impl List {
     fn drop_first(&self, inner: &mut Inner, now: u64) {
         if let Some((until, tag)) = inner.ends.pop_first() {
             inner.entries.remove(&tag);
-            while !self.table.forget(tag) {}
+            while !self.table.remove(tag) {}
             inner.dropped += u64::from(until > now);
         }
     }
@@ -212,7 +212,7 @@ impl List {
         if let Some(old) = inner.entries.remove(&tag) {
             inner.ends.remove(&(old.until, tag));
         }
-        while !self.table.forget(tag) {}
+        while !self.table.remove(tag) {}
     }
 
     /// Those that are in force, by their tags from `from` on, some `most` of them, and where to go on.

@@ -6,7 +6,7 @@
 mod cell;
 mod table;
 
-pub(crate) use cell::{Era, Stamp, View};
+pub(crate) use cell::{CellState, Context, Parity};
 pub(crate) use table::{Found, Table};
 
 /// Maps a word to a number below `count`, by its high bits.

@@ -1,6 +1,6 @@
 //! What is remembered of many keys, in a fixed number of places.
 //!
-//! A place is a pair of words that change together: the *tag*, which is the hash of a key, and the [`Stamp`]. Tag 0 is nobody's.
+//! A place is a pair of words that change together: the *tag*, which is the hash of a key, and the [`CellState`]. Tag 0 is nobody's.
 //! A key whose TAT has passed is as good as one that was never seen, so its place may be taken for another; one whose TAT is
 //! ahead is never evicted. Nothing is swept, and nothing moves.
 //!
@@ -34,7 +34,7 @@
 use crate::reuse::OutOfMemory;
 use crate::sync::AtomicPair;
 
-use super::cell::{Stamp, View};
+use super::cell::{CellState, Context};
 use super::scale;
 
 /// Places in a row.
@@ -60,18 +60,18 @@ pub(crate) struct Table {
 
 /// A place as it was seen.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen<'a> {
+pub(crate) struct SlotSnapshot<'a> {
     place: &'a AtomicPair,
     tag: u64,
-    pub(crate) stamp: Stamp,
+    pub(crate) state: CellState,
 }
 
 /// What a search for a key found.
 pub(crate) enum Found<'a> {
     /// Its place.
-    Charged(Seen<'a>),
+    Charged(SlotSnapshot<'a>),
     /// Nothing, but a place that may be had.
-    Free(Seen<'a>),
+    Free(SlotSnapshot<'a>),
     /// Nothing, and every place is another's until this instant at least.
     Full { until: u64 },
 }
@@ -87,7 +87,7 @@ impl Table {
         let mut places = Vec::new();
         places.try_reserve_exact(count).map_err(|_| OutOfMemory)?;
         // Written, and so had: what is only reserved would grow as keys come.
-        places.extend((0..count).map(|_| AtomicPair::new(0, Stamp::NONE.to_bits())));
+        places.extend((0..count).map(|_| AtomicPair::new(0, CellState::NONE.to_bits())));
 
         if max_keys <= FEW {
             return Ok(Self { places, skipped: 0, rows: 1, row: count });
@@ -106,7 +106,7 @@ impl Table {
     /// Forgets everything. For whoever has it alone.
     pub(crate) fn clear(&self) {
         for place in &self.places {
-            place.store(0, Stamp::NONE.to_bits());
+            place.store(0, CellState::NONE.to_bits());
         }
     }
 
@@ -138,33 +138,33 @@ impl Table {
 
     /// The place of a key, or one that it may have.
     #[inline]
-    pub(crate) fn search(&self, tag: u64, view: View) -> Found<'_> {
+    pub(crate) fn search(&self, tag: u64, context: Context) -> Found<'_> {
         // Most are there, as a table that is not nearly full has few keys in a row.
-        let seen = Seen::look(&self.row(self.first_of(tag))[0]);
-        if seen.tag == tag && !seen.is_claim() { Found::Charged(seen) } else { self.search_all(tag, view) }
+        let seen = SlotSnapshot::look(&self.row(self.first_of(tag))[0]);
+        if seen.tag == tag && !seen.is_placeholder() { Found::Charged(seen) } else { self.search_all(tag, context) }
     }
 
-    fn search_all(&self, tag: u64, view: View) -> Found<'_> {
-        let mut best: Option<(usize, Seen<'_>)> = None;
+    fn search_all(&self, tag: u64, context: Context) -> Found<'_> {
+        let mut best: Option<(usize, SlotSnapshot<'_>)> = None;
         let mut until = u64::MAX;
         let mut claim = None;
         for row in self.rows_of(tag) {
             // An empty place before one of a key that may come back: of those, the one that is
             // idle for longest.
-            let mut free: (usize, Option<Seen<'_>>) = (0, None);
+            let mut free: (usize, Option<SlotSnapshot<'_>>) = (0, None);
             for place in row {
-                let seen = Seen::look(place);
+                let seen = SlotSnapshot::look(place);
                 if seen.tag == tag {
-                    if !seen.is_claim() {
+                    if !seen.is_placeholder() {
                         return Found::Charged(seen);
                     }
                     claim = claim.or(Some(seen));
-                } else if seen.is_free(view) {
-                    let better = free.1.is_none_or(|best| seen.idle_since(view) < best.idle_since(view));
+                } else if seen.is_free(context) {
+                    let better = free.1.is_none_or(|best| seen.idle_since(context) < best.idle_since(context));
                     free = (free.0 + 1, if better { Some(seen) } else { free.1 });
                 } else {
                     // What is claimed will be charged at once.
-                    until = until.min(view.tat(seen.stamp).unwrap_or(view.now));
+                    until = until.min(context.tat(seen.state).unwrap_or(context.now));
                 }
             }
             // Another only if the one before is nearly full, and it is emptier: a key in the first is found by one look at memory.
@@ -181,22 +181,22 @@ impl Table {
     }
 
     /// Makes a place that a search found free the key's own, to be charged. `None`: search again.
-    pub(crate) fn claim<'a>(&'a self, tag: u64, free: Seen<'a>) -> Option<Seen<'a>> {
+    pub(crate) fn claim<'a>(&'a self, tag: u64, free: SlotSnapshot<'a>) -> Option<SlotSnapshot<'a>> {
         // Somebody's claim of the same key is as good as ours.
-        let mine = if free.tag == tag { free } else { free.exchange(tag, Stamp::claim())? };
+        let mine = if free.tag == tag { free } else { free.exchange(tag, CellState::placeholder())? };
         let mut before = true;
         for place in self.rows_of(tag).into_iter().flatten() {
             if std::ptr::eq(place, mine.place) {
                 before = false;
                 continue;
             }
-            let other = Seen::look(place);
+            let other = SlotSnapshot::look(place);
             if other.tag != tag {
                 continue;
             }
             // Not again, if it is taken away or given up: a claim that comes after this sees ours.
-            if before || !other.is_claim() || !other.give_up() && Seen::look(place).tag == tag {
-                mine.give_up();
+            if before || !other.is_placeholder() || !other.vacate() && SlotSnapshot::look(place).tag == tag {
+                mine.vacate();
                 return None;
             }
         }
@@ -204,64 +204,69 @@ impl Table {
     }
 
     /// Has the place of a key say this, whatever it said. False if it has none, and can have none.
-    pub(crate) fn put(&self, tag: u64, tat: u64, view: View) -> bool {
+    pub(crate) fn store(&self, tag: u64, tat: u64, context: Context) -> bool {
         loop {
-            let mine = match self.search(tag, view) {
+            let mine = match self.search(tag, context) {
                 Found::Charged(seen) => Some(seen),
                 Found::Free(free) => self.claim(tag, free),
                 Found::Full { .. } => return false,
             };
-            if mine.is_some_and(|mine| mine.put(Stamp::new(tat, view.era)).is_some()) {
+            if mine.is_some_and(|mine| mine.store(CellState::new(tat, context.parity)).is_some()) {
                 return true;
             }
         }
     }
 
     /// Forgets a key. False if it has a place, but not the one that was looked at any more: again.
-    pub(crate) fn forget(&self, tag: u64) -> bool {
+    pub(crate) fn remove(&self, tag: u64) -> bool {
         self.rows_of(tag)
             .into_iter()
             .flatten()
-            .map(Seen::look)
-            .find(|seen| seen.tag == tag && !seen.is_claim())
-            .is_none_or(|seen| seen.give_up())
+            .map(SlotSnapshot::look)
+            .find(|seen| seen.tag == tag && !seen.is_placeholder())
+            .is_none_or(|seen| seen.vacate())
     }
 
     /// Goes through places from `from` on, `most` of them, and returns where to go on.
-    pub(crate) fn each<'a>(&'a self, from: usize, most: usize, mut visit: impl FnMut(Seen<'a>)) -> Option<usize> {
+    pub(crate) fn each<'a>(
+        &'a self,
+        from: usize,
+        most: usize,
+        mut visit: impl FnMut(SlotSnapshot<'a>),
+    ) -> Option<usize> {
         let end = self.places.len().min(from.saturating_add(most));
         for place in self.places.get(from..end).unwrap_or_default() {
-            visit(Seen::look(place));
+            visit(SlotSnapshot::look(place));
         }
         (end < self.places.len()).then_some(end)
     }
 }
 
-impl<'a> Seen<'a> {
+impl<'a> SlotSnapshot<'a> {
     #[inline]
     fn look(place: &'a AtomicPair) -> Self {
-        let (tag, stamp) = place.load();
-        Self { place, tag, stamp: Stamp::from_bits(stamp) }
+        let (tag, state) = place.load();
+        Self { place, tag, state: CellState::from_bits(state) }
     }
 
-    fn is_claim(&self) -> bool {
-        self.stamp.tat().is_none()
+    fn is_placeholder(&self) -> bool {
+        self.state.tat().is_none()
     }
 
     #[inline]
-    fn is_free(&self, view: View) -> bool {
-        self.tag == 0 || view.tat(self.stamp).is_some_and(|tat| tat <= view.now)
+    fn is_free(&self, context: Context) -> bool {
+        self.tag == 0 || context.tat(self.state).is_some_and(|tat| tat <= context.now)
     }
 
     /// When the key of a free place was idle first; 0 of a place that is empty.
     #[inline]
-    fn idle_since(&self, view: View) -> u64 {
-        if self.tag == 0 { 0 } else { view.tat(self.stamp).unwrap_or(0) }
+    fn idle_since(&self, context: Context) -> u64 {
+        if self.tag == 0 { 0 } else { context.tat(self.state).unwrap_or(0) }
     }
 
     /// Whether a key has this place that is not as good as unknown.
-    pub(crate) fn is_active(&self, view: View) -> bool {
-        !self.is_claim() && !self.is_free(view)
+    pub(crate) fn is_active(&self, context: Context) -> bool {
+        !self.is_placeholder() && !self.is_free(context)
     }
 
     /// The same place, as it is now.
@@ -269,22 +274,22 @@ impl<'a> Seen<'a> {
         Self::look(self.place)
     }
 
-    fn exchange(self, tag: u64, stamp: Stamp) -> Option<Self> {
-        self.place.compare_exchange((self.tag, self.stamp.to_bits()), (tag, stamp.to_bits())).then_some(Self {
+    fn exchange(self, tag: u64, state: CellState) -> Option<Self> {
+        self.place.compare_exchange((self.tag, self.state.to_bits()), (tag, state.to_bits())).then_some(Self {
             tag,
-            stamp,
+            state,
             ..self
         })
     }
 
     /// Leaves it to anybody. False if it is not as it was seen any more.
-    pub(crate) fn give_up(&self) -> bool {
-        self.exchange(0, Stamp::NONE).is_some()
+    pub(crate) fn vacate(&self) -> bool {
+        self.exchange(0, CellState::NONE).is_some()
     }
 
     /// Of the same key. `None` if it is not as it was seen any more.
     #[inline]
-    pub(crate) fn put(self, stamp: Stamp) -> Option<Self> {
-        self.exchange(self.tag, stamp)
+    pub(crate) fn store(self, state: CellState) -> Option<Self> {
+        self.exchange(self.tag, state)
     }
 }

@@ -1,29 +1,29 @@
 //! The rate in force, read by every hit without a lock and changed now and then.
 
-use crate::keyed::{Era, View};
+use crate::keyed::{Context, Parity};
 use crate::sync::{AtomicU64, Ordering, fence};
 
 use super::gcra::Rate;
 
 /// The rate, and since when it has been in force.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct InForce {
+pub(crate) struct ConfigSnapshot {
     pub(crate) rate: Rate,
     pub(crate) version: u64,
     cap: u64,
 }
 
-impl InForce {
+impl ConfigSnapshot {
     #[inline]
-    pub(crate) fn view(self, now: u64) -> View {
-        View { now, era: Era(self.version & 1 != 0), cap: self.cap }
+    pub(crate) fn context(self, now: u64) -> Context {
+        Context { now, parity: Parity(self.version & 1 != 0), cap: self.cap }
     }
 }
 
 /// Two copies. A change writes the one that is not in force, and then says that it is. A reader who was so slow that its copy is being
 /// written for the change after that sees that there was one, and reads again.
 #[derive(Debug, Default)]
-pub(crate) struct Published {
+pub(crate) struct ConfigCell {
     version: AtomicU64,
     copies: [Copies; 2],
 }
@@ -35,20 +35,20 @@ struct Copies {
     cap: AtomicU64,
 }
 
-impl Published {
+impl ConfigCell {
     #[inline]
-    pub(crate) fn read(&self) -> InForce {
+    pub(crate) fn read(&self) -> ConfigSnapshot {
         loop {
-            // ORDERING: Acquire pairs with the Release in `change`: the copy is as that wrote it.
+            // ORDERING: Acquire pairs with the Release in `publish`: the copy is as that wrote it.
             let version = self.version.load(Ordering::Acquire);
             let copy = &self.copies[version as usize & 1];
             let interval = copy.interval.load(Ordering::Relaxed);
             let burst = copy.burst.load(Ordering::Relaxed);
             let cap = copy.cap.load(Ordering::Relaxed);
-            // ORDERING: pairs with the fence in `change`: whoever read what the next but one change wrote sees that there was the next.
+            // ORDERING: pairs with the fence in `publish`: whoever read what the next but one change wrote sees that there was the next.
             fence(Ordering::Acquire);
             if self.version.load(Ordering::Relaxed) == version {
-                return InForce { rate: Rate::from_parts(interval, burst as u32), version, cap };
+                return ConfigSnapshot { rate: Rate::from_parts(interval, burst as u32), version, cap };
             }
         }
     }
@@ -59,7 +59,7 @@ impl Published {
     }
 
     /// One at a time. At `now`; a key owes at most `cut` ns from before.
-    pub(crate) fn change(&self, rate: Rate, now: u64, cut: u64) {
+    pub(crate) fn publish(&self, rate: Rate, now: u64, cut: u64) {
         // ORDERING: pairs with the fence in `read`: that the last change is in force is seen before what is written now.
         fence(Ordering::Release);
         let version = self.version.load(Ordering::Relaxed).wrapping_add(1);
