@@ -29,7 +29,8 @@ impl Slot {
     }
 }
 
-/// How far a walk through all entries has come: the shard above, the level and its how-manieth bucket of the shard below.
+/// How far a walk through all entries has come: the shard above; below it the level, and the
+/// ordinal of its bucket among those of the shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(u64);
 
@@ -46,26 +47,27 @@ impl Cursor {
     pub(super) fn at_slot(slot: Slot) -> Self {
         Self(u64::from(slot.to_bits()))
     }
-    /// Where to go on: with the rest of this shard, or the next.
+    /// Returns the cursor of the rest of this shard, or of the next shard.
     pub(super) fn after(self, rest: Option<Slot>) -> Option<Self> {
         match rest {
             Some(slot) => Some(Self((self.shard() as u64) << 32 | u64::from(slot.to_bits()))),
             None => (self.shard() + 1 < SHARDS).then_some(Self((self.shard() as u64 + 1) << 32)),
         }
     }
-    /// As a word.
+    /// Returns it as a word.
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// From a word that may be anything; 0 is the start.
+    /// Returns the cursor of any word; 0 is the start.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 }
 
 impl Table {
-    /// Calls `see` with the entries of a shard from a bucket on, until `most` cache lines were looked at: how many were, and
-    /// the bucket to go on with. Under the shard's lock, so that none comes or goes meanwhile.
+    /// Calls `see` with the entries of a shard from a bucket on, until `most` cache lines were
+    /// looked at. Returns how many were, and the next bucket. Under the shard's lock, so that no
+    /// entry comes or goes meanwhile.
     pub(super) fn walk(
         &self,
         shard: usize,
@@ -77,7 +79,8 @@ impl Table {
         let used = self.used.load(Ordering::Relaxed) as usize;
         for level in from.level()..=used {
             let buckets = segments(level) * BUCKETS;
-            // A pid's shard and its bucket are the low bits of one hash: only every so many buckets can hold it.
+            // A pid's shard and its bucket are low bits of one hash, so one bucket in `step` can
+            // hold it.
             let step = SHARDS.min(buckets);
             let first = if level == from.level() { from.index() } else { 0 };
             for (nth, bucket) in (shard % step..buckets).step_by(step).enumerate().skip(first) {
@@ -88,7 +91,7 @@ impl Table {
                 let Some(segment) = self.segment(level, bucket / BUCKETS) else { continue };
                 for lane in 0..LANES {
                     let place = bucket % BUCKETS * LANES + lane;
-                    // ORDERING: as in `Segment::find`.
+                    // ORDERING: Acquire, as in `Segment::find`.
                     let word = segment.key(place).load(Ordering::Acquire);
                     if let Some(pid) = Pid::new(word).filter(|&pid| Self::shard_of(pid) == shard) {
                         see(pid, &segment.entries[place]);

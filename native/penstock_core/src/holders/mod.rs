@@ -1,19 +1,23 @@
-//! Who holds what: an entry for each process that ever held, retained until that process dies.
+//! The holders of a pool: an entry for each process that ever held, kept until that process dies.
 //!
-//! Finding one's own entry takes no lock: a key equal to my pid is proof, for only my own death removes it.
-//! Inserting and removing happen under the lock of the pid's shard, once in a holder's life each. Entries lie in
-//! segments that never move and are never freed before the pool, so an entry can be read at any time by anybody.
+//! A process looks up its own entry without a lock: the entry is removed only when the process
+//! dies, so a matching key cannot be stale. Insertion and removal happen under the lock of the
+//! pid's shard, once in a holder's life each. Entries lie in segments that never move and are
+//! never freed before the pool, so any process can read an entry at any time.
 //!
-//! Who writes an entry:
-//! - `own` — its process alone, by plain stores. That is what keeps an acquire at one locked instruction.
-//! - `inbound` — others (a grant, a transfer, a hand-over), under the shard lock; the process folds it into `own`.
-//! - `offer` — its process; and whoever settles the offer, by one compare-and-swap.
-//! - everything, when the process is dead — whoever removes the entry, under the shard lock.
+//! Writers of an entry:
 //!
-//! A process that holds nothing keeps its entry, since monitoring it anew would cost far more than the entry does.
-//! So that looking at all *holders* does not mean looking at all entries, those that hold are *listed*, in one bit
-//! each. The bit is sticky: an acquire sets it if it is not set, a release leaves it, a look that finds nothing
-//! held clears it. A process that acquires and releases all day therefore writes nothing shared.
+//! - `own`: its process alone, by plain stores. That keeps an acquire at one locked instruction.
+//! - `inbound`: another process (a grant, a transfer, a handoff), under the shard lock; the
+//!   process of the entry folds it into `own`.
+//! - `handoff`: its process begins one; the call that completes it does so by one CAS.
+//! - all words of a dead process: the call that removes the entry, under the shard lock.
+//!
+//! A process that holds nothing keeps its entry, since another monitor costs far more than the
+//! entry does. So that a scan of all *holders* does not visit all entries, those that hold are
+//! *active*, in one bit each. The bit is sticky: an acquire sets it if it is not set, a release
+//! leaves it, a scan that finds nothing held clears it. A process that acquires and releases all
+//! day therefore writes nothing shared.
 
 mod active;
 mod cursor;

@@ -1,4 +1,4 @@
-//! What is told of holders.
+//! Statistics of holders, in pieces.
 
 use std::ops::AddAssign;
 
@@ -8,22 +8,22 @@ use super::table::{LANES, Table};
 use crate::host::Pid;
 use crate::sync::{Ordering, lock};
 
-/// Cache lines that are looked at under one hold of a shard's lock: some 5 µs.
+/// The number of cache lines that are looked at under one hold of a shard's lock: some 5 µs.
 const LINES_IN_HOLD: usize = 256;
 
-/// One holder, for people.
+/// One holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HolderInfo {
-    /// Who.
+    /// The process.
     pub pid: Pid,
-    /// How many.
+    /// The permits that it holds.
     pub permits: u64,
-    /// By the host's coarse clock, when it last began to hold.
+    /// When it last began to hold, by the host's coarse clock.
     pub since_ms: u32,
 }
 
 impl HolderInfo {
-    /// How long it has held by now, by the same clock.
+    /// Returns for how long it has held by `now_ms` of the same clock.
     pub fn held_ms(&self, now_ms: u32) -> u32 {
         elapsed_ms(self.since_ms, now_ms)
     }
@@ -31,37 +31,37 @@ impl HolderInfo {
 
 fn elapsed_ms(since_ms: u32, now_ms: u32) -> u32 {
     let elapsed = now_ms.wrapping_sub(since_ms);
-    // What began after the look at the clock is not 49 days old.
+    // A hold that began after the clock was read is not 49 days old.
     if elapsed > u32::MAX / 2 { 0 } else { elapsed }
 }
 
-/// The sums of one shard, or of several.
+/// Totals of one shard, or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Processes that hold something.
+    /// Processes that hold permits.
     pub holders: u64,
     /// Admissions since the pool was opened.
     pub acquired: u64,
-    /// Refusals since then.
+    /// Refusals since the pool was opened.
     pub rejected: u64,
-    /// Waits that ran out since then.
+    /// Waits that timed out since the pool was opened.
     pub timed_out: u64,
-    /// Permits that came back by the death of who held them.
+    /// Permits that came back by the death of their holder.
     pub released_by_exit: u64,
     /// Processes found to run longer than they may.
     pub killed: u64,
     /// Holders that have held for longer than the pool's settings say.
     pub held_longer: u64,
-    /// Cache lines looked at to say so, of places and of entries.
+    /// Cache lines that were looked at for this report, of places and of entries.
     pub looked_at: usize,
 }
 
-/// Who counts as having held for long.
+/// The age beyond which a hold counts as long.
 #[derive(Clone, Copy)]
 pub(crate) struct Age {
-    /// The host's clock.
+    /// The time of the host's coarse clock.
     pub(crate) now_ms: u32,
-    /// In ms; 0 for nobody.
+    /// The age in ms; 0 counts no holder.
     pub(crate) longer_than: u32,
 }
 
@@ -85,8 +85,9 @@ impl AddAssign for Report {
 }
 
 impl Table {
-    /// The sums from a position on, until `most` cache lines were looked at, and where to go on. What is said of entries that
-    /// were looked at under one hold of the lock is exact at one instant.
+    /// Returns the totals from a cursor on, until `most` cache lines were looked at, and the next
+    /// cursor. Totals of entries that were looked at under one hold of the lock are exact at one
+    /// instant.
     pub(crate) fn report(&self, from: Cursor, generation: u32, most: usize, age: Age) -> (Report, Option<Cursor>) {
         let mut sums = Report::default();
         let mut next = Some(from);
@@ -113,22 +114,23 @@ impl Table {
         (sums, next)
     }
 
-    /// How long a process with bound permits has held without a pause, in ms by the clock of `now_ms`.
+    /// Returns for how long a process with bound permits has held without a pause, in ms by the
+    /// clock of `now_ms`.
     pub(crate) fn work_ms(&self, pid: Pid, now_ms: u32) -> Option<u32> {
         let _locked = self.lock(pid);
         let entry = self.find(pid)?;
         entry.has_bound().then(|| elapsed_ms(entry.since.load(Ordering::Relaxed), now_ms))
     }
 
-    /// The holders from a position on of which `wanted` is true, until `most` cache lines were
-    /// looked at, and where to go on.
+    /// Returns the holders from a cursor on of which `wanted` is true, until `most` cache lines
+    /// were looked at, and the next cursor.
     pub(crate) fn holders(
         &self,
         from: Cursor,
         most: usize,
         wanted: impl Fn(&HolderInfo) -> bool,
     ) -> (Vec<HolderInfo>, Option<Cursor>) {
-        // All the places that will be needed, now: nothing is allocated inside a lock.
+        // All the room that will be needed, now: nothing is allocated inside a lock.
         let mut found = Vec::with_capacity(most + LANES);
         let mut looked_at = 0;
         let mut next = Some(from);

@@ -8,16 +8,17 @@ use super::entry::{Entry, Kind};
 use crate::host::Pid;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
-/// Keys that share a cache line, probed together.
+/// The number of keys that share a cache line and are probed together.
 pub(super) const LANES: usize = if cfg!(loom) { 4 } else { 8 };
-/// Entries in a segment; one bit each in its `listed`.
+/// The number of entries in a segment, each with one bit in the active set.
 pub(super) const SEGMENT: usize = if cfg!(loom) { 8 } else { 32 };
 pub(super) const BUCKETS: usize = SEGMENT / LANES;
-/// Locks; also the number of resources that watch the holders of a pool.
+/// The number of locks, and of resources that watch the holders of a pool.
 pub(crate) const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 32 };
 
-/// Segments of each level. The first is small, since most pools are; the later ones only double, so that
-/// little is allocated that nobody uses. The sum is beyond what a VM can have of processes.
+/// Returns the number of segments of a level. The first level is small, as most pools are; the
+/// later ones only double, so that little is allocated and not used. The sum exceeds the
+/// processes that a VM can have.
 const LEVELS: usize = if cfg!(loom) { 2 } else { 17 };
 pub(super) const fn segments(level: usize) -> usize {
     match level {
@@ -27,8 +28,8 @@ pub(super) const fn segments(level: usize) -> usize {
     }
 }
 
-/// Returns the bucket of a process in a level. A division by a number that is not known in
-/// advance costs more than the rest of a look.
+/// Returns the bucket of a process in a level. A mask, as a division by a number that is not a
+/// constant costs more than the rest of a look-up.
 #[inline]
 fn bucket_in(level: usize, pid: Pid) -> usize {
     pid.hash() as usize & (segments(level) * BUCKETS - 1)
@@ -60,8 +61,8 @@ impl Segment {
     #[inline(always)]
     fn find(&self, bucket: usize, pid: Pid) -> Option<usize> {
         let keys = &self.keys[bucket];
-        // ORDERING: Acquire pairs with the Release that freed the place or claimed it, so that the entry is read
-        // as its last occupant left it: clean.
+        // ORDERING: Acquire pairs with the Release that freed the place or inserted the key, so
+        // the entry is read as its last occupant left it: clean.
         (0..LANES).find(|&lane| keys[lane].load(Ordering::Acquire) == pid.word()).map(|lane| bucket * LANES + lane)
     }
 
@@ -73,12 +74,12 @@ impl Segment {
 #[derive(Debug)]
 pub(super) struct Level {
     pub(super) row: OnceBox<Row>,
-    /// Listed entries of the level; never below the number of its bits.
+    /// The number of active entries of the level; never below the number of its bits.
     pub(super) active: AtomicU32,
 }
 
-/// The segments of a level, and which of their entries are listed: side by side, so that a look passes sixteen segments
-/// in one cache line.
+/// The segments of a level, and which of their entries are active: a scan passes sixteen segments
+/// in one cache line of bits.
 #[derive(Debug)]
 pub(super) struct Row {
     segments: Vec<OnceBox<Segment>>,
@@ -94,14 +95,14 @@ impl Row {
     }
 }
 
-/// Counters of a shard's dead holders.
+/// Totals of a shard's dead holders.
 #[derive(Debug, Default)]
 pub(crate) struct Retired {
     pub(super) admissions: u64,
     pub(super) released_by_exit: u64,
 }
 
-/// A lock of the table, with the totals of the pids that fall to it: a cache line.
+/// A lock of the table, with totals of the pids that fall to it: a cache line.
 #[repr(align(64))]
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -114,11 +115,11 @@ pub(crate) struct Shard {
 /// What a dead holder left; `R` is what giving it back returned.
 #[derive(Debug)]
 pub(crate) struct Reclaimed<R> {
-    /// What it held.
+    /// All permits it held.
     pub(crate) permits: u64,
-    /// What was not given back of that, and is the caller's.
+    /// Those of them that were not given back: they are the caller's.
     pub(crate) retained: u64,
-    /// What giving back the rest returned.
+    /// What giving back the others returned.
     pub(crate) given_back: R,
 }
 
@@ -128,7 +129,7 @@ pub(crate) struct Table {
     pub(super) first_bits: AtomicU32,
     pub(super) first_active: AtomicU32,
     pub(super) deeper: [Level; LEVELS - 1],
-    /// How many of the deeper levels are in use. Never falls: what is allocated once serves the next rush.
+    /// The number of the deeper levels in use. Never falls: allocated levels serve the next rush.
     pub(super) used: AtomicU32,
     pub(super) shards: [Shard; SHARDS],
 }
@@ -158,12 +159,13 @@ impl Table {
         &self.shards[Self::shard_of(pid)]
     }
 
-    /// Locks out insertion and removal of this pid, and of others.
+    /// Locks out insertion and removal of this pid, and of the others of its shard.
     pub(crate) fn lock(&self, pid: Pid) -> MutexGuard<'_, Retired> {
         lock(&self.shard(pid).retired)
     }
 
-    /// The entry of a process, by the process itself or under its lock. By others, a guess.
+    /// Returns the entry of a process. Exact if the caller is that process or has its lock,
+    /// otherwise a guess.
     #[inline(always)]
     pub(crate) fn find(&self, pid: Pid) -> Option<&Entry> {
         let bucket = pid.hash() as usize % BUCKETS;
@@ -178,7 +180,7 @@ impl Table {
         self.locate_deeper(pid).and_then(|slot| self.entry(slot))
     }
 
-    /// Where the entry of a process is; see [`Table::find`].
+    /// Returns the place of the entry of a process; see [`Table::find`].
     pub(crate) fn locate(&self, pid: Pid) -> Option<Slot> {
         match self.first.find(pid.hash() as usize % BUCKETS, pid) {
             Some(place) => Some(Slot::new(0, place)),
@@ -187,10 +189,11 @@ impl Table {
     }
 
     fn locate_deeper(&self, pid: Pid) -> Option<Slot> {
-        // ORDERING: Acquire pairs with the Release in `get_or_insert`. A process looking for itself may still miss an entry
-        // that another is making for it; whoever must be sure looks again under the lock.
+        // ORDERING: Acquire pairs with the AcqRel in `get_or_insert`. A process that looks for
+        // itself may still miss an entry that another is inserting for it; a caller that must be
+        // sure looks again under the lock.
         let used = self.used.load(Ordering::Acquire) as usize;
-        // From the largest down: of many holders, it has most.
+        // From the largest level down: of many holders it has the most.
         (1..=used).rev().find_map(|level| {
             let bucket = bucket_in(level, pid);
             let segment = self.segment(level, bucket / BUCKETS)?;
@@ -206,20 +209,21 @@ impl Table {
         self.deeper.get(level - 1)?.row.get()?.segments.get(index)?.get()
     }
 
-    /// The entry at a place, if there is such a place.
+    /// Returns the entry at a place, if the table has that place.
     pub(crate) fn entry(&self, slot: Slot) -> Option<&Entry> {
         let segment = self.segment(slot.level(), slot.index() / SEGMENT)?;
         segment.entries.get(slot.index() % SEGMENT)
     }
 
-    /// Who has the place now.
+    /// Returns the process that has the place now.
     pub(crate) fn occupant(&self, slot: Slot) -> Option<Pid> {
         let segment = self.segment(slot.level(), slot.index() / SEGMENT)?;
-        // ORDERING: as in `Segment::find`.
+        // ORDERING: Acquire, as in `Segment::find`.
         Pid::new(segment.key(slot.index() % SEGMENT).load(Ordering::Acquire))
     }
 
-    /// An entry for `pid`, made if there is none; true if it was made and so must be watched. Under the pid's lock.
+    /// Returns the entry of a process, inserted if there is none; `true` if it was inserted, so
+    /// that the caller must have the process watched. Under the pid's lock.
     pub(crate) fn get_or_insert(&self, pid: Pid) -> (&Entry, Slot, bool) {
         if let Some(slot) = self.locate(pid) {
             return (self.entry(slot).expect("just located"), slot, false);
@@ -229,15 +233,17 @@ impl Table {
             let segment = match level {
                 0 => &self.first,
                 _ => {
-                    // ORDERING: Release pairs with the Acquire in `locate_deeper`.
+                    // ORDERING: the Release pairs with the Acquire in `locate_deeper`; publishes
+                    // the level.
                     self.used.fetch_max(level as u32, Ordering::AcqRel);
                     let row = self.deeper[level - 1].row.get_or_init(|| Box::new(Row::new(segments(level))));
                     row.segments[bucket / BUCKETS].get_or_init(|| Box::new(Segment::new()))
                 }
             };
             for (lane, key) in segment.keys[bucket % BUCKETS].iter().enumerate() {
-                // ORDERING: Acquire pairs with the Release in `remove`: a place is free only when it is clean.
-                // Release publishes the entry as ours; others of our shard are locked out.
+                // ORDERING: Acquire pairs with the Release in `remove`: a place is free only when
+                // it is clean. Release publishes the key; other inserts of the shard are locked
+                // out.
                 if key.load(Ordering::Relaxed) == 0
                     && key.compare_exchange(0, pid.word(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
                 {
@@ -247,8 +253,9 @@ impl Table {
                 }
             }
         }
-        // Each process has 8 places in each of 17 levels, and the last level alone has as many as a VM can have processes. For
-        // these to be taken, 136 living processes must share 24 bits of a hash that spreads them over all buckets.
+        // Each process has 8 places in each of 17 levels, and the last level alone has as many as
+        // a VM can have processes. For all of them to be taken, 136 living processes must share
+        // 24 bits of a hash that spreads them over all buckets.
         unreachable!("136 processes share a bucket of the largest level")
     }
 
@@ -262,16 +269,17 @@ impl Table {
         self.activate(entry, slot);
     }
 
-    /// Makes what others gave the process its own. Under its lock, by the process itself.
+    /// Makes the inbound permits of a process its own. Under its lock, by the process itself.
     pub(crate) fn fold(&self, entry: &Entry, kind: Kind) {
         let inbound = entry.inbound[kind as usize].load(Ordering::Relaxed);
-        // In this order the entry never looks as if it held less than it does.
+        // In this order the entry never looks as if it held fewer permits than it does.
         entry.set_own(kind, entry.own(kind) + inbound);
         // ORDERING: Release pairs with the Acquire in `Entry::of`.
         entry.inbound[kind as usize].store(0, Ordering::Release);
     }
 
-    /// Removes a dead process and gives back all it held but `keep`, if it held so much; `None` if that was done before.
+    /// Removes a dead process and gives back all it held except for `keep` permits, if it held that
+    /// many. Returns `None` if that was done before.
     ///
     /// `give_back` is called once, with the number of permits, perhaps 0, under the pid's lock.
     pub(crate) fn remove<R>(
@@ -287,7 +295,8 @@ impl Table {
         let permits = entry.close_balance();
         retired.admissions += entry.admissions(generation);
         retired.released_by_exit += permits;
-        // Before the entry disappears: whoever finds the process gone must find its permits free.
+        // Before the entry disappears: a caller that finds the process gone must find its permits
+        // free.
         let retained = if permits >= keep { keep } else { 0 };
         let given_back = give_back(permits - retained);
         entry.wipe();
@@ -296,22 +305,23 @@ impl Table {
             self.deactivate(slot);
         }
         if let Some(segment) = self.segment(slot.level(), slot.index() / SEGMENT) {
-            // ORDERING: Release pairs with the Acquire in `get_or_insert`: the next occupant finds the entry clean.
+            // ORDERING: Release pairs with the Acquire in `get_or_insert`: the next occupant finds
+            // the entry clean.
             segment.key(slot.index() % SEGMENT).store(0, Ordering::Release);
         }
         Some(Reclaimed { permits, retained, given_back })
     }
 
-    /// Gives back all that entries hold, from a position on, until `most` entries and lines of
+    /// Gives back all that entries hold, from a cursor on, until `most` entries and lines of
     /// bits were looked at.
     ///
-    /// Returns how many were looked at, and the position to go on from. No process may write its
+    /// Returns how many were looked at, and the next cursor. No process may write its
     /// entry meanwhile: each must have lost the pool, and the loss must happen before this call.
     /// Entries stay, as their monitors do.
     pub(crate) fn clear(&self, from: Cursor, most: usize, mut give_back: impl FnMut(u64)) -> (usize, Option<Cursor>) {
         let from = from.slot();
         let mut looked_at = 0;
-        // ORDERING: Acquire pairs with the Release in `get_or_insert`.
+        // ORDERING: Acquire pairs with the AcqRel in `get_or_insert`.
         let used = self.used.load(Ordering::Acquire) as usize;
         for level in from.level()..=used {
             let first = if level == from.level() { from.index() / SEGMENT } else { 0 };
@@ -335,7 +345,7 @@ impl Table {
     fn clear_entry(&self, slot: Slot, give_back: impl FnOnce(u64)) {
         let Some(pid) = self.occupant(slot) else { return };
         // The process may die meanwhile: its lock decides whether `remove` gives back what it
-        // holds, or we do.
+        // holds, or this call does.
         let _locked = self.lock(pid);
         if self.occupant(slot) != Some(pid) {
             return;
@@ -352,7 +362,7 @@ impl Table {
         }
     }
 
-    /// Starts the totals anew. The pool is closed and nothing is held.
+    /// Resets the totals. The pool is closed and nothing is held.
     pub(crate) fn reset_totals(&self) {
         for shard in &self.shards {
             *lock(&shard.retired) = Retired::default();

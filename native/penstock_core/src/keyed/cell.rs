@@ -1,14 +1,16 @@
-//! What is remembered of a key, in one word.
+//! The state of one key, in one word.
 //!
 //! ```text
 //!   bit 63      62 .. 0
-//!   parity         below END: the TAT; otherwise a claim, by its number
+//!   parity      below END: the TAT; otherwise a placeholder, by its number
 //! ```
 //!
-//! A *claim* is a place that was taken for a key which has not been charged yet. No two claims have the same number, ever,
-//! so a claim that is compared and exchanged is the one that was looked at.
+//! A *placeholder* claims a place for a key that has not been charged yet. No two placeholders
+//! have the same number, ever, so a placeholder that is compared and exchanged is the one that
+//! was loaded.
 //!
-//! The *parity* says whether the TAT is from before the last change of the rate, or from after it; see `Limiter::update`.
+//! The *parity* tells whether the TAT is from before the last change of the rate, or from after
+//! it; see `Limiter::update`.
 
 use std::cell::Cell;
 
@@ -16,10 +18,11 @@ use crate::sync::thread_number;
 use crate::time::END;
 
 const PARITY: u64 = 1 << 63;
-/// Bits of a claim's number.
+/// Bits of a placeholder's number.
 const PLACEHOLDERS: u64 = PARITY - END - 1;
 
-/// Eras are told apart by one bit: that of the rate in force, and the one before.
+/// The low bit of the version of the configuration that wrote a TAT: it tells the version in
+/// force from the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parity(pub(crate) bool);
 
@@ -34,7 +37,7 @@ impl CellState {
         Self(tat | if parity.0 { PARITY } else { 0 })
     }
 
-    /// One that never was before.
+    /// Returns a placeholder that never was before.
     pub(crate) fn placeholder() -> Self {
         Self(END + next_placeholder())
     }
@@ -46,7 +49,7 @@ impl CellState {
         self.0
     }
 
-    /// The TAT; `None` of a claim.
+    /// Returns the TAT; `None` for a placeholder.
     #[inline]
     pub(crate) fn tat(self) -> Option<u64> {
         let tat = self.0 & !PARITY;
@@ -59,31 +62,32 @@ impl CellState {
     }
 }
 
-/// What stamps mean now.
+/// What cell states mean at one instant.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context {
     pub(crate) now: u64,
     pub(crate) parity: Parity,
-    /// No TAT of the parity before is further ahead than this.
+    /// No TAT of the other parity is further ahead than this.
     pub(crate) cap: u64,
 }
 
 impl Context {
-    /// The TAT; `None` of a claim.
+    /// Returns the TAT; `None` for a placeholder.
     #[inline]
     pub(crate) fn tat(self, state: CellState) -> Option<u64> {
         let tat = state.tat()?;
         Some(if state.parity() == self.parity { tat } else { self.cut(tat) })
     }
 
-    /// What is left of a TAT of the parity before.
+    /// Returns what is left of a TAT of the other parity.
     #[inline]
     pub(crate) fn cut(self, tat: u64) -> u64 {
         tat.min(self.cap)
     }
 }
 
-/// 2^58 of them: each of 2^26 threads has 2^32 before numbers recur, and no claim lives through as many others.
+/// Returns one of 2^58 numbers: each of 2^26 threads has 2^32 before they recur, and no
+/// placeholder lives through as many others.
 fn next_placeholder() -> u64 {
     thread_local! {
         static MADE: Cell<u64> = const { Cell::new(0) };

@@ -1,35 +1,46 @@
-//! What is remembered of many keys, in a fixed number of places.
+//! The state of many keys, in a fixed number of places.
 //!
-//! A place is a pair of words that change together: the *tag*, which is the hash of a key, and the [`CellState`]. Tag 0 is nobody's.
-//! A key whose TAT has passed is as good as one that was never seen, so its place may be taken for another; one whose TAT is
-//! ahead is never evicted. Nothing is swept, and nothing moves.
+//! A place is a pair of words that change together: the *tag*, which is the hash of a key, and
+//! its [`CellState`]. No key has tag 0. A key whose TAT has passed equals a key that was never
+//! seen, so its place may be taken for another key. A key whose TAT is ahead is never evicted.
+//! Nothing is swept, and nothing moves.
 //!
-//! Nearly two places are there for each of `max_keys`, in rows of [`ROW`], which are a cache line. A key may be in any place of [`CHOICES`] rows;
-//! of those it takes one in the first, or in the emptiest if that is nearly full; in the row an empty place, or the one that is idle for longest. Up to [`FEW`] keys there is one row that has just as many places.
-//! In a table with as many keys as `max_keys` one more than 80 % are in their first row, and not one in a million finds no place.
+//! There are nearly two places for each of `max_keys`, in rows of [`ROW`], each row a cache line.
+//! A key may be in any place of [`CHOICES`] rows. It takes a place in the first of them, or in
+//! the emptiest one if the first is nearly full. In the row it takes an empty place, or the one
+//! that has been idle for longest. Up to [`FEW`] keys share one row with one place each.
+//!
+//! In a table that holds `max_keys` keys, over 80 % of one more are found in their first row, and
+//! fewer than one in a million find no place.
 //!
 //! # One key, one place
 //!
-//! What must never be is a key charged in two places: it would have two bursts. A first hit goes
+//! A key must never be charged in two places: it would have two bursts. A first hit proceeds
 //!
 //! ```text
 //!   search all its rows -> claim a free place -> look at all the others again -> charge the claim
 //! ```
 //!
-//! and each step is a comparison and exchange of the whole pair, or a look at one. Whoever sees another claim of its key gives its own up,
-//! or takes the other's away, by which of them comes first in the rows; whoever sees a charged place of its key gives its own
-//! claim up. *No two places of one key are ever charged at once.* Suppose `s` and `t` were, `t` later. Both were claims until they
-//! were charged, and stayed claims of that key from the claim on, as numbers of claims do not recur. Who charged `t` looked at `s`
-//! after `t` was claimed. If `s` was the key's by then, they would not both have been charged: a charged one ends the other's
-//! claim, and of two claims one ends. So `s` was claimed after that, and thus after `t`; then who charged `s` looked at `t` after
-//! it was claimed, saw the claim, and one of them ended. Contradiction.
+//! and each step is a compare-and-exchange of the whole pair, or a load of one. A caller that
+//! sees another claim of its key vacates its own claim or the other one, by which comes first in
+//! the rows. A caller that sees a charged place of its key vacates its own claim.
 //!
-//! A place that was charged needs no such look when it is charged again, whether its TAT has passed or not: until it is taken for another
-//! key, a search finds it.
+//! *No two places of one key are ever charged at once.* Suppose `s` and `t` were, `t` later. Both
+//! were claims until they were charged, and stayed claims of that key since they were claimed, as
+//! numbers of claims do not recur. The caller that charged `t` loaded `s` after it claimed `t`.
+//! If `s` was the key's by then, they would not both have been charged: a charged place ends the
+//! other's claim, and one of two claims ends. So `s` was claimed after that load, and thus after
+//! `t`. Then the caller that charged `s` loaded `t` after its claim, saw the claim `t`, and one
+//! of the two claims ended: a contradiction.
 //!
-//! Whoever is preempted between two of these steps leaves a claim behind, which keeps a place from other keys and from nobody else.
+//! A place that is charged again needs no such check, whether its TAT has passed or not: a search
+//! finds it until it is taken for another key.
 //!
-//! All this is sequentially consistent, which the argument needs: a claim and the look at the other places, on both sides.
+//! A caller that is preempted between two of these steps leaves a claim behind, which keeps a
+//! place from other keys and from no hit of its own key.
+//!
+//! The argument needs sequential consistency, for a claim and the loads of the other places on
+//! both sides; [`AtomicPair`] provides it.
 
 use crate::reuse::OutOfMemory;
 use crate::sync::AtomicPair;
@@ -40,10 +51,10 @@ use super::scale;
 /// Places in a row.
 const ROW: usize = if cfg!(loom) { 2 } else { 4 };
 
-/// Rows that a key may be in.
+/// The number of rows that a key may be in.
 const CHOICES: usize = if cfg!(loom) { 2 } else { 3 };
 
-/// Up to so many keys, each has just one place, and may be in any.
+/// Up to this many keys, each has just one place, and may be in any of them.
 const FEW: usize = if cfg!(loom) { 2 } else { 8 };
 
 const LINE: usize = 64;
@@ -52,13 +63,13 @@ const PLACE: usize = size_of::<AtomicPair>();
 #[derive(Debug)]
 pub(crate) struct Table {
     places: Vec<AtomicPair>,
-    /// How many of them come before the first row, so that rows are cache lines.
+    /// The number of places before the first row, so that rows are cache lines.
     skipped: usize,
     rows: usize,
     row: usize,
 }
 
-/// A place as it was seen.
+/// A place as it was loaded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotSnapshot<'a> {
     place: &'a AtomicPair,
@@ -66,13 +77,13 @@ pub(crate) struct SlotSnapshot<'a> {
     pub(crate) state: CellState,
 }
 
-/// What a search for a key found.
+/// The result of a search for a key.
 pub(crate) enum Found<'a> {
-    /// Its place.
+    /// The place of the key.
     Charged(SlotSnapshot<'a>),
-    /// Nothing, but a place that may be had.
+    /// The key has none, but may take this place.
     Free(SlotSnapshot<'a>),
-    /// Nothing, and every place is another's until this instant at least.
+    /// The key has none, and every place belongs to another key until this instant at least.
     Full { until: u64 },
 }
 
@@ -81,29 +92,29 @@ impl Table {
         let count = if max_keys <= FEW {
             max_keys
         } else {
-            // So that with all that the allocator and pages add it is no more than 32 bytes for each.
+            // With all that the allocator and the pages add, at most 32 bytes for each key.
             max_keys.checked_mul(2).ok_or(OutOfMemory)? - max_keys / 64
         };
         let mut places = Vec::new();
         places.try_reserve_exact(count).map_err(|_| OutOfMemory)?;
-        // Written, and so had: what is only reserved would grow as keys come.
+        // Written now, so that memory which is only reserved does not grow as keys come.
         places.extend((0..count).map(|_| AtomicPair::new(0, CellState::NONE.to_bits())));
 
         if max_keys <= FEW {
             return Ok(Self { places, skipped: 0, rows: 1, row: count });
         }
-        // A model must not depend on where its memory is.
+        // A model must not depend on the address of its memory.
         let skipped = if cfg!(any(loom, shuttle)) { 0 } else { (LINE - places.as_ptr().addr() % LINE) % LINE / PLACE };
         let rows = (count - skipped) / ROW;
         Ok(Self { places, skipped, rows, row: ROW })
     }
 
-    /// Bytes.
+    /// Returns the size in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.places.len() * PLACE
     }
 
-    /// Forgets everything. For whoever has it alone.
+    /// Removes all keys. The caller must own the table exclusively.
     pub(crate) fn clear(&self) {
         for place in &self.places {
             place.store(0, CellState::NONE.to_bits());
@@ -120,13 +131,13 @@ impl Table {
         scale(tag, self.rows)
     }
 
-    /// Where a key may be.
+    /// Returns the rows that a key may be in.
     fn rows_of(&self, tag: u64) -> [&[AtomicPair]; CHOICES] {
         let first = self.first_of(tag);
         let mut rows = [&[] as &[AtomicPair]; CHOICES];
         rows[0] = self.row(first);
         if self.rows > 1 {
-            // Others that follow each other, by bits that the first was not chosen by.
+            // The others follow each other, by bits that did not choose the first.
             let ahead = 1 + scale(tag.wrapping_mul(0x9E37_79B9_7F4A_7C15), self.rows - (CHOICES - 1));
             for (n, row) in rows[1..].iter_mut().enumerate() {
                 let at = first + ahead + n;
@@ -136,10 +147,10 @@ impl Table {
         rows
     }
 
-    /// The place of a key, or one that it may have.
+    /// Returns the place of a key, or a place that it may take.
     #[inline]
     pub(crate) fn search(&self, tag: u64, context: Context) -> Found<'_> {
-        // Most are there, as a table that is not nearly full has few keys in a row.
+        // Most keys are there: a table that is not nearly full has few keys in a row.
         let seen = SlotSnapshot::look(&self.row(self.first_of(tag))[0]);
         if seen.tag == tag && !seen.is_placeholder() { Found::Charged(seen) } else { self.search_all(tag, context) }
     }
@@ -149,8 +160,8 @@ impl Table {
         let mut until = u64::MAX;
         let mut claim = None;
         for row in self.rows_of(tag) {
-            // An empty place before one of a key that may come back: of those, the one that is
-            // idle for longest.
+            // An empty place comes before the place of a key that may come back; of those, the
+            // one that has been idle for longest is best.
             let mut free: (usize, Option<SlotSnapshot<'_>>) = (0, None);
             for place in row {
                 let seen = SlotSnapshot::look(place);
@@ -163,11 +174,12 @@ impl Table {
                     let better = free.1.is_none_or(|best| seen.idle_since(context) < best.idle_since(context));
                     free = (free.0 + 1, if better { Some(seen) } else { free.1 });
                 } else {
-                    // What is claimed will be charged at once.
+                    // A claim will be charged at once.
                     until = until.min(context.tat(seen.state).unwrap_or(context.now));
                 }
             }
-            // Another only if the one before is nearly full, and it is emptier: a key in the first is found by one look at memory.
+            // Another row only if the one before is nearly full and this is emptier: a key in its
+            // first row is found by one load.
             if let (count, Some(seen)) = free
                 && best.is_none_or(|(most, _)| most < 3 && count > most)
             {
@@ -180,9 +192,10 @@ impl Table {
         }
     }
 
-    /// Makes a place that a search found free the key's own, to be charged. `None`: search again.
+    /// Makes a place that a search found free the key's own, to be charged. Returns `None` if the
+    /// caller must search again.
     pub(crate) fn claim<'a>(&'a self, tag: u64, free: SlotSnapshot<'a>) -> Option<SlotSnapshot<'a>> {
-        // Somebody's claim of the same key is as good as ours.
+        // Another caller's claim of the same key serves as well.
         let mine = if free.tag == tag { free } else { free.exchange(tag, CellState::placeholder())? };
         let mut before = true;
         for place in self.rows_of(tag).into_iter().flatten() {
@@ -194,7 +207,7 @@ impl Table {
             if other.tag != tag {
                 continue;
             }
-            // Not again, if it is taken away or given up: a claim that comes after this sees ours.
+            // No second attempt if it is taken or vacated: a later claim sees this one.
             if before || !other.is_placeholder() || !other.vacate() && SlotSnapshot::look(place).tag == tag {
                 mine.vacate();
                 return None;
@@ -203,7 +216,7 @@ impl Table {
         Some(mine)
     }
 
-    /// Has the place of a key say this, whatever it said. False if it has none, and can have none.
+    /// Sets the TAT of a key. Returns `false` if the key has no place and can have none.
     pub(crate) fn store(&self, tag: u64, tat: u64, context: Context) -> bool {
         loop {
             let mine = match self.search(tag, context) {
@@ -217,7 +230,8 @@ impl Table {
         }
     }
 
-    /// Forgets a key. False if it has a place, but not the one that was looked at any more: again.
+    /// Removes a key. Returns `false` if its place has changed since it was loaded: the caller
+    /// must try again.
     pub(crate) fn remove(&self, tag: u64) -> bool {
         self.rows_of(tag)
             .into_iter()
@@ -227,7 +241,7 @@ impl Table {
             .is_none_or(|seen| seen.vacate())
     }
 
-    /// Goes through places from `from` on, `most` of them, and returns where to go on.
+    /// Visits at most `most` places from `from` on; returns the next one.
     pub(crate) fn each<'a>(
         &'a self,
         from: usize,
@@ -258,18 +272,18 @@ impl<'a> SlotSnapshot<'a> {
         self.tag == 0 || context.tat(self.state).is_some_and(|tat| tat <= context.now)
     }
 
-    /// When the key of a free place was idle first; 0 of a place that is empty.
+    /// Returns since when the key of a free place has been idle; 0 for an empty place.
     #[inline]
     fn idle_since(&self, context: Context) -> u64 {
         if self.tag == 0 { 0 } else { context.tat(self.state).unwrap_or(0) }
     }
 
-    /// Whether a key has this place that is not as good as unknown.
+    /// Returns `true` if a key has this place that differs from an unknown key.
     pub(crate) fn is_active(&self, context: Context) -> bool {
         !self.is_placeholder() && !self.is_free(context)
     }
 
-    /// The same place, as it is now.
+    /// Loads the same place again.
     pub(crate) fn again(&self) -> Self {
         Self::look(self.place)
     }
@@ -282,12 +296,13 @@ impl<'a> SlotSnapshot<'a> {
         })
     }
 
-    /// Leaves it to anybody. False if it is not as it was seen any more.
+    /// Empties the place. Returns `false` if it has changed since it was loaded.
     pub(crate) fn vacate(&self) -> bool {
         self.exchange(0, CellState::NONE).is_some()
     }
 
-    /// Of the same key. `None` if it is not as it was seen any more.
+    /// Stores a state of the same key. Returns `None` if the place has changed since it was
+    /// loaded.
     #[inline]
     pub(crate) fn store(self, state: CellState) -> Option<Self> {
         self.exchange(self.tag, state)

@@ -1,18 +1,22 @@
-//! Permits on their way from a spawner to the process it spawns.
+//! Handoffs: permits on their way from a spawner to the process it spawns.
 //!
 //! ```text
 //!  spawner:  admitted (bound) -> offer -> spawn ------> hand_over
 //!  child:                                   adopt -> its function
 //! ```
 //!
-//! The offer lies in the spawner's entry until it is settled, by one exchange on one word, once: by the spawner's
-//! `hand_over` or the child's `adopt`, which place the permits in the child's entry; by `retract`, when the spawn failed; or by the
-//! spawner's death, which gives them back. Whoever comes second does nothing. Both who place them do it under the
-//! lock of the child's pid, so that a child whose spawner was first also finds its entry: it never runs without a permit.
-//! A child that finds the offer withdrawn has no spawner any more, and ends as if it had not been spawned.
+//! The permits lie in the spawner's entry until the handoff is completed, once, by one CAS on one
+//! word. The spawner's `hand_over` or the child's `adopt` completes it and credits the child's
+//! entry; `retract` does when the spawn failed; the spawner's death does and gives the permits
+//! back. The second of these calls does nothing.
 //!
-//! A supervisor that creates the child for somebody claims the offer before it does: then the permits are the supervisor's, and
-//! [entrusted](Pool::entrust) to the child when that is there.
+//! Both `hand_over` and `adopt` hold the lock of the child's pid, so a child whose spawner was
+//! first also finds its entry: it never runs without a permit. A child that finds the handoff
+//! completed and no permits has no spawner any more, and ends as if it had not been spawned.
+//!
+//! A supervisor that creates the child on behalf of another process claims the handoff before:
+//! then the permits are the supervisor's, and [entrusted](Pool::entrust) to the child once that
+//! exists.
 
 use crate::holders::{Entry, Kind, Slot};
 use crate::host::Pid;
@@ -20,7 +24,8 @@ use crate::sync::{Ordering, fence};
 
 use super::{Pool, PoolHost};
 
-/// Names an offer: the place of the spawner's entry, and which of its offers. 59 bits.
+/// Names a handoff: the place of the spawner's entry, and the number of the handoff there. 59
+/// bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer(u64);
 
@@ -36,11 +41,11 @@ impl Offer {
     fn seq(self) -> u32 {
         (self.0 & ((1 << Self::SEQ_BITS) - 1)) as u32
     }
-    /// As a word.
+    /// Returns it as a word.
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// From a word that may be anything.
+    /// Returns the handoff of any word.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -56,8 +61,8 @@ pub enum Adoption {
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Puts `n` bound permits of the calling process on offer to the process it is about to
-    /// spawn. `None` if it does not hold that many, or if its last offer is not settled: then the
+    /// Begins a handoff of `n` bound permits of the calling process to the process it is about to
+    /// spawn. Returns `None` if it holds fewer, or if its last handoff is pending: then the
     /// permits stay its own.
     pub fn offer(&self, me: Pid, n: u32) -> Option<Offer> {
         let slot = self.table.locate(me)?;
@@ -68,13 +73,13 @@ impl<H: PoolHost> Pool<H> {
         Some(Offer::new(slot, entry.begin_handoff(n)?))
     }
 
-    /// The spawner gives its child what it offered.
+    /// Gives the child its permits. By the spawner, once it has spawned the child.
     pub fn hand_over(&self, host: &H, offer: Offer, child: Pid) {
         let Some(entry) = self.table.entry(offer.slot()) else { return };
         self.place(host, entry, offer, child);
     }
 
-    /// The child takes what it was offered, as its first act.
+    /// Takes the permits of the handoff. By the child, as its first act.
     pub fn adopt(&self, host: &H, me: Pid, offer: Offer) -> Adoption {
         // The spawner was first, and all is done: the usual case, without a lock.
         if self.table.find(me).is_some_and(Entry::has_bound) {
@@ -104,39 +109,45 @@ impl<H: PoolHost> Pool<H> {
         if made && !host.watch(self, child) {
             self.down(host, child);
         }
-        // ORDERING: pairs with the fence in `ManyHolders::propose`: the spawner may hold nothing now, and the child not be one more.
+        // ORDERING: pairs with the fence in `ManyHolders::propose`: the spawner may hold nothing
+        // now, while the child is not one more holder.
         fence(Ordering::SeqCst);
         self.note_leaving(spawner);
         Adoption::Adopted
     }
 
-    /// The calling process is to create the child that `spawner` made the offer for: what was offered becomes its own. How much
-    /// that is; `None` if the offer was settled, or is not that process'.
+    /// Makes the permits of the handoff those of the calling process, which is about to create
+    /// the child on behalf of `spawner`. Returns how many; `None` if the handoff is completed, or
+    /// is not that process'.
     pub fn claim(&self, host: &H, me: Pid, spawner: Pid, offer: Offer) -> Option<u64> {
-        // Before the offer is closed: from then on the permits are nobody's until they are in our entry, which is no
-        // race, since a process is not killed inside a call.
+        // Before the handoff is completed. From then on the permits are in no entry until they
+        // are in the caller's, which is no race: a process is not killed inside a call.
         let mine = self.table.find(me).or_else(|| self.insert(host, me))?;
-        // A claim is made of an offer that may be long settled. That its place holds the offer of another process by now is
-        // told by the pid; that it holds another of the same process, by its number, up to 2^27 of them.
+        // The handoff may be long completed, and its place in use again: for another process,
+        // which the pid tells, or for another handoff of the same process, which the number
+        // tells, up to 2^27 of them.
         let entry = self.table.entry(offer.slot()).filter(|_| self.table.occupant(offer.slot()) == Some(spawner))?;
         let permits = entry.complete_handoff(offer.seq())?;
         let before = mine.own(Kind::Bound);
         mine.set_own(Kind::Bound, before + permits);
-        // ORDERING: pairs with the fence in `Table::deactivate_if_idle`.
+        // ORDERING: pairs with the fence in `Table::deactivate_if_idle`: announced, then `hold`
+        // loads `active`.
         fence(Ordering::SeqCst);
         self.hold(host, me, mine, Kind::Bound, before);
-        // ORDERING: pairs with the fence in `ManyHolders::propose`: the spawner may hold nothing now.
+        // ORDERING: pairs with the fence in `ManyHolders::propose`: the spawner may hold nothing
+        // now.
         fence(Ordering::SeqCst);
         self.note_leaving(entry);
         Some(permits)
     }
 
-    /// The spawner takes its offer back: there is no child.
+    /// Takes the handoff back, as there is no child. By the spawner.
     pub fn retract(&self, host: &H, offer: Offer) {
         let Some(entry) = self.table.entry(offer.slot()) else { return };
         let Some(permits) = entry.complete_handoff(offer.seq()) else { return };
         let was = self.state.give(permits);
-        // ORDERING: pairs with the fence in `ManyHolders::propose`.
+        // ORDERING: pairs with the fence in `ManyHolders::propose`: the spawner may hold nothing
+        // now.
         fence(Ordering::SeqCst);
         self.note_leaving(entry);
         if was.flagged() {

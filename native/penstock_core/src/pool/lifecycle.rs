@@ -1,4 +1,4 @@
-//! Opening, changing, draining and closing a pool, and what there is to say of it.
+//! Opens, updates, drains, reopens and closes a pool.
 
 use crate::holders::{Cursor, Kind};
 use crate::host::Pid;
@@ -7,20 +7,20 @@ use crate::sync::{Ordering, fence, lock};
 use super::wait_queue::{Queue, Waiter, WaiterId};
 use super::{Guarded, Pool, PoolHost, UNLIMITED};
 
-/// What a pool is started with.
+/// The configuration that a pool is started with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// At most 2^31-1, or [`UNLIMITED`].
     pub limit: u64,
-    /// How many may be parked.
+    /// The number of processes that may be parked.
     pub max_waiting: u32,
     /// How far restarts may pass the limit; [`AS_LIMIT`] is as far as the limit is.
     pub max_overdraft: u64,
-    /// Who has held for more than so many ms is counted in a [`Report`]; 0 counts nobody.
+    /// A [`Report`] counts holders that have held for more than this many ms; 0 counts none.
     pub held_longer_than: u32,
 }
 
-/// What of its [`Settings`] a pool is to change.
+/// The settings that a pool is to change; `None` keeps a setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// As in [`Settings`], as are the others.
@@ -33,32 +33,33 @@ pub struct Changes {
     pub held_longer_than: Option<u32>,
 }
 
-/// Whether anybody is admitted.
+/// Whether the pool admits callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Yes.
+    /// It does.
     Open,
-    /// No, until it is reopened.
+    /// It does not, until it is reopened.
     Draining,
-    /// No.
+    /// It does not.
     Closed,
 }
 
-/// What came of the wish to see the pool drained.
+/// The result of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drain {
-    /// Nothing is held.
+    /// No permit is held.
     Done,
     /// The answer will come.
     Waiting(WaiterId),
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Opens a closed pool in which nothing is held, with new totals. False if it is not such a pool.
+    /// Opens a closed pool in which no permit is held, with new totals. Returns `false` if it is
+    /// not such a pool.
     ///
-    /// A pool that was closed can be opened again, so that the memory of a name's pools is bounded however often it is
-    /// restarted. What still runs on the closed pool either finds it closed, or, later, finds the new one: as if it
-    /// had come later.
+    /// A pool that was closed can be opened again, so the memory of a name's pools is bounded at
+    /// any number of restarts. Calls that still run on the closed pool either find it closed, or
+    /// find the new one, as if they had come later.
     pub fn open(&self, settings: Settings) -> bool {
         let mut guarded = lock(&self.guarded);
         if !self.is_idle_at(&guarded) {
@@ -79,7 +80,7 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    /// Returns `true` if the pool is closed, nothing is held, and no process waits.
+    /// Returns `true` if the pool is closed, no permit is held, and no process waits.
     pub(crate) fn is_idle(&self) -> bool {
         self.is_idle_at(&lock(&self.guarded))
     }
@@ -92,13 +93,14 @@ impl<H: PoolHost> Pool<H> {
             && self.state.load().free() >= 0
     }
 
-    /// Changes what is given. Waiters who fit now are woken, and those who ask for more than there will be refused.
+    /// Changes settings. Waiters that fit now are granted their permits, and those whose requests
+    /// exceed the limit are refused.
     pub fn update(&self, host: &H, changes: Changes) {
         self.update_while(host, changes, || true);
     }
 
-    /// Updates as [`Pool::update`] does, if `still`, which is asked inside the queue lock.
-    /// Returns what it said.
+    /// Updates as [`Pool::update`] does, if `still` returns `true`, which is called inside the
+    /// queue lock. Returns what it returned.
     pub fn update_while(&self, host: &H, changes: Changes, still: impl FnOnce() -> bool) -> bool {
         {
             let mut guarded = lock(&self.guarded);
@@ -107,12 +109,14 @@ impl<H: PoolHost> Pool<H> {
             }
             if let Some(limit) = changes.limit {
                 let (in_use, overdrawn) = self.shift_limit(limit.min(UNLIMITED));
-                // What was in use at a shrink may be so again by restarts, until it has been paid back.
+                // Restarts may bring back what was in use at a shrink, until it has been paid
+                // back.
                 guarded.shrunk_from = if overdrawn { guarded.shrunk_from.max(in_use) } else { in_use };
                 // Acquires that saw the limit change did not note the peak.
                 self.front.peak.fetch_max(self.in_use(), Ordering::Relaxed);
                 guarded.settings.limit = limit;
-                // A limit of 0 is a pause, and refuses nobody: not even who asked for more than an earlier limit.
+                // A limit of 0 is a pause, and refuses no request: not even one that exceeded an
+                // earlier limit.
                 if limit > 0 && u64::from(guarded.queue.max_requested()) > limit {
                     guarded.queue.begin_sweep();
                 }
@@ -126,14 +130,14 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    /// Admits nobody any more, and has the calling process told when nothing is held. False ends in `Closed`: nothing to
-    /// wait for on a pool that is closed for good.
+    /// Admits no caller any more, and has the calling process told when no permit is held. There
+    /// is nothing to wait for on a pool that is closed for good.
     pub fn drain(&self, host: &H, me: Pid, ticket: H::Ticket) -> Drain {
         self.drain_while(host, me, ticket, || true).expect("it may")
     }
 
-    /// Drains as [`Pool::drain`] does, if `still`, which is asked inside the queue lock;
-    /// `None` if not.
+    /// Drains as [`Pool::drain`] does, if `still` returns `true`, which is called inside the
+    /// queue lock; otherwise returns `None`.
     pub fn drain_while(&self, host: &H, me: Pid, ticket: H::Ticket, still: impl FnOnce() -> bool) -> Option<Drain> {
         let entry = self.table.find(me).or_else(|| self.insert(host, me));
         let drain = {
@@ -151,7 +155,7 @@ impl<H: PoolHost> Pool<H> {
                 let queue = Queue::Drainers;
                 let waiter = Waiter { pid: me, permits: 0, kind: Kind::Free, ticket, queue, until: None, heir: None };
                 Drain::Waiting(match entry {
-                    // The entry of who drains is there so that its death takes it off the line.
+                    // The drainer has an entry so that its death removes it from the queue.
                     Some(entry) => self.join(&mut guarded, entry, waiter),
                     None => guarded.queue.push(waiter, WaiterId::from_bits(0)),
                 })
@@ -161,13 +165,13 @@ impl<H: PoolHost> Pool<H> {
         Some(drain)
     }
 
-    /// Admits again after a drain. False if the pool is closed.
+    /// Admits callers again after a drain. Returns `false` if the pool is closed.
     pub fn reopen(&self, host: &H) -> bool {
         self.reopen_while(host, || true)
     }
 
-    /// Reopens as [`Pool::reopen`] does, if `still`, which is asked inside the queue lock;
-    /// false if not.
+    /// Reopens as [`Pool::reopen`] does, if `still` returns `true`, which is called inside the
+    /// queue lock; otherwise returns `false`.
     pub fn reopen_while(&self, host: &H, still: impl FnOnce() -> bool) -> bool {
         {
             let mut guarded = lock(&self.guarded);
@@ -186,7 +190,7 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    /// Admits nobody any more. What is held stays counted until it is given back, which is nobody's concern then.
+    /// Admits no caller any more. Permits stay counted until they are given back.
     pub fn close(&self, host: &H) {
         {
             let mut guarded = lock(&self.guarded);
@@ -199,9 +203,9 @@ impl<H: PoolHost> Pool<H> {
     /// Clears a closed pool that no caller can reach any more: gives back all that is held in it,
     /// in bounded pieces.
     ///
-    /// Each piece looks at `most` entries, by 32 more at most. Returns the position to go on
-    /// from, and `None` when nothing is held and no process waits. Only the deaths of processes
-    /// may race with it.
+    /// Each piece looks at `most` entries, or up to 32 more. Returns the cursor to go on from,
+    /// and `None` when no permit is held and no process waits. Only the deaths of processes may
+    /// race with it.
     pub fn clear(&self, host: &H, from: Cursor, most: usize) -> Option<Cursor> {
         // Waiters may have lost the pool, too: each is told that it is closed.
         if !self.settle(host) {
@@ -211,8 +215,8 @@ impl<H: PoolHost> Pool<H> {
             self.state.give(permits);
         });
         host.worked(looked_at * 2);
-        // ORDERING: pairs with the fence in `ManyHolders::propose`: the entries are cleared before we
-        // look.
+        // ORDERING: pairs with the fence in `ManyHolders::propose`: the entries are cleared
+        // before the hint is loaded.
         fence(Ordering::SeqCst);
         if self.front.many_holders.is_noted() {
             self.front.many_holders.withdraw();

@@ -17,18 +17,20 @@
 //!
 //! Some facts are held more than once, as no single copy serves all of its readers:
 //!
-//! | fact     | where                           | why                                              |
-//! |----------|---------------------------------|--------------------------------------------------|
-//! | limit    | `state`, as `limit - in use`    | An acquire compares one word; no acquire succeeds by a limit that is no longer in force. |
-//! |          | `front.limit`                   | Peak and oversize requests need the limit alone, without a lock; its version tells whether it belongs to the state word read with it. |
-//! |          | `guarded.settings.limit`        | What the owner asked for, told by `info`; not cut to [`UNLIMITED`]. |
-//! |          | the registry's configuration    | What the owner *started* the pool with: a restarted owner changes only what differs from that. |
-//! | status   | `CLOSED` in `state`             | An acquire sees it in the word that it compares.  |
-//! |          | `guarded.status`                | Draining and closed are one bit in `state`, but only a draining pool reopens. |
-//! |          | the registry's current word     | A name loses its pool before the pool closes.    |
-//! | acquired | [`Entry`](crate::holders::Entry), for the living | Its process counts by a plain store, so threads share no counter. |
-//! |          | the shard, for the dead         | The entry of a dead process is reused.           |
-//! |          | `guarded.granted`               | A waiter is served by another process, which must not write the waiter's count. |
+//! | fact     | where                      | why there                                         |
+//! |----------|----------------------------|---------------------------------------------------|
+//! | limit    | `state`: `limit - in use`  | An acquire compares this word: no stale limit.    |
+//! |          | `front.limit`, versioned   | The peak needs the limit alone, without a lock.   |
+//! |          | `guarded.settings.limit`   | As the owner asked for it, told by `info`.        |
+//! |          | the registry's `Given`     | As the owner *started* it: a restart compares it. |
+//! | status   | `CLOSED` in `state`        | An acquire compares this word.                    |
+//! |          | `guarded.status`           | A draining pool can reopen, a closed one cannot.  |
+//! |          | the registry's current word| A name loses its pool before that closes.         |
+//! | acquired | [`Entry`], of the living   | Its process counts by a plain store.              |
+//! |          | shard totals, of the dead  | The entry of a dead process is reused.            |
+//! |          | `guarded.granted`          | A waiter is admitted by another process.          |
+//!
+//! [`Entry`]: crate::holders::Entry
 //!
 //! The queue lock orders all writes to the limit and to the status.
 

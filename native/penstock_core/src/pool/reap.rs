@@ -1,16 +1,20 @@
-//! Looking for holders that are dead and whose monitors have not run yet.
+//! Reaps dead holders, whether their monitors have run or not.
 //!
-//! Who saw the death of a holder may ask before the pool was told. So a refusal by a pool of at most [`SCAN_LIMIT`] holders looks at
-//! all of them first, every time. On a larger one it looks at none: the monitor runs microseconds later, and to
-//! look at some would find the right one too seldom to be worth what it costs a flood of refusals. It would also
-//! admit a successor while the dead process still has its place in the VM's table, and so pass the limit by the look
-//! of whoever counts processes. So the dead are buried when all were looked at, and if that found no crowd. A holder
-//! is one whose permits the pool has not got back: nine of whom one has just died are a crowd until it was told.
+//! A caller may know of the death of a holder before the pool does. So a refusal by a pool of at
+//! most [`SCAN_LIMIT`] holders scans all of them first, every time. On a larger pool it scans
+//! none. The monitor runs microseconds later, and a partial scan finds the right holder too
+//! seldom for what it costs a flood of refusals. It would also admit a successor while the dead
+//! process still has its place in the VM's table, and so pass the limit as counted by processes.
+//! So the dead are reaped once all holders were scanned, and only if these are not many.
 //!
-//! What the look takes for a holder may be an acquire that is about to be refused, and withdraws what it announced: beside seven
-//! that live and one that is dead, two of them at one instant look like a crowd. And what another's burial frees may
-//! go to a waiter that is dead as well and was passed already. In both cases the refusal stands, and the
-//! monitors tell the pool microseconds later.
+//! A dead holder counts until the pool has its permits back: nine holders, one of which just
+//! died, still exceed the threshold until its monitor has run.
+//!
+//! What the scan takes for a holder may be an acquire that is about to be refused, and withdraws
+//! its announcement: with seven living holders and a dead one, two such acquires at one instant
+//! look like too many. And the permits of a reaped holder may go to a waiter that is dead as well
+//! and was passed already. In both cases the refusal stands, and the monitors tell the pool
+//! microseconds later.
 
 use crate::host::Pid;
 use crate::sync::{Ordering, fence};
@@ -18,32 +22,33 @@ use crate::sync::{Ordering, fence};
 use super::many_holders::SCAN_LIMIT;
 use super::{Pool, PoolHost};
 
-/// How far a look went.
+/// How far a scan went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scan {
-    /// Not at all: there is a crowd.
+    /// It was skipped, as there are many holders.
     Skipped,
-    /// At all there was to look at: ask for the permit once more.
+    /// It is complete: the caller asks for the permits once more.
     Done,
-    /// There is more than one call may look at.
+    /// It exceeds one call.
     Unfinished,
 }
 
-/// Entries that one call visits, each some 50 ns if it is to be taken off the list.
+/// The number of entries that one call visits, each some 50 ns if it is deactivated.
 const MOST: usize = 1024;
-/// Dead that one call buries. More of them are a crowd as well.
+/// The number of dead holders that one call reaps. More of them count as many holders.
 const MOST_REAPED: usize = 128;
 
 /// What a call has done so far.
 #[derive(Default)]
 struct Tally {
     visited: usize,
-    /// Cache lines that were looked at to find them.
+    /// The cache lines that were looked at to find them.
     passed: usize,
     reaped: usize,
-    /// More waiters are due than one call may answer, and the host was asked to go on with them.
+    /// More waiters are due than one call may serve, and the host was asked to go on with them.
     deferred: bool,
-    /// Found by the last walk. Here, so that one call allocates once, and only if there are any.
+    /// The dead that the last walk found. Kept here, so that one call allocates once, and only if
+    /// there are any.
     dead: Vec<Pid>,
 }
 
@@ -53,58 +58,64 @@ impl Tally {
     }
 }
 
-/// What a walk along the holders found.
+/// The result of a walk along the active entries.
 enum Walk {
-    /// More than [`SCAN_LIMIT`] that live.
+    /// More than [`SCAN_LIMIT`] living holders.
     Many,
-    /// More dead than one call buries, before there was a crowd.
+    /// More dead holders than one call reaps, before there were many living ones.
     ManyDead,
-    /// All of them. The dead are in the tally.
+    /// All of them were visited. The dead are in the tally.
     Whole,
-    /// No room for more. What was visited is off the list, but for at most a crowd and a massacre.
+    /// No room for more. All visited entries are inactive now, except for at most [`SCAN_LIMIT`]
+    /// living and [`MOST_REAPED`] dead holders.
     Part,
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// The process is gone: all it had in the pool comes back, whatever it was doing. Once or many times.
+    /// Reaps a process that is gone: all its permits come back, at whatever instruction it died.
+    /// May be called once or many times.
     pub fn down(&self, host: &H, pid: Pid) {
         if self.reap(pid) {
             self.settle(host);
         }
     }
 
-    /// As [`Pool::down`], for who has learnt of the death by other means than ours and would have what it held back now: who
-    /// handed it over, or has heard from the process since. Does nothing if the process lives.
+    /// Reaps the process if it is dead, for a caller that has learnt of the death before the
+    /// monitor has run and needs the permits now: its spawner, or a process that heard from it
+    /// since. Does nothing if the process lives.
     pub fn ended(&self, host: &H, pid: Pid) {
-        // Usually its monitor was first. An entry that was made, as the caller knows, and is not there any more, is gone for
-        // good: no lock is needed to see that.
+        // Its monitor was usually first. The caller knows that the entry was inserted; if it is
+        // missing, it is gone for good, which needs no lock to see.
         if self.table.find(pid).is_some() && !host.alive(pid) {
             self.down(host, pid);
         }
     }
 
-    /// Takes back all that a dead process had; whether something may be due at the desk now.
+    /// Takes back all that a dead process had. Returns `true` if the wait queue may have to be
+    /// served.
     fn reap(&self, pid: Pid) -> bool {
         self.reclaim(pid, 0).1
     }
 
-    /// As `bury`, but keeps so many of its permits for the caller, if it had them: whether it did.
+    /// Takes back all that a dead process had, except for `keep` permits, which are the caller's.
+    /// Returns whether it had that many, and whether the wait queue may have to be served.
     pub(super) fn reclaim(&self, pid: Pid, keep: u64) -> (bool, bool) {
-        // First, as the entry leads to the waits. A grant that was made before is in the entry,
-        // and comes back with it.
+        // The waits first, as the entry leads to them. A grant that was made before is in the
+        // entry, and comes back with it.
         let waited = self.leave_all(pid);
         let give_back = |permits| if permits > 0 { self.state.give(permits) } else { self.state.load() };
         let Some(reclaimed) = self.table.remove(self.generation(), pid, keep, give_back) else {
             return (false, waited);
         };
         if reclaimed.permits > 0 {
-            // ORDERING: pairs with the fence in `ManyHolders::propose`: the entry is wiped before we look.
+            // ORDERING: pairs with the fence in `ManyHolders::propose`: the entry is wiped before
+            // the hint is loaded.
             fence(Ordering::SeqCst);
             if self.front.many_holders.is_noted() {
                 self.front.many_holders.withdraw();
             }
         }
-        // Who waited behind it may now be at the head; whoever waits for permits may have them.
+        // A waiter behind it may now be at the head, and waiters may get the permits.
         (reclaimed.retained > 0, waited || reclaimed.given_back.flagged())
     }
 
@@ -120,19 +131,22 @@ impl<H: PoolHost> Pool<H> {
                 Walk::Many => {
                     let proposal = self.front.many_holders.propose();
                     let again = self.walk(host, &mut tally);
-                    // The other look's confirmation is as good as ours, which it may have prevented.
+                    // A hint that another scan published serves as well; that scan may have
+                    // prevented this one's.
                     if matches!(again, Walk::Many)
                         && (self.front.many_holders.publish(proposal) || self.front.many_holders.is_published())
                     {
                         break Scan::Done;
                     }
-                    // The walk stopped at a crowd that is none, or never was, as permits that move are counted twice: there
-                    // may be dead it has not seen.
+                    // The walk stopped at many holders that are not many, or never were, as
+                    // permits that move are counted twice. There may be dead holders that it has
+                    // not visited.
                 }
-                // Their monitors are running, and nobody may have thousands buried by one call.
+                // Their monitors are running, and no single call may have to reap thousands.
                 Walk::ManyDead => break Scan::Done,
                 Walk::Whole if tally.dead.is_empty() => break Scan::Done,
-                // What a dead holder had may go to a waiter that is dead as well, and was passed already.
+                // The permits of a dead holder may go to a waiter that is dead as well, and was
+                // passed already.
                 Walk::Whole => self.reap_found(host, &mut tally),
                 Walk::Part => {}
             }
@@ -144,7 +158,8 @@ impl<H: PoolHost> Pool<H> {
         looked
     }
 
-    /// Takes off the list who holds nothing, and buries nobody: see the top for what a crowd's dead would cost.
+    /// Deactivates entries that hold nothing, and reaps none: see the top of this file for what
+    /// reaping some of many would cost.
     fn walk(&self, host: &H, tally: &mut Tally) -> Walk {
         let (mut alive, mut walk) = (0, Walk::Whole);
         tally.dead.clear();
@@ -178,7 +193,7 @@ impl<H: PoolHost> Pool<H> {
             due |= self.reap(pid);
         }
         tally.reaped += tally.dead.len();
-        // Once for all of them: each may have been what many waited for.
+        // Once for all of them: each may have held what many waited for.
         tally.deferred |= due && !self.settle(host);
     }
 }

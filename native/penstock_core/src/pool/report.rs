@@ -1,4 +1,4 @@
-//! What is told of a pool, and of its holders.
+//! Statistics of a pool, and of its holders.
 
 use crate::holders::{Age, Cursor, HolderInfo, Report, Table};
 use crate::host::Pid;
@@ -7,20 +7,20 @@ use crate::sync::{Ordering, lock};
 use super::wait_queue::Queue;
 use super::{Pool, PoolHost, Settings, Status};
 
-/// What a pool is like at one instant.
+/// A pool at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
-    /// Whether anybody is admitted.
+    /// Whether the pool admits callers.
     pub status: Status,
-    /// As in [`Settings`], as it is now.
+    /// The settings in force.
     pub settings: Settings,
     /// Permits held.
     pub in_use: u64,
     /// Processes parked.
     pub waiting: usize,
-    /// The most that was held at once since the pool was opened.
+    /// The most permits that were held at once since the pool was opened.
     pub peak: u64,
-    /// Waiters admitted since then; not in any [`Report`].
+    /// Waiters admitted since the pool was opened; not in any [`Report`].
     pub granted: u64,
 }
 
@@ -29,7 +29,7 @@ pub struct Info {
 pub struct Opening(u64);
 
 impl<H: PoolHost> Pool<H> {
-    /// What the pool is like now.
+    /// Returns the pool as it is now.
     pub fn info(&self) -> Info {
         let guarded = lock(&self.guarded);
         Info {
@@ -42,18 +42,21 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// The sums from a position on, until `most` cache lines were looked at, and where to go on.
+    /// Returns the totals from a cursor on, until `most` cache lines were looked at, and the next
+    /// cursor.
     pub fn census(&self, host: &H, from: Cursor, most: usize) -> (Report, Option<Cursor>) {
         let longer_than = lock(&self.guarded).settings.held_longer_than;
         self.table.report(from, self.generation(), most, Age { now_ms: host.now_ms(), longer_than })
     }
 
-    /// The holders from a position on, until `most` cache lines were looked at, and where to go on.
+    /// Returns the holders from a cursor on, until `most` cache lines were looked at, and the
+    /// next cursor.
     pub fn holders(&self, from: Cursor, most: usize) -> (Vec<HolderInfo>, Option<Cursor>) {
         self.table.holders(from, most, |_| true)
     }
 
-    /// The same of those that have held for `at_least` ms at `now_ms` of the host's coarse clock.
+    /// Returns only those holders that have held for `at_least` ms at `now_ms` of the host's
+    /// coarse clock.
     pub fn holders_since(
         &self,
         from: Cursor,
@@ -79,13 +82,13 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// How long a process has been at the work that it holds bound permits for, in ms, if those were handed over to it; `None` if it
-    /// holds none.
+    /// Returns for how long a process has been at the work that it holds bound permits for, in
+    /// ms, if those were handed over to it; `None` if it holds none.
     pub fn work_ms(&self, host: &H, pid: Pid) -> Option<u32> {
         self.table.work_ms(pid, host.exact_ms())
     }
 
-    /// Which shard a process falls to.
+    /// Returns the shard that a process falls to.
     pub fn shard_of(pid: Pid) -> usize {
         Table::shard_of(pid)
     }

@@ -1,4 +1,4 @@
-//! Serving what is due at the desk.
+//! Serves what is due in the wait queue.
 
 use crate::holders::Kind;
 use crate::host::{Answer, Host, Pid};
@@ -8,14 +8,14 @@ use super::limit::LimitWord;
 use super::wait_queue::{Queue, Waiter};
 use super::{Guarded, Pool, PoolHost, Status};
 
-/// Answers that are given under one hold of the lock, and sent after it.
+/// The number of answers that are given under one hold of the lock, and sent after it.
 const BATCH: usize = if cfg!(loom) { 4 } else { 32 };
-/// Batches in one call: 64 messages are some 50 µs.
+/// The number of batches in one call: 64 messages are some 50 µs.
 pub(super) const BATCHES: usize = 2;
-/// Waiters looked at under one hold of the lock after the limit fell.
+/// The number of waiters that are looked at under one hold of the lock after the limit fell.
 const LOOKS: usize = 256;
 
-/// `None` as an answer: the process is dead, only its ticket is left to drop.
+/// The answer is `None` for a dead process, of which only the ticket is left to drop.
 type Due<H> = (Pid, <H as Host>::Ticket, Option<Answer>);
 
 pub(super) struct Batch<H: PoolHost> {
@@ -50,19 +50,19 @@ impl<H: PoolHost> Batch<H> {
     }
 }
 
-/// What is left to do at the desk.
+/// What is left to do in the wait queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rest {
     Nothing,
-    /// Only to look for waiters that ask for too much: no permit waits for that.
+    /// Only to look for waiters whose requests became too large: no permit waits for that.
     Sweep,
-    /// Answers, or grants, or what the dead left behind.
+    /// Answers, or grants, or waits of dead processes.
     More,
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Gives every answer that is due at the desk; false if grants may be among those that are
-    /// left for the host's next call.
+    /// Gives every answer that is due. Returns `false` if grants may be among those that are left
+    /// for the host's next call.
     #[cold]
     pub fn settle(&self, host: &H) -> bool {
         let mut rest = Rest::More;
@@ -100,8 +100,8 @@ impl<H: PoolHost> Pool<H> {
                 return Rest::Nothing;
             };
             let (pid, n, kind) = (first.pid, first.permits, first.kind);
-            // The head is looked at here, and not by the sweep alone: waiters behind it wait for
-            // no walk.
+            // The head is checked here, and not by the sweep alone: the waiters behind it wait
+            // for no walk.
             let oversize = self.oversize(n);
             let taken = if oversize { None } else { self.state.take_for_waiter(n).ok() };
             if !oversize && taken.is_none() {
@@ -119,7 +119,7 @@ impl<H: PoolHost> Pool<H> {
                     self.dismiss(batch, waiter, Some(Answer::Granted));
                 }
                 Some(_) => {
-                    // It is dead, and its monitor about to take it off this line.
+                    // The waiter is dead, and its monitor about to remove it.
                     self.state.give(u64::from(n));
                     self.dismiss(batch, waiter, None);
                 }
@@ -128,8 +128,8 @@ impl<H: PoolHost> Pool<H> {
         if !batch.has_room() {
             return Rest::More;
         }
-        // The head gets no permits now, so the walk cannot take out a waiter that stands before
-        // an eligible one.
+        // The head gets no permits now, so the walk cannot remove a waiter that blocks an
+        // eligible one.
         if limit == 0 {
             guarded.queue.end_sweep();
         } else {
@@ -142,13 +142,13 @@ impl<H: PoolHost> Pool<H> {
         if guarded.queue.is_sweeping() { Rest::Sweep } else { Rest::Nothing }
     }
 
-    /// A wait that was taken out ends with that answer, or with none.
+    /// Ends a wait that was removed, with that answer or with none.
     pub(super) fn dismiss(&self, batch: &mut Batch<H>, waiter: Waiter<H>, answer: Option<Answer>) {
         self.pass_on(&waiter);
         batch.push(waiter, answer);
     }
 
-    /// Ends waits of the dead.
+    /// Drops waits of dead processes.
     fn drop_orphans(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>) {
         while batch.has_room()
             && let Some(waiter) = guarded.queue.pop_orphan()
@@ -157,7 +157,8 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Writes permits that are taken to the entry of who waited for them; false if it is gone.
+    /// Credits permits that were taken to the entry of the waiter. Returns `false` if the waiter
+    /// is dead.
     fn grant(&self, pid: Pid, n: u32, kind: Kind, now: u32) -> bool {
         let _locked = self.table.lock(pid);
         let Some(slot) = self.table.locate(pid) else { return false };
@@ -186,7 +187,7 @@ impl<H: PoolHost> Pool<H> {
         if guarded.queue.is_empty(Queue::Drainers) { Rest::Nothing } else { Rest::More }
     }
 
-    /// The same answer for every process of the queue, for as long as there is room.
+    /// Gives the same answer to every process of the queue, while the batch has room.
     fn dismiss_all(&self, guarded: &mut Guarded<H>, queue: Queue, batch: &mut Batch<H>, answer: Answer) {
         while batch.has_room()
             && let Some(waiter) = guarded.queue.pop(queue)

@@ -9,19 +9,20 @@ use super::{NotHeld, Pool, PoolHost};
 /// Why a transfer was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferError {
-    /// The process does not hold that many; nothing changed.
+    /// The process holds fewer permits; nothing changed.
     NotHeld,
     /// The receiver is dead; the permits are free again.
     Gone,
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Makes `n` of the calling process' free permits those of `to`.
+    /// Makes `n` free permits of the calling process those of `to`.
     pub fn transfer(&self, host: &H, me: Pid, to: Pid, n: u32) -> Result<(), TransferError> {
         self.transfer_as(host, me, to, n, Kind::Free)
     }
 
-    /// Makes `n` bound permits of the calling process those of a process that it has created, which is the work now.
+    /// Makes `n` bound permits of the calling process those of a process that it has created,
+    /// which does the work now.
     pub fn entrust(&self, host: &H, me: Pid, to: Pid, n: u32) -> Result<(), TransferError> {
         self.transfer_as(host, me, to, n, Kind::Bound)
     }
@@ -33,8 +34,8 @@ impl<H: PoolHost> Pool<H> {
             entry.set_own(kind, entry.own(kind) + u64::from(n));
             return Ok(());
         }
-        // Between here and the credit the permits are nobody's, which is no race: a process is not killed inside a
-        // call, so nobody has to find them.
+        // Between here and the credit the permits are in no entry, which is no race: a process is
+        // not killed inside a call, so no reaper has to find them.
         let placed = if host.alive(to) {
             self.bestow(host, to, n, kind)
         } else {
@@ -43,13 +44,15 @@ impl<H: PoolHost> Pool<H> {
             }
             false
         };
-        // ORDERING: pairs with the fence in `ManyHolders::propose`.
+        // ORDERING: pairs with the fence in `ManyHolders::propose`: the giver may hold nothing
+        // now.
         fence(Ordering::SeqCst);
         self.note_leaving(entry);
         if placed { Ok(()) } else { Err(TransferError::Gone) }
     }
 
-    /// Puts permits into the entry of another process; false if it was dead, and they are free again.
+    /// Credits permits to the entry of another process. Returns `false` if it was dead, and the
+    /// permits are free again.
     fn bestow(&self, host: &H, to: Pid, n: u32, kind: Kind) -> bool {
         let now = host.now_ms();
         let made = {
@@ -58,7 +61,8 @@ impl<H: PoolHost> Pool<H> {
             self.table.credit(heir, slot, kind, u64::from(n), now);
             made
         };
-        // An entry that was there is watched already: if its process is dying, its death takes these along.
+        // An entry that was found is watched already: if its process is dying, its death takes
+        // these permits along.
         if made && !host.watch(self, to) {
             self.down(host, to);
             return false;

@@ -1,15 +1,17 @@
-//! Parking at the desk, and settling what is due there.
+//! Parks callers, and ends their waits.
 //!
-//! Every wait ends once, under the queue lock: by a grant, an answer, its process' own leaving, or its process' death.
-//! Whoever ends it takes it off the line, so the others do not find it. Messages are sent after the lock: a process
-//! whose leaving came too late knows that its answer is on its way.
+//! Every wait ends once, under the queue lock: by a grant, by an answer, by its process, or by
+//! the death of its process. The call that ends it removes it from the queue, so no other call
+//! finds it. Messages are sent after the lock is released: a process that comes too late to end
+//! its wait knows that its answer is on its way.
 //!
-//! No wake-up is lost: permits come back by an addition to the state word, which shows whether anybody waits; whoever
-//! parks sets that flag in the same word before it looks for permits a last time.
+//! No wake-up is lost. Permits come back by an addition to the state word, which shows whether
+//! any process waits; a parker sets that flag in the same word before it checks for permits a
+//! last time.
 //!
-//! A process that waits blocked has one wait, and ends it itself. One that [asked](Pool::ask) may
-//! have many, which the host ends when their time is over, and its death all of them: its entry
-//! names one, which is in a ring with the others.
+//! A process that blocks has one wait, and ends it itself. A process that [asked](Pool::ask) may
+//! have many, which the host ends when their time is over, and its death ends all of them: its
+//! entry names one, which is in a ring with the others.
 
 use crate::holders::{Entry, Kind};
 use crate::host::{Answer, Pid};
@@ -19,45 +21,45 @@ use super::serve::{BATCHES, Batch};
 use super::wait_queue::{Queue, Removed, Waiter, WaiterId};
 use super::{Guarded, Pool, PoolHost, Status};
 
-/// What came of the wish to wait.
+/// The result of a request to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parked {
-    /// No need: the permits were free.
+    /// The permits were free.
     Granted,
-    /// More are asked than there are.
+    /// The request exceeds the limit.
     Full,
-    /// No place to wait is left.
+    /// The queue is full.
     QueueFull,
-    /// Nobody is admitted any more.
+    /// The pool admits no process any more.
     Closed,
-    /// What the process holds of the pool and what it asks exceed the limit together: it would
+    /// The permits that the process holds and the request exceed the limit together: it would
     /// wait for itself.
     Deadlock,
     /// The answer will come.
     Waiting(WaiterId),
 }
 
-/// What is left of the waits that the host ends.
+/// Whether waits are left that the host ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
-    /// More are over than one call may end: ask again.
+    /// More are over than one call may end: the host calls again.
     More,
-    /// None is over, but there are others: ask again later.
+    /// None is over, but there are others: the host calls again later.
     Later,
-    /// None. [`Pool::ask`] says when there are any again.
+    /// None. [`Pool::ask`] tells when there are any again.
     Nothing,
 }
 
-/// What came of the wish to wait no longer.
+/// The result of a request to end a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancelled {
     /// No answer will come.
     Yes,
-    /// One was given already and is on its way.
+    /// An answer was given already and is on its way.
     TooLate,
 }
 
-/// Who parks, and for what.
+/// A request of a parking process.
 struct Request<'a, H: PoolHost> {
     pid: Pid,
     entry: &'a Entry,
@@ -65,18 +67,18 @@ struct Request<'a, H: PoolHost> {
     kind: Kind,
     ticket: Option<H::Ticket>,
     until: Option<u64>,
-    /// The process goes on meanwhile, and may release what it would wait for.
+    /// The process goes on meanwhile, and may release what it waits for.
     goes_on: bool,
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Parks the calling process until `n` permits are handed to it, unless they are free.
+    /// Parks the calling process until `n` permits are granted to it, unless they are free.
     pub fn park(&self, host: &H, me: Pid, n: u32, kind: Kind, ticket: H::Ticket) -> Parked {
         self.park_while(host, me, n, kind, ticket, || true)
     }
 
-    /// Parks as [`Pool::park`] does, if `still`, which is asked inside the queue lock. If
-    /// not, the pool is closed to the caller.
+    /// Parks as [`Pool::park`] does, if `still` returns `true`, which is called inside the queue
+    /// lock. Otherwise the pool is closed to the caller.
     pub fn park_while(
         &self,
         host: &H,
@@ -89,8 +91,8 @@ impl<H: PoolHost> Pool<H> {
         self.park_as(host, me, n, (kind, None, false), ticket, still).0
     }
 
-    /// The same for free permits and a caller that goes on, and may ask again before the answer
-    /// comes. The host ends the wait when its clock says `until`. True if the host must see to
+    /// Parks for free permits a caller that goes on, and may ask again before the answer comes.
+    /// The host ends the wait when its clock says `until`. Returns `true` if the host must see to
     /// that, by [`Pool::expire`], and does not yet.
     pub fn ask(
         &self,
@@ -113,12 +115,12 @@ impl<H: PoolHost> Pool<H> {
         ticket: H::Ticket,
         still: impl FnOnce() -> bool,
     ) -> (Parked, bool) {
-        // The dead among the holders first; those that are not found now will wake us by their monitors.
+        // Dead holders first; the monitors of those that are not found now will wake the caller.
         if !self.state.load().closed() && !self.oversize(n) {
             self.reap_dead(host);
         }
         let Some(entry) = self.table.find(me).or_else(|| self.insert(host, me)) else { return (Parked::Closed, false) };
-        // The ticket is outside the lock, where it is dropped if it is not needed.
+        // The ticket stays outside the lock, as it is dropped if it is not needed.
         let mut request = Request { pid: me, entry, permits: n, kind, ticket: Some(ticket), until, goes_on };
         let (parked, timed) = {
             let mut guarded = lock(&self.guarded);
@@ -144,12 +146,13 @@ impl<H: PoolHost> Pool<H> {
             return Parked::Full;
         }
         let has_room = guarded.queue.len(Queue::Waiters) < guarded.settings.max_waiting as usize;
-        // Not free, then, and only one that may wait would wait for itself. The limit does not
-        // change under this lock; what others give the process meanwhile may be missed.
+        // The permits are not free, then, and only a process that blocks waits for itself. The
+        // limit does not change under this lock; permits that other processes transfer meanwhile
+        // may be missed.
         if !goes_on && self.waits_for_itself(entry, permits) {
             return if has_room { Parked::Deadlock } else { Parked::QueueFull };
         }
-        // From here on whoever gives back comes to this desk, and waits for our lock.
+        // From here on, a release finds the flag and waits for the queue lock.
         self.state.set_waiters();
         if guarded.queue.is_empty(Queue::Waiters) {
             let taken = self.state.take_for_waiter(permits);
@@ -169,18 +172,18 @@ impl<H: PoolHost> Pool<H> {
         Parked::Waiting(self.join(guarded, entry, waiter))
     }
 
-    /// Puts a waiter of the calling process in line, and has its entry name it.
+    /// Puts a waiter of the calling process into its queue, and has its entry name it.
     pub(super) fn join(&self, guarded: &mut Guarded<H>, entry: &Entry, waiter: Waiter<H>) -> WaiterId {
         let id = guarded.queue.push(waiter, WaiterId::from_bits(entry.waiter()));
         entry.set_waiter(id.to_bits());
         id
     }
 
-    /// Has the entry of the process name another wait of it, if it named the one that was taken
-    /// out. Under the queue lock.
+    /// Has the entry of the process name another wait of it, if it named the one that was
+    /// removed. Under the queue lock.
     ///
-    /// A process with two waits has its entry, whose removal is preceded, under this lock, by the
-    /// end of the ring.
+    /// A process with two waits has its entry: before that is removed, the ring is ended under
+    /// this lock.
     pub(super) fn pass_on(&self, out: &Waiter<H>) {
         if let Some((from, to)) = out.heir
             && let Some(entry) = self.table.find(out.pid)
@@ -189,18 +192,18 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Takes a dead process out of every line, or makes its waits orphans; true if that may let
+    /// Removes the waits of a dead process, or makes them orphans. Returns `true` if that may let
     /// other waiters go on.
     pub(super) fn leave_all(&self, pid: Pid) -> bool {
-        // The word is 0 if the process has never waited. While it has waits the word names one,
-        // whoever ends the others.
+        // The word is 0 if the process has never waited. While it has waits, the word names one
+        // of them, whichever call ends the others.
         if self.table.find(pid).is_none_or(|entry| entry.waiter() == 0) {
             return false;
         }
         let _out = {
             let mut guarded = lock(&self.guarded);
-            // Another may have done all this meanwhile, and a third process have the entry by
-            // now.
+            // Another call may have done all this meanwhile, and another process may have the
+            // entry by now.
             let Some(entry) = self.table.find(pid) else { return false };
             let id = WaiterId::from_bits(entry.waiter());
             entry.set_waiter(0);
@@ -210,7 +213,7 @@ impl<H: PoolHost> Pool<H> {
             }
             match left {
                 Removed::Nothing => return false,
-                // Its ticket is dropped after the lock.
+                // Its ticket is dropped after the lock is released.
                 Removed::One(waiter) => Some(waiter),
                 Removed::Orphans => None,
             }
@@ -218,12 +221,12 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    /// The calling process has waited for as long as it would.
+    /// Ends a wait whose time is over. By the waiting process.
     pub fn cancel(&self, host: &H, me: Pid, id: WaiterId) -> Cancelled {
         self.stop_waiting(host, me, id, true)
     }
 
-    /// The calling process stops to wait before its time is over, which is no time-out to be counted.
+    /// Ends a wait before its time is over, which counts as no time-out. By the waiting process.
     pub fn leave_line(&self, host: &H, me: Pid, id: WaiterId) -> Cancelled {
         self.stop_waiting(host, me, id, false)
     }
@@ -243,7 +246,7 @@ impl<H: PoolHost> Pool<H> {
         let Some(out) = out else { return Cancelled::TooLate };
         if out.queue == Queue::Waiters {
             self.table.shard(me).timed_out.fetch_add(u64::from(timed_out), Ordering::Relaxed);
-            // It may have been a large request that smaller ones waited behind.
+            // It may have been a large request that blocked smaller ones.
             if self.state.load().flagged() {
                 self.settle(host);
             }
@@ -251,7 +254,7 @@ impl<H: PoolHost> Pool<H> {
         Cancelled::Yes
     }
 
-    /// Ends the waits whose time is over by `now`, in ms by the clock that [`Pool::ask`] was
+    /// Ends the waits whose time is over by `now`, in ms of the clock that [`Pool::ask`] was
     /// given times of.
     pub fn expire(&self, host: &H, now: u64) -> Expiry {
         let (mut expiry, mut any) = (Expiry::More, false);

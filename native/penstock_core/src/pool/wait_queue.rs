@@ -1,12 +1,12 @@
-//! Where processes wait: first come, first served, in lists whose places can be left from the
-//! middle in one step.
+//! The wait queue: first come, first served, in lists from whose middle a node is removed in one
+//! step.
 //!
-//! A node is in up to three structures at once, each of which it leaves when the wait ends,
-//! however that is:
+//! A node is in up to three structures at once, each of which it leaves when the wait ends, in
+//! any way:
 //!
 //! - its queue, of waiters or of drainers;
-//! - the ring of all waits of its process, one member of which the process' entry names. A process
-//!   that waits by messages may have many waits, and its death ends them all;
+//! - the ring of all waits of its process, one member of which the process' entry names. A
+//!   process that waits by messages may have many waits, and its death ends them all;
 //! - the set of waits that end by a clock of the host, if it has such an end.
 //!
 //! The ring of a dead process becomes part of the ring of orphans in one step, and is emptied in
@@ -18,7 +18,8 @@ use crate::holders::Kind;
 use crate::host::{Host, Pid};
 
 const NIL: u32 = u32::MAX;
-/// Places are allocated this many at a time, and never move: growing copies pointers only.
+/// The number of nodes that are allocated at a time. They never move: growing copies pointers
+/// only.
 const CHUNK: usize = 64;
 
 /// What a process waits for.
@@ -39,8 +40,8 @@ pub(crate) struct Waiter<H: Host> {
     pub(crate) queue: Queue,
     /// When the host ends the wait, in ms by its own clock; `None` if the process itself does.
     pub(crate) until: Option<u64>,
-    /// Set when the wait is taken out: its name, and that of another wait of the same process, if
-    /// there is one. The process' entry must name that if it named this.
+    /// Set when the wait is removed: its name, and that of another wait of the same process, if
+    /// there is one. If the process' entry names the first, it must name the second.
     pub(crate) heir: Option<(WaiterId, WaiterId)>,
 }
 
@@ -53,7 +54,8 @@ struct Node<H: Host> {
     waiter: Option<Waiter<H>>,
 }
 
-/// Names one wait: the node, and which of its waits. At most 59 bits, a small integer on the BEAM; never 0.
+/// Names one wait: the node, and the generation of the node. At most 59 bits, a small integer on
+/// the BEAM; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaiterId(u64);
 
@@ -66,11 +68,11 @@ impl WaiterId {
     fn index(self) -> usize {
         (self.0 as u32).wrapping_sub(1) as usize
     }
-    /// As a word.
+    /// Returns it as a word.
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// From a word that may be anything.
+    /// Returns the name of any word.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -83,36 +85,36 @@ struct Ends {
     len: usize,
 }
 
-/// A walk along the waiters that takes out requests that became too large.
+/// A walk along the waiters that removes requests which became too large.
 struct Sweep {
-    /// The node to go on with. Kept up as places are left, so that a walk never begins anew.
+    /// The next node. Updated as nodes are removed, so that a walk never starts over.
     at: u32,
-    /// Places to look at until each that stands there has been looked at.
+    /// The number of nodes to look at, until each node in the queue has been looked at.
     left: usize,
-    /// The largest request among those looked at and kept.
+    /// The largest request among the nodes that were looked at and kept.
     max_requested: u32,
 }
 
-/// What a dead process leaves behind at the desk.
+/// What became of the waits of a dead process.
 pub(crate) enum Removed<H: Host> {
     Nothing,
-    /// It had one wait, which is taken out.
+    /// It had one wait, which is removed.
     One(Waiter<H>),
     /// It had several, which are orphans now.
     Orphans,
 }
 
-/// The lists.
+/// All parked processes of a pool.
 pub(crate) struct WaitQueue<H: Host> {
     chunks: Vec<Box<[Node<H>]>>,
     queues: [Ends; 2],
     vacant: u32,
-    /// At least what any waiter asks for.
+    /// At least the largest request of any waiter.
     max_requested: u32,
     sweep: Sweep,
     /// Any member of the ring of waits whose processes are dead.
     orphans: u32,
-    /// Waits that the host ends: when, and which node.
+    /// The waits that the host ends: when, and the node.
     due: BTreeSet<(u64, u32)>,
 }
 
@@ -168,8 +170,8 @@ impl<H: Host> WaitQueue<H> {
         self.vacant = first;
     }
 
-    /// Puts a waiter at the end of its queue, and into the ring of `peer`, if that is another
-    /// wait of its process.
+    /// Appends a waiter to its queue, and to the ring of `peer`, if that is another wait of its
+    /// process.
     pub(crate) fn push(&mut self, waiter: Waiter<H>, peer: WaiterId) -> WaiterId {
         let peer = self.parked(peer, waiter.pid);
         if self.vacant == NIL {
@@ -180,8 +182,8 @@ impl<H: Host> WaitQueue<H> {
         if waiter.queue == Queue::Waiters {
             self.max_requested = self.max_requested.max(waiter.permits);
             if self.sweep.left > 0 {
-                // The walk may come by here before it is back where it began, and counts this
-                // node as well.
+                // The walk may pass here before it is back where it began, and counts this node
+                // as well.
                 self.sweep.left += 1;
                 self.sweep.max_requested = self.sweep.max_requested.max(waiter.permits);
             }
@@ -220,7 +222,7 @@ impl<H: Host> WaitQueue<H> {
         self.node(a_next).ring_prev = b;
     }
 
-    /// The head of the waiters.
+    /// Returns the head of the waiters.
     pub(crate) fn first(&mut self) -> Option<&Waiter<H>> {
         match self.queues[Queue::Waiters as usize].head {
             NIL => None,
@@ -235,7 +237,7 @@ impl<H: Host> WaitQueue<H> {
         }
     }
 
-    /// The node of that wait, if it is still parked and is that process'.
+    /// Returns the node of that wait, if it is still parked and is that process'.
     fn parked(&self, id: WaiterId, pid: Pid) -> Option<u32> {
         let node = self.chunks.get(id.index() / CHUNK)?.get(id.index() % CHUNK)?;
         let index = id.index() as u32;
@@ -243,14 +245,14 @@ impl<H: Host> WaitQueue<H> {
         (there && WaiterId::new(index, node.generation) == id).then_some(index)
     }
 
-    /// Takes out the wait of that name, if it is still parked and is that process'.
+    /// Removes the wait of that name, if it is still parked and is that process'.
     pub(crate) fn remove(&mut self, id: WaiterId, pid: Pid) -> Option<Waiter<H>> {
         let index = self.parked(id, pid)?;
         self.unlink(index)
     }
 
-    /// The process is dead, and `id` what its entry named: takes out its only wait, or makes all
-    /// of them orphans.
+    /// Removes the only wait of a dead process, or makes all of its waits orphans. `id` is what
+    /// its entry named.
     pub(crate) fn remove_all_of(&mut self, id: WaiterId, pid: Pid) -> Removed<H> {
         let Some(index) = self.parked(id, pid) else { return Removed::Nothing };
         if self.node(index).ring_next == index {
@@ -274,19 +276,19 @@ impl<H: Host> WaitQueue<H> {
         }
     }
 
-    /// Whether there are waits that the host ends.
+    /// Returns `true` if there are waits that the host ends.
     pub(crate) fn has_due(&self) -> bool {
         !self.due.is_empty()
     }
 
-    /// Takes out a wait that ended by `now`.
+    /// Removes a wait that ended by `now`.
     pub(crate) fn pop_due(&mut self, now: u64) -> Option<Waiter<H>> {
         let &(until, index) = self.due.first()?;
         if until > now { None } else { self.unlink(index) }
     }
 
-    /// The limit fell: each waiter that stands here must be looked at. A walk that is under way
-    /// goes on from where it is, and comes by here again.
+    /// Begins a walk to all waiters that are in the queue now, as the limit fell. A walk that is
+    /// under way goes on from where it is, and passes here again.
     pub(crate) fn begin_sweep(&mut self) {
         let Ends { head, len, .. } = self.queues[Queue::Waiters as usize];
         if self.sweep.left == 0 {
@@ -304,8 +306,8 @@ impl<H: Host> WaitQueue<H> {
         self.sweep.left > 0
     }
 
-    /// Takes out waiters that ask for more than `limit`, having looked at up to `looks`, until
-    /// `out` has no more room.
+    /// Removes waiters that ask for more than `limit`, after it has looked at up to `looks`,
+    /// until `out` has no more room.
     pub(crate) fn remove_larger_than(&mut self, limit: u64, looks: usize, mut out: impl FnMut(Waiter<H>) -> bool) {
         if self.sweep.left == 0 {
             return;
@@ -327,8 +329,8 @@ impl<H: Host> WaitQueue<H> {
             let (next, permits) = (node.next, node.waiter.as_ref().map_or(0, |waiter| waiter.permits));
             self.sweep.at = next;
             if u64::from(permits) > limit {
-                // What stands behind was counted, so this node's leaving takes nothing off what
-                // is left.
+                // The nodes behind it were counted, so its removal takes nothing off what is
+                // left.
                 let room = self.unlink(index).is_none_or(&mut out);
                 if !room {
                     break;

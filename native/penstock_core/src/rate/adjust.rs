@@ -11,7 +11,7 @@ use super::limiter::{Hit, Key, Limiter, Obstacle, RESETS};
 /// A charge that may be taken back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tentative {
-    /// Where it moved the TAT to.
+    /// The TAT after it.
     tat: u64,
     cost: u32,
     version: u64,
@@ -19,14 +19,15 @@ pub(crate) struct Tentative {
 }
 
 impl Limiter {
-    /// As a hit that is allowed, but to be taken back perhaps, and not counted yet. `None`: it is not allowed.
+    /// Charges the key as an allowed hit does, to be taken back perhaps; does not count it yet.
+    /// Returns `None` if the hit is not allowed.
     pub(crate) fn try_charge(&self, key: Key, now: u64, cost: u32) -> Option<Tentative> {
         if self.paused_until(key, now).is_some() {
             return None;
         }
         let [began, ended] = self.resets_of(key);
         let (ended, version) = (ended.load(Ordering::Relaxed), self.config.version());
-        // `None` while one is going on.
+        // `None` while a reset is under way.
         let resets = Some(began.load(Ordering::Relaxed)).filter(|&began| began == ended);
         let outcome = self.decide(key, now, |rate, tat| match rate.hit(tat, now, cost) {
             Verdict::Allow { tat, .. } => (Some(tat), Some(Tentative { tat, cost, version, resets })),
@@ -35,8 +36,11 @@ impl Limiter {
         outcome.unwrap_or(None)
     }
 
-    /// Takes back a charge, but for what has run out of it by itself: that may have made room for others already. False if nothing of it is, as the
-    /// rate was changed since, or a key reset: it may have been cut, or forgotten.
+    /// Takes back what is left of a charge. What has already run out may have made room for other
+    /// hits.
+    ///
+    /// Returns `false` if nothing was taken back, as the rate was changed since, or a key was
+    /// reset: the charge may have been cut, or cleared.
     pub(crate) fn take_back(&self, key: Key, now: u64, charge: Tentative) -> bool {
         let outcome = self.decide(key, now, |rate, tat| {
             let untouched = self.config.version() == charge.version
@@ -48,25 +52,25 @@ impl Limiter {
                 Some(refund) => (tat.checked_sub(refund), true),
             }
         });
-        // Of one that is gone there is nothing to take back.
+        // A limiter that is gone has nothing to take back.
         outcome.unwrap_or(true)
     }
 
-    /// Charges the key for work that is over, even beyond the burst, and says what the next hit
-    /// would find. A key without a place, and without one that is free, is not charged: no hit of
-    /// it is allowed either.
+    /// Charges the key for work that is over, even beyond the burst, and returns what the next
+    /// hit would find. A key without a place is not charged if none is free; no hit of it is
+    /// allowed either.
     pub fn charge_anyway(&self, key: Key, now: u64, cost: u32) -> Hit {
         self.correct(key, now, |rate, tat| Some(rate.charge_anyway(tat, now, cost)))
     }
 
-    /// Gives back a part of what the key was charged, but never more than it owes, and says what
+    /// Refunds a part of what the key was charged, but never more than it owes, and returns what
     /// the next hit would find.
     pub fn give_back(&self, key: Key, now: u64, cost: u32) -> Hit {
         let [began, ended] = self.resets_of(key);
-        // As a reset: what `hit_all` charged meanwhile may be given back here, and must not be
+        // Counts as a reset: this may refund what `hit_all` charged meanwhile, which must not be
         // taken back there as well.
         began.fetch_add(1, Ordering::Relaxed);
-        // What is over is not given back.
+        // What has passed is not refunded.
         let hit = self.correct(key, now, |rate, tat| (tat > now).then(|| rate.give_back(tat, cost).max(now)));
         ended.fetch_add(1, Ordering::Relaxed);
         hit
@@ -94,23 +98,23 @@ impl Limiter {
         }
     }
 
-    /// Allows no hit of the key for so many ns from `now`, whatever it owes. False if the limiter
-    /// is closed.
+    /// Denies every hit of the key for `ns` from `now`, whatever it owes. Returns `false` if the
+    /// limiter is closed.
     pub fn pause(&self, key: Key, now: u64, ns: u64) -> bool {
         let until = now.saturating_add(ns).min(LATEST);
         self.pauses.pause(key.tag(), now, until, || self.is(key.generation()))
     }
 
-    /// Forgets what the key owes. False if the limiter is closed.
+    /// Clears what the key owes. Returns `false` if the limiter is closed.
     pub fn reset(&self, key: Key) -> bool {
         let [began, ended] = self.resets_of(key);
-        // Before: who sees that it was forgotten sees that something was.
+        // Before the clearing: a caller that sees the key cleared sees that a reset began.
         began.fetch_add(1, Ordering::Relaxed);
         let reset = self.clear_key(key);
         if reset {
             self.pauses.end(key.tag());
         }
-        // And after: what was charged in between was perhaps forgotten.
+        // After the clearing: a charge in between was perhaps cleared.
         ended.fetch_add(1, Ordering::Relaxed);
         reset
     }

@@ -12,17 +12,18 @@ use super::gcra::{Rate, Turn, Verdict};
 use super::migrate::Changed;
 use super::pauses::Pauses;
 
-/// Places that one step of a change, or of a count, looks at: some 20 µs.
+/// The number of places that one step of a change, or of a count, looks at: some 20 µs.
 pub(super) const STEP: usize = if cfg!(loom) { 2 } else { 4096 };
 
-/// Timers of the host are late by up to 2 ms or so.
+/// A timer of the host may be late by some 2 ms.
 const FINE: u64 = 4 * NS_PER_MS;
 
-/// Parts that resets are counted in, each for some of the keys.
+/// The number of counters of resets, each for some of the keys.
 pub(super) const RESETS: usize = if cfg!(loom) { 16 } else { 256 };
 
-/// Parts that totals are counted in, so that threads do not wait for each other's: one for each
-/// that runs at a time, and as many again, as other threads have numbers as well. A power of two.
+/// Returns the number of parts that totals are counted in, a power of two, so that threads share
+/// no counter: one for each thread that runs at a time, and as many again, as other threads have
+/// numbers too.
 fn parts() -> usize {
     if cfg!(any(loom, shuttle)) {
         return 1;
@@ -30,43 +31,43 @@ fn parts() -> usize {
     2 * std::thread::available_parallelism().map_or(8, std::num::NonZero::get).next_power_of_two()
 }
 
-/// Totals.
+/// The index of a total.
 pub(crate) const ALLOWED: usize = 0;
 pub(crate) const DENIED: usize = 1;
 
-/// What a limiter allows.
+/// The configuration of a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Hits per `per_ms`, on average.
     pub limit: u32,
-    /// In ms.
+    /// The period in ms.
     pub per_ms: u64,
-    /// The same, as it is counted by, with the burst.
+    /// The rate that hits are decided by, with the burst.
     pub rate: Rate,
 }
 
-/// What a limiter is started with, beside its rate.
+/// The configuration that a limiter is started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimiterSettings {
-    /// As it is to be.
+    /// The rate.
     pub limits: Limits,
-    /// How many keys it has places for.
+    /// The number of keys that it has places for.
     pub max_keys: u32,
     /// Whether its clock is set by hand.
     pub manual: bool,
 }
 
-/// What is counted for itself.
+/// What a hit is charged to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// All hits that have no key.
+    /// All hits without a key.
     Global(Generation),
-    /// Those of one key, by the hash of the generation and the key.
+    /// One key, by the hash of the generation and the key.
     Tag(Generation, u64),
 }
 
 impl Key {
-    /// 0 for all hits together: no key has that tag.
+    /// Returns 0 for all hits without a key: no key has that tag.
     #[inline]
     pub(super) fn tag(self) -> u64 {
         match self {
@@ -82,29 +83,29 @@ impl Key {
     }
 }
 
-/// What came of a hit.
+/// The decision on a hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hit {
-    /// It is allowed, and so many of cost 1 could follow at once.
+    /// Allowed; this many hits of cost 1 could follow at once.
     Allow(u32),
-    /// It would be allowed after so many ns, 1 at least.
+    /// Denied; it would be allowed after this many ns, at least 1.
     Deny(u64),
-    /// It costs more than the burst.
+    /// Denied; it costs more than the burst.
     Never,
     /// The limiter is closed.
     Gone,
 }
 
-/// What came of a hit that would wait for its turn.
+/// The decision on a hit that would wait for its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reserved {
-    /// Its turn is in so many ns, perhaps 0.
+    /// Its turn comes in this many ns, perhaps 0.
     In(u64),
-    /// It would be in so many ns, which is more than it would wait. Nothing is reserved.
+    /// Its turn would come in this many ns, beyond its patience; nothing is reserved.
     TooFar(u64),
-    /// There is no place for the key. There may be one in so many ns, which is not more than it would wait.
+    /// The key has no place; one may be free in this many ns, within its patience.
     NoPlace(u64),
-    /// It costs more than the burst.
+    /// Denied; it costs more than the burst.
     Never,
     /// The limiter is closed.
     Gone,
@@ -113,13 +114,14 @@ pub enum Reserved {
 /// A limiter. Made closed; see [`Limiter::open`].
 pub struct Limiter {
     pub(super) config: CachePadded<ConfigCell>,
-    /// The generation, and the state.
+    /// The generation, and the state of hits without a key.
     pub(super) global: CachePadded<AtomicPair>,
     pub(super) table: Table,
     max_keys: u32,
-    /// Which opening it is.
+    /// The number of times that it was opened.
     generation: AtomicU32,
-    /// How many began and ended, of keys that share one, so that what was charged before one is not taken back after it.
+    /// How many resets began and ended, of keys that share a counter: a charge from before a
+    /// reset is not taken back after it.
     pub(super) resets: [[AtomicU64; 2]; RESETS],
     totals: Box<[CachePadded<[AtomicU64; 2]>]>,
     pub(super) pauses: Pauses,
@@ -129,28 +131,28 @@ pub struct Limiter {
 
 #[derive(Debug, Default)]
 pub(super) struct Given {
-    /// In force.
+    /// The configuration in force.
     pub(super) limits: Option<Limits>,
-    /// What the changes up to now come to, each of them applied to the one before. It comes into
-    /// force when all places are settled.
+    /// The result of all requested changes, each applied to the one before. It comes into force
+    /// when all places are migrated.
     pub(super) wanted: Option<Limits>,
     /// The least burst among those changes, in ns: each of them cuts.
     pub(super) cut: Option<u64>,
-    /// How many changes were asked for, and how many of them are in force.
+    /// The number of changes that were requested, and of those that are in force.
     pub(super) asked: u64,
     pub(super) done: u64,
-    /// Since this version no TAT is of the parity before that.
+    /// Since this version no TAT has the parity of the version before.
     pub(super) migrated: u64,
 }
 
-/// What there is to say of a limiter.
+/// Statistics of a limiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimiterInfo {
-    /// As they are now.
+    /// The configuration in force.
     pub limits: Limits,
-    /// As it was opened with.
+    /// The number of keys that it has places for.
     pub max_keys: u32,
-    /// Bytes of its places.
+    /// The size of its places in bytes.
     pub memory: usize,
     /// Hits allowed since it was opened.
     pub allowed: u64,
@@ -158,14 +160,14 @@ pub struct LimiterInfo {
     pub denied: u64,
 }
 
-/// Why there is no place to count by.
+/// Why a key has no place to be charged in.
 pub(super) enum Obstacle {
     Full { until: u64, burst: u32 },
     Gone,
 }
 
 impl Limiter {
-    /// A closed limiter for so many keys.
+    /// Returns a closed limiter for `max_keys` keys.
     pub fn new(max_keys: u32) -> Result<Self, OutOfMemory> {
         Ok(Self {
             config: CachePadded::default(),
@@ -181,18 +183,19 @@ impl Limiter {
         })
     }
 
-    /// Opens it anew, with nothing counted. For whoever has it alone, but for hits of its last generation that were slow: their
-    /// tags are nobody's now, the global place is not theirs, and what they charge they give up.
+    /// Resets and reopens it. The caller must own it exclusively; only slow hits of the previous
+    /// generation may still access it. Their tags belong to no key now, the global place is not
+    /// theirs, and they vacate what they charge.
     pub fn open(&self, limits: Limits, manual: bool, now: u64) -> Generation {
         let (generation, now) = {
             let _nobody_advances_another_clock = lock(&self.given);
             let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1).max(1);
-            // ORDERING: SeqCst, before the places are cleared: who charges one after that sees, after that, that it is not its limiter
-            // any more.
+            // ORDERING: SeqCst, before the places are cleared: a slow hit that charges a place
+            // after that sees, after its charge, the new generation.
             self.generation.store(generation, Ordering::SeqCst);
             (generation, self.clock.start(manual, now))
         };
-        // Outside the lock, for it takes time, and whoever is late would wait.
+        // Outside the lock, as it takes time and a slow caller would wait.
         self.table.clear();
         self.pauses.clear();
         for total in self.totals.iter().flat_map(|part| part.iter()) {
@@ -201,27 +204,30 @@ impl Limiter {
         let mut given = lock(&self.given);
         self.config.publish(limits.rate, now, limits.rate.tolerance());
         self.global.store(u64::from(generation), CellState::NONE.to_bits());
-        // Numbers of changes go on, so that one of before finds itself over.
+        // Numbers of changes go on, so that a change of the previous generation finds itself
+        // over.
         let asked = given.asked;
         let migrated = self.config.version();
         *given = Given { limits: Some(limits), wanted: Some(limits), cut: None, asked, done: asked, migrated };
         generation
     }
 
-    /// Whether that is the generation that is open. What is looked at before may be another's if not.
+    /// Returns `true` if that generation is open. If not, what the caller has loaded before may
+    /// belong to another one.
     #[inline]
     pub fn is(&self, generation: Generation) -> bool {
-        // ORDERING: SeqCst pairs with the one in `open`.
+        // ORDERING: SeqCst pairs with the store in `open`.
         self.generation.load(Ordering::SeqCst) == generation
     }
 
-    /// What its clock says: `real`, unless it is set by hand.
+    /// Returns the time of its clock: `real`, unless it is set by hand.
     #[inline]
     pub fn now(&self, real: impl FnOnce() -> u64) -> u64 {
         self.clock.now(real)
     }
 
-    /// Sets the clock forward. False if it is not set by hand, or of another generation.
+    /// Sets the clock forward. Returns `false` if it is not set by hand, or the generation is
+    /// over.
     pub fn advance(&self, generation: Generation, ms: u64) -> bool {
         let _no_other_opens_meanwhile = lock(&self.given);
         self.is(generation) && self.clock.advance(ms)
@@ -244,12 +250,12 @@ impl Limiter {
         self.ask(key, now, cost, Some)
     }
 
-    /// What a hit would come to.
+    /// Returns what a hit would come to.
     pub fn peek(&self, key: Key, now: u64, cost: u32) -> Hit {
         self.ask(key, now, cost, |_tat| None)
     }
 
-    /// `charge` says what becomes of the TAT if it is allowed.
+    /// `charge` returns the TAT to store if the hit is allowed.
     #[inline]
     fn ask(&self, key: Key, now: u64, cost: u32, charge: impl Fn(u64) -> Option<u64>) -> Hit {
         match self.paused_until(key, now) {
@@ -281,9 +287,10 @@ impl Limiter {
         })
     }
 
-    /// Charges the key for a turn that comes when the rate allows it, if that is not more than `patience` ns from `now`.
+    /// Charges the key for a turn that comes when the rate allows it, if that is within
+    /// `patience` ns from `now`.
     ///
-    /// The turns of a key that is paused begin after the pause, at the pace of the rate.
+    /// The turns of a paused key begin after the pause, at the pace of the rate.
     pub fn reserve(&self, key: Key, now: u64, cost: u32, patience: u64) -> Reserved {
         let begin = self.paused_until(key, now).unwrap_or(now);
         let paused = begin - now;
@@ -303,23 +310,25 @@ impl Limiter {
         match reserved {
             Reserved::In(_) => self.count(ALLOWED),
             Reserved::TooFar(_) | Reserved::Never => self.count(DENIED),
-            // To be asked again, or by nobody.
+            // The caller asks again, or the limiter is gone.
             Reserved::NoPlace(_) | Reserved::Gone => {}
         }
         reserved
     }
 
-    /// Whether a turn must be waited for more exactly than to the ms: a caller that takes its
-    /// turn late by more than the tolerance loses the rest, as the TAT does not stay in the past.
+    /// Returns `true` if a turn must be waited for more exactly than to the ms. A caller that
+    /// takes its turn late by more than the tolerance loses the rest, as the TAT does not stay in
+    /// the past.
     pub fn is_fine(&self) -> bool {
         self.config.read().rate.tolerance() < FINE
     }
 
-    /// Has `rule` say what becomes of the key's TAT, 0 if it has none, and moves it there if it is still that.
+    /// Moves the key's TAT, 0 if it has none, to what `rule` returns, if it has not changed
+    /// since.
     ///
-    /// What is seen of the places is from before the rate is asked for once more. So it is of no later parity than the rate that it is seen by,
-    /// or all is looked at again: a TAT that was charged after a change would be cut by the one before. What changes after that fails to
-    /// be exchanged.
+    /// The place is loaded before the version is checked again. So its state has no later parity
+    /// than the rate that decides; otherwise all is loaded again, as a TAT charged after a change
+    /// would be cut by the rate before. A later change of the place fails the exchange.
     #[inline]
     pub(super) fn decide<T>(
         &self,
@@ -364,7 +373,7 @@ impl Limiter {
                     };
                     let (tat, outcome) = match decided {
                         Ok((Some(tat), outcome)) => (tat, outcome),
-                        // The rate and the places may be those of another's by now.
+                        // The rate and the places may belong to another generation by now.
                         _ if !self.is(generation) => return Err(Obstacle::Gone),
                         Ok((None, outcome)) => return Ok(outcome),
                         Err(full) => return Err(full),
@@ -400,7 +409,7 @@ impl Limiter {
         self.totals[thread_number() & (self.totals.len() - 1)][which].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts the keys from `at` on, some of them, that are not as good as unknown; and returns where to go on.
+    /// Counts the active keys of at most [`STEP`] places from `at` on; returns the next place.
     pub fn keys(&self, at: usize, now: u64) -> (u64, Option<usize>) {
         let context = self.config.read().context(now);
         let mut keys = 0;
@@ -408,7 +417,7 @@ impl Limiter {
         (keys, next)
     }
 
-    /// What there is to say; `None` if the generation is over.
+    /// Returns the statistics; `None` if the generation is over.
     pub fn info(&self, generation: Generation) -> Option<LimiterInfo> {
         let given = lock(&self.given);
         let limits = given.limits.filter(|_| self.is(generation))?;
@@ -439,7 +448,7 @@ impl Reusable for Limiter {
     }
 
     fn is_compatible(old: LimiterSettings, new: LimiterSettings) -> bool {
-        // The size of what it remembers, and the clock, are for life.
+        // The size of the table, and the clock, never change.
         (old.max_keys, old.manual) == (new.max_keys, new.manual)
     }
 
@@ -452,7 +461,8 @@ impl Reusable for Limiter {
         still: &dyn Fn() -> bool,
     ) {
         let mut from = None;
-        // Asked under the lock that the change is made under: who takes over after that changes it after that.
+        // Asked under the lock that the change is made under: an owner that takes over after that
+        // changes the rate after that.
         let change = |_| still().then_some(new.limits);
         while new.limits != old.limits
             && let Changed::NotYet(progress) = self.update(generation, change, self.now(clock), from)

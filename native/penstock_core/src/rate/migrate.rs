@@ -10,22 +10,22 @@ use super::limiter::{Given, Limiter, Limits, STEP};
 /// How far a change, or a count, has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Which change it is.
+    /// The number of the change.
     pub asked: u64,
-    /// What it began on.
+    /// The version it began on.
     pub version: u64,
     /// The next place.
     pub at: usize,
 }
 
-/// What came of a step of a change.
+/// The result of one step of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Changed {
     /// It is in force.
     Yes,
-    /// There is more to do before that: go on from here.
+    /// There is more to do before that; the next step begins here.
     NotYet(Progress),
-    /// There is no such rate.
+    /// No such rate is possible.
     OutOfBounds,
     /// The limiter is closed.
     Gone,
@@ -35,16 +35,17 @@ impl Limiter {
     /// Changes the rate: each key keeps what it owes in time, cut to the new burst.
     ///
     /// A key is cut when it is next looked at, and its parity tells whether it was. There are two
-    /// eras, so before another change all places must be of the last. That is done in steps, each
-    /// of which returns how far it has come. Begin with `None`.
+    /// parities, so all places must have that of the rate in force before another change. This
+    /// migration is done in steps, each of which returns how far it has come; the first one is
+    /// given `None`.
     ///
     /// # Progress
     ///
-    /// A change counts from its first step on: it is applied to what the changes before it come
-    /// to, under the lock. The first caller that has settled all places brings all changes into
-    /// force that were asked for by then, as if one after the other. So a caller starts over at
-    /// most once: if others come into force while it settles, then so does its own. A change
-    /// whose caller is killed comes into force with the next.
+    /// A change counts from its first step on: it is applied, under the lock, to the result of
+    /// the changes before it. The first caller that has migrated all places brings all changes
+    /// into force that were requested by then, as if one after the other. So a caller starts over
+    /// at most once: if other changes come into force while it migrates, then so does its own. A
+    /// change whose caller is killed comes into force with the next one.
     pub fn update(
         &self,
         generation: Generation,
@@ -76,7 +77,7 @@ impl Limiter {
             return Changed::Yes;
         }
         drop(given);
-        // Changes that came into force in between had this one with them.
+        // Changes that came into force in between included this one.
         let at = from.filter(|progress| progress.version == version).map_or(0, |progress| progress.at);
         if let Some(at) = self.migrate(version, at, now) {
             return Changed::NotYet(Progress { asked, version, at });
@@ -95,7 +96,7 @@ impl Limiter {
         Changed::NotYet(Progress { asked, version, at: 0 })
     }
 
-    /// Brings all changes into force that were asked for. All places are settled.
+    /// Brings all requested changes into force. All places are migrated.
     fn bring_into_force(&self, given: &mut Given, now: u64) {
         if let Some(wanted) = given.wanted {
             let cut = given.cut.take().unwrap_or(wanted.rate.tolerance());
@@ -105,15 +106,18 @@ impl Limiter {
         given.done = given.asked;
     }
 
-    /// Has the places from `at` on, some of them, and the global one, be of the parity of that version, as long as it is in force.
+    /// Migrates at most [`STEP`] places from `at` on, and the global one, to the parity of that
+    /// version, while it is in force. Returns the next place.
     fn migrate(&self, version: u64, at: usize, now: u64) -> Option<usize> {
-        // ORDERING: pairs with the fence in `migrate_own`. That version is in force since before; so whoever does not see it there has
-        // written before this what is looked at after it.
+        // ORDERING: pairs with the fence in `migrate_own`. That version has been in force since
+        // before this fence, so a writer that does not see it there has written before the loads
+        // below.
         fence(Ordering::SeqCst);
         let in_force = self.config.read();
         let context = in_force.context(now);
-        // As in `decide`, asked after a place was looked at. Also if what is left of it after the cut has passed: uncut, it would be
-        // ahead again in the next parity.
+        // The version is checked after the place was loaded, as in `decide`. A TAT that has
+        // passed after the cut is migrated as well: uncut, it would be ahead again under the next
+        // parity.
         let migrated = |state: CellState| {
             let tat = context.tat(state).filter(|_| state.parity() != context.parity && state.tat() > Some(now))?;
             (self.config.version() == version && in_force.version == version)
@@ -129,8 +133,8 @@ impl Limiter {
             }
         }
         self.table.each(at, STEP, |mut seen| {
-            // A place that is lost to another was charged, or claimed, in the parity in force; or by one that was slow, and is
-            // looked at again.
+            // A place that changed meanwhile was charged or claimed under the parity in force; or
+            // by a slow caller, and is looked at again.
             while let Some(state) = migrated(seen.state) {
                 if seen.store(state).is_some() {
                     break;
@@ -140,8 +144,11 @@ impl Limiter {
         })
     }
 
-    /// Whoever wrote a state by a rate that is in force no more may have come after all were brought to the parity of the next: then it does
-    /// that for its own. If somebody else was there meanwhile, it stays; what is owed is then what was allowed, uncut.
+    /// Migrates a state that the caller has just written by a rate which is no longer in force.
+    ///
+    /// Such a writer may publish its state after `migrate` has passed the place, so it must
+    /// migrate the state itself. If another writer replaced that meanwhile, nothing is done: the
+    /// newer TAT stays uncut, which is strict but safe.
     #[inline]
     pub(super) fn migrate_own(
         &self,
@@ -149,7 +156,8 @@ impl Limiter {
         mut state: CellState,
         mut exchange: impl FnMut(CellState, CellState) -> Option<CellState>,
     ) {
-        // ORDERING: pairs with the fence in `migrate`. What was just written is seen there, or the version here.
+        // ORDERING: pairs with the fence in `migrate`: either that sees the state just written,
+        // or this caller sees the version.
         fence_after_rmw();
         while self.config.version() != written.version {
             written = self.config.read();
