@@ -1,8 +1,10 @@
-//! The native core of Penstock: pools of permits that stay exact whatever is killed whenever.
+//! The native core of Penstock: pools of permits, rate limiters, ban lists and deadlines, exact
+//! no matter which process is killed or when.
 //!
-//! It knows nothing of the BEAM. What it needs from a runtime is [`Host`]; what it offers is [`Pool`], a
-//! [`Registry`] of named ones, and [`Deadlines`] of processes. Every method that may have to wake, watch or look at a process takes the host as its
-//! first argument, and none of them blocks.
+//! The core knows nothing of the BEAM. It needs a [`Host`], which a runtime implements, and for
+//! pools a [`PoolHost`]. It offers [`Pool`], [`Limiter`] and [`Ban`], a [`Registry`] of named
+//! ones, and [`Deadlines`] of processes. A method that may have to wake, watch or look at a
+//! process takes the host as its first argument; no method blocks.
 
 mod ban;
 mod counter;

@@ -26,10 +26,12 @@ pub trait Reusable: Sized {
     /// previous generation may still access it.
     fn open(&self, config: Self::Config, now: u64) -> Generation;
 
-    /// Returns `true` if one that was started as `old` can resume as `new`, with all it remembers.
+    /// Returns `true` if one that was started as `old` can resume as `new`, with all it
+    /// remembers.
     fn is_compatible(old: Self::Config, new: Self::Config) -> bool;
 
-    /// Resumes as `new`: what differs from `old` is changed, and what was only updated since stays.
+    /// Resumes as `new`: what differs from `old` is changed, and what was only updated since
+    /// stays.
     ///
     /// Stops once `still` returns `false`, which it does when another owner has taken over: the
     /// owner that asked for this may be dead.

@@ -8,7 +8,7 @@ pub const NS_PER_MS: u64 = 1_000_000;
 /// Every instant is below this: 282 years.
 pub(crate) const END: u64 = (1 << 63) - (1 << 58);
 
-/// A clock stops here, after 181 years: the sum of any instant and a century stays below [`END`].
+/// A clock stops here, after 181 years: the sum of any instant and a century stays below `END`.
 pub const LATEST: u64 = END - CENTURY - CENTURY / 1_000;
 
 /// A hundred years of 365.25 days, in ns: the most that a burst may be worth.
@@ -30,7 +30,7 @@ impl Clock {
         Self(AtomicU64::new(REAL))
     }
 
-    /// At 0, if it is to be set by hand. Returns what it says then, of `real`.
+    /// Sets the clock to 0 if it is manual. Returns the time it tells then, given `real`.
     pub(crate) fn start(&self, manual: bool, real: u64) -> u64 {
         self.0.store(if manual { 0 } else { REAL }, Ordering::Relaxed);
         if manual { 0 } else { real }
@@ -44,7 +44,7 @@ impl Clock {
         }
     }
 
-    /// False if it is not set by hand.
+    /// Sets the clock forward. Returns `false` if it is not set by hand.
     pub(crate) fn advance(&self, ms: u64) -> bool {
         let ns = ms.saturating_mul(NS_PER_MS);
         let later = |set: u64| (set != REAL).then(|| set.saturating_add(ns).min(LATEST));

@@ -94,8 +94,8 @@ impl Entry {
     /// Returns all permits held, those of a pending handoff included.
     ///
     /// Permits move from `inbound` to `own` to `handoff`, and are stored in the next word before
-    /// they are removed from the last. A reader that loads in the same order never misses them; at
-    /// worst it counts them twice.
+    /// they are removed from the last. A reader that loads in the same order never misses them;
+    /// at worst it counts them twice.
     #[inline]
     pub(crate) fn held(&self) -> u64 {
         // ORDERING: each Acquire in `of` pairs with the Release that removed permits there: a

@@ -278,8 +278,8 @@ impl Table {
         entry.inbound[kind as usize].store(0, Ordering::Release);
     }
 
-    /// Removes a dead process and gives back all it held except for `keep` permits, if it held that
-    /// many. Returns `None` if that was done before.
+    /// Removes a dead process and gives back all it held except for `keep` permits, if it held
+    /// that many. Returns `None` if that was done before.
     ///
     /// `give_back` is called once, with the number of permits, perhaps 0, under the pid's lock.
     pub(crate) fn remove<R>(
@@ -305,8 +305,8 @@ impl Table {
             self.deactivate(slot);
         }
         if let Some(segment) = self.segment(slot.level(), slot.index() / SEGMENT) {
-            // ORDERING: Release pairs with the Acquire in `get_or_insert`: the next occupant finds
-            // the entry clean.
+            // ORDERING: Release pairs with the Acquire in `get_or_insert`: the next occupant
+            // finds the entry clean.
             segment.key(slot.index() % SEGMENT).store(0, Ordering::Release);
         }
         Some(Reclaimed { permits, retained, given_back })

@@ -1,7 +1,7 @@
 //! Fixed tables of keys, which limiters and bans share: memory is bounded when a table is made.
 //!
 //! A table stores no key, only its *tag*: 64 bits of a salted hash. The state of one key is a
-//! [cell](cell), one word; a [table](table) pairs each cell with the tag of its key.
+//! [cell], one word; a [table] pairs each cell with the tag of its key.
 
 mod cell;
 mod table;

@@ -10,8 +10,8 @@
 //! the emptiest one if the first is nearly full. In the row it takes an empty place, or the one
 //! that has been idle for longest. Up to [`FEW`] keys share one row with one place each.
 //!
-//! In a table that holds `max_keys` keys, over 80 % of one more are found in their first row, and
-//! fewer than one in a million find no place.
+//! In a table that holds `max_keys` keys, more than 80 % of them are in their first row, and fewer
+//! than one new key in a million finds no place.
 //!
 //! # One key, one place
 //!

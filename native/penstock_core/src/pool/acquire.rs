@@ -72,8 +72,8 @@ impl<H: PoolHost> Pool<H> {
 
     /// Serves the waiters, and acquires what they leave.
     ///
-    /// Permits came back and the waiters have not been served yet; or a process is parking at this
-    /// moment, and will find permits that are free.
+    /// Permits came back and the waiters have not been served yet; or a process is parking at
+    /// this moment, and will find permits that are free.
     #[cold]
     fn acquire_behind_waiters(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
         if !self.settle(host) {
@@ -106,8 +106,9 @@ impl<H: PoolHost> Pool<H> {
     fn acquire_into(&self, host: &H, me: Pid, entry: &Entry, n: u32, kind: Kind) -> bool {
         let limit = self.front.limit.load();
         let before = entry.own(kind);
-        // Announced before the exchange. A scan that misses the announcement deactivates the entry;
-        // the exchange is the barrier after which `record` checks for that. A refusal withdraws it.
+        // Announced before the exchange. A scan that misses the announcement deactivates the
+        // entry; the exchange is the barrier after which `record` checks for that. A refusal
+        // withdraws it.
         entry.set_own(kind, before + u64::from(n));
         match self.state.take(n) {
             Ok(left) => {
@@ -118,8 +119,8 @@ impl<H: PoolHost> Pool<H> {
             }
             Err(_) => {
                 entry.set_own(kind, before);
-                // ORDERING: pairs with the fence in `ManyHolders::propose`: a scan may have counted
-                // the announcement.
+                // ORDERING: pairs with the fence in `ManyHolders::propose`: a scan may have
+                // counted the announcement.
                 fence(Ordering::SeqCst);
                 self.note_leaving(entry);
                 false
@@ -145,8 +146,8 @@ impl<H: PoolHost> Pool<H> {
         entry.count_admission(self.generation());
     }
 
-    /// Has the entry count as that of a holder, after a full barrier that follows the store of the
-    /// process' own permits.
+    /// Has the entry count as that of a holder, after a full barrier that follows the store of
+    /// the process' own permits.
     #[inline(always)]
     pub(super) fn hold(&self, host: &H, me: Pid, entry: &Entry, kind: Kind, before: u64) {
         if !entry.is_active() {
@@ -183,8 +184,8 @@ impl<H: PoolHost> Pool<H> {
         Some(entry)
     }
 
-    /// Returns the entry of the calling process; looks again under the lock, as another process may
-    /// have just inserted it.
+    /// Returns the entry of the calling process; looks again under the lock, as another process
+    /// may have just inserted it.
     #[inline(always)]
     pub(super) fn entry_of(&self, me: Pid) -> Option<&Entry> {
         match self.table.find(me) {

@@ -14,9 +14,11 @@ pub struct Settings {
     pub limit: u64,
     /// The number of processes that may be parked.
     pub max_waiting: u32,
-    /// How far restarts may pass the limit; [`AS_LIMIT`] is as far as the limit is.
+    /// How far restarts may pass the limit; [`AS_LIMIT`](super::AS_LIMIT) is as far as the limit
+    /// is.
     pub max_overdraft: u64,
-    /// A [`Report`] counts holders that have held for more than this many ms; 0 counts none.
+    /// A [`Report`](crate::holders::Report) counts holders that have held for more than this many
+    /// ms; 0 counts none.
     pub held_longer_than: u32,
 }
 

@@ -8,8 +8,8 @@ use super::{Pool, PoolHost, UNLIMITED};
 
 /// The limit as it can be read without a lock, to tell how much is in use.
 ///
-/// It consists of a version that each change raises, a bit that is set while a change is under way,
-/// and the limit in the low half, where all ones is [`UNLIMITED`].
+/// It consists of a version that each change raises, a bit that is set while a change is under
+/// way, and the limit in the low half, where all ones is [`UNLIMITED`].
 pub(super) struct LimitWord(AtomicU64);
 
 impl LimitWord {
@@ -57,9 +57,9 @@ impl<H: PoolHost> Pool<H> {
 
     #[cold]
     fn raise_peak(&self, limit: u64, in_use: u64) {
-        // A limit that was changing, or has changed since it was read, may not belong to the state
-        // word; `Pool::update` notes the peak itself then. The mark is set before the word is
-        // shifted, so an acquire that takes from the shifted word, by Acquire, sees the mark.
+        // A limit that was changing, or has changed since it was read, may not belong to the
+        // state word; `Pool::update` notes the peak itself then. The mark is set before the word
+        // is shifted, so an acquire that takes from the shifted word, by Acquire, sees the mark.
         if limit & LimitWord::CHANGING == 0 && self.front.limit.load() == limit {
             self.front.peak.fetch_max(in_use, Ordering::Relaxed);
         }

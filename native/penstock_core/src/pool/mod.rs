@@ -1,17 +1,17 @@
 //! A pool of permits: at most `limit` are held at once, and the death of a holder gives back what
 //! it held.
 //!
-//! A pool has four parts, each of which argues its own races: the [state word](state) that acquires
-//! compare and exchange, the [holders](crate::holders) with the permits of each, the
+//! A pool has four parts, each of which argues its own races: the [state word](state) that
+//! acquires compare and exchange, the [holders](crate::holders) with the permits of each, the
 //! [wait queue](wait_queue) of parked processes, and the [many-holders hint](many_holders) that
 //! keeps refusals cheap.
 //!
 //! # Locks
 //!
-//! The queue lock guards [`Guarded`]; each shard of the holders has a lock; the [restarts](restart)
-//! of a pool share one. A shard's lock may be taken inside the queue lock, never the other way
-//! round. The lock of the restarts is taken inside no other, and no other inside it. No method of
-//! the host is called inside any of them.
+//! The queue lock guards [`Guarded`]; each shard of the holders has a lock; the
+//! [restarts](restart) of a pool share one. A shard's lock may be taken inside the queue lock,
+//! never the other way round. The lock of the restarts is taken inside no other, and no other
+//! inside it. No method of the host is called inside any of them.
 //!
 //! # Which fact is held where
 //!
@@ -88,7 +88,8 @@ pub trait PoolHost: Host {
     /// already.
     fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool;
 
-    /// Makes sure that [`Pool::settle`] is called again soon, as more is due than one call may do.
+    /// Makes sure that [`Pool::settle`] is called again soon, as more is due than one call may
+    /// do.
     fn defer(&self, pool: &Pool<Self>);
 }
 

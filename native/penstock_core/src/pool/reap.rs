@@ -72,8 +72,8 @@ enum Walk {
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Reaps a process that is gone: all its permits come back, at whatever instruction it died.
-    /// May be called once or many times.
+    /// Reaps a process that is gone: all its permits come back, no matter at which instruction it
+    /// died. May be called once or many times.
     pub fn down(&self, host: &H, pid: Pid) {
         if self.reap(pid) {
             self.settle(host);

@@ -101,9 +101,9 @@ impl State {
             }
             let left = seen.wrapping_sub(u64::from(n) << SHIFT);
             // LINEARIZATION POINT of an acquire.
-            // ORDERING: Acquire pairs with the Release in `give`: the work that the permits were held
-            // for happened before the caller's. Release keeps the announcement in the holder's entry
-            // before the CAS (`Pool::acquire_into`).
+            // ORDERING: Acquire pairs with the Release in `give`: the work that the permits were
+            // held for happened before the caller's. Release keeps the announcement in the
+            // holder's entry before the CAS (`Pool::acquire_into`).
             match self.0.compare_exchange_weak(seen, left, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Ok(Word(left)),
                 Err(now) => seen = now,
@@ -115,8 +115,8 @@ impl State {
     #[inline]
     pub(crate) fn give(&self, n: u64) -> Word {
         // LINEARIZATION POINT of a release.
-        // ORDERING: Release pairs with the Acquire in `take_if`. Acquire orders the loads that tell
-        // what else is due (waiters, the many-holders hint) after it.
+        // ORDERING: Release pairs with the Acquire in `take_if`. Acquire orders the loads that
+        // tell what else is due (waiters, the many-holders hint) after it.
         Word(self.0.fetch_add(n << SHIFT, Ordering::AcqRel))
     }
 
@@ -129,8 +129,8 @@ impl State {
 
     /// Sets WAITERS. Returns the word before it. Under the queue lock.
     pub(crate) fn set_waiters(&self) -> Word {
-        // No ordering is needed against lost wake-ups, as the flag and the permits are one word. A
-        // release comes before this in the word's modification order, and the parker sees the
+        // No ordering is needed against lost wake-ups, as the flag and the permits are one word.
+        // A release comes before this in the word's modification order, and the parker sees the
         // permits; or after it, and sees the flag.
         // ORDERING: Acquire as in `take_if`, for the parker that finds permits after all.
         Word(self.0.fetch_or(WAITERS, Ordering::AcqRel))

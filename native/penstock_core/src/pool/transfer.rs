@@ -37,7 +37,7 @@ impl<H: PoolHost> Pool<H> {
         // Between here and the credit the permits are in no entry, which is no race: a process is
         // not killed inside a call, so no reaper has to find them.
         let placed = if host.alive(to) {
-            self.bestow(host, to, n, kind)
+            self.credit_other(host, to, n, kind)
         } else {
             if self.state.give(u64::from(n)).flagged() {
                 self.settle(host);
@@ -53,7 +53,7 @@ impl<H: PoolHost> Pool<H> {
 
     /// Credits permits to the entry of another process. Returns `false` if it was dead, and the
     /// permits are free again.
-    fn bestow(&self, host: &H, to: Pid, n: u32, kind: Kind) -> bool {
+    fn credit_other(&self, host: &H, to: Pid, n: u32, kind: Kind) -> bool {
         let now = host.now_ms();
         let made = {
             let _locked = self.table.lock(to);

@@ -1,5 +1,5 @@
-//! What changes the state of a key other than a hit: charges for work that is over, refunds, pauses,
-//! resets, and charges that may be taken back.
+//! What changes the state of a key other than a hit: charges for work that is over, refunds,
+//! pauses, resets, and charges that may be taken back.
 
 use crate::keyed::CellState;
 use crate::sync::{AtomicU64, Ordering};
@@ -98,8 +98,8 @@ impl Limiter {
         }
     }
 
-    /// Denies every hit of the key for `ns` from `now`, whatever it owes. Returns `false` if the
-    /// limiter is closed.
+    /// Denies every hit of the key for `ns` from `now`, even if it owes nothing. Returns `false`
+    /// if the limiter is closed.
     pub fn pause(&self, key: Key, now: u64, ns: u64) -> bool {
         let until = now.saturating_add(ns).min(LATEST);
         self.pauses.pause(key.tag(), now, until, || self.is(key.generation()))

@@ -188,7 +188,8 @@ impl Limiter {
     /// theirs, and they vacate what they charge.
     pub fn open(&self, limits: Limits, manual: bool, now: u64) -> Generation {
         let (generation, now) = {
-            let _nobody_advances_another_clock = lock(&self.given);
+            // A late caller does not advance the clock of this generation.
+            let _guard = lock(&self.given);
             let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1).max(1);
             // ORDERING: SeqCst, before the places are cleared: a slow hit that charges a place
             // after that sees, after its charge, the new generation.
@@ -229,7 +230,8 @@ impl Limiter {
     /// Sets the clock forward. Returns `false` if it is not set by hand, or the generation is
     /// over.
     pub fn advance(&self, generation: Generation, ms: u64) -> bool {
-        let _no_other_opens_meanwhile = lock(&self.given);
+        // No other generation opens meanwhile.
+        let _guard = lock(&self.given);
         self.is(generation) && self.clock.advance(ms)
     }
 
@@ -409,7 +411,7 @@ impl Limiter {
         self.totals[thread_number() & (self.totals.len() - 1)][which].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts the active keys of at most [`STEP`] places from `at` on; returns the next place.
+    /// Counts the active keys of at most `STEP` places from `at` on; returns the next place.
     pub fn keys(&self, at: usize, now: u64) -> (u64, Option<usize>) {
         let context = self.config.read().context(now);
         let mut keys = 0;

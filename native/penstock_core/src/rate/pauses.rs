@@ -1,4 +1,4 @@
-//! Keys that are paused: until an instant, no hit of them is allowed, whatever they owe.
+//! Keys that are paused: until an instant, no hit of them is allowed, even if they owe nothing.
 //!
 //! A pause is stored apart from the TAT: a change of the rate cuts what a key owes, and must not
 //! end its pause; a refund must not either; and a pause does not add to what is owed.

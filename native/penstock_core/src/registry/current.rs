@@ -17,8 +17,8 @@ pub(super) enum Current {
     Ban(Handle),
 }
 
-/// [`Current`] in one word, which a caller loads without a lock: the generation above, then 30 bits
-/// of the number, and the kind in the two lowest bits.
+/// [`Current`] in one word, which a caller loads without a lock: the generation above, then 30
+/// bits of the number, and the kind in the two lowest bits.
 ///
 /// A pool has no generation here, so the first pool of a node is one small constant. 30 bits
 /// suffice, as each pool, limiter and ban list takes more than 4 KiB: 2^30 of them take 4 TiB.
@@ -68,8 +68,8 @@ impl CurrentWord {
             Current::Limiter(handle) => pack(LIMITER, handle.id, handle.generation),
             Current::Ban(handle) => pack(BAN, handle.id, handle.generation),
         };
-        // ORDERING: Release pairs with the Acquire in `load`: publishes the thing that was opened,
-        // and the name before it.
+        // ORDERING: Release pairs with the Acquire in `load`: publishes the thing that was
+        // opened, and the name before it.
         self.0.store(word, Ordering::Release);
     }
 }

@@ -1,27 +1,28 @@
 //! Names, and the pool, the limiter or the ban list that each stands for.
 //!
-//! A caller looks a name up without a lock and is not counted, since a [node](node) is never freed.
-//! A node stands for a name while that name has something open, held or waited for. After that the
-//! node may stand for another name of its bucket: so there are as many nodes as names were in use
-//! at once, and at most one more per bucket. Of a name that lost its node the registry keeps only
-//! its word, to tell that it was started.
+//! A caller looks a name up without a lock and is not counted, since a [node] is never
+//! freed. A node stands for a name while that name has something open, held or waited for. After
+//! that the node may stand for another name of its bucket: so there are as many nodes as names
+//! were in use at once, and at most one more per bucket. Of a name that lost its node the
+//! registry keeps only its word, to tell that it was started.
 //!
 //! A caller may have looked a name up just before its node is given to another name. What that
-//! caller does then is undone, or refused under the queue lock; each method of [`Named`] says how.
-//! Three rules make that possible:
+//! caller does then is undone, or refused under the queue lock; each method of [`Named`] says
+//! how. Three rules make that possible:
 //!
-//! - A node changes its name under the lock of its ownership, and only if all its pools are closed,
-//!   nothing is held in them, and no process waits. A closed pool admits no caller, so that stays
-//!   true until the node's next name opens one.
-//! - The new name is written before a pool, a limiter or a ban list is opened for it. A caller that
-//!   finds one of these open for the new name therefore sees the new name when it looks again.
-//! - A node in which the caller holds a permit keeps its name. A caller that has acquired a permit
-//!   and finds the name still there has acquired it by that name.
+//! - A node changes its name under the lock of its ownership, and only if all its pools are
+//!   closed, nothing is held in them, and no process waits. A closed pool admits no caller, so
+//!   that stays true until the node's next name opens one.
+//! - The new name is written before a pool, a limiter or a ban list is opened for it. A caller
+//!   that finds one of these open for the new name therefore sees the new name when it looks
+//!   again.
+//! - A node in which the caller holds a permit keeps its name. A caller that has acquired a
+//!   permit and finds the name still there has acquired it by that name.
 //!
-//! What a name stands for is [one word](current). A limiter or a ban list is of a [slab](slab),
-//! which gets it back when it is closed. A pool stays with its name, as permits may be held in it:
-//! only a name that is restarted while permits of its old pool are still held gets a
-//! [second one](pools).
+//! What a name stands for is [one word](current). A limiter or a ban list is of a [slab],
+//! which gets it back when it is closed. A pool stays with its name, as permits may be held in
+//! it: only a name that is restarted while permits of its old pool are still held gets a [second
+//! one](pools).
 
 mod current;
 mod named;
@@ -54,12 +55,13 @@ const BUCKETS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
 /// Nodes of a bucket that a new name looks at for one to take over.
 const LOOKS: u32 = 64;
 
-/// Names one of a name's pools, so that what began on it also ends on it: the number of the name's
-/// life above, the pool's number below. At most 59 bits; 1 is the first pool of the first life.
+/// Names one of a name's pools, so that what began on it also ends on it: the number of the
+/// name's life above, the pool's number below. At most 59 bits; 1 is the first pool of the first
+/// life.
 pub type InstanceId = u64;
 
-/// Lives after the first are counted from 1 to this, and from 1 again: after that many restarts no
-/// caller knows an old number.
+/// Lives after the first are counted from 1 to this, and from 1 again: after that many restarts
+/// no caller knows an old number.
 const LIVES: u32 = (1 << 27) - 1;
 
 /// The names of a VM.
@@ -100,7 +102,8 @@ impl Forgotten {
 }
 
 impl<H: PoolHost> Registry<H> {
-    /// Returns a registry without names. For a static, so that a look-up starts at a fixed address.
+    /// Returns a registry without names. For a static, so that a look-up starts at a fixed
+    /// address.
     pub const fn new() -> Self {
         Self { buckets: [const { OnceBox::new() }; BUCKETS], shared: OnceBox::new(), unnamed: OnceBox::new() }
     }
@@ -208,7 +211,8 @@ impl<H: PoolHost> Registry<H> {
         self.unnamed.get_or_init(Box::default)
     }
 
-    /// Opens an unnamed pool that was dropped before and is spare; returns `None` if there is none.
+    /// Opens an unnamed pool that was dropped before and is spare; returns `None` if there is
+    /// none.
     pub fn reuse_unnamed(&self, settings: Settings) -> Option<(UnnamedId, &Pool<H>)> {
         self.unnamed().reuse(settings)
     }

@@ -29,7 +29,8 @@ impl<H: PoolHost> Copy for Named<'_, H> {}
 pub enum Started {
     /// It was made.
     Fresh,
-    /// The one of an owner that crashed was taken over, with all that is held or remembered in it.
+    /// The one of an owner that crashed was taken over, with all that is held or remembered in
+    /// it.
     Adopted,
     /// Another living process owns it.
     AlreadyStarted(Pid),
@@ -55,12 +56,12 @@ impl<'a, H: PoolHost> Named<'a, H> {
         self.node.name() == self.name
     }
 
-    /// Returns the pool that is open in the node, and its number there, without checking which name
-    /// the node stands for.
+    /// Returns the pool that is open in the node, and its number there, without checking which
+    /// name the node stands for.
     ///
     /// A caller that acquires asks [`Named::is_there`] after that; one that changes the pool has
-    /// the pool ask it inside the queue lock. One that releases need not ask: it gives back what it
-    /// holds in that pool, which it can hold only by this name.
+    /// the pool ask it inside the queue lock. One that releases need not ask: it gives back what
+    /// it holds in that pool, which it can hold only by this name.
     #[inline]
     pub fn current(self) -> Option<(&'a Pool<H>, u32)> {
         match self.node.current.load() {
@@ -83,8 +84,8 @@ impl<'a, H: PoolHost> Named<'a, H> {
         self.is_there().then_some((pool, instance))
     }
 
-    /// Returns the open limiter, and its generation. A hit belongs to that generation, whatever
-    /// name the node stands for by then.
+    /// Returns the open limiter, and its generation. A hit belongs to that generation, even if
+    /// the node stands for another name by then.
     #[inline]
     pub fn limiter(self) -> Option<(&'a Limiter, Generation)> {
         self.reusable()
@@ -127,8 +128,8 @@ impl<'a, H: PoolHost> Named<'a, H> {
     /// Returns the owner if it is dead or that process.
     fn owner_before(self, host: &H, owner: Pid) -> Result<Option<Pid>, NotOwner> {
         let before = self.lock().ok_or(NotOwner::Renamed)?.owner;
-        // Asked outside the lock; if the owner dies after this, its successor's next attempt finds
-        // that out.
+        // Asked outside the lock; if the owner dies after this, its successor's next attempt
+        // finds that out.
         match before.filter(|&other| other != owner && host.alive(other)) {
             Some(other) => Err(NotOwner::Other(other)),
             None => Ok(before),

@@ -47,8 +47,8 @@ impl<H: PoolHost> Node<H> {
 
     #[inline]
     pub(super) fn name(&self) -> u64 {
-        // ORDERING: Acquire pairs with the Release in `become_another`: the number is of that life,
-        // or a later one.
+        // ORDERING: Acquire pairs with the Release in `become_another`: the number is of that
+        // life, or a later one.
         self.name.load(Ordering::Acquire)
     }
 

@@ -48,7 +48,8 @@ impl<H: PoolHost> Pools<H> {
         }
     }
 
-    /// Opens a pool in which nothing is held, a new one if none is found soon; returns its number.
+    /// Opens a pool in which nothing is held, a new one if none is found soon; returns its
+    /// number.
     pub(super) fn open(&self, counts: &mut PoolCounts, settings: Settings) -> u32 {
         if self.first.open(settings) {
             return 1;

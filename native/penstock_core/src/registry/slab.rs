@@ -1,8 +1,8 @@
 //! A slab of reusable limiters and ban lists. A closed one is kept and reopened for the next name
 //! that asks for the same size.
 //!
-//! None is ever freed, so a caller that looks one up needs no lock and is not counted. There are as
-//! many of each size as were ever open, or about to be opened, at once.
+//! None is ever freed, so a caller that looks one up needs no lock and is not counted. There are
+//! as many of each size as were ever open, or about to be opened, at once.
 
 use once_cell::race::OnceBox;
 
