@@ -7,11 +7,11 @@
 //! # Never ahead
 //!
 //! A rate limiter must not be given time that has not passed. A base takes the exact clock's
-//! reading for that of the counter *after* it, and the pace is cut by [`MARGIN`]. The
-//! pace is off by two brackets in a span, 20 in 10^6, which is less. So within its window a base
-//! lags by some 0.3 µs at most. If the exact clock itself is slewed, by up to 500 in 10^6, a base
-//! is ahead by up to 2 µs, until the next: errors do not add up, and the rate over any time is
-//! that of the exact clock.
+//! reading for that of the counter *after* it, and the pace is cut by [`MARGIN`]. The pace is off
+//! by two brackets in a span, 20 in 10^6, which is less. So within its window a base lags by some
+//! 0.3 µs at most. If the exact clock itself is slewed, by up to 500 in 10^6, a base is ahead by
+//! up to 2 µs, until the next. Errors do not add up, and the rate over any time is that of the
+//! exact clock.
 //!
 //! A counter that jumps, in either direction, is out of its window: the exact clock is read. A
 //! base that was ahead by more than [`AHEAD`] ends all trust until the pace has been measured

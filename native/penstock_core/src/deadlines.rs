@@ -104,7 +104,7 @@ impl<V> Deadlines<V> {
         let replaced = shard.by_pid.insert(pid, Deadline { at, expired: false, value });
         if replaced.is_none() {
             // ORDERING: SeqCst pairs with `rest` (store buffering): the reaper stores that it
-            // sleeps and then loads the count; this call adds to the count and then loads whether
+            // sleeps and then loads the count. This call adds to the count and then loads whether
             // the reaper sleeps. At least one observes the other.
             self.count.fetch_add(1, Ordering::SeqCst);
         }

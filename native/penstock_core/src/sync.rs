@@ -60,7 +60,7 @@ mod imp {
 
 pub(crate) use imp::*;
 
-/// Two words that change together, in a model, which has no atomic of two words: each step takes
+/// Two words that change together, in a model, which has no atomic of two words. Each step takes
 /// a lock, so it is as atomic, and all steps are in one order.
 #[cfg(any(loom, shuttle))]
 #[derive(Debug)]
@@ -102,7 +102,7 @@ pub(crate) fn thread_number() -> usize {
 /// A full fence that follows a read-modify-write of the same thread.
 ///
 /// On x86-64 that instruction carried the `lock` prefix and was a full barrier already, so only
-/// the compiler must be restrained; elsewhere, and in the models, this is a fence.
+/// the compiler must be restrained. Elsewhere, and in the models, this is a fence.
 #[inline]
 pub(crate) fn fence_after_rmw() {
     #[cfg(all(target_arch = "x86_64", not(any(loom, shuttle))))]

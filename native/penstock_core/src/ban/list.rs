@@ -1,6 +1,6 @@
 //! The banned keys: until when each is banned, why, and how often it was before.
 //!
-//! All of that is under one lock, which is taken when a ban begins or is ended by a caller; under
+//! All of that is under one lock, which is taken when a ban begins or is ended by a caller. Under
 //! it a key's failures become a ban, or are forgiven. Whether a key is banned is asked without
 //! the lock, of a table in which the TAT of a key is the end of its ban.
 

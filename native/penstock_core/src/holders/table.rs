@@ -190,7 +190,7 @@ impl Table {
 
     fn locate_deeper(&self, pid: Pid) -> Option<Slot> {
         // ORDERING: Acquire pairs with the AcqRel in `get_or_insert`. A process that looks for
-        // itself may still miss an entry that another is inserting for it; a caller that must be
+        // itself may still miss an entry that another is inserting for it. A caller that must be
         // sure looks again under the lock.
         let used = self.used.load(Ordering::Acquire) as usize;
         // From the largest level down: of many holders it has the most.

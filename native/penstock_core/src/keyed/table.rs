@@ -10,7 +10,7 @@
 //! the emptiest one if the first is nearly full. In the row it takes an empty place, or the one
 //! that has been idle for longest. Up to [`FEW`] keys share one row with one place each.
 //!
-//! In a table that holds `max_keys` keys, more than 80 % of them are in their first row, and fewer
+//! In a table that holds `max_keys` keys, more than 80 % of them are in their first row. Fewer
 //! than one new key in a million finds no place.
 //!
 //! # One key, one place
@@ -33,11 +33,11 @@
 //! `t`. Then the caller that charged `s` loaded `t` after its claim, saw the claim `t`, and one
 //! of the two claims ended: a contradiction.
 //!
-//! A place that is charged again needs no such check, whether its TAT has passed or not: a search
+//! A place that is charged again needs no such check, whether its TAT has passed or not. A search
 //! finds it until it is taken for another key.
 //!
-//! A caller that is preempted between two of these steps leaves a claim behind, which keeps a
-//! place from other keys and from no hit of its own key.
+//! A caller that is preempted between two of these steps leaves a claim behind. That keeps a
+//! place from other keys, and from no hit of its own key.
 //!
 //! The argument needs sequential consistency, for a claim and the loads of the other places on
 //! both sides; [`AtomicPair`] provides it.

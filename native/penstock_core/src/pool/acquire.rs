@@ -5,7 +5,8 @@
 //! admission is written in one of two ways, by which process writes it:
 //!
 //! - The calling process writes its own permits, executes a full barrier and calls
-//!   [`Pool::record`], for every admission it gets without waiting or finds free when it parks.
+//!   [`Pool::record`]. It does so for an acquire that does not wait, and for permits found free
+//!   when it parks.
 //! - The process that serves the waiters calls [`Table::credit`](crate::holders::Table::credit).
 
 use crate::holders::{Entry, Kind};

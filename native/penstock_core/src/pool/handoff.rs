@@ -7,15 +7,15 @@
 //!
 //! The permits lie in the spawner's entry until the handoff is completed, once, by one CAS on one
 //! word. The spawner's `hand_over` or the child's `adopt` completes it and credits the child's
-//! entry; `retract` does when the spawn failed; the spawner's death does and gives the permits
-//! back. The second of these calls does nothing.
+//! entry; `retract` completes it when the spawn failed. The spawner's death completes it and
+//! gives the permits back. Each later one of these calls does nothing.
 //!
 //! Both `hand_over` and `adopt` hold the lock of the child's pid, so a child whose spawner was
-//! first also finds its entry: it never runs without a permit. A child that finds the handoff
+//! first also finds its entry. It never runs without a permit. A child that finds the handoff
 //! completed and no permits has no spawner any more, and ends as if it had not been spawned.
 //!
-//! A supervisor that creates the child on behalf of another process claims the handoff before:
-//! then the permits are the supervisor's, and [entrusted](Pool::entrust) to the child once that
+//! A supervisor that creates the child on behalf of another process claims the handoff before.
+//! Then the permits are the supervisor's, and [entrusted](Pool::entrust) to the child once that
 //! exists.
 
 use crate::holders::{Entry, Kind, Slot};
@@ -123,9 +123,9 @@ impl<H: PoolHost> Pool<H> {
         // Before the handoff is completed. From then on the permits are in no entry until they
         // are in the caller's, which is no race: a process is not killed inside a call.
         let mine = self.table.find(me).or_else(|| self.insert(host, me))?;
-        // The handoff may be long completed, and its place in use again: for another process,
-        // which the pid tells, or for another handoff of the same process, which the number
-        // tells, up to 2^27 of them.
+        // The handoff may be long completed, and its place in use again. If by another process,
+        // the pid tells; if for another handoff of the same process, the number tells, up to 2^27
+        // of them.
         let entry = self.table.entry(offer.slot()).filter(|_| self.table.occupant(offer.slot()) == Some(spawner))?;
         let permits = entry.complete_handoff(offer.seq())?;
         let before = mine.own(Kind::Bound);

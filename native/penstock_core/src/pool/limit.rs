@@ -8,8 +8,8 @@ use super::{Pool, PoolHost, UNLIMITED};
 
 /// The limit as it can be read without a lock, to tell how much is in use.
 ///
-/// It consists of a version that each change raises, a bit that is set while a change is under
-/// way, and the limit in the low half, where all ones is [`UNLIMITED`].
+/// The version above is raised by each change; a bit is set while a change is under way. The low
+/// half is the limit, where all ones is [`UNLIMITED`].
 pub(super) struct LimitWord(AtomicU64);
 
 impl LimitWord {

@@ -7,9 +7,9 @@
 //!
 //! The word is `NONE`, `PROPOSED` by the scan of that number, or `PUBLISHED`. A scan proposes
 //! first and then counts again; it publishes only if no holder cleared the word meanwhile. A
-//! releasing holder stores its count and then loads this word; the scan stores this word and then
-//! loads the counts (store buffering, with SeqCst fences on both sides). At least one observes
-//! the other, so a published count cannot have shrunk since it was taken.
+//! releasing holder stores its count and then loads this word. The scan stores this word and then
+//! loads the counts. This is store buffering, with SeqCst fences on both sides. At least one
+//! observes the other, so a published count cannot have shrunk since it was taken.
 
 use crate::sync::{AtomicU64, Ordering, fence};
 

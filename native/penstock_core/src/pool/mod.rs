@@ -1,10 +1,10 @@
 //! A pool of permits: at most `limit` are held at once, and the death of a holder gives back what
 //! it held.
 //!
-//! A pool has four parts, each of which argues its own races: the [state word](state) that
-//! acquires compare and exchange, the [holders](crate::holders) with the permits of each, the
-//! [wait queue](wait_queue) of parked processes, and the [many-holders hint](many_holders) that
-//! keeps refusals cheap.
+//! A pool has four parts, each of which argues its own races. Acquires compare and exchange the
+//! [state word](state). The [holders](crate::holders) have the permits of each process. The [wait
+//! queue](wait_queue) has the parked processes. The [many-holders hint](many_holders) keeps
+//! refusals cheap.
 //!
 //! # Locks
 //!
@@ -32,7 +32,8 @@
 //!
 //! [`Entry`]: crate::holders::Entry
 //!
-//! The queue lock orders all writes to the limit and to the status.
+//! The queue lock orders all writes to the limit and the status in the pool; the lock of the
+//! ownership orders those in the registry.
 
 mod acquire;
 mod handoff;
@@ -72,7 +73,7 @@ pub use wait_queue::WaiterId;
 /// The number of shards that the holders are in, for the host that watches them.
 pub const SHARD_COUNT: usize = SHARDS;
 
-/// The limit of a pool that counts and does not refuse: one process would have to ask half a
+/// The limit of a pool that counts and does not refuse. One process would have to ask half a
 /// billion times for the most that one call may ask for.
 pub const UNLIMITED: u64 = 1 << 60;
 

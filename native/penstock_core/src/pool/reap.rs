@@ -11,7 +11,7 @@
 //! died, still exceed the threshold until its monitor has run.
 //!
 //! What the scan takes for a holder may be an acquire that is about to be refused, and withdraws
-//! its announcement: with seven living holders and a dead one, two such acquires at one instant
+//! its announcement. With seven living holders and a dead one, two such acquires at one instant
 //! look like too many. And the permits of a reaped holder may go to a waiter that is dead as well
 //! and was passed already. In both cases the refusal stands, and the monitors tell the pool
 //! microseconds later.
@@ -80,9 +80,9 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Reaps the process if it is dead, for a caller that has learnt of the death before the
-    /// monitor has run and needs the permits now: its spawner, or a process that heard from it
-    /// since. Does nothing if the process lives.
+    /// Reaps the process if it is dead; does nothing if it lives. For a caller that learnt of the
+    /// death before the monitor has run and needs the permits now: the spawner, or a process that
+    /// heard from it since.
     pub fn ended(&self, host: &H, pid: Pid) {
         // Its monitor was usually first. The caller knows that the entry was inserted; if it is
         // missing, it is gone for good, which needs no lock to see.

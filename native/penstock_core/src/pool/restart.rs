@@ -2,15 +2,15 @@
 //!
 //! A supervisor that may not restart a child tries again at once, and after three times
 //! terminates, with all its other children. So a restart is admitted where a newcomer is not. It
-//! takes over the permits of a dead holder that have not come back yet: on a full pool those of
-//! its predecessor or of another dead holder. If there is none, it passes the limit, up to the
-//! pool's overdraft. The free permits of the state word are negative then, so every other request
-//! is refused until they are paid back. In a pool that is overdrawn because its limit shrank,
-//! restarts may bring back what was in use then: its children die one by one, and no other
-//! process can have their permits.
+//! takes over the permits of a dead holder that have not come back yet. On a full pool these are
+//! those of its predecessor or of another dead holder. If there is none, it passes the limit, up
+//! to the pool's overdraft. The free permits of the state word are negative then, so every other
+//! request is refused until they are paid back. In a pool that is overdrawn because its limit
+//! shrank, restarts may bring back what was in use then. Its children die one by one, and no
+//! other process can have their permits.
 //!
 //! A takeover is one step under the dead holder's lock, against its monitor and every other call
-//! that reaps it: the permits are removed once, and go either to the pool or to the restart. They
+//! that reaps it. The permits are removed once, and go either to the pool or to the restart. They
 //! are in use throughout.
 //!
 //! The supervisor answers no message meanwhile, so a restart looks at a piece of the holders and
@@ -21,9 +21,9 @@
 //!
 //! Only if the overdraft refuses, which is what terminates supervisors, does one restart look at
 //! all holders, in a lap of many calls. A lap that found no dead holder is not repeated for ten
-//! times as long as it took: by then the monitors of all holders that died before it have run. A
-//! holder that died in between has a monitor that is about to run: the restart lets other
-//! processes run, and then waits some ms, but only once in a while, since restarts that are
+//! times as long as it took. By then the monitors of all holders that died before it have run. A
+//! holder that died in between has a monitor that is about to run. The restart lets other
+//! processes run, and then waits some ms. It waits only once in a while, since restarts that are
 //! refused one after the other must not add up.
 //!
 //! A remembered pid is a hint. Its process may have been reaped since: then there is no entry to

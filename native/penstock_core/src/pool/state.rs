@@ -16,7 +16,7 @@
 //!
 //! WAITERS is set while any process is parked, and only changes under the pool's queue lock. The
 //! word counts free permits and not used ones, so that a change of the limit is one addition to
-//! the very word that acquires compare: no acquire can succeed by a limit that is no longer in
+//! the very word that acquires compare. No acquire can succeed by a limit that is no longer in
 //! force. A negative count is an overdraft.
 
 use crate::sync::{AtomicU64, Ordering};

@@ -34,7 +34,7 @@ impl<H: PoolHost> Pool<H> {
             entry.set_own(kind, entry.own(kind) + u64::from(n));
             return Ok(());
         }
-        // Between here and the credit the permits are in no entry, which is no race: a process is
+        // Between here and the credit the permits are in no entry, which is no race. A process is
         // not killed inside a call, so no reaper has to find them.
         let placed = if host.alive(to) {
             self.credit_other(host, to, n, kind)

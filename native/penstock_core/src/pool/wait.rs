@@ -6,11 +6,11 @@
 //! its wait knows that its answer is on its way.
 //!
 //! No wake-up is lost. Permits come back by an addition to the state word, which shows whether
-//! any process waits; a parker sets that flag in the same word before it checks for permits a
+//! any process waits. A parker sets that flag in the same word before it checks for permits a
 //! last time.
 //!
 //! A process that blocks has one wait, and ends it itself. A process that [asked](Pool::ask) may
-//! have many, which the host ends when their time is over, and its death ends all of them: its
+//! have many, which the host ends when their time is over, and its death ends all of them. Its
 //! entry names one, which is in a ring with the others.
 
 use crate::holders::{Entry, Kind};

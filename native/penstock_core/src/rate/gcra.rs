@@ -18,7 +18,7 @@
 //! century of burst may be ahead of a clock that has run for [`LATEST`](crate::time::LATEST), 181
 //! years, and no sum of two of them wraps.
 //!
-//! The interval is rounded down to a whole nanosecond, and is at least one microsecond: so a rate
+//! The interval is rounded down to a whole nanosecond, and is at least one microsecond. So a rate
 //! is exact within 0.1 %, and exact if an interval is a whole number of ns. It is rounded down so
 //! that a caller that hits as often as allowed is never denied: the `limit` hits of one `per` are
 //! over after it. The tolerance is `burst` times the *rounded* interval, so exactly `burst` hits

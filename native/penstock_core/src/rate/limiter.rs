@@ -22,8 +22,8 @@ const FINE: u64 = 4 * NS_PER_MS;
 pub(super) const RESETS: usize = if cfg!(loom) { 16 } else { 256 };
 
 /// Returns the number of parts that totals are counted in, a power of two, so that threads share
-/// no counter: one for each thread that runs at a time, and as many again, as other threads have
-/// numbers too.
+/// no counter. There is one for each thread that runs at a time, and as many again, as other
+/// threads have numbers too.
 fn parts() -> usize {
     if cfg!(any(loom, shuttle)) {
         return 1;
@@ -329,7 +329,7 @@ impl Limiter {
     /// since.
     ///
     /// The place is loaded before the version is checked again. So its state has no later parity
-    /// than the rate that decides; otherwise all is loaded again, as a TAT charged after a change
+    /// than the rate that decides. Otherwise all is loaded again, as a TAT charged after a change
     /// would be cut by the rate before. A later change of the place fails the exchange.
     #[inline]
     pub(super) fn decide<T>(

@@ -1,7 +1,7 @@
 //! Keys that are paused: until an instant, no hit of them is allowed, even if they owe nothing.
 //!
 //! A pause is stored apart from the TAT: a change of the rate cuts what a key owes, and must not
-//! end its pause; a refund must not either; and a pause does not add to what is owed.
+//! end its pause. A refund must not either. A pause does not add to what is owed.
 //!
 //! Pauses are rare. While none is in force in the shard of a key, a hit of it loads one word.
 //! While one is, it takes the lock of the shard for one look.
@@ -24,7 +24,7 @@ const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 16 };
 /// The number of keys that may be paused at a time in a shard, of a limiter of few keys.
 const FEW: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
 
-/// The number of keys that may be paused at a time in a shard of any limiter: a pause looks at
+/// The number of keys that may be paused at a time in a shard of any limiter. A pause looks at
 /// all of them under the lock when there is no room.
 const MANY: usize = 1_024;
 

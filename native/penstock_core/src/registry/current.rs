@@ -17,11 +17,11 @@ pub(super) enum Current {
     Ban(Handle),
 }
 
-/// [`Current`] in one word, which a caller loads without a lock: the generation above, then 30
+/// [`Current`] in one word, which a caller loads without a lock. The generation is above, then 30
 /// bits of the number, and the kind in the two lowest bits.
 ///
 /// A pool has no generation here, so the first pool of a node is one small constant. 30 bits
-/// suffice, as each pool, limiter and ban list takes more than 4 KiB: 2^30 of them take 4 TiB.
+/// suffice, as each pool, limiter and ban list takes more than 1 KiB: 2^30 of them take 1 TiB.
 #[derive(Debug)]
 pub(super) struct CurrentWord(AtomicU64);
 

@@ -1,27 +1,27 @@
 //! Names, and the pool, the limiter or the ban list that each stands for.
 //!
-//! A caller looks a name up without a lock and is not counted, since a [node] is never
-//! freed. A node stands for a name while that name has something open, held or waited for. After
-//! that the node may stand for another name of its bucket: so there are as many nodes as names
-//! were in use at once, and at most one more per bucket. Of a name that lost its node the
-//! registry keeps only its word, to tell that it was started.
+//! A caller looks a name up without a lock and is not counted, since a [node] is never freed. A
+//! node stands for a name while that name has something open, held or waited for. After that the
+//! node may stand for another name of its bucket. So there are as many nodes as names were in use
+//! at once, and at most one more per bucket. Of a name that lost its node the registry keeps only
+//! its word, to tell that it was started.
 //!
 //! A caller may have looked a name up just before its node is given to another name. What that
 //! caller does then is undone, or refused under the queue lock; each method of [`Named`] says
 //! how. Three rules make that possible:
 //!
-//! - A node changes its name under the lock of its ownership, and only if all its pools are
-//!   closed, nothing is held in them, and no process waits. A closed pool admits no caller, so
-//!   that stays true until the node's next name opens one.
+//! - A node changes its name under the lock of its ownership. All its pools must be closed, with
+//!   nothing held in them and no process waiting. A closed pool admits no caller, so that stays
+//!   true until the node's next name opens one.
 //! - The new name is written before a pool, a limiter or a ban list is opened for it. A caller
 //!   that finds one of these open for the new name therefore sees the new name when it looks
 //!   again.
 //! - A node in which the caller holds a permit keeps its name. A caller that has acquired a
 //!   permit and finds the name still there has acquired it by that name.
 //!
-//! What a name stands for is [one word](current). A limiter or a ban list is of a [slab],
-//! which gets it back when it is closed. A pool stays with its name, as permits may be held in
-//! it: only a name that is restarted while permits of its old pool are still held gets a [second
+//! What a name stands for is [one word](current). A limiter or a ban list is of a [slab], which
+//! gets it back when it is closed. A pool stays with its name, as permits may be held in it. Only
+//! a name that is restarted while permits of its old pool are still held gets a [second
 //! one](pools).
 
 mod current;

@@ -1,7 +1,7 @@
 //! The pools of one name: a pool whose permits are held outlives a restart of its name.
 //!
 //! A closed pool is opened again once nothing is held in it. Each other pool of a name was closed
-//! over permits that a living process still holds, so there are never more of them than permits
+//! over permits that a living process still holds. So there are never more of them than permits
 //! that were not given back over a restart.
 
 use super::slab::Rows;

@@ -1,6 +1,6 @@
 //! Pools without a name. A pool whose caller dropped it serves the next caller that asks for one.
 //!
-//! No pool is ever freed: the host's monitors refer to pools, and the memory of a pool of many
+//! No pool is ever freed. The host's monitors refer to pools, and the memory of a pool of many
 //! holders takes too long to free in one call. A pool that no caller can reach is
 //! [cleared](Pool::clear) in bounded pieces and becomes spare then. So there are as many pools as
 //! were ever open or being cleared at once.
