@@ -11,6 +11,18 @@ defmodule Penstock.NativeTest do
     assert Enum.uniq(ChildJobs.known_calls()) == stubs
   end
 
+  test "has the entry of each function in the file or folder of its prefix" do
+    entries =
+      for file <- Path.wildcard("native/penstock_nif/src/entries/**/*.rs"),
+          [place | _] = file |> Path.relative_to("native/penstock_nif/src/entries") |> Path.rootname() |> Path.split(),
+          [_, name, arity] <- Regex.scan(~r/^ +(\w+)\/(\d+) => /m, File.read!(file)) do
+        assert {name, hd(String.split(name, "_"))} == {name, place}
+        {String.to_existing_atom(name), String.to_integer(arity)}
+      end
+
+    assert Enum.sort(entries) == Enum.sort(Native.module_info(:nifs))
+  end
+
   test "where there is no library, loading says what to do" do
     for priv <- [{:error, :bad_name}, ~c"/an/escript/penstock/priv"] do
       assert {:error, {:load_failed, text}} = Native.load(priv)

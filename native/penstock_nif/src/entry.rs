@@ -3,7 +3,7 @@
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use crate::atoms;
-use crate::beam::Beam;
+use crate::host::Beam;
 use crate::term::{Env, Term};
 
 /// Runs the body of an entry; a panic becomes an exception.

@@ -11,7 +11,7 @@ use once_cell::sync::Lazy;
 use penstock_core::{Host, Incarnation};
 
 use crate::atoms;
-use crate::beam::Beam;
+use crate::host::Beam;
 use crate::term::{Env, Term};
 
 /// Bytes in the external term format that a key may have.

@@ -135,15 +135,7 @@ impl Env {
         unsafe { sys::enif_is_process_alive(self.0, &raw_pid(pid)) != 0 }
     }
 
-    /// A number of permits: 1 to 2^31-1.
     #[inline]
-    pub(crate) fn permits(self, term: Term) -> Option<u32> {
-        let mut value: c_uint = 0;
-        // SAFETY: the environment is that of the current call.
-        let read = unsafe { sys::enif_get_uint(self.0, term.raw(), &mut value) != 0 };
-        (read && (1..=0x7FFF_FFFF).contains(&value)).then_some(value)
-    }
-
     pub(crate) fn uint(self, term: Term) -> Option<u32> {
         let mut value: c_uint = 0;
         // SAFETY: the environment is that of the current call.
