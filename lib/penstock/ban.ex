@@ -87,7 +87,6 @@ defmodule Penstock.Ban do
 
   @day 86_400_000
 
-  # In the order of the native side.
   @options [:failures, :within, :ban_for, :escalate, :max_ban, :forget_after, :max_keys, :max_bans]
 
   # Bytes in the external term format that a reason may have.
@@ -151,11 +150,10 @@ defmodule Penstock.Ban do
     given = [ban_for: ban_for, max_ban: max_ban, forget_after: Keyword.get(opts, :forget_after, max_ban)]
     defaults = [failures: 5, within: 60_000, escalate: 2, max_keys: 100_000, max_bans: 10_000]
     given = defaults |> Keyword.merge(opts) |> Keyword.merge(given)
-    numbers = for option <- @options, do: number!(option, given[option])
+    settings = for option <- @options, into: %{}, do: {option, number!(option, given[option])}
     clock = Options.one_of!(Keyword.get(opts, :clock, :monotonic), ":clock", [:monotonic, :manual])
-    given = List.to_tuple(numbers ++ [clock])
 
-    with {:error, :enomem} <- start(name, given) do
+    with {:error, :enomem} <- start(name, Map.put(settings, :clock, clock)) do
       sizes = Keyword.take(opts, [:max_keys, :max_bans])
       Options.expected!(":max_keys and :max_bans", "so many that there is memory for them", sizes)
     end
@@ -172,24 +170,19 @@ defmodule Penstock.Ban do
   @failures 160
   @banned 64
 
-  defp start(name, given) do
-    {_failures, _within, _ban_for, _escalate, _max_ban, _forget, max_keys, max_bans, _clock} = given
-
+  defp start(name, %{max_keys: max_keys, max_bans: max_bans} = settings) do
     if there_already?(name, max_keys, max_bans) or Memory.available?(@failures * max_keys + @banned * max_bans),
-      do: Owner.start_link(name, &own(name, &1, given)),
+      do: Owner.start_link(name, &own(name, &1, settings)),
       else: {:error, :enomem}
   end
 
   # Those of an owner that crashed, or of one that lives, who is then told of.
   defp there_already?(name, max_keys, max_bans) do
-    match?(
-      {_failures, _within, _ban_for, _escalate, _max, _forget, ^max_keys, ^max_bans, _memory, _dropped},
-      Native.ban_info(name)
-    )
+    match?(%{max_keys: ^max_keys, max_bans: ^max_bans}, Native.ban_info(name))
   end
 
-  defp own(name, owner, given) do
-    with :enomem <- Native.ban_start(name, owner, given), do: {:error, :enomem}
+  defp own(name, owner, settings) do
+    with :enomem <- Native.ban_start(name, owner, settings), do: {:error, :enomem}
   end
 
   @doc """
@@ -365,24 +358,8 @@ defmodule Penstock.Ban do
   @spec info(ban) :: info
   def info(ban) do
     case Native.ban_info(ban) do
-      :no_ban ->
-        no_ban!(ban)
-
-      {failures, within, ban_for, escalate, max_ban, forget_after, max_keys, max_bans, memory, dropped} ->
-        %{
-          name: ban,
-          failures: failures,
-          within: within,
-          ban_for: ban_for,
-          escalate: escalate,
-          max_ban: max_ban,
-          forget_after: forget_after,
-          max_keys: max_keys,
-          max_bans: max_bans,
-          bans: count(ban, 0, 0),
-          dropped: dropped,
-          memory: memory
-        }
+      :no_ban -> no_ban!(ban)
+      info -> Map.merge(info, %{name: ban, bans: count(ban, 0, 0)})
     end
   end
 

@@ -145,7 +145,9 @@ defmodule Penstock.RateLimiter do
     max_keys = Options.permits!(Keyword.get(opts, :max_keys, 100_000), ":max_keys")
     clock = Options.one_of!(Keyword.get(opts, :clock, :monotonic), ":clock", [:monotonic, :manual])
 
-    with {:error, :enomem} <- start(name, limit, per, burst, max_keys, clock) do
+    settings = %{limit: limit, per: per, burst: burst, max_keys: max_keys, clock: clock}
+
+    with {:error, :enomem} <- start(name, settings) do
       Options.expected!(":max_keys", "so many that there is memory for them", max_keys)
     end
   end
@@ -153,22 +155,19 @@ defmodule Penstock.RateLimiter do
   # Bytes for each key.
   @place 32
 
-  defp start(name, limit, per, burst, max_keys, clock) do
+  defp start(name, %{max_keys: max_keys} = settings) do
     if there_already?(name, max_keys) or Memory.available?(@place * max_keys),
-      do: Owner.start_link(name, &own(name, &1, limit, per, burst, max_keys, clock)),
+      do: Owner.start_link(name, &own(name, &1, settings)),
       else: {:error, :enomem}
   end
 
   # That of an owner that crashed, or of one that lives, who is then told of.
   defp there_already?(name, max_keys) do
-    match?({_limit, _per, _burst, ^max_keys, _memory, _allowed, _denied}, Native.rate_info(name))
+    match?(%{max_keys: ^max_keys}, Native.rate_info(name))
   end
 
-  defp own(name, owner, limit, per, burst, max_keys, clock) do
-    case Native.rate_start(name, owner, limit, per, burst, max_keys, clock) do
-      :enomem -> {:error, :enomem}
-      owned -> owned
-    end
+  defp own(name, owner, settings) do
+    with :enomem <- Native.rate_start(name, owner, settings), do: {:error, :enomem}
   end
 
   @century_ms 100 * 31_557_600_000
@@ -595,7 +594,7 @@ defmodule Penstock.RateLimiter do
 
   # Against what stays as it is.
   defp check_rate!(limiter, opts) do
-    {limit, per, burst, _max_keys, _memory, _allowed, _denied} = native_info!(limiter)
+    %{limit: limit, per: per, burst: burst} = native_info!(limiter)
     rate!(Keyword.get(opts, :limit, limit), Keyword.get(opts, :per, per), Keyword.get(opts, :burst, burst))
   end
 
@@ -647,19 +646,7 @@ defmodule Penstock.RateLimiter do
   @doc since: "0.1.0"
   @spec info(limiter) :: info
   def info(limiter) do
-    {limit, per, burst, max_keys, memory, allowed, denied} = native_info!(limiter)
-
-    %{
-      name: limiter,
-      limit: limit,
-      per: per,
-      burst: burst,
-      keys: keys(limiter, 0, 0),
-      max_keys: max_keys,
-      memory: memory,
-      allowed: allowed,
-      denied: denied
-    }
+    Map.merge(native_info!(limiter), %{name: limiter, keys: keys(limiter, 0, 0)})
   end
 
   defp native_info!(limiter) do

@@ -1,9 +1,9 @@
-//! From terms to the numbers and settings that the core takes. `None` is an argument out of bounds.
+//! From terms to the numbers and settings that the core takes. `None` is an argument out of
+//! bounds.
 
 use penstock_core::{BanSettings, LimiterSettings, Limits, Rate, Settings, AS_LIMIT, UNLIMITED};
 
 use crate::atoms;
-use crate::host::Beam;
 use crate::term::{Env, Term};
 
 /// The largest number of permits, waiters, milliseconds and the like: 2^31-1.
@@ -40,13 +40,15 @@ pub(crate) fn changed<T>(term: Term, decode: impl FnOnce(Term) -> Option<T>) -> 
     }
 }
 
-pub(crate) fn pool_settings(beam: &Beam, [bound, waiting, overdraft, longer]: [Term; 4]) -> Option<Settings> {
-    let env = beam.env;
+/// Decodes the settings of a pool, which are a map as all settings are.
+pub(crate) fn pool_settings(env: Env, settings: Term) -> Option<Settings> {
+    let get = |key| env.get(settings, key);
+    let overdraft = get(atoms::max_overdraft())?;
     Some(Settings {
-        limit: limit(env, bound)?,
-        max_waiting: env.i31(waiting)?,
+        limit: limit(env, get(atoms::limit())?)?,
+        max_waiting: env.i31(get(atoms::max_waiting())?)?,
         max_overdraft: if overdraft == atoms::limit() { AS_LIMIT } else { limit(env, overdraft)? },
-        held_longer_than: env.i31(longer)?,
+        held_longer_than: env.i31(get(atoms::held_longer_than())?)?,
     })
 }
 
@@ -57,35 +59,32 @@ pub(crate) fn rate(env: Env, [limit, per, burst]: [Term; 3]) -> Option<Limits> {
     Some(Limits { limit, per_ms, rate })
 }
 
-pub(crate) fn limiter_settings(
-    beam: &Beam,
-    [limit, per, burst, max_keys, clock]: [Term; 5],
-) -> Option<LimiterSettings> {
-    let env = beam.env;
-    let manual = is_manual(clock)?;
-    Some(LimiterSettings { limits: rate(env, [limit, per, burst])?, max_keys: env.positive_i31(max_keys)?, manual })
-}
-
-pub(crate) fn ban_settings(beam: &Beam, given: Term) -> Option<BanSettings> {
-    let env = beam.env;
-    let &[failures, within, ban_for, escalate, max_ban, forget, max_keys, max_bans, clock] = env.elements(given)?
-    else {
-        return None;
-    };
-    Some(BanSettings {
-        failures: env.positive_i31(failures)?,
-        within_ms: env.positive_i31(within)?,
-        ban_ms: ban_ms(env, ban_for)?,
-        escalate: env.positive_i31(escalate)?,
-        max_ban_ms: env.positive_i31(max_ban)?,
-        forget_ms: env.positive_i31(forget)?,
-        max_keys: env.positive_i31(max_keys)?,
-        max_bans: env.positive_i31(max_bans)?,
-        manual: is_manual(clock)?,
+pub(crate) fn limiter_settings(env: Env, settings: Term) -> Option<LimiterSettings> {
+    let get = |key| env.get(settings, key);
+    Some(LimiterSettings {
+        limits: rate(env, [get(atoms::limit())?, get(atoms::per())?, get(atoms::burst())?])?,
+        max_keys: env.positive_i31(get(atoms::max_keys())?)?,
+        manual: is_manual(get(atoms::clock())?)?,
     })
 }
 
-/// Decodes how long a ban lasts. The core's word for a ban without end is 0.
+pub(crate) fn ban_settings(env: Env, settings: Term) -> Option<BanSettings> {
+    let get = |key| env.get(settings, key);
+    let number = |key| env.positive_i31(get(key)?);
+    Some(BanSettings {
+        failures: number(atoms::failures())?,
+        within_ms: number(atoms::within())?,
+        ban_ms: ban_ms(env, get(atoms::ban_for())?)?,
+        escalate: number(atoms::escalate())?,
+        max_ban_ms: number(atoms::max_ban())?,
+        forget_ms: number(atoms::forget_after())?,
+        max_keys: number(atoms::max_keys())?,
+        max_bans: number(atoms::max_bans())?,
+        manual: is_manual(get(atoms::clock())?)?,
+    })
+}
+
+/// Decodes how long a ban lasts. The core's number for a ban without end is 0.
 pub(crate) fn ban_ms(env: Env, term: Term) -> Option<u32> {
     if term == atoms::infinity() {
         Some(0)

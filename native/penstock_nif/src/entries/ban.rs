@@ -32,7 +32,7 @@ const LISTED: usize = 128;
 const COUNTED: usize = 1_000;
 
 fn start(beam: &Beam, [name, owner, settings]: [Term; 3]) -> Term {
-    let settings = ban_settings(beam, settings);
+    let settings = ban_settings(beam.env, settings);
     let (true, Some(settings), Some(owner)) = (beam.env.is_atom(name), settings, beam.env.local_pid(owner)) else {
         return atoms::badarg();
     };
@@ -44,8 +44,8 @@ fn ban<'a>(name: Term) -> Option<(&'a Ban, Incarnation)> {
     named(name)?.bans()
 }
 
-/// Runs `body` with the bans, the hash of the key and the time. Returns the problem with either of
-/// the first two.
+/// Runs `body` with the bans, the hash of the key and the time. Returns the problem with either
+/// of the first two.
 #[inline(always)]
 fn with_key(
     beam: &Beam,
@@ -62,7 +62,7 @@ fn with_key(
         return answer;
     }
     // The bans were closed meanwhile, and another name may use them by now: no later caller must
-    // find what this call left there.
+    // find the mark of this call.
     ban.unban(tag);
     atoms::no_ban()
 }
@@ -161,18 +161,18 @@ fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
         return atoms::no_ban();
     }
     let settings = info.settings;
-    let number = |n: u32| beam.env.make_u64(u64::from(n));
-    beam.env.tuple(&[
-        number(settings.failures),
-        number(settings.within_ms),
-        if settings.ban_ms == 0 { atoms::infinity() } else { number(settings.ban_ms) },
-        number(settings.escalate),
-        number(settings.max_ban_ms),
-        number(settings.forget_ms),
-        number(settings.max_keys),
-        number(settings.max_bans),
-        beam.env.make_u64(info.memory as u64),
-        beam.env.make_u64(info.dropped),
+    let number = |n: u64| beam.env.make_u64(n);
+    beam.env.map([
+        (atoms::failures(), number(settings.failures.into())),
+        (atoms::within(), number(settings.within_ms.into())),
+        (atoms::ban_for(), if settings.ban_ms == 0 { atoms::infinity() } else { number(settings.ban_ms.into()) }),
+        (atoms::escalate(), number(settings.escalate.into())),
+        (atoms::max_ban(), number(settings.max_ban_ms.into())),
+        (atoms::forget_after(), number(settings.forget_ms.into())),
+        (atoms::max_keys(), number(settings.max_keys.into())),
+        (atoms::max_bans(), number(settings.max_bans.into())),
+        (atoms::memory(), number(info.memory as u64)),
+        (atoms::dropped(), number(info.dropped)),
     ])
 }
 

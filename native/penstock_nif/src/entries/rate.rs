@@ -16,7 +16,7 @@ use crate::resolve::{named, started};
 use crate::term::Term;
 
 entries! {
-    rate_start/7 => start (dirty),
+    rate_start/3 => start (dirty),
     rate_hit/1 => hit_global,
     rate_hit/4 => hit,
     rate_hit_all/1 => hit_several,
@@ -32,8 +32,8 @@ entries! {
     rate_keys/2 => keys,
 }
 
-fn start(beam: &Beam, [name, owner, limit, per, burst, max_keys, clock]: [Term; 7]) -> Term {
-    let settings = limiter_settings(beam, [limit, per, burst, max_keys, clock]);
+fn start(beam: &Beam, [name, owner, settings]: [Term; 3]) -> Term {
+    let settings = limiter_settings(beam.env, settings);
     let (true, Some(settings), Some(owner)) = (beam.env.is_atom(name), settings, beam.env.local_pid(owner)) else {
         return atoms::badarg();
     };
@@ -45,8 +45,8 @@ fn limiter<'a>(name: Term) -> Option<(&'a Limiter, Incarnation)> {
     named(name)?.limiter()
 }
 
-/// Runs `body` with the limiter, the key and the time. Returns the problem with either of the first
-/// two.
+/// Runs `body` with the limiter, the key and the time. Returns the problem with either of the
+/// first two.
 #[inline(always)]
 fn with_key(beam: &Beam, [name, key, measured]: [Term; 3], body: impl FnOnce(&Limiter, Key, u64) -> Term) -> Term {
     let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
@@ -213,14 +213,15 @@ fn advance(beam: &Beam, [name, by]: [Term; 2]) -> Term {
 fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
     let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
     let Some(info) = limiter.info(incarnation) else { return atoms::no_limiter() };
-    beam.env.tuple(&[
-        beam.env.make_u64(u64::from(info.limits.limit)),
-        beam.env.make_u64(info.limits.per_ms),
-        beam.env.make_u64(u64::from(info.limits.rate.burst())),
-        beam.env.make_u64(u64::from(info.max_keys)),
-        beam.env.make_u64(info.memory as u64),
-        beam.env.make_u64(info.allowed),
-        beam.env.make_u64(info.denied),
+    let number = |n: u64| beam.env.make_u64(n);
+    beam.env.map([
+        (atoms::limit(), number(info.limits.limit.into())),
+        (atoms::per(), number(info.limits.per_ms)),
+        (atoms::burst(), number(info.limits.rate.burst().into())),
+        (atoms::max_keys(), number(info.max_keys.into())),
+        (atoms::memory(), number(info.memory as u64)),
+        (atoms::allowed(), number(info.allowed)),
+        (atoms::denied(), number(info.denied)),
     ])
 }
 

@@ -13,23 +13,22 @@ use crate::term::Term;
 use crate::ticket::Ticket;
 
 entries! {
-    pool_start/6 => start,
-    pool_new/4 => new,
+    pool_start/3 => start,
+    pool_new/1 => new,
     pool_update/3 => update,
     pool_drain/2 => drain,
     pool_reopen/1 => reopen,
 }
 
-fn start(beam: &Beam, [name, owner, limit, waiting, overdraft, longer]: [Term; 6]) -> Term {
-    let settings = pool_settings(beam, [limit, waiting, overdraft, longer]);
-    match (beam.env.is_atom(name), settings, beam.env.local_pid(owner)) {
+fn start(beam: &Beam, [name, owner, settings]: [Term; 3]) -> Term {
+    match (beam.env.is_atom(name), pool_settings(beam.env, settings), beam.env.local_pid(owner)) {
         (true, Some(settings), Some(owner)) => started(REGISTRY.start(beam, name.word(), owner, settings)),
         _ => atoms::badarg(),
     }
 }
 
-fn new(beam: &Beam, given: [Term; 4]) -> Term {
-    let Some(settings) = pool_settings(beam, given) else { return atoms::badarg() };
+fn new(beam: &Beam, [settings]: [Term; 1]) -> Term {
+    let Some(settings) = pool_settings(beam.env, settings) else { return atoms::badarg() };
     handle::make(beam, settings)
 }
 

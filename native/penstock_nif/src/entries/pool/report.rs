@@ -33,16 +33,17 @@ fn info(beam: &Beam, [gate]: [Term; 1]) -> Term {
         Status::Draining => atoms::draining(),
         Status::Closed => atoms::closed(),
     };
-    beam.env.tuple(&[
-        instance_term(beam, gate.instance()),
-        status,
-        if limit >= UNLIMITED { atoms::infinity() } else { beam.env.make_u64(limit) },
-        beam.env.make_u64(u64::from(info.settings.max_waiting)),
-        beam.env.make_u64(info.in_use),
-        beam.env.make_u64(info.waiting as u64),
-        beam.env.make_u64(info.peak),
-        beam.env.make_u64(info.granted),
-        beam.env.make_u64(u64::from(info.settings.held_longer_than)),
+    let number = |n: u64| beam.env.make_u64(n);
+    beam.env.map([
+        (atoms::instance(), instance_term(beam, gate.instance())),
+        (atoms::status(), status),
+        (atoms::limit(), if limit >= UNLIMITED { atoms::infinity() } else { number(limit) }),
+        (atoms::max_waiting(), number(info.settings.max_waiting.into())),
+        (atoms::in_use(), number(info.in_use)),
+        (atoms::waiting(), number(info.waiting as u64)),
+        (atoms::peak(), number(info.peak)),
+        (atoms::granted(), number(info.granted)),
+        (atoms::held_longer_than(), number(info.settings.held_longer_than.into())),
     ])
 }
 
@@ -63,16 +64,17 @@ fn census(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
     let Some((pool, from)) = walk(beam, gate, instance, from) else { return atoms::badarg() };
     let (sums, next) = pool.census(beam, from, CENSUS);
     beam.worked(sums.looked_at);
-    beam.env.tuple(&[
-        next_term(beam, next),
-        beam.env.make_u64(sums.holders),
-        beam.env.make_u64(sums.acquired),
-        beam.env.make_u64(sums.rejected),
-        beam.env.make_u64(sums.timed_out),
-        beam.env.make_u64(sums.released_by_exit),
-        beam.env.make_u64(sums.killed),
-        beam.env.make_u64(sums.held_longer),
-    ])
+    let number = |n: u64| beam.env.make_u64(n);
+    let sums = beam.env.map([
+        (atoms::holders(), number(sums.holders)),
+        (atoms::acquired(), number(sums.acquired)),
+        (atoms::rejected(), number(sums.rejected)),
+        (atoms::timed_out(), number(sums.timed_out)),
+        (atoms::released_by_exit(), number(sums.released_by_exit)),
+        (atoms::killed(), number(sums.killed)),
+        (atoms::held_longer_than(), number(sums.held_longer)),
+    ]);
+    beam.env.tuple(&[next_term(beam, next), sums])
 }
 
 /// Returns holders that had held for `at_least` ms at the time that the first call returned.
