@@ -1,8 +1,8 @@
 //! Asks: the references of waits by messages.
 //!
-//! The reference that the caller gets is a resource. It names the wait, so that the caller can take
-//! the wait back by the reference alone, and no table keeps references that no caller asks about
-//! again. An ask owns nothing and monitors no process.
+//! The reference that the caller gets is a resource. It names the wait, so that the caller can
+//! take the wait back by the reference alone, and no table keeps references that no caller asks
+//! about again. An ask owns nothing and monitors no process.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -24,7 +24,8 @@ pub(crate) struct Ask {
     /// The address of the pool. It is compared and never followed.
     pool: usize,
     instance: InstanceId,
-    /// The opening of that pool. After a close the pool may serve another handle, or the name again.
+    /// The opening of that pool. After a close the pool may serve another handle, or the name
+    /// again.
     opening: OnceCell<Opening>,
     permits: u32,
     /// The wait; 0 if the answer was there at once.
@@ -50,8 +51,8 @@ pub(crate) fn init(env: Env) -> bool {
 }
 
 impl Ask {
-    /// Makes the ask of a caller for `permits` of a gate, and the reference to it. The caller found
-    /// the gate by the term `by`.
+    /// Makes the ask of a caller for `permits` of a gate, and the reference to it. The caller
+    /// found the gate by the term `by`.
     pub(crate) fn make(beam: &Beam, by: Term, gate: Gate<'_>, owner: Pid, permits: u32) -> (Term, *const Self) {
         let ask = Self {
             owner,
@@ -94,8 +95,8 @@ impl Ask {
         self.name != 0 && self.name == name.word()
     }
 
-    /// Notes the opening of the pool, after the pool was asked: a pool that was opened again since
-    /// has answered the wait, or holds it.
+    /// Notes the opening of the pool, after the pool was asked: a pool that was opened again
+    /// since has answered the wait, or holds it.
     pub(crate) fn set_opening(&self, pool: &Pool<Beam>) {
         let _first = self.opening.set(pool.opening());
     }

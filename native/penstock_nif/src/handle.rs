@@ -7,9 +7,9 @@
 //! ```
 //!
 //! No pool is ever freed, and no watch that monitors a process is ever destroyed; see
-//! [`monitor`](crate::monitor). A handle monitors no process, so the VM may destroy it at any time.
-//! Its destructor closes the pool and has it cleared. The next handle takes over the pool with its
-//! watches.
+//! [`monitor`](crate::monitor). A handle monitors no process, so the VM may destroy it at any
+//! time. Its destructor closes the pool and has it cleared. The next handle takes over the pool
+//! with its watches.
 
 use std::ffi::CStr;
 

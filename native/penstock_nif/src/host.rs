@@ -35,8 +35,8 @@ impl Beam {
         Self { env, accountable: true, work: Cell::new(0), spent: Cell::new(0) }
     }
 
-    /// Makes the host of a destructor or a monitor. No process called it, and the VM crashes if it
-    /// is told of a time slice there.
+    /// Makes the host of a destructor or a monitor. No process called it, and the VM crashes if
+    /// it is told of a time slice there.
     pub(crate) fn in_callback(env: Env) -> Self {
         Self { env, accountable: false, work: Cell::new(0), spent: Cell::new(0) }
     }

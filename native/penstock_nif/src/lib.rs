@@ -1,19 +1,20 @@
 //! Penstock for the BEAM: `penstock_core` behind the functions of `Penstock.Native`.
 //!
 //! An entry point decodes its arguments, calls the core and encodes the answer. Decisions about
-//! permits, rates and bans are the core's. This crate has what only the side of the VM can know:
+//! permits, rates and bans are the core's. This crate has only the parts that need the VM:
 //!
-//! - which pool, limiter or list of bans a term means, and whether it is still the name's when the
-//!   answer is made ([`resolve`]);
+//! - which pool, limiter or list of bans a term means, and whether it is still the name's when
+//!   the answer is made ([`resolve`]);
 //! - the hash and the size of a key, by a walk through its term ([`key`]);
 //! - the resources, monitors and messages of the VM ([`resource`], [`monitor`], [`ticket`]);
-//! - the queue of work that one call may not finish, and the processes that continue it ([`node`]).
+//! - the queue of work that one call may not finish, and the processes that continue with it
+//!   ([`node`]).
 //!
-//! Every loop has a bound that keeps a call short; a longer walk is done in parts, from a position
-//! that the caller passes.
+//! Every loop has a bound that keeps a call short; a longer walk is done in parts, from a
+//! position that the caller passes.
 //!
-//! Entry points are raw. `#[rustler::nif]` collects the arguments of every call into a heap-allocated
-//! `Vec`, which alone would double the price of an acquire.
+//! Entry points are raw. `#[rustler::nif]` collects the arguments of every call into a
+//! heap-allocated `Vec`, which alone would double the price of an acquire.
 
 mod ask;
 mod atoms;
@@ -35,8 +36,8 @@ mod ticket;
 
 use rustler::{Env, Term};
 
-/// Prepares the library. Runs again when the module is purged and loaded a second time; statics, and
-/// so all pools, survive that.
+/// Prepares the library. Runs again when the module is purged and loaded a second time; statics,
+/// and so all pools, survive that.
 fn load(env: Env<'_>, info: Term<'_>) -> bool {
     let Ok((version, loader)) = info.decode::<(&str, Term<'_>)>() else { return false };
     if version != env!("CARGO_PKG_VERSION") {

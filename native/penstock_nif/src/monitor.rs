@@ -2,9 +2,8 @@
 //!
 //! A watch that monitors a process is never destroyed. OTP 25 to 29 abort when
 //! `process_info(Pid, monitored_by)` makes a reference to a monitoring resource that is being
-//! destroyed, since the VM then destroys that resource twice. So a watch is made once and kept for
-//! as long as the VM runs. The watches of a pool stay with the pool, which is cleared and reused
-//! and never freed.
+//! destroyed, since the VM then destroys that resource twice. So a watch is made once and kept for as long as the VM
+//! runs. The watches of a pool stay with the pool, which is cleared and reused and never freed.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -44,8 +43,8 @@ impl Resource for Watch {
     }
 }
 
-/// The watches of one table. Many monitors on one resource share one lock of the VM, so a table has
-/// `N` watches, and each process belongs to one of them.
+/// The watches of one table. Many monitors on one resource share one lock of the VM, so a table
+/// has `N` watches, and each process belongs to one of them.
 pub(crate) struct Watches<const N: usize>([AtomicPtr<c_void>; N]);
 
 impl<const N: usize> Watches<N> {
@@ -60,8 +59,8 @@ impl<const N: usize> Watches<N> {
         unsafe { sys::enif_monitor_process(env.raw(), object, &raw_pid(pid), ptr::null_mut()) == 0 }
     }
 
-    /// Returns the watch at `at`, and makes it at its first use: while the library is being loaded,
-    /// the VM does not know yet that the type has a `down`.
+    /// Returns the watch at `at`, and makes it at its first use: while the library is being
+    /// loaded, the VM does not know yet that the type has a `down`.
     fn get_or_make(&self, at: usize, table: Watch) -> *mut c_void {
         let place = &self.0[at];
         // ORDERING: Acquire pairs with the Release of the exchange below; the object is written.
@@ -75,8 +74,8 @@ impl<const N: usize> Watches<N> {
         match place.compare_exchange(ptr::null_mut(), object, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => object,
             Err(winner) => {
-                // SAFETY: the object is the loser's alone. It monitors no process, so no answer of
-                // `monitored_by` refers to it. The reference of the winner is never released.
+                // SAFETY: the object is the loser's alone. It monitors no process, so no answer
+                // of `monitored_by` refers to it. The reference of the winner is never released.
                 unsafe { sys::enif_release_resource(object) };
                 winner
             }

@@ -1,5 +1,5 @@
-//! What a node of Erlang has once: the registry of names, the deadlines, the timed waits, the queue
-//! of deferred work, and the two processes that serve them.
+//! The state of a node of Erlang: the registry of names, the deadlines, the timed waits, the
+//! queue of deferred work, and the two processes that serve them.
 //!
 //! All of it is static, so it outlives a purge of the module.
 
@@ -21,8 +21,8 @@ pub(crate) static REGISTRY: Registry<Beam> = Registry::new();
 /// The pool that stands for each pool of a name which the registry has forgotten: closed, and
 /// nothing is held in it.
 ///
-/// The registry forgets a name only when no process holds or waits by it. A caller that asks by an
-/// old pool of such a name is answered as by a pool that is closed and empty, which it was.
+/// The registry forgets a name only when no process holds or waits by it. A caller that asks by
+/// an old pool of such a name is answered as by a pool that is closed and empty, which it was.
 pub(crate) static NOWHERE: Lazy<Pool<Beam>> = Lazy::new(Pool::new);
 
 /// Returns the same pool for any lifetime: every pool of the VM lives as long as the VM.
@@ -162,12 +162,12 @@ struct Clearing {
 
 /// Entries that one turn clears, some 80 ns each.
 const TURN: usize = 512;
-/// Entries that a destructor clears at once, so that a pool with few holders can be reused as soon
-/// as its handle is gone.
+/// Entries that a destructor clears at once, so that a pool with few holders can be reused as
+/// soon as its handle is gone.
 const AT_ONCE: usize = 32;
 
-/// Registers the process that is sent `:settle` for each job in the queue, beginning with the jobs
-/// that are queued already.
+/// Registers the process that is sent `:settle` for each job in the queue, beginning with the
+/// jobs that are queued already.
 pub(crate) fn register_janitor(env: Env, pid: Pid) {
     // Either the caller that queues a job now finds this janitor, or this call finds the job: the
     // lock of the queue orders the two.
@@ -190,7 +190,7 @@ fn queue(env: Env, job: Job) {
     JANITOR.send(env, atoms::settle());
 }
 
-/// Clears a pool whose handle is gone. The janitor does what one call may not.
+/// Clears a pool whose handle is gone. The janitor does the work beyond the bound of one call.
 pub(crate) fn begin_clear(beam: &Beam, pool: &'static Pool<Beam>, id: UnnamedId) {
     clear(beam, Clearing { pool, id, from: Position::default() }, AT_ONCE);
 }

@@ -8,8 +8,8 @@ use crate::host::Beam;
 use crate::node::{NOWHERE, REGISTRY};
 use crate::term::Term;
 
-/// Returns what the registry has of a name: of every name that is open, or by which a process holds
-/// or waits.
+/// Returns the registry's entry of a name. Every name that is open, or by which a process holds
+/// or waits, has one.
 #[inline(always)]
 pub(crate) fn named(name: Term) -> Option<Named<'static, Beam>> {
     REGISTRY.find(name.word())
@@ -76,8 +76,8 @@ impl Gate<'_> {
         }
     }
 
-    /// Answers a caller whose name was closed, and its pool given to another name, since the caller
-    /// looked it up.
+    /// Answers a caller whose name was closed, and its pool given to another name, since the
+    /// caller looked it up.
     #[cold]
     fn too_late(&self, beam: &Beam, me: Pid, n: u32, kind: Kind, holds: bool) -> Term {
         if holds {
@@ -112,7 +112,8 @@ fn of_name<'a>(name: Term, id: InstanceId) -> Option<&'a Pool<Beam>> {
     named(name).and_then(|named| named.instance(id)).or_else(|| nowhere(name))
 }
 
-/// Returns the first pool of a name, or the one pool of a handle. For callers without an instance.
+/// Returns the first pool of a name, or the one pool of a handle. For callers without an
+/// instance.
 #[inline(always)]
 pub(crate) fn resolve_first<'a>(beam: &Beam, gate: Term) -> Option<&'a Pool<Beam>> {
     match named(gate) {
@@ -130,8 +131,8 @@ pub(crate) fn instance_id(beam: &Beam, instance: Term) -> InstanceId {
     }
 }
 
-/// Returns the term of an instance: `ok` for the first pool of a name. Nearly all are, and the atom
-/// spares a conversion.
+/// Returns the term of an instance: `ok` for the first pool of a name. Nearly all are, and the
+/// atom spares a conversion.
 #[inline(always)]
 pub(crate) fn instance_term(beam: &Beam, instance: InstanceId) -> Term {
     if instance == 1 {

@@ -20,19 +20,19 @@ pub(crate) trait Resource: Send + Sync + Sized + 'static {
     /// Whether resources of this type monitor processes.
     const MONITORS: bool = false;
 
-    /// Runs when the VM destroys the resource: no term and no reference of ours is left.
+    /// Runs when the VM destroys the resource: no term and no other reference is left.
     fn end(self, _env: Env) {}
 
-    /// Runs when a monitored process dies. On older OTP the VM holds the main lock of that process:
-    /// only atomics, this library's own locks and sends are allowed here.
+    /// Runs when a monitored process dies. On older OTP the VM holds the main lock of that
+    /// process: only atomics, this library's own locks and sends are allowed here.
     fn down(&self, _env: Env, _pid: Pid) {}
 }
 
 /// The type that the VM knows the resources of `T` by.
 pub(crate) struct ResourceType<T> {
     current: AtomicPtr<ErlNifResourceType>,
-    /// The types that each load of the module opened and pinned. A resource keeps the type that it
-    /// was made of.
+    /// The types that each load of the module opened and pinned. A resource keeps the type that
+    /// it was made of.
     pinned: Mutex<Vec<Pinned>>,
     holds: PhantomData<fn() -> T>,
 }

@@ -20,8 +20,8 @@ entries! {
     deadline_rest/0 => rest,
 }
 
-/// Overdue processes that one call returns: some 20 µs, which is also how long it may hold a lock of
-/// the table.
+/// Overdue processes that one call returns: some 20 µs, which is also how long it may hold a lock
+/// of the table.
 const MOST: usize = 64;
 
 fn set(beam: &Beam, [gate, offer, ms]: [Term; 3]) -> Term {

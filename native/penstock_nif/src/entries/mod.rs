@@ -1,5 +1,5 @@
-//! The entry points. `Penstock.Native.run_end` stands in `run.rs`: each function in the file, or the
-//! folder, of the prefix of its name. The contracts are the specs of `Penstock.Native`.
+//! The entry points. `Penstock.Native.run_end` stands in `run.rs`: each function in the file, or
+//! the folder, of the prefix of its name. The contracts are the specs of `Penstock.Native`.
 
 mod ban;
 mod deadline;

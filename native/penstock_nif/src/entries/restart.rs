@@ -1,4 +1,5 @@
-//! Entry point of restarts: bound permits that a dead holder has not given back, or beyond the limit.
+//! Entry point of restarts: bound permits that a dead holder has not given back, or beyond the
+//! limit.
 
 use penstock_core::{Kind, Restart, Step};
 

@@ -40,8 +40,8 @@ fn take_offer(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     })
 }
 
-/// Offers permits that the caller has just taken. Releases them if the caller's last offer is still
-/// pending.
+/// Offers permits that the caller has just taken. Releases them if the caller's last offer is
+/// still pending.
 #[inline(always)]
 fn offer_or_release(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pid, n: u32) -> Term {
     match pool.offer(me, n) {
@@ -53,8 +53,8 @@ fn offer_or_release(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pi
     }
 }
 
-/// Returns the term of an offer. An offer of the first pool of a name, or of a handle's pool, is a
-/// number alone. Nearly all are, and a number is made and copied for nothing.
+/// Returns the term of an offer. An offer of the first pool of a name, or of a handle's pool, is
+/// a number alone. Nearly all are, and a number is made and copied for nothing.
 #[inline(always)]
 fn offer_term(beam: &Beam, instance: InstanceId, offer: Offer) -> Term {
     let number = beam.env.make_u64(offer.to_bits());

@@ -1,5 +1,5 @@
-//! Entry points of a supervised start: bound permits of the process that calls the start function of
-//! a child, which become the child's.
+//! Entry points of a supervised start: bound permits of the process that calls the start function
+//! of a child, which become the child's.
 
 use penstock_core::TransferError;
 

@@ -16,8 +16,8 @@ entries! {
 /// Pools that one call looks at, each some 50 ns if there is nothing to do.
 const POOLS: usize = 32;
 
-/// Work after which a call ends no more waits, in the units of the host: some 50 µs of messages and
-/// looks.
+/// Work after which a call ends no more waits, in the units of the host: some 50 µs of messages
+/// and looks.
 const ENOUGH: u32 = 2_500;
 
 /// Ends waits whose time is over, beginning with the pool at `from`. Returns the pool to continue

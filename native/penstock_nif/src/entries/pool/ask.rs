@@ -92,8 +92,8 @@ fn answered(beam: &Beam, by: Term, gate: Gate<'_>, me: Pid, n: u32, answer: Term
     beam.env.tuple(&[reference, answer])
 }
 
-/// Ends the wait, if it is one of the caller's on that pool. Otherwise returns whether the message
-/// has been sent, and how many permits it brings.
+/// Ends the wait, if it is one of the caller's on that pool. Otherwise returns whether the
+/// message has been sent, and how many permits it brings.
 fn recall(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
     let Some(me) = beam.env.me().filter(|_| beam.env.is_ref(reference)) else { return atoms::badarg() };
     let gone = || if resolve(beam, gate).is_some() { atoms::ok() } else { atoms::no_pool() };
