@@ -89,9 +89,6 @@ defmodule Penstock.Ban do
 
   @options [:failures, :within, :ban_for, :escalate, :max_ban, :forget_after, :max_keys, :max_bans]
 
-  # Bytes in the external term format that a reason may have.
-  @largest_reason 256
-
   @doc """
   The child spec of bans under a supervisor; the options are those of `start_link/1`, which checks them.
 
@@ -166,12 +163,10 @@ defmodule Penstock.Ban do
   defp ban_ms!(value, _name) when is_integer(value) and value in 1..0x7FFF_FFFF, do: value
   defp ban_ms!(value, name), do: Options.expected!(name, "an integer between 1 and 2147483647 or :infinity", value)
 
-  # Bytes for each key, and for each ban.
-  @failures 160
-  @banned 64
-
   defp start(name, %{max_keys: max_keys, max_bans: max_bans} = settings) do
-    if there_already?(name, max_keys, max_bans) or Memory.available?(@failures * max_keys + @banned * max_bans),
+    %{ban_key_memory: key_memory, ban_memory: ban_memory} = Native.bounds()
+
+    if there_already?(name, max_keys, max_bans) or Memory.available?(key_memory * max_keys + ban_memory * max_bans),
       do: Owner.start_link(name, &own(name, &1, settings)),
       else: {:error, :enomem}
   end
@@ -254,9 +249,10 @@ defmodule Penstock.Ban do
   @spec ban(ban, term, pos_integer | :infinity, term) :: :ok
   def ban(ban, key, ms, reason \\ :manual) do
     ban_ms!(ms, "ms")
+    %{reason_bytes: most} = Native.bounds()
 
-    unless Weight.fits?(reason, @largest_reason) do
-      Options.expected!("reason", "of at most #{@largest_reason} bytes in the external term format", reason)
+    unless Weight.fits?(reason, most) do
+      Options.expected!("reason", "of at most #{most} bytes in the external term format", reason)
     end
 
     # Made here, where it yields: the native side takes bytes of a known number.

@@ -63,6 +63,30 @@ defmodule Penstock.Native do
       ~c"the native library of Penstock is missing. An escript or an archive cannot carry native code: use a release"}}
   end
 
+  # Returns the bounds and sizes that both languages need. Elixir reads them here, except for those
+  # that its guards need: for these a test compares the two.
+  #
+  #   * `max_number` - the largest number of permits, waiters, milliseconds and the like
+  #   * `key_bytes`, `reason_bytes` - the largest key and the largest kept reason of a ban, in the
+  #     external term format
+  #   * `hits` - how many hits `rate_hit_all/1` takes
+  #   * `hits_per_ms` - the quickest rate
+  #   * `century_ms` - the longest `per`, worth of a burst, and debt of a key
+  #   * `limiter_key_memory`, `ban_key_memory`, `ban_memory` - bytes that are reserved for each of
+  #     a limiter's `max_keys`, of a ban's `max_keys`, and of a ban's `max_bans`
+  @spec bounds() :: %{
+          max_number: pos_integer,
+          key_bytes: pos_integer,
+          reason_bytes: pos_integer,
+          hits: pos_integer,
+          hits_per_ms: pos_integer,
+          century_ms: pos_integer,
+          limiter_key_memory: pos_integer,
+          ban_key_memory: pos_integer,
+          ban_memory: pos_integer
+        }
+  def bounds, do: missing()
+
   # Free permits: a caller gets them by acquire or transfer, and releases them.
 
   # Acquires one permit. The last argument of this and of every other `_one` is `self()`.
@@ -312,7 +336,7 @@ defmodule Penstock.Native do
   @spec rate_hit(atom, term, pos_integer, measured) :: hit | no_key | :no_limiter | :badarg
   def rate_hit(_name, _key, _cost, _measured), do: missing()
 
-  # Charges all or none. The keys are measured; a call takes 16 hits at most.
+  # Charges all or none. The keys are measured; `bounds/0` has the largest number of hits.
   @spec rate_hit_all([{atom, term, pos_integer}]) ::
           :allow | {:deny, atom, pos_integer | :infinity} | {:no_limiter, atom} | :badarg
   def rate_hit_all(_hits), do: missing()
@@ -405,7 +429,7 @@ defmodule Penstock.Native do
           {:ok, pos_integer} | {:banned, pos_integer | :infinity} | no_key | :no_ban
   def ban_record(_name, _key, _measured), do: missing()
 
-  # Bans a key. The reason is in the external format, of 256 bytes at most.
+  # Bans a key. The reason is in the external format; `bounds/0` has its largest size.
   @spec ban_put(atom, term, pos_integer | :infinity, binary, measured) :: :ok | no_key | :no_ban | :badarg
   def ban_put(_name, _key, _ms, _reason, _measured), do: missing()
 

@@ -152,11 +152,8 @@ defmodule Penstock.RateLimiter do
     end
   end
 
-  # Bytes for each key.
-  @place 32
-
   defp start(name, %{max_keys: max_keys} = settings) do
-    if there_already?(name, max_keys) or Memory.available?(@place * max_keys),
+    if there_already?(name, max_keys) or Memory.available?(Native.bounds().limiter_key_memory * max_keys),
       do: Owner.start_link(name, &own(name, &1, settings)),
       else: {:error, :enomem}
   end
@@ -170,23 +167,22 @@ defmodule Penstock.RateLimiter do
     with :enomem <- Native.rate_start(name, owner, settings), do: {:error, :enomem}
   end
 
-  @century_ms 100 * 31_557_600_000
-
   # Bounds that hold for each, and then for all of them together.
   defp rate!(limit, per, burst) do
+    %{century_ms: century_ms, hits_per_ms: hits_per_ms} = Native.bounds()
     Options.permits!(limit, ":limit")
 
-    unless is_integer(per) and per in 1..@century_ms do
-      Options.expected!(":per", "a number of milliseconds between 1 and #{@century_ms}", per)
+    unless is_integer(per) and per in 1..century_ms do
+      Options.expected!(":per", "a number of milliseconds between 1 and #{century_ms}", per)
     end
 
     Options.permits!(burst, ":burst")
 
-    if limit > per * 1_000 do
+    if limit > per * hits_per_ms do
       Options.expected!(":limit", "at most a million per second", limit: limit, per: per)
     end
 
-    if burst * per > limit * @century_ms do
+    if burst * per > limit * century_ms do
       Options.expected!(":burst", "worth a hundred years at most", burst: burst, limit: limit, per: per)
     end
   end
@@ -681,8 +677,10 @@ defmodule Penstock.RateLimiter do
   @doc since: "0.1.0"
   @spec advance(limiter, non_neg_integer) :: :ok
   def advance(limiter, ms) do
-    unless is_integer(ms) and ms in 0..@century_ms do
-      Options.expected!("ms", "a number of milliseconds between 0 and #{@century_ms}", ms)
+    %{century_ms: century_ms} = Native.bounds()
+
+    unless is_integer(ms) and ms in 0..century_ms do
+      Options.expected!("ms", "a number of milliseconds between 0 and #{century_ms}", ms)
     end
 
     case Native.rate_advance(limiter, ms) do

@@ -167,6 +167,7 @@ defmodule Penstock.ChildJobs do
 
   defp calls(gate, instance) do
     [
+      bounds: [],
       pool_try_one: [gate: gate, self: self()],
       pool_try: [gate: gate, permits: 1],
       pool_take: [gate: gate, permits: 1],

@@ -25,7 +25,7 @@ entries! {
 }
 
 /// Bytes in the external term format of the largest key, or reason, that is kept with a ban.
-const LARGEST_KEPT: usize = 256;
+pub(super) const LARGEST_KEPT: usize = 256;
 /// Bans that one call for a list looks at, each of which may become two binaries and a tuple.
 const LISTED: usize = 128;
 /// Bans that one call counts: some 20 µs.

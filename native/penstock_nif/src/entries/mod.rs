@@ -2,6 +2,7 @@
 //! the folder, of the prefix of its name. The contracts are the specs of `Penstock.Native`.
 
 mod ban;
+mod bounds;
 mod deadline;
 mod gate;
 mod janitor;

@@ -90,7 +90,7 @@ fn hit(beam: &Beam, [name, key, cost, measured]: [Term; 4]) -> Term {
 }
 
 /// Hits that one call decides.
-const MAX_HITS: usize = 16;
+pub(super) const MAX_HITS: usize = 16;
 
 fn hit_several(beam: &Beam, [hits]: [Term; 1]) -> Term {
     let (mut charges, mut names, mut rest) = (Vec::with_capacity(MAX_HITS), Vec::with_capacity(MAX_HITS), hits);
