@@ -243,6 +243,11 @@ defmodule Penstock.Native do
   @spec gate_close(atom, pid) :: :ok | bad
   def gate_close(_name, _owner), do: missing()
 
+  # Returns the kind of the gate that is open by that name, or `:pool` for the reference of an
+  # unnamed pool. Takes any term.
+  @spec gate_kind(term) :: :pool | :limiter | :ban | :none
+  def gate_kind(_gate), do: missing()
+
   @spec gate_owner(atom) :: pid | nil
   def gate_owner(_name), do: missing()
 

@@ -88,18 +88,57 @@ defmodule Penstock.NativeTest do
       many_bans = Ban.info(ban(max_keys: keys, max_bans: keys)).memory
       assert_in_delta (many_bans - one_ban) / keys, ban, 1
     end
+  end
 
-    defp limiter(opts \\ []) do
-      name = unique_name()
-      start_supervised!({RateLimiter, Keyword.merge([name: name, limit: 1_000, per: 60_000], opts)}, id: name)
-      name
+  describe "the kind of a gate is that of" do
+    test "the gate that is open by the name, and none when it is closed" do
+      for {start, kind} <- [{&limiter/0, :limiter}, {&ban/0, :ban}, {fn -> start_pool(limit: 1) end, :pool}] do
+        name = start.()
+        assert Native.gate_kind(name) == kind
+        :ok = stop_supervised(if(kind == :pool, do: {Pool, name}, else: name))
+        assert eventually(fn -> Native.gate_kind(name) == :none end)
+      end
     end
 
-    defp ban(opts \\ []) do
+    test "the open gate of a name that had gates of other kinds" do
       name = unique_name()
-      start_supervised!({Ban, [name: name] ++ opts}, id: name)
-      name
+      owner = actor()
+      pool = %{limit: 1, max_waiting: 1, max_overdraft: 0, held_longer_than: 0}
+      rate = %{limit: 1, per: 1_000, burst: 1, max_keys: 10, clock: :manual}
+      :fresh = Native.pool_start(name, owner, pool)
+      assert Native.gate_kind(name) == :pool
+      :ok = Native.gate_close(name, owner)
+      assert Native.gate_kind(name) == :none
+      :fresh = Native.rate_start(name, owner, rate)
+      assert Native.gate_kind(name) == :limiter
+      :ok = Native.gate_close(name, owner)
+      assert Native.gate_kind(name) == :none
     end
+
+    test "an unnamed pool, also while it drains" do
+      pool = Pool.new(limit: 1)
+      assert Native.gate_kind(pool.ref) == :pool
+      :ok = Pool.drain(pool)
+      assert Native.gate_kind(pool.ref) == :pool
+    end
+
+    test "no gate for any other term" do
+      for term <- [unique_name(), nil, make_ref(), :atomics.new(1, []), self(), "name", 1, %{}] do
+        assert Native.gate_kind(term) == :none
+      end
+    end
+  end
+
+  defp limiter(opts \\ []) do
+    name = unique_name()
+    start_supervised!({RateLimiter, Keyword.merge([name: name, limit: 1_000, per: 60_000], opts)}, id: name)
+    name
+  end
+
+  defp ban(opts \\ []) do
+    name = unique_name()
+    start_supervised!({Ban, [name: name] ++ opts}, id: name)
+    name
   end
 
   test "where there is no library, loading says what to do" do

@@ -204,6 +204,7 @@ defmodule Penstock.ChildJobs do
       pool_update: [gate: gate, limit_or_keep: :keep, max_waiting_or_keep: :keep],
       pool_drain: [gate: gate, ref: make_ref()],
       pool_reopen: [gate: gate],
+      gate_kind: [gate: gate],
       gate_owner: [gate: gate],
       gate_names: [position: 0],
       gate_known: [gate: gate],
@@ -338,6 +339,7 @@ defmodule Penstock.ChildJobs do
   defp bad(:ref), do: Enum.reject(Garbage.terms(), &is_reference/1)
   defp bad(:name), do: Enum.reject(Garbage.terms(), &is_atom/1)
 
+  defp allowed(:gate_kind, :gate, _), do: [:none]
   defp allowed(:gate_owner, :gate, _), do: [nil]
   defp allowed(:gate_known, :gate, _), do: [:unknown]
   # Any number may be a token: one that names nothing does nothing.

@@ -29,14 +29,15 @@ macro_rules! atoms {
 }
 
 atoms! {
-    acquired, adopted, again, allow, allowed, badarg, ban_for, ban_key_memory, ban_memory,
-    banned, bound, burst, busy, cancelled, century_ms, clock, closed, coming, deadlock,
-    denied, deny, done, drained, draining, dropped, due, enomem, error, escalate, failures,
-    forget_after, free, fresh, full, global, granted, held_longer_than, hits, hits_per_ms,
-    holders, in_use, infinity, instance, keep, key_bytes, killed, known, limit,
-    limiter_key_memory, manual, max_ban, max_bans, max_keys, max_number, max_overdraft,
-    max_waiting, measure, measured, memory, monotonic, nif_panicked, nil, nil_key, no_ban,
-    no_limiter, no_place, no_pool, noproc, not_held, ok, open, overdue, pause, peak, per,
-    queue_full, reason_bytes, rejected, released_by_exit, revoked, settle, status, timed_out,
-    timeout, told, too_large, too_late, undrained, unknown, wait, waiting, within,
+    acquired, adopted, again, allow, allowed, badarg, ban, ban_for, ban_key_memory,
+    ban_memory, banned, bound, burst, busy, cancelled, century_ms, clock, closed, coming,
+    deadlock, denied, deny, done, drained, draining, dropped, due, enomem, error, escalate,
+    failures, forget_after, free, fresh, full, global, granted, held_longer_than, hits,
+    hits_per_ms, holders, in_use, infinity, instance, keep, key_bytes, killed, known, limit,
+    limiter, limiter_key_memory, manual, max_ban, max_bans, max_keys, max_number,
+    max_overdraft, max_waiting, measure, measured, memory, monotonic, nif_panicked, nil,
+    nil_key, no_ban, no_limiter, no_place, no_pool, none, noproc, not_held, ok, open, overdue,
+    pause, peak, per, pool, queue_full, reason_bytes, rejected, released_by_exit, revoked,
+    settle, status, timed_out, timeout, told, too_large, too_late, undrained, unknown, wait,
+    waiting, within,
 }

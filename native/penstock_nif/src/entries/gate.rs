@@ -6,11 +6,12 @@ use crate::atoms;
 use crate::entry::entries;
 use crate::host::Beam;
 use crate::node::REGISTRY;
-use crate::resolve::named;
+use crate::resolve::{named, resolve};
 use crate::term::Term;
 
 entries! {
     gate_close/2 => close,
+    gate_kind/1 => kind,
     gate_owner/1 => owner,
     gate_known/1 => known,
     gate_names/1 => names,
@@ -25,6 +26,21 @@ fn close(beam: &Beam, [name, owner]: [Term; 2]) -> Term {
         atoms::ok()
     } else {
         atoms::no_pool()
+    }
+}
+
+fn kind(beam: &Beam, [gate]: [Term; 1]) -> Term {
+    if resolve(beam, gate).is_some_and(|gate| gate.stands()) {
+        return atoms::pool();
+    }
+    let Some(named) = named(gate) else { return atoms::none() };
+    // A gate that is closed meanwhile, and belongs to another name by then, is none of this name.
+    if named.limiter().is_some_and(|(limiter, incarnation)| limiter.is(incarnation)) {
+        atoms::limiter()
+    } else if named.bans().is_some_and(|(ban, incarnation)| ban.is(incarnation)) {
+        atoms::ban()
+    } else {
+        atoms::none()
     }
 }
 
