@@ -63,13 +63,13 @@ defmodule Penstock.Native do
       ~c"the native library of Penstock is missing. An escript or an archive cannot carry native code: use a release"}}
   end
 
-  # Returns the bounds and sizes that both languages need. Elixir reads them here, except for those
-  # that its guards need: for these a test compares the two.
+  # Returns the bounds and sizes that both languages need. Elixir reads them here, except for
+  # those that its guards need: for these a test compares the two.
   #
   #   * `max_number` - the largest number of permits, waiters, milliseconds and the like
   #   * `key_bytes`, `reason_bytes` - the largest key and the largest kept reason of a ban, in the
   #     external term format
-  #   * `hits` - how many hits `rate_hit_all/1` takes
+  #   * `hits` - how many hits `rate_hit_all/1` takes; those of the same key are one
   #   * `hits_per_ms` - the quickest rate
   #   * `century_ms` - the longest `per`, worth of a burst, and debt of a key
   #   * `limiter_key_memory`, `ban_key_memory`, `ban_memory` - bytes that are reserved for each of

@@ -2,8 +2,9 @@
 //!
 //! A watch that monitors a process is never destroyed. OTP 25 to 29 abort when
 //! `process_info(Pid, monitored_by)` makes a reference to a monitoring resource that is being
-//! destroyed, since the VM then destroys that resource twice. So a watch is made once and kept for as long as the VM
-//! runs. The watches of a pool stay with the pool, which is cleared and reused and never freed.
+//! destroyed, since the VM then destroys that resource twice. So a watch is made once and kept
+//! for as long as the VM runs. The watches of a pool stay with the pool, which is cleared and
+//! reused and never freed.
 
 use std::ffi::c_void;
 use std::ptr;

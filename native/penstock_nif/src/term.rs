@@ -103,7 +103,8 @@ impl Env {
     /// Returns the calling process. `term` is `self()`, which hot entries take because it costs
     /// the caller nothing, while `enif_self` is a call of the VM.
     ///
-    /// A term that is no local pid is ignored: this function then asks the VM.
+    /// Only this library's own Elixir code passes a pid: the pid of another process would count
+    /// for that process. A term that is no local pid is ignored, and the VM is asked.
     #[inline(always)]
     pub(crate) fn caller(self, term: Term) -> Option<Pid> {
         let tag = PID_TAG.load(Ordering::Relaxed);

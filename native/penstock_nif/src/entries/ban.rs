@@ -61,8 +61,8 @@ fn with_key(
     if ban.is(incarnation) {
         return answer;
     }
-    // The bans were closed meanwhile, and another name may use them by now: no later caller must
-    // find the mark of this call.
+    // The bans were closed meanwhile, and another name may use their memory by now. So the entry
+    // of this call must go.
     ban.unban(tag);
     atoms::no_ban()
 }

@@ -1,5 +1,5 @@
-//! Entry point that returns the bounds and sizes that both languages need: they are stated here, or
-//! where this crate applies them.
+//! Entry point that returns the bounds and sizes that both languages need: they are stated here,
+//! or where this crate applies them.
 
 use penstock_core::{CENTURY, NS_PER_MS};
 

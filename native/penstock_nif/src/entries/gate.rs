@@ -34,7 +34,8 @@ fn kind(beam: &Beam, [gate]: [Term; 1]) -> Term {
         return atoms::pool();
     }
     let Some(named) = named(gate) else { return atoms::none() };
-    // A gate that is closed meanwhile, and belongs to another name by then, is none of this name.
+    // A limiter or ban that was closed meanwhile may serve another name by now, so its incarnation
+    // is compared.
     if named.limiter().is_some_and(|(limiter, incarnation)| limiter.is(incarnation)) {
         atoms::limiter()
     } else if named.bans().is_some_and(|(ban, incarnation)| ban.is(incarnation)) {

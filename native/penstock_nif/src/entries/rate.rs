@@ -32,6 +32,9 @@ entries! {
     rate_keys/2 => keys,
 }
 
+/// Hits that one call decides. Hits of the same limiter and key are added up before.
+pub(super) const MAX_HITS: usize = 16;
+
 fn start(beam: &Beam, [name, owner, settings]: [Term; 3]) -> Term {
     let settings = limiter_settings(beam.env, settings);
     let (true, Some(settings), Some(owner)) = (beam.env.is_atom(name), settings, beam.env.local_pid(owner)) else {
@@ -88,9 +91,6 @@ fn hit(beam: &Beam, [name, key, cost, measured]: [Term; 4]) -> Term {
     let Some(cost) = beam.env.positive_i31(cost) else { return atoms::badarg() };
     with_key(beam, [name, key, measured], |limiter, key, now| hit_term(beam, limiter.hit(key, now, cost)))
 }
-
-/// Hits that one call decides.
-pub(super) const MAX_HITS: usize = 16;
 
 fn hit_several(beam: &Beam, [hits]: [Term; 1]) -> Term {
     let (mut charges, mut names, mut rest) = (Vec::with_capacity(MAX_HITS), Vec::with_capacity(MAX_HITS), hits);
