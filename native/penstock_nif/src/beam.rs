@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{fence, Ordering};
 
 use parking_lot::Mutex;
-use penstock_core::{Answer, Host, Pid, Pool};
+use penstock_core::{Answer, Host, Pid, Pool, PoolHost};
 use rustler::sys::{self, ErlNifEnv};
 
 use crate::asks::Ask;
@@ -64,7 +64,6 @@ impl Beam {
 
 impl Host for Beam {
     type Ticket = Ticket;
-    type Anchor = Anchor;
 
     fn alive(&self, pid: Pid) -> bool {
         self.did(1);
@@ -77,20 +76,11 @@ impl Host for Beam {
         alive
     }
 
-    fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool {
-        self.did(MONITOR);
-        resources::watch(self.env, pool, pid)
-    }
-
     fn wake(&self, pid: Pid, ticket: Ticket, answer: Answer) {
         self.did(MESSAGE);
         let message = ticket.message(answer);
         self.env.send(pid, message);
         ticket.set_told();
-    }
-
-    fn defer(&self, pool: &Pool<Self>) {
-        deferred::push(self.env, pool);
     }
 
     #[inline(always)]
@@ -105,6 +95,19 @@ impl Host for Beam {
 
     fn worked(&self, entries: usize) {
         self.did(entries as u32);
+    }
+}
+
+impl PoolHost for Beam {
+    type Anchor = Anchor;
+
+    fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool {
+        self.did(MONITOR);
+        resources::watch(self.env, pool, pid)
+    }
+
+    fn defer(&self, pool: &Pool<Self>) {
+        deferred::push(self.env, pool);
     }
 }
 
