@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::atomic::{fence, AtomicBool, Ordering};
 
-use penstock_core::{Answer, Host, Pid, Pool, SHARD_COUNT};
+use penstock_core::{Answer, Host, Pid, Pool, PoolHost, SHARD_COUNT};
 
 use crate::clock;
 use crate::monitor::{Watch, Watches};
@@ -63,7 +63,6 @@ impl Beam {
 
 impl Host for Beam {
     type Ticket = Ticket;
-    type Anchor = PoolData;
 
     fn alive(&self, pid: Pid) -> bool {
         self.did(1);
@@ -77,21 +76,11 @@ impl Host for Beam {
         alive
     }
 
-    fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool {
-        self.did(MONITOR);
-        let watch = Watch::Pool(lasting(pool));
-        pool.anchor.watches.monitor(self.env, Pool::<Self>::shard_of(pid), watch, pid)
-    }
-
     fn wake(&self, pid: Pid, ticket: Ticket, answer: Answer) {
         self.did(MESSAGE);
         let message = ticket.message(answer);
         self.env.send(pid, message);
         ticket.set_told();
-    }
-
-    fn defer(&self, pool: &Pool<Self>) {
-        node::defer(self.env, pool);
     }
 
     #[inline(always)]
@@ -106,6 +95,20 @@ impl Host for Beam {
 
     fn worked(&self, entries: usize) {
         self.did(entries as u32);
+    }
+}
+
+impl PoolHost for Beam {
+    type Anchor = PoolData;
+
+    fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool {
+        self.did(MONITOR);
+        let watch = Watch::Pool(lasting(pool));
+        pool.anchor.watches.monitor(self.env, Pool::<Self>::shard_of(pid), watch, pid)
+    }
+
+    fn defer(&self, pool: &Pool<Self>) {
+        node::defer(self.env, pool);
     }
 }
 

@@ -1,12 +1,12 @@
-//! Where processes wait: first come, first served, in lists whose places can be left from the
-//! middle in one step.
+//! The wait queue: first come, first served, in lists from whose middle a node is removed in one
+//! step.
 //!
-//! A place is in up to three structures at once, each of which it leaves when the wait ends,
-//! however that is:
+//! A node is in up to three structures at once, each of which it leaves when the wait ends, in
+//! any way:
 //!
 //! - its queue, of waiters or of drainers;
-//! - the ring of all waits of its process, one member of which the process' entry names. A process
-//!   that waits by messages may have many waits, and its death ends them all;
+//! - the ring of all waits of its process, one member of which the process' entry names. A
+//!   process that waits by messages may have many waits, and its death ends them all;
 //! - the set of waits that end by a clock of the host, if it has such an end.
 //!
 //! The ring of a dead process becomes part of the ring of orphans in one step, and is emptied in
@@ -14,11 +14,12 @@
 
 use std::collections::BTreeSet;
 
-use super::holders::Kind;
+use crate::holders::Kind;
 use crate::host::{Host, Pid};
 
 const NIL: u32 = u32::MAX;
-/// Places are allocated this many at a time, and never move: growing copies pointers only.
+/// The number of nodes that are allocated at a time. They never move: growing copies pointers
+/// only.
 const CHUNK: usize = 64;
 
 /// What a process waits for.
@@ -39,12 +40,12 @@ pub(crate) struct Waiter<H: Host> {
     pub(crate) queue: Queue,
     /// When the host ends the wait, in ms by its own clock; `None` if the process itself does.
     pub(crate) until: Option<u64>,
-    /// Set when the wait is taken out: its name, and that of another wait of the same process, if
-    /// there is one. The process' entry must name that if it named this.
+    /// Set when the wait is removed: its name, and that of another wait of the same process, if
+    /// there is one. If the process' entry names the first, it must name the second.
     pub(crate) heir: Option<(WaiterId, WaiterId)>,
 }
 
-struct Place<H: Host> {
+struct Node<H: Host> {
     generation: u32,
     prev: u32,
     next: u32,
@@ -53,7 +54,8 @@ struct Place<H: Host> {
     waiter: Option<Waiter<H>>,
 }
 
-/// Names one wait: the place, and which of its waits. At most 59 bits, a small integer on the BEAM; never 0.
+/// Names one wait: the node, and the generation of the node. At most 59 bits, a small integer on
+/// the BEAM; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaiterId(u64);
 
@@ -66,11 +68,11 @@ impl WaiterId {
     fn index(self) -> usize {
         (self.0 as u32).wrapping_sub(1) as usize
     }
-    /// As a word.
+    /// Returns it as a word.
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// From a word that may be anything.
+    /// Returns the name of any word.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -83,47 +85,47 @@ struct Ends {
     len: usize,
 }
 
-/// A walk along the waiters that takes out requests that became too large.
+/// A walk along the waiters that removes requests which became too large.
 struct Sweep {
-    /// The place to go on with. Kept up as places are left, so that a walk never begins anew.
+    /// The next node. Updated as nodes are removed, so that a walk never starts over.
     at: u32,
-    /// Places to look at until each that stands there has been looked at.
+    /// The number of nodes to look at, until each node in the queue has been looked at.
     left: usize,
-    /// The largest request among those looked at and kept.
-    widest: u32,
+    /// The largest request among the nodes that were looked at and kept.
+    max_requested: u32,
 }
 
-/// What a dead process leaves behind at the desk.
-pub(crate) enum Left<H: Host> {
+/// What became of the waits of a dead process.
+pub(crate) enum Removed<H: Host> {
     Nothing,
-    /// It had one wait, which is taken out.
+    /// It had one wait, which is removed.
     One(Waiter<H>),
     /// It had several, which are orphans now.
     Orphans,
 }
 
-/// The lists.
-pub(crate) struct Line<H: Host> {
-    chunks: Vec<Box<[Place<H>]>>,
+/// All parked processes of a pool.
+pub(crate) struct WaitQueue<H: Host> {
+    chunks: Vec<Box<[Node<H>]>>,
     queues: [Ends; 2],
     vacant: u32,
-    /// At least what any waiter asks for.
-    widest: u32,
+    /// At least the largest request of any waiter.
+    max_requested: u32,
     sweep: Sweep,
     /// Any member of the ring of waits whose processes are dead.
     orphans: u32,
-    /// Waits that the host ends: when, and which place.
+    /// The waits that the host ends: when, and the node.
     due: BTreeSet<(u64, u32)>,
 }
 
-impl<H: Host> Line<H> {
+impl<H: Host> WaitQueue<H> {
     pub(crate) fn new() -> Self {
         Self {
             chunks: Vec::new(),
             queues: [Ends { head: NIL, tail: NIL, len: 0 }; 2],
             vacant: NIL,
-            widest: 0,
-            sweep: Sweep { at: NIL, left: 0, widest: 0 },
+            max_requested: 0,
+            sweep: Sweep { at: NIL, left: 0, max_requested: 0 },
             orphans: NIL,
             due: BTreeSet::new(),
         }
@@ -137,16 +139,16 @@ impl<H: Host> Line<H> {
         self.len(queue) == 0
     }
 
-    pub(crate) fn widest(&self) -> u32 {
-        self.widest
+    pub(crate) fn max_requested(&self) -> u32 {
+        self.max_requested
     }
 
-    fn place(&mut self, index: u32) -> &mut Place<H> {
+    fn node(&mut self, index: u32) -> &mut Node<H> {
         &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK]
     }
 
     fn id(&mut self, index: u32) -> WaiterId {
-        let generation = self.place(index).generation;
+        let generation = self.node(index).generation;
         WaiterId::new(index, generation)
     }
 
@@ -155,7 +157,7 @@ impl<H: Host> Line<H> {
         let last = first + CHUNK as u32 - 1;
         self.chunks.push(
             (first..=last)
-                .map(|at| Place {
+                .map(|at| Node {
                     generation: 0,
                     prev: NIL,
                     next: if at == last { NIL } else { at + 1 },
@@ -168,8 +170,8 @@ impl<H: Host> Line<H> {
         self.vacant = first;
     }
 
-    /// Puts a waiter at the end of its queue, and into the ring of `peer`, if that is another
-    /// wait of its process.
+    /// Appends a waiter to its queue, and to the ring of `peer`, if that is another wait of its
+    /// process.
     pub(crate) fn push(&mut self, waiter: Waiter<H>, peer: WaiterId) -> WaiterId {
         let peer = self.parked(peer, waiter.pid);
         if self.vacant == NIL {
@@ -178,30 +180,30 @@ impl<H: Host> Line<H> {
         let (index, queue) = (self.vacant, waiter.queue as usize);
         let tail = self.queues[queue].tail;
         if waiter.queue == Queue::Waiters {
-            self.widest = self.widest.max(waiter.permits);
+            self.max_requested = self.max_requested.max(waiter.permits);
             if self.sweep.left > 0 {
-                // The walk may come by here before it is back where it began, and counts this
-                // place as well.
+                // The walk may pass here before it is back where it began, and counts this node
+                // as well.
                 self.sweep.left += 1;
-                self.sweep.widest = self.sweep.widest.max(waiter.permits);
+                self.sweep.max_requested = self.sweep.max_requested.max(waiter.permits);
             }
         }
         if let Some(until) = waiter.until {
             self.due.insert((until, index));
         }
-        let place = self.place(index);
-        let next_vacant = place.next;
-        place.generation = place.generation.wrapping_add(1);
-        place.prev = tail;
-        place.next = NIL;
-        place.ring_prev = index;
-        place.ring_next = index;
-        place.waiter = Some(waiter);
-        let id = WaiterId::new(index, place.generation);
+        let node = self.node(index);
+        let next_vacant = node.next;
+        node.generation = node.generation.wrapping_add(1);
+        node.prev = tail;
+        node.next = NIL;
+        node.ring_prev = index;
+        node.ring_next = index;
+        node.waiter = Some(waiter);
+        let id = WaiterId::new(index, node.generation);
         self.vacant = next_vacant;
         match tail {
             NIL => self.queues[queue].head = index,
-            _ => self.place(tail).next = index,
+            _ => self.node(tail).next = index,
         }
         self.queues[queue].tail = index;
         self.queues[queue].len += 1;
@@ -213,18 +215,18 @@ impl<H: Host> Line<H> {
 
     /// Makes one ring of two.
     fn join_rings(&mut self, a: u32, b: u32) {
-        let (a_next, b_next) = (self.place(a).ring_next, self.place(b).ring_next);
-        self.place(a).ring_next = b_next;
-        self.place(b_next).ring_prev = a;
-        self.place(b).ring_next = a_next;
-        self.place(a_next).ring_prev = b;
+        let (a_next, b_next) = (self.node(a).ring_next, self.node(b).ring_next);
+        self.node(a).ring_next = b_next;
+        self.node(b_next).ring_prev = a;
+        self.node(b).ring_next = a_next;
+        self.node(a_next).ring_prev = b;
     }
 
-    /// The head of the waiters.
+    /// Returns the head of the waiters.
     pub(crate) fn first(&mut self) -> Option<&Waiter<H>> {
         match self.queues[Queue::Waiters as usize].head {
             NIL => None,
-            head => self.place(head).waiter.as_ref(),
+            head => self.node(head).waiter.as_ref(),
         }
     }
 
@@ -235,32 +237,32 @@ impl<H: Host> Line<H> {
         }
     }
 
-    /// The place of that wait, if it is still parked and is that process'.
+    /// Returns the node of that wait, if it is still parked and is that process'.
     fn parked(&self, id: WaiterId, pid: Pid) -> Option<u32> {
-        let place = self.chunks.get(id.index() / CHUNK)?.get(id.index() % CHUNK)?;
+        let node = self.chunks.get(id.index() / CHUNK)?.get(id.index() % CHUNK)?;
         let index = id.index() as u32;
-        let there = place.waiter.as_ref().is_some_and(|waiter| waiter.pid == pid);
-        (there && WaiterId::new(index, place.generation) == id).then_some(index)
+        let there = node.waiter.as_ref().is_some_and(|waiter| waiter.pid == pid);
+        (there && WaiterId::new(index, node.generation) == id).then_some(index)
     }
 
-    /// Takes out the wait of that name, if it is still parked and is that process'.
-    pub(crate) fn leave(&mut self, id: WaiterId, pid: Pid) -> Option<Waiter<H>> {
+    /// Removes the wait of that name, if it is still parked and is that process'.
+    pub(crate) fn remove(&mut self, id: WaiterId, pid: Pid) -> Option<Waiter<H>> {
         let index = self.parked(id, pid)?;
         self.unlink(index)
     }
 
-    /// The process is dead, and `id` what its entry named: takes out its only wait, or makes all
-    /// of them orphans.
-    pub(crate) fn leave_all(&mut self, id: WaiterId, pid: Pid) -> Left<H> {
-        let Some(index) = self.parked(id, pid) else { return Left::Nothing };
-        if self.place(index).ring_next == index {
-            return self.unlink(index).map_or(Left::Nothing, Left::One);
+    /// Removes the only wait of a dead process, or makes all of its waits orphans. `id` is what
+    /// its entry named.
+    pub(crate) fn remove_all_of(&mut self, id: WaiterId, pid: Pid) -> Removed<H> {
+        let Some(index) = self.parked(id, pid) else { return Removed::Nothing };
+        if self.node(index).ring_next == index {
+            return self.unlink(index).map_or(Removed::Nothing, Removed::One);
         }
         match self.orphans {
             NIL => self.orphans = index,
             orphans => self.join_rings(orphans, index),
         }
-        Left::Orphans
+        Removed::Orphans
     }
 
     pub(crate) fn has_orphans(&self) -> bool {
@@ -274,26 +276,26 @@ impl<H: Host> Line<H> {
         }
     }
 
-    /// Whether there are waits that the host ends.
+    /// Returns `true` if there are waits that the host ends.
     pub(crate) fn has_due(&self) -> bool {
         !self.due.is_empty()
     }
 
-    /// Takes out a wait that ended by `now`.
+    /// Removes a wait that ended by `now`.
     pub(crate) fn pop_due(&mut self, now: u64) -> Option<Waiter<H>> {
         let &(until, index) = self.due.first()?;
         if until > now { None } else { self.unlink(index) }
     }
 
-    /// The limit fell: each waiter that stands here must be looked at. A walk that is under way
-    /// goes on from where it is, and comes by here again.
+    /// Begins a walk to all waiters that are in the queue now, as the limit fell. A walk that is
+    /// under way goes on from where it is, and passes here again.
     pub(crate) fn begin_sweep(&mut self) {
         let Ends { head, len, .. } = self.queues[Queue::Waiters as usize];
         if self.sweep.left == 0 {
             self.sweep.at = head;
         }
         self.sweep.left = len;
-        self.sweep.widest = 0;
+        self.sweep.max_requested = 0;
     }
 
     pub(crate) fn end_sweep(&mut self) {
@@ -304,9 +306,9 @@ impl<H: Host> Line<H> {
         self.sweep.left > 0
     }
 
-    /// Takes out waiters that ask for more than `limit`, having looked at up to `looks`, until
-    /// `out` has no more room.
-    pub(crate) fn sweep(&mut self, limit: u64, looks: usize, mut out: impl FnMut(Waiter<H>) -> bool) {
+    /// Removes waiters that ask for more than `limit`, after it has looked at up to `looks`,
+    /// until `out` has no more room.
+    pub(crate) fn remove_larger_than(&mut self, limit: u64, looks: usize, mut out: impl FnMut(Waiter<H>) -> bool) {
         if self.sweep.left == 0 {
             return;
         }
@@ -323,42 +325,42 @@ impl<H: Host> Line<H> {
                 self.sweep.left = 0;
                 break;
             }
-            let place = self.place(index);
-            let (next, permits) = (place.next, place.waiter.as_ref().map_or(0, |waiter| waiter.permits));
+            let node = self.node(index);
+            let (next, permits) = (node.next, node.waiter.as_ref().map_or(0, |waiter| waiter.permits));
             self.sweep.at = next;
             if u64::from(permits) > limit {
-                // What stands behind was counted, so this place's leaving takes nothing off what
-                // is left.
+                // The nodes behind it were counted, so its removal takes nothing off what is
+                // left.
                 let room = self.unlink(index).is_none_or(&mut out);
                 if !room {
                     break;
                 }
             } else {
-                self.sweep.widest = self.sweep.widest.max(permits);
+                self.sweep.max_requested = self.sweep.max_requested.max(permits);
             }
         }
         if self.sweep.left == 0 {
-            self.widest = self.sweep.widest;
+            self.max_requested = self.sweep.max_requested;
         }
     }
 
     fn unlink(&mut self, index: u32) -> Option<Waiter<H>> {
         let vacant = self.vacant;
         let id = self.id(index);
-        let place = self.place(index);
-        let mut waiter = place.waiter.take()?;
-        let (prev, next) = (place.prev, place.next);
-        let (ring_prev, ring_next) = (place.ring_prev, place.ring_next);
-        place.next = vacant;
+        let node = self.node(index);
+        let mut waiter = node.waiter.take()?;
+        let (prev, next) = (node.prev, node.next);
+        let (ring_prev, ring_next) = (node.ring_prev, node.ring_next);
+        node.next = vacant;
         self.vacant = index;
         let queue = waiter.queue as usize;
         match prev {
             NIL => self.queues[queue].head = next,
-            _ => self.place(prev).next = next,
+            _ => self.node(prev).next = next,
         }
         match next {
             NIL => self.queues[queue].tail = prev,
-            _ => self.place(next).prev = prev,
+            _ => self.node(next).prev = prev,
         }
         self.queues[queue].len -= 1;
         if self.sweep.at == index {
@@ -366,8 +368,8 @@ impl<H: Host> Line<H> {
         }
         let alone = ring_next == index;
         if !alone {
-            self.place(ring_prev).ring_next = ring_next;
-            self.place(ring_next).ring_prev = ring_prev;
+            self.node(ring_prev).ring_next = ring_next;
+            self.node(ring_next).ring_prev = ring_prev;
             waiter.heir = Some((id, self.id(ring_next)));
         }
         if self.orphans == index {
@@ -377,7 +379,7 @@ impl<H: Host> Line<H> {
             self.due.remove(&(until, index));
         }
         if waiter.queue == Queue::Waiters && self.queues[queue].len == 0 {
-            self.widest = 0;
+            self.max_requested = 0;
             self.sweep.left = 0;
         }
         Some(waiter)
