@@ -87,11 +87,7 @@ defmodule Penstock.Ban do
 
   @day 86_400_000
 
-  # In the order of the native side.
   @options [:failures, :within, :ban_for, :escalate, :max_ban, :forget_after, :max_keys, :max_bans]
-
-  # Bytes in the external term format that a reason may have.
-  @largest_reason 256
 
   @doc """
   The child spec of bans under a supervisor; the options are those of `start_link/1`, which checks them.
@@ -151,11 +147,10 @@ defmodule Penstock.Ban do
     given = [ban_for: ban_for, max_ban: max_ban, forget_after: Keyword.get(opts, :forget_after, max_ban)]
     defaults = [failures: 5, within: 60_000, escalate: 2, max_keys: 100_000, max_bans: 10_000]
     given = defaults |> Keyword.merge(opts) |> Keyword.merge(given)
-    numbers = for option <- @options, do: number!(option, given[option])
+    settings = for option <- @options, into: %{}, do: {option, number!(option, given[option])}
     clock = Options.one_of!(Keyword.get(opts, :clock, :monotonic), ":clock", [:monotonic, :manual])
-    given = List.to_tuple(numbers ++ [clock])
 
-    with {:error, :enomem} <- start(name, given) do
+    with {:error, :enomem} <- start(name, Map.put(settings, :clock, clock)) do
       sizes = Keyword.take(opts, [:max_keys, :max_bans])
       Options.expected!(":max_keys and :max_bans", "so many that there is memory for them", sizes)
     end
@@ -168,28 +163,21 @@ defmodule Penstock.Ban do
   defp ban_ms!(value, _name) when is_integer(value) and value in 1..0x7FFF_FFFF, do: value
   defp ban_ms!(value, name), do: Options.expected!(name, "an integer between 1 and 2147483647 or :infinity", value)
 
-  # Bytes for each key, and for each ban.
-  @failures 160
-  @banned 64
+  defp start(name, %{max_keys: max_keys, max_bans: max_bans} = settings) do
+    %{ban_key_memory: key_memory, ban_memory: ban_memory} = Native.bounds()
 
-  defp start(name, given) do
-    {_failures, _within, _ban_for, _escalate, _max_ban, _forget, max_keys, max_bans, _clock} = given
-
-    if there_already?(name, max_keys, max_bans) or Memory.available?(@failures * max_keys + @banned * max_bans),
-      do: Owner.start_link(name, &own(name, &1, given)),
+    if there_already?(name, max_keys, max_bans) or Memory.available?(key_memory * max_keys + ban_memory * max_bans),
+      do: Owner.start_link(name, &own(name, &1, settings)),
       else: {:error, :enomem}
   end
 
   # Those of an owner that crashed, or of one that lives, who is then told of.
   defp there_already?(name, max_keys, max_bans) do
-    match?(
-      {_failures, _within, _ban_for, _escalate, _max, _forget, ^max_keys, ^max_bans, _memory, _dropped},
-      Native.ban_info(name)
-    )
+    match?(%{max_keys: ^max_keys, max_bans: ^max_bans}, Native.ban_info(name))
   end
 
-  defp own(name, owner, given) do
-    with :enomem <- Native.ban_start(name, owner, given), do: {:error, :enomem}
+  defp own(name, owner, settings) do
+    with :enomem <- Native.ban_start(name, owner, settings), do: {:error, :enomem}
   end
 
   @doc """
@@ -261,9 +249,10 @@ defmodule Penstock.Ban do
   @spec ban(ban, term, pos_integer | :infinity, term) :: :ok
   def ban(ban, key, ms, reason \\ :manual) do
     ban_ms!(ms, "ms")
+    %{reason_bytes: most} = Native.bounds()
 
-    unless Weight.fits?(reason, @largest_reason) do
-      Options.expected!("reason", "of at most #{@largest_reason} bytes in the external term format", reason)
+    unless Weight.fits?(reason, most) do
+      Options.expected!("reason", "of at most #{most} bytes in the external term format", reason)
     end
 
     # Made here, where it yields: the native side takes bytes of a known number.
@@ -365,24 +354,8 @@ defmodule Penstock.Ban do
   @spec info(ban) :: info
   def info(ban) do
     case Native.ban_info(ban) do
-      :no_ban ->
-        no_ban!(ban)
-
-      {failures, within, ban_for, escalate, max_ban, forget_after, max_keys, max_bans, memory, dropped} ->
-        %{
-          name: ban,
-          failures: failures,
-          within: within,
-          ban_for: ban_for,
-          escalate: escalate,
-          max_ban: max_ban,
-          forget_after: forget_after,
-          max_keys: max_keys,
-          max_bans: max_bans,
-          bans: count(ban, 0, 0),
-          dropped: dropped,
-          memory: memory
-        }
+      :no_ban -> no_ban!(ban)
+      info -> Map.merge(info, %{name: ban, bans: count(ban, 0, 0)})
     end
   end
 

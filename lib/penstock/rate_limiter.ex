@@ -145,49 +145,44 @@ defmodule Penstock.RateLimiter do
     max_keys = Options.permits!(Keyword.get(opts, :max_keys, 100_000), ":max_keys")
     clock = Options.one_of!(Keyword.get(opts, :clock, :monotonic), ":clock", [:monotonic, :manual])
 
-    with {:error, :enomem} <- start(name, limit, per, burst, max_keys, clock) do
+    settings = %{limit: limit, per: per, burst: burst, max_keys: max_keys, clock: clock}
+
+    with {:error, :enomem} <- start(name, settings) do
       Options.expected!(":max_keys", "so many that there is memory for them", max_keys)
     end
   end
 
-  # Bytes for each key.
-  @place 32
-
-  defp start(name, limit, per, burst, max_keys, clock) do
-    if there_already?(name, max_keys) or Memory.available?(@place * max_keys),
-      do: Owner.start_link(name, &own(name, &1, limit, per, burst, max_keys, clock)),
+  defp start(name, %{max_keys: max_keys} = settings) do
+    if there_already?(name, max_keys) or Memory.available?(Native.bounds().limiter_key_memory * max_keys),
+      do: Owner.start_link(name, &own(name, &1, settings)),
       else: {:error, :enomem}
   end
 
   # That of an owner that crashed, or of one that lives, who is then told of.
   defp there_already?(name, max_keys) do
-    match?({_limit, _per, _burst, ^max_keys, _memory, _allowed, _denied}, Native.rate_info(name))
+    match?(%{max_keys: ^max_keys}, Native.rate_info(name))
   end
 
-  defp own(name, owner, limit, per, burst, max_keys, clock) do
-    case Native.rate_start(name, owner, limit, per, burst, max_keys, clock) do
-      :enomem -> {:error, :enomem}
-      owned -> owned
-    end
+  defp own(name, owner, settings) do
+    with :enomem <- Native.rate_start(name, owner, settings), do: {:error, :enomem}
   end
-
-  @century_ms 100 * 31_557_600_000
 
   # Bounds that hold for each, and then for all of them together.
   defp rate!(limit, per, burst) do
+    %{century_ms: century_ms, hits_per_ms: hits_per_ms} = Native.bounds()
     Options.permits!(limit, ":limit")
 
-    unless is_integer(per) and per in 1..@century_ms do
-      Options.expected!(":per", "a number of milliseconds between 1 and #{@century_ms}", per)
+    unless is_integer(per) and per in 1..century_ms do
+      Options.expected!(":per", "a number of milliseconds between 1 and #{century_ms}", per)
     end
 
     Options.permits!(burst, ":burst")
 
-    if limit > per * 1_000 do
+    if limit > per * hits_per_ms do
       Options.expected!(":limit", "at most a million per second", limit: limit, per: per)
     end
 
-    if burst * per > limit * @century_ms do
+    if burst * per > limit * century_ms do
       Options.expected!(":burst", "worth a hundred years at most", burst: burst, limit: limit, per: per)
     end
   end
@@ -595,7 +590,7 @@ defmodule Penstock.RateLimiter do
 
   # Against what stays as it is.
   defp check_rate!(limiter, opts) do
-    {limit, per, burst, _max_keys, _memory, _allowed, _denied} = native_info!(limiter)
+    %{limit: limit, per: per, burst: burst} = native_info!(limiter)
     rate!(Keyword.get(opts, :limit, limit), Keyword.get(opts, :per, per), Keyword.get(opts, :burst, burst))
   end
 
@@ -647,19 +642,7 @@ defmodule Penstock.RateLimiter do
   @doc since: "0.1.0"
   @spec info(limiter) :: info
   def info(limiter) do
-    {limit, per, burst, max_keys, memory, allowed, denied} = native_info!(limiter)
-
-    %{
-      name: limiter,
-      limit: limit,
-      per: per,
-      burst: burst,
-      keys: keys(limiter, 0, 0),
-      max_keys: max_keys,
-      memory: memory,
-      allowed: allowed,
-      denied: denied
-    }
+    Map.merge(native_info!(limiter), %{name: limiter, keys: keys(limiter, 0, 0)})
   end
 
   defp native_info!(limiter) do
@@ -694,8 +677,10 @@ defmodule Penstock.RateLimiter do
   @doc since: "0.1.0"
   @spec advance(limiter, non_neg_integer) :: :ok
   def advance(limiter, ms) do
-    unless is_integer(ms) and ms in 0..@century_ms do
-      Options.expected!("ms", "a number of milliseconds between 0 and #{@century_ms}", ms)
+    %{century_ms: century_ms} = Native.bounds()
+
+    unless is_integer(ms) and ms in 0..century_ms do
+      Options.expected!("ms", "a number of milliseconds between 0 and #{century_ms}", ms)
     end
 
     case Native.rate_advance(limiter, ms) do

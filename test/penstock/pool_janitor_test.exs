@@ -267,7 +267,8 @@ defmodule Penstock.PoolJanitorTest do
       trace_timers(janitor)
       kill(owner)
       message = assert_timer(janitor, name, owner)
-      assert Penstock.Native.rate_start(name, owner, 1, 1_000, 1, 10, :monotonic) == :fresh
+      settings = %{limit: 1, per: 1_000, burst: 1, max_keys: 10, clock: :monotonic}
+      assert Penstock.Native.rate_start(name, owner, settings) == :fresh
       assert {:allow, 0} = Penstock.RateLimiter.hit(name, :a)
       send(janitor, message)
       eventually(fn -> name not in Penstock.Names.open() end)

@@ -1,21 +1,23 @@
 //! Entry points of rate limiters.
 
 use penstock_core::{
-    hit_all, whole_ms, All, Changed, Charge, Hit, Host, Incarnation, Key, Limiter, LimiterSettings, Limits, Progress,
-    Rate, Reserved, NS_PER_MS,
+    hit_all, whole_ms, All, Changed, Charge, Hit, Host, Incarnation, Key, Limiter, Limits, Progress, Reserved,
+    NS_PER_MS,
 };
 
 use crate::atoms;
-use crate::beam::Beam;
 use crate::clock;
+use crate::decode::{limiter_settings, rate};
 use crate::entry::entries;
-use crate::gates::{named, started, REGISTRY};
+use crate::host::Beam;
 use crate::key::digest;
+use crate::node::REGISTRY;
+use crate::resolve::{named, started};
 use crate::term::Term;
 
 entries! {
-    rate_start/7 => start (dirty),
-    rate_hit/1 => hit_all_together,
+    rate_start/3 => start (dirty),
+    rate_hit/1 => hit_global,
     rate_hit/4 => hit,
     rate_hit_all/1 => hit_several,
     rate_peek/3 => peek,
@@ -30,25 +32,15 @@ entries! {
     rate_keys/2 => keys,
 }
 
-fn limits(beam: &Beam, [limit, per, burst]: [Term; 3]) -> Option<Limits> {
-    let (limit, per_ms) = (beam.env.permits(limit)?, beam.env.u64(per)?);
-    let rate = Rate::new(limit, per_ms, beam.env.permits(burst)?).ok()?;
-    Some(Limits { limit, per_ms, rate })
-}
+/// Hits that one call decides. Hits of the same limiter and key are added up before.
+pub(super) const MAX_HITS: usize = 16;
 
-fn start(beam: &Beam, [name, owner, limit, per, burst, max_keys, clock]: [Term; 7]) -> Term {
-    let manual = clock == atoms::manual();
-    if !manual && clock != atoms::monotonic() {
-        return atoms::badarg();
-    }
-    let given = || {
-        let max_keys = beam.env.permits(max_keys)?;
-        Some(LimiterSettings { limits: limits(beam, [limit, per, burst])?, max_keys, manual })
-    };
-    let (true, Some(given), Some(owner)) = (beam.env.is_atom(name), given(), beam.env.local_pid(owner)) else {
+fn start(beam: &Beam, [name, owner, settings]: [Term; 3]) -> Term {
+    let settings = limiter_settings(beam.env, settings);
+    let (true, Some(settings), Some(owner)) = (beam.env.is_atom(name), settings, beam.env.local_pid(owner)) else {
         return atoms::badarg();
     };
-    REGISTRY.start_limiter(beam, name.word(), owner, given, clock::now_ns).map_or(atoms::enomem(), started)
+    REGISTRY.start_limiter(beam, name.word(), owner, settings, clock::now_ns).map_or(atoms::enomem(), started)
 }
 
 #[inline(always)]
@@ -56,7 +48,8 @@ fn limiter<'a>(name: Term) -> Option<(&'a Limiter, Incarnation)> {
     named(name)?.limiter()
 }
 
-/// Runs with the limiter and the key, or says what is wrong with either.
+/// Runs `body` with the limiter, the key and the time. Returns the problem with either of the
+/// first two.
 #[inline(always)]
 fn with_key(beam: &Beam, [name, key, measured]: [Term; 3], body: impl FnOnce(&Limiter, Key, u64) -> Term) -> Term {
     let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
@@ -74,7 +67,7 @@ fn key_of(beam: &Beam, incarnation: Incarnation, key: Term, measured: Term) -> R
     digest(beam, incarnation, key, measured == atoms::measured()).map(|tag| Key::Tag(incarnation, tag))
 }
 
-/// A wait, as users are told it: 1 ms at least.
+/// Returns a wait in the ms that users see: 1 ms at least.
 fn ms(beam: &Beam, wait: u64) -> Term {
     beam.env.make_u64(whole_ms(wait).max(1))
 }
@@ -89,24 +82,23 @@ fn hit_term(beam: &Beam, hit: Hit) -> Term {
     }
 }
 
-fn hit_all_together(beam: &Beam, [name]: [Term; 1]) -> Term {
+fn hit_global(beam: &Beam, [name]: [Term; 1]) -> Term {
     let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
     hit_term(beam, limiter.hit(Key::Global(incarnation), limiter.now(clock::now_ns), 1))
 }
 
 fn hit(beam: &Beam, [name, key, cost, measured]: [Term; 4]) -> Term {
-    let Some(cost) = beam.env.permits(cost) else { return atoms::badarg() };
+    let Some(cost) = beam.env.positive_i31(cost) else { return atoms::badarg() };
     with_key(beam, [name, key, measured], |limiter, key, now| hit_term(beam, limiter.hit(key, now, cost)))
 }
 
-/// Hits that one call decides on.
-const SEVERAL: usize = 16;
-
 fn hit_several(beam: &Beam, [hits]: [Term; 1]) -> Term {
-    let (mut charges, mut names, mut rest) = (Vec::with_capacity(SEVERAL), Vec::with_capacity(SEVERAL), hits);
+    let (mut charges, mut names, mut rest) = (Vec::with_capacity(MAX_HITS), Vec::with_capacity(MAX_HITS), hits);
     while let Some((hit, tail)) = beam.env.cell(rest) {
         let Some(&[name, key, cost]) = beam.env.elements(hit) else { return atoms::badarg() };
-        let Some(cost) = beam.env.permits(cost).filter(|_| charges.len() < SEVERAL) else { return atoms::badarg() };
+        let Some(cost) = beam.env.positive_i31(cost).filter(|_| charges.len() < MAX_HITS) else {
+            return atoms::badarg();
+        };
         let Some((limiter, incarnation)) = limiter(name) else { return no_limiter(beam, name) };
         let Some(key) = key_of(beam, incarnation, key, atoms::measured()).ok() else { return atoms::badarg() };
         Charge { limiter, key, cost: Some(cost) }.add_to(&mut charges);
@@ -137,7 +129,7 @@ fn peek(beam: &Beam, args: [Term; 3]) -> Term {
     with_key(beam, args, |limiter, key, now| hit_term(beam, limiter.peek(key, now, 1)))
 }
 
-/// What a walk through some of the places is worth, in units of some 20 ns.
+/// Work of one part of a walk through all places, in units of some 20 ns.
 const STEP: usize = 1_000;
 
 fn reserve(beam: &Beam, [name, key, cost, timeout, measured]: [Term; 5]) -> Term {
@@ -146,7 +138,7 @@ fn reserve(beam: &Beam, [name, key, cost, timeout, measured]: [Term; 5]) -> Term
     } else {
         beam.env.uint(timeout).map(|ms| u64::from(ms) * NS_PER_MS)
     };
-    let (Some(cost), Some(patience)) = (beam.env.permits(cost), patience) else { return atoms::badarg() };
+    let (Some(cost), Some(patience)) = (beam.env.positive_i31(cost), patience) else { return atoms::badarg() };
     with_key(beam, [name, key, measured], |limiter, key, now| match limiter.reserve(key, now, cost, patience) {
         Reserved::In(wait) if wait > 0 && limiter.is_fine() => {
             beam.env.tuple(&[atoms::within(), beam.env.make_u64(wait)])
@@ -160,12 +152,12 @@ fn reserve(beam: &Beam, [name, key, cost, timeout, measured]: [Term; 5]) -> Term
 }
 
 fn charge(beam: &Beam, [name, key, cost, measured]: [Term; 4]) -> Term {
-    let Some(cost) = beam.env.permits(cost) else { return atoms::badarg() };
+    let Some(cost) = beam.env.positive_i31(cost) else { return atoms::badarg() };
     with_key(beam, [name, key, measured], |limiter, key, now| hit_term(beam, limiter.charge_anyway(key, now, cost)))
 }
 
 fn refund(beam: &Beam, [name, key, cost, measured]: [Term; 4]) -> Term {
-    let Some(cost) = beam.env.permits(cost) else { return atoms::badarg() };
+    let Some(cost) = beam.env.positive_i31(cost) else { return atoms::badarg() };
     with_key(beam, [name, key, measured], |limiter, key, now| hit_term(beam, limiter.give_back(key, now, cost)))
 }
 
@@ -184,14 +176,14 @@ fn reset(beam: &Beam, args: [Term; 3]) -> Term {
     with_key(beam, args, |limiter, key, _now| if limiter.reset(key) { atoms::ok() } else { atoms::no_limiter() })
 }
 
-/// Each a new value, or `keep`.
+/// Changes the rate. Each setting is a new value, or `keep`.
 fn update(beam: &Beam, [name, limit, per, burst, from]: [Term; 5]) -> Term {
     let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
     let change = |now: Limits| {
         let kept = |given: Term, now: u64| if given == atoms::keep() { beam.env.make_u64(now) } else { given };
         let [limit, per, burst] =
             [kept(limit, u64::from(now.limit)), kept(per, now.per_ms), kept(burst, u64::from(now.rate.burst()))];
-        limits(beam, [limit, per, burst])
+        rate(beam.env, [limit, per, burst])
     };
     let progress = |from: &[Term]| {
         let &[asked, version, at] = from else { return None };
@@ -221,14 +213,15 @@ fn advance(beam: &Beam, [name, by]: [Term; 2]) -> Term {
 fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
     let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
     let Some(info) = limiter.info(incarnation) else { return atoms::no_limiter() };
-    beam.env.tuple(&[
-        beam.env.make_u64(u64::from(info.limits.limit)),
-        beam.env.make_u64(info.limits.per_ms),
-        beam.env.make_u64(u64::from(info.limits.rate.burst())),
-        beam.env.make_u64(u64::from(info.max_keys)),
-        beam.env.make_u64(info.memory as u64),
-        beam.env.make_u64(info.allowed),
-        beam.env.make_u64(info.denied),
+    let number = |n: u64| beam.env.make_u64(n);
+    beam.env.map([
+        (atoms::limit(), number(info.limits.limit.into())),
+        (atoms::per(), number(info.limits.per_ms)),
+        (atoms::burst(), number(info.limits.rate.burst().into())),
+        (atoms::max_keys(), number(info.max_keys.into())),
+        (atoms::memory(), number(info.memory as u64)),
+        (atoms::allowed(), number(info.allowed)),
+        (atoms::denied(), number(info.denied)),
     ])
 }
 

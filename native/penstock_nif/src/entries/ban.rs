@@ -1,13 +1,15 @@
 //! Entry points of bans.
 
-use penstock_core::{whole_ms, Ban, BanSettings, Banned, Failure, Host, Incarnation, Listed, FOREVER};
+use penstock_core::{whole_ms, Ban, Banned, Failure, Host, Incarnation, Listed, FOREVER};
 
 use crate::atoms;
-use crate::beam::Beam;
 use crate::clock;
+use crate::decode::{ban_ms, ban_settings};
 use crate::entry::entries;
-use crate::gates::{named, started, REGISTRY};
+use crate::host::Beam;
 use crate::key::digest;
+use crate::node::REGISTRY;
+use crate::resolve::{named, started};
 use crate::term::Term;
 
 entries! {
@@ -22,49 +24,19 @@ entries! {
     ban_advance/2 => advance,
 }
 
-/// Bytes in the external term format that a key, or a reason, is kept with.
-const LARGEST_KEPT: usize = 256;
-/// Bans that one call looks at, each of which may become two binaries and a tuple.
+/// Bytes in the external term format of the largest key, or reason, that is kept with a ban.
+pub(super) const LARGEST_KEPT: usize = 256;
+/// Bans that one call for a list looks at, each of which may become two binaries and a tuple.
 const LISTED: usize = 128;
-/// And if they are only counted: some 20 µs.
+/// Bans that one call counts: some 20 µs.
 const COUNTED: usize = 1_000;
 
-/// How long a ban lasts, as the core knows it: 0 is for ever.
-fn ban_ms(beam: &Beam, given: Term) -> Option<u32> {
-    if given == atoms::infinity() {
-        Some(0)
-    } else {
-        beam.env.permits(given)
-    }
-}
-
-fn settings(beam: &Beam, given: Term) -> Option<BanSettings> {
-    let &[failures, within, ban_for, escalate, max_ban, forget, max_keys, max_bans, clock] =
-        beam.env.elements(given)?
-    else {
-        return None;
-    };
-    let manual = clock == atoms::manual();
-    (manual || clock == atoms::monotonic()).then_some(())?;
-    Some(BanSettings {
-        failures: beam.env.permits(failures)?,
-        within_ms: beam.env.permits(within)?,
-        ban_ms: ban_ms(beam, ban_for)?,
-        escalate: beam.env.permits(escalate)?,
-        max_ban_ms: beam.env.permits(max_ban)?,
-        forget_ms: beam.env.permits(forget)?,
-        max_keys: beam.env.permits(max_keys)?,
-        max_bans: beam.env.permits(max_bans)?,
-        manual,
-    })
-}
-
-fn start(beam: &Beam, [name, owner, given]: [Term; 3]) -> Term {
-    let (true, Some(given), Some(owner)) = (beam.env.is_atom(name), settings(beam, given), beam.env.local_pid(owner))
-    else {
+fn start(beam: &Beam, [name, owner, settings]: [Term; 3]) -> Term {
+    let settings = ban_settings(beam.env, settings);
+    let (true, Some(settings), Some(owner)) = (beam.env.is_atom(name), settings, beam.env.local_pid(owner)) else {
         return atoms::badarg();
     };
-    REGISTRY.start_bans(beam, name.word(), owner, given, clock::now_ns).map_or(atoms::enomem(), started)
+    REGISTRY.start_bans(beam, name.word(), owner, settings, clock::now_ns).map_or(atoms::enomem(), started)
 }
 
 #[inline(always)]
@@ -72,7 +44,8 @@ fn ban<'a>(name: Term) -> Option<(&'a Ban, Incarnation)> {
     named(name)?.bans()
 }
 
-/// Runs with the ban, the hash of the key and the time, or says what is wrong with either.
+/// Runs `body` with the bans, the hash of the key and the time. Returns the problem with either
+/// of the first two.
 #[inline(always)]
 fn with_key(
     beam: &Beam,
@@ -88,12 +61,13 @@ fn with_key(
     if ban.is(incarnation) {
         return answer;
     }
-    // It was closed meanwhile, and may be another's by now: what was left there is nobody's.
+    // The bans were closed meanwhile, and another name may use their memory by now. So the entry
+    // of this call must go.
     ban.unban(tag);
     atoms::no_ban()
 }
 
-/// What is left of a ban: 1 ms at least, or `infinity`.
+/// Returns the rest of a ban: 1 ms at least, or `infinity`.
 fn left_ms(beam: &Beam, left: u64) -> Term {
     if left == FOREVER {
         atoms::infinity()
@@ -113,7 +87,7 @@ fn check(beam: &Beam, args: [Term; 3]) -> Term {
     })
 }
 
-/// What is kept of a key that was walked already: nothing, if that would be too much.
+/// Returns the bytes to keep of a term whose size was checked already: none if they are too many.
 fn kept(beam: &Beam, term: Term) -> Option<Box<[u8]>> {
     beam.env.external(term).filter(|bytes| bytes.len() <= LARGEST_KEPT).map(Vec::into_boxed_slice)
 }
@@ -129,7 +103,7 @@ fn record(beam: &Beam, [name, key, measured]: [Term; 3]) -> Term {
 }
 
 fn put(beam: &Beam, [name, key, ms, reason, measured]: [Term; 5]) -> Term {
-    let Some(ms) = ban_ms(beam, ms) else { return atoms::badarg() };
+    let Some(ms) = ban_ms(beam.env, ms) else { return atoms::badarg() };
     let Some(reason) = beam.env.binary(reason).filter(|bytes| bytes.len() <= LARGEST_KEPT) else {
         return atoms::badarg();
     };
@@ -169,7 +143,7 @@ fn count(beam: &Beam, [name, from]: [Term; 2]) -> Term {
     beam.env.tuple(&[beam.env.make_u64(count), next.map_or(atoms::done(), |next| beam.env.make_u64(next))])
 }
 
-/// The key in the external format, or its hash.
+/// Returns one ban of the list. A key that is not kept is shown by its hash.
 fn listed_term(beam: &Beam, listed: Listed) -> Term {
     let key = if listed.key.is_empty() { beam.env.make_u64(listed.tag) } else { beam.env.make_binary(&listed.key) };
     beam.env.tuple(&[
@@ -187,18 +161,18 @@ fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
         return atoms::no_ban();
     }
     let settings = info.settings;
-    let number = |n: u32| beam.env.make_u64(u64::from(n));
-    beam.env.tuple(&[
-        number(settings.failures),
-        number(settings.within_ms),
-        if settings.ban_ms == 0 { atoms::infinity() } else { number(settings.ban_ms) },
-        number(settings.escalate),
-        number(settings.max_ban_ms),
-        number(settings.forget_ms),
-        number(settings.max_keys),
-        number(settings.max_bans),
-        beam.env.make_u64(info.memory as u64),
-        beam.env.make_u64(info.dropped),
+    let number = |n: u64| beam.env.make_u64(n);
+    beam.env.map([
+        (atoms::failures(), number(settings.failures.into())),
+        (atoms::within(), number(settings.within_ms.into())),
+        (atoms::ban_for(), if settings.ban_ms == 0 { atoms::infinity() } else { number(settings.ban_ms.into()) }),
+        (atoms::escalate(), number(settings.escalate.into())),
+        (atoms::max_ban(), number(settings.max_ban_ms.into())),
+        (atoms::forget_after(), number(settings.forget_ms.into())),
+        (atoms::max_keys(), number(settings.max_keys.into())),
+        (atoms::max_bans(), number(settings.max_bans.into())),
+        (atoms::memory(), number(info.memory as u64)),
+        (atoms::dropped(), number(info.dropped)),
     ])
 }
 

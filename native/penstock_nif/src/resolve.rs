@@ -1,29 +1,21 @@
-//! Which pool a gate argument means.
+//! From a gate argument to the pool that it means.
 
-use once_cell::sync::Lazy;
-use penstock_core::{InstanceId, Kind, Named, NotHeld, Pid, Pool, Refusal, Registry, Started};
+use penstock_core::{InstanceId, Kind, Named, NotHeld, Pid, Pool, Refusal, Started};
 
 use crate::atoms;
-use crate::beam::Beam;
-use crate::resources;
+use crate::handle;
+use crate::host::Beam;
+use crate::node::{NOWHERE, REGISTRY};
 use crate::term::Term;
 
-pub(crate) static REGISTRY: Registry<Beam> = Registry::new();
-
-/// The pool that stands for each pool of a name which the name's node has forgotten: closed, and
-/// nothing is held in it.
-///
-/// A name loses its node only when no process holds or waits by it. What a caller asks of its old
-/// pools is then answered as by a pool that is closed and empty, which they were.
-static NOWHERE: Lazy<Pool<Beam>> = Lazy::new(Pool::new);
-
-/// A name that has a node: all that are open, or by which something is held.
+/// Returns the registry's entry of a name. Every name that is open, or by which a process holds
+/// or waits, has one.
 #[inline(always)]
 pub(crate) fn named(name: Term) -> Option<Named<'static, Beam>> {
     REGISTRY.find(name.word())
 }
 
-/// Returns `true` if the name ever stood for something and has had to forget it.
+/// Returns `true` if a gate of that name was started and the registry has had to forget it.
 #[cold]
 pub(crate) fn was_forgotten(name: Term) -> bool {
     REGISTRY.was_forgotten(name.word())
@@ -38,28 +30,28 @@ fn nowhere<'a>(gate: Term) -> Option<&'a Pool<Beam>> {
 #[derive(Clone, Copy)]
 pub(crate) struct Gate<'a> {
     pub(crate) pool: &'a Pool<Beam>,
-    /// Its number in the node of its name.
+    /// Its number among the pools of its name.
     id: u32,
     named: Option<Named<'static, Beam>>,
 }
 
 impl Gate<'_> {
-    /// Returns `true` if the pool is still the name's. A caller that holds permits in it gets an
-    /// answer that stays true.
+    /// Returns `true` if the pool is still the name's. For a caller that holds permits in it, the
+    /// answer stays true.
     #[inline(always)]
     pub(crate) fn stands(&self) -> bool {
         self.named.is_none_or(Named::is_there)
     }
 
-    /// Which of its name's pools it is; an unnamed one is number 0. For a caller that holds or
-    /// waits, so that it stays so.
+    /// Returns which of its name's pools it is; an unnamed pool is number 0. The number is stable
+    /// while the caller holds or waits.
     #[inline(always)]
     pub(crate) fn instance(&self) -> InstanceId {
         self.named.map_or(0, |named| named.instance_of(self.id))
     }
 
-    /// Ends an acquisition of `n` permits: says `yes` if the caller holds them by the name, and
-    /// else gives them back.
+    /// Ends an acquisition of `n` permits. Returns `yes()` if the caller holds them by the name;
+    /// otherwise gives them back and returns the refusal.
     #[inline(always)]
     pub(crate) fn admitted(
         &self,
@@ -84,32 +76,33 @@ impl Gate<'_> {
         }
     }
 
-    /// The name was closed, and its pool given to another name, since the caller looked it up.
+    /// Answers a caller whose name was closed, and its pool given to another name, since the
+    /// caller looked it up.
     #[cold]
     fn too_late(&self, beam: &Beam, me: Pid, n: u32, kind: Kind, holds: bool) -> Term {
         if holds {
-            // The caller is inside this call, so it has them still.
+            // The caller is inside this call, so it still holds them.
             let _released = self.pool.release(beam, me, n, kind);
         }
         atoms::no_pool()
     }
 }
 
-/// The pool that a gate is now.
+/// Returns the pool that a gate is now.
 #[inline(always)]
 pub(crate) fn resolve<'a>(beam: &Beam, gate: Term) -> Option<Gate<'a>> {
     match named(gate) {
         Some(named) => named.current().map(|(pool, id)| Gate { pool, id, named: Some(named) }),
-        None => resources::handle(beam.env, gate).map(|pool| Gate { pool, id: 0, named: None }),
+        None => handle::pool(beam.env, gate).map(|pool| Gate { pool, id: 0, named: None }),
     }
 }
 
-/// The pool that a gate was when something began on it.
+/// Returns the pool that a gate was when something began on it.
 #[inline(always)]
 pub(crate) fn resolve_instance<'a>(beam: &Beam, gate: Term, instance: Term) -> Option<&'a Pool<Beam>> {
     let id = if instance == atoms::ok() { 1 } else { beam.env.u64(instance)? };
     if id == 0 {
-        return resources::handle(beam.env, gate);
+        return handle::pool(beam.env, gate);
     }
     of_name(gate, id)
 }
@@ -119,16 +112,17 @@ fn of_name<'a>(name: Term, id: InstanceId) -> Option<&'a Pool<Beam>> {
     named(name).and_then(|named| named.instance(id)).or_else(|| nowhere(name))
 }
 
-/// The same for who has no number at hand: the first pool of a name, or the one pool of a reference.
+/// Returns the first pool of a name, or the one pool of a handle. For callers without an
+/// instance.
 #[inline(always)]
 pub(crate) fn resolve_first<'a>(beam: &Beam, gate: Term) -> Option<&'a Pool<Beam>> {
     match named(gate) {
         Some(named) => named.instance(1).or_else(|| nowhere(gate)),
-        None => resources::handle(beam.env, gate).or_else(|| nowhere(gate)),
+        None => handle::pool(beam.env, gate).or_else(|| nowhere(gate)),
     }
 }
 
-/// Which of its name's pools a term that `resolve_instance` knows means.
+/// Returns which of its name's pools an instance term means.
 pub(crate) fn instance_id(beam: &Beam, instance: Term) -> InstanceId {
     if instance == atoms::ok() {
         1
@@ -137,7 +131,8 @@ pub(crate) fn instance_id(beam: &Beam, instance: Term) -> InstanceId {
     }
 }
 
-/// How a pool's number is told: `ok` is the first of a name, which nearly all are, and spares a conversion.
+/// Returns the term of an instance: `ok` for the first pool of a name. Nearly all are, and the
+/// atom spares a conversion.
 #[inline(always)]
 pub(crate) fn instance_term(beam: &Beam, instance: InstanceId) -> Term {
     if instance == 1 {
@@ -147,7 +142,7 @@ pub(crate) fn instance_term(beam: &Beam, instance: InstanceId) -> Term {
     }
 }
 
-/// Runs with the caller and the pool, or says that there is no such pool.
+/// Runs `body` with the pool and the caller. Returns `no_pool` if there is no such pool.
 #[inline(always)]
 pub(crate) fn with_pool<'a>(beam: &Beam, gate: Term, body: impl FnOnce(Gate<'a>, Pid) -> Term) -> Term {
     with_pool_by(beam, gate, beam.env.me(), body)
@@ -168,7 +163,7 @@ fn with_pool_by<'a>(beam: &Beam, gate: Term, me: Option<Pid>, body: impl FnOnce(
     }
 }
 
-/// What came of a start.
+/// Returns the answer to a start.
 pub(crate) fn started(started: Started) -> Term {
     match started {
         Started::Fresh => atoms::fresh(),
@@ -186,6 +181,7 @@ pub(crate) fn refusal(refusal: Refusal) -> Term {
     }
 }
 
+/// Releases permits of the caller, and returns the answer.
 #[inline(always)]
 pub(crate) fn release(beam: &Beam, pool: &Pool<Beam>, me: Pid, n: u32, kind: Kind) -> Term {
     match pool.release(beam, me, n, kind) {
