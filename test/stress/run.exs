@@ -57,7 +57,7 @@ IO.puts(
   "penstock stress of the #{build} build on OTP #{System.otp_release()}, Elixir #{System.version()}, seed #{seed}"
 )
 
-# Fuzzers crash all the time; the processes that serve them must never crash.
+# Fuzzers crash all the time; what serves all of them never may.
 Crashes.watch(if opts[:hostile], do: [Penstock.Janitor, Penstock.Reaper, Penstock.Owner])
 
 results =
