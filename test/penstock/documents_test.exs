@@ -1,10 +1,10 @@
 defmodule Penstock.DocumentsTest do
-  # Each block of README.md and the guides runs as it stands, each file in a VM of its own.
+  # Runs each block of README.md and the guides as it stands, each file in a VM of its own.
   use ExUnit.Case, async: true
 
   alias Penstock.{ChildVM, Documents}
 
-  @files ["README.md" | Path.wildcard("guides/*.md")]
+  @files ["README.md", "bench/README.md" | Path.wildcard("guides/*.md")]
 
   for file <- @files do
     @file_name file

@@ -22,8 +22,9 @@ defmodule Penstock.Documents do
     Code.require_file(@helpers)
     blocks = file |> File.read!() |> blocks(file)
     env = Code.env_for_eval(file: file, line: 1)
-    {module, _binding, env} = Code.eval_quoted_with_env(quote(do: import(MyApp.Documented)), [], env)
-    Enum.reduce(blocks, {module.binding(), env}, &check/2)
+    {_module, _binding, env} = Code.eval_quoted_with_env(quote(do: import(MyApp.Documented)), [], env)
+    # Called by name: the module is there only now.
+    Enum.reduce(blocks, {apply(MyApp.Documented, :binding, []), env}, &check/2)
     Enum.frequencies_by(blocks, & &1.kind)
   end
 
