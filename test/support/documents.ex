@@ -164,7 +164,9 @@ defmodule Penstock.Documents do
     fun.()
   rescue
     error ->
-      message = "#{env.file}:#{Map.get(error, :line) || line}: this block fails: #{Exception.message(error)}"
+      # A syntax error has the line itself. Elixir 1.15 and later log it for other errors, with line 0.
+      line = with %{line: n} when is_integer(n) and n > 0 <- error, do: n, else: (_no_line -> line)
+      message = "#{env.file}:#{line}: this block fails: #{Exception.message(error)}"
       reraise RuntimeError, [message: message], __STACKTRACE__
   end
 end
