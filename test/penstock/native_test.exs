@@ -164,7 +164,7 @@ defmodule Penstock.NativeTest do
     end
 
     for kind <- [:named, :unnamed] do
-      test "purging, deleting and loading the module anew keeps the counts of a pool (#{kind})" do
+      test "purging, deleting and reloading the module keeps the counts of a pool (#{kind})" do
         assert %{load: load, steps: steps, runs: runs} = ChildVM.run(ChildJobs, :reload, [unquote(kind)])
         assert load in [{:module, Native}, {:error, :on_load_failure}]
         assert steps == [loaded_over: 4, purged: 3, deleted: 2, reloaded: 1, ended: 0]

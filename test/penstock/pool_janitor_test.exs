@@ -74,7 +74,7 @@ defmodule Penstock.PoolJanitorTest do
     end
   end
 
-  test "a limit that makes room for some of 10,000 wakes so many and no more" do
+  test "a limit that makes room for some of 10,000 wakes those and no more" do
     for pool <- both(limit: 0, max_waiting: @crowd) do
       park_crowd(pool, 2)
       Pool.update(pool, limit: 2 * 7_000 + 1)
@@ -123,7 +123,7 @@ defmodule Penstock.PoolJanitorTest do
     for pool <- pools, do: assert(counts(pool) == {300, 300, 0})
   end
 
-  test "while the janitor is away, whoever asks sees to it that those before it are served" do
+  test "while the janitor is away, a caller first serves the waiters ahead of it" do
     for {limit, answer} <- [{1_000, {:error, :full}}, {1_001, :ok}] do
       pool = Pool.new(limit: 0, max_waiting: @crowd)
       park_crowd(pool, 1, 1_000)

@@ -112,7 +112,7 @@ defmodule Penstock.ChildJobs do
     pool = Pool.new(limit: :infinity)
     parent = self()
 
-    # In a process of its own, of the same priority as whoever else runs.
+    # The witness is a process of its own, of the same priority as the others.
     witness = spawn_link(fn -> witness(parent, 0) end)
 
     monitors =
@@ -323,7 +323,7 @@ defmodule Penstock.ChildJobs do
   defp bad(:token), do: Garbage.terms()
   defp bad(:offer), do: [{1, 1}, {:ok, 1}, {0, 1}, {2, 1}, {1, 1.0}, {:ok, -1}, {1, 1, 1} | Garbage.terms()]
   defp bad(:position), do: Garbage.terms()
-  # Whatever number it is, the permits are taken.
+  # Any number is accepted, and the permits are taken.
   defp bad(:from), do: Enum.reject(Garbage.terms(), &(&1 in 0..@most))
   defp bad(:permits_or_keep), do: bad(:permits) -- [:keep]
   defp bad(:permits_or_infinity), do: bad(:permits) -- [:infinity]
@@ -393,8 +393,8 @@ defmodule Penstock.ChildJobs do
         spawn_monitor(fn ->
           :rand.seed(:exsss, {seed, worker, 0})
           terms = List.to_tuple([name, ref, parent] ++ Garbage.terms())
-          # But for the death sentence of others, who would not know to withdraw it.
-          # And but for limiters of whatever size.
+          # Leaves out deadlines of other processes, which would not know to withdraw them, and
+          # the start of limiters and bans of any size.
           functions =
             List.to_tuple(Keyword.drop(calls(name, 1) ++ calls(ref, 0), [:deadline_give, :rate_start, :ban_start]))
 
@@ -403,7 +403,7 @@ defmodule Penstock.ChildJobs do
       end
 
     for {_, monitor} <- workers, do: receive(do: ({:DOWN, ^monitor, _, _, reason} -> :normal = reason))
-    # A stolen janitor's place, and all else that may be mended, is.
+    # The places of the janitor and the reaper, which the calls may have stolen, are taken back.
     for name <- [Penstock.Janitor, Penstock.Reaper] do
       robbed = Process.whereis(name)
       Process.exit(robbed, :kill)
@@ -606,7 +606,9 @@ defmodule Penstock.ChildJobs do
   end
 
   @doc """
-  Drops a pool of so many living holders, so many times: the longest stall of each time, the same of as long a time in which
+  Drops a pool of `holders` living holders, `times` times.
+
+  Returns the longest stall of each time, the longest stalls of an equally long time in which
   nothing is dropped, and the pools that were made.
   """
   def large_pool(holders, times) do
@@ -636,7 +638,11 @@ defmodule Penstock.ChildJobs do
     %{stalls: stalls, of_machine: of_machine, made: elem(Native.pools_made(), 0) - before}
   end
 
-  @doc "Drops a pool of so many holders when there is no janitor, and makes others: how many were new, and whether the last works."
+  @doc """
+  Drops a pool of `holders` holders while there is no janitor, and makes others.
+
+  Returns how many of them were new, and whether the last one works.
+  """
   def large_pool_without_janitor(holders) do
     {before, 0} = Native.pools_made()
     :ok = Application.stop(:penstock)
@@ -670,7 +676,7 @@ defmodule Penstock.ChildJobs do
 
   ## Names
 
-  @doc "Starts so many names; how many are listed, and the most that one call told."
+  @doc "Starts `count` names; returns how many are listed, and the most that one call returned."
   def many_names(count) do
     for n <- 1..count, do: :fresh = Native.pool_start(:"many_#{n}", self(), plain(1, 0))
     pieces = pieces(0)
