@@ -7,12 +7,15 @@ defmodule Penstock.Demo.Consumer do
 
   @type t :: {pid(), reference()}
 
+  @typedoc "Without arguments. Elixir 1.14 and 1.17 format the exact type differently."
+  @type go :: (... -> :ok)
+
   @doc """
   Starts a process that prepares and then calls the given `go`, which returns when the attack begins.
 
   Not linked: an attack may be too much for it.
   """
-  @spec start(((-> :ok) -> term())) :: t()
+  @spec start((go -> term())) :: t()
   def start(fun) do
     parent = self()
 
@@ -31,7 +34,7 @@ defmodule Penstock.Demo.Consumer do
   end
 
   @doc "So many items, which are offered one by one from when the attack begins."
-  @spec items((-> :ok), pos_integer(), Tally.t()) :: Enumerable.t()
+  @spec items(go, pos_integer(), Tally.t()) :: Enumerable.t()
   def items(go, count, tally) do
     Stream.resource(
       fn -> go.() && count end,

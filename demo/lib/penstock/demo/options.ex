@@ -1,7 +1,7 @@
 defmodule Penstock.Demo.Options do
   @moduledoc false
 
-  # The command line of `mix penstock.demo`.
+  # The command line of `script/demo`.
 
   alias Penstock.Demo.Attack
 

@@ -16,7 +16,7 @@ defmodule Penstock.Demo.Child do
 
   # As in a release, where everything is loaded at boot. Loading takes a process now and then, and
   # would otherwise add one to the count, or fail, in the middle of the attack.
-  @preloaded [:kernel, :stdlib, :elixir, :logger, :penstock]
+  @preloaded [:kernel, :stdlib, :elixir, :logger, :penstock, :penstock_demo]
 
   @doc "Called by `erl -run` with the attack's id and the mode, which waits until it returns."
   @spec main([charlist()]) :: :ok
