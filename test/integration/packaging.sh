@@ -75,6 +75,7 @@ mix run --no-start --no-compile --no-deps-check -e \
   'IO.puts(Mix.Project.config()[:package][:files] |> Enum.flat_map(&Path.wildcard(&1, match_dot: true)) |> Enum.join("\n"))' |
   tar -c -T - | tar -x -C "$package"
 printf '[workspace]\nmembers = []\n' >"$tmp/Cargo.toml"
+works "the package holds no demo" test -z "$(find "$package" -path '*demo*')"
 
 # What git would clone.
 repo=$tmp/repo
@@ -100,6 +101,12 @@ says "no cargo: how to get it" "rustup.rs" in_dir "$path_host" env PATH="$no_car
 says "old cargo" "cargo 1.91 or newer, but $old_cargo/cargo is 1.63.0" \
   in_dir "$path_host" env PATH="$old_cargo" mix compile
 says "broken cargo" "no default toolchain is configured" in_dir "$path_host" env PATH="$broken_cargo" mix compile
+says "no linker: what the build needs" 'The build needs a C linker (cc), and crates.io once or the crates from `cargo vendor`' \
+  in_dir "$path_host" env PATH="$no_cc" mix compile
+works "no linker: the last line tells" in_dir "$path_host" env PATH="$no_cc" sh -c \
+  'mix compile 2>&1 | tail -n 1 | grep "a C linker.* set PENSTOCK_NIF_PATH"'
+says "no crates: what the build needs" 'crates.io once or the crates from `cargo vendor`' \
+  in_dir "$path_host" env CARGO_HOME="$tmp/no_crates" CARGO_NET_OFFLINE=true mix compile
 works "compiles" in_dir "$path_host" mix compile
 nif=$path_host/_build/prod/lib/penstock/priv/native/penstock_nif.so
 works "puts the NIF under the build path" test -f "$nif"
@@ -147,6 +154,7 @@ say "PENSTOCK_NIF_PATH"
 with_nif() { in_dir "$path_host" env MIX_ENV=test PATH="$no_cargo" PENSTOCK_NIF_PATH="$1" "${@:2}" mix compile; }
 echo text >"$tmp/text.so"
 echo 'int nothing;' | cc -shared -fPIC -x c -o "$tmp/library.so" -
+echo 'int nif_init;' | cc -shared -fPIC -x c -o "$tmp/nif.so" -
 head -c 100000 "$nif" >"$tmp/short.so"
 # The machine that an ELF file is for: to 32-bit SPARC.
 cp "$nif" "$tmp/foreign.so" && printf '\2' | dd of="$tmp/foreign.so" bs=1 seek=18 conv=notrunc status=none
@@ -155,15 +163,18 @@ says "no such file" "$tmp/absent.so, which cannot be read: no such file or direc
 says "a directory" "$tmp, which cannot be read" with_nif "$tmp"
 says "a relative path" 'expected PENSTOCK_NIF_PATH to be an absolute path, got: "penstock_nif.so"' with_nif penstock_nif.so
 says "not a library" "$tmp/text.so, which is not the NIF of Penstock $version" with_nif "$tmp/text.so"
-says "not a library: why" "'$tmp/text.so: " with_nif "$tmp/text.so"
-says "not a NIF" "Failed to find library init function" with_nif "$tmp/library.so"
+says "not a library: why" "it is not a shared library" with_nif "$tmp/text.so"
+says "not a NIF" "it is not a NIF: it has no function nif_init" with_nif "$tmp/library.so"
+says "another project's NIF" "it is the NIF of another project" with_nif "$tmp/nif.so"
 says "cut short" "$tmp/short.so, which is not the NIF of Penstock $version" with_nif "$tmp/short.so"
+says "cut short: why" "it is cut short: 100000 of " with_nif "$tmp/short.so"
 says "another machine's" "$tmp/foreign.so, which is not the NIF of Penstock $version on " with_nif "$tmp/foreign.so"
+says "another machine's: why" "it is for another machine" with_nif "$tmp/foreign.so"
 works "another machine's, when compiling for that" with_nif "$tmp/foreign.so" MIX_TARGET=other
 works "the right one" with_nif "$nif"
 sed -i "s/@version \"$version\"/@version \"999.0.0\"/" "$package/mix.exs"
 says "another version's" "$nif, which is not the NIF of Penstock 999.0.0" with_nif "$nif"
-says "another version's: why" "it belongs to another version" with_nif "$nif"
+says "another version's: why" "it belongs to another version of Penstock: $version" with_nif "$nif"
 cp mix.exs "$package/mix.exs"
 works "leaves nothing behind" test -z "$(find "$path_host/_build" -path '*staged*')"
 
