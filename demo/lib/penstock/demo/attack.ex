@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Attack do
   @moduledoc false
 
-  # What the demo knows of an attack. An attack runs in a VM of its own, once per mode; the callbacks
-  # after `limit/0` are called there, the others in the parent as well.
+  # An attack as the demo knows it. An attack runs in a VM of its own, once per mode. That VM calls the
+  # callbacks `c:setup/2` and `c:run/1`; it and its parent call the others.
 
   alias Penstock.Demo.Tally
 
@@ -14,8 +14,14 @@ defmodule Penstock.Demo.Attack do
 
   @callback title() :: String.t()
 
-  @doc "What is attacked, and what each mode does about it, for a reader of the report."
+  @doc "The attack, the code that it hits, and the answer of each mode, for a reader of the report."
   @callback story() :: String.t()
+
+  @doc "The figures and curves to compare, for a reader of the report."
+  @callback look_at() :: String.t()
+
+  @doc "The measure that shows the harm: the page plots it beside the processes."
+  @callback hurts() :: :ping | :memory
 
   @doc "The call that guards the attacked code, for people."
   @callback guard() :: String.t()
@@ -23,14 +29,17 @@ defmodule Penstock.Demo.Attack do
   @doc "The limit of the pool that guards the attacked code."
   @callback limit() :: pos_integer()
 
-  @doc "How far restarts may pass that limit. Default: not at all, for nothing is restarted."
+  @doc "Permits that restarts may take above that limit. Default: 0, for attacks without restarts."
   @callback overdraft() :: non_neg_integer()
-  @optional_callbacks overdraft: 0
+
+  @doc "Memory of the attacked VM in MB. Default: `:infinity`."
+  @callback memory_limit_mb() :: pos_integer()
+  @optional_callbacks overdraft: 0, memory_limit_mb: 0
 
   @doc """
-  Starts whatever lives as long as the attack: the pool, the attacked process.
+  Starts the processes that live as long as the attack: the pool, the attacked process.
 
-  What it starts counts as the VM's own, so it must not do any work of the attack yet.
+  They count as the VM's own, so they must not do any work of the attack yet.
   """
   @callback setup(mode(), Tally.t()) :: state()
 
@@ -44,7 +53,8 @@ defmodule Penstock.Demo.Attack do
     Penstock.Demo.Attack.TaskPerItem,
     Penstock.Demo.Attack.TasksOfManyCallers,
     Penstock.Demo.Attack.EndlessWorkers,
-    Penstock.Demo.Attack.ChildrenOfManyCallers
+    Penstock.Demo.Attack.ChildrenOfManyCallers,
+    Penstock.Demo.Attack.SessionsWithState
   ]
 
   @spec all() :: [module()]
@@ -54,7 +64,15 @@ defmodule Penstock.Demo.Attack do
   def ids, do: Enum.map(@attacks, & &1.id())
 
   @spec overdraft(module()) :: non_neg_integer()
-  def overdraft(attack), do: if(function_exported?(attack, :overdraft, 0), do: attack.overdraft(), else: 0)
+  def overdraft(attack), do: optional(attack, :overdraft, 0)
+
+  @spec memory_limit_mb(module()) :: pos_integer() | :infinity
+  def memory_limit_mb(attack), do: optional(attack, :memory_limit_mb, :infinity)
+
+  defp optional(attack, callback, default) do
+    Code.ensure_loaded!(attack)
+    if function_exported?(attack, callback, 0), do: apply(attack, callback, []), else: default
+  end
 
   @spec fetch(String.t()) :: {:ok, module()} | :error
   def fetch(id) do

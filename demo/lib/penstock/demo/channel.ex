@@ -1,10 +1,9 @@
 defmodule Penstock.Demo.Channel do
   @moduledoc false
 
-  # The child's way of telling its parent what happens while it happens, so that a child that dies or
-  # hangs has left its measurements behind. Terms in length-prefixed packets over file descriptors 3
-  # and 4 (`:nouse_stdio` on the parent's side): standard output and error are left to whatever the
-  # drowning VM wants to print.
+  # A child reports to its parent during the attack, so that a child that dies or hangs leaves its
+  # measurements behind. Terms travel in length-prefixed packets over file descriptors 3 and 4
+  # (`:nouse_stdio` on the parent's side): standard output and error belong to the messages of the VM.
 
   @doc "Starts the process that writes to the parent."
   @spec start_link() :: pid()
@@ -19,7 +18,7 @@ defmodule Penstock.Demo.Channel do
     :ok
   end
 
-  @doc "Returns when everything reported so far has been handed to the operating system's port."
+  @doc "Returns when the port has taken all earlier reports."
   @spec flush(pid()) :: :ok
   def flush(channel) do
     ref = make_ref()
@@ -31,7 +30,7 @@ defmodule Penstock.Demo.Channel do
   end
 
   defp init do
-    # Nothing is ever read; the input side is there because its end tells that the parent is gone.
+    # Nothing is ever read: the end of the input tells that the parent is gone.
     loop(Port.open({:fd, 3, 4}, [:binary, :eof, packet: 4]))
   end
 

@@ -5,17 +5,17 @@ defmodule Penstock.Demo.Child do
 
   alias Penstock.Demo.{Attack, Channel, Innocent, Pinger, Sampler, Tally}
 
-  # How long the VM is left alone before and after, so that the curve shows where it comes from and
-  # that it gets back there.
+  # The VM is left alone for this long before and after, so that the curve shows its start and its
+  # return to it.
   @calm_ms 200
 
-  @settle_ms 10_000
+  @rest_ms 10_000
 
-  # What has not changed for so long, in a VM where nothing takes that long, stays as it is.
+  # Counts that have not changed for this long do not change any more: nothing in this VM takes that long.
   @still_ms 1_000
 
-  # As in a release, where everything is loaded at boot. Loading takes a process now and then, and
-  # would otherwise add one to the count, or fail, in the middle of the attack.
+  # A release, too, loads all modules at boot. Loading takes a process now and then, and would otherwise
+  # add one to the count, or fail, in the middle of the attack.
   @preloaded [:kernel, :stdlib, :elixir, :logger, :penstock, :penstock_demo]
 
   @doc "Called by `erl -run` with the attack's id and the mode, which waits until it returns."
@@ -68,8 +68,8 @@ defmodule Penstock.Demo.Child do
     })
 
     :ok = attack.run(state)
-    settled = settle(tally, baseline)
-    Channel.report(channel, {:settled, now_us(), settled, Tally.read(tally)})
+    rest = await_rest(tally, baseline)
+    Channel.report(channel, {:rested, now_us(), rest, Tally.read(tally)})
 
     Process.sleep(@calm_ms)
     Pinger.stop(pinger)
@@ -84,7 +84,7 @@ defmodule Penstock.Demo.Child do
     end
   end
 
-  # The most that is seen, so that a process which comes and goes belongs to the VM's own as well.
+  # The highest of several counts, so that a process that comes and goes belongs to the VM's own as well.
   defp baseline do
     1..@calm_ms
     |> Enum.map(fn _ ->
@@ -94,10 +94,10 @@ defmodule Penstock.Demo.Child do
     |> Enum.max()
   end
 
-  # Work that is refused or done is over; a VM with nothing running but its own has nothing left over.
-  defp settle(tally, baseline), do: settle(tally, baseline, now_ms() + @settle_ms, nil, now_ms())
+  # The attack is over when each piece of work is done or refused, and only the VM's own processes run.
+  defp await_rest(tally, baseline), do: await_rest(tally, baseline, now_ms() + @rest_ms, nil, now_ms())
 
-  defp settle(tally, baseline, until, last, since) do
+  defp await_rest(tally, baseline, until, last, since) do
     Process.sleep(1)
     now = now_ms()
     counts = Tally.read(tally)
@@ -109,7 +109,7 @@ defmodule Penstock.Demo.Child do
     cond do
       open == 0 and held == 0 and extra <= 0 -> :ok
       now > until or (left == last and now - since > @still_ms) -> {:error, left}
-      true -> settle(tally, baseline, until, left, if(left == last, do: since, else: now))
+      true -> await_rest(tally, baseline, until, left, if(left == last, do: since, else: now))
     end
   end
 

@@ -5,20 +5,19 @@ defmodule Penstock.Demo.ChildVM do
 
   alias Penstock.Demo.{Attack, Child, Progress, Recording}
 
-  # An eighth of the default up to OTP 26: enough for an application, full within a second.
+  # An eighth of the default up to OTP 26: enough for an application, and full within a second.
   @process_limit 32_768
 
-  # Boot, attack and settling take less than half of it on a slow machine. A VM that is silent longer
-  # is taken for hanging.
+  # Boot, attack and rest take less than half of it on a slow machine. A VM that takes longer hangs.
   @deadline_ms 40_000
 
   @log_lines 15
 
-  # "$0" is the log. The child reports on descriptors 3 and 4, so what the VM prints while it drowns
-  # ("Too many processes", once for every spawn it refuses) stays out of the user's terminal.
+  # "$0" is the log. It keeps the messages of the VM ("Too many processes", once for every refused
+  # spawn) out of the user's terminal; the child reports on descriptors 3 and 4.
   @script ~S(exec "$@" </dev/null >"$0" 2>&1)
 
-  # A fresh VM: none of the flags the user's own was given. And no crash dump.
+  # A fresh VM has none of the flags of the user's VM, and writes no crash dump.
   @env [
     {~c"ERL_AFLAGS", false},
     {~c"ERL_FLAGS", false},
@@ -26,7 +25,7 @@ defmodule Penstock.Demo.ChildVM do
     {~c"ERL_CRASH_DUMP_SECONDS", ~c"0"}
   ]
 
-  @doc "Runs `attack` to its end, or to that of its VM, and returns what was recorded."
+  @doc "Runs `attack` to its end, or to that of its VM, and returns the recording."
   @spec run(module(), Attack.mode(), Progress.t()) :: Recording.t()
   def run(attack, mode, progress) do
     dir = tmp_dir()
@@ -54,9 +53,17 @@ defmodule Penstock.Demo.ChildVM do
   end
 
   defp command(attack, mode) do
-    [erl(), "+P", "#{@process_limit}", "-noshell", "-noinput", "-pa" | code_paths()] ++
+    [erl(), "+P", "#{@process_limit}"] ++
+      memory_flags(Attack.memory_limit_mb(attack)) ++
+      ["-noshell", "-noinput", "-pa" | code_paths()] ++
       ["-run", Atom.to_string(Child), "main", attack.id(), Atom.to_string(mode)]
   end
+
+  # The allocators of the VM get one area of this size and nothing beyond it, so that only the VM itself
+  # dies of a lack of memory, at the same point on each machine and without any right of the user's.
+  # `+MMscrpm false`: its pages are not reserved in advance.
+  defp memory_flags(:infinity), do: []
+  defp memory_flags(mb), do: ["+MMscs", "#{mb}", "+MMscrpm", "false", "+Musac", "false"]
 
   # This VM's own installation rather than whichever is first in the PATH.
   defp erl do
@@ -64,7 +71,7 @@ defmodule Penstock.Demo.ChildVM do
     if File.exists?(own), do: own, else: System.find_executable("erl")
   end
 
-  # What OTP finds without being told is left out. `-pa` puts each path before the ones so far.
+  # Paths that OTP finds by itself are left out. `-pa` puts each path before the earlier ones.
   defp code_paths do
     otp = List.to_string(:code.lib_dir())
 
@@ -112,7 +119,7 @@ defmodule Penstock.Demo.ChildVM do
     end
   end
 
-  # The last lines that say something else than that the VM refused one more spawn.
+  # The last lines, except those about one more refused spawn.
   defp tail(log) do
     case File.read(log) do
       {:ok, text} ->

@@ -1,7 +1,7 @@
 defmodule Penstock.Demo.Consumer do
   @moduledoc false
 
-  # A process that has something done for each of many items. It is there, with all that it needs, before the attack begins.
+  # A process with many items, and work for each of them. It exists, with all that it needs, before the attack begins.
 
   alias Penstock.Demo.Tally
 
@@ -26,14 +26,14 @@ defmodule Penstock.Demo.Consumer do
       end)
     end
 
-    # Off-heap, as whoever gets many messages would have them: or each garbage collection walks all replies that wait, and it is the
-    # consumer that drowns.
+    # A process with many messages keeps them off-heap. Otherwise, each garbage collection would walk all waiting replies and
+    # slow the consumer down.
     {pid, monitor} = :erlang.spawn_opt(prepare, [:monitor, message_queue_data: :off_heap])
 
     receive do: ({^pid, :ready} -> {pid, monitor})
   end
 
-  @doc "So many items, which are offered one by one from when the attack begins."
+  @doc "Returns a stream of `count` items, which are offered one by one once the attack begins."
   @spec items(go, pos_integer(), Tally.t()) :: Enumerable.t()
   def items(go, count, tally) do
     Stream.resource(
@@ -46,7 +46,7 @@ defmodule Penstock.Demo.Consumer do
     )
   end
 
-  @doc "Begins the attack; returns when all are through with their items, or dead."
+  @doc "Begins the attack; returns when each consumer is through with its items, or dead."
   @spec go([t()]) :: :ok
   def go(consumers) do
     for {pid, _monitor} <- consumers, do: send(pid, :go)

@@ -15,6 +15,7 @@ defmodule Penstock.Demo.CSV do
     :offered,
     :done,
     :refused,
+    :unfinished,
     :ping_p50_us,
     :ping_p99_us,
     :ping_max_us,

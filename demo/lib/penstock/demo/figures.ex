@@ -5,7 +5,7 @@ defmodule Penstock.Demo.Figures do
 
   alias Penstock.Demo.Run
 
-  # Shown for what does not apply, or what a dead VM could not tell. ASCII, like all of this: a
+  # Shown for a figure that does not apply, or that a dead VM could not tell. All of this is ASCII: a
   # terminal without a UTF-8 locale, as in a bare container, shows nothing else properly.
   @none "-"
 
@@ -15,10 +15,11 @@ defmodule Penstock.Demo.Figures do
       {"limit of the pool", &integer(&1.limit)},
       {"peak processes", &integer(&1.peak_processes)},
       {"  of them the VM's own", &integer(&1.baseline)},
-      {"spawns refused by the VM", &integer(&1.system_limit)},
       {"work offered", &integer(&1.offered)},
-      {"  done", &integer(&1.done)},
-      {"  refused by the pool", &integer(&1.refused)},
+      {"  done, now or later", &integer(&1.done)},
+      {"  refused, the caller knows", &integer(&1.refused)},
+      {"  failed, the VM is full", &integer(&1.system_limit)},
+      {"  never done", &integer(&1.unfinished)},
       {"ping p50", &duration(&1.ping_p50_us)},
       {"ping p99", &duration(&1.ping_p99_us)},
       {"ping max", &duration(&1.ping_max_us)},
@@ -55,6 +56,13 @@ defmodule Penstock.Demo.Figures do
   def duration(nil), do: @none
   def duration(us) when us < 1_000, do: "#{decimal(us / 1_000, 3)} ms"
   def duration(us), do: "#{decimal(us / 1_000, 1)} ms"
+
+  @doc "Returns the measure that the attack of `run` hurts, with two or three digits."
+  @spec hurt(Run.t()) :: String.t()
+  def hurt(%Run{hurts: :memory, peak_memory_mb: mb}), do: "#{decimal(mb, 0)} MB"
+  def hurt(%Run{ping_p99_us: nil}), do: @none
+  def hurt(%Run{ping_p99_us: us}) when us < 10_000, do: "#{decimal(us / 1_000, 1)} ms"
+  def hurt(%Run{ping_p99_us: us}), do: "#{decimal(us / 1_000, 0)} ms"
 
   @spec decimal(float(), non_neg_integer()) :: String.t()
   def decimal(float, decimals), do: :erlang.float_to_binary(float, decimals: decimals)

@@ -5,7 +5,7 @@ defmodule Penstock.Demo.Options do
 
   alias Penstock.Demo.Attack
 
-  @switches [html: :string, csv: :string, only: :string]
+  @switches [html: :string, csv: :string, only: :string, help: :boolean]
   @default_html "demo.html"
 
   @enforce_keys [:attacks, :html]
@@ -14,14 +14,38 @@ defmodule Penstock.Demo.Options do
   @type t :: %__MODULE__{attacks: [module()], html: Path.t(), csv: Path.t() | nil}
 
   @doc "Parses `argv`; the error is a sentence for the user."
-  @spec parse([String.t()]) :: {:ok, t()} | {:error, String.t()}
+  @spec parse([String.t()]) :: {:ok, t()} | :help | {:error, String.t()}
   def parse(argv) do
     with {:ok, opts} <- split(argv),
+         false <- opts[:help] == true && :help,
          {:ok, attacks} <- attacks(opts[:only]),
          {:ok, html} <- file(:html, Keyword.get(opts, :html, @default_html)),
          {:ok, csv} <- file(:csv, opts[:csv]) do
       {:ok, %__MODULE__{attacks: attacks, html: html, csv: csv}}
     end
+  end
+
+  @doc "Returns the text for `--help`."
+  @spec help() :: String.t()
+  def help do
+    """
+    Attacks a small VM, first without Penstock and then with it, and compares both.
+
+    usage: script/demo [--only a,b] [--html FILE] [--csv FILE]
+
+      --only a,b   the attacks to run; all of them by default
+      --html FILE  the page to write; #{@default_html} by default
+      --csv FILE   the file for the figures, a row per attack and mode; none by default
+      --help       this text
+
+    Each attack runs in a fresh VM that may have 32,768 processes, while an innocent
+    GenServer in it is pinged every millisecond. The attacks:
+
+    #{Enum.map_join(Attack.all(), "\n", &"  #{String.pad_trailing(&1.id(), 3)} #{&1.title()}")}
+
+    The status is 1 if a guarded run breaks a promise: the VM survives, the processes
+    stay below the limit, and all offered work is done or refused.
+    """
   end
 
   defp split(argv) do
@@ -37,8 +61,8 @@ defmodule Penstock.Demo.Options do
     end
   end
 
-  # A known option turns up as invalid only when its value is missing. An unknown one has lost what
-  # was given as its value, so the argument is shown as it was written.
+  # A known option turns up as invalid only when its value is missing. An unknown one has lost its
+  # value, so the argument is shown as the user wrote it.
   defp invalid(argv, name, nil) do
     if name in names() do
       "expected #{name} to have a value, got none"
@@ -70,7 +94,7 @@ defmodule Penstock.Demo.Options do
     "expected --only to be one or more of #{Enum.join(Attack.ids(), ",")}, got: #{inspect(only)}"
   end
 
-  # Told now rather than after the attacks have run.
+  # Found now rather than after the attacks.
   defp file(_name, nil), do: {:ok, nil}
 
   defp file(name, path) do

@@ -8,8 +8,8 @@ defmodule Penstock.Demo.Pinger do
 
   @every_us 1_000
 
-  # Timers wake a process up to a millisecond late, which is not the innocent's doing. A ping that is
-  # sent later than this counts from when it was due, since then the whole VM stood still.
+  # Timers wake a process up to a millisecond late, which is not the innocent's fault. A ping that is
+  # sent later than this counts from its due time, because the whole VM stood still since then.
   @slack_us 2_500
 
   @report_every_us 20_000
@@ -30,7 +30,7 @@ defmodule Penstock.Demo.Pinger do
       open: 0
     }
 
-    # High priority: what is measured is the wait for the innocent, not for the pinger.
+    # High priority: the latency is the wait for the innocent, not for the pinger.
     :erlang.spawn_opt(fn -> ping(state) end, [:link, priority: :high])
   end
 
@@ -94,8 +94,8 @@ defmodule Penstock.Demo.Pinger do
 
   defp report_if_due(state, now), do: report(state, now)
 
-  # Latencies go without their pings: answers come in the order of the pings, so the parent can tell
-  # which are still open by counting.
+  # Latencies go without their pings: answers come in the order of the pings, so the parent finds the
+  # open ones by counting.
   defp report(state, now) do
     Channel.report(
       state.channel,

@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Progress do
   @moduledoc false
 
-  # Says what the running attack is doing: on a terminal in one line that is written over, elsewhere
-  # in a plain line a second.
+  # Reports on the running attack: on a terminal in one line that is written over, elsewhere in a
+  # plain line a second, and in one line while the VM starts.
 
   alias Penstock.Demo.{Figures, Recording}
 
@@ -24,7 +24,7 @@ defmodule Penstock.Demo.Progress do
     now = System.monotonic_time(:millisecond)
     every = if terminal?, do: @terminal_every_ms, else: @plain_every_ms
 
-    if shown_at == nil or now - shown_at >= every do
+    if shown_at == nil or (now - shown_at >= every and (terminal? or recording.attacked_at != nil)) do
       IO.write(if terminal?, do: [@clear_line, line(recording)], else: [line(recording), "\n"])
       %{progress | shown_at: now}
     else

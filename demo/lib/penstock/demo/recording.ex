@@ -1,33 +1,34 @@
 defmodule Penstock.Demo.Recording do
   @moduledoc false
 
-  # What the parent has heard from a child so far. It is as good as the last message of a child that
-  # dies half way; `Penstock.Demo.Run` makes the figures of it.
+  # The messages of a child so far. It is as good as the last message of a child that dies half way;
+  # `Penstock.Demo.Run` computes the figures from it.
 
   alias Penstock.Demo.Attack
 
   defstruct [
     :attack,
     :mode,
-    # What the child said of its VM when the attack began.
+    # Reported by the child when the attack began.
     :process_limit,
     :baseline,
-    # When the attack began, when all of its work was over, and when the child last said anything; µs
-    # on the child's own clock.
+    # The time at which the attack began, at which all of its work was over, and of the child's last
+    # message; µs on the child's own clock.
     :attacked_at,
-    :settled_at,
+    :rested_at,
     :heard_at,
-    # `:ok` or what was left over when the child gave up waiting for the work to end.
-    :settled,
-    # `{:status, status}` or `{:hung, deadline_ms}`, and what was last printed.
+    # `:ok`, or the counts that were left over when the child stopped waiting for the work to end.
+    :rest,
+    # `{:status, status}` or `{:hung, deadline_ms}`, and the last lines that the VM printed.
     :exit,
     :log,
     ended?: false,
     tally: %{offered: 0, done: 0, refused: 0, system_limit: 0, peak_processes: 0},
     # Newest first: `{µs, process_count}`.
     curve: [],
-    peak_memory: 0,
-    # Newest first: when a ping was sent, µs; and how long answers took, in the order of the pings.
+    # Newest first: `{µs, bytes}`.
+    memory: [],
+    # Newest first: the time of each ping, µs; and the latency of each answer, in the order of the pings.
     sent: [],
     latencies: []
   ]
@@ -43,8 +44,8 @@ defmodule Penstock.Demo.Recording do
   defp merge({:processes, at, count, tally}, recording),
     do: %{recording | curve: [{at, count} | recording.curve], tally: tally}
 
-  defp merge({:memory, _at, bytes}, recording),
-    do: %{recording | peak_memory: max(recording.peak_memory, bytes)}
+  defp merge({:memory, at, bytes}, recording),
+    do: %{recording | memory: [{at, bytes} | recording.memory]}
 
   defp merge({:pings, _at, sent, latencies}, recording) do
     %{
@@ -56,8 +57,8 @@ defmodule Penstock.Demo.Recording do
 
   defp merge({:attacked, at, vm}, recording), do: %{struct!(recording, vm) | attacked_at: at}
 
-  defp merge({:settled, at, settled, tally}, recording),
-    do: %{recording | settled_at: at, settled: settled, tally: tally}
+  defp merge({:rested, at, rest, tally}, recording),
+    do: %{recording | rested_at: at, rest: rest, tally: tally}
 
   defp merge({:ended, _at}, recording), do: %{recording | ended?: true}
 
@@ -74,7 +75,14 @@ defmodule Penstock.Demo.Recording do
   @spec note(t(), String.t()) :: t()
   def note(recording, log), do: %{recording | log: log}
 
-  @doc "Whether the VM ran to its own end and the innocent answered every ping."
+  @doc "Returns the number of pieces of work that are neither done nor refused yet."
+  @spec unfinished(t()) :: non_neg_integer()
+  def unfinished(%{tally: tally}) do
+    # The counters are read one after the other while the work goes on.
+    max(tally.offered - tally.done - tally.refused - tally.system_limit, 0)
+  end
+
+  @doc "Returns `true` if the VM ran to its own end and the innocent answered every ping."
   @spec survived?(t()) :: boolean()
   def survived?(recording) do
     recording.ended? and recording.exit == {:status, 0} and

@@ -5,18 +5,18 @@ defmodule Penstock.Demo.Sampler do
 
   alias Penstock.Demo.{Channel, Tally}
 
-  # One point of the curve per bucket, the highest of its looks: enough for a chart, and a bucket's
-  # maximum hides nothing.
+  # A bucket gives one point of the curve, the highest of its counts: enough for a chart, and a maximum
+  # hides nothing.
   @bucket_us 10_000
 
   @memory_every_ms 20
 
   @spec start_link(Tally.t(), pid()) :: :ok
   def start_link(tally, channel) do
-    # High priority, or it would sleep through the very moments it is there for.
+    # At normal priority, the sampler would sleep through the moments that it must see.
     :erlang.spawn_opt(fn -> look(tally, channel, now_us(), 0) end, [:link, priority: :high])
 
-    # Apart from the processes: `:erlang.memory/1` asks all schedulers and may wait for them.
+    # A process of its own: `:erlang.memory/1` asks all schedulers and may wait for them.
     :erlang.spawn_opt(fn -> weigh(channel) end, [:link, priority: :high])
     :ok
   end

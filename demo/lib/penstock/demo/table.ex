@@ -1,9 +1,9 @@
 defmodule Penstock.Demo.Table do
   @moduledoc false
 
-  # The figures for the terminal: a block per attack, its modes side by side, within 80 columns.
+  # The figures for the terminal: a block per attack, its modes in columns, within 80 columns of text.
 
-  alias Penstock.Demo.{Figures, Run}
+  alias Penstock.Demo.{Attack, Figures, Run, Wrapped}
 
   @label_width 36
   @value_width 18
@@ -22,9 +22,15 @@ defmodule Penstock.Demo.Table do
       line("(#{id}) #{title}", Enum.map(runs, &to_string(&1.mode))),
       rule,
       for(%Run{guard: guard} when is_binary(guard) <- runs, do: "guarded by #{guard}\n"),
+      Wrapped.lines("Look at #{look_at(id)}"),
       for({label, figure} <- Figures.rows(), do: line(label, Enum.map(runs, figure))),
       "\n"
     ]
+  end
+
+  defp look_at(id) do
+    {:ok, attack} = Attack.fetch(id)
+    attack.look_at()
   end
 
   defp line(label, values) do

@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Tally do
   @moduledoc false
 
-  # What happened to the offered work, counted by whoever it happened to. Atomics, because a message
-  # to a counting process would be one more flood, and would be late in a VM that is drowning.
+  # Counts of the offered work by its outcome; the process that meets the outcome counts it. Atomics,
+  # because messages to a counting process would be one more flood, and late in a VM under attack.
 
   @slots %{offered: 1, done: 2, refused: 3, system_limit: 4, peak_processes: 5}
 
@@ -18,7 +18,7 @@ defmodule Penstock.Demo.Tally do
   @doc """
   Raises the recorded peak to the number of processes right now.
 
-  The number only grows by a spawn, so whoever has just spawned sees the peaks
+  The number only grows by a spawn, so a process that has just spawned sees the peaks
   that fall between two looks of the sampler.
   """
   @spec note_processes(t()) :: :ok

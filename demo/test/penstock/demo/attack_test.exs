@@ -15,6 +15,14 @@ defmodule Penstock.Demo.AttackTest do
       assert attack.title() != ""
       assert attack.story() =~ attack.guard()
       assert attack.limit() > 0
+      assert attack.look_at() =~ if(attack.hurts() == :memory, do: "memory", else: "pings")
     end
+  end
+
+  test "only some attacks have an overdraft or a limit of the memory" do
+    assert Attack.overdraft(Attack.SpawnBomb) == 0
+    assert Attack.overdraft(Attack.ChildrenOfManyCallers) == 100
+    assert Attack.memory_limit_mb(Attack.SpawnBomb) == :infinity
+    assert Attack.memory_limit_mb(Attack.SessionsWithState) == 256
   end
 end

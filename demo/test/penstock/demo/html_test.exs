@@ -11,7 +11,9 @@ defmodule Penstock.Demo.HTMLTest do
     mode: :unguarded,
     process_limit: 32_768,
     peak_processes: 32_768,
+    hurts: :ping,
     curve: [{-0.1, 50}, {0.5, 32_768}],
+    ping_curve: [{0.0, 0.1}, {0.5, 700.0}],
     failure: "it ended with status 1; it last printed:\n<oops>"
   }
 
@@ -23,6 +25,7 @@ defmodule Penstock.Demo.HTMLTest do
     process_limit: 32_768,
     peak_processes: 1_050,
     survived: true,
+    hurts: :ping,
     curve: [{-0.1, 50}, {0.5, 1_050}, {1.0, 50}]
   }
 
@@ -38,7 +41,8 @@ defmodule Penstock.Demo.HTMLTest do
   end
 
   test "where a VM died is marked and explained" do
-    assert [_, _] = String.split(render([@unguarded, @guarded]), "✕")
+    # In both charts.
+    assert [_, _, _] = String.split(render([@unguarded, @guarded]), "✕")
     refute render([@guarded]) =~ "✕"
     assert render([@unguarded]) =~ "did not survive"
   end
@@ -50,9 +54,24 @@ defmodule Penstock.Demo.HTMLTest do
     assert page =~ "a &lt;bomb&gt;"
   end
 
+  test "the harm has a chart of its own" do
+    assert render([@unguarded, @guarded]) =~ "ping p99, ms"
+
+    page = render([%{@unguarded | hurts: :memory, memory_limit_mb: 256, memory_curve: [{0.1, 200.0}]}])
+    assert page =~ "memory, MB"
+    assert page =~ "memory of the VM, MB: 256"
+  end
+
+  test "the summary comes first, and each attack says where to look" do
+    page = render([@unguarded, @guarded])
+    assert [before, _] = String.split(page, "<section", parts: 2)
+    assert before =~ ~s(class="summary")
+    assert page =~ "<b>Look at</b> the pings"
+  end
+
   test "nothing is fetched from elsewhere" do
     page = render([@unguarded, @guarded])
-    refute page =~ ~r/(src|href)=|url\(|https?:|@import/
+    refute page =~ ~r/(src|href)=(?!"#)|url\(|https?:|@import/
   end
 
   test "a run that has nothing to show" do

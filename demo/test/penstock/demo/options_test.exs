@@ -21,13 +21,14 @@ defmodule Penstock.Demo.OptionsTest do
 
   test "an unknown attack is named, with those there are" do
     assert Options.parse(~w(--only a,zz)) ==
-             {:error, ~s(unknown attack "zz": expected --only to be one or more of a,b,c,c2,d,e, got: "a,zz")}
+             {:error, ~s(unknown attack "zz": expected --only to be one or more of a,b,c,c2,d,e,f, got: "a,zz")}
 
-    assert {:error, ~s(expected --only to be one or more of a,b,c,c2,d,e, got: ",")} = Options.parse(~w(--only ,))
+    assert {:error, ~s(expected --only to be one or more of a,b,c,c2,d,e,f, got: ",")} = Options.parse(~w(--only ,))
   end
 
   test "an unknown option is named as it was written" do
-    assert {:error, "unknown option: --onyl=a; known options are --html, --csv, --only"} = Options.parse(~w(--onyl=a))
+    assert {:error, "unknown option: --onyl=a; known options are --html, --csv, --only, --help"} =
+             Options.parse(~w(--onyl=a))
 
     assert {:error, "unknown option: -x;" <> _} = Options.parse(~w(-x))
   end
@@ -46,5 +47,11 @@ defmodule Penstock.Demo.OptionsTest do
 
     assert {:error, ~s(expected --csv to be a file in an existing directory, got: "no/such/dir.csv")} =
              Options.parse(~w(--csv no/such/dir.csv))
+  end
+
+  test "--help, which names each attack" do
+    assert Options.parse(["--help"]) == :help
+    assert Options.parse(~w(--only zz --help)) == :help
+    for attack <- Attack.all(), do: assert(Options.help() =~ "  #{attack.id()} ")
   end
 end

@@ -22,6 +22,19 @@ defmodule Penstock.Demo.ProgressTest do
              "(a) guarded    1.5 s  1,050 processes, 6,000 done, 2,001 refused"
   end
 
+  test "the start of the VM: one plain line, however long it takes" do
+    starting = Recording.new(SpawnBomb, :guarded)
+
+    output =
+      capture_io(fn ->
+        shown = Progress.new(false) |> Progress.show(starting)
+        long_ago = %{shown | shown_at: shown.shown_at - 5_000}
+        long_ago |> Progress.show(starting) |> Progress.show(attacked())
+      end)
+
+    assert output == Progress.line(starting) <> "\n" <> Progress.line(attacked()) <> "\n"
+  end
+
   test "elsewhere than on a terminal: plain lines, not more than one a second" do
     output =
       capture_io(fn ->

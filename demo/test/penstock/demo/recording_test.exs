@@ -15,7 +15,7 @@ defmodule Penstock.Demo.RecordingTest do
     {:processes, 1_500_000, 1_030, @tally},
     {:pings, 1_600_000, [1_100_000, 1_200_000], [20]},
     {:pings, 1_900_000, [1_800_000], [40, 30]},
-    {:settled, 2_000_000, :ok, @tally},
+    {:rested, 2_000_000, :ok, @tally},
     {:ended, 2_200_000}
   ]
 
@@ -38,13 +38,16 @@ defmodule Penstock.Demo.RecordingTest do
              peak_memory_mb: 3.0,
              survived: true,
              failure: nil,
-             settled: :ok,
+             rest: :ok,
              seconds: 1.0
            } = run
 
     # The peak between two looks is the spawners'; what was before the attack is not its doing.
     assert run.peak_processes == 1_040
     assert run.curve == [{-0.01, 2_000}, {0.5, 1_030}]
+    assert run.memory_curve == [{0.0005, 3.0}, {0.0009, 2.0}]
+    assert run.ping_curve == [{-0.1, 0.005}, {0.2, 0.02}, {0.3, 0.04}, {0.9, 0.03}]
+    assert Run.fate(run) == "alive"
     assert {run.ping_p50_us, run.ping_p99_us, run.ping_max_us} == {30, 40, 40}
     assert Run.broken_promises(run) == []
   end
@@ -67,9 +70,16 @@ defmodule Penstock.Demo.RecordingTest do
     refute run.survived
     assert run.failure == "it ended with status 137; it last printed:\nbang"
     assert run.offered == 10
+    assert Run.fate(run) == "dead"
     assert run.ping_max_us == 400_000
     assert run.seconds == 0.6
     assert Run.broken_promises(run) == ["the VM did not survive: #{run.failure}"]
+  end
+
+  test "work that is neither done nor refused is not lost in the sums" do
+    tally = %{@tally | offered: 20, system_limit: 4}
+    run = [{:processes, 1_500_000, 99, tally}] |> record() |> Recording.exited(137) |> Run.new()
+    assert run.unfinished == 6
   end
 
   test "a VM that dies before the attack" do
@@ -110,7 +120,7 @@ defmodule Penstock.Demo.RecordingTest do
     end
 
     test "something left over" do
-      assert broken(settled: {:error, %{permits_held: 1}}) ==
+      assert broken(rest: {:error, %{permits_held: 1}}) ==
                ["it never came to rest: {:error, %{permits_held: 1}}"]
     end
   end

@@ -16,13 +16,21 @@ defmodule Penstock.Demo.Attack.ChildrenOfManyCallers do
   def id, do: "e"
 
   @impl true
-  def title, do: "children that many callers start"
+  def title, do: "children of #{@callers} callers"
 
   @impl true
   def story do
-    "#{@callers} callers ask for #{@calls} children each, half of which crash at random and are restarted once, of a supervisor " <>
-      "with #{@partitions} partitions. Unguarded by DynamicSupervisor.start_child/2; guarded by #{guard()}. Done is who was started."
+    "#{@callers} callers ask a supervisor with #{@partitions} partitions for #{@calls} children each; half of the children crash " <>
+      "at random and are restarted once. Unguarded by DynamicSupervisor.start_child/2; guarded by #{guard()}, which refuses a child " <>
+      "above the limit at once, so that its caller may ask later. Done counts the children that start."
   end
+
+  @impl true
+  def look_at,
+    do: "the processes and the pings: the supervisor with a limit never has more children than it can restart in time."
+
+  @impl true
+  def hurts, do: :ping
 
   @impl true
   def guard, do: "Penstock.DynamicSupervisor.start_child/3"
@@ -33,8 +41,8 @@ defmodule Penstock.Demo.Attack.ChildrenOfManyCallers do
   @impl true
   def overdraft, do: @overdraft
 
-  # Half of them crash, which is no reason for a supervisor to give up. For each it goes through all that crashed within the last
-  # second: one alone would take most of the attack's time for that.
+  # Half of the children crash, and the supervisor must not give up for that. At each crash it walks all crashes of the
+  # last second: a single supervisor would spend most of the attack on that.
   @intensity [max_restarts: 10_000_000, max_seconds: 1]
 
   @impl true
@@ -51,8 +59,8 @@ defmodule Penstock.Demo.Attack.ChildrenOfManyCallers do
   end
 
   defp callers(tally, start) do
-    # Supervisors report each crash. Of a hundred thousand that would be all that is seen, and measured: the supervisor waits
-    # for each to be printed.
+    # Supervisors report each crash, and wait until the report is printed. The attack would measure the printing of a hundred
+    # thousand reports.
     :ok = :logger.set_primary_config(:level, :none)
 
     for seed <- 1..@callers do

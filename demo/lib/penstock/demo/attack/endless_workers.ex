@@ -18,9 +18,16 @@ defmodule Penstock.Demo.Attack.EndlessWorkers do
 
   @impl true
   def story do
-    "30,000 workers are started that wait for what never comes. Unguarded by spawn/1: they stay, and nearly fill the VM; guarded by " <>
-      "#{guard()}, so that each makes room after #{@max_runtime_ms} ms. Done is who was killed."
+    "30,000 workers wait for a message that never comes. Unguarded by spawn_monitor/1: they stay, and nearly fill the VM; " <>
+      "guarded by #{guard()}, so that each worker makes room after #{@max_runtime_ms} ms. Done counts the killed workers."
   end
+
+  @impl true
+  def look_at,
+    do: "the processes and the memory: without Penstock they never come down; with it, every worker has its turn."
+
+  @impl true
+  def hurts, do: :memory
 
   @impl true
   def guard, do: "Penstock.spawn_monitor/3 with max_runtime: #{@max_runtime_ms}"
@@ -59,7 +66,7 @@ defmodule Penstock.Demo.Attack.EndlessWorkers do
   defp count({:error, :system_limit}, tally), do: Tally.add(tally, :system_limit)
   defp count({:error, _reason}, tally), do: Tally.add(tally, :refused)
 
-  # Those that are gone by now, or go before nothing happens for so long.
+  # Counts workers that have ended, until none ends for `patience` ms.
   defp count_ended(tally, patience) do
     receive do
       {:DOWN, _monitor, :process, _pid, _killed} ->

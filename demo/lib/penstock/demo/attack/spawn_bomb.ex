@@ -24,8 +24,14 @@ defmodule Penstock.Demo.Attack.SpawnBomb do
   def story do
     "Every process sleeps #{@life_ms} ms, spawns two that do the same, and ends; for #{div(@attack_ms, 1000)} s. " <>
       "Unguarded by spawn/1; guarded by #{guard()}, " <>
-      "so that what finds no permit is refused at once."
+      "so that a spawn without a free permit is refused at once."
   end
+
+  @impl true
+  def look_at, do: "the pings: the full VM answers the innocent GenServer late; the guarded VM answers at once."
+
+  @impl true
+  def hurts, do: :ping
 
   @impl true
   def guard, do: "Penstock.spawn/3 with timeout: 0"

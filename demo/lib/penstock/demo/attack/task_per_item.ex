@@ -19,9 +19,15 @@ defmodule Penstock.Demo.Attack.TaskPerItem do
   @impl true
   def story do
     "One process starts a task for each of 1,000,000 items, and each takes #{@job_ms} ms. Unguarded by Task.async/1, whose " <>
-      "replies and monitors pile up before a caller that never gets to await them; guarded by #{guard()}, so that the " <>
-      "next task is started when a permit is free, and each result is seen and forgotten."
+      "replies and monitors pile up before a caller that never awaits them; guarded by #{guard()}: " <>
+      "the next task starts when a permit is free, and the caller takes each result before the next."
   end
+
+  @impl true
+  def look_at, do: "the memory: without Penstock, replies pile up in the mailbox of the caller; with it, none waits."
+
+  @impl true
+  def hurts, do: :memory
 
   @impl true
   def guard, do: "Penstock.Task.async_stream/4"
@@ -40,7 +46,7 @@ defmodule Penstock.Demo.Attack.TaskPerItem do
   @impl true
   def run(callers), do: Consumer.go(callers)
 
-  @doc "A caller that starts a task for each of so many items."
+  @doc "A caller that starts a task for each of `items` items."
   @spec unguarded(pos_integer(), Tally.t()) :: Consumer.t()
   def unguarded(items, tally) do
     Consumer.start(fn go ->
@@ -57,7 +63,7 @@ defmodule Penstock.Demo.Attack.TaskPerItem do
     SystemLimitError -> Tally.add(tally, :system_limit)
   end
 
-  @doc "A caller that has a stream of tasks over so many items."
+  @doc "A caller with a stream of tasks over `items` items."
   @spec guarded(atom(), pos_integer(), Tally.t()) :: Consumer.t()
   def guarded(pool, items, tally) do
     Consumer.start(fn go ->

@@ -14,13 +14,19 @@ defmodule Penstock.Demo.Attack.TasksOfManyCallers do
   def id, do: "c2"
 
   @impl true
-  def title, do: "a task for every item, #{@callers} callers"
+  def title, do: "the same by #{@callers} callers"
 
   @impl true
   def story do
-    "As (c), but #{@callers} processes have 10,000 items each, and would have up to 1,000 tasks each at once. Unguarded by Task.async/1; " <>
-      "guarded by #{guard()}, whose one pool all of them share: not 1,000 tasks each, but 1,000 together."
+    "As (c), but #{@callers} processes have 10,000 items each, and may have up to 1,000 tasks each at once. Unguarded by Task.async/1; " <>
+      "guarded by #{guard()}, with one pool for all callers: 1,000 tasks together instead of 1,000 each."
   end
+
+  @impl true
+  def look_at, do: "the pings and the processes: a limit of each caller would not help, one pool for all of them does."
+
+  @impl true
+  def hurts, do: :ping
 
   @impl true
   def guard, do: "Penstock.Task.async_stream/4"
