@@ -1,17 +1,18 @@
-# mix.exs loads this file: the compiler must be there before any module of lib/ is compiled, also when Penstock is a
-# dependency. The tasks of all projects share one VM, hence the long name.
+# mix.exs loads this file: the compiler must be there before any module of lib/ is compiled, also
+# when Penstock is a dependency. The tasks of all projects share one VM, hence the long name.
 defmodule Mix.Tasks.Compile.PenstockNif do
   @moduledoc false
   use Mix.Task.Compiler
 
   @root Path.dirname(__DIR__)
   @package "penstock_nif"
-  # The environment variables that decide which library comes out. Files of cargo's configuration are not read.
+  # The environment variables that decide which library comes out. Files of cargo's configuration
+  # are not read.
   @variables ~w(PENSTOCK_NIF_FEATURES RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS)
   @families ~w(CARGO_BUILD_ CARGO_PROFILE_ CARGO_TARGET_)
 
-  # A target of musl, as on Alpine, links statically by default and then builds no library for C. On other targets the
-  # setting does nothing. The user's RUSTFLAGS win over it.
+  # A target of musl, as on Alpine, links statically by default and then builds no library for C.
+  # On other targets the setting does nothing. The user's RUSTFLAGS win over it.
   @dynamic_on_musl ~S|target.'cfg(target_env="musl")'.rustflags=["-C","target-feature=-crt-static"]|
 
   @impl true
@@ -83,14 +84,16 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     |> Enum.sort()
   end
 
-  # cargo reports progress on stderr. Its JSON on stdout names the library, whose place depends on cargo's configuration.
+  # cargo reports progress on stderr. Its JSON on stdout names the library, whose place depends on
+  # cargo's configuration.
   defp cargo_build do
     {cargo, version} = find_cargo()
     args = ["build", "--release", "--locked", "-p", @package] ++ features()
     extra = ["--config", @dynamic_on_musl, "--message-format=json-render-diagnostics"]
     Mix.shell().info("Building the NIF of Penstock with cargo #{version}")
 
-    # cargo runs in Penstock's directory to use the workspace there: a host application may be a workspace, too.
+    # cargo runs in Penstock's directory to use the workspace there: a host application may be a
+    # workspace, too.
     case System.cmd(cargo, args ++ extra, cd: @root, env: [{"CARGO_TARGET_DIR", target_dir()}]) do
       {messages, 0} -> built(messages)
       {_, status} -> Mix.raise(cargo_failed("cargo #{Enum.join(args, " ")}", status))
@@ -105,7 +108,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     """
   end
 
-  # One message describes the only library for C. Not every supported Elixir and Erlang has a JSON decoder.
+  # One message describes the only library for C. Not every supported Elixir and Erlang has a JSON
+  # decoder.
   defp built(messages) do
     with [message] <- Regex.run(~r/^\{"reason":"compiler-artifact".*"crate_types":\["cdylib"\].*$/m, messages),
          [_, file] <- Regex.run(~r/"filenames":\["((?:[^"\\]|\\.)*\.(?:so|dylib))"/, message) do
@@ -157,8 +161,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     """
   end
 
-  # Reads the library without loading it: the VM that loads a library cut short dies of SIGBUS. A C library older than
-  # the one it was linked with is found only when a VM loads it.
+  # Reads the library without loading it: the VM that loads a library cut short dies of SIGBUS. A
+  # C library older than the one it was linked with is found only when a VM loads it.
   defp check_ready_made(library, contents) do
     if problem = problem(contents) do
       wanted = "Penstock #{version()} on #{:erlang.system_info(:system_architecture)}"
@@ -211,7 +215,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     end
   end
 
-  # The table of sections is the last part of an ELF file. A loader of Mach-O files checks their length itself.
+  # The table of sections is the last part of an ELF file. A loader of Mach-O files checks their
+  # length itself.
   defp elf_size(<<0x7F, "ELF", class, order, _::binary>> = elf) when byte_size(elf) >= 64 do
     # 64-bit files have class 2, little-endian ones order 1.
     {table, word, entry_size} = if class == 2, do: {40, 8, 58}, else: {32, 4, 46}
@@ -225,7 +230,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
 
   defp version, do: Mix.Project.config()[:version]
 
-  # A running VM may have the old file mapped: a rename puts the new file in its place without writing to the old one.
+  # A running VM may have the old file mapped: a rename puts the new file in its place without
+  # writing to the old one.
   defp install(library) do
     # Staged outside of the directories that a release takes.
     staged = Path.expand("penstock_staged.#{System.pid()}", Mix.Project.build_path())
@@ -234,11 +240,13 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     File.rename!(staged, installed())
   end
 
-  # Under the build path: beside the sources, environments and parent projects would overwrite one another's library.
+  # Under the build path: next to the sources, environments and parent projects would overwrite
+  # one another's library.
   defp installed, do: Path.expand("priv/native/#{@package}.so", Mix.Project.app_path())
   defp manifest, do: Path.join(Mix.Project.manifest_path(), "compile.penstock_nif")
 
-  # All environments that want the same library share one directory, so that only the first waits for cargo.
+  # All environments that want the same library share one directory, so that only the first waits
+  # for cargo.
   defp target_dir do
     same? = features() == [] and variables() == [] and System.get_env("MIX_BUILD_PATH") == nil
     path = if same?, do: "../penstock_cargo", else: "penstock_cargo"

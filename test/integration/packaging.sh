@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Run by script/package-check. Throw-away projects that depend on Penstock, and what they are told when they cannot.
+# Run by script/package-check. Throw-away projects that depend on Penstock, and the messages when
+# they cannot.
 . "$(dirname "$0")/lib.sh"
 unset PENSTOCK_NIF_PATH PENSTOCK_NIF_FEATURES MIX_BUILD_PATH MIX_TARGET CARGO_TARGET_DIR CARGO_BUILD_TARGET
 export MIX_ENV=prod
 
 in_dir() { (cd "$1" && "${@:2}"); }
 
-# A directory for the PATH with all that is on ours, but for what the arguments name.
+# A directory for the PATH with all programs of ours, except those that the arguments name.
 path_without() {
   local dir i dirs
   dir=$(mktemp -d -p "$tmp")
@@ -68,7 +69,8 @@ awk '/^```elixir/ { block = ""; inside = 1; next }
      inside { block = block $0 "\n" }' README.md >"$example" || true
 [ -s "$example" ] || die "README.md has no example in Elixir"
 
-# What Hex would pack, and nothing else. Cargo must not take the workspace around it for its own.
+# The files that Hex would pack, and nothing else. Cargo must not take the workspace around it for
+# its own.
 package=$tmp/package
 mkdir "$package"
 mix run --no-start --no-compile --no-deps-check -e \
@@ -77,7 +79,7 @@ mix run --no-start --no-compile --no-deps-check -e \
 printf '[workspace]\nmembers = []\n' >"$tmp/Cargo.toml"
 works "the package holds no demo" test -z "$(find "$package" -path '*demo*')"
 
-# What git would clone.
+# The tree that git would clone.
 repo=$tmp/repo
 mkdir "$repo"
 tar -c --exclude=.git --exclude=_build --exclude=target --exclude=deps . | tar -x -C "$repo"
@@ -133,7 +135,7 @@ says "an unknown feature" "does not contain this feature: nothing" \
 say "a release"
 works "is built" in_dir "$path_host" mix release --quiet
 mv "$path_host/_build/prod/rel/host" "$tmp/released"
-# What a compile-time path would still find is moved away.
+# The files are moved away that a path from compile time would still find.
 mv "$package" "$tmp/elsewhere" && mv "$path_host/_build" "$tmp/_build"
 works "boots and acquires a permit without cargo" boots "$tmp/released/bin/host" start
 mv "$tmp/elsewhere" "$package" && mv "$tmp/_build" "$path_host/_build"

@@ -6,14 +6,18 @@ defmodule Penstock.Demo do
 
       script/demo [--only a,b] [--html FILE] [--csv FILE] [--help]
 
-  It ends with status 1 if a guarded run breaks a promise: the VM survives; it never has more processes
-  than the pool's limit, the overdraft of restarts, and its own; the VM refuses no spawn; and all offered
-  work is either done or refused.
+  It ends with status 1 if a guarded run breaks a promise: the VM survives; it never has more
+  processes than the pool's limit, the overdraft of restarts, and its own; the VM refuses no spawn;
+  and all offered work is either done or refused.
   """
 
   alias Penstock.Demo.{ChildVM, CSV, HTML, Options, Progress, Run, Summary, Table}
 
-  @doc "Runs the attacks that `argv` names, or tells how to name them. Exits with status 1 after a mistake in `argv` or a broken promise."
+  @doc """
+  Runs the attacks that `argv` names, or prints the help.
+
+  Exits with status 1 after a mistake in `argv` or a broken promise.
+  """
   @spec main([String.t()]) :: :ok
   def main(argv) do
     case Options.parse(argv) do

@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Attack do
   @moduledoc false
 
-  # An attack as the demo knows it. An attack runs in a VM of its own, once per mode. That VM calls the
-  # callbacks `c:setup/2` and `c:run/1`; it and its parent call the others.
+  # An attack as the demo knows it. An attack runs in a VM of its own, once per mode. That VM
+  # calls the callbacks `c:setup/2` and `c:run/1`; it and its parent call the others.
 
   alias Penstock.Demo.Tally
 
@@ -20,7 +20,7 @@ defmodule Penstock.Demo.Attack do
   @doc "The figures and curves to compare, for a reader of the report."
   @callback look_at() :: String.t()
 
-  @doc "The measure that shows the harm: the page plots it beside the processes."
+  @doc "The measure that shows the harm: the page plots it next to the processes."
   @callback hurts() :: :ping | :memory
 
   @doc "The call that guards the attacked code, for people."

@@ -25,7 +25,7 @@ defmodule Penstock.Demo.Axis do
     magnitude * Enum.find([1, 2, 5], 10, &(magnitude * &1 >= raw))
   end
 
-  # Without what multiplying a fraction leaves behind, and without the point where there is none.
+  # Rounded, because multiplied fractions have wrong last digits; an integer where possible.
   defp plain(number) do
     rounded = Float.round(number, 6)
     if rounded == trunc(rounded), do: trunc(rounded), else: rounded

@@ -3,7 +3,8 @@ defmodule Penstock.Demo.Channel do
 
   # A child reports to its parent during the attack, so that a child that dies or hangs leaves its
   # measurements behind. Terms travel in length-prefixed packets over file descriptors 3 and 4
-  # (`:nouse_stdio` on the parent's side): standard output and error belong to the messages of the VM.
+  # (`:nouse_stdio` on the parent's side): standard output and error belong to the messages of the
+  # VM.
 
   @doc "Starts the process that writes to the parent."
   @spec start_link() :: pid()

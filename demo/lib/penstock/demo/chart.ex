@@ -1,8 +1,9 @@
 defmodule Penstock.Demo.Chart do
   @moduledoc false
 
-  # One measure over time of one attack's runs, as an SVG picture: the processes, or the harm. Colours
-  # and dashes are the style sheet's, by class. The picture is small enough to stay legible on a phone.
+  # One measure over time of one attack's runs, as an SVG picture: the processes, or the harm.
+  # Colours and dashes are the style sheet's, by class. The picture is small enough to stay
+  # legible on a phone.
 
   alias Penstock.Demo.{Axis, Figures, Run}
 

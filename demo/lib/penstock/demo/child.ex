@@ -11,11 +11,12 @@ defmodule Penstock.Demo.Child do
 
   @rest_ms 10_000
 
-  # Counts that have not changed for this long do not change any more: nothing in this VM takes that long.
+  # Counts that have not changed for this long do not change any more: nothing in this VM takes
+  # that long.
   @still_ms 1_000
 
-  # A release, too, loads all modules at boot. Loading takes a process now and then, and would otherwise
-  # add one to the count, or fail, in the middle of the attack.
+  # A release, too, loads all modules at boot. Loading takes a process now and then, and would
+  # otherwise add one to the count, or fail, in the middle of the attack.
   @preloaded [:kernel, :stdlib, :elixir, :logger, :penstock, :penstock_demo]
 
   @doc "Called by `erl -run` with the attack's id and the mode, which waits until it returns."
@@ -84,7 +85,8 @@ defmodule Penstock.Demo.Child do
     end
   end
 
-  # The highest of several counts, so that a process that comes and goes belongs to the VM's own as well.
+  # The highest of several counts, so that a process that comes and goes belongs to the VM's own
+  # as well.
   defp baseline do
     1..@calm_ms
     |> Enum.map(fn _ ->
@@ -94,7 +96,8 @@ defmodule Penstock.Demo.Child do
     |> Enum.max()
   end
 
-  # The attack is over when each piece of work is done or refused, and only the VM's own processes run.
+  # The attack is over when each piece of work is done or refused, and only the VM's own processes
+  # run.
   defp await_rest(tally, baseline), do: await_rest(tally, baseline, now_ms() + @rest_ms, nil, now_ms())
 
   defp await_rest(tally, baseline, until, last, since) do

@@ -1,14 +1,15 @@
 defmodule Penstock.Demo.ChildVM do
   @moduledoc false
 
-  # Starts a fresh VM for one attack in one mode, and records what it reports until it is gone.
+  # Starts a fresh VM for one attack in one mode, and records its reports until it is gone.
 
   alias Penstock.Demo.{Attack, Child, Progress, Recording}
 
   # An eighth of the default up to OTP 26: enough for an application, and full within a second.
   @process_limit 32_768
 
-  # Boot, attack and rest take less than half of it on a slow machine. A VM that takes longer hangs.
+  # Boot, attack and rest take less than half of it on a slow machine. A VM that takes longer
+  # hangs.
   @deadline_ms 40_000
 
   @log_lines 15
@@ -59,9 +60,9 @@ defmodule Penstock.Demo.ChildVM do
       ["-run", Atom.to_string(Child), "main", attack.id(), Atom.to_string(mode)]
   end
 
-  # The allocators of the VM get one area of this size and nothing beyond it, so that only the VM itself
-  # dies of a lack of memory, at the same point on each machine and without any right of the user's.
-  # `+MMscrpm false`: its pages are not reserved in advance.
+  # The allocators of the VM get one area of this size and nothing beyond it, so that only the VM
+  # itself dies of a lack of memory, at the same point on each machine and without any right of
+  # the user's. `+MMscrpm false`: its pages are not reserved in advance.
   defp memory_flags(:infinity), do: []
   defp memory_flags(mb), do: ["+MMscs", "#{mb}", "+MMscrpm", "false", "+Musac", "false"]
 

@@ -1,7 +1,8 @@
 defmodule Penstock.Demo.Consumer do
   @moduledoc false
 
-  # A process with many items, and work for each of them. It exists, with all that it needs, before the attack begins.
+  # A process with many items, and work for each of them. It exists, with all that it needs,
+  # before the attack begins.
 
   alias Penstock.Demo.Tally
 
@@ -11,7 +12,8 @@ defmodule Penstock.Demo.Consumer do
   @type go :: (... -> :ok)
 
   @doc """
-  Starts a process that prepares and then calls the given `go`, which returns when the attack begins.
+  Starts a process that prepares and then calls the given `go`, which returns when the attack
+  begins.
 
   Not linked: an attack may be too much for it.
   """
@@ -26,8 +28,8 @@ defmodule Penstock.Demo.Consumer do
       end)
     end
 
-    # A process with many messages keeps them off-heap. Otherwise, each garbage collection would walk all waiting replies and
-    # slow the consumer down.
+    # A process with many messages keeps them off-heap. Otherwise, each garbage collection would
+    # walk all waiting replies and slow the consumer down.
     {pid, monitor} = :erlang.spawn_opt(prepare, [:monitor, message_queue_data: :off_heap])
 
     receive do: ({^pid, :ready} -> {pid, monitor})

@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.CSV do
   @moduledoc false
 
-  # The figures for other programs, a row per attack and mode. No value needs quoting. A figure that a
-  # dead VM could not give, and the limit of an unguarded run, are empty.
+  # The figures for other programs, a row per attack and mode. No value needs quoting. A figure
+  # that a dead VM could not give, and the limit of an unguarded run, are empty.
 
   alias Penstock.Demo.Run
 

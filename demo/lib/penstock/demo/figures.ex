@@ -5,8 +5,8 @@ defmodule Penstock.Demo.Figures do
 
   alias Penstock.Demo.Run
 
-  # Shown for a figure that does not apply, or that a dead VM could not tell. All of this is ASCII: a
-  # terminal without a UTF-8 locale, as in a bare container, shows nothing else properly.
+  # Shown for a figure that does not apply, or that a dead VM could not tell. All of this is
+  # ASCII: a terminal without a UTF-8 locale, as in a bare container, shows nothing else properly.
   @none "-"
 
   @spec rows() :: [{String.t(), (Run.t() -> String.t())}]
@@ -17,7 +17,7 @@ defmodule Penstock.Demo.Figures do
       {"  of them the VM's own", &integer(&1.baseline)},
       {"work offered", &integer(&1.offered)},
       {"  done, now or later", &integer(&1.done)},
-      {"  refused, the caller knows", &integer(&1.refused)},
+      {"  refused to the caller", &integer(&1.refused)},
       {"  failed, the VM is full", &integer(&1.system_limit)},
       {"  never done", &integer(&1.unfinished)},
       {"ping p50", &duration(&1.ping_p50_us)},
@@ -62,7 +62,8 @@ defmodule Penstock.Demo.Figures do
   def hurt(%Run{hurts: :memory, peak_memory_mb: mb}), do: "#{decimal(mb, 0)} MB"
   def hurt(%Run{ping_p99_us: nil}), do: @none
   def hurt(%Run{ping_p99_us: us}) when us < 10_000, do: "#{decimal(us / 1_000, 1)} ms"
-  def hurt(%Run{ping_p99_us: us}), do: "#{decimal(us / 1_000, 0)} ms"
+  def hurt(%Run{ping_p99_us: us}) when us < 1_000_000, do: "#{decimal(us / 1_000, 0)} ms"
+  def hurt(%Run{ping_p99_us: us}), do: "#{decimal(us / 1_000_000, 1)} s"
 
   @spec decimal(float(), non_neg_integer()) :: String.t()
   def decimal(float, decimals), do: :erlang.float_to_binary(float, decimals: decimals)

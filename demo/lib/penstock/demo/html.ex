@@ -1,8 +1,9 @@
 defmodule Penstock.Demo.HTML do
   @moduledoc false
 
-  # The page: a summary, then for each attack its story, the curves of its runs and their figures. It
-  # needs nothing from elsewhere, so it can be mailed, attached to a build or opened years later.
+  # The page: a summary, then for each attack its story, the curves of its runs and their figures.
+  # It needs nothing from elsewhere, so it can be mailed, attached to a build or opened years
+  # later.
 
   alias Penstock.Demo.{Attack, Chart, Figures, Run, Summary}
 
@@ -45,15 +46,15 @@ defmodule Penstock.Demo.HTML do
   thead th.unguarded { color: var(--unguarded); }
   thead th.guarded { color: var(--guarded); }
   .summary th, .summary td { text-align: left; }
-  .summary b { display: inline-block; min-width: 3.2rem; }
+  .summary b { display: inline-block; min-width: 3.5rem; }
   .summary td span { display: inline-block; margin-right: .75rem; white-space: nowrap; }
   .summary td span:first-of-type { min-width: 8.5rem; }
-  b.dead, b.full, b.stuck { color: var(--unguarded); }
+  b.dead, b.hung, b.full, b.stuck { color: var(--unguarded); }
   b.alive { color: var(--guarded); }
   pre { background: var(--alarm); padding: .75rem; font-size: 13px; white-space: pre-wrap; overflow-wrap: anywhere; }
   @media (max-width: 600px) {
     table { font-size: .85rem; }
-    .summary b, .summary td span { display: block; margin: 0; }
+    .summary b, .summary td span, .summary td span:first-of-type { display: block; margin: 0; min-width: 0; }
   }
   """
 

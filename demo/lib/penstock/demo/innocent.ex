@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Innocent do
   @moduledoc false
 
-  # A GenServer that has nothing to do with the attack, at normal priority, as any other part of the
-  # attacked application would be.
+  # A GenServer that has nothing to do with the attack, at normal priority, as any other part of
+  # the attacked application would be.
 
   use GenServer
 

@@ -1,15 +1,15 @@
 defmodule Penstock.Demo.Pinger do
   @moduledoc false
 
-  # Pings the innocent every millisecond. It does not wait for one answer before the next ping: that
-  # would send one slow ping where a thousand clients would have met the same stall.
+  # Pings the innocent every millisecond. It does not wait for one answer before the next ping:
+  # that would send one slow ping where a thousand clients would have met the same stall.
 
   alias Penstock.Demo.{Channel, Innocent}
 
   @every_us 1_000
 
-  # Timers wake a process up to a millisecond late, which is not the innocent's fault. A ping that is
-  # sent later than this counts from its due time, because the whole VM stood still since then.
+  # Timers wake a process up to a millisecond late, which is not the innocent's fault. A ping that
+  # is sent later than this counts from its due time, because the whole VM stood still since then.
   @slack_us 2_500
 
   @report_every_us 20_000
@@ -94,8 +94,8 @@ defmodule Penstock.Demo.Pinger do
 
   defp report_if_due(state, now), do: report(state, now)
 
-  # Latencies go without their pings: answers come in the order of the pings, so the parent finds the
-  # open ones by counting.
+  # Latencies go without their pings: answers come in the order of the pings, so the parent finds
+  # the open ones by counting.
   defp report(state, now) do
     Channel.report(
       state.channel,

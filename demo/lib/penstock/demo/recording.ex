@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Recording do
   @moduledoc false
 
-  # The messages of a child so far. It is as good as the last message of a child that dies half way;
-  # `Penstock.Demo.Run` computes the figures from it.
+  # The messages of a child so far. It is as good as the last message of a child that dies half
+  # way; `Penstock.Demo.Run` computes the figures from it.
 
   alias Penstock.Demo.Attack
 
@@ -12,8 +12,8 @@ defmodule Penstock.Demo.Recording do
     # Reported by the child when the attack began.
     :process_limit,
     :baseline,
-    # The time at which the attack began, at which all of its work was over, and of the child's last
-    # message; µs on the child's own clock.
+    # The time at which the attack began, at which all of its work was over, and of the child's
+    # last message; µs on the child's own clock.
     :attacked_at,
     :rested_at,
     :heard_at,
@@ -28,7 +28,8 @@ defmodule Penstock.Demo.Recording do
     curve: [],
     # Newest first: `{µs, bytes}`.
     memory: [],
-    # Newest first: the time of each ping, µs; and the latency of each answer, in the order of the pings.
+    # Newest first: the time of each ping, µs; and the latency of each answer, in the order of the
+    # pings.
     sent: [],
     latencies: []
   ]

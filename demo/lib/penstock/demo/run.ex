@@ -15,7 +15,7 @@ defmodule Penstock.Demo.Run do
     # The guarding call and the limit of its pool, nil when unguarded.
     :guard,
     :limit,
-    # The measure that the page plots beside the processes, `:ping` or `:memory`.
+    # The measure that the page plots next to the processes, `:ping` or `:memory`.
     :hurts,
     # nil unless the memory of the VM has a limit.
     :memory_limit_mb,
@@ -39,9 +39,11 @@ defmodule Penstock.Demo.Run do
     unfinished: 0,
     peak_memory_mb: 0.0,
     survived: false,
+    # Killed because it had not ended in time.
+    hung: false,
     seconds: 0.0,
-    # `{seconds since the attack began, value}`, oldest first: processes; MB; and the 99th percentile
-    # of the pings of each tenth of a second, ms.
+    # `{seconds since the attack began, value}`, oldest first: processes; MB; and the 99th
+    # percentile of the pings of each tenth of a second, ms.
     curve: [],
     memory_curve: [],
     ping_curve: []
@@ -81,6 +83,7 @@ defmodule Penstock.Demo.Run do
       ping_max_us: max,
       peak_memory_mb: for({_at, bytes} <- recording.memory, reduce: 0.0, do: (peak -> max(peak, mb(bytes)))),
       survived: survived,
+      hung: match?({:hung, _}, recording.exit),
       failure: if(survived, do: nil, else: failure(recording)),
       seconds: (finish - begin) / 1_000_000,
       curve: for({at, count} <- Enum.reverse(recording.curve), do: {seconds(at, begin), count}),
@@ -92,7 +95,8 @@ defmodule Penstock.Demo.Run do
   defp seconds(at, begin), do: (at - begin) / 1_000_000
   defp mb(bytes), do: bytes / 1_048_576
 
-  # A point stands at the end of its bucket: a ping is as slow as the VM has been since it was sent.
+  # A point stands at the end of its bucket: a ping is as slow as the VM has been since it was
+  # sent.
   defp ping_curve(pings, begin) do
     pings
     |> Enum.group_by(fn {sent_at, _us} -> Integer.floor_div(sent_at - begin, @ping_bucket_us) end, &elem(&1, 1))
@@ -105,6 +109,7 @@ defmodule Penstock.Demo.Run do
 
   @doc "Returns the fate of the VM in one word."
   @spec fate(t()) :: String.t()
+  def fate(%__MODULE__{hung: true}), do: "hung"
   def fate(%__MODULE__{survived: false}), do: "dead"
   def fate(%__MODULE__{system_limit: refused}) when refused > 0, do: "full"
   def fate(%__MODULE__{rest: {:error, _left}}), do: "stuck"
@@ -135,7 +140,8 @@ defmodule Penstock.Demo.Run do
     |> Enum.filter(&is_binary/1)
   end
 
-  # The sampler's counts apply from the attack on; processes that came and went before are the VM's own.
+  # The sampler's counts apply from the attack on; processes that came and went before are the
+  # VM's own.
   defp peak(%{attacked_at: nil, tally: tally}), do: tally.peak_processes
 
   defp peak(%{attacked_at: attacked_at, curve: curve, tally: tally}) do
@@ -144,8 +150,8 @@ defmodule Penstock.Demo.Run do
     end
   end
 
-  # `{sent_at, latency}`, oldest first. An unanswered ping counts the time from its start to the last
-  # message of the child.
+  # `{sent_at, latency}`, oldest first. An unanswered ping counts the time from its start to the
+  # last message of the child.
   defp pings(recording) do
     sent = Enum.reverse(recording.sent)
     answered = Enum.zip(sent, Enum.reverse(recording.latencies))

@@ -5,8 +5,8 @@ defmodule Penstock.Demo.Sampler do
 
   alias Penstock.Demo.{Channel, Tally}
 
-  # A bucket gives one point of the curve, the highest of its counts: enough for a chart, and a maximum
-  # hides nothing.
+  # A bucket gives one point of the curve, the highest of its counts: enough for a chart, and a
+  # maximum hides nothing.
   @bucket_us 10_000
 
   @memory_every_ms 20

@@ -1,16 +1,16 @@
 defmodule Penstock.Demo.Summary do
   @moduledoc false
 
-  # One table of all attacks: the fate of the VM, its peak of processes and the harm, without Penstock
-  # and with it. It ends the terminal's output and begins the page.
+  # One table of all attacks: the fate of the VM, its peak of processes and the harm, without
+  # Penstock and with it. It ends the terminal's output and begins the page.
 
   alias Penstock.Demo.{Attack, Figures, Run, Wrapped}
 
   @titles [unguarded: "without", guarded: "with"]
   @columns ["VM", "processes", "harm"]
 
-  @legend "dead: the VM ended. full: it failed to spawn. stuck: processes stay for good. Processes at their peak. " <>
-            "Harm: peak memory, or the 99th percentile of the pings of an innocent GenServer. " <>
+  @legend "dead: the VM died. hung: it did not end in time. full: it failed to spawn. stuck: processes stay for good. " <>
+            "Processes at their peak. Harm: peak memory, or the 99th percentile of the pings of an innocent GenServer. " <>
             "A guarded caller waits, and its work is done later; or it is refused at once, and may ask again."
 
   @doc "Returns the table for a terminal, within 80 columns of ASCII."

@@ -1,8 +1,9 @@
 defmodule Penstock.Demo.Tally do
   @moduledoc false
 
-  # Counts of the offered work by its outcome; the process that meets the outcome counts it. Atomics,
-  # because messages to a counting process would be one more flood, and late in a VM under attack.
+  # Counts of the offered work by its outcome; the process that meets the outcome counts it.
+  # Atomics, because messages to a counting process would be one more flood, and late in a VM
+  # under attack.
 
   @slots %{offered: 1, done: 2, refused: 3, system_limit: 4, peak_processes: 5}
 

@@ -91,6 +91,7 @@ defmodule Penstock.Demo.RecordingTest do
   test "a VM that hangs" do
     run = @messages |> Enum.take(6) |> record() |> Recording.hung(20_000) |> Run.new()
     assert run.failure == "it had not ended after 20 s and was killed"
+    assert Run.fate(run) == "hung"
   end
 
   test "a VM that ends but owes an answer" do

@@ -24,7 +24,7 @@ defmodule Penstock.Demo.SummaryTest do
     lines = @runs |> Summary.text() |> IO.iodata_to_binary() |> String.split("\n")
 
     assert Enum.at(lines, 0) =~ ~r/^ +without +with$/
-    assert Enum.any?(lines, &(&1 =~ ~r/^\(a\) recursive spawn bomb +full +32,768 +1884 ms +alive +1,060 +2.7 ms$/))
+    assert Enum.any?(lines, &(&1 =~ ~r/^\(a\) recursive spawn bomb +full +32,768 +1.9 s +alive +1,060 +2.7 ms$/))
     assert Enum.any?(lines, &(&1 =~ ~r/^\(d\) workers that never end +stuck +30,060 +107 MB +- +- +-$/))
     assert Enum.any?(lines, &(&1 =~ ~r/^\(f\) .* +dead +3,667 +255 MB/))
     assert Enum.all?(lines, &(String.length(&1) <= 80))

@@ -20,9 +20,10 @@ defmodule Penstock.Demo.Attack.ChildrenOfManyCallers do
 
   @impl true
   def story do
-    "#{@callers} callers ask a supervisor with #{@partitions} partitions for #{@calls} children each; half of the children crash " <>
-      "at random and are restarted once. Unguarded by DynamicSupervisor.start_child/2; guarded by #{guard()}, which refuses a child " <>
-      "above the limit at once, so that its caller may ask later. Done counts the children that start."
+    "#{@callers} callers ask a supervisor with #{@partitions} partitions for 4,000 children " <>
+      "each; half of the children crash at random and are restarted once. Unguarded by " <>
+      "DynamicSupervisor.start_child/2; guarded by #{guard()}, which refuses a child above the " <>
+      "limit at once, so that its caller may ask later. Done counts the children that start."
   end
 
   @impl true
@@ -41,8 +42,9 @@ defmodule Penstock.Demo.Attack.ChildrenOfManyCallers do
   @impl true
   def overdraft, do: @overdraft
 
-  # Half of the children crash, and the supervisor must not give up for that. At each crash it walks all crashes of the
-  # last second: a single supervisor would spend most of the attack on that.
+  # Half of the children crash, and the supervisor must not give up for that. At each crash it
+  # walks all crashes of the last second: a single supervisor would spend most of the attack on
+  # that.
   @intensity [max_restarts: 10_000_000, max_seconds: 1]
 
   @impl true
@@ -59,8 +61,8 @@ defmodule Penstock.Demo.Attack.ChildrenOfManyCallers do
   end
 
   defp callers(tally, start) do
-    # Supervisors report each crash, and wait until the report is printed. The attack would measure the printing of a hundred
-    # thousand reports.
+    # Supervisors report each crash, and wait until the report is printed. The attack would
+    # measure the printing of a hundred thousand reports.
     :ok = :logger.set_primary_config(:level, :none)
 
     for seed <- 1..@callers do

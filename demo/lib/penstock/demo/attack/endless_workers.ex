@@ -18,8 +18,9 @@ defmodule Penstock.Demo.Attack.EndlessWorkers do
 
   @impl true
   def story do
-    "30,000 workers wait for a message that never comes. Unguarded by spawn_monitor/1: they stay, and nearly fill the VM; " <>
-      "guarded by #{guard()}, so that each worker makes room after #{@max_runtime_ms} ms. Done counts the killed workers."
+    "30,000 workers wait for a message that never comes. Unguarded by spawn_monitor/1: they " <>
+      "stay, and nearly fill the VM; guarded by #{guard()}, so that each worker makes room " <>
+      "after #{@max_runtime_ms} ms. Done counts the killed workers."
   end
 
   @impl true

@@ -21,9 +21,11 @@ defmodule Penstock.Demo.Attack.SessionsWithState do
 
   @impl true
   def story do
-    "20,000 clients connect at once to a VM with #{@memory_limit_mb} MB. Each gets a process that keeps #{@state_kb} KB until all " <>
-      "clients hang up. Unguarded by spawn/1: a quarter of them needs more memory than the VM has; guarded by #{guard()}: " <>
-      "1,000 sessions stay, and each further client is refused at once. Done counts the sessions that end when the clients hang up."
+    "20,000 clients connect at once to a VM with #{@memory_limit_mb} MB. Each gets a process " <>
+      "that keeps #{@state_kb} KB until all clients hang up. Unguarded by spawn/1: a quarter of " <>
+      "them needs more memory than the VM has; guarded by #{guard()}: 1,000 sessions stay, and " <>
+      "each further client is refused at once. Done counts the sessions that end when the " <>
+      "clients hang up."
   end
 
   @impl true

@@ -22,13 +22,16 @@ defmodule Penstock.Demo.Attack.SpawnBomb do
 
   @impl true
   def story do
-    "Every process sleeps #{@life_ms} ms, spawns two that do the same, and ends; for #{div(@attack_ms, 1000)} s. " <>
-      "Unguarded by spawn/1; guarded by #{guard()}, " <>
-      "so that a spawn without a free permit is refused at once."
+    "Every process sleeps #{@life_ms} ms, spawns two that do the same, and ends; for " <>
+      "#{div(@attack_ms, 1000)} s. Unguarded by spawn/1; guarded by #{guard()}, so that a spawn " <>
+      "without a free permit is refused at once."
   end
 
   @impl true
-  def look_at, do: "the pings: the full VM answers the innocent GenServer late; the guarded VM answers at once."
+  def look_at do
+    "the pings: the full VM answers the innocent GenServer late; the guarded VM answers at " <>
+      "once."
+  end
 
   @impl true
   def hurts, do: :ping

@@ -9,8 +9,8 @@ defmodule Penstock.Demo.Attack.SpawnPerMessage do
   @messages 500_000
   @job_ms 10
 
-  # One message waits for a permit about as long as one job takes. The timeout is far above that, so a
-  # refusal would show a fault; and it is within the time that the demo grants a run.
+  # One message waits for a permit about as long as one job takes. The timeout is far above that,
+  # so a refusal would show a fault; and it is within the time that the demo grants a run.
   @timeout 5_000
 
   @impl true
@@ -21,9 +21,10 @@ defmodule Penstock.Demo.Attack.SpawnPerMessage do
 
   @impl true
   def story do
-    "One process spawns a job of #{@job_ms} ms for each message it gets, and gets 500,000 as fast as they can be " <>
-      "sent. Unguarded by spawn/1; guarded by #{guard()}, so that the spawning process " <>
-      "waits for a permit and its messages wait with it: slower, but all of the work is done."
+    "One process spawns a job of #{@job_ms} ms for each message it gets, and gets 500,000 as " <>
+      "fast as they can be sent. Unguarded by spawn/1; guarded by #{guard()}, so that the " <>
+      "spawning process waits for a permit and its messages wait with it: slower, but all of " <>
+      "the work is done."
   end
 
   @impl true
@@ -44,8 +45,8 @@ defmodule Penstock.Demo.Attack.SpawnPerMessage do
   def setup(mode, tally) do
     work = Work.new(mode, tally, limit: @limit, timeout: @timeout)
 
-    # On the heap, each garbage collection of the spawner would walk all of its 500,000 messages: the
-    # spawner would slow down to 3,000 spawns a second.
+    # On the heap, each garbage collection of the spawner would walk all of its 500,000 messages:
+    # the spawner would slow down to 3,000 spawns a second.
     :erlang.spawn_opt(fn -> spawn_per_message(work) end, [:link, message_queue_data: :off_heap])
   end
 

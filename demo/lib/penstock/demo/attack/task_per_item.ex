@@ -7,24 +7,28 @@ defmodule Penstock.Demo.Attack.TaskPerItem do
 
   @pool __MODULE__.Pool
   @limit 1_000
-  @items 1_000_000
+  @items 500_000
   @job_ms 10
 
   @impl true
   def id, do: "c"
 
   @impl true
-  def title, do: "a task for every item of a list"
+  def title, do: "a task for every item"
 
   @impl true
   def story do
-    "One process starts a task for each of 1,000,000 items, and each takes #{@job_ms} ms. Unguarded by Task.async/1, whose " <>
-      "replies and monitors pile up before a caller that never awaits them; guarded by #{guard()}: " <>
-      "the next task starts when a permit is free, and the caller takes each result before the next."
+    "One process starts a task for each of 500,000 items, and each takes #{@job_ms} ms. " <>
+      "Unguarded by Task.async/1, whose replies and monitors pile up before a caller that never " <>
+      "awaits them; guarded by #{guard()}: the next task starts when a permit is free, and the " <>
+      "caller takes each result before the next."
   end
 
   @impl true
-  def look_at, do: "the memory: without Penstock, replies pile up in the mailbox of the caller; with it, none waits."
+  def look_at do
+    "the memory: without Penstock, replies pile up in the mailbox of the caller; with it, " <>
+      "none waits."
+  end
 
   @impl true
   def hurts, do: :memory

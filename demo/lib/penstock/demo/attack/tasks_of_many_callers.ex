@@ -8,7 +8,7 @@ defmodule Penstock.Demo.Attack.TasksOfManyCallers do
   @pool __MODULE__.Pool
   @limit 1_000
   @callers 100
-  @items 10_000
+  @items 5_000
 
   @impl true
   def id, do: "c2"
@@ -18,12 +18,16 @@ defmodule Penstock.Demo.Attack.TasksOfManyCallers do
 
   @impl true
   def story do
-    "As (c), but #{@callers} processes have 10,000 items each, and may have up to 1,000 tasks each at once. Unguarded by Task.async/1; " <>
-      "guarded by #{guard()}, with one pool for all callers: 1,000 tasks together instead of 1,000 each."
+    "As (c), but #{@callers} processes have 5,000 items each, and may have up to 1,000 tasks " <>
+      "each at once. Unguarded by Task.async/1; guarded by #{guard()}, with one pool for all " <>
+      "callers: 1,000 tasks together instead of 1,000 each."
   end
 
   @impl true
-  def look_at, do: "the pings and the processes: a limit of each caller would not help, one pool for all of them does."
+  def look_at do
+    "the pings and the processes: a limit of each caller would not help, one pool for all of " <>
+      "them does."
+  end
 
   @impl true
   def hurts, do: :ping
