@@ -36,6 +36,13 @@ mod ticket;
 
 use rustler::{Env, Term};
 
+/// Tells the version of a library that is not loaded: `native/compile.exs` looks for these bytes in
+/// the file.
+#[no_mangle]
+pub static PENSTOCK_NIF: [u8; MARKER.len()] = *MARKER.as_bytes().first_chunk().unwrap();
+
+const MARKER: &str = concat!("penstock_nif ", env!("CARGO_PKG_VERSION"), "\0");
+
 /// Prepares the library. Runs again when the module is purged and loaded a second time; statics,
 /// and so all pools, survive that.
 fn load(env: Env<'_>, info: Term<'_>) -> bool {
