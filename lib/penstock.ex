@@ -69,23 +69,9 @@ defmodule Penstock do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{
-    Ban,
-    Bound,
-    Child,
-    GateRef,
-    Gated,
-    Limit,
-    Names,
-    Native,
-    Options,
-    Pool,
-    RateLimiter,
-    RejectedError,
-    Start,
-    Terms,
-    Wait
-  }
+  alias Penstock.{Admission, Ban, Native, Options, Pool, RateLimiter, RejectedError}
+  alias Penstock.Admission.{Keyed, Names, Request, Resolver, Wait}
+  alias Penstock.Process.{Child, ChildStart, GatedChild}
 
   @typedoc "The name of a running pool, limiter or ban, or a pool made by `Penstock.Pool.new/1`."
   @type gate :: atom | Pool.t()
@@ -136,7 +122,7 @@ defmodule Penstock do
         end
 
       other ->
-        run_otherwise(other, gate, gate, {1, @default_timeout, Limit.no_key()}, fun)
+        run_otherwise(other, gate, gate, {1, @default_timeout, Keyed.no_key()}, fun)
     end
   end
 
@@ -176,8 +162,8 @@ defmodule Penstock do
   @spec run(gate, fun, [run_option]) :: {:ok, term} | {:error, reason}
   def run(gate, fun, opts) do
     Options.fun!(fun)
-    {permits, timeout, _hit} = terms = Terms.of_run!(opts, @default_timeout)
-    ref = GateRef.ref!(gate)
+    {permits, timeout, _hit} = terms = Request.of_run!(opts, @default_timeout)
+    ref = Resolver.ref!(gate)
 
     case run_ask(ref, permits, timeout) do
       # `:ok` means that the first pool of the name let the caller in.
@@ -219,10 +205,10 @@ defmodule Penstock do
 
   # What a limiter or a ban admits holds nothing.
   defp run_otherwise(:no_pool, gate, _ref, {_permits, _timeout, hit}, fun) do
-    with :ok <- Limit.admit(gate, hit), do: {:ok, fun.()}
+    with :ok <- Keyed.admit(gate, hit), do: {:ok, fun.()}
   end
 
-  defp run_otherwise(:badarg, gate, _ref, _terms, _fun), do: GateRef.bad!(:badarg, gate)
+  defp run_otherwise(:badarg, gate, _ref, _terms, _fun), do: Resolver.bad!(:badarg, gate)
 
   defp run_otherwise(instance, _gate, ref, {permits, _timeout, _hit}, fun) do
     run_admitted(ref, instance, permits, fun)
@@ -375,10 +361,10 @@ defmodule Penstock do
         when result: term
   def start_process(gate, start, opts \\ []) do
     start = start!(start)
-    {permits, timeout, max_runtime, hit} = Terms.of_start!(opts, 0)
+    {permits, timeout, max_runtime, hit} = Request.of_start!(opts, 0)
 
-    with {:ok, permits} <- Bound.take(GateRef.ref!(gate), gate, permits, timeout, hit) do
-      Start.run(permits, max_runtime, start)
+    with {:ok, permits} <- Admission.take(Resolver.ref!(gate), gate, permits, timeout, hit) do
+      ChildStart.run(permits, max_runtime, start)
     end
   end
 
@@ -427,12 +413,12 @@ defmodule Penstock do
   @doc since: "0.1.0"
   @spec child_spec(Supervisor.child_spec() | {module, term} | module | tuple, gate) :: Supervisor.child_spec()
   def child_spec(child_spec, gate) do
-    _ref = GateRef.ref!(gate)
+    _ref = Resolver.ref!(gate)
     if Native.ban_info(gate) != :no_ban, do: Options.expected!("gate", "a pool or a limiter, as there is no key", gate)
 
-    case Gated.spec(child_spec) do
+    case GatedChild.spec(child_spec) do
       %{start: {module, function, args} = start} = spec when is_atom(module) and is_atom(function) and is_list(args) ->
-        Gated.child_spec(spec, %Gated{gate: gate, start: start})
+        GatedChild.child_spec(spec, %GatedChild{gate: gate, start: start})
 
       # The supervisor says what is wrong with it.
       no_spec ->

@@ -5,8 +5,8 @@ defmodule Penstock.Application do
   @impl true
   def start(_type, _args) do
     with :ok <- load() do
-      :ok = Penstock.Limit.make_pool()
-      :ok = Penstock.Crew.Directory.create()
+      :ok = Penstock.Admission.Keyed.make_pool()
+      :ok = Penstock.Supervision.Directory.create()
       start_link()
     end
   end
@@ -26,7 +26,7 @@ defmodule Penstock.Application do
 
   defp start_link do
     # They keep no state that they cannot find again, so they may be restarted as often as they die.
-    Supervisor.start_link([Penstock.Janitor, Penstock.Reaper],
+    Supervisor.start_link([Penstock.Node.Janitor, Penstock.Node.Reaper],
       strategy: :one_for_one,
       max_restarts: 1_000,
       max_seconds: 1,

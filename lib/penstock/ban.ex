@@ -51,7 +51,10 @@ defmodule Penstock.Ban do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{GateRef, Key, Memory, Native, Options, Owner, Weight}
+  alias Penstock.{Native, Options}
+  alias Penstock.Admission.{KeySize, Resolver}
+  alias Penstock.Node.{MemoryGuard, Owner}
+  alias Penstock.Options.Weight
 
   @typedoc "The name of running bans."
   @type ban :: atom
@@ -175,7 +178,7 @@ defmodule Penstock.Ban do
   defp start(name, given) do
     {_failures, _within, _ban_for, _escalate, _max_ban, _forget, max_keys, max_bans, _clock} = given
 
-    if there_already?(name, max_keys, max_bans) or Memory.available?(@failures * max_keys + @banned * max_bans),
+    if there_already?(name, max_keys, max_bans) or MemoryGuard.available?(@failures * max_keys + @banned * max_bans),
       do: Owner.start_link(name, &own(name, &1, given)),
       else: {:error, :enomem}
   end
@@ -291,7 +294,7 @@ defmodule Penstock.Ban do
   def unban(ban, key), do: ask(ban, key, &Native.ban_remove(ban, key, &1))
 
   defp ask(ban, key, ask) do
-    with :no_ban <- Key.ask(key, ask), do: no_ban!(ban)
+    with :no_ban <- KeySize.ask(key, ask), do: no_ban!(ban)
   end
 
   @doc """
@@ -422,6 +425,6 @@ defmodule Penstock.Ban do
     end
   end
 
-  defp no_ban!(name) when is_atom(name), do: GateRef.not_running!(:ban, name)
+  defp no_ban!(name) when is_atom(name), do: Resolver.not_running!(:ban, name)
   defp no_ban!(other), do: Options.expected!("ban", "the name of a ban", other)
 end

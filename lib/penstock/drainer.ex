@@ -16,7 +16,9 @@ defmodule Penstock.Drainer do
   @moduledoc since: "0.1.0"
   use GenServer
 
-  alias Penstock.{GateRef, Janitor, Options, Pool}
+  alias Penstock.{Options, Pool}
+  alias Penstock.Admission.Resolver
+  alias Penstock.Node.Janitor
 
   require Logger
 
@@ -76,7 +78,7 @@ defmodule Penstock.Drainer do
     opts = Options.known!(opts, [:pools, :shutdown])
     pools = Options.fetch!(opts, :pools)
     unless is_list(pools) and not List.improper?(pools), do: Options.expected!(":pools", "a list of pools", pools)
-    Enum.each(pools, &GateRef.running_pool!/1)
+    Enum.each(pools, &Resolver.running_pool!/1)
     GenServer.start_link(__MODULE__, {pools, Options.timeout!(Keyword.get(opts, :shutdown, 5_000), ":shutdown")})
   end
 

@@ -32,7 +32,9 @@ defmodule Penstock.DynamicSupervisor do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{Crew, Gated, Options}
+  alias Penstock.Options
+  alias Penstock.Process.GatedChild
+  alias Penstock.Supervision.Partitions
 
   @typedoc "The name of a supervisor, or its pid."
   @type supervisor :: atom | pid
@@ -95,7 +97,7 @@ defmodule Penstock.DynamicSupervisor do
   """
   @doc since: "0.1.0"
   @spec start_link([option]) :: Supervisor.on_start()
-  def start_link(opts), do: Crew.start_link(__MODULE__, DynamicSupervisor, @supervisor_options, opts)
+  def start_link(opts), do: Partitions.start_link(__MODULE__, DynamicSupervisor, @supervisor_options, opts)
 
   @doc """
   Starts a child, if the gate admits it.
@@ -132,8 +134,8 @@ defmodule Penstock.DynamicSupervisor do
   @spec start_child(supervisor, Supervisor.child_spec() | {module, term} | module | tuple, [child_option]) ::
           DynamicSupervisor.on_start_child() | {:error, Penstock.reason()}
   def start_child(supervisor, child_spec, opts \\ []) do
-    crew = Crew.fetch!(__MODULE__, supervisor)
-    Crew.start_child(crew, Gated.spec(child_spec), Options.known!(opts, Crew.child_options()))
+    crew = Partitions.fetch!(__MODULE__, supervisor)
+    Partitions.start_child(crew, GatedChild.spec(child_spec), Options.known!(opts, Partitions.child_options()))
   end
 
   @doc """
@@ -151,7 +153,7 @@ defmodule Penstock.DynamicSupervisor do
   @doc since: "0.1.0"
   @spec terminate_child(supervisor, pid) :: :ok | {:error, :not_found}
   def terminate_child(supervisor, pid) do
-    __MODULE__ |> Crew.fetch!(supervisor) |> Crew.terminate_child(Options.pid!(pid))
+    __MODULE__ |> Partitions.fetch!(supervisor) |> Partitions.terminate_child(Options.pid!(pid))
   end
 
   @doc """
@@ -168,7 +170,7 @@ defmodule Penstock.DynamicSupervisor do
   @doc since: "0.1.0"
   @spec which_children(supervisor) :: [{:undefined, pid | :restarting, :worker | :supervisor, [module] | :dynamic}]
   def which_children(supervisor) do
-    for partition <- Crew.partitions(Crew.fetch!(__MODULE__, supervisor)),
+    for partition <- Partitions.partitions(Partitions.fetch!(__MODULE__, supervisor)),
         child <- DynamicSupervisor.which_children(partition),
         do: child
   end
@@ -193,8 +195,8 @@ defmodule Penstock.DynamicSupervisor do
         }
   def count_children(supervisor) do
     __MODULE__
-    |> Crew.fetch!(supervisor)
-    |> Crew.partitions()
+    |> Partitions.fetch!(supervisor)
+    |> Partitions.partitions()
     |> Enum.map(&DynamicSupervisor.count_children/1)
     |> Enum.reduce(fn counts, sums -> Map.merge(counts, sums, fn _key, a, b -> a + b end) end)
   end
@@ -214,6 +216,6 @@ defmodule Penstock.DynamicSupervisor do
   @doc since: "0.1.0"
   @spec stop(supervisor, term, timeout) :: :ok
   def stop(supervisor, reason \\ :normal, timeout \\ :infinity) do
-    __MODULE__ |> Crew.fetch!(supervisor) |> Crew.stop(reason, timeout)
+    __MODULE__ |> Partitions.fetch!(supervisor) |> Partitions.stop(reason, timeout)
   end
 end

@@ -8,7 +8,8 @@ defmodule Penstock.IP do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{Options, Weight}
+  alias Penstock.Options
+  alias Penstock.Options.Weight
 
   # More than the VM takes of the path of a socket.
   @longest_path 256

@@ -149,5 +149,5 @@ defmodule Penstock.Options do
   @doc false
   # For a message, which grows neither in size nor in the time it takes with the value.
   @spec show(term) :: String.t()
-  def show(value), do: Penstock.Show.show(value)
+  def show(value), do: Penstock.Options.Show.show(value)
 end

@@ -52,7 +52,9 @@ defmodule Penstock.Pool do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{GateRef, Native, Options, Owner, Wait}
+  alias Penstock.{Native, Options}
+  alias Penstock.Admission.{Resolver, Wait}
+  alias Penstock.Node.Owner
 
   @enforce_keys [:ref]
   defstruct [:ref]
@@ -263,7 +265,7 @@ defmodule Penstock.Pool do
   end
 
   def try_acquire(pool, permits) do
-    case Native.pool_try(GateRef.pool!(pool), permits) do
+    case Native.pool_try(Resolver.pool!(pool), permits) do
       :ok -> :ok
       other -> tried(other, pool, permits)
     end
@@ -317,7 +319,7 @@ defmodule Penstock.Pool do
     if timeout == 0 do
       try_acquire(pool, permits)
     else
-      ref = GateRef.pool!(pool)
+      ref = Resolver.pool!(pool)
 
       case Native.pool_take(ref, permits) do
         :ok -> :ok
@@ -380,7 +382,7 @@ defmodule Penstock.Pool do
   @spec acquire_async(pool, permits: pos_integer, timeout: timeout) :: {:ok, reference}
   def acquire_async(pool, opts \\ []) do
     {permits, timeout} = acquire_options!(opts)
-    asked(Native.pool_ask(GateRef.pool!(pool), permits, timeout), pool, permits, timeout)
+    asked(Native.pool_ask(Resolver.pool!(pool), permits, timeout), pool, permits, timeout)
   end
 
   defp asked({ref, :waiting}, _pool, _permits, _timeout), do: {:ok, ref}
@@ -391,7 +393,7 @@ defmodule Penstock.Pool do
   end
 
   defp asked(:again, pool, permits, timeout) do
-    asked(Native.pool_ask(GateRef.pool!(pool), permits, timeout), pool, permits, timeout)
+    asked(Native.pool_ask(Resolver.pool!(pool), permits, timeout), pool, permits, timeout)
   end
 
   defp asked(bad, pool, permits, _timeout), do: bad!(bad, pool, permits)
@@ -418,7 +420,7 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec cancel(pool, reference) :: :ok
   def cancel(pool, ref) do
-    gate = GateRef.pool!(pool)
+    gate = Resolver.pool!(pool)
 
     case Native.pool_recall(gate, ref) do
       :ok -> :ok
@@ -426,7 +428,7 @@ defmodule Penstock.Pool do
       # The message is sent a moment before that is noted: the caller may have received it already. So it asks again.
       {:coming, instance, permits} -> with :none <- take_back(gate, instance, permits, ref, 1), do: cancel(pool, ref)
       :badarg -> Options.expected!("ref", "a reference", ref)
-      :no_pool -> GateRef.bad_pool!(:no_pool, pool)
+      :no_pool -> Resolver.bad_pool!(:no_pool, pool)
     end
   end
 
@@ -484,7 +486,7 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec release(pool, pos_integer) :: :ok | {:error, :not_held}
   def release(pool, permits) do
-    released(Native.pool_release(GateRef.pool!(pool), permits), pool, permits)
+    released(Native.pool_release(Resolver.pool!(pool), permits), pool, permits)
   end
 
   defp released(:ok, _pool, _permits), do: :ok
@@ -517,7 +519,7 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec transfer(pool, pid, pos_integer) :: :ok | {:error, :not_held | :noproc}
   def transfer(pool, pid, permits \\ 1) do
-    ref = GateRef.pool!(pool)
+    ref = Resolver.pool!(pool)
     Options.permits!(permits, "permits")
 
     case Native.pool_transfer(ref, pid, permits) do
@@ -525,7 +527,7 @@ defmodule Penstock.Pool do
       reason when reason in [:not_held, :noproc] -> {:error, reason}
       # The other arguments are right. That includes a pid of this node's name, but of an earlier life of it.
       :badarg -> Options.expected!("pid", "a process of this node", pid)
-      :no_pool -> GateRef.bad_pool!(:no_pool, pool)
+      :no_pool -> Resolver.bad_pool!(:no_pool, pool)
     end
   end
 
@@ -558,9 +560,9 @@ defmodule Penstock.Pool do
     limit = if Keyword.has_key?(opts, :limit), do: Options.limit!(opts[:limit]), else: :keep
     max_waiting = if Keyword.has_key?(opts, :max_waiting), do: Options.max_waiting!(opts[:max_waiting]), else: :keep
 
-    case Native.pool_update(GateRef.pool!(pool), limit, max_waiting) do
+    case Native.pool_update(Resolver.pool!(pool), limit, max_waiting) do
       :ok -> :ok
-      bad -> GateRef.bad_pool!(bad, pool)
+      bad -> Resolver.bad_pool!(bad, pool)
     end
   end
 
@@ -602,11 +604,11 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec info(pool) :: info
   def info(pool) do
-    ref = GateRef.pool!(pool)
+    ref = Resolver.pool!(pool)
 
     case Native.pool_info(ref) do
       :no_pool ->
-        GateRef.bad_pool!(:no_pool, pool)
+        Resolver.bad_pool!(:no_pool, pool)
 
       {instance, status, limit, max_waiting, in_use, waiting, peak, granted, longer_than} ->
         {holders, acquired, rejected, timed_out, released, killed, held_longer} = census(ref, instance)
@@ -662,11 +664,11 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec holders(pool) :: [%{pid: pid, permits: pos_integer, held_ms: non_neg_integer}]
   def holders(pool) do
-    ref = GateRef.pool!(pool)
+    ref = Resolver.pool!(pool)
 
     case Native.pool_info(ref) do
       :no_pool ->
-        GateRef.bad_pool!(:no_pool, pool)
+        Resolver.bad_pool!(:no_pool, pool)
 
       info ->
         for {pid, permits, held_ms} <- longest(ref, elem(info, 0), 0, nil, 0, [], 0) do
@@ -719,14 +721,14 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec drain(pool, timeout) :: :ok | {:error, {:timeout, pos_integer}}
   def drain(pool, timeout \\ 5_000) do
-    ref = GateRef.pool!(pool)
+    ref = Resolver.pool!(pool)
     Options.timeout!(timeout, "timeout")
 
     case Wait.drain(ref, timeout) do
       :ok -> :ok
       {:undrained, in_use} -> {:error, {:timeout, in_use}}
       {:timeout, instance} -> still_held(ref, instance)
-      bad -> GateRef.bad_pool!(bad, pool)
+      bad -> Resolver.bad_pool!(bad, pool)
     end
   end
 
@@ -756,17 +758,17 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec reopen(pool) :: :ok
   def reopen(pool) do
-    case Native.pool_reopen(GateRef.pool!(pool)) do
+    case Native.pool_reopen(Resolver.pool!(pool)) do
       :ok -> :ok
       # A named pool that closes at this instant: its name is gone.
-      _no_pool -> GateRef.bad_pool!(:no_pool, pool)
+      _no_pool -> Resolver.bad_pool!(:no_pool, pool)
     end
   end
 
   defp bad!(bad, pool, permits) do
     # Which of the two arguments was it?
     Options.permits!(permits, "permits")
-    GateRef.bad_pool!(bad, pool)
+    Resolver.bad_pool!(bad, pool)
   end
 end
 

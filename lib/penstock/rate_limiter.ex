@@ -58,9 +58,11 @@ defmodule Penstock.RateLimiter do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{GateRef, Key, Memory, Native, Options, Owner}
+  alias Penstock.{Native, Options}
+  alias Penstock.Admission.{KeySize, Resolver}
+  alias Penstock.Node.{MemoryGuard, Owner}
 
-  require Key
+  require KeySize
 
   @typedoc "The name of a running limiter."
   @type limiter :: atom
@@ -154,7 +156,7 @@ defmodule Penstock.RateLimiter do
   @place 32
 
   defp start(name, limit, per, burst, max_keys, clock) do
-    if there_already?(name, max_keys) or Memory.available?(@place * max_keys),
+    if there_already?(name, max_keys) or MemoryGuard.available?(@place * max_keys),
       do: Owner.start_link(name, &own(name, &1, limit, per, burst, max_keys, clock)),
       else: {:error, :enomem}
   end
@@ -243,7 +245,7 @@ defmodule Penstock.RateLimiter do
   def hit(limiter, key, cost \\ 1)
 
   # In one native call, without a function of our own in between.
-  def hit(limiter, key, cost) when not Key.is_vast(key) and not Key.is_measured_first(key) do
+  def hit(limiter, key, cost) when not KeySize.is_vast(key) and not KeySize.is_measured_first(key) do
     case Native.rate_hit(limiter, key, cost, :not_measured) do
       {_allow_or_deny, _how} = answer -> answer
       _no_answer_yet -> hit_asked(limiter, key, cost)
@@ -255,7 +257,7 @@ defmodule Penstock.RateLimiter do
   defp hit_asked(limiter, key, cost), do: ask(limiter, key, cost, &Native.rate_hit(limiter, key, cost, &1))
 
   defp ask(limiter, key, cost, ask) do
-    case Key.ask(key, ask) do
+    case KeySize.ask(key, ask) do
       :no_limiter -> no_limiter!(limiter)
       :badarg -> Options.permits!(cost, "cost")
       answer -> answer
@@ -534,7 +536,7 @@ defmodule Penstock.RateLimiter do
 
   defp check!({_limiter, key, cost}) do
     Options.permits!(cost, "cost")
-    Key.check!(key)
+    KeySize.check!(key)
   end
 
   defp check!(other), do: Options.expected!("hits", "a list of {limiter, key, cost}", other)
@@ -705,6 +707,6 @@ defmodule Penstock.RateLimiter do
     end
   end
 
-  defp no_limiter!(name) when is_atom(name), do: GateRef.not_running!(:limiter, name)
+  defp no_limiter!(name) when is_atom(name), do: Resolver.not_running!(:limiter, name)
   defp no_limiter!(other), do: Options.expected!("limiter", "the name of a limiter", other)
 end

@@ -29,8 +29,9 @@ defmodule Penstock.Task do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{GateRef, Options, RejectedError, Terms}
-  alias Penstock.Task.Launch
+  alias Penstock.{Options, RejectedError}
+  alias Penstock.Admission.{Request, Resolver}
+  alias Penstock.Task.Launcher
 
   @typedoc "An option of the functions that start one task."
   @type option :: Penstock.start_option()
@@ -304,11 +305,11 @@ defmodule Penstock.Task do
   end
 
   defp start_by(create, gate, call, opts) do
-    Launch.start({gate, GateRef.ref!(gate)}, call, Terms.of_start!(opts, 0), create)
+    Launcher.start({gate, Resolver.ref!(gate)}, call, Request.of_start!(opts, 0), create)
   end
 
   defp async_by(gate, call, opts) do
-    Launch.async({gate, GateRef.ref!(gate)}, call, Terms.of_start!(opts, 5_000))
+    Launcher.async({gate, Resolver.ref!(gate)}, call, Request.of_start!(opts, 5_000))
   end
 
   defp admitted!({:ok, task}, _gate), do: task
@@ -316,7 +317,7 @@ defmodule Penstock.Task do
 
   defp stream(gate, enumerable, function, opts) do
     opts = Options.known!(opts, @stream_options)
-    GateRef.running!(gate)
+    Resolver.running!(gate)
     config = Penstock.Task.Stream.options!(gate, enumerable, function, opts)
     &Penstock.Task.Stream.reduce(&1, &2, config)
   end

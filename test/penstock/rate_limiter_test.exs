@@ -852,7 +852,7 @@ defmodule Penstock.RateLimiterTest do
       Process.unlink(owner)
       kill(owner)
       assert RateLimiter.hit(name) == {:allow, 0}
-      send(Penstock.Janitor, {:adoption_over, name, owner})
+      send(Penstock.Node.Janitor, {:adoption_over, name, owner})
       eventually(fn -> match?({:error, _}, safely(fn -> RateLimiter.hit(name) end)) end)
     end
 
@@ -928,7 +928,7 @@ defmodule Penstock.RateLimiterTest do
       name = unique_name()
 
       # 64 GiB.
-      unless Penstock.Memory.available?(32 * @most) do
+      unless Penstock.Node.MemoryGuard.available?(32 * @most) do
         message = "expected :max_keys to be so many that there is memory for them, got: #{@most}"
 
         assert_raise ArgumentError, message, fn ->

@@ -2,7 +2,9 @@ defmodule Penstock.Stress.HostileCalls do
   # Calls every documented function of Penstock, and every native one, with drawn arguments.
   @moduledoc false
 
-  alias Penstock.{Janitor, Native, Reaper}
+  alias Penstock.Native
+  alias Penstock.Node.Janitor
+  alias Penstock.Node.Reaper
   alias Penstock.Stress.{HostileFindings, HostileShapes, HostileTerms}
 
   @doc "Returns all `{module, function, arity}` but those in `skip`, and counters of accepted calls."
@@ -101,7 +103,7 @@ defmodule Penstock.Stress.HostileCalls do
   defp arguments(_call, args), do: args
 
   defp light(term, other), do: if(light?(term), do: term, else: other)
-  defp light?(term), do: Penstock.Weight.light?(term, 1_024)
+  defp light?(term), do: Penstock.Options.Weight.light?(term, 1_024)
 
   # A stream does nothing until it is asked for elements.
   defp consume(name, stream) when name in [:async_stream, :async_stream_nolink], do: Enum.take(stream, 5)

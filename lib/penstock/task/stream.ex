@@ -16,8 +16,10 @@ defmodule Penstock.Task.Stream do
   # gave is kept: it is the element's, and wasted if the stream ends before.
   @moduledoc false
 
-  alias Penstock.{GateRef, Key, Limit, Native, Options, RejectedError}
-  alias Penstock.Task.{Guard, Work}
+  alias Penstock.{Native, Options, RejectedError}
+  alias Penstock.Admission.{KeySize, Keyed, Resolver}
+  alias Penstock.Task.Runner
+  alias Penstock.Task.Stream.Monitor
 
   # next     - the rest of a list; {:more, fun}, which gives the next element; or
   #            {:queue, elements, next}; [] if there is none
@@ -35,7 +37,7 @@ defmodule Penstock.Task.Stream do
   defguardp is_of(monitor, tasks, pid)
             when is_map_key(tasks, pid) and elem(:erlang.map_get(pid, tasks), 0) == monitor
 
-  @options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout | Limit.options()]
+  @options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout | Keyed.options()]
 
   # Elements that an enumerable may give in one step. An endless one that never pauses must not
   # fill the memory.
@@ -52,7 +54,7 @@ defmodule Penstock.Task.Stream do
   @doc false
   # What `reduce/3` is given of a stream. `under` says what supervisor its tasks are under, and `linked` whether the consumer
   # shares the fate of those that fail.
-  @spec options!(GateRef.t(), term, Work.element_call(), keyword, Work.supervisor() | nil, boolean) :: map
+  @spec options!(Resolver.t(), term, Runner.element_call(), keyword, Runner.supervisor() | nil, boolean) :: map
   def options!(gate, enumerable, function, opts, under \\ nil, linked \\ true) do
     %{
       gate: gate,
@@ -76,7 +78,7 @@ defmodule Penstock.Task.Stream do
   def reduce(command, reducer, options) do
     {gate, limit} = gate!(options)
     ref = make_ref()
-    {guard, guard_monitor} = Guard.start(gate, ref, options.timeout, options.linked)
+    {guard, guard_monitor} = Monitor.start(gate, ref, options.timeout, options.linked)
 
     config = %{
       reducer: reducer,
@@ -85,7 +87,7 @@ defmodule Penstock.Task.Stream do
       ref: ref,
       guard: guard,
       guard_monitor: guard_monitor,
-      shared: {gate, ref, guard, Work.callers(), options.function},
+      shared: {gate, ref, guard, Runner.callers(), options.function},
       zip: options.zip_input_on_exit,
       acquire_timeout: options.acquire_timeout,
       table: nil,
@@ -100,27 +102,27 @@ defmodule Penstock.Task.Stream do
   # Returns {hit, functions}, by which a limiter or a ban admits. A function gives its part of the
   # hit for each element. The rest is checked before anything is started.
   defp hit!(opts) do
-    functions = for option <- Limit.options(), fun = opts[option], is_function(fun, 1), do: {option, fun}
-    hit = opts |> Keyword.drop(Keyword.keys(functions)) |> Limit.hit!()
-    with {{:key, key}, _cost} <- hit, do: Key.check!(key)
+    functions = for option <- Keyed.options(), fun = opts[option], is_function(fun, 1), do: {option, fun}
+    hit = opts |> Keyword.drop(Keyword.keys(functions)) |> Keyed.hit!()
+    with {{:key, key}, _cost} <- hit, do: KeySize.check!(key)
     {hit, functions}
   end
 
   defp hit_of({hit, []}, _element), do: hit
 
   defp hit_of({{key, cost}, functions}, element) do
-    {its_key, its_cost} = Limit.hit!(for {option, fun} <- functions, do: {option, fun.(element)})
+    {its_key, its_cost} = Keyed.hit!(for {option, fun} <- functions, do: {option, fun.(element)})
     {if(functions[:key], do: its_key, else: key), if(functions[:cost], do: its_cost, else: cost)}
   end
 
   # The pool that permits are of; and whoever is to be asked before, if that is another.
   defp gate!(%{gate: gate, hit: {{key, _cost} = hit, functions}}) do
     cond do
-      Native.pool_info(GateRef.ref!(gate)) != :no_pool -> {GateRef.ref!(gate), nil}
+      Native.pool_info(Resolver.ref!(gate)) != :no_pool -> {Resolver.ref!(gate), nil}
       # It says what it lacks.
-      key == :none and functions[:key] == nil and Native.ban_info(gate) != :no_ban -> Limit.admit(gate, hit)
-      Limit.running?(gate) -> {Limit.pool(), {gate, {hit, functions}}}
-      true -> GateRef.bad!(:no_pool, gate)
+      key == :none and functions[:key] == nil and Native.ban_info(gate) != :no_ban -> Keyed.admit(gate, hit)
+      Keyed.running?(gate) -> {Keyed.pool(), {gate, {hit, functions}}}
+      true -> Resolver.bad!(:no_pool, gate)
     end
   end
 
@@ -297,7 +299,7 @@ defmodule Penstock.Task.Stream do
   ## Permits
 
   defp admit(acc, state, %{limit: {gate, _by}} = config, element, hit, next, left) do
-    Limit.reserve(gate, hit, left)
+    Keyed.reserve(gate, hit, left)
   catch
     # The key is too large.
     kind, reason -> failed(%{state | next: next}, config, kind, reason, __STACKTRACE__)
@@ -392,8 +394,8 @@ defmodule Penstock.Task.Stream do
     %{state | slots: slots - 1, position: position + 1, tasks: Map.put(tasks, pid, task), next: next, pending: nil}
   end
 
-  defp create(nil, shared, offer, element), do: :erlang.spawn_opt(Work, :element, [shared, offer, element], [:monitor])
-  defp create(supervisor, shared, offer, element), do: Work.start_under(supervisor, shared, offer, element)
+  defp create(nil, shared, offer, element), do: :erlang.spawn_opt(Runner, :element, [shared, offer, element], [:monitor])
+  defp create(supervisor, shared, offer, element), do: Runner.start_under(supervisor, shared, offer, element)
 
   # The pool was there when the stream began.
   defp refused(:no_pool, state, config), do: refused(:closed, state, config)

@@ -26,8 +26,10 @@ defmodule Penstock.Task.Supervisor do
   """
   @moduledoc since: "0.1.0"
 
-  alias Penstock.{Crew, Limit, Options, RejectedError}
-  alias Penstock.Task.{Launch, Stream, Work}
+  alias Penstock.{Options, RejectedError}
+  alias Penstock.Admission.Keyed
+  alias Penstock.Supervision.Partitions
+  alias Penstock.Task.{Launcher, Runner, Stream}
 
   @typedoc "The name of a supervisor, or its pid."
   @type supervisor :: atom | pid
@@ -54,7 +56,7 @@ defmodule Penstock.Task.Supervisor do
   @supervisor_options [:max_restarts, :max_seconds]
   # ms, as `Task.Supervisor` has it.
   @shutdown 5_000
-  @async_options [:shutdown | Crew.child_options()]
+  @async_options [:shutdown | Partitions.child_options()]
   @stream_options [:shutdown, :partition_key | Stream.known_options()]
 
   @doc """
@@ -84,7 +86,7 @@ defmodule Penstock.Task.Supervisor do
   """
   @doc since: "0.1.0"
   @spec start_link([option]) :: Supervisor.on_start()
-  def start_link(opts), do: Crew.start_link(__MODULE__, Task.Supervisor, @supervisor_options, opts)
+  def start_link(opts), do: Partitions.start_link(__MODULE__, Task.Supervisor, @supervisor_options, opts)
 
   @doc """
   Starts a task that nobody awaits, if the gate admits it.
@@ -140,34 +142,34 @@ defmodule Penstock.Task.Supervisor do
 
   # What nearly every call is, with as little as can be between the user and the supervisor.
   defp child(supervisor, call, []) do
-    crew = Crew.fetch!(__MODULE__, supervisor)
-    partition = Crew.partition(crew, [])
-    Launch.start(gate(crew), call, {1, 0, nil, Limit.no_key()}, start_under(partition, @shutdown))
+    crew = Partitions.fetch!(__MODULE__, supervisor)
+    partition = Partitions.partition(crew, [])
+    Launcher.start(gate(crew), call, {1, 0, nil, Keyed.no_key()}, start_under(partition, @shutdown))
   end
 
   defp child(supervisor, call, opts) do
-    crew = Crew.fetch!(__MODULE__, supervisor)
+    crew = Partitions.fetch!(__MODULE__, supervisor)
     opts = Options.known!(opts, [:restart | @async_options])
     restart = Options.one_of!(Keyword.get(opts, :restart, :temporary), ":restart", [:temporary, :transient, :permanent])
     shutdown = shutdown!(opts)
 
     if restart == :temporary do
-      partition = Crew.partition(crew, opts)
-      Launch.start(gate(crew), call, Crew.terms!(opts, 0), start_under(partition, shutdown))
+      partition = Partitions.partition(crew, opts)
+      Launcher.start(gate(crew), call, Partitions.terms!(opts, 0), start_under(partition, shutdown))
     else
       # What `Task.Supervisor` has its supervisor start, which is where a restart would begin again.
       start = {Task.Supervised, :start_link, [owner(), callers(), mfargs(call)]}
       spec = %{id: Task.Supervised, start: start, restart: restart, shutdown: shutdown}
-      Crew.start_child(crew, spec, opts)
+      Partitions.start_child(crew, spec, opts)
     end
   end
 
   # A supervisor answers no other call while it starts a task: this way it has less to do than by
   # `Task.Supervisor.start_child/3`.
   defp start_under(partition, shutdown) do
-    fn Work, :run, args ->
-      start = {Work, :start_link, [Work.callers() | args]}
-      DynamicSupervisor.start_child(partition, {Work, start, :temporary, shutdown, :worker, [Task.Supervised]})
+    fn Runner, :run, args ->
+      start = {Runner, :start_link, [Runner.callers() | args]}
+      DynamicSupervisor.start_child(partition, {Runner, start, :temporary, shutdown, :worker, [Task.Supervised]})
     end
   end
 
@@ -305,23 +307,23 @@ defmodule Penstock.Task.Supervisor do
   end
 
   defp task(supervisor, call, [], create) do
-    crew = Crew.fetch!(__MODULE__, supervisor)
-    partition = Crew.partition(crew, [])
-    Launch.async(gate(crew), call, {1, 5_000, nil, Limit.no_key()}, &create.(partition, &1, &2, &3, []))
+    crew = Partitions.fetch!(__MODULE__, supervisor)
+    partition = Partitions.partition(crew, [])
+    Launcher.async(gate(crew), call, {1, 5_000, nil, Keyed.no_key()}, &create.(partition, &1, &2, &3, []))
   end
 
   defp task(supervisor, call, opts, create) do
-    crew = Crew.fetch!(__MODULE__, supervisor)
+    crew = Partitions.fetch!(__MODULE__, supervisor)
     opts = Options.known!(opts, @async_options)
     shutdown = [shutdown: shutdown!(opts)]
-    partition = Crew.partition(crew, opts)
-    Launch.async(gate(crew), call, Crew.terms!(opts, 5_000), &create.(partition, &1, &2, &3, shutdown))
+    partition = Partitions.partition(crew, opts)
+    Launcher.async(gate(crew), call, Partitions.terms!(opts, 5_000), &create.(partition, &1, &2, &3, shutdown))
   end
 
   defp admitted!({:ok, task}, _supervisor), do: task
 
   defp admitted!({:error, reason}, supervisor) do
-    raise RejectedError, gate: Crew.fetch!(__MODULE__, supervisor).gate, reason: reason
+    raise RejectedError, gate: Partitions.fetch!(__MODULE__, supervisor).gate, reason: reason
   end
 
   @doc """
@@ -396,13 +398,13 @@ defmodule Penstock.Task.Supervisor do
   end
 
   defp stream(supervisor, enumerable, function, opts, linked) do
-    crew = Crew.fetch!(__MODULE__, supervisor)
+    crew = Partitions.fetch!(__MODULE__, supervisor)
     opts = Options.known!(opts, @stream_options)
     shutdown = shutdown!(opts)
     config = Stream.options!(crew.gate, enumerable, function, opts, nil, linked)
 
     # The partition of the process that runs the stream, which may be another than that which made it.
-    &Stream.reduce(&1, &2, %{config | under: {Crew.partition(crew, opts), shutdown}})
+    &Stream.reduce(&1, &2, %{config | under: {Partitions.partition(crew, opts), shutdown}})
   end
 
   defp fun!(fun) when is_function(fun, 1), do: fun
@@ -421,7 +423,7 @@ defmodule Penstock.Task.Supervisor do
   @doc since: "0.1.0"
   @spec children(supervisor) :: [pid]
   def children(supervisor) do
-    for partition <- Crew.partitions(Crew.fetch!(__MODULE__, supervisor)),
+    for partition <- Partitions.partitions(Partitions.fetch!(__MODULE__, supervisor)),
         pid <- Task.Supervisor.children(partition),
         do: pid
   end
@@ -441,7 +443,7 @@ defmodule Penstock.Task.Supervisor do
   @doc since: "0.1.0"
   @spec terminate_child(supervisor, pid) :: :ok | {:error, :not_found}
   def terminate_child(supervisor, pid) do
-    __MODULE__ |> Crew.fetch!(supervisor) |> Crew.terminate_child(Options.pid!(pid))
+    __MODULE__ |> Partitions.fetch!(supervisor) |> Partitions.terminate_child(Options.pid!(pid))
   end
 
   defp gate(%{gate: gate, ref: ref}), do: {gate, ref}

@@ -93,7 +93,7 @@ defmodule Penstock.Task.SupervisorTest do
 
         assert [_, theirs, ours] = String.split(log, ~r/Task #PID<[\d.]+> started from \S+ terminating/)
         for text <- [theirs, ours], do: assert(text =~ "** (stop) :oops")
-        refute ours =~ "Penstock.Task.Work.run/4\nFunction"
+        refute ours =~ "Penstock.Task.Runner.run/4\nFunction"
       end
     end
 

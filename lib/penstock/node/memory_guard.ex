@@ -1,0 +1,47 @@
+defmodule Penstock.Node.MemoryGuard do
+  # Whether there is memory to be had, as far as the system tells. One that promises more than it has ends the VM when it is used.
+  @moduledoc false
+
+  # Less than this is asked of nobody.
+  @little 64 * 1_024 * 1_024
+
+  @doc false
+  @spec available?(non_neg_integer) :: boolean
+  def available?(bytes) when bytes <= @little, do: true
+  def available?(bytes), do: Enum.all?([machine("/proc"), container("/sys/fs/cgroup")], &(&1 == nil or bytes <= &1))
+
+  @doc false
+  # Bytes; nil where it is not told.
+  @spec machine(Path.t()) :: non_neg_integer | nil
+  def machine(dir) do
+    with {:ok, text} <- File.read(Path.join(dir, "meminfo")),
+         [_, kilobytes] <- Regex.run(~r/^MemAvailable:\s+(\d+) kB$/m, text) do
+      String.to_integer(kilobytes) * 1_024
+    else
+      _not_told -> nil
+    end
+  end
+
+  @doc false
+  @spec container(Path.t()) :: non_neg_integer | nil
+  def container(dir) do
+    with {:ok, most} <- File.read(Path.join(dir, "memory.max")),
+         {most, _} <- Integer.parse(most),
+         {:ok, now} <- File.read(Path.join(dir, "memory.current")),
+         {now, _} <- Integer.parse(now) do
+      max(most - now + cached(dir), 0)
+    else
+      _not_told -> nil
+    end
+  end
+
+  # Of files that nobody has used lately: given up for whoever needs memory.
+  defp cached(dir) do
+    with {:ok, text} <- File.read(Path.join(dir, "memory.stat")),
+         [_, bytes] <- Regex.run(~r/^inactive_file (\d+)$/m, text) do
+      String.to_integer(bytes)
+    else
+      _not_told -> 0
+    end
+  end
+end

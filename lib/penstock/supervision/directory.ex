@@ -1,0 +1,97 @@
+defmodule Penstock.Supervision.Directory do
+  # Where the supervisors of each name are, for callers that start a child.
+  #
+  # A table and no persistent term: changing one of these stops every process of the node for a
+  # scan of its heap. The table is a cache only. The process of the name keeps the same in its
+  # dictionary, so a caller that finds nothing here reads it there.
+  @moduledoc false
+
+  alias Penstock.Supervision.Partitions
+
+  @doc false
+  # By the process that starts the application: the table lives as long as the application.
+  @spec create() :: :ok
+  def create do
+    if :ets.whereis(__MODULE__) == :undefined do
+      :ets.new(__MODULE__, [:named_table, :public, :set, read_concurrency: true])
+    end
+
+    :ok
+  end
+
+  @doc false
+  # By the process of the name.
+  @spec put(Partitions.t()) :: :ok
+  def put(%Partitions{name: name} = crew) do
+    Process.put(__MODULE__, crew)
+    insert(name, crew)
+  end
+
+  @doc false
+  # Returns the crew whose process has the name now; nil if there is none.
+  @spec fetch(atom) :: Partitions.t() | nil
+  def fetch(name) do
+    pid = Process.whereis(name)
+
+    case lookup(name, pid) do
+      nil -> if is_pid(pid), do: ask(name, pid)
+      crew -> crew
+    end
+  end
+
+  @doc false
+  # Returns the same, or nil, without a question to a process, which may be busy for long.
+  @spec known(atom) :: Partitions.t() | nil
+  def known(name), do: lookup(name, Process.whereis(name))
+
+  # The table may remember a process that has ended; another may have the name by now.
+  defp lookup(name, pid) do
+    case lookup(name) do
+      [{_name, %Partitions{pid: ^pid} = crew}] -> crew
+      _other -> nil
+    end
+  end
+
+  @doc false
+  # Forgets what a process of the name, which has ended, has put.
+  @spec forget(atom, pid) :: :ok
+  def forget(name, pid) do
+    with [{_name, %Partitions{pid: ^pid}} = row] <- lookup(name), do: :ets.delete_object(__MODULE__, row)
+    :ok
+  rescue
+    ArgumentError -> :ok
+  end
+
+  @doc false
+  # Returns each name with the process that has put it, for a janitor that starts again.
+  @spec all() :: [{atom, pid}]
+  def all do
+    for {name, %Partitions{pid: pid}} <- :ets.tab2list(__MODULE__), do: {name, pid}
+  rescue
+    ArgumentError -> []
+  end
+
+  defp ask(name, pid) do
+    with {:dictionary, dictionary} <- Process.info(pid, :dictionary),
+         {__MODULE__, crew} <- List.keyfind(dictionary, __MODULE__, 0) do
+      insert(name, crew)
+      crew
+    else
+      _not_ours -> nil
+    end
+  end
+
+  # Without the application there is no table, and callers ask the process each time.
+  defp insert(name, crew) do
+    :ets.insert(__MODULE__, {name, crew})
+    :ok
+  rescue
+    ArgumentError -> :ok
+  end
+
+  defp lookup(name) do
+    :ets.lookup(__MODULE__, name)
+  rescue
+    ArgumentError -> []
+  end
+end

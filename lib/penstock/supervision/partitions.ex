@@ -1,0 +1,255 @@
+defmodule Penstock.Supervision.Partitions do
+  # What Penstock's supervisors have in common: a name, the gate that their children pass, and one or several supervisors of
+  # Elixir's that the children are under, the partitions.
+  #
+  # The name belongs to a process of ours, see Penstock.Supervision.Front: Elixir's own functions, called with the
+  # name by mistake, start nothing. A limit of its own makes a pool of the same name, whose owner is that process.
+  #
+  # Callers that start a child look up where the partitions are, and so it is kept where that costs next to nothing, see
+  # Penstock.Supervision.Directory.
+  @moduledoc false
+
+  alias Penstock.{Native, Options, Pool}
+  alias Penstock.Admission.{Keyed, Resolver}
+  alias Penstock.Node.Janitor
+  alias Penstock.Options.Weight
+  alias Penstock.Process.{GatedChild, Handoff, MaxRuntime}
+  alias Penstock.Supervision.{Directory, Front}
+
+  @enforce_keys [:kind, :name, :gate, :ref, :partitions]
+  defstruct [:kind, :name, :pid, :gate, :ref, :partitions]
+
+  # pid - of the front, which has the name; ref - what the native side knows the gate by
+  @type t :: %__MODULE__{
+          kind: module,
+          name: atom,
+          pid: pid | nil,
+          gate: Resolver.t(),
+          ref: Native.gate(),
+          partitions: tuple
+        }
+
+  @pool_options [:limit, :max_waiting, :max_overdraft, :held_longer_than]
+  @own_options [:name, :gate, :partitions | @pool_options]
+  @server_options [:debug, :timeout, :spawn_opt, :hibernate_after]
+
+  @doc false
+  # `kind` is Penstock's module, `supervisor` Elixir's, of which `options` are allowed.
+  @spec start_link(module, module, [atom], keyword) :: Supervisor.on_start()
+  def start_link(kind, supervisor, options, opts) do
+    if Keyword.keyword?(opts) and Keyword.has_key?(opts, :max_children) do
+      raise ArgumentError,
+            "expected :limit instead of :max_children, which is one supervisor's own, got: " <>
+              Options.show(max_children: opts[:max_children])
+    end
+
+    opts = Options.known!(opts, @own_options ++ options ++ @server_options)
+    name = Options.name!(Options.fetch!(opts, :name))
+    partitions = Options.permits!(Keyword.get(opts, :partitions, 1), ":partitions")
+    {gate, settings} = gate!(name, opts)
+    {sup_opts, _ours} = Keyword.split(opts, options ++ @server_options)
+    Enum.each(sup_opts, &check!/1)
+
+    if settings, do: Janitor.settle_owner(name)
+
+    with :ok <- free(name, settings) do
+      ref = Resolver.ref!(gate)
+      crew = %__MODULE__{kind: kind, name: name, gate: gate, ref: ref, partitions: names(name, partitions)}
+      start = fn -> start_supervisors(supervisor, crew, sup_opts) end
+      Front.start_link(crew, settings, start, Keyword.get(sup_opts, :timeout, :infinity))
+    end
+  end
+
+  # What the supervisor would only say by ending as it begins.
+  defp check!({:max_restarts, n}) when is_integer(n) and n >= 0, do: :ok
+  defp check!({:max_restarts, value}), do: Options.expected!(":max_restarts", "a non-negative integer", value)
+  defp check!({:max_seconds, n}) when is_integer(n) and n > 0, do: :ok
+  defp check!({:max_seconds, value}), do: Options.expected!(":max_seconds", "a positive integer", value)
+  defp check!({:strategy, value}), do: Options.one_of!(value, ":strategy", [:one_for_one])
+  defp check!({:extra_arguments, list}) when is_list(list), do: :ok
+  defp check!({:extra_arguments, value}), do: Options.expected!(":extra_arguments", "a list", value)
+  defp check!({:timeout, value}), do: Options.timeout!(value)
+  defp check!({_servers_own, _value}), do: :ok
+
+  defp gate!(name, opts) do
+    case {Keyword.fetch(opts, :gate), Keyword.take(opts, @pool_options)} do
+      {:error, pool_opts} ->
+        {name, Pool.settings!(pool_opts)}
+
+      {{:ok, gate}, []} ->
+        {tap(gate, &Resolver.running!/1), nil}
+
+      {{:ok, _gate}, [option | _]} ->
+        Options.expected!("options", "either :gate or those of a pool of its own", [option])
+    end
+  end
+
+  # Before anything is started: a pool of that name which is somebody else's is not ours to take over.
+  defp free(_name, nil), do: :ok
+
+  defp free(name, _settings) do
+    owner = Native.gate_owner(name)
+    if owner && Process.alive?(owner), do: {:error, {:already_started, owner}}, else: :ok
+  end
+
+  # By the front, which is the parent of what it starts.
+  defp start_supervisors(supervisor, %{partitions: {only}}, opts), do: start_partition(supervisor, [name: only] ++ opts)
+
+  defp start_supervisors(supervisor, %{partitions: all}, opts) do
+    children =
+      for partition <- Tuple.to_list(all) do
+        %{
+          id: partition,
+          start: {__MODULE__, :start_partition, [supervisor, [name: partition] ++ opts]},
+          type: :supervisor,
+          modules: [supervisor]
+        }
+      end
+
+    intensity = Keyword.take(opts, [:max_restarts, :max_seconds])
+    Supervisor.start_link(children, [strategy: :one_for_one] ++ intensity)
+  end
+
+  @doc false
+  # By the process above. If the last one was killed, its partitions end as their children do, and keep their names until
+  # then.
+  @spec start_partition(module, keyword) :: Supervisor.on_start()
+  def start_partition(supervisor, opts) do
+    case supervisor.start_link(opts) do
+      {:error, {:already_started, pid}} = error ->
+        if orphan?(pid) do
+          monitor = Process.monitor(pid)
+          receive do: ({:DOWN, ^monitor, :process, ^pid, _reason} -> start_partition(supervisor, opts))
+        else
+          error
+        end
+
+      started ->
+        started
+    end
+  end
+
+  # Whether the process above it is dead, or one above that, up to the front: then it is about to end.
+  defp orphan?(pid, above \\ 2)
+  defp orphan?(_pid, 0), do: false
+
+  defp orphan?(pid, above) do
+    case :erlang.process_info(pid, :parent) do
+      {:parent, parent} when is_pid(parent) -> not Process.alive?(parent) or orphan?(parent, above - 1)
+      {:parent, :undefined} -> false
+      # It is gone.
+      :undefined -> true
+    end
+  end
+
+  defp names(name, partitions), do: List.to_tuple(for n <- 1..partitions, do: :"#{name}.Partition#{n}")
+
+  @doc false
+  # By its name, or the pid of the supervisor that has it.
+  @spec fetch!(module, term) :: t
+  def fetch!(kind, name) when is_atom(name) do
+    case Directory.fetch(name) do
+      %__MODULE__{kind: ^kind} = crew ->
+        crew
+
+      other ->
+        instead = if other, do: inspect(other.kind), else: Resolver.called(name)
+        Resolver.not_running!(inspect(kind), name, instead, &match?(%__MODULE__{kind: ^kind}, Directory.known(&1)))
+    end
+  end
+
+  def fetch!(kind, pid) when is_pid(pid) and node(pid) == node() do
+    case Process.info(pid, :registered_name) do
+      {:registered_name, name} when is_atom(name) -> fetch!(kind, name)
+      _none -> Options.expected!("supervisor", "the name of a #{inspect(kind)} that is running", pid)
+    end
+  end
+
+  def fetch!(kind, other), do: Options.expected!("supervisor", "the name of a #{inspect(kind)} of this node", other)
+
+  @doc false
+  @spec partitions(t) :: [atom]
+  def partitions(%{partitions: all}), do: Tuple.to_list(all)
+
+  # Bytes of a partition key.
+  @largest_key 1_024
+
+  @child_options [:timeout, :permits, :max_runtime, :partition_key | Keyed.options()]
+
+  @doc false
+  @spec child_options() :: [atom, ...]
+  def child_options, do: @child_options
+
+  @doc false
+  # Those of `child_options/0` that a child is admitted by.
+  @spec terms!(keyword, timeout) :: {pos_integer, timeout, MaxRuntime.max_runtime(), Keyed.hit()}
+  def terms!(opts, timeout) do
+    {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, timeout)),
+     Options.max_runtime!(Keyword.get(opts, :max_runtime)), Keyed.hit!(opts)}
+  end
+
+  @doc false
+  # The partition that the options of a child choose.
+  @spec partition(t, keyword) :: atom
+  def partition(%{partitions: {only}}, _opts), do: only
+
+  def partition(%{partitions: all}, opts) do
+    # Integers in turn, as a PartitionSupervisor takes them.
+    case Keyword.get_lazy(opts, :partition_key, &self/0) do
+      n when is_integer(n) -> elem(all, rem(abs(n), tuple_size(all)))
+      pid when is_pid(pid) -> elem(all, :erlang.phash2(pid, tuple_size(all)))
+      key -> elem(all, :erlang.phash2(partition_key!(key), tuple_size(all)))
+    end
+  end
+
+  # The hash walks all of a term.
+  defp partition_key!(key) do
+    unless Weight.light?(key, @largest_key) do
+      what = "of at most #{@largest_key} bytes in the external term format (hash what is larger)"
+      Options.expected!(":partition_key", what, key)
+    end
+
+    key
+  end
+
+  @doc false
+  # Admitted here, and started by a supervisor, which then has what was offered.
+  @spec start_child(t, map, keyword) :: DynamicSupervisor.on_start_child()
+  def start_child(crew, spec, opts) do
+    {permits, timeout, max_runtime, hit} = terms!(opts, 0)
+    partition = partition(crew, opts)
+
+    with %{start: {module, function, args} = start} when is_atom(module) and is_atom(function) and is_list(args) <-
+           spec,
+         {:ok, ref, offer} <- Handoff.make(crew.ref, crew.gate, permits, timeout, hit) do
+      # What a limiter or a ban admits has one permit, of another pool.
+      permits = if ref == crew.ref, do: permits, else: 1
+      offered = {ref, offer, self()}
+      gated = %GatedChild{gate: crew.gate, start: start, permits: permits, max_runtime: max_runtime, offer: offered}
+
+      try do
+        DynamicSupervisor.start_child(partition, GatedChild.child_spec(spec, gated))
+      after
+        # Does nothing if a supervisor has claimed it.
+        Native.spawn_retract(ref, offer)
+      end
+    else
+      {:error, _reason} = refused -> refused
+      # The supervisor's own module says what is wrong with it.
+      no_spec -> DynamicSupervisor.start_child(partition, no_spec)
+    end
+  end
+
+  @doc false
+  # The child is of one of them.
+  @spec terminate_child(t, pid) :: :ok | {:error, :not_found}
+  def terminate_child(crew, pid) do
+    Enum.find_value(partitions(crew), {:error, :not_found}, fn partition ->
+      with {:error, :not_found} <- DynamicSupervisor.terminate_child(partition, pid), do: nil
+    end)
+  end
+
+  @doc false
+  @spec stop(t, term, timeout) :: :ok
+  def stop(%{pid: pid}, reason, timeout), do: GenServer.stop(pid, reason, timeout)
+end

@@ -1,0 +1,94 @@
+defmodule Penstock.Task.Launcher do
+  # A task behind a gate: admitted, created, handed over. Elixir's functions create all tasks but
+  # those of `Penstock.Task.async/3`.
+  @moduledoc false
+
+  alias Penstock.Native
+  alias Penstock.Admission.{Request, Resolver}
+  alias Penstock.Process.Handoff
+  alias Penstock.Task.Runner
+
+  @typedoc "The gate, and what the native side knows it by."
+  @type gate :: {Resolver.t(), Native.gate()}
+  @typedoc "Makes the task of a module, function and arguments."
+  @type create(task) :: (module, atom, [term] -> task)
+
+  @doc false
+  @spec start(gate, Runner.call(), Request.t(), create({:ok, pid} | other)) :: {:ok, pid} | {:error, term} | other
+        when other: term
+  def start({gate, ref}, call, {permits, timeout, max_runtime, hit}, create) do
+    case Handoff.make(ref, gate, permits, timeout, hit) do
+      {:error, _reason} = refused ->
+        refused
+
+      {:ok, ref, offer} ->
+        case create(create, ref, offer, call, max_runtime) do
+          {:ok, pid} = started ->
+            Native.spawn_hand_over(ref, offer, pid)
+            started
+
+          not_started ->
+            Native.spawn_retract(ref, offer)
+            not_started
+        end
+    end
+  end
+
+  @doc false
+  # Creates a task as `Task.async/3` does. One call of the VM makes the process, its link, its
+  # monitor and the alias of the monitor.
+  @spec async(gate, Runner.call(), Request.t()) :: {:ok, Task.t()} | {:error, term}
+  def async({gate, ref}, call, {permits, timeout, max_runtime, hit}) do
+    case Handoff.make(ref, gate, permits, timeout, hit) do
+      {:error, _reason} = refused ->
+        refused
+
+      {:ok, ref, offer} ->
+        starter = self()
+        {pid, monitor} = create(ref, offer, [starter, ref, offer, call, max_runtime, Runner.ancestors()])
+        # In this order: the task begins when it has the message.
+        Native.spawn_hand_over(ref, offer, pid)
+        send(pid, {starter, monitor, Runner.callers()})
+        {:ok, %Task{pid: pid, ref: monitor, owner: starter, mfa: mfa(call)}}
+    end
+  end
+
+  defp create(ref, offer, args) do
+    :erlang.spawn_opt(Runner, :reply, args, [:link, monitor: [alias: :demonitor]])
+  catch
+    # The VM has no place for another process.
+    kind, reason ->
+      Native.spawn_retract(ref, offer)
+      :erlang.raise(kind, reason, __STACKTRACE__)
+  end
+
+  @doc false
+  # The task is made by a supervisor.
+  @spec async(gate, Runner.call(), Request.t(), create(Task.t())) :: {:ok, Task.t()} | {:error, term}
+  def async({gate, ref}, call, {permits, timeout, max_runtime, hit}, create) do
+    case Handoff.make(ref, gate, permits, timeout, hit) do
+      {:error, _reason} = refused ->
+        refused
+
+      {:ok, ref, offer} ->
+        task = create(create, ref, offer, call, max_runtime)
+        Native.spawn_hand_over(ref, offer, task.pid)
+        # What it runs is the user's function; ours is only around it.
+        {:ok, %{task | mfa: mfa(call)}}
+    end
+  end
+
+  # What is given along is copied to the task: no more than it needs.
+  defp create(create, ref, offer, call, max_runtime) do
+    args = if max_runtime, do: [ref, offer, call, max_runtime], else: [ref, offer, call]
+    create.(Runner, :run, args)
+  catch
+    kind, reason ->
+      Native.spawn_retract(ref, offer)
+      :erlang.raise(kind, reason, __STACKTRACE__)
+  end
+
+  defp mfa({module, function, args}), do: {module, function, length(args)}
+  # As `Task` has it.
+  defp mfa(_fun), do: {:erlang, :apply, 2}
+end
