@@ -70,7 +70,7 @@ defmodule Penstock do
   @moduledoc since: "0.1.0"
 
   alias Penstock.{Admission, Ban, Native, Options, Pool, RateLimiter, RejectedError}
-  alias Penstock.Admission.{Keyed, Names, Request, Resolver, Wait}
+  alias Penstock.Admission.{Keyed, Names, Request, Resolver}
   alias Penstock.Process.{Child, ChildStart, GatedChild}
 
   @typedoc "The name of a running pool, limiter or ban, or a pool made by `Penstock.Pool.new/1`."
@@ -96,6 +96,7 @@ defmodule Penstock do
   @type spawn_option :: run_option | {:max_runtime, pos_integer} | {:spawn_opt, list}
 
   @default_timeout 5_000
+  @no_options %Request{timeout: @default_timeout}
 
   @doc """
   `run/3` without options.
@@ -121,8 +122,11 @@ defmodule Penstock do
             {:ok, value}
         end
 
+      :busy ->
+        run_asked(Admission.park(:run, gate, 1, @default_timeout), gate, gate, @no_options, fun)
+
       other ->
-        run_otherwise(other, gate, gate, {1, @default_timeout, Keyed.no_key()}, fun)
+        run_asked(Admission.answered(other), gate, gate, @no_options, fun)
     end
   end
 
@@ -162,13 +166,13 @@ defmodule Penstock do
   @spec run(gate, fun, [run_option]) :: {:ok, term} | {:error, reason}
   def run(gate, fun, opts) do
     Options.fun!(fun)
-    {permits, timeout, _hit} = terms = Request.of_run!(opts, @default_timeout)
+    %{permits: permits} = request = Request.run!(opts, @default_timeout)
     ref = Resolver.ref!(gate)
 
-    case run_ask(ref, permits, timeout) do
+    case Admission.ask(:run, ref, permits, request.timeout) do
       # `:ok` means that the first pool of the name let the caller in.
-      :ok when permits == 1 -> run_first(ref, fun)
-      other -> run_otherwise(other, gate, ref, terms, fun)
+      {:ok, :ok} when permits == 1 -> run_first(ref, fun)
+      answer -> run_asked(answer, gate, ref, request, fun)
     end
   end
 
@@ -187,32 +191,15 @@ defmodule Penstock do
     end
   end
 
-  defp run_ask(ref, permits, 0) do
-    with :again <- Native.run_try(ref, permits), do: run_ask(ref, permits, 0)
+  defp run_asked({:ok, instance}, _gate, ref, request, fun), do: run_admitted(ref, instance, request.permits, fun)
+  defp run_asked({:error, _reason} = refused, _gate, _ref, _request, _fun), do: refused
+
+  # Work behind a limiter or a ban holds nothing.
+  defp run_asked(:no_pool, gate, _ref, request, fun) do
+    with :ok <- Keyed.admit(gate, request), do: {:ok, fun.()}
   end
 
-  defp run_ask(ref, permits, _timeout), do: Native.run_take(ref, permits)
-
-  defp run_otherwise(:busy, gate, ref, {permits, timeout, hit}, fun) do
-    case Wait.park(ref, :bound, permits, timeout) do
-      {:ok, instance} -> run_admitted(ref, instance, permits, fun)
-      {:error, _reason} = error -> error
-      bad -> run_otherwise(bad, gate, ref, {permits, timeout, hit}, fun)
-    end
-  end
-
-  defp run_otherwise(reason, _gate, _ref, _terms, _fun) when reason in [:full, :closed], do: {:error, reason}
-
-  # What a limiter or a ban admits holds nothing.
-  defp run_otherwise(:no_pool, gate, _ref, {_permits, _timeout, hit}, fun) do
-    with :ok <- Keyed.admit(gate, hit), do: {:ok, fun.()}
-  end
-
-  defp run_otherwise(:badarg, gate, _ref, _terms, _fun), do: Resolver.bad!(:badarg, gate)
-
-  defp run_otherwise(instance, _gate, ref, {permits, _timeout, _hit}, fun) do
-    run_admitted(ref, instance, permits, fun)
-  end
+  defp run_asked(bad, gate, _ref, _request, _fun), do: Resolver.bad!(bad, gate)
 
   defp run_admitted(ref, instance, permits, fun) do
     {:ok, fun.()}
@@ -361,10 +348,10 @@ defmodule Penstock do
         when result: term
   def start_process(gate, start, opts \\ []) do
     start = start!(start)
-    {permits, timeout, max_runtime, hit} = Request.of_start!(opts, 0)
+    request = Request.start!(opts, 0)
 
-    with {:ok, permits} <- Admission.take(Resolver.ref!(gate), gate, permits, timeout, hit) do
-      ChildStart.run(permits, max_runtime, start)
+    with {:ok, permits} <- Admission.admit(:run, Resolver.ref!(gate), gate, request) do
+      ChildStart.run(permits, request.max_runtime, start)
     end
   end
 
@@ -413,8 +400,8 @@ defmodule Penstock do
   @doc since: "0.1.0"
   @spec child_spec(Supervisor.child_spec() | {module, term} | module | tuple, gate) :: Supervisor.child_spec()
   def child_spec(child_spec, gate) do
-    _ref = Resolver.ref!(gate)
-    if Native.ban_info(gate) != :no_ban, do: Options.expected!("gate", "a pool or a limiter, as there is no key", gate)
+    if Resolver.kind(Resolver.ref!(gate)) == :ban,
+      do: Options.expected!("gate", "a pool or a limiter, as there is no key", gate)
 
     case GatedChild.spec(child_spec) do
       %{start: {module, function, args} = start} = spec when is_atom(module) and is_atom(function) and is_list(args) ->
@@ -448,11 +435,11 @@ defmodule Penstock do
 
   # A gate may close between being named and being asked.
   defp info_if_running(name) do
-    cond do
-      Native.pool_info(name) != :no_pool -> Map.put(Pool.info(name), :kind, :pool)
-      Native.rate_info(name) != :no_limiter -> Map.put(RateLimiter.info(name), :kind, :rate_limiter)
-      Native.ban_info(name) != :no_ban -> Map.put(Ban.info(name), :kind, :ban)
-      true -> nil
+    case Resolver.kind(name) do
+      :pool -> Map.put(Pool.info(name), :kind, :pool)
+      :limiter -> Map.put(RateLimiter.info(name), :kind, :rate_limiter)
+      :ban -> Map.put(Ban.info(name), :kind, :ban)
+      nil -> nil
     end
   rescue
     ArgumentError -> nil

@@ -5,7 +5,7 @@ defmodule Penstock.Application do
   @impl true
   def start(_type, _args) do
     with :ok <- load() do
-      :ok = Penstock.Admission.Keyed.make_pool()
+      :ok = Penstock.Admission.Keyed.make_unlimited_pool()
       :ok = Penstock.Supervision.Directory.create()
       start_link()
     end

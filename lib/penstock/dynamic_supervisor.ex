@@ -32,9 +32,10 @@ defmodule Penstock.DynamicSupervisor do
   """
   @moduledoc since: "0.1.0"
 
+  alias Penstock.Admission.Request
   alias Penstock.Options
   alias Penstock.Process.GatedChild
-  alias Penstock.Supervision.Partitions
+  alias Penstock.Supervision.{Group, Partitions}
 
   @typedoc "The name of a supervisor, or its pid."
   @type supervisor :: atom | pid
@@ -134,8 +135,9 @@ defmodule Penstock.DynamicSupervisor do
   @spec start_child(supervisor, Supervisor.child_spec() | {module, term} | module | tuple, [child_option]) ::
           DynamicSupervisor.on_start_child() | {:error, Penstock.reason()}
   def start_child(supervisor, child_spec, opts \\ []) do
-    crew = Partitions.fetch!(__MODULE__, supervisor)
-    Partitions.start_child(crew, GatedChild.spec(child_spec), Options.known!(opts, Partitions.child_options()))
+    group = Partitions.fetch!(__MODULE__, supervisor)
+    spec = GatedChild.spec(child_spec)
+    Partitions.start_child(group, spec, Request.start!(opts, 0, Partitions.child_options()), opts)
   end
 
   @doc """
@@ -170,7 +172,7 @@ defmodule Penstock.DynamicSupervisor do
   @doc since: "0.1.0"
   @spec which_children(supervisor) :: [{:undefined, pid | :restarting, :worker | :supervisor, [module] | :dynamic}]
   def which_children(supervisor) do
-    for partition <- Partitions.partitions(Partitions.fetch!(__MODULE__, supervisor)),
+    for partition <- Group.partitions(Partitions.fetch!(__MODULE__, supervisor)),
         child <- DynamicSupervisor.which_children(partition),
         do: child
   end
@@ -196,7 +198,7 @@ defmodule Penstock.DynamicSupervisor do
   def count_children(supervisor) do
     __MODULE__
     |> Partitions.fetch!(supervisor)
-    |> Partitions.partitions()
+    |> Group.partitions()
     |> Enum.map(&DynamicSupervisor.count_children/1)
     |> Enum.reduce(fn counts, sums -> Map.merge(counts, sums, fn _key, a, b -> a + b end) end)
   end

@@ -141,9 +141,11 @@ defmodule Penstock.Options do
     end
   end
 
-  @spec expected!(String.t(), String.t(), term) :: no_return
-  def expected!(name, what, value) do
-    raise ArgumentError, "expected #{name} to be #{what}, got: #{show(value)}"
+  # `hint` follows the value, in parentheses: what the caller may have meant.
+  @spec expected!(String.t(), String.t(), term, String.t()) :: no_return
+  def expected!(name, what, value, hint \\ "") do
+    hint = if hint == "", do: "", else: " (#{hint})"
+    raise ArgumentError, "expected #{name} to be #{what}, got: #{show(value)}#{hint}"
   end
 
   @doc false

@@ -52,8 +52,9 @@ defmodule Penstock.Pool do
   """
   @moduledoc since: "0.1.0"
 
+  alias Penstock.Admission
+  alias Penstock.Admission.{Request, Resolver, Wait}
   alias Penstock.{Native, Options}
-  alias Penstock.Admission.{Resolver, Wait}
   alias Penstock.Node.Owner
 
   @enforce_keys [:ref]
@@ -272,7 +273,9 @@ defmodule Penstock.Pool do
   end
 
   # :again: there was more to pass or to serve first than one call may, thousands of idle entries or dozens of waiters.
-  defp tried(:again, pool, permits), do: try_acquire(pool, permits)
+  defp tried(:again, pool, permits),
+    do: asked_for(Admission.ask(:free, Resolver.pool!(pool), permits, 0), pool, permits)
+
   defp tried(reason, _pool, _permits) when reason in [:full, :closed], do: {:error, reason}
   defp tried(bad, pool, permits), do: bad!(bad, pool, permits)
 
@@ -313,37 +316,29 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec acquire(pool, permits: pos_integer, timeout: timeout) ::
           :ok | {:error, :full | :queue_full | :timeout | :closed | :deadlock}
-  def acquire(pool, opts \\ []) do
-    {permits, timeout} = acquire_options!(opts)
+  def acquire(pool, opts \\ [])
+  def acquire(pool, []), do: acquire(pool, 1, @default_timeout)
 
-    if timeout == 0 do
-      try_acquire(pool, permits)
-    else
-      ref = Resolver.pool!(pool)
-
-      case Native.pool_take(ref, permits) do
-        :ok -> :ok
-        :busy -> wait(pool, ref, permits, timeout)
-        bad -> bad!(bad, pool, permits)
-      end
-    end
+  def acquire(pool, opts) do
+    %{permits: permits, timeout: timeout} = Request.wait!(opts, @default_timeout)
+    acquire(pool, permits, timeout)
   end
 
-  defp acquire_options!([]), do: {1, @default_timeout}
+  defp acquire(pool, permits, 0), do: try_acquire(pool, permits)
 
-  defp acquire_options!(opts) do
-    opts = Options.known!(opts, [:permits, :timeout])
+  defp acquire(pool, permits, timeout) do
+    ref = Resolver.pool!(pool)
 
-    {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, @default_timeout))}
-  end
-
-  defp wait(pool, ref, permits, timeout) do
-    case Wait.park(ref, :free, permits, timeout) do
-      {:ok, _instance} -> :ok
-      {:error, _reason} = error -> error
+    case Native.pool_take(ref, permits) do
+      :ok -> :ok
+      :busy -> asked_for(Wait.park(ref, :free, permits, timeout), pool, permits)
       bad -> bad!(bad, pool, permits)
     end
   end
+
+  defp asked_for({:ok, _held}, _pool, _permits), do: :ok
+  defp asked_for({:error, _reason} = refused, _pool, _permits), do: refused
+  defp asked_for(bad, pool, permits), do: bad!(bad, pool, permits)
 
   @doc """
   Asks for permits and does not block: for servers. The answer comes as a message.
@@ -381,7 +376,7 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec acquire_async(pool, permits: pos_integer, timeout: timeout) :: {:ok, reference}
   def acquire_async(pool, opts \\ []) do
-    {permits, timeout} = acquire_options!(opts)
+    %{permits: permits, timeout: timeout} = Request.wait!(opts, @default_timeout)
     asked(Native.pool_ask(Resolver.pool!(pool), permits, timeout), pool, permits, timeout)
   end
 

@@ -59,7 +59,7 @@ defmodule Penstock.RateLimiter do
   @moduledoc since: "0.1.0"
 
   alias Penstock.{Native, Options}
-  alias Penstock.Admission.{KeySize, Resolver}
+  alias Penstock.Admission.{KeySize, Request, Resolver}
   alias Penstock.Node.{MemoryGuard, Owner}
 
   require KeySize
@@ -307,10 +307,7 @@ defmodule Penstock.RateLimiter do
   @spec acquire(limiter, term, cost: pos_integer, timeout: timeout) ::
           :ok | {:error, {:rate_limited, pos_integer | :infinity}}
   def acquire(limiter, key \\ :global, opts \\ []) do
-    opts = Options.known!(opts, [:cost, :timeout])
-    cost = Options.permits!(Keyword.get(opts, :cost, 1), ":cost")
-    timeout = Options.timeout!(Keyword.get(opts, :timeout, 5_000))
-
+    %{cost: cost, timeout: timeout} = Request.turn!(opts, 5_000)
     reserve(limiter, key, cost, timeout)
   end
 

@@ -305,11 +305,11 @@ defmodule Penstock.Task do
   end
 
   defp start_by(create, gate, call, opts) do
-    Launcher.start({gate, Resolver.ref!(gate)}, call, Request.of_start!(opts, 0), create)
+    Launcher.start({gate, Resolver.ref!(gate)}, call, Request.start!(opts, 0), create)
   end
 
   defp async_by(gate, call, opts) do
-    Launcher.async({gate, Resolver.ref!(gate)}, call, Request.of_start!(opts, 5_000))
+    Launcher.async({gate, Resolver.ref!(gate)}, call, Request.start!(opts, 5_000))
   end
 
   defp admitted!({:ok, task}, _gate), do: task
@@ -317,7 +317,7 @@ defmodule Penstock.Task do
 
   defp stream(gate, enumerable, function, opts) do
     opts = Options.known!(opts, @stream_options)
-    Resolver.running!(gate)
+    Resolver.kind!(gate)
     config = Penstock.Task.Stream.options!(gate, enumerable, function, opts)
     &Penstock.Task.Stream.reduce(&1, &2, config)
   end

@@ -289,9 +289,9 @@ defmodule Penstock.PoolBadInputTest do
     for {function, known} <- [
           run: ":timeout, :permits, :key, :cost",
           run!: ":timeout, :permits, :key, :cost",
-          spawn: ":timeout, :permits, :max_runtime, :spawn_opt, :key, :cost",
-          spawn_link: ":timeout, :permits, :max_runtime, :spawn_opt, :key, :cost",
-          spawn_monitor: ":timeout, :permits, :max_runtime, :spawn_opt, :key, :cost"
+          spawn: ":timeout, :permits, :key, :cost, :max_runtime, :spawn_opt",
+          spawn_link: ":timeout, :permits, :key, :cost, :max_runtime, :spawn_opt",
+          spawn_monitor: ":timeout, :permits, :key, :cost, :max_runtime, :spawn_opt"
         ] do
       refuses(pools, Penstock, function, [:the_pool, never, []], 2, no_options(), not_options())
       refuses(pools, Penstock, function, [:the_pool, never, []], 2, bad, unknown.(known))

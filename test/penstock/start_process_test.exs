@@ -152,7 +152,7 @@ defmodule Penstock.StartProcessTest do
           {flunk, [timeout: -1], "expected :timeout to be a number of milliseconds between 0"},
           {flunk, [max_runtime: 0], "expected :max_runtime to be a number of milliseconds between 1"},
           {flunk, [spawn_opt: []],
-           "expected options to be among :timeout, :permits, :max_runtime, :key, :cost, got: [spawn_opt: []]"}
+           "expected options to be among :timeout, :permits, :key, :cost, :max_runtime, got: [spawn_opt: []]"}
         ] do
       error = assert_raise ArgumentError, fn -> Penstock.start_process(pool, start, opts) end
       assert error.message =~ message

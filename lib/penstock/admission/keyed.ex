@@ -1,91 +1,56 @@
 defmodule Penstock.Admission.Keyed do
-  # Limiters and bans as gates. They admit by the key, and what they admit holds nothing of theirs; so it takes its permit from a pool
-  # that counts and does not refuse, and all that is to be seen of a process behind a gate is the same.
+  # Limiters and bans as gates. They admit by the key, and what they admit holds nothing of theirs.
+  # It holds a permit of a pool without a limit instead, which counts and never refuses: so a process
+  # behind any kind of gate looks the same.
   @moduledoc false
 
-  alias Penstock.{Native, Options, Pool}
-  alias Penstock.Admission.{KeySize, Resolver}
-
-  @typedoc "By what key, if by any, and for what cost."
-  @type hit :: {:none | {:key, term}, pos_integer}
+  alias Penstock.Admission.{KeySize, Request, Resolver}
+  alias Penstock.{Native, Options}
 
   @type refusal :: {:rate_limited, pos_integer | :infinity} | {:banned, pos_integer | :infinity}
 
-  @no_key {:none, 1}
-
-  @doc false
-  # What nobody has said anything of.
-  @spec no_key() :: hit
-  def no_key, do: @no_key
-
-  @doc false
-  # The options that say it.
-  @spec options() :: [atom, ...]
-  def options, do: [:key, :cost]
-
-  @doc false
-  @spec hit!(keyword) :: hit
-  def hit!([]), do: @no_key
-
-  def hit!(opts) do
-    cost = Options.permits!(Keyword.get(opts, :cost, 1), ":cost")
-
-    case Keyword.fetch(opts, :key) do
-      :error -> {:none, cost}
-      {:ok, nil} -> KeySize.nil_key!(":key")
-      {:ok, key} -> {{:key, key}, cost}
-    end
-  end
-
-  @doc false
-  @spec running?(term) :: boolean
-  def running?(gate), do: Native.rate_info(gate) != :no_limiter or Native.ban_info(gate) != :no_ban
-
-  @doc false
-  # Of a gate that is no pool. Raises if it is nothing else.
-  @spec admit(term, hit) :: :ok | {:error, refusal}
-  def admit(gate, hit) do
-    case ask(gate, hit) do
+  # Admits by a gate that is no pool. Raises if it is neither a limiter nor a ban.
+  @spec admit(term, Request.t()) :: :ok | {:error, refusal}
+  def admit(gate, request) do
+    case ask(gate, request) do
       :no_key -> Options.expected!("the option :key", "given, as the gate is a ban", gate)
       :gone -> Resolver.bad!(:no_pool, gate)
       answer -> answer
     end
   end
 
-  @doc false
-  # `:no_key`: there is none, and a ban goes by one.
-  @spec ask(term, hit) :: :ok | {:error, refusal} | :no_key | :gone
-  def ask(gate, {key, cost}) do
-    term = term(key)
+  # `:no_key`: the gate is a ban, and the request has no key.
+  defp ask(gate, %{cost: cost} = request) do
+    term = term(request)
 
     case KeySize.ask(term, &Native.rate_hit(gate, term, cost, &1)) do
       {:allow, _remaining} -> :ok
       {:deny, ms} -> {:error, {:rate_limited, ms}}
-      :no_limiter -> check(gate, key)
+      :no_limiter -> check(gate, request)
     end
   end
 
-  @doc false
-  # For who waits for its turn, for up to so many ms: it comes after so many. `:no_place`: to be asked again after so many.
-  @spec reserve(term, hit, timeout) ::
+  # Reserves a turn that comes within `timeout` ms. Returns the ms until then, or `{:no_place, ms}`:
+  # the caller must ask again after `ms`.
+  @spec reserve(term, Request.t(), timeout) ::
           non_neg_integer | {:no_place, pos_integer} | {:error, refusal} | :no_key | :gone
-  def reserve(gate, {key, cost}, timeout) do
-    term = term(key)
+  def reserve(gate, %{cost: cost} = request, timeout) do
+    term = term(request)
 
     case KeySize.ask(term, &Native.rate_reserve(gate, term, cost, timeout, &1)) do
       {:deny, ms} -> {:error, {:rate_limited, ms}}
-      :no_limiter -> with :ok <- check(gate, key), do: 0
+      :no_limiter -> with :ok <- check(gate, request), do: 0
       {:within, ns} -> div(ns + 999_999, 1_000_000)
       turn -> turn
     end
   end
 
-  defp term(:none), do: :global
-  defp term({:key, term}), do: term
+  defp term(%{key: :none}), do: :global
+  defp term(%{key: {:key, term}}), do: term
 
-  defp check(gate, :none), do: if(Native.ban_info(gate) == :no_ban, do: :gone, else: :no_key)
+  defp check(gate, %{key: :none}), do: if(Resolver.kind(gate) == :ban, do: :no_key, else: :gone)
 
-  defp check(gate, {:key, term}) do
+  defp check(gate, %{key: {:key, term}}) do
     case KeySize.ask(term, &Native.ban_check(gate, term, &1)) do
       :ok -> :ok
       {:banned, _ms} = banned -> {:error, banned}
@@ -93,17 +58,18 @@ defmodule Penstock.Admission.Keyed do
     end
   end
 
-  @doc false
-  # As the application starts.
-  @spec make_pool() :: :ok
-  def make_pool do
-    # Kept over a restart of it: those it has admitted are there still.
-    with nil <- :persistent_term.get(__MODULE__, nil), do: :persistent_term.put(__MODULE__, Pool.new(limit: :infinity))
+  # Makes the pool without a limit, as the application starts. It outlives a restart of the
+  # application, because what it has admitted does.
+  @spec make_unlimited_pool() :: :ok
+  def make_unlimited_pool do
+    with nil <- :persistent_term.get(__MODULE__, nil) do
+      :persistent_term.put(__MODULE__, Native.pool_new(:infinity, 1_000, :limit, 0))
+    end
+
     :ok
   end
 
-  @doc false
-  # What the native side knows the pool by that all who were admitted hold a permit of.
-  @spec pool() :: Native.gate()
-  def pool, do: :persistent_term.get(__MODULE__).ref
+  # Returns what the native side knows that pool by.
+  @spec unlimited_pool() :: reference
+  def unlimited_pool, do: :persistent_term.get(__MODULE__)
 end

@@ -11,8 +11,9 @@ defmodule Penstock.Process.GatedChild do
   # the supervisor, and never waits.
   @moduledoc false
 
-  alias Penstock.{Admission, Native}
-  alias Penstock.Admission.{Keyed, Resolver}
+  alias Penstock.Admission
+  alias Penstock.Admission.{Request, Resolver}
+  alias Penstock.Native
   alias Penstock.Process.{ChildStart, MaxRuntime, StartKind}
 
   require Logger
@@ -22,7 +23,7 @@ defmodule Penstock.Process.GatedChild do
   defstruct [:gate, :start, :max_runtime, :offer, permits: 1]
 
   @type t :: %__MODULE__{
-          gate: Resolver.t(),
+          gate: Resolver.gate(),
           start: {module, atom, [term]},
           max_runtime: MaxRuntime.max_runtime(),
           offer: {Native.gate(), Native.offer(), pid} | nil,
@@ -101,7 +102,7 @@ defmodule Penstock.Process.GatedChild do
   defp admit(:start, gated, ref), do: ask(gated, ref)
 
   # Once more, with a look for dead holders; a refusal is counted, and a gate that is none raises.
-  defp ask(%{gate: gate, permits: permits}, ref), do: Admission.take(ref, gate, permits, 0, Keyed.no_key())
+  defp ask(%{gate: gate, permits: permits}, ref), do: Admission.admit(:run, ref, gate, %Request{permits: permits})
 
   defp restart(%{permits: permits} = gated, ref, step) do
     case Native.restart_take(ref, permits, step) do
@@ -121,18 +122,13 @@ defmodule Penstock.Process.GatedChild do
       :full ->
         {:error, :full}
 
+      # Restarts do not ask limiters and bans.
       gone when gone in [:closed, :no_pool, :badarg] ->
-        if Keyed.running?(ref), do: of_limit(), else: unguarded(gated, gone)
+        if Resolver.kind(ref) in [nil, :pool], do: unguarded(gated, gone), else: {:ok, Admission.unlimited(:run)}
 
       instance ->
         {:ok, {ref, instance, permits}}
     end
-  end
-
-  # Limiters and bans are not asked of restarts.
-  defp of_limit do
-    pool = Keyed.pool()
-    {:ok, {pool, Native.run_take(pool, 1), 1}}
   end
 
   # A supervision tree that works must not fail for its guard; but a name that was never started is misspelt, and would

@@ -6,7 +6,7 @@ defmodule Penstock.Supervision.Directory do
   # dictionary, so a caller that finds nothing here reads it there.
   @moduledoc false
 
-  alias Penstock.Supervision.Partitions
+  alias Penstock.Supervision.Group
 
   @doc false
   # By the process that starts the application: the table lives as long as the application.
@@ -21,33 +21,33 @@ defmodule Penstock.Supervision.Directory do
 
   @doc false
   # By the process of the name.
-  @spec put(Partitions.t()) :: :ok
-  def put(%Partitions{name: name} = crew) do
-    Process.put(__MODULE__, crew)
-    insert(name, crew)
+  @spec put(Group.t()) :: :ok
+  def put(%Group{name: name} = group) do
+    Process.put(__MODULE__, group)
+    insert(name, group)
   end
 
   @doc false
-  # Returns the crew whose process has the name now; nil if there is none.
-  @spec fetch(atom) :: Partitions.t() | nil
+  # Returns the group whose process has the name now; nil if there is none.
+  @spec fetch(atom) :: Group.t() | nil
   def fetch(name) do
     pid = Process.whereis(name)
 
     case lookup(name, pid) do
       nil -> if is_pid(pid), do: ask(name, pid)
-      crew -> crew
+      group -> group
     end
   end
 
   @doc false
   # Returns the same, or nil, without a question to a process, which may be busy for long.
-  @spec known(atom) :: Partitions.t() | nil
+  @spec known(atom) :: Group.t() | nil
   def known(name), do: lookup(name, Process.whereis(name))
 
   # The table may remember a process that has ended; another may have the name by now.
   defp lookup(name, pid) do
     case lookup(name) do
-      [{_name, %Partitions{pid: ^pid} = crew}] -> crew
+      [{_name, %Group{pid: ^pid} = group}] -> group
       _other -> nil
     end
   end
@@ -56,7 +56,7 @@ defmodule Penstock.Supervision.Directory do
   # Forgets what a process of the name, which has ended, has put.
   @spec forget(atom, pid) :: :ok
   def forget(name, pid) do
-    with [{_name, %Partitions{pid: ^pid}} = row] <- lookup(name), do: :ets.delete_object(__MODULE__, row)
+    with [{_name, %Group{pid: ^pid}} = row] <- lookup(name), do: :ets.delete_object(__MODULE__, row)
     :ok
   rescue
     ArgumentError -> :ok
@@ -66,24 +66,24 @@ defmodule Penstock.Supervision.Directory do
   # Returns each name with the process that has put it, for a janitor that starts again.
   @spec all() :: [{atom, pid}]
   def all do
-    for {name, %Partitions{pid: pid}} <- :ets.tab2list(__MODULE__), do: {name, pid}
+    for {name, %Group{pid: pid}} <- :ets.tab2list(__MODULE__), do: {name, pid}
   rescue
     ArgumentError -> []
   end
 
   defp ask(name, pid) do
     with {:dictionary, dictionary} <- Process.info(pid, :dictionary),
-         {__MODULE__, crew} <- List.keyfind(dictionary, __MODULE__, 0) do
-      insert(name, crew)
-      crew
+         {__MODULE__, group} <- List.keyfind(dictionary, __MODULE__, 0) do
+      insert(name, group)
+      group
     else
       _not_ours -> nil
     end
   end
 
   # Without the application there is no table, and callers ask the process each time.
-  defp insert(name, crew) do
-    :ets.insert(__MODULE__, {name, crew})
+  defp insert(name, group) do
+    :ets.insert(__MODULE__, {name, group})
     :ok
   rescue
     ArgumentError -> :ok

@@ -22,24 +22,24 @@ defmodule Penstock.Supervision.Front do
 
   alias Penstock.{Native, Pool}
   alias Penstock.Node.Janitor
-  alias Penstock.Supervision.{Directory, Partitions}
+  alias Penstock.Supervision.{Directory, Group}
 
   # below    - the pid of the supervisor that is linked to the front
   # asked    - monitor => question, for each partition that owes an answer
   # open     - question => {from, partitions that owe an answer, what the others said}
-  @enforce_keys [:crew, :below]
-  defstruct [:crew, :below, asked: %{}, open: %{}]
+  @enforce_keys [:group, :below]
+  defstruct [:group, :below, asked: %{}, open: %{}]
 
   @doc false
   # `start` starts the supervisor below, and is called by the front. `settings` are those of the
   # pool of the name, which is the front's; nil for none.
-  @spec start_link(Partitions.t(), Pool.settings() | nil, (-> Supervisor.on_start()), timeout) ::
+  @spec start_link(Group.t(), Pool.settings() | nil, (-> Supervisor.on_start()), timeout) ::
           {:ok, pid} | {:error, term}
-  def start_link(crew, settings, start, timeout) do
+  def start_link(group, settings, start, timeout) do
     ref = make_ref()
-    options = [name: crew.name, timeout: timeout]
+    options = [name: group.name, timeout: timeout]
 
-    with :ignore <- GenServer.start_link(__MODULE__, {crew, settings, start, self(), ref}, options) do
+    with :ignore <- GenServer.start_link(__MODULE__, {group, settings, start, self(), ref}, options) do
       # A front that cannot start says why, and then ends as :normal: another reason would take
       # the caller along, by the link.
       receive do: ({^ref, error} -> error)
@@ -49,16 +49,16 @@ defmodule Penstock.Supervision.Front do
   ## Callbacks
 
   @impl true
-  def init({crew, settings, start, parent, ref}) do
+  def init({group, settings, start, parent, ref}) do
     Process.flag(:trap_exit, true)
-    crew = %{crew | pid: self()}
+    group = %{group | pid: self()}
 
     case start.() do
       {:ok, below} ->
-        case own(crew, settings) do
+        case own(group, settings) do
           :ok ->
-            Directory.put(crew)
-            {:ok, %__MODULE__{crew: crew, below: below}}
+            Directory.put(group)
+            {:ok, %__MODULE__{group: group, below: below}}
 
           {:error, _reason} = error ->
             stop_below(below, :shutdown)
@@ -77,15 +77,15 @@ defmodule Penstock.Supervision.Front do
 
   # The janitor is told before and after, as in Penstock.Node.Owner. It also has the directory forget
   # a front that was killed, whether a pool is its own or not.
-  defp own(crew, settings) do
-    Janitor.watch_owner(crew.name, self())
+  defp own(group, settings) do
+    Janitor.watch_owner(group.name, self())
 
-    case settings && Pool.own(crew.name, self(), settings) do
+    case settings && Pool.own(group.name, self(), settings) do
       nil ->
         :ok
 
       started when started in [:fresh, :adopted] ->
-        Janitor.watch_owner(crew.name, self())
+        Janitor.watch_owner(group.name, self())
         :ok
 
       # Another process became the owner since the caller looked.
@@ -115,12 +115,14 @@ defmodule Penstock.Supervision.Front do
   # All others that start something, and what no supervisor would understand.
   def handle_call(_request, _from, state), do: {:reply, not_gated(state, [:start_child]), state}
 
-  defp not_gated(%{crew: %{kind: Penstock.Task.Supervisor}}, functions) do
-    names = Enum.map_join(functions, ", ", &"#{&1}/#{if &1 in [:async_stream, :async_stream_nolink], do: 4, else: 3}")
-    {:error, {:not_gated, "call Penstock.Task.Supervisor.#{names}"}}
+  defp not_gated(%{group: %{kind: kind}}, functions) do
+    names = for name <- functions, arity = arity(name), function_exported?(kind, name, arity), do: "#{name}/#{arity}"
+    names = if names == [], do: "start_child/3", else: Enum.join(names, ", ")
+    {:error, {:not_gated, "call #{inspect(kind)}.#{names}"}}
   end
 
-  defp not_gated(%{crew: %{kind: kind}}, _functions), do: {:error, {:not_gated, "call #{inspect(kind)}.start_child/3"}}
+  defp arity(stream) when stream in [:async_stream, :async_stream_nolink], do: 4
+  defp arity(_function), do: 3
 
   @impl true
   def handle_cast(_message, state), do: {:noreply, state}
@@ -144,11 +146,11 @@ defmodule Penstock.Supervision.Front do
   def handle_info(_message, state), do: {:noreply, state}
 
   @impl true
-  def terminate(reason, %{crew: crew, below: below}) do
+  def terminate(reason, %{group: group, below: below}) do
     stop_below(below, :shutdown)
-    Directory.forget(crew.name, self())
+    Directory.forget(group.name, self())
     # The janitor would do so, too, a little later.
-    if Janitor.orderly?(reason), do: Native.gate_close(crew.name, self())
+    if Janitor.orderly?(reason), do: Native.gate_close(group.name, self())
   end
 
   # `:supervisor.get_callback_module/1` looks for this; releases find supervisors by it.
@@ -157,7 +159,7 @@ defmodule Penstock.Supervision.Front do
   def format_status(:terminate, [_dictionary, state]), do: state
 
   def format_status(_normal, [_dictionary, state]) do
-    [data: [{~c"State", state}], supervisor: [{~c"Callback", state.crew.kind}]]
+    [data: [{~c"State", state}], supervisor: [{~c"Callback", state.group.kind}]]
   end
 
   ## Questions to the partitions
@@ -167,7 +169,7 @@ defmodule Penstock.Supervision.Front do
 
     # The monitor's reference is that of the call: a partition that dies answers by its death.
     monitors =
-      for partition <- Partitions.partitions(state.crew), pid = GenServer.whereis(partition) do
+      for partition <- Group.partitions(state.group), pid = GenServer.whereis(partition) do
         monitor = Process.monitor(pid)
         send(pid, {:"$gen_call", {self(), monitor}, request})
         monitor

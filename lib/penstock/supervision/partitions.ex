@@ -9,25 +9,13 @@ defmodule Penstock.Supervision.Partitions do
   # Penstock.Supervision.Directory.
   @moduledoc false
 
-  alias Penstock.{Native, Options, Pool}
-  alias Penstock.Admission.{Keyed, Resolver}
+  alias Penstock.Admission
+  alias Penstock.Admission.{Request, Resolver}
   alias Penstock.Node.Janitor
+  alias Penstock.{Native, Options, Pool}
   alias Penstock.Options.Weight
-  alias Penstock.Process.{GatedChild, Handoff, MaxRuntime}
-  alias Penstock.Supervision.{Directory, Front}
-
-  @enforce_keys [:kind, :name, :gate, :ref, :partitions]
-  defstruct [:kind, :name, :pid, :gate, :ref, :partitions]
-
-  # pid - of the front, which has the name; ref - what the native side knows the gate by
-  @type t :: %__MODULE__{
-          kind: module,
-          name: atom,
-          pid: pid | nil,
-          gate: Resolver.t(),
-          ref: Native.gate(),
-          partitions: tuple
-        }
+  alias Penstock.Process.GatedChild
+  alias Penstock.Supervision.{Directory, Front, Group}
 
   @pool_options [:limit, :max_waiting, :max_overdraft, :held_longer_than]
   @own_options [:name, :gate, :partitions | @pool_options]
@@ -54,9 +42,9 @@ defmodule Penstock.Supervision.Partitions do
 
     with :ok <- free(name, settings) do
       ref = Resolver.ref!(gate)
-      crew = %__MODULE__{kind: kind, name: name, gate: gate, ref: ref, partitions: names(name, partitions)}
-      start = fn -> start_supervisors(supervisor, crew, sup_opts) end
-      Front.start_link(crew, settings, start, Keyword.get(sup_opts, :timeout, :infinity))
+      group = %Group{kind: kind, name: name, gate: gate, ref: ref, partitions: names(name, partitions)}
+      start = fn -> start_supervisors(supervisor, group, sup_opts) end
+      Front.start_link(group, settings, start, Keyword.get(sup_opts, :timeout, :infinity))
     end
   end
 
@@ -77,7 +65,7 @@ defmodule Penstock.Supervision.Partitions do
         {name, Pool.settings!(pool_opts)}
 
       {{:ok, gate}, []} ->
-        {tap(gate, &Resolver.running!/1), nil}
+        {tap(gate, &Resolver.kind!/1), nil}
 
       {{:ok, _gate}, [option | _]} ->
         Options.expected!("options", "either :gate or those of a pool of its own", [option])
@@ -146,15 +134,15 @@ defmodule Penstock.Supervision.Partitions do
 
   @doc false
   # By its name, or the pid of the supervisor that has it.
-  @spec fetch!(module, term) :: t
+  @spec fetch!(module, term) :: Group.t()
   def fetch!(kind, name) when is_atom(name) do
     case Directory.fetch(name) do
-      %__MODULE__{kind: ^kind} = crew ->
-        crew
+      %Group{kind: ^kind} = group ->
+        group
 
       other ->
-        instead = if other, do: inspect(other.kind), else: Resolver.called(name)
-        Resolver.not_running!(inspect(kind), name, instead, &match?(%__MODULE__{kind: ^kind}, Directory.known(&1)))
+        instead = if other, do: inspect(other.kind), else: Resolver.kind_name(name)
+        Resolver.not_running!(inspect(kind), name, instead, &match?(%Group{kind: ^kind}, Directory.known(&1)))
     end
   end
 
@@ -167,30 +155,16 @@ defmodule Penstock.Supervision.Partitions do
 
   def fetch!(kind, other), do: Options.expected!("supervisor", "the name of a #{inspect(kind)} of this node", other)
 
-  @doc false
-  @spec partitions(t) :: [atom]
-  def partitions(%{partitions: all}), do: Tuple.to_list(all)
-
   # Bytes of a partition key.
   @largest_key 1_024
 
-  @child_options [:timeout, :permits, :max_runtime, :partition_key | Keyed.options()]
-
-  @doc false
+  # Options of a child that are read here and not by `Penstock.Admission.Request`.
   @spec child_options() :: [atom, ...]
-  def child_options, do: @child_options
-
-  @doc false
-  # Those of `child_options/0` that a child is admitted by.
-  @spec terms!(keyword, timeout) :: {pos_integer, timeout, MaxRuntime.max_runtime(), Keyed.hit()}
-  def terms!(opts, timeout) do
-    {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, timeout)),
-     Options.max_runtime!(Keyword.get(opts, :max_runtime)), Keyed.hit!(opts)}
-  end
+  def child_options, do: [:partition_key]
 
   @doc false
   # The partition that the options of a child choose.
-  @spec partition(t, keyword) :: atom
+  @spec partition(Group.t(), keyword) :: atom
   def partition(%{partitions: {only}}, _opts), do: only
 
   def partition(%{partitions: all}, opts) do
@@ -212,44 +186,47 @@ defmodule Penstock.Supervision.Partitions do
     key
   end
 
-  @doc false
-  # Admitted here, and started by a supervisor, which then has what was offered.
-  @spec start_child(t, map, keyword) :: DynamicSupervisor.on_start_child()
-  def start_child(crew, spec, opts) do
-    {permits, timeout, max_runtime, hit} = terms!(opts, 0)
-    partition = partition(crew, opts)
+  # Admits a child in the caller, and has a partition start it, which claims what was offered.
+  @spec start_child(Group.t(), map | tuple, Request.t(), keyword) :: DynamicSupervisor.on_start_child()
+  def start_child(group, spec, request, opts) do
+    partition = partition(group, opts)
 
     with %{start: {module, function, args} = start} when is_atom(module) and is_atom(function) and is_list(args) <-
            spec,
-         {:ok, ref, offer} <- Handoff.make(crew.ref, crew.gate, permits, timeout, hit) do
-      # What a limiter or a ban admits has one permit, of another pool.
-      permits = if ref == crew.ref, do: permits, else: 1
+         {:ok, {ref, offer, permits}} <- Admission.admit(:spawn, group.ref, group.gate, request) do
       offered = {ref, offer, self()}
-      gated = %GatedChild{gate: crew.gate, start: start, permits: permits, max_runtime: max_runtime, offer: offered}
+
+      gated = %GatedChild{
+        gate: group.gate,
+        start: start,
+        permits: permits,
+        max_runtime: request.max_runtime,
+        offer: offered
+      }
 
       try do
         DynamicSupervisor.start_child(partition, GatedChild.child_spec(spec, gated))
       after
-        # Does nothing if a supervisor has claimed it.
+        # Does nothing if a partition has claimed the offer.
         Native.spawn_retract(ref, offer)
       end
     else
       {:error, _reason} = refused -> refused
-      # The supervisor's own module says what is wrong with it.
+      # The supervisor's own module names the error in it.
       no_spec -> DynamicSupervisor.start_child(partition, no_spec)
     end
   end
 
   @doc false
   # The child is of one of them.
-  @spec terminate_child(t, pid) :: :ok | {:error, :not_found}
-  def terminate_child(crew, pid) do
-    Enum.find_value(partitions(crew), {:error, :not_found}, fn partition ->
+  @spec terminate_child(Group.t(), pid) :: :ok | {:error, :not_found}
+  def terminate_child(group, pid) do
+    Enum.find_value(Group.partitions(group), {:error, :not_found}, fn partition ->
       with {:error, :not_found} <- DynamicSupervisor.terminate_child(partition, pid), do: nil
     end)
   end
 
   @doc false
-  @spec stop(t, term, timeout) :: :ok
+  @spec stop(Group.t(), term, timeout) :: :ok
   def stop(%{pid: pid}, reason, timeout), do: GenServer.stop(pid, reason, timeout)
 end

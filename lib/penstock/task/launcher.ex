@@ -3,26 +3,27 @@ defmodule Penstock.Task.Launcher do
   # those of `Penstock.Task.async/3`.
   @moduledoc false
 
-  alias Penstock.Native
+  alias Penstock.Admission
   alias Penstock.Admission.{Request, Resolver}
+  alias Penstock.Native
   alias Penstock.Process.Handoff
   alias Penstock.Task.Runner
 
   @typedoc "The gate, and what the native side knows it by."
-  @type gate :: {Resolver.t(), Native.gate()}
+  @type gate :: {Resolver.gate(), Native.gate()}
   @typedoc "Makes the task of a module, function and arguments."
   @type create(task) :: (module, atom, [term] -> task)
 
   @doc false
   @spec start(gate, Runner.call(), Request.t(), create({:ok, pid} | other)) :: {:ok, pid} | {:error, term} | other
         when other: term
-  def start({gate, ref}, call, {permits, timeout, max_runtime, hit}, create) do
-    case Handoff.make(ref, gate, permits, timeout, hit) do
+  def start({gate, ref}, call, request, create) do
+    case Admission.admit(:spawn, ref, gate, request) do
       {:error, _reason} = refused ->
         refused
 
-      {:ok, ref, offer} ->
-        case create(create, ref, offer, call, max_runtime) do
+      {:ok, {ref, offer, _permits}} ->
+        case create(create, ref, offer, call, request.max_runtime) do
           {:ok, pid} = started ->
             Native.spawn_hand_over(ref, offer, pid)
             started
@@ -38,14 +39,16 @@ defmodule Penstock.Task.Launcher do
   # Creates a task as `Task.async/3` does. One call of the VM makes the process, its link, its
   # monitor and the alias of the monitor.
   @spec async(gate, Runner.call(), Request.t()) :: {:ok, Task.t()} | {:error, term}
-  def async({gate, ref}, call, {permits, timeout, max_runtime, hit}) do
-    case Handoff.make(ref, gate, permits, timeout, hit) do
+  def async({gate, ref}, call, request) do
+    case Admission.admit(:spawn, ref, gate, request) do
       {:error, _reason} = refused ->
         refused
 
-      {:ok, ref, offer} ->
+      {:ok, {ref, offer, _permits}} ->
         starter = self()
-        {pid, monitor} = create(ref, offer, [starter, ref, offer, call, max_runtime, Runner.ancestors()])
+        args = [starter, ref, offer, call, request.max_runtime, Runner.ancestors()]
+        options = [:link, monitor: [alias: :demonitor]]
+        {pid, monitor} = Handoff.create(ref, offer, fn -> :erlang.spawn_opt(Runner, :reply, args, options) end)
         # In this order: the task begins when it has the message.
         Native.spawn_hand_over(ref, offer, pid)
         send(pid, {starter, monitor, Runner.callers()})
@@ -53,39 +56,26 @@ defmodule Penstock.Task.Launcher do
     end
   end
 
-  defp create(ref, offer, args) do
-    :erlang.spawn_opt(Runner, :reply, args, [:link, monitor: [alias: :demonitor]])
-  catch
-    # The VM has no place for another process.
-    kind, reason ->
-      Native.spawn_retract(ref, offer)
-      :erlang.raise(kind, reason, __STACKTRACE__)
-  end
-
   @doc false
   # The task is made by a supervisor.
   @spec async(gate, Runner.call(), Request.t(), create(Task.t())) :: {:ok, Task.t()} | {:error, term}
-  def async({gate, ref}, call, {permits, timeout, max_runtime, hit}, create) do
-    case Handoff.make(ref, gate, permits, timeout, hit) do
+  def async({gate, ref}, call, request, create) do
+    case Admission.admit(:spawn, ref, gate, request) do
       {:error, _reason} = refused ->
         refused
 
-      {:ok, ref, offer} ->
-        task = create(create, ref, offer, call, max_runtime)
+      {:ok, {ref, offer, _permits}} ->
+        task = create(create, ref, offer, call, request.max_runtime)
         Native.spawn_hand_over(ref, offer, task.pid)
         # What it runs is the user's function; ours is only around it.
         {:ok, %{task | mfa: mfa(call)}}
     end
   end
 
-  # What is given along is copied to the task: no more than it needs.
+  # The arguments are copied to the task: they hold no more than it needs.
   defp create(create, ref, offer, call, max_runtime) do
     args = if max_runtime, do: [ref, offer, call, max_runtime], else: [ref, offer, call]
-    create.(Runner, :run, args)
-  catch
-    kind, reason ->
-      Native.spawn_retract(ref, offer)
-      :erlang.raise(kind, reason, __STACKTRACE__)
+    Handoff.create(ref, offer, fn -> create.(Runner, :run, args) end)
   end
 
   defp mfa({module, function, args}), do: {module, function, length(args)}

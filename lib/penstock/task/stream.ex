@@ -16,14 +16,15 @@ defmodule Penstock.Task.Stream do
   # gave is kept: it is the element's, and wasted if the stream ends before.
   @moduledoc false
 
+  alias Penstock.Admission
+  alias Penstock.Admission.{KeySize, Keyed, Request, Resolver}
   alias Penstock.{Native, Options, RejectedError}
-  alias Penstock.Admission.{KeySize, Keyed, Resolver}
   alias Penstock.Task.Runner
   alias Penstock.Task.Stream.Monitor
 
   # next     - the rest of a list; {:more, fun}, which gives the next element; or
   #            {:queue, elements, next}; [] if there is none
-  # pending  - an element pulled and without a task: {element, hit, ms it may yet wait for a permit,
+  # pending  - an element pulled and without a task: {element, request, ms it may yet wait for a permit,
   #            or {:turn, at}}; or nil
   # slots    - how many more tasks may run
   # position - of the next task
@@ -37,7 +38,7 @@ defmodule Penstock.Task.Stream do
   defguardp is_of(monitor, tasks, pid)
             when is_map_key(tasks, pid) and elem(:erlang.map_get(pid, tasks), 0) == monitor
 
-  @options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout | Keyed.options()]
+  @options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout, :key, :cost]
 
   # Elements that an enumerable may give in one step. An endless one that never pauses must not
   # fill the memory.
@@ -54,7 +55,7 @@ defmodule Penstock.Task.Stream do
   @doc false
   # What `reduce/3` is given of a stream. `under` says what supervisor its tasks are under, and `linked` whether the consumer
   # shares the fate of those that fail.
-  @spec options!(Resolver.t(), term, Runner.element_call(), keyword, Runner.supervisor() | nil, boolean) :: map
+  @spec options!(Resolver.gate(), term, Runner.element_call(), keyword, Runner.supervisor() | nil, boolean) :: map
   def options!(gate, enumerable, function, opts, under \\ nil, linked \\ true) do
     %{
       gate: gate,
@@ -69,7 +70,7 @@ defmodule Penstock.Task.Stream do
       on_timeout: Options.one_of!(Keyword.get(opts, :on_timeout, :exit), ":on_timeout", [:exit, :kill_task]),
       zip_input_on_exit: Options.boolean!(Keyword.get(opts, :zip_input_on_exit, false), ":zip_input_on_exit"),
       acquire_timeout: Options.timeout!(Keyword.get(opts, :acquire_timeout, :infinity), ":acquire_timeout"),
-      hit: hit!(opts)
+      by: by!(opts)
     }
   end
 
@@ -99,30 +100,31 @@ defmodule Penstock.Task.Stream do
     run(command, state, config)
   end
 
-  # Returns {hit, functions}, by which a limiter or a ban admits. A function gives its part of the
-  # hit for each element. The rest is checked before anything is started.
-  defp hit!(opts) do
-    functions = for option <- Keyed.options(), fun = opts[option], is_function(fun, 1), do: {option, fun}
-    hit = opts |> Keyword.drop(Keyword.keys(functions)) |> Keyed.hit!()
-    with {{:key, key}, _cost} <- hit, do: KeySize.check!(key)
-    {hit, functions}
+  # Returns {request, functions}: a limiter or a ban admits by the request, in which each function
+  # puts its part for each element. The rest is checked before anything is started.
+  defp by!(opts) do
+    by = for option <- [:key, :cost], {:ok, value} <- [Keyword.fetch(opts, option)], do: {option, value}
+    {functions, fixed} = Enum.split_with(by, fn {_option, value} -> is_function(value, 1) end)
+    request = put(%Request{}, fixed)
+    with {:key, key} <- request.key, do: KeySize.check!(key)
+    {request, Map.new(functions)}
   end
 
-  defp hit_of({hit, []}, _element), do: hit
+  defp put(request, options),
+    do: Enum.reduce(options, request, fn {option, value}, r -> Request.put!(r, option, value) end)
 
-  defp hit_of({{key, cost}, functions}, element) do
-    {its_key, its_cost} = Keyed.hit!(for {option, fun} <- functions, do: {option, fun.(element)})
-    {if(functions[:key], do: its_key, else: key), if(functions[:cost], do: its_cost, else: cost)}
-  end
+  defp request({request, functions}, _element) when functions == %{}, do: request
 
-  # The pool that permits are of; and whoever is to be asked before, if that is another.
-  defp gate!(%{gate: gate, hit: {{key, _cost} = hit, functions}}) do
-    cond do
-      Native.pool_info(Resolver.ref!(gate)) != :no_pool -> {Resolver.ref!(gate), nil}
-      # It says what it lacks.
-      key == :none and functions[:key] == nil and Native.ban_info(gate) != :no_ban -> Keyed.admit(gate, hit)
-      Keyed.running?(gate) -> {Keyed.pool(), {gate, {hit, functions}}}
-      true -> Resolver.bad!(:no_pool, gate)
+  defp request({request, functions}, element),
+    do: put(request, for({option, fun} <- functions, do: {option, fun.(element)}))
+
+  # Returns the pool that permits are of, and the limiter or ban that is asked before, if the gate is one.
+  defp gate!(%{gate: gate, by: {request, functions} = by}) do
+    case Resolver.kind!(gate) do
+      :pool -> {Resolver.ref!(gate), nil}
+      # Raises, as a ban admits by a key.
+      :ban when request.key == :none and not is_map_key(functions, :key) -> Keyed.admit(gate, request)
+      _limiter_or_ban -> {Keyed.unlimited_pool(), {gate, by}}
     end
   end
 
@@ -204,12 +206,12 @@ defmodule Penstock.Task.Stream do
     deliver(result, acc, %{state | due: due + 1, done: done}, config)
   end
 
-  defp step(acc, %{pending: {_element, _hit, {:turn, _at} = turn}} = state, config) do
+  defp step(acc, %{pending: {_element, _request, {:turn, _at} = turn}} = state, config) do
     if patience(turn) == 0, do: take_turn(acc, state, config), else: await(acc, state, config, turn)
   end
 
-  defp step(acc, %{pending: {element, hit, left}, next: next} = state, config) do
-    admit(acc, state, config, element, hit, next, left)
+  defp step(acc, %{pending: {element, request, left}, next: next} = state, config) do
+    admit(acc, state, config, element, request, next, left)
   end
 
   defp step(acc, %{slots: slots, next: next} = state, config) when slots > 0 and next != [] do
@@ -289,26 +291,27 @@ defmodule Penstock.Task.Stream do
 
   # The functions of the user are called once for each element, however often a limiter is asked.
   defp pulled(acc, state, %{limit: {_gate, by}} = config, element, next) do
-    hit_of(by, element)
+    request(by, element)
   catch
     kind, reason -> failed(%{state | next: next}, config, kind, reason, __STACKTRACE__)
   else
-    hit -> admit(acc, state, config, element, hit, next, config.acquire_timeout)
+    request -> admit(acc, state, config, element, request, next, config.acquire_timeout)
   end
 
   ## Permits
 
-  defp admit(acc, state, %{limit: {gate, _by}} = config, element, hit, next, left) do
-    Keyed.reserve(gate, hit, left)
+  defp admit(acc, state, %{limit: {gate, _by}} = config, element, request, next, left) do
+    Keyed.reserve(gate, request, left)
   catch
     # The key is too large.
     kind, reason -> failed(%{state | next: next}, config, kind, reason, __STACKTRACE__)
   else
-    turn -> reserved(acc, %{state | pending: {element, hit, left}, next: next}, config, turn)
+    turn -> reserved(acc, %{state | pending: {element, request, left}, next: next}, config, turn)
   end
 
   defp admit(acc, state, %{gate: gate} = config, element, nil, next, left) do
-    case ask(gate, config.acquire_timeout) do
+    case Admission.first(:spawn, gate, 1, config.acquire_timeout) do
+      # Also if nothing is left of its time: then it parks, and gives up at once.
       :busy ->
         park(acc, %{state | pending: {element, nil, left}, next: next}, config, left)
 
@@ -320,13 +323,13 @@ defmodule Penstock.Task.Stream do
     end
   end
 
-  defp reserved(acc, %{pending: {element, hit, left}} = state, config, turn) do
+  defp reserved(acc, %{pending: {element, request, left}} = state, config, turn) do
     case turn do
       0 ->
         take_turn(acc, state, config)
 
       ms when is_integer(ms) ->
-        step(acc, %{state | pending: {element, hit, {:turn, now_ns() + ms * @ns_per_ms}}}, config)
+        step(acc, %{state | pending: {element, request, {:turn, now_ns() + ms * @ns_per_ms}}}, config)
 
       # Not before that, whatever is rounded off.
       {:no_place, ms} ->
@@ -341,13 +344,6 @@ defmodule Penstock.Task.Stream do
     end
   end
 
-  defp ask(gate, 0) do
-    with :again <- Native.spawn_try(gate, 1), do: ask(gate, 0)
-  end
-
-  # Also if nothing is left of its time: then it parks, and gives up at once, as whoever waited all the time.
-  defp ask(gate, _acquire_timeout), do: Native.spawn_take(gate, 1)
-
   defp park(acc, state, %{gate: gate, ref: ref} = config, left) do
     case Native.pool_park(gate, :bound, 1, ref) do
       {instance, token} ->
@@ -361,7 +357,7 @@ defmodule Penstock.Task.Stream do
     end
   end
 
-  defp take_turn(acc, %{pending: {element, _hit, _turn}, next: next} = state, config) do
+  defp take_turn(acc, %{pending: {element, _request, _turn}, next: next} = state, config) do
     step(acc, launch(state, config, element, next, Native.spawn_take(config.gate, 1)), config)
   end
 
@@ -371,7 +367,7 @@ defmodule Penstock.Task.Stream do
   defp now, do: System.monotonic_time(:millisecond)
   defp now_ns, do: System.monotonic_time(:nanosecond)
 
-  defp granted(%{pending: {element, _hit, _left}, next: next} = state, %{gate: gate} = config, instance) do
+  defp granted(%{pending: {element, _request, _left}, next: next} = state, %{gate: gate} = config, instance) do
     launch(state, config, element, next, Native.spawn_offer(gate, instance, 1))
   end
 
@@ -394,7 +390,9 @@ defmodule Penstock.Task.Stream do
     %{state | slots: slots - 1, position: position + 1, tasks: Map.put(tasks, pid, task), next: next, pending: nil}
   end
 
-  defp create(nil, shared, offer, element), do: :erlang.spawn_opt(Runner, :element, [shared, offer, element], [:monitor])
+  defp create(nil, shared, offer, element),
+    do: :erlang.spawn_opt(Runner, :element, [shared, offer, element], [:monitor])
+
   defp create(supervisor, shared, offer, element), do: Runner.start_under(supervisor, shared, offer, element)
 
   # The pool was there when the stream began.
@@ -410,15 +408,15 @@ defmodule Penstock.Task.Stream do
   defp unpark(state, _config, {:turn, _at}), do: state
 
   defp unpark(state, _config, {:limited, _at, until}) do
-    {element, hit, _left} = state.pending
-    %{state | pending: {element, hit, left(until)}}
+    {element, request, _left} = state.pending
+    %{state | pending: {element, request, left(until)}}
   end
 
   defp unpark(state, %{gate: gate, ref: ref} = config, {instance, token, until}) do
     case Native.pool_withdraw(gate, instance, token) do
       :cancelled ->
-        {element, hit, _left} = state.pending
-        %{state | pending: {element, hit, left(until)}}
+        {element, request, _left} = state.pending
+        %{state | pending: {element, request, left(until)}}
 
       :too_late ->
         receive do

@@ -26,9 +26,9 @@ defmodule Penstock.Task.Supervisor do
   """
   @moduledoc since: "0.1.0"
 
+  alias Penstock.Admission.Request
   alias Penstock.{Options, RejectedError}
-  alias Penstock.Admission.Keyed
-  alias Penstock.Supervision.Partitions
+  alias Penstock.Supervision.{Group, Partitions}
   alias Penstock.Task.{Launcher, Runner, Stream}
 
   @typedoc "The name of a supervisor, or its pid."
@@ -57,6 +57,7 @@ defmodule Penstock.Task.Supervisor do
   # ms, as `Task.Supervisor` has it.
   @shutdown 5_000
   @async_options [:shutdown | Partitions.child_options()]
+  @child_options [:restart | @async_options]
   @stream_options [:shutdown, :partition_key | Stream.known_options()]
 
   @doc """
@@ -142,25 +143,25 @@ defmodule Penstock.Task.Supervisor do
 
   # What nearly every call is, with as little as can be between the user and the supervisor.
   defp child(supervisor, call, []) do
-    crew = Partitions.fetch!(__MODULE__, supervisor)
-    partition = Partitions.partition(crew, [])
-    Launcher.start(gate(crew), call, {1, 0, nil, Keyed.no_key()}, start_under(partition, @shutdown))
+    group = Partitions.fetch!(__MODULE__, supervisor)
+    partition = Partitions.partition(group, [])
+    Launcher.start(gate(group), call, %Request{timeout: 0}, start_under(partition, @shutdown))
   end
 
   defp child(supervisor, call, opts) do
-    crew = Partitions.fetch!(__MODULE__, supervisor)
-    opts = Options.known!(opts, [:restart | @async_options])
+    group = Partitions.fetch!(__MODULE__, supervisor)
+    request = Request.start!(opts, 0, @child_options)
     restart = Options.one_of!(Keyword.get(opts, :restart, :temporary), ":restart", [:temporary, :transient, :permanent])
     shutdown = shutdown!(opts)
 
     if restart == :temporary do
-      partition = Partitions.partition(crew, opts)
-      Launcher.start(gate(crew), call, Partitions.terms!(opts, 0), start_under(partition, shutdown))
+      partition = Partitions.partition(group, opts)
+      Launcher.start(gate(group), call, request, start_under(partition, shutdown))
     else
       # What `Task.Supervisor` has its supervisor start, which is where a restart would begin again.
       start = {Task.Supervised, :start_link, [owner(), callers(), mfargs(call)]}
       spec = %{id: Task.Supervised, start: start, restart: restart, shutdown: shutdown}
-      Partitions.start_child(crew, spec, opts)
+      Partitions.start_child(group, spec, request, opts)
     end
   end
 
@@ -307,17 +308,17 @@ defmodule Penstock.Task.Supervisor do
   end
 
   defp task(supervisor, call, [], create) do
-    crew = Partitions.fetch!(__MODULE__, supervisor)
-    partition = Partitions.partition(crew, [])
-    Launcher.async(gate(crew), call, {1, 5_000, nil, Keyed.no_key()}, &create.(partition, &1, &2, &3, []))
+    group = Partitions.fetch!(__MODULE__, supervisor)
+    partition = Partitions.partition(group, [])
+    Launcher.async(gate(group), call, %Request{timeout: 5_000}, &create.(partition, &1, &2, &3, []))
   end
 
   defp task(supervisor, call, opts, create) do
-    crew = Partitions.fetch!(__MODULE__, supervisor)
-    opts = Options.known!(opts, @async_options)
+    group = Partitions.fetch!(__MODULE__, supervisor)
+    request = Request.start!(opts, 5_000, @async_options)
     shutdown = [shutdown: shutdown!(opts)]
-    partition = Partitions.partition(crew, opts)
-    Launcher.async(gate(crew), call, Partitions.terms!(opts, 5_000), &create.(partition, &1, &2, &3, shutdown))
+    partition = Partitions.partition(group, opts)
+    Launcher.async(gate(group), call, request, &create.(partition, &1, &2, &3, shutdown))
   end
 
   defp admitted!({:ok, task}, _supervisor), do: task
@@ -398,13 +399,13 @@ defmodule Penstock.Task.Supervisor do
   end
 
   defp stream(supervisor, enumerable, function, opts, linked) do
-    crew = Partitions.fetch!(__MODULE__, supervisor)
+    group = Partitions.fetch!(__MODULE__, supervisor)
     opts = Options.known!(opts, @stream_options)
     shutdown = shutdown!(opts)
-    config = Stream.options!(crew.gate, enumerable, function, opts, nil, linked)
+    config = Stream.options!(group.gate, enumerable, function, opts, nil, linked)
 
     # The partition of the process that runs the stream, which may be another than that which made it.
-    &Stream.reduce(&1, &2, %{config | under: {Partitions.partition(crew, opts), shutdown}})
+    &Stream.reduce(&1, &2, %{config | under: {Partitions.partition(group, opts), shutdown}})
   end
 
   defp fun!(fun) when is_function(fun, 1), do: fun
@@ -423,7 +424,7 @@ defmodule Penstock.Task.Supervisor do
   @doc since: "0.1.0"
   @spec children(supervisor) :: [pid]
   def children(supervisor) do
-    for partition <- Partitions.partitions(Partitions.fetch!(__MODULE__, supervisor)),
+    for partition <- Group.partitions(Partitions.fetch!(__MODULE__, supervisor)),
         pid <- Task.Supervisor.children(partition),
         do: pid
   end

@@ -128,7 +128,7 @@ defmodule Penstock.Admission.KeyedTest do
     spawn_opt = [min_heap_size: 100_000, max_heap_size: 1_000]
     assert_raise ArgumentError, fn -> Penstock.spawn(limiter, fn -> :never end, spawn_opt: spawn_opt) end
     assert RateLimiter.info(limiter).allowed == 3
-    assert Enum.find(Pool.holders(:persistent_term.get(Penstock.Admission.Keyed)), &(&1.pid == self())) == nil
+    assert Enum.find(Pool.holders(%Pool{ref: Penstock.Admission.Keyed.unlimited_pool()}), &(&1.pid == self())) == nil
   end
 
   test "what runs too long is killed, as behind a pool" do
@@ -206,7 +206,11 @@ defmodule Penstock.Admission.KeyedTest do
       start = &Penstock.DynamicSupervisor.start_child(name, &1, permits: 3, max_runtime: &2)
       spec = Supervisor.child_spec({Agent, fn -> 1 end}, restart: :temporary)
       {:ok, agent} = start.(spec, 60_000)
-      held = fn pid -> Enum.find(Pool.holders(:persistent_term.get(Penstock.Admission.Keyed)), &(&1.pid == pid)) end
+
+      held = fn pid ->
+        Enum.find(Pool.holders(%Pool{ref: Penstock.Admission.Keyed.unlimited_pool()}), &(&1.pid == pid))
+      end
+
       assert %{permits: 1} = held.(agent)
       assert held.(Process.whereis(name)) == nil
       assert {:error, :no} = start.(%{spec | start: {__MODULE__, :no, []}}, 60_000)

@@ -2,16 +2,21 @@ defmodule Penstock.Admission.RequestTest do
   # Options are read in one pass, and in a second one if anything is unusual: both must agree.
   use ExUnit.Case, async: true
 
-  alias Penstock.Options
-  alias Penstock.Admission.Keyed
   alias Penstock.Admission.Request
+  alias Penstock.Options
 
   # As they were read one after the other.
   defp plainly(opts, timeout, known) do
     opts = Options.known!(opts, known)
 
-    {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, timeout)),
-     Options.max_runtime!(Keyword.get(opts, :max_runtime)), Keyed.hit!(opts)}
+    request = %Request{
+      permits: Options.permits!(Keyword.get(opts, :permits, 1)),
+      timeout: Options.timeout!(Keyword.get(opts, :timeout, timeout)),
+      max_runtime: Options.max_runtime!(Keyword.get(opts, :max_runtime)),
+      cost: Options.permits!(Keyword.get(opts, :cost, 1), ":cost")
+    }
+
+    if Keyword.has_key?(opts, :key), do: Request.put!(request, :key, opts[:key]), else: request
   end
 
   defp answer(fun) do
@@ -32,16 +37,21 @@ defmodule Penstock.Admission.RequestTest do
   defp options, do: for({option, values} <- @values, value <- values, do: {option, value})
 
   defp same(opts) do
-    start = [:timeout, :permits, :max_runtime, :key, :cost]
-    run = start -- [:max_runtime]
+    run = [:timeout, :permits, :key, :cost]
+    start = run ++ [:max_runtime]
 
     for timeout <- [0, 5_000] do
-      assert {opts, answer(fn -> Request.of_start!(opts, timeout) end)} ==
+      assert {opts, answer(fn -> Request.start!(opts, timeout) end)} ==
                {opts, answer(fn -> plainly(opts, timeout, start) end)}
 
-      expected = answer(fn -> plainly(opts, timeout, run) end)
-      expected = with {permits, timeout, nil, hit} <- expected, do: {permits, timeout, hit}
-      assert {opts, answer(fn -> Request.of_run!(opts, timeout) end)} == {opts, expected}
+      assert {opts, answer(fn -> Request.run!(opts, timeout) end)} ==
+               {opts, answer(fn -> plainly(opts, timeout, run) end)}
+
+      assert {opts, answer(fn -> Request.wait!(opts, timeout) end)} ==
+               {opts, answer(fn -> plainly(opts, timeout, [:permits, :timeout]) end)}
+
+      assert {opts, answer(fn -> Request.turn!(opts, timeout) end)} ==
+               {opts, answer(fn -> plainly(opts, timeout, [:cost, :timeout]) end)}
     end
   end
 
@@ -56,8 +66,9 @@ defmodule Penstock.Admission.RequestTest do
     for _ <- 1..5_000, do: same(Enum.take_random(options(), Enum.random(3..6)))
     valid = [timeout: 3, permits: 2, key: :k, cost: 4, max_runtime: 5]
     for _ <- 1..200, do: same(Enum.shuffle(valid))
-    assert Request.of_start!(valid, 0) == {2, 3, 5, {{:key, :k}, 4}}
-    assert Request.of_run!(Keyword.delete(valid, :max_runtime), 0) == {2, 3, {{:key, :k}, 4}}
+    all = %Request{permits: 2, timeout: 3, max_runtime: 5, key: {:key, :k}, cost: 4}
+    assert Request.start!(valid, 0) == all
+    assert Request.run!(Keyword.delete(valid, :max_runtime), 0) == %{all | max_runtime: nil}
   end
 
   test "of what is no keyword list" do
@@ -67,11 +78,10 @@ defmodule Penstock.Admission.RequestTest do
   end
 
   test "other options are left to the caller" do
-    known = [:timeout, :spawn_opt]
-    assert Request.of_start!([spawn_opt: [], timeout: 7], 0, known) == {1, 7, nil, {:none, 1}}
+    assert Request.start!([spawn_opt: [], timeout: 7], 0, [:spawn_opt]) == %Request{timeout: 7}
 
-    assert_raise ArgumentError, ~r/^expected options to be among :timeout, :spawn_opt/, fn ->
-      Request.of_start!([x: 1], 0, known)
+    assert_raise ArgumentError, ~r/:max_runtime, :spawn_opt/, fn ->
+      Request.start!([x: 1], 0, [:spawn_opt])
     end
   end
 end

@@ -272,7 +272,9 @@ defmodule Penstock.Process.GatedChildTest do
       {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 10)
       start = {Child, :start_link, [1]}
       gated = %Penstock.Process.GatedChild{gate: pool, start: start, max_runtime: 100}
-      {:ok, child} = DynamicSupervisor.start_child(supervisor, Penstock.Process.GatedChild.child_spec(%{id: 1, start: start}, gated))
+
+      {:ok, child} =
+        DynamicSupervisor.start_child(supervisor, Penstock.Process.GatedChild.child_spec(%{id: 1, start: start}, gated))
 
       capture_log(fn ->
         {:error, _} = Pool.drain(pool, 0)
@@ -361,7 +363,10 @@ defmodule Penstock.Process.GatedChildTest do
       {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: name, limit: 3, max_restarts: 10)
       {:ok, child} = Penstock.DynamicSupervisor.start_child(name, spec_of(1))
       {:ok, other} = Penstock.DynamicSupervisor.start_child(name, spec_of(2))
-      [partition] = Penstock.Supervision.Partitions.partitions(Penstock.Supervision.Partitions.fetch!(Penstock.DynamicSupervisor, name))
+
+      [partition] =
+        Penstock.Supervision.Group.partitions(Penstock.Supervision.Partitions.fetch!(Penstock.DynamicSupervisor, name))
+
       partition = Process.whereis(partition)
       traced = [{Penstock.Native, :restart_take, 3}, {Penstock.Native, :run_take, 2}]
       for function <- traced, do: :erlang.trace_pattern(function, true, [:local])

@@ -3,7 +3,7 @@ defmodule Penstock.Supervision.FrontTest do
   # over when an application moves from there to here.
   use Penstock.PoolCase, async: true
 
-  alias Penstock.Supervision.Partitions
+  alias Penstock.Supervision.{Group, Partitions}
 
   @moduletag :capture_log
 
@@ -18,7 +18,7 @@ defmodule Penstock.Supervision.FrontTest do
     name = unique_name()
     pool = start_pool(limit: 100)
     {:ok, pid} = kind.start_link(name: name, gate: pool, partitions: partitions)
-    below = for partition <- Partitions.partitions(Partitions.fetch!(kind, name)), do: Process.whereis(partition)
+    below = for partition <- Group.partitions(Partitions.fetch!(kind, name)), do: Process.whereis(partition)
     %{kind: kind, name: name, pid: pid, pool: pool, below: below}
   end
 

@@ -2,7 +2,7 @@ defmodule Penstock.Supervision.PartitionsTest do
   # What both of Penstock's supervisors do alike: starting, owning a pool, ending.
   use Penstock.PoolCase, async: true
 
-  alias Penstock.Supervision.Partitions
+  alias Penstock.Supervision.{Group, Partitions}
 
   setup do
     Process.flag(:trap_exit, true)
@@ -17,7 +17,7 @@ defmodule Penstock.Supervision.PartitionsTest do
 
   # Elixir's own supervisors, which the children are under.
   defp partitions(module, name) do
-    for partition <- Partitions.partitions(Partitions.fetch!(module, name)), do: Process.whereis(partition)
+    for partition <- Group.partitions(Partitions.fetch!(module, name)), do: Process.whereis(partition)
   end
 
   defp one(module, name, opts \\ [])
