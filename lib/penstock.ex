@@ -70,7 +70,7 @@ defmodule Penstock do
   @moduledoc since: "0.1.0"
 
   alias Penstock.{Admission, Ban, Native, Options, Pool, RateLimiter, RejectedError}
-  alias Penstock.Admission.{Keyed, Names, Request, Resolver}
+  alias Penstock.Admission.{Keyed, Names, Request, Resolver, Table}
   alias Penstock.Process.{Child, ChildStart, GatedChild}
 
   @typedoc "The name of a running pool, limiter or ban, or a pool made by `Penstock.Pool.new/1`."
@@ -217,7 +217,7 @@ defmodule Penstock do
       iex> Penstock.run!(pool, fn -> 6 * 7 end)
       42
       iex> Penstock.run!(pool, fn -> :never end, permits: 2)
-      ** (Penstock.RejectedError) #Penstock.Pool<limit: 1> did not admit: :full (no permit is free, or more were asked than there are)
+      ** (Penstock.RejectedError) #Penstock.Pool<in_use: 0, limit: 1> did not admit: :full (2 permits were asked for, above the limit of 1)
 
   """
   @doc since: "0.1.0"
@@ -225,7 +225,7 @@ defmodule Penstock do
   def run!(gate, fun, opts \\ []) do
     case run(gate, fun, opts) do
       {:ok, value} -> value
-      {:error, reason} -> raise RejectedError, gate: gate, reason: reason
+      {:error, reason} -> raise RejectedError, gate: gate, reason: reason, permits: Keyword.get(opts, :permits, 1)
     end
   end
 
@@ -400,6 +400,8 @@ defmodule Penstock do
   @doc since: "0.1.0"
   @spec child_spec(Supervisor.child_spec() | {module, term} | module | tuple, gate) :: Supervisor.child_spec()
   def child_spec(child_spec, gate) do
+    in_order!(child_spec, gate)
+
     if Resolver.kind(Resolver.ref!(gate)) == :ban,
       do: Options.expected!("gate", "a pool or a limiter, as there is no key", gate)
 
@@ -412,6 +414,23 @@ defmodule Penstock do
         no_spec
     end
   end
+
+  @spec_first "the child spec comes first: child_spec(child_spec, gate)"
+
+  # The name of a gate may be that of its child's module as well.
+  defp in_order!(_child_spec, gate) when is_tuple(gate) or (is_map(gate) and not is_struct(gate)) do
+    Resolver.not_a_gate!(gate, @spec_first)
+  end
+
+  defp in_order!(%Pool{} = pool, _gate), do: Options.expected!("child_spec", "a child spec", pool, @spec_first)
+
+  defp in_order!(name, _gate) when is_atom(name) do
+    unless Code.ensure_loaded?(name) or Resolver.kind(name) == nil do
+      Options.expected!("child_spec", "a child spec", name, @spec_first)
+    end
+  end
+
+  defp in_order!(_child_spec, _gate), do: :ok
 
   @doc """
   Every registered gate, with what its `info` says.
@@ -444,4 +463,22 @@ defmodule Penstock do
   rescue
     ArgumentError -> nil
   end
+
+  @doc """
+  Prints every registered gate as a table, for people at a shell.
+
+  Returns `:ok`. One line for each gate, by name: its kind, its status, and what it counts. `list/0`
+  returns the same gates with all their figures.
+
+  ## Example
+
+      Penstock.table()
+
+      name        kind          status
+      MyApp.Api   rate_limiter  open    100 per 60000 ms, burst 100, 2 keys, 151 allowed, 3 denied
+      MyApp.Jobs  pool          open    7 of 100 in use, 0 waiting, 0 rejected
+
+  """
+  @spec table() :: :ok
+  def table, do: list() |> Table.format() |> IO.write()
 end

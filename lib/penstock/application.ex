@@ -19,9 +19,20 @@ defmodule Penstock.Application do
 
       {:error, reason} ->
         {:error,
-         "the native library of Penstock cannot be loaded (#{inspect(reason)}): the log says why. " <>
-           "An escript or an archive cannot carry native code: use a release"}
+         "the native library of Penstock cannot be loaded (#{inspect(reason)}); " <>
+           advice(:code.priv_dir(:penstock))}
     end
+  end
+
+  @doc false
+  # Returns what to do about a library that cannot be loaded. An archive has no directory of its own.
+  @spec advice(charlist | {:error, :bad_name}) :: String.t()
+  def advice(priv) do
+    if is_list(priv) and File.dir?(Path.join(priv, "native")),
+      do:
+        "if it was built for another version of Penstock, or for another system, build it again: " <>
+          "mix deps.compile penstock --force. The log names the cause",
+      else: "an escript cannot carry native code: use a release"
   end
 
   defp start_link do

@@ -93,6 +93,10 @@ defmodule Penstock.Ban do
   # In the order of the native side.
   @options [:failures, :within, :ban_for, :escalate, :max_ban, :forget_after, :max_keys, :max_bans]
 
+  # Bytes for each key, and for each ban.
+  @failures 160
+  @banned 64
+
   # Bytes in the external term format that a reason may have.
   @largest_reason 256
 
@@ -147,7 +151,7 @@ defmodule Penstock.Ban do
   @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(opts) do
     opts = Options.known!(opts, [:name, :clock | @options])
-    name = Options.name!(Options.fetch!(opts, :name))
+    name = Options.name!(Options.fetch!(opts, :name, "{Penstock.Ban, name: MyApp.Logins, failures: 5}"))
     ban_for = Keyword.get(opts, :ban_for, 300_000)
     # A default does not cut a first ban of more than a day.
     max_ban = Keyword.get(opts, :max_ban, if(is_integer(ban_for), do: max(ban_for, @day), else: @day))
@@ -159,8 +163,10 @@ defmodule Penstock.Ban do
     given = List.to_tuple(numbers ++ [clock])
 
     with {:error, :enomem} <- start(name, given) do
-      sizes = Keyword.take(opts, [:max_keys, :max_bans])
-      Options.expected!(":max_keys and :max_bans", "so many that there is memory for them", sizes)
+      {_failures, _within, _ban_for, _escalate, _max_ban, _forget, max_keys, max_bans, _clock} = given
+      bytes = @failures * max_keys + @banned * max_bans
+      sizes = "max_keys: #{max_keys} and max_bans: #{max_bans}"
+      raise ArgumentError, "not enough memory for #{sizes}, which need #{bytes} bytes; lower one of them"
     end
   end
 
@@ -171,15 +177,11 @@ defmodule Penstock.Ban do
   defp ban_ms!(value, _name) when is_integer(value) and value in 1..0x7FFF_FFFF, do: value
   defp ban_ms!(value, name), do: Options.expected!(name, "an integer between 1 and 2147483647 or :infinity", value)
 
-  # Bytes for each key, and for each ban.
-  @failures 160
-  @banned 64
-
   defp start(name, given) do
     {_failures, _within, _ban_for, _escalate, _max_ban, _forget, max_keys, max_bans, _clock} = given
 
     if there_already?(name, max_keys, max_bans) or MemoryGuard.available?(@failures * max_keys + @banned * max_bans),
-      do: Owner.start_link(name, &own(name, &1, given)),
+      do: Owner.start_link(name, :ban, &own(name, &1, given)),
       else: {:error, :enomem}
   end
 

@@ -76,7 +76,7 @@ defmodule Penstock.Drainer do
   @spec start_link([option]) :: GenServer.on_start()
   def start_link(opts) do
     opts = Options.known!(opts, [:pools, :shutdown])
-    pools = Options.fetch!(opts, :pools)
+    pools = Options.fetch!(opts, :pools, "{Penstock.Drainer, pools: [MyApp.Jobs]}")
     unless is_list(pools) and not List.improper?(pools), do: Options.expected!(":pools", "a list of pools", pools)
     Enum.each(pools, &Resolver.running_pool!/1)
     GenServer.start_link(__MODULE__, {pools, Options.timeout!(Keyword.get(opts, :shutdown, 5_000), ":shutdown")})

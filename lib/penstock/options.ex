@@ -2,6 +2,8 @@ defmodule Penstock.Options do
   # What users pass. Each check raises an ArgumentError that names the option and shows the value.
   @moduledoc false
 
+  alias Penstock.Options.{Nearest, Show}
+
   # 2^31-1: the most permits, waiters, milliseconds and the like that one number may say.
   @max 0x7FFF_FFFF
 
@@ -124,22 +126,35 @@ defmodule Penstock.Options do
   # The options of a call, if all are known. Of one that is given twice the first counts, as everywhere in Elixir.
   @spec known!(term, [atom]) :: keyword
   def known!(opts, known) do
-    unless Keyword.keyword?(opts), do: expected!("options", "a keyword list", opts)
-
-    for {key, _value} = option <- opts, key not in known do
-      expected!("options", "among #{Enum.map_join(known, ", ", &inspect/1)}", [option])
-    end
-
+    unless Keyword.keyword?(opts), do: expected!("options", "a keyword list", opts, meant(opts, known))
+    for {option, _value} <- opts, option not in known, do: unknown!(option, known)
     opts
   end
 
-  @spec fetch!(keyword, atom) :: term
-  def fetch!(opts, key) do
-    case Keyword.fetch(opts, key) do
+  defp meant(n, known) when is_integer(n) and n in 1..@max do
+    if :permits in known, do: "for several permits: permits: #{n}", else: ""
+  end
+
+  defp meant(_opts, _known), do: ""
+
+  defp unknown!(option, known) do
+    nearest = Nearest.find(option, known, fn _known -> true end)
+    hint = if nearest, do: ", did you mean #{inspect(nearest)}?", else: "."
+    known = Enum.map_join(known, ", ", &inspect/1)
+    raise ArgumentError, "unknown option #{inspect(option)}#{hint} Known: #{known}"
+  end
+
+  # Returns a required option. `example` is a call that has it.
+  @spec fetch!(keyword, atom, String.t()) :: term
+  def fetch!(opts, option, example) do
+    case Keyword.fetch(opts, option) do
       {:ok, value} -> value
-      :error -> expected!("the option #{inspect(key)}", "given", opts)
+      :error -> missing!(inspect(option), example)
     end
   end
+
+  @spec missing!(String.t(), String.t()) :: no_return
+  def missing!(option, example), do: raise(ArgumentError, "the option #{option} is missing, such as #{example}")
 
   # `hint` follows the value, in parentheses: what the caller may have meant.
   @spec expected!(String.t(), String.t(), term, String.t()) :: no_return
@@ -151,5 +166,5 @@ defmodule Penstock.Options do
   @doc false
   # For a message, which grows neither in size nor in the time it takes with the value.
   @spec show(term) :: String.t()
-  def show(value), do: Penstock.Options.Show.show(value)
+  def show(value), do: Show.show(value)
 end

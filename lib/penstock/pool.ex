@@ -157,9 +157,9 @@ defmodule Penstock.Pool do
   @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(opts) do
     opts = Options.known!(opts, [:name | @settings])
-    name = Options.name!(Options.fetch!(opts, :name))
+    name = Options.name!(Options.fetch!(opts, :name, "{Penstock.Pool, name: MyApp.Jobs, limit: 100}"))
     settings = settings!(opts)
-    Owner.start_link(name, &own(name, &1, settings))
+    Owner.start_link(name, :pool, &own(name, &1, settings))
   end
 
   @doc false
@@ -190,6 +190,10 @@ defmodule Penstock.Pool do
   @doc since: "0.1.0"
   @spec new([option]) :: t
   def new(opts) do
+    if Keyword.keyword?(opts) and Keyword.has_key?(opts, :name) do
+      raise ArgumentError, "Pool.new/1 takes no :name; use start_link/1"
+    end
+
     settings = settings!(Options.known!(opts, @settings))
     ref = Native.pool_new(settings.limit, settings.max_waiting, settings.max_overdraft, settings.held_longer_than)
     %__MODULE__{ref: ref}
@@ -199,7 +203,7 @@ defmodule Penstock.Pool do
   # What `start_link/1` takes but for the name, checked.
   @spec settings!(keyword) :: settings
   def settings!(opts) do
-    limit = Options.limit!(Options.fetch!(opts, :limit))
+    limit = Options.limit!(Options.fetch!(opts, :limit, "limit: 100"))
 
     %{
       limit: limit,
@@ -760,6 +764,16 @@ defmodule Penstock.Pool do
     end
   end
 
+  @doc false
+  # Returns `{in_use, limit}`; nil if there is no such pool. Without a walk through the holders.
+  @spec usage(Native.gate()) :: {non_neg_integer, Native.limit()} | nil
+  def usage(ref) do
+    case Native.pool_info(ref) do
+      :no_pool -> nil
+      info -> {elem(info, 4), elem(info, 2)}
+    end
+  end
+
   defp bad!(bad, pool, permits) do
     # Which of the two arguments was it?
     Options.permits!(permits, "permits")
@@ -771,9 +785,9 @@ defimpl Inspect, for: Penstock.Pool do
   # By the native side itself: a forged handle, or one of another life of the node, must be shown too,
   # above all in the error about it.
   def inspect(%{ref: ref}, _opts) when is_reference(ref) do
-    case Penstock.Native.pool_info(ref) do
-      :no_pool -> "#Penstock.Pool<invalid>"
-      info -> "#Penstock.Pool<limit: #{elem(info, 2)}>"
+    case Penstock.Pool.usage(ref) do
+      nil -> "#Penstock.Pool<invalid>"
+      {in_use, limit} -> "#Penstock.Pool<in_use: #{in_use}, limit: #{limit}>"
     end
   end
 

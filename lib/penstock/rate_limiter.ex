@@ -92,6 +92,11 @@ defmodule Penstock.RateLimiter do
           denied: non_neg_integer
         }
 
+  # Bytes for each key.
+  @place 32
+
+  @example "{Penstock.RateLimiter, name: MyApp.Api, limit: 100, per: 60_000}"
+
   # Hits that `hit_all/1` takes.
   @several 16
 
@@ -139,25 +144,23 @@ defmodule Penstock.RateLimiter do
   @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(opts) do
     opts = Options.known!(opts, [:name, :limit, :per, :burst, :max_keys, :clock])
-    name = Options.name!(Options.fetch!(opts, :name))
-    limit = Options.permits!(Options.fetch!(opts, :limit), ":limit")
-    per = Options.fetch!(opts, :per)
+    name = Options.name!(Options.fetch!(opts, :name, @example))
+    limit = Options.permits!(Options.fetch!(opts, :limit, @example), ":limit")
+    per = Options.fetch!(opts, :per, @example)
     burst = Keyword.get(opts, :burst, limit)
     rate!(limit, per, burst)
     max_keys = Options.permits!(Keyword.get(opts, :max_keys, 100_000), ":max_keys")
     clock = Options.one_of!(Keyword.get(opts, :clock, :monotonic), ":clock", [:monotonic, :manual])
 
     with {:error, :enomem} <- start(name, limit, per, burst, max_keys, clock) do
-      Options.expected!(":max_keys", "so many that there is memory for them", max_keys)
+      raise ArgumentError,
+            "not enough memory for max_keys: #{max_keys}, which needs #{@place * max_keys} bytes; lower :max_keys"
     end
   end
 
-  # Bytes for each key.
-  @place 32
-
   defp start(name, limit, per, burst, max_keys, clock) do
     if there_already?(name, max_keys) or MemoryGuard.available?(@place * max_keys),
-      do: Owner.start_link(name, &own(name, &1, limit, per, burst, max_keys, clock)),
+      do: Owner.start_link(name, :limiter, &own(name, &1, limit, per, burst, max_keys, clock)),
       else: {:error, :enomem}
   end
 
@@ -259,10 +262,17 @@ defmodule Penstock.RateLimiter do
   defp ask(limiter, key, cost, ask) do
     case KeySize.ask(key, ask) do
       :no_limiter -> no_limiter!(limiter)
-      :badarg -> Options.permits!(cost, "cost")
+      :badarg -> bad_cost!(cost)
       answer -> answer
     end
   end
+
+  defp bad_cost!([{:cost, cost}]) do
+    hint = "the cost is the third argument: hit(limiter, key, #{Options.show(cost)})"
+    Options.expected!("cost", "an integer between 1 and 2147483647", [cost: cost], hint)
+  end
+
+  defp bad_cost!(cost), do: Options.permits!(cost, "cost")
 
   @doc """
   Waits for its turn: for calls to others, who limit us.

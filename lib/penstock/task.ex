@@ -198,12 +198,12 @@ defmodule Penstock.Task do
       iex> pool |> Penstock.Task.async!(fn -> 6 * 7 end) |> Task.await()
       42
       iex> Penstock.Task.async!(pool, fn -> :never end, permits: 2)
-      ** (Penstock.RejectedError) #Penstock.Pool<limit: 1> did not admit: :full (no permit is free, or more were asked than there are)
+      ** (Penstock.RejectedError) #Penstock.Pool<in_use: 0, limit: 1> did not admit: :full (2 permits were asked for, above the limit of 1)
 
   """
   @doc since: "0.1.0"
   @spec async!(Penstock.gate(), (-> term), [option]) :: Task.t()
-  def async!(gate, fun, opts \\ []), do: admitted!(async(gate, fun, opts), gate)
+  def async!(gate, fun, opts \\ []), do: admitted!(async(gate, fun, opts), gate, opts)
 
   @doc """
   As `async!/3`, for a module, function and arguments.
@@ -218,7 +218,7 @@ defmodule Penstock.Task do
   @doc since: "0.1.0"
   @spec async!(Penstock.gate(), module, atom, [term], [option]) :: Task.t()
   def async!(gate, module, function, args, opts \\ []) do
-    admitted!(async(gate, module, function, args, opts), gate)
+    admitted!(async(gate, module, function, args, opts), gate, opts)
   end
 
   @doc """
@@ -312,13 +312,23 @@ defmodule Penstock.Task do
     Launcher.async({gate, Resolver.ref!(gate)}, call, Request.start!(opts, 5_000))
   end
 
-  defp admitted!({:ok, task}, _gate), do: task
-  defp admitted!({:error, reason}, gate), do: raise(RejectedError, gate: gate, reason: reason)
+  defp admitted!({:ok, task}, _gate, _opts), do: task
+
+  defp admitted!({:error, reason}, gate, opts) do
+    raise RejectedError, gate: gate, reason: reason, permits: Keyword.get(opts, :permits, 1)
+  end
 
   defp stream(gate, enumerable, function, opts) do
     opts = Options.known!(opts, @stream_options)
+    if swapped?(gate, enumerable), do: Resolver.not_a_gate!(gate, "the gate comes first, then the enumerable")
     Resolver.kind!(gate)
     config = Penstock.Task.Stream.options!(gate, enumerable, function, opts)
     &Penstock.Task.Stream.reduce(&1, &2, config)
+  end
+
+  # No gate is a list, a map, a range or a fun, and no enumerable is an atom or a pool.
+  defp swapped?(gate, enumerable) do
+    (is_atom(enumerable) or is_struct(enumerable, Penstock.Pool)) and not is_atom(gate) and
+      not is_struct(gate, Penstock.Pool)
   end
 end

@@ -129,12 +129,12 @@ defmodule Penstock.DrainerTest do
     pool = Pool.new(limit: 1)
 
     for {opts, message} <- [
-          {[], "expected the option :pools to be given, got: []"},
+          {[], "the option :pools is missing, such as {Penstock.Drainer, pools: [MyApp.Jobs]}"},
           {[pools: pool], "expected :pools to be a list of pools"},
           {[pools: [MyApp.NoPool]], "no pool named MyApp.NoPool is running"},
           {[pools: [1]], "expected pool to be"},
           {[pools: [pool], shutdown: -1], "expected :shutdown to be a number of milliseconds"},
-          {[pools: [pool], colour: 1], "got: [colour: 1]"}
+          {[pools: [pool], colour: 1], "unknown option :colour. Known: :pools, :shutdown"}
         ] do
       error = assert_raise ArgumentError, fn -> Drainer.start_link(opts) end
       assert Exception.message(error) =~ message

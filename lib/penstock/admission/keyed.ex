@@ -13,7 +13,7 @@ defmodule Penstock.Admission.Keyed do
   @spec admit(term, Request.t()) :: :ok | {:error, refusal}
   def admit(gate, request) do
     case ask(gate, request) do
-      :no_key -> Options.expected!("the option :key", "given, as the gate is a ban", gate)
+      :no_key -> raise ArgumentError, "the gate #{Options.show(gate)} is a ban and requires the option :key"
       :gone -> Resolver.bad!(:no_pool, gate)
       answer -> answer
     end

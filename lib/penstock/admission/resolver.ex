@@ -20,6 +20,8 @@ defmodule Penstock.Admission.Resolver do
   # What messages call a gate of each kind.
   @kinds %{pool: "pool", limiter: "rate limiter", ban: "ban"}
 
+  @not_names [nil, true, false]
+
   # Returns what the native side knows a gate by.
   @spec ref!(term) :: Native.gate()
   def ref!(name) when is_atom(name), do: name
@@ -62,18 +64,22 @@ defmodule Penstock.Admission.Resolver do
 
   # Raises because the native side refused the gate, or another argument, where any kind will do.
   @spec bad!(Native.bad(), term) :: no_return
-  def bad!(:no_pool, name) when is_atom(name), do: not_running!(:gate, name)
+  def bad!(:no_pool, name) when is_atom(name) and name not in @not_names, do: not_running!(:gate, name)
   def bad!(_bad, other), do: not_a_gate!(other)
 
   # Raises because the native side refused the gate, or another argument, where only a pool will do.
   @spec bad_pool!(Native.bad(), term) :: no_return
-  def bad_pool!(:no_pool, name) when is_atom(name), do: not_running!(:pool, name)
+  def bad_pool!(:no_pool, name) when is_atom(name) and name not in @not_names, do: not_running!(:pool, name)
   def bad_pool!(_bad, other), do: not_a_pool!(other)
 
   # Raises because no gate of the kind has the name. The message says of what kind the name is
   # instead, or which running name is near.
   @spec not_running!(:gate | kind, atom) :: no_return
   def not_running!(:gate, name), do: not_running!("gate", name, nil, &(kind(&1) != nil))
+
+  def not_running!(kind, name) when name in @not_names do
+    Options.expected!(Atom.to_string(kind), "the name of a #{kind}", name)
+  end
 
   def not_running!(kind, name) do
     actual = kind(name)
@@ -89,9 +95,13 @@ defmodule Penstock.Admission.Resolver do
     raise ArgumentError, "no #{what} named #{inspect(name)} is running#{hint(name, instead, wanted?)}"
   end
 
+  @start_it "Start it above its users in the supervision tree"
+
   defp hint(name, nil, wanted?) do
-    nearest = Nearest.find(name, Names.open(), wanted?)
-    if nearest, do: "; did you mean #{inspect(nearest)}?"
+    case Nearest.find(name, Names.open(), wanted?) do
+      nil -> ". #{@start_it}"
+      nearest -> "; did you mean #{inspect(nearest)}? #{@start_it}"
+    end
   end
 
   defp hint(_name, instead, _wanted?), do: " (it is a #{instead})"

@@ -4,14 +4,18 @@ defmodule Penstock.Node.Owner do
   @moduledoc false
   use GenServer
 
+  alias Penstock.Admission.Resolver
   alias Penstock.Native
   alias Penstock.Node.Janitor
+
+  require Logger
 
   @typedoc "Makes a process the owner, unless another is that lives; or says why there can be none."
   @type own :: (pid -> :fresh | :adopted | pid | {:error, term})
 
-  @spec start_link(atom, own) :: {:ok, pid} | {:error, {:already_started, pid} | term}
-  def start_link(name, own) do
+  # Starts the owner of a gate of the kind.
+  @spec start_link(atom, Resolver.kind(), own) :: {:ok, pid} | {:error, {:already_started, pid} | term}
+  def start_link(name, kind, own) do
     # Before a process is linked to the caller, who would get its EXIT. One that loses a race, below, ends
     # as :normal by `:ignore`; {:stop, reason} would take the caller along.
     ref = make_ref()
@@ -21,12 +25,23 @@ defmodule Penstock.Node.Owner do
       receive do
         {^ref, error} -> error
       after
-        0 -> start_link(name, own)
+        0 -> start_link(name, kind, own)
       end
     else
-      owner when is_pid(owner) -> {:error, {:already_started, owner}}
-      started_or_killed -> started_or_killed
+      owner when is_pid(owner) ->
+        if Resolver.kind(name) != kind, do: warn_taken(name)
+        {:error, {:already_started, owner}}
+
+      started_or_killed ->
+        started_or_killed
     end
+  end
+
+  # `{:already_started, pid}` alone does not say that a gate of another kind has the name.
+  @spec warn_taken(atom) :: :ok
+  def warn_taken(name) do
+    if kind = Resolver.kind_name(name), do: Logger.warning("#{inspect(name)} is the name of a #{kind} already")
+    :ok
   end
 
   defp live_owner(name) do

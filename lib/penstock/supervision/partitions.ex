@@ -11,7 +11,7 @@ defmodule Penstock.Supervision.Partitions do
 
   alias Penstock.Admission
   alias Penstock.Admission.{Request, Resolver}
-  alias Penstock.Node.Janitor
+  alias Penstock.Node.{Janitor, Owner}
   alias Penstock.{Native, Options, Pool}
   alias Penstock.Options.Weight
   alias Penstock.Process.GatedChild
@@ -27,14 +27,14 @@ defmodule Penstock.Supervision.Partitions do
   def start_link(kind, supervisor, options, opts) do
     if Keyword.keyword?(opts) and Keyword.has_key?(opts, :max_children) do
       raise ArgumentError,
-            "expected :limit instead of :max_children, which is one supervisor's own, got: " <>
+            "the option :max_children bounds one partition only; use :limit, got: " <>
               Options.show(max_children: opts[:max_children])
     end
 
     opts = Options.known!(opts, @own_options ++ options ++ @server_options)
-    name = Options.name!(Options.fetch!(opts, :name))
+    name = Options.name!(Options.fetch!(opts, :name, example(kind)))
     partitions = Options.permits!(Keyword.get(opts, :partitions, 1), ":partitions")
-    {gate, settings} = gate!(name, opts)
+    {gate, settings} = gate!(kind, name, opts)
     {sup_opts, _ours} = Keyword.split(opts, options ++ @server_options)
     Enum.each(sup_opts, &check!/1)
 
@@ -59,9 +59,12 @@ defmodule Penstock.Supervision.Partitions do
   defp check!({:timeout, value}), do: Options.timeout!(value)
   defp check!({_servers_own, _value}), do: :ok
 
-  defp gate!(name, opts) do
+  defp example(kind), do: "{#{inspect(kind)}, name: MyApp.Sessions, limit: 100}"
+
+  defp gate!(kind, name, opts) do
     case {Keyword.fetch(opts, :gate), Keyword.take(opts, @pool_options)} do
       {:error, pool_opts} ->
+        unless Keyword.has_key?(pool_opts, :limit), do: Options.missing!(":limit or :gate", example(kind))
         {name, Pool.settings!(pool_opts)}
 
       {{:ok, gate}, []} ->
@@ -77,7 +80,14 @@ defmodule Penstock.Supervision.Partitions do
 
   defp free(name, _settings) do
     owner = Native.gate_owner(name)
-    if owner && Process.alive?(owner), do: {:error, {:already_started, owner}}, else: :ok
+
+    if owner && Process.alive?(owner) do
+      # The front of a supervisor has its name, too.
+      if owner != Process.whereis(name), do: Owner.warn_taken(name)
+      {:error, {:already_started, owner}}
+    else
+      :ok
+    end
   end
 
   # By the front, which is the parent of what it starts.

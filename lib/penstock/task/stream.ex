@@ -401,7 +401,7 @@ defmodule Penstock.Task.Stream do
   defp refused(reason, state, config) do
     close(state, config)
     halt(state.next)
-    raise RejectedError, gate: config.options.gate, reason: reason
+    raise RejectedError, gate: config.options.gate, reason: reason, permits: 1
   end
 
   # No wait is left behind; if it was granted meanwhile, the task is started.

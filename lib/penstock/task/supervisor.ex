@@ -225,7 +225,7 @@ defmodule Penstock.Task.Supervisor do
   """
   @doc since: "0.1.0"
   @spec async!(supervisor, (-> term), [async_option]) :: Task.t()
-  def async!(supervisor, fun, opts \\ []), do: admitted!(async(supervisor, fun, opts), supervisor)
+  def async!(supervisor, fun, opts \\ []), do: admitted!(async(supervisor, fun, opts), supervisor, opts)
 
   @doc """
   As `async!/3`, for a module, function and arguments.
@@ -240,7 +240,7 @@ defmodule Penstock.Task.Supervisor do
   @doc since: "0.1.0"
   @spec async!(supervisor, module, atom, [term], [async_option]) :: Task.t()
   def async!(supervisor, module, function, args, opts \\ []) do
-    admitted!(async(supervisor, module, function, args, opts), supervisor)
+    admitted!(async(supervisor, module, function, args, opts), supervisor, opts)
   end
 
   @doc """
@@ -289,7 +289,7 @@ defmodule Penstock.Task.Supervisor do
   """
   @doc since: "0.1.0"
   @spec async_nolink!(supervisor, (-> term), [async_option]) :: Task.t()
-  def async_nolink!(supervisor, fun, opts \\ []), do: admitted!(async_nolink(supervisor, fun, opts), supervisor)
+  def async_nolink!(supervisor, fun, opts \\ []), do: admitted!(async_nolink(supervisor, fun, opts), supervisor, opts)
 
   @doc """
   As `async_nolink!/3`, for a module, function and arguments.
@@ -304,7 +304,7 @@ defmodule Penstock.Task.Supervisor do
   @doc since: "0.1.0"
   @spec async_nolink!(supervisor, module, atom, [term], [async_option]) :: Task.t()
   def async_nolink!(supervisor, module, function, args, opts \\ []) do
-    admitted!(async_nolink(supervisor, module, function, args, opts), supervisor)
+    admitted!(async_nolink(supervisor, module, function, args, opts), supervisor, opts)
   end
 
   defp task(supervisor, call, [], create) do
@@ -321,10 +321,11 @@ defmodule Penstock.Task.Supervisor do
     Launcher.async(gate(group), call, request, &create.(partition, &1, &2, &3, shutdown))
   end
 
-  defp admitted!({:ok, task}, _supervisor), do: task
+  defp admitted!({:ok, task}, _supervisor, _opts), do: task
 
-  defp admitted!({:error, reason}, supervisor) do
-    raise RejectedError, gate: Partitions.fetch!(__MODULE__, supervisor).gate, reason: reason
+  defp admitted!({:error, reason}, supervisor, opts) do
+    gate = Partitions.fetch!(__MODULE__, supervisor).gate
+    raise RejectedError, gate: gate, reason: reason, permits: Keyword.get(opts, :permits, 1)
   end
 
   @doc """

@@ -4,6 +4,8 @@ defmodule Penstock.Admission.GateNamesTest do
 
   alias Penstock.{Ban, Pool, RateLimiter}
 
+  @start_it "Start it above its users in the supervision tree"
+
   # Names of this test alone, in a namespace of their own.
   defp name(last), do: Module.concat([__MODULE__, "N#{System.unique_integer([:positive])}", last])
   defp sibling(name, last), do: Module.concat(Enum.drop(Module.split(name), -1) ++ [last])
@@ -97,7 +99,12 @@ defmodule Penstock.Admission.GateNamesTest do
     for meant <- [pool(), limiter(), ban()] do
       last = List.last(Module.split(meant))
       missing = sibling(meant, "#{last}s")
-      all_say(of_any(), missing, "no gate named #{inspect(missing)} is running; did you mean #{inspect(meant)}?")
+
+      all_say(
+        of_any(),
+        missing,
+        "no gate named #{inspect(missing)} is running; did you mean #{inspect(meant)}? " <> @start_it
+      )
     end
   end
 
@@ -115,7 +122,12 @@ defmodule Penstock.Admission.GateNamesTest do
         if kind == "pool", do: {RateLimiter, name: nearer, limit: 1, per: 1_000}, else: {Pool, name: nearer, limit: 1}
 
       start_supervised!(other, id: nearer)
-      all_say(calls, missing, "no #{kind} named #{inspect(missing)} is running; did you mean #{inspect(meant)}?")
+
+      all_say(
+        calls,
+        missing,
+        "no #{kind} named #{inspect(missing)} is running; did you mean #{inspect(meant)}? " <> @start_it
+      )
     end
   end
 
@@ -145,23 +157,31 @@ defmodule Penstock.Admission.GateNamesTest do
       start_supervised!({module, name: meant, limit: 1}, id: meant)
       missing = sibling(meant, "Sesions")
       no = "no #{inspect(module)} named "
-      all_say(of_supervisors(module), missing, "#{no}#{inspect(missing)} is running; did you mean #{inspect(meant)}?")
+
+      all_say(
+        of_supervisors(module),
+        missing,
+        "#{no}#{inspect(missing)} is running; did you mean #{inspect(meant)}? " <> @start_it
+      )
+
       all_say(of_supervisors(module), pool, "#{no}#{inspect(pool)} is running (it is a pool)")
       instead = "is running (it is a #{inspect(module)})"
       all_say(of_supervisors(other), meant, "no #{inspect(other)} named #{inspect(meant)} #{instead}")
       # Its own pool is a gate as any other.
-      assert_raise ArgumentError, "no gate named #{inspect(missing)} is running; did you mean #{inspect(meant)}?", fn ->
-        Penstock.run(missing, fn -> :never end)
-      end
+      assert_raise ArgumentError,
+                   "no gate named #{inspect(missing)} is running; did you mean #{inspect(meant)}? " <> @start_it,
+                   fn ->
+                     Penstock.run(missing, fn -> :never end)
+                   end
     end
   end
 
   test "where nothing is alike, nothing is suggested" do
     missing = name("Zygote")
-    all_say(of_any(), missing, "no gate named #{inspect(missing)} is running")
-    all_say(of_pools(), missing, "no pool named #{inspect(missing)} is running")
-    all_say(of_limiters(), missing, "no limiter named #{inspect(missing)} is running")
-    all_say(of_bans(), missing, "no ban named #{inspect(missing)} is running")
+    all_say(of_any(), missing, "no gate named #{inspect(missing)} is running. " <> @start_it)
+    all_say(of_pools(), missing, "no pool named #{inspect(missing)} is running. " <> @start_it)
+    all_say(of_limiters(), missing, "no limiter named #{inspect(missing)} is running. " <> @start_it)
+    all_say(of_bans(), missing, "no ban named #{inspect(missing)} is running. " <> @start_it)
   end
 
   test "a name that has been closed is not suggested" do
@@ -170,7 +190,7 @@ defmodule Penstock.Admission.GateNamesTest do
     Process.unlink(owner)
     GenServer.stop(owner)
     missing = sibling(closed, "Closings")
-    all_say(of_any(), missing, "no gate named #{inspect(missing)} is running")
+    all_say(of_any(), missing, "no gate named #{inspect(missing)} is running. " <> @start_it)
   end
 
   test "a stream whose gate is gone when it is used says so" do
@@ -180,6 +200,6 @@ defmodule Penstock.Admission.GateNamesTest do
     Process.unlink(owner)
     GenServer.stop(owner)
 
-    all_say([fn _ -> Enum.to_list(stream) end], gate, "no gate named #{inspect(gate)} is running")
+    all_say([fn _ -> Enum.to_list(stream) end], gate, "no gate named #{inspect(gate)} is running. " <> @start_it)
   end
 end

@@ -83,7 +83,7 @@ defmodule Penstock.Admission.KeyedTest do
 
     for {_way, call} <- ways() do
       error = assert_raise ArgumentError, fn -> call.(ban, []) end
-      assert error.message == "expected the option :key to be given, as the gate is a ban, got: #{inspect(ban)}"
+      assert error.message == "the gate #{inspect(ban)} is a ban and requires the option :key"
 
       for gate <- [limiter, ban, pool] do
         error = assert_raise ArgumentError, fn -> call.(gate, key: nil) end
@@ -355,7 +355,7 @@ defmodule Penstock.Admission.KeyedTest do
 
       assert error.reason == {:banned, 1_000}
 
-      assert_raise ArgumentError, ~r/:key to be given/, fn ->
+      assert_raise ArgumentError, ~r/requires the option :key/, fn ->
         ban |> Penstock.Task.async_stream([1], & &1) |> Enum.to_list()
       end
 

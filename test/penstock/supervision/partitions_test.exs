@@ -193,20 +193,22 @@ defmodule Penstock.Supervision.PartitionsTest do
         Supervisor.stop(top)
       end
 
+      @tag :capture_log
       test "bad input" do
         pool = start_pool(limit: 1)
 
         for {opts, message} <- [
-              {[name: :x, max_children: 3, limit: 3], "expected :limit instead of :max_children"},
-              {[limit: 3], "expected the option :name to be given, got: [limit: 3]"},
+              {[name: :x, max_children: 3, limit: 3],
+               "the option :max_children bounds one partition only; use :limit, got: [max_children: 3]"},
+              {[limit: 3], "the option :name is missing, such as {#{inspect(@module)}, "},
               {[name: "x", limit: 3], "expected :name to be an atom"},
-              {[name: :x], "expected the option :limit to be given"},
+              {[name: :x], "the option :limit or :gate is missing, such as {#{inspect(@module)}, "},
               {[name: :x, limit: -1], "expected :limit to be a non-negative integer or :infinity, got: -1"},
               {[name: :x, limit: 1, gate: pool], "expected options to be either :gate or those of a pool of its own"},
               {[name: :x, gate: MyApp.NoGate], "no gate named MyApp.NoGate is running"},
               {[name: :x, gate: "gate"], "expected gate to be the name of a pool, a limiter or a ban"},
               {[name: :x, limit: 1, partitions: 0], "expected :partitions to be an integer between 1 and"},
-              {[name: :x, limit: 1, colour: :red], "got: [colour: :red]"},
+              {[name: :x, limit: 1, colour: :red], "unknown option :colour. Known: "},
               {[name: :x, limit: 1, max_restarts: -1], "expected :max_restarts to be a non-negative integer, got: -1"},
               {[name: :x, limit: 1, max_seconds: 0], "expected :max_seconds to be a positive integer, got: 0"},
               {[name: :x, limit: 1, timeout: -5], "expected :timeout to be a number of milliseconds"},
