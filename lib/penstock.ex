@@ -67,7 +67,6 @@ defmodule Penstock do
       true
 
   """
-  @moduledoc since: "0.1.0"
 
   alias Penstock.{Admission, Ban, Native, Options, Pool, RateLimiter, RejectedError}
   alias Penstock.Admission.{Keyed, Names, Request, Resolver, Table}
@@ -101,7 +100,6 @@ defmodule Penstock do
   @doc """
   `run/3` without options.
   """
-  @doc since: "0.1.0"
   @spec run(gate, fun) :: {:ok, term} | {:error, reason}
   def run(gate, fun)
 
@@ -162,7 +160,6 @@ defmodule Penstock do
       {:ok, {:error, :full}}
 
   """
-  @doc since: "0.1.0"
   @spec run(gate, fun, [run_option]) :: {:ok, term} | {:error, reason}
   def run(gate, fun, opts) do
     Options.fun!(fun)
@@ -220,7 +217,6 @@ defmodule Penstock do
       ** (Penstock.RejectedError) #Penstock.Pool<in_use: 0, limit: 1> did not admit: :full (2 permits were asked for, above the limit of 1)
 
   """
-  @doc since: "0.1.0"
   @spec run!(gate, fun, [run_option]) :: term
   def run!(gate, fun, opts \\ []) do
     case run(gate, fun, opts) do
@@ -266,7 +262,6 @@ defmodule Penstock do
       iex> {:ok, _pid} = Penstock.spawn(pool, fn -> :ok end, timeout: 1_000)
 
   """
-  @doc since: "0.1.0"
   @spec spawn(gate, fun, [spawn_option]) :: {:ok, pid} | {:error, reason}
   def spawn(gate, fun, opts \\ []), do: Child.start(gate, fun, opts, [])
 
@@ -281,7 +276,6 @@ defmodule Penstock do
       true
 
   """
-  @doc since: "0.1.0"
   @spec spawn_link(gate, fun, [spawn_option]) :: {:ok, pid} | {:error, reason}
   def spawn_link(gate, fun, opts \\ []), do: Child.start(gate, fun, opts, [:link])
 
@@ -301,7 +295,6 @@ defmodule Penstock do
       :done
 
   """
-  @doc since: "0.1.0"
   @spec spawn_monitor(gate, fun, [spawn_option]) ::
           {:ok, {pid, reference}} | {:error, reason}
   def spawn_monitor(gate, fun, opts \\ []), do: Child.start(gate, fun, opts, [:monitor])
@@ -343,7 +336,6 @@ defmodule Penstock do
       iex> {:ok, _agent} = Penstock.start_process(pool, {Agent, :start_link, [fn -> 3 end]}, timeout: 1_000)
 
   """
-  @doc since: "0.1.0"
   @spec start_process(gate, {module, atom, [term]} | (-> result), [start_option]) :: result | {:error, reason} | term
         when result: term
   def start_process(gate, start, opts \\ []) do
@@ -397,7 +389,6 @@ defmodule Penstock do
       {:error, :full}
 
   """
-  @doc since: "0.1.0"
   @spec child_spec(Supervisor.child_spec() | {module, term} | module | tuple, gate) :: Supervisor.child_spec()
   def child_spec(child_spec, gate) do
     in_order!(child_spec, gate)
@@ -446,7 +437,6 @@ defmodule Penstock do
       {:pool, 7}
 
   """
-  @doc since: "0.1.0"
   @spec list() :: [%{required(:name) => atom, required(:kind) => :pool | :rate_limiter | :ban, optional(atom) => term}]
   def list do
     for name <- Enum.sort(Names.open()), info = info_if_running(name), do: info

@@ -24,7 +24,6 @@ defmodule Penstock.Application do
     end
   end
 
-  @doc false
   # Returns what to do about a library that cannot be loaded. An archive has no directory of its own.
   @spec advice(charlist | {:error, :bad_name}) :: String.t()
   def advice(priv) do

@@ -49,7 +49,6 @@ defmodule Penstock.Ban do
   Bans belong to the process that `start_link/1` starts. If that ends in an orderly way, all are forgotten; if it crashes, they stay, and the next of that name goes on with
   them, unless `:max_keys`, `:max_bans` or `:clock` differ. The memory of bans that are closed is kept for the next of the same sizes.
   """
-  @moduledoc since: "0.1.0"
 
   alias Penstock.{Native, Options}
   alias Penstock.Admission.{KeySize, Resolver}
@@ -107,7 +106,6 @@ defmodule Penstock.Ban do
       {Penstock.Ban, MyApp.Logins}
 
   """
-  @doc since: "0.1.0"
   @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :worker)
 
@@ -147,7 +145,6 @@ defmodule Penstock.Ban do
       60_000
 
   """
-  @doc since: "0.1.0"
   @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(opts) do
     opts = Options.known!(opts, [:name, :clock | @options])
@@ -214,7 +211,6 @@ defmodule Penstock.Ban do
       :ok
 
   """
-  @doc since: "0.1.0"
   @spec check(ban, term) :: :ok | {:banned, pos_integer | :infinity}
   def check(ban, key), do: ask(ban, key, &Native.ban_check(ban, key, &1))
 
@@ -238,7 +234,6 @@ defmodule Penstock.Ban do
       [{:ok, 1}, {:banned, 200}]
 
   """
-  @doc since: "0.1.0"
   @spec record_failure(ban, term) :: {:ok, pos_integer} | {:banned, pos_integer | :infinity}
   def record_failure(ban, key), do: ask(ban, key, &Native.ban_record(ban, key, &1))
 
@@ -262,7 +257,6 @@ defmodule Penstock.Ban do
       {:banned, :infinity}
 
   """
-  @doc since: "0.1.0"
   @spec ban(ban, term, pos_integer | :infinity, term) :: :ok
   def ban(ban, key, ms, reason \\ :manual) do
     ban_ms!(ms, "ms")
@@ -291,7 +285,6 @@ defmodule Penstock.Ban do
       :ok
 
   """
-  @doc since: "0.1.0"
   @spec unban(ban, term) :: :ok
   def unban(ban, key), do: ask(ban, key, &Native.ban_remove(ban, key, &1))
 
@@ -320,7 +313,6 @@ defmodule Penstock.Ban do
       [%{key: {:user, 7}, until_ms: 300_000, reason: :failures, level: 1}]
 
   """
-  @doc since: "0.1.0"
   @spec list(ban) :: [%{key: term, until_ms: pos_integer | :infinity, reason: term, level: non_neg_integer}]
   def list(ban) do
     listed =
@@ -366,7 +358,6 @@ defmodule Penstock.Ban do
       MyApp.Informed
 
   """
-  @doc since: "0.1.0"
   @spec info(ban) :: info
   def info(ban) do
     case Native.ban_info(ban) do
@@ -415,7 +406,6 @@ defmodule Penstock.Ban do
       {:banned, 1}
 
   """
-  @doc since: "0.1.0"
   @spec advance(ban, non_neg_integer) :: :ok
   def advance(ban, ms) do
     unless ms == 0, do: Options.permits!(ms, "ms")

@@ -13,7 +13,6 @@ defmodule Penstock.Drainer do
 
   The pools are reopened when the drainer is started again, which matters for pools that are not of the same tree.
   """
-  @moduledoc since: "0.1.0"
   use GenServer
 
   alias Penstock.{Options, Pool}
@@ -35,7 +34,6 @@ defmodule Penstock.Drainer do
       {Penstock.Drainer, [MyApp.Jobs]}
 
   """
-  @doc since: "0.1.0"
   @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(opts) do
     opts = if Keyword.keyword?(opts), do: opts, else: []
@@ -72,7 +70,6 @@ defmodule Penstock.Drainer do
       {:error, :closed}
 
   """
-  @doc since: "0.1.0"
   @spec start_link([option]) :: GenServer.on_start()
   def start_link(opts) do
     opts = Options.known!(opts, [:pools, :shutdown])

@@ -30,7 +30,6 @@ defmodule Penstock.DynamicSupervisor do
       iex> DynamicSupervisor.count_children(MyApp.Moved).active
       0
   """
-  @moduledoc since: "0.1.0"
 
   alias Penstock.Admission.Request
   alias Penstock.Options
@@ -61,7 +60,6 @@ defmodule Penstock.DynamicSupervisor do
       {Penstock.DynamicSupervisor, MyApp.Sessions}
 
   """
-  @doc since: "0.1.0"
   @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :supervisor)
 
@@ -96,7 +94,6 @@ defmodule Penstock.DynamicSupervisor do
       :ok
 
   """
-  @doc since: "0.1.0"
   @spec start_link([option]) :: Supervisor.on_start()
   def start_link(opts), do: Partitions.start_link(__MODULE__, DynamicSupervisor, @supervisor_options, opts)
 
@@ -131,7 +128,6 @@ defmodule Penstock.DynamicSupervisor do
       1
 
   """
-  @doc since: "0.1.0"
   @spec start_child(supervisor, Supervisor.child_spec() | {module, term} | module | tuple, [child_option]) ::
           DynamicSupervisor.on_start_child() | {:error, Penstock.reason()}
   def start_child(supervisor, child_spec, opts \\ []) do
@@ -152,7 +148,6 @@ defmodule Penstock.DynamicSupervisor do
       {:error, :not_found}
 
   """
-  @doc since: "0.1.0"
   @spec terminate_child(supervisor, pid) :: :ok | {:error, :not_found}
   def terminate_child(supervisor, pid) do
     __MODULE__ |> Partitions.fetch!(supervisor) |> Partitions.terminate_child(Options.pid!(pid))
@@ -169,7 +164,6 @@ defmodule Penstock.DynamicSupervisor do
       true
 
   """
-  @doc since: "0.1.0"
   @spec which_children(supervisor) :: [{:undefined, pid | :restarting, :worker | :supervisor, [module] | :dynamic}]
   def which_children(supervisor) do
     for partition <- Group.partitions(Partitions.fetch!(__MODULE__, supervisor)),
@@ -188,7 +182,6 @@ defmodule Penstock.DynamicSupervisor do
       %{active: 0, specs: 0, supervisors: 0, workers: 0}
 
   """
-  @doc since: "0.1.0"
   @spec count_children(supervisor) :: %{
           specs: non_neg_integer,
           active: non_neg_integer,
@@ -215,7 +208,6 @@ defmodule Penstock.DynamicSupervisor do
       :ok
 
   """
-  @doc since: "0.1.0"
   @spec stop(supervisor, term, timeout) :: :ok
   def stop(supervisor, reason \\ :normal, timeout \\ :infinity) do
     __MODULE__ |> Partitions.fetch!(supervisor) |> Partitions.stop(reason, timeout)

@@ -6,7 +6,6 @@ defmodule Penstock.IP do
 
   A key is for the machine; `to_string/1` shows it to people.
   """
-  @moduledoc since: "0.1.0"
 
   alias Penstock.Options
   alias Penstock.Options.Weight
@@ -57,7 +56,6 @@ defmodule Penstock.IP do
       ["2001", "DB8", "0", "1"]
 
   """
-  @doc since: "0.1.0"
   @spec key(address, v4: 0..32, v6: 0..128) :: key
   def key(ip, opts \\ []) do
     opts = Options.known!(opts, [:v4, :v6])
@@ -124,7 +122,6 @@ defmodule Penstock.IP do
       "undefined"
 
   """
-  @doc since: "0.1.0"
   @spec to_string(key) :: String.t()
   def to_string(key)
 

@@ -87,7 +87,6 @@ defmodule Penstock.Options do
     if is_list(args) and not List.improper?(args), do: {module, function, args}, else: expected!("args", "a list", args)
   end
 
-  @doc false
   # Before a permit is taken. What the VM refuses although it looks right, such as a heap larger than its own maximum,
   # is found when it is used.
   @spec spawn_opt!(term) :: list
@@ -122,7 +121,6 @@ defmodule Penstock.Options do
     )
   end
 
-  @doc false
   # The options of a call, if all are known. Of one that is given twice the first counts, as everywhere in Elixir.
   @spec known!(term, [atom]) :: keyword
   def known!(opts, known) do
@@ -163,7 +161,6 @@ defmodule Penstock.Options do
     raise ArgumentError, "expected #{name} to be #{what}, got: #{show(value)}#{hint}"
   end
 
-  @doc false
   # For a message, which grows neither in size nor in the time it takes with the value.
   @spec show(term) :: String.t()
   def show(value), do: Show.show(value)

@@ -50,7 +50,6 @@ defmodule Penstock.Pool do
   Native code that goes on running after its process was killed inside a dirty NIF, and work that outlives a closed
   pool. A permit acquired through `:erpc` ends with the temporary process of that call.
   """
-  @moduledoc since: "0.1.0"
 
   alias Penstock.Admission
   alias Penstock.Admission.{Request, Resolver, Wait}
@@ -118,7 +117,6 @@ defmodule Penstock.Pool do
       {Penstock.Pool, MyApp.Uploads}
 
   """
-  @doc since: "0.1.0"
   @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :worker)
 
@@ -153,7 +151,6 @@ defmodule Penstock.Pool do
       10
 
   """
-  @doc since: "0.1.0"
   @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(opts) do
     opts = Options.known!(opts, [:name | @settings])
@@ -187,7 +184,6 @@ defmodule Penstock.Pool do
       {:error, :full}
 
   """
-  @doc since: "0.1.0"
   @spec new([option]) :: t
   def new(opts) do
     if Keyword.keyword?(opts) and Keyword.has_key?(opts, :name) do
@@ -219,7 +215,6 @@ defmodule Penstock.Pool do
   @doc """
   `try_acquire/2` of one permit.
   """
-  @doc since: "0.1.0"
   @spec try_acquire(pool) :: :ok | {:error, :full | :closed}
   def try_acquire(pool)
 
@@ -258,7 +253,6 @@ defmodule Penstock.Pool do
       {:error, :full}
 
   """
-  @doc since: "0.1.0"
   @spec try_acquire(pool, pos_integer) :: :ok | {:error, :full | :closed}
   def try_acquire(pool, permits)
 
@@ -317,7 +311,6 @@ defmodule Penstock.Pool do
       {:error, :timeout}
 
   """
-  @doc since: "0.1.0"
   @spec acquire(pool, permits: pos_integer, timeout: timeout) ::
           :ok | {:error, :full | :queue_full | :timeout | :closed | :deadlock}
   def acquire(pool, opts \\ [])
@@ -377,7 +370,6 @@ defmodule Penstock.Pool do
       :ok
 
   """
-  @doc since: "0.1.0"
   @spec acquire_async(pool, permits: pos_integer, timeout: timeout) :: {:ok, reference}
   def acquire_async(pool, opts \\ []) do
     %{permits: permits, timeout: timeout} = Request.wait!(opts, @default_timeout)
@@ -416,7 +408,6 @@ defmodule Penstock.Pool do
       0
 
   """
-  @doc since: "0.1.0"
   @spec cancel(pool, reference) :: :ok
   def cancel(pool, ref) do
     gate = Resolver.pool!(pool)
@@ -448,7 +439,6 @@ defmodule Penstock.Pool do
   @doc """
   `release/2` of one permit.
   """
-  @doc since: "0.1.0"
   @spec release(pool) :: :ok | {:error, :not_held}
   def release(pool)
 
@@ -482,7 +472,6 @@ defmodule Penstock.Pool do
       {:error, :not_held}
 
   """
-  @doc since: "0.1.0"
   @spec release(pool, pos_integer) :: :ok | {:error, :not_held}
   def release(pool, permits) do
     released(Native.pool_release(Resolver.pool!(pool), permits), pool, permits)
@@ -515,7 +504,6 @@ defmodule Penstock.Pool do
       {:error, :not_held}
 
   """
-  @doc since: "0.1.0"
   @spec transfer(pool, pid, pos_integer) :: :ok | {:error, :not_held | :noproc}
   def transfer(pool, pid, permits \\ 1) do
     ref = Resolver.pool!(pool)
@@ -552,7 +540,6 @@ defmodule Penstock.Pool do
       1
 
   """
-  @doc since: "0.1.0"
   @spec update(pool, limit: non_neg_integer | :infinity, max_waiting: non_neg_integer) :: :ok
   def update(pool, opts) do
     opts = Options.known!(opts, [:limit, :max_waiting])
@@ -600,7 +587,6 @@ defmodule Penstock.Pool do
       :open
 
   """
-  @doc since: "0.1.0"
   @spec info(pool) :: info
   def info(pool) do
     ref = Resolver.pool!(pool)
@@ -660,7 +646,6 @@ defmodule Penstock.Pool do
       true
 
   """
-  @doc since: "0.1.0"
   @spec holders(pool) :: [%{pid: pid, permits: pos_integer, held_ms: non_neg_integer}]
   def holders(pool) do
     ref = Resolver.pool!(pool)
@@ -717,7 +702,6 @@ defmodule Penstock.Pool do
       {:error, :closed}
 
   """
-  @doc since: "0.1.0"
   @spec drain(pool, timeout) :: :ok | {:error, {:timeout, pos_integer}}
   def drain(pool, timeout \\ 5_000) do
     ref = Resolver.pool!(pool)
@@ -754,7 +738,6 @@ defmodule Penstock.Pool do
       :ok
 
   """
-  @doc since: "0.1.0"
   @spec reopen(pool) :: :ok
   def reopen(pool) do
     case Native.pool_reopen(Resolver.pool!(pool)) do

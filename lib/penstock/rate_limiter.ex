@@ -56,7 +56,6 @@ defmodule Penstock.RateLimiter do
       {:allow, 0}
 
   """
-  @moduledoc since: "0.1.0"
 
   alias Penstock.{Native, Options}
   alias Penstock.Admission.{KeySize, Request, Resolver}
@@ -107,7 +106,6 @@ defmodule Penstock.RateLimiter do
       {Penstock.RateLimiter, MyApp.Api}
 
   """
-  @doc since: "0.1.0"
   @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :worker)
 
@@ -140,7 +138,6 @@ defmodule Penstock.RateLimiter do
       5
 
   """
-  @doc since: "0.1.0"
   @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(opts) do
     opts = Options.known!(opts, [:name, :limit, :per, :burst, :max_keys, :clock])
@@ -211,7 +208,6 @@ defmodule Penstock.RateLimiter do
       {:deny, 60_000}
 
   """
-  @doc since: "0.1.0"
   @spec hit(limiter) :: answer
   def hit(limiter) do
     case Native.rate_hit(limiter) do
@@ -243,7 +239,6 @@ defmodule Penstock.RateLimiter do
       {:deny, :infinity}
 
   """
-  @doc since: "0.1.0"
   @spec hit(limiter, term, pos_integer) :: answer
   def hit(limiter, key, cost \\ 1)
 
@@ -313,7 +308,6 @@ defmodule Penstock.RateLimiter do
       true
 
   """
-  @doc since: "0.1.0"
   @spec acquire(limiter, term, cost: pos_integer, timeout: timeout) ::
           :ok | {:error, {:rate_limited, pos_integer | :infinity}}
   def acquire(limiter, key \\ :global, opts \\ []) do
@@ -409,7 +403,6 @@ defmodule Penstock.RateLimiter do
       {:deny, 1_100}
 
   """
-  @doc since: "0.1.0"
   @spec charge(limiter, term, pos_integer) :: answer
   def charge(limiter, key, cost), do: ask(limiter, key, cost, &Native.rate_charge(limiter, key, cost, &1))
 
@@ -431,7 +424,6 @@ defmodule Penstock.RateLimiter do
       {:allow, 9}
 
   """
-  @doc since: "0.1.0"
   @spec refund(limiter, term, pos_integer) :: answer
   def refund(limiter, key, cost), do: ask(limiter, key, cost, &Native.rate_refund(limiter, key, cost, &1))
 
@@ -461,7 +453,6 @@ defmodule Penstock.RateLimiter do
       {:allow, 9}
 
   """
-  @doc since: "0.1.0"
   @spec pause(limiter, term, non_neg_integer) :: :ok
   def pause(limiter, key, ms) do
     unless is_integer(ms) and ms in 0..0x7FFF_FFFF do
@@ -486,7 +477,6 @@ defmodule Penstock.RateLimiter do
       {:allow, 4}
 
   """
-  @doc since: "0.1.0"
   @spec peek(limiter, term) :: answer
   def peek(limiter, key \\ :global) do
     ask(limiter, key, 1, &Native.rate_peek(limiter, key, &1))
@@ -519,7 +509,6 @@ defmodule Penstock.RateLimiter do
       1
 
   """
-  @doc since: "0.1.0"
   @spec hit_all([{limiter, term, pos_integer}]) :: :allow | {:deny, limiter, pos_integer | :infinity}
   def hit_all(hits) do
     several!(hits)
@@ -564,7 +553,6 @@ defmodule Penstock.RateLimiter do
       {:allow, 0}
 
   """
-  @doc since: "0.1.0"
   @spec reset(limiter, term) :: :ok
   def reset(limiter, key \\ :global) do
     ask(limiter, key, 1, &Native.rate_reset(limiter, key, &1))
@@ -593,7 +581,6 @@ defmodule Penstock.RateLimiter do
       {:allow, 1}
 
   """
-  @doc since: "0.1.0"
   @spec update(limiter, limit: pos_integer, per: pos_integer, burst: pos_integer) :: :ok
   def update(limiter, opts) do
     opts = Options.known!(opts, [:limit, :per, :burst])
@@ -653,7 +640,6 @@ defmodule Penstock.RateLimiter do
       %{name: MyApp.Seen, limit: 1, per: 60_000, burst: 1, keys: 1, max_keys: 1_000, memory: 31_760, allowed: 1, denied: 1}
 
   """
-  @doc since: "0.1.0"
   @spec info(limiter) :: info
   def info(limiter) do
     {limit, per, burst, max_keys, memory, allowed, denied} = native_info!(limiter)
@@ -700,7 +686,6 @@ defmodule Penstock.RateLimiter do
       {:deny, 300}
 
   """
-  @doc since: "0.1.0"
   @spec advance(limiter, non_neg_integer) :: :ok
   def advance(limiter, ms) do
     unless is_integer(ms) and ms in 0..@century_ms do

@@ -27,7 +27,6 @@ defmodule Penstock.Task do
 
   See [the guide](tasks.md) for when to wait and when to refuse.
   """
-  @moduledoc since: "0.1.0"
 
   alias Penstock.{Options, RejectedError}
   alias Penstock.Admission.{Request, Resolver}
@@ -83,7 +82,6 @@ defmodule Penstock.Task do
       iex> {:ok, _pid} = Penstock.Task.start(pool, fn -> :ok end, timeout: 1_000)
 
   """
-  @doc since: "0.1.0"
   @spec start(Penstock.gate(), (-> term), [option]) :: {:ok, pid} | {:error, Penstock.reason()}
   def start(gate, fun, opts \\ []), do: start_by(&Task.start/3, gate, Options.fun!(fun), opts)
 
@@ -98,7 +96,6 @@ defmodule Penstock.Task do
       true
 
   """
-  @doc since: "0.1.0"
   @spec start(Penstock.gate(), module, atom, [term], [option]) :: {:ok, pid} | {:error, Penstock.reason()}
   def start(gate, module, function, args, opts \\ []) do
     start_by(&Task.start/3, gate, Options.mfargs!(module, function, args), opts)
@@ -115,7 +112,6 @@ defmodule Penstock.Task do
       true
 
   """
-  @doc since: "0.1.0"
   @spec start_link(Penstock.gate(), (-> term), [option]) :: {:ok, pid} | {:error, Penstock.reason()}
   def start_link(gate, fun, opts \\ []) do
     start_by(&Task.start_link/3, gate, Options.fun!(fun), opts)
@@ -134,7 +130,6 @@ defmodule Penstock.Task do
       true
 
   """
-  @doc since: "0.1.0"
   @spec start_link(Penstock.gate(), module, atom, [term], [option]) :: {:ok, pid} | {:error, Penstock.reason()}
   def start_link(gate, module, function, args, opts \\ []) do
     start_by(&Task.start_link/3, gate, Options.mfargs!(module, function, args), opts)
@@ -168,7 +163,6 @@ defmodule Penstock.Task do
       0
 
   """
-  @doc since: "0.1.0"
   @spec async(Penstock.gate(), (-> term), [option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
   def async(gate, fun, opts \\ []), do: async_by(gate, Options.fun!(fun), opts)
 
@@ -183,7 +177,6 @@ defmodule Penstock.Task do
       {{Enum, :sum, 1}, 6}
 
   """
-  @doc since: "0.1.0"
   @spec async(Penstock.gate(), module, atom, [term], [option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
   def async(gate, module, function, args, opts \\ []) do
     async_by(gate, Options.mfargs!(module, function, args), opts)
@@ -201,7 +194,6 @@ defmodule Penstock.Task do
       ** (Penstock.RejectedError) #Penstock.Pool<in_use: 0, limit: 1> did not admit: :full (2 permits were asked for, above the limit of 1)
 
   """
-  @doc since: "0.1.0"
   @spec async!(Penstock.gate(), (-> term), [option]) :: Task.t()
   def async!(gate, fun, opts \\ []), do: admitted!(async(gate, fun, opts), gate, opts)
 
@@ -215,7 +207,6 @@ defmodule Penstock.Task do
       6
 
   """
-  @doc since: "0.1.0"
   @spec async!(Penstock.gate(), module, atom, [term], [option]) :: Task.t()
   def async!(gate, module, function, args, opts \\ []) do
     admitted!(async(gate, module, function, args, opts), gate, opts)
@@ -281,7 +272,6 @@ defmodule Penstock.Task do
       {:allow, 8}
 
   """
-  @doc since: "0.1.0"
   @spec async_stream(Penstock.gate(), Enumerable.t(), (term -> term), [stream_option]) :: Enumerable.t()
   def async_stream(gate, enumerable, fun, opts \\ []) do
     unless is_function(fun, 1), do: Options.expected!("fun", "a function of arity 1", fun)
@@ -298,7 +288,6 @@ defmodule Penstock.Task do
       [ok: "1", ok: "10"]
 
   """
-  @doc since: "0.1.0"
   @spec async_stream(Penstock.gate(), Enumerable.t(), module, atom, [term], [stream_option]) :: Enumerable.t()
   def async_stream(gate, enumerable, module, function, args, opts \\ []) do
     stream(gate, enumerable, Options.mfargs!(module, function, args), opts)

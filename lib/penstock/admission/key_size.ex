@@ -22,7 +22,6 @@ defmodule Penstock.Admission.KeySize do
 
   defguardp is_light(term) when is_plain(term) or (is_binary(term) and byte_size(term) <= @largest)
 
-  @doc false
   @spec ask(term, (Native.measured() -> term)) :: term
   def ask(key, _ask) when is_vast(key), do: too_large!(key)
 
@@ -31,7 +30,6 @@ defmodule Penstock.Admission.KeySize do
   def ask(key, ask) when is_measured_first(key), do: measured(:measure, key, ask)
   def ask(key, ask), do: measured(ask.(:not_measured), key, ask)
 
-  @doc false
   # Takes an answer of the native side, and asks again if it was none.
   @spec measured(term, term, (Native.measured() -> term)) :: term
   def measured(:measure, key, ask) do
@@ -43,12 +41,10 @@ defmodule Penstock.Admission.KeySize do
   def measured(:nil_key, _key, _ask), do: nil_key!("key")
   def measured(answer, _key, _ask), do: answer
 
-  @doc false
   @spec check!(term) :: :ok
   def check!(nil), do: nil_key!("key")
   def check!(key), do: if(Weight.fits?(key, @largest), do: :ok, else: too_large!(key))
 
-  @doc false
   @spec nil_key!(String.t()) :: no_return
   def nil_key!(name) do
     Options.expected!(name, "a term other than nil (of callers that are not known, say :anonymous)", nil)

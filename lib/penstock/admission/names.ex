@@ -5,7 +5,6 @@ defmodule Penstock.Admission.Names do
 
   alias Penstock.Native
 
-  @doc false
   # Returns the names of all gates that are open throughout the walk, in no order. A gate that
   # opens or closes meanwhile may be in it or not.
   @spec open() :: [atom]

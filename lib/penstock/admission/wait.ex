@@ -8,7 +8,6 @@ defmodule Penstock.Admission.Wait do
 
   alias Penstock.Native
 
-  @doc false
   @spec park(Native.gate(), :free | :bound, pos_integer, timeout) ::
           {:ok, Native.instance()}
           | {:error, :full | :queue_full | :closed | :deadlock | :timeout}
@@ -37,7 +36,6 @@ defmodule Penstock.Admission.Wait do
     end
   end
 
-  @doc false
   @spec drain(Native.gate(), timeout) :: :ok | {:undrained, pos_integer} | {:timeout, Native.instance()} | Native.bad()
   def drain(gate, timeout) do
     reference = make_ref()

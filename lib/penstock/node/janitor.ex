@@ -22,12 +22,10 @@ defmodule Penstock.Node.Janitor do
   @spec start_link(term) :: GenServer.on_start()
   def start_link(_arg), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)
 
-  @doc false
   # When this returns it is watched: how it dies is not missed.
   @spec watch_owner(atom, pid) :: :ok
   def watch_owner(name, owner), do: ask({:watch, name, owner})
 
-  @doc false
   # The pool of an owner that has ended in an orderly way is closed when this returns.
   @spec settle_owner(atom) :: :ok
   def settle_owner(name) do
@@ -43,7 +41,6 @@ defmodule Penstock.Node.Janitor do
     :exit, _no_janitor -> :ok
   end
 
-  @doc false
   @spec orderly?(term) :: boolean
   def orderly?(reason) when reason in [:normal, :shutdown], do: true
   def orderly?({:shutdown, _}), do: true

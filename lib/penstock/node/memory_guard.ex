@@ -5,12 +5,10 @@ defmodule Penstock.Node.MemoryGuard do
   # Less than this is asked of nobody.
   @little 64 * 1_024 * 1_024
 
-  @doc false
   @spec available?(non_neg_integer) :: boolean
   def available?(bytes) when bytes <= @little, do: true
   def available?(bytes), do: Enum.all?([machine("/proc"), container("/sys/fs/cgroup")], &(&1 == nil or bytes <= &1))
 
-  @doc false
   # Bytes; nil where it is not told.
   @spec machine(Path.t()) :: non_neg_integer | nil
   def machine(dir) do
@@ -22,7 +20,6 @@ defmodule Penstock.Node.MemoryGuard do
     end
   end
 
-  @doc false
   @spec container(Path.t()) :: non_neg_integer | nil
   def container(dir) do
     with {:ok, most} <- File.read(Path.join(dir, "memory.max")),

@@ -18,7 +18,6 @@ defmodule Penstock.Options.Nearest do
   # How alike two names are of which only the last part is the same.
   @same_last 0.9
 
-  @doc false
   # Returns the nearest of the names that `wanted?` accepts, or nil.
   @spec find(atom, Enumerable.t(), (atom -> boolean)) :: atom | nil
   def find(name, names, wanted?) do

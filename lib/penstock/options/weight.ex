@@ -9,13 +9,11 @@ defmodule Penstock.Options.Weight do
   # 2^8192, which has 1 KiB. The VM compares integers by their lengths first.
   @longest Bitwise.bsl(1, 8_192)
 
-  @doc false
   # Returns `true` if the term has at most `most` bytes in the external term format. `most` is at
   # most 1_024.
   @spec fits?(term, pos_integer) :: boolean
   def fits?(term, most), do: light?(term, most) and :erlang.external_size(term) <= most
 
-  @doc false
   # Returns `true` if the walk reaches the end of the term within `most` units. A term in the
   # external format is never lighter.
   @spec light?(term, pos_integer) :: boolean

@@ -9,7 +9,6 @@ defmodule Penstock.Process.ChildStart do
   alias Penstock.{Admission, Native}
   alias Penstock.Process.MaxRuntime
 
-  @doc false
   @spec run(Admission.permits(), MaxRuntime.max_runtime(), (-> result)) :: result when result: term
   def run(permits, max_runtime, start) do
     start.()
@@ -24,7 +23,6 @@ defmodule Penstock.Process.ChildStart do
       result
   end
 
-  @doc false
   # Without a permit, but for no longer.
   @spec run_unguarded(Native.gate(), MaxRuntime.max_runtime(), (-> result)) :: result when result: term
   def run_unguarded(gate, max_runtime, start) do
@@ -47,7 +45,8 @@ defmodule Penstock.Process.ChildStart do
   end
 
   defp entrust(pid, {gate, instance, permits}, max_runtime) do
-    with :ok <- Native.start_entrust(gate, instance, pid, permits), do: MaxRuntime.give(gate, instance, pid, max_runtime)
+    with :ok <- Native.start_entrust(gate, instance, pid, permits),
+         do: MaxRuntime.give(gate, instance, pid, max_runtime)
   end
 
   defp give_back({gate, instance, permits}), do: Native.run_end(gate, instance, permits)

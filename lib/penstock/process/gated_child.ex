@@ -30,7 +30,6 @@ defmodule Penstock.Process.GatedChild do
           permits: pos_integer
         }
 
-  @doc false
   # A child spec of any form, as a map. Raises as `Supervisor.child_spec/2`.
   @spec spec(term) :: map | tuple
   # The form that Erlang had before maps.
@@ -41,7 +40,6 @@ defmodule Penstock.Process.GatedChild do
   def spec({_, _, _, _, _, _} = no_spec), do: no_spec
   def spec(child_spec), do: Supervisor.child_spec(child_spec, [])
 
-  @doc false
   # The child spec of a child behind a gate; or what was given, if it is none: its supervisor says so.
   @spec child_spec(map, t) :: map
   def child_spec(spec, gated), do: %{Map.put_new(spec, :modules, [elem(gated.start, 0)]) | start: mfargs(gated)}
@@ -51,7 +49,6 @@ defmodule Penstock.Process.GatedChild do
   # One for each number of arguments: up to 15 of the supervisor's own.
   for arity <- 1..16 do
     args = Macro.generate_arguments(arity, __MODULE__)
-    @doc false
     def start_link(unquote_splicing(args)), do: start(unquote(args))
   end
 

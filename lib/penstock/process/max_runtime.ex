@@ -7,7 +7,6 @@ defmodule Penstock.Process.MaxRuntime do
   @typedoc "ms, or nil for no limit."
   @type max_runtime :: pos_integer | nil
 
-  @doc false
   @spec run(Native.gate(), Native.offer(), max_runtime, (-> value)) :: value when value: var
   def run(_gate, _offer, nil, fun), do: fun.()
 
@@ -21,12 +20,10 @@ defmodule Penstock.Process.MaxRuntime do
     end
   end
 
-  @doc false
   @spec start(Native.gate(), Native.offer(), max_runtime) :: :ok
   def start(_gate, _offer, nil), do: :ok
   def start(gate, offer, max_runtime), do: :ok = Native.deadline_set(gate, offer, max_runtime)
 
-  @doc false
   # For a process that the caller has started, which never says that its work has ended: that is when it dies.
   @spec give(Native.gate(), Native.instance(), pid, max_runtime) :: :ok
   def give(_gate, _instance, _pid, nil), do: :ok
@@ -37,7 +34,6 @@ defmodule Penstock.Process.MaxRuntime do
     :ok
   end
 
-  @doc false
   # Does not return if the time ran out before: what is counted as killed is seen to be killed, and says nothing any more.
   @spec finish(max_runtime) :: :ok
   def finish(nil), do: :ok

@@ -13,7 +13,6 @@ defmodule Penstock.Process.StartKind do
 
   @type t :: :start | :restart
 
-  @doc false
   @spec of_caller() :: t
   def of_caller do
     {:current_stacktrace, frames} = :erlang.process_info(self(), :current_stacktrace)
@@ -24,7 +23,6 @@ defmodule Penstock.Process.StartKind do
     end
   end
 
-  @doc false
   # Hidden: there are frames, and none of them says.
   @spec of([{module, atom, arity | [term], keyword}]) :: t | :hidden
   def of([]), do: :restart

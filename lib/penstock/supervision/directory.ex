@@ -8,7 +8,6 @@ defmodule Penstock.Supervision.Directory do
 
   alias Penstock.Supervision.Group
 
-  @doc false
   # By the process that starts the application: the table lives as long as the application.
   @spec create() :: :ok
   def create do
@@ -19,7 +18,6 @@ defmodule Penstock.Supervision.Directory do
     :ok
   end
 
-  @doc false
   # By the process of the name.
   @spec put(Group.t()) :: :ok
   def put(%Group{name: name} = group) do
@@ -27,7 +25,6 @@ defmodule Penstock.Supervision.Directory do
     insert(name, group)
   end
 
-  @doc false
   # Returns the group whose process has the name now; nil if there is none.
   @spec fetch(atom) :: Group.t() | nil
   def fetch(name) do
@@ -39,7 +36,6 @@ defmodule Penstock.Supervision.Directory do
     end
   end
 
-  @doc false
   # Returns the same, or nil, without a question to a process, which may be busy for long.
   @spec known(atom) :: Group.t() | nil
   def known(name), do: lookup(name, Process.whereis(name))
@@ -52,7 +48,6 @@ defmodule Penstock.Supervision.Directory do
     end
   end
 
-  @doc false
   # Forgets what a process of the name, which has ended, has put.
   @spec forget(atom, pid) :: :ok
   def forget(name, pid) do
@@ -62,7 +57,6 @@ defmodule Penstock.Supervision.Directory do
     ArgumentError -> :ok
   end
 
-  @doc false
   # Returns each name with the process that has put it, for a janitor that starts again.
   @spec all() :: [{atom, pid}]
   def all do

@@ -30,7 +30,6 @@ defmodule Penstock.Supervision.Front do
   @enforce_keys [:group, :below]
   defstruct [:group, :below, asked: %{}, open: %{}]
 
-  @doc false
   # `start` starts the supervisor below, and is called by the front. `settings` are those of the
   # pool of the name, which is the front's; nil for none.
   @spec start_link(Group.t(), Pool.settings() | nil, (-> Supervisor.on_start()), timeout) ::
@@ -154,7 +153,6 @@ defmodule Penstock.Supervision.Front do
   end
 
   # `:supervisor.get_callback_module/1` looks for this; releases find supervisors by it.
-  @doc false
   @impl true
   def format_status(:terminate, [_dictionary, state]), do: state
 

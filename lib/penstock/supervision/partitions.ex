@@ -21,7 +21,6 @@ defmodule Penstock.Supervision.Partitions do
   @own_options [:name, :gate, :partitions | @pool_options]
   @server_options [:debug, :timeout, :spawn_opt, :hibernate_after]
 
-  @doc false
   # `kind` is Penstock's module, `supervisor` Elixir's, of which `options` are allowed.
   @spec start_link(module, module, [atom], keyword) :: Supervisor.on_start()
   def start_link(kind, supervisor, options, opts) do
@@ -108,7 +107,6 @@ defmodule Penstock.Supervision.Partitions do
     Supervisor.start_link(children, [strategy: :one_for_one] ++ intensity)
   end
 
-  @doc false
   # By the process above. If the last one was killed, its partitions end as their children do, and keep their names until
   # then.
   @spec start_partition(module, keyword) :: Supervisor.on_start()
@@ -142,7 +140,6 @@ defmodule Penstock.Supervision.Partitions do
 
   defp names(name, partitions), do: List.to_tuple(for n <- 1..partitions, do: :"#{name}.Partition#{n}")
 
-  @doc false
   # By its name, or the pid of the supervisor that has it.
   @spec fetch!(module, term) :: Group.t()
   def fetch!(kind, name) when is_atom(name) do
@@ -172,7 +169,6 @@ defmodule Penstock.Supervision.Partitions do
   @spec child_options() :: [atom, ...]
   def child_options, do: [:partition_key]
 
-  @doc false
   # The partition that the options of a child choose.
   @spec partition(Group.t(), keyword) :: atom
   def partition(%{partitions: {only}}, _opts), do: only
@@ -227,7 +223,6 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  @doc false
   # The child is of one of them.
   @spec terminate_child(Group.t(), pid) :: :ok | {:error, :not_found}
   def terminate_child(group, pid) do
@@ -236,7 +231,6 @@ defmodule Penstock.Supervision.Partitions do
     end)
   end
 
-  @doc false
   @spec stop(Group.t(), term, timeout) :: :ok
   def stop(%{pid: pid}, reason, timeout), do: GenServer.stop(pid, reason, timeout)
 end

@@ -14,7 +14,6 @@ defmodule Penstock.Task.Launcher do
   @typedoc "Makes the task of a module, function and arguments."
   @type create(task) :: (module, atom, [term] -> task)
 
-  @doc false
   @spec start(gate, Runner.call(), Request.t(), create({:ok, pid} | other)) :: {:ok, pid} | {:error, term} | other
         when other: term
   def start({gate, ref}, call, request, create) do
@@ -35,7 +34,6 @@ defmodule Penstock.Task.Launcher do
     end
   end
 
-  @doc false
   # Creates a task as `Task.async/3` does. One call of the VM makes the process, its link, its
   # monitor and the alias of the monitor.
   @spec async(gate, Runner.call(), Request.t()) :: {:ok, Task.t()} | {:error, term}
@@ -56,7 +54,6 @@ defmodule Penstock.Task.Launcher do
     end
   end
 
-  @doc false
   # The task is made by a supervisor.
   @spec async(gate, Runner.call(), Request.t(), create(Task.t())) :: {:ok, Task.t()} | {:error, term}
   def async({gate, ref}, call, request, create) do

@@ -6,7 +6,6 @@ defmodule Penstock.Task.Report do
 
   @type mfargs :: {module, atom, [term]}
 
-  @doc false
   # `callers` are the `$callers` that the task was started with; the first is its starter. The
   # process dictionary may have lost them, since user code can erase it.
   @spec log(:error | :exit | :throw, term, Exception.stacktrace(), [pid, ...], mfargs) :: :ok
@@ -39,7 +38,6 @@ defmodule Penstock.Task.Report do
     )
   end
 
-  @doc false
   # For handlers that no translator of Logger comes before.
   @spec format(map) :: {:io.format(), [term]}
   def format(%{report: report}) do

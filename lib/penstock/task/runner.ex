@@ -13,7 +13,6 @@ defmodule Penstock.Task.Runner do
   # `Task` makes processes of `:proc_lib` there, which report crashes on their own.
   @proc_lib Version.match?(System.version(), "< 1.15.0-dev")
 
-  @doc false
   # Inside of a process that `Task` made.
   @spec run(Native.gate(), Native.offer(), call, MaxRuntime.max_runtime()) :: term
   def run(gate, offer, call, max_runtime \\ nil) do
@@ -25,14 +24,12 @@ defmodule Penstock.Task.Runner do
     work(gate, offer, call, max_runtime, callers)
   end
 
-  @doc false
   # The supervisor calls this to start a task that no process awaits.
   @spec start_link([pid, ...], Native.gate(), Native.offer(), call, MaxRuntime.max_runtime()) :: {:ok, pid}
   def start_link(callers, gate, offer, call, max_runtime \\ nil) do
     {:ok, spawn_link(__MODULE__, :run_under, [ancestors(), callers, gate, offer, call, max_runtime])}
   end
 
-  @doc false
   # The whole life of such a task.
   @spec run_under([atom | pid], [pid, ...], Native.gate(), Native.offer(), call, MaxRuntime.max_runtime()) :: term
   def run_under(ancestors, callers, gate, offer, call, max_runtime) do
@@ -41,7 +38,6 @@ defmodule Penstock.Task.Runner do
     run(gate, offer, call, max_runtime)
   end
 
-  @doc false
   # The whole life of a task that its starter awaits, as `Task.async/3` has it. The starter hands
   # over the permits before it sends the message, so there is nothing to adopt. If the starter is
   # killed before that, its link ends this process.
@@ -74,7 +70,6 @@ defmodule Penstock.Task.Runner do
     end
   end
 
-  @doc false
   # Returns the `$callers` of a process that the caller starts. User code may have put anything
   # there.
   @spec callers() :: [pid, ...]
@@ -85,7 +80,6 @@ defmodule Penstock.Task.Runner do
     end
   end
 
-  @doc false
   # Returns the `$ancestors` of a process that the caller starts.
   @spec ancestors() :: [atom | pid, ...]
   def ancestors do
@@ -115,7 +109,6 @@ defmodule Penstock.Task.Runner do
   @typedoc "A supervisor that is asked to start tasks of a stream, and the `:shutdown` of these."
   @type supervisor :: {GenServer.server(), timeout | :brutal_kill}
 
-  @doc false
   # As `spawn_monitor` of `element`, but under a supervisor. It begins when it is monitored, and what it is to do does not come
   # by way of the supervisor.
   @spec start_under(supervisor, stream, Native.offer(), term) :: {pid, reference}
@@ -128,7 +121,6 @@ defmodule Penstock.Task.Runner do
     {pid, monitor}
   end
 
-  @doc false
   # By the supervisor.
   @spec start_element(reference, pid) :: {:ok, pid}
   def start_element(ref, guard) do
@@ -147,7 +139,6 @@ defmodule Penstock.Task.Runner do
     defp as_ancestor, do: self()
   end
 
-  @doc false
   @spec await_element(reference, pid, [atom | pid]) :: term
   def await_element(ref, guard, ancestors) do
     # If the consumer dies before it says anything, the guard ends us.
@@ -156,7 +147,6 @@ defmodule Penstock.Task.Runner do
     end
   end
 
-  @doc false
   # The whole life of a task of a stream. Its permit is back when it is dead: no process of another's is there beside it,
   # and the consumer, which sees to that, has time to.
   @spec element(stream, Native.offer(), term, [atom | pid] | nil) :: term
@@ -214,16 +204,13 @@ defmodule Penstock.Task.Runner do
   if @proc_lib do
     defp hibernate(args), do: :proc_lib.hibernate(__MODULE__, :die, args)
 
-    @doc false
     def die(kind, reason, stacktrace), do: :erlang.raise(kind, reason, stacktrace)
   else
     defp hibernate(args), do: :erlang.hibernate(__MODULE__, :die, args)
 
-    @doc false
     def die(kind, reason, stacktrace), do: :erlang.raise(:exit, exit_reason(kind, reason, stacktrace), stacktrace)
   end
 
-  @doc false
   @spec exit_reason(:error | :exit | :throw, term, Exception.stacktrace()) :: term
   def exit_reason(:error, reason, stacktrace), do: {reason, stacktrace}
   def exit_reason(:exit, reason, _stacktrace), do: reason

@@ -48,11 +48,9 @@ defmodule Penstock.Task.Stream do
   @longest_wait 0xFFFF_FFFF
   @ns_per_ms 1_000_000
 
-  @doc false
   @spec known_options() :: [atom, ...]
   def known_options, do: @options
 
-  @doc false
   # What `reduce/3` is given of a stream. `under` says what supervisor its tasks are under, and `linked` whether the consumer
   # shares the fate of those that fail.
   @spec options!(Resolver.gate(), term, Runner.element_call(), keyword, Runner.supervisor() | nil, boolean) :: map
@@ -74,7 +72,6 @@ defmodule Penstock.Task.Stream do
     }
   end
 
-  @doc false
   @spec reduce(Enumerable.acc(), Enumerable.reducer(), map) :: Enumerable.result()
   def reduce(command, reducer, options) do
     {gate, limit} = gate!(options)

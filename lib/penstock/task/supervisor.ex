@@ -24,7 +24,6 @@ defmodule Penstock.Task.Supervisor do
   `{:error, {:not_gated, "call Penstock.Task.Supervisor.start_child/3"}}`, and those that return a task or a stream raise it. See
   `Penstock.DynamicSupervisor`.
   """
-  @moduledoc since: "0.1.0"
 
   alias Penstock.Admission.Request
   alias Penstock.{Options, RejectedError}
@@ -67,7 +66,6 @@ defmodule Penstock.Task.Supervisor do
       {Penstock.Task.Supervisor, MyApp.Tasks}
 
   """
-  @doc since: "0.1.0"
   @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :supervisor)
 
@@ -85,7 +83,6 @@ defmodule Penstock.Task.Supervisor do
       42
 
   """
-  @doc since: "0.1.0"
   @spec start_link([option]) :: Supervisor.on_start()
   def start_link(opts), do: Partitions.start_link(__MODULE__, Task.Supervisor, @supervisor_options, opts)
 
@@ -120,7 +117,6 @@ defmodule Penstock.Task.Supervisor do
       true
 
   """
-  @doc since: "0.1.0"
   @spec start_child(supervisor, (-> term), [child_option]) :: DynamicSupervisor.on_start_child()
   def start_child(supervisor, fun, opts \\ []), do: child(supervisor, Options.fun!(fun), opts)
 
@@ -135,7 +131,6 @@ defmodule Penstock.Task.Supervisor do
       :ok
 
   """
-  @doc since: "0.1.0"
   @spec start_child(supervisor, module, atom, [term], [child_option]) :: DynamicSupervisor.on_start_child()
   def start_child(supervisor, module, function, args, opts \\ []) do
     child(supervisor, Options.mfargs!(module, function, args), opts)
@@ -192,7 +187,6 @@ defmodule Penstock.Task.Supervisor do
       3
 
   """
-  @doc since: "0.1.0"
   @spec async(supervisor, (-> term), [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
   def async(supervisor, fun, opts \\ []), do: task(supervisor, Options.fun!(fun), opts, &Task.Supervisor.async/5)
 
@@ -207,7 +201,6 @@ defmodule Penstock.Task.Supervisor do
       {{Enum, :sum, 1}, 6}
 
   """
-  @doc since: "0.1.0"
   @spec async(supervisor, module, atom, [term], [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
   def async(supervisor, module, function, args, opts \\ []) do
     task(supervisor, Options.mfargs!(module, function, args), opts, &Task.Supervisor.async/5)
@@ -223,7 +216,6 @@ defmodule Penstock.Task.Supervisor do
       6
 
   """
-  @doc since: "0.1.0"
   @spec async!(supervisor, (-> term), [async_option]) :: Task.t()
   def async!(supervisor, fun, opts \\ []), do: admitted!(async(supervisor, fun, opts), supervisor, opts)
 
@@ -237,7 +229,6 @@ defmodule Penstock.Task.Supervisor do
       3
 
   """
-  @doc since: "0.1.0"
   @spec async!(supervisor, module, atom, [term], [async_option]) :: Task.t()
   def async!(supervisor, module, function, args, opts \\ []) do
     admitted!(async(supervisor, module, function, args, opts), supervisor, opts)
@@ -254,7 +245,6 @@ defmodule Penstock.Task.Supervisor do
       {:exit, :shutdown}
 
   """
-  @doc since: "0.1.0"
   @spec async_nolink(supervisor, (-> term), [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
   def async_nolink(supervisor, fun, opts \\ []) do
     task(supervisor, Options.fun!(fun), opts, &Task.Supervisor.async_nolink/5)
@@ -271,7 +261,6 @@ defmodule Penstock.Task.Supervisor do
       2
 
   """
-  @doc since: "0.1.0"
   @spec async_nolink(supervisor, module, atom, [term], [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
   def async_nolink(supervisor, module, function, args, opts \\ []) do
     task(supervisor, Options.mfargs!(module, function, args), opts, &Task.Supervisor.async_nolink/5)
@@ -287,7 +276,6 @@ defmodule Penstock.Task.Supervisor do
       :won
 
   """
-  @doc since: "0.1.0"
   @spec async_nolink!(supervisor, (-> term), [async_option]) :: Task.t()
   def async_nolink!(supervisor, fun, opts \\ []), do: admitted!(async_nolink(supervisor, fun, opts), supervisor, opts)
 
@@ -301,7 +289,6 @@ defmodule Penstock.Task.Supervisor do
       1
 
   """
-  @doc since: "0.1.0"
   @spec async_nolink!(supervisor, module, atom, [term], [async_option]) :: Task.t()
   def async_nolink!(supervisor, module, function, args, opts \\ []) do
     admitted!(async_nolink(supervisor, module, function, args, opts), supervisor, opts)
@@ -346,7 +333,6 @@ defmodule Penstock.Task.Supervisor do
       [ok: 1, ok: 4, ok: 9]
 
   """
-  @doc since: "0.1.0"
   @spec async_stream(supervisor, Enumerable.t(), (term -> term), [stream_option]) :: Enumerable.t()
   def async_stream(supervisor, enumerable, fun, opts \\ []), do: stream(supervisor, enumerable, fun!(fun), opts, true)
 
@@ -360,7 +346,6 @@ defmodule Penstock.Task.Supervisor do
       [ok: "1", ok: "10"]
 
   """
-  @doc since: "0.1.0"
   @spec async_stream(supervisor, Enumerable.t(), module, atom, [term], [stream_option]) :: Enumerable.t()
   def async_stream(supervisor, enumerable, module, function, args, opts \\ []) do
     stream(supervisor, enumerable, Options.mfargs!(module, function, args), opts, true)
@@ -377,7 +362,6 @@ defmodule Penstock.Task.Supervisor do
       [ok: 1, exit: :shutdown, ok: 3]
 
   """
-  @doc since: "0.1.0"
   @spec async_stream_nolink(supervisor, Enumerable.t(), (term -> term), [stream_option]) :: Enumerable.t()
   def async_stream_nolink(supervisor, enumerable, fun, opts \\ []) do
     stream(supervisor, enumerable, fun!(fun), opts, false)
@@ -393,7 +377,6 @@ defmodule Penstock.Task.Supervisor do
       [ok: "a"]
 
   """
-  @doc since: "0.1.0"
   @spec async_stream_nolink(supervisor, Enumerable.t(), module, atom, [term], [stream_option]) :: Enumerable.t()
   def async_stream_nolink(supervisor, enumerable, module, function, args, opts \\ []) do
     stream(supervisor, enumerable, Options.mfargs!(module, function, args), opts, false)
@@ -422,7 +405,6 @@ defmodule Penstock.Task.Supervisor do
       []
 
   """
-  @doc since: "0.1.0"
   @spec children(supervisor) :: [pid]
   def children(supervisor) do
     for partition <- Group.partitions(Partitions.fetch!(__MODULE__, supervisor)),
@@ -442,7 +424,6 @@ defmodule Penstock.Task.Supervisor do
       {:error, :not_found}
 
   """
-  @doc since: "0.1.0"
   @spec terminate_child(supervisor, pid) :: :ok | {:error, :not_found}
   def terminate_child(supervisor, pid) do
     __MODULE__ |> Partitions.fetch!(supervisor) |> Partitions.terminate_child(Options.pid!(pid))

@@ -35,7 +35,6 @@ defmodule Penstock.Task.Stream.Monitor do
   # ms between two looks, at least, while no task is there to be looked at.
   @idle 50
 
-  @doc false
   # Linked to the caller, and monitored by it. It is ready when this returns: before that, it would not see how the caller died,
   # and by the link alone die with it, and leave the tasks that trap exits.
   # If not `linked?`, tasks that fail are no matter to it, as if it trapped exits.
@@ -51,7 +50,6 @@ defmodule Penstock.Task.Stream.Monitor do
     end
   end
 
-  @doc false
   @spec init(Native.gate(), pid, reference, boolean, timeout) :: no_return
   def init(gate, consumer, ref, traps?, timeout) do
     Process.flag(:trap_exit, true)
