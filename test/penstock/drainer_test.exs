@@ -64,7 +64,7 @@ defmodule Penstock.DrainerTest do
     {:ok, drainer} = Drainer.start_link(pools: [pool], shutdown: 20)
     job = job(pool)
     log = capture_log(fn -> GenServer.stop(drainer, :shutdown) end)
-    assert log =~ "was not drained within 20 ms: 1 permits are held still"
+    assert log =~ "was not drained within 20 ms: 1 permits are still held"
     assert Process.alive?(job)
     assert Drainer.child_spec(pools: [pool], shutdown: 20).shutdown > 20
     # Started again, it lets others in again.
