@@ -11,7 +11,7 @@ defmodule Penstock.Application do
     end
   end
 
-  # Otherwise the first native call would only say that its function is undefined.
+  # Without this check the first native call would raise that its function is undefined.
   defp load do
     case Code.ensure_loaded(Penstock.Native) do
       {:module, _native} ->
@@ -24,7 +24,8 @@ defmodule Penstock.Application do
     end
   end
 
-  # Returns what to do about a library that cannot be loaded. An archive has no directory of its own.
+  # Returns what to do about a library that cannot be loaded. An archive has no directory of its
+  # own.
   @spec advice(charlist | {:error, :bad_name}) :: String.t()
   def advice(priv) do
     if is_list(priv) and File.dir?(Path.join(priv, "native")),
@@ -35,7 +36,7 @@ defmodule Penstock.Application do
   end
 
   defp start_link do
-    # They keep no state that they cannot find again, so they may be restarted as often as they die.
+    # Both find their state in the native side again, so any number of restarts is right.
     Supervisor.start_link([Penstock.Node.Janitor, Penstock.Node.Reaper],
       strategy: :one_for_one,
       max_restarts: 1_000,

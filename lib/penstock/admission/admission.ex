@@ -25,8 +25,8 @@ defmodule Penstock.Admission do
 
   @type refusal :: {:error, Penstock.reason()}
 
-  # Admits by a gate of any kind, which may be known to the native side by another reference. What a
-  # limiter or a ban admits holds one permit of a pool without a limit.
+  # Admits by a gate of any kind, which may be known to the native side by another reference. What
+  # a limiter or a ban admits holds one permit of a pool without a limit.
   @spec admit(:run | :spawn, Native.gate(), Resolver.gate(), Request.t()) :: {:ok, permits} | refusal
   def admit(way, ref, gate, request) do
     conclude(ask(way, ref, request.permits, request.timeout), way, ref, gate, request)

@@ -1,6 +1,6 @@
 defmodule Penstock.Admission.KeySize do
-  # Bounds the size of keys. The native side measures them; of those with a binary, a fun or a
-  # long integer inside it first asks whether that may be looked at.
+  # Bounds the size of keys. The native side measures a key; if the key has a binary, a fun or a
+  # long integer inside, the native side first asks whether the key is small enough to walk.
   @moduledoc false
 
   alias Penstock.{Native, Options}
@@ -12,8 +12,9 @@ defmodule Penstock.Admission.KeySize do
   # A slice of another binary may be copied when the native side looks at it.
   defguard is_vast(key) when is_bitstring(key) and byte_size(key) > @largest
 
-  # The native side looks into no binary inside a term before the caller knows its size, for the
-  # same reason. Keys that users write most, such as {:user, "id"}, are known at a glance.
+  # The native side looks into no binary inside a term before the caller has measured the term,
+  # because a slice may be copied. The keys that users write most, such as {:user, "id"}, are
+  # measured by a guard.
   defguard is_measured_first(key)
            when is_tuple(key) and tuple_size(key) == 2 and (is_binary(elem(key, 0)) or is_binary(elem(key, 1)))
 
@@ -30,7 +31,7 @@ defmodule Penstock.Admission.KeySize do
   def ask(key, ask) when is_measured_first(key), do: measured(:measure, key, ask)
   def ask(key, ask), do: measured(ask.(:not_measured), key, ask)
 
-  # Takes an answer of the native side, and asks again if it was none.
+  # Returns the answer of the native side; measures the key and asks again if that was requested.
   @spec measured(term, term, (Native.measured() -> term)) :: term
   def measured(:measure, key, ask) do
     unless Weight.light?(key, @largest), do: too_large!(key)

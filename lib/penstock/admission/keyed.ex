@@ -1,7 +1,7 @@
 defmodule Penstock.Admission.Keyed do
-  # Limiters and bans as gates. They admit by the key, and what they admit holds nothing of theirs.
-  # It holds a permit of a pool without a limit instead, which counts and never refuses: so a process
-  # behind any kind of gate looks the same.
+  # Limiters and bans as gates. They admit by the key, and what they admit holds nothing of
+  # theirs. It holds a permit of a pool without a limit instead, which counts and never refuses:
+  # so a process behind any kind of gate looks the same.
   @moduledoc false
 
   alias Penstock.Admission.{KeySize, Request, Resolver}
@@ -30,8 +30,8 @@ defmodule Penstock.Admission.Keyed do
     end
   end
 
-  # Reserves a turn that comes within `timeout` ms. Returns the ms until then, or `{:no_place, ms}`:
-  # the caller must ask again after `ms`.
+  # Reserves a turn that comes within `timeout` ms. Returns the ms until then, or `{:no_place,
+  # ms}`: the caller must ask again after `ms`.
   @spec reserve(term, Request.t(), timeout) ::
           non_neg_integer | {:no_place, pos_integer} | {:error, refusal} | :no_key | :gone
   def reserve(gate, %{cost: cost} = request, timeout) do

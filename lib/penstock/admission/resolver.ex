@@ -67,7 +67,8 @@ defmodule Penstock.Admission.Resolver do
   def bad!(:no_pool, name) when is_atom(name) and name not in @not_names, do: not_running!(:gate, name)
   def bad!(_bad, other), do: not_a_gate!(other)
 
-  # Raises because the native side refused the gate, or another argument, where only a pool will do.
+  # Raises because the native side refused the gate, or another argument, where only a pool will
+  # do.
   @spec bad_pool!(Native.bad(), term) :: no_return
   def bad_pool!(:no_pool, name) when is_atom(name) and name not in @not_names, do: not_running!(:pool, name)
   def bad_pool!(_bad, other), do: not_a_pool!(other)
@@ -88,8 +89,8 @@ defmodule Penstock.Admission.Resolver do
     not_running!(Atom.to_string(kind), name, instead, &(kind(&1) == kind))
   end
 
-  # Raises because `what` is missing. `instead` names what has the name, unless it is nil. `wanted?`
-  # returns `true` for the running names that would do.
+  # Raises because `what` is missing. `instead` names what has the name, unless it is nil.
+  # `wanted?` returns `true` for the running names that would do.
   @spec not_running!(String.t(), atom, String.t() | nil, (atom -> boolean)) :: no_return
   def not_running!(what, name, instead, wanted?) do
     raise ArgumentError, "no #{what} named #{inspect(name)} is running#{hint(name, instead, wanted?)}"

@@ -1,9 +1,10 @@
 defmodule Penstock.Admission.Wait do
-  # Waiting without a process: a `receive` in the caller. The reference is made in the module that receives
-  # it, and every clause matches it, so the VM skips whatever was in the mailbox before.
+  # Waits in a `receive` of the caller, without a process in between. The module that receives the
+  # reference also makes it, and every clause matches it, so the VM skips all older messages of
+  # the mailbox.
   #
-  # A wait that runs out is settled natively: either no answer will come, or one is on its way and is
-  # received here. Nothing is ever left in the mailbox.
+  # A timeout asks the native side: either no answer will come, or an answer is on its way and is
+  # received here. No message is ever left in the mailbox.
   @moduledoc false
 
   alias Penstock.Native

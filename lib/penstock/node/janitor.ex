@@ -1,14 +1,14 @@
 defmodule Penstock.Node.Janitor do
-  # Two duties, neither of which any permit depends on for being counted right:
+  # Has two duties. No permit depends on them for its count:
   #
-  #   * when a pool's desk has more to do than one native call may (a limit that grows by thousands while
-  #     thousands wait), or an unnamed pool of many holders is dropped, the native side sends `:settle`, and the janitor lets
-  #     it go on;
-  #   * when the owner of a pool crashes, whoever starts that name next adopts the pool; one that nobody
-  #     adopts in time is closed here. So is, at once, the pool of an owner that ended in an orderly way and did
-  #     not close it: a supervisor's.
+  #   * The native side sends `:settle` when the wait queue of a pool needs more work than one native
+  #     call may do (a limit that grows by thousands while thousands wait), or when an unnamed pool
+  #     with many holders is dropped. The janitor then continues that work.
+  #   * When the owner of a pool crashes, the next owner of that name adopts the pool. The janitor
+  #     closes a pool that is not adopted in time. It closes a pool at once if its owner ended in an
+  #     orderly way without closing it, as the owner of a supervisor's pool does.
   #
-  # It finds both again after a restart: the native side keeps the queue and the owners.
+  # A restarted janitor finds both again: the native side keeps the queue and the owners.
   @moduledoc false
   use GenServer
 
@@ -22,11 +22,11 @@ defmodule Penstock.Node.Janitor do
   @spec start_link(term) :: GenServer.on_start()
   def start_link(_arg), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)
 
-  # When this returns it is watched: how it dies is not missed.
+  # Monitors an owner. From the return on, the reason of its death is not missed.
   @spec watch_owner(atom, pid) :: :ok
   def watch_owner(name, owner), do: ask({:watch, name, owner})
 
-  # The pool of an owner that has ended in an orderly way is closed when this returns.
+  # Closes the pool of an owner that has ended in an orderly way, before it returns.
   @spec settle_owner(atom) :: :ok
   def settle_owner(name) do
     owner = Native.gate_owner(name)
@@ -36,8 +36,8 @@ defmodule Penstock.Node.Janitor do
   defp ask(request) do
     GenServer.call(__MODULE__, request, :infinity)
   catch
-    # Without it, nobody closes the pools of those who do not do so themselves. One that is killed meanwhile finds the
-    # owners as it starts again.
+    # Without a janitor, only owners close their pools. A janitor that is killed during the call
+    # finds the owners again as it restarts.
     :exit, _no_janitor -> :ok
   end
 
@@ -68,7 +68,7 @@ defmodule Penstock.Node.Janitor do
   end
 
   def handle_call({:settle_owner, owner}, _from, watched) do
-    # It is dead, so what its monitors say is here or about to be.
+    # The owner is dead, so the messages of its monitors are here or about to arrive.
     monitors = for {monitor, {_name, ^owner}} <- watched, do: monitor
 
     {:reply, :ok,
@@ -79,7 +79,8 @@ defmodule Penstock.Node.Janitor do
 
   @impl true
   def handle_info(:settle, watched) do
-    # One pool a turn, so that other messages get theirs. If it is not done then, another `:settle` is on its way.
+    # One pool for each message, so that other messages are served. If work is left, another
+    # `:settle` is on its way.
     :ok = Native.janitor_settle()
     {:noreply, watched}
   end
@@ -87,7 +88,7 @@ defmodule Penstock.Node.Janitor do
   def handle_info({:DOWN, monitor, :process, _pid, reason}, watched), do: {:noreply, bury(monitor, reason, watched)}
 
   def handle_info({:adoption_over, name, owner}, watched) do
-    # Does nothing if another process owns the pool by now.
+    # Does nothing if another process owns the pool now.
     Native.gate_close(name, owner)
     {:noreply, watched}
   end
@@ -97,11 +98,12 @@ defmodule Penstock.Node.Janitor do
   defp bury(monitor, reason, watched) do
     {gone, watched} = Map.pop(watched, monitor)
 
-    # Also if it does not own it yet: it may have been killed in the middle of becoming its owner, which goes on.
+    # Also for a process that is not the owner yet: it may have been killed while it became the
+    # owner, and that native call completes.
     with {name, owner} <- gone do
       Directory.forget(name, owner)
 
-      # If another process owns it by then, it is left alone.
+      # A pool that another process owns by then is left alone.
       if orderly?(reason),
         do: Native.gate_close(name, owner),
         else: Process.send_after(self(), {:adoption_over, name, owner}, @adoption_time)

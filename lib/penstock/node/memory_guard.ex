@@ -1,15 +1,16 @@
 defmodule Penstock.Node.MemoryGuard do
-  # Whether there is memory to be had, as far as the system tells. One that promises more than it has ends the VM when it is used.
+  # Checks whether the system has enough memory, as far as it reports that. A system that
+  # overcommits would otherwise kill the VM when the memory is used.
   @moduledoc false
 
-  # Less than this is asked of nobody.
+  # Smaller amounts are not checked.
   @little 64 * 1_024 * 1_024
 
   @spec available?(non_neg_integer) :: boolean
   def available?(bytes) when bytes <= @little, do: true
   def available?(bytes), do: Enum.all?([machine("/proc"), container("/sys/fs/cgroup")], &(&1 == nil or bytes <= &1))
 
-  # Bytes; nil where it is not told.
+  # Returns the free bytes of the machine; nil where the system does not report them.
   @spec machine(Path.t()) :: non_neg_integer | nil
   def machine(dir) do
     with {:ok, text} <- File.read(Path.join(dir, "meminfo")),
@@ -32,7 +33,7 @@ defmodule Penstock.Node.MemoryGuard do
     end
   end
 
-  # Of files that nobody has used lately: given up for whoever needs memory.
+  # Returns the bytes of file pages that were not used lately: the kernel frees them on demand.
   defp cached(dir) do
     with {:ok, text} <- File.read(Path.join(dir, "memory.stat")),
          [_, bytes] <- Regex.run(~r/^inactive_file (\d+)$/m, text) do

@@ -1,6 +1,7 @@
 defmodule Penstock.Node.Owner do
-  # Ties the life of a named gate to a process in the user's supervision tree. Nothing that the gate admits ever passes
-  # through it. Ended in an orderly way it closes the gate; crashed or killed it leaves it to its successor.
+  # Ties the life of a named gate to a process in the user's supervision tree. No admission ever
+  # passes through the owner. An orderly end closes the gate; a crash or a kill leaves it to the
+  # next owner.
   @moduledoc false
   use GenServer
 
@@ -10,18 +11,19 @@ defmodule Penstock.Node.Owner do
 
   require Logger
 
-  @typedoc "Makes a process the owner, unless another is that lives; or says why there can be none."
+  @typedoc "Makes a process the owner, unless a live process is, which it returns; or returns an error."
   @type own :: (pid -> :fresh | :adopted | pid | {:error, term})
 
   # Starts the owner of a gate of the kind.
   @spec start_link(atom, Resolver.kind(), own) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(name, kind, own) do
-    # Before a process is linked to the caller, who would get its EXIT. One that loses a race, below, ends
-    # as :normal by `:ignore`; {:stop, reason} would take the caller along.
+    # Looks for a live owner before a process is linked to the caller, which would get its EXIT.
+    # An owner that loses the race below ends as :normal by `:ignore`; {:stop, reason} would end
+    # the caller too.
     ref = make_ref()
 
     with nil <- live_owner(name), :ignore <- GenServer.start_link(__MODULE__, {name, own, self(), ref}) do
-      # What it says comes before it ends.
+      # The owner sends its error before it ends.
       receive do
         {^ref, error} -> error
       after
@@ -55,8 +57,9 @@ defmodule Penstock.Node.Owner do
   def init({name, own, parent, ref}) do
     Process.flag(:trap_exit, true)
 
-    # Before, for if we are killed right after the start; and after, for if the janitor is killed between the two: the next
-    # one looks for owners, and there was none yet. Who is watched twice is no harm.
+    # Before the start, because this process may be killed right after it. Again after the start,
+    # because the janitor may be killed in between: the next janitor looks for owners, and there
+    # was none yet. Two monitors of one owner do no harm.
     Janitor.watch_owner(name, self())
 
     case own.(self()) do

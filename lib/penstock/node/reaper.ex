@@ -2,19 +2,19 @@ defmodule Penstock.Node.Reaper do
   # Kills processes that run longer than their `:max_runtime`, and ends waits by messages whose
   # `:timeout` is over.
   #
-  # It keeps nothing: the native side knows who is due, holds no timer and nothing of a process
-  # that is dead, and tells the next reaper of those that are not, though the last one was told.
-  # So a reaper that is killed loses nothing. While there are neither deadlines nor such waits it
+  # The reaper keeps no state. The native side knows which processes are due, holds no timer and
+  # forgets dead processes. It reports a process that is due and alive to the next reaper again.
+  # So a reaper that is killed loses nothing. While there are neither deadlines nor such waits, it
   # sleeps.
   @moduledoc false
   use GenServer
 
   alias Penstock.Native
 
-  # ms between two looks. With what a busy VM adds to that, a process is killed at most 100 ms late.
+  # ms between two looks. With the delays of a busy VM, a process is killed at most 100 ms late.
   @interval 20
 
-  # ms that others may run in between, at least.
+  # The least ms that other processes may run in between.
   @pause 5
 
   @spec start_link(term) :: GenServer.on_start()
@@ -24,7 +24,7 @@ defmodule Penstock.Node.Reaper do
 
   @impl true
   def init(_arg) do
-    # What it does is short, and matters most when all schedulers are busy.
+    # A look is short, and matters most when all schedulers are busy.
     Process.flag(:priority, :high)
     :ok = Native.reaper_register()
     {:ok, nil, {:continue, :look}}
@@ -37,7 +37,7 @@ defmodule Penstock.Node.Reaper do
   def handle_info(message, timer) when message in [:due, :look], do: look(timer)
   def handle_info(_other, timer), do: {:noreply, timer}
 
-  # The timer of the next look, if one is due, is all that it remembers.
+  # The state is the timer of the next look, or nil.
   defp look(timer) do
     if timer, do: Process.cancel_timer(timer)
     began = now()
@@ -46,15 +46,16 @@ defmodule Penstock.Node.Reaper do
 
     case Native.deadline_rest() do
       :ok -> {:noreply, nil}
-      # From the beginning of one look to that of the next, so that one that has thousands to kill makes nobody wait longer; but
-      # whoever is killed dies only when it is let run, and where there is one scheduler, it is not while we look.
+      # Measured from the beginning of a look, so that a look with thousands of kills delays no
+      # deadline. A killed process dies only when it is scheduled, which on a single scheduler is
+      # not during a look: hence the pause.
       :again -> {:noreply, Process.send_after(self(), :look, max(began + @interval, now() + @pause), abs: true)}
     end
   end
 
   defp now, do: System.monotonic_time(:millisecond)
 
-  # Each of them is told of once, so there is an end.
+  # The native side reports each process once, so this ends.
   defp kill do
     case Native.deadline_due() do
       [] ->

@@ -22,8 +22,8 @@ defmodule Penstock.Options.Weight do
   # A negative number if the term weighs more than `left`.
   defp left(_term, left) when left < 0, do: left
   defp left(term, left) when is_bitstring(term), do: left - byte_size(term) - 1
-  # A list that begins with a list has at least 5 bytes of its own; a cell of a charlist has none
-  # beside the character.
+  # A list that begins with a list has at least 5 bytes of its own; a cell of a charlist has only
+  # the character.
   defp left([[_ | _] = head | tail], left), do: left(tail, left(head, left - 1))
   defp left([head | tail], left), do: left(tail, left(head, left))
   defp left(term, left) when is_tuple(term), do: tuple(term, 0, tuple_size(term), left - 1)

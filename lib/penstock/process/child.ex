@@ -1,6 +1,7 @@
 defmodule Penstock.Process.Child do
-  # A process behind a gate, which holds its permits until it is dead. The user's code has no part in
-  # that. The stack of the process shows only the user's function, unless it has a `:max_runtime`.
+  # A process behind a gate, which holds its permits until it is dead. The user's code has no part
+  # in that. The stack of the process shows only the user's function, unless it has a
+  # `:max_runtime`.
   @moduledoc false
 
   alias Penstock.Admission

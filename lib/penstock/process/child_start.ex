@@ -1,9 +1,9 @@
 defmodule Penstock.Process.ChildStart do
-  # The start function of a process, called by whoever holds the permits for it: they become the process' if there is one,
-  # and come back if not.
+  # Calls the start function of a process on behalf of the holder of its permits. The permits go
+  # to the started process, or come back if there is none.
   #
-  # Whoever starts it may be killed meanwhile. Then the permits come back as it dies, and the process, if it lives on, is
-  # not counted.
+  # If the starter is killed meanwhile, the permits come back by its death, and a process that
+  # lives on is not counted.
   @moduledoc false
 
   alias Penstock.{Admission, Native}
@@ -18,12 +18,12 @@ defmodule Penstock.Process.ChildStart do
       :erlang.raise(kind, reason, __STACKTRACE__)
   else
     result ->
-      # A process of another node is nothing that this one can count.
+      # A pool counts processes of its own node only.
       if pid = started_here(result), do: entrust(pid, permits, max_runtime), else: give_back(permits)
       result
   end
 
-  # Without a permit, but for no longer.
+  # Starts without a permit, but with the `:max_runtime`.
   @spec run_unguarded(Native.gate(), MaxRuntime.max_runtime(), (-> result)) :: result when result: term
   def run_unguarded(gate, max_runtime, start) do
     result = start.()
@@ -36,7 +36,7 @@ defmodule Penstock.Process.ChildStart do
   defp started_here({:ok, pid, _info}) when is_pid(pid) and node(pid) == node(), do: pid
   defp started_here(_nothing), do: nil
 
-  # The pool that counts it, if that was killed: the one that there is, or was.
+  # Returns the instance of the pool that counts a kill: the running one, or the last one.
   defp last_instance(gate) do
     case Native.pool_info(gate) do
       :no_pool -> if is_atom(gate), do: :ok, else: 0

@@ -1,14 +1,16 @@
 defmodule Penstock.Process.GatedChild do
-  # The start function of a child behind a gate, as its supervisor calls it: for the first start and for each restart.
+  # The start function of a child behind a gate. The child's supervisor calls it for the first
+  # start and for each restart.
   #
   #     {Penstock.Process.GatedChild, :start_link, [%Penstock.Process.GatedChild{}]}
   #
-  # Supervisors put arguments of their own before that one or after it, and so they are passed on.
+  # Supervisors put arguments of their own before that one or after it; these are passed on.
   #
-  # What was offered for the first start is claimed first, where there is an offer; otherwise the gate is asked. What kind
-  # of start it is matters only if that is refused: see Penstock.Process.StartKind. An offer that is refused was claimed by the
-  # first start, so this is a restart, which asks the gate as any other; or the caller that made it is dead. All of it runs in
-  # the supervisor, and never waits.
+  # An offer that was made for the first start is claimed first. Without an offer the gate is
+  # asked. Only a refusal looks at the kind of the start: see Penstock.Process.StartKind. If the
+  # offer is refused, the first start has claimed it, so this is a restart, which asks the gate as
+  # any other; or the caller that made the offer is dead. All of it runs in the supervisor, and
+  # never waits.
   @moduledoc false
 
   alias Penstock.Admission
@@ -18,7 +20,7 @@ defmodule Penstock.Process.GatedChild do
 
   require Logger
 
-  # offer - permits that somebody has for the first start: of which pool, and who that is
+  # offer - the permits for the first start: their pool, the offer, and the process that made it
   @enforce_keys [:gate, :start]
   defstruct [:gate, :start, :max_runtime, :offer, permits: 1]
 
@@ -30,7 +32,7 @@ defmodule Penstock.Process.GatedChild do
           permits: pos_integer
         }
 
-  # A child spec of any form, as a map. Raises as `Supervisor.child_spec/2`.
+  # Returns a child spec of any form as a map. Raises as `Supervisor.child_spec/2`.
   @spec spec(term) :: map | tuple
   # The form that Erlang had before maps.
   def spec({id, {_, _, _} = start, restart, shutdown, type, modules}) do
@@ -40,13 +42,13 @@ defmodule Penstock.Process.GatedChild do
   def spec({_, _, _, _, _, _} = no_spec), do: no_spec
   def spec(child_spec), do: Supervisor.child_spec(child_spec, [])
 
-  # The child spec of a child behind a gate; or what was given, if it is none: its supervisor says so.
+  # Returns the child spec of a child behind a gate.
   @spec child_spec(map, t) :: map
   def child_spec(spec, gated), do: %{Map.put_new(spec, :modules, [elem(gated.start, 0)]) | start: mfargs(gated)}
 
   defp mfargs(gated), do: {__MODULE__, :start_link, [gated]}
 
-  # One for each number of arguments: up to 15 of the supervisor's own.
+  # One clause for each number of arguments: up to 15 come from the supervisor.
   for arity <- 1..16 do
     args = Macro.generate_arguments(arity, __MODULE__)
     def start_link(unquote_splicing(args)), do: start(unquote(args))
@@ -62,7 +64,7 @@ defmodule Penstock.Process.GatedChild do
   defp start(before, gated, rest) do
     ref = Resolver.ref!(gated.gate)
 
-    # Asked here, where the least of ours is on the stack.
+    # Asks here, where the fewest frames of Penstock are on the stack.
     admitted = with :refused <- admit(gated, ref), do: admit(StartKind.of_caller(), gated, ref)
 
     {module, function, args} = gated.start
@@ -94,11 +96,11 @@ defmodule Penstock.Process.GatedChild do
 
   defp admit(:restart, %{offer: nil} = gated, ref), do: restart(gated, ref, 0)
   defp admit(:restart, gated, ref), do: with(:refused <- take(gated, ref), do: restart(gated, ref, 0))
-  # Whoever made the offer is dead: it would be nobody's child.
+  # The caller that made the offer is dead, so no process waits for this child.
   defp admit(:start, %{offer: {_ref, _offer, _starter}}, _ref_of_gate), do: {:error, :noproc}
   defp admit(:start, gated, ref), do: ask(gated, ref)
 
-  # Once more, with a look for dead holders; a refusal is counted, and a gate that is none raises.
+  # Asks once more, with a look for dead holders. A refusal is counted, and a missing gate raises.
   defp ask(%{gate: gate, permits: permits}, ref), do: Admission.admit(:run, ref, gate, %Request{permits: permits})
 
   defp restart(%{permits: permits} = gated, ref, step) do
@@ -128,8 +130,8 @@ defmodule Penstock.Process.GatedChild do
     end
   end
 
-  # A supervision tree that works must not fail for its guard; but a name that was never started is misspelt, and would
-  # leave its children without a limit for ever.
+  # A gate must not take down a working supervision tree. A name that was never started is
+  # misspelt, though, and would leave its children without a limit.
   defp unguarded(%{gate: gate, start: {module, function, args}}, gone) do
     if is_atom(gate) and Native.gate_known(gate) == :unknown, do: Resolver.bad!(:no_pool, gate)
 

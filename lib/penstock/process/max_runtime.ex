@@ -1,10 +1,10 @@
 defmodule Penstock.Process.MaxRuntime do
-  # Work that may run for so long, or for ever if there is no such number.
+  # Bounds how long work may run. Work without a `:max_runtime` has no bound.
   @moduledoc false
 
   alias Penstock.Native
 
-  @typedoc "ms, or nil for no limit."
+  @typedoc "A time in ms, or nil for no bound."
   @type max_runtime :: pos_integer | nil
 
   @spec run(Native.gate(), Native.offer(), max_runtime, (-> value)) :: value when value: var
@@ -24,22 +24,23 @@ defmodule Penstock.Process.MaxRuntime do
   def start(_gate, _offer, nil), do: :ok
   def start(gate, offer, max_runtime), do: :ok = Native.deadline_set(gate, offer, max_runtime)
 
-  # For a process that the caller has started, which never says that its work has ended: that is when it dies.
+  # Bounds a process that the caller has started. Its work ends with its death.
   @spec give(Native.gate(), Native.instance(), pid, max_runtime) :: :ok
   def give(_gate, _instance, _pid, nil), do: :ok
 
   def give(gate, instance, pid, max_runtime) do
-    # Of an unnamed pool whose handle is gone, nothing is to be counted.
+    # `:badarg`: the handle of the unnamed pool is gone, so no pool counts a kill.
     _ok_or_badarg = Native.deadline_give(gate, instance, pid, max_runtime)
     :ok
   end
 
-  # Does not return if the time ran out before: what is counted as killed is seen to be killed, and says nothing any more.
+  # Does not return if the time has run out: work that is counted as killed must be seen to be
+  # killed, and gives no result.
   @spec finish(max_runtime) :: :ok
   def finish(nil), do: :ok
 
   def finish(_max_runtime) do
-    # Not by waiting for the reaper: that may be gone, with the application.
+    # The process kills itself, because the reaper may be gone with the application.
     if Native.deadline_end() == :overdue, do: Process.exit(self(), :kill)
     :ok
   end

@@ -1,14 +1,16 @@
 defmodule Penstock.Process.StartKind do
-  # What kind of start a supervisor is at, told by its own stack: nothing else says.
+  # Tells the kind of start that a supervisor performs, by the supervisor's own stack: no argument
+  # tells it.
   #
-  # Somebody who asks for a start waits for its answer, so the request is below us on the stack. A restart comes of a
-  # message that says that a child is dead, or of a supervisor's own beginning, which is itself the restart of a
-  # supervisor as likely as not: both may pass a pool's limit. So does what shows nothing, where the VM is told to keep no
-  # stack.
+  # The caller of a start waits for its answer, so the request is below us on the stack. A restart
+  # comes from a message about a dead child, or from a supervisor that initialises, which may
+  # itself be restarting: both may exceed the limit of a pool. So may a stack without frames,
+  # where the VM keeps none.
   #
-  # Eight frames are what the VM shows by default. Of these one is ours, one the start function that calls this, and the
-  # request at most the fifth of the supervisor's. Where start functions call each other, that may not be enough. Only then is the
-  # whole stack read: as text, with all that is on it, which of a supervisor of thousands takes milliseconds.
+  # The VM shows eight frames by default. One is ours, one is the start function that calls this,
+  # and the request is at most the fifth of the supervisor's. Start functions that call each other
+  # may need more. Only then is the whole stack read, as text with all its terms, which takes
+  # milliseconds for a supervisor of thousands.
   @moduledoc false
 
   @type t :: :start | :restart
@@ -23,16 +25,17 @@ defmodule Penstock.Process.StartKind do
     end
   end
 
-  # Hidden: there are frames, and none of them says.
+  # `:hidden`: there are frames, and none of them tells the kind.
   @spec of([{module, atom, arity | [term], keyword}]) :: t | :hidden
   def of([]), do: :restart
   def of(frames), do: Enum.find_value(frames, :hidden, &kind/1)
 
-  # `start_child` and `restart_child` of all supervisors that there are, and any server that starts children when asked.
+  # `start_child` and `restart_child` of all supervisors, and any server that starts children on request.
   defp kind({:gen_server, :try_handle_call, _arity, _location}), do: :start
   # GenStage's, for each event.
   defp kind({ConsumerSupervisor, :start_events, _arity, _location}), do: :start
-  # A message says that a child is dead, or that a restart is to be tried again; or the supervisor begins.
+  # A message about a dead child or about a restart to be tried again; or the supervisor
+  # initialises.
   defp kind({_module, :restart_child, _arity, _location}), do: :restart
   defp kind({:supervisor, function, _arity, _location}) when function in [:restart, :init_children], do: :restart
   defp kind({_module, :handle_info, 2, _location}), do: :restart

@@ -8,7 +8,7 @@ defmodule Penstock.Supervision.Directory do
 
   alias Penstock.Supervision.Group
 
-  # By the process that starts the application: the table lives as long as the application.
+  # Called by the process that starts the application: the table lives as long as the application.
   @spec create() :: :ok
   def create do
     if :ets.whereis(__MODULE__) == :undefined do
@@ -18,14 +18,14 @@ defmodule Penstock.Supervision.Directory do
     :ok
   end
 
-  # By the process of the name.
+  # Called by the process of the name.
   @spec put(Group.t()) :: :ok
   def put(%Group{name: name} = group) do
     Process.put(__MODULE__, group)
     insert(name, group)
   end
 
-  # Returns the group whose process has the name now; nil if there is none.
+  # Returns the group whose process has the name now; nil if there is no such process.
   @spec fetch(atom) :: Group.t() | nil
   def fetch(name) do
     pid = Process.whereis(name)

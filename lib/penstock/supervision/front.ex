@@ -7,9 +7,9 @@ defmodule Penstock.Supervision.Front do
   #                            or  a supervisor -- partitions
   #
   # Children that pass the gate are started by a call to their partition, which no front takes
-  # part in. So a call that reaches the front comes from Elixir's own functions. The front
-  # answers those that read or end, for all partitions, and refuses those that start: they would
-  # pass the limit. No message of a stranger ends it, but an EXIT that names its parent, as of every
+  # part in. So a call that reaches the front comes from Elixir's own functions. The front answers
+  # those that read or end, for all partitions, and refuses those that start, which would pass the
+  # limit. No message of another process ends it, but an EXIT that names its parent, as of every
   # GenServer.
   #
   # The front never waits for a partition, which may be in the middle of a long start. It passes
@@ -39,8 +39,8 @@ defmodule Penstock.Supervision.Front do
     options = [name: group.name, timeout: timeout]
 
     with :ignore <- GenServer.start_link(__MODULE__, {group, settings, start, self(), ref}, options) do
-      # A front that cannot start says why, and then ends as :normal: another reason would take
-      # the caller along, by the link.
+      # A front that cannot start sends its error, and then ends as :normal: another reason would
+      # end the caller by the link.
       receive do: ({^ref, error} -> error)
     end
   end
@@ -74,8 +74,8 @@ defmodule Penstock.Supervision.Front do
     :ignore
   end
 
-  # The janitor is told before and after, as in Penstock.Node.Owner. It also has the directory forget
-  # a front that was killed, whether a pool is its own or not.
+  # The janitor is told before and after, as in Penstock.Node.Owner. It also has the directory
+  # forget a front that was killed, whether a pool is its own or not.
   defp own(group, settings) do
     Janitor.watch_owner(group.name, self())
 
@@ -101,7 +101,7 @@ defmodule Penstock.Supervision.Front do
     {:noreply, ask(state, from, {:terminate_child, pid})}
   end
 
-  # `Supervisor` knows children by ids, which these have not.
+  # `Supervisor` knows children by ids, which these children do not have.
   @by_id [:terminate_child, :delete_child, :get_childspec, :which_child]
   def handle_call({request, _id}, _from, state) when request in @by_id do
     {:reply, {:error, :not_found}, state}
@@ -111,7 +111,7 @@ defmodule Penstock.Supervision.Front do
     {:reply, not_gated(state, [:async, :async_nolink, :async_stream, :async_stream_nolink]), state}
   end
 
-  # All others that start something, and what no supervisor would understand.
+  # All other requests: those that start a child, and those that no supervisor knows.
   def handle_call(_request, _from, state), do: {:reply, not_gated(state, [:start_child]), state}
 
   defp not_gated(%{group: %{kind: kind}}, functions) do
@@ -127,7 +127,8 @@ defmodule Penstock.Supervision.Front do
   def handle_cast(_message, state), do: {:noreply, state}
 
   @impl true
-  # The sender of a true EXIT is dead when it comes; a message of that form can be any process'.
+  # The sender of a real EXIT is dead when it arrives; any process can send a message of that
+  # form.
   def handle_info({:EXIT, below, reason}, %{below: below} = state) do
     if Process.alive?(below), do: {:noreply, state}, else: {:stop, reason, state}
   end
@@ -148,7 +149,7 @@ defmodule Penstock.Supervision.Front do
   def terminate(reason, %{group: group, below: below}) do
     stop_below(below, :shutdown)
     Directory.forget(group.name, self())
-    # The janitor would do so, too, a little later.
+    # Without this the janitor closes it a little later.
     if Janitor.orderly?(reason), do: Native.gate_close(group.name, self())
   end
 
@@ -210,7 +211,7 @@ defmodule Penstock.Supervision.Front do
 
   ## The end
 
-  # It obeys its parent, which the front is, and takes as long as its children may.
+  # The supervisor below obeys its parent, the front, and takes as long as its children may.
   defp stop_below(below, reason) do
     monitor = Process.monitor(below)
     Process.exit(below, reason)

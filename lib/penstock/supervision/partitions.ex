@@ -1,12 +1,13 @@
 defmodule Penstock.Supervision.Partitions do
-  # What Penstock's supervisors have in common: a name, the gate that their children pass, and one or several supervisors of
-  # Elixir's that the children are under, the partitions.
+  # The common part of Penstock's supervisors: a name, the gate that children pass, and the
+  # partitions, which are the supervisors of Elixir's that the children are under.
   #
-  # The name belongs to a process of ours, see Penstock.Supervision.Front: Elixir's own functions, called with the
-  # name by mistake, start nothing. A limit of its own makes a pool of the same name, whose owner is that process.
+  # The name belongs to a process of ours, see Penstock.Supervision.Front: Elixir's own functions,
+  # called with the name by mistake, start nothing. A limit of its own makes a pool of the same
+  # name, which that process owns.
   #
-  # Callers that start a child look up where the partitions are, and so it is kept where that costs next to nothing, see
-  # Penstock.Supervision.Directory.
+  # Callers that start a child look up the partitions in Penstock.Supervision.Directory, where
+  # that costs next to nothing.
   @moduledoc false
 
   alias Penstock.Admission
@@ -21,7 +22,8 @@ defmodule Penstock.Supervision.Partitions do
   @own_options [:name, :gate, :partitions | @pool_options]
   @server_options [:debug, :timeout, :spawn_opt, :hibernate_after]
 
-  # `kind` is Penstock's module, `supervisor` Elixir's, of which `options` are allowed.
+  # Starts a supervisor. `kind` is Penstock's module, `supervisor` Elixir's; `options` are those
+  # of the latter that are allowed.
   @spec start_link(module, module, [atom], keyword) :: Supervisor.on_start()
   def start_link(kind, supervisor, options, opts) do
     if Keyword.keyword?(opts) and Keyword.has_key?(opts, :max_children) do
@@ -47,7 +49,7 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # What the supervisor would only say by ending as it begins.
+  # The supervisor would report these errors only by its end.
   defp check!({:max_restarts, n}) when is_integer(n) and n >= 0, do: :ok
   defp check!({:max_restarts, value}), do: Options.expected!(":max_restarts", "a non-negative integer", value)
   defp check!({:max_seconds, n}) when is_integer(n) and n > 0, do: :ok
@@ -74,7 +76,7 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # Before anything is started: a pool of that name which is somebody else's is not ours to take over.
+  # Checked before any process is started: a pool of that name may belong to another live process.
   defp free(_name, nil), do: :ok
 
   defp free(name, _settings) do
@@ -89,7 +91,7 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # By the front, which is the parent of what it starts.
+  # Called by the front, which is the parent of the supervisors.
   defp start_supervisors(supervisor, %{partitions: {only}}, opts), do: start_partition(supervisor, [name: only] ++ opts)
 
   defp start_supervisors(supervisor, %{partitions: all}, opts) do
@@ -107,8 +109,8 @@ defmodule Penstock.Supervision.Partitions do
     Supervisor.start_link(children, [strategy: :one_for_one] ++ intensity)
   end
 
-  # By the process above. If the last one was killed, its partitions end as their children do, and keep their names until
-  # then.
+  # Called by the process above a partition. If the last such process was killed, its partitions
+  # end after their children, and keep their names until then.
   @spec start_partition(module, keyword) :: Supervisor.on_start()
   def start_partition(supervisor, opts) do
     case supervisor.start_link(opts) do
@@ -125,7 +127,8 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # Whether the process above it is dead, or one above that, up to the front: then it is about to end.
+  # Returns `true` if a process above the partition, up to the front, is dead: then the partition
+  # is about to end.
   defp orphan?(pid, above \\ 2)
   defp orphan?(_pid, 0), do: false
 
@@ -133,14 +136,14 @@ defmodule Penstock.Supervision.Partitions do
     case :erlang.process_info(pid, :parent) do
       {:parent, parent} when is_pid(parent) -> not Process.alive?(parent) or orphan?(parent, above - 1)
       {:parent, :undefined} -> false
-      # It is gone.
+      # The process is gone.
       :undefined -> true
     end
   end
 
   defp names(name, partitions), do: List.to_tuple(for n <- 1..partitions, do: :"#{name}.Partition#{n}")
 
-  # By its name, or the pid of the supervisor that has it.
+  # Returns the group of a name, or of the pid that has the name.
   @spec fetch!(module, term) :: Group.t()
   def fetch!(kind, name) when is_atom(name) do
     case Directory.fetch(name) do
@@ -169,12 +172,12 @@ defmodule Penstock.Supervision.Partitions do
   @spec child_options() :: [atom, ...]
   def child_options, do: [:partition_key]
 
-  # The partition that the options of a child choose.
+  # Returns the partition that the options of a child choose.
   @spec partition(Group.t(), keyword) :: atom
   def partition(%{partitions: {only}}, _opts), do: only
 
   def partition(%{partitions: all}, opts) do
-    # Integers in turn, as a PartitionSupervisor takes them.
+    # Integers go to the partitions in turn, as in a PartitionSupervisor.
     case Keyword.get_lazy(opts, :partition_key, &self/0) do
       n when is_integer(n) -> elem(all, rem(abs(n), tuple_size(all)))
       pid when is_pid(pid) -> elem(all, :erlang.phash2(pid, tuple_size(all)))
@@ -182,7 +185,7 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # The hash walks all of a term.
+  # The hash walks the whole term.
   defp partition_key!(key) do
     unless Weight.light?(key, @largest_key) do
       what = "of at most #{@largest_key} bytes in the external term format (hash what is larger)"
@@ -223,7 +226,7 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # The child is of one of them.
+  # Asks each partition in turn, because a child is under one of them.
   @spec terminate_child(Group.t(), pid) :: :ok | {:error, :not_found}
   def terminate_child(group, pid) do
     Enum.find_value(Group.partitions(group), {:error, :not_found}, fn partition ->

@@ -1,6 +1,6 @@
 defmodule Penstock.Task.Launcher do
-  # A task behind a gate: admitted, created, handed over. Elixir's functions create all tasks but
-  # those of `Penstock.Task.async/3`.
+  # Launches a task behind a gate: admits, creates and hands over. Elixir's functions create all
+  # tasks except those of `Penstock.Task.async/3`.
   @moduledoc false
 
   alias Penstock.Admission
@@ -54,7 +54,7 @@ defmodule Penstock.Task.Launcher do
     end
   end
 
-  # The task is made by a supervisor.
+  # Has a supervisor create the task.
   @spec async(gate, Runner.call(), Request.t(), create(Task.t())) :: {:ok, Task.t()} | {:error, term}
   def async({gate, ref}, call, request, create) do
     case Admission.admit(:spawn, ref, gate, request) do
@@ -64,7 +64,7 @@ defmodule Penstock.Task.Launcher do
       {:ok, {ref, offer, _permits}} ->
         task = create(create, ref, offer, call, request.max_runtime)
         Native.spawn_hand_over(ref, offer, task.pid)
-        # What it runs is the user's function; ours is only around it.
+        # The task runs the user's function; ours is only around it.
         {:ok, %{task | mfa: mfa(call)}}
     end
   end
@@ -76,6 +76,6 @@ defmodule Penstock.Task.Launcher do
   end
 
   defp mfa({module, function, args}), do: {module, function, length(args)}
-  # As `Task` has it.
+  # As in `Task`.
   defp mfa(_fun), do: {:erlang, :apply, 2}
 end
