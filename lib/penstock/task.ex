@@ -48,7 +48,7 @@ defmodule Penstock.Task do
           | {:key, term | (element :: term -> term)}
           | {:cost, pos_integer | (element :: term -> pos_integer)}
 
-  @stream_options Penstock.Task.Stream.known_options()
+  @stream_options Penstock.Task.Stream.Config.known_options()
 
   @doc """
   Starts a task that no process awaits, if the gate admits it.
@@ -328,7 +328,7 @@ defmodule Penstock.Task do
     opts = Options.known!(opts, @stream_options)
     if swapped?(gate, enumerable), do: Resolver.not_a_gate!(gate, "the gate comes first, then the enumerable")
     Resolver.kind!(gate)
-    config = Penstock.Task.Stream.options!(gate, enumerable, function, opts)
+    config = Penstock.Task.Stream.Config.options!(gate, enumerable, function, opts)
     &Penstock.Task.Stream.reduce(&1, &2, config)
   end
 

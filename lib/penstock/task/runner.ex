@@ -1,6 +1,6 @@
 defmodule Penstock.Task.Runner do
-  # What runs in a task: the permits are adopted, the user's function called, and the permits given back before
-  # anybody sees how it ended.
+  # Runs inside a task: adopts the permits, calls the user's function, and releases the permits
+  # before another process can see how the task ended.
   @moduledoc false
 
   alias Penstock.Native
@@ -10,10 +10,10 @@ defmodule Penstock.Task.Runner do
   @typedoc "What a task calls."
   @type call :: (-> term) | Report.mfargs()
 
-  # `Task` makes processes of `:proc_lib` there, which report crashes on their own.
+  # There, `Task` makes processes of `:proc_lib`, which report crashes on their own.
   @proc_lib Version.match?(System.version(), "< 1.15.0-dev")
 
-  # Inside of a process that `Task` made.
+  # Runs in a process that `Task` made.
   @spec run(Native.gate(), Native.offer(), call, MaxRuntime.max_runtime()) :: term
   def run(gate, offer, call, max_runtime \\ nil) do
     if Native.spawn_adopt(gate, offer) != :ok, do: exit(:normal)
@@ -100,20 +100,20 @@ defmodule Penstock.Task.Runner do
     Native.spawn_end(gate, offer)
   end
 
-  @typedoc "What is called with each element."
+  @typedoc "The function that a stream calls with each element."
   @type element_call :: (term -> term) | Report.mfargs()
 
-  @typedoc "What the tasks of one stream have in common: the gate, the reference, the guard, `$callers`, and what to call."
+  @typedoc "The common data of the tasks of one stream: the gate, the reference, the monitor, `$callers` and the function."
   @type stream :: {Native.gate(), reference, pid, [pid, ...], element_call}
 
-  @typedoc "A supervisor that is asked to start tasks of a stream, and the `:shutdown` of these."
+  @typedoc "The supervisor that starts the tasks of a stream, and their `:shutdown`."
   @type supervisor :: {GenServer.server(), timeout | :brutal_kill}
 
-  # As `spawn_monitor` of `element`, but under a supervisor. It begins when it is monitored, and what it is to do does not come
-  # by way of the supervisor.
+  # Creates and monitors a task of a stream under a supervisor. The task begins when it is
+  # monitored, and its work does not pass through the supervisor.
   @spec start_under(supervisor, stream, Native.offer(), term) :: {pid, reference}
-  def start_under({supervisor, shutdown}, {_gate, ref, guard, _callers, _function} = stream, offer, element) do
-    start = {__MODULE__, :start_element, [ref, guard]}
+  def start_under({supervisor, shutdown}, {_gate, ref, stream_monitor, _callers, _function} = stream, offer, element) do
+    start = {__MODULE__, :start_element, [ref, stream_monitor]}
     spec = %{id: __MODULE__, start: start, restart: :temporary, shutdown: shutdown}
     {:ok, pid} = DynamicSupervisor.start_child(supervisor, spec)
     monitor = Process.monitor(pid)
@@ -121,13 +121,13 @@ defmodule Penstock.Task.Runner do
     {pid, monitor}
   end
 
-  # By the supervisor.
+  # Called by the supervisor.
   @spec start_element(reference, pid) :: {:ok, pid}
-  def start_element(ref, guard) do
-    {:ok, spawn_link(__MODULE__, :await_element, [ref, guard, ancestors()])}
+  def start_element(ref, stream_monitor) do
+    {:ok, spawn_link(__MODULE__, :await_element, [ref, stream_monitor, ancestors()])}
   end
 
-  # As `Task` has it: `:proc_lib` says the name of a process that has one.
+  # As in `Task`: `:proc_lib` uses the name of a process that has one.
   if @proc_lib do
     defp as_ancestor do
       case Process.info(self(), :registered_name) do
@@ -140,22 +140,23 @@ defmodule Penstock.Task.Runner do
   end
 
   @spec await_element(reference, pid, [atom | pid]) :: term
-  def await_element(ref, guard, ancestors) do
-    # If the consumer dies before it says anything, the guard ends us.
-    if link(guard) == :ok do
+  def await_element(ref, stream_monitor, ancestors) do
+    # If the consumer dies before it sends the work, the monitor ends this process.
+    if link(stream_monitor) == :ok do
       receive do: ({^ref, :begin, stream, offer, element} -> element(stream, offer, element, ancestors))
     end
   end
 
-  # The whole life of a task of a stream. Its permit is back when it is dead: no process of another's is there beside it,
-  # and the consumer, which sees to that, has time to.
+  # The whole life of a task of a stream. Its permit is back when it is dead: the consumer waits
+  # for that, and no other process depends on it earlier.
   @spec element(stream, Native.offer(), term, [atom | pid] | nil) :: term
-  def element({gate, ref, guard, [consumer | _] = callers, function}, offer, element, ancestors \\ nil) do
-    # Linked first, and then only if the consumer lives: so the guard, which looks at its links when that is dead, sees us, or we
-    # see that it is dead. Otherwise a task that traps exits could outlive both.
-    if link(guard) == :ok and Native.spawn_adopt(gate, offer, consumer) == :ok do
+  def element({gate, ref, stream_monitor, [consumer | _] = callers, function}, offer, element, ancestors \\ nil) do
+    # Links first, and adopts only if the consumer is alive. The monitor looks at its links after
+    # the death of the consumer: so either the monitor sees this task, or this task sees that the
+    # consumer is dead. In another order, a task that traps exits could outlive both.
+    if link(stream_monitor) == :ok and Native.spawn_adopt(gate, offer, consumer) == :ok do
       :erlang.put(:"$initial_call", initial_call_with_element(function))
-      :erlang.put(:"$ancestors", ancestors || [guard])
+      :erlang.put(:"$ancestors", ancestors || [stream_monitor])
       :erlang.put(:"$callers", callers)
 
       try do
@@ -167,15 +168,15 @@ defmodule Penstock.Task.Runner do
       else
         value ->
           send(consumer, {ref, self(), value})
-          # Spares the guard a message for each task: nothing is left to do here but to end.
-          Process.unlink(guard)
+          # Saves the monitor a message for each task: this process only ends now.
+          Process.unlink(stream_monitor)
       end
     end
   end
 
-  # Of a stream that is no more, there is no guard.
-  defp link(guard) do
-    Process.link(guard)
+  # The monitor of a stream that has ended is gone.
+  defp link(stream_monitor) do
+    Process.link(stream_monitor)
     :ok
   catch
     :error, _noproc -> :gone
@@ -187,15 +188,14 @@ defmodule Penstock.Task.Runner do
   defp mfargs({module, function, args}, element), do: {module, function, [element | args]}
   defp mfargs(fun, element), do: {:erlang, :apply, [fun, [element]]}
 
-  # `Task` passes these on without a word.
+  # `Task` does not report these.
   defp leave(:exit, reason, stacktrace) when reason in [:normal, :shutdown] do
     :erlang.raise(:exit, reason, stacktrace)
   end
 
   defp leave(:exit, {:shutdown, _} = reason, stacktrace), do: :erlang.raise(:exit, reason, stacktrace)
 
-  # The others it would report a second time, by the name of our function. To hibernate forgets all callers; the
-  # message is there so that it does not wait for one.
+  # `Task` would report all other exits again, by the name of our function. Hibernating drops the frames of all callers; the message keeps the process from waiting for one.
   defp leave(kind, reason, stacktrace) do
     send(self(), :leave)
     hibernate([kind, reason, stacktrace])
@@ -216,7 +216,7 @@ defmodule Penstock.Task.Runner do
   def exit_reason(:exit, reason, _stacktrace), do: reason
   def exit_reason(:throw, value, stacktrace), do: {{:nocatch, value}, stacktrace}
 
-  # What tools show as the function that a process began with, as `Task` has it.
+  # Returns the initial function of the process that tools show, as in `Task`.
   defp initial_call({:erlang, :apply, [fun, []]}) when is_function(fun, 0), do: initial_call(fun)
   defp initial_call({module, function, args}), do: {module, function, length(args)}
   defp initial_call(fun), do: :erlang.fun_info_mfa(fun)

@@ -59,7 +59,7 @@ defmodule Penstock.Task.Supervisor do
   @shutdown 5_000
   @async_options [:shutdown | Partitions.child_options()]
   @child_options [:restart | @async_options]
-  @stream_options [:shutdown, :partition_key | Stream.known_options()]
+  @stream_options [:shutdown, :partition_key | Stream.Config.known_options()]
 
   @doc """
   Returns the child spec of a supervisor. The options are those of `start_link/1`, which checks
@@ -396,7 +396,7 @@ defmodule Penstock.Task.Supervisor do
     group = Partitions.fetch!(__MODULE__, supervisor)
     opts = Options.known!(opts, @stream_options)
     shutdown = shutdown!(opts)
-    config = Stream.options!(group.gate, enumerable, function, opts, nil, linked)
+    config = Stream.Config.options!(group.gate, enumerable, function, opts, nil, linked)
 
     # The process that runs the stream chooses the partition; it may not be the one that made the
     # stream.

@@ -1,52 +1,58 @@
 defmodule Penstock.Task.Stream.Monitor do
-  # Stands between the consumer of a stream and its tasks, linked to all of them: a task that fails takes the
-  # consumer with it, unless that traps exits, and a consumer that dies takes its tasks.
+  # Stands between the consumer of a stream and its tasks, linked to all of them: a task that
+  # fails ends the consumer, unless that traps exits, and a consumer that dies ends its tasks.
   #
-  #     consumer <- link, monitor -> guard <- link -> task
-  #         |                                          ^
-  #         +------------------ monitor ---------------+
+  #     consumer <- link, monitor -> stream monitor <- link -> task
+  #         |                                                   ^
+  #         +---------------------- monitor -------------------+
   #
-  # A task that has answered undoes its link before it ends: its end need not wake the guard.
+  # A task that has answered undoes its link before it ends, so its end does not wake this
+  # process.
   #
-  # It traps exits itself, and does by hand what its links would: so it can end the tasks that trap exits as well. Those
-  # would outlive a link, and hold their permits without a consumer.
+  # The stream monitor traps exits and does by hand what its links would do. So it can also end
+  # tasks that trap exits, which would otherwise outlive a link and hold their permits without a
+  # consumer.
   #
-  # It also ends the tasks that run too long: the consumer cannot, which may be busy, or suspended. No timer is kept for a
-  # task. The pool knows since when each of them runs, and all may run as long; so the next look is due when the oldest will
-  # have run out of time, and none that is started meanwhile can be late before that.
+  # It also ends tasks that run too long, because the consumer may be busy or suspended. There is
+  # no timer for each task. The pool knows the start of each task, and all tasks have the same
+  # timeout. So the next look is due when the oldest task will have run out of time; no task that
+  # starts later can be late before that.
   #
-  # A link can be undone by whoever has it. So at each look the consumer is asked which tasks it has; it answers when it
-  # waits for them.
+  # Each end of a link can undo it. So at each look this process asks the consumer for its tasks;
+  # the consumer answers when it waits for them.
   #
-  # Whoever kills the guard itself kills by its links only: the tasks that trap exits are left to the consumer.
+  # A kill of the stream monitor ends tasks by their links only: the consumer must kill tasks that
+  # trap exits.
   @moduledoc false
 
   alias Penstock.Native
 
-  # traps? - whether the consumer did when the stream began, or does not mind tasks that fail
+  # traps? - whether the consumer trapped exits when the stream began, or takes failures as
+  # results
   # look   - {timer, at} of the next look; or nil
   # asked? - the consumer owes an answer
   # late   - tasks that were ended, until the consumer asks about them
   defstruct [:gate, :consumer, :ref, :monitor, :traps?, :timeout, look: nil, asked?: false, late: []]
 
-  # ms that a task may seem older than it is: what is rounded off.
+  # ms that a task may seem older than it is, by rounding.
   @rounded 1
 
-  # ms between two looks, at least, while no task is there to be looked at.
+  # The least ms between two looks while there is no task.
   @idle 50
 
-  # Linked to the caller, and monitored by it. It is ready when this returns: before that, it would not see how the caller died,
-  # and by the link alone die with it, and leave the tasks that trap exits.
-  # If not `linked?`, tasks that fail are no matter to it, as if it trapped exits.
+  # Starts the stream monitor, linked to and monitored by the caller. It is ready on return:
+  # before that it would not see the death of the caller, would die by the link, and leave tasks
+  # that trap exits. Without `linked?`, failed tasks do not end the caller, as if it trapped
+  # exits.
   @spec start(Native.gate(), reference, timeout, boolean) :: {pid, reference}
   def start(gate, ref, timeout, linked?) do
     {:trap_exit, traps?} = Process.info(self(), :trap_exit)
     args = [gate, self(), ref, traps? or not linked?, timeout]
-    {guard, monitor} = started = :erlang.spawn_opt(__MODULE__, :init, args, [:link, :monitor])
+    {pid, monitor} = started = :erlang.spawn_opt(__MODULE__, :init, args, [:link, :monitor])
 
     receive do
       {^ref, :ready} -> started
-      {:DOWN, ^monitor, :process, ^guard, reason} -> exit(reason)
+      {:DOWN, ^monitor, :process, ^pid, reason} -> exit(reason)
     end
   end
 
@@ -59,7 +65,7 @@ defmodule Penstock.Task.Stream.Monitor do
     loop(if timeout == :infinity, do: state, else: look_at(state, now() + timeout))
   end
 
-  # No clause has a time to wait: it would be computed, and a timer set, for each task that ends.
+  # Without `after`: its time would be computed, and a timer set, for each task that ends.
   defp loop(%{ref: ref, monitor: monitor, consumer: consumer} = state) do
     receive do
       {:EXIT, _pid, :normal} ->
@@ -68,16 +74,17 @@ defmodule Penstock.Task.Stream.Monitor do
       {:EXIT, pid, reason} when pid != consumer ->
         if state.traps?, do: loop(state), else: leave(state, reason)
 
-      # The consumer saw a task go down. If its link is to end us, that was here before.
+      # The consumer saw the death of a task. An EXIT of the task that ends this process came
+      # before.
       {:why, task} ->
         send(consumer, {ref, task, :late?, task in state.late})
         loop(%{state | late: List.delete(state.late, task)})
 
-      # What it was asked while it was suspended may be lost.
+      # A question that was sent while the consumer was suspended may be lost.
       {^ref, :resumed} ->
         loop(%{state | asked?: false})
 
-      # It had answered before it was ended.
+      # The task had answered before it was killed.
       {:forget, task} ->
         loop(%{state | late: List.delete(state.late, task)})
 
@@ -87,7 +94,8 @@ defmodule Penstock.Task.Stream.Monitor do
       {^ref, :tasks, tasks} ->
         loop(check(%{state | asked?: false}, tasks))
 
-      # It has ended well, and left its stream. What runs holds permits that nobody waits for.
+      # The consumer ended normally and left its stream. Its running tasks hold permits without a
+      # use.
       {:DOWN, ^monitor, :process, _consumer, :normal} ->
         leave(state, :shutdown)
 
@@ -101,8 +109,8 @@ defmodule Penstock.Task.Stream.Monitor do
 
   defp now, do: System.monotonic_time(:millisecond)
 
-  # Whoever is linked to us and holds the permits of its work. A link is there when its signal has been handled, which is not
-  # before a message is received that came later.
+  # Returns the linked processes that hold permits for their work. A link counts once its signal
+  # is handled, which is certain when a message that came later is received.
   defp linked(%{gate: gate, consumer: consumer, ref: ref}) do
     send(self(), {ref, :up_to_here})
     receive do: ({^ref, :up_to_here} -> :ok)
@@ -110,10 +118,11 @@ defmodule Penstock.Task.Stream.Monitor do
     for task <- linked, is_pid(task) and task != consumer and is_integer(Native.work_ms(gate, task)), do: task
   end
 
-  # Ends all tasks with the reason, and those that trap exits nevertheless, and itself; by its link the consumer, if it is
-  # to. Until no task is linked: one may have begun meanwhile.
+  # Ends all tasks with the reason, kills those that trap exits, and ends this process, which ends
+  # the consumer by the link. Repeats until no task is linked, because a task may have begun
+  # meanwhile.
   defp leave(state, reason) do
-    # If the consumer is dead, what it has offered to a task is withdrawn: none begins after this.
+    # If the consumer is dead, this withdraws its offers to tasks: no task begins after it.
     Native.spawn_ended(state.gate, state.consumer)
 
     case linked(state) do
@@ -149,27 +158,27 @@ defmodule Penstock.Task.Stream.Monitor do
     look_at(%{state | asked?: true}, now() + max(state.timeout, idle))
   end
 
-  # Ends those that are late, and looks again when the next will be.
+  # Ends tasks that are late, and plans a look for when the next one will be.
   defp check(%{gate: gate, timeout: timeout} = state, tasks) do
     now = now()
 
     Enum.reduce(tasks, state, fn task, state ->
       case Native.work_ms(gate, task) do
         age when is_integer(age) and age - @rounded >= timeout -> end_late(state, task)
-        # Not at once again, which with a timeout of 0 would be for ever.
+        # Never at once, which with a timeout of 0 would never end.
         age when is_integer(age) -> look_at(state, max(now - age + @rounded + timeout, now + 1))
         _about_to_end_or_to_begin -> state
       end
     end)
   end
 
-  # The link stays until the task is dead: whenever the guard itself is killed, the task goes with it.
+  # The link stays until the task is dead, so a kill of this process ends the task too.
   defp end_late(state, task) do
     monitor = Process.monitor(task)
     Process.exit(task, :kill)
-    # Anything else, and it ended by itself at that very instant.
+    # With another reason, the task ended by itself at that instant.
     late? = receive(do: ({:DOWN, ^monitor, :process, _task, reason} -> reason == :killed))
-    # Nothing comes by a link that is gone.
+    # After this, no EXIT comes by the link.
     Process.unlink(task)
 
     receive do
