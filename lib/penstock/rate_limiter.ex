@@ -67,7 +67,7 @@ defmodule Penstock.RateLimiter do
   """
 
   alias Penstock.{Native, Options}
-  alias Penstock.Admission.{KeySize, Request, Resolver}
+  alias Penstock.Admission.{KeySize, Request, Resolver, Turn}
   alias Penstock.Node.{MemoryGuard, Owner}
 
   require KeySize
@@ -345,66 +345,17 @@ defmodule Penstock.RateLimiter do
 
       # Other keys may take the place first.
       {:no_place, ms} ->
-        sleep(ms)
+        Turn.sleep(ms)
         reserve(limiter, key, cost, if(timeout == :infinity, do: :infinity, else: max(timeout - ms, 0)))
 
       {:within, ns} ->
-        sleep_exactly(ns)
+        Turn.sleep_exactly(ns)
 
       0 ->
         :ok
 
       ms ->
-        sleep(ms)
-    end
-  end
-
-  @ns_per_ms 1_000_000
-
-  # ns that a process takes to run again once its timer has fired.
-  @wake_up_ns 300_000
-
-  # A timer fires up to 1 ms late, which is several turns of a quick limiter.
-  defp sleep_exactly(ns), do: sleep_until(:os.perf_counter(:nanosecond) + ns)
-
-  # A timer fires at whole ms of the VM's clock. The caller sleeps until the last of them that
-  # leaves it time to wake up, and yields for the rest, little more than 1 ms.
-  #
-  # The VM's clock may run faster than the system's, by 1 %: then the caller sleeps again.
-  defp sleep_until(turn) do
-    ns = turn - :os.perf_counter(:nanosecond)
-    now = :erlang.monotonic_time(:nanosecond)
-    ms = Integer.floor_div(now + ns - @wake_up_ns, @ns_per_ms) + Integer.floor_div(-now, @ns_per_ms)
-
-    if ms > 0 do
-      sleep(ms)
-      sleep_until(turn)
-    else
-      yield_until(turn)
-    end
-  end
-
-  defp yield_until(turn) do
-    if :os.perf_counter(:nanosecond) < turn do
-      :erlang.yield()
-      yield_until(turn)
-    else
-      :ok
-    end
-  end
-
-  # The turn may be further away than one `receive` can wait.
-  @longest_sleep 0xFFFF_FFFF
-
-  defp sleep(ms) when ms > @longest_sleep do
-    sleep(@longest_sleep)
-    sleep(ms - @longest_sleep)
-  end
-
-  defp sleep(ms) do
-    receive do
-    after
-      ms -> :ok
+        Turn.sleep(ms)
     end
   end
 

@@ -1,6 +1,8 @@
 defmodule Penstock.RejectedErrorTest do
   use ExUnit.Case, async: true
 
+  doctest Penstock.RejectedError
+
   alias Penstock.RejectedError
 
   test "has the gate, the reason and the status that Plug answers with" do

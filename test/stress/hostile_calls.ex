@@ -11,7 +11,8 @@ defmodule Penstock.Stress.HostileCalls do
   def all(skip) do
     native = for {name, arity} <- Native.__info__(:functions), name != :load, do: {Native, name, arity}
     {:ok, modules} = :application.get_key(:penstock, :modules)
-    all = Enum.sort(native ++ Enum.flat_map(modules, &documented/1))
+    # Penstock.table/0 prints, and calls nothing that list/0 does not.
+    all = Enum.sort(native ++ Enum.flat_map(modules, &documented/1)) -- [{Penstock, :table, 0}]
     calls = List.to_tuple(Enum.reject(all, fn {_module, name, _arity} -> Atom.to_string(name) in skip end))
     {calls, :counters.new(tuple_size(calls), [])}
   end
