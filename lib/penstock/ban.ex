@@ -1,6 +1,6 @@
 defmodule Penstock.Ban do
   @moduledoc """
-  Keeps out for a while who fails too often, longer each time.
+  Temporarily bans keys that fail too often, for longer after each offence.
 
       children = [
         {Penstock.Ban, name: MyApp.Logins, failures: 5, within: 60_000, ban_for: 300_000}
@@ -17,41 +17,53 @@ defmodule Penstock.Ban do
       iex> ms <= 300_000
       true
 
-  To ask is one thing, and to tell of a failure another: `check/2` before a login, `record_failure/2` only after one that failed. Both are one
-  native call and involve no process.
+  A check and the report of a failure are separate: call `check/2` before a login, and
+  `record_failure/2` only after a login that failed. Both are one native call and involve no
+  process.
 
   ## What counts
 
-  `:failures` failures of a key within `:within` ms ban it. Up to nine of them are each counted for exactly that long, to the ms, however many
-  come at one time; where more are asked for, those that came close together are counted as long as the last of them, a seventh of `:within` longer
-  at most: so a ban may come a little early, but never late. While a key is banned its failures do not count.
+  A key is banned after `:failures` failures within `:within` ms. With up to nine `:failures`,
+  each failure counts for exactly that long, to the ms, no matter how many come at one time. With
+  more, failures that came close together count as long as the last of them, at most a seventh of
+  `:within` longer: so a ban may come a little early, but never late. While a key is banned its
+  failures do not count.
 
-  A ban lasts `:ban_for` ms the first time, and each time `:escalate` times as long as the last time; the first as well is cut to `:max_ban`. With
-  `escalate: 1` all are of the same length. The number of bans of a key, its *level*, is forgotten `:forget_after` ms after the end of its last ban; or
-  early, if there are more than `:max_bans`. `:max_ban` does not cut a ban without end (`ban_for: :infinity`); only `unban/2` or
-  `ban/4` ends it.
+  The first ban lasts `:ban_for` ms, and each further one `:escalate` times as long as the last;
+  `:max_ban` bounds all of them. With `escalate: 1` all bans have the same length. The number of
+  bans of a key, its *level*, is forgotten `:forget_after` ms after the end of its last ban; or
+  earlier, if there are more than `:max_bans`. `:max_ban` does not bound a ban without end
+  (`ban_for: :infinity`); only `unban/2` or `ban/4` ends it.
 
   ## Keys
 
-  Keys are as in `Penstock.RateLimiter`, and there is no `:global`. They are known by a hash of 64 bits, salted by the node; those that are banned
-  are kept as well, for `list/1`, if they have 256 bytes at most in the external term format.
+  Keys are as in `Penstock.RateLimiter`, except that there is no `:global`. They are identified by
+  a hash of 64 bits, salted by the node. A banned key is also stored, for `list/1`, if it has at
+  most 256 bytes in the external term format.
 
-  Memory is bounded: two places for each of `:max_keys` keys whose failures are counted at a time, of 80 bytes, are reserved at start. A key may have any of
-  sixteen; if all are others', the one with the fewest and oldest failures is forgotten, which begins to happen where there are as many keys as `:max_keys`. Of each
-  ban 64 bytes are reserved, and up to 700 more are used for the key and the reason. If there are more than `:max_bans`, the one that ends first is
-  dropped, with its level, and counted in `info/1` if it was not over; bans without end are dropped last.
+  Memory is bounded. Two places of 80 bytes are reserved at start for each of `:max_keys` keys
+  whose failures are counted at a time. A key may have any of sixteen places. If other keys have
+  all of them, the key with the fewest and oldest failures is forgotten, which begins to happen at
+  about `:max_keys` keys. For each ban 64 bytes are reserved, and up to 700 more are used for the
+  key and the reason. If there are more than `:max_bans`, the ban that ends first is dropped, with
+  its level, and counted in `info/1` if it was in force; bans without end are dropped last.
 
-  The key and the reason of a ban that is over stay in memory, where `list/1` does not show them, as long as its level is, and after that until
-  other bans come, or `unban/2`; those of bans that are closed, until their memory is used again.
+  The key and the reason of an ended ban stay in memory, where `list/1` does not show them, as
+  long as its level does, and after that until other bans need the place, or `unban/2`. Those of a
+  closed `Penstock.Ban` stay until its memory is used again.
 
   ## Life
 
-  Bans belong to the process that `start_link/1` starts. If that ends in an orderly way, all are forgotten; if it crashes, they stay, and the next of that name goes on with
-  them, unless `:max_keys`, `:max_bans` or `:clock` differ. The memory of bans that are closed is kept for the next of the same sizes.
+  Bans belong to the process that `start_link/1` starts. If it ends in an orderly way, all bans
+  are forgotten. If it crashes they stay, and the next `start_link/1` of that name continues with
+  them, unless `:max_keys`, `:max_bans` or `:clock` differ. The memory of closed bans is kept for
+  the next ones of the same sizes.
   """
-  @moduledoc since: "0.1.0"
 
-  alias Penstock.{GateRef, Key, Memory, Native, Options, Owner, Weight}
+  alias Penstock.{Native, Options}
+  alias Penstock.Admission.{KeySize, Resolver}
+  alias Penstock.Node.{MemoryGuard, Owner}
+  alias Penstock.Options.Weight
 
   @typedoc "The name of running bans."
   @type ban :: atom
@@ -69,7 +81,7 @@ defmodule Penstock.Ban do
           | {:max_bans, pos_integer}
           | {:clock, :monotonic | :manual}
 
-  @typedoc "What `info/1` says."
+  @typedoc "The result of `info/1`."
   @type info :: %{
           name: atom,
           failures: pos_integer,
@@ -90,18 +102,17 @@ defmodule Penstock.Ban do
   @options [:failures, :within, :ban_for, :escalate, :max_ban, :forget_after, :max_keys, :max_bans]
 
   @doc """
-  The child spec of bans under a supervisor; the options are those of `start_link/1`, which checks them.
+  Returns the child spec of bans. The options are those of `start_link/1`, which checks them.
 
       iex> Penstock.Ban.child_spec(name: MyApp.Logins).id
       {Penstock.Ban, MyApp.Logins}
 
   """
-  @doc since: "0.1.0"
   @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :worker)
 
   @doc """
-  Starts bans, or adopts those of a crashed owner, and links their owner to the caller.
+  Starts bans, or adopts the bans of a crashed owner, and links the owner to the caller.
 
   Returns:
 
@@ -109,24 +120,29 @@ defmodule Penstock.Ban do
     * `{:error, {:already_started, pid}}` - a live process owns a gate of that name
     * `{:error, reason}` - the owner was killed as it started
 
-  Raises `ArgumentError` on an option that is missing, unknown or out of bounds, and if the memory cannot be had.
+  Raises `ArgumentError` on an option that is missing, unknown or out of bounds, and if there is
+  not enough memory.
 
   ## Options
 
   Numbers are 1 to 2_147_483_647.
 
     * `:name` - an atom; required. It is not registered as the name of a process
-    * `:failures` - how many failures of a key within `:within` ms ban it. Default `5`
+    * `:failures` - the number of failures within `:within` ms that bans a key. Default `5`
     * `:within` - how long a failure counts, in ms. Default `60_000`
     * `:ban_for` - how long the first ban of a key lasts, in ms or `:infinity`. Default `300_000`
-    * `:escalate` - how many times as long as the last ban of a key its next one lasts; `1` is no escalation. Default `2`
-    * `:max_ban` - how long a ban for failures lasts at most, also the first, in ms; a `:ban_for` of `:infinity` has no such bound. Default
-      `86_400_000`, a day, or `:ban_for` if that is more
-    * `:forget_after` - how long after the end of its last ban the level of a key is remembered, in ms. Default: `:max_ban`
-    * `:max_keys` - of how many keys failures are counted at a time; 160 bytes for each are reserved, 16 MB by default. Default `100_000`
-    * `:max_bans` - how many keys are banned, or have a level that is remembered, at a time; 64 bytes for each are reserved. Of more, what ends first
-      is forgotten. Default `10_000`
-    * `:clock` - `:monotonic`, or `:manual` for tests: it stands still until `advance/2`. Default `:monotonic`
+    * `:escalate` - the factor by which each ban of a key is longer than the last; `1` is no
+      escalation. Default `2`
+    * `:max_ban` - maximum duration of an automatic ban in ms, including the first; a `:ban_for`
+      of `:infinity` has no such bound. Default `86_400_000`, a day, or `:ban_for` if that is more
+    * `:forget_after` - how long the level of a key is remembered after the end of its last ban,
+      in ms. Default: `:max_ban`
+    * `:max_keys` - the number of keys whose failures are counted at a time; 160 bytes are
+      reserved for each, 16 MB by default. Default `100_000`
+    * `:max_bans` - the number of keys that are banned, or have a level, at a time; 64 bytes are
+      reserved for each. Beyond it, the ban that ends first is forgotten. Default `10_000`
+    * `:clock` - `:monotonic`, or `:manual` for tests: it stands still until `advance/2`. Default
+      `:monotonic`
 
   ## Examples
 
@@ -136,11 +152,10 @@ defmodule Penstock.Ban do
       60_000
 
   """
-  @doc since: "0.1.0"
   @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(opts) do
     opts = Options.known!(opts, [:name, :clock | @options])
-    name = Options.name!(Options.fetch!(opts, :name))
+    name = Options.name!(Options.fetch!(opts, :name, "{Penstock.Ban, name: MyApp.Logins, failures: 5}"))
     ban_for = Keyword.get(opts, :ban_for, 300_000)
     # A default does not cut a first ban of more than a day.
     max_ban = Keyword.get(opts, :max_ban, if(is_integer(ban_for), do: max(ban_for, @day), else: @day))
@@ -151,8 +166,11 @@ defmodule Penstock.Ban do
     clock = Options.one_of!(Keyword.get(opts, :clock, :monotonic), ":clock", [:monotonic, :manual])
 
     with {:error, :enomem} <- start(name, Map.put(settings, :clock, clock)) do
-      sizes = Keyword.take(opts, [:max_keys, :max_bans])
-      Options.expected!(":max_keys and :max_bans", "so many that there is memory for them", sizes)
+      %{max_keys: max_keys, max_bans: max_bans} = settings
+      sizes = "max_keys: #{max_keys} and max_bans: #{max_bans}"
+
+      raise ArgumentError,
+            "not enough memory for #{sizes}, which need #{memory(settings)} bytes; lower one of them"
     end
   end
 
@@ -164,14 +182,19 @@ defmodule Penstock.Ban do
   defp ban_ms!(value, name), do: Options.expected!(name, "an integer between 1 and 2147483647 or :infinity", value)
 
   defp start(name, %{max_keys: max_keys, max_bans: max_bans} = settings) do
-    %{ban_key_memory: key_memory, ban_memory: ban_memory} = Native.bounds()
-
-    if there_already?(name, max_keys, max_bans) or Memory.available?(key_memory * max_keys + ban_memory * max_bans),
-      do: Owner.start_link(name, &own(name, &1, settings)),
+    if there_already?(name, max_keys, max_bans) or MemoryGuard.available?(memory(settings)),
+      do: Owner.start_link(name, :ban, &own(name, &1, settings)),
       else: {:error, :enomem}
   end
 
-  # Those of an owner that crashed, or of one that lives, who is then told of.
+  # Returns the bytes of bans of these sizes.
+  defp memory(%{max_keys: max_keys, max_bans: max_bans}) do
+    %{ban_key_memory: key_memory, ban_memory: ban_memory} = Native.bounds()
+    key_memory * max_keys + ban_memory * max_bans
+  end
+
+  # Returns `true` if bans of these sizes exist: of a crashed owner, or of a live one, which
+  # `Owner.start_link/3` then reports.
   defp there_already?(name, max_keys, max_bans) do
     match?(%{max_keys: ^max_keys, max_bans: ^max_bans}, Native.ban_info(name))
   end
@@ -181,9 +204,10 @@ defmodule Penstock.Ban do
   end
 
   @doc """
-  Whether a key is banned.
+  Checks whether a key is banned.
 
-  Returns `:ok`, or `{:banned, ms}` with the ms until its ban ends, or `{:banned, :infinity}` for a ban without end.
+  Returns `:ok`, or `{:banned, ms}` with the ms until its ban ends, or `{:banned, :infinity}` for
+  a ban without end.
 
   Raises `ArgumentError` if no such bans are running, or the key is `nil` or above 1 KiB.
 
@@ -197,17 +221,18 @@ defmodule Penstock.Ban do
       :ok
 
   """
-  @doc since: "0.1.0"
   @spec check(ban, term) :: :ok | {:banned, pos_integer | :infinity}
   def check(ban, key), do: ask(ban, key, &Native.ban_check(ban, key, &1))
 
   @doc """
-  Tells of a failure of a key.
+  Records a failure of a key.
 
   Returns:
 
-    * `{:ok, left}` - so many more would ban it; all of them, if it was forgiven at that moment
-    * `{:banned, ms}` - it is banned, by this failure or before; `:infinity` for a ban without end
+    * `{:ok, left}` - `left` more failures ban the key; all of `:failures`, if it was unbanned at
+      that moment
+    * `{:banned, ms}` - the key is banned, by this failure or before; `:infinity` for a ban
+      without end
 
   Raises as `check/2`.
 
@@ -221,17 +246,18 @@ defmodule Penstock.Ban do
       [{:ok, 1}, {:banned, 200}]
 
   """
-  @doc since: "0.1.0"
   @spec record_failure(ban, term) :: {:ok, pos_integer} | {:banned, pos_integer | :infinity}
   def record_failure(ban, key), do: ask(ban, key, &Native.ban_record(ban, key, &1))
 
   @doc """
-  Bans a key for `ms`, whatever it did; for `:infinity`, until `unban/2`. A ban that is in force gets the new end.
+  Bans a key for `ms` milliseconds from now, or until `unban/2` with `:infinity`. Replaces the end
+  of a ban in force.
 
-  The reason is for `list/1`: any term of at most 256 bytes in the external term format. The level stays what it was, and failures that were counted stay
-  counted.
+  The reason is for `list/1`: any term of at most 256 bytes in the external term format. The level
+  and the counted failures of the key do not change.
 
-  Returns `:ok`. Raises as `check/2`, and if `ms` is neither 1 to 2_147_483_647 nor `:infinity`, or the reason is too large.
+  Returns `:ok`. Raises as `check/2`, and if `ms` is neither 1 to 2_147_483_647 nor `:infinity`,
+  or the reason is too large.
 
   ## Examples
 
@@ -245,7 +271,6 @@ defmodule Penstock.Ban do
       {:banned, :infinity}
 
   """
-  @doc since: "0.1.0"
   @spec ban(ban, term, pos_integer | :infinity, term) :: :ok
   def ban(ban, key, ms, reason \\ :manual) do
     ban_ms!(ms, "ms")
@@ -255,15 +280,15 @@ defmodule Penstock.Ban do
       Options.expected!("reason", "of at most #{most} bytes in the external term format", reason)
     end
 
-    # Made here, where it yields: the native side takes bytes of a known number.
+    # Encoded here, where the VM can yield: the native side takes a known number of bytes.
     reason = :erlang.term_to_binary(reason)
     ask(ban, key, &Native.ban_put(ban, key, ms, reason, &1))
   end
 
   @doc """
-  Forgets all about a key: its ban, its failures and its level.
+  Forgets the ban, the failures and the level of a key.
 
-  Returns `:ok`, also if there was nothing to forget. Raises as `check/2`.
+  Returns `:ok`, also for an unknown key. Raises as `check/2`.
 
   ## Examples
 
@@ -275,24 +300,24 @@ defmodule Penstock.Ban do
       :ok
 
   """
-  @doc since: "0.1.0"
   @spec unban(ban, term) :: :ok
   def unban(ban, key), do: ask(ban, key, &Native.ban_remove(ban, key, &1))
 
   defp ask(ban, key, ask) do
-    with :no_ban <- Key.ask(key, ask), do: no_ban!(ban)
+    with :no_ban <- KeySize.ask(key, ask), do: no_ban!(ban)
   end
 
   @doc """
-  Who is banned now.
+  Lists the banned keys.
 
-  Returns a list of maps, those that last longest first:
+  Returns a list of maps, the longest bans first:
 
-    * `:key` - as it was given, or `{:hash, number}` of one that was too large to be kept, which is for people: other functions take the
-      key itself
+    * `:key` - as it was given; or `{:hash, number}` if it was too large to be stored, which is
+      for people: other functions take the key itself
     * `:until_ms` - ms until the ban ends, or `:infinity`
-    * `:reason` - `:failures`, or what was given to `ban/4`
-    * `:level` - how often it was banned for its failures, as far as that is remembered; see "What counts"
+    * `:reason` - `:failures`, or the reason given to `ban/4`
+    * `:level` - how often the key was banned for its failures, as far as that is remembered; see
+      "What counts"
 
   Raises as `check/2`.
 
@@ -304,7 +329,6 @@ defmodule Penstock.Ban do
       [%{key: {:user, 7}, until_ms: 300_000, reason: :failures, level: 1}]
 
   """
-  @doc since: "0.1.0"
   @spec list(ban) :: [%{key: term, until_ms: pos_integer | :infinity, reason: term, level: non_neg_integer}]
   def list(ban) do
     listed =
@@ -316,7 +340,7 @@ defmodule Penstock.Ban do
     Enum.sort_by(listed, & &1.until_ms, :desc)
   end
 
-  # By parts.
+  # Reads the list page by page.
   defp listed(ban, from) do
     case Native.ban_list(ban, from) do
       {:done, found} -> found
@@ -329,15 +353,17 @@ defmodule Penstock.Ban do
   defp kept(external), do: :erlang.binary_to_term(external)
 
   @doc """
-  What the bans are like now.
+  Returns the options and the totals of bans.
 
-  Returns a map:
+  The result is a map:
 
     * `:name`
-    * `:failures`, `:within`, `:ban_for`, `:escalate`, `:max_ban`, `:forget_after`, `:max_keys`, `:max_bans` - as in `start_link/1`
-    * `:bans` - how many keys are banned
-    * `:dropped` - how many bans were dropped before their end, as there were too many
-    * `:memory` - bytes that are reserved
+    * `:failures`, `:within`, `:ban_for`, `:escalate`, `:max_ban`, `:forget_after`, `:max_keys`,
+      `:max_bans` - as in `start_link/1`
+    * `:bans` - the number of banned keys
+    * `:dropped` - the number of bans that were dropped before their end, because there were too
+      many
+    * `:memory` - reserved bytes
 
   Raises as `check/2`.
 
@@ -350,7 +376,6 @@ defmodule Penstock.Ban do
       MyApp.Informed
 
   """
-  @doc since: "0.1.0"
   @spec info(ban) :: info
   def info(ban) do
     case Native.ban_info(ban) do
@@ -368,10 +393,10 @@ defmodule Penstock.Ban do
   end
 
   @doc """
-  Lets time pass for bans with `clock: :manual`.
+  Advances the clock of bans with `clock: :manual`.
 
-  Returns `:ok`. Raises `ArgumentError` if their clock is another, no such bans are running, or `ms` is not 0 to 2_147_483_647. The clock stops
-  after some 180 years.
+  Returns `:ok`. Raises `ArgumentError` if the bans have another clock, no such bans are running,
+  or `ms` is not 0 to 2_147_483_647. The clock stops after about 180 years.
 
   ## Examples
 
@@ -383,7 +408,6 @@ defmodule Penstock.Ban do
       {:banned, 1}
 
   """
-  @doc since: "0.1.0"
   @spec advance(ban, non_neg_integer) :: :ok
   def advance(ban, ms) do
     unless ms == 0, do: Options.permits!(ms, "ms")
@@ -395,6 +419,6 @@ defmodule Penstock.Ban do
     end
   end
 
-  defp no_ban!(name) when is_atom(name), do: GateRef.not_running!(:ban, name)
+  defp no_ban!(name) when is_atom(name), do: Resolver.not_running!(:ban, name)
   defp no_ban!(other), do: Options.expected!("ban", "the name of a ban", other)
 end

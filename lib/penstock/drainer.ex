@@ -8,32 +8,33 @@ defmodule Penstock.Drainer do
         {Penstock.Drainer, pools: [MyApp.Jobs, MyApp.Sessions], shutdown: 10_000}
       ]
 
-  A tree stops its children from the last to the first. So a drainer that is placed last stops first: nobody is admitted any
-  more, and what runs has `:shutdown` ms to end before the tree goes on to stop it.
+  A tree stops its children from the last to the first. So a drainer that is placed last stops
+  first: its pools stop admitting, and running work has `:shutdown` ms to end before the tree
+  stops it.
 
-  The pools are reopened when the drainer is started again, which matters for pools that are not of the same tree.
+  A drainer reopens its pools when it is started again, which matters for pools outside its tree.
   """
-  @moduledoc since: "0.1.0"
   use GenServer
 
-  alias Penstock.{GateRef, Janitor, Options, Pool}
+  alias Penstock.{Options, Pool}
+  alias Penstock.Admission.Resolver
+  alias Penstock.Node.Janitor
 
   require Logger
 
   @typedoc "An option of `start_link/1`."
   @type option :: {:pools, [Pool.pool()]} | {:shutdown, timeout}
 
-  # ms that the supervisor waits for longer than the drainer does.
+  # ms that the supervisor waits longer than the drainer does.
   @slack 1_000
 
   @doc """
-  The child spec of a drainer under a supervisor; the options are those of `start_link/1`, which checks them.
+  Returns the child spec of a drainer. The options are those of `start_link/1`, which checks them.
 
       iex> Penstock.Drainer.child_spec(pools: [MyApp.Jobs], shutdown: 10_000).id
       {Penstock.Drainer, [MyApp.Jobs]}
 
   """
-  @doc since: "0.1.0"
   @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(opts) do
     opts = if Keyword.keyword?(opts), do: opts, else: []
@@ -47,19 +48,20 @@ defmodule Penstock.Drainer do
 
   defp supervisors(ms) when is_integer(ms) and ms >= 0, do: ms + @slack
   defp supervisors(:infinity), do: :infinity
-  # `start_link/1` says what is wrong with it.
+  # `start_link/1` names the error in it.
   defp supervisors(_other), do: @slack
 
   @doc """
   Starts a drainer, linked to the caller.
 
-  Returns `{:ok, pid}`. Raises `ArgumentError` on an option that is missing, unknown or of the wrong kind, and if one of the
-  pools is not running.
+  Returns `{:ok, pid}`. Raises `ArgumentError` on an option that is missing, unknown or of the
+  wrong kind, and if one of the pools is not running.
 
   ## Options
 
-    * `:pools` - the pools, a list of what `Penstock.Pool.drain/2` takes; required
-    * `:shutdown` - how long what runs has to end, in ms or `:infinity`; all pools together. Default `5_000`
+    * `:pools` - a list of pools, as `Penstock.Pool.drain/2` takes them; required
+    * `:shutdown` - how long running work has to end, in ms or `:infinity`, for all pools
+      together. Default `5_000`
 
   ## Examples
 
@@ -70,13 +72,12 @@ defmodule Penstock.Drainer do
       {:error, :closed}
 
   """
-  @doc since: "0.1.0"
   @spec start_link([option]) :: GenServer.on_start()
   def start_link(opts) do
     opts = Options.known!(opts, [:pools, :shutdown])
-    pools = Options.fetch!(opts, :pools)
+    pools = Options.fetch!(opts, :pools, "{Penstock.Drainer, pools: [MyApp.Jobs]}")
     unless is_list(pools) and not List.improper?(pools), do: Options.expected!(":pools", "a list of pools", pools)
-    Enum.each(pools, &GateRef.running_pool!/1)
+    Enum.each(pools, &Resolver.running_pool!/1)
     GenServer.start_link(__MODULE__, {pools, Options.timeout!(Keyword.get(opts, :shutdown, 5_000), ":shutdown")})
   end
 
@@ -89,7 +90,8 @@ defmodule Penstock.Drainer do
     {:ok, state}
   end
 
-  # One that crashes, or whose supervisor does, is about to be started again: there is nothing to be drained for.
+  # After a crash, its own or its supervisor's, the drainer is started again: draining would be
+  # wrong.
   @impl true
   def terminate(reason, {pools, shutdown}) do
     if Janitor.orderly?(reason), do: drain_all(pools, shutdown)
@@ -97,22 +99,22 @@ defmodule Penstock.Drainer do
 
   defp drain_all(pools, shutdown) do
     until = if shutdown == :infinity, do: :infinity, else: now() + shutdown
-    # First all are closed, then each is waited for.
+    # Closes all pools first, then waits for each.
     Enum.each(pools, &drain(&1, 0))
 
     for pool <- pools, draining?(pool), {:error, {:timeout, in_use}} <- [drain(pool, left(until))] do
-      Logger.warning("#{inspect(pool)} was not drained within #{shutdown} ms: #{in_use} permits are held still")
+      Logger.warning("#{inspect(pool)} was not drained within #{shutdown} ms: #{in_use} permits are still held")
     end
   end
 
-  # Who has reopened it meanwhile wants it open.
+  # A process that has reopened the pool meanwhile wants it open.
   defp draining?(pool) do
     Pool.info(pool).status == :draining
   rescue
     ArgumentError -> false
   end
 
-  # One that is gone by then holds nothing that anybody counts.
+  # The permits of a pool that is gone by then are no longer counted.
   defp drain(pool, timeout) do
     Pool.drain(pool, timeout)
   rescue

@@ -9,20 +9,24 @@ defmodule Penstock.DynamicSupervisor do
       {:ok, pid} = Penstock.DynamicSupervisor.start_child(MyApp.Sessions, {MyApp.Session, user})
 
   `:limit` makes a pool of the same name, so `Penstock.Pool.info(MyApp.Sessions)` and
-  `Penstock.Pool.update(MyApp.Sessions, limit: 2_000)` work. `gate: MyApp.Budget` instead has the children share a limit with
-  others.
+  `Penstock.Pool.update(MyApp.Sessions, limit: 2_000)` work. With `gate: MyApp.Budget` the
+  children share a limit with other work.
 
-  The gate is asked by the process that calls `start_child/3`: a refusal costs it next to nothing, and no supervisor hears of it.
-  What then happens to a child that dies, and is restarted, is described in `Penstock.child_spec/2`.
+  The process that calls `start_child/3` asks the gate: a refusal is cheap and never reaches a
+  supervisor process. `Penstock.child_spec/2` describes what happens when a child dies and is
+  restarted.
 
-  With `partitions: n` there are as many supervisors, so that they start children at the same time; one limit holds for all.
+  `partitions: n` makes n supervisors, which start children at the same time; one limit holds for
+  all.
 
   ## Elixir's own functions
 
-  The name stands for a process of Penstock's, which has the supervisors below it. Elixir's own starting functions, called with the name by mistake,
-  start nothing and end nothing: `DynamicSupervisor.start_child/2` returns
-  `{:error, {:not_gated, "call Penstock.DynamicSupervisor.start_child/3"}}`, and the others return or raise the same. Those that read or end
-  work: `which_children/1`, `count_children/1`, `terminate_child/2` and `stop/3`.
+  The name belongs to a process of Penstock, which has the supervisors below it. Elixir's own
+  starting functions, called with the name by mistake, start nothing and end nothing:
+  `DynamicSupervisor.start_child/2` returns `{:error, {:not_gated, "call
+  Penstock.DynamicSupervisor.start_child/3"}}`, and the others return or raise the same. The
+  functions that read or end work: `which_children/1`, `count_children/1`, `terminate_child/2` and
+  `stop/3`.
 
       iex> {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: MyApp.Moved, limit: 10)
       iex> DynamicSupervisor.start_child(MyApp.Moved, {Agent, fn -> 1 end})
@@ -30,9 +34,11 @@ defmodule Penstock.DynamicSupervisor do
       iex> DynamicSupervisor.count_children(MyApp.Moved).active
       0
   """
-  @moduledoc since: "0.1.0"
 
-  alias Penstock.{Crew, Gated, Options}
+  alias Penstock.Admission.Request
+  alias Penstock.Options
+  alias Penstock.Process.GatedChild
+  alias Penstock.Supervision.{Group, Partitions}
 
   @typedoc "The name of a supervisor, or its pid."
   @type supervisor :: atom | pid
@@ -52,36 +58,41 @@ defmodule Penstock.DynamicSupervisor do
   @supervisor_options [:strategy, :max_restarts, :max_seconds, :extra_arguments]
 
   @doc """
-  The child spec of such a supervisor under another; the options are those of `start_link/1`, which checks them.
+  Returns the child spec of a supervisor. The options are those of `start_link/1`, which checks
+  them.
 
       iex> Penstock.DynamicSupervisor.child_spec(name: MyApp.Sessions, limit: 5).id
       {Penstock.DynamicSupervisor, MyApp.Sessions}
 
   """
-  @doc since: "0.1.0"
   @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :supervisor)
 
   @doc """
   Starts a supervisor, and its pool if it has a limit of its own.
 
-  Returns what `DynamicSupervisor.start_link/1` does: `{:ok, pid}`, or `{:error, {:already_started, pid}}` also if a
-  process owns a pool of that name.
+  Returns as `DynamicSupervisor.start_link/1`: `{:ok, pid}`, or `{:error, {:already_started,
+  pid}}`, also if a process owns a pool of that name.
 
-  A supervisor that ends in an orderly way closes its pool. One that crashes leaves the pool to the next of that name, as
-  `Penstock.Pool` has it; its children die with it, and give their permits back.
+  A supervisor that ends in an orderly way closes its pool. A supervisor that crashes leaves the
+  pool to the next one of that name, as `Penstock.Pool` describes; its children die with it, which
+  releases their permits.
 
-  Raises `ArgumentError` on an option that is missing, unknown or of the wrong kind, and if `:gate` is not running.
+  Raises `ArgumentError` on an option that is missing, unknown or of the wrong kind, and if
+  `:gate` is not running.
 
   ## Options
 
     * `:name` - an atom; required
-    * `:limit` - how many children there may be: 0 to 2_147_483_647, or `:infinity`. Required, unless there is a `:gate`
-    * `:max_waiting`, `:max_overdraft`, `:held_longer_than` - of its pool, as in `Penstock.Pool.start_link/1`
-    * `:gate` - the gate that the children pass, instead of a pool of its own
-    * `:partitions` - how many supervisors the children are spread over. Default `1`
-    * those of `DynamicSupervisor.start_link/1`, but for `:max_children`: `:strategy`, `:max_restarts`, `:max_seconds`,
-      `:extra_arguments`, and those of a `GenServer`. They hold for each partition
+    * `:limit` - the most children at a time: 0 to 2_147_483_647, or `:infinity`. Required, unless
+      there is a `:gate`
+    * `:max_waiting`, `:max_overdraft`, `:held_longer_than` - options of its pool, as in
+      `Penstock.Pool.start_link/1`
+    * `:gate` - the gate that the children pass, in place of a pool of its own
+    * `:partitions` - the number of supervisors that the children are spread over. Default `1`
+    * the options of `DynamicSupervisor.start_link/1` except `:max_children`: `:strategy`,
+      `:max_restarts`, `:max_seconds`, `:extra_arguments`, and those of a `GenServer`. They hold
+      for each partition
 
   ## Examples
 
@@ -93,29 +104,25 @@ defmodule Penstock.DynamicSupervisor do
       :ok
 
   """
-  @doc since: "0.1.0"
   @spec start_link([option]) :: Supervisor.on_start()
-  def start_link(opts), do: Crew.start_link(__MODULE__, DynamicSupervisor, @supervisor_options, opts)
+  def start_link(opts), do: Partitions.start_link(__MODULE__, DynamicSupervisor, @supervisor_options, opts)
 
   @doc """
   Starts a child, if the gate admits it.
 
-  `child_spec` is what `DynamicSupervisor.start_child/2` takes. Returns what that does, or `{:error, reason}` without a
-  word to the supervisor; see "Refusals" in `Penstock`. The child holds its permits until it dies. If its start fails they are back, but
-  what a limiter has charged is gone.
+  Takes a `child_spec` as `DynamicSupervisor.start_child/2` does, and returns its result; or
+  `{:error, reason}`, without a message to the supervisor: see "Refusals" in `Penstock`. The child
+  holds its permits until it dies. If its start fails they are released, but a limiter's charge is
+  not refunded.
 
-  Raises `ArgumentError`, before anything is taken, if there is no such supervisor, or an option is unknown or of the wrong
-  kind.
+  Raises `ArgumentError`, before it takes a permit, if there is no such supervisor, or an option
+  is unknown or of the wrong kind.
 
   ## Options
 
-    * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
-    * `:permits` - how many permits the child takes, at each start. Default `1`
-    * `:key` - by which a limiter or a ban admits: any term but `nil`. A ban needs one, a limiter without one goes by `:global`, pools ignore it
-    * `:cost` - what the hit on a limiter costs: 1 to 2_147_483_647. Default `1`
-    * `:max_runtime` - how long it may run after each start, in ms; see `Penstock.start_process/3`. Default: for ever
-    * `:partition_key` - any term of at most 1 KiB: children of one key are of one partition, integers of each in turn. Default: the
-      calling process
+  #{Request.docs(:start, 0)}
+    * `:partition_key` - any term of at most 1 KiB: children of one key go to one partition,
+      integers to the partitions in turn. Default: the calling process
 
   ## Examples
 
@@ -128,18 +135,19 @@ defmodule Penstock.DynamicSupervisor do
       1
 
   """
-  @doc since: "0.1.0"
   @spec start_child(supervisor, Supervisor.child_spec() | {module, term} | module | tuple, [child_option]) ::
           DynamicSupervisor.on_start_child() | {:error, Penstock.reason()}
   def start_child(supervisor, child_spec, opts \\ []) do
-    crew = Crew.fetch!(__MODULE__, supervisor)
-    Crew.start_child(crew, Gated.spec(child_spec), Options.known!(opts, Crew.child_options()))
+    group = Partitions.fetch!(__MODULE__, supervisor)
+    spec = GatedChild.spec(child_spec)
+    Partitions.start_child(group, spec, Request.start!(opts, 0, Partitions.child_options()), opts)
   end
 
   @doc """
-  Ends a child, as `DynamicSupervisor.terminate_child/2` does.
+  Terminates a child, as `DynamicSupervisor.terminate_child/2` does.
 
-  Returns `:ok`, or `{:error, :not_found}` if it is not the supervisor's. Raises as `start_child/3`.
+  Returns `:ok`, or `{:error, :not_found}` if it is not a child of this supervisor. Raises as
+  `start_child/3`.
 
   ## Examples
 
@@ -148,14 +156,14 @@ defmodule Penstock.DynamicSupervisor do
       {:error, :not_found}
 
   """
-  @doc since: "0.1.0"
   @spec terminate_child(supervisor, pid) :: :ok | {:error, :not_found}
   def terminate_child(supervisor, pid) do
-    __MODULE__ |> Crew.fetch!(supervisor) |> Crew.terminate_child(Options.pid!(pid))
+    __MODULE__ |> Partitions.fetch!(supervisor) |> Partitions.terminate_child(Options.pid!(pid))
   end
 
   @doc """
-  The children, as `DynamicSupervisor.which_children/1` returns them. Raises as `start_child/3`.
+  Returns the children of all partitions, as `DynamicSupervisor.which_children/1` does. Raises as
+  `start_child/3`.
 
   ## Examples
 
@@ -165,16 +173,15 @@ defmodule Penstock.DynamicSupervisor do
       true
 
   """
-  @doc since: "0.1.0"
   @spec which_children(supervisor) :: [{:undefined, pid | :restarting, :worker | :supervisor, [module] | :dynamic}]
   def which_children(supervisor) do
-    for partition <- Crew.partitions(Crew.fetch!(__MODULE__, supervisor)),
+    for partition <- Group.partitions(Partitions.fetch!(__MODULE__, supervisor)),
         child <- DynamicSupervisor.which_children(partition),
         do: child
   end
 
   @doc """
-  How many children there are, as `DynamicSupervisor.count_children/1` counts them, of all partitions together. Raises as
+  Counts the children of all partitions, as `DynamicSupervisor.count_children/1` does. Raises as
   `start_child/3`.
 
   ## Examples
@@ -184,7 +191,6 @@ defmodule Penstock.DynamicSupervisor do
       %{active: 0, specs: 0, supervisors: 0, workers: 0}
 
   """
-  @doc since: "0.1.0"
   @spec count_children(supervisor) :: %{
           specs: non_neg_integer,
           active: non_neg_integer,
@@ -193,14 +199,14 @@ defmodule Penstock.DynamicSupervisor do
         }
   def count_children(supervisor) do
     __MODULE__
-    |> Crew.fetch!(supervisor)
-    |> Crew.partitions()
+    |> Partitions.fetch!(supervisor)
+    |> Group.partitions()
     |> Enum.map(&DynamicSupervisor.count_children/1)
     |> Enum.reduce(fn counts, sums -> Map.merge(counts, sums, fn _key, a, b -> a + b end) end)
   end
 
   @doc """
-  Ends the supervisor and its children, as `DynamicSupervisor.stop/3` does.
+  Stops the supervisor and its children, as `DynamicSupervisor.stop/3` does.
 
   Returns `:ok`. Raises as `start_child/3`.
 
@@ -211,9 +217,8 @@ defmodule Penstock.DynamicSupervisor do
       :ok
 
   """
-  @doc since: "0.1.0"
   @spec stop(supervisor, term, timeout) :: :ok
   def stop(supervisor, reason \\ :normal, timeout \\ :infinity) do
-    __MODULE__ |> Crew.fetch!(supervisor) |> Crew.stop(reason, timeout)
+    __MODULE__ |> Partitions.fetch!(supervisor) |> Partitions.stop(reason, timeout)
   end
 end

@@ -2,21 +2,22 @@ defmodule Penstock.IP do
   @moduledoc """
   Keys of IP addresses, for limiters and bans.
 
-  Whoever has an IPv6 address has many, commonly a whole /64; so what is limited is a prefix.
+  The owner of one IPv6 address commonly has a whole /64, so limits apply to a prefix.
 
   A key is for the machine; `to_string/1` shows it to people.
   """
-  @moduledoc since: "0.1.0"
 
-  alias Penstock.{Options, Weight}
+  alias Penstock.Options
+  alias Penstock.Options.Weight
 
-  # More than the VM takes of the path of a socket.
+  # Bytes; the VM takes fewer for the path of a socket.
   @longest_path 256
 
   @typedoc """
-  The addresses that count as one.
+  A group of addresses that count as one.
 
-  Of an IP address: its version, its prefix, and how many bits the prefix has. A unix socket and an unknown address are keys of their own.
+  The key of an IP address is its version, its prefix and the number of bits in the prefix. A unix
+  socket and an unknown address are keys of their own.
   """
   @type key :: {:v4 | :v6, non_neg_integer, 0..128} | {:local, term} | :undefined
 
@@ -26,18 +27,20 @@ defmodule Penstock.IP do
   @doc """
   Returns the key of an address' prefix.
 
-  Takes addresses as `:inet` and Plug have them. An IPv6 address that stands for an IPv4 address counts as that: a mapped one,
-  `::ffff:a.b.c.d`, a compatible one, `::a.b.c.d`, and one behind NAT64, `64:ff9b::a.b.c.d`. `::` and `::1` are of IPv6.
-  `{:local, path}` of a unix socket and `:undefined` are their own keys.
+  Takes addresses as `:inet` and Plug have them. An IPv6 address that stands for an IPv4 address
+  counts as the latter: a mapped one, `::ffff:a.b.c.d`, a compatible one, `::a.b.c.d`, and one
+  behind NAT64, `64:ff9b::a.b.c.d`. `::` and `::1` count as IPv6. `{:local, path}` of a unix
+  socket and `:undefined` are their own keys.
 
-  Returns a `t:key/0`. The prefix is a number of as many bits as count: the 64 of `{:v6, prefix, 64}` are the first four groups of the address. Raises
-  `ArgumentError` on a term that is no address, and on an option that is unknown or of the wrong kind. A string must be parsed before, by
+  Returns a `t:key/0`. The prefix is a number with the counted bits only: the 64 bits of `{:v6,
+  prefix, 64}` are the first four groups of the address. Raises `ArgumentError` on a term that is
+  no address, and on an option that is unknown or of the wrong kind. Parse a string first, by
   `:inet.parse_address/1`.
 
   ## Options
 
-    * `:v4` - bits of an IPv4 address that count: 0 to 32. Default `32`
-    * `:v6` - bits of an IPv6 address that count: 0 to 128. Default `64`
+    * `:v4` - the number of bits of an IPv4 address that count: 0 to 32. Default `32`
+    * `:v6` - the number of bits of an IPv6 address that count: 0 to 128. Default `64`
 
   ## Examples
 
@@ -56,7 +59,6 @@ defmodule Penstock.IP do
       ["2001", "DB8", "0", "1"]
 
   """
-  @doc since: "0.1.0"
   @spec key(address, v4: 0..32, v6: 0..128) :: key
   def key(ip, opts \\ []) do
     opts = Options.known!(opts, [:v4, :v6])
@@ -106,8 +108,8 @@ defmodule Penstock.IP do
   @doc """
   Shows a key to people.
 
-  Returns the prefix with the number of its bits, or the whole address without one; and the path of a unix socket. Raises `ArgumentError`
-  on a term that is not of `key/2`.
+  Returns the prefix with the number of its bits, the whole address without one, or the path of a
+  unix socket. Raises `ArgumentError` on a term that `key/2` does not return.
 
   ## Examples
 
@@ -123,7 +125,6 @@ defmodule Penstock.IP do
       "undefined"
 
   """
-  @doc since: "0.1.0"
   @spec to_string(key) :: String.t()
   def to_string(key)
 

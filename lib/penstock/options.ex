@@ -1,13 +1,17 @@
 defmodule Penstock.Options do
-  # What users pass. Each check raises an ArgumentError that names the option and shows the value.
+  # Checks what users pass. Each check raises an ArgumentError that names the option and shows the
+  # value.
   @moduledoc false
 
-  # 2^31-1: the most permits, waiters, milliseconds and the like that one number may say.
+  alias Penstock.Options.{Nearest, Show}
+
+  # 2^31-1: the largest number of permits, waiters or milliseconds.
   @max 0x7FFF_FFFF
 
   @max_message "between 1 and 2147483647"
 
-  # Of something that has a name. What is wrong with the options is for its `start_link/1` to say.
+  # Returns the child spec of a module whose processes have a name. Its `start_link/1` checks the
+  # options.
   @spec child_spec(module, term, :worker | :supervisor) :: Supervisor.child_spec()
   def child_spec(module, opts, type) do
     name = if Keyword.keyword?(opts), do: opts[:name]
@@ -33,7 +37,7 @@ defmodule Penstock.Options do
   def limit!(:infinity, _name), do: :infinity
   def limit!(value, _name) when is_integer(value) and value in 0..@max, do: value
 
-  # The form that users look for; above 2^31-1 the bound is what they need to know.
+  # The message names the bound only for a value above it.
   def limit!(value, name) when is_integer(value) and value > @max do
     expected!(name, "a non-negative integer up to #{@max} or :infinity", value)
   end
@@ -51,11 +55,11 @@ defmodule Penstock.Options do
   def name!(value) when is_atom(value) and value not in [nil, true, false], do: value
   def name!(value), do: expected!(":name", "an atom other than nil, true and false", value)
 
-  # Of no process that may run for ever.
+  # Returns nil for a process without a bound on its run time.
   @spec max_runtime!(term) :: pos_integer | nil
   def max_runtime!(value), do: milliseconds!(value, ":max_runtime")
 
-  # Or none.
+  # Takes nil for no number.
   @spec milliseconds!(term, String.t()) :: pos_integer | nil
   def milliseconds!(nil, _name), do: nil
   def milliseconds!(value, _name) when is_integer(value) and value in 1..@max, do: value
@@ -85,9 +89,8 @@ defmodule Penstock.Options do
     if is_list(args) and not List.improper?(args), do: {module, function, args}, else: expected!("args", "a list", args)
   end
 
-  @doc false
-  # Before a permit is taken. What the VM refuses although it looks right, such as a heap larger than its own maximum,
-  # is found when it is used.
+  # Runs before a permit is taken. The VM finds other errors when it creates the process, such as
+  # a heap that is larger than its own maximum.
   @spec spawn_opt!(term) :: list
   def spawn_opt!(value) do
     if is_list(value) and not List.improper?(value) and Enum.all?(value, &spawn_option?/1) do
@@ -120,34 +123,48 @@ defmodule Penstock.Options do
     )
   end
 
-  @doc false
-  # The options of a call, if all are known. Of one that is given twice the first counts, as everywhere in Elixir.
+  # Returns the options of a call if all are known. The first of an option that is given twice
+  # counts, as everywhere in Elixir.
   @spec known!(term, [atom]) :: keyword
   def known!(opts, known) do
-    unless Keyword.keyword?(opts), do: expected!("options", "a keyword list", opts)
-
-    for {key, _value} = option <- opts, key not in known do
-      expected!("options", "among #{Enum.map_join(known, ", ", &inspect/1)}", [option])
-    end
-
+    unless Keyword.keyword?(opts), do: expected!("options", "a keyword list", opts, meant(opts, known))
+    for {option, _value} <- opts, option not in known, do: unknown!(option, known)
     opts
   end
 
-  @spec fetch!(keyword, atom) :: term
-  def fetch!(opts, key) do
-    case Keyword.fetch(opts, key) do
+  defp meant(n, known) when is_integer(n) and n in 1..@max do
+    if :permits in known, do: "for several permits: permits: #{n}", else: ""
+  end
+
+  defp meant(_opts, _known), do: ""
+
+  defp unknown!(option, known) do
+    nearest = Nearest.find(option, known, fn _known -> true end)
+    hint = if nearest, do: ", did you mean #{inspect(nearest)}?", else: "."
+    known = Enum.map_join(known, ", ", &inspect/1)
+    raise ArgumentError, "unknown option #{inspect(option)}#{hint} Known: #{known}"
+  end
+
+  # Returns a required option. `example` is a call that has it.
+  @spec fetch!(keyword, atom, String.t()) :: term
+  def fetch!(opts, option, example) do
+    case Keyword.fetch(opts, option) do
       {:ok, value} -> value
-      :error -> expected!("the option #{inspect(key)}", "given", opts)
+      :error -> missing!(inspect(option), example)
     end
   end
 
-  @spec expected!(String.t(), String.t(), term) :: no_return
-  def expected!(name, what, value) do
-    raise ArgumentError, "expected #{name} to be #{what}, got: #{show(value)}"
+  @spec missing!(String.t(), String.t()) :: no_return
+  def missing!(option, example), do: raise(ArgumentError, "the option #{option} is missing, such as #{example}")
+
+  # `hint` follows the value, in parentheses: what the caller may have meant.
+  @spec expected!(String.t(), String.t(), term, String.t()) :: no_return
+  def expected!(name, what, value, hint \\ "") do
+    hint = if hint == "", do: "", else: " (#{hint})"
+    raise ArgumentError, "expected #{name} to be #{what}, got: #{show(value)}#{hint}"
   end
 
-  @doc false
-  # For a message, which grows neither in size nor in the time it takes with the value.
+  # Shows a value in a message. Neither the size nor the time of that grows with the value.
   @spec show(term) :: String.t()
-  def show(value), do: Penstock.Show.show(value)
+  def show(value), do: Show.show(value)
 end

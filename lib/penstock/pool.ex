@@ -1,6 +1,7 @@
 defmodule Penstock.Pool do
   @moduledoc """
-  A pool of permits: at most `:limit` are held at once, whoever is killed whenever.
+  A counting semaphore: at most `:limit` permits are held at any time, no matter which process is
+  killed or when.
 
       children = [
         {Penstock.Pool, name: MyApp.Jobs, limit: 100}
@@ -8,8 +9,8 @@ defmodule Penstock.Pool do
 
       Supervisor.start_link(children, strategy: :one_for_one)
 
-  A permit belongs to the process that acquired it. It comes back when that process releases it, or dies, in
-  whatever way. Nothing has to be rescued, trapped or cleaned up for that:
+  A permit belongs to the process that acquired it. It comes back when that process releases it or
+  dies, by any exit. No code has to rescue, trap exits or clean up:
 
       iex> {:ok, _} = Penstock.Pool.start_link(name: MyApp.Jobs, limit: 1)
       iex> Penstock.Pool.acquire(MyApp.Jobs)
@@ -19,54 +20,63 @@ defmodule Penstock.Pool do
       iex> Penstock.Pool.release(MyApp.Jobs)
       :ok
 
-  Acquiring and releasing are one native call each and involve no other process. Most code needs neither:
-  `Penstock.run/3` holds a permit around a function, `Penstock.spawn/3` for the life of a process.
+  Acquiring and releasing are one native call each and involve no other process. Most code needs
+  neither: `Penstock.run/3` holds a permit around a function, `Penstock.spawn/3` for the life of a
+  process.
 
   ## Waiting
 
-  `acquire/2` parks the caller in a `receive` until permits are handed to it, first come, first served, and at most
-  `:max_waiting` processes are parked. `try_acquire/2` never overtakes them. A large request at the head of the line is
-  not starved by small ones behind it: they wait until it has been served. A process may hold permits and acquire more. If what
-  it holds and what it asks exceed the limit together, it would wait for itself, and gets `{:error, :deadlock}` at once.
+  `acquire/2` parks the caller in a `receive` until permits are handed to it. Waiters are served
+  first come, first served, and at most `:max_waiting` processes are parked. `try_acquire/2` never
+  overtakes them. A large request at the head of the queue is not starved by small ones behind it:
+  they wait until it has been served.
 
-  A process that may not block, as a `GenServer`, waits by a message: see `acquire_async/2`.
+  A process may hold permits and acquire more. If the permits it holds and those it asks for
+  exceed the limit together, it would wait for itself, and gets `{:error, :deadlock}` at once.
 
-  A suspended process (`:erlang.suspend_process/1`) that waits can be granted permits, and holds them until it is
-  resumed or killed.
+  A process that must not block, such as a `GenServer`, waits by a message: see `acquire_async/2`.
+
+  A suspended process (`:erlang.suspend_process/1`) that waits can be granted permits. It holds
+  them until it is resumed or killed.
 
   ## Under a supervisor
 
-  The process that `start_link/1` starts is the *owner*. No permit ever passes through it. When it is shut down it closes the
-  pool: waiters get `{:error, :closed}`, and holders are forgotten. So start pools first, outside a group of their
-  users. When it crashes or is killed, holders, waiters and counts stay as they are, and the next `start_link/1` of
-  the name adopts them. With the same options a limit that was `update/2`d stays; changed options win. A
-  pool that nobody adopts within 60 s closes.
+  The process that `start_link/1` starts is the *owner*. No permit ever passes through it. When
+  the owner is shut down it closes the pool: waiters get `{:error, :closed}`, and holders are
+  forgotten. So start pools first, outside a group of their users.
 
-  Evaluating `start_link/1` again, as in a notebook, gives `{:error, {:already_started, pid}}` and keeps the old limit; use a
-  supervisor there, or `update/2`. Tests that run concurrently share a named pool: use `new/1`, or `limit: :infinity`.
+  When the owner crashes or is killed, holders, waiters and counts stay as they are, and the next
+  `start_link/1` of the name adopts them. With the same options a limit that was `update/2`d
+  stays; changed options win. A pool that is not adopted within 60 s closes.
+
+  Evaluating `start_link/1` again, as in a notebook, gives `{:error, {:already_started, pid}}` and
+  keeps the old limit; use a supervisor there, or `update/2`. Tests that run concurrently share a
+  named pool: use `new/1`, or `limit: :infinity`.
 
   ## What is not counted
 
-  Native code that goes on running after its process was killed inside a dirty NIF, and work that outlives a closed
-  pool. A permit acquired through `:erpc` ends with the temporary process of that call.
+  Native code that continues after its process was killed inside a dirty NIF, and work that
+  outlives a closed pool. A permit acquired through `:erpc` ends with the temporary process of
+  that call.
   """
-  @moduledoc since: "0.1.0"
 
-  alias Penstock.{GateRef, Native, Options, Owner, Wait}
+  alias Penstock.Admission
+  alias Penstock.Admission.{Request, Resolver, Wait}
+  alias Penstock.{Native, Options}
+  alias Penstock.Node.Owner
 
   @enforce_keys [:ref]
   defstruct [:ref]
 
   @typedoc """
-  A pool without a name, as `new/1` makes it. Only processes of this node can use it, and what is in it is nobody's
-  affair.
+  A pool without a name, as `new/1` makes it. It is local to this node, and the struct is opaque.
   """
   @type t :: %__MODULE__{ref: reference}
 
-  @typedoc "What the functions here take: the name of a running pool, or one made by `new/1`."
+  @typedoc "The name of a running pool, or a pool made by `new/1`."
   @type pool :: atom | t
 
-  @typedoc "An option of `start_link/1`; those but `:name` also of `new/1`."
+  @typedoc "An option of `start_link/1`. All except `:name` are options of `new/1` too."
   @type option ::
           {:name, atom}
           | {:limit, non_neg_integer | :infinity}
@@ -74,7 +84,7 @@ defmodule Penstock.Pool do
           | {:max_overdraft, non_neg_integer | :infinity}
           | {:held_longer_than, pos_integer}
 
-  @typedoc "What `info/1` says of a pool."
+  @typedoc "The result of `info/1`."
   @type info :: %{
           :name => atom | nil,
           :status => :open | :draining | :closed,
@@ -105,22 +115,21 @@ defmodule Penstock.Pool do
 
   @settings [:limit, :max_waiting, :max_overdraft, :held_longer_than]
   @default_timeout 5_000
-  # Entries that `holders/1` returns at most.
+  # The most entries that `holders/1` returns.
   @most_holders 1_000
 
   @doc """
-  The child spec of a pool under a supervisor; the options are those of `start_link/1`, which checks them.
+  Returns the child spec of a pool. The options are those of `start_link/1`, which checks them.
 
       iex> Penstock.Pool.child_spec(name: MyApp.Uploads, limit: 5).id
       {Penstock.Pool, MyApp.Uploads}
 
   """
-  @doc since: "0.1.0"
   @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :worker)
 
   @doc """
-  Starts a pool, or adopts the one of a crashed owner, and links its owner to the caller.
+  Starts a pool, or adopts the pool of a crashed owner, and links the owner to the caller.
 
   Returns:
 
@@ -133,14 +142,14 @@ defmodule Penstock.Pool do
   ## Options
 
     * `:name` - an atom; required. It is not registered as the name of a process
-    * `:limit` - how many permits may be held at once: 0 to 2_147_483_647, or `:infinity`, which counts
+    * `:limit` - the most permits held at once: 0 to 2_147_483_647, or `:infinity`, which counts
       and does not refuse; required. 0 is a pause: requests of any size wait
-    * `:max_waiting` - how many processes may be parked: 0 to 2_147_483_647. Default `1_000`.
+    * `:max_waiting` - the most processes that may be parked: 0 to 2_147_483_647. Default `1_000`.
       Memory for them is allocated as it is used
-    * `:max_overdraft` - how many permits restarts under a supervisor may take beyond the limit: as
-      `:limit`. Default: as many as the limit is, also after `update/2`
-    * `:held_longer_than` - an age in ms: `info/1` counts the holders that are older, to about 10 ms. It costs nothing
-      until it is asked. Default: none are counted
+    * `:max_overdraft` - the most permits that restarts under a supervisor may take beyond the
+      limit, in the range of `:limit`. Default: the limit, also after `update/2`
+    * `:held_longer_than` - an age in ms: `info/1` counts the holders that are older, to about 10
+      ms. It costs nothing until `info/1` is called. Default: no holders are counted
 
   ## Examples
 
@@ -150,27 +159,27 @@ defmodule Penstock.Pool do
       10
 
   """
-  @doc since: "0.1.0"
   @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(opts) do
     opts = Options.known!(opts, [:name | @settings])
-    name = Options.name!(Options.fetch!(opts, :name))
+    name = Options.name!(Options.fetch!(opts, :name, "{Penstock.Pool, name: MyApp.Jobs, limit: 100}"))
     settings = settings!(opts)
-    Owner.start_link(name, &own(name, &1, settings))
+    Owner.start_link(name, :pool, &own(name, &1, settings))
   end
 
   @doc false
-  # Makes a process the owner of the name's pool, unless another is that lives.
+  # Makes a process the owner of the name's pool, unless a live process is. Returns the latter.
   @spec own(atom, pid, settings) :: :fresh | :adopted | pid
   def own(name, owner, settings), do: Native.pool_start(name, owner, settings)
 
   @doc """
-  Makes a pool without a name, which is gone when no process refers to it.
+  Makes a pool without a name, which is dropped when no process refers to it.
 
-  Returns a `t:t/0`. Raises as `start_link/1`, whose options it takes, but for `:name`.
+  Returns a `t:t/0`. Takes the options of `start_link/1` except `:name`, and raises as it does.
 
-  A pool that is gone closes, and its memory serves the next call of `new/1`. The memory is never given back to the system: there
-  are as many pools as were ever referred to at once, each with room for the most processes that ever acquired in it.
+  A dropped pool closes, and its memory serves the next call of `new/1`. The memory is never
+  returned to the system: it is bounded by the most pools that were referred to at once, each with
+  room for the most processes that ever acquired in it.
 
   ## Examples
 
@@ -181,17 +190,20 @@ defmodule Penstock.Pool do
       {:error, :full}
 
   """
-  @doc since: "0.1.0"
   @spec new([option]) :: t
   def new(opts) do
+    if Keyword.keyword?(opts) and Keyword.has_key?(opts, :name) do
+      raise ArgumentError, "Pool.new/1 takes no :name; use start_link/1"
+    end
+
     %__MODULE__{ref: Native.pool_new(settings!(Options.known!(opts, @settings)))}
   end
 
   @doc false
-  # What `start_link/1` takes but for the name, checked.
+  # Checks the options of `start_link/1` except the name.
   @spec settings!(keyword) :: settings
   def settings!(opts) do
-    limit = Options.limit!(Options.fetch!(opts, :limit))
+    limit = Options.limit!(Options.fetch!(opts, :limit, "limit: 100"))
 
     %{
       limit: limit,
@@ -205,13 +217,12 @@ defmodule Penstock.Pool do
   defp max_overdraft!({:ok, value}), do: Options.limit!(value, ":max_overdraft")
 
   @doc """
-  `try_acquire/2` of one permit.
+  Takes one permit if it is free, as `try_acquire/2` does.
   """
-  @doc since: "0.1.0"
   @spec try_acquire(pool) :: :ok | {:error, :full | :closed}
   def try_acquire(pool)
 
-  # Its own clause, not a default argument: what nearly every call is, as short as it can be.
+  # Its own clause and not a default argument: nearly every call is this one.
   def try_acquire(pool) when is_atom(pool) do
     case Native.pool_try_one(pool, self()) do
       :ok -> :ok
@@ -222,20 +233,21 @@ defmodule Penstock.Pool do
   def try_acquire(pool), do: try_acquire(pool, 1)
 
   @doc """
-  Takes permits if they are free, without waiting and without overtaking who waits.
+  Takes permits if they are free, without waiting and without overtaking waiters.
 
   Returns:
 
     * `:ok`
-    * `{:error, :full}` - not that many are free
+    * `{:error, :full}` - fewer than `permits` are free
     * `{:error, :closed}` - the pool is draining or closed
 
-  Whoever saw the `:DOWN` or EXIT of a holder finds its permits free, unless another took them: always on a
-  pool of at most 8 holders; on a larger one a few microseconds later, when the pool has been told too. With
-  `acquire/2` it does not matter.
+  A caller that has seen the `:DOWN` or EXIT of a holder finds that holder's permits free, unless
+  another process took them. On a pool of at most 8 holders that is always so; on a larger one it
+  may take a few microseconds more, until the pool's own monitor has run. `acquire/2` is not
+  affected.
 
-  Raises `ArgumentError` if `pool` is not a running pool, or `permits` not an integer between 1 and
-  2_147_483_647.
+  Raises `ArgumentError` if `pool` is not a running pool, or `permits` is not an integer between 1
+  and 2_147_483_647.
 
   ## Examples
 
@@ -246,7 +258,6 @@ defmodule Penstock.Pool do
       {:error, :full}
 
   """
-  @doc since: "0.1.0"
   @spec try_acquire(pool, pos_integer) :: :ok | {:error, :full | :closed}
   def try_acquire(pool, permits)
 
@@ -258,38 +269,43 @@ defmodule Penstock.Pool do
   end
 
   def try_acquire(pool, permits) do
-    case Native.pool_try(GateRef.pool!(pool), permits) do
+    case Native.pool_try(Resolver.pool!(pool), permits) do
       :ok -> :ok
       other -> tried(other, pool, permits)
     end
   end
 
-  # :again: there was more to pass or to serve first than one call may, thousands of idle entries or dozens of waiters.
-  defp tried(:again, pool, permits), do: try_acquire(pool, permits)
+  # :again: thousands of idle entries to pass, or dozens of waiters to serve, are more than one
+  # native call may do.
+  defp tried(:again, pool, permits),
+    do: asked_for(Admission.ask(:free, Resolver.pool!(pool), permits, 0), pool, permits)
+
   defp tried(reason, _pool, _permits) when reason in [:full, :closed], do: {:error, reason}
   defp tried(bad, pool, permits), do: bad!(bad, pool, permits)
 
   @doc """
-  Takes permits, waiting for them if they are not free.
+  Takes permits, and waits for them if they are not free.
 
   Returns:
 
     * `:ok`
-    * `{:error, :full}` - more permits are asked than the limit, or `timeout: 0` and they are not free
+    * `{:error, :full}` - the request exceeds the limit, or `timeout: 0` and the permits are not
+      free
     * `{:error, :queue_full}` - `:max_waiting` processes wait already
-    * `{:error, :timeout}` - not that many came free in time
-    * `{:error, :closed}` - the pool is draining or closed, or became so meanwhile
-    * `{:error, :deadlock}` - the caller would wait, and what it holds of the pool itself, by whatever function, and what it
-      asks exceed the limit together. With `timeout: 0` that is `:full`. While the limit is 0 it waits
+    * `{:error, :timeout}` - the permits did not become free in time
+    * `{:error, :closed}` - the pool is draining or closed, or became so during the call
+    * `{:error, :deadlock}` - the caller would wait, and the permits it holds of the pool, by any
+      function, and those it asks for exceed the limit together. With `timeout: 0` the reason is
+      `:full`. While the limit is 0 the caller waits
 
   Raises as `try_acquire/2`, and on an option that is unknown or of the wrong kind.
 
-  Two processes that each hold a part, and wait for what the other holds, wait until their timeouts: use separate pools for
-  parent and child work, or `timeout: 0`.
+  Two processes that each hold a part of the permits and wait for the other's part wait until
+  their timeouts: use separate pools for parent and child work, or `timeout: 0`.
 
   ## Options
 
-    * `:permits` - how many, 1 to 2_147_483_647. Default `1`
+    * `:permits` - how many permits: 1 to 2_147_483_647. Default `1`
     * `:timeout` - how long to wait, in ms or `:infinity`. Default `5_000`
 
   ## Examples
@@ -303,60 +319,54 @@ defmodule Penstock.Pool do
       {:error, :timeout}
 
   """
-  @doc since: "0.1.0"
   @spec acquire(pool, permits: pos_integer, timeout: timeout) ::
           :ok | {:error, :full | :queue_full | :timeout | :closed | :deadlock}
-  def acquire(pool, opts \\ []) do
-    {permits, timeout} = acquire_options!(opts)
+  def acquire(pool, opts \\ [])
+  def acquire(pool, []), do: acquire(pool, 1, @default_timeout)
 
-    if timeout == 0 do
-      try_acquire(pool, permits)
-    else
-      ref = GateRef.pool!(pool)
-
-      case Native.pool_take(ref, permits) do
-        :ok -> :ok
-        :busy -> wait(pool, ref, permits, timeout)
-        bad -> bad!(bad, pool, permits)
-      end
-    end
+  def acquire(pool, opts) do
+    %{permits: permits, timeout: timeout} = Request.wait!(opts, @default_timeout)
+    acquire(pool, permits, timeout)
   end
 
-  defp acquire_options!([]), do: {1, @default_timeout}
+  defp acquire(pool, permits, 0), do: try_acquire(pool, permits)
 
-  defp acquire_options!(opts) do
-    opts = Options.known!(opts, [:permits, :timeout])
+  defp acquire(pool, permits, timeout) do
+    ref = Resolver.pool!(pool)
 
-    {Options.permits!(Keyword.get(opts, :permits, 1)), Options.timeout!(Keyword.get(opts, :timeout, @default_timeout))}
-  end
-
-  defp wait(pool, ref, permits, timeout) do
-    case Wait.park(ref, :free, permits, timeout) do
-      {:ok, _instance} -> :ok
-      {:error, _reason} = error -> error
+    case Native.pool_take(ref, permits) do
+      :ok -> :ok
+      :busy -> asked_for(Wait.park(ref, :free, permits, timeout), pool, permits)
       bad -> bad!(bad, pool, permits)
     end
   end
 
+  defp asked_for({:ok, _held}, _pool, _permits), do: :ok
+  defp asked_for({:error, _reason} = refused, _pool, _permits), do: refused
+  defp asked_for(bad, pool, permits), do: bad!(bad, pool, permits)
+
   @doc """
-  Asks for permits and does not block: for servers. The answer comes as a message.
+  Asks for permits without blocking, for servers. The answer comes as a message.
 
-  Returns `{:ok, ref}`. The calling process gets one message, also if it is admitted or refused at once:
+  Returns `{:ok, ref}`. The calling process gets exactly one message, even if the answer is known
+  at once:
 
-    * `{ref, :ok}` - the permits are the caller's, from before the message is there; `release/2` gives them back
-    * `{ref, {:error, reason}}` - not admitted; the reasons are those of `acquire/2` but `:deadlock`, as a caller that goes on may
-      release what it waits for
+    * `{ref, :ok}` - the caller holds the permits from before the message arrives; release them by
+      `release/2`
+    * `{ref, {:error, reason}}` - refused. The reasons are those of `acquire/2` except
+      `:deadlock`, because a caller that does not block may release the permits it waits for
 
-  It waits in the same line as others do, and its place counts for `:max_waiting`. A process may have many such waits; its death
-  ends them all. `cancel/2` takes one back. A caller that goes on to wait in `acquire/2` may wait for what it is granted by then.
+  The request waits in the same queue as those of `acquire/2` and counts towards `:max_waiting`. A
+  process may have many such requests; its death ends them all. `cancel/2` withdraws one. A caller
+  that then waits in `acquire/2` may wait for permits that it is granted meanwhile.
 
   Raises as `acquire/2`.
 
   ## Options
 
-    * `:permits` - how many, 1 to 2_147_483_647. Default `1`
-    * `:timeout` - how long to wait, in ms or `:infinity`. Default `5_000`. A message that says `:timeout` comes up to some
-      25 ms after that
+    * `:permits` - how many permits: 1 to 2_147_483_647. Default `1`
+    * `:timeout` - how long to wait, in ms or `:infinity`. Default `5_000`. The message with
+      `:timeout` may come about 25 ms late
 
   ## Examples
 
@@ -371,11 +381,10 @@ defmodule Penstock.Pool do
       :ok
 
   """
-  @doc since: "0.1.0"
   @spec acquire_async(pool, permits: pos_integer, timeout: timeout) :: {:ok, reference}
   def acquire_async(pool, opts \\ []) do
-    {permits, timeout} = acquire_options!(opts)
-    asked(Native.pool_ask(GateRef.pool!(pool), permits, timeout), pool, permits, timeout)
+    %{permits: permits, timeout: timeout} = Request.wait!(opts, @default_timeout)
+    asked(Native.pool_ask(Resolver.pool!(pool), permits, timeout), pool, permits, timeout)
   end
 
   defp asked({ref, :waiting}, _pool, _permits, _timeout), do: {:ok, ref}
@@ -386,17 +395,18 @@ defmodule Penstock.Pool do
   end
 
   defp asked(:again, pool, permits, timeout) do
-    asked(Native.pool_ask(GateRef.pool!(pool), permits, timeout), pool, permits, timeout)
+    asked(Native.pool_ask(Resolver.pool!(pool), permits, timeout), pool, permits, timeout)
   end
 
   defp asked(bad, pool, permits, _timeout), do: bad!(bad, pool, permits)
 
   @doc """
-  Takes back what `acquire_async/2` asked.
+  Withdraws a request of `acquire_async/2`.
 
-  Returns `:ok`. After that no message of `ref` is in the mailbox or comes, and nothing is held by it: permits whose message was
-  on its way, or in the mailbox, are free again. Permits whose message the caller has received stay its own, until
-  `release/2`. A `ref` that is unknown, of another process or another pool, or that has been answered or cancelled, changes nothing.
+  Returns `:ok`. After that the mailbox has no message of `ref` and gets none, and the request
+  holds nothing: permits whose message was on its way, or in the mailbox, are free again. Permits
+  whose message the caller has already received stay its own until `release/2`. A `ref` that is
+  unknown, belongs to another process or pool, or has been answered or cancelled, changes nothing.
 
   Raises as `try_acquire/2`, and if `ref` is not a reference.
 
@@ -410,25 +420,25 @@ defmodule Penstock.Pool do
       0
 
   """
-  @doc since: "0.1.0"
   @spec cancel(pool, reference) :: :ok
   def cancel(pool, ref) do
-    gate = GateRef.pool!(pool)
+    gate = Resolver.pool!(pool)
 
     case Native.pool_recall(gate, ref) do
       :ok -> :ok
       {:told, instance, permits} -> take_back(gate, instance, permits, ref, 0)
-      # The message is sent a moment before that is noted: the caller may have received it already. So it asks again.
+      # The native side sends the message a moment before it notes that: the caller may have
+      # received it already. So the caller asks again.
       {:coming, instance, permits} -> with :none <- take_back(gate, instance, permits, ref, 1), do: cancel(pool, ref)
       :badarg -> Options.expected!("ref", "a reference", ref)
-      :no_pool -> GateRef.bad_pool!(:no_pool, pool)
+      :no_pool -> Resolver.bad_pool!(:no_pool, pool)
     end
   end
 
   defp take_back(gate, instance, permits, ref, timeout) do
     receive do
       {^ref, :ok} ->
-        # None if the pool was closed and opened anew.
+        # 0 if the pool was closed and opened again.
         if permits > 0, do: Native.pool_release(gate, instance, permits)
         :ok
 
@@ -440,9 +450,8 @@ defmodule Penstock.Pool do
   end
 
   @doc """
-  `release/2` of one permit.
+  Releases one permit, as `release/2` does.
   """
-  @doc since: "0.1.0"
   @spec release(pool) :: :ok | {:error, :not_held}
   def release(pool)
 
@@ -456,13 +465,14 @@ defmodule Penstock.Pool do
   def release(pool), do: release(pool, 1)
 
   @doc """
-  Gives back permits that the calling process got by `acquire/2`, `try_acquire/2` or `transfer/3`.
+  Releases permits that the calling process got by `acquire/2`, `try_acquire/2` or `transfer/3`.
 
   Returns:
 
     * `:ok`
-    * `{:error, :not_held}` - the process does not hold that many of its own; nothing is released. Permits bound to a
-      `Penstock.run/3` or to a gated process end with that, and are not its to release
+    * `{:error, :not_held}` - the process holds fewer permits of its own; nothing is released.
+      Permits that are bound to a `Penstock.run/3` or to a gated process are released by its end
+      only
 
   Raises as `try_acquire/2`.
 
@@ -476,10 +486,9 @@ defmodule Penstock.Pool do
       {:error, :not_held}
 
   """
-  @doc since: "0.1.0"
   @spec release(pool, pos_integer) :: :ok | {:error, :not_held}
   def release(pool, permits) do
-    released(Native.pool_release(GateRef.pool!(pool), permits), pool, permits)
+    released(Native.pool_release(Resolver.pool!(pool), permits), pool, permits)
   end
 
   defp released(:ok, _pool, _permits), do: :ok
@@ -487,12 +496,12 @@ defmodule Penstock.Pool do
   defp released(bad, pool, permits), do: bad!(bad, pool, permits)
 
   @doc """
-  Makes permits of the calling process those of another one.
+  Transfers permits of the calling process to another process.
 
   Returns:
 
-    * `:ok` - they are `pid`'s to release, and end with its death
-    * `{:error, :not_held}` - the caller does not hold that many of its own; nothing changed
+    * `:ok` - `pid` holds the permits; it may release them, and its death does
+    * `{:error, :not_held}` - the caller holds fewer permits of its own; nothing has changed
     * `{:error, :noproc}` - `pid` is dead; the permits are free again
 
   Raises as `try_acquire/2`, and if `pid` is not a process of this node.
@@ -509,26 +518,27 @@ defmodule Penstock.Pool do
       {:error, :not_held}
 
   """
-  @doc since: "0.1.0"
   @spec transfer(pool, pid, pos_integer) :: :ok | {:error, :not_held | :noproc}
   def transfer(pool, pid, permits \\ 1) do
-    ref = GateRef.pool!(pool)
+    ref = Resolver.pool!(pool)
     Options.permits!(permits, "permits")
 
     case Native.pool_transfer(ref, pid, permits) do
       :ok -> :ok
       reason when reason in [:not_held, :noproc] -> {:error, reason}
-      # The other arguments are right. That includes a pid of this node's name, but of an earlier life of it.
+      # The other arguments are right. The pid may be of this node's name, but of an earlier life
+      # of it.
       :badarg -> Options.expected!("pid", "a process of this node", pid)
-      :no_pool -> GateRef.bad_pool!(:no_pool, pool)
+      :no_pool -> Resolver.bad_pool!(:no_pool, pool)
     end
   end
 
   @doc """
-  Changes a running pool.
+  Changes the limits of a running pool.
 
-  Returns `:ok`. Growing wakes waiters at once. Shrinking below what is held leaves an overdraft: nobody is admitted until
-  it is paid back. Waiters that ask for more than the new limit get `{:error, :full}`.
+  Returns `:ok`. Growing wakes waiters at once. Shrinking below the number of held permits leaves
+  an overdraft: the pool admits no work until it is paid back. Waiters that ask for more than the
+  new limit get `{:error, :full}`.
 
   Raises as `start_link/1` and `try_acquire/2`.
 
@@ -546,44 +556,43 @@ defmodule Penstock.Pool do
       1
 
   """
-  @doc since: "0.1.0"
   @spec update(pool, limit: non_neg_integer | :infinity, max_waiting: non_neg_integer) :: :ok
   def update(pool, opts) do
     opts = Options.known!(opts, [:limit, :max_waiting])
     limit = if Keyword.has_key?(opts, :limit), do: Options.limit!(opts[:limit]), else: :keep
     max_waiting = if Keyword.has_key?(opts, :max_waiting), do: Options.max_waiting!(opts[:max_waiting]), else: :keep
 
-    case Native.pool_update(GateRef.pool!(pool), limit, max_waiting) do
+    case Native.pool_update(Resolver.pool!(pool), limit, max_waiting) do
       :ok -> :ok
-      bad -> GateRef.bad_pool!(bad, pool)
+      bad -> Resolver.bad_pool!(bad, pool)
     end
   end
 
   @doc """
-  What the pool is like now.
+  Returns the state and the totals of a pool.
 
-  Returns a map:
+  The result is a map:
 
     * `:name`, `:owner` - `nil` for a pool made by `new/1`
     * `:status` - `:open`, `:draining` or `:closed`
-    * `:limit`, `:max_waiting` - as they are now
+    * `:limit`, `:max_waiting` - the values in force
     * `:in_use` - permits held
     * `:available` - permits free; `:infinity` if the limit is
     * `:overdraft` - permits held beyond the limit
     * `:holders` - processes that hold permits
     * `:waiting` - processes parked
-    * `:peak` - the most permits held at once
+    * `:peak` - the most permits that were held at once
     * `:acquired` - requests admitted
     * `:rejected` - requests that got `:full`, `:queue_full` or `:closed`
     * `:timed_out` - requests that got `:timeout`
-    * `:released_by_exit` - permits that came back by the death of the process that held them
-    * `:killed` - processes that ran longer than their `:max_runtime`
-    * `:held_longer_than` - processes that have held for longer than the pool's option of that name says; not there without
-      that option. `holders/1` shows which
+    * `:released_by_exit` - permits that came back by the death of their holder
+    * `:killed` - processes that were killed because they exceeded their `:max_runtime`
+    * `:held_longer_than` - processes that have held permits for longer than the pool's option of
+      that name; only present with that option. `holders/1` lists them
 
-  `:peak` and what follows are totals since the pool was made. The figures are each exact; while the pool is
-  in use they are not all of one instant, and totals of a pool with tens of thousands of holders may lag by those who die
-  at that moment. Raises as `try_acquire/2`.
+  `:peak` and the keys after it are totals since the pool was made. Each figure is exact. While
+  the pool is in use the figures are not all of one instant, and totals of a pool with tens of
+  thousands of holders may lag by the holders that die at that moment. Raises as `try_acquire/2`.
 
   ## Examples
 
@@ -594,14 +603,13 @@ defmodule Penstock.Pool do
       :open
 
   """
-  @doc since: "0.1.0"
   @spec info(pool) :: info
   def info(pool) do
-    ref = GateRef.pool!(pool)
+    ref = Resolver.pool!(pool)
 
     case Native.pool_info(ref) do
       :no_pool ->
-        GateRef.bad_pool!(:no_pool, pool)
+        Resolver.bad_pool!(:no_pool, pool)
 
       %{instance: instance, limit: limit, in_use: in_use} = info ->
         sums = census(ref, instance, 0, %{})
@@ -639,10 +647,11 @@ defmodule Penstock.Pool do
   end
 
   @doc """
-  Who holds permits, for people to look at.
+  Lists the holders of permits, for people.
 
-  Returns a list of `%{pid: pid, permits: count, held_ms: age}`, longest held first, at most 1_000. The age is that of
-  the process' oldest permit since it last held none, to about 10 ms. Raises as `try_acquire/2`.
+  Returns a list of `%{pid: pid, permits: count, held_ms: age}`, longest held first, at most
+  1_000. The age counts from when the process last held none, to about 10 ms. Raises as
+  `try_acquire/2`.
 
   ## Examples
 
@@ -653,14 +662,13 @@ defmodule Penstock.Pool do
       true
 
   """
-  @doc since: "0.1.0"
   @spec holders(pool) :: [%{pid: pid, permits: pos_integer, held_ms: non_neg_integer}]
   def holders(pool) do
-    ref = GateRef.pool!(pool)
+    ref = Resolver.pool!(pool)
 
     case Native.pool_info(ref) do
       :no_pool ->
-        GateRef.bad_pool!(:no_pool, pool)
+        Resolver.bad_pool!(:no_pool, pool)
 
       %{instance: instance} ->
         for {pid, permits, held_ms} <- longest(ref, instance, 0, nil, 0, [], 0) do
@@ -669,8 +677,8 @@ defmodule Penstock.Pool do
     end
   end
 
-  # Part by part. Once there are as many as will be returned, only those are looked for that have
-  # held for longer than the last of these, which soon are few.
+  # Reads holders page by page. Once enough are found, only holders that have held for longer than
+  # the last of these are asked for, which soon are few.
   defp longest(_ref, _instance, :done, _now, _at_least, found, _count), do: cut(found)
 
   defp longest(ref, instance, position, now, _at_least, found, count) when count >= 2 * @most_holders do
@@ -687,18 +695,19 @@ defmodule Penstock.Pool do
   defp cut(found), do: found |> Enum.sort_by(&elem(&1, 2), :desc) |> Enum.take(@most_holders)
 
   @doc """
-  Admits nobody any more, and waits until nothing is held.
+  Stops admitting, and waits until no permit is held.
 
-  Newcomers and waiters get `{:error, :closed}`. The pool stays closed, whatever is returned; `reopen/1` undoes it.
+  New requests and waiters get `{:error, :closed}`. The pool stays closed, regardless of the
+  result; `reopen/1` undoes it.
 
   Returns:
 
-    * `:ok` - nothing is held
-    * `{:error, {:timeout, in_use}}` - so many permits were still held after `timeout` ms, or when another
-      process reopened or closed the pool
+    * `:ok` - no permit is held
+    * `{:error, {:timeout, in_use}}` - `in_use` permits were still held after `timeout` ms, or
+      when another process reopened or closed the pool
 
-  A process that holds permits of the pool itself waits for itself. Raises as `try_acquire/2`, and on a `timeout` that is
-  neither a number of ms nor `:infinity`.
+  A caller that holds permits of the pool waits for itself. Raises as `try_acquire/2`, and on a
+  `timeout` that is neither a number of ms nor `:infinity`.
 
   ## Examples
 
@@ -710,22 +719,21 @@ defmodule Penstock.Pool do
       {:error, :closed}
 
   """
-  @doc since: "0.1.0"
   @spec drain(pool, timeout) :: :ok | {:error, {:timeout, pos_integer}}
   def drain(pool, timeout \\ 5_000) do
-    ref = GateRef.pool!(pool)
+    ref = Resolver.pool!(pool)
     Options.timeout!(timeout, "timeout")
 
     case Wait.drain(ref, timeout) do
       :ok -> :ok
       {:undrained, in_use} -> {:error, {:timeout, in_use}}
       {:timeout, instance} -> still_held(ref, instance)
-      bad -> GateRef.bad_pool!(bad, pool)
+      bad -> Resolver.bad_pool!(bad, pool)
     end
   end
 
   defp still_held(ref, instance) do
-    # Released between the end of the wait and this look is released in time.
+    # A permit that was released between the end of the wait and this look was released in time.
     case Native.pool_held(ref, instance) do
       0 -> :ok
       in_use -> {:error, {:timeout, in_use}}
@@ -733,7 +741,7 @@ defmodule Penstock.Pool do
   end
 
   @doc """
-  Admits again after `drain/2`. On a pool that is open it does nothing.
+  Admits again after `drain/2`. Does nothing on an open pool.
 
   Returns `:ok`. Raises as `try_acquire/2`.
 
@@ -747,30 +755,39 @@ defmodule Penstock.Pool do
       :ok
 
   """
-  @doc since: "0.1.0"
   @spec reopen(pool) :: :ok
   def reopen(pool) do
-    case Native.pool_reopen(GateRef.pool!(pool)) do
+    case Native.pool_reopen(Resolver.pool!(pool)) do
       :ok -> :ok
-      # A named pool that closes at this instant: its name is gone.
-      _no_pool -> GateRef.bad_pool!(:no_pool, pool)
+      # A named pool that closes at this instant has lost its name.
+      _no_pool -> Resolver.bad_pool!(:no_pool, pool)
+    end
+  end
+
+  @doc false
+  # Returns `{in_use, limit}`; nil if there is no such pool. Without a walk through the holders.
+  @spec usage(Native.gate()) :: {non_neg_integer, Native.limit()} | nil
+  def usage(ref) do
+    case Native.pool_info(ref) do
+      :no_pool -> nil
+      %{in_use: in_use, limit: limit} -> {in_use, limit}
     end
   end
 
   defp bad!(bad, pool, permits) do
-    # Which of the two arguments was it?
+    # The native side does not say which of the two arguments it refused.
     Options.permits!(permits, "permits")
-    GateRef.bad_pool!(bad, pool)
+    Resolver.bad_pool!(bad, pool)
   end
 end
 
 defimpl Inspect, for: Penstock.Pool do
-  # By the native side itself: a forged handle, or one of another life of the node, must be shown too,
-  # above all in the error about it.
+  # Asks the native side and raises nothing: a forged handle, or one of an earlier life of the
+  # node, must be shown too, above all in the error about it.
   def inspect(%{ref: ref}, _opts) when is_reference(ref) do
-    case Penstock.Native.pool_info(ref) do
-      :no_pool -> "#Penstock.Pool<invalid>"
-      %{limit: limit} -> "#Penstock.Pool<limit: #{limit}>"
+    case Penstock.Pool.usage(ref) do
+      nil -> "#Penstock.Pool<invalid>"
+      {in_use, limit} -> "#Penstock.Pool<in_use: #{in_use}, limit: #{limit}>"
     end
   end
 

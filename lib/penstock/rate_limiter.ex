@@ -1,6 +1,6 @@
 defmodule Penstock.RateLimiter do
   @moduledoc """
-  A rate limiter: so many hits in so much time, for all together or for each key.
+  A rate limiter: `limit` hits per `per` ms, in total or for each key.
 
       children = [
         {Penstock.RateLimiter, name: MyApp.Api, limit: 100, per: 60_000, burst: 20}
@@ -15,31 +15,40 @@ defmodule Penstock.RateLimiter do
       iex> retry_after_ms <= 600
       true
 
-  A hit is one native call, and involves no process. `:limit` hits per `:per` ms are allowed on average, and at most `:burst` of
-  them at once; whoever hits evenly is never denied. There are no windows at whose borders twice as much gets through, and what is told about
-  when to try again is the truth: to wait that long and hit again succeeds if nobody else hit the key meanwhile.
+  A hit is one native call and involves no process. On average `:limit` hits per `:per` ms are
+  allowed, and at most `:burst` of them back to back. Evenly spaced hits at that rate are never
+  denied. There are no fixed windows, so the limit cannot be doubled at a window boundary.
+  `retry_after_ms` is exact: a hit after that delay succeeds unless the key was hit again in the
+  meantime.
 
   ## Keys
 
-  A key is any term, such as a user's id, of at most 1 KiB in the external term format: hash what is larger. Terms that
-  are `===` are one key; `0.0` and `-0.0` are one as well. `:global` is the key of callers that give none, and `nil` is no key: say `:anonymous`.
+  A key is any term, such as a user's id, of at most 1 KiB in the external term format: hash
+  larger terms. Terms that are `===` are one key; `0.0` and `-0.0` are one key too. `:global` is
+  the key of callers that give none. `nil` is not a key: use `:anonymous`.
 
-  What is remembered of keys is of a fixed size, given at start: at most two places of 16 bytes for each of `:max_keys`.
-  It does not grow, and there is nothing that sweeps it. A key whose hits are all over is as good as one that was never seen, so its
-  place is there for another; the place of any other key is kept. So a flood of new keys cannot free those who were already limited. If every place that a
-  new key may take is another's, it is denied, with the time until the first of them is free. With as many keys at a time as `:max_keys` that happens to
-  less than one in a million; with more than that it happens, to nearly all beyond twice as many.
+  The memory for keys is fixed at start: at most two places of 16 bytes for each of `:max_keys`.
+  It does not grow, and no process sweeps it. A key whose bucket is full again equals one that was
+  never seen, so its place may serve another key. The place of any other key is kept, so a flood
+  of new keys cannot reset the limit of an active key.
 
-  Keys are not stored, but a hash of 64 bits, salted by the node. Two keys of the same hash would share one limit: that any two of a million
-  keys do is less probable than one in ten million, and nobody can bring it about who does not know the salt.
+  A new key is denied, with the time until the first place is free, when active keys take every
+  place that it may use. With `:max_keys` active keys, fewer than one new key in a million is
+  denied for lack of space. Beyond about twice `:max_keys`, nearly every new key is.
+
+  The limiter stores a hash of each key, of 64 bits, salted by the node. Two keys with the same
+  hash would share one limit: the probability that any two of a million keys do is below one in
+  ten million. An attacker cannot construct such keys without the salt.
 
   ## Life
 
-  A limiter belongs to the process that `start_link/1` starts. If that ends in an orderly way, the limiter closes; if it crashes, what
-  is remembered stays, and the next of that name goes on with it, unless `:max_keys` or `:clock` differ.
+  A limiter belongs to the process that `start_link/1` starts. If that process ends in an orderly
+  way, the limiter closes. If it crashes, the state of all keys stays, and the next limiter of
+  that name continues with it, unless `:max_keys` or `:clock` differ.
 
-  The memory of a limiter that is closed is kept for the next with as many `:max_keys`, of whatever name. So there is as much as limiters of each size
-  were open at once; whoever starts them with ever other sizes has memory for each.
+  The memory of a closed limiter is kept for the next one with the same `:max_keys`, of any name.
+  Memory is therefore bounded by the peak number of open limiters of each size. Do not start
+  limiters with ever-changing `:max_keys`: each size is kept.
 
   ## Tests
 
@@ -56,11 +65,12 @@ defmodule Penstock.RateLimiter do
       {:allow, 0}
 
   """
-  @moduledoc since: "0.1.0"
 
-  alias Penstock.{GateRef, Key, Memory, Native, Options, Owner}
+  alias Penstock.{Native, Options}
+  alias Penstock.Admission.{KeySize, Request, Resolver, Turn}
+  alias Penstock.Node.{MemoryGuard, Owner}
 
-  require Key
+  require KeySize
 
   @typedoc "The name of a running limiter."
   @type limiter :: atom
@@ -74,10 +84,13 @@ defmodule Penstock.RateLimiter do
           | {:max_keys, pos_integer}
           | {:clock, :monotonic | :manual}
 
-  @typedoc "How many more hits could follow at once; or how long to wait, in ms, for ever if the cost is above the burst."
+  @typedoc """
+  How many more hits are allowed right now; or how long to wait, in ms, `:infinity` if the cost
+  exceeds the burst.
+  """
   @type answer :: {:allow, non_neg_integer} | {:deny, pos_integer | :infinity}
 
-  @typedoc "What `info/1` says of a limiter."
+  @typedoc "The result of `info/1`."
   @type info :: %{
           name: atom,
           limit: pos_integer,
@@ -90,22 +103,23 @@ defmodule Penstock.RateLimiter do
           denied: non_neg_integer
         }
 
-  # Hits that `hit_all/1` takes.
+  @example "{Penstock.RateLimiter, name: MyApp.Api, limit: 100, per: 60_000}"
+
+  # The most hits that `hit_all/1` takes.
   @several 16
 
   @doc """
-  The child spec of a limiter under a supervisor; the options are those of `start_link/1`, which checks them.
+  Returns the child spec of a limiter. The options are those of `start_link/1`, which checks them.
 
       iex> Penstock.RateLimiter.child_spec(name: MyApp.Api, limit: 5, per: 1_000).id
       {Penstock.RateLimiter, MyApp.Api}
 
   """
-  @doc since: "0.1.0"
   @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :worker)
 
   @doc """
-  Starts a limiter, or adopts the one of a crashed owner, and links its owner to the caller.
+  Starts a limiter, or adopts the limiter of a crashed owner, and links the owner to the caller.
 
   Returns:
 
@@ -113,17 +127,22 @@ defmodule Penstock.RateLimiter do
     * `{:error, {:already_started, pid}}` - a live process owns a gate of that name
     * `{:error, reason}` - the owner was killed as it started
 
-  Raises `ArgumentError` on an option that is missing, unknown or out of bounds, and if the memory for `:max_keys` cannot be had.
+  Raises `ArgumentError` on an option that is missing, unknown or out of bounds, and if there is
+  not enough memory for `:max_keys`.
 
   ## Options
 
     * `:name` - an atom; required. It is not registered as the name of a process
-    * `:limit` - how many hits there may be in `:per` ms, on average: 1 to 2_147_483_647, and at most a million per second; required. It
-      is exact within 0.05 %, as the time for one hit is rounded to a ns
-    * `:per` - in ms, up to a hundred years; required
-    * `:burst` - how many hits there may be at once: 1 to 2_147_483_647. That many may be worth a hundred years. Default: the limit
-    * `:max_keys` - how many keys are remembered at a time; 32 bytes for each are reserved. Default `100_000`
-    * `:clock` - `:monotonic`, or `:manual` for tests. Default `:monotonic`: it does not follow the clock on the wall
+    * `:limit` - the average number of hits per `:per` ms: 1 to 2_147_483_647, and at most a
+      million per second; required. It is exact within 0.05 %, because the time for one hit is
+      rounded to a ns
+    * `:per` - a time in ms, up to a hundred years; required
+    * `:burst` - how many hits may arrive back to back: 1 to 2_147_483_647, worth up to a hundred
+      years of the rate. Default: the limit
+    * `:max_keys` - how many keys can be active at a time; 32 bytes are reserved for each. Default
+      `100_000`
+    * `:clock` - `:monotonic`, or `:manual` for tests. Default `:monotonic`: it does not follow
+      the wall clock
 
   ## Examples
 
@@ -133,13 +152,12 @@ defmodule Penstock.RateLimiter do
       5
 
   """
-  @doc since: "0.1.0"
   @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(opts) do
     opts = Options.known!(opts, [:name, :limit, :per, :burst, :max_keys, :clock])
-    name = Options.name!(Options.fetch!(opts, :name))
-    limit = Options.permits!(Options.fetch!(opts, :limit), ":limit")
-    per = Options.fetch!(opts, :per)
+    name = Options.name!(Options.fetch!(opts, :name, @example))
+    limit = Options.permits!(Options.fetch!(opts, :limit, @example), ":limit")
+    per = Options.fetch!(opts, :per, @example)
     burst = Keyword.get(opts, :burst, limit)
     rate!(limit, per, burst)
     max_keys = Options.permits!(Keyword.get(opts, :max_keys, 100_000), ":max_keys")
@@ -148,17 +166,21 @@ defmodule Penstock.RateLimiter do
     settings = %{limit: limit, per: per, burst: burst, max_keys: max_keys, clock: clock}
 
     with {:error, :enomem} <- start(name, settings) do
-      Options.expected!(":max_keys", "so many that there is memory for them", max_keys)
+      raise ArgumentError,
+            "not enough memory for max_keys: #{max_keys}, which needs #{memory(max_keys)} bytes; lower :max_keys"
     end
   end
 
+  defp memory(max_keys), do: Native.bounds().limiter_key_memory * max_keys
+
   defp start(name, %{max_keys: max_keys} = settings) do
-    if there_already?(name, max_keys) or Memory.available?(Native.bounds().limiter_key_memory * max_keys),
-      do: Owner.start_link(name, &own(name, &1, settings)),
+    if there_already?(name, max_keys) or MemoryGuard.available?(memory(max_keys)),
+      do: Owner.start_link(name, :limiter, &own(name, &1, settings)),
       else: {:error, :enomem}
   end
 
-  # That of an owner that crashed, or of one that lives, who is then told of.
+  # Returns `true` if a limiter of that size exists: of a crashed owner, or of a live one, which
+  # `Owner.start_link/3` then reports.
   defp there_already?(name, max_keys) do
     match?(%{max_keys: ^max_keys}, Native.rate_info(name))
   end
@@ -167,7 +189,7 @@ defmodule Penstock.RateLimiter do
     with :enomem <- Native.rate_start(name, owner, settings), do: {:error, :enomem}
   end
 
-  # Bounds that hold for each, and then for all of them together.
+  # Checks each number alone, and then their combinations.
   defp rate!(limit, per, burst) do
     %{century_ms: century_ms, hits_per_ms: hits_per_ms} = Native.bounds()
     Options.permits!(limit, ":limit")
@@ -188,9 +210,10 @@ defmodule Penstock.RateLimiter do
   end
 
   @doc """
-  `hit/3` of cost 1, for all who give no key together.
+  Counts a hit of cost 1 on the key `:global`, as `hit/3` does.
 
-  Returns `{:allow, remaining}` or `{:deny, retry_after_ms}`. Raises `ArgumentError` if no such limiter is running.
+  Returns `{:allow, remaining}` or `{:deny, retry_after_ms}`. Raises `ArgumentError` if no such
+  limiter is running.
 
   ## Examples
 
@@ -201,7 +224,6 @@ defmodule Penstock.RateLimiter do
       {:deny, 60_000}
 
   """
-  @doc since: "0.1.0"
   @spec hit(limiter) :: answer
   def hit(limiter) do
     case Native.rate_hit(limiter) do
@@ -215,12 +237,14 @@ defmodule Penstock.RateLimiter do
 
   Returns:
 
-    * `{:allow, remaining}` - so many hits of cost 1 could follow at once
-    * `{:deny, retry_after_ms}` - what to wait before it would be allowed, if nobody else hits meanwhile; a denied hit costs nothing. Also of
-      a new key that finds no place, which may have hit nothing yet: see "Keys"
-    * `{:deny, :infinity}` - the cost is above the burst
+    * `{:allow, remaining}` - `remaining` more hits of cost 1 are allowed right now
+    * `{:deny, retry_after_ms}` - the hit would be allowed after that time, unless the key is hit
+      again in the meantime; a denied hit costs nothing. A new key that finds no place is denied
+      even if it never hit: see "Keys"
+    * `{:deny, :infinity}` - the cost exceeds the burst
 
-  Raises `ArgumentError` if no such limiter is running, the key is `nil` or above 1 KiB, or the cost is not 1 to 2_147_483_647.
+  Raises `ArgumentError` if no such limiter is running, the key is `nil` or above 1 KiB, or the
+  cost is not 1 to 2_147_483_647.
 
   ## Examples
 
@@ -233,12 +257,11 @@ defmodule Penstock.RateLimiter do
       {:deny, :infinity}
 
   """
-  @doc since: "0.1.0"
   @spec hit(limiter, term, pos_integer) :: answer
   def hit(limiter, key, cost \\ 1)
 
-  # In one native call, without a function of our own in between.
-  def hit(limiter, key, cost) when not Key.is_vast(key) and not Key.is_measured_first(key) do
+  # One native call, without a further function in between.
+  def hit(limiter, key, cost) when not KeySize.is_vast(key) and not KeySize.is_measured_first(key) do
     case Native.rate_hit(limiter, key, cost, :not_measured) do
       {_allow_or_deny, _how} = answer -> answer
       _no_answer_yet -> hit_asked(limiter, key, cost)
@@ -250,41 +273,50 @@ defmodule Penstock.RateLimiter do
   defp hit_asked(limiter, key, cost), do: ask(limiter, key, cost, &Native.rate_hit(limiter, key, cost, &1))
 
   defp ask(limiter, key, cost, ask) do
-    case Key.ask(key, ask) do
+    case KeySize.ask(key, ask) do
       :no_limiter -> no_limiter!(limiter)
-      :badarg -> Options.permits!(cost, "cost")
+      :badarg -> bad_cost!(cost)
       answer -> answer
     end
   end
 
+  defp bad_cost!([{:cost, cost}]) do
+    hint = "the cost is the third argument: hit(limiter, key, #{Options.show(cost)})"
+    Options.expected!("cost", "an integer between 1 and 2147483647", [cost: cost], hint)
+  end
+
+  defp bad_cost!(cost), do: Options.permits!(cost, "cost")
+
   @doc """
-  Waits for its turn: for calls to others, who limit us.
+  Waits for a turn, for outbound calls to a service that limits its callers.
 
-  The turn is reserved at once, if it comes within `:timeout`, and then slept until. So those who wait leave in the order in which they
-  came, at the limiter's pace, and none of them is woken in vain. One that dies while it waits wastes its turn. A new key that finds no place (see
-  "Keys") waits until one is free, and then for its turn, in no order.
+  A turn that comes within `:timeout` is reserved at once; the caller then sleeps until it comes.
+  So callers leave in the order in which they came, at the limiter's pace, and no caller is woken
+  without a turn. A caller that dies while it waits wastes its turn. A new key that finds no place
+  (see "Keys") waits until a place is free, and then for its turn, in no order.
 
-  A turn is waited for exactly if the limiter's burst is worth less than 4 ms, such as 1 of 5,000 per second: the caller sleeps, and
-  in the last ms or so yields to every process that can run. So a burst of 1 reaches rates of up to 10,000 per second, if the machine
-  has a processor to spare. On a busy machine, give the limiter a burst that is worth 4 ms or more.
+  The wait is exact if the limiter's burst is worth less than 4 ms, such as 1 of 5,000 per second:
+  the caller sleeps, and in about the last ms yields to every process that can run. So a burst of
+  1 reaches rates of up to 10,000 per second, if the machine has a processor to spare. On a busy
+  machine, give the limiter a burst that is worth 4 ms or more.
 
   Returns:
 
     * `:ok` - it is the caller's turn
-    * `{:error, {:rate_limited, ms}}` - that would be after so many ms, more than it would wait, or `:infinity` if the cost is above the burst;
-      nothing is reserved
+    * `{:error, {:rate_limited, ms}}` - the turn would come after `ms`, which exceeds `:timeout`;
+      or `:infinity` if the cost exceeds the burst. Nothing is reserved
 
   Raises as `hit/3`, and on an option that is unknown or of the wrong kind.
 
   > #### Options come after the key {: .warning}
   >
-  > Any term is a key, so `acquire(MyApp.Partner, timeout: 10)` is a turn of the key `[timeout: 10]`. Without a key of your own, write
-  > `acquire(MyApp.Partner, :global, timeout: 10)`.
+  > Any term is a key, so `acquire(MyApp.Partner, timeout: 10)` takes a turn of the key `[timeout:
+  > 10]`. Without a key of your own, write `acquire(MyApp.Partner, :global, timeout: 10)`.
 
   ## Options
 
-    * `:cost` - what it counts as. Default `1`
-    * `:timeout` - how long it may wait, in ms or `:infinity`. Default `5_000`
+    * `:cost` - the cost of the turn. Default `1`
+    * `:timeout` - how long to wait, in ms or `:infinity`. Default `5_000`
 
   ## Examples
 
@@ -296,14 +328,10 @@ defmodule Penstock.RateLimiter do
       true
 
   """
-  @doc since: "0.1.0"
   @spec acquire(limiter, term, cost: pos_integer, timeout: timeout) ::
           :ok | {:error, {:rate_limited, pos_integer | :infinity}}
   def acquire(limiter, key \\ :global, opts \\ []) do
-    opts = Options.known!(opts, [:cost, :timeout])
-    cost = Options.permits!(Keyword.get(opts, :cost, 1), ":cost")
-    timeout = Options.timeout!(Keyword.get(opts, :timeout, 5_000))
-
+    %{cost: cost, timeout: timeout} = Request.turn!(opts, 5_000)
     reserve(limiter, key, cost, timeout)
   end
 
@@ -312,79 +340,31 @@ defmodule Penstock.RateLimiter do
       {:deny, ms} ->
         {:error, {:rate_limited, ms}}
 
-      # Others may be there before.
+      # Other keys may take the place first.
       {:no_place, ms} ->
-        sleep(ms)
+        Turn.sleep(ms)
         reserve(limiter, key, cost, if(timeout == :infinity, do: :infinity, else: max(timeout - ms, 0)))
 
       {:within, ns} ->
-        sleep_exactly(ns)
+        Turn.sleep_exactly(ns)
 
       0 ->
         :ok
 
       ms ->
-        sleep(ms)
-    end
-  end
-
-  @ns_per_ms 1_000_000
-
-  # ns that a process takes to run again once its timer has fired.
-  @wake_up_ns 300_000
-
-  # A timer fires up to 1 ms late, which is several turns of a quick limiter.
-  defp sleep_exactly(ns), do: sleep_until(:os.perf_counter(:nanosecond) + ns)
-
-  # A timer fires at whole ms of the VM's clock. The caller sleeps until the last of them that
-  # leaves it time to wake up, and yields for the rest, little more than 1 ms.
-  #
-  # The VM's clock may run faster than the system's, by 1 %: then the caller sleeps again.
-  defp sleep_until(turn) do
-    ns = turn - :os.perf_counter(:nanosecond)
-    now = :erlang.monotonic_time(:nanosecond)
-    ms = Integer.floor_div(now + ns - @wake_up_ns, @ns_per_ms) + Integer.floor_div(-now, @ns_per_ms)
-
-    if ms > 0 do
-      sleep(ms)
-      sleep_until(turn)
-    else
-      yield_until(turn)
-    end
-  end
-
-  defp yield_until(turn) do
-    if :os.perf_counter(:nanosecond) < turn do
-      :erlang.yield()
-      yield_until(turn)
-    else
-      :ok
-    end
-  end
-
-  # The turn may be further away than one `receive` can wait.
-  @longest_sleep 0xFFFF_FFFF
-
-  defp sleep(ms) when ms > @longest_sleep do
-    sleep(@longest_sleep)
-    sleep(ms - @longest_sleep)
-  end
-
-  defp sleep(ms) do
-    receive do
-    after
-      ms -> :ok
+        Turn.sleep(ms)
     end
   end
 
   @doc """
-  Charges a key for work that is over, such as the tokens of an answer.
+  Charges a key for work that is done, such as the tokens of an answer.
 
-  The cost is charged even beyond the burst, up to a hundred years of the rate: the next hits wait for it. A key that finds no place (see "Keys") is
-  not charged; it is denied all the same until a place is free.
+  The cost is charged even beyond the burst, up to a hundred years of the rate: the next hits wait
+  for it. A key that finds no place (see "Keys") is not charged; it is denied until a place is
+  free.
 
-  Returns `{:allow, remaining}` or `{:deny, retry_after_ms}`, as `peek/2` would after it. Raises as `hit/3`. Charges are not counted among the
-  `:allowed` of `info/1`.
+  Returns `{:allow, remaining}` or `{:deny, retry_after_ms}`, as `peek/2` would after it. Raises
+  as `hit/3`. Charges are not counted among the `:allowed` of `info/1`.
 
   ## Examples
 
@@ -395,16 +375,17 @@ defmodule Penstock.RateLimiter do
       {:deny, 1_100}
 
   """
-  @doc since: "0.1.0"
   @spec charge(limiter, term, pos_integer) :: answer
   def charge(limiter, key, cost), do: ask(limiter, key, cost, &Native.rate_charge(limiter, key, cost, &1))
 
   @doc """
-  Gives back a part of what a key was charged, such as an estimate that was too high.
+  Refunds a part of the charges of a key, such as an estimate that was too high.
 
-  A key never gets more than its full burst. What is over by itself is not given back again, and a pause stays.
+  A key never gets more than its full burst. Charges that have run out are not refunded again, and
+  a pause stays in force.
 
-  Returns `{:allow, remaining}` or `{:deny, retry_after_ms}`, as `peek/2` would after it. Raises as `hit/3`.
+  Returns `{:allow, remaining}` or `{:deny, retry_after_ms}`, as `peek/2` would after it. Raises
+  as `hit/3`.
 
   ## Examples
 
@@ -417,21 +398,22 @@ defmodule Penstock.RateLimiter do
       {:allow, 9}
 
   """
-  @doc since: "0.1.0"
   @spec refund(limiter, term, pos_integer) :: answer
   def refund(limiter, key, cost), do: ask(limiter, key, cost, &Native.rate_refund(limiter, key, cost, &1))
 
   @doc """
-  Allows no hit of a key before `ms` are over: for the `Retry-After` of a remote.
+  Denies all hits of a key for `ms` milliseconds, for the `Retry-After` of a remote service.
 
-  A longer pause that is in force stays. What the key owes stays as well and runs out meanwhile. Turns that `acquire/3` reserves during
-  the pause begin after it, at the pace of the rate; those that were reserved before come when they were. `reset/2` ends the pause of the key; `refund/3` and
-  `update/2` do not.
+  A longer pause that is in force stays. The debt of the key stays too and runs out during the
+  pause. Turns that `acquire/3` reserves during the pause begin after it, at the pace of the rate;
+  turns that were reserved before it keep their time. `reset/2` ends the pause of the key;
+  `refund/3` and `update/2` do not.
 
   Pauses take memory of their own, which `info/1` does not count.
 
-  About 1,024 keys can be paused at a time; or a 64th of `:max_keys`, if that is more, up to about 16,384. A pause beyond that is
-  not lost: until it is over, it holds for a sixteenth of all keys, and `reset/2` does not end it for these.
+  About 1,024 keys can be paused at a time; or a 64th of `:max_keys`, if that is more, up to about
+  16,384. A pause beyond that is not lost: it holds for a sixteenth of all keys until it ends, and
+  `reset/2` does not end it for these.
 
   Returns `:ok`. Raises as `hit/3`, and if `ms` is not 0 to 2_147_483_647.
 
@@ -447,7 +429,6 @@ defmodule Penstock.RateLimiter do
       {:allow, 9}
 
   """
-  @doc since: "0.1.0"
   @spec pause(limiter, term, non_neg_integer) :: :ok
   def pause(limiter, key, ms) do
     unless is_integer(ms) and ms in 0..0x7FFF_FFFF do
@@ -458,10 +439,10 @@ defmodule Penstock.RateLimiter do
   end
 
   @doc """
-  What `hit/3` would answer for a cost of 1, without counting anything.
+  Returns the answer that `hit/3` would give for a cost of 1, without counting a hit.
 
-  Returns `{:allow, remaining}`, with what would remain after it, or `{:deny, retry_after_ms}`. Raises `ArgumentError` if no such limiter is running, or the
-  key is `nil` or above 1 KiB.
+  Returns `{:allow, remaining}`, as it would be after the hit, or `{:deny, retry_after_ms}`.
+  Raises `ArgumentError` if no such limiter is running, or the key is `nil` or above 1 KiB.
 
   ## Examples
 
@@ -472,7 +453,6 @@ defmodule Penstock.RateLimiter do
       {:allow, 4}
 
   """
-  @doc since: "0.1.0"
   @spec peek(limiter, term) :: answer
   def peek(limiter, key \\ :global) do
     ask(limiter, key, 1, &Native.rate_peek(limiter, key, &1))
@@ -481,17 +461,22 @@ defmodule Penstock.RateLimiter do
   @doc """
   Counts hits on several limiters, if all of them allow it.
 
-  Takes a list of at most #{@several} `{limiter, key, cost}`; those of the same limiter and key are added up.
+  Takes a list of at most #{@several} `{limiter, key, cost}`. The costs of the same limiter and
+  key are added up.
 
   Returns:
 
     * `:allow` - all are counted
-    * `{:deny, limiter, retry_after_ms}` - none is. It is the limiter with the longest wait, which is `:infinity` if a cost is above
-      its burst
+    * `{:deny, limiter, retry_after_ms}` - no hit is counted. The limiter is the one with the
+      longest wait, which is `:infinity` if a cost exceeds its burst
 
-  What is charged before another of them denies it is taken back. Meanwhile, a hit of somebody else's may be denied by it, and a turn that `acquire/3`
-  reserves comes after it, so that another may come beside that later. None is allowed by it, unless its key is reset and hit again within the same
-  nanosecond. It stays if the rate is changed, or the key reset, at that very moment. If others are quicker again and again, it is denied for 1 ms. Raises as `hit/3`, and on a list that is too long or has something else in it.
+  Charges are tentative until all limiters allow their hits, and are taken back otherwise. While
+  they are tentative, a concurrent hit may be denied, and a concurrent `acquire/3` may reserve a
+  later slot than necessary. A tentative charge never allows a hit, unless its key is reset and
+  hit again within the same nanosecond. It stays if the rate is changed, or the key reset, at that
+  moment. If concurrent calls win repeatedly, the call is denied for 1 ms.
+
+  Raises as `hit/3`, and on a list that is too long or has other elements.
 
   ## Examples
 
@@ -505,7 +490,6 @@ defmodule Penstock.RateLimiter do
       1
 
   """
-  @doc since: "0.1.0"
   @spec hit_all([{limiter, term, pos_integer}]) :: :allow | {:deny, limiter, pos_integer | :infinity}
   def hit_all(hits) do
     several!(hits)
@@ -519,7 +503,7 @@ defmodule Penstock.RateLimiter do
 
   defp several!(hits), do: several!(hits, hits, @several)
 
-  # A walk no further than that.
+  # Walks no further than the allowed number of hits.
   defp several!([], _hits, _more), do: :ok
   defp several!([_ | rest], hits, more) when more > 0, do: several!(rest, hits, more - 1)
 
@@ -529,13 +513,13 @@ defmodule Penstock.RateLimiter do
 
   defp check!({_limiter, key, cost}) do
     Options.permits!(cost, "cost")
-    Key.check!(key)
+    KeySize.check!(key)
   end
 
   defp check!(other), do: Options.expected!("hits", "a list of {limiter, key, cost}", other)
 
   @doc """
-  Forgets what a key has used, as if it had never hit.
+  Forgets the hits of a key, as if it had never hit.
 
   Returns `:ok`. Raises as `hit/3`.
 
@@ -550,7 +534,6 @@ defmodule Penstock.RateLimiter do
       {:allow, 0}
 
   """
-  @doc since: "0.1.0"
   @spec reset(limiter, term) :: :ok
   def reset(limiter, key \\ :global) do
     ask(limiter, key, 1, &Native.rate_reset(limiter, key, &1))
@@ -559,14 +542,15 @@ defmodule Penstock.RateLimiter do
   @doc """
   Changes the rate of a running limiter.
 
-  Each key keeps what it has used, as the time until that is over, cut to what the new burst is worth. Turns that were reserved by `acquire/3`
-  stay when they were, but count no more than that either: others may come beside them.
+  Each key keeps its debt as a time, cut to the worth of the new burst. Turns that `acquire/3` has
+  reserved keep their time, but count no more than that either: other hits may fall on the same
+  time.
 
   Returns `:ok`. Raises as `start_link/1` and `hit/3`.
 
   ## Options
 
-    * `:limit`, `:per`, `:burst` - as in `start_link/1`. Default: as it is
+    * `:limit`, `:per`, `:burst` - as in `start_link/1`. Default: unchanged
 
   ## Examples
 
@@ -579,7 +563,6 @@ defmodule Penstock.RateLimiter do
       {:allow, 1}
 
   """
-  @doc since: "0.1.0"
   @spec update(limiter, limit: pos_integer, per: pos_integer, burst: pos_integer) :: :ok
   def update(limiter, opts) do
     opts = Options.known!(opts, [:limit, :per, :burst])
@@ -588,13 +571,13 @@ defmodule Penstock.RateLimiter do
     update(limiter, opts, {limit, per, burst}, nil)
   end
 
-  # Against what stays as it is.
+  # Checks the new values together with those that stay.
   defp check_rate!(limiter, opts) do
     %{limit: limit, per: per, burst: burst} = native_info!(limiter)
     rate!(Keyword.get(opts, :limit, limit), Keyword.get(opts, :per, per), Keyword.get(opts, :burst, burst))
   end
 
-  # In calls that go so far each.
+  # The native side does a bounded part of the update in each call.
   defp update(limiter, opts, {limit, per, burst} = rate, from) do
     case Native.rate_update(limiter, limit, per, burst, from) do
       :ok ->
@@ -603,9 +586,10 @@ defmodule Penstock.RateLimiter do
       :no_limiter ->
         no_limiter!(limiter)
 
-      # What stays was changed in between, and does not go with it: that is told, or changed again.
+      # A concurrent update changed a value that stays. The new values either do not go with it,
+      # which raises, or are tried again.
       :badarg ->
-        # It may have been asked for and not be in force yet.
+        # The concurrent update may have been published and not be in force yet.
         update(limiter, [], {:keep, :keep, :keep}, nil)
         check_rate!(limiter, opts)
         update(limiter, opts, rate, nil)
@@ -616,17 +600,18 @@ defmodule Penstock.RateLimiter do
   end
 
   @doc """
-  What the limiter is like now.
+  Returns the rate and the totals of a limiter.
 
-  Returns a map:
+  The result is a map:
 
     * `:name`
-    * `:limit`, `:per`, `:burst` - as they are now
-    * `:keys` - how many keys have hits that are not over yet; counted by a look at all places, `:global` not among them
+    * `:limit`, `:per`, `:burst` - the values in force
+    * `:keys` - the number of active keys, whose bucket is not full; counted by a scan of all
+      places, without `:global`
     * `:max_keys` - as given at start
     * `:memory` - bytes of the places for keys
-    * `:allowed`, `:denied` - hits and turns since it was started; of `hit_all/1` each limiter counts its own, and of a denial the one that
-      is told
+    * `:allowed`, `:denied` - hits and turns since the limiter was started. Of `hit_all/1` each
+      limiter counts its own hits; a denial counts on the limiter that is returned
 
   Raises as `hit/3`.
 
@@ -639,7 +624,6 @@ defmodule Penstock.RateLimiter do
       %{name: MyApp.Seen, limit: 1, per: 60_000, burst: 1, keys: 1, max_keys: 1_000, memory: 31_760, allowed: 1, denied: 1}
 
   """
-  @doc since: "0.1.0"
   @spec info(limiter) :: info
   def info(limiter) do
     Map.merge(native_info!(limiter), %{name: limiter, keys: keys(limiter, 0, 0)})
@@ -658,10 +642,11 @@ defmodule Penstock.RateLimiter do
   end
 
   @doc """
-  Lets time pass for a limiter with `clock: :manual`.
+  Advances the clock of a limiter with `clock: :manual`.
 
-  Returns `:ok`. Raises `ArgumentError` if its clock is another, no such limiter is running, or `ms` is negative or
-  more than a hundred years. Whoever waits in `acquire/3` waits for real. The clock stops after some 180 years.
+  Returns `:ok`. Raises `ArgumentError` if the limiter has another clock, no such limiter is
+  running, or `ms` is negative or more than a hundred years. A caller of `acquire/3` waits in real
+  time. The clock stops after about 180 years.
 
   ## Examples
 
@@ -674,7 +659,6 @@ defmodule Penstock.RateLimiter do
       {:deny, 300}
 
   """
-  @doc since: "0.1.0"
   @spec advance(limiter, non_neg_integer) :: :ok
   def advance(limiter, ms) do
     %{century_ms: century_ms} = Native.bounds()
@@ -690,6 +674,6 @@ defmodule Penstock.RateLimiter do
     end
   end
 
-  defp no_limiter!(name) when is_atom(name), do: GateRef.not_running!(:limiter, name)
+  defp no_limiter!(name) when is_atom(name), do: Resolver.not_running!(:limiter, name)
   defp no_limiter!(other), do: Options.expected!("limiter", "the name of a limiter", other)
 end

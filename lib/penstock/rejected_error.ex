@@ -6,29 +6,43 @@ defmodule Penstock.RejectedError do
 
     * `:gate` - the gate that was asked
     * `:reason` - why it refused, as in `{:error, reason}`
-    * `:plug_status` - the HTTP status that Plug answers with when nobody rescues this: 429 when
-      the caller asked too much, 503 when the service is busy
+    * `:permits` - how many permits were asked for, where that is known
+    * `:plug_status` - the HTTP status that Plug answers with when no code rescues this: 429 when
+      the caller asked too often, 503 when the service is busy
+
+  All fields may be left out, as in a test of your own refusal path:
+
+      iex> raise Penstock.RejectedError
+      ** (Penstock.RejectedError) a gate did not admit
+
+      iex> raise Penstock.RejectedError, gate: MyApp.Jobs, reason: :timeout
+      ** (Penstock.RejectedError) MyApp.Jobs did not admit: :timeout (no permit became free in time)
+
   """
-  @moduledoc since: "0.1.0"
 
-  defexception [:gate, :reason, :plug_status]
+  alias Penstock.Pool
 
-  @type t :: %__MODULE__{gate: atom | Penstock.Pool.t(), reason: term, plug_status: 429 | 503}
+  defexception [:gate, :reason, :permits, plug_status: 503]
+
+  @type t :: %__MODULE__{
+          gate: atom | Pool.t(),
+          reason: term,
+          permits: pos_integer | nil,
+          plug_status: 429 | 503
+        }
 
   @impl true
   def exception(opts) do
-    reason = Keyword.fetch!(opts, :reason)
-
-    %__MODULE__{
-      gate: Keyword.fetch!(opts, :gate),
-      reason: reason,
-      plug_status: plug_status(reason)
-    }
+    reason = Keyword.get(opts, :reason)
+    %__MODULE__{gate: opts[:gate], reason: reason, permits: opts[:permits], plug_status: plug_status(reason)}
   end
 
   @impl true
-  def message(%{gate: gate, reason: reason}) do
-    "#{inspect(gate)} did not admit: #{inspect(reason)} (#{explain(reason)})"
+  def message(%{gate: nil, reason: nil}), do: "a gate did not admit"
+
+  def message(%{gate: gate, reason: reason} = error) do
+    gate = if gate == nil, do: "a gate", else: inspect(gate)
+    "#{gate} did not admit: #{inspect(reason)} (#{explain(reason, error)})"
   end
 
   defp plug_status({:rate_limited, _}), do: 429
@@ -36,14 +50,29 @@ defmodule Penstock.RejectedError do
   defp plug_status(:key_full), do: 429
   defp plug_status(_), do: 503
 
-  defp explain(:full), do: "no permit is free, or more were asked than there are"
-  defp explain(:queue_full), do: "no permit is free, and as many wait as may"
-  defp explain(:timeout), do: "no permit came free in time"
-  defp explain(:closed), do: "the pool is draining or closed"
-  defp explain(:deadlock), do: "the caller holds permits of the pool itself, and would wait for these"
-  defp explain({:rate_limited, :infinity}), do: "it costs more than the limiter ever allows at once"
-  defp explain({:rate_limited, ms}), do: "there were too many; the next may be in #{ms} ms"
-  defp explain({:banned, :infinity}), do: "its key is banned for ever"
-  defp explain({:banned, ms}), do: "its key is banned for #{ms} ms"
-  defp explain(_), do: "see Penstock"
+  # Of the limit as it is now: it may have been changed since the refusal.
+  defp explain(:full, %{gate: gate, permits: permits}) when is_integer(permits) do
+    case usage(gate) do
+      {_in_use, limit} when is_integer(limit) and permits > limit and limit > 0 ->
+        "#{permits} permits were asked for, above the limit of #{limit}"
+
+      _within_the_limit ->
+        "no permit is free"
+    end
+  end
+
+  defp explain(:full, _error), do: "no permit is free, or the request exceeds the limit"
+  defp explain(:queue_full, _error), do: "no permit is free and the wait queue is full (:max_waiting)"
+  defp explain(:timeout, _error), do: "no permit became free in time"
+  defp explain(:closed, _error), do: "the pool is draining or closed"
+  defp explain(:deadlock, _error), do: "the caller holds permits of this pool and would wait for itself"
+  defp explain({:rate_limited, :infinity}, _error), do: "the cost exceeds the limiter's burst"
+  defp explain({:rate_limited, ms}, _error), do: "the rate is exceeded; the next hit is allowed in #{ms} ms"
+  defp explain({:banned, :infinity}, _error), do: "the key is banned without end"
+  defp explain({:banned, ms}, _error), do: "the key is banned for #{ms} ms"
+  defp explain(_reason, _error), do: "see Penstock"
+
+  defp usage(%Pool{ref: ref}) when is_reference(ref), do: Pool.usage(ref)
+  defp usage(name) when is_atom(name), do: Pool.usage(name)
+  defp usage(_no_gate), do: nil
 end

@@ -5,16 +5,17 @@ defmodule Penstock.Task do
       {:ok, task} = Penstock.Task.async(MyApp.Jobs, fn -> fetch(url) end)
       Task.await(task)
 
-  What `async/3` gives is a `Task` like any other: `Task.await/2`, `yield/2`, `await_many/2`, `yield_many/2`,
-  `shutdown/2` and `ignore/1` work as ever, and so do links, `$callers` and the reports of crashes, which name your function.
+  `async/3` returns an ordinary `Task`: `Task.await/2`, `yield/2`, `await_many/2`, `yield_many/2`,
+  `shutdown/2` and `ignore/1` work on it. Links, `$callers` and crash reports are as `Task` makes
+  them and name your function.
 
-  A task holds its permits from before its function is called until it has returned. They are back before the reply is
-  seen: whoever has awaited a task can have its permit.
+  A task holds its permits from before its function is called until it has returned. They are back
+  before the reply is seen: a caller that has awaited a task can take its permit.
 
   ## Streams
 
-  `Task.async_stream/3` bounds one caller; a thousand callers run a thousand times as many tasks. `async_stream/4` asks a
-  gate for each task, and so bounds all callers together:
+  `Task.async_stream/3` bounds one caller; a thousand callers run a thousand times as many tasks.
+  `async_stream/4` asks a gate for each task, and so bounds all callers together:
 
       MyApp.Outbound
       |> Penstock.Task.async_stream(urls, &fetch/1, max_concurrency: 20)
@@ -22,15 +23,16 @@ defmodule Penstock.Task do
 
   > #### Waiting for oneself {: .warning}
   >
-  > A task that starts tasks behind the same gate, and waits for them, can wait for itself: if `limit` tasks all do so, none goes
-  > on. Use separate gates for parent and child work, or `timeout: 0` and `acquire_timeout: 0`.
+  > A task that starts tasks behind the same gate and waits for them does so while holding a
+  > permit; `limit` such tasks deadlock the pool. Use separate gates for parent and child work, or
+  > `timeout: 0` and `acquire_timeout: 0`.
 
   See [the guide](tasks.md) for when to wait and when to refuse.
   """
-  @moduledoc since: "0.1.0"
 
-  alias Penstock.{GateRef, Options, RejectedError, Terms}
-  alias Penstock.Task.Launch
+  alias Penstock.{Options, RejectedError}
+  alias Penstock.Admission.{Request, Resolver}
+  alias Penstock.Task.Launcher
 
   @typedoc "An option of the functions that start one task."
   @type option :: Penstock.start_option()
@@ -46,31 +48,28 @@ defmodule Penstock.Task do
           | {:key, term | (element :: term -> term)}
           | {:cost, pos_integer | (element :: term -> pos_integer)}
 
-  @stream_options Penstock.Task.Stream.known_options()
+  @stream_options Penstock.Task.Stream.Config.known_options()
 
   @doc """
-  Starts a task that nobody awaits, if the gate admits it.
+  Starts a task that no process awaits, if the gate admits it.
 
-  As `Task.start/1`, otherwise. If the caller is killed meanwhile, either `fun` is not called and nothing is held, or the task
-  calls it and holds the permits.
+  The task is otherwise as `Task.start/1` starts it. If the caller is killed during the call,
+  either `fun` is not called and nothing is held, or the task calls it and holds the permits.
 
   Returns:
 
     * `{:ok, pid}`
-    * `{:error, reason}` - not admitted, no process was created; see "Refusals" in `Penstock`
+    * `{:error, reason}` - the gate refused and no process was created; see "Refusals" in
+      `Penstock`
 
-  Raises `ArgumentError`, before anything is taken, if `gate` is not a running gate, `fun` not a function of arity 0, or an
-  option unknown or of the wrong kind; and `SystemLimitError`, with the permits back, but not what a limiter has charged, if the VM has
-  no place for another process.
+  Raises `ArgumentError`, before it takes a permit, if `gate` is not a running gate, `fun` is not
+  a function of arity 0, or an option is unknown or of the wrong kind. Raises `SystemLimitError`
+  if the VM has no room for another process; the permits are then free again, but a limiter's
+  charge is not refunded.
 
   ## Options
 
-    * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
-    * `:permits` - how many permits the task takes. Default `1`
-    * `:key` - by which a limiter or a ban admits: any term but `nil`. A ban needs one, a limiter without one goes by `:global`, pools ignore it
-    * `:cost` - what the hit on a limiter costs: 1 to 2_147_483_647. Default `1`
-    * `:max_runtime` - how long it may run, in ms. It is killed with `:kill` at most 100 ms after that. `Penstock.Pool.info/1` counts it, limiters and
-      bans do not. Default: for ever
+  #{Request.docs(:start, 0)}
 
   ## Examples
 
@@ -82,12 +81,11 @@ defmodule Penstock.Task do
       iex> {:ok, _pid} = Penstock.Task.start(pool, fn -> :ok end, timeout: 1_000)
 
   """
-  @doc since: "0.1.0"
   @spec start(Penstock.gate(), (-> term), [option]) :: {:ok, pid} | {:error, Penstock.reason()}
   def start(gate, fun, opts \\ []), do: start_by(&Task.start/3, gate, Options.fun!(fun), opts)
 
   @doc """
-  As `start/3`, for a module, function and arguments.
+  Starts a task as `start/3` does, of a module, function and arguments.
 
   ## Examples
 
@@ -97,14 +95,13 @@ defmodule Penstock.Task do
       true
 
   """
-  @doc since: "0.1.0"
   @spec start(Penstock.gate(), module, atom, [term], [option]) :: {:ok, pid} | {:error, Penstock.reason()}
   def start(gate, module, function, args, opts \\ []) do
     start_by(&Task.start/3, gate, Options.mfargs!(module, function, args), opts)
   end
 
   @doc """
-  As `start/3`, and links the task to the caller.
+  Starts a task as `start/3` does, and links it to the caller.
 
   ## Examples
 
@@ -114,14 +111,13 @@ defmodule Penstock.Task do
       true
 
   """
-  @doc since: "0.1.0"
   @spec start_link(Penstock.gate(), (-> term), [option]) :: {:ok, pid} | {:error, Penstock.reason()}
   def start_link(gate, fun, opts \\ []) do
     start_by(&Task.start_link/3, gate, Options.fun!(fun), opts)
   end
 
   @doc """
-  As `start_link/3`, for a module, function and arguments.
+  Starts a task as `start_link/3` does, of a module, function and arguments.
 
   ## Examples
 
@@ -133,7 +129,6 @@ defmodule Penstock.Task do
       true
 
   """
-  @doc since: "0.1.0"
   @spec start_link(Penstock.gate(), module, atom, [term], [option]) :: {:ok, pid} | {:error, Penstock.reason()}
   def start_link(gate, module, function, args, opts \\ []) do
     start_by(&Task.start_link/3, gate, Options.mfargs!(module, function, args), opts)
@@ -142,18 +137,19 @@ defmodule Penstock.Task do
   @doc """
   Starts a task that the caller awaits, if the gate admits it.
 
-  As `Task.async/1`, otherwise: linked to the caller, and to be awaited by it.
+  The task is otherwise as `Task.async/1` starts it: linked to the caller, which must await it.
 
   Returns:
 
     * `{:ok, %Task{}}`
-    * `{:error, reason}` - not admitted, no process was created; see "Refusals" in `Penstock`
+    * `{:error, reason}` - the gate refused and no process was created; see "Refusals" in
+      `Penstock`
 
   Raises as `start/3` does.
 
   ## Options
 
-  Those of `start/3`, but that it waits:
+  The options of `start/3`, with another default:
 
     * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `5_000`
 
@@ -167,12 +163,11 @@ defmodule Penstock.Task do
       0
 
   """
-  @doc since: "0.1.0"
   @spec async(Penstock.gate(), (-> term), [option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
   def async(gate, fun, opts \\ []), do: async_by(gate, Options.fun!(fun), opts)
 
   @doc """
-  As `async/3`, for a module, function and arguments.
+  Starts a task as `async/3` does, of a module, function and arguments.
 
   ## Examples
 
@@ -182,14 +177,15 @@ defmodule Penstock.Task do
       {{Enum, :sum, 1}, 6}
 
   """
-  @doc since: "0.1.0"
   @spec async(Penstock.gate(), module, atom, [term], [option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
   def async(gate, module, function, args, opts \\ []) do
     async_by(gate, Options.mfargs!(module, function, args), opts)
   end
 
   @doc """
-  As `async/3`, but returns the task itself, and raises `Penstock.RejectedError` when not admitted.
+  Starts a task as `async/3` does, and returns the task itself.
+
+  Raises `Penstock.RejectedError` if the gate refuses.
 
   ## Examples
 
@@ -197,15 +193,14 @@ defmodule Penstock.Task do
       iex> pool |> Penstock.Task.async!(fn -> 6 * 7 end) |> Task.await()
       42
       iex> Penstock.Task.async!(pool, fn -> :never end, permits: 2)
-      ** (Penstock.RejectedError) #Penstock.Pool<limit: 1> did not admit: :full (no permit is free, or more were asked than there are)
+      ** (Penstock.RejectedError) #Penstock.Pool<in_use: 0, limit: 1> did not admit: :full (2 permits were asked for, above the limit of 1)
 
   """
-  @doc since: "0.1.0"
   @spec async!(Penstock.gate(), (-> term), [option]) :: Task.t()
-  def async!(gate, fun, opts \\ []), do: admitted!(async(gate, fun, opts), gate)
+  def async!(gate, fun, opts \\ []), do: admitted!(async(gate, fun, opts), gate, opts)
 
   @doc """
-  As `async!/3`, for a module, function and arguments.
+  Starts a task as `async!/3` does, of a module, function and arguments.
 
   ## Examples
 
@@ -214,58 +209,71 @@ defmodule Penstock.Task do
       6
 
   """
-  @doc since: "0.1.0"
   @spec async!(Penstock.gate(), module, atom, [term], [option]) :: Task.t()
   def async!(gate, module, function, args, opts \\ []) do
-    admitted!(async(gate, module, function, args, opts), gate)
+    admitted!(async(gate, module, function, args, opts), gate, opts)
   end
 
   @doc """
-  A stream that calls `fun` with each element of `enumerable` in a task of its own, as many at once as the gate admits.
+  Returns a stream that calls `fun` with each element of `enumerable` in a task, as many at once
+  as the gate admits.
 
-  Everything is as `Task.async_stream/3` has it: the elements, which are `{:ok, value}` or `{:exit, reason}`, their order, the options, links
-  and exits. But each task takes a permit before it is created, so that one gate bounds the tasks of all streams that ask it.
+  The stream behaves as `Task.async_stream/3` does: its elements, which are `{:ok, value}` or
+  `{:exit, reason}`, their order, the options, links and exits. In addition each task takes a
+  permit before it is created, so that one gate bounds the tasks of all streams that ask it.
 
-  An element is pulled first, and then its permit asked for; until there is one, results go on being delivered. While the
-  consumer has control, nothing waits and no unused permit is held, so a slow consumer takes nothing from others.
+  The stream pulls an element first and then asks for its permit; until the permit is granted, it
+  continues to deliver results. While the consumer has control, the stream waits for nothing and
+  holds no unused permit, so a slow consumer takes nothing from other callers.
 
-  Behind a `Penstock.RateLimiter` the stream takes a turn for each element, as `Penstock.RateLimiter.acquire/3` does, and waits for it, if it comes
-  within `:acquire_timeout`. The turn is reserved: if the stream ends before, it is wasted. A ban is asked for each element, and never waited for.
-  The stream waits in whole ms. A limiter of more than some 250 turns per second needs a burst that is worth 4 ms or more; with less the
-  stream falls behind the rate.
+  Behind a `Penstock.RateLimiter` the stream takes a turn for each element, as
+  `Penstock.RateLimiter.acquire/3` does, and waits for it if it comes within `:acquire_timeout`.
+  The turn is reserved: if the stream ends before it, the turn is wasted. The stream checks a ban
+  for each element and never waits for it. It waits in whole ms. A limiter of more than about 250
+  turns per second needs a burst that is worth 4 ms or more; with less the stream falls behind the
+  rate.
 
-  When the gate refuses, the tasks that run are killed and `Penstock.RejectedError` is raised in the consumer: a permit or a turn does not come in
-  time, `:max_waiting` wait already, the gate is closed, or the key is banned. Results that wait behind an earlier element are lost with the tasks.
-  A stream that ended, was halted or raised, or whose consumer died, holds nothing and leaves neither process nor message.
+  When the gate refuses, the stream kills its running tasks and raises `Penstock.RejectedError` in
+  the consumer. The gate refuses if a permit or a turn does not come in time, `:max_waiting`
+  processes wait already, the gate is closed, or the key is banned. Results that wait behind an
+  earlier element are lost with the tasks. A stream that ended, was halted or raised, or whose
+  consumer died, holds nothing and leaves neither a process nor a message.
 
-  Returns a function, which is an enumerable.
+  The stream is a function, which is an enumerable.
 
-  Raises `ArgumentError`, before anything is started, if `gate` is not a running gate, `fun` not a function of arity 1, or an
-  option unknown or of the wrong kind. The enumerable raises it as it is begun, if the gate is not there any more, or is a ban and there is no `:key`.
+  Raises `ArgumentError`, before it starts a task, if `gate` is not a running gate, `fun` is not a
+  function of arity 1, or an option is unknown or of the wrong kind. The stream raises it when it
+  begins, if the gate is gone by then, or if the gate is a ban and there is no `:key`.
 
   ## Options
 
-    * `:acquire_timeout` - how long to wait for the permit of one task, or its turn behind a limiter, in ms or `:infinity`. What the consumer
-      does meanwhile is not counted. Default `:infinity`
-    * `:max_concurrency` - how many tasks of this stream may run at once. Default: the number of schedulers online
+    * `:acquire_timeout` - how long to wait for the permit of one task, or its turn behind a
+      limiter, in ms or `:infinity`. The time while the consumer has control does not count.
+      Default `:infinity`
+    * `:max_concurrency` - the most tasks of this stream that run at once. Default: the number of
+      schedulers online
     * `:ordered` - whether results come in the order of the elements. Default `true`
     * `:timeout` - how long one task may run, in ms or `:infinity`. Default `5_000`
-    * `:on_timeout` - what happens then: `:exit`, the consumer exits, or `:kill_task`, the result is
-      `{:exit, :timeout}`. Default `:exit`
-    * `:zip_input_on_exit` - whether the element comes with the reason, as `{:exit, {element, reason}}`. Default `false`
-    * `:key`, `:cost` - as in `start/3`, of each task. The consumer calls a function of arity 1 once
-      with each element: `key: & &1.host`. If it fails, the stream ends as if the enumerable had
-      failed. A wrong key or cost raises `ArgumentError`. A pool calls neither
+    * `:on_timeout` - `:exit`: the consumer exits; or `:kill_task`: the result is `{:exit,
+      :timeout}`. Default `:exit`
+    * `:zip_input_on_exit` - whether the element comes with the reason, as `{:exit, {element,
+      reason}}`. Default `false`
+    * `:key`, `:cost` - as in `start/3`, of each task. The consumer calls a function of arity 1
+      once with each element: `key: & &1.host`. If it fails, the stream ends as if the enumerable
+      had failed. A wrong key or cost raises `ArgumentError`. A pool calls neither
 
   ## Differences to `Task.async_stream/3`
 
-    * A consumer that dies, in whatever way, takes its tasks along. There, those that trap exits run on, and all of them if it
-      ended normally or because a task took too long.
-    * A stream that was suspended goes on only in the process that suspended it, and only once.
+    * A consumer that dies, by any exit, takes its tasks with it. With `Task.async_stream/3`,
+      tasks that trap exits continue, and all tasks do if the consumer ended normally or because a
+      task took too long.
+    * A suspended stream continues only in the process that suspended it, and only once.
     * An enumerable may give several elements in one step, as `Stream.concat/2` of `Stream.take/2`
-      does. They wait for their turn. More than 1_000_000 in one step raise `ArgumentError`.
-    * A task may be ended up to 50 ms after its `:timeout`. One that has undone its link is ended when the consumer waits.
-    * An unknown option is an error, and so are a number above 2_147_483_647 and a flag that is neither `true` nor `false`.
+      does. They wait in a queue. More than 1_000_000 in one step raise `ArgumentError`.
+    * A task may be killed up to 50 ms after its `:timeout`. A task that unlinked itself is killed
+      the next time the consumer waits.
+    * An unknown option raises, and so do a number above 2_147_483_647 and a flag that is neither
+      `true` nor `false`.
 
   ## Examples
 
@@ -280,7 +288,6 @@ defmodule Penstock.Task do
       {:allow, 8}
 
   """
-  @doc since: "0.1.0"
   @spec async_stream(Penstock.gate(), Enumerable.t(), (term -> term), [stream_option]) :: Enumerable.t()
   def async_stream(gate, enumerable, fun, opts \\ []) do
     unless is_function(fun, 1), do: Options.expected!("fun", "a function of arity 1", fun)
@@ -288,7 +295,8 @@ defmodule Penstock.Task do
   end
 
   @doc """
-  As `async_stream/4`, for a module, function and arguments, before which each element is put.
+  Returns a stream as `async_stream/4` does, of a module, function and arguments; each element
+  goes before the arguments.
 
   ## Examples
 
@@ -297,27 +305,36 @@ defmodule Penstock.Task do
       [ok: "1", ok: "10"]
 
   """
-  @doc since: "0.1.0"
   @spec async_stream(Penstock.gate(), Enumerable.t(), module, atom, [term], [stream_option]) :: Enumerable.t()
   def async_stream(gate, enumerable, module, function, args, opts \\ []) do
     stream(gate, enumerable, Options.mfargs!(module, function, args), opts)
   end
 
   defp start_by(create, gate, call, opts) do
-    Launch.start({gate, GateRef.ref!(gate)}, call, Terms.of_start!(opts, 0), create)
+    Launcher.start({gate, Resolver.ref!(gate)}, call, Request.start!(opts, 0), create)
   end
 
   defp async_by(gate, call, opts) do
-    Launch.async({gate, GateRef.ref!(gate)}, call, Terms.of_start!(opts, 5_000))
+    Launcher.async({gate, Resolver.ref!(gate)}, call, Request.start!(opts, 5_000))
   end
 
-  defp admitted!({:ok, task}, _gate), do: task
-  defp admitted!({:error, reason}, gate), do: raise(RejectedError, gate: gate, reason: reason)
+  defp admitted!({:ok, task}, _gate, _opts), do: task
+
+  defp admitted!({:error, reason}, gate, opts) do
+    raise RejectedError, gate: gate, reason: reason, permits: Keyword.get(opts, :permits, 1)
+  end
 
   defp stream(gate, enumerable, function, opts) do
     opts = Options.known!(opts, @stream_options)
-    GateRef.running!(gate)
-    config = Penstock.Task.Stream.options!(gate, enumerable, function, opts)
+    if swapped?(gate, enumerable), do: Resolver.not_a_gate!(gate, "the gate comes first, then the enumerable")
+    Resolver.kind!(gate)
+    config = Penstock.Task.Stream.Config.options!(gate, enumerable, function, opts)
     &Penstock.Task.Stream.reduce(&1, &2, config)
+  end
+
+  # No gate is a list, a map, a range or a fun, and no enumerable is an atom or a pool.
+  defp swapped?(gate, enumerable) do
+    (is_atom(enumerable) or is_struct(enumerable, Penstock.Pool)) and not is_atom(gate) and
+      not is_struct(gate, Penstock.Pool)
   end
 end

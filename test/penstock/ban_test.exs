@@ -309,7 +309,7 @@ defmodule Penstock.BanTest do
       name = unique_name()
 
       # 320 GiB.
-      unless Penstock.Memory.available?(160 * @most) do
+      unless Penstock.Node.MemoryGuard.available?(160 * @most) do
         assert_raise ArgumentError, ~r/memory/, fn -> Ban.start_link(name: name, max_keys: @most) end
       end
 

@@ -64,7 +64,7 @@ defmodule Penstock.DrainerTest do
     {:ok, drainer} = Drainer.start_link(pools: [pool], shutdown: 20)
     job = job(pool)
     log = capture_log(fn -> GenServer.stop(drainer, :shutdown) end)
-    assert log =~ "was not drained within 20 ms: 1 permits are held still"
+    assert log =~ "was not drained within 20 ms: 1 permits are still held"
     assert Process.alive?(job)
     assert Drainer.child_spec(pools: [pool], shutdown: 20).shutdown > 20
     # Started again, it lets others in again.
@@ -129,12 +129,12 @@ defmodule Penstock.DrainerTest do
     pool = Pool.new(limit: 1)
 
     for {opts, message} <- [
-          {[], "expected the option :pools to be given, got: []"},
+          {[], "the option :pools is missing, such as {Penstock.Drainer, pools: [MyApp.Jobs]}"},
           {[pools: pool], "expected :pools to be a list of pools"},
           {[pools: [MyApp.NoPool]], "no pool named MyApp.NoPool is running"},
           {[pools: [1]], "expected pool to be"},
           {[pools: [pool], shutdown: -1], "expected :shutdown to be a number of milliseconds"},
-          {[pools: [pool], colour: 1], "got: [colour: 1]"}
+          {[pools: [pool], colour: 1], "unknown option :colour. Known: :pools, :shutdown"}
         ] do
       error = assert_raise ArgumentError, fn -> Drainer.start_link(opts) end
       assert Exception.message(error) =~ message

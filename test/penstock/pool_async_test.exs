@@ -267,10 +267,10 @@ defmodule Penstock.PoolAsyncTest do
       pool = start_pool(limit: 1, max_waiting: 100)
       holder(pool)
       refs = for n <- 1..50, do: ask!(pool, timeout: n)
-      kill(Process.whereis(Penstock.Reaper))
+      kill(Process.whereis(Penstock.Node.Reaper))
       for ref <- refs, do: assert(told(ref) == {:error, :timeout})
       assert %{timed_out: 50, waiting: 0} = Pool.info(pool)
-      eventually(fn -> Process.whereis(Penstock.Reaper) end)
+      eventually(fn -> Process.whereis(Penstock.Node.Reaper) end)
     end
   end
 

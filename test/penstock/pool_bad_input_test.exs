@@ -49,14 +49,14 @@ defmodule Penstock.PoolBadInputTest do
 
   defp not_a_pool do
     fn
-      name when is_atom(name) -> "no pool named #{inspect(name)} is running"
+      name when is_atom(name) and name not in [nil, true, false] -> "no pool named #{inspect(name)} is running"
       value -> expected("pool", "the name of a pool or a %Penstock.Pool{} of this node").(value)
     end
   end
 
   defp not_a_gate do
     fn
-      name when is_atom(name) -> "no gate named #{inspect(name)} is running"
+      name when is_atom(name) and name not in [nil, true, false] -> "no gate named #{inspect(name)} is running"
       value -> expected("gate", "the name of a pool, a limiter or a ban, or a %Penstock.Pool{} of this node").(value)
     end
   end
@@ -65,6 +65,20 @@ defmodule Penstock.PoolBadInputTest do
   defp not_timeout(name), do: expected(name, "a number of milliseconds between 0 and 2147483647 or :infinity")
   defp not_max_waiting, do: expected(":max_waiting", "an integer between 0 and 2147483647")
   defp not_options, do: expected("options", "a keyword list")
+
+  # Where permits can be asked for, a number may be meant as that.
+  defp not_options_with_permits do
+    fn
+      n when is_integer(n) and n in 1..@max -> "#{not_options().(n)} (for several permits: permits: #{n})"
+      other -> not_options().(other)
+    end
+  end
+
+  # Those that are near a known option, of those that are tried below.
+  defp meant(:keys, known), do: if(known =~ ":key,", do: ", did you mean :key?", else: ".")
+  defp meant(:Timeout, known), do: if(known =~ ":timeout", do: ", did you mean :timeout?", else: ".")
+  defp meant(_option, _known), do: "."
+
   defp not_fun, do: expected("fun", "a function of arity 0")
 
   defp not_limit(name) do
@@ -258,15 +272,13 @@ defmodule Penstock.PoolBadInputTest do
 
   test "options that are none, or unknown", %{pools: pools} do
     never = fn -> :never end
-    refuses(pools, Pool, :acquire, [:the_pool, []], 1, no_options(), not_options())
+    refuses(pools, Pool, :acquire, [:the_pool, []], 1, no_options(), not_options_with_permits())
     refuses(pools, Pool, :update, [:the_pool, []], 1, no_options(), not_options())
     refuses(pools, Pool, :new, [[]], 0, no_options(), not_options())
     refuses(pools, Pool, :start_link, [[]], 0, no_options(), not_options())
 
     unknown = fn known ->
-      fn [{key, value}] ->
-        "expected options to be among #{known}, got: #{inspect([{key, value}])}"
-      end
+      fn [{option, _value}] -> "unknown option #{inspect(option)}#{meant(option, known)} Known: #{known}" end
     end
 
     bad = [[bogus: 1], [max_overdraft: 3], [name: :x], [keys: 1], [Timeout: nil]]
@@ -279,7 +291,7 @@ defmodule Penstock.PoolBadInputTest do
       :new,
       [[]],
       0,
-      [[bogus: 1], [name: :x]],
+      [[bogus: 1]],
       unknown.(":limit, :max_waiting, :max_overdraft, :held_longer_than")
     )
 
@@ -289,11 +301,11 @@ defmodule Penstock.PoolBadInputTest do
     for {function, known} <- [
           run: ":timeout, :permits, :key, :cost",
           run!: ":timeout, :permits, :key, :cost",
-          spawn: ":timeout, :permits, :max_runtime, :spawn_opt, :key, :cost",
-          spawn_link: ":timeout, :permits, :max_runtime, :spawn_opt, :key, :cost",
-          spawn_monitor: ":timeout, :permits, :max_runtime, :spawn_opt, :key, :cost"
+          spawn: ":timeout, :permits, :key, :cost, :max_runtime, :spawn_opt",
+          spawn_link: ":timeout, :permits, :key, :cost, :max_runtime, :spawn_opt",
+          spawn_monitor: ":timeout, :permits, :key, :cost, :max_runtime, :spawn_opt"
         ] do
-      refuses(pools, Penstock, function, [:the_pool, never, []], 2, no_options(), not_options())
+      refuses(pools, Penstock, function, [:the_pool, never, []], 2, no_options(), not_options_with_permits())
       refuses(pools, Penstock, function, [:the_pool, never, []], 2, bad, unknown.(known))
     end
   end
@@ -335,10 +347,20 @@ defmodule Penstock.PoolBadInputTest do
   end
 
   test "options that are missing", %{pools: pools} do
-    missing = fn option -> fn opts -> "expected the option #{option} to be given, got: #{inspect(opts)}" end end
-    refuses(pools, Pool, :new, [[]], 0, [[], [max_waiting: 1]], missing.(":limit"))
-    refuses(pools, Pool, :start_link, [[]], 0, [[], [limit: 1]], missing.(":name"))
-    refuses(pools, Pool, :start_link, [[]], 0, [[name: unique_name()]], missing.(":limit"))
+    missing = fn option, example -> fn _opts -> "the option #{option} is missing, such as #{example}" end end
+    refuses(pools, Pool, :new, [[]], 0, [[], [max_waiting: 1]], missing.(":limit", "limit: 100"))
+
+    refuses(
+      pools,
+      Pool,
+      :start_link,
+      [[]],
+      0,
+      [[], [limit: 1]],
+      missing.(":name", "{Penstock.Pool, name: MyApp.Jobs, limit: 100}")
+    )
+
+    refuses(pools, Pool, :start_link, [[]], 0, [[name: unique_name()]], missing.(":limit", "limit: 100"))
   end
 
   test "a bad start leaves no process, link or name behind" do

@@ -96,7 +96,10 @@ defmodule Penstock.PoolTest do
     test "takes the options of start_link/1 except the name" do
       assert %{limit: 3, max_waiting: 4} = Pool.info(Pool.new(limit: 3, max_waiting: 4, max_overdraft: 5))
       assert Pool.info(Pool.new(limit: :infinity)).available == :infinity
-      assert_raise ArgumentError, ~r/got: \[name: MyApp.Nameless\]/, fn -> Pool.new(limit: 1, name: MyApp.Nameless) end
+
+      assert_raise ArgumentError, "Pool.new/1 takes no :name; use start_link/1", fn ->
+        Pool.new(limit: 1, name: MyApp.Nameless)
+      end
     end
 
     test "its handle serves every process that gets it, by message, closure or ETS" do
@@ -357,8 +360,8 @@ defmodule Penstock.PoolTest do
 
   describe "inspect" do
     test "says what the pool is, and that a forged one is none" do
-      assert inspect(Pool.new(limit: 3)) == "#Penstock.Pool<limit: 3>"
-      assert inspect(Pool.new(limit: :infinity)) == "#Penstock.Pool<limit: infinity>"
+      assert inspect(Pool.new(limit: 3)) == "#Penstock.Pool<in_use: 0, limit: 3>"
+      assert inspect(Pool.new(limit: :infinity)) == "#Penstock.Pool<in_use: 0, limit: infinity>"
       assert inspect(struct!(Pool, ref: make_ref())) == "#Penstock.Pool<invalid>"
       assert inspect(struct!(Pool, ref: :not_a_ref)) == "#Penstock.Pool<invalid>"
     end

@@ -798,6 +798,8 @@ defmodule Penstock.RateLimiterTest do
       GenServer.stop(owner)
     end
 
+    # A warning says that the name is another kind's.
+    @tag :capture_log
     test "ends with an orderly end, after which the name is free for anything" do
       name = unique_name()
       {:ok, owner} = RateLimiter.start_link(name: name, limit: 1, per: 1_000)
@@ -852,7 +854,7 @@ defmodule Penstock.RateLimiterTest do
       Process.unlink(owner)
       kill(owner)
       assert RateLimiter.hit(name) == {:allow, 0}
-      send(Penstock.Janitor, {:adoption_over, name, owner})
+      send(Penstock.Node.Janitor, {:adoption_over, name, owner})
       eventually(fn -> match?({:error, _}, safely(fn -> RateLimiter.hit(name) end)) end)
     end
 
@@ -900,7 +902,9 @@ defmodule Penstock.RateLimiterTest do
       end
 
       for {option, opts} <- [name: [limit: 1, per: 1], limit: [name: :x, per: 1], per: [name: :x, limit: 1]] do
-        message = "expected the option #{inspect(option)} to be given, got: #{inspect(opts)}"
+        message =
+          "the option #{inspect(option)} is missing, such as {Penstock.RateLimiter, name: MyApp.Api, limit: 100, per: 60_000}"
+
         assert_raise ArgumentError, message, fn -> RateLimiter.start_link(opts) end
       end
 
@@ -928,8 +932,8 @@ defmodule Penstock.RateLimiterTest do
       name = unique_name()
 
       # 64 GiB.
-      unless Penstock.Memory.available?(32 * @most) do
-        message = "expected :max_keys to be so many that there is memory for them, got: #{@most}"
+      unless Penstock.Node.MemoryGuard.available?(32 * @most) do
+        message = "not enough memory for max_keys: #{@most}, which needs #{32 * @most} bytes; lower :max_keys"
 
         assert_raise ArgumentError, message, fn ->
           RateLimiter.start_link(name: name, limit: 1, per: 1, max_keys: @most)

@@ -1,6 +1,8 @@
 defmodule Penstock.RejectedErrorTest do
   use ExUnit.Case, async: true
 
+  doctest Penstock.RejectedError
+
   alias Penstock.RejectedError
 
   test "has the gate, the reason and the status that Plug answers with" do
@@ -24,9 +26,9 @@ defmodule Penstock.RejectedErrorTest do
 
   test "says which gate and why" do
     for {reason, text} <- [
-          full: ":full (no permit is free, or more were asked than there are)",
-          queue_full: ":queue_full (no permit is free, and as many wait as may)",
-          timeout: ":timeout (no permit came free in time)",
+          full: ":full (no permit is free, or the request exceeds the limit)",
+          queue_full: ":queue_full (no permit is free and the wait queue is full (:max_waiting))",
+          timeout: ":timeout (no permit became free in time)",
           closed: ":closed (the pool is draining or closed)"
         ] do
       error = RejectedError.exception(gate: MyApp.Jobs, reason: reason)
@@ -36,18 +38,22 @@ defmodule Penstock.RejectedErrorTest do
     pool = Penstock.Pool.new(limit: 3)
 
     assert Exception.message(RejectedError.exception(gate: pool, reason: :full)) =~
-             "#Penstock.Pool<limit: 3> did not admit"
+             "#Penstock.Pool<in_use: 0, limit: 3> did not admit"
 
     assert Exception.message(RejectedError.exception(gate: MyApp.Api, reason: {:rate_limited, 7})) =~
              "{:rate_limited, 7}"
   end
 
-  test "can be raised, and needs both fields" do
+  test "can be raised, with and without fields" do
     assert_raise RejectedError, ~r/^MyApp.Jobs did not admit: :full/, fn ->
       raise RejectedError, gate: MyApp.Jobs, reason: :full
     end
 
-    assert_raise KeyError, fn -> RejectedError.exception(gate: MyApp.Jobs) end
-    assert_raise KeyError, fn -> RejectedError.exception(reason: :full) end
+    assert_raise RejectedError, "a gate did not admit", fn -> raise RejectedError end
+    assert %RejectedError{gate: nil, reason: nil, plug_status: 503} = RejectedError.exception([])
+
+    assert_raise RejectedError, "a gate did not admit: :closed (the pool is draining or closed)", fn ->
+      raise RejectedError, reason: :closed
+    end
   end
 end

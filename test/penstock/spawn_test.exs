@@ -371,7 +371,7 @@ defmodule Penstock.SpawnTest do
   describe "the native side" do
     test "refuses a second offer before the first is settled, and loses no permit" do
       for pool <- both(limit: 5) do
-        ref = Penstock.GateRef.ref!(pool)
+        ref = Penstock.Admission.Resolver.ref!(pool)
         offer = Penstock.Native.spawn_take(ref, 2)
         assert Penstock.Native.spawn_take(ref, 1) == :not_held
         assert Penstock.Native.spawn_try(ref, 1) == :not_held

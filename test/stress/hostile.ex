@@ -3,7 +3,9 @@ defmodule Penstock.Stress.Hostile do
   # Afterwards the VM lives, the app's processes are those of before, and no gate counts a permit.
   @moduledoc false
 
-  alias Penstock.{Ban, Janitor, Pool, RateLimiter, Reaper}
+  alias Penstock.{Ban, Pool, RateLimiter}
+  alias Penstock.Node.Janitor
+  alias Penstock.Node.Reaper
   alias Penstock.Stress.{HostileCalls, HostileFindings, HostileTerms, Survivors}
 
   @fuzzers 16

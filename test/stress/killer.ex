@@ -60,7 +60,7 @@ defmodule Penstock.Stress.Killer do
 
   defp aim(:child, plan, killer, looks) do
     receive do
-      {:trace, spawner, :spawn, pid, {Penstock.Child, _, _}} ->
+      {:trace, spawner, :spawn, pid, {Penstock.Process.Child, _, _}} ->
         {slot, me} = killer.slots[spawner]
 
         if Worker.at?(me, :spawner) and Process.alive?(pid) do

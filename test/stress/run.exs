@@ -58,7 +58,7 @@ IO.puts(
 )
 
 # Fuzzers crash all the time; what serves all of them never may.
-Crashes.watch(if opts[:hostile], do: [Penstock.Janitor, Penstock.Reaper, Penstock.Owner])
+Crashes.watch(if opts[:hostile], do: [Penstock.Node.Janitor, Penstock.Node.Reaper, Penstock.Node.Owner])
 
 results =
   for part <- only do

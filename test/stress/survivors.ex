@@ -54,7 +54,7 @@ defmodule Penstock.Stress.Survivors do
   defp at_rest?({pid, me}) do
     case Process.info(pid, [:status, :current_function]) do
       [status: :waiting, current_function: {Worker, :stopped, _}] -> true
-      [status: :waiting, current_function: {Penstock.Wait, _, _}] -> Worker.at?(me, :park)
+      [status: :waiting, current_function: {Penstock.Admission.Wait, _, _}] -> Worker.at?(me, :park)
       _ -> false
     end
   end

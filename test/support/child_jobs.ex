@@ -404,7 +404,7 @@ defmodule Penstock.ChildJobs do
 
     for {_, monitor} <- workers, do: receive(do: ({:DOWN, ^monitor, _, _, reason} -> :normal = reason))
     # The places of the janitor and the reaper, which the calls may have stolen, are taken back.
-    for name <- [Penstock.Janitor, Penstock.Reaper] do
+    for name <- [Penstock.Node.Janitor, Penstock.Node.Reaper] do
       robbed = Process.whereis(name)
       Process.exit(robbed, :kill)
       ask_until(fn -> Process.whereis(name) not in [nil, robbed] end)

@@ -16,10 +16,12 @@ defmodule Penstock.PoolCase do
 
   @doc "What is said of a name that no gate of the kind has; a gate of another test may be alike."
   def not_running(kind, name),
-    do: ~r/^no #{kind} named #{Regex.escape(inspect(name))} is running(; did you mean .+\?)?$/
+    do:
+      ~r/^no #{kind} named #{Regex.escape(inspect(name))} is running(\.|; did you mean .+\?) Start it above its users in the supervision tree$/
 
   @doc "The same message without the gate of another test."
-  def without_hint(message), do: String.replace(message, ~r/; did you mean .+\?$/, "")
+  def without_hint(message),
+    do: String.replace(message, ~r/(\.|; did you mean .+\?) Start it above its users in the supervision tree$/, "")
 
   @doc "A name that no other test has."
   def unique_name, do: Module.concat(__MODULE__, "Pool#{System.unique_integer([:positive])}")

@@ -1,12 +1,11 @@
 defmodule Penstock.Task.Report do
-  # What is logged of a task that fails: the report that `Task` would log, about the user's function.
+  # Logs the failure of a task with the report that `Task` would log, about the user's function.
   #
-  # `Task` would name the function it was started with, which is ours. So it does not get to see the failure.
+  # `Task` would name the function that it was started with, which is ours. So the failure is kept from it.
   @moduledoc false
 
   @type mfargs :: {module, atom, [term]}
 
-  @doc false
   # `callers` are the `$callers` that the task was started with; the first is its starter. The
   # process dictionary may have lost them, since user code can erase it.
   @spec log(:error | :exit | :throw, term, Exception.stacktrace(), [pid, ...], mfargs) :: :ok
@@ -19,7 +18,7 @@ defmodule Penstock.Task.Report do
 
     :logger.error(
       %{
-        # What the translator of Logger knows it by.
+        # The translator of Logger recognises the report by this label.
         label: {Task.Supervisor, :terminating},
         report: %{
           name: self(),
@@ -39,8 +38,7 @@ defmodule Penstock.Task.Report do
     )
   end
 
-  @doc false
-  # For handlers that no translator of Logger comes before.
+  # Formats the report for handlers without a translator of Logger.
   @spec format(map) :: {:io.format(), [term]}
   def format(%{report: report}) do
     {~c"Task ~p terminating~nStarted from: ~p~nFunction: ~p~nArguments: ~p~nReason: ~p~n",
@@ -50,7 +48,7 @@ defmodule Penstock.Task.Report do
   defp running({:erlang, :apply, [fun, []]}) when is_function(fun, 0), do: {fun, []}
   defp running({module, function, args}), do: {Function.capture(module, function, length(args)), args}
 
-  # By name, if it has one still.
+  # Returns the name of the starter, if it still has one.
   defp name(starter) do
     case Process.info(starter, :registered_name) do
       {:registered_name, name} when is_atom(name) -> name

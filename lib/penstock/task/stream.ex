@@ -1,28 +1,31 @@
 defmodule Penstock.Task.Stream do
-  # The consumer's side of `Penstock.Task.async_stream`: pulls elements, asks for a permit for each, starts a task
-  # with it, and hands what comes back to the reducer.
+  # The consumer's side of `Penstock.Task.async_stream`: pulls elements, asks for a permit for
+  # each, starts a task with it, and hands what comes back to the reducer.
   #
   # What concerns a stream comes with its reference, or as a `:DOWN` of a monitor of its own:
   #
   #     {ref, task, value}           a task's answer, its last act
   #     {:DOWN, _, _, task, why}     a task is gone
-  #     {ref, task, :late?, late?}   the guard says whether it took too long
-  #     {ref, guard, :tasks?, nil}   the guard asks which tasks there are
-  #     {:DOWN, _, _, guard, why}    the guard is gone
+  #     {ref, task, :late?, late?}   the stream monitor says whether it took too long
+  #     {ref, monitor, :tasks?, nil} the stream monitor asks which tasks there are
+  #     {:DOWN, _, _, monitor, why}  the stream monitor is gone
   #     {ref, :granted | refusal}    a permit that was waited for
   #
-  # The reducer is the consumer's code. Whenever it is called, or the stream suspended, nothing is parked: what
-  # was asked for is withdrawn first, and if it has been granted at that instant, its task is started. A turn that a limiter
-  # gave is kept: it is the element's, and wasted if the stream ends before.
+  # The reducer is the consumer's code. While it runs, or the stream is suspended, no request is
+  # parked: the stream withdraws its request first, and if that was granted at that instant,
+  # starts the task. A turn that a limiter gave is kept: it belongs to the element, and is wasted
+  # if the stream ends before it.
   @moduledoc false
 
-  alias Penstock.{GateRef, Key, Limit, Native, Options, RejectedError}
-  alias Penstock.Task.{Guard, Work}
+  alias Penstock.Admission
+  alias Penstock.Admission.Keyed
+  alias Penstock.{Native, RejectedError}
+  alias Penstock.Task.Runner
+  alias Penstock.Task.Stream.{Config, Elements, Monitor, Patience}
 
-  # next     - the rest of a list; {:more, fun}, which gives the next element; or
-  #            {:queue, elements, next}; [] if there is none
-  # pending  - an element pulled and without a task: {element, hit, ms it may yet wait for a permit,
-  #            or {:turn, at}}; or nil
+  # next     - the elements that follow, see Penstock.Task.Stream.Elements
+  # pending  - an element pulled and without a task: {element, request, wait}, where `wait` is the
+  #            ms that it may still wait for a permit, or {:turn, at}; or nil
   # slots    - how many more tasks may run
   # position - of the next task
   # due      - the position whose result is delivered next; or :any
@@ -31,61 +34,24 @@ defmodule Penstock.Task.Stream do
   # pauses   - how often the stream was suspended
   defstruct [:next, :pending, :slots, :due, position: 0, tasks: %{}, done: %{}, pauses: 0]
 
-  # Others may monitor a task as well.
+  # Other monitors of a task may deliver messages too.
   defguardp is_of(monitor, tasks, pid)
             when is_map_key(tasks, pid) and elem(:erlang.map_get(pid, tasks), 0) == monitor
 
-  @options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout | Limit.options()]
-
-  # Elements that an enumerable may give in one step. An endless one that never pauses must not
-  # fill the memory.
-  @most_in_one_step 1_000_000
-
-  # ms that one `receive` can wait.
-  @longest_wait 0xFFFF_FFFF
-  @ns_per_ms 1_000_000
-
-  @doc false
-  @spec known_options() :: [atom, ...]
-  def known_options, do: @options
-
-  @doc false
-  # What `reduce/3` is given of a stream. `under` says what supervisor its tasks are under, and `linked` whether the consumer
-  # shares the fate of those that fail.
-  @spec options!(GateRef.t(), term, Work.element_call(), keyword, Work.supervisor() | nil, boolean) :: map
-  def options!(gate, enumerable, function, opts, under \\ nil, linked \\ true) do
-    %{
-      gate: gate,
-      enumerable: enumerable,
-      function: function,
-      under: under,
-      linked: linked,
-      max_concurrency:
-        Options.permits!(Keyword.get_lazy(opts, :max_concurrency, &System.schedulers_online/0), ":max_concurrency"),
-      ordered: Options.boolean!(Keyword.get(opts, :ordered, true), ":ordered"),
-      timeout: Options.timeout!(Keyword.get(opts, :timeout, 5_000)),
-      on_timeout: Options.one_of!(Keyword.get(opts, :on_timeout, :exit), ":on_timeout", [:exit, :kill_task]),
-      zip_input_on_exit: Options.boolean!(Keyword.get(opts, :zip_input_on_exit, false), ":zip_input_on_exit"),
-      acquire_timeout: Options.timeout!(Keyword.get(opts, :acquire_timeout, :infinity), ":acquire_timeout"),
-      hit: hit!(opts)
-    }
-  end
-
-  @doc false
   @spec reduce(Enumerable.acc(), Enumerable.reducer(), map) :: Enumerable.result()
   def reduce(command, reducer, options) do
-    {gate, limit} = gate!(options)
+    {gate, limit} = Config.gate!(options)
     ref = make_ref()
-    {guard, guard_monitor} = Guard.start(gate, ref, options.timeout, options.linked)
+    {stream_monitor, down_ref} = Monitor.start(gate, ref, options.timeout, options.linked)
 
     config = %{
       reducer: reducer,
       gate: gate,
       limit: limit,
       ref: ref,
-      guard: guard,
-      guard_monitor: guard_monitor,
-      shared: {gate, ref, guard, Work.callers(), options.function},
+      stream_monitor: stream_monitor,
+      down_ref: down_ref,
+      shared: {gate, ref, stream_monitor, Runner.callers(), options.function},
       zip: options.zip_input_on_exit,
       acquire_timeout: options.acquire_timeout,
       table: nil,
@@ -93,52 +59,8 @@ defmodule Penstock.Task.Stream do
     }
 
     due = if options.ordered, do: 0, else: :any
-    state = %__MODULE__{next: source(options.enumerable), slots: options.max_concurrency, due: due}
+    state = %__MODULE__{next: Elements.start(options.enumerable), slots: options.max_concurrency, due: due}
     run(command, state, config)
-  end
-
-  # Returns {hit, functions}, by which a limiter or a ban admits. A function gives its part of the
-  # hit for each element. The rest is checked before anything is started.
-  defp hit!(opts) do
-    functions = for option <- Limit.options(), fun = opts[option], is_function(fun, 1), do: {option, fun}
-    hit = opts |> Keyword.drop(Keyword.keys(functions)) |> Limit.hit!()
-    with {{:key, key}, _cost} <- hit, do: Key.check!(key)
-    {hit, functions}
-  end
-
-  defp hit_of({hit, []}, _element), do: hit
-
-  defp hit_of({{key, cost}, functions}, element) do
-    {its_key, its_cost} = Limit.hit!(for {option, fun} <- functions, do: {option, fun.(element)})
-    {if(functions[:key], do: its_key, else: key), if(functions[:cost], do: its_cost, else: cost)}
-  end
-
-  # The pool that permits are of; and whoever is to be asked before, if that is another.
-  defp gate!(%{gate: gate, hit: {{key, _cost} = hit, functions}}) do
-    cond do
-      Native.pool_info(GateRef.ref!(gate)) != :no_pool -> {GateRef.ref!(gate), nil}
-      # It says what it lacks.
-      key == :none and functions[:key] == nil and Native.ban_info(gate) != :no_ban -> Limit.admit(gate, hit)
-      Limit.running?(gate) -> {Limit.pool(), {gate, {hit, functions}}}
-      true -> GateRef.bad!(:no_pool, gate)
-    end
-  end
-
-  defp source(list) when is_list(list), do: list
-  defp source(other), do: {:more, &Enumerable.reduce(other, &1, fn element, acc -> pause(element, acc) end)}
-
-  # Some streams undo the pause after an element, as `Stream.take/2` does after its last element
-  # inside of `Stream.concat/2`. Then one step gives several elements; the last comes first here.
-  defp pause(element, nil), do: {:suspend, {:element, element}}
-  defp pause(element, {:element, first}), do: {:suspend, {:elements, 2, [element, first]}}
-
-  defp pause(element, {:elements, n, elements}) when n < @most_in_one_step do
-    {:suspend, {:elements, n + 1, [element | elements]}}
-  end
-
-  defp pause(_element, {:elements, n, _elements}) do
-    what = "to pause after each element (a stream inside of it, such as one of Stream.take/2, may undo pauses)"
-    raise ArgumentError, "expected the enumerable #{what}, got: #{n} elements and no pause"
   end
 
   defp run({:cont, acc}, state, config), do: step(acc, state, config)
@@ -156,7 +78,7 @@ defmodule Penstock.Task.Stream do
 
   defp run({:halt, acc}, state, config) do
     close(state, config)
-    halt(state.next)
+    Elements.halt(state.next)
     {:halted, acc}
   end
 
@@ -164,12 +86,12 @@ defmodule Penstock.Task.Stream do
     case {suspended(table), what} do
       {{^pauses, _tasks, _exhausted?}, _any} ->
         :ets.delete(table, :suspended)
-        send(config.guard, {config.ref, :resumed})
+        send(config.stream_monitor, {config.ref, :resumed})
         run(command, state, config)
 
       {{_later, tasks, exhausted?}, :halt} ->
         :ets.delete(table, :suspended)
-        # The enumerable knows older continuations as well as we do, unless it has ended.
+        # The enumerable accepts older continuations too, unless it has ended.
         next = if exhausted?, do: [], else: state.next
         run(command, %{state | tasks: tasks, next: next}, config)
 
@@ -196,18 +118,18 @@ defmodule Penstock.Task.Stream do
     ArgumentError -> nil
   end
 
-  # What is next: deliver, start, pull, end, or wait.
+  # Takes the next step: deliver, start, pull, end, or wait.
   defp step(acc, %{due: due, done: done} = state, config) when is_map_key(done, due) do
     {result, done} = Map.pop!(done, due)
     deliver(result, acc, %{state | due: due + 1, done: done}, config)
   end
 
-  defp step(acc, %{pending: {_element, _hit, {:turn, _at} = turn}} = state, config) do
-    if patience(turn) == 0, do: take_turn(acc, state, config), else: await(acc, state, config, turn)
+  defp step(acc, %{pending: {_element, _request, {:turn, _at} = turn}} = state, config) do
+    if Patience.ms(turn) == 0, do: take_turn(acc, state, config), else: await(acc, state, config, turn)
   end
 
-  defp step(acc, %{pending: {element, hit, left}, next: next} = state, config) do
-    admit(acc, state, config, element, hit, next, left)
+  defp step(acc, %{pending: {element, request, left}, next: next} = state, config) do
+    admit(acc, state, config, element, request, next, left)
   end
 
   defp step(acc, %{slots: slots, next: next} = state, config) when slots > 0 and next != [] do
@@ -232,7 +154,7 @@ defmodule Penstock.Task.Stream do
   # User code failed while the enumerable was open.
   defp failed(state, config, kind, reason, stacktrace) do
     try do
-      halt(state.next)
+      Elements.halt(state.next)
     after
       close(state, config)
     end
@@ -242,43 +164,16 @@ defmodule Penstock.Task.Stream do
 
   defp pull(acc, state, config, [element | next]), do: pulled(acc, state, config, element, next)
 
-  defp pull(acc, state, config, {:queue, [element], next}), do: pulled(acc, state, config, element, next)
-
-  defp pull(acc, state, config, {:queue, [element | more], next}) do
-    pulled(acc, state, config, element, {:queue, more, next})
-  end
-
   defp pull(acc, state, config, next) do
-    more(next)
+    Elements.next(next)
   catch
     kind, reason ->
       close(state, config)
       :erlang.raise(kind, reason, __STACKTRACE__)
   else
-    {:suspended, {:element, element}, next} ->
-      pulled(acc, state, config, element, {:more, next})
-
-    {:suspended, {:elements, _n, elements}, next} ->
-      pull(acc, state, config, {:queue, Enum.reverse(elements), {:more, next}})
-
-    # A pause without an element.
-    {:suspended, nil, next} ->
-      step(acc, %{state | next: {:more, next}}, config)
-
-    # The last, by an enumerable that knew it.
-    {_done_or_halted, {:element, element}} ->
-      pulled(acc, state, config, element, [])
-
-    {_done_or_halted, {:elements, _n, elements}} ->
-      pull(acc, state, config, Enum.reverse(elements))
-
-    {_done_or_halted, nil} ->
-      step(acc, %{state | next: []}, config)
+    {:element, element, next} -> pulled(acc, state, config, element, next)
+    {:none, next} -> step(acc, %{state | next: next}, config)
   end
-
-  defp more({:more, next}), do: next.({:cont, nil})
-  # The tail of a list that is not one: raises as it does elsewhere.
-  defp more(tail), do: Enumerable.List.reduce(tail, {:cont, nil}, fn _element, acc -> {:cont, acc} end)
 
   # `next` is what comes after the element.
   defp pulled(acc, state, %{limit: nil} = config, element, next) do
@@ -287,26 +182,27 @@ defmodule Penstock.Task.Stream do
 
   # The functions of the user are called once for each element, however often a limiter is asked.
   defp pulled(acc, state, %{limit: {_gate, by}} = config, element, next) do
-    hit_of(by, element)
+    Config.request(by, element)
   catch
     kind, reason -> failed(%{state | next: next}, config, kind, reason, __STACKTRACE__)
   else
-    hit -> admit(acc, state, config, element, hit, next, config.acquire_timeout)
+    request -> admit(acc, state, config, element, request, next, config.acquire_timeout)
   end
 
   ## Permits
 
-  defp admit(acc, state, %{limit: {gate, _by}} = config, element, hit, next, left) do
-    Limit.reserve(gate, hit, left)
+  defp admit(acc, state, %{limit: {gate, _by}} = config, element, request, next, left) do
+    Keyed.reserve(gate, request, left)
   catch
     # The key is too large.
     kind, reason -> failed(%{state | next: next}, config, kind, reason, __STACKTRACE__)
   else
-    turn -> reserved(acc, %{state | pending: {element, hit, left}, next: next}, config, turn)
+    turn -> reserved(acc, %{state | pending: {element, request, left}, next: next}, config, turn)
   end
 
   defp admit(acc, state, %{gate: gate} = config, element, nil, next, left) do
-    case ask(gate, config.acquire_timeout) do
+    case Admission.first(:spawn, gate, 1, config.acquire_timeout) do
+      # Also if nothing is left of its time: then it parks, and gives up at once.
       :busy ->
         park(acc, %{state | pending: {element, nil, left}, next: next}, config, left)
 
@@ -318,38 +214,31 @@ defmodule Penstock.Task.Stream do
     end
   end
 
-  defp reserved(acc, %{pending: {element, hit, left}} = state, config, turn) do
+  defp reserved(acc, %{pending: {element, request, left}} = state, config, turn) do
     case turn do
       0 ->
         take_turn(acc, state, config)
 
       ms when is_integer(ms) ->
-        step(acc, %{state | pending: {element, hit, {:turn, now_ns() + ms * @ns_per_ms}}}, config)
+        step(acc, %{state | pending: {element, request, Patience.turn_in(ms)}}, config)
 
-      # Not before that, whatever is rounded off.
+      # 1 ms more, because rounding must not make it earlier.
       {:no_place, ms} ->
-        await(acc, state, config, {:limited, now() + ms + 1, until(left)})
+        await(acc, state, config, {:limited, Patience.now() + ms + 1, Patience.until(left)})
 
       {:error, reason} ->
         refused(reason, state, config)
 
-      # It was there when the stream began.
+      # The gate was running when the stream began.
       gone when gone in [:gone, :no_key] ->
         refused(:closed, state, config)
     end
   end
 
-  defp ask(gate, 0) do
-    with :again <- Native.spawn_try(gate, 1), do: ask(gate, 0)
-  end
-
-  # Also if nothing is left of its time: then it parks, and gives up at once, as whoever waited all the time.
-  defp ask(gate, _acquire_timeout), do: Native.spawn_take(gate, 1)
-
   defp park(acc, state, %{gate: gate, ref: ref} = config, left) do
     case Native.pool_park(gate, :bound, 1, ref) do
       {instance, token} ->
-        await(acc, state, config, {instance, token, until(left)})
+        await(acc, state, config, {instance, token, Patience.until(left)})
 
       reason when reason in [:full, :queue_full, :closed, :deadlock, :no_pool, :badarg] ->
         refused(reason, state, config)
@@ -359,17 +248,11 @@ defmodule Penstock.Task.Stream do
     end
   end
 
-  defp take_turn(acc, %{pending: {element, _hit, _turn}, next: next} = state, config) do
+  defp take_turn(acc, %{pending: {element, _request, _turn}, next: next} = state, config) do
     step(acc, launch(state, config, element, next, Native.spawn_take(config.gate, 1)), config)
   end
 
-  defp until(:infinity), do: :infinity
-  defp until(left), do: now() + left
-
-  defp now, do: System.monotonic_time(:millisecond)
-  defp now_ns, do: System.monotonic_time(:nanosecond)
-
-  defp granted(%{pending: {element, _hit, _left}, next: next} = state, %{gate: gate} = config, instance) do
+  defp granted(%{pending: {element, _request, _left}, next: next} = state, %{gate: gate} = config, instance) do
     launch(state, config, element, next, Native.spawn_offer(gate, instance, 1))
   end
 
@@ -378,11 +261,11 @@ defmodule Penstock.Task.Stream do
       try do
         create(config.options.under, shared, offer, element)
       catch
-        # No place for another process.
+        # The VM has no room for another process.
         kind, reason ->
           Native.spawn_retract(gate, offer)
           close(state, config)
-          halt(next)
+          Elements.halt(next)
           :erlang.raise(kind, reason, __STACKTRACE__)
       end
 
@@ -392,31 +275,33 @@ defmodule Penstock.Task.Stream do
     %{state | slots: slots - 1, position: position + 1, tasks: Map.put(tasks, pid, task), next: next, pending: nil}
   end
 
-  defp create(nil, shared, offer, element), do: :erlang.spawn_opt(Work, :element, [shared, offer, element], [:monitor])
-  defp create(supervisor, shared, offer, element), do: Work.start_under(supervisor, shared, offer, element)
+  defp create(nil, shared, offer, element),
+    do: :erlang.spawn_opt(Runner, :element, [shared, offer, element], [:monitor])
 
-  # The pool was there when the stream began.
+  defp create(supervisor, shared, offer, element), do: Runner.start_under(supervisor, shared, offer, element)
+
+  # The pool was running when the stream began.
   defp refused(:no_pool, state, config), do: refused(:closed, state, config)
 
   defp refused(reason, state, config) do
     close(state, config)
-    halt(state.next)
-    raise RejectedError, gate: config.options.gate, reason: reason
+    Elements.halt(state.next)
+    raise RejectedError, gate: config.options.gate, reason: reason, permits: 1
   end
 
-  # No wait is left behind; if it was granted meanwhile, the task is started.
+  # Withdraws a parked request; if it was granted meanwhile, starts the task.
   defp unpark(state, _config, {:turn, _at}), do: state
 
   defp unpark(state, _config, {:limited, _at, until}) do
-    {element, hit, _left} = state.pending
-    %{state | pending: {element, hit, left(until)}}
+    {element, request, _left} = state.pending
+    %{state | pending: {element, request, Patience.left(until)}}
   end
 
   defp unpark(state, %{gate: gate, ref: ref} = config, {instance, token, until}) do
     case Native.pool_withdraw(gate, instance, token) do
       :cancelled ->
-        {element, hit, _left} = state.pending
-        %{state | pending: {element, hit, left(until)}}
+        {element, request, _left} = state.pending
+        %{state | pending: {element, request, Patience.left(until)}}
 
       :too_late ->
         receive do
@@ -426,12 +311,9 @@ defmodule Penstock.Task.Stream do
     end
   end
 
-  defp left(:infinity), do: :infinity
-  defp left(until), do: max(until - now(), 0)
+  ## Waiting for tasks, and for a permit if one is asked for
 
-  ## Waiting, for tasks and perhaps for a permit
-
-  defp await(acc, %{tasks: tasks} = state, %{ref: ref, guard_monitor: guard_monitor} = config, parked) do
+  defp await(acc, %{tasks: tasks} = state, %{ref: ref, down_ref: down_ref} = config, parked) do
     receive do
       {^ref, pid, value} ->
         answered(acc, state, config, parked, pid, value)
@@ -442,11 +324,11 @@ defmodule Penstock.Task.Stream do
       {^ref, pid, :late?, late?} ->
         told(acc, state, config, parked, pid, late?)
 
-      {^ref, guard, :tasks?, nil} ->
-        send(guard, {ref, :tasks, Map.keys(tasks)})
+      {^ref, stream_monitor, :tasks?, nil} ->
+        send(stream_monitor, {ref, :tasks, Map.keys(tasks)})
         await(acc, state, config, parked)
 
-      {:DOWN, ^guard_monitor, :process, _guard, reason} ->
+      {:DOWN, ^down_ref, :process, _guard, reason} ->
         orphaned(state, config, parked, reason)
 
       {^ref, :granted} ->
@@ -456,22 +338,13 @@ defmodule Penstock.Task.Stream do
       {^ref, reason} ->
         refused(reason, state, config)
     after
-      patience(parked) -> give_up(acc, state, config, parked)
+      Patience.ms(parked) -> give_up(acc, state, config, parked)
     end
   end
 
-  defp patience(nil), do: :infinity
-
-  defp patience({:turn, at}),
-    do: (at - now_ns()) |> max(0) |> Kernel.+(@ns_per_ms - 1) |> div(@ns_per_ms) |> min(@longest_wait)
-
-  # The next may be years away, and is asked for again before that.
-  defp patience({:limited, at, _until}), do: (at - now()) |> max(0) |> min(@longest_wait)
-  defp patience({_instance, _token, until}), do: left(until)
-
   defp give_up(acc, state, config, {:turn, _at}), do: step(acc, state, config)
 
-  # To be asked again.
+  # The stream asks the limiter again.
   defp give_up(acc, state, config, {:limited, _at, _until} = limited),
     do: step(acc, unpark(state, config, limited), config)
 
@@ -484,15 +357,15 @@ defmodule Penstock.Task.Stream do
 
   defp answered(acc, state, config, parked, pid, value) do
     {{monitor, position, _element}, tasks} = Map.pop!(state.tasks, pid)
-    # It has nothing left to do but to end.
+    # The task only has to end now.
     receive do: ({:DOWN, ^monitor, :process, _pid, reason} -> forget(config, pid, reason))
     Native.spawn_ended(config.gate, pid)
     done(acc, state, config, parked, tasks, position, {:ok, value})
   end
 
   defp forget(_config, _pid, :normal), do: :ok
-  # Ended from outside after its answer. If it was the guard, that would remember it.
-  defp forget(%{guard: guard}, pid, _reason), do: send(guard, {:forget, pid})
+  # The task was killed after its answer. The stream monitor would remember it as late.
+  defp forget(%{stream_monitor: stream_monitor}, pid, _reason), do: send(stream_monitor, {:forget, pid})
 
   defp gone(acc, state, config, parked, pid, reason) do
     {{_monitor, position, element}, tasks} = Map.pop!(state.tasks, pid)
@@ -501,8 +374,9 @@ defmodule Penstock.Task.Stream do
     if reason == :normal do
       done(acc, state, config, parked, tasks, position, exit_of(element, reason, config))
     else
-      # If we do not trap exits, this is the end of us, by the guard's hand; unless it was the guard that ended the task.
-      send(config.guard, {:why, pid})
+      # Unless the consumer traps exits, or the stream monitor killed the task, the monitor ends
+      # the consumer now.
+      send(config.stream_monitor, {:why, pid})
       tasks = Map.put(tasks, pid, {:asked, position, element, reason})
       await(acc, %{state | tasks: tasks}, config, parked)
     end
@@ -522,7 +396,7 @@ defmodule Penstock.Task.Stream do
   defp exit_of(element, reason, %{zip: true}), do: {:exit, {element, reason}}
   defp exit_of(_element, reason, _config), do: {:exit, reason}
 
-  # A task is over, and not among `tasks` any more.
+  # Delivers or keeps the result of a task that was removed from `tasks`.
   defp done(acc, %{due: position, slots: slots} = state, config, parked, tasks, position, result) do
     hand_out(result, acc, %{state | slots: slots + 1, due: position + 1, tasks: tasks}, config, parked)
   end
@@ -531,7 +405,7 @@ defmodule Penstock.Task.Stream do
     hand_out(result, acc, %{state | slots: slots + 1, tasks: tasks}, config, parked)
   end
 
-  # Behind one that still runs: nothing to deliver, so the wait for a permit goes on.
+  # An earlier task still runs: there is nothing to deliver, so the wait for a permit continues.
   defp done(acc, %{slots: slots, done: done} = state, config, parked, tasks, position, result) do
     state = %{state | slots: slots + 1, tasks: tasks, done: Map.put(done, position, result)}
     if parked, do: await(acc, state, config, parked), else: step(acc, state, config)
@@ -540,16 +414,16 @@ defmodule Penstock.Task.Stream do
   defp hand_out(result, acc, state, config, nil), do: deliver(result, acc, state, config)
   defp hand_out(result, acc, state, config, parked), do: deliver(result, acc, unpark(state, config, parked), config)
 
-  # The guard died: by a task that failed, or by somebody's hand.
+  # The stream monitor died, by a failed task or by a kill.
   defp orphaned(state, config, parked, reason) do
-    unlink(config.guard)
+    unlink(config.stream_monitor)
     end_tasks(abandon(state, config, parked), config)
     forget_table(config)
     flush(config.ref)
     exit({reason, {Task.Supervised, :stream, [config.options.timeout]}})
   end
 
-  # No wait is left behind, and no permit.
+  # Withdraws a parked request and leaves no permit behind.
   defp abandon(state, _config, nil), do: state
   defp abandon(state, _config, {:turn, _at}), do: state
   defp abandon(state, _config, {:limited, _at, _until}), do: state
@@ -565,18 +439,16 @@ defmodule Penstock.Task.Stream do
 
   ## The end
 
-  defp halt({:more, next}), do: next.({:halt, nil})
-  defp halt({:queue, _elements, next}), do: halt(next)
-  defp halt(_list), do: :ok
-
-  # When this returns, no task runs, and nothing of the stream is in the mailbox or will be.
+  # Ends the stream. On return no task runs, and the mailbox has no message of the stream and gets
+  # none.
   #
-  # The guard can take us with it no longer, but watches us to the end: our own death in the middle of this still ends all.
-  defp close(state, %{ref: ref, guard: guard, guard_monitor: guard_monitor} = config) do
-    unlink(guard)
+  # The stream monitor is unlinked first, but still monitors the consumer: if the consumer dies
+  # during this, it ends all tasks.
+  defp close(state, %{ref: ref, stream_monitor: stream_monitor, down_ref: down_ref} = config) do
+    unlink(stream_monitor)
     end_tasks(state, config)
-    Process.exit(guard, :kill)
-    await_down(guard, guard_monitor)
+    Process.exit(stream_monitor, :kill)
+    await_down(stream_monitor, down_ref)
     forget_table(config)
     flush(ref)
   end
@@ -588,16 +460,17 @@ defmodule Penstock.Task.Stream do
     receive do: ({:DOWN, ^second, :process, _pid, _reason} -> :ok)
   end
 
-  # From then on, continuations know that the stream is over.
+  # From then on, continuations find that the stream is over.
   defp forget_table(%{table: nil}), do: true
   defp forget_table(%{table: table}), do: :ets.delete(table)
 
-  # Nothing comes by a link that is gone; what has come before, if we trap exits, is not the consumer's.
-  defp unlink(guard) do
-    Process.unlink(guard)
+  # No EXIT comes after the unlink; one that came before, if the consumer traps exits, is not for
+  # it.
+  defp unlink(stream_monitor) do
+    Process.unlink(stream_monitor)
 
     receive do
-      {:EXIT, ^guard, _reason} -> :ok
+      {:EXIT, ^stream_monitor, _reason} -> :ok
     after
       0 -> :ok
     end

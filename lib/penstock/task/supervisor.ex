@@ -9,25 +9,28 @@ defmodule Penstock.Task.Supervisor do
       {:ok, task} = Penstock.Task.Supervisor.async_nolink(MyApp.Tasks, fn -> fetch(url) end)
       Task.yield(task)
 
-  `:limit` makes a pool of the same name; `gate: MyApp.Budget` instead has the tasks share a limit with others. The gate is asked by
-  the process that starts a task: a refusal costs it next to nothing, and no supervisor hears of it. One limit holds for all
-  `:partitions`.
+  `:limit` makes a pool of the same name. With `gate: MyApp.Budget` the tasks share a limit with
+  other work. The process that starts a task asks the gate: a refusal is cheap and never reaches a
+  supervisor process. One limit holds for all `:partitions`.
 
-  The functions are those of `Task.Supervisor`, but for what they return: `async` and `async_nolink` return `{:ok, task}` or
-  `{:error, reason}`, and those that end in `!` the task itself. A task gives its permits back when its function has returned, so
-  that whoever has awaited it can have them; one that is restarted, or of a stream, when it is dead.
+  The functions are those of `Task.Supervisor` with other results: `async` and `async_nolink`
+  return `{:ok, task}` or `{:error, reason}`, and the functions that end in `!` return the task
+  itself. A task releases its permits when its function has returned, so that a caller that has
+  awaited it can take them. A task with `:restart`, or of a stream, releases them when it is dead.
 
-  `$callers`, links and the reports of crashes are as `Task.Supervisor` has them, and so are `$ancestors`, which begin with the
-  partition and the name.
+  `$callers`, links and crash reports are as `Task.Supervisor` makes them. `$ancestors` begins
+  with the partition and the name.
 
-  Elixir's own starting functions, called with the name by mistake, start nothing and end nothing: `Task.Supervisor.start_child/2` returns
-  `{:error, {:not_gated, "call Penstock.Task.Supervisor.start_child/3"}}`, and those that return a task or a stream raise it. See
-  `Penstock.DynamicSupervisor`.
+  Elixir's own starting functions, called with the name by mistake, start nothing and end nothing:
+  `Task.Supervisor.start_child/2` returns `{:error, {:not_gated, "call
+  Penstock.Task.Supervisor.start_child/3"}}`, and the functions that return a task or a stream
+  raise it. See `Penstock.DynamicSupervisor`.
   """
-  @moduledoc since: "0.1.0"
 
-  alias Penstock.{Crew, Limit, Options, RejectedError}
-  alias Penstock.Task.{Launch, Stream, Work}
+  alias Penstock.Admission.Request
+  alias Penstock.{Options, RejectedError}
+  alias Penstock.Supervision.{Group, Partitions}
+  alias Penstock.Task.{Launcher, Runner, Stream}
 
   @typedoc "The name of a supervisor, or its pid."
   @type supervisor :: atom | pid
@@ -54,25 +57,26 @@ defmodule Penstock.Task.Supervisor do
   @supervisor_options [:max_restarts, :max_seconds]
   # ms, as `Task.Supervisor` has it.
   @shutdown 5_000
-  @async_options [:shutdown | Crew.child_options()]
-  @stream_options [:shutdown, :partition_key | Stream.known_options()]
+  @async_options [:shutdown | Partitions.child_options()]
+  @child_options [:restart | @async_options]
+  @stream_options [:shutdown, :partition_key | Stream.Config.known_options()]
 
   @doc """
-  The child spec of such a supervisor under another; the options are those of `start_link/1`, which checks them.
+  Returns the child spec of a supervisor. The options are those of `start_link/1`, which checks
+  them.
 
       iex> Penstock.Task.Supervisor.child_spec(name: MyApp.Tasks, limit: 5).id
       {Penstock.Task.Supervisor, MyApp.Tasks}
 
   """
-  @doc since: "0.1.0"
   @spec child_spec([option]) :: Supervisor.child_spec()
   def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :supervisor)
 
   @doc """
   Starts a supervisor, and its pool if it has a limit of its own.
 
-  Returns and raises as `Penstock.DynamicSupervisor.start_link/1`, whose options it takes, but for `:strategy` and
-  `:extra_arguments`.
+  Returns and raises as `Penstock.DynamicSupervisor.start_link/1`, and takes its options except
+  `:strategy` and `:extra_arguments`.
 
   ## Examples
 
@@ -82,29 +86,26 @@ defmodule Penstock.Task.Supervisor do
       42
 
   """
-  @doc since: "0.1.0"
   @spec start_link([option]) :: Supervisor.on_start()
-  def start_link(opts), do: Crew.start_link(__MODULE__, Task.Supervisor, @supervisor_options, opts)
+  def start_link(opts), do: Partitions.start_link(__MODULE__, Task.Supervisor, @supervisor_options, opts)
 
   @doc """
-  Starts a task that nobody awaits, if the gate admits it.
+  Starts a task that no process awaits, if the gate admits it.
 
-  As `Task.Supervisor.start_child/3`, otherwise. Returns `{:ok, pid}`, or `{:error, reason}` without a word to the
-  supervisor; see "Refusals" in `Penstock`. Raises `ArgumentError`, before anything is taken, if there is no such supervisor, `fun`
-  is not a function of arity 0, or an option is unknown or of the wrong kind. If the supervisor cannot start it the permits are back,
-  but what a limiter has charged is gone.
+  The task is otherwise as `Task.Supervisor.start_child/3` starts it. Returns `{:ok, pid}`, or
+  `{:error, reason}` without a message to the supervisor; see "Refusals" in `Penstock`.
+
+  Raises `ArgumentError`, before it takes a permit, if there is no such supervisor, `fun` is not a
+  function of arity 0, or an option is unknown or of the wrong kind. If the supervisor cannot
+  start the task the permits are released, but a limiter's charge is not refunded.
 
   ## Options
 
-    * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `0`
-    * `:permits` - how many permits the task takes. Default `1`
-    * `:key` - by which a limiter or a ban admits: any term but `nil`. A ban needs one, a limiter without one goes by `:global`, pools ignore it
-    * `:cost` - what the hit on a limiter costs: 1 to 2_147_483_647. Default `1`
-    * `:max_runtime` - how long it may run, in ms; see `Penstock.start_process/3`. Default: for ever
-    * `:partition_key` - any term of at most 1 KiB: tasks of one key are of one partition, integers of each in turn. Default: the
-      calling process
-    * `:restart` - `:temporary`, `:transient` or `:permanent`. Default `:temporary`. A restart is admitted as
-      `Penstock.child_spec/2` describes
+  #{Request.docs(:start, 0)}
+    * `:partition_key` - any term of at most 1 KiB: tasks of one key go to one partition, integers
+      to the partitions in turn. Default: the calling process
+    * `:restart` - `:temporary`, `:transient` or `:permanent`. Default `:temporary`. A restart is
+      admitted as `Penstock.child_spec/2` describes
     * `:shutdown` - as in a child spec. Default `5_000`
 
   ## Examples
@@ -117,12 +118,11 @@ defmodule Penstock.Task.Supervisor do
       true
 
   """
-  @doc since: "0.1.0"
   @spec start_child(supervisor, (-> term), [child_option]) :: DynamicSupervisor.on_start_child()
   def start_child(supervisor, fun, opts \\ []), do: child(supervisor, Options.fun!(fun), opts)
 
   @doc """
-  As `start_child/3`, for a module, function and arguments.
+  Starts a task as `start_child/3` does, of a module, function and arguments.
 
   ## Examples
 
@@ -132,54 +132,55 @@ defmodule Penstock.Task.Supervisor do
       :ok
 
   """
-  @doc since: "0.1.0"
   @spec start_child(supervisor, module, atom, [term], [child_option]) :: DynamicSupervisor.on_start_child()
   def start_child(supervisor, module, function, args, opts \\ []) do
     child(supervisor, Options.mfargs!(module, function, args), opts)
   end
 
-  # What nearly every call is, with as little as can be between the user and the supervisor.
+  # Nearly every call is this one, so it has few calls between the user and the supervisor.
   defp child(supervisor, call, []) do
-    crew = Crew.fetch!(__MODULE__, supervisor)
-    partition = Crew.partition(crew, [])
-    Launch.start(gate(crew), call, {1, 0, nil, Limit.no_key()}, start_under(partition, @shutdown))
+    group = Partitions.fetch!(__MODULE__, supervisor)
+    partition = Partitions.partition(group, [])
+    Launcher.start(gate(group), call, %Request{timeout: 0}, start_under(partition, @shutdown))
   end
 
   defp child(supervisor, call, opts) do
-    crew = Crew.fetch!(__MODULE__, supervisor)
-    opts = Options.known!(opts, [:restart | @async_options])
+    group = Partitions.fetch!(__MODULE__, supervisor)
+    request = Request.start!(opts, 0, @child_options)
     restart = Options.one_of!(Keyword.get(opts, :restart, :temporary), ":restart", [:temporary, :transient, :permanent])
     shutdown = shutdown!(opts)
 
     if restart == :temporary do
-      partition = Crew.partition(crew, opts)
-      Launch.start(gate(crew), call, Crew.terms!(opts, 0), start_under(partition, shutdown))
+      partition = Partitions.partition(group, opts)
+      Launcher.start(gate(group), call, request, start_under(partition, shutdown))
     else
-      # What `Task.Supervisor` has its supervisor start, which is where a restart would begin again.
+      # `Task.Supervisor` has its supervisor start the same, so a restart begins in the same place.
       start = {Task.Supervised, :start_link, [owner(), callers(), mfargs(call)]}
       spec = %{id: Task.Supervised, start: start, restart: restart, shutdown: shutdown}
-      Crew.start_child(crew, spec, opts)
+      Partitions.start_child(group, spec, request, opts)
     end
   end
 
-  # A supervisor answers no other call while it starts a task: this way it has less to do than by
-  # `Task.Supervisor.start_child/3`.
+  # A supervisor answers no other call while it starts a task: this start costs it less than that
+  # of `Task.Supervisor.start_child/3`.
   defp start_under(partition, shutdown) do
-    fn Work, :run, args ->
-      start = {Work, :start_link, [Work.callers() | args]}
-      DynamicSupervisor.start_child(partition, {Work, start, :temporary, shutdown, :worker, [Task.Supervised]})
+    fn Runner, :run, args ->
+      start = {Runner, :start_link, [Runner.callers() | args]}
+      DynamicSupervisor.start_child(partition, {Runner, start, :temporary, shutdown, :worker, [Task.Supervised]})
     end
   end
 
   @doc """
   Starts a task that the caller awaits and is linked to, if the gate admits it.
 
-  As `Task.Supervisor.async/3`, otherwise. Returns `{:ok, %Task{}}`, or `{:error, reason}` without a word to the supervisor; see
-  "Refusals" in `Penstock`. Raises as `start_child/3`.
+  The task is otherwise as `Task.Supervisor.async/3` starts it. Returns `{:ok, %Task{}}`, or
+  `{:error, reason}` without a message to the supervisor; see "Refusals" in `Penstock`. Raises as
+  `start_child/3`.
 
   ## Options
 
-  Those of `start_child/3` but `:restart`. It waits to be admitted: `:timeout` is `5_000` by default.
+  The options of `start_child/3` except `:restart`. The caller waits to be admitted: `:timeout` is
+  `5_000` by default.
 
   ## Examples
 
@@ -189,12 +190,11 @@ defmodule Penstock.Task.Supervisor do
       3
 
   """
-  @doc since: "0.1.0"
   @spec async(supervisor, (-> term), [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
   def async(supervisor, fun, opts \\ []), do: task(supervisor, Options.fun!(fun), opts, &Task.Supervisor.async/5)
 
   @doc """
-  As `async/3`, for a module, function and arguments.
+  Starts a task as `async/3` does, of a module, function and arguments.
 
   ## Examples
 
@@ -204,14 +204,15 @@ defmodule Penstock.Task.Supervisor do
       {{Enum, :sum, 1}, 6}
 
   """
-  @doc since: "0.1.0"
   @spec async(supervisor, module, atom, [term], [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
   def async(supervisor, module, function, args, opts \\ []) do
     task(supervisor, Options.mfargs!(module, function, args), opts, &Task.Supervisor.async/5)
   end
 
   @doc """
-  As `async/3`, but returns the task itself, and raises `Penstock.RejectedError` when not admitted.
+  Starts a task as `async/3` does, and returns the task itself.
+
+  Raises `Penstock.RejectedError` if the gate refuses.
 
   ## Examples
 
@@ -220,12 +221,11 @@ defmodule Penstock.Task.Supervisor do
       6
 
   """
-  @doc since: "0.1.0"
   @spec async!(supervisor, (-> term), [async_option]) :: Task.t()
-  def async!(supervisor, fun, opts \\ []), do: admitted!(async(supervisor, fun, opts), supervisor)
+  def async!(supervisor, fun, opts \\ []), do: admitted!(async(supervisor, fun, opts), supervisor, opts)
 
   @doc """
-  As `async!/3`, for a module, function and arguments.
+  Starts a task as `async!/3` does, of a module, function and arguments.
 
   ## Examples
 
@@ -234,14 +234,13 @@ defmodule Penstock.Task.Supervisor do
       3
 
   """
-  @doc since: "0.1.0"
   @spec async!(supervisor, module, atom, [term], [async_option]) :: Task.t()
   def async!(supervisor, module, function, args, opts \\ []) do
-    admitted!(async(supervisor, module, function, args, opts), supervisor)
+    admitted!(async(supervisor, module, function, args, opts), supervisor, opts)
   end
 
   @doc """
-  As `async/3`, without a link between the task and the caller.
+  Starts a task as `async/3` does, without a link between the task and the caller.
 
   ## Examples
 
@@ -251,14 +250,13 @@ defmodule Penstock.Task.Supervisor do
       {:exit, :shutdown}
 
   """
-  @doc since: "0.1.0"
   @spec async_nolink(supervisor, (-> term), [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
   def async_nolink(supervisor, fun, opts \\ []) do
     task(supervisor, Options.fun!(fun), opts, &Task.Supervisor.async_nolink/5)
   end
 
   @doc """
-  As `async_nolink/3`, for a module, function and arguments.
+  Starts a task as `async_nolink/3` does, of a module, function and arguments.
 
   ## Examples
 
@@ -268,14 +266,15 @@ defmodule Penstock.Task.Supervisor do
       2
 
   """
-  @doc since: "0.1.0"
   @spec async_nolink(supervisor, module, atom, [term], [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
   def async_nolink(supervisor, module, function, args, opts \\ []) do
     task(supervisor, Options.mfargs!(module, function, args), opts, &Task.Supervisor.async_nolink/5)
   end
 
   @doc """
-  As `async_nolink/3`, but returns the task itself, and raises `Penstock.RejectedError` when not admitted.
+  Starts a task as `async_nolink/3` does, and returns the task itself.
+
+  Raises `Penstock.RejectedError` if the gate refuses.
 
   ## Examples
 
@@ -284,12 +283,11 @@ defmodule Penstock.Task.Supervisor do
       :won
 
   """
-  @doc since: "0.1.0"
   @spec async_nolink!(supervisor, (-> term), [async_option]) :: Task.t()
-  def async_nolink!(supervisor, fun, opts \\ []), do: admitted!(async_nolink(supervisor, fun, opts), supervisor)
+  def async_nolink!(supervisor, fun, opts \\ []), do: admitted!(async_nolink(supervisor, fun, opts), supervisor, opts)
 
   @doc """
-  As `async_nolink!/3`, for a module, function and arguments.
+  Starts a task as `async_nolink!/3` does, of a module, function and arguments.
 
   ## Examples
 
@@ -298,39 +296,39 @@ defmodule Penstock.Task.Supervisor do
       1
 
   """
-  @doc since: "0.1.0"
   @spec async_nolink!(supervisor, module, atom, [term], [async_option]) :: Task.t()
   def async_nolink!(supervisor, module, function, args, opts \\ []) do
-    admitted!(async_nolink(supervisor, module, function, args, opts), supervisor)
+    admitted!(async_nolink(supervisor, module, function, args, opts), supervisor, opts)
   end
 
   defp task(supervisor, call, [], create) do
-    crew = Crew.fetch!(__MODULE__, supervisor)
-    partition = Crew.partition(crew, [])
-    Launch.async(gate(crew), call, {1, 5_000, nil, Limit.no_key()}, &create.(partition, &1, &2, &3, []))
+    group = Partitions.fetch!(__MODULE__, supervisor)
+    partition = Partitions.partition(group, [])
+    Launcher.async(gate(group), call, %Request{timeout: 5_000}, &create.(partition, &1, &2, &3, []))
   end
 
   defp task(supervisor, call, opts, create) do
-    crew = Crew.fetch!(__MODULE__, supervisor)
-    opts = Options.known!(opts, @async_options)
+    group = Partitions.fetch!(__MODULE__, supervisor)
+    request = Request.start!(opts, 5_000, @async_options)
     shutdown = [shutdown: shutdown!(opts)]
-    partition = Crew.partition(crew, opts)
-    Launch.async(gate(crew), call, Crew.terms!(opts, 5_000), &create.(partition, &1, &2, &3, shutdown))
+    partition = Partitions.partition(group, opts)
+    Launcher.async(gate(group), call, request, &create.(partition, &1, &2, &3, shutdown))
   end
 
-  defp admitted!({:ok, task}, _supervisor), do: task
+  defp admitted!({:ok, task}, _supervisor, _opts), do: task
 
-  defp admitted!({:error, reason}, supervisor) do
-    raise RejectedError, gate: Crew.fetch!(__MODULE__, supervisor).gate, reason: reason
+  defp admitted!({:error, reason}, supervisor, opts) do
+    gate = Partitions.fetch!(__MODULE__, supervisor).gate
+    raise RejectedError, gate: gate, reason: reason, permits: Keyword.get(opts, :permits, 1)
   end
 
   @doc """
-  A stream of tasks of the supervisor: `Penstock.Task.async_stream/4`, with its options and the supervisor's gate. Raises as that does, and as
-  `start_child/3` if there is no such supervisor.
+  Returns a stream of tasks of the supervisor, as `Penstock.Task.async_stream/4` does behind the
+  supervisor's gate. Raises as that does, and as `start_child/3` if there is no such supervisor.
 
   ## Options
 
-  Besides:
+  The options of `Penstock.Task.async_stream/4`, and:
 
     * `:shutdown` - how the supervisor ends the tasks, as in a child spec. Default `5_000`
     * `:partition_key` - as in `start_child/3`
@@ -342,12 +340,12 @@ defmodule Penstock.Task.Supervisor do
       [ok: 1, ok: 4, ok: 9]
 
   """
-  @doc since: "0.1.0"
   @spec async_stream(supervisor, Enumerable.t(), (term -> term), [stream_option]) :: Enumerable.t()
   def async_stream(supervisor, enumerable, fun, opts \\ []), do: stream(supervisor, enumerable, fun!(fun), opts, true)
 
   @doc """
-  As `async_stream/4`, for a module, function and arguments, before which each element is put.
+  Returns a stream as `async_stream/4` does, of a module, function and arguments; each element
+  goes before the arguments.
 
   ## Examples
 
@@ -356,14 +354,14 @@ defmodule Penstock.Task.Supervisor do
       [ok: "1", ok: "10"]
 
   """
-  @doc since: "0.1.0"
   @spec async_stream(supervisor, Enumerable.t(), module, atom, [term], [stream_option]) :: Enumerable.t()
   def async_stream(supervisor, enumerable, module, function, args, opts \\ []) do
     stream(supervisor, enumerable, Options.mfargs!(module, function, args), opts, true)
   end
 
   @doc """
-  As `async_stream/4`, but a task that fails is a result and never the end of the consumer.
+  Returns a stream as `async_stream/4` does, in which a failed task is a result and never ends the
+  consumer.
 
   ## Examples
 
@@ -373,14 +371,14 @@ defmodule Penstock.Task.Supervisor do
       [ok: 1, exit: :shutdown, ok: 3]
 
   """
-  @doc since: "0.1.0"
   @spec async_stream_nolink(supervisor, Enumerable.t(), (term -> term), [stream_option]) :: Enumerable.t()
   def async_stream_nolink(supervisor, enumerable, fun, opts \\ []) do
     stream(supervisor, enumerable, fun!(fun), opts, false)
   end
 
   @doc """
-  As `async_stream_nolink/4`, for a module, function and arguments, before which each element is put.
+  Returns a stream as `async_stream_nolink/4` does, of a module, function and arguments; each
+  element goes before the arguments.
 
   ## Examples
 
@@ -389,27 +387,27 @@ defmodule Penstock.Task.Supervisor do
       [ok: "a"]
 
   """
-  @doc since: "0.1.0"
   @spec async_stream_nolink(supervisor, Enumerable.t(), module, atom, [term], [stream_option]) :: Enumerable.t()
   def async_stream_nolink(supervisor, enumerable, module, function, args, opts \\ []) do
     stream(supervisor, enumerable, Options.mfargs!(module, function, args), opts, false)
   end
 
   defp stream(supervisor, enumerable, function, opts, linked) do
-    crew = Crew.fetch!(__MODULE__, supervisor)
+    group = Partitions.fetch!(__MODULE__, supervisor)
     opts = Options.known!(opts, @stream_options)
     shutdown = shutdown!(opts)
-    config = Stream.options!(crew.gate, enumerable, function, opts, nil, linked)
+    config = Stream.Config.options!(group.gate, enumerable, function, opts, nil, linked)
 
-    # The partition of the process that runs the stream, which may be another than that which made it.
-    &Stream.reduce(&1, &2, %{config | under: {Crew.partition(crew, opts), shutdown}})
+    # The process that runs the stream chooses the partition; it may not be the one that made the
+    # stream.
+    &Stream.reduce(&1, &2, %{config | under: {Partitions.partition(group, opts), shutdown}})
   end
 
   defp fun!(fun) when is_function(fun, 1), do: fun
   defp fun!(value), do: Options.expected!("fun", "a function of arity 1", value)
 
   @doc """
-  The pids of the tasks that run, of all partitions. Raises as `start_child/3`.
+  Returns the pids of the running tasks of all partitions. Raises as `start_child/3`.
 
   ## Examples
 
@@ -418,18 +416,18 @@ defmodule Penstock.Task.Supervisor do
       []
 
   """
-  @doc since: "0.1.0"
   @spec children(supervisor) :: [pid]
   def children(supervisor) do
-    for partition <- Crew.partitions(Crew.fetch!(__MODULE__, supervisor)),
+    for partition <- Group.partitions(Partitions.fetch!(__MODULE__, supervisor)),
         pid <- Task.Supervisor.children(partition),
         do: pid
   end
 
   @doc """
-  Ends a task, as `Task.Supervisor.terminate_child/2` does.
+  Terminates a task, as `Task.Supervisor.terminate_child/2` does.
 
-  Returns `:ok`, or `{:error, :not_found}` if it is not the supervisor's. Raises as `start_child/3`.
+  Returns `:ok`, or `{:error, :not_found}` if it is not a task of this supervisor. Raises as
+  `start_child/3`.
 
   ## Examples
 
@@ -438,10 +436,9 @@ defmodule Penstock.Task.Supervisor do
       {:error, :not_found}
 
   """
-  @doc since: "0.1.0"
   @spec terminate_child(supervisor, pid) :: :ok | {:error, :not_found}
   def terminate_child(supervisor, pid) do
-    __MODULE__ |> Crew.fetch!(supervisor) |> Crew.terminate_child(Options.pid!(pid))
+    __MODULE__ |> Partitions.fetch!(supervisor) |> Partitions.terminate_child(Options.pid!(pid))
   end
 
   defp gate(%{gate: gate, ref: ref}), do: {gate, ref}
@@ -456,7 +453,7 @@ defmodule Penstock.Task.Supervisor do
     end
   end
 
-  # What `Task` gives along: who starts the task, by name if there is one, and on whose behalf.
+  # Returns the owner as `Task` passes it on: the starter of the task, by its name if it has one.
   defp owner do
     name =
       case Process.info(self(), :registered_name) do

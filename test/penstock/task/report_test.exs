@@ -47,7 +47,7 @@ defmodule Penstock.Task.ReportTest do
         ours = log(fn -> apply(Penstock.Task, function, [pool | args]) end)
         assert ours == theirs
         assert ours == "" == unquote(way) in [:normal, :shutdown, :shutdown_with]
-        refute ours =~ "Penstock.Task.Work"
+        refute ours =~ "Penstock.Task.Runner"
       end
     end
 

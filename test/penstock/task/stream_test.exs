@@ -752,7 +752,7 @@ defmodule Penstock.Task.StreamTest do
             {"expected :on_timeout to be :exit or :kill_task, got: :kill", [&never/1, [on_timeout: :kill]]},
             {"expected :ordered to be true or false, got: nil", [&never/1, [ordered: nil]]},
             {"expected :zip_input_on_exit to be true or false, got: 1", [&never/1, [zip_input_on_exit: 1]]},
-            {"expected options to be among :max_concurrency, :ordered", [&never/1, [permits: 2]]},
+            {"unknown option :permits. Known: :max_concurrency, :ordered", [&never/1, [permits: 2]]},
             {"expected options to be a keyword list, got: :all", [&never/1, :all]},
             {"expected fun to be a function of arity 1, got: #Function", [&never/0]},
             {"expected module to be an atom", ["Enum", :sum, []]},

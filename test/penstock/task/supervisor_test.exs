@@ -93,7 +93,7 @@ defmodule Penstock.Task.SupervisorTest do
 
         assert [_, theirs, ours] = String.split(log, ~r/Task #PID<[\d.]+> started from \S+ terminating/)
         for text <- [theirs, ours], do: assert(text =~ "** (stop) :oops")
-        refute ours =~ "Penstock.Task.Work.run/4\nFunction"
+        refute ours =~ "Penstock.Task.Runner.run/4\nFunction"
       end
     end
 
@@ -317,7 +317,7 @@ defmodule Penstock.Task.SupervisorTest do
             {[& &1, [cost: 0]], "expected :cost to be"},
             {[& &1, [shutdown: -1]],
              "expected :shutdown to be a number of milliseconds, :infinity or :brutal_kill, got: -1"},
-            {[& &1, [colour: 1]], "got: [colour: 1]"},
+            {[& &1, [colour: 1]], "unknown option :colour. Known: :shutdown, :partition_key"},
             {[Enum, :sum, 1], "expected args to be a list"}
           ],
           function <- [:async_stream, :async_stream_nolink] do

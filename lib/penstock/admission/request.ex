@@ -1,0 +1,147 @@
+defmodule Penstock.Admission.Request do
+  # What a caller asks of a gate: the options that are common to all functions that ask one.
+  #
+  # Common lists of options have clauses of their own. All other lists are read in one pass, which
+  # stops at the first option that is unknown, invalid or given twice. A second reading then finds
+  # the error and names it.
+  @moduledoc false
+
+  alias Penstock.Admission.KeySize
+  alias Penstock.Options
+
+  # permits     - how many permits the work takes of a pool
+  # timeout     - ms to wait for them, or :infinity
+  # key         - {:key, term} that a limiter or a ban admits by; or :none
+  # cost        - what the hit costs at a limiter
+  # max_runtime - ms that the work may run; or nil
+  defstruct permits: 1, timeout: 0, key: :none, cost: 1, max_runtime: nil
+
+  @type t :: %__MODULE__{
+          permits: pos_integer,
+          timeout: timeout,
+          key: :none | {:key, term},
+          cost: pos_integer,
+          max_runtime: pos_integer | nil
+        }
+
+  @max 0x7FFF_FFFF
+
+  @wait_options [:permits, :timeout]
+  @turn_options [:cost, :timeout]
+  @run_options [:timeout, :permits, :key, :cost]
+  @start_options [:timeout, :permits, :key, :cost, :max_runtime]
+
+  @docs [
+    timeout: "how long to wait to be admitted, in ms or `:infinity`",
+    permits: "how many permits of a pool the work takes: 1 to 2_147_483_647. Default `1`",
+    key:
+      "the key that a limiter or a ban admits by: any term but `nil`. A ban requires a key;\n" <>
+        "      a limiter without one uses `:global`; pools ignore it",
+    cost: "the cost of the hit on a limiter: 1 to 2_147_483_647. Default `1`",
+    max_runtime:
+      "how long the process may run, in ms. It is killed with `:kill` at most 100 ms after\n" <>
+        "      that; monitors and links see `:killed`. `Penstock.Pool.info/1` counts it, limiters and bans do\n" <>
+        "      not. Default: no bound"
+  ]
+
+  defguardp is_count(value) when is_integer(value) and value > 0 and value <= @max
+  defguardp is_timeout(value) when value == :infinity or (is_integer(value) and value >= 0 and value <= @max)
+
+  # Documents the options of `run!/2` (`:run`) or `start!/3` (`:start`) as items of a list.
+  @spec docs(:run | :start, timeout) :: String.t()
+  def docs(kind, default_timeout) do
+    default = default_timeout |> Integer.to_string() |> String.replace_suffix("000", "_000")
+    docs = Keyword.update!(@docs, :timeout, &"#{&1}. Default `#{default}`")
+    options = if kind == :run, do: @run_options, else: @start_options
+    Enum.map_join(options, "\n", &"  * `#{inspect(&1)}` - #{docs[&1]}")
+  end
+
+  # Reads the options of work in the calling process, which has no bound on its run time. Like all
+  # functions here, it takes the default of `:timeout`.
+  @spec run!(term, timeout) :: t
+  def run!([], timeout), do: %__MODULE__{timeout: timeout}
+  def run!([timeout: value], _timeout) when is_timeout(value), do: %__MODULE__{timeout: value}
+  def run!([permits: value], timeout) when is_count(value), do: %__MODULE__{permits: value, timeout: timeout}
+  def run!([key: value], timeout) when value != nil, do: %__MODULE__{key: {:key, value}, timeout: timeout}
+  def run!(opts, timeout), do: read!(opts, timeout, @run_options, nil, :unknown, nil, nil)
+
+  # Reads the options of a process. The caller reads the options named `others` itself.
+  @spec start!(term, timeout, [atom]) :: t
+  def start!(opts, timeout, others \\ [])
+  def start!([], timeout, _others), do: %__MODULE__{timeout: timeout}
+  def start!([timeout: value], _timeout, _others) when is_timeout(value), do: %__MODULE__{timeout: value}
+  def start!([key: value], timeout, _others) when value != nil, do: %__MODULE__{key: {:key, value}, timeout: timeout}
+  def start!(opts, timeout, others), do: read!(opts, timeout, @start_options ++ others, nil, nil, nil, nil)
+
+  # Reads the options of a caller that acquires permits for itself.
+  @spec wait!(term, timeout) :: t
+  def wait!(opts, timeout), do: read!(opts, timeout, @wait_options, nil, :unknown, :unknown, :unknown)
+
+  # Reads the options of a caller that waits for its turn at a limiter.
+  @spec turn!(term, timeout) :: t
+  def turn!([], timeout), do: %__MODULE__{timeout: timeout}
+  def turn!(opts, timeout), do: read!(opts, timeout, @turn_options, :unknown, :unknown, :unknown, nil)
+
+  # Puts one of the options that a limiter or a ban admits by.
+  @spec put!(t, :key | :cost, term) :: t
+  def put!(_request, :key, nil), do: KeySize.nil_key!(":key")
+  def put!(request, :key, key), do: %{request | key: {:key, key}}
+  def put!(request, :cost, cost), do: %{request | cost: Options.permits!(cost, ":cost")}
+
+  # `:unknown` in place of a value: the function does not take that option.
+  defp read!(opts, default, known, permits, max_runtime, key, cost) do
+    with :second_reading <- read(opts, default, permits, nil, max_runtime, key, cost), do: reread!(opts, default, known)
+  end
+
+  defp read([], default, permits, timeout, max_runtime, key, cost) do
+    %__MODULE__{
+      permits: given(permits, 1),
+      timeout: timeout || default,
+      max_runtime: given(max_runtime, nil),
+      key: given(key, :none),
+      cost: given(cost, 1)
+    }
+  end
+
+  defp read([{:timeout, value} | rest], default, permits, nil, max_runtime, key, cost) when is_timeout(value) do
+    read(rest, default, permits, value, max_runtime, key, cost)
+  end
+
+  defp read([{:permits, value} | rest], default, nil, timeout, max_runtime, key, cost) when is_count(value) do
+    read(rest, default, value, timeout, max_runtime, key, cost)
+  end
+
+  defp read([{:key, value} | rest], default, permits, timeout, max_runtime, nil, cost) when value != nil do
+    read(rest, default, permits, timeout, max_runtime, {:key, value}, cost)
+  end
+
+  defp read([{:cost, value} | rest], default, permits, timeout, max_runtime, key, nil) when is_count(value) do
+    read(rest, default, permits, timeout, max_runtime, key, value)
+  end
+
+  defp read([{:max_runtime, value} | rest], default, permits, timeout, nil, key, cost) when is_count(value) do
+    read(rest, default, permits, timeout, value, key, cost)
+  end
+
+  defp read(_opts, _default, _permits, _timeout, _max_runtime, _key, _cost), do: :second_reading
+
+  defp given(value, default) when value in [nil, :unknown], do: default
+  defp given(value, _default), do: value
+
+  # Of an option that is given twice the first counts, as everywhere in Elixir.
+  defp reread!(opts, default, known) do
+    opts = Options.known!(opts, known)
+
+    request = %__MODULE__{
+      permits: Options.permits!(Keyword.get(opts, :permits, 1)),
+      timeout: Options.timeout!(Keyword.get(opts, :timeout, default)),
+      max_runtime: Options.max_runtime!(Keyword.get(opts, :max_runtime)),
+      cost: Options.permits!(Keyword.get(opts, :cost, 1), ":cost")
+    }
+
+    case Keyword.fetch(opts, :key) do
+      {:ok, key} -> put!(request, :key, key)
+      :error -> request
+    end
+  end
+end

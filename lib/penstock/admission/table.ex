@@ -1,0 +1,44 @@
+defmodule Penstock.Admission.Table do
+  # Shows gates as lines of text.
+  @moduledoc false
+
+  @spec format([map]) :: iodata
+  def format([]), do: "no gate is running\n"
+
+  def format(gates) do
+    rows = [["name", "kind", "status", ""] | Enum.map(gates, &row/1)]
+    widths = for column <- 0..2, do: rows |> Enum.map(&String.length(Enum.at(&1, column))) |> Enum.max()
+
+    for row <- rows do
+      cells = for {cell, width} <- Enum.zip(row, widths), do: [String.pad_trailing(cell, width), "  "]
+      [String.trim_trailing(IO.iodata_to_binary([cells, List.last(row)])), "\n"]
+    end
+  end
+
+  defp row(%{kind: :pool} = gate) do
+    overdraft = if gate.overdraft > 0, do: ", overdraft #{gate.overdraft}", else: ""
+
+    figures =
+      "#{gate.in_use} of #{limit(gate.limit)} in use#{overdraft}, #{gate.waiting} waiting, #{gate.rejected} rejected"
+
+    [inspect(gate.name), "pool", "#{gate.status}", figures]
+  end
+
+  defp row(%{kind: :rate_limiter} = gate) do
+    rate = "#{gate.limit} per #{gate.per} ms, burst #{gate.burst}"
+
+    [
+      inspect(gate.name),
+      "rate_limiter",
+      "open",
+      "#{rate}, #{gate.keys} keys, #{gate.allowed} allowed, #{gate.denied} denied"
+    ]
+  end
+
+  defp row(%{kind: :ban} = gate) do
+    [inspect(gate.name), "ban", "open", "#{gate.bans} banned, #{gate.failures} failures within #{gate.within} ms ban"]
+  end
+
+  defp limit(:infinity), do: "infinity"
+  defp limit(limit), do: "#{limit}"
+end

@@ -1,0 +1,147 @@
+defmodule Penstock.Process.GatedChild do
+  # The start function of a child behind a gate. The child's supervisor calls it for the first
+  # start and for each restart.
+  #
+  #     {Penstock.Process.GatedChild, :start_link, [%Penstock.Process.GatedChild{}]}
+  #
+  # Supervisors put arguments of their own before that one or after it; these are passed on.
+  #
+  # An offer that was made for the first start is claimed first. Without an offer the gate is
+  # asked. Only a refusal looks at the kind of the start: see Penstock.Process.StartKind. If the
+  # offer is refused, the first start has claimed it, so this is a restart, which asks the gate as
+  # any other; or the caller that made the offer is dead. All of it runs in the supervisor, and
+  # never waits.
+  @moduledoc false
+
+  alias Penstock.Admission
+  alias Penstock.Admission.{Request, Resolver}
+  alias Penstock.Native
+  alias Penstock.Process.{ChildStart, MaxRuntime, StartKind}
+
+  require Logger
+
+  # offer - the permits for the first start: their pool, the offer, and the process that made it
+  @enforce_keys [:gate, :start]
+  defstruct [:gate, :start, :max_runtime, :offer, permits: 1]
+
+  @type t :: %__MODULE__{
+          gate: Resolver.gate(),
+          start: {module, atom, [term]},
+          max_runtime: MaxRuntime.max_runtime(),
+          offer: {Native.gate(), Native.offer(), pid} | nil,
+          permits: pos_integer
+        }
+
+  # Returns a child spec of any form as a map. Raises as `Supervisor.child_spec/2`.
+  @spec spec(term) :: map | tuple
+  # The form that Erlang had before maps.
+  def spec({id, {_, _, _} = start, restart, shutdown, type, modules}) do
+    %{id: id, start: start, restart: restart, shutdown: shutdown, type: type, modules: modules}
+  end
+
+  def spec({_, _, _, _, _, _} = no_spec), do: no_spec
+  def spec(child_spec), do: Supervisor.child_spec(child_spec, [])
+
+  # Returns the child spec of a child behind a gate.
+  @spec child_spec(map, t) :: map
+  def child_spec(spec, gated), do: %{Map.put_new(spec, :modules, [elem(gated.start, 0)]) | start: mfargs(gated)}
+
+  defp mfargs(gated), do: {__MODULE__, :start_link, [gated]}
+
+  # One clause for each number of arguments: up to 15 come from the supervisor.
+  for arity <- 1..16 do
+    args = Macro.generate_arguments(arity, __MODULE__)
+    def start_link(unquote_splicing(args)), do: start(unquote(args))
+  end
+
+  defp start([%__MODULE__{} = gated]), do: start([], gated, [])
+
+  defp start(args) do
+    {before, [gated | rest]} = Enum.split_while(args, &(not is_struct(&1, __MODULE__)))
+    start(before, gated, rest)
+  end
+
+  defp start(before, gated, rest) do
+    ref = Resolver.ref!(gated.gate)
+
+    # Asks here, where the fewest frames of Penstock are on the stack.
+    admitted = with :refused <- admit(gated, ref), do: admit(StartKind.of_caller(), gated, ref)
+
+    {module, function, args} = gated.start
+    args = if before == [] and rest == [], do: args, else: before ++ args ++ rest
+    start = fn -> apply(module, function, args) end
+
+    case admitted do
+      {:ok, permits} -> ChildStart.run(permits, gated.max_runtime, start)
+      :unguarded -> ChildStart.run_unguarded(ref, gated.max_runtime, start)
+      {:error, _reason} = refused -> refused
+    end
+  end
+
+  defp admit(%{offer: {ref, offer, starter}, permits: permits}, _ref) do
+    case Native.start_claim(ref, offer, starter) do
+      no when no in [:revoked, :badarg] -> :refused
+      instance -> {:ok, {ref, instance, permits}}
+    end
+  end
+
+  defp admit(gated, ref), do: take(gated, ref)
+
+  defp take(%{permits: permits}, ref) do
+    case Native.run_take(ref, permits) do
+      no when no in [:busy, :no_pool, :badarg] -> :refused
+      instance -> {:ok, {ref, instance, permits}}
+    end
+  end
+
+  defp admit(:restart, %{offer: nil} = gated, ref), do: restart(gated, ref, 0)
+  defp admit(:restart, gated, ref), do: with(:refused <- take(gated, ref), do: restart(gated, ref, 0))
+  # The caller that made the offer is dead, so no process waits for this child.
+  defp admit(:start, %{offer: {_ref, _offer, _starter}}, _ref_of_gate), do: {:error, :noproc}
+  defp admit(:start, gated, ref), do: ask(gated, ref)
+
+  # Asks once more, with a look for dead holders. A refusal is counted, and a missing gate raises.
+  defp ask(%{gate: gate, permits: permits}, ref), do: Admission.admit(:run, ref, gate, %Request{permits: permits})
+
+  defp restart(%{permits: permits} = gated, ref, step) do
+    case Native.restart_take(ref, permits, step) do
+      {:again, step} ->
+        restart(gated, ref, step)
+
+      {:pause, step} ->
+        :erlang.yield()
+        restart(gated, ref, step)
+
+      {:wait, step} ->
+        receive do
+        after
+          1 -> restart(gated, ref, step)
+        end
+
+      :full ->
+        {:error, :full}
+
+      # Restarts do not ask limiters and bans.
+      gone when gone in [:closed, :no_pool, :badarg] ->
+        if Resolver.kind(ref) in [nil, :pool], do: unguarded(gated, gone), else: {:ok, Admission.unlimited(:run)}
+
+      instance ->
+        {:ok, {ref, instance, permits}}
+    end
+  end
+
+  # A gate must not take down a working supervision tree. A name that was never started is
+  # misspelt, though, and would leave its children without a limit.
+  defp unguarded(%{gate: gate, start: {module, function, args}}, gone) do
+    if is_atom(gate) and Native.gate_known(gate) == :unknown, do: Resolver.bad!(:no_pool, gate)
+
+    what = if gone == :closed, do: "is closed", else: "is not running any more"
+
+    Logger.warning(
+      "the gate #{inspect(gate)} #{what}: #{inspect(self())} starts a child unguarded, " <>
+        "by #{Exception.format_mfa(module, function, length(args))}"
+    )
+
+    :unguarded
+  end
+end

@@ -1,0 +1,71 @@
+defmodule Penstock.Task.Stream.Config do
+  # The options of a stream, and the request that each of its elements makes at a limiter or a ban.
+  @moduledoc false
+
+  alias Penstock.Admission.{KeySize, Keyed, Request, Resolver}
+  alias Penstock.{Native, Options}
+  alias Penstock.Task.Runner
+
+  @options [:max_concurrency, :ordered, :timeout, :on_timeout, :zip_input_on_exit, :acquire_timeout, :key, :cost]
+
+  @type t :: map
+  @type by :: {Request.t(), [{:key | :cost, (term -> term)}]}
+
+  @spec known_options() :: [atom, ...]
+  def known_options, do: @options
+
+  # Returns the options of a stream for `reduce/3`. `under` is the supervisor of its tasks. With
+  # `linked`, a failed task ends the consumer.
+  @spec options!(Resolver.gate(), term, Runner.element_call(), keyword, Runner.supervisor() | nil, boolean) :: t
+  def options!(gate, enumerable, function, opts, under \\ nil, linked \\ true) do
+    %{
+      gate: gate,
+      enumerable: enumerable,
+      function: function,
+      under: under,
+      linked: linked,
+      max_concurrency:
+        Options.permits!(Keyword.get_lazy(opts, :max_concurrency, &System.schedulers_online/0), ":max_concurrency"),
+      ordered: Options.boolean!(Keyword.get(opts, :ordered, true), ":ordered"),
+      timeout: Options.timeout!(Keyword.get(opts, :timeout, 5_000)),
+      on_timeout: Options.one_of!(Keyword.get(opts, :on_timeout, :exit), ":on_timeout", [:exit, :kill_task]),
+      zip_input_on_exit: Options.boolean!(Keyword.get(opts, :zip_input_on_exit, false), ":zip_input_on_exit"),
+      acquire_timeout: Options.timeout!(Keyword.get(opts, :acquire_timeout, :infinity), ":acquire_timeout"),
+      by: by!(opts)
+    }
+  end
+
+  # Returns {request, functions}: a limiter or a ban admits by the request, in which each function
+  # puts its part for each element. The rest is checked before anything is started.
+  defp by!(opts) do
+    by = for option <- [:key, :cost], {:ok, value} <- [Keyword.fetch(opts, option)], do: {option, value}
+    {functions, fixed} = Enum.split_with(by, fn {_option, value} -> is_function(value, 1) end)
+    request = put(%Request{}, fixed)
+    with {:key, key} <- request.key, do: KeySize.check!(key)
+    {request, functions}
+  end
+
+  defp put(request, options),
+    do: Enum.reduce(options, request, fn {option, value}, r -> Request.put!(r, option, value) end)
+
+  # Returns the request of an element. Calls the functions of the user.
+  @spec request(by, term) :: Request.t()
+  def request({request, []}, _element), do: request
+
+  def request({request, functions}, element),
+    do: put(request, for({option, fun} <- functions, do: {option, fun.(element)}))
+
+  # Returns what the native side knows the pool of the permits by; and the limiter or ban that is
+  # asked before, if the gate is one.
+  @spec gate!(t) :: {Native.gate(), {Resolver.gate(), by} | nil}
+  def gate!(%{gate: gate, by: {request, functions} = by}) do
+    kind = Resolver.kind!(gate)
+
+    cond do
+      kind == :pool -> {Resolver.ref!(gate), nil}
+      # Raises, as a ban admits by a key.
+      kind == :ban and request.key == :none and functions[:key] == nil -> Keyed.admit(gate, request)
+      true -> {Keyed.unlimited_pool(), {gate, by}}
+    end
+  end
+end

@@ -1,0 +1,406 @@
+defmodule Penstock.Admission.KeyedTest do
+  # Limiters and bans as gates.
+  use Penstock.PoolCase, async: true
+
+  alias Penstock.{Ban, RateLimiter, RejectedError}
+
+  defp limiter(opts) do
+    opts = Keyword.merge([name: unique_name(), limit: 1, per: 60_000, clock: :manual], opts)
+    start_supervised!({RateLimiter, opts}, id: opts[:name])
+    opts[:name]
+  end
+
+  defp ban do
+    name = unique_name()
+    start_supervised!({Ban, name: name, clock: :manual}, id: name)
+    name
+  end
+
+  defp never, do: receive(do: (:never -> :ok))
+
+  # Each way to start work behind a gate: what it returns when it is admitted, as `:ok`, or the refusal.
+  defp ways do
+    [
+      run: &Penstock.run(&1, fn -> :done end, &2),
+      run!: fn gate, opts ->
+        try do
+          Penstock.run!(gate, fn -> :done end, opts)
+        rescue
+          error in RejectedError -> {:error, error.reason}
+        end
+      end,
+      spawn: &Penstock.spawn(&1, fn -> :done end, &2),
+      spawn_link: &Penstock.spawn_link(&1, fn -> :done end, &2),
+      spawn_monitor: &Penstock.spawn_monitor(&1, fn -> :done end, &2),
+      start_process: &Penstock.start_process(&1, {Agent, :start_link, [fn -> 1 end]}, &2),
+      task_start: &Penstock.Task.start(&1, fn -> :done end, &2),
+      task_start_link: &Penstock.Task.start_link(&1, Process, :get, [], &2),
+      task_async: &with({:ok, task} <- Penstock.Task.async(&1, fn -> :done end, &2), do: Task.await(task)),
+      task_async!: fn gate, opts ->
+        try do
+          gate |> Penstock.Task.async!(fn -> :done end, opts) |> Task.await()
+        rescue
+          error in RejectedError -> {:error, error.reason}
+        end
+      end
+    ]
+  end
+
+  defp outcome({:error, reason}), do: reason
+  defp outcome(_admitted), do: :ok
+
+  test "a limiter admits by its key, and says when to try again" do
+    for {way, call} <- ways() do
+      limiter = limiter(limit: 2)
+      by = fn opts -> {way, outcome(call.(limiter, opts))} end
+      assert by.(key: "a") == {way, :ok}
+      assert by.(key: "a", timeout: 5_000, permits: 3) == {way, :ok}
+      assert by.(key: "a", timeout: 5_000) == {way, {:rate_limited, 30_000}}
+      assert by.(key: "b", cost: 2) == {way, :ok}
+      assert by.(key: "c", cost: 3) == {way, {:rate_limited, :infinity}}
+      assert by.([]) == {way, :ok}
+      assert by.(key: :global) == {way, :ok}
+      assert by.([]) == {way, {:rate_limited, 30_000}}
+      assert %{allowed: 5, denied: 3} = RateLimiter.info(limiter)
+    end
+  end
+
+  test "a ban lets in who is not banned" do
+    for {way, call} <- ways() do
+      ban = ban()
+      :ok = Ban.ban(ban, "mallory", 1_000)
+      assert {way, outcome(call.(ban, key: "alice"))} == {way, :ok}
+      assert {way, outcome(call.(ban, key: "mallory"))} == {way, {:banned, 1_000}}
+      Ban.advance(ban, 1_000)
+      assert {way, outcome(call.(ban, key: "mallory"))} == {way, :ok}
+    end
+  end
+
+  test "what they need and do not get, or cannot take, is told, and nothing is counted" do
+    limiter = limiter([])
+    ban = ban()
+    pool = Pool.new(limit: 1)
+
+    for {_way, call} <- ways() do
+      error = assert_raise ArgumentError, fn -> call.(ban, []) end
+      assert error.message == "the gate #{inspect(ban)} is a ban and requires the option :key"
+
+      for gate <- [limiter, ban, pool] do
+        error = assert_raise ArgumentError, fn -> call.(gate, key: nil) end
+
+        assert error.message ==
+                 "expected :key to be a term other than nil (of callers that are not known, say :anonymous), got: nil"
+
+        for cost <- [0, -1, 1.0, nil] do
+          error = assert_raise ArgumentError, fn -> call.(gate, key: 1, cost: cost) end
+          assert error.message == "expected :cost to be an integer between 1 and 2147483647, got: #{inspect(cost)}"
+        end
+      end
+
+      for gate <- [limiter, ban] do
+        assert_raise ArgumentError, ~r/at most 1024 bytes/, fn -> call.(gate, key: :binary.copy("x", 2_000)) end
+      end
+
+      assert_raise ArgumentError, Penstock.PoolCase.not_running("gate", MyApp.Nobody), fn ->
+        call.(MyApp.Nobody, key: 1)
+      end
+    end
+
+    assert %{allowed: 0, denied: 0} = RateLimiter.info(limiter)
+    assert counts(pool) == {0, 0, 0}
+  end
+
+  test "a pool does not mind a key" do
+    pool = Pool.new(limit: 1)
+
+    for {way, call} <- ways(),
+        way != :start_process,
+        do: assert({way, outcome(call.(pool, key: 1, timeout: 5_000))} == {way, :ok})
+
+    eventually(fn -> counts(pool) == {0, 0, 0} end)
+  end
+
+  test "what a limiter has charged is not given back if the start fails" do
+    limiter = limiter(limit: 9)
+    start = fn fun -> Penstock.start_process(limiter, fun) end
+    assert {:error, :no} = start.(fn -> {:error, :no} end)
+    assert_raise RuntimeError, fn -> start.(fn -> raise "no" end) end
+    spawn_opt = [min_heap_size: 100_000, max_heap_size: 1_000]
+    assert_raise ArgumentError, fn -> Penstock.spawn(limiter, fn -> :never end, spawn_opt: spawn_opt) end
+    assert RateLimiter.info(limiter).allowed == 3
+    assert Enum.find(Pool.holders(%Pool{ref: Penstock.Admission.Keyed.unlimited_pool()}), &(&1.pid == self())) == nil
+  end
+
+  test "what runs too long is killed, as behind a pool" do
+    limiter = limiter(limit: 10)
+    Process.flag(:trap_exit, true)
+    {:ok, {pid, monitor}} = Penstock.spawn_monitor(limiter, &never/0, max_runtime: 20)
+    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}
+    {:ok, task} = Penstock.Task.async(limiter, &never/0, max_runtime: 20)
+    assert Task.yield(task, 10_000) == {:exit, :killed}
+    {:ok, agent} = Penstock.start_process(limiter, {Agent, :start_link, [fn -> 1 end]}, max_runtime: 20)
+    assert_receive {:EXIT, ^agent, :killed}
+  end
+
+  test "a task crashes, is linked and known by its callers as behind a pool" do
+    limiter = limiter(limit: 10)
+    me = self()
+    assert limiter |> Penstock.Task.async!(fn -> Process.get(:"$callers") end) |> Task.await() == [me]
+    {:ok, task} = Penstock.Task.async(limiter, Enum, :sum, [[1, 2]])
+    assert {task.mfa, Task.await(task)} == {{Enum, :sum, 1}, 3}
+  end
+
+  describe "under a supervisor" do
+    defp child(agent), do: Supervisor.child_spec({Agent, fn -> agent end}, restart: :permanent)
+
+    test "a start is asked for, a restart is not" do
+      limiter = limiter(limit: 2)
+      {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 100)
+      spec = Penstock.child_spec(child(1), limiter)
+      {:ok, first} = DynamicSupervisor.start_child(supervisor, spec)
+      {:ok, _second} = DynamicSupervisor.start_child(supervisor, spec)
+      assert DynamicSupervisor.start_child(supervisor, spec) == {:error, {:rate_limited, 30_000}}
+      kill(first)
+      eventually(fn -> DynamicSupervisor.count_children(supervisor).active == 2 end)
+      assert %{allowed: 2, denied: 1} = RateLimiter.info(limiter)
+      DynamicSupervisor.stop(supervisor)
+    end
+
+    test "nor is a child that is started as its supervisor begins" do
+      limiter = limiter(limit: 1)
+      specs = for id <- 1..2, do: Penstock.child_spec(%{child(id) | id: id}, limiter)
+      {:ok, supervisor} = Supervisor.start_link(specs, strategy: :one_for_one)
+      assert %{allowed: 0, denied: 0} = RateLimiter.info(limiter)
+      assert {:ok, _} = Supervisor.start_child(supervisor, %{hd(specs) | id: 3})
+      assert {:error, {{:rate_limited, 60_000}, _}} = Supervisor.start_child(supervisor, %{hd(specs) | id: 4})
+      Supervisor.stop(supervisor)
+    end
+
+    test "of ours, the caller is asked, by its key" do
+      limiter = limiter(limit: 1)
+
+      for {module, start} <- [
+            {Penstock.DynamicSupervisor, &Penstock.DynamicSupervisor.start_child(&1, child(1), &2)},
+            {Penstock.Task.Supervisor, &Penstock.Task.Supervisor.start_child(&1, fn -> never() end, &2)}
+          ] do
+        name = unique_name()
+        start_supervised!({module, name: name, gate: limiter, max_restarts: 100})
+        assert {:ok, pid} = start.(name, key: {module, 1})
+        assert start.(name, key: {module, 1}) == {:error, {:rate_limited, 60_000}}
+        assert {:ok, _} = start.(name, key: {module, 2})
+
+        if module == Penstock.DynamicSupervisor do
+          kill(pid)
+          eventually(fn -> module.count_children(name).active == 2 end)
+        end
+      end
+
+      assert %{allowed: 4, denied: 2} = RateLimiter.info(limiter)
+    end
+
+    test "of ours, a child holds and returns one permit, for any number of permits in its options" do
+      # Those of others come and go; this one's is there as long as the child.
+      limiter = limiter(limit: 10)
+      name = unique_name()
+      start_supervised!({Penstock.DynamicSupervisor, name: name, gate: limiter})
+      start = &Penstock.DynamicSupervisor.start_child(name, &1, permits: 3, max_runtime: &2)
+      spec = Supervisor.child_spec({Agent, fn -> 1 end}, restart: :temporary)
+      {:ok, agent} = start.(spec, 60_000)
+
+      held = fn pid ->
+        Enum.find(Pool.holders(%Pool{ref: Penstock.Admission.Keyed.unlimited_pool()}), &(&1.pid == pid))
+      end
+
+      assert %{permits: 1} = held.(agent)
+      assert held.(Process.whereis(name)) == nil
+      assert {:error, :no} = start.(%{spec | start: {__MODULE__, :no, []}}, 60_000)
+      assert held.(Process.whereis(name)) == nil
+      {:ok, agent} = start.(spec, 20)
+      monitor = Process.monitor(agent)
+      assert_receive {:DOWN, ^monitor, :process, ^agent, :killed}
+    end
+
+    @doc false
+    def no, do: {:error, :no}
+
+    test "by child_spec there is no key, and so no ban" do
+      assert_raise ArgumentError, ~r/expected gate to be a pool or a limiter/, fn ->
+        Penstock.child_spec(child(1), ban())
+      end
+    end
+
+    test "of ours, a gate that is not there is told at start" do
+      message = Penstock.PoolCase.not_running("gate", MyApp.Nobody)
+      assert_raise ArgumentError, message, fn -> Penstock.DynamicSupervisor.start_link(name: :x, gate: MyApp.Nobody) end
+    end
+  end
+
+  describe "a stream" do
+    # Of streams that have to wait, on the clock.
+    defp paced(opts), do: limiter([clock: :monotonic] ++ opts)
+
+    test "waits for its turn, at the limiter's pace" do
+      limiter = paced(limit: 100, per: 1_000, burst: 2)
+      began = System.monotonic_time(:millisecond)
+
+      results =
+        limiter |> Penstock.Task.async_stream(1..12, &(&1 * 2), max_concurrency: 4, key: "stream") |> Enum.to_list()
+
+      assert results == for(n <- 1..12, do: {:ok, n * 2})
+      # Ten more than the burst, 10 ms each.
+      assert System.monotonic_time(:millisecond) - began >= 99
+      assert RateLimiter.info(limiter).allowed == 12
+    end
+
+    test "delivers what is done meanwhile" do
+      limiter = limiter(limit: 2, per: 600_000)
+      me = self()
+
+      consumer =
+        Task.async(fn ->
+          limiter
+          |> Penstock.Task.async_stream(1..3, & &1, max_concurrency: 3, ordered: false)
+          |> Enum.each(&send(me, &1))
+        end)
+
+      # The third has its turn in five minutes.
+      assert_receive {:ok, 1}
+      assert_receive {:ok, 2}
+      eventually(fn -> RateLimiter.info(limiter).allowed == 3 end)
+      refute Task.yield(consumer, 0)
+      Task.shutdown(consumer, :brutal_kill)
+    end
+
+    test "has its turns among others who wait for theirs" do
+      limiter = paced(limit: 200, per: 1_000, burst: 1)
+
+      for _ <- 1..2 do
+        start_supervised!(
+          {Task, fn -> Enum.each(Stream.cycle([1]), fn _ -> :ok = RateLimiter.acquire(limiter) end) end},
+          id: make_ref()
+        )
+      end
+
+      # A stream that asked only when a turn is free would find none.
+      eventually(fn -> RateLimiter.info(limiter).allowed > 10 end)
+      assert limiter |> Penstock.Task.async_stream(1..10, & &1) |> Enum.to_list() == for(n <- 1..10, do: {:ok, n})
+    end
+
+    test "raises when the wait would be longer than it may, and kills what runs" do
+      limiter = limiter(limit: 2)
+      me = self()
+
+      fun = fn _ ->
+        send(me, {:runs, self()})
+        never()
+      end
+
+      # The third is asked for when the others run.
+      elements =
+        Stream.map(1..3, fn n ->
+          if n == 3, do: for(_ <- 1..2, do: receive(do: ({:runs, pid} -> send(me, {:ran, pid}))))
+          n
+        end)
+
+      error =
+        assert_raise RejectedError, fn ->
+          limiter
+          |> Penstock.Task.async_stream(elements, fun, max_concurrency: 3, acquire_timeout: 1_000)
+          |> Stream.run()
+        end
+
+      assert %{gate: ^limiter, reason: {:rate_limited, 30_000}, plug_status: 429} = error
+
+      for _ <- 1..2 do
+        assert_received {:ran, pid}
+        refute Process.alive?(pid)
+      end
+
+      assert mailbox() == []
+
+      error =
+        assert_raise RejectedError, fn ->
+          limiter |> Penstock.Task.async_stream([1], & &1, key: 1, cost: 3) |> Enum.to_list()
+        end
+
+      assert error.reason == {:rate_limited, :infinity}
+    end
+
+    test "can wait for longer than one receive, and is told at once of a key that is too large" do
+      limiter = paced(limit: 1, per: 4_000_000_000, burst: 3)
+
+      consumer =
+        Task.async(fn ->
+          limiter |> Penstock.Task.async_stream([1, 2], & &1, cost: 3, max_concurrency: 2) |> Enum.to_list()
+        end)
+
+      eventually(fn -> RateLimiter.info(limiter).allowed == 2 end)
+      refute Task.yield(consumer, 0)
+      Task.shutdown(consumer, :brutal_kill)
+
+      assert_raise ArgumentError, ~r/1024 bytes/, fn ->
+        Penstock.Task.async_stream(limiter, [1], & &1, key: :binary.copy("x", 2_000))
+      end
+    end
+
+    test "raises for who is banned, and at once for who has no key" do
+      ban = ban()
+      :ok = Ban.ban(ban, "mallory", 1_000)
+      assert ban |> Penstock.Task.async_stream(1..3, & &1, key: "alice") |> Enum.to_list() == [ok: 1, ok: 2, ok: 3]
+
+      error =
+        assert_raise RejectedError, fn ->
+          ban |> Penstock.Task.async_stream([1], & &1, key: "mallory") |> Enum.to_list()
+        end
+
+      assert error.reason == {:banned, 1_000}
+
+      assert_raise ArgumentError, ~r/requires the option :key/, fn ->
+        ban |> Penstock.Task.async_stream([1], & &1) |> Enum.to_list()
+      end
+
+      assert_raise ArgumentError, ~r/:key to be a term/, fn -> Penstock.Task.async_stream(ban, [1], & &1, key: nil) end
+    end
+
+    test "that is suspended or halted while it waits goes on, or leaves nothing" do
+      limiter = paced(limit: 20, per: 1_000, burst: 1)
+      stream = Penstock.Task.async_stream(limiter, 1..4, & &1, max_concurrency: 2)
+      {:suspended, {:ok, 1}, next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)
+      {:suspended, {:ok, 2}, next} = next.({:cont, nil})
+      assert {:halted, :enough} = next.({:halt, :enough})
+      assert mailbox() == []
+      # The third, if it had a turn, has wasted it.
+      assert RateLimiter.info(limiter).allowed in 2..3
+      assert limiter |> Penstock.Task.async_stream(1..4, & &1) |> Enum.take(2) == [ok: 1, ok: 2]
+    end
+
+    test "ends when its limiter does" do
+      name = unique_name()
+      {:ok, owner} = RateLimiter.start_link(name: name, limit: 1, per: 1_000, burst: 2, clock: :manual)
+
+      elements =
+        Stream.map(1..3, fn n ->
+          if n == 2, do: GenServer.stop(owner)
+          n
+        end)
+
+      error = assert_raise RejectedError, fn -> name |> Penstock.Task.async_stream(elements, & &1) |> Enum.to_list() end
+      assert error.reason == :closed
+    end
+
+    test "of a supervisor is asked for by its key as well" do
+      limiter = limiter(limit: 3)
+      name = unique_name()
+      start_supervised!({Penstock.Task.Supervisor, name: name, gate: limiter})
+
+      for stream <- [&Penstock.Task.Supervisor.async_stream/4, &Penstock.Task.Supervisor.async_stream_nolink/4] do
+        key = make_ref()
+        assert name |> stream.(1..3, & &1, key: key) |> Enum.to_list() == [ok: 1, ok: 2, ok: 3]
+
+        assert_raise RejectedError, fn ->
+          name |> stream.([1], & &1, key: key, acquire_timeout: 10) |> Enum.to_list()
+        end
+      end
+    end
+  end
+end

@@ -1,0 +1,87 @@
+defmodule Penstock.Admission.RequestTest do
+  # Options are read in one pass, and in a second one if anything is unusual: both must agree.
+  use ExUnit.Case, async: true
+
+  alias Penstock.Admission.Request
+  alias Penstock.Options
+
+  # As they were read one after the other.
+  defp plainly(opts, timeout, known) do
+    opts = Options.known!(opts, known)
+
+    request = %Request{
+      permits: Options.permits!(Keyword.get(opts, :permits, 1)),
+      timeout: Options.timeout!(Keyword.get(opts, :timeout, timeout)),
+      max_runtime: Options.max_runtime!(Keyword.get(opts, :max_runtime)),
+      cost: Options.permits!(Keyword.get(opts, :cost, 1), ":cost")
+    }
+
+    if Keyword.has_key?(opts, :key), do: Request.put!(request, :key, opts[:key]), else: request
+  end
+
+  defp answer(fun) do
+    fun.()
+  rescue
+    error in ArgumentError -> Exception.message(error)
+  end
+
+  @values [
+    timeout: [0, 1, 5_000, :infinity, 0x7FFF_FFFF, 0x8000_0000, -1, 1.0, nil, :never],
+    permits: [1, 7, 0x7FFF_FFFF, 0x8000_0000, 0, -1, 2.0, nil, :all],
+    key: [1, "key", nil, :none, false, {:key, 1}, []],
+    cost: [1, 3, 0, nil, 0x8000_0000, "1"],
+    max_runtime: [1, 60_000, nil, 0, -1, 0x8000_0000, :infinity],
+    limit: [1]
+  ]
+
+  defp options, do: for({option, values} <- @values, value <- values, do: {option, value})
+
+  defp same(opts) do
+    run = [:timeout, :permits, :key, :cost]
+    start = run ++ [:max_runtime]
+
+    for timeout <- [0, 5_000] do
+      assert {opts, answer(fn -> Request.start!(opts, timeout) end)} ==
+               {opts, answer(fn -> plainly(opts, timeout, start) end)}
+
+      assert {opts, answer(fn -> Request.run!(opts, timeout) end)} ==
+               {opts, answer(fn -> plainly(opts, timeout, run) end)}
+
+      assert {opts, answer(fn -> Request.wait!(opts, timeout) end)} ==
+               {opts, answer(fn -> plainly(opts, timeout, [:permits, :timeout]) end)}
+
+      assert {opts, answer(fn -> Request.turn!(opts, timeout) end)} ==
+               {opts, answer(fn -> plainly(opts, timeout, [:cost, :timeout]) end)}
+    end
+  end
+
+  test "of one option, and of two in any order, also of one that is given twice" do
+    same([])
+    for one <- options(), do: same([one])
+    for one <- options(), two <- options(), do: same([one, two])
+  end
+
+  test "of many" do
+    :rand.seed(:exsss, {1, 2, 3})
+    for _ <- 1..5_000, do: same(Enum.take_random(options(), Enum.random(3..6)))
+    valid = [timeout: 3, permits: 2, key: :k, cost: 4, max_runtime: 5]
+    for _ <- 1..200, do: same(Enum.shuffle(valid))
+    all = %Request{permits: 2, timeout: 3, max_runtime: 5, key: {:key, :k}, cost: 4}
+    assert Request.start!(valid, 0) == all
+    assert Request.run!(Keyword.delete(valid, :max_runtime), 0) == %{all | max_runtime: nil}
+  end
+
+  test "of what is no keyword list" do
+    for opts <- [:all, nil, %{}, 5, [1], [:timeout], [{:timeout, 1, 2}], [{"timeout", 1}], [{:timeout, 1} | :more], "x"] do
+      same(opts)
+    end
+  end
+
+  test "other options are left to the caller" do
+    assert Request.start!([spawn_opt: [], timeout: 7], 0, [:spawn_opt]) == %Request{timeout: 7}
+
+    assert_raise ArgumentError, ~r/:max_runtime, :spawn_opt/, fn ->
+      Request.start!([x: 1], 0, [:spawn_opt])
+    end
+  end
+end

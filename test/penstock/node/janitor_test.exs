@@ -1,0 +1,296 @@
+defmodule Penstock.Node.JanitorTest do
+  # The janitor serves all pools of the VM, and is suspended and killed here.
+  use Penstock.PoolCase, async: false
+
+  alias Penstock.Node.Janitor
+
+  # More than one native call settles: the rest goes through the janitor.
+  @crowd 10_000
+
+  # Parks a crowd, whose answers arrive as `{:answer, answer}`.
+  defp park_crowd(pool, permits, count \\ @crowd) do
+    test = self()
+    before = Pool.info(pool).waiting
+
+    pids =
+      for _ <- 1..count do
+        spawn(fn ->
+          send(test, {:answer, Pool.acquire(pool, permits: permits, timeout: :infinity)})
+          receive do: (:stop -> :ok)
+        end)
+      end
+
+    on_exit(fn -> Enum.each(pids, &Process.exit(&1, :kill)) end)
+    await_waiting(pool, before + count)
+    pids
+  end
+
+  defp answers(count) do
+    Enum.frequencies_by(1..count, fn _ ->
+      assert_receive {:answer, answer}, 10_000
+      answer
+    end)
+  end
+
+  defp without_janitor(fun) do
+    :ok = :sys.suspend(Janitor)
+    fun.()
+  after
+    if is_pid(Process.whereis(Janitor)), do: :sys.resume(Janitor)
+  end
+
+  defp kill_janitor do
+    before = Process.whereis(Janitor)
+    kill(before)
+    eventually(fn -> (now = Process.whereis(Janitor)) != nil and now != before end)
+  end
+
+  test "one that starts again forgets a supervisor that was killed meanwhile, pool or none" do
+    Process.flag(:trap_exit, true)
+    gate = start_pool(limit: 1)
+
+    for opts <- [[limit: 1], [gate: gate]] do
+      [name, other] = [unique_name(), unique_name()]
+      {:ok, killed} = Penstock.Task.Supervisor.start_link([name: name] ++ opts)
+      {:ok, living} = Penstock.Task.Supervisor.start_link([name: other] ++ opts)
+      # Killed while the janitor can hear nothing, which is then killed itself.
+      :ok = :sys.suspend(Janitor)
+      kill(killed)
+      kill_janitor()
+      eventually(fn -> :ets.lookup(Penstock.Supervision.Directory, name) == [] end)
+      # The one that lives is watched.
+      kill(living)
+      eventually(fn -> :ets.lookup(Penstock.Supervision.Directory, other) == [] end)
+    end
+  end
+
+  test "10,000 waiters are woken by one update" do
+    for pool <- both(limit: 0, max_waiting: @crowd) do
+      park_crowd(pool, 1)
+      Pool.update(pool, limit: @crowd)
+      assert answers(@crowd) == %{:ok => @crowd}
+      assert counts(pool) == {@crowd, @crowd, 0}
+      assert %{acquired: @crowd, peak: @crowd, available: 0} = Pool.info(pool)
+    end
+  end
+
+  test "a limit that makes room for some of 10,000 wakes those and no more" do
+    for pool <- both(limit: 0, max_waiting: @crowd) do
+      park_crowd(pool, 2)
+      Pool.update(pool, limit: 2 * 7_000 + 1)
+      assert answers(7_000) == %{:ok => 7_000}
+      assert counts(pool) == {14_000, 7_000, 3_000}
+      Pool.update(pool, limit: :infinity)
+      assert answers(3_000) == %{:ok => 3_000}
+      refute_received {:answer, _}
+    end
+  end
+
+  test "a janitor that is killed in the middle is replaced, and all are woken" do
+    for pool <- both(limit: 0, max_waiting: @crowd) do
+      park_crowd(pool, 1)
+
+      without_janitor(fn ->
+        Pool.update(pool, limit: @crowd)
+        assert Pool.info(pool).waiting > 0
+        kill_janitor()
+      end)
+
+      assert answers(@crowd) == %{:ok => @crowd}
+      assert counts(pool) == {@crowd, @crowd, 0}
+    end
+  end
+
+  test "a janitor that is killed again and again is replaced, and all are woken" do
+    pool = Pool.new(limit: 0, max_waiting: @crowd)
+    park_crowd(pool, 1)
+    Pool.update(pool, limit: @crowd)
+    for _ <- 1..10, do: kill_janitor()
+    assert answers(@crowd) == %{:ok => @crowd}
+    assert counts(pool) == {@crowd, @crowd, 0}
+  end
+
+  test "a new janitor finds every pool that its predecessor left" do
+    pools = for _ <- 1..10, do: Pool.new(limit: 0)
+    for pool <- pools, do: park_crowd(pool, 1, 300)
+
+    without_janitor(fn ->
+      for pool <- pools, do: Pool.update(pool, limit: 300)
+      kill_janitor()
+    end)
+
+    assert answers(3_000) == %{:ok => 3_000}
+    for pool <- pools, do: assert(counts(pool) == {300, 300, 0})
+  end
+
+  test "while the janitor is away, a caller first serves the waiters ahead of it" do
+    for {limit, answer} <- [{1_000, {:error, :full}}, {1_001, :ok}] do
+      pool = Pool.new(limit: 0, max_waiting: @crowd)
+      park_crowd(pool, 1, 1_000)
+
+      without_janitor(fn ->
+        Pool.update(pool, limit: limit)
+        assert Pool.info(pool).waiting in 1..999
+        assert Pool.try_acquire(pool) == answer
+        assert counts(pool) == {limit, limit, 0}
+        assert Pool.acquire(pool, timeout: 5) == {:error, :timeout}
+      end)
+
+      assert answers(1_000) == %{:ok => 1_000}
+    end
+  end
+
+  test "a close tells 10,000 waiters, a drain as well" do
+    name = start_pool(limit: 0, max_waiting: @crowd)
+    park_crowd(name, 1)
+    assert Pool.drain(name) == :ok
+    assert answers(@crowd) == %{{:error, :closed} => @crowd}
+    assert Pool.info(name).waiting == 0
+    Pool.reopen(name)
+    park_crowd(name, 1)
+    stop_supervised!({Pool, name})
+    assert answers(@crowd) == %{{:error, :closed} => @crowd}
+  end
+
+  test "a fallen limit refuses those of 10,000 who ask for more" do
+    for pool <- both(limit: 10, max_waiting: 2 * @crowd) do
+      _holder = holder(pool, 10)
+      park_crowd(pool, 5, div(@crowd, 2))
+      park_crowd(pool, 1, div(@crowd, 2))
+      Pool.update(pool, limit: 4)
+      assert answers(div(@crowd, 2)) == %{{:error, :full} => div(@crowd, 2)}
+      assert Pool.info(pool).waiting == div(@crowd, 2)
+      refute_received {:answer, _}
+    end
+  end
+
+  test "a limit that falls and is then paused refuses nobody who asked for no more than it" do
+    pool = Pool.new(limit: 10, max_waiting: @crowd)
+    _holder = holder(pool, 10)
+    park_crowd(pool, 5, 300)
+    {_, small} = park(pool, permits: 1)
+
+    without_janitor(fn ->
+      Pool.update(pool, limit: 3)
+      Pool.update(pool, limit: 0)
+    end)
+
+    # A pause: who asks for one is to wait, and so may who asks for more.
+    assert %{in_use: 10, waiting: waiting} = Pool.info(pool)
+    assert waiting >= 1
+    Pool.update(pool, limit: 4)
+    assert answers(300) == %{{:error, :full} => 300}
+    Pool.update(pool, limit: 11)
+    assert answer(small) == :ok
+  end
+
+  test "10,000 holders that die at once wake 10,000 waiters" do
+    pool = Pool.new(limit: @crowd, max_waiting: @crowd)
+    test = self()
+
+    pids =
+      for _ <- 1..@crowd do
+        spawn(fn ->
+          :ok = Pool.acquire(pool)
+          send(test, :held)
+          receive do: (:stop -> :ok)
+        end)
+      end
+
+    for _ <- pids, do: assert_receive(:held, 5_000)
+    waiters = park_crowd(pool, 1)
+    Enum.each(pids, &Process.exit(&1, :kill))
+    assert answers(@crowd) == %{:ok => @crowd}
+    assert counts(pool) == {@crowd, @crowd, 0}
+    Enum.each(waiters, &Process.exit(&1, :kill))
+    eventually(fn -> counts(pool) == {0, 0, 0} end)
+    assert Pool.info(pool).released_by_exit == 2 * @crowd
+  end
+
+  describe "a pool without an owner" do
+    setup do
+      name = unique_name()
+      {:ok, owner} = Pool.start_link(name: name, limit: 1)
+      Process.unlink(owner)
+      :ok = Pool.acquire(name)
+      {_, ref} = park(name)
+      %{name: name, owner: owner, ref: ref}
+    end
+
+    test "is given 60 s to be adopted", %{name: name, owner: owner} do
+      janitor = Process.whereis(Janitor)
+      trace_timers(janitor)
+      kill(owner)
+      message = assert_timer(janitor, name, owner)
+      assert counts(name) == {1, 1, 1}
+      # So that it does not stay for a minute.
+      send(Janitor, message)
+      eventually(fn -> name not in Penstock.Admission.Names.open() end)
+    end
+
+    test "closes after that", %{name: name, owner: owner, ref: ref} do
+      kill(owner)
+      send(Janitor, {:adoption_over, name, owner})
+      assert answer(ref) == {:error, :closed}
+      assert_raise ArgumentError, fn -> Pool.info(name) end
+      {:ok, _} = Pool.start_link(name: name, limit: 1)
+      assert counts(name) == {0, 0, 0}
+    end
+
+    test "that was adopted in time stays open", %{name: name, owner: owner} do
+      kill(owner)
+      {:ok, adopter} = Pool.start_link(name: name, limit: 1)
+      send(Janitor, {:adoption_over, name, owner})
+      _ = :sys.get_state(Janitor)
+      assert %{owner: ^adopter, in_use: 1, waiting: 1, status: :open} = Pool.info(name)
+    end
+
+    test "is found by a new janitor", %{name: name, owner: owner, ref: ref} do
+      # The owner dies while there is no janitor to see it.
+      :ok = :sys.suspend(Janitor)
+      kill(owner)
+      before = Process.whereis(Janitor)
+      trace_timers(:new)
+      kill(before)
+      eventually(fn -> Process.whereis(Janitor) not in [nil, before] end)
+      janitor = Process.whereis(Janitor)
+      send(janitor, assert_timer(janitor, name, owner))
+      assert answer(ref) == {:error, :closed}
+    end
+
+    # A start on a scheduler of its own goes on when its process is killed.
+    test "is given as long if it was killed before it was one" do
+      name = unique_name()
+      janitor = Process.whereis(Janitor)
+      owner = spawn(fn -> receive do: (:stop -> :ok) end)
+      :ok = Janitor.watch_owner(name, owner)
+      trace_timers(janitor)
+      kill(owner)
+      message = assert_timer(janitor, name, owner)
+      settings = %{limit: 1, per: 1_000, burst: 1, max_keys: 10, clock: :monotonic}
+      assert Penstock.Native.rate_start(name, owner, settings) == :fresh
+      assert {:allow, 0} = Penstock.RateLimiter.hit(name, :a)
+      send(janitor, message)
+      eventually(fn -> name not in Penstock.Admission.Names.open() end)
+    end
+
+    # `Process.send_after/3` calls one or the other.
+    @timers [{:erlang, :send_after, 3}, {:erlang, :send_after, 4}]
+
+    defp trace_timers(pids) do
+      :erlang.trace(pids, true, [:call])
+      for function <- @timers, do: :erlang.trace_pattern(function, true, [])
+
+      on_exit(fn ->
+        for function <- @timers, do: :erlang.trace_pattern(function, false, [])
+        :erlang.trace(:all, false, [:call])
+      end)
+    end
+
+    defp assert_timer(janitor, name, owner) do
+      message = {:adoption_over, name, owner}
+      assert_receive {:trace, ^janitor, :call, {:erlang, :send_after, [60_000, ^janitor, ^message | _]}}, 5_000
+      message
+    end
+  end
+end

@@ -1,0 +1,88 @@
+defmodule Penstock.Node.ReaperTest do
+  # The one reaper of the VM is killed and watched here, so nobody else may need it meanwhile.
+  use Penstock.PoolCase
+
+  alias Penstock.Native
+  alias Penstock.Node.Reaper
+
+  defp never, do: receive(do: (:never -> :ok))
+
+  defp kill_reaper do
+    reaper = Process.whereis(Reaper)
+    Process.exit(reaper, :kill)
+    eventually(fn -> Process.whereis(Reaper) not in [nil, reaper] end)
+  end
+
+  defp asleep? do
+    # Nothing comes by a timer, and nothing is being done.
+    :ok = :sys.suspend(Reaper)
+    rest = Native.deadline_rest()
+    :ok = :sys.resume(Reaper)
+    rest == :ok
+  end
+
+  test "killed again and again, it loses no kill" do
+    pool = Pool.new(limit: 300)
+
+    monitors =
+      for n <- 1..300 do
+        if rem(n, 50) == 0, do: kill_reaper()
+        {:ok, {_pid, monitor}} = Penstock.spawn_monitor(pool, &never/0, max_runtime: n)
+        monitor
+      end
+
+    for {monitor, n} <- Enum.with_index(monitors) do
+      if rem(n, 30) == 0, do: kill_reaper()
+      assert_receive {:DOWN, ^monitor, :process, _pid, :killed}, 5_000
+    end
+
+    assert Pool.info(pool).killed == 300
+  end
+
+  test "one that was told of and is not dead is told of to the next, and counted once" do
+    pool = Pool.new(limit: 1)
+    :ok = :sys.suspend(Reaper)
+    {:ok, {pid, monitor}} = Penstock.spawn_monitor(pool, &never/0, max_runtime: 1)
+    # The process acts in place of the reaper, and is killed before it acts.
+    eventually(fn -> pid in Native.deadline_due() end)
+    assert Native.deadline_due() == []
+    assert Process.alive?(pid)
+    kill_reaper()
+    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}, 5_000
+    assert Pool.info(pool).killed == 1
+  end
+
+  test "of processes that have ended nothing is left, though they had an hour" do
+    pool = Pool.new(limit: 100)
+
+    for n <- 1..10_000 do
+      {:ok, {pid, monitor}} =
+        Penstock.spawn_monitor(pool, fn -> if rem(n, 2) == 0, do: exit(:kill) end,
+          max_runtime: 3_600_000,
+          timeout: :infinity
+        )
+
+      if rem(n, 3) == 0, do: Process.exit(pid, :kill)
+      assert_receive {:DOWN, ^monitor, :process, ^pid, _reason}, 5_000
+    end
+
+    eventually(&asleep?/0)
+    assert Pool.info(pool).killed == 0
+  end
+
+  test "while there is nobody to kill it does nothing" do
+    eventually(&asleep?/0)
+    # The sleep that was asked for here is its own: nothing has to wake it.
+    {:message_queue_len, 0} = Process.info(Process.whereis(Reaper), :message_queue_len)
+    pool = Pool.new(limit: 1)
+    {:ok, {pid, monitor}} = Penstock.spawn_monitor(pool, &never/0, max_runtime: 1)
+    assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}, 5_000
+  end
+
+  test "a message that it does not know is no matter" do
+    reaper = Process.whereis(Reaper)
+    send(reaper, :what)
+    _state = :sys.get_state(reaper)
+    assert Process.whereis(Reaper) == reaper
+  end
+end
