@@ -48,7 +48,7 @@ defmodule Penstock.Demo.HTML do
   .summary th, .summary td { text-align: left; }
   .summary b { display: inline-block; min-width: 3.5rem; }
   .summary td span { display: inline-block; margin-right: .75rem; white-space: nowrap; }
-  .summary td span:first-of-type { min-width: 8.5rem; }
+  .summary td span:first-of-type { min-width: 9rem; }
   b.dead, b.hung, b.full, b.stuck { color: var(--unguarded); }
   b.alive { color: var(--guarded); }
   pre { background: var(--alarm); padding: .75rem; font-size: 13px; white-space: pre-wrap; overflow-wrap: anywhere; }
