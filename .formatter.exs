@@ -1,4 +1,4 @@
 [
-  inputs: ["{mix,.formatter}.exs", "{lib,test,bench,examples}/**/*.{ex,exs}"],
+  inputs: ["{mix,.formatter,native/*}.exs", "{lib,test,bench,examples,demo}/**/*.{ex,exs}"],
   line_length: 120
 ]

@@ -1,8 +1,8 @@
-# Prints the budgets with what they cost on this machine:
+# Prints each budget and the figure of this machine:
 #
 #     mix run bench/run.exs [--only B1,B4] [--strict]
 #
-# bench/README.md says how each figure is measured.
+# bench/README.md explains how each figure is measured.
 
 for file <- ~w(
       support/loop.ex

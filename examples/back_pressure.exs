@@ -1,5 +1,5 @@
-# Lets a hundred processes share something that only four may use at once. They wait for each other
-# instead of failing, first come, first served, and no process is in charge of it.
+# A hundred processes share a resource that only four may use at once. They wait for each other
+# instead of failing, first come, first served, and no broker process is involved.
 #
 #     mix run examples/back_pressure.exs
 
@@ -26,7 +26,7 @@ done = Enum.count(results, &match?({:ok, _square}, &1))
 IO.puts("#{done} of 100 queries done in #{div(us, 1_000)} ms")
 IO.puts("at most #{Penstock.Pool.info(MyApp.Connections).peak} at once")
 
-# Who would rather not wait says so, and is told why it was not admitted.
+# A caller can bound its wait, and gets the reason of a refusal.
 holders =
   for _ <- 1..4 do
     {:ok, pid} = Penstock.spawn(MyApp.Connections, fn -> Process.sleep(:infinity) end)

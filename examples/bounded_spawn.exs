@@ -1,4 +1,4 @@
-# Spawns no more processes at once than a pool allows, and answers at once when there is no room.
+# Spawns no more processes at once than a pool allows; further calls are refused immediately.
 #
 #     mix run examples/bounded_spawn.exs
 
@@ -15,12 +15,12 @@ show = fn title, spawned ->
   IO.puts("#{title}: #{inspect(spawned)}; #{in_use} running, room for #{available}")
 end
 
-# Five jobs ask for three places.
+# Five calls ask for three permits.
 spawned = for _ <- 1..5, do: Penstock.spawn_monitor(MyApp.Jobs, job)
 started = for {:ok, child} <- spawned, do: child
 show.("five jobs", Enum.map(spawned, &elem(&1, 0)))
 
-# A place is free again when its process is gone, in whatever way that came about.
+# A permit returns when its process ends, for any reason.
 [{finished, ref_of_finished}, {killed, ref_of_killed} | _running] = started
 send(finished, :finish)
 Process.exit(killed, :kill)

@@ -1,5 +1,5 @@
-# Permits belong to the process that acquired them, and come back when it dies: nothing has to be
-# released by hand, and nothing leaks.
+# Permits belong to the process that acquired them, and return when it dies: no code has to
+# release them, and none leaks.
 #
 #     mix run examples/killed_holder.exs
 
@@ -37,9 +37,9 @@ IO.inspect(Penstock.Pool.try_acquire(MyApp.Permits), label: "before the kill")
 
 MyApp.Holder.kill(holder)
 
-# Whoever knows that the holder is dead finds the permits free.
+# A process that has seen the holder's :DOWN finds the permits free.
 IO.inspect(Penstock.Pool.try_acquire(MyApp.Permits, 2), label: "after the kill")
 
-# What was never held cannot be given back, so a mistake does not widen the limit.
+# A process cannot release permits that it does not hold, so a mistake does not raise the limit.
 IO.inspect(Penstock.Pool.release(MyApp.Permits, 2), label: "released")
 IO.inspect(Penstock.Pool.release(MyApp.Permits), label: "released once more")

@@ -1,5 +1,5 @@
-# A login that a flood from one address cannot take from the others, passwords that cannot be guessed for long, and calls
-# to a service that allows five a second.
+# A flood from one address cannot block the logins of other addresses, password guessers are
+# banned, and calls to a service keep to its limit of five a second.
 #
 #     mix run examples/rate_limits.exs
 
@@ -8,23 +8,23 @@ alias Penstock.{Ban, IP, RateLimiter}
 {:ok, _supervisor} =
   Supervisor.start_link(
     [
-      # Each address may try twenty times a minute, ten of them at once.
+      # Each address may try twenty times a minute, ten times at once.
       {RateLimiter, name: MyApp.Logins, limit: 20, per: 60_000, burst: 10},
-      # Three wrong passwords keep it out for five minutes, then for ten, for twenty, ...
+      # Three wrong passwords ban an address for five minutes, then for ten, for twenty, ...
       {Ban, name: MyApp.Guessers, failures: 3, within: 60_000, ban_for: 300_000},
-      # What others allow us.
+      # The limit that the partner sets for us.
       {RateLimiter, name: MyApp.Partner, limit: 5, per: 1_000, burst: 1}
     ],
     strategy: :one_for_one
   )
 
 login = fn address, password ->
-  # One who has a whole network of v6 addresses is one, too.
+  # All addresses of one IPv6 network have the same key.
   key = IP.key(address)
 
   with {:allow, _left} <- RateLimiter.hit(MyApp.Logins, key),
        :ok <- Ban.check(MyApp.Guessers, key) do
-    # Only what failed counts.
+    # Only failures count.
     if password == "secret", do: :welcome, else: {:wrong, Ban.record_failure(MyApp.Guessers, key)}
   end
 end
@@ -39,7 +39,7 @@ guesses = for n <- 1..4, do: login.({0x2001, 0xDB8, 0, 7, 0, 0, 0, n}, "guess #{
 IO.inspect(guesses, label: "four guesses from four addresses of one network")
 IO.inspect(for(%{key: key, level: level} <- Ban.list(MyApp.Guessers), do: {key, level}), label: "kept out")
 
-# Waits for its turn, and six callers take theirs one after another.
+# Six callers wait, and each gets its own turn, one after another.
 {us, :ok} =
   :timer.tc(fn ->
     1..6

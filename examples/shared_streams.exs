@@ -1,5 +1,5 @@
-# Twenty callers, each with a stream of tasks that may have ten at once. Bounded one by one that would be two hundred tasks;
-# they share a pool, and so are eight together.
+# Twenty callers each run a stream of up to ten tasks. Without a pool two hundred tasks would run
+# at once; with a shared pool, eight.
 #
 #     mix run examples/shared_streams.exs
 
@@ -27,7 +27,7 @@ pages =
 IO.puts("#{length(List.flatten(pages))} pages, in order: #{Enum.all?(pages, &(&1 == Enum.sort(&1)))}")
 IO.puts("at most #{Penstock.Pool.info(MyApp.Outbound).peak} at once")
 
-# A task that hangs is killed, and makes room.
+# A hung task is killed, and its permits return.
 {:ok, _pid} = Penstock.Task.start(MyApp.Outbound, fn -> Process.sleep(:infinity) end, permits: 8, max_runtime: 50)
 IO.inspect(Penstock.Task.start(MyApp.Outbound, fn -> :ok end), label: "while it hangs")
 {:ok, task} = Penstock.Task.async(MyApp.Outbound, fn -> fetch.(7) end, timeout: 2_000)

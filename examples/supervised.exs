@@ -1,4 +1,5 @@
-# Two supervisors that share one budget of four, a child that crashes at a full pool, and a tree that is drained as it stops.
+# Two supervisors share one budget of four, a child crashes while the pool is full, and the tree
+# is drained as it stops.
 #
 #     mix run examples/supervised.exs
 
@@ -25,7 +26,7 @@ end
 
 IO.inspect(session.(3), label: "a fifth")
 
-# It is restarted, although the pool is full.
+# The supervisor restarts the child, although the pool is full.
 Process.exit(first, :kill)
 
 restarted? = fn ->
@@ -38,7 +39,7 @@ end
 Enum.find(Stream.repeatedly(restarted?), & &1)
 IO.puts("after a crash: #{Penstock.DynamicSupervisor.count_children(MyApp.Sessions).active} sessions")
 
-# The tasks end by themselves; the sessions, which do not, are ended when the time is up.
+# The tasks end by themselves during the drain. The sessions do not, so they are terminated here.
 for {_, pid, _, _} <- Penstock.DynamicSupervisor.which_children(MyApp.Sessions) do
   Penstock.DynamicSupervisor.terminate_child(MyApp.Sessions, pid)
 end

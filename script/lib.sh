@@ -1,4 +1,4 @@
-# Sourced by the scripts beside it: the same directory, locale and PATH for each.
+# Sourced by the scripts of this directory: sets the same directory, locale and PATH for each.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,9 +21,9 @@ as_root() {
   [ "$(id -u)" = 0 ] || die "$1 needs root, and this is $(id -un)"
 }
 
-# Installs Debian packages, and says so.
+# Installs the Debian packages $@ and prints their names.
 install_packages() {
-  has apt-get || die "needs the Debian packages $*, and there is no apt-get: install what they hold by hand"
+  has apt-get || die "needs the Debian packages $*, and there is no apt-get: install them by hand"
   as_root "installing $*"
   say "installing $*"
   local log; log=$(mktemp)

@@ -64,7 +64,7 @@ defmodule PenstockTest do
 
         assert {kind, reason} == {bare_kind, bare_reason}
         assert {PenstockTest, :burst, 1, bare_location} == hd(stack)
-        # The caller of the caller is there as well: nothing was raised anew.
+        # The stack also has the caller's caller: nothing was raised a second time.
         assert Enum.any?(stack, fn {_, name, _, _} ->
                  name |> to_string() |> String.contains?("test run/3 gives the")
                end)

@@ -1,6 +1,6 @@
 defmodule Penstock.Bench.Acquire do
   @moduledoc false
-  # B1, B1b, B2: a permit taken and given back.
+  # B1, B1b, B2: a permit acquired and released.
 
   alias Penstock.Bench.{Noop, Row}
   alias Penstock.Pool
@@ -28,7 +28,7 @@ defmodule Penstock.Bench.Acquire do
       },
       %Row{
         id: "B1b",
-        work: "a fresh process takes, gives back and ends",
+        work: "a fresh process acquires, releases and ends",
         against: "the same process without",
         baseline: fn -> fresh(fn -> :ok end) end,
         ours: fn -> fresh(acquire(pool(:b1b))) end,
@@ -59,14 +59,14 @@ defmodule Penstock.Bench.Acquire do
     end
   end
 
-  # The work is made once: what a closure costs to make is not the cost of the permit.
+  # The closure is made once: its cost is not the cost of the permit.
   defp run(name) do
     work = fn -> :done end
     {:ok, :done} = Penstock.run(name, work)
     fn -> Penstock.run(name, work) end
   end
 
-  # The boundary alone: into native code and back, twice, with as many arguments.
+  # The boundary alone: two calls into native code and back, with the arguments of ours.
   defp two_calls do
     fn ->
       Noop.raw(:b1, self())
@@ -74,7 +74,7 @@ defmodule Penstock.Bench.Acquire do
     end
   end
 
-  # A semaphore as one writes it in two lines, of which a killed holder keeps its permit for ever.
+  # A semaphore of two lines. A killed holder never returns its permit.
   defp atomics do
     ref = :atomics.new(1, signed: true)
 
@@ -90,8 +90,8 @@ defmodule Penstock.Bench.Acquire do
     end
   end
 
-  # As semaphore libraries on ETS do it: a named table, a row made when it is missing, and a counter that is cut at the
-  # limit, where the old and the new value tell whether it was.
+  # Semaphore libraries on ETS use a named table, create a missing row, and cap the counter at the
+  # limit. The old and the new value tell whether the counter was capped.
   defp ets do
     :ets.new(:bench_semaphores, [:set, :public, :named_table, write_concurrency: true])
 

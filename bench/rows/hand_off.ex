@@ -2,14 +2,17 @@ defmodule Penstock.Bench.HandOff do
   @moduledoc false
   # B10: from the release to the first instruction of the waiter that gets the permit.
   #
-  # What the schedulers do meanwhile decides what is measured, so it is the same for all sides and written down:
+  # The state of the schedulers decides the figure, so it is the same for all sides:
   #
-  #   * releaser and waiter are bound to two schedulers (`:scheduler` is an undocumented option of spawn_opt). Unbound,
-  #     the releaser's scheduler steals the waiter, and the hand-over between schedulers is not in the figure;
-  #   * the releaser asks whether the waiter is truly parked, and from the yes on stays busy for 100 µs;
-  #   * a process that only yields keeps the waiter's scheduler awake. One that sleeps is woken by the operating
-  #     system, which on a virtual machine takes 10 to 50 µs for every side alike and hides the rest;
-  #   * after the release the releaser waits for the waiter, so that its scheduler is free for a server in between.
+  #   * Releaser and waiter are bound to two schedulers (`:scheduler` is an undocumented option of
+  #     spawn_opt). Unbound, the releaser's scheduler steals the waiter, and the figure lacks the
+  #     wake-up of another scheduler.
+  #   * The releaser polls until the waiter is parked, and then stays busy for 100 µs.
+  #   * A process that only yields keeps the waiter's scheduler awake. A sleeping scheduler is
+  #     woken by the operating system. On a virtual machine this takes 10 to 50 µs for every side
+  #     alike, and hides the rest.
+  #   * After the release the releaser waits for the waiter, so that its scheduler is free for a
+  #     server in between.
 
   alias Penstock.Bench.{HandOff.Semaphore, Row, Stats}
   alias Penstock.Pool
@@ -46,8 +49,8 @@ defmodule Penstock.Bench.HandOff do
     ]
   end
 
-  # Each side: how the releaser gets the only permit, how the waiter waits for it, how it is released to the waiter,
-  # and how the waiter gives it back afterwards.
+  # Each side: how the releaser acquires the only permit, how the waiter waits for it, how the
+  # releaser releases it, and how the waiter releases it afterwards.
   defp message do
     %{
       take: fn -> :ok end,
@@ -137,8 +140,9 @@ end
 
 defmodule Penstock.Bench.HandOff.Semaphore do
   @moduledoc false
-  # The semaphore that OTP's own means give: one process that monitors who holds and queues who waits. A release is a
-  # cast and the next waiter is answered before the old monitor is dropped, which is the quickest way for this side.
+  # A semaphore of OTP's own means: one process that monitors holders and queues waiters. A
+  # release is a cast, and the next waiter is answered before the old monitor is dropped: both
+  # make this side as fast as it can be.
 
   use GenServer
 

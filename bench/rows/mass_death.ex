@@ -1,6 +1,6 @@
 defmodule Penstock.Bench.MassDeath do
   @moduledoc false
-  # B13: holders that are killed, and how soon what they held is back.
+  # B13: killed holders, and how soon their permits return.
 
   alias Penstock.Bench.{Refuse, Row, Stats}
   alias Penstock.Pool
@@ -16,7 +16,7 @@ defmodule Penstock.Bench.MassDeath do
       %Row{
         id: "B13",
         work: "#{@holders} holders killed, until the count is 0",
-        against: "as many without a pool",
+        against: "the same without a pool",
         baseline: &bare/0,
         ours: &pool/0,
         sampler: &mass_sampler/2,
@@ -44,7 +44,8 @@ defmodule Penstock.Bench.MassDeath do
     %{hold: fn -> :ok = Pool.try_acquire(:b13) end, free?: fn -> Pool.info(:b13).in_use == 0 end}
   end
 
-  # In a process of its own, so that no round pays for the garbage of the one before.
+  # Each round has a process of its own, so that it does not pay for the garbage of the last
+  # round.
   defp mass_sampler(side, _processes) do
     fn -> Task.await(Task.async(fn -> mass_death(side) end), :infinity) end
   end
@@ -65,23 +66,25 @@ defmodule Penstock.Bench.MassDeath do
     until(fn -> :counters.get(ready, 1) == @holders end)
     from = System.monotonic_time()
     Enum.each(pids, &Process.exit(&1, :kill))
-    # A pool's `info` sums up over its holders: asked only when it can be true, it takes nothing from the dying.
+    # `Pool.info` sums over the holders. It is called only when the answer can be true, so that it
+    # takes no time from the dying processes.
     until(fn -> :erlang.system_info(:process_count) <= before and side.free?.() end)
     elapsed = System.monotonic_time() - from
 
-    # What still dies must not do so in the other side's round.
+    # No process may still be dying in the round of the other side.
     until(fn -> not Enum.any?(pids, &Process.alive?/1) end)
     System.convert_time_unit(elapsed, :native, :microsecond) / 1000
   end
 
-  # Asked once a millisecond: a busy wait would take one of two schedulers from the dying.
+  # Polls once a millisecond: a busy wait would take one of two schedulers from the dying
+  # processes.
   defp until(done?, left \\ @patience_ms) do
     cond do
       done?.() ->
         :ok
 
       left == 0 ->
-        raise "waited #{@patience_ms} ms in vain"
+        raise "gave up after #{@patience_ms} ms"
 
       true ->
         Process.sleep(1)
@@ -100,7 +103,8 @@ defmodule Penstock.Bench.MassDeath do
     fn -> Stats.quantile(for(_ <- 1..@deaths, do: lag(name)), 0.99) end
   end
 
-  # The asker asks all the time, on the other scheduler: one that is woken by the `:DOWN` comes too late to be refused.
+  # The caller polls all the time, on the other scheduler. A caller that the `:DOWN` wakes comes
+  # too late to be refused.
   defp lag(name) do
     parent = self()
 

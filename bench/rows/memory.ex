@@ -1,7 +1,7 @@
 defmodule Penstock.Bench.Memory do
   @moduledoc false
-  # B15: resident memory per holder. Each sample is a VM of its own: memory that a VM has once had it reuses without
-  # asking the system for more, so only the first 100,000 holders of a VM can be seen.
+  # B15: resident memory per holder. Each sample has a VM of its own: a VM reuses its memory
+  # without a request to the system, so only the first 100,000 holders of a VM are visible.
 
   alias Penstock.Bench.{Peer, Row}
 
@@ -12,7 +12,7 @@ defmodule Penstock.Bench.Memory do
       %Row{
         id: "B15",
         work: "resident memory per holder, 100000 holders",
-        against: "the same processes without",
+        against: "the same without a pool",
         baseline: fn -> :bare end,
         ours: fn -> :pool end,
         sampler: &sampler/2,

@@ -1,6 +1,6 @@
 defmodule Penstock.Bench.Ping do
   @moduledoc false
-  # I5: what a process that has nothing to do with it feels of two processes that are refused all the time.
+  # I5: the latency of an unrelated process while two processes are refused all the time.
 
   alias Penstock.Bench.{Loop, Refuse, Row, Stats}
 
@@ -10,8 +10,8 @@ defmodule Penstock.Bench.Ping do
     [
       %Row{
         id: "I5",
-        work: "p99 ping beside 2 loops of refusals, 1000 held",
-        against: "beside 2 loops of #[nif] no-ops",
+        work: "p99 ping during 2 loops of refusals, 1000 held",
+        against: "during 2 loops of #[nif] no-ops",
         baseline: &Refuse.noop/0,
         ours: fn -> Refuse.refusal(:i5, 1_000) end,
         sampler: &sampler/2,

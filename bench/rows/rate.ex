@@ -1,6 +1,6 @@
 defmodule Penstock.Bench.Rate do
   @moduledoc false
-  # B11, B12: a hit on a key, and what keys cost in memory.
+  # B11, B12: a hit on a key, and the memory of keys.
 
   alias Penstock.Bench.{Peer, Row}
   alias Penstock.RateLimiter
@@ -38,7 +38,7 @@ defmodule Penstock.Bench.Rate do
       },
       %Row{
         id: "B12",
-        work: "what 10^7 others add to it",
+        work: "added by 10^7 other keys",
         ours: fn -> :added end,
         against: "-",
         sampler: &sampler/2,
@@ -50,7 +50,7 @@ defmodule Penstock.Bench.Rate do
     ]
   end
 
-  # Nobody reaches it.
+  # No key reaches it.
   @limit 2_000_000_000
 
   defp keyed do
@@ -58,7 +58,7 @@ defmodule Penstock.Bench.Rate do
     each_key(&RateLimiter.hit(:b11, &1))
   end
 
-  # A key is in use from its first hit to the end of the row, as each hit owes 100 ms.
+  # Each hit moves the TAT of its key by 100 ms, so a key stays active until the row ends.
   defp start(name), do: {:ok, _} = RateLimiter.start_link(name: name, limit: 600, per: 60_000, burst: @limit)
 
   defp alone do
@@ -66,7 +66,7 @@ defmodule Penstock.Bench.Rate do
     fn -> {:allow, _} = RateLimiter.hit(:b11_alone) end
   end
 
-  # A window as one writes it in two lines, of which twice as much passes at its border, and whose rows somebody has to sweep.
+  # A window of two lines. Twice its limit passes at its border, and its rows need a sweeper.
   defp ets do
     :ets.new(:b11_windows, [:set, :public, :named_table, write_concurrency: true])
     each_key(&ets_hit/1)
@@ -86,7 +86,8 @@ defmodule Penstock.Bench.Rate do
     end
   end
 
-  # A literal is not copied. A fun's own keys would be, to each process, for as long as a sample.
+  # A literal is not copied. Keys in a fun are copied to each process, which takes as long as a
+  # sample.
   @all_keys List.to_tuple(for n <- 1..@keys, do: :crypto.hash(:md5, <<n::32>>))
 
   # One key after another, in each process.

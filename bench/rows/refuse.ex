@@ -1,6 +1,6 @@
 defmodule Penstock.Bench.Refuse do
   @moduledoc false
-  # B4, B5: a refusal, asked for again at once.
+  # B4, B5: a refusal; the caller asks again at once.
 
   alias Penstock.Bench.{Noop, Row}
   alias Penstock.Pool
@@ -17,7 +17,7 @@ defmodule Penstock.Bench.Refuse do
       },
       %Row{
         id: "B4",
-        work: "a refusal, 100 permits held by as many",
+        work: "a refusal, 100 permits held by 100 processes",
         against: "#[nif] no-op, arity 0",
         baseline: &noop/0,
         ours: fn -> refusal(:b4_100, 100) end,
@@ -25,7 +25,7 @@ defmodule Penstock.Bench.Refuse do
       },
       %Row{
         id: "B4",
-        work: "a refusal, 10000 permits held by as many",
+        work: "a refusal, 10000 permits, 10000 processes",
         against: "#[nif] no-op, arity 0",
         baseline: &noop/0,
         ours: fn -> refusal(:b4_10000, 10_000) end,
@@ -33,7 +33,7 @@ defmodule Penstock.Bench.Refuse do
       },
       %Row{
         id: "B5",
-        work: "a refusal, 100 permits held by as many",
+        work: "a refusal, 100 permits held by 100 processes",
         against: "DynamicSupervisor, 100 children",
         baseline: fn -> supervisor(100) end,
         ours: fn -> refusal(:b5, 100) end,
@@ -44,7 +44,7 @@ defmodule Penstock.Bench.Refuse do
 
   def noop, do: fn -> Noop.nop() end
 
-  @doc "A full pool of that many holders, and the asking."
+  @doc "Fills a pool with `holders` processes and returns a fun that is refused by it."
   def refusal(name, holders) do
     {:ok, _} = Pool.start_link(name: name, limit: holders)
     parent = self()
@@ -59,7 +59,7 @@ defmodule Penstock.Bench.Refuse do
 
     for _ <- 1..holders, do: receive(do: (:held -> :ok))
     {:error, :full} = Pool.try_acquire(name)
-    # What comes back is not looked at in the loop, on this side as little as on the others.
+    # The loop does not match the answer, on this side or the others.
     fn -> Pool.try_acquire(name) end
   end
 

@@ -1,6 +1,6 @@
 defmodule Penstock.Bench.Restart do
   @moduledoc false
-  # B16: children of one supervisor that are killed at once, until all of them are back.
+  # B16: the children of one supervisor are killed at once, until all of them are restarted.
 
   alias Penstock.Bench.Row
 
@@ -24,7 +24,7 @@ defmodule Penstock.Bench.Restart do
     ]
   end
 
-  # A supervisor with its children, and the count of those that were ever started.
+  # A supervisor with its children, and a count of all starts.
   defp children(start) do
     started = :counters.new(1, [])
     start.(started, @children)
@@ -51,7 +51,7 @@ defmodule Penstock.Bench.Restart do
 
   defp pids(children), do: for({_, pid, _, _} when is_pid(pid) <- children, do: pid)
 
-  # The reports of the crashes are the same on both sides, and would be most of the time.
+  # Crash reports are the same on both sides, and would take most of the time.
   defp sampler(side, _processes) do
     fn ->
       level = Logger.level()

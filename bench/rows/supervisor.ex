@@ -1,11 +1,13 @@
 defmodule Penstock.Bench.Supervisors do
   @moduledoc false
-  # B5, B9: a child of a supervisor, refused and started. Each child ends at once; the supervisor sees to that meanwhile.
+  # B5, B9: a child of a supervisor, refused and started. Each child ends at once, and the
+  # supervisor handles its end during the sample.
 
   alias Penstock.Bench.{Loop, Row}
 
   @max 100_000
-  # A supervisor sleeps between samples. Until it runs beside its callers, a short sample is over.
+  # A supervisor sleeps between samples. A short sample ends before it runs in parallel to its
+  # callers.
   @sample_ns 5_000_000
   @rounds 61
 
@@ -78,7 +80,8 @@ defmodule Penstock.Bench.Supervisors do
     fn -> {:ok, _} = Penstock.Task.Supervisor.start_child(name, fn -> :ok end) end
   end
 
-  # By the scheduler, of which there are as many: two processes that are chosen by chance would share one half of the time.
+  # The key is the scheduler's id, and there are as many partitions as schedulers. Two random keys
+  # would name the same partition half of the time.
   defp gated(name, partitions) do
     {:ok, _} = Penstock.Task.Supervisor.start_link(name: name, limit: @max, partitions: partitions)
 

@@ -1,6 +1,6 @@
 defmodule Penstock.Bench.Tasks do
   @moduledoc false
-  # B7: a task from its start to its result. B8: an item of a stream of 400 tasks, eight of which run at once.
+  # B7: a task from its start to its result. B8: an item of a stream of 400 tasks, eight at once.
 
   alias Penstock.Bench.{Loop, Row}
 
@@ -29,7 +29,7 @@ defmodule Penstock.Bench.Tasks do
     ]
   end
 
-  # A stream of its own for each call: its start and its end are part of it.
+  # Each call runs a whole stream: the start and the end of the stream are part of the figure.
   defp per_item(stream, processes) do
     sample = Loop.sampler(stream, processes)
     fn -> sample.() / @items end

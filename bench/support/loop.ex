@@ -1,17 +1,19 @@
 defmodule Penstock.Bench.Loop do
   @moduledoc false
-  # ns per call of a fun, called in a loop by one fresh process, or by two at the same time. The cost of the loop and of
-  # the call stays in: a user pays it too. A fun of one argument is given a number that counts down, to choose by, from another
-  # beginning in each sample.
+  # Measures the ns per call of a fun, called in a loop by one fresh process, or by two at the
+  # same time. The cost of the loop and of the call stays in: a user pays it too. A fun of one
+  # argument gets a number that counts down, with a random start for each sample, to choose a key
+  # by.
 
-  # Such machines run at two speeds, 1.7 times apart, for some ms each. A sample is much shorter, so that nearly always both
-  # sides of a round are of one speed.
+  # Virtual machines run at two speeds, 1.7 times apart, for some ms each. A sample is much
+  # shorter, so that both sides of a round nearly always run at one speed.
   @sample_ns 300_000
   @calibration_ns 1_000_000
   @beginnings 1_000_000
-  # Samples in a row that were not of two processes at the same time.
+  # The number of samples in a row in which two processes did not run at the same time.
   @tries 1_000
-  # Looks at whether the work of the last sample is over; a row that has work in the background goes on after these.
+  # The number of polls for the end of the last sample's work. A row with work in the background
+  # goes on after these.
   @looks 10_000
 
   def sampler(fun, processes, sample_ns \\ @sample_ns) do
@@ -19,7 +21,7 @@ defmodule Penstock.Bench.Loop do
     fn -> together(fun, processes, calls, @tries) / (processes * calls) end
   end
 
-  # A machine that is busy may run one after the other, which would be measured as two at once, and is not.
+  # A busy machine may run the processes one after the other. Such a sample is taken again.
   defp together(_fun, processes, _calls, 0) do
     raise "#{processes} processes did not run at the same time in any of #{@tries} samples: the machine is too busy"
   end
@@ -29,8 +31,9 @@ defmodule Penstock.Bench.Loop do
     if shared >= 0.8 * elapsed, do: elapsed, else: together(fun, processes, calls, tries - 1)
   end
 
-  # Doubles until a run is long enough to be extrapolated from; the runs before it warm caches and code up. The shortest
-  # of three, since one that was interrupted would look long enough far too early.
+  # Doubles the calls until a run is long enough to extrapolate from; earlier runs warm up caches
+  # and code. The shortest of three runs counts, because an interrupted run looks long enough too
+  # early.
   defp calibrate(fun, processes, calls, sample_ns) do
     elapsed = Enum.min(for _ <- 1..3, do: elem(run(fun, processes, calls), 0))
 
@@ -39,8 +42,9 @@ defmodule Penstock.Bench.Loop do
       else: calibrate(fun, processes, calls * 2, sample_ns)
   end
 
-  # From the first start to the last end, and how long of it all of them ran. The processes are fresh, so that no sample
-  # inherits a grown heap, a mailbox or a place in a holder table from the one before.
+  # Returns the time from the first start to the last end, and for how long of it all processes
+  # ran. The processes are fresh, so that no sample inherits a grown heap, a mailbox or a holder
+  # entry.
   defp run(fun, processes, calls) do
     parent = self()
     gate = :atomics.new(1, [])
@@ -55,12 +59,12 @@ defmodule Penstock.Bench.Loop do
     {in_ns(Enum.max(ends) - Enum.min(starts)), in_ns(Enum.min(ends) - Enum.max(starts))}
   end
 
-  # Processes that a sample has started end after it, and supervisors see to that: the next
-  # sample, which is of the other side, would pay for it.
+  # Processes that a sample has started end after it, and supervisors handle their ends: the next
+  # sample, which is of the other side, would pay for that.
   defp await_quiet(0), do: :ok
 
   defp await_quiet(looks) do
-    # This process is active itself.
+    # The calling process is active itself.
     if :erlang.statistics(:total_active_tasks) > 1 do
       :erlang.yield()
       await_quiet(looks - 1)
@@ -72,7 +76,8 @@ defmodule Penstock.Bench.Loop do
   defp work(parent, gate, processes, fun, calls) do
     send(parent, {self(), :ready})
     receive do: (:go -> :ok)
-    # A process is woken some µs after another, which matters in so short a time: they wait for each other.
+    # The processes are woken some µs apart, which matters in a short sample: they wait for each
+    # other.
     :atomics.add(gate, 1, 1)
     begin = calls + :rand.uniform(@beginnings)
     meet(gate, processes)

@@ -4,16 +4,17 @@ defmodule Penstock.Bench.Noop.Build do
   @manifest Path.expand("../../native/bench/Cargo.toml", __DIR__)
   @sources [@manifest, Path.expand("../../native/bench/src/lib.rs", __DIR__)]
 
-  # Built only when its sources are newer, so that a build that was copied to a machine without cargo runs there.
+  # Builds the library only when its sources are newer, so that a copied build also runs on a
+  # machine without cargo.
   def path do
     target = Path.join(Mix.Project.build_path(), "bench_native")
     built = Path.join([target, "release", library("penstock_bench")])
-    # The VM appends `.so` on every Unix, also where cargo calls the library `.dylib`.
+    # The VM appends `.so` on every Unix, even where cargo calls the library `.dylib`.
     loadable = Path.join(target, "penstock_bench")
 
     unless fresh?(loadable <> extension()) do
       cargo(target)
-      # A library that is mapped must not be written over.
+      # A mapped library must not be overwritten.
       File.rm(loadable <> extension())
       File.cp!(built, loadable <> extension())
     end
@@ -55,7 +56,7 @@ defmodule Penstock.Bench.Noop do
   @moduledoc false
   # The cheapest call into Rust that a rustler user can write.
 
-  # Here, since the VM only logs what `load/0` raises.
+  # The path is resolved at compile time, because the VM only logs an exception of `load/0`.
   @library String.to_charlist(Penstock.Bench.Noop.Build.path())
   @on_load :load
 
@@ -63,6 +64,6 @@ defmodule Penstock.Bench.Noop do
 
   def nop, do: :erlang.nif_error(:nif_not_loaded)
 
-  # With as many arguments as the hot entries of the library have.
+  # Takes as many arguments as the hot entries of the library.
   def raw(_gate, _self), do: :erlang.nif_error(:nif_not_loaded)
 end

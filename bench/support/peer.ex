@@ -1,8 +1,9 @@
 defmodule Penstock.Bench.Peer do
   @moduledoc false
-  # A VM of its own for one sample.
+  # Runs one sample in a VM of its own.
 
-  # The module of the file is compiled here and sent over: compiling in there would leave free memory that hides what is measured.
+  # The calling VM compiles the file and sends the module. A compilation in the peer would leave
+  # free memory there, which hides the growth that is measured.
   def call(file, function, args) do
     {module, code} = compiled(file)
     paths = for app <- [:elixir, :logger, :penstock], do: Application.app_dir(app, "ebin")

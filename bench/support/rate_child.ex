@@ -1,7 +1,7 @@
 defmodule Penstock.Bench.RateChild do
   @moduledoc false
-  # Runs in a fresh VM: what a limiter for a million keys takes, and what ten million that come after its start add to the resident
-  # memory.
+  # Runs in a fresh VM: the resident memory of a limiter for a million keys, and the growth by ten
+  # million keys that are hit after its start.
 
   @max_keys 1_000_000
   @keys 10_000_000
@@ -17,7 +17,7 @@ defmodule Penstock.Bench.RateChild do
         (resident() - before) / 1_000_000
 
       :added ->
-        # Code is loaded, and heaps have grown.
+        # The first hits load code and grow heaps.
         hit(@max_keys, @max_keys + 100_000)
         before = resident()
         hit(@max_keys, @max_keys + @keys)

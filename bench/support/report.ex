@@ -39,15 +39,16 @@ defmodule Penstock.Bench.Report do
   end
 
   @doc """
-  Prints the comparisons of one row, `[{row, [{baseline, ours}]}]`, and returns whether it kept to its budget: as one of
-  them did, or as none did.
+  Prints the comparisons of one row, `[{row, [{baseline, ours}]}]`.
+
+  Returns `:pass` if one of them keeps to its budget, `:miss` if none does, `nil` without a budget.
   """
   def rows(compared, processes) do
     verdicts = for {row, rounds} <- compared, do: verdict(row, compare(row, rounds))
     verdict = Enum.find([:pass, :miss], &(&1 in verdicts))
 
     for {{row, rounds}, own} <- Enum.zip(compared, verdicts) do
-      # A row that passes one of its two comparisons is not a miss.
+      # A row that passes one of its two comparisons is no miss.
       print(row, processes, rounds, if(own == :miss and verdict == :pass, do: :or, else: own))
     end
 
@@ -107,7 +108,7 @@ defmodule Penstock.Bench.Report do
   defp number(value, _unit) when abs(value) < 1000, do: :erlang.float_to_binary(value / 1, decimals: 1)
   defp number(value, _unit), do: Integer.to_string(round(value))
 
-  # Small ratios (a refusal against a supervisor) would all be 0.01 with two digits.
+  # Small ratios (a refusal compared with a supervisor) would all be 0.01 with two digits.
   defp fixed(value) when value < 0.1, do: :erlang.float_to_binary(value / 1, decimals: 4)
   defp fixed(value), do: :erlang.float_to_binary(value / 1, decimals: 2)
 
@@ -151,7 +152,7 @@ defmodule Penstock.Bench.Report do
     end
   end
 
-  # What else the machine does is the first thing to ask of a strange figure.
+  # The load of the machine is the first explanation of a strange figure.
   defp load do
     case File.read("/proc/loadavg") do
       {:ok, load} -> ", load #{load |> String.split() |> hd()}"

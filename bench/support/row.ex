@@ -1,15 +1,16 @@
 defmodule Penstock.Bench.Row do
   @moduledoc false
-  # One line of the table, as data. `baseline` and `ours` prepare their side (tables, pools, holders) and return what
-  # is to be measured; `sampler` turns that, and the number of processes, into a fun that takes one measurement. Both
-  # sides of a row are sampled by the same sampler, so whatever it costs itself, it costs both.
+  # One line of the table, as data. `baseline` and `ours` prepare their side (tables, pools,
+  # holders) and return a value, usually a fun; `sampler` turns that value, and the number of
+  # processes, into a fun that takes one measurement. Both sides of a row have the same sampler,
+  # so its own cost is in both.
   #
-  # `budget` is `{:ratio, r}` (the median of ours / baseline is at most r), `{:ours, x}` (our median is at most x),
-  # `{:extra, x}` (the median of ours - baseline is at most x) or nil for a figure that has none. It may differ by the
-  # number of processes: `%{1 => budget, 2 => budget}`.
+  # `budget` is `{:ratio, r}` (the median of ours / baseline is at most r), `{:ours, x}` (our
+  # median is at most x), `{:extra, x}` (the median of ours - baseline is at most x), or nil. It
+  # may differ by the number of processes: `%{1 => budget, 2 => budget}`.
   #
-  # `or` gives the work, the baseline and the budget of a second comparison, sampled in the same rounds. The row keeps to
-  # its budget if either comparison does.
+  # `or` gives the work, the baseline and the budget of a second comparison, sampled in the same
+  # rounds. The row keeps to its budget if either comparison does.
 
   @enforce_keys [:id, :work, :against, :ours]
   defstruct [

@@ -17,7 +17,8 @@ defmodule Penstock.Bench.Runner do
     Penstock.Bench.Ping
   ]
 
-  # The budgets are for two cores; more schedulers would change the rows in which processes die or are pinged.
+  # The budgets are for two cores. More schedulers would change the rows in which processes die or
+  # are pinged.
   @schedulers 2
 
   def main(argv) do
@@ -61,7 +62,8 @@ defmodule Penstock.Bench.Runner do
     end
   end
 
-  # Each row has a process of its own, to which its pools, tables and holders are linked: they end with the row.
+  # Each row has a process of its own. Its pools, tables and holders are linked to that process
+  # and end with the row.
   defp run(row) do
     parent = self()
 
@@ -80,7 +82,7 @@ defmodule Penstock.Bench.Runner do
     end
   end
 
-  # Its comparisons, of which a row has one or two.
+  # Measures the comparisons of a row, one or two.
   defp measure(row) do
     rows = [row | for(other <- List.wrap(row.or), do: struct!(row, other))]
     baselines = for row <- rows, do: row.baseline && row.baseline.()

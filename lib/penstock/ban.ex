@@ -99,15 +99,7 @@ defmodule Penstock.Ban do
 
   @day 86_400_000
 
-  # In the order of the native side.
   @options [:failures, :within, :ban_for, :escalate, :max_ban, :forget_after, :max_keys, :max_bans]
-
-  # Bytes for each key, and for each ban.
-  @failures 160
-  @banned 64
-
-  # Bytes in the external term format that a reason may have.
-  @largest_reason 256
 
   @doc """
   Returns the child spec of bans. The options are those of `start_link/1`, which checks them.
@@ -170,15 +162,15 @@ defmodule Penstock.Ban do
     given = [ban_for: ban_for, max_ban: max_ban, forget_after: Keyword.get(opts, :forget_after, max_ban)]
     defaults = [failures: 5, within: 60_000, escalate: 2, max_keys: 100_000, max_bans: 10_000]
     given = defaults |> Keyword.merge(opts) |> Keyword.merge(given)
-    numbers = for option <- @options, do: number!(option, given[option])
+    settings = for option <- @options, into: %{}, do: {option, number!(option, given[option])}
     clock = Options.one_of!(Keyword.get(opts, :clock, :monotonic), ":clock", [:monotonic, :manual])
-    given = List.to_tuple(numbers ++ [clock])
 
-    with {:error, :enomem} <- start(name, given) do
-      {_failures, _within, _ban_for, _escalate, _max_ban, _forget, max_keys, max_bans, _clock} = given
-      bytes = @failures * max_keys + @banned * max_bans
+    with {:error, :enomem} <- start(name, Map.put(settings, :clock, clock)) do
+      %{max_keys: max_keys, max_bans: max_bans} = settings
       sizes = "max_keys: #{max_keys} and max_bans: #{max_bans}"
-      raise ArgumentError, "not enough memory for #{sizes}, which need #{bytes} bytes; lower one of them"
+
+      raise ArgumentError,
+            "not enough memory for #{sizes}, which need #{memory(settings)} bytes; lower one of them"
     end
   end
 
@@ -189,25 +181,26 @@ defmodule Penstock.Ban do
   defp ban_ms!(value, _name) when is_integer(value) and value in 1..0x7FFF_FFFF, do: value
   defp ban_ms!(value, name), do: Options.expected!(name, "an integer between 1 and 2147483647 or :infinity", value)
 
-  defp start(name, given) do
-    {_failures, _within, _ban_for, _escalate, _max_ban, _forget, max_keys, max_bans, _clock} = given
-
-    if there_already?(name, max_keys, max_bans) or MemoryGuard.available?(@failures * max_keys + @banned * max_bans),
-      do: Owner.start_link(name, :ban, &own(name, &1, given)),
+  defp start(name, %{max_keys: max_keys, max_bans: max_bans} = settings) do
+    if there_already?(name, max_keys, max_bans) or MemoryGuard.available?(memory(settings)),
+      do: Owner.start_link(name, :ban, &own(name, &1, settings)),
       else: {:error, :enomem}
+  end
+
+  # Returns the bytes of bans of these sizes.
+  defp memory(%{max_keys: max_keys, max_bans: max_bans}) do
+    %{ban_key_memory: key_memory, ban_memory: ban_memory} = Native.bounds()
+    key_memory * max_keys + ban_memory * max_bans
   end
 
   # Returns `true` if bans of these sizes exist: of a crashed owner, or of a live one, which
   # `Owner.start_link/3` then reports.
   defp there_already?(name, max_keys, max_bans) do
-    match?(
-      {_failures, _within, _ban_for, _escalate, _max, _forget, ^max_keys, ^max_bans, _memory, _dropped},
-      Native.ban_info(name)
-    )
+    match?(%{max_keys: ^max_keys, max_bans: ^max_bans}, Native.ban_info(name))
   end
 
-  defp own(name, owner, given) do
-    with :enomem <- Native.ban_start(name, owner, given), do: {:error, :enomem}
+  defp own(name, owner, settings) do
+    with :enomem <- Native.ban_start(name, owner, settings), do: {:error, :enomem}
   end
 
   @doc """
@@ -281,9 +274,10 @@ defmodule Penstock.Ban do
   @spec ban(ban, term, pos_integer | :infinity, term) :: :ok
   def ban(ban, key, ms, reason \\ :manual) do
     ban_ms!(ms, "ms")
+    %{reason_bytes: most} = Native.bounds()
 
-    unless Weight.fits?(reason, @largest_reason) do
-      Options.expected!("reason", "of at most #{@largest_reason} bytes in the external term format", reason)
+    unless Weight.fits?(reason, most) do
+      Options.expected!("reason", "of at most #{most} bytes in the external term format", reason)
     end
 
     # Encoded here, where the VM can yield: the native side takes a known number of bytes.
@@ -385,24 +379,8 @@ defmodule Penstock.Ban do
   @spec info(ban) :: info
   def info(ban) do
     case Native.ban_info(ban) do
-      :no_ban ->
-        no_ban!(ban)
-
-      {failures, within, ban_for, escalate, max_ban, forget_after, max_keys, max_bans, memory, dropped} ->
-        %{
-          name: ban,
-          failures: failures,
-          within: within,
-          ban_for: ban_for,
-          escalate: escalate,
-          max_ban: max_ban,
-          forget_after: forget_after,
-          max_keys: max_keys,
-          max_bans: max_bans,
-          bans: count(ban, 0, 0),
-          dropped: dropped,
-          memory: memory
-        }
+      :no_ban -> no_ban!(ban)
+      info -> Map.merge(info, %{name: ban, bans: count(ban, 0, 0)})
     end
   end
 

@@ -170,10 +170,7 @@ defmodule Penstock.Pool do
   @doc false
   # Makes a process the owner of the name's pool, unless a live process is. Returns the latter.
   @spec own(atom, pid, settings) :: :fresh | :adopted | pid
-  def own(name, owner, settings) do
-    %{limit: limit, max_waiting: waiting, max_overdraft: overdraft, held_longer_than: longer} = settings
-    Native.pool_start(name, owner, limit, waiting, overdraft, longer)
-  end
+  def own(name, owner, settings), do: Native.pool_start(name, owner, settings)
 
   @doc """
   Makes a pool without a name, which is dropped when no process refers to it.
@@ -199,9 +196,7 @@ defmodule Penstock.Pool do
       raise ArgumentError, "Pool.new/1 takes no :name; use start_link/1"
     end
 
-    settings = settings!(Options.known!(opts, @settings))
-    ref = Native.pool_new(settings.limit, settings.max_waiting, settings.max_overdraft, settings.held_longer_than)
-    %__MODULE__{ref: ref}
+    %__MODULE__{ref: Native.pool_new(settings!(Options.known!(opts, @settings)))}
   end
 
   @doc false
@@ -616,40 +611,39 @@ defmodule Penstock.Pool do
       :no_pool ->
         Resolver.bad_pool!(:no_pool, pool)
 
-      {instance, status, limit, max_waiting, in_use, waiting, peak, granted, longer_than} ->
-        {holders, acquired, rejected, timed_out, released, killed, held_longer} = census(ref, instance)
+      %{instance: instance, limit: limit, in_use: in_use} = info ->
+        sums = census(ref, instance, 0, %{})
 
         %{
           name: if(is_atom(pool), do: pool),
-          status: status,
+          status: info.status,
           owner: if(is_atom(pool), do: Native.gate_owner(pool)),
           limit: limit,
           in_use: in_use,
           available: if(limit == :infinity, do: :infinity, else: max(limit - in_use, 0)),
           overdraft: if(limit == :infinity, do: 0, else: max(in_use - limit, 0)),
-          waiting: waiting,
-          max_waiting: max_waiting,
-          holders: holders,
-          peak: peak,
-          acquired: acquired + granted,
-          rejected: rejected,
-          timed_out: timed_out,
-          released_by_exit: released,
-          killed: killed
+          waiting: info.waiting,
+          max_waiting: info.max_waiting,
+          holders: sums.holders,
+          peak: info.peak,
+          acquired: sums.acquired + info.granted,
+          rejected: sums.rejected,
+          timed_out: sums.timed_out,
+          released_by_exit: sums.released_by_exit,
+          killed: sums.killed
         }
-        |> with_held_longer(longer_than, held_longer)
+        |> with_held_longer(info.held_longer_than, sums.held_longer_than)
     end
   end
 
   defp with_held_longer(info, 0, _count), do: info
   defp with_held_longer(info, _ms, count), do: Map.put(info, :held_longer_than, count)
 
-  defp census(ref, instance, position \\ 0, sums \\ {0, 0, 0, 0, 0, 0, 0})
   defp census(_ref, _instance, :done, sums), do: sums
 
-  defp census(ref, instance, position, {a, b, c, d, e, f, g}) do
-    {next, a1, b1, c1, d1, e1, f1, g1} = Native.pool_census(ref, instance, position)
-    census(ref, instance, next, {a + a1, b + b1, c + c1, d + d1, e + e1, f + f1, g + g1})
+  defp census(ref, instance, position, sums) do
+    {next, part} = Native.pool_census(ref, instance, position)
+    census(ref, instance, next, Map.merge(sums, part, fn _figure, a, b -> a + b end))
   end
 
   @doc """
@@ -676,8 +670,8 @@ defmodule Penstock.Pool do
       :no_pool ->
         Resolver.bad_pool!(:no_pool, pool)
 
-      info ->
-        for {pid, permits, held_ms} <- longest(ref, elem(info, 0), 0, nil, 0, [], 0) do
+      %{instance: instance} ->
+        for {pid, permits, held_ms} <- longest(ref, instance, 0, nil, 0, [], 0) do
           %{pid: pid, permits: permits, held_ms: held_ms}
         end
     end
@@ -776,7 +770,7 @@ defmodule Penstock.Pool do
   def usage(ref) do
     case Native.pool_info(ref) do
       :no_pool -> nil
-      info -> {elem(info, 4), elem(info, 2)}
+      %{in_use: in_use, limit: limit} -> {in_use, limit}
     end
   end
 

@@ -103,9 +103,6 @@ defmodule Penstock.RateLimiter do
           denied: non_neg_integer
         }
 
-  # Bytes for each key.
-  @place 32
-
   @example "{Penstock.RateLimiter, name: MyApp.Api, limit: 100, per: 60_000}"
 
   # The most hits that `hit_all/1` takes.
@@ -166,48 +163,48 @@ defmodule Penstock.RateLimiter do
     max_keys = Options.permits!(Keyword.get(opts, :max_keys, 100_000), ":max_keys")
     clock = Options.one_of!(Keyword.get(opts, :clock, :monotonic), ":clock", [:monotonic, :manual])
 
-    with {:error, :enomem} <- start(name, limit, per, burst, max_keys, clock) do
+    settings = %{limit: limit, per: per, burst: burst, max_keys: max_keys, clock: clock}
+
+    with {:error, :enomem} <- start(name, settings) do
       raise ArgumentError,
-            "not enough memory for max_keys: #{max_keys}, which needs #{@place * max_keys} bytes; lower :max_keys"
+            "not enough memory for max_keys: #{max_keys}, which needs #{memory(max_keys)} bytes; lower :max_keys"
     end
   end
 
-  defp start(name, limit, per, burst, max_keys, clock) do
-    if there_already?(name, max_keys) or MemoryGuard.available?(@place * max_keys),
-      do: Owner.start_link(name, :limiter, &own(name, &1, limit, per, burst, max_keys, clock)),
+  defp memory(max_keys), do: Native.bounds().limiter_key_memory * max_keys
+
+  defp start(name, %{max_keys: max_keys} = settings) do
+    if there_already?(name, max_keys) or MemoryGuard.available?(memory(max_keys)),
+      do: Owner.start_link(name, :limiter, &own(name, &1, settings)),
       else: {:error, :enomem}
   end
 
   # Returns `true` if a limiter of that size exists: of a crashed owner, or of a live one, which
   # `Owner.start_link/3` then reports.
   defp there_already?(name, max_keys) do
-    match?({_limit, _per, _burst, ^max_keys, _memory, _allowed, _denied}, Native.rate_info(name))
+    match?(%{max_keys: ^max_keys}, Native.rate_info(name))
   end
 
-  defp own(name, owner, limit, per, burst, max_keys, clock) do
-    case Native.rate_start(name, owner, limit, per, burst, max_keys, clock) do
-      :enomem -> {:error, :enomem}
-      owned -> owned
-    end
+  defp own(name, owner, settings) do
+    with :enomem <- Native.rate_start(name, owner, settings), do: {:error, :enomem}
   end
-
-  @century_ms 100 * 31_557_600_000
 
   # Checks each number alone, and then their combinations.
   defp rate!(limit, per, burst) do
+    %{century_ms: century_ms, hits_per_ms: hits_per_ms} = Native.bounds()
     Options.permits!(limit, ":limit")
 
-    unless is_integer(per) and per in 1..@century_ms do
-      Options.expected!(":per", "a number of milliseconds between 1 and #{@century_ms}", per)
+    unless is_integer(per) and per in 1..century_ms do
+      Options.expected!(":per", "a number of milliseconds between 1 and #{century_ms}", per)
     end
 
     Options.permits!(burst, ":burst")
 
-    if limit > per * 1_000 do
+    if limit > per * hits_per_ms do
       Options.expected!(":limit", "at most a million per second", limit: limit, per: per)
     end
 
-    if burst * per > limit * @century_ms do
+    if burst * per > limit * century_ms do
       Options.expected!(":burst", "worth a hundred years at most", burst: burst, limit: limit, per: per)
     end
   end
@@ -576,7 +573,7 @@ defmodule Penstock.RateLimiter do
 
   # Checks the new values together with those that stay.
   defp check_rate!(limiter, opts) do
-    {limit, per, burst, _max_keys, _memory, _allowed, _denied} = native_info!(limiter)
+    %{limit: limit, per: per, burst: burst} = native_info!(limiter)
     rate!(Keyword.get(opts, :limit, limit), Keyword.get(opts, :per, per), Keyword.get(opts, :burst, burst))
   end
 
@@ -629,19 +626,7 @@ defmodule Penstock.RateLimiter do
   """
   @spec info(limiter) :: info
   def info(limiter) do
-    {limit, per, burst, max_keys, memory, allowed, denied} = native_info!(limiter)
-
-    %{
-      name: limiter,
-      limit: limit,
-      per: per,
-      burst: burst,
-      keys: keys(limiter, 0, 0),
-      max_keys: max_keys,
-      memory: memory,
-      allowed: allowed,
-      denied: denied
-    }
+    Map.merge(native_info!(limiter), %{name: limiter, keys: keys(limiter, 0, 0)})
   end
 
   defp native_info!(limiter) do
@@ -676,8 +661,10 @@ defmodule Penstock.RateLimiter do
   """
   @spec advance(limiter, non_neg_integer) :: :ok
   def advance(limiter, ms) do
-    unless is_integer(ms) and ms in 0..@century_ms do
-      Options.expected!("ms", "a number of milliseconds between 0 and #{@century_ms}", ms)
+    %{century_ms: century_ms} = Native.bounds()
+
+    unless is_integer(ms) and ms in 0..century_ms do
+      Options.expected!("ms", "a number of milliseconds between 0 and #{century_ms}", ms)
     end
 
     case Native.rate_advance(limiter, ms) do

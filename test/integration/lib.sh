@@ -1,4 +1,4 @@
-# Sourced by the checks beside it: a directory that goes away, and counted checks.
+# Sourced by the checks in this directory: a directory that goes away, and counted checks.
 . "$(dirname "${BASH_SOURCE[0]}")/../../script/lib.sh"
 
 tmp=$(mktemp -d)
@@ -18,7 +18,7 @@ works() {
   if "${@:2}" >"$log" 2>&1 </dev/null; then ok "$1"; else bad "$1" "exit status $?"; fi
 }
 
-# says NAME TEXT COMMAND…: it fails, and TEXT is in what it says.
+# says NAME TEXT COMMAND…: it fails, and its output holds TEXT.
 says() {
   if "${@:3}" >"$log" 2>&1 </dev/null; then
     bad "$1" "it did not fail"

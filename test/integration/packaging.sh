@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Run by script/package-check. Throw-away projects that depend on Penstock, and what they are told when they cannot.
+# Run by script/package-check. Throw-away projects that depend on Penstock, and the messages when
+# they cannot.
 . "$(dirname "$0")/lib.sh"
 unset PENSTOCK_NIF_PATH PENSTOCK_NIF_FEATURES MIX_BUILD_PATH MIX_TARGET CARGO_TARGET_DIR CARGO_BUILD_TARGET
 export MIX_ENV=prod
 
 in_dir() { (cd "$1" && "${@:2}"); }
 
-# A directory for the PATH with all that is on ours, but for what the arguments name.
+# A directory for the PATH with all programs of ours, except those that the arguments name.
 path_without() {
   local dir i dirs
   dir=$(mktemp -d -p "$tmp")
@@ -68,15 +69,17 @@ awk '/^```elixir/ { block = ""; inside = 1; next }
      inside { block = block $0 "\n" }' README.md >"$example" || true
 [ -s "$example" ] || die "README.md has no example in Elixir"
 
-# What Hex would pack, and nothing else. Cargo must not take the workspace around it for its own.
+# The files that Hex would pack, and nothing else. Cargo must not take the workspace around it for
+# its own.
 package=$tmp/package
 mkdir "$package"
 mix run --no-start --no-compile --no-deps-check -e \
   'IO.puts(Mix.Project.config()[:package][:files] |> Enum.flat_map(&Path.wildcard(&1, match_dot: true)) |> Enum.join("\n"))' |
   tar -c -T - | tar -x -C "$package"
 printf '[workspace]\nmembers = []\n' >"$tmp/Cargo.toml"
+works "the package holds no demo" test -z "$(find "$package" -path '*demo*')"
 
-# What git would clone.
+# The tree that git would clone.
 repo=$tmp/repo
 mkdir "$repo"
 tar -c --exclude=.git --exclude=_build --exclude=target --exclude=deps . | tar -x -C "$repo"
@@ -100,6 +103,12 @@ says "no cargo: how to get it" "rustup.rs" in_dir "$path_host" env PATH="$no_car
 says "old cargo" "cargo 1.91 or newer, but $old_cargo/cargo is 1.63.0" \
   in_dir "$path_host" env PATH="$old_cargo" mix compile
 says "broken cargo" "no default toolchain is configured" in_dir "$path_host" env PATH="$broken_cargo" mix compile
+says "no linker: what the build needs" 'The build needs a C linker (cc), and crates.io once or the crates from `cargo vendor`' \
+  in_dir "$path_host" env PATH="$no_cc" mix compile
+works "no linker: the last line tells" in_dir "$path_host" env PATH="$no_cc" sh -c \
+  'mix compile 2>&1 | tail -n 1 | grep "a C linker.* set PENSTOCK_NIF_PATH"'
+says "no crates: what the build needs" 'crates.io once or the crates from `cargo vendor`' \
+  in_dir "$path_host" env CARGO_HOME="$tmp/no_crates" CARGO_NET_OFFLINE=true mix compile
 works "compiles" in_dir "$path_host" mix compile
 nif=$path_host/_build/prod/lib/penstock/priv/native/penstock_nif.so
 works "puts the NIF under the build path" test -f "$nif"
@@ -126,7 +135,7 @@ says "an unknown feature" "does not contain this feature: nothing" \
 say "a release"
 works "is built" in_dir "$path_host" mix release --quiet
 mv "$path_host/_build/prod/rel/host" "$tmp/released"
-# What a compile-time path would still find is moved away.
+# The files are moved away that a path from compile time would still find.
 mv "$package" "$tmp/elsewhere" && mv "$path_host/_build" "$tmp/_build"
 works "boots and acquires a permit without cargo" boots "$tmp/released/bin/host" start
 mv "$tmp/elsewhere" "$package" && mv "$tmp/_build" "$path_host/_build"
@@ -147,6 +156,7 @@ say "PENSTOCK_NIF_PATH"
 with_nif() { in_dir "$path_host" env MIX_ENV=test PATH="$no_cargo" PENSTOCK_NIF_PATH="$1" "${@:2}" mix compile; }
 echo text >"$tmp/text.so"
 echo 'int nothing;' | cc -shared -fPIC -x c -o "$tmp/library.so" -
+echo 'int nif_init;' | cc -shared -fPIC -x c -o "$tmp/nif.so" -
 head -c 100000 "$nif" >"$tmp/short.so"
 # The machine that an ELF file is for: to 32-bit SPARC.
 cp "$nif" "$tmp/foreign.so" && printf '\2' | dd of="$tmp/foreign.so" bs=1 seek=18 conv=notrunc status=none
@@ -155,15 +165,18 @@ says "no such file" "$tmp/absent.so, which cannot be read: no such file or direc
 says "a directory" "$tmp, which cannot be read" with_nif "$tmp"
 says "a relative path" 'expected PENSTOCK_NIF_PATH to be an absolute path, got: "penstock_nif.so"' with_nif penstock_nif.so
 says "not a library" "$tmp/text.so, which is not the NIF of Penstock $version" with_nif "$tmp/text.so"
-says "not a library: why" "'$tmp/text.so: " with_nif "$tmp/text.so"
-says "not a NIF" "Failed to find library init function" with_nif "$tmp/library.so"
+says "not a library: why" "it is not a shared library" with_nif "$tmp/text.so"
+says "not a NIF" "it is not a NIF: it has no function nif_init" with_nif "$tmp/library.so"
+says "another project's NIF" "it is the NIF of another project" with_nif "$tmp/nif.so"
 says "cut short" "$tmp/short.so, which is not the NIF of Penstock $version" with_nif "$tmp/short.so"
+says "cut short: why" "it is cut short: 100000 of " with_nif "$tmp/short.so"
 says "another machine's" "$tmp/foreign.so, which is not the NIF of Penstock $version on " with_nif "$tmp/foreign.so"
+says "another machine's: why" "it is for another machine" with_nif "$tmp/foreign.so"
 works "another machine's, when compiling for that" with_nif "$tmp/foreign.so" MIX_TARGET=other
 works "the right one" with_nif "$nif"
 sed -i "s/@version \"$version\"/@version \"999.0.0\"/" "$package/mix.exs"
 says "another version's" "$nif, which is not the NIF of Penstock 999.0.0" with_nif "$nif"
-says "another version's: why" "it belongs to another version" with_nif "$nif"
+says "another version's: why" "it belongs to another version of Penstock: $version" with_nif "$nif"
 cp mix.exs "$package/mix.exs"
 works "leaves nothing behind" test -z "$(find "$path_host/_build" -path '*staged*')"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run by script/demo-check. The demo keeps its promises, and the examples do what they say.
+# Run by script/demo-check. The demo keeps its promises, and the examples print their results.
 . "$(dirname "$0")/lib.sh"
 
 # shows NAME LINE COMMAND…: it succeeds, and LINE is one of those it prints.
@@ -28,19 +28,28 @@ row() {
 say "the demo"
 start=$SECONDS
 works "runs" script/demo --csv "$tmp/figures.csv"
+cp "$log" "$tmp/said"
 works "in less than 120 s" test $((SECONDS - start)) -lt 120
-for attack in a b c c2 d e; do
+for attack in a b c c2 d e f; do
   works "($attack) unguarded: there are more processes than the pool allows" row $attack unguarded "peak > 1100"
   works "($attack) guarded: the VM refuses nothing, and survives" row $attack guarded 'refused_by_vm == 0 && survived == "true"'
   works "($attack) guarded: all is accounted for" row $attack guarded "offered > 0 && done + refused == offered"
-  # The VM's own are some sixty; in (c2) there are a hundred callers, each with the guard of its stream.
+  # The VM's own are some sixty; in (c2) there are a hundred callers, each with the guard of its
+  # stream.
   works "($attack) guarded: the limit holds" row $attack guarded "limit > 0 && peak <= limit + 300"
 done
 works "(a) unguarded: the VM refuses" row a unguarded "refused_by_vm > 0"
-works "(d) unguarded: nobody ends" row d unguarded "done == 0"
-works "(d) guarded: everybody ends" row d guarded "done == offered"
+works "(d) unguarded: no worker ends" row d unguarded "done == 0"
+works "(d) guarded: every worker ends" row d guarded "done == offered"
 works "(e) guarded: most are refused" row e guarded "refused > done"
+works "(f) unguarded: the VM dies" row f unguarded 'survived == "false" && done == 0'
+works "(f) unguarded: for lack of memory" grep -qE "_alloc: Cannot allocate [0-9]+ bytes" demo.html
+works "(f) guarded: the limit's sessions stay" row f guarded "done == limit"
 works "draws the page" grep -q "<svg" demo.html
+works "ends with the summary: a line for each attack" test "$(tail -n 16 "$tmp/said" | grep -cE '^\([a-f]2?\) .* alive .*[0-9] (ms|s|MB)$')" = 7
+works "the summary: one VM is dead" test "$(tail -n 16 "$tmp/said" | grep -cE '^\([a-f]2?\) .* dead ')" = 1
+works "says once that a VM starts" test "$(grep -c "starting the VM" "$tmp/said")" = 14
+works "tells its options" sh -c 'script/demo --help | grep -q -- "--only a,b"'
 
 say "the examples"
 shows "bounded spawn" "five jobs: [:ok, :ok, :ok, :error, :error]; 3 running, room for 0" mix run examples/bounded_spawn.exs

@@ -1,4 +1,5 @@
-# Run by wall_clock.sh, in a VM whose wall clock is what a file says: the argument. Limits go by another clock.
+# Run by wall_clock.sh in a VM that reads its wall clock from a file, the argument. Limits go by
+# another clock.
 [file] = System.argv()
 
 alias Penstock.{Ban, RateLimiter}
@@ -8,7 +9,7 @@ alias Penstock.{Ban, RateLimiter}
 {:banned, 60_000} = Ban.record_failure(:bans, "key")
 
 defmodule Hammer do
-  # What is allowed of all hits until then, and then until the next denial.
+  # Counts the allowed hits until the time `until`, and from there to the next denial.
   def run(until, allowed) do
     now = System.monotonic_time(:millisecond)
 
@@ -26,14 +27,14 @@ began = System.monotonic_time(:millisecond)
 for {step, hours} <- [{"back", -1}, {"forward", 1}, {"forward again", 2}] do
   wall = System.os_time(:second)
   File.write!(file, "#{if hours < 0, do: "", else: "+"}#{hours * 3_600}")
-  # The clock is read from the file, so that it was stepped is seen at once.
+  # The step is seen at once, because each reading of the clock reads the file.
   stepped = System.os_time(:second) - wall
   from = System.monotonic_time(:millisecond)
   {allowed, at} = Hammer.run(from + 1_000, 0)
   {:banned, ms} = Ban.check(:bans, "key")
   IO.puts("#{step}: the wall clock moved by #{stepped} s, #{allowed} allowed in #{at - from} ms, banned for #{ms} ms")
 
-  # What the time is worth; the burst was used up.
+  # The burst was used up, so only the passed time allows hits.
   unless abs(stepped) >= 3_000, do: raise("the wall clock was not stepped")
   unless abs(allowed - div(at - from, 10)) <= 2, do: raise("not what the time is worth")
   unless ms in 50_000..60_000, do: raise("not as long as the ban has left")

@@ -15,7 +15,7 @@ defmodule Penstock.BanTest do
   defp fail(ban, key, n), do: for(_ <- 1..n, do: Ban.record_failure(ban, key))
 
   describe "record_failure/2" do
-    test "bans by the last of so many within the time" do
+    test "bans by the last of `failures` failures within the time" do
       ban = start(failures: 3, within: 1_000, ban_for: 500)
       assert fail(ban, :a, 4) == [{:ok, 2}, {:ok, 1}, {:banned, 500}, {:banned, 500}]
       Ban.advance(ban, 499)
@@ -103,7 +103,7 @@ defmodule Penstock.BanTest do
     end
   end
 
-  describe "a ban for ever" do
+  describe "a ban without an end" do
     test "never ends by itself" do
       ban = start(failures: 2, ban_for: :infinity, max_ban: 10)
       assert Ban.info(ban).ban_for == :infinity

@@ -1,5 +1,5 @@
 defmodule Penstock.DrainerTest do
-  # What is logged meanwhile, by whomever, is what some of these look at.
+  # Not async: some of these tests read the log, to which every process writes.
   use Penstock.PoolCase
   doctest Penstock.Drainer
 
@@ -112,7 +112,7 @@ defmodule Penstock.DrainerTest do
     end
   end
 
-  test "a tree that crashes and is started again is open, whatever the drainer of the last one was at" do
+  test "a tree that crashes and is started again is open, at any state of the last drainer" do
     [first, second] = pools = for _ <- 1..2, do: Pool.new(limit: 1)
     for pool <- pools, do: job(pool)
     start = fn -> Supervisor.start_link([{Drainer, pools: pools, shutdown: 3_000}], strategy: :one_for_one) end

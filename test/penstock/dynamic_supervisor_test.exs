@@ -97,7 +97,7 @@ defmodule Penstock.DynamicSupervisorTest do
     end
   end
 
-  test "passes on whatever the start function returns, and gives the permit back", context do
+  test "passes on any value that the start function returns, and gives the permit back", context do
     for result <- [:ignore, {:error, :no}, :foo, {:ok, :not_a_pid}] do
       assert {same, same} = both(context, %{id: 1, start: {Function, :identity, [result]}})
       assert counts(context.ours) == {0, 0, 0}
@@ -252,7 +252,7 @@ defmodule Penstock.DynamicSupervisorTest do
     end
   end
 
-  test "whoever waits is served when a child ends", %{ours: ours} do
+  test "a waiter is served when a child ends", %{ours: ours} do
     children =
       for _ <- 1..10,
           do:

@@ -170,7 +170,7 @@ defmodule Penstock.HostileTermsTest do
 
   test "no term stalls a neighbour, or an answer", %{limiter: limiter, ban: ban, pool: pool} do
     for {kind, term} <- terms() do
-      # Whoever made it has garbage.
+      # The process that made the term has garbage.
       :erlang.garbage_collect()
       for {call, _} <- calls(limiter, ban, pool, 1), do: quick!(kind, call, limiter, ban, pool, term, @tries)
     end

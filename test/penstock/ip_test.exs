@@ -67,7 +67,7 @@ defmodule Penstock.IPTest do
     end
   end
 
-  test "an address of IPv6 that stands for one of IPv4 counts as that, but for :: and ::1" do
+  test "an address of IPv6 that stands for one of IPv4 counts as that, except :: and ::1" do
     for {a, b, c, d} = v4 <- [{192, 0, 2, 7}, {255, 255, 255, 255}, {0, 0, 1, 0}, {0, 0, 0, 2}],
         bits <- [0, 8, 24, 32] do
       [high, low] = [a * 256 + b, c * 256 + d]

@@ -1,6 +1,6 @@
 defmodule Penstock.KillTest do
-  # I2 and I3 in short: script/stress kills a thousand times as many. Whatever dies at whatever instant, at the end the
-  # counts are exactly what the survivors hold.
+  # I2 and I3 in short: script/stress kills a thousand times as many. Any process may die at any
+  # instant: at the end the counts are exactly the permits of the survivors.
   use Penstock.PoolCase, async: true
 
   @kills 2_000
@@ -264,7 +264,7 @@ defmodule Penstock.KillTest do
     end
   end
 
-  describe "whoever saw the :DOWN of a holder finds the permit" do
+  describe "a process that saw the :DOWN of a holder finds the permit" do
     setup do
       %{crier: actor()}
     end

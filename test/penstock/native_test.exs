@@ -2,13 +2,143 @@ defmodule Penstock.NativeTest do
   # I6: no input, however malformed, and no order of load, purge and kill crashes the VM.
   use Penstock.PoolCase, async: true
 
-  alias Penstock.{ChildJobs, ChildVM, Native}
+  alias Penstock.{Ban, ChildJobs, ChildVM, Native, Options, RateLimiter}
 
   test "has an entry point for each function" do
     stubs = Enum.sort(Native.__info__(:functions) -- [load: 0, load: 1])
     assert Enum.sort(Native.module_info(:nifs)) == stubs
     # So that a new one is not forgotten below.
     assert Enum.uniq(ChildJobs.known_calls()) == stubs
+  end
+
+  test "has the entry of each function in the file or folder of its prefix" do
+    entries =
+      for file <- Path.wildcard("native/penstock_nif/src/entries/**/*.rs"),
+          [place | _] = file |> Path.relative_to("native/penstock_nif/src/entries") |> Path.rootname() |> Path.split(),
+          [_, name, arity] <- Regex.scan(~r/^ +(\w+)\/(\d+) => /m, File.read!(file)) do
+        assert {name, hd(String.split(name, "_"))} == {name, place}
+        {String.to_atom(name), String.to_integer(arity)}
+      end
+
+    assert Enum.sort(entries) == Enum.sort(Native.module_info(:nifs))
+  end
+
+  describe "the bounds are those" do
+    setup do: Native.bounds()
+
+    test "of Elixir's guards", %{max_number: max, key_bytes: key_bytes, hits: hits} do
+      numbers = [&Options.permits!/1, &Options.timeout!/1, &Options.limit!/1, &Options.max_waiting!/1]
+
+      for check <- [(&Options.max_runtime!/1) | numbers] do
+        assert check.(max) == max
+        assert_raise ArgumentError, fn -> check.(max + 1) end
+      end
+
+      # The external format of a binary has 6 bytes more.
+      limiter = limiter()
+      key = :binary.copy("k", key_bytes - 6)
+      assert {:allow, _remaining} = RateLimiter.hit(limiter, key)
+      assert {:allow, _remaining} = RateLimiter.hit(limiter, {:binary.part(key, 0, key_bytes - 20), 1})
+
+      assert_raise ArgumentError, ~r/^expected key to be of at most #{key_bytes} bytes/, fn ->
+        RateLimiter.hit(limiter, key <> "k")
+      end
+
+      assert RateLimiter.hit_all(List.duplicate({limiter, :key, 1}, hits)) == :allow
+
+      assert_raise ArgumentError, ~r/at most #{hits} /, fn ->
+        RateLimiter.hit_all(List.duplicate({limiter, :key, 1}, hits + 1))
+      end
+    end
+
+    test "of the native side", %{max_number: max, key_bytes: key_bytes, hits: hits, reason_bytes: reason_bytes} do
+      settings = %{limit: max, max_waiting: max, max_overdraft: max, held_longer_than: max}
+      assert is_reference(Native.pool_new(settings))
+      for {name, _max} <- settings, do: assert(Native.pool_new(%{settings | name => max + 1}) == :badarg)
+
+      limiter = limiter()
+      key = :binary.copy("k", key_bytes - 6)
+      assert {:allow, _remaining} = Native.rate_hit(limiter, key, 1, :measured)
+      assert Native.rate_hit(limiter, key <> "k", 1, :measured) == :too_large
+      # Hits of the same key are one to the native side.
+      assert Native.rate_hit_all(for key <- 1..hits, do: {limiter, key, 1}) == :allow
+      assert Native.rate_hit_all(for key <- 0..hits, do: {limiter, key, 1}) == :badarg
+
+      ban = ban()
+      assert Native.ban_put(ban, :key, 1, :binary.copy("r", reason_bytes), :measured) == :ok
+      assert Native.ban_put(ban, :key, 1, :binary.copy("r", reason_bytes + 1), :measured) == :badarg
+    end
+
+    test "of rates", %{century_ms: century_ms, hits_per_ms: hits_per_ms} do
+      limiter = limiter()
+      update = &Native.rate_update(limiter, &1, &2, &3, nil)
+      assert update.(hits_per_ms, 1, 1) != :badarg
+      assert update.(hits_per_ms + 1, 1, 1) == :badarg
+      assert update.(1, century_ms, 1) != :badarg
+      assert update.(1, century_ms + 1, 1) == :badarg
+      assert update.(1, div(century_ms, 2), 2) != :badarg
+      assert update.(1, div(century_ms, 2) + 1, 2) == :badarg
+    end
+
+    test "of memory", %{limiter_key_memory: key, ban_key_memory: ban_key, ban_memory: ban} do
+      keys = 16_384
+      assert_in_delta RateLimiter.info(limiter(max_keys: keys)).memory / keys, key, 1
+      one_ban = Ban.info(ban(max_keys: keys, max_bans: 1)).memory
+      assert_in_delta one_ban / keys, ban_key, 1
+      many_bans = Ban.info(ban(max_keys: keys, max_bans: keys)).memory
+      assert_in_delta (many_bans - one_ban) / keys, ban, 1
+    end
+  end
+
+  describe "the kind of a gate is that of" do
+    test "the gate that is open by the name, and none when it is closed" do
+      for {start, kind} <- [{&limiter/0, :limiter}, {&ban/0, :ban}, {fn -> start_pool(limit: 1) end, :pool}] do
+        name = start.()
+        assert Native.gate_kind(name) == kind
+        :ok = stop_supervised(if(kind == :pool, do: {Pool, name}, else: name))
+        assert eventually(fn -> Native.gate_kind(name) == :none end)
+      end
+    end
+
+    test "the open gate of a name that had gates of other kinds" do
+      name = unique_name()
+      owner = actor()
+      pool = %{limit: 1, max_waiting: 1, max_overdraft: 0, held_longer_than: 0}
+      rate = %{limit: 1, per: 1_000, burst: 1, max_keys: 10, clock: :manual}
+      :fresh = Native.pool_start(name, owner, pool)
+      assert Native.gate_kind(name) == :pool
+      :ok = Native.gate_close(name, owner)
+      assert Native.gate_kind(name) == :none
+      :fresh = Native.rate_start(name, owner, rate)
+      assert Native.gate_kind(name) == :limiter
+      :ok = Native.gate_close(name, owner)
+      assert Native.gate_kind(name) == :none
+    end
+
+    test "an unnamed pool, also while it drains" do
+      pool = Pool.new(limit: 1)
+      assert Native.gate_kind(pool.ref) == :pool
+      :ok = Pool.drain(pool)
+      assert Native.gate_kind(pool.ref) == :pool
+    end
+
+    test "no gate for any other term" do
+      for term <- [unique_name(), nil, make_ref(), :atomics.new(1, []), self(), "name", 1, %{}] do
+        assert Native.gate_kind(term) == :none
+      end
+    end
+  end
+
+  defp limiter(opts \\ []) do
+    name = unique_name()
+    start_supervised!({RateLimiter, Keyword.merge([name: name, limit: 1_000, per: 60_000], opts)}, id: name)
+    name
+  end
+
+  defp ban(opts \\ []) do
+    name = unique_name()
+    start_supervised!({Ban, [name: name] ++ opts}, id: name)
+    name
   end
 
   test "where there is no library, loading says what to do" do
@@ -34,7 +164,7 @@ defmodule Penstock.NativeTest do
     end
 
     for kind <- [:named, :unnamed] do
-      test "purging, deleting and loading the module anew keeps the counts of a pool (#{kind})" do
+      test "purging, deleting and reloading the module keeps the counts of a pool (#{kind})" do
         assert %{load: load, steps: steps, runs: runs} = ChildVM.run(ChildJobs, :reload, [unquote(kind)])
         assert load in [{:module, Native}, {:error, :on_load_failure}]
         assert steps == [loaded_over: 4, purged: 3, deleted: 2, reloaded: 1, ended: 0]

@@ -147,7 +147,7 @@ defmodule Penstock.PoolAsyncTest do
       assert mailbox() == []
     end
 
-    test "works in a server, beside its calls" do
+    test "works in a server that answers calls meanwhile" do
       defmodule Server do
         use GenServer
 
@@ -317,7 +317,7 @@ defmodule Penstock.PoolAsyncTest do
       end
     end
 
-    test "counts what is held by whatever function" do
+    test "counts permits of every function" do
       for pool <- both(limit: 2) do
         assert {:ok, {:error, :deadlock}} =
                  Penstock.run(pool, fn -> Pool.acquire(pool, permits: 2, timeout: :infinity) end)

@@ -56,7 +56,7 @@ defmodule Penstock.PoolDrainTest do
     end
   end
 
-  test "waits until the last holder is dead, whatever holds" do
+  test "waits until the last holder is dead, for permits of every kind" do
     for pool <- both(limit: 4) do
       free = holder(pool)
       {:ok, child} = Penstock.spawn(pool, fn -> receive do: (:stop -> :ok) end)

@@ -89,7 +89,7 @@ defmodule Penstock.PoolInfoTest do
       end
     end
 
-    test "rejected counts :full, :queue_full and :closed, of whatever asked" do
+    test "rejected counts :full, :queue_full and :closed, of every function" do
       for pool <- both(limit: 1, max_waiting: 1) do
         :ok = Pool.acquire(pool)
         {:error, :full} = Pool.try_acquire(pool)
@@ -126,7 +126,7 @@ defmodule Penstock.PoolInfoTest do
       end
     end
 
-    test "timed_out counts :timeout, of whatever waited" do
+    test "timed_out counts :timeout, of every function that waits" do
       for pool <- both(limit: 1) do
         holder(pool)
         {:error, :timeout} = Pool.acquire(pool, timeout: 1)
@@ -136,7 +136,7 @@ defmodule Penstock.PoolInfoTest do
       end
     end
 
-    test "released_by_exit counts permits, whatever they were held for" do
+    test "released_by_exit counts permits, scoped or manual" do
       for pool <- both(limit: 9) do
         kill(holder(pool, 2))
         {:ok, {_, ref}} = Penstock.spawn_monitor(pool, fn -> :ok end, permits: 3)

@@ -23,7 +23,7 @@ defmodule Penstock.PoolLargeTest do
   def idle, do: receive(do: (:never -> :ok))
 
   describe "holders/1" do
-    test "shows those that have held for longest, of whatever many" do
+    test "shows those that have held for longest, of any number of holders" do
       pool = start_pool(limit: :infinity)
       old = MapSet.new(crowd(pool, 1_500))
       # The clock of ages is exact to 10 ms.

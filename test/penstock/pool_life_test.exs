@@ -201,7 +201,7 @@ defmodule Penstock.PoolLifeTest do
       assert Pool.try_acquire(name) == :ok
     end
 
-    test "under a supervisor is mended by the supervisor" do
+    test "under a supervisor is repaired by the supervisor" do
       name = start_pool(limit: 3)
       _holder = holder(name, 2)
       Pool.update(name, limit: 5)
@@ -290,7 +290,7 @@ defmodule Penstock.PoolLifeTest do
   end
 
   describe "starting and stopping all the time" do
-    test "is exact for whoever uses the name meanwhile" do
+    test "is exact for callers that use the name meanwhile" do
       name = unique_name()
       stopped = :atomics.new(1, [])
 
@@ -325,7 +325,7 @@ defmodule Penstock.PoolLifeTest do
       {:ok, _owner} = Pool.start_link(name: name, limit: 3)
       :atomics.put(stopped, 1, 1)
       for ref <- refs, do: assert(answer(ref) == [])
-      # Whoever acquired on a pool that is gone by its release holds nothing in this one.
+      # A caller that acquired on a pool that is gone by its release holds nothing in this one.
       Enum.each(workers, &kill/1)
       eventually(fn -> counts(name) == {0, 0, 0} end)
       assert Pool.try_acquire(name, 3) == :ok

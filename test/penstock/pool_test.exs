@@ -93,7 +93,7 @@ defmodule Penstock.PoolTest do
       assert %{name: nil, owner: nil, status: :open} = Pool.info(one)
     end
 
-    test "takes the options of start_link/1 but for the name" do
+    test "takes the options of start_link/1 except the name" do
       assert %{limit: 3, max_waiting: 4} = Pool.info(Pool.new(limit: 3, max_waiting: 4, max_overdraft: 5))
       assert Pool.info(Pool.new(limit: :infinity)).available == :infinity
 
@@ -214,7 +214,7 @@ defmodule Penstock.PoolTest do
       end
     end
 
-    test "more than the limit is refused at once, whatever the timeout" do
+    test "more than the limit is refused at once, with any timeout" do
       for pool <- both(limit: 3) do
         assert Pool.acquire(pool, permits: 4, timeout: :infinity) == {:error, :full}
         _holder = holder(pool, 3)
@@ -223,7 +223,7 @@ defmodule Penstock.PoolTest do
       end
     end
 
-    test "a draining pool refuses at once, whatever the timeout" do
+    test "a draining pool refuses at once, with any timeout" do
       for pool <- both(limit: 3) do
         Pool.drain(pool)
         assert Pool.acquire(pool, timeout: :infinity) == {:error, :closed}

@@ -152,7 +152,7 @@ defmodule Penstock.PoolWaitTest do
   end
 
   describe "max_waiting" do
-    test "refuses whoever comes when so many wait" do
+    test "refuses a caller that comes when max_waiting callers wait" do
       for pool <- both(limit: 1, max_waiting: 2) do
         :ok = Pool.acquire(pool)
         {first, _} = park(pool)
@@ -335,7 +335,7 @@ defmodule Penstock.PoolWaitTest do
     end
   end
 
-  # One permit or two: whichever was asked for.
+  # Releases one permit or two, as many as were requested.
   defp give_back_everything(pool) do
     with {:error, :not_held} <- Pool.release(pool, 2), do: Pool.release(pool)
   end
@@ -371,7 +371,7 @@ defmodule Penstock.PoolWaitTest do
       reductions =
         tell(pid, fn ->
           for n <- 1..100_000, do: send(self(), {:noise, n})
-          # Of so many messages a collection takes as long as a scan.
+          # A collection of this number of messages takes as long as a scan of them.
           :erlang.garbage_collect()
           wait.()
         end)

@@ -178,7 +178,7 @@ defmodule Penstock.RateLimiterTest do
     defp copy(term) when is_reference(term) or is_function(term), do: term
     defp copy(term), do: term |> :erlang.term_to_binary() |> :erlang.binary_to_term()
 
-    test "is the same whatever order a map was made in" do
+    test "is the same for each order in which a map was made" do
       limiter = manual(limit: 2, per: 1_000)
 
       for size <- [3, 40, 70] do
@@ -254,7 +254,7 @@ defmodule Penstock.RateLimiterTest do
       end
     end
 
-    test "may have 1,024 bytes in the external format, whatever it is made of" do
+    test "may have 1,024 bytes in the external format, of any type" do
       limiter = manual(limit: 1, per: 1_000, max_keys: 100_000)
 
       grow = [
@@ -495,7 +495,7 @@ defmodule Penstock.RateLimiterTest do
       assert RateLimiter.hit(limiter, :new) == {:allow, 4}
     end
 
-    test "never allows more than any of them, whoever hits at once" do
+    test "never allows more than any of them, with concurrent hits of each" do
       [a, b] = for burst <- [500, 300], do: start(limit: 1, per: 1_000_000, burst: burst)
 
       allowed =
@@ -546,7 +546,7 @@ defmodule Penstock.RateLimiterTest do
     end
 
     @updaters 4
-    # The updaters make so many updates together.
+    # The number of updates that all updaters make together.
     @updates 400
 
     test "starves neither itself, nor others, nor hits" do
@@ -673,7 +673,7 @@ defmodule Penstock.RateLimiterTest do
   end
 
   describe "pause/3" do
-    test "allows no hit until it is over, by whatever way" do
+    test "allows no hit until it is over, by any function" do
       limiter = manual(limit: 10, per: 1_000, burst: 5)
       other = manual(limit: 10, per: 1_000)
 
@@ -768,7 +768,7 @@ defmodule Penstock.RateLimiterTest do
       assert RateLimiter.info(name).per == 5_000
     end
 
-    test "is taken over with changed options, which win, or begins anew if it must" do
+    test "is taken over with changed options, which win, or starts fresh if it must" do
       name = unique_name()
       Process.flag(:trap_exit, true)
       options = [name: name, limit: 1, per: 1_000, clock: :manual]

@@ -5,7 +5,7 @@ defmodule Penstock.SpawnTest do
 
   @functions [:spawn, :spawn_link, :spawn_monitor]
 
-  # The three alike: `{pid, monitor}`, whatever was asked for.
+  # Returns `{pid, monitor}` for each of the three functions.
   defp start(function, pool, fun, opts \\ []) do
     case apply(Penstock, function, [pool, fun, opts]) do
       {:ok, {pid, monitor}} -> {:ok, {pid, monitor}}
@@ -295,7 +295,7 @@ defmodule Penstock.SpawnTest do
   end
 
   describe "the bound" do
-    test "holds for whoever spawns, at every instant" do
+    test "holds for every spawner, at every instant" do
       for pool <- both(limit: 5) do
         inside = :atomics.new(3, [])
 

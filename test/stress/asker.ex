@@ -1,5 +1,6 @@
 defmodule Penstock.Stress.Asker do
-  # Whoever saw the :DOWN or EXIT of a holder, and asks then, gets the permit: so many times in a row.
+  # A process that has seen the :DOWN or EXIT of a holder, and asks then, gets the permit: `asks`
+  # times in a row.
   @moduledoc false
 
   alias Penstock.Pool
@@ -30,7 +31,8 @@ defmodule Penstock.Stress.Asker do
 
   defp once(pool, n, ask, alone?, spy) do
     victim = holder(pool, if(rem(n, 3) == 0, do: spy))
-    # By link or by monitor; asked all the while, or not at all before.
+    # The caller learns of the death by link or by monitor. It asks all the time, or only
+    # afterwards.
     monitor = if rem(n, 2) == 0, do: Process.monitor(victim)
     Process.exit(victim, :kill)
     if alone? and rem(n, 5) < 2, do: ask_until_dead(pool, victim, monitor), else: await(victim, monitor)
@@ -44,7 +46,7 @@ defmodule Penstock.Stress.Asker do
   defp await(victim, nil), do: receive(do: ({:EXIT, ^victim, _} -> :ok))
   defp await(_victim, monitor), do: receive(do: ({:DOWN, ^monitor, _, _, _} -> :ok))
 
-  # A busy asker sees the death while the dying process is still at its monitors.
+  # A busy caller sees the death while the dying process still fires its monitors.
   defp ask_until_dead(pool, victim, monitor) do
     receive do
       {:DOWN, ^monitor, _, _, _} -> :ok
@@ -56,7 +58,7 @@ defmodule Penstock.Stress.Asker do
     end
   end
 
-  # With a spy, there are monitors that are older than the pool's, and so fire before it.
+  # A spy has monitors that are older than the pool's, and so fire before the pool's.
   defp holder(pool, spy) do
     parent = self()
 

@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.CrashStorm do
-  # A thousand transient children crash at random, for a minute, under a pool that is full all the time and that others wait
-  # for. At every rest point as many permits are in use as children live.
+  # A thousand transient children crash at random, for a minute, under a pool that is full all the
+  # time and has waiters. At every rest point as many permits are in use as children live.
   @moduledoc false
 
   alias Penstock.Pool
@@ -47,7 +47,7 @@ defmodule Penstock.Stress.CrashStorm do
     if now() < until, do: burst(until, crashes), else: crashes
   end
 
-  # Whoever waits holds for an instant when it is served, which may be while a child is dead.
+  # A waiter that is served holds for an instant, which may be while a child is dead.
   defp exact do
     live = Enum.count(children(), &Process.alive?/1)
     info = Pool.info(__MODULE__)

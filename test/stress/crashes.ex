@@ -1,29 +1,31 @@
 defmodule Penstock.Stress.Crashes do
-  # Counts reports of crashes: workers are killed all the time, so one that fails would not be missed.
+  # Counts reports of crashes: workers are killed all the time, so a failed one would go
+  # unnoticed.
   @moduledoc false
 
   # With `only`, counts the crashes of GenServers of these modules alone: others crash on purpose.
   def watch(only \\ nil) do
     :persistent_term.put(__MODULE__, :counters.new(1, []))
     :ok = :logger.add_handler(__MODULE__, __MODULE__, %{level: :error, config: %{only: only}})
-    # The other handlers, of any Elixir, would print what is done on purpose.
+    # The other handlers, of any version of Elixir, would print the crashes that happen on
+    # purpose.
     for name <- [:default, Logger], do: :logger.remove_handler(name)
     :ok
   end
 
-  # A callback of logger. Nothing but a name is inspected: a report may hold a term that never ends.
+  # A callback of logger. It inspects only a name: a report may hold a term that never ends.
   def log(event, %{config: %{only: [_ | _] = modules}}) do
     if Enum.any?(modules, &of?(event, &1)), do: count(), else: :ok
   end
 
-  # What supervisors say of children that are killed or crash on purpose is no crash of ours.
+  # A supervisor's report of a child that was killed or crashed on purpose is no crash of ours.
   def log(%{msg: {:report, %{label: {supervisor, _what}}}}, _config)
       when supervisor in [:supervisor, DynamicSupervisor],
       do: :ok
 
-  # Nor is that of a supervisor whose parent was killed.
+  # A report of a supervisor whose parent was killed is no crash of ours either.
   def log(%{msg: {:report, %{label: {:gen_server, :terminate}, reason: :killed}}}, _config), do: :ok
-  # The same, where Elixir has made a text of it before it comes here: it keeps the reason.
+  # Elixir may have formatted such a report as a string, which keeps the reason.
   def log(%{msg: {:string, _text}, meta: %{crash_reason: {:killed, _stack}}}, _config), do: :ok
 
   def log(%{msg: {:report, %{label: {:proc_lib, :crash}, report: [info | _]}}} = event, config) do
@@ -32,7 +34,8 @@ defmodule Penstock.Stress.Crashes do
 
   def log(event, config), do: count(event, config)
 
-  # A kill, and the end of the process that an owner is linked to, are told as exits. A fault of the code is an error.
+  # A kill, and the end of the process that an owner is linked to, are reported as exits. A fault
+  # of the code is reported as an error.
   defp of?(%{msg: {:report, %{label: {:proc_lib, :crash}, report: [info | _]}}}, module) do
     match?({:error, _, _}, info[:error_info]) and match?({^module, _, _}, info[:initial_call])
   end

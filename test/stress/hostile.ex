@@ -36,7 +36,7 @@ defmodule Penstock.Stress.Hostile do
 
     result = with :ok <- same(app), :ok <- restart_app(), :ok <- Survivors.until(&at_rest/0), do: works()
     end_process(top)
-    # Both are told: a fault that was found may have spoilt a count.
+    # Both are reported: a fault that was found may have spoilt a count.
     found = HostileFindings.check(findings)
     if result != :ok, do: IO.puts("  at rest: #{inspect(result)}")
     with :ok <- found, :ok <- result, do: {:ok, :counters.get(made, 1)}
@@ -89,7 +89,7 @@ defmodule Penstock.Stress.Hostile do
     receive after: (:rand.uniform(3) -> :ok)
     slot = :rand.uniform(@fuzzers)
     pid = fuzzers[slot]
-    # One that an exit signal or its own call has ended is no kill of ours.
+    # A fuzzer that an exit signal or its own call has ended is no kill of ours.
     alive? = Process.alive?(pid)
     if alive?, do: disturb(pid, :rand.uniform(3))
     killed = if alive? and not Process.alive?(pid), do: 1, else: 0
@@ -107,7 +107,7 @@ defmodule Penstock.Stress.Hostile do
     receive after: (:rand.uniform(@longest_suspension) -> :ok)
     if suspend == 2, do: Process.exit(pid, :kill), else: :erlang.resume_process(pid)
   catch
-    # It dies or has died: the VM says `:badarg` or `:internal_error`.
+    # For a process that dies or has died, the VM raises `:badarg` or `:internal_error`.
     :error, reason when reason in [:badarg, :internal_error] -> :ok
   end
 
@@ -138,7 +138,7 @@ defmodule Penstock.Stress.Hostile do
     :ok
   end
 
-  # Children of supervisors that are started again for ever end here.
+  # Ends the children that their supervisors would restart without end.
   defp at_rest do
     for {_, pid, _, _} <- Penstock.DynamicSupervisor.which_children(:hostile_children), is_pid(pid) do
       Penstock.DynamicSupervisor.terminate_child(:hostile_children, pid)

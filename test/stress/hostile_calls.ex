@@ -7,7 +7,7 @@ defmodule Penstock.Stress.HostileCalls do
   alias Penstock.Node.Reaper
   alias Penstock.Stress.{HostileFindings, HostileShapes, HostileTerms}
 
-  @doc "Returns all `{module, function, arity}` but those in `skip`, and counters of accepted calls."
+  @doc "Returns all `{module, function, arity}` except those in `skip`, and counters of accepted calls."
   def all(skip) do
     native = for {name, arity} <- Native.__info__(:functions), name != :load, do: {Native, name, arity}
     {:ok, modules} = :application.get_key(:penstock, :modules)
@@ -29,7 +29,7 @@ defmodule Penstock.Stress.HostileCalls do
     end
   end
 
-  @doc "Makes one call, whatever it does. Returns what it was."
+  @doc "Makes one call and ignores its outcome. Returns the call."
   def one({calls, went_in}) do
     index = :rand.uniform(tuple_size(calls))
     {module, name, arity} = call = elem(calls, index - 1)
@@ -66,7 +66,7 @@ defmodule Penstock.Stress.HostileCalls do
     for {call, index} <- Enum.with_index(Tuple.to_list(calls), 1), :counters.get(went_in, index) == 0, do: call
   end
 
-  # A forged pid of a living process would take for that process what only it may take.
+  # A forged pid of a living process would acquire for that process, which only it may do.
   defp arguments({Native, name, arity}, args)
        when name in [:pool_try_one, :pool_release_one, :run_take_one, :run_end_one],
        do: List.replace_at(args, arity - 1, self())
@@ -79,7 +79,8 @@ defmodule Penstock.Stress.HostileCalls do
     end)
   end
 
-  # A supervisor ends with the reason that it is given, and the VM copies that to each process that is linked to it, in one go.
+  # A supervisor ends with the given reason, and the VM copies it to each linked process in one
+  # go.
   defp arguments({_module, :stop, _arity}, [supervisor | rest]) do
     [supervisor | Enum.map(rest, &light(&1, :normal))]
   end

@@ -1,9 +1,9 @@
 defmodule Penstock.Stress.HostileFindings do
-  # What must not come out of a call, or of a process of the library's own.
+  # Finds outcomes that no call, and no process of the library's own, may have.
   @moduledoc false
 
   @handler __MODULE__
-  # So deep is a term shown: one that is shared a hundred times over has no end.
+  # The depth to which a term is shown: a term that is shared a hundred times over has no end.
   @depth 8
   # Digits of a bignum take a time that grows with their square.
   @shown_bits 200
@@ -28,17 +28,17 @@ defmodule Penstock.Stress.HostileFindings do
 
   defp reason({:report, %{label: {:proc_lib, :crash}, report: [info | _]}}), do: elem_reason(info[:error_info])
   defp reason({:report, %{label: {:gen_server, :terminate}, reason: reason}}), do: reason
-  # Of a process that was simply spawned.
+  # A report of a process that was simply spawned.
   defp reason({"Error in process" <> _, [_pid, _node, reason]}), do: reason
   defp reason({~c"Error in process" ++ _, [_pid, reason]}), do: reason
   defp reason({~c"Error in process" ++ _, [_pid, _node, reason]}), do: reason
-  # A supervisor says once more what its child has said.
+  # A supervisor repeats the report of its child.
   defp reason(_other), do: :normal
 
   defp elem_reason({_class, reason, stack}), do: {reason, stack}
   defp elem_reason(_none), do: :normal
 
-  # What the process is, as proc_lib remembers it.
+  # The kind of the process, as proc_lib remembers it.
   defp kind, do: with({module, _, _} <- Process.get(:"$initial_call"), do: module)
 
   defp ours?(module) when is_atom(module) and module != nil do
@@ -58,7 +58,7 @@ defmodule Penstock.Stress.HostileFindings do
   defp orderly?({:shutdown, _}), do: true
   defp orderly?(_reason), do: false
 
-  @doc "What a call raised, threw or exited with, if it may not."
+  @doc "Returns what a call raised, threw or exited with, if the call must not do that."
   def call(class, reason, stack, {module, name, arguments}) do
     faulty? =
       cond do
@@ -71,7 +71,7 @@ defmodule Penstock.Stress.HostileFindings do
     if faulty?, do: add({:call, module, name, class, brief(reason), top(stack)}, shown(arguments))
   end
 
-  # By whose code it was raised. What work raises passes through, as does what a start function does.
+  # Finds the code that raised. Exceptions of work and of start functions pass through.
   defp fault?(%ArgumentError{message: message}, stack), do: not is_binary(message) and in_ours?(stack)
   defp fault?(%Penstock.RejectedError{}, _stack), do: false
   defp fault?(%SystemLimitError{}, _stack), do: false

@@ -44,11 +44,11 @@ defmodule Penstock.Stress.HostileShapes do
   defp task(name, n, gate) when name in @streams, do: Enum.take([gate, 1..9, :erlang, :max, [5], stream()], n)
   defp task(_name, _arity, _gate), do: nil
 
-  # Options that a native entry takes as positions.
-  defp native(:pool_start, 6), do: [make(:new), self() | smalls(4)]
+  # Entries of the native side.
+  defp native(:pool_start, 3), do: [make(:new), self(), pool_settings()]
   defp native(:gate_close, 2), do: [make(:new), self()]
   defp native(:rate_update, 5), do: [make(:new), 1 + make(:small), 10, 5, nil]
-  defp native(:pool_new, 4), do: smalls(4)
+  defp native(:pool_new, 1), do: [pool_settings()]
   defp native(:pool_park, 4), do: [make(:pool), Enum.random([:free, :bound]), 1 + make(:small), make_ref()]
   defp native(:pool_transfer, 3), do: [make(:pool), make(:pid), 1]
   defp native(:pool_holders, 3), do: [make(:pool), :ok, make(:small)]
@@ -60,17 +60,39 @@ defmodule Penstock.Stress.HostileShapes do
   defp native(:start_claim, 3), do: [make(:pool), make(:kept), make(:pid)]
   defp native(:start_entrust, 4), do: [make(:pool), :ok, make(:pid), 1]
   defp native(:deadline_give, 4), do: [make(:pool), :ok, make(:pid), 1 + make(:small)]
-  defp native(:rate_start, 7), do: [make(:new), self(), 1 + make(:small), 10, 5, 10, :manual]
+  defp native(:rate_start, 3), do: [make(:new), self(), rate_settings()]
   defp native(:rate_reserve, 5), do: [:hostile_limiter, make(:small), 1, 5, :measured]
   defp native(:rate_advance, 2), do: [make(:new), make(:small)]
-  defp native(:ban_start, 3), do: [make(:new), self(), {2, 10, 10, 2, 100, 10, 10, 10, :manual}]
+  defp native(:ban_start, 3), do: [make(:new), self(), ban_settings()]
   defp native(:ban_advance, 2), do: [make(:new), make(:small)]
   defp native(:ban_list, 2), do: [:hostile_ban, 0]
   defp native(:ban_put, 5), do: [:hostile_ban, make(:small), 5, :erlang.term_to_binary(:reason), :measured]
   defp native(_name, _arity), do: nil
 
   defp make(kind), do: HostileTerms.make(kind)
-  defp smalls(n), do: for(_ <- 1..n, do: make(:small))
+
+  defp pool_settings do
+    [:limit, :max_waiting, :max_overdraft, :held_longer_than] |> Map.new(&{&1, make(:small)}) |> some_hostile()
+  end
+
+  defp rate_settings do
+    some_hostile(%{limit: 1 + make(:small), per: 10, burst: 5, max_keys: 10, clock: :manual})
+  end
+
+  # Sizes stay valid: the native side would reserve the memory.
+  defp ban_settings do
+    %{failures: 2, within: 10, ban_for: 10, escalate: 2, max_ban: 100, forget_after: 10, clock: :manual}
+    |> some_hostile()
+    |> Map.merge(%{max_keys: 10, max_bans: 10})
+  end
+
+  # Every eighth setting is not valid.
+  defp some_hostile(settings) do
+    Map.new(settings, fn {name, valid} ->
+      {name, if(:rand.uniform(8) == 1, do: HostileTerms.argument(2, 9), else: valid)}
+    end)
+  end
+
   defp rate, do: [limit: 1 + make(:small), per: 10, burst: 1 + make(:small)]
   defp hits, do: for(_ <- 0..make(:small), do: {:hostile_limiter, make(:small), 1 + make(:small)})
   defp stream, do: [max_concurrency: 1 + make(:small), ordered: make(:small) > 2, acquire_timeout: make(:small)]

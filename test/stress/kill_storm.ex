@@ -6,10 +6,10 @@ defmodule Penstock.Stress.KillStorm do
 
   @kills_a_round 4_000
 
-  # From round 0 on, until there were so many kills.
+  # Runs rounds from 0 on, until there were `kills` kills.
   def run(seed, kills), do: run(seed, Stream.iterate(0, &(&1 + 1)), kills)
 
-  # One round, so many times.
+  # Runs one round `times` times.
   def replay(seed, round, times), do: run(seed, List.duplicate(round, times), :infinity)
 
   defp run(seed, rounds, kills) do

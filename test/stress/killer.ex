@@ -1,5 +1,5 @@
 defmodule Penstock.Stress.Killer do
-  # Looks for somebody who is at what is aimed at, and kills it some random time later.
+  # Looks for a process in the state that the plan aims at, and kills it some random time later.
   @moduledoc false
 
   alias Penstock.Stress.{Plan, Tally, Worker}
@@ -8,7 +8,7 @@ defmodule Penstock.Stress.Killer do
   # How often to look before giving up.
   @looks 60
 
-  # Until so many were killed who were alive.
+  # Runs until `kills` living processes were killed.
   def storm(shared, keeper, kills) do
     trace(keeper)
     workers = for slot <- 1..@workers, do: enlist(shared, slot, :rand.uniform(1_000_000_000))
@@ -36,7 +36,7 @@ defmodule Penstock.Stress.Killer do
   defp pause(0), do: :ok
   defp pause(n), do: pause(n - 1)
 
-  # Returns how many were killed.
+  # Returns the number of kills.
   defp aim(_aim, _plan, killer, 0), do: {0, killer}
 
   defp aim(:owner, plan, killer, _looks) do
@@ -93,7 +93,7 @@ defmodule Penstock.Stress.Killer do
     end
   end
 
-  # Either side of it. Who is in the spawner's slot may be its successor by now.
+  # Either side of a handoff. The process in the spawner's slot may be its successor by now.
   defp hand_over(%{spawner?: true} = plan, killer, {slot, _me}, _pid), do: kill_worker(plan, killer, slot)
 
   defp hand_over(plan, %{shared: %{kids: kids, tally: tally}} = killer, {_slot, me}, pid) do
@@ -101,7 +101,7 @@ defmodule Penstock.Stress.Killer do
     {kill(tally, child(kids, pid, unlisted), pid, plan), killer}
   end
 
-  # One that is not listed has not begun yet, or is about to end.
+  # A process that is not listed has not begun yet, or is about to end.
   defp child(kids, pid, unlisted) do
     case :ets.lookup(kids, pid) do
       [{_pid, _permits, me, mark}] -> Worker.child(me, mark)
@@ -144,7 +144,7 @@ defmodule Penstock.Stress.Killer do
     worker
   end
 
-  # So that its births are told at once.
+  # Tracing reports the births of its children at once.
   defp trace(pid), do: :erlang.trace(pid, true, [:procs])
 
   # An owner, and perhaps its successor as it starts.

@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.MassCrash do
-  # All children of a full pool are killed at once, again and again, while a hundred others want its permits: restarts may
-  # pass the limit by the overdraft, and no further, and all is paid back.
+  # All children of a full pool are killed at once, repeatedly, while a hundred callers want its
+  # permits. Restarts may exceed the limit by the overdraft and no further, and all is paid back.
   @moduledoc false
 
   alias Penstock.Pool
@@ -12,7 +12,7 @@ defmodule Penstock.Stress.MassCrash do
   def run(rounds) do
     {:ok, supervisor} = Penstock.DynamicSupervisor.start_link(name: __MODULE__, limit: @limit, max_restarts: 10_000_000)
     hungry = for _ <- 1..@hungry, do: spawn_link(&hungry/0)
-    # Whoever is hungry holds for an instant only, so in the end there is room for all of them.
+    # A hungry process holds for an instant only, so in the end there is room for all children.
     for _ <- 1..@limit, do: {:ok, _} = Penstock.DynamicSupervisor.start_child(__MODULE__, child(), timeout: :infinity)
     result = rounds(rounds)
     for pid <- hungry, do: stop(pid)

@@ -1,11 +1,11 @@
 defmodule Penstock.Stress.MassDeath do
-  # Many holders at once: the pool tells who they are, and when all are killed everything comes back.
+  # Many holders at once: the pool lists them, and all permits return when all are killed.
   @moduledoc false
 
   alias Penstock.Pool
   alias Penstock.Stress.Survivors
 
-  # As many as `Pool.holders/1` returns, and how coarse their ages are, in ms.
+  # The most holders that `Pool.holders/1` returns, and the precision of their ages in ms.
   @listed 1_000
   @coarse 20
 

@@ -1,8 +1,8 @@
 defmodule Penstock.Stress.Meter do
-  # How long the NIF calls took, in a build with the feature "meter".
+  # Reads the times of NIF calls, in a build with the feature "meter".
   @moduledoc false
 
-  # Says whether they were short, which is also so if nobody measured.
+  # Returns whether the calls were short, which is also true in a build without the meter.
   def report, do: report(Penstock.Native.metered())
 
   defp report(nil) do
@@ -20,7 +20,8 @@ defmodule Penstock.Stress.Meter do
         "#{controls_long} of #{controls} beyond 1000 µs"
     )
 
-    # A machine that takes a millisecond from who does nothing cannot tell; then we must not fare worse.
+    # A machine that takes a millisecond from an idle process cannot tell. The calls must then not
+    # fare worse than that process.
     cond do
       long == 0 -> IO.puts("no NIF call took more than 1 ms")
       long <= controls_long -> IO.puts("some NIF calls took more than 1 ms, but so did calls that do nothing")

@@ -1,5 +1,5 @@
 defmodule Penstock.Stress.MonitoredBy do
-  # What Observer and LiveDashboard ask of a process, while pools that it holds in are dropped.
+  # Asks a process as Observer and LiveDashboard do, while pools of its permits are dropped.
   @moduledoc false
 
   alias Penstock.{Monitored, Native}

@@ -17,7 +17,11 @@ defmodule Penstock.Stress.Rates do
 
   @burst 3
 
-  @doc "So many keys in turn, each hit first by all processes at once: exactly the burst is allowed of each."
+  @doc """
+  Has all processes hit each of `keys` fresh keys at once, one key after another.
+
+  Exactly the burst of each key is allowed.
+  """
   def first_hits(keys) do
     Enum.reduce_while([2, 8, 64], {:ok, 0}, fn processes, {:ok, sum} ->
       case with_limiter([limit: 1, per: 1_000_000_000, burst: @burst, max_keys: 1_000_000], fn ->
@@ -50,7 +54,7 @@ defmodule Penstock.Stress.Rates do
     race(key + 1, keys, processes, barrier, allowed)
   end
 
-  # All are there before anybody goes on.
+  # All processes are there before any of them goes on.
   defp arrive(barrier, count) do
     if :atomics.get(barrier, 1) < count do
       :erlang.yield()
@@ -60,14 +64,18 @@ defmodule Penstock.Stress.Rates do
 
   ## Pace
 
-  @doc "Hammered for so many ms by four processes: what is allowed is what the time is worth. A metered build cannot hammer that hard."
+  @doc """
+  Has four processes hammer a limiter for `ms` ms.
+
+  The allowed hits are those that the time is worth. A metered build cannot hammer that hard.
+  """
   def pace(ms, metered?) do
     slow = [{[limit: 100, per: 1_000, burst: 10], 1}, {[limit: 1, per: 10_000, burst: 1], 1}]
     fast = if metered?, do: [], else: [{[limit: 1_000_000, per: 1_000, burst: 100_000], 1_000 * ms / 1_000}]
     rates = slow ++ fast
 
     problems = for {rate, off} <- rates, problem = pace_of(rate, ms, off), do: problem
-    # By hand, ten days in a moment.
+    # The manual clock passes ten days in a moment.
     problems = problems ++ List.wrap(day())
     turns = for rate <- [50, 200, 400, 1_000, 2_000, 5_000, 10_000], callers <- [1, 8, 50], do: {rate, callers}
     problems = problems ++ for {rate, callers} <- turns, problem = turns(rate, callers), do: problem
@@ -92,12 +100,13 @@ defmodule Penstock.Stress.Rates do
     {Enum.sum(counts), Enum.max(lasts) - began}
   end
 
-  # Until then, and then until it is denied: so what the time is worth has been taken.
+  # Hits until that time, and then until a denial, so that all hits that the time is worth are
+  # taken.
   defp hammer(until, allowed) do
     now = now_us()
 
     case RateLimiter.hit(@name, "key") do
-      # Of a machine that does not hit as often as is allowed, which is then seen.
+      # The machine may be too slow to take all allowed hits, which is visible here.
       {:allow, _} when now > until + 5_000_000 -> {allowed + 1, now}
       {:allow, _} -> hammer(until, allowed + 1)
       {:deny, _} when now > until -> {allowed, now}
@@ -113,7 +122,7 @@ defmodule Penstock.Stress.Rates do
   # exceeded. The best of some rounds: a caller that the machine gives no turn for 4 ms loses what
   # its limiter gave meanwhile.
   @rounds 20
-  # The last turn of a round may be late by 1 ms, so a round has at least so many turns.
+  # The last turn of a round may be late by 1 ms, so a round has at least this number of turns.
   @least_turns 40
 
   defp turns(rate, callers) do
@@ -147,7 +156,7 @@ defmodule Penstock.Stress.Rates do
 
   defp now_us, do: System.monotonic_time(:microsecond)
 
-  # Once a day, for ten days, asked each hour.
+  # Allowed once a day, for ten days, asked each hour.
   defp day do
     with_limiter([limit: 1, per: 86_400_000, clock: :manual], fn ->
       hits =
@@ -168,9 +177,13 @@ defmodule Penstock.Stress.Rates do
   @blocks 20
   @most_grown_mb 8
 
-  @doc "So many keys, once each, through a limiter for a tenth of them, beside some that were limited before."
+  @doc """
+  Hits each of `keys` keys once, in a limiter for a tenth of them.
+
+  Some other keys were limited before, and must stay limited.
+  """
   def flood(keys) do
-    # Those of the flood are over in 100 ms, so that there is place for others; an offence lasts.
+    # The keys of the flood expire in 100 ms, which frees places; the limit of an offender lasts.
     with_limiter([limit: 1, per: 100, burst: 10_000, max_keys: div(keys, 10)], fn ->
       for n <- 1..@offenders, do: {:allow, 0} = RateLimiter.hit(@name, {:offender, n}, 10_000)
       %{memory: memory} = RateLimiter.info(@name)
@@ -182,14 +195,14 @@ defmodule Penstock.Stress.Rates do
       blocks =
         for block <- 1..@blocks do
           p99 = flood_block(block * per_block, per_block)
-          # Forgotten, it would be allowed.
+          # A forgotten key would be allowed.
           limited = Enum.count(1..@offenders, &match?({:deny, _}, RateLimiter.hit(@name, {:offender, &1}, 10_000)))
           {p99, limited, (resident() - before) / 1_000_000, RateLimiter.info(@name).memory}
         end
 
       {p99s, limited, grown, memories} = unzip(blocks)
       {lowest, highest} = Enum.min_max(grown)
-      # The VM may give back memory of earlier parts meanwhile: that must not hide growth.
+      # The VM may release memory of earlier parts in the meantime: that must not hide growth.
       growth = grown |> Enum.scan(&min/2) |> Enum.zip_with(grown, &(&2 - &1)) |> Enum.max()
       IO.puts("  p99 of each #{per_block} hits, in ns: #{Enum.join(p99s, " ")}")
 
@@ -215,7 +228,7 @@ defmodule Penstock.Stress.Rates do
      for({_, _, _, d} <- blocks, do: d)}
   end
 
-  # In a process of its own, so that what it leaves on its heap is not ours.
+  # Runs in a process of its own, so that its heap is not ours.
   defp flood_block(from, count) do
     Task.async(fn ->
       latencies = for n <- 1..count, ns = hit(from + n), do: ns

@@ -2,8 +2,8 @@ defmodule Penstock.Stress.Round do
   # One round of a storm, in a process of its own.
   @moduledoc false
 
-  # Among dozens of busy processes the killer would hardly get a turn; and what a round leaves behind, traces and messages, ends
-  # with its process. Returns what `round` does, or how it failed.
+  # Among dozens of busy processes the killer would hardly get a turn. The traces and messages of
+  # a round end with its process. Returns the result of `round`, or its failure.
   @spec run((-> result)) :: result | {:error, term} when result: term
   def run(round) do
     {_pid, monitor} = :erlang.spawn_opt(fn -> exit({:checked, round.()}) end, [:monitor, priority: :high])

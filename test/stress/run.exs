@@ -5,12 +5,14 @@
 #
 # --hostile runs the fuzzer alone, for ten minutes by default. --no-shared leaves out terms that
 # share their parts; --skip leaves out functions of these names, to tell one fault from another.
-# --kills is of the storm; a tenth as many are of streams, and as many items are done by streams that share a pool. A hundredth
-# as many are of each who has a part in a start, and the storm of crashes takes a minute for a million.
+# --kills is the number of kills of the storm. Streams get a tenth of it, and streams that share a
+# pool do as many items as the storm has kills. Each process that takes part in a start gets a
+# hundredth. The storm of crashes takes a minute for a million.
 #
-# --seconds is how long `monitored_by` asks what monitors holders.
+# --seconds is how long `monitored_by` asks for the monitors of holders.
 #
-# The seed decides what every process does and who is to be killed; when that happens to fall is the schedulers' affair.
+# The seed decides the operations of every process, and the victims. The instants are up to the
+# schedulers.
 # So a failing round, which --round runs alone, is worth running many times.
 
 {:ok, _, _} = Kernel.ParallelCompiler.require(Path.wildcard("#{__DIR__}/*.ex"))

@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.SharedStreams do
-  # A thousand streams share a pool of 50: never more than 50 tasks at once, every item done, in order where asked, and
-  # nothing left of it all.
+  # A thousand streams share a pool of 50. Never more than 50 tasks run at once, every item is
+  # done, in order where asked, and no permit or process is left.
   @moduledoc false
 
   alias Penstock.Pool

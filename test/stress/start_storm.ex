@@ -1,6 +1,7 @@
 defmodule Penstock.Stress.StartStorm do
-  # Whoever has a part in a start is killed at random instants: the caller, the child in its `init`, a partition, the
-  # supervisor, which owns the pool. Afterwards as many permits are in use as there are children.
+  # Kills every process that takes part in a start at random instants: the caller, the child in
+  # its `init`, a partition, the supervisor, which owns the pool. Afterwards as many permits are
+  # in use as there are children.
   @moduledoc false
 
   alias Penstock.Pool
@@ -41,11 +42,11 @@ defmodule Penstock.Stress.StartStorm do
 
     opts = [name: __MODULE__, limit: @limit, max_restarts: 10_000_000, partitions: Enum.random([1, 2])]
     opts = if victim == :partition, do: Keyword.put(opts, :partitions, 2), else: opts
-    # A parent that starts it again, as often as it dies.
+    # A parent that restarts it as often as it dies.
     {:ok, top} =
       Supervisor.start_link([{Penstock.DynamicSupervisor, opts}], strategy: :one_for_one, max_restarts: 10_000_000)
 
-    # Children write themselves down as they begin.
+    # Children register in the table as they begin.
     begun = :ets.new(:begun, [:public, :set, write_concurrency: true])
     callers = for _ <- 1..@callers, do: caller(begun)
     {callers, killed} = storm(victim, begun, callers, @kills_a_round, 0)
@@ -149,14 +150,15 @@ defmodule Penstock.Stress.StartStorm do
 
   ## What is left
 
-  # Transient ones end by and by, permanent ones go on: what is in use is who lives, at one instant.
+  # Transient children end in time, permanent ones go on: at one instant, the permits in use are
+  # those of the living children.
   defp exact do
     # The names are looked up once: a supervisor that was killed may start again meanwhile.
     partitions = partitions()
     if partitions == [], do: exit(:noproc)
     for partition <- partitions, do: :ok = :sys.suspend(partition)
     live = for partition <- partitions, pid <- links(partition), do: pid
-    # None is restarted meanwhile; who dies now is seen by the pool sooner or later.
+    # No child is restarted meanwhile; the pool notices a death sooner or later.
     holders = for %{pid: pid, permits: 1} <- Pool.holders(__MODULE__), do: pid
     for partition <- partitions, do: :ok = :sys.resume(partition)
     if Enum.sort(live) == Enum.sort(holders), do: :ok, else: {:error, {:live, length(live), :holders, length(holders)}}

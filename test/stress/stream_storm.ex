@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.StreamStorm do
-  # Consumers of streams, their tasks and their guards are killed at random instants; after each round the pool must hold
-  # what lives, which is nothing.
+  # Kills consumers of streams, their tasks and their guards at random instants. After each round
+  # no process is left, and so the pool must count no permit.
   @moduledoc false
 
   alias Penstock.Pool
@@ -30,7 +30,7 @@ defmodule Penstock.Stress.StreamStorm do
     :rand.seed(:exsss, {seed, round, 1})
     limit = Enum.random([1, 2, 5, 8, 20, 100])
     pool = Pool.new(limit: limit)
-    # Tasks write themselves down: {task, guard}.
+    # Tasks register in the table: {task, guard}.
     tasks = :ets.new(:tasks, [:public, :set, write_concurrency: true])
     consumers = for _ <- 1..@consumers, do: consumer(pool, tasks)
     killed = storm(pool, tasks, consumers, limit, @kills_a_round, [0, 0, 0])
@@ -39,7 +39,7 @@ defmodule Penstock.Stress.StreamStorm do
     with {:ok, _} <- killed, :ok <- result, :ok <- Crashes.check(), do: killed
   end
 
-  # A round ends with whoever is left being killed.
+  # At the end of a round the remaining consumers are killed.
   defp storm(_pool, _tasks, consumers, _limit, 0, killed) do
     for pid <- consumers, do: Process.exit(pid, :kill)
     {:ok, killed}
@@ -57,7 +57,7 @@ defmodule Penstock.Stress.StreamStorm do
 
       cond do
         victim <= 3 ->
-          # To one that traps exits a shutdown is a message.
+          # A task that traps exits gets a shutdown as a message.
           hit = kill(Enum.random(consumers), Enum.random([:kill, :kill, :kill, :shutdown]))
           storm(pool, tasks, renew(consumers, pool, tasks), limit, kills - hit, [a + hit, b, c])
 
@@ -72,7 +72,7 @@ defmodule Penstock.Stress.StreamStorm do
     end
   end
 
-  # One whose task or guard was killed has died of that, unless it traps exits.
+  # A consumer whose task or guard was killed has died of that, unless it traps exits.
   defp renew(consumers, pool, tasks) do
     Enum.map(consumers, &if(Process.alive?(&1), do: &1, else: consumer(pool, tasks)))
   end
@@ -149,7 +149,7 @@ defmodule Penstock.Stress.StreamStorm do
   # Not at once: a zip that is over before it has begun forgets what it has begun.
   defp fails_at(n), do: Stream.map(1..n, fn x -> if x == n, do: raise("enough"), else: x end)
 
-  # All that is there but what the killer sent.
+  # All messages except those of the killer.
   defp left_behind(killer) do
     receive do
       {:EXIT, ^killer, _reason} -> left_behind(killer)

@@ -1,5 +1,5 @@
 defmodule Penstock.Stress.Survivors do
-  # Compares what the pool says with what those hold who are left.
+  # Compares the counts of the pool with the permits of the survivors.
   @moduledoc false
 
   alias Penstock.Pool
@@ -7,8 +7,8 @@ defmodule Penstock.Stress.Survivors do
 
   @patience 10_000
 
-  # Nothing happens any more, but monitors of the dead may still have to run, and workers to finish what they were at:
-  # so until it is true, or for ten seconds.
+  # No process acts any more, but monitors of the dead may still have to fire, and workers to
+  # finish their last step. So this polls until the counts agree, or for ten seconds.
   def check(shared, limit) do
     with {:ok, held} <- until(fn -> settled(shared, limit) end),
          :ok <- give_back(shared, held) do
@@ -16,7 +16,7 @@ defmodule Penstock.Stress.Survivors do
     end
   end
 
-  # Returns who holds how much.
+  # Returns the permits of each holder.
   defp settled(shared, limit) do
     workers = workers(shared)
     kids = live_kids(shared)
@@ -33,9 +33,9 @@ defmodule Penstock.Stress.Survivors do
       Enum.sum(Map.values(held)) != info.in_use -> {:error, {:in_use, info, holders}}
       length(holders) != info.holders -> {:error, {:holders, info, holders}}
       info.waiting != parked -> {:error, {:waiting, info, parked}}
-      # Some wait for up to 3 permits: with that many free and anybody parked, a wake-up was lost.
+      # Some wait for up to 3 permits: if 3 are free and a waiter is parked, a wake-up was lost.
       info.waiting > 0 and info.available >= min(3, limit) -> {:error, {:lost_wake_up, info}}
-      # A child that was not known yet may have killed its spawner meanwhile.
+      # A child that was not registered yet may have killed its spawner meanwhile.
       workers(shared) != workers -> {:error, :not_at_rest}
       true -> {:ok, held}
     end
@@ -59,8 +59,9 @@ defmodule Penstock.Stress.Survivors do
     end
   end
 
-  # Children end, workers give back what they hold. So those who are parked get what they wait for, and give back when
-  # they are done with it; but who was transferred permits meanwhile may wait for just these, in vain, and is killed.
+  # Children end, workers release the permits that they hold. So parked workers get their permits,
+  # and release them afterwards. A worker to which permits were transferred while it was parked
+  # may wait for these very permits; it is killed.
   defp give_back(shared, held) do
     {vain, workers} =
       Enum.split_with(workers(shared), fn {pid, me} -> Worker.at?(me, :park) and is_map_key(held, pid) end)

@@ -1,5 +1,5 @@
 defmodule Penstock.Stress.Tally do
-  # What the victims were at when they were killed.
+  # Counts the states in which the victims were killed.
   @moduledoc false
 
   # What a worker may be at; a child in hand-over, or one whose spawner is done with it; the owner.
@@ -11,18 +11,19 @@ defmodule Penstock.Stress.Tally do
 
   def count(tally, victim), do: :counters.add(tally, @indices[victim], 1)
 
-  # Only who is alive can be killed. Says whether it was.
+  # Kills a process and returns whether it was alive.
   def kill(tally, victim, pid) do
     alive? = Process.alive?(pid)
     Process.exit(pid, :kill)
-    # Afterwards, for who counts may be killed itself: rather one too few.
+    # Counts after the kill, because the counting process may be killed itself: one too few is
+    # better than one too many.
     if alive?, do: count(tally, victim)
     alive?
   end
 
   def total(tally), do: tally |> counts() |> Keyword.values() |> Enum.sum()
 
-  # Prints the spread, and says what is wrong with it, if anything is.
+  # Prints the spread of the kills, and what is wrong with it, if anything is.
   def report(tally) do
     total = total(tally)
     counts = counts(tally)

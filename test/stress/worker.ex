@@ -1,25 +1,27 @@
 defmodule Penstock.Stress.Worker do
-  # A process that does what a pool allows, at random, until it is told to stop or killed.
+  # A process that performs random operations on a pool, until it is told to stop or killed.
   @moduledoc false
 
   alias Penstock.{Pool, Stress}
 
-  # What it is at, published so that a kill can be aimed and counted by it. `take`: asks for what it would hold; `park`:
-  # waits without a timeout.
+  # The states of a worker, published so that kills can be aimed and counted by state. `take`: it
+  # asks for permits; `park`: it waits without a timeout.
   @states [:idle, :take, :hold, :wait, :park, :transfer, :spawner, :run]
   @codes @states |> Enum.with_index() |> Map.new()
   @count length(@states)
 
-  # What becomes of a child.
+  # The fates of a child.
   @fates [end: 10, look: 2, hang: 5, suicide: 1, parricide: 1, murder: 1]
          |> Enum.flat_map(fn {fate, share} -> List.duplicate(fate, share) end)
          |> List.to_tuple()
 
-  # Which reductions of that are worth a kill: not those that only look at options. A spawner hands over in 73 to 79.
+  # The reductions of each state that are worth a kill: not those that only check options. A
+  # spawner hands over in 73 to 79.
   @spans %{take: 30..50, hold: 1..200, wait: 30..90, park: 30..90, transfer: 1..14, spawner: 60..81, run: 30..150}
 
-  # `shared`: %{pool, stop, peers, kids, tally}. Returns the process and what it publishes in, which is its own: who is
-  # killed may run on for a while beside its successor.
+  # `shared`: %{pool, stop, peers, kids, tally}. Returns the process and the atomics in which it
+  # publishes its state. Each process has its own: a killed one may run on for a while at the same
+  # time as its successor.
   def start(shared, seed) do
     me = :atomics.new(1, [])
 
@@ -32,11 +34,11 @@ defmodule Penstock.Stress.Worker do
     {pid, me}
   end
 
-  # It publishes a number, of its turn and what it is at there.
+  # The published number has the turn of the worker and its state in that turn.
   def state(me), do: Enum.at(@states, rem(:atomics.get(me, 1), @count))
   def at?(me, state), do: rem(:atomics.get(me, 1), @count) == @codes[state]
 
-  # A child whose spawner is still at what it was at to create it, or one that is on its own.
+  # A child whose spawner is still in the turn that created the child, or a child on its own.
   def child(me, mark), do: if(:atomics.get(me, 1) == mark, do: :child, else: :grown)
 
   defp loop(shared, me, number) do
@@ -51,8 +53,8 @@ defmodule Penstock.Stress.Worker do
     end
   end
 
-  # A kill takes effect where its victim is scheduled out: let that be anywhere in what begins. It begins with 4,000
-  # reductions.
+  # A kill takes effect where its victim is scheduled out: that should be anywhere in the next
+  # operation. A process is scheduled in with 4,000 reductions.
   defp enter(%{me: me, where: where} = turn, state) do
     first..last = @spans[state]
     done = 4_000 - first - trunc(where * (last - first + 1))
@@ -66,7 +68,8 @@ defmodule Penstock.Stress.Worker do
 
   defp mark(turn, state), do: turn.number * @count + @codes[state]
 
-  # At rest: holds what it holds until asked how much that is, which only giving it back can tell.
+  # At rest the worker keeps its permits until it is asked for their number, which only a release
+  # can tell.
   defp stopped(shared) do
     receive do
       {:give_back, from} ->
@@ -82,12 +85,12 @@ defmodule Penstock.Stress.Worker do
     end
   end
 
-  # What to do next. All that is left to chance is decided before it begins.
+  # Chooses the next operation. All random choices are made before it begins.
 
   defp action(n, %{pool: pool}, turn) when n <= 3 do
     permits = :rand.uniform(2)
     busy = :rand.uniform(200)
-    # Often it keeps some: a kill must find holders of all kinds.
+    # The worker often keeps some permits: a kill must find holders of all kinds.
     keep? = :rand.uniform(3) == 1
     timeout = Enum.random([0, 2])
 
@@ -110,7 +113,8 @@ defmodule Penstock.Stress.Worker do
     state = if timeout == :infinity, do: :park, else: :wait
 
     fn ->
-      # Who waits for ever must hold nothing, or all could wait for each other; who waits long, for the others to go on.
+      # A process that waits without end must hold nothing, or all could wait for each other. A
+      # process that waits long must hold nothing, so that the others can go on.
       if timeout > 2, do: give_back(pool, 0)
       enter(turn, state)
 
@@ -140,7 +144,7 @@ defmodule Penstock.Stress.Worker do
   defp action(n, %{pool: pool} = shared, turn) when n <= 11 do
     fate = elem(@fates, :rand.uniform(tuple_size(@fates)) - 1)
     permits = Enum.random([1, 1, 2])
-    # One of low priority will often find its spawner dead.
+    # A child of low priority often finds its spawner dead.
     priority = Enum.random([:normal, :low])
     opts = [permits: permits, timeout: Enum.random([0, 2, 2]), spawn_opt: [priority: priority]]
     spawner = self()
@@ -170,7 +174,7 @@ defmodule Penstock.Stress.Worker do
     end
   end
 
-  # Children that stay, and what workers keep, would soon be all there is.
+  # Children that stay, and permits that workers keep, would soon take the whole pool.
   defp make_room(%{pool: pool, kids: kids}) do
     give_back(pool, 0)
 
@@ -187,13 +191,13 @@ defmodule Penstock.Stress.Worker do
     %{permits: ^permits} = Enum.find(Pool.holders(shared.pool), &(&1.pid == self()))
   end
 
-  # Counted before, for who is dead counts no more.
+  # Counts before the end, because a dead process counts no more.
   defp child(:suicide, {_spawner, me, mark}, _permits, shared) do
     Stress.Tally.count(shared.tally, child(me, mark))
     Process.exit(self(), :kill)
   end
 
-  # Who has not handed over yet.
+  # A spawner that has not handed over yet.
   defp child(:parricide, {spawner, me, mark}, _permits, shared) do
     if child(me, mark) == :child, do: Stress.Tally.kill(shared.tally, :spawner, spawner)
   end

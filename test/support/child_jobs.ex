@@ -112,7 +112,7 @@ defmodule Penstock.ChildJobs do
     pool = Pool.new(limit: :infinity)
     parent = self()
 
-    # In a process of its own, of the same priority as whoever else runs.
+    # The witness is a process of its own, of the same priority as the others.
     witness = spawn_link(fn -> witness(parent, 0) end)
 
     monitors =
@@ -151,7 +151,7 @@ defmodule Penstock.ChildJobs do
 
     wrong =
       for gate <- [name, ref],
-          {function, args} <- calls(gate, elem(Native.pool_info(gate), 0)),
+          {function, args} <- calls(gate, Native.pool_info(gate).instance),
           {kind, position} <- Enum.with_index(Keyword.keys(args)),
           value <- bad(kind),
           answer = answer(function, List.replace_at(Keyword.values(args), position, value)),
@@ -167,6 +167,7 @@ defmodule Penstock.ChildJobs do
 
   defp calls(gate, instance) do
     [
+      bounds: [],
       pool_try_one: [gate: gate, self: self()],
       pool_try: [gate: gate, permits: 1],
       pool_take: [gate: gate, permits: 1],
@@ -197,12 +198,13 @@ defmodule Penstock.ChildJobs do
       start_claim: [gate: gate, offer: 1, pid: self()],
       start_entrust: [gate: gate, instance: instance, pid: self(), permits: 1],
       restart_take: [gate: gate, permits: 1, from: 0],
-      pool_start: [name: MyApp.Garbage, pid: self(), limit: 1, max_waiting: 1, overdraft: 1, max_waiting: 1],
-      pool_new: [limit: 1, max_waiting: 1, overdraft: 1, max_waiting: 1],
+      pool_start: [name: MyApp.Garbage, pid: self(), pool_settings: settings(:pool_settings)],
+      pool_new: [pool_settings: settings(:pool_settings)],
       gate_close: [gate: gate, pid: self()],
       pool_update: [gate: gate, limit_or_keep: :keep, max_waiting_or_keep: :keep],
       pool_drain: [gate: gate, ref: make_ref()],
       pool_reopen: [gate: gate],
+      gate_kind: [gate: gate],
       gate_owner: [gate: gate],
       gate_names: [position: 0],
       gate_known: [gate: gate],
@@ -220,7 +222,7 @@ defmodule Penstock.ChildJobs do
       deadline_due: [],
       deadline_rest: [],
       reaper_register: [],
-      rate_start: [name: MyApp.Rated, pid: self(), permits: 1, per: 1_000, permits: 1, permits: 1, clock: :monotonic],
+      rate_start: [name: MyApp.Rated, pid: self(), rate_settings: settings(:rate_settings)],
       rate_hit: [limiter: @limiter],
       rate_hit: [limiter: @limiter, key: :key, permits: 1, measured: :measured],
       rate_hit_all: [hits: [{@limiter, :key, 1}]],
@@ -234,7 +236,7 @@ defmodule Penstock.ChildJobs do
       rate_advance: [limiter: @limiter, place: 1],
       rate_info: [limiter: @limiter],
       rate_keys: [limiter: @limiter, place: 0],
-      ban_start: [name: MyApp.Banned, pid: self(), given: {1, 1, 1, 1, 1, 1, 1, 1, :monotonic}],
+      ban_start: [name: MyApp.Banned, pid: self(), ban_settings: settings(:ban_settings)],
       ban_check: [ban: @ban, key: :key, measured: :measured],
       ban_record: [ban: @ban, key: :key, measured: :not_measured],
       ban_put: [
@@ -253,6 +255,37 @@ defmodule Penstock.ChildJobs do
     ]
   end
 
+  # Each field of the settings: its name, its kind, and a valid value.
+  @settings %{
+    pool_settings: [
+      {:limit, :limit, 1},
+      {:max_waiting, :max_waiting, 1},
+      {:max_overdraft, :overdraft, 1},
+      {:held_longer_than, :max_waiting, 1}
+    ],
+    rate_settings: [
+      {:limit, :permits, 1},
+      {:per, :per, 1_000},
+      {:burst, :permits, 1},
+      {:max_keys, :permits, 1},
+      {:clock, :clock, :monotonic}
+    ],
+    ban_settings: [
+      {:failures, :permits, 1},
+      {:within, :permits, 1},
+      {:ban_for, :permits_or_infinity, 1},
+      {:escalate, :permits, 1},
+      {:max_ban, :permits, 1},
+      {:forget_after, :permits, 1},
+      {:max_keys, :permits, 1},
+      {:max_bans, :permits, 1},
+      {:clock, :clock, :monotonic}
+    ]
+  }
+  @settings_kinds Map.keys(@settings)
+
+  defp settings(kind), do: Map.new(@settings[kind], fn {field, _kind, valid} -> {field, valid} end)
+
   # A key, and what says whether it was measured, may be anything, and so may be where to go on.
   # A `self()` that is no pid is not looked at.
   @anything [:key, :measured, :progress, :reason, :self]
@@ -263,7 +296,20 @@ defmodule Penstock.ChildJobs do
 
   # Terms that are not of that kind.
   defp bad(kind) when kind in @anything, do: []
-  defp bad(kind) when kind in [:limiter, :ban, :clock, :given], do: Garbage.terms()
+  defp bad(kind) when kind in [:limiter, :ban, :clock], do: Garbage.terms()
+
+  # No map, one without a field, or one with a bad field.
+  defp bad(kind) when kind in @settings_kinds do
+    without = for {field, _kind, _valid} <- @settings[kind], do: Map.delete(settings(kind), field)
+
+    with_bad =
+      for {field, field_kind, _valid} <- @settings[kind], value <- bad(field_kind) do
+        Map.put(settings(kind), field, value)
+      end
+
+    Garbage.terms() ++ without ++ with_bad
+  end
+
   defp bad(:hits), do: Garbage.terms() -- [[]]
   defp bad(:per), do: Enum.reject(Garbage.terms(), &(&1 in 1..@century_ms))
   defp bad(:wait), do: Enum.reject(Garbage.terms(), &(&1 in 0..0xFFFFFFFF or &1 == :infinity))
@@ -277,7 +323,7 @@ defmodule Penstock.ChildJobs do
   defp bad(:token), do: Garbage.terms()
   defp bad(:offer), do: [{1, 1}, {:ok, 1}, {0, 1}, {2, 1}, {1, 1.0}, {:ok, -1}, {1, 1, 1} | Garbage.terms()]
   defp bad(:position), do: Garbage.terms()
-  # Whatever number it is, the permits are taken.
+  # Any number is accepted, and the permits are taken.
   defp bad(:from), do: Enum.reject(Garbage.terms(), &(&1 in 0..@most))
   defp bad(:permits_or_keep), do: bad(:permits) -- [:keep]
   defp bad(:permits_or_infinity), do: bad(:permits) -- [:infinity]
@@ -293,6 +339,7 @@ defmodule Penstock.ChildJobs do
   defp bad(:ref), do: Enum.reject(Garbage.terms(), &is_reference/1)
   defp bad(:name), do: Enum.reject(Garbage.terms(), &is_atom/1)
 
+  defp allowed(:gate_kind, :gate, _), do: [:none]
   defp allowed(:gate_owner, :gate, _), do: [nil]
   defp allowed(:gate_known, :gate, _), do: [:unknown]
   # Any number may be a token: one that names nothing does nothing.
@@ -302,7 +349,7 @@ defmodule Penstock.ChildJobs do
   defp allowed(function, :offer, {instance, 1}) when instance in [:ok, 0, 1], do: [no_offer(function), :badarg]
   # The one holder is before that position, or after it.
   defp allowed(:pool_census, :position, n) when n in 0..@most,
-    do: [{:done, 1, 1, 0, 0, 0, 0, 0}, {:done, 0, 0, 0, 0, 0, 0, 0}]
+    do: [{:done, sums(1)}, {:done, sums(0)}]
 
   defp allowed(:pool_holders, :position, n) when n in 0..@most, do: [{:done, 0, []}, {:done, 0, [{self(), 2, 0}]}]
   defp allowed(:gate_names, :position, n) when n in 0..0xFFFFFFFF, do: [:names]
@@ -310,6 +357,12 @@ defmodule Penstock.ChildJobs do
   defp allowed(_, :limiter, _), do: [:no_limiter]
   defp allowed(_, :ban, _), do: [:no_ban]
   defp allowed(_, _, _), do: [:badarg]
+
+  # Of one holder that acquired once, or of none.
+  defp sums(n) do
+    none = %{rejected: 0, timed_out: 0, released_by_exit: 0, killed: 0, held_longer_than: 0}
+    Map.merge(none, %{holders: n, acquired: n})
+  end
 
   defp no_offer(function) when function in [:spawn_adopt, :start_claim], do: :revoked
   defp no_offer(:spawn_end), do: :not_held
@@ -340,8 +393,8 @@ defmodule Penstock.ChildJobs do
         spawn_monitor(fn ->
           :rand.seed(:exsss, {seed, worker, 0})
           terms = List.to_tuple([name, ref, parent] ++ Garbage.terms())
-          # But for the death sentence of others, who would not know to withdraw it.
-          # And but for limiters of whatever size.
+          # Leaves out deadlines of other processes, which would not know to withdraw them, and
+          # the start of limiters and bans of any size.
           functions =
             List.to_tuple(Keyword.drop(calls(name, 1) ++ calls(ref, 0), [:deadline_give, :rate_start, :ban_start]))
 
@@ -350,7 +403,7 @@ defmodule Penstock.ChildJobs do
       end
 
     for {_, monitor} <- workers, do: receive(do: ({:DOWN, ^monitor, _, _, reason} -> :normal = reason))
-    # A stolen janitor's place, and all else that may be mended, is.
+    # The places of the janitor and the reaper, which the calls may have stolen, are taken back.
     for name <- [Penstock.Node.Janitor, Penstock.Node.Reaper] do
       robbed = Process.whereis(name)
       Process.exit(robbed, :kill)
@@ -371,11 +424,20 @@ defmodule Penstock.ChildJobs do
   defp random_call(functions, terms) do
     {function, args} = pick(functions)
     # `self()` stays: a forged one would count for a process that knows nothing of it.
-    args = for {kind, valid} <- args, do: if(kind != :self and :rand.uniform(3) == 1, do: pick(terms), else: valid)
+    args =
+      for {kind, valid} <- args, do: if(kind != :self and :rand.uniform(3) == 1, do: other(kind, terms), else: valid)
+
     _ = answer(function, args)
     # What came is of no interest, and must not pile up.
     if :rand.uniform(50) == 1, do: flush()
   end
+
+  defp other(kind, terms) when kind in @settings_kinds do
+    {field, _kind, _valid} = Enum.random(@settings[kind])
+    Enum.random([pick(terms), Map.put(settings(kind), field, pick(terms))])
+  end
+
+  defp other(_kind, terms), do: pick(terms)
 
   defp pick(tuple), do: elem(tuple, :rand.uniform(tuple_size(tuple)) - 1)
 
@@ -544,7 +606,9 @@ defmodule Penstock.ChildJobs do
   end
 
   @doc """
-  Drops a pool of so many living holders, so many times: the longest stall of each time, the same of as long a time in which
+  Drops a pool of `holders` living holders, `times` times.
+
+  Returns the longest stall of each time, the longest stalls of an equally long time in which
   nothing is dropped, and the pools that were made.
   """
   def large_pool(holders, times) do
@@ -574,7 +638,11 @@ defmodule Penstock.ChildJobs do
     %{stalls: stalls, of_machine: of_machine, made: elem(Native.pools_made(), 0) - before}
   end
 
-  @doc "Drops a pool of so many holders when there is no janitor, and makes others: how many were new, and whether the last works."
+  @doc """
+  Drops a pool of `holders` holders while there is no janitor, and makes others.
+
+  Returns how many of them were new, and whether the last one works.
+  """
   def large_pool_without_janitor(holders) do
     {before, 0} = Native.pools_made()
     :ok = Application.stop(:penstock)
@@ -608,12 +676,16 @@ defmodule Penstock.ChildJobs do
 
   ## Names
 
-  @doc "Starts so many names; how many are listed, and the most that one call told."
+  @doc "Starts `count` names; returns how many are listed, and the most that one call returned."
   def many_names(count) do
-    for n <- 1..count, do: :fresh = Native.pool_start(:"many_#{n}", self(), 1, 0, 0, 0)
+    for n <- 1..count, do: :fresh = Native.pool_start(:"many_#{n}", self(), plain(1, 0))
     pieces = pieces(0)
     names = Enum.concat(pieces)
     %{listed: length(names), uniq: names |> Enum.uniq() |> length(), most: pieces |> Enum.map(&length/1) |> Enum.max()}
+  end
+
+  defp plain(limit, max_waiting) do
+    %{limit: limit, max_waiting: max_waiting, max_overdraft: 0, held_longer_than: 0}
   end
 
   defp pieces(:done), do: []
@@ -634,7 +706,7 @@ defmodule Penstock.ChildJobs do
   defp start_and_close(range) do
     for n <- range do
       name = :"closed_#{n}"
-      :fresh = Native.pool_start(name, self(), 1, 0, 0, 0)
+      :fresh = Native.pool_start(name, self(), plain(1, 0))
       :ok = Pool.acquire(name)
       :ok = Pool.release(name)
       :ok = Native.gate_close(name, self())
@@ -643,7 +715,7 @@ defmodule Penstock.ChildJobs do
 
   @doc "Starts names until one that was closed has lost its node; what is answered to who uses numbers of its pool."
   def forgotten_name do
-    start = fn name -> :fresh = Native.pool_start(name, self(), 2, 1, 0, 0) end
+    start = fn name -> :fresh = Native.pool_start(name, self(), plain(2, 1)) end
     start.(:lost)
     :ok = Native.run_take(:lost, 1)
     parent = self()
@@ -679,7 +751,7 @@ defmodule Penstock.ChildJobs do
     }
 
     start.(:lost)
-    {number, _, _, _, 0, _, _, _, _} = Native.pool_info(:lost)
+    %{instance: number, in_use: 0} = Native.pool_info(:lost)
     # Of another life.
     again = with true <- is_integer(number), :not_held <- Native.run_end(:lost, :ok, 1), do: Pool.try_acquire(:lost)
     Map.put(answers, :again, again)

@@ -41,7 +41,8 @@ defmodule Penstock.Differential do
     raise "the consumer neither ended nor returned: #{inspect(Process.info(consumer, [:current_stacktrace, :messages]))}"
   end
 
-  # What somebody else does as soon as so many tasks run.
+  # Runs `act` as soon as the awaited number of tasks run: what another process does to the
+  # stream.
   defp serve(nil, _consumer, _label, tasks), do: tasks
 
   defp serve({0, act}, consumer, _label, tasks),
@@ -72,7 +73,7 @@ defmodule Penstock.Differential do
     receive do: (:never -> :ok)
   end
 
-  # Whatever order the VM has it in.
+  # Sorted, because the VM lists items in any order.
   defp footprint do
     for {item, what} <- Process.info(self(), [:links, :monitors, :dictionary, :trap_exit]) do
       {item, if(is_list(what), do: Enum.sort(what), else: what)}

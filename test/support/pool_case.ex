@@ -143,7 +143,7 @@ defmodule Penstock.PoolCase do
     end
   end
 
-  @doc "What must be exact whatever happened: permits held, who holds, who waits."
+  @doc "Returns the counts that must always be exact: permits held, holders, waiters."
   def counts(pool) do
     info = Pool.info(pool)
     {info.in_use, info.holders, info.waiting}

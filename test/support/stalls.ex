@@ -1,6 +1,6 @@
 defmodule Penstock.Stalls do
-  # How late a process comes that has nothing to do but to wake up, while something else is measured: so much the machine
-  # itself adds to whatever has a time to keep.
+  # Measures how late a process wakes up that does nothing else, while a test measures a time. The
+  # machine itself adds this delay to the measured time.
   @moduledoc false
 
   @interval 5

@@ -63,7 +63,8 @@ defmodule Penstock.Admission.Keyed do
   @spec make_unlimited_pool() :: :ok
   def make_unlimited_pool do
     with nil <- :persistent_term.get(__MODULE__, nil) do
-      :persistent_term.put(__MODULE__, Native.pool_new(:infinity, 1_000, :limit, 0))
+      settings = %{limit: :infinity, max_waiting: 0, max_overdraft: :limit, held_longer_than: 0}
+      :persistent_term.put(__MODULE__, Native.pool_new(settings))
     end
 
     :ok

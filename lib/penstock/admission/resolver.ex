@@ -36,15 +36,10 @@ defmodule Penstock.Admission.Resolver do
 
   # Returns the kind of the gate that has the name, or the reference, now; or nil.
   #
-  # Each kind is tried in turn. No other function finds a kind.
+  # No other function finds a kind.
   @spec kind(Native.gate()) :: kind | nil
   def kind(ref) do
-    cond do
-      Native.pool_info(ref) != :no_pool -> :pool
-      Native.rate_info(ref) != :no_limiter -> :limiter
-      Native.ban_info(ref) != :no_ban -> :ban
-      true -> nil
-    end
+    with :none <- Native.gate_kind(ref), do: nil
   end
 
   # Returns the kind of a gate. Raises if no gate of any kind is running.

@@ -40,7 +40,7 @@ defmodule Penstock.Process.ChildStart do
   defp last_instance(gate) do
     case Native.pool_info(gate) do
       :no_pool -> if is_atom(gate), do: :ok, else: 0
-      info -> elem(info, 0)
+      %{instance: instance} -> instance
     end
   end
 

@@ -6,20 +6,20 @@
 //!
 //! # Never ahead
 //!
-//! What a rate limiter may not be given is time that has not passed. A base takes the exact
-//! clock's reading for that of the counter *after* it, and the pace is cut by [`MARGIN`]. The
-//! pace is off by two brackets in a span, 20 in 10^6, which is less. So within its window a base
-//! lags by some 0.3 µs at most. If the exact clock itself is slewed, by up to 500 in 10^6, a base
-//! is ahead by up to 2 µs, until the next: errors do not add up, and the rate over any time is
-//! that of the exact clock.
+//! A rate limiter must not be given time that has not passed. A base takes the exact clock's
+//! reading for that of the counter *after* it, and the pace is cut by [`MARGIN`]. The pace is off
+//! by two brackets in a span, 20 in 10^6, which is less. So within its window a base lags by some
+//! 0.3 µs at most. If the exact clock itself is slewed, by up to 500 in 10^6, a base is ahead by
+//! up to 2 µs, until the next. Errors do not add up, and the rate over any time is that of the
+//! exact clock.
 //!
-//! A counter that jumps, in whatever direction, is out of its window: the exact clock is read. A
-//! base that turns out to have been ahead by more than [`AHEAD`] ends all trust until the pace
-//! has been taken anew.
+//! A counter that jumps, in either direction, is out of its window: the exact clock is read. A
+//! base that was ahead by more than [`AHEAD`] ends all trust until the pace has been measured
+//! again.
 //!
 //! # Races
 //!
-//! The base is under a sequence lock. Readers do not wait: one that meets a writer reads the
+//! The base is under a sequence lock. Readers do not wait: a reader that meets a writer reads the
 //! exact clock. A writer that meets another leaves the work to it.
 
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -27,17 +27,17 @@ use crate::sync::{AtomicU64, Ordering, fence};
 /// How long a base serves, in ns.
 const WINDOW: u64 = 4_000_000;
 
-/// Over how long the pace is taken at least, in ns.
+/// The least time that the pace is taken over, in ns.
 const SPAN: u64 = 100_000_000;
 
 /// Ticks between two readings of the counter with the exact clock read between: more, and the
 /// caller was preempted.
 const BRACKET: u64 = 4_000;
 
-/// The pace is cut by one in so many.
+/// The divisor of the part that the pace is cut by.
 const MARGIN: u64 = 16_384;
 
-/// What a base may be ahead of the exact clock, in ns, before it is distrusted.
+/// How far a base may be ahead of the exact clock, in ns, before it is distrusted.
 const AHEAD: u64 = 20_000;
 
 /// Bits of the fraction in a pace.
@@ -52,16 +52,16 @@ pub struct Counter {
     version: AtomicU64,
     ticks: AtomicU64,
     ns: AtomicU64,
-    /// ns per tick, as a fraction.
+    /// ns per tick, as a fixed-point fraction.
     pace: AtomicU64,
     /// In ticks; 0 while the pace is unknown.
     window: AtomicU64,
-    /// Where the pace is taken from.
+    /// The reading that the pace is taken from.
     first: [AtomicU64; 2],
 }
 
 impl Counter {
-    /// One that knows nothing yet.
+    /// Returns a clock that knows no pace yet.
     #[cfg(not(any(loom, shuttle)))]
     pub const fn new() -> Self {
         const fn zero() -> AtomicU64 {
@@ -70,17 +70,18 @@ impl Counter {
         Self { version: zero(), ticks: zero(), ns: zero(), pace: zero(), window: zero(), first: [zero(), zero()] }
     }
 
-    /// The time in ns. `ticks` reads the counter, `exact` the clock that it is kept in step with.
+    /// Returns the time in ns. `ticks` reads the counter, `exact` the clock that it is kept in
+    /// step with.
     #[inline]
     pub fn now(&self, ticks: impl Fn() -> u64, exact: impl Fn() -> u64) -> u64 {
-        // ORDERING: Acquire pairs with the Release in `rebase`: the base is as that wrote it.
+        // ORDERING: Acquire pairs with the Release in `rebase`: the base is complete.
         let version = self.version.load(Ordering::Acquire);
         let from = self.ticks.load(Ordering::Relaxed);
         let ns = self.ns.load(Ordering::Relaxed);
         let pace = self.pace.load(Ordering::Relaxed);
         let window = self.window.load(Ordering::Relaxed);
         // ORDERING: pairs with the fence in `rebase`: a caller that read a word of the next base
-        // sees that its version is another.
+        // sees another version.
         fence(Ordering::Acquire);
         let is_whole = version & 1 == 0 && self.version.load(Ordering::Relaxed) == version;
         let passed = ticks().wrapping_sub(from);
@@ -99,8 +100,8 @@ impl Counter {
         if after.wrapping_sub(before) > BRACKET || version & 1 != 0 || lock().is_err() {
             return ns;
         }
-        // ORDERING: pairs with the fence in `now`: that a base is being written is seen before
-        // what is written.
+        // ORDERING: pairs with the fence in `now`: the odd version is visible before any word of
+        // the base.
         fence(Ordering::Release);
         self.write(after, ns);
         // ORDERING: Release pairs with the Acquire in `now`, and with the one above.
@@ -108,25 +109,25 @@ impl Counter {
         ns
     }
 
-    /// By one at a time.
+    /// Writes a base. One caller at a time.
     fn write(&self, ticks: u64, ns: u64) {
         let [first_ticks, first_ns] = &self.first;
         let pace = self.pace.load(Ordering::Relaxed);
         let since = ticks.wrapping_sub(self.ticks.load(Ordering::Relaxed));
-        // A counter that jumped back has passed by nearly all there is.
+        // A counter that jumped back seems to have passed nearly all values.
         let trusted = pace > 0 && since < u64::from(u32::MAX);
         let predicted = if trusted { self.ns.load(Ordering::Relaxed) + scaled(since, pace) } else { 0 };
         let passed = ticks.wrapping_sub(first_ticks.load(Ordering::Relaxed));
         let elapsed = ns.wrapping_sub(first_ns.load(Ordering::Relaxed));
         if predicted > ns + AHEAD || first_ns.load(Ordering::Relaxed) == 0 || elapsed > u64::from(u32::MAX) {
-            // From here on, anew: it ran ahead, or nothing is known, or it was not asked for so
-            // long that the product would not fit.
+            // The measurement starts over: the base ran ahead, or nothing is known, or the clock
+            // was not read for longer than the product can hold.
             self.pace.store(0, Ordering::Relaxed);
             self.window.store(0, Ordering::Relaxed);
             first_ticks.store(ticks, Ordering::Relaxed);
             first_ns.store(ns, Ordering::Relaxed);
         } else if elapsed >= SPAN {
-            // A pace of more than 1 ns per tick, or of hardly any, is no such counter's.
+            // A pace of more than 1 ns per tick, or of nearly 0, is not that of such a counter.
             let pace = (elapsed << FRACTION) / passed.max(1);
             let pace = pace - pace / MARGIN;
             let window = (WINDOW << FRACTION).checked_div(pace).filter(|_| pace <= 1 << FRACTION).unwrap_or(0);
@@ -141,7 +142,7 @@ impl Counter {
     }
 }
 
-/// ns that so many ticks, below 2^32, are worth.
+/// Returns the ns that `ticks`, below 2^32, are worth.
 #[inline]
 fn scaled(ticks: u64, pace: u64) -> u64 {
     (ticks * pace) >> FRACTION

@@ -1,14 +1,17 @@
-//! Processes that may not run for ever, and when each of them is to be ended.
+//! Deadlines of processes that may not run without end.
 //!
-//! Whoever ends them, the *reaper*, is told who is due and acts on its own. Both of these hold, whoever is killed when:
+//! The *reaper* is told which processes are due, and kills them. Both of these hold, no
+//! matter which process is killed or when:
 //!
-//! - Of a process it is settled once, under one lock, whether its work ended in time or it is to be killed. One that is
-//!   to be killed and finds it out may not go on: no answer of its comes after it was counted.
-//! - Who is to be killed is told to each reaper there is, until it is dead: one that dies between being told and acting loses
-//!   nothing, and none is told twice, however long a process takes to die.
+//! - Under one lock it is decided, once, whether the work of a process ended in time or the
+//!   process has expired. A process that has expired and finds that out must not go on: no answer
+//!   of it comes after it was counted.
+//! - An expired process is reported to each reaper there is, until it is dead. A reaper that dies
+//!   between the report and the kill loses nothing, and no reaper gets a process twice, however
+//!   long that takes to die.
 //!
-//! The table holds living processes only, since their deaths are told to it. While there are none the reaper sleeps, and one
-//! message wakes it, not one for each process.
+//! The table holds living processes only, since it is told of their deaths. While there are
+//! none the reaper sleeps, and one message wakes it, not one for each process.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,22 +20,22 @@ use crossbeam_utils::CachePadded;
 use crate::host::Pid;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// Locks of the table.
+/// The number of locks of the table.
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 32 };
 
 /// How the work of a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// In time, or it had all the time there is.
+    /// In time, or without a deadline.
     InTime,
-    /// The process is to be killed, and was counted.
+    /// The process has expired, and was counted.
     Overdue,
 }
 
-/// What setting a deadline asks of the caller.
+/// What the caller that sets a deadline must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Todo {
-    /// See to it that the process' death is told by [`Deadlines::remove`]: it has no deadline yet.
+    /// Have [`Deadlines::remove`] called when the process dies: it had no deadline before.
     pub watch: bool,
     /// Wake the reaper.
     pub wake: bool,
@@ -40,40 +43,40 @@ pub struct Todo {
 
 struct Deadline<V> {
     at: u64,
-    doomed: bool,
+    expired: bool,
     value: V,
 }
 
 struct Shard<V> {
     by_pid: BTreeMap<Pid, Deadline<V>>,
-    /// Those that the reaper is to be told of.
+    /// Deadlines that must be reported.
     by_time: BTreeSet<(u64, Pid)>,
-    /// Those that it has been told of.
-    told: BTreeSet<(u64, Pid)>,
-    /// Which reaper that was.
-    to: u64,
+    /// Deadlines that were reported.
+    reported: BTreeSet<(u64, Pid)>,
+    /// The number of the reaper that they were reported to.
+    reported_to: u64,
 }
 
 /// The deadlines of all processes that have one, each with a value of the caller's.
 pub struct Deadlines<V> {
     shards: [CachePadded<Mutex<Shard<V>>>; SHARDS],
-    /// Processes in all shards, and what else the reaper looks at.
+    /// The processes in all shards, and other work of the reaper.
     count: AtomicU64,
     awake: AtomicU64,
-    /// How many reapers there were.
+    /// The number of the present reaper.
     reaper: AtomicU64,
 }
 
 impl<V> Deadlines<V> {
-    /// None, and the reaper sleeps.
+    /// Returns a table without deadlines, whose reaper sleeps.
     pub fn new() -> Self {
         Self {
             shards: std::array::from_fn(|_| {
                 CachePadded::new(Mutex::new(Shard {
                     by_pid: BTreeMap::new(),
                     by_time: BTreeSet::new(),
-                    told: BTreeSet::new(),
-                    to: 0,
+                    reported: BTreeSet::new(),
+                    reported_to: 0,
                 }))
             }),
             count: AtomicU64::new(0),
@@ -86,53 +89,55 @@ impl<V> Deadlines<V> {
         &self.shards[pid.hash() as usize % SHARDS]
     }
 
-    /// Gives a living process until `at`, in ms by the caller's clock. Does nothing if it is to be killed already.
+    /// Gives a living process until `at`, in ms of the caller's clock. Does nothing if the
+    /// process has expired.
     pub fn set(&self, pid: Pid, at: u64, value: V) -> Todo {
         let mut shard = lock(self.shard(pid));
         if let Some(last) = shard.by_pid.get(&pid) {
-            if last.doomed {
+            if last.expired {
                 return Todo { watch: false, wake: false };
             }
             let last = (last.at, pid);
             shard.by_time.remove(&last);
         }
         shard.by_time.insert((at, pid));
-        let replaced = shard.by_pid.insert(pid, Deadline { at, doomed: false, value });
+        let replaced = shard.by_pid.insert(pid, Deadline { at, expired: false, value });
         if replaced.is_none() {
-            // ORDERING: SeqCst pairs with `rest`: the reaper goes to sleep and then looks whether there are any, we count and
-            // then look whether it sleeps; one of us sees the other.
+            // ORDERING: SeqCst pairs with `rest` (store buffering): the reaper stores that it
+            // sleeps and then loads the count. This call adds to the count and then loads whether
+            // the reaper sleeps. At least one observes the other.
             self.count.fetch_add(1, Ordering::SeqCst);
         }
         drop(shard);
         Todo { watch: replaced.is_none(), wake: replaced.is_none() && self.begin_wake() }
     }
 
-    /// The reaper has something else to look at, and must not sleep before
-    /// [`Deadlines::end_other`]; whether the caller must wake it.
+    /// Begins other work of the reaper, which must not sleep before [`Deadlines::end_other`].
+    /// Returns `true` if the caller must wake it.
     pub fn begin_other(&self) -> bool {
         // ORDERING: SeqCst, as in `set`.
         self.count.fetch_add(1, Ordering::SeqCst);
         self.begin_wake()
     }
 
-    /// It has not any more.
+    /// Ends what [`Deadlines::begin_other`] began.
     pub fn end_other(&self) {
         // ORDERING: SeqCst, as in `set`.
         self.count.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Whether it is the caller who must wake the reaper.
+    /// Returns `true` if the caller must wake the reaper.
     fn begin_wake(&self) -> bool {
         // ORDERING: SeqCst, as in `set`.
         self.awake.load(Ordering::SeqCst) == 0 && self.awake.swap(1, Ordering::SeqCst) == 0
     }
 
-    /// The process' work has ended. Whoever has no deadline is in time.
+    /// Ends the work of a process. A process without a deadline is in time.
     pub fn end_work(&self, pid: Pid) -> Ending {
-        // What is taken out is dropped when the lock is open again.
+        // The value is dropped after the lock is released.
         let _out = {
             let mut shard = lock(self.shard(pid));
-            if shard.by_pid.get(&pid).is_some_and(|deadline| deadline.doomed) {
+            if shard.by_pid.get(&pid).is_some_and(|deadline| deadline.expired) {
                 return Ending::Overdue;
             }
             self.take_out(&mut shard, pid)
@@ -140,16 +145,16 @@ impl<V> Deadlines<V> {
         Ending::InTime
     }
 
-    /// The process is dead. Once or many times.
+    /// Removes a dead process. May be called once or many times.
     pub fn remove(&self, pid: Pid) {
         let _out = self.take_out(&mut lock(self.shard(pid)), pid);
     }
 
     fn take_out(&self, shard: &mut Shard<V>, pid: Pid) -> Option<Deadline<V>> {
         let out = shard.by_pid.remove(&pid)?;
-        let list = if out.doomed { &mut shard.told } else { &mut shard.by_time };
+        let list = if out.expired { &mut shard.reported } else { &mut shard.by_time };
         if !list.remove(&(out.at, pid)) {
-            // Doomed, and to be told again.
+            // Expired, and to be reported to the next reaper.
             shard.by_time.remove(&(out.at, pid));
         }
         // ORDERING: SeqCst, as in `set`.
@@ -157,10 +162,11 @@ impl<V> Deadlines<V> {
         Some(out)
     }
 
-    /// Who is due by now, at most so many, and was not told to this reaper yet. `doom` is called with the value of each whose
-    /// time has just run out, under a lock of ours.
+    /// Returns at most `most` processes that are due at `now` and were not reported to this
+    /// reaper yet. Calls `doom` with the value of each that has just expired, under the lock of
+    /// its shard.
     pub fn due(&self, now: u64, most: usize, mut doom: impl FnMut(Pid, &V)) -> Vec<Pid> {
-        // All the places that may be needed, now: little is allocated inside a lock.
+        // All the room that may be needed, now: little is allocated inside a lock.
         let mut due = Vec::with_capacity(most);
         let reaper = self.reaper.load(Ordering::Relaxed);
         for shard in &self.shards {
@@ -168,39 +174,43 @@ impl<V> Deadlines<V> {
                 break;
             }
             let mut shard = lock(shard);
-            let Shard { by_pid, by_time, told, to } = &mut *shard;
-            if *to != reaper {
-                // Shard by shard, when its turn comes: of the dead nothing is here, so it is seldom much.
-                *to = reaper;
-                by_time.append(told);
+            let Shard { by_pid, by_time, reported, reported_to } = &mut *shard;
+            if *reported_to != reaper {
+                // Shard by shard, when its turn comes: a shard holds no dead process, so this is
+                // seldom much.
+                *reported_to = reaper;
+                by_time.append(reported);
             }
             while due.len() < most
                 && let Some(&(at, pid)) = by_time.first()
                 && at <= now
                 && let Some(deadline) = by_pid.get_mut(&pid)
             {
-                if !deadline.doomed {
-                    deadline.doomed = true;
+                if !deadline.expired {
+                    deadline.expired = true;
                     doom(pid, &deadline.value);
                 }
                 by_time.remove(&(at, pid));
-                told.insert((at, pid));
+                reported.insert((at, pid));
                 due.push(pid);
             }
         }
         due
     }
 
-    /// There is another reaper, which nobody was told to yet. By that, before it asks.
+    /// Reports all expired processes again, as there is another reaper. By that reaper, before it
+    /// asks.
     pub fn tell_again(&self) {
         self.reaper.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The reaper would sleep. False if there are deadlines: then it is to look again soon.
+    /// Lets the reaper sleep. Returns `false` if there are deadlines: then it must look again
+    /// soon.
     pub fn rest(&self) -> bool {
         // ORDERING: SeqCst, as in `set`.
         self.awake.store(0, Ordering::SeqCst);
-        // ORDERING: as above. If another process has just seen it asleep, that one wakes it.
+        // ORDERING: SeqCst, as in `set`. If another process has just seen it asleep, that one
+        // wakes it.
         self.count.load(Ordering::SeqCst) == 0 || !self.begin_wake()
     }
 }

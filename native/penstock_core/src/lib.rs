@@ -1,30 +1,37 @@
-//! The native core of Penstock: pools of permits that stay exact whatever is killed whenever.
+//! The native core of Penstock: pools of permits, rate limiters, ban lists and deadlines, exact
+//! no matter which process is killed or when.
 //!
-//! It knows nothing of the BEAM. What it needs from a runtime is [`Host`]; what it offers is [`Pool`], a
-//! [`Registry`] of named ones, and [`Deadlines`] of processes. Every method that may have to wake, watch or look at a process takes the host as its
-//! first argument, and none of them blocks.
+//! The core knows nothing of the BEAM. It needs a [`Host`], which a runtime implements, and for
+//! pools a [`PoolHost`]. It offers [`Pool`], [`Limiter`] and [`Ban`], a [`Registry`] of named
+//! ones, and [`Deadlines`] of processes. A method that may have to wake, watch or look at a
+//! process takes the host as its first argument; no method blocks.
 
 mod ban;
-mod clock;
 mod counter;
 mod deadlines;
+mod holders;
 mod host;
+mod keyed;
 mod pool;
 mod rate;
 mod registry;
+mod reuse;
 mod sync;
+mod time;
 
 pub use ban::{Ban, BanSettings, Banned, BansInfo, FOREVER, Failure, Listed};
-pub use clock::NS_PER_MS;
 pub use counter::Counter;
 pub use deadlines::{Deadlines, Ending, Todo};
+pub use holders::{Cursor as Position, HolderInfo as Holding, Kind, Report as Census};
 pub use host::{Answer, Host, Pid};
 pub use pool::{
-    AS_LIMIT, Adoption, Cancelled, Census, Changes, Drain, Expiry, Holding, Info, Kind, NotHeld, Offer, Opening,
-    Parked, Pool, Position, Refusal, Restart, SHARD_COUNT, Settings, Status, Step, TransferError, UNLIMITED, WaiterId,
+    AS_LIMIT, Adoption, Cancelled, Changes, Drain, Expiry, Info, NotHeld, Offer, Opening, Parked, Pool, PoolHost,
+    Refusal, Restart, SHARD_COUNT, Settings, Status, Step, TransferError, UNLIMITED, WaiterId,
 };
 pub use rate::{
-    All, CENTURY, Changed, Charge, Hit, Key, LATEST, Limiter, LimiterInfo, LimiterSettings, Limits, OutOfBounds,
-    OutOfMemory, Progress, Rate, Reserved, hit_all, whole_ms,
+    All, Changed, Charge, Hit, Key, Limiter, LimiterInfo, LimiterSettings, Limits, OutOfBounds, Progress, Rate,
+    Reserved, hit_all,
 };
-pub use registry::{Incarnation, InstanceId, Lend, Named, Names, Registry, Started, UnnamedId};
+pub use registry::{InstanceId, Named, Names, Registry, Started, UnnamedId};
+pub use reuse::{Generation as Incarnation, OutOfMemory, Reusable};
+pub use time::{CENTURY, LATEST, NS_PER_MS, whole_ms};

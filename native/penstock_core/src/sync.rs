@@ -1,4 +1,4 @@
-//! The only door to atomics and locks, so that loom and shuttle can take their place.
+//! The only source of atomics and locks, so that loom and shuttle can replace them.
 
 #[cfg(not(any(loom, shuttle)))]
 mod imp {
@@ -19,7 +19,8 @@ mod imp {
         }
         #[inline]
         pub(crate) fn load(&self) -> (u64, u64) {
-            // ORDERING: SeqCst here and below, for whoever writes to one pair and then looks at another; see `rate::table`.
+            // ORDERING: SeqCst here and below, for a caller that writes one pair and then loads
+            // another; see `keyed::table`.
             let both = self.0.load(Ordering::SeqCst);
             (both as u64, (both >> 64) as u64)
         }
@@ -59,7 +60,8 @@ mod imp {
 
 pub(crate) use imp::*;
 
-/// In a model, which knows no atomic of two words: each step under a lock of its own is as atomic, and in one order for all.
+/// Two words that change together, in a model, which has no atomic of two words. Each step takes
+/// a lock, so it is as atomic, and all steps are in one order.
 #[cfg(any(loom, shuttle))]
 #[derive(Debug)]
 pub(crate) struct AtomicPair(Mutex<(u64, u64)>);
@@ -85,9 +87,10 @@ impl AtomicPair {
     }
 }
 
-/// A small number of the calling thread, its own for as long as there are few: to spread what threads share, or to tell them apart.
+/// Returns a small number of the calling thread, unique while there are few threads: to spread
+/// what threads share, or to tell them apart.
 ///
-/// Not a model's: it is one thread in truth, and what it is given is not what is tried.
+/// Not for what a model checks: a model runs on one thread.
 pub(crate) fn thread_number() -> usize {
     static THREADS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     thread_local! {
@@ -96,14 +99,15 @@ pub(crate) fn thread_number() -> usize {
     NUMBER.with(|number| *number)
 }
 
-/// A full fence for a place that follows a read-modify-write of the same thread.
+/// A full fence that follows a read-modify-write of the same thread.
 ///
-/// On x86-64 that instruction carried the `lock` prefix and was a full barrier already, so only the
-/// compiler has to be held back; elsewhere, and in the models, it is a fence.
+/// On x86-64 that instruction carried the `lock` prefix and was a full barrier already, so only
+/// the compiler must be restrained. Elsewhere, and in the models, this is a fence.
 #[inline]
 pub(crate) fn fence_after_rmw() {
     #[cfg(all(target_arch = "x86_64", not(any(loom, shuttle))))]
-    // ORDERING: completes the pair argued at each caller; see above for why the compiler's fence is enough.
+    // ORDERING: completes the pair argued at each caller; see above for why the compiler's fence
+    // is enough.
     std::sync::atomic::compiler_fence(Ordering::SeqCst);
     #[cfg(not(all(target_arch = "x86_64", not(any(loom, shuttle)))))]
     // ORDERING: completes the pair argued at each caller.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use penstock_core::{Ban, BanSettings, Banned, FOREVER, Failure, Lend};
+use penstock_core::{Ban, BanSettings, Banned, FOREVER, Failure, Reusable};
 use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
@@ -299,11 +299,11 @@ fn what_takes_over_goes_on_with_new_settings() {
     let ban = open(SETTINGS);
     fail(&ban, 1, 0);
     let new = BanSettings { failures: 2, ban_ms: 70, ..SETTINGS };
-    assert!(Ban::may_go_on(SETTINGS, new));
-    ban.go_on(1, SETTINGS, new, || 0, &|| true);
+    assert!(Ban::is_compatible(SETTINGS, new));
+    ban.resume(1, SETTINGS, new, || 0, &|| true);
     assert_eq!(fail(&ban, 1, 0), Failure::Banned(70 * MS));
     for other in [BanSettings { max_keys: 7, ..SETTINGS }, BanSettings { max_bans: 7, ..SETTINGS }] {
-        assert!(!Ban::may_go_on(SETTINGS, other));
+        assert!(!Ban::is_compatible(SETTINGS, other));
     }
 }
 

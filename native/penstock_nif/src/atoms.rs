@@ -6,7 +6,7 @@ use crate::term::{Env, Term};
 
 macro_rules! atoms {
     ($($name:ident),* $(,)?) => {
-        // One word each, so that answering with one is one load.
+        // One word for each atom, so that an answer is one load.
         $(
             #[inline(always)]
             pub(crate) fn $name() -> Term {
@@ -20,8 +20,8 @@ macro_rules! atoms {
             $(pub(super) static $name: AtomicUsize = AtomicUsize::new(0);)*
         }
 
-        /// From `load`, which the VM orders before every other entry. An atom is the same word for as long as the VM
-        /// runs, so a second load changes nothing.
+        /// Makes the atoms, in `load`, which the VM orders before every other entry. An atom is
+        /// the same word for as long as the VM runs, so a second load changes nothing.
         pub(crate) fn init(env: Env) {
             $(words::$name.store(env.atom(stringify!($name)).0, Ordering::Relaxed);)*
         }
@@ -29,10 +29,15 @@ macro_rules! atoms {
 }
 
 atoms! {
-    adopted, again, allow, badarg, banned, bound, busy, cancelled, closed, coming, deadlock,
-    deny, done, drained, draining, due, enomem, error, failures, free, fresh, full, global,
-    granted, infinity, keep, known, limit, manual, measure, measured, monotonic,
-    nif_panicked, nil, nil_key, no_ban, no_limiter, no_place, no_pool, noproc, not_held, ok,
-    open, overdue, pause, queue_full, revoked, settle, timeout, told, too_large, too_late,
-    undrained, unknown, wait, waiting, within,
+    acquired, adopted, again, allow, allowed, badarg, ban, ban_for, ban_key_memory,
+    ban_memory, banned, bound, burst, busy, cancelled, century_ms, clock, closed, coming,
+    deadlock, denied, deny, done, drained, draining, dropped, due, enomem, error, escalate,
+    failures, forget_after, free, fresh, full, global, granted, held_longer_than, hits,
+    hits_per_ms, holders, in_use, infinity, instance, keep, key_bytes, killed, known, limit,
+    limiter, limiter_key_memory, manual, max_ban, max_bans, max_keys, max_number,
+    max_overdraft, max_waiting, measure, measured, memory, monotonic, nif_panicked, nil,
+    nil_key, no_ban, no_limiter, no_place, no_pool, none, noproc, not_held, ok, open, overdue,
+    pause, peak, per, pool, queue_full, reason_bytes, rejected, released_by_exit, revoked,
+    settle, status, timed_out, timeout, told, too_large, too_late, undrained, unknown, wait,
+    waiting, within,
 }

@@ -1,20 +1,22 @@
-//! A coarse monotonic clock: the kernel's last tick, at a fraction of what an exact clock costs.
+//! Monotonic clocks. The coarse one is the kernel's last tick, at a fraction of the cost of an
+//! exact clock.
 
-/// In ms, 10 behind at most; wraps after 49 days.
+/// Returns the coarse time in ms, at most 10 ms behind. It wraps after 49 days.
 #[cfg(target_os = "linux")]
 #[inline]
 pub(crate) fn now_ms() -> u32 {
     read(libc::CLOCK_MONOTONIC_COARSE) as u32
 }
 
-/// The same clock, exact to 1 ms, and without wrapping.
+/// Returns the time in ms, exact to 1 ms. It does not wrap.
 #[cfg(target_os = "linux")]
 #[inline]
 pub(crate) fn exact_ms() -> u64 {
     read(libc::CLOCK_MONOTONIC)
 }
 
-/// The same clock, in ns, by the processor's counter where the kernel itself goes by it.
+/// Returns the time in ns, by the counter of the processor if the kernel itself uses it as its
+/// clock.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[inline]
 pub(crate) fn now_ns() -> u64 {
@@ -25,7 +27,7 @@ pub(crate) fn now_ns() -> u64 {
     }
 }
 
-/// The same clock, in ns.
+/// Returns the time in ns.
 #[cfg(all(target_os = "linux", not(target_arch = "x86_64")))]
 #[inline]
 pub(crate) fn now_ns() -> u64 {
@@ -51,13 +53,13 @@ mod tsc {
     const TRUSTED: u8 = 1;
     const DISTRUSTED: u8 = 2;
 
-    /// Found out at the first reading; several that come first find the same.
+    /// Determined at the first reading; threads that race for it find the same.
     static TRUST: AtomicU8 = AtomicU8::new(UNKNOWN);
 
     #[inline(always)]
     pub(super) fn read() -> u64 {
-        // SAFETY: every x86-64 processor has the instruction; a kernel that forbids it to users
-        // does not use it for its own clock in user space, and is not trusted.
+        // SAFETY: every x86-64 processor has the instruction; a kernel that forbids it to
+        // user programs does not use it for its own clock in user space, and is not trusted.
         unsafe { std::arch::x86_64::_rdtsc() }
     }
 
@@ -69,8 +71,9 @@ mod tsc {
         }
     }
 
-    /// The kernel takes the counter for its clock only if it is steady, and the same on all
-    /// processors; it gives it up when it finds out that it is not.
+    /// Determines whether the kernel trusts the counter. It uses the counter as its clock only if
+    /// the counter is steady and the same on all processors, and stops doing so when it finds
+    /// otherwise.
     #[cold]
     fn find_out() -> bool {
         let source = std::fs::read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
@@ -79,14 +82,14 @@ mod tsc {
         trusted
     }
 
-    /// Whether its pace depends on neither load nor sleep.
+    /// Returns `true` if neither load nor sleep changes the pace of the counter.
     fn is_invariant() -> bool {
         use std::arch::x86_64::__cpuid;
         const LAST_EXTENDED: u32 = 0x8000_0000;
         const POWER: u32 = 0x8000_0007;
         const INVARIANT: u32 = 1 << 8;
-        // SAFETY: every x86-64 processor has the instruction; a leaf is asked for only if it is
-        // there.
+        // SAFETY: every x86-64 processor has the instruction; a leaf is read only if the
+        // processor has it.
         #[allow(unused_unsafe)]
         unsafe {
             __cpuid(LAST_EXTENDED).eax >= POWER && __cpuid(POWER).edx & INVARIANT != 0
@@ -110,19 +113,19 @@ fn get(clock: libc::clockid_t) -> (u64, u64) {
     (now.tv_sec as u64, now.tv_nsec as u64)
 }
 
-/// In ms; wraps after 49 days.
+/// Returns the time in ms. It wraps after 49 days.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn now_ms() -> u32 {
     exact_ms() as u32
 }
 
-/// The same clock, without wrapping.
+/// Returns the time in ms. It does not wrap.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn exact_ms() -> u64 {
     now_ns() / 1_000_000
 }
 
-/// The same clock, in ns.
+/// Returns the time in ns.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn now_ns() -> u64 {
     static START: once_cell::sync::Lazy<std::time::Instant> = once_cell::sync::Lazy::new(std::time::Instant::now);

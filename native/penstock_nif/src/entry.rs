@@ -1,24 +1,26 @@
-//! What every entry point does around its own work.
+//! The frame of every entry point: arguments, panics and measurement.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use crate::atoms;
-use crate::beam::Beam;
+use crate::host::Beam;
 use crate::term::{Env, Term};
 
 /// Runs the body of an entry; a panic becomes an exception.
 #[inline(always)]
 pub(crate) fn enter(env: Env, body: impl FnOnce(&Beam) -> Term) -> Term {
     let beam = Beam::new(env);
-    // The core's locks do not poison and its words are consistent between any two steps, so going on is safe.
+    // The locks of the core do not poison and its words are consistent between any two steps, so
+    // it is safe to continue after a panic.
     match catch_unwind(AssertUnwindSafe(|| body(&beam))) {
         Ok(term) => term,
         Err(_) => env.raise(atoms::nif_panicked()),
     }
 }
 
-/// Declares entry points: name and arity as Elixir knows them, and the function that is given the host and the arguments. One that
-/// may take long is called on a scheduler of its own, where it says so.
+/// Declares entry points: the name and arity of the function in Elixir, and the function here
+/// that takes the host and the arguments. `(dirty)` marks an entry that may take long: the VM
+/// calls it on a dirty scheduler.
 macro_rules! entries {
     (@flags) => { 0 };
     (@flags dirty) => { rustler::SchedulerFlags::DirtyCpu as _ };
@@ -31,7 +33,8 @@ macro_rules! entries {
                 _argc: std::ffi::c_int,
                 argv: *const rustler::sys::ErlNifTerm,
             ) -> rustler::sys::ErlNifTerm {
-                // SAFETY: the VM calls with as many terms as the arity below says, and `Term` is the same word.
+                // SAFETY: the VM calls with `$arity` terms, the arity below, and `Term` is the
+                // same word.
                 let args = unsafe { *argv.cast::<[$crate::term::Term; $arity]>() };
                 let run = || $crate::entry::enter($crate::term::Env::of(env), |beam| $body(beam, args));
                 $crate::entry::entries!(@run $name run() $(, $dirty)?).raw()

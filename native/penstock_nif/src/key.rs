@@ -1,9 +1,12 @@
-//! Keys of limits: any term, as the 64 bits that it is known by.
+//! Keys of limiters and bans: a hash of 64 bits for any term.
 //!
-//! Terms that are `===` have the same bits, and so have `0.0` and `-0.0`, on each version of the VM. The hash is SipHash under a
-//! secret that the node chose as it started, so nobody finds keys that collide; that two of `n` keys do by chance is less
-//! probable than `n² / 2^65`. The VM's own hash has 32 bits before OTP 26; of the few kinds of terms that the API does not let look
-//! into, it is taken twice, under two salts that are as secret.
+//! Terms that are `===` have the same hash, and so have `0.0` and `-0.0`, on each version of the
+//! VM. The hash is SipHash under a secret that the node chose as it started, so an attacker
+//! cannot find keys that collide. The probability that two of `n` keys collide by chance is less
+//! than `n² / 2^65`.
+//!
+//! The API does not let this library look into a few kinds of terms. For them the VM's own hash
+//! is taken twice, under two salts that are as secret: it has only 32 bits before OTP 26.
 
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 
@@ -11,26 +14,28 @@ use once_cell::sync::Lazy;
 use penstock_core::{Host, Incarnation};
 
 use crate::atoms;
-use crate::beam::Beam;
+use crate::host::Beam;
 use crate::term::{Env, Term};
 
-/// Bytes in the external term format that a key may have.
-const LARGEST: u32 = 1024;
+/// The size of the largest key, in bytes in the external term format.
+pub(crate) const LARGEST: u32 = 1024;
 
-/// Bytes that one has beside those of a binary: for the version, the kind and the size.
+/// Bytes that the format adds to a binary: for the version, the kind and the size.
 const BINARY: u32 = 6;
 
 static SECRET: Lazy<RandomState> = Lazy::new(RandomState::new);
 
-/// Of 32 bits, as the VM takes no more everywhere.
+/// Salts of 32 bits: some versions of the VM take no more.
 static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|which| SECRET.hash_one(which) >> 32));
 
-/// The tag of a key in a limit's incarnation. `measured`: the caller knows that a walk through
-/// all of the key is short; without that no binary, integer or fun inside it is looked into. The
-/// error is the answer to the caller.
+/// Returns the tag of a key in an incarnation of a limiter or ban. The error is the answer to the
+/// caller.
+///
+/// `measured` means that the caller knows that a walk through all of the key is short. Otherwise
+/// no binary, large integer or fun inside the key is looked into.
 #[inline]
 pub(crate) fn digest(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Result<u64, Term> {
-    // Most keys are binaries: those in whole words of the hash, and without a walk.
+    // Most keys are binaries: they need no walk, and enter the hash in whole words.
     if let Some(bytes) = beam.env.binary(key) {
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         if size > LARGEST - BINARY {
@@ -49,12 +54,12 @@ pub(crate) fn digest(beam: &Beam, incarnation: Incarnation, key: Term, measured:
 
 #[inline(never)]
 fn walk(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Result<u64, Term> {
-    // One for the version.
+    // 1 byte for the version.
     let mut walk = Walk { env: beam.env, measured, least: 1, most: 1, terms: 0 };
     let mut hasher = SECRET.build_hasher();
     hasher.write_u32(incarnation);
     let walked = walk.term(&mut hasher, key);
-    // Some 40 ns each, of which most keys have a few.
+    // A term costs some 40 ns, and most keys have a few.
     beam.worked(2 * walk.terms);
     if !walked {
         return Err(atoms::too_large());
@@ -63,7 +68,7 @@ fn walk(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Res
         if !measured {
             return Err(atoms::measure());
         }
-        // A walk through all of it is short, so the VM can say its size.
+        // A walk through all of the key is short, so the VM may encode it to learn its size.
         beam.worked(walk.terms);
         if beam.env.external(key).is_none_or(|bytes| bytes.len() > LARGEST as usize) {
             return Err(atoms::too_large());
@@ -72,7 +77,7 @@ fn walk(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Res
     Ok(tag(&hasher))
 }
 
-/// 0 is nobody's.
+/// Returns the tag of a hash. 0 is the tag of no key.
 fn tag(hasher: &DefaultHasher) -> u64 {
     hasher.finish().max(1)
 }
@@ -80,14 +85,14 @@ fn tag(hasher: &DefaultHasher) -> u64 {
 struct Walk {
     env: Env,
     measured: bool,
-    /// Bytes that the term has at least, and at most.
+    /// The bytes that the term has, at least and at most.
     least: u32,
     most: u32,
-    /// That were looked at.
+    /// The number of terms that the walk has looked at.
     terms: usize,
 }
 
-/// Kinds that are told apart even if their content is the same.
+/// Kinds of terms, which enter the hash: terms of different kinds may have the same content.
 #[derive(Clone, Copy)]
 enum Of {
     Binary,
@@ -103,7 +108,8 @@ enum Of {
 }
 
 impl Walk {
-    /// False if it is too large. Each step down has a byte, so it goes no deeper than a key has.
+    /// Hashes a term. Returns `false` if it is too large. Each step down costs a byte of the
+    /// key's size, so the recursion is no deeper than [`LARGEST`].
     fn term(&mut self, hasher: &mut DefaultHasher, term: Term) -> bool {
         self.terms += 1;
         if let Some(integer) = self.env.i64(term) {
@@ -113,7 +119,7 @@ impl Walk {
             hasher.write_u8(Of::Integer as u8);
             hasher.write_i64(integer);
         } else if self.env.is_atom(term) {
-            // As UTF-8 or as Latin-1, with one or two bytes of length.
+            // The format has UTF-8 or Latin-1, with one or two bytes of length.
             let (least, most) = self.env.latin1_length(term).map_or((1, 4 * 255), |length| (length, 2 * length));
             if !self.size(least + 2, most + 3) {
                 return false;
@@ -140,7 +146,7 @@ impl Walk {
             if !self.size(5, 5) {
                 return false;
             }
-            // In whatever order the VM has them.
+            // The order of the pairs is the VM's own, so their hashes are added.
             let (mut sum, mut count) = (0_u64, 0_u64);
             for (key, value) in pairs {
                 let mut pair = SECRET.build_hasher();
@@ -171,7 +177,8 @@ impl Walk {
         true
     }
 
-    /// A slice of another binary may be copied to be looked at, whatever its size: so not before that is known.
+    /// Hashes a binary inside a key. The VM may copy a slice of another binary before this
+    /// library can look at it, so a binary is not looked at before its size is known.
     fn binary(&mut self, hasher: &mut DefaultHasher, term: Term) -> bool {
         if !self.measured {
             return self.size(5, LARGEST);
@@ -187,8 +194,9 @@ impl Walk {
     }
 
     fn list(&mut self, hasher: &mut DefaultHasher, first: (Term, Term)) -> bool {
-        // Of bytes alone it may be a string, which has one byte for each and three more. Any other has more: and so a key in which
-        // lists are nested is not walked deeper than a few hundred.
+        // A list of bytes alone may be encoded as a string, which has a byte for each and three
+        // more. Any other list has more bytes, so nested lists are not walked deeper than a few
+        // hundred.
         let mut is_string = true;
         if !self.size(0, 5) {
             return false;
@@ -209,7 +217,7 @@ impl Walk {
             self.least -= u32::from(is_string);
             (cell, rest) = (self.env.cell(tail), tail);
         }
-        // Who has another tail than `[]` is told apart by this, from whoever ends with that.
+        // Tells an improper list from a proper one.
         let proper = self.env.is_empty_list(rest);
         hasher.write_u8(if proper { Of::Nothing } else { Of::Tail } as u8);
         if proper {

@@ -101,7 +101,8 @@ mod pages {
 
         let before = begin.cast::<u8>().align_offset(HUGE);
         let after = HUGE - before;
-        // SAFETY: all three parts lie in the mapping, and only the middle one becomes known outside.
+        // SAFETY: all three parts lie in the mapping, and only the middle one becomes known
+        // outside.
         unsafe {
             let place = begin.cast::<u8>().add(before);
             if before > 0 {

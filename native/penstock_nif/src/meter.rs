@@ -1,7 +1,9 @@
-//! How long calls and callbacks take, by the CPU time of their threads; only in a build with the feature `meter`.
+//! Measures how long calls and callbacks take, by the CPU time of their threads. Only in a build
+//! with the feature `meter`.
 //!
-//! The host of a virtual machine, and interrupts, take time that counts as the thread's. So controls run between the calls, on
-//! the same threads and for twice as long in all, which only read the same clock: what befalls them is not our doing.
+//! The host of a virtual machine, and interrupts, take time that counts as the thread's. So
+//! controls run between the calls, on the same threads and for twice the time of all calls. A
+//! control only reads the same clock, so no delay of a control is the doing of this library.
 
 #[cfg(feature = "meter")]
 pub(crate) use on::{figures, measure, Tally};
@@ -16,19 +18,21 @@ pub(crate) fn measure<T>(_name: &'static str, body: impl FnOnce() -> T) -> T {
 mod on {
     use parking_lot::Mutex;
 
-    /// In ns: no call may take longer.
+    /// The longest that a call may take, in ns.
     const LONG: u64 = 1_000_000;
-    /// In ns, of one control; and how much shorter the calls are that it is due after.
+    /// The length of one control, in ns. A call is repaid by controls for at most this much of
+    /// its time.
     const CONTROL: u64 = 100_000;
+    /// Time of controls for each unit of time of calls.
     const CONTROLS: u64 = 2;
 
     #[derive(Clone, Copy)]
     pub(crate) struct Tally {
         /// Calls, or controls.
         pub(crate) count: u64,
-        /// Those beyond a millisecond.
+        /// Calls, or controls, of more than 1 ms.
         pub(crate) long: u64,
-        /// The longest of all, in ns.
+        /// The longest call, or control, in ns.
         pub(crate) longest: u64,
     }
 
@@ -64,7 +68,7 @@ mod on {
                 figures.name = name;
             }
             figures.calls.add(took);
-            // What befell a long call is not to be repaid.
+            // The time that interrupts took from a long call must not be repaid.
             figures.debt += CONTROLS * took.min(CONTROL);
             let due = figures.debt >= CONTROL;
             figures.debt -= if due { CONTROL } else { 0 };
@@ -81,7 +85,7 @@ mod on {
         *FIGURES.lock()
     }
 
-    /// Does nothing for that long; how long it was.
+    /// Reads the clock for `ns`, and returns how long it really took.
     fn spin(ns: u64) -> u64 {
         let started = cpu_ns();
         loop {

@@ -1,4 +1,4 @@
-//! Environments, terms and pids of the VM, as far as this library needs them.
+//! Environments, terms and pids of the VM.
 
 use std::ffi::{c_int, c_uint};
 use std::mem::MaybeUninit;
@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use penstock_core::Pid;
 use rustler::sys::{self, ErlNifEnv, ErlNifPid, ErlNifTerm};
 
-/// The low bits of a term that say what immediate it is.
+/// The low bits of a term, which say which kind of immediate it is.
 const TAG_MASK: usize = 0xF;
 
-/// Those of a local pid; 0 until [`Env::learn_pid_tag`] has found that a pid's term is its word.
+/// The low bits of a local pid. 0 until [`Env::learn_pid_tag`] has found that a pid's term is its
+/// word.
 static PID_TAG: AtomicUsize = AtomicUsize::new(0);
 
-/// A term: one word, which is the whole value of atoms, small integers and local pids.
+/// A term: one word, which is the whole value of an atom, a small integer or a local pid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub(crate) struct Term(pub(crate) usize);
@@ -27,7 +28,8 @@ impl Term {
 
     #[inline]
     pub(crate) fn raw(self) -> ErlNifTerm {
-        // SAFETY: `ErlNifTerm` is a transparent wrapper of one `usize`, private only by its field.
+        // SAFETY: `ErlNifTerm` is a transparent wrapper of one `usize`, private only by its
+        // field.
         unsafe { std::mem::transmute::<usize, ErlNifTerm>(self.0) }
     }
 
@@ -37,7 +39,7 @@ impl Term {
         Self(unsafe { std::mem::transmute::<ErlNifTerm, usize>(raw) })
     }
 
-    /// The pid as a term. Local pids are immediate: valid in every environment.
+    /// Returns a pid as a term. Local pids are immediate: valid in every environment.
     #[inline]
     pub(crate) fn pid(pid: Pid) -> Self {
         Self(pid.word() as usize)
@@ -54,12 +56,12 @@ fn pid_of(raw: ErlNifPid) -> Option<Pid> {
     Pid::new(unsafe { std::mem::transmute::<ErlNifPid, usize>(raw) } as u64)
 }
 
-/// The pid that a callback was handed.
+/// Returns the pid that the VM passed to a callback.
 ///
 /// # Safety
 /// `raw` points to a pid.
 pub(crate) unsafe fn callback_pid(raw: *const ErlNifPid) -> Option<Pid> {
-    // SAFETY: the caller's promise.
+    // SAFETY: `raw` points to a pid, as the caller promises.
     pid_of(unsafe { *raw })
 }
 
@@ -79,15 +81,17 @@ impl Env {
     }
 
     pub(crate) fn atom(self, name: &str) -> Term {
-        // SAFETY: the environment is that of the current call; the name is valid for its length, and ASCII.
+        // SAFETY: the environment is that of the current call; the name is valid for its length,
+        // and ASCII.
         Term::of(unsafe { sys::enif_make_atom_len(self.0, name.as_ptr().cast(), name.len()) })
     }
 
-    /// The calling process.
+    /// Returns the calling process.
     #[inline]
     pub(crate) fn me(self) -> Option<Pid> {
         let mut pid = MaybeUninit::uninit();
-        // SAFETY: the environment is that of the current call; the VM fills the pid unless it answers NULL.
+        // SAFETY: the environment is that of the current call; the VM fills the pid unless it
+        // answers NULL.
         unsafe {
             if sys::enif_self(self.0, pid.as_mut_ptr()).is_null() {
                 return None;
@@ -96,10 +100,11 @@ impl Env {
         }
     }
 
-    /// Returns the calling process, which `term` names: hot entries are given `self()`, which
-    /// costs the caller nothing, while `enif_self` is a call of the VM.
+    /// Returns the calling process. `term` is `self()`, which hot entries take because it costs
+    /// the caller nothing, while `enif_self` is a call of the VM.
     ///
-    /// A term that is no local pid is ignored. Only `Penstock.Native`'s own callers pass one.
+    /// Only this library's own Elixir code passes a pid: the pid of another process would count
+    /// for that process. A term that is no local pid is ignored, and the VM is asked.
     #[inline(always)]
     pub(crate) fn caller(self, term: Term) -> Option<Pid> {
         let tag = PID_TAG.load(Ordering::Relaxed);
@@ -111,7 +116,7 @@ impl Env {
         }
     }
 
-    /// Learns how local pids are tagged, from `term`, which is `self()`. Does nothing if the VM
+    /// Learns the tag of local pids from `term`, which is `self()`. Learns nothing if the VM
     /// knows the process by another word.
     pub(crate) fn learn_pid_tag(self, term: Term) {
         if self.me().map(Pid::word) == Some(term.word()) {
@@ -135,15 +140,7 @@ impl Env {
         unsafe { sys::enif_is_process_alive(self.0, &raw_pid(pid)) != 0 }
     }
 
-    /// A number of permits: 1 to 2^31-1.
     #[inline]
-    pub(crate) fn permits(self, term: Term) -> Option<u32> {
-        let mut value: c_uint = 0;
-        // SAFETY: the environment is that of the current call.
-        let read = unsafe { sys::enif_get_uint(self.0, term.raw(), &mut value) != 0 };
-        (read && (1..=0x7FFF_FFFF).contains(&value)).then_some(value)
-    }
-
     pub(crate) fn uint(self, term: Term) -> Option<u32> {
         let mut value: c_uint = 0;
         // SAFETY: the environment is that of the current call.
@@ -163,21 +160,24 @@ impl Env {
     }
 
     pub(crate) fn tuple(self, terms: &[Term]) -> Term {
-        // SAFETY: `Term` is a transparent word as `ErlNifTerm` is, and the VM reads `len` of them.
+        // SAFETY: `Term` is a transparent word as `ErlNifTerm` is, and the VM reads `len` of
+        // them.
         Term::of(unsafe { sys::enif_make_tuple_from_array(self.0, terms.as_ptr().cast(), terms.len() as c_uint) })
     }
 
-    /// The elements of a tuple of two.
+    /// Returns the elements of a tuple of two.
     #[cold]
     pub(crate) fn pair(self, term: Term) -> Option<[Term; 2]> {
         self.elements(term)?.try_into().ok()
     }
 
-    /// The elements of a tuple. They live as long as the call does, which is as long as anybody has this environment.
+    /// Returns the elements of a tuple. They live as long as the call, which no copy of this
+    /// environment outlives.
     pub(crate) fn elements<'a>(self, term: Term) -> Option<&'a [Term]> {
         let (mut arity, mut elements) = (0, std::ptr::null());
-        // SAFETY: the environment is that of the current call; the VM answers true only of a tuple, and then lets `elements`
-        // point to as many terms as it says, if there are any. `Term` is the same word.
+        // SAFETY: the environment is that of the current call; the VM answers true only of a
+        // tuple, and then lets `elements` point to `arity` terms, unless `arity` is 0. `Term` is
+        // the same word.
         unsafe {
             if sys::enif_get_tuple(self.0, term.raw(), &mut arity, &mut elements) == 0 {
                 return None;
@@ -186,12 +186,12 @@ impl Env {
         }
     }
 
-    /// The bytes of a binary; as long as the call lives.
+    /// Returns the bytes of a binary. They live as long as the call.
     #[inline]
     pub(crate) fn binary<'a>(self, term: Term) -> Option<&'a [u8]> {
         let mut binary = MaybeUninit::<sys::ErlNifBinary>::uninit();
-        // SAFETY: the environment is that of the current call; the VM fills the struct if it answers true, with bytes that stay
-        // where they are until the call ends.
+        // SAFETY: the environment is that of the current call; the VM fills the struct if it
+        // answers true, with bytes that do not move before the call ends.
         unsafe {
             if sys::enif_inspect_binary(self.0, term.raw(), binary.as_mut_ptr()) == 0 {
                 return None;
@@ -201,7 +201,7 @@ impl Env {
         }
     }
 
-    /// The characters of an atom, if all of them are Latin-1.
+    /// Returns the number of characters of an atom, if all of them are Latin-1.
     pub(crate) fn latin1_length(self, term: Term) -> Option<u32> {
         let (mut length, latin1) = (0, sys::ErlNifCharEncoding::ERL_NIF_LATIN1);
         // SAFETY: the environment is that of the current call.
@@ -230,10 +230,11 @@ impl Env {
         unsafe { sys::enif_is_empty_list(self.0, term.raw()) != 0 }
     }
 
-    /// The head and the tail of a list that is not empty.
+    /// Returns the head and the tail of a list that is not empty.
     pub(crate) fn cell(self, term: Term) -> Option<(Term, Term)> {
         let (mut head, mut tail) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-        // SAFETY: the environment is that of the current call; the VM fills both if it answers true.
+        // SAFETY: the environment is that of the current call; the VM fills both if it answers
+        // true.
         unsafe {
             if sys::enif_get_list_cell(self.0, term.raw(), head.as_mut_ptr(), tail.as_mut_ptr()) == 0 {
                 return None;
@@ -242,11 +243,47 @@ impl Env {
         }
     }
 
-    /// The keys and values of a map.
+    /// Returns the value of a key in a map.
+    pub(crate) fn get(self, map: Term, key: Term) -> Option<Term> {
+        let mut value = MaybeUninit::uninit();
+        // SAFETY: the environment is that of the current call; the VM fills the value if it
+        // answers true, which it does only for a map.
+        unsafe {
+            if sys::enif_get_map_value(self.0, map.raw(), key.raw(), value.as_mut_ptr()) == 0 {
+                return None;
+            }
+            Some(Term::of(value.assume_init()))
+        }
+    }
+
+    /// Makes a map of keys that differ from each other.
+    pub(crate) fn map<const N: usize>(self, fields: [(Term, Term); N]) -> Term {
+        let (keys, values) = (fields.map(|(key, _)| key), fields.map(|(_, value)| value));
+        let mut map = MaybeUninit::uninit();
+        // SAFETY: the environment is that of the current call. `Term` is a transparent word as
+        // `ErlNifTerm` is, and the VM reads `N` of either array. It fills the map, as no two keys
+        // are the same.
+        unsafe {
+            let made = sys::enif_make_map_from_arrays(
+                self.0,
+                keys.as_ptr().cast(),
+                values.as_ptr().cast(),
+                N,
+                map.as_mut_ptr(),
+            );
+            if made == 0 {
+                return self.raise(crate::atoms::badarg());
+            }
+            Term::of(map.assume_init())
+        }
+    }
+
+    /// Returns the keys and values of a map.
     pub(crate) fn pairs(self, term: Term) -> Option<Pairs> {
         let mut iterator = MaybeUninit::uninit();
         let first = sys::ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
-        // SAFETY: the environment is that of the current call; the VM fills the iterator if it answers true.
+        // SAFETY: the environment is that of the current call; the VM fills the iterator if it
+        // answers true.
         unsafe {
             if sys::enif_map_iterator_create(self.0, term.raw(), iterator.as_mut_ptr(), first) == 0 {
                 return None;
@@ -255,11 +292,11 @@ impl Env {
         }
     }
 
-    /// In the external term format.
+    /// Returns a term in the external term format.
     pub(crate) fn external(self, term: Term) -> Option<Vec<u8>> {
         let mut binary = MaybeUninit::<sys::ErlNifBinary>::uninit();
-        // SAFETY: the environment is that of the current call; the VM fills the struct if it answers true, and leaves it to us, who
-        // copy from it and release it.
+        // SAFETY: the environment is that of the current call; the VM fills the struct if it
+        // answers true, and this function owns it, copies from it and releases it.
         unsafe {
             if sys::enif_term_to_binary(self.0, term.raw(), binary.as_mut_ptr()) == 0 {
                 return None;
@@ -273,8 +310,8 @@ impl Env {
 
     pub(crate) fn make_binary(self, bytes: &[u8]) -> Term {
         let mut term = MaybeUninit::uninit();
-        // SAFETY: the environment is that of the current call; the VM makes a binary of so many bytes, and tells where they are to
-        // be written.
+        // SAFETY: the environment is that of the current call; the VM makes a binary of
+        // `bytes.len()` bytes and returns where this function must write them.
         unsafe {
             let data = sys::enif_make_new_binary(self.0, bytes.len(), term.as_mut_ptr());
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len());
@@ -282,7 +319,7 @@ impl Env {
         }
     }
 
-    /// The VM's own hash, the same for terms that are `===`.
+    /// Returns the VM's own hash. Terms that are `===` have the same.
     pub(crate) fn hash(self, term: Term, salt: u64) -> u64 {
         // SAFETY: the term is of the current call.
         unsafe { sys::enif_hash(sys::ErlNifHash::ERL_NIF_INTERNAL_HASH, term.raw(), salt) }
@@ -303,10 +340,11 @@ impl Env {
         unsafe { sys::enif_is_atom(self.0, term.raw()) != 0 }
     }
 
-    /// Copies an immediate or a term of `msg_env` to the mailbox of a process, if that lives.
+    /// Copies a term, of any environment, to the mailbox of a process, if the process is alive.
     pub(crate) fn send(self, to: Pid, message: Term) {
-        // SAFETY: the environment is that of the current call or callback; with a NULL message environment the
-        // message is copied, wherever it lies. A message that is not delivered is no harm: see `Pool::settle`.
+        // SAFETY: the environment is that of the current call or callback; with a NULL message
+        // environment the VM copies the message from any environment. A message to a dead process
+        // is dropped; the permits of a dead waiter come back by its monitor.
         unsafe { sys::enif_send(self.0, &raw_pid(to), std::ptr::null_mut(), message.raw()) };
     }
 
@@ -315,14 +353,14 @@ impl Env {
         Term::of(unsafe { sys::enif_raise_exception(self.0, reason.raw()) })
     }
 
-    /// Tells the scheduler that this call was worth so many hundredths of a time slice.
+    /// Tells the scheduler that this call used `percent` of a time slice.
     pub(crate) fn consume_timeslice(self, percent: u32) {
         // SAFETY: the environment is that of the current call.
         unsafe { sys::enif_consume_timeslice(self.0, percent.clamp(1, 100) as c_int) };
     }
 }
 
-/// What is in a map, in no order.
+/// The keys and values of a map, in no order.
 pub(crate) struct Pairs {
     env: Env,
     iterator: sys::ErlNifMapIterator,
@@ -333,8 +371,8 @@ impl Iterator for Pairs {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (mut key, mut value) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-        // SAFETY: the iterator is one that the VM made, in the environment of the current call; the VM fills both terms if it
-        // answers true.
+        // SAFETY: the iterator is one that the VM made, in the environment of the current call;
+        // the VM fills both terms if it answers true.
         unsafe {
             if sys::enif_map_iterator_get_pair(self.env.0, &mut self.iterator, key.as_mut_ptr(), value.as_mut_ptr())
                 == 0

@@ -198,7 +198,7 @@ defmodule Penstock.Admission.KeyedTest do
       assert %{allowed: 4, denied: 2} = RateLimiter.info(limiter)
     end
 
-    test "of ours, a child has one permit of nobody's, whatever it asks for, and gives it back" do
+    test "of ours, a child holds and returns one permit, for any number of permits in its options" do
       # Those of others come and go; this one's is there as long as the child.
       limiter = limiter(limit: 10)
       name = unique_name()
@@ -281,7 +281,7 @@ defmodule Penstock.Admission.KeyedTest do
         )
       end
 
-      # Whoever asks only when a turn is free finds none.
+      # A stream that asked only when a turn is free would find none.
       eventually(fn -> RateLimiter.info(limiter).allowed > 10 end)
       assert limiter |> Penstock.Task.async_stream(1..10, & &1) |> Enum.to_list() == for(n <- 1..10, do: {:ok, n})
     end

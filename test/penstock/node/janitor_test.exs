@@ -74,7 +74,7 @@ defmodule Penstock.Node.JanitorTest do
     end
   end
 
-  test "a limit that makes room for some of 10,000 wakes so many and no more" do
+  test "a limit that makes room for some of 10,000 wakes those and no more" do
     for pool <- both(limit: 0, max_waiting: @crowd) do
       park_crowd(pool, 2)
       Pool.update(pool, limit: 2 * 7_000 + 1)
@@ -123,7 +123,7 @@ defmodule Penstock.Node.JanitorTest do
     for pool <- pools, do: assert(counts(pool) == {300, 300, 0})
   end
 
-  test "while the janitor is away, whoever asks sees to it that those before it are served" do
+  test "while the janitor is away, a caller first serves the waiters ahead of it" do
     for {limit, answer} <- [{1_000, {:error, :full}}, {1_001, :ok}] do
       pool = Pool.new(limit: 0, max_waiting: @crowd)
       park_crowd(pool, 1, 1_000)
@@ -267,7 +267,8 @@ defmodule Penstock.Node.JanitorTest do
       trace_timers(janitor)
       kill(owner)
       message = assert_timer(janitor, name, owner)
-      assert Penstock.Native.rate_start(name, owner, 1, 1_000, 1, 10, :monotonic) == :fresh
+      settings = %{limit: 1, per: 1_000, burst: 1, max_keys: 10, clock: :monotonic}
+      assert Penstock.Native.rate_start(name, owner, settings) == :fresh
       assert {:allow, 0} = Penstock.RateLimiter.hit(name, :a)
       send(janitor, message)
       eventually(fn -> name not in Penstock.Admission.Names.open() end)

@@ -43,7 +43,7 @@ defmodule Penstock.Node.ReaperTest do
     pool = Pool.new(limit: 1)
     :ok = :sys.suspend(Reaper)
     {:ok, {pid, monitor}} = Penstock.spawn_monitor(pool, &never/0, max_runtime: 1)
-    # In the stead of the reaper, and killed before it acts.
+    # The process acts in place of the reaper, and is killed before it acts.
     eventually(fn -> pid in Native.deadline_due() end)
     assert Native.deadline_due() == []
     assert Process.alive?(pid)

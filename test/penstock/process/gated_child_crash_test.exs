@@ -26,8 +26,7 @@ defmodule Penstock.Process.GatedChildCrashTest do
       parent = self()
       crowd = spawn_link(fn -> crowd(pool, @holders - @children, parent) end)
       for _ <- 1..(@holders - @children), do: receive(do: (:holds -> :ok))
-      # Beside it, the same children of a supervisor without a gate: so long it takes on this
-      # machine now.
+      # The same children of a supervisor without a gate, to know the time on this machine now.
       {bare, longest_bare, []} = crash(& &1, fn -> [] end)
 
       # Where they may take what the dead had, restarts need an overdraft.

@@ -213,7 +213,8 @@ defmodule Penstock.Process.GatedChildTest do
           restarted(supervisor, old)
         end
 
-        # Whoever waited may have had one of them: then the restarts passed the limit, and pay it back first.
+        # A waiter may have taken one of the permits. The restarts then exceeded the limit, and
+        # the overdraft is paid back first.
         info = Pool.info(pool)
         assert info.in_use <= 6 and info.overdraft == info.in_use - 3
         assert DynamicSupervisor.count_children(supervisor).active == 3
@@ -247,7 +248,7 @@ defmodule Penstock.Process.GatedChildTest do
       :ok = Pool.acquire(pool)
     end
 
-    test "after a shrink brings back what was in use, whatever the overdraft is" do
+    test "after a shrink brings back what was in use, for any max_overdraft" do
       for opts <- [[limit: 60], [limit: 60, max_overdraft: 0], [limit: 60, max_overdraft: 20]] do
         pool = Pool.new(opts)
         {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 1_000)

@@ -14,10 +14,12 @@ defmodule Penstock.Process.MaxRuntimeTest do
   defp never, do: receive(do: (:never -> :ok))
   defp now, do: System.monotonic_time(:millisecond)
 
-  # Of processes that are as given, started one after another, each {the earliest that it may die, how late it did}, in ms.
+  # Starts one process for each of `runtimes`, one after another. Returns, in ms, the earliest
+  # instant at which each may die, and how late it died.
   #
-  # Its time begins between the two instants that are looked at: before it is created, and its first own act. Whoever sees
-  # to its death, and whoever notes it, waits for a scheduler: three times a stall of one, at most, is not ours.
+  # The time of a process begins between two measured instants: before its creation, and its first
+  # own act. The reaper that kills it and the process that notes its death wait for a scheduler:
+  # up to three times the stall of one scheduler is not ours.
   defp lateness(runtimes, fun) do
     pool = Pool.new(limit: length(runtimes))
 
@@ -91,7 +93,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
     assert Pool.info(pool).killed == 3
   end
 
-  test "a task is killed as whoever awaits it sees" do
+  test "a task is killed, and the caller that awaits it sees that" do
     pool = Pool.new(limit: 1)
     Process.flag(:trap_exit, true)
 
@@ -141,7 +143,8 @@ defmodule Penstock.Process.MaxRuntimeTest do
 
   defp busy(n), do: busy(n + 1)
 
-  # Whoever is killed dies only when it is let run: the reaper has the higher priority, and must let it.
+  # A killed process dies only when it gets to run: the reaper has a higher priority, and must let
+  # it.
   test "however many are due at once on one scheduler, all are killed, and others run meanwhile" do
     flags = "+S 1:1 +P 500000"
     assert ChildVM.run(ChildJobs, :overdue, [150_000], flags) == %{killed: 150_000, witness: true}
@@ -237,7 +240,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
     assert %{in_use: 0, acquired: 0} = Pool.info(pool)
   end
 
-  test "whoever has no deadline is in time" do
+  test "a process without a deadline is in time" do
     assert Native.deadline_end() == :ok
   end
 end

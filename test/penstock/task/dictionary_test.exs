@@ -142,7 +142,7 @@ defmodule Penstock.Task.DictionaryTest do
     {:ok, task.pid}
   end
 
-  # A stream of which one result is seen, and two tasks run for ever; suspended.
+  # A suspended stream: one result was delivered, and two tasks never end.
   defp suspended(pool, fun \\ fn x -> if x == 1, do: x, else: never() end) do
     stream = Bounded.async_stream(pool, 1..100, fun, max_concurrency: 3, timeout: :infinity)
     {:suspended, [{:ok, 1}], next} = Enumerable.reduce(stream, {:cont, []}, &{:suspend, [&1 | &2]})

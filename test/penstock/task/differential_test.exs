@@ -77,7 +77,7 @@ defmodule Penstock.Task.DifferentialTest do
     [
       {"take", [], fn t -> 1..100 |> t.stream.(double(), []) |> Enum.take(5) end},
       {"take nothing", [], fn t -> 1..100 |> t.stream.(double(), []) |> Enum.take(0) end},
-      {"take, and what runs for ever", [],
+      {"take, while the other tasks never end", [],
        fn t -> t.stream.(1..8, first_only(t), max_concurrency: 4) |> Enum.take(1) end},
       {"take, and what traps exits", [],
        fn t -> t.stream.(1..8, first_only(t, true), max_concurrency: 4) |> Enum.take(1) end},
@@ -133,7 +133,7 @@ defmodule Penstock.Task.DifferentialTest do
     end ++
       [
         {"all tasks fail", [trap_exit: true], &Enum.to_list(&1.stream.(1..6, fn x -> exit({:no, x}) end, []))},
-        {"a task fails beside others that run for ever", [],
+        {"a task fails while others never end", [],
          fn t ->
            t.stream.(
              1..3,
@@ -145,7 +145,7 @@ defmodule Penstock.Task.DifferentialTest do
            )
            |> Enum.to_list()
          end},
-        {"a task fails beside others that trap exits", [ends_all: true],
+        {"a task fails while others trap exits", [ends_all: true],
          fn t ->
            t.stream.(
              1..3,
@@ -582,7 +582,8 @@ defmodule Penstock.Task.DifferentialTest do
   defp ours(pool, enumerable, {m, f, a}, options), do: Penstock.Task.async_stream(pool, enumerable, m, f, a, options)
   defp ours(pool, enumerable, fun, options), do: Penstock.Task.async_stream(pool, enumerable, fun, options)
 
-  # What dead holders had comes back when their monitors have run: whoever gets all of it has waited for that.
+  # The permits of dead holders return when their monitors have fired: a caller that gets all
+  # permits has waited for that.
   defp left(pool) do
     :ok = Pool.acquire(pool, permits: 1_000, timeout: 5_000)
     :ok = Pool.release(pool, 1_000)

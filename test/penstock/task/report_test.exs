@@ -1,5 +1,6 @@
 defmodule Penstock.Task.ReportTest do
-  # What is logged of a task that fails must be what `Task` logs, but for our own frames in the stacktrace.
+  # The log of a failing task must be the log of `Task`, except for our own frames in the
+  # stacktrace.
   use ExUnit.Case
 
   import ExUnit.CaptureLog

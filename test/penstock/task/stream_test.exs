@@ -79,7 +79,7 @@ defmodule Penstock.Task.StreamTest do
       assert peak(gauge) <= 2
     end
 
-    test "nobody starves: a stream with one task at a time goes on beside greedy ones" do
+    test "no stream starves: one with one task at a time makes progress among greedy ones" do
       pool = Pool.new(limit: 3)
 
       greedy =
@@ -230,7 +230,7 @@ defmodule Penstock.Task.StreamTest do
       assert all_back(pool, 2) == {0, 0, 0}
     end
 
-    test "whoever ends takes tasks along that trap exits, too" do
+    test "a consumer that ends takes along tasks that trap exits, too" do
       pool = Pool.new(limit: 3)
       me = self()
 
@@ -418,7 +418,7 @@ defmodule Penstock.Task.StreamTest do
       Process.unlink(owner)
       GenServer.stop(owner)
       assert Task.await(consumer) == [exit: :timeout, exit: :timeout]
-      # Not from anew, which would be after 5,000 ms.
+      # The timeout did not start again, which would end after 5,000 ms.
       assert System.monotonic_time(:millisecond) - started < 4_500
     end
 

@@ -1,5 +1,5 @@
 defmodule Penstock.Task.SupervisorTest do
-  # Beside `Task.Supervisor`: each function is called on both, and what can be seen must be the same.
+  # Calls each function on `Task.Supervisor` as well: all that a caller can see must be the same.
   use Penstock.PoolCase, async: true
   doctest Penstock.Task.Supervisor
 
@@ -75,7 +75,7 @@ defmodule Penstock.Task.SupervisorTest do
       end
     end
 
-    test "that fails takes its caller along if it is linked, and is reported as ever", %{ours: ours, theirs: theirs} do
+    test "that fails takes a linked caller along, and is reported as by Task.Supervisor", %{ours: ours, theirs: theirs} do
       for {function, linked?} <- [async: true, async_nolink: false] do
         log =
           capture_log(fn ->

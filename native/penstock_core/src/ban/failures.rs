@@ -1,14 +1,18 @@
-//! Failures of many keys, each counted for as long as they are young enough, in a fixed number of places.
+//! Failures of many keys, each counted while it is young enough, in a fixed number of places.
 //!
-//! A place has the tag of its key and up to [`RUNS`] runs: when a failure came, to the ms, and how many at that time. So up to nine failures
-//! are each counted for exactly as long as they count. Of more, two runs become one, with the time of the later. They are of the same *slot*, of which
-//! there are seven in the time that failures count for: nine runs are of eight slots at most, so there are two such. So a failure counts for a seventh
-//! longer at most: a ban may come a little early, never late.
+//! A place has the tag of its key and up to [`RUNS`] runs: when a failure came, to the ms, and
+//! how many came at that time. So up to nine failures are each counted exactly. Of more, two runs
+//! are merged, with the time of the later. The window is divided into seven *slots*. Nine runs
+//! span at most eight of them, so by the pigeonhole principle two runs share a slot; those are
+//! merged. So a failure counts for at most a seventh longer: a ban may come a little early, never
+//! late.
 //!
-//! A key may be in any place of one row. If all of them are others', the one with the fewest failures makes room, the oldest of those. Rows are in shards
-//! with a lock each, held for some 50 ns and for nothing that could wait.
+//! A key may be in any place of one row. If all of them are taken, the place with the fewest
+//! failures makes room, and of those the oldest. Rows are in shards with a lock each, held for
+//! some 50 ns and while nothing blocks.
 
-use crate::rate::{OutOfMemory, scale};
+use crate::keyed::scale;
+use crate::reuse::OutOfMemory;
 use crate::sync::{Mutex, lock};
 
 const ROW: usize = if cfg!(any(loom, shuttle)) { 2 } else { 16 };
@@ -16,7 +20,7 @@ const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
 const RUNS: usize = 8;
 const SLOTS: u32 = RUNS as u32 - 1;
 
-/// So many failures at one time, in ms before the newest.
+/// Failures at one time: its age, in ms before the newest run, and their number.
 #[derive(Clone, Copy, Debug, Default)]
 struct Run {
     age: u32,
@@ -26,9 +30,9 @@ struct Run {
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
     tag: u64,
-    /// When the newest run came.
+    /// When the newest run came, in ms.
     newest: u64,
-    /// The newest first; those that are not in use have a count of 0.
+    /// The newest first; a run with a count of 0 is not in use.
     runs: [Run; RUNS],
 }
 
@@ -39,7 +43,7 @@ pub(super) struct Failures {
 }
 
 impl Place {
-    /// Without what is too old to count at `now`.
+    /// Moves the place to `now`, without the runs that are too old to count then.
     fn age_to(&mut self, now: u64, within: u32) {
         let passed = u32::try_from(now - self.newest).unwrap_or(u32::MAX);
         for run in &mut self.runs {
@@ -51,7 +55,7 @@ impl Place {
         self.newest = now;
     }
 
-    /// One more, now.
+    /// Adds a failure at the time of the newest run.
     fn add(&mut self, within: u32) {
         let used = self.runs.iter().take_while(|run| run.count > 0).count();
         let free = match used {
@@ -66,11 +70,13 @@ impl Place {
         self.runs[0] = Run { age: 0, count: self.runs[0].count.saturating_add(1) };
     }
 
-    /// Makes two runs one, and says where there is room then; `None`: the newest is to be one with what comes now.
+    /// Merges two runs and returns the index that is free then; `None` if the newest run is to be
+    /// merged with the failure that comes now.
     fn make_room(&mut self, within: u32) -> Option<usize> {
         let width = within.div_ceil(SLOTS);
         let slot = |age: u32| (self.newest - u64::from(age)) / u64::from(width);
-        // How far the run is from the next newer, which for the newest is what comes now; those of one slot first.
+        // Orders runs by the distance to the next newer one, which for the newest is the failure
+        // that comes now; those that share a slot come first.
         let apart = |&at: &usize| {
             let (age, newer) = (self.runs[at].age, at.checked_sub(1).map_or(0, |newer| self.runs[newer].age));
             (slot(age) != slot(newer), age - newer)
@@ -91,9 +97,9 @@ impl Place {
 
 impl Failures {
     pub(super) fn new(max_keys: usize) -> Result<Self, OutOfMemory> {
-        // Two places for each, so that few rows are full.
+        // Two places for each key, so that few rows are full.
         let rows = max_keys.checked_mul(2).ok_or(OutOfMemory)?.div_ceil(ROW);
-        // All at once, if only to ask: each shard alone may be had where all of them may not.
+        // All at once, only to ask: there may be memory for each shard but not for all of them.
         let mut probe = Vec::<Place>::new();
         probe.try_reserve_exact(rows * ROW).map_err(|_| OutOfMemory)?;
         drop(std::hint::black_box(probe));
@@ -103,7 +109,7 @@ impl Failures {
             let rows = (rows - shard).div_ceil(shards);
             let mut places = Vec::new();
             places.try_reserve_exact(rows * ROW).map_err(|_| OutOfMemory)?;
-            // Written, and so had.
+            // Written now, so that no memory is only reserved.
             places.resize(rows * ROW, Place::default());
             all.push(Mutex::new(places));
         }
@@ -127,7 +133,8 @@ impl Failures {
         act(&mut shard[begin..begin + ROW])
     }
 
-    /// Counts one more at `now`, in ms: how many there are within that time, this one included.
+    /// Counts one more failure at `now`, in ms. Returns how many there are within that time, this
+    /// one included.
     pub(super) fn add(&self, tag: u64, now: u64, within: u32) -> u32 {
         self.with_row(tag, |row| {
             let place = match row.iter().position(|place| place.tag == tag) {
@@ -139,14 +146,14 @@ impl Failures {
                     &mut row[at]
                 }
             };
-            // Of a clock that was read before another's.
+            // The clock may have been read before another caller's.
             place.age_to(now.max(place.newest), within);
             place.add(within);
             place.count()
         })
     }
 
-    /// How many there are at `now`, in ms, within that time.
+    /// Returns how many failures there are at `now`, in ms, within that time.
     pub(super) fn count(&self, tag: u64, now: u64, within: u32) -> u32 {
         self.with_row(tag, |row| {
             row.iter_mut().find(|place| place.tag == tag).map_or(0, |place| {

@@ -1,34 +1,36 @@
-//! Who is banned, until when, why, and how often before.
+//! The banned keys: until when each is banned, why, and how often it was before.
 //!
-//! All of that is under one lock, which is taken when a ban begins or ends by hand; a key's failures become a ban, or are forgiven, under it. Whether
-//! a key is banned is asked without it, of a table in which the TAT of a key is the end of its ban.
+//! All of that is under one lock, which is taken when a ban begins or is ended by a caller. Under
+//! it a key's failures become a ban, or are forgiven. Whether a key is banned is asked without
+//! the lock, of a table in which the TAT of a key is the end of its ban.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::clock::NS_PER_MS;
-use crate::rate::{END, Era, Found, OutOfMemory, Table, View};
+use crate::keyed::{Context, Found, Parity, Table};
+use crate::reuse::OutOfMemory;
 use crate::sync::{Mutex, lock};
+use crate::time::{END, NS_PER_MS};
 
 use super::failures::Failures;
 use super::{BanSettings, FOREVER};
 
-/// The end of a ban that never ends: no clock comes there, and all other bans end before.
+/// The end of a ban that never ends: no clock arrives there, and all other bans end before.
 const NEVER: u64 = END - 1;
 
-/// When a ban ends that begins at `now`.
+/// Returns when a ban ends that begins at `now`.
 fn end(now: u64, left: u64) -> u64 {
     if left == FOREVER { NEVER } else { now + left }
 }
 
-/// How long a ban lasts from `now`, if it is not over.
+/// Returns how long a ban lasts from `now`, if it is not over.
 fn left(until: u64, now: u64) -> Option<u64> {
     if until == NEVER { Some(FOREVER) } else { until.checked_sub(now).filter(|&left| left > 0) }
 }
 
-/// The key, and the reason, as they are to be listed.
+/// The key, and the reason, as they are listed.
 pub(super) type Kept = (Box<[u8]>, Box<[u8]>);
 
-/// A ban that is over takes no part in anything but the level of the next.
+/// A ban. One that is over matters only for the level of the next.
 #[derive(Debug)]
 struct Entry {
     key: Box<[u8]>,
@@ -40,7 +42,7 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Inner {
     entries: BTreeMap<u64, Entry>,
-    /// By when they end.
+    /// The tags by the ends of their bans.
     ends: BTreeSet<(u64, u64)>,
     dropped: u64,
 }
@@ -51,42 +53,43 @@ pub(super) struct List {
     table: Table,
 }
 
-/// What is said of a ban.
+/// A ban as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Of the key.
+    /// The tag of the key.
     pub tag: u64,
     /// The key as it was given, or nothing if it was too large.
     pub key: Box<[u8]>,
-    /// ns until it ends, or [`FOREVER`].
+    /// Time until it ends in ns, or [`FOREVER`].
     pub left: u64,
-    /// As it was given.
+    /// The reason as it was given.
     pub reason: Box<[u8]>,
-    /// How often it was banned for its failures, in a row.
+    /// How often the key was banned for its failures, in a row.
     pub level: u32,
 }
 
 impl Inner {
-    /// ns that a ban lasts from `now`, if there is one.
+    /// Returns how long a ban lasts from `now`, in ns, if there is one.
     fn left(&self, tag: u64, now: u64) -> Option<u64> {
         left(self.entries.get(&tag)?.until, now)
     }
 
-    /// How often the key has been banned for its failures, as far as that is remembered: until so
-    /// many ns after the end of its last ban.
+    /// Returns how often the key has been banned for its failures, as far as that is remembered:
+    /// until `memory` ns after the end of its last ban.
     fn level(&self, tag: u64, now: u64, memory: u64) -> u32 {
         let remembered = |entry: &&Entry| now < entry.until.saturating_add(memory);
         self.entries.get(&tag).filter(remembered).map_or(0, |entry| entry.level)
     }
 }
 
-fn view(now: u64) -> View {
-    View { now, era: Era(false), cap: u64::MAX }
+fn context(now: u64) -> Context {
+    Context { now, parity: Parity(false), cap: u64::MAX }
 }
 
 impl List {
     pub(super) fn new(max_bans: usize) -> Result<Self, OutOfMemory> {
-        // Four places for each: a key finds none in one of so many cases that it does not matter what then happens.
+        // Four places for each ban, so that a key without one is rare enough to drop another ban
+        // for it.
         Ok(Self { inner: Mutex::default(), table: Table::new(max_bans.saturating_mul(2))? })
     }
 
@@ -94,25 +97,26 @@ impl List {
         self.table.memory()
     }
 
-    /// Forgets everything. For whoever has it alone, but for who is late, and finds under the lock that it is not theirs any more.
+    /// Removes all bans. The caller must own the list exclusively. A late caller of the previous
+    /// generation is rejected under the lock by its generation check.
     pub(super) fn clear(&self) {
         let inner = std::mem::take(&mut *lock(&self.inner));
-        // Outside the lock, for it takes time, and whoever is late would wait.
+        // Outside the lock, as it takes time and a late caller would wait.
         drop(inner);
         self.table.clear();
     }
 
-    /// ns that a ban lasts from `now`, if there is one.
+    /// Returns how long a ban lasts from `now`, in ns, if there is one.
     #[inline]
     pub(super) fn check(&self, tag: u64, now: u64) -> Option<u64> {
-        match self.table.search(tag, view(now)) {
-            Found::Charged(seen) => left(view(now).tat(seen.stamp)?, now),
+        match self.table.search(tag, context(now)) {
+            Found::Charged(seen) => left(context(now).tat(seen.state)?, now),
             _ => None,
         }
     }
 
-    /// Bans a key whose failures are too many, unless it is banned by now; returns how long, in ns. If somebody has forgiven them meanwhile,
-    /// so many are left.
+    /// Bans a key that has too many failures, unless it is banned by now; returns for how long,
+    /// in ns. If its failures were forgiven meanwhile, returns how many are left.
     pub(super) fn offend(
         &self,
         tag: u64,
@@ -139,12 +143,12 @@ impl List {
                 left
             }
         };
-        // After it is banned: what is counted after this sees that it is, see `excuse`.
+        // After it is banned: a failure that is counted after this sees the ban, see `excuse`.
         failures.forget(tag);
         Ok(left)
     }
 
-    /// Forgets the failures of a key that is banned; returns how long it is, in ns.
+    /// Forgets the failures of a key that is banned; returns for how long it is, in ns.
     pub(super) fn excuse(&self, tag: u64, now: u64, failures: &Failures) -> Option<u64> {
         let inner = lock(&self.inner);
         let left = inner.left(tag, now)?;
@@ -152,7 +156,7 @@ impl List {
         Some(left)
     }
 
-    /// Bans a key, whatever it did, for so many ns.
+    /// Bans a key for `left` ns, with or without failures.
     pub(super) fn ban(
         &self,
         tag: u64,
@@ -175,7 +179,8 @@ impl List {
         if let Some(old) = inner.entries.remove(&tag) {
             inner.ends.remove(&(old.until, tag));
         }
-        // For each that comes, two that are over and not remembered go: what is kept is of those of late.
+        // For each new ban, two that are over and not remembered are dropped: the bans that are
+        // kept are recent.
         let memory = settings.memory();
         for _ in 0..2 {
             match inner.ends.first() {
@@ -188,33 +193,34 @@ impl List {
         while inner.entries.len() >= settings.max_bans as usize {
             self.drop_first(inner, now);
         }
-        while !self.table.put(tag, until, view(now)) {
+        while !self.table.store(tag, until, context(now)) {
             self.drop_first(inner, now);
         }
         inner.ends.insert((until, tag));
         inner.entries.insert(tag, entry);
     }
 
-    /// The one that ends first: if there is one that is over, that.
+    /// Drops the ban that ends first: one that is over, if there is any.
     fn drop_first(&self, inner: &mut Inner, now: u64) {
         if let Some((until, tag)) = inner.ends.pop_first() {
             inner.entries.remove(&tag);
-            while !self.table.forget(tag) {}
+            while !self.table.remove(tag) {}
             inner.dropped += u64::from(until > now);
         }
     }
 
-    /// Forgets all about a key.
+    /// Removes all that is known of a key.
     pub(super) fn unban(&self, tag: u64, failures: &Failures) {
         let mut inner = lock(&self.inner);
         failures.forget(tag);
         if let Some(old) = inner.entries.remove(&tag) {
             inner.ends.remove(&(old.until, tag));
         }
-        while !self.table.forget(tag) {}
+        while !self.table.remove(tag) {}
     }
 
-    /// Those that are in force, by their tags from `from` on, some `most` of them, and where to go on.
+    /// Lists the bans in force by their tags, from `from` on, after it has looked at `most` of
+    /// them; returns the next tag.
     pub(super) fn list(&self, from: u64, now: u64, most: usize) -> (Vec<Listed>, Option<u64>) {
         let inner = lock(&self.inner);
         let mut looked = inner.entries.range(from..);
@@ -231,7 +237,7 @@ impl List {
         (found, next)
     }
 
-    /// How many are in force, as [`List::list`].
+    /// Counts the bans in force, as [`List::list`] lists them.
     pub(super) fn count(&self, from: u64, now: u64, most: usize) -> (u64, Option<u64>) {
         let inner = lock(&self.inner);
         let mut looked = inner.entries.range(from..);
@@ -243,7 +249,7 @@ impl List {
         lock(&self.inner).entries.len()
     }
 
-    /// How many were in force when they were dropped.
+    /// Returns how many bans were in force when they were dropped.
     pub(super) fn dropped(&self) -> u64 {
         lock(&self.inner).dropped
     }

@@ -1,53 +1,53 @@
 //! Bans: keys that fail too often are kept out for a while, longer each time.
 //!
-//! To ask is one thing and to tell of a failure another: so only what failed counts. What counts is in [`failures`], who is banned in [`list`].
+//! A check and a report of a failure are different calls: only failures count. [`failures`]
+//! counts them, and [`list`] has the banned keys.
 
 mod failures;
 mod list;
 
-use crate::clock::{Clock, NS_PER_MS};
-use crate::rate::OutOfMemory;
-use crate::registry::{Incarnation, Lend};
+use crate::reuse::{Generation, OutOfMemory, Reusable};
 use crate::sync::{AtomicU32, Mutex, Ordering, lock};
+use crate::time::{Clock, NS_PER_MS};
 
 use failures::Failures;
 use list::List;
 
 pub use list::Listed;
 
-/// How long a ban lasts that never ends.
+/// The duration of a ban that never ends.
 pub const FOREVER: u64 = u64::MAX;
 
-/// What bans are started with.
+/// The configuration of a ban list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BanSettings {
-    /// So many failures ban.
+    /// The number of failures that ban a key.
     pub failures: u32,
-    /// If they come within so many ms.
+    /// The time in ms within which they must come.
     pub within_ms: u32,
-    /// For so many ms the first time; 0 is for ever.
+    /// The duration of the first ban in ms; 0 never ends.
     pub ban_ms: u32,
-    /// And each time for so many times as long.
+    /// The factor by which each further ban is longer.
     pub escalate: u32,
-    /// But not longer than so many ms, unless it is for ever.
+    /// The longest duration in ms, of a ban that ends.
     pub max_ban_ms: u32,
-    /// A level is forgotten so many ms after the end of the last ban.
+    /// The time in ms after the end of the last ban for which a level is remembered.
     pub forget_ms: u32,
-    /// Keys whose failures are counted at a time.
+    /// The number of keys whose failures are counted at a time.
     pub max_keys: u32,
-    /// Keys that are banned, or whose level is remembered, at a time.
+    /// The number of keys that are banned, or whose level is remembered, at a time.
     pub max_bans: u32,
     /// Whether the clock is set by hand.
     pub manual: bool,
 }
 
 impl BanSettings {
-    /// How long a level is remembered after the end of a ban, in ns.
+    /// Returns how long a level is remembered after the end of a ban, in ns.
     fn memory(self) -> u64 {
         u64::from(self.forget_ms) * NS_PER_MS
     }
 
-    /// In ns, or [`FOREVER`].
+    /// Returns the duration of a ban of that level in ns, or [`FOREVER`].
     fn duration(self, level: u32) -> u64 {
         if self.ban_ms == 0 {
             return FOREVER;
@@ -61,45 +61,46 @@ impl BanSettings {
     }
 }
 
-/// What came of a failure.
+/// The result of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// So many more would ban.
+    /// This many more failures would ban the key.
     Left(u32),
-    /// It is banned for so many ns, or [`FOREVER`].
+    /// The key is banned for this many ns, or [`FOREVER`].
     Banned(u64),
 }
 
 /// Whether a key is banned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Banned {
-    /// It is not.
+    /// It is not banned.
     No,
-    /// For so many ns, or [`FOREVER`].
+    /// It is banned for this many ns, or [`FOREVER`].
     For(u64),
 }
 
-/// What there is to say.
+/// Statistics of a ban list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BansInfo {
-    /// As they are now.
+    /// The configuration in force.
     pub settings: BanSettings,
-    /// Bytes of the places for failures, and of those for bans.
+    /// The size in bytes of the places for failures, and of those for bans.
     pub memory: usize,
     /// Bans that were dropped because there were too many.
     pub dropped: u64,
 }
 
-/// Bans of one name. Made closed.
+/// The bans of one name. Made closed.
 #[derive(Debug)]
 pub struct Ban {
     failures: Failures,
     list: List,
     clock: Clock,
-    /// Each is read for itself: while an owner that takes over changes them, some may be of before.
+    /// Each word is read alone: while an owner that takes over changes them, a reader may see
+    /// some from before.
     given: [AtomicU32; GIVEN],
     setting: Mutex<()>,
-    incarnation: AtomicU32,
+    generation: AtomicU32,
     max_keys: u32,
     max_bans: u32,
 }
@@ -107,22 +108,25 @@ pub struct Ban {
 const GIVEN: usize = 6;
 
 impl Ban {
-    /// What its clock says: `real`, unless it is set by hand.
+    /// Returns the time of its clock: `real`, unless it is set by hand.
     #[inline]
     pub fn now(&self, real: impl FnOnce() -> u64) -> u64 {
         self.clock.now(real)
     }
 
-    /// Sets the clock forward. False if it is not set by hand, or of another incarnation.
-    pub fn advance(&self, incarnation: Incarnation, ms: u64) -> bool {
-        let _no_other_opens_meanwhile = lock(&self.setting);
-        self.is(incarnation) && self.clock.advance(ms)
+    /// Sets the clock forward. Returns `false` if it is not set by hand, or the generation is
+    /// over.
+    pub fn advance(&self, generation: Generation, ms: u64) -> bool {
+        // No other generation opens meanwhile.
+        let _guard = lock(&self.setting);
+        self.is(generation) && self.clock.advance(ms)
     }
 
-    /// Whether that is the incarnation that is open. What is looked at before may be another's if not.
-    pub fn is(&self, incarnation: Incarnation) -> bool {
+    /// Returns `true` if that generation is open. If not, what the caller has read before may
+    /// belong to another one.
+    pub fn is(&self, generation: Generation) -> bool {
         // ORDERING: Acquire pairs with the Release in `open`.
-        self.incarnation.load(Ordering::Acquire) == incarnation
+        self.generation.load(Ordering::Acquire) == generation
     }
 
     fn settings(&self) -> BanSettings {
@@ -139,18 +143,20 @@ impl Ban {
         }
     }
 
-    /// Whether the key is banned at `now`.
+    /// Returns whether the key is banned at `now`.
     #[inline]
     pub fn check(&self, tag: u64, now: u64) -> Banned {
         self.list.check(tag, now).map_or(Banned::No, Banned::For)
     }
 
-    /// Counts a failure of the key, which `key` gives as it is to be listed, with the reason, if it is to be banned for it.
+    /// Counts a failure of the key. If it bans the key, `key` returns the key and the reason as
+    /// they are listed.
     ///
-    /// One that comes from who was told that the key was not banned, and is by now, does not count.
+    /// A failure does not count if its caller was told that the key was not banned, and it is by
+    /// now.
     pub fn record_failure(
         &self,
-        incarnation: Incarnation,
+        generation: Generation,
         tag: u64,
         now: u64,
         key: impl FnOnce() -> (Box<[u8]>, Box<[u8]>),
@@ -161,15 +167,15 @@ impl Ban {
         let settings = self.settings();
         let count = self.failures.add(tag, now / NS_PER_MS, settings.within_ms);
         let left = if count < settings.failures {
-            // Others may have banned it in between: then this one came too late.
+            // Another caller may have banned it in between: then this failure came too late.
             match self.check(tag, now) {
                 Banned::No => Err(count),
                 Banned::For(_) => self.list.excuse(tag, now, &self.failures).ok_or(count),
             }
         } else {
             let kept = key();
-            // What is left there, of who is late, is nobody's.
-            self.list.offend(tag, now, settings, &self.failures, kept, || self.is(incarnation))
+            // A late caller of the previous generation forgives no failure of this one.
+            self.list.offend(tag, now, settings, &self.failures, kept, || self.is(generation))
         };
         match left {
             Ok(left) => Failure::Banned(left),
@@ -177,33 +183,34 @@ impl Ban {
         }
     }
 
-    /// Bans the key for so many ms, or for ever if that is 0, whatever it did.
-    pub fn ban(&self, incarnation: Incarnation, tag: u64, now: u64, ms: u32, key: Box<[u8]>, reason: Box<[u8]>) {
+    /// Bans the key for `ms`, or without end if that is 0, with or without failures.
+    pub fn ban(&self, generation: Generation, tag: u64, now: u64, ms: u32, key: Box<[u8]>, reason: Box<[u8]>) {
         let left = if ms == 0 { FOREVER } else { u64::from(ms) * NS_PER_MS };
-        self.list.ban(tag, now, left, self.settings(), (key, reason), || self.is(incarnation));
+        self.list.ban(tag, now, left, self.settings(), (key, reason), || self.is(generation));
     }
 
-    /// Forgets all about the key.
+    /// Removes all that is known of the key.
     pub fn unban(&self, tag: u64) {
         self.list.unban(tag, &self.failures);
     }
 
-    /// The bans that are in force, by tags from `from` on, after a look at `most`; and where to go on.
+    /// Lists the bans in force by tags, from `from` on, after it has looked at `most`; returns
+    /// the next tag.
     pub fn list(&self, from: u64, now: u64, most: usize) -> (Vec<Listed>, Option<u64>) {
         self.list.list(from, now, most)
     }
 
-    /// How many are in force, counted as [`Ban::list`] lists them.
+    /// Counts the bans in force, as [`Ban::list`] lists them.
     pub fn count(&self, from: u64, now: u64, most: usize) -> (u64, Option<u64>) {
         self.list.count(from, now, most)
     }
 
-    /// How many are kept, in force or not.
+    /// Returns how many bans are kept, in force or not.
     pub fn kept(&self) -> usize {
         self.list.kept()
     }
 
-    /// What there is to say.
+    /// Returns the statistics.
     pub fn info(&self) -> BansInfo {
         BansInfo {
             settings: self.settings(),
@@ -213,8 +220,8 @@ impl Ban {
     }
 }
 
-impl Lend for Ban {
-    type Given = BanSettings;
+impl Reusable for Ban {
+    type Config = BanSettings;
 
     fn make(given: BanSettings) -> Result<Self, OutOfMemory> {
         Ok(Self {
@@ -223,7 +230,7 @@ impl Lend for Ban {
             clock: Clock::real(),
             given: std::array::from_fn(|_| AtomicU32::new(0)),
             setting: Mutex::default(),
-            incarnation: AtomicU32::new(0),
+            generation: AtomicU32::new(0),
             max_keys: given.max_keys,
             max_bans: given.max_bans,
         })
@@ -233,36 +240,37 @@ impl Lend for Ban {
         (self.max_keys, self.max_bans) == (given.max_keys, given.max_bans)
     }
 
-    fn open(&self, given: BanSettings, now: u64) -> Incarnation {
-        // Whoever has it alone is the only one who writes this.
-        let incarnation = self.incarnation.load(Ordering::Relaxed).wrapping_add(1).max(1);
+    fn open(&self, given: BanSettings, now: u64) -> Generation {
+        // Only the call that owns it exclusively writes this.
+        let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1).max(1);
         {
-            let _nobody_advances_or_sets_what_is_another_s = lock(&self.setting);
+            // A late caller neither advances nor sets what belongs to this generation.
+            let _guard = lock(&self.setting);
             // ORDERING: Release pairs with the Acquire in `is`.
-            self.incarnation.store(incarnation, Ordering::Release);
+            self.generation.store(generation, Ordering::Release);
             self.clock.start(given.manual, now);
             self.set(given);
         }
         self.failures.clear();
         self.list.clear();
-        incarnation
+        generation
     }
 
-    fn may_go_on(old: BanSettings, new: BanSettings) -> bool {
-        // The sizes, and the clock, are for life.
+    fn is_compatible(old: BanSettings, new: BanSettings) -> bool {
+        // The sizes, and the kind of clock, never change.
         (old.max_keys, old.max_bans, old.manual) == (new.max_keys, new.max_bans, new.manual)
     }
 
-    fn go_on(
+    fn resume(
         &self,
-        _incarnation: Incarnation,
+        _generation: Generation,
         _old: BanSettings,
         new: BanSettings,
         _clock: fn() -> u64,
         still: &dyn Fn() -> bool,
     ) {
-        // Who takes over after it was asked sets it after this.
-        let _one_after_the_other = lock(&self.setting);
+        // An owner that takes over after `still` was asked changes the settings after this.
+        let _guard = lock(&self.setting);
         if still() {
             self.set(new);
         }

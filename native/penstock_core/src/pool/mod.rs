@@ -1,61 +1,107 @@
-//! A pool of permits: at most `limit` are held at once, and the death of a holder gives back what it held.
+//! A pool of permits: at most `limit` are held at once, and the death of a holder gives back what
+//! it held.
 //!
-//! Four parts: the [state word](state) that acquires compare and exchange, the [holders](holders) with what each has,
-//! the [desk](desk) where waiters are parked, and the [crowd hint](crowd) that keeps refusals cheap. Here is how they
-//! play together; each part argues its own races.
+//! A pool has four parts, each of which argues its own races. Acquires compare and exchange the
+//! [state word](state). The [holders](crate::holders) have the permits of each process. The [wait
+//! queue](wait_queue) has the parked processes. The [many-holders hint](many_holders) keeps
+//! refusals cheap.
 //!
-//! Locks: the desk's, one for each shard of the holders, and one of the [restarts](restart). A
-//! shard's may be taken inside the desk's, never the other way round, and the last inside no
-//! other nor another inside it. No method of the host is called inside any of them.
+//! # Locks
+//!
+//! The queue lock guards [`Guarded`]; each shard of the holders has a lock; the
+//! [restarts](restart) of a pool share one. A shard's lock may be taken inside the queue lock,
+//! never the other way round. The lock of the restarts is taken inside no other, and no other
+//! inside it. No method of the host is called inside any of them.
+//!
+//! # Which fact is held where
+//!
+//! Some facts are held more than once, as no single copy serves all of its readers:
+//!
+//! | fact     | where                      | why there                                         |
+//! |----------|----------------------------|---------------------------------------------------|
+//! | limit    | `state`: `limit - in use`  | An acquire compares this word: no stale limit.    |
+//! |          | `front.limit`, versioned   | The peak needs the limit alone, without a lock.   |
+//! |          | `guarded.settings.limit`   | As the owner asked for it, told by `info`.        |
+//! |          | the registry's `Given`     | As the owner *started* it: a restart compares it. |
+//! | status   | `CLOSED` in `state`        | An acquire compares this word.                    |
+//! |          | `guarded.status`           | A draining pool can reopen, a closed one cannot.  |
+//! |          | the registry's current word| A name loses its pool before that closes.         |
+//! | acquired | [`Entry`], of the living   | Its process counts by a plain store.              |
+//! |          | shard totals, of the dead  | The entry of a dead process is reused.            |
+//! |          | `guarded.granted`          | A waiter is admitted by another process.          |
+//!
+//! [`Entry`]: crate::holders::Entry
+//!
+//! The queue lock orders all writes to the limit and the status in the pool; the lock of the
+//! ownership orders those in the registry.
 
-mod admit;
-mod crowd;
-mod desk;
-mod hand_over;
-mod holders;
-mod life;
-mod look;
+mod acquire;
+mod handoff;
+mod lifecycle;
+mod limit;
+mod many_holders;
+mod reap;
+mod report;
 mod restart;
+mod serve;
 mod state;
+mod transfer;
 mod wait;
+mod wait_queue;
 
 use crossbeam_utils::CachePadded;
 
+use crate::holders::{SHARDS, Table};
 use crate::host::{Host, Pid};
-use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 
-use crowd::Crowd;
-use desk::Line;
-use holders::{SHARDS, Table};
+use limit::LimitWord;
+use many_holders::ManyHolders;
 use restart::Finds;
-use state::{State, Word};
+use state::State;
+use wait_queue::WaitQueue;
 
-pub use admit::{NotHeld, Refusal, TransferError};
-pub use desk::WaiterId;
-pub use hand_over::{Adoption, Offer};
-pub use holders::{Census, Holding, Kind, Position};
-pub use life::{Changes, Drain, Info, Opening, Settings, Status};
+pub use acquire::{NotHeld, Refusal};
+pub use handoff::{Adoption, Offer};
+pub use lifecycle::{Changes, Drain, Settings, Status};
+pub use report::{Info, Opening};
 pub use restart::{Restart, Step};
+pub use transfer::TransferError;
 pub use wait::{Cancelled, Expiry, Parked};
+pub use wait_queue::WaiterId;
 
-/// How many shards the holders are in, for whoever watches them.
+/// The number of shards that the holders are in, for the host that watches them.
 pub const SHARD_COUNT: usize = SHARDS;
 
-/// The limit of a pool that counts and does not refuse: one process would have to ask half a
+/// The limit of a pool that counts and does not refuse. One process would have to ask half a
 /// billion times for the most that one call may ask for.
 pub const UNLIMITED: u64 = 1 << 60;
 
-/// A `max_overdraft` that is as large as the limit, whatever that is.
+/// A `max_overdraft` that is as large as the limit.
 pub const AS_LIMIT: u64 = u64::MAX;
 
+/// A runtime that has pools.
+pub trait PoolHost: Host {
+    /// The data that the runtime keeps with each pool.
+    type Anchor: Default + Send + Sync;
+
+    /// Makes sure that [`Pool::down`] is called once `pid` is gone; returns `false` if it is gone
+    /// already.
+    fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool;
+
+    /// Makes sure that [`Pool::settle`] is called again soon, as more is due than one call may
+    /// do.
+    fn defer(&self, pool: &Pool<Self>);
+}
+
 /// A pool. Made closed; see [`Pool::open`].
-pub struct Pool<H: Host> {
+pub struct Pool<H: PoolHost> {
     state: CachePadded<State>,
     front: CachePadded<Front>,
     table: Table,
-    desk: CachePadded<Mutex<Desk<H>>>,
+    guarded: CachePadded<Mutex<Guarded<H>>>,
     finds: Finds,
-    /// What the host keeps beside the pool.
+    /// The data of the host.
     pub anchor: H::Anchor,
 }
 
@@ -63,13 +109,15 @@ pub struct Pool<H: Host> {
 struct Front {
     limit: LimitWord,
     peak: AtomicU64,
-    crowd: Crowd,
-    /// Which opening of the pool this is; entries tell by it which totals are of today.
-    epoch: AtomicU32,
+    many_holders: ManyHolders,
+    /// Counts the openings of the pool; an entry tells by it whether its total is of the present
+    /// one.
+    generation: AtomicU32,
 }
 
-struct Desk<H: Host> {
-    line: Line<H>,
+/// What the queue lock guards.
+struct Guarded<H: PoolHost> {
+    queue: WaitQueue<H>,
     /// The host was told that there are waits which it must end, and has not found since that
     /// there are none.
     timed: bool,
@@ -77,59 +125,26 @@ struct Desk<H: Host> {
     status: Status,
     /// How often the pool was opened.
     opening: u64,
-    /// Waiters admitted by others since the pool was opened.
+    /// Waiters that other processes admitted since the pool was opened.
     granted: u64,
-    /// The most that was in use when the limit changed, while the pool has been overdrawn ever since.
+    /// The most that was in use when the limit changed, while the pool has been overdrawn since.
     shrunk_from: u64,
 }
 
-/// The limit as it can be read without a lock, to tell how much is in use: a version that each change raises, whether
-/// one is under way, and the limit in the low half, where all ones is [`UNLIMITED`].
-struct LimitWord(AtomicU64);
-
-impl LimitWord {
-    const CHANGING: u64 = 1 << 32;
-    const NONE: u64 = 0xFFFF_FFFF;
-
-    #[inline]
-    fn load(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    fn limit(word: u64) -> u64 {
-        match word & Self::NONE {
-            Self::NONE => UNLIMITED,
-            limit => limit,
-        }
-    }
-
-    /// Under the desk lock, before the state word is shifted.
-    fn begin_change(&self) {
-        self.0.fetch_or(Self::CHANGING, Ordering::Relaxed);
-    }
-
-    /// Under the desk lock, after it.
-    fn end_change(&self, limit: u64) {
-        let version = (self.load() >> 33).wrapping_add(1);
-        self.0.store(version << 33 | limit.min(Self::NONE), Ordering::Relaxed);
-    }
-}
-
-impl<H: Host> Pool<H> {
-    /// A pool that is closed.
+impl<H: PoolHost> Pool<H> {
+    /// Returns a pool that is closed.
     pub fn new() -> Self {
         Self {
             state: CachePadded::new(State::new()),
             front: CachePadded::new(Front {
-                limit: LimitWord(AtomicU64::new(0)),
+                limit: LimitWord::new(),
                 peak: AtomicU64::new(0),
-                crowd: Crowd::new(),
-                epoch: AtomicU32::new(0),
+                many_holders: ManyHolders::new(),
+                generation: AtomicU32::new(0),
             }),
             table: Table::new(),
-            desk: CachePadded::new(Mutex::new(Desk {
-                line: Line::new(),
+            guarded: CachePadded::new(Mutex::new(Guarded {
+                queue: WaitQueue::new(),
                 timed: false,
                 settings: Settings::default(),
                 status: Status::Closed,
@@ -142,81 +157,18 @@ impl<H: Host> Pool<H> {
         }
     }
 
-    fn epoch(&self) -> u32 {
-        self.front.epoch.load(Ordering::Relaxed)
-    }
-
-    /// Raises the peak to what was in use at `left`, if `limit` was in force at that instant.
-    #[inline]
-    fn note_peak(&self, limit: u64, left: Word) {
-        let in_use = (LimitWord::limit(limit) as i64 - left.free()).max(0) as u64;
-        if in_use > self.front.peak.load(Ordering::Relaxed) {
-            self.raise_peak(limit, in_use);
-        }
-    }
-
-    #[cold]
-    fn raise_peak(&self, limit: u64, in_use: u64) {
-        // A limit that was changing, or has changed since it was read, may not belong to the word it was taken with;
-        // `Pool::update` notes the peak itself then. (A word that was shifted was marked before; to have taken from the
-        // shifted word, by Acquire, is to see the mark.)
-        if limit & LimitWord::CHANGING == 0 && self.front.limit.load() == limit {
-            self.front.peak.fetch_max(in_use, Ordering::Relaxed);
-        }
-    }
-
-    /// How much is in use. Under the desk lock.
-    fn in_use(&self) -> u64 {
-        (LimitWord::limit(self.front.limit.load()) as i64 - self.state.load().free()).max(0) as u64
-    }
-
-    /// The process is gone: all it had in the pool comes back, whatever it was doing. Once or many times.
-    pub fn down(&self, host: &H, pid: Pid) {
-        if self.bury(pid) {
-            self.settle(host);
-        }
-    }
-
-    /// As [`Pool::down`], for who has learnt of the death by other means than ours and would have what it held back now: who
-    /// handed it over, or has heard from the process since. Does nothing if the process lives.
-    pub fn ended(&self, host: &H, pid: Pid) {
-        // Usually its monitor was first. An entry that was made, as the caller knows, and is not there any more, is gone for
-        // good: no lock is needed to see that.
-        if self.table.find(pid).is_some() && !host.alive(pid) {
-            self.down(host, pid);
-        }
-    }
-
-    /// Takes back all that a dead process had; whether something may be due at the desk now.
-    fn bury(&self, pid: Pid) -> bool {
-        self.inherit(pid, 0).1
-    }
-
-    /// As `bury`, but keeps so many of its permits for the caller, if it had them: whether it did.
-    fn inherit(&self, pid: Pid, keep: u64) -> (bool, bool) {
-        // First, as the entry leads to the waits. A grant that was made before is in the entry,
-        // and comes back with it.
-        let waited = self.leave_all(pid);
-        let Some(estate) = self.table.remove(&self.state, self.epoch(), pid, keep) else { return (false, waited) };
-        if estate.permits > 0 {
-            // ORDERING: pairs with the fence in `Crowd::suspect`: the entry is wiped before we look.
-            fence(Ordering::SeqCst);
-            if self.front.crowd.watched() {
-                self.front.crowd.someone_left();
-            }
-        }
-        // Who waited behind it may now be at the head; whoever waits for permits may have them.
-        (estate.kept > 0, waited || estate.was.flagged())
+    fn generation(&self) -> u32 {
+        self.front.generation.load(Ordering::Relaxed)
     }
 }
 
-impl<H: Host> Default for Pool<H> {
+impl<H: PoolHost> Default for Pool<H> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<H: Host> std::fmt::Debug for Pool<H> {
+impl<H: PoolHost> std::fmt::Debug for Pool<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pool")
             .field("state", &self.state)

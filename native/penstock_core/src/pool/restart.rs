@@ -1,63 +1,70 @@
 //! Permits for a process that takes the place of a dead one.
 //!
-//! A supervisor that may not restart a child tries again at once, and gives up after three times, with all its other
-//! children. So a restart is let in where a newcomer is not: it takes over what a dead holder has not given back yet, which on
-//! a full pool is its predecessor or somebody else's; or, if there is none, it passes the limit, up to the pool's overdraft. As
-//! the free permits of the state word are negative then, all else is refused until that is paid back. In a pool that is
-//! overdrawn because its limit shrank, restarts may bring back what was in use then: its children die one by one, and nobody
-//! else can have their permits.
+//! A supervisor that may not restart a child tries again at once, and after three times
+//! terminates, with all its other children. So a restart is admitted where a newcomer is not. It
+//! takes over the permits of a dead holder that have not come back yet. On a full pool these are
+//! those of its predecessor or of another dead holder. If there is none, it passes the limit, up
+//! to the pool's overdraft. The free permits of the state word are negative then, so every other
+//! request is refused until they are paid back. In a pool that is overdrawn because its limit
+//! shrank, restarts may bring back what was in use then. Its children die one by one, and no
+//! other process can have their permits.
 //!
-//! To take over is one step under the dead holder's lock, against its monitor and everybody else who buries: the permits
-//! are removed once, and go either to the pool or to the restart. They are in use throughout.
+//! A takeover is one step under the dead holder's lock, against its monitor and every other call
+//! that reaps it. The permits are removed once, and go either to the pool or to the restart. They
+//! are in use throughout.
 //!
-//! The supervisor answers nobody meanwhile, so a restart looks at a piece of the holders and not
-//! at all of them: a piece is all there is of a pool of some hundred holders, and on a larger one
-//! each restart goes on where the last one stopped. It remembers every dead holder that it
-//! passes, for the restarts that follow, since children die together. A predecessor that was not
-//! found is paid for by the overdraft for the microseconds until its monitor has run. Only if the
-//! overdraft refuses, which is what ends supervisors, does one restart look at all holders, in a
-//! lap of many calls. A lap that found no dead holder is not repeated for ten times as long as it
-//! took: by then the monitors of all holders that died before it have run. A holder that died in
-//! between has a monitor that is about to run: the restart lets others run, and then waits some ms,
-//! once in a while, since restarts that are refused one after the other must not add up.
+//! The supervisor answers no message meanwhile, so a restart looks at a piece of the holders and
+//! not at all of them. A piece covers a pool of some hundred holders; on a larger one each
+//! restart goes on where the last one stopped. It remembers every dead holder that it passes, for
+//! the restarts that follow, since children die together. If the predecessor is not found, the
+//! overdraft covers it for the microseconds until its monitor has run.
 //!
-//! A remembered pid is a hint. Its process may have been buried since: then there is no entry to
+//! Only if the overdraft refuses, which is what terminates supervisors, does one restart look at
+//! all holders, in a lap of many calls. A lap that found no dead holder is not repeated for ten
+//! times as long as it took. By then the monitors of all holders that died before it have run. A
+//! holder that died in between has a monitor that is about to run. The restart lets other
+//! processes run, and then waits some ms. It waits only once in a while, since restarts that are
+//! refused one after the other must not add up.
+//!
+//! A remembered pid is a hint. Its process may have been reaped since: then there is no entry to
 //! remove. The pid may belong to a living process by now: so the host is asked again before the
 //! entry is touched. Two restarts never get one dead holder, since one of them removes the entry.
 //! A dead holder that no restart remembers is not lost: its monitor runs all the same.
 
-use crate::host::{Host, Pid};
+use crate::holders::{Cursor, Kind};
+use crate::host::Pid;
 use crate::sync::{Mutex, Ordering, fence, lock};
 
-use super::admit::Refusal;
-use super::holders::{Kind, Position};
-use super::{AS_LIMIT, LimitWord, Pool, UNLIMITED};
+use super::acquire::Refusal;
+use super::{AS_LIMIT, LimitWord, Pool, PoolHost, UNLIMITED};
 
-/// Cache lines that one call looks at, and at most as many holders, each some 30 ns.
+/// The number of cache lines that one call looks at, and at most as many holders, each some 30
+/// ns.
 const MOST: usize = if cfg!(loom) { 16 } else { 512 };
-/// Dead holders that a pool remembers: 8 KiB, allocated when there are any.
+/// The number of dead holders that a pool remembers: 8 KiB, allocated when there are any.
 const MOST_FOUND: usize = if cfg!(loom) { 2 } else { 1024 };
-/// Of these, how many one call tries, each some 100 ns.
+/// Of these, the number that one call tries, each some 100 ns.
 const MOST_TRIED: usize = 128;
-/// Times that a restart lets other processes run before it is refused without a lap.
+/// How often a restart lets other processes run before it is refused without a lap.
 const PAUSES: u64 = 3;
-/// Times that it then waits for 1 ms, and for how many ms after that no restart of the pool does so.
+/// How often it then waits for 1 ms, and for how many ms after that no restart of the pool does.
 const WAITS: u64 = 3;
 const WAITLESS_MS: u32 = 30;
-/// How many times as long as a lap took there is no other, and for how many ms at most.
+/// For how many times the duration of a lap there is no other, and for how many ms at most.
 const REST: u32 = 10;
 const LONGEST_REST_MS: u32 = 1_000;
 
-/// What came of asking.
+/// The answer to a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
     /// The permits are the caller's, bound.
     Admitted,
-    /// Neither a dead holder nor room for an overdraft.
+    /// There is neither a dead holder nor room for an overdraft.
     Refused(Refusal),
-    /// More holders than one call may look at: ask again with that.
+    /// There are more holders than one call may look at: the caller asks again with that step.
     More(Step),
-    /// As `More`, when others have run: a monitor may be about to bring back what is asked.
+    /// As `More`, once other processes have run: a monitor may be about to bring the permits
+    /// back.
     Pause(Step),
     /// As `Pause`, after 1 ms.
     Wait(Step),
@@ -72,7 +79,7 @@ impl Step {
     const LAP: u64 = 1;
     const RETRY: u64 = 2;
 
-    fn lap(at: Position) -> Self {
+    fn lap(at: Cursor) -> Self {
         Self(Self::LAP << Self::PHASE_SHIFT | at.to_bits())
     }
     fn retry(nth: u64) -> Self {
@@ -84,11 +91,11 @@ impl Step {
     fn rest(self) -> u64 {
         self.0 & ((1 << Self::PHASE_SHIFT) - 1)
     }
-    /// As a word.
+    /// Returns it as a word.
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// From a word that may be anything.
+    /// Returns the step of any word.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -103,7 +110,7 @@ struct Found {
     /// Holders that were dead when they were passed.
     dead: Vec<Pid>,
     /// Where the next piece begins.
-    at: Position,
+    at: Cursor,
     /// When the last lap began, by the host's exact clock.
     lap_began: u32,
     /// When the last barren lap ended, and for how many ms there is no other.
@@ -114,35 +121,35 @@ struct Found {
 
 impl Finds {
     pub(super) fn new() -> Self {
-        let at = Position::default();
+        let at = Cursor::default();
         Self(Mutex::new(Found { dead: Vec::new(), at, lap_began: 0, rest: None, waited: None }))
     }
 }
 
-/// What came of looking at some holders.
+/// The result of looking at some holders.
 enum Piece {
-    /// The permits of a dead one are the caller's.
+    /// The permits of a dead holder are the caller's.
     TakenOver,
-    /// None had them. Where to go on, unless these were the last.
-    Barren(Option<Position>),
+    /// None had them. The next piece begins there; `None` if this was the last.
+    Barren(Option<Cursor>),
 }
 
-impl<H: Host> Pool<H> {
-    /// Takes `n` permits for a restart, by the process that restarts. From the beginning, or from
-    /// where the last call said.
+impl<H: PoolHost> Pool<H> {
+    /// Acquires `n` permits for a restart, by the process that restarts: from the beginning, or
+    /// from the step that the last call returned.
     pub fn take_for_restart(&self, host: &H, me: Pid, n: u32, step: Step) -> Restart {
         if self.state.load().closed() {
             return self.refuse_restart(me, Refusal::Closed);
         }
-        if self.table.find(me).is_none() && self.enrol(host, me).is_none() {
+        if self.table.find(me).is_none() && self.insert(host, me).is_none() {
             return Restart::Refused(Refusal::Closed);
         }
-        // Between two pieces a monitor may have brought back what is asked.
+        // Between two pieces a monitor may have brought the permits back.
         if self.take(host, me, n, Kind::Bound) || self.take_over_found(host, me, n) {
             return Restart::Admitted;
         }
         match step.phase() {
-            Step::LAP => match self.take_over_in_piece(host, me, n, Position::from_bits(step.rest())) {
+            Step::LAP => match self.take_over_in_piece(host, me, n, Cursor::from_bits(step.rest())) {
                 Piece::TakenOver => Restart::Admitted,
                 Piece::Barren(Some(next)) => Restart::More(Step::lap(next)),
                 Piece::Barren(None) => {
@@ -165,18 +172,19 @@ impl<H: Host> Pool<H> {
         }
     }
 
-    /// A piece of the holders, the overdraft, and what else there is to try if that refuses.
+    /// Tries a piece of the holders and the overdraft, and returns what else to try if that
+    /// refuses.
     fn take_at_first(&self, host: &H, me: Pid, n: u32) -> Restart {
         let from = lock(&self.finds.0).at;
         let whole = match self.take_over_in_piece(host, me, n, from) {
             Piece::TakenOver => return Restart::Admitted,
-            Piece::Barren(next) => next.is_none() && from == Position::default(),
+            Piece::Barren(next) => next.is_none() && from == Cursor::default(),
         };
         match self.overdraw(host, me, n) {
             Ok(admitted) => admitted,
             Err(Refusal::Full) if !whole => {
                 if self.begin_lap(host) {
-                    Restart::More(Step::lap(Position::default()))
+                    Restart::More(Step::lap(Cursor::default()))
                 } else {
                     Restart::Pause(Step::retry(1))
                 }
@@ -185,11 +193,11 @@ impl<H: Host> Pool<H> {
         }
     }
 
-    /// Takes over the permits of a remembered dead holder; true if one had enough.
+    /// Takes over the permits of a remembered dead holder. Returns `true` if one had enough.
     fn take_over_found(&self, host: &H, me: Pid, n: u32) -> bool {
         for _ in 0..MOST_TRIED {
             let Some(pid) = lock(&self.finds.0).dead.pop() else { return false };
-            // Its pid may be another process' since.
+            // Its pid may belong to another process by now.
             if pid != me && !host.alive(pid) && self.take_over(host, me, n, pid) {
                 return true;
             }
@@ -197,9 +205,9 @@ impl<H: Host> Pool<H> {
         false
     }
 
-    /// Looks at holders from a position on. The next restart begins behind them, and knows the
-    /// dead among them.
-    fn take_over_in_piece(&self, host: &H, me: Pid, n: u32, from: Position) -> Piece {
+    /// Looks at holders from a cursor on. The next restart begins behind them, and knows the dead
+    /// among them.
+    fn take_over_in_piece(&self, host: &H, me: Pid, n: u32, from: Cursor) -> Piece {
         let (holders, next) = self.holders(from, MOST);
         host.worked(holders.len());
         let mut dead: Vec<Pid> = Vec::new();
@@ -220,9 +228,9 @@ impl<H: Host> Pool<H> {
         if taken_over { Piece::TakenOver } else { Piece::Barren(next) }
     }
 
-    /// Keeps dead holders for later restarts, as far as there is room, and where the next of
-    /// these begins.
-    fn remember(&self, dead: &[Pid], next: Position) {
+    /// Remembers dead holders for later restarts, as far as there is room, and where the next
+    /// restart begins.
+    fn remember(&self, dead: &[Pid], next: Cursor) {
         let allocated = {
             let mut found = lock(&self.finds.0);
             found.at = next;
@@ -231,7 +239,7 @@ impl<H: Host> Pool<H> {
         if dead.is_empty() {
             return;
         }
-        // Not under the lock.
+        // Allocated outside the lock.
         let room = if allocated { Vec::new() } else { Vec::with_capacity(MOST_FOUND) };
         let mut found = lock(&self.finds.0);
         if found.dead.capacity() < room.capacity() {
@@ -242,21 +250,21 @@ impl<H: Host> Pool<H> {
     }
 
     /// Gives the caller the permits of a dead process, if these are enough and the process is not
-    /// buried yet.
+    /// reaped yet.
     fn take_over(&self, host: &H, me: Pid, n: u32, dead: Pid) -> bool {
-        let (kept, due) = self.inherit(dead, u64::from(n));
-        if kept {
-            // There, since the caller lives and has made sure of it.
+        let (retained, due) = self.reclaim(dead, u64::from(n));
+        if retained {
+            // The entry is there, since the caller lives and has inserted it.
             let entry = self.table.find(me).expect("only its death removes an entry");
-            self.took(host, me, entry, n, Kind::Bound);
+            self.record_unannounced(host, me, entry, n, Kind::Bound);
         }
         if due {
             self.settle(host);
         }
-        kept
+        retained
     }
 
-    /// Begins a lap, and returns true, unless the last one is too recent.
+    /// Begins a lap. Returns `false` if the last one is too recent.
     fn begin_lap(&self, host: &H) -> bool {
         let now = host.exact_ms();
         let mut found = lock(&self.finds.0);
@@ -269,7 +277,7 @@ impl<H: Host> Pool<H> {
         true
     }
 
-    /// Returns `true` if the restart may wait, unless another did so a moment ago.
+    /// Returns `true` if the restart may wait, and `false` if another did a moment ago.
     fn begin_to_wait(&self, host: &H) -> bool {
         let now = host.exact_ms();
         let mut found = lock(&self.finds.0);
@@ -288,23 +296,23 @@ impl<H: Host> Pool<H> {
         found.rest = (took > 0).then(|| (now, took.saturating_mul(REST).min(LONGEST_REST_MS)));
     }
 
-    /// Takes what is asked beyond the limit, as far as that may be.
+    /// Takes the permits beyond the limit, as far as the overdraft allows.
     fn overdraw(&self, host: &H, me: Pid, n: u32) -> Result<Restart, Refusal> {
         let taken = {
-            // So that neither the limit nor the overdraft changes meanwhile.
-            let mut desk = lock(&self.desk);
+            // Under the lock neither the limit nor the overdraft changes.
+            let mut guarded = lock(&self.guarded);
             let limit = LimitWord::limit(self.front.limit.load());
-            let max_overdraft = match desk.settings.max_overdraft {
+            let max_overdraft = match guarded.settings.max_overdraft {
                 AS_LIMIT => limit,
                 given => given.min(UNLIMITED),
             };
             let least = -(max_overdraft as i64);
-            let least_of_shrunk = least.min(limit as i64 - desk.shrunk_from as i64);
+            let least_of_shrunk = least.min(limit as i64 - guarded.shrunk_from as i64);
             let taken = self.state.overdraw(n, least, least_of_shrunk);
             if let Ok(left) = taken {
                 if left.free() + i64::from(n) >= 0 {
-                    // It had been paid back. No pool is overdrawn but by this and by a shrink.
-                    desk.shrunk_from = 0;
+                    // The overdraft had been paid back. Only this and a shrink overdraw a pool.
+                    guarded.shrunk_from = 0;
                 }
                 self.note_peak(self.front.limit.load(), left);
             }
@@ -312,13 +320,14 @@ impl<H: Host> Pool<H> {
         };
         match (taken, self.table.find(me)) {
             (Ok(_), Some(entry)) => {
-                self.took(host, me, entry, n, Kind::Bound);
-                // ORDERING: pairs with the fence in `Crowd::suspect`, as wherever permits move.
+                self.record_unannounced(host, me, entry, n, Kind::Bound);
+                // ORDERING: pairs with the fence in `ManyHolders::propose`, as everywhere that
+                // permits move.
                 fence(Ordering::SeqCst);
                 Ok(Restart::Admitted)
             }
             (Ok(_), None) => {
-                // No process calls that is dead, and only its death removes its entry.
+                // No caller is dead, and only the death of a process removes its entry.
                 self.state.give(u64::from(n));
                 Err(Refusal::Closed)
             }

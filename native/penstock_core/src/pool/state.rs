@@ -1,4 +1,4 @@
-//! The state word: how much is free, and whether anything stands between a caller and it.
+//! The state word: how many permits are free, and whether a caller may take them.
 //!
 //! ```text
 //!  63                                                    2   1        0
@@ -10,13 +10,14 @@
 //! ---------------------+------------+-------------------+--------------------------------
 //!   0      0     >= n  | takes n    | takes n           | free += n
 //!   0      0     <  n  | full       | parks             | free += n
-//!   0      1     any   | full       | parks at the end  | free += n, then settles waiters
-//!   1      any   any   | closed     | closed            | free += n, then settles drainers
+//!   0      1     any   | full       | parks at the end  | free += n, then serves waiters
+//!   1      any   any   | closed     | closed            | free += n, then serves drainers
 //! ```
 //!
-//! WAITERS is set while anybody is parked, and only changes under the pool's desk lock. Free permits, not used
-//! ones, are counted, so that a change of the limit is one addition to the very word that acquires compare:
-//! no acquire can succeed by a limit that is no longer in force. Negative is an overdraft.
+//! WAITERS is set while any process is parked, and only changes under the pool's queue lock. The
+//! word counts free permits and not used ones, so that a change of the limit is one addition to
+//! the very word that acquires compare. No acquire can succeed by a limit that is no longer in
+//! force. A negative count is an overdraft.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -31,7 +32,7 @@ pub(crate) struct Word(u64);
 impl Word {
     #[inline]
     pub(crate) fn free(self) -> i64 {
-        // An arithmetic shift: the flags fall off, the sign stays.
+        // An arithmetic shift drops the flags and keeps the sign.
         (self.0 as i64) >> SHIFT
     }
 
@@ -40,13 +41,13 @@ impl Word {
         self.0 & CLOSED != 0
     }
 
-    /// Whether somebody must look at waiters or drainers after permits came back.
+    /// Returns `true` if the caller must serve waiters or drainers after permits came back.
     #[inline]
     pub(crate) fn flagged(self) -> bool {
         self.0 & (CLOSED | WAITERS) != 0
     }
 
-    /// Whether a newcomer that asks for `n` is let in.
+    /// Returns `true` if a newcomer may take `n` permits.
     #[inline]
     pub(crate) fn admits(self, n: u32) -> bool {
         !self.flagged() && self.free() >= i64::from(n)
@@ -57,31 +58,32 @@ impl Word {
 pub(crate) struct State(AtomicU64);
 
 impl State {
-    /// Closed, with nothing free: what a pool is before it is opened.
+    /// Returns a closed word with no free permits: that of a pool before it is opened.
     pub(crate) fn new() -> Self {
         Self(AtomicU64::new(CLOSED))
     }
 
     #[inline]
     pub(crate) fn load(&self) -> Word {
-        // ORDERING: Acquire pairs with the Release in `give`, so that who sees permits free also sees the
-        // end of the work they were held for; a refusal needs nothing.
+        // ORDERING: Acquire pairs with the Release in `give`: a caller that sees permits free
+        // also sees the end of the work they were held for. A refusal needs no ordering.
         Word(self.0.load(Ordering::Acquire))
     }
 
-    /// Takes `n` for a newcomer; the word as it was left, or the one that refused.
+    /// Takes `n` permits for a newcomer. Returns the word after it, or the word that refused.
     #[inline]
     pub(crate) fn take(&self, n: u32) -> Result<Word, Word> {
         self.take_if(n, |word| word.admits(n))
     }
 
-    /// Takes `n` for the waiter at the head: that others wait behind it does not matter.
+    /// Takes `n` permits for the waiter at the head, whether other processes wait or not.
     pub(crate) fn take_for_waiter(&self, n: u32) -> Result<Word, Word> {
         self.take_if(n, |word| !word.closed() && word.free() >= i64::from(n))
     }
 
-    /// Takes `n` for a restart, as long as that leaves at least `least` free: below 0, beyond the limit. Another bound is that of
-    /// a pool that is overdrawn already. That others wait does not matter.
+    /// Takes `n` permits for a restart, whether other processes wait or not, if at least `least`
+    /// are free after it; a negative `least` goes beyond the limit. A pool that is overdrawn
+    /// already has another bound.
     pub(crate) fn overdraw(&self, n: u32, least: i64, least_if_overdrawn: i64) -> Result<Word, Word> {
         self.take_if(n, |word| {
             let least = if word.free() < 0 { least_if_overdrawn } else { least };
@@ -91,7 +93,7 @@ impl State {
 
     #[inline]
     fn take_if(&self, n: u32, admits: impl Fn(Word) -> bool) -> Result<Word, Word> {
-        // Relaxed is enough to decide what to try; the exchange decides.
+        // Relaxed is enough to decide what to try: the CAS decides the result.
         let mut seen = self.0.load(Ordering::Relaxed);
         loop {
             if !admits(Word(seen)) {
@@ -99,8 +101,9 @@ impl State {
             }
             let left = seen.wrapping_sub(u64::from(n) << SHIFT);
             // LINEARIZATION POINT of an acquire.
-            // ORDERING: Acquire pairs with the Release in `give`: the work that the permits were held for
-            // happened before ours. Release keeps the announcement in the holder's entry before it (holders.rs).
+            // ORDERING: Acquire pairs with the Release in `give`: the work that the permits were
+            // held for happened before the caller's. Release keeps the announcement in the
+            // holder's entry before the CAS (`Pool::acquire_into`).
             match self.0.compare_exchange_weak(seen, left, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Ok(Word(left)),
                 Err(now) => seen = now,
@@ -108,44 +111,47 @@ impl State {
         }
     }
 
-    /// Gives `n` back; the word as it was before.
+    /// Gives `n` permits back. Returns the word before it.
     #[inline]
     pub(crate) fn give(&self, n: u64) -> Word {
         // LINEARIZATION POINT of a release.
-        // ORDERING: Release pairs with the Acquire in `take`; Acquire orders the look at what else is to do
-        // (waiters, the crowd hint) after it.
+        // ORDERING: Release pairs with the Acquire in `take_if`. Acquire orders the loads that
+        // tell what else is due (waiters, the many-holders hint) after it.
         Word(self.0.fetch_add(n << SHIFT, Ordering::AcqRel))
     }
 
-    /// Moves the limit by `delta`. Under the desk lock.
+    /// Moves the limit by `delta`. Returns the word before it. Under the queue lock.
     pub(crate) fn shift(&self, delta: i64) -> Word {
-        // ORDERING: as `give`; it also publishes the limit marked as changing before it (see `Pool::shift_limit`).
+        // ORDERING: AcqRel as in `give`; the Release also publishes the limit that was marked as
+        // changing (see `Pool::shift_limit`).
         Word(self.0.fetch_add((delta << SHIFT) as u64, Ordering::AcqRel))
     }
 
-    /// Under the desk lock; the word as it was before.
+    /// Sets WAITERS. Returns the word before it. Under the queue lock.
     pub(crate) fn set_waiters(&self) -> Word {
-        // No ordering is needed against lost wake-ups: the flag and the permits are one word, so a release
-        // either comes before this in its order, and the parker sees the permits, or after, and sees the flag.
-        // ORDERING: Acquire as in `take`, for the parker that finds permits after all.
+        // No ordering is needed against lost wake-ups, as the flag and the permits are one word.
+        // A release comes before this in the word's modification order, and the parker sees the
+        // permits; or after it, and sees the flag.
+        // ORDERING: Acquire as in `take_if`, for the parker that finds permits after all.
         Word(self.0.fetch_or(WAITERS, Ordering::AcqRel))
     }
 
-    /// Under the desk lock.
+    /// Clears WAITERS. Under the queue lock.
     pub(crate) fn clear_waiters(&self) {
-        // ORDERING: AcqRel keeps the chain of releases whole for whoever reads the word after this.
+        // ORDERING: AcqRel keeps the release sequence whole for every later reader of the word.
         self.0.fetch_and(!WAITERS, Ordering::AcqRel);
     }
 
-    /// Under the desk lock.
+    /// Sets CLOSED. Under the queue lock.
     pub(crate) fn close(&self) {
-        // ORDERING: as `clear_waiters`.
+        // ORDERING: AcqRel, as in `clear_waiters`.
         self.0.fetch_or(CLOSED, Ordering::AcqRel);
     }
 
-    /// Under the desk lock.
+    /// Clears CLOSED. Under the queue lock.
     pub(crate) fn open(&self) {
-        // ORDERING: as `clear_waiters`; Release publishes what `Pool::open` prepared.
+        // ORDERING: AcqRel, as in `clear_waiters`; the Release also publishes what `Pool::open`
+        // prepared.
         self.0.fetch_and(!CLOSED, Ordering::AcqRel);
     }
 }

@@ -1,35 +1,37 @@
-//! A hit on several limiters that counts on all of them or on none.
+//! A hit on several limiters that is charged to all of them or to none.
 
 use super::limiter::{ALLOWED, DENIED, Hit, Key, Limiter};
 
-/// One of them.
+/// One charge of several.
 #[derive(Clone, Copy, Debug)]
 pub struct Charge<'a> {
-    /// Which limiter.
+    /// The limiter.
     pub limiter: &'a Limiter,
-    /// And which of its keys.
+    /// The key.
     pub key: Key,
-    /// What it is to cost; `None` if that is more than any burst.
+    /// The cost; `None` if it exceeds any burst.
     pub cost: Option<u32>,
 }
 
-/// What came of it.
+/// The decision on all charges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum All {
     /// All are charged.
     Allowed,
-    /// None is; that one has the longest wait, in ns, or is never to allow it.
+    /// None is charged; the one at this index has the longest wait, in ns, or will never be
+    /// allowed.
     Denied(usize, Option<u64>),
-    /// None is; that one is closed.
+    /// None is charged; the limiter at this index is closed.
     Gone(usize),
 }
 
-/// Attempts, each of which looks at all before it charges any. That one fails after that takes another hit on the same key at that very
-/// instant, which was allowed.
+/// The number of attempts, each of which peeks at all limiters before it charges any. An attempt
+/// fails after that only if another hit on the same key was allowed at that very instant.
 const ATTEMPTS: usize = 8;
 
 impl Charge<'_> {
-    /// Adds one to others: to what it is to cost already, if the limiter and the key are among them.
+    /// Adds this charge to others: to the cost of the same limiter and key, if they are among
+    /// them.
     pub fn add_to(self, charges: &mut Vec<Self>) {
         let same = |other: &&mut Self| std::ptr::eq(other.limiter, self.limiter) && other.key == self.key;
         match charges.iter_mut().find(same) {
@@ -39,11 +41,15 @@ impl Charge<'_> {
     }
 }
 
-/// Charges all, or none. No two of them are of the same limiter and key: see [`Charge::add_to`].
+/// Charges all, or none. No two charges may have the same limiter and key: see
+/// [`Charge::add_to`].
 ///
-/// A charge that is taken back may have denied a hit of somebody else's meanwhile, and a turn that was reserved behind it stays where it is, so that another
-/// may come beside it. It allows no hit, unless its key was reset and hit again within the same ns. It is not taken back if its rate was changed meanwhile,
-/// or its key reset, perhaps: then there is no other attempt. If others are quicker again and again, the wait is told as 1 ns.
+/// A tentative charge may deny a concurrent hit. A turn that was reserved behind it stays where
+/// it is, so that another may come with it.
+///
+/// Taking a charge back allows no hit, unless its key was reset and hit again within the same ns.
+/// A charge is not taken back if its rate was changed meanwhile, or its key perhaps reset; then
+/// there is no further attempt. If other callers are quicker in each attempt, the wait is 1 ns.
 pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
     let mut outcome = All::Allowed;
     for _ in 0..ATTEMPTS {
@@ -55,7 +61,8 @@ pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
             break;
         }
         let Some((failed, taken_back)) = charge_each(charges, &clock) else { break };
-        // By others who were allowed meanwhile: at once, or after they are through.
+        // Other callers were allowed meanwhile: the hit may be allowed at once, or after they are
+        // through.
         outcome = All::Denied(failed, Some(1));
         if !taken_back {
             break;
@@ -69,7 +76,8 @@ pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
     outcome
 }
 
-/// The one that was not allowed, if any: then those before it are taken back, and whether all could be.
+/// Charges each in turn. Returns the index of the first that is not allowed, and whether all
+/// charges before it could be taken back.
 fn charge_each(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> Option<(usize, bool)> {
     let mut charged = Vec::with_capacity(charges.len());
     for (at, charge) in charges.iter().enumerate() {
@@ -96,7 +104,7 @@ fn worst(hits: impl Iterator<Item = Hit>) -> All {
             Hit::Deny(wait) => Some(wait),
             Hit::Never => None,
         };
-        // `None` is longer than any.
+        // `None` is longer than any wait.
         let longer = match worst {
             All::Denied(_, longest) => longest.is_some() && wait.is_none_or(|wait| Some(wait) > longest),
             _ => true,

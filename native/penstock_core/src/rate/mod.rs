@@ -1,17 +1,14 @@
-//! Rate limits: [GCRA](gcra) on one [word](stamp), for all hits together or [for each key](table).
+//! Rate limits: [GCRA](gcra) on one [word](crate::keyed), for all hits together or for each key.
 
+mod adjust;
 mod all;
+mod config;
 mod gcra;
 mod limiter;
+mod migrate;
 mod pauses;
-mod settings;
-mod stamp;
-mod table;
 
 pub use all::{All, Charge, hit_all};
-pub(crate) use gcra::END;
-pub use gcra::{CENTURY, LATEST, OutOfBounds, Rate};
-pub use limiter::{Changed, Hit, Key, Limiter, LimiterInfo, LimiterSettings, Limits, Progress, Reserved, whole_ms};
-pub(crate) use stamp::{Era, View};
-pub use table::OutOfMemory;
-pub(crate) use table::{Found, Table, scale};
+pub use gcra::{OutOfBounds, Rate};
+pub use limiter::{Hit, Key, Limiter, LimiterInfo, LimiterSettings, Limits, Reserved};
+pub use migrate::{Changed, Progress};

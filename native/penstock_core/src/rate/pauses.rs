@@ -1,7 +1,7 @@
-//! Keys that are paused: until an instant, no hit of them is allowed, whatever they owe.
+//! Keys that are paused: until an instant, no hit of them is allowed, even if they owe nothing.
 //!
-//! A pause is kept beside the TAT, not in it: a change of the rate cuts what a key owes, and must
-//! not end its pause; a refund must not either; and a pause does not add to what is owed.
+//! A pause is stored apart from the TAT: a change of the rate cuts what a key owes, and must not
+//! end its pause. A refund must not either. A pause does not add to what is owed.
 //!
 //! Pauses are rare. While none is in force in the shard of a key, a hit of it loads one word.
 //! While one is, it takes the lock of the shard for one look.
@@ -21,17 +21,17 @@ use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 16 };
 
-/// Keys that may be paused at a time in a shard, of a limiter of few keys.
+/// The number of keys that may be paused at a time in a shard, of a limiter of few keys.
 const FEW: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
 
-/// Keys that may be paused at a time in a shard of any limiter: a pause looks at all of them
-/// under the lock when there is no room.
+/// The number of keys that may be paused at a time in a shard of any limiter. A pause looks at
+/// all of them under the lock when there is no room.
 const MANY: usize = 1_024;
 
 #[derive(Debug)]
 pub(super) struct Pauses {
     shards: [CachePadded<Shard>; SHARDS],
-    /// Keys that may be paused at a time, in each shard.
+    /// The number of keys that may be paused at a time in each shard.
     most: usize,
 }
 
@@ -62,7 +62,7 @@ impl Pauses {
         &self.shards[tag as usize % SHARDS]
     }
 
-    /// When the pause of the key ends, if that is after `now`.
+    /// Returns when the pause of the key ends, if that is after `now`.
     #[inline]
     pub(super) fn until(&self, tag: u64, now: u64) -> Option<u64> {
         let shard = self.shard(tag);
@@ -71,7 +71,8 @@ impl Pauses {
     }
 
     /// Pauses the key until then, or longer if it is paused for longer. `still` is asked under
-    /// the lock. Without room for another, all keys of the shard are paused: no pause is lost.
+    /// the lock. If there is no room for another key, all keys of the shard are paused: no pause
+    /// is lost.
     pub(super) fn pause(&self, tag: u64, now: u64, until: u64, still: impl FnOnce() -> bool) -> bool {
         let shard = self.shard(tag);
         let mut inner = lock(&shard.inner);

@@ -1,6 +1,6 @@
 //! Pools without a name. A pool whose caller dropped it serves the next caller that asks for one.
 //!
-//! No pool is ever freed: the host's monitors refer to pools, and the memory of a pool of many
+//! No pool is ever freed. The host's monitors refer to pools, and the memory of a pool of many
 //! holders takes too long to free in one call. A pool that no caller can reach is
 //! [cleared](Pool::clear) in bounded pieces and becomes spare then. So there are as many pools as
 //! were ever open or being cleared at once.
@@ -9,27 +9,26 @@
 //! name that is reopened. A process that acquires in one unnamed pool after the other therefore
 //! has as many entries as there are pools.
 
-use super::stock::{Counts, Id, Rows};
-use crate::host::Host;
-use crate::pool::{Pool, Settings};
+use super::slab::{Counts, Id, Rows};
+use crate::pool::{Pool, PoolHost, Settings};
 use crate::sync::{Mutex, lock};
 
 /// Numbers an unnamed pool.
 pub type UnnamedId = Id;
 
-/// The unnamed pools of a node.
-pub(super) struct Unnamed<H: Host> {
+/// The unnamed pools of a VM.
+pub(super) struct Unnamed<H: PoolHost> {
     pools: Rows<Pool<H>>,
     counts: Mutex<Counts>,
 }
 
-impl<H: Host> Default for Unnamed<H> {
+impl<H: PoolHost> Default for Unnamed<H> {
     fn default() -> Self {
-        Self { pools: Rows::default(), counts: Mutex::default() }
+        Self { pools: Rows::new(), counts: Mutex::default() }
     }
 }
 
-impl<H: Host> Unnamed<H> {
+impl<H: PoolHost> Unnamed<H> {
     /// Opens a spare pool, if there is one.
     pub(super) fn reuse(&self, settings: Settings) -> Option<(UnnamedId, &Pool<H>)> {
         loop {
@@ -54,7 +53,7 @@ impl<H: Host> Unnamed<H> {
             counts.made += 1;
             counts.made
         };
-        let pool = self.pools.add(id, pool);
+        let pool = self.pools.get_or_make(id, || pool);
         pool.open(settings);
         (id, pool)
     }
@@ -68,7 +67,7 @@ impl<H: Host> Unnamed<H> {
         lock(&self.counts).spare.push(id);
     }
 
-    /// How many pools were made, and how many of them are spare.
+    /// Returns how many pools were made, and how many of them are spare.
     pub(super) fn count(&self) -> (usize, usize) {
         let counts = lock(&self.counts);
         (counts.made as usize, counts.spare.len())

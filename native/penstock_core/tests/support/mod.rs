@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32 as PlainU32, AtomicUsize as PlainUsize, Orderi
 
 use penstock_core::{
     Adoption, Answer, Cancelled, Census, Changes, Drain, Holding, Host, Info, Kind, NotHeld, Offer, Parked, Pid, Pool,
-    Position, Refusal, Restart, Settings, Status, Step, TransferError, WaiterId,
+    PoolHost, Position, Refusal, Restart, Settings, Status, Step, TransferError, WaiterId,
 };
 
 #[cfg(loom)]
@@ -186,7 +186,6 @@ impl Fake {
 
 impl Host for Fake {
     type Ticket = Ticket;
-    type Anchor = ();
 
     fn alive(&self, pid: Pid) -> bool {
         // ORDERING: see `begin_exit`.
@@ -197,22 +196,10 @@ impl Host for Fake {
         alive
     }
 
-    fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool {
-        let mut watchers = self.life(pid).watchers.lock().unwrap();
-        if !watchers.gone {
-            watchers.pools.push(address(pool));
-        }
-        !watchers.gone
-    }
-
     fn wake(&self, pid: Pid, ticket: Ticket, answer: Answer) {
         self.0.answers.fetch_add(1, Ordering::Relaxed);
         self.life(pid).mailbox.lock().unwrap().push((ticket.0, answer));
         self.life(pid).arrived.notify_all();
-    }
-
-    fn defer(&self, _pool: &Pool<Self>) {
-        self.0.deferrals.fetch_add(1, Ordering::Relaxed);
     }
 
     fn now_ms(&self) -> u32 {
@@ -221,6 +208,22 @@ impl Host for Fake {
 
     fn worked(&self, entries: usize) {
         self.0.worked.fetch_add(entries, Ordering::Relaxed);
+    }
+}
+
+impl PoolHost for Fake {
+    type Anchor = ();
+
+    fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool {
+        let mut watchers = self.life(pid).watchers.lock().unwrap();
+        if !watchers.gone {
+            watchers.pools.push(address(pool));
+        }
+        !watchers.gone
+    }
+
+    fn defer(&self, _pool: &Pool<Self>) {
+        self.0.deferrals.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -1,0 +1,33 @@
+defmodule Penstock.Demo.Axis do
+  @moduledoc false
+
+  # Round numbers for the ticks of a chart.
+
+  @doc """
+  From 0 to at most `max`, in steps of 1, 2 or 5 times a power of ten, at most `steps` of them.
+
+      iex> Penstock.Demo.Axis.ticks(32_768, 8)
+      [0, 5000, 10000, 15000, 20000, 25000, 30000]
+
+      iex> Penstock.Demo.Axis.ticks(1.3, 8)
+      [0, 0.2, 0.4, 0.6, 0.8, 1, 1.2]
+
+  """
+  @spec ticks(number(), pos_integer()) :: [number()]
+  def ticks(max, steps) when max > 0 do
+    step = step(max / steps)
+    for n <- 0..floor(max / step), do: plain(n * step)
+  end
+
+  # The smallest round number that is not below `raw`.
+  defp step(raw) do
+    magnitude = :math.pow(10, floor(:math.log10(raw)))
+    magnitude * Enum.find([1, 2, 5], 10, &(magnitude * &1 >= raw))
+  end
+
+  # Rounded, because multiplied fractions have wrong last digits; an integer where possible.
+  defp plain(number) do
+    rounded = Float.round(number, 6)
+    if rounded == trunc(rounded), do: trunc(rounded), else: rounded
+  end
+end

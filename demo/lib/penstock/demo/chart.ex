@@ -1,0 +1,182 @@
+defmodule Penstock.Demo.Chart do
+  @moduledoc false
+
+  # One measure over time of one attack's runs, as an SVG picture: the processes, or the harm.
+  # Colours and dashes are the style sheet's, by class. The picture is small enough to stay
+  # legible on a phone.
+
+  alias Penstock.Demo.{Axis, Figures, Run}
+
+  @width 470
+  @height 320
+
+  # The edges of the plot; legend and labels are outside.
+  @left 64
+  @right @width - 12
+  @top 40
+  @bottom @height - 46
+
+  @typep measure :: %{
+           title: String.t(),
+           name: String.t(),
+           curve: (Run.t() -> [{float(), number()}]),
+           peak: (Run.t() -> String.t()),
+           limits: [{String.t(), String.t(), number()}]
+         }
+
+  @doc "Draws the processes."
+  @spec processes([Run.t(), ...]) :: iodata()
+  def processes(runs) do
+    render(runs, %{
+      title: "Processes over time",
+      name: "processes",
+      curve: & &1.curve,
+      peak: &Figures.integer(&1.peak_processes),
+      limits:
+        limit(runs, & &1.process_limit, "vm-limit", "limit of the VM") ++
+          limit(runs, & &1.limit, "pool-limit", "limit of the pool")
+    })
+  end
+
+  @doc "Draws the measure that the attack hurts."
+  @spec harm([Run.t(), ...]) :: iodata()
+  def harm([%Run{hurts: :memory} | _] = runs) do
+    render(runs, %{
+      title: "Memory over time",
+      name: "memory, MB",
+      curve: & &1.memory_curve,
+      peak: &Figures.hurt/1,
+      limits: limit(runs, & &1.memory_limit_mb, "vm-limit", "memory of the VM, MB")
+    })
+  end
+
+  def harm(runs) do
+    render(runs, %{
+      title: "Pings over time",
+      name: "ping p99, ms",
+      curve: & &1.ping_curve,
+      peak: &Figures.hurt/1,
+      limits: []
+    })
+  end
+
+  defp limit(runs, value, class, label) do
+    case Enum.find_value(runs, value) do
+      nil -> []
+      limit -> [{class, "#{label}: #{Figures.integer(limit)}", limit}]
+    end
+  end
+
+  @spec render([Run.t(), ...], measure) :: iodata()
+  defp render([%Run{} = first | _] = runs, measure) do
+    scale = scale(runs, measure)
+
+    [
+      ~s(<svg viewBox="0 0 #{@width} #{@height}" role="img" ),
+      ~s(aria-label="#{measure.title} under attack \(#{first.attack}\)">\n),
+      value_axis(scale, measure),
+      time_axis(scale),
+      Enum.map(runs, &curve(&1, measure, scale)),
+      Enum.map(measure.limits, &limit_line(&1, scale)),
+      legend(runs, measure),
+      "</svg>\n"
+    ]
+  end
+
+  # Linear both ways: a logarithm would flatter the VM that is nearly full.
+  defp scale(runs, measure) do
+    points = Enum.flat_map(runs, measure.curve)
+    # Both pictures of an attack have the same time axis.
+    times = [0.0, 0.1 | for(run <- runs, {at, _count} <- run.curve, do: at)] ++ Enum.map(points, &elem(&1, 0))
+    values = [10 | Enum.map(measure.limits, &elem(&1, 2))] ++ Enum.map(points, &elem(&1, 1))
+
+    # Some room above the highest line, for its label.
+    %{from: Enum.min(times), to: Enum.max(times), most: Enum.max(values) * 1.08}
+  end
+
+  defp x(scale, seconds),
+    do: place(@left, @right, (seconds - scale.from) / (scale.to - scale.from))
+
+  defp y(scale, value), do: place(@bottom, @top, value / scale.most)
+
+  # A tenth of a unit is finer than a screen.
+  defp place(from, to, share), do: Float.round(from + share * (to - from), 1)
+
+  defp value_axis(scale, measure) do
+    ticks =
+      for tick <- Axis.ticks(scale.most, 6) do
+        y = y(scale, tick)
+
+        [
+          line("grid", {@left, y}, {@right, y}),
+          text(
+            "tick",
+            {@left - 6, y},
+            "end",
+            if(is_integer(tick), do: Figures.integer(tick), else: "#{tick}"),
+            "dy=\"4\""
+          )
+        ]
+      end
+
+    turned = "transform=\"rotate(-90 14 #{div(@top + @bottom, 2)})\""
+    [ticks, text("label", {14, div(@top + @bottom, 2)}, "middle", measure.name, turned)]
+  end
+
+  defp time_axis(scale) do
+    ticks =
+      for tick <- Axis.ticks(scale.to, 8) do
+        x = x(scale, tick)
+
+        [
+          line("axis", {x, @bottom}, {x, @bottom + 5}),
+          text("tick", {x, @bottom + 18}, "middle", to_string(tick))
+        ]
+      end
+
+    label = "seconds since the attack began"
+    [ticks, text("label", {div(@left + @right, 2), @height - 8}, "middle", label)]
+  end
+
+  defp limit_line({class, label, limit}, scale) do
+    y = y(scale, limit)
+    [line(class, {@left, y}, {@right, y}), text(class, {@right, y}, "end", label, "dy=\"-6\"")]
+  end
+
+  defp curve(run, measure, scale) do
+    case measure.curve.(run) do
+      [] ->
+        []
+
+      points ->
+        drawn = Enum.map_join(points, " ", fn {at, value} -> "#{x(scale, at)},#{y(scale, value)}" end)
+        [~s(<polyline class="#{run.mode}" points="#{drawn}"/>\n), death(run, List.last(points), scale)]
+    end
+  end
+
+  # Marks the end of the curve of a VM that did not survive.
+  defp death(%Run{survived: true}, _last, _scale), do: []
+
+  defp death(%Run{} = run, {at, value}, scale),
+    do: text("#{run.mode} death", {x(scale, at), y(scale, value)}, "middle", "✕", "dy=\"7\"")
+
+  defp legend(runs, measure) do
+    for {run, index} <- Enum.with_index(runs) do
+      x = @left + index * 205
+      label = "#{run.mode}, #{measure.peak.(run)}"
+
+      [
+        line(Atom.to_string(run.mode), {x, 16}, {x + 22, 16}),
+        text("legend", {x + 28, 20}, "start", label)
+      ]
+    end
+  end
+
+  defp line(class, {x1, y1}, {x2, y2}),
+    do: ~s(<line class="#{class}" x1="#{x1}" y1="#{y1}" x2="#{x2}" y2="#{y2}"/>\n)
+
+  defp text(class, {x, y}, anchor, content, more \\ "") do
+    ~s(<text class="#{class}" x="#{x}" y="#{y}" text-anchor="#{anchor}" #{more}>) <>
+      content <> "</text>\n"
+  end
+end

@@ -1,0 +1,125 @@
+defmodule Penstock.Demo.Child do
+  @moduledoc false
+
+  # The program of the VM that is attacked, started by `Penstock.Demo.ChildVM`.
+
+  alias Penstock.Demo.{Attack, Channel, Innocent, Pinger, Sampler, Tally}
+
+  # The VM is left alone for this long before and after, so that the curve shows its start and its
+  # return to it.
+  @calm_ms 200
+
+  @rest_ms 10_000
+
+  # Counts that have not changed for this long do not change any more: nothing in this VM takes
+  # that long.
+  @still_ms 1_000
+
+  # A release, too, loads all modules at boot. Loading takes a process now and then, and would
+  # otherwise add one to the count, or fail, in the middle of the attack.
+  @preloaded [:kernel, :stdlib, :elixir, :logger, :penstock, :penstock_demo]
+
+  @doc "Called by `erl -run` with the attack's id and the mode, which waits until it returns."
+  @spec main([charlist()]) :: :ok
+  def main([id, mode]) do
+    {:ok, attack} = Attack.fetch(List.to_string(id))
+    mode = mode(List.to_string(mode))
+
+    spawn(fn ->
+      {_pid, ref} = spawn_monitor(fn -> run(attack, mode) end)
+
+      receive do
+        {:DOWN, ^ref, :process, _pid, :normal} -> System.halt(0)
+        {:DOWN, ^ref, :process, _pid, reason} -> give_up(reason)
+      end
+    end)
+
+    :ok
+  end
+
+  defp mode("unguarded"), do: :unguarded
+  defp mode("guarded"), do: :guarded
+
+  # Standard error is the log the parent quotes from when a child fails.
+  defp give_up(reason) do
+    IO.puts(:stderr, Exception.format_exit(reason))
+    System.halt(1)
+  end
+
+  defp run(attack, mode) do
+    channel = Channel.start_link()
+    {:ok, _apps} = Application.ensure_all_started(:penstock)
+    preload()
+
+    tally = Tally.new()
+    {:ok, innocent} = Innocent.start_link()
+    pinger = Pinger.start_link(innocent, channel)
+    Sampler.start_link(tally, channel)
+    state = attack.setup(mode, tally)
+
+    baseline = baseline()
+
+    Channel.report(channel, {
+      :attacked,
+      now_us(),
+      %{
+        baseline: baseline,
+        process_limit: :erlang.system_info(:process_limit)
+      }
+    })
+
+    :ok = attack.run(state)
+    rest = await_rest(tally, baseline)
+    Channel.report(channel, {:rested, now_us(), rest, Tally.read(tally)})
+
+    Process.sleep(@calm_ms)
+    Pinger.stop(pinger)
+    Channel.report(channel, {:ended, now_us()})
+    Channel.flush(channel)
+  end
+
+  defp preload do
+    for app <- @preloaded do
+      Application.load(app)
+      app |> Application.spec(:modules) |> :code.ensure_modules_loaded()
+    end
+  end
+
+  # The highest of several counts, so that a process that comes and goes belongs to the VM's own
+  # as well.
+  defp baseline do
+    1..@calm_ms
+    |> Enum.map(fn _ ->
+      Process.sleep(1)
+      :erlang.system_info(:process_count)
+    end)
+    |> Enum.max()
+  end
+
+  # The attack is over when each piece of work is done or refused, and only the VM's own processes
+  # run.
+  defp await_rest(tally, baseline), do: await_rest(tally, baseline, now_ms() + @rest_ms, nil, now_ms())
+
+  defp await_rest(tally, baseline, until, last, since) do
+    Process.sleep(1)
+    now = now_ms()
+    counts = Tally.read(tally)
+    open = counts.offered - counts.done - counts.refused - counts.system_limit
+    held = permits_held()
+    extra = :erlang.system_info(:process_count) - baseline
+    left = %{unaccounted: open, permits_held: held, extra_processes: extra}
+
+    cond do
+      open == 0 and held == 0 and extra <= 0 -> :ok
+      now > until or (left == last and now - since > @still_ms) -> {:error, left}
+      true -> await_rest(tally, baseline, until, left, if(left == last, do: since, else: now))
+    end
+  end
+
+  defp permits_held do
+    for %{in_use: in_use} <- Penstock.list(), reduce: 0, do: (sum -> sum + in_use)
+  end
+
+  defp now_us, do: System.monotonic_time(:microsecond)
+  defp now_ms, do: System.monotonic_time(:millisecond)
+end

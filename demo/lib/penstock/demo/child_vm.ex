@@ -1,0 +1,150 @@
+defmodule Penstock.Demo.ChildVM do
+  @moduledoc false
+
+  # Starts a fresh VM for one attack in one mode, and records its reports until it is gone.
+
+  alias Penstock.Demo.{Attack, Child, Progress, Recording}
+
+  # An eighth of the default up to OTP 26: enough for an application, and full within a second.
+  @process_limit 32_768
+
+  # Boot, attack and rest take less than half of it on a slow machine. A VM that takes longer
+  # hangs.
+  @deadline_ms 40_000
+
+  @log_lines 15
+
+  # "$0" is the log. It keeps the messages of the VM ("Too many processes", once for every refused
+  # spawn) out of the user's terminal; the child reports on descriptors 3 and 4.
+  @script ~S(exec "$@" </dev/null >"$0" 2>&1)
+
+  # A fresh VM has none of the flags of the user's VM, and writes no crash dump.
+  @env [
+    {~c"ERL_AFLAGS", false},
+    {~c"ERL_FLAGS", false},
+    {~c"ERL_ZFLAGS", false},
+    {~c"ERL_CRASH_DUMP_SECONDS", ~c"0"}
+  ]
+
+  @doc "Runs `attack` to its end, or to that of its VM, and returns the recording."
+  @spec run(module(), Attack.mode(), Progress.t()) :: Recording.t()
+  def run(attack, mode, progress) do
+    dir = tmp_dir()
+    log = Path.join(dir, "log")
+
+    try do
+      port = open(attack, mode, log)
+      deadline = now_ms() + @deadline_ms
+      recording = record(port, deadline, progress, Recording.new(attack, mode))
+      if Recording.survived?(recording), do: recording, else: Recording.note(recording, tail(log))
+    after
+      File.rm_rf!(dir)
+    end
+  end
+
+  defp open(attack, mode, log) do
+    Port.open({:spawn_executable, System.find_executable("sh") || "/bin/sh"}, [
+      :binary,
+      :exit_status,
+      :nouse_stdio,
+      packet: 4,
+      args: ["-c", @script, log | command(attack, mode)],
+      env: @env
+    ])
+  end
+
+  defp command(attack, mode) do
+    [erl(), "+P", "#{@process_limit}"] ++
+      memory_flags(Attack.memory_limit_mb(attack)) ++
+      ["-noshell", "-noinput", "-pa" | code_paths()] ++
+      ["-run", Atom.to_string(Child), "main", attack.id(), Atom.to_string(mode)]
+  end
+
+  # The allocators of the VM get one area of this size and nothing beyond it, so that only the VM
+  # itself dies of a lack of memory, at the same point on each machine and without any right of
+  # the user's. `+MMscrpm false`: its pages are not reserved in advance.
+  defp memory_flags(:infinity), do: []
+  defp memory_flags(mb), do: ["+MMscs", "#{mb}", "+MMscrpm", "false", "+Musac", "false"]
+
+  # This VM's own installation rather than whichever is first in the PATH.
+  defp erl do
+    own = Path.join([:code.root_dir(), "bin", "erl"])
+    if File.exists?(own), do: own, else: System.find_executable("erl")
+  end
+
+  # Paths that OTP finds by itself are left out. `-pa` puts each path before the earlier ones.
+  defp code_paths do
+    otp = List.to_string(:code.lib_dir())
+
+    :code.get_path()
+    |> Enum.map(&List.to_string/1)
+    |> Enum.reject(&(&1 == "." or String.starts_with?(&1, otp)))
+    |> Enum.map(&Path.expand/1)
+    |> Enum.reverse()
+  end
+
+  defp record(port, deadline, progress, recording) do
+    progress = Progress.show(progress, recording)
+
+    receive do
+      {^port, {:data, packet}} ->
+        record(port, deadline, progress, Recording.add(recording, :erlang.binary_to_term(packet)))
+
+      {^port, {:exit_status, status}} ->
+        Progress.clear(progress)
+        Recording.exited(recording, status)
+    after
+      max(deadline - now_ms(), 0) ->
+        kill(port)
+        Progress.clear(progress)
+        Recording.hung(recording, @deadline_ms)
+    end
+  end
+
+  # Closing the port tells a healthy child to stop, but one that hangs cannot hear it.
+  defp kill(port) do
+    case Port.info(port, :os_pid) do
+      {:os_pid, os_pid} -> System.cmd("kill", ["-KILL", "#{os_pid}"], stderr_to_stdout: true)
+      nil -> :gone
+    end
+
+    Port.close(port)
+    discard(port)
+  end
+
+  defp discard(port) do
+    receive do
+      {^port, _message} -> discard(port)
+    after
+      0 -> :ok
+    end
+  end
+
+  # The last lines, except those about one more refused spawn.
+  defp tail(log) do
+    case File.read(log) do
+      {:ok, text} ->
+        text
+        |> String.split("\n", trim: true)
+        |> Enum.reject(&(&1 =~ "Too many processes"))
+        |> Enum.take(-@log_lines)
+        |> Enum.join("\n")
+
+      {:error, _reason} ->
+        ""
+    end
+  end
+
+  defp tmp_dir do
+    dir =
+      Path.join(
+        System.tmp_dir!(),
+        "penstock-demo-#{System.pid()}-#{System.unique_integer([:positive])}"
+      )
+
+    File.mkdir_p!(dir)
+    dir
+  end
+
+  defp now_ms, do: System.monotonic_time(:millisecond)
+end

@@ -1,0 +1,58 @@
+defmodule Penstock.Demo.Consumer do
+  @moduledoc false
+
+  # A process with many items, and work for each of them. It exists, with all that it needs,
+  # before the attack begins.
+
+  alias Penstock.Demo.Tally
+
+  @type t :: {pid(), reference()}
+
+  @typedoc "Without arguments. Elixir 1.14 and 1.17 format the exact type differently."
+  @type go :: (... -> :ok)
+
+  @doc """
+  Starts a process that prepares and then calls the given `go`, which returns when the attack
+  begins.
+
+  Not linked: an attack may be too much for it.
+  """
+  @spec start((go -> term())) :: t()
+  def start(fun) do
+    parent = self()
+
+    prepare = fn ->
+      fun.(fn ->
+        send(parent, {self(), :ready})
+        receive do: (:go -> :ok)
+      end)
+    end
+
+    # A process with many messages keeps them off-heap. Otherwise, each garbage collection would
+    # walk all waiting replies and slow the consumer down.
+    {pid, monitor} = :erlang.spawn_opt(prepare, [:monitor, message_queue_data: :off_heap])
+
+    receive do: ({^pid, :ready} -> {pid, monitor})
+  end
+
+  @doc "Returns a stream of `count` items, which are offered one by one once the attack begins."
+  @spec items(go, pos_integer(), Tally.t()) :: Enumerable.t()
+  def items(go, count, tally) do
+    Stream.resource(
+      fn -> go.() && count end,
+      fn
+        0 -> {:halt, 0}
+        left -> {[Tally.add(tally, :offered)], left - 1}
+      end,
+      fn _left -> :ok end
+    )
+  end
+
+  @doc "Begins the attack; returns when each consumer is through with its items, or dead."
+  @spec go([t()]) :: :ok
+  def go(consumers) do
+    for {pid, _monitor} <- consumers, do: send(pid, :go)
+    for {pid, monitor} <- consumers, do: receive(do: ({:DOWN, ^monitor, :process, ^pid, _reason} -> :ok))
+    :ok
+  end
+end

@@ -1,0 +1,37 @@
+defmodule Penstock.Demo.CSV do
+  @moduledoc false
+
+  # The figures for other programs, a row per attack and mode. No value needs quoting. A figure
+  # that a dead VM could not give, and the limit of an unguarded run, are empty.
+
+  alias Penstock.Demo.Run
+
+  @columns [
+    :attack,
+    :mode,
+    :limit,
+    :peak_processes,
+    :system_limit,
+    :offered,
+    :done,
+    :refused,
+    :unfinished,
+    :ping_p50_us,
+    :ping_p99_us,
+    :ping_max_us,
+    :peak_memory_mb,
+    :survived,
+    :seconds
+  ]
+
+  @spec render([Run.t()]) :: iodata()
+  def render(runs) do
+    [line(@columns), for(run <- runs, do: line(Enum.map(@columns, &Map.fetch!(run, &1))))]
+  end
+
+  defp line(values), do: [values |> Enum.map(&value/1) |> Enum.intersperse(","), "\n"]
+
+  defp value(nil), do: ""
+  defp value(float) when is_float(float), do: :erlang.float_to_binary(float, decimals: 3)
+  defp value(other), do: to_string(other)
+end

@@ -1,0 +1,70 @@
+defmodule Penstock.Demo.Figures do
+  @moduledoc false
+
+  # Each figure of a run with its label, as both the terminal and the page show it.
+
+  alias Penstock.Demo.Run
+
+  # Shown for a figure that does not apply, or that a dead VM could not tell. All of this is
+  # ASCII: a terminal without a UTF-8 locale, as in a bare container, shows nothing else properly.
+  @none "-"
+
+  @spec rows() :: [{String.t(), (Run.t() -> String.t())}]
+  def rows do
+    [
+      {"limit of the pool", &integer(&1.limit)},
+      {"peak processes", &integer(&1.peak_processes)},
+      {"  of them the VM's own", &integer(&1.baseline)},
+      {"work offered", &integer(&1.offered)},
+      {"  done, now or later", &integer(&1.done)},
+      {"  refused to the caller", &integer(&1.refused)},
+      {"  failed, the VM is full", &integer(&1.system_limit)},
+      {"  never done", &integer(&1.unfinished)},
+      {"ping p50", &duration(&1.ping_p50_us)},
+      {"ping p99", &duration(&1.ping_p99_us)},
+      {"ping max", &duration(&1.ping_max_us)},
+      {"peak memory", &"#{decimal(&1.peak_memory_mb, 1)} MB"},
+      {"VM survived", &if(&1.survived, do: "yes", else: "no")},
+      {"time until all was over", &"#{decimal(&1.seconds, 2)} s"}
+    ]
+  end
+
+  @doc """
+  An integer with its thousands set apart.
+
+      iex> Penstock.Demo.Figures.integer(32768)
+      "32,768"
+
+  """
+  @spec integer(non_neg_integer() | nil) :: String.t()
+  def integer(nil), do: @none
+
+  def integer(integer) do
+    integer
+    |> Integer.to_string()
+    |> String.replace(~r/\B(?=(\d{3})+$)/, ",")
+  end
+
+  @doc """
+  A duration given in µs, in ms so that they compare at a glance.
+
+      iex> Enum.map([8, 950, 12_345, 2_500_000], &Penstock.Demo.Figures.duration/1)
+      ["0.008 ms", "0.950 ms", "12.3 ms", "2500.0 ms"]
+
+  """
+  @spec duration(non_neg_integer() | nil) :: String.t()
+  def duration(nil), do: @none
+  def duration(us) when us < 1_000, do: "#{decimal(us / 1_000, 3)} ms"
+  def duration(us), do: "#{decimal(us / 1_000, 1)} ms"
+
+  @doc "Returns the measure that the attack of `run` hurts, with two or three digits."
+  @spec hurt(Run.t()) :: String.t()
+  def hurt(%Run{hurts: :memory, peak_memory_mb: mb}), do: "#{decimal(mb, 0)} MB"
+  def hurt(%Run{ping_p99_us: nil}), do: @none
+  def hurt(%Run{ping_p99_us: us}) when us < 10_000, do: "#{decimal(us / 1_000, 1)} ms"
+  def hurt(%Run{ping_p99_us: us}) when us < 1_000_000, do: "#{decimal(us / 1_000, 0)} ms"
+  def hurt(%Run{ping_p99_us: us}), do: "#{decimal(us / 1_000_000, 1)} s"
+
+  @spec decimal(float(), non_neg_integer()) :: String.t()
+  def decimal(float, decimals), do: :erlang.float_to_binary(float, decimals: decimals)
+end

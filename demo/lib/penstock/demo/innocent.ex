@@ -1,0 +1,24 @@
+defmodule Penstock.Demo.Innocent do
+  @moduledoc false
+
+  # A GenServer that has nothing to do with the attack, at normal priority, as any other part of
+  # the attacked application would be.
+
+  use GenServer
+
+  @spec start_link() :: GenServer.on_start()
+  def start_link, do: GenServer.start_link(__MODULE__, nil)
+
+  @doc "Asks for `{:pong, tag}`, without waiting for it."
+  @spec ping(GenServer.server(), term()) :: :ok
+  def ping(server, tag), do: GenServer.cast(server, {:ping, self(), tag})
+
+  @impl true
+  def init(nil), do: {:ok, nil}
+
+  @impl true
+  def handle_cast({:ping, from, tag}, state) do
+    send(from, {:pong, tag})
+    {:noreply, state}
+  end
+end

@@ -1,0 +1,92 @@
+defmodule Penstock.Demo.Recording do
+  @moduledoc false
+
+  # The messages of a child so far. It is as good as the last message of a child that dies half
+  # way; `Penstock.Demo.Run` computes the figures from it.
+
+  alias Penstock.Demo.Attack
+
+  defstruct [
+    :attack,
+    :mode,
+    # Reported by the child when the attack began.
+    :process_limit,
+    :baseline,
+    # The time at which the attack began, at which all of its work was over, and of the child's
+    # last message; µs on the child's own clock.
+    :attacked_at,
+    :rested_at,
+    :heard_at,
+    # `:ok`, or the counts that were left over when the child stopped waiting for the work to end.
+    :rest,
+    # `{:status, status}` or `{:hung, deadline_ms}`, and the last lines that the VM printed.
+    :exit,
+    :log,
+    ended?: false,
+    tally: %{offered: 0, done: 0, refused: 0, system_limit: 0, peak_processes: 0},
+    # Newest first: `{µs, process_count}`.
+    curve: [],
+    # Newest first: `{µs, bytes}`.
+    memory: [],
+    # Newest first: the time of each ping, µs; and the latency of each answer, in the order of the
+    # pings.
+    sent: [],
+    latencies: []
+  ]
+
+  @type t :: %__MODULE__{}
+
+  @spec new(module(), Attack.mode()) :: t()
+  def new(attack, mode), do: %__MODULE__{attack: attack, mode: mode}
+
+  @spec add(t(), term()) :: t()
+  def add(recording, message), do: message |> merge(recording) |> heard(elem(message, 1))
+
+  defp merge({:processes, at, count, tally}, recording),
+    do: %{recording | curve: [{at, count} | recording.curve], tally: tally}
+
+  defp merge({:memory, at, bytes}, recording),
+    do: %{recording | memory: [{at, bytes} | recording.memory]}
+
+  defp merge({:pings, _at, sent, latencies}, recording) do
+    %{
+      recording
+      | sent: Enum.reverse(sent, recording.sent),
+        latencies: Enum.reverse(latencies, recording.latencies)
+    }
+  end
+
+  defp merge({:attacked, at, vm}, recording), do: %{struct!(recording, vm) | attacked_at: at}
+
+  defp merge({:rested, at, rest, tally}, recording),
+    do: %{recording | rested_at: at, rest: rest, tally: tally}
+
+  defp merge({:ended, _at}, recording), do: %{recording | ended?: true}
+
+  # Messages of the child's several processes may overtake each other by a little.
+  defp heard(%{heard_at: nil} = recording, at), do: %{recording | heard_at: at}
+  defp heard(recording, at), do: %{recording | heard_at: max(recording.heard_at, at)}
+
+  @spec exited(t(), non_neg_integer()) :: t()
+  def exited(recording, status), do: %{recording | exit: {:status, status}}
+
+  @spec hung(t(), pos_integer()) :: t()
+  def hung(recording, deadline_ms), do: %{recording | exit: {:hung, deadline_ms}}
+
+  @spec note(t(), String.t()) :: t()
+  def note(recording, log), do: %{recording | log: log}
+
+  @doc "Returns the number of pieces of work that are neither done nor refused yet."
+  @spec unfinished(t()) :: non_neg_integer()
+  def unfinished(%{tally: tally}) do
+    # The counters are read one after the other while the work goes on.
+    max(tally.offered - tally.done - tally.refused - tally.system_limit, 0)
+  end
+
+  @doc "Returns `true` if the VM ran to its own end and the innocent answered every ping."
+  @spec survived?(t()) :: boolean()
+  def survived?(recording) do
+    recording.ended? and recording.exit == {:status, 0} and
+      length(recording.sent) == length(recording.latencies)
+  end
+end

@@ -1,0 +1,181 @@
+defmodule Penstock.Demo.Run do
+  @moduledoc false
+
+  # The figures of one attack in one mode, and the promises of a guarded run.
+
+  alias Penstock.Demo.{Attack, Percentile, Recording}
+
+  @ping_bucket_us 100_000
+
+  @enforce_keys [:attack, :title, :mode]
+  defstruct [
+    :attack,
+    :title,
+    :mode,
+    # The guarding call and the limit of its pool, nil when unguarded.
+    :guard,
+    :limit,
+    # The measure that the page plots next to the processes, `:ping` or `:memory`.
+    :hurts,
+    # nil unless the memory of the VM has a limit.
+    :memory_limit_mb,
+    # nil if the VM died before it reported them.
+    :process_limit,
+    :baseline,
+    :rest,
+    # nil if nothing was pinged.
+    :ping_p50_us,
+    :ping_p99_us,
+    :ping_max_us,
+    # The reason for which the VM did not survive, nil if it did.
+    :failure,
+    peak_processes: 0,
+    overdraft: 0,
+    system_limit: 0,
+    offered: 0,
+    done: 0,
+    refused: 0,
+    # Work that is neither done nor refused at the end: still running, or lost with the VM.
+    unfinished: 0,
+    peak_memory_mb: 0.0,
+    survived: false,
+    # Killed because it had not ended in time.
+    hung: false,
+    seconds: 0.0,
+    # `{seconds since the attack began, value}`, oldest first: processes; MB; and the 99th
+    # percentile of the pings of each tenth of a second, ms.
+    curve: [],
+    memory_curve: [],
+    ping_curve: []
+  ]
+
+  @type t :: %__MODULE__{}
+
+  @spec new(Recording.t()) :: t()
+  def new(%Recording{attack: attack, mode: mode} = recording) do
+    survived = Recording.survived?(recording)
+    begin = recording.attacked_at || recording.heard_at || 0
+    finish = recording.rested_at || recording.heard_at || begin
+    pings = pings(recording)
+    [p50, p99, max] = percentiles(for {sent_at, us} <- pings, sent_at >= begin, sent_at <= finish, do: us)
+    tally = recording.tally
+
+    %__MODULE__{
+      attack: attack.id(),
+      title: attack.title(),
+      mode: mode,
+      guard: if(mode == :guarded, do: attack.guard()),
+      limit: if(mode == :guarded, do: attack.limit()),
+      overdraft: Attack.overdraft(attack),
+      hurts: attack.hurts(),
+      memory_limit_mb: with(:infinity <- Attack.memory_limit_mb(attack), do: nil),
+      process_limit: recording.process_limit,
+      baseline: recording.baseline,
+      rest: recording.rest,
+      peak_processes: peak(recording),
+      system_limit: tally.system_limit,
+      offered: tally.offered,
+      done: tally.done,
+      refused: tally.refused,
+      unfinished: Recording.unfinished(recording),
+      ping_p50_us: p50,
+      ping_p99_us: p99,
+      ping_max_us: max,
+      peak_memory_mb: for({_at, bytes} <- recording.memory, reduce: 0.0, do: (peak -> max(peak, mb(bytes)))),
+      survived: survived,
+      hung: match?({:hung, _}, recording.exit),
+      failure: if(survived, do: nil, else: failure(recording)),
+      seconds: (finish - begin) / 1_000_000,
+      curve: for({at, count} <- Enum.reverse(recording.curve), do: {seconds(at, begin), count}),
+      memory_curve: for({at, bytes} <- Enum.reverse(recording.memory), do: {seconds(at, begin), mb(bytes)}),
+      ping_curve: ping_curve(pings, begin)
+    }
+  end
+
+  defp seconds(at, begin), do: (at - begin) / 1_000_000
+  defp mb(bytes), do: bytes / 1_048_576
+
+  # A point stands at the end of its bucket: a ping is as slow as the VM has been since it was
+  # sent.
+  defp ping_curve(pings, begin) do
+    pings
+    |> Enum.group_by(fn {sent_at, _us} -> Integer.floor_div(sent_at - begin, @ping_bucket_us) end, &elem(&1, 1))
+    |> Enum.sort()
+    |> Enum.map(fn {bucket, latencies} ->
+      [p99] = Percentile.of(latencies, [99])
+      {(bucket + 1) * @ping_bucket_us / 1_000_000, p99 / 1_000}
+    end)
+  end
+
+  @doc "Returns the fate of the VM in one word."
+  @spec fate(t()) :: String.t()
+  def fate(%__MODULE__{hung: true}), do: "hung"
+  def fate(%__MODULE__{survived: false}), do: "dead"
+  def fate(%__MODULE__{system_limit: refused}) when refused > 0, do: "full"
+  def fate(%__MODULE__{rest: {:error, _left}}), do: "stuck"
+  def fate(%__MODULE__{}), do: "alive"
+
+  @doc "Returns the promises of a guarded run that this run broke; none for an unguarded one."
+  @spec broken_promises(t()) :: [String.t()]
+  def broken_promises(%__MODULE__{mode: :unguarded}), do: []
+
+  def broken_promises(%__MODULE__{survived: false, failure: failure}),
+    do: ["the VM did not survive: #{failure}"]
+
+  def broken_promises(%__MODULE__{} = run) do
+    bound = run.limit + run.overdraft + run.baseline
+    over = run.done + run.refused
+
+    [
+      run.peak_processes > bound &&
+        "#{run.peak_processes} processes at its peak, over #{bound}: the pool's #{run.limit}, " <>
+          "an overdraft of #{run.overdraft}, and the VM's own #{run.baseline}",
+      run.system_limit > 0 &&
+        "the VM refused #{run.system_limit} spawns, none of which should have got that far",
+      over != run.offered &&
+        "#{run.done} done and #{run.refused} refused are #{over}, but #{run.offered} were offered",
+      run.rest != :ok &&
+        "it never came to rest: #{inspect(run.rest)}"
+    ]
+    |> Enum.filter(&is_binary/1)
+  end
+
+  # The sampler's counts apply from the attack on; processes that came and went before are the
+  # VM's own.
+  defp peak(%{attacked_at: nil, tally: tally}), do: tally.peak_processes
+
+  defp peak(%{attacked_at: attacked_at, curve: curve, tally: tally}) do
+    for {at, count} <- curve, at >= attacked_at, reduce: tally.peak_processes do
+      peak -> max(peak, count)
+    end
+  end
+
+  # `{sent_at, latency}`, oldest first. An unanswered ping counts the time from its start to the
+  # last message of the child.
+  defp pings(recording) do
+    sent = Enum.reverse(recording.sent)
+    answered = Enum.zip(sent, Enum.reverse(recording.latencies))
+
+    missed =
+      sent
+      |> Enum.drop(length(answered))
+      |> Enum.map(fn sent_at -> {sent_at, max(recording.heard_at - sent_at, 0)} end)
+
+    answered ++ missed
+  end
+
+  defp percentiles([]), do: [nil, nil, nil]
+  defp percentiles(latencies), do: Percentile.of(latencies, [50, 99, 100])
+
+  defp failure(%{exit: {:hung, deadline_ms}} = recording),
+    do: with_log("it had not ended after #{div(deadline_ms, 1000)} s and was killed", recording)
+
+  defp failure(%{exit: {:status, 0}, ended?: true} = recording),
+    do: with_log("it left pings unanswered", recording)
+
+  defp failure(%{exit: {:status, status}} = recording),
+    do: with_log("it ended with status #{status}", recording)
+
+  defp with_log(text, %{log: log}) when log in [nil, ""], do: text
+  defp with_log(text, %{log: log}), do: "#{text}; it last printed:\n#{log}"
+end

@@ -1,0 +1,75 @@
+defmodule Penstock.Demo.Summary do
+  @moduledoc false
+
+  # One table of all attacks: the fate of the VM, its peak of processes and the harm, without
+  # Penstock and with it. It ends the terminal's output and begins the page.
+
+  alias Penstock.Demo.{Attack, Figures, Run, Wrapped}
+
+  @titles [unguarded: "without", guarded: "with"]
+  @columns ["VM", "processes", "harm"]
+
+  @legend "dead: the VM died. hung: it did not end in time. full: it failed to spawn. stuck: processes stay for good. " <>
+            "Processes at their peak. Harm: peak memory, or the 99th percentile of the pings of an innocent GenServer. " <>
+            "A guarded caller waits, and its work is done later; or it is refused at once, and may ask again."
+
+  @doc "Returns the table for a terminal, within 80 columns of ASCII."
+  @spec text([Run.t()]) :: iodata()
+  def text(runs) do
+    modes = for {_mode, title} <- @titles, do: String.pad_trailing("  " <> title, 24)
+    columns = for _mode <- @titles, do: text_cell(@columns)
+
+    [
+      text_line("", modes),
+      text_line("attack", columns),
+      [String.duplicate("-", 32 + 24 * 2), "\n"],
+      for({first, cells} <- rows(runs), do: text_line(name(first), Enum.map(cells, &text_cell/1))),
+      "\n",
+      Wrapped.lines(@legend)
+    ]
+  end
+
+  defp text_line(name, cells) do
+    line = IO.iodata_to_binary([String.pad_trailing(name, 32) | cells])
+    [String.trim_trailing(line), "\n"]
+  end
+
+  defp text_cell([fate, processes, harm]),
+    do: ["  ", String.pad_trailing(fate, 5), String.pad_leading(processes, 9), String.pad_leading(harm, 8)]
+
+  @doc "Returns the table for the page."
+  @spec html([Run.t()]) :: iodata()
+  def html(runs) do
+    [
+      ~s(<table class="summary">\n<thead><tr><th>attack</th>),
+      for({mode, title} <- @titles, do: ~s(<th class="#{mode}">#{title}</th>)),
+      "</tr></thead>\n<tbody>\n",
+      for({first, cells} <- rows(runs), do: html_row(first, cells)),
+      "</tbody>\n</table>\n",
+      ~s(<p class="faint">#{@legend}</p>\n)
+    ]
+  end
+
+  defp html_row(%Run{attack: id} = first, cells) do
+    cells =
+      for [fate, processes, harm] <- cells do
+        ~s(<td><b class="#{fate}">#{fate}</b> <span>#{processes} processes</span> <span>#{harm}</span></td>)
+      end
+
+    [~s(<tr><th><a href="##{id}">#{name(first)}</a></th>), cells, "</tr>\n"]
+  end
+
+  defp rows(runs) do
+    for [first | _] = runs <- Enum.chunk_by(runs, & &1.attack) do
+      {first, for({mode, _title} <- @titles, do: runs |> Enum.find(&(&1.mode == mode)) |> cell())}
+    end
+  end
+
+  defp cell(nil), do: ["-", "-", "-"]
+  defp cell(%Run{} = run), do: [Run.fate(run), Figures.integer(run.peak_processes), Figures.hurt(run)]
+
+  defp name(%Run{attack: id}) do
+    {:ok, attack} = Attack.fetch(id)
+    "(#{id}) #{attack.title()}"
+  end
+end

@@ -1,0 +1,44 @@
+defmodule Penstock.Demo.Table do
+  @moduledoc false
+
+  # The figures for the terminal: a block per attack, its modes in columns, within 80 columns of
+  # text.
+
+  alias Penstock.Demo.{Attack, Figures, Run, Wrapped}
+
+  @label_width 36
+  @value_width 18
+
+  @spec render([Run.t()]) :: iodata()
+  def render(runs) do
+    runs
+    |> Enum.chunk_by(& &1.attack)
+    |> Enum.map(&block/1)
+  end
+
+  defp block([%Run{attack: id, title: title} | _] = runs) do
+    rule = [String.duplicate("-", @label_width + @value_width * length(runs)), "\n"]
+
+    [
+      line("(#{id}) #{title}", Enum.map(runs, &to_string(&1.mode))),
+      rule,
+      for(%Run{guard: guard} when is_binary(guard) <- runs, do: "guarded by #{guard}\n"),
+      Wrapped.lines("Look at #{look_at(id)}"),
+      for({label, figure} <- Figures.rows(), do: line(label, Enum.map(runs, figure))),
+      "\n"
+    ]
+  end
+
+  defp look_at(id) do
+    {:ok, attack} = Attack.fetch(id)
+    attack.look_at()
+  end
+
+  defp line(label, values) do
+    [
+      String.pad_trailing(label, @label_width),
+      Enum.map(values, &String.pad_leading(&1, @value_width)),
+      "\n"
+    ]
+  end
+end

@@ -1,0 +1,16 @@
+defmodule Penstock.Demo.MixProject do
+  use Mix.Project
+
+  def project do
+    [
+      app: :penstock_demo,
+      version: "0.1.0",
+      elixir: "~> 1.14",
+      # The library's own build, so that it and its NIF are compiled once for both projects.
+      build_path: "../_build",
+      deps: [{:penstock, path: "..", env: Mix.env()}]
+    ]
+  end
+
+  def application, do: [extra_applications: [:logger]]
+end

@@ -1,0 +1,43 @@
+defmodule Penstock.Demo.CSVTest do
+  use ExUnit.Case, async: true
+
+  alias Penstock.Demo.{CSV, Run}
+
+  @header "attack,mode,limit,peak_processes,system_limit,offered,done,refused,unfinished," <>
+            "ping_p50_us,ping_p99_us,ping_max_us,peak_memory_mb,survived,seconds\n"
+
+  defp render(runs), do: runs |> CSV.render() |> IO.iodata_to_binary()
+
+  test "the header alone" do
+    assert render([]) == @header
+  end
+
+  test "a row per run, in the order of the header" do
+    guarded = %Run{
+      attack: "a",
+      title: "a bomb",
+      mode: :guarded,
+      limit: 1_000,
+      peak_processes: 1_054,
+      system_limit: 0,
+      offered: 300,
+      done: 200,
+      refused: 100,
+      unfinished: 4,
+      ping_p50_us: 12,
+      ping_p99_us: 345,
+      ping_max_us: 6_789,
+      peak_memory_mb: 30.5,
+      survived: true,
+      seconds: 3.01
+    }
+
+    assert render([guarded]) ==
+             @header <> "a,guarded,1000,1054,0,300,200,100,4,12,345,6789,30.500,true,3.010\n"
+  end
+
+  test "no limit when unguarded, no figures from a VM that died before it gave any" do
+    dead = %Run{attack: "b", title: "a flood", mode: :unguarded}
+    assert render([dead]) == @header <> "b,unguarded,,0,0,0,0,0,0,,,,0.000,false,0.000\n"
+  end
+end

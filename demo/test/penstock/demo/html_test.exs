@@ -1,0 +1,82 @@
+defmodule Penstock.Demo.HTMLTest do
+  use ExUnit.Case, async: true
+
+  alias Penstock.Demo.{HTML, Run}
+
+  doctest HTML
+
+  @unguarded %Run{
+    attack: "a",
+    title: "a <bomb>",
+    mode: :unguarded,
+    process_limit: 32_768,
+    peak_processes: 32_768,
+    hurts: :ping,
+    curve: [{-0.1, 50}, {0.5, 32_768}],
+    ping_curve: [{0.0, 0.1}, {0.5, 700.0}],
+    failure: "it ended with status 1; it last printed:\n<oops>"
+  }
+
+  @guarded %Run{
+    attack: "a",
+    title: "a <bomb>",
+    mode: :guarded,
+    limit: 1_000,
+    process_limit: 32_768,
+    peak_processes: 1_050,
+    survived: true,
+    hurts: :ping,
+    curve: [{-0.1, 50}, {0.5, 1_050}, {1.0, 50}]
+  }
+
+  defp render(runs), do: runs |> HTML.render() |> IO.iodata_to_binary()
+
+  test "a curve for each run, and both limits" do
+    page = render([@unguarded, @guarded])
+    assert page =~ ~s(<polyline class="unguarded")
+    assert page =~ ~s(<polyline class="guarded")
+    assert page =~ "limit of the VM: 32,768"
+    assert page =~ "limit of the pool: 1,000"
+    assert page =~ "seconds since the attack began"
+  end
+
+  test "where a VM died is marked and explained" do
+    # In both charts.
+    assert [_, _, _] = String.split(render([@unguarded, @guarded]), "✕")
+    refute render([@guarded]) =~ "✕"
+    assert render([@unguarded]) =~ "did not survive"
+  end
+
+  test "text is escaped" do
+    page = render([@unguarded])
+    refute page =~ "<bomb>"
+    refute page =~ "<oops>"
+    assert page =~ "a &lt;bomb&gt;"
+  end
+
+  test "the harm has a chart of its own" do
+    assert render([@unguarded, @guarded]) =~ "ping p99, ms"
+
+    page = render([%{@unguarded | hurts: :memory, memory_limit_mb: 256, memory_curve: [{0.1, 200.0}]}])
+    assert page =~ "memory, MB"
+    assert page =~ "memory of the VM, MB: 256"
+  end
+
+  test "the summary comes first, and each attack says where to look" do
+    page = render([@unguarded, @guarded])
+    assert [before, _] = String.split(page, "<section", parts: 2)
+    assert before =~ ~s(class="summary")
+    assert page =~ "<b>Look at</b> the pings"
+  end
+
+  test "nothing is fetched from elsewhere" do
+    page = render([@unguarded, @guarded])
+    refute page =~ ~r/(src|href)=(?!"#)|url\(|https?:|@import/
+  end
+
+  test "a run that has nothing to show" do
+    page = render([%Run{attack: "b", title: "a flood", mode: :unguarded, failure: "it died"}])
+    refute page =~ "<polyline"
+    assert page =~ "it died"
+  end
+end

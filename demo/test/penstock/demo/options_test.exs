@@ -1,0 +1,57 @@
+defmodule Penstock.Demo.OptionsTest do
+  use ExUnit.Case, async: true
+
+  alias Penstock.Demo.{Attack, Options}
+
+  test "nothing given: every attack, the page in the current directory, no CSV" do
+    assert Options.parse([]) ==
+             {:ok, %Options{attacks: Attack.all(), html: "demo.html", csv: nil}}
+  end
+
+  test "all options" do
+    assert {:ok, options} = Options.parse(~w(--only b --html page.html --csv=figures.csv))
+    assert options.attacks == [Attack.SpawnPerMessage]
+    assert options.html == "page.html"
+    assert options.csv == "figures.csv"
+  end
+
+  test "--only runs each attack once and in the demo's own order" do
+    assert {:ok, %{attacks: [Attack.SpawnBomb, Attack.SpawnPerMessage]}} = Options.parse(["--only", "b, a,b"])
+  end
+
+  test "an unknown attack is named, with those there are" do
+    assert Options.parse(~w(--only a,zz)) ==
+             {:error, ~s(unknown attack "zz": expected --only to be one or more of a,b,c,c2,d,e,f, got: "a,zz")}
+
+    assert {:error, ~s(expected --only to be one or more of a,b,c,c2,d,e,f, got: ",")} = Options.parse(~w(--only ,))
+  end
+
+  test "an unknown option is named as it was written" do
+    assert {:error, "unknown option: --onyl=a; known options are --html, --csv, --only, --help"} =
+             Options.parse(~w(--onyl=a))
+
+    assert {:error, "unknown option: -x;" <> _} = Options.parse(~w(-x))
+  end
+
+  test "an argument without an option is named" do
+    assert {:error, ~s(unexpected argument: "a";) <> _} = Options.parse(~w(a))
+  end
+
+  test "a missing value" do
+    assert Options.parse(~w(--csv)) == {:error, "expected --csv to have a value, got none"}
+  end
+
+  test "a file that could not be written is refused before any attack runs" do
+    assert {:error, ~s(expected --html to be a file, got: ".")} = Options.parse(~w(--html .))
+    assert {:error, ~s(expected --csv to be a file, got: "")} = Options.parse(["--csv", ""])
+
+    assert {:error, ~s(expected --csv to be a file in an existing directory, got: "no/such/dir.csv")} =
+             Options.parse(~w(--csv no/such/dir.csv))
+  end
+
+  test "--help, which names each attack" do
+    assert Options.parse(["--help"]) == :help
+    assert Options.parse(~w(--only zz --help)) == :help
+    for attack <- Attack.all(), do: assert(Options.help() =~ "  #{attack.id()} ")
+  end
+end

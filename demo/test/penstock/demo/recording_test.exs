@@ -1,0 +1,128 @@
+defmodule Penstock.Demo.RecordingTest do
+  use ExUnit.Case, async: true
+
+  alias Penstock.Demo.{Attack.SpawnBomb, Recording, Run}
+
+  @tally %{offered: 10, done: 7, refused: 3, system_limit: 0, peak_processes: 1_040}
+
+  # What a child says that is attacked for one second, from 1,000,000 µs on its clock.
+  @messages [
+    {:pings, 900_000, [899_000], [5]},
+    {:processes, 990_000, 2_000, %{@tally | offered: 0, done: 0, refused: 0, peak_processes: 0}},
+    {:attacked, 1_000_000, %{baseline: 50, process_limit: 32_768}},
+    {:memory, 1_000_500, 3 * 1_048_576},
+    {:memory, 1_000_900, 2 * 1_048_576},
+    {:processes, 1_500_000, 1_030, @tally},
+    {:pings, 1_600_000, [1_100_000, 1_200_000], [20]},
+    {:pings, 1_900_000, [1_800_000], [40, 30]},
+    {:rested, 2_000_000, :ok, @tally},
+    {:ended, 2_200_000}
+  ]
+
+  defp record(messages, mode \\ :guarded),
+    do: Enum.reduce(messages, Recording.new(SpawnBomb, mode), &Recording.add(&2, &1))
+
+  test "a run to the end" do
+    run = @messages |> record() |> Recording.exited(0) |> Run.new()
+
+    assert %Run{
+             attack: "a",
+             mode: :guarded,
+             limit: 1_000,
+             process_limit: 32_768,
+             baseline: 50,
+             offered: 10,
+             done: 7,
+             refused: 3,
+             system_limit: 0,
+             peak_memory_mb: 3.0,
+             survived: true,
+             failure: nil,
+             rest: :ok,
+             seconds: 1.0
+           } = run
+
+    # The peak between two looks is the spawners'; what was before the attack is not its doing.
+    assert run.peak_processes == 1_040
+    assert run.curve == [{-0.01, 2_000}, {0.5, 1_030}]
+    assert run.memory_curve == [{0.0005, 3.0}, {0.0009, 2.0}]
+    assert run.ping_curve == [{-0.1, 0.005}, {0.2, 0.02}, {0.3, 0.04}, {0.9, 0.03}]
+    assert Run.fate(run) == "alive"
+    assert {run.ping_p50_us, run.ping_p99_us, run.ping_max_us} == {30, 40, 40}
+    assert Run.broken_promises(run) == []
+  end
+
+  test "an unguarded run has no limit and breaks no promise" do
+    run = @messages |> record(:unguarded) |> Recording.exited(137) |> Run.new()
+    assert run.limit == nil
+    assert Run.broken_promises(run) == []
+  end
+
+  test "a VM that dies leaves what it had said, and its open ping counts as long as it waited" do
+    run =
+      @messages
+      |> Enum.take(7)
+      |> record()
+      |> Recording.exited(137)
+      |> Recording.note("bang")
+      |> Run.new()
+
+    refute run.survived
+    assert run.failure == "it ended with status 137; it last printed:\nbang"
+    assert run.offered == 10
+    assert Run.fate(run) == "dead"
+    assert run.ping_max_us == 400_000
+    assert run.seconds == 0.6
+    assert Run.broken_promises(run) == ["the VM did not survive: #{run.failure}"]
+  end
+
+  test "work that is neither done nor refused is not lost in the sums" do
+    tally = %{@tally | offered: 20, system_limit: 4}
+    run = [{:processes, 1_500_000, 99, tally}] |> record() |> Recording.exited(137) |> Run.new()
+    assert run.unfinished == 6
+  end
+
+  test "a VM that dies before the attack" do
+    run = [] |> record() |> Recording.exited(1) |> Run.new()
+    assert %Run{survived: false, ping_p50_us: nil, process_limit: nil, curve: []} = run
+    assert run.seconds == 0
+  end
+
+  test "a VM that hangs" do
+    run = @messages |> Enum.take(6) |> record() |> Recording.hung(20_000) |> Run.new()
+    assert run.failure == "it had not ended after 20 s and was killed"
+    assert Run.fate(run) == "hung"
+  end
+
+  test "a VM that ends but owes an answer" do
+    run = (@messages ++ [{:pings, 2_100_000, [2_050_000], []}]) |> record() |> Recording.exited(0)
+    assert Run.new(run).failure == "it left pings unanswered"
+  end
+
+  describe "broken_promises/1 of a guarded run" do
+    defp broken(change) do
+      run = @messages |> record() |> Recording.exited(0) |> Run.new()
+      run |> struct!(change) |> Run.broken_promises()
+    end
+
+    test "more processes than the limit and the VM's own" do
+      assert broken(peak_processes: 1_050) == []
+
+      assert broken(peak_processes: 1_051) ==
+               ["1051 processes at its peak, over 1050: the pool's 1000, an overdraft of 0, and the VM's own 50"]
+    end
+
+    test "spawns the VM had to refuse" do
+      assert ["the VM refused 2 spawns" <> _] = broken(system_limit: 2)
+    end
+
+    test "work that is not accounted for" do
+      assert broken(offered: 11) == ["7 done and 3 refused are 10, but 11 were offered"]
+    end
+
+    test "something left over" do
+      assert broken(rest: {:error, %{permits_held: 1}}) ==
+               ["it never came to rest: {:error, %{permits_held: 1}}"]
+    end
+  end
+end

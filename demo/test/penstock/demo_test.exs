@@ -1,0 +1,16 @@
+defmodule Penstock.DemoTest do
+  use ExUnit.Case, async: true
+
+  import ExUnit.CaptureIO
+
+  alias Penstock.Demo
+
+  test "--help" do
+    assert capture_io(fn -> Demo.main(["--help"]) end) == Demo.Options.help()
+  end
+
+  test "a mistake ends it with status 1 and the reason" do
+    said = capture_io(:stderr, fn -> assert catch_exit(Demo.main(["--onyl"])) == {:shutdown, 1} end)
+    assert said =~ "script/demo: unknown option: --onyl"
+  end
+end

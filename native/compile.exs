@@ -1,0 +1,255 @@
+# mix.exs loads this file: the compiler must be there before any module of lib/ is compiled, also
+# when Penstock is a dependency. The tasks of all projects share one VM, hence the long name.
+defmodule Mix.Tasks.Compile.PenstockNif do
+  @moduledoc false
+  use Mix.Task.Compiler
+
+  @root Path.dirname(__DIR__)
+  @package "penstock_nif"
+  # The environment variables that decide which library comes out. Files of cargo's configuration
+  # are not read.
+  @variables ~w(PENSTOCK_NIF_FEATURES RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS)
+  @families ~w(CARGO_BUILD_ CARGO_PROFILE_ CARGO_TARGET_)
+
+  # A target of musl, as on Alpine, links statically by default and then builds no library for C.
+  # On other targets the setting does nothing. The user's RUSTFLAGS win over it.
+  @dynamic_on_musl ~S|target.'cfg(target_env="musl")'.rustflags=["-C","target-feature=-crt-static"]|
+
+  @impl true
+  def run(_args) do
+    case System.get_env("PENSTOCK_NIF_PATH", "") do
+      "" -> build()
+      library -> take(library)
+    end
+  end
+
+  @impl true
+  def manifests, do: [manifest()]
+
+  @impl true
+  def clean do
+    File.rm(manifest())
+    File.rm(installed())
+    File.rm_rf!(target_dir())
+    :ok
+  end
+
+  defp build do
+    update({:cargo, variables(), sources()}, fn -> cargo_build() end)
+  end
+
+  defp take(library) do
+    if Path.type(library) != :absolute do
+      # Mix compiles a dependency from the dependency's own directory.
+      Mix.raise("expected PENSTOCK_NIF_PATH to be an absolute path, got: #{inspect(library)}")
+    end
+
+    case File.read(library) do
+      {:ok, contents} ->
+        update({:ready_made, library, :erlang.md5(contents), version(), Mix.target()}, fn ->
+          check_ready_made(library, contents)
+          library
+        end)
+
+      {:error, reason} ->
+        wrong_path(library, "cannot be read: #{:file.format_error(reason)}")
+    end
+  end
+
+  # The fingerprint hashes contents and not times: a checkout or a cache may set any time.
+  defp update(inputs, library) do
+    fingerprint = inputs |> :erlang.term_to_binary() |> :erlang.md5() |> Base.encode16()
+
+    if File.read(manifest()) == {:ok, fingerprint} and File.regular?(installed()) do
+      {:noop, []}
+    else
+      install(library.())
+      File.mkdir_p!(Path.dirname(manifest()))
+      File.write!(manifest(), fingerprint)
+      {:ok, []}
+    end
+  end
+
+  defp sources do
+    for pattern <- ~w(Cargo.{toml,lock} native/penstock_{core,nif}/Cargo.toml native/penstock_{core,nif}/src/**/*.rs)c,
+        file <- :filelib.wildcard(pattern, String.to_charlist(@root)) do
+      {file, File.read!(Path.join(@root, file))}
+    end
+  end
+
+  defp variables do
+    System.get_env()
+    |> Enum.filter(fn {name, _} -> name in @variables or String.starts_with?(name, @families) end)
+    |> Enum.reject(fn {name, _} -> String.ends_with?(name, ["TARGET_DIR", "BUILD_JOBS"]) end)
+    |> Enum.sort()
+  end
+
+  # cargo reports progress on stderr. Its JSON on stdout names the library, whose place depends on
+  # cargo's configuration.
+  defp cargo_build do
+    {cargo, version} = find_cargo()
+    args = ["build", "--release", "--locked", "-p", @package] ++ features()
+    extra = ["--config", @dynamic_on_musl, "--message-format=json-render-diagnostics"]
+    Mix.shell().info("Building the NIF of Penstock with cargo #{version}")
+
+    # cargo runs in Penstock's directory to use the workspace there: a host application may be a
+    # workspace, too.
+    case System.cmd(cargo, args ++ extra, cd: @root, env: [{"CARGO_TARGET_DIR", target_dir()}]) do
+      {messages, 0} -> built(messages)
+      {_, status} -> Mix.raise(cargo_failed("cargo #{Enum.join(args, " ")}", status))
+    end
+  end
+
+  defp cargo_failed(command, status) do
+    """
+    Penstock could not build its NIF: `#{command}` failed with #{status}; cargo gives the reason above.
+    The build needs a C linker (cc), and crates.io once or the crates from `cargo vendor`; \
+    without them, set PENSTOCK_NIF_PATH to a ready-made penstock_nif.so.\
+    """
+  end
+
+  # One message describes the only library for C. Not every supported Elixir and Erlang has a JSON
+  # decoder.
+  defp built(messages) do
+    with [message] <- Regex.run(~r/^\{"reason":"compiler-artifact".*"crate_types":\["cdylib"\].*$/m, messages),
+         [_, file] <- Regex.run(~r/"filenames":\["((?:[^"\\]|\\.)*\.(?:so|dylib))"/, message) do
+      Regex.replace(~r/\\(.)/, file, "\\1")
+    else
+      nil -> Mix.raise("Penstock could not find out where cargo put its NIF: cargo says\n\n#{messages}")
+    end
+  end
+
+  defp features do
+    case System.get_env("PENSTOCK_NIF_FEATURES", "") do
+      "" -> []
+      features -> ["--features", features]
+    end
+  end
+
+  defp find_cargo do
+    needed = needed_cargo()
+    cargo = System.find_executable("cargo") || Mix.raise(no_cargo(needed, "none is on the PATH"))
+
+    # The directory is that of the build: rustup may pick cargo by directory.
+    {output, _} = System.cmd(cargo, ["--version"], cd: @root, stderr_to_stdout: true)
+
+    case Regex.run(~r/^cargo ((\d+)\.(\d+)\S*)/m, output) do
+      [_, version, major, minor] ->
+        if {String.to_integer(major), String.to_integer(minor)} < needed do
+          Mix.raise(no_cargo(needed, "#{cargo} is #{version}"))
+        end
+
+        {cargo, version}
+
+      nil ->
+        Mix.raise(no_cargo(needed, "#{cargo} --version answers:\n\n#{output}"))
+    end
+  end
+
+  defp needed_cargo do
+    [_, major, minor] = Regex.run(~r/^rust-version\s*=\s*"(\d+)\.(\d+)/m, File.read!(Path.join(@root, "Cargo.toml")))
+
+    {String.to_integer(major), String.to_integer(minor)}
+  end
+
+  defp no_cargo({major, minor}, found) do
+    """
+    Penstock builds its NIF with cargo #{major}.#{minor} or newer, but #{String.trim(found)}
+
+    Install Rust with rustup, see https://rustup.rs, or bring it up to date with `rustup update stable`.
+    Where there can be no Rust, set PENSTOCK_NIF_PATH to the path of a ready-made penstock_nif.so.
+    """
+  end
+
+  # Reads the library without loading it: the VM that loads a library cut short dies of SIGBUS. A
+  # C library older than the one it was linked with is found only when a VM loads it.
+  defp check_ready_made(library, contents) do
+    if problem = problem(contents) do
+      wanted = "Penstock #{version()} on #{:erlang.system_info(:system_architecture)}"
+      wrong_path(library, "is not the NIF of #{wanted}: #{problem}")
+    end
+  end
+
+  defp problem(contents) do
+    machine = machine(contents)
+    marker = Regex.run(~r/penstock_nif (\d[^\0]*)\0/, contents)
+
+    cond do
+      machine == nil ->
+        "it is not a shared library"
+
+      byte_size(contents) < elf_size(contents) ->
+        "it is cut short: #{byte_size(contents)} of #{elf_size(contents)} bytes"
+
+      :binary.match(contents, "nif_init") == :nomatch ->
+        "it is not a NIF: it has no function nif_init"
+
+      marker == nil ->
+        "it is the NIF of another project"
+
+      marker != [hd(marker), version()] ->
+        "it belongs to another version of Penstock: #{List.last(marker)}"
+
+      # A library for another target is compared with no VM: this one is the host's.
+      Mix.target() == :host and vm_machine() not in [machine, nil] ->
+        "it is for another machine"
+
+      true ->
+        nil
+    end
+  end
+
+  # The word size, the byte order and the machine in the header of an ELF or a Mach-O file.
+  defp machine(<<0x7F, "ELF", format::binary-size(2), _::binary-size(12), machine::binary-size(2), _::binary>>),
+    do: {:elf, format, machine}
+
+  defp machine(<<magic::little-32, machine::binary-size(4), _::binary>>) when magic in [0xFEEDFACE, 0xFEEDFACF],
+    do: {:mach_o, magic, machine}
+
+  defp machine(_contents), do: nil
+
+  defp vm_machine do
+    case File.read(Path.join([:code.root_dir(), "erts-#{:erlang.system_info(:version)}", "bin/beam.smp"])) do
+      {:ok, emulator} -> machine(emulator)
+      {:error, _reason} -> nil
+    end
+  end
+
+  # The table of sections is the last part of an ELF file. A loader of Mach-O files checks their
+  # length itself.
+  defp elf_size(<<0x7F, "ELF", class, order, _::binary>> = elf) when byte_size(elf) >= 64 do
+    # 64-bit files have class 2, little-endian ones order 1.
+    {table, word, entry_size} = if class == 2, do: {40, 8, 58}, else: {32, 4, 46}
+    field = &:binary.decode_unsigned(binary_part(elf, &1, &2), if(order == 1, do: :little, else: :big))
+    field.(table, word) + field.(entry_size, 2) * field.(entry_size + 2, 2)
+  end
+
+  defp elf_size(_contents), do: 64
+
+  defp wrong_path(library, problem), do: Mix.raise("PENSTOCK_NIF_PATH names #{library}, which #{problem}")
+
+  defp version, do: Mix.Project.config()[:version]
+
+  # A running VM may have the old file mapped: a rename puts the new file in its place without
+  # writing to the old one.
+  defp install(library) do
+    # Staged outside of the directories that a release takes.
+    staged = Path.expand("penstock_staged.#{System.pid()}", Mix.Project.build_path())
+    File.mkdir_p!(Path.dirname(installed()))
+    File.cp!(library, staged)
+    File.rename!(staged, installed())
+  end
+
+  # Under the build path: next to the sources, environments and parent projects would overwrite
+  # one another's library.
+  defp installed, do: Path.expand("priv/native/#{@package}.so", Mix.Project.app_path())
+  defp manifest, do: Path.join(Mix.Project.manifest_path(), "compile.penstock_nif")
+
+  # All environments that want the same library share one directory, so that only the first waits
+  # for cargo.
+  defp target_dir do
+    same? = features() == [] and variables() == [] and System.get_env("MIX_BUILD_PATH") == nil
+    path = if same?, do: "../penstock_cargo", else: "penstock_cargo"
+    Path.expand(path, Mix.Project.build_path())
+  end
+end

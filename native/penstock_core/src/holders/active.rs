@@ -1,0 +1,101 @@
+//! The active set: which entries hold something.
+
+use super::cursor::Slot;
+use super::entry::Entry;
+use super::table::{SEGMENT, Table};
+use crate::host::Pid;
+use crate::sync::{AtomicU32, Ordering, fence};
+
+/// The number of words of bits in a cache line.
+pub(super) const BITS_IN_LINE: usize = 16;
+
+impl Table {
+    /// Returns which entries of each segment of a level are active.
+    pub(super) fn bits(&self, level: usize) -> &[AtomicU32] {
+        match level {
+            0 => std::slice::from_ref(&self.first_bits),
+            _ => self.deeper[level - 1].row.get().map_or(&[], |row| &row.bits),
+        }
+    }
+
+    fn active_count(&self, level: usize) -> &AtomicU32 {
+        if level == 0 { &self.first_active } else { &self.deeper[level - 1].active }
+    }
+
+    /// Adds an entry to the active set. Under the pid's lock.
+    pub(crate) fn activate(&self, entry: &Entry, slot: Slot) {
+        if entry.is_active() {
+            return;
+        }
+        self.active_count(slot.level()).fetch_add(1, Ordering::Relaxed);
+        let bits = &self.bits(slot.level())[slot.index() / SEGMENT];
+        bits.fetch_or(1 << (slot.index() % SEGMENT), Ordering::Relaxed);
+        // ORDERING: Release pairs with the Acquire in `Entry::is_active`.
+        entry.active.store(1, Ordering::Release);
+    }
+
+    /// Removes an entry that holds nothing from the active set, unless it begins to hold
+    /// meanwhile.
+    pub(crate) fn deactivate_if_idle(&self, pid: Pid, slot: Slot) {
+        let _locked = self.lock(pid);
+        let Some(entry) = self.entry(slot) else { return };
+        if self.occupant(slot) != Some(pid) || !entry.is_active() {
+            return;
+        }
+        entry.active.store(0, Ordering::Relaxed);
+        // ORDERING: pairs with the barrier before `Pool::hold` (store buffering). The process
+        // announces permits and then loads `active`; this call clears `active` and then loads the
+        // permits. At least one of them observes the other.
+        fence(Ordering::SeqCst);
+        if entry.held() > 0 {
+            // ORDERING: Release pairs with the Acquire in `Entry::is_active`, as in `activate`.
+            entry.active.store(1, Ordering::Release);
+        } else {
+            self.deactivate(slot);
+        }
+    }
+
+    pub(super) fn deactivate(&self, slot: Slot) {
+        let bits = &self.bits(slot.level())[slot.index() / SEGMENT];
+        // ORDERING: both Releases pair with the Acquires in `each_active`; they publish that the
+        // permits of a dead holder were given back.
+        bits.fetch_and(!(1 << (slot.index() % SEGMENT)), Ordering::Release);
+        // ORDERING: see above.
+        self.active_count(slot.level()).fetch_sub(1, Ordering::Release);
+    }
+
+    /// Calls `see` with every active entry, until it returns `false`; returns how many cache
+    /// lines were looked at to find them.
+    #[inline]
+    pub(crate) fn each_active(&self, mut see: impl FnMut(Slot, Pid, &Entry) -> bool) -> usize {
+        let mut lines = 0;
+        let used = self.used.load(Ordering::Relaxed) as usize;
+        for level in 0..=used {
+            // ORDERING: both Acquires pair with the Releases in `deactivate`: a caller that finds
+            // a dead holder inactive also finds its permits given back.
+            if self.active_count(level).load(Ordering::Acquire) == 0 {
+                continue;
+            }
+            for (at, bits) in self.bits(level).iter().enumerate() {
+                lines += usize::from(at % BITS_IN_LINE == BITS_IN_LINE - 1);
+                // ORDERING: see above.
+                let mut bits = bits.load(Ordering::Acquire);
+                if bits == 0 {
+                    continue;
+                }
+                let Some(segment) = self.segment(level, at) else { continue };
+                while bits != 0 {
+                    let place = bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
+                    // ORDERING: Acquire, as in `Segment::find`.
+                    if let Some(pid) = Pid::new(segment.key(place).load(Ordering::Acquire))
+                        && !see(Slot::new(level, at * SEGMENT + place), pid, &segment.entries[place])
+                    {
+                        return lines;
+                    }
+                }
+            }
+        }
+        lines
+    }
+}

@@ -1,0 +1,152 @@
+//! Statistics of holders, in pieces.
+
+use std::ops::AddAssign;
+
+use super::cursor::Cursor;
+use super::entry::Entry;
+use super::table::{LANES, Table};
+use crate::host::Pid;
+use crate::sync::{Ordering, lock};
+
+/// The number of cache lines that are looked at under one hold of a shard's lock: some 5 µs.
+const LINES_IN_HOLD: usize = 256;
+
+/// One holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HolderInfo {
+    /// The process.
+    pub pid: Pid,
+    /// The permits that it holds.
+    pub permits: u64,
+    /// When it last began to hold, by the host's coarse clock.
+    pub since_ms: u32,
+}
+
+impl HolderInfo {
+    /// Returns for how long it has held by `now_ms` of the same clock.
+    pub fn held_ms(&self, now_ms: u32) -> u32 {
+        elapsed_ms(self.since_ms, now_ms)
+    }
+}
+
+fn elapsed_ms(since_ms: u32, now_ms: u32) -> u32 {
+    let elapsed = now_ms.wrapping_sub(since_ms);
+    // A hold that began after the clock was read is not 49 days old.
+    if elapsed > u32::MAX / 2 { 0 } else { elapsed }
+}
+
+/// Totals of one shard, or of several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Processes that hold permits.
+    pub holders: u64,
+    /// Admissions since the pool was opened.
+    pub acquired: u64,
+    /// Refusals since the pool was opened.
+    pub rejected: u64,
+    /// Waits that timed out since the pool was opened.
+    pub timed_out: u64,
+    /// Permits that came back by the death of their holder.
+    pub released_by_exit: u64,
+    /// Processes found to run longer than they may.
+    pub killed: u64,
+    /// Holders that have held for longer than the pool's settings say.
+    pub held_longer: u64,
+    /// Cache lines that were looked at for this report, of places and of entries.
+    pub looked_at: usize,
+}
+
+/// The age beyond which a hold counts as long.
+#[derive(Clone, Copy)]
+pub(crate) struct Age {
+    /// The time of the host's coarse clock.
+    pub(crate) now_ms: u32,
+    /// The age in ms; 0 counts no holder.
+    pub(crate) longer_than: u32,
+}
+
+impl Age {
+    fn is_of(self, entry: &Entry) -> bool {
+        self.longer_than > 0 && elapsed_ms(entry.since.load(Ordering::Relaxed), self.now_ms) > self.longer_than
+    }
+}
+
+impl AddAssign for Report {
+    fn add_assign(&mut self, other: Self) {
+        self.holders += other.holders;
+        self.acquired += other.acquired;
+        self.rejected += other.rejected;
+        self.timed_out += other.timed_out;
+        self.released_by_exit += other.released_by_exit;
+        self.killed += other.killed;
+        self.held_longer += other.held_longer;
+        self.looked_at += other.looked_at;
+    }
+}
+
+impl Table {
+    /// Returns the totals from a cursor on, until `most` cache lines were looked at, and the next
+    /// cursor. Totals of entries that were looked at under one hold of the lock are exact at one
+    /// instant.
+    pub(crate) fn report(&self, from: Cursor, generation: u32, most: usize, age: Age) -> (Report, Option<Cursor>) {
+        let mut sums = Report::default();
+        let mut next = Some(from);
+        while let Some(at) = next.filter(|_| sums.looked_at < most) {
+            let Some(shard) = self.shards.get(at.shard()) else { return (sums, None) };
+            let retired = lock(&shard.retired);
+            if at.is_start_of_shard() {
+                sums.acquired += retired.admissions;
+                sums.released_by_exit += retired.released_by_exit;
+                sums.rejected += shard.rejected.load(Ordering::Relaxed);
+                sums.timed_out += shard.timed_out.load(Ordering::Relaxed);
+                sums.killed += shard.killed.load(Ordering::Relaxed);
+            }
+            let (looked_at, rest) =
+                self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - sums.looked_at), |_, entry| {
+                    let holds = entry.held() > 0;
+                    sums.holders += u64::from(holds);
+                    sums.held_longer += u64::from(holds && age.is_of(entry));
+                    sums.acquired += entry.admissions(generation);
+                });
+            sums.looked_at += looked_at;
+            next = at.after(rest);
+        }
+        (sums, next)
+    }
+
+    /// Returns for how long a process with bound permits has held without a pause, in ms by the
+    /// clock of `now_ms`.
+    pub(crate) fn work_ms(&self, pid: Pid, now_ms: u32) -> Option<u32> {
+        let _locked = self.lock(pid);
+        let entry = self.find(pid)?;
+        entry.has_bound().then(|| elapsed_ms(entry.since.load(Ordering::Relaxed), now_ms))
+    }
+
+    /// Returns the holders from a cursor on of which `wanted` is true, until `most` cache lines
+    /// were looked at, and the next cursor.
+    pub(crate) fn holders(
+        &self,
+        from: Cursor,
+        most: usize,
+        wanted: impl Fn(&HolderInfo) -> bool,
+    ) -> (Vec<HolderInfo>, Option<Cursor>) {
+        // All the room that will be needed, now: nothing is allocated inside a lock.
+        let mut found = Vec::with_capacity(most + LANES);
+        let mut looked_at = 0;
+        let mut next = Some(from);
+        while let Some(at) = next.filter(|_| looked_at < most) {
+            let Some(shard) = self.shards.get(at.shard()) else { return (found, None) };
+            let _locked = lock(&shard.retired);
+            let (lines, rest) = self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - looked_at), |pid, entry| {
+                let permits = entry.held();
+                let holding = HolderInfo { pid, permits, since_ms: entry.since.load(Ordering::Relaxed) };
+                if permits > 0 && wanted(&holding) {
+                    found.push(holding);
+                }
+            });
+            looked_at += lines;
+            next = at.after(rest);
+        }
+        (found, next)
+    }
+}

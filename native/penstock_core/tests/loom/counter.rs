@@ -1,0 +1,32 @@
+//! Races of a clock by a counter of the processor.
+
+use std::sync::Arc;
+
+use loom::thread;
+use penstock_core::Counter;
+
+use crate::explore::explore;
+use crate::limiter::MS;
+
+/// A caller reads by a base while another writes the next, and a third the one after: no reading
+/// is of two bases.
+#[test]
+fn reading_of_a_base_against_the_next() {
+    explore(|| {
+        const SPAN: u64 = 100 * MS;
+        let counter = Arc::new(Counter::default());
+        // Two ticks in a ns, from 1,000 on.
+        let at = |counter: &Counter, ns: u64| counter.now(|| 1_000 + 2 * ns, || ns);
+        at(&counter, 1);
+        at(&counter, 1 + SPAN);
+        let other = {
+            let counter = Arc::clone(&counter);
+            thread::spawn(move || [2 * SPAN, 2 * SPAN + 1_000].map(|ns| (ns, at(&counter, ns))))
+        };
+        let mut readings = [SPAN + 2 * MS, 3 * SPAN].map(|ns| (ns, at(&counter, ns))).to_vec();
+        readings.extend(other.join().unwrap());
+        for (ns, told) in readings {
+            assert!(told <= ns && told + 1_000 >= ns, "{told} at {ns}");
+        }
+    });
+}

@@ -1,0 +1,233 @@
+//! Races of `hit_all`, whose charges are tentative.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
+
+use loom::thread;
+use penstock_core::{All, Charge, Hit, Limits, Rate, hit_all};
+
+use crate::explore::explore;
+use crate::limiter::{A, B, MS, allowed, open, spawn, update};
+
+/// What `hit_all` takes back may not be given back as well: the hit in between is paid for.
+#[test]
+fn hit_all_that_is_denied_against_refund_and_hit() {
+    explore(|| {
+        let (first, all) = open(2, 2);
+        let (second, _) = open(2, 1);
+        let other = {
+            let (first, second) = (Arc::clone(&first), Arc::clone(&second));
+            thread::spawn(move || {
+                let charges = [
+                    Charge { limiter: &first, key: all, cost: Some(1) },
+                    Charge { limiter: &second, key: A, cost: Some(1) },
+                ];
+                hit_all(&charges, || 0)
+            })
+        };
+        let taken = second.hit(A, 0, 1);
+        first.give_back(all, 0, 1);
+        let hits = [first.hit(all, 0, 1), first.hit(all, 0, 1), first.hit(all, 0, 1)];
+        let outcome = other.join().unwrap();
+        let after = first.hit(all, 0, 1);
+        // A refund gives back one at most.
+        let count = allowed(&hits) + allowed(&[after]) + usize::from(outcome == All::Allowed);
+        assert!(count <= 3, "{hits:?} {after:?} {outcome:?} {taken:?}");
+        if outcome != All::Allowed {
+            assert!(count <= 2, "{hits:?} {after:?} {outcome:?} {taken:?}");
+        }
+    });
+}
+
+/// One has both, or the other has.
+#[test]
+fn hit_all_against_hit_all() {
+    explore(|| {
+        let (a, both) = open(1, 1);
+        let (b, other_all) = open(1, 1);
+        let b_too = Arc::clone(&b);
+        let other = spawn(&a, move |a| {
+            let charges = [
+                Charge { limiter: a, key: both, cost: Some(1) },
+                Charge { limiter: &b_too, key: other_all, cost: Some(1) },
+            ];
+            hit_all(&charges, || 0)
+        });
+        let charges =
+            [Charge { limiter: &*b, key: other_all, cost: Some(1) }, Charge { limiter: &*a, key: both, cost: Some(1) }];
+        let outcomes = [hit_all(&charges, || 0), other.join().unwrap()];
+        let allowed = outcomes.iter().filter(|&&outcome| outcome == All::Allowed).count();
+        // Each may have denied the other by what it took back.
+        assert!(allowed <= 1, "{outcomes:?}");
+        let left = [a.peek(both, 0, 1), b.peek(other_all, 0, 1)].map(|hit| matches!(hit, Hit::Allow(0)));
+        assert_eq!(left, [allowed == 0; 2], "{outcomes:?}");
+    });
+}
+
+/// What is taken back is what was charged, whatever others charged in between.
+#[test]
+fn hit_all_that_is_denied_against_hit() {
+    explore(|| {
+        let (a, key_a) = open(1, 3);
+        let (b, key_b) = open(1, 1);
+        let other = spawn(&a, move |a| a.hit(key_a, 0, 1));
+        let b_too = Arc::clone(&b);
+        let taker = spawn(&b, move |b| b.hit(key_b, 0, 1));
+        let charges = [
+            Charge { limiter: &*a, key: key_a, cost: Some(1) },
+            Charge { limiter: &*b_too, key: key_b, cost: Some(1) },
+        ];
+        let outcome = hit_all(&charges, || 0);
+        assert!(matches!(other.join().unwrap(), Hit::Allow(_)));
+        let taken = matches!(taker.join().unwrap(), Hit::Allow(_));
+        assert!(taken || outcome == All::Allowed);
+        let left = if outcome == All::Allowed { 0 } else { 1 };
+        assert_eq!(a.peek(key_a, 0, 1), Hit::Allow(left));
+    });
+}
+
+/// What was charged tentatively before a key was reset is not taken back from others after it.
+#[test]
+fn hit_all_that_is_denied_against_reset_and_hit() {
+    explore(|| {
+        let (a, key_a) = open(1, 2);
+        let (b, key_b) = open(1, 1);
+        let b_too = Arc::clone(&b);
+        let other = spawn(&a, move |a| {
+            // Denies the second, while the first is charged.
+            b_too.hit(key_b, 0, 1);
+            a.reset(key_a);
+            // Not at the same ns: a TAT that is the same again looks as if nothing had been.
+            a.hit(key_a, 1, 1)
+        });
+        let charges =
+            [Charge { limiter: &*a, key: key_a, cost: Some(1) }, Charge { limiter: &*b, key: key_b, cost: Some(1) }];
+        let outcome = hit_all(&charges, || 0);
+        let mut hits = vec![other.join().unwrap()];
+        while hits.last().is_some_and(|hit| matches!(hit, Hit::Allow(_))) {
+            hits.push(a.hit(key_a, 1, 1));
+        }
+        // Two since the reset, of which the tentative one may be one.
+        assert!(allowed(&hits) <= 2, "{outcome:?} {hits:?}");
+    });
+}
+
+/// Nothing is left of what was charged before another key of the same limiter was reset.
+#[test]
+fn hit_all_that_is_denied_against_reset_of_another_key() {
+    explore(|| {
+        let (first, all) = open(1, 2);
+        let (second, key) = open(1, 1);
+        let other = {
+            let second = Arc::clone(&second);
+            spawn(&first, move |first| {
+                second.hit(key, 0, 1);
+                first.reset(B);
+            })
+        };
+        let charges =
+            [Charge { limiter: &*first, key: all, cost: Some(1) }, Charge { limiter: &*second, key, cost: Some(1) }];
+        let outcome = hit_all(&charges, || 0);
+        other.join().unwrap();
+        if outcome != All::Allowed {
+            assert_eq!(first.peek(all, 0, 1), Hit::Allow(1), "{outcome:?}");
+        }
+    });
+}
+
+/// A charge by the rate before is not taken back by the next, by which it is worth more.
+#[test]
+fn hit_all_that_is_denied_against_update() {
+    const LATER: u64 = 10_000 * MS;
+    explore(|| {
+        let (a, key_a) = open(1, 10);
+        let (b, key_b) = open(1, 1);
+        assert_eq!(a.hit(key_a, LATER, 5), Hit::Allow(5));
+        let b_too = Arc::clone(&b);
+        let other = spawn(&a, move |a| {
+            b_too.hit(key_b, LATER, 1);
+            update(a, Limits { limit: 1, per_ms: 1_000, rate: Rate::new(1, 1_000, 1).unwrap() }, LATER);
+        });
+        let charges =
+            [Charge { limiter: &*a, key: key_a, cost: Some(1) }, Charge { limiter: &*b, key: key_b, cost: Some(1) }];
+        let outcome = hit_all(&charges, || LATER);
+        other.join().unwrap();
+        // What others owe is owed still, with the one or without.
+        let owed = a.peek(key_a, LATER, 1);
+        assert!([Hit::Deny(500 * MS), Hit::Deny(600 * MS)].contains(&owed), "{outcome:?} {owed:?}");
+    });
+}
+
+/// Nor from who came after it was forgotten, while the reset goes on.
+#[test]
+fn hit_all_that_is_denied_against_reset_against_hit() {
+    explore(|| {
+        let (a, key_a) = open(1, 2);
+        let (b, key_b) = open(1, 1);
+        assert_eq!(a.hit(key_a, 0, 1), Hit::Allow(1));
+        let b_too = Arc::clone(&b);
+        let reset = spawn(&a, move |a| assert!(a.reset(key_a)));
+        let other = spawn(&a, move |a| {
+            b_too.hit(key_b, 0, 1);
+            // Only once it was reset.
+            a.hit(key_a, 1, 2)
+        });
+        let charges =
+            [Charge { limiter: &*a, key: key_a, cost: Some(1) }, Charge { limiter: &*b, key: key_b, cost: Some(1) }];
+        let outcome = hit_all(&charges, || 0);
+        let hit = other.join().unwrap();
+        reset.join().unwrap();
+        if hit == Hit::Allow(0) {
+            assert_eq!(allowed(&[a.peek(key_a, 1, 1)]), 0, "{outcome:?}");
+        }
+    });
+}
+
+/// A charge that has run out is not taken back: what is owed now is another's.
+#[test]
+fn hit_all_that_is_denied_late_against_hit() {
+    explore(|| {
+        let (a, key_a) = open(1, 1);
+        let (b, key_b) = open(1, 1);
+        let clock = Arc::new(PlainU64::new(0));
+        let (b_too, hand) = (Arc::clone(&b), Arc::clone(&clock));
+        let other = spawn(&a, move |a| {
+            b_too.hit(key_b, 100 * MS, 1);
+            hand.store(150 * MS, Ordering::Relaxed);
+            a.hit(key_a, 150 * MS, 1)
+        });
+        let charges =
+            [Charge { limiter: &*a, key: key_a, cost: Some(1) }, Charge { limiter: &*b, key: key_b, cost: Some(1) }];
+        let outcome = hit_all(&charges, || clock.load(Ordering::Relaxed));
+        if other.join().unwrap() == Hit::Allow(0) {
+            assert_eq!(a.peek(key_a, 150 * MS, 1), Hit::Deny(100 * MS), "{outcome:?}");
+        }
+    });
+}
+
+/// All that were charged are taken back, each what it was charged.
+#[test]
+fn hit_all_of_three_that_is_denied_against_hit() {
+    explore(|| {
+        let (a, key_a) = open(1, 3);
+        let (b, key_b) = open(1, 3);
+        let (c, key_c) = open(1, 1);
+        let taker = spawn(&c, move |c| c.hit(key_c, 0, 1));
+        let charges = [
+            Charge { limiter: &*a, key: key_a, cost: Some(1) },
+            Charge { limiter: &*b, key: key_b, cost: Some(2) },
+            Charge { limiter: &*c, key: key_c, cost: Some(1) },
+        ];
+        let outcome = hit_all(&charges, || 0);
+        let taken = taker.join().unwrap();
+        let left = [a.peek(key_a, 0, 1), b.peek(key_b, 0, 1)];
+        match outcome {
+            All::Allowed => assert_eq!((taken, left), (Hit::Deny(100 * MS), [Hit::Allow(1), Hit::Allow(0)])),
+            // And the wait is told as it is.
+            denied => {
+                assert_eq!(denied, All::Denied(2, Some(100 * MS)));
+                assert_eq!((taken, left), (Hit::Allow(0), [Hit::Allow(2), Hit::Allow(2)]));
+            }
+        }
+    });
+}

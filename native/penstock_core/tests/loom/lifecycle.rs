@@ -1,0 +1,229 @@
+//! Races of a pool that closes, drains or is reopened.
+
+use penstock_core::{Answer, Cancelled, Drain, Parked, Status};
+
+use crate::explore::explore;
+use crate::support::{Acquired, Stage, limit};
+use crate::{meanwhile, spawn};
+
+#[test]
+fn close_against_acquires() {
+    explore(|| {
+        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        let taking = spawn(&a, |a| u64::from(a.take(1)));
+        let waiting = spawn(&b, |b| b.acquire(1));
+        let then = meanwhile(&c, |c| {
+            c.stage.pool.close(&c.stage.host);
+            c.stage.in_use()
+        });
+        let a_has = taking.join().unwrap();
+        let b_has = match waiting.join().unwrap() {
+            Acquired::Yes => 1,
+            Acquired::No(no) => {
+                assert_eq!(no, Parked::Closed);
+                0
+            }
+            Acquired::Waiting(_) => {
+                assert_eq!(b.answers(), [Answer::Closed], "told once");
+                0
+            }
+        };
+        assert_eq!(a_has + b_has, then, "nobody is admitted once it is closed");
+        stage.at_rest(&[(&a, a_has), (&b, b_has)]);
+        assert_eq!(stage.pool.open(limit(1)), then == 0, "opened again only if nothing is held");
+    });
+}
+
+#[test]
+fn close_and_open_against_an_acquire() {
+    explore(|| {
+        let (stage, [a, b]) = Stage::cast(limit(1));
+        let reopening = spawn(&b, |b| {
+            b.stage.pool.close(&b.stage.host);
+            b.stage.pool.open(limit(2))
+        });
+        let acquired = a.acquire(1);
+        let opened = reopening.join().unwrap();
+        let held = match acquired {
+            Acquired::Yes => 1,
+            no => {
+                assert_eq!(no, Acquired::No(Parked::Closed));
+                0
+            }
+        };
+        assert!(opened || held == 1);
+        assert_eq!(stage.info().status, if opened { Status::Open } else { Status::Closed });
+        stage.at_rest(&[(&a, held)]);
+    });
+}
+
+#[test]
+fn close_and_open_with_less_against_an_acquire() {
+    explore(|| {
+        let (stage, [a, b]) = Stage::cast(limit(1));
+        let reopening = spawn(&b, |b| {
+            b.stage.pool.close(&b.stage.host);
+            b.stage.pool.open(limit(0))
+        });
+        let took = a.take(1);
+        assert_eq!(reopening.join().unwrap(), !took, "by the old limit, or not at all");
+        stage.at_rest(&[(&a, u64::from(took))]);
+    });
+}
+
+#[test]
+fn close_against_a_timeout() {
+    explore(|| {
+        let (stage, [a, b]) = Stage::cast(limit(1));
+        a.hold(1);
+        let id = b.wait(1);
+        let closing = spawn(&a, |a| a.stage.pool.close(&a.stage.host));
+        let cancelled = b.cancel(id);
+        closing.join().unwrap();
+        assert_eq!(b.answers(), if cancelled == Cancelled::Yes { vec![] } else { vec![Answer::Closed] });
+        stage.at_rest(&[(&a, 1)]);
+    });
+}
+
+#[test]
+fn drain_against_an_acquire() {
+    explore(|| {
+        let (stage, [a, d]) = Stage::cast(limit(1));
+        let taking = spawn(&a, |a| a.take(1));
+        let drain = d.drain();
+        let took = taking.join().unwrap();
+        assert_eq!(drain == Drain::Done, !took, "nobody is admitted once it is drained");
+        stage.at_rest(&[(&a, u64::from(took))]);
+        if took {
+            a.die();
+            assert_eq!(d.answers(), [Answer::Drained]);
+        }
+    });
+}
+
+#[test]
+fn drain_against_the_last_release() {
+    explore(|| {
+        let (stage, [a, d]) = Stage::cast(limit(1));
+        a.hold(1);
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        let drain = d.drain();
+        releasing.join().unwrap();
+        assert_eq!(d.answers(), if drain == Drain::Done { vec![] } else { vec![Answer::Drained] });
+        stage.at_rest(&[]);
+    });
+}
+
+#[test]
+fn drain_against_the_death_of_the_last_holder() {
+    explore(|| {
+        let (stage, [a, d]) = Stage::cast(limit(1));
+        a.hold(1);
+        let dying = spawn(&a, |a| a.die());
+        let drain = d.drain();
+        dying.join().unwrap();
+        assert_eq!(d.answers(), if drain == Drain::Done { vec![] } else { vec![Answer::Drained] });
+        stage.at_rest(&[]);
+    });
+}
+
+#[test]
+fn drain_against_an_acquire_and_a_waiter_parking() {
+    explore(|| {
+        let (stage, [a, b, d]) = Stage::cast(limit(1));
+        let taking = spawn(&a, |a| {
+            if a.take(1) {
+                assert_eq!(a.release(1), Ok(()));
+            }
+        });
+        let waiting = spawn(&b, |b| b.acquire(1));
+        let drain = meanwhile(&d, |d| d.drain());
+        taking.join().unwrap();
+        match waiting.join().unwrap() {
+            Acquired::Yes => assert_eq!(b.release(1), Ok(())),
+            Acquired::No(no) => assert_eq!(no, Parked::Closed),
+            Acquired::Waiting(_) => match b.answers().as_slice() {
+                [Answer::Closed] => {}
+                [Answer::Granted] => assert_eq!(b.release(1), Ok(())),
+                other => panic!("told {other:?}"),
+            },
+        }
+        assert_eq!(d.answers(), if drain == Drain::Done { vec![] } else { vec![Answer::Drained] });
+        stage.at_rest(&[]);
+    });
+}
+
+#[test]
+fn timeout_of_a_drain_against_the_last_release() {
+    explore(|| {
+        let (stage, [a, d]) = Stage::cast(limit(1));
+        a.hold(1);
+        let Drain::Waiting(id) = d.drain() else { panic!("something is held") };
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        let cancelled = d.cancel(id);
+        releasing.join().unwrap();
+        assert_eq!(d.answers(), if cancelled == Cancelled::Yes { vec![] } else { vec![Answer::Drained] });
+        assert!(stage.pool.reopen(&stage.host));
+        stage.at_rest(&[]);
+    });
+}
+
+#[test]
+fn reopening_against_the_last_release() {
+    explore(|| {
+        let (stage, [a, d]) = Stage::cast(limit(1));
+        a.hold(1);
+        assert!(matches!(d.drain(), Drain::Waiting(_)));
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        assert!(stage.pool.reopen(&stage.host));
+        releasing.join().unwrap();
+        assert!(matches!(d.answers().as_slice(), [Answer::Drained | Answer::Undrained(1)]));
+        stage.at_rest(&[]);
+    });
+}
+
+#[test]
+fn closing_against_the_last_release_of_a_drain() {
+    explore(|| {
+        let (stage, [a, d]) = Stage::cast(limit(1));
+        a.hold(1);
+        assert!(matches!(d.drain(), Drain::Waiting(_)));
+        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
+        stage.pool.close(&stage.host);
+        releasing.join().unwrap();
+        assert!(matches!(d.answers().as_slice(), [Answer::Drained | Answer::Undrained(1)]));
+    });
+}
+
+#[test]
+fn reopening_against_a_drain() {
+    explore(|| {
+        let (stage, [a, b, d]) = Stage::cast(limit(1));
+        a.hold(1);
+        let draining = spawn(&d, |d| d.drain());
+        let waiting = spawn(&b, |b| b.acquire(1));
+        meanwhile(&a, |a| assert!(a.stage.pool.reopen(&a.stage.host)));
+        assert!(matches!(draining.join().unwrap(), Drain::Waiting(_)));
+        let b_waits = match waiting.join().unwrap() {
+            Acquired::Waiting(_) if b.answers().is_empty() => true,
+            Acquired::Waiting(_) => {
+                assert_eq!(b.answers(), [Answer::Closed]);
+                false
+            }
+            no => {
+                assert_eq!(no, Acquired::No(Parked::Closed));
+                false
+            }
+        };
+        if stage.info().status == Status::Open {
+            assert_eq!(d.answers(), [Answer::Undrained(1)]);
+        } else {
+            assert!(!b_waits);
+            assert_eq!(d.answers(), []);
+        }
+        stage.at_rest(&[(&a, 1)]);
+        assert_eq!(a.release(1), Ok(()));
+        stage.at_rest(&[(&b, u64::from(b_waits))]);
+        assert_eq!(d.answers().len(), 1);
+    });
+}

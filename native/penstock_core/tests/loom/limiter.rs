@@ -1,0 +1,235 @@
+//! Races of hits, pauses, refunds and resets. A row has two places; up to two keys share one row.
+
+use std::sync::Arc;
+
+use loom::thread;
+use penstock_core::{Changed, Hit, Key, Limiter, Limits, Rate, Reserved};
+
+use crate::explore::explore;
+
+pub(crate) const MS: u64 = 1_000_000;
+
+/// One hit in 100 ms, and so many at once.
+pub(crate) fn limits(burst: u32) -> Limits {
+    Limits { limit: 1, per_ms: 100, rate: Rate::new(1, 100, burst).unwrap() }
+}
+
+pub(crate) fn open(max_keys: u32, burst: u32) -> (Arc<Limiter>, Key) {
+    let limiter = Arc::new(Limiter::new(max_keys).unwrap());
+    let incarnation = limiter.open(limits(burst), false, 0);
+    (limiter, Key::Global(incarnation))
+}
+
+// Their rows begin with the place that the high bits say, of three rows.
+pub(crate) const A: Key = Key::Tag(1, 1);
+
+pub(crate) const B: Key = Key::Tag(1, 2);
+
+pub(crate) const C: Key = Key::Tag(1, 3);
+
+pub(crate) fn spawn<T: 'static>(
+    limiter: &Arc<Limiter>,
+    act: impl FnOnce(&Limiter) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let limiter = Arc::clone(limiter);
+    thread::spawn(move || act(&limiter))
+}
+
+pub(crate) fn allowed(hits: &[Hit]) -> usize {
+    hits.iter().filter(|hit| matches!(hit, Hit::Allow(_))).count()
+}
+
+pub(crate) fn update(limiter: &Limiter, limits: Limits, now: u64) {
+    let mut from = None;
+    while let Changed::NotYet(progress) = limiter.update(1, |_| Some(limits), now, from) {
+        from = Some(progress);
+    }
+}
+
+#[test]
+fn hit_against_hit() {
+    for global in [false, true] {
+        explore(move || {
+            let (limiter, all) = open(2, 2);
+            let key = if global { all } else { A };
+            assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(1));
+            let other = spawn(&limiter, move |limiter| limiter.hit(key, 0, 1));
+            let hits = [limiter.hit(key, 0, 1), other.join().unwrap()];
+            assert_eq!(allowed(&hits), 1);
+        });
+    }
+}
+
+#[test]
+fn pause_against_hit() {
+    for global in [false, true] {
+        explore(move || {
+            let (limiter, all) = open(2, 2);
+            let key = if global { all } else { A };
+            let other = spawn(&limiter, move |limiter| limiter.hit(key, 0, 1));
+            assert!(limiter.pause(key, 0, 100 * MS));
+            // Whatever the other came to, none is allowed after it.
+            assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
+            let hit = other.join().unwrap();
+            assert!([Hit::Allow(1), Hit::Deny(100 * MS)].contains(&hit), "{hit:?}");
+            assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
+        });
+    }
+}
+
+/// There is room for one.
+#[test]
+fn pause_against_pause_and_reset() {
+    explore(|| {
+        let (limiter, _) = open(2, 2);
+        let other = spawn(&limiter, |limiter| {
+            assert!(limiter.pause(B, 0, 200 * MS));
+            limiter.peek(B, 0, 1)
+        });
+        assert!(limiter.pause(A, 0, 100 * MS));
+        assert!(matches!(limiter.peek(A, 0, 1), Hit::Deny(wait) if wait >= 100 * MS));
+        assert!(limiter.reset(A));
+        assert_eq!(other.join().unwrap(), Hit::Deny(200 * MS));
+        assert_eq!(limiter.peek(B, 0, 1), Hit::Deny(200 * MS));
+    });
+}
+
+#[test]
+fn open_against_pause() {
+    for global in [false, true] {
+        explore(move || {
+            let (limiter, all) = open(2, 2);
+            let key = if global { all } else { A };
+            let other = spawn(&limiter, move |limiter| limiter.pause(key, 0, 100 * MS));
+            let new = limiter.open(limits(2), false, 0);
+            other.join().unwrap();
+            for key in [Key::Global(new), Key::Tag(new, 7)] {
+                assert_eq!(limiter.peek(key, 0, 1), Hit::Allow(1));
+            }
+        });
+    }
+}
+
+#[test]
+fn charge_against_hit_and_refund() {
+    explore(|| {
+        let (limiter, _) = open(2, 2);
+        let other = spawn(&limiter, |limiter| limiter.charge_anyway(A, 0, 3));
+        let hit = limiter.hit(A, 0, 1);
+        other.join().unwrap();
+        // Both are charged, or the hit was denied.
+        let owed = 3 + u64::from(matches!(hit, Hit::Allow(_)));
+        assert_eq!(limiter.peek(A, 0, 1), Hit::Deny((owed - 1) * 100 * MS));
+        let other = spawn(&limiter, |limiter| limiter.give_back(A, 0, 1));
+        limiter.give_back(A, 0, 1);
+        other.join().unwrap();
+        assert_eq!(limiter.peek(A, 0, 1), if owed == 4 { Hit::Deny(100 * MS) } else { Hit::Allow(0) });
+    });
+}
+
+#[test]
+fn reset_against_hit() {
+    for global in [false, true] {
+        explore(move || {
+            let (limiter, all) = open(2, 1);
+            let key = if global { all } else { A };
+            assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(0));
+            let other = spawn(&limiter, move |limiter| assert!(limiter.reset(key)));
+            let hit = limiter.hit(key, 0, 1);
+            other.join().unwrap();
+            let then = limiter.hit(key, 0, 1);
+            assert_eq!(allowed(&[hit, then]), 1, "{hit:?} {then:?}");
+        });
+    }
+}
+
+#[test]
+fn reset_against_two_hits() {
+    explore(|| {
+        let (limiter, _) = open(2, 1);
+        assert_eq!(limiter.hit(A, 0, 1), Hit::Allow(0));
+        let reset = spawn(&limiter, |limiter| assert!(limiter.reset(A)));
+        let other = spawn(&limiter, |limiter| limiter.hit(A, 0, 1));
+        let mut hits = vec![limiter.hit(A, 0, 1), other.join().unwrap()];
+        reset.join().unwrap();
+        hits.push(limiter.hit(A, 0, 1));
+        assert_eq!(allowed(&hits), 1, "{hits:?}");
+        assert!(limiter.keys(0, 0).0 == 1);
+    });
+}
+
+#[test]
+fn reserve_against_reserve() {
+    explore(|| {
+        let (limiter, all) = open(1, 1);
+        let other = spawn(&limiter, move |limiter| limiter.reserve(all, 0, 1, u64::MAX));
+        let mut turns = [limiter.reserve(all, 0, 1, u64::MAX), other.join().unwrap()];
+        turns.sort_by_key(|turn| if let Reserved::In(wait) = turn { *wait } else { u64::MAX });
+        assert_eq!(turns, [Reserved::In(0), Reserved::In(100 * MS)]);
+    });
+}
+
+/// Of the incarnation before, by one that was slow.
+#[test]
+fn open_against_hit() {
+    explore(|| {
+        let (limiter, old) = open(1, 1);
+        let other = spawn(&limiter, move |limiter| limiter.hit(old, 0, 1));
+        let new = Key::Global(limiter.open(limits(1), false, 0));
+        let hit = other.join().unwrap();
+        assert!(matches!(hit, Hit::Allow(0) | Hit::Gone), "{hit:?}");
+        assert_eq!(limiter.hit(new, 0, 1), Hit::Allow(0));
+    });
+}
+
+/// Who is late is told so, is counted nowhere, and leaves nothing in the one place there is.
+#[test]
+fn open_against_hit_of_a_key() {
+    for hit_before in [false, true] {
+        explore(move || {
+            let (limiter, _) = open(1, 1);
+            if hit_before {
+                limiter.hit(A, 0, 1);
+            }
+            let late = spawn(&limiter, move |limiter| limiter.hit(A, 0, 1));
+            let now = limiter.open(limits(1), false, 0);
+            // Perhaps it has the place still, for a moment.
+            let mine = limiter.hit(Key::Tag(now, 9), 0, 1);
+            let late = late.join().unwrap();
+            assert!(
+                late == Hit::Gone || late == if hit_before { Hit::Deny(100 * MS) } else { Hit::Allow(0) },
+                "{late:?}"
+            );
+            assert_eq!(allowed(&[mine, limiter.hit(Key::Tag(now, 9), 0, 1)]), 1, "{mine:?}");
+        });
+    }
+}
+
+/// What is charged as it is reset stays, or is forgotten with the rest; the rest is forgotten.
+#[test]
+fn reset_against_a_hit_that_is_allowed() {
+    for global in [false, true] {
+        explore(move || {
+            let (limiter, all) = open(2, 2);
+            let key = if global { all } else { A };
+            assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(1));
+            let other = spawn(&limiter, move |limiter| assert!(limiter.reset(key)));
+            let hit = limiter.hit(key, 0, 1);
+            other.join().unwrap();
+            let left = if hit == Hit::Allow(1) { 0 } else { 1 };
+            assert_eq!((allowed(&[hit]), limiter.hit(key, 0, 1)), (1, Hit::Allow(left)));
+        });
+    }
+}
+
+#[test]
+fn open_against_advance() {
+    explore(|| {
+        let limiter = Arc::new(Limiter::new(1).unwrap());
+        limiter.open(limits(1), true, 0);
+        let other = spawn(&limiter, |limiter| limiter.advance(1, 5));
+        limiter.open(limits(1), true, 0);
+        other.join().unwrap();
+        assert_eq!(limiter.now(|| 1), 0);
+    });
+}

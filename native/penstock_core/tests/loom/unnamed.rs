@@ -1,0 +1,107 @@
+//! Races of unnamed pools that were dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use loom::sync::atomic::AtomicUsize;
+use loom::thread;
+use penstock_core::{Kind, NotHeld, Pid, Pool, Position, Refusal, Registry};
+
+use crate::explore::explore;
+use crate::support::{Fake, Stage, limit};
+use crate::{pids, spawn};
+
+/// Clears a pool that no process can reach, in pieces of one entry.
+fn clear(host: &Fake, pool: &Pool<Fake>) {
+    pool.close(host);
+    let mut next = Some(Position::default());
+    while let Some(from) = next {
+        next = pool.clear(host, from, 1);
+    }
+}
+
+/// A holder dies while its pool is cleared: what it held comes back once, and the entry is gone
+/// or idle.
+#[test]
+fn clearing_against_the_death_of_a_holder() {
+    explore(|| {
+        let (stage, [a, b]) = Stage::cast(limit(3));
+        a.hold(2);
+        b.hold(1);
+        let death = spawn(&a, |a| a.die());
+        clear(&stage.host, &stage.pool);
+        death.join().unwrap();
+        stage.at_rest(&[]);
+        assert!(stage.pool.open(limit(2)), "all came back");
+        b.hold(2);
+        stage.at_rest(&[(&b, 2)]);
+    });
+}
+
+/// A holder with an open offer dies while its pool is cleared.
+#[test]
+fn clearing_against_the_death_of_a_spawner() {
+    explore(|| {
+        let (stage, [a]) = Stage::cast(limit(3));
+        assert_eq!(a.try_bound(2), Ok(()));
+        a.offer(1);
+        let death = spawn(&a, |a| a.die());
+        clear(&stage.host, &stage.pool);
+        death.join().unwrap();
+        assert!(stage.pool.open(limit(2)), "all came back");
+        stage.at_rest(&[]);
+    });
+}
+
+/// A process holds permits and drops the pool, as another does; the last of them clears it. A
+/// third gets it or another one, in which nothing is held, and the first may acquire in it by the
+/// entry that it has.
+#[test]
+fn clearing_against_the_next_use() {
+    explore(|| {
+        let host = Fake::new(3);
+        let [a, b, next] = pids();
+        let registry = Arc::new(Registry::new());
+        let (id, pool) = registry.make_unnamed(limit(3));
+        // What the VM counts: the terms that refer to the handle.
+        let references = Arc::new(AtomicUsize::new(2));
+        assert!(pool.take(&host, a, 1, Kind::Free));
+        let let_go = {
+            let (registry, host) = (Arc::clone(&registry), host.clone());
+            move |pid: Pid| {
+                let pool = registry.unnamed_pool(id).unwrap();
+                assert!(pool.take(&host, pid, 1, Kind::Bound));
+                if pid == b {
+                    assert_eq!(pool.release(&host, pid, 1, Kind::Bound), Ok(()));
+                }
+                // ORDERING: as the VM counts references: who lets go last sees what the others
+                // did.
+                if references.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    clear(&host, pool);
+                    registry.give_back_unnamed(id);
+                }
+            }
+        };
+        let other = {
+            let let_go = let_go.clone();
+            thread::spawn(move || let_go(b))
+        };
+        let third = {
+            let (registry, host) = (Arc::clone(&registry), host.clone());
+            thread::spawn(move || {
+                let (id, pool) = registry.reuse_unnamed(limit(1)).unwrap_or_else(|| registry.make_unnamed(limit(1)));
+                assert_eq!(pool.try_acquire(&host, next, 1, Kind::Free), Ok(()));
+                assert_eq!(pool.try_acquire(&host, next, 1, Kind::Free), Err(Refusal::Full));
+                id
+            })
+        };
+        let_go(a);
+        other.join().unwrap();
+        let id = third.join().unwrap();
+        let pool = registry.unnamed_pool(id).unwrap();
+        assert_eq!(pool.release(&host, a, 1, Kind::Free), Err(NotHeld));
+        assert_eq!(pool.release(&host, next, 1, Kind::Free), Ok(()));
+        assert_eq!(pool.try_acquire(&host, a, 1, Kind::Free), Ok(()));
+        assert_eq!(pool.info().in_use, 1);
+    });
+}

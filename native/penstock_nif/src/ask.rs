@@ -1,0 +1,132 @@
+//! Asks: the references of waits by messages.
+//!
+//! The reference that the caller gets is a resource. It names the wait, so that the caller can
+//! take the wait back by the reference alone, and no table keeps references that no caller asks
+//! about again. An ask owns nothing and monitors no process.
+
+use std::ffi::CStr;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use once_cell::sync::OnceCell;
+use penstock_core::{InstanceId, Opening, Pid, Pool, WaiterId};
+
+use crate::host::Beam;
+use crate::resolve::Gate;
+use crate::resource::{Resource, ResourceType};
+use crate::term::{Env, Term};
+
+/// The wait that a reference refers to.
+pub(crate) struct Ask {
+    owner: Pid,
+    /// The name that the pool was asked by; 0 for none.
+    name: u64,
+    /// The address of the pool. It is compared and never followed.
+    pool: usize,
+    instance: InstanceId,
+    /// The opening of that pool. After a close the pool may serve another handle, or the name
+    /// again.
+    opening: OnceCell<Opening>,
+    permits: u32,
+    /// The wait; 0 if the answer was there at once.
+    id: AtomicU64,
+    /// Whether the message has been sent.
+    told: AtomicBool,
+}
+
+static ASK: ResourceType<Ask> = ResourceType::new();
+
+impl Resource for Ask {
+    const NAME: &'static CStr = c"penstock_ask";
+}
+
+pub(crate) fn init(env: Env) -> bool {
+    let Some(owner) = Pid::new(1) else { return false };
+    let opened = ASK.open(env);
+    if opened {
+        let (id, told) = (AtomicU64::new(0), AtomicBool::new(true));
+        ASK.pin(Ask { owner, name: 0, pool: 0, instance: 0, opening: OnceCell::new(), permits: 0, id, told });
+    }
+    opened
+}
+
+impl Ask {
+    /// Makes the ask of a caller for `permits` of a gate, and the reference to it. The caller
+    /// found the gate by the term `by`.
+    pub(crate) fn make(beam: &Beam, by: Term, gate: Gate<'_>, owner: Pid, permits: u32) -> (Term, *const Self) {
+        let ask = Self {
+            owner,
+            name: if beam.env.is_atom(by) { by.word() } else { 0 },
+            pool: ptr::from_ref(gate.pool).addr(),
+            instance: gate.instance(),
+            opening: OnceCell::new(),
+            permits,
+            id: AtomicU64::new(0),
+            told: AtomicBool::new(false),
+        };
+        ASK.make(beam.env, ask)
+    }
+
+    /// Returns the ask that a term refers to, if it is one. The term must be an argument of the
+    /// current call.
+    pub(crate) fn get<'a>(env: Env, term: Term) -> Option<&'a Self> {
+        ASK.get(env, term)
+    }
+
+    pub(crate) fn owner(&self) -> Pid {
+        self.owner
+    }
+
+    pub(crate) fn instance(&self) -> InstanceId {
+        self.instance
+    }
+
+    pub(crate) fn permits(&self) -> u32 {
+        self.permits
+    }
+
+    /// Returns `true` if a pool at that address was asked.
+    pub(crate) fn is_of_pool(&self, pool: &Pool<Beam>) -> bool {
+        self.pool == ptr::from_ref(pool).addr()
+    }
+
+    /// Returns `true` if the pool was asked by that name.
+    pub(crate) fn is_by_name(&self, name: Term) -> bool {
+        self.name != 0 && self.name == name.word()
+    }
+
+    /// Notes the opening of the pool, after the pool was asked: a pool that was opened again
+    /// since has answered the wait, or holds it.
+    pub(crate) fn set_opening(&self, pool: &Pool<Beam>) {
+        let _first = self.opening.set(pool.opening());
+    }
+
+    /// Returns `true` if the pool is still opened as it was when it was asked.
+    pub(crate) fn is_of_opening(&self, pool: &Pool<Beam>) -> bool {
+        self.opening.get() == Some(&pool.opening())
+    }
+
+    /// Notes the wait. The answer may be on its way already; only the owner reads the wait, when
+    /// this call is over.
+    pub(crate) fn set_wait(&self, id: WaiterId) {
+        self.id.store(id.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Returns the wait, if the answer was not there at once.
+    pub(crate) fn wait(&self) -> Option<WaiterId> {
+        let bits = self.id.load(Ordering::Relaxed);
+        (bits != 0).then(|| WaiterId::from_bits(bits))
+    }
+
+    /// Notes that the message has been sent, or never will be.
+    pub(crate) fn set_told(&self) {
+        // ORDERING: Release pairs with the Acquire in `is_told`: a caller that finds the ask told
+        // finds the message in its mailbox.
+        self.told.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        // ORDERING: Acquire pairs with the Release in `set_told`.
+        self.told.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,64 @@
+//! Entry points of deadlines: processes that are killed when they run too long.
+
+use penstock_core::{Ending, Host, Pid};
+
+use crate::atoms;
+use crate::clock;
+use crate::entry::entries;
+use crate::host::Beam;
+use crate::node::{self, Admission, DEADLINES};
+use crate::resolve::resolve_instance;
+use crate::term::Term;
+
+use super::spawn::resolve_offer;
+
+entries! {
+    deadline_set/3 => set,
+    deadline_give/4 => give,
+    deadline_end/0 => end,
+    deadline_due/0 => due,
+    deadline_rest/0 => rest,
+}
+
+/// Overdue processes that one call returns: some 20 µs, which is also how long it may hold a lock
+/// of the table.
+const MOST: usize = 64;
+
+fn set(beam: &Beam, [gate, offer, ms]: [Term; 3]) -> Term {
+    let pool = resolve_offer(beam, gate, offer).map(|(pool, _)| Admission::by(pool));
+    set_for(beam, beam.env.me(), pool, ms)
+}
+
+fn give(beam: &Beam, [gate, instance, pid, ms]: [Term; 4]) -> Term {
+    let pool = resolve_instance(beam, gate, instance).map(Admission::by);
+    set_for(beam, beam.env.local_pid(pid), pool, ms)
+}
+
+fn set_for(beam: &Beam, pid: Option<Pid>, pool: Option<Admission>, ms: Term) -> Term {
+    let (Some(pid), Some(pool), Some(ms)) = (pid, pool, beam.env.positive_i31(ms)) else { return atoms::badarg() };
+    // One ms more, for the part of a ms that the clock does not tell: no process is killed early.
+    node::set_deadline(beam.env, pid, clock::exact_ms() + u64::from(ms) + 1, pool);
+    atoms::ok()
+}
+
+fn end(beam: &Beam, []: [Term; 0]) -> Term {
+    match beam.env.me().map(|me| DEADLINES.end_work(me)) {
+        Some(Ending::Overdue) => atoms::overdue(),
+        _ => atoms::ok(),
+    }
+}
+
+fn due(beam: &Beam, []: [Term; 0]) -> Term {
+    let due = DEADLINES.due(clock::exact_ms(), MOST, |pid, by| by.pool.count_killed(by.opening, pid));
+    beam.worked(due.len() * 4);
+    let pids: Vec<Term> = due.into_iter().map(Term::pid).collect();
+    beam.env.list(&pids)
+}
+
+fn rest(_beam: &Beam, []: [Term; 0]) -> Term {
+    if DEADLINES.rest() {
+        atoms::ok()
+    } else {
+        atoms::again()
+    }
+}

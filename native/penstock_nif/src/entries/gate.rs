@@ -1,0 +1,67 @@
+//! Entry points of gates of any kind, by their names.
+
+use penstock_core::{Host, Named};
+
+use crate::atoms;
+use crate::entry::entries;
+use crate::host::Beam;
+use crate::node::REGISTRY;
+use crate::resolve::{named, resolve};
+use crate::term::Term;
+
+entries! {
+    gate_close/2 => close,
+    gate_kind/1 => kind,
+    gate_owner/1 => owner,
+    gate_known/1 => known,
+    gate_names/1 => names,
+}
+
+/// Names that one call looks at, some 150 ns each.
+const NAMES: usize = 256;
+
+fn close(beam: &Beam, [name, owner]: [Term; 2]) -> Term {
+    let Some(owner) = beam.env.local_pid(owner) else { return atoms::badarg() };
+    if named(name).is_some_and(|named| named.close(beam, owner)) {
+        atoms::ok()
+    } else {
+        atoms::no_pool()
+    }
+}
+
+fn kind(beam: &Beam, [gate]: [Term; 1]) -> Term {
+    if resolve(beam, gate).is_some_and(|gate| gate.stands()) {
+        return atoms::pool();
+    }
+    let Some(named) = named(gate) else { return atoms::none() };
+    // A limiter or ban that was closed meanwhile may serve another name by now, so its incarnation
+    // is compared.
+    if named.limiter().is_some_and(|(limiter, incarnation)| limiter.is(incarnation)) {
+        atoms::limiter()
+    } else if named.bans().is_some_and(|(ban, incarnation)| ban.is(incarnation)) {
+        atoms::ban()
+    } else {
+        atoms::none()
+    }
+}
+
+fn owner(_beam: &Beam, [name]: [Term; 1]) -> Term {
+    named(name).and_then(Named::owner).map_or(atoms::nil(), Term::pid)
+}
+
+fn known(_beam: &Beam, [name]: [Term; 1]) -> Term {
+    if REGISTRY.was_started(name.word()) {
+        atoms::known()
+    } else {
+        atoms::unknown()
+    }
+}
+
+fn names(beam: &Beam, [from]: [Term; 1]) -> Term {
+    let Some(from) = beam.env.uint(from) else { return atoms::badarg() };
+    let piece = REGISTRY.names(from as usize, NAMES);
+    beam.worked(piece.looked_at * 8);
+    let names: Vec<Term> = piece.names.into_iter().map(|word| Term(word as usize)).collect();
+    let next = piece.next.map_or(atoms::done(), |place| beam.env.make_u64(place as u64));
+    beam.env.tuple(&[next, beam.env.list(&names)])
+}

@@ -1,0 +1,158 @@
+//! Entry points of a spawn: bound permits that are offered to a child and become the child's.
+
+use penstock_core::{Adoption, InstanceId, Kind, NotHeld, Offer, Pid, Pool};
+
+use crate::atoms;
+use crate::entry::entries;
+use crate::host::Beam;
+use crate::resolve::{instance_id, instance_term, release, resolve, resolve_first, resolve_instance, with_pool};
+use crate::term::Term;
+
+entries! {
+    spawn_try/2 => try_offer,
+    spawn_take/2 => take_offer,
+    spawn_offer/3 => offer,
+    spawn_hand_over/3 => hand_over,
+    spawn_adopt/2 => adopt,
+    spawn_adopt/3 => adopt_of_living,
+    spawn_retract/2 => retract,
+    spawn_end/2 => end,
+    spawn_ended/2 => ended,
+}
+
+fn try_offer(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
+    let Some(n) = beam.env.positive_i31(permits) else { return atoms::badarg() };
+    with_pool(beam, gate, |gate, me| {
+        let result = gate.pool.try_acquire(beam, me, n, Kind::Bound);
+        gate.admitted(beam, me, n, Kind::Bound, result, || offer_or_release(beam, gate.pool, gate.instance(), me, n))
+    })
+}
+
+fn take_offer(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
+    let Some(n) = beam.env.positive_i31(permits) else { return atoms::badarg() };
+    with_pool(beam, gate, |gate, me| {
+        if gate.pool.take(beam, me, n, Kind::Bound) {
+            let offer = || offer_or_release(beam, gate.pool, gate.instance(), me, n);
+            gate.admitted(beam, me, n, Kind::Bound, Ok(()), offer)
+        } else {
+            atoms::busy()
+        }
+    })
+}
+
+/// Offers permits that the caller has just taken. Releases them if the caller's last offer is
+/// still pending.
+#[inline(always)]
+fn offer_or_release(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pid, n: u32) -> Term {
+    match pool.offer(me, n) {
+        Some(offer) => offer_term(beam, instance, offer),
+        None => {
+            release(beam, pool, me, n, Kind::Bound);
+            atoms::not_held()
+        }
+    }
+}
+
+/// Returns the term of an offer. An offer of the first pool of a name, or of a handle's pool, is
+/// a number alone. Nearly all are, and a number is made and copied for nothing.
+#[inline(always)]
+fn offer_term(beam: &Beam, instance: InstanceId, offer: Offer) -> Term {
+    let number = beam.env.make_u64(offer.to_bits());
+    if instance <= 1 {
+        number
+    } else {
+        beam.env.tuple(&[instance_term(beam, instance), number])
+    }
+}
+
+/// Returns an offer and the pool that it is of.
+#[inline(always)]
+pub(super) fn resolve_offer<'a>(beam: &Beam, gate: Term, offer: Term) -> Option<(&'a Pool<Beam>, Offer)> {
+    let (pool, number) = match beam.env.u64(offer) {
+        Some(number) => (resolve_first(beam, gate)?, number),
+        None => {
+            let [instance, number] = beam.env.pair(offer)?;
+            (resolve_instance(beam, gate, instance)?, beam.env.u64(number)?)
+        }
+    };
+    Some((pool, Offer::from_bits(number)))
+}
+
+/// Returns the term that `resolve_instance` finds the pool of an offer by.
+pub(super) fn instance_of_offer(beam: &Beam, gate: Term, offer: Term) -> Term {
+    match beam.env.pair(offer) {
+        Some([instance, _]) => instance,
+        None => instance_term(beam, InstanceId::from(beam.env.is_atom(gate))),
+    }
+}
+
+fn offer(beam: &Beam, [gate, instance, permits]: [Term; 3]) -> Term {
+    match (resolve_instance(beam, gate, instance), beam.env.positive_i31(permits), beam.env.me()) {
+        (Some(pool), Some(n), Some(me)) => {
+            let id = instance_id(beam, instance);
+            pool.offer(me, n).map_or(atoms::not_held(), |offer| offer_term(beam, id, offer))
+        }
+        _ => atoms::badarg(),
+    }
+}
+
+fn hand_over(beam: &Beam, [gate, offer, child]: [Term; 3]) -> Term {
+    match (resolve_offer(beam, gate, offer), beam.env.local_pid(child)) {
+        (Some((pool, offer)), Some(child)) => {
+            pool.hand_over(beam, offer, child);
+            atoms::ok()
+        }
+        _ => atoms::badarg(),
+    }
+}
+
+fn adopt(beam: &Beam, [gate, offer]: [Term; 2]) -> Term {
+    match (resolve_offer(beam, gate, offer), beam.env.me()) {
+        (Some((pool, offer)), Some(me)) => match pool.adopt(beam, me, offer) {
+            Adoption::Adopted => atoms::ok(),
+            Adoption::Revoked => atoms::revoked(),
+        },
+        _ => atoms::badarg(),
+    }
+}
+
+/// Adopts the offer of a spawner that is alive. The offer of a dead one is revoked, even if the
+/// spawner has handed over.
+fn adopt_of_living(beam: &Beam, [gate, offer, spawner]: [Term; 3]) -> Term {
+    match beam.env.local_pid(spawner) {
+        Some(spawner) if beam.env.is_alive(spawner) => adopt(beam, [gate, offer]),
+        Some(_) => atoms::revoked(),
+        None => atoms::badarg(),
+    }
+}
+
+fn retract(beam: &Beam, [gate, offer]: [Term; 2]) -> Term {
+    match resolve_offer(beam, gate, offer) {
+        Some((pool, offer)) => {
+            pool.retract(beam, offer);
+            atoms::ok()
+        }
+        _ => atoms::badarg(),
+    }
+}
+
+fn end(beam: &Beam, [gate, offer]: [Term; 2]) -> Term {
+    match (resolve_offer(beam, gate, offer), beam.env.me()) {
+        (Some((pool, _)), Some(me)) => match pool.end_work(beam, me) {
+            Ok(()) => atoms::ok(),
+            Err(NotHeld) => atoms::not_held(),
+        },
+        _ => atoms::badarg(),
+    }
+}
+
+fn ended(beam: &Beam, [gate, child]: [Term; 2]) -> Term {
+    match (resolve(beam, gate), beam.env.local_pid(child)) {
+        (Some(gate), Some(child)) => {
+            gate.pool.ended(beam, child);
+            atoms::ok()
+        }
+        (None, _) => atoms::no_pool(),
+        _ => atoms::badarg(),
+    }
+}

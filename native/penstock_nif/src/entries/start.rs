@@ -1,0 +1,40 @@
+//! Entry points of a supervised start: bound permits of the process that calls the start function
+//! of a child, which become the child's.
+
+use penstock_core::TransferError;
+
+use crate::atoms;
+use crate::entry::entries;
+use crate::host::Beam;
+use crate::resolve::resolve_instance;
+use crate::term::Term;
+
+use super::spawn::{instance_of_offer, resolve_offer};
+
+entries! {
+    start_claim/3 => claim,
+    start_entrust/4 => entrust,
+}
+
+/// Takes over the offer of another process. Returns which of its gate's pools the offer is of.
+fn claim(beam: &Beam, [gate, offer, spawner]: [Term; 3]) -> Term {
+    match (resolve_offer(beam, gate, offer), beam.env.local_pid(spawner), beam.env.me()) {
+        (Some((pool, number)), Some(spawner), Some(me)) => match pool.claim(beam, me, spawner, number) {
+            Some(_) => instance_of_offer(beam, gate, offer),
+            None => atoms::revoked(),
+        },
+        _ => atoms::badarg(),
+    }
+}
+
+fn entrust(beam: &Beam, [gate, instance, child, permits]: [Term; 4]) -> Term {
+    let pool = resolve_instance(beam, gate, instance);
+    match (pool, beam.env.local_pid(child), beam.env.positive_i31(permits), beam.env.me()) {
+        (Some(pool), Some(child), Some(n), Some(me)) => match pool.entrust(beam, me, child, n) {
+            Ok(()) => atoms::ok(),
+            Err(TransferError::NotHeld) => atoms::not_held(),
+            Err(TransferError::Gone) => atoms::noproc(),
+        },
+        _ => atoms::badarg(),
+    }
+}

@@ -1,0 +1,44 @@
+//! Entry point by which the reaper ends waits whose time is over.
+
+use penstock_core::{Expiry, Host};
+
+use crate::atoms;
+use crate::clock;
+use crate::entry::entries;
+use crate::host::Beam;
+use crate::node;
+use crate::term::Term;
+
+entries! {
+    waits_due/1 => due,
+}
+
+/// Pools that one call looks at, each some 50 ns if there is nothing to do.
+const POOLS: usize = 32;
+
+/// Work after which a call ends no more waits, in the units of the host: some 50 µs of messages
+/// and looks.
+const ENOUGH: u32 = 2_500;
+
+/// Ends waits whose time is over, beginning with the pool at `from`. Returns the pool to continue
+/// with, or `done`.
+fn due(beam: &Beam, [from]: [Term; 1]) -> Term {
+    let Some(from) = beam.env.u64(from) else { return atoms::badarg() };
+    let mut at = usize::try_from(from).unwrap_or(usize::MAX);
+    let now = clock::exact_ms();
+    for _ in 0..POOLS {
+        let Some((number, pool)) = node::timed(at) else { return atoms::done() };
+        if beam.spent() > ENOUGH {
+            break;
+        }
+        // The lock of the list is not held here. A pool whose handle is gone is closed, and its
+        // waiters have been answered.
+        match pool.expire(beam, now) {
+            Expiry::More => break,
+            Expiry::Later => at += 1,
+            Expiry::Nothing => node::end_to_time(at, number),
+        }
+        beam.worked(2);
+    }
+    beam.env.make_u64(at as u64)
+}

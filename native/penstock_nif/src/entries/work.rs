@@ -1,0 +1,30 @@
+//! Entry point that returns how long a process has worked.
+
+use crate::atoms;
+use crate::entry::entries;
+use crate::handle;
+use crate::host::Beam;
+use crate::resolve::{named, was_forgotten};
+use crate::term::Term;
+
+entries! {
+    work_ms/2 => ms,
+}
+
+/// Pools of one name that a call looks at.
+const POOLS: usize = 64;
+
+fn ms(beam: &Beam, [gate, pid]: [Term; 2]) -> Term {
+    let Some(pid) = beam.env.local_pid(pid) else { return atoms::badarg() };
+    let held = match named(gate) {
+        // Pools that have been closed since count as well. The oldest permit counts, as work may
+        // take more permits while it runs.
+        Some(named) => named.pools().take(POOLS).filter_map(|pool| pool.work_ms(beam, pid)).max(),
+        None => match handle::pool(beam.env, gate) {
+            Some(pool) => pool.work_ms(beam, pid),
+            None if was_forgotten(gate) => None,
+            None => return atoms::no_pool(),
+        },
+    };
+    held.map_or(atoms::not_held(), |ms| beam.env.make_u64(u64::from(ms)))
+}

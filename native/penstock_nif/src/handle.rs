@@ -1,0 +1,70 @@
+//! Handles: the references of unnamed pools.
+//!
+//! ```text
+//! term %Pool{ref} -> handle -> pool -> PoolData -> watches (one reference each)
+//!                               ^                    |
+//!                               +--------------------+
+//! ```
+//!
+//! No pool is ever freed, and no watch that monitors a process is ever destroyed; see
+//! [`monitor`](crate::monitor). A handle monitors no process, so the VM may destroy it at any
+//! time. Its destructor closes the pool and has it cleared. The next handle takes over the pool
+//! with its watches.
+
+use std::ffi::CStr;
+
+use penstock_core::{Pool, Settings, UnnamedId};
+
+use crate::host::Beam;
+use crate::meter;
+use crate::node::{self, NOWHERE, REGISTRY};
+use crate::resource::{Resource, ResourceType};
+use crate::term::{Env, Term};
+
+/// An unnamed pool, which no other handle has.
+struct Handle {
+    pool: &'static Pool<Beam>,
+    id: UnnamedId,
+}
+
+static HANDLE: ResourceType<Handle> = ResourceType::new();
+
+impl Resource for Handle {
+    const NAME: &'static CStr = c"penstock_pool";
+
+    /// Runs when no caller can reach the pool any more: every call had the handle as an argument,
+    /// and has returned.
+    fn end(self, env: Env) {
+        meter::measure("handle_dtor", || {
+            let beam = Beam::in_callback(env);
+            self.pool.close(&beam);
+            node::begin_clear(&beam, self.pool, self.id);
+        });
+    }
+}
+
+pub(crate) fn init(env: Env) -> bool {
+    let opened = HANDLE.open(env);
+    if opened {
+        HANDLE.pin(Handle { pool: &NOWHERE, id: 0 });
+    }
+    opened
+}
+
+/// Opens a pool without a name, and makes a handle of it.
+pub(crate) fn make(beam: &Beam, settings: Settings) -> Term {
+    // A caller that makes pools faster than the janitor clears them does one turn of the janitor.
+    let spare = REGISTRY.reuse_unnamed(settings).or_else(|| {
+        node::do_one_job(beam);
+        REGISTRY.reuse_unnamed(settings)
+    });
+    let (id, pool) = spare.unwrap_or_else(|| REGISTRY.make_unnamed(settings));
+    HANDLE.make(beam.env, Handle { pool, id }).0
+}
+
+/// Returns the pool of a handle, for the length of the call. The term must be an argument of that
+/// call.
+#[inline]
+pub(crate) fn pool<'a>(env: Env, term: Term) -> Option<&'a Pool<Beam>> {
+    HANDLE.get(env, term).map(|handle: &Handle| handle.pool)
+}

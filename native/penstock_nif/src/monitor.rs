@@ -1,0 +1,85 @@
+//! Watches: the resources by which the VM tells this library of the death of a process.
+//!
+//! A watch that monitors a process is never destroyed. OTP 25 to 29 abort when
+//! `process_info(Pid, monitored_by)` makes a reference to a monitoring resource that is being
+//! destroyed, since the VM then destroys that resource twice. So a watch is made once and kept
+//! for as long as the VM runs. The watches of a pool stay with the pool, which is cleared and
+//! reused and never freed.
+
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use penstock_core::{Pid, Pool};
+use rustler::sys;
+
+use crate::host::Beam;
+use crate::meter;
+use crate::node::DEADLINES;
+use crate::resource::{Resource, ResourceType};
+use crate::term::{raw_pid, Env};
+
+static WATCH: ResourceType<Watch> = ResourceType::new();
+
+pub(crate) fn init(env: Env) -> bool {
+    WATCH.open(env)
+}
+
+/// The table that a watch tells of a death.
+#[derive(Clone, Copy)]
+pub(crate) enum Watch {
+    Pool(&'static Pool<Beam>),
+    Deadlines,
+}
+
+impl Resource for Watch {
+    const NAME: &'static std::ffi::CStr = c"penstock_watch";
+    const MONITORS: bool = true;
+
+    fn down(&self, env: Env, pid: Pid) {
+        match self {
+            Self::Pool(pool) => meter::measure("watch_down", || pool.down(&Beam::in_callback(env), pid)),
+            Self::Deadlines => meter::measure("deadline_down", || DEADLINES.remove(pid)),
+        }
+    }
+}
+
+/// The watches of one table. Many monitors on one resource share one lock of the VM, so a table
+/// has `N` watches, and each process belongs to one of them.
+pub(crate) struct Watches<const N: usize>([AtomicPtr<c_void>; N]);
+
+impl<const N: usize> Watches<N> {
+    pub(crate) const fn new() -> Self {
+        Self([const { AtomicPtr::new(ptr::null_mut()) }; N])
+    }
+
+    /// Monitors a process by the watch at `at`. Returns `false` if the process is dead.
+    pub(crate) fn monitor(&self, env: Env, at: usize, table: Watch, pid: Pid) -> bool {
+        let object = self.get_or_make(at, table);
+        // SAFETY: the reference that the object was made with keeps it, and is never released.
+        unsafe { sys::enif_monitor_process(env.raw(), object, &raw_pid(pid), ptr::null_mut()) == 0 }
+    }
+
+    /// Returns the watch at `at`, and makes it at its first use: while the library is being
+    /// loaded, the VM does not know yet that the type has a `down`.
+    fn get_or_make(&self, at: usize, table: Watch) -> *mut c_void {
+        let place = &self.0[at];
+        // ORDERING: Acquire pairs with the Release of the exchange below; the object is written.
+        let there = place.load(Ordering::Acquire);
+        if !there.is_null() {
+            return there;
+        }
+        let object = WATCH.alloc(table);
+        // ORDERING: Release publishes the object; Acquire is for the loser, which uses the object
+        // of the winner.
+        match place.compare_exchange(ptr::null_mut(), object, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => object,
+            Err(winner) => {
+                // SAFETY: the object is the loser's alone. It monitors no process, so no answer
+                // of `monitored_by` refers to it. The reference of the winner is never released.
+                unsafe { sys::enif_release_resource(object) };
+                winner
+            }
+        }
+    }
+}

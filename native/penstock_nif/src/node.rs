@@ -1,0 +1,217 @@
+//! The state of a node of Erlang: the registry of names, the deadlines, the timed waits, the
+//! queue of deferred work, and the two processes that serve them.
+//!
+//! All of it is static, so it outlives a purge of the module.
+
+use std::collections::VecDeque;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use once_cell::sync::Lazy;
+use parking_lot::Mutex;
+use penstock_core::{Deadlines, Opening, Pid, Pool, Position, Registry, UnnamedId};
+
+use crate::atoms;
+use crate::host::Beam;
+use crate::monitor::{Watch, Watches};
+use crate::term::{Env, Term};
+
+pub(crate) static REGISTRY: Registry<Beam> = Registry::new();
+
+/// The pool that stands for each pool of a name which the registry has forgotten: closed, and
+/// nothing is held in it.
+///
+/// The registry forgets a name only when no process holds or waits by it. A caller that asks by
+/// an old pool of such a name is answered as by a pool that is closed and empty, which it was.
+pub(crate) static NOWHERE: Lazy<Pool<Beam>> = Lazy::new(Pool::new);
+
+/// Returns the same pool for any lifetime: every pool of the VM lives as long as the VM.
+pub(crate) fn lasting(pool: &Pool<Beam>) -> &'static Pool<Beam> {
+    // SAFETY: a pool of this crate is one of `REGISTRY`, or `NOWHERE`: statics, which drop no
+    // pool.
+    unsafe { &*ptr::from_ref(pool) }
+}
+
+/// A process that serves the node. It registers itself, and is sent an atom when there is work.
+struct Server(AtomicU64);
+
+impl Server {
+    const fn none() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    fn register(&self, pid: Pid) {
+        self.0.store(pid.word(), Ordering::Relaxed);
+    }
+
+    fn send(&self, env: Env, message: Term) {
+        if let Some(pid) = Pid::new(self.0.load(Ordering::Relaxed)) {
+            env.send(pid, message);
+        }
+    }
+}
+
+// Deadlines, and the reaper, which kills overdue processes.
+
+/// The processes that are killed when they run too long.
+///
+/// They are not kept in their pools: a pool that is closed, or whose handle is gone, forgets its
+/// holders, but that gives a process no more time.
+pub(crate) static DEADLINES: Lazy<Deadlines<Admission>> = Lazy::new(Deadlines::new);
+static REAPER: Server = Server::none();
+
+/// The pool that admitted a process, as it was opened then: it may have been opened for another
+/// caller by the time the process is overdue.
+pub(crate) struct Admission {
+    pub(crate) pool: &'static Pool<Beam>,
+    pub(crate) opening: Opening,
+}
+
+impl Admission {
+    pub(crate) fn by(pool: &Pool<Beam>) -> Self {
+        Self { pool: lasting(pool), opening: pool.opening() }
+    }
+}
+
+const DEADLINE_WATCHES: usize = 32;
+static WATCHES: Watches<DEADLINE_WATCHES> = Watches::new();
+
+/// Kills a process at `at_ms` of the exact clock, unless its work ends before.
+pub(crate) fn set_deadline(env: Env, pid: Pid, at_ms: u64, admission: Admission) {
+    let todo = DEADLINES.set(pid, at_ms, admission);
+    // The low bits of a pid's word only say that it is a pid.
+    let place = pid.word() as usize / 16 % DEADLINE_WATCHES;
+    if todo.watch && !WATCHES.monitor(env, place, Watch::Deadlines, pid) {
+        DEADLINES.remove(pid);
+    }
+    if todo.wake {
+        wake_reaper(env);
+    }
+}
+
+pub(crate) fn register_reaper(pid: Pid) {
+    REAPER.register(pid);
+    DEADLINES.tell_again();
+}
+
+fn wake_reaper(env: Env) {
+    // Without a reaper no deadline is lost: the next one looks as soon as it has registered.
+    REAPER.send(env, atoms::due());
+}
+
+// Waits by messages that end when their time is over; the reaper ends them.
+
+static TIMED: Mutex<Timed> = Mutex::new(Timed { pools: Vec::new(), last: 0 });
+
+/// The pools with timed waits. A pool enters when its first timed wait begins, and leaves when it
+/// reports that it has none; each entry gets a number.
+struct Timed {
+    pools: Vec<(u64, &'static Pool<Beam>)>,
+    last: u64,
+}
+
+/// Enters a pool whose first timed wait has begun.
+pub(crate) fn begin_to_time(env: Env, pool: &Pool<Beam>) {
+    {
+        let mut timed = TIMED.lock();
+        timed.last += 1;
+        let number = timed.last;
+        timed.pools.push((number, lasting(pool)));
+    }
+    if DEADLINES.begin_other() {
+        wake_reaper(env);
+    }
+}
+
+/// Returns the pool at a position of the list, with the number of its entry.
+pub(crate) fn timed(at: usize) -> Option<(u64, &'static Pool<Beam>)> {
+    TIMED.lock().pools.get(at).copied()
+}
+
+/// Removes the entry of a pool that has reported no timed waits. If a timed wait has begun since,
+/// the pool has another entry, with another number.
+pub(crate) fn end_to_time(at: usize, number: u64) {
+    let out = {
+        let mut timed = TIMED.lock();
+        let there = timed.pools.get(at).is_some_and(|(of, _)| *of == number);
+        there.then(|| timed.pools.swap_remove(at))
+    };
+    if out.is_some() {
+        DEADLINES.end_other();
+    }
+}
+
+// Deferred work: pools that have more to do than one call may. The janitor continues with it.
+
+static QUEUE: Mutex<VecDeque<Job>> = Mutex::new(VecDeque::new());
+static JANITOR: Server = Server::none();
+
+enum Job {
+    /// Waiters of a pool that are due an answer.
+    Serve(&'static Pool<Beam>),
+    /// An unnamed pool that no caller can reach.
+    Clear(Clearing),
+}
+
+struct Clearing {
+    pool: &'static Pool<Beam>,
+    id: UnnamedId,
+    /// The first position that is not cleared yet.
+    from: Position,
+}
+
+/// Entries that one turn clears, some 80 ns each.
+const TURN: usize = 512;
+/// Entries that a destructor clears at once, so that a pool with few holders can be reused as
+/// soon as its handle is gone.
+const AT_ONCE: usize = 32;
+
+/// Registers the process that is sent `:settle` for each job in the queue, beginning with the
+/// jobs that are queued already.
+pub(crate) fn register_janitor(env: Env, pid: Pid) {
+    // Either the caller that queues a job now finds this janitor, or this call finds the job: the
+    // lock of the queue orders the two.
+    JANITOR.register(pid);
+    let queued = QUEUE.lock().len();
+    (0..queued).for_each(|_| env.send(pid, atoms::settle()));
+}
+
+/// Queues a pool whose waiters are due an answer, unless it is queued already.
+pub(crate) fn defer(env: Env, pool: &Pool<Beam>) {
+    let pool = lasting(pool);
+    if pool.anchor.begin_deferral() {
+        queue(env, Job::Serve(pool));
+    }
+}
+
+fn queue(env: Env, job: Job) {
+    QUEUE.lock().push_back(job);
+    // Without a janitor no job is lost: the next one looks at the queue first.
+    JANITOR.send(env, atoms::settle());
+}
+
+/// Clears a pool whose handle is gone. The janitor does the work beyond the bound of one call.
+pub(crate) fn begin_clear(beam: &Beam, pool: &'static Pool<Beam>, id: UnnamedId) {
+    clear(beam, Clearing { pool, id, from: Position::default() }, AT_ONCE);
+}
+
+fn clear(beam: &Beam, Clearing { pool, id, from }: Clearing, most: usize) {
+    match pool.clear(beam, from, most) {
+        None => REGISTRY.give_back_unnamed(id),
+        Some(from) => queue(beam.env, Job::Clear(Clearing { pool, id, from })),
+    }
+}
+
+/// Does one turn of the first job in the queue.
+pub(crate) fn do_one_job(beam: &Beam) {
+    let next = QUEUE.lock().pop_front();
+    match next {
+        Some(Job::Serve(pool)) => {
+            // Before the work: a job that arises during the work, or remains, is queued again.
+            pool.anchor.end_deferral();
+            pool.settle(beam);
+        }
+        Some(Job::Clear(clearing)) => clear(beam, clearing, TURN),
+        None => {}
+    }
+}

@@ -1,0 +1,191 @@
+//! From a gate argument to the pool that it means.
+
+use penstock_core::{InstanceId, Kind, Named, NotHeld, Pid, Pool, Refusal, Started};
+
+use crate::atoms;
+use crate::handle;
+use crate::host::Beam;
+use crate::node::{NOWHERE, REGISTRY};
+use crate::term::Term;
+
+/// Returns the registry's entry of a name. Every name that is open, or by which a process holds
+/// or waits, has one.
+#[inline(always)]
+pub(crate) fn named(name: Term) -> Option<Named<'static, Beam>> {
+    REGISTRY.find(name.word())
+}
+
+/// Returns `true` if a gate of that name was started and the registry has had to forget it.
+#[cold]
+pub(crate) fn was_forgotten(name: Term) -> bool {
+    REGISTRY.was_forgotten(name.word())
+}
+
+#[cold]
+fn nowhere<'a>(gate: Term) -> Option<&'a Pool<Beam>> {
+    was_forgotten(gate).then(|| &*NOWHERE)
+}
+
+/// The pool that a gate was when it was looked up.
+#[derive(Clone, Copy)]
+pub(crate) struct Gate<'a> {
+    pub(crate) pool: &'a Pool<Beam>,
+    /// Its number among the pools of its name.
+    id: u32,
+    named: Option<Named<'static, Beam>>,
+}
+
+impl Gate<'_> {
+    /// Returns `true` if the pool is still the name's. For a caller that holds permits in it, the
+    /// answer stays true.
+    #[inline(always)]
+    pub(crate) fn stands(&self) -> bool {
+        self.named.is_none_or(Named::is_there)
+    }
+
+    /// Returns which of its name's pools it is; an unnamed pool is number 0. The number is stable
+    /// while the caller holds or waits.
+    #[inline(always)]
+    pub(crate) fn instance(&self) -> InstanceId {
+        self.named.map_or(0, |named| named.instance_of(self.id))
+    }
+
+    /// Ends an acquisition of `n` permits. Returns `yes()` if the caller holds them by the name;
+    /// otherwise gives them back and returns the refusal.
+    #[inline(always)]
+    pub(crate) fn admitted(
+        &self,
+        beam: &Beam,
+        me: Pid,
+        n: u32,
+        kind: Kind,
+        result: Result<(), Refusal>,
+        yes: impl FnOnce() -> Term,
+    ) -> Term {
+        match result {
+            Ok(()) if self.stands() => yes(),
+            other => self.not_admitted(beam, me, n, kind, other),
+        }
+    }
+
+    #[inline(never)]
+    fn not_admitted(&self, beam: &Beam, me: Pid, n: u32, kind: Kind, result: Result<(), Refusal>) -> Term {
+        match result {
+            Err(no) if self.stands() => refusal(no),
+            other => self.too_late(beam, me, n, kind, other.is_ok()),
+        }
+    }
+
+    /// Answers a caller whose name was closed, and its pool given to another name, since the
+    /// caller looked it up.
+    #[cold]
+    fn too_late(&self, beam: &Beam, me: Pid, n: u32, kind: Kind, holds: bool) -> Term {
+        if holds {
+            // The caller is inside this call, so it still holds them.
+            let _released = self.pool.release(beam, me, n, kind);
+        }
+        atoms::no_pool()
+    }
+}
+
+/// Returns the pool that a gate is now.
+#[inline(always)]
+pub(crate) fn resolve<'a>(beam: &Beam, gate: Term) -> Option<Gate<'a>> {
+    match named(gate) {
+        Some(named) => named.current().map(|(pool, id)| Gate { pool, id, named: Some(named) }),
+        None => handle::pool(beam.env, gate).map(|pool| Gate { pool, id: 0, named: None }),
+    }
+}
+
+/// Returns the pool that a gate was when something began on it.
+#[inline(always)]
+pub(crate) fn resolve_instance<'a>(beam: &Beam, gate: Term, instance: Term) -> Option<&'a Pool<Beam>> {
+    let id = if instance == atoms::ok() { 1 } else { beam.env.u64(instance)? };
+    if id == 0 {
+        return handle::pool(beam.env, gate);
+    }
+    of_name(gate, id)
+}
+
+#[inline(always)]
+fn of_name<'a>(name: Term, id: InstanceId) -> Option<&'a Pool<Beam>> {
+    named(name).and_then(|named| named.instance(id)).or_else(|| nowhere(name))
+}
+
+/// Returns the first pool of a name, or the one pool of a handle. For callers without an
+/// instance.
+#[inline(always)]
+pub(crate) fn resolve_first<'a>(beam: &Beam, gate: Term) -> Option<&'a Pool<Beam>> {
+    match named(gate) {
+        Some(named) => named.instance(1).or_else(|| nowhere(gate)),
+        None => handle::pool(beam.env, gate).or_else(|| nowhere(gate)),
+    }
+}
+
+/// Returns which of its name's pools an instance term means.
+pub(crate) fn instance_id(beam: &Beam, instance: Term) -> InstanceId {
+    if instance == atoms::ok() {
+        1
+    } else {
+        beam.env.u64(instance).unwrap_or(0)
+    }
+}
+
+/// Returns the term of an instance: `ok` for the first pool of a name. Nearly all are, and the
+/// atom spares a conversion.
+#[inline(always)]
+pub(crate) fn instance_term(beam: &Beam, instance: InstanceId) -> Term {
+    if instance == 1 {
+        atoms::ok()
+    } else {
+        beam.env.make_u64(instance)
+    }
+}
+
+/// Runs `body` with the pool and the caller. Returns `no_pool` if there is no such pool.
+#[inline(always)]
+pub(crate) fn with_pool<'a>(beam: &Beam, gate: Term, body: impl FnOnce(Gate<'a>, Pid) -> Term) -> Term {
+    with_pool_by(beam, gate, beam.env.me(), body)
+}
+
+/// Runs `body` as [`with_pool`] does, for hot entries, whose last argument is `self()`.
+#[inline(always)]
+pub(crate) fn with_pool_for<'a>(beam: &Beam, gate: Term, me: Term, body: impl FnOnce(Gate<'a>, Pid) -> Term) -> Term {
+    with_pool_by(beam, gate, beam.env.caller(me), body)
+}
+
+#[inline(always)]
+fn with_pool_by<'a>(beam: &Beam, gate: Term, me: Option<Pid>, body: impl FnOnce(Gate<'a>, Pid) -> Term) -> Term {
+    match (resolve(beam, gate), me) {
+        (Some(gate), Some(me)) => body(gate, me),
+        (None, _) => atoms::no_pool(),
+        _ => atoms::badarg(),
+    }
+}
+
+/// Returns the answer to a start.
+pub(crate) fn started(started: Started) -> Term {
+    match started {
+        Started::Fresh => atoms::fresh(),
+        Started::Adopted => atoms::adopted(),
+        Started::AlreadyStarted(pid) => Term::pid(pid),
+    }
+}
+
+#[inline(always)]
+pub(crate) fn refusal(refusal: Refusal) -> Term {
+    match refusal {
+        Refusal::Full => atoms::full(),
+        Refusal::Closed => atoms::closed(),
+        Refusal::Again => atoms::again(),
+    }
+}
+
+/// Releases permits of the caller, and returns the answer.
+#[inline(always)]
+pub(crate) fn release(beam: &Beam, pool: &Pool<Beam>, me: Pid, n: u32, kind: Kind) -> Term {
+    match pool.release(beam, me, n, kind) {
+        Ok(()) => atoms::ok(),
+        Err(NotHeld) => atoms::not_held(),
+    }
+}

@@ -1,0 +1,168 @@
+//! Resources of the VM: terms that refer to a value of this library.
+
+use std::ffi::{c_void, CStr};
+use std::marker::PhantomData;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use parking_lot::Mutex;
+use penstock_core::Pid;
+use rustler::sys::{
+    self, ErlNifEnv, ErlNifMonitor, ErlNifPid, ErlNifResourceFlags, ErlNifResourceType, ErlNifResourceTypeInit,
+};
+
+use crate::term::{callback_pid, Env, Term};
+
+/// A value that a resource holds.
+pub(crate) trait Resource: Send + Sync + Sized + 'static {
+    const NAME: &'static CStr;
+    /// Whether resources of this type monitor processes.
+    const MONITORS: bool = false;
+
+    /// Runs when the VM destroys the resource: no term and no other reference is left.
+    fn end(self, _env: Env) {}
+
+    /// Runs when a monitored process dies. On older OTP the VM holds the main lock of that
+    /// process: only atomics, this library's own locks and sends are allowed here.
+    fn down(&self, _env: Env, _pid: Pid) {}
+}
+
+/// The type that the VM knows the resources of `T` by.
+pub(crate) struct ResourceType<T> {
+    current: AtomicPtr<ErlNifResourceType>,
+    /// The types that each load of the module opened and pinned. A resource keeps the type that
+    /// it was made of.
+    pinned: Mutex<Vec<Pinned>>,
+    holds: PhantomData<fn() -> T>,
+}
+
+struct Pinned(*const ErlNifResourceType);
+
+// SAFETY: the VM compares the pointer and never writes through it; `pin` keeps its target.
+unsafe impl Send for Pinned {}
+
+impl<T: Resource> ResourceType<T> {
+    pub(crate) const fn new() -> Self {
+        Self { current: AtomicPtr::new(ptr::null_mut()), pinned: Mutex::new(Vec::new()), holds: PhantomData }
+    }
+
+    /// Opens the type, in `load`. Returns `false` if the VM refuses.
+    pub(crate) fn open(&self, env: Env) -> bool {
+        let dtor: unsafe extern "C" fn(*mut ErlNifEnv, *mut c_void) = dtor::<T>;
+        let down: unsafe extern "C" fn(*mut ErlNifEnv, *mut c_void, *const ErlNifPid, *const ErlNifMonitor) = down::<T>;
+        let init = ErlNifResourceTypeInit {
+            dtor: dtor as *const _,
+            stop: ptr::null(),
+            down: if T::MONITORS { down as *const _ } else { ptr::null() },
+            members: 3,
+            dyncall: ptr::null(),
+        };
+        let mut tried = ErlNifResourceFlags::ERL_NIF_RT_CREATE;
+        // SAFETY: called from `load`, as the VM demands; name and callbacks are static. A type of
+        // an earlier load of this module is gone by name; its resources live on with their
+        // callbacks, which are these same functions.
+        let opened = unsafe { sys::enif_init_resource_type(env.raw(), T::NAME.as_ptr(), &init, tried, &mut tried) };
+        if opened.is_null() {
+            return false;
+        }
+        // ORDERING: Release pairs with the Acquire in `current`; publishes the open type.
+        self.current.store(opened.cast_mut(), Ordering::Release);
+        true
+    }
+
+    /// Keeps the current type, and this library, for as long as the VM runs.
+    ///
+    /// The VM unmaps the library of a purged module once no resource needs it, and forgets its
+    /// types. Statics and resources must outlive that. One resource that is never released keeps
+    /// all of them.
+    pub(crate) fn pin(&self, value: T) {
+        let _never_released = self.alloc(value);
+        self.pinned.lock().push(Pinned(self.current()));
+    }
+
+    #[inline]
+    fn current(&self) -> *const ErlNifResourceType {
+        // ORDERING: Acquire pairs with the Release in `open`.
+        self.current.load(Ordering::Acquire)
+    }
+
+    /// Makes a resource that owns `value`. The caller owns its one reference.
+    pub(crate) fn alloc(&self, value: T) -> *mut c_void {
+        const { assert!(align_of::<T>() <= align_of::<u64>()) };
+        // SAFETY: the type is open and its destructor drops a `T`. The VM returns memory of that
+        // size, aligned for a word.
+        unsafe {
+            let object = sys::enif_alloc_resource(self.current(), size_of::<T>());
+            object.cast::<T>().write(value);
+            object
+        }
+    }
+
+    /// Makes a term that refers to `value`. The value lives for as long as any term does.
+    pub(crate) fn make(&self, env: Env, value: T) -> (Term, *const T) {
+        let object = self.alloc(value);
+        // SAFETY: the object is a live resource. The term has a reference of its own, so the
+        // reference of the allocation is released.
+        unsafe {
+            let term = Term::of(sys::enif_make_resource(env.raw(), object));
+            sys::enif_release_resource(object);
+            (term, object.cast())
+        }
+    }
+
+    /// Returns the value that a term refers to, for the length of the call. The term must be an
+    /// argument of that call.
+    #[inline]
+    pub(crate) fn get<'a>(&self, env: Env, term: Term) -> Option<&'a T> {
+        get_of(env, term, self.current()).or_else(|| self.get_pinned(env, term))
+    }
+
+    #[cold]
+    fn get_pinned<'a>(&self, env: Env, term: Term) -> Option<&'a T> {
+        if !env.is_ref(term) {
+            return None;
+        }
+        self.pinned.lock().iter().find_map(|earlier| get_of(env, term, earlier.0))
+    }
+}
+
+#[inline]
+fn get_of<'a, T>(env: Env, term: Term, type_: *const ErlNifResourceType) -> Option<&'a T> {
+    let mut object = ptr::null();
+    // SAFETY: the VM checks that the term is a live resource of this type, which holds a `T`. The
+    // term is an argument of the current call, so the resource outlives the call.
+    unsafe {
+        if sys::enif_get_resource(env.raw(), term.raw(), type_, &mut object) == 0 {
+            return None;
+        }
+        Some(&*object.cast::<T>())
+    }
+}
+
+unsafe extern "C" fn dtor<T: Resource>(env: *mut ErlNifEnv, object: *mut c_void) {
+    let end = || {
+        // SAFETY: a resource of this type holds a `T`, and the VM destroys it once.
+        let value = unsafe { object.cast::<T>().read() };
+        value.end(Env::of(env));
+    };
+    let _panicked = catch_unwind(AssertUnwindSafe(end));
+}
+
+unsafe extern "C" fn down<T: Resource>(
+    env: *mut ErlNifEnv,
+    object: *mut c_void,
+    pid: *const ErlNifPid,
+    _monitor: *const ErlNifMonitor,
+) {
+    let down = || {
+        // SAFETY: a resource of this type holds a `T`, and the VM holds a reference to it for the
+        // length of the call.
+        let value = unsafe { &*object.cast::<T>() };
+        // SAFETY: the VM passes a pointer to a pid.
+        if let Some(pid) = unsafe { callback_pid(pid) } {
+            value.down(Env::of(env), pid);
+        }
+    };
+    let _panicked = catch_unwind(AssertUnwindSafe(down));
+}

@@ -1,0 +1,68 @@
+defmodule Penstock.DocumentsTest do
+  # Runs each block of README.md and the guides as it stands, each file in a VM of its own.
+  use ExUnit.Case, async: true
+
+  import ExUnit.CaptureIO
+  alias Penstock.{ChildVM, Documents}
+
+  @files ["README.md", "bench/README.md" | Path.wildcard("guides/*.md")]
+
+  for file <- @files do
+    @file_name file
+
+    test "#{file}: each block does what it shows" do
+      case ChildVM.run(Documents, :run, [@file_name]) do
+        {:crashed, status, output} -> flunk("#{@file_name}: exit status #{status}\n#{output}")
+        kinds -> assert Enum.sum(Map.values(kinds)) > 0
+      end
+    end
+  end
+
+  @tag :tmp_dir
+  test "a block that fails is named by file and line", %{tmp_dir: dir} do
+    for {text, line, reason} <- [
+          {"```elixir\n1 = 1\n```\n\n```elixir\n:ok = :ok\n:ok = :error\n```", 7, "no match of right hand side"},
+          {"```elixir\nraise \"burst\"\n```", 2, "burst"},
+          {"text\n\n```elixir\nundefined_function()\n```", 4, "undefined function"},
+          {"```elixir\n1 +\n```", 2, ""},
+          {"```elixir\niex> 1 + 1\n2\n\niex> 1 + 1\n3\n```", 5, "it returns 2"},
+          {"```elixir children\n{Penstock.Pool, name: MyApp.Wrong}\n```", 2, ":limit"},
+          {"```elixir deps\n{:other, \"~> 1.0\"}\n```", 2, ":penstock"},
+          {"```sh\nscript/test\nscript/missing\n```", 3, "there is no script/missing"}
+        ] do
+      file = Path.join(dir, "document.md")
+      File.write!(file, text)
+      me = self()
+
+      # Elixir 1.15 and later log errors of the compiler.
+      logged =
+        capture_io(:stderr, fn -> send(me, {:raised, assert_raise(RuntimeError, fn -> Documents.run(file) end)}) end)
+
+      assert_received {:raised, error}
+      assert error.message =~ "#{file}:#{line}: this block fails: "
+      assert error.message <> logged =~ reason
+    end
+  end
+
+  test "no block is left out" do
+    for {text, line, reason} <- [
+          {"```elixir skip\n1\n```", 1, "do not know how to check"},
+          {"text\n\n```\n1\n```", 3, "do not know how to check"},
+          {"text\n\n    indented()\n", 3, "fence this block"},
+          {"  * item\n\n    ```elixir\n    1\n    ```\n", 3, "fence this block"},
+          {"text\n```elixir\n1\n", 2, "has no end"}
+        ] do
+      error = assert_raise RuntimeError, fn -> Documents.blocks(text, "document.md") end
+      assert error.message =~ "document.md:#{line}: "
+      assert error.message =~ reason
+    end
+  end
+
+  test "blocks have their kind, code and line" do
+    assert Documents.blocks("a\n```elixir\n1\n2\n```\n```sh\nmix test\n```\n```elixir\niex> 1\n1\n```", "d.md") == [
+             %{kind: :elixir, code: "1\n2", line: 3},
+             %{kind: :sh, code: "mix test", line: 7},
+             %{kind: :iex, code: "iex> 1\n1", line: 10}
+           ]
+  end
+end

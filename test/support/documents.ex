@@ -1,0 +1,172 @@
+defmodule Penstock.Documents do
+  # Runs the fenced blocks of a Markdown file in order, as a reader would: see `run/1`.
+  @moduledoc false
+
+  @helpers "test/support/documents_app.exs"
+
+  @doc """
+  Runs each block of `file` and returns how many blocks of each kind ran.
+
+  The word after `elixir` says how a block is checked. A block cannot be left out: an unknown word or
+  language raises, and so does code that is indented instead of fenced.
+
+    * none: the block is evaluated with the bindings of the blocks before it
+    * none, and it begins with `iex>`: each expression must return what the block shows below it
+    * `children`: the value of the block, child specs, is started under a supervisor
+    * `deps`: the value of the block, an entry of `deps` in `mix.exs`, must name Penstock
+
+  A block of `sh` may only name programs of this repository, or `mix`.
+  """
+  @spec run(Path.t()) :: %{atom => pos_integer}
+  def run(file) do
+    Code.require_file(@helpers)
+    blocks = file |> File.read!() |> blocks(file)
+    env = Code.env_for_eval(file: file, line: 1)
+    {_module, _binding, env} = Code.eval_quoted_with_env(quote(do: import(MyApp.Documented)), [], env)
+    # Called by name: the module is there only now.
+    Enum.reduce(blocks, {apply(MyApp.Documented, :binding, []), env}, &check/2)
+    Enum.frequencies_by(blocks, & &1.kind)
+  end
+
+  @doc "Returns the blocks of a text: their kind, their code and the line on which the code begins."
+  @spec blocks(String.t(), Path.t()) :: [%{kind: atom, code: String.t(), line: pos_integer}]
+  def blocks(text, file) do
+    text
+    |> String.split("\n")
+    |> Enum.with_index(1)
+    |> outside("", file)
+  end
+
+  defp outside([], _before, _file), do: []
+
+  defp outside([{"```" <> info, at} | lines], _before, file) do
+    {code, rest} = inside(lines, [], {file, at})
+    [%{kind: kind(info, code, "#{file}:#{at}"), code: code, line: at + 1} | outside(rest, "", file)]
+  end
+
+  defp outside([{line, at} | lines], before, file) do
+    if line =~ ~r/^\s+```/ or (before =~ ~r/^\s*$/ and line =~ ~r/^(    |\t)\s*\S/) do
+      raise "#{file}:#{at}: fence this block at the margin, so that it is run: #{line}"
+    end
+
+    outside(lines, line, file)
+  end
+
+  defp inside([], _code, {file, at}), do: raise("#{file}:#{at}: this fence has no end")
+  defp inside([{"```", _at} | rest], code, _start), do: {code |> Enum.reverse() |> Enum.join("\n"), rest}
+  defp inside([{line, _at} | rest], code, start), do: inside(rest, [line | code], start)
+
+  defp kind("elixir", "iex>" <> _code, _place), do: :iex
+  defp kind("elixir", _code, _place), do: :elixir
+  defp kind("elixir children", _code, _place), do: :children
+  defp kind("elixir deps", _code, _place), do: :deps
+  defp kind("sh", _code, _place), do: :sh
+  defp kind(info, _code, place), do: raise("#{place}: do not know how to check a block of #{inspect(info)}")
+
+  # What a block leaves to the next: its bindings, and its environment with aliases and imports.
+  defp check(%{kind: :elixir} = block, context), do: block |> eval(context) |> elem(1)
+
+  defp check(%{kind: :children} = block, context) do
+    {children, context} = eval(block, context)
+
+    at(block.line, context, fn -> start(children) end)
+
+    context
+  end
+
+  defp check(%{kind: :deps} = block, context) do
+    {dependency, context} = eval(block, context)
+
+    at(block.line, context, fn ->
+      if elem(dependency, 0) != :penstock, do: raise("this is no dependency on :penstock")
+    end)
+
+    context
+  end
+
+  defp check(%{kind: :sh} = block, context) do
+    for {command, line} <- block.code |> String.split("\n") |> Enum.with_index(block.line),
+        [program | _] <- [String.split(command)] do
+      at(line, context, fn ->
+        unless program == "mix" or File.regular?(program), do: raise("there is no #{program}")
+      end)
+    end
+
+    context
+  end
+
+  defp check(%{kind: :iex} = block, context) do
+    block.code
+    |> String.split("\n")
+    |> Enum.with_index(block.line)
+    |> Enum.chunk_while([], &chunk/2, &{:cont, Enum.reverse(&1), []})
+    |> Enum.reject(&(&1 == []))
+    |> Enum.reduce(context, &session/2)
+  end
+
+  # A supervisor that fails to start would otherwise end the process, and no line would be named.
+  defp start(children) do
+    trapped = Process.flag(:trap_exit, true)
+    started = children |> List.wrap() |> Supervisor.start_link(strategy: :one_for_one)
+    Process.flag(:trap_exit, trapped)
+    with {:error, reason} <- started, do: raise(Exception.format_exit(reason))
+  end
+
+  # A chunk is one expression with its result: an empty line or the next prompt ends it.
+  defp chunk({"", _at}, chunk), do: {:cont, Enum.reverse(chunk), []}
+  defp chunk({"iex>" <> _, _at} = line, chunk), do: {:cont, Enum.reverse(chunk), [line]}
+  defp chunk(line, chunk), do: {:cont, [line | chunk]}
+
+  defp session([{_prompt, line} | _] = lines, context) do
+    {asked, shown} = Enum.split_while(lines, fn {text, _at} -> text =~ ~r/^(iex|\.\.\.)>/ end)
+    code = Enum.map_join(asked, "\n", fn {text, _at} -> String.replace(text, ~r/^(iex|\.\.\.)> ?/, "") end)
+    {value, context} = eval(%{code: code, line: line}, context)
+
+    if shown != [] do
+      expected = Enum.map_join(shown, "\n", &elem(&1, 0))
+      {expected, _context} = eval(%{code: expected, line: line + length(asked)}, context)
+      at(line, context, fn -> if value !== expected, do: raise("it returns #{inspect(value)}") end)
+    end
+
+    context
+  end
+
+  # One expression after the other, for the stack of an evaluated one does not have its line.
+  defp eval(%{code: code, line: line}, {_binding, env} = context) do
+    quoted = at(line, context, fn -> Code.string_to_quoted!(code, file: env.file, line: line) end)
+
+    expressions =
+      case quoted do
+        {:__block__, _, expressions} -> expressions
+        expression -> [expression]
+      end
+
+    Enum.reduce(expressions, {nil, context}, fn expression, {_value, {binding, env} = context} ->
+      at(line(expression, line), context, fn ->
+        {value, binding, env} = Code.eval_quoted_with_env(expression, binding, env)
+        {value, {binding, env}}
+      end)
+    end)
+  end
+
+  # A literal has no line of its own.
+  defp line(expression, line_of_block) do
+    {_expression, lines} =
+      Macro.prewalk(expression, [], fn
+        {_, meta, _} = node, lines -> {node, lines ++ Keyword.take(meta, [:line])}
+        node, lines -> {node, lines}
+      end)
+
+    lines |> Keyword.values() |> Enum.min(fn -> line_of_block end)
+  end
+
+  defp at(line, {_binding, env}, fun) do
+    fun.()
+  rescue
+    error ->
+      # A syntax error has the line itself. Elixir 1.15 and later log it for other errors, with line 0.
+      line = with %{line: n} when is_integer(n) and n > 0 <- error, do: n, else: (_no_line -> line)
+      message = "#{env.file}:#{line}: this block fails: #{Exception.message(error)}"
+      reraise RuntimeError, [message: message], __STACKTRACE__
+  end
+end
