@@ -48,9 +48,9 @@ defmodule Penstock.Ban do
   key and the reason. If there are more than `:max_bans`, the ban that ends first is dropped, with
   its level, and counted in `info/1` if it was in force; bans without end are dropped last.
 
-  The key and the reason of an ended ban stay in memory, where `list/1` does not show them, as
-  long as its level does, and after that until other bans need the place, or `unban/2`. Those of a
-  closed `Penstock.Ban` stay until its memory is used again.
+  The key and the reason of an ended ban stay in memory as long as its level does, and then until
+  other bans need the place, or `unban/2`. `list/1` does not show them. Those of a closed
+  `Penstock.Ban` stay until its memory is used again.
 
   ## Life
 

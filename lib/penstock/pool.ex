@@ -590,8 +590,8 @@ defmodule Penstock.Pool do
     * `:held_longer_than` - processes that have held permits for longer than the pool's option of
       that name; only present with that option. `holders/1` lists them
 
-  `:peak` and the keys after it are totals since the pool was made. Each figure is exact. While
-  the pool is in use the figures are not all of one instant, and totals of a pool with tens of
+  `:peak` and the keys after it are totals since the pool was made. Each figure is exact, but
+  while the pool is in use the figures are not all of one instant. Totals of a pool with tens of
   thousands of holders may lag by the holders that die at that moment. Raises as `try_acquire/2`.
 
   ## Examples

@@ -74,6 +74,18 @@ defmodule Penstock.MessagesTest do
     end
   end
 
+  test "a stream of a supervisor, with the enumerable first" do
+    name = unique_name()
+    start_supervised!({Penstock.Task.Supervisor, name: name, limit: 1})
+
+    for call <- [
+          &Penstock.Task.Supervisor.async_stream(&1, name, fn _ -> flunk("called") end),
+          &Penstock.Task.Supervisor.async_stream_nolink(&1, name, Kernel, :self, [])
+        ] do
+      assert message(fn -> call.([1, 2]) end) =~ "got: [1, 2] (the supervisor comes first, then the enumerable)"
+    end
+  end
+
   defp never(_element), do: flunk("called")
 
   test "a number of permits in place of the options" do

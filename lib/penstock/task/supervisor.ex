@@ -392,6 +392,12 @@ defmodule Penstock.Task.Supervisor do
     stream(supervisor, enumerable, Options.mfargs!(module, function, args), opts, false)
   end
 
+  defp stream(supervisor, enumerable, _function, _opts, _linked)
+       when is_atom(enumerable) and not is_atom(supervisor) and not is_pid(supervisor) do
+    hint = "the supervisor comes first, then the enumerable"
+    Options.expected!("supervisor", "the name of a Penstock.Task.Supervisor of this node", supervisor, hint)
+  end
+
   defp stream(supervisor, enumerable, function, opts, linked) do
     group = Partitions.fetch!(__MODULE__, supervisor)
     opts = Options.known!(opts, @stream_options)
