@@ -11,6 +11,9 @@ defmodule Mix.Tasks.Compile.PenstockNif do
   @variables ~w(PENSTOCK_NIF_FEATURES RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS)
   @families ~w(CARGO_BUILD_ CARGO_PROFILE_ CARGO_TARGET_)
 
+  # Attempts to get the library of one's own sources out of the shared directory.
+  @builds 3
+
   # A target of musl, as on Alpine, links statically by default and then builds no library for C.
   # On other targets the setting does nothing. The user's RUSTFLAGS win over it.
   @dynamic_on_musl ~S|target.'cfg(target_env="musl")'.rustflags=["-C","target-feature=-crt-static"]|
@@ -30,12 +33,27 @@ defmodule Mix.Tasks.Compile.PenstockNif do
   def clean do
     File.rm(manifest())
     File.rm(installed())
-    File.rm_rf!(target_dir())
+    # A build with other features or variables may have used the other directory.
+    for directory <- [own_target_dir(), shared_target_dir()], do: File.rm_rf!(directory)
+    for staged <- Path.wildcard(staged("*")), do: File.rm(staged)
     :ok
   end
 
   defp build do
-    update({:cargo, variables(), sources()}, fn -> cargo_build() end)
+    sources = sources()
+    update({:cargo, variables(), sources}, fn -> build(fingerprint(sources), @builds) end)
+  end
+
+  # Another environment may build other sources in the shared directory after cargo has unlocked
+  # it. The library carries the fingerprint of its sources, so the copy shows whose it is.
+  defp build(sources, builds) do
+    with {:ok, staged} <- stage(cargo_build(sources)),
+         {_at, _length} <- :binary.match(File.read!(staged), sources) do
+      staged
+    else
+      _other when builds > 1 -> build(sources, builds - 1)
+      _other -> Mix.raise("Another build of Penstock replaces its NIF at the same time: compile again after it")
+    end
   end
 
   defp take(library) do
@@ -48,7 +66,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
       {:ok, contents} ->
         update({:ready_made, library, :erlang.md5(contents), version(), Mix.target()}, fn ->
           check_ready_made(library, contents)
-          library
+          {:ok, staged} = stage(library)
+          staged
         end)
 
       {:error, reason} ->
@@ -57,18 +76,20 @@ defmodule Mix.Tasks.Compile.PenstockNif do
   end
 
   # The fingerprint hashes contents and not times: a checkout or a cache may set any time.
-  defp update(inputs, library) do
-    fingerprint = inputs |> :erlang.term_to_binary() |> :erlang.md5() |> Base.encode16()
+  defp update(inputs, stage) do
+    fingerprint = fingerprint(inputs)
 
     if File.read(manifest()) == {:ok, fingerprint} and File.regular?(installed()) do
       {:noop, []}
     else
-      install(library.())
+      install(stage.())
       File.mkdir_p!(Path.dirname(manifest()))
       File.write!(manifest(), fingerprint)
       {:ok, []}
     end
   end
+
+  defp fingerprint(term), do: term |> :erlang.term_to_binary() |> :erlang.md5() |> Base.encode16()
 
   defp sources do
     for pattern <- ~w(Cargo.{toml,lock} native/penstock_{core,nif}/Cargo.toml native/penstock_{core,nif}/src/**/*.rs)c,
@@ -86,7 +107,7 @@ defmodule Mix.Tasks.Compile.PenstockNif do
 
   # cargo reports progress on stderr. Its JSON on stdout names the library, whose place depends on
   # cargo's configuration.
-  defp cargo_build do
+  defp cargo_build(sources) do
     {cargo, version} = find_cargo()
     args = ["build", "--release", "--locked", "-p", @package] ++ features()
     extra = ["--config", @dynamic_on_musl, "--message-format=json-render-diagnostics"]
@@ -230,13 +251,17 @@ defmodule Mix.Tasks.Compile.PenstockNif do
 
   defp version, do: Mix.Project.config()[:version]
 
+  # Copies the library to a place outside of the directories that a release takes.
+  defp stage(library) do
+    staged = staged(System.pid())
+    File.mkdir_p!(Path.dirname(staged))
+    with :ok <- File.cp(library, staged), do: {:ok, staged}
+  end
+
   # A running VM may have the old file mapped: a rename puts the new file in its place without
   # writing to the old one.
-  defp install(library) do
-    # Staged outside of the directories that a release takes.
-    staged = Path.expand("penstock_staged.#{System.pid()}", Mix.Project.build_path())
+  defp install(staged) do
     File.mkdir_p!(Path.dirname(installed()))
-    File.cp!(library, staged)
     File.rename!(staged, installed())
   end
 
@@ -245,11 +270,15 @@ defmodule Mix.Tasks.Compile.PenstockNif do
   defp installed, do: Path.expand("priv/native/#{@package}.so", Mix.Project.app_path())
   defp manifest, do: Path.join(Mix.Project.manifest_path(), "compile.penstock_nif")
 
+  defp staged(pid), do: Path.expand("penstock_staged.#{pid}", Mix.Project.build_path())
+
   # All environments that want the same library share one directory, so that only the first waits
   # for cargo.
   defp target_dir do
     same? = features() == [] and variables() == [] and System.get_env("MIX_BUILD_PATH") == nil
-    path = if same?, do: "../penstock_cargo", else: "penstock_cargo"
-    Path.expand(path, Mix.Project.build_path())
+    if same?, do: shared_target_dir(), else: own_target_dir()
   end
+
+  defp own_target_dir, do: Path.expand("penstock_cargo", Mix.Project.build_path())
+  defp shared_target_dir, do: Path.expand("../penstock_cargo", Mix.Project.build_path())
 end

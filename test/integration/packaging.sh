@@ -3,6 +3,9 @@
 # they cannot.
 . "$(dirname "$0")/lib.sh"
 unset PENSTOCK_NIF_PATH PENSTOCK_NIF_FEATURES MIX_BUILD_PATH MIX_TARGET CARGO_TARGET_DIR CARGO_BUILD_TARGET
+unset RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS
+# The checks below look for words of cargo, which colours would split.
+export CARGO_TERM_COLOR=never
 export MIX_ENV=prod
 
 in_dir() { (cd "$1" && "${@:2}"); }

@@ -35,3 +35,7 @@ pub use rate::{
 pub use registry::{InstanceId, Named, Names, Registry, Started, UnnamedId};
 pub use reuse::{Generation as Incarnation, OutOfMemory, Reusable};
 pub use time::{CENTURY, LATEST, NS_PER_MS, whole_ms};
+
+/// Has cargo build the crate again when `native/compile.exs` sees other sources: cargo itself goes
+/// by the times of files.
+const _: Option<&str> = option_env!("PENSTOCK_SOURCES");

@@ -43,6 +43,15 @@ pub static PENSTOCK_NIF: [u8; MARKER.len()] = *MARKER.as_bytes().first_chunk().u
 
 const MARKER: &str = concat!("penstock_nif ", env!("CARGO_PKG_VERSION"), "\0");
 
+/// Tells which sources a library was built of, as [`PENSTOCK_NIF`] tells its version.
+#[no_mangle]
+pub static PENSTOCK_SOURCES: [u8; SOURCES.len()] = *SOURCES.as_bytes().first_chunk().unwrap();
+
+const SOURCES: &str = match option_env!("PENSTOCK_SOURCES") {
+    Some(fingerprint) => fingerprint,
+    None => "",
+};
+
 /// Prepares the library. Runs again when the module is purged and loaded a second time; statics,
 /// and so all pools, survive that.
 fn load(env: Env<'_>, info: Term<'_>) -> bool {
