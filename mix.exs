@@ -4,7 +4,7 @@ defmodule Penstock.MixProject do
   use Mix.Project
 
   @version "0.1.0"
-  @description "Bounds how many processes an application creates, and how fast, exactly, whatever is killed"
+  @description "Bounds how many processes an application creates, and how fast, and stays exact under any kill"
 
   def project do
     [

@@ -113,9 +113,13 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     extra = ["--config", @dynamic_on_musl, "--message-format=json-render-diagnostics"]
     Mix.shell().info("Building the NIF of Penstock with cargo #{version}")
 
+    # cargo itself goes by the times of files, and takes a second checkout of Penstock for the
+    # first. The crates read PENSTOCK_SOURCES, so cargo builds them again when it changes.
+    env = [{"CARGO_TARGET_DIR", target_dir()}, {"PENSTOCK_SOURCES", sources}]
+
     # cargo runs in Penstock's directory to use the workspace there: a host application may be a
     # workspace, too.
-    case System.cmd(cargo, args ++ extra, cd: @root, env: [{"CARGO_TARGET_DIR", target_dir()}]) do
+    case System.cmd(cargo, args ++ extra, cd: @root, env: env) do
       {messages, 0} -> built(messages)
       {_, status} -> Mix.raise(cargo_failed("cargo #{Enum.join(args, " ")}", status))
     end

@@ -8,12 +8,15 @@ defmodule Penstock.LargeTablesTest do
   @huge 2 * 1_024 * 1_024
   @bytes_per_key 32
 
-  # Without the file, the kernel has no huge pages, or a container hides that it has.
-  @no_huge_pages not File.exists?(@huge_pages) and "needs #{@huge_pages}"
-  # AddressSanitizer checks only memory of the system's allocator.
-  @asan System.get_env("ASAN_OPTIONS") != nil and "the NIF takes its memory from the system's allocator"
+  @skip (cond do
+           # The kernel has no huge pages, or a container hides that it has.
+           not File.exists?(@huge_pages) -> "needs #{@huge_pages}"
+           # AddressSanitizer checks only memory of the system's allocator.
+           System.get_env("ASAN_OPTIONS") -> "the NIF takes its memory from the system's allocator"
+           true -> false
+         end)
 
-  @tag skip: @no_huge_pages || @asan
+  @tag skip: @skip
   test "are in huge pages, as far as whole ones go" do
     before = advised_kb()
     # A limiter of the same size would take the table of an earlier run.
