@@ -1,5 +1,19 @@
-//! What no random sequence of calls comes to by chance: numbers that are too large for it, words that were
-//! never given out, and the bounds on what one call may do.
+//! Cases that no random sequence reaches: numbers that are too large for it, words that
+//! the pool never issued, and the bounds on the work of one call.
+//!
+//! | scenario | what it rules out |
+//! |---|---|
+//! | 10,000 idle entries lie before the holders | a refusal of unbounded work |
+//! | 300 waiters become admissible at once | more than 64 messages by one call |
+//! | a shrink refuses 1,000 waiters, some die meanwhile | a walk that loses its place |
+//! | updates follow each other without a pause | a walk that begins again and never ends |
+//! | a dead waiter is granted while a scan is under way | a permit that a refusal has missed |
+//! | nine holders, one of them dead | a scan on each refusal of a large pool |
+//! | 500 dead among 1,000 holders | one refusal that reaps them all |
+//! | 30,000 processes hold, die, and hold again | entries that outlive their processes |
+//! | words that the pool never issued | a forged offer or wait that has an effect |
+//! | 500 dead children among 5,000 holders restart | an overdraft where a dead holder is left |
+//! | a dead holder's pid lives again before a restart | a permit taken from a living process |
 #![cfg(not(any(loom, shuttle)))]
 
 mod support;
@@ -14,18 +28,19 @@ use proptest::prelude::*;
 
 use support::{Fake, Process, Stage, limit};
 
-/// Messages that one call sends at most.
+/// The number of messages that one call sends at most.
 const MESSAGES: usize = 64;
-/// Entries that one call looks at at most.
+/// The number of entries that one call visits at most.
 const LOOKS: usize = 1024;
-/// And cache lines, to find them, in a table that has had 20,000.
+/// The number of cache lines that one call reads at most to find the entries, in a table that has
+/// held 20,000 processes.
 const LINES: usize = 400;
 
 fn processes(stage: &Arc<Stage>, numbers: std::ops::RangeInclusive<usize>) -> Vec<Process> {
     numbers.map(|number| stage.process(number)).collect()
 }
 
-/// Has the host do what it was asked to do later; how often it was.
+/// Runs the work that the pool deferred to the host, and returns the number of calls.
 fn settle_what_was_deferred(stage: &Stage) -> usize {
     let mut times = 0;
     while stage.host.take_deferrals() > 0 {
@@ -59,7 +74,7 @@ fn a_look_past_many_idle_entries_goes_only_so_far_each_time() {
     assert!(answers[..answers.len() - 1].iter().all(|answer| *answer == Err(Refusal::Again)));
     assert_eq!(stage.census().rejected, 1, "to be asked to come again is no refusal");
 
-    // What was looked at once is off the list.
+    // A scan removes an idle entry from the active set, so the next scan does not visit it.
     assert_eq!(asker.try_acquire(2), Err(Refusal::Full));
     assert!(stage.host.take_worked() <= LINES);
     stage.at_rest(&[(&holder, 2)]);
@@ -94,7 +109,7 @@ fn answers_beyond_what_one_call_may_send_are_deferred() {
     stage.update(WAITERS as u64 + 1);
     assert_eq!(stage.host.answers(), MESSAGES);
     assert_eq!((stage.in_use(), stage.info().waiting), (MESSAGES as u64 + 1, WAITERS - MESSAGES));
-    assert!(!stage.process(1).take(1), "the others are still before a newcomer");
+    assert!(!stage.process(1).take(1), "the waiters are still before a newcomer");
     assert_eq!(settle_what_was_deferred(&stage), WAITERS.div_ceil(MESSAGES) - 1);
     assert!(waiters.iter().all(Process::was_granted));
     assert_eq!(stage.info().granted, WAITERS as u64);
@@ -112,7 +127,7 @@ fn nobody_is_kept_out_by_a_line_that_one_call_has_just_emptied() {
     }
     stage.update(MESSAGES as u64 + 2);
     assert_eq!((stage.host.answers(), stage.info().waiting), (MESSAGES, 0));
-    // Whatever is deferred, there is one permit and nobody waits for it.
+    // One permit is free and the queue is empty, even if the pool has deferred work.
     assert_eq!(newcomer.try_acquire(1), Ok(()));
 }
 
@@ -123,12 +138,12 @@ fn a_shrink_refuses_a_long_line_in_parts() {
     let holder = stage.process(WAITERS + 1);
     holder.hold(4);
     let waiters = processes(&stage, 1..=WAITERS);
-    // Every other one asks for more than there will be.
+    // Every second waiter asks for more than the new limit.
     for (at, waiter) in waiters.iter().enumerate() {
         waiter.wait(if at % 2 == 0 { 3 } else { 1 });
     }
     stage.update(2);
-    // While that is under way, some of those that are next to be refused leave.
+    // While the refusals are under way, some of the waiters that are next die.
     waiters[2 * MESSAGES..2 * MESSAGES + 5].iter().for_each(|waiter| waiter.die());
     settle_what_was_deferred(&stage);
     for (at, waiter) in waiters.iter().enumerate() {
@@ -154,12 +169,12 @@ fn a_pause_in_the_middle_of_a_shrink_refuses_nobody_more() {
         waiter.wait(3);
     }
     stage.update(2);
-    assert_eq!(stage.info().waiting, WAITERS - MESSAGES, "so many were refused, and the rest is deferred");
+    assert_eq!(stage.info().waiting, WAITERS - MESSAGES, "one call refuses MESSAGES, and the rest is deferred");
     // Limit 0 is a pause: requests of any size wait.
     stage.update(0);
     settle_what_was_deferred(&stage);
     assert_eq!(stage.info().waiting, WAITERS - MESSAGES);
-    // Who is left is still too large for a limit of 2.
+    // The waiters that are left still ask for more than a limit of 2.
     stage.update(2);
     settle_what_was_deferred(&stage);
     assert_eq!(stage.info().waiting, 0);
@@ -169,8 +184,8 @@ fn a_pause_in_the_middle_of_a_shrink_refuses_nobody_more() {
 
 #[test]
 fn drainers_and_a_shrunk_line_fit_into_one_reopening() {
-    // As many drainers as answers are given under one hold of the lock, and a line so long that waiters are left in
-    // it when all of them have asked.
+    // There are as many drainers as one hold of the lock answers. The queue is so long that
+    // waiters are left in it when all drainers have asked.
     const DRAINERS: usize = 32;
     const WAITERS: usize = MESSAGES * (DRAINERS + 2) + 10;
     let stage = Stage::open(DRAINERS + WAITERS + 1, limit(2));
@@ -224,7 +239,8 @@ fn a_look_that_finds_many_dead_stops_in_time() {
         waiter.wait(1);
     }
     dead.iter().for_each(Process::begin_exit);
-    // The waiters' own looks made the hint; a holder that goes wipes it.
+    // The scans of the waiters published the hint of many holders; a holder that leaves clears
+    // it.
     dead[0].finish_exit();
     let before = stage.host.answers();
     let asker = stage.process(2 * DEAD + 1);
@@ -292,7 +308,8 @@ fn a_look_says_how_far_it_went() {
 #[test]
 fn a_refusal_has_also_looked_at_who_was_granted_while_it_looked() {
     let (stage, [waiter, dead, asker]) = Stage::cast(limit(1));
-    // Either order of the two in the table: what the dead holder had goes to a waiter that is dead as well.
+    // Both orders of the two in the table: the permit of the dead holder goes to a waiter that is
+    // dead as well.
     for (waiter, dead) in [(&waiter, &dead), (&dead, &waiter)] {
         let _ = (waiter.take(1) && waiter.release(1).is_ok(), dead.hold(1), waiter.wait(1));
         dead.begin_exit();
@@ -321,7 +338,7 @@ fn a_crowd_is_not_looked_at_and_eight_holders_are() {
     assert_eq!(stage.host.take_worked(), 0, "it is known that they are many");
     holders[8].begin_exit();
     assert_eq!(asker.try_acquire(1), Err(Refusal::Full), "its monitor will tell");
-    // One of them goes, by each of the ways there are, and no longer are they many.
+    // One holder leaves, here by a transfer, so that the pool has eight.
     assert_eq!(holders[0].transfer(&holders[1], 1), Ok(()));
     assert_eq!(asker.try_acquire(1), Ok(()));
     holders[8].finish_exit();
@@ -331,7 +348,8 @@ fn a_crowd_is_not_looked_at_and_eight_holders_are() {
     stage.at_rest(&expected);
 }
 
-/// Nobody is buried but by its monitor while `holders` hold, whoever cannot be served.
+/// Checks that a refusal reaps no dead holder while the pool has many holders: only the monitors
+/// do, also for a waiter.
 fn leaves_the_dead_alone(stage: &Stage, dead: &[Process], asker: &Process, waiter: &Process) {
     let in_use = stage.info().in_use;
     waiter.wait(1);
@@ -346,9 +364,9 @@ fn leaves_the_dead_alone(stage: &Stage, dead: &[Process], asker: &Process, waite
 #[test]
 fn the_dead_of_a_crowd_are_left_to_their_monitors() {
     const HOLDERS: usize = 10;
-    // Wherever in the table the dead one is: before the crowd is seen or behind it.
+    // The dead holder is at each place of the table: before the scan has counted many, or behind.
     for dead in 0..HOLDERS {
-        // Who looks first, and has nobody's word for it that there is a crowd.
+        // Either the waiter or the asker scans first, when no hint is published.
         for waits_first in [false, true] {
             let stage = Stage::open(HOLDERS + 2, limit(HOLDERS as u64));
             let mut holders = processes(&stage, 1..=HOLDERS);
@@ -470,7 +488,7 @@ fn totals_begin_anew_when_a_pool_is_opened_again() {
     assert_eq!(stage.census(), Census { looked_at: stage.census().looked_at, ..Census::default() });
     assert_eq!((stage.info().peak, stage.info().granted, stage.info().settings), (0, 0, limit(5)));
 
-    // Entries of before count from one again.
+    // Entries that existed before the pool was opened again count from one.
     d.hold(1).hold(1);
     b.hold(1);
     assert_eq!(stage.census().acquired, 3);
@@ -549,7 +567,7 @@ fn an_unlimited_pool_counts_and_never_refuses() {
     }
     let held = 1_000 * i32::MAX as u64;
     assert_eq!((stage.in_use(), stage.info().peak), (held, held));
-    // To a limit, below what is held: an overdraft that is paid back first.
+    // The limit falls below what is held: an overdraft, which is paid back first.
     stage.update(10);
     assert_eq!(stage.in_use(), held);
     assert_eq!(b.try_acquire(1), Err(Refusal::Full));
@@ -645,7 +663,7 @@ fn the_end_of_a_child_that_lives_is_not_believed() {
     spawner.saw_the_end_of(&child);
     spawner.saw_the_end_of(&stranger);
     stage.at_rest(&[(&child, 1)]);
-    // Dead, and its monitor has not run.
+    // The child is dead, and its monitor has not run.
     child.begin_exit();
     spawner.saw_the_end_of(&child);
     assert_eq!(stage.in_use(), 0);
@@ -732,7 +750,7 @@ fn what_was_in_use_when_the_limit_shrank_may_be_so_again_by_restarts() {
         assert_eq!(supervisor.restart(1), Restart::Admitted);
     }
     assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full), "as much as there was, and no more");
-    // Paid back once, it is forgotten.
+    // Once the excess is paid back, the pool forgets it.
     assert_eq!((holder.release(5), supervisor.release_bound(1)), (Ok(()), Ok(())));
     holder.wait(1);
     assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full));
@@ -789,7 +807,7 @@ fn an_offer_that_was_settled_is_nothing_to_anybody() {
     let first = spawner.offer(1).unwrap();
     spawner.hand_over(first, &child);
     let second = spawner.offer(1).unwrap();
-    // The old offer lies in the same place as the new one.
+    // The old offer occupies the same place as the new one.
     spawner.retract(first);
     assert_eq!(thief.adopt(first), Adoption::Revoked);
     spawner.hand_over(first, &thief);
@@ -811,7 +829,7 @@ fn a_closed_pool_admits_nobody_and_takes_back_everything() {
     assert_eq!(c.try_acquire(1), Err(Refusal::Closed));
     assert_eq!(c.park(1), Parked::Closed);
     assert!(!stage.pool.reopen(&stage.host));
-    // What began goes on.
+    // Work that began before the close goes on.
     assert_eq!(a.transfer(&c, 1), Ok(()));
     b.hand_over(offer, &a);
     stage.at_rest(&[(&a, 1), (&c, 1)]);
@@ -835,7 +853,7 @@ proptest! {
         stage.update(4);
         assert_eq!(spawner.try_bound(1), Ok(()));
         let offer = spawner.offer(1).unwrap();
-        // The upper 5 bits are no part of an offer.
+        // An offer has 59 bits; the upper 5 bits of the word are unused.
         for bits in [bits, small, small.rotate_right(shift), offer.to_bits().wrapping_add(small + 1), offer.to_bits() ^ 1 << shift] {
             let forged = Offer::from_bits(bits);
             prop_assert_eq!(thief.adopt(forged), Adoption::Revoked);
@@ -860,15 +878,15 @@ fn updates_without_a_pause_keep_nobody_in_line_waiting() {
         waiter.wait(1);
     }
     wide.wait(10);
-    // In the middle of the walk along the line that each shrink begins.
+    // The walk along the queue, which each shrink begins, is in its middle.
     stage.update(5);
     assert_eq!(holder.release(10), Ok(()));
     assert!(waiters[..5].iter().all(Process::was_granted), "in order, and not after the walk");
-    // Nobody goes on with what was deferred: the updates alone have to.
+    // The host runs nothing of what was deferred, so the updates alone must make progress.
     let mut updates = 0;
     while wide.answers().is_empty() {
         updates += 1;
-        assert!(updates < 100, "a walk that begins anew each time never ends");
+        assert!(updates < 100, "a walk that begins again each time never ends");
         stage.update(if updates % 2 == 0 { 5 } else { 9 });
     }
     assert_eq!(wide.answers(), [Answer::Full]);
@@ -889,7 +907,7 @@ fn a_second_offer_before_the_first_is_settled_is_refused_and_loses_nothing() {
     assert_eq!(stage.holdings().get(&spawner.pid.word()), Some(&3));
     spawner.hand_over(first, &child);
     stage.at_rest(&[(&spawner, 1), (&child, 2)]);
-    // Settled, so there may be another.
+    // The first offer is completed, so another is possible.
     let second = spawner.offer(1).unwrap();
     assert_eq!(spawner.offer(1), None, "it has no more, either");
     spawner.die();
@@ -897,7 +915,8 @@ fn a_second_offer_before_the_first_is_settled_is_refused_and_loses_nothing() {
     stage.at_rest(&[(&child, 2)]);
 }
 
-/// All that one restart asks, and the most that one of its calls looked at.
+/// Asks for one restart with all the calls that it takes. Returns its answer, the number of
+/// calls, and the highest number of entries that one of them visited.
 fn restart_in_calls(stage: &Stage, supervisor: &Process, advance: u32) -> (Restart, usize, usize) {
     let (mut step, mut calls, mut most) = (Step::default(), 0, 0);
     loop {
@@ -948,7 +967,7 @@ fn what_restarts_remember_of_a_pid_that_lives_again_or_was_buried_is_not_believe
         holder.hold(1);
         holder.begin_exit();
     }
-    // This one passes all three, takes over one of them, and remembers the others.
+    // This restart passes all three, takes over the permit of one, and remembers the others.
     assert_eq!(supervisor.restart(1), Restart::Admitted);
     for holder in [&first, &second, &third] {
         holder.finish_exit();
@@ -974,7 +993,8 @@ fn a_lap_that_found_nobody_is_not_repeated_at_once() {
     let (answer, lap, _) = restart_in_calls(&stage, &supervisor, 1);
     assert!(answer == refused && lap > 10, "{answer:?} after {lap} calls");
     let (answer, calls, most) = restart_in_calls(&stage, &supervisor, 0);
-    // A call, three that let others run, and three that wait; the next restart does not wait again.
+    // The restart makes one call, three that let other processes run, and three that wait. The
+    // next restart does not wait again.
     assert!(answer == refused && calls <= 8 && most <= 600, "{answer:?} after {calls} calls");
     let (answer, calls, _) = restart_in_calls(&stage, &supervisor, 0);
     assert!(answer == refused && calls <= 5, "{answer:?} after {calls} calls");
@@ -994,7 +1014,8 @@ fn a_restart_waits_for_the_monitor_of_a_predecessor_that_no_lap_may_look_for() {
     }
     let (answer, _, _) = restart_in_calls(&stage, &supervisor, 1);
     assert_eq!(answer, Restart::Refused(Refusal::Full));
-    // Where the next piece does not come.
+    // The predecessor is at the end of the table, which the next piece of the scan does not
+    // reach.
     let predecessor = holders.last().unwrap();
     predecessor.begin_exit();
     let mut step = Step::default();

@@ -1,8 +1,18 @@
 //! The pool against a plain model of it, by random sequences of calls.
 //!
-//! The model is what a pool would be if nothing happened at the same time and nothing had to be fast: a map of who
-//! holds what, and a list of who waits. Each call must give what the model gives, and after each call all that the pool
-//! says of itself must be what the model says.
+//! The model is a pool without concurrency and without any need for speed: a map of what each
+//! process holds, and a list of the waiters. Each call must return what the model returns. After
+//! each call, all figures of the pool must equal those of the model.
+//!
+//! | scenario | what it rules out |
+//! |---|---|
+//! | calls of 5 or 14 processes, some dying at any point | a permit lost by any order of calls |
+//! | a scan finds dead holders among few | a refusal that missed one of them (I2) |
+//! | a scan finds dead holders among many | a reaping that only monitors may do |
+//! | children adopt, their spawner hands over, or neither | permits with two holders, or none |
+//! | a process has several waits, and the host ends some | two answers to a wait, or none |
+//! | restarts find dead holders, or pass the limit | an overdraft while a dead holder is left |
+//! | calls of 60 or 700 processes | errors of scans and tables beyond one level |
 #![cfg(not(any(loom, shuttle)))]
 
 mod support;
@@ -18,9 +28,9 @@ use proptest::prelude::*;
 
 use support::{Process, Stage};
 
-/// Dead that one call buries.
+/// The number of dead holders that one call reaps.
 const MOST_BURIED: usize = 128;
-/// Up to so many holders, a refusal has looked at all of them.
+/// Up to this number of holders, a refusal has scanned all of them.
 const CROWD: usize = 8;
 
 // The model.
@@ -52,7 +62,7 @@ struct Waiter {
     n: u64,
     kind: Kind,
     ticket: u32,
-    /// When the host ends the wait. Each time is of one wait.
+    /// The time at which the host ends the wait. No two waits have the same time.
     until: Option<u64>,
 }
 
@@ -93,7 +103,7 @@ impl Model {
         }
     }
 
-    /// Whether a restart may pass the limit by so much.
+    /// Returns `true` if a restart of `n` permits stays within the overdraft.
     fn overdraws(&self, n: u64) -> bool {
         let max_overdraft = match self.settings.max_overdraft {
             AS_LIMIT => self.settings.limit,
@@ -151,7 +161,7 @@ impl Model {
         enough
     }
 
-    /// Tells everybody who need not wait any longer.
+    /// Answers each waiter and each drainer whose wait is over.
     fn settle(&mut self) {
         if self.status == Status::Open {
             for (pid, ticket) in std::mem::take(&mut self.drainers) {
@@ -214,17 +224,17 @@ enum Op {
         n: u32,
         bound: bool,
     },
-    /// The process stops to wait, or finds its answer.
+    /// The process ends its wait, or finds its answer.
     Wake {
         who: usize,
     },
-    /// As Park, but the process goes on, and may ask again.
+    /// The process queues a request as in `Park`, but goes on, and may ask again.
     Ask {
         who: usize,
         n: u32,
         ms: Option<u32>,
     },
-    /// The process takes back what it asked last, or before that.
+    /// The process takes back one of its requests: the last one, or the `nth` before that.
     Recall {
         who: usize,
         nth: usize,
@@ -236,7 +246,7 @@ enum Op {
     EveryoneAsks {
         n: u32,
     },
-    /// Somebody else has the number of the wait.
+    /// Another process uses the number of the wait.
     CancelForeign {
         who: usize,
         whose: usize,
@@ -262,7 +272,7 @@ enum Op {
     Retract {
         who: usize,
     },
-    /// A supervisor takes over what another offers.
+    /// A supervisor takes over what a spawner offers.
     Claim {
         who: usize,
         spawner: usize,
@@ -305,7 +315,7 @@ enum Op {
     Advance {
         ms: u32,
     },
-    /// One call by each, so that there are many.
+    /// Each process makes one call, so that there are many holders or waiters.
     EveryoneTakes,
     EveryoneParks {
         n: u32,
@@ -328,7 +338,7 @@ fn settings(processes: usize) -> impl Strategy<Value = Settings> {
 }
 
 fn op(processes: usize) -> impl Strategy<Value = Op> {
-    // Some are children, which are not there before they are spawned.
+    // Some are children, which do not exist before they are spawned.
     let who = 0..processes + processes / 2;
     let n = prop_oneof![6 => Just(1_u32), 3 => 2..=4_u32, 1 => 5..=20_u32];
     let act = (who.clone(), n.clone(), proptest::bool::weighted(0.3));
@@ -369,7 +379,7 @@ fn op(processes: usize) -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What a process is doing, which says what it can do next.
+/// The state of a process, which decides what it can do next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Doing {
     Running,
@@ -377,12 +387,12 @@ enum Doing {
         id: WaiterId,
         ticket: u32,
     },
-    /// A child is there; it is not known whether the offer still is.
+    /// A child exists. Its spawner does not know whether the offer is still open.
     Spawning {
         offer: Offer,
         child: usize,
     },
-    /// Before its first instruction.
+    /// The child has not run its first instruction.
     Newborn {
         offer: Offer,
         spawner: usize,
@@ -397,9 +407,9 @@ struct Pair {
     model: Model,
     cast: Vec<Process>,
     doing: Vec<Doing>,
-    /// What each process asked, and has not taken back.
+    /// The requests of each process that it has not taken back.
     asked: Vec<Vec<(WaiterId, u32)>>,
-    /// The clock of waits that the host ends, and whether it looks at that.
+    /// The clock of the waits that the host ends.
     clock: u64,
     timed: bool,
     tickets: u32,
@@ -432,9 +442,10 @@ impl Pair {
         if bound { Kind::Bound } else { Kind::Free }
     }
 
-    /// A look buries whoever it finds dead, unless it finds a crowd, or too many. Whom it finds depends on the table: the
-    /// host was asked. What they had goes to who waits for it when all of them are buried; if those are dead as well, they
-    /// are found by another round.
+    /// Reaps in the model what a scan of the pool reaped: all dead holders that it found, unless
+    /// it found many holders or too many dead. The table decides the order of the scan, so the
+    /// host recorded it. Waiters get the permits of the dead once all of these are reaped. If
+    /// such a waiter is dead as well, another round finds it.
     fn learn_of_burials(&mut self) {
         let found = self.stage.host.take_found_dead();
         if found.is_empty() {
@@ -463,7 +474,7 @@ impl Pair {
         self.model.held.iter().filter(|(pid, held)| held.all() > 0 && lives(pid)).count()
     }
 
-    /// I2: a refusal by a pool of few holders has looked at all of them.
+    /// Checks I2: a refusal by a pool of few holders has scanned all of them.
     fn nobody_dead_holds_in_a_small_pool(&self) {
         let holders: Vec<_> = self.model.held.iter().filter(|(_, held)| held.all() > 0).collect();
         if holders.len() <= CROWD {
@@ -505,7 +516,7 @@ impl Pair {
                     self.nobody_dead_holds_in_a_small_pool();
                 }
             }
-            // There was more to look at than one call may; nothing is said, nothing is counted.
+            // The scan exceeded one call, so the caller gets no answer and nothing is counted.
             Err(Refusal::Again) => assert!(self.doing.contains(&Doing::Dying)),
         }
         result.is_ok()
@@ -523,7 +534,7 @@ impl Pair {
     fn ask(&mut self, who: usize, n: u32, ms: Option<u32>) {
         let me = &self.cast[who];
         let (ticket, number) = (self.stage.host.ticket(), self.tickets);
-        // A million for each ms, so that each wait has a time of its own.
+        // A factor of a million leaves room for a distinct time per wait within each ms.
         let until = ms.map(|ms| (self.clock + u64::from(ms)) * 1_000_000 + u64::from(number));
         let (parked, begins) = self.stage.pool.ask(&self.stage.host, me.pid, n, ticket, until, || true);
         let id = self.parked(who, n, (Kind::Free, true), until, parked);
@@ -532,8 +543,8 @@ impl Pair {
         self.asked[who].extend(id.map(|id| (id, number)));
     }
 
-    /// What came of parking is what the model says; the wait, if it is one.
-    /// A process that goes on does not wait for itself.
+    /// Checks that parking returned what the model returns, and returns the number of the wait,
+    /// if there is one. A process that goes on is never in deadlock with itself.
     fn parked(
         &mut self,
         who: usize,
@@ -609,7 +620,7 @@ impl Pair {
         self.model.settle();
         self.settle_what_was_deferred();
         if self.timed && self.model.line.iter().all(|waiter| waiter.until.is_none()) {
-            // Those that were left have just been granted, and the pool is looked at once more.
+            // The waits that were left have just been granted, so one more call finds none.
             assert_eq!(self.stage.pool.expire(&self.stage.host, now), Expiry::Nothing);
             self.timed = false;
         }
@@ -645,7 +656,7 @@ impl Pair {
             Kind::Free => self.cast[who].transfer(&self.cast[to], n),
             Kind::Bound => self.cast[who].entrust(&self.cast[to], n),
         };
-        // Asked of the receiver only, and nobody is buried for it.
+        // The pool asks only whether the receiver is alive, and reaps no process for that.
         self.stage.host.take_found_dead();
         let (pid, heir, n) = (self.pid(who), self.pid(to), u64::from(n));
         let expected = if !self.model.debit(pid, n, kind) {
@@ -656,7 +667,7 @@ impl Pair {
             let since_ms = self.model.held(pid).since_ms;
             self.model.credit(heir, n, kind);
             if who == to {
-                // It never stopped to hold them.
+                // The process held these permits all the time.
                 self.model.held.get_mut(&pid).unwrap().since_ms = since_ms;
             }
             Ok(())
@@ -665,7 +676,8 @@ impl Pair {
         self.model.settle();
     }
 
-    /// A pid comes again after hundreds of millions of others, so never while its spawner is about to hand over to it.
+    /// Returns `true` if another process may get the pid. A VM reuses a pid after hundreds of
+    /// millions of others, so never while its spawner is about to hand over to it.
     fn is_free_for_reuse(&self, who: usize) -> bool {
         let expected = |doing: &Doing| matches!(doing, Doing::Spawning { child, .. } if *child == who);
         self.doing[who] == Doing::Gone && !self.doing.iter().any(expected)
@@ -677,7 +689,7 @@ impl Pair {
             return;
         }
         let offer = self.cast[who].offer(n).expect("it was just acquired");
-        // There is one at a time, and what it would have offered stays its own.
+        // A process has one open offer at a time, and a second one leaves its permits with it.
         assert_eq!(self.cast[who].offer(1), None);
         let held = self.model.held.get_mut(&self.pid(who)).unwrap();
         held.bound -= u64::from(n);
@@ -688,10 +700,10 @@ impl Pair {
         self.doing[child] = Doing::Newborn { offer, spawner: who };
     }
 
-    /// The offer of a spawner, if it still is one, becomes the child's; whether it did.
+    /// Moves the offer of a spawner to the child. Returns `false` if the offer is not open.
     fn settle_offer(&mut self, spawner: usize, child: usize, offer: Offer) -> bool {
         let pid = self.pid(spawner);
-        // A spawner that died may be another process by now, with another offer.
+        // The pid of a spawner that died may be another process by now, with another offer.
         let Some(held) = self.model.held.get_mut(&pid).filter(|held| held.offer == Some(offer)) else { return false };
         let n = std::mem::take(&mut held.offered);
         held.offer = None;
@@ -712,12 +724,12 @@ impl Pair {
             }
             Doing::Newborn { offer, spawner } => {
                 let adoption = self.cast[who].adopt(offer);
-                // It may have been handed over already.
+                // The spawner may have handed over already.
                 let expected = self.settle_offer(spawner, who, offer) || self.model.held(self.pid(who)).bound > 0;
                 assert_eq!(adoption, if expected { Adoption::Adopted } else { Adoption::Revoked });
                 self.doing[who] = Doing::Running;
                 if !expected {
-                    // It ends as if it had not been spawned.
+                    // The child ends as if it had not been spawned.
                     self.cast[who].die();
                     self.model.bury(self.pid(who));
                     self.model.settle();
@@ -729,7 +741,7 @@ impl Pair {
     }
 
     fn retract(&mut self, who: usize) {
-        // The spawn failed: there never was a child.
+        // The spawn failed, so no child ever existed.
         let Doing::Spawning { offer, child } = self.doing[who] else { return };
         if self.doing[child] != (Doing::Newborn { offer, spawner: who }) || self.model.held(self.pid(child)).all() > 0 {
             return;
@@ -764,7 +776,7 @@ impl Pair {
         let there = self.stage.holdings();
         let mut found: Vec<u64> = Vec::new();
         for dead in self.stage.host.take_found_dead() {
-            // One that an earlier restart has found, and whose monitor was first, has no entry any more.
+            // A dead holder that an earlier restart found has no entry if its monitor was first.
             let gone = self.doing[self.who(dead.word())] == Doing::Gone;
             if !gone && !there.contains_key(&dead.word()) && !found.contains(&dead.word()) {
                 found.push(dead.word());
@@ -781,7 +793,7 @@ impl Pair {
             self.model.acquired += 1;
             return;
         }
-        // Those that an earlier restart has found, and that have too little, are buried on the
+        // Dead holders that an earlier restart found, and that have too little, are reaped on the
         // way to one that has enough.
         let mut taken_over = false;
         for dead in found {
@@ -857,7 +869,7 @@ impl Pair {
         }
     }
 
-    /// Whether the process can make a call now.
+    /// Returns `true` if the process can make a call now.
     fn runs(&self, who: usize) -> bool {
         self.doing[who] == Doing::Running
     }
@@ -886,7 +898,7 @@ impl Pair {
             }
             Op::Release { who, n, bound } if self.runs(who) => self.release(who, n, Self::kind(bound)),
             Op::Transfer { who, to, n } if self.runs(who) => self.transfer(who, to, n, Kind::Free),
-            // Nobody knows of a child before its spawner has handed over to it.
+            // No process knows a child before its spawner has handed over to it.
             Op::Entrust { who, to, n } if self.runs(who) && !matches!(self.doing[to], Doing::Newborn { .. }) => {
                 self.transfer(who, to, n, Kind::Bound);
             }
@@ -955,7 +967,7 @@ impl Pair {
         }
     }
 
-    /// All that the pool says of itself is what the model says.
+    /// Compares all figures that the pool reports with the model.
     fn compare(&self) {
         let (stage, model) = (&self.stage, &self.model);
         let info = stage.info();
@@ -980,7 +992,7 @@ impl Pair {
             .filter(|(_, held)| held.all() > 0)
             .map(|(pid, held)| (*pid, (held.all(), held.since_ms)))
             .collect();
-        assert_eq!(there, expected, "who holds what since when");
+        assert_eq!(there, expected, "permits and ages by holder");
         for holding in stage.holders() {
             let age = stage.host.now_ms().wrapping_sub(holding.since_ms);
             let bound = model.held[&holding.pid.word()].bound > 0;
@@ -997,7 +1009,8 @@ impl Pair {
             let granted = |answers: &[(u32, Answer)]| -> Vec<u32> {
                 answers.iter().filter(|(_, answer)| *answer == Answer::Granted).map(|(wait, _)| *wait).collect()
             };
-            // Grants come in the order of the line. What is refused to other waits of the process may come in between.
+            // Grants come in the order of the queue. Refusals of other waits of the process may
+            // come in between.
             assert_eq!(granted(&told), granted(&expected), "grants");
             let sorted = |mut answers: Vec<(u32, Answer)>| {
                 answers.sort_by_key(|(wait, _)| *wait);
@@ -1015,7 +1028,7 @@ fn run(processes: usize, settings: Settings, ops: &[Op]) {
         pair.settle_what_was_deferred();
         pair.compare();
     }
-    // In the end everybody dies, and nothing is left.
+    // At the end all processes die, and nothing is left.
     for who in 0..pair.cast.len() {
         pair.begin_exit(who);
         pair.finish_exit(who);
@@ -1055,7 +1068,7 @@ proptest! {
 proptest! {
     #![proptest_config(cases(60))]
 
-    // Beyond the first level of the table, and what is looked at in one go.
+    // The table exceeds its first level, and a scan exceeds one call.
     #[test]
     fn a_pool_of_many_processes((settings, ops) in sequence(60, 200)) {
         run(60, settings, &ops);
@@ -1065,7 +1078,7 @@ proptest! {
 proptest! {
     #![proptest_config(cases(12))]
 
-    // Beyond the second level.
+    // The table exceeds its second level.
     #[test]
     fn a_pool_of_very_many_processes((settings, ops) in sequence(700, 80)) {
         run(700, settings, &ops);

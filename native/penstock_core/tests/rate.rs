@@ -16,19 +16,19 @@ fn limits(limit: u32, per_ms: u64, burst: u32) -> Limits {
     Limits { limit, per_ms, rate: Rate::new(limit, per_ms, burst).unwrap() }
 }
 
-/// A limiter, and the key of all hits together.
+/// Opens a limiter, and returns it with its global key.
 fn open(max_keys: u32, limits: Limits) -> (Limiter, Key) {
     let limiter = Limiter::new(max_keys).unwrap();
     let incarnation = limiter.open(limits, false, 0);
     (limiter, Key::Global(incarnation))
 }
 
-/// A key as the hash of `n` would be.
+/// Returns a key that looks like the hash of `n`.
 fn key(n: u64) -> Key {
     let mut word = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
     word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    // Of the first opening.
+    // The generation is that of the first opening.
     Key::Tag(1, (word ^ (word >> 31)).max(1))
 }
 
@@ -49,7 +49,7 @@ fn keys(limiter: &Limiter, now: u64) -> u64 {
     sum
 }
 
-// The model: a bucket of tokens in exact fractions. `level / per` tokens are in it.
+// The model is a bucket of tokens in exact fractions: it contains `level / per` tokens.
 
 #[derive(Clone, Debug)]
 struct Bucket {
@@ -85,7 +85,7 @@ impl Bucket {
     }
 }
 
-/// Rates whose interval is a whole number of ns.
+/// Generates rates whose interval is a whole number of ns.
 fn whole_rates() -> impl Strategy<Value = (u32, u64, u32)> {
     (0_u32..7, 0_u32..7, 1_u64..100_000, 1_u32..2_000).prop_map(|(twos, fives, per_ms, burst)| {
         let limit = 2_u32.pow(twos) * 5_u32.pow(fives).min(15_625);
@@ -93,7 +93,7 @@ fn whole_rates() -> impl Strategy<Value = (u32, u64, u32)> {
     })
 }
 
-/// Any that are allowed, of all sizes.
+/// Generates all rates within the bounds, of all orders of magnitude.
 fn any_rates() -> impl Strategy<Value = (u32, u64, u32)> {
     (0_u32..31, any::<u32>(), 0_u32..42, any::<u64>(), 0_u32..31, any::<u32>())
         .prop_map(|(a, limit, b, per, c, burst)| {
@@ -104,7 +104,7 @@ fn any_rates() -> impl Strategy<Value = (u32, u64, u32)> {
         .prop_filter("within bounds", |&(limit, per, burst)| Rate::new(limit, per, burst).is_ok())
 }
 
-/// Gaps between hits, in ns, and what they cost.
+/// Generates gaps between hits, in ns, and the costs of the hits.
 fn hits() -> impl Strategy<Value = Vec<(u64, u32)>> {
     let gap = prop_oneof![Just(0), 0..2_000_u64, 0..3 * MS, 0..20_000 * MS];
     let cost = prop_oneof![4 => Just(1_u32), 1 => 1..50_u32, 1 => 1..3_000_u32];
@@ -135,7 +135,7 @@ proptest! {
         for (gap, cost) in hits {
             now += gap;
             match limiter.hit(key, now, cost) {
-                // A clock goes no further.
+                // No clock goes further than `LATEST`.
                 Hit::Deny(wait) if now + wait > LATEST => break,
                 Hit::Deny(wait) => {
                     prop_assert!(wait > 0);
@@ -150,7 +150,7 @@ proptest! {
         }
     }
 
-    // However the clocks of those who hit are ordered.
+    // The callers read clocks that differ, in any order.
     #[test]
     fn no_order_of_clocks_allows_more_than_the_rate(
         (limit, per, burst) in any_rates(),
@@ -165,7 +165,7 @@ proptest! {
             if let Hit::Allow(_) = limiter.hit(key, clock, cost) {
                 allowed += u64::from(cost);
             }
-            // As a fraction, with the 0.05 % that the interval may be rounded by.
+            // The bound is a fraction, plus the 0.05 % by which the interval may be rounded.
             let most = u128::from(burst) * u128::from(per) * u128::from(MS) + u128::from(now) * u128::from(limit);
             prop_assert!(u128::from(allowed) * u128::from(per) * u128::from(MS) <= most + most / 2_000);
         }
@@ -177,7 +177,7 @@ proptest! {
         let (limiter, key) = open(1, limits(limit, per, burst));
         let mut allowed = 0_u64;
         let mut now = 0;
-        // At the very instants.
+        // The caller hits at the exact instants at which a token becomes available.
         for _ in 0..steps + u64::from(burst).min(2_000) {
             match limiter.hit(key, now, 1) {
                 Hit::Allow(_) => allowed += 1,
@@ -191,7 +191,7 @@ proptest! {
             let above = u128::from(allowed - u64::from(burst));
             prop_assert!(above + 1 >= exact - exact / 1_000 && above <= exact + exact / 1_000 + 1);
         }
-        // Whole hits are exact whatever was rounded.
+        // A number of whole hits is exact, however the interval was rounded.
         prop_assert!(allowed <= u64::from(burst) + now / rate.interval());
     }
 
@@ -209,7 +209,7 @@ proptest! {
                     last = wait;
                 }
                 Reserved::Never => prop_assert!(cost > burst),
-                // The end of time.
+                // The turn would be later than the clock can count.
                 Reserved::TooFar(wait) => prop_assert!(wait > CENTURY),
                 Reserved::NoPlace(_) | Reserved::Gone => prop_assert!(false),
             }
@@ -246,14 +246,14 @@ fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
-    // A map of what each key owes, in ns. Key 0 is the global one.
+    // The model is a map of what each key owes, in ns. Key 0 is the global one.
     #[test]
     fn each_key_is_counted_for_itself(acts in acts()) {
         let mut rate = Rate::new(10, 100, 5).unwrap();
         let (limiter, global) = open(100, limits(10, 100, 5));
         let name = |n: u64| if n == 0 { global } else { key(n) };
         let mut owed: HashMap<u64, u64> = HashMap::new();
-        // When the pause of each ends.
+        // The time at which the pause of each key ends.
         let mut paused: HashMap<u64, u64> = HashMap::new();
         let (mut now, mut allowed, mut denied) = (0, 0, 0);
         for (gap, act) in acts {
@@ -306,7 +306,7 @@ proptest! {
                     prop_assert_eq!(limiter.hit(name(n), now, cost), expected);
                 }
                 Act::Reserve(n, patience) => {
-                    // The turns of a key that is paused begin after that.
+                    // The turns of a paused key begin after the pause.
                     let paused = pause(&paused, n);
                     let debt = owed.entry(n).or_default();
                     let then = paused.max(*debt) + rate.interval();
@@ -329,7 +329,8 @@ proptest! {
                 Act::Update(limit, burst) => {
                     let new = Rate::new(limit, 100, burst).unwrap();
                     update(&limiter, limits(limit, 100, burst), now);
-                    // An update to what it is already changes nothing: not even what was charged beyond the burst.
+                    // An update to the rate in force changes nothing, not even charges beyond the
+                    // burst.
                     if new != rate {
                         for debt in owed.values_mut() {
                             *debt = (*debt).min(tolerance(new));
@@ -348,24 +349,24 @@ proptest! {
 
 // Edges.
 
-/// A key that is idle keeps its place as long as there is an empty one, and is the last of those
-/// that are idle to lose it if it came last.
+/// An idle key keeps its place while there is an empty one. After that, the keys that have been
+/// idle for longest lose theirs first.
 #[test]
 fn a_new_key_takes_an_empty_place_and_then_the_one_idle_for_longest() {
     let (limiter, _) = open(8, limits(1, 1_000, 2));
     for n in 0..4 {
         assert_eq!(limiter.hit(key(n), n * 100 * MS, 1), Hit::Allow(1));
     }
-    // All four are idle. Four new ones take the empty places.
+    // All four are idle. Four new keys take the empty places.
     for n in 4..8 {
         assert_eq!(limiter.hit(key(n), 1_400 * MS, 2), Hit::Allow(0));
     }
     assert!((4..8).all(|n| matches!(limiter.peek(key(n), 1_500 * MS, 1), Hit::Deny(_))));
-    // By a clock that is behind, the four that are idle are remembered still.
+    // A caller whose clock is behind still finds the four idle keys.
     for n in 0..4 {
         assert_eq!(limiter.peek(key(n), n * 100 * MS, 2), Hit::Deny(1_000 * MS), "{n}");
     }
-    // Then those idle for longest lose theirs.
+    // Further keys take the places of those that have been idle for longest.
     for n in 8..10 {
         assert_eq!(limiter.hit(key(n), 1_400 * MS, 2), Hit::Allow(0));
     }
@@ -375,10 +376,10 @@ fn a_new_key_takes_an_empty_place_and_then_the_one_idle_for_longest() {
 }
 
 #[test]
-fn no_change_is_overtaken_for_ever() {
+fn no_change_is_overtaken_without_end() {
     let (limiter, _) = open(10_000, limits(1, 1_000, 10));
     update(&limiter, limits(1, 1_000, 9), 0);
-    // A caller makes one step while another makes a whole change, again and again.
+    // One caller makes a single step of its change while another makes a whole one, repeatedly.
     let mut from = None;
     for n in 1..4 {
         match limiter.update(1, |_| Some(limits(5, 1_000, 7)), 0, from) {
@@ -396,7 +397,7 @@ fn a_pause_outlives_all_but_its_end_and_a_reset() {
     let (limiter, global) = open(100, limits(10, 1_000, 5));
     for paused in [global, key(1)] {
         assert!(limiter.pause(paused, 0, 1_000 * MS));
-        // A shorter one does not end it, nor do others.
+        // A shorter pause does not end the longer one, nor does any other call except a reset.
         assert!(limiter.pause(paused, 0, 10 * MS));
         assert_eq!(limiter.give_back(paused, 0, 5), Hit::Deny(1_000 * MS));
         update(&limiter, limits(10, 1_000, 4), 0);
@@ -425,7 +426,7 @@ fn no_pause_is_lost_where_there_are_too_many() {
         let Hit::Deny(wait) = limiter.peek(key(n), 0, 1) else { panic!("{n} is not paused") };
         assert!(wait >= (1 + n) * MS);
     }
-    // They are over when the last of them is, and there is room for as many again.
+    // All pauses are over when the last one is, and then as many again fit.
     assert!((0..20_000).all(|n| limiter.peek(key(n), 10_000 * MS, 1) == Hit::Allow(4)));
     for n in 0..500 {
         assert!(limiter.pause(key(n), 10_000 * MS, MS));
@@ -461,7 +462,7 @@ fn a_charge_has_bounds() {
             }
         }
     }
-    // Without a place there is nothing to charge, and no hit is allowed either.
+    // A key without a place cannot be charged, and its hits are denied anyway.
     let (limiter, _) = open(1, limits(1, 1_000, 1));
     assert_eq!(limiter.hit(key(1), 0, 1), Hit::Allow(0));
     assert_eq!(limiter.charge_anyway(key(2), 0, 1), Hit::Deny(1_000 * MS));
@@ -490,7 +491,7 @@ fn rates_have_bounds() {
 #[test]
 fn a_burst_worth_a_century_at_the_end_of_time_does_not_overflow() {
     let burst = i32::MAX as u32;
-    // As near to a century as whole ms come.
+    // The burst is worth a century, to within one ms per hit.
     let per = CENTURY / MS / u64::from(burst);
     let (limiter, key) = open(1, limits(1, per, burst));
     assert_eq!(limiter.hit(key, LATEST, burst), Hit::Allow(0));
@@ -530,7 +531,7 @@ fn few_keys_have_just_their_places() {
         }
         let now = u64::from(max_keys) * MS;
         assert_eq!(keys(&limiter, now), u64::from(max_keys));
-        // Until the first of them is as good as unknown.
+        // The new key waits until the first key has paid back everything and can be evicted.
         assert_eq!(limiter.hit(key(99), now, 1), Hit::Deny(100 * MS - now));
         assert_eq!(limiter.peek(key(99), now, 1), Hit::Deny(100 * MS - now));
         assert_eq!(limiter.reserve(key(99), now, 1, 50 * MS), Reserved::TooFar(100 * MS - now));
@@ -548,7 +549,7 @@ fn many_keys_find_a_place_each_and_never_lose_it() {
         assert_eq!(limiter.hit(key(n), 0, 1), Hit::Allow(0), "key {n}");
     }
     assert_eq!(keys(&limiter, 0), known);
-    // Nearly as many again may find one, and whoever does not is denied, and evicts nobody.
+    // Nearly as many further keys may find a place. Each other one is denied, and evicts no key.
     let more = (0..100_000).filter(|&n| limiter.hit(key(100_000 + n), 1, 1) == Hit::Allow(0)).count() as u64;
     assert!(more > 9_000 && more <= 10_000, "{more}");
     for n in 0..known {
@@ -581,7 +582,7 @@ fn a_change_is_made_in_steps_that_others_may_cut_across() {
         assert_eq!(limiter.hit(key(n), 0, 8), Hit::Allow(2));
     }
     assert_eq!(limiter.hit(global, 0, 8), Hit::Allow(2));
-    // The first is at once: no place is of an era before.
+    // The first change takes one call, as no place has the parity of an earlier rate.
     assert_eq!(update(&limiter, limits(1, 1_000, 4), 0), 0);
     assert_eq!(limiter.hit(key(0), 0, 1), Hit::Deny(1_000 * MS));
     let mut from = None;
@@ -595,18 +596,19 @@ fn a_change_is_made_in_steps_that_others_may_cut_across() {
             other => panic!("{other:?}"),
         }
     }
-    // Another caller is quicker. It was later, so its change is made on top of this one, which is
-    // over with it.
+    // Another caller overtakes this change. It began later, so its rate replaces this one, which
+    // is over at the same time.
     assert!(update(&limiter, limits(1, 1_000, 3), 1_000 * MS) >= 5);
     assert_eq!(limiter.update(1, |_| Some(limits(1, 1_000, 2)), 1_000 * MS, from), Changed::Yes);
     assert_eq!(limiter.info(1).unwrap().limits, limits(1, 1_000, 3));
-    // One that was killed halfway comes into force with the next, which begins where places are.
+    // A change whose caller was killed halfway comes into force with the next, which begins at a
+    // valid place.
     assert!(matches!(limiter.update(1, |_| Some(limits(1, 1_000, 1)), 1_000 * MS, None), Changed::NotYet(_)));
     let from = Some(Progress { asked: u64::MAX, version: 77, at: 19_000 });
     assert!(matches!(limiter.update(1, |_| None, 1_000 * MS, from), Changed::NotYet(Progress { at: 4096, .. })));
     assert!(update(&limiter, limits(1, 1_000, 2), 1_000 * MS) >= 4);
     assert_eq!(limiter.info(1).unwrap().limits, limits(1, 1_000, 2));
-    // Cut to 4 at 0, and to 1 at 1,000 ms, by the change that was dropped.
+    // What is owed was cut to 4 at 0 ms, and to 1 at 1,000 ms by the change that was dropped.
     for n in 1..10_000 {
         assert_eq!(limiter.hit(key(n), 2_000 * MS, 1), Hit::Allow(1));
     }
@@ -626,7 +628,7 @@ fn hits_of_an_incarnation_before_count_for_nobody() {
     assert_eq!(limiter.hit(new, 0, 1), Hit::Allow(4));
     assert_eq!((limiter.info(1), limiter.info(2).unwrap().allowed), (None, 1));
     assert_eq!(limiter.update(1, Some, 0, None), Changed::Gone);
-    // Of a key, nothing is left behind that keeps a place.
+    // A late hit of a key leaves nothing behind that occupies a place.
     let (one, _) = open(1, limits(1, 1_000, 1));
     one.open(limits(1, 1_000, 1), false, 0);
     assert_eq!(one.hit(key(1), 0, 1), Hit::Gone);
@@ -651,7 +653,7 @@ fn several_are_charged_all_or_none() {
     let both = |n| [charge(&a, all, n), charge(&b, key(1), 1)];
     assert_eq!(hit_all(&both(1), || 0), All::Allowed);
     assert_eq!(hit_all(&both(1), || 0), All::Allowed);
-    // The second is denied, and the first not charged; the longest wait is told.
+    // The second limiter denies, the first one is not charged, and the longest wait is returned.
     assert_eq!(hit_all(&both(1), || 0), All::Denied(1, Some(1_000 * MS)));
     assert_eq!(hit_all(&both(2), || 0), All::Denied(1, Some(1_000 * MS)));
     assert_eq!(a.peek(all, 0, 1), Hit::Allow(0));
@@ -666,7 +668,7 @@ fn several_are_charged_all_or_none() {
     a.open(limits(1, 100, 3), false, 0);
     assert_eq!(hit_all(&both(1), || 2_000 * MS), All::Gone(0));
     assert_eq!(hit_all(&[], || 0), All::Allowed);
-    // Of the same limiter and key, the sum.
+    // Charges of the same limiter and key are added up.
     let mut charges = Vec::new();
     for cost in [1, 1, 2] {
         charge(&b, key(7), cost).add_to(&mut charges);
@@ -678,7 +680,7 @@ fn several_are_charged_all_or_none() {
 }
 
 #[test]
-fn whoever_hits_as_often_as_is_allowed_is_never_denied() {
+fn a_caller_that_hits_as_often_as_is_allowed_is_never_denied() {
     for per in [1_u64, 7, 1_000, 60_000, 700_000] {
         for limit in 1..=(per * 1_000).min(1_000) as u32 {
             let (limiter, key) = open(1, limits(limit, per, limit));
@@ -697,8 +699,8 @@ fn whoever_hits_as_often_as_is_allowed_is_never_denied() {
     }
 }
 
-/// A `hit_all` on a limiter of 1 per ms, burst 10, and on one that denies it, which others make it do between the two: after the charge of the first,
-/// which `meanwhile` is told of.
+/// Runs a `hit_all` on a limiter of 1 per ms with a burst of 10, and on one that denies it. The
+/// second limiter is exhausted after the charge of the first; `meanwhile` runs at that point.
 fn denied_in_the_middle(cost: u32, mut meanwhile: impl FnMut(&Limiter, Key) -> u64) -> (Limiter, Key) {
     let (first, all) = open(8, limits(1, 1, 10));
     let (second, key) = open(1, limits(1, 1_000, 1));
@@ -708,7 +710,7 @@ fn denied_in_the_middle(cost: u32, mut meanwhile: impl FnMut(&Limiter, Key) -> u
         [Charge { limiter: &first, key: all, cost: Some(cost) }, Charge { limiter: &second, key, cost: Some(1) }];
     let outcome = hit_all(&charges, || {
         calls.set(calls.get() + 1);
-        // Two looks, and the first of two charges.
+        // The clock is read for two checks, the first charge, and then the second.
         if calls.get() == 4 {
             now.set((meanwhile.borrow_mut())(&first, all));
             assert_eq!(second.hit(key, now.get(), 1), Hit::Allow(0));
@@ -762,7 +764,7 @@ fn a_new_key_of_a_full_table_is_told_when_to_come_again_or_never() {
     assert_eq!(limiter.reserve(key(2), 0, 1, 99 * MS), Reserved::TooFar(100 * MS));
     assert_eq!(limiter.reserve(key(2), 0, 1, 100 * MS), Reserved::NoPlace(100 * MS));
     assert_eq!(limiter.reserve(key(2), 0, 3, 100 * MS), Reserved::Never);
-    // What is to be asked again is not counted.
+    // `NoPlace` asks the caller to come again, and so is not counted.
     let info = limiter.info(1).unwrap();
     assert_eq!((info.allowed, info.denied), (1, 4));
 }

@@ -1,4 +1,5 @@
-//! Names and their pools: who may start, adopt and close them, and that restarts do not pile up pools.
+//! Names and what they stand for: which process may start, adopt and close them, and the reuse of
+//! pools and memory.
 #![cfg(not(any(loom, shuttle)))]
 
 mod support;
@@ -24,7 +25,7 @@ fn take(host: &Fake, named: Named<'_, Fake>, who: Pid) -> Result<(), Refusal> {
     named.pool().unwrap().0.try_acquire(host, who, 1, Kind::Free)
 }
 
-/// Returns the names of a registry in order, told piece by piece.
+/// Returns all names of a registry in order, read piece by piece.
 fn names(registry: &Registry<Fake>) -> Vec<u64> {
     let (mut all, mut next) = (Vec::new(), Some(0));
     while let Some(from) = next {
@@ -74,7 +75,8 @@ fn names_that_share_a_bucket_are_told_apart() {
     assert!(registry.find(1 << 30).is_none());
 }
 
-/// 50,000 names are told in pieces that look at so many names each, and none is left out.
+/// 50,000 names are returned in pieces, each with a bound on the names visited, and none is left
+/// out.
 #[test]
 fn names_are_told_in_pieces() {
     let (host, registry) = (Fake::new(1), Registry::new());
@@ -117,14 +119,14 @@ fn a_crashed_owner_leaves_its_pool_to_the_next() {
     pool.update(&host, Changes { limit: Some(2), ..Changes::default() });
     host.begin_exit(crashed);
 
-    // With the options of before, what was updated since stays.
+    // Unchanged options leave later updates in force.
     assert_eq!(registry.start(&host, NAME, next, Settings { max_overdraft: 7, ..limit(5) }), Started::Adopted);
     assert_eq!(named.pool().map(|(_, id)| id), Some(id));
     let info = pool.info();
     assert_eq!((info.in_use, info.settings.limit, info.settings.max_overdraft), (1, 2, 7));
     assert!(!named.close(&host, crashed), "it is the other's now");
 
-    // Options that changed win.
+    // Changed options replace the settings.
     host.begin_exit(next);
     let changed = Settings { limit: 6, max_waiting: 3, max_overdraft: 1, held_longer_than: 9 };
     assert_eq!(registry.start(&host, NAME, last, changed), Started::Adopted);
@@ -170,9 +172,10 @@ fn restarts_use_the_pools_there_are() {
         assert_eq!(registry.start(&host, NAME, owner, limit(bound)), Started::Fresh);
         named.pool().unwrap().1
     };
-    // Nothing held: the same one, however often.
+    // While no permit is held, each restart gets the same pool.
     assert!((2..100).all(|bound| restart(bound) == 1));
-    // Held: another, and what is held stays counted where it is.
+    // While a permit is held, a restart gets another pool, and the permit stays counted in the
+    // first.
     assert_eq!(take(&host, named, a), Ok(()));
     assert_eq!(restart(1), 2);
     assert_eq!(named.pool().unwrap().0.info().in_use, 0);
@@ -180,7 +183,7 @@ fn restarts_use_the_pools_there_are() {
     assert_eq!(take(&host, named, b), Ok(()));
     assert_eq!(restart(1), 3);
     assert!((0..100).all(|_| restart(1) == 3));
-    // What was begun on a pool ends on it; then it is used again.
+    // Work that began on a pool ends on it; a later restart uses the pool again.
     assert_eq!(named.instance(1).unwrap().release(&host, a, 1, Kind::Free), Ok(()));
     assert_eq!(restart(1), 1);
     assert_eq!(take(&host, named, a), Ok(()));
@@ -208,7 +211,7 @@ fn a_name_has_as_many_pools_as_are_held() {
         assert_eq!(take(&host, named, holder(n)), Ok(()));
         assert_eq!(restart(), n + 1);
     }
-    // One that is idle again is found, if not at once: a start looks at 64.
+    // A pool that is idle again is found after some starts, as each start visits 64 pools.
     let idle = named.instance(300).unwrap();
     assert_eq!(idle.release(&host, holder(300), 1, Kind::Free), Ok(()));
     let mut last = restart();
@@ -224,7 +227,7 @@ fn a_name_has_as_many_pools_as_are_held() {
 
 // Names that are closed.
 
-/// Names of one bucket.
+/// Returns a name of bucket 1.
 fn of_a_bucket(at: u64) -> u64 {
     at << 18 | 0x40
 }
@@ -232,7 +235,7 @@ fn of_a_bucket(at: u64) -> u64 {
 fn nodes(registry: &Registry<Fake>) -> usize {
     let piece = registry.names(0, usize::MAX / 16);
     assert_eq!(piece.next, None);
-    // What is looked at of buckets is counted as well, 8 for a name.
+    // Visits to buckets are counted as well: eight buckets count as one name.
     piece.looked_at - 4096 / 8
 }
 
@@ -251,7 +254,7 @@ fn closed_names_leave_their_memory_to_others() {
     assert_eq!(names(&registry), []);
 }
 
-/// A name keeps its node as long as anything is open, held or waited for.
+/// A name keeps its node while it is open, or while any permit of it is held or awaited.
 #[test]
 fn a_name_in_use_is_not_forgotten() {
     let (host, registry) = (Fake::new(3), Registry::new());
@@ -261,22 +264,22 @@ fn a_name_in_use_is_not_forgotten() {
     let start = |at| assert_eq!(registry.start(&host, name(at), owner, limit(1)), Started::Fresh);
     let forgotten = |at| registry.find(name(at)).is_none() && registry.was_forgotten(name(at));
     start(1);
-    // Open.
+    // The name is open.
     start(2);
     close(name(2));
     assert_eq!(registry.find(name(1)).unwrap().pool().unwrap().1, 1);
-    // Held, by what began before it was closed.
+    // The name is closed, and a permit that was acquired before that is held.
     let (pool, instance) = registry.find(name(1)).unwrap().pool().unwrap();
     pool.try_acquire(&host, holder, 1, Kind::Free).unwrap();
     close(name(1));
     start(3);
     assert!(forgotten(2) && !forgotten(1));
     assert!(std::ptr::eq(registry.find(name(1)).unwrap().instance(instance).unwrap(), pool));
-    // Given back.
+    // The permit is released.
     pool.release(&host, holder, 1, Kind::Free).unwrap();
     start(4);
     assert!(forgotten(1));
-    // Drained for, which is no name's that is closed.
+    // A drainer waits: a closed name keeps its node for that as well.
     let (pool, _) = registry.find(name(4)).unwrap().pool().unwrap();
     pool.try_acquire(&host, holder, 1, Kind::Free).unwrap();
     assert!(matches!(pool.drain(&host, drainer, host.ticket()), Drain::Waiting(_)));
@@ -284,7 +287,7 @@ fn a_name_in_use_is_not_forgotten() {
     start(5);
     assert!(!forgotten(4));
     assert_eq!(nodes(&registry), 3);
-    // Limiters and bans hold it only while they are open.
+    // Limiters and bans keep the node only while they are open.
     assert_eq!(registry.start_limiter(&host, name(6), owner, limiter(1, 1), || 0), Ok(Started::Fresh));
     start(7);
     assert!(registry.find(name(6)).unwrap().limiter().is_some());
@@ -293,8 +296,7 @@ fn a_name_in_use_is_not_forgotten() {
     assert!(forgotten(6));
 }
 
-/// What a caller knows of a name that was forgotten says nothing of what the name is started as
-/// later.
+/// The pool ids that a caller got before a name was forgotten name no pool of its next life.
 #[test]
 fn a_forgotten_name_begins_another_life() {
     let (host, registry) = (Fake::new(1), Registry::new());
@@ -318,8 +320,8 @@ fn a_forgotten_name_begins_another_life() {
     assert_eq!((seen[0], seen[1]), ((a, 1), (b, 1)), "the first life of each");
 }
 
-/// A caller looks a name up, and acts when the node is another name's: each act is refused, or
-/// known to be another's.
+/// A caller looks a name up, and acts when the node belongs to another name. Each act is refused,
+/// or the caller can tell that it was on the other name.
 #[test]
 fn callers_that_are_late_touch_no_other_name() {
     let (host, registry) = (Fake::new(3), Registry::new());
@@ -335,7 +337,7 @@ fn callers_that_are_late_touch_no_other_name() {
     assert!(std::ptr::eq(pool, of_b), "it is b's");
     let still = || named.is_there();
 
-    // A permit is taken, known to be b's, and given back.
+    // The caller takes a permit, can tell that it is b's, and gives it back.
     assert!(pool.take(&host, late, 1, Kind::Free) && !still());
     pool.release(&host, late, 1, Kind::Free).unwrap();
     of_b.try_acquire(&host, user, 1, Kind::Free).unwrap();
@@ -353,8 +355,8 @@ fn callers_that_are_late_touch_no_other_name() {
 
 // Unnamed pools.
 
-/// Clears a pool that was dropped, in pieces of one entry, and makes it spare; returns the number
-/// of pieces.
+/// Clears a pool that was dropped, in pieces of one entry, and makes it reusable. Returns the
+/// number of pieces.
 fn drop_unnamed(host: &Fake, registry: &Registry<Fake>, id: UnnamedId, pool: &Pool<Fake>) -> usize {
     pool.close(host);
     let (mut next, mut pieces) = (Some(Position::default()), 0);
@@ -374,7 +376,8 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
     assert!(registry.reuse_unnamed(limit(1)).is_none());
     let (id, pool) = registry.make_unnamed(limit(5_000));
     for (n, &holder) in holders.iter().enumerate() {
-        // Permits of all kinds: free, bound, on offer, and given by another process.
+        // Each holder has permits of all kinds: free, bound, on offer, and given by another
+        // process.
         pool.try_acquire(&host, holder, 1, Kind::Free).unwrap();
         pool.try_acquire(&host, holder, 2, Kind::Bound).unwrap();
         pool.offer(holder, 1).unwrap();
@@ -383,7 +386,7 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
         }
     }
     assert_eq!(pool.info().in_use, 3 * HOLDERS as u64);
-    // A refusal leaves the hint that there are many holders.
+    // A refusal publishes the hint that there are many holders.
     assert_eq!(pool.try_acquire(&host, holders[0], 4_000, Kind::Free), Err(Refusal::Full));
     assert!(drop_unnamed(&host, &registry, id, pool) > HOLDERS / 33);
     assert_eq!((pool.info().in_use, pool.info().waiting), (0, 0));
@@ -406,7 +409,7 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
     let census = reused.census(&host, Position::default(), usize::MAX).0;
     assert_eq!(Census { looked_at: 0, ..census }, Census::default());
     assert_eq!(reused.holders(Position::default(), 10_000), (vec![], None));
-    // Whoever held before holds nothing, and a refusal looks for the dead again.
+    // The previous holders hold nothing, and a refusal scans for the dead again.
     assert_eq!(reused.release(&host, holders[5], 1, Kind::Free), Err(NotHeld));
     assert_eq!(reused.offer(holders[5], 1), None);
     reused.try_acquire(&host, holders[5], 3, Kind::Bound).unwrap();
@@ -416,7 +419,7 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
     assert_eq!(reused.info().in_use, 3);
 }
 
-/// One process that acquires in one pool after the other leaves one entry and one watch.
+/// A process that acquires in one unnamed pool after the other leaves one entry and one watch.
 #[test]
 fn a_loop_of_unnamed_pools_needs_one_pool() {
     let (host, registry) = (Fake::new(1), Registry::new());
@@ -436,7 +439,7 @@ fn a_loop_of_unnamed_pools_needs_one_pool() {
     assert_eq!(registry.reuse_unnamed(limit(2)).unwrap().1.info().in_use, 0);
 }
 
-/// Waiters that lost their pool, more than one call answers, are told so before it is spare.
+/// The waiters of a dropped pool exceed one call. All are told before the pool is reusable.
 #[test]
 fn waiters_of_a_dropped_pool_are_told_that_it_is_closed() {
     const WAITERS: u64 = 500;
@@ -455,8 +458,8 @@ fn waiters_of_a_dropped_pool_are_told_that_it_is_closed() {
     assert!(registry.reuse_unnamed(limit(1)).is_some());
 }
 
-/// A process that is found overdue is counted by the opening of the pool that admitted it, and by
-/// no later one.
+/// An overdue process counts as killed in the opening of the pool that admitted it, and in no
+/// later one.
 #[test]
 fn who_was_admitted_before_is_not_counted_as_killed() {
     let (host, registry) = (Fake::new(1), Registry::new());
@@ -499,7 +502,7 @@ fn op() -> impl Strategy<Value = Op> {
 struct Model {
     owner: Option<usize>,
     current: Option<usize>,
-    /// Of each pool: its limit, and who holds how many.
+    /// Per pool: its limit, and the number of permits that each user holds.
     pools: Vec<(u64, BTreeMap<usize, u64>)>,
 }
 
@@ -550,7 +553,8 @@ proptest! {
                     }
                 }
                 Op::Crash { owner } => {
-                    // Another process gets its pid, unless the name still goes by it.
+                    // Another process gets the pid of a dead owner, unless that still owns the
+                    // name.
                     if host.alive(owners[owner]) {
                         host.begin_exit(owners[owner]);
                     } else if model.owner != Some(owner) {
@@ -571,7 +575,8 @@ proptest! {
                     }
                 }
                 Op::Release { who } => {
-                    // On whichever pool it holds something, open or not.
+                    // The user releases in the pool in which it holds a permit, even if that is
+                    // closed.
                     let Some(at) = model.pools.iter().position(|(_, held)| held.contains_key(&who)) else { continue };
                     let pool = registry.find(NAME).and_then(|named| named.instance(at as u64 + 1)).unwrap();
                     prop_assert_eq!(pool.release(&host, users[who], 1, Kind::Free), Ok(()));
@@ -630,7 +635,7 @@ fn a_limiter_is_left_to_the_next_owner_with_what_is_owed() {
     assert_eq!(registry.start_limiter(&host, NAME, next, limiter(1, 1), || 0), Ok(Started::Adopted));
     assert_eq!(hit(named), DENIED);
     host.begin_exit(next);
-    // What changed wins; twice as fast, half is owed.
+    // The change takes effect: at twice the rate, half the time is owed.
     assert_eq!(registry.start_limiter(&host, NAME, third, limiter(2, 1), || 0), Ok(Started::Adopted));
     assert_eq!(hit(named), Hit::Deny(50_000_000));
     assert!(!named.close(&host, other));
@@ -690,7 +695,8 @@ fn the_memory_of_a_closed_limiter_serves_the_next_of_its_size() {
     assert_eq!(seen.len(), 2);
 }
 
-/// Who found a limiter before it was closed asks it when it is lent to another name, in which the one place is taken.
+/// A caller found a limiter before it was closed, and asks it when another name uses its memory.
+/// The only place of the table is taken.
 #[test]
 fn who_is_late_is_told_nothing_of_another_s_limiter() {
     let (host, registry) = (Fake::new(2), Registry::new());
@@ -739,7 +745,7 @@ fn who_is_late_bans_nobody_in_another_s_list() {
     let (ban, now) = bans(&registry, NAME << 1);
     assert!(std::ptr::eq(late, ban));
     ban.ban(now, 5, 0, 10, Box::new([5]), Box::new([]));
-    // There is room for one, and it would be dropped.
+    // The list has room for one ban, and a second would drop it.
     late.ban(before, 6, 0, 100, Box::new([6]), Box::new([]));
     late.record_failure(before, 7, 0, || (Box::new([7]), Box::new([])));
     assert!(!late.advance(before, 1));
