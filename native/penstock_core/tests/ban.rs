@@ -26,7 +26,7 @@ fn open(settings: BanSettings) -> Ban {
     ban
 }
 
-/// As the hash of `n` would be.
+/// Returns a tag that looks like the hash of `n`.
 fn tag(n: u64) -> u64 {
     let mut word = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
     word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -41,7 +41,7 @@ fn fail(ban: &Ban, n: u64, ms: u64) -> Failure {
     ban.record_failure(1, tag(n), ms * MS, || (bytes(n), bytes(0)))
 }
 
-/// `(key, ms left, level)` of each.
+/// Returns `(key, ms left, level)` of each ban.
 fn list(ban: &Ban, ms: u64) -> Vec<(u64, u64, u32)> {
     let (mut found, mut from) = (Vec::new(), Some(0));
     while let Some(tag) = from {
@@ -71,8 +71,8 @@ fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
     prop::collection::vec((prop_oneof![3 => 0..3_u64, 3 => 0..40_u64, 1 => 0..400_u64], act), 1..200)
 }
 
-/// The state of a key: when it failed, until when it is banned (`u64::MAX`: for ever), and at
-/// what level.
+/// The state of a key: the times of its failures, the end of its ban (`u64::MAX` if it never
+/// ends), and its level.
 #[derive(Clone, Debug, Default)]
 struct Known {
     failed: Vec<u64>,
@@ -93,7 +93,7 @@ impl Known {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
-    // Up to nine failures are each counted as long as they count, and no longer.
+    // Up to nine failures are counted exactly: each for its full time, and no longer.
     #[test]
     fn each_answer_is_what_a_list_of_failures_says(
         failures in 1_u32..10,
@@ -153,7 +153,8 @@ proptest! {
         }
     }
 
-    // Of more, none is forgotten before its time, so that a ban is never late; nor a seventh after it, so that none is very early.
+    // More than nine failures are merged. None is forgotten early, so no ban is late. Each is
+    // forgotten within a seventh of the time, so no ban is much too early.
     #[test]
     fn many_failures_ban_no_later_and_little_earlier(
         failures in 10_u32..40, within in 7_u32..200, gaps in prop::collection::vec(0_u64..30, 1..300),
@@ -194,13 +195,13 @@ fn bans_last_longer_each_time_up_to_the_longest_until_that_is_forgotten() {
     let mut now = 0;
     for ms in [50, 100, 200, 300, 300] {
         assert_eq!(fail(&ban, 1, now), Failure::Banned(ms * MS));
-        // While it lasts, nothing counts.
+        // During a ban, failures do not count.
         assert_eq!(fail(&ban, 1, now + ms - 1), Failure::Banned(MS));
         assert_eq!(ban.check(tag(1), (now + ms) * MS), Banned::No);
-        // As late as the level is remembered, which is for 300 after the end.
+        // This is the last ms in which the level is remembered: 299 after the end of the ban.
         now += ms + 299;
     }
-    // From the end of the fifth ban, 300.
+    // The fifth ban ended 300 ms ago, so its level is forgotten.
     now += 1;
     for ms in [50, 100] {
         assert_eq!(fail(&ban, 1, now), Failure::Banned(ms * MS));
@@ -257,30 +258,30 @@ fn a_full_list_drops_the_ban_that_ends_first() {
     ban.ban(1, tag(200), 0, 10, bytes(200), bytes(0));
     assert_eq!((ban.check(tag(0), 0), ban.info().dropped), (Banned::No, 1));
     assert_eq!(list(&ban, 0).len(), 100);
-    // One that is over makes room before any that is not.
+    // A ban that is over makes room before any that is in force.
     ban.ban(1, tag(201), 20 * MS, 10, bytes(201), bytes(0));
     assert_eq!(ban.info().dropped, 1);
     assert_eq!(list(&ban, 20).len(), 100);
     assert!((1..100).all(|n| matches!(ban.check(tag(n), 20 * MS), Banned::For(_))));
-    // A key that is banned again needs no other's place.
+    // A key that is banned again keeps its own place.
     ban.ban(1, tag(1), 20 * MS, 10, bytes(1), bytes(0));
     assert_eq!(ban.info().dropped, 1);
 }
 
 #[test]
 fn keys_beyond_the_places_take_those_with_the_fewest_and_oldest_failures() {
-    // One row.
+    // The table has one row.
     let ban = open(BanSettings { max_keys: 1, failures: 100, ..SETTINGS });
     for n in 0..16 {
         for at in 0..=n {
             fail(&ban, n, at);
         }
     }
-    // The first has one failure.
+    // The first key has one failure, so it loses its place.
     assert_eq!(fail(&ban, 99, 16), Failure::Left(99));
     assert_eq!(fail(&ban, 1, 16), Failure::Left(97));
     assert_eq!(fail(&ban, 0, 16), Failure::Left(99));
-    // And once the others' are over, these do.
+    // Once the failures of the other keys are over, these lose their places.
     assert_eq!(fail(&ban, 100, 200), Failure::Left(99));
     assert!(ban.info().memory < 10_000);
 }
@@ -317,7 +318,7 @@ fn bans_that_are_over_do_not_pile_up() {
     for n in 0..1_100 {
         ban.ban(1, tag(10_000 + n), (10 + n) * MS, 10, bytes(n), bytes(0));
     }
-    // Those of the last 10 ms, and of each of these one that was over.
+    // What is left: the bans of the last 10 ms, and at most one expired ban for each of them.
     assert_eq!(list(&ban, 1_109).len(), 10);
     assert!(ban.kept() <= 20, "{}", ban.kept());
     assert_eq!(ban.info().dropped, 0);

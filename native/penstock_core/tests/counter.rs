@@ -6,12 +6,12 @@ use std::cell::Cell;
 use penstock_core::Counter;
 use proptest::prelude::*;
 
-/// Both clocks: a counter of `per_us` ticks in 1,000 ns, and the exact one.
+/// Both clocks: a counter of `per_us` ticks in 1,000 ns, and the exact clock.
 struct World {
     ns: Cell<u64>,
     per_us: u64,
     offset: Cell<u64>,
-    /// ns that each reading takes.
+    /// The ns that each reading takes.
     reading: u64,
 }
 
@@ -55,7 +55,7 @@ proptest! {
         }
     }
 
-    // Of a machine that was suspended, or moved, or whose counter is none.
+    // A machine was suspended or moved, or its counter is no clock at all.
     #[test]
     fn a_counter_that_jumps_is_found_out(
         per_us in 1_000_u64..6_000,
@@ -68,7 +68,7 @@ proptest! {
                 world.ns.set(world.ns.get() + 1_000_000);
                 world.now(&counter);
             }
-            // Further than a window, in either direction.
+            // The counter jumps further than a window, in either direction.
             world.offset.set(world.offset.get().wrapping_add(jump % (u64::MAX - 200_000_000) + 100_000_000));
             world.ns.set(world.ns.get() + gap);
             let before = world.ns.get();
@@ -95,7 +95,7 @@ fn it_is_used() {
         }
         exact.get()
     };
-    // Until the pace is known it reads the exact clock, and then once in 4 ms.
+    // The exact clock is read each time until the pace is known, and then once in 4 ms.
     run(200);
     let reads = run(1_000);
     assert!((240..=260).contains(&reads), "{reads}");
@@ -109,7 +109,7 @@ fn a_pace_that_changes_is_found_out() {
         world.ns.set(world.ns.get() + 500_000);
         world.now(&counter);
     }
-    // Half as quick again, from the same tick on.
+    // The counter becomes half as fast again, from the same tick on.
     let (ticks, ns) = (world.ticks(), world.ns.get());
     world.per_us = 3_000;
     world.offset.set(ticks.wrapping_sub((u128::from(ns) * 3) as u64));
@@ -118,7 +118,7 @@ fn a_pace_that_changes_is_found_out() {
         world.ns.set(world.ns.get() + 500_000);
         ahead = u64::max(ahead, world.now(&counter).saturating_sub(world.ns.get()));
     }
-    // Half a window, once; and never again.
+    // The clock is ahead by half a window, once.
     assert!(ahead <= 2_100_000, "{ahead}");
     for _ in 0..2_000 {
         world.ns.set(world.ns.get() + 500_000);

@@ -101,7 +101,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..80)
 }
 
-/// When it is due, whether it is doomed, and whether this reaper was told.
+/// Per pid: the deadline, whether it has expired, and whether this reaper was told.
 type Model = BTreeMap<u64, (u64, bool, bool)>;
 
 proptest! {

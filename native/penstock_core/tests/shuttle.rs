@@ -1,9 +1,19 @@
-//! Random schedules of many processes that do everything a pool can do, and are killed at any instant between two calls.
+//! Random schedules of many processes that make all calls of a pool, and are killed at any
+//! instant between two calls.
 //!
-//!     RUSTFLAGS="--cfg shuttle" cargo test -p penstock_core --release --test shuttle -- --nocapture
+//!     RUSTFLAGS="--cfg shuttle" \
+//!       cargo test -p penstock_core --release --test shuttle -- --nocapture
 //!
-//! Each test prints its seed. `SHUTTLE_SEED` runs it by that seed again; a failure prints the seed of its own iteration,
-//! which with `PENSTOCK_SHUTTLE_ITERATIONS=1` replays that one alone.
+//! Each test prints its seed. `SHUTTLE_SEED` repeats a run. A failure prints the seed of its own
+//! iteration, which is replayed alone with `PENSTOCK_SHUTTLE_ITERATIONS=1`.
+//!
+//! | scenario                                        | what it rules out                      |
+//! |-------------------------------------------------|----------------------------------------|
+//! | every wait is answered, every permit comes back | a lost wake-up, seen as a deadlock     |
+//! | some processes live on and hold permits         | a lost or doubled permit               |
+//! | work goes on while the limit changes            | more work than the highest limit       |
+//! | waits and drains are cancelled at random        | an answer to a cancelled wait          |
+//! | scans, hints and transfers race with one death  | a refusal to a caller that saw it (I2) |
 #![cfg(shuttle)]
 
 mod support;
@@ -23,19 +33,21 @@ use shuttle::{Config, Runner};
 
 use support::{Process, Stage, limit};
 
-/// Runs a scenario in that many random schedules, times what the environment says in percent.
+/// Runs a scenario in `iterations` random schedules, or in the number that
+/// `PENSTOCK_SHUTTLE_ITERATIONS` gives.
 fn explore(name: &str, iterations: usize, scenario: impl Fn() + Copy + Send + Sync + 'static) {
     let given = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
     let seed = given("SHUTTLE_SEED")
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64);
     let iterations = given("PENSTOCK_SHUTTLE_ITERATIONS").map_or(iterations, |given| given as usize);
     let mut config = Config::new();
-    // The models of orderings weaker than sequential consistency are loom's affair.
+    // Shuttle assumes sequential consistency; the loom models cover weaker orderings.
     config.silence_warnings = true;
     config.stack_size = 0x20000;
     let start = Instant::now();
     eprintln!("{name}: SHUTTLE_SEED={seed}, {iterations} schedules");
-    // Each thread as likely as any other; and few changes at well-chosen instants, with long runs between them.
+    // The first runner picks each thread with equal probability. The second changes threads at
+    // few random points, with long runs between them.
     let pct = iterations / 3;
     Runner::new(RandomScheduler::new_from_seed(seed, iterations - pct), config.clone()).run(scenario);
     Runner::new(PctScheduler::new_from_seed(seed, 5, pct), config).run(scenario);
@@ -46,16 +58,16 @@ fn any(below: u32) -> u32 {
     thread_rng().gen_range(0..below)
 }
 
-/// What all processes of a scenario share.
+/// The state that all processes of a scenario share.
 struct Town {
     stage: Arc<Stage>,
-    /// Who was killed and has not noticed yet.
+    /// Processes that were killed and have not noticed it yet, by pid.
     killed: Vec<AtomicBool>,
-    /// Permits by which work goes on, of those that know they have them.
+    /// The number of permits by which work goes on, counted by holders that know of them.
     working: PlainU64,
-    /// No limit was ever above this.
+    /// The highest limit of the scenario.
     most: u64,
-    /// By pid: what it got minus what it gave, once that is certain.
+    /// By pid: the permits acquired minus those given away, entered once that is certain.
     ledger: PlainMutex<BTreeMap<u64, i64>>,
     /// Waits that were cancelled in time.
     cancelled: PlainMutex<Vec<(Process, u32)>>,
@@ -63,7 +75,7 @@ struct Town {
     children: PlainMutex<Vec<JoinHandle<()>>>,
 }
 
-/// A process of the town, with what it knows to be its own.
+/// A process of the town, with the permits that it knows to be its own.
 struct Citizen {
     town: Arc<Town>,
     me: Process,
@@ -97,11 +109,12 @@ impl Town {
 
     fn kill(&self, process: &Process) {
         self.killed[process.pid.word() as usize].store(true, Ordering::SeqCst);
-        // It may be waiting for an answer.
+        // The process may be waiting for an answer.
         self.stage.host.nudge(process.pid);
     }
 
-    /// All is over but for the living, and what they hold is what the pool says.
+    /// Waits until all children have ended, and checks that the pool counts exactly what the
+    /// living hold.
     fn settle_accounts(&self) {
         loop {
             // A child may have children.
@@ -117,7 +130,7 @@ impl Town {
         for (process, ticket) in &*self.cancelled.lock().unwrap() {
             assert!(self.stage.host.mailbox(process.pid).iter().all(|(of, _)| of != ticket), "told after it left");
         }
-        assert_eq!(self.stage.host.take_deferrals(), 0, "so few are answered in one call");
+        assert_eq!(self.stage.host.take_deferrals(), 0, "one call answers this number of waiters");
         let survivors: Vec<_> = self
             .ledger
             .lock()
@@ -168,8 +181,8 @@ impl Citizen {
         admitted.is_ok()
     }
 
-    /// Waits as long as `patience` says, in other processes' steps; for ever if it says nothing. Whether it was
-    /// admitted; `None` if it was killed over it.
+    /// Acquires, and waits for `patience` steps of other processes, or without a bound if it is
+    /// `None`. Returns `Some(true)` if it was admitted, `None` if it was killed meanwhile.
     fn acquire(&mut self, n: u32, kind: Kind, patience: Option<u32>) -> Option<bool> {
         if self.me.stage.pool.take(&self.me.stage.host, self.me.pid, n, kind) {
             self.got(n, kind);
@@ -227,7 +240,7 @@ impl Citizen {
         if n == 0 || to.pid == self.me.pid {
             return;
         }
-        // The receiver does not know, and so begins no work.
+        // The receiver does not know of the permits, and so begins no work.
         self.end_work(n);
         self.free -= n;
         self.town.book(&self.me, -i64::from(n));
@@ -236,7 +249,8 @@ impl Citizen {
         }
     }
 
-    /// Spawns a child to do some work by the permits that were just got; false if it was killed over it.
+    /// Spawns a child that works by permits just acquired. Returns `false` if the spawner was
+    /// killed meanwhile.
     fn spawn(&mut self, n: u32) -> bool {
         let number = 1 + self.town.born.fetch_add(1, Ordering::Relaxed);
         if number >= self.town.killed.len() {
@@ -248,7 +262,7 @@ impl Citizen {
         self.town.book(&self.me, -i64::from(n));
         let offer = self.me.offer(n).expect("it holds them");
         if any(8) == 0 {
-            // There was no room for another process.
+            // The VM had no room for another process.
             self.me.retract(offer);
             return true;
         }
@@ -278,7 +292,7 @@ impl Citizen {
         true
     }
 
-    /// Drains the pool and opens it again; `None` if it was killed over it.
+    /// Drains the pool and reopens it. Returns `None` if the process was killed meanwhile.
     fn drain_and_reopen(&mut self) -> Option<()> {
         let (drain, ticket) = self.me.drain_with_ticket();
         match drain {
@@ -304,12 +318,13 @@ impl Citizen {
     }
 }
 
-/// Everybody waits until it is answered, holding nothing, and gives back in the end what it got. So
-/// a wake-up that is lost leaves somebody waiting for ever, which the scheduler reports as a deadlock.
+/// Each process waits until it is answered, holds nothing meanwhile, and gives back in the end
+/// what it got. So a lost wake-up leaves a waiter without end, which the scheduler reports as a
+/// deadlock.
 #[test]
-fn nobody_waits_for_ever() {
+fn no_waiter_waits_forever() {
     const GROWN: usize = 7;
-    explore("nobody_waits_for_ever", 70_000, || {
+    explore("no_waiter_waits_forever", 70_000, || {
         let town = Town::new(GROWN, 8, limit(2), 3);
         let shared = Arc::clone(&town);
         let lives: Vec<_> = (1..=GROWN)
@@ -331,7 +346,7 @@ fn nobody_waits_for_ever() {
     });
 }
 
-/// Ends with nothing held; `None` if it was killed over it.
+/// Acts, and holds nothing afterwards. Returns `None` if the process was killed meanwhile.
 fn a_patient_act(citizen: &mut Citizen, grown: u32) -> Option<()> {
     let stage = Arc::clone(&citizen.me.stage);
     match any(16) {
@@ -339,7 +354,7 @@ fn a_patient_act(citizen: &mut Citizen, grown: u32) -> Option<()> {
             let n = 1 + any(2);
             if citizen.acquire(n, Kind::Free, None)? {
                 thread::yield_now();
-                // In one or two pieces, which may be what somebody needs both of.
+                // The permits come back in one or two pieces, and a waiter may need both.
                 citizen.release(1);
                 citizen.release(n);
             }
@@ -357,7 +372,7 @@ fn a_patient_act(citizen: &mut Citizen, grown: u32) -> Option<()> {
         }
         12 => citizen.town.kill(&citizen.someone_else(grown)),
         13 => {
-            // What is wanted by those who wait for it is never more than there will be in the end.
+            // In the end the limit is at least what each waiter asks for.
             stage.update(u64::from(any(4)));
             thread::yield_now();
             stage.update(3);
@@ -372,7 +387,8 @@ fn a_patient_act(citizen: &mut Citizen, grown: u32) -> Option<()> {
     Some(())
 }
 
-/// Everybody does everything, and some live on: what they hold then is exactly what they know of.
+/// Each process makes all calls, and some live on: the pool counts exactly what they know to
+/// hold.
 #[test]
 fn what_the_living_hold_is_what_is_in_use() {
     const GROWN: usize = 8;
@@ -417,7 +433,7 @@ fn an_impatient_act(citizen: &mut Citizen, grown: u32) -> Option<()> {
         16..=17 => citizen.town.kill(&citizen.someone_else(grown)),
         18 => stage.update(u64::from(any(6))),
         _ => {
-            // Impatient here as well: what others hold they may keep.
+            // The drainer does not wait either: other processes may keep what they hold.
             let (drain, ticket) = citizen.me.drain_with_ticket();
             if let Drain::Waiting(id) = drain {
                 if citizen.me.cancel(id) == Cancelled::Yes {
@@ -432,16 +448,17 @@ fn an_impatient_act(citizen: &mut Citizen, grown: u32) -> Option<()> {
     Some(())
 }
 
-/// On a pool of at most eight holders, whoever saw one of them dead is admitted, whatever looks, hints and lists are in the
-/// making: there are as many permits as holders, and one of the holders needs none any more.
+/// On a pool of at most eight holders, an asker that saw one of them dead is admitted, while
+/// scans, hints and activations are under way. There are as many permits as holders, and one
+/// holder has died.
 #[test]
-fn whoever_saw_a_death_is_admitted() {
+fn an_asker_that_saw_a_death_is_admitted() {
     const HOLDERS: usize = 7;
-    explore("whoever_saw_a_death_is_admitted", 70_000, || {
+    explore("an_asker_that_saw_a_death_is_admitted", 70_000, || {
         let stage = Stage::open(HOLDERS + 4, limit(HOLDERS as u64 + 1));
         let [keeper, asker, noise, child] = std::array::from_fn(|at| stage.process(HOLDERS + 1 + at));
         keeper.hold(1);
-        // What the asker sees: a death, not told to the pool yet.
+        // The asker sees this death before the pool is told.
         let seen = Arc::new(AtomicBool::new(false));
         let dies = 1 + any(HOLDERS as u32) as usize;
         let holders: Vec<_> = (1..=HOLDERS)
@@ -465,7 +482,7 @@ fn whoever_saw_a_death_is_admitted() {
                 })
             })
             .collect();
-        // It wants more than it can get, so that there is always somebody who looks.
+        // The request exceeds what can be free, so it keeps scanning.
         let looking = thread::spawn(move || {
             for _ in 0..3 {
                 assert!(noise.try_acquire(HOLDERS as u32 + 1).is_err());
@@ -492,7 +509,8 @@ fn whoever_saw_a_death_is_admitted() {
     });
 }
 
-/// Takes a permit in one of the ways there are; who has it in the end, and is to die with it.
+/// Acquires a permit in a random way. Returns the process that has it in the end, and must die
+/// with it.
 fn last_act(holder: Process, child: Process) -> Process {
     match any(4) {
         0 => {

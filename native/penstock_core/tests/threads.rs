@@ -1,5 +1,5 @@
-//! Races between real threads that the model checkers do not reach: they need more processes than loom can take and more
-//! coincidence than a random schedule offers.
+//! Races between real threads that the model checkers do not reach: they need more processes than
+//! loom can take and more coincidence than a random schedule offers.
 #![cfg(not(any(loom, shuttle)))]
 
 mod support;
@@ -13,15 +13,17 @@ use std::time::{Duration, Instant};
 use penstock_core::Refusal;
 use support::{Process, Stage, limit};
 
-/// Seven live and hold, one of them passing its permit on and on, so that a look may meet it more than once. Still that is no
-/// crowd, and whoever saw the eighth die is admitted.
+/// Seven living processes hold permits and pass one of them on all the time, so that a scan may
+/// count it twice. The pool must not take them for many holders: an asker that saw the eighth die
+/// is admitted.
 #[test]
-fn whoever_saw_a_death_is_admitted_while_a_permit_moves() {
+fn an_asker_that_saw_a_death_is_admitted_while_a_permit_moves() {
     const CITIZENS: usize = 60;
     const HOLDERS: usize = 7;
     const FOR: Duration = Duration::from_secs(3);
     let stage = Stage::open(CITIZENS + 2, limit(HOLDERS as u64 + 1));
-    // In the order of their numbers, so that the one that dies lies behind the others in the table.
+    // Processes are entered in the order of their numbers, so the dying one is behind the others
+    // in the table.
     let citizens: Vec<Process> = (1..=CITIZENS).map(|number| stage.process(number)).collect();
     for citizen in &citizens {
         assert_eq!(citizen.hold(1).release(1), Ok(()));

@@ -66,7 +66,7 @@ defmodule Penstock.Demo.ChildVM do
   defp memory_flags(:infinity), do: []
   defp memory_flags(mb), do: ["+MMscs", "#{mb}", "+MMscrpm", "false", "+Musac", "false"]
 
-  # This VM's own installation rather than whichever is first in the PATH.
+  # This VM's own installation, as the PATH may have another one first.
   defp erl do
     own = Path.join([:code.root_dir(), "bin", "erl"])
     if File.exists?(own), do: own, else: System.find_executable("erl")

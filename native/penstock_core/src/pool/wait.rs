@@ -196,7 +196,7 @@ impl<H: PoolHost> Pool<H> {
     /// other waiters go on.
     pub(super) fn leave_all(&self, pid: Pid) -> bool {
         // The word is 0 if the process has never waited. While it has waits, the word names one
-        // of them, whichever call ends the others.
+        // of them: a call that ends that one sets the word to another.
         if self.table.find(pid).is_none_or(|entry| entry.waiter() == 0) {
             return false;
         }

@@ -9,16 +9,18 @@ use crate::explore::explore;
 use crate::spawn;
 use crate::support::{Process, Stage, limit};
 
-/// Whoever is admitted by what another gave back finds the other's work done: at a limit of 1 a pool is a lock.
+/// A process that is admitted by a released permit sees the work of the releaser done: at a limit
+/// of 1 a pool is a lock.
 fn work_against_work(admitted: impl Fn(&Process) -> bool + Copy + Send + Sync + 'static) {
     explore(move || {
         let (stage, [a, b]) = Stage::cast(limit(1));
-        // The model's threads are one in truth.
+        // The threads of a model run on one OS thread, so `Rc` is safe.
         let work = Rc::new(UnsafeCell::new(()));
         let turn = |work: Rc<UnsafeCell<()>>| {
             move |me: Process| {
                 if admitted(&me) {
-                    // The model fails if this does not happen before, or after, what the other does here.
+                    // The model fails unless this happens before, or after, what the other
+                    // process does here.
                     work.with_mut(|_| ());
                     assert_eq!(me.release(1), Ok(()));
                 }
@@ -45,7 +47,7 @@ fn acquire_after_a_look_against_acquire() {
 fn park_that_need_not_wait_against_another() {
     work_against_work(|me| match me.park(1) {
         Parked::Granted => true,
-        // The answer may still be on its way; the permit is there.
+        // The grant may still be on its way, but the permit is taken.
         Parked::Waiting(id) => me.cancel(id) == Cancelled::TooLate,
         other => panic!("{other:?}"),
     });

@@ -41,14 +41,14 @@ fn failure_against_failure() {
         let mine = fail(&ban, 7);
         let other = other.join().unwrap();
         let banned = Failure::Banned(50 * MS);
-        // The first may be told of the ban as well, if that is there by then.
+        // The first failure may also report the ban, if that is in force by then.
         let expected = [(Failure::Left(1), banned), (banned, Failure::Left(1)), (banned, banned)];
         assert!(expected.contains(&(mine, other)), "{mine:?} {other:?}");
         assert_eq!(ban.check(7, 0), Banned::For(50 * MS));
     });
 }
 
-/// So many that each of two could ban: it is for once.
+/// A single failure bans, and two fail at once: the ban is one, of level 1.
 #[test]
 fn offence_against_offence() {
     explore(|| {
@@ -74,13 +74,14 @@ fn ban_against_unban() {
         };
         ban.ban(1, 7, 0, 50, Box::new([1]), Box::new([]));
         other.join().unwrap();
-        // What is listed is what is in force.
+        // The ban is listed if and only if it is in force.
         let listed = !ban.list(0, 0, 10).0.is_empty();
         assert_eq!(ban.check(7, 0) == Banned::For(50 * MS), listed);
     });
 }
 
-/// The one that would ban, and whoever forgives: before, all but that one are forgotten; after, the ban is.
+/// One process would ban the key, and another forgives it. If the unban is first, only the new
+/// failure counts; otherwise the ban is lifted.
 #[test]
 fn offence_against_unban() {
     explore(|| {
@@ -95,7 +96,7 @@ fn offence_against_unban() {
         assert_eq!(ban.check(7, 0), Banned::No);
         let after = fail(&ban, 7);
         match mine {
-            // It came before it was forgiven, and all is forgotten; or after, and counts.
+            // The failure came before the unban and is forgotten, or came after it and counts.
             Failure::Left(left) => {
                 assert_eq!(after, if left == 2 { Failure::Left(1) } else { Failure::Banned(50 * MS) })
             }
@@ -104,7 +105,7 @@ fn offence_against_unban() {
     });
 }
 
-/// One that is dropped for another is banned no more, and everybody else is.
+/// The list drops the ban that ends first, and keeps all others in force.
 #[test]
 fn bans_of_a_full_list() {
     explore(|| {
@@ -122,7 +123,8 @@ fn bans_of_a_full_list() {
     });
 }
 
-/// A failure that comes as two others ban the key is told of that, or counted before; none counts for the next ban.
+/// A third failure comes as two others ban the key. It reports the ban, or was counted before; no
+/// failure counts for the next ban.
 #[test]
 fn failure_against_two_that_ban() {
     explore(|| {
@@ -139,7 +141,8 @@ fn failure_against_two_that_ban() {
     });
 }
 
-/// One that is slow to forget what was counted for a ban, or too late to count, forgets nothing of what comes after that was forgiven.
+/// A failure that is slow to clear the counts for its ban, or too late to count, must not clear
+/// failures after the unban.
 #[test]
 fn offence_against_unban_and_a_failure() {
     explore(|| {
@@ -154,7 +157,7 @@ fn offence_against_unban_and_a_failure() {
         };
         let mine = fail(&ban, 7);
         let other = other.join().unwrap();
-        // One at least has come since.
+        // At least one failure has come since the unban.
         assert_eq!(fail(&ban, 7), Failure::Banned(50 * MS), "{mine:?} {other:?}");
     });
 }
@@ -177,7 +180,7 @@ fn failure_against_ban_and_unban_and_a_failure() {
     });
 }
 
-/// Who ends a ban forgets all that was counted before it.
+/// An unban forgets all failures that were counted before it.
 #[test]
 fn failure_and_ban_against_unban() {
     explore(|| {
@@ -195,7 +198,7 @@ fn failure_and_ban_against_unban() {
     });
 }
 
-/// And nothing that is counted after it.
+/// An unban forgets no failure that is counted after it.
 #[test]
 fn failure_against_unban_of_one_that_is_banned() {
     explore(|| {
@@ -213,7 +216,8 @@ fn failure_against_unban_of_one_that_is_banned() {
     });
 }
 
-/// As the entry points do: whoever finds that it was closed meanwhile takes back what it left there.
+/// Acts as the entry points do: a caller that finds the list closed meanwhile takes back what it
+/// left there.
 fn open_against(settings: BanSettings, act: impl Fn(&Ban) + Copy + Send + Sync + 'static) {
     explore(move || {
         let ban = open_ban(settings);
@@ -230,7 +234,7 @@ fn open_against(settings: BanSettings, act: impl Fn(&Ban) + Copy + Send + Sync +
         other.join().unwrap();
         assert_eq!(ban.check(7, 0), Banned::No);
         assert_eq!(ban.list(0, 0, 10).0, []);
-        // And that counts for nothing.
+        // The late act counts for nothing either.
         assert_eq!(fail(&ban, 7), Failure::Left(1));
     });
 }
@@ -247,7 +251,7 @@ fn open_against_failure() {
     });
 }
 
-/// One ban too many, by one of the opening before, ends none of this.
+/// A late ban of the previous generation exceeds the list, and must end no ban of this one.
 #[test]
 fn open_and_ban_against_a_ban_of_before() {
     let settings = BanSettings { max_bans: 1, ..BAN };

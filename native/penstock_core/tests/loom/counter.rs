@@ -8,14 +8,14 @@ use penstock_core::Counter;
 use crate::explore::explore;
 use crate::limiter::MS;
 
-/// A caller reads by a base while another writes the next, and a third the one after: no reading
-/// is of two bases.
+/// A caller reads by one base while another caller writes the next two. No reading mixes two
+/// bases.
 #[test]
 fn reading_of_a_base_against_the_next() {
     explore(|| {
         const SPAN: u64 = 100 * MS;
         let counter = Arc::new(Counter::default());
-        // Two ticks in a ns, from 1,000 on.
+        // The counter makes two ticks in a ns, from 1,000 on.
         let at = |counter: &Counter, ns: u64| counter.now(|| 1_000 + 2 * ns, || ns);
         at(&counter, 1);
         at(&counter, 1 + SPAN);

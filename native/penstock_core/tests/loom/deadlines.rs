@@ -39,7 +39,7 @@ fn a_reaper_that_goes_to_sleep_against_a_deadline_that_is_set() {
         };
         let sleeps = deadlines.rest();
         let woken = setter.join().unwrap();
-        // There is one, so somebody looks after it, and it is not two who wake.
+        // One deadline is set, so one reaper must watch it, and only one call may wake it.
         assert_eq!(sleeps, woken, "asleep if and only if it is woken");
     });
 }
@@ -73,8 +73,8 @@ fn a_reaper_that_goes_to_sleep_against_a_pool_that_begins_to_time_waits() {
         };
         let sleeps = deadlines.rest();
         let woken = beginner.join().unwrap();
-        // It is awake in the end; and never wakes itself without having been told to sleep.
-        assert!(!sleeps || woken, "asleep, and nobody wakes it");
+        // The reaper is awake in the end, and is woken only if it was told to sleep.
+        assert!(!sleeps || woken, "asleep, and no call wakes it");
         deadlines.end_other();
         assert!(deadlines.rest());
     });

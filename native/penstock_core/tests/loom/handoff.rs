@@ -61,7 +61,7 @@ fn hand_over_against_the_death_of_the_child() {
         assert_eq!(spawner.try_bound(1), Ok(()));
         let offer = spawner.offer(1).unwrap();
         other.wait(1);
-        // Before its first instruction.
+        // The child dies before its first instruction.
         let dying = spawn(&child, |child| child.die());
         spawner.hand_over(offer, &child);
         dying.join().unwrap();
@@ -84,9 +84,9 @@ fn the_end_of_a_child_told_by_its_spawner_against_its_monitor() {
         spawner.hand_over(offer, &child);
         let seen = !child.alive();
         if seen {
-            // Without a lock, if the entry is gone.
+            // The call takes no lock if the entry is gone.
             spawner.saw_the_end_of(&child);
-            assert!(other.take(1), "whoever saw the end finds the permit");
+            assert!(other.take(1), "a caller that saw the end finds the permit");
         }
         running.join().unwrap();
         let held = [(&other, 1)];

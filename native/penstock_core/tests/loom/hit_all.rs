@@ -9,7 +9,8 @@ use penstock_core::{All, Charge, Hit, Limits, Rate, hit_all};
 use crate::explore::explore;
 use crate::limiter::{A, B, MS, allowed, open, spawn, update};
 
-/// What `hit_all` takes back may not be given back as well: the hit in between is paid for.
+/// A tentative charge that `hit_all` undoes must not be refunded as well: the hit in between is
+/// paid for.
 #[test]
 fn hit_all_that_is_denied_against_refund_and_hit() {
     explore(|| {
@@ -30,7 +31,7 @@ fn hit_all_that_is_denied_against_refund_and_hit() {
         let hits = [first.hit(all, 0, 1), first.hit(all, 0, 1), first.hit(all, 0, 1)];
         let outcome = other.join().unwrap();
         let after = first.hit(all, 0, 1);
-        // A refund gives back one at most.
+        // A refund gives back one hit at most.
         let count = allowed(&hits) + allowed(&[after]) + usize::from(outcome == All::Allowed);
         assert!(count <= 3, "{hits:?} {after:?} {outcome:?} {taken:?}");
         if outcome != All::Allowed {
@@ -39,7 +40,7 @@ fn hit_all_that_is_denied_against_refund_and_hit() {
     });
 }
 
-/// One has both, or the other has.
+/// One `hit_all` gets both limiters, or the other does.
 #[test]
 fn hit_all_against_hit_all() {
     explore(|| {
@@ -57,14 +58,14 @@ fn hit_all_against_hit_all() {
             [Charge { limiter: &*b, key: other_all, cost: Some(1) }, Charge { limiter: &*a, key: both, cost: Some(1) }];
         let outcomes = [hit_all(&charges, || 0), other.join().unwrap()];
         let allowed = outcomes.iter().filter(|&&outcome| outcome == All::Allowed).count();
-        // Each may have denied the other by what it took back.
+        // Each may have denied the other by its tentative charge.
         assert!(allowed <= 1, "{outcomes:?}");
         let left = [a.peek(both, 0, 1), b.peek(other_all, 0, 1)].map(|hit| matches!(hit, Hit::Allow(0)));
         assert_eq!(left, [allowed == 0; 2], "{outcomes:?}");
     });
 }
 
-/// What is taken back is what was charged, whatever others charged in between.
+/// `hit_all` takes back exactly its own charge, also after charges of other callers in between.
 #[test]
 fn hit_all_that_is_denied_against_hit() {
     explore(|| {
@@ -86,7 +87,7 @@ fn hit_all_that_is_denied_against_hit() {
     });
 }
 
-/// What was charged tentatively before a key was reset is not taken back from others after it.
+/// A tentative charge that a reset has forgotten is not taken from the hits after the reset.
 #[test]
 fn hit_all_that_is_denied_against_reset_and_hit() {
     explore(|| {
@@ -94,10 +95,10 @@ fn hit_all_that_is_denied_against_reset_and_hit() {
         let (b, key_b) = open(1, 1);
         let b_too = Arc::clone(&b);
         let other = spawn(&a, move |a| {
-            // Denies the second, while the first is charged.
+            // This hit denies the second charge, while the first one is made.
             b_too.hit(key_b, 0, 1);
             a.reset(key_a);
-            // Not at the same ns: a TAT that is the same again looks as if nothing had been.
+            // The hit is at another ns: an equal TAT would hide that the key was reset.
             a.hit(key_a, 1, 1)
         });
         let charges =
@@ -107,12 +108,12 @@ fn hit_all_that_is_denied_against_reset_and_hit() {
         while hits.last().is_some_and(|hit| matches!(hit, Hit::Allow(_))) {
             hits.push(a.hit(key_a, 1, 1));
         }
-        // Two since the reset, of which the tentative one may be one.
+        // Two hits fit since the reset, and the tentative charge may be one of them.
         assert!(allowed(&hits) <= 2, "{outcome:?} {hits:?}");
     });
 }
 
-/// Nothing is left of what was charged before another key of the same limiter was reset.
+/// A reset of another key of the same limiter must not keep a tentative charge in force.
 #[test]
 fn hit_all_that_is_denied_against_reset_of_another_key() {
     explore(|| {
@@ -135,7 +136,7 @@ fn hit_all_that_is_denied_against_reset_of_another_key() {
     });
 }
 
-/// A charge by the rate before is not taken back by the next, by which it is worth more.
+/// A charge at the old rate is not undone at the new rate, where it is worth more.
 #[test]
 fn hit_all_that_is_denied_against_update() {
     const LATER: u64 = 10_000 * MS;
@@ -152,13 +153,14 @@ fn hit_all_that_is_denied_against_update() {
             [Charge { limiter: &*a, key: key_a, cost: Some(1) }, Charge { limiter: &*b, key: key_b, cost: Some(1) }];
         let outcome = hit_all(&charges, || LATER);
         other.join().unwrap();
-        // What others owe is owed still, with the one or without.
+        // Earlier hits are still owed, with the tentative charge or without.
         let owed = a.peek(key_a, LATER, 1);
         assert!([Hit::Deny(500 * MS), Hit::Deny(600 * MS)].contains(&owed), "{outcome:?} {owed:?}");
     });
 }
 
-/// Nor from who came after it was forgotten, while the reset goes on.
+/// While a reset is under way, a tentative charge that it has forgotten is not taken from a later
+/// hit.
 #[test]
 fn hit_all_that_is_denied_against_reset_against_hit() {
     explore(|| {
@@ -169,7 +171,7 @@ fn hit_all_that_is_denied_against_reset_against_hit() {
         let reset = spawn(&a, move |a| assert!(a.reset(key_a)));
         let other = spawn(&a, move |a| {
             b_too.hit(key_b, 0, 1);
-            // Only once it was reset.
+            // The hit is allowed only after the key was reset.
             a.hit(key_a, 1, 2)
         });
         let charges =
@@ -183,7 +185,8 @@ fn hit_all_that_is_denied_against_reset_against_hit() {
     });
 }
 
-/// A charge that has run out is not taken back: what is owed now is another's.
+/// A tentative charge that has run out is not taken back: all that is owed now belongs to another
+/// hit.
 #[test]
 fn hit_all_that_is_denied_late_against_hit() {
     explore(|| {
@@ -205,7 +208,7 @@ fn hit_all_that_is_denied_late_against_hit() {
     });
 }
 
-/// All that were charged are taken back, each what it was charged.
+/// All tentative charges are taken back, each at its own cost.
 #[test]
 fn hit_all_of_three_that_is_denied_against_hit() {
     explore(|| {
@@ -223,7 +226,7 @@ fn hit_all_of_three_that_is_denied_against_hit() {
         let left = [a.peek(key_a, 0, 1), b.peek(key_b, 0, 1)];
         match outcome {
             All::Allowed => assert_eq!((taken, left), (Hit::Deny(100 * MS), [Hit::Allow(1), Hit::Allow(0)])),
-            // And the wait is told as it is.
+            // The wait is that of the denying limiter.
             denied => {
                 assert_eq!(denied, All::Denied(2, Some(100 * MS)));
                 assert_eq!((taken, left), (Hit::Allow(0), [Hit::Allow(2), Hit::Allow(2)]));

@@ -5,7 +5,7 @@ use penstock_core::Hit;
 use crate::explore::{explore, explore_at_least};
 use crate::limiter::{A, B, C, MS, allowed, open, spawn};
 
-/// A key that nobody knows is hit by all at once.
+/// Several callers hit an unknown key at the same time.
 fn first_hits(max_keys: u32, burst: u32, hitters: usize) {
     explore(move || {
         let (limiter, _) = open(max_keys, burst);
@@ -33,7 +33,8 @@ fn three_first_hits() {
     first_hits(2, 2, 3);
 }
 
-/// One sees the first place free already and takes it, the other does not and takes the second.
+/// One caller sees the first place already free and takes it. The other does not, and takes the
+/// second.
 #[test]
 fn first_hits_that_differ_in_what_is_free() {
     explore(|| {
@@ -42,7 +43,7 @@ fn first_hits_that_differ_in_what_is_free() {
         let other = spawn(&limiter, |limiter| limiter.hit(A, 99 * MS, 1));
         let hits = [limiter.hit(A, 100 * MS, 1), other.join().unwrap()];
         assert_eq!(allowed(&hits), 1, "{hits:?}");
-        // It is known in one place, and so long.
+        // The key is in one place, and stays known for its full time.
         assert_eq!(limiter.keys(0, 101 * MS).0, 1);
     });
 }
@@ -54,7 +55,7 @@ fn two_new_keys_against_each_other() {
         assert_eq!(limiter.hit(C, 0, 1), Hit::Allow(0));
         let other = spawn(&limiter, |limiter| limiter.hit(A, 1, 1));
         let hits = [limiter.hit(B, 1, 1), other.join().unwrap()];
-        // One place was free.
+        // Only one place was free.
         assert_eq!(allowed(&hits), 1, "{hits:?}");
         let known = [limiter.peek(A, 1, 1), limiter.peek(B, 1, 1)];
         assert_eq!(allowed(&known), 0, "{known:?}");
@@ -62,7 +63,7 @@ fn two_new_keys_against_each_other() {
     });
 }
 
-/// The place of a key is taken for another that is later, while the key is hit once more.
+/// A later key takes the place of a key that is hit once more at that time.
 #[test]
 fn hit_against_reuse_of_its_place() {
     explore(|| {
@@ -71,13 +72,13 @@ fn hit_against_reuse_of_its_place() {
         let other = spawn(&limiter, |limiter| limiter.hit(B, 100 * MS, 1));
         let hit = limiter.hit(A, 99 * MS, 1);
         match (hit, other.join().unwrap()) {
-            // The key was first: it is active, and keeps its place.
+            // The hit was first: the key is active, and keeps its place.
             (Hit::Allow(_), Hit::Deny(wait)) => {
                 assert_eq!(wait, 100 * MS);
                 assert_eq!(limiter.hit(A, 100 * MS, 1), Hit::Allow(0));
                 assert_eq!(limiter.hit(A, 100 * MS, 1), Hit::Deny(100 * MS));
             }
-            // Its place was gone, and what is another's is not charged for it.
+            // The place was taken first, and the hit is not charged to its new key.
             (Hit::Deny(_), Hit::Allow(1)) => {
                 assert_eq!(limiter.hit(B, 100 * MS, 1), Hit::Allow(0));
                 assert_eq!(limiter.hit(B, 100 * MS, 1), Hit::Deny(100 * MS));
@@ -101,8 +102,9 @@ fn reset_against_two_first_hits_in_two_rows() {
     });
 }
 
-/// One sees the first place free already, and is slow to take it; the other does not and takes the second, and then comes again:
-/// a claim in the first is not yet the key's place.
+/// One caller sees the first place already free, and is slow to take it. The other does not,
+/// takes the second, and then comes again. A claim of the first place does not make it the place
+/// of the key.
 #[test]
 fn first_hit_against_two_that_differ_in_what_is_free() {
     explore(|| {
@@ -112,12 +114,13 @@ fn first_hit_against_two_that_differ_in_what_is_free() {
         let mut hits = vec![limiter.hit(A, 100 * MS, 1)];
         hits.extend(other.join().unwrap());
         assert_eq!(allowed(&hits), 1, "{hits:?}");
-        // Nobody's claim is left: there is a place for another.
+        // No claim is left, so there is a place for another key.
         assert_eq!(limiter.hit(C, 101 * MS, 1), Hit::Allow(0));
     });
 }
 
-/// The same, and it is reset in between: what is forgotten is the charge, not a claim.
+/// The key is reset between the two hits of the other caller. The reset forgets the charge, not a
+/// claim.
 #[test]
 fn first_hit_against_reset_between_two_that_differ_in_what_is_free() {
     explore(|| {
@@ -130,20 +133,21 @@ fn first_hit_against_reset_between_two_that_differ_in_what_is_free() {
         });
         let mut hits = vec![limiter.hit(A, 100 * MS, 1)];
         hits.extend(other.join().unwrap());
-        // Once before it was reset, and once after.
+        // One hit is allowed before the reset, and one after it.
         assert_eq!(allowed(&hits), 2, "{hits:?}");
     });
 }
 
-/// A claim that was taken away and made again is another: who made the first does not charge it.
+/// A claim that was removed and made again is a new one: the caller that made the first must not
+/// charge it.
 #[test]
 fn three_first_hits_that_differ_in_what_is_free() {
     explore_at_least(4, || {
         let (limiter, _) = open(2, 1);
         assert_eq!(limiter.hit(B, 0, 1), Hit::Allow(0));
-        // Takes the first place, and what is claimed in the second.
+        // This hit takes the first place, and the one that is claimed in the second.
         let first = spawn(&limiter, |limiter| limiter.hit(A, 100 * MS, 1));
-        // These find the first taken.
+        // These hits find the first place taken.
         let second = spawn(&limiter, |limiter| limiter.hit(A, 99 * MS, 1));
         let mut hits = vec![limiter.hit(A, 99 * MS, 1)];
         hits.extend([first, second].map(|other| other.join().unwrap()));

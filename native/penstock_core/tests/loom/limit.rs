@@ -58,13 +58,13 @@ fn growth_against_a_shrink() {
         growing.join().unwrap();
         let granted = b.was_granted();
         let limit = stage.info().settings.limit;
-        assert!(granted || limit == 0, "whoever grew last has woken it");
+        assert!(granted || limit == 0, "the last growth has woken it");
         stage.at_rest(&[(&a, 1), (&b, u64::from(granted))]);
     });
 }
 
-/// A limit and a state word that do not belong together must not be taken for a peak. (That one was reached in just that
-/// moment may go unnoticed.)
+/// A limit and a state word of different times must not be taken for a peak. A peak that was
+/// reached at that very moment may be missed.
 fn peak_against_an_update(to: u64) {
     explore(move || {
         let (stage, [a, b, c]) = Stage::cast(limit(4));

@@ -9,7 +9,7 @@ use crate::explore::explore;
 
 pub(crate) const MS: u64 = 1_000_000;
 
-/// One hit in 100 ms, and so many at once.
+/// Returns a rate of one hit in 100 ms, with the given burst.
 pub(crate) fn limits(burst: u32) -> Limits {
     Limits { limit: 1, per_ms: 100, rate: Rate::new(1, 100, burst).unwrap() }
 }
@@ -20,7 +20,7 @@ pub(crate) fn open(max_keys: u32, burst: u32) -> (Arc<Limiter>, Key) {
     (limiter, Key::Global(incarnation))
 }
 
-// Their rows begin with the place that the high bits say, of three rows.
+// In a table of three rows, the high bits of a tag select the place at which the row begins.
 pub(crate) const A: Key = Key::Tag(1, 1);
 
 pub(crate) const B: Key = Key::Tag(1, 2);
@@ -68,7 +68,7 @@ fn pause_against_hit() {
             let key = if global { all } else { A };
             let other = spawn(&limiter, move |limiter| limiter.hit(key, 0, 1));
             assert!(limiter.pause(key, 0, 100 * MS));
-            // Whatever the other came to, none is allowed after it.
+            // Whether the other hit was allowed or denied, no hit is allowed after the pause.
             assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
             let hit = other.join().unwrap();
             assert!([Hit::Allow(1), Hit::Deny(100 * MS)].contains(&hit), "{hit:?}");
@@ -77,7 +77,7 @@ fn pause_against_hit() {
     }
 }
 
-/// There is room for one.
+/// The limiter has room for one pause.
 #[test]
 fn pause_against_pause_and_reset() {
     explore(|| {
@@ -117,7 +117,7 @@ fn charge_against_hit_and_refund() {
         let other = spawn(&limiter, |limiter| limiter.charge_anyway(A, 0, 3));
         let hit = limiter.hit(A, 0, 1);
         other.join().unwrap();
-        // Both are charged, or the hit was denied.
+        // Both are charged, unless the hit was denied.
         let owed = 3 + u64::from(matches!(hit, Hit::Allow(_)));
         assert_eq!(limiter.peek(A, 0, 1), Hit::Deny((owed - 1) * 100 * MS));
         let other = spawn(&limiter, |limiter| limiter.give_back(A, 0, 1));
@@ -169,7 +169,7 @@ fn reserve_against_reserve() {
     });
 }
 
-/// Of the incarnation before, by one that was slow.
+/// A slow caller hits the previous generation.
 #[test]
 fn open_against_hit() {
     explore(|| {
@@ -182,7 +182,7 @@ fn open_against_hit() {
     });
 }
 
-/// Who is late is told so, is counted nowhere, and leaves nothing in the one place there is.
+/// A late caller gets `Gone`, is counted nowhere, and leaves nothing in the only place.
 #[test]
 fn open_against_hit_of_a_key() {
     for hit_before in [false, true] {
@@ -193,7 +193,7 @@ fn open_against_hit_of_a_key() {
             }
             let late = spawn(&limiter, move |limiter| limiter.hit(A, 0, 1));
             let now = limiter.open(limits(1), false, 0);
-            // Perhaps it has the place still, for a moment.
+            // The late hit may still have the place for a moment.
             let mine = limiter.hit(Key::Tag(now, 9), 0, 1);
             let late = late.join().unwrap();
             assert!(
@@ -205,7 +205,8 @@ fn open_against_hit_of_a_key() {
     }
 }
 
-/// What is charged as it is reset stays, or is forgotten with the rest; the rest is forgotten.
+/// A charge during a reset stays, or is forgotten with the earlier ones. The earlier ones are
+/// always forgotten.
 #[test]
 fn reset_against_a_hit_that_is_allowed() {
     for global in [false, true] {

@@ -6,8 +6,8 @@ use crate::explore::explore;
 use crate::support::{Process, Stage, limit};
 use crate::{meanwhile, spawn};
 
-/// While somebody looks and finds two holders, one of them leaves by `leave`. The one that is left is no crowd: when it
-/// dies, whoever saw that is admitted.
+/// While a scan finds two holders, one of them leaves by `leave`. The remaining holder is not
+/// many: when it dies, an asker that saw the death is admitted.
 fn crowd_against(leave: impl Fn(&Process, &Process) + Copy + Send + Sync + 'static) {
     explore(move || {
         let (stage, [stays, leaves, looker, asker]) = Stage::cast(limit(2));
@@ -56,7 +56,7 @@ fn crowd_against_a_release_and_another_look() {
         stays.hold(1);
         leaves.hold(1);
         let leaving = spawn(&leaves, |leaves| assert_eq!(leaves.release(1), Ok(())));
-        // What one suspects the other must not confirm.
+        // One scan must not publish what another proposed.
         let looking = spawn(&looker, |looker| assert!(looker.try_acquire(2).is_err()));
         meanwhile(&asker, |asker| assert!(asker.try_acquire(2).is_err()));
         leaving.join().unwrap();
@@ -82,7 +82,7 @@ fn crowd_against_a_transfer() {
 fn crowd_against_an_adoption_by_a_holder() {
     explore(|| {
         let (stage, [spawner, child, looker, asker]) = Stage::cast(limit(2));
-        // Somebody gave the child a permit before its first instruction.
+        // The child got a permit by a transfer before its first instruction.
         looker.hold(1);
         assert_eq!(looker.transfer(&child, 1), Ok(()));
         assert_eq!(spawner.try_bound(1), Ok(()));
@@ -90,7 +90,7 @@ fn crowd_against_an_adoption_by_a_holder() {
         let adopting = spawn(&child, move |child| assert_eq!(child.adopt(offer), Adoption::Adopted));
         assert!(looker.try_acquire(1).is_err());
         adopting.join().unwrap();
-        // It never comes to hand over, which would have wiped the hint.
+        // The spawner never comes to hand over, which would have cleared the hint.
         spawner.die();
         child.begin_exit();
         assert_eq!(asker.try_acquire(2), Ok(()), "the hint is stale");
@@ -117,7 +117,7 @@ fn refusal_in_a_crowd_against_a_park_that_need_not_wait() {
 fn crowd_against_a_refused_announcement() {
     explore(|| {
         let (stage, [a, b, looker, asker]) = Stage::cast(limit(1));
-        // On the list, so that a look sees what they announce.
+        // Both are in the active set, so that a scan sees what they announce.
         for process in [&a, &b] {
             process.hold(1);
             assert_eq!(process.release(1), Ok(()));
@@ -167,7 +167,7 @@ fn crowd_against_a_hand_over() {
         assert_eq!(spawner.try_bound(1), Ok(()));
         let offer = spawner.offer(1).unwrap();
         let to = child.clone();
-        // Who looks at the wrong moments sees the permit twice.
+        // A scan at the wrong moments sees the permit twice.
         let handing = spawn(&spawner, move |spawner| spawner.hand_over(offer, &to));
         assert!(looker.try_acquire(1).is_err());
         handing.join().unwrap();
@@ -187,7 +187,7 @@ fn crowd_against_an_adoption_from_a_dead_spawner() {
         let adopting = spawn(&child, move |child| assert_eq!(child.adopt(offer), Adoption::Adopted));
         assert!(looker.try_acquire(1).is_err());
         adopting.join().unwrap();
-        // It never comes to hand over, which would have wiped the hint.
+        // The spawner never comes to hand over, which would have cleared the hint.
         spawner.die();
         child.begin_exit();
         assert_eq!(asker.try_acquire(1), Ok(()), "the hint is stale");

@@ -15,14 +15,14 @@ const A: u64 = 0x40;
 
 const B: u64 = 0xC0;
 
-/// A registry in which `A` is open with a limit of 1.
+/// Creates a registry in which `A` is open with a limit of 1.
 fn registry(host: &Fake, owner: Pid) -> Arc<Registry<Fake>> {
     let registry = Registry::new();
     assert_eq!(registry.start(host, A, owner, limit(1)), Started::Fresh);
     Arc::new(registry)
 }
 
-/// Has a process act by the name `A`, while that is closed and `B` is started by its owner.
+/// Runs an act by the name `A`, while its owner closes that and starts `B`.
 fn late<T: 'static>(
     act: impl Fn(&Registry<Fake>, &Fake, Pid) -> T + Copy + Send + Sync + 'static,
     then: impl Fn(&Registry<Fake>, &Fake, Pid, T) + Copy + Send + Sync + 'static,
@@ -39,7 +39,7 @@ fn late<T: 'static>(
         assert_eq!(registry.start(&host, B, owner, limit(1)), Started::Fresh);
         let did = acting.join().unwrap();
         then(&registry, &host, user, did);
-        // Of `B` all is there.
+        // The pool of `B` is intact.
         let (pool, _) = registry.find(B).unwrap().pool().unwrap();
         let info = pool.info();
         assert_eq!((info.status, info.in_use, info.waiting, info.settings), (Status::Open, 0, 0, limit(1)));
@@ -47,8 +47,8 @@ fn late<T: 'static>(
     });
 }
 
-/// What the caller of an acquire by name does: takes, looks again, and gives back what it took of
-/// another name's pool.
+/// Acquires by name as a caller does: takes a permit, looks at the name again, and gives the
+/// permit back if the pool is another name's.
 fn acquire(registry: &Registry<Fake>, host: &Fake, user: Pid) -> Option<u64> {
     let named = registry.find(A)?;
     let (pool, id) = named.current()?;
@@ -117,7 +117,7 @@ fn an_update_by_name_against_a_close_and_the_next_name() {
     );
 }
 
-/// A waiter that is told `closed` gives its wait up at the same time, by the number that it has.
+/// A waiter that is told `closed` cancels its wait at the same time, by the number of the wait.
 #[test]
 fn a_wait_that_ends_by_a_close_against_the_next_name() {
     explore(|| {
@@ -140,14 +140,14 @@ fn a_wait_that_ends_by_a_close_against_the_next_name() {
         let answers = host.mailbox(waiter).len();
         match giving_up.join().unwrap() {
             Some(Cancelled::Yes) => assert_eq!(answers, 0),
-            // Also if the name has lost its node: that it did so only when no process waited
-            // tells that the answer was given.
+            // The name may have lost its node by now. It lost the node only after all waits had
+            // ended, so the answer was given in that case too.
             Some(Cancelled::TooLate) | None => assert_eq!(answers, 1),
         }
     });
 }
 
-/// Two names that have none are given a node at the same time, when there is one to be had.
+/// Two names without a node are started at the same time, and one node is free.
 #[test]
 fn a_start_against_a_start_of_another_name() {
     explore(|| {
@@ -169,7 +169,7 @@ fn a_start_against_a_start_of_another_name() {
     });
 }
 
-/// The name is started again while another name would have its node.
+/// The name is started again while another name takes its node.
 #[test]
 fn a_start_against_the_loss_of_its_node() {
     explore(|| {

@@ -11,14 +11,14 @@ fn update_against_hit() {
         explore(move || {
             let (limiter, all) = open(1, 10);
             let key = if global { all } else { A };
-            // So that the change is one of two eras.
+            // The previous update gives the next one both parities to tell apart.
             update(&limiter, limits(9), 0);
             assert_eq!(limiter.hit(key, 0, 8), Hit::Allow(1));
             let other = spawn(&limiter, |limiter| update(limiter, limits(4), 0));
             let hit = limiter.hit(key, 0, 1);
             other.join().unwrap();
             assert!(matches!(hit, Hit::Allow(0) | Hit::Deny(_)), "{hit:?}");
-            // Whichever was first, 4 are owed.
+            // In either order, 4 are owed.
             assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
             assert_eq!(limiter.hit(key, 100 * MS, 1), Hit::Allow(0));
         });
@@ -37,7 +37,7 @@ fn update_against_first_hit() {
     });
 }
 
-/// A hit reads the rate while it is changed twice.
+/// A hit reads the rate while two changes are made.
 #[test]
 fn two_updates_against_hit() {
     explore(|| {
@@ -62,15 +62,14 @@ fn update_against_update() {
         let other = spawn(&limiter, |limiter| update(limiter, limits(3), 0));
         update(&limiter, limits(5), 0);
         other.join().unwrap();
-        // Cut by both, whichever came last.
+        // Both changes have cut what is owed, in either order.
         let last = limiter.info(1).unwrap().limits.rate.burst();
         let left = if last == 3 { Hit::Deny(100 * MS) } else { Hit::Allow(1) };
         assert_eq!(limiter.hit(all, 0, 1), left);
     });
 }
 
-/// A change that one caller begins and drops, as a caller that is killed would, and two that are
-/// made.
+/// One caller begins a change and drops it, as a killed caller would, and two others are made.
 #[test]
 fn three_updates_one_of_which_is_dropped() {
     explore(|| {
@@ -80,7 +79,7 @@ fn three_updates_one_of_which_is_dropped() {
         assert!(matches!(limiter.update(1, |_| Some(limits(5)), 0, None), Changed::NotYet(_)));
         let other = spawn(&limiter, |limiter| {
             update(limiter, limits(2), 0);
-            // What was asked for is in force when it is done, or what was asked for after it.
+            // When a change is made, its rate is in force, or that of a later change.
             limiter.info(1).unwrap().limits
         });
         update(&limiter, limits(1), 0);
@@ -89,14 +88,15 @@ fn three_updates_one_of_which_is_dropped() {
         let last = limiter.info(1).unwrap().limits;
         assert!([limits(1), limits(2)].contains(&mine) && [limits(1), limits(2)].contains(&theirs));
         assert!(mine == last || theirs == last);
-        // Nothing is left to be done.
+        // No step of a change is left.
         assert_eq!(limiter.update(1, |now| Some(now), 0, None), Changed::Yes);
-        // Cut by all, whichever came last.
+        // All changes have cut what is owed, in any order.
         assert_eq!(limiter.peek(A, 0, 1), if last == limits(1) { Hit::Deny(100 * MS) } else { Hit::Allow(0) });
     });
 }
 
-/// Whoever has read the rate before a change sees what was charged after it, much later: that is not of the era before.
+/// A caller that read the rate before a change sees a much later charge that was made after it.
+/// The charge is not one of the earlier rate.
 #[test]
 fn slow_hit_over_an_update_and_a_later_hit() {
     const LATER: u64 = 10_000 * MS;
@@ -112,7 +112,7 @@ fn slow_hit_over_an_update_and_a_later_hit() {
     }
 }
 
-/// Nor is its place there for another.
+/// A slow hit that spans a change does not take the place of a key that was charged after it.
 #[test]
 fn slow_hit_over_an_update_evicts_nobody() {
     const LATER: u64 = 10_000 * MS;
@@ -125,7 +125,7 @@ fn slow_hit_over_an_update_evicts_nobody() {
     });
 }
 
-/// Of two changes, the slower does not cut what was charged after the faster.
+/// Of two changes, the slower one does not cut what was charged after the faster one.
 #[test]
 fn slow_update_against_an_update_and_a_later_hit() {
     const LATER: u64 = 10_000 * MS;
@@ -144,7 +144,7 @@ fn slow_update_against_an_update_and_a_later_hit() {
     }
 }
 
-/// What is charged while the rate changes twice is cut to the last.
+/// A charge during two changes is cut to the last burst.
 #[test]
 fn two_updates_against_a_large_hit() {
     explore(|| {
@@ -161,7 +161,7 @@ fn two_updates_against_a_large_hit() {
     });
 }
 
-/// A change for a limiter that was closed is none of the next of its memory.
+/// A change of a closed limiter does not reach the next generation of its memory.
 #[test]
 fn open_against_update() {
     explore(|| {
@@ -182,7 +182,7 @@ fn open_against_update() {
     });
 }
 
-/// What is charged while the rate changes twice, or three times, is cut to the last.
+/// A charge during two or three changes is cut to the last burst.
 #[test]
 fn updates_against_a_large_hit() {
     for (global, bursts) in [(false, &[9, 3][..]), (true, &[9, 3]), (false, &[9, 8, 3]), (true, &[9, 8, 3])] {
@@ -200,7 +200,8 @@ fn updates_against_a_large_hit() {
     }
 }
 
-/// A hit by the rate before comes as all are brought to the era of the next: what it left is brought there too, before another charges more.
+/// A hit by the previous rate comes while the places are migrated to the next. Its stamp must be
+/// migrated too, before another caller charges more.
 #[test]
 fn two_updates_and_a_turn_against_a_hit() {
     for global in [false, true] {
@@ -214,13 +215,13 @@ fn two_updates_and_a_turn_against_a_hit() {
                 limiter.reserve(key, 0, 1, u64::MAX)
             });
             limiter.hit(key, 0, 1);
-            // 3 are owed, whoever was first.
+            // In either order, 3 are owed.
             assert_eq!(other.join().unwrap(), Reserved::In(100 * MS));
         });
     }
 }
 
-/// What is read is the rate of before, or of after, and not half of each.
+/// A reader gets the rate of one version, never half of each.
 #[test]
 fn two_updates_of_everything_against_hit() {
     let fast = Limits { limit: 100, per_ms: 100, rate: Rate::new(100, 100, 3).unwrap() };
@@ -236,7 +237,7 @@ fn two_updates_of_everything_against_hit() {
                 other.join().unwrap();
                 assert_eq!(limiter.info(1).unwrap().limits, fast);
                 let then = limiter.peek(key, 0, 1);
-                // By the rate before 100 ms are owed, cut to 3; by the one after 1.
+                // By the previous rate 100 ms are owed, cut to 3; by the next one 1 ms.
                 assert!(
                     matches!((hit, then), (Hit::Allow(0), Hit::Deny(MS)) | (Hit::Allow(2), Hit::Allow(1))),
                     "{hit:?} {then:?}"

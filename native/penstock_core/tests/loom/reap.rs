@@ -104,7 +104,7 @@ fn look_against_an_acquire_and_a_death() {
     explore(|| {
         let (stage, [idle, holder, asker]) = Stage::cast(limit(2));
         holder.hold(1);
-        // On the list, but holding nothing: a look takes it off.
+        // The process is in the active set and holds nothing, so a scan deactivates it.
         idle.hold(1);
         assert_eq!(idle.release(1), Ok(()));
         let taking = spawn(&idle, |idle| assert!(idle.take(1)));
@@ -165,7 +165,7 @@ fn look_against_a_park_that_need_not_wait_and_saw_a_crowd() {
         leaves.hold(1);
         idle.hold(1);
         assert_eq!(idle.release(1), Ok(()));
-        // It saw too many to look at all of them, and at itself.
+        // The caller saw too many holders to scan all of them, and itself.
         let taking = spawn(&idle, |idle| assert_eq!(idle.park(1), Parked::Granted));
         let leaving = spawn(&leaves, |leaves| {
             assert_eq!(leaves.release(1), Ok(()));

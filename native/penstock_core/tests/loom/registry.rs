@@ -11,20 +11,21 @@ use crate::support::{Fake, limit};
 
 const NAME: u64 = 0x40;
 
-/// A registry in which the name is known, so that what is raced for is its pool.
+/// Creates a registry in which the name is known, so that only its pool is raced for.
 fn registry(host: &Fake, first: Pid) -> Arc<Registry<Fake>> {
     let registry = Registry::new();
     assert_eq!(registry.start(host, NAME, first, limit(1)), Started::Fresh);
     Arc::new(registry)
 }
 
-/// Somebody else's start of the same name, with a limit of 2.
+/// Starts the same name by another owner, with a limit of 2.
 fn start_elsewhere(registry: &Arc<Registry<Fake>>, host: &Fake, owner: Pid) -> JoinHandle<Started> {
     let (registry, host) = (Arc::clone(registry), host.clone());
     thread::spawn(move || registry.start(&host, NAME, owner, limit(2)))
 }
 
-/// Of two starts the one that came out so, with what it brought; the other was told of it.
+/// Returns the owner whose start returned `so`, with its value. Asserts that the other start
+/// names that owner.
 fn winner<T>(so: Started, [(a, of_a, from_a), (b, of_b, from_b)]: [(Pid, Started, T); 2]) -> (Pid, T) {
     match (of_a, of_b) {
         (started, Started::AlreadyStarted(keeper)) if started == so && keeper == a => (a, from_a),
@@ -115,7 +116,8 @@ fn start_of_a_limiter_against_another_when_the_owner_crashed() {
     });
 }
 
-/// An owner is killed as it takes over, which goes on; and another takes over with other settings. Those of the last hold.
+/// An owner is killed while its takeover is under way and goes on, and another owner takes over
+/// with other settings. The settings of the last owner stay.
 #[test]
 fn adoption_against_an_adoption() {
     explore(|| {
@@ -133,7 +135,8 @@ fn adoption_against_an_adoption() {
             thread::spawn(move || registry.start_limiter(&host, NAME, killed, limits(10), || 0).unwrap())
         };
         host.begin_exit(killed);
-        // At the instant at which the other became it, it is told so, and asks again.
+        // If the killed process has just become the owner, the call says so, and the next call
+        // takes over.
         let take_over = || registry.start_limiter(&host, NAME, next, limits(20), || 0).unwrap();
         if take_over() == Started::AlreadyStarted(killed) {
             assert_eq!(take_over(), Started::Adopted);
@@ -146,11 +149,11 @@ fn adoption_against_an_adoption() {
     });
 }
 
-/// A limiter is closed, and its memory lent to another name, while somebody hits it.
+/// A limiter is closed, and another name reuses its memory, while a caller hits it.
 #[test]
 fn hit_against_a_close_and_the_next_of_its_memory() {
     const OTHER: u64 = 0x80;
-    // A key's hash has the incarnation in it.
+    // The hash of a key includes the generation.
     let keys =
         |incarnation: Incarnation| [Key::Global(incarnation), Key::Tag(incarnation, u64::from(incarnation) << 32 | 7)];
     for which in [0, 1] {
@@ -173,7 +176,7 @@ fn hit_against_a_close_and_the_next_of_its_memory() {
             assert_eq!(limiter.hit(all, 0, 1), Hit::Allow(0));
             assert_eq!(limiter.hit(all, 0, 1), Hit::Deny(100_000_000));
             let hit = hitter.join().unwrap();
-            // It has left nothing behind in the one place.
+            // The late hit has left nothing in the only place.
             assert_eq!(limiter.hit(tag, 0, 1), Hit::Allow(0));
             assert!(matches!(hit, None | Some(Hit::Allow(0) | Hit::Gone)), "{hit:?}");
         });
@@ -202,7 +205,7 @@ fn close_against_a_start() {
                 assert_eq!(named.owner(), Some(b));
                 let (pool, id) = named.pool().unwrap();
                 assert_eq!((pool.info().status, pool.info().settings.limit), (Status::Open, 2));
-                // A pool that was still closing is left alone, and a second one made.
+                // A pool that was still closing is left alone, and a second one is made.
                 assert!(id <= 2);
                 assert_eq!(named.instance(3 - id).map(|pool| pool.info().status).unwrap_or(Status::Closed), {
                     Status::Closed
@@ -251,7 +254,7 @@ fn close_against_an_acquire_by_name() {
         assert_eq!(registry.start(&host, NAME, owner, limit(1)), Started::Fresh);
         let (pool, new) = named.pool().unwrap();
         match asking.join().unwrap() {
-            // The name was gone, or what it stood for.
+            // The name, or its pool, was closed first.
             None | Some((Err(Refusal::Closed), _)) => assert_eq!((pool.info().in_use, new), (0, 1)),
             Some((Ok(()), old)) => {
                 let held: u64 = [1, 2].iter().filter_map(|&id| named.instance(id)).map(|pool| pool.info().in_use).sum();

@@ -43,8 +43,8 @@ fn two_restarts_against_one_dead_holder() {
     });
 }
 
-/// Two holders are dead; a restart has taken over one, and remembers the other. That one, and the
-/// first supervisor.
+/// Two holders are dead. A restart has taken over the permit of one, and remembers the other.
+/// Returns both supervisors, the remembered holder, and the one taken over.
 pub(crate) fn remembered(max_overdraft: u64) -> (Arc<Stage>, [Process; 4]) {
     let (stage, [first, second, a, b]) = Stage::cast(Settings { max_overdraft, ..limit(2) });
     for dead in [&a, &b] {
@@ -99,7 +99,7 @@ fn a_restart_that_remembers_a_dead_holder_against_a_process_of_its_pid() {
 fn a_restart_that_remembers_a_dead_holder_against_a_refusal_that_buries() {
     explore(|| {
         let (stage, [first, second, dead, other]) = remembered(1);
-        // It ends as well, and another process gets its pid.
+        // The reaped process finishes its exit as well, and another process gets its pid.
         other.finish_exit();
         stage.host.reuse(other.pid);
         let asking = spawn(&other, |other| other.try_acquire(1).is_ok());
@@ -148,7 +148,8 @@ fn a_restart_that_passes_the_limit_against_a_release_and_a_waiter() {
         let releasing = spawn(&holder, |holder| assert_eq!(holder.release(1), Ok(())));
         assert_eq!(supervisor.restart(1), Restart::Admitted);
         releasing.join().unwrap();
-        // Either it found the permit free, and the waiter waits; or it came later, or before, and passed the limit by one.
+        // The restart found the permit free, and the waiter waits. Or it came before or after
+        // that, and passed the limit by one.
         let granted = waiter.was_granted();
         let held = [(&supervisor, 1), (&waiter, 1)];
         stage.at_rest(if granted { &held } else { &held[..1] });

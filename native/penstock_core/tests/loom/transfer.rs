@@ -27,7 +27,7 @@ fn release_against_a_transfer_to_the_same_process() {
         a.hold(2);
         assert_eq!(a.transfer(&b, 1), Ok(()));
         c.wait(1);
-        // It has to fold what it was given in the moment that more is given.
+        // The receiver folds the permits that it was given at the moment that it is given more.
         let releasing = spawn(&b, |b| assert_eq!(b.release(1), Ok(())));
         assert_eq!(a.transfer(&b, 1), Ok(()));
         releasing.join().unwrap();

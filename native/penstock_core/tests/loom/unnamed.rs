@@ -53,9 +53,9 @@ fn clearing_against_the_death_of_a_spawner() {
     });
 }
 
-/// A process holds permits and drops the pool, as another does; the last of them clears it. A
-/// third gets it or another one, in which nothing is held, and the first may acquire in it by the
-/// entry that it has.
+/// A process holds a permit and drops the pool, as another does; the last of them clears it. A
+/// third process gets that pool or another, in which nothing is held. The first may acquire in it
+/// by its old entry.
 #[test]
 fn clearing_against_the_next_use() {
     explore(|| {
@@ -63,7 +63,7 @@ fn clearing_against_the_next_use() {
         let [a, b, next] = pids();
         let registry = Arc::new(Registry::new());
         let (id, pool) = registry.make_unnamed(limit(3));
-        // What the VM counts: the terms that refer to the handle.
+        // The VM counts the terms that refer to the handle.
         let references = Arc::new(AtomicUsize::new(2));
         assert!(pool.take(&host, a, 1, Kind::Free));
         let let_go = {
@@ -74,8 +74,8 @@ fn clearing_against_the_next_use() {
                 if pid == b {
                     assert_eq!(pool.release(&host, pid, 1, Kind::Bound), Ok(()));
                 }
-                // ORDERING: as the VM counts references: who lets go last sees what the others
-                // did.
+                // ORDERING: the decrements pair with each other, as in the VM; the last one sees
+                // what the other processes did.
                 if references.fetch_sub(1, Ordering::AcqRel) == 1 {
                     clear(&host, pool);
                     registry.give_back_unnamed(id);

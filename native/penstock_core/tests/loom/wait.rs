@@ -1,4 +1,5 @@
-//! Races of permits that come back with the waiters they are for. A head of the queue may keep others waiting.
+//! Races of permits that come back with the waiters that they are for. The head of a queue may
+//! keep its followers waiting.
 
 use penstock_core::{Answer, Cancelled, Expiry, Parked, Settings, WaiterId};
 
@@ -186,7 +187,7 @@ fn two_that_bury_a_process_with_two_waits() {
         ask(&b, 1, None);
         b.begin_exit();
         let dying = spawn(&b, |b| b.finish_exit());
-        // A refusal of a small pool looks at all holders.
+        // A refusal by a pool of few holders scans all of them.
         let asked = c.try_acquire(1);
         dying.join().unwrap();
         settle_what_was_deferred(&stage);
@@ -346,7 +347,8 @@ fn shrink_below_the_heads_request_against_a_release() {
         match b.answers().as_slice() {
             [Answer::Full] => {}
             [Answer::Granted] => {
-                // By the limit that was: an overdraft now, paid back before anybody else is admitted.
+                // The grant followed the old limit. It is an overdraft now, which is paid back
+                // before another process is admitted.
                 stage.at_rest(&[(&b, 3)]);
                 assert_eq!(b.release(3), Ok(()));
             }

@@ -10,7 +10,7 @@ pub(crate) fn explore(model: impl Fn() + Send + Sync + 'static) {
     explore_at_least(0, model);
 }
 
-/// The same, of one that shows nothing with fewer preemptions than so many.
+/// Runs a model that covers its race only with at least this number of preemptions.
 pub(crate) fn explore_at_least(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(3).max(preemptions));

@@ -1,9 +1,11 @@
-//! A runtime made of numbers, and a stage on which its processes use one pool.
+//! A fake runtime, and a stage on which its processes use one pool.
 //!
-//! It does what the BEAM does: a process that dies is not alive at once, and what watches it is told later, once for
-//! each watch; in between it can still be watched, after that it cannot. Nobody dies inside a call. What the runtime
-//! itself needs to be told between threads goes through the primitives of the model checker; what is only
-//! counted for the tests does not, so that it hides no missing ordering of the pool's own.
+//! The runtime behaves as the BEAM does. A process that dies is first not alive; its watchers are
+//! told later, once for each watch. In between it can still be watched, after that it cannot. No
+//! process dies inside a call.
+//!
+//! State of the runtime that synchronizes threads uses the primitives of the model checker.
+//! Counters for the tests use plain atomics, so that they hide no missing ordering of the pool.
 
 #![allow(dead_code, unreachable_pub)] // Each of the test programs uses its part.
 
@@ -36,7 +38,7 @@ mod sync {
 
 use sync::{AtomicBool, Condvar, Mutex};
 
-/// Names one wait of the whole test. It cannot be copied, so that no answer can be given twice.
+/// Identifies one wait of the whole test. It is not `Clone`, so that no wait is answered twice.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ticket(pub u32);
 
@@ -62,7 +64,7 @@ struct Life {
     arrived: Condvar,
 }
 
-/// Which pools are to be told of a death, by their addresses; once for each watch.
+/// The addresses of the pools that must be told of a death, once for each watch.
 struct Watchers {
     pools: Vec<usize>,
     gone: bool,
@@ -73,7 +75,7 @@ fn address(pool: &Pool<Fake>) -> usize {
 }
 
 impl Fake {
-    /// With that many processes, numbered from 1.
+    /// Creates a runtime of `processes` processes, numbered from 1.
     pub fn new(processes: usize) -> Self {
         let life = || Life {
             alive: AtomicBool::new(true),
@@ -100,22 +102,22 @@ impl Fake {
         Ticket(self.0.tickets.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Answers given so far, to whomever.
+    /// Returns the number of answers given so far, to all processes.
     pub fn answers(&self) -> usize {
         self.0.answers.load(Ordering::Relaxed)
     }
 
-    /// How often a pool asked to be settled again, since this was last asked.
+    /// Returns how often a pool deferred work to the host since the last call of this function.
     pub fn take_deferrals(&self) -> usize {
         self.0.deferrals.swap(0, Ordering::Relaxed)
     }
 
-    /// Entries that calls looked at, since this was last asked.
+    /// Returns how many entries the pools visited since the last call of this function.
     pub fn take_worked(&self) -> usize {
         self.0.worked.swap(0, Ordering::Relaxed)
     }
 
-    /// Who was found dead by those who asked, since this was last asked.
+    /// Returns the processes that the pools found dead since the last call of this function.
     pub fn take_found_dead(&self) -> Vec<Pid> {
         std::mem::take(&mut self.0.found_dead.lock().unwrap())
     }
@@ -124,13 +126,14 @@ impl Fake {
         self.0.clock_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
-    /// The process is no longer alive; who watches it is not told yet.
+    /// Ends the life of the process; its watchers are not told yet.
     pub fn begin_exit(&self, pid: Pid) {
-        // ORDERING: what the process did is seen by whoever sees it dead.
+        // ORDERING: pairs with the load in `alive`; a pool that sees the process dead sees all
+        // that the process did.
         assert!(self.life(pid).alive.swap(false, Ordering::AcqRel), "{pid:?} dies once");
     }
 
-    /// Who watched the process is told, if it is one of these pools.
+    /// Tells the pools that watch the process of its death; each must be one of `pools`.
     pub fn finish_exit(&self, pid: Pid, pools: &[&Pool<Self>]) {
         let watchers = {
             let mut watchers = self.life(pid).watchers.lock().unwrap();
@@ -143,26 +146,27 @@ impl Fake {
         }
     }
 
-    /// Returns how many pools watch the process, each counted as often as it does.
+    /// Returns the number of watches of the process; a pool with two watches counts twice.
     pub fn watches(&self, pid: Pid) -> usize {
         self.life(pid).watchers.lock().unwrap().pools.len()
     }
 
-    /// Another process gets the pid of one that is gone.
+    /// Gives the pid of a dead process to another one.
     pub fn reuse(&self, pid: Pid) {
         let mut watchers = self.life(pid).watchers.lock().unwrap();
         assert!(watchers.gone && watchers.pools.is_empty(), "{pid:?} is in use");
         watchers.gone = false;
-        // ORDERING: see `begin_exit`.
+        // ORDERING: pairs with the load in `alive`; publishes the new watch state of the pid.
         self.life(pid).alive.store(true, Ordering::Release);
     }
 
-    /// What a process was told, each with the number of the ticket it was told by.
+    /// Returns the answers that a process got, each with the number of its ticket.
     pub fn mailbox(&self, pid: Pid) -> Vec<(u32, Answer)> {
         self.life(pid).mailbox.lock().unwrap().clone()
     }
 
-    /// Waits until the process has a message for that ticket, or `give_up` says so, which is asked at each message.
+    /// Waits until the process has an answer for the ticket. Returns `None` if `give_up` returns
+    /// `true`, which is called at each message.
     pub fn receive(&self, pid: Pid, ticket: u32, give_up: impl Fn() -> bool) -> Option<Answer> {
         let life = self.life(pid);
         let mut mailbox = life.mailbox.lock().unwrap();
@@ -177,7 +181,7 @@ impl Fake {
         }
     }
 
-    /// Has whoever waits in `receive` look again.
+    /// Wakes the threads that wait in `receive`, so that they call `give_up`.
     pub fn nudge(&self, pid: Pid) {
         let _mailbox = self.life(pid).mailbox.lock().unwrap();
         self.life(pid).arrived.notify_all();
@@ -188,7 +192,7 @@ impl Host for Fake {
     type Ticket = Ticket;
 
     fn alive(&self, pid: Pid) -> bool {
-        // ORDERING: see `begin_exit`.
+        // ORDERING: pairs with the swap in `begin_exit` and the store in `reuse`.
         let alive = self.life(pid).alive.load(Ordering::Acquire);
         if !alive {
             self.0.found_dead.lock().unwrap().push(pid);
@@ -227,7 +231,7 @@ impl PoolHost for Fake {
     }
 }
 
-/// What a pool of that limit is opened with, when nothing else matters.
+/// Returns default settings with the given limit and an unbounded queue.
 pub fn limit(limit: u64) -> Settings {
     Settings { limit, max_waiting: 1_000_000, ..Settings::default() }
 }
@@ -240,20 +244,20 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// An open pool, and processes 1 to `processes`.
+    /// Opens a pool for the processes 1 to `processes`.
     pub fn open(processes: usize, settings: Settings) -> Arc<Self> {
         let stage = Self {
             pool: Pool::new(),
             host: Fake::new(processes + 1),
-            // One more, of whom nobody knows but `at_rest`.
+            // One process more, which only `at_rest` uses.
             stranger: Pid::new(processes as u64 + 1).unwrap(),
         };
         assert!(stage.pool.open(settings));
         Arc::new(stage)
     }
 
-    /// An open pool and so many processes, each of another shard than the one before: no lock of a
-    /// shard keeps neighbours apart.
+    /// Opens a pool, and returns `N` processes, each of another shard than the one before: no
+    /// lock of a shard orders neighbours.
     pub fn cast<const N: usize>(settings: Settings) -> (Arc<Self>, [Process; N]) {
         let stage = Self::open(3 * N, settings);
         let mut number = 0;
@@ -292,7 +296,7 @@ impl Stage {
     }
 
     pub fn holders(&self) -> Vec<Holding> {
-        // In parts, so that going on is tried everywhere.
+        // The pages are small, so that the walk is resumed at many places.
         let (mut all, mut next) = (Vec::new(), Some(Position::default()));
         while let Some(at) = next {
             let (some, rest) = self.pool.holders(at, 1_000);
@@ -302,23 +306,23 @@ impl Stage {
         all
     }
 
-    /// Who holds how many.
+    /// Returns the number of permits that each holder has.
     pub fn holdings(&self) -> BTreeMap<u64, u64> {
         self.holders().into_iter().map(|holding| (holding.pid.word(), holding.permits)).collect()
     }
 
-    /// All calls have returned and all deaths were told of: these hold just that much, and
-    /// nothing is lost, neither a permit nor a wake-up.
+    /// Asserts that exactly `expected` is held and that nothing is lost, neither a permit nor a
+    /// wake-up. All calls must have returned, and all deaths must have been told.
     #[track_caller]
     pub fn at_rest(&self, expected: &[(&Process, u64)]) {
         let expected: BTreeMap<u64, u64> =
             expected.iter().filter(|(_, n)| *n > 0).map(|(process, n)| (process.pid.word(), *n)).collect();
-        assert_eq!(self.holdings(), expected, "who holds what");
+        assert_eq!(self.holdings(), expected, "permits by holder");
         let info = self.info();
         assert_eq!(info.in_use, expected.values().sum::<u64>(), "in use is what is held");
         assert_eq!(self.census().holders, expected.len() as u64, "holders are counted");
 
-        // A flag left behind, or lost, shows in whether a newcomer is let in.
+        // A state flag that was left behind, or lost, decides whether a newcomer is admitted.
         let free = info.settings.limit.saturating_sub(info.in_use).min(1 << 30) as u32;
         if info.status == Status::Open && free > 0 {
             let let_in = self.pool.take(&self.host, self.stranger, free, Kind::Free);
@@ -328,21 +332,21 @@ impl Stage {
             }
         }
 
-        // A wake-up that was forgotten would be given now.
+        // This call would give an answer that was forgotten.
         let answers = self.host.answers();
         self.pool.settle(&self.host);
-        assert_eq!(self.host.answers(), answers, "somebody waited for what was free");
+        assert_eq!(self.host.answers(), answers, "a waiter waited for permits that were free");
     }
 }
 
-/// A process, by whose hand calls are made.
+/// A process, through which tests make calls.
 #[derive(Clone)]
 pub struct Process {
     pub stage: Arc<Stage>,
     pub pid: Pid,
 }
 
-/// What came of `acquire`, which is what a caller that is willing to wait does.
+/// The result of `acquire`, which asks as a caller that is willing to wait does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acquired {
     Yes,
@@ -371,7 +375,7 @@ impl Process {
         self.pool().try_acquire(self.host(), self.pid, n, Kind::Bound)
     }
 
-    /// Makes a request that cannot be refused here.
+    /// Acquires `n` permits that must be free.
     #[track_caller]
     pub fn hold(&self, n: u32) -> &Self {
         assert_eq!(self.try_acquire(n), Ok(()));
@@ -382,14 +386,14 @@ impl Process {
         self.park_with_ticket(n, Kind::Free).0
     }
 
-    /// Also the number of the ticket by which the answer comes.
+    /// Parks, and returns the number of the ticket as well, by which the answer comes.
     pub fn park_with_ticket(&self, n: u32, kind: Kind) -> (Parked, u32) {
         let ticket = self.host().ticket();
         let number = ticket.0;
         (self.pool().park(self.host(), self.pid, n, kind, ticket), number)
     }
 
-    /// Waits in line, behind what is surely not free.
+    /// Parks behind a request that cannot be served yet.
     #[track_caller]
     pub fn wait(&self, n: u32) -> WaiterId {
         match self.park(n) {
@@ -425,7 +429,7 @@ impl Process {
         self.pool().end_work(self.host(), self.pid)
     }
 
-    /// This process was told that `child` is dead.
+    /// Reports the death of `child`, as a spawner does that saw it.
     pub fn saw_the_end_of(&self, child: &Self) {
         self.pool().ended(self.host(), child.pid);
     }
@@ -446,7 +450,7 @@ impl Process {
         self.pool().claim(self.host(), self.pid, spawner.pid, offer)
     }
 
-    /// Asks for a restart, in as many calls as that takes.
+    /// Asks for a restart, with all the calls that it takes.
     pub fn restart(&self, n: u32) -> Restart {
         let mut step = Step::default();
         loop {
@@ -477,7 +481,7 @@ impl Process {
         self.drain_with_ticket().0
     }
 
-    /// Also the number of the ticket by which the answer comes.
+    /// Drains, and returns the number of the ticket as well, by which the answer comes.
     pub fn drain_with_ticket(&self) -> (Drain, u32) {
         let ticket = self.host().ticket();
         let number = ticket.0;
@@ -493,7 +497,7 @@ impl Process {
         self.host().begin_exit(self.pid);
     }
 
-    /// The pool is told.
+    /// Tells the pool that this process is dead.
     pub fn finish_exit(&self) {
         self.host().finish_exit(self.pid, &[self.pool()]);
     }
@@ -503,7 +507,7 @@ impl Process {
         self.finish_exit();
     }
 
-    /// All it was told.
+    /// Returns all answers that the process got.
     pub fn answers(&self) -> Vec<Answer> {
         self.host().mailbox(self.pid).into_iter().map(|(_, answer)| answer).collect()
     }

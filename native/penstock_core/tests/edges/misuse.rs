@@ -1,0 +1,183 @@
+//! Misuse: permits, offers and waits that the caller does not have.
+
+use penstock_core::{
+    Adoption, Cancelled, Kind, NotHeld, Offer, Parked, Pool, Refusal, Status, TransferError, WaiterId,
+};
+use proptest::prelude::*;
+
+use crate::support::{Fake, Stage, limit};
+
+#[test]
+fn bound_permits_are_not_released_or_transferred_as_free_ones() {
+    let (stage, [a, b]) = Stage::cast(limit(3));
+    assert_eq!(a.try_bound(2), Ok(()));
+    a.hold(1);
+    assert_eq!(a.release(2), Err(NotHeld));
+    assert!(a.transfer(&b, 2).is_err());
+    assert_eq!(a.offer(3), None);
+    assert_eq!(a.release_bound(3), Err(NotHeld));
+    assert_eq!((b.release(1), b.release_bound(1)), (Err(NotHeld), Err(NotHeld)));
+    stage.at_rest(&[(&a, 3)]);
+}
+
+#[test]
+fn the_end_of_its_work_gives_back_all_bound_permits_and_no_other() {
+    let (stage, [spawner, child, waiter]) = Stage::cast(limit(3));
+    assert_eq!(child.end_work(), Err(NotHeld));
+    assert_eq!(spawner.try_bound(2), Ok(()));
+    let offer = spawner.offer(2).unwrap();
+    spawner.hand_over(offer, &child);
+    child.hold(1);
+    waiter.wait(2);
+    assert_eq!(child.end_work(), Ok(()));
+    assert!(waiter.was_granted());
+    assert_eq!(child.end_work(), Err(NotHeld), "once");
+    stage.at_rest(&[(&child, 1), (&waiter, 2)]);
+}
+
+#[test]
+fn the_end_of_a_child_that_lives_is_not_believed() {
+    let (stage, [spawner, child, stranger]) = Stage::cast(limit(1));
+    assert_eq!(spawner.try_bound(1), Ok(()));
+    let offer = spawner.offer(1).unwrap();
+    spawner.hand_over(offer, &child);
+    spawner.saw_the_end_of(&child);
+    spawner.saw_the_end_of(&stranger);
+    stage.at_rest(&[(&child, 1)]);
+    // The child is dead, and its monitor has not run.
+    child.begin_exit();
+    spawner.saw_the_end_of(&child);
+    assert_eq!(stage.in_use(), 0);
+    child.finish_exit();
+    spawner.saw_the_end_of(&child);
+    stage.at_rest(&[]);
+}
+
+#[test]
+fn a_wait_that_is_left_is_no_time_out() {
+    let (stage, [a, b, c]) = Stage::cast(limit(1));
+    a.hold(1);
+    let id = b.wait(1);
+    c.wait(1);
+    assert_eq!(b.leave_line(id), Cancelled::Yes);
+    assert_eq!(b.leave_line(id), Cancelled::TooLate);
+    assert_eq!(stage.census().timed_out, 0);
+    let id = b.wait(1);
+    assert_eq!(b.cancel(id), Cancelled::Yes);
+    assert_eq!(stage.census().timed_out, 1);
+    assert_eq!(a.release(1), Ok(()));
+    assert!(c.was_granted());
+    stage.at_rest(&[(&c, 1)]);
+}
+
+#[test]
+fn a_claim_is_of_an_open_offer_of_that_process() {
+    let (stage, [spawner, supervisor, child, thief]) = Stage::cast(limit(2));
+    assert_eq!(spawner.try_bound(2), Ok(()));
+    let offer = spawner.offer(2).unwrap();
+    assert_eq!(thief.claim(&child, offer), None, "it is not that process'");
+    assert_eq!(supervisor.claim(&spawner, offer), Some(2));
+    assert_eq!(supervisor.claim(&spawner, offer), None, "once");
+    assert_eq!(child.adopt(offer), Adoption::Revoked);
+    spawner.retract(offer);
+    assert_eq!(stage.holdings().get(&supervisor.pid.word()), Some(&2));
+    assert_eq!(supervisor.entrust(&child, 2), Ok(()));
+    assert_eq!(child.release(1), Err(NotHeld), "they are bound");
+    child.die();
+    assert_eq!(stage.census().acquired, 1, "it was admitted once");
+    stage.at_rest(&[]);
+}
+
+#[test]
+fn what_is_entrusted_to_a_dead_child_is_free_again() {
+    let (stage, [supervisor, child]) = Stage::cast(limit(1));
+    assert_eq!(supervisor.try_bound(1), Ok(()));
+    child.die();
+    assert_eq!(supervisor.entrust(&child, 1), Err(TransferError::Gone));
+    assert_eq!(supervisor.entrust(&child, 1), Err(TransferError::NotHeld));
+    stage.at_rest(&[]);
+}
+
+#[test]
+fn an_offer_that_was_settled_is_nothing_to_anybody() {
+    let (stage, [spawner, child, next, thief]) = Stage::cast(limit(2));
+    assert_eq!(spawner.try_bound(2), Ok(()));
+    let first = spawner.offer(1).unwrap();
+    spawner.hand_over(first, &child);
+    let second = spawner.offer(1).unwrap();
+    // The old offer occupies the same place as the new one.
+    spawner.retract(first);
+    assert_eq!(thief.adopt(first), Adoption::Revoked);
+    spawner.hand_over(first, &thief);
+    assert_eq!(next.adopt(second), Adoption::Adopted);
+    assert_eq!(next.adopt(second), Adoption::Adopted, "it has them");
+    stage.at_rest(&[(&child, 1), (&next, 1)]);
+}
+
+#[test]
+fn a_closed_pool_admits_nobody_and_takes_back_everything() {
+    let pool = Pool::<Fake>::new();
+    assert_eq!(pool.info().status, Status::Closed);
+    let (stage, [a, b, c]) = Stage::cast(limit(2));
+    a.hold(1);
+    assert_eq!(b.try_bound(1), Ok(()));
+    let offer = b.offer(1).unwrap();
+    stage.pool.close(&stage.host);
+    assert!(!c.take(1));
+    assert_eq!(c.try_acquire(1), Err(Refusal::Closed));
+    assert_eq!(c.park(1), Parked::Closed);
+    assert!(!stage.pool.reopen(&stage.host));
+    // Work that began before the close goes on.
+    assert_eq!(a.transfer(&c, 1), Ok(()));
+    b.hand_over(offer, &a);
+    stage.at_rest(&[(&a, 1), (&c, 1)]);
+    assert_eq!((a.release_bound(1), c.release(1)), (Ok(()), Ok(())));
+    assert!(stage.pool.open(limit(1)));
+    stage.at_rest(&[]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn words_that_were_never_given_out_change_nothing(bits: u64, small in 0..4_096_u64, shift in 0..59_u32) {
+        let (stage, [holder, waiter, spawner, child, thief]) = Stage::cast(limit(3));
+        holder.hold(2);
+        waiter.wait(2);
+        stage.update(3);
+        assert_eq!(spawner.stage.pool.try_acquire(&stage.host, spawner.pid, 1, Kind::Bound), Err(Refusal::Full));
+        assert_eq!(holder.release(1), Ok(()));
+        prop_assert!(waiter.was_granted());
+        stage.update(4);
+        assert_eq!(spawner.try_bound(1), Ok(()));
+        let offer = spawner.offer(1).unwrap();
+        // An offer has 59 bits; the upper 5 bits of the word are unused.
+        for bits in [bits, small, small.rotate_right(shift), offer.to_bits().wrapping_add(small + 1), offer.to_bits() ^ 1 << shift] {
+            let forged = Offer::from_bits(bits);
+            prop_assert_eq!(thief.adopt(forged), Adoption::Revoked);
+            holder.hand_over(forged, &thief);
+            holder.retract(forged);
+            prop_assert_eq!(thief.cancel(WaiterId::from_bits(bits)), Cancelled::TooLate);
+            prop_assert_eq!(WaiterId::from_bits(bits).to_bits(), bits);
+        }
+        prop_assert_eq!(child.adopt(offer), Adoption::Adopted);
+        stage.at_rest(&[(&holder, 1), (&waiter, 2), (&child, 1)]);
+    }
+}
+
+#[test]
+fn a_second_offer_before_the_first_is_settled_is_refused_and_loses_nothing() {
+    let (stage, [spawner, child, other]) = Stage::cast(limit(4));
+    assert_eq!(spawner.try_bound(3), Ok(()));
+    let first = spawner.offer(2).unwrap();
+    assert_eq!(spawner.offer(1), None);
+    assert_eq!(stage.holdings().get(&spawner.pid.word()), Some(&3));
+    spawner.hand_over(first, &child);
+    stage.at_rest(&[(&spawner, 1), (&child, 2)]);
+    // The first offer is completed, so another is possible.
+    let second = spawner.offer(1).unwrap();
+    assert_eq!(spawner.offer(1), None, "it has no more, either");
+    spawner.die();
+    assert_eq!(other.adopt(second), Adoption::Revoked);
+    stage.at_rest(&[(&child, 2)]);
+}

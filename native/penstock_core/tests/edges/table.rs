@@ -1,0 +1,141 @@
+//! The table of many processes, and the totals of a pool.
+
+use penstock_core::{Cancelled, Census, Holding, Pid, Position, Refusal, SHARD_COUNT, UNLIMITED};
+
+use crate::processes;
+use crate::support::{Process, Stage, limit};
+
+#[test]
+fn every_level_of_the_table_is_found_listed_and_reused() {
+    const MANY: usize = 30_000;
+    let stage = Stage::open(MANY, limit(UNLIMITED));
+    let mut empty = Vec::new();
+    for round in 1..=2 {
+        let everybody = processes(&stage, 1..=MANY);
+        for process in &everybody {
+            process.hold(round);
+        }
+        let census = stage.census();
+        assert_eq!(census.holders, MANY as u64);
+        assert!(census.looked_at > MANY, "at all of them, and at where they could be");
+        assert_eq!(stage.holders().len(), MANY);
+        for process in &everybody[..MANY / 2] {
+            assert_eq!(process.release(round), Ok(()));
+        }
+        assert_eq!(stage.census().holders, MANY as u64 / 2);
+        everybody.iter().for_each(Process::die);
+        let census = stage.census();
+        assert_eq!(census.holders, 0);
+        empty.push(census.looked_at);
+        assert_eq!(census.released_by_exit, (1..=u64::from(round)).sum::<u64>() * MANY as u64 / 2);
+        everybody.iter().for_each(|process| stage.host.reuse(process.pid));
+    }
+    assert_eq!(stage.in_use(), 0);
+    assert!(
+        empty[0] < MANY && empty[0] == empty[1],
+        "entries die with their processes, and their places are used again"
+    );
+}
+
+#[test]
+fn processes_that_come_and_go_leave_nothing_behind() {
+    let stage = Stage::open(20_000, limit(1));
+    for process in processes(&stage, 1..=20_000) {
+        process.hold(1).die();
+    }
+    assert_eq!(stage.census().looked_at, Stage::open(0, limit(1)).census().looked_at, "the table has not grown");
+    assert_eq!(stage.census().released_by_exit, 20_000);
+    stage.at_rest(&[]);
+}
+
+#[test]
+fn totals_begin_anew_when_a_pool_is_opened_again() {
+    let (stage, [a, b, c, d]) = Stage::cast(limit(2));
+    a.hold(2);
+    assert_eq!(b.try_acquire(1), Err(Refusal::Full));
+    let id = b.wait(1);
+    assert_eq!(b.cancel(id), Cancelled::Yes);
+    c.wait(1);
+    a.die();
+    assert!(c.was_granted());
+    assert_eq!(c.release(1), Ok(()));
+    d.hold(1);
+    let census = stage.census();
+    assert_eq!(census, Census { holders: 1, acquired: 2, rejected: 1, timed_out: 1, released_by_exit: 2, ..census });
+    assert_eq!((stage.info().peak, stage.info().granted), (2, 1));
+
+    stage.pool.close(&stage.host);
+    assert!(!stage.pool.open(limit(5)), "something is held");
+    assert_eq!(d.release(1), Ok(()));
+    assert!(stage.pool.open(limit(5)));
+    assert_eq!(stage.census(), Census { looked_at: stage.census().looked_at, ..Census::default() });
+    assert_eq!((stage.info().peak, stage.info().granted, stage.info().settings), (0, 0, limit(5)));
+
+    // Entries that existed before the pool was opened again count from one.
+    d.hold(1).hold(1);
+    b.hold(1);
+    assert_eq!(stage.census().acquired, 3);
+    assert!(!stage.pool.open(limit(1)), "it is open");
+    stage.at_rest(&[(&d, 2), (&b, 1)]);
+}
+
+#[test]
+fn a_walk_through_all_entries_goes_on_where_it_stopped() {
+    const MANY: usize = 5_000;
+    let stage = Stage::open(MANY, limit(MANY as u64));
+    for process in processes(&stage, 1..=MANY) {
+        process.hold(1);
+    }
+    for most in [1, 2, 9, 100] {
+        let (mut sums, mut next) = (Census::default(), Some(Position::default()));
+        while let Some(at) = next {
+            let (part, rest) = stage.pool.census(&stage.host, at, most);
+            assert!(
+                part.looked_at < most + 9,
+                "a bucket of a line of keys and eight entries is not left in its middle"
+            );
+            assert_ne!(rest, next);
+            sums += part;
+            next = rest;
+        }
+        assert_eq!(sums, stage.census());
+
+        let (mut all, mut next) = (Vec::new(), Some(Position::default()));
+        while let Some(at) = next {
+            let (part, rest) = stage.pool.holders(at, most);
+            assert!(part.len() < most + 8);
+            all.extend(part);
+            next = rest;
+        }
+        assert_eq!(all, stage.holders());
+        assert_eq!(all.len(), MANY);
+    }
+    for beyond in [(SHARD_COUNT as u64) << 32, 31 << 27, u64::MAX] {
+        let (sums, rest) = stage.pool.census(&stage.host, Position::from_bits(beyond), 1_000_000);
+        assert!(rest.is_none() && sums.holders < MANY as u64);
+        assert_eq!(stage.pool.holders(Position::from_bits(u64::MAX), 1_000_000), (vec![], None));
+    }
+}
+
+#[test]
+fn how_long_it_was_held_does_not_wrap() {
+    let holding = |since_ms| Holding { pid: Pid::new(1).unwrap(), permits: 1, since_ms };
+    assert_eq!(holding(1_000).held_ms(1_250), 250);
+    assert_eq!(holding(u32::MAX - 9).held_ms(40), 50, "the clock went round");
+    assert_eq!(holding(1_250).held_ms(1_240), 0, "taken after the look at the clock");
+}
+
+#[test]
+fn who_was_handed_no_work_has_not_been_at_it() {
+    let (stage, [spawner, child, other]) = Stage::cast(limit(2));
+    assert_eq!(spawner.try_bound(1), Ok(()));
+    let offer = spawner.offer(1).unwrap();
+    other.hold(1);
+    stage.host.advance(10);
+    spawner.hand_over(offer, &child);
+    stage.host.advance(30);
+    let work_ms = |of: &Process| stage.pool.work_ms(&stage.host, of.pid);
+    assert_eq!((work_ms(&spawner), work_ms(&child), work_ms(&other)), (None, Some(30), None));
+    assert_eq!(child.end_work(), Ok(()));
+    assert_eq!(work_ms(&child), None);
+}

@@ -1,0 +1,175 @@
+//! The model: a pool without concurrency.
+
+use std::collections::BTreeMap;
+
+use penstock_core::{AS_LIMIT, Answer, Kind, Offer, Settings, Status};
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) free: u64,
+    pub(crate) bound: u64,
+    pub(crate) offered: u64,
+    pub(crate) offer: Option<Offer>,
+    pub(crate) since_ms: u32,
+}
+
+impl Held {
+    pub(crate) fn all(&self) -> u64 {
+        self.free + self.bound + self.offered
+    }
+    pub(crate) fn of(&mut self, kind: Kind) -> &mut u64 {
+        match kind {
+            Kind::Free => &mut self.free,
+            Kind::Bound => &mut self.bound,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiter {
+    pub(crate) pid: u64,
+    pub(crate) n: u64,
+    pub(crate) kind: Kind,
+    pub(crate) ticket: u32,
+    /// The time at which the host ends the wait. No two waits have the same time.
+    pub(crate) until: Option<u64>,
+}
+
+pub(crate) struct Model {
+    pub(crate) status: Status,
+    pub(crate) settings: Settings,
+    pub(crate) held: BTreeMap<u64, Held>,
+    pub(crate) line: Vec<Waiter>,
+    pub(crate) drainers: Vec<(u64, u32)>,
+    pub(crate) answers: BTreeMap<u64, Vec<(u32, Answer)>>,
+    pub(crate) now_ms: u32,
+    pub(crate) peak: u64,
+    pub(crate) granted: u64,
+    pub(crate) acquired: u64,
+    pub(crate) rejected: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) released_by_exit: u64,
+    pub(crate) shrunk_from: u64,
+}
+
+impl Model {
+    pub(crate) fn new(settings: Settings, now_ms: u32) -> Self {
+        Self {
+            status: Status::Open,
+            settings,
+            held: BTreeMap::new(),
+            line: Vec::new(),
+            drainers: Vec::new(),
+            answers: BTreeMap::new(),
+            now_ms,
+            peak: 0,
+            granted: 0,
+            acquired: 0,
+            rejected: 0,
+            timed_out: 0,
+            released_by_exit: 0,
+            shrunk_from: 0,
+        }
+    }
+
+    /// Returns `true` if a restart of `n` permits stays within the overdraft.
+    pub(crate) fn overdraws(&self, n: u64) -> bool {
+        let max_overdraft = match self.settings.max_overdraft {
+            AS_LIMIT => self.settings.limit,
+            given => given,
+        };
+        let most = self.settings.limit + max_overdraft;
+        let most = if self.free() < 0 { most.max(self.shrunk_from) } else { most };
+        self.in_use() + n <= most
+    }
+
+    pub(crate) fn in_use(&self) -> u64 {
+        self.held.values().map(Held::all).sum()
+    }
+
+    pub(crate) fn free(&self) -> i64 {
+        self.settings.limit as i64 - self.in_use() as i64
+    }
+
+    pub(crate) fn oversize(&self, n: u64) -> bool {
+        self.settings.limit > 0 && n > self.settings.limit
+    }
+
+    pub(crate) fn held(&self, pid: u64) -> Held {
+        self.held.get(&pid).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn admits(&self, n: u64) -> bool {
+        self.status == Status::Open && self.line.is_empty() && self.free() >= n as i64
+    }
+
+    pub(crate) fn answer(&mut self, pid: u64, ticket: u32, answer: Answer) {
+        self.answers.entry(pid).or_default().push((ticket, answer));
+    }
+
+    pub(crate) fn credit(&mut self, pid: u64, n: u64, kind: Kind) {
+        let now_ms = self.now_ms;
+        let held = self.held.entry(pid).or_default();
+        if held.all() == 0 {
+            held.since_ms = now_ms;
+        }
+        *held.of(kind) += n;
+    }
+
+    pub(crate) fn admit(&mut self, pid: u64, n: u64, kind: Kind) {
+        self.credit(pid, n, kind);
+        self.peak = self.peak.max(self.in_use());
+    }
+
+    pub(crate) fn debit(&mut self, pid: u64, n: u64, kind: Kind) -> bool {
+        let Some(held) = self.held.get_mut(&pid) else { return false };
+        let enough = *held.of(kind) >= n;
+        if enough {
+            *held.of(kind) -= n;
+        }
+        enough
+    }
+
+    /// Answers each waiter and each drainer whose wait is over.
+    pub(crate) fn settle(&mut self) {
+        if self.status == Status::Open {
+            for (pid, ticket) in std::mem::take(&mut self.drainers) {
+                self.answer(pid, ticket, Answer::Undrained(self.in_use()));
+            }
+            let line = std::mem::take(&mut self.line);
+            let (wide, mut line): (Vec<_>, Vec<_>) = line.into_iter().partition(|waiter| self.oversize(waiter.n));
+            for waiter in wide {
+                self.rejected += 1;
+                self.answer(waiter.pid, waiter.ticket, Answer::Full);
+            }
+            while let Some(&first) = line.first()
+                && self.free() >= first.n as i64
+            {
+                line.remove(0);
+                self.admit(first.pid, first.n, first.kind);
+                self.granted += 1;
+                self.answer(first.pid, first.ticket, Answer::Granted);
+            }
+            self.line = line;
+            return;
+        }
+        for waiter in std::mem::take(&mut self.line) {
+            self.rejected += 1;
+            self.answer(waiter.pid, waiter.ticket, Answer::Closed);
+        }
+        let answer = match self.status {
+            Status::Draining if self.in_use() > 0 => return,
+            Status::Draining => Answer::Drained,
+            _ => Answer::Undrained(self.in_use()),
+        };
+        for (pid, ticket) in std::mem::take(&mut self.drainers) {
+            self.answer(pid, ticket, answer);
+        }
+    }
+
+    pub(crate) fn bury(&mut self, pid: u64) {
+        self.released_by_exit += self.held.remove(&pid).unwrap_or_default().all();
+        self.line.retain(|waiter| waiter.pid != pid);
+        self.drainers.retain(|(drainer, _)| *drainer != pid);
+    }
+}

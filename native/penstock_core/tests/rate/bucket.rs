@@ -1,0 +1,174 @@
+//! One key against a bucket of tokens in exact fractions.
+
+use penstock_core::{CENTURY, Hit, LATEST, Rate, Reserved};
+use proptest::prelude::*;
+
+use crate::{MS, key, limits, open};
+
+// The model is a bucket of tokens in exact fractions: it contains `level / per` tokens.
+
+#[derive(Clone, Debug)]
+struct Bucket {
+    limit: u128,
+    per: u128,
+    burst: u128,
+    level: u128,
+    at: u64,
+}
+
+impl Bucket {
+    fn new(limit: u32, per_ms: u64, burst: u32) -> Self {
+        let (limit, per, burst) = (u128::from(limit), u128::from(per_ms) * u128::from(MS), u128::from(burst));
+        Self { limit, per, burst, level: burst * per, at: 0 }
+    }
+
+    fn fill(&mut self, now: u64) {
+        self.level = (self.burst * self.per).min(self.level + u128::from(now - self.at) * self.limit);
+        self.at = now;
+    }
+
+    fn hit(&mut self, now: u64, cost: u32) -> Hit {
+        self.fill(now);
+        let cost = u128::from(cost);
+        if cost > self.burst {
+            Hit::Never
+        } else if cost * self.per <= self.level {
+            self.level -= cost * self.per;
+            Hit::Allow((self.level / self.per) as u32)
+        } else {
+            Hit::Deny((cost * self.per - self.level).div_ceil(self.limit) as u64)
+        }
+    }
+}
+
+/// Generates rates whose interval is a whole number of ns.
+fn whole_rates() -> impl Strategy<Value = (u32, u64, u32)> {
+    (0_u32..7, 0_u32..7, 1_u64..100_000, 1_u32..2_000).prop_map(|(twos, fives, per_ms, burst)| {
+        let limit = 2_u32.pow(twos) * 5_u32.pow(fives).min(15_625);
+        (limit, per_ms.max(u64::from(limit).div_ceil(1_000)), burst)
+    })
+}
+
+/// Generates all rates within the bounds, of all orders of magnitude.
+fn any_rates() -> impl Strategy<Value = (u32, u64, u32)> {
+    (0_u32..31, any::<u32>(), 0_u32..42, any::<u64>(), 0_u32..31, any::<u32>())
+        .prop_map(|(a, limit, b, per, c, burst)| {
+            let limit = (limit & 0x7FFF_FFFF) >> a | 1;
+            let per = (per & ((1 << 42) - 1)) >> b | 1;
+            (limit, per, (burst & 0x7FFF_FFFF) >> c | 1)
+        })
+        .prop_filter("within bounds", |&(limit, per, burst)| Rate::new(limit, per, burst).is_ok())
+}
+
+/// Generates gaps between hits, in ns, and the costs of the hits.
+fn hits() -> impl Strategy<Value = Vec<(u64, u32)>> {
+    let gap = prop_oneof![Just(0), 0..2_000_u64, 0..3 * MS, 0..20_000 * MS];
+    let cost = prop_oneof![4 => Just(1_u32), 1 => 1..50_u32, 1 => 1..3_000_u32];
+    prop::collection::vec((gap, cost), 1..200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_hit_is_what_an_exact_bucket_says((limit, per, burst) in whole_rates(), hits in hits(), keyed: bool) {
+        let (limiter, global) = open(10, limits(limit, per, burst));
+        let key = if keyed { key(1) } else { global };
+        let mut bucket = Bucket::new(limit, per, burst);
+        let mut now = 0;
+        for (gap, cost) in hits {
+            now += gap;
+            let peeked = limiter.peek(key, now, 1);
+            prop_assert_eq!(peeked, bucket.clone().hit(now, 1));
+            prop_assert_eq!(limiter.hit(key, now, cost), bucket.hit(now, cost));
+        }
+    }
+
+    #[test]
+    fn what_is_denied_is_allowed_after_the_wait_and_not_before((limit, per, burst) in any_rates(), hits in hits()) {
+        let (limiter, key) = open(1, limits(limit, per, burst));
+        let mut now = 0;
+        for (gap, cost) in hits {
+            now += gap;
+            match limiter.hit(key, now, cost) {
+                // No clock goes further than `LATEST`.
+                Hit::Deny(wait) if now + wait > LATEST => break,
+                Hit::Deny(wait) => {
+                    prop_assert!(wait > 0);
+                    prop_assert_eq!(limiter.hit(key, now + wait - 1, cost), Hit::Deny(1));
+                    now += wait;
+                    prop_assert!(matches!(limiter.hit(key, now, cost), Hit::Allow(_)));
+                }
+                Hit::Never => prop_assert!(cost > burst),
+                Hit::Allow(remaining) => prop_assert!(remaining <= burst - cost),
+                Hit::Gone => prop_assert!(false),
+            }
+        }
+    }
+
+    // The callers read clocks that differ, in any order.
+    #[test]
+    fn no_order_of_clocks_allows_more_than_the_rate(
+        (limit, per, burst) in any_rates(),
+        hits in hits(),
+        back in prop::collection::vec(0..5_000 * MS, 200),
+    ) {
+        let (limiter, key) = open(1, limits(limit, per, burst));
+        let (mut now, mut allowed) = (0_u64, 0_u64);
+        for ((gap, cost), back) in hits.into_iter().zip(back) {
+            now += gap;
+            let clock = if gap % 2 == 0 { now } else { now.saturating_sub(back) };
+            if let Hit::Allow(_) = limiter.hit(key, clock, cost) {
+                allowed += u64::from(cost);
+            }
+            // The bound is a fraction, plus the 0.05 % by which the interval may be rounded.
+            let most = u128::from(burst) * u128::from(per) * u128::from(MS) + u128::from(now) * u128::from(limit);
+            prop_assert!(u128::from(allowed) * u128::from(per) * u128::from(MS) <= most + most / 2_000);
+        }
+    }
+
+    #[test]
+    fn who_hits_all_the_time_gets_the_rate((limit, per, burst) in any_rates(), steps in 1_u64..2_000) {
+        let rate = Rate::new(limit, per, burst).unwrap();
+        let (limiter, key) = open(1, limits(limit, per, burst));
+        let mut allowed = 0_u64;
+        let mut now = 0;
+        // The caller hits at the exact instants at which a token becomes available.
+        for _ in 0..steps + u64::from(burst).min(2_000) {
+            match limiter.hit(key, now, 1) {
+                Hit::Allow(_) => allowed += 1,
+                Hit::Deny(wait) if now + wait > LATEST => break,
+                Hit::Deny(wait) => now += wait,
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+        let exact = u128::from(now) * u128::from(limit) / (u128::from(per) * u128::from(MS));
+        if allowed >= u64::from(burst) {
+            let above = u128::from(allowed - u64::from(burst));
+            prop_assert!(above + 1 >= exact - exact / 1_000 && above <= exact + exact / 1_000 + 1);
+        }
+        // A number of whole hits is exact, however the interval was rounded.
+        prop_assert!(allowed <= u64::from(burst) + now / rate.interval());
+    }
+
+    #[test]
+    fn turns_come_at_the_rate_and_in_order((limit, per, burst) in any_rates(), costs in prop::collection::vec(1_u32..5, 1..50)) {
+        let (limiter, key) = open(1, limits(limit, per, burst));
+        let rate = Rate::new(limit, per, burst).unwrap();
+        let (mut last, mut charged) = (0, 0_u64);
+        for cost in costs {
+            match limiter.reserve(key, 0, cost, u64::MAX) {
+                Reserved::In(wait) => {
+                    charged += u64::from(cost) * rate.interval();
+                    prop_assert_eq!(wait, charged.saturating_sub(rate.interval() * u64::from(burst)));
+                    prop_assert!(wait >= last);
+                    last = wait;
+                }
+                Reserved::Never => prop_assert!(cost > burst),
+                // The turn would be later than the clock can count.
+                Reserved::TooFar(wait) => prop_assert!(wait > CENTURY),
+                Reserved::NoPlace(_) | Reserved::Gone => prop_assert!(false),
+            }
+        }
+    }
+}

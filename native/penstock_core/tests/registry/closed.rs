@@ -1,0 +1,132 @@
+//! Closed names, which leave their nodes to other names.
+
+use penstock_core::{Changes, Drain, Kind, NotHeld, Parked, Registry, Started, Status};
+
+use crate::support::{Fake, limit};
+use crate::{BANS, limiter, names, pids};
+
+/// Returns a name of bucket 1.
+fn of_a_bucket(at: u64) -> u64 {
+    at << 18 | 0x40
+}
+
+fn nodes(registry: &Registry<Fake>) -> usize {
+    let piece = registry.names(0, usize::MAX / 16);
+    assert_eq!(piece.next, None);
+    // Visits to buckets are counted as well: eight buckets count as one name.
+    piece.looked_at - 4096 / 8
+}
+
+#[test]
+fn closed_names_leave_their_memory_to_others() {
+    let (host, registry) = (Fake::new(1), Registry::new());
+    let [owner] = pids();
+    for at in 1..=50_000 {
+        assert_eq!(registry.start(&host, at << 6 | 0xB, owner, limit(1)), Started::Fresh);
+        assert!(registry.find(at << 6 | 0xB).unwrap().close(&host, owner));
+    }
+    assert_eq!(nodes(&registry), 4096);
+    assert!((1..=50_000).all(|at| registry.was_started(at << 6 | 0xB)));
+    assert!(!registry.was_started(50_001 << 6 | 0xB));
+    assert!(registry.was_forgotten(1 << 6 | 0xB) && !registry.was_forgotten(50_000 << 6 | 0xB));
+    assert_eq!(names(&registry), []);
+}
+
+/// A name keeps its node while it is open, or while any permit of it is held or awaited.
+#[test]
+fn a_name_in_use_is_not_forgotten() {
+    let (host, registry) = (Fake::new(3), Registry::new());
+    let [owner, holder, drainer] = pids();
+    let name = of_a_bucket;
+    let close = |name| assert!(registry.find(name).unwrap().close(&host, owner));
+    let start = |at| assert_eq!(registry.start(&host, name(at), owner, limit(1)), Started::Fresh);
+    let forgotten = |at| registry.find(name(at)).is_none() && registry.was_forgotten(name(at));
+    start(1);
+    // The name is open.
+    start(2);
+    close(name(2));
+    assert_eq!(registry.find(name(1)).unwrap().pool().unwrap().1, 1);
+    // The name is closed, and a permit that was acquired before that is held.
+    let (pool, instance) = registry.find(name(1)).unwrap().pool().unwrap();
+    pool.try_acquire(&host, holder, 1, Kind::Free).unwrap();
+    close(name(1));
+    start(3);
+    assert!(forgotten(2) && !forgotten(1));
+    assert!(std::ptr::eq(registry.find(name(1)).unwrap().instance(instance).unwrap(), pool));
+    // The permit is released.
+    pool.release(&host, holder, 1, Kind::Free).unwrap();
+    start(4);
+    assert!(forgotten(1));
+    // A drainer waits: a closed name keeps its node for that as well.
+    let (pool, _) = registry.find(name(4)).unwrap().pool().unwrap();
+    pool.try_acquire(&host, holder, 1, Kind::Free).unwrap();
+    assert!(matches!(pool.drain(&host, drainer, host.ticket()), Drain::Waiting(_)));
+    close(name(4));
+    start(5);
+    assert!(!forgotten(4));
+    assert_eq!(nodes(&registry), 3);
+    // Limiters and bans keep the node only while they are open.
+    assert_eq!(registry.start_limiter(&host, name(6), owner, limiter(1, 1), || 0), Ok(Started::Fresh));
+    start(7);
+    assert!(registry.find(name(6)).unwrap().limiter().is_some());
+    close(name(6));
+    assert_eq!(registry.start_bans(&host, name(8), owner, BANS, || 0), Ok(Started::Fresh));
+    assert!(forgotten(6));
+}
+
+/// The pool ids that a caller got before a name was forgotten name no pool of its next life.
+#[test]
+fn a_forgotten_name_begins_another_life() {
+    let (host, registry) = (Fake::new(1), Registry::new());
+    let [owner] = pids();
+    let [a, b] = [1, 2].map(of_a_bucket);
+    let mut seen = Vec::new();
+    for _ in 0..100 {
+        for name in [a, b] {
+            assert_eq!(registry.start(&host, name, owner, limit(1)), Started::Fresh);
+            let named = registry.find(name).unwrap();
+            let (pool, instance) = named.pool().unwrap();
+            assert!(named.is_there());
+            assert!(std::ptr::eq(named.instance(instance).unwrap(), pool));
+            assert!(!seen.contains(&(name, instance)));
+            assert!(seen.iter().all(|&(of, before)| of != name || named.instance(before).is_none()));
+            seen.push((name, instance));
+            assert!(named.close(&host, owner));
+        }
+    }
+    assert_eq!(nodes(&registry), 1);
+    assert_eq!((seen[0], seen[1]), ((a, 1), (b, 1)), "the first life of each");
+}
+
+/// A caller looks a name up, and acts when the node belongs to another name. Each act is refused,
+/// or the caller can tell that it was on the other name.
+#[test]
+fn callers_that_are_late_touch_no_other_name() {
+    let (host, registry) = (Fake::new(3), Registry::new());
+    let [owner, user, late] = pids();
+    let [a, b] = [1, 2].map(of_a_bucket);
+    registry.start(&host, a, owner, limit(1));
+    let named = registry.find(a).unwrap();
+    let (pool, _) = named.pool().unwrap();
+    assert!(named.close(&host, owner));
+    let settings = limit(1);
+    registry.start(&host, b, owner, settings);
+    let of_b = registry.find(b).unwrap().pool().unwrap().0;
+    assert!(std::ptr::eq(pool, of_b), "it is b's");
+    let still = || named.is_there();
+
+    // The caller takes a permit, can tell that it is b's, and gives it back.
+    assert!(pool.take(&host, late, 1, Kind::Free) && !still());
+    pool.release(&host, late, 1, Kind::Free).unwrap();
+    of_b.try_acquire(&host, user, 1, Kind::Free).unwrap();
+    assert_eq!(pool.park_while(&host, late, 1, Kind::Free, host.ticket(), still), Parked::Closed);
+    assert!(pool.drain_while(&host, late, host.ticket(), still).is_none());
+    assert!(!pool.reopen_while(&host, still));
+    assert!(!pool.update_while(&host, Changes { limit: Some(9), ..Changes::default() }, still));
+    assert_eq!(pool.release(&host, late, 1, Kind::Free), Err(NotHeld));
+    assert!(named.pool().is_none() && named.limiter().is_none() && named.bans().is_none());
+    assert!(named.pools().next().is_none());
+    assert!(!named.close(&host, owner) && named.owner().is_none());
+    let info = of_b.info();
+    assert_eq!((info.status, info.settings, info.in_use, info.waiting), (Status::Open, settings, 1, 0));
+}

@@ -1,0 +1,135 @@
+//! Names of limiters and bans.
+
+use penstock_core::{
+    Ban, Banned, Hit, Incarnation, Key, Limiter, LimiterSettings, Named, Registry, Reserved, Started, Status,
+};
+
+use crate::support::{Fake, limit};
+use crate::{BANS, NAME, limiter, names, pids, take};
+
+fn hit(named: Named<'_, Fake>) -> Hit {
+    let (limiter, incarnation) = named.limiter().unwrap();
+    limiter.hit(Key::Global(incarnation), 0, 1)
+}
+
+const DENIED: Hit = Hit::Deny(100_000_000);
+
+#[test]
+fn a_limiter_is_left_to_the_next_owner_with_what_is_owed() {
+    let (host, registry) = (Fake::new(4), Registry::new());
+    let [crashed, next, third, other] = pids();
+    assert_eq!(registry.start_limiter(&host, NAME, crashed, limiter(1, 1), || 0), Ok(Started::Fresh));
+    assert_eq!(names(&registry), [NAME]);
+    let named = registry.find(NAME).unwrap();
+    assert_eq!(hit(named), Hit::Allow(0));
+    assert_eq!(registry.start_limiter(&host, NAME, next, limiter(1, 1), || 0), Ok(Started::AlreadyStarted(crashed)));
+    assert_eq!(registry.start(&host, NAME, next, limit(1)), Started::AlreadyStarted(crashed));
+    host.begin_exit(crashed);
+    assert_eq!(registry.start_limiter(&host, NAME, next, limiter(1, 1), || 0), Ok(Started::Adopted));
+    assert_eq!(hit(named), DENIED);
+    host.begin_exit(next);
+    // The change takes effect: at twice the rate, half the time is owed.
+    assert_eq!(registry.start_limiter(&host, NAME, third, limiter(2, 1), || 0), Ok(Started::Adopted));
+    assert_eq!(hit(named), Hit::Deny(50_000_000));
+    assert!(!named.close(&host, other));
+    assert!(named.close(&host, third));
+    assert!(named.limiter().is_none());
+    assert_eq!(names(&registry), []);
+}
+
+#[test]
+fn a_limiter_of_another_size_is_another() {
+    let (host, registry) = (Fake::new(1), Registry::new());
+    let [owner] = pids();
+    let named = || registry.find(NAME).unwrap();
+    let manual = LimiterSettings { manual: true, ..limiter(1, 2) };
+    for settings in [limiter(1, 1), limiter(1, 2), manual] {
+        assert_eq!(registry.start_limiter(&host, NAME, owner, settings, || 0), Ok(Started::Fresh));
+        assert_eq!((hit(named()), hit(named())), (Hit::Allow(0), DENIED));
+        assert_eq!(named().limiter().map(|(limiter, id)| limiter.info(id).unwrap().max_keys), Some(settings.max_keys));
+    }
+}
+
+#[test]
+fn a_name_may_be_of_a_pool_and_then_of_a_limiter_and_back() {
+    let (host, registry) = (Fake::new(2), Registry::new());
+    let [owner, holder] = pids();
+    registry.start(&host, NAME, owner, limit(1));
+    let named = registry.find(NAME).unwrap();
+    let (pool, _) = named.pool().unwrap();
+    assert_eq!(take(&host, named, holder), Ok(()));
+    assert_eq!(registry.start_limiter(&host, NAME, owner, limiter(1, 1), || 0), Ok(Started::Fresh));
+    assert!(named.pool().is_none());
+    assert_eq!(pool.info().status, Status::Closed);
+    assert_eq!(hit(named), Hit::Allow(0));
+    assert_eq!(registry.start(&host, NAME, owner, limit(1)), Started::Fresh);
+    assert!(named.limiter().is_none());
+    assert_eq!(take(&host, named, holder), Ok(()));
+}
+
+#[test]
+fn the_memory_of_a_closed_limiter_serves_the_next_of_its_size() {
+    let (host, registry) = (Fake::new(1), Registry::new());
+    let [owner] = pids();
+    let mut seen: Vec<*const Limiter> = Vec::new();
+    for n in 1..=100 {
+        let name = n << 6;
+        let max_keys = 100 + (n % 2) as u32;
+        assert_eq!(registry.start_limiter(&host, name, owner, limiter(1, max_keys), || 0), Ok(Started::Fresh));
+        let named = registry.find(name).unwrap();
+        let (limiter, incarnation) = named.limiter().unwrap();
+        assert_eq!(limiter.hit(Key::Tag(incarnation, 7), 0, 1), Hit::Allow(0));
+        assert_eq!((limiter.info(incarnation).unwrap().allowed, hit(named)), (1, Hit::Allow(0)));
+        seen.push(limiter);
+        assert!(named.close(&host, owner));
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 2);
+}
+
+/// A caller found a limiter before it was closed, and asks it when another name uses its memory.
+/// The only place of the table is taken.
+#[test]
+fn who_is_late_is_told_nothing_of_another_s_limiter() {
+    let (host, registry) = (Fake::new(2), Registry::new());
+    let [a, b] = pids();
+    let settings = limiter(1, 1);
+    assert_eq!(registry.start_limiter(&host, NAME, a, settings, || 0), Ok(Started::Fresh));
+    let (late, before) = registry.find(NAME).unwrap().limiter().unwrap();
+    assert!(registry.find(NAME).unwrap().close(&host, a));
+    assert_eq!(registry.start_limiter(&host, NAME << 1, b, settings, || 0), Ok(Started::Fresh));
+    let (limiter, now) = registry.find(NAME << 1).unwrap().limiter().unwrap();
+    assert!(std::ptr::eq(late, limiter));
+    assert_eq!(limiter.hit(Key::Tag(now, 5), 0, 1), Hit::Allow(0));
+    for key in [Key::Tag(before, 7), Key::Global(before)] {
+        assert_eq!((late.hit(key, 0, 1), late.hit(key, 0, 9), late.peek(key, 0, 1)), (Hit::Gone, Hit::Gone, Hit::Gone));
+        assert_eq!(late.reserve(key, 0, 1, 0), Reserved::Gone);
+        assert!(!late.reset(key));
+    }
+    let info = limiter.info(now).unwrap();
+    assert_eq!((info.allowed, info.denied), (1, 0));
+}
+
+fn bans(registry: &Registry<Fake>, name: u64) -> (&Ban, Incarnation) {
+    registry.find(name).unwrap().bans().unwrap()
+}
+
+#[test]
+fn who_is_late_bans_nobody_in_another_s_list() {
+    let (host, registry) = (Fake::new(2), Registry::new());
+    let [a, b] = pids();
+    assert_eq!(registry.start_bans(&host, NAME, a, BANS, || 0), Ok(Started::Fresh));
+    let (late, before) = bans(&registry, NAME);
+    assert!(registry.find(NAME).unwrap().close(&host, a));
+    assert_eq!(registry.start_bans(&host, NAME << 1, b, BANS, || 0), Ok(Started::Fresh));
+    let (ban, now) = bans(&registry, NAME << 1);
+    assert!(std::ptr::eq(late, ban));
+    ban.ban(now, 5, 0, 10, Box::new([5]), Box::new([]));
+    // The list has room for one ban, and a second would drop it.
+    late.ban(before, 6, 0, 100, Box::new([6]), Box::new([]));
+    late.record_failure(before, 7, 0, || (Box::new([7]), Box::new([])));
+    assert!(!late.advance(before, 1));
+    assert_eq!([5, 6, 7].map(|tag| ban.check(tag, 0)), [Banned::For(10_000_000), Banned::No, Banned::No]);
+    assert_eq!(ban.info().dropped, 0);
+}

@@ -1,0 +1,59 @@
+//! Names and what they stand for: which process may start, adopt and close them, and the reuse of
+//! pools and memory.
+#![cfg(not(any(loom, shuttle)))]
+
+mod closed;
+mod limiters;
+mod model;
+mod names;
+#[path = "../support/mod.rs"]
+mod support;
+mod unnamed;
+
+use penstock_core::{BanSettings, Kind, LimiterSettings, Limits, Named, Pid, Rate, Refusal, Registry};
+
+use support::Fake;
+
+const NAME: u64 = 0x40;
+
+fn pids<const N: usize>() -> [Pid; N] {
+    std::array::from_fn(|at| Pid::new(at as u64 + 1).unwrap())
+}
+
+fn take(host: &Fake, named: Named<'_, Fake>, who: Pid) -> Result<(), Refusal> {
+    named.pool().unwrap().0.try_acquire(host, who, 1, Kind::Free)
+}
+
+/// Returns all names of a registry in order, read piece by piece.
+fn names(registry: &Registry<Fake>) -> Vec<u64> {
+    let (mut all, mut next) = (Vec::new(), Some(0));
+    while let Some(from) = next {
+        let piece = registry.names(from, 64);
+        assert!(piece.looked_at < 64 + 32, "{} names were looked at", piece.looked_at);
+        assert!(piece.next.is_none_or(|next| next > from));
+        all.extend(piece.names);
+        next = piece.next;
+    }
+    all.sort_unstable();
+    all
+}
+
+fn limiter(limit: u32, max_keys: u32) -> LimiterSettings {
+    LimiterSettings {
+        limits: Limits { limit, per_ms: 100, rate: Rate::new(limit, 100, 1).unwrap() },
+        max_keys,
+        manual: false,
+    }
+}
+
+const BANS: BanSettings = BanSettings {
+    failures: 1,
+    within_ms: 100,
+    ban_ms: 50,
+    escalate: 2,
+    max_ban_ms: 1_000,
+    forget_ms: 1_000,
+    max_keys: 1,
+    max_bans: 1,
+    manual: false,
+};

@@ -1,0 +1,134 @@
+//! A name against a plain model of it, by random sequences of calls.
+
+use std::collections::BTreeMap;
+
+use penstock_core::{Host, Kind, Named, Registry, Started, Status};
+use proptest::prelude::*;
+
+use crate::support::{Fake, limit};
+use crate::{NAME, pids};
+
+#[derive(Clone, Debug)]
+enum Op {
+    Start { owner: usize, limit: u64 },
+    Close { owner: usize },
+    Crash { owner: usize },
+    Take { who: usize },
+    Release { who: usize },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (0..4_usize, 1..4_u64).prop_map(|(owner, limit)| Op::Start { owner, limit }),
+        2 => (0..4_usize).prop_map(|owner| Op::Close { owner }),
+        2 => (0..4_usize).prop_map(|owner| Op::Crash { owner }),
+        4 => (0..4_usize).prop_map(|who| Op::Take { who }),
+        3 => (0..4_usize).prop_map(|who| Op::Release { who }),
+    ]
+}
+
+#[derive(Default)]
+struct Model {
+    owner: Option<usize>,
+    current: Option<usize>,
+    /// Per pool: its limit, and the number of permits that each user holds.
+    pools: Vec<(u64, BTreeMap<usize, u64>)>,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_registry_is_what_its_model_is(ops in proptest::collection::vec(op(), 1..60)) {
+        // Owners 1 to 4, users 5 to 8.
+        let (host, registry) = (Fake::new(8), Registry::new());
+        let [o1, o2, o3, o4, u1, u2, u3, u4] = pids();
+        let (owners, users) = ([o1, o2, o3, o4], [u1, u2, u3, u4]);
+        let mut model = Model::default();
+        for op in ops {
+            match op {
+                Op::Start { owner, limit: bound } => {
+                    if !host.alive(owners[owner]) {
+                        continue;
+                    }
+                    let started = registry.start(&host, NAME, owners[owner], limit(bound));
+                    match (model.owner, model.current) {
+                        (Some(keeper), _) if keeper != owner && host.alive(owners[keeper]) => {
+                            prop_assert_eq!(started, Started::AlreadyStarted(owners[keeper]));
+                            continue;
+                        }
+                        (_, Some(current)) => {
+                            prop_assert_eq!(started, Started::Adopted);
+                            model.pools[current].0 = bound;
+                        }
+                        (_, None) => {
+                            prop_assert_eq!(started, Started::Fresh);
+                            let idle = model.pools.iter().position(|(_, held)| held.is_empty());
+                            let current = idle.unwrap_or(model.pools.len());
+                            if idle.is_none() {
+                                model.pools.push((bound, BTreeMap::new()));
+                            }
+                            model.pools[current].0 = bound;
+                            model.current = Some(current);
+                        }
+                    }
+                    model.owner = Some(owner);
+                }
+                Op::Close { owner } => {
+                    let closed = registry.find(NAME).is_some_and(|named| named.close(&host, owners[owner]));
+                    prop_assert_eq!(closed, model.owner == Some(owner));
+                    if closed {
+                        (model.owner, model.current) = (None, None);
+                    }
+                }
+                Op::Crash { owner } => {
+                    // Another process gets the pid of a dead owner, unless that still owns the
+                    // name.
+                    if host.alive(owners[owner]) {
+                        host.begin_exit(owners[owner]);
+                    } else if model.owner != Some(owner) {
+                        host.finish_exit(owners[owner], &[]);
+                        host.reuse(owners[owner]);
+                    }
+                }
+                Op::Take { who } => {
+                    let pool = registry.find(NAME).and_then(Named::pool);
+                    prop_assert_eq!(pool.map(|(_, id)| id as usize - 1), model.current);
+                    if let (Some((pool, _)), Some(current)) = (pool, model.current) {
+                        let (bound, held) = &mut model.pools[current];
+                        let free = held.values().sum::<u64>() < *bound;
+                        prop_assert_eq!(pool.try_acquire(&host, users[who], 1, Kind::Free).is_ok(), free);
+                        if free {
+                            *held.entry(who).or_default() += 1;
+                        }
+                    }
+                }
+                Op::Release { who } => {
+                    // The user releases in the pool in which it holds a permit, even if that is
+                    // closed.
+                    let Some(at) = model.pools.iter().position(|(_, held)| held.contains_key(&who)) else { continue };
+                    let pool = registry.find(NAME).and_then(|named| named.instance(at as u64 + 1)).unwrap();
+                    prop_assert_eq!(pool.release(&host, users[who], 1, Kind::Free), Ok(()));
+                    let held = model.pools[at].1.get_mut(&who).unwrap();
+                    *held -= 1;
+                    if *held == 0 {
+                        model.pools[at].1.remove(&who);
+                    }
+                }
+            }
+            if let Some(named) = registry.find(NAME) {
+                prop_assert_eq!(named.owner(), model.owner.map(|owner| owners[owner]));
+                for (at, (bound, held)) in model.pools.iter().enumerate() {
+                    let info = named.instance(at as u64 + 1).unwrap().info();
+                    prop_assert_eq!(info.in_use, held.values().sum::<u64>());
+                    let open = model.current == Some(at);
+                    prop_assert_eq!(info.status, if open { Status::Open } else { Status::Closed });
+                    if open {
+                        prop_assert_eq!(info.settings.limit, *bound);
+                    }
+                }
+                prop_assert!(named.instance(model.pools.len() as u64 + 1).is_none());
+            }
+        }
+    }
+}
