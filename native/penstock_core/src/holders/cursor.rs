@@ -29,8 +29,8 @@ impl Slot {
     }
 }
 
-/// How far a walk through all entries has come: the shard above; below it the level, and the
-/// ordinal of its bucket among those of the shard.
+/// How far a walk through all entries has come. A walk by shards: the shard above; below it the
+/// level, and the ordinal of its bucket among those of the shard. A walk by levels: only a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(u64);
 

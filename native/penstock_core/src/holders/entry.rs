@@ -196,7 +196,8 @@ impl Entry {
         }
     }
 
-    /// Makes the entry clean for the next process, after [`Entry::close_balance`].
+    /// Makes the entry clean for the next process, after [`Entry::close_balance`]. The number of
+    /// the last handoff stays: an old offer must never match a handoff of the next process.
     pub(super) fn wipe(&self) {
         self.clear_balance();
         self.acquired.store(0, Ordering::Relaxed);

@@ -11,7 +11,11 @@
 //! - `inbound`: another process (a grant, a transfer, a handoff), under the shard lock; the
 //!   process of the entry folds it into `own`.
 //! - `handoff`: its process begins one; the call that completes it does so by one CAS.
-//! - all words of a dead process: the call that removes the entry, under the shard lock.
+//! - `acquired`, `since`: its process; `since` also a grant, under the shard lock.
+//! - `waiter`: the caller that holds the queue lock.
+//! - `active`: under the shard lock.
+//! - all words of a dead process, but the number of its last handoff: the call that removes the
+//!   entry, under the shard lock. `own` and `inbound` of all: the call that clears a dropped pool.
 //!
 //! A process that holds nothing keeps its entry, since another monitor costs far more than the
 //! entry does. So that a scan of all *holders* does not visit all entries, those that hold are

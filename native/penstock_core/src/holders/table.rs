@@ -16,10 +16,11 @@ pub(super) const BUCKETS: usize = SEGMENT / LANES;
 /// The number of locks, and of resources that watch the holders of a pool.
 pub(crate) const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 32 };
 
-/// Returns the number of segments of a level. The first level is small, as most pools are; the
-/// later ones only double, so that little is allocated and not used. The sum exceeds the
-/// processes that a VM can have.
 const LEVELS: usize = if cfg!(loom) { 2 } else { 17 };
+
+/// Returns the number of segments of a level. The first level is small, as most pools are; the
+/// next five quadruple, and the later ones only double, so that little is allocated and not used.
+/// The sum exceeds the processes that a VM can have.
 pub(super) const fn segments(level: usize) -> usize {
     match level {
         0 => 1,
@@ -164,8 +165,9 @@ impl Table {
         lock(&self.shard(pid).retired)
     }
 
-    /// Returns the entry of a process. Exact if the caller is that process or has its lock,
-    /// otherwise a guess.
+    /// Returns the entry of a process. Exact under the shard lock of the pid. Without it, an entry
+    /// that the process itself finds is its own, while none found may mean that another process
+    /// is inserting it. For any other caller the answer is a guess.
     #[inline(always)]
     pub(crate) fn find(&self, pid: Pid) -> Option<&Entry> {
         let bucket = pid.hash() as usize % BUCKETS;

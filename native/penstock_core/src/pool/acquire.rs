@@ -23,7 +23,8 @@ pub enum Refusal {
     Full,
     /// The pool admits no process any more.
     Closed,
-    /// The scan for dead holders exceeds one call; the caller must ask again.
+    /// The scan for dead holders, or the service of waiters, exceeds one call; the caller must ask
+    /// again.
     Again,
 }
 

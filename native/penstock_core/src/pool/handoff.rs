@@ -110,7 +110,7 @@ impl<H: PoolHost> Pool<H> {
             self.down(host, child);
         }
         // ORDERING: pairs with the fence in `ManyHolders::propose`: the spawner may hold nothing
-        // now, while the child is not one more holder.
+        // now, while the number of holders has not grown.
         fence(Ordering::SeqCst);
         self.note_leaving(spawner);
         Adoption::Adopted
@@ -123,9 +123,8 @@ impl<H: PoolHost> Pool<H> {
         // Before the handoff is completed. From then on the permits are in no entry until they
         // are in the caller's, which is no race: a process is not killed inside a call.
         let mine = self.table.find(me).or_else(|| self.insert(host, me))?;
-        // The handoff may be long completed, and its place in use again. If by another process,
-        // the pid tells; if for another handoff of the same process, the number tells, up to 2^27
-        // of them.
+        // The handoff may be long completed, and its place in use again. The number tells for 2^27
+        // handoffs at this place, by any process; the pid tells for another process after that.
         let entry = self.table.entry(offer.slot()).filter(|_| self.table.occupant(offer.slot()) == Some(spawner))?;
         let permits = entry.complete_handoff(offer.seq())?;
         let before = mine.own(Kind::Bound);

@@ -6,7 +6,7 @@ use crate::sync::{AtomicU64, Ordering};
 use super::state::Word;
 use super::{Pool, PoolHost, UNLIMITED};
 
-/// The limit as it can be read without a lock, to tell how much is in use.
+/// The limit as it can be read without a lock: for how much is in use, and for requests above it.
 ///
 /// The version above is raised by each change; a bit is set while a change is under way. The low
 /// half is the limit, where all ones is [`UNLIMITED`].

@@ -20,11 +20,11 @@
 //! | fact     | where                      | why there                                         |
 //! |----------|----------------------------|---------------------------------------------------|
 //! | limit    | `state`: `limit - in use`  | An acquire compares this word: no stale limit.    |
-//! |          | `front.limit`, versioned   | The peak needs the limit alone, without a lock.   |
+//! |          | `front.limit`, versioned   | Peak and size of requests, without a lock.        |
 //! |          | `guarded.settings.limit`   | As the owner asked for it, told by `info`.        |
 //! |          | the registry's `Given`     | As the owner *started* it: a restart compares it. |
 //! | status   | `CLOSED` in `state`        | An acquire compares this word.                    |
-//! |          | `guarded.status`           | A draining pool can reopen, a closed one cannot.  |
+//! |          | `guarded.status`           | Only a draining pool reopens with its holders.    |
 //! |          | the registry's current word| A name loses its pool before that closes.         |
 //! | acquired | [`Entry`], of the living   | Its process counts by a plain store.              |
 //! |          | shard totals, of the dead  | The entry of a dead process is reused.            |

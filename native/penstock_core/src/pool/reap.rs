@@ -2,19 +2,20 @@
 //!
 //! A caller may know of the death of a holder before the pool does. So a refusal by a pool of at
 //! most [`SCAN_LIMIT`] holders scans all of them first, every time. On a larger pool it scans
-//! none. The monitor runs microseconds later, and a partial scan finds the right holder too
+//! none, once the many-holders hint is published. The monitor runs microseconds later, and a partial scan finds the right holder too
 //! seldom for what it costs a flood of refusals. It would also admit a successor while the dead
 //! process still has its place in the VM's table, and so pass the limit as counted by processes.
 //! So the dead are reaped once all holders were scanned, and only if these are not many.
 //!
-//! A dead holder counts until the pool has its permits back: nine holders, one of which just
-//! died, still exceed the threshold until its monitor has run.
+//! A dead holder counts until the pool has its permits back. If the hint was published while all
+//! of nine holders lived, it stands until the monitor of the first dead one has run.
 //!
 //! What the scan takes for a holder may be an acquire that is about to be refused, and withdraws
 //! its announcement. With seven living holders and a dead one, two such acquires at one instant
 //! look like too many. And the permits of a reaped holder may go to a waiter that is dead as well
-//! and was passed already. In both cases the refusal stands, and the monitors tell the pool
-//! microseconds later.
+//! and was passed already. The scan walks again for the permits that it gave back itself, not for
+//! those that another call gave. Where it misses such a case the refusal stands, and the monitors
+//! tell the pool microseconds later.
 
 use crate::host::Pid;
 use crate::sync::{Ordering, fence};
@@ -72,8 +73,8 @@ enum Walk {
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Reaps a process that is gone: all its permits come back, no matter at which instruction it
-    /// died. May be called once or many times.
+    /// Reaps a process that is gone: all its permits come back, no matter between which
+    /// calls it died. May be called once or many times.
     pub fn down(&self, host: &H, pid: Pid) {
         if self.reap(pid) {
             self.settle(host);

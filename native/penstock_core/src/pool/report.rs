@@ -82,8 +82,8 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Returns for how many ms a process has been at the work that it holds bound permits for, if
-    /// those were handed over to it. Returns `None` if it holds none.
+    /// Returns for how many ms a process has held permits without a pause. Returns `None` if it
+    /// holds no bound permit.
     pub fn work_ms(&self, host: &H, pid: Pid) -> Option<u32> {
         self.table.work_ms(pid, host.exact_ms())
     }

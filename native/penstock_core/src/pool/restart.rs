@@ -19,7 +19,7 @@
 //! the restarts that follow, since children die together. If the predecessor is not found, the
 //! overdraft covers it for the microseconds until its monitor has run.
 //!
-//! Only if the overdraft refuses, which is what terminates supervisors, does one restart look at
+//! Only if the overdraft refuses, which is what terminates supervisors, does a restart look at
 //! all holders, in a lap of many calls. A lap that found no dead holder is not repeated for ten
 //! times as long as it took. By then the monitors of all holders that died before it have run. A
 //! holder that died in between has a monitor that is about to run. The restart lets other
@@ -249,8 +249,8 @@ impl<H: PoolHost> Pool<H> {
         found.dead.extend(dead.iter().take(places));
     }
 
-    /// Gives the caller the permits of a dead process, if these are enough and the process is not
-    /// reaped yet.
+    /// Reaps a dead process and gives the caller `n` of its permits. If it held fewer, all of them
+    /// go back to the pool.
     fn take_over(&self, host: &H, me: Pid, n: u32, dead: Pid) -> bool {
         let (retained, due) = self.reclaim(dead, u64::from(n));
         if retained {

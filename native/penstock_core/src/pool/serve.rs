@@ -119,7 +119,7 @@ impl<H: PoolHost> Pool<H> {
                     self.dismiss(batch, waiter, Some(Answer::Granted));
                 }
                 Some(_) => {
-                    // The waiter is dead, and its monitor about to remove it.
+                    // The waiter has no entry, so it is dead: its permits go to the next waiter.
                     self.state.give(u64::from(n));
                     self.dismiss(batch, waiter, None);
                 }

@@ -10,9 +10,11 @@
 //! ---------------------+------------+-------------------+--------------------------------
 //!   0      0     >= n  | takes n    | takes n           | free += n
 //!   0      0     <  n  | full       | parks             | free += n
-//!   0      1     any   | full       | parks at the end  | free += n, then serves waiters
+//!   0      1     any   | full [^1]  | parks at the end  | free += n, then serves waiters
 //!   1      any   any   | closed     | closed            | free += n, then serves drainers
 //! ```
+//!
+//! [^1]: `Pool::try_acquire` then serves the waiters, and takes what they leave.
 //!
 //! WAITERS is set while any process is parked, and only changes under the pool's queue lock. The
 //! word counts free permits and not used ones, so that a change of the limit is one addition to
