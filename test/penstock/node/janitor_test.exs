@@ -3,6 +3,7 @@ defmodule Penstock.Node.JanitorTest do
   use Penstock.PoolCase, async: false
 
   alias Penstock.Node.Janitor
+  alias Penstock.Supervision.{Group, Partitions}
 
   # More than one native call settles: the rest goes through the janitor.
   @crowd 10_000
@@ -53,6 +54,7 @@ defmodule Penstock.Node.JanitorTest do
       [name, other] = [unique_name(), unique_name()]
       {:ok, killed} = Penstock.Task.Supervisor.start_link([name: name] ++ opts)
       {:ok, living} = Penstock.Task.Supervisor.start_link([name: other] ++ opts)
+      partitions = for supervisor <- [name, other], pid <- partitions(supervisor), do: Process.monitor(pid)
       # Killed while the janitor can hear nothing, which is then killed itself.
       :ok = :sys.suspend(Janitor)
       kill(killed)
@@ -61,7 +63,14 @@ defmodule Penstock.Node.JanitorTest do
       # The one that lives is watched.
       kill(living)
       eventually(fn -> :ets.lookup(Penstock.Supervision.Directory, other) == [] end)
+      # A partition reports the kill of its front. The log is captured only while the test runs.
+      Enum.each(partitions, &await_down/1)
     end
+  end
+
+  defp partitions(name) do
+    group = Partitions.fetch!(Penstock.Task.Supervisor, name)
+    for partition <- Group.partitions(group), do: Process.whereis(partition)
   end
 
   test "10,000 waiters are woken by one update" do
