@@ -1,14 +1,14 @@
 defmodule Penstock.RateLimiterUpdateTest do
   # A change of the rate, which takes several native calls, so that others come between them.
   #
-  # | scenario                                  | rules out                                           |
-  # |-------------------------------------------|-----------------------------------------------------|
-  # | keys with debts, several updates in a row | a debt that is lost, or not cut to the new burst    |
-  # | four updaters, all three values           | a rate mixed from the values of two updates         |
-  # | four updaters and a hitter, a large table | an updater or a hitter that makes no progress       |
-  # | an updater killed between two calls       | a half-made update that blocks the next one         |
-  # | one updater for each option               | an update that undoes another's value               |
-  # | a rate too high with the values that stay | a check of the new values alone                     |
+  # | scenario                                  | rules out                                        |
+  # |-------------------------------------------|--------------------------------------------------|
+  # | keys with debts, several updates in a row | a debt that is lost, or not cut to the new burst |
+  # | four updaters, all three values           | a rate mixed from the values of two updates      |
+  # | four updaters and a hitter, a large table | an updater or a hitter that makes no progress    |
+  # | an updater killed between two calls       | a half-made update that blocks the next one      |
+  # | one updater for each option               | an update that undoes another's value            |
+  # | a rate too high with the values that stay | a check of the new values alone                  |
   use Penstock.PoolCase, async: true
   import Penstock.Limiters
 

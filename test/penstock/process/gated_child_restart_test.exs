@@ -1,18 +1,18 @@
 defmodule Penstock.Process.GatedChildRestartTest do
   # Restarts of children behind a gate.
   #
-  # | scenario                                         | rules out                                        |
-  # |--------------------------------------------------|--------------------------------------------------|
-  # | all children die, waiters want their permits     | a child that does not come back; a lost permit   |
-  # | a full pool with an overdraft                    | a caller admitted before the overdraft is repaid |
-  # | a limit below the number of children             | a refused restart, for any `:max_overdraft`      |
-  # | a closed gate, and `:max_runtime`                | an unguarded child without its deadline          |
-  # | no overdraft left                                | a supervisor that retries more often than OTP's  |
-  # | rest_for_one and one_for_all                     | a group that cannot come back at a full pool     |
-  # | a gate that is closed, or gone                   | a supervision tree that fails for its gate       |
-  # | a child of `start_child/3`                       | a restart that reads stacks though there is room |
-  # | children that are not restarted                  | permits that they keep                           |
-  # | all children die repeatedly, spawners compete    | more permits than the limit and the overdraft    |
+  # | scenario                                      | rules out                                        |
+  # |-----------------------------------------------|--------------------------------------------------|
+  # | all children die, waiters want their permits  | a child that does not come back; a lost permit   |
+  # | a full pool with an overdraft                 | a caller admitted before the overdraft is repaid |
+  # | a limit below the number of children          | a refused restart, for any `:max_overdraft`      |
+  # | a closed gate, and `:max_runtime`             | an unguarded child without its deadline          |
+  # | no overdraft left                             | a supervisor that retries more often than OTP's  |
+  # | rest_for_one and one_for_all                  | a group that cannot come back at a full pool     |
+  # | a gate that is closed, or gone                | a supervision tree that fails for its gate       |
+  # | a child of `start_child/3`                    | a restart that reads stacks though there is room |
+  # | children that are not restarted               | permits that they keep                           |
+  # | all children die repeatedly, spawners compete | more permits than the limit and the overdraft    |
   use Penstock.PoolCase, async: true
 
   import ExUnit.CaptureLog
