@@ -1,17 +1,17 @@
 defmodule Penstock.Node.JanitorTest do
   # The janitor serves all pools of the VM, and is suspended and killed here.
   #
-  # | scenario                                   | rules out                                         |
-  # |--------------------------------------------|---------------------------------------------------|
-  # | supervisors die while the janitor is dead  | a name in the directory without a process         |
-  # | an update for 10,000 waiters, or for some  | a waiter left parked, or woken beyond the limit   |
-  # | the janitor is killed at work, repeatedly  | waiters that only the dead janitor knew of        |
-  # | a janitor that begins after ten updates    | a pool that its predecessor alone knew of         |
-  # | callers while there is no janitor          | a caller that overtakes waiters                   |
-  # | a close and a drain of 10,000 waiters      | a waiter without an answer                        |
-  # | a limit that falls, and then pauses        | a refusal of requests within the limit            |
-  # | 10,000 holders die before 10,000 waiters   | a permit that waits for a look of another process |
-  # | an owner dies; a new one comes or does not | a pool that closes early, or never                |
+  # | scenario                                  | rules out                                       |
+  # |-------------------------------------------|-------------------------------------------------|
+  # | supervisors die without a janitor         | a name in the directory without a process       |
+  # | an update for 10,000 waiters, or for some | a waiter left parked, or woken beyond the limit |
+  # | the janitor is killed at work             | waiters that only the dead janitor knew of      |
+  # | a janitor that begins after ten updates   | a pool that its predecessor alone knew of       |
+  # | callers while there is no janitor         | a caller that overtakes waiters                 |
+  # | a close and a drain of 10,000 waiters     | a waiter without an answer                      |
+  # | a limit that falls, and then pauses       | a refusal of requests within the limit          |
+  # | 10,000 holders die before 10,000 waiters  | a permit that waits for another process         |
+  # | an owner dies, and is replaced or not     | a pool that closes early, or never              |
   use Penstock.PoolCase, async: false
 
   alias Penstock.Node.Janitor
