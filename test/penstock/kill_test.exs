@@ -1,6 +1,20 @@
 defmodule Penstock.KillTest do
   # I2 and I3 in short: script/stress kills a thousand times as many. Any process may die at any
   # instant: at the end the counts are exactly the permits of the survivors.
+  #
+  # | killed                                 | rules out                                        |
+  # |----------------------------------------|--------------------------------------------------|
+  # | holders, as they acquire and release   | a permit that is lost, or that returns twice     |
+  # | callers of `run`                       | a bound permit that outlives its call            |
+  # | waiters, with and without timeouts     | a permit that stays with a dead waiter           |
+  # | waiters, among waiters that live       | a waiter that the death of another strands       |
+  # | both sides of a transfer               | a permit that both have, or neither              |
+  # | callers of each `spawn` function       | a child that runs without a permit; a lost offer |
+  # | children, from their first instruction | a `:DOWN` that is seen before the permit is free |
+  # | children and spawners at once          | a handoff that either death leaves half done     |
+  # | the owner, over holders and waiters    | an adoption that loses or frees a permit         |
+  # | neighbours of survivors                | a survivor that loses permits, or gets others    |
+  # | a holder whose `:DOWN` a caller saw    | `:full` for that caller                          |
   use Penstock.PoolCase, async: true
 
   @kills 2_000

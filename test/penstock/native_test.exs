@@ -8,7 +8,7 @@ defmodule Penstock.NativeTest do
     stubs = Enum.sort(Native.__info__(:functions) -- [load: 0, load: 1])
     assert Enum.sort(Native.module_info(:nifs)) == stubs
     # So that a new one is not forgotten below.
-    assert Enum.uniq(ChildJobs.known_calls()) == stubs
+    assert Enum.uniq(ChildJobs.Calls.known_calls()) == stubs
   end
 
   test "has the entry of each function in the file or folder of its prefix" do
@@ -150,12 +150,12 @@ defmodule Penstock.NativeTest do
 
   describe "in a VM of its own" do
     test "every argument as every kind of term is answered, and changes nothing" do
-      assert ChildVM.run(ChildJobs, :garbage, []) == %{wrong: [], unchanged: true, mailbox: []}
+      assert ChildVM.run(ChildJobs.Calls, :garbage, []) == %{wrong: [], unchanged: true, mailbox: []}
     end
 
     test "random arguments, valid and not, leave the VM and other pools in order" do
       seed = System.unique_integer([:positive])
-      result = ChildVM.run(ChildJobs, :chaos, [seed, 30_000])
+      result = ChildVM.run(ChildJobs.Calls, :chaos, [seed, 30_000])
       assert {seed, result} == {seed, List.duplicate({{:error, :timeout}, 2}, 2)}
     end
 
@@ -165,7 +165,7 @@ defmodule Penstock.NativeTest do
 
     for kind <- [:named, :unnamed] do
       test "purging, deleting and reloading the module keeps the counts of a pool (#{kind})" do
-        assert %{load: load, steps: steps, runs: runs} = ChildVM.run(ChildJobs, :reload, [unquote(kind)])
+        assert %{load: load, steps: steps, runs: runs} = ChildVM.run(ChildJobs.Memory, :reload, [unquote(kind)])
         assert load in [{:module, Native}, {:error, :on_load_failure}]
         assert steps == [loaded_over: 4, purged: 3, deleted: 2, reloaded: 1, ended: 0]
         assert runs == 20
@@ -175,7 +175,7 @@ defmodule Penstock.NativeTest do
     for how <- [:not_at_all, :by_others, :by_oneself] do
       @tag skip: not File.exists?("/proc/self/status") && "needs /proc"
       test "10,000 unnamed pools used #{how} and dropped serve the next 10,000" do
-        grown = ChildVM.run(ChildJobs, :grown, [unquote(how), 10_000])
+        grown = ChildVM.run(ChildJobs.Memory, :grown, [unquote(how), 10_000])
         # They would take some 80 MiB.
         assert is_integer(grown)
         assert grown < 8_000

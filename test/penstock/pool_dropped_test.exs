@@ -3,7 +3,8 @@ defmodule Penstock.PoolDroppedTest do
   # pools there are.
   use ExUnit.Case, async: false
 
-  alias Penstock.{ChildJobs, ChildVM, Monitored}
+  alias Penstock.{ChildVM, Monitored}
+  alias Penstock.ChildJobs.Memory
 
   test "asking what monitors a holder, while its pools are dropped, does not kill the VM" do
     assert {asked, dropped} = ChildVM.run(Monitored, :hammer, [5_000])
@@ -11,21 +12,21 @@ defmodule Penstock.PoolDroppedTest do
   end
 
   test "a million pools, one after the other, in which one process acquires, need the memory of a few" do
-    assert {made, monitors} = ChildVM.run(ChildJobs, :many_pools, [1_000_000])
+    assert {made, monitors} = ChildVM.run(Memory, :many_pools, [1_000_000])
     # The process collects the handles of many at once.
     assert made < 2_000
     assert monitors <= made
   end
 
   test "a pool of 100,000 holders is dropped without a stall, and the next pool takes it over" do
-    %{stalls: stalls, of_machine: of_machine, made: made} = ChildVM.run(ChildJobs, :large_pool, [100_000, 7])
+    %{stalls: stalls, of_machine: of_machine, made: made} = ChildVM.run(Memory, :large_pool, [100_000, 7])
     # The machine stalls a scheduler as well, but no round in particular.
     assert {stalls, of_machine, Enum.min(stalls) < Enum.min(of_machine) + 5} == {stalls, of_machine, true}
     assert made == 1
   end
 
   test "without a janitor, callers that make pools clear those that were dropped" do
-    assert {1, answers} = ChildVM.run(ChildJobs, :large_pool_without_janitor, [2_000])
+    assert {1, answers} = ChildVM.run(Memory, :large_pool_without_janitor, [2_000])
     assert Enum.uniq(answers) == [:ok]
   end
 end

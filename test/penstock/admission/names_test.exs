@@ -3,24 +3,25 @@ defmodule Penstock.Admission.NamesTest do
   # are all known.
   use ExUnit.Case, async: false
 
-  alias Penstock.{ChildJobs, ChildVM}
+  alias Penstock.ChildJobs.Names
+  alias Penstock.ChildVM
 
   test "50,000 open names are listed in pieces, each of them once" do
-    assert %{listed: 50_000, uniq: 50_000, most: most} = ChildVM.run(ChildJobs, :many_names, [50_000])
+    assert %{listed: 50_000, uniq: 50_000, most: most} = ChildVM.run(Names, :many_names, [50_000])
     # Of a bucket more than a piece looks at, at most.
     assert most <= 256 + 64
   end
 
   @tag skip: not File.exists?("/proc/self/status") && "needs /proc"
   test "50,000 names that were started and closed need the memory of 4,096" do
-    grown = ChildVM.run(ChildJobs, :closed_names, [10_000, 40_000])
+    grown = ChildVM.run(Names, :closed_names, [10_000, 40_000])
     # KiB. A pool takes some 5, and the word of a name as little as the table of atoms does.
     assert is_integer(grown)
     assert grown < 40_000
   end
 
   test "what a process knows of a forgotten name is answered as by a closed pool" do
-    assert ChildVM.run(ChildJobs, :forgotten_name, []) == %{
+    assert ChildVM.run(Names, :forgotten_name, []) == %{
              forgotten: true,
              cancel: :too_late,
              hand_over: :ok,

@@ -1,8 +1,21 @@
 defmodule Penstock.Node.JanitorTest do
   # The janitor serves all pools of the VM, and is suspended and killed here.
+  #
+  # | scenario                                  | rules out                                       |
+  # |-------------------------------------------|-------------------------------------------------|
+  # | supervisors die without a janitor         | a name in the directory without a process       |
+  # | an update for 10,000 waiters, or for some | a waiter left parked, or woken beyond the limit |
+  # | the janitor is killed at work             | waiters that only the dead janitor knew of      |
+  # | a janitor that begins after ten updates   | a pool that its predecessor alone knew of       |
+  # | callers while there is no janitor         | a caller that overtakes waiters                 |
+  # | a close and a drain of 10,000 waiters     | a waiter without an answer                      |
+  # | a limit that falls, and then pauses       | a refusal of requests within the limit          |
+  # | 10,000 holders die before 10,000 waiters  | a permit that waits for another process         |
+  # | an owner dies, and is replaced or not     | a pool that closes early, or never              |
   use Penstock.PoolCase, async: false
 
   alias Penstock.Node.Janitor
+  alias Penstock.Supervision.{Group, Partitions}
 
   # More than one native call settles: the rest goes through the janitor.
   @crowd 10_000
@@ -53,6 +66,7 @@ defmodule Penstock.Node.JanitorTest do
       [name, other] = [unique_name(), unique_name()]
       {:ok, killed} = Penstock.Task.Supervisor.start_link([name: name] ++ opts)
       {:ok, living} = Penstock.Task.Supervisor.start_link([name: other] ++ opts)
+      partitions = for supervisor <- [name, other], pid <- partitions(supervisor), do: Process.monitor(pid)
       # Killed while the janitor can hear nothing, which is then killed itself.
       :ok = :sys.suspend(Janitor)
       kill(killed)
@@ -61,7 +75,14 @@ defmodule Penstock.Node.JanitorTest do
       # The one that lives is watched.
       kill(living)
       eventually(fn -> :ets.lookup(Penstock.Supervision.Directory, other) == [] end)
+      # A partition reports the kill of its front. The log is captured only while the test runs.
+      Enum.each(partitions, &await_down/1)
     end
+  end
+
+  defp partitions(name) do
+    group = Partitions.fetch!(Penstock.Task.Supervisor, name)
+    for partition <- Group.partitions(group), do: Process.whereis(partition)
   end
 
   test "10,000 waiters are woken by one update" do

@@ -1,5 +1,13 @@
 defmodule Penstock.Node.ReaperTest do
-  # The one reaper of the VM is killed and watched here, so nobody else may need it meanwhile.
+  # The reaper serves the whole VM and is killed here, so no other test may run meanwhile.
+  #
+  # | scenario                                | rules out                                       |
+  # |-----------------------------------------|-------------------------------------------------|
+  # | the reaper is killed again and again    | a deadline that its death loses                 |
+  # | it dies between the notice and the kill | a kill that is lost, or counted twice           |
+  # | 10,000 processes end before their hour  | a deadline that outlives its process            |
+  # | no process has a deadline               | a reaper woken for nothing, or not for the next |
+  # | an unknown message                      | a reaper that dies of it                        |
   use Penstock.PoolCase
 
   alias Penstock.Native

@@ -1,4 +1,13 @@
 defmodule Penstock.Process.MaxRuntimeTest do
+  # Deadlines of processes against their ends, and against a VM that is busy or has many due.
+  #
+  # | scenario                                 | rules out                                       |
+  # |------------------------------------------|-------------------------------------------------|
+  # | a process, its links, an awaited task    | a kill that its links or pool do not see        |
+  # | 400 deadlines, idle and busy schedulers  | a kill that is early, or over 100 ms late       |
+  # | 150,000 deadlines at once, one scheduler | a reaper that lets no other process run         |
+  # | an end, or a failure, at the deadline    | a process killed but not counted, or vice versa |
+  # | a pool that is closed or dropped         | a deadline that ends with the pool              |
   use Penstock.PoolCase, async: true
 
   alias Penstock.{ChildJobs, ChildVM, Native, Stalls}

@@ -1,5 +1,14 @@
 defmodule Penstock.Task.AsyncDifferentialTest do
-  # Each scenario is run with `Task.async` and with ours: what could be seen must be the same.
+  # Each scenario runs with `Task.async` and with ours: all that can be observed must be the same,
+  # without a limit of time and with one.
+  #
+  # | scenarios    | rule out a difference in                                           |
+  # |--------------|--------------------------------------------------------------------|
+  # | values       | answers, also those that look like messages; the struct            |
+  # | failures     | exit reasons, with exits trapped or not, of funs and of MFA        |
+  # | awaiting     | await, yield, shutdown, ignore                                     |
+  # | surroundings | dictionaries, links, monitors, priorities, group leaders           |
+  # | deaths       | the end of the task with its owner, and of the owner with its task |
   use ExUnit.Case, async: true
 
   alias Penstock.Pool

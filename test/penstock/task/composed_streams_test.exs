@@ -1,6 +1,16 @@
 defmodule Penstock.Task.ComposedStreamsTest do
   # Streams of streams give what `Enum` gives. Some of them undo the pause after an element, so
   # that several come in one step.
+  #
+  # | scenario                                | rules out                                        |
+  # |-----------------------------------------|--------------------------------------------------|
+  # | each shape, read to its end             | an element that is lost, doubled or out of order |
+  # | each shape, halted early                | a link, monitor or permit that the halt leaves   |
+  # | each shape, suspended at each element   | a suspension that loses its place                |
+  # | a resource behind an undone pause       | a resource that is closed twice, or not at all   |
+  # | an older continuation of an ended one   | a second close by that continuation              |
+  # | several elements in one step, no permit | an element that outlives its stream's refusal    |
+  # | an endless stream that never pauses     | memory that fills without a message              |
   use ExUnit.Case, async: true
 
   alias Penstock.Pool

@@ -1,0 +1,125 @@
+defmodule Penstock.RateLimiterUpdateTest do
+  # A change of the rate, which takes several native calls, so that others come between them.
+  #
+  # | scenario                                  | rules out                                        |
+  # |-------------------------------------------|--------------------------------------------------|
+  # | keys with debts, several updates in a row | a debt that is lost, or not cut to the new burst |
+  # | four updaters, all three values           | a rate mixed from the values of two updates      |
+  # | four updaters and a hitter, a large table | an updater or a hitter that makes no progress    |
+  # | an updater killed between two calls       | a half-made update that blocks the next one      |
+  # | one updater for each option               | an update that undoes another's value            |
+  # | a rate too high with the values that stay | a check of the new values alone                  |
+  use Penstock.PoolCase, async: true
+  import Penstock.Limiters
+
+  alias Penstock.RateLimiter
+
+  describe "update/2" do
+    test "keeps what is owed in time, cut to the new burst" do
+      limiter = manual(limit: 10, per: 1_000, burst: 10, max_keys: 20_000)
+      for n <- 1..10_000, do: {:allow, 2} = RateLimiter.hit(limiter, n, 8)
+      {:allow, 2} = RateLimiter.hit(limiter, :global, 8)
+      # 800 ms are owed; 5 a second, and 3 at once, are worth 600.
+      :ok = RateLimiter.update(limiter, limit: 5, burst: 3)
+      assert %{limit: 5, per: 1_000, burst: 3, keys: 10_000} = RateLimiter.info(limiter)
+      for key <- [:global, 1, 10_000], do: assert(RateLimiter.hit(limiter, key) == {:deny, 200})
+      RateLimiter.advance(limiter, 200)
+      :ok = RateLimiter.update(limiter, limit: 10)
+      :ok = RateLimiter.update(limiter, per: 2_000, burst: 2)
+      # Of the 400 that were left, 3 at once were worth 300 in between.
+      for key <- [:global, 2, 9_999], do: assert(RateLimiter.hit(limiter, key) == {:deny, 100})
+      RateLimiter.advance(limiter, 300)
+      for key <- [:global, 3], do: assert(RateLimiter.hit(limiter, key, 2) == {:allow, 0})
+      assert RateLimiter.info(limiter).keys == 1
+    end
+
+    test "by several at once leaves one of them in force" do
+      limiter = start(limit: 1, per: 1_000, max_keys: 20_000)
+      for n <- 1..5_000, do: RateLimiter.hit(limiter, n)
+
+      for n <- 1..4 do
+        Task.async(fn -> for m <- 1..20, do: :ok = RateLimiter.update(limiter, limit: n, burst: n, per: m) end)
+      end
+      |> Task.await_many()
+
+      info = RateLimiter.info(limiter)
+      assert info.limit in 1..4 and info.per == 20
+    end
+
+    @updaters 4
+    # The number of updates that all updaters make together.
+    @updates 400
+
+    test "starves neither itself, nor others, nor hits" do
+      # Two million places are some 500 steps: an update takes so long that another comes between.
+      limiter = start(limit: 1_000, per: 1_000, burst: 1_000, max_keys: 1_000_000)
+      stop = :atomics.new(1, [])
+      made = :counters.new(@updaters, [])
+
+      updaters =
+        for updater <- 1..@updaters do
+          Task.async(fn -> update_until(stop, limiter, made, updater) end)
+        end
+
+      hitter = Task.async(fn -> hit_until(stop, limiter, 0) end)
+      await_updates(made)
+      counts = for updater <- 1..@updaters, do: :counters.get(made, updater)
+      :atomics.put(stop, 1, 1)
+      Task.await_many(updaters, 30_000)
+      assert Enum.min(counts) * 5 >= Enum.max(counts), inspect(counts, charlists: :as_lists)
+      assert Task.await(hitter, 30_000) > 0
+    end
+
+    defp await_updates(made) do
+      if Enum.sum(for updater <- 1..@updaters, do: :counters.get(made, updater)) < @updates do
+        receive after: (1 -> :ok)
+        await_updates(made)
+      end
+    end
+
+    defp update_until(stop, limiter, made, updater) do
+      if :atomics.get(stop, 1) == 0 do
+        :ok = RateLimiter.update(limiter, burst: 1_000 + updater * 1_000 + rem(:counters.get(made, updater), 500))
+        :counters.add(made, updater, 1)
+        update_until(stop, limiter, made, updater)
+      end
+    end
+
+    defp hit_until(stop, limiter, count) do
+      RateLimiter.hit(limiter, count)
+      if :atomics.get(stop, 1) == 0, do: hit_until(stop, limiter, count + 1), else: count
+    end
+
+    # What it asked for may be wrong for the next.
+    test "that is killed halfway holds nobody up" do
+      limiter = start(limit: 10, per: 1_000, burst: 10, max_keys: 100_000)
+      RateLimiter.update(limiter, burst: 5)
+      century = 100 * 31_557_600_000
+      {_, _, _} = Penstock.Native.rate_update(limiter, 10, century, 10, nil)
+      # A hundred years for ten hits, and a burst of 10: with a burst of 11 that is too long.
+      assert_raise ArgumentError, ~r/expected :burst/, fn -> RateLimiter.update(limiter, burst: 11) end
+      assert %{per: ^century, burst: 10} = RateLimiter.info(limiter)
+      assert RateLimiter.update(limiter, per: 1_000) == :ok
+      assert RateLimiter.update(limiter, burst: 11) == :ok
+    end
+
+    test "of one thing leaves what another changes at once" do
+      limiter = start(limit: 1, per: 1_000, burst: 1, max_keys: 10_000)
+
+      for option <- [:limit, :burst, :per] do
+        Task.async(fn -> for n <- 1..50, do: :ok = RateLimiter.update(limiter, [{option, 1_000 + n}]) end)
+      end
+      |> Task.await_many()
+
+      assert %{limit: 1_050, burst: 1_050, per: 1_050} = RateLimiter.info(limiter)
+    end
+
+    test "is checked against what stays" do
+      limiter = manual(limit: 1_000, per: 1)
+      message = "expected :limit to be at most a million per second, got: [limit: 1001, per: 1]"
+      assert_raise ArgumentError, message, fn -> RateLimiter.update(limiter, limit: 1_001) end
+      assert_raise ArgumentError, fn -> RateLimiter.update(limiter, max_keys: 5) end
+      assert RateLimiter.info(limiter).limit == 1_000
+    end
+  end
+end

@@ -1,0 +1,182 @@
+defmodule Penstock.Task.StreamTimeoutTest do
+  # The `:timeout` of a stream's tasks: which tasks it ends, and how exactly.
+  use ExUnit.Case, async: true
+  import Penstock.PoolCase, only: [all_back: 2]
+
+  alias Penstock.Pool
+  alias Penstock.Task, as: Bounded
+
+  defp never, do: receive(do: (:never -> :ok))
+
+  describe "the time that a task may run" do
+    test "is never cut short" do
+      pool = Pool.new(limit: 4)
+      me = self()
+      watch = :erlang.spawn_opt(fn -> watch(me, false, %{}, []) end, [:link, priority: :high])
+
+      fun = fn {x, pulled} ->
+        send(watch, {:runs, self(), pulled})
+        if rem(x, 20) == 0, do: never()
+      end
+
+      results =
+        pool
+        |> Bounded.async_stream(Stream.map(1..2_000, &{&1, now_us()}), fun,
+          max_concurrency: 4,
+          ordered: false,
+          timeout: 3,
+          on_timeout: :kill_task
+        )
+        |> Enum.frequencies_by(fn {how, _} -> how end)
+
+      send(watch, :over)
+      # One in twenty, and those that the machine gave no turn for so long.
+      assert results.exit >= 100 and results.ok + results.exit == 2_000
+      assert_receive {:ages, ages}, 10_000
+      assert length(ages) in 1..results.exit
+      assert Enum.min(ages) >= 3_000
+    end
+
+    # Collects the ages of killed tasks: from the pull of the element to the `:DOWN`, which is at
+    # least the age at the kill. A task that was killed before its first act is not counted.
+    defp watch(parent, true, pulled, ages) when pulled == %{}, do: send(parent, {:ages, ages})
+
+    defp watch(parent, over?, pulled, ages) do
+      receive do
+        {:runs, task, at} ->
+          watch(parent, over?, Map.put(pulled, Process.monitor(task), at), ages)
+
+        {:DOWN, monitor, :process, _task, reason} ->
+          {at, pulled} = Map.pop!(pulled, monitor)
+          watch(parent, over?, pulled, if(reason == :killed, do: [now_us() - at | ages], else: ages))
+
+        :over ->
+          watch(parent, true, pulled, ages)
+      end
+    end
+
+    defp now_us, do: System.monotonic_time(:microsecond)
+
+    test "ends also for one that has undone its link" do
+      pool = Pool.new(limit: 2)
+
+      loose = fn
+        1 ->
+          Process.unlink(hd(Process.get(:"$ancestors")))
+          never()
+
+        x ->
+          x
+      end
+
+      stream = Bounded.async_stream(pool, [1, 2], loose, timeout: 1_000, on_timeout: :kill_task, max_concurrency: 2)
+      assert Enum.to_list(stream) == [exit: :timeout, ok: 2]
+      assert all_back(pool, 2) == {0, 0, 0}
+    end
+
+    test "is not that of others who link themselves to the guard" do
+      pool = Pool.new(limit: 3)
+      me = self()
+
+      # Also one that holds a permit of the same pool, but of its own.
+      guest = fn guard ->
+        spawn(fn ->
+          :ok = Pool.acquire(pool)
+          Process.link(guard)
+          send(me, :linked)
+          never()
+        end)
+      end
+
+      pool
+      |> Bounded.async_stream(
+        [1, 2],
+        fn x ->
+          if x == 1, do: send(me, {:guest, guest.(hd(Process.get(:"$ancestors")))}), else: never()
+        end,
+        timeout: 500,
+        on_timeout: :kill_task,
+        max_concurrency: 2
+      )
+      |> Enum.each(fn
+        {:ok, _} ->
+          assert_receive :linked
+
+        {:exit, :timeout} ->
+          assert_receive {:guest, pid}
+          assert Process.alive?(pid)
+      end)
+    end
+
+    test "goes on counting when the pool closes" do
+      name = :"#{__MODULE__}.ClosedInTime"
+      {:ok, owner} = Pool.start_link(name: name, limit: 2)
+      me = self()
+
+      fun = fn _ ->
+        send(me, :runs)
+        never()
+      end
+
+      consumer =
+        Task.async(fn ->
+          name
+          |> Bounded.async_stream([1, 2], fun, timeout: 3_000, on_timeout: :kill_task, max_concurrency: 2)
+          |> Enum.to_list()
+        end)
+
+      for _ <- 1..2, do: assert_receive(:runs)
+      started = System.monotonic_time(:millisecond)
+      receive after: (2_000 -> :ok)
+      Process.unlink(owner)
+      GenServer.stop(owner)
+      assert Task.await(consumer) == [exit: :timeout, exit: :timeout]
+      # The timeout did not start again, which would end after 5,000 ms.
+      assert System.monotonic_time(:millisecond) - started < 4_500
+    end
+
+    test "costs nothing while no task runs" do
+      pool = Pool.new(limit: 1)
+      stream = Bounded.async_stream(pool, 1..2, & &1, timeout: 1)
+      {:suspended, {:ok, 1}, next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)
+      {:links, links} = Process.info(self(), :links)
+      [guard] = for pid <- links, is_pid(pid), do: pid
+      {:reductions, before} = Process.info(guard, :reductions)
+      receive after: (200 -> :ok)
+      {:reductions, later} = Process.info(guard, :reductions)
+      # Some 30 each look: five of them, not two hundred.
+      assert later - before < 1_000
+      assert next.({:halt, :enough}) == {:halted, :enough}
+      refute_received _
+    end
+  end
+
+  test "tasks end in time although another pool has the name meanwhile" do
+    name = :"#{__MODULE__}.Replaced"
+    {:ok, owner} = Pool.start_link(name: name, limit: 5)
+    me = self()
+
+    consumer =
+      Task.async(fn ->
+        fun = fn x ->
+          send(me, {:runs, self()})
+          if(x == 1, do: x, else: never())
+        end
+
+        name
+        |> Bounded.async_stream([1, 2], fun, timeout: 1_000, on_timeout: :kill_task)
+        |> Enum.map(fn result ->
+          send(me, {:result, result})
+          result
+        end)
+      end)
+
+    assert_receive {:result, {:ok, 1}}
+    assert_receive {:runs, _}
+    assert_receive {:runs, _}
+    Process.unlink(owner)
+    GenServer.stop(owner)
+    {:ok, _owner} = Pool.start_link(name: name, limit: 5)
+    assert Task.await(consumer) == [ok: 1, exit: :timeout]
+  end
+end

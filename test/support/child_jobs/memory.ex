@@ -1,0 +1,155 @@
+defmodule Penstock.ChildJobs.Memory do
+  # Reloads of the NIF, and the memory of pools without a name, for `Penstock.ChildVM`.
+  @moduledoc false
+
+  import Penstock.ChildJobs.Pieces
+
+  alias Penstock.{Native, Pool, Stalls}
+
+  @never &Penstock.ChildJobs.Pieces.never/0
+
+  ## Reloads
+
+  @doc "What a pool says after each step of unloading and loading the module of the NIF, and how often `run/3` worked on it."
+  def reload(kind) do
+    pool = Enum.at(pools(limit: 5), if(kind == :named, do: 0, else: 1))
+    [killed_before, killed_without_code, killed_after, alive] = for _ <- 1..4, do: holder([pool])
+
+    # Code that is old keeps its NIF until it is purged, so the new code may not load; either is fine, a crash is not.
+    load = :code.load_file(Native)
+    steps = [loaded_over: in_use(pool)]
+
+    :code.purge(Native)
+    kill(killed_before)
+    steps = [{:purged, settled(pool, 3)} | steps]
+
+    true = :code.delete(Native)
+    :code.purge(Native)
+    kill(killed_without_code)
+    {:module, Native} = :code.ensure_loaded(Native)
+    steps = [{:deleted, settled(pool, 2)} | steps]
+
+    kill(killed_after)
+    steps = [{:reloaded, settled(pool, 1)} | steps]
+    runs = for _ <- 1..20, do: reload_and_run(pool)
+    kill(alive)
+    steps = [{:ended, settled(pool, 0)} | steps]
+    %{load: load, steps: Enum.reverse(steps), runs: Enum.count(runs, &(&1 == {:ok, 1}))}
+  end
+
+  defp reload_and_run(pool) do
+    :code.purge(Native)
+    true = :code.delete(Native)
+    :code.purge(Native)
+    {:module, Native} = :code.load_file(Native)
+    outcome(fn -> with {:ok, 2} <- Penstock.run(pool, fn -> in_use(pool) end), do: {:ok, in_use(pool)} end)
+  end
+
+  ## Memory
+
+  @doc "By how many KiB the VM has grown after `count` pools were made, used in that way, and dropped."
+  def grown(how, count) do
+    # The pools of the first loop are never freed, and serve the second.
+    make(how, count)
+    before = resident()
+    make(how, count)
+    resident() - before
+  end
+
+  defp make(how, count) do
+    for _ <- 1..count, do: employ(how, Pool.new(limit: 1))
+    :erlang.garbage_collect()
+    # Handles are destroyed by the schedulers, after the collection.
+    receive after: (100 -> :ok)
+  end
+
+  defp employ(:not_at_all, pool), do: pool
+
+  defp employ(:by_others, pool) do
+    {_, monitor} = spawn_monitor(fn -> :ok = Pool.acquire(pool) end)
+    receive do: ({:DOWN, ^monitor, _, _, _} -> :ok)
+  end
+
+  defp employ(:by_oneself, pool) do
+    :ok = Pool.acquire(pool)
+    :ok = Pool.release(pool)
+  end
+
+  ## Pools that are dropped
+
+  @doc "Makes pools one after the other and acquires in each; how many there were, and the monitors of the process."
+  def many_pools(count) do
+    for _ <- 1..count, do: :ok = Pool.acquire(Pool.new(limit: 1))
+    {:monitored_by, monitors} = Process.info(self(), :monitored_by)
+    {elem(Native.pools_made(), 0), length(monitors)}
+  end
+
+  @doc """
+  Drops a pool of `holders` living holders, `times` times.
+
+  Returns the longest stall of each time, the longest stalls of an equally long time in which
+  nothing is dropped, and the pools that were made.
+  """
+  def large_pool(holders, times) do
+    {before, 0} = Native.pools_made()
+    pids = for _ <- 1..holders, do: spawn(@never)
+
+    stalls =
+      for _ <- 1..times do
+        maker = spawn_link(fn -> hold_for(pids) end)
+        send(maker, {:hold, self()})
+        receive do: (:held -> :ok)
+        {_, 0} = Native.pools_made()
+
+        {ms, stall} =
+          Stalls.during(fn ->
+            begun = System.monotonic_time(:millisecond)
+            send(maker, :drop)
+            ask_until(fn -> match?({_, 1}, Native.pools_made()) end)
+            System.monotonic_time(:millisecond) - begun
+          end)
+
+        {_, of_machine} = Stalls.during(fn -> receive after: (ms -> :ok) end)
+        {stall, of_machine}
+      end
+
+    {stalls, of_machine} = Enum.unzip(stalls)
+    %{stalls: stalls, of_machine: of_machine, made: elem(Native.pools_made(), 0) - before}
+  end
+
+  @doc """
+  Drops a pool of `holders` holders while there is no janitor, and makes others.
+
+  Returns how many of them were new, and whether the last one works.
+  """
+  def large_pool_without_janitor(holders) do
+    {before, 0} = Native.pools_made()
+    :ok = Application.stop(:penstock)
+    pids = for _ <- 1..holders, do: spawn(@never)
+    maker = spawn_link(fn -> hold_for(pids) end)
+    send(maker, {:hold, self()})
+    receive do: (:held -> :ok)
+    monitor = Process.monitor(maker)
+    Process.unlink(maker)
+    Process.exit(maker, :kill)
+    receive do: ({:DOWN, ^monitor, _, _, _} -> :ok)
+    # Each does a bounded piece, and all hold on to what they make.
+    pools = for _ <- 1..(div(holders, 512) + 2), do: Pool.new(limit: holders)
+    {made, 0} = Native.pools_made()
+    # The first is the one that was dropped.
+    {length(pools) - (made - before - 1), Enum.map(pools, &Pool.try_acquire(&1, holders))}
+  end
+
+  # Each of these processes holds a permit without knowing the pool.
+  defp hold_for(pids) do
+    receive do: ({:hold, from} -> hold_for(pids, from))
+  end
+
+  defp hold_for(pids, from) do
+    pool = Pool.new(limit: length(pids))
+    :ok = Pool.acquire(pool, permits: length(pids))
+    for pid <- pids, do: :ok = Pool.transfer(pool, pid)
+    send(from, :held)
+    receive do: (:drop -> pool)
+  end
+end
