@@ -32,8 +32,8 @@ defmodule Penstock.Bench.Loop do
   end
 
   # Doubles the calls until a run is long enough to extrapolate from; earlier runs warm up caches
-  # and code. The shortest of three runs counts, because an interrupted run looks long enough too
-  # early.
+  # and code. The shortest of three runs counts: an interrupted run looks long enough before it
+  # is.
   defp calibrate(fun, processes, calls, sample_ns) do
     elapsed = Enum.min(for _ <- 1..3, do: elem(run(fun, processes, calls), 0))
 

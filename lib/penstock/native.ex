@@ -285,8 +285,8 @@ defmodule Penstock.Native do
   @spec pool_held(gate, instance) :: non_neg_integer | :badarg
   def pool_held(_gate, _instance), do: missing()
 
-  # Walks through all entries, from 0 on, in calls of bounded length. Returns the next position
-  # and the sums of this part.
+  # Walks through all entries in calls of bounded length. The first call passes position 0. Each
+  # call returns the sums of its part, and the position for the next call.
   @spec pool_census(gate, instance, non_neg_integer) ::
           {non_neg_integer | :done,
            %{

@@ -74,7 +74,8 @@ defmodule Penstock.Admission do
   defp try_once(:run, ref, permits), do: Native.run_try(ref, permits)
   defp try_once(:spawn, ref, permits), do: Native.spawn_try(ref, permits)
 
-  # Of a caller that waits: nothing is counted or looked for before it parks.
+  # A caller that may wait asks first without counting a refusal or scanning for dead holders. The
+  # call that parks it scans, and counts if it is refused.
   defp take(:free, ref, permits), do: Native.pool_take(ref, permits)
   defp take(:run, ref, permits), do: Native.run_take(ref, permits)
   defp take(:spawn, ref, permits), do: Native.spawn_take(ref, permits)

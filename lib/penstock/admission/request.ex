@@ -1,5 +1,5 @@
 defmodule Penstock.Admission.Request do
-  # What a caller asks of a gate: the options that are common to all functions that ask one.
+  # A request holds the options that all functions with a gate have in common.
   #
   # Common lists of options have clauses of their own. All other lists are read in one pass, which
   # stops at the first option that is unknown, invalid or given twice. A second reading then finds
@@ -128,7 +128,7 @@ defmodule Penstock.Admission.Request do
   defp given(value, default) when value in [nil, :unknown], do: default
   defp given(value, _default), do: value
 
-  # Of an option that is given twice the first counts, as everywhere in Elixir.
+  # Keyword.get/3 takes the first of two values of an option, as everywhere in Elixir.
   defp reread!(opts, default, known) do
     opts = Options.known!(opts, known)
 

@@ -17,7 +17,7 @@ defmodule Penstock.Admission.Resolver do
   # As an atom, so that no dependency on the module is recorded.
   @handle :"Elixir.Penstock.Pool"
 
-  # What messages call a gate of each kind.
+  # Messages name the kind of a gate by these words.
   @kinds %{pool: "pool", limiter: "rate limiter", ban: "ban"}
 
   @not_names [nil, true, false]

@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Pinger do
   @moduledoc false
 
-  # Pings the innocent every millisecond. It does not wait for one answer before the next ping:
-  # that would send one slow ping where a thousand clients would have met the same stall.
+  # Pings the innocent every millisecond. It does not wait for one answer before the next ping.
+  # A pinger that waited would see a stall once, where a thousand clients would have met it.
 
   alias Penstock.Demo.{Channel, Innocent}
 
