@@ -87,6 +87,11 @@ defmodule Penstock do
   @typedoc "The name of a running pool, limiter or ban, or a pool made by `Penstock.Pool.new/1`."
   @type gate :: atom | Pool.t()
 
+  # The formatters of Elixir before and after 1.17 write the type of a fun without arguments in
+  # two ways. They leave this one as it is.
+  @typedoc "A fun without arguments, which returns a `result`."
+  @type work(result) :: unquote([{:->, [], [[], {:result, [], nil}]}])
+
   @typedoc "Why a gate did not admit."
   @type reason ::
           :full
@@ -112,7 +117,7 @@ defmodule Penstock do
   @doc """
   `run/3` without options.
   """
-  @spec run(gate, fun) :: {:ok, term} | {:error, reason}
+  @spec run(gate, work(result)) :: {:ok, result} | {:error, reason} when result: term
   def run(gate, fun)
 
   # Its own clause and not a default argument: nearly every call is this one, and each further
@@ -171,7 +176,7 @@ defmodule Penstock do
       {:ok, {:error, :full}}
 
   """
-  @spec run(gate, fun, [run_option]) :: {:ok, term} | {:error, reason}
+  @spec run(gate, work(result), [run_option]) :: {:ok, result} | {:error, reason} when result: term
   def run(gate, fun, opts) do
     Options.fun!(fun)
     %{permits: permits} = request = Request.run!(opts, @default_timeout)
@@ -230,7 +235,7 @@ defmodule Penstock do
       ** (Penstock.RejectedError) #Penstock.Pool<in_use: 0, limit: 1> did not admit: :full (2 permits were asked for, above the limit of 1)
 
   """
-  @spec run!(gate, fun, [run_option]) :: term
+  @spec run!(gate, work(result), [run_option]) :: result when result: term
   def run!(gate, fun, opts \\ []) do
     case run(gate, fun, opts) do
       {:ok, value} -> value
@@ -272,7 +277,7 @@ defmodule Penstock do
       iex> {:ok, _pid} = Penstock.spawn(pool, fn -> :ok end, timeout: 1_000)
 
   """
-  @spec spawn(gate, fun, [spawn_option]) :: {:ok, pid} | {:error, reason}
+  @spec spawn(gate, work(term), [spawn_option]) :: {:ok, pid} | {:error, reason}
   def spawn(gate, fun, opts \\ []), do: Child.start(gate, fun, opts, [])
 
   @doc """
@@ -286,7 +291,7 @@ defmodule Penstock do
       true
 
   """
-  @spec spawn_link(gate, fun, [spawn_option]) :: {:ok, pid} | {:error, reason}
+  @spec spawn_link(gate, work(term), [spawn_option]) :: {:ok, pid} | {:error, reason}
   def spawn_link(gate, fun, opts \\ []), do: Child.start(gate, fun, opts, [:link])
 
   @doc """
@@ -305,8 +310,7 @@ defmodule Penstock do
       :done
 
   """
-  @spec spawn_monitor(gate, fun, [spawn_option]) ::
-          {:ok, {pid, reference}} | {:error, reason}
+  @spec spawn_monitor(gate, work(term), [spawn_option]) :: {:ok, {pid, reference}} | {:error, reason}
   def spawn_monitor(gate, fun, opts \\ []), do: Child.start(gate, fun, opts, [:monitor])
 
   @doc """
@@ -343,8 +347,7 @@ defmodule Penstock do
       iex> {:ok, _agent} = Penstock.start_process(pool, {Agent, :start_link, [fn -> 3 end]}, timeout: 1_000)
 
   """
-  @spec start_process(gate, {module, atom, [term]} | (-> result), [start_option]) :: result | {:error, reason} | term
-        when result: term
+  @spec start_process(gate, {module, atom, [term]} | work(term), [start_option]) :: {:error, reason} | term
   def start_process(gate, start, opts \\ []) do
     start = start!(start)
     request = Request.start!(opts, 0)

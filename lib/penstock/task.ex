@@ -81,7 +81,7 @@ defmodule Penstock.Task do
       iex> {:ok, _pid} = Penstock.Task.start(pool, fn -> :ok end, timeout: 1_000)
 
   """
-  @spec start(Penstock.gate(), (-> term), [option]) :: {:ok, pid} | {:error, Penstock.reason()}
+  @spec start(Penstock.gate(), Penstock.work(term), [option]) :: {:ok, pid} | {:error, Penstock.reason()}
   def start(gate, fun, opts \\ []), do: start_by(&Task.start/3, gate, Options.fun!(fun), opts)
 
   @doc """
@@ -111,7 +111,7 @@ defmodule Penstock.Task do
       true
 
   """
-  @spec start_link(Penstock.gate(), (-> term), [option]) :: {:ok, pid} | {:error, Penstock.reason()}
+  @spec start_link(Penstock.gate(), Penstock.work(term), [option]) :: {:ok, pid} | {:error, Penstock.reason()}
   def start_link(gate, fun, opts \\ []) do
     start_by(&Task.start_link/3, gate, Options.fun!(fun), opts)
   end
@@ -163,7 +163,7 @@ defmodule Penstock.Task do
       0
 
   """
-  @spec async(Penstock.gate(), (-> term), [option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
+  @spec async(Penstock.gate(), Penstock.work(term), [option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
   def async(gate, fun, opts \\ []), do: async_by(gate, Options.fun!(fun), opts)
 
   @doc """
@@ -196,7 +196,7 @@ defmodule Penstock.Task do
       ** (Penstock.RejectedError) #Penstock.Pool<in_use: 0, limit: 1> did not admit: :full (2 permits were asked for, above the limit of 1)
 
   """
-  @spec async!(Penstock.gate(), (-> term), [option]) :: Task.t()
+  @spec async!(Penstock.gate(), Penstock.work(term), [option]) :: Task.t()
   def async!(gate, fun, opts \\ []), do: admitted!(async(gate, fun, opts), gate, opts)
 
   @doc """

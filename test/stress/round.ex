@@ -4,7 +4,7 @@ defmodule Penstock.Stress.Round do
 
   # Among dozens of busy processes the killer would hardly get a turn. The traces and messages of
   # a round end with its process. Returns the result of `round`, or its failure.
-  @spec run((-> result)) :: result | {:error, term} when result: term
+  @spec run(Penstock.work(result)) :: result | {:error, term} when result: term
   def run(round) do
     {_pid, monitor} = :erlang.spawn_opt(fn -> exit({:checked, round.()}) end, [:monitor, priority: :high])
 

@@ -6,7 +6,7 @@ defmodule Penstock.Differential do
   What a scenario gets: `stream.(enumerable, fun, options)` makes a stream, of a fun or of `{m, f, args}`; `note.(term)` writes
   down what anybody saw, in order; `task.()` is called by a task that may be of interest afterwards.
   """
-  @type tools :: %{stream: (term, term, keyword -> Enumerable.t()), note: (term -> term), task: (-> term)}
+  @type tools :: %{stream: (term, term, keyword -> Enumerable.t()), note: (term -> term), task: Penstock.work(term)}
 
   @doc "What came of it: the consumer's own account, how it ended, the notes, and how many tasks run on."
   def observe(stream, scenario, options) do

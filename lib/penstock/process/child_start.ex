@@ -9,7 +9,7 @@ defmodule Penstock.Process.ChildStart do
   alias Penstock.{Admission, Native}
   alias Penstock.Process.MaxRuntime
 
-  @spec run(Admission.permits(), MaxRuntime.max_runtime(), (-> result)) :: result when result: term
+  @spec run(Admission.permits(), MaxRuntime.max_runtime(), Penstock.work(result)) :: result when result: term
   def run(permits, max_runtime, start) do
     start.()
   catch
@@ -24,7 +24,7 @@ defmodule Penstock.Process.ChildStart do
   end
 
   # Starts without a permit, but with the `:max_runtime`.
-  @spec run_unguarded(Native.gate(), MaxRuntime.max_runtime(), (-> result)) :: result when result: term
+  @spec run_unguarded(Native.gate(), MaxRuntime.max_runtime(), Penstock.work(result)) :: result when result: term
   def run_unguarded(gate, max_runtime, start) do
     result = start.()
 

@@ -17,7 +17,7 @@ defmodule Penstock.Process.Handoff do
   alias Penstock.Native
 
   # Calls `create`, and takes the offer back if that fails: the VM has no room for a process, say.
-  @spec create(Native.gate(), Native.offer(), (-> created)) :: created when created: var
+  @spec create(Native.gate(), Native.offer(), Penstock.work(created)) :: created when created: var
   def create(ref, offer, create) do
     create.()
   catch

@@ -7,7 +7,7 @@ defmodule Penstock.Process.MaxRuntime do
   @typedoc "A time in ms, or nil for no bound."
   @type max_runtime :: pos_integer | nil
 
-  @spec run(Native.gate(), Native.offer(), max_runtime, (-> value)) :: value when value: var
+  @spec run(Native.gate(), Native.offer(), max_runtime, Penstock.work(value)) :: value when value: var
   def run(_gate, _offer, nil, fun), do: fun.()
 
   def run(gate, offer, max_runtime, fun) do

@@ -32,7 +32,7 @@ defmodule Penstock.Supervision.Front do
 
   # `start` starts the supervisor below, and is called by the front. `settings` are those of the
   # pool of the name, which is the front's; nil for none.
-  @spec start_link(Group.t(), Pool.settings() | nil, (-> Supervisor.on_start()), timeout) ::
+  @spec start_link(Group.t(), Pool.settings() | nil, Penstock.work(Supervisor.on_start()), timeout) ::
           {:ok, pid} | {:error, term}
   def start_link(group, settings, start, timeout) do
     ref = make_ref()

@@ -8,7 +8,7 @@ defmodule Penstock.Task.Runner do
   alias Penstock.Task.Report
 
   @typedoc "What a task calls."
-  @type call :: (-> term) | Report.mfargs()
+  @type call :: Penstock.work(term) | Report.mfargs()
 
   # There, `Task` makes processes of `:proc_lib`, which report crashes on their own.
   @proc_lib Version.match?(System.version(), "< 1.15.0-dev")

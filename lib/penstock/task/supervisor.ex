@@ -118,7 +118,7 @@ defmodule Penstock.Task.Supervisor do
       true
 
   """
-  @spec start_child(supervisor, (-> term), [child_option]) :: DynamicSupervisor.on_start_child()
+  @spec start_child(supervisor, Penstock.work(term), [child_option]) :: DynamicSupervisor.on_start_child()
   def start_child(supervisor, fun, opts \\ []), do: child(supervisor, Options.fun!(fun), opts)
 
   @doc """
@@ -190,7 +190,7 @@ defmodule Penstock.Task.Supervisor do
       3
 
   """
-  @spec async(supervisor, (-> term), [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
+  @spec async(supervisor, Penstock.work(term), [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
   def async(supervisor, fun, opts \\ []), do: task(supervisor, Options.fun!(fun), opts, &Task.Supervisor.async/5)
 
   @doc """
@@ -221,7 +221,7 @@ defmodule Penstock.Task.Supervisor do
       6
 
   """
-  @spec async!(supervisor, (-> term), [async_option]) :: Task.t()
+  @spec async!(supervisor, Penstock.work(term), [async_option]) :: Task.t()
   def async!(supervisor, fun, opts \\ []), do: admitted!(async(supervisor, fun, opts), supervisor, opts)
 
   @doc """
@@ -250,7 +250,7 @@ defmodule Penstock.Task.Supervisor do
       {:exit, :shutdown}
 
   """
-  @spec async_nolink(supervisor, (-> term), [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
+  @spec async_nolink(supervisor, Penstock.work(term), [async_option]) :: {:ok, Task.t()} | {:error, Penstock.reason()}
   def async_nolink(supervisor, fun, opts \\ []) do
     task(supervisor, Options.fun!(fun), opts, &Task.Supervisor.async_nolink/5)
   end
@@ -283,7 +283,7 @@ defmodule Penstock.Task.Supervisor do
       :won
 
   """
-  @spec async_nolink!(supervisor, (-> term), [async_option]) :: Task.t()
+  @spec async_nolink!(supervisor, Penstock.work(term), [async_option]) :: Task.t()
   def async_nolink!(supervisor, fun, opts \\ []), do: admitted!(async_nolink(supervisor, fun, opts), supervisor, opts)
 
   @doc """
