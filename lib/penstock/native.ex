@@ -266,7 +266,7 @@ defmodule Penstock.Native do
   @spec pools_made() :: {non_neg_integer, non_neg_integer}
   def pools_made, do: missing()
 
-  # `granted` counts the waiters that were admitted. The census has the other figures.
+  # `granted` counts the waiters that were admitted. `pool_report` has the other figures.
   @spec pool_info(gate) ::
           %{
             instance: instance,
@@ -287,7 +287,7 @@ defmodule Penstock.Native do
 
   # Walks through all entries in calls of bounded length. The first call passes position 0. Each
   # call returns the sums of its part, and the position for the next call.
-  @spec pool_census(gate, instance, non_neg_integer) ::
+  @spec pool_report(gate, instance, non_neg_integer) ::
           {non_neg_integer | :done,
            %{
              holders: non_neg_integer,
@@ -299,9 +299,9 @@ defmodule Penstock.Native do
              held_longer_than: non_neg_integer
            }}
           | :badarg
-  def pool_census(_gate, _instance, _position), do: missing()
+  def pool_report(_gate, _instance, _position), do: missing()
 
-  # Walks through the holders that have held for `at_least` ms, as pool_census. The first call
+  # Walks through the holders that have held for `at_least` ms, as pool_report. The first call
   # takes nil as `now` and returns the time that ages are measured at. Returns the next position,
   # that time and `{pid, permits, held_ms}` of each.
   @spec pool_holders(gate, instance, non_neg_integer, non_neg_integer | nil, non_neg_integer) ::
@@ -474,14 +474,14 @@ defmodule Penstock.Native do
   @spec ban_advance(atom, non_neg_integer) :: :ok | :no_ban | :badarg
   def ban_advance(_name, _ms), do: missing()
 
-  # The janitor: the process that is sent `:settle` for each pool with more work than one call may
+  # The janitor: the process that is sent `:serve` for each pool with more work than one call may
   # do. That is waiters to answer or, if the reference of the pool is gone, entries to clear.
 
   @spec janitor_register() :: :ok | :badarg
   def janitor_register, do: missing()
 
-  @spec janitor_settle() :: :ok
-  def janitor_settle, do: missing()
+  @spec janitor_serve() :: :ok
+  def janitor_serve, do: missing()
 
   # Deadlines, and the reaper: the process that kills overdue processes. It asks which are
   # overdue, a bounded number at a time, and then whether it may sleep until it is sent `:due`.

@@ -612,7 +612,7 @@ defmodule Penstock.Pool do
         Resolver.bad_pool!(:no_pool, pool)
 
       %{instance: instance, limit: limit, in_use: in_use} = info ->
-        sums = census(ref, instance, 0, %{})
+        sums = report(ref, instance, 0, %{})
 
         %{
           name: if(is_atom(pool), do: pool),
@@ -639,11 +639,11 @@ defmodule Penstock.Pool do
   defp with_held_longer(info, 0, _count), do: info
   defp with_held_longer(info, _ms, count), do: Map.put(info, :held_longer_than, count)
 
-  defp census(_ref, _instance, :done, sums), do: sums
+  defp report(_ref, _instance, :done, sums), do: sums
 
-  defp census(ref, instance, position, sums) do
-    {next, part} = Native.pool_census(ref, instance, position)
-    census(ref, instance, next, Map.merge(sums, part, fn _figure, a, b -> a + b end))
+  defp report(ref, instance, cursor, sums) do
+    {next, part} = Native.pool_report(ref, instance, cursor)
+    report(ref, instance, next, Map.merge(sums, part, fn _figure, a, b -> a + b end))
   end
 
   @doc """
@@ -681,14 +681,14 @@ defmodule Penstock.Pool do
   # the last of these are asked for, which soon are few.
   defp longest(_ref, _instance, :done, _now, _at_least, found, _count), do: cut(found)
 
-  defp longest(ref, instance, position, now, _at_least, found, count) when count >= 2 * @most_holders do
+  defp longest(ref, instance, cursor, now, _at_least, found, count) when count >= 2 * @most_holders do
     found = cut(found)
     {_pid, _permits, shortest} = List.last(found)
-    longest(ref, instance, position, now, shortest + 1, found, @most_holders)
+    longest(ref, instance, cursor, now, shortest + 1, found, @most_holders)
   end
 
-  defp longest(ref, instance, position, now, at_least, found, count) do
-    {next, now, more} = Native.pool_holders(ref, instance, position, now, at_least)
+  defp longest(ref, instance, cursor, now, at_least, found, count) do
+    {next, now, more} = Native.pool_holders(ref, instance, cursor, now, at_least)
     longest(ref, instance, next, now, at_least, more ++ found, count + length(more))
   end
 

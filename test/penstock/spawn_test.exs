@@ -369,7 +369,7 @@ defmodule Penstock.SpawnTest do
   end
 
   describe "the native side" do
-    test "refuses a second offer before the first is settled, and loses no permit" do
+    test "refuses a second offer before the first is completed, and loses no permit" do
       for pool <- both(limit: 5) do
         ref = Penstock.Admission.Resolver.ref!(pool)
         offer = Penstock.Native.spawn_take(ref, 2)

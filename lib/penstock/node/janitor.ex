@@ -1,7 +1,7 @@
 defmodule Penstock.Node.Janitor do
   # Has two duties. No permit depends on them for its count:
   #
-  #   * The native side sends `:settle` when the wait queue of a pool needs more work than one native
+  #   * The native side sends `:serve` when the wait queue of a pool needs more work than one native
   #     call may do (a limit that grows by thousands while thousands wait), or when an unnamed pool
   #     with many holders is dropped. The janitor then continues that work.
   #   * When the owner of a pool crashes, the next owner of that name adopts the pool. The janitor
@@ -27,10 +27,10 @@ defmodule Penstock.Node.Janitor do
   def watch_owner(name, owner), do: ask({:watch, name, owner})
 
   # Closes the pool of an owner that has ended in an orderly way, before it returns.
-  @spec settle_owner(atom) :: :ok
-  def settle_owner(name) do
+  @spec close_orphans_of(atom) :: :ok
+  def close_orphans_of(name) do
     owner = Native.gate_owner(name)
-    if owner && not Process.alive?(owner), do: ask({:settle_owner, owner}), else: :ok
+    if owner && not Process.alive?(owner), do: ask({:close_orphans_of, owner}), else: :ok
   end
 
   defp ask(request) do
@@ -67,7 +67,7 @@ defmodule Penstock.Node.Janitor do
     {:reply, :ok, Map.put(watched, Process.monitor(owner), {name, owner})}
   end
 
-  def handle_call({:settle_owner, owner}, _from, watched) do
+  def handle_call({:close_orphans_of, owner}, _from, watched) do
     # The owner is dead, so the messages of its monitors are here or about to arrive.
     monitors = for {monitor, {_name, ^owner}} <- watched, do: monitor
 
@@ -78,10 +78,10 @@ defmodule Penstock.Node.Janitor do
   end
 
   @impl true
-  def handle_info(:settle, watched) do
+  def handle_info(:serve, watched) do
     # One pool for each message, so that other messages are served. If work is left, another
-    # `:settle` is on its way.
-    :ok = Native.janitor_settle()
+    # `:serve` is on its way.
+    :ok = Native.janitor_serve()
     {:noreply, watched}
   end
 

@@ -39,7 +39,7 @@ defmodule Penstock.Supervision.Partitions do
     {sup_opts, _ours} = Keyword.split(opts, options ++ @server_options)
     Enum.each(sup_opts, &check!/1)
 
-    if settings, do: Janitor.settle_owner(name)
+    if settings, do: Janitor.close_orphans_of(name)
 
     with :ok <- free(name, settings) do
       ref = Resolver.ref!(gate)

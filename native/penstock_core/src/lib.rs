@@ -22,7 +22,7 @@ mod time;
 pub use ban::{Ban, BanSettings, Banned, BansInfo, FOREVER, Failure, Listed};
 pub use counter::Counter;
 pub use deadlines::{Deadlines, Ending, Todo};
-pub use holders::{Cursor as Position, HolderInfo as Holding, Kind, Report as Census};
+pub use holders::{Cursor, HolderInfo, Kind, Report};
 pub use host::{Answer, Host, Pid};
 pub use pool::{
     AS_LIMIT, Adoption, Cancelled, Changes, Drain, Expiry, Info, NotHeld, Offer, Opening, Parked, Pool, PoolHost,
@@ -33,7 +33,7 @@ pub use rate::{
     Reserved, hit_all,
 };
 pub use registry::{InstanceId, Named, Names, Registry, Started, UnnamedId};
-pub use reuse::{Generation as Incarnation, OutOfMemory, Reusable};
+pub use reuse::{Generation, OutOfMemory, Reusable};
 pub use time::{CENTURY, LATEST, NS_PER_MS, whole_ms};
 
 /// Has cargo build the crate again when `native/compile.exs` sees other sources: cargo itself goes

@@ -38,6 +38,6 @@ atoms! {
     max_overdraft, max_waiting, measure, measured, memory, monotonic, nif_panicked, nil,
     nil_key, no_ban, no_limiter, no_place, no_pool, none, noproc, not_held, ok, open, overdue,
     pause, peak, per, pool, queue_full, reason_bytes, rejected, released_by_exit, revoked,
-    settle, status, timed_out, timeout, told, too_large, too_late, undrained, unknown, wait,
+    serve, status, timed_out, timeout, told, too_large, too_late, undrained, unknown, wait,
     waiting, within,
 }

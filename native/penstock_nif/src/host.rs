@@ -99,12 +99,12 @@ impl Host for Beam {
 }
 
 impl PoolHost for Beam {
-    type Anchor = PoolData;
+    type PoolData = PoolData;
 
     fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool {
         self.did(MONITOR);
         let watch = Watch::Pool(lasting(pool));
-        pool.anchor.watches.monitor(self.env, Pool::<Self>::shard_of(pid), watch, pid)
+        pool.data.watches.monitor(self.env, Pool::<Self>::shard_of(pid), watch, pid)
     }
 
     fn defer(&self, pool: &Pool<Self>) {

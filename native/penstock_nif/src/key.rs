@@ -11,7 +11,7 @@
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 
 use once_cell::sync::Lazy;
-use penstock_core::{Host, Incarnation};
+use penstock_core::{Generation, Host};
 
 use crate::atoms;
 use crate::host::Beam;
@@ -28,13 +28,13 @@ static SECRET: Lazy<RandomState> = Lazy::new(RandomState::new);
 /// Salts of 32 bits: some versions of the VM take no more.
 static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|which| SECRET.hash_one(which) >> 32));
 
-/// Returns the tag of a key in an incarnation of a limiter or ban. The error is the answer to the
+/// Returns the tag of a key in a generation of a limiter or ban. The error is the answer to the
 /// caller.
 ///
 /// `measured` means that the caller knows that a walk through all of the key is short. Otherwise
 /// no binary, large integer or fun inside the key is looked into.
 #[inline]
-pub(crate) fn digest(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Result<u64, Term> {
+pub(crate) fn digest(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Result<u64, Term> {
     // Most keys are binaries: they need no walk, and enter the hash in whole words.
     if let Some(bytes) = beam.env.binary(key) {
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -42,22 +42,22 @@ pub(crate) fn digest(beam: &Beam, incarnation: Incarnation, key: Term, measured:
             return Err(atoms::too_large());
         }
         let mut hasher = SECRET.build_hasher();
-        hasher.write_u64(u64::from(incarnation) << 32 | u64::from(size) << 8 | Of::Binary as u64);
+        hasher.write_u64(u64::from(generation) << 32 | u64::from(size) << 8 | Of::Binary as u64);
         hasher.write(bytes);
         return Ok(tag(&hasher));
     }
     if key == atoms::nil() {
         return Err(atoms::nil_key());
     }
-    walk(beam, incarnation, key, measured)
+    walk(beam, generation, key, measured)
 }
 
 #[inline(never)]
-fn walk(beam: &Beam, incarnation: Incarnation, key: Term, measured: bool) -> Result<u64, Term> {
+fn walk(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Result<u64, Term> {
     // 1 byte for the version.
     let mut walk = Walk { env: beam.env, measured, least: 1, most: 1, terms: 0 };
     let mut hasher = SECRET.build_hasher();
-    hasher.write_u32(incarnation);
+    hasher.write_u32(generation);
     let walked = walk.term(&mut hasher, key);
     // A term costs some 40 ns, and most keys have a few.
     beam.worked(2 * walk.terms);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
-use penstock_core::{Deadlines, Opening, Pid, Pool, Position, Registry, UnnamedId};
+use penstock_core::{Cursor, Deadlines, Opening, Pid, Pool, Registry, UnnamedId};
 
 use crate::atoms;
 use crate::host::Beam;
@@ -157,7 +157,7 @@ struct Clearing {
     pool: &'static Pool<Beam>,
     id: UnnamedId,
     /// The first position that is not cleared yet.
-    from: Position,
+    from: Cursor,
 }
 
 /// Entries that one turn clears, some 80 ns each.
@@ -166,20 +166,20 @@ const TURN: usize = 512;
 /// soon as its handle is gone.
 const AT_ONCE: usize = 32;
 
-/// Registers the process that is sent `:settle` for each job in the queue, beginning with the
+/// Registers the process that is sent `:serve` for each job in the queue, beginning with the
 /// jobs that are queued already.
 pub(crate) fn register_janitor(env: Env, pid: Pid) {
     // Either the caller that queues a job now finds this janitor, or this call finds the job: the
     // lock of the queue orders the two.
     JANITOR.register(pid);
     let queued = QUEUE.lock().len();
-    (0..queued).for_each(|_| env.send(pid, atoms::settle()));
+    (0..queued).for_each(|_| env.send(pid, atoms::serve()));
 }
 
 /// Queues a pool whose waiters are due an answer, unless it is queued already.
 pub(crate) fn defer(env: Env, pool: &Pool<Beam>) {
     let pool = lasting(pool);
-    if pool.anchor.begin_deferral() {
+    if pool.data.begin_deferral() {
         queue(env, Job::Serve(pool));
     }
 }
@@ -187,12 +187,12 @@ pub(crate) fn defer(env: Env, pool: &Pool<Beam>) {
 fn queue(env: Env, job: Job) {
     QUEUE.lock().push_back(job);
     // Without a janitor no job is lost: the next one looks at the queue first.
-    JANITOR.send(env, atoms::settle());
+    JANITOR.send(env, atoms::serve());
 }
 
 /// Clears a pool whose handle is gone. The janitor does the work beyond the bound of one call.
 pub(crate) fn begin_clear(beam: &Beam, pool: &'static Pool<Beam>, id: UnnamedId) {
-    clear(beam, Clearing { pool, id, from: Position::default() }, AT_ONCE);
+    clear(beam, Clearing { pool, id, from: Cursor::default() }, AT_ONCE);
 }
 
 fn clear(beam: &Beam, Clearing { pool, id, from }: Clearing, most: usize) {
@@ -208,8 +208,8 @@ pub(crate) fn do_one_job(beam: &Beam) {
     match next {
         Some(Job::Serve(pool)) => {
             // Before the work: a job that arises during the work, or remains, is queued again.
-            pool.anchor.end_deferral();
-            pool.settle(beam);
+            pool.data.end_deferral();
+            pool.serve(beam);
         }
         Some(Job::Clear(clearing)) => clear(beam, clearing, TURN),
         None => {}

@@ -17,7 +17,7 @@ defmodule Penstock.Node.JanitorTest do
   alias Penstock.Node.Janitor
   alias Penstock.Supervision.{Group, Partitions}
 
-  # More than one native call settles: the rest goes through the janitor.
+  # More than one native call serves: the rest goes through the janitor.
   @crowd 10_000
 
   # Parks a crowd, whose answers arrive as `{:answer, answer}`.

@@ -81,11 +81,11 @@ defmodule Penstock.ChildJobs.Calls do
       pools_made: [],
       pool_info: [gate: gate],
       pool_held: [gate: gate, instance: instance],
-      pool_census: [gate: gate, instance: instance, position: 0],
+      pool_report: [gate: gate, instance: instance, position: 0],
       work_ms: [gate: gate, pid: self()],
       pool_holders: [gate: gate, instance: instance, position: 0, now: nil, age: 0],
       janitor_register: [],
-      janitor_settle: [],
+      janitor_serve: [],
       deadline_set: [gate: gate, offer: 1, ms: 1_000_000],
       deadline_give: [gate: gate, instance: instance, pid: self(), ms: 1_000_000],
       deadline_end: [],
@@ -218,7 +218,7 @@ defmodule Penstock.ChildJobs.Calls do
   # Of a name's pool, the same; a reference has only one.
   defp allowed(function, :offer, {instance, 1}) when instance in [:ok, 0, 1], do: [no_offer(function), :badarg]
   # The one holder is before that position, or after it.
-  defp allowed(:pool_census, :position, n) when n in 0..@most,
+  defp allowed(:pool_report, :position, n) when n in 0..@most,
     do: [{:done, sums(1)}, {:done, sums(0)}]
 
   defp allowed(:pool_holders, :position, n) when n in 0..@most, do: [{:done, 0, []}, {:done, 0, [{self(), 2, 0}]}]

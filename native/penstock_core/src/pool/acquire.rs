@@ -78,7 +78,7 @@ impl<H: PoolHost> Pool<H> {
     /// this moment, and will find permits that are free.
     #[cold]
     fn acquire_behind_waiters(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
-        if !self.settle(host) {
+        if !self.serve(host) {
             return Err(Refusal::Again);
         }
         if self.take(host, me, n, kind) { Ok(()) } else { Err(self.refuse(me)) }
@@ -240,7 +240,7 @@ impl<H: PoolHost> Pool<H> {
         fence_after_rmw();
         self.note_leaving(entry);
         if was.flagged() {
-            self.settle(host);
+            self.serve(host);
         }
     }
 

@@ -150,7 +150,7 @@ impl<H: PoolHost> Pool<H> {
         fence(Ordering::SeqCst);
         self.note_leaving(entry);
         if was.flagged() {
-            self.settle(host);
+            self.serve(host);
         }
     }
 }

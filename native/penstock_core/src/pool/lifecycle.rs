@@ -128,7 +128,7 @@ impl<H: PoolHost> Pool<H> {
             settings.max_overdraft = changes.max_overdraft.unwrap_or(settings.max_overdraft);
             settings.held_longer_than = changes.held_longer_than.unwrap_or(settings.held_longer_than);
         }
-        self.settle(host);
+        self.serve(host);
         true
     }
 
@@ -163,7 +163,7 @@ impl<H: PoolHost> Pool<H> {
                 })
             }
         };
-        self.settle(host);
+        self.serve(host);
         Some(drain)
     }
 
@@ -188,7 +188,7 @@ impl<H: PoolHost> Pool<H> {
             guarded.status = Status::Open;
             self.state.open();
         }
-        self.settle(host);
+        self.serve(host);
         true
     }
 
@@ -199,7 +199,7 @@ impl<H: PoolHost> Pool<H> {
             guarded.status = Status::Closed;
             self.state.close();
         }
-        self.settle(host);
+        self.serve(host);
     }
 
     /// Clears a closed pool that no caller can reach any more: gives back all that is held in it,
@@ -210,7 +210,7 @@ impl<H: PoolHost> Pool<H> {
     /// race with it.
     pub fn clear(&self, host: &H, from: Cursor, most: usize) -> Option<Cursor> {
         // Waiters may have lost the pool, too: each is told that it is closed.
-        if !self.settle(host) {
+        if !self.serve(host) {
             return Some(from);
         }
         let (looked_at, rest) = self.table.clear(from, most, |permits| {

@@ -83,13 +83,13 @@ pub const AS_LIMIT: u64 = u64::MAX;
 /// A runtime that has pools.
 pub trait PoolHost: Host {
     /// The data that the runtime keeps with each pool.
-    type Anchor: Default + Send + Sync;
+    type PoolData: Default + Send + Sync;
 
     /// Makes sure that [`Pool::down`] is called once `pid` is gone; returns `false` if it is gone
     /// already.
     fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool;
 
-    /// Makes sure that [`Pool::settle`] is called again soon, as more is due than one call may
+    /// Makes sure that [`Pool::serve`] is called again soon, as more is due than one call may
     /// do.
     fn defer(&self, pool: &Pool<Self>);
 }
@@ -102,7 +102,7 @@ pub struct Pool<H: PoolHost> {
     guarded: CachePadded<Mutex<Guarded<H>>>,
     finds: Finds,
     /// The data of the host.
-    pub anchor: H::Anchor,
+    pub data: H::PoolData,
 }
 
 /// Read by every call, written rarely.
@@ -153,7 +153,7 @@ impl<H: PoolHost> Pool<H> {
                 shrunk_from: 0,
             })),
             finds: Finds::new(),
-            anchor: H::Anchor::default(),
+            data: H::PoolData::default(),
         }
     }
 

@@ -77,7 +77,7 @@ impl<H: PoolHost> Pool<H> {
     /// calls it died. May be called once or many times.
     pub fn down(&self, host: &H, pid: Pid) {
         if self.reap(pid) {
-            self.settle(host);
+            self.serve(host);
         }
     }
 
@@ -195,6 +195,6 @@ impl<H: PoolHost> Pool<H> {
         }
         tally.reaped += tally.dead.len();
         // Once for all of them: each may have held what many waited for.
-        tally.deferred |= due && !self.settle(host);
+        tally.deferred |= due && !self.serve(host);
     }
 }

@@ -44,7 +44,7 @@ impl<H: PoolHost> Pool<H> {
 
     /// Returns the totals from a cursor on, until `most` cache lines were looked at, and the next
     /// cursor.
-    pub fn census(&self, host: &H, from: Cursor, most: usize) -> (Report, Option<Cursor>) {
+    pub fn report(&self, host: &H, from: Cursor, most: usize) -> (Report, Option<Cursor>) {
         let longer_than = lock(&self.guarded).settings.held_longer_than;
         self.table.report(from, self.generation(), most, Age { now_ms: host.now_ms(), longer_than })
     }

@@ -259,7 +259,7 @@ impl<H: PoolHost> Pool<H> {
             self.record_unannounced(host, me, entry, n, Kind::Bound);
         }
         if due {
-            self.settle(host);
+            self.serve(host);
         }
         retained
     }

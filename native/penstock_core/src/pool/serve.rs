@@ -64,7 +64,7 @@ impl<H: PoolHost> Pool<H> {
     /// Gives every answer that is due. Returns `false` if grants may be among those that are left
     /// for the host's next call.
     #[cold]
-    pub fn settle(&self, host: &H) -> bool {
+    pub fn serve(&self, host: &H) -> bool {
         let mut rest = Rest::More;
         for _ in 0..BATCHES {
             let now = host.now_ms();

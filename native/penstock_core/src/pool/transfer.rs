@@ -40,7 +40,7 @@ impl<H: PoolHost> Pool<H> {
             self.credit_other(host, to, n, kind)
         } else {
             if self.state.give(u64::from(n)).flagged() {
-                self.settle(host);
+                self.serve(host);
             }
             false
         };

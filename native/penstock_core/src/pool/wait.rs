@@ -248,7 +248,7 @@ impl<H: PoolHost> Pool<H> {
             self.table.shard(me).timed_out.fetch_add(u64::from(timed_out), Ordering::Relaxed);
             // It may have been a large request that blocked smaller ones.
             if self.state.load().flagged() {
-                self.settle(host);
+                self.serve(host);
             }
         }
         Cancelled::Yes
@@ -283,7 +283,7 @@ impl<H: PoolHost> Pool<H> {
             }
         }
         if any && self.state.load().flagged() {
-            self.settle(host);
+            self.serve(host);
         }
         expiry
     }

@@ -3,7 +3,7 @@
 use penstock_core::{Answer, Cancelled, Drain, Expiry, Parked, Refusal};
 
 use crate::support::{Process, Stage, limit};
-use crate::{LINES, LOOKS, MESSAGES, processes, settle_what_was_deferred};
+use crate::{LINES, LOOKS, MESSAGES, processes, serve_deferred};
 
 #[test]
 fn a_look_past_many_idle_entries_goes_only_so_far_each_time() {
@@ -23,7 +23,7 @@ fn a_look_past_many_idle_entries_goes_only_so_far_each_time() {
     }
     assert_eq!(answers.len(), IDLE.div_ceil(LOOKS));
     assert!(answers[..answers.len() - 1].iter().all(|answer| *answer == Err(Refusal::Again)));
-    assert_eq!(stage.census().rejected, 1, "to be asked to come again is no refusal");
+    assert_eq!(stage.report().rejected, 1, "to be asked to come again is no refusal");
 
     // A scan removes an idle entry from the active set, so the next scan does not visit it.
     assert_eq!(asker.try_acquire(2), Err(Refusal::Full));
@@ -61,7 +61,7 @@ fn answers_beyond_what_one_call_may_send_are_deferred() {
     assert_eq!(stage.host.answers(), MESSAGES);
     assert_eq!((stage.in_use(), stage.info().waiting), (MESSAGES as u64 + 1, WAITERS - MESSAGES));
     assert!(!stage.process(1).take(1), "the waiters are still before a newcomer");
-    assert_eq!(settle_what_was_deferred(&stage), WAITERS.div_ceil(MESSAGES) - 1);
+    assert_eq!(serve_deferred(&stage), WAITERS.div_ceil(MESSAGES) - 1);
     assert!(waiters.iter().all(Process::was_granted));
     assert_eq!(stage.info().granted, WAITERS as u64);
     let holders: Vec<_> = waiters.iter().chain([&holder]).map(|process| (process, 1)).collect();
@@ -96,7 +96,7 @@ fn a_shrink_refuses_a_long_line_in_parts() {
     stage.update(2);
     // While the refusals are under way, some of the waiters that are next die.
     waiters[2 * MESSAGES..2 * MESSAGES + 5].iter().for_each(|waiter| waiter.die());
-    settle_what_was_deferred(&stage);
+    serve_deferred(&stage);
     for (at, waiter) in waiters.iter().enumerate() {
         let died = (2 * MESSAGES..2 * MESSAGES + 5).contains(&at);
         if !died {
@@ -123,11 +123,11 @@ fn a_pause_in_the_middle_of_a_shrink_refuses_nobody_more() {
     assert_eq!(stage.info().waiting, WAITERS - MESSAGES, "one call refuses MESSAGES, and the rest is deferred");
     // Limit 0 is a pause: requests of any size wait.
     stage.update(0);
-    settle_what_was_deferred(&stage);
+    serve_deferred(&stage);
     assert_eq!(stage.info().waiting, WAITERS - MESSAGES);
     // The waiters that are left still ask for more than a limit of 2.
     stage.update(2);
-    settle_what_was_deferred(&stage);
+    serve_deferred(&stage);
     assert_eq!(stage.info().waiting, 0);
     assert!(waiters.iter().all(|waiter| waiter.answers() == [Answer::Full]));
     stage.at_rest(&[(&holder, 4)]);
@@ -151,7 +151,7 @@ fn drainers_and_a_shrunk_line_fit_into_one_reopening() {
     stage.update(1);
     assert!(stage.info().waiting > 0);
     assert!(stage.pool.reopen(&stage.host));
-    settle_what_was_deferred(&stage);
+    serve_deferred(&stage);
     assert!(drainers.iter().all(|drainer| drainer.answers() == [Answer::Undrained(1)]));
     assert!(waiters.iter().all(|waiter| matches!(waiter.answers().as_slice(), [Answer::Closed | Answer::Full])));
     stage.at_rest(&[(&holder, 1)]);
@@ -168,10 +168,10 @@ fn closing_and_draining_tell_many_in_parts() {
         waiter.wait(1);
     }
     drainers.iter().for_each(|drainer| assert!(matches!(drainer.drain(), Drain::Waiting(_))));
-    settle_what_was_deferred(&stage);
+    serve_deferred(&stage);
     assert!(waiters.iter().all(|waiter| waiter.answers() == [Answer::Closed]));
     assert_eq!(holder.release(1), Ok(()));
-    settle_what_was_deferred(&stage);
+    serve_deferred(&stage);
     assert!(drainers.iter().all(|drainer| drainer.answers() == [Answer::Drained]));
     stage.pool.close(&stage.host);
     assert!(stage.pool.open(limit(1)));
@@ -280,7 +280,7 @@ fn updates_without_a_pause_keep_nobody_in_line_waiting() {
     let granted = waiters.iter().take_while(|waiter| waiter.was_granted()).count();
     assert!(granted >= 9 && waiters[granted..].iter().all(|waiter| !waiter.was_granted()), "{granted}, in order");
     while stage.host.take_deferrals() > 0 {
-        stage.pool.settle(&stage.host);
+        stage.pool.serve(&stage.host);
     }
     assert_eq!(stage.info().waiting, MANY - granted);
 }
@@ -303,10 +303,10 @@ fn the_many_waits_of_a_process_that_dies_end_in_parts() {
     assert!((400..501).contains(&left), "{left} left by one call");
     assert_eq!(holder.release(1), Ok(()));
     assert!(!other.was_granted(), "nobody is served before the dead are out of the way");
-    assert!(settle_what_was_deferred(&stage) > 5);
+    assert!(serve_deferred(&stage) > 5);
     assert!(other.was_granted());
     assert_eq!(stage.pool.expire(&stage.host, 1_000), Expiry::Nothing);
-    assert_eq!((stage.info().waiting, stage.census().timed_out), (0, 0));
+    assert_eq!((stage.info().waiting, stage.report().timed_out), (0, 0));
     stage.at_rest(&[(&other, 1)]);
 }
 
@@ -329,5 +329,5 @@ fn waits_that_the_host_ends_end_in_parts_and_let_others_go_on() {
     assert_eq!(stage.pool.expire(&stage.host, 1_000), Expiry::Nothing);
     stage.update(0);
     assert!(ask(&asker, 1, Some(2_000)).1, "told again");
-    assert_eq!(stage.census().timed_out, 200);
+    assert_eq!(stage.report().timed_out, 200);
 }

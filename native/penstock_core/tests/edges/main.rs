@@ -42,11 +42,11 @@ fn processes(stage: &Arc<Stage>, numbers: std::ops::RangeInclusive<usize>) -> Ve
 }
 
 /// Runs the work that the pool deferred to the host, and returns the number of calls.
-fn settle_what_was_deferred(stage: &Stage) -> usize {
+fn serve_deferred(stage: &Stage) -> usize {
     let mut times = 0;
     while stage.host.take_deferrals() > 0 {
         let before = stage.host.answers();
-        stage.pool.settle(&stage.host);
+        stage.pool.serve(&stage.host);
         assert!(stage.host.answers() - before <= MESSAGES, "each time is one call");
         times += 1;
     }

@@ -61,10 +61,10 @@ fn a_wait_that_is_left_is_no_time_out() {
     c.wait(1);
     assert_eq!(b.leave_line(id), Cancelled::Yes);
     assert_eq!(b.leave_line(id), Cancelled::TooLate);
-    assert_eq!(stage.census().timed_out, 0);
+    assert_eq!(stage.report().timed_out, 0);
     let id = b.wait(1);
     assert_eq!(b.cancel(id), Cancelled::Yes);
-    assert_eq!(stage.census().timed_out, 1);
+    assert_eq!(stage.report().timed_out, 1);
     assert_eq!(a.release(1), Ok(()));
     assert!(c.was_granted());
     stage.at_rest(&[(&c, 1)]);
@@ -84,7 +84,7 @@ fn a_claim_is_of_an_open_offer_of_that_process() {
     assert_eq!(supervisor.entrust(&child, 2), Ok(()));
     assert_eq!(child.release(1), Err(NotHeld), "they are bound");
     child.die();
-    assert_eq!(stage.census().acquired, 1, "it was admitted once");
+    assert_eq!(stage.report().acquired, 1, "it was admitted once");
     stage.at_rest(&[]);
 }
 
@@ -99,7 +99,7 @@ fn what_is_entrusted_to_a_dead_child_is_free_again() {
 }
 
 #[test]
-fn an_offer_that_was_settled_is_nothing_to_anybody() {
+fn a_completed_handoff_grants_nothing() {
     let (stage, [spawner, child, next, thief]) = Stage::cast(limit(2));
     assert_eq!(spawner.try_bound(2), Ok(()));
     let first = spawner.offer(1).unwrap();
@@ -166,7 +166,7 @@ proptest! {
 }
 
 #[test]
-fn a_second_offer_before_the_first_is_settled_is_refused_and_loses_nothing() {
+fn a_second_offer_before_the_first_is_completed_is_refused_and_loses_nothing() {
     let (stage, [spawner, child, other]) = Stage::cast(limit(4));
     assert_eq!(spawner.try_bound(3), Ok(()));
     let first = spawner.offer(2).unwrap();

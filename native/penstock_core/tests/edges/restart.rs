@@ -66,7 +66,7 @@ fn what_a_dead_holder_had_beyond_a_restart_goes_to_who_waits() {
     assert!(waiter.was_granted());
     dead.finish_exit();
     stage.at_rest(&[(&supervisor, 1), (&waiter, 2)]);
-    assert_eq!(stage.census().released_by_exit, 3);
+    assert_eq!(stage.report().released_by_exit, 3);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The table of many processes, and the totals of a pool.
 
-use penstock_core::{Cancelled, Census, Holding, Pid, Position, Refusal, SHARD_COUNT, UNLIMITED};
+use penstock_core::{Cancelled, Cursor, HolderInfo, Pid, Refusal, Report, SHARD_COUNT, UNLIMITED};
 
 use crate::processes;
 use crate::support::{Process, Stage, limit};
@@ -15,19 +15,19 @@ fn every_level_of_the_table_is_found_listed_and_reused() {
         for process in &everybody {
             process.hold(round);
         }
-        let census = stage.census();
-        assert_eq!(census.holders, MANY as u64);
-        assert!(census.looked_at > MANY, "at all of them, and at where they could be");
+        let report = stage.report();
+        assert_eq!(report.holders, MANY as u64);
+        assert!(report.looked_at > MANY, "at all of them, and at where they could be");
         assert_eq!(stage.holders().len(), MANY);
         for process in &everybody[..MANY / 2] {
             assert_eq!(process.release(round), Ok(()));
         }
-        assert_eq!(stage.census().holders, MANY as u64 / 2);
+        assert_eq!(stage.report().holders, MANY as u64 / 2);
         everybody.iter().for_each(Process::die);
-        let census = stage.census();
-        assert_eq!(census.holders, 0);
-        empty.push(census.looked_at);
-        assert_eq!(census.released_by_exit, (1..=u64::from(round)).sum::<u64>() * MANY as u64 / 2);
+        let report = stage.report();
+        assert_eq!(report.holders, 0);
+        empty.push(report.looked_at);
+        assert_eq!(report.released_by_exit, (1..=u64::from(round)).sum::<u64>() * MANY as u64 / 2);
         everybody.iter().for_each(|process| stage.host.reuse(process.pid));
     }
     assert_eq!(stage.in_use(), 0);
@@ -43,8 +43,8 @@ fn processes_that_come_and_go_leave_nothing_behind() {
     for process in processes(&stage, 1..=20_000) {
         process.hold(1).die();
     }
-    assert_eq!(stage.census().looked_at, Stage::open(0, limit(1)).census().looked_at, "the table has not grown");
-    assert_eq!(stage.census().released_by_exit, 20_000);
+    assert_eq!(stage.report().looked_at, Stage::open(0, limit(1)).report().looked_at, "the table has not grown");
+    assert_eq!(stage.report().released_by_exit, 20_000);
     stage.at_rest(&[]);
 }
 
@@ -60,21 +60,21 @@ fn totals_begin_anew_when_a_pool_is_opened_again() {
     assert!(c.was_granted());
     assert_eq!(c.release(1), Ok(()));
     d.hold(1);
-    let census = stage.census();
-    assert_eq!(census, Census { holders: 1, acquired: 2, rejected: 1, timed_out: 1, released_by_exit: 2, ..census });
+    let report = stage.report();
+    assert_eq!(report, Report { holders: 1, acquired: 2, rejected: 1, timed_out: 1, released_by_exit: 2, ..report });
     assert_eq!((stage.info().peak, stage.info().granted), (2, 1));
 
     stage.pool.close(&stage.host);
     assert!(!stage.pool.open(limit(5)), "something is held");
     assert_eq!(d.release(1), Ok(()));
     assert!(stage.pool.open(limit(5)));
-    assert_eq!(stage.census(), Census { looked_at: stage.census().looked_at, ..Census::default() });
+    assert_eq!(stage.report(), Report { looked_at: stage.report().looked_at, ..Report::default() });
     assert_eq!((stage.info().peak, stage.info().granted, stage.info().settings), (0, 0, limit(5)));
 
     // Entries that existed before the pool was opened again count from one.
     d.hold(1).hold(1);
     b.hold(1);
-    assert_eq!(stage.census().acquired, 3);
+    assert_eq!(stage.report().acquired, 3);
     assert!(!stage.pool.open(limit(1)), "it is open");
     stage.at_rest(&[(&d, 2), (&b, 1)]);
 }
@@ -87,9 +87,9 @@ fn a_walk_through_all_entries_goes_on_where_it_stopped() {
         process.hold(1);
     }
     for most in [1, 2, 9, 100] {
-        let (mut sums, mut next) = (Census::default(), Some(Position::default()));
+        let (mut sums, mut next) = (Report::default(), Some(Cursor::default()));
         while let Some(at) = next {
-            let (part, rest) = stage.pool.census(&stage.host, at, most);
+            let (part, rest) = stage.pool.report(&stage.host, at, most);
             assert!(
                 part.looked_at < most + 9,
                 "a bucket of a line of keys and eight entries is not left in its middle"
@@ -98,9 +98,9 @@ fn a_walk_through_all_entries_goes_on_where_it_stopped() {
             sums += part;
             next = rest;
         }
-        assert_eq!(sums, stage.census());
+        assert_eq!(sums, stage.report());
 
-        let (mut all, mut next) = (Vec::new(), Some(Position::default()));
+        let (mut all, mut next) = (Vec::new(), Some(Cursor::default()));
         while let Some(at) = next {
             let (part, rest) = stage.pool.holders(at, most);
             assert!(part.len() < most + 8);
@@ -111,15 +111,15 @@ fn a_walk_through_all_entries_goes_on_where_it_stopped() {
         assert_eq!(all.len(), MANY);
     }
     for beyond in [(SHARD_COUNT as u64) << 32, 31 << 27, u64::MAX] {
-        let (sums, rest) = stage.pool.census(&stage.host, Position::from_bits(beyond), 1_000_000);
+        let (sums, rest) = stage.pool.report(&stage.host, Cursor::from_bits(beyond), 1_000_000);
         assert!(rest.is_none() && sums.holders < MANY as u64);
-        assert_eq!(stage.pool.holders(Position::from_bits(u64::MAX), 1_000_000), (vec![], None));
+        assert_eq!(stage.pool.holders(Cursor::from_bits(u64::MAX), 1_000_000), (vec![], None));
     }
 }
 
 #[test]
 fn how_long_it_was_held_does_not_wrap() {
-    let holding = |since_ms| Holding { pid: Pid::new(1).unwrap(), permits: 1, since_ms };
+    let holding = |since_ms| HolderInfo { pid: Pid::new(1).unwrap(), permits: 1, since_ms };
     assert_eq!(holding(1_000).held_ms(1_250), 250);
     assert_eq!(holding(u32::MAX - 9).held_ms(40), 50, "the clock went round");
     assert_eq!(holding(1_250).held_ms(1_240), 0, "taken after the look at the clock");

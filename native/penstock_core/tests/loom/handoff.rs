@@ -122,7 +122,7 @@ fn adoption_against_the_death_of_the_spawner() {
         dying.join().unwrap();
         let adoption = running.join().unwrap();
         stage.at_rest(&[]);
-        assert_eq!(stage.census().released_by_exit, u64::from(adoption == Adoption::Revoked));
+        assert_eq!(stage.report().released_by_exit, u64::from(adoption == Adoption::Revoked));
     });
 }
 

@@ -16,8 +16,8 @@ pub(crate) fn limits(burst: u32) -> Limits {
 
 pub(crate) fn open(max_keys: u32, burst: u32) -> (Arc<Limiter>, Key) {
     let limiter = Arc::new(Limiter::new(max_keys).unwrap());
-    let incarnation = limiter.open(limits(burst), false, 0);
-    (limiter, Key::Global(incarnation))
+    let generation = limiter.open(limits(burst), false, 0);
+    (limiter, Key::Global(generation))
 }
 
 // In a table of three rows, the high bits of a tag select the place at which the row begins.

@@ -207,14 +207,14 @@ fn a_hit_by_name_against_a_close_and_the_next_name() {
         let hitter = {
             let registry = Arc::clone(&registry);
             thread::spawn(move || {
-                let (limiter, incarnation) = registry.find(A)?.limiter()?;
-                Some(limiter.hit(Key::Global(incarnation), 0, 1))
+                let (limiter, generation) = registry.find(A)?.limiter()?;
+                Some(limiter.hit(Key::Global(generation), 0, 1))
             })
         };
         assert!(registry.find(A).unwrap().close(&host, a));
         assert_eq!(registry.start_limiter(&host, B, b, settings, || 0), Ok(Started::Fresh));
-        let (limiter, incarnation) = registry.find(B).unwrap().limiter().unwrap();
-        assert_eq!(limiter.hit(Key::Global(incarnation), 0, 1), Hit::Allow(0));
+        let (limiter, generation) = registry.find(B).unwrap().limiter().unwrap();
+        assert_eq!(limiter.hit(Key::Global(generation), 0, 1), Hit::Allow(0));
         let hit = hitter.join().unwrap();
         assert!(matches!(hit, None | Some(Hit::Allow(0) | Hit::Gone)), "{hit:?}");
     });

@@ -19,7 +19,7 @@ fn down_against_down() {
         stage.pool.down(&stage.host, a.pid);
         again.join().unwrap();
         stage.at_rest(&[(&b, 1)]);
-        assert_eq!(stage.census().released_by_exit, 2);
+        assert_eq!(stage.report().released_by_exit, 2);
         assert_eq!(b.release(1), Ok(()));
         assert!(c.was_granted());
         stage.at_rest(&[(&c, 3)]);
@@ -35,7 +35,7 @@ fn look_against_down() {
         assert_eq!(asker.try_acquire(1), Ok(()), "it saw the death, and nobody else asks");
         telling.join().unwrap();
         stage.at_rest(&[(&asker, 1)]);
-        assert_eq!(stage.census().released_by_exit, 1);
+        assert_eq!(stage.report().released_by_exit, 1);
     });
 }
 
@@ -49,7 +49,7 @@ fn look_against_a_look() {
         asking.join().unwrap();
         dead.finish_exit();
         stage.at_rest(&[(&asker, 1), (&other, 1)]);
-        assert_eq!(stage.census().released_by_exit, 2);
+        assert_eq!(stage.report().released_by_exit, 2);
     });
 }
 

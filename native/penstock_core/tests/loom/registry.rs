@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use loom::thread::{self, JoinHandle};
-use penstock_core::{Hit, Incarnation, Key, LimiterSettings, Limits, Pid, Rate, Refusal, Registry, Started, Status};
+use penstock_core::{Generation, Hit, Key, LimiterSettings, Limits, Pid, Rate, Refusal, Registry, Started, Status};
 
 use crate::explore::explore;
 use crate::pids;
@@ -102,7 +102,7 @@ fn start_of_a_limiter_against_another_when_the_owner_crashed() {
         let registry = Arc::new(Registry::new());
         assert_eq!(registry.start_limiter(&host, NAME, dead, limiter(), || 0), Ok(Started::Fresh));
         let named = registry.find(NAME).unwrap();
-        let hit = |key: Incarnation| named.limiter().unwrap().0.hit(Key::Global(key), 0, 1);
+        let hit = |key: Generation| named.limiter().unwrap().0.hit(Key::Global(key), 0, 1);
         assert_eq!(hit(1), Hit::Allow(0));
         host.begin_exit(dead);
         let other = {
@@ -143,8 +143,8 @@ fn adoption_against_an_adoption() {
         }
         late.join().unwrap();
         let named = registry.find(NAME).unwrap();
-        let (limiter, incarnation) = named.limiter().unwrap();
-        let limit = limiter.info(incarnation).unwrap().limits.limit;
+        let (limiter, generation) = named.limiter().unwrap();
+        let limit = limiter.info(generation).unwrap().limits.limit;
         assert_eq!(limit, if named.owner() == Some(next) { 20 } else { 10 });
     });
 }
@@ -155,7 +155,7 @@ fn hit_against_a_close_and_the_next_of_its_memory() {
     const OTHER: u64 = 0x80;
     // The hash of a key includes the generation.
     let keys =
-        |incarnation: Incarnation| [Key::Global(incarnation), Key::Tag(incarnation, u64::from(incarnation) << 32 | 7)];
+        |generation: Generation| [Key::Global(generation), Key::Tag(generation, u64::from(generation) << 32 | 7)];
     for which in [0, 1] {
         explore(move || {
             let host = Fake::new(2);
@@ -165,14 +165,14 @@ fn hit_against_a_close_and_the_next_of_its_memory() {
             let hitter = {
                 let registry = Arc::clone(&registry);
                 thread::spawn(move || {
-                    let (limiter, incarnation) = registry.find(NAME).unwrap().limiter()?;
-                    Some(limiter.hit(keys(incarnation)[which], 0, 1))
+                    let (limiter, generation) = registry.find(NAME).unwrap().limiter()?;
+                    Some(limiter.hit(keys(generation)[which], 0, 1))
                 })
             };
             assert!(registry.find(NAME).unwrap().close(&host, a));
             assert_eq!(registry.start_limiter(&host, OTHER, b, limiter(), || 0), Ok(Started::Fresh));
-            let (limiter, incarnation) = registry.find(OTHER).unwrap().limiter().unwrap();
-            let [all, tag] = keys(incarnation);
+            let (limiter, generation) = registry.find(OTHER).unwrap().limiter().unwrap();
+            let [all, tag] = keys(generation);
             assert_eq!(limiter.hit(all, 0, 1), Hit::Allow(0));
             assert_eq!(limiter.hit(all, 0, 1), Hit::Deny(100_000_000));
             let hit = hitter.join().unwrap();

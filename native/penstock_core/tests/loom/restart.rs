@@ -24,7 +24,7 @@ fn a_restart_against_the_monitor_of_its_predecessor() {
         assert_eq!(answer, Restart::Admitted);
         assert!(!other.take(1));
         stage.at_rest(&[(&supervisor, 1)]);
-        assert_eq!(stage.census().released_by_exit, 1);
+        assert_eq!(stage.report().released_by_exit, 1);
     });
 }
 
@@ -39,7 +39,7 @@ fn two_restarts_against_one_dead_holder() {
         assert_eq!((restarting.join().unwrap(), answer), (Restart::Admitted, Restart::Admitted));
         dead.finish_exit();
         stage.at_rest(&[(&first, 1), (&second, 1)]);
-        assert_eq!(stage.census().released_by_exit, 1);
+        assert_eq!(stage.report().released_by_exit, 1);
     });
 }
 
@@ -64,7 +64,7 @@ fn a_restart_that_remembers_a_dead_holder_against_its_monitor() {
         assert_eq!(second.restart(1), Restart::Admitted, "its permit, or the same when it is free");
         finishing.join().unwrap();
         stage.at_rest(&[(&first, 1), (&second, 1)]);
-        assert_eq!(stage.census().released_by_exit, 2);
+        assert_eq!(stage.report().released_by_exit, 2);
     });
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use loom::sync::atomic::AtomicUsize;
 use loom::thread;
-use penstock_core::{Kind, NotHeld, Pid, Pool, Position, Refusal, Registry};
+use penstock_core::{Cursor, Kind, NotHeld, Pid, Pool, Refusal, Registry};
 
 use crate::explore::explore;
 use crate::support::{Fake, Stage, limit};
@@ -14,7 +14,7 @@ use crate::{pids, spawn};
 /// Clears a pool that no process can reach, in pieces of one entry.
 fn clear(host: &Fake, pool: &Pool<Fake>) {
     pool.close(host);
-    let mut next = Some(Position::default());
+    let mut next = Some(Cursor::default());
     while let Some(from) = next {
         next = pool.clear(host, from, 1);
     }

@@ -153,9 +153,9 @@ pub(crate) fn ask(process: &Process, n: u32, until: Option<u64>) -> (WaiterId, b
     }
 }
 
-pub(crate) fn settle_what_was_deferred(stage: &Stage) {
+pub(crate) fn serve_deferred(stage: &Stage) {
     while stage.host.take_deferrals() > 0 {
-        stage.pool.settle(&stage.host);
+        stage.pool.serve(&stage.host);
     }
 }
 
@@ -170,7 +170,7 @@ fn grant_against_death_of_a_process_with_two_waits() {
         let dying = spawn(&b, |b| b.die());
         assert_eq!(a.release(1), Ok(()));
         dying.join().unwrap();
-        settle_what_was_deferred(&stage);
+        serve_deferred(&stage);
         assert!(c.was_granted(), "neither wait of the dead keeps what it was granted, or others behind it");
         assert_eq!(stage.info().waiting, 0);
         stage.at_rest(&[(&c, 1)]);
@@ -190,7 +190,7 @@ fn two_that_bury_a_process_with_two_waits() {
         // A refusal by a pool of few holders scans all of them.
         let asked = c.try_acquire(1);
         dying.join().unwrap();
-        settle_what_was_deferred(&stage);
+        serve_deferred(&stage);
         assert_eq!(stage.info().waiting, 0);
         stage.at_rest(&[(&a, 1), (&c, asked.is_ok().into())]);
     });
@@ -209,7 +209,7 @@ fn a_wait_that_is_taken_back_against_the_grant_of_another_of_the_process_and_its
         b.begin_exit();
         b.finish_exit();
         releasing.join().unwrap();
-        settle_what_was_deferred(&stage);
+        serve_deferred(&stage);
         assert_eq!(stage.info().waiting, 0, "its entry named a wait that was left");
         c.hold(1);
         stage.at_rest(&[(&c, 1)]);

@@ -119,7 +119,7 @@ impl Pair {
         self.model.line.retain(|waiter| waiter.ticket != ticket);
         let cancelled = self.cast[who].leave_line(id);
         assert_eq!(cancelled, if there { Cancelled::Yes } else { Cancelled::TooLate });
-        self.model.settle();
+        self.model.serve();
     }
 
     pub(crate) fn expire(&mut self, ms: u32) {
@@ -142,8 +142,8 @@ impl Pair {
         }
         self.timed = self.model.line.iter().any(|waiter| waiter.until.is_some());
         assert_eq!(rest == Expiry::Later, self.timed);
-        self.model.settle();
-        self.settle_what_was_deferred();
+        self.model.serve();
+        self.serve_deferred();
         if self.timed && self.model.line.iter().all(|waiter| waiter.until.is_none()) {
             // The waits that were left have just been granted, so one more call finds none.
             assert_eq!(self.stage.pool.expire(&self.stage.host, now), Expiry::Nothing);
@@ -165,7 +165,7 @@ impl Pair {
         assert_eq!(cancelled, if left { Cancelled::Yes } else { Cancelled::TooLate });
         let told = self.stage.host.mailbox(me.pid).iter().any(|(of, _)| *of == ticket);
         assert!(told != left, "an answer, or none");
-        self.model.settle();
+        self.model.serve();
         self.doing[who] = Doing::Running;
     }
 
@@ -173,7 +173,7 @@ impl Pair {
         let result = self.stage.pool.release(&self.stage.host, self.cast[who].pid, n, kind);
         let expected = if self.model.debit(self.pid(who), u64::from(n), kind) { Ok(()) } else { Err(NotHeld) };
         assert_eq!(result, expected);
-        self.model.settle();
+        self.model.serve();
     }
 
     pub(crate) fn transfer(&mut self, who: usize, to: usize, n: u32, kind: Kind) {
@@ -198,7 +198,7 @@ impl Pair {
             Ok(())
         };
         assert_eq!(result, expected);
-        self.model.settle();
+        self.model.serve();
     }
 
     /// Returns `true` if another process may get the pid. A VM reuses a pid after hundreds of
@@ -226,7 +226,7 @@ impl Pair {
     }
 
     /// Moves the offer of a spawner to the child. Returns `false` if the offer is not open.
-    pub(crate) fn settle_offer(&mut self, spawner: usize, child: usize, offer: Offer) -> bool {
+    pub(crate) fn complete_handoff(&mut self, spawner: usize, child: usize, offer: Offer) -> bool {
         let pid = self.pid(spawner);
         // The pid of a spawner that died may be another process by now, with another offer.
         let Some(held) = self.model.held.get_mut(&pid).filter(|held| held.offer == Some(offer)) else { return false };
@@ -235,7 +235,7 @@ impl Pair {
         self.model.credit(self.pid(child), n, Kind::Bound);
         if self.doing[child] == Doing::Gone {
             self.model.bury(self.pid(child));
-            self.model.settle();
+            self.model.serve();
         }
         true
     }
@@ -244,20 +244,20 @@ impl Pair {
         match self.doing[who] {
             Doing::Spawning { offer, child } => {
                 self.cast[who].hand_over(offer, &self.cast[child]);
-                self.settle_offer(who, child, offer);
+                self.complete_handoff(who, child, offer);
                 self.doing[who] = Doing::Running;
             }
             Doing::Newborn { offer, spawner } => {
                 let adoption = self.cast[who].adopt(offer);
                 // The spawner may have handed over already.
-                let expected = self.settle_offer(spawner, who, offer) || self.model.held(self.pid(who)).bound > 0;
+                let expected = self.complete_handoff(spawner, who, offer) || self.model.held(self.pid(who)).bound > 0;
                 assert_eq!(adoption, if expected { Adoption::Adopted } else { Adoption::Revoked });
                 self.doing[who] = Doing::Running;
                 if !expected {
                     // The child ends as if it had not been spawned.
                     self.cast[who].die();
                     self.model.bury(self.pid(who));
-                    self.model.settle();
+                    self.model.serve();
                     self.doing[who] = Doing::Gone;
                 }
             }
@@ -276,7 +276,7 @@ impl Pair {
         self.cast[who].retract(offer);
         let held = self.model.held.get_mut(&self.pid(who)).unwrap();
         (held.offered, held.offer) = (0, None);
-        self.model.settle();
+        self.model.serve();
         self.doing[who] = Doing::Running;
     }
 
@@ -328,7 +328,7 @@ impl Pair {
             if taken_over {
                 self.model.credit(pid, n, Kind::Bound);
             }
-            self.model.settle();
+            self.model.serve();
         }
         let has_predecessor =
             self.model.held.iter().any(|(pid, held)| held.all() >= n && self.doing[self.who(*pid)] == Doing::Dying);
@@ -364,7 +364,7 @@ impl Pair {
             self.cast[who].finish_exit();
             self.doing[who] = Doing::Gone;
             self.model.bury(self.pid(who));
-            self.model.settle();
+            self.model.serve();
         }
     }
 
@@ -382,7 +382,7 @@ impl Pair {
             }
         }
         self.tickets += 1;
-        self.model.settle();
+        self.model.serve();
     }
 
     pub(crate) fn open(&mut self, settings: Settings) {

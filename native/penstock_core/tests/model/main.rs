@@ -32,14 +32,14 @@ fn run(processes: usize, settings: Settings, ops: &[Op]) {
     let mut pair = Pair::new(processes, settings);
     for op in ops {
         pair.apply(op);
-        pair.settle_what_was_deferred();
+        pair.serve_deferred();
         pair.compare();
     }
     // At the end all processes die, and nothing is left.
     for who in 0..pair.cast.len() {
         pair.begin_exit(who);
         pair.finish_exit(who);
-        pair.settle_what_was_deferred();
+        pair.serve_deferred();
     }
     pair.compare();
     pair.stage.at_rest(&[]);

@@ -92,12 +92,12 @@ impl Pair {
         assert!(buried.is_empty() || self.living_holders() <= CROWD, "{buried:?} buried, of a crowd");
         for pid in buried {
             if self.model.held(pid.word()).all() == 0 {
-                self.model.settle();
+                self.model.serve();
             }
             assert!(self.model.held(pid.word()).all() > 0, "{pid:?} held nothing and was not to be looked at");
             self.model.bury(pid.word());
         }
-        self.model.settle();
+        self.model.serve();
         assert!(
             left.is_empty() || left.len() > MOST_BURIED || self.living_holders() > CROWD,
             "{left:?} left, of no crowd"
@@ -171,7 +171,7 @@ impl Pair {
                 let before = if self.model.free() < 0 { self.model.shrunk_from } else { 0 };
                 self.model.shrunk_from = before.max(in_use);
                 self.model.settings.limit = limit;
-                self.model.settle();
+                self.model.serve();
             }
             Op::UpdateWaiting { most } => {
                 stage.pool.update(&stage.host, Changes { max_waiting: Some(most), ..Changes::default() });
@@ -182,13 +182,13 @@ impl Pair {
                 assert_eq!(stage.pool.reopen(&stage.host), self.model.status != Status::Closed);
                 if self.model.status == Status::Draining {
                     self.model.status = Status::Open;
-                    self.model.settle();
+                    self.model.serve();
                 }
             }
             Op::Close => {
                 stage.pool.close(&stage.host);
                 self.model.status = Status::Closed;
-                self.model.settle();
+                self.model.serve();
             }
             Op::Open { settings } => self.open(settings),
             Op::Advance { ms } => {
@@ -206,14 +206,14 @@ impl Pair {
         for who in 0..self.cast.len() {
             if self.runs(who) {
                 act(self, who);
-                self.settle_what_was_deferred();
+                self.serve_deferred();
             }
         }
     }
 
-    pub(crate) fn settle_what_was_deferred(&self) {
+    pub(crate) fn serve_deferred(&self) {
         while self.stage.host.take_deferrals() > 0 {
-            self.stage.pool.settle(&self.stage.host);
+            self.stage.pool.serve(&self.stage.host);
         }
     }
 
@@ -228,11 +228,11 @@ impl Pair {
         assert_eq!(info.peak, model.peak, "peak");
         assert_eq!(info.granted, model.granted, "granted");
 
-        let census = stage.census();
-        assert_eq!(census.acquired, model.acquired, "acquired");
-        assert_eq!(census.rejected, model.rejected, "rejected");
-        assert_eq!(census.timed_out, model.timed_out, "timed out");
-        assert_eq!(census.released_by_exit, model.released_by_exit, "released by exit");
+        let report = stage.report();
+        assert_eq!(report.acquired, model.acquired, "acquired");
+        assert_eq!(report.rejected, model.rejected, "rejected");
+        assert_eq!(report.timed_out, model.timed_out, "timed out");
+        assert_eq!(report.released_by_exit, model.released_by_exit, "released by exit");
 
         let there: BTreeMap<_, _> =
             stage.holders().iter().map(|holding| (holding.pid.word(), (holding.permits, holding.since_ms))).collect();
@@ -248,10 +248,10 @@ impl Pair {
             let bound = model.held[&holding.pid.word()].bound > 0;
             assert_eq!(stage.pool.work_ms(&stage.host, holding.pid), bound.then_some(age));
         }
-        assert_eq!(census.holders, expected.len() as u64, "holders");
+        assert_eq!(report.holders, expected.len() as u64, "holders");
         let long = model.settings.held_longer_than;
         let held_longer = expected.values().filter(|(_, since)| long > 0 && model.now_ms - since > long).count();
-        assert_eq!(census.held_longer, held_longer as u64, "held for long");
+        assert_eq!(report.held_longer, held_longer as u64, "held for long");
 
         for process in &self.cast {
             let told = stage.host.mailbox(process.pid);

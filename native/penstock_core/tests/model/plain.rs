@@ -131,7 +131,7 @@ impl Model {
     }
 
     /// Answers each waiter and each drainer whose wait is over.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn serve(&mut self) {
         if self.status == Status::Open {
             for (pid, ticket) in std::mem::take(&mut self.drainers) {
                 self.answer(pid, ticket, Answer::Undrained(self.in_use()));

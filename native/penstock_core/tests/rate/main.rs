@@ -17,8 +17,8 @@ fn limits(limit: u32, per_ms: u64, burst: u32) -> Limits {
 /// Opens a limiter, and returns it with its global key.
 fn open(max_keys: u32, limits: Limits) -> (Limiter, Key) {
     let limiter = Limiter::new(max_keys).unwrap();
-    let incarnation = limiter.open(limits, false, 0);
-    (limiter, Key::Global(incarnation))
+    let generation = limiter.open(limits, false, 0);
+    (limiter, Key::Global(generation))
 }
 
 /// Returns a key that looks like the hash of `n`.

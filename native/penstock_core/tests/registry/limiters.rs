@@ -1,15 +1,15 @@
 //! Names of limiters and bans.
 
 use penstock_core::{
-    Ban, Banned, Hit, Incarnation, Key, Limiter, LimiterSettings, Named, Registry, Reserved, Started, Status,
+    Ban, Banned, Generation, Hit, Key, Limiter, LimiterSettings, Named, Registry, Reserved, Started, Status,
 };
 
 use crate::support::{Fake, limit};
 use crate::{BANS, NAME, limiter, names, pids, take};
 
 fn hit(named: Named<'_, Fake>) -> Hit {
-    let (limiter, incarnation) = named.limiter().unwrap();
-    limiter.hit(Key::Global(incarnation), 0, 1)
+    let (limiter, generation) = named.limiter().unwrap();
+    limiter.hit(Key::Global(generation), 0, 1)
 }
 
 const DENIED: Hit = Hit::Deny(100_000_000);
@@ -77,9 +77,9 @@ fn the_memory_of_a_closed_limiter_serves_the_next_of_its_size() {
         let max_keys = 100 + (n % 2) as u32;
         assert_eq!(registry.start_limiter(&host, name, owner, limiter(1, max_keys), || 0), Ok(Started::Fresh));
         let named = registry.find(name).unwrap();
-        let (limiter, incarnation) = named.limiter().unwrap();
-        assert_eq!(limiter.hit(Key::Tag(incarnation, 7), 0, 1), Hit::Allow(0));
-        assert_eq!((limiter.info(incarnation).unwrap().allowed, hit(named)), (1, Hit::Allow(0)));
+        let (limiter, generation) = named.limiter().unwrap();
+        assert_eq!(limiter.hit(Key::Tag(generation, 7), 0, 1), Hit::Allow(0));
+        assert_eq!((limiter.info(generation).unwrap().allowed, hit(named)), (1, Hit::Allow(0)));
         seen.push(limiter);
         assert!(named.close(&host, owner));
     }
@@ -111,7 +111,7 @@ fn who_is_late_is_told_nothing_of_another_s_limiter() {
     assert_eq!((info.allowed, info.denied), (1, 0));
 }
 
-fn bans(registry: &Registry<Fake>, name: u64) -> (&Ban, Incarnation) {
+fn bans(registry: &Registry<Fake>, name: u64) -> (&Ban, Generation) {
     registry.find(name).unwrap().bans().unwrap()
 }
 

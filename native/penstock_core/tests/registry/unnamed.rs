@@ -1,7 +1,7 @@
 //! Unnamed pools, which are reused after they were dropped.
 
 use penstock_core::{
-    Answer, Census, Info, Kind, NotHeld, Parked, Pid, Pool, Position, Refusal, Registry, Settings, Status, UnnamedId,
+    Answer, Cursor, Info, Kind, NotHeld, Parked, Pid, Pool, Refusal, Registry, Report, Settings, Status, UnnamedId,
 };
 
 use crate::pids;
@@ -11,7 +11,7 @@ use crate::support::{Fake, limit};
 /// number of pieces.
 fn drop_unnamed(host: &Fake, registry: &Registry<Fake>, id: UnnamedId, pool: &Pool<Fake>) -> usize {
     pool.close(host);
-    let (mut next, mut pieces) = (Some(Position::default()), 0);
+    let (mut next, mut pieces) = (Some(Cursor::default()), 0);
     while let Some(from) = next {
         pieces += 1;
         next = pool.clear(host, from, 1);
@@ -58,9 +58,9 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
             granted: 0
         }
     );
-    let census = reused.census(&host, Position::default(), usize::MAX).0;
-    assert_eq!(Census { looked_at: 0, ..census }, Census::default());
-    assert_eq!(reused.holders(Position::default(), 10_000), (vec![], None));
+    let report = reused.report(&host, Cursor::default(), usize::MAX).0;
+    assert_eq!(Report { looked_at: 0, ..report }, Report::default());
+    assert_eq!(reused.holders(Cursor::default(), 10_000), (vec![], None));
     // The previous holders hold nothing, and a refusal scans for the dead again.
     assert_eq!(reused.release(&host, holders[5], 1, Kind::Free), Err(NotHeld));
     assert_eq!(reused.offer(holders[5], 1), None);
@@ -117,7 +117,7 @@ fn who_was_admitted_before_is_not_counted_as_killed() {
     let (host, registry) = (Fake::new(1), Registry::new());
     let [pid] = pids();
     let (id, pool) = registry.make_unnamed(limit(1));
-    let killed = || pool.census(&host, Position::default(), usize::MAX).0.killed;
+    let killed = || pool.report(&host, Cursor::default(), usize::MAX).0.killed;
     let before = pool.opening();
     pool.count_killed(before, pid);
     assert_eq!(killed(), 1);

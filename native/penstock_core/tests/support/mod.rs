@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32 as PlainU32, AtomicUsize as PlainUsize, Ordering};
 
 use penstock_core::{
-    Adoption, Answer, Cancelled, Census, Changes, Drain, Holding, Host, Info, Kind, NotHeld, Offer, Parked, Pid, Pool,
-    PoolHost, Position, Refusal, Restart, Settings, Status, Step, TransferError, WaiterId,
+    Adoption, Answer, Cancelled, Changes, Cursor, Drain, HolderInfo, Host, Info, Kind, NotHeld, Offer, Parked, Pid,
+    Pool, PoolHost, Refusal, Report, Restart, Settings, Status, Step, TransferError, WaiterId,
 };
 
 #[cfg(loom)]
@@ -216,7 +216,7 @@ impl Host for Fake {
 }
 
 impl PoolHost for Fake {
-    type Anchor = ();
+    type PoolData = ();
 
     fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool {
         let mut watchers = self.life(pid).watchers.lock().unwrap();
@@ -289,15 +289,15 @@ impl Stage {
         self.pool.info().in_use
     }
 
-    pub fn census(&self) -> Census {
-        let (sums, rest) = self.pool.census(&self.host, Position::default(), usize::MAX);
+    pub fn report(&self) -> Report {
+        let (sums, rest) = self.pool.report(&self.host, Cursor::default(), usize::MAX);
         assert_eq!(rest, None);
         sums
     }
 
-    pub fn holders(&self) -> Vec<Holding> {
+    pub fn holders(&self) -> Vec<HolderInfo> {
         // The pages are small, so that the walk is resumed at many places.
-        let (mut all, mut next) = (Vec::new(), Some(Position::default()));
+        let (mut all, mut next) = (Vec::new(), Some(Cursor::default()));
         while let Some(at) = next {
             let (some, rest) = self.pool.holders(at, 1_000);
             all.extend(some);
@@ -320,7 +320,7 @@ impl Stage {
         assert_eq!(self.holdings(), expected, "permits by holder");
         let info = self.info();
         assert_eq!(info.in_use, expected.values().sum::<u64>(), "in use is what is held");
-        assert_eq!(self.census().holders, expected.len() as u64, "holders are counted");
+        assert_eq!(self.report().holders, expected.len() as u64, "holders are counted");
 
         // A state flag that was left behind, or lost, decides whether a newcomer is admitted.
         let free = info.settings.limit.saturating_sub(info.in_use).min(1 << 30) as u32;
@@ -334,7 +334,7 @@ impl Stage {
 
         // This call would give an answer that was forgotten.
         let answers = self.host.answers();
-        self.pool.settle(&self.host);
+        self.pool.serve(&self.host);
         assert_eq!(self.host.answers(), answers, "a waiter waited for permits that were free");
     }
 }

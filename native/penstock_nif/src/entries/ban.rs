@@ -1,6 +1,6 @@
 //! Entry points of bans.
 
-use penstock_core::{whole_ms, Ban, Banned, Failure, Host, Incarnation, Listed, FOREVER};
+use penstock_core::{whole_ms, Ban, Banned, Failure, Generation, Host, Listed, FOREVER};
 
 use crate::atoms;
 use crate::clock;
@@ -40,7 +40,7 @@ fn start(beam: &Beam, [name, owner, settings]: [Term; 3]) -> Term {
 }
 
 #[inline(always)]
-fn ban<'a>(name: Term) -> Option<(&'a Ban, Incarnation)> {
+fn ban<'a>(name: Term) -> Option<(&'a Ban, Generation)> {
     named(name)?.bans()
 }
 
@@ -50,15 +50,15 @@ fn ban<'a>(name: Term) -> Option<(&'a Ban, Incarnation)> {
 fn with_key(
     beam: &Beam,
     [name, key, measured]: [Term; 3],
-    body: impl FnOnce(&Ban, Incarnation, u64, u64) -> Term,
+    body: impl FnOnce(&Ban, Generation, u64, u64) -> Term,
 ) -> Term {
-    let Some((ban, incarnation)) = ban(name) else { return atoms::no_ban() };
-    let tag = match digest(beam, incarnation, key, measured == atoms::measured()) {
+    let Some((ban, generation)) = ban(name) else { return atoms::no_ban() };
+    let tag = match digest(beam, generation, key, measured == atoms::measured()) {
         Ok(tag) => tag,
         Err(problem) => return problem,
     };
-    let answer = body(ban, incarnation, tag, ban.now(clock::now_ns));
-    if ban.is(incarnation) {
+    let answer = body(ban, generation, tag, ban.now(clock::now_ns));
+    if ban.is(generation) {
         return answer;
     }
     // The bans were closed meanwhile, and another name may use their memory by now. So the entry
@@ -93,9 +93,9 @@ fn kept(beam: &Beam, term: Term) -> Option<Box<[u8]>> {
 }
 
 fn record(beam: &Beam, [name, key, measured]: [Term; 3]) -> Term {
-    with_key(beam, [name, key, measured], |ban, incarnation, tag, now| {
+    with_key(beam, [name, key, measured], |ban, generation, tag, now| {
         let told = || (kept(beam, key).unwrap_or_default(), kept(beam, atoms::failures()).unwrap_or_default());
-        match ban.record_failure(incarnation, tag, now, told) {
+        match ban.record_failure(generation, tag, now, told) {
             Failure::Left(left) => beam.env.tuple(&[atoms::ok(), beam.env.make_u64(u64::from(left))]),
             Failure::Banned(left) => banned(beam, left),
         }
@@ -107,8 +107,8 @@ fn put(beam: &Beam, [name, key, ms, reason, measured]: [Term; 5]) -> Term {
     let Some(reason) = beam.env.binary(reason).filter(|bytes| bytes.len() <= LARGEST_KEPT) else {
         return atoms::badarg();
     };
-    with_key(beam, [name, key, measured], |ban, incarnation, tag, now| {
-        ban.ban(incarnation, tag, now, ms, kept(beam, key).unwrap_or_default(), reason.into());
+    with_key(beam, [name, key, measured], |ban, generation, tag, now| {
+        ban.ban(generation, tag, now, ms, kept(beam, key).unwrap_or_default(), reason.into());
         atoms::ok()
     })
 }
@@ -121,10 +121,10 @@ fn remove(beam: &Beam, args: [Term; 3]) -> Term {
 }
 
 fn list(beam: &Beam, [name, from]: [Term; 2]) -> Term {
-    let Some((ban, incarnation)) = ban(name) else { return atoms::no_ban() };
+    let Some((ban, generation)) = ban(name) else { return atoms::no_ban() };
     let Some(from) = beam.env.u64(from) else { return atoms::badarg() };
     let (found, next) = ban.list(from, ban.now(clock::now_ns), LISTED);
-    if !ban.is(incarnation) {
+    if !ban.is(generation) {
         return atoms::no_ban();
     }
     beam.worked(LISTED + 20 * found.len());
@@ -133,10 +133,10 @@ fn list(beam: &Beam, [name, from]: [Term; 2]) -> Term {
 }
 
 fn count(beam: &Beam, [name, from]: [Term; 2]) -> Term {
-    let Some((ban, incarnation)) = ban(name) else { return atoms::no_ban() };
+    let Some((ban, generation)) = ban(name) else { return atoms::no_ban() };
     let Some(from) = beam.env.u64(from) else { return atoms::badarg() };
     let (count, next) = ban.count(from, ban.now(clock::now_ns), COUNTED);
-    if !ban.is(incarnation) {
+    if !ban.is(generation) {
         return atoms::no_ban();
     }
     beam.worked(COUNTED);
@@ -155,9 +155,9 @@ fn listed_term(beam: &Beam, listed: Listed) -> Term {
 }
 
 fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
-    let Some((ban, incarnation)) = ban(name) else { return atoms::no_ban() };
+    let Some((ban, generation)) = ban(name) else { return atoms::no_ban() };
     let info = ban.info();
-    if !ban.is(incarnation) {
+    if !ban.is(generation) {
         return atoms::no_ban();
     }
     let settings = info.settings;
@@ -177,9 +177,9 @@ fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
 }
 
 fn advance(beam: &Beam, [name, by]: [Term; 2]) -> Term {
-    let Some((ban, incarnation)) = ban(name) else { return atoms::no_ban() };
+    let Some((ban, generation)) = ban(name) else { return atoms::no_ban() };
     match beam.env.u64(by) {
-        Some(by) if ban.advance(incarnation, by) => atoms::ok(),
+        Some(by) if ban.advance(generation, by) => atoms::ok(),
         _ => atoms::badarg(),
     }
 }

@@ -34,11 +34,11 @@ fn kind(beam: &Beam, [gate]: [Term; 1]) -> Term {
         return atoms::pool();
     }
     let Some(named) = named(gate) else { return atoms::none() };
-    // A limiter or ban that was closed meanwhile may serve another name by now, so its incarnation
+    // A limiter or ban that was closed meanwhile may serve another name by now, so its generation
     // is compared.
-    if named.limiter().is_some_and(|(limiter, incarnation)| limiter.is(incarnation)) {
+    if named.limiter().is_some_and(|(limiter, generation)| limiter.is(generation)) {
         atoms::limiter()
-    } else if named.bans().is_some_and(|(ban, incarnation)| ban.is(incarnation)) {
+    } else if named.bans().is_some_and(|(ban, generation)| ban.is(generation)) {
         atoms::ban()
     } else {
         atoms::none()

@@ -8,7 +8,7 @@ use crate::term::Term;
 
 entries! {
     janitor_register/0 => register,
-    janitor_settle/0 => settle,
+    janitor_serve/0 => serve,
 }
 
 fn register(beam: &Beam, []: [Term; 0]) -> Term {
@@ -17,7 +17,7 @@ fn register(beam: &Beam, []: [Term; 0]) -> Term {
     atoms::ok()
 }
 
-fn settle(beam: &Beam, []: [Term; 0]) -> Term {
+fn serve(beam: &Beam, []: [Term; 0]) -> Term {
     node::do_one_job(beam);
     atoms::ok()
 }

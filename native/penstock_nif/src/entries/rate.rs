@@ -1,8 +1,7 @@
 //! Entry points of rate limiters.
 
 use penstock_core::{
-    hit_all, whole_ms, All, Changed, Charge, Hit, Host, Incarnation, Key, Limiter, Limits, Progress, Reserved,
-    NS_PER_MS,
+    hit_all, whole_ms, All, Changed, Charge, Generation, Hit, Host, Key, Limiter, Limits, Progress, Reserved, NS_PER_MS,
 };
 
 use crate::atoms;
@@ -44,7 +43,7 @@ fn start(beam: &Beam, [name, owner, settings]: [Term; 3]) -> Term {
 }
 
 #[inline(always)]
-fn limiter<'a>(name: Term) -> Option<(&'a Limiter, Incarnation)> {
+fn limiter<'a>(name: Term) -> Option<(&'a Limiter, Generation)> {
     named(name)?.limiter()
 }
 
@@ -52,19 +51,19 @@ fn limiter<'a>(name: Term) -> Option<(&'a Limiter, Incarnation)> {
 /// first two.
 #[inline(always)]
 fn with_key(beam: &Beam, [name, key, measured]: [Term; 3], body: impl FnOnce(&Limiter, Key, u64) -> Term) -> Term {
-    let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
-    match key_of(beam, incarnation, key, measured) {
+    let Some((limiter, generation)) = limiter(name) else { return atoms::no_limiter() };
+    match key_of(beam, generation, key, measured) {
         Ok(key) => body(limiter, key, limiter.now(clock::now_ns)),
         Err(problem) => problem,
     }
 }
 
 #[inline(always)]
-fn key_of(beam: &Beam, incarnation: Incarnation, key: Term, measured: Term) -> Result<Key, Term> {
+fn key_of(beam: &Beam, generation: Generation, key: Term, measured: Term) -> Result<Key, Term> {
     if key == atoms::global() {
-        return Ok(Key::Global(incarnation));
+        return Ok(Key::Global(generation));
     }
-    digest(beam, incarnation, key, measured == atoms::measured()).map(|tag| Key::Tag(incarnation, tag))
+    digest(beam, generation, key, measured == atoms::measured()).map(|tag| Key::Tag(generation, tag))
 }
 
 /// Returns a wait in the ms that users see: 1 ms at least.
@@ -83,8 +82,8 @@ fn hit_term(beam: &Beam, hit: Hit) -> Term {
 }
 
 fn hit_global(beam: &Beam, [name]: [Term; 1]) -> Term {
-    let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
-    hit_term(beam, limiter.hit(Key::Global(incarnation), limiter.now(clock::now_ns), 1))
+    let Some((limiter, generation)) = limiter(name) else { return atoms::no_limiter() };
+    hit_term(beam, limiter.hit(Key::Global(generation), limiter.now(clock::now_ns), 1))
 }
 
 fn hit(beam: &Beam, [name, key, cost, measured]: [Term; 4]) -> Term {
@@ -99,8 +98,8 @@ fn hit_several(beam: &Beam, [hits]: [Term; 1]) -> Term {
         let Some(cost) = beam.env.positive_i31(cost).filter(|_| charges.len() < MAX_HITS) else {
             return atoms::badarg();
         };
-        let Some((limiter, incarnation)) = limiter(name) else { return no_limiter(beam, name) };
-        let Some(key) = key_of(beam, incarnation, key, atoms::measured()).ok() else { return atoms::badarg() };
+        let Some((limiter, generation)) = limiter(name) else { return no_limiter(beam, name) };
+        let Some(key) = key_of(beam, generation, key, atoms::measured()).ok() else { return atoms::badarg() };
         Charge { limiter, key, cost: Some(cost) }.add_to(&mut charges);
         if names.len() < charges.len() {
             names.push(name);
@@ -178,7 +177,7 @@ fn reset(beam: &Beam, args: [Term; 3]) -> Term {
 
 /// Changes the rate. Each setting is a new value, or `keep`.
 fn update(beam: &Beam, [name, limit, per, burst, from]: [Term; 5]) -> Term {
-    let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
+    let Some((limiter, generation)) = limiter(name) else { return atoms::no_limiter() };
     let change = |now: Limits| {
         let kept = |given: Term, now: u64| if given == atoms::keep() { beam.env.make_u64(now) } else { given };
         let [limit, per, burst] =
@@ -192,7 +191,7 @@ fn update(beam: &Beam, [name, limit, per, burst, from]: [Term; 5]) -> Term {
     };
     let from = beam.env.elements(from).and_then(progress);
     beam.worked(STEP);
-    match limiter.update(incarnation, change, limiter.now(clock::now_ns), from) {
+    match limiter.update(generation, change, limiter.now(clock::now_ns), from) {
         Changed::Yes => atoms::ok(),
         Changed::OutOfBounds => atoms::badarg(),
         Changed::Gone => atoms::no_limiter(),
@@ -203,16 +202,16 @@ fn update(beam: &Beam, [name, limit, per, burst, from]: [Term; 5]) -> Term {
 }
 
 fn advance(beam: &Beam, [name, by]: [Term; 2]) -> Term {
-    let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
+    let Some((limiter, generation)) = limiter(name) else { return atoms::no_limiter() };
     match beam.env.u64(by) {
-        Some(by) if limiter.advance(incarnation, by) => atoms::ok(),
+        Some(by) if limiter.advance(generation, by) => atoms::ok(),
         _ => atoms::badarg(),
     }
 }
 
 fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
-    let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
-    let Some(info) = limiter.info(incarnation) else { return atoms::no_limiter() };
+    let Some((limiter, generation)) = limiter(name) else { return atoms::no_limiter() };
+    let Some(info) = limiter.info(generation) else { return atoms::no_limiter() };
     let number = |n: u64| beam.env.make_u64(n);
     beam.env.map([
         (atoms::limit(), number(info.limits.limit.into())),
@@ -226,10 +225,10 @@ fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
 }
 
 fn keys(beam: &Beam, [name, at]: [Term; 2]) -> Term {
-    let Some((limiter, incarnation)) = limiter(name) else { return atoms::no_limiter() };
+    let Some((limiter, generation)) = limiter(name) else { return atoms::no_limiter() };
     let Some(at) = beam.env.u64(at).and_then(|at| usize::try_from(at).ok()) else { return atoms::badarg() };
     let (keys, next) = limiter.keys(at, limiter.now(clock::now_ns));
-    if !limiter.is(incarnation) {
+    if !limiter.is(generation) {
         return atoms::no_limiter();
     }
     beam.worked(STEP);

@@ -1,6 +1,6 @@
 //! Entry points that report on a pool and its holders.
 
-use penstock_core::{Host, Pool, Position, Status, UNLIMITED};
+use penstock_core::{Cursor, Host, Pool, Status, UNLIMITED};
 
 use crate::atoms;
 use crate::entry::entries;
@@ -11,12 +11,12 @@ use crate::term::Term;
 entries! {
     pool_info/1 => info,
     pool_held/2 => held,
-    pool_census/3 => census,
+    pool_report/3 => report,
     pool_holders/5 => holders,
 }
 
-/// Cache lines that one call of the census reads: some 50 µs.
-const CENSUS: usize = 2048;
+/// Cache lines that one call reads for a report: some 50 µs.
+const REPORT: usize = 2048;
 /// Cache lines that one call for holders reads, each of which may become a tuple.
 const HOLDERS: usize = 512;
 
@@ -52,17 +52,17 @@ fn held(beam: &Beam, [gate, instance]: [Term; 2]) -> Term {
 }
 
 /// Decodes the pool and the position that a walk continues from.
-fn walk<'a>(beam: &Beam, gate: Term, instance: Term, from: Term) -> Option<(&'a Pool<Beam>, Position)> {
-    Some((resolve_instance(beam, gate, instance)?, Position::from_bits(beam.env.u64(from)?)))
+fn walk<'a>(beam: &Beam, gate: Term, instance: Term, from: Term) -> Option<(&'a Pool<Beam>, Cursor)> {
+    Some((resolve_instance(beam, gate, instance)?, Cursor::from_bits(beam.env.u64(from)?)))
 }
 
-fn next_term(beam: &Beam, next: Option<Position>) -> Term {
+fn next_term(beam: &Beam, next: Option<Cursor>) -> Term {
     next.map_or(atoms::done(), |position| beam.env.make_u64(position.to_bits()))
 }
 
-fn census(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
+fn report(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
     let Some((pool, from)) = walk(beam, gate, instance, from) else { return atoms::badarg() };
-    let (sums, next) = pool.census(beam, from, CENSUS);
+    let (sums, next) = pool.report(beam, from, REPORT);
     beam.worked(sums.looked_at);
     let number = |n: u64| beam.env.make_u64(n);
     let sums = beam.env.map([
