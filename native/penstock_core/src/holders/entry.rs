@@ -6,7 +6,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Acquired by the process or transferred to it: it may release or transfer the permit.
-    Free = 0,
+    Manual = 0,
     /// Held by a piece of work while that runs: only its end gives the permit back.
     Bound = 1,
 }
@@ -100,7 +100,7 @@ impl Entry {
     pub(crate) fn held(&self) -> u64 {
         // ORDERING: each Acquire in `of` pairs with the Release that removed permits there: a
         // reader that finds them gone observes where they went.
-        let held = self.of(Kind::Free) + self.of(Kind::Bound);
+        let held = self.of(Kind::Manual) + self.of(Kind::Bound);
         let handoff = HandoffWord(self.handoff.load(Ordering::Relaxed));
         held + if handoff.is_pending() { handoff.permits() } else { 0 }
     }
@@ -182,7 +182,7 @@ impl Entry {
     /// Returns all permits held, and completes a pending handoff. The process must not write its
     /// entry any more. Under its lock.
     pub(super) fn close_balance(&self) -> u64 {
-        let permits = self.of(Kind::Free) + self.of(Kind::Bound);
+        let permits = self.of(Kind::Manual) + self.of(Kind::Bound);
         let handoff = HandoffWord(self.handoff.load(Ordering::Relaxed));
         // A child may complete the handoff at this instant: one CAS decides which call gets the
         // permits.

@@ -155,7 +155,7 @@ impl<H: PoolHost> Pool<H> {
                 Drain::Done
             } else {
                 let queue = Queue::Drainers;
-                let waiter = Waiter { pid: me, permits: 0, kind: Kind::Free, ticket, queue, until: None, heir: None };
+                let waiter = Waiter { pid: me, permits: 0, kind: Kind::Manual, ticket, queue, until: None, heir: None };
                 Drain::Waiting(match entry {
                     // The drainer has an entry so that its death removes it from the queue.
                     Some(entry) => self.join(&mut guarded, entry, waiter),

@@ -18,7 +18,7 @@ pub enum TransferError {
 impl<H: PoolHost> Pool<H> {
     /// Makes `n` free permits of the calling process those of `to`.
     pub fn transfer(&self, host: &H, me: Pid, to: Pid, n: u32) -> Result<(), TransferError> {
-        self.transfer_as(host, me, to, n, Kind::Free)
+        self.transfer_as(host, me, to, n, Kind::Manual)
     }
 
     /// Makes `n` bound permits of the calling process those of a process that it has created,

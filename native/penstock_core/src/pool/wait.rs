@@ -103,7 +103,7 @@ impl<H: PoolHost> Pool<H> {
         until: Option<u64>,
         still: impl FnOnce() -> bool,
     ) -> (Parked, bool) {
-        self.park_as(host, me, n, (Kind::Free, until, true), ticket, still)
+        self.park_as(host, me, n, (Kind::Manual, until, true), ticket, still)
     }
 
     fn park_as(

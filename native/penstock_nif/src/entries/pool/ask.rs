@@ -43,19 +43,19 @@ fn ask(beam: &Beam, [by, permits, timeout]: [Term; 3]) -> Term {
     with_pool(beam, by, |gate, me| {
         let pool = gate.pool;
         let until = match patience {
-            Patience::None => match pool.try_acquire(beam, me, n, Kind::Free) {
+            Patience::None => match pool.try_acquire(beam, me, n, Kind::Manual) {
                 Err(Refusal::Again) => return atoms::again(),
                 Err(no) if gate.stands() => return answered(beam, by, gate, me, n, refusal(no)),
                 tried => {
                     return gate
-                        .admitted(beam, me, n, Kind::Free, tried, || answered(beam, by, gate, me, n, atoms::ok()));
+                        .admitted(beam, me, n, Kind::Manual, tried, || answered(beam, by, gate, me, n, atoms::ok()));
                 }
             },
             Patience::Until(at) => Some(at),
             Patience::Endless => None,
         };
-        if pool.take(beam, me, n, Kind::Free) {
-            return gate.admitted(beam, me, n, Kind::Free, Ok(()), || answered(beam, by, gate, me, n, atoms::ok()));
+        if pool.take(beam, me, n, Kind::Manual) {
+            return gate.admitted(beam, me, n, Kind::Manual, Ok(()), || answered(beam, by, gate, me, n, atoms::ok()));
         }
         let (reference, ask) = Ask::make(beam, by, gate, me, n);
         // SAFETY: the reference is a term of this call, and keeps the ask.
