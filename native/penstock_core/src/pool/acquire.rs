@@ -59,7 +59,7 @@ impl<H: PoolHost> Pool<H> {
                 Scan::Done if self.take(host, me, n, kind) => return Ok(()),
                 Scan::Done | Scan::Skipped => {}
             }
-            if self.has_left_over(n) {
+            if self.has_free(n) {
                 return self.acquire_behind_waiters(host, me, n, kind);
             }
         }
@@ -67,7 +67,7 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Returns `true` if `n` permits are free, although waiters may have a claim to them first.
-    fn has_left_over(&self, n: u32) -> bool {
+    fn has_free(&self, n: u32) -> bool {
         let word = self.state.load();
         !word.closed() && word.free() >= i64::from(n)
     }
@@ -124,7 +124,7 @@ impl<H: PoolHost> Pool<H> {
                 // ORDERING: pairs with the fence in `ManyHolders::propose`: a scan may have
                 // counted the announcement.
                 fence(Ordering::SeqCst);
-                self.note_leaving(entry);
+                self.clear_hint_if_empty(entry);
                 false
             }
         }
@@ -204,9 +204,9 @@ impl<H: PoolHost> Pool<H> {
 
     /// Withdraws the many-holders hint if the entry holds nothing any more. After a full fence.
     #[inline(always)]
-    pub(super) fn note_leaving(&self, entry: &Entry) {
-        if self.front.many_holders.is_noted() && entry.held() == 0 {
-            self.front.many_holders.withdraw();
+    pub(super) fn clear_hint_if_empty(&self, entry: &Entry) {
+        if self.front.many_holders.is_set() && entry.held() == 0 {
+            self.front.many_holders.clear();
         }
     }
 
@@ -214,7 +214,7 @@ impl<H: PoolHost> Pool<H> {
     #[inline(always)]
     pub fn release(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), NotHeld> {
         let entry = self.entry_of(me).ok_or(NotHeld)?;
-        self.withdraw(me, entry, n, kind)?;
+        self.debit(me, entry, n, kind)?;
         self.give_back(host, entry, u64::from(n));
         Ok(())
     }
@@ -238,7 +238,7 @@ impl<H: PoolHost> Pool<H> {
     fn give_back(&self, host: &H, entry: &Entry, permits: u64) {
         let was = self.state.give(permits);
         fence_after_rmw();
-        self.note_leaving(entry);
+        self.clear_hint_if_empty(entry);
         if was.flagged() {
             self.serve(host);
         }
@@ -246,7 +246,7 @@ impl<H: PoolHost> Pool<H> {
 
     /// Removes `n` permits from the entry of the calling process, before they become another's.
     #[inline(always)]
-    pub(super) fn withdraw(&self, me: Pid, entry: &Entry, n: u32, kind: Kind) -> Result<(), NotHeld> {
+    pub(super) fn debit(&self, me: Pid, entry: &Entry, n: u32, kind: Kind) -> Result<(), NotHeld> {
         if entry.own(kind) < u64::from(n) && self.fold(me, entry, kind) < u64::from(n) {
             return Err(NotHeld);
         }

@@ -112,7 +112,7 @@ impl<H: PoolHost> Pool<H> {
         // ORDERING: pairs with the fence in `ManyHolders::propose`: the spawner may hold nothing
         // now, while the number of holders has not grown.
         fence(Ordering::SeqCst);
-        self.note_leaving(spawner);
+        self.clear_hint_if_empty(spawner);
         Adoption::Adopted
     }
 
@@ -136,7 +136,7 @@ impl<H: PoolHost> Pool<H> {
         // ORDERING: pairs with the fence in `ManyHolders::propose`: the spawner may hold nothing
         // now.
         fence(Ordering::SeqCst);
-        self.note_leaving(entry);
+        self.clear_hint_if_empty(entry);
         Some(permits)
     }
 
@@ -148,7 +148,7 @@ impl<H: PoolHost> Pool<H> {
         // ORDERING: pairs with the fence in `ManyHolders::propose`: the spawner may hold nothing
         // now.
         fence(Ordering::SeqCst);
-        self.note_leaving(entry);
+        self.clear_hint_if_empty(entry);
         if was.flagged() {
             self.serve(host);
         }

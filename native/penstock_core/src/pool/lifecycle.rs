@@ -155,7 +155,8 @@ impl<H: PoolHost> Pool<H> {
                 Drain::Done
             } else {
                 let queue = Queue::Drainers;
-                let waiter = Waiter { pid: me, permits: 0, kind: Kind::Manual, ticket, queue, until: None, heir: None };
+                let waiter =
+                    Waiter { pid: me, permits: 0, kind: Kind::Manual, ticket, queue, until: None, repoint: None };
                 Drain::Waiting(match entry {
                     // The drainer has an entry so that its death removes it from the queue.
                     Some(entry) => self.join(&mut guarded, entry, waiter),
@@ -220,8 +221,8 @@ impl<H: PoolHost> Pool<H> {
         // ORDERING: pairs with the fence in `ManyHolders::propose`: the entries are cleared
         // before the hint is loaded.
         fence(Ordering::SeqCst);
-        if self.front.many_holders.is_noted() {
-            self.front.many_holders.withdraw();
+        if self.front.many_holders.is_set() {
+            self.front.many_holders.clear();
         }
         rest
     }

@@ -60,18 +60,18 @@ impl ManyHolders {
     /// Publishes the hint. Returns `false` if a holder left, or another scan began: the holders
     /// that were counted may not have held at one instant.
     pub(crate) fn publish(&self, proposal: Proposal) -> bool {
-        let crowded = proposal.0 & !MASK | PUBLISHED;
-        self.0.compare_exchange(proposal.0, crowded, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let published = proposal.0 & !MASK | PUBLISHED;
+        self.0.compare_exchange(proposal.0, published, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Returns `true` if a holder that leaves must withdraw the hint. After a full fence that
     /// follows the store of its count.
     #[inline]
-    pub(crate) fn is_noted(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed) & MASK != NONE
     }
 
-    pub(crate) fn withdraw(&self) {
+    pub(crate) fn clear(&self) {
         self.0.fetch_and(!MASK, Ordering::Relaxed);
     }
 }

@@ -57,7 +57,7 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 
 use limit::LimitWord;
 use many_holders::ManyHolders;
-use restart::Finds;
+use restart::Restarts;
 use state::State;
 use wait_queue::WaitQueue;
 
@@ -100,7 +100,7 @@ pub struct Pool<H: PoolHost> {
     front: CachePadded<Front>,
     table: Table,
     guarded: CachePadded<Mutex<Guarded<H>>>,
-    finds: Finds,
+    restarts: Restarts,
     /// The data of the host.
     pub data: H::PoolData,
 }
@@ -152,7 +152,7 @@ impl<H: PoolHost> Pool<H> {
                 granted: 0,
                 shrunk_from: 0,
             })),
-            finds: Finds::new(),
+            restarts: Restarts::new(),
             data: H::PoolData::default(),
         }
     }

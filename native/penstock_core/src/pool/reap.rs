@@ -103,7 +103,7 @@ impl<H: PoolHost> Pool<H> {
     pub(super) fn reclaim(&self, pid: Pid, keep: u64) -> (bool, bool) {
         // The waits first, as the entry leads to them. A grant that was made before is in the
         // entry, and comes back with it.
-        let waited = self.leave_all(pid);
+        let waited = self.remove_waits_of(pid);
         let give_back = |permits| if permits > 0 { self.state.give(permits) } else { self.state.load() };
         let Some(reclaimed) = self.table.remove(self.generation(), pid, keep, give_back) else {
             return (false, waited);
@@ -112,8 +112,8 @@ impl<H: PoolHost> Pool<H> {
             // ORDERING: pairs with the fence in `ManyHolders::propose`: the entry is wiped before
             // the hint is loaded.
             fence(Ordering::SeqCst);
-            if self.front.many_holders.is_noted() {
-                self.front.many_holders.withdraw();
+            if self.front.many_holders.is_set() {
+                self.front.many_holders.clear();
             }
         }
         // A waiter behind it may now be at the head, and waiters may get the permits.

@@ -42,17 +42,17 @@ use super::{AS_LIMIT, LimitWord, Pool, PoolHost, UNLIMITED};
 /// ns.
 const MOST: usize = if cfg!(loom) { 16 } else { 512 };
 /// The number of dead holders that a pool remembers: 8 KiB, allocated when there are any.
-const MOST_FOUND: usize = if cfg!(loom) { 2 } else { 1024 };
+const MOST_REMEMBERED: usize = if cfg!(loom) { 2 } else { 1024 };
 /// Of these, the number that one call tries, each some 100 ns.
 const MOST_TRIED: usize = 128;
 /// How often a restart lets other processes run before it is refused without a lap.
 const PAUSES: u64 = 3;
 /// How often it then waits for 1 ms, and for how many ms after that no restart of the pool does.
 const WAITS: u64 = 3;
-const WAITLESS_MS: u32 = 30;
+const WAIT_INTERVAL_MS: u32 = 30;
 /// For how many times the duration of a lap there is no other, and for how many ms at most.
-const REST: u32 = 10;
-const LONGEST_REST_MS: u32 = 1_000;
+const COOLDOWN_LAPS: u32 = 10;
+const MAX_COOLDOWN_MS: u32 = 1_000;
 
 /// The answer to a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Step {
     fn phase(self) -> u64 {
         self.0 >> Self::PHASE_SHIFT
     }
-    fn rest(self) -> u64 {
+    fn operand(self) -> u64 {
         self.0 & ((1 << Self::PHASE_SHIFT) - 1)
     }
     /// Returns it as a word.
@@ -103,26 +103,26 @@ impl Step {
 
 /// What the restarts of a pool know together.
 #[derive(Debug)]
-pub(super) struct Finds(Mutex<Found>);
+pub(super) struct Restarts(Mutex<Shared>);
 
 #[derive(Debug)]
-struct Found {
+struct Shared {
     /// Holders that were dead when they were passed.
     dead: Vec<Pid>,
     /// Where the next piece begins.
-    at: Cursor,
+    next_piece: Cursor,
     /// When the last lap began, by the host's exact clock.
     lap_began: u32,
     /// When the last barren lap ended, and for how many ms there is no other.
-    rest: Option<(u32, u32)>,
+    cooldown: Option<(u32, u32)>,
     /// When a restart last began to wait.
-    waited: Option<u32>,
+    wait_began: Option<u32>,
 }
 
-impl Finds {
+impl Restarts {
     pub(super) fn new() -> Self {
-        let at = Cursor::default();
-        Self(Mutex::new(Found { dead: Vec::new(), at, lap_began: 0, rest: None, waited: None }))
+        let next_piece = Cursor::default();
+        Self(Mutex::new(Shared { dead: Vec::new(), next_piece, lap_began: 0, cooldown: None, wait_began: None }))
     }
 }
 
@@ -145,11 +145,11 @@ impl<H: PoolHost> Pool<H> {
             return Restart::Refused(Refusal::Closed);
         }
         // Between two pieces a monitor may have brought the permits back.
-        if self.take(host, me, n, Kind::Bound) || self.take_over_found(host, me, n) {
+        if self.take(host, me, n, Kind::Bound) || self.take_over_remembered(host, me, n) {
             return Restart::Admitted;
         }
         match step.phase() {
-            Step::LAP => match self.take_over_in_piece(host, me, n, Cursor::from_bits(step.rest())) {
+            Step::LAP => match self.take_over_in_piece(host, me, n, Cursor::from_bits(step.operand())) {
                 Piece::TakenOver => Restart::Admitted,
                 Piece::Barren(Some(next)) => Restart::More(Step::lap(next)),
                 Piece::Barren(None) => {
@@ -159,11 +159,11 @@ impl<H: PoolHost> Pool<H> {
             },
             Step::RETRY => match self.overdraw(host, me, n) {
                 Ok(admitted) => admitted,
-                Err(Refusal::Full) if step.rest() < PAUSES => Restart::Pause(Step::retry(step.rest() + 1)),
-                Err(Refusal::Full) if step.rest() > PAUSES && step.rest() < PAUSES + WAITS => {
-                    Restart::Wait(Step::retry(step.rest() + 1))
+                Err(Refusal::Full) if step.operand() < PAUSES => Restart::Pause(Step::retry(step.operand() + 1)),
+                Err(Refusal::Full) if step.operand() > PAUSES && step.operand() < PAUSES + WAITS => {
+                    Restart::Wait(Step::retry(step.operand() + 1))
                 }
-                Err(Refusal::Full) if step.rest() == PAUSES && self.begin_to_wait(host) => {
+                Err(Refusal::Full) if step.operand() == PAUSES && self.begin_to_wait(host) => {
                     Restart::Wait(Step::retry(PAUSES + 1))
                 }
                 Err(refusal) => self.refuse_restart(me, refusal),
@@ -175,7 +175,7 @@ impl<H: PoolHost> Pool<H> {
     /// Tries a piece of the holders and the overdraft, and returns what else to try if that
     /// refuses.
     fn take_at_first(&self, host: &H, me: Pid, n: u32) -> Restart {
-        let from = lock(&self.finds.0).at;
+        let from = lock(&self.restarts.0).next_piece;
         let whole = match self.take_over_in_piece(host, me, n, from) {
             Piece::TakenOver => return Restart::Admitted,
             Piece::Barren(next) => next.is_none() && from == Cursor::default(),
@@ -194,9 +194,9 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Takes over the permits of a remembered dead holder. Returns `true` if one had enough.
-    fn take_over_found(&self, host: &H, me: Pid, n: u32) -> bool {
+    fn take_over_remembered(&self, host: &H, me: Pid, n: u32) -> bool {
         for _ in 0..MOST_TRIED {
-            let Some(pid) = lock(&self.finds.0).dead.pop() else { return false };
+            let Some(pid) = lock(&self.restarts.0).dead.pop() else { return false };
             // Its pid may belong to another process by now.
             if pid != me && !host.alive(pid) && self.take_over(host, me, n, pid) {
                 return true;
@@ -232,21 +232,21 @@ impl<H: PoolHost> Pool<H> {
     /// restart begins.
     fn remember(&self, dead: &[Pid], next: Cursor) {
         let allocated = {
-            let mut found = lock(&self.finds.0);
-            found.at = next;
-            found.dead.capacity() > 0
+            let mut shared = lock(&self.restarts.0);
+            shared.next_piece = next;
+            shared.dead.capacity() > 0
         };
         if dead.is_empty() {
             return;
         }
         // Allocated outside the lock.
-        let room = if allocated { Vec::new() } else { Vec::with_capacity(MOST_FOUND) };
-        let mut found = lock(&self.finds.0);
-        if found.dead.capacity() < room.capacity() {
-            found.dead = room;
+        let room = if allocated { Vec::new() } else { Vec::with_capacity(MOST_REMEMBERED) };
+        let mut shared = lock(&self.restarts.0);
+        if shared.dead.capacity() < room.capacity() {
+            shared.dead = room;
         }
-        let places = MOST_FOUND - found.dead.len();
-        found.dead.extend(dead.iter().take(places));
+        let places = MOST_REMEMBERED - shared.dead.len();
+        shared.dead.extend(dead.iter().take(places));
     }
 
     /// Reaps a dead process and gives the caller `n` of its permits. If it held fewer, all of them
@@ -267,33 +267,33 @@ impl<H: PoolHost> Pool<H> {
     /// Begins a lap. Returns `false` if the last one is too recent.
     fn begin_lap(&self, host: &H) -> bool {
         let now = host.exact_ms();
-        let mut found = lock(&self.finds.0);
-        if found.rest.is_some_and(|(ended, rest)| now.wrapping_sub(ended) < rest) {
+        let mut shared = lock(&self.restarts.0);
+        if shared.cooldown.is_some_and(|(ended, cooldown)| now.wrapping_sub(ended) < cooldown) {
             return false;
         }
         // A clock that wraps must not find it again.
-        found.rest = None;
-        found.lap_began = now;
+        shared.cooldown = None;
+        shared.lap_began = now;
         true
     }
 
     /// Returns `true` if the restart may wait, and `false` if another did a moment ago.
     fn begin_to_wait(&self, host: &H) -> bool {
         let now = host.exact_ms();
-        let mut found = lock(&self.finds.0);
-        if found.waited.is_some_and(|began| now.wrapping_sub(began) < WAITLESS_MS) {
+        let mut shared = lock(&self.restarts.0);
+        if shared.wait_began.is_some_and(|began| now.wrapping_sub(began) < WAIT_INTERVAL_MS) {
             return false;
         }
-        found.waited = Some(now);
+        shared.wait_began = Some(now);
         true
     }
 
     /// Notes that a lap has ended and found no dead holder.
     fn end_lap(&self, host: &H) {
         let now = host.exact_ms();
-        let mut found = lock(&self.finds.0);
-        let took = now.wrapping_sub(found.lap_began);
-        found.rest = (took > 0).then(|| (now, took.saturating_mul(REST).min(LONGEST_REST_MS)));
+        let mut shared = lock(&self.restarts.0);
+        let took = now.wrapping_sub(shared.lap_began);
+        shared.cooldown = (took > 0).then(|| (now, took.saturating_mul(COOLDOWN_LAPS).min(MAX_COOLDOWN_MS)));
     }
 
     /// Takes the permits beyond the limit, as far as the overdraft allows.

@@ -13,7 +13,7 @@ const BATCH: usize = if cfg!(loom) { 4 } else { 32 };
 /// The number of batches in one call: 64 messages are some 50 µs.
 pub(super) const BATCHES: usize = 2;
 /// The number of waiters that are looked at under one hold of the lock after the limit fell.
-const LOOKS: usize = 256;
+const SWEEP_STEPS: usize = 256;
 
 /// The answer is `None` for a dead process, of which only the ticket is left to drop.
 type Due<H> = (Pid, <H as Host>::Ticket, Option<Answer>);
@@ -52,7 +52,7 @@ impl<H: PoolHost> Batch<H> {
 
 /// What is left to do in the wait queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rest {
+enum Remaining {
     Nothing,
     /// Only to look for waiters whose requests became too large: no permit waits for that.
     Sweep,
@@ -65,11 +65,11 @@ impl<H: PoolHost> Pool<H> {
     /// for the host's next call.
     #[cold]
     pub fn serve(&self, host: &H) -> bool {
-        let mut rest = Rest::More;
+        let mut remaining = Remaining::More;
         for _ in 0..BATCHES {
             let now = host.now_ms();
             let mut batch = Batch::new();
-            rest = {
+            remaining = {
                 let mut guarded = lock(&self.guarded);
                 if guarded.status == Status::Open {
                     self.serve_open(&mut guarded, &mut batch, now)
@@ -78,26 +78,26 @@ impl<H: PoolHost> Pool<H> {
                 }
             };
             batch.send(host);
-            if rest == Rest::Nothing {
+            if remaining == Remaining::Nothing {
                 return true;
             }
         }
         host.defer(self);
-        rest == Rest::Sweep
+        remaining == Remaining::Sweep
     }
 
-    fn serve_open(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>, now: u32) -> Rest {
+    fn serve_open(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>, now: u32) -> Remaining {
         self.dismiss_all(guarded, Queue::Drainers, batch, Answer::to_drainer(self.in_use()));
         self.drop_orphans(guarded, batch);
         if !guarded.queue.is_empty(Queue::Drainers) || guarded.queue.has_orphans() {
-            return Rest::More;
+            return Remaining::More;
         }
         let word = self.front.limit.load();
         let limit = LimitWord::limit(word);
         while batch.has_room() {
             let Some(first) = guarded.queue.first() else {
                 self.state.clear_waiters();
-                return Rest::Nothing;
+                return Remaining::Nothing;
             };
             let (pid, n, kind) = (first.pid, first.permits, first.kind);
             // The head is checked here, and not by the sweep alone: the waiters behind it wait
@@ -126,25 +126,25 @@ impl<H: PoolHost> Pool<H> {
             }
         }
         if !batch.has_room() {
-            return Rest::More;
+            return Remaining::More;
         }
         // The head gets no permits now, so the walk cannot remove a waiter that blocks an
         // eligible one.
         if limit == 0 {
             guarded.queue.end_sweep();
         } else {
-            guarded.queue.remove_larger_than(limit, LOOKS, |waiter| {
+            guarded.queue.remove_larger_than(limit, SWEEP_STEPS, |waiter| {
                 self.count_refusal(waiter.pid);
                 self.dismiss(batch, waiter, Some(Answer::Full));
                 batch.has_room()
             });
         }
-        if guarded.queue.is_sweeping() { Rest::Sweep } else { Rest::Nothing }
+        if guarded.queue.is_sweeping() { Remaining::Sweep } else { Remaining::Nothing }
     }
 
     /// Ends a wait that was removed, with that answer or with none.
     pub(super) fn dismiss(&self, batch: &mut Batch<H>, waiter: Waiter<H>, answer: Option<Answer>) {
-        self.pass_on(&waiter);
+        self.repoint_entry(&waiter);
         batch.push(waiter, answer);
     }
 
@@ -167,7 +167,7 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    fn serve_closed(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>) -> Rest {
+    fn serve_closed(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>) -> Remaining {
         self.drop_orphans(guarded, batch);
         while batch.has_room()
             && let Some(waiter) = guarded.queue.pop(Queue::Waiters)
@@ -176,15 +176,15 @@ impl<H: PoolHost> Pool<H> {
             self.dismiss(batch, waiter, Some(Answer::Closed));
         }
         if !guarded.queue.is_empty(Queue::Waiters) || guarded.queue.has_orphans() {
-            return Rest::More;
+            return Remaining::More;
         }
         self.state.clear_waiters();
         let in_use = self.in_use();
         if guarded.status == Status::Draining && in_use > 0 {
-            return Rest::Nothing;
+            return Remaining::Nothing;
         }
         self.dismiss_all(guarded, Queue::Drainers, batch, Answer::to_drainer(in_use));
-        if guarded.queue.is_empty(Queue::Drainers) { Rest::Nothing } else { Rest::More }
+        if guarded.queue.is_empty(Queue::Drainers) { Remaining::Nothing } else { Remaining::More }
     }
 
     /// Gives the same answer to every process of the queue, while the batch has room.

@@ -29,7 +29,7 @@ impl<H: PoolHost> Pool<H> {
 
     fn transfer_as(&self, host: &H, me: Pid, to: Pid, n: u32, kind: Kind) -> Result<(), TransferError> {
         let entry = self.entry_of(me).ok_or(TransferError::NotHeld)?;
-        self.withdraw(me, entry, n, kind).map_err(|NotHeld| TransferError::NotHeld)?;
+        self.debit(me, entry, n, kind).map_err(|NotHeld| TransferError::NotHeld)?;
         if to == me {
             entry.set_own(kind, entry.own(kind) + u64::from(n));
             return Ok(());
@@ -47,7 +47,7 @@ impl<H: PoolHost> Pool<H> {
         // ORDERING: pairs with the fence in `ManyHolders::propose`: the giver may hold nothing
         // now.
         fence(Ordering::SeqCst);
-        self.note_leaving(entry);
+        self.clear_hint_if_empty(entry);
         if placed { Ok(()) } else { Err(TransferError::Gone) }
     }
 
@@ -57,8 +57,8 @@ impl<H: PoolHost> Pool<H> {
         let now = host.now_ms();
         let made = {
             let _locked = self.table.lock(to);
-            let (heir, slot, made) = self.table.get_or_insert(to);
-            self.table.credit(heir, slot, kind, u64::from(n), now);
+            let (receiver, slot, made) = self.table.get_or_insert(to);
+            self.table.credit(receiver, slot, kind, u64::from(n), now);
             made
         };
         // An entry that was found is watched already: if its process is dying, its death takes

@@ -168,7 +168,7 @@ impl<H: PoolHost> Pool<H> {
             return Parked::QueueFull;
         }
         let ticket = request.ticket.take().expect("it is used once");
-        let waiter = Waiter { pid, permits, kind, ticket, queue: Queue::Waiters, until, heir: None };
+        let waiter = Waiter { pid, permits, kind, ticket, queue: Queue::Waiters, until, repoint: None };
         Parked::Waiting(self.join(guarded, entry, waiter))
     }
 
@@ -184,8 +184,8 @@ impl<H: PoolHost> Pool<H> {
     ///
     /// A process with two waits has its entry: before that is removed, the ring is ended under
     /// this lock.
-    pub(super) fn pass_on(&self, out: &Waiter<H>) {
-        if let Some((from, to)) = out.heir
+    pub(super) fn repoint_entry(&self, out: &Waiter<H>) {
+        if let Some((from, to)) = out.repoint
             && let Some(entry) = self.table.find(out.pid)
         {
             entry.replace_waiter(from.to_bits(), to.to_bits());
@@ -194,7 +194,7 @@ impl<H: PoolHost> Pool<H> {
 
     /// Removes the waits of a dead process, or makes them orphans. Returns `true` if that may let
     /// other waiters go on.
-    pub(super) fn leave_all(&self, pid: Pid) -> bool {
+    pub(super) fn remove_waits_of(&self, pid: Pid) -> bool {
         // The word is 0 if the process has never waited. While it has waits, the word names one
         // of them: a call that ends that one sets the word to another.
         if self.table.find(pid).is_none_or(|entry| entry.waiter() == 0) {
@@ -207,7 +207,7 @@ impl<H: PoolHost> Pool<H> {
             let Some(entry) = self.table.find(pid) else { return false };
             let id = WaiterId::from_bits(entry.waiter());
             entry.set_waiter(0);
-            let left = guarded.queue.remove_all_of(id, pid);
+            let left = guarded.queue.remove_ring_of(id, pid);
             if guarded.queue.is_empty(Queue::Waiters) {
                 self.state.clear_waiters();
             }
@@ -227,7 +227,7 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Ends a wait before its time is over, which counts as no time-out. By the waiting process.
-    pub fn leave_line(&self, host: &H, me: Pid, id: WaiterId) -> Cancelled {
+    pub fn withdraw(&self, host: &H, me: Pid, id: WaiterId) -> Cancelled {
         self.stop_waiting(host, me, id, false)
     }
 
@@ -236,7 +236,7 @@ impl<H: PoolHost> Pool<H> {
             let mut guarded = lock(&self.guarded);
             let out = guarded.queue.remove(id, me);
             if let Some(out) = &out {
-                self.pass_on(out);
+                self.repoint_entry(out);
             }
             if guarded.queue.is_empty(Queue::Waiters) {
                 self.state.clear_waiters();

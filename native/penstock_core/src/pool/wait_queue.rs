@@ -42,7 +42,7 @@ pub(crate) struct Waiter<H: Host> {
     pub(crate) until: Option<u64>,
     /// Set when the wait is removed: its name, and that of another wait of the same process, if
     /// there is one. If the process' entry names the first, it must name the second.
-    pub(crate) heir: Option<(WaiterId, WaiterId)>,
+    pub(crate) repoint: Option<(WaiterId, WaiterId)>,
 }
 
 struct Node<H: Host> {
@@ -253,7 +253,7 @@ impl<H: Host> WaitQueue<H> {
 
     /// Removes the only wait of a dead process, or makes all of its waits orphans. `id` is what
     /// its entry named.
-    pub(crate) fn remove_all_of(&mut self, id: WaiterId, pid: Pid) -> Removed<H> {
+    pub(crate) fn remove_ring_of(&mut self, id: WaiterId, pid: Pid) -> Removed<H> {
         let Some(index) = self.parked(id, pid) else { return Removed::Nothing };
         if self.node(index).ring_next == index {
             return self.unlink(index).map_or(Removed::Nothing, Removed::One);
@@ -306,13 +306,13 @@ impl<H: Host> WaitQueue<H> {
         self.sweep.left > 0
     }
 
-    /// Removes waiters that ask for more than `limit`, after it has looked at up to `looks`,
+    /// Removes waiters that ask for more than `limit`, after it has looked at up to `steps`,
     /// until `out` has no more room.
-    pub(crate) fn remove_larger_than(&mut self, limit: u64, looks: usize, mut out: impl FnMut(Waiter<H>) -> bool) {
+    pub(crate) fn remove_larger_than(&mut self, limit: u64, steps: usize, mut out: impl FnMut(Waiter<H>) -> bool) {
         if self.sweep.left == 0 {
             return;
         }
-        for _ in 0..looks.min(self.sweep.left) {
+        for _ in 0..steps.min(self.sweep.left) {
             if self.sweep.left == 0 {
                 break;
             }
@@ -370,7 +370,7 @@ impl<H: Host> WaitQueue<H> {
         if !alone {
             self.node(ring_prev).ring_next = ring_next;
             self.node(ring_next).ring_prev = ring_prev;
-            waiter.heir = Some((id, self.id(ring_next)));
+            waiter.repoint = Some((id, self.id(ring_next)));
         }
         if self.orphans == index {
             self.orphans = if alone { NIL } else { ring_next };

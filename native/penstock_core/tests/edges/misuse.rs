@@ -59,8 +59,8 @@ fn a_wait_that_is_left_is_no_time_out() {
     a.hold(1);
     let id = b.wait(1);
     c.wait(1);
-    assert_eq!(b.leave_line(id), Cancelled::Yes);
-    assert_eq!(b.leave_line(id), Cancelled::TooLate);
+    assert_eq!(b.withdraw(id), Cancelled::Yes);
+    assert_eq!(b.withdraw(id), Cancelled::TooLate);
     assert_eq!(stage.report().timed_out, 0);
     let id = b.wait(1);
     assert_eq!(b.cancel(id), Cancelled::Yes);

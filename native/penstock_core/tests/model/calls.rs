@@ -117,7 +117,7 @@ impl Pair {
         let (id, ticket) = self.asked[who].remove(at);
         let there = self.model.line.iter().any(|waiter| waiter.ticket == ticket);
         self.model.line.retain(|waiter| waiter.ticket != ticket);
-        let cancelled = self.cast[who].leave_line(id);
+        let cancelled = self.cast[who].withdraw(id);
         assert_eq!(cancelled, if there { Cancelled::Yes } else { Cancelled::TooLate });
         self.model.serve();
     }

@@ -434,8 +434,8 @@ impl Process {
         self.pool().ended(self.host(), child.pid);
     }
 
-    pub fn leave_line(&self, id: WaiterId) -> Cancelled {
-        self.pool().leave_line(self.host(), self.pid, id)
+    pub fn withdraw(&self, id: WaiterId) -> Cancelled {
+        self.pool().withdraw(self.host(), self.pid, id)
     }
 
     pub fn transfer(&self, to: &Self, n: u32) -> Result<(), TransferError> {

@@ -106,7 +106,7 @@ fn recall(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
     }
     let same = there.filter(|pool| ask.is_of_opening(pool));
     // A wait that was not answered at once has an id by now: the call that made it is over.
-    let withdrawn = |pool: &Pool<Beam>| ask.wait().is_some_and(|id| pool.leave_line(beam, me, id) == Cancelled::Yes);
+    let withdrawn = |pool: &Pool<Beam>| ask.wait().is_some_and(|id| pool.withdraw(beam, me, id) == Cancelled::Yes);
     if same.is_some_and(withdrawn) {
         // No message is on its way, even if the caller asks again.
         ask.set_told();

@@ -42,7 +42,7 @@ fn cancel(beam: &Beam, wait: [Term; 3]) -> Term {
 }
 
 fn withdraw(beam: &Beam, wait: [Term; 3]) -> Term {
-    stop_waiting(beam, wait, Pool::leave_line)
+    stop_waiting(beam, wait, Pool::withdraw)
 }
 
 fn stop_waiting(
