@@ -69,6 +69,9 @@ impl Table {
     #[inline]
     pub(crate) fn each_active(&self, mut see: impl FnMut(Slot, Pid, &Entry) -> bool) -> usize {
         let mut lines = 0;
+        // Relaxed: `used` only bounds the loop, and each level publishes its own memory. An
+        // insertion that happens before this call is seen. One that is concurrent may be missed,
+        // as if its process had come later.
         let used = self.used.load(Ordering::Relaxed) as usize;
         for level in 0..=used {
             // ORDERING: both Acquires pair with the Releases in `deactivate`: a caller that finds

@@ -76,6 +76,7 @@ impl Table {
         mut see: impl FnMut(Pid, &Entry),
     ) -> (usize, Option<Slot>) {
         let mut looked_at = 0;
+        // Relaxed: the shard lock orders this load after every insertion of the shard.
         let used = self.used.load(Ordering::Relaxed) as usize;
         for level in from.level()..=used {
             let buckets = segments(level) * BUCKETS;
