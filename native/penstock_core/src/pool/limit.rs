@@ -6,7 +6,7 @@ use crate::sync::{AtomicU64, Ordering};
 use super::state::Word;
 use super::{Pool, PoolHost, UNLIMITED};
 
-/// The limit, to tell requests that exceed it and to compute how many permits are in use.
+/// The limit. Calls compare requests with it, and compute the permits in use from it.
 ///
 /// ```text
 ///  63                              33      32     31                             0

@@ -18,8 +18,9 @@
 //! In these cases the refusal stands, although a dead holder's permits would have been enough.
 //! The monitor brings them back microseconds later.
 //!
-//! - A dead holder counts as a holder until it is reaped. If the hint was published while nine
-//!   holders lived, and one of them dies, the hint stands until that one's monitor has run.
+//! - The hint stands until a holder is reaped or stops holding. If it was published while nine
+//!   holders lived, one more than the scan limit, and one of them dies, it stands until the
+//!   monitor of that one has run.
 //! - An acquire announces permits in its entry before it takes them. A scan may count such an
 //!   entry as a holder although the acquire is then refused. With seven living holders and a dead
 //!   one, two such acquires at one instant look like nine living holders.
@@ -88,8 +89,8 @@ enum Walk {
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Reaps a dead process, and serves the waiters. Any number of calls for one process is as
-    /// one call.
+    /// Reaps a dead process, and serves the waiters. May be called any number of times for one
+    /// process; its permits come back once.
     pub fn down(&self, host: &H, pid: Pid) {
         if self.reap(pid) {
             self.serve(host);

@@ -1,9 +1,9 @@
 //! Restarts: permits for a child that replaces a dead one.
 //!
-//! A supervisor that cannot restart a child tries again at once. After three failures it
-//! terminates with all its other children. So a restart is admitted where another caller is
-//! refused: by a *takeover* of a dead holder's permits, or by an *overdraft*, permits beyond the
-//! limit.
+//! A supervisor that cannot restart a child tries again at once. After `max_restarts` failures,
+//! three by default, it terminates with all its other children. So a restart is admitted where
+//! another caller is refused: by a *takeover* of a dead holder's permits, or by an *overdraft*,
+//! permits beyond the limit.
 //!
 //! # The steps of a restart
 //!
@@ -32,8 +32,8 @@
 //!
 //! In a full pool, the predecessor of the child or another dead holder has permits that have not
 //! come back. A takeover reaps that holder under its shard lock, as its monitor would. Only one
-//! call removes the entry, so the permits go once, to the restart or to the pool. They stay in
-//! use throughout, so no other caller can take them.
+//! call removes the entry, so the permits go once, to the restart or to the pool. Permits that go
+//! to the restart stay in use throughout, so no other caller can take them.
 //!
 //! A piece covers a pool of some hundred holders. In a larger pool each restart begins where the
 //! last one stopped. Children die together, so a restart remembers the other dead holders of its
@@ -75,7 +75,7 @@ const MOST_TRIED: usize = 128;
 const PAUSES: u64 = 3;
 /// The number of waits of 1 ms after the pauses.
 const WAITS: u64 = 3;
-/// The time in ms after the begin of the waits in which no other restart of the pool waits.
+/// The ms after a restart began to wait in which no other restart of the pool begins to wait.
 const WAIT_INTERVAL_MS: u32 = 30;
 /// The time after a barren lap without another lap, as a multiple of the duration of that lap.
 const COOLDOWN_LAPS: u32 = 10;
@@ -124,7 +124,7 @@ impl Step {
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// Returns the step that a word is; a word that was not a step is taken for some step.
+    /// Returns the step of any word; one that no call returned is some step, and does no harm.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }

@@ -138,12 +138,12 @@ impl State {
 
     /// Sets WAITERS. Under the queue lock.
     pub(crate) fn set_waiters(&self) {
-        // No wake-up is lost, since the flag and the permits are one word. In its modification
-        // order a release comes before this store, and the parker finds the permits; or after it,
-        // and the release finds the flag.
-        // ORDERING: none of the callers relies on one. The parker takes permits by a CAS of its
+        // No wake-up is lost, since the flag and the permits are one word. If a release comes
+        // before this store in the word's modification order, the parking process finds the
+        // permits. If the release comes later, it finds the flag.
+        // ORDERING: no caller relies on it. The parking process takes permits by a CAS of its
         // own, and a read-modify-write of any ordering continues the release sequence of `give`.
-        // AcqRel, as in every write of the word, spares each argument that distinction.
+        // All writes of the word are AcqRel, so that no argument must tell them apart.
         self.0.fetch_or(WAITERS, Ordering::AcqRel);
     }
 

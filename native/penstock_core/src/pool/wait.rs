@@ -3,12 +3,12 @@
 //! A wait ends once: the call that ends it removes it from the queue, under the queue lock, so no
 //! other call finds it. These calls end a wait:
 //!
-//! | call                               | the waiter gets                                    |
-//! |------------------------------------|----------------------------------------------------|
-//! | [`Pool::serve`], by any process    | permits, or a refusal                              |
-//! | [`Pool::expire`], by the host      | the answer that its time is over                   |
-//! | `cancel` or `withdraw`, by itself  | [`Cancelled::Yes`], and no answer from the host    |
-//! | [`Pool::down`], after its death    | nothing; a grant before its death is in its entry  |
+//! | call                                      | the waiter gets                              |
+//! |-------------------------------------------|----------------------------------------------|
+//! | [`Pool::serve`], by any process           | permits, or a refusal                        |
+//! | [`Pool::expire`], by the host             | the answer that its time is over             |
+//! | `cancel` or `withdraw`, by the waiter     | [`Cancelled::Yes`], and no further answer    |
+//! | [`Pool::down`], after the waiter's death  | nothing                                      |
 //!
 //! Answers are sent after the lock is released. So a process that finds its wait ended by another
 //! call gets [`Cancelled::TooLate`], and its answer is on its way.
@@ -163,9 +163,10 @@ impl<H: PoolHost> Pool<H> {
             return Parked::Full;
         }
         let has_room = guarded.queue.len(Queue::Waiters) < guarded.settings.max_waiting as usize;
-        // Such a request needs permits that the caller holds, so there is no attempt to take. The
-        // limit does not change under the queue lock. Permits that another process transfers to
-        // the caller at this instant may be missed: the caller then waits until its time is over.
+        // A caller that blocks releases nothing, so a request that needs its own permits cannot
+        // be granted, now or later. The limit does not change under the queue lock. Permits that
+        // another process transfers to the caller at this instant may be missed: the caller then
+        // waits until its time is over.
         if blocks && self.waits_for_itself(entry, permits) {
             return if has_room { Parked::Deadlock } else { Parked::QueueFull };
         }
@@ -275,8 +276,7 @@ impl<H: PoolHost> Pool<H> {
         Cancelled::Yes
     }
 
-    /// Ends waits whose time is over at `now`, in ms of the clock that `until` of [`Pool::ask`]
-    /// is of. By the host.
+    /// Ends waits whose time is over at `now`, in ms of the clock of [`Pool::ask`]. By the host.
     pub fn expire(&self, host: &H, now: u64) -> Expiry {
         let (mut expiry, mut ended) = (Expiry::More, false);
         for _ in 0..BATCHES {

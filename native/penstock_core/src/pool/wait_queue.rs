@@ -29,7 +29,7 @@ pub(crate) enum Queue {
     Drainers = 1,
 }
 
-/// A wait of a process, for permits or for the end of a drain.
+/// One wait of a process: of a waiter for permits, or of a drainer.
 pub(crate) struct Waiter<H: Host> {
     pub(crate) pid: Pid,
     pub(crate) permits: u32,
@@ -70,7 +70,8 @@ impl WaiterId {
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// Returns the id that a word is; a word that was not an id names no wait.
+    /// Returns the id that a word names. Every use of an id checks that its wait exists and is
+    /// one of the calling process.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
