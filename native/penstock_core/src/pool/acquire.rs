@@ -75,7 +75,7 @@ impl<H: PoolHost> Pool<H> {
     /// Serves the waiters, and acquires permits that they leave.
     ///
     /// Permits may be free while WAITERS is set, in two cases. A process gave permits back and
-    /// has not served the waiters yet; or a parking process has set the flag and has not taken
+    /// has not served the waiters yet. Or a parking process has set the flag and has not taken
     /// the permits yet.
     #[cold]
     fn acquire_behind_waiters(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {

@@ -56,7 +56,8 @@ pub enum Drain {
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Opens a pool that [is idle](Pool::is_idle), with new totals. Returns `false` if it is not.
+    /// Opens a closed pool in which no permit is held and no process is parked, with new totals.
+    /// Returns `false` if it is not such a pool.
     ///
     /// A closed pool can be opened again, so restarts of a gate do not add pools to its name. A
     /// call that still runs on the closed pool finds it closed, or acts on the new opening as if
@@ -132,8 +133,8 @@ impl<H: PoolHost> Pool<H> {
 
     /// Admits no further caller, and parks the calling process until no permit is held.
     ///
-    /// A drainer of a closed pool is answered at once, with the number of permits still held:
-    /// such a pool does not wait for its holders.
+    /// A closed pool does not wait for its holders: a drainer of it is answered at once, with the
+    /// number of permits still held.
     pub fn drain(&self, host: &H, me: Pid, ticket: H::Ticket) -> Drain {
         self.drain_while(host, me, ticket, || true).expect("the condition is always true")
     }

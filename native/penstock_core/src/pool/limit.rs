@@ -75,8 +75,8 @@ impl<H: PoolHost> Pool<H> {
     /// word may not belong together, and `Pool::update` raises the peak.
     ///
     /// An acquire that took after the state word was shifted observes CHANGING, or a new version,
-    /// in the second load: the mark was set before the shift, which releases. An acquire that
-    /// took before the shift cannot have loaded the new limit: its CAS releases to the shift,
+    /// in the second load. The mark was set before the shift, which releases. An acquire that
+    /// took before the shift cannot have loaded the new limit. Its CAS releases to the shift,
     /// which comes before the store of the new limit.
     #[cold]
     fn raise_peak(&self, limit_word: u64, in_use: u64) {

@@ -134,8 +134,9 @@ struct Guarded<H: PoolHost> {
     opening: u64,
     /// The number of parked waiters that were admitted since the pool was opened.
     granted: u64,
-    /// The permits in use when the limit last changed; the largest such number if the pool has
-    /// been overdrawn since an earlier change. It bounds restarts while the pool is overdrawn.
+    /// The permits in use when the limit last changed, which bound restarts while the pool is
+    /// overdrawn. The largest such number if the pool has been overdrawn since an earlier change.
+    /// 0 if a restart has begun an overdraft since.
     shrunk_from: u64,
 }
 

@@ -18,9 +18,9 @@
 //! In these cases the refusal stands, although a dead holder's permits would have been enough.
 //! The monitor brings them back microseconds later.
 //!
-//! - The hint stands until a holder is reaped or stops holding. If it was published while nine
-//!   holders lived, one more than the scan limit, and one of them dies, it stands until the
-//!   monitor of that one has run.
+//! - The hint stands until a holder is reaped or stops holding. Suppose that it was published
+//!   while nine holders lived, one more than the scan limit. If one of them dies, the hint stands
+//!   until the monitor of that one has run.
 //! - An acquire announces permits in its entry before it takes them. A scan may count such an
 //!   entry as a holder although the acquire is then refused. With seven living holders and a dead
 //!   one, two such acquires at one instant look like nine living holders.
@@ -97,9 +97,9 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Reaps a process if it is dead; does nothing if it lives. For the spawner of the process,
-    /// or a process that heard from the spawner since, if it learnt of the death and needs the
-    /// permits before the monitor has run.
+    /// Reaps a process if it is dead; does nothing if it lives. For a caller that learnt of the
+    /// death and needs the permits before the monitor has run. The caller is the spawner, or
+    /// heard from the spawner after the handoff.
     pub fn ended(&self, host: &H, pid: Pid) {
         // Usually the monitor was first. The insertion of the entry happens before this call, so
         // a look-up without a lock finds the entry, unless it was removed.

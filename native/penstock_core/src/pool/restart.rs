@@ -2,8 +2,8 @@
 //!
 //! A supervisor that cannot restart a child tries again at once. After `max_restarts` failures,
 //! three by default, it terminates with all its other children. So a restart is admitted where
-//! another caller is refused: by a *takeover* of a dead holder's permits, or by an *overdraft*,
-//! permits beyond the limit.
+//! another caller is refused. It gets permits by a *takeover* of a dead holder's permits, or by an
+//! *overdraft*: permits beyond the limit.
 //!
 //! # The steps of a restart
 //!
@@ -46,15 +46,15 @@
 //! An overdraft covers the microseconds until the monitor of the predecessor has run. It makes
 //! the count of free permits negative, so every other request is refused until it is paid back.
 //! The pool's `max_overdraft` bounds it. If the pool is overdrawn because its limit fell,
-//! restarts may raise the permits in use to their number at that change: the children of such a
-//! pool die one by one, and no other process can take their permits.
+//! restarts may raise the permits in use to their number at that change. So each child of such a
+//! pool can be restarted: no other process can take its permits meanwhile.
 //!
 //! # Laps, pauses and waits
 //!
 //! A refusal may terminate the supervisor. So if the overdraft is exhausted, a restart visits all
 //! holders in a lap of many calls. A barren lap, which found no dead holder, is not repeated for
-//! ten times as long as it took: the monitors of all holders that died before it have run by
-//! then. A holder that died since has a monitor that is about to run, so a restart pauses and
+//! ten times as long as it took. By then the monitors of all holders that died before the lap
+//! have run. A holder that died since has a monitor that is about to run, so a restart pauses and
 //! then waits for that. Restarts of a pool wait only once in a while: the waits of many refused
 //! restarts must not add up.
 
@@ -98,8 +98,8 @@ pub enum Restart {
     Wait(Step),
 }
 
-/// The step of a restart, by the table at the top of this file: a phase, and its operand, which
-/// is the cursor of a lap or the number of a retry. 0 is the first step.
+/// The step of a restart, by the table at the top of this file. It has a phase and an operand:
+/// the cursor of a lap, or the number of a retry. 0 is the first step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Step(u64);
 
@@ -335,8 +335,9 @@ impl<H: PoolHost> Pool<H> {
                 given => given.min(UNLIMITED),
             };
             let least = -(max_overdraft as i64);
-            let least_of_shrunk = least.min(limit as i64 - guarded.shrunk_from as i64);
-            let taken = self.state.overdraw(n, least, least_of_shrunk);
+            // If the limit fell, up to the permits that were in use then.
+            let least_if_overdrawn = least.min(limit as i64 - guarded.shrunk_from as i64);
+            let taken = self.state.overdraw(n, least, least_if_overdrawn);
             if let Ok(left) = taken {
                 if left.free() + i64::from(n) >= 0 {
                     // The pool was not overdrawn before: any overdraft by a smaller limit has

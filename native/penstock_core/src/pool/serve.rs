@@ -6,9 +6,13 @@
 //!
 //! # A waiter that is killed
 //!
-//! Whenever a waiter is killed, the host calls [`Pool::down`], which reaps it in this order:
-//! removes its waits, under the queue lock; removes its entry and gives back the permits in it,
-//! under the shard lock; serves the queue. So no permit is lost with the waiter:
+//! Whenever a waiter is killed, the host calls [`Pool::down`] for it, which
+//!
+//! 1. removes its waits, under the queue lock;
+//! 2. removes its entry and gives back all permits in it, under the shard lock;
+//! 3. serves the queue.
+//!
+//! So no permit is lost with the waiter:
 //!
 //! - If the reap removes the wait first, no grant finds it, and the next waiter gets the permits.
 //! - If the grant comes first, the permits are in the entry of the waiter, alive or dead, whether

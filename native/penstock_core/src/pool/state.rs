@@ -21,8 +21,8 @@
 //! permits; drainers do not set it. Both flags change only under the queue lock.
 //!
 //! The word counts free permits, not used ones. So a change of the limit is one addition to the
-//! word that every acquire compares, and no acquire succeeds by a limit that is no longer in
-//! force. A negative count is an overdraft.
+//! word that every acquire compares. No acquire succeeds by a limit that is no longer in force.
+//! A negative count is an overdraft.
 
 use crate::sync::{AtomicU64, Ordering};
 

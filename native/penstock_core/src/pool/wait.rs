@@ -225,8 +225,8 @@ impl<H: PoolHost> Pool<H> {
             // another process.
             let Some(entry) = self.table.find(pid) else { return false };
             let id = WaiterId::from_bits(entry.waiter());
-            // Two calls may reap one process. The second must not find its ring, which is part of
-            // the ring of orphans by then: to join a ring to itself would split it.
+            // Two calls may reap one process. The second must not find its ring, which the first
+            // joined to the ring of orphans: to join a ring to itself would split it.
             entry.set_waiter(0);
             let removed = guarded.queue.remove_ring_of(id, pid);
             if guarded.queue.is_empty(Queue::Waiters) {
