@@ -2,8 +2,8 @@
 //!
 //! A supervisor that cannot restart a child tries again at once. After `max_restarts` failures,
 //! three by default, it terminates with all its other children. So a restart is admitted where
-//! another caller is refused. It gets permits by a *takeover* of a dead holder's permits, or by an
-//! *overdraft*: permits beyond the limit.
+//! another caller is refused. It gets permits by a *takeover* of a dead holder's permits, or by
+//! an *overdraft*: permits beyond the limit.
 //!
 //! # The steps of a restart
 //!
