@@ -22,16 +22,17 @@ defmodule Penstock.Pool do
 
   Acquiring and releasing are one native call each and involve no other process.
 
-  Most code needs neither. A pool is a *gate*: the functions of `Penstock` ask it before they start
-  work. `Penstock.run/3` holds a permit around a function, `Penstock.spawn/3` for the life of a
-  process. These permits are *bound* to their work: `release/2` and `transfer/3` do not reach them.
+  Most code needs neither. A pool is a *gate*: the functions of `Penstock` ask it before they
+  start work. `Penstock.run/3` holds a permit around a function, `Penstock.spawn/3` for the life
+  of a process. These permits are *bound* to their work: `release/2` and `transfer/3` do not reach
+  them.
 
   ## Waiting
 
-  `acquire/2` parks the caller in a `receive` until permits are granted to it: the caller is then a
-  *waiter*. Waiters are served first come, first served, and at most `:max_waiting` requests wait.
-  `try_acquire/2` never overtakes them. A large request at the head of the queue is not starved by
-  small ones behind it: they wait until it has been served.
+  `acquire/2` parks the caller in a `receive` until permits are granted to it: the caller is then
+  a *waiter*. Waiters are served first come, first served, and at most `:max_waiting` requests
+  wait. `try_acquire/2` never overtakes them. A large request at the head of the queue is not
+  starved by small ones behind it: they wait until it has been served.
 
   A process may hold permits and acquire more. If the permits it holds and those it asks for
   exceed the limit together, it would wait for itself, and gets `{:error, :deadlock}` at once.
@@ -44,18 +45,18 @@ defmodule Penstock.Pool do
   ## Under a supervisor
 
   The process that `start_link/1` starts is the *owner*. No permit ever passes through it. When
-  the owner ends with the reason `:normal`, `:shutdown` or `{:shutdown, term}`, it closes the pool:
-  waiters get `{:error, :closed}`, and holders run on without being counted. So start pools first,
-  outside a group of their users.
+  the owner ends with the reason `:normal`, `:shutdown` or `{:shutdown, term}`, it closes the
+  pool: waiters get `{:error, :closed}`, and holders run on without being counted. So start pools
+  first, outside a group of their users.
 
   When the owner crashes or is killed, holders, waiters and counts stay as they are, and the next
   `start_link/1` of the name adopts them. If its options are those of the crashed owner, a limit
   that `update/2` has changed stays; otherwise the new options hold. A pool that is not adopted
   within 60 s closes.
 
-  A second `start_link/1` of the name, as in a notebook, returns `{:error, {:already_started,
-  pid}}` and keeps the old limit; use a supervisor there, or `update/2`. Tests that run concurrently
-  share a named pool: use `new/1`, or `limit: :infinity`.
+  A second `start_link/1` of the name, as in a notebook, returns
+  `{:error, {:already_started, pid}}` and keeps the old limit; use a supervisor there, or
+  `update/2`. Tests that run concurrently share a named pool: use `new/1`, or `limit: :infinity`.
 
   ## What is not counted
 
@@ -227,7 +228,8 @@ defmodule Penstock.Pool do
   def try_acquire(pool), do: try_acquire(pool, 1)
 
   @doc """
-  Acquires permits for the calling process if they are free. It neither waits nor overtakes waiters.
+  Acquires permits for the calling process if they are free. It neither waits nor overtakes
+  waiters.
 
   Returns:
 
@@ -269,8 +271,8 @@ defmodule Penstock.Pool do
     end
   end
 
-  # `:again`: the native side has thousands of idle entries to pass, or dozens of waiters to serve,
-  # which is more than one call may do.
+  # `:again`: the native side has thousands of idle entries to pass, or dozens of waiters to
+  # serve, which is more than one call may do.
   defp tried(:again, pool, permits),
     do: asked(Admission.ask(:free, Resolver.pool!(pool), permits, 0), pool, permits)
 
@@ -378,8 +380,9 @@ defmodule Penstock.Pool do
       iex> Penstock.Pool.release(pool)
       :ok
 
-  A server sends the request and goes on; `handle_info/2` gets the answer. This one runs each job in
-  a task and transfers the permit of the job to the task. The permit returns when the task ends.
+  A server sends the request and goes on; `handle_info/2` gets the answer. This one runs each job
+  in a task and transfers the permit of the job to the task. The permit returns when the task
+  ends.
 
       iex> defmodule MyApp.Encoder do
       ...>   use GenServer
