@@ -190,8 +190,8 @@ defmodule Penstock.RateLimiter do
       else: {:error, :enomem}
   end
 
-  # Returns `true` if a limiter of that size exists: of a crashed owner, or of a live one, which
-  # `Owner.start_link/3` then reports.
+  # Returns `true` if a limiter of that size exists, which needs no further memory. Its owner has
+  # crashed, or is alive: then `Owner.start_link/3` reports it.
   defp there_already?(name, max_keys) do
     match?(%{max_keys: ^max_keys}, Native.rate_info(name))
   end
