@@ -29,9 +29,9 @@ defmodule Penstock do
 
   ## Waiting
 
-  Only pools can be waited for. `run/3` waits up to 5 s for its permits, because its caller needs
-  the result. The functions that create a process do not wait by default. Set `:timeout` to change
-  either; `timeout: 0` never waits.
+  Work waits for the permits of pools; limiters and bans answer at once. `run/3` waits up to 5 s,
+  because its caller needs the result. The functions that create a process do not wait by default.
+  Set `:timeout` to change either; `timeout: 0` never waits.
 
   > #### Waiting for oneself {: .warning}
   >

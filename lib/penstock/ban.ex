@@ -1,6 +1,6 @@
 defmodule Penstock.Ban do
   @moduledoc """
-  Bans keys that fail too often for a time, and for longer each time.
+  Bans each key that fails too often: for a time at first, and for longer each time after that.
 
       children = [
         {Penstock.Ban, name: MyApp.Logins, failures: 5, within: 60_000, ban_for: 300_000}

@@ -13,7 +13,7 @@ defmodule Penstock.Drainer do
   the supervisor stops it. If work is still running then, the drainer logs a warning.
 
   A drainer that crashes, or is killed, drains nothing. A drainer reopens its pools when it
-  starts: pools outside its tree are still drained from its last stop.
+  starts, because pools outside its tree stay closed after its last stop.
   """
   use GenServer
 

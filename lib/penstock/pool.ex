@@ -348,7 +348,7 @@ defmodule Penstock.Pool do
   Returns `{:ok, ref}`. The caller then gets exactly one message, even if the answer is known at
   once:
 
-    * `{ref, :ok}` - the caller holds the permits since the message was sent; release them by
+    * `{ref, :ok}` - the caller holds the permits, since before the message came. Release them by
       `release/2`, or pass them on by `transfer/3`
     * `{ref, {:error, reason}}` - the pool refused. `reason` is `:full`, `:queue_full`, `:timeout`
       or `:closed`, as in `acquire/2`. It is never `:deadlock`, because a caller that does not
@@ -432,8 +432,8 @@ defmodule Penstock.Pool do
   nothing: if it was granted and the caller has not received the message yet, the permits are free
   again. Permits whose message the caller has received stay its own until `release/2`.
 
-  A `ref` that is unknown, belongs to another process or pool, or has been answered or cancelled,
-  changes nothing.
+  Does nothing if `ref` is unknown, belongs to another process or pool, or was cancelled before,
+  or if the caller has received its message.
 
   Raises as `try_acquire/2`, and if `ref` is not a reference.
 

@@ -226,8 +226,8 @@ defmodule Penstock.RateLimiter do
   @doc """
   Counts a hit of a key, if the rate allows it.
 
-  `key` is `:global` by default, and `cost` is 1: 1 to 2_147_483_647. A hit of cost `n` counts as
-  `n` hits.
+  `key` is `:global` by default. `cost` is 1 to 2_147_483_647, by default 1: a hit of cost `n`
+  uses up as much of the rate as `n` hits.
 
   Returns:
 
@@ -411,8 +411,8 @@ defmodule Penstock.RateLimiter do
   The key is `:global` by default. Returns `{:allow, remaining}`, where `remaining` does not
   include the hit itself, or `{:deny, retry_after_ms}`.
 
-  Raises `ArgumentError` if `limiter` is not a running limiter, or the key is `nil` or above 1
-  KiB.
+  Raises `ArgumentError` if `limiter` is not a running limiter, or the key is `nil` or larger
+  than 1 KiB.
 
   ## Examples
 
