@@ -2,10 +2,10 @@ defmodule Penstock do
   @moduledoc """
   Bounds how many processes an application creates.
 
-  A *gate* decides whether work may start:
+  A *gate* decides whether work may start. There are three kinds:
 
-    * a `Penstock.Pool` has a fixed number of permits and bounds how much work runs at once. Its
-      count stays exact no matter which process is killed or when
+    * a `Penstock.Pool` has a number of permits and bounds how much work runs at once. Its count
+      stays exact no matter which process is killed or when
     * a `Penstock.RateLimiter` bounds how often work starts, in total or for each key
     * a `Penstock.Ban` keeps out keys that failed too often
 
@@ -16,7 +16,8 @@ defmodule Penstock do
         {Penstock.RateLimiter, name: MyApp.Api, limit: 100, per: 60_000}
       ]
 
-  The functions of this module start work behind a gate:
+  A function that takes a gate takes the `:name` of one, or the pool that `Penstock.Pool.new/1`
+  returns. The functions of this module start work behind a gate:
 
     * `run/3` and `run!/3` run a function in the calling process
     * `spawn/3`, `spawn_link/3` and `spawn_monitor/3` create a process
@@ -28,9 +29,9 @@ defmodule Penstock do
 
   ## Waiting
 
-  `run/3` waits up to 5 s to be admitted, because its caller needs the result. The functions that
-  create a process do not wait by default. Set `:timeout` to change either; `timeout: 0` never
-  waits.
+  Work waits for the permits of pools; limiters and bans answer at once. `run/3` waits up to 5 s,
+  because its caller needs the result. The functions that create a process do not wait by default.
+  Set `:timeout` to change either; `timeout: 0` never waits.
 
   > #### Waiting for oneself {: .warning}
   >
@@ -41,18 +42,29 @@ defmodule Penstock do
 
   ## Refusals
 
-  A refusal is `{:error, reason}`, where `reason` is one of
+  A gate that does not admit refuses: the call returns `{:error, reason}`. The work has not been
+  started, and nothing is held, charged or reserved. Functions that end in `!` raise
+  `Penstock.RejectedError` with the reason instead. These are all reasons, and what each means to
+  the caller:
 
-    * `:full` - no permit is free and the caller does not wait, or the request exceeds the limit
-    * `:queue_full` - no permit is free and `:max_waiting` processes wait already
-    * `:timeout` - no permit became free within `:timeout` ms
-    * `:closed` - the pool is draining, or was closed during the call
+    * `:full` - no permit is free and the caller does not wait, or the request exceeds the limit.
+      Drop or defer the work, or wait with `:timeout`. A request above the limit never succeeds
+    * `:queue_full` - no permit is free, and `:max_waiting` requests wait already. Drop or defer
+      the work: it would wait behind all of them
+    * `:timeout` - the permits did not become free within `:timeout` ms. Drop or defer the work
+    * `:closed` - the pool is draining, or was closed during the call. A further try is refused
+      until the pool is reopened or started again
     * `:deadlock` - the wait could never end: the permits that the caller holds of the pool and
-      those it asks for exceed the limit together. With `timeout: 0` the reason is `:full`. While
-      the limit is 0, which is a pause, the caller waits
-    * `{:rate_limited, retry_after_ms}` - the limiter does not allow it yet; `:infinity` if the
-      cost exceeds the burst
-    * `{:banned, retry_after_ms}` - the key is banned
+      those it asks for exceed the limit together. The program is wrong: see "Waiting". With
+      `timeout: 0` the reason is `:full`. While the limit is 0, which is a pause, the caller waits
+    * `{:rate_limited, retry_after_ms}` - the limiter allows the work after that time, unless its
+      key is charged in the meantime
+    * `{:rate_limited, :infinity}` - the cost exceeds the limiter's burst. It never succeeds
+    * `{:banned, retry_after_ms}` - the key is banned for that time
+    * `{:banned, :infinity}` - the key is banned until `Penstock.Ban.unban/2`
+
+  A call that does not wait gets none of `:queue_full`, `:timeout` and `:deadlock`. A wrong
+  argument, such as a gate that is not running, is no refusal: it raises `ArgumentError`.
 
   ## Limiters and bans
 
@@ -62,7 +74,7 @@ defmodule Penstock do
     * Without a key a limiter uses `:global`; a ban raises `ArgumentError`. The key `nil` always
       raises
     * `child_spec/2` has no key and so takes no ban
-    * Work that a limiter or a ban admitted holds none of its permits
+    * Work that a limiter or a ban admitted holds no permit: it can run for any time
     * Limiters and bans do not wait, regardless of `:timeout`. Only `Penstock.Task.async_stream/4`
       waits for its turns at a limiter
     * Restarts under a supervisor do not ask limiters and bans
@@ -92,7 +104,7 @@ defmodule Penstock do
   @typedoc "A fun without arguments, which returns a `result`."
   @type work(result) :: unquote([{:->, [], [[], {:result, [], nil}]}])
 
-  @typedoc "Why a gate did not admit."
+  @typedoc "Why a gate refused: see \"Refusals\"."
   @type reason ::
           :full
           | :queue_full
@@ -105,27 +117,37 @@ defmodule Penstock do
   @typedoc "An option of `run/3`."
   @type run_option :: {:timeout, timeout} | {:permits, pos_integer} | {:key, term} | {:cost, pos_integer}
 
-  @typedoc "An option of `start_process/3`."
+  @typedoc "An option of the functions that start a process."
   @type start_option :: run_option | {:max_runtime, pos_integer}
 
-  @typedoc "An option of the functions that spawn."
+  @typedoc "An option of `spawn/3`, `spawn_link/3` and `spawn_monitor/3`."
   @type spawn_option :: run_option | {:max_runtime, pos_integer} | {:spawn_opt, list}
 
   @default_timeout 5_000
   @no_options %Request{timeout: @default_timeout}
 
   @doc """
-  `run/3` without options.
+  Runs `fun` in the calling process while it holds one permit, as `run/3` does without options.
+
+  Returns `{:ok, value}` with the value of `fun`, or `{:error, reason}`. Waits up to 5 s for the
+  permit. Raises as `run/3`.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> Penstock.run(pool, fn -> 6 * 7 end)
+      {:ok, 42}
+
   """
   @spec run(gate, work(result)) :: {:ok, result} | {:error, reason} when result: term
   def run(gate, fun)
 
-  # Its own clause and not a default argument: nearly every call is this one, and each further
-  # call would add to its 60 ns.
+  # A function of its own and not a default argument: nearly every call is this one, and each
+  # further call of a function would add to its 60 ns.
   def run(gate, fun) when is_atom(gate) and is_function(fun, 0) do
     case Native.run_take_one(gate, self()) do
       :ok ->
-        # Neither `after` nor a separate function: each would be one more call.
+        # Neither `after` nor `run_first/2`: each would be one more call.
         try do
           fun.()
         catch
@@ -157,8 +179,9 @@ defmodule Penstock do
 
   Returns:
 
-    * `{:ok, value}` - the value that `fun` returned
-    * `{:error, reason}` - the gate refused and `fun` was not called; see "Refusals" above
+    * `{:ok, value}` - `fun` returned `value`
+    * `{:error, reason}` - the gate refused and `fun` was not called; see
+      [Refusals](#module-refusals)
 
   Raises `ArgumentError`, before it takes a permit, if `gate` is not a running gate, `fun` is not
   a function of arity 0, or an option is unknown or of the wrong kind.
@@ -183,13 +206,13 @@ defmodule Penstock do
     ref = Resolver.ref!(gate)
 
     case Admission.ask(:run, ref, permits, request.timeout) do
-      # `:ok` means that the first pool of the name let the caller in.
+      # The native side answers `:ok` for the first pool of a name, which `run_end_one` releases.
       {:ok, :ok} when permits == 1 -> run_first(ref, fun)
       answer -> run_asked(answer, gate, ref, request, fun)
     end
   end
 
-  # Not by `after`, which would call a further function on the way out.
+  # Without `after`, which would call a further function when `fun` has returned.
   defp run_first(name, fun) do
     try do
       fun.()
@@ -207,7 +230,7 @@ defmodule Penstock do
   defp run_asked({:ok, instance}, _gate, ref, request, fun), do: run_admitted(ref, instance, request.permits, fun)
   defp run_asked({:error, _reason} = refused, _gate, _ref, _request, _fun), do: refused
 
-  # Work behind a limiter or a ban holds nothing.
+  # The gate may be a limiter or a ban. Work in the calling process then holds no permit.
   defp run_asked(:no_pool, gate, _ref, request, fun) do
     with :ok <- Keyed.admit(gate, request), do: {:ok, fun.()}
   end
@@ -217,14 +240,16 @@ defmodule Penstock do
   defp run_admitted(ref, instance, permits, fun) do
     {:ok, fun.()}
   after
-    # Names the pool that admitted the work, even if that has closed and another has its name.
+    # The instance names the pool that admitted the work: that pool may have closed meanwhile, and
+    # another may have its name.
     Native.run_end(ref, instance, permits)
   end
 
   @doc """
-  Runs `fun` as `run/3` does, and returns the value of `fun`.
+  Runs `fun` as `run/3` does, and returns the bare value of `fun`.
 
-  Raises `Penstock.RejectedError` if the gate refuses.
+  Takes the options of `run/3`. Raises `Penstock.RejectedError` if the gate refuses, and
+  otherwise as `run/3`.
 
   ## Examples
 
@@ -247,19 +272,20 @@ defmodule Penstock do
   Creates a process that calls `fun`, if the gate admits it.
 
   The process holds its permits until it dies, by any exit. They are bound to it: its own code can
-  neither release nor lose them. If the caller is killed during the call, either `fun` is not
+  neither release nor transfer them. If the caller is killed during the call, either `fun` is not
   called and nothing is held, or a process calls `fun` and holds the permits.
 
   Returns:
 
     * `{:ok, pid}`
-    * `{:error, reason}` - the gate refused and no process was created; see "Refusals" above
+    * `{:error, reason}` - the gate refused and no process was created; see
+      [Refusals](#module-refusals)
 
   Raises `ArgumentError`, before it takes a permit, if `gate` is not a running gate, `fun` is not
   a function of arity 0, or an option is unknown or of the wrong kind. Only the VM can tell
-  whether all of `:spawn_opt` are valid together, and whether it has room for another process. If
-  not, the call raises `ArgumentError` or `SystemLimitError`. The permits are then free again; a
-  limiter's charge is not refunded.
+  whether all of `:spawn_opt` are valid together: if not, the call raises `ArgumentError`. If the
+  VM has no room for another process, the call raises `SystemLimitError`. In both cases the
+  permits are free again; a limiter's charge is not refunded.
 
   ## Options
 
@@ -283,6 +309,9 @@ defmodule Penstock do
   @doc """
   Creates a process as `spawn/3` does, and links it to the caller.
 
+  Returns `{:ok, pid}` or `{:error, reason}`. Takes the options of `spawn/3`, and raises as it
+  does.
+
   ## Examples
 
       iex> pool = Penstock.Pool.new(limit: 1)
@@ -297,10 +326,8 @@ defmodule Penstock do
   @doc """
   Creates a process as `spawn/3` does, and monitors it.
 
-  Returns:
-
-    * `{:ok, {pid, reference}}`
-    * `{:error, reason}` - the gate refused and no process was created; see "Refusals" above
+  Returns `{:ok, {pid, reference}}` or `{:error, reason}`. Takes the options of `spawn/3`, and
+  raises as it does.
 
   ## Examples
 
@@ -316,14 +343,17 @@ defmodule Penstock do
   @doc """
   Starts a process by its own start function, if the gate admits it.
 
-  `start` is `{module, function, args}` or a function of arity 0. It starts an OTP process and
-  returns what OTP start functions return. The calling process calls it and holds the permits
-  during the call; then the started process holds them until it dies.
+  `start` is `{module, function, args}` or a function of arity 0. It starts an OTP process, as
+  `GenServer.start_link/3` does. The calling process calls it and holds the permits during the
+  call; then the started process holds them until it dies.
 
-  Returns the result of `start`. Only `{:ok, pid}` and `{:ok, pid, info}` with a process of this
-  node keep the permits; any other result releases them. Without a call of `start` it returns:
+  Returns:
 
-    * `{:error, reason}` - the gate refused; see "Refusals" above
+    * `{:error, reason}` - the gate refused and `start` was not called; see
+      [Refusals](#module-refusals)
+    * otherwise the result of `start`. After `{:ok, pid}` and `{:ok, pid, info}` with a process of
+      this node, that process holds the permits. After any other result, such as `:ignore` or
+      `{:error, reason}`, they are free again
 
   Anything that `start` raises, throws or exits with passes through, and the permits are released.
   A limiter's charge is not refunded, regardless of the result of `start`.
@@ -331,7 +361,8 @@ defmodule Penstock do
   Raises `ArgumentError`, before it takes a permit, if `gate` is not a running gate, `start` is
   not of the right form, or an option is unknown or of the wrong kind.
 
-  A process whose starter is killed while `start` runs is not counted.
+  If the caller is killed while `start` runs, its permits return, and a process that `start` had
+  already created is not counted.
 
   ## Options
 
@@ -369,31 +400,37 @@ defmodule Penstock do
   Wraps a child spec so that every start of the child passes the gate, under any supervisor.
 
   `child_spec` is a map, a module or `{module, arg}`, as in `Supervisor.child_spec/2`, or a tuple
-  of six elements as in old Erlang. Returns a map that differs in `:start` only, and names the
-  `:modules`.
+  of six elements as in old Erlang. Returns a child spec map with the same values, except that
+  `:start` asks the gate first; `:modules` is filled in if it was missing. Each child takes one
+  permit and holds it until it dies.
+
+  Raises `ArgumentError` if `gate` is not of the right form or is a ban, or if `child_spec` is not
+  a child spec. The gate need not be running yet.
 
   The supervisor asks the gate and does not wait. If the gate refuses, the kind of the start
   decides:
 
-    * a *start*, by `start_child` or `restart_child`, gets `{:error, reason}`, because a
-      supervisor passes on the result of a start function. `Supervisor` keeps such a child
-    * a *restart* of a child that died takes over the child's permit, if that is not back yet. If
-      another process took that permit, the restart exceeds the limit, up to the pool's
-      `:max_overdraft`. The pool admits no other work until the overdraft is paid back. Beyond
-      `:max_overdraft` the restart fails, and the supervisor's `:max_restarts` decides
+    * a *start*, by `start_child` or `restart_child`, fails with a reason of
+      [Refusals](#module-refusals). `DynamicSupervisor.start_child/2` and
+      `Supervisor.restart_child/2` return `{:error, reason}`. `Supervisor.start_child/2` returns
+      `{:error, {reason, child}}`, with the child as Erlang describes it
+    * a *restart* of a child that died takes over the permit of the dead child, if that permit is
+      not back yet. Otherwise another process may hold it: then the restart exceeds the limit, by
+      at most the pool's `:max_overdraft`. The pool admits no other work until this overdraft is
+      paid back. Beyond `:max_overdraft` the restart fails, and the supervisor's `:max_restarts`
+      decides
     * a child that is started while its supervisor initialises counts as a restart, because the
       supervisor may itself be restarting
 
   A start asks a limiter with the key `:global` and a cost of 1. Restarts, and children that are
   started while their supervisor initialises, do not ask a limiter. A ban needs a key, and there
-  is none here, so a ban raises `ArgumentError`. Use `Penstock.DynamicSupervisor.start_child/3`
-  for starts with a key.
+  is none here. Use `Penstock.DynamicSupervisor.start_child/3` for starts with a key.
 
   If the gate is closed or gone, a restart proceeds without a permit and logs a warning: a gate
-  must not take down a working supervision tree. A start gets `{:error, :closed}`, or fails with
-  an `ArgumentError`. If no gate ever had the name in this VM, each start fails with an
-  `ArgumentError`, also while a supervisor initialises: the name is misspelt, or the gate comes
-  later in the tree.
+  must not take down a working supervision tree. A start gets `{:error, :closed}` from a pool that
+  is draining, and fails with an `ArgumentError` if no gate has the name any more. If no gate ever
+  had the name in this VM, each start fails with an `ArgumentError`, also while a supervisor
+  initialises: the name is misspelt, or the gate comes later in the tree.
 
   ## Examples
 
@@ -416,7 +453,7 @@ defmodule Penstock do
       %{start: {module, function, args} = start} = spec when is_atom(module) and is_atom(function) and is_list(args) ->
         GatedChild.child_spec(spec, %GatedChild{gate: gate, start: start})
 
-      # The supervisor names the error in it.
+      # The supervisor reports the error in a spec that is none.
       no_spec ->
         no_spec
     end
@@ -424,7 +461,7 @@ defmodule Penstock do
 
   @spec_first "the child spec comes first: child_spec(child_spec, gate)"
 
-  # The name of a gate may be that of its child's module as well.
+  # An atom in place of the child spec is taken for a gate only if no module has that name.
   defp in_order!(_child_spec, gate) when is_tuple(gate) or (is_map(gate) and not is_struct(gate)) do
     Resolver.not_a_gate!(gate, @spec_first)
   end
@@ -442,9 +479,10 @@ defmodule Penstock do
   @doc """
   Returns every registered gate with its figures, sorted by name.
 
-  Each gate is a map of `:name`, `:kind` and the keys of its `info` function. The kind is `:pool`,
-  `:rate_limiter` or `:ban`; see `Penstock.Pool.info/1`, `Penstock.RateLimiter.info/1` and
-  `Penstock.Ban.info/1`. For a shell, see `table/0`.
+  Returns a list of maps. Each map has `:name`, `:kind`, which is `:pool`, `:rate_limiter` or
+  `:ban`, and the keys of the kind's own function: `Penstock.Pool.info/1`,
+  `Penstock.RateLimiter.info/1` or `Penstock.Ban.info/1`. Pools without a name are not in the
+  list. In a shell, `table/0` is easier to read.
 
   ## Examples
 
@@ -459,7 +497,7 @@ defmodule Penstock do
     for name <- Enum.sort(Names.open()), info = info_if_running(name), do: info
   end
 
-  # A gate may close between being named and being asked.
+  # A gate may close after `Names.open/0` has named it: then its `info` raises.
   defp info_if_running(name) do
     case Resolver.kind(name) do
       :pool -> Map.put(Pool.info(name), :kind, :pool)
@@ -474,10 +512,10 @@ defmodule Penstock do
   @doc """
   Prints every registered gate as a table, for people at a shell.
 
-  Returns `:ok`. One line for each gate, by name: its kind, its status, and what it counts.
-  `list/0` returns the same gates with all their figures.
+  Returns `:ok`. Each gate has one line, sorted by name: its kind, its status and its main
+  figures. `list/0` returns the same gates with all their figures.
 
-  ## Example
+  ## Examples
 
       Penstock.table()
 

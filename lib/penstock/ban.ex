@@ -1,6 +1,6 @@
 defmodule Penstock.Ban do
   @moduledoc """
-  Temporarily bans keys that fail too often, for longer after each offence.
+  Bans each key that fails too often: for a time at first, and for longer each time after that.
 
       children = [
         {Penstock.Ban, name: MyApp.Logins, failures: 5, within: 60_000, ban_for: 300_000}
@@ -17,47 +17,55 @@ defmodule Penstock.Ban do
       iex> ms <= 300_000
       true
 
-  A check and the report of a failure are separate: call `check/2` before a login, and
-  `record_failure/2` only after a login that failed. Both are one native call and involve no
-  process.
+  The process that `start_link/1` starts has one *list* of bans under its name. A check and the
+  record of a failure are separate: call `check/2` before a login, and `record_failure/2` only
+  after a login that failed. Both are one native call and involve no process.
+
+  A ban list is also a *gate*: functions such as `Penstock.spawn/3` check the key before they
+  start work. See "Limiters and bans" in `Penstock`.
 
   ## What counts
 
   A key is banned after `:failures` failures within `:within` ms. With up to nine `:failures`,
-  each failure counts for exactly that long, to the ms, no matter how many come at one time. With
+  each failure counts for exactly that time, to the ms, no matter how many come at once. With
   more, failures that came close together count as long as the last of them, at most a seventh of
   `:within` longer: so a ban may come a little early, but never late. While a key is banned its
   failures do not count.
 
-  The first ban lasts `:ban_for` ms, and each further one `:escalate` times as long as the last;
-  `:max_ban` bounds all of them. With `escalate: 1` all bans have the same length. The number of
-  bans of a key, its *level*, is forgotten `:forget_after` ms after the end of its last ban; or
-  earlier, if there are more than `:max_bans`. `:max_ban` does not bound a ban without end
-  (`ban_for: :infinity`); only `unban/2` or `ban/4` ends it.
+  The first ban lasts `:ban_for` ms, and each further one `:escalate` times as long as the last,
+  but at most `:max_ban` ms. With `escalate: 1` all bans have the same length. The *level* of a
+  key is how often it was banned for its failures. It is forgotten `:forget_after` ms after the
+  end of the last ban, or earlier if the list has no room. `:max_ban` does not bound a ban without
+  end (`ban_for: :infinity`); only `unban/2` or `ban/4` ends it.
 
   ## Keys
 
-  Keys are as in `Penstock.RateLimiter`, except that there is no `:global`. They are identified by
-  a hash of 64 bits, salted by the node. A banned key is also stored, for `list/1`, if it has at
-  most 256 bytes in the external term format.
+  Keys are as in `Penstock.RateLimiter`, except that there is no `:global`. The list identifies a
+  key by a hash of 64 bits, salted by the node. It also stores a banned key, for `list/1`, if the
+  key has at most 256 bytes in the external term format.
 
-  Memory is bounded. Two places of 80 bytes are reserved at start for each of `:max_keys` keys
-  whose failures are counted at a time. A key may have any of sixteen places. If other keys have
-  all of them, the key with the fewest and oldest failures is forgotten, which begins to happen at
-  about `:max_keys` keys. For each ban 64 bytes are reserved, and up to 700 more are used for the
-  key and the reason. If there are more than `:max_bans`, the ban that ends first is dropped, with
-  its level, and counted in `info/1` if it was in force; bans without end are dropped last.
+  ## Memory
+
+  Memory is bounded. For each of `:max_keys` keys whose failures are counted at a time, two places
+  of 80 bytes are reserved at start. A key may have any of sixteen places. If other keys have all
+  of them, the failures of one of these keys are forgotten: the fewest, and of these the oldest.
+  That begins to happen at about `:max_keys` keys.
+
+  For each of `:max_bans` bans 64 bytes are reserved, and up to 700 more are used for the key and
+  the reason. When there is no room for another ban, the ban that ends first is dropped, with its
+  level; bans without end are dropped last. `info/1` counts dropped bans that were in force.
 
   The key and the reason of an ended ban stay in memory as long as its level does, and then until
-  other bans need the place, or `unban/2`. `list/1` does not show them. Those of a closed
-  `Penstock.Ban` stay until its memory is used again.
+  another ban needs the place, or `unban/2`. `list/1` does not show them. Those of a closed list
+  stay until its memory is used again.
 
   ## Life
 
-  Bans belong to the process that `start_link/1` starts. If it ends in an orderly way, all bans
-  are forgotten. If it crashes they stay, and the next `start_link/1` of that name continues with
-  them, unless `:max_keys`, `:max_bans` or `:clock` differ. The memory of closed bans is kept for
-  the next ones of the same sizes.
+  The process that `start_link/1` starts is the *owner* of the list. When the owner ends with the
+  reason `:normal`, `:shutdown` or `{:shutdown, term}`, all bans are forgotten. When the owner
+  crashes they stay, and the next `start_link/1` of that name adopts them, unless `:max_keys`,
+  `:max_bans` or `:clock` differ. The memory of a closed list is kept for the next list of the
+  same sizes.
   """
 
   alias Penstock.{Native, Options}
@@ -65,7 +73,7 @@ defmodule Penstock.Ban do
   alias Penstock.Node.{MemoryGuard, Owner}
   alias Penstock.Options.Weight
 
-  @typedoc "The name of running bans."
+  @typedoc "The name of a running ban list."
   @type ban :: atom
 
   @typedoc "An option of `start_link/1`."
@@ -102,7 +110,11 @@ defmodule Penstock.Ban do
   @options [:failures, :within, :ban_for, :escalate, :max_ban, :forget_after, :max_keys, :max_bans]
 
   @doc """
-  Returns the child spec of bans. The options are those of `start_link/1`, which checks them.
+  Returns the child spec of a ban list, with the id `{Penstock.Ban, name}`.
+
+  Takes the options of `start_link/1`, which checks them.
+
+  ## Examples
 
       iex> Penstock.Ban.child_spec(name: MyApp.Logins).id
       {Penstock.Ban, MyApp.Logins}
@@ -112,12 +124,15 @@ defmodule Penstock.Ban do
   def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :worker)
 
   @doc """
-  Starts bans, or adopts the bans of a crashed owner, and links the owner to the caller.
+  Starts the owner of a ban list, and links it to the caller.
+
+  If the last owner of that name crashed, the new owner adopts its bans: see "Life".
 
   Returns:
 
-    * `{:ok, pid}`
-    * `{:error, {:already_started, pid}}` - a live process owns a gate of that name
+    * `{:ok, pid}` - `pid` is the owner
+    * `{:error, {:already_started, pid}}` - the live process `pid` owns a gate of that name. If
+      that is not a ban list, a warning is logged
     * `{:error, reason}` - the owner was killed as it started
 
   Raises `ArgumentError` on an option that is missing, unknown or out of bounds, and if there is
@@ -125,22 +140,23 @@ defmodule Penstock.Ban do
 
   ## Options
 
-  Numbers are 1 to 2_147_483_647.
+  All numbers are 1 to 2_147_483_647.
 
     * `:name` - an atom; required. It is not registered as the name of a process
     * `:failures` - the number of failures within `:within` ms that bans a key. Default `5`
     * `:within` - how long a failure counts, in ms. Default `60_000`
     * `:ban_for` - how long the first ban of a key lasts, in ms or `:infinity`. Default `300_000`
-    * `:escalate` - the factor by which each ban of a key is longer than the last; `1` is no
-      escalation. Default `2`
-    * `:max_ban` - maximum duration of an automatic ban in ms, including the first; a `:ban_for`
-      of `:infinity` has no such bound. Default `86_400_000`, a day, or `:ban_for` if that is more
+    * `:escalate` - the factor by which each ban of a key is longer than the last; `1` gives all
+      bans the same length. Default `2`
+    * `:max_ban` - the longest duration in ms of a ban for failures, including the first; a
+      `:ban_for` of `:infinity` has no such bound. Default `86_400_000`, a day, or `:ban_for` if
+      that is more
     * `:forget_after` - how long the level of a key is remembered after the end of its last ban,
       in ms. Default: `:max_ban`
     * `:max_keys` - the number of keys whose failures are counted at a time; 160 bytes are
       reserved for each, 16 MB by default. Default `100_000`
     * `:max_bans` - the number of keys that are banned, or have a level, at a time; 64 bytes are
-      reserved for each. Beyond it, the ban that ends first is forgotten. Default `10_000`
+      reserved for each. Beyond it, the ban that ends first is dropped. Default `10_000`
     * `:clock` - `:monotonic`, or `:manual` for tests: it stands still until `advance/2`. Default
       `:monotonic`
 
@@ -157,7 +173,7 @@ defmodule Penstock.Ban do
     opts = Options.known!(opts, [:name, :clock | @options])
     name = Options.name!(Options.fetch!(opts, :name, "{Penstock.Ban, name: MyApp.Logins, failures: 5}"))
     ban_for = Keyword.get(opts, :ban_for, 300_000)
-    # A default does not cut a first ban of more than a day.
+    # The default must not cut a first ban of more than a day.
     max_ban = Keyword.get(opts, :max_ban, if(is_integer(ban_for), do: max(ban_for, @day), else: @day))
     given = [ban_for: ban_for, max_ban: max_ban, forget_after: Keyword.get(opts, :forget_after, max_ban)]
     defaults = [failures: 5, within: 60_000, escalate: 2, max_keys: 100_000, max_bans: 10_000]
@@ -187,14 +203,14 @@ defmodule Penstock.Ban do
       else: {:error, :enomem}
   end
 
-  # Returns the bytes of bans of these sizes.
+  # Returns the bytes that a list of these sizes reserves.
   defp memory(%{max_keys: max_keys, max_bans: max_bans}) do
     %{ban_key_memory: key_memory, ban_memory: ban_memory} = Native.bounds()
     key_memory * max_keys + ban_memory * max_bans
   end
 
-  # Returns `true` if bans of these sizes exist: of a crashed owner, or of a live one, which
-  # `Owner.start_link/3` then reports.
+  # Returns `true` if a list of these sizes exists, which needs no further memory. Its owner has
+  # crashed, or is alive: then `Owner.start_link/3` reports it.
   defp there_already?(name, max_keys, max_bans) do
     match?(%{max_keys: ^max_keys, max_bans: ^max_bans}, Native.ban_info(name))
   end
@@ -206,10 +222,13 @@ defmodule Penstock.Ban do
   @doc """
   Checks whether a key is banned.
 
-  Returns `:ok`, or `{:banned, ms}` with the ms until its ban ends, or `{:banned, :infinity}` for
-  a ban without end.
+  Returns:
 
-  Raises `ArgumentError` if no such bans are running, or the key is `nil` or above 1 KiB.
+    * `:ok` - the key is not banned
+    * `{:banned, ms}` - its ban ends in `ms` milliseconds
+    * `{:banned, :infinity}` - its ban has no end
+
+  Raises `ArgumentError` if `ban` is not a running ban list, or the key is `nil` or above 1 KiB.
 
   ## Examples
 
@@ -229,10 +248,10 @@ defmodule Penstock.Ban do
 
   Returns:
 
-    * `{:ok, left}` - `left` more failures ban the key; all of `:failures`, if it was unbanned at
-      that moment
-    * `{:banned, ms}` - the key is banned, by this failure or before; `:infinity` for a ban
-      without end
+    * `{:ok, left}` - `left` more failures within the time ban the key. If a concurrent `unban/2`
+      lifted the ban at that moment, `left` is all of `:failures`
+    * `{:banned, ms}` - the key is banned for `ms` milliseconds, by this failure or since before
+    * `{:banned, :infinity}` - the key is banned without end
 
   Raises as `check/2`.
 
@@ -250,14 +269,14 @@ defmodule Penstock.Ban do
   def record_failure(ban, key), do: ask(ban, key, &Native.ban_record(ban, key, &1))
 
   @doc """
-  Bans a key for `ms` milliseconds from now, or until `unban/2` with `:infinity`. Replaces the end
-  of a ban in force.
+  Bans a key for `ms` milliseconds from now, whether it failed or not. Replaces the end and the
+  reason of a ban in force.
 
-  The reason is for `list/1`: any term of at most 256 bytes in the external term format. The level
-  and the counted failures of the key do not change.
+  `ms` is 1 to 2_147_483_647, or `:infinity` for a ban without end. `reason` is for `list/1`:
+  any term of at most 256 bytes in the external term format, by default `:manual`. The level and
+  the counted failures of the key do not change.
 
-  Returns `:ok`. Raises as `check/2`, and if `ms` is neither 1 to 2_147_483_647 nor `:infinity`,
-  or the reason is too large.
+  Returns `:ok`. Raises as `check/2`, and if `ms` is out of bounds or the reason is too large.
 
   ## Examples
 
@@ -312,14 +331,14 @@ defmodule Penstock.Ban do
 
   Returns a list of maps, the longest bans first:
 
-    * `:key` - as it was given; or `{:hash, number}` if it was too large to be stored, which is
-      for people: other functions take the key itself
+    * `:key` - the key; or `{:hash, number}` if it was too large to be stored. Other functions
+      take the key itself, never its hash
     * `:until_ms` - ms until the ban ends, or `:infinity`
     * `:reason` - `:failures`, or the reason given to `ban/4`
     * `:level` - how often the key was banned for its failures, as far as that is remembered; see
       "What counts"
 
-  Raises as `check/2`.
+  Raises `ArgumentError` if `ban` is not a running ban list.
 
   ## Examples
 
@@ -353,7 +372,7 @@ defmodule Penstock.Ban do
   defp kept(external), do: :erlang.binary_to_term(external)
 
   @doc """
-  Returns the options and the totals of bans.
+  Returns the options and the totals of a ban list.
 
   The result is a map:
 
@@ -361,11 +380,11 @@ defmodule Penstock.Ban do
     * `:failures`, `:within`, `:ban_for`, `:escalate`, `:max_ban`, `:forget_after`, `:max_keys`,
       `:max_bans` - as in `start_link/1`
     * `:bans` - the number of banned keys
-    * `:dropped` - the number of bans that were dropped before their end, because there were too
-      many
+    * `:dropped` - the number of bans that were dropped before their end, because there was no
+      room
     * `:memory` - reserved bytes
 
-  Raises as `check/2`.
+  Raises `ArgumentError` if `ban` is not a running ban list.
 
   ## Examples
 
@@ -393,10 +412,12 @@ defmodule Penstock.Ban do
   end
 
   @doc """
-  Advances the clock of bans with `clock: :manual`.
+  Advances the clock of a ban list with `clock: :manual`.
 
-  Returns `:ok`. Raises `ArgumentError` if the bans have another clock, no such bans are running,
-  or `ms` is not 0 to 2_147_483_647. The clock stops after about 180 years.
+  `ms` is 0 to 2_147_483_647; the clock stops after about 180 years.
+
+  Returns `:ok`. Raises `ArgumentError` if `ban` is not a running ban list or has another clock,
+  or if `ms` is out of bounds.
 
   ## Examples
 

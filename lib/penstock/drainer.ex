@@ -8,11 +8,12 @@ defmodule Penstock.Drainer do
         {Penstock.Drainer, pools: [MyApp.Jobs, MyApp.Sessions], shutdown: 10_000}
       ]
 
-  A tree stops its children from the last to the first. So a drainer that is placed last stops
-  first: its pools stop admitting, and running work has `:shutdown` ms to end before the tree
-  stops it.
+  A supervisor stops its children from the last to the first. So a drainer that is placed last
+  stops first: its pools admit no further work, and running work has `:shutdown` ms to end before
+  the supervisor stops it. If work is still running then, the drainer logs a warning.
 
-  A drainer reopens its pools when it is started again, which matters for pools outside its tree.
+  A drainer that crashes, or is killed, drains nothing. A drainer reopens its pools when it
+  starts, because pools outside its tree stay closed after its last stop.
   """
   use GenServer
 
@@ -25,11 +26,16 @@ defmodule Penstock.Drainer do
   @typedoc "An option of `start_link/1`."
   @type option :: {:pools, [Pool.pool()]} | {:shutdown, timeout}
 
-  # ms that the supervisor waits longer than the drainer does.
+  # The supervisor waits longer than the drainer does, by this time in ms.
   @slack 1_000
 
   @doc """
-  Returns the child spec of a drainer. The options are those of `start_link/1`, which checks them.
+  Returns the child spec of a drainer, with the id `{Penstock.Drainer, pools}`.
+
+  Takes the options of `start_link/1`, which checks them. The supervisor waits 1 s longer than
+  `:shutdown` before it kills the drainer.
+
+  ## Examples
 
       iex> Penstock.Drainer.child_spec(pools: [MyApp.Jobs], shutdown: 10_000).id
       {Penstock.Drainer, [MyApp.Jobs]}
@@ -42,24 +48,24 @@ defmodule Penstock.Drainer do
     %{
       id: {__MODULE__, opts[:pools]},
       start: {__MODULE__, :start_link, [opts]},
-      shutdown: supervisors(Keyword.get(opts, :shutdown, 5_000))
+      shutdown: supervisor_shutdown(Keyword.get(opts, :shutdown, 5_000))
     }
   end
 
-  defp supervisors(ms) when is_integer(ms) and ms >= 0, do: ms + @slack
-  defp supervisors(:infinity), do: :infinity
-  # `start_link/1` names the error in it.
-  defp supervisors(_other), do: @slack
+  defp supervisor_shutdown(ms) when is_integer(ms) and ms >= 0, do: ms + @slack
+  defp supervisor_shutdown(:infinity), do: :infinity
+  # `start_link/1` raises because of it.
+  defp supervisor_shutdown(_other), do: @slack
 
   @doc """
-  Starts a drainer, linked to the caller.
+  Starts a drainer, links it to the caller, and reopens its pools.
 
   Returns `{:ok, pid}`. Raises `ArgumentError` on an option that is missing, unknown or of the
   wrong kind, and if one of the pools is not running.
 
   ## Options
 
-    * `:pools` - a list of pools, as `Penstock.Pool.drain/2` takes them; required
+    * `:pools` - a list of pools, by name or as `Penstock.Pool.new/1` returns them; required
     * `:shutdown` - how long running work has to end, in ms or `:infinity`, for all pools
       together. Default `5_000`
 
@@ -90,8 +96,8 @@ defmodule Penstock.Drainer do
     {:ok, state}
   end
 
-  # After a crash, its own or its supervisor's, the drainer is started again: draining would be
-  # wrong.
+  # A crash, of the drainer or of its supervisor, does not stop the tree: the drainer is started
+  # again, and its pools stay open.
   @impl true
   def terminate(reason, {pools, shutdown}) do
     if Janitor.orderly?(reason), do: drain_all(pools, shutdown)
@@ -107,14 +113,14 @@ defmodule Penstock.Drainer do
     end
   end
 
-  # A process that has reopened the pool meanwhile wants it open.
+  # Another process may have reopened the pool meanwhile, and wants it open.
   defp draining?(pool) do
     Pool.info(pool).status == :draining
   rescue
     ArgumentError -> false
   end
 
-  # The permits of a pool that is gone by then are no longer counted.
+  # A pool that has been closed meanwhile counts no permits.
   defp drain(pool, timeout) do
     Pool.drain(pool, timeout)
   rescue

@@ -1,6 +1,6 @@
 defmodule Penstock.DynamicSupervisor do
   @moduledoc """
-  A `DynamicSupervisor` whose children pass a gate.
+  A `DynamicSupervisor` that starts a child only if a gate admits it.
 
       children = [
         {Penstock.DynamicSupervisor, name: MyApp.Sessions, limit: 1_000}
@@ -8,25 +8,29 @@ defmodule Penstock.DynamicSupervisor do
 
       {:ok, pid} = Penstock.DynamicSupervisor.start_child(MyApp.Sessions, {MyApp.Session, user})
 
-  `:limit` makes a pool of the same name, so `Penstock.Pool.info(MyApp.Sessions)` and
-  `Penstock.Pool.update(MyApp.Sessions, limit: 2_000)` work. With `gate: MyApp.Budget` the
-  children share a limit with other work.
+  The *gate* is one of two:
 
-  The process that calls `start_child/3` asks the gate: a refusal is cheap and never reaches a
-  supervisor process. `Penstock.child_spec/2` describes what happens when a child dies and is
-  restarted.
+    * With `limit: n` the supervisor has a pool of its own, under the supervisor's name. So
+      `Penstock.Pool.info(MyApp.Sessions)` and `Penstock.Pool.update(MyApp.Sessions, limit:
+      2_000)` work
+    * With `gate: MyApp.Budget` the children pass a pool, rate limiter or ban that other work may
+      pass too: see `Penstock`
 
-  `partitions: n` makes n supervisors, which start children at the same time; one limit holds for
-  all.
+  A child holds its permit until it dies. The process that calls `start_child/3` asks the gate: a
+  refusal is cheap and never reaches a supervisor process. `Penstock.child_spec/2` describes what
+  happens when a child dies and is restarted.
+
+  With `partitions: n` there are `n` supervisors, which start children at the same time. One limit
+  holds for all of them.
 
   ## Elixir's own functions
 
-  The name belongs to a process of Penstock, which has the supervisors below it. Elixir's own
-  starting functions, called with the name by mistake, start nothing and end nothing:
-  `DynamicSupervisor.start_child/2` returns `{:error, {:not_gated, "call
-  Penstock.DynamicSupervisor.start_child/3"}}`, and the others return or raise the same. The
-  functions that read or end work: `which_children/1`, `count_children/1`, `terminate_child/2` and
-  `stop/3`.
+  The name belongs to a process of Penstock, which has the supervisors below it. Elixir's
+  functions that start a child, called with this name by mistake, start nothing and end nothing:
+  `DynamicSupervisor.start_child/2` returns
+  `{:error, {:not_gated, "call Penstock.DynamicSupervisor.start_child/3"}}`, and the others return
+  or raise the same. Elixir's functions that read or end work as usual, for all partitions
+  together: `which_children/1`, `count_children/1`, `terminate_child/2` and `stop/3`.
 
       iex> {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: MyApp.Moved, limit: 10)
       iex> DynamicSupervisor.start_child(MyApp.Moved, {Agent, fn -> 1 end})
@@ -58,8 +62,11 @@ defmodule Penstock.DynamicSupervisor do
   @supervisor_options [:strategy, :max_restarts, :max_seconds, :extra_arguments]
 
   @doc """
-  Returns the child spec of a supervisor. The options are those of `start_link/1`, which checks
-  them.
+  Returns the child spec of a supervisor, with the id `{Penstock.DynamicSupervisor, name}`.
+
+  Takes the options of `start_link/1`, which checks them.
+
+  ## Examples
 
       iex> Penstock.DynamicSupervisor.child_spec(name: MyApp.Sessions, limit: 5).id
       {Penstock.DynamicSupervisor, MyApp.Sessions}
@@ -69,14 +76,18 @@ defmodule Penstock.DynamicSupervisor do
   def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :supervisor)
 
   @doc """
-  Starts a supervisor, and its pool if it has a limit of its own.
+  Starts a supervisor, and its pool if there is a `:limit`, and links it to the caller.
 
-  Returns as `DynamicSupervisor.start_link/1`: `{:ok, pid}`, or `{:error, {:already_started,
-  pid}}`, also if a process owns a pool of that name.
+  A supervisor that ends with the reason `:normal`, `:shutdown` or `{:shutdown, term}` closes its
+  pool. A supervisor that crashes leaves the pool to the next one of that name, as `Penstock.Pool`
+  describes; its children die with it, which releases their permits.
 
-  A supervisor that ends in an orderly way closes its pool. A supervisor that crashes leaves the
-  pool to the next one of that name, as `Penstock.Pool` describes; its children die with it, which
-  releases their permits.
+  Returns:
+
+    * `{:ok, pid}`
+    * `{:error, {:already_started, pid}}` - the live process `pid` has the name, or owns a gate of
+      that name
+    * `{:error, reason}` - a supervisor could not start
 
   Raises `ArgumentError` on an option that is missing, unknown or of the wrong kind, and if
   `:gate` is not running.
@@ -88,11 +99,13 @@ defmodule Penstock.DynamicSupervisor do
       there is a `:gate`
     * `:max_waiting`, `:max_overdraft`, `:held_longer_than` - options of its pool, as in
       `Penstock.Pool.start_link/1`
-    * `:gate` - the gate that the children pass, in place of a pool of its own
-    * `:partitions` - the number of supervisors that the children are spread over. Default `1`
+    * `:gate` - the gate that the children pass, in place of a pool of its own. It excludes the
+      options of a pool
+    * `:partitions` - the number of supervisors that the children are spread over: 1 to
+      2_147_483_647. Default `1`
     * the options of `DynamicSupervisor.start_link/1` except `:max_children`: `:strategy`,
-      `:max_restarts`, `:max_seconds`, `:extra_arguments`, and those of a `GenServer`. They hold
-      for each partition
+      `:max_restarts`, `:max_seconds`, `:extra_arguments`, and those of a `GenServer`. They apply
+      to each partition
 
   ## Examples
 
@@ -110,19 +123,28 @@ defmodule Penstock.DynamicSupervisor do
   @doc """
   Starts a child, if the gate admits it.
 
-  Takes a `child_spec` as `DynamicSupervisor.start_child/2` does, and returns its result; or
-  `{:error, reason}`, without a message to the supervisor: see "Refusals" in `Penstock`. The child
-  holds its permits until it dies. If its start fails they are released, but a limiter's charge is
-  not refunded.
+  `child_spec` is one that `DynamicSupervisor.start_child/2` takes. The child holds its permits
+  until it dies, and takes them again for each restart. If its start fails they are free again,
+  but a limiter's charge is not refunded.
 
-  Raises `ArgumentError`, before it takes a permit, if there is no such supervisor, or an option
-  is unknown or of the wrong kind.
+  Returns:
+
+    * `{:ok, pid}` or `{:ok, pid, info}` - the child runs
+    * `:ignore` - its start function returned that
+    * `{:error, reason}` - the gate refused, and no supervisor was called: "Refusals" in
+      `Penstock` lists the reasons. Or the start failed, as in `DynamicSupervisor.start_child/2`
+
+  Raises `ArgumentError`, before it takes a permit, if `supervisor` is not a running supervisor of
+  this module, or an option is unknown or of the wrong kind. Exits if the partition dies during
+  the call; the permits are then free again.
 
   ## Options
 
   #{Request.docs(:start, 0)}
-    * `:partition_key` - any term of at most 1 KiB: children of one key go to one partition,
-      integers to the partitions in turn. Default: the calling process
+    * `:partition_key` - chooses the partition. An integer `n` chooses number
+      `rem(abs(n), partitions)`, so a counter uses the partitions in turn. For any other term, of
+      at most 1 KiB in the external term format, a hash chooses. Equal keys choose the same
+      partition. Default: the pid of the caller
 
   ## Examples
 
@@ -146,8 +168,9 @@ defmodule Penstock.DynamicSupervisor do
   @doc """
   Terminates a child, as `DynamicSupervisor.terminate_child/2` does.
 
-  Returns `:ok`, or `{:error, :not_found}` if it is not a child of this supervisor. Raises as
-  `start_child/3`.
+  Returns `:ok` when the child is dead, or `{:error, :not_found}` if `pid` is not a child of this
+  supervisor. Raises `ArgumentError` if `supervisor` is not a running supervisor of this module,
+  or `pid` is not a pid.
 
   ## Examples
 
@@ -162,8 +185,11 @@ defmodule Penstock.DynamicSupervisor do
   end
 
   @doc """
-  Returns the children of all partitions, as `DynamicSupervisor.which_children/1` does. Raises as
-  `start_child/3`.
+  Returns the children of all partitions, as `DynamicSupervisor.which_children/1` does.
+
+  Returns a list of `{:undefined, pid, type, modules}`, with `:restarting` in place of the pid of
+  a child that is being restarted. Raises `ArgumentError` if `supervisor` is not a running
+  supervisor of this module.
 
   ## Examples
 
@@ -181,8 +207,11 @@ defmodule Penstock.DynamicSupervisor do
   end
 
   @doc """
-  Counts the children of all partitions, as `DynamicSupervisor.count_children/1` does. Raises as
-  `start_child/3`.
+  Counts the children of all partitions, as `DynamicSupervisor.count_children/1` does.
+
+  Returns a map: `:specs` children in total, of which `:active` have a process, `:supervisors` are
+  supervisors and `:workers` are not. Raises `ArgumentError` if `supervisor` is not a running
+  supervisor of this module.
 
   ## Examples
 
@@ -208,7 +237,9 @@ defmodule Penstock.DynamicSupervisor do
   @doc """
   Stops the supervisor and its children, as `DynamicSupervisor.stop/3` does.
 
-  Returns `:ok`. Raises as `start_child/3`.
+  The default of `reason` is `:normal`, that of `timeout` is `:infinity`; it is in ms. Returns
+  `:ok` when the supervisor has ended. Exits if it has not ended in time, or ended with another
+  reason. Raises `ArgumentError` if `supervisor` is not a running supervisor of this module.
 
   ## Examples
 

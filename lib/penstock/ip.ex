@@ -1,23 +1,27 @@
 defmodule Penstock.IP do
   @moduledoc """
-  Keys of IP addresses, for limiters and bans.
+  Makes keys of IP addresses, for limiters and bans.
 
-  The owner of one IPv6 address commonly has a whole /64, so limits apply to a prefix.
+  A client with one IPv6 address commonly has all addresses of a /64, so it could use a new
+  address for each request. That is why a key stands for a prefix: all addresses with this prefix
+  share one limit.
 
-  A key is for the machine; `to_string/1` shows it to people.
+      Penstock.RateLimiter.hit(MyApp.Api, Penstock.IP.key(conn.remote_ip))
+
+  `to_string/1` shows a key to people.
   """
 
   alias Penstock.Options
   alias Penstock.Options.Weight
 
-  # Bytes; the VM takes fewer for the path of a socket.
+  # The longest path in bytes that is shown as it is. The VM takes shorter ones for sockets.
   @longest_path 256
 
   @typedoc """
   A group of addresses that count as one.
 
-  The key of an IP address is its version, its prefix and the number of bits in the prefix. A unix
-  socket and an unknown address are keys of their own.
+  The key of an IP address is `{version, prefix, bits}`: `prefix` is a number of `bits` bits. A
+  unix socket and an unknown address are their own keys.
   """
   @type key :: {:v4 | :v6, non_neg_integer, 0..128} | {:local, term} | :undefined
 
@@ -25,17 +29,24 @@ defmodule Penstock.IP do
   @type address :: :inet.ip_address() | {:local, term} | :undefined
 
   @doc """
-  Returns the key of an address' prefix.
+  Returns the key of the prefix of an address.
 
-  Takes addresses as `:inet` and Plug have them. An IPv6 address that stands for an IPv4 address
-  counts as the latter: a mapped one, `::ffff:a.b.c.d`, a compatible one, `::a.b.c.d`, and one
-  behind NAT64, `64:ff9b::a.b.c.d`. `::` and `::1` count as IPv6. `{:local, path}` of a unix
-  socket and `:undefined` are their own keys.
-
-  Returns a `t:key/0`. The prefix is a number with the counted bits only: the 64 bits of `{:v6,
-  prefix, 64}` are the first four groups of the address. Raises `ArgumentError` on a term that is
-  no address, and on an option that is unknown or of the wrong kind. Parse a string first, by
+  Takes an address as `:inet` and Plug have it, such as `{192, 0, 2, 7}`. Parse a string first, by
   `:inet.parse_address/1`.
+
+  Returns:
+
+    * `{:v4, prefix, bits}` or `{:v6, prefix, bits}` - `prefix` is the number that the first
+      `bits` bits of the address make: by default, the first four groups of an IPv6 address
+    * `{:local, path}` - the address of a unix socket, unchanged
+    * `:undefined` - unchanged; servers give it for an address that is not known
+
+  An IPv6 address that stands for an IPv4 address counts as the latter: a mapped one,
+  `::ffff:a.b.c.d`, a compatible one, `::a.b.c.d`, and one behind NAT64, `64:ff9b::a.b.c.d`. `::`
+  and `::1` count as IPv6.
+
+  Raises `ArgumentError` on a term that is no address, and on an option that is unknown or of the
+  wrong kind.
 
   ## Options
 
@@ -77,7 +88,7 @@ defmodule Penstock.IP do
 
       _ ->
         case v6!(ip) do
-          # The unspecified address and the loopback.
+          # `::` and `::1`, which do not stand for the IPv4 addresses 0.0.0.0 and 0.0.0.1.
           <<0::127, _::1>> = address -> prefix(:v6, address, v6)
           <<0::80, 0xFFFF::16, embedded::binary>> -> prefix(:v4, embedded, v4)
           <<0::96, embedded::binary>> -> prefix(:v4, embedded, v4)
@@ -108,8 +119,9 @@ defmodule Penstock.IP do
   @doc """
   Shows a key to people.
 
-  Returns the prefix with the number of its bits, the whole address without one, or the path of a
-  unix socket. Raises `ArgumentError` on a term that `key/2` does not return.
+  Returns a string: the prefix with the number of its bits, such as `"192.0.2.0/24"`; a whole
+  address without that number; `"local:"` and the path of a unix socket; or `"undefined"`. Raises
+  `ArgumentError` on a term that `key/2` does not return.
 
   ## Examples
 
@@ -149,7 +161,7 @@ defmodule Penstock.IP do
 
   defp not_a_key!(term), do: Options.expected!("key", "one of Penstock.IP.key/2", term)
 
-  # Charlists, as :inet has them of files.
+  # `:inet` also takes a path as a charlist.
   defp local(path) when is_list(path) do
     if Weight.light?(path, @longest_path) and not List.improper?(path) and List.ascii_printable?(path),
       do: List.to_string(path),

@@ -20,50 +20,58 @@ defmodule Penstock.Pool do
       iex> Penstock.Pool.release(MyApp.Jobs)
       :ok
 
-  Acquiring and releasing are one native call each and involve no other process. Most code needs
-  neither: `Penstock.run/3` holds a permit around a function, `Penstock.spawn/3` for the life of a
-  process.
+  Acquiring and releasing are one native call each and involve no other process.
+
+  Most code needs neither. A pool is a *gate*: the functions of `Penstock` ask it before they
+  start work. `Penstock.run/3` holds a permit around a function, `Penstock.spawn/3` for the life
+  of a process. These permits are *bound* to their work: `release/2` and `transfer/3` do not reach
+  them.
 
   ## Waiting
 
-  `acquire/2` parks the caller in a `receive` until permits are handed to it. Waiters are served
-  first come, first served, and at most `:max_waiting` processes are parked. `try_acquire/2` never
-  overtakes them. A large request at the head of the queue is not starved by small ones behind it:
-  they wait until it has been served.
+  `acquire/2` parks the caller in a `receive` until permits are granted to it: the caller is then
+  a *waiter*. Waiters are served first come, first served, and at most `:max_waiting` requests
+  wait. `try_acquire/2` never overtakes them. A large request at the head of the queue is not
+  starved by small ones behind it: they wait until it has been served.
 
   A process may hold permits and acquire more. If the permits it holds and those it asks for
   exceed the limit together, it would wait for itself, and gets `{:error, :deadlock}` at once.
 
   A process that must not block, such as a `GenServer`, waits by a message: see `acquire_async/2`.
 
-  A suspended process (`:erlang.suspend_process/1`) that waits can be granted permits. It holds
-  them until it is resumed or killed.
+  A waiter that is suspended (`:erlang.suspend_process/1`) can be granted permits. It holds them,
+  unused, until it is resumed or killed.
 
   ## Under a supervisor
 
   The process that `start_link/1` starts is the *owner*. No permit ever passes through it. When
-  the owner is shut down it closes the pool: waiters get `{:error, :closed}`, and holders are
-  forgotten. So start pools first, outside a group of their users.
+  the owner ends with the reason `:normal`, `:shutdown` or `{:shutdown, term}`, it closes the
+  pool: waiters get `{:error, :closed}`, and holders run on without being counted. So start pools
+  first, outside a group of their users.
 
   When the owner crashes or is killed, holders, waiters and counts stay as they are, and the next
-  `start_link/1` of the name adopts them. With the same options a limit that was `update/2`d
-  stays; changed options win. A pool that is not adopted within 60 s closes.
+  `start_link/1` of the name adopts them. If its options are those of the crashed owner, a limit
+  that `update/2` has changed stays; otherwise the new options hold. A pool that is not adopted
+  within 60 s closes.
 
-  Evaluating `start_link/1` again, as in a notebook, gives `{:error, {:already_started, pid}}` and
-  keeps the old limit; use a supervisor there, or `update/2`. Tests that run concurrently share a
-  named pool: use `new/1`, or `limit: :infinity`.
+  A second `start_link/1` of the name, as in a notebook, returns
+  `{:error, {:already_started, pid}}` and keeps the old limit; use a supervisor there, or
+  `update/2`. Tests that run concurrently share a named pool: use `new/1`, or `limit: :infinity`.
 
   ## What is not counted
 
-  Native code that continues after its process was killed inside a dirty NIF, and work that
-  outlives a closed pool. A permit acquired through `:erpc` ends with the temporary process of
-  that call.
+    * Native code that continues after its process was killed inside a dirty NIF
+    * Work that outlives a closed pool
+    * Work of another node: a permit acquired through `:erpc` ends with the temporary process of
+      that call
+
   """
 
-  alias Penstock.Admission
-  alias Penstock.Admission.{Request, Resolver, Wait}
-  alias Penstock.{Native, Options}
+  alias Penstock.{Admission, Native, Options}
+  alias Penstock.Admission.{AsyncWait, Request, Resolver, Wait}
   alias Penstock.Node.Owner
+  alias Penstock.Options.PoolSettings
+  alias Penstock.Process.PoolReport
 
   @enforce_keys [:ref]
   defstruct [:ref]
@@ -105,21 +113,14 @@ defmodule Penstock.Pool do
           :killed => non_neg_integer
         }
 
-  @typedoc false
-  @type settings :: %{
-          limit: Native.limit(),
-          max_waiting: non_neg_integer,
-          max_overdraft: Native.overdraft(),
-          held_longer_than: non_neg_integer
-        }
-
-  @settings [:limit, :max_waiting, :max_overdraft, :held_longer_than]
   @default_timeout 5_000
-  # The most entries that `holders/1` returns.
-  @most_holders 1_000
 
   @doc """
-  Returns the child spec of a pool. The options are those of `start_link/1`, which checks them.
+  Returns the child spec of a pool, with the id `{Penstock.Pool, name}`.
+
+  Takes the options of `start_link/1`, which checks them.
+
+  ## Examples
 
       iex> Penstock.Pool.child_spec(name: MyApp.Uploads, limit: 5).id
       {Penstock.Pool, MyApp.Uploads}
@@ -129,12 +130,15 @@ defmodule Penstock.Pool do
   def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :worker)
 
   @doc """
-  Starts a pool, or adopts the pool of a crashed owner, and links the owner to the caller.
+  Starts the owner of a pool, and links it to the caller.
+
+  If the last owner of that name crashed, the new owner adopts its pool: see "Under a supervisor".
 
   Returns:
 
-    * `{:ok, pid}`
-    * `{:error, {:already_started, pid}}` - a live process owns a pool of that name
+    * `{:ok, pid}` - `pid` is the owner
+    * `{:error, {:already_started, pid}}` - the live process `pid` owns a gate of that name. If
+      that is not a pool, a warning is logged
     * `{:error, reason}` - the owner was killed as it started
 
   Raises `ArgumentError` on an option that is missing, unknown or of the wrong kind.
@@ -143,13 +147,14 @@ defmodule Penstock.Pool do
 
     * `:name` - an atom; required. It is not registered as the name of a process
     * `:limit` - the most permits held at once: 0 to 2_147_483_647, or `:infinity`, which counts
-      and does not refuse; required. 0 is a pause: requests of any size wait
-    * `:max_waiting` - the most processes that may be parked: 0 to 2_147_483_647. Default `1_000`.
+      and never refuses; required. 0 is a pause: requests of any size wait
+    * `:max_waiting` - the most requests that may wait: 0 to 2_147_483_647. Default `1_000`.
       Memory for them is allocated as it is used
     * `:max_overdraft` - the most permits that restarts under a supervisor may take beyond the
-      limit, in the range of `:limit`. Default: the limit, also after `update/2`
-    * `:held_longer_than` - an age in ms: `info/1` counts the holders that are older, to about 10
-      ms. It costs nothing until `info/1` is called. Default: no holders are counted
+      limit, in the range of `:limit`. Default: the limit, also when `update/2` changes it
+    * `:held_longer_than` - an age in ms, 1 to 2_147_483_647: `info/1` counts the holders that are
+      older, to about 10 ms. It costs nothing until `info/1` is called. Default: they are not
+      counted
 
   ## Examples
 
@@ -161,25 +166,21 @@ defmodule Penstock.Pool do
   """
   @spec start_link([option]) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(opts) do
-    opts = Options.known!(opts, [:name | @settings])
+    opts = Options.known!(opts, [:name | PoolSettings.names()])
     name = Options.name!(Options.fetch!(opts, :name, "{Penstock.Pool, name: MyApp.Jobs, limit: 100}"))
-    settings = settings!(opts)
-    Owner.start_link(name, :pool, &own(name, &1, settings))
+    settings = PoolSettings.read!(opts)
+    Owner.start_link(name, :pool, &Native.pool_start(name, &1, settings))
   end
 
-  @doc false
-  # Makes a process the owner of the name's pool, unless a live process is. Returns the latter.
-  @spec own(atom, pid, settings) :: :fresh | :adopted | pid
-  def own(name, owner, settings), do: Native.pool_start(name, owner, settings)
-
   @doc """
-  Makes a pool without a name, which is dropped when no process refers to it.
+  Makes a pool without a name, which is closed when no process refers to it.
 
-  Returns a `t:t/0`. Takes the options of `start_link/1` except `:name`, and raises as it does.
+  Returns `%Penstock.Pool{}`. Takes the options of `start_link/1` except `:name`, and raises as it
+  does.
 
-  A dropped pool closes, and its memory serves the next call of `new/1`. The memory is never
-  returned to the system: it is bounded by the most pools that were referred to at once, each with
-  room for the most processes that ever acquired in it.
+  The memory of a closed pool serves the next call of `new/1`. It is never returned to the system:
+  it is bounded by the most pools that were referred to at once, each with room for the most
+  processes that ever acquired in it.
 
   ## Examples
 
@@ -196,33 +197,27 @@ defmodule Penstock.Pool do
       raise ArgumentError, "Pool.new/1 takes no :name; use start_link/1"
     end
 
-    %__MODULE__{ref: Native.pool_new(settings!(Options.known!(opts, @settings)))}
+    %__MODULE__{ref: Native.pool_new(PoolSettings.read!(Options.known!(opts, PoolSettings.names())))}
   end
-
-  @doc false
-  # Checks the options of `start_link/1` except the name.
-  @spec settings!(keyword) :: settings
-  def settings!(opts) do
-    limit = Options.limit!(Options.fetch!(opts, :limit, "limit: 100"))
-
-    %{
-      limit: limit,
-      max_waiting: Options.max_waiting!(Keyword.get(opts, :max_waiting, 1_000)),
-      max_overdraft: max_overdraft!(Keyword.fetch(opts, :max_overdraft)),
-      held_longer_than: Options.milliseconds!(Keyword.get(opts, :held_longer_than), ":held_longer_than") || 0
-    }
-  end
-
-  defp max_overdraft!(:error), do: :limit
-  defp max_overdraft!({:ok, value}), do: Options.limit!(value, ":max_overdraft")
 
   @doc """
-  Takes one permit if it is free, as `try_acquire/2` does.
+  Acquires one permit if it is free, as `try_acquire/2` does.
+
+  Returns `:ok`, `{:error, :full}` or `{:error, :closed}`. Raises as `try_acquire/2`.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> Penstock.Pool.try_acquire(pool)
+      :ok
+      iex> Penstock.Pool.try_acquire(pool)
+      {:error, :full}
+
   """
   @spec try_acquire(pool) :: :ok | {:error, :full | :closed}
   def try_acquire(pool)
 
-  # Its own clause and not a default argument: nearly every call is this one.
+  # A function of its own and not a default argument: nearly every call is this one.
   def try_acquire(pool) when is_atom(pool) do
     case Native.pool_try_one(pool, self()) do
       :ok -> :ok
@@ -233,28 +228,29 @@ defmodule Penstock.Pool do
   def try_acquire(pool), do: try_acquire(pool, 1)
 
   @doc """
-  Takes permits if they are free, without waiting and without overtaking waiters.
+  Acquires permits for the calling process if they are free. It neither waits nor overtakes
+  waiters.
 
   Returns:
 
-    * `:ok`
-    * `{:error, :full}` - fewer than `permits` are free
+    * `:ok` - the caller holds the permits until it releases them, or dies
+    * `{:error, :full}` - fewer than `permits` are free, or waiters are ahead of the caller
     * `{:error, :closed}` - the pool is draining or closed
 
-  A caller that has seen the `:DOWN` or EXIT of a holder finds that holder's permits free, unless
-  another process took them. On a pool of at most 8 holders that is always so; on a larger one it
-  may take a few microseconds more, until the pool's own monitor has run. `acquire/2` is not
-  affected.
+  A caller that has received the `:DOWN` or EXIT of a holder finds that holder's permits free,
+  unless another process took them. On a pool of at most 8 holders this always holds. On a larger
+  pool it may take a few microseconds more, until the pool's own monitor has run. `acquire/2` is
+  not affected.
 
   Raises `ArgumentError` if `pool` is not a running pool, or `permits` is not an integer between 1
   and 2_147_483_647.
 
   ## Examples
 
-      iex> pool = Penstock.Pool.new(limit: 1)
-      iex> Penstock.Pool.try_acquire(pool)
+      iex> pool = Penstock.Pool.new(limit: 3)
+      iex> Penstock.Pool.try_acquire(pool, 2)
       :ok
-      iex> Penstock.Pool.try_acquire(pool)
+      iex> Penstock.Pool.try_acquire(pool, 2)
       {:error, :full}
 
   """
@@ -275,33 +271,34 @@ defmodule Penstock.Pool do
     end
   end
 
-  # :again: thousands of idle entries to pass, or dozens of waiters to serve, are more than one
-  # native call may do.
+  # `:again`: the native side has thousands of idle entries to pass, or dozens of waiters to
+  # serve, which is more than one call may do.
   defp tried(:again, pool, permits),
-    do: asked_for(Admission.ask(:free, Resolver.pool!(pool), permits, 0), pool, permits)
+    do: asked(Admission.ask(:free, Resolver.pool!(pool), permits, 0), pool, permits)
 
   defp tried(reason, _pool, _permits) when reason in [:full, :closed], do: {:error, reason}
   defp tried(bad, pool, permits), do: bad!(bad, pool, permits)
 
   @doc """
-  Takes permits, and waits for them if they are not free.
+  Acquires permits for the calling process, and waits for them if they are not free.
 
   Returns:
 
-    * `:ok`
-    * `{:error, :full}` - the request exceeds the limit, or `timeout: 0` and the permits are not
-      free
-    * `{:error, :queue_full}` - `:max_waiting` processes wait already
+    * `:ok` - the caller holds the permits until it releases them, or dies
+    * `{:error, :full}` - the request exceeds the limit, also if `update/2` has lowered that
+      meanwhile; or `timeout: 0` and the permits are not free
+    * `{:error, :queue_full}` - the permits are not free, and `:max_waiting` requests wait already
     * `{:error, :timeout}` - the permits did not become free in time
     * `{:error, :closed}` - the pool is draining or closed, or became so during the call
-    * `{:error, :deadlock}` - the caller would wait, and the permits it holds of the pool, by any
-      function, and those it asks for exceed the limit together. With `timeout: 0` the reason is
-      `:full`. While the limit is 0 the caller waits
+    * `{:error, :deadlock}` - the caller would wait for itself: the permits that it holds of the
+      pool, by any function, and those it asks for exceed the limit together. With `timeout: 0`
+      the reason is `:full`. While the limit is 0 the caller waits
 
   Raises as `try_acquire/2`, and on an option that is unknown or of the wrong kind.
 
-  Two processes that each hold a part of the permits and wait for the other's part wait until
-  their timeouts: use separate pools for parent and child work, or `timeout: 0`.
+  Two processes that each hold a part of the permits and wait for the other's part are not
+  detected: they wait until their timeouts. Use separate pools for parent and child work, or
+  `timeout: 0`.
 
   ## Options
 
@@ -336,31 +333,34 @@ defmodule Penstock.Pool do
 
     case Native.pool_take(ref, permits) do
       :ok -> :ok
-      :busy -> asked_for(Wait.park(ref, :free, permits, timeout), pool, permits)
+      :busy -> asked(Wait.park(ref, :free, permits, timeout), pool, permits)
       bad -> bad!(bad, pool, permits)
     end
   end
 
-  defp asked_for({:ok, _held}, _pool, _permits), do: :ok
-  defp asked_for({:error, _reason} = refused, _pool, _permits), do: refused
-  defp asked_for(bad, pool, permits), do: bad!(bad, pool, permits)
+  defp asked({:ok, _held}, _pool, _permits), do: :ok
+  defp asked({:error, _reason} = refused, _pool, _permits), do: refused
+  defp asked(bad, pool, permits), do: bad!(bad, pool, permits)
 
   @doc """
-  Asks for permits without blocking, for servers. The answer comes as a message.
+  Requests permits for the calling process without blocking it. The answer comes as a message.
 
-  Returns `{:ok, ref}`. The calling process gets exactly one message, even if the answer is known
-  at once:
+  Returns `{:ok, ref}`. The caller then gets exactly one message, even if the answer is known at
+  once:
 
-    * `{ref, :ok}` - the caller holds the permits from before the message arrives; release them by
-      `release/2`
-    * `{ref, {:error, reason}}` - refused. The reasons are those of `acquire/2` except
-      `:deadlock`, because a caller that does not block may release the permits it waits for
+    * `{ref, :ok}` - the caller holds the permits, since before the message came. Release them by
+      `release/2`, or pass them on by `transfer/3`
+    * `{ref, {:error, reason}}` - the pool refused. `reason` is `:full`, `:queue_full`, `:timeout`
+      or `:closed`, as in `acquire/2`. It is never `:deadlock`, because a caller that does not
+      block may release the permits it waits for
 
   The request waits in the same queue as those of `acquire/2` and counts towards `:max_waiting`. A
-  process may have many such requests; its death ends them all. `cancel/2` withdraws one. A caller
-  that then waits in `acquire/2` may wait for permits that it is granted meanwhile.
+  process may have many such requests; its death ends them all. `cancel/2` withdraws one.
 
-  Raises as `acquire/2`.
+  A caller that also waits in `acquire/2` may wait for permits that are granted to such a request
+  of its own meanwhile.
+
+  Raises `ArgumentError` as `acquire/2` does.
 
   ## Options
 
@@ -380,33 +380,60 @@ defmodule Penstock.Pool do
       iex> Penstock.Pool.release(pool)
       :ok
 
+  A server sends the request and goes on; `handle_info/2` gets the answer. This one runs each job
+  in a task and transfers the permit of the job to the task. The permit returns when the task
+  ends.
+
+      iex> defmodule MyApp.Encoder do
+      ...>   use GenServer
+      ...>
+      ...>   def init(pool), do: {:ok, %{pool: pool, jobs: %{}}}
+      ...>
+      ...>   def handle_call({:encode, job}, from, state) do
+      ...>     {:ok, ref} = Penstock.Pool.acquire_async(state.pool, timeout: 30_000)
+      ...>     {:noreply, put_in(state.jobs[ref], {from, job})}
+      ...>   end
+      ...>
+      ...>   def handle_info({ref, answer}, state) when is_map_key(state.jobs, ref) do
+      ...>     {{from, job}, jobs} = Map.pop!(state.jobs, ref)
+      ...>     start(answer, from, job, state.pool)
+      ...>     {:noreply, %{state | jobs: jobs}}
+      ...>   end
+      ...>
+      ...>   defp start(:ok, from, job, pool) do
+      ...>     {:ok, task} = Task.start_link(fn -> GenServer.reply(from, {:ok, job.()}) end)
+      ...>     Penstock.Pool.transfer(pool, task)
+      ...>   end
+      ...>
+      ...>   defp start({:error, _reason} = refused, from, _job, _pool) do
+      ...>     GenServer.reply(from, refused)
+      ...>   end
+      ...> end
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> {:ok, encoder} = GenServer.start_link(MyApp.Encoder, pool)
+      iex> GenServer.call(encoder, {:encode, fn -> :encoded end})
+      {:ok, :encoded}
+
   """
   @spec acquire_async(pool, permits: pos_integer, timeout: timeout) :: {:ok, reference}
   def acquire_async(pool, opts \\ []) do
     %{permits: permits, timeout: timeout} = Request.wait!(opts, @default_timeout)
-    asked(Native.pool_ask(Resolver.pool!(pool), permits, timeout), pool, permits, timeout)
+
+    case AsyncWait.ask(Resolver.pool!(pool), permits, timeout) do
+      {:ok, ref} -> {:ok, ref}
+      bad -> bad!(bad, pool, permits)
+    end
   end
-
-  defp asked({ref, :waiting}, _pool, _permits, _timeout), do: {:ok, ref}
-
-  defp asked({ref, answer}, _pool, _permits, _timeout) do
-    send(self(), {ref, if(answer == :ok, do: :ok, else: {:error, answer})})
-    {:ok, ref}
-  end
-
-  defp asked(:again, pool, permits, timeout) do
-    asked(Native.pool_ask(Resolver.pool!(pool), permits, timeout), pool, permits, timeout)
-  end
-
-  defp asked(bad, pool, permits, _timeout), do: bad!(bad, pool, permits)
 
   @doc """
   Withdraws a request of `acquire_async/2`.
 
-  Returns `:ok`. After that the mailbox has no message of `ref` and gets none, and the request
-  holds nothing: permits whose message was on its way, or in the mailbox, are free again. Permits
-  whose message the caller has already received stay its own until `release/2`. A `ref` that is
-  unknown, belongs to another process or pool, or has been answered or cancelled, changes nothing.
+  Returns `:ok`. After that the mailbox has no message of `ref` and gets none. The request holds
+  nothing: if it was granted and the caller has not received the message yet, the permits are free
+  again. Permits whose message the caller has received stay its own until `release/2`.
+
+  Does nothing if `ref` is unknown, belongs to another process or pool, or was cancelled before,
+  or if the caller has received its message.
 
   Raises as `try_acquire/2`, and if `ref` is not a reference.
 
@@ -422,35 +449,25 @@ defmodule Penstock.Pool do
   """
   @spec cancel(pool, reference) :: :ok
   def cancel(pool, ref) do
-    gate = Resolver.pool!(pool)
-
-    case Native.pool_recall(gate, ref) do
+    case AsyncWait.cancel(Resolver.pool!(pool), ref) do
       :ok -> :ok
-      {:told, instance, permits} -> take_back(gate, instance, permits, ref, 0)
-      # The native side sends the message a moment before it notes that: the caller may have
-      # received it already. So the caller asks again.
-      {:coming, instance, permits} -> with :none <- take_back(gate, instance, permits, ref, 1), do: cancel(pool, ref)
       :badarg -> Options.expected!("ref", "a reference", ref)
       :no_pool -> Resolver.bad_pool!(:no_pool, pool)
     end
   end
 
-  defp take_back(gate, instance, permits, ref, timeout) do
-    receive do
-      {^ref, :ok} ->
-        # 0 if the pool was closed and opened again.
-        if permits > 0, do: Native.pool_release(gate, instance, permits)
-        :ok
-
-      {^ref, {:error, _reason}} ->
-        :ok
-    after
-      timeout -> if timeout == 0, do: :ok, else: :none
-    end
-  end
-
   @doc """
-  Releases one permit, as `release/2` does.
+  Releases one permit of the calling process, as `release/2` does.
+
+  Returns `:ok` or `{:error, :not_held}`. Raises as `try_acquire/2`.
+
+  ## Examples
+
+      iex> pool = Penstock.Pool.new(limit: 1)
+      iex> :ok = Penstock.Pool.acquire(pool)
+      iex> Penstock.Pool.release(pool)
+      :ok
+
   """
   @spec release(pool) :: :ok | {:error, :not_held}
   def release(pool)
@@ -465,14 +482,15 @@ defmodule Penstock.Pool do
   def release(pool), do: release(pool, 1)
 
   @doc """
-  Releases permits that the calling process got by `acquire/2`, `try_acquire/2` or `transfer/3`.
+  Releases permits that the calling process got by `acquire/2`, `try_acquire/2`, `acquire_async/2`
+  or `transfer/3`.
 
   Returns:
 
-    * `:ok`
-    * `{:error, :not_held}` - the process holds fewer permits of its own; nothing is released.
-      Permits that are bound to a `Penstock.run/3` or to a gated process are released by its end
-      only
+    * `:ok` - the permits are free, or have passed to waiters
+    * `{:error, :not_held}` - the caller holds fewer such permits; nothing is released. Permits
+      that are bound to a `Penstock.run/3` or to a process behind the pool return when that work
+      ends, and only then
 
   Raises as `try_acquire/2`.
 
@@ -496,12 +514,13 @@ defmodule Penstock.Pool do
   defp released(bad, pool, permits), do: bad!(bad, pool, permits)
 
   @doc """
-  Transfers permits of the calling process to another process.
+  Transfers permits of the calling process to another process of this node.
 
   Returns:
 
-    * `:ok` - `pid` holds the permits; it may release them, and its death does
-    * `{:error, :not_held}` - the caller holds fewer permits of its own; nothing has changed
+    * `:ok` - `pid` holds the permits; it may release them, and its death releases them
+    * `{:error, :not_held}` - the caller holds fewer permits that `release/2` could release;
+      nothing has changed
     * `{:error, :noproc}` - `pid` is dead; the permits are free again
 
   Raises as `try_acquire/2`, and if `pid` is not a process of this node.
@@ -526,8 +545,7 @@ defmodule Penstock.Pool do
     case Native.pool_transfer(ref, pid, permits) do
       :ok -> :ok
       reason when reason in [:not_held, :noproc] -> {:error, reason}
-      # The other arguments are right. The pid may be of this node's name, but of an earlier life
-      # of it.
+      # The other arguments are right. The pid may also be of an earlier node of this name.
       :badarg -> Options.expected!("pid", "a process of this node", pid)
       :no_pool -> Resolver.bad_pool!(:no_pool, pool)
     end
@@ -536,15 +554,17 @@ defmodule Penstock.Pool do
   @doc """
   Changes the limits of a running pool.
 
-  Returns `:ok`. Growing wakes waiters at once. Shrinking below the number of held permits leaves
-  an overdraft: the pool admits no work until it is paid back. Waiters that ask for more than the
-  new limit get `{:error, :full}`.
+  A larger limit serves waiters at once. A limit below the number of held permits leaves an
+  *overdraft*: no process is killed, and the pool admits no work until enough permits are
+  released. Requests that wait for more permits than the new limit get `{:error, :full}`.
 
-  Raises as `start_link/1` and `try_acquire/2`.
+  Returns `:ok`. Raises as `try_acquire/2`, and on an option that is unknown or of the wrong kind.
 
   ## Options
 
-    * `:limit`, `:max_waiting` - as in `start_link/1`
+    * `:limit` - the most permits held at once: 0 to 2_147_483_647, or `:infinity`. 0 is a pause:
+      requests of any size wait. Default: unchanged
+    * `:max_waiting` - the most requests that may wait: 0 to 2_147_483_647. Default: unchanged
 
   ## Examples
 
@@ -558,9 +578,7 @@ defmodule Penstock.Pool do
   """
   @spec update(pool, limit: non_neg_integer | :infinity, max_waiting: non_neg_integer) :: :ok
   def update(pool, opts) do
-    opts = Options.known!(opts, [:limit, :max_waiting])
-    limit = if Keyword.has_key?(opts, :limit), do: Options.limit!(opts[:limit]), else: :keep
-    max_waiting = if Keyword.has_key?(opts, :max_waiting), do: Options.max_waiting!(opts[:max_waiting]), else: :keep
+    {limit, max_waiting} = PoolSettings.changes!(opts)
 
     case Native.pool_update(Resolver.pool!(pool), limit, max_waiting) do
       :ok -> :ok
@@ -573,14 +591,16 @@ defmodule Penstock.Pool do
 
   The result is a map:
 
-    * `:name`, `:owner` - `nil` for a pool made by `new/1`
+    * `:name` - `nil` for a pool made by `new/1`
+    * `:owner` - the pid of the owner, also of one that has crashed; `nil` for a pool made by
+      `new/1`
     * `:status` - `:open`, `:draining` or `:closed`
     * `:limit`, `:max_waiting` - the values in force
     * `:in_use` - permits held
     * `:available` - permits free; `:infinity` if the limit is
     * `:overdraft` - permits held beyond the limit
     * `:holders` - processes that hold permits
-    * `:waiting` - processes parked
+    * `:waiting` - requests that wait
     * `:peak` - the most permits that were held at once
     * `:acquired` - requests admitted
     * `:rejected` - requests that got `:full`, `:queue_full` or `:closed`
@@ -590,9 +610,11 @@ defmodule Penstock.Pool do
     * `:held_longer_than` - processes that have held permits for longer than the pool's option of
       that name; only present with that option. `holders/1` lists them
 
-  `:peak` and the keys after it are totals since the pool was made. Each figure is exact, but
+  The keys from `:peak` to `:killed` are totals since the pool was made. Each figure is exact, but
   while the pool is in use the figures are not all of one instant. Totals of a pool with tens of
-  thousands of holders may lag by the holders that die at that moment. Raises as `try_acquire/2`.
+  thousands of holders may lag by the holders that die at that moment.
+
+  Raises as `try_acquire/2`.
 
   ## Examples
 
@@ -605,53 +627,18 @@ defmodule Penstock.Pool do
   """
   @spec info(pool) :: info
   def info(pool) do
-    ref = Resolver.pool!(pool)
-
-    case Native.pool_info(ref) do
-      :no_pool ->
-        Resolver.bad_pool!(:no_pool, pool)
-
-      %{instance: instance, limit: limit, in_use: in_use} = info ->
-        sums = report(ref, instance, 0, %{})
-
-        %{
-          name: if(is_atom(pool), do: pool),
-          status: info.status,
-          owner: if(is_atom(pool), do: Native.gate_owner(pool)),
-          limit: limit,
-          in_use: in_use,
-          available: if(limit == :infinity, do: :infinity, else: max(limit - in_use, 0)),
-          overdraft: if(limit == :infinity, do: 0, else: max(in_use - limit, 0)),
-          waiting: info.waiting,
-          max_waiting: info.max_waiting,
-          holders: sums.holders,
-          peak: info.peak,
-          acquired: sums.acquired + info.granted,
-          rejected: sums.rejected,
-          timed_out: sums.timed_out,
-          released_by_exit: sums.released_by_exit,
-          killed: sums.killed
-        }
-        |> with_held_longer(info.held_longer_than, sums.held_longer_than)
-    end
-  end
-
-  defp with_held_longer(info, 0, _count), do: info
-  defp with_held_longer(info, _ms, count), do: Map.put(info, :held_longer_than, count)
-
-  defp report(_ref, _instance, :done, sums), do: sums
-
-  defp report(ref, instance, cursor, sums) do
-    {next, part} = Native.pool_report(ref, instance, cursor)
-    report(ref, instance, next, Map.merge(sums, part, fn _figure, a, b -> a + b end))
+    name = if is_atom(pool), do: pool
+    PoolReport.info(Resolver.pool!(pool), name) || Resolver.bad_pool!(:no_pool, pool)
   end
 
   @doc """
   Lists the holders of permits, for people.
 
-  Returns a list of `%{pid: pid, permits: count, held_ms: age}`, longest held first, at most
-  1_000. The age counts from when the process last held none, to about 10 ms. Raises as
-  `try_acquire/2`.
+  Returns a list of at most 1_000 `%{pid: pid, permits: n, held_ms: ms}`, those that have held for
+  longest first. `:held_ms` counts from when the process last held no permit of the pool, to about
+  10 ms.
+
+  Raises as `try_acquire/2`.
 
   ## Examples
 
@@ -664,50 +651,26 @@ defmodule Penstock.Pool do
   """
   @spec holders(pool) :: [%{pid: pid, permits: pos_integer, held_ms: non_neg_integer}]
   def holders(pool) do
-    ref = Resolver.pool!(pool)
-
-    case Native.pool_info(ref) do
-      :no_pool ->
-        Resolver.bad_pool!(:no_pool, pool)
-
-      %{instance: instance} ->
-        for {pid, permits, held_ms} <- longest(ref, instance, 0, nil, 0, [], 0) do
-          %{pid: pid, permits: permits, held_ms: held_ms}
-        end
-    end
+    holders = PoolReport.holders(Resolver.pool!(pool)) || Resolver.bad_pool!(:no_pool, pool)
+    for {pid, permits, held_ms} <- holders, do: %{pid: pid, permits: permits, held_ms: held_ms}
   end
-
-  # Reads holders page by page. Once enough are found, only holders that have held for longer than
-  # the last of these are asked for, which soon are few.
-  defp longest(_ref, _instance, :done, _now, _at_least, found, _count), do: cut(found)
-
-  defp longest(ref, instance, cursor, now, _at_least, found, count) when count >= 2 * @most_holders do
-    found = cut(found)
-    {_pid, _permits, shortest} = List.last(found)
-    longest(ref, instance, cursor, now, shortest + 1, found, @most_holders)
-  end
-
-  defp longest(ref, instance, cursor, now, at_least, found, count) do
-    {next, now, more} = Native.pool_holders(ref, instance, cursor, now, at_least)
-    longest(ref, instance, next, now, at_least, more ++ found, count + length(more))
-  end
-
-  defp cut(found), do: found |> Enum.sort_by(&elem(&1, 2), :desc) |> Enum.take(@most_holders)
 
   @doc """
-  Stops admitting, and waits until no permit is held.
+  Stops admitting, and waits for up to `timeout` ms until no permit is held.
 
-  New requests and waiters get `{:error, :closed}`. The pool stays closed, regardless of the
-  result; `reopen/1` undoes it.
+  New requests and those that wait get `{:error, :closed}`. The pool keeps refusing, whether the
+  call succeeds or not, until `reopen/1`.
+
+  `timeout` is 0 to 2_147_483_647 or `:infinity`; the default is `5_000`.
 
   Returns:
 
     * `:ok` - no permit is held
-    * `{:error, {:timeout, in_use}}` - `in_use` permits were still held after `timeout` ms, or
+    * `{:error, {:timeout, in_use}}` - `in_use` permits were still held when the time was over, or
       when another process reopened or closed the pool
 
   A caller that holds permits of the pool waits for itself. Raises as `try_acquire/2`, and on a
-  `timeout` that is neither a number of ms nor `:infinity`.
+  `timeout` of the wrong kind.
 
   ## Examples
 
@@ -733,7 +696,7 @@ defmodule Penstock.Pool do
   end
 
   defp still_held(ref, instance) do
-    # A permit that was released between the end of the wait and this look was released in time.
+    # The last permit may have been released since the wait ended.
     case Native.pool_held(ref, instance) do
       0 -> :ok
       in_use -> {:error, {:timeout, in_use}}
@@ -741,7 +704,7 @@ defmodule Penstock.Pool do
   end
 
   @doc """
-  Admits again after `drain/2`. Does nothing on an open pool.
+  Lets a pool admit again after `drain/2`. Does nothing to an open pool.
 
   Returns `:ok`. Raises as `try_acquire/2`.
 
@@ -764,28 +727,18 @@ defmodule Penstock.Pool do
     end
   end
 
-  @doc false
-  # Returns `{in_use, limit}`; nil if there is no such pool. Without a walk through the holders.
-  @spec usage(Native.gate()) :: {non_neg_integer, Native.limit()} | nil
-  def usage(ref) do
-    case Native.pool_info(ref) do
-      :no_pool -> nil
-      %{in_use: in_use, limit: limit} -> {in_use, limit}
-    end
-  end
-
   defp bad!(bad, pool, permits) do
-    # The native side does not say which of the two arguments it refused.
+    # The native side does not tell which of the two arguments is wrong.
     Options.permits!(permits, "permits")
     Resolver.bad_pool!(bad, pool)
   end
 end
 
 defimpl Inspect, for: Penstock.Pool do
-  # Asks the native side and raises nothing: a forged handle, or one of an earlier life of the
-  # node, must be shown too, above all in the error about it.
+  # Must not raise: a handle that is forged, or of an earlier VM, is shown in the very error about
+  # it.
   def inspect(%{ref: ref}, _opts) when is_reference(ref) do
-    case Penstock.Pool.usage(ref) do
+    case Penstock.Process.PoolReport.usage(ref) do
       nil -> "#Penstock.Pool<invalid>"
       {in_use, limit} -> "#Penstock.Pool<in_use: #{in_use}, limit: #{limit}>"
     end

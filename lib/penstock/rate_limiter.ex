@@ -15,11 +15,20 @@ defmodule Penstock.RateLimiter do
       iex> retry_after_ms <= 600
       true
 
-  A hit is one native call and involves no process. On average `:limit` hits per `:per` ms are
-  allowed, and at most `:burst` of them back to back. Evenly spaced hits at that rate are never
-  denied. There are no fixed windows, so the limit cannot be doubled at a window boundary.
-  `retry_after_ms` is exact: a hit after that delay succeeds unless the key was hit again in the
-  meantime.
+  A hit is one native call and involves no process. A limiter is also a *gate*: functions such as
+  `Penstock.spawn/3` count a hit before they start work. See "Limiters and bans" in `Penstock`.
+
+  ## The rate
+
+  On average `:limit` hits per `:per` ms are allowed, and at most `:burst` of them back to back.
+  Evenly spaced hits at that rate are never denied. There are no fixed windows, so the limit
+  cannot be doubled at a window boundary. `retry_after_ms` is exact: a hit after that delay
+  succeeds unless the key was hit again in the meantime.
+
+  The limiter keeps one time for each key, its *debt*. A hit of cost `c` adds `c × per / limit` ms
+  to it, and it runs down with the clock. A hit is allowed if the debt, with the hit, is at most
+  `burst × per / limit` ms. This is GCRA, a token bucket without a timer: a key without debt has a
+  full bucket.
 
   ## Keys
 
@@ -28,13 +37,14 @@ defmodule Penstock.RateLimiter do
   the key of callers that give none. `nil` is not a key: use `:anonymous`.
 
   The memory for keys is fixed at start: at most two places of 16 bytes for each of `:max_keys`.
-  It does not grow, and no process sweeps it. A key whose bucket is full again equals one that was
-  never seen, so its place may serve another key. The place of any other key is kept, so a flood
-  of new keys cannot reset the limit of an active key.
+  It does not grow, and no process sweeps it. A key is *active* while it has debt. The place of an
+  active key is kept, so a flood of new keys cannot reset its limit. A key without debt equals one
+  that was never seen, so another key may use its place.
 
-  A new key is denied, with the time until the first place is free, when active keys take every
-  place that it may use. With `:max_keys` active keys, fewer than one new key in a million is
-  denied for lack of space. Beyond about twice `:max_keys`, nearly every new key is.
+  A new key is denied when active keys have every place that it may use; `retry_after_ms` is then
+  the time until the first of these places is free. With `:max_keys` active keys, fewer than one
+  new key in a million is denied for lack of a place. Beyond about twice `:max_keys`, nearly every
+  new key is.
 
   The limiter stores a hash of each key, of 64 bits, salted by the node. Two keys with the same
   hash would share one limit: the probability that any two of a million keys do is below one in
@@ -42,9 +52,10 @@ defmodule Penstock.RateLimiter do
 
   ## Life
 
-  A limiter belongs to the process that `start_link/1` starts. If that process ends in an orderly
-  way, the limiter closes. If it crashes, the state of all keys stays, and the next limiter of
-  that name continues with it, unless `:max_keys` or `:clock` differ.
+  The process that `start_link/1` starts is the *owner* of the limiter. No hit passes through it.
+  When the owner ends with the reason `:normal`, `:shutdown` or `{:shutdown, term}`, the limiter
+  closes. When the owner crashes, the debt of all keys stays, and the next `start_link/1` of that
+  name adopts the limiter, unless `:max_keys` or `:clock` differ.
 
   The memory of a closed limiter is kept for the next one with the same `:max_keys`, of any name.
   Memory is therefore bounded by the peak number of open limiters of each size. Do not start
@@ -67,8 +78,9 @@ defmodule Penstock.RateLimiter do
   """
 
   alias Penstock.{Native, Options}
-  alias Penstock.Admission.{KeySize, Request, Resolver, Turn}
+  alias Penstock.Admission.{KeySize, Limiter, Request}
   alias Penstock.Node.{MemoryGuard, Owner}
+  alias Penstock.Options.Rate
 
   require KeySize
 
@@ -85,8 +97,9 @@ defmodule Penstock.RateLimiter do
           | {:clock, :monotonic | :manual}
 
   @typedoc """
-  How many more hits are allowed right now; or how long to wait, in ms, `:infinity` if the cost
-  exceeds the burst.
+  `{:allow, remaining}`: the number of hits of cost 1 that are still allowed at this instant.
+  `{:deny, retry_after_ms}`: the time in ms after which the hit would be allowed; `:infinity` if
+  its cost exceeds the burst.
   """
   @type answer :: {:allow, non_neg_integer} | {:deny, pos_integer | :infinity}
 
@@ -105,11 +118,12 @@ defmodule Penstock.RateLimiter do
 
   @example "{Penstock.RateLimiter, name: MyApp.Api, limit: 100, per: 60_000}"
 
-  # The most hits that `hit_all/1` takes.
-  @several 16
-
   @doc """
-  Returns the child spec of a limiter. The options are those of `start_link/1`, which checks them.
+  Returns the child spec of a limiter, with the id `{Penstock.RateLimiter, name}`.
+
+  Takes the options of `start_link/1`, which checks them.
+
+  ## Examples
 
       iex> Penstock.RateLimiter.child_spec(name: MyApp.Api, limit: 5, per: 1_000).id
       {Penstock.RateLimiter, MyApp.Api}
@@ -119,12 +133,16 @@ defmodule Penstock.RateLimiter do
   def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :worker)
 
   @doc """
-  Starts a limiter, or adopts the limiter of a crashed owner, and links the owner to the caller.
+  Starts the owner of a limiter, and links it to the caller.
+
+  If the last owner of that name crashed, the new owner adopts its limiter with the debt of all
+  keys: see "Life".
 
   Returns:
 
-    * `{:ok, pid}`
-    * `{:error, {:already_started, pid}}` - a live process owns a gate of that name
+    * `{:ok, pid}` - `pid` is the owner
+    * `{:error, {:already_started, pid}}` - the live process `pid` owns a gate of that name. If
+      that is not a limiter, a warning is logged
     * `{:error, reason}` - the owner was killed as it started
 
   Raises `ArgumentError` on an option that is missing, unknown or out of bounds, and if there is
@@ -134,15 +152,15 @@ defmodule Penstock.RateLimiter do
 
     * `:name` - an atom; required. It is not registered as the name of a process
     * `:limit` - the average number of hits per `:per` ms: 1 to 2_147_483_647, and at most a
-      million per second; required. It is exact within 0.05 %, because the time for one hit is
-      rounded to a ns
+      million per second; required. The limiter allows up to 0.1 % more, because it rounds the
+      time of one hit down to a whole ns
     * `:per` - a time in ms, up to a hundred years; required
-    * `:burst` - how many hits may arrive back to back: 1 to 2_147_483_647, worth up to a hundred
-      years of the rate. Default: the limit
-    * `:max_keys` - how many keys can be active at a time; 32 bytes are reserved for each. Default
-      `100_000`
-    * `:clock` - `:monotonic`, or `:manual` for tests. Default `:monotonic`: it does not follow
-      the wall clock
+    * `:burst` - how many hits may arrive back to back: 1 to 2_147_483_647. `burst × per / limit`
+      is at most a hundred years. Default: the limit
+    * `:max_keys` - how many keys can be active at a time: 1 to 2_147_483_647; 32 bytes are
+      reserved for each. Default `100_000`
+    * `:clock` - `:monotonic`, which does not follow the wall clock; or `:manual` for tests, which
+      stands still until `advance/2`. Default `:monotonic`
 
   ## Examples
 
@@ -156,14 +174,7 @@ defmodule Penstock.RateLimiter do
   def start_link(opts) do
     opts = Options.known!(opts, [:name, :limit, :per, :burst, :max_keys, :clock])
     name = Options.name!(Options.fetch!(opts, :name, @example))
-    limit = Options.permits!(Options.fetch!(opts, :limit, @example), ":limit")
-    per = Options.fetch!(opts, :per, @example)
-    burst = Keyword.get(opts, :burst, limit)
-    rate!(limit, per, burst)
-    max_keys = Options.permits!(Keyword.get(opts, :max_keys, 100_000), ":max_keys")
-    clock = Options.one_of!(Keyword.get(opts, :clock, :monotonic), ":clock", [:monotonic, :manual])
-
-    settings = %{limit: limit, per: per, burst: burst, max_keys: max_keys, clock: clock}
+    %{max_keys: max_keys} = settings = Rate.read!(opts, @example)
 
     with {:error, :enomem} <- start(name, settings) do
       raise ArgumentError,
@@ -179,8 +190,8 @@ defmodule Penstock.RateLimiter do
       else: {:error, :enomem}
   end
 
-  # Returns `true` if a limiter of that size exists: of a crashed owner, or of a live one, which
-  # `Owner.start_link/3` then reports.
+  # Returns `true` if a limiter of that size exists, which needs no further memory. Its owner has
+  # crashed, or is alive: then `Owner.start_link/3` reports it.
   defp there_already?(name, max_keys) do
     match?(%{max_keys: ^max_keys}, Native.rate_info(name))
   end
@@ -189,31 +200,11 @@ defmodule Penstock.RateLimiter do
     with :enomem <- Native.rate_start(name, owner, settings), do: {:error, :enomem}
   end
 
-  # Checks each number alone, and then their combinations.
-  defp rate!(limit, per, burst) do
-    %{century_ms: century_ms, hits_per_ms: hits_per_ms} = Native.bounds()
-    Options.permits!(limit, ":limit")
-
-    unless is_integer(per) and per in 1..century_ms do
-      Options.expected!(":per", "a number of milliseconds between 1 and #{century_ms}", per)
-    end
-
-    Options.permits!(burst, ":burst")
-
-    if limit > per * hits_per_ms do
-      Options.expected!(":limit", "at most a million per second", limit: limit, per: per)
-    end
-
-    if burst * per > limit * century_ms do
-      Options.expected!(":burst", "worth a hundred years at most", burst: burst, limit: limit, per: per)
-    end
-  end
-
   @doc """
-  Counts a hit of cost 1 on the key `:global`, as `hit/3` does.
+  Counts a hit of cost 1 on the key `:global`, if the rate allows it, as `hit/3` does.
 
-  Returns `{:allow, remaining}` or `{:deny, retry_after_ms}`. Raises `ArgumentError` if no such
-  limiter is running.
+  Returns `{:allow, remaining}` or `{:deny, retry_after_ms}`. Raises `ArgumentError` if `limiter`
+  is not a running limiter.
 
   ## Examples
 
@@ -228,23 +219,27 @@ defmodule Penstock.RateLimiter do
   def hit(limiter) do
     case Native.rate_hit(limiter) do
       {_allow_or_deny, _how} = answer -> answer
-      :no_limiter -> no_limiter!(limiter)
+      :no_limiter -> Limiter.missing!(limiter)
     end
   end
 
   @doc """
-  Counts a hit, if the rate allows it.
+  Counts a hit of a key, if the rate allows it.
+
+  `key` is `:global` by default. `cost` is 1 to 2_147_483_647, by default 1: a hit of cost `n`
+  uses up as much of the rate as `n` hits.
 
   Returns:
 
-    * `{:allow, remaining}` - `remaining` more hits of cost 1 are allowed right now
-    * `{:deny, retry_after_ms}` - the hit would be allowed after that time, unless the key is hit
-      again in the meantime; a denied hit costs nothing. A new key that finds no place is denied
-      even if it never hit: see "Keys"
-    * `{:deny, :infinity}` - the cost exceeds the burst
+    * `{:allow, remaining}` - the hit is counted; `remaining` more hits of cost 1 are allowed at
+      this instant
+    * `{:deny, retry_after_ms}` - nothing is counted. The same hit would be allowed after that
+      time, unless the key is hit again in the meantime. A new key that finds no place is denied
+      although it has no debt: see "Keys"
+    * `{:deny, :infinity}` - nothing is counted: the cost exceeds the burst
 
-  Raises `ArgumentError` if no such limiter is running, the key is `nil` or above 1 KiB, or the
-  cost is not 1 to 2_147_483_647.
+  Raises `ArgumentError` if `limiter` is not a running limiter, the key is `nil` or above 1 KiB,
+  or the cost is out of bounds.
 
   ## Examples
 
@@ -270,41 +265,26 @@ defmodule Penstock.RateLimiter do
 
   def hit(limiter, key, cost), do: hit_asked(limiter, key, cost)
 
-  defp hit_asked(limiter, key, cost), do: ask(limiter, key, cost, &Native.rate_hit(limiter, key, cost, &1))
-
-  defp ask(limiter, key, cost, ask) do
-    case KeySize.ask(key, ask) do
-      :no_limiter -> no_limiter!(limiter)
-      :badarg -> bad_cost!(cost)
-      answer -> answer
-    end
-  end
-
-  defp bad_cost!([{:cost, cost}]) do
-    hint = "the cost is the third argument: hit(limiter, key, #{Options.show(cost)})"
-    Options.expected!("cost", "an integer between 1 and 2147483647", [cost: cost], hint)
-  end
-
-  defp bad_cost!(cost), do: Options.permits!(cost, "cost")
+  defp hit_asked(limiter, key, cost), do: Limiter.ask(limiter, key, cost, &Native.rate_hit(limiter, key, cost, &1))
 
   @doc """
-  Waits for a turn, for outbound calls to a service that limits its callers.
+  Waits until the rate allows a hit, for outbound calls to a service that limits its callers.
 
-  A turn that comes within `:timeout` is reserved at once; the caller then sleeps until it comes.
-  So callers leave in the order in which they came, at the limiter's pace, and no caller is woken
-  without a turn. A caller that dies while it waits wastes its turn. A new key that finds no place
-  (see "Keys") waits until a place is free, and then for its turn, in no order.
+  The caller reserves a *turn*: the first time at which the rate allows its hit, after all turns
+  that are reserved. If that time is within `:timeout`, the hit is counted at once, and the caller
+  sleeps until its turn. So callers leave in the order in which they came, at the limiter's pace,
+  and no caller is woken without a turn. If a caller dies while it sleeps, its turn is wasted.
+  During a `pause/3` of the key, turns are reserved from the end of the pause on.
 
-  The wait is exact if the limiter's burst is worth less than 4 ms, such as 1 of 5,000 per second:
-  the caller sleeps, and in about the last ms yields to every process that can run. So a burst of
-  1 reaches rates of up to 10,000 per second, if the machine has a processor to spare. On a busy
-  machine, give the limiter a burst that is worth 4 ms or more.
+  A new key that finds no place (see "Keys") waits until a place is free, and then for its turn.
+  Among such keys there is no order.
 
   Returns:
 
     * `:ok` - it is the caller's turn
-    * `{:error, {:rate_limited, ms}}` - the turn would come after `ms`, which exceeds `:timeout`;
-      or `:infinity` if the cost exceeds the burst. Nothing is reserved
+    * `{:error, {:rate_limited, ms}}` - nothing is reserved: the turn would come after `ms`, which
+      is more than `:timeout`
+    * `{:error, {:rate_limited, :infinity}}` - nothing is reserved: the cost exceeds the burst
 
   Raises as `hit/3`, and on an option that is unknown or of the wrong kind.
 
@@ -315,8 +295,16 @@ defmodule Penstock.RateLimiter do
 
   ## Options
 
-    * `:cost` - the cost of the turn. Default `1`
-    * `:timeout` - how long to wait, in ms or `:infinity`. Default `5_000`
+    * `:cost` - the cost of the hit: 1 to 2_147_483_647. Default `1`
+    * `:timeout` - how long to wait, in ms or `:infinity`; 0 does not wait. Default `5_000`
+
+  ## Precision
+
+  A caller sleeps in whole ms, up to 1 ms too long. If `burst × per / limit` is less than 4 ms,
+  such as with a burst of 1 and 5,000 hits per second, that would cost turns. The caller then
+  sleeps until about 1 ms before its turn, and yields to every process that can run until the turn
+  comes. So a burst of 1 reaches up to 10,000 turns per second, if the machine has a processor to
+  spare. On a busy machine, use a burst that is worth 4 ms or more.
 
   ## Examples
 
@@ -332,39 +320,18 @@ defmodule Penstock.RateLimiter do
           :ok | {:error, {:rate_limited, pos_integer | :infinity}}
   def acquire(limiter, key \\ :global, opts \\ []) do
     %{cost: cost, timeout: timeout} = Request.turn!(opts, 5_000)
-    reserve(limiter, key, cost, timeout)
-  end
-
-  defp reserve(limiter, key, cost, timeout) do
-    case ask(limiter, key, cost, &Native.rate_reserve(limiter, key, cost, timeout, &1)) do
-      {:deny, ms} ->
-        {:error, {:rate_limited, ms}}
-
-      # Other keys may take the place first.
-      {:no_place, ms} ->
-        Turn.sleep(ms)
-        reserve(limiter, key, cost, if(timeout == :infinity, do: :infinity, else: max(timeout - ms, 0)))
-
-      {:within, ns} ->
-        Turn.sleep_exactly(ns)
-
-      0 ->
-        :ok
-
-      ms ->
-        Turn.sleep(ms)
-    end
+    Limiter.await_turn(limiter, key, cost, timeout)
   end
 
   @doc """
   Charges a key for work that is done, such as the tokens of an answer.
 
-  The cost is charged even beyond the burst, up to a hundred years of the rate: the next hits wait
-  for it. A key that finds no place (see "Keys") is not charged; it is denied until a place is
-  free.
+  The cost is added to the debt of the key even beyond the burst, up to a hundred years: later
+  hits are denied until it has run down. A new key that finds no place (see "Keys") is not
+  charged; it is denied until a place is free.
 
-  Returns `{:allow, remaining}` or `{:deny, retry_after_ms}`, as `peek/2` would after it. Raises
-  as `hit/3`. Charges are not counted among the `:allowed` of `info/1`.
+  Returns the answer that `peek/2` would give next: `{:allow, remaining}` or `{:deny,
+  retry_after_ms}`. Charges do not count as `:allowed` in `info/1`. Raises as `hit/3`.
 
   ## Examples
 
@@ -376,16 +343,16 @@ defmodule Penstock.RateLimiter do
 
   """
   @spec charge(limiter, term, pos_integer) :: answer
-  def charge(limiter, key, cost), do: ask(limiter, key, cost, &Native.rate_charge(limiter, key, cost, &1))
+  def charge(limiter, key, cost), do: Limiter.ask(limiter, key, cost, &Native.rate_charge(limiter, key, cost, &1))
 
   @doc """
   Refunds a part of the charges of a key, such as an estimate that was too high.
 
-  A key never gets more than its full burst. Charges that have run out are not refunded again, and
-  a pause stays in force.
+  The cost is taken off the debt of the key, which never falls below zero: a key never gets more
+  than its full burst. A `pause/3` stays in force.
 
-  Returns `{:allow, remaining}` or `{:deny, retry_after_ms}`, as `peek/2` would after it. Raises
-  as `hit/3`.
+  Returns the answer that `peek/2` would give next: `{:allow, remaining}` or `{:deny,
+  retry_after_ms}`. Raises as `hit/3`.
 
   ## Examples
 
@@ -399,23 +366,23 @@ defmodule Penstock.RateLimiter do
 
   """
   @spec refund(limiter, term, pos_integer) :: answer
-  def refund(limiter, key, cost), do: ask(limiter, key, cost, &Native.rate_refund(limiter, key, cost, &1))
+  def refund(limiter, key, cost), do: Limiter.ask(limiter, key, cost, &Native.rate_refund(limiter, key, cost, &1))
 
   @doc """
-  Denies all hits of a key for `ms` milliseconds, for the `Retry-After` of a remote service.
+  Denies all hits of a key for `ms` milliseconds, as the `Retry-After` of a remote service asks.
 
-  A longer pause that is in force stays. The debt of the key stays too and runs out during the
-  pause. Turns that `acquire/3` reserves during the pause begin after it, at the pace of the rate;
-  turns that were reserved before it keep their time. `reset/2` ends the pause of the key;
-  `refund/3` and `update/2` do not.
+  `ms` is 0 to 2_147_483_647. If a pause of the key is in force, the pause that ends later counts.
 
-  Pauses take memory of their own, which `info/1` does not count.
+  The debt of the key is kept and runs down during the pause. A turn that `acquire/3` reserves
+  during the pause comes after it; a turn that was reserved before the pause keeps its time.
+  `reset/2` ends the pause; `refund/3` and `update/2` do not.
 
-  About 1,024 keys can be paused at a time; or a 64th of `:max_keys`, if that is more, up to about
-  16,384. A pause beyond that is not lost: it holds for a sixteenth of all keys until it ends, and
-  `reset/2` does not end it for these.
+  The limiter remembers about 1,024 paused keys at a time, or a 64th of `:max_keys` if that is
+  more, up to about 16,384. Beyond that a pause is not lost: it applies to a whole group of keys,
+  a sixteenth of all, until it ends. `reset/2` cannot end a pause of a group. The memory for
+  paused keys is not part of the `:memory` of `info/1`.
 
-  Returns `:ok`. Raises as `hit/3`, and if `ms` is not 0 to 2_147_483_647.
+  Returns `:ok`. Raises as `hit/3`, and if `ms` is out of bounds.
 
   ## Examples
 
@@ -435,14 +402,17 @@ defmodule Penstock.RateLimiter do
       Options.expected!("ms", "a number of milliseconds between 0 and 2147483647", ms)
     end
 
-    ask(limiter, key, 1, &Native.rate_pause(limiter, key, ms, &1))
+    Limiter.ask(limiter, key, 1, &Native.rate_pause(limiter, key, ms, &1))
   end
 
   @doc """
   Returns the answer that `hit/3` would give for a cost of 1, without counting a hit.
 
-  Returns `{:allow, remaining}`, as it would be after the hit, or `{:deny, retry_after_ms}`.
-  Raises `ArgumentError` if no such limiter is running, or the key is `nil` or above 1 KiB.
+  The key is `:global` by default. Returns `{:allow, remaining}`, where `remaining` does not
+  include the hit itself, or `{:deny, retry_after_ms}`.
+
+  Raises `ArgumentError` if `limiter` is not a running limiter, or the key is `nil` or larger
+  than 1 KiB.
 
   ## Examples
 
@@ -455,28 +425,35 @@ defmodule Penstock.RateLimiter do
   """
   @spec peek(limiter, term) :: answer
   def peek(limiter, key \\ :global) do
-    ask(limiter, key, 1, &Native.rate_peek(limiter, key, &1))
+    Limiter.ask(limiter, key, 1, &Native.rate_peek(limiter, key, &1))
   end
 
   @doc """
-  Counts hits on several limiters, if all of them allow it.
+  Counts hits on several limiters, if all of them allow their hits.
 
-  Takes a list of at most #{@several} `{limiter, key, cost}`. The costs of the same limiter and
-  key are added up.
+  Takes a list of at most 16 `{limiter, key, cost}`. The costs of the same limiter and key are
+  added up.
 
   Returns:
 
-    * `:allow` - all are counted
-    * `{:deny, limiter, retry_after_ms}` - no hit is counted. The limiter is the one with the
-      longest wait, which is `:infinity` if a cost exceeds its burst
-
-  Charges are tentative until all limiters allow their hits, and are taken back otherwise. While
-  they are tentative, a concurrent hit may be denied, and a concurrent `acquire/3` may reserve a
-  later slot than necessary. A tentative charge never allows a hit, unless its key is reset and
-  hit again within the same nanosecond. It stays if the rate is changed, or the key reset, at that
-  moment. If concurrent calls win repeatedly, the call is denied for 1 ms.
+    * `:allow` - all hits are counted
+    * `{:deny, limiter, retry_after_ms}` - no hit is counted. `limiter` is the one with the
+      longest wait
+    * `{:deny, limiter, :infinity}` - no hit is counted: the cost exceeds the burst of `limiter`
 
   Raises as `hit/3`, and on a list that is too long or has other elements.
+
+  ## Concurrent calls
+
+  The call charges one limiter after the other. If one then denies its hit, because a concurrent
+  call was faster, the call takes its charges back and tries again. After eight tries it returns
+  `{:deny, limiter, 1}`.
+
+  Until a charge is taken back, it counts: a concurrent hit may be denied, and a concurrent
+  `acquire/3` may reserve a later turn than necessary. Taking a charge back never allows a hit too
+  many, unless its key is reset and hit again within the same nanosecond. If the rate is changed
+  or the key reset or refunded at that moment, the charge is not taken back and runs down with the
+  clock; the call is denied without a further try.
 
   ## Examples
 
@@ -492,36 +469,18 @@ defmodule Penstock.RateLimiter do
   """
   @spec hit_all([{limiter, term, pos_integer}]) :: :allow | {:deny, limiter, pos_integer | :infinity}
   def hit_all(hits) do
-    several!(hits)
-    Enum.each(hits, &check!/1)
+    Limiter.hits!(hits)
 
     case Native.rate_hit_all(hits) do
-      {:no_limiter, limiter} -> no_limiter!(limiter)
+      {:no_limiter, limiter} -> Limiter.missing!(limiter)
       answer -> answer
     end
   end
 
-  defp several!(hits), do: several!(hits, hits, @several)
-
-  # Walks no further than the allowed number of hits.
-  defp several!([], _hits, _more), do: :ok
-  defp several!([_ | rest], hits, more) when more > 0, do: several!(rest, hits, more - 1)
-
-  defp several!(_rest, hits, _more) do
-    Options.expected!("hits", "a list of at most #{@several} {limiter, key, cost}", hits)
-  end
-
-  defp check!({_limiter, key, cost}) do
-    Options.permits!(cost, "cost")
-    KeySize.check!(key)
-  end
-
-  defp check!(other), do: Options.expected!("hits", "a list of {limiter, key, cost}", other)
-
   @doc """
-  Forgets the hits of a key, as if it had never hit.
+  Forgets the debt of a key, as if it had never hit, and ends its `pause/3`.
 
-  Returns `:ok`. Raises as `hit/3`.
+  The key is `:global` by default. Returns `:ok`, also for an unknown key. Raises as `peek/2`.
 
   ## Examples
 
@@ -536,21 +495,28 @@ defmodule Penstock.RateLimiter do
   """
   @spec reset(limiter, term) :: :ok
   def reset(limiter, key \\ :global) do
-    ask(limiter, key, 1, &Native.rate_reset(limiter, key, &1))
+    Limiter.ask(limiter, key, 1, &Native.rate_reset(limiter, key, &1))
   end
 
   @doc """
   Changes the rate of a running limiter.
 
-  Each key keeps its debt as a time, cut to the worth of the new burst. Turns that `acquire/3` has
-  reserved keep their time, but count no more than that either: other hits may fall on the same
-  time.
+  Each key keeps its debt, which is a time, but at most `burst × per / limit` ms of the new rate.
+  So a key never waits for longer than a key that has just used up the new burst.
 
-  Returns `:ok`. Raises as `start_link/1` and `hit/3`.
+  A caller of `acquire/3` that sleeps keeps its turn. Its part of the debt is cut as well, so
+  later hits may be allowed at the same time as that turn. A `pause/3` stays in force.
+
+  Returns `:ok`; the new rate is in force. Raises `ArgumentError` if `limiter` is not a running
+  limiter, an option is unknown or out of bounds, or the new values do not fit those that stay.
 
   ## Options
 
-    * `:limit`, `:per`, `:burst` - as in `start_link/1`. Default: unchanged
+    * `:limit` - the average number of hits per `:per` ms, as in `start_link/1`. Default:
+      unchanged
+    * `:per` - a time in ms, up to a hundred years. Default: unchanged
+    * `:burst` - how many hits may arrive back to back, as in `start_link/1`. Default: unchanged.
+      It does not follow the limit
 
   ## Examples
 
@@ -564,40 +530,7 @@ defmodule Penstock.RateLimiter do
 
   """
   @spec update(limiter, limit: pos_integer, per: pos_integer, burst: pos_integer) :: :ok
-  def update(limiter, opts) do
-    opts = Options.known!(opts, [:limit, :per, :burst])
-    check_rate!(limiter, opts)
-    [limit, per, burst] = for option <- [:limit, :per, :burst], do: Keyword.get(opts, option, :keep)
-    update(limiter, opts, {limit, per, burst}, nil)
-  end
-
-  # Checks the new values together with those that stay.
-  defp check_rate!(limiter, opts) do
-    %{limit: limit, per: per, burst: burst} = native_info!(limiter)
-    rate!(Keyword.get(opts, :limit, limit), Keyword.get(opts, :per, per), Keyword.get(opts, :burst, burst))
-  end
-
-  # The native side does a bounded part of the update in each call.
-  defp update(limiter, opts, {limit, per, burst} = rate, from) do
-    case Native.rate_update(limiter, limit, per, burst, from) do
-      :ok ->
-        :ok
-
-      :no_limiter ->
-        no_limiter!(limiter)
-
-      # A concurrent update changed a value that stays. The new values either do not go with it,
-      # which raises, or are tried again.
-      :badarg ->
-        # The concurrent update may have been published and not be in force yet.
-        update(limiter, [], {:keep, :keep, :keep}, nil)
-        check_rate!(limiter, opts)
-        update(limiter, opts, rate, nil)
-
-      next ->
-        update(limiter, opts, rate, next)
-    end
-  end
+  def update(limiter, opts), do: Limiter.update(limiter, Options.known!(opts, [:limit, :per, :burst]))
 
   @doc """
   Returns the rate and the totals of a limiter.
@@ -606,14 +539,14 @@ defmodule Penstock.RateLimiter do
 
     * `:name`
     * `:limit`, `:per`, `:burst` - the values in force
-    * `:keys` - the number of active keys, whose bucket is not full; counted by a scan of all
-      places, without `:global`
+    * `:keys` - the number of active keys, except `:global`; counted by a scan of all places
     * `:max_keys` - as given at start
     * `:memory` - bytes of the places for keys
-    * `:allowed`, `:denied` - hits and turns since the limiter was started. Of `hit_all/1` each
-      limiter counts its own hits; a denial counts on the limiter that is returned
+    * `:allowed`, `:denied` - the numbers of hits, and of turns of `acquire/3`, since the limiter
+      was started. An allowed `hit_all/1` counts once for each limiter and key; a denied one
+      counts once, on the limiter that it returns
 
-  Raises as `hit/3`.
+  Raises `ArgumentError` if `limiter` is not a running limiter.
 
   ## Examples
 
@@ -625,28 +558,16 @@ defmodule Penstock.RateLimiter do
 
   """
   @spec info(limiter) :: info
-  def info(limiter) do
-    Map.merge(native_info!(limiter), %{name: limiter, keys: keys(limiter, 0, 0)})
-  end
-
-  defp native_info!(limiter) do
-    with :no_limiter <- Native.rate_info(limiter), do: no_limiter!(limiter)
-  end
-
-  defp keys(limiter, position, sum) do
-    case Native.rate_keys(limiter, position) do
-      {keys, :done} -> sum + keys
-      {keys, next} -> keys(limiter, next, sum + keys)
-      :no_limiter -> no_limiter!(limiter)
-    end
-  end
+  def info(limiter), do: Limiter.info(limiter)
 
   @doc """
   Advances the clock of a limiter with `clock: :manual`.
 
-  Returns `:ok`. Raises `ArgumentError` if the limiter has another clock, no such limiter is
-  running, or `ms` is negative or more than a hundred years. A caller of `acquire/3` waits in real
-  time. The clock stops after about 180 years.
+  `ms` is 0 to a hundred years; the clock stops after about 180 years. Callers that already sleep
+  in `acquire/3` sleep in real time and do not notice.
+
+  Returns `:ok`. Raises `ArgumentError` if `limiter` is not a running limiter or has another
+  clock, or if `ms` is out of bounds.
 
   ## Examples
 
@@ -669,11 +590,8 @@ defmodule Penstock.RateLimiter do
 
     case Native.rate_advance(limiter, ms) do
       :ok -> :ok
-      :no_limiter -> no_limiter!(limiter)
+      :no_limiter -> Limiter.missing!(limiter)
       :badarg -> Options.expected!("limiter", "one with clock: :manual", limiter)
     end
   end
-
-  defp no_limiter!(name) when is_atom(name), do: Resolver.not_running!(:limiter, name)
-  defp no_limiter!(other), do: Options.expected!("limiter", "the name of a limiter", other)
 end

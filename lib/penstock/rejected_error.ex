@@ -1,16 +1,19 @@
 defmodule Penstock.RejectedError do
   @moduledoc """
-  Raised by the functions that end in `!` when a gate does not admit.
+  Raised when a gate refuses, by the functions that end in `!` and by streams of tasks.
+
+  A gate is a pool, a rate limiter or a ban: see `Penstock`.
 
   Fields:
 
     * `:gate` - the gate that was asked
-    * `:reason` - why it refused, as in `{:error, reason}`
-    * `:permits` - how many permits were asked for, where that is known
-    * `:plug_status` - the HTTP status that Plug answers with when no code rescues this: 429 when
-      the caller asked too often, 503 when the service is busy
+    * `:reason` - why it refused, as in `{:error, reason}`; "Refusals" in `Penstock` lists all
+    * `:permits` - how many permits were asked for, or `nil` where that is not known
+    * `:plug_status` - the HTTP status that Plug answers with when no code rescues the exception.
+      429 for `{:rate_limited, ms}` and `{:banned, ms}`: the client asked too often. 503 for all
+      other reasons: the service is busy
 
-  All fields may be left out, as in a test of your own refusal path:
+  All fields can be left out, as in a test of your own refusal path:
 
       iex> raise Penstock.RejectedError
       ** (Penstock.RejectedError) a gate did not admit
@@ -21,11 +24,12 @@ defmodule Penstock.RejectedError do
   """
 
   alias Penstock.Pool
+  alias Penstock.Process.PoolReport
 
   defexception [:gate, :reason, :permits, plug_status: 503]
 
   @type t :: %__MODULE__{
-          gate: atom | Pool.t(),
+          gate: Penstock.gate() | nil,
           reason: term,
           permits: pos_integer | nil,
           plug_status: 429 | 503
@@ -50,7 +54,7 @@ defmodule Penstock.RejectedError do
   defp plug_status(:key_full), do: 429
   defp plug_status(_), do: 503
 
-  # Of the limit as it is now: it may have been changed since the refusal.
+  # Compares with the limit of now, which may have changed since the refusal.
   defp explain(:full, %{gate: gate, permits: permits}) when is_integer(permits) do
     case usage(gate) do
       {_in_use, limit} when is_integer(limit) and permits > limit and limit > 0 ->
@@ -72,7 +76,7 @@ defmodule Penstock.RejectedError do
   defp explain({:banned, ms}, _error), do: "the key is banned for #{ms} ms"
   defp explain(_reason, _error), do: "see Penstock"
 
-  defp usage(%Pool{ref: ref}) when is_reference(ref), do: Pool.usage(ref)
-  defp usage(name) when is_atom(name), do: Pool.usage(name)
+  defp usage(%Pool{ref: ref}) when is_reference(ref), do: PoolReport.usage(ref)
+  defp usage(name) when is_atom(name), do: PoolReport.usage(name)
   defp usage(_no_gate), do: nil
 end

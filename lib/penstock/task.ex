@@ -1,6 +1,9 @@
 defmodule Penstock.Task do
   @moduledoc """
-  Tasks behind a gate, so that all callers together run no more of them than it admits.
+  Tasks behind a gate, so that all callers together run no more of them than the gate admits.
+
+  A gate is a pool, a rate limiter or a ban: see `Penstock`. Most tasks go behind a pool, which
+  bounds how many run at once:
 
       {:ok, task} = Penstock.Task.async(MyApp.Jobs, fn -> fetch(url) end)
       Task.await(task)
@@ -9,8 +12,9 @@ defmodule Penstock.Task do
   `shutdown/2` and `ignore/1` work on it. Links, `$callers` and crash reports are as `Task` makes
   them and name your function.
 
-  A task holds its permits from before its function is called until it has returned. They are back
-  before the reply is seen: a caller that has awaited a task can take its permit.
+  A task holds its permits from before its function is called until the function has returned.
+  The permits are back before the caller gets the reply: a caller that has awaited a task can
+  acquire its permit.
 
   ## Streams
 
@@ -23,8 +27,8 @@ defmodule Penstock.Task do
 
   > #### Waiting for oneself {: .warning}
   >
-  > A task that starts tasks behind the same gate and waits for them does so while holding a
-  > permit; `limit` such tasks deadlock the pool. Use separate gates for parent and child work, or
+  > A task that starts tasks behind the same pool, and waits for them, holds a permit meanwhile;
+  > `limit` such tasks deadlock the pool. Use separate pools for parent and child work, or
   > `timeout: 0` and `acquire_timeout: 0`.
 
   See [the guide](tasks.md) for when to wait and when to refuse.
@@ -59,8 +63,8 @@ defmodule Penstock.Task do
   Returns:
 
     * `{:ok, pid}`
-    * `{:error, reason}` - the gate refused and no process was created; see "Refusals" in
-      `Penstock`
+    * `{:error, reason}` - the gate refused and no process was created; "Refusals" in `Penstock`
+      lists the reasons
 
   Raises `ArgumentError`, before it takes a permit, if `gate` is not a running gate, `fun` is not
   a function of arity 0, or an option is unknown or of the wrong kind. Raises `SystemLimitError`
@@ -85,7 +89,10 @@ defmodule Penstock.Task do
   def start(gate, fun, opts \\ []), do: start_by(&Task.start/3, gate, Options.fun!(fun), opts)
 
   @doc """
-  Starts a task as `start/3` does, of a module, function and arguments.
+  Starts a task as `start/3` does, which calls `apply(module, function, args)`.
+
+  Returns `{:ok, pid}` or `{:error, reason}`. Takes the options of `start/3`, and raises as it
+  does; also if `module` or `function` is not an atom or `args` is not a list.
 
   ## Examples
 
@@ -103,6 +110,9 @@ defmodule Penstock.Task do
   @doc """
   Starts a task as `start/3` does, and links it to the caller.
 
+  Returns `{:ok, pid}` or `{:error, reason}`. Takes the options of `start/3`, and raises as it
+  does.
+
   ## Examples
 
       iex> pool = Penstock.Pool.new(limit: 1)
@@ -117,7 +127,10 @@ defmodule Penstock.Task do
   end
 
   @doc """
-  Starts a task as `start_link/3` does, of a module, function and arguments.
+  Starts a task as `start_link/3` does, which calls `apply(module, function, args)`.
+
+  Returns `{:ok, pid}` or `{:error, reason}`. Takes the options of `start/3`, and raises as
+  `start/5`.
 
   ## Examples
 
@@ -142,16 +155,14 @@ defmodule Penstock.Task do
   Returns:
 
     * `{:ok, %Task{}}`
-    * `{:error, reason}` - the gate refused and no process was created; see "Refusals" in
-      `Penstock`
+    * `{:error, reason}` - the gate refused and no process was created; "Refusals" in `Penstock`
+      lists the reasons
 
-  Raises as `start/3` does.
+  Raises as `start/3`.
 
   ## Options
 
-  The options of `start/3`, with another default:
-
-    * `:timeout` - how long to wait to be admitted, in ms or `:infinity`. Default `5_000`
+  #{Request.docs(:start, 5_000)}
 
   ## Examples
 
@@ -167,7 +178,10 @@ defmodule Penstock.Task do
   def async(gate, fun, opts \\ []), do: async_by(gate, Options.fun!(fun), opts)
 
   @doc """
-  Starts a task as `async/3` does, of a module, function and arguments.
+  Starts a task as `async/3` does, which calls `apply(module, function, args)`.
+
+  Returns `{:ok, %Task{}}` or `{:error, reason}`. Takes the options of `async/3`, and raises as
+  `start/5`.
 
   ## Examples
 
@@ -183,9 +197,10 @@ defmodule Penstock.Task do
   end
 
   @doc """
-  Starts a task as `async/3` does, and returns the task itself.
+  Starts a task as `async/3` does, and returns the bare `%Task{}`.
 
-  Raises `Penstock.RejectedError` if the gate refuses.
+  Takes the options of `async/3`. Raises `Penstock.RejectedError` if the gate refuses, and
+  otherwise as `async/3`.
 
   ## Examples
 
@@ -200,7 +215,10 @@ defmodule Penstock.Task do
   def async!(gate, fun, opts \\ []), do: admitted!(async(gate, fun, opts), gate, opts)
 
   @doc """
-  Starts a task as `async!/3` does, of a module, function and arguments.
+  Starts a task as `async!/3` does, which calls `apply(module, function, args)`.
+
+  Returns the bare `%Task{}`. Takes the options of `async/3`. Raises `Penstock.RejectedError` if
+  the gate refuses, and otherwise as `start/5`.
 
   ## Examples
 
@@ -222,58 +240,72 @@ defmodule Penstock.Task do
   `{:exit, reason}`, their order, the options, links and exits. In addition each task takes a
   permit before it is created, so that one gate bounds the tasks of all streams that ask it.
 
-  The stream pulls an element first and then asks for its permit; until the permit is granted, it
-  continues to deliver results. While the consumer has control, the stream waits for nothing and
-  holds no unused permit, so a slow consumer takes nothing from other callers.
+  Returns the stream, which is a function of arity 2, as enumerables can be. Starts no task before
+  the stream is consumed.
 
-  Behind a `Penstock.RateLimiter` the stream takes a turn for each element, as
+  Raises `ArgumentError` if `gate` is not a running gate, `fun` is not a function of arity 1, or
+  an option is unknown or of the wrong kind. The stream itself raises `ArgumentError` when it
+  begins, if the gate is not running any more, or if the gate is a ban and there is no `:key`.
+
+  ## Waiting
+
+  The stream pulls an element first and then asks for its permit. Until the permit is granted, the
+  stream continues to deliver results. While the consumer has control, the stream waits for
+  nothing and holds no unused permit, so a slow consumer takes nothing from other callers.
+
+  Behind a `Penstock.RateLimiter` the stream reserves a turn for each element, as
   `Penstock.RateLimiter.acquire/3` does, and waits for it if it comes within `:acquire_timeout`.
-  The turn is reserved: if the stream ends before it, the turn is wasted. The stream checks a ban
-  for each element and never waits for it. It waits in whole ms. A limiter of more than about 250
-  turns per second needs a burst that is worth 4 ms or more; with less the stream falls behind the
-  rate.
+  If the stream ends before that, the turn is wasted. The stream waits in whole ms: for more than
+  about 250 turns per second, the limiter needs a burst that is worth 4 ms or more; with less the
+  stream falls behind the rate. Behind a `Penstock.Ban` the stream checks the key of each element
+  and never waits.
+
+  ## Refusals
 
   When the gate refuses, the stream kills its running tasks and raises `Penstock.RejectedError` in
-  the consumer. The gate refuses if a permit or a turn does not come in time, `:max_waiting`
-  processes wait already, the gate is closed, or the key is banned. Results that wait behind an
-  earlier element are lost with the tasks. A stream that ended, was halted or raised, or whose
-  consumer died, holds nothing and leaves neither a process nor a message.
+  the consumer. Results that wait behind an earlier element are lost with the tasks. The reason is
+  one of
 
-  The stream is a function, which is an enumerable.
+    * `:timeout` - the permit of a task did not come within `:acquire_timeout`
+    * `:full` - no permit was free, with `acquire_timeout: 0`
+    * `:queue_full`, `:closed`, `:deadlock` - as in "Refusals" of `Penstock`
+    * `{:rate_limited, ms}` - the turn of an element would come after `:acquire_timeout`
+    * `{:banned, ms}` - the key of an element is banned
 
-  Raises `ArgumentError`, before it starts a task, if `gate` is not a running gate, `fun` is not a
-  function of arity 1, or an option is unknown or of the wrong kind. The stream raises it when it
-  begins, if the gate is gone by then, or if the gate is a ban and there is no `:key`.
+  A stream that ended, was halted or raised, or whose consumer died, holds nothing and leaves
+  neither a process nor a message.
 
   ## Options
 
     * `:acquire_timeout` - how long to wait for the permit of one task, or its turn behind a
-      limiter, in ms or `:infinity`. The time while the consumer has control does not count.
+      limiter, in ms or `:infinity`. While the consumer has control, the time does not count.
       Default `:infinity`
     * `:max_concurrency` - the most tasks of this stream that run at once. Default: the number of
       schedulers online
-    * `:ordered` - whether results come in the order of the elements. Default `true`
+    * `:ordered` - `true`: results come in the order of the elements; `false`: as tasks end.
+      Default `true`
     * `:timeout` - how long one task may run, in ms or `:infinity`. Default `5_000`
     * `:on_timeout` - `:exit`: the consumer exits; or `:kill_task`: the result is `{:exit,
       :timeout}`. Default `:exit`
-    * `:zip_input_on_exit` - whether the element comes with the reason, as `{:exit, {element,
-      reason}}`. Default `false`
-    * `:key`, `:cost` - as in `start/3`, of each task. The consumer calls a function of arity 1
-      once with each element: `key: & &1.host`. If it fails, the stream ends as if the enumerable
-      had failed. A wrong key or cost raises `ArgumentError`. A pool calls neither
+    * `:zip_input_on_exit` - `true`: the result of a failed task is `{:exit, {element, reason}}`;
+      `false`: it is `{:exit, reason}`. Default `false`
+    * `:key`, `:cost` - the key and the cost of each task, as in `start/3`; or a function of arity
+      1 that returns it, such as `key: & &1.host`. The consumer calls the function once with each
+      element. If it fails, the stream ends as if the enumerable had failed; if it returns a wrong
+      key or cost, the stream raises `ArgumentError`. Behind a pool it is not called
 
   ## Differences to `Task.async_stream/3`
 
-    * A consumer that dies, by any exit, takes its tasks with it. With `Task.async_stream/3`,
-      tasks that trap exits continue, and all tasks do if the consumer ended normally or because a
+    * When the consumer dies, by any exit, its tasks die too. With `Task.async_stream/3`, tasks
+      that trap exits continue, and so do all tasks if the consumer ended normally or because a
       task took too long.
     * A suspended stream continues only in the process that suspended it, and only once.
     * An enumerable may give several elements in one step, as `Stream.concat/2` of `Stream.take/2`
       does. They wait in a queue. More than 1_000_000 in one step raise `ArgumentError`.
     * A task may be killed up to 50 ms after its `:timeout`. A task that unlinked itself is killed
       the next time the consumer waits.
-    * An unknown option raises, and so do a number above 2_147_483_647 and a flag that is neither
-      `true` nor `false`.
+    * An unknown option raises `ArgumentError`, and so do a number above 2_147_483_647 and a flag
+      that is neither `true` nor `false`.
 
   ## Examples
 
@@ -295,14 +327,22 @@ defmodule Penstock.Task do
   end
 
   @doc """
-  Returns a stream as `async_stream/4` does, of a module, function and arguments; each element
-  goes before the arguments.
+  Returns a stream as `async_stream/4` does, which calls
+  `apply(module, function, [element | args])` with each element in a task.
+
+  So `async_stream(gate, [1, 2], Integer, :to_string, [2])` calls `Integer.to_string(1, 2)` and
+  `Integer.to_string(2, 2)`. Options come last, after `args`. Takes the options of
+  `async_stream/4`, and raises as it does; also if `module` or `function` is not an atom or `args`
+  is not a list.
 
   ## Examples
 
       iex> pool = Penstock.Pool.new(limit: 10)
-      iex> pool |> Penstock.Task.async_stream([1, 2], Integer, :to_string, [2], ordered: true) |> Enum.to_list()
+      iex> Enum.to_list(Penstock.Task.async_stream(pool, [1, 2], Integer, :to_string, [2]))
       [ok: "1", ok: "10"]
+      iex> stream = Penstock.Task.async_stream(pool, [3], Integer, :to_string, [2], max_concurrency: 1)
+      iex> Enum.to_list(stream)
+      [ok: "11"]
 
   """
   @spec async_stream(Penstock.gate(), Enumerable.t(), module, atom, [term], [stream_option]) :: Enumerable.t()
@@ -332,7 +372,7 @@ defmodule Penstock.Task do
     &Penstock.Task.Stream.reduce(&1, &2, config)
   end
 
-  # No gate is a list, a map, a range or a fun, and no enumerable is an atom or a pool.
+  # A gate is an atom or a pool. An enumerable is neither.
   defp swapped?(gate, enumerable) do
     (is_atom(enumerable) or is_struct(enumerable, Penstock.Pool)) and not is_atom(gate) and
       not is_struct(gate, Penstock.Pool)

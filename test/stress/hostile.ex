@@ -103,7 +103,8 @@ defmodule Penstock.Stress.Hostile do
   defp disturb(pid, 1), do: end_process(pid)
 
   defp disturb(pid, suspend) do
-    :erlang.suspend_process(pid)
+    # OTP 25 may never answer a synchronous request if the process ends at that moment.
+    :erlang.suspend_process(pid, [:asynchronous])
     receive after: (:rand.uniform(@longest_suspension) -> :ok)
     if suspend == 2, do: Process.exit(pid, :kill), else: :erlang.resume_process(pid)
   catch

@@ -20,7 +20,7 @@ defmodule Penstock.Supervision.Front do
   @moduledoc false
   use GenServer
 
-  alias Penstock.{Native, Pool}
+  alias Penstock.Native
   alias Penstock.Node.Janitor
   alias Penstock.Supervision.{Directory, Group}
 
@@ -32,7 +32,7 @@ defmodule Penstock.Supervision.Front do
 
   # `start` starts the supervisor below, and is called by the front. `settings` are those of the
   # pool of the name, which is the front's; nil for none.
-  @spec start_link(Group.t(), Pool.settings() | nil, Penstock.work(Supervisor.on_start()), timeout) ::
+  @spec start_link(Group.t(), Native.pool_settings() | nil, Penstock.work(Supervisor.on_start()), timeout) ::
           {:ok, pid} | {:error, term}
   def start_link(group, settings, start, timeout) do
     ref = make_ref()
@@ -79,7 +79,7 @@ defmodule Penstock.Supervision.Front do
   defp own(group, settings) do
     Janitor.watch_owner(group.name, self())
 
-    case settings && Pool.own(group.name, self(), settings) do
+    case settings && Native.pool_start(group.name, self(), settings) do
       nil ->
         :ok
 

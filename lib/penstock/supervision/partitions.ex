@@ -13,8 +13,8 @@ defmodule Penstock.Supervision.Partitions do
   alias Penstock.Admission
   alias Penstock.Admission.{Request, Resolver}
   alias Penstock.Node.{Janitor, Owner}
-  alias Penstock.{Native, Options, Pool}
-  alias Penstock.Options.Weight
+  alias Penstock.{Native, Options}
+  alias Penstock.Options.{PoolSettings, Weight}
   alias Penstock.Process.GatedChild
   alias Penstock.Supervision.{Directory, Front, Group}
 
@@ -66,7 +66,7 @@ defmodule Penstock.Supervision.Partitions do
     case {Keyword.fetch(opts, :gate), Keyword.take(opts, @pool_options)} do
       {:error, pool_opts} ->
         unless Keyword.has_key?(pool_opts, :limit), do: Options.missing!(":limit or :gate", example(kind))
-        {name, Pool.settings!(pool_opts)}
+        {name, PoolSettings.read!(pool_opts)}
 
       {{:ok, gate}, []} ->
         {tap(gate, &Resolver.kind!/1), nil}

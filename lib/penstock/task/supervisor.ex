@@ -1,6 +1,6 @@
 defmodule Penstock.Task.Supervisor do
   @moduledoc """
-  A `Task.Supervisor` whose tasks pass a gate.
+  A `Task.Supervisor` that starts a task only if a gate admits it.
 
       children = [
         {Penstock.Task.Supervisor, name: MyApp.Tasks, limit: 100}
@@ -9,22 +9,24 @@ defmodule Penstock.Task.Supervisor do
       {:ok, task} = Penstock.Task.Supervisor.async_nolink(MyApp.Tasks, fn -> fetch(url) end)
       Task.yield(task)
 
-  `:limit` makes a pool of the same name. With `gate: MyApp.Budget` the tasks share a limit with
-  other work. The process that starts a task asks the gate: a refusal is cheap and never reaches a
-  supervisor process. One limit holds for all `:partitions`.
+  The *gate* is a pool of its own, under the supervisor's name, with `limit: n`; or, with
+  `gate: MyApp.Budget`, a pool, rate limiter or ban that other work may pass too: see `Penstock`.
+  The process that starts a task asks the gate: a refusal is cheap and never reaches a supervisor
+  process. One limit holds for all `:partitions`.
 
   The functions are those of `Task.Supervisor` with other results: `async` and `async_nolink`
-  return `{:ok, task}` or `{:error, reason}`, and the functions that end in `!` return the task
-  itself. A task releases its permits when its function has returned, so that a caller that has
-  awaited it can take them. A task with `:restart`, or of a stream, releases them when it is dead.
+  return `{:ok, task}` or `{:error, reason}`, and the functions that end in `!` return the bare
+  task. A task releases its permits when its function has returned, so that a caller that has
+  awaited it can acquire them. A task with `restart: :transient` or `restart: :permanent`, and a
+  task of a stream, releases them when it is dead.
 
   `$callers`, links and crash reports are as `Task.Supervisor` makes them. `$ancestors` begins
   with the partition and the name.
 
-  Elixir's own starting functions, called with the name by mistake, start nothing and end nothing:
-  `Task.Supervisor.start_child/2` returns `{:error, {:not_gated, "call
+  Elixir's functions that start a task, called with this name by mistake, start nothing and end
+  nothing: `Task.Supervisor.start_child/2` returns `{:error, {:not_gated, "call
   Penstock.Task.Supervisor.start_child/3"}}`, and the functions that return a task or a stream
-  raise it. See `Penstock.DynamicSupervisor`.
+  raise an error with that text. See `Penstock.DynamicSupervisor`.
   """
 
   alias Penstock.Admission.Request
@@ -62,8 +64,11 @@ defmodule Penstock.Task.Supervisor do
   @stream_options [:shutdown, :partition_key | Stream.Config.known_options()]
 
   @doc """
-  Returns the child spec of a supervisor. The options are those of `start_link/1`, which checks
-  them.
+  Returns the child spec of a supervisor, with the id `{Penstock.Task.Supervisor, name}`.
+
+  Takes the options of `start_link/1`, which checks them.
+
+  ## Examples
 
       iex> Penstock.Task.Supervisor.child_spec(name: MyApp.Tasks, limit: 5).id
       {Penstock.Task.Supervisor, MyApp.Tasks}
@@ -73,10 +78,11 @@ defmodule Penstock.Task.Supervisor do
   def child_spec(opts), do: Options.child_spec(__MODULE__, opts, :supervisor)
 
   @doc """
-  Starts a supervisor, and its pool if it has a limit of its own.
+  Starts a supervisor, and its pool if there is a `:limit`, and links it to the caller.
 
-  Returns and raises as `Penstock.DynamicSupervisor.start_link/1`, and takes its options except
-  `:strategy` and `:extra_arguments`.
+  Returns `{:ok, pid}`, `{:error, {:already_started, pid}}` or `{:error, reason}`, and raises, as
+  `Penstock.DynamicSupervisor.start_link/1` does. Takes its options except `:strategy` and
+  `:extra_arguments`.
 
   ## Examples
 
@@ -92,21 +98,28 @@ defmodule Penstock.Task.Supervisor do
   @doc """
   Starts a task that no process awaits, if the gate admits it.
 
-  The task is otherwise as `Task.Supervisor.start_child/3` starts it. Returns `{:ok, pid}`, or
-  `{:error, reason}` without a message to the supervisor; see "Refusals" in `Penstock`.
+  The task is otherwise as `Task.Supervisor.start_child/3` starts it.
 
-  Raises `ArgumentError`, before it takes a permit, if there is no such supervisor, `fun` is not a
-  function of arity 0, or an option is unknown or of the wrong kind. If the supervisor cannot
-  start the task the permits are released, but a limiter's charge is not refunded.
+  Returns:
+
+    * `{:ok, pid}`
+    * `{:error, reason}` - the gate refused, and no supervisor was called; "Refusals" in
+      `Penstock` lists the reasons
+
+  Raises `ArgumentError`, before it takes a permit, if `supervisor` is not a running supervisor of
+  this module, `fun` is not a function of arity 0, or an option is unknown or of the wrong kind.
+  If the supervisor cannot start the task, the permits are free again; a limiter's charge is not
+  refunded.
 
   ## Options
 
   #{Request.docs(:start, 0)}
-    * `:partition_key` - any term of at most 1 KiB: tasks of one key go to one partition, integers
-      to the partitions in turn. Default: the calling process
+    * `:partition_key` - chooses the partition, as in `Penstock.DynamicSupervisor.start_child/3`.
+      Default: the pid of the caller
     * `:restart` - `:temporary`, `:transient` or `:permanent`. Default `:temporary`. A restart is
       admitted as `Penstock.child_spec/2` describes
-    * `:shutdown` - as in a child spec. Default `5_000`
+    * `:shutdown` - how long the task may take to end when the supervisor stops it, in ms,
+      `:infinity` or `:brutal_kill`. Default `5_000`
 
   ## Examples
 
@@ -122,7 +135,10 @@ defmodule Penstock.Task.Supervisor do
   def start_child(supervisor, fun, opts \\ []), do: child(supervisor, Options.fun!(fun), opts)
 
   @doc """
-  Starts a task as `start_child/3` does, of a module, function and arguments.
+  Starts a task as `start_child/3` does, which calls `apply(module, function, args)`.
+
+  Returns `{:ok, pid}` or `{:error, reason}`. Takes the options of `start_child/3`, and raises as
+  it does; also if `module` or `function` is not an atom or `args` is not a list.
 
   ## Examples
 
@@ -137,7 +153,7 @@ defmodule Penstock.Task.Supervisor do
     child(supervisor, Options.mfargs!(module, function, args), opts)
   end
 
-  # Nearly every call is this one, so it has few calls between the user and the supervisor.
+  # Nearly every call has no options, so this clause calls little before the supervisor.
   defp child(supervisor, call, []) do
     group = Partitions.fetch!(__MODULE__, supervisor)
     partition = Partitions.partition(group, [])
@@ -154,15 +170,15 @@ defmodule Penstock.Task.Supervisor do
       partition = Partitions.partition(group, opts)
       Launcher.start(gate(group), call, request, start_under(partition, shutdown))
     else
-      # `Task.Supervisor` has its supervisor start the same, so a restart begins in the same place.
+      # The same start function as that of `Task.Supervisor`, which is called for each restart.
       start = {Task.Supervised, :start_link, [owner(), callers(), mfargs(call)]}
       spec = %{id: Task.Supervised, start: start, restart: restart, shutdown: shutdown}
       Partitions.start_child(group, spec, request, opts)
     end
   end
 
-  # A supervisor answers no other call while it starts a task: this start costs it less than that
-  # of `Task.Supervisor.start_child/3`.
+  # A supervisor answers no other call while it starts a task. This start takes it less time than
+  # that of `Task.Supervisor.start_child/3`.
   defp start_under(partition, shutdown) do
     fn Runner, :run, args ->
       start = {Runner, :start_link, [Runner.callers() | args]}
@@ -173,14 +189,20 @@ defmodule Penstock.Task.Supervisor do
   @doc """
   Starts a task that the caller awaits and is linked to, if the gate admits it.
 
-  The task is otherwise as `Task.Supervisor.async/3` starts it. Returns `{:ok, %Task{}}`, or
-  `{:error, reason}` without a message to the supervisor; see "Refusals" in `Penstock`. Raises as
-  `start_child/3`.
+  The task is otherwise as `Task.Supervisor.async/3` starts it.
+
+  Returns:
+
+    * `{:ok, %Task{}}`
+    * `{:error, reason}` - the gate refused, and no supervisor was called; "Refusals" in
+      `Penstock` lists the reasons
+
+  Raises as `start_child/3`.
 
   ## Options
 
-  The options of `start_child/3` except `:restart`. The caller waits to be admitted: `:timeout` is
-  `5_000` by default.
+  #{Request.docs(:start, 5_000)}
+    * `:partition_key`, `:shutdown` - as in `start_child/3`
 
   ## Examples
 
@@ -194,7 +216,10 @@ defmodule Penstock.Task.Supervisor do
   def async(supervisor, fun, opts \\ []), do: task(supervisor, Options.fun!(fun), opts, &Task.Supervisor.async/5)
 
   @doc """
-  Starts a task as `async/3` does, of a module, function and arguments.
+  Starts a task as `async/3` does, which calls `apply(module, function, args)`.
+
+  Returns `{:ok, %Task{}}` or `{:error, reason}`. Takes the options of `async/3`, and raises as
+  `start_child/5`.
 
   ## Examples
 
@@ -210,9 +235,10 @@ defmodule Penstock.Task.Supervisor do
   end
 
   @doc """
-  Starts a task as `async/3` does, and returns the task itself.
+  Starts a task as `async/3` does, and returns the bare `%Task{}`.
 
-  Raises `Penstock.RejectedError` if the gate refuses.
+  Takes the options of `async/3`. Raises `Penstock.RejectedError` if the gate refuses, and
+  otherwise as `async/3`.
 
   ## Examples
 
@@ -225,7 +251,10 @@ defmodule Penstock.Task.Supervisor do
   def async!(supervisor, fun, opts \\ []), do: admitted!(async(supervisor, fun, opts), supervisor, opts)
 
   @doc """
-  Starts a task as `async!/3` does, of a module, function and arguments.
+  Starts a task as `async!/3` does, which calls `apply(module, function, args)`.
+
+  Returns the bare `%Task{}`. Takes the options of `async/3`. Raises `Penstock.RejectedError` if
+  the gate refuses, and otherwise as `start_child/5`.
 
   ## Examples
 
@@ -242,6 +271,9 @@ defmodule Penstock.Task.Supervisor do
   @doc """
   Starts a task as `async/3` does, without a link between the task and the caller.
 
+  Returns `{:ok, %Task{}}` or `{:error, reason}`. Takes the options of `async/3`, and raises as it
+  does.
+
   ## Examples
 
       iex> {:ok, _pid} = Penstock.Task.Supervisor.start_link(name: MyApp.Risks, limit: 1)
@@ -256,7 +288,10 @@ defmodule Penstock.Task.Supervisor do
   end
 
   @doc """
-  Starts a task as `async_nolink/3` does, of a module, function and arguments.
+  Starts a task as `async_nolink/3` does, which calls `apply(module, function, args)`.
+
+  Returns `{:ok, %Task{}}` or `{:error, reason}`. Takes the options of `async/3`, and raises as
+  `start_child/5`.
 
   ## Examples
 
@@ -272,9 +307,10 @@ defmodule Penstock.Task.Supervisor do
   end
 
   @doc """
-  Starts a task as `async_nolink/3` does, and returns the task itself.
+  Starts a task as `async_nolink/3` does, and returns the bare `%Task{}`.
 
-  Raises `Penstock.RejectedError` if the gate refuses.
+  Takes the options of `async/3`. Raises `Penstock.RejectedError` if the gate refuses, and
+  otherwise as `async/3`.
 
   ## Examples
 
@@ -287,7 +323,10 @@ defmodule Penstock.Task.Supervisor do
   def async_nolink!(supervisor, fun, opts \\ []), do: admitted!(async_nolink(supervisor, fun, opts), supervisor, opts)
 
   @doc """
-  Starts a task as `async_nolink!/3` does, of a module, function and arguments.
+  Starts a task as `async_nolink!/3` does, which calls `apply(module, function, args)`.
+
+  Returns the bare `%Task{}`. Takes the options of `async/3`. Raises `Penstock.RejectedError` if
+  the gate refuses, and otherwise as `start_child/5`.
 
   ## Examples
 
@@ -324,14 +363,18 @@ defmodule Penstock.Task.Supervisor do
 
   @doc """
   Returns a stream of tasks of the supervisor, as `Penstock.Task.async_stream/4` does behind the
-  supervisor's gate. Raises as that does, and as `start_child/3` if there is no such supervisor.
+  supervisor's gate.
+
+  Raises `ArgumentError` if `supervisor` is not a running supervisor of this module, `fun` is not
+  a function of arity 1, or an option is unknown or of the wrong kind. The stream itself raises as
+  that of `Penstock.Task.async_stream/4`.
 
   ## Options
 
   The options of `Penstock.Task.async_stream/4`, and:
 
-    * `:shutdown` - how the supervisor ends the tasks, as in a child spec. Default `5_000`
-    * `:partition_key` - as in `start_child/3`
+    * `:partition_key`, `:shutdown` - as in `start_child/3`. The default key is the pid of the
+      process that consumes the stream
 
   ## Examples
 
@@ -344,8 +387,11 @@ defmodule Penstock.Task.Supervisor do
   def async_stream(supervisor, enumerable, fun, opts \\ []), do: stream(supervisor, enumerable, fun!(fun), opts, true)
 
   @doc """
-  Returns a stream as `async_stream/4` does, of a module, function and arguments; each element
-  goes before the arguments.
+  Returns a stream as `async_stream/4` does, which calls
+  `apply(module, function, [element | args])` with each element in a task.
+
+  Options come last, after `args`. Takes the options of `async_stream/4`, and raises as it does;
+  also if `module` or `function` is not an atom or `args` is not a list.
 
   ## Examples
 
@@ -360,8 +406,10 @@ defmodule Penstock.Task.Supervisor do
   end
 
   @doc """
-  Returns a stream as `async_stream/4` does, in which a failed task is a result and never ends the
-  consumer.
+  Returns a stream as `async_stream/4` does, without links between the tasks and the consumer: a
+  task that fails is a result, `{:exit, reason}`, and does not end the consumer.
+
+  Takes the options of `async_stream/4`, and raises as it does.
 
   ## Examples
 
@@ -377,8 +425,11 @@ defmodule Penstock.Task.Supervisor do
   end
 
   @doc """
-  Returns a stream as `async_stream_nolink/4` does, of a module, function and arguments; each
-  element goes before the arguments.
+  Returns a stream as `async_stream_nolink/4` does, which calls
+  `apply(module, function, [element | args])` with each element in a task.
+
+  Options come last, after `args`. Takes the options of `async_stream/4`, and raises as it does;
+  also if `module` or `function` is not an atom or `args` is not a list.
 
   ## Examples
 
@@ -404,8 +455,8 @@ defmodule Penstock.Task.Supervisor do
     shutdown = shutdown!(opts)
     config = Stream.Config.options!(group.gate, enumerable, function, opts, nil, linked)
 
-    # The process that runs the stream chooses the partition; it may not be the one that made the
-    # stream.
+    # The partition is chosen by the process that consumes the stream, which may not be the process
+    # that made it.
     &Stream.reduce(&1, &2, %{config | under: {Partitions.partition(group, opts), shutdown}})
   end
 
@@ -413,7 +464,9 @@ defmodule Penstock.Task.Supervisor do
   defp fun!(value), do: Options.expected!("fun", "a function of arity 1", value)
 
   @doc """
-  Returns the pids of the running tasks of all partitions. Raises as `start_child/3`.
+  Returns the list of the pids of the running tasks of all partitions.
+
+  Raises `ArgumentError` if `supervisor` is not a running supervisor of this module.
 
   ## Examples
 
@@ -432,8 +485,9 @@ defmodule Penstock.Task.Supervisor do
   @doc """
   Terminates a task, as `Task.Supervisor.terminate_child/2` does.
 
-  Returns `:ok`, or `{:error, :not_found}` if it is not a task of this supervisor. Raises as
-  `start_child/3`.
+  Returns `:ok` when the task is dead, or `{:error, :not_found}` if `pid` is not a task of this
+  supervisor. Raises `ArgumentError` if `supervisor` is not a running supervisor of this module,
+  or `pid` is not a pid.
 
   ## Examples
 
@@ -459,7 +513,8 @@ defmodule Penstock.Task.Supervisor do
     end
   end
 
-  # Returns the owner as `Task` passes it on: the starter of the task, by its name if it has one.
+  # Returns the owner of a task as `Task` does: the process that starts it, by its name if it has
+  # one.
   defp owner do
     name =
       case Process.info(self(), :registered_name) do

@@ -1,0 +1,133 @@
+defmodule Penstock.Admission.Limiter do
+  # Asks limiters where one native call is not enough: a key may have to be measured, a turn to be
+  # waited for, and a long piece of work goes in steps. Names the error of a wrong argument.
+  @moduledoc false
+
+  alias Penstock.Admission.{KeySize, Resolver, Turn}
+  alias Penstock.{Native, Options}
+  alias Penstock.Options.Rate
+
+  # The most hits that one call takes; a test compares it with the bound of the native side.
+  @most_hits 16
+
+  # Asks by a function that takes whether the key has been measured. `:badarg` means a wrong cost:
+  # requests without a cost check their other arguments first and pass a cost of 1.
+  @spec ask(term, term, term, (Native.measured() -> answer)) :: answer when answer: term
+  def ask(limiter, key, cost, ask) do
+    case KeySize.ask(key, ask) do
+      :no_limiter -> missing!(limiter)
+      :badarg -> bad_cost!(cost)
+      answer -> answer
+    end
+  end
+
+  defp bad_cost!([{:cost, cost}]) do
+    hint = "the cost is the third argument: hit(limiter, key, #{Options.show(cost)})"
+    Options.expected!("cost", "an integer between 1 and 2147483647", [cost: cost], hint)
+  end
+
+  defp bad_cost!(cost), do: Options.permits!(cost, "cost")
+
+  # Raises because no limiter has the name.
+  @spec missing!(term) :: no_return
+  def missing!(name) when is_atom(name), do: Resolver.not_running!(:limiter, name)
+  def missing!(other), do: Options.expected!("limiter", "the name of a limiter", other)
+
+  # Reserves a turn that comes within `timeout` ms, and sleeps until then.
+  @spec await_turn(term, term, pos_integer, timeout) :: :ok | {:error, {:rate_limited, pos_integer | :infinity}}
+  def await_turn(limiter, key, cost, timeout) do
+    case ask(limiter, key, cost, &Native.rate_reserve(limiter, key, cost, timeout, &1)) do
+      {:deny, ms} ->
+        {:error, {:rate_limited, ms}}
+
+      # A place for the key may be free then, unless another key takes it first.
+      {:no_place, ms} ->
+        Turn.sleep(ms)
+        await_turn(limiter, key, cost, if(timeout == :infinity, do: :infinity, else: max(timeout - ms, 0)))
+
+      {:within, ns} ->
+        Turn.sleep_exactly(ns)
+
+      0 ->
+        :ok
+
+      ms ->
+        Turn.sleep(ms)
+    end
+  end
+
+  # Checks the hits of one call on several limiters.
+  @spec hits!(term) :: :ok
+  def hits!(hits) do
+    count!(hits, hits, @most_hits)
+    Enum.each(hits, &hit!/1)
+  end
+
+  # Walks no further than the allowed number of hits.
+  defp count!([], _hits, _more), do: :ok
+  defp count!([_ | rest], hits, more) when more > 0, do: count!(rest, hits, more - 1)
+
+  defp count!(_rest, hits, _more) do
+    Options.expected!("hits", "a list of at most #{@most_hits} {limiter, key, cost}", hits)
+  end
+
+  defp hit!({_limiter, key, cost}) do
+    Options.permits!(cost, "cost")
+    KeySize.check!(key)
+  end
+
+  defp hit!(other), do: Options.expected!("hits", "a list of {limiter, key, cost}", other)
+
+  # Changes the rate of a limiter by the options `:limit`, `:per` and `:burst`.
+  @spec update(term, keyword) :: :ok
+  def update(limiter, opts) do
+    check_rate!(limiter, opts)
+    [limit, per, burst] = for option <- [:limit, :per, :burst], do: Keyword.get(opts, option, :keep)
+    update(limiter, opts, {limit, per, burst}, nil)
+  end
+
+  # Checks the new values together with those that stay.
+  defp check_rate!(limiter, opts) do
+    %{limit: limit, per: per, burst: burst} = native_info!(limiter)
+    Rate.check!(Keyword.get(opts, :limit, limit), Keyword.get(opts, :per, per), Keyword.get(opts, :burst, burst))
+  end
+
+  # The native side does a bounded part of the update in each call.
+  defp update(limiter, opts, {limit, per, burst} = rate, from) do
+    case Native.rate_update(limiter, limit, per, burst, from) do
+      :ok ->
+        :ok
+
+      :no_limiter ->
+        missing!(limiter)
+
+      # A concurrent update changed a value that stays. Either the new values do not fit it, which
+      # raises, or they are tried again.
+      :badarg ->
+        # Brings the concurrent update into force: the check reads the values in force.
+        update(limiter, [], {:keep, :keep, :keep}, nil)
+        check_rate!(limiter, opts)
+        update(limiter, opts, rate, nil)
+
+      next ->
+        update(limiter, opts, rate, next)
+    end
+  end
+
+  # Returns the rate and the totals of a limiter.
+  @spec info(term) :: map
+  def info(limiter), do: Map.merge(native_info!(limiter), %{name: limiter, keys: keys(limiter, 0, 0)})
+
+  defp native_info!(limiter) do
+    with :no_limiter <- Native.rate_info(limiter), do: missing!(limiter)
+  end
+
+  # Counts the active keys page by page.
+  defp keys(limiter, position, sum) do
+    case Native.rate_keys(limiter, position) do
+      {keys, :done} -> sum + keys
+      {keys, next} -> keys(limiter, next, sum + keys)
+      :no_limiter -> missing!(limiter)
+    end
+  end
+end

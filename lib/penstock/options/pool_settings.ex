@@ -1,0 +1,39 @@
+defmodule Penstock.Options.PoolSettings do
+  # The options of a pool, as a user gives them and as the native side takes them.
+  @moduledoc false
+
+  alias Penstock.{Native, Options}
+
+  @names [:limit, :max_waiting, :max_overdraft, :held_longer_than]
+
+  # Returns the names of the options, without the name of the pool.
+  @spec names() :: [atom, ...]
+  def names, do: @names
+
+  # Reads the options of a new pool. Their names are known.
+  @spec read!(keyword) :: Native.pool_settings()
+  def read!(opts) do
+    limit = Options.limit!(Options.fetch!(opts, :limit, "limit: 100"))
+
+    %{
+      limit: limit,
+      max_waiting: Options.max_waiting!(Keyword.get(opts, :max_waiting, 1_000)),
+      max_overdraft: max_overdraft!(Keyword.fetch(opts, :max_overdraft)),
+      held_longer_than: Options.milliseconds!(Keyword.get(opts, :held_longer_than), ":held_longer_than") || 0
+    }
+  end
+
+  # Without the option, the largest overdraft follows the limit when that changes.
+  defp max_overdraft!(:error), do: :limit
+  defp max_overdraft!({:ok, value}), do: Options.limit!(value, ":max_overdraft")
+
+  # Reads the options of an update. Returns the limit and the longest wait queue, each of which
+  # may be `:keep`.
+  @spec changes!(term) :: {Native.limit() | :keep, non_neg_integer | :keep}
+  def changes!(opts) do
+    opts = Options.known!(opts, [:limit, :max_waiting])
+    limit = if Keyword.has_key?(opts, :limit), do: Options.limit!(opts[:limit]), else: :keep
+    max_waiting = if Keyword.has_key?(opts, :max_waiting), do: Options.max_waiting!(opts[:max_waiting]), else: :keep
+    {limit, max_waiting}
+  end
+end

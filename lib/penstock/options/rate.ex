@@ -1,0 +1,41 @@
+defmodule Penstock.Options.Rate do
+  # The options of a limiter, as a user gives them and as the native side takes them.
+  @moduledoc false
+
+  alias Penstock.{Native, Options}
+
+  # Reads the options of a new limiter. Their names are known. `example` is a call that has them.
+  @spec read!(keyword, String.t()) :: Native.rate_settings()
+  def read!(opts, example) do
+    limit = Options.permits!(Options.fetch!(opts, :limit, example), ":limit")
+    per = Options.fetch!(opts, :per, example)
+    burst = Keyword.get(opts, :burst, limit)
+    check!(limit, per, burst)
+    max_keys = Options.permits!(Keyword.get(opts, :max_keys, 100_000), ":max_keys")
+    clock = Options.one_of!(Keyword.get(opts, :clock, :monotonic), ":clock", [:monotonic, :manual])
+    %{limit: limit, per: per, burst: burst, max_keys: max_keys, clock: clock}
+  end
+
+  # Checks each number alone, and then those that must fit together.
+  @spec check!(term, term, term) :: :ok
+  def check!(limit, per, burst) do
+    %{century_ms: century_ms, hits_per_ms: hits_per_ms} = Native.bounds()
+    Options.permits!(limit, ":limit")
+
+    unless is_integer(per) and per in 1..century_ms do
+      Options.expected!(":per", "a number of milliseconds between 1 and #{century_ms}", per)
+    end
+
+    Options.permits!(burst, ":burst")
+
+    if limit > per * hits_per_ms do
+      Options.expected!(":limit", "at most a million per second", limit: limit, per: per)
+    end
+
+    if burst * per > limit * century_ms do
+      Options.expected!(":burst", "worth a hundred years at most", burst: burst, limit: limit, per: per)
+    end
+
+    :ok
+  end
+end
