@@ -18,8 +18,8 @@
 //! the exact clock itself is slewed, by up to 500 in 10^6, a base is ahead by up to 2 µs, until
 //! the next base. Errors do not add up: the time between two bases is that of the exact clock.
 //!
-//! If the counter jumps, in either direction, it leaves the window of its base, and callers read
-//! the exact clock. If a base was ahead by more than [`AHEAD`], callers read the exact clock
+//! If the counter jumps by more than a window, in either direction, callers read the exact clock.
+//! If a base was ahead by more than [`AHEAD`], callers read the exact clock
 //! until the pace has been measured again.
 //!
 //! # Races

@@ -139,7 +139,7 @@ impl Limiter {
                 if seen.store(state).is_some() {
                     break;
                 }
-                seen = seen.again();
+                seen = seen.reload();
             }
         })
     }
