@@ -119,12 +119,12 @@ impl Ban {
     pub fn advance(&self, generation: Generation, ms: u64) -> bool {
         // No other generation opens meanwhile.
         let _guard = lock(&self.setting);
-        self.is(generation) && self.clock.advance(ms)
+        self.is_current(generation) && self.clock.advance(ms)
     }
 
     /// Returns `true` if that generation is open. If not, what the caller has read before may
     /// belong to another one.
-    pub fn is(&self, generation: Generation) -> bool {
+    pub fn is_current(&self, generation: Generation) -> bool {
         // ORDERING: Acquire pairs with the Release in `open`.
         self.generation.load(Ordering::Acquire) == generation
     }
@@ -175,7 +175,7 @@ impl Ban {
         } else {
             let kept = key();
             // A late caller of the previous generation forgives no failure of this one.
-            self.list.offend(tag, now, settings, &self.failures, kept, || self.is(generation))
+            self.list.offend(tag, now, settings, &self.failures, kept, || self.is_current(generation))
         };
         match left {
             Ok(left) => Failure::Banned(left),
@@ -186,7 +186,7 @@ impl Ban {
     /// Bans the key for `ms`, or without end if that is 0, with or without failures.
     pub fn ban(&self, generation: Generation, tag: u64, now: u64, ms: u32, key: Box<[u8]>, reason: Box<[u8]>) {
         let left = if ms == 0 { FOREVER } else { u64::from(ms) * NS_PER_MS };
-        self.list.ban(tag, now, left, self.settings(), (key, reason), || self.is(generation));
+        self.list.ban(tag, now, left, self.settings(), (key, reason), || self.is_current(generation));
     }
 
     /// Removes all that is known of the key.
@@ -267,11 +267,11 @@ impl Reusable for Ban {
         _old: BanSettings,
         new: BanSettings,
         _clock: fn() -> u64,
-        still: &dyn Fn() -> bool,
+        is_owner: &dyn Fn() -> bool,
     ) {
         // An owner that takes over after `still` was asked changes the settings after this.
         let _guard = lock(&self.setting);
-        if still() {
+        if is_owner() {
             self.set(new);
         }
     }

@@ -101,8 +101,8 @@ impl Table {
         let count = if max_keys <= FEW {
             max_keys
         } else {
-            // Nearly two places of 16 bytes for each key. With the overhead of the allocator and of
-            // pages, a key takes at most 32 bytes.
+            // Nearly two places of 16 bytes for each key: 32 bytes at most, with the overhead of
+            // the allocator and of pages.
             max_keys.checked_mul(2).ok_or(OutOfMemory)? - max_keys / 64
         };
         let mut places = Vec::new();
