@@ -22,7 +22,7 @@
 //! | limit    | `state`: `limit - in use`  | An acquire compares this word: no stale limit.    |
 //! |          | `front.limit`, versioned   | Peak and size of requests, without a lock.        |
 //! |          | `guarded.settings.limit`   | As the owner asked for it, told by `info`.        |
-//! |          | the registry's `Given`     | As the owner *started* it: a restart compares it. |
+//! |          | registry's `StartConfig`   | As the owner *started* it: a restart compares it. |
 //! | status   | `CLOSED` in `state`        | An acquire compares this word.                    |
 //! |          | `guarded.status`           | Only a draining pool reopens with its holders.    |
 //! |          | the registry's current word| A name loses its pool before that closes.         |
