@@ -54,7 +54,7 @@ struct Shard<V> {
     by_time: BTreeSet<(u64, Pid)>,
     /// Deadlines that were reported to the reaper of `reported_to`.
     reported: BTreeSet<(u64, Pid)>,
-    /// The number of a reaper.
+    /// The number of the reaper that got the deadlines in `reported`.
     reported_to: u64,
 }
 
@@ -66,7 +66,7 @@ pub struct Deadlines<V> {
     count: AtomicU64,
     /// 0 while the reaper sleeps and no caller has begun to wake it.
     awake: AtomicU64,
-    /// The number of the present reaper.
+    /// The number of the present reaper; each new reaper adds 1.
     reaper: AtomicU64,
 }
 

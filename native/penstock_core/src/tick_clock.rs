@@ -14,13 +14,14 @@
 //! - The measured pace is off by at most one bracket in a span: 40 in 10^6 at 1 tick per ns. It
 //!   is cut by one part in [`MARGIN`], 61 in 10^6.
 //!
-//! So within its window a base lags by the time of its bracket, and by about 0.4 µs at most. If
-//! the exact clock itself is slewed, by up to 500 in 10^6, a base is ahead by up to 2 µs, until
-//! the next base. Errors do not add up: the time between two bases is that of the exact clock.
+//! So within its window a base lags by the time of its bracket, and by about 0.4 µs at most. The
+//! exact clock itself may be slewed, by up to 500 in 10^6. Then a base is ahead by up to 2 µs,
+//! until the next base. Errors do not add up: the time between two bases is that of the exact
+//! clock.
 //!
 //! If the counter jumps by more than a window, in either direction, callers read the exact clock.
-//! If a base was ahead by more than [`AHEAD`], callers read the exact clock
-//! until the pace has been measured again.
+//! If a base was ahead by more than [`AHEAD`], callers read the exact clock until the pace has
+//! been measured again.
 //!
 //! # Races
 //!

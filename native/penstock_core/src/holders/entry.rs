@@ -83,14 +83,14 @@ impl Entry {
     }
 
     /// Returns the permits of this kind that the process wrote itself. Only the process itself
-    /// may call this.
+    /// calls this.
     #[inline]
     pub(crate) fn own(&self, kind: Kind) -> u64 {
         self.own[kind as usize].load(Ordering::Relaxed)
     }
 
     /// Stores the permits of this kind that the process writes itself. Only the process itself
-    /// may call this.
+    /// calls this.
     #[inline]
     pub(crate) fn set_own(&self, kind: Kind, permits: u64) {
         self.own[kind as usize].store(permits, Ordering::Relaxed);
@@ -139,7 +139,7 @@ impl Entry {
         self.since.store(now_ms, Ordering::Relaxed);
     }
 
-    /// Counts one more admission in this generation of the pool. Only the process itself may call
+    /// Counts one more admission in this generation of the pool. Only the process itself calls
     /// this.
     #[inline]
     pub(crate) fn count_admission(&self, generation: u32) {
@@ -182,7 +182,7 @@ impl Entry {
 
     /// Begins a handoff of `n` bound permits of the process. Returns the number of the handoff;
     /// `None` if the last one is pending, as an entry has room for one. Only the process itself
-    /// may call this.
+    /// calls this.
     pub(crate) fn begin_handoff(&self, n: u32) -> Option<u32> {
         let last = HandoffWord(self.handoff.load(Ordering::Relaxed));
         // Other processes only complete handoffs, so no handoff becomes pending after this load.

@@ -270,7 +270,7 @@ impl Table {
                 }
             }
         }
-        // A process may have any of 8 places in each of 17 levels, and the last level alone has a
+        // A process can have any of 8 places in each of 17 levels. The last level alone has a
         // place for each process that a VM can have. All of them are taken only if 136 living
         // processes share 24 bits of a hash that spreads them over all buckets.
         unreachable!("136 processes share a bucket of the largest level")
@@ -286,8 +286,8 @@ impl Table {
         self.activate(entry, slot);
     }
 
-    /// Makes the inbound permits of a process its own. Only the process itself may call this,
-    /// under its lock.
+    /// Makes the inbound permits of a process its own. Only the process itself calls
+    /// this, under its lock.
     pub(crate) fn fold(&self, entry: &Entry, kind: Kind) {
         let inbound = entry.inbound[kind as usize].load(Ordering::Relaxed);
         // In this order the entry never seems to hold fewer permits than it does.
@@ -335,7 +335,7 @@ impl Table {
     /// Gives back all permits from a cursor on, until `most` entries and cache lines of bits were
     /// read. Returns the number of these, and the next cursor.
     ///
-    /// No process may write its entry meanwhile: each must have lost the pool, and its last use
+    /// No process writes its entry meanwhile: each must have lost the pool, and its last use
     /// of the pool must happen-before this call. Entries stay, as their monitors do.
     pub(crate) fn clear(&self, from: Cursor, most: usize, mut give_back: impl FnMut(u64)) -> (usize, Option<Cursor>) {
         let from = from.slot();

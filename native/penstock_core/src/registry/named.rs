@@ -31,7 +31,7 @@ pub enum Started {
     Fresh,
     /// The gate of a dead owner was taken over, with its holders, waiters and keys.
     Adopted,
-    /// Another living process owns it.
+    /// Another living process owns the name.
     AlreadyStarted(Pid),
 }
 

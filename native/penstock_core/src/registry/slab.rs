@@ -101,7 +101,7 @@ impl<T: Reusable> Slab<T> {
         Ok((id, self.rows.get_or_make(id, || item)))
     }
 
-    /// Makes an item spare. No name may stand for it any more.
+    /// Makes an item spare. No name stands for it any more.
     ///
     /// Stale callers that found it before learn that their generation is over, or their hits and
     /// failures count for no name.
