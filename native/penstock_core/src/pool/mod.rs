@@ -29,7 +29,7 @@
 //! | limit    | `state`, as `limit - in use` | An acquire compares it: no limit is stale.     |
 //! |          | `front.limit`, versioned     | For the peak and oversize requests, lock-free. |
 //! |          | `guarded.settings.limit`     | As the owner asked for it, for `info`.         |
-//! |          | the registry's `Given`       | As it was started; a new owner compares it.    |
+//! |          | the registry's `StartConfig` | As it was started; a new owner compares it.    |
 //! | status   | `CLOSED` in `state`          | An acquire compares this word.                 |
 //! |          | `guarded.status`             | Only a draining pool reopens with its holders. |
 //! |          | the registry's current word  | A name loses its pool before the pool closes.  |
