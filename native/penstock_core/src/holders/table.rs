@@ -179,9 +179,9 @@ impl Table {
 
     /// Returns the entry of a process.
     ///
-    /// Under the pid's shard lock the answer is exact. Without it, an entry that the process itself
-    /// finds is its own, but it may miss one that another process is inserting for it. For any
-    /// other caller without the lock the answer is a guess.
+    /// Under the pid's shard lock the answer is exact. Without it, an entry that the process
+    /// itself finds is its own, but it may miss one that another process is inserting for it.
+    /// For any other caller without the lock the answer is a guess.
     #[inline(always)]
     pub(crate) fn find(&self, pid: Pid) -> Option<&Entry> {
         let bucket = pid.hash() as usize % BUCKETS;
@@ -300,8 +300,8 @@ impl Table {
     /// Removes a dead process, and gives back its permits. If it held at least `keep` permits,
     /// the caller keeps that many of them. Returns `None` if the process was removed before.
     ///
-    /// `give_back` is called once, under the pid's shard lock, with the number of permits, which may be
-    /// 0.
+    /// `give_back` is called once, under the pid's shard lock, with the number of permits, which
+    /// may be 0.
     pub(crate) fn remove<R>(
         &self,
         generation: u32,
