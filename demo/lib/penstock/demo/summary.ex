@@ -9,8 +9,8 @@ defmodule Penstock.Demo.Summary do
   @titles [unguarded: "without", guarded: "with"]
   @columns ["VM", "processes", "harm"]
 
-  @legend "dead: the VM died. hung: it did not end in time. full: it failed to spawn. stuck: processes stay for good. " <>
-            "Processes at their peak. Harm: peak memory, or the 99th percentile of the pings of an innocent GenServer. " <>
+  @legend "dead: the VM died. hung: it did not end in time. full: spawns failed. stuck: processes stay for good. " <>
+            "Processes: their peak. Harm: peak memory, or the 99th percentile of the pings of an innocent GenServer. " <>
             "A guarded caller waits, and its work is done later; or it is refused at once, and may ask again."
 
   @doc "Returns the table for a terminal, within 80 columns of ASCII."

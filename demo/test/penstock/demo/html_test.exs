@@ -31,7 +31,7 @@ defmodule Penstock.Demo.HTMLTest do
 
   defp render(runs), do: runs |> HTML.render() |> IO.iodata_to_binary()
 
-  test "a curve for each run, and both limits" do
+  test "the page shows a curve for each run, and both limits" do
     page = render([@unguarded, @guarded])
     assert page =~ ~s(<polyline class="unguarded")
     assert page =~ ~s(<polyline class="guarded")
@@ -40,8 +40,8 @@ defmodule Penstock.Demo.HTMLTest do
     assert page =~ "seconds since the attack began"
   end
 
-  test "where a VM died is marked and explained" do
-    # In both charts.
+  test "the death of a VM is marked in both charts, and explained" do
+    # Two marks divide the page into three parts.
     assert [_, _, _] = String.split(render([@unguarded, @guarded]), "✕")
     refute render([@guarded]) =~ "✕"
     assert render([@unguarded]) =~ "did not survive"
@@ -69,12 +69,12 @@ defmodule Penstock.Demo.HTMLTest do
     assert page =~ "<b>Look at</b> the pings"
   end
 
-  test "nothing is fetched from elsewhere" do
+  test "the page refers to no other file" do
     page = render([@unguarded, @guarded])
     refute page =~ ~r/(src|href)=(?!"#)|url\(|https?:|@import/
   end
 
-  test "a run that has nothing to show" do
+  test "a VM that died before the attack has no curve, and its failure is shown" do
     page = render([%Run{attack: "b", title: "a flood", mode: :unguarded, failure: "it died"}])
     refute page =~ "<polyline"
     assert page =~ "it died"

@@ -25,7 +25,7 @@ defmodule Penstock.Demo.Attack.TasksOfManyCallers do
 
   @impl true
   def look_at do
-    "the pings and the processes: a limit of each caller would not help, one pool for all of " <>
+    "the pings and the processes: each caller's own limit does not help, one pool for all of " <>
       "them does."
   end
 
