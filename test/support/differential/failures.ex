@@ -82,24 +82,24 @@ defmodule Penstock.Differential.Failures do
 
   ## Tasks that take too long
 
-  # What is not to be late has this many ms, however long the machine gives the VM no turn.
-  @ample 1_000
+  # The timeout of tasks of which some must not exceed it, even if the machine stalls the VM.
+  @ample_ms 1_000
 
   defp timeouts do
     slow = fn x -> if x == 2, do: never(), else: x end
-    kill = [timeout: @ample, on_timeout: :kill_task]
+    kill = [timeout: @ample_ms, on_timeout: :kill_task]
 
     [
       {"too long, and exit", [tidier: true],
-       fn t -> caught(fn -> Enum.to_list(t.stream.([1, 2, 3], slow, timeout: @ample, max_concurrency: 1)) end) end},
+       fn t -> caught(fn -> Enum.to_list(t.stream.([1, 2, 3], slow, timeout: @ample_ms, max_concurrency: 1)) end) end},
       {"too long, and exit, trapping exits", [tidier: true, trap_exit: true],
-       fn t -> caught(fn -> Enum.to_list(t.stream.([1, 2], slow, timeout: @ample, max_concurrency: 1)) end) end},
+       fn t -> caught(fn -> Enum.to_list(t.stream.([1, 2], slow, timeout: @ample_ms, max_concurrency: 1)) end) end},
       {"too long, uncaught", [tidier: true],
        fn t -> Enum.to_list(t.stream.([1, 2, 3], fn _ -> forever(t) end, timeout: 50, max_concurrency: 1)) end},
       {"too long, and killed", [], &Enum.to_list(&1.stream.([1, 2, 3], slow, kill))},
       {"too long, and killed, trapping exits", [trap_exit: true], &Enum.to_list(&1.stream.([1, 2, 3], slow, kill))},
       {"too long, with its input", [], &Enum.to_list(&1.stream.([1, 2, 3], slow, [zip_input_on_exit: true] ++ kill))},
-      # Which of two comes first is the schedulers' affair.
+      # The schedulers decide which of two results comes first, so they are sorted.
       {"too long, as they come", [],
        &Enum.sort(&1.stream.([2, 1, 3], slow, [ordered: false, max_concurrency: 3] ++ kill))},
       {"all too long", [], &Enum.to_list(&1.stream.(1..4, fn _ -> never() end, timeout: 30, on_timeout: :kill_task))},
@@ -133,7 +133,7 @@ defmodule Penstock.Differential.Failures do
            [max_concurrency: 2] ++ kill
          )
          |> Enum.map(fn result ->
-           # It comes back to the stream only when the second task is dead.
+           # The consumer returns to the stream only when the second task is dead.
            if result == {:ok, :first}, do: receive(do: ({:second, task} -> await_death(task)))
            result
          end)
@@ -143,7 +143,7 @@ defmodule Penstock.Differential.Failures do
     ]
   end
 
-  ## Deaths by another's hand
+  ## Kills by other processes
 
   defp deaths do
     kill_consumer = fn reason -> fn consumer, _tasks -> Process.exit(consumer, reason) end end

@@ -32,7 +32,7 @@ defmodule Penstock.Differential.Results do
     ]
   end
 
-  ## What is streamed over
+  ## Kinds of enumerables
 
   defp enumerables do
     [

@@ -6,7 +6,7 @@ defmodule Penstock.Differential.Surroundings do
 
   def scenarios, do: surroundings() ++ suspensions()
 
-  ## What is around
+  ## Messages, dictionaries and links
 
   defp surroundings do
     [
@@ -80,7 +80,7 @@ defmodule Penstock.Differential.Surroundings do
          stream = t.stream.(1..4, double(), [])
          task = Task.async(fn -> Enum.to_list(stream) end)
          result = Task.await(task)
-         # It may be a moment until its end undoes that.
+         # The link lasts until the task has ended, which may be a moment later.
          Process.unlink(task.pid)
          result
        end},
