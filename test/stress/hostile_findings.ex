@@ -27,7 +27,7 @@ defmodule Penstock.Stress.HostileFindings do
 
   def log(_event, _config), do: :ok
 
-  defp reason({:report, %{label: {:proc_lib, :crash}, report: [info | _]}}), do: elem_reason(info[:error_info])
+  defp reason({:report, %{label: {:proc_lib, :crash}, report: [info | _]}}), do: error_reason(info[:error_info])
   defp reason({:report, %{label: {:gen_server, :terminate}, reason: reason}}), do: reason
   # A report of a process that proc_lib did not start.
   defp reason({"Error in process" <> _, [_pid, _node, reason]}), do: reason
@@ -36,8 +36,8 @@ defmodule Penstock.Stress.HostileFindings do
   # A supervisor repeats the report of its child.
   defp reason(_other), do: :normal
 
-  defp elem_reason({_class, reason, stack}), do: {reason, stack}
-  defp elem_reason(_none), do: :normal
+  defp error_reason({_class, reason, stack}), do: {reason, stack}
+  defp error_reason(_none), do: :normal
 
   # Returns the kind of the process: the module of its initial call, as proc_lib remembers it.
   defp kind, do: with({module, _, _} <- Process.get(:"$initial_call"), do: module)
@@ -59,7 +59,7 @@ defmodule Penstock.Stress.HostileFindings do
   defp orderly?({:shutdown, _}), do: true
   defp orderly?(_reason), do: false
 
-  @doc "Returns what a call raised, threw or exited with, if the call must not do that."
+  @doc "Adds a finding if a call must not raise, throw or exit as it did."
   def call(class, reason, stack, {module, name, arguments}) do
     faulty? =
       cond do

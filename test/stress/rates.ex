@@ -74,7 +74,7 @@ defmodule Penstock.Stress.Rates do
     fast = if metered?, do: [], else: [{[limit: 1_000_000, per: 1_000, burst: 100_000], 1_000 * ms / 1_000}]
     rates = slow ++ fast
 
-    problems = for {rate, off} <- rates, problem = pace_of(rate, ms, off), do: problem
+    problems = for {rate, margin} <- rates, problem = pace_of(rate, ms, margin), do: problem
     # A manual clock passes ten days in a moment.
     problems = problems ++ List.wrap(day())
     turns = for rate <- [50, 200, 400, 1_000, 2_000, 5_000, 10_000], callers <- [1, 8, 50], do: {rate, callers}
@@ -82,15 +82,15 @@ defmodule Penstock.Stress.Rates do
     if problems == [], do: {:ok, length(rates) + 1 + length(turns)}, else: {:error, problems}
   end
 
-  defp pace_of(rate, ms, off) do
+  defp pace_of(rate, ms, margin) do
     {allowed, lasted} = with_limiter(rate, fn -> hammer(ms) end)
-    worth = rate[:burst] + lasted / 1_000 * rate[:limit] / rate[:per]
+    permitted = rate[:burst] + lasted / 1_000 * rate[:limit] / rate[:per]
 
     IO.puts(
-      "  #{rate[:limit]} per #{rate[:per]} ms, burst #{rate[:burst]}: #{allowed} allowed in #{lasted / 1_000} ms, worth #{worth}"
+      "  #{rate[:limit]} per #{rate[:per]} ms, burst #{rate[:burst]}: #{allowed} allowed in #{lasted / 1_000} ms, of #{permitted} permitted"
     )
 
-    if abs(allowed - worth) > off + 1, do: {rate, allowed, worth}
+    if abs(allowed - permitted) > margin + 1, do: {rate, allowed, permitted}
   end
 
   defp hammer(ms) do
