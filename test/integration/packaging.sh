@@ -204,7 +204,7 @@ defmodule Script do
 end
 EOF
 works "is built" in_dir "$escript" env PENSTOCK_NIF_PATH="$nif" mix escript.build
-says "is told to be a release" "An escript or an archive cannot carry native code: use a release" "$escript/script"
+says "tells to use a release" "An escript or an archive cannot carry native code: use a release" "$escript/script"
 "$escript/script" >"$tmp/said" 2>&1 </dev/null || true
 works "does not crash in the error path" sh -c "! grep -E 'UndefinedFunctionError|Protocol' '$tmp/said'"
 

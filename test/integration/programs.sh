@@ -40,6 +40,8 @@ for attack in a b c c2 d e f; do
   works "($attack) guarded: the limit holds" row $attack guarded "limit > 0 && peak <= limit + 300"
 done
 works "(a) unguarded: the VM refuses" row a unguarded "refused_by_vm > 0"
+works "(b) unguarded: the VM refuses" row b unguarded "refused_by_vm > 0"
+works "(b) guarded: every job is done" row b guarded "done == offered"
 works "(d) unguarded: no worker ends" row d unguarded "done == 0"
 works "(d) guarded: every worker ends" row d guarded "done == offered"
 works "(e) guarded: most children are refused" row e guarded "refused > done"

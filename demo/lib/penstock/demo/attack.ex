@@ -21,7 +21,7 @@ defmodule Penstock.Demo.Attack do
   @callback look_at() :: String.t()
 
   @doc "The measure that shows the harm: the page plots it next to the processes."
-  @callback hurts() :: :ping | :memory
+  @callback harm() :: :ping | :memory
 
   @doc "The call that guards the attacked code, as the report shows it."
   @callback guard() :: String.t()

@@ -40,12 +40,12 @@ defmodule Penstock.Demo.Chart do
 
   @doc "Draws the measure that shows the harm of the attack."
   @spec harm([Run.t(), ...]) :: iodata()
-  def harm([%Run{hurts: :memory} | _] = runs) do
+  def harm([%Run{harm: :memory} | _] = runs) do
     render(runs, %{
       title: "Memory over time",
       name: "memory, MB",
       curve: & &1.memory_curve,
-      peak: &Figures.hurt/1,
+      peak: &Figures.harm/1,
       limits: limit(runs, & &1.memory_limit_mb, "vm-limit", "memory of the VM, MB")
     })
   end
@@ -55,7 +55,7 @@ defmodule Penstock.Demo.Chart do
       title: "Pings over time",
       name: "ping p99, ms",
       curve: & &1.ping_curve,
-      peak: &Figures.hurt/1,
+      peak: &Figures.harm/1,
       limits: []
     })
   end

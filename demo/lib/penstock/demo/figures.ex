@@ -59,12 +59,12 @@ defmodule Penstock.Demo.Figures do
   def duration(us), do: "#{decimal(us / 1_000, 1)} ms"
 
   @doc "Returns the measure that shows the harm of an attack, with two or three digits."
-  @spec hurt(Run.t()) :: String.t()
-  def hurt(%Run{hurts: :memory, peak_memory_mb: mb}), do: "#{decimal(mb, 0)} MB"
-  def hurt(%Run{ping_p99_us: nil}), do: @none
-  def hurt(%Run{ping_p99_us: us}) when us < 10_000, do: "#{decimal(us / 1_000, 1)} ms"
-  def hurt(%Run{ping_p99_us: us}) when us < 1_000_000, do: "#{decimal(us / 1_000, 0)} ms"
-  def hurt(%Run{ping_p99_us: us}), do: "#{decimal(us / 1_000_000, 1)} s"
+  @spec harm(Run.t()) :: String.t()
+  def harm(%Run{harm: :memory, peak_memory_mb: mb}), do: "#{decimal(mb, 0)} MB"
+  def harm(%Run{ping_p99_us: nil}), do: @none
+  def harm(%Run{ping_p99_us: us}) when us < 10_000, do: "#{decimal(us / 1_000, 1)} ms"
+  def harm(%Run{ping_p99_us: us}) when us < 1_000_000, do: "#{decimal(us / 1_000, 0)} ms"
+  def harm(%Run{ping_p99_us: us}), do: "#{decimal(us / 1_000_000, 1)} s"
 
   @spec decimal(float(), non_neg_integer()) :: String.t()
   def decimal(float, decimals), do: :erlang.float_to_binary(float, decimals: decimals)

@@ -16,7 +16,7 @@ defmodule Penstock.Demo.Run do
     :guard,
     :limit,
     # The measure that the page plots next to the processes, `:ping` or `:memory`.
-    :hurts,
+    :harm,
     # nil unless the memory of the VM has a limit.
     :memory_limit_mb,
     # nil if the VM died before it reported them.
@@ -67,7 +67,7 @@ defmodule Penstock.Demo.Run do
       guard: if(mode == :guarded, do: attack.guard()),
       limit: if(mode == :guarded, do: attack.limit()),
       overdraft: Attack.overdraft(attack),
-      hurts: attack.hurts(),
+      harm: attack.harm(),
       memory_limit_mb: with(:infinity <- Attack.memory_limit_mb(attack), do: nil),
       process_limit: recording.process_limit,
       baseline: recording.baseline,

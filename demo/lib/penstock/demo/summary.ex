@@ -66,7 +66,7 @@ defmodule Penstock.Demo.Summary do
   end
 
   defp cell(nil), do: ["-", "-", "-"]
-  defp cell(%Run{} = run), do: [Run.fate(run), Figures.integer(run.peak_processes), Figures.hurt(run)]
+  defp cell(%Run{} = run), do: [Run.fate(run), Figures.integer(run.peak_processes), Figures.harm(run)]
 
   defp name(%Run{attack: id}) do
     {:ok, attack} = Attack.fetch(id)

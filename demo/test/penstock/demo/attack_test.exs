@@ -15,7 +15,7 @@ defmodule Penstock.Demo.AttackTest do
       assert attack.title() != ""
       assert attack.story() =~ attack.guard()
       assert attack.limit() > 0
-      assert attack.look_at() =~ if(attack.hurts() == :memory, do: "memory", else: "pings")
+      assert attack.look_at() =~ if(attack.harm() == :memory, do: "memory", else: "pings")
     end
   end
 

@@ -11,7 +11,7 @@ defmodule Penstock.Demo.HTMLTest do
     mode: :unguarded,
     process_limit: 32_768,
     peak_processes: 32_768,
-    hurts: :ping,
+    harm: :ping,
     curve: [{-0.1, 50}, {0.5, 32_768}],
     ping_curve: [{0.0, 0.1}, {0.5, 700.0}],
     failure: "it ended with status 1; it last printed:\n<oops>"
@@ -25,7 +25,7 @@ defmodule Penstock.Demo.HTMLTest do
     process_limit: 32_768,
     peak_processes: 1_050,
     survived: true,
-    hurts: :ping,
+    harm: :ping,
     curve: [{-0.1, 50}, {0.5, 1_050}, {1.0, 50}]
   }
 
@@ -57,7 +57,7 @@ defmodule Penstock.Demo.HTMLTest do
   test "the harm has a chart of its own" do
     assert render([@unguarded, @guarded]) =~ "ping p99, ms"
 
-    page = render([%{@unguarded | hurts: :memory, memory_limit_mb: 256, memory_curve: [{0.1, 200.0}]}])
+    page = render([%{@unguarded | harm: :memory, memory_limit_mb: 256, memory_curve: [{0.1, 200.0}]}])
     assert page =~ "memory, MB"
     assert page =~ "memory of the VM, MB: 256"
   end

@@ -36,7 +36,7 @@ defmodule Penstock.Demo.Attack.ChildrenOfManyCallers do
   end
 
   @impl true
-  def hurts, do: :memory
+  def harm, do: :memory
 
   @impl true
   def guard, do: "Penstock.DynamicSupervisor.start_child/3"

@@ -30,7 +30,7 @@ defmodule Penstock.Demo.Attack.EndlessWorkers do
   end
 
   @impl true
-  def hurts, do: :memory
+  def harm, do: :memory
 
   @impl true
   def guard, do: "Penstock.spawn_monitor/3 with max_runtime: #{@max_runtime_ms}"

@@ -35,7 +35,7 @@ defmodule Penstock.Demo.Attack.SessionsWithState do
   end
 
   @impl true
-  def hurts, do: :memory
+  def harm, do: :memory
 
   @impl true
   def guard, do: "Penstock.spawn/3 with timeout: 0"

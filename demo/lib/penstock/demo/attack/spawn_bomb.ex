@@ -34,7 +34,7 @@ defmodule Penstock.Demo.Attack.SpawnBomb do
   end
 
   @impl true
-  def hurts, do: :ping
+  def harm, do: :ping
 
   @impl true
   def guard, do: "Penstock.spawn/3 with timeout: 0"

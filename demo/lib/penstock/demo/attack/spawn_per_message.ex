@@ -37,7 +37,7 @@ defmodule Penstock.Demo.Attack.SpawnPerMessage do
   end
 
   @impl true
-  def hurts, do: :memory
+  def harm, do: :memory
 
   @impl true
   def guard, do: "Penstock.spawn/3 with timeout: 5_000"

@@ -31,7 +31,7 @@ defmodule Penstock.Demo.Attack.TaskPerItem do
   end
 
   @impl true
-  def hurts, do: :memory
+  def harm, do: :memory
 
   @impl true
   def guard, do: "Penstock.Task.async_stream/4"

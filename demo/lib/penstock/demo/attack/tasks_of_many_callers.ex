@@ -30,7 +30,7 @@ defmodule Penstock.Demo.Attack.TasksOfManyCallers do
   end
 
   @impl true
-  def hurts, do: :ping
+  def harm, do: :ping
 
   @impl true
   def guard, do: "Penstock.Task.async_stream/4"
