@@ -76,8 +76,8 @@ defmodule Penstock.Bench.Loop do
   defp work(parent, gate, processes, fun, calls) do
     send(parent, {self(), :ready})
     receive do: (:go -> :ok)
-    # The processes wake up some µs apart. That matters in a short sample, so they wait for each
-    # other.
+    # The processes wait for each other, because they wake up some µs apart, which would distort a
+    # short sample.
     :atomics.add(gate, 1, 1)
     begin = calls + :rand.uniform(@beginnings)
     meet(gate, processes)

@@ -31,8 +31,8 @@ defmodule Penstock.Stress.Asker do
 
   defp once(pool, n, ask, alone?, spy) do
     victim = holder(pool, if(rem(n, 3) == 0, do: spy))
-    # The caller learns of the death by a link or by a monitor. It asks all the time, or only
-    # after the death.
+    # The caller learns of the death by a link or by a monitor. The caller asks all the time, or
+    # only after the death.
     monitor = if rem(n, 2) == 0, do: Process.monitor(victim)
     Process.exit(victim, :kill)
     if alone? and rem(n, 5) < 2, do: ask_until_dead(pool, victim, monitor), else: await(victim, monitor)

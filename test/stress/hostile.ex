@@ -36,7 +36,8 @@ defmodule Penstock.Stress.Hostile do
 
     result = with :ok <- same(app), :ok <- restart_app(), :ok <- Survivors.until(&at_rest/0), do: works()
     end_process(top)
-    # Both are reported, because a fault that was found may have spoilt a count.
+    # The result is printed even if there are findings: a fault that was found may have spoilt a
+    # count.
     found = HostileFindings.check(findings)
     if result != :ok, do: IO.puts("  at rest: #{inspect(result)}")
     with :ok <- found, :ok <- result, do: {:ok, :counters.get(made, 1)}

@@ -12,7 +12,7 @@ defmodule Penstock.Stress.Plan do
   def draw(workers) do
     %{
       aim: elem(@aims, :rand.uniform(tuple_size(@aims)) - 1),
-      # Whether a process in handoff is killed instead, if there is one: they are hard to find.
+      # Most plans look for a process in handoff first, because such processes are hard to find.
       newborn?: :rand.uniform(4) > 1,
       spawner?: :rand.uniform(3) == 1,
       slot: :rand.uniform(workers),

@@ -202,8 +202,8 @@ defmodule Penstock.Stress.Rates do
 
       {p99s, limited, grown, memories} = unzip(blocks)
       {lowest, highest} = Enum.min_max(grown)
-      # The VM may release memory of earlier parts meanwhile. That must not hide growth, so growth
-      # counts from the lowest value before it.
+      # Growth counts from the lowest value before it. The VM may release memory of earlier parts
+      # meanwhile, which must not hide growth.
       growth = grown |> Enum.scan(&min/2) |> Enum.zip_with(grown, &(&2 - &1)) |> Enum.max()
       IO.puts("  p99 of each #{per_block} hits, in ns: #{Enum.join(p99s, " ")}")
 

@@ -16,8 +16,8 @@ defmodule Penstock.Demo.Child do
   # shorter intervals.
   @still_ms 1_000
 
-  # Loading a module now and then takes a process. During the attack that would add to the count,
-  # or fail. A release loads all modules at boot as well.
+  # The loading of a module now and then takes a process, which would add to the count, or fail,
+  # during the attack. A release loads all modules at boot as well.
   @preloaded [:kernel, :stdlib, :elixir, :logger, :penstock, :penstock_demo]
 
   @doc "Starts the attack `id` in `mode`. `erl -run` calls it, and waits for its return."
