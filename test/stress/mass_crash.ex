@@ -15,6 +15,7 @@ defmodule Penstock.Stress.MassCrash do
     # A hungry process holds for an instant only, so in the end there is room for all children.
     for _ <- 1..@limit, do: {:ok, _} = Penstock.DynamicSupervisor.start_child(__MODULE__, child(), timeout: :infinity)
     result = rounds(rounds)
+    # Before the pool ends: a hungry process that lives longer would crash, since its gate is gone.
     for pid <- hungry, do: stop(pid)
     Penstock.DynamicSupervisor.stop(__MODULE__)
     if Process.alive?(supervisor), do: {:error, :not_stopped}, else: result
@@ -55,6 +56,8 @@ defmodule Penstock.Stress.MassCrash do
 
   defp stop(pid) do
     Process.unlink(pid)
+    monitor = Process.monitor(pid)
     Process.exit(pid, :kill)
+    receive do: ({:DOWN, ^monitor, :process, ^pid, _reason} -> :ok)
   end
 end
