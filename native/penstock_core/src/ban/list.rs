@@ -87,6 +87,9 @@ fn context(now: u64) -> Context {
 }
 
 impl List {
+    /// The bytes that the table of the list has for each of `max_bans`, at most.
+    pub(super) const BAN_MEMORY: usize = 2 * Table::KEY_MEMORY;
+
     pub(super) fn new(max_bans: usize) -> Result<Self, OutOfMemory> {
         // Four places for each ban, so that a key without one is rare enough to drop another ban
         // for it.

@@ -108,6 +108,11 @@ pub struct Ban {
 const GIVEN: usize = 6;
 
 impl Ban {
+    /// The bytes that are reserved for each of `max_keys`.
+    pub const KEY_MEMORY: usize = Failures::KEY_MEMORY;
+    /// The bytes that are reserved for each of `max_bans`.
+    pub const BAN_MEMORY: usize = List::BAN_MEMORY;
+
     /// Returns the time of its clock: `real`, unless it is set by hand.
     #[inline]
     pub fn now(&self, real: impl FnOnce() -> u64) -> u64 {
