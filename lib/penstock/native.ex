@@ -131,8 +131,8 @@ defmodule Penstock.Native do
   @spec pool_withdraw(gate, instance, token) :: :cancelled | :too_late | :badarg
   def pool_withdraw(_gate, _instance, _token), do: missing()
 
-  # Acquires, or waits by messages, without blocking. `:waiting`: the message `{reference, :ok}` or
-  # `{reference, {:error, reason}}` will come. Any other answer is final, and the caller sends
+  # Acquires, or waits by messages, without blocking. `:waiting`: the message `{reference, :ok}`
+  # or `{reference, {:error, reason}}` will come. Any other answer is final, and the caller sends
   # itself the message.
   @spec pool_ask(gate, permits, timeout) :: {reference, :waiting | :ok | refused_wait} | :again | bad
   def pool_ask(_gate, _permits, _timeout), do: missing()

@@ -1,12 +1,13 @@
-//! Keys of limiters and bans: a hash of 64 bits for any term.
+//! The keys of limiters and bans: a hash of 64 bits for any term.
 //!
 //! Terms that are `===` have the same hash, and so have `0.0` and `-0.0`, on each version of the
 //! VM. The hash is SipHash under a secret that the node chose as it started, so an attacker
 //! cannot find keys that collide. The probability that two of `n` keys collide by chance is less
 //! than `n² / 2^65`.
 //!
-//! The API does not let this library look into a few kinds of terms. For them the VM's own hash
-//! is taken twice, under two salts that are as secret: it has only 32 bits before OTP 26.
+//! The VM's API does not let this library look into a few kinds of terms. Their hash consists of
+//! two hashes by the VM, which have only 32 bits each before OTP 26. The salts of these two are
+//! secret, too.
 
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 
@@ -20,22 +21,24 @@ use crate::term::{Env, Term};
 /// The size of the largest key, in bytes in the external term format.
 pub(crate) const LARGEST: u32 = 1024;
 
-/// Bytes that the format adds to a binary: for the version, the kind and the size.
+/// The bytes that the external term format adds to a binary: for the version, the kind and the
+/// size.
 const BINARY: u32 = 6;
 
 static SECRET: Lazy<RandomState> = Lazy::new(RandomState::new);
 
-/// Salts of 32 bits: some versions of the VM take no more.
-static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|which| SECRET.hash_one(which) >> 32));
+/// The salts of the VM's hash: of 32 bits, since some versions of the VM use no more.
+static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|nth| SECRET.hash_one(nth) >> 32));
 
 /// Returns the tag of a key in a generation of a limiter or ban. The error is the answer to the
 /// caller.
 ///
 /// `measured` means that the caller knows that a walk through all of the key is short. Otherwise
-/// no binary, large integer or fun inside the key is looked into.
+/// the walk looks into no binary, large integer or fun inside the key.
 #[inline]
 pub(crate) fn digest(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Result<u64, Term> {
-    // Most keys are binaries: they need no walk, and enter the hash in whole words.
+    // Most keys are binaries: they need no walk, and enter the hash in whole words. The VM copies
+    // some slices of larger binaries here, but Elixir passes no binary above 1 KiB.
     if let Some(bytes) = beam.env.binary(key) {
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         if size > LARGEST - BINARY {
@@ -59,7 +62,7 @@ fn walk(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Resul
     let mut hasher = SECRET.build_hasher();
     hasher.write_u32(generation);
     let walked = walk.term(&mut hasher, key);
-    // A term costs some 40 ns, and most keys have a few.
+    // The walk takes some 40 ns for each term, which is two units of work.
     beam.worked(2 * walk.terms);
     if !walked {
         return Err(atoms::too_large());
@@ -68,7 +71,8 @@ fn walk(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Resul
         if !measured {
             return Err(atoms::measure());
         }
-        // A walk through all of the key is short, so the VM may encode it to learn its size.
+        // A walk through all of the key is short, so an encoding is short, too: its size is
+        // exact.
         beam.worked(walk.terms);
         if beam.env.external(key).is_none_or(|bytes| bytes.len() > LARGEST as usize) {
             return Err(atoms::too_large());
@@ -77,7 +81,7 @@ fn walk(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Resul
     Ok(tag(&hasher))
 }
 
-/// Returns the tag of a hash. 0 is the tag of no key.
+/// Returns the tag that a hash becomes: the hash itself, but never 0, as no key has that tag.
 fn tag(hasher: &DefaultHasher) -> u64 {
     hasher.finish().max(1)
 }
@@ -85,14 +89,16 @@ fn tag(hasher: &DefaultHasher) -> u64 {
 struct Walk {
     env: Env,
     measured: bool,
-    /// The bytes that the term has, at least and at most.
+    /// The least number of bytes that the terms so far have in the external term format.
     least: u32,
+    /// The largest number of bytes that they can have.
     most: u32,
     /// The number of terms that the walk has looked at.
     terms: usize,
 }
 
-/// Kinds of terms, which enter the hash: terms of different kinds may have the same content.
+/// Kinds of terms. The kind enters the hash, because terms of different kinds may have the same
+/// content.
 #[derive(Clone, Copy)]
 enum Of {
     Binary,
@@ -119,7 +125,8 @@ impl Walk {
             hasher.write_u8(Of::Integer as u8);
             hasher.write_i64(integer);
         } else if self.env.is_atom(term) {
-            // The format has UTF-8 or Latin-1, with one or two bytes of length.
+            // The external format encodes an atom as UTF-8 or Latin-1, and its length as one or
+            // two bytes. An atom has at most 255 characters of at most 4 bytes.
             let (least, most) = self.env.latin1_length(term).map_or((1, 4 * 255), |length| (length, 2 * length));
             if !self.size(least + 2, most + 3) {
                 return false;
@@ -177,8 +184,8 @@ impl Walk {
         true
     }
 
-    /// Hashes a binary inside a key. The VM may copy a slice of another binary before this
-    /// library can look at it, so a binary is not looked at before its size is known.
+    /// Hashes a binary inside a key. Skips it unless the key is measured: the VM copies some
+    /// slices of larger binaries before this library can read even their size.
     fn binary(&mut self, hasher: &mut DefaultHasher, term: Term) -> bool {
         if !self.measured {
             return self.size(5, LARGEST);
@@ -194,9 +201,9 @@ impl Walk {
     }
 
     fn list(&mut self, hasher: &mut DefaultHasher, first: (Term, Term)) -> bool {
-        // A list of bytes alone may be encoded as a string, which has a byte for each and three
-        // more. Any other list has more bytes, so nested lists are not walked deeper than a few
-        // hundred.
+        // The external format may encode a list of bytes alone as a string: a byte for each, and
+        // three more. Any other list has five bytes more, so the walk is no deeper than a few
+        // hundred nested lists.
         let mut is_string = true;
         if !self.size(0, 5) {
             return false;
@@ -227,6 +234,7 @@ impl Walk {
         }
     }
 
+    /// Adds the size of a term. Returns `false` if the key is too large for certain.
     fn size(&mut self, least: u32, most: u32) -> bool {
         self.least = self.least.saturating_add(least);
         self.most = self.most.saturating_add(most);

@@ -20,8 +20,8 @@ entries! {
     deadline_rest/0 => rest,
 }
 
-/// Overdue processes that one call returns: some 20 µs, which is also how long it may hold a lock
-/// of the table.
+/// The number of overdue processes that one call returns, in some 20 µs. It may hold a lock of
+/// the table for all of that time.
 const MOST: usize = 64;
 
 fn set(beam: &Beam, [gate, offer, ms]: [Term; 3]) -> Term {
@@ -36,7 +36,7 @@ fn give(beam: &Beam, [gate, instance, pid, ms]: [Term; 4]) -> Term {
 
 fn set_for(beam: &Beam, pid: Option<Pid>, pool: Option<Admission>, ms: Term) -> Term {
     let (Some(pid), Some(pool), Some(ms)) = (pid, pool, beam.env.positive_i31(ms)) else { return atoms::badarg() };
-    // One ms more, for the part of a ms that the clock does not tell: no process is killed early.
+    // One ms more, because the clock rounds down: no process is killed early.
     node::set_deadline(beam.env, pid, clock::exact_ms() + u64::from(ms) + 1, pool);
     atoms::ok()
 }

@@ -17,7 +17,7 @@ entries! {
     gate_names/1 => names,
 }
 
-/// Names that one call looks at, some 150 ns each.
+/// The number of names that one call looks at, some 150 ns each.
 const NAMES: usize = 256;
 
 fn close(beam: &Beam, [name, owner]: [Term; 2]) -> Term {
