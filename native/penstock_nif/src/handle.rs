@@ -17,7 +17,7 @@ use penstock_core::{Pool, Settings, UnnamedId};
 
 use crate::host::Beam;
 use crate::meter;
-use crate::node::{self, NOWHERE, REGISTRY};
+use crate::node::{self, CLOSED_POOL, REGISTRY};
 use crate::resource::{Resource, ResourceType};
 use crate::term::{Env, Term};
 
@@ -46,7 +46,7 @@ impl Resource for Handle {
 pub(crate) fn init(env: Env) -> bool {
     let opened = HANDLE.open(env);
     if opened {
-        HANDLE.pin(Handle { pool: &NOWHERE, id: 0 });
+        HANDLE.pin(Handle { pool: &CLOSED_POOL, id: 0 });
     }
     opened
 }

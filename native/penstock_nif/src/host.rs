@@ -50,7 +50,7 @@ impl Beam {
     }
 
     /// Counts work, and tells the scheduler of it if there is enough.
-    fn did(&self, work: u32) {
+    fn count_work(&self, work: u32) {
         self.spent.set(self.spent.get().saturating_add(work));
         let work = self.work.get().saturating_add(work);
         if work < NOTEWORTHY {
@@ -69,7 +69,7 @@ impl Host for Beam {
     type Ticket = Ticket;
 
     fn alive(&self, pid: Pid) -> bool {
-        self.did(1);
+        self.count_work(1);
         let alive = self.env.is_alive(pid);
         if !alive {
             // ORDERING: pairs with the barriers of the VM, which marks a process as exiting, and
@@ -81,7 +81,7 @@ impl Host for Beam {
     }
 
     fn wake(&self, pid: Pid, ticket: Ticket, answer: Answer) {
-        self.did(MESSAGE);
+        self.count_work(MESSAGE);
         let message = ticket.message(answer);
         self.env.send(pid, message);
         ticket.set_told();
@@ -98,7 +98,7 @@ impl Host for Beam {
     }
 
     fn worked(&self, entries: usize) {
-        self.did(entries as u32);
+        self.count_work(entries as u32);
     }
 }
 
@@ -106,7 +106,7 @@ impl PoolHost for Beam {
     type PoolData = PoolData;
 
     fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool {
-        self.did(MONITOR);
+        self.count_work(MONITOR);
         let watch = Watch::Pool(lasting(pool));
         pool.data.watches.monitor(self.env, Pool::<Self>::shard_of(pid), watch, pid)
     }

@@ -36,7 +36,7 @@ static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|nth| SECRET.hash_one(
 /// `measured` means that the caller knows that a walk through all of the key is short. Otherwise
 /// the walk looks into no binary, large integer or fun inside the key.
 #[inline]
-pub(crate) fn digest(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Result<u64, Term> {
+pub(crate) fn tag_of_key(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Result<u64, Term> {
     // Most keys are binaries: they need no walk, and enter the hash in whole words. The VM copies
     // some slices of larger binaries here, but Elixir passes no binary above 1 KiB.
     if let Some(bytes) = beam.env.binary(key) {
@@ -45,9 +45,9 @@ pub(crate) fn digest(beam: &Beam, generation: Generation, key: Term, measured: b
             return Err(atoms::too_large());
         }
         let mut hasher = SECRET.build_hasher();
-        hasher.write_u64(u64::from(generation) << 32 | u64::from(size) << 8 | Of::Binary as u64);
+        hasher.write_u64(u64::from(generation) << 32 | u64::from(size) << 8 | TermKind::Binary as u64);
         hasher.write(bytes);
-        return Ok(tag(&hasher));
+        return Ok(tag_of_hash(&hasher));
     }
     if key == atoms::nil() {
         return Err(atoms::nil_key());
@@ -78,11 +78,11 @@ fn walk(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Resul
             return Err(atoms::too_large());
         }
     }
-    Ok(tag(&hasher))
+    Ok(tag_of_hash(&hasher))
 }
 
 /// Returns the tag that a hash becomes: the hash itself, but never 0, as no key has that tag.
-fn tag(hasher: &DefaultHasher) -> u64 {
+fn tag_of_hash(hasher: &DefaultHasher) -> u64 {
     hasher.finish().max(1)
 }
 
@@ -100,15 +100,15 @@ struct Walk {
 /// Kinds of terms. The kind enters the hash, because terms of different kinds may have the same
 /// content.
 #[derive(Clone, Copy)]
-enum Of {
+enum TermKind {
     Binary,
     Atom,
     Integer,
     Float,
     Tuple,
     List,
-    Tail,
-    Nothing,
+    ImproperTail,
+    EmptyList,
     Map,
     Other,
 }
@@ -122,7 +122,7 @@ impl Walk {
             if !self.size(2, 11) {
                 return false;
             }
-            hasher.write_u8(Of::Integer as u8);
+            hasher.write_u8(TermKind::Integer as u8);
             hasher.write_i64(integer);
         } else if self.env.is_atom(term) {
             // The external format encodes an atom as UTF-8 or Latin-1, and its length as one or
@@ -131,7 +131,7 @@ impl Walk {
             if !self.size(least + 2, most + 3) {
                 return false;
             }
-            hasher.write_u8(Of::Atom as u8);
+            hasher.write_u8(TermKind::Atom as u8);
             hasher.write_u64(term.word());
         } else if self.env.is_binary(term) {
             return self.binary(hasher, term);
@@ -139,7 +139,7 @@ impl Walk {
             if !self.size(2, 5) {
                 return false;
             }
-            hasher.write_u8(Of::Tuple as u8);
+            hasher.write_u8(TermKind::Tuple as u8);
             hasher.write_usize(elements.len());
             return elements.iter().all(|&element| self.term(hasher, element));
         } else if let Some(cell) = self.env.cell(term) {
@@ -148,7 +148,7 @@ impl Walk {
             if !self.size(1, 1) {
                 return false;
             }
-            hasher.write_u8(Of::Nothing as u8);
+            hasher.write_u8(TermKind::EmptyList as u8);
         } else if let Some(pairs) = self.env.pairs(term) {
             if !self.size(5, 5) {
                 return false;
@@ -162,14 +162,14 @@ impl Walk {
                 }
                 (sum, count) = (sum.wrapping_add(pair.finish()), count + 1);
             }
-            hasher.write_u8(Of::Map as u8);
+            hasher.write_u8(TermKind::Map as u8);
             hasher.write_u64(count);
             hasher.write_u64(sum);
         } else if let Some(float) = self.env.f64(term) {
             if !self.size(9, 9) {
                 return false;
             }
-            hasher.write_u8(Of::Float as u8);
+            hasher.write_u8(TermKind::Float as u8);
             hasher.write_u64(if float == 0.0 { 0 } else { float.to_bits() });
         } else {
             // A bitstring, a large integer, a pid, a port, a reference, a function.
@@ -177,7 +177,7 @@ impl Walk {
                 return false;
             }
             if self.measured {
-                hasher.write_u8(Of::Other as u8);
+                hasher.write_u8(TermKind::Other as u8);
                 SALTS.iter().for_each(|&salt| hasher.write_u64(self.env.hash(term, salt)));
             }
         }
@@ -195,7 +195,7 @@ impl Walk {
         if !self.size(size, size) {
             return false;
         }
-        hasher.write_u64((bytes.len() as u64) << 8 | Of::Binary as u64);
+        hasher.write_u64((bytes.len() as u64) << 8 | TermKind::Binary as u64);
         hasher.write(bytes);
         true
     }
@@ -208,7 +208,7 @@ impl Walk {
         if !self.size(0, 5) {
             return false;
         }
-        hasher.write_u8(Of::List as u8);
+        hasher.write_u8(TermKind::List as u8);
         let (mut cell, mut rest) = (Some(first), first.1);
         while let Some((head, tail)) = cell {
             let is_byte = self.env.i64(head).is_some_and(|byte| (0..=255).contains(&byte));
@@ -226,7 +226,7 @@ impl Walk {
         }
         // Tells an improper list from a proper one.
         let proper = self.env.is_empty_list(rest);
-        hasher.write_u8(if proper { Of::Nothing } else { Of::Tail } as u8);
+        hasher.write_u8(if proper { TermKind::EmptyList } else { TermKind::ImproperTail } as u8);
         if proper {
             self.size(1, 1)
         } else {

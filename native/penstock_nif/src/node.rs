@@ -23,12 +23,12 @@ pub(crate) static REGISTRY: Registry<Beam> = Registry::new();
 /// The registry forgets a name only when no process holds permits of its pools or waits for them.
 /// So each of these pools was closed and empty, and a caller that still has the number of one
 /// gets the same answers from this pool.
-pub(crate) static NOWHERE: Lazy<Pool<Beam>> = Lazy::new(Pool::new);
+pub(crate) static CLOSED_POOL: Lazy<Pool<Beam>> = Lazy::new(Pool::new);
 
 /// Returns the same pool for any lifetime: every pool of the VM lives as long as the VM.
 pub(crate) fn lasting(pool: &Pool<Beam>) -> &'static Pool<Beam> {
     // SAFETY: the pool must live as long as the VM. This crate makes pools only in `REGISTRY` and
-    // as `NOWHERE`. Both are static, and the registry drops no pool.
+    // as `CLOSED_POOL`. Both are static, and the registry drops no pool.
     unsafe { &*ptr::from_ref(pool) }
 }
 
@@ -161,10 +161,10 @@ struct Clearing {
 }
 
 /// The number of entries that one turn clears, some 80 ns each.
-const TURN: usize = 512;
+const CLEARED_PER_TURN: usize = 512;
 /// The number of entries that a destructor clears, so that a pool with few holders can be reused
 /// as soon as its handle is gone.
-const AT_ONCE: usize = 32;
+const CLEARED_AT_ONCE: usize = 32;
 
 /// Registers the process that is sent `:serve` for each job in the queue, beginning with the
 /// jobs that are queued already.
@@ -192,7 +192,7 @@ fn queue(env: Env, job: Job) {
 
 /// Begins to clear a pool whose handle is gone. The janitor does the rest of the work.
 pub(crate) fn begin_clear(beam: &Beam, pool: &'static Pool<Beam>, id: UnnamedId) {
-    clear(beam, Clearing { pool, id, from: Cursor::default() }, AT_ONCE);
+    clear(beam, Clearing { pool, id, from: Cursor::default() }, CLEARED_AT_ONCE);
 }
 
 fn clear(beam: &Beam, Clearing { pool, id, from }: Clearing, most: usize) {
@@ -211,7 +211,7 @@ pub(crate) fn do_one_job(beam: &Beam) {
             pool.data.end_deferral();
             pool.serve(beam);
         }
-        Some(Job::Clear(clearing)) => clear(beam, clearing, TURN),
+        Some(Job::Clear(clearing)) => clear(beam, clearing, CLEARED_PER_TURN),
         None => {}
     }
 }

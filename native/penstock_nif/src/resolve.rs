@@ -5,7 +5,7 @@ use penstock_core::{InstanceId, Kind, Named, NotHeld, Pid, Pool, Refusal, Starte
 use crate::atoms;
 use crate::handle;
 use crate::host::Beam;
-use crate::node::{NOWHERE, REGISTRY};
+use crate::node::{CLOSED_POOL, REGISTRY};
 use crate::term::Term;
 
 /// Returns the registry's entry of a name. A name has one while a gate is open by it, and while a
@@ -23,8 +23,8 @@ pub(crate) fn was_forgotten(name: Term) -> bool {
 
 /// Returns the closed, empty pool that stands for the pools of a forgotten name.
 #[cold]
-fn nowhere<'a>(gate: Term) -> Option<&'a Pool<Beam>> {
-    was_forgotten(gate).then(|| &*NOWHERE)
+fn closed_if_forgotten<'a>(gate: Term) -> Option<&'a Pool<Beam>> {
+    was_forgotten(gate).then(|| &*CLOSED_POOL)
 }
 
 /// The pool that a gate meant when it was looked up.
@@ -103,16 +103,16 @@ pub(crate) fn resolve<'a>(beam: &Beam, gate: Term) -> Option<Gate<'a>> {
 /// Returns the pool that a gate meant when the work of that instance began.
 #[inline(always)]
 pub(crate) fn resolve_instance<'a>(beam: &Beam, gate: Term, instance: Term) -> Option<&'a Pool<Beam>> {
-    let id = if instance == atoms::ok() { 1 } else { beam.env.u64(instance)? };
-    if id == 0 {
-        return handle::pool(beam.env, gate);
+    match instance_id(beam, instance)? {
+        0 => handle::pool(beam.env, gate),
+        id => of_name(gate, id),
     }
-    of_name(gate, id)
 }
 
+/// Returns the pool of a name by its number.
 #[inline(always)]
 fn of_name<'a>(name: Term, id: InstanceId) -> Option<&'a Pool<Beam>> {
-    named(name).and_then(|named| named.instance(id)).or_else(|| nowhere(name))
+    named(name).and_then(|named| named.instance(id)).or_else(|| closed_if_forgotten(name))
 }
 
 /// Returns the first pool of a name, or the one pool of a handle: for terms that carry no
@@ -120,17 +120,18 @@ fn of_name<'a>(name: Term, id: InstanceId) -> Option<&'a Pool<Beam>> {
 #[inline(always)]
 pub(crate) fn resolve_first<'a>(beam: &Beam, gate: Term) -> Option<&'a Pool<Beam>> {
     match named(gate) {
-        Some(named) => named.instance(1).or_else(|| nowhere(gate)),
-        None => handle::pool(beam.env, gate).or_else(|| nowhere(gate)),
+        Some(named) => named.instance(1).or_else(|| closed_if_forgotten(gate)),
+        None => handle::pool(beam.env, gate).or_else(|| closed_if_forgotten(gate)),
     }
 }
 
 /// Returns the number that an instance term means.
-pub(crate) fn instance_id(beam: &Beam, instance: Term) -> InstanceId {
+#[inline(always)]
+pub(crate) fn instance_id(beam: &Beam, instance: Term) -> Option<InstanceId> {
     if instance == atoms::ok() {
-        1
+        Some(1)
     } else {
-        beam.env.u64(instance).unwrap_or(0)
+        beam.env.u64(instance)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::clock;
 use crate::decode::{ban_ms, ban_settings};
 use crate::entry::entries;
 use crate::host::Beam;
-use crate::key::digest;
+use crate::key::tag_of_key;
 use crate::node::REGISTRY;
 use crate::resolve::{named, started};
 use crate::term::Term;
@@ -55,7 +55,7 @@ fn with_key(
     body: impl FnOnce(&Ban, Generation, u64, u64) -> Term,
 ) -> Term {
     let Some((ban, generation)) = ban(name) else { return atoms::no_ban() };
-    let tag = match digest(beam, generation, key, measured == atoms::measured()) {
+    let tag = match tag_of_key(beam, generation, key, measured == atoms::measured()) {
         Ok(tag) => tag,
         Err(problem) => return problem,
     };
@@ -83,7 +83,7 @@ fn banned(beam: &Beam, left: u64) -> Term {
 }
 
 fn check(beam: &Beam, args: [Term; 3]) -> Term {
-    with_key(beam, args, |ban, _incarnation, tag, now| match ban.check(tag, now) {
+    with_key(beam, args, |ban, _generation, tag, now| match ban.check(tag, now) {
         Banned::No => atoms::ok(),
         Banned::For(left) => banned(beam, left),
     })
@@ -117,7 +117,7 @@ fn put(beam: &Beam, [name, key, ms, reason, measured]: [Term; 5]) -> Term {
 }
 
 fn remove(beam: &Beam, args: [Term; 3]) -> Term {
-    with_key(beam, args, |ban, _incarnation, tag, _now| {
+    with_key(beam, args, |ban, _generation, tag, _now| {
         ban.unban(tag);
         atoms::ok()
     })

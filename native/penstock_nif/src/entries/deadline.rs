@@ -22,7 +22,7 @@ entries! {
 
 /// The number of overdue processes that one call returns, in some 20 µs. It may hold a lock of
 /// the table for all of that time.
-const MOST: usize = 64;
+const DUE_PER_CALL: usize = 64;
 
 fn set(beam: &Beam, [gate, offer, ms]: [Term; 3]) -> Term {
     let pool = resolve_offer(beam, gate, offer).map(|(pool, _)| Admission::by(pool));
@@ -49,7 +49,7 @@ fn end(beam: &Beam, []: [Term; 0]) -> Term {
 }
 
 fn due(beam: &Beam, []: [Term; 0]) -> Term {
-    let due = DEADLINES.due(clock::exact_ms(), MOST, |pid, by| by.pool.count_killed(by.opening, pid));
+    let due = DEADLINES.due(clock::exact_ms(), DUE_PER_CALL, |pid, by| by.pool.count_killed(by.opening, pid));
     beam.worked(due.len() * 4);
     let pids: Vec<Term> = due.into_iter().map(Term::pid).collect();
     beam.env.list(&pids)

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::decode::{limiter_settings, rate};
 use crate::entry::entries;
 use crate::host::Beam;
-use crate::key::digest;
+use crate::key::tag_of_key;
 use crate::node::REGISTRY;
 use crate::resolve::{named, started};
 use crate::term::Term;
@@ -63,7 +63,7 @@ fn key_of(beam: &Beam, generation: Generation, key: Term, measured: Term) -> Res
     if key == atoms::global() {
         return Ok(Key::Global(generation));
     }
-    digest(beam, generation, key, measured == atoms::measured()).map(|tag| Key::Tag(generation, tag))
+    tag_of_key(beam, generation, key, measured == atoms::measured()).map(|tag| Key::Tag(generation, tag))
 }
 
 /// Returns the term of a wait in ns: whole ms, rounded up, and at least 1.

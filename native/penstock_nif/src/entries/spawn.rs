@@ -87,9 +87,9 @@ pub(super) fn instance_of_offer(beam: &Beam, gate: Term, offer: Term) -> Term {
 }
 
 fn offer(beam: &Beam, [gate, instance, permits]: [Term; 3]) -> Term {
+    let Some(id) = instance_id(beam, instance) else { return atoms::badarg() };
     match (resolve_instance(beam, gate, instance), beam.env.positive_i31(permits), beam.env.me()) {
         (Some(pool), Some(n), Some(me)) => {
-            let id = instance_id(beam, instance);
             pool.offer(me, n).map_or(atoms::not_held(), |offer| offer_term(beam, id, offer))
         }
         _ => atoms::badarg(),

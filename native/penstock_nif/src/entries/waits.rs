@@ -14,10 +14,10 @@ entries! {
 }
 
 /// The number of pools that one call looks at, some 50 ns each if there is nothing to do.
-const POOLS: usize = 32;
+const POOLS_PER_CALL: usize = 32;
 
 /// The work after which a call ends no more waits, in the units of the host: some 50 µs.
-const ENOUGH: u32 = 2_500;
+const MAX_WORK: u32 = 2_500;
 
 /// Ends waits whose time is over, beginning with the pool at `from`. Returns the cursor of the
 /// next call, or `done`.
@@ -25,9 +25,9 @@ fn due(beam: &Beam, [from]: [Term; 1]) -> Term {
     let Some(from) = beam.env.u64(from) else { return atoms::badarg() };
     let mut at = usize::try_from(from).unwrap_or(usize::MAX);
     let now = clock::exact_ms();
-    for _ in 0..POOLS {
+    for _ in 0..POOLS_PER_CALL {
         let Some((number, pool)) = node::timed(at) else { return atoms::done() };
-        if beam.spent() > ENOUGH {
+        if beam.spent() > MAX_WORK {
             break;
         }
         // The call does not hold the lock of the list here, so the handle of the pool may be

@@ -12,14 +12,14 @@ entries! {
 }
 
 /// The number of pools of one name that a call looks at.
-const POOLS: usize = 64;
+const POOLS_PER_CALL: usize = 64;
 
 fn ms(beam: &Beam, [gate, pid]: [Term; 2]) -> Term {
     let Some(pid) = beam.env.local_pid(pid) else { return atoms::badarg() };
     let held = match named(gate) {
         // Closed pools of the name count as well. The longest time counts, because work may
         // acquire more permits while it runs.
-        Some(named) => named.pools().take(POOLS).filter_map(|pool| pool.work_ms(beam, pid)).max(),
+        Some(named) => named.pools().take(POOLS_PER_CALL).filter_map(|pool| pool.work_ms(beam, pid)).max(),
         None => match handle::pool(beam.env, gate) {
             Some(pool) => pool.work_ms(beam, pid),
             None if was_forgotten(gate) => None,

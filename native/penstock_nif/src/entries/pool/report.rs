@@ -16,9 +16,9 @@ entries! {
 }
 
 /// The number of cache lines that one call of `pool_report` reads, in some 50 µs.
-const REPORT: usize = 2048;
+const REPORT_LINES: usize = 2048;
 /// The number of cache lines that one call of `pool_holders` reads. Each may become a tuple.
-const HOLDERS: usize = 512;
+const HOLDER_LINES: usize = 512;
 
 fn info(beam: &Beam, [gate]: [Term; 1]) -> Term {
     let Some(gate) = resolve(beam, gate) else { return atoms::no_pool() };
@@ -62,7 +62,7 @@ fn next_term(beam: &Beam, next: Option<Cursor>) -> Term {
 
 fn report(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
     let Some((pool, from)) = walk(beam, gate, instance, from) else { return atoms::badarg() };
-    let (sums, next) = pool.report(beam, from, REPORT);
+    let (sums, next) = pool.report(beam, from, REPORT_LINES);
     beam.worked(sums.looked_at);
     let number = |n: u64| beam.env.make_u64(n);
     let sums = beam.env.map([
@@ -83,7 +83,7 @@ fn holders(beam: &Beam, [gate, instance, from, now, at_least]: [Term; 5]) -> Ter
     let Some((pool, from)) = walk(beam, gate, instance, from) else { return atoms::badarg() };
     let now = if now == atoms::nil() { Some(beam.now_ms()) } else { beam.env.uint(now) };
     let (Some(now), Some(at_least)) = (now, beam.env.uint(at_least)) else { return atoms::badarg() };
-    let (found, next) = pool.holders_since(from, HOLDERS, now, at_least);
+    let (found, next) = pool.holders_since(from, HOLDER_LINES, now, at_least);
     let found: Vec<Term> = found
         .into_iter()
         .map(|holding| {
@@ -91,6 +91,6 @@ fn holders(beam: &Beam, [gate, instance, from, now, at_least]: [Term; 5]) -> Ter
             beam.env.tuple(&[Term::pid(holding.pid), beam.env.make_u64(holding.permits), beam.env.make_u64(held_ms)])
         })
         .collect();
-    beam.worked(HOLDERS + found.len() * 4);
+    beam.worked(HOLDER_LINES + found.len() * 4);
     beam.env.tuple(&[next_term(beam, next), beam.env.make_u64(u64::from(now)), beam.env.list(&found)])
 }
