@@ -17,7 +17,7 @@ for file <- ~w(
       rows/spawn.ex
       rows/task.ex
       rows/supervisor.ex
-      rows/hand_off.ex
+      rows/wake_up.ex
       rows/mass_death.ex
       rows/restart.ex
       rows/memory.ex

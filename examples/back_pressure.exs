@@ -1,5 +1,5 @@
-# A hundred processes share a resource that only four may use at once. They wait for each other
-# instead of failing, first come, first served, and no broker process is involved.
+# A hundred processes share a resource that only four can use at once. The others wait in a queue,
+# first come, first served, instead of failing. No broker process is involved.
 #
 #     mix run examples/back_pressure.exs
 

@@ -37,9 +37,9 @@ IO.inspect(Penstock.Pool.try_acquire(MyApp.Permits), label: "before the kill")
 
 MyApp.Holder.kill(holder)
 
-# A process that has seen the holder's :DOWN finds the permits free.
+# Before it refuses, `try_acquire` takes back the permits of dead holders. So this call succeeds.
 IO.inspect(Penstock.Pool.try_acquire(MyApp.Permits, 2), label: "after the kill")
 
-# A process cannot release permits that it does not hold, so a mistake does not raise the limit.
+# A process cannot release permits that it does not hold, so a mistake adds no permit to the pool.
 IO.inspect(Penstock.Pool.release(MyApp.Permits, 2), label: "released")
 IO.inspect(Penstock.Pool.release(MyApp.Permits), label: "released once more")

@@ -8,7 +8,7 @@ alias Penstock.{Ban, IP, RateLimiter}
 {:ok, _supervisor} =
   Supervisor.start_link(
     [
-      # Each address may try twenty times a minute, ten times at once.
+      # Each address can try twenty times a minute, and ten times in a row.
       {RateLimiter, name: MyApp.Logins, limit: 20, per: 60_000, burst: 10},
       # Three wrong passwords ban an address for five minutes, then for ten, for twenty, ...
       {Ban, name: MyApp.Guessers, failures: 3, within: 60_000, ban_for: 300_000},

@@ -24,7 +24,7 @@ for _ <- 1..2 do
   {:ok, _task} = Penstock.Task.Supervisor.start_child(MyApp.Tasks, fn -> Process.sleep(200) end)
 end
 
-IO.inspect(session.(3), label: "a fifth")
+IO.inspect(session.(3), label: "a third session")
 
 # The supervisor restarts the child, although the pool is full.
 Process.exit(first, :kill)

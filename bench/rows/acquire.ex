@@ -66,7 +66,8 @@ defmodule Penstock.Bench.Acquire do
     fn -> Penstock.run(name, work) end
   end
 
-  # The boundary alone: two calls into native code and back, with the arguments of ours.
+  # Measures the boundary alone: two calls into native code and back, with the arguments that our
+  # calls have.
   defp two_calls do
     fn ->
       Noop.raw(:b1, self())
@@ -74,7 +75,7 @@ defmodule Penstock.Bench.Acquire do
     end
   end
 
-  # A semaphore of two lines. A killed holder never returns its permit.
+  # A semaphore in two lines. A killed holder never returns its permit.
   defp atomics do
     ref = :atomics.new(1, signed: true)
 

@@ -1,6 +1,6 @@
 defmodule Penstock.Bench.MassDeath do
   @moduledoc false
-  # B13: killed holders, and how soon their permits return.
+  # B13: the time in which the permits of killed holders return.
 
   alias Penstock.Bench.{Refuse, Row, Stats}
   alias Penstock.Pool
@@ -29,7 +29,7 @@ defmodule Penstock.Bench.MassDeath do
         id: "B13",
         work: "p99, seen :DOWN to permit, #{@others} other holders",
         against: "",
-        ours: &crowd/0,
+        ours: &many_holders/0,
         sampler: &lag_sampler/2,
         processes: [nil],
         rounds: 7
@@ -92,7 +92,7 @@ defmodule Penstock.Bench.MassDeath do
     end
   end
 
-  defp crowd do
+  defp many_holders do
     name = :b13_lag
     Refuse.refusal(name, @others)
     :ok = Pool.update(name, limit: @others + 1)
@@ -103,8 +103,8 @@ defmodule Penstock.Bench.MassDeath do
     fn -> Stats.quantile(for(_ <- 1..@deaths, do: lag(name)), 0.99) end
   end
 
-  # The caller polls all the time, on the other scheduler. A caller that the `:DOWN` wakes comes
-  # too late to be refused.
+  # The caller polls all the time, on the other scheduler. A caller that sleeps until the `:DOWN`
+  # wakes it asks too late to be refused.
   defp lag(name) do
     parent = self()
 

@@ -50,7 +50,7 @@ defmodule Penstock.Bench.Rate do
     ]
   end
 
-  # No key reaches it.
+  # A limit that no key reaches.
   @limit 2_000_000_000
 
   defp keyed do
@@ -66,7 +66,8 @@ defmodule Penstock.Bench.Rate do
     fn -> {:allow, _} = RateLimiter.hit(:b11_alone) end
   end
 
-  # A window of two lines. Twice its limit passes at its border, and its rows need a sweeper.
+  # A fixed window in two lines. At a border of windows twice the limit passes, and old rows would
+  # need a sweeper.
   defp ets do
     :ets.new(:b11_windows, [:set, :public, :named_table, write_concurrency: true])
     each_key(&ets_hit/1)
@@ -86,11 +87,11 @@ defmodule Penstock.Bench.Rate do
     end
   end
 
-  # A literal is not copied. Keys in a fun are copied to each process, which takes as long as a
-  # sample.
+  # The keys are a literal, which is not copied. Keys in a closure are copied to each process,
+  # which takes as long as a sample.
   @all_keys List.to_tuple(for n <- 1..@keys, do: :crypto.hash(:md5, <<n::32>>))
 
-  # One key after another, in each process.
+  # Hits one key after another, in each process.
   defp each_key(hit), do: fn n -> {:allow, _} = hit.(elem(@all_keys, rem(n, @keys))) end
 
   defp sampler(figure, _processes), do: fn -> Peer.call(@child_file, :megabytes, [figure]) end

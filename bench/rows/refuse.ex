@@ -59,7 +59,7 @@ defmodule Penstock.Bench.Refuse do
 
     for _ <- 1..holders, do: receive(do: (:held -> :ok))
     {:error, :full} = Pool.try_acquire(name)
-    # The loop does not match the answer, on this side or the others.
+    # Neither this side nor a baseline matches the answer.
     fn -> Pool.try_acquire(name) end
   end
 

@@ -6,8 +6,8 @@ defmodule Penstock.Bench.Supervisors do
   alias Penstock.Bench.{Loop, Row}
 
   @max 100_000
-  # A supervisor sleeps between samples. A short sample ends before it runs in parallel to its
-  # callers.
+  # A supervisor sleeps between samples. A short sample would end before the supervisor runs in
+  # parallel to its callers.
   @sample_ns 5_000_000
   @rounds 61
 

@@ -10,11 +10,11 @@ defmodule Penstock.Bench.Loop do
   @sample_ns 300_000
   @calibration_ns 1_000_000
   @beginnings 1_000_000
-  # The number of samples in a row in which two processes did not run at the same time.
+  # How often a sample is taken again because its processes did not run at the same time.
   @tries 1_000
-  # The number of polls for the end of the last sample's work. A row with work in the background
-  # goes on after these.
-  @looks 10_000
+  # The most polls for the end of the last sample's work. A row that always has work in the
+  # background goes on after these.
+  @polls 10_000
 
   def sampler(fun, processes, sample_ns \\ @sample_ns) do
     calls = calibrate(fun, processes, 1, sample_ns)
@@ -42,15 +42,15 @@ defmodule Penstock.Bench.Loop do
       else: calibrate(fun, processes, calls * 2, sample_ns)
   end
 
-  # Returns the time from the first start to the last end, and for how long of it all processes
-  # ran. The processes are fresh, so that no sample inherits a grown heap, a mailbox or a holder
-  # entry.
+  # Returns the time from the first start to the last end, and the part of it in which all
+  # processes ran. The processes are fresh, so that no sample inherits a grown heap, a mailbox or
+  # a holder entry.
   defp run(fun, processes, calls) do
     parent = self()
     gate = :atomics.new(1, [])
     workers = for _ <- 1..processes, do: spawn_link(fn -> work(parent, gate, processes, fun, calls) end)
     for worker <- workers, do: receive(do: ({^worker, :ready} -> :ok))
-    await_quiet(@looks)
+    await_quiet(@polls)
     for worker <- workers, do: send(worker, :go)
     times = for worker <- workers, do: receive(do: ({^worker, from, to} -> {from, to}))
 
@@ -59,15 +59,15 @@ defmodule Penstock.Bench.Loop do
     {in_ns(Enum.max(ends) - Enum.min(starts)), in_ns(Enum.min(ends) - Enum.max(starts))}
   end
 
-  # Processes that a sample has started end after it, and supervisors handle their ends: the next
-  # sample, which is of the other side, would pay for that.
+  # Waits until only the caller is active. Processes that the last sample started may still end,
+  # and supervisors handle their ends. The next sample, of the other side, must not pay for that.
   defp await_quiet(0), do: :ok
 
-  defp await_quiet(looks) do
-    # The calling process is active itself.
+  defp await_quiet(polls) do
+    # The one active process is the caller.
     if :erlang.statistics(:total_active_tasks) > 1 do
       :erlang.yield()
-      await_quiet(looks - 1)
+      await_quiet(polls - 1)
     end
   end
 
@@ -76,8 +76,8 @@ defmodule Penstock.Bench.Loop do
   defp work(parent, gate, processes, fun, calls) do
     send(parent, {self(), :ready})
     receive do: (:go -> :ok)
-    # The processes are woken some µs apart, which matters in a short sample: they wait for each
-    # other.
+    # The processes wait for each other, because they wake up some µs apart, which would distort a
+    # short sample.
     :atomics.add(gate, 1, 1)
     begin = calls + :rand.uniform(@beginnings)
     meet(gate, processes)

@@ -1,7 +1,7 @@
 defmodule Penstock.Bench.MemoryChild do
   @moduledoc false
-  # Runs in a fresh VM: the growth of the resident memory when 100,000 existing processes each
-  # acquire a permit, or do nothing.
+  # Runs in a fresh VM. Measures the growth of the resident memory when 100,000 existing processes
+  # each acquire a permit, or do nothing.
 
   @processes 100_000
 
@@ -16,7 +16,7 @@ defmodule Penstock.Bench.MemoryChild do
     settle()
 
     before = resident()
-    # The pool starts after the first look, so that its memory for 100,000 holders is counted.
+    # The pool starts after the first measurement, so that its memory for 100,000 holders counts.
     if side == :pool, do: {:ok, _} = Penstock.Pool.start_link(name: :b15, limit: @processes)
     Enum.each(pids, &send(&1, :go))
     until(fn -> :counters.get(done, 1) == 2 * @processes end)
@@ -26,7 +26,7 @@ defmodule Penstock.Bench.MemoryChild do
     (resident() - before) / @processes
   end
 
-  # Loads code and library before the first look.
+  # Loads code and library before the first measurement.
   defp warm_up do
     {:ok, _} = Penstock.Pool.start_link(name: :b15_warm_up, limit: 1)
     :ok = Penstock.Pool.try_acquire(:b15_warm_up)
@@ -34,7 +34,8 @@ defmodule Penstock.Bench.MemoryChild do
     Penstock.Pool.info(:b15_warm_up)
   end
 
-  # The first message makes every process run once: the pages that this touches are its own.
+  # The first message makes every process run once: the pages that it touches then are not the
+  # pool's.
   defp process(side, done) do
     receive do: (:wake -> :counters.add(done, 1, 1))
     receive do: (:go -> :ok)

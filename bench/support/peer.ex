@@ -1,7 +1,7 @@
 defmodule Penstock.Bench.Peer do
   @moduledoc false
   # Runs one sample in a VM of its own.
-
+  #
   # The calling VM compiles the file and sends the module. A compilation in the peer would leave
   # free memory there, which hides the growth that is measured.
   def call(file, function, args) do

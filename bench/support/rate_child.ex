@@ -1,7 +1,7 @@
 defmodule Penstock.Bench.RateChild do
   @moduledoc false
-  # Runs in a fresh VM: the resident memory of a limiter for a million keys, and the growth by ten
-  # million keys that are hit after its start.
+  # Runs in a fresh VM. Measures the resident memory of a limiter for a million keys, or its
+  # growth by hits on ten million keys.
 
   @max_keys 1_000_000
   @keys 10_000_000
@@ -17,7 +17,7 @@ defmodule Penstock.Bench.RateChild do
         (resident() - before) / 1_000_000
 
       :added ->
-        # The first hits load code and grow heaps.
+        # The first hits load code and grow heaps, which must not count.
         hit(@max_keys, @max_keys + 100_000)
         before = resident()
         hit(@max_keys, @max_keys + @keys)

@@ -48,7 +48,7 @@ defmodule Penstock.Bench.Report do
     verdict = Enum.find([:pass, :miss], &(&1 in verdicts))
 
     for {{row, rounds}, own} <- Enum.zip(compared, verdicts) do
-      # A row that passes one of its two comparisons is no miss.
+      # A row is no miss if one of its two comparisons passes.
       print(row, processes, rounds, if(own == :miss and verdict == :pass, do: :or, else: own))
     end
 
@@ -108,7 +108,7 @@ defmodule Penstock.Bench.Report do
   defp number(value, _unit) when abs(value) < 1000, do: :erlang.float_to_binary(value / 1, decimals: 1)
   defp number(value, _unit), do: Integer.to_string(round(value))
 
-  # Small ratios (a refusal compared with a supervisor) would all be 0.01 with two digits.
+  # With two digits, small ratios, as of a refusal and a supervisor, would all be 0.01.
   defp fixed(value) when value < 0.1, do: :erlang.float_to_binary(value / 1, decimals: 4)
   defp fixed(value), do: :erlang.float_to_binary(value / 1, decimals: 2)
 
@@ -152,7 +152,7 @@ defmodule Penstock.Bench.Report do
     end
   end
 
-  # The load of the machine is the first explanation of a strange figure.
+  # The load of the machine explains most strange figures.
   defp load do
     case File.read("/proc/loadavg") do
       {:ok, load} -> ", load #{load |> String.split() |> hd()}"

@@ -9,7 +9,7 @@ defmodule Penstock.Bench.Runner do
     Penstock.Bench.Spawn,
     Penstock.Bench.Tasks,
     Penstock.Bench.Supervisors,
-    Penstock.Bench.HandOff,
+    Penstock.Bench.WakeUp,
     Penstock.Bench.MassDeath,
     Penstock.Bench.Restart,
     Penstock.Bench.Memory,
@@ -62,8 +62,8 @@ defmodule Penstock.Bench.Runner do
     end
   end
 
-  # Each row has a process of its own. Its pools, tables and holders are linked to that process
-  # and end with the row.
+  # Runs a row in a fresh process. The row's pools and holders are linked to this process, and its
+  # ETS tables belong to it, so all of them end with the row.
   defp run(row) do
     parent = self()
 
@@ -82,7 +82,7 @@ defmodule Penstock.Bench.Runner do
     end
   end
 
-  # Measures the comparisons of a row, one or two.
+  # Measures a row: one comparison, or two if the row has `or`.
   defp measure(row) do
     rows = [row | for(other <- List.wrap(row.or), do: struct!(row, other))]
     baselines = for row <- rows, do: row.baseline && row.baseline.()

@@ -1,4 +1,4 @@
-# Sourced by the checks in this directory: a directory that goes away, and counted checks.
+# Sourced by the checks in this directory: a temporary directory, and functions that count checks.
 . "$(dirname "${BASH_SOURCE[0]}")/../../script/lib.sh"
 
 tmp=$(mktemp -d)
@@ -13,7 +13,7 @@ bad() {
   sed 's/^/        | /' "$log"
 }
 
-# works NAME COMMAND…
+# works NAME COMMAND…: it succeeds.
 works() {
   if "${@:2}" >"$log" 2>&1 </dev/null; then ok "$1"; else bad "$1" "exit status $?"; fi
 }
@@ -31,7 +31,7 @@ says() {
   fi
 }
 
-# The last line of a check.
+# totals: prints the counts, and fails if a check failed.
 totals() {
   echo
   echo "$passed passed, $failed failed"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run by script/package-check. Throw-away projects that depend on Penstock, and the messages when
-# they cannot.
+# Run by script/package-check. Builds throw-away projects that depend on Penstock, and checks the
+# messages when a build cannot succeed.
 . "$(dirname "$0")/lib.sh"
 unset PENSTOCK_NIF_PATH PENSTOCK_NIF_FEATURES MIX_BUILD_PATH MIX_TARGET CARGO_TARGET_DIR CARGO_BUILD_TARGET
 unset RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS
@@ -10,7 +10,7 @@ export MIX_ENV=prod
 
 in_dir() { (cd "$1" && "${@:2}"); }
 
-# A directory for the PATH with all programs of ours, except those that the arguments name.
+# path_without NAME…: makes a directory for the PATH, with all programs of the PATH but those.
 path_without() {
   local dir i dirs
   dir=$(mktemp -d -p "$tmp")
@@ -22,7 +22,7 @@ path_without() {
   echo "$dir"
 }
 
-# fake DIR NAME OUTPUT [STATUS]
+# fake DIR NAME OUTPUT [STATUS]: puts a program into DIR that prints OUTPUT.
 fake() {
   rm -f "$1/$2"
   printf '#!/bin/sh\necho "%s"\nexit %d\n' "$3" "${4:-0}" >"$1/$2"
@@ -60,6 +60,7 @@ end
 EOF
 }
 
+# boots COMMAND…: a host boots without cargo and acquires its permit.
 boots() {
   env -i HOME="$HOME" PATH="$no_cargo" LANG=C.UTF-8 HOST_PROBE=1 "$@" | tee "$tmp/probe"
   grep -qx 'probe: :ok 1' "$tmp/probe"
@@ -72,8 +73,8 @@ awk '/^```elixir/ { block = ""; inside = 1; next }
      inside { block = block $0 "\n" }' README.md >"$example" || true
 [ -s "$example" ] || die "README.md has no example in Elixir"
 
-# The files that Hex would pack, and nothing else. Cargo must not take the workspace around it for
-# its own.
+# The files that Hex would pack, and nothing else. The empty workspace keeps cargo from a
+# workspace above it.
 package=$tmp/package
 mkdir "$package"
 mix run --no-start --no-compile --no-deps-check -e \
@@ -131,7 +132,7 @@ cp -p "$source" "$tmp/lib.rs"
 echo "// changed" >>"$source"
 says "sees that a source changed" "none is on the PATH" in_dir "$path_host" env PATH="$no_cargo" mix compile
 touch "$tmp/lib.rs" && cp "$tmp/lib.rs" "$source"
-works "goes by contents, not by times" in_dir "$path_host" env PATH="$no_cargo" mix compile
+works "compares contents of sources, not times" in_dir "$path_host" env PATH="$no_cargo" mix compile
 # cargo takes a source that is older than its last build for unchanged.
 echo "// changed" >>"$source" && touch -d 2001-01-01 "$source"
 works "builds a changed source whose time is old" in_dir "$path_host" sh -c \
@@ -143,7 +144,7 @@ says "an unknown feature" "does not contain this feature: nothing" \
 say "a release"
 works "is built" in_dir "$path_host" mix release --quiet
 mv "$path_host/_build/prod/rel/host" "$tmp/released"
-# The files are moved away that a path from compile time would still find.
+# Moves the files away that a path from compile time would still find.
 mv "$package" "$tmp/elsewhere" && mv "$path_host/_build" "$tmp/_build"
 works "boots and acquires a permit without cargo" boots "$tmp/released/bin/host" start
 mv "$tmp/elsewhere" "$package" && mv "$tmp/_build" "$path_host/_build"
@@ -151,7 +152,7 @@ mv "$tmp/elsewhere" "$package" && mv "$tmp/_build" "$path_host/_build"
 say "a git dependency"
 git_host=$tmp/git_host
 host "$git_host" "{:penstock, git: \"file://$repo\"}"
-# The crates that ours depend on need no second build.
+# Takes over the built crates that ours depend on.
 mkdir "$git_host/_build"
 mv "$path_host/_build/penstock_cargo" "$git_host/_build/"
 works "is fetched" in_dir "$git_host" mix deps.get
@@ -166,7 +167,7 @@ echo text >"$tmp/text.so"
 echo 'int nothing;' | cc -shared -fPIC -x c -o "$tmp/library.so" -
 echo 'int nif_init;' | cc -shared -fPIC -x c -o "$tmp/nif.so" -
 head -c 100000 "$nif" >"$tmp/short.so"
-# The machine that an ELF file is for: to 32-bit SPARC.
+# Changes the machine of the ELF file to 32-bit SPARC.
 cp "$nif" "$tmp/foreign.so" && printf '\2' | dd of="$tmp/foreign.so" bs=1 seek=18 conv=notrunc status=none
 version=$(sed -n 's/^  @version "\(.*\)"$/\1/p' mix.exs)
 says "no such file" "$tmp/absent.so, which cannot be read: no such file or directory" with_nif "$tmp/absent.so"
@@ -203,7 +204,7 @@ defmodule Script do
 end
 EOF
 works "is built" in_dir "$escript" env PENSTOCK_NIF_PATH="$nif" mix escript.build
-says "is told to be a release" "An escript or an archive cannot carry native code: use a release" "$escript/script"
+says "tells to use a release" "An escript or an archive cannot carry native code: use a release" "$escript/script"
 "$escript/script" >"$tmp/said" 2>&1 </dev/null || true
 works "does not crash in the error path" sh -c "! grep -E 'UndefinedFunctionError|Protocol' '$tmp/said'"
 
@@ -216,14 +217,14 @@ works "installs what was built" cmp "$nif" "$path_host/_build/penstock_cargo/$ta
 rm -r "$package/.cargo"
 
 say "mix clean"
-works "takes the NIF away" in_dir "$repo" env PATH="$no_cargo" PENSTOCK_NIF_PATH="$nif" \
+works "removes the NIF" in_dir "$repo" env PATH="$no_cargo" PENSTOCK_NIF_PATH="$nif" \
   sh -c 'mix compile && test -f _build/prod/lib/penstock/priv/native/penstock_nif.so && mix clean &&
     test ! -e _build/prod/lib/penstock/priv/native/penstock_nif.so'
 
 say "script/setup"
 fake "$no_cc" id 1000
-works "is silent when nothing is to do" test -z "$(script/setup 2>&1)"
-# The scripts put rustup's directory on the PATH, so the home is another.
+works "is silent when nothing is missing" test -z "$(script/setup 2>&1)"
+# The scripts put rustup's directory below HOME on the PATH, so HOME is another directory.
 mkdir "$tmp/home"
 setup() { env HOME="$tmp/home" PATH="$1" "$repo/script/setup"; }
 says "no cargo" "needs Rust 1.91 or newer, and there is no cargo on the PATH" setup "$no_cargo"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Run by script/demo-check. The demo keeps its promises, and the examples print their results.
+# Run by script/demo-check. Checks that the demo keeps its promises and that the examples print
+# their results.
 . "$(dirname "$0")/lib.sh"
 
 # shows NAME LINE COMMAND…: it succeeds, and LINE is one of those it prints.
@@ -33,15 +34,17 @@ works "in less than 120 s" test $((SECONDS - start)) -lt 120
 for attack in a b c c2 d e f; do
   works "($attack) unguarded: there are more processes than the pool allows" row $attack unguarded "peak > 1100"
   works "($attack) guarded: the VM refuses nothing, and survives" row $attack guarded 'refused_by_vm == 0 && survived == "true"'
-  works "($attack) guarded: all is accounted for" row $attack guarded "offered > 0 && done + refused == offered"
-  # The VM's own are some sixty; in (c2) there are a hundred callers, each with the guard of its
-  # stream.
+  works "($attack) guarded: all work is done or refused" row $attack guarded "offered > 0 && done + refused == offered"
+  # The VM has some sixty processes of its own; (c2) has a hundred callers, each with the guard of
+  # its stream.
   works "($attack) guarded: the limit holds" row $attack guarded "limit > 0 && peak <= limit + 300"
 done
 works "(a) unguarded: the VM refuses" row a unguarded "refused_by_vm > 0"
+works "(b) unguarded: the VM refuses" row b unguarded "refused_by_vm > 0"
+works "(b) guarded: every job is done" row b guarded "done == offered"
 works "(d) unguarded: no worker ends" row d unguarded "done == 0"
 works "(d) guarded: every worker ends" row d guarded "done == offered"
-works "(e) guarded: most are refused" row e guarded "refused > done"
+works "(e) guarded: most children are refused" row e guarded "refused > done"
 works "(f) unguarded: the VM dies" row f unguarded 'survived == "false" && done == 0'
 works "(f) unguarded: for lack of memory" grep -qE "_alloc: Cannot allocate [0-9]+ bytes" demo.html
 works "(f) guarded: the limit's sessions stay" row f guarded "done == limit"
@@ -49,7 +52,7 @@ works "draws the page" grep -q "<svg" demo.html
 works "ends with the summary: a line for each attack" test "$(tail -n 16 "$tmp/said" | grep -cE '^\([a-f]2?\) .* alive .*[0-9] (ms|s|MB)$')" = 7
 works "the summary: one VM is dead" test "$(tail -n 16 "$tmp/said" | grep -cE '^\([a-f]2?\) .* dead ')" = 1
 works "says once that a VM starts" test "$(grep -c "starting the VM" "$tmp/said")" = 14
-works "tells its options" sh -c 'script/demo --help | grep -q -- "--only a,b"'
+works "shows its options" sh -c 'script/demo --help | grep -q -- "--only a,b"'
 
 say "the examples"
 shows "bounded spawn" "five jobs: [:ok, :ok, :ok, :error, :error]; 3 running, room for 0" mix run examples/bounded_spawn.exs
@@ -58,6 +61,6 @@ shows "a killed holder" "after the kill: :ok" mix run examples/killed_holder.exs
 shows "shared streams" "afterwards: 49; killed: 1" mix run examples/shared_streams.exs
 shows "supervised" "after a crash: 2 sessions" mix run examples/supervised.exs
 shows "rate limits" "of 1,000 at once from one address: 10 got through" mix run examples/rate_limits.exs
-works "each of them is checked" test "$(find examples -name '*.exs' | wc -l)" = 6
+works "every example is checked" test "$(find examples -name '*.exs' | wc -l)" = 6
 
 totals

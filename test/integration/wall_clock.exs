@@ -1,5 +1,5 @@
-# Run by wall_clock.sh in a VM that reads its wall clock from a file, the argument. Limits go by
-# another clock.
+# Run by wall_clock.sh in a VM that reads its wall clock from the file in the argument. Limits
+# must follow another clock.
 [file] = System.argv()
 
 alias Penstock.{Ban, RateLimiter}
@@ -27,18 +27,18 @@ began = System.monotonic_time(:millisecond)
 for {step, hours} <- [{"back", -1}, {"forward", 1}, {"forward again", 2}] do
   wall = System.os_time(:second)
   File.write!(file, "#{if hours < 0, do: "", else: "+"}#{hours * 3_600}")
-  # The step is seen at once, because each reading of the clock reads the file.
+  # The step takes effect at once, because each reading of the clock reads the file.
   stepped = System.os_time(:second) - wall
   from = System.monotonic_time(:millisecond)
   {allowed, at} = Hammer.run(from + 1_000, 0)
   {:banned, ms} = Ban.check(:bans, "key")
   IO.puts("#{step}: the wall clock moved by #{stepped} s, #{allowed} allowed in #{at - from} ms, banned for #{ms} ms")
 
-  # The burst was used up, so only the passed time allows hits.
+  # The burst is used up, so only the passed time allows hits.
   unless abs(stepped) >= 3_000, do: raise("the wall clock was not stepped")
-  unless abs(allowed - div(at - from, 10)) <= 2, do: raise("not what the time is worth")
-  unless ms in 50_000..60_000, do: raise("not as long as the ban has left")
+  unless abs(allowed - div(at - from, 10)) <= 2, do: raise("the allowed hits do not match the passed time")
+  unless ms in 50_000..60_000, do: raise("the ban has another remaining time")
 end
 
-unless first in 10..20, do: raise("not the burst")
+unless first in 10..20, do: raise("the first hits allowed are not the burst")
 IO.puts("limits follow another clock")

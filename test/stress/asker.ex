@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.Asker do
-  # A process that has seen the :DOWN or EXIT of a holder, and asks then, gets the permit: `asks`
-  # times in a row.
+  # A process that asks after it has seen the :DOWN or EXIT of a holder gets that holder's permit.
+  # This is tried `asks` times.
   @moduledoc false
 
   alias Penstock.Pool
@@ -17,7 +17,7 @@ defmodule Penstock.Stress.Asker do
     pool = Pool.new(limit: limit)
     spy = spawn_link(&spy/0)
     others = for _ <- 2..limit//1, do: holder(pool, nil)
-    askers = for _ <- 1..flood//1, do: spawn_link(fn -> ask_for_ever(pool) end)
+    askers = for _ <- 1..flood//1, do: spawn_link(fn -> ask_without_end(pool) end)
 
     failed = Enum.count(1..asks, fn n -> once(pool, n, ask, flood == 0, spy) != :ok end)
 
@@ -31,8 +31,8 @@ defmodule Penstock.Stress.Asker do
 
   defp once(pool, n, ask, alone?, spy) do
     victim = holder(pool, if(rem(n, 3) == 0, do: spy))
-    # The caller learns of the death by link or by monitor. It asks all the time, or only
-    # afterwards.
+    # The caller learns of the death by a link or by a monitor. The caller asks all the time, or
+    # only after the death.
     monitor = if rem(n, 2) == 0, do: Process.monitor(victim)
     Process.exit(victim, :kill)
     if alone? and rem(n, 5) < 2, do: ask_until_dead(pool, victim, monitor), else: await(victim, monitor)
@@ -58,7 +58,7 @@ defmodule Penstock.Stress.Asker do
     end
   end
 
-  # A spy has monitors that are older than the pool's, and so fire before the pool's.
+  # The monitors of a spy are older than the pool's, so they fire first and delay the pool's.
   defp holder(pool, spy) do
     parent = self()
 
@@ -93,10 +93,10 @@ defmodule Penstock.Stress.Asker do
     spy()
   end
 
-  defp ask_for_ever(pool) do
+  defp ask_without_end(pool) do
     if Pool.try_acquire(pool) == :ok, do: Pool.release(pool)
-    # A flood for the pool, not for the schedulers.
+    # Yields early: the flood must not keep the schedulers from the caller.
     :erlang.bump_reductions(400)
-    ask_for_ever(pool)
+    ask_without_end(pool)
   end
 end

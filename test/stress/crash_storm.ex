@@ -7,7 +7,7 @@ defmodule Penstock.Stress.CrashStorm do
   alias Penstock.Stress.Survivors
 
   @children 1_000
-  @bursts_ms 500
+  @burst_ms 500
 
   def run(seconds) do
     {:ok, _} =
@@ -33,7 +33,7 @@ defmodule Penstock.Stress.CrashStorm do
   end
 
   defp storm(until, crashes) do
-    crashes = burst(now() + @bursts_ms, crashes)
+    crashes = burst(now() + @burst_ms, crashes)
 
     with :ok <- Survivors.until(&exact/0) do
       if now() < until, do: storm(until, crashes), else: {:ok, crashes}
@@ -47,7 +47,8 @@ defmodule Penstock.Stress.CrashStorm do
     if now() < until, do: burst(until, crashes), else: crashes
   end
 
-  # A waiter that is served holds for an instant, which may be while a child is dead.
+  # A waiter that is served holds a permit for an instant, maybe that of a dead child. So the
+  # counts agree only at some instants.
   defp exact do
     live = Enum.count(children(), &Process.alive?/1)
     info = Pool.info(__MODULE__)

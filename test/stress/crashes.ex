@@ -1,9 +1,10 @@
 defmodule Penstock.Stress.Crashes do
-  # Counts reports of crashes: workers are killed all the time, so a failed one would go
-  # unnoticed.
+  # Counts reports of crashes. Workers are killed all the time, so a worker that fails would go
+  # unnoticed otherwise.
   @moduledoc false
 
-  # With `only`, counts the crashes of GenServers of these modules alone: others crash on purpose.
+  # With `only`, counts only crashes of GenServers of these modules: other processes crash on
+  # purpose.
   def watch(only \\ nil) do
     :persistent_term.put(__MODULE__, :counters.new(1, []))
     :ok = :logger.add_handler(__MODULE__, __MODULE__, %{level: :error, config: %{only: only}})
@@ -13,7 +14,8 @@ defmodule Penstock.Stress.Crashes do
     :ok
   end
 
-  # A callback of logger. It inspects only a name: a report may hold a term that never ends.
+  # A callback of logger. It inspects nothing but a name, because a report may hold a term that
+  # would never be printed to its end.
   def log(event, %{config: %{only: [_ | _] = modules}}) do
     if Enum.any?(modules, &of?(event, &1)), do: count(), else: :ok
   end

@@ -1,6 +1,7 @@
 defmodule Penstock.Stress.Hostile do
-  # Fuzzes Penstock: many processes call everything with terms of all kinds, and are killed and suspended at random.
-  # Afterwards the VM lives, the app's processes are those of before, and no gate counts a permit.
+  # Fuzzes Penstock: many processes call all functions with terms of all kinds, and are killed and
+  # suspended at random. Afterwards the VM is alive, the application's processes are the same, and
+  # pools count no permit of a dead process.
   @moduledoc false
 
   alias Penstock.{Ban, Pool, RateLimiter}
@@ -10,17 +11,16 @@ defmodule Penstock.Stress.Hostile do
 
   @fuzzers 16
   @victims 4
-  # ms; the longest time that one fuzzer is left suspended.
-  @longest_suspension 5
+  @longest_suspension_ms 5
 
-  @doc "Runs for `seconds`, without the functions named in `skip`. Terms that share are left out unless `shared?`."
+  @doc "Runs for `seconds`, leaving out `skip`. `shared?` adds terms that share parts."
   def run(seed, seconds, shared?, skip) do
     Process.flag(:trap_exit, true)
     :rand.seed(:exsss, seed)
     app = app()
     findings = HostileFindings.watch()
     top = start_gates()
-    # No fuzzer is among the drawn pids but the caller: these hold what is transferred.
+    # Calls draw pids among the caller and these victims, which hold the transferred permits.
     victims = for _ <- 1..@victims, do: spawn(fn -> Process.sleep(:infinity) end)
     HostileTerms.open(victims, shared?)
     calls = HostileCalls.all(skip)
@@ -30,13 +30,14 @@ defmodule Penstock.Stress.Hostile do
     {fuzzers, kills} = storm(fuzzers, calls, made, until, 0)
     for pid <- victims ++ Map.values(fuzzers), do: end_process(pid)
 
-    never = HostileCalls.never_in(calls)
+    never = HostileCalls.never_accepted(calls)
     IO.puts("  #{:counters.get(made, 1)} calls, #{kills} kills, #{tuple_size(elem(calls, 0))} functions")
     for {module, name, arity} <- never, do: IO.puts("  never accepted: #{inspect(module)}.#{name}/#{arity}")
 
     result = with :ok <- same(app), :ok <- restart_app(), :ok <- Survivors.until(&at_rest/0), do: works()
     end_process(top)
-    # Both are reported: a fault that was found may have spoilt a count.
+    # The result is printed even if there are findings: a fault that was found may have spoilt a
+    # count.
     found = HostileFindings.check(findings)
     if result != :ok, do: IO.puts("  at rest: #{inspect(result)}")
     with :ok <- found, :ok <- result, do: {:ok, :counters.get(made, 1)}
@@ -89,7 +90,7 @@ defmodule Penstock.Stress.Hostile do
     receive after: (:rand.uniform(3) -> :ok)
     slot = :rand.uniform(@fuzzers)
     pid = fuzzers[slot]
-    # A fuzzer that an exit signal or its own call has ended is no kill of ours.
+    # A fuzzer that an exit signal or its own call has ended does not count as killed.
     alive? = Process.alive?(pid)
     if alive?, do: disturb(pid, :rand.uniform(3))
     killed = if alive? and not Process.alive?(pid), do: 1, else: 0
@@ -105,7 +106,7 @@ defmodule Penstock.Stress.Hostile do
   defp disturb(pid, suspend) do
     # OTP 25 may never answer a synchronous request if the process ends at that moment.
     :erlang.suspend_process(pid, [:asynchronous])
-    receive after: (:rand.uniform(@longest_suspension) -> :ok)
+    receive after: (:rand.uniform(@longest_suspension_ms) -> :ok)
     if suspend == 2, do: Process.exit(pid, :kill), else: :erlang.resume_process(pid)
   catch
     # For a process that dies or has died, the VM raises `:badarg` or `:internal_error`.
@@ -129,7 +130,8 @@ defmodule Penstock.Stress.Hostile do
     end
   end
 
-  # A fuzzer that registered as one of them may have been killed before the true one registered again.
+  # Restarts janitor and reaper. A fuzzer that took the place of one may have been killed before
+  # the true process registered again.
   defp restart_app do
     for {name, pid} <- app() do
       end_process(pid)
@@ -139,7 +141,7 @@ defmodule Penstock.Stress.Hostile do
     :ok
   end
 
-  # Ends the children that their supervisors would restart without end.
+  # Ends the children first, which their supervisors would restart without end.
   defp at_rest do
     for {_, pid, _, _} <- Penstock.DynamicSupervisor.which_children(:hostile_children), is_pid(pid) do
       Penstock.DynamicSupervisor.terminate_child(:hostile_children, pid)
@@ -153,13 +155,13 @@ defmodule Penstock.Stress.Hostile do
     :error, %ArgumentError{message: message} -> {:error, {:restarting, message}}
   end
 
-  # A fuzzer may have transferred permits to an owner or a supervisor, which lives.
+  # Living holders count: a fuzzer may have transferred permits to an owner or a supervisor.
   defp exact?(info) do
     held = for %{pid: pid, permits: permits} <- Pool.holders(info.name), Process.alive?(pid), do: permits
     info.in_use == Enum.sum(held) and info.holders == length(held) and info.waiting == 0
   end
 
-  # The reaper kills, a waiter is woken, and a full pool refuses.
+  # Checks that the reaper still kills, that a waiter is woken, and that a full pool refuses.
   defp works do
     pool = Pool.new(limit: 1)
     {:ok, {pid, monitor}} = Penstock.spawn_monitor(pool, fn -> Process.sleep(:infinity) end, max_runtime: 1)

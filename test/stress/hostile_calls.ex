@@ -7,7 +7,7 @@ defmodule Penstock.Stress.HostileCalls do
   alias Penstock.Node.Reaper
   alias Penstock.Stress.{HostileFindings, HostileShapes, HostileTerms}
 
-  @doc "Returns all `{module, function, arity}` except those in `skip`, and counters of accepted calls."
+  @doc "Returns the functions, except those named in `skip`, and counters of accepted calls."
   def all(skip) do
     native = for {name, arity} <- Native.__info__(:functions), name != :load, do: {Native, name, arity}
     {:ok, modules} = :application.get_key(:penstock, :modules)
@@ -17,7 +17,7 @@ defmodule Penstock.Stress.HostileCalls do
     {calls, :counters.new(tuple_size(calls), [])}
   end
 
-  # A default argument makes a function of each lower arity, too.
+  # Default arguments define a function of each lower arity as well.
   defp documented(module) do
     with "Elixir.Penstock" <> _ <- Atom.to_string(module),
          {:docs_v1, _, _, _, %{}, _, docs} <- Code.fetch_docs(module) do
@@ -30,14 +30,14 @@ defmodule Penstock.Stress.HostileCalls do
   end
 
   @doc "Makes one call and ignores its outcome. Returns the call."
-  def one({calls, went_in}) do
+  def one({calls, accepted}) do
     index = :rand.uniform(tuple_size(calls))
     {module, name, arity} = call = elem(calls, index - 1)
     args = arguments(call, args(HostileShapes.of(call), arity))
 
     try do
       result = consume(name, apply(module, name, args))
-      unless result in [:badarg, :no_pool, :no_limiter, :no_ban], do: :counters.add(went_in, index, 1)
+      unless result in [:badarg, :no_pool, :no_limiter, :no_ban], do: :counters.add(accepted, index, 1)
       HostileTerms.keep(result)
     catch
       kind, reason -> HostileFindings.call(kind, reason, __STACKTRACE__, {module, name, args})
@@ -48,7 +48,7 @@ defmodule Penstock.Stress.HostileCalls do
     call
   end
 
-  # Half of the calls have the shape of a valid one, in which every eighth argument is not.
+  # Half of the calls are valid, except that one argument in eight is replaced by a drawn one.
   defp args(nil, arity), do: for(n <- 1..arity//1, do: HostileTerms.argument(n, arity))
 
   defp args(shape, arity) do
@@ -61,17 +61,18 @@ defmodule Penstock.Stress.HostileCalls do
     end
   end
 
-  @doc "Returns the calls that raised or were refused as bad each time."
-  def never_in({calls, went_in}) do
-    for {call, index} <- Enum.with_index(Tuple.to_list(calls), 1), :counters.get(went_in, index) == 0, do: call
+  @doc "Returns the functions whose every call raised or was refused as invalid."
+  def never_accepted({calls, accepted}) do
+    for {call, index} <- Enum.with_index(Tuple.to_list(calls), 1), :counters.get(accepted, index) == 0, do: call
   end
 
-  # A forged pid of a living process would acquire for that process, which only it may do.
+  # These entries trust that the pid is the caller's. The pid of another living process would
+  # acquire for that process.
   defp arguments({Native, name, arity}, args)
        when name in [:pool_try_one, :pool_release_one, :run_take_one, :run_end_one],
        do: List.replace_at(args, arity - 1, self())
 
-  # A number of keys that the VM would reserve gigabytes for is none of Penstock's business.
+  # A table with more keys would reserve gigabytes, and exercise no more code.
   defp arguments({Native, name, _arity}, args) when name in [:rate_start, :ban_start] do
     Enum.map(args, fn
       n when is_integer(n) and n > 100_000 and n < 0x1000000000000 -> 1_000
@@ -79,21 +80,23 @@ defmodule Penstock.Stress.HostileCalls do
     end)
   end
 
-  # A supervisor ends with the given reason, and the VM copies it to each linked process in one
-  # go.
+  # A supervisor ends with the given reason. The VM copies the reason to each linked process at
+  # one go, so a heavy one is replaced.
   defp arguments({_module, :stop, _arity}, [supervisor | rest]) do
     [supervisor | Enum.map(rest, &light(&1, :normal))]
   end
 
-  # `:measured` is the promise of the caller, which has walked the key, that a walk through it is short.
+  # `:measured` promises that the caller has walked the key, and that the walk is short. So it is
+  # replaced in a call with a heavy term.
   defp arguments({Native, _name, _arity}, args) do
     if :measured in args and not Enum.all?(args, &light?/1),
       do: Enum.map(args, &if(&1 == :measured, do: :not_measured, else: &1)),
       else: args
   end
 
-  # The VM copies arguments to the process that starts with them, and its exit reason, which may
-  # hold them, to each linked process.
+  # The VM copies arguments to the process that starts with them. It also copies that process's
+  # exit reason, which may hold the arguments, to each linked process. So heavy arguments are
+  # replaced.
   defp arguments(_call, [gate, module, function, args | rest])
        when is_atom(module) and is_atom(function) and is_list(args),
        do: [gate, module, function, light(args, [1]) | rest]
@@ -107,11 +110,12 @@ defmodule Penstock.Stress.HostileCalls do
   defp light(term, other), do: if(light?(term), do: term, else: other)
   defp light?(term), do: Penstock.Options.Weight.light?(term, 1_024)
 
-  # A stream does nothing until it is asked for elements.
+  # A stream does nothing until a consumer asks for elements.
   defp consume(name, stream) when name in [:async_stream, :async_stream_nolink], do: Enum.take(stream, 5)
   defp consume(_name, result), do: result
 
-  # The native side knows one janitor and one reaper: now the caller. So the true one registers again.
+  # The native side knows one janitor and one reaper, and the call has put the caller in that
+  # place. So the true process registers again.
   defp register_again(:janitor_register), do: register_again(Janitor, &Native.janitor_register/0)
   defp register_again(:reaper_register), do: register_again(Reaper, &Native.reaper_register/0)
   defp register_again(_name), do: :ok

@@ -1,11 +1,12 @@
 defmodule Penstock.Stress.HostileFindings do
-  # Finds outcomes that no call, and no process of the library's own, may have.
+  # Collects the outcomes that no call, and no process of the library, must ever have.
   @moduledoc false
 
   @handler __MODULE__
-  # The depth to which a term is shown: a term that is shared a hundred times over has no end.
+  # The depth to which a term is shown: a term that shares its parts at each of a hundred levels
+  # would never be printed to its end.
   @depth 8
-  # Digits of a bignum take a time that grows with their square.
+  # The size up to which an integer is shown: the time for its digits grows with their square.
   @shown_bits 200
 
   def watch do
@@ -15,30 +16,30 @@ defmodule Penstock.Stress.HostileFindings do
     table
   end
 
-  @doc "A callback of logger. It runs in the process that reports, so that its kind is known."
+  @doc "A callback of logger. It runs in the reporting process, whose kind it can tell."
   def log(%{level: level, msg: message, meta: meta}, _config) when level in [:error, :critical, :alert, :emergency] do
     case meta[:crash_reason] || reason(message) do
       {reason, [_ | _] = stack} -> if fault?(reason, stack), do: add({:report, kind(), brief(reason), top(stack)}, "")
-      # Without a stack it was stopped, for a reason that a caller gave.
+      # A process whose reason has no stack was stopped, for a reason that a caller gave.
       _reason -> :ok
     end
   end
 
   def log(_event, _config), do: :ok
 
-  defp reason({:report, %{label: {:proc_lib, :crash}, report: [info | _]}}), do: elem_reason(info[:error_info])
+  defp reason({:report, %{label: {:proc_lib, :crash}, report: [info | _]}}), do: error_reason(info[:error_info])
   defp reason({:report, %{label: {:gen_server, :terminate}, reason: reason}}), do: reason
-  # A report of a process that was simply spawned.
+  # A report of a process that proc_lib did not start.
   defp reason({"Error in process" <> _, [_pid, _node, reason]}), do: reason
   defp reason({~c"Error in process" ++ _, [_pid, reason]}), do: reason
   defp reason({~c"Error in process" ++ _, [_pid, _node, reason]}), do: reason
   # A supervisor repeats the report of its child.
   defp reason(_other), do: :normal
 
-  defp elem_reason({_class, reason, stack}), do: {reason, stack}
-  defp elem_reason(_none), do: :normal
+  defp error_reason({_class, reason, stack}), do: {reason, stack}
+  defp error_reason(_none), do: :normal
 
-  # The kind of the process, as proc_lib remembers it.
+  # Returns the kind of the process: the module of its initial call, as proc_lib remembers it.
   defp kind, do: with({module, _, _} <- Process.get(:"$initial_call"), do: module)
 
   defp ours?(module) when is_atom(module) and module != nil do
@@ -58,11 +59,11 @@ defmodule Penstock.Stress.HostileFindings do
   defp orderly?({:shutdown, _}), do: true
   defp orderly?(_reason), do: false
 
-  @doc "Returns what a call raised, threw or exited with, if the call must not do that."
+  @doc "Adds a finding if a call must not raise, throw or exit as it did."
   def call(class, reason, stack, {module, name, arguments}) do
     faulty? =
       cond do
-        # Any term is answered, and a panic is no answer.
+        # A native function answers to any term. An exception is a panic.
         module == Penstock.Native -> true
         class == :error -> fault?(reason, stack)
         true -> false
@@ -71,7 +72,8 @@ defmodule Penstock.Stress.HostileFindings do
     if faulty?, do: add({:call, module, name, class, brief(reason), top(stack)}, shown(arguments))
   end
 
-  # Finds the code that raised. Exceptions of work and of start functions pass through.
+  # Returns `true` if code of the library raised the error. Exceptions of work and of start
+  # functions pass through the library and are no fault.
   defp fault?(%ArgumentError{message: message}, stack), do: not is_binary(message) and in_ours?(stack)
   defp fault?(%Penstock.RejectedError{}, _stack), do: false
   defp fault?(%SystemLimitError{}, _stack), do: false
@@ -84,14 +86,14 @@ defmodule Penstock.Stress.HostileFindings do
   defp count(arguments) when is_list(arguments), do: length(arguments)
   defp count(arity), do: arity
 
-  @doc "Keeps a finding, with the first example of it."
+  @doc "Counts a finding, and keeps the first example of it."
   def add(finding, example) do
     table = :persistent_term.get(__MODULE__)
     if :ets.insert_new(table, {finding, 0, example}), do: IO.puts("  FOUND #{inspect(finding)} by #{example}")
     :ets.update_counter(table, finding, {2, 1})
   end
 
-  @doc "Returns `:ok`, or how many kinds of findings there are, which it prints."
+  @doc "Prints the findings. Returns `:ok`, or an error with the number of different findings."
   def check(table) do
     :logger.remove_handler(@handler)
     findings = :ets.tab2list(table)
@@ -101,7 +103,7 @@ defmodule Penstock.Stress.HostileFindings do
 
   defp shown(arguments), do: Enum.map_join(arguments, ", ", &brief/1)
 
-  # Only the format that counts depth ends on every term.
+  # Only `~P`, which limits the depth, ends for every term.
   defp brief(%module{}) when module in [ArgumentError], do: inspect(module)
   defp brief(%{__exception__: true} = error), do: "#{inspect(error.__struct__)} #{cut(error)}"
   defp brief(term), do: cut(term)

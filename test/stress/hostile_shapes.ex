@@ -1,5 +1,5 @@
 defmodule Penstock.Stress.HostileShapes do
-  # Makes arguments of the kinds that a function takes, for functions that drawn ones hardly ever fit.
+  # Makes valid arguments, for functions that hardly ever accept drawn ones.
   @moduledoc false
 
   alias Penstock.{Ban, Drainer, Native, Pool, RateLimiter}
@@ -8,15 +8,15 @@ defmodule Penstock.Stress.HostileShapes do
   @mfa_functions ~w(start start_link async async! async_nolink async_nolink! start_child)a
   @streams ~w(async_stream async_stream_nolink)a
 
-  @doc "Returns as many arguments as the function takes, or nil where drawn ones do as well."
+  @doc "Returns valid arguments of a function, or nil if drawn ones serve as well."
   def of({Penstock, :child_spec, 2}), do: [child(), make(:pool)]
-  def of({Penstock, :start_process, n}), do: Enum.take([make(:pool), fn -> child_pid() end, terms()], n)
-  def of({Penstock, name, n}) when name not in [:list, :child_spec], do: Enum.take([make(:pool), fun(), terms()], n)
+  def of({Penstock, :start_process, n}), do: Enum.take([make(:pool), fn -> child_pid() end, options()], n)
+  def of({Penstock, name, n}) when name not in [:list, :child_spec], do: Enum.take([make(:pool), fun(), options()], n)
   def of({Penstock.Task, name, n}), do: task(name, n, make(:pool))
   def of({Penstock.Task.Supervisor, :start_link, 1}), do: [[name: make(:new), limit: make(:small)]]
   def of({Penstock.Task.Supervisor, name, n}), do: task(name, n, :hostile_tasks)
   def of({Penstock.DynamicSupervisor, :start_link, 1}), do: [[name: make(:new), limit: make(:small)]]
-  def of({Penstock.DynamicSupervisor, :start_child, n}), do: Enum.take([:hostile_children, child(), terms()], n)
+  def of({Penstock.DynamicSupervisor, :start_child, n}), do: Enum.take([:hostile_children, child(), options()], n)
   def of({Penstock.IP, :to_string, 1}), do: [Penstock.IP.key({127, 0, 0, make(:small)})]
   def of({Penstock.IP, :key, n}), do: Enum.take([{127, 0, 0, make(:small)}, [v4: 8, v6: 64]], n)
 
@@ -38,8 +38,8 @@ defmodule Penstock.Stress.HostileShapes do
   def of(_call), do: nil
 
   defp task(name, 2, gate) when name in @mfa_functions, do: [gate, fun()]
-  defp task(name, 3, gate) when name in @mfa_functions, do: [gate, fun(), terms()]
-  defp task(name, n, gate) when name in @mfa_functions, do: Enum.take([gate, :timer, :sleep, [1], terms()], n)
+  defp task(name, 3, gate) when name in @mfa_functions, do: [gate, fun(), options()]
+  defp task(name, n, gate) when name in @mfa_functions, do: Enum.take([gate, :timer, :sleep, [1], options()], n)
   defp task(name, n, gate) when name in @streams and n < 5, do: Enum.take([gate, 1..9, &{&1}, stream()], n)
   defp task(name, n, gate) when name in @streams, do: Enum.take([gate, 1..9, :erlang, :max, [5], stream()], n)
   defp task(_name, _arity, _gate), do: nil
@@ -79,14 +79,14 @@ defmodule Penstock.Stress.HostileShapes do
     some_hostile(%{limit: 1 + make(:small), per: 10, burst: 5, max_keys: 10, clock: :manual})
   end
 
-  # Sizes stay valid: the native side would reserve the memory.
+  # Sizes stay valid, because the native side would reserve memory for any size.
   defp ban_settings do
     %{failures: 2, within: 10, ban_for: 10, escalate: 2, max_ban: 100, forget_after: 10, clock: :manual}
     |> some_hostile()
     |> Map.merge(%{max_keys: 10, max_bans: 10})
   end
 
-  # Every eighth setting is not valid.
+  # Replaces one setting in eight by a drawn term.
   defp some_hostile(settings) do
     Map.new(settings, fn {name, valid} ->
       {name, if(:rand.uniform(8) == 1, do: HostileTerms.argument(2, 9), else: valid)}
@@ -97,7 +97,7 @@ defmodule Penstock.Stress.HostileShapes do
   defp hits, do: for(_ <- 0..make(:small), do: {:hostile_limiter, make(:small), 1 + make(:small)})
   defp stream, do: [max_concurrency: 1 + make(:small), ordered: make(:small) > 2, acquire_timeout: make(:small)]
 
-  defp terms do
+  defp options do
     options = [timeout: make(:small), permits: 1 + make(:small), max_runtime: 5 + make(:small)]
     Enum.take_random(options, make(:small))
   end

@@ -1,26 +1,27 @@
 defmodule Penstock.Stress.HostileTerms do
-  # Draws the arguments of hostile calls: terms near the valid ones, results of earlier calls, and garbage.
+  # Draws the arguments of hostile calls: terms near the valid ones, results of earlier calls, and
+  # garbage.
   @moduledoc false
 
-  # Gates that run, and names that no gate of the storm has.
+  # The gates that run, and names that calls may start gates under.
   @pools [:hostile_pool, :hostile_narrow, :hostile_tasks, :hostile_children]
   @gates @pools ++ [:hostile_limiter, :hostile_ban]
   @names @gates ++ [:hostile_a, :hostile_b, :hostile_unknown]
   @store :hostile_store
   # Results that are kept for later calls; a new one overwrites an old one.
   @slots 512
-  # A table of more keys would take the memory of the machine, not a path of the code.
+  # A table of more keys would take memory, and exercise no more code.
   @most_keys 1_000
 
   def pools, do: @pools
 
-  @doc "Makes the table of results. `victims` are the processes that permits may go to."
+  @doc "Makes the table of results. Calls may transfer permits to `victims`."
   def open(victims, shared?) do
     :ets.new(@store, [:named_table, :public, :set])
     :persistent_term.put(__MODULE__, {List.to_tuple(victims), List.to_tuple(heavy(shared?))})
   end
 
-  @doc "Keeps a result: a reference, a number, a handle, or what is in a small tuple of such."
+  @doc "Keeps a result for later calls: a reference, a number, a handle, a pid, or a pair."
   def keep({:ok, term}), do: keep(term)
   def keep(term) when is_reference(term) or is_integer(term), do: put(term)
   def keep(%Penstock.Pool{} = handle), do: put(handle)
@@ -137,7 +138,7 @@ defmodule Penstock.Stress.HostileTerms do
     elem(heavy, :rand.uniform(tuple_size(heavy)) - 1)
   end
 
-  # Built once: the storm would do nothing else.
+  # Returns large terms. They are built once, because that takes far longer than a call.
   defp heavy(shared?) do
     deep = Enum.reduce(1..100_000, [], fn _, term -> [term] end)
     map = Map.new(1..10_000, &{&1, &1})
@@ -145,7 +146,7 @@ defmodule Penstock.Stress.HostileTerms do
     binary = :binary.copy("x", 10_000_000)
     <<_::5, slice::bitstring>> = binary
     plain = [deep, map, closure, binary, slice, Integer.pow(2, 100_000), Enum.to_list(1..10_000)]
-    # As many leaves as no walk could ever visit.
+    # No walk could ever visit all of its 2^100 leaves.
     if shared?, do: [Enum.reduce(1..100, 0, fn _, term -> {term, term} end) | plain], else: plain
   end
 end

@@ -1,5 +1,5 @@
 defmodule Penstock.Stress.Keeper do
-  # Starts the pool's owner again whenever it was killed, as a supervisor would.
+  # Restarts the pool's owner each time it is killed, as a supervisor would.
   @moduledoc false
 
   alias Penstock.Pool
@@ -37,7 +37,7 @@ defmodule Penstock.Stress.Keeper do
   defp restart(opts) do
     case Pool.start_link(opts) do
       {:ok, owner} -> owner
-      # Killed as it started.
+      # The owner was killed while it started.
       {:error, :killed} -> restart(opts)
     end
   end

@@ -1,12 +1,13 @@
 defmodule Penstock.Stress.KillStorm do
-  # Rounds of kills at random instants; after each, what the pool says is compared with what the survivors hold.
+  # Kills processes at random instants, in rounds. After each round the counts of the pool must
+  # match the permits of the survivors.
   @moduledoc false
 
   alias Penstock.Stress.{Crashes, Keeper, Killer, Round, Survivors, Tally}
 
   @kills_a_round 4_000
 
-  # Runs rounds from 0 on, until there were `kills` kills.
+  # Runs rounds from number 0 on, until `kills` processes were killed.
   def run(seed, kills), do: run(seed, Stream.iterate(0, &(&1 + 1)), kills)
 
   # Runs one round `times` times.
@@ -36,7 +37,7 @@ defmodule Penstock.Stress.KillStorm do
     :rand.seed(:exsss, {seed, round, 0})
     limit = Enum.random([1, 2, 5, 8, 20, 100])
     max_waiting = Enum.random([0, 3, 1_000])
-    # Every round restarts the name, so what a closed pool leaves behind is tried as well.
+    # Each round starts the same name, so the storm also covers the reuse of a closed pool.
     pool = __MODULE__.Pool
     keeper = Keeper.start(name: pool, limit: limit, max_waiting: max_waiting)
 

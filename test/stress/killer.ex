@@ -1,18 +1,18 @@
 defmodule Penstock.Stress.Killer do
-  # Looks for a process in the state that the plan aims at, and kills it some random time later.
+  # Looks for a process in the state that the plan aims at, and kills it a random time later.
   @moduledoc false
 
   alias Penstock.Stress.{Plan, Tally, Worker}
 
   @workers 48
-  # How often to look before giving up.
+  # How often the killer looks for a victim before it draws another plan.
   @looks 60
 
   # Runs until `kills` living processes were killed.
   def storm(shared, keeper, kills) do
     trace(keeper)
     workers = for slot <- 1..@workers, do: enlist(shared, slot, :rand.uniform(1_000_000_000))
-    # All of them exist before the first looks for a peer.
+    # All workers exist before the first of them looks for a peer.
     for {pid, _me} <- workers, do: send(pid, :go)
     slots = for {{pid, me}, slot} <- Enum.with_index(workers, 1), into: %{}, do: {pid, {slot, me}}
     storm(%{shared: shared, keeper: keeper, workers: List.to_tuple(workers), slots: slots}, kills)
@@ -65,7 +65,7 @@ defmodule Penstock.Stress.Killer do
 
         if Worker.at?(me, :spawner) and Process.alive?(pid) do
           pause(rem(plan.pause, 256))
-          hand_over(plan, killer, {slot, me}, pid)
+          kill_in_handoff(plan, killer, {slot, me}, pid)
         else
           aim(:child, plan, killer, looks)
         end
@@ -88,20 +88,21 @@ defmodule Penstock.Stress.Killer do
       slot ->
         pause(plan.pause)
 
-        # Its child may have been faster.
+        # The victim may be dead already, killed by its own child.
         with {0, killer} <- kill_worker(plan, killer, slot), do: aim(state, plan, killer, looks - 1)
     end
   end
 
-  # Either side of a handoff. The process in the spawner's slot may be its successor by now.
-  defp hand_over(%{spawner?: true} = plan, killer, {slot, _me}, _pid), do: kill_worker(plan, killer, slot)
+  # Kills one side of a handoff. The process in the spawner's slot may be its successor by now.
+  defp kill_in_handoff(%{spawner?: true} = plan, killer, {slot, _me}, _pid), do: kill_worker(plan, killer, slot)
 
-  defp hand_over(plan, %{shared: %{kids: kids, tally: tally}} = killer, {_slot, me}, pid) do
+  defp kill_in_handoff(plan, %{shared: %{kids: kids, tally: tally}} = killer, {_slot, me}, pid) do
     unlisted = if Worker.at?(me, :spawner), do: :child, else: :grown
     {kill(tally, child(kids, pid, unlisted), pid, plan), killer}
   end
 
-  # A process that is not listed has not begun yet, or is about to end.
+  # Returns the state of a child. A child that is not in the table has not begun yet, or is about
+  # to end.
   defp child(kids, pid, unlisted) do
     case :ets.lookup(kids, pid) do
       [{_pid, _permits, me, mark}] -> Worker.child(me, mark)
@@ -144,10 +145,10 @@ defmodule Penstock.Stress.Killer do
     worker
   end
 
-  # Tracing reports the births of its children at once.
+  # A trace reports the children of a worker as it spawns them.
   defp trace(pid), do: :erlang.trace(pid, true, [:procs])
 
-  # An owner, and perhaps its successor as it starts.
+  # Kills an owner, and if `successor?` also the next one while it starts.
   defp kill_owner(pid, plan, %{keeper: keeper} = killer, successor?) do
     pause(plan.pause)
     killed = kill(killer.shared.tally, :owner, pid, plan)

@@ -1,5 +1,5 @@
 defmodule Penstock.Stress.MassDeath do
-  # Many holders at once: the pool lists them, and all permits return when all are killed.
+  # Kills many holders at once. The pool lists them before, and all permits return afterwards.
   @moduledoc false
 
   alias Penstock.Pool

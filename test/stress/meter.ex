@@ -1,8 +1,8 @@
 defmodule Penstock.Stress.Meter do
-  # Reads the times of NIF calls, in a build with the feature "meter".
+  # Reports the CPU times of NIF calls, in a build with the feature "meter".
   @moduledoc false
 
-  # Returns whether the calls were short, which is also true in a build without the meter.
+  # Returns `true` if the calls were short, or in a build without the meter.
   def report, do: report(Penstock.Native.metered())
 
   defp report(nil) do
@@ -20,8 +20,8 @@ defmodule Penstock.Stress.Meter do
         "#{controls_long} of #{controls} beyond 1000 µs"
     )
 
-    # A machine that takes a millisecond from an idle process cannot tell. The calls must then not
-    # fare worse than that process.
+    # Where the machine charges a call that does nothing with 1 ms, a long call proves nothing.
+    # Calls must then be long no more often than these controls.
     cond do
       long == 0 -> IO.puts("no NIF call took more than 1 ms")
       long <= controls_long -> IO.puts("some NIF calls took more than 1 ms, but so did calls that do nothing")

@@ -1,11 +1,12 @@
 defmodule Penstock.Stress.MonitoredBy do
-  # Asks a process as Observer and LiveDashboard do, while pools of its permits are dropped.
+  # Asks which monitors holders have, as Observer and LiveDashboard do, while pools in which they
+  # hold permits are dropped.
   @moduledoc false
 
   alias Penstock.{Monitored, Native}
 
-  # Pools that are alive, or being cleared, at one time: of two makers, whose handles holders
-  # collect.
+  # The most pools that may be alive, or being cleared, at one time. Two makers make pools one
+  # after another, and dropped handles are collected soon.
   @most 100
 
   def run(seconds) do

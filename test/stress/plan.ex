@@ -3,7 +3,7 @@ defmodule Penstock.Stress.Plan do
   # used, so that the seed decides the n-th plan of a round.
   @moduledoc false
 
-  # In percent. Hold and transfer are found less often than others, where the pool is small.
+  # In percent. Victims in hold and transfer are harder to find than others in a small pool.
   @aims [hold: 24, transfer: 20, spawner: 13, park: 12, child: 10, wait: 8]
         |> Keyword.merge(run: 4, idle: 4, take: 2, grown: 2, owner: 1)
         |> Enum.flat_map(fn {aim, share} -> List.duplicate(aim, share) end)
@@ -12,7 +12,7 @@ defmodule Penstock.Stress.Plan do
   def draw(workers) do
     %{
       aim: elem(@aims, :rand.uniform(tuple_size(@aims)) - 1),
-      # Before that, a process in handoff, if there is one: such processes are hard to find.
+      # Most plans look for a process in handoff first, because such processes are hard to find.
       newborn?: :rand.uniform(4) > 1,
       spawner?: :rand.uniform(3) == 1,
       slot: :rand.uniform(workers),
@@ -26,6 +26,6 @@ defmodule Penstock.Stress.Plan do
     }
   end
 
-  # A delay of any length up to 2^most, each magnitude equally often.
+  # Returns a delay of up to 2^most, each magnitude equally often.
   defp random_pause(most), do: :rand.uniform(Bitwise.bsl(1, :rand.uniform(most)))
 end

@@ -49,12 +49,12 @@ defmodule Penstock.Stress.Rates do
   defp race(key, keys, processes, barrier, allowed) do
     :atomics.add(barrier, 1, 1)
     arrive(barrier, key * processes)
-    # Twice, so that two processes are enough for more than the burst.
+    # Each process hits twice, so that two processes are enough to exceed the burst.
     for _ <- 1..2, match?({:allow, _}, RateLimiter.hit(@name, {:fresh, key})), do: :counters.add(allowed, key, 1)
     race(key + 1, keys, processes, barrier, allowed)
   end
 
-  # All processes are there before any of them goes on.
+  # Waits until all processes have arrived.
   defp arrive(barrier, count) do
     if :atomics.get(barrier, 1) < count do
       :erlang.yield()
@@ -67,30 +67,30 @@ defmodule Penstock.Stress.Rates do
   @doc """
   Has four processes hammer a limiter for `ms` ms.
 
-  The allowed hits are those that the time is worth. A metered build cannot hammer that hard.
+  As many hits are allowed as the passed time permits. A metered build is too slow for the fast rate.
   """
   def pace(ms, metered?) do
     slow = [{[limit: 100, per: 1_000, burst: 10], 1}, {[limit: 1, per: 10_000, burst: 1], 1}]
     fast = if metered?, do: [], else: [{[limit: 1_000_000, per: 1_000, burst: 100_000], 1_000 * ms / 1_000}]
     rates = slow ++ fast
 
-    problems = for {rate, off} <- rates, problem = pace_of(rate, ms, off), do: problem
-    # The manual clock passes ten days in a moment.
+    problems = for {rate, margin} <- rates, problem = pace_of(rate, ms, margin), do: problem
+    # A manual clock passes ten days in a moment.
     problems = problems ++ List.wrap(day())
     turns = for rate <- [50, 200, 400, 1_000, 2_000, 5_000, 10_000], callers <- [1, 8, 50], do: {rate, callers}
     problems = problems ++ for {rate, callers} <- turns, problem = turns(rate, callers), do: problem
     if problems == [], do: {:ok, length(rates) + 1 + length(turns)}, else: {:error, problems}
   end
 
-  defp pace_of(rate, ms, off) do
+  defp pace_of(rate, ms, margin) do
     {allowed, lasted} = with_limiter(rate, fn -> hammer(ms) end)
-    worth = rate[:burst] + lasted / 1_000 * rate[:limit] / rate[:per]
+    permitted = rate[:burst] + lasted / 1_000 * rate[:limit] / rate[:per]
 
     IO.puts(
-      "  #{rate[:limit]} per #{rate[:per]} ms, burst #{rate[:burst]}: #{allowed} allowed in #{lasted / 1_000} ms, worth #{worth}"
+      "  #{rate[:limit]} per #{rate[:per]} ms, burst #{rate[:burst]}: #{allowed} allowed in #{lasted / 1_000} ms, of #{permitted} permitted"
     )
 
-    if abs(allowed - worth) > off + 1, do: {rate, allowed, worth}
+    if abs(allowed - permitted) > margin + 1, do: {rate, allowed, permitted}
   end
 
   defp hammer(ms) do
@@ -100,13 +100,13 @@ defmodule Penstock.Stress.Rates do
     {Enum.sum(counts), Enum.max(lasts) - began}
   end
 
-  # Hits until that time, and then until a denial, so that all hits that the time is worth are
-  # taken.
+  # Hits until the time `until`, and then until a denial, so that every hit that the passed time
+  # permits is made.
   defp hammer(until, allowed) do
     now = now_us()
 
     case RateLimiter.hit(@name, "key") do
-      # The machine may be too slow to take all allowed hits, which is visible here.
+      # A machine that is too slow to use up the allowed hits gets no denial: this gives up.
       {:allow, _} when now > until + 5_000_000 -> {allowed + 1, now}
       {:allow, _} -> hammer(until, allowed + 1)
       {:deny, _} when now > until -> {allowed, now}
@@ -118,9 +118,9 @@ defmodule Penstock.Stress.Rates do
 
   @least_reached 0.95
 
-  # Callers wait for their turns, of a limiter with a burst of one: the rate is reached, and never
-  # exceeded. The best of some rounds: a caller that the machine gives no turn for 4 ms loses what
-  # its limiter gave meanwhile.
+  # Callers wait for their turns at a limiter with a burst of one. They reach its rate, and never
+  # exceed it. The best of some rounds counts: callers that the machine stalls for 4 ms lose the
+  # turns of that time.
   @rounds 20
   # The last turn of a round may be late by 1 ms, so a round has at least this number of turns.
   @least_turns 40
@@ -156,7 +156,7 @@ defmodule Penstock.Stress.Rates do
 
   defp now_us, do: System.monotonic_time(:microsecond)
 
-  # Allowed once a day, for ten days, asked each hour.
+  # Hits a limiter of one hit a day each hour, for ten days.
   defp day do
     with_limiter([limit: 1, per: 86_400_000, clock: :manual], fn ->
       hits =
@@ -188,7 +188,7 @@ defmodule Penstock.Stress.Rates do
       for n <- 1..@offenders, do: {:allow, 0} = RateLimiter.hit(@name, {:offender, n}, 10_000)
       %{memory: memory} = RateLimiter.info(@name)
       per_block = div(keys, @blocks)
-      # Heaps have grown.
+      # The first block grows the heaps before the memory is measured.
       flood_block(0, per_block)
       before = resident()
 
@@ -202,7 +202,8 @@ defmodule Penstock.Stress.Rates do
 
       {p99s, limited, grown, memories} = unzip(blocks)
       {lowest, highest} = Enum.min_max(grown)
-      # The VM may release memory of earlier parts in the meantime: that must not hide growth.
+      # Growth counts from the lowest value before it. The VM may release memory of earlier parts
+      # meanwhile, which must not hide growth.
       growth = grown |> Enum.scan(&min/2) |> Enum.zip_with(grown, &(&2 - &1)) |> Enum.max()
       IO.puts("  p99 of each #{per_block} hits, in ns: #{Enum.join(p99s, " ")}")
 
@@ -228,7 +229,7 @@ defmodule Penstock.Stress.Rates do
      for({_, _, _, d} <- blocks, do: d)}
   end
 
-  # Runs in a process of its own, so that its heap is not ours.
+  # Hits in a process of its own, whose heap goes with it.
   defp flood_block(from, count) do
     Task.async(fn ->
       latencies = for n <- 1..count, ns = hit(from + n), do: ns
@@ -237,7 +238,7 @@ defmodule Penstock.Stress.Rates do
     |> Task.await(:infinity)
   end
 
-  # One in 32 is timed.
+  # Times one hit in 32; returns nil for the others.
   defp hit(n) when rem(n, 32) == 0 do
     began = System.monotonic_time(:nanosecond)
     RateLimiter.hit(@name, <<n::128>>)

@@ -2,8 +2,9 @@ defmodule Penstock.Stress.Round do
   # One round of a storm, in a process of its own.
   @moduledoc false
 
-  # Among dozens of busy processes the killer would hardly get a turn. The traces and messages of
-  # a round end with its process. Returns the result of `round`, or its failure.
+  # Returns the result of `round`, or its failure. The traces and messages of a round end with its
+  # process. At normal priority, the killer would hardly get a turn among dozens of busy
+  # processes.
   @spec run(Penstock.work(result)) :: result | {:error, term} when result: term
   def run(round) do
     {_pid, monitor} = :erlang.spawn_opt(fn -> exit({:checked, round.()}) end, [:monitor, priority: :high])

@@ -1,19 +1,21 @@
 # Storms and soaks, as script/stress runs them:
 #
-#     mix run test/stress/run.exs [--only PART,PART] [--seed N] [--kills N] [--asks N] [--round N [--times N]]
-#     mix run test/stress/run.exs --hostile [--seconds N] [--no-shared] [--skip NAME,NAME] [--seed N]
+#     mix run test/stress/run.exs [--only PART,PART] [--seed N] [--kills N] [--asks N]
+#                                 [--seconds N] [--round N [--times N]]
+#     mix run test/stress/run.exs --hostile [--seconds N] [--no-shared] [--skip NAME,NAME]
+#                                 [--seed N]
 #
 # --hostile runs the fuzzer alone, for ten minutes by default. --no-shared leaves out terms that
 # share their parts; --skip leaves out functions of these names, to tell one fault from another.
-# --kills is the number of kills of the storm. Streams get a tenth of it, and streams that share a
-# pool do as many items as the storm has kills. Each process that takes part in a start gets a
-# hundredth. The storm of crashes takes a minute for a million.
 #
-# --seconds is how long `monitored_by` asks for the monitors of holders.
+# --kills N is the number of kills of `storm`, by default a million. Other parts derive theirs:
+# N / 10 kills in `stream_storm`, N items in `shared_streams`, N / 100 kills of each of four kinds
+# of process in `start_storm`, and N / 16,667 seconds of `crash_storm`, a minute for a million.
+#
+# --seconds is also the length of `monitored_by`, by default a minute.
 #
 # The seed decides the operations of every process, and the victims. The instants are up to the
-# schedulers.
-# So a failing round, which --round runs alone, is worth running many times.
+# schedulers. So a failing round, which --round runs alone, is worth running many times.
 
 {:ok, _, _} = Kernel.ParallelCompiler.require(Path.wildcard("#{__DIR__}/*.ex"))
 
@@ -57,7 +59,8 @@ IO.puts(
   "penstock stress of the #{build} build on OTP #{System.otp_release()}, Elixir #{System.version()}, seed #{seed}"
 )
 
-# Fuzzers crash all the time; what serves all of them never may.
+# Fuzzers crash all the time. The processes of the library that serve all of them must never
+# crash.
 Crashes.watch(if opts[:hostile], do: [Penstock.Node.Janitor, Penstock.Node.Reaper, Penstock.Node.Owner])
 
 results =
@@ -68,10 +71,8 @@ results =
           :storm when is_integer(round) -> KillStorm.replay(seed, round, opts[:times] || 1)
           :storm -> KillStorm.run(seed, kills)
           :mass_death -> MassDeath.run(100_000)
-          # A tenth of the kills are of streams.
           :stream_storm -> StreamStorm.run(seed, div(kills, 10))
           :shared_streams -> SharedStreams.run(kills)
-          # Of each of four.
           :start_storm -> StartStorm.run(seed, div(kills, 100))
           :mass_crash -> MassCrash.run(20)
           :crash_storm -> CrashStorm.run(div(kills, 16_667))
@@ -93,9 +94,9 @@ results =
     match?({:ok, _}, result)
   end
 
-short? = Meter.report()
+calls_short? = Meter.report()
 
-if Enum.all?(results) and short? and Crashes.check() == :ok do
+if Enum.all?(results) and calls_short? and Crashes.check() == :ok do
   IO.puts("stress passed")
 else
   IO.puts("stress FAILED, with seed #{seed}")

@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.SharedStreams do
-  # A thousand streams share a pool of 50. Never more than 50 tasks run at once, every item is
-  # done, in order where asked, and no permit or process is left.
+  # A thousand streams share a pool of 50. Never more than 50 tasks run at once. Every item is
+  # done once, in order if the stream is ordered, and no permit or process is left.
   @moduledoc false
 
   alias Penstock.Pool

@@ -1,7 +1,7 @@
 defmodule Penstock.Stress.StartStorm do
-  # Kills every process that takes part in a start at random instants: the caller, the child in
-  # its `init`, a partition, the supervisor, which owns the pool. Afterwards as many permits are
-  # in use as there are children.
+  # Kills each kind of process that takes part in a start at random instants: the caller, the
+  # child in its `init`, a partition, and the supervisor, which owns the pool. Afterwards the
+  # holders are the living children.
   @moduledoc false
 
   alias Penstock.Pool
@@ -42,11 +42,11 @@ defmodule Penstock.Stress.StartStorm do
 
     opts = [name: __MODULE__, limit: @limit, max_restarts: 10_000_000, partitions: Enum.random([1, 2])]
     opts = if victim == :partition, do: Keyword.put(opts, :partitions, 2), else: opts
-    # A parent that restarts it as often as it dies.
+    # The parent restarts the supervisor each time it dies.
     {:ok, top} =
       Supervisor.start_link([{Penstock.DynamicSupervisor, opts}], strategy: :one_for_one, max_restarts: 10_000_000)
 
-    # Children register in the table as they begin.
+    # Each child inserts itself as it begins.
     begun = :ets.new(:begun, [:public, :set, write_concurrency: true])
     callers = for _ <- 1..@callers, do: caller(begun)
     {callers, killed} = storm(victim, begun, callers, @kills_a_round, 0)
@@ -111,7 +111,7 @@ defmodule Penstock.Stress.StartStorm do
     try do
       Penstock.DynamicSupervisor.start_child(__MODULE__, spec, timeout: Enum.random([0, 5]))
     catch
-      # The supervisor is dead, or its pool is about to be there.
+      # The supervisor is dead, or has not started its pool yet.
       :exit, _noproc -> :erlang.yield()
       :error, %ArgumentError{} -> :erlang.yield()
     end
@@ -150,15 +150,15 @@ defmodule Penstock.Stress.StartStorm do
 
   ## What is left
 
-  # Transient children end in time, permanent ones go on: at one instant, the permits in use are
-  # those of the living children.
+  # Permanent children are restarted without end, so holders and living children are compared
+  # while all partitions are suspended.
   defp exact do
-    # The names are looked up once: a supervisor that was killed may start again meanwhile.
+    # Looks the names up once: a supervisor that was killed may start again meanwhile.
     partitions = partitions()
     if partitions == [], do: exit(:noproc)
     for partition <- partitions, do: :ok = :sys.suspend(partition)
     live = for partition <- partitions, pid <- links(partition), do: pid
-    # No child is restarted meanwhile; the pool notices a death sooner or later.
+    # No child is restarted meanwhile. The pool may still count a child that died just now.
     holders = for %{pid: pid, permits: 1} <- Pool.holders(__MODULE__), do: pid
     for partition <- partitions, do: :ok = :sys.resume(partition)
     if Enum.sort(live) == Enum.sort(holders), do: :ok, else: {:error, {:live, length(live), :holders, length(holders)}}

@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.StreamStorm do
   # Kills consumers of streams, their tasks and their guards at random instants. After each round
-  # no process is left, and so the pool must count no permit.
+  # no process is left, so the pool must count no permit.
   @moduledoc false
 
   alias Penstock.Pool
@@ -30,7 +30,7 @@ defmodule Penstock.Stress.StreamStorm do
     :rand.seed(:exsss, {seed, round, 1})
     limit = Enum.random([1, 2, 5, 8, 20, 100])
     pool = Pool.new(limit: limit)
-    # Tasks register in the table: {task, guard}.
+    # Each task inserts {task, guard} while it works.
     tasks = :ets.new(:tasks, [:public, :set, write_concurrency: true])
     consumers = for _ <- 1..@consumers, do: consumer(pool, tasks)
     killed = storm(pool, tasks, consumers, limit, @kills_a_round, [0, 0, 0])
@@ -39,7 +39,8 @@ defmodule Penstock.Stress.StreamStorm do
     with {:ok, _} <- killed, :ok <- result, :ok <- Crashes.check(), do: killed
   end
 
-  # At the end of a round the remaining consumers are killed.
+  # The last argument counts killed consumers, tasks and guards. At the end of a round the
+  # remaining consumers are killed.
   defp storm(_pool, _tasks, consumers, _limit, 0, killed) do
     for pid <- consumers, do: Process.exit(pid, :kill)
     {:ok, killed}
@@ -57,7 +58,7 @@ defmodule Penstock.Stress.StreamStorm do
 
       cond do
         victim <= 3 ->
-          # A task that traps exits gets a shutdown as a message.
+          # A consumer that traps exits gets a shutdown as a message.
           hit = kill(Enum.random(consumers), Enum.random([:kill, :kill, :kill, :shutdown]))
           storm(pool, tasks, renew(consumers, pool, tasks), limit, kills - hit, [a + hit, b, c])
 
@@ -72,7 +73,8 @@ defmodule Penstock.Stress.StreamStorm do
     end
   end
 
-  # A consumer whose task or guard was killed has died of that, unless it traps exits.
+  # Replaces the dead consumers. A consumer whose task or guard was killed dies of that, unless it
+  # traps exits.
   defp renew(consumers, pool, tasks) do
     Enum.map(consumers, &if(Process.alive?(&1), do: &1, else: consumer(pool, tasks)))
   end
@@ -84,7 +86,8 @@ defmodule Penstock.Stress.StreamStorm do
     pause(n - 1)
   end
 
-  # From the pool: one that may not have run yet. Or one that has begun, of which the guard is known.
+  # Returns a task and its guard: a task that has begun, or any holder of the pool, which may not
+  # have run yet. The guard is known only if some task has begun.
   defp any_task(tasks, pool) do
     begun = for {pid, guard} <- :ets.tab2list(tasks), Process.alive?(pid), do: {pid, guard}
     if begun == [], do: {any_holder(pool), nil}, else: with_holder(Enum.random(begun), pool)
@@ -146,10 +149,11 @@ defmodule Penstock.Stress.StreamStorm do
     end
   end
 
-  # Not at once: a zip that is over before it has begun forgets what it has begun.
+  # Returns a stream that raises at element `n`, which must not be the first: a zip that raises at
+  # its first element does not halt the streams that it has started.
   defp fails_at(n), do: Stream.map(1..n, fn x -> if x == n, do: raise("enough"), else: x end)
 
-  # All messages except those of the killer.
+  # Returns all messages except those of the killer.
   defp left_behind(killer) do
     receive do
       {:EXIT, ^killer, _reason} -> left_behind(killer)
@@ -165,7 +169,7 @@ defmodule Penstock.Stress.StreamStorm do
     :ets.delete(tasks, self())
   end
 
-  # Nothing happens any more, but the dead may still have to be seen off.
+  # No process acts any more, but monitors of the dead may still have to fire. So this polls.
   defp check(pool, tasks, deadline \\ System.monotonic_time(:millisecond) + @patience) do
     info = Pool.info(pool)
     alive = for {pid, _guard} <- :ets.tab2list(tasks), Process.alive?(pid), do: pid

@@ -16,7 +16,7 @@ defmodule Penstock.Stress.Survivors do
     end
   end
 
-  # Returns the permits of each holder.
+  # Compares the counts once. Returns the permits of each holder.
   defp settled(shared, limit) do
     workers = workers(shared)
     kids = live_kids(shared)
@@ -33,7 +33,7 @@ defmodule Penstock.Stress.Survivors do
       Enum.sum(Map.values(held)) != info.in_use -> {:error, {:in_use, info, holders}}
       length(holders) != info.holders -> {:error, {:holders, info, holders}}
       info.waiting != parked -> {:error, {:waiting, info, parked}}
-      # Some wait for up to 3 permits: if 3 are free and a waiter is parked, a wake-up was lost.
+      # A worker waits for at most 3 permits: if 3 are free and one is parked, a wake-up was lost.
       info.waiting > 0 and info.available >= min(3, limit) -> {:error, {:lost_wake_up, info}}
       # A child that was not registered yet may have killed its spawner meanwhile.
       workers(shared) != workers -> {:error, :not_at_rest}
@@ -59,20 +59,21 @@ defmodule Penstock.Stress.Survivors do
     end
   end
 
-  # Children end, workers release the permits that they hold. So parked workers get their permits,
-  # and release them afterwards. A worker to which permits were transferred while it was parked
-  # may wait for these very permits; it is killed.
+  # Children are killed, and workers release the permits that they hold. So parked workers get
+  # their permits, and release them afterwards. A parked worker that got permits by a transfer may
+  # wait for these very permits, so it is killed.
   defp give_back(shared, held) do
-    {vain, workers} =
+    {stuck, workers} =
       Enum.split_with(workers(shared), fn {pid, me} -> Worker.at?(me, :park) and is_map_key(held, pid) end)
 
     kids = for {pid, _, _, _} <- :ets.tab2list(shared.kids), do: pid
-    for pid <- kids ++ pids(vain), do: Process.exit(pid, :kill)
+    for pid <- kids ++ pids(stuck), do: Process.exit(pid, :kill)
     for pid <- pids(workers), do: send(pid, {:give_back, self()})
-    Enum.find_value(pids(workers), :ok, &gave_otherwise(&1, Map.get(held, &1, 0)))
+    Enum.find_value(pids(workers), :ok, &wrong_return(&1, Map.get(held, &1, 0)))
   end
 
-  defp gave_otherwise(pid, permits) do
+  # Returns nil if the worker had as many permits as the pool counted, otherwise an error.
+  defp wrong_return(pid, permits) do
     receive do
       {:gave_back, ^pid, ^permits} -> nil
       {:gave_back, ^pid, other} -> {:error, {:holds, pid, other, :but_should, permits}}
@@ -81,7 +82,7 @@ defmodule Penstock.Stress.Survivors do
     end
   end
 
-  # Also after many were killed at once.
+  # Returns `:ok` if the pool counts no permit, holder or waiter.
   def empty(pool) do
     info = Pool.info(pool)
     if info.in_use == 0 and info.holders == 0 and info.waiting == 0, do: :ok, else: {:error, {:not_empty, info}}

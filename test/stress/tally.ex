@@ -2,7 +2,7 @@ defmodule Penstock.Stress.Tally do
   # Counts the states in which the victims were killed.
   @moduledoc false
 
-  # What a worker may be at; a child in hand-over, or one whose spawner is done with it; the owner.
+  # The states of a worker; a child in handoff, `:child`, or after it, `:grown`; the owner.
   @victims [:idle, :take, :hold, :wait, :park, :transfer, :spawner, :run, :child, :grown, :owner]
   @indices @victims |> Enum.with_index(1) |> Map.new()
   @most_idle 0.3
@@ -11,11 +11,11 @@ defmodule Penstock.Stress.Tally do
 
   def count(tally, victim), do: :counters.add(tally, @indices[victim], 1)
 
-  # Kills a process and returns whether it was alive.
+  # Kills a process. Returns `true` if it was alive.
   def kill(tally, victim, pid) do
     alive? = Process.alive?(pid)
     Process.exit(pid, :kill)
-    # Counts after the kill, because the counting process may be killed itself: one too few is
+    # Counts after the kill. The counting process may be killed in between: one kill too few is
     # better than one too many.
     if alive?, do: count(tally, victim)
     alive?
@@ -23,7 +23,8 @@ defmodule Penstock.Stress.Tally do
 
   def total(tally), do: tally |> counts() |> Keyword.values() |> Enum.sum()
 
-  # Prints the spread of the kills, and what is wrong with it, if anything is.
+  # Prints the spread of the kills. Returns an error if too many victims were idle, or if no
+  # victim was in one of the states.
   def report(tally) do
     total = total(tally)
     counts = counts(tally)

@@ -4,8 +4,8 @@ defmodule Penstock.Stress.Worker do
 
   alias Penstock.{Pool, Stress}
 
-  # The states of a worker, published so that kills can be aimed and counted by state. `take`: it
-  # asks for permits; `park`: it waits without a timeout.
+  # The states of a worker, which it publishes so that the killer can aim at them. `take`: it asks
+  # for permits; `wait` and `park`: it waits with and without a timeout.
   @states [:idle, :take, :hold, :wait, :park, :transfer, :spawner, :run]
   @codes @states |> Enum.with_index() |> Map.new()
   @count length(@states)
@@ -15,8 +15,8 @@ defmodule Penstock.Stress.Worker do
          |> Enum.flat_map(fn {fate, share} -> List.duplicate(fate, share) end)
          |> List.to_tuple()
 
-  # The reductions of each state that are worth a kill: not those that only check options. A
-  # spawner hands over in 73 to 79.
+  # The range of reductions of each operation in which a kill is worthwhile. Earlier reductions
+  # only check options. A spawner hands over between 73 and 79.
   @spans %{take: 30..50, hold: 1..200, wait: 30..90, park: 30..90, transfer: 1..14, spawner: 60..81, run: 30..150}
 
   # `shared`: %{pool, stop, peers, kids, tally}. Returns the process and the atomics in which it
@@ -38,7 +38,7 @@ defmodule Penstock.Stress.Worker do
   def state(me), do: Enum.at(@states, rem(:atomics.get(me, 1), @count))
   def at?(me, state), do: rem(:atomics.get(me, 1), @count) == @codes[state]
 
-  # A child whose spawner is still in the turn that created the child, or a child on its own.
+  # Returns `:child` if the spawner is still in the turn that created the child, else `:grown`.
   def child(me, mark), do: if(:atomics.get(me, 1) == mark, do: :child, else: :grown)
 
   defp loop(shared, me, number) do
@@ -68,8 +68,8 @@ defmodule Penstock.Stress.Worker do
 
   defp mark(turn, state), do: turn.number * @count + @codes[state]
 
-  # At rest the worker keeps its permits until it is asked for their number, which only a release
-  # can tell.
+  # At rest the worker keeps its permits until a caller asks for their number. Only releases can
+  # tell the number.
   defp stopped(shared) do
     receive do
       {:give_back, from} ->
@@ -113,8 +113,8 @@ defmodule Penstock.Stress.Worker do
     state = if timeout == :infinity, do: :park, else: :wait
 
     fn ->
-      # A process that waits without end must hold nothing, or all could wait for each other. A
-      # process that waits long must hold nothing, so that the others can go on.
+      # A worker that waits without end must hold nothing, or workers could wait for each other. A
+      # worker that waits long must hold nothing, so that the others can go on.
       if timeout > 2, do: give_back(pool, 0)
       enter(turn, state)
 
@@ -186,18 +186,18 @@ defmodule Penstock.Stress.Worker do
 
   defp child(:end, _spawner, _permits, _shared), do: :ok
 
-  # It must not run without its permits; a crash fails the round.
+  # Checks that it runs with its permits: a crash here fails the round.
   defp child(:look, _spawner, permits, shared) do
     %{permits: ^permits} = Enum.find(Pool.holders(shared.pool), &(&1.pid == self()))
   end
 
-  # Counts before the end, because a dead process counts no more.
+  # Counts itself before its kill, because a dead process cannot count.
   defp child(:suicide, {_spawner, me, mark}, _permits, shared) do
     Stress.Tally.count(shared.tally, child(me, mark))
     Process.exit(self(), :kill)
   end
 
-  # A spawner that has not handed over yet.
+  # Kills its spawner, if that has not completed the handoff yet.
   defp child(:parricide, {spawner, me, mark}, _permits, shared) do
     if child(me, mark) == :child, do: Stress.Tally.kill(shared.tally, :spawner, spawner)
   end

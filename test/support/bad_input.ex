@@ -9,7 +9,7 @@ defmodule Penstock.BadInput do
 
   @max 2_147_483_647
 
-  @doc "Makes a pool with a name and one without, of each of which the test holds two permits."
+  @doc "Starts a pool with a name and one without, and acquires two permits of each."
   def pools_in_use(_context) do
     pool = start_pool(limit: 10)
     unnamed = Pool.new(limit: 10)
@@ -18,7 +18,7 @@ defmodule Penstock.BadInput do
   end
 
   @doc """
-  Calls `function` of `module` with each value at `position`, all else being valid.
+  Asserts that `function` of `module` refuses each value at `position`, all else being valid.
 
   `:the_pool` in `args` stands for each of `pools`. `message` returns the expected message for a
   value.
@@ -74,7 +74,7 @@ defmodule Penstock.BadInput do
   def not_max_waiting, do: expected(":max_waiting", "an integer between 0 and 2147483647")
   def not_options, do: expected("options", "a keyword list")
 
-  # For functions with an option `:permits`, of which a number gives a hint.
+  # For functions with an option `:permits`: the message about a number has a hint.
   def not_options_with_permits do
     fn
       n when is_integer(n) and n in 1..@max -> "#{not_options().(n)} (for several permits: permits: #{n})"
@@ -82,7 +82,7 @@ defmodule Penstock.BadInput do
     end
   end
 
-  # Returns the hint for an unknown option that is near one of `known`.
+  # Returns the end of the message about an unknown option: a hint if it resembles one of `known`.
   def meant(:keys, known), do: if(known =~ ":key,", do: ", did you mean :key?", else: ".")
   def meant(:Timeout, known), do: if(known =~ ":timeout", do: ", did you mean :timeout?", else: ".")
   def meant(_option, _known), do: "."
@@ -99,7 +99,7 @@ defmodule Penstock.BadInput do
     end
   end
 
-  # Values that are wrong in each place.
+  # Values that are invalid as a pool, as permits, and so on.
   def no_pools, do: Garbage.terms()
   def no_permits, do: Enum.reject(Garbage.terms(), &(is_integer(&1) and &1 in 1..@max))
   def no_limits, do: Enum.reject(Garbage.terms(), &((is_integer(&1) and &1 in 0..@max) or &1 == :infinity))
@@ -108,7 +108,7 @@ defmodule Penstock.BadInput do
   def no_options, do: Enum.reject(Garbage.terms(), &Keyword.keyword?/1)
   def no_funs, do: Enum.reject(Garbage.terms(), &is_function(&1, 0))
 
-  # Makes options of the values, and of a message about a value one about such options.
+  # Wraps each value into an option, and a message about a value into one about such options.
   def as(values, option), do: Enum.map(values, &[{option, &1}])
   def of(message), do: fn [{_option, value} | _] -> message.(value) end
 end

@@ -1,6 +1,6 @@
 defmodule Penstock.ChildJobs do
-  # Functions that `Penstock.ChildVM` runs. Each returns the value that its test asserts on.
-  # These are about processes; calls, memory and names are in child_jobs/.
+  # Functions about processes that `Penstock.ChildVM` runs. Each returns the value that its test
+  # asserts on. Functions about calls, memory and names are in child_jobs/.
   @moduledoc false
 
   import Penstock.ChildJobs.Pieces
@@ -11,7 +11,7 @@ defmodule Penstock.ChildJobs do
 
   ## SystemLimitError
 
-  @doc "Spawns in a VM that has no place for another process."
+  @doc "Spawns in a VM that is full of processes, and again when it has room."
   def system_limit do
     pools = pools(limit: 10)
     for pool <- pools, do: :ok = Pool.acquire(pool, permits: 2)
@@ -27,8 +27,8 @@ defmodule Penstock.ChildJobs do
 
     links = elem(Process.info(self(), :links), 1) -- for(pool <- pools, do: Pool.info(pool).owner)
     Enum.each(fillers, &Process.exit(&1, :kill))
-    # Room comes back as the VM buries them.
-    later = for pool <- pools, do: spawn_at_last(pool, 1_000)
+    # The VM has room again once the dead processes are gone.
+    later = for pool <- pools, do: spawn_when_room(pool, 1_000)
     %{refused: refused, links: links, later: later}
   end
 
@@ -38,11 +38,11 @@ defmodule Penstock.ChildJobs do
     SystemLimitError -> pids
   end
 
-  defp spawn_at_last(pool, tries) do
+  defp spawn_when_room(pool, tries) do
     case outcome(fn -> Penstock.spawn(pool, @never, permits: 8) end) do
       SystemLimitError when tries > 0 ->
         receive after: (5 -> :ok)
-        spawn_at_last(pool, tries - 1)
+        spawn_when_room(pool, tries - 1)
 
       {:ok, pid} when is_pid(pid) ->
         {:ok, counts(pool).in_use}
@@ -68,7 +68,7 @@ defmodule Penstock.ChildJobs do
     end
   end
 
-  @doc "Ends this VM while a job runs, which ends when nobody is admitted any more."
+  @doc "Ends this VM while a job runs that ends once the pool drains."
   def drained_application(how) do
     :ok = :application.load({:application, :drained, [mod: {Drained, []}, applications: [:penstock]]})
     :ok = Application.start(:drained)
@@ -79,7 +79,8 @@ defmodule Penstock.ChildJobs do
         IO.puts("the last job is done")
       end)
 
-    # Not as it begins: Elixir asks its own application for something when the script has returned.
+    # Ends the VM only after its boot: Elixir still calls its own application when the script
+    # returns.
     spawn(fn ->
       ask_until(fn -> match?({:started, _}, :init.get_status()) end)
 
@@ -92,12 +93,12 @@ defmodule Penstock.ChildJobs do
 
   ## Deadlines
 
-  @doc "Processes that all run out of time at once, in a VM of one scheduler: how many were killed, and whether others ran."
+  @doc "Has `count` processes expire at once. Returns the kills, and whether another process ran."
   def overdue(count) do
     pool = Pool.new(limit: :infinity)
     parent = self()
 
-    # The witness is a process of its own, of the same priority as the others.
+    # The witness has the same priority as the others, and counts how often it runs.
     witness = spawn_link(fn -> witness(parent, 0) end)
 
     monitors =
@@ -123,7 +124,7 @@ defmodule Penstock.ChildJobs do
 
   ## Deaths
 
-  @doc "What waits when a holder of many permits dies, of 200 waiters and of as many who drain."
+  @doc "Kills a holder of 200 permits while 200 processes wait or drain. Returns their fates."
   def deaths do
     for pool <- pools(limit: 200), wait <- [&Pool.acquire/1, &Pool.drain/1] do
       :ok = Pool.reopen(pool)

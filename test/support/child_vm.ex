@@ -1,10 +1,11 @@
 defmodule Penstock.ChildVM do
-  # Runs a function in a VM of its own: for what may bring a VM down, needs flags, or would disturb other tests.
+  # Runs a function in a VM of its own, for tests that may bring the VM down, need flags, or would
+  # disturb other tests.
   @moduledoc false
 
   @mark "--child-vm-result--"
 
-  @doc "What the function returned, or `{:crashed, status, output}`."
+  @doc "Returns the result of the function, or `{:crashed, status, output}`."
   def run(module, function, args, flags \\ "") do
     call = {module, function, args} |> :erlang.term_to_binary() |> Base.encode16()
     ebin = __MODULE__ |> :code.which() |> Path.dirname()
@@ -23,7 +24,7 @@ defmodule Penstock.ChildVM do
     end
   end
 
-  @doc "Calls a function that does not return but ends the VM; all that was said, and the status."
+  @doc "Calls a function that ends the VM. Returns the output and the exit status."
   def application(module, function, args) do
     ebin = __MODULE__ |> :code.which() |> Path.dirname()
 

@@ -1,14 +1,18 @@
 defmodule Penstock.Differential do
-  # Runs one scenario by `Task.async_stream` and by ours, each in a process of its own, and says what could be seen.
+  # Runs a scenario with a given stream function, that of Elixir or that of Penstock, in a process
+  # of its own, and returns all that could be observed, for a comparison.
   @moduledoc false
 
   @typedoc """
-  What a scenario gets: `stream.(enumerable, fun, options)` makes a stream, of a fun or of `{m, f, args}`; `note.(term)` writes
-  down what anybody saw, in order; `task.()` is called by a task that may be of interest afterwards.
+  The functions that a scenario gets.
+
+  `stream.(enumerable, fun, options)` makes a stream, of a fun or of `{m, f, args}`. `note.(term)`
+  records an observation of any process, in order. A task calls `task.()` if it may still run after
+  the scenario.
   """
   @type tools :: %{stream: (term, term, keyword -> Enumerable.t()), note: (term -> term), task: Penstock.work(term)}
 
-  @doc "What came of it: the consumer's own account, how it ended, the notes, and how many tasks run on."
+  @doc "Runs `scenario`. Returns the consumer's account, the notes, and how many tasks run on."
   def observe(stream, scenario, options) do
     parent = self()
     label = make_ref()
@@ -41,8 +45,7 @@ defmodule Penstock.Differential do
     raise "the consumer neither ended nor returned: #{inspect(Process.info(consumer, [:current_stacktrace, :messages]))}"
   end
 
-  # Runs `act` as soon as the awaited number of tasks run: what another process does to the
-  # stream.
+  # Runs `act`, the interference of another process, as soon as the awaited number of tasks run.
   defp serve(nil, _consumer, _label, tasks), do: tasks
 
   defp serve({0, act}, consumer, _label, tasks),
@@ -69,7 +72,7 @@ defmodule Penstock.Differential do
 
     {:messages, messages} = Process.info(self(), :messages)
     send(parent, {label, :account, {account, messages, footprint() == before}})
-    # What is linked to us ends with its stream, or not at all.
+    # The consumer lives on, so a linked process that ends now was ended by its stream.
     receive do: (:never -> :ok)
   end
 
@@ -96,12 +99,13 @@ defmodule Penstock.Differential do
     end
   end
 
-  # What is to die has been told so, or will be by what dies; nothing else ends by itself. Ms that it all has for that.
-  @dying 2_000
+  # Tasks that must die have been sent an exit signal, or are linked to one that has. This is the
+  # time in which they must be dead. No other task ends by itself.
+  @dying_ms 2_000
 
   defp outliving(pids) do
     monitors = for pid <- pids, do: {pid, Process.monitor(pid)}
-    until = System.monotonic_time(:millisecond) + @dying
+    until = System.monotonic_time(:millisecond) + @dying_ms
     for {pid, monitor} <- monitors, outlives?(pid, monitor, until), do: pid
   end
 
@@ -113,7 +117,7 @@ defmodule Penstock.Differential do
     end
   end
 
-  # Without what differs from run to run: pids, references, and where in the code an error came from.
+  # Replaces the terms that differ from run to run: pids, references, and stacktraces.
   defp plain(pid) when is_pid(pid), do: :a_pid
   defp plain(reference) when is_reference(reference), do: :a_reference
 

@@ -23,12 +23,12 @@ defmodule Penstock.Documents do
     blocks = file |> File.read!() |> blocks(file)
     env = Code.env_for_eval(file: file, line: 1)
     {_module, _binding, env} = Code.eval_quoted_with_env(quote(do: import(MyApp.Documented)), [], env)
-    # Called by name: the module is there only now.
+    # `apply/3`, because the module is not there when this code is compiled.
     Enum.reduce(blocks, {apply(MyApp.Documented, :binding, []), env}, &check/2)
     Enum.frequencies_by(blocks, & &1.kind)
   end
 
-  @doc "Returns the blocks of a text: their kind, their code and the line on which the code begins."
+  @doc "Returns the blocks of a text: kind, code, and the line on which the code begins."
   @spec blocks(String.t(), Path.t()) :: [%{kind: atom, code: String.t(), line: pos_integer}]
   def blocks(text, file) do
     text
@@ -63,7 +63,8 @@ defmodule Penstock.Documents do
   defp kind("sh", _code, _place), do: :sh
   defp kind(info, _code, place), do: raise("#{place}: do not know how to check a block of #{inspect(info)}")
 
-  # What a block leaves to the next: its bindings, and its environment with aliases and imports.
+  # Runs a block. Returns the context for the next one: its bindings, and its environment with
+  # aliases and imports.
   defp check(%{kind: :elixir} = block, context), do: block |> eval(context) |> elem(1)
 
   defp check(%{kind: :children} = block, context) do
@@ -104,7 +105,8 @@ defmodule Penstock.Documents do
     |> Enum.reduce(context, &session/2)
   end
 
-  # A supervisor that fails to start would otherwise end the process, and no line would be named.
+  # Traps exits: a supervisor that fails to start would end the process, and no message would name
+  # the line.
   defp start(children) do
     trapped = Process.flag(:trap_exit, true)
     started = children |> List.wrap() |> Supervisor.start_link(strategy: :one_for_one)
@@ -131,7 +133,7 @@ defmodule Penstock.Documents do
     context
   end
 
-  # One expression after the other, for the stack of an evaluated one does not have its line.
+  # Evaluates one expression after the other, because the stack of a failure lacks the line.
   defp eval(%{code: code, line: line}, {_binding, env} = context) do
     quoted = at(line, context, fn -> Code.string_to_quoted!(code, file: env.file, line: line) end)
 
@@ -149,7 +151,7 @@ defmodule Penstock.Documents do
     end)
   end
 
-  # A literal has no line of its own.
+  # Returns the first line of an expression. A literal has no line of its own.
   defp line(expression, line_of_block) do
     {_expression, lines} =
       Macro.prewalk(expression, [], fn
@@ -164,7 +166,8 @@ defmodule Penstock.Documents do
     fun.()
   rescue
     error ->
-      # A syntax error has the line itself. Elixir 1.15 and later log it for other errors, with line 0.
+      # A syntax error has the line itself. Elixir 1.15 and later log it for other errors, with
+      # line 0.
       line = with %{line: n} when is_integer(n) and n > 0 <- error, do: n, else: (_no_line -> line)
       message = "#{env.file}:#{line}: this block fails: #{Exception.message(error)}"
       reraise RuntimeError, [message: message], __STACKTRACE__

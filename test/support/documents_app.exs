@@ -1,4 +1,4 @@
-# The application that README.md and the guides speak of, as far as their blocks need it.
+# The parts of the application in README.md and the guides that the blocks there call.
 
 defmodule MyApp.Session do
   use Agent

@@ -1,11 +1,11 @@
 defmodule Penstock.Garbage do
-  # Terms of every kind the VM knows.
+  # Terms of every kind that the VM has.
   @moduledoc false
 
-  @doc "Pids of another node, and of an earlier life of this one."
+  @doc "Returns a pid of another node, and one of an earlier start of this node."
   def remote_pids, do: [remote_pid(:penstock@nowhere, 1), remote_pid(node(), 77)]
 
-  # As :erlang.term_to_binary/1 writes them: NEW_PID_EXT.
+  # NEW_PID_EXT of the external term format
   defp remote_pid(node, creation) do
     name = Atom.to_string(node)
     :erlang.binary_to_term(<<131, 88, 119, byte_size(name), name::binary, 1::32, 2::32, creation::32>>)

@@ -8,7 +8,7 @@ defmodule Penstock.GatedChildren do
     @moduledoc false
     use GenServer
 
-    # Extra arguments of supervisors come before ours or after.
+    # Supervisors put extra arguments before those of the spec, or after them.
     def start_link(a, b \\ nil, c \\ nil), do: GenServer.start_link(__MODULE__, [a, b, c])
 
     @impl true
@@ -30,7 +30,7 @@ defmodule Penstock.GatedChildren do
   @doc "Returns the children of a supervisor that are alive."
   def pids(supervisor), do: for({_, pid, _, _} <- Supervisor.which_children(supervisor), is_pid(pid), do: pid)
 
-  @doc "Waits until a supervisor has as many children as `old`, none of them in `old`."
+  @doc "Waits until a supervisor has as many children as `old`, all of them new."
   def restarted(supervisor, old),
     do: eventually(fn -> length(pids(supervisor)) == length(old) and old -- pids(supervisor) == old end)
 end

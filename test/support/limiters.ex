@@ -1,12 +1,12 @@
 defmodule Penstock.Limiters do
-  # Rate limiters of a test.
+  # Rate limiters for tests.
   @moduledoc false
 
   import ExUnit.Callbacks, only: [start_supervised!: 2]
 
   alias Penstock.{PoolCase, RateLimiter}
 
-  @doc "Starts a limiter for the length of the test; returns its name."
+  @doc "Starts a limiter that ends with the test. Returns its name."
   def start(opts) do
     opts = Keyword.put_new_lazy(opts, :name, &PoolCase.unique_name/0)
     start_supervised!({RateLimiter, opts}, id: opts[:name])

@@ -1,6 +1,6 @@
 defmodule Penstock.Monitored do
-  # Asks what monitors holders while handles of the pools that they hold in are collected. Before
-  # watches outlived handles, this killed the VM within seconds.
+  # Asks which monitors holders have, while handles of the pools in which they hold permits are
+  # collected. This killed the VM within seconds as long as a handle took its monitors along.
   @moduledoc false
 
   alias Penstock.Pool
@@ -9,7 +9,7 @@ defmodule Penstock.Monitored do
   @askers 2
   @makers 2
 
-  @doc "Does so for `ms`; returns how often it asked, and how many pools were made."
+  @doc "Asks for `ms` ms. Returns how often it asked, and how many pools were made."
   def hammer(ms) do
     until = now() + ms
     holders = for _ <- 1..@holders, do: spawn_link(&hold/0)
@@ -30,7 +30,7 @@ defmodule Penstock.Monitored do
     if now() < until, do: ask(holders, until, count + length(holders)), else: count
   end
 
-  # The last process that loses the handle destroys it: the maker or a holder.
+  # The last process to lose the handle destroys it: the maker or a holder.
   defp make(holders, until, count) do
     hold_and_drop(holders)
     :erlang.garbage_collect()

@@ -1,5 +1,5 @@
 defmodule Penstock.PoolCase do
-  # Pools, and processes that hold, wait and die on demand.
+  # Pools for tests, and processes that hold, wait and die on demand.
   @moduledoc false
   use ExUnit.CaseTemplate
 
@@ -14,29 +14,29 @@ defmodule Penstock.PoolCase do
 
   @patience 10_000
 
-  @doc "What is said of a name that no gate of the kind has; a gate of another test may be alike."
+  @doc "Returns a pattern for the message about a name without a gate, with a hint or without."
   def not_running(kind, name),
     do:
       ~r/^no #{kind} named #{Regex.escape(inspect(name))} is running(\.|; did you mean .+\?) Start it above its users in the supervision tree$/
 
-  @doc "The same message without the gate of another test."
+  @doc "Removes the hint at another test's gate, and the advice, from such a message."
   def without_hint(message),
     do: String.replace(message, ~r/(\.|; did you mean .+\?) Start it above its users in the supervision tree$/, "")
 
-  @doc "A name that no other test has."
+  @doc "Returns a name that no other test has."
   def unique_name, do: Module.concat(__MODULE__, "Pool#{System.unique_integer([:positive])}")
 
-  @doc "Starts a named pool for the length of the test."
+  @doc "Starts a named pool that ends with the test. Returns its name."
   def start_pool(opts) do
     opts = Keyword.put_new_lazy(opts, :name, &unique_name/0)
     _pid = start_supervised!({Pool, opts})
     opts[:name]
   end
 
-  @doc "The same pool with a name and without: their hot paths differ."
+  @doc "Starts a pool with a name and an equal one without, because their hot paths differ."
   def both(opts), do: [start_pool(opts), Pool.new(opts)]
 
-  @doc "A process that does what it is told until the test ends."
+  @doc "Starts a process that calls the functions it is sent, until the test ends."
   def actor do
     pid = spawn(&act/0)
     on_exit(fn -> Process.exit(pid, :kill) end)
@@ -51,14 +51,14 @@ defmodule Penstock.PoolCase do
     end
   end
 
-  @doc "Has an actor call `fun`; `answer/1` awaits what it returns."
+  @doc "Has an actor call `fun`. Returns the reference by which `answer/1` awaits the result."
   def ask(actor, fun) do
     ref = Process.monitor(actor)
     send(actor, {:perform, self(), ref, fun})
     ref
   end
 
-  @doc "What the actor's function returned, or `{:DOWN, reason}`."
+  @doc "Returns the result of the actor's function, or `{:DOWN, reason}`."
   def answer(ref) do
     receive do
       {^ref, value} ->
@@ -72,17 +72,17 @@ defmodule Penstock.PoolCase do
     end
   end
 
-  @doc "Both at once."
+  @doc "Has an actor call `fun`, and returns the result."
   def tell(actor, fun), do: actor |> ask(fun) |> answer()
 
-  @doc "An actor that holds permits."
+  @doc "Starts an actor that holds permits."
   def holder(pool, permits \\ 1) do
     pid = actor()
     :ok = tell(pid, fn -> Pool.acquire(pool, permits: permits) end)
     pid
   end
 
-  @doc "An actor parked in `acquire`, with the reference to await its answer by."
+  @doc "Parks an actor in `acquire`. Returns its pid, and the reference for `answer/1`."
   def park(pool, opts \\ []) do
     pid = actor()
     before = Pool.info(pool).waiting
@@ -91,14 +91,14 @@ defmodule Penstock.PoolCase do
     {pid, ref}
   end
 
-  @doc "Kills, and awaits the `:DOWN`."
+  @doc "Kills a process, and awaits its `:DOWN`. Returns the reason."
   def kill(pid) do
     ref = Process.monitor(pid)
     Process.exit(pid, :kill)
     await_down(ref)
   end
 
-  @doc "Awaits the `:DOWN` of a monitor; returns the reason."
+  @doc "Awaits the `:DOWN` of a monitor. Returns the reason."
   def await_down(ref) do
     receive do
       {:DOWN, ^ref, :process, _pid, reason} -> reason
@@ -108,9 +108,10 @@ defmodule Penstock.PoolCase do
   end
 
   @doc """
-  Returns how many permits and holders the pool counts, and who waits, once all permits are back.
+  Waits until all permits are back. Returns the pool's counts of permits in use, holders and waiters.
 
-  Those of dead holders are when their monitors have run: a caller that gets all permits has waited for that.
+  Permits of dead holders are back when their monitors have run. A caller that gets all permits has
+  waited for that.
   """
   def all_back(pool, limit) do
     :ok = Pool.acquire(pool, permits: limit, timeout: @patience)
@@ -121,7 +122,7 @@ defmodule Penstock.PoolCase do
 
   def await_waiting(pool, count), do: eventually(fn -> Pool.info(pool).waiting == count end)
 
-  @doc "For what nothing announces: asks until `fun` returns a true value, which it returns."
+  @doc "Polls until `fun` returns a true value, and returns it. For events without a message."
   def eventually(fun), do: eventually(fun, 0, System.monotonic_time(:millisecond) + @patience)
 
   defp eventually(fun, tries, deadline) do
@@ -129,7 +130,7 @@ defmodule Penstock.PoolCase do
       value = fun.() ->
         value
 
-      # Most comes true within microseconds.
+      # Most conditions come true within microseconds.
       tries < 100 ->
         :erlang.yield()
         eventually(fun, tries + 1, deadline)
@@ -143,13 +144,13 @@ defmodule Penstock.PoolCase do
     end
   end
 
-  @doc "Returns the counts that must always be exact: permits held, holders, waiters."
+  @doc "Returns the counts that must always be exact: permits in use, holders, waiters."
   def counts(pool) do
     info = Pool.info(pool)
     {info.in_use, info.holders, info.waiting}
   end
 
-  @doc "The messages of the calling process."
+  @doc "Returns the messages of the calling process."
   def mailbox do
     {:messages, messages} = Process.info(self(), :messages)
     messages

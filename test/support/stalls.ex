@@ -1,17 +1,17 @@
 defmodule Penstock.Stalls do
-  # Measures how late a process wakes up that does nothing else, while a test measures a time. The
-  # machine itself adds this delay to the measured time.
+  # Measures how late idle processes wake up while a test measures a time. The machine adds as
+  # much to the measured time.
   @moduledoc false
 
-  @interval 5
+  @interval_ms 5
 
-  @doc "What `fun` returned, and the longest stall of any scheduler meanwhile, in ms."
+  @doc "Returns the result of `fun`, and the longest stall of any scheduler meanwhile, in ms."
   def during(fun) do
     parent = self()
     ref = make_ref()
 
-    # Bound to one scheduler each (an undocumented option), and of the priority of who is measured: a stall of one scheduler
-    # is not to be missed by a process that has moved to another.
+    # Each watch is bound to one scheduler (an undocumented option), because a process that moves
+    # to another scheduler would miss the stall of one.
     watches =
       for scheduler <- 1..System.schedulers_online() do
         :erlang.spawn_opt(fn -> watch(parent, ref, due(), 0) end, [:link, priority: :high, scheduler: scheduler])
@@ -32,6 +32,6 @@ defmodule Penstock.Stalls do
   end
 
   defp longest(due, longest), do: max(now() - due, longest)
-  defp due, do: now() + @interval
+  defp due, do: now() + @interval_ms
   defp now, do: System.monotonic_time(:millisecond)
 end

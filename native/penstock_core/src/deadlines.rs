@@ -1,17 +1,17 @@
-//! Deadlines of processes that may not run without end.
+//! Deadlines of processes that must not run without end.
 //!
-//! The *reaper* is told which processes are due, and kills them. Both of these hold, no
-//! matter which process is killed or when:
+//! The *reaper* asks which processes are due, and kills them. Two rules hold, no matter which
+//! process is killed or when:
 //!
-//! - Under one lock it is decided, once, whether the work of a process ended in time or the
-//!   process has expired. A process that has expired and finds that out must not go on: no answer
-//!   of it comes after it was counted.
-//! - An expired process is reported to each reaper there is, until it is dead. A reaper that dies
-//!   between the report and the kill loses nothing, and no reaper gets a process twice, however
-//!   long that takes to die.
+//! - The lock of its shard decides, once, whether a process ended its work in time or has
+//!   expired. A process that learns that it has expired must not go on: a process that was
+//!   counted as killed gives no answer.
+//! - An expired process is reported to each reaper in turn, until the process is dead. So a
+//!   reaper may die between a report and the kill. No reaper gets the same process twice, however
+//!   long the process takes to die.
 //!
-//! The table holds living processes only, since it is told of their deaths. While there are
-//! none the reaper sleeps, and one message wakes it, not one for each process.
+//! The table has only living processes, as the host reports their deaths. While it has none, the
+//! reaper sleeps. The first deadline wakes the reaper with one message; the next ones send none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ use crossbeam_utils::CachePadded;
 use crate::host::Pid;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// The number of locks of the table.
+/// The number of parts of the table, with a lock each.
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 32 };
 
 /// How the work of a process ended.
@@ -28,14 +28,14 @@ const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 32 };
 pub enum Ending {
     /// In time, or without a deadline.
     InTime,
-    /// The process has expired, and was counted.
+    /// The process had expired before it ended, and was counted as killed.
     Overdue,
 }
 
 /// What the caller that sets a deadline must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Todo {
-    /// Have [`Deadlines::remove`] called when the process dies: it had no deadline before.
+    /// Watch the process, and call [`Deadlines::remove`] when it dies: it had no deadline before.
     pub watch: bool,
     /// Wake the reaper.
     pub wake: bool,
@@ -43,27 +43,30 @@ pub struct Todo {
 
 struct Deadline<V> {
     at: u64,
+    /// Whether the deadline has passed, and the process was counted as killed.
     expired: bool,
     value: V,
 }
 
 struct Shard<V> {
     by_pid: BTreeMap<Pid, Deadline<V>>,
-    /// Deadlines that must be reported.
+    /// Deadlines that must be reported to the present reaper, once they are due.
     by_time: BTreeSet<(u64, Pid)>,
-    /// Deadlines that were reported.
+    /// Deadlines that were reported to the reaper of `reported_to`.
     reported: BTreeSet<(u64, Pid)>,
-    /// The number of the reaper that they were reported to.
+    /// The number of the reaper that got the deadlines in `reported`.
     reported_to: u64,
 }
 
-/// The deadlines of all processes that have one, each with a value of the caller's.
+/// The deadlines of processes, each with a value that the caller attaches.
 pub struct Deadlines<V> {
     shards: [CachePadded<Mutex<Shard<V>>>; SHARDS],
-    /// The processes in all shards, and other work of the reaper.
+    /// The number of processes in all shards, and of other tasks of the reaper. The reaper must
+    /// not sleep unless this is 0.
     count: AtomicU64,
+    /// 0 while the reaper sleeps and no caller has begun to wake it.
     awake: AtomicU64,
-    /// The number of the present reaper.
+    /// The number of the present reaper; each new reaper adds 1.
     reaper: AtomicU64,
 }
 
@@ -86,11 +89,11 @@ impl<V> Deadlines<V> {
     }
 
     fn shard(&self, pid: Pid) -> &Mutex<Shard<V>> {
-        &self.shards[pid.hash() as usize % SHARDS]
+        &self.shards[pid.hash() as usize % self.shards.len()]
     }
 
-    /// Gives a living process until `at`, in ms of the caller's clock. Does nothing if the
-    /// process has expired.
+    /// Sets the deadline of a living process to `at`, in ms of the caller's clock. Does nothing
+    /// if the process has expired.
     pub fn set(&self, pid: Pid, at: u64, value: V) -> Todo {
         let mut shard = lock(self.shard(pid));
         if let Some(last) = shard.by_pid.get(&pid) {
@@ -103,70 +106,71 @@ impl<V> Deadlines<V> {
         shard.by_time.insert((at, pid));
         let replaced = shard.by_pid.insert(pid, Deadline { at, expired: false, value });
         if replaced.is_none() {
-            // ORDERING: SeqCst pairs with `rest` (store buffering): the reaper stores that it
-            // sleeps and then loads the count. This call adds to the count and then loads whether
-            // the reaper sleeps. At least one observes the other.
+            // ORDERING: SeqCst pairs with `rest` (store buffering). The reaper stores that it
+            // sleeps and then loads the count. This call adds to the count and then loads, in
+            // `begin_wake`, whether the reaper sleeps. At least one observes the other.
             self.count.fetch_add(1, Ordering::SeqCst);
         }
         drop(shard);
         Todo { watch: replaced.is_none(), wake: replaced.is_none() && self.begin_wake() }
     }
 
-    /// Begins other work of the reaper, which must not sleep before [`Deadlines::end_other`].
-    /// Returns `true` if the caller must wake it.
+    /// Begins a task of the reaper other than a deadline. The reaper does not sleep before
+    /// [`Deadlines::end_other`]. Returns `true` if the caller must wake the reaper.
     pub fn begin_other(&self) -> bool {
         // ORDERING: SeqCst, as in `set`.
         self.count.fetch_add(1, Ordering::SeqCst);
         self.begin_wake()
     }
 
-    /// Ends what [`Deadlines::begin_other`] began.
+    /// Ends a task that [`Deadlines::begin_other`] began.
     pub fn end_other(&self) {
         // ORDERING: SeqCst, as in `set`.
         self.count.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Returns `true` if the caller must wake the reaper.
+    /// Returns `true` if the caller must wake the reaper. Of concurrent callers, one gets `true`.
     fn begin_wake(&self) -> bool {
         // ORDERING: SeqCst, as in `set`.
         self.awake.load(Ordering::SeqCst) == 0 && self.awake.swap(1, Ordering::SeqCst) == 0
     }
 
-    /// Ends the work of a process. A process without a deadline is in time.
+    /// Ends the work of a process, and removes its deadline unless it has expired. A process
+    /// without a deadline ends in time.
     pub fn end_work(&self, pid: Pid) -> Ending {
         // The value is dropped after the lock is released.
-        let _out = {
+        let _removed = {
             let mut shard = lock(self.shard(pid));
             if shard.by_pid.get(&pid).is_some_and(|deadline| deadline.expired) {
                 return Ending::Overdue;
             }
-            self.take_out(&mut shard, pid)
+            self.remove_from(&mut shard, pid)
         };
         Ending::InTime
     }
 
-    /// Removes a dead process. May be called once or many times.
+    /// Removes a dead process. Does nothing if it is not in the table.
     pub fn remove(&self, pid: Pid) {
-        let _out = self.take_out(&mut lock(self.shard(pid)), pid);
+        let _removed = self.remove_from(&mut lock(self.shard(pid)), pid);
     }
 
-    fn take_out(&self, shard: &mut Shard<V>, pid: Pid) -> Option<Deadline<V>> {
-        let out = shard.by_pid.remove(&pid)?;
-        let list = if out.expired { &mut shard.reported } else { &mut shard.by_time };
-        if !list.remove(&(out.at, pid)) {
-            // Expired, and to be reported to the next reaper.
-            shard.by_time.remove(&(out.at, pid));
+    fn remove_from(&self, shard: &mut Shard<V>, pid: Pid) -> Option<Deadline<V>> {
+        let removed = shard.by_pid.remove(&pid)?;
+        let list = if removed.expired { &mut shard.reported } else { &mut shard.by_time };
+        if !list.remove(&(removed.at, pid)) {
+            // The process has expired, and `due` moved it back to be reported to the next reaper.
+            shard.by_time.remove(&(removed.at, pid));
         }
         // ORDERING: SeqCst, as in `set`.
         self.count.fetch_sub(1, Ordering::SeqCst);
-        Some(out)
+        Some(removed)
     }
 
-    /// Returns at most `most` processes that are due at `now` and were not reported to this
-    /// reaper yet. Calls `doom` with the value of each that has just expired, under the lock of
-    /// its shard.
-    pub fn due(&self, now: u64, most: usize, mut doom: impl FnMut(Pid, &V)) -> Vec<Pid> {
-        // All the room that may be needed, now: little is allocated inside a lock.
+    /// Reports at most `most` processes that are due at `now` and were not reported to this
+    /// reaper yet. Calls `on_expiry` with each process that expires by this call, and with its
+    /// value, under the lock of its shard.
+    pub fn due(&self, now: u64, most: usize, mut on_expiry: impl FnMut(Pid, &V)) -> Vec<Pid> {
+        // All the room is allocated before a lock is taken.
         let mut due = Vec::with_capacity(most);
         let reaper = self.reaper.load(Ordering::Relaxed);
         for shard in &self.shards {
@@ -176,8 +180,8 @@ impl<V> Deadlines<V> {
             let mut shard = lock(shard);
             let Shard { by_pid, by_time, reported, reported_to } = &mut *shard;
             if *reported_to != reaper {
-                // Shard by shard, when its turn comes: a shard holds no dead process, so this is
-                // seldom much.
+                // There is another reaper, which must kill the processes that the last one has
+                // not. They are few: a dead process leaves the shard.
                 *reported_to = reaper;
                 by_time.append(reported);
             }
@@ -188,7 +192,7 @@ impl<V> Deadlines<V> {
             {
                 if !deadline.expired {
                     deadline.expired = true;
-                    doom(pid, &deadline.value);
+                    on_expiry(pid, &deadline.value);
                 }
                 by_time.remove(&(at, pid));
                 reported.insert((at, pid));
@@ -198,19 +202,19 @@ impl<V> Deadlines<V> {
         due
     }
 
-    /// Reports all expired processes again, as there is another reaper. By that reaper, before it
-    /// asks.
-    pub fn tell_again(&self) {
+    /// Makes [`Deadlines::due`] report all expired processes again. A new reaper calls this
+    /// before its first `due`.
+    pub fn report_again(&self) {
         self.reaper.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Lets the reaper sleep. Returns `false` if there are deadlines: then it must look again
-    /// soon.
+    /// Lets the reaper sleep. Returns `false` if there are deadlines or other tasks: then the
+    /// reaper must not sleep, and asks again soon.
     pub fn rest(&self) -> bool {
         // ORDERING: SeqCst, as in `set`.
         self.awake.store(0, Ordering::SeqCst);
-        // ORDERING: SeqCst, as in `set`. If another process has just seen it asleep, that one
-        // wakes it.
+        // ORDERING: SeqCst, as in `set`. If another caller has just begun to wake the reaper, the
+        // reaper may sleep until that message comes.
         self.count.load(Ordering::SeqCst) == 0 || !self.begin_wake()
     }
 }

@@ -1,30 +1,29 @@
-//! What the core needs from a runtime: the BEAM in production, a fake in the tests.
+//! What the core needs from the runtime: the BEAM in production, a fake in the tests.
 
 use std::fmt;
 use std::num::NonZeroU64;
 
-/// A process, by the non-zero word that the runtime knows it by. Two live processes never share
-/// one.
+/// A process, named by a non-zero word of the runtime. Two living processes never share a word.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pid(NonZeroU64);
 
 impl Pid {
-    /// Returns `None` for 0, which no process has.
+    /// Returns the process of a word; `None` for 0, which is the word of no process.
     pub fn new(word: u64) -> Option<Self> {
         NonZeroU64::new(word).map(Self)
     }
 
-    /// Returns the word that it was made of.
+    /// Returns the word of the process.
     #[inline]
     pub fn word(self) -> u64 {
         self.0.get()
     }
 
-    /// Spreads pids, which are nearly consecutive, over the whole word.
+    /// Returns a hash that spreads pids, which are nearly consecutive, over the whole word.
     #[inline]
     pub(crate) fn hash(self) -> u64 {
-        // Fibonacci hashing: the high half is the well-mixed one, so it is folded into the low
-        // half.
+        // Fibonacci hashing mixes the high half well. Users take low bits, so the high half is
+        // folded into the low half.
         let mixed = self.word().wrapping_mul(0x9E37_79B9_7F4A_7C15);
         mixed ^ (mixed >> 32)
     }
@@ -36,7 +35,7 @@ impl fmt::Debug for Pid {
     }
 }
 
-/// The answer to a parked process.
+/// The answer to a parked process: how its wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The permits are granted.
@@ -45,11 +44,11 @@ pub enum Answer {
     Full,
     /// The pool closed.
     Closed,
-    /// The time of a wait that the host ends is over.
+    /// The timeout of the wait has passed, in a wait that the host itself ends.
     TimedOut,
-    /// To a drainer: no permit is held any more.
+    /// For a drainer: no permit is held any more.
     Drained,
-    /// To a drainer: the pool was reopened or closed while this many permits are held, never 0.
+    /// For a drainer: the pool was reopened or closed while this many permits, never 0, are held.
     Undrained(u64),
 }
 
@@ -60,27 +59,30 @@ impl Answer {
     }
 }
 
-/// The runtime. The caller makes one for each call; no method is called while a lock is held.
+/// The runtime. The caller makes a value for each call of the core. The core calls no method of
+/// it inside a lock.
 pub trait Host: Sized + 'static {
-    /// How to reach one parked process: on the BEAM, the reference it waits for.
+    /// Reaches one parked process: on the BEAM, by the reference that the process waits for.
     type Ticket: Send;
 
-    /// Returns `true` while the process runs, and `false` as soon as it has begun to exit, which
-    /// is before any other process is told of that. A `false` synchronizes with the last action
-    /// of the process.
+    /// Returns `true` while the process runs, and `false` once it has begun to exit. Other
+    /// processes are told of the exit only after that. A return of `false` synchronizes with the
+    /// last action of the process.
     fn alive(&self, pid: Pid) -> bool;
 
     /// Tells a parked process how its wait ended.
     fn wake(&self, pid: Pid, ticket: Self::Ticket, answer: Answer);
 
-    /// Returns a coarse monotonic clock in ms, which wraps after 49 days.
+    /// Returns the time of a coarse monotonic clock in ms, which wraps after 49 days.
     fn now_ms(&self) -> u32;
 
-    /// Returns the same clock, exact to 1 ms: never behind the coarse one, and slower to read.
+    /// Returns the time of [`Host::now_ms`], exact to 1 ms. This is never behind the coarse time,
+    /// and slower to read.
     fn exact_ms(&self) -> u32 {
         self.now_ms()
     }
 
-    /// Tells that the call looked at `entries` entries, in addition to its calls of the host.
+    /// Reports work for the runtime's accounting: the call looked at this many entries, in
+    /// addition to its calls of the host.
     fn worked(&self, entries: usize);
 }

@@ -1,13 +1,12 @@
 //! The native core of Penstock: pools of permits, rate limiters, ban lists and deadlines, exact
 //! no matter which process is killed or when.
 //!
-//! The core knows nothing of the BEAM. It needs a [`Host`], which a runtime implements, and for
-//! pools a [`PoolHost`]. It offers [`Pool`], [`Limiter`] and [`Ban`], a [`Registry`] of named
-//! ones, and [`Deadlines`] of processes. A method that may have to wake, watch or look at a
-//! process takes the host as its first argument; no method blocks.
+//! The core knows nothing of the BEAM. A runtime implements [`Host`], and [`PoolHost`] for pools.
+//! The core offers [`Pool`], [`Limiter`] and [`Ban`], a [`Registry`] of named gates, and
+//! [`Deadlines`] of processes. A method that may wake, watch or look at a process takes the host
+//! as its first argument. Methods take short locks, and never wait for a process.
 
 mod ban;
-mod counter;
 mod deadlines;
 mod holders;
 mod host;
@@ -17,10 +16,10 @@ mod rate;
 mod registry;
 mod reuse;
 mod sync;
+mod tick_clock;
 mod time;
 
 pub use ban::{Ban, BanSettings, Banned, BansInfo, FOREVER, Failure, Listed};
-pub use counter::Counter;
 pub use deadlines::{Deadlines, Ending, Todo};
 pub use holders::{Cursor, HolderInfo, Kind, Report};
 pub use host::{Answer, Host, Pid};
@@ -34,8 +33,9 @@ pub use rate::{
 };
 pub use registry::{InstanceId, Named, Names, Registry, Started, UnnamedId};
 pub use reuse::{Generation, OutOfMemory, Reusable};
+pub use tick_clock::TickClock;
 pub use time::{CENTURY, LATEST, NS_PER_MS, whole_ms};
 
-/// Has cargo build the crate again when `native/compile.exs` sees other sources: cargo itself goes
-/// by the times of files.
+/// Makes cargo build the crate again when `native/compile.exs` sees other sources: cargo itself
+/// compares only the modification times of files.
 const _: Option<&str> = option_env!("PENSTOCK_SOURCES");

@@ -1,46 +1,46 @@
-//! Memory that serves one owner after the other: what limiters and ban lists offer to the slab of
-//! the registry.
+//! Memory that serves one gate after the other: the trait by which the slab of the registry opens
+//! and reopens limiters and ban lists.
 
 /// The allocator has no memory for a table of the requested size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfMemory;
 
-/// Counts the openings of a reusable thing.
+/// Counts the openings of a reusable limiter or ban list.
 ///
-/// It is part of every key that the thing remembers, so what a slow caller writes for an opening
-/// that is over means nothing to the next opening.
+/// The generation is part of every tag that a caller hashes. So a stale caller of an earlier
+/// generation charges or bans no key of the present generation.
 pub type Generation = u32;
 
-/// A limiter or a ban list, whose memory serves the next one of its size when it is closed.
+/// A limiter or a ban list. Once it is closed, its memory serves the next one of its size.
 pub trait Reusable: Sized {
-    /// What it is started with.
+    /// The settings that its owner starts it with.
     type Config: Copy;
 
-    /// Makes one that is closed.
+    /// Returns a closed one, of the size that `config` asks for.
     fn make(config: Self::Config) -> Result<Self, OutOfMemory>;
 
-    /// Returns `true` if its memory has the size that `config` asks for.
+    /// Returns `true` if this one has the size that `config` asks for.
     fn fits(&self, config: Self::Config) -> bool;
 
-    /// Resets and reopens it. The caller must own it exclusively; only stale callers of the
-    /// previous generation may still access it.
+    /// Resets and opens this one. The calling thread must own it exclusively; only stale callers
+    /// of earlier generations may still access it.
     fn open(&self, config: Self::Config, now: u64) -> Generation;
 
-    /// Returns `true` if one that was started as `old` can resume as `new`, with all it
-    /// remembers.
+    /// Returns `true` if one that was started with `old` can resume with `new`, and keep the
+    /// state of its keys.
     fn is_compatible(old: Self::Config, new: Self::Config) -> bool;
 
-    /// Resumes as `new`: what differs from `old` is changed, and what was only updated since
-    /// stays.
+    /// Resumes with `new`, after a start with `old`. Settings that differ are changed. Settings
+    /// that are equal keep the values of later updates.
     ///
-    /// Stops once `still` returns `false`, which it does when another owner has taken over: the
-    /// owner that asked for this may be dead.
+    /// The owner that resumes may die, and another may take over. `is_owner` returns `false` from
+    /// then on, and this call changes nothing more.
     fn resume(
         &self,
         generation: Generation,
         old: Self::Config,
         new: Self::Config,
         clock: fn() -> u64,
-        still: &dyn Fn() -> bool,
+        is_owner: &dyn Fn() -> bool,
     );
 }

@@ -9,7 +9,7 @@ mod imp {
         mutex.lock()
     }
 
-    /// Two words that change together.
+    /// A pair of words that is loaded and stored as one.
     #[derive(Debug)]
     pub(crate) struct AtomicPair(portable_atomic::AtomicU128);
 
@@ -19,8 +19,8 @@ mod imp {
         }
         #[inline]
         pub(crate) fn load(&self) -> (u64, u64) {
-            // ORDERING: SeqCst here and below, for a caller that writes one pair and then loads
-            // another; see `keyed::table`.
+            // ORDERING: SeqCst in all methods: `keyed::table` needs one total order of a write to
+            // one pair and a load of another that follows it.
             let both = self.0.load(Ordering::SeqCst);
             (both as u64, (both >> 64) as u64)
         }
@@ -44,7 +44,7 @@ mod imp {
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 
     pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-        mutex.lock().expect("a model does not panic inside a lock")
+        mutex.lock().expect("no model panics inside a lock")
     }
 }
 
@@ -54,14 +54,14 @@ mod imp {
     pub(crate) use shuttle::sync::{Mutex, MutexGuard};
 
     pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-        mutex.lock().expect("a model does not panic inside a lock")
+        mutex.lock().expect("no model panics inside a lock")
     }
 }
 
 pub(crate) use imp::*;
 
-/// Two words that change together, in a model, which has no atomic of two words. Each step takes
-/// a lock, so it is as atomic, and all steps are in one order.
+/// A pair of words that is loaded and stored as one. The model checkers have no atomic of two
+/// words, so each step takes a lock: it is atomic, and all steps are in one order.
 #[cfg(any(loom, shuttle))]
 #[derive(Debug)]
 pub(crate) struct AtomicPair(Mutex<(u64, u64)>);
@@ -87,10 +87,11 @@ impl AtomicPair {
     }
 }
 
-/// Returns a small number of the calling thread, unique while there are few threads: to spread
-/// what threads share, or to tell them apart.
+/// Returns the number of the calling thread: threads are counted from 0 as they first call this.
+/// It picks one of several counters for a thread, or tells threads apart.
 ///
-/// Not for what a model checks: a model runs on one thread.
+/// A model runs all its threads on one thread of the system, which has one number: no model can
+/// check code that depends on this number.
 pub(crate) fn thread_number() -> usize {
     static THREADS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     thread_local! {
@@ -101,15 +102,14 @@ pub(crate) fn thread_number() -> usize {
 
 /// A full fence that follows a read-modify-write of the same thread.
 ///
-/// On x86-64 that instruction carried the `lock` prefix and was a full barrier already, so only
-/// the compiler must be restrained. Elsewhere, and in the models, this is a fence.
+/// On x86-64 the read-modify-write carries the `lock` prefix and is a full barrier by itself, so
+/// only the compiler must be restrained. Elsewhere, and in the models, this is a fence.
 #[inline]
 pub(crate) fn fence_after_rmw() {
     #[cfg(all(target_arch = "x86_64", not(any(loom, shuttle))))]
-    // ORDERING: completes the pair argued at each caller; see above for why the compiler's fence
-    // is enough.
+    // ORDERING: each caller argues its pair. A fence of the compiler completes it, as said above.
     std::sync::atomic::compiler_fence(Ordering::SeqCst);
     #[cfg(not(all(target_arch = "x86_64", not(any(loom, shuttle)))))]
-    // ORDERING: completes the pair argued at each caller.
+    // ORDERING: each caller argues its pair, which this completes.
     fence(Ordering::SeqCst);
 }

@@ -1,17 +1,18 @@
-//! Instants and spans in ns: their bounds, and the clock that limiters and bans read.
+//! Bounds of instants and spans, and the clock that limiters and bans read.
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// Instants and spans are in ns inside the core, and in ms at the API of users.
+/// ns in a ms. Instants and spans are in ns inside the core, and in ms in the public API.
 pub const NS_PER_MS: u64 = 1_000_000;
 
-/// Every instant is below this: 282 years.
+/// All instants are below this, in ns: 283 years.
 pub(crate) const END: u64 = (1 << 63) - (1 << 58);
 
-/// A clock stops here, after 181 years: the sum of any instant and a century stays below `END`.
+/// A manual clock stops here, after 183 years in ns. No instant of a clock is later, so the sum
+/// of one and a century stays below `END`.
 pub const LATEST: u64 = END - CENTURY - CENTURY / 1_000;
 
-/// A hundred years of 365.25 days, in ns: the most that a burst may be worth.
+/// A hundred years of 365.25 days, in ns: the longest time that a burst may be worth.
 pub const CENTURY: u64 = 100 * 31_557_600 * 1_000_000_000;
 
 /// Returns the least number of whole ms that is not less than `ns`.
@@ -19,9 +20,10 @@ pub fn whole_ms(ns: u64) -> u64 {
     ns.div_ceil(NS_PER_MS)
 }
 
+/// The word of a clock that reads the host's. No manual clock reaches it.
 const REAL: u64 = u64::MAX;
 
-/// A clock in ns: the host's, or one that is set by hand.
+/// A clock in ns: the host's, or a manual one, which only [`Clock::advance`] moves.
 #[derive(Debug)]
 pub(crate) struct Clock(AtomicU64);
 
@@ -30,12 +32,14 @@ impl Clock {
         Self(AtomicU64::new(REAL))
     }
 
-    /// Sets the clock to 0 if it is manual. Returns the time it tells then, given `real`.
+    /// Makes the clock manual, from 0 on, or the host's. Returns its first reading, given the
+    /// host's reading `real`.
     pub(crate) fn start(&self, manual: bool, real: u64) -> u64 {
         self.0.store(if manual { 0 } else { REAL }, Ordering::Relaxed);
         if manual { 0 } else { real }
     }
 
+    /// Returns the time of a manual clock, or of the host's clock, which `real` reads.
     #[inline]
     pub(crate) fn now(&self, real: impl FnOnce() -> u64) -> u64 {
         match self.0.load(Ordering::Relaxed) {
@@ -44,7 +48,7 @@ impl Clock {
         }
     }
 
-    /// Sets the clock forward. Returns `false` if it is not set by hand.
+    /// Moves a manual clock forward. Returns `false` if the clock is the host's.
     pub(crate) fn advance(&self, ms: u64) -> bool {
         let ns = ms.saturating_mul(NS_PER_MS);
         let later = |set: u64| (set != REAL).then(|| set.saturating_add(ns).min(LATEST));

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use penstock_core::Counter;
+use penstock_core::TickClock;
 use proptest::prelude::*;
 
 /// Both clocks: a counter of `per_us` ticks in 1,000 ns, and the exact clock.
@@ -28,7 +28,7 @@ impl World {
         now
     }
 
-    fn now(&self, counter: &Counter) -> u64 {
+    fn now(&self, counter: &TickClock) -> u64 {
         counter.now(|| self.ticks(), || self.exact())
     }
 }
@@ -45,7 +45,7 @@ proptest! {
         gaps in prop::collection::vec(prop_oneof![8 => 0..2_000_u64, 4 => 0..200_000_u64, 4 => 0..50_000_000_u64, 1 => 0..20_000_000_000_u64], 1..500),
     ) {
         let world = World { ns: Cell::new(begin), per_us, offset: Cell::new(offset), reading };
-        let counter = Counter::default();
+        let counter = TickClock::default();
         for gap in gaps {
             world.ns.set(world.ns.get() + gap);
             let before = world.ns.get();
@@ -62,7 +62,7 @@ proptest! {
         jumps in prop::collection::vec((0..300_000_000_u64, any::<u64>()), 1..50),
     ) {
         let world = World { ns: Cell::new(1), per_us, offset: Cell::new(0), reading: 20 };
-        let counter = Counter::default();
+        let counter = TickClock::default();
         for (gap, jump) in jumps {
             for _ in 0..200 {
                 world.ns.set(world.ns.get() + 1_000_000);
@@ -81,7 +81,7 @@ proptest! {
 #[test]
 fn it_is_used() {
     let world = World { ns: Cell::new(1), per_us: 2_500, offset: Cell::new(0), reading: 20 };
-    let counter = Counter::default();
+    let counter = TickClock::default();
     let exact = Cell::new(0);
     let read = || {
         exact.set(exact.get() + 1);
@@ -104,7 +104,7 @@ fn it_is_used() {
 #[test]
 fn a_pace_that_changes_is_found_out() {
     let mut world = World { ns: Cell::new(1), per_us: 2_000, offset: Cell::new(0), reading: 20 };
-    let counter = Counter::default();
+    let counter = TickClock::default();
     for _ in 0..1_000 {
         world.ns.set(world.ns.get() + 500_000);
         world.now(&counter);

@@ -24,10 +24,10 @@ fn who_is_due_is_told_once_to_each_reaper_and_counted_once() {
     assert_eq!(due(1_000), [], "it was told");
     assert_eq!(deadlines.end_work(pid(1)), Ending::Overdue);
     assert_eq!(deadlines.set(pid(1), 1_000, "again"), NOTHING, "it has no more time");
-    deadlines.tell_again();
+    deadlines.report_again();
     assert_eq!(due(50), [pid(1)]);
     assert_eq!(due(50), []);
-    deadlines.tell_again();
+    deadlines.report_again();
     deadlines.remove(pid(1));
     assert_eq!(due(1_000), []);
     assert_eq!(*doomed.borrow(), [(pid(1), "one")]);
@@ -152,7 +152,7 @@ proptest! {
                     }
                 }
                 Step::NextReaper => {
-                    deadlines.tell_again();
+                    deadlines.report_again();
                     model.values_mut().for_each(|(_, _, told)| *told = false);
                 }
                 Step::Rest => {

@@ -79,7 +79,7 @@ struct Town {
 struct Citizen {
     town: Arc<Town>,
     me: Process,
-    free: u32,
+    manual: u32,
     bound: u32,
 }
 
@@ -100,7 +100,7 @@ impl Town {
     }
 
     fn citizen(self: &Arc<Self>, number: usize) -> Citizen {
-        Citizen { town: Arc::clone(self), me: self.stage.process(number), free: 0, bound: 0 }
+        Citizen { town: Arc::clone(self), me: self.stage.process(number), manual: 0, bound: 0 }
     }
 
     fn book(&self, process: &Process, permits: i64) {
@@ -167,7 +167,7 @@ impl Citizen {
         self.begin_work(n);
         self.town.book(&self.me, i64::from(n));
         match kind {
-            Kind::Free => self.free += n,
+            Kind::Manual => self.manual += n,
             Kind::Bound => self.bound += n,
         }
     }
@@ -218,11 +218,11 @@ impl Citizen {
     }
 
     fn release(&mut self, n: u32) {
-        let n = n.min(self.free);
+        let n = n.min(self.manual);
         if n == 0 {
             return;
         }
-        self.free -= n;
+        self.manual -= n;
         self.town.book(&self.me, -i64::from(n));
         self.end_work(n);
         assert_eq!(self.me.release(n), Ok(()), "it holds them");
@@ -236,13 +236,13 @@ impl Citizen {
     }
 
     fn transfer(&mut self, to: &Process, n: u32) {
-        let n = n.min(self.free);
+        let n = n.min(self.manual);
         if n == 0 || to.pid == self.me.pid {
             return;
         }
         // The receiver does not know of the permits, and so begins no work.
         self.end_work(n);
-        self.free -= n;
+        self.manual -= n;
         self.town.book(&self.me, -i64::from(n));
         if self.me.transfer(to, n).is_ok() {
             self.town.book(to, i64::from(n));
@@ -277,7 +277,7 @@ impl Citizen {
                 match any(3) {
                     0 => child.release_bound(n),
                     1 => {
-                        child.try_acquire(1, Kind::Free);
+                        child.try_acquire(1, Kind::Manual);
                     }
                     _ => {}
                 }
@@ -311,7 +311,7 @@ impl Citizen {
     }
 
     fn die(self) {
-        self.end_work(self.free + self.bound);
+        self.end_work(self.manual + self.bound);
         self.me.begin_exit();
         thread::yield_now();
         self.me.finish_exit();
@@ -352,7 +352,7 @@ fn a_patient_act(citizen: &mut Citizen, grown: u32) -> Option<()> {
     match any(16) {
         0..=5 => {
             let n = 1 + any(2);
-            if citizen.acquire(n, Kind::Free, None)? {
+            if citizen.acquire(n, Kind::Manual, None)? {
                 thread::yield_now();
                 // The permits come back in one or two pieces, and a waiter may need both.
                 citizen.release(1);
@@ -360,7 +360,7 @@ fn a_patient_act(citizen: &mut Citizen, grown: u32) -> Option<()> {
             }
         }
         6..=7 => {
-            if citizen.acquire(1, Kind::Free, Some(any(6)))? {
+            if citizen.acquire(1, Kind::Manual, Some(any(6)))? {
                 citizen.release(1);
             }
         }
@@ -379,7 +379,7 @@ fn a_patient_act(citizen: &mut Citizen, grown: u32) -> Option<()> {
         }
         14 => citizen.drain_and_reopen()?,
         _ => {
-            if citizen.try_acquire(1, Kind::Free) {
+            if citizen.try_acquire(1, Kind::Manual) {
                 citizen.release(1);
             }
         }
@@ -417,11 +417,11 @@ fn an_impatient_act(citizen: &mut Citizen, grown: u32) -> Option<()> {
     let stage = Arc::clone(&citizen.me.stage);
     match any(20) {
         0..=3 => {
-            let kind = if any(3) == 0 { Kind::Bound } else { Kind::Free };
+            let kind = if any(3) == 0 { Kind::Bound } else { Kind::Manual };
             citizen.acquire(1 + any(3), kind, Some(any(12)))?;
         }
         4..=6 => {
-            citizen.try_acquire(1 + any(2), Kind::Free);
+            citizen.try_acquire(1 + any(2), Kind::Manual);
         }
         7..=9 => citizen.release(1 + any(2)),
         10..=12 => citizen.transfer(&citizen.someone_else(grown), 1 + any(2)),

@@ -21,7 +21,7 @@ pub(crate) fn exact_ms() -> u64 {
 #[inline]
 pub(crate) fn now_ns() -> u64 {
     if tsc::is_trusted() {
-        tsc::COUNTER.now(tsc::read, exact_ns)
+        tsc::CLOCK.now(tsc::read, exact_ns)
     } else {
         exact_ns()
     }
@@ -45,9 +45,9 @@ fn exact_ns() -> u64 {
 mod tsc {
     use std::sync::atomic::{AtomicU8, Ordering};
 
-    use penstock_core::Counter;
+    use penstock_core::TickClock;
 
-    pub(super) static COUNTER: Counter = Counter::new();
+    pub(super) static CLOCK: TickClock = TickClock::new();
 
     const UNKNOWN: u8 = 0;
     const TRUSTED: u8 = 1;

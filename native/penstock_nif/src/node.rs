@@ -91,7 +91,7 @@ pub(crate) fn set_deadline(env: Env, pid: Pid, at_ms: u64, admission: Admission)
 
 pub(crate) fn register_reaper(pid: Pid) {
     REAPER.register(pid);
-    DEADLINES.tell_again();
+    DEADLINES.report_again();
 }
 
 fn wake_reaper(env: Env) {

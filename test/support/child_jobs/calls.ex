@@ -11,7 +11,7 @@ defmodule Penstock.ChildJobs.Calls do
   @limiter MyApp.Limiter
   @ban MyApp.Ban
 
-  @doc "Every argument of every entry point as every kind of term, all others valid; what was answered that must not be."
+  @doc "Calls each native function with one invalid argument. Returns the wrong answers."
   def garbage do
     [name, %Pool{ref: ref}] = pools = pools(limit: 10)
     for pool <- pools, do: :ok = Pool.acquire(pool, permits: 2)
@@ -32,7 +32,7 @@ defmodule Penstock.ChildJobs.Calls do
     %{wrong: Enum.map(wrong, &inspect/1), unchanged: Enum.map(pools, &counts/1) == before, mailbox: mailbox()}
   end
 
-  @doc "The functions that `garbage/0` knows the arguments of."
+  @doc "Returns the native functions whose arguments `garbage/0` knows, with their arities."
   def known_calls, do: for({function, args} <- calls(:gate, 0), do: {function, length(args)}) |> Enum.sort()
 
   defp calls(gate, instance) do
@@ -156,19 +156,19 @@ defmodule Penstock.ChildJobs.Calls do
 
   defp settings(kind), do: Map.new(@settings[kind], fn {field, _kind, valid} -> {field, valid} end)
 
-  # A key, and what says whether it was measured, may be anything, and so may be where to go on.
-  # A `self()` that is no pid is not looked at.
+  # The kinds of arguments for which every term is valid. `self` is any term as well: the native
+  # side ignores a term that is no pid there.
   @anything [:key, :measured, :progress, :reason, :self]
   @century_ms 100 * 31_557_600_000
 
   @max 0x7FFFFFFF
   @most 0xFFFFFFFFFFFFFFFF
 
-  # Terms that are not of that kind.
+  # Returns terms that are invalid for an argument of the given kind.
   defp bad(kind) when kind in @anything, do: []
   defp bad(kind) when kind in [:limiter, :ban, :clock], do: Garbage.terms()
 
-  # No map, one without a field, or one with a bad field.
+  # Terms that are no map, maps without one field, and maps with one invalid field.
   defp bad(kind) when kind in @settings_kinds do
     without = for {field, _kind, _valid} <- @settings[kind], do: Map.delete(settings(kind), field)
 
@@ -193,7 +193,7 @@ defmodule Penstock.ChildJobs.Calls do
   defp bad(:token), do: Garbage.terms()
   defp bad(:offer), do: [{1, 1}, {:ok, 1}, {0, 1}, {2, 1}, {1, 1.0}, {:ok, -1}, {1, 1, 1} | Garbage.terms()]
   defp bad(:position), do: Garbage.terms()
-  # Any number is accepted, and the permits are taken.
+  # Every number is valid: for an unknown one, a permit is acquired.
   defp bad(:from), do: Enum.reject(Garbage.terms(), &(&1 in 0..@most))
   defp bad(:permits_or_keep), do: bad(:permits) -- [:keep]
   defp bad(:permits_or_infinity), do: bad(:permits) -- [:infinity]
@@ -212,12 +212,12 @@ defmodule Penstock.ChildJobs.Calls do
   defp allowed(:gate_kind, :gate, _), do: [:none]
   defp allowed(:gate_owner, :gate, _), do: [nil]
   defp allowed(:gate_known, :gate, _), do: [:unknown]
-  # Any number may be a token: one that names nothing does nothing.
+  # Any number may be a token. A token that names no waiter has no effect.
   defp allowed(stop, :token, n) when stop in [:pool_cancel, :pool_withdraw] and n in 0..@most, do: [:too_late]
   defp allowed(function, :offer, n) when n in 0..@most, do: [no_offer(function)]
-  # Of a name's pool, the same; a reference has only one.
+  # For a name, the offer is unknown in that instance as well. A reference has only one instance.
   defp allowed(function, :offer, {instance, 1}) when instance in [:ok, 0, 1], do: [no_offer(function), :badarg]
-  # The one holder is before that position, or after it.
+  # The only holder is before that position, or after it.
   defp allowed(:pool_report, :position, n) when n in 0..@most,
     do: [{:done, sums(1)}, {:done, sums(0)}]
 
@@ -228,7 +228,7 @@ defmodule Penstock.ChildJobs.Calls do
   defp allowed(_, :ban, _), do: [:no_ban]
   defp allowed(_, _, _), do: [:badarg]
 
-  # Of one holder that acquired once, or of none.
+  # The report of one holder that acquired once, or of none.
   defp sums(n) do
     none = %{rejected: 0, timed_out: 0, released_by_exit: 0, killed: 0, held_longer_than: 0}
     Map.merge(none, %{holders: n, acquired: n})
@@ -240,10 +240,10 @@ defmodule Penstock.ChildJobs.Calls do
 
   defp answer(function, args) do
     case apply(Native, function, args) do
-      # Neither time nor age is what is tested.
+      # Times and ages differ from run to run.
       {:done, _now, [{pid, permits, _age}]} -> {:done, 0, [{pid, permits, 0}]}
       {:done, _now, []} -> {:done, 0, []}
-      # Which names a piece has depends on the numbers of their atoms.
+      # The names in a piece depend on the numbers of their atoms.
       {next, names} when function == :gate_names and (is_integer(next) or next == :done) and is_list(names) -> :names
       answer -> answer
     end
@@ -251,7 +251,7 @@ defmodule Penstock.ChildJobs.Calls do
     _ -> :badarg
   end
 
-  @doc "Calls with random arguments, valid and not, by several processes that are killed as well."
+  @doc "Calls native functions with random arguments in several processes at once."
   def chaos(seed, calls) do
     [name, %Pool{ref: ref}] = pools(limit: 10)
     {:ok, _owner} = RateLimiter.start_link(name: @limiter, limit: 1_000, per: 1, max_keys: 10)
@@ -273,14 +273,15 @@ defmodule Penstock.ChildJobs.Calls do
       end
 
     for {_, monitor} <- workers, do: receive(do: ({:DOWN, ^monitor, _, _, reason} -> :normal = reason))
-    # The places of the janitor and the reaper, which the calls may have stolen, are taken back.
+    # The calls may have registered a worker as the janitor or the reaper. The true processes
+    # register again when they start again.
     for name <- [Penstock.Node.Janitor, Penstock.Node.Reaper] do
-      robbed = Process.whereis(name)
-      Process.exit(robbed, :kill)
-      ask_until(fn -> Process.whereis(name) not in [nil, robbed] end)
+      replaced = Process.whereis(name)
+      Process.exit(replaced, :kill)
+      ask_until(fn -> Process.whereis(name) not in [nil, replaced] end)
     end
 
-    # The VM is in order, and new pools work.
+    # The VM still runs, and new pools work.
     {:ok, _owner} = Pool.start_link(name: MyApp.AfterChaos, limit: 2)
 
     for pool <- [MyApp.AfterChaos, Pool.new(limit: 2)] do
@@ -293,12 +294,13 @@ defmodule Penstock.ChildJobs.Calls do
 
   defp random_call(functions, terms) do
     {function, args} = pick(functions)
-    # `self()` stays: a forged one would count for a process that knows nothing of it.
+    # `self()` is never replaced: another pid would acquire permits for a process that never
+    # asked.
     args =
       for {kind, valid} <- args, do: if(kind != :self and :rand.uniform(3) == 1, do: other(kind, terms), else: valid)
 
     _ = answer(function, args)
-    # What came is of no interest, and must not pile up.
+    # Messages are of no interest, and must not pile up.
     if :rand.uniform(50) == 1, do: flush()
   end
 

@@ -10,12 +10,17 @@ defmodule Penstock.ChildJobs.Memory do
 
   ## Reloads
 
-  @doc "What a pool says after each step of unloading and loading the module of the NIF, and how often `run/3` worked on it."
+  @doc """
+  Unloads and loads the module of the NIF in steps, while processes hold permits of a pool.
+
+  Returns the permits in use after each step, and how many calls of `run/3` succeeded.
+  """
   def reload(kind) do
     pool = Enum.at(pools(limit: 5), if(kind == :named, do: 0, else: 1))
     [killed_before, killed_without_code, killed_after, alive] = for _ <- 1..4, do: holder([pool])
 
-    # Code that is old keeps its NIF until it is purged, so the new code may not load; either is fine, a crash is not.
+    # Old code keeps its NIF until it is purged, so the new code may fail to load. Either outcome is
+    # fine; a crash is not.
     load = :code.load_file(Native)
     steps = [loaded_over: in_use(pool)]
 
@@ -47,9 +52,9 @@ defmodule Penstock.ChildJobs.Memory do
 
   ## Memory
 
-  @doc "By how many KiB the VM has grown after `count` pools were made, used in that way, and dropped."
+  @doc "Returns the KiB that `count` pools take after they were used as `how` says, and dropped."
   def grown(how, count) do
-    # The pools of the first loop are never freed, and serve the second.
+    # The memory of the first loop's pools is never freed, and serves the second loop.
     make(how, count)
     before = resident()
     make(how, count)
@@ -59,7 +64,7 @@ defmodule Penstock.ChildJobs.Memory do
   defp make(how, count) do
     for _ <- 1..count, do: employ(how, Pool.new(limit: 1))
     :erlang.garbage_collect()
-    # Handles are destroyed by the schedulers, after the collection.
+    # The schedulers destroy the handles after the collection.
     receive after: (100 -> :ok)
   end
 
@@ -77,7 +82,7 @@ defmodule Penstock.ChildJobs.Memory do
 
   ## Pools that are dropped
 
-  @doc "Makes pools one after the other and acquires in each; how many there were, and the monitors of the process."
+  @doc "Acquires in `count` pools in turn. Returns the pools made, and the caller's monitors."
   def many_pools(count) do
     for _ <- 1..count, do: :ok = Pool.acquire(Pool.new(limit: 1))
     {:monitored_by, monitors} = Process.info(self(), :monitored_by)
@@ -85,10 +90,10 @@ defmodule Penstock.ChildJobs.Memory do
   end
 
   @doc """
-  Drops a pool of `holders` living holders, `times` times.
+  Drops a pool with `holders` living holders, `times` times.
 
-  Returns the longest stall of each time, the longest stalls of an equally long time in which
-  nothing is dropped, and the pools that were made.
+  Returns the longest stall of each drop, the longest stall of an equally long time without a drop,
+  and the number of pools made.
   """
   def large_pool(holders, times) do
     {before, 0} = Native.pools_made()
@@ -118,9 +123,9 @@ defmodule Penstock.ChildJobs.Memory do
   end
 
   @doc """
-  Drops a pool of `holders` holders while there is no janitor, and makes others.
+  Drops a pool with `holders` holders while there is no janitor, and makes other pools.
 
-  Returns how many of them were new, and whether the last one works.
+  Returns how many of these reuse memory, and whether each of them works.
   """
   def large_pool_without_janitor(holders) do
     {before, 0} = Native.pools_made()
@@ -133,14 +138,14 @@ defmodule Penstock.ChildJobs.Memory do
     Process.unlink(maker)
     Process.exit(maker, :kill)
     receive do: ({:DOWN, ^monitor, _, _, _} -> :ok)
-    # Each does a bounded piece, and all hold on to what they make.
+    # Each new pool clears a bounded piece of the dropped one. All new handles are kept.
     pools = for _ <- 1..(div(holders, 512) + 2), do: Pool.new(limit: holders)
     {made, 0} = Native.pools_made()
-    # The first is the one that was dropped.
+    # The dropped pool was the first one made.
     {length(pools) - (made - before - 1), Enum.map(pools, &Pool.try_acquire(&1, holders))}
   end
 
-  # Each of these processes holds a permit without knowing the pool.
+  # Gives each process a permit of a pool whose handle only the caller has.
   defp hold_for(pids) do
     receive do: ({:hold, from} -> hold_for(pids, from))
   end

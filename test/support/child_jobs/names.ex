@@ -6,7 +6,7 @@ defmodule Penstock.ChildJobs.Names do
 
   alias Penstock.{Native, Pool}
 
-  @doc "Starts `count` names; returns how many are listed, and the most that one call returned."
+  @doc "Starts `count` pools. Returns how many names are listed, and the most names of one call."
   def many_names(count) do
     for n <- 1..count, do: :fresh = Native.pool_start(:"many_#{n}", self(), plain(1, 0))
     pieces = pieces(0)
@@ -25,7 +25,7 @@ defmodule Penstock.ChildJobs.Names do
     [names | pieces(next)]
   end
 
-  @doc "Starts and closes names, and then more; how many KiB the second ones took."
+  @doc "Starts and closes `first` pools, and then `more`. Returns the KiB that the latter took."
   def closed_names(first, more) do
     start_and_close(1..first)
     before = resident()
@@ -43,7 +43,7 @@ defmodule Penstock.ChildJobs.Names do
     end
   end
 
-  @doc "Starts names until one that was closed has lost its node; what is answered to who uses numbers of its pool."
+  @doc "Closes a name, and starts others until it is forgotten. Returns answers to old numbers."
   def forgotten_name do
     start = fn name -> :fresh = Native.pool_start(name, self(), plain(2, 1)) end
     start.(:lost)
@@ -64,7 +64,7 @@ defmodule Penstock.ChildJobs.Names do
     Process.exit(other, :kill)
     ask_until(fn -> Native.pool_held(:lost, :ok) == 0 end)
     :ok = Native.gate_close(:lost, self())
-    # Each bucket of the registry gets a name.
+    # Enough names for each bucket of the registry to get a new one.
     for n <- 1..20_000, do: start.(:"other_#{n}")
 
     answers = %{
@@ -82,7 +82,7 @@ defmodule Penstock.ChildJobs.Names do
 
     start.(:lost)
     %{instance: number, in_use: 0} = Native.pool_info(:lost)
-    # Of another life.
+    # The instance is that of a new pool, in which the caller holds nothing.
     again = with true <- is_integer(number), :not_held <- Native.run_end(:lost, :ok, 1), do: Pool.try_acquire(:lost)
     Map.put(answers, :again, again)
   end

@@ -1,5 +1,5 @@
 defmodule Penstock.ChildJobs.Pieces do
-  # Helpers of the functions that `Penstock.ChildVM` runs.
+  # Helpers of the functions that `Penstock.ChildVM` runs, all of which are in child_jobs/.
   @moduledoc false
 
   alias Penstock.Pool
@@ -10,7 +10,7 @@ defmodule Penstock.ChildJobs.Pieces do
 
   def mailbox, do: elem(Process.info(self(), :messages), 1)
 
-  # A pool with a name and one without.
+  # Starts a pool with a name and one without.
   def pools(opts) do
     {:ok, _owner} = Pool.start_link([name: MyApp.Jobs] ++ opts)
     [MyApp.Jobs, Pool.new(opts)]
@@ -29,7 +29,7 @@ defmodule Penstock.ChildJobs.Pieces do
     end
   end
 
-  # A handle may be none any more.
+  # Returns ArgumentError for a handle that is no handle any more.
   def in_use(pool) do
     outcome(fn -> Pool.info(pool).in_use end)
   end
@@ -53,7 +53,7 @@ defmodule Penstock.ChildJobs.Pieces do
     receive do: ({:DOWN, ^monitor, _, _, _} -> :ok)
   end
 
-  # Our monitor may be told before the pool's.
+  # Polls until the pool counts `in_use` permits: a caller's monitor may fire before the pool's.
   def settled(pool, in_use, tries \\ 1_000) do
     now = in_use(pool)
 

@@ -18,7 +18,7 @@ defmodule Penstock.Differential.Failures do
           {"is shut down with a reason", quote(do: exit({:shutdown, :oops}))},
           {"exits with kill", quote(do: exit(:kill))},
           {"fails to match", quote(do: {:a, :b} = Process.get(:not_there))},
-          {"calls what is not there", quote(do: apply(NoSuchModule, :run, []))},
+          {"calls an unknown module", quote(do: apply(NoSuchModule, :run, []))},
           {"dies by a link",
            quote(
              do:
@@ -29,7 +29,7 @@ defmodule Penstock.Differential.Failures do
            )}
         ],
         {mode, options} <- [{"not trapping exits", []}, {"trapping exits", [trap_exit: true]}],
-        {how, more} <- [{"", []}, {", as they come, with its input", [ordered: false, zip_input_on_exit: true]}] do
+        {how, more} <- [{"", []}, {", unordered, with its input", [ordered: false, zip_input_on_exit: true]}] do
       fail = fn -> Code.eval_quoted(fail) end
       fun = fn x -> if x == 2, do: fail.(), else: x end
 
@@ -62,7 +62,7 @@ defmodule Penstock.Differential.Failures do
            )
            |> Enum.to_list()
          end},
-        {"a consumer that begins to trap exits in between", [],
+        {"a consumer that begins to trap exits between results", [],
          fn t ->
            t.stream.(
              [1, 2, 3],
@@ -82,29 +82,32 @@ defmodule Penstock.Differential.Failures do
 
   ## Tasks that take too long
 
-  # What is not to be late has this many ms, however long the machine gives the VM no turn.
-  @ample 1_000
+  # The timeout of tasks of which some must not exceed it, even if the machine stalls the VM.
+  @ample_ms 1_000
 
   defp timeouts do
     slow = fn x -> if x == 2, do: never(), else: x end
-    kill = [timeout: @ample, on_timeout: :kill_task]
+    kill = [timeout: @ample_ms, on_timeout: :kill_task]
 
     [
-      {"too long, and exit", [tidier: true],
-       fn t -> caught(fn -> Enum.to_list(t.stream.([1, 2, 3], slow, timeout: @ample, max_concurrency: 1)) end) end},
-      {"too long, and exit, trapping exits", [tidier: true, trap_exit: true],
-       fn t -> caught(fn -> Enum.to_list(t.stream.([1, 2], slow, timeout: @ample, max_concurrency: 1)) end) end},
-      {"too long, uncaught", [tidier: true],
+      {"a timeout, at which the consumer exits", [tidier: true],
+       fn t -> caught(fn -> Enum.to_list(t.stream.([1, 2, 3], slow, timeout: @ample_ms, max_concurrency: 1)) end) end},
+      {"a timeout, at which the consumer exits, trapping exits", [tidier: true, trap_exit: true],
+       fn t -> caught(fn -> Enum.to_list(t.stream.([1, 2], slow, timeout: @ample_ms, max_concurrency: 1)) end) end},
+      {"a timeout, at which the consumer dies", [tidier: true],
        fn t -> Enum.to_list(t.stream.([1, 2, 3], fn _ -> forever(t) end, timeout: 50, max_concurrency: 1)) end},
-      {"too long, and killed", [], &Enum.to_list(&1.stream.([1, 2, 3], slow, kill))},
-      {"too long, and killed, trapping exits", [trap_exit: true], &Enum.to_list(&1.stream.([1, 2, 3], slow, kill))},
-      {"too long, with its input", [], &Enum.to_list(&1.stream.([1, 2, 3], slow, [zip_input_on_exit: true] ++ kill))},
-      # Which of two comes first is the schedulers' affair.
-      {"too long, as they come", [],
+      {"a timeout, at which the task is killed", [], &Enum.to_list(&1.stream.([1, 2, 3], slow, kill))},
+      {"a timeout, at which the task is killed, trapping exits", [trap_exit: true],
+       &Enum.to_list(&1.stream.([1, 2, 3], slow, kill))},
+      {"a timeout, at which the task is killed, with its input", [],
+       &Enum.to_list(&1.stream.([1, 2, 3], slow, [zip_input_on_exit: true] ++ kill))},
+      # The schedulers decide which of two results comes first, so they are sorted.
+      {"a timeout, at which the task is killed, unordered", [],
        &Enum.sort(&1.stream.([2, 1, 3], slow, [ordered: false, max_concurrency: 3] ++ kill))},
-      {"all too long", [], &Enum.to_list(&1.stream.(1..4, fn _ -> never() end, timeout: 30, on_timeout: :kill_task))},
-      {"no time at all", [], &Enum.to_list(&1.stream.(1..3, fn _ -> never() end, timeout: 0, on_timeout: :kill_task))},
-      {"too long, and trapping exits in the task", [],
+      {"timeouts of all tasks", [],
+       &Enum.to_list(&1.stream.(1..4, fn _ -> never() end, timeout: 30, on_timeout: :kill_task))},
+      {"a timeout of 0", [], &Enum.to_list(&1.stream.(1..3, fn _ -> never() end, timeout: 0, on_timeout: :kill_task))},
+      {"a timeout of a task that traps exits", [],
        &Enum.to_list(
          &1.stream.(
            [1],
@@ -116,7 +119,7 @@ defmodule Penstock.Differential.Failures do
            on_timeout: :kill_task
          )
        )},
-      {"too long while the consumer is busy", [],
+      {"a timeout while the consumer is busy", [],
        fn t ->
          me = self()
 
@@ -133,17 +136,16 @@ defmodule Penstock.Differential.Failures do
            [max_concurrency: 2] ++ kill
          )
          |> Enum.map(fn result ->
-           # It comes back to the stream only when the second task is dead.
+           # The consumer returns to the stream only when the second task is dead.
            if result == {:ok, :first}, do: receive(do: ({:second, task} -> await_death(task)))
            result
          end)
        end},
-      {"one after the other too long", [],
-       &Enum.to_list(&1.stream.([:a, 2, :b, 2], slow, [max_concurrency: 2] ++ kill))}
+      {"one timeout after another", [], &Enum.to_list(&1.stream.([:a, 2, :b, 2], slow, [max_concurrency: 2] ++ kill))}
     ]
   end
 
-  ## Deaths by another's hand
+  ## Kills by other processes
 
   defp deaths do
     kill_consumer = fn reason -> fn consumer, _tasks -> Process.exit(consumer, reason) end end

@@ -48,7 +48,8 @@ defmodule Penstock.Differential.Pieces do
     |> t.stream.(fn _ -> forever(t) end, max_concurrency: 3)
   end
 
-  # One task ends after another, each when the last is dead, however busy the machine is.
+  # Lets tasks end one after another, each after the death of the one before it, however busy the
+  # machine is.
   def turnstile(next) do
     receive do
       {^next, task} ->
@@ -61,11 +62,11 @@ defmodule Penstock.Differential.Pieces do
     end
   end
 
-  # A function of elements that are numbers, whose tasks end in the order of these.
+  # Returns a function for elements 1, 2, 3 and so on, whose tasks end in this order.
   def one_by_one do
     consumer = self()
 
-    # Not linked: it would be seen on the consumer.
+    # The turnstile is not linked, because the link would be observed on the consumer.
     turnstile =
       spawn(fn ->
         Process.monitor(consumer)
@@ -95,7 +96,7 @@ defmodule Penstock.Differential.Pieces do
     t.stream.(1..4, first_only(t), [max_concurrency: 4] ++ options) |> Enum.each(fun)
   end
 
-  # It raises when it is asked for its second element, while tasks of the stream run.
+  # Zips a stream with one that raises at its third element, while tasks run.
   def raising_zip(t, zip) do
     stream = t.stream.(1..20, fn x -> if x < 5, do: x, else: forever(t) end, max_concurrency: 4)
     other = Stream.map(1..20, fn x -> if x == 3, do: raise("no third"), else: x end)

@@ -1,5 +1,5 @@
 defmodule Penstock.Differential.Results do
-  # Scenarios in which values come back; see `Penstock.Differential`.
+  # Scenarios that return values; see `Penstock.Differential`.
   @moduledoc false
 
   import Penstock.Differential.Pieces
@@ -11,17 +11,17 @@ defmodule Penstock.Differential.Results do
   defp values do
     [
       {"a list", [], &Enum.to_list(&1.stream.(1..20, double(), []))},
-      {"nothing", [], &Enum.to_list(&1.stream.([], double(), []))},
+      {"an empty list", [], &Enum.to_list(&1.stream.([], double(), []))},
       {"one element", [], &Enum.to_list(&1.stream.([1], double(), []))},
       {"one task at a time", [], &Enum.to_list(&1.stream.(1..10, double(), max_concurrency: 1))},
       {"more tasks than elements", [], &Enum.to_list(&1.stream.(1..3, double(), max_concurrency: 50))},
       {"the slowest first, in order", [], &Enum.to_list(&1.stream.([60, 30, 0], sleep(), max_concurrency: 3))},
-      {"the slowest first, as they come", [],
+      {"the slowest first, unordered", [],
        fn t -> Enum.to_list(t.stream.([3, 2, 1], one_by_one(), max_concurrency: 3, ordered: false)) end},
-      {"as they come, one at a time", [],
+      {"one task at a time, unordered", [],
        &Enum.to_list(&1.stream.([20, 10, 0], sleep(), max_concurrency: 1, ordered: false))},
       {"module, function and arguments", [], &Enum.to_list(&1.stream.([1, 2], {Integer, :to_string, [2]}, []))},
-      {"no limit of time", [], &Enum.to_list(&1.stream.(1..3, double(), timeout: :infinity))},
+      {"no timeout", [], &Enum.to_list(&1.stream.(1..3, double(), timeout: :infinity))},
       {"values that look like results", [],
        &Enum.to_list(&1.stream.([{:exit, 1}, {:ok, 2}, :down, {:done, 3}], fn x -> x end, []))},
       {"a large value", [],
@@ -32,7 +32,7 @@ defmodule Penstock.Differential.Results do
     ]
   end
 
-  ## What is streamed over
+  ## Kinds of enumerables
 
   defp enumerables do
     [
@@ -47,15 +47,15 @@ defmodule Penstock.Differential.Results do
        fn t -> 1..6 |> t.stream.(double(), []) |> t.stream.(fn {:ok, x} -> x + 1 end, []) |> Enum.to_list() end},
       {"streams inside of tasks", [],
        fn t -> t.stream.(1..3, fn n -> Enum.to_list(t.stream.(1..n, double(), [])) end, []) |> Enum.to_list() end},
-      {"how far it pulls ahead", [], fn t -> pulls(t, max_concurrency: 3) end},
-      {"how far it pulls ahead, as they come", [], fn t -> pulls(t, max_concurrency: 3, ordered: false) end},
+      {"how far the stream pulls ahead", [], fn t -> pulls(t, max_concurrency: 3) end},
+      {"how far the stream pulls ahead, unordered", [], fn t -> pulls(t, max_concurrency: 3, ordered: false) end},
       {"an enumerable that raises", [], fn t -> t |> failing(fn -> raise "no more" end) |> Enum.to_list() end},
       {"an enumerable that throws", [], fn t -> t |> failing(fn -> throw(:no_more) end) |> Enum.to_list() end},
       {"an enumerable that exits", [], fn t -> t |> failing(fn -> exit(:no_more) end) |> Enum.to_list() end},
       {"an enumerable that raises at once", [],
        fn t -> Stream.map([1], fn _ -> raise "none" end) |> t.stream.(double(), []) |> Enum.to_list() end},
       {"not an enumerable", [], &Enum.to_list(&1.stream.(5, double(), []))},
-      {"a list that is not one", [], &Enum.to_list(&1.stream.([1, 2 | 3], double(), max_concurrency: 1))},
+      {"an improper list", [], &Enum.to_list(&1.stream.([1, 2 | 3], double(), max_concurrency: 1))},
       {"a stream that is used twice", [],
        fn t ->
          stream = t.stream.(1..3, double(), [])
@@ -72,7 +72,7 @@ defmodule Penstock.Differential.Results do
       {"take nothing", [], fn t -> 1..100 |> t.stream.(double(), []) |> Enum.take(0) end},
       {"take, while the other tasks never end", [],
        fn t -> t.stream.(1..8, first_only(t), max_concurrency: 4) |> Enum.take(1) end},
-      {"take, and what traps exits", [],
+      {"take, while the other tasks trap exits and never end", [],
        fn t -> t.stream.(1..8, first_only(t, true), max_concurrency: 4) |> Enum.take(1) end},
       {"reduce_while", [],
        fn t ->
@@ -84,7 +84,7 @@ defmodule Penstock.Differential.Results do
       {"a consumer that raises", [], fn t -> each(t, fn _ -> raise "enough" end) end},
       {"a consumer that throws", [], fn t -> each(t, fn _ -> throw(:enough) end) end},
       {"a consumer that exits", [], fn t -> each(t, fn _ -> exit(:enough) end) end},
-      {"a consumer that raises, of results as they come", [],
+      {"a consumer that raises, of an unordered stream", [],
        fn t -> each(t, fn _ -> raise "enough" end, ordered: false) end},
       {"a consumer that raises over a resource", [],
        fn t ->

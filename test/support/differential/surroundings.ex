@@ -6,7 +6,7 @@ defmodule Penstock.Differential.Surroundings do
 
   def scenarios, do: surroundings() ++ suspensions()
 
-  ## What is around
+  ## Messages, dictionaries and links
 
   defp surroundings do
     [
@@ -51,7 +51,7 @@ defmodule Penstock.Differential.Surroundings do
          Process.put(:"$callers", [:grandparent])
          t.stream.([1], fn _ -> Process.get(:"$callers") == [me, :grandparent] end, []) |> Enum.to_list()
        end},
-      {"$callers, of none", [],
+      {"$callers of a consumer without callers", [],
        fn t ->
          me = self()
          t.stream.([1], fn _ -> Process.get(:"$callers") == [me] end, []) |> Enum.to_list()
@@ -68,25 +68,26 @@ defmodule Penstock.Differential.Surroundings do
        &Enum.to_list(&1.stream.([:"$initial_call"], {Process, :get, [:none]}, []))},
       {"the links of a task", [],
        &Enum.to_list(&1.stream.([1], fn _ -> length(elem(Process.info(self(), :links), 1)) end, []))},
-      {"whether a task is over when its result is seen", [],
+      {"whether a task is dead when its result arrives", [],
        fn t -> t.stream.(1..6, fn _ -> self() end, []) |> Enum.map(fn {:ok, pid} -> Process.alive?(pid) end) end},
-      {"whether a task is over, as they come", [],
+      {"whether a task is dead when its result arrives, unordered", [],
        fn t ->
          t.stream.(1..6, fn _ -> self() end, ordered: false) |> Enum.map(fn {:ok, pid} -> Process.alive?(pid) end)
        end},
       {"each task is a process", [], fn t -> t.stream.(1..20, fn _ -> self() end, []) |> Enum.uniq() |> length() end},
-      {"in another process", [],
+      {"a stream that another process consumes", [],
        fn t ->
          stream = t.stream.(1..4, double(), [])
          task = Task.async(fn -> Enum.to_list(stream) end)
          result = Task.await(task)
-         # It may be a moment until its end undoes that.
+         # The link lasts until the task has ended, which may be a moment later.
          Process.unlink(task.pid)
          result
        end},
-      {"two at once, by zip", [], fn t -> Enum.zip(t.stream.(1..5, double(), []), t.stream.(6..10, double(), [])) end},
-      {"zip with what raises", [], fn t -> raising_zip(t, fn s, other -> Stream.zip([s, other]) end) end},
-      {"zip after what raises", [], fn t -> raising_zip(t, fn s, other -> Stream.zip([other, s]) end) end},
+      {"two streams at once, by zip", [],
+       fn t -> Enum.zip(t.stream.(1..5, double(), []), t.stream.(6..10, double(), [])) end},
+      {"zip with a stream that raises", [], fn t -> raising_zip(t, fn s, other -> Stream.zip([s, other]) end) end},
+      {"zip after a stream that raises", [], fn t -> raising_zip(t, fn s, other -> Stream.zip([other, s]) end) end},
       {"zip with something shorter", [], fn t -> Enum.zip(t.stream.(1..50, double(), []), 1..3) end},
       {"max_concurrency of 0", [],
        &kind_of_error(fn -> &1.stream.([1], double(), max_concurrency: 0) |> Enum.to_list() end)},

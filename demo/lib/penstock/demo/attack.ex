@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Attack do
   @moduledoc false
 
-  # An attack as the demo knows it. An attack runs in a VM of its own, once per mode. That VM
-  # calls the callbacks `c:setup/2` and `c:run/1`; it and its parent call the others.
+  # The callbacks of an attack. An attack runs in a fresh VM for each mode. That VM calls
+  # `setup/2` and `run/1`; both it and its parent call the other callbacks.
 
   alias Penstock.Demo.Tally
 
@@ -14,22 +14,22 @@ defmodule Penstock.Demo.Attack do
 
   @callback title() :: String.t()
 
-  @doc "The attack, the code that it hits, and the answer of each mode, for a reader of the report."
+  @doc "The attack, and how the attacked code starts work in each mode, as the report shows it."
   @callback story() :: String.t()
 
-  @doc "The figures and curves to compare, for a reader of the report."
+  @doc "The figures and curves that show the harm, for a reader of the report."
   @callback look_at() :: String.t()
 
   @doc "The measure that shows the harm: the page plots it next to the processes."
-  @callback hurts() :: :ping | :memory
+  @callback harm() :: :ping | :memory
 
-  @doc "The call that guards the attacked code, for people."
+  @doc "The call that guards the attacked code, as the report shows it."
   @callback guard() :: String.t()
 
   @doc "The limit of the pool that guards the attacked code."
   @callback limit() :: pos_integer()
 
-  @doc "Permits that restarts may take above that limit. Default: 0, for attacks without restarts."
+  @doc "Permits that restarts may take above that limit. Default: 0."
   @callback overdraft() :: non_neg_integer()
 
   @doc "Memory of the attacked VM in MB. Default: `:infinity`."
@@ -39,11 +39,11 @@ defmodule Penstock.Demo.Attack do
   @doc """
   Starts the processes that live as long as the attack: the pool, the attacked process.
 
-  They count as the VM's own, so they must not do any work of the attack yet.
+  These processes count as the VM's own, so they must not do any work of the attack yet.
   """
   @callback setup(mode(), Tally.t()) :: state()
 
-  @doc "Attacks, and returns once nothing new is offered from outside; work may still be running."
+  @doc "Attacks. Returns once no more work is offered from outside; offered work may still run."
   @callback run(state()) :: :ok
 
   # In the order in which they run.

@@ -4,7 +4,8 @@ defmodule Penstock.Demo.Axis do
   # Round numbers for the ticks of a chart.
 
   @doc """
-  From 0 to at most `max`, in steps of 1, 2 or 5 times a power of ten, at most `steps` of them.
+  Returns ticks from 0 to at most `max`, with at most `steps` steps of 1, 2 or 5 times a power of
+  ten.
 
       iex> Penstock.Demo.Axis.ticks(32_768, 8)
       [0, 5000, 10000, 15000, 20000, 25000, 30000]
@@ -25,7 +26,8 @@ defmodule Penstock.Demo.Axis do
     magnitude * Enum.find([1, 2, 5], 10, &(magnitude * &1 >= raw))
   end
 
-  # Rounded, because multiplied fractions have wrong last digits; an integer where possible.
+  # Rounds, because multiplied fractions have wrong last digits. Returns an integer where
+  # possible.
   defp plain(number) do
     rounded = Float.round(number, 6)
     if rounded == trunc(rounded), do: trunc(rounded), else: rounded

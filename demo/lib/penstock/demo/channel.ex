@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Channel do
   @moduledoc false
 
-  # A child reports to its parent during the attack, so that a child that dies or hangs leaves its
-  # measurements behind. Terms travel in length-prefixed packets over file descriptors 3 and 4
+  # A child VM reports to its parent during the attack, so that the measurements of a VM that dies
+  # or hangs remain. Terms travel in length-prefixed packets over file descriptors 3 and 4
   # (`:nouse_stdio` on the parent's side): standard output and error belong to the messages of the
   # VM.
 
@@ -31,7 +31,7 @@ defmodule Penstock.Demo.Channel do
   end
 
   defp init do
-    # Nothing is ever read: the end of the input tells that the parent is gone.
+    # The parent sends nothing: the end of the input means that the parent is gone.
     loop(Port.open({:fd, 3, 4}, [:binary, :eof, packet: 4]))
   end
 

@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Chart do
   @moduledoc false
 
-  # One measure over time of one attack's runs, as an SVG picture: the processes, or the harm.
-  # Colours and dashes are the style sheet's, by class. The picture is small enough to stay
+  # Draws one measure of an attack's runs over time as an SVG picture: the processes, or the harm.
+  # The style sheet chooses colours and dashes by class. The picture is small enough to stay
   # legible on a phone.
 
   alias Penstock.Demo.{Axis, Figures, Run}
@@ -38,14 +38,14 @@ defmodule Penstock.Demo.Chart do
     })
   end
 
-  @doc "Draws the measure that the attack hurts."
+  @doc "Draws the measure that shows the harm of the attack."
   @spec harm([Run.t(), ...]) :: iodata()
-  def harm([%Run{hurts: :memory} | _] = runs) do
+  def harm([%Run{harm: :memory} | _] = runs) do
     render(runs, %{
       title: "Memory over time",
       name: "memory, MB",
       curve: & &1.memory_curve,
-      peak: &Figures.hurt/1,
+      peak: &Figures.harm/1,
       limits: limit(runs, & &1.memory_limit_mb, "vm-limit", "memory of the VM, MB")
     })
   end
@@ -55,7 +55,7 @@ defmodule Penstock.Demo.Chart do
       title: "Pings over time",
       name: "ping p99, ms",
       curve: & &1.ping_curve,
-      peak: &Figures.hurt/1,
+      peak: &Figures.harm/1,
       limits: []
     })
   end
@@ -83,14 +83,14 @@ defmodule Penstock.Demo.Chart do
     ]
   end
 
-  # Linear both ways: a logarithm would flatter the VM that is nearly full.
+  # Both axes are linear: a logarithmic one would hide how much fuller the unguarded VM is.
   defp scale(runs, measure) do
     points = Enum.flat_map(runs, measure.curve)
     # Both pictures of an attack have the same time axis.
     times = [0.0, 0.1 | for(run <- runs, {at, _count} <- run.curve, do: at)] ++ Enum.map(points, &elem(&1, 0))
     values = [10 | Enum.map(measure.limits, &elem(&1, 2))] ++ Enum.map(points, &elem(&1, 1))
 
-    # Some room above the highest line, for its label.
+    # The label of the highest line needs some room above it.
     %{from: Enum.min(times), to: Enum.max(times), most: Enum.max(values) * 1.08}
   end
 

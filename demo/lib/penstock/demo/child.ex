@@ -5,21 +5,22 @@ defmodule Penstock.Demo.Child do
 
   alias Penstock.Demo.{Attack, Channel, Innocent, Pinger, Sampler, Tally}
 
-  # The VM is left alone for this long before and after, so that the curve shows its start and its
-  # return to it.
+  # The VM is idle for this time before the attack and after it, so that the curve shows where it
+  # starts, and that it returns there.
   @calm_ms 200
 
+  # The longest wait for the end of all work after the attack.
   @rest_ms 10_000
 
-  # Counts that have not changed for this long do not change any more: nothing in this VM takes
-  # that long.
+  # That wait also ends when the counts stay equal for this time: work that still ends does so at
+  # shorter intervals.
   @still_ms 1_000
 
-  # A release, too, loads all modules at boot. Loading takes a process now and then, and would
-  # otherwise add one to the count, or fail, in the middle of the attack.
+  # The loading of a module now and then takes a process, which would add to the count, or fail,
+  # during the attack. A release loads all modules at boot as well.
   @preloaded [:kernel, :stdlib, :elixir, :logger, :penstock, :penstock_demo]
 
-  @doc "Called by `erl -run` with the attack's id and the mode, which waits until it returns."
+  @doc "Starts the attack `id` in `mode`. `erl -run` calls it, and waits for its return."
   @spec main([charlist()]) :: :ok
   def main([id, mode]) do
     {:ok, attack} = Attack.fetch(List.to_string(id))
@@ -40,7 +41,7 @@ defmodule Penstock.Demo.Child do
   defp mode("unguarded"), do: :unguarded
   defp mode("guarded"), do: :guarded
 
-  # Standard error is the log the parent quotes from when a child fails.
+  # The parent logs the child's standard error, and quotes from it when the child fails.
   defp give_up(reason) do
     IO.puts(:stderr, Exception.format_exit(reason))
     System.halt(1)
@@ -85,8 +86,8 @@ defmodule Penstock.Demo.Child do
     end
   end
 
-  # The highest of several counts, so that a process that comes and goes belongs to the VM's own
-  # as well.
+  # Returns the number of the VM's own processes: the highest of several counts, so that a
+  # process that comes and goes counts as well.
   defp baseline do
     1..@calm_ms
     |> Enum.map(fn _ ->

@@ -1,15 +1,16 @@
 defmodule Penstock.Demo.ChildVM do
   @moduledoc false
 
-  # Starts a fresh VM for one attack in one mode, and records its reports until it is gone.
+  # Starts a fresh VM for one attack in one mode, and records its reports until it has ended.
 
   alias Penstock.Demo.{Attack, Child, Progress, Recording}
 
-  # An eighth of the default up to OTP 26: enough for an application, and full within a second.
+  # An eighth of the default up to OTP 26: enough for an application, and an attack fills it
+  # within a second.
   @process_limit 32_768
 
-  # Boot, attack and rest take less than half of it on a slow machine. A VM that takes longer
-  # hangs.
+  # Boot, attack and the wait for its end take less than half of this time on a slow machine. A VM
+  # that takes all of it hangs.
   @deadline_ms 40_000
 
   @log_lines 15
@@ -26,7 +27,7 @@ defmodule Penstock.Demo.ChildVM do
     {~c"ERL_CRASH_DUMP_SECONDS", ~c"0"}
   ]
 
-  @doc "Runs `attack` to its end, or to that of its VM, and returns the recording."
+  @doc "Runs `attack` to its end, or to the end of its VM, and returns the recording."
   @spec run(module(), Attack.mode(), Progress.t()) :: Recording.t()
   def run(attack, mode, progress) do
     dir = tmp_dir()
@@ -60,19 +61,20 @@ defmodule Penstock.Demo.ChildVM do
       ["-run", Atom.to_string(Child), "main", attack.id(), Atom.to_string(mode)]
   end
 
-  # The allocators of the VM get one area of this size and nothing beyond it, so that only the VM
-  # itself dies of a lack of memory, at the same point on each machine and without any right of
-  # the user's. `+MMscrpm false`: its pages are not reserved in advance.
+  # The allocators of the VM get one area of this size and nothing beyond it. So a lack of memory
+  # kills this VM alone, at the same point on each machine, and the user needs no privilege.
+  # `+MMscrpm false` does not reserve the pages of the area in advance.
   defp memory_flags(:infinity), do: []
   defp memory_flags(mb), do: ["+MMscs", "#{mb}", "+MMscrpm", "false", "+Musac", "false"]
 
-  # This VM's own installation, as the PATH may have another one first.
+  # Prefers the installation of the running VM, because the PATH may name another one first.
   defp erl do
     own = Path.join([:code.root_dir(), "bin", "erl"])
     if File.exists?(own), do: own, else: System.find_executable("erl")
   end
 
-  # Paths that OTP finds by itself are left out. `-pa` puts each path before the earlier ones.
+  # Leaves out the paths that OTP finds by itself. `-pa` puts each path before the earlier ones,
+  # so the order is reversed.
   defp code_paths do
     otp = List.to_string(:code.lib_dir())
 

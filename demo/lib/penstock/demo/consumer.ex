@@ -1,21 +1,21 @@
 defmodule Penstock.Demo.Consumer do
   @moduledoc false
 
-  # A process with many items, and work for each of them. It exists, with all that it needs,
-  # before the attack begins.
+  # A process that has many items, and starts work for each of them. The process has all that it
+  # needs before the attack begins.
 
   alias Penstock.Demo.Tally
 
   @type t :: {pid(), reference()}
 
-  @typedoc "Without arguments. Elixir 1.14 and 1.17 format the exact type differently."
+  @typedoc "A function without arguments. Elixir 1.14 and 1.17 format the exact type differently."
   @type go :: (... -> :ok)
 
   @doc """
-  Starts a process that prepares and then calls the given `go`, which returns when the attack
-  begins.
+  Starts a process that runs `fun` with a function `go`.
 
-  Not linked: an attack may be too much for it.
+  `fun` prepares its work and then calls `go`, which returns when the attack begins. The process
+  is not linked to the caller, because the attack may kill it.
   """
   @spec start((go -> term())) :: t()
   def start(fun) do
@@ -48,7 +48,7 @@ defmodule Penstock.Demo.Consumer do
     )
   end
 
-  @doc "Begins the attack; returns when each consumer is through with its items, or dead."
+  @doc "Begins the attack. Returns when each consumer has finished its items or died."
   @spec go([t()]) :: :ok
   def go(consumers) do
     for {pid, _monitor} <- consumers, do: send(pid, :go)

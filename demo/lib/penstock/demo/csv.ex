@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.CSV do
   @moduledoc false
 
-  # The figures for other programs, a row per attack and mode. No value needs quoting. A figure
-  # that a dead VM could not give, and the limit of an unguarded run, are empty.
+  # The figures for other programs, a row per attack and mode. No value needs quoting. A field is
+  # empty if the VM died before it reported the figure; an unguarded run has an empty limit.
 
   alias Penstock.Demo.Run
 

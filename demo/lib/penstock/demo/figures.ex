@@ -1,12 +1,13 @@
 defmodule Penstock.Demo.Figures do
   @moduledoc false
 
-  # Each figure of a run with its label, as both the terminal and the page show it.
+  # The figures of a run with their labels, as both the terminal and the page show them.
 
   alias Penstock.Demo.Run
 
-  # Shown for a figure that does not apply, or that a dead VM could not tell. All of this is
-  # ASCII: a terminal without a UTF-8 locale, as in a bare container, shows nothing else properly.
+  # Stands for a figure that does not apply, or that a VM did not report before it died. All
+  # figures are ASCII: a terminal without a UTF-8 locale, as in a bare container, shows nothing
+  # else properly.
   @none "-"
 
   @spec rows() :: [{String.t(), (Run.t() -> String.t())}]
@@ -30,7 +31,7 @@ defmodule Penstock.Demo.Figures do
   end
 
   @doc """
-  An integer with its thousands set apart.
+  Returns an integer with its thousands set apart.
 
       iex> Penstock.Demo.Figures.integer(32768)
       "32,768"
@@ -46,7 +47,7 @@ defmodule Penstock.Demo.Figures do
   end
 
   @doc """
-  A duration given in µs, in ms so that they compare at a glance.
+  Returns a duration of `us` µs in ms, so that durations compare at a glance.
 
       iex> Enum.map([8, 950, 12_345, 2_500_000], &Penstock.Demo.Figures.duration/1)
       ["0.008 ms", "0.950 ms", "12.3 ms", "2500.0 ms"]
@@ -57,13 +58,13 @@ defmodule Penstock.Demo.Figures do
   def duration(us) when us < 1_000, do: "#{decimal(us / 1_000, 3)} ms"
   def duration(us), do: "#{decimal(us / 1_000, 1)} ms"
 
-  @doc "Returns the measure that the attack of `run` hurts, with two or three digits."
-  @spec hurt(Run.t()) :: String.t()
-  def hurt(%Run{hurts: :memory, peak_memory_mb: mb}), do: "#{decimal(mb, 0)} MB"
-  def hurt(%Run{ping_p99_us: nil}), do: @none
-  def hurt(%Run{ping_p99_us: us}) when us < 10_000, do: "#{decimal(us / 1_000, 1)} ms"
-  def hurt(%Run{ping_p99_us: us}) when us < 1_000_000, do: "#{decimal(us / 1_000, 0)} ms"
-  def hurt(%Run{ping_p99_us: us}), do: "#{decimal(us / 1_000_000, 1)} s"
+  @doc "Returns the measure that shows the harm of an attack, with two or three digits."
+  @spec harm(Run.t()) :: String.t()
+  def harm(%Run{harm: :memory, peak_memory_mb: mb}), do: "#{decimal(mb, 0)} MB"
+  def harm(%Run{ping_p99_us: nil}), do: @none
+  def harm(%Run{ping_p99_us: us}) when us < 10_000, do: "#{decimal(us / 1_000, 1)} ms"
+  def harm(%Run{ping_p99_us: us}) when us < 1_000_000, do: "#{decimal(us / 1_000, 0)} ms"
+  def harm(%Run{ping_p99_us: us}), do: "#{decimal(us / 1_000_000, 1)} s"
 
   @spec decimal(float(), non_neg_integer()) :: String.t()
   def decimal(float, decimals), do: :erlang.float_to_binary(float, decimals: decimals)

@@ -2,8 +2,7 @@ defmodule Penstock.Demo.HTML do
   @moduledoc false
 
   # The page: a summary, then for each attack its story, the curves of its runs and their figures.
-  # It needs nothing from elsewhere, so it can be mailed, attached to a build or opened years
-  # later.
+  # It refers to no other file, so it can be mailed, attached to a build or opened years later.
 
   alias Penstock.Demo.{Attack, Chart, Figures, Run, Summary}
 

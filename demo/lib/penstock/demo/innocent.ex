@@ -9,7 +9,7 @@ defmodule Penstock.Demo.Innocent do
   @spec start_link() :: GenServer.on_start()
   def start_link, do: GenServer.start_link(__MODULE__, nil)
 
-  @doc "Asks for `{:pong, tag}`, without waiting for it."
+  @doc "Asks `server` to send `{:pong, tag}` to the caller, and does not wait for it."
   @spec ping(GenServer.server(), term()) :: :ok
   def ping(server, tag), do: GenServer.cast(server, {:ping, self(), tag})
 

@@ -61,8 +61,8 @@ defmodule Penstock.Demo.Options do
     end
   end
 
-  # A known option turns up as invalid only when its value is missing. An unknown one has lost its
-  # value, so the argument is shown as the user wrote it.
+  # OptionParser reports a known option as invalid only when its value is missing. It drops the
+  # value of an unknown option, so the message shows the argument as the user wrote it.
   defp invalid(argv, name, nil) do
     if name in names() do
       "expected #{name} to have a value, got none"
@@ -94,7 +94,7 @@ defmodule Penstock.Demo.Options do
     "expected --only to be one or more of #{Enum.join(Attack.ids(), ",")}, got: #{inspect(only)}"
   end
 
-  # Found now rather than after the attacks.
+  # Checks the file before the attacks run, rather than after them.
   defp file(_name, nil), do: {:ok, nil}
 
   defp file(name, path) do

@@ -2,7 +2,7 @@ defmodule Penstock.Demo.Percentile do
   @moduledoc false
 
   @doc """
-  The values at the given percentiles by nearest rank, which are always among those measured.
+  Returns the values at the given percentiles by nearest rank: each is one of `values`.
 
       iex> Penstock.Demo.Percentile.of([30, 10, 20], [50, 99, 100])
       [20, 30, 30]

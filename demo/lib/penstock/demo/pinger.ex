@@ -1,15 +1,15 @@
 defmodule Penstock.Demo.Pinger do
   @moduledoc false
 
-  # Pings the innocent every millisecond. It does not wait for one answer before the next ping.
-  # A pinger that waited would see a stall once, where a thousand clients would have met it.
+  # Pings the innocent every millisecond, and does not wait for an answer before the next ping. A
+  # pinger that waited would count a stall of a second once; a thousand pings would have met it.
 
   alias Penstock.Demo.{Channel, Innocent}
 
   @every_us 1_000
 
-  # Timers wake a process up to a millisecond late, which is not the innocent's fault. A ping that
-  # is sent later than this counts from its due time, because the whole VM stood still since then.
+  # Timers wake the pinger up to 1 ms late, which is not the innocent's fault. A ping that is sent
+  # later than this counts from its due time, because the whole VM has stood still since then.
   @slack_us 2_500
 
   @report_every_us 20_000
@@ -34,7 +34,7 @@ defmodule Penstock.Demo.Pinger do
     :erlang.spawn_opt(fn -> ping(state) end, [:link, priority: :high])
   end
 
-  @doc "Sends no more pings, and returns when the last answers are there or a second has passed."
+  @doc "Stops the pings. Returns when the last answers have come, or a second has passed."
   @spec stop(pid()) :: :ok
   def stop(pinger) do
     ref = make_ref()
@@ -94,8 +94,8 @@ defmodule Penstock.Demo.Pinger do
 
   defp report_if_due(state, now), do: report(state, now)
 
-  # Latencies go without their pings: answers come in the order of the pings, so the parent finds
-  # the open ones by counting.
+  # Latencies are reported without their pings: answers come in the order of the pings, so the
+  # parent finds the unanswered pings by counting.
   defp report(state, now) do
     Channel.report(
       state.channel,

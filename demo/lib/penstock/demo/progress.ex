@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Progress do
   @moduledoc false
 
-  # Reports on the running attack: on a terminal in one line that is written over, elsewhere in a
-  # plain line a second, and in one line while the VM starts.
+  # Shows the progress of an attack. A terminal gets one line that is overwritten. Any other
+  # output gets one line while the VM starts, and then a plain line each second.
 
   alias Penstock.Demo.{Figures, Recording}
 
@@ -18,7 +18,7 @@ defmodule Penstock.Demo.Progress do
   @spec new(boolean()) :: t()
   def new(terminal? \\ IO.ANSI.enabled?()), do: %__MODULE__{terminal?: terminal?}
 
-  @doc "Shows `recording`, unless the last one was shown a moment ago."
+  @doc "Shows the progress of `recording`, unless the last line was shown a moment ago."
   @spec show(t(), Recording.t()) :: t()
   def show(%__MODULE__{terminal?: terminal?, shown_at: shown_at} = progress, recording) do
     now = System.monotonic_time(:millisecond)
@@ -32,12 +32,12 @@ defmodule Penstock.Demo.Progress do
     end
   end
 
-  @doc "Leaves the terminal's line to other output."
+  @doc "Clears the line of a terminal, for other output."
   @spec clear(t()) :: :ok
   def clear(%__MODULE__{terminal?: true}), do: IO.write(@clear_line)
   def clear(%__MODULE__{terminal?: false}), do: :ok
 
-  # Short enough for 80 columns: a line that wraps cannot be written over.
+  # The line fits into 80 columns, because a terminal cannot overwrite a line that wraps.
   @spec line(Recording.t()) :: String.t()
   def line(%Recording{attacked_at: nil} = recording), do: "#{name(recording)} starting the VM"
 

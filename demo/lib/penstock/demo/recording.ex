@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Recording do
   @moduledoc false
 
-  # The messages of a child so far. It is as good as the last message of a child that dies half
-  # way; `Penstock.Demo.Run` computes the figures from it.
+  # The reports of a child VM so far. If the VM dies half way, its recording ends with its last
+  # report. `Penstock.Demo.Run` computes the figures from it.
 
   alias Penstock.Demo.Attack
 
@@ -12,12 +12,12 @@ defmodule Penstock.Demo.Recording do
     # Reported by the child when the attack began.
     :process_limit,
     :baseline,
-    # The time at which the attack began, at which all of its work was over, and of the child's
-    # last message; µs on the child's own clock.
+    # Times in µs on the child's own clock: when the attack began, when all of its work was over,
+    # and when the child sent its last report.
     :attacked_at,
     :rested_at,
     :heard_at,
-    # `:ok`, or the counts that were left over when the child stopped waiting for the work to end.
+    # `:ok`, or the counts of the work that was left when the child stopped waiting for its end.
     :rest,
     # `{:status, status}` or `{:hung, deadline_ms}`, and the last lines that the VM printed.
     :exit,
@@ -28,8 +28,8 @@ defmodule Penstock.Demo.Recording do
     curve: [],
     # Newest first: `{µs, bytes}`.
     memory: [],
-    # Newest first: the time of each ping, µs; and the latency of each answer, in the order of the
-    # pings.
+    # Newest first, in µs: the time of each ping; and the latency of each answer, in the order of
+    # the pings.
     sent: [],
     latencies: []
   ]
@@ -63,7 +63,7 @@ defmodule Penstock.Demo.Recording do
 
   defp merge({:ended, _at}, recording), do: %{recording | ended?: true}
 
-  # Messages of the child's several processes may overtake each other by a little.
+  # Reports of the child's several processes may overtake each other by a little.
   defp heard(%{heard_at: nil} = recording, at), do: %{recording | heard_at: at}
   defp heard(recording, at), do: %{recording | heard_at: max(recording.heard_at, at)}
 
@@ -79,7 +79,8 @@ defmodule Penstock.Demo.Recording do
   @doc "Returns the number of pieces of work that are neither done nor refused yet."
   @spec unfinished(t()) :: non_neg_integer()
   def unfinished(%{tally: tally}) do
-    # The counters are read one after the other while the work goes on.
+    # The counters are read one after the other while the work goes on, so the difference may be
+    # negative.
     max(tally.offered - tally.done - tally.refused - tally.system_limit, 0)
   end
 

@@ -12,11 +12,11 @@ defmodule Penstock.Demo.Run do
     :attack,
     :title,
     :mode,
-    # The guarding call and the limit of its pool, nil when unguarded.
+    # The guarding call and the limit of its pool; both are nil when unguarded.
     :guard,
     :limit,
     # The measure that the page plots next to the processes, `:ping` or `:memory`.
-    :hurts,
+    :harm,
     # nil unless the memory of the VM has a limit.
     :memory_limit_mb,
     # nil if the VM died before it reported them.
@@ -39,7 +39,7 @@ defmodule Penstock.Demo.Run do
     unfinished: 0,
     peak_memory_mb: 0.0,
     survived: false,
-    # Killed because it had not ended in time.
+    # `true` if the parent killed the VM because it had not ended in time.
     hung: false,
     seconds: 0.0,
     # `{seconds since the attack began, value}`, oldest first: processes; MB; and the 99th
@@ -67,7 +67,7 @@ defmodule Penstock.Demo.Run do
       guard: if(mode == :guarded, do: attack.guard()),
       limit: if(mode == :guarded, do: attack.limit()),
       overdraft: Attack.overdraft(attack),
-      hurts: attack.hurts(),
+      harm: attack.harm(),
       memory_limit_mb: with(:infinity <- Attack.memory_limit_mb(attack), do: nil),
       process_limit: recording.process_limit,
       baseline: recording.baseline,
@@ -95,8 +95,8 @@ defmodule Penstock.Demo.Run do
   defp seconds(at, begin), do: (at - begin) / 1_000_000
   defp mb(bytes), do: bytes / 1_048_576
 
-  # A point stands at the end of its bucket: a ping is as slow as the VM has been since it was
-  # sent.
+  # The point of a bucket stands at the bucket's end, because a latency is known only some time
+  # after its ping was sent.
   defp ping_curve(pings, begin) do
     pings
     |> Enum.group_by(fn {sent_at, _us} -> Integer.floor_div(sent_at - begin, @ping_bucket_us) end, &elem(&1, 1))
@@ -131,7 +131,7 @@ defmodule Penstock.Demo.Run do
         "#{run.peak_processes} processes at its peak, over #{bound}: the pool's #{run.limit}, " <>
           "an overdraft of #{run.overdraft}, and the VM's own #{run.baseline}",
       run.system_limit > 0 &&
-        "the VM refused #{run.system_limit} spawns, none of which should have got that far",
+        "the VM refused #{run.system_limit} spawns, all of which the pool should have held back",
       over != run.offered &&
         "#{run.done} done and #{run.refused} refused are #{over}, but #{run.offered} were offered",
       run.rest != :ok &&
@@ -140,8 +140,7 @@ defmodule Penstock.Demo.Run do
     |> Enum.filter(&is_binary/1)
   end
 
-  # The sampler's counts apply from the attack on; processes that came and went before are the
-  # VM's own.
+  # Samples from before the attack are left out, because those processes are the VM's own.
   defp peak(%{attacked_at: nil, tally: tally}), do: tally.peak_processes
 
   defp peak(%{attacked_at: attacked_at, curve: curve, tally: tally}) do
@@ -150,8 +149,8 @@ defmodule Penstock.Demo.Run do
     end
   end
 
-  # `{sent_at, latency}`, oldest first. An unanswered ping counts the time from its start to the
-  # last message of the child.
+  # Returns `{sent_at, latency}` of each ping, oldest first. The latency of an unanswered ping is
+  # the time from the ping to the last report of the child.
   defp pings(recording) do
     sent = Enum.reverse(recording.sent)
     answered = Enum.zip(sent, Enum.reverse(recording.latencies))

@@ -1,27 +1,28 @@
 defmodule Penstock.Demo.Sampler do
   @moduledoc false
 
-  # Looks at the VM from inside while it is attacked.
+  # Samples the processes and the memory of the attacked VM, from inside that VM.
 
   alias Penstock.Demo.{Channel, Tally}
 
-  # A bucket gives one point of the curve, the highest of its counts: enough for a chart, and a
-  # maximum hides nothing.
+  # Each bucket gives one point of the curve. The point is the highest count of the bucket, so
+  # that the curve hides no peak.
   @bucket_us 10_000
 
   @memory_every_ms 20
 
   @spec start_link(Tally.t(), pid()) :: :ok
   def start_link(tally, channel) do
-    # At normal priority, the sampler would sleep through the moments that it must see.
-    :erlang.spawn_opt(fn -> look(tally, channel, now_us(), 0) end, [:link, priority: :high])
+    # At normal priority, the sampler would get no turn in the moments that it must record.
+    :erlang.spawn_opt(fn -> sample_processes(tally, channel, now_us(), 0) end, [:link, priority: :high])
 
-    # A process of its own: `:erlang.memory/1` asks all schedulers and may wait for them.
-    :erlang.spawn_opt(fn -> weigh(channel) end, [:link, priority: :high])
+    # `:erlang.memory/1` asks all schedulers and may wait for them, so it has a process of its
+    # own.
+    :erlang.spawn_opt(fn -> sample_memory(channel) end, [:link, priority: :high])
     :ok
   end
 
-  defp look(tally, channel, bucket_start, highest) do
+  defp sample_processes(tally, channel, bucket_start, highest) do
     highest = max(highest, :erlang.system_info(:process_count))
     now = now_us()
 
@@ -35,16 +36,16 @@ defmodule Penstock.Demo.Sampler do
 
     receive do
     after
-      1 -> look(tally, channel, bucket_start, highest)
+      1 -> sample_processes(tally, channel, bucket_start, highest)
     end
   end
 
-  defp weigh(channel) do
+  defp sample_memory(channel) do
     Channel.report(channel, {:memory, now_us(), :erlang.memory(:total)})
 
     receive do
     after
-      @memory_every_ms -> weigh(channel)
+      @memory_every_ms -> sample_memory(channel)
     end
   end
 

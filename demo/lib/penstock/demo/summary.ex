@@ -9,8 +9,8 @@ defmodule Penstock.Demo.Summary do
   @titles [unguarded: "without", guarded: "with"]
   @columns ["VM", "processes", "harm"]
 
-  @legend "dead: the VM died. hung: it did not end in time. full: it failed to spawn. stuck: processes stay for good. " <>
-            "Processes at their peak. Harm: peak memory, or the 99th percentile of the pings of an innocent GenServer. " <>
+  @legend "dead: the VM died. hung: it did not end in time. full: spawns failed. stuck: processes stay for good. " <>
+            "Processes: their peak. Harm: peak memory, or the 99th percentile of the pings of an innocent GenServer. " <>
             "A guarded caller waits, and its work is done later; or it is refused at once, and may ask again."
 
   @doc "Returns the table for a terminal, within 80 columns of ASCII."
@@ -66,7 +66,7 @@ defmodule Penstock.Demo.Summary do
   end
 
   defp cell(nil), do: ["-", "-", "-"]
-  defp cell(%Run{} = run), do: [Run.fate(run), Figures.integer(run.peak_processes), Figures.hurt(run)]
+  defp cell(%Run{} = run), do: [Run.fate(run), Figures.integer(run.peak_processes), Figures.harm(run)]
 
   defp name(%Run{attack: id}) do
     {:ok, attack} = Attack.fetch(id)

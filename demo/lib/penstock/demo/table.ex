@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Table do
   @moduledoc false
 
-  # The figures for the terminal: a block per attack, its modes in columns, within 80 columns of
-  # text.
+  # The figures for the terminal: a block per attack, with a column for each mode, at most 80
+  # characters wide.
 
   alias Penstock.Demo.{Attack, Figures, Run, Wrapped}
 

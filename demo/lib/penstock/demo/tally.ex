@@ -1,9 +1,8 @@
 defmodule Penstock.Demo.Tally do
   @moduledoc false
 
-  # Counts of the offered work by its outcome; the process that meets the outcome counts it.
-  # Atomics, because messages to a counting process would be one more flood, and late in a VM
-  # under attack.
+  # Counts of the offered work by its outcome. The process that sees an outcome counts it, in
+  # atomics: a counting process would get a flood of messages, and handle them late.
 
   @slots %{offered: 1, done: 2, refused: 3, system_limit: 4, peak_processes: 5}
 
@@ -17,10 +16,10 @@ defmodule Penstock.Demo.Tally do
   def add(tally, counter), do: :atomics.add(tally, slot(counter), 1)
 
   @doc """
-  Raises the recorded peak to the number of processes right now.
+  Raises the recorded peak to the number of processes that exist now.
 
-  The number only grows by a spawn, so a process that has just spawned sees the peaks
-  that fall between two looks of the sampler.
+  The number grows only by a spawn. So processes that call this after each spawn record the peaks
+  between two samples of the sampler.
   """
   @spec note_processes(t()) :: :ok
   def note_processes(tally) do

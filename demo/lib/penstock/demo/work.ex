@@ -21,7 +21,7 @@ defmodule Penstock.Demo.Work do
   @doc """
   Offers `fun` as one piece of work.
 
-  Every offer ends up in exactly one of done, refused and system_limit, unless its process is killed.
+  Each offer is counted once as done, refused or system_limit, unless its process is killed.
   """
   @spec offer(t(), fun()) :: :ok
   def offer({:unguarded, tally}, fun) do

@@ -15,7 +15,7 @@ defmodule Penstock.Demo.Wrapped do
     text |> String.split(" ") |> Enum.chunk_while([], &add/2, &{:cont, line(&1), []})
   end
 
-  # The words of a line, newest first.
+  # `words` holds the words of the current line, newest first.
   defp add(word, words) do
     if IO.iodata_length(line([word | words])) > @columns + 1,
       do: {:cont, line(words), [word]},

@@ -5,7 +5,7 @@ defmodule Penstock.Demo.AxisTest do
 
   doctest Axis
 
-  test "never more steps than asked for, and the last one within the range" do
+  test "there are at most as many steps as asked for, and the last tick is within the range" do
     for max <- [0.004, 0.1, 0.9, 1, 7.3, 61, 1_056, 32_768, 1_048_576], steps <- [4, 8, 10] do
       ticks = Axis.ticks(max, steps)
       assert hd(ticks) == 0

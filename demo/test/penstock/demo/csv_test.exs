@@ -8,11 +8,11 @@ defmodule Penstock.Demo.CSVTest do
 
   defp render(runs), do: runs |> CSV.render() |> IO.iodata_to_binary()
 
-  test "the header alone" do
+  test "without runs there is only the header" do
     assert render([]) == @header
   end
 
-  test "a row per run, in the order of the header" do
+  test "a run has a row, in the order of the header" do
     guarded = %Run{
       attack: "a",
       title: "a bomb",
@@ -36,7 +36,7 @@ defmodule Penstock.Demo.CSVTest do
              @header <> "a,guarded,1000,1054,0,300,200,100,4,12,345,6789,30.500,true,3.010\n"
   end
 
-  test "no limit when unguarded, no figures from a VM that died before it gave any" do
+  test "an unguarded limit is empty, and so are figures that a dead VM did not report" do
     dead = %Run{attack: "b", title: "a flood", mode: :unguarded}
     assert render([dead]) == @header <> "b,unguarded,,0,0,0,0,0,0,,,,0.000,false,0.000\n"
   end

@@ -5,12 +5,12 @@ defmodule Penstock.Demo.FiguresTest do
 
   doctest Figures
 
-  test "thousands" do
+  test "commas separate thousands" do
     assert Enum.map([0, 999, 1_000, 1_234_567], &Figures.integer/1) ==
              ["0", "999", "1,000", "1,234,567"]
   end
 
-  test "every figure of a run that gave none" do
+  test "a dash stands for a figure that a run does not have" do
     run = %Run{attack: "a", title: "a bomb", mode: :unguarded}
     figures = Map.new(Figures.rows(), fn {label, figure} -> {label, figure.(run)} end)
 

@@ -11,7 +11,7 @@ defmodule Penstock.Demo.HTMLTest do
     mode: :unguarded,
     process_limit: 32_768,
     peak_processes: 32_768,
-    hurts: :ping,
+    harm: :ping,
     curve: [{-0.1, 50}, {0.5, 32_768}],
     ping_curve: [{0.0, 0.1}, {0.5, 700.0}],
     failure: "it ended with status 1; it last printed:\n<oops>"
@@ -25,13 +25,13 @@ defmodule Penstock.Demo.HTMLTest do
     process_limit: 32_768,
     peak_processes: 1_050,
     survived: true,
-    hurts: :ping,
+    harm: :ping,
     curve: [{-0.1, 50}, {0.5, 1_050}, {1.0, 50}]
   }
 
   defp render(runs), do: runs |> HTML.render() |> IO.iodata_to_binary()
 
-  test "a curve for each run, and both limits" do
+  test "the page shows a curve for each run, and both limits" do
     page = render([@unguarded, @guarded])
     assert page =~ ~s(<polyline class="unguarded")
     assert page =~ ~s(<polyline class="guarded")
@@ -40,8 +40,8 @@ defmodule Penstock.Demo.HTMLTest do
     assert page =~ "seconds since the attack began"
   end
 
-  test "where a VM died is marked and explained" do
-    # In both charts.
+  test "the death of a VM is marked in both charts, and explained" do
+    # Two marks divide the page into three parts.
     assert [_, _, _] = String.split(render([@unguarded, @guarded]), "✕")
     refute render([@guarded]) =~ "✕"
     assert render([@unguarded]) =~ "did not survive"
@@ -57,7 +57,7 @@ defmodule Penstock.Demo.HTMLTest do
   test "the harm has a chart of its own" do
     assert render([@unguarded, @guarded]) =~ "ping p99, ms"
 
-    page = render([%{@unguarded | hurts: :memory, memory_limit_mb: 256, memory_curve: [{0.1, 200.0}]}])
+    page = render([%{@unguarded | harm: :memory, memory_limit_mb: 256, memory_curve: [{0.1, 200.0}]}])
     assert page =~ "memory, MB"
     assert page =~ "memory of the VM, MB: 256"
   end
@@ -69,12 +69,12 @@ defmodule Penstock.Demo.HTMLTest do
     assert page =~ "<b>Look at</b> the pings"
   end
 
-  test "nothing is fetched from elsewhere" do
+  test "the page refers to no other file" do
     page = render([@unguarded, @guarded])
     refute page =~ ~r/(src|href)=(?!"#)|url\(|https?:|@import/
   end
 
-  test "a run that has nothing to show" do
+  test "a VM that died before the attack has no curve, and its failure is shown" do
     page = render([%Run{attack: "b", title: "a flood", mode: :unguarded, failure: "it died"}])
     refute page =~ "<polyline"
     assert page =~ "it died"

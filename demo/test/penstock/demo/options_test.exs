@@ -3,12 +3,12 @@ defmodule Penstock.Demo.OptionsTest do
 
   alias Penstock.Demo.{Attack, Options}
 
-  test "nothing given: every attack, the page in the current directory, no CSV" do
+  test "without options: every attack, the page in the current directory, no CSV" do
     assert Options.parse([]) ==
              {:ok, %Options{attacks: Attack.all(), html: "demo.html", csv: nil}}
   end
 
-  test "all options" do
+  test "every option is read" do
     assert {:ok, options} = Options.parse(~w(--only b --html page.html --csv=figures.csv))
     assert options.attacks == [Attack.SpawnPerMessage]
     assert options.html == "page.html"
@@ -19,25 +19,25 @@ defmodule Penstock.Demo.OptionsTest do
     assert {:ok, %{attacks: [Attack.SpawnBomb, Attack.SpawnPerMessage]}} = Options.parse(["--only", "b, a,b"])
   end
 
-  test "an unknown attack is named, with those there are" do
+  test "the error about an unknown attack names it, and all attacks" do
     assert Options.parse(~w(--only a,zz)) ==
              {:error, ~s(unknown attack "zz": expected --only to be one or more of a,b,c,c2,d,e,f, got: "a,zz")}
 
     assert {:error, ~s(expected --only to be one or more of a,b,c,c2,d,e,f, got: ",")} = Options.parse(~w(--only ,))
   end
 
-  test "an unknown option is named as it was written" do
+  test "the error about an unknown option names it as the user wrote it" do
     assert {:error, "unknown option: --onyl=a; known options are --html, --csv, --only, --help"} =
              Options.parse(~w(--onyl=a))
 
     assert {:error, "unknown option: -x;" <> _} = Options.parse(~w(-x))
   end
 
-  test "an argument without an option is named" do
+  test "the error about an argument without an option names it" do
     assert {:error, ~s(unexpected argument: "a";) <> _} = Options.parse(~w(a))
   end
 
-  test "a missing value" do
+  test "an option without its value is refused" do
     assert Options.parse(~w(--csv)) == {:error, "expected --csv to have a value, got none"}
   end
 
@@ -49,7 +49,7 @@ defmodule Penstock.Demo.OptionsTest do
              Options.parse(~w(--csv no/such/dir.csv))
   end
 
-  test "--help, which names each attack" do
+  test "--help names each attack, and precedes errors in other options" do
     assert Options.parse(["--help"]) == :help
     assert Options.parse(~w(--only zz --help)) == :help
     for attack <- Attack.all(), do: assert(Options.help() =~ "  #{attack.id()} ")

@@ -14,7 +14,7 @@ defmodule Penstock.Demo.ProgressTest do
     |> Recording.add({:processes, 2_500_000, 1_050, @tally})
   end
 
-  test "what is shown before and during the attack" do
+  test "the line tells that the VM starts, and later the time, the processes and the work" do
     assert Progress.line(Recording.new(SpawnBomb, :unguarded)) ==
              "(a) unguarded  starting the VM"
 
@@ -22,7 +22,7 @@ defmodule Penstock.Demo.ProgressTest do
              "(a) guarded    1.5 s  1,050 processes, 6,000 done, 2,001 refused"
   end
 
-  test "the start of the VM: one plain line, however long it takes" do
+  test "without a terminal, the start of the VM gets one line, however long it takes" do
     starting = Recording.new(SpawnBomb, :guarded)
 
     output =
@@ -35,7 +35,7 @@ defmodule Penstock.Demo.ProgressTest do
     assert output == Progress.line(starting) <> "\n" <> Progress.line(attacked()) <> "\n"
   end
 
-  test "elsewhere than on a terminal: plain lines, not more than one a second" do
+  test "without a terminal, an attack gets at most one line a second" do
     output =
       capture_io(fn ->
         progress = Progress.new(false) |> Progress.show(attacked()) |> Progress.show(attacked())
@@ -45,7 +45,7 @@ defmodule Penstock.Demo.ProgressTest do
     assert output == Progress.line(attacked()) <> "\n"
   end
 
-  test "on a terminal: one line that is written over, and gone in the end" do
+  test "on a terminal, one line is overwritten, and cleared at the end" do
     output = capture_io(fn -> Progress.new(true) |> Progress.show(attacked()) |> Progress.clear() end)
 
     assert output == "\r\e[2K" <> Progress.line(attacked()) <> "\r\e[2K"

@@ -5,7 +5,7 @@ defmodule Penstock.Demo.RecordingTest do
 
   @tally %{offered: 10, done: 7, refused: 3, system_limit: 0, peak_processes: 1_040}
 
-  # What a child says that is attacked for one second, from 1,000,000 µs on its clock.
+  # The reports of a child whose attack lasts one second, from 1,000,000 µs on the child's clock.
   @messages [
     {:pings, 900_000, [899_000], [5]},
     {:processes, 990_000, 2_000, %{@tally | offered: 0, done: 0, refused: 0, peak_processes: 0}},
@@ -22,7 +22,7 @@ defmodule Penstock.Demo.RecordingTest do
   defp record(messages, mode \\ :guarded),
     do: Enum.reduce(messages, Recording.new(SpawnBomb, mode), &Recording.add(&2, &1))
 
-  test "a run to the end" do
+  test "a VM that runs to its end gives every figure" do
     run = @messages |> record() |> Recording.exited(0) |> Run.new()
 
     assert %Run{
@@ -42,7 +42,7 @@ defmodule Penstock.Demo.RecordingTest do
              seconds: 1.0
            } = run
 
-    # The peak between two looks is the spawners'; what was before the attack is not its doing.
+    # A spawner recorded 1,040 between two samples; the 2,000 before the attack do not count.
     assert run.peak_processes == 1_040
     assert run.curve == [{-0.01, 2_000}, {0.5, 1_030}]
     assert run.memory_curve == [{0.0005, 3.0}, {0.0009, 2.0}]
@@ -58,7 +58,7 @@ defmodule Penstock.Demo.RecordingTest do
     assert Run.broken_promises(run) == []
   end
 
-  test "a VM that dies leaves what it had said, and its open ping counts as long as it waited" do
+  test "the reports of a VM that dies remain, and its unanswered ping counts until the last one" do
     run =
       @messages
       |> Enum.take(7)
@@ -76,25 +76,25 @@ defmodule Penstock.Demo.RecordingTest do
     assert Run.broken_promises(run) == ["the VM did not survive: #{run.failure}"]
   end
 
-  test "work that is neither done nor refused is not lost in the sums" do
+  test "work that is neither done, refused nor failed counts as unfinished" do
     tally = %{@tally | offered: 20, system_limit: 4}
     run = [{:processes, 1_500_000, 99, tally}] |> record() |> Recording.exited(137) |> Run.new()
     assert run.unfinished == 6
   end
 
-  test "a VM that dies before the attack" do
+  test "a VM that dies before the attack has no figures" do
     run = [] |> record() |> Recording.exited(1) |> Run.new()
     assert %Run{survived: false, ping_p50_us: nil, process_limit: nil, curve: []} = run
     assert run.seconds == 0
   end
 
-  test "a VM that hangs" do
+  test "a VM that hangs has hung, and says after which time it was killed" do
     run = @messages |> Enum.take(6) |> record() |> Recording.hung(20_000) |> Run.new()
     assert run.failure == "it had not ended after 20 s and was killed"
     assert Run.fate(run) == "hung"
   end
 
-  test "a VM that ends but owes an answer" do
+  test "a VM that ends with an unanswered ping did not survive" do
     run = (@messages ++ [{:pings, 2_100_000, [2_050_000], []}]) |> record() |> Recording.exited(0)
     assert Run.new(run).failure == "it left pings unanswered"
   end
@@ -112,7 +112,7 @@ defmodule Penstock.Demo.RecordingTest do
                ["1051 processes at its peak, over 1050: the pool's 1000, an overdraft of 0, and the VM's own 50"]
     end
 
-    test "spawns the VM had to refuse" do
+    test "spawns that the VM refused" do
       assert ["the VM refused 2 spawns" <> _] = broken(system_limit: 2)
     end
 
@@ -120,7 +120,7 @@ defmodule Penstock.Demo.RecordingTest do
       assert broken(offered: 11) == ["7 done and 3 refused are 10, but 11 were offered"]
     end
 
-    test "something left over" do
+    test "permits that are held at the end" do
       assert broken(rest: {:error, %{permits_held: 1}}) ==
                ["it never came to rest: {:error, %{permits_held: 1}}"]
     end

@@ -5,22 +5,22 @@ defmodule Penstock.Demo.SummaryTest do
 
   @runs [
     %Run{attack: "a", title: "", mode: :unguarded, survived: true, peak_processes: 32_768, system_limit: 9}
-    |> struct!(hurts: :ping, ping_p99_us: 1_883_800),
+    |> struct!(harm: :ping, ping_p99_us: 1_883_800),
     %Run{
       attack: "a",
       title: "",
       mode: :guarded,
       survived: true,
       peak_processes: 1_060,
-      hurts: :ping,
+      harm: :ping,
       ping_p99_us: 2_710
     },
-    %Run{attack: "d", title: "", mode: :unguarded, survived: true, peak_processes: 30_060, hurts: :memory}
+    %Run{attack: "d", title: "", mode: :unguarded, survived: true, peak_processes: 30_060, harm: :memory}
     |> struct!(peak_memory_mb: 107.3, rest: {:error, %{extra_processes: 30_000}}),
-    %Run{attack: "f", title: "", mode: :unguarded, peak_processes: 3_667, hurts: :memory, peak_memory_mb: 255.4}
+    %Run{attack: "f", title: "", mode: :unguarded, peak_processes: 3_667, harm: :memory, peak_memory_mb: 255.4}
   ]
 
-  test "a line for each attack, without and with, within 80 columns" do
+  test "each attack has one line, without and with Penstock, within 80 columns" do
     lines = @runs |> Summary.text() |> IO.iodata_to_binary() |> String.split("\n")
 
     assert Enum.at(lines, 0) =~ ~r/^ +without +with$/
@@ -30,7 +30,7 @@ defmodule Penstock.Demo.SummaryTest do
     assert Enum.all?(lines, &(String.length(&1) <= 80))
   end
 
-  test "the page's rows lead to the attacks" do
+  test "each row of the page links to its attack" do
     page = @runs |> Summary.html() |> IO.iodata_to_binary()
     assert page =~ ~s(<a href="#a">\(a\) recursive spawn bomb</a>)
     assert page =~ ~s(<b class="dead">dead</b> <span>3,667 processes</span> <span>255 MB</span>)

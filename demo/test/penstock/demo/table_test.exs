@@ -3,7 +3,7 @@ defmodule Penstock.Demo.TableTest do
 
   alias Penstock.Demo.{Run, Table}
 
-  test "a block per attack with its modes side by side, within 80 columns" do
+  test "each attack has a block with its modes side by side, within 80 columns" do
     runs =
       for attack <- ["a", "b"], mode <- [:unguarded, :guarded] do
         %Run{attack: attack, title: "attack #{attack}", mode: mode, offered: 1_234_567}
@@ -17,7 +17,7 @@ defmodule Penstock.Demo.TableTest do
     assert Enum.all?(lines, &(byte_size(&1) <= 80))
   end
 
-  test "how an attack was guarded is said above its figures" do
+  test "the guard of an attack stands above its figures" do
     run = %Run{attack: "a", title: "a bomb", mode: :guarded, guard: "a gate"}
 
     assert [_heading, _rule, "guarded by a gate" | _] =

@@ -1,23 +1,30 @@
-//! Failures of many keys, each counted while it is young enough, in a fixed number of places.
+//! The failures of many keys within a window of time, counted in a fixed number of places.
 //!
-//! A place has the tag of its key and up to [`RUNS`] runs: when a failure came, to the ms, and
-//! how many came at that time. So up to nine failures are each counted exactly. Of more, two runs
-//! are merged, with the time of the later. The window is divided into seven *slots*. Nine runs
-//! span at most eight of them, so by the pigeonhole principle two runs share a slot; those are
-//! merged. So a failure counts for at most a seventh longer: a ban may come a little early, never
-//! late.
+//! A place has the tag of its key and up to [`RUNS`] *runs*: the time of a failure, to the ms,
+//! and the number of failures at that time. A ban for up to nine failures is exact: only the
+//! ninth failure can need a ninth run, and it bans the key.
 //!
-//! A key may be in any place of one row. If all of them are taken, the place with the fewest
-//! failures makes room, and of those the oldest. Rows are in shards with a lock each, held for
-//! some 50 ns and while nothing blocks.
+//! If a key may fail more often, a ninth run merges two runs, with the time of the later one. The
+//! window is as long as seven *slots*, so nine runs lie in at most eight slots. By the pigeonhole
+//! principle two runs share a slot, and those are merged. So a failure counts for at most a
+//! seventh of the window longer: a ban may come a little early, never late.
+//!
+//! A key may be in any place of one row. If all places are taken, the key with the fewest
+//! failures loses its place, and of those the one whose last failure is oldest. Rows are in
+//! shards with a lock each. A call holds a lock for about 50 ns, and does nothing that blocks
+//! meanwhile.
 
 use crate::keyed::scale;
 use crate::reuse::OutOfMemory;
 use crate::sync::{Mutex, lock};
 
+/// The number of places in a row.
 const ROW: usize = if cfg!(any(loom, shuttle)) { 2 } else { 16 };
+/// The largest number of shards.
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
+/// The number of runs in a place.
 const RUNS: usize = 8;
+/// The number of slots that the window is divided into.
 const SLOTS: u32 = RUNS as u32 - 1;
 
 /// Failures at one time: its age, in ms before the newest run, and their number.
@@ -29,21 +36,23 @@ struct Run {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
+    /// The tag of the key; 0 if the place is empty.
     tag: u64,
-    /// When the newest run came, in ms.
+    /// The time of the newest run, in ms.
     newest: u64,
-    /// The newest first; a run with a count of 0 is not in use.
+    /// The runs, the newest first. A run with a count of 0 is not in use.
     runs: [Run; RUNS],
 }
 
 #[derive(Debug)]
 pub(super) struct Failures {
     shards: Vec<Mutex<Vec<Place>>>,
+    /// The number of rows in all shards.
     rows: usize,
 }
 
 impl Place {
-    /// Moves the place to `now`, without the runs that are too old to count then.
+    /// Makes `now` the time that ages are measured from. Drops the runs older than the window.
     fn age_to(&mut self, now: u64, within: u32) {
         let passed = u32::try_from(now - self.newest).unwrap_or(u32::MAX);
         for run in &mut self.runs {
@@ -55,7 +64,7 @@ impl Place {
         self.newest = now;
     }
 
-    /// Adds a failure at the time of the newest run.
+    /// Adds a failure at the time that ages are measured from.
     fn add(&mut self, within: u32) {
         let used = self.runs.iter().take_while(|run| run.count > 0).count();
         let free = match used {
@@ -70,13 +79,13 @@ impl Place {
         self.runs[0] = Run { age: 0, count: self.runs[0].count.saturating_add(1) };
     }
 
-    /// Merges two runs and returns the index that is free then; `None` if the newest run is to be
-    /// merged with the failure that comes now.
+    /// Merges two runs, and returns the index that becomes free; `None` if the newest run must be
+    /// merged with the failure that is added.
     fn make_room(&mut self, within: u32) -> Option<usize> {
         let width = within.div_ceil(SLOTS);
         let slot = |age: u32| (self.newest - u64::from(age)) / u64::from(width);
-        // Orders runs by the distance to the next newer one, which for the newest is the failure
-        // that comes now; those that share a slot come first.
+        // The order of runs to merge with the next newer run, which for the newest run is the
+        // failure that is added: first runs that share a slot with it, and of those the closest.
         let apart = |&at: &usize| {
             let (age, newer) = (self.runs[at].age, at.checked_sub(1).map_or(0, |newer| self.runs[newer].age));
             (slot(age) != slot(newer), age - newer)
@@ -90,6 +99,7 @@ impl Place {
         self.runs.iter().fold(0, |sum, run| sum.saturating_add(run.count))
     }
 
+    /// Returns `true` if the place is empty, or all its failures are older than the window.
     fn is_over(&self, now: u64, within: u32) -> bool {
         self.tag == 0 || now.saturating_sub(self.newest) >= u64::from(within)
     }
@@ -102,7 +112,7 @@ impl Failures {
     pub(super) fn new(max_keys: usize) -> Result<Self, OutOfMemory> {
         // Two places for each key, so that few rows are full.
         let rows = max_keys.checked_mul(2).ok_or(OutOfMemory)?.div_ceil(ROW);
-        // All at once, only to ask: there may be memory for each shard but not for all of them.
+        // Only a question to the allocator: there may be memory for each shard, but not for all.
         let mut probe = Vec::<Place>::new();
         probe.try_reserve_exact(rows * ROW).map_err(|_| OutOfMemory)?;
         drop(std::hint::black_box(probe));
@@ -112,7 +122,7 @@ impl Failures {
             let rows = (rows - shard).div_ceil(shards);
             let mut places = Vec::new();
             places.try_reserve_exact(rows * ROW).map_err(|_| OutOfMemory)?;
-            // Written now, so that no memory is only reserved.
+            // Written now, so that the resident memory does not grow as keys come.
             places.resize(rows * ROW, Place::default());
             all.push(Mutex::new(places));
         }
@@ -129,6 +139,7 @@ impl Failures {
         }
     }
 
+    /// Calls `act` with the row of a key, under the lock of its shard.
     fn with_row<T>(&self, tag: u64, act: impl FnOnce(&mut [Place]) -> T) -> T {
         let row = scale(tag, self.rows);
         let mut shard = lock(&self.shards[row % self.shards.len()]);
@@ -136,27 +147,27 @@ impl Failures {
         act(&mut shard[begin..begin + ROW])
     }
 
-    /// Counts one more failure at `now`, in ms. Returns how many there are within that time, this
-    /// one included.
+    /// Counts one more failure at `now`, in ms. Returns the number of failures in the last
+    /// `within` ms, this one included.
     pub(super) fn add(&self, tag: u64, now: u64, within: u32) -> u32 {
         self.with_row(tag, |row| {
             let place = match row.iter().position(|place| place.tag == tag) {
                 Some(at) => &mut row[at],
                 None => {
-                    let oldest = |place: &Place| (!place.is_over(now, within), place.count(), place.newest);
-                    let at = (0..ROW).min_by_key(|&at| oldest(&row[at])).unwrap_or(0);
+                    let worth = |place: &Place| (!place.is_over(now, within), place.count(), place.newest);
+                    let at = (0..ROW).min_by_key(|&at| worth(&row[at])).unwrap_or(0);
                     row[at] = Place { tag, newest: now, ..Place::default() };
                     &mut row[at]
                 }
             };
-            // The clock may have been read before another caller's.
+            // A caller that read its clock later may have been here first.
             place.age_to(now.max(place.newest), within);
             place.add(within);
             place.count()
         })
     }
 
-    /// Returns how many failures there are at `now`, in ms, within that time.
+    /// Returns the number of failures in the last `within` ms before `now`, in ms.
     pub(super) fn count(&self, tag: u64, now: u64, within: u32) -> u32 {
         self.with_row(tag, |row| {
             row.iter_mut().find(|place| place.tag == tag).map_or(0, |place| {
@@ -166,6 +177,7 @@ impl Failures {
         })
     }
 
+    /// Forgets the failures of a key.
     pub(super) fn forget(&self, tag: u64) {
         self.with_row(tag, |row| {
             if let Some(place) = row.iter_mut().find(|place| place.tag == tag) {

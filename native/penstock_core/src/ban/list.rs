@@ -1,8 +1,8 @@
-//! The banned keys: until when each is banned, why, and how often it was before.
+//! The banned keys: the end of each ban, its reason, and how often the key was banned before.
 //!
-//! All of that is under one lock, which is taken when a ban begins or is ended by a caller. Under
-//! it a key's failures become a ban, or are forgiven. Whether a key is banned is asked without
-//! the lock, of a table in which the TAT of a key is the end of its ban.
+//! One lock guards all bans. A caller takes it to ban a key, to end a ban, or to list bans. Under
+//! the lock, the failures of a key become a ban, or are forgiven. A check takes no lock: it
+//! searches a table in which the TAT of a key is the end of its ban.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,23 +14,23 @@ use crate::time::{END, NS_PER_MS};
 use super::failures::Failures;
 use super::{BanSettings, FOREVER};
 
-/// The end of a ban that never ends: no clock arrives there, and all other bans end before.
+/// The end of a ban that never ends. No clock arrives there, and all other bans end before.
 const NEVER: u64 = END - 1;
 
-/// Returns when a ban ends that begins at `now`.
+/// Returns the end of a ban that lasts for `left` ns from `now`, or [`FOREVER`].
 fn end(now: u64, left: u64) -> u64 {
     if left == FOREVER { NEVER } else { now + left }
 }
 
-/// Returns how long a ban lasts from `now`, if it is not over.
+/// Returns the time left of a ban at `now`, in ns or [`FOREVER`]; `None` if the ban is over.
 fn left(until: u64, now: u64) -> Option<u64> {
     if until == NEVER { Some(FOREVER) } else { until.checked_sub(now).filter(|&left| left > 0) }
 }
 
-/// The key, and the reason, as they are listed.
-pub(super) type Kept = (Box<[u8]>, Box<[u8]>);
+/// The key and the reason, as the list shows them.
+pub(super) type KeyAndReason = (Box<[u8]>, Box<[u8]>);
 
-/// A ban. One that is over matters only for the level of the next.
+/// A ban. After its end it only tells the level of the next ban.
 #[derive(Debug)]
 struct Entry {
     key: Box<[u8]>,
@@ -40,48 +40,53 @@ struct Entry {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct Bans {
+    /// By the tags of their keys.
     entries: BTreeMap<u64, Entry>,
-    /// The tags by the ends of their bans.
+    /// The end and the tag of each ban.
     ends: BTreeSet<(u64, u64)>,
+    /// The number of bans in force that were dropped because there were too many.
     dropped: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct List {
-    inner: Mutex<Inner>,
+    bans: Mutex<Bans>,
+    /// The ends of the bans, for checks.
     table: Table,
 }
 
-/// A ban as it is listed.
+/// A ban as the list shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// The tag of the key.
     pub tag: u64,
-    /// The key as it was given, or nothing if it was too large.
+    /// The key as the caller gave it, or nothing if it was too large.
     pub key: Box<[u8]>,
-    /// Time until it ends in ns, or [`FOREVER`].
+    /// The time until the ban ends in ns, or [`FOREVER`].
     pub left: u64,
-    /// The reason as it was given.
+    /// The reason as the caller gave it.
     pub reason: Box<[u8]>,
-    /// How often the key was banned for its failures, in a row.
+    /// The level of the key: the number of bans for failures that it had in a row.
     pub level: u32,
 }
 
-impl Inner {
-    /// Returns how long a ban lasts from `now`, in ns, if there is one.
+impl Bans {
+    /// Returns the time left of the key's ban, in ns or [`FOREVER`]; `None` if the key is not
+    /// banned.
     fn left(&self, tag: u64, now: u64) -> Option<u64> {
         left(self.entries.get(&tag)?.until, now)
     }
 
-    /// Returns how often the key has been banned for its failures, as far as that is remembered:
-    /// until `memory` ns after the end of its last ban.
+    /// Returns the level of the key: the number of its bans for failures. It is 0 again `memory`
+    /// ns after the last ban ended.
     fn level(&self, tag: u64, now: u64, memory: u64) -> u32 {
         let remembered = |entry: &&Entry| now < entry.until.saturating_add(memory);
         self.entries.get(&tag).filter(remembered).map_or(0, |entry| entry.level)
     }
 }
 
+/// Returns the context by which the table is read at `now`. It has no rate, so nothing is cut.
 fn context(now: u64) -> Context {
     Context { now, parity: Parity(false), cap: u64::MAX }
 }
@@ -91,143 +96,148 @@ impl List {
     pub(super) const BAN_MEMORY: usize = 2 * Table::KEY_MEMORY;
 
     pub(super) fn new(max_bans: usize) -> Result<Self, OutOfMemory> {
-        // Four places for each ban, so that a key without one is rare enough to drop another ban
-        // for it.
-        Ok(Self { inner: Mutex::default(), table: Table::new(max_bans.saturating_mul(2))? })
+        // Nearly four places for each ban: a key rarely finds none, and then another ban is
+        // dropped for it.
+        Ok(Self { bans: Mutex::default(), table: Table::new(max_bans.saturating_mul(2))? })
     }
 
     pub(super) fn memory(&self) -> usize {
         self.table.memory()
     }
 
-    /// Removes all bans. The caller must own the list exclusively. A late caller of the previous
-    /// generation is rejected under the lock by its generation check.
+    /// Removes all bans. The calling thread must own the list exclusively. A stale caller of an
+    /// earlier generation checks its generation under the lock, and bans no key.
     pub(super) fn clear(&self) {
-        let inner = std::mem::take(&mut *lock(&self.inner));
-        // Outside the lock, as it takes time and a late caller would wait.
-        drop(inner);
+        let bans = std::mem::take(&mut *lock(&self.bans));
+        // Outside the lock: this takes long, and a stale caller would wait for it.
+        drop(bans);
         self.table.clear();
     }
 
-    /// Returns how long a ban lasts from `now`, in ns, if there is one.
+    /// Returns the time left of the key's ban, in ns or [`FOREVER`]; `None` if the key is not
+    /// banned.
     #[inline]
     pub(super) fn check(&self, tag: u64, now: u64) -> Option<u64> {
         match self.table.search(tag, context(now)) {
-            Found::Charged(seen) => left(context(now).tat(seen.state)?, now),
+            Found::Charged(place) => left(context(now).tat(place.state)?, now),
             _ => None,
         }
     }
 
-    /// Bans a key that has too many failures, unless it is banned by now; returns for how long,
-    /// in ns. If its failures were forgiven meanwhile, returns how many are left.
-    pub(super) fn offend(
+    /// Bans a key that has too many failures, unless it is banned already. Forgives its failures,
+    /// and returns the time left of its ban.
+    ///
+    /// Returns the number of its failures as an error if another caller forgave some meanwhile,
+    /// and 0 if `is_current` returns `false` under the lock.
+    pub(super) fn ban_for_failures(
         &self,
         tag: u64,
         now: u64,
         settings: BanSettings,
         failures: &Failures,
-        (key, reason): Kept,
-        still: impl FnOnce() -> bool,
+        (key, reason): KeyAndReason,
+        is_current: impl FnOnce() -> bool,
     ) -> Result<u64, u32> {
-        let mut inner = lock(&self.inner);
-        if !still() {
+        let mut bans = lock(&self.bans);
+        if !is_current() {
             return Err(0);
         }
-        let left = match inner.left(tag, now) {
+        let left = match bans.left(tag, now) {
             Some(left) => left,
             None => {
                 let count = failures.count(tag, now / NS_PER_MS, settings.within_ms);
                 if count < settings.failures {
                     return Err(count);
                 }
-                let level = inner.level(tag, now, settings.memory()) + 1;
+                let level = bans.level(tag, now, settings.level_memory()) + 1;
                 let left = settings.duration(level);
-                self.put(&mut inner, tag, Entry { key, reason, level, until: end(now, left) }, now, settings);
+                self.insert(&mut bans, tag, Entry { key, reason, level, until: end(now, left) }, now, settings);
                 left
             }
         };
-        // After it is banned: a failure that is counted after this sees the ban, see `excuse`.
+        // After the key is banned: a caller that counts a failure after this finds the ban, and
+        // calls `forgive_if_banned`.
         failures.forget(tag);
         Ok(left)
     }
 
-    /// Forgets the failures of a key that is banned; returns for how long it is, in ns.
-    pub(super) fn excuse(&self, tag: u64, now: u64, failures: &Failures) -> Option<u64> {
-        let inner = lock(&self.inner);
-        let left = inner.left(tag, now)?;
+    /// Forgives the failures of a banned key. Returns the time left of its ban; `None` if the key
+    /// is not banned.
+    pub(super) fn forgive_if_banned(&self, tag: u64, now: u64, failures: &Failures) -> Option<u64> {
+        let bans = lock(&self.bans);
+        let left = bans.left(tag, now)?;
         failures.forget(tag);
         Some(left)
     }
 
-    /// Bans a key for `left` ns, with or without failures.
+    /// Bans a key for `left` ns, or [`FOREVER`], whether it has failures or not. Its level stays.
     pub(super) fn ban(
         &self,
         tag: u64,
         now: u64,
         left: u64,
         settings: BanSettings,
-        (key, reason): Kept,
-        still: impl FnOnce() -> bool,
+        (key, reason): KeyAndReason,
+        is_current: impl FnOnce() -> bool,
     ) {
-        let mut inner = lock(&self.inner);
-        if !still() {
+        let mut bans = lock(&self.bans);
+        if !is_current() {
             return;
         }
-        let level = inner.level(tag, now, settings.memory());
-        self.put(&mut inner, tag, Entry { key, reason, level, until: end(now, left) }, now, settings);
+        let level = bans.level(tag, now, settings.level_memory());
+        self.insert(&mut bans, tag, Entry { key, reason, level, until: end(now, left) }, now, settings);
     }
 
-    fn put(&self, inner: &mut Inner, tag: u64, entry: Entry, now: u64, settings: BanSettings) {
+    /// Adds a ban in place of the key's last one. Drops other bans if there is no room.
+    fn insert(&self, bans: &mut Bans, tag: u64, entry: Entry, now: u64, settings: BanSettings) {
         let until = entry.until;
-        if let Some(old) = inner.entries.remove(&tag) {
-            inner.ends.remove(&(old.until, tag));
+        if let Some(old) = bans.entries.remove(&tag) {
+            bans.ends.remove(&(old.until, tag));
         }
-        // For each new ban, two that are over and not remembered are dropped: the bans that are
-        // kept are recent.
-        let memory = settings.memory();
+        // Each new ban drops up to two bans that are over and whose level is no longer
+        // remembered. So bans that serve no purpose do not pile up.
+        let memory = settings.level_memory();
         for _ in 0..2 {
-            match inner.ends.first() {
-                Some(&(end, first)) if end <= now && inner.level(first, now, memory) == 0 => {
-                    self.drop_first(inner, now)
-                }
+            match bans.ends.first() {
+                Some(&(end, first)) if end <= now && bans.level(first, now, memory) == 0 => self.drop_first(bans, now),
                 _ => break,
             }
         }
-        while inner.entries.len() >= settings.max_bans as usize {
-            self.drop_first(inner, now);
+        while bans.entries.len() >= settings.max_bans as usize {
+            self.drop_first(bans, now);
         }
         while !self.table.store(tag, until, context(now)) {
-            self.drop_first(inner, now);
+            self.drop_first(bans, now);
         }
-        inner.ends.insert((until, tag));
-        inner.entries.insert(tag, entry);
+        bans.ends.insert((until, tag));
+        bans.entries.insert(tag, entry);
     }
 
-    /// Drops the ban that ends first: one that is over, if there is any.
-    fn drop_first(&self, inner: &mut Inner, now: u64) {
-        if let Some((until, tag)) = inner.ends.pop_first() {
-            inner.entries.remove(&tag);
+    /// Drops the ban that ends first, which is over if any ban is.
+    fn drop_first(&self, bans: &mut Bans, now: u64) {
+        if let Some((until, tag)) = bans.ends.pop_first() {
+            bans.entries.remove(&tag);
             while !self.table.remove(tag) {}
-            inner.dropped += u64::from(until > now);
+            bans.dropped += u64::from(until > now);
         }
     }
 
-    /// Removes all that is known of a key.
+    /// Removes the ban, the level and the failures of a key.
     pub(super) fn unban(&self, tag: u64, failures: &Failures) {
-        let mut inner = lock(&self.inner);
+        let mut bans = lock(&self.bans);
         failures.forget(tag);
-        if let Some(old) = inner.entries.remove(&tag) {
-            inner.ends.remove(&(old.until, tag));
+        if let Some(old) = bans.entries.remove(&tag) {
+            bans.ends.remove(&(old.until, tag));
         }
         while !self.table.remove(tag) {}
     }
 
-    /// Lists the bans in force by their tags, from `from` on, after it has looked at `most` of
-    /// them; returns the next tag.
+    /// Lists the bans in force, in the order of their tags from `from` on. Visits at most `most`
+    /// bans, in force or not. Returns the next tag.
     pub(super) fn list(&self, from: u64, now: u64, most: usize) -> (Vec<Listed>, Option<u64>) {
-        let inner = lock(&self.inner);
-        let mut looked = inner.entries.range(from..);
-        let found = looked
+        let bans = lock(&self.bans);
+        let mut rest = bans.entries.range(from..);
+        let found = rest
             .by_ref()
             .take(most)
             .filter_map(|(&tag, entry)| {
@@ -236,24 +246,25 @@ impl List {
                 Some(Listed { tag, key, left, reason, level })
             })
             .collect();
-        let next = looked.next().map(|(&tag, _)| tag);
+        let next = rest.next().map(|(&tag, _)| tag);
         (found, next)
     }
 
-    /// Counts the bans in force, as [`List::list`] lists them.
+    /// Counts the bans in force that [`List::list`] would list. Returns the next tag.
     pub(super) fn count(&self, from: u64, now: u64, most: usize) -> (u64, Option<u64>) {
-        let inner = lock(&self.inner);
-        let mut looked = inner.entries.range(from..);
-        let count = looked.by_ref().take(most).filter(|(_, entry)| entry.until > now).count() as u64;
-        (count, looked.next().map(|(&tag, _)| tag))
+        let bans = lock(&self.bans);
+        let mut rest = bans.entries.range(from..);
+        let count = rest.by_ref().take(most).filter(|(_, entry)| entry.until > now).count() as u64;
+        (count, rest.next().map(|(&tag, _)| tag))
     }
 
+    /// Returns the number of bans, in force or not.
     pub(super) fn kept(&self) -> usize {
-        lock(&self.inner).entries.len()
+        lock(&self.bans).entries.len()
     }
 
-    /// Returns how many bans were in force when they were dropped.
+    /// Returns the number of bans that were dropped while in force.
     pub(super) fn dropped(&self) -> u64 {
-        lock(&self.inner).dropped
+        lock(&self.bans).dropped
     }
 }

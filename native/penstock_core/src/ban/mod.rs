@@ -1,7 +1,7 @@
-//! Bans: keys that fail too often are kept out for a while, longer each time.
+//! Bans: a key that fails too often is kept out for a time, longer each time.
 //!
-//! A check and a report of a failure are different calls: only failures count. [`failures`]
-//! counts them, and [`list`] has the banned keys.
+//! A caller checks a key, and reports a failure by another call: only failures count.
+//! [`failures`] counts them for each key. [`list`] has the banned keys.
 
 mod failures;
 mod list;
@@ -23,27 +23,27 @@ pub const FOREVER: u64 = u64::MAX;
 pub struct BanSettings {
     /// The number of failures that ban a key.
     pub failures: u32,
-    /// The time in ms within which they must come.
+    /// The time in ms that a failure counts for.
     pub within_ms: u32,
-    /// The duration of the first ban in ms; 0 never ends.
+    /// The duration of the first ban in ms; 0 for bans that never end.
     pub ban_ms: u32,
     /// The factor by which each further ban is longer.
     pub escalate: u32,
-    /// The longest duration in ms, of a ban that ends.
+    /// The longest duration of a ban that ends, in ms.
     pub max_ban_ms: u32,
-    /// The time in ms after the end of the last ban for which a level is remembered.
+    /// The time in ms for which the level of a key is remembered after its last ban ended.
     pub forget_ms: u32,
     /// The number of keys whose failures are counted at a time.
     pub max_keys: u32,
     /// The number of keys that are banned, or whose level is remembered, at a time.
     pub max_bans: u32,
-    /// Whether the clock is set by hand.
+    /// Whether the clock is manual: only [`Ban::advance`] moves it.
     pub manual: bool,
 }
 
 impl BanSettings {
-    /// Returns how long a level is remembered after the end of a ban, in ns.
-    fn memory(self) -> u64 {
+    /// Returns the time for which a level is remembered after a ban ended, in ns.
+    fn level_memory(self) -> u64 {
         u64::from(self.forget_ms) * NS_PER_MS
     }
 
@@ -61,10 +61,10 @@ impl BanSettings {
     }
 }
 
-/// The result of a failure.
+/// The result of a reported failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// This many more failures would ban the key.
+    /// The key is not banned; this many more failures would ban it.
     Left(u32),
     /// The key is banned for this many ns, or [`FOREVER`].
     Banned(u64),
@@ -73,39 +73,42 @@ pub enum Failure {
 /// Whether a key is banned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Banned {
-    /// It is not banned.
+    /// The key is not banned.
     No,
-    /// It is banned for this many ns, or [`FOREVER`].
+    /// The key is banned for this many ns, or [`FOREVER`].
     For(u64),
 }
 
 /// Statistics of a ban list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BansInfo {
-    /// The configuration in force.
+    /// The settings in force; `manual` is not told, and always `false`.
     pub settings: BanSettings,
     /// The size in bytes of the places for failures, and of those for bans.
     pub memory: usize,
-    /// Bans that were dropped because there were too many.
+    /// The number of bans in force that were dropped because there were too many.
     pub dropped: u64,
 }
 
-/// The bans of one name. Made closed.
+/// A ban list. It is closed until [`Reusable::open`].
 #[derive(Debug)]
 pub struct Ban {
     failures: Failures,
     list: List,
     clock: Clock,
-    /// Each word is read alone: while an owner that takes over changes them, a reader may see
-    /// some from before.
-    given: [AtomicU32; GIVEN],
-    setting: Mutex<()>,
+    /// The settings that can change, a word each. While a new owner changes them, a caller may
+    /// load some old and some new words.
+    settings: [AtomicU32; CHANGEABLE],
+    /// Held while the settings, the clock or the generation change.
+    changing: Mutex<()>,
+    /// The generation that is open, or 0 before the first.
     generation: AtomicU32,
     max_keys: u32,
     max_bans: u32,
 }
 
-const GIVEN: usize = 6;
+/// The number of settings that can change.
+const CHANGEABLE: usize = 6;
 
 impl Ban {
     /// The bytes that are reserved for each of `max_keys`.
@@ -113,37 +116,40 @@ impl Ban {
     /// The bytes that are reserved for each of `max_bans`.
     pub const BAN_MEMORY: usize = List::BAN_MEMORY;
 
-    /// Returns the time of its clock: `real`, unless it is set by hand.
+    /// Returns the time of the list's clock in ns. `real` reads the host's clock, which serves
+    /// unless the list's clock is manual.
     #[inline]
     pub fn now(&self, real: impl FnOnce() -> u64) -> u64 {
         self.clock.now(real)
     }
 
-    /// Sets the clock forward. Returns `false` if it is not set by hand, or the generation is
-    /// over.
+    /// Moves a manual clock forward. Returns `false` if the clock is the host's, or the
+    /// generation is over.
     pub fn advance(&self, generation: Generation, ms: u64) -> bool {
-        // No other generation opens meanwhile.
-        let _guard = lock(&self.setting);
-        self.is(generation) && self.clock.advance(ms)
+        // Under this lock no other generation opens.
+        let _guard = lock(&self.changing);
+        self.is_current(generation) && self.clock.advance(ms)
     }
 
-    /// Returns `true` if that generation is open. If not, what the caller has read before may
-    /// belong to another one.
-    pub fn is(&self, generation: Generation) -> bool {
+    /// Returns `true` if this generation is open. If not, all that the caller has loaded may
+    /// belong to another generation.
+    pub fn is_current(&self, generation: Generation) -> bool {
         // ORDERING: Acquire pairs with the Release in `open`.
         self.generation.load(Ordering::Acquire) == generation
     }
 
     fn settings(&self) -> BanSettings {
         let [failures, within_ms, ban_ms, escalate, max_ban_ms, forget_ms] =
-            std::array::from_fn(|at| self.given[at].load(Ordering::Relaxed));
+            std::array::from_fn(|at| self.settings[at].load(Ordering::Relaxed));
+        // No reader of these settings asks for `manual`, which only the clock knows.
         let (max_keys, max_bans, manual) = (self.max_keys, self.max_bans, false);
         BanSettings { failures, within_ms, ban_ms, escalate, max_ban_ms, forget_ms, max_keys, max_bans, manual }
     }
 
-    fn set(&self, given: BanSettings) {
-        let words = [given.failures, given.within_ms, given.ban_ms, given.escalate, given.max_ban_ms, given.forget_ms];
-        for (word, value) in self.given.iter().zip(words) {
+    /// Changes the settings. Under the lock of `changing`.
+    fn set(&self, new: BanSettings) {
+        let words = [new.failures, new.within_ms, new.ban_ms, new.escalate, new.max_ban_ms, new.forget_ms];
+        for (word, value) in self.settings.iter().zip(words) {
             word.store(value, Ordering::Relaxed);
         }
     }
@@ -154,11 +160,11 @@ impl Ban {
         self.list.check(tag, now).map_or(Banned::No, Banned::For)
     }
 
-    /// Counts a failure of the key. If it bans the key, `key` returns the key and the reason as
-    /// they are listed.
+    /// Counts a failure of the key, and bans the key if it has too many. In that case `key`
+    /// returns the key and the reason, as the list shows them.
     ///
-    /// A failure does not count if its caller was told that the key was not banned, and it is by
-    /// now.
+    /// A failure of a banned key does not count: another caller may have banned the key after
+    /// this one checked it.
     pub fn record_failure(
         &self,
         generation: Generation,
@@ -171,41 +177,42 @@ impl Ban {
         }
         let settings = self.settings();
         let count = self.failures.add(tag, now / NS_PER_MS, settings.within_ms);
-        let left = if count < settings.failures {
-            // Another caller may have banned it in between: then this failure came too late.
+        let banned = if count < settings.failures {
+            // Another caller may have banned the key after the first check. Then this failure
+            // must not count for the next ban.
             match self.check(tag, now) {
                 Banned::No => Err(count),
-                Banned::For(_) => self.list.excuse(tag, now, &self.failures).ok_or(count),
+                Banned::For(_) => self.list.forgive_if_banned(tag, now, &self.failures).ok_or(count),
             }
         } else {
-            let kept = key();
-            // A late caller of the previous generation forgives no failure of this one.
-            self.list.offend(tag, now, settings, &self.failures, kept, || self.is(generation))
+            let listed = key();
+            // Neither a ban nor forgiveness by a stale caller reaches the present generation.
+            self.list.ban_for_failures(tag, now, settings, &self.failures, listed, || self.is_current(generation))
         };
-        match left {
+        match banned {
             Ok(left) => Failure::Banned(left),
             Err(count) => Failure::Left(settings.failures - count),
         }
     }
 
-    /// Bans the key for `ms`, or without end if that is 0, with or without failures.
+    /// Bans the key for `ms`, or without end if `ms` is 0, whether it has failures or not.
     pub fn ban(&self, generation: Generation, tag: u64, now: u64, ms: u32, key: Box<[u8]>, reason: Box<[u8]>) {
         let left = if ms == 0 { FOREVER } else { u64::from(ms) * NS_PER_MS };
-        self.list.ban(tag, now, left, self.settings(), (key, reason), || self.is(generation));
+        self.list.ban(tag, now, left, self.settings(), (key, reason), || self.is_current(generation));
     }
 
-    /// Removes all that is known of the key.
+    /// Removes the ban, the level and the failures of the key.
     pub fn unban(&self, tag: u64) {
         self.list.unban(tag, &self.failures);
     }
 
-    /// Lists the bans in force by tags, from `from` on, after it has looked at `most`; returns
-    /// the next tag.
+    /// Lists the bans in force, in the order of their tags from `from` on. Visits at most `most`
+    /// bans, in force or not. Returns the next tag.
     pub fn list(&self, from: u64, now: u64, most: usize) -> (Vec<Listed>, Option<u64>) {
         self.list.list(from, now, most)
     }
 
-    /// Counts the bans in force, as [`Ban::list`] lists them.
+    /// Counts the bans in force that [`Ban::list`] would list. Returns the next tag.
     pub fn count(&self, from: u64, now: u64, most: usize) -> (u64, Option<u64>) {
         self.list.count(from, now, most)
     }
@@ -228,33 +235,33 @@ impl Ban {
 impl Reusable for Ban {
     type Config = BanSettings;
 
-    fn make(given: BanSettings) -> Result<Self, OutOfMemory> {
+    fn make(settings: BanSettings) -> Result<Self, OutOfMemory> {
         Ok(Self {
-            failures: Failures::new(given.max_keys as usize)?,
-            list: List::new(given.max_bans as usize)?,
+            failures: Failures::new(settings.max_keys as usize)?,
+            list: List::new(settings.max_bans as usize)?,
             clock: Clock::real(),
-            given: std::array::from_fn(|_| AtomicU32::new(0)),
-            setting: Mutex::default(),
+            settings: std::array::from_fn(|_| AtomicU32::new(0)),
+            changing: Mutex::default(),
             generation: AtomicU32::new(0),
-            max_keys: given.max_keys,
-            max_bans: given.max_bans,
+            max_keys: settings.max_keys,
+            max_bans: settings.max_bans,
         })
     }
 
-    fn fits(&self, given: BanSettings) -> bool {
-        (self.max_keys, self.max_bans) == (given.max_keys, given.max_bans)
+    fn fits(&self, settings: BanSettings) -> bool {
+        (self.max_keys, self.max_bans) == (settings.max_keys, settings.max_bans)
     }
 
-    fn open(&self, given: BanSettings, now: u64) -> Generation {
-        // Only the call that owns it exclusively writes this.
+    fn open(&self, settings: BanSettings, now: u64) -> Generation {
+        // Only this call writes the generation, and its thread owns the list exclusively.
         let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1).max(1);
         {
-            // A late caller neither advances nor sets what belongs to this generation.
-            let _guard = lock(&self.setting);
+            // A stale caller changes neither the clock nor the settings of this generation.
+            let _guard = lock(&self.changing);
             // ORDERING: Release pairs with the Acquire in `is`.
             self.generation.store(generation, Ordering::Release);
-            self.clock.start(given.manual, now);
-            self.set(given);
+            self.clock.start(settings.manual, now);
+            self.set(settings);
         }
         self.failures.clear();
         self.list.clear();
@@ -262,7 +269,7 @@ impl Reusable for Ban {
     }
 
     fn is_compatible(old: BanSettings, new: BanSettings) -> bool {
-        // The sizes, and the kind of clock, never change.
+        // The sizes and the kind of clock never change.
         (old.max_keys, old.max_bans, old.manual) == (new.max_keys, new.max_bans, new.manual)
     }
 
@@ -272,11 +279,12 @@ impl Reusable for Ban {
         _old: BanSettings,
         new: BanSettings,
         _clock: fn() -> u64,
-        still: &dyn Fn() -> bool,
+        is_owner: &dyn Fn() -> bool,
     ) {
-        // An owner that takes over after `still` was asked changes the settings after this.
-        let _guard = lock(&self.setting);
-        if still() {
+        // An owner that takes over after `is_owner` returned changes the settings after this
+        // call.
+        let _guard = lock(&self.changing);
+        if is_owner() {
             self.set(new);
         }
     }

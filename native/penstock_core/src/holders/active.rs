@@ -1,4 +1,4 @@
-//! The active set: which entries hold something.
+//! The active set: one bit for each entry that may hold permits.
 
 use super::cursor::Slot;
 use super::entry::Entry;
@@ -6,11 +6,11 @@ use super::table::{SEGMENT, Table};
 use crate::host::Pid;
 use crate::sync::{AtomicU32, Ordering, fence};
 
-/// The number of words of bits in a cache line.
+/// The number of words of bits in a cache line; a word has the bits of one segment.
 pub(super) const BITS_IN_LINE: usize = 16;
 
 impl Table {
-    /// Returns which entries of each segment of a level are active.
+    /// Returns the bits of a level, a word for each segment.
     pub(super) fn bits(&self, level: usize) -> &[AtomicU32] {
         match level {
             0 => std::slice::from_ref(&self.first_bits),
@@ -18,11 +18,12 @@ impl Table {
         }
     }
 
+    /// Returns the number of active entries of a level.
     fn active_count(&self, level: usize) -> &AtomicU32 {
         if level == 0 { &self.first_active } else { &self.deeper[level - 1].active }
     }
 
-    /// Adds an entry to the active set. Under the pid's lock.
+    /// Adds an entry to the active set. Under the pid's shard lock.
     pub(crate) fn activate(&self, entry: &Entry, slot: Slot) {
         if entry.is_active() {
             return;
@@ -44,8 +45,8 @@ impl Table {
         }
         entry.active.store(0, Ordering::Relaxed);
         // ORDERING: pairs with the barrier before `Pool::hold` (store buffering). The process
-        // announces permits and then loads `active`; this call clears `active` and then loads the
-        // permits. At least one of them observes the other.
+        // stores its permits and then loads `active`. This call clears `active` and then loads
+        // the permits. At least one of them observes the other.
         fence(Ordering::SeqCst);
         if entry.held() > 0 {
             // ORDERING: Release pairs with the Acquire in `Entry::is_active`, as in `activate`.
@@ -55,30 +56,34 @@ impl Table {
         }
     }
 
+    /// Removes an entry from the active set. Under the pid's shard lock.
     pub(super) fn deactivate(&self, slot: Slot) {
         let bits = &self.bits(slot.level())[slot.index() / SEGMENT];
-        // ORDERING: both Releases pair with the Acquires in `each_active`; they publish that the
+        // ORDERING: both Releases pair with the Acquires in `each_active`. They publish that the
         // permits of a dead holder were given back.
         bits.fetch_and(!(1 << (slot.index() % SEGMENT)), Ordering::Release);
-        // ORDERING: see above.
+        // ORDERING: Release, as argued above.
         self.active_count(slot.level()).fetch_sub(1, Ordering::Release);
     }
 
-    /// Calls `see` with every active entry, until it returns `false`; returns how many cache
-    /// lines were looked at to find them.
+    /// Calls `visit` with each active entry, until it returns `false`. Returns the number of
+    /// cache lines of bits that were read to find them.
     #[inline]
-    pub(crate) fn each_active(&self, mut see: impl FnMut(Slot, Pid, &Entry) -> bool) -> usize {
+    pub(crate) fn each_active(&self, mut visit: impl FnMut(Slot, Pid, &Entry) -> bool) -> usize {
         let mut lines = 0;
+        // Relaxed: `used` only bounds the loop, and each level publishes its own memory. An
+        // insertion that happens before this call is seen. One that is concurrent may be missed,
+        // as if its process had come later.
         let used = self.used.load(Ordering::Relaxed) as usize;
         for level in 0..=used {
             // ORDERING: both Acquires pair with the Releases in `deactivate`: a caller that finds
-            // a dead holder inactive also finds its permits given back.
+            // a dead holder inactive also observes that its permits were given back.
             if self.active_count(level).load(Ordering::Acquire) == 0 {
                 continue;
             }
             for (at, bits) in self.bits(level).iter().enumerate() {
                 lines += usize::from(at % BITS_IN_LINE == BITS_IN_LINE - 1);
-                // ORDERING: see above.
+                // ORDERING: Acquire, as argued above.
                 let mut bits = bits.load(Ordering::Acquire);
                 if bits == 0 {
                     continue;
@@ -89,7 +94,7 @@ impl Table {
                     bits &= bits - 1;
                     // ORDERING: Acquire, as in `Segment::find`.
                     if let Some(pid) = Pid::new(segment.key(place).load(Ordering::Acquire))
-                        && !see(Slot::new(level, at * SEGMENT + place), pid, &segment.entries[place])
+                        && !visit(Slot::new(level, at * SEGMENT + place), pid, &segment.entries[place])
                     {
                         return lines;
                     }

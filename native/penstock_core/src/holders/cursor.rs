@@ -1,4 +1,4 @@
-//! Places in the table, and walks through them in pieces.
+//! Places in the table, and walks through the entries in pieces.
 
 use super::entry::Entry;
 use super::table::{BUCKETS, LANES, SHARDS, Table, segments};
@@ -29,8 +29,11 @@ impl Slot {
     }
 }
 
-/// How far a walk through all entries has come. A walk by shards: the shard above; below it the
-/// level, and the ordinal of its bucket among those of the shard. A walk by levels: only a slot.
+/// The point that a walk through all entries has come to.
+///
+/// A walk by shards has the shard above and a slot below. The index of that slot counts only the
+/// buckets of the level that have entries of the shard: see `Table::walk`. A walk by levels has
+/// only a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(u64);
 
@@ -41,46 +44,53 @@ impl Cursor {
     pub(super) fn slot(self) -> Slot {
         Slot(self.0 as u32)
     }
+    /// Returns `true` if no entry of the shard was visited yet.
     pub(super) fn is_start_of_shard(self) -> bool {
         self.0 as u32 == 0
     }
     pub(super) fn at_slot(slot: Slot) -> Self {
         Self(u64::from(slot.to_bits()))
     }
-    /// Returns the cursor of the rest of this shard, or of the next shard.
+    /// Returns the cursor of the rest of this shard, or of the next shard if there is no rest;
+    /// `None` after the last shard.
     pub(super) fn after(self, rest: Option<Slot>) -> Option<Self> {
         match rest {
             Some(slot) => Some(Self((self.shard() as u64) << 32 | u64::from(slot.to_bits()))),
             None => (self.shard() + 1 < SHARDS).then_some(Self((self.shard() as u64 + 1) << 32)),
         }
     }
-    /// Returns it as a word.
+    /// Returns the cursor as a word.
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// Returns the cursor of any word; 0 is the start.
+    /// Returns the cursor of a word; 0 is the start. A word that is no cursor ends the walk or
+    /// goes on from a valid point.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 }
 
 impl Table {
-    /// Calls `see` with the entries of a shard from a bucket on, until `most` cache lines were
-    /// looked at. Returns how many were, and the next bucket. Under the shard's lock, so that no
-    /// entry comes or goes meanwhile.
+    /// Calls `visit` with the entries of a shard, until `most` cache lines were read. Returns the
+    /// number of lines, and the point to go on from. The caller holds the shard's lock, so no
+    /// entry is inserted or removed meanwhile.
+    ///
+    /// The index of `from`, and of the point that is returned, counts the buckets of the level
+    /// that can have entries of the shard.
     pub(super) fn walk(
         &self,
         shard: usize,
         from: Slot,
         most: usize,
-        mut see: impl FnMut(Pid, &Entry),
+        mut visit: impl FnMut(Pid, &Entry),
     ) -> (usize, Option<Slot>) {
         let mut looked_at = 0;
+        // Relaxed: the shard lock orders this load after every insertion of the shard.
         let used = self.used.load(Ordering::Relaxed) as usize;
         for level in from.level()..=used {
             let buckets = segments(level) * BUCKETS;
-            // A pid's shard and its bucket are low bits of one hash, so one bucket in `step` can
-            // hold it.
+            // The shard of a pid and its bucket are low bits of the same hash. So of `step`
+            // adjacent buckets one can have entries of the shard.
             let step = SHARDS.min(buckets);
             let first = if level == from.level() { from.index() } else { 0 };
             for (nth, bucket) in (shard % step..buckets).step_by(step).enumerate().skip(first) {
@@ -94,7 +104,7 @@ impl Table {
                     // ORDERING: Acquire, as in `Segment::find`.
                     let word = segment.key(place).load(Ordering::Acquire);
                     if let Some(pid) = Pid::new(word).filter(|&pid| Self::shard_of(pid) == shard) {
-                        see(pid, &segment.entries[place]);
+                        visit(pid, &segment.entries[place]);
                         looked_at += 1;
                     }
                 }

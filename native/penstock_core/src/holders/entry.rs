@@ -2,39 +2,49 @@
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// The purpose that a permit is held for.
+/// The way in which a permit is held, and given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Acquired by the process or transferred to it: it may release or transfer the permit.
-    Free = 0,
-    /// Held by a piece of work while that runs: only its end gives the permit back.
+    /// The process acquired the permit or got it by a transfer: it can release or transfer it.
+    Manual = 0,
+    /// The process holds the permit while a piece of work runs: only the end of the work gives
+    /// the permit back.
     Bound = 1,
 }
 
-/// The entry of one process in one pool: a cache line, all of whose bytes are used.
+/// The entry of one process in one pool. It fills a cache line: a further word does not fit.
 #[repr(align(64))]
 #[derive(Debug)]
 pub(crate) struct Entry {
+    /// The permits of each kind that the process wrote itself.
     pub(super) own: [AtomicU64; 2],
+    /// The permits of each kind that other processes added.
     pub(super) inbound: [AtomicU64; 2],
+    /// A [`HandoffWord`].
     handoff: AtomicU64,
+    /// The admissions of the process; see [`COUNT_BITS`].
     acquired: AtomicU64,
+    /// The number of a wait of the process, which may be over; 0 if it has never waited.
     waiter: AtomicU64,
+    /// The time when the process last began to hold, by the host's coarse clock.
     pub(super) since: AtomicU32,
+    /// 1 if the entry is in the active set.
     pub(super) active: AtomicU32,
 }
 
-// Loom's atomics are larger, as they record their history.
+// The atomics of the models are larger: they record their history.
 #[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(size_of::<Entry>() == 64, "an entry is a cache line");
 
-/// The handoff of an entry: a sequence number, the permits, and whether it is pending.
+/// The last handoff that the process of an entry began: its number, its permits, and whether it
+/// is pending. The number is in the high 32 bits, the permits are above the lowest bit.
 #[derive(Clone, Copy)]
 struct HandoffWord(u64);
 
 impl HandoffWord {
     const PENDING: u64 = 1;
-    /// 27 bits: with the 32 of a slot they make a token that is a small integer on the BEAM.
+    /// The mask of a number: 27 bits. With the 32 bits of a slot it makes a token that is a small
+    /// integer on the BEAM.
     const SEQ_MASK: u32 = (1 << 27) - 1;
 
     fn pending(seq: u32, n: u32) -> Self {
@@ -54,8 +64,8 @@ impl HandoffWord {
     }
 }
 
-/// Layout of `acquired`, which counts the admissions of one opening of the pool: the generation
-/// of the pool above, the count below.
+/// The number of bits of the count in `acquired`. Above it is the generation of the pool that the
+/// count belongs to.
 const COUNT_BITS: u32 = 40;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 
@@ -72,19 +82,22 @@ impl Entry {
         }
     }
 
-    /// Returns the permits of this kind that the process wrote itself. By the process itself.
+    /// Returns the permits of this kind that the process wrote itself. Only the process itself
+    /// calls this.
     #[inline]
     pub(crate) fn own(&self, kind: Kind) -> u64 {
         self.own[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// Stores the permits of this kind that the process writes itself. By the process itself.
+    /// Stores the permits of this kind that the process writes itself. Only the process itself
+    /// calls this.
     #[inline]
     pub(crate) fn set_own(&self, kind: Kind, permits: u64) {
         self.own[kind as usize].store(permits, Ordering::Relaxed);
     }
 
-    pub(super) fn of(&self, kind: Kind) -> u64 {
+    /// Returns the permits of this kind, without those of a pending handoff.
+    pub(super) fn held_as(&self, kind: Kind) -> u64 {
         // ORDERING: Acquire, as argued in `held`.
         let inbound = self.inbound[kind as usize].load(Ordering::Acquire);
         // ORDERING: Acquire, as argued in `held`.
@@ -93,19 +106,19 @@ impl Entry {
 
     /// Returns all permits held, those of a pending handoff included.
     ///
-    /// Permits move from `inbound` to `own` to `handoff`, and are stored in the next word before
-    /// they are removed from the last. A reader that loads in the same order never misses them;
-    /// at worst it counts them twice.
+    /// Permits move from `inbound` to `own`, and from `own` to `handoff`. Their writer stores
+    /// them in the next word before it removes them from the last. So a reader that loads the
+    /// words in this order never misses them; at worst it counts them twice.
     #[inline]
     pub(crate) fn held(&self) -> u64 {
-        // ORDERING: each Acquire in `of` pairs with the Release that removed permits there: a
-        // reader that finds them gone observes where they went.
-        let held = self.of(Kind::Free) + self.of(Kind::Bound);
+        // ORDERING: each Acquire in `held_as` pairs with the Release that removed permits from
+        // that word: a reader that finds them removed observes them in the next word.
+        let held = self.held_as(Kind::Manual) + self.held_as(Kind::Bound);
         let handoff = HandoffWord(self.handoff.load(Ordering::Relaxed));
         held + if handoff.is_pending() { handoff.permits() } else { 0 }
     }
 
-    /// Returns `true` if all permits held are the process' own ones of this kind.
+    /// Returns `true` if the process holds no permits except its own ones of this kind.
     #[inline(always)]
     pub(crate) fn holds_only_own(&self, kind: Kind) -> bool {
         let other = self.own[1 - kind as usize].load(Ordering::Relaxed);
@@ -116,106 +129,111 @@ impl Entry {
 
     #[inline]
     pub(crate) fn is_active(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `Table::activate`: if a process finds
-        // itself active, so does every process that learns of it through that process.
+        // ORDERING: Acquire pairs with the Release in `Table::activate`. If a process finds
+        // itself active, its bit is set for each process that synchronizes with it after that.
         self.active.load(Ordering::Acquire) != 0
     }
 
+    /// Stores the time when the process began to hold.
     pub(crate) fn set_since(&self, now_ms: u32) {
         self.since.store(now_ms, Ordering::Relaxed);
     }
 
-    /// Counts one more admission. By the process itself.
+    /// Counts one more admission in this generation of the pool. Only the process itself calls
+    /// this.
     #[inline]
     pub(crate) fn count_admission(&self, generation: u32) {
-        let seen = self.acquired.load(Ordering::Relaxed);
+        let last = self.acquired.load(Ordering::Relaxed);
         let base = u64::from(generation) << COUNT_BITS;
-        // It saturates, which takes a process days of admissions without a pause.
-        let one = u64::from(seen & COUNT_MASK != COUNT_MASK);
-        let next = if seen >> COUNT_BITS == u64::from(generation) { seen + one } else { base + 1 };
+        // The count saturates, after days of admissions without a pause.
+        let one = u64::from(last & COUNT_MASK != COUNT_MASK);
+        let next = if last >> COUNT_BITS == u64::from(generation) { last + one } else { base + 1 };
         self.acquired.store(next, Ordering::Relaxed);
     }
 
+    /// Returns the number of admissions in this generation of the pool.
     pub(super) fn admissions(&self, generation: u32) -> u64 {
-        let seen = self.acquired.load(Ordering::Relaxed);
-        if seen >> COUNT_BITS == u64::from(generation) { seen & COUNT_MASK } else { 0 }
+        let word = self.acquired.load(Ordering::Relaxed);
+        if word >> COUNT_BITS == u64::from(generation) { word & COUNT_MASK } else { 0 }
     }
 
-    /// Returns `true` if a piece of work holds permits here. Only a guess if the caller is
-    /// another process without the lock.
+    /// Returns `true` if the process holds bound permits. The answer is a guess if the caller is
+    /// another process and does not hold the shard lock.
     pub(crate) fn has_bound(&self) -> bool {
-        self.of(Kind::Bound) > 0
+        self.held_as(Kind::Bound) > 0
     }
 
-    /// Returns the name of a wait of the process, which may be over; 0 if it has never waited.
+    /// Returns the number of a wait of the process, which may be over; 0 if it has never waited.
     pub(crate) fn waiter(&self) -> u64 {
         self.waiter.load(Ordering::Relaxed)
     }
 
-    /// Stores where the process waits, for its death. Under the queue lock.
+    /// Stores the number of a wait of the process, so that its death finds the wait. Under the
+    /// queue lock.
     pub(crate) fn set_waiter(&self, id: u64) {
         self.waiter.store(id, Ordering::Relaxed);
     }
 
-    /// Names another wait, if the entry names `from`. Under the queue lock; a CAS all the same,
+    /// Stores the number of another wait, if `from` is stored. Under the queue lock. It is a CAS,
     /// as the entry of a dead process is wiped without that lock.
     pub(crate) fn replace_waiter(&self, from: u64, to: u64) {
         let _ = self.waiter.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Begins a handoff of `n` bound permits of the process; returns its number. Returns `None`
-    /// if its last handoff is pending, as an entry has room for one. By the process itself.
+    /// Begins a handoff of `n` bound permits of the process. Returns the number of the handoff;
+    /// `None` if the last one is pending, as an entry has room for one. Only the process itself
+    /// calls this.
     pub(crate) fn begin_handoff(&self, n: u32) -> Option<u32> {
         let last = HandoffWord(self.handoff.load(Ordering::Relaxed));
-        // Other processes only complete handoffs, so none becomes pending after this load.
+        // Other processes only complete handoffs, so no handoff becomes pending after this load.
         if last.is_pending() {
             return None;
         }
         let seq = last.seq().wrapping_add(1) & HandoffWord::SEQ_MASK;
-        // The handoff first: at no instant may the entry look as if it held nothing.
+        // The handoff is stored first: at no instant may the entry seem to hold fewer permits.
         self.handoff.store(HandoffWord::pending(seq, n).0, Ordering::Relaxed);
-        // ORDERING: Release pairs with the Acquire in `of`; publishes the handoff.
+        // ORDERING: Release pairs with the Acquire in `held_as`; publishes the handoff.
         self.own[Kind::Bound as usize].store(self.own(Kind::Bound) - u64::from(n), Ordering::Release);
         Some(seq)
     }
 
-    /// Returns all permits held, and completes a pending handoff. The process must not write its
-    /// entry any more. Under its lock.
+    /// Returns all permits held, and completes a pending handoff. The process must not write the
+    /// entry any more. Under the pid's shard lock.
     pub(super) fn close_balance(&self) -> u64 {
-        let permits = self.of(Kind::Free) + self.of(Kind::Bound);
+        let permits = self.held_as(Kind::Manual) + self.held_as(Kind::Bound);
         let handoff = HandoffWord(self.handoff.load(Ordering::Relaxed));
         // A child may complete the handoff at this instant: one CAS decides which call gets the
         // permits.
         permits + self.complete_handoff(handoff.seq()).unwrap_or(0)
     }
 
-    /// Empties the entry, after [`Entry::close_balance`].
+    /// Removes all permits from the entry, after [`Entry::close_balance`].
     pub(super) fn clear_balance(&self) {
         for word in self.own.iter().chain(&self.inbound) {
             word.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Makes the entry clean for the next process, after [`Entry::close_balance`]. The number of
-    /// the last handoff stays: an old offer must never match a handoff of the next process.
+    /// Wipes the entry for the next process, after [`Entry::close_balance`]. The number of the
+    /// last handoff stays: an old offer must never match a handoff of the next process.
     pub(super) fn wipe(&self) {
         self.clear_balance();
         self.acquired.store(0, Ordering::Relaxed);
         self.waiter.store(0, Ordering::Relaxed);
     }
 
-    /// Completes the handoff if it is pending; the first call to do so gets its permits, to place
-    /// them.
+    /// Completes the handoff of this number if it is pending. One call alone gets its permits,
+    /// and must credit them or give them back.
     pub(crate) fn complete_handoff(&self, seq: u32) -> Option<u64> {
-        let seen = HandoffWord(self.handoff.load(Ordering::Relaxed));
-        if !seen.is_pending() || seen.seq() != seq {
+        let word = HandoffWord(self.handoff.load(Ordering::Relaxed));
+        if !word.is_pending() || word.seq() != seq {
             return None;
         }
-        // ORDERING: AcqRel makes a losing call observe what the winner did before; the CAS alone
-        // decides which call wins.
+        // ORDERING: AcqRel makes a losing call observe the writes of the winner before its CAS.
+        // The CAS alone decides which call wins.
         self.handoff
-            .compare_exchange(seen.0, seen.completed().0, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(word.0, word.completed().0, Ordering::AcqRel, Ordering::Relaxed)
             .ok()
-            .map(|_| seen.permits())
+            .map(|_| word.permits())
     }
 }

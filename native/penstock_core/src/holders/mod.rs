@@ -1,27 +1,33 @@
-//! The holders of a pool: an entry for each process that ever held, kept until that process dies.
+//! The holders of a pool: an entry for each process that ever held permits, until the process
+//! dies.
 //!
 //! A process looks up its own entry without a lock: the entry is removed only when the process
-//! dies, so a matching key cannot be stale. Insertion and removal happen under the lock of the
-//! pid's shard, once in a holder's life each. Entries lie in segments that never move and are
-//! never freed before the pool, so any process can read an entry at any time.
+//! dies, so a matching key cannot be stale. An entry is inserted once and removed once, each time
+//! under the lock of the pid's shard. Entries lie in segments that never move, and that are not
+//! freed before the pool. So any process can read any entry at any time.
 //!
-//! Writers of an entry:
+//! The writers of each word of an entry:
 //!
 //! - `own`: its process alone, by plain stores. That keeps an acquire at one locked instruction.
-//! - `inbound`: another process (a grant, a transfer, a handoff), under the shard lock; the
-//!   process of the entry folds it into `own`.
-//! - `handoff`: its process begins one; the call that completes it does so by one CAS.
-//! - `acquired`, `since`: its process; `since` also a grant, under the shard lock.
+//! - `inbound`: another process, for a grant, a transfer or a handoff, under the shard lock. The
+//!   process of the entry folds it into `own`, under the same lock.
+//! - `handoff`: its process begins a handoff. The call that completes it does so by one CAS.
+//! - `acquired`: its process.
+//! - `since`: its process; and a process that credits permits, under the shard lock.
 //! - `waiter`: the caller that holds the queue lock.
-//! - `active`: under the shard lock.
-//! - all words of a dead process, but the number of its last handoff: the call that removes the
-//!   entry, under the shard lock. `own` and `inbound` of all: the call that clears a dropped pool.
+//! - `active`: a caller that holds the shard lock.
 //!
-//! A process that holds nothing keeps its entry, since another monitor costs far more than the
-//! entry does. So that a scan of all *holders* does not visit all entries, those that hold are
-//! *active*, in one bit each. The bit is sticky: an acquire sets it if it is not set, a release
-//! leaves it, a scan that finds nothing held clears it. A process that acquires and releases all
-//! day therefore writes nothing shared.
+//! The call that removes the entry of a dead process clears all words except the number of the
+//! last handoff, under the shard lock. The call that clears a dropped pool clears `own`,
+//! `inbound` and `active`, under the shard lock.
+//!
+//! # The active set
+//!
+//! A process that holds nothing keeps its entry: another monitor would cost far more than the
+//! entry does. A scan of all *holders* must not visit all entries, so the *active set* has a bit
+//! for each entry. The bit is sticky: an acquire sets it if it is not set, a release leaves it,
+//! and a scan that finds no permits held clears it. So a process that acquires and releases all
+//! day writes no shared word of the table.
 
 mod active;
 mod cursor;

@@ -8,7 +8,7 @@ use super::table::{LANES, Table};
 use crate::host::Pid;
 use crate::sync::{Ordering, lock};
 
-/// The number of cache lines that are looked at under one hold of a shard's lock: some 5 µs.
+/// The number of cache lines that a call reads while it holds a shard's lock: about 5 µs.
 const LINES_IN_HOLD: usize = 256;
 
 /// One holder.
@@ -18,41 +18,42 @@ pub struct HolderInfo {
     pub pid: Pid,
     /// The permits that it holds.
     pub permits: u64,
-    /// When it last began to hold, by the host's coarse clock.
+    /// The time when it last began to hold, by the host's coarse clock.
     pub since_ms: u32,
 }
 
 impl HolderInfo {
-    /// Returns for how long it has held by `now_ms` of the same clock.
+    /// Returns the ms from `since_ms` to `now_ms` of the same clock.
     pub fn held_ms(&self, now_ms: u32) -> u32 {
         elapsed_ms(self.since_ms, now_ms)
     }
 }
 
+/// Returns the ms from one reading of the host's clock to another. The clock wraps after 49 days.
 fn elapsed_ms(since_ms: u32, now_ms: u32) -> u32 {
     let elapsed = now_ms.wrapping_sub(since_ms);
-    // A hold that began after the clock was read is not 49 days old.
+    // A hold may begin after the clock was read. It must not seem 49 days old.
     if elapsed > u32::MAX / 2 { 0 } else { elapsed }
 }
 
 /// Totals of one shard, or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Processes that hold permits.
+    /// The number of processes that hold permits.
     pub holders: u64,
-    /// Admissions since the pool was opened.
+    /// The number of admissions since the pool was opened.
     pub acquired: u64,
-    /// Refusals since the pool was opened.
+    /// The number of refusals since the pool was opened.
     pub rejected: u64,
-    /// Waits that timed out since the pool was opened.
+    /// The number of waits that timed out since the pool was opened.
     pub timed_out: u64,
-    /// Permits that came back by the death of their holder.
+    /// The number of permits that came back by the death of their holder.
     pub released_by_exit: u64,
-    /// Processes found to run longer than they may.
+    /// The number of processes that ran past their deadline.
     pub killed: u64,
-    /// Holders that have held for longer than the pool's settings say.
+    /// The number of holders that have held for longer than the pool's `held_longer_than`.
     pub held_longer: u64,
-    /// Cache lines that were looked at for this report, of places and of entries.
+    /// The number of cache lines that were read for this report, of keys and of entries.
     pub looked_at: usize,
 }
 
@@ -61,7 +62,7 @@ pub struct Report {
 pub(crate) struct Age {
     /// The time of the host's coarse clock.
     pub(crate) now_ms: u32,
-    /// The age in ms; 0 counts no holder.
+    /// The age in ms; 0 if no holder counts.
     pub(crate) longer_than: u32,
 }
 
@@ -85,9 +86,9 @@ impl AddAssign for Report {
 }
 
 impl Table {
-    /// Returns the totals from a cursor on, until `most` cache lines were looked at, and the next
-    /// cursor. Totals of entries that were looked at under one hold of the lock are exact at one
-    /// instant.
+    /// Returns the totals from a cursor on, until `most` cache lines were read, and the next
+    /// cursor. Within one hold of a shard's lock each entry is counted once: as that of a living
+    /// process, or among the retired.
     pub(crate) fn report(&self, from: Cursor, generation: u32, most: usize, age: Age) -> (Report, Option<Cursor>) {
         let mut sums = Report::default();
         let mut next = Some(from);
@@ -114,23 +115,23 @@ impl Table {
         (sums, next)
     }
 
-    /// Returns for how long a process with bound permits has held without a pause, in ms by the
-    /// clock of `now_ms`.
+    /// Returns the ms for which a process has held permits without a pause, by `now_ms` of the
+    /// host's coarse clock; `None` if it has no bound permits.
     pub(crate) fn work_ms(&self, pid: Pid, now_ms: u32) -> Option<u32> {
         let _locked = self.lock(pid);
         let entry = self.find(pid)?;
         entry.has_bound().then(|| elapsed_ms(entry.since.load(Ordering::Relaxed), now_ms))
     }
 
-    /// Returns the holders from a cursor on of which `wanted` is true, until `most` cache lines
-    /// were looked at, and the next cursor.
+    /// Returns the holders from a cursor on for which `wanted` returns `true`, until `most` cache
+    /// lines were read, and the next cursor.
     pub(crate) fn holders(
         &self,
         from: Cursor,
         most: usize,
         wanted: impl Fn(&HolderInfo) -> bool,
     ) -> (Vec<HolderInfo>, Option<Cursor>) {
-        // All the room that will be needed, now: nothing is allocated inside a lock.
+        // All the room is allocated before a lock is taken.
         let mut found = Vec::with_capacity(most + LANES);
         let mut looked_at = 0;
         let mut next = Some(from);

@@ -1,4 +1,5 @@
-//! The table of entries: segments that never move, and locks by pid.
+//! The table of entries: segments that never move, found by the hash of a pid, and a lock for
+//! each shard of pids.
 
 use once_cell::race::OnceBox;
 
@@ -8,19 +9,22 @@ use super::entry::{Entry, Kind};
 use crate::host::Pid;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
-/// The number of keys that share a cache line and are probed together.
+/// The number of keys in a bucket: they share a cache line.
 pub(super) const LANES: usize = if cfg!(loom) { 4 } else { 8 };
 /// The number of entries in a segment, each with one bit in the active set.
 pub(super) const SEGMENT: usize = if cfg!(loom) { 8 } else { 32 };
+/// The number of buckets in a segment.
 pub(super) const BUCKETS: usize = SEGMENT / LANES;
-/// The number of locks, and of resources that watch the holders of a pool.
+/// The number of locks, and of the host's resources that watch the holders of a pool.
 pub(crate) const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 32 };
 
+/// The number of levels, each an array of segments. A pid may be in one bucket of each level.
 const LEVELS: usize = if cfg!(loom) { 2 } else { 17 };
 
-/// Returns the number of segments of a level. The first level is small, as most pools are; the
-/// next five quadruple, and the later ones only double, so that little is allocated and not used.
-/// The sum exceeds the processes that a VM can have.
+/// Returns the number of segments of a level. The first level is small, as most pools are. From
+/// the second to the sixth the number quadruples from level to level. After that it doubles, so
+/// that little of a new level stays unused. All levels have more entries than a VM can have
+/// processes.
 pub(super) const fn segments(level: usize) -> usize {
     match level {
         0 => 1,
@@ -29,8 +33,8 @@ pub(super) const fn segments(level: usize) -> usize {
     }
 }
 
-/// Returns the bucket of a process in a level. A mask, as a division by a number that is not a
-/// constant costs more than the rest of a look-up.
+/// Returns the bucket of a process in a level. It masks the hash: a division by a number that is
+/// not constant costs more than the rest of a look-up.
 #[inline]
 fn bucket_in(level: usize, pid: Pid) -> usize {
     pid.hash() as usize & (segments(level) * BUCKETS - 1)
@@ -44,6 +48,7 @@ const _: () = {
     }
 };
 
+/// Buckets of keys, and an entry for each key. A key is the word of a pid; 0 is a free place.
 #[repr(align(64))]
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -59,11 +64,12 @@ impl Segment {
         }
     }
 
+    /// Returns the place of a process in a bucket.
     #[inline(always)]
     fn find(&self, bucket: usize, pid: Pid) -> Option<usize> {
         let keys = &self.keys[bucket];
-        // ORDERING: Acquire pairs with the Release that freed the place or inserted the key, so
-        // the entry is read as its last occupant left it: clean.
+        // ORDERING: Acquire pairs with the Release that inserted the key, and so with the one
+        // that freed the place before: the caller does not read words of an earlier occupant.
         (0..LANES).find(|&lane| keys[lane].load(Ordering::Acquire) == pid.word()).map(|lane| bucket * LANES + lane)
     }
 
@@ -72,14 +78,15 @@ impl Segment {
     }
 }
 
+/// One of the deeper levels, allocated when it is first needed.
 #[derive(Debug)]
 pub(super) struct Level {
     pub(super) row: OnceBox<Row>,
-    /// The number of active entries of the level; never below the number of its bits.
+    /// The number of active entries of the level; never below the number of bits that are set.
     pub(super) active: AtomicU32,
 }
 
-/// The segments of a level, and which of their entries are active: a scan passes sixteen segments
+/// The segments of a level, and the active set of their entries: a scan passes sixteen segments
 /// in one cache line of bits.
 #[derive(Debug)]
 pub(super) struct Row {
@@ -103,7 +110,7 @@ pub(crate) struct Retired {
     pub(super) released_by_exit: u64,
 }
 
-/// A lock of the table, with totals of the pids that fall to it: a cache line.
+/// The lock and the totals of the pids of one shard, in a cache line.
 #[repr(align(64))]
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -113,24 +120,28 @@ pub(crate) struct Shard {
     pub(crate) killed: AtomicU64,
 }
 
-/// What a dead holder left; `R` is what giving it back returned.
+/// The permits that a dead holder left. `R` is the result of giving them back.
 #[derive(Debug)]
 pub(crate) struct Reclaimed<R> {
-    /// All permits it held.
+    /// The number of permits that it held.
     pub(crate) permits: u64,
-    /// Those of them that were not given back: they are the caller's.
+    /// The number of those that were not given back: they belong to the caller.
     pub(crate) retained: u64,
-    /// What giving back the others returned.
+    /// The result of giving back the others.
     pub(crate) given_back: R,
 }
 
+/// The entries of all holders of one pool.
 #[derive(Debug)]
 pub(crate) struct Table {
+    /// Level 0, which is one segment, in the table itself.
     first: Segment,
+    /// The active set of level 0.
     pub(super) first_bits: AtomicU32,
+    /// The number of active entries of level 0.
     pub(super) first_active: AtomicU32,
     pub(super) deeper: [Level; LEVELS - 1],
-    /// The number of the deeper levels in use. Never falls: allocated levels serve the next rush.
+    /// The number of deeper levels in use. It never falls: allocated levels serve the next rush.
     pub(super) used: AtomicU32,
     pub(super) shards: [Shard; SHARDS],
 }
@@ -160,14 +171,17 @@ impl Table {
         &self.shards[Self::shard_of(pid)]
     }
 
-    /// Locks out insertion and removal of this pid, and of the others of its shard.
+    /// Locks the shard of a pid: no other call inserts or removes an entry of the shard
+    /// meanwhile.
     pub(crate) fn lock(&self, pid: Pid) -> MutexGuard<'_, Retired> {
         lock(&self.shard(pid).retired)
     }
 
-    /// Returns the entry of a process. Exact under the shard lock of the pid. Without it, an entry
-    /// that the process itself finds is its own, while none found may mean that another process
-    /// is inserting it. For any other caller the answer is a guess.
+    /// Returns the entry of a process.
+    ///
+    /// Under the pid's shard lock the answer is exact. Without it, an entry that the process
+    /// itself finds is its own, but it may miss one that another process is inserting for it.
+    /// For any other caller without the lock the answer is a guess.
     #[inline(always)]
     pub(crate) fn find(&self, pid: Pid) -> Option<&Entry> {
         let bucket = pid.hash() as usize % BUCKETS;
@@ -191,11 +205,11 @@ impl Table {
     }
 
     fn locate_deeper(&self, pid: Pid) -> Option<Slot> {
-        // ORDERING: Acquire pairs with the AcqRel in `get_or_insert`. A process that looks for
-        // itself may still miss an entry that another is inserting for it. A caller that must be
-        // sure looks again under the lock.
+        // ORDERING: Acquire pairs with the AcqRel in `get_or_insert`. A process may still miss an
+        // entry that another process is inserting for it. A caller that must be sure searches
+        // again under the lock.
         let used = self.used.load(Ordering::Acquire) as usize;
-        // From the largest level down: of many holders it has the most.
+        // The largest level comes first: if there are many holders, it has most of them.
         (1..=used).rev().find_map(|level| {
             let bucket = bucket_in(level, pid);
             let segment = self.segment(level, bucket / BUCKETS)?;
@@ -204,6 +218,7 @@ impl Table {
         })
     }
 
+    /// Returns a segment, if it is allocated.
     pub(super) fn segment(&self, level: usize, index: usize) -> Option<&Segment> {
         if level == 0 {
             return (index == 0).then_some(&self.first);
@@ -217,15 +232,15 @@ impl Table {
         segment.entries.get(slot.index() % SEGMENT)
     }
 
-    /// Returns the process that has the place now.
+    /// Returns the process that has this place now.
     pub(crate) fn occupant(&self, slot: Slot) -> Option<Pid> {
         let segment = self.segment(slot.level(), slot.index() / SEGMENT)?;
         // ORDERING: Acquire, as in `Segment::find`.
         Pid::new(segment.key(slot.index() % SEGMENT).load(Ordering::Acquire))
     }
 
-    /// Returns the entry of a process, inserted if there is none; `true` if it was inserted, so
-    /// that the caller must have the process watched. Under the pid's lock.
+    /// Returns the entry of a process, and inserts it if there is none. Returns `true` if it was
+    /// inserted: then the caller must have the process watched. Under the pid's shard lock.
     pub(crate) fn get_or_insert(&self, pid: Pid) -> (&Entry, Slot, bool) {
         if let Some(slot) = self.locate(pid) {
             return (self.entry(slot).expect("just located"), slot, false);
@@ -243,9 +258,9 @@ impl Table {
                 }
             };
             for (lane, key) in segment.keys[bucket % BUCKETS].iter().enumerate() {
-                // ORDERING: Acquire pairs with the Release in `remove`: a place is free only when
-                // it is clean. Release publishes the key; other inserts of the shard are locked
-                // out.
+                // ORDERING: Acquire pairs with the Release in `remove`: the entry of a free place
+                // is wiped. Release publishes the key. It is a CAS, as another shard may insert
+                // in the same bucket.
                 if key.load(Ordering::Relaxed) == 0
                     && key.compare_exchange(0, pid.word(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
                 {
@@ -255,13 +270,13 @@ impl Table {
                 }
             }
         }
-        // Each process has 8 places in each of 17 levels, and the last level alone has as many as
-        // a VM can have processes. For all of them to be taken, 136 living processes must share
-        // 24 bits of a hash that spreads them over all buckets.
+        // A process can have any of 8 places in each of 17 levels. The last level alone has a
+        // place for each process that a VM can have. All of them are taken only if 136 living
+        // processes share 24 bits of a hash that spreads them over all buckets.
         unreachable!("136 processes share a bucket of the largest level")
     }
 
-    /// Adds permits to the entry of another process. Under that pid's lock.
+    /// Adds permits to the inbound ones of a process. Under the pid's shard lock.
     pub(crate) fn credit(&self, entry: &Entry, slot: Slot, kind: Kind, n: u64, now_ms: u32) {
         if entry.held() == 0 {
             entry.set_since(now_ms);
@@ -271,19 +286,22 @@ impl Table {
         self.activate(entry, slot);
     }
 
-    /// Makes the inbound permits of a process its own. Under its lock, by the process itself.
+    /// Makes the inbound permits of a process its own. Only the process itself calls
+    /// this, under its lock.
     pub(crate) fn fold(&self, entry: &Entry, kind: Kind) {
         let inbound = entry.inbound[kind as usize].load(Ordering::Relaxed);
-        // In this order the entry never looks as if it held fewer permits than it does.
+        // In this order the entry never seems to hold fewer permits than it does.
         entry.set_own(kind, entry.own(kind) + inbound);
-        // ORDERING: Release pairs with the Acquire in `Entry::of`.
+        // ORDERING: Release pairs with the Acquire in `Entry::held_as`; publishes the own
+        // permits.
         entry.inbound[kind as usize].store(0, Ordering::Release);
     }
 
-    /// Removes a dead process and gives back all it held except for `keep` permits, if it held
-    /// that many. Returns `None` if that was done before.
+    /// Removes a dead process, and gives back its permits. If it held at least `keep` permits,
+    /// the caller keeps that many of them. Returns `None` if the process was removed before.
     ///
-    /// `give_back` is called once, with the number of permits, perhaps 0, under the pid's lock.
+    /// `give_back` is called once, under the pid's shard lock, with the number of permits, which
+    /// may be 0.
     pub(crate) fn remove<R>(
         &self,
         generation: u32,
@@ -297,8 +315,8 @@ impl Table {
         let permits = entry.close_balance();
         retired.admissions += entry.admissions(generation);
         retired.released_by_exit += permits;
-        // Before the entry disappears: a caller that finds the process gone must find its permits
-        // free.
+        // Permits are given back before the entry is removed: a caller that finds no entry must
+        // find the permits free.
         let retained = if permits >= keep { keep } else { 0 };
         let given_back = give_back(permits - retained);
         entry.wipe();
@@ -307,19 +325,18 @@ impl Table {
             self.deactivate(slot);
         }
         if let Some(segment) = self.segment(slot.level(), slot.index() / SEGMENT) {
-            // ORDERING: Release pairs with the Acquire in `get_or_insert`: the next occupant
-            // finds the entry clean.
+            // ORDERING: Release pairs with the Acquire in `get_or_insert`; publishes that the
+            // entry is wiped.
             segment.key(slot.index() % SEGMENT).store(0, Ordering::Release);
         }
         Some(Reclaimed { permits, retained, given_back })
     }
 
-    /// Gives back all that entries hold, from a cursor on, until `most` entries and lines of
-    /// bits were looked at.
+    /// Gives back all permits from a cursor on, until `most` entries and cache lines of bits were
+    /// read. Returns the number of these, and the next cursor.
     ///
-    /// Returns how many were looked at, and the next cursor. No process may write its
-    /// entry meanwhile: each must have lost the pool, and the loss must happen before this call.
-    /// Entries stay, as their monitors do.
+    /// No process writes its entry meanwhile: each must have lost the pool, and its last use
+    /// of the pool must happen-before this call. Entries stay, as their monitors do.
     pub(crate) fn clear(&self, from: Cursor, most: usize, mut give_back: impl FnMut(u64)) -> (usize, Option<Cursor>) {
         let from = from.slot();
         let mut looked_at = 0;
@@ -344,10 +361,11 @@ impl Table {
         (looked_at, None)
     }
 
+    /// Gives back the permits of an entry, which stays.
     fn clear_entry(&self, slot: Slot, give_back: impl FnOnce(u64)) {
         let Some(pid) = self.occupant(slot) else { return };
-        // The process may die meanwhile: its lock decides whether `remove` gives back what it
-        // holds, or this call does.
+        // The process may die meanwhile. The lock decides whether `remove` gives back its
+        // permits, or this call does.
         let _locked = self.lock(pid);
         if self.occupant(slot) != Some(pid) {
             return;
@@ -364,7 +382,7 @@ impl Table {
         }
     }
 
-    /// Resets the totals. The pool is closed and nothing is held.
+    /// Resets the totals. The pool must be closed, and no permit held in it.
     pub(crate) fn reset_totals(&self) {
         for shard in &self.shards {
             *lock(&shard.retired) = Retired::default();

@@ -5,12 +5,12 @@
 //!   parity      below END: the TAT; otherwise a placeholder, by its number
 //! ```
 //!
-//! A *placeholder* claims a place for a key that has not been charged yet. No two placeholders
-//! have the same number, ever, so a placeholder that is compared and exchanged is the one that
-//! was loaded.
+//! A *placeholder* claims a place for a key that has not been charged yet. The numbers of
+//! placeholders are unique. So a CAS that expects a placeholder succeeds only on the very one
+//! that its caller loaded.
 //!
-//! The *parity* tells whether the TAT is from before the last change of the rate, or from after
-//! it; see `Limiter::update`.
+//! The *parity* tells whether the TAT was written before the last change of the rate or after it;
+//! see `Limiter::update`.
 
 use std::cell::Cell;
 
@@ -18,26 +18,28 @@ use crate::sync::thread_number;
 use crate::time::END;
 
 const PARITY: u64 = 1 << 63;
-/// Bits of a placeholder's number.
-const PLACEHOLDERS: u64 = PARITY - END - 1;
+/// The mask of a placeholder's number: 58 bits.
+const PLACEHOLDER_MASK: u64 = PARITY - END - 1;
 
-/// The low bit of the version of the configuration that wrote a TAT: it tells the version in
-/// force from the one before.
+/// The low bit of the version of the configuration that a TAT was written by. It tells the
+/// version in force from the version before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parity(pub(crate) bool);
 
+/// The state of one key: a TAT with its parity, or a placeholder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CellState(u64);
 
 impl CellState {
+    /// The state of a key that was never charged: TAT 0.
     pub(crate) const NONE: Self = Self(0);
 
     pub(crate) fn new(tat: u64, parity: Parity) -> Self {
-        debug_assert!(tat < END, "an instant");
+        debug_assert!(tat < END, "a TAT is an instant");
         Self(tat | if parity.0 { PARITY } else { 0 })
     }
 
-    /// Returns a placeholder that never was before.
+    /// Returns a placeholder with a new number.
     pub(crate) fn placeholder() -> Self {
         Self(END + next_placeholder())
     }
@@ -49,7 +51,7 @@ impl CellState {
         self.0
     }
 
-    /// Returns the TAT; `None` for a placeholder.
+    /// Returns the TAT as it was written; `None` for a placeholder.
     #[inline]
     pub(crate) fn tat(self) -> Option<u64> {
         let tat = self.0 & !PARITY;
@@ -62,36 +64,38 @@ impl CellState {
     }
 }
 
-/// What cell states mean at one instant.
+/// The configuration by which a cell state is read at one instant.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context {
     pub(crate) now: u64,
     pub(crate) parity: Parity,
-    /// No TAT of the other parity is further ahead than this.
+    /// The latest instant that a TAT of the other parity counts for; see [`Context::cut`].
     pub(crate) cap: u64,
 }
 
 impl Context {
-    /// Returns the TAT; `None` for a placeholder.
+    /// Returns the TAT under the configuration in force; `None` for a placeholder.
     #[inline]
     pub(crate) fn tat(self, state: CellState) -> Option<u64> {
         let tat = state.tat()?;
         Some(if state.parity() == self.parity { tat } else { self.cut(tat) })
     }
 
-    /// Returns what is left of a TAT of the other parity.
+    /// Returns a TAT of the other parity, cut to the cap: the change of the rate cut what a key
+    /// owes to the new burst.
     #[inline]
     pub(crate) fn cut(self, tat: u64) -> u64 {
         tat.min(self.cap)
     }
 }
 
-/// Returns one of 2^58 numbers: each of 2^26 threads has 2^32 before they recur, and no
-/// placeholder lives through as many others.
+/// Returns a number of 58 bits: 26 bits of the thread's number above 32 bits that the thread
+/// counts. A thread repeats a number after 2^32 placeholders; no placeholder is in use for that
+/// long.
 fn next_placeholder() -> u64 {
     thread_local! {
         static MADE: Cell<u64> = const { Cell::new(0) };
     }
     let made = MADE.replace(MADE.get().wrapping_add(1));
-    (thread_number() as u64) << 32 & PLACEHOLDERS | made & 0xFFFF_FFFF
+    (thread_number() as u64) << 32 & PLACEHOLDER_MASK | made & 0xFFFF_FFFF
 }

@@ -1,46 +1,50 @@
 //! The state of many keys, in a fixed number of places.
 //!
-//! A place is a pair of words that change together: the *tag*, which is the hash of a key, and
-//! its [`CellState`]. No key has tag 0. A key whose TAT has passed equals a key that was never
-//! seen, so its place may be taken for another key. A key whose TAT is ahead is never evicted.
-//! Nothing is swept, and nothing moves.
+//! A place is a pair of words that change together: the *tag* of a key, and its [`CellState`]. An
+//! empty place has tag 0, which no key has. A key whose TAT has passed equals a key that was
+//! never charged, so another key may take its place. A key whose TAT is ahead is never evicted.
+//! No place is swept, and no key moves.
 //!
-//! There are nearly two places for each of `max_keys`, in rows of [`ROW`], each row a cache line.
-//! A key may be in any place of [`CHOICES`] rows. It takes a place in the first of them, or in
-//! the emptiest one if the first is nearly full. In the row it takes an empty place, or the one
-//! that has been idle for longest. Up to [`FEW`] keys share one row with one place each.
+//! A table has nearly two places for each of `max_keys` keys, in rows of [`ROW`] places; a row is
+//! a cache line. A key may be in any place of [`CHOICES`] rows. It takes a place in the first
+//! row, or in the emptiest one if the first is nearly full. Within a row it takes an empty place
+//! first, and then the place that has been idle for longest. A table of at most [`FEW`] keys is
+//! one row, with one place for each key.
 //!
-//! In a table that holds `max_keys` keys, more than 80 % of them are in their first row. Fewer
+//! In a table with `max_keys` active keys, more than 80 % of them are in their first row. Fewer
 //! than one new key in a million finds no place.
 //!
 //! # One key, one place
 //!
-//! A key must never be charged in two places: it would have two bursts. A first hit proceeds
+//! A key must never be charged in two places: it would have two bursts. The first hit of a key
+//! takes four steps:
 //!
 //! ```text
-//!   search all its rows -> claim a free place -> look at all the others again -> charge the claim
+//!   search all its rows -> claim a free place -> load all other places again -> charge the claim
 //! ```
 //!
-//! and each step is a compare-and-exchange of the whole pair, or a load of one. A caller that
-//! sees another claim of its key vacates its own claim or the other one, by which comes first in
-//! the rows. A caller that sees a charged place of its key vacates its own claim.
+//! A *claim* is a placeholder with the tag of the key. Each step loads pairs, or changes one pair
+//! by a CAS. In the third step, a caller that finds another claim of its key compares their
+//! places: if its own is later in the rows, it vacates its own claim, and otherwise the other
+//! one. A caller that finds a charged place of its key vacates its own claim.
 //!
-//! *No two places of one key are ever charged at once.* Suppose `s` and `t` were, `t` later. Both
-//! were claims until they were charged, and stayed claims of that key since they were claimed, as
-//! numbers of claims do not recur. The caller that charged `t` loaded `s` after it claimed `t`.
-//! If `s` was the key's by then, they would not both have been charged: a charged place ends the
-//! other's claim, and one of two claims ends. So `s` was claimed after that load, and thus after
-//! `t`. Then the caller that charged `s` loaded `t` after its claim, saw the claim `t`, and one
-//! of the two claims ended: a contradiction.
+//! *No two places of one key are ever charged at once.* Suppose that `s` and `t` were, `t`
+//! charged later. Each was a claim of the key from the moment it was claimed until it was
+//! charged: numbers of placeholders do not recur, so the CAS that charged it found the same
+//! claim. The caller that charged `t` loaded `s` after it claimed `t`. If `s` had the key's tag
+//! by then, not both would have been charged: a charged `s` ends the claim `t`, and of two claims
+//! one ends. So `s` was claimed after that load, and thus after `t` was. Then the caller that
+//! charged `s` loaded `t` after it claimed `s`, found the claim `t`, and one of the two claims
+//! ended: a contradiction.
 //!
-//! A place that is charged again needs no such check, whether its TAT has passed or not. A search
-//! finds it until it is taken for another key.
+//! A later hit charges the same place without this check, whether its TAT has passed or not: a
+//! search finds the place until another key takes it.
 //!
-//! A caller that is preempted between two of these steps leaves a claim behind. That keeps a
-//! place from other keys, and from no hit of its own key.
+//! A caller that is preempted between two steps leaves a claim behind. The claim keeps its place
+//! from other keys only: a hit of the same key charges it.
 //!
-//! The argument needs sequential consistency, for a claim and the loads of the other places on
-//! both sides; [`AtomicPair`] provides it.
+//! The argument needs sequential consistency: each caller makes a claim and then loads the
+//! other's place (store buffering). [`AtomicPair`] provides it.
 
 use crate::reuse::OutOfMemory;
 use crate::sync::AtomicPair;
@@ -48,16 +52,18 @@ use crate::sync::AtomicPair;
 use super::cell::{CellState, Context};
 use super::scale;
 
-/// Places in a row.
+/// The number of places in a row.
 const ROW: usize = if cfg!(loom) { 2 } else { 4 };
 
 /// The number of rows that a key may be in.
 const CHOICES: usize = if cfg!(loom) { 2 } else { 3 };
 
-/// Up to this many keys, each has just one place, and may be in any of them.
+/// A table of at most this many keys has one place for each, and a key may be in any of them.
 const FEW: usize = if cfg!(loom) { 2 } else { 8 };
 
+/// Bytes in a cache line.
 const LINE: usize = 64;
+/// Bytes in a place.
 const PLACE: usize = size_of::<AtomicPair>();
 
 #[derive(Debug)]
@@ -65,13 +71,15 @@ pub(crate) struct Table {
     places: Vec<AtomicPair>,
     /// The number of places before the first row, so that rows are cache lines.
     skipped: usize,
+    /// The number of rows.
     rows: usize,
+    /// The number of places in each.
     row: usize,
 }
 
 /// A place as it was loaded.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SlotSnapshot<'a> {
+pub(crate) struct PlaceSnapshot<'a> {
     place: &'a AtomicPair,
     tag: u64,
     pub(crate) state: CellState,
@@ -79,11 +87,12 @@ pub(crate) struct SlotSnapshot<'a> {
 
 /// The result of a search for a key.
 pub(crate) enum Found<'a> {
-    /// The place of the key.
-    Charged(SlotSnapshot<'a>),
-    /// The key has none, but may take this place.
-    Free(SlotSnapshot<'a>),
-    /// The key has none, and every place belongs to another key until this instant at least.
+    /// The key has this place.
+    Charged(PlaceSnapshot<'a>),
+    /// The key has no place, but may claim this one, or has claimed it already.
+    Free(PlaceSnapshot<'a>),
+    /// The key has no place. Each place of its rows belongs to another key until this instant at
+    /// least.
     Full { until: u64 },
 }
 
@@ -95,12 +104,13 @@ impl Table {
         let count = if max_keys <= FEW {
             max_keys
         } else {
-            // With all that the allocator and the pages add, at most 32 bytes for each key.
+            // Nearly two places of 16 bytes for each key: 32 bytes at most, with the overhead of
+            // the allocator and of pages.
             max_keys.checked_mul(2).ok_or(OutOfMemory)? - max_keys / 64
         };
         let mut places = Vec::new();
         places.try_reserve_exact(count).map_err(|_| OutOfMemory)?;
-        // Written now, so that memory which is only reserved does not grow as keys come.
+        // Written now, so that the resident memory does not grow as keys come.
         places.extend((0..count).map(|_| AtomicPair::new(0, CellState::NONE.to_bits())));
 
         if max_keys <= FEW {
@@ -112,12 +122,12 @@ impl Table {
         Ok(Self { places, skipped, rows, row: ROW })
     }
 
-    /// Returns the size in bytes.
+    /// Returns the size of all places in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.places.len() * PLACE
     }
 
-    /// Removes all keys. The caller must own the table exclusively.
+    /// Removes all keys. Only stale callers may access the table meanwhile.
     pub(crate) fn clear(&self) {
         for place in &self.places {
             place.store(0, CellState::NONE.to_bits());
@@ -129,6 +139,7 @@ impl Table {
         &self.places[begin..begin + self.row]
     }
 
+    /// Returns the number of the first row of a key.
     #[inline]
     fn first_of(&self, tag: u64) -> usize {
         scale(tag, self.rows)
@@ -140,7 +151,7 @@ impl Table {
         let mut rows = [&[] as &[AtomicPair]; CHOICES];
         rows[0] = self.row(first);
         if self.rows > 1 {
-            // The others follow each other, by bits that did not choose the first.
+            // The other rows are adjacent. Another hash chooses where they begin.
             let ahead = 1 + scale(tag.wrapping_mul(0x9E37_79B9_7F4A_7C15), self.rows - (CHOICES - 1));
             for (n, row) in rows[1..].iter_mut().enumerate() {
                 let at = first + ahead + n;
@@ -150,55 +161,62 @@ impl Table {
         rows
     }
 
-    /// Returns the place of a key, or a place that it may take.
+    /// Searches the rows of a key for its place, or for one that it may claim.
     #[inline]
     pub(crate) fn search(&self, tag: u64, context: Context) -> Found<'_> {
-        // Most keys are there: a table that is not nearly full has few keys in a row.
-        let seen = SlotSnapshot::look(&self.row(self.first_of(tag))[0]);
-        if seen.tag == tag && !seen.is_placeholder() { Found::Charged(seen) } else { self.search_all(tag, context) }
+        // Most keys have the first place of their first row: a table that is not nearly full has
+        // few keys in a row.
+        let loaded = PlaceSnapshot::load(&self.row(self.first_of(tag))[0]);
+        if loaded.tag == tag && !loaded.is_placeholder() {
+            Found::Charged(loaded)
+        } else {
+            self.search_all(tag, context)
+        }
     }
 
     fn search_all(&self, tag: u64, context: Context) -> Found<'_> {
-        let mut best: Option<(usize, SlotSnapshot<'_>)> = None;
+        // The number of free places in the best row, and the place to take there.
+        let mut best: Option<(usize, PlaceSnapshot<'_>)> = None;
         let mut until = u64::MAX;
         let mut claim = None;
         for row in self.rows_of(tag) {
-            // An empty place comes before the place of a key that may come back; of those, the
-            // one that has been idle for longest is best.
-            let mut free: (usize, Option<SlotSnapshot<'_>>) = (0, None);
+            // The number of free places in this row, and the one that has been idle for longest:
+            // its key is least likely to come back. An empty place counts as idle since ever.
+            let mut free: (usize, Option<PlaceSnapshot<'_>>) = (0, None);
             for place in row {
-                let seen = SlotSnapshot::look(place);
-                if seen.tag == tag {
-                    if !seen.is_placeholder() {
-                        return Found::Charged(seen);
+                let loaded = PlaceSnapshot::load(place);
+                if loaded.tag == tag {
+                    if !loaded.is_placeholder() {
+                        return Found::Charged(loaded);
                     }
-                    claim = claim.or(Some(seen));
-                } else if seen.is_free(context) {
-                    let better = free.1.is_none_or(|best| seen.idle_since(context) < best.idle_since(context));
-                    free = (free.0 + 1, if better { Some(seen) } else { free.1 });
+                    claim = claim.or(Some(loaded));
+                } else if loaded.is_free(context) {
+                    let better = free.1.is_none_or(|best| loaded.idle_since(context) < best.idle_since(context));
+                    free = (free.0 + 1, if better { Some(loaded) } else { free.1 });
                 } else {
-                    // A claim will be charged at once.
-                    until = until.min(context.tat(seen.state).unwrap_or(context.now));
+                    // A claim of another key has no TAT yet: its caller charges or vacates it
+                    // soon.
+                    until = until.min(context.tat(loaded.state).unwrap_or(context.now));
                 }
             }
-            // Another row only if the one before is nearly full and this is emptier: a key in its
-            // first row is found by one load.
-            if let (count, Some(seen)) = free
+            // A later row is better only if it is emptier and the best one is nearly full: most
+            // searches must end in the first row.
+            if let (count, Some(loaded)) = free
                 && best.is_none_or(|(most, _)| most < 3 && count > most)
             {
-                best = Some((count, seen));
+                best = Some((count, loaded));
             }
         }
         match (claim, best) {
-            (Some(seen), _) | (None, Some((_, seen))) => Found::Free(seen),
+            (Some(loaded), _) | (None, Some((_, loaded))) => Found::Free(loaded),
             (None, None) => Found::Full { until },
         }
     }
 
-    /// Makes a place that a search found free the key's own, to be charged. Returns `None` if the
-    /// caller must search again.
-    pub(crate) fn claim<'a>(&'a self, tag: u64, free: SlotSnapshot<'a>) -> Option<SlotSnapshot<'a>> {
-        // Another caller's claim of the same key serves as well.
+    /// Claims, for the key, a place that a search found free. The caller must charge the claim.
+    /// Returns `None` if the caller must search again.
+    pub(crate) fn claim<'a>(&'a self, tag: u64, free: PlaceSnapshot<'a>) -> Option<PlaceSnapshot<'a>> {
+        // If the place is another caller's claim of the same key, this caller uses that claim.
         let mine = if free.tag == tag { free } else { free.exchange(tag, CellState::placeholder())? };
         let mut before = true;
         for place in self.rows_of(tag).into_iter().flatten() {
@@ -206,12 +224,13 @@ impl Table {
                 before = false;
                 continue;
             }
-            let other = SlotSnapshot::look(place);
+            let other = PlaceSnapshot::load(place);
             if other.tag != tag {
                 continue;
             }
-            // No second attempt if it is taken or vacated: a later claim sees this one.
-            if before || !other.is_placeholder() || !other.vacate() && SlotSnapshot::look(place).tag == tag {
+            // If the place changes meanwhile and has another tag then, one attempt is enough: a
+            // caller that claims it for this key after that finds this claim.
+            if before || !other.is_placeholder() || !other.vacate() && other.reload().tag == tag {
                 mine.vacate();
                 return None;
             }
@@ -219,11 +238,11 @@ impl Table {
         Some(mine)
     }
 
-    /// Sets the TAT of a key. Returns `false` if the key has no place and can have none.
+    /// Sets the TAT of a key. Returns `false` if the key has no place and no place is free.
     pub(crate) fn store(&self, tag: u64, tat: u64, context: Context) -> bool {
         loop {
             let mine = match self.search(tag, context) {
-                Found::Charged(seen) => Some(seen),
+                Found::Charged(loaded) => Some(loaded),
                 Found::Free(free) => self.claim(tag, free),
                 Found::Full { .. } => return false,
             };
@@ -233,35 +252,35 @@ impl Table {
         }
     }
 
-    /// Removes a key. Returns `false` if its place has changed since it was loaded: the caller
-    /// must try again.
+    /// Removes a key. Returns `false` if its place changed meanwhile: the caller must try again.
     pub(crate) fn remove(&self, tag: u64) -> bool {
         self.rows_of(tag)
             .into_iter()
             .flatten()
-            .map(SlotSnapshot::look)
-            .find(|seen| seen.tag == tag && !seen.is_placeholder())
-            .is_none_or(|seen| seen.vacate())
+            .map(PlaceSnapshot::load)
+            .find(|loaded| loaded.tag == tag && !loaded.is_placeholder())
+            .is_none_or(|loaded| loaded.vacate())
     }
 
-    /// Visits at most `most` places from `from` on; returns the next one.
+    /// Calls `visit` with at most `most` places from number `from` on. Returns the number of the
+    /// next place.
     pub(crate) fn each<'a>(
         &'a self,
         from: usize,
         most: usize,
-        mut visit: impl FnMut(SlotSnapshot<'a>),
+        mut visit: impl FnMut(PlaceSnapshot<'a>),
     ) -> Option<usize> {
         let end = self.places.len().min(from.saturating_add(most));
         for place in self.places.get(from..end).unwrap_or_default() {
-            visit(SlotSnapshot::look(place));
+            visit(PlaceSnapshot::load(place));
         }
         (end < self.places.len()).then_some(end)
     }
 }
 
-impl<'a> SlotSnapshot<'a> {
+impl<'a> PlaceSnapshot<'a> {
     #[inline]
-    fn look(place: &'a AtomicPair) -> Self {
+    fn load(place: &'a AtomicPair) -> Self {
         let (tag, state) = place.load();
         Self { place, tag, state: CellState::from_bits(state) }
     }
@@ -270,27 +289,29 @@ impl<'a> SlotSnapshot<'a> {
         self.state.tat().is_none()
     }
 
+    /// Returns `true` if the place is empty, or the TAT of its key has passed.
     #[inline]
     fn is_free(&self, context: Context) -> bool {
         self.tag == 0 || context.tat(self.state).is_some_and(|tat| tat <= context.now)
     }
 
-    /// Returns since when the key of a free place has been idle; 0 for an empty place.
+    /// Returns the instant since which the key of a free place has been idle; 0 if it is empty.
     #[inline]
     fn idle_since(&self, context: Context) -> u64 {
         if self.tag == 0 { 0 } else { context.tat(self.state).unwrap_or(0) }
     }
 
-    /// Returns `true` if a key has this place that differs from an unknown key.
+    /// Returns `true` if the place belongs to a key whose TAT is ahead.
     pub(crate) fn is_active(&self, context: Context) -> bool {
         !self.is_placeholder() && !self.is_free(context)
     }
 
     /// Loads the same place again.
-    pub(crate) fn again(&self) -> Self {
-        Self::look(self.place)
+    pub(crate) fn reload(&self) -> Self {
+        Self::load(self.place)
     }
 
+    /// Changes the place by a CAS. Returns `None` if it has changed since it was loaded.
     fn exchange(self, tag: u64, state: CellState) -> Option<Self> {
         self.place.compare_exchange((self.tag, self.state.to_bits()), (tag, state.to_bits())).then_some(Self {
             tag,
@@ -304,7 +325,7 @@ impl<'a> SlotSnapshot<'a> {
         self.exchange(0, CellState::NONE).is_some()
     }
 
-    /// Stores a state of the same key. Returns `None` if the place has changed since it was
+    /// Stores another state of the same key. Returns `None` if the place has changed since it was
     /// loaded.
     #[inline]
     pub(crate) fn store(self, state: CellState) -> Option<Self> {

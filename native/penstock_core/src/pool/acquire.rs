@@ -1,12 +1,11 @@
 //! Acquires permits without waiting, and releases them.
 //!
-//! A process alone writes its *own* permits, by plain stores: that keeps an acquire at one locked
-//! instruction. Another process credits *inbound* permits under the lock of the entry. So an
-//! admission is written in one of two ways, by which process writes it:
+//! Only the process of an entry writes its *own* permits, by plain stores: that keeps an acquire
+//! at one locked instruction. Other processes credit *inbound* permits under the shard lock. So
+//! there are two ways to write an admission into an entry:
 //!
-//! - The calling process writes its own permits, executes a full barrier and calls
-//!   [`Pool::record`]. It does so for an acquire that does not wait, and for permits found free
-//!   when it parks.
+//! - The admitted process writes its own permits, executes a full barrier and calls
+//!   [`Pool::record`]. It does so for an acquire, and when it finds permits free as it parks.
 //! - The process that serves the waiters calls [`Table::credit`](crate::holders::Table::credit).
 
 use crate::holders::{Entry, Kind};
@@ -23,24 +22,25 @@ pub enum Refusal {
     Full,
     /// The pool admits no process any more.
     Closed,
-    /// The scan for dead holders, or the service of waiters, exceeds one call; the caller must ask
-    /// again.
+    /// To scan for dead holders, or to serve the waiters, takes more than one call: the caller
+    /// must ask again.
     Again,
 }
 
-/// The process holds fewer permits than that; nothing changed.
+/// The process holds fewer permits than the call names; nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotHeld;
 
 impl<H: PoolHost> Pool<H> {
-    /// Acquires `n` permits if they are free; refuses at once otherwise, without counting that.
+    /// Acquires `n` permits if they are free and no process waits. Otherwise returns `false`, and
+    /// counts no refusal.
     #[inline(always)]
     pub fn take(&self, host: &H, me: Pid, n: u32, kind: Kind) -> bool {
         self.state.load().admits(n) && self.acquire(host, me, n, kind)
     }
 
-    /// Acquires `n` permits if they are free, after a scan for dead holders if they are not. A
-    /// refusal is counted.
+    /// Acquires `n` permits without waiting. Before it refuses, it reaps dead holders and serves
+    /// the waiters. A refusal is counted.
     #[inline(always)]
     pub fn try_acquire(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
         if self.take(host, me, n, kind) { Ok(()) } else { self.try_harder(host, me, n, kind) }
@@ -55,27 +55,28 @@ impl<H: PoolHost> Pool<H> {
         if !self.oversize(n) {
             match self.reap_dead(host) {
                 Scan::Unfinished => return Err(Refusal::Again),
-                // Once more even if this scan found no dead holder: a concurrent scan may have.
+                // Even if this scan found no dead holder, a concurrent scan may have reaped one.
                 Scan::Done if self.take(host, me, n, kind) => return Ok(()),
                 Scan::Done | Scan::Skipped => {}
             }
-            if self.has_left_over(n) {
+            if self.has_free(n) {
                 return self.acquire_behind_waiters(host, me, n, kind);
             }
         }
         Err(self.refuse(me))
     }
 
-    /// Returns `true` if `n` permits are free, although waiters may have a claim to them first.
-    fn has_left_over(&self, n: u32) -> bool {
+    /// Returns `true` if `n` permits are free, even if they are due to waiters.
+    fn has_free(&self, n: u32) -> bool {
         let word = self.state.load();
         !word.closed() && word.free() >= i64::from(n)
     }
 
-    /// Serves the waiters, and acquires what they leave.
+    /// Serves the waiters, and acquires permits that they leave.
     ///
-    /// Permits came back and the waiters have not been served yet; or a process is parking at
-    /// this moment, and will find permits that are free.
+    /// Permits may be free while WAITERS is set, in two cases. A process gave permits back and
+    /// has not served the waiters yet. Or a parking process has set the flag and has not taken
+    /// the permits yet.
     #[cold]
     fn acquire_behind_waiters(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
         if !self.serve(host) {
@@ -84,6 +85,7 @@ impl<H: PoolHost> Pool<H> {
         if self.take(host, me, n, kind) { Ok(()) } else { Err(self.refuse(me)) }
     }
 
+    /// Counts a refusal. Returns its reason.
     fn refuse(&self, me: Pid) -> Refusal {
         self.count_refusal(me);
         if self.state.load().closed() { Refusal::Closed } else { Refusal::Full }
@@ -108,9 +110,9 @@ impl<H: PoolHost> Pool<H> {
     fn acquire_into(&self, host: &H, me: Pid, entry: &Entry, n: u32, kind: Kind) -> bool {
         let limit = self.front.limit.load();
         let before = entry.own(kind);
-        // Announced before the exchange. A scan that misses the announcement deactivates the
-        // entry; the exchange is the barrier after which `record` checks for that. A refusal
-        // withdraws it.
+        // The process announces the permits in its entry before it takes them by the CAS. A scan
+        // that misses the announcement may deactivate the entry. The CAS is the barrier after
+        // which `record` loads whether the entry is active. A refusal undoes the announcement.
         entry.set_own(kind, before + u64::from(n));
         match self.state.take(n) {
             Ok(left) => {
@@ -121,17 +123,17 @@ impl<H: PoolHost> Pool<H> {
             }
             Err(_) => {
                 entry.set_own(kind, before);
-                // ORDERING: pairs with the fence in `ManyHolders::propose`: a scan may have
-                // counted the announcement.
+                // ORDERING: pairs with the fence in `ManyHolders::propose`. A scan may have
+                // counted this process as a holder by its announcement.
                 fence(Ordering::SeqCst);
-                self.note_leaving(entry);
+                self.clear_hint_if_empty(entry);
                 false
             }
         }
     }
 
-    /// Records an admission that the calling process has taken from the state word but not
-    /// announced.
+    /// Records an admission of the calling process, which took the permits from the state word
+    /// without announcing them before.
     pub(super) fn record_unannounced(&self, host: &H, me: Pid, entry: &Entry, n: u32, kind: Kind) {
         let before = entry.own(kind);
         entry.set_own(kind, before + u64::from(n));
@@ -140,16 +142,17 @@ impl<H: PoolHost> Pool<H> {
         self.record(host, me, entry, kind, before);
     }
 
-    /// Completes an admission whose permits are among the process' own, after a full barrier.
-    /// `before` is what they were before it.
+    /// Completes an admission of the calling process, whose own permits include the new ones;
+    /// without these they are `before`. After a full barrier that follows their store.
     #[inline(always)]
     fn record(&self, host: &H, me: Pid, entry: &Entry, kind: Kind, before: u64) {
         self.hold(host, me, entry, kind, before);
         entry.count_admission(self.generation());
     }
 
-    /// Has the entry count as that of a holder, after a full barrier that follows the store of
-    /// the process' own permits.
+    /// Marks the entry of the calling process as that of a holder: active, and holding since now
+    /// if it held nothing. `before` are its own permits of that kind before they were raised.
+    /// After a full barrier that follows the raise.
     #[inline(always)]
     pub(super) fn hold(&self, host: &H, me: Pid, entry: &Entry, kind: Kind, before: u64) {
         if !entry.is_active() {
@@ -170,15 +173,15 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Inserts an entry for the calling process, and has its death watched. Returns `None` if the
-    /// process is dead, which no caller is.
+    /// Inserts an entry for the calling process, and has the host watch the process. Returns
+    /// `None` if the process is dead; a caller is alive, so that is for safety only.
     #[cold]
     pub(super) fn insert(&self, host: &H, me: Pid) -> Option<&Entry> {
         let (entry, _, made) = {
             let _locked = self.table.lock(me);
             self.table.get_or_insert(me)
         };
-        // Outside the lock, as the host takes locks of its own to watch.
+        // Outside the shard lock: the host takes locks of its own.
         if made && !host.watch(self, me) {
             self.down(host, me);
             return None;
@@ -186,41 +189,44 @@ impl<H: PoolHost> Pool<H> {
         Some(entry)
     }
 
-    /// Returns the entry of the calling process; looks again under the lock, as another process
-    /// may have just inserted it.
+    /// Returns the entry of the calling process, if it has one.
+    ///
+    /// A look-up without a lock may miss an entry that another process has just inserted, so the
+    /// second one takes the shard lock.
     #[inline(always)]
     pub(super) fn entry_of(&self, me: Pid) -> Option<&Entry> {
         match self.table.find(me) {
             Some(entry) => Some(entry),
-            None => self.entry_for_sure(me),
+            None => self.locked_entry_of(me),
         }
     }
 
     #[cold]
-    fn entry_for_sure(&self, me: Pid) -> Option<&Entry> {
+    fn locked_entry_of(&self, me: Pid) -> Option<&Entry> {
         let _locked = self.table.lock(me);
         self.table.find(me)
     }
 
-    /// Withdraws the many-holders hint if the entry holds nothing any more. After a full fence.
+    /// Clears the many-holders hint if the entry holds nothing any more. After a full fence that
+    /// follows the removal of its permits.
     #[inline(always)]
-    pub(super) fn note_leaving(&self, entry: &Entry) {
-        if self.front.many_holders.is_noted() && entry.held() == 0 {
-            self.front.many_holders.withdraw();
+    pub(super) fn clear_hint_if_empty(&self, entry: &Entry) {
+        if self.front.many_holders.is_set() && entry.held() == 0 {
+            self.front.many_holders.clear();
         }
     }
 
-    /// Releases `n` permits of the calling process of that kind.
+    /// Releases `n` permits of `kind` that the calling process holds.
     #[inline(always)]
     pub fn release(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), NotHeld> {
         let entry = self.entry_of(me).ok_or(NotHeld)?;
-        self.withdraw(me, entry, n, kind)?;
+        self.debit(me, entry, n, kind)?;
         self.give_back(host, entry, u64::from(n));
         Ok(())
     }
 
-    /// Releases all bound permits of the calling process, as the work that it was created for is
-    /// over; it has no other work then.
+    /// Releases all bound permits of the calling process: the work that the process was created
+    /// for has ended.
     pub fn end_work(&self, host: &H, me: Pid) -> Result<(), NotHeld> {
         let entry = self.entry_of(me).ok_or(NotHeld)?;
         match self.fold(me, entry, Kind::Bound) {
@@ -233,20 +239,21 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Makes permits free that no entry holds any more.
+    /// Frees permits that were removed from the calling process' `entry`, and serves the waiters.
     #[inline(always)]
     fn give_back(&self, host: &H, entry: &Entry, permits: u64) {
         let was = self.state.give(permits);
         fence_after_rmw();
-        self.note_leaving(entry);
+        self.clear_hint_if_empty(entry);
         if was.flagged() {
             self.serve(host);
         }
     }
 
-    /// Removes `n` permits from the entry of the calling process, before they become another's.
+    /// Removes `n` permits from the entry of the calling process. The caller frees them, or
+    /// credits them to another entry.
     #[inline(always)]
-    pub(super) fn withdraw(&self, me: Pid, entry: &Entry, n: u32, kind: Kind) -> Result<(), NotHeld> {
+    pub(super) fn debit(&self, me: Pid, entry: &Entry, n: u32, kind: Kind) -> Result<(), NotHeld> {
         if entry.own(kind) < u64::from(n) && self.fold(me, entry, kind) < u64::from(n) {
             return Err(NotHeld);
         }
@@ -254,7 +261,7 @@ impl<H: PoolHost> Pool<H> {
         Ok(())
     }
 
-    /// Makes the inbound permits of the calling process its own; returns how many it has then.
+    /// Adds the inbound permits of the calling process to its own. Returns the sum.
     #[cold]
     pub(super) fn fold(&self, me: Pid, entry: &Entry, kind: Kind) -> u64 {
         let _locked = self.table.lock(me);

@@ -1,22 +1,30 @@
 //! Handoffs: permits on their way from a spawner to the process it spawns.
 //!
 //! ```text
-//!  spawner:  admitted (bound) -> offer -> spawn ------> hand_over
-//!  child:                                   adopt -> its function
+//!  spawner:  is admitted -> offer -> spawn -> hand_over
+//!  child:                                 `-> adopt -> its function
 //! ```
 //!
-//! The permits lie in the spawner's entry until the handoff is completed, once, by one CAS on one
-//! word. The spawner's `hand_over` or the child's `adopt` completes it and credits the child's
-//! entry; `retract` completes it when the spawn failed. The spawner's death completes it and
-//! gives the permits back. Each later one of these calls does nothing.
+//! The permits stay in the `handoff` word of the spawner's entry until one of these calls
+//! completes the handoff, by one CAS on that word. Each later call finds it completed and moves
+//! no permit:
 //!
-//! Both `hand_over` and `adopt` hold the lock of the child's pid, so a child whose spawner was
-//! first also finds its entry. It never runs without a permit. A child that finds the handoff
-//! completed and no permits has no spawner any more, and ends as if it had not been spawned.
+//! | call                               | the permits go to      |
+//! |------------------------------------|------------------------|
+//! | `hand_over`, by the spawner        | the child's entry      |
+//! | `adopt`, by the child              | the child's entry      |
+//! | `claim`, by a supervisor           | the supervisor's entry |
+//! | `retract`, when the spawn failed   | the pool               |
+//! | `down`, when the spawner is dead   | the pool               |
+//! | `clear`, when the pool was dropped | the pool               |
 //!
-//! A supervisor that creates the child on behalf of another process claims the handoff before.
-//! Then the permits are the supervisor's, and [entrusted](Pool::entrust) to the child once that
-//! exists.
+//! Both `hand_over` and `adopt` hold the child's shard lock over the CAS and the credit. So a
+//! child that finds the handoff completed by its spawner also finds its permits, and never runs
+//! without them. A child that finds the handoff completed and no permits has a dead spawner: it
+//! ends as if it had not been spawned.
+//!
+//! A supervisor that starts the child on behalf of a spawner first claims the handoff, so that
+//! the permits are its own. It [entrusts](Pool::entrust) them to the child once the child exists.
 
 use crate::holders::{Entry, Kind, Slot};
 use crate::host::Pid;
@@ -24,8 +32,8 @@ use crate::sync::{Ordering, fence};
 
 use super::{Pool, PoolHost};
 
-/// Names a handoff: the place of the spawner's entry, and the number of the handoff there. 59
-/// bits.
+/// Names a handoff, in 59 bits: the slot of the spawner's entry, and the sequence number of the
+/// handoff in that entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer(u64);
 
@@ -41,11 +49,11 @@ impl Offer {
     fn seq(self) -> u32 {
         (self.0 & ((1 << Self::SEQ_BITS) - 1)) as u32
     }
-    /// Returns it as a word.
+    /// Returns the offer as a word.
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// Returns the handoff of any word.
+    /// Returns the offer that a word names; any word names one, which may not exist.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -54,16 +62,18 @@ impl Offer {
 /// Whether the child may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adoption {
-    /// It holds the permits.
+    /// The child holds the permits.
     Adopted,
-    /// The spawner is gone, and the permits with it.
+    /// The spawner is dead, or there is no such offer; the child must not run.
     Revoked,
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Begins a handoff of `n` bound permits of the calling process to the process it is about to
-    /// spawn. Returns `None` if it holds fewer, or if its last handoff is pending: then the
-    /// permits stay its own.
+    /// Begins a handoff of `n` bound permits from the calling process to the process that it is
+    /// about to spawn.
+    ///
+    /// Returns `None`, and moves no permit, if the calling process holds fewer or if its last
+    /// handoff is still pending.
     pub fn offer(&self, me: Pid, n: u32) -> Option<Offer> {
         let slot = self.table.locate(me)?;
         let entry = self.table.entry(slot)?;
@@ -73,26 +83,29 @@ impl<H: PoolHost> Pool<H> {
         Some(Offer::new(slot, entry.begin_handoff(n)?))
     }
 
-    /// Gives the child its permits. By the spawner, once it has spawned the child.
+    /// Completes the handoff and credits the child. By the spawner, after the spawn.
     pub fn hand_over(&self, host: &H, offer: Offer, child: Pid) {
         let Some(entry) = self.table.entry(offer.slot()) else { return };
-        self.place(host, entry, offer, child);
+        self.complete(host, entry, offer, child);
     }
 
-    /// Takes the permits of the handoff. By the child, as its first act.
+    /// Completes the handoff and credits the child, unless the spawner did. By the child, before
+    /// its function.
     pub fn adopt(&self, host: &H, me: Pid, offer: Offer) -> Adoption {
-        // The spawner was first, and all is done: the usual case, without a lock.
+        // The usual case, without a lock: the spawner completed the handoff first.
         if self.table.find(me).is_some_and(Entry::has_bound) {
             return Adoption::Adopted;
         }
         match self.table.entry(offer.slot()) {
-            Some(entry) => self.place(host, entry, offer, me),
+            Some(entry) => self.complete(host, entry, offer, me),
             None => Adoption::Revoked,
         }
     }
 
-    fn place(&self, host: &H, spawner: &Entry, offer: Offer, child: Pid) -> Adoption {
-        // Exact, since work may be limited in how long it runs.
+    /// Completes the handoff in the entry of the spawner, if that is still to be done, and
+    /// credits the child.
+    fn complete(&self, host: &H, spawner: &Entry, offer: Offer, child: Pid) -> Adoption {
+        // `:max_runtime` counts from here, so the exact clock is read.
         let now = host.exact_ms();
         let made = {
             let _locked = self.table.lock(child);
@@ -109,46 +122,50 @@ impl<H: PoolHost> Pool<H> {
         if made && !host.watch(self, child) {
             self.down(host, child);
         }
-        // ORDERING: pairs with the fence in `ManyHolders::propose`: the spawner may hold nothing
-        // now, while the number of holders has not grown.
+        // ORDERING: pairs with the fence in `ManyHolders::propose`. A scan may have counted the
+        // spawner, which may hold nothing now, and then the child.
         fence(Ordering::SeqCst);
-        self.note_leaving(spawner);
+        self.clear_hint_if_empty(spawner);
         Adoption::Adopted
     }
 
-    /// Makes the permits of the handoff those of the calling process, which is about to create
-    /// the child on behalf of `spawner`. Returns how many; `None` if the handoff is completed, or
-    /// is not that process'.
+    /// Completes the handoff of `spawner` and gives the permits to the calling process, which is
+    /// about to start the child on behalf of the spawner.
+    ///
+    /// Returns the number of permits. Returns `None` if the handoff was completed before, or if
+    /// it is not one of `spawner`.
     pub fn claim(&self, host: &H, me: Pid, spawner: Pid, offer: Offer) -> Option<u64> {
-        // Before the handoff is completed. From then on the permits are in no entry until they
-        // are in the caller's, which is no race: a process is not killed inside a call.
+        // The caller's entry is inserted before the handoff is completed. After that the permits
+        // are in no entry until they are in the caller's. That is no race: a process is not
+        // killed inside a call.
         let mine = self.table.find(me).or_else(|| self.insert(host, me))?;
-        // The handoff may be long completed, and its place in use again. The number tells for 2^27
-        // handoffs at this place, by any process; the pid tells for another process after that.
+        // An old offer may name a slot that another handoff uses by now. Its sequence number
+        // differs from that of the next 2^27 handoffs in the slot. After these, the pid still
+        // tells it from the handoffs of another process.
         let entry = self.table.entry(offer.slot()).filter(|_| self.table.occupant(offer.slot()) == Some(spawner))?;
         let permits = entry.complete_handoff(offer.seq())?;
         let before = mine.own(Kind::Bound);
         mine.set_own(Kind::Bound, before + permits);
-        // ORDERING: pairs with the fence in `Table::deactivate_if_idle`: announced, then `hold`
-        // loads `active`.
+        // ORDERING: pairs with the fence in `Table::deactivate_if_idle`. The permits are stored
+        // in the entry before `hold` loads whether the entry is active.
         fence(Ordering::SeqCst);
         self.hold(host, me, mine, Kind::Bound, before);
-        // ORDERING: pairs with the fence in `ManyHolders::propose`: the spawner may hold nothing
-        // now.
+        // ORDERING: pairs with the fence in `ManyHolders::propose`. A scan may have counted the
+        // spawner, which may hold nothing now.
         fence(Ordering::SeqCst);
-        self.note_leaving(entry);
+        self.clear_hint_if_empty(entry);
         Some(permits)
     }
 
-    /// Takes the handoff back, as there is no child. By the spawner.
+    /// Completes the handoff and frees the permits, since no child exists. By the spawner.
     pub fn retract(&self, host: &H, offer: Offer) {
         let Some(entry) = self.table.entry(offer.slot()) else { return };
         let Some(permits) = entry.complete_handoff(offer.seq()) else { return };
         let was = self.state.give(permits);
-        // ORDERING: pairs with the fence in `ManyHolders::propose`: the spawner may hold nothing
-        // now.
+        // ORDERING: pairs with the fence in `ManyHolders::propose`. A scan may have counted the
+        // spawner, which may hold nothing now.
         fence(Ordering::SeqCst);
-        self.note_leaving(entry);
+        self.clear_hint_if_empty(entry);
         if was.flagged() {
             self.serve(host);
         }

@@ -12,20 +12,20 @@ use super::{Guarded, Pool, PoolHost, UNLIMITED};
 pub struct Settings {
     /// At most 2^31-1, or [`UNLIMITED`].
     pub limit: u64,
-    /// The number of processes that may be parked.
+    /// The largest number of waiters.
     pub max_waiting: u32,
-    /// How far restarts may pass the limit; [`AS_LIMIT`](super::AS_LIMIT) is as far as the limit
-    /// is.
+    /// The number of permits beyond the limit that restarts may take;
+    /// [`AS_LIMIT`](super::AS_LIMIT) stands for the limit itself.
     pub max_overdraft: u64,
     /// A [`Report`](crate::holders::Report) counts holders that have held for more than this many
     /// ms; 0 counts none.
     pub held_longer_than: u32,
 }
 
-/// The settings that a pool is to change; `None` keeps a setting.
+/// New values of [`Settings`], by the same names; `None` keeps a setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// As in [`Settings`], as are the others.
+    #[allow(missing_docs)]
     pub limit: Option<u64>,
     #[allow(missing_docs)]
     pub max_waiting: Option<u32>,
@@ -38,11 +38,11 @@ pub struct Changes {
 /// Whether the pool admits callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It does.
+    /// It admits callers.
     Open,
-    /// It does not, until it is reopened.
+    /// It admits none until it is reopened, and keeps its holders.
     Draining,
-    /// It does not.
+    /// It admits none. It can be opened with new totals once no permit is held.
     Closed,
 }
 
@@ -51,24 +51,24 @@ pub enum Status {
 pub enum Drain {
     /// No permit is held.
     Done,
-    /// The answer will come.
+    /// Permits are held: the host will wake the caller with an answer.
     Waiting(WaiterId),
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Opens a closed pool in which no permit is held, with new totals. Returns `false` if it is
-    /// not such a pool.
+    /// Opens a closed pool in which no permit is held and no process is parked, with new totals.
+    /// Returns `false` if it is not such a pool.
     ///
-    /// A pool that was closed can be opened again, so the memory of a name's pools is bounded at
-    /// any number of restarts. Calls that still run on the closed pool either find it closed, or
-    /// find the new one, as if they had come later.
+    /// A closed pool can be opened again, so restarts of a gate do not add pools to its name. A
+    /// call that still runs on the closed pool finds it closed, or acts on the new opening as if
+    /// the call had come later.
     pub fn open(&self, settings: Settings) -> bool {
         let mut guarded = lock(&self.guarded);
         if !self.is_idle_at(&guarded) {
             return false;
         }
         self.table.reset_totals();
-        // 24 bits: see `Entry::count_admission`.
+        // An entry keeps 24 bits of the generation; see `Entry::count_admission`.
         self.front.generation.store((self.generation() + 1) & 0x00FF_FFFF, Ordering::Relaxed);
         self.shift_limit(settings.limit);
         self.front.peak.store(0, Ordering::Relaxed);
@@ -82,7 +82,8 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    /// Returns `true` if the pool is closed, no permit is held, and no process waits.
+    /// Returns `true` if the pool is closed, no permit is held, and no waiter or drainer is
+    /// parked.
     pub(crate) fn is_idle(&self) -> bool {
         self.is_idle_at(&lock(&self.guarded))
     }
@@ -92,17 +93,16 @@ impl<H: PoolHost> Pool<H> {
             && guarded.queue.is_empty(Queue::Waiters)
             && guarded.queue.is_empty(Queue::Drainers)
             && self.in_use() == 0
-            && self.state.load().free() >= 0
     }
 
-    /// Changes settings. Waiters that fit now are granted their permits, and those whose requests
-    /// exceed the limit are refused.
+    /// Changes settings. Then grants permits to waiters as far as the new limit allows, and
+    /// refuses waiters whose requests exceed it.
     pub fn update(&self, host: &H, changes: Changes) {
         self.update_while(host, changes, || true);
     }
 
-    /// Updates as [`Pool::update`] does, if `still` returns `true`, which is called inside the
-    /// queue lock. Returns what it returned.
+    /// Updates as [`Pool::update`] does if `still`, called inside the queue lock, returns `true`.
+    /// Returns the result of `still`.
     pub fn update_while(&self, host: &H, changes: Changes, still: impl FnOnce() -> bool) -> bool {
         {
             let mut guarded = lock(&self.guarded);
@@ -111,14 +111,13 @@ impl<H: PoolHost> Pool<H> {
             }
             if let Some(limit) = changes.limit {
                 let (in_use, overdrawn) = self.shift_limit(limit.min(UNLIMITED));
-                // Restarts may bring back what was in use at a shrink, until it has been paid
-                // back.
+                // The bound of restarts while the pool is overdrawn by a smaller limit; a second
+                // change of an overdrawn pool must not lower it.
                 guarded.shrunk_from = if overdrawn { guarded.shrunk_from.max(in_use) } else { in_use };
-                // Acquires that saw the limit change did not note the peak.
+                // Acquires at the instant of the change did not raise the peak; see `raise_peak`.
                 self.front.peak.fetch_max(self.in_use(), Ordering::Relaxed);
                 guarded.settings.limit = limit;
-                // A limit of 0 is a pause, and refuses no request: not even one that exceeded an
-                // earlier limit.
+                // A limit of 0 is a pause, which refuses no waiter.
                 if limit > 0 && u64::from(guarded.queue.max_requested()) > limit {
                     guarded.queue.begin_sweep();
                 }
@@ -132,14 +131,16 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    /// Admits no caller any more, and has the calling process told when no permit is held. There
-    /// is nothing to wait for on a pool that is closed for good.
+    /// Admits no further caller, and parks the calling process until no permit is held.
+    ///
+    /// A closed pool does not wait for its holders: a drainer of it is answered at once, with the
+    /// number of permits still held.
     pub fn drain(&self, host: &H, me: Pid, ticket: H::Ticket) -> Drain {
-        self.drain_while(host, me, ticket, || true).expect("it may")
+        self.drain_while(host, me, ticket, || true).expect("the condition is always true")
     }
 
-    /// Drains as [`Pool::drain`] does, if `still` returns `true`, which is called inside the
-    /// queue lock; otherwise returns `None`.
+    /// Drains as [`Pool::drain`] does if `still`, called inside the queue lock, returns `true`.
+    /// Otherwise returns `None`.
     pub fn drain_while(&self, host: &H, me: Pid, ticket: H::Ticket, still: impl FnOnce() -> bool) -> Option<Drain> {
         let entry = self.table.find(me).or_else(|| self.insert(host, me));
         let drain = {
@@ -155,7 +156,8 @@ impl<H: PoolHost> Pool<H> {
                 Drain::Done
             } else {
                 let queue = Queue::Drainers;
-                let waiter = Waiter { pid: me, permits: 0, kind: Kind::Free, ticket, queue, until: None, heir: None };
+                let waiter =
+                    Waiter { pid: me, permits: 0, kind: Kind::Manual, ticket, queue, until: None, repoint: None };
                 Drain::Waiting(match entry {
                     // The drainer has an entry so that its death removes it from the queue.
                     Some(entry) => self.join(&mut guarded, entry, waiter),
@@ -167,13 +169,14 @@ impl<H: PoolHost> Pool<H> {
         Some(drain)
     }
 
-    /// Admits callers again after a drain. Returns `false` if the pool is closed.
+    /// Admits callers again after a drain, and answers drainers that still wait. Returns `false`
+    /// if the pool is closed.
     pub fn reopen(&self, host: &H) -> bool {
         self.reopen_while(host, || true)
     }
 
-    /// Reopens as [`Pool::reopen`] does, if `still` returns `true`, which is called inside the
-    /// queue lock; otherwise returns `false`.
+    /// Reopens as [`Pool::reopen`] does if `still`, called inside the queue lock, returns `true`.
+    /// Otherwise returns `false`.
     pub fn reopen_while(&self, host: &H, still: impl FnOnce() -> bool) -> bool {
         {
             let mut guarded = lock(&self.guarded);
@@ -192,7 +195,8 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    /// Admits no caller any more. Permits stay counted until they are given back.
+    /// Admits no further caller, and answers all waiters and drainers. Permits stay counted until
+    /// they come back.
     pub fn close(&self, host: &H) {
         {
             let mut guarded = lock(&self.guarded);
@@ -202,27 +206,28 @@ impl<H: PoolHost> Pool<H> {
         self.serve(host);
     }
 
-    /// Clears a closed pool that no caller can reach any more: gives back all that is held in it,
-    /// in bounded pieces.
+    /// Clears one part of a closed pool whose handle was dropped: gives back all permits that are
+    /// held in it.
     ///
-    /// Each piece looks at `most` entries, or up to 32 more. Returns the cursor to go on from,
-    /// and `None` when no permit is held and no process waits. Only the deaths of processes may
-    /// race with it.
+    /// A call visits at most `most + 32` entries. Returns the cursor of the next part, or `None`
+    /// once no permit is held and no process waits. No process may call the pool any more; only
+    /// [`Pool::down`] and [`Pool::serve`] may run at the same time.
     pub fn clear(&self, host: &H, from: Cursor, most: usize) -> Option<Cursor> {
-        // Waiters may have lost the pool, too: each is told that it is closed.
+        // Processes may still be parked: a process that asked may drop its handle before the
+        // answer.
         if !self.serve(host) {
             return Some(from);
         }
-        let (looked_at, rest) = self.table.clear(from, most, |permits| {
+        let (visited, next) = self.table.clear(from, most, |permits| {
             self.state.give(permits);
         });
-        host.worked(looked_at * 2);
+        host.worked(visited * 2);
         // ORDERING: pairs with the fence in `ManyHolders::propose`: the entries are cleared
         // before the hint is loaded.
         fence(Ordering::SeqCst);
-        if self.front.many_holders.is_noted() {
-            self.front.many_holders.withdraw();
+        if self.front.many_holders.is_set() {
+            self.front.many_holders.clear();
         }
-        rest
+        next
     }
 }

@@ -1,4 +1,4 @@
-//! The limit as calls read it without a lock, and the peak.
+//! A copy of the limit for readers without the queue lock, and the peak of the permits in use.
 
 use crate::holders::Entry;
 use crate::sync::{AtomicU64, Ordering};
@@ -6,31 +6,46 @@ use crate::sync::{AtomicU64, Ordering};
 use super::state::Word;
 use super::{Pool, PoolHost, UNLIMITED};
 
-/// The limit as it can be read without a lock: for how much is in use, and for requests above it.
+/// The limit. Calls compare requests with it, and compute the permits in use from it.
 ///
-/// The version above is raised by each change; a bit is set while a change is under way. The low
-/// half is the limit, where all ones is [`UNLIMITED`].
+/// ```text
+///  63                              33      32     31                             0
+/// +----------------------------------+----------+--------------------------------+
+/// | version, raised by each change   | CHANGING | limit; all ones is `UNLIMITED` |
+/// +----------------------------------+----------+--------------------------------+
+/// ```
+///
+/// CHANGING is set while the queue lock's holder changes this word and the state word. The
+/// version lets a reader detect a change between two loads.
 pub(super) struct LimitWord(AtomicU64);
 
 impl LimitWord {
     const CHANGING: u64 = 1 << 32;
-    const NONE: u64 = 0xFFFF_FFFF;
+    const ALL_ONES: u64 = 0xFFFF_FFFF;
 
     pub(super) fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
+    /// Returns the word, with version and flag.
     #[inline]
     pub(super) fn load(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Returns the limit in a word.
     #[inline]
-    pub(super) fn limit(word: u64) -> u64 {
-        match word & Self::NONE {
-            Self::NONE => UNLIMITED,
+    pub(super) fn limit_in(word: u64) -> u64 {
+        match word & Self::ALL_ONES {
+            Self::ALL_ONES => UNLIMITED,
             limit => limit,
         }
+    }
+
+    /// Returns the present limit.
+    #[inline]
+    pub(super) fn limit(&self) -> u64 {
+        Self::limit_in(self.load())
     }
 
     /// Marks the limit as changing. Under the queue lock, before the state word is shifted.
@@ -41,53 +56,58 @@ impl LimitWord {
     /// Stores the new limit. Under the queue lock, after the state word is shifted.
     fn end_change(&self, limit: u64) {
         let version = (self.load() >> 33).wrapping_add(1);
-        self.0.store(version << 33 | limit.min(Self::NONE), Ordering::Relaxed);
+        self.0.store(version << 33 | limit.min(Self::ALL_ONES), Ordering::Relaxed);
     }
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Raises the peak to what was in use at `left`, if `limit` was in force at that instant.
+    /// Raises the peak to the permits in use at the instant of an acquire, which left the state
+    /// word at `left`. The acquire loaded `limit_word` before it took, or inside the queue lock.
     #[inline]
-    pub(super) fn note_peak(&self, limit: u64, left: Word) {
-        let in_use = (LimitWord::limit(limit) as i64 - left.free()).max(0) as u64;
+    pub(super) fn note_peak(&self, limit_word: u64, left: Word) {
+        let in_use = (LimitWord::limit_in(limit_word) as i64 - left.free()).max(0) as u64;
         if in_use > self.front.peak.load(Ordering::Relaxed) {
-            self.raise_peak(limit, in_use);
+            self.raise_peak(limit_word, in_use);
         }
     }
 
+    /// Raises the peak, unless the limit changed during the acquire. Then the limit and the state
+    /// word may not belong together, and `Pool::update` raises the peak.
+    ///
+    /// An acquire that took after the state word was shifted observes CHANGING, or a new version,
+    /// in the second load. The mark was set before the shift, which releases. An acquire that
+    /// took before the shift cannot have loaded the new limit. Its CAS releases to the shift,
+    /// which comes before the store of the new limit.
     #[cold]
-    fn raise_peak(&self, limit: u64, in_use: u64) {
-        // A limit that was changing, or has changed since it was read, may not belong to the
-        // state word; `Pool::update` notes the peak itself then. The mark is set before the word
-        // is shifted, so an acquire that takes from the shifted word, by Acquire, sees the mark.
-        if limit & LimitWord::CHANGING == 0 && self.front.limit.load() == limit {
+    fn raise_peak(&self, limit_word: u64, in_use: u64) {
+        if limit_word & LimitWord::CHANGING == 0 && self.front.limit.load() == limit_word {
             self.front.peak.fetch_max(in_use, Ordering::Relaxed);
         }
     }
 
-    /// Returns how much is in use. Under the queue lock.
+    /// Returns the number of permits in use. Under the queue lock.
     pub(super) fn in_use(&self) -> u64 {
-        (LimitWord::limit(self.front.limit.load()) as i64 - self.state.load().free()).max(0) as u64
+        (self.front.limit.limit() as i64 - self.state.load().free()).max(0) as u64
     }
 
-    /// Returns `true` if the request exceeds the limit. A limit of 0 is a pause and refuses no
-    /// request for its size.
+    /// Returns `true` if a request for `n` permits exceeds the limit. A limit of 0 is a pause,
+    /// which no request exceeds.
     pub(super) fn oversize(&self, n: u32) -> bool {
-        let limit = LimitWord::limit(self.front.limit.load());
+        let limit = self.front.limit.limit();
         limit > 0 && u64::from(n) > limit
     }
 
-    /// Returns `true` if the permits that the calling process holds and the request exceed the
-    /// limit together: the process would wait for itself.
+    /// Returns `true` if the permits that the calling process holds, plus `n`, exceed the limit.
+    /// If the process blocked for `n` more, it would wait for its own release.
     pub(super) fn waits_for_itself(&self, entry: &Entry, n: u32) -> bool {
-        let limit = LimitWord::limit(self.front.limit.load());
+        let limit = self.front.limit.limit();
         limit > 0 && entry.held() + u64::from(n) > limit
     }
 
-    /// Moves the limit. Returns how much was in use, and whether that was beyond the limit. Under
-    /// the queue lock.
+    /// Changes the limit. Returns the number of permits in use, and `true` if that exceeded the
+    /// old limit. Under the queue lock.
     pub(super) fn shift_limit(&self, limit: u64) -> (u64, bool) {
-        let old = LimitWord::limit(self.front.limit.load());
+        let old = self.front.limit.limit();
         self.front.limit.begin_change();
         let was = self.state.shift(limit as i64 - old as i64);
         self.front.limit.end_change(limit);

@@ -1,19 +1,22 @@
-//! A hint that lets a refusal skip the scan: "more than [`SCAN_LIMIT`] processes hold permits".
+//! The many-holders hint: while it is published, more than [`SCAN_LIMIT`] processes hold permits.
 //!
-//! A refusal by a pool of few holders must scan all of them first, by a pool of many it must not.
-//! Holders are counted nowhere, as that would cost a shared write per acquire. So a scan that
-//! finds many leaves this word behind, and a holder that stops holding clears it: the next
-//! refusal scans again.
+//! A refusal must scan all holders of a pool that has few, and none of a pool that has many. The
+//! pool keeps no number of its holders, since that would cost a shared write per acquire.
+//! Instead, a scan that finds many publishes this hint, and later refusals skip the scan. A
+//! holder that stops holding clears the hint, and the next refusal scans again.
 //!
-//! The word is `NONE`, `PROPOSED` by the scan of that number, or `PUBLISHED`. A scan proposes
-//! first and then counts again; it publishes only if no holder cleared the word meanwhile. A
-//! releasing holder stores its count and then loads this word. The scan stores this word and then
-//! loads the counts. This is store buffering, with SeqCst fences on both sides. At least one
-//! observes the other, so a published count cannot have shrunk since it was taken.
+//! The word is `NONE`, `PROPOSED` with the number of a scan, or `PUBLISHED`. A scan that found
+//! many holders proposes the hint and counts the holders again. It publishes the hint if it finds
+//! many again and the word still has its proposal.
+//!
+//! The race is store buffering, with SeqCst fences on both sides. A holder that stops holding
+//! stores its count and then loads this word; the scan stores its proposal and then loads the
+//! counts. At least one observes the other: the holder clears the proposal, or the scan does not
+//! count the holder. So the holders that a published hint counted hold at one instant.
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// Up to this many holders, a refusal scans all of them first.
+/// The largest number of living holders that a scan visits to the end.
 pub(crate) const SCAN_LIMIT: usize = if cfg!(loom) { 1 } else { 8 };
 
 const NONE: u64 = 0;
@@ -24,7 +27,7 @@ const MASK: u64 = 3;
 #[derive(Debug)]
 pub(crate) struct ManyHolders(AtomicU64);
 
-/// A proposal that can be published.
+/// The word as one scan proposed it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Proposal(u64);
 
@@ -38,16 +41,16 @@ impl ManyHolders {
         self.0.load(Ordering::Relaxed) & MASK == PUBLISHED
     }
 
-    /// Proposes the hint. The caller then counts again, and calls [`ManyHolders::publish`] if it
-    /// finds many.
+    /// Proposes the hint. The caller then counts the holders again, and calls
+    /// [`ManyHolders::publish`] if it finds many.
     pub(crate) fn propose(&self) -> Proposal {
-        // Each scan has a number, so that none publishes what another proposed.
+        // Each proposal has a number of its own, so no scan publishes the proposal of another.
         let mut seen = self.0.load(Ordering::Relaxed);
         loop {
             let mine = (seen & !MASK).wrapping_add(MASK + 1) | PROPOSED;
             match self.0.compare_exchange_weak(seen, mine, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => {
-                    // ORDERING: pairs with the fence before `withdraw`, as argued at the top of
+                    // ORDERING: pairs with the fence before `is_set`, as argued at the top of
                     // this file.
                     fence(Ordering::SeqCst);
                     return Proposal(mine);
@@ -57,21 +60,22 @@ impl ManyHolders {
         }
     }
 
-    /// Publishes the hint. Returns `false` if a holder left, or another scan began: the holders
-    /// that were counted may not have held at one instant.
+    /// Publishes the hint. Returns `false` if a holder cleared the proposal or another scan made
+    /// one: the counted holders may not have held at one instant.
     pub(crate) fn publish(&self, proposal: Proposal) -> bool {
-        let crowded = proposal.0 & !MASK | PUBLISHED;
-        self.0.compare_exchange(proposal.0, crowded, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let published = proposal.0 & !MASK | PUBLISHED;
+        self.0.compare_exchange(proposal.0, published, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Returns `true` if a holder that leaves must withdraw the hint. After a full fence that
-    /// follows the store of its count.
+    /// Returns `true` if the hint is proposed or published: a holder that stops holding must
+    /// clear it. After a full fence that follows the store of the holder's count.
     #[inline]
-    pub(crate) fn is_noted(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed) & MASK != NONE
     }
 
-    pub(crate) fn withdraw(&self) {
+    /// Clears the hint, so that the next refusal scans.
+    pub(crate) fn clear(&self) {
         self.0.fetch_and(!MASK, Ordering::Relaxed);
     }
 }

@@ -1,39 +1,46 @@
-//! A pool of permits: at most `limit` are held at once, and the death of a holder gives back what
-//! it held.
+//! A pool of permits: at most `limit` are held at once, and the permits of a holder come back
+//! when it dies.
 //!
-//! A pool has four parts, each of which argues its own races. Acquires compare and exchange the
-//! [state word](state). The [holders](crate::holders) have the permits of each process. The [wait
-//! queue](wait_queue) has the parked processes. The [many-holders hint](many_holders) keeps
-//! refusals cheap.
+//! A pool has four parts, and each file argues the races of its part:
+//!
+//! - The [state word](state) counts the free permits. An acquire is one CAS on it.
+//! - The [holders](crate::holders) record the permits of each process, in one entry a process.
+//! - The [wait queue](wait_queue) holds the parked processes.
+//! - The [many-holders hint](many_holders) keeps refusals cheap in a pool of many holders.
 //!
 //! # Locks
 //!
-//! The queue lock guards [`Guarded`]; each shard of the holders has a lock; the
-//! [restarts](restart) of a pool share one. A shard's lock may be taken inside the queue lock,
-//! never the other way round. The lock of the restarts is taken inside no other, and no other
-//! inside it. No method of the host is called inside any of them.
+//! | lock         | guards                                                                      |
+//! |--------------|-----------------------------------------------------------------------------|
+//! | queue lock   | [`Guarded`], and all writes to the limit and to the flags of the state word |
+//! | shard lock   | the entries of the pids of one shard: insertion, removal and credits        |
+//! | restart lock | the memory that the [restarts](restart) of the pool share                   |
+//!
+//! A call may take a shard lock inside the queue lock, never the reverse. The restart lock is
+//! taken inside no other lock, and no lock is taken inside it. No method of the host is called
+//! inside any lock.
 //!
 //! # Which fact is held where
 //!
-//! Some facts are held more than once, as no single copy serves all of its readers:
+//! Some facts have several copies, since no single copy serves all readers:
 //!
-//! | fact     | where                      | why there                                         |
-//! |----------|----------------------------|---------------------------------------------------|
-//! | limit    | `state`: `limit - in use`  | An acquire compares this word: no stale limit.    |
-//! |          | `front.limit`, versioned   | Peak and size of requests, without a lock.        |
-//! |          | `guarded.settings.limit`   | As the owner asked for it, told by `info`.        |
-//! |          | the registry's `Given`     | As the owner *started* it: a restart compares it. |
-//! | status   | `CLOSED` in `state`        | An acquire compares this word.                    |
-//! |          | `guarded.status`           | Only a draining pool reopens with its holders.    |
-//! |          | the registry's current word| A name loses its pool before that closes.         |
-//! | acquired | [`Entry`], of the living   | Its process counts by a plain store.              |
-//! |          | shard totals, of the dead  | The entry of a dead process is reused.            |
-//! |          | `guarded.granted`          | A waiter is admitted by another process.          |
+//! | fact     | where                        | why there                                      |
+//! |----------|------------------------------|------------------------------------------------|
+//! | limit    | `state`, as `limit - in use` | An acquire compares it: no limit is stale.     |
+//! |          | `front.limit`, versioned     | For the peak and oversize requests, lock-free. |
+//! |          | `guarded.settings.limit`     | As the owner asked for it, for `info`.         |
+//! |          | the registry's `StartConfig` | As it was started; a new owner compares it.    |
+//! | status   | `CLOSED` in `state`          | An acquire compares this word.                 |
+//! |          | `guarded.status`             | Only a draining pool reopens with its holders. |
+//! |          | the registry's current word  | A name loses its pool before the pool closes.  |
+//! | acquired | [`Entry`], of the living     | The process counts by a plain store.           |
+//! |          | shard totals, of the dead    | The entry of a dead process is reused.         |
+//! |          | `guarded.granted`            | Another process admits a waiter.               |
 //!
 //! [`Entry`]: crate::holders::Entry
 //!
-//! The queue lock orders all writes to the limit and the status in the pool; the lock of the
-//! ownership orders those in the registry.
+//! The queue lock orders the writes to all copies in the pool. The copies in the registry are
+//! written under the lock of the gate's ownership.
 
 mod acquire;
 mod handoff;
@@ -57,7 +64,7 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 
 use limit::LimitWord;
 use many_holders::ManyHolders;
-use restart::Finds;
+use restart::Restarts;
 use state::State;
 use wait_queue::WaitQueue;
 
@@ -70,14 +77,15 @@ pub use transfer::TransferError;
 pub use wait::{Cancelled, Expiry, Parked};
 pub use wait_queue::WaiterId;
 
-/// The number of shards that the holders are in, for the host that watches them.
+/// The number of shards of a pool's holders. The host may watch the holders of each shard by a
+/// resource of its own.
 pub const SHARD_COUNT: usize = SHARDS;
 
-/// The limit of a pool that counts and does not refuse. One process would have to ask half a
-/// billion times for the most that one call may ask for.
+/// The limit of a pool that only counts. It is out of reach: half a billion requests of the
+/// largest size would have to be held at once.
 pub const UNLIMITED: u64 = 1 << 60;
 
-/// A `max_overdraft` that is as large as the limit.
+/// A `max_overdraft` that equals the limit, and follows its changes.
 pub const AS_LIMIT: u64 = u64::MAX;
 
 /// A runtime that has pools.
@@ -85,54 +93,55 @@ pub trait PoolHost: Host {
     /// The data that the runtime keeps with each pool.
     type PoolData: Default + Send + Sync;
 
-    /// Makes sure that [`Pool::down`] is called once `pid` is gone; returns `false` if it is gone
-    /// already.
+    /// Watches `pid`: the host calls [`Pool::down`] after its death. Returns `false`, and watches
+    /// nothing, if the process is dead.
     fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool;
 
-    /// Makes sure that [`Pool::serve`] is called again soon, as more is due than one call may
-    /// do.
+    /// Has [`Pool::serve`] called again soon: more answers are due than one call may give.
     fn defer(&self, pool: &Pool<Self>);
 }
 
-/// A pool. Made closed; see [`Pool::open`].
+/// A pool. It is closed until [`Pool::open`].
 pub struct Pool<H: PoolHost> {
     state: CachePadded<State>,
     front: CachePadded<Front>,
     table: Table,
     guarded: CachePadded<Mutex<Guarded<H>>>,
-    finds: Finds,
+    restarts: Restarts,
     /// The data of the host.
     pub data: H::PoolData,
 }
 
-/// Read by every call, written rarely.
+/// The words that every call reads and few calls write.
 struct Front {
     limit: LimitWord,
     peak: AtomicU64,
     many_holders: ManyHolders,
-    /// Counts the openings of the pool; an entry tells by it whether its total is of the present
-    /// one.
+    /// The low 24 bits of the number of openings. An entry stores them with its total of
+    /// admissions, which counts for that opening only.
     generation: AtomicU32,
 }
 
-/// What the queue lock guards.
+/// The data that the queue lock guards.
 struct Guarded<H: PoolHost> {
     queue: WaitQueue<H>,
-    /// The host was told that there are waits which it must end, and has not found since that
-    /// there are none.
+    /// `true` while the host calls [`Pool::expire`]: from the [`Pool::ask`] that told it to
+    /// begin, to the `expire` that found no wait left to end.
     timed: bool,
     settings: Settings,
     status: Status,
-    /// How often the pool was opened.
+    /// The number of times that the pool was opened.
     opening: u64,
-    /// Waiters that other processes admitted since the pool was opened.
+    /// The number of parked waiters that were admitted since the pool was opened.
     granted: u64,
-    /// The most that was in use when the limit changed, while the pool has been overdrawn since.
+    /// The permits in use when the limit last changed, which bound restarts while the pool is
+    /// overdrawn. The largest such number if the pool has been overdrawn since an earlier change.
+    /// 0 if a restart has begun an overdraft since.
     shrunk_from: u64,
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Returns a pool that is closed.
+    /// Returns a closed pool.
     pub fn new() -> Self {
         Self {
             state: CachePadded::new(State::new()),
@@ -152,7 +161,7 @@ impl<H: PoolHost> Pool<H> {
                 granted: 0,
                 shrunk_from: 0,
             })),
-            finds: Finds::new(),
+            restarts: Restarts::new(),
             data: H::PoolData::default(),
         }
     }

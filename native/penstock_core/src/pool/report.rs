@@ -7,29 +7,30 @@ use crate::sync::{Ordering, lock};
 use super::wait_queue::Queue;
 use super::{Pool, PoolHost, Settings, Status};
 
-/// A pool at one instant.
+/// The state of a pool at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
     /// Whether the pool admits callers.
     pub status: Status,
     /// The settings in force.
     pub settings: Settings,
-    /// Permits held.
+    /// The number of permits held.
     pub in_use: u64,
-    /// Processes parked.
+    /// The number of waiters.
     pub waiting: usize,
-    /// The most permits that were held at once since the pool was opened.
+    /// The largest number of permits held at once since the pool was opened.
     pub peak: u64,
-    /// Waiters admitted since the pool was opened; not in any [`Report`].
+    /// The number of parked waiters admitted since the pool was opened. The admissions in a
+    /// [`Report`] do not include them.
     pub granted: u64,
 }
 
-/// Numbers the openings of a pool.
+/// The number of an opening of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening(u64);
 
 impl<H: PoolHost> Pool<H> {
-    /// Returns the pool as it is now.
+    /// Returns the state of the pool now.
     pub fn info(&self) -> Info {
         let guarded = lock(&self.guarded);
         Info {
@@ -42,21 +43,21 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Returns the totals from a cursor on, until `most` cache lines were looked at, and the next
-    /// cursor.
+    /// Returns the totals of the part of the table that begins at a cursor, and the cursor of the
+    /// next part. A part is about `most` cache lines.
     pub fn report(&self, host: &H, from: Cursor, most: usize) -> (Report, Option<Cursor>) {
         let longer_than = lock(&self.guarded).settings.held_longer_than;
         self.table.report(from, self.generation(), most, Age { now_ms: host.now_ms(), longer_than })
     }
 
-    /// Returns the holders from a cursor on, until `most` cache lines were looked at, and the
-    /// next cursor.
+    /// Returns the holders in the part of the table that begins at a cursor, and the cursor of
+    /// the next part. A part is about `most` cache lines.
     pub fn holders(&self, from: Cursor, most: usize) -> (Vec<HolderInfo>, Option<Cursor>) {
         self.table.holders(from, most, |_| true)
     }
 
-    /// Returns only those holders that have held for `at_least` ms at `now_ms` of the host's
-    /// coarse clock.
+    /// Returns as [`Pool::holders`] does, but only those holders that have held for `at_least` ms
+    /// when the host's coarse clock says `now_ms`.
     pub fn holders_since(
         &self,
         from: Cursor,
@@ -67,28 +68,28 @@ impl<H: PoolHost> Pool<H> {
         self.table.holders(from, most, |holding| holding.held_ms(now_ms) >= at_least)
     }
 
-    /// Returns which opening of the pool this is.
+    /// Returns the number of the present opening.
     pub fn opening(&self) -> Opening {
         Opening(lock(&self.guarded).opening)
     }
 
-    /// Counts a process that runs longer than it may, if the pool has not been opened again since
-    /// it admitted the process.
+    /// Counts a process as killed for running too long. Does nothing if the pool was opened again
+    /// since `opening`, in which it admitted the process.
     pub fn count_killed(&self, opening: Opening, pid: Pid) {
-        // The lock keeps the pool from being opened between the two.
+        // The queue lock keeps the pool from being opened between the comparison and the count.
         let guarded = lock(&self.guarded);
         if guarded.opening == opening.0 {
             self.table.shard(pid).killed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Returns for how many ms a process has held permits without a pause. Returns `None` if it
-    /// holds no bound permit.
+    /// Returns the ms since a process last held no permit. Returns `None` if it holds no bound
+    /// permit now.
     pub fn work_ms(&self, host: &H, pid: Pid) -> Option<u32> {
         self.table.work_ms(pid, host.exact_ms())
     }
 
-    /// Returns the shard that a process falls to.
+    /// Returns the number of the shard of a process, below [`SHARD_COUNT`](super::SHARD_COUNT).
     pub fn shard_of(pid: Pid) -> usize {
         Table::shard_of(pid)
     }

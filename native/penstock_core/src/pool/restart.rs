@@ -1,76 +1,105 @@
-//! Permits for a process that takes the place of a dead one.
+//! Restarts: permits for a child that replaces a dead one.
 //!
-//! A supervisor that may not restart a child tries again at once, and after three times
-//! terminates, with all its other children. So a restart is admitted where a newcomer is not. It
-//! takes over the permits of a dead holder that have not come back yet. On a full pool these are
-//! those of its predecessor or of another dead holder. If there is none, it passes the limit, up
-//! to the pool's overdraft. The free permits of the state word are negative then, so every other
-//! request is refused until they are paid back. In a pool that is overdrawn because its limit
-//! shrank, restarts may bring back what was in use then. Its children die one by one, and no
-//! other process can have their permits.
+//! A supervisor that cannot restart a child tries again at once. After `max_restarts` failures,
+//! three by default, it terminates with all its other children. So a restart is admitted where
+//! another caller is refused. It gets permits by a *takeover* of a dead holder's permits, or by
+//! an *overdraft*: permits beyond the limit.
 //!
-//! A takeover is one step under the dead holder's lock, against its monitor and every other call
-//! that reaps it. The permits are removed once, and go either to the pool or to the restart. They
-//! are in use throughout.
+//! # The steps of a restart
 //!
-//! The supervisor answers no message meanwhile, so a restart looks at a piece of the holders and
-//! not at all of them. A piece covers a pool of some hundred holders; on a larger one each
-//! restart goes on where the last one stopped. It remembers every dead holder that it passes, for
-//! the restarts that follow, since children die together. If the predecessor is not found, the
-//! overdraft covers it for the microseconds until its monitor has run.
+//! The supervisor answers no message during a restart, so each call does bounded work, and
+//! returns the step of the next call. Each call first tries the cheap sources: free permits, and
+//! the dead holders that earlier restarts remembered. Then, by its step:
 //!
-//! Only if the overdraft refuses, which is what terminates supervisors, does a restart look at
-//! all holders, in a lap of many calls. A lap that found no dead holder is not repeated for ten
-//! times as long as it took. By then the monitors of all holders that died before it have run. A
-//! holder that died in between has a monitor that is about to run. The restart lets other
-//! processes run, and then waits some ms. It waits only once in a while, since restarts that are
-//! refused one after the other must not add up.
+//! ```text
+//! step        tries                           if that fails
+//! ----------  ------------------------------  -------------------------------------------------
+//! first       takeover in the next piece of   the piece was the whole table: refused
+//!             the holders, then overdraft     a barren lap was recent: pause, then retry 1
+//!                                             otherwise: a lap
+//! lap         takeover in each piece, one in  refused
+//!             a call, and then overdraft
+//! retry 1, 2  overdraft                       pause, then the next retry
+//! retry 3     overdraft                       a restart of the pool waited recently: refused
+//!                                             otherwise: wait, then retry 4
+//! retry 4, 5  overdraft                       wait, then the next retry
+//! retry 6     overdraft                       refused
+//! ```
 //!
-//! A remembered pid is a hint. Its process may have been reaped since: then there is no entry to
-//! remove. The pid may belong to a living process by now: so the host is asked again before the
-//! entry is touched. Two restarts never get one dead holder, since one of them removes the entry.
-//! A dead holder that no restart remembers is not lost: its monitor runs all the same.
+//! To pause is to let other processes run; to wait is to let 1 ms pass.
+//!
+//! # Takeover
+//!
+//! In a full pool, the predecessor of the child or another dead holder has permits that have not
+//! come back. A takeover reaps that holder under its shard lock, as its monitor would. Only one
+//! call removes the entry, so the permits go once, to the restart or to the pool. Permits that go
+//! to the restart stay in use throughout, so no other caller can take them.
+//!
+//! A piece covers a pool of some hundred holders. In a larger pool each restart begins where the
+//! last one stopped. Children die together, so a restart remembers the other dead holders of its
+//! piece for the restarts that follow. A remembered pid is a hint: the process may have been
+//! reaped, and its pid may belong to a living process. So the host is asked again, and a missing
+//! entry is no takeover. A dead holder that no restart remembers is reaped by its monitor.
+//!
+//! # Overdraft
+//!
+//! An overdraft covers the microseconds until the monitor of the predecessor has run. It makes
+//! the count of free permits negative, so every other request is refused until it is paid back.
+//! The pool's `max_overdraft` bounds it. If the pool is overdrawn because its limit fell,
+//! restarts may raise the permits in use to their number at that change. So each child of such a
+//! pool can be restarted: no other process can take its permits meanwhile.
+//!
+//! # Laps, pauses and waits
+//!
+//! A refusal may terminate the supervisor. So if the overdraft is exhausted, a restart visits all
+//! holders in a lap of many calls. A barren lap, which found no dead holder, is not repeated for
+//! ten times as long as it took. By then the monitors of all holders that died before the lap
+//! have run. A holder that died since has a monitor that is about to run, so a restart pauses and
+//! then waits for that. Restarts of a pool wait only once in a while: the waits of many refused
+//! restarts must not add up.
 
 use crate::holders::{Cursor, Kind};
 use crate::host::Pid;
 use crate::sync::{Mutex, Ordering, fence, lock};
 
 use super::acquire::Refusal;
-use super::{AS_LIMIT, LimitWord, Pool, PoolHost, UNLIMITED};
+use super::{AS_LIMIT, Pool, PoolHost, UNLIMITED};
 
-/// The number of cache lines that one call looks at, and at most as many holders, each some 30
-/// ns.
-const MOST: usize = if cfg!(loom) { 16 } else { 512 };
-/// The number of dead holders that a pool remembers: 8 KiB, allocated when there are any.
-const MOST_FOUND: usize = if cfg!(loom) { 2 } else { 1024 };
-/// Of these, the number that one call tries, each some 100 ns.
+/// The number of cache lines in a piece. It has at most as many holders, each some 30 ns.
+const PIECE_LINES: usize = if cfg!(loom) { 16 } else { 512 };
+/// The number of dead holders that a pool remembers: 8 KiB, allocated for the first of them.
+const MOST_REMEMBERED: usize = if cfg!(loom) { 2 } else { 1024 };
+/// The number of remembered holders that one call tries, each some 100 ns.
 const MOST_TRIED: usize = 128;
-/// How often a restart lets other processes run before it is refused without a lap.
+/// The number of pauses of a restart that makes no lap.
 const PAUSES: u64 = 3;
-/// How often it then waits for 1 ms, and for how many ms after that no restart of the pool does.
+/// The number of waits of 1 ms after the pauses.
 const WAITS: u64 = 3;
-const WAITLESS_MS: u32 = 30;
-/// For how many times the duration of a lap there is no other, and for how many ms at most.
-const REST: u32 = 10;
-const LONGEST_REST_MS: u32 = 1_000;
+/// The ms after a restart began to wait in which no other restart of the pool begins to wait.
+const WAIT_INTERVAL_MS: u32 = 30;
+/// The time after a barren lap without another lap, as a multiple of the duration of that lap.
+const COOLDOWN_LAPS: u32 = 10;
+/// The largest such time in ms.
+const MAX_COOLDOWN_MS: u32 = 1_000;
 
 /// The answer to a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
-    /// The permits are the caller's, bound.
+    /// The caller holds the permits, bound.
     Admitted,
-    /// There is neither a dead holder nor room for an overdraft.
+    /// No dead holder was found, and the overdraft is exhausted; or the pool is closed.
     Refused(Refusal),
-    /// There are more holders than one call may look at: the caller asks again with that step.
+    /// The caller must call again with this step, at once.
     More(Step),
-    /// As `More`, once other processes have run: a monitor may be about to bring the permits
-    /// back.
+    /// The caller must let other processes run and then call again with this step: a monitor may
+    /// be about to give permits back.
     Pause(Step),
-    /// As `Pause`, after 1 ms.
+    /// The caller must let 1 ms pass and then call again with this step.
     Wait(Step),
 }
 
-/// How far one restart has come. 0 is the beginning.
+/// The step of a restart, by the table at the top of this file. It has a phase and an operand:
+/// the cursor of a lap, or the number of a retry. 0 is the first step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Step(u64);
 
@@ -82,61 +111,62 @@ impl Step {
     fn lap(at: Cursor) -> Self {
         Self(Self::LAP << Self::PHASE_SHIFT | at.to_bits())
     }
-    fn retry(nth: u64) -> Self {
-        Self(Self::RETRY << Self::PHASE_SHIFT | nth)
+    fn retry(number: u64) -> Self {
+        Self(Self::RETRY << Self::PHASE_SHIFT | number)
     }
     fn phase(self) -> u64 {
         self.0 >> Self::PHASE_SHIFT
     }
-    fn rest(self) -> u64 {
+    fn operand(self) -> u64 {
         self.0 & ((1 << Self::PHASE_SHIFT) - 1)
     }
-    /// Returns it as a word.
+    /// Returns the step as a word.
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// Returns the step of any word.
+    /// Returns the step of any word; one that no call returned is some step, and does no harm.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 }
 
-/// What the restarts of a pool know together.
+/// The memory that the restarts of a pool share, under the restart lock.
 #[derive(Debug)]
-pub(super) struct Finds(Mutex<Found>);
+pub(super) struct Restarts(Mutex<Shared>);
 
 #[derive(Debug)]
-struct Found {
-    /// Holders that were dead when they were passed.
+struct Shared {
+    /// Remembered holders, which were dead when a restart visited them.
     dead: Vec<Pid>,
-    /// Where the next piece begins.
-    at: Cursor,
-    /// When the last lap began, by the host's exact clock.
+    /// The cursor at which the next restart begins.
+    next_piece: Cursor,
+    /// When the last lap began, in ms of the host's exact clock.
     lap_began: u32,
-    /// When the last barren lap ended, and for how many ms there is no other.
-    rest: Option<(u32, u32)>,
-    /// When a restart last began to wait.
-    waited: Option<u32>,
+    /// When the last barren lap ended, and for how many ms after that no lap begins.
+    cooldown: Option<(u32, u32)>,
+    /// When a restart last began to wait, in ms of the host's exact clock.
+    wait_began: Option<u32>,
 }
 
-impl Finds {
+impl Restarts {
     pub(super) fn new() -> Self {
-        let at = Cursor::default();
-        Self(Mutex::new(Found { dead: Vec::new(), at, lap_began: 0, rest: None, waited: None }))
+        let next_piece = Cursor::default();
+        Self(Mutex::new(Shared { dead: Vec::new(), next_piece, lap_began: 0, cooldown: None, wait_began: None }))
     }
 }
 
-/// The result of looking at some holders.
+/// The result of a visit to a piece of the holders.
 enum Piece {
-    /// The permits of a dead holder are the caller's.
+    /// The caller holds permits of a dead holder.
     TakenOver,
-    /// None had them. The next piece begins there; `None` if this was the last.
+    /// No dead holder had enough permits. Holds the cursor of the next piece, or `None` after the
+    /// last.
     Barren(Option<Cursor>),
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Acquires `n` permits for a restart, by the process that restarts: from the beginning, or
-    /// from the step that the last call returned.
+    /// Acquires `n` bound permits for a restart. By the supervisor, with the first step or the
+    /// step that the last call returned.
     pub fn take_for_restart(&self, host: &H, me: Pid, n: u32, step: Step) -> Restart {
         if self.state.load().closed() {
             return self.refuse_restart(me, Refusal::Closed);
@@ -144,12 +174,12 @@ impl<H: PoolHost> Pool<H> {
         if self.table.find(me).is_none() && self.insert(host, me).is_none() {
             return Restart::Refused(Refusal::Closed);
         }
-        // Between two pieces a monitor may have brought the permits back.
-        if self.take(host, me, n, Kind::Bound) || self.take_over_found(host, me, n) {
+        // A monitor may have given permits back since the last step.
+        if self.take(host, me, n, Kind::Bound) || self.take_over_remembered(host, me, n) {
             return Restart::Admitted;
         }
         match step.phase() {
-            Step::LAP => match self.take_over_in_piece(host, me, n, Cursor::from_bits(step.rest())) {
+            Step::LAP => match self.take_over_in_piece(host, me, n, Cursor::from_bits(step.operand())) {
                 Piece::TakenOver => Restart::Admitted,
                 Piece::Barren(Some(next)) => Restart::More(Step::lap(next)),
                 Piece::Barren(None) => {
@@ -157,25 +187,13 @@ impl<H: PoolHost> Pool<H> {
                     self.overdraw(host, me, n).unwrap_or_else(|refusal| self.refuse_restart(me, refusal))
                 }
             },
-            Step::RETRY => match self.overdraw(host, me, n) {
-                Ok(admitted) => admitted,
-                Err(Refusal::Full) if step.rest() < PAUSES => Restart::Pause(Step::retry(step.rest() + 1)),
-                Err(Refusal::Full) if step.rest() > PAUSES && step.rest() < PAUSES + WAITS => {
-                    Restart::Wait(Step::retry(step.rest() + 1))
-                }
-                Err(Refusal::Full) if step.rest() == PAUSES && self.begin_to_wait(host) => {
-                    Restart::Wait(Step::retry(PAUSES + 1))
-                }
-                Err(refusal) => self.refuse_restart(me, refusal),
-            },
-            _ => self.take_at_first(host, me, n),
+            Step::RETRY => self.retry_step(host, me, n, step.operand()),
+            _ => self.first_step(host, me, n),
         }
     }
 
-    /// Tries a piece of the holders and the overdraft, and returns what else to try if that
-    /// refuses.
-    fn take_at_first(&self, host: &H, me: Pid, n: u32) -> Restart {
-        let from = lock(&self.finds.0).at;
+    fn first_step(&self, host: &H, me: Pid, n: u32) -> Restart {
+        let from = lock(&self.restarts.0).next_piece;
         let whole = match self.take_over_in_piece(host, me, n, from) {
             Piece::TakenOver => return Restart::Admitted,
             Piece::Barren(next) => next.is_none() && from == Cursor::default(),
@@ -193,11 +211,22 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Takes over the permits of a remembered dead holder. Returns `true` if one had enough.
-    fn take_over_found(&self, host: &H, me: Pid, n: u32) -> bool {
+    fn retry_step(&self, host: &H, me: Pid, n: u32, number: u64) -> Restart {
+        let next = Step::retry(number + 1);
+        match self.overdraw(host, me, n) {
+            Ok(admitted) => admitted,
+            Err(Refusal::Full) if number < PAUSES => Restart::Pause(next),
+            Err(Refusal::Full) if number == PAUSES && self.begin_to_wait(host) => Restart::Wait(next),
+            Err(Refusal::Full) if number > PAUSES && number < PAUSES + WAITS => Restart::Wait(next),
+            Err(refusal) => self.refuse_restart(me, refusal),
+        }
+    }
+
+    /// Takes over permits of a remembered dead holder. Returns `true` if one had enough.
+    fn take_over_remembered(&self, host: &H, me: Pid, n: u32) -> bool {
         for _ in 0..MOST_TRIED {
-            let Some(pid) = lock(&self.finds.0).dead.pop() else { return false };
-            // Its pid may belong to another process by now.
+            let Some(pid) = lock(&self.restarts.0).dead.pop() else { return false };
+            // The pid may belong to a living process by now.
             if pid != me && !host.alive(pid) && self.take_over(host, me, n, pid) {
                 return true;
             }
@@ -205,14 +234,14 @@ impl<H: PoolHost> Pool<H> {
         false
     }
 
-    /// Looks at holders from a cursor on. The next restart begins behind them, and knows the dead
-    /// among them.
+    /// Visits the piece of the holders that begins at a cursor, and takes over permits of a dead
+    /// one. Remembers the other dead holders, and the end of the piece, for later restarts.
     fn take_over_in_piece(&self, host: &H, me: Pid, n: u32, from: Cursor) -> Piece {
-        let (holders, next) = self.holders(from, MOST);
+        let (holders, next) = self.holders(from, PIECE_LINES);
         host.worked(holders.len());
         let mut dead: Vec<Pid> = Vec::new();
         for holding in holders {
-            // A holder of fewer permits is left to its monitor: a newcomer may have those.
+            // A holder of fewer permits is left to its monitor, which gives them to the pool.
             if holding.permits >= u64::from(n) && holding.pid != me && !host.alive(holding.pid) {
                 dead.push(holding.pid);
             }
@@ -228,34 +257,32 @@ impl<H: PoolHost> Pool<H> {
         if taken_over { Piece::TakenOver } else { Piece::Barren(next) }
     }
 
-    /// Remembers dead holders for later restarts, as far as there is room, and where the next
-    /// restart begins.
+    /// Remembers dead holders, as far as there is room, and the cursor of the next restart.
     fn remember(&self, dead: &[Pid], next: Cursor) {
         let allocated = {
-            let mut found = lock(&self.finds.0);
-            found.at = next;
-            found.dead.capacity() > 0
+            let mut shared = lock(&self.restarts.0);
+            shared.next_piece = next;
+            shared.dead.capacity() > 0
         };
         if dead.is_empty() {
             return;
         }
-        // Allocated outside the lock.
-        let room = if allocated { Vec::new() } else { Vec::with_capacity(MOST_FOUND) };
-        let mut found = lock(&self.finds.0);
-        if found.dead.capacity() < room.capacity() {
-            found.dead = room;
+        // Allocates outside the restart lock.
+        let room = if allocated { Vec::new() } else { Vec::with_capacity(MOST_REMEMBERED) };
+        let mut shared = lock(&self.restarts.0);
+        if shared.dead.capacity() < room.capacity() {
+            shared.dead = room;
         }
-        let places = MOST_FOUND - found.dead.len();
-        found.dead.extend(dead.iter().take(places));
+        let places = MOST_REMEMBERED - shared.dead.len();
+        shared.dead.extend(dead.iter().take(places));
     }
 
-    /// Reaps a dead process and gives the caller `n` of its permits. If it held fewer, all of them
-    /// go back to the pool.
+    /// Reaps a dead process and gives `n` of its permits to the caller. Returns `false` if it
+    /// held fewer, all of which go back to the pool.
     fn take_over(&self, host: &H, me: Pid, n: u32, dead: Pid) -> bool {
         let (retained, due) = self.reclaim(dead, u64::from(n));
         if retained {
-            // The entry is there, since the caller lives and has inserted it.
-            let entry = self.table.find(me).expect("only its death removes an entry");
+            let entry = self.table.find(me).expect("the caller inserted its entry and is alive");
             self.record_unannounced(host, me, entry, n, Kind::Bound);
         }
         if due {
@@ -264,54 +291,57 @@ impl<H: PoolHost> Pool<H> {
         retained
     }
 
-    /// Begins a lap. Returns `false` if the last one is too recent.
+    /// Begins a lap. Returns `false` if the last barren lap is too recent.
     fn begin_lap(&self, host: &H) -> bool {
         let now = host.exact_ms();
-        let mut found = lock(&self.finds.0);
-        if found.rest.is_some_and(|(ended, rest)| now.wrapping_sub(ended) < rest) {
+        let mut shared = lock(&self.restarts.0);
+        if shared.cooldown.is_some_and(|(ended, cooldown)| now.wrapping_sub(ended) < cooldown) {
             return false;
         }
-        // A clock that wraps must not find it again.
-        found.rest = None;
-        found.lap_began = now;
+        // The clock wraps after 49 days, and must not fall into an old cooldown again.
+        shared.cooldown = None;
+        shared.lap_began = now;
         true
     }
 
-    /// Returns `true` if the restart may wait, and `false` if another did a moment ago.
+    /// Begins the waits of a restart. Returns `false` if another restart began to wait less than
+    /// [`WAIT_INTERVAL_MS`] ago.
     fn begin_to_wait(&self, host: &H) -> bool {
         let now = host.exact_ms();
-        let mut found = lock(&self.finds.0);
-        if found.waited.is_some_and(|began| now.wrapping_sub(began) < WAITLESS_MS) {
+        let mut shared = lock(&self.restarts.0);
+        if shared.wait_began.is_some_and(|began| now.wrapping_sub(began) < WAIT_INTERVAL_MS) {
             return false;
         }
-        found.waited = Some(now);
+        shared.wait_began = Some(now);
         true
     }
 
-    /// Notes that a lap has ended and found no dead holder.
+    /// Ends a barren lap, and begins its cooldown.
     fn end_lap(&self, host: &H) {
         let now = host.exact_ms();
-        let mut found = lock(&self.finds.0);
-        let took = now.wrapping_sub(found.lap_began);
-        found.rest = (took > 0).then(|| (now, took.saturating_mul(REST).min(LONGEST_REST_MS)));
+        let mut shared = lock(&self.restarts.0);
+        let took = now.wrapping_sub(shared.lap_began);
+        shared.cooldown = (took > 0).then(|| (now, took.saturating_mul(COOLDOWN_LAPS).min(MAX_COOLDOWN_MS)));
     }
 
-    /// Takes the permits beyond the limit, as far as the overdraft allows.
+    /// Takes `n` permits beyond the limit, as far as the overdraft allows.
     fn overdraw(&self, host: &H, me: Pid, n: u32) -> Result<Restart, Refusal> {
         let taken = {
-            // Under the lock neither the limit nor the overdraft changes.
+            // The limit and the settings do not change under the queue lock.
             let mut guarded = lock(&self.guarded);
-            let limit = LimitWord::limit(self.front.limit.load());
+            let limit = self.front.limit.limit();
             let max_overdraft = match guarded.settings.max_overdraft {
                 AS_LIMIT => limit,
                 given => given.min(UNLIMITED),
             };
             let least = -(max_overdraft as i64);
-            let least_of_shrunk = least.min(limit as i64 - guarded.shrunk_from as i64);
-            let taken = self.state.overdraw(n, least, least_of_shrunk);
+            // If the limit fell, up to the permits that were in use then.
+            let least_if_overdrawn = least.min(limit as i64 - guarded.shrunk_from as i64);
+            let taken = self.state.overdraw(n, least, least_if_overdrawn);
             if let Ok(left) = taken {
                 if left.free() + i64::from(n) >= 0 {
-                    // The overdraft had been paid back. Only this and a shrink overdraw a pool.
+                    // The pool was not overdrawn before: any overdraft by a smaller limit has
+                    // been paid back.
                     guarded.shrunk_from = 0;
                 }
                 self.note_peak(self.front.limit.load(), left);
@@ -327,7 +357,7 @@ impl<H: PoolHost> Pool<H> {
                 Ok(Restart::Admitted)
             }
             (Ok(_), None) => {
-                // No caller is dead, and only the death of a process removes its entry.
+                // Not expected: the caller inserted its entry and is alive.
                 self.state.give(u64::from(n));
                 Err(Refusal::Closed)
             }
@@ -336,7 +366,7 @@ impl<H: PoolHost> Pool<H> {
     }
 
     fn refuse_restart(&self, me: Pid, refusal: Refusal) -> Restart {
-        self.table.shard(me).rejected.fetch_add(1, Ordering::Relaxed);
+        self.count_refusal(me);
         Restart::Refused(refusal)
     }
 }

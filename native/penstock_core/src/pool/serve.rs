@@ -1,4 +1,22 @@
-//! Serves what is due in the wait queue.
+//! Serves the wait queue: grants permits to waiters, and gives all other answers that are due.
+//!
+//! Any process may serve: a holder that released, the call that reaped a dead holder, a waiter
+//! that left. A grant takes the permits from the state word, credits them to the waiter's entry,
+//! and removes the wait, all under the queue lock. The message follows after that.
+//!
+//! # A waiter that is killed
+//!
+//! Whenever a waiter is killed, the host calls [`Pool::down`] for it, which
+//!
+//! 1. removes its waits, under the queue lock;
+//! 2. removes its entry and gives back all permits in it, under the shard lock;
+//! 3. serves the queue.
+//!
+//! So no permit is lost with the waiter:
+//!
+//! - If the reap removes the wait first, no grant finds it, and the next waiter gets the permits.
+//! - If the grant comes first, the permits are in the entry of the waiter, alive or dead, whether
+//!   it reads the message or not. The reap finds them there, and the next waiter gets them.
 
 use crate::holders::Kind;
 use crate::host::{Answer, Host, Pid};
@@ -8,24 +26,26 @@ use super::limit::LimitWord;
 use super::wait_queue::{Queue, Waiter};
 use super::{Guarded, Pool, PoolHost, Status};
 
-/// The number of answers that are given under one hold of the lock, and sent after it.
+/// The number of waits that end under one hold of the queue lock.
 const BATCH: usize = if cfg!(loom) { 4 } else { 32 };
-/// The number of batches in one call: 64 messages are some 50 µs.
+/// The number of batches in one call: 64 messages take some 50 µs.
 pub(super) const BATCHES: usize = 2;
-/// The number of waiters that are looked at under one hold of the lock after the limit fell.
-const LOOKS: usize = 256;
+/// The number of waiters that a sweep visits under one hold of the queue lock.
+const SWEEP_STEPS: usize = 256;
 
-/// The answer is `None` for a dead process, of which only the ticket is left to drop.
-type Due<H> = (Pid, <H as Host>::Ticket, Option<Answer>);
+/// An ended wait. The answer is `None` if the process is dead: only its ticket must be dropped.
+type Ended<H> = (Pid, <H as Host>::Ticket, Option<Answer>);
 
+/// Waits that ended under one hold of the queue lock. Their answers are sent, and their tickets
+/// dropped, after it.
 pub(super) struct Batch<H: PoolHost> {
-    due: [Option<Due<H>>; BATCH],
+    ended: [Option<Ended<H>>; BATCH],
     len: usize,
 }
 
 impl<H: PoolHost> Batch<H> {
     pub(super) fn new() -> Self {
-        Self { due: [const { None }; BATCH], len: 0 }
+        Self { ended: [const { None }; BATCH], len: 0 }
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -37,12 +57,12 @@ impl<H: PoolHost> Batch<H> {
     }
 
     fn push(&mut self, waiter: Waiter<H>, answer: Option<Answer>) {
-        self.due[self.len] = Some((waiter.pid, waiter.ticket, answer));
+        self.ended[self.len] = Some((waiter.pid, waiter.ticket, answer));
         self.len += 1;
     }
 
     pub(super) fn send(self, host: &H) {
-        for (pid, ticket, answer) in self.due.into_iter().flatten() {
+        for (pid, ticket, answer) in self.ended.into_iter().flatten() {
             if let Some(answer) = answer {
                 host.wake(pid, ticket, answer);
             }
@@ -50,26 +70,26 @@ impl<H: PoolHost> Batch<H> {
     }
 }
 
-/// What is left to do in the wait queue.
+/// The work that is left in the wait queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rest {
+enum Remaining {
     Nothing,
-    /// Only to look for waiters whose requests became too large: no permit waits for that.
+    /// Only the sweep for requests that exceed the limit. It delays no grant.
     Sweep,
-    /// Answers, or grants, or waits of dead processes.
+    /// Answers, grants or orphans.
     More,
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Gives every answer that is due. Returns `false` if grants may be among those that are left
-    /// for the host's next call.
+    /// Gives the answers that are due, up to the bound of one call. If work is left, the host
+    /// calls again. Returns `false` if grants may be among that work.
     #[cold]
     pub fn serve(&self, host: &H) -> bool {
-        let mut rest = Rest::More;
+        let mut remaining = Remaining::More;
         for _ in 0..BATCHES {
             let now = host.now_ms();
             let mut batch = Batch::new();
-            rest = {
+            remaining = {
                 let mut guarded = lock(&self.guarded);
                 if guarded.status == Status::Open {
                     self.serve_open(&mut guarded, &mut batch, now)
@@ -78,30 +98,30 @@ impl<H: PoolHost> Pool<H> {
                 }
             };
             batch.send(host);
-            if rest == Rest::Nothing {
+            if remaining == Remaining::Nothing {
                 return true;
             }
         }
         host.defer(self);
-        rest == Rest::Sweep
+        remaining == Remaining::Sweep
     }
 
-    fn serve_open(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>, now: u32) -> Rest {
+    fn serve_open(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>, now: u32) -> Remaining {
+        // Drainers in an open pool: it was reopened before it was drained.
         self.dismiss_all(guarded, Queue::Drainers, batch, Answer::to_drainer(self.in_use()));
         self.drop_orphans(guarded, batch);
         if !guarded.queue.is_empty(Queue::Drainers) || guarded.queue.has_orphans() {
-            return Rest::More;
+            return Remaining::More;
         }
-        let word = self.front.limit.load();
-        let limit = LimitWord::limit(word);
+        let limit_word = self.front.limit.load();
+        let limit = LimitWord::limit_in(limit_word);
         while batch.has_room() {
             let Some(first) = guarded.queue.first() else {
                 self.state.clear_waiters();
-                return Rest::Nothing;
+                return Remaining::Nothing;
             };
             let (pid, n, kind) = (first.pid, first.permits, first.kind);
-            // The head is checked here, and not by the sweep alone: the waiters behind it wait
-            // for no walk.
+            // An oversize head would block the waiters behind it until the sweep reaches it.
             let oversize = self.oversize(n);
             let taken = if oversize { None } else { self.state.take_for_waiter(n).ok() };
             if !oversize && taken.is_none() {
@@ -115,40 +135,42 @@ impl<H: PoolHost> Pool<H> {
                 }
                 Some(left) if self.grant(pid, n, kind, now) => {
                     guarded.granted += 1;
-                    self.note_peak(word, left);
+                    self.note_peak(limit_word, left);
                     self.dismiss(batch, waiter, Some(Answer::Granted));
                 }
                 Some(_) => {
-                    // The waiter has no entry, so it is dead: its permits go to the next waiter.
+                    // Not expected, as a reap removes the waits before the entry. Without an
+                    // entry the permits go to the next waiter.
                     self.state.give(u64::from(n));
                     self.dismiss(batch, waiter, None);
                 }
             }
         }
         if !batch.has_room() {
-            return Rest::More;
+            return Remaining::More;
         }
-        // The head gets no permits now, so the walk cannot remove a waiter that blocks an
-        // eligible one.
+        // Too few permits are free for the head, which fits the limit. So the sweep removes no
+        // waiter that blocks another.
         if limit == 0 {
+            // A limit of 0 is a pause, which no request exceeds.
             guarded.queue.end_sweep();
         } else {
-            guarded.queue.remove_larger_than(limit, LOOKS, |waiter| {
+            guarded.queue.continue_sweep(limit, SWEEP_STEPS, |waiter| {
                 self.count_refusal(waiter.pid);
                 self.dismiss(batch, waiter, Some(Answer::Full));
                 batch.has_room()
             });
         }
-        if guarded.queue.is_sweeping() { Rest::Sweep } else { Rest::Nothing }
+        if guarded.queue.is_sweeping() { Remaining::Sweep } else { Remaining::Nothing }
     }
 
-    /// Ends a wait that was removed, with that answer or with none.
+    /// Adds a removed wait to the batch, with its answer.
     pub(super) fn dismiss(&self, batch: &mut Batch<H>, waiter: Waiter<H>, answer: Option<Answer>) {
-        self.pass_on(&waiter);
+        self.repoint_entry(&waiter);
         batch.push(waiter, answer);
     }
 
-    /// Drops waits of dead processes.
+    /// Removes orphans: waits of dead processes, which get no answer.
     fn drop_orphans(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>) {
         while batch.has_room()
             && let Some(waiter) = guarded.queue.pop_orphan()
@@ -157,8 +179,8 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Credits permits that were taken to the entry of the waiter. Returns `false` if the waiter
-    /// is dead.
+    /// Credits permits to the entry of a waiter. Returns `false` if there is no entry, as the
+    /// waiter was reaped.
     fn grant(&self, pid: Pid, n: u32, kind: Kind, now: u32) -> bool {
         let _locked = self.table.lock(pid);
         let Some(slot) = self.table.locate(pid) else { return false };
@@ -167,7 +189,7 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    fn serve_closed(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>) -> Rest {
+    fn serve_closed(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>) -> Remaining {
         self.drop_orphans(guarded, batch);
         while batch.has_room()
             && let Some(waiter) = guarded.queue.pop(Queue::Waiters)
@@ -176,18 +198,19 @@ impl<H: PoolHost> Pool<H> {
             self.dismiss(batch, waiter, Some(Answer::Closed));
         }
         if !guarded.queue.is_empty(Queue::Waiters) || guarded.queue.has_orphans() {
-            return Rest::More;
+            return Remaining::More;
         }
         self.state.clear_waiters();
         let in_use = self.in_use();
         if guarded.status == Status::Draining && in_use > 0 {
-            return Rest::Nothing;
+            // Drainers wait on, and each release serves again.
+            return Remaining::Nothing;
         }
         self.dismiss_all(guarded, Queue::Drainers, batch, Answer::to_drainer(in_use));
-        if guarded.queue.is_empty(Queue::Drainers) { Rest::Nothing } else { Rest::More }
+        if guarded.queue.is_empty(Queue::Drainers) { Remaining::Nothing } else { Remaining::More }
     }
 
-    /// Gives the same answer to every process of the queue, while the batch has room.
+    /// Removes the waits of a queue, and gives all of them one answer, while the batch has room.
     fn dismiss_all(&self, guarded: &mut Guarded<H>, queue: Queue, batch: &mut Batch<H>, answer: Answer) {
         while batch.has_room()
             && let Some(waiter) = guarded.queue.pop(queue)

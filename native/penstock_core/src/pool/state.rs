@@ -1,4 +1,4 @@
-//! The state word: how many permits are free, and whether a caller may take them.
+//! The state word: how many permits are free, and whether a caller can take them at once.
 //!
 //! ```text
 //!  63                                                    2   1        0
@@ -6,20 +6,23 @@
 //! | free permits, signed: limit - in use                | CLOSED | WAITERS |
 //! +-----------------------------------------------------+--------+---------+
 //!
-//! CLOSED WAITERS free  | try        | acquire           | release of n
-//! ---------------------+------------+-------------------+--------------------------------
-//!   0      0     >= n  | takes n    | takes n           | free += n
-//!   0      0     <  n  | full       | parks             | free += n
-//!   0      1     any   | full [^1]  | parks at the end  | free += n, then serves waiters
-//!   1      any   any   | closed     | closed            | free += n, then serves drainers
+//! CLOSED WAITERS free  | try_acquire | park              | release of n permits
+//! ---------------------+-------------+-------------------+--------------------------------
+//!   0      0     >= n  | takes n     | takes n           | free += n
+//!   0      0     <  n  | full        | joins the queue   | free += n
+//!   0      1     any   | full [^1]   | joins the queue   | free += n, then serves waiters
+//!   1      any   any   | closed      | closed            | free += n, then serves drainers
 //! ```
 //!
-//! [^1]: `Pool::try_acquire` then serves the waiters, and takes what they leave.
+//! [^1]: `Pool::try_acquire` serves the waiters before it refuses, and takes permits that they
+//! leave.
 //!
-//! WAITERS is set while any process is parked, and only changes under the pool's queue lock. The
-//! word counts free permits and not used ones, so that a change of the limit is one addition to
-//! the very word that acquires compare. No acquire can succeed by a limit that is no longer in
-//! force. A negative count is an overdraft.
+//! CLOSED is set while the pool is closed or draining. WAITERS is set while a process waits for
+//! permits; drainers do not set it. Both flags change only under the queue lock.
+//!
+//! The word counts free permits, not used ones. So a change of the limit is one addition to the
+//! word that every acquire compares. No acquire succeeds by a limit that is no longer in force.
+//! A negative count is an overdraft.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -43,13 +46,13 @@ impl Word {
         self.0 & CLOSED != 0
     }
 
-    /// Returns `true` if the caller must serve waiters or drainers after permits came back.
+    /// Returns `true` if a call that gave permits back must serve waiters or drainers.
     #[inline]
     pub(crate) fn flagged(self) -> bool {
         self.0 & (CLOSED | WAITERS) != 0
     }
 
-    /// Returns `true` if a newcomer may take `n` permits.
+    /// Returns `true` if a caller that has not waited may take `n` permits.
     #[inline]
     pub(crate) fn admits(self, n: u32) -> bool {
         !self.flagged() && self.free() >= i64::from(n)
@@ -67,29 +70,32 @@ impl State {
 
     #[inline]
     pub(crate) fn load(&self) -> Word {
-        // ORDERING: Acquire pairs with the Release in `give`: a caller that sees permits free
-        // also sees the end of the work they were held for. A refusal needs no ordering.
+        // ORDERING: Acquire pairs with the Release in `give`. A caller that observes free permits
+        // also observes the end of the work that held them. A refusal needs no ordering.
         Word(self.0.load(Ordering::Acquire))
     }
 
-    /// Takes `n` permits for a newcomer. Returns the word after it, or the word that refused.
+    /// Takes `n` permits for a caller that has not waited. Returns the word after that, or the
+    /// word that refused.
     #[inline]
     pub(crate) fn take(&self, n: u32) -> Result<Word, Word> {
         self.take_if(n, |word| word.admits(n))
     }
 
-    /// Takes `n` permits for the waiter at the head, whether other processes wait or not.
+    /// Takes `n` permits for the waiter at the head of the queue, so WAITERS may be set.
     pub(crate) fn take_for_waiter(&self, n: u32) -> Result<Word, Word> {
         self.take_if(n, |word| !word.closed() && word.free() >= i64::from(n))
     }
 
-    /// Takes `n` permits for a restart, whether other processes wait or not, if at least `least`
-    /// are free after it; a negative `least` goes beyond the limit. A pool that is overdrawn
-    /// already has another bound.
+    /// Takes `n` permits for a restart, even if other processes wait.
+    ///
+    /// At least `least` permits must be free afterwards; a negative number is an overdraft. If
+    /// the pool is overdrawn before, the bound is `least_if_overdrawn`. Neither bound is
+    /// positive.
     pub(crate) fn overdraw(&self, n: u32, least: i64, least_if_overdrawn: i64) -> Result<Word, Word> {
         self.take_if(n, |word| {
             let least = if word.free() < 0 { least_if_overdrawn } else { least };
-            !word.closed() && word.free() - i64::from(n) >= least.min(0)
+            !word.closed() && word.free() - i64::from(n) >= least
         })
     }
 
@@ -103,9 +109,9 @@ impl State {
             }
             let left = seen.wrapping_sub(u64::from(n) << SHIFT);
             // LINEARIZATION POINT of an acquire.
-            // ORDERING: Acquire pairs with the Release in `give`: the work that the permits were
-            // held for happened before the caller's. Release keeps the announcement in the
-            // holder's entry before the CAS (`Pool::acquire_into`).
+            // ORDERING: Acquire pairs with the Release in `give`: the work that held the permits
+            // happens before the work of this caller. Release keeps the announcement in the
+            // caller's entry before the CAS (`Pool::acquire_into`).
             match self.0.compare_exchange_weak(seen, left, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Ok(Word(left)),
                 Err(now) => seen = now,
@@ -113,47 +119,50 @@ impl State {
         }
     }
 
-    /// Gives `n` permits back. Returns the word before it.
+    /// Gives `n` permits back. Returns the word before that.
     #[inline]
     pub(crate) fn give(&self, n: u64) -> Word {
         // LINEARIZATION POINT of a release.
-        // ORDERING: Release pairs with the Acquire in `take_if`. Acquire orders the loads that
-        // tell what else is due (waiters, the many-holders hint) after it.
+        // ORDERING: Release pairs with the Acquire in `take_if`. Acquire keeps later loads, such
+        // as that of the many-holders hint, after this addition.
         Word(self.0.fetch_add(n << SHIFT, Ordering::AcqRel))
     }
 
-    /// Moves the limit by `delta`. Returns the word before it. Under the queue lock.
+    /// Adds `delta` to the limit. Returns the word before that. Under the queue lock.
     pub(crate) fn shift(&self, delta: i64) -> Word {
-        // ORDERING: AcqRel as in `give`; the Release also publishes the limit that was marked as
-        // changing (see `Pool::shift_limit`).
+        // ORDERING: Release pairs with the Acquire in `take_if`; publishes that the limit is
+        // marked as changing. Acquire pairs with the Release in `take_if`: no acquire that took
+        // before this addition has read the new limit. `Pool::raise_peak` needs both.
         Word(self.0.fetch_add((delta << SHIFT) as u64, Ordering::AcqRel))
     }
 
-    /// Sets WAITERS. Returns the word before it. Under the queue lock.
-    pub(crate) fn set_waiters(&self) -> Word {
-        // No ordering is needed against lost wake-ups, as the flag and the permits are one word.
-        // A release comes before this in the word's modification order, and the parker sees the
-        // permits; or after it, and sees the flag.
-        // ORDERING: Acquire as in `take_if`, for the parker that finds permits after all.
-        Word(self.0.fetch_or(WAITERS, Ordering::AcqRel))
+    /// Sets WAITERS. Under the queue lock.
+    pub(crate) fn set_waiters(&self) {
+        // No wake-up is lost, since the flag and the permits are one word. If a release comes
+        // before this store in the word's modification order, the parking process finds the
+        // permits. If the release comes later, it finds the flag.
+        // ORDERING: no caller relies on it. The parking process takes permits by a CAS of its
+        // own, and a read-modify-write of any ordering continues the release sequence of `give`.
+        // All writes of the word are AcqRel, so that no argument must tell them apart.
+        self.0.fetch_or(WAITERS, Ordering::AcqRel);
     }
 
     /// Clears WAITERS. Under the queue lock.
     pub(crate) fn clear_waiters(&self) {
-        // ORDERING: AcqRel keeps the release sequence whole for every later reader of the word.
+        // ORDERING: AcqRel, which no caller relies on, as in `set_waiters`.
         self.0.fetch_and(!WAITERS, Ordering::AcqRel);
     }
 
     /// Sets CLOSED. Under the queue lock.
     pub(crate) fn close(&self) {
-        // ORDERING: AcqRel, as in `clear_waiters`.
+        // ORDERING: AcqRel, which no caller relies on, as in `set_waiters`.
         self.0.fetch_or(CLOSED, Ordering::AcqRel);
     }
 
     /// Clears CLOSED. Under the queue lock.
     pub(crate) fn open(&self) {
-        // ORDERING: AcqRel, as in `clear_waiters`; the Release also publishes what `Pool::open`
-        // prepared.
+        // ORDERING: Release pairs with the Acquire in `take_if`; publishes the stores of
+        // `Pool::open`.
         self.0.fetch_and(!CLOSED, Ordering::AcqRel);
     }
 }

@@ -1,17 +1,25 @@
 //! Parks callers, and ends their waits.
 //!
-//! Every wait ends once, under the queue lock: by a grant, by an answer, by its process, or by
-//! the death of its process. The call that ends it removes it from the queue, so no other call
-//! finds it. Messages are sent after the lock is released: a process that comes too late to end
-//! its wait knows that its answer is on its way.
+//! A wait ends once: the call that ends it removes it from the queue, under the queue lock, so no
+//! other call finds it. These calls end a wait:
 //!
-//! No wake-up is lost. Permits come back by an addition to the state word, which shows whether
-//! any process waits. A parker sets that flag in the same word before it checks for permits a
-//! last time.
+//! | call                                      | the waiter gets                              |
+//! |-------------------------------------------|----------------------------------------------|
+//! | [`Pool::serve`], by any process           | permits, or a refusal                        |
+//! | [`Pool::expire`], by the host             | the answer that its time is over             |
+//! | `cancel` or `withdraw`, by the waiter     | [`Cancelled::Yes`], and no further answer    |
+//! | [`Pool::down`], after the waiter's death  | nothing                                      |
 //!
-//! A process that blocks has one wait, and ends it itself. A process that [asked](Pool::ask) may
-//! have many, which the host ends when their time is over, and its death ends all of them. Its
-//! entry names one, which is in a ring with the others.
+//! Answers are sent after the lock is released. So a process that finds its wait ended by another
+//! call gets [`Cancelled::TooLate`], and its answer is on its way.
+//!
+//! No wake-up is lost. A parking process sets WAITERS in the state word and then tries to take
+//! permits from that word. A release adds permits to the same word, and serves the waiters if it
+//! finds WAITERS set. One of the two comes later in the word's modification order.
+//!
+//! A process that [parks](Pool::park) blocks: it has one wait, and cancels it itself. A process
+//! that [asks](Pool::ask) goes on: it may have many waits, which the host expires. The waits of a
+//! process form a ring. Its entry names one of them, so that its death ends all.
 
 use crate::holders::{Entry, Kind};
 use crate::host::{Answer, Pid};
@@ -24,29 +32,29 @@ use super::{Guarded, Pool, PoolHost, Status};
 /// The result of a request to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parked {
-    /// The permits were free.
+    /// The permits were free, and the caller holds them.
     Granted,
     /// The request exceeds the limit.
     Full,
-    /// The queue is full.
+    /// The queue has no room for another waiter.
     QueueFull,
     /// The pool admits no process any more.
     Closed,
-    /// The permits that the process holds and the request exceed the limit together: it would
-    /// wait for itself.
+    /// The permits that the caller holds and the request exceed the limit together: the caller
+    /// would wait for its own release.
     Deadlock,
-    /// The answer will come.
+    /// The caller is in the queue, and the host will wake it with an answer.
     Waiting(WaiterId),
 }
 
-/// Whether waits are left that the host ends.
+/// Whether waits are left that the host must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
-    /// More are over than one call may end: the host calls again.
+    /// The time of more waits is over than one call ends: the host must call again.
     More,
-    /// None is over, but there are others: the host calls again later.
+    /// Waits are left whose time is not over: the host must call again later.
     Later,
-    /// None. [`Pool::ask`] tells when there are any again.
+    /// No wait is left that ends by time. [`Pool::ask`] tells the host to begin again.
     Nothing,
 }
 
@@ -55,8 +63,18 @@ pub enum Expiry {
 pub enum Cancelled {
     /// No answer will come.
     Yes,
-    /// An answer was given already and is on its way.
+    /// Another call ended the wait before: its answer is on its way.
     TooLate,
+}
+
+/// How a process waits, and how it will hold the permits.
+#[derive(Clone, Copy)]
+struct Manner {
+    kind: Kind,
+    /// When the host ends the wait; `None` if the process does.
+    until: Option<u64>,
+    /// The process blocks, so it releases no permit before the answer.
+    blocks: bool,
 }
 
 /// A request of a parking process.
@@ -64,11 +82,8 @@ struct Request<'a, H: PoolHost> {
     pid: Pid,
     entry: &'a Entry,
     permits: u32,
-    kind: Kind,
     ticket: Option<H::Ticket>,
-    until: Option<u64>,
-    /// The process goes on meanwhile, and may release what it waits for.
-    goes_on: bool,
+    manner: Manner,
 }
 
 impl<H: PoolHost> Pool<H> {
@@ -77,8 +92,8 @@ impl<H: PoolHost> Pool<H> {
         self.park_while(host, me, n, kind, ticket, || true)
     }
 
-    /// Parks as [`Pool::park`] does, if `still` returns `true`, which is called inside the queue
-    /// lock. Otherwise the pool is closed to the caller.
+    /// Parks as [`Pool::park`] does if `still`, called inside the queue lock, returns `true`.
+    /// Otherwise returns [`Parked::Closed`].
     pub fn park_while(
         &self,
         host: &H,
@@ -88,12 +103,14 @@ impl<H: PoolHost> Pool<H> {
         ticket: H::Ticket,
         still: impl FnOnce() -> bool,
     ) -> Parked {
-        self.park_as(host, me, n, (kind, None, false), ticket, still).0
+        self.park_as(host, me, n, Manner { kind, until: None, blocks: true }, ticket, still).0
     }
 
-    /// Parks for free permits a caller that goes on, and may ask again before the answer comes.
-    /// The host ends the wait when its clock says `until`. Returns `true` if the host must see to
-    /// that, by [`Pool::expire`], and does not yet.
+    /// Puts the calling process into the queue for `n` manual permits, unless they are free. The
+    /// process does not block, and may ask again before the answer.
+    ///
+    /// `until` is when the host ends the wait, in ms of a clock of the host. Returns `true` if
+    /// the host must begin to call [`Pool::expire`]. `still` is as in [`Pool::park_while`].
     pub fn ask(
         &self,
         host: &H,
@@ -103,7 +120,7 @@ impl<H: PoolHost> Pool<H> {
         until: Option<u64>,
         still: impl FnOnce() -> bool,
     ) -> (Parked, bool) {
-        self.park_as(host, me, n, (Kind::Free, until, true), ticket, still)
+        self.park_as(host, me, n, Manner { kind: Kind::Manual, until, blocks: false }, ticket, still)
     }
 
     fn park_as(
@@ -111,26 +128,26 @@ impl<H: PoolHost> Pool<H> {
         host: &H,
         me: Pid,
         n: u32,
-        (kind, until, goes_on): (Kind, Option<u64>, bool),
+        manner: Manner,
         ticket: H::Ticket,
         still: impl FnOnce() -> bool,
     ) -> (Parked, bool) {
-        // Dead holders first; the monitors of those that are not found now will wake the caller.
+        // A dead holder that this scan misses wakes the caller when its monitor runs.
         if !self.state.load().closed() && !self.oversize(n) {
             self.reap_dead(host);
         }
         let Some(entry) = self.table.find(me).or_else(|| self.insert(host, me)) else { return (Parked::Closed, false) };
-        // The ticket stays outside the lock, as it is dropped if it is not needed.
-        let mut request = Request { pid: me, entry, permits: n, kind, ticket: Some(ticket), until, goes_on };
+        // A ticket that is not needed is dropped with the request, outside the queue lock.
+        let mut request = Request { pid: me, entry, permits: n, ticket: Some(ticket), manner };
         let (parked, timed) = {
             let mut guarded = lock(&self.guarded);
             let parked = if still() { self.park_at(&mut guarded, &mut request) } else { Parked::Closed };
-            let timed = matches!(parked, Parked::Waiting(_)) && until.is_some() && !guarded.timed;
+            let timed = matches!(parked, Parked::Waiting(_)) && manner.until.is_some() && !guarded.timed;
             guarded.timed |= timed;
             (parked, timed)
         };
         match parked {
-            Parked::Granted => self.record_unannounced(host, me, entry, n, kind),
+            Parked::Granted => self.record_unannounced(host, me, entry, n, manner.kind),
             Parked::Waiting(_) | Parked::Deadlock => {}
             Parked::Full | Parked::QueueFull | Parked::Closed => self.count_refusal(me),
         }
@@ -138,7 +155,7 @@ impl<H: PoolHost> Pool<H> {
     }
 
     fn park_at(&self, guarded: &mut Guarded<H>, request: &mut Request<'_, H>) -> Parked {
-        let &mut Request { pid, entry, permits, kind, until, goes_on, .. } = request;
+        let &mut Request { pid, entry, permits, manner: Manner { kind, until, blocks }, .. } = request;
         if guarded.status != Status::Open {
             return Parked::Closed;
         }
@@ -146,17 +163,19 @@ impl<H: PoolHost> Pool<H> {
             return Parked::Full;
         }
         let has_room = guarded.queue.len(Queue::Waiters) < guarded.settings.max_waiting as usize;
-        // The permits are not free, then, and only a process that blocks waits for itself. The
-        // limit does not change under this lock; permits that other processes transfer meanwhile
-        // may be missed.
-        if !goes_on && self.waits_for_itself(entry, permits) {
+        // A caller that blocks releases nothing, so a request that needs its own permits cannot
+        // be granted, now or later. The limit does not change under the queue lock. Permits that
+        // another process transfers to the caller at this instant may be missed: the caller then
+        // waits until its time is over.
+        if blocks && self.waits_for_itself(entry, permits) {
             return if has_room { Parked::Deadlock } else { Parked::QueueFull };
         }
-        // From here on, a release finds the flag and waits for the queue lock.
+        // From here on, a release finds the flag, and waits for the queue lock to serve.
         self.state.set_waiters();
         if guarded.queue.is_empty(Queue::Waiters) {
             let taken = self.state.take_for_waiter(permits);
-            if taken.is_ok() || guarded.settings.max_waiting == 0 {
+            // The queue stays empty if the caller took its permits, or if no process may wait.
+            if taken.is_ok() || !has_room {
                 self.state.clear_waiters();
             }
             if let Ok(left) = taken {
@@ -168,52 +187,54 @@ impl<H: PoolHost> Pool<H> {
             return Parked::QueueFull;
         }
         let ticket = request.ticket.take().expect("it is used once");
-        let waiter = Waiter { pid, permits, kind, ticket, queue: Queue::Waiters, until, heir: None };
+        let waiter = Waiter { pid, permits, kind, ticket, queue: Queue::Waiters, until, repoint: None };
         Parked::Waiting(self.join(guarded, entry, waiter))
     }
 
-    /// Puts a waiter of the calling process into its queue, and has its entry name it.
+    /// Appends a waiter of the calling process to its queue. The entry of the process then names
+    /// this wait, and the ring links it to the earlier ones.
     pub(super) fn join(&self, guarded: &mut Guarded<H>, entry: &Entry, waiter: Waiter<H>) -> WaiterId {
         let id = guarded.queue.push(waiter, WaiterId::from_bits(entry.waiter()));
         entry.set_waiter(id.to_bits());
         id
     }
 
-    /// Has the entry of the process name another wait of it, if it named the one that was
+    /// Makes the entry of a process name another of its waits, if it named the one that was
     /// removed. Under the queue lock.
     ///
-    /// A process with two waits has its entry: before that is removed, the ring is ended under
-    /// this lock.
-    pub(super) fn pass_on(&self, out: &Waiter<H>) {
-        if let Some((from, to)) = out.heir
-            && let Some(entry) = self.table.find(out.pid)
+    /// A process with waits in its ring has its entry: before the entry is removed,
+    /// [`Pool::remove_waits_of`] empties the ring under the queue lock.
+    pub(super) fn repoint_entry(&self, removed: &Waiter<H>) {
+        if let Some((from, to)) = removed.repoint
+            && let Some(entry) = self.table.find(removed.pid)
         {
             entry.replace_waiter(from.to_bits(), to.to_bits());
         }
     }
 
-    /// Removes the waits of a dead process, or makes them orphans. Returns `true` if that may let
-    /// other waiters go on.
-    pub(super) fn leave_all(&self, pid: Pid) -> bool {
-        // The word is 0 if the process has never waited. While it has waits, the word names one
-        // of them: a call that ends that one sets the word to another.
+    /// Removes the wait of a dead process, or makes its several waits orphans. Returns `true` if
+    /// the queue must be served: a waiter behind them may be at the head now.
+    pub(super) fn remove_waits_of(&self, pid: Pid) -> bool {
+        // The entry names a wait as long as the process has one, and 0 if it never waited.
         if self.table.find(pid).is_none_or(|entry| entry.waiter() == 0) {
             return false;
         }
-        let _out = {
+        let _removed = {
             let mut guarded = lock(&self.guarded);
-            // Another call may have done all this meanwhile, and another process may have the
-            // entry by now.
+            // Another call may have reaped the process meanwhile, and its entry may be in use by
+            // another process.
             let Some(entry) = self.table.find(pid) else { return false };
             let id = WaiterId::from_bits(entry.waiter());
+            // Two calls may reap one process. The second must not find its ring, which the first
+            // joined to the ring of orphans: to join a ring to itself would split it.
             entry.set_waiter(0);
-            let left = guarded.queue.remove_all_of(id, pid);
+            let removed = guarded.queue.remove_ring_of(id, pid);
             if guarded.queue.is_empty(Queue::Waiters) {
                 self.state.clear_waiters();
             }
-            match left {
+            match removed {
                 Removed::Nothing => return false,
-                // Its ticket is dropped after the lock is released.
+                // The ticket is dropped after the lock is released.
                 Removed::One(waiter) => Some(waiter),
                 Removed::Orphans => None,
             }
@@ -221,32 +242,33 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    /// Ends a wait whose time is over. By the waiting process.
+    /// Ends a wait whose time is over, and counts it as timed out. By the waiting process.
     pub fn cancel(&self, host: &H, me: Pid, id: WaiterId) -> Cancelled {
         self.stop_waiting(host, me, id, true)
     }
 
-    /// Ends a wait before its time is over, which counts as no time-out. By the waiting process.
-    pub fn leave_line(&self, host: &H, me: Pid, id: WaiterId) -> Cancelled {
+    /// Ends a wait before its time is over. It does not count as timed out. By the waiting
+    /// process.
+    pub fn withdraw(&self, host: &H, me: Pid, id: WaiterId) -> Cancelled {
         self.stop_waiting(host, me, id, false)
     }
 
     fn stop_waiting(&self, host: &H, me: Pid, id: WaiterId, timed_out: bool) -> Cancelled {
-        let out = {
+        let removed = {
             let mut guarded = lock(&self.guarded);
-            let out = guarded.queue.remove(id, me);
-            if let Some(out) = &out {
-                self.pass_on(out);
+            let removed = guarded.queue.remove(id, me);
+            if let Some(waiter) = &removed {
+                self.repoint_entry(waiter);
             }
             if guarded.queue.is_empty(Queue::Waiters) {
                 self.state.clear_waiters();
             }
-            out
+            removed
         };
-        let Some(out) = out else { return Cancelled::TooLate };
-        if out.queue == Queue::Waiters {
+        let Some(waiter) = removed else { return Cancelled::TooLate };
+        if waiter.queue == Queue::Waiters {
             self.table.shard(me).timed_out.fetch_add(u64::from(timed_out), Ordering::Relaxed);
-            // It may have been a large request that blocked smaller ones.
+            // A large request at the head may have blocked smaller ones behind it.
             if self.state.load().flagged() {
                 self.serve(host);
             }
@@ -254,16 +276,15 @@ impl<H: PoolHost> Pool<H> {
         Cancelled::Yes
     }
 
-    /// Ends the waits whose time is over by `now`, in ms of the clock that [`Pool::ask`] was
-    /// given times of.
+    /// Ends waits whose time is over at `now`, in ms of the clock of [`Pool::ask`]. By the host.
     pub fn expire(&self, host: &H, now: u64) -> Expiry {
-        let (mut expiry, mut any) = (Expiry::More, false);
+        let (mut expiry, mut ended) = (Expiry::More, false);
         for _ in 0..BATCHES {
             let mut batch = Batch::new();
             {
                 let mut guarded = lock(&self.guarded);
                 while batch.has_room()
-                    && let Some(waiter) = guarded.queue.pop_due(now)
+                    && let Some(waiter) = guarded.queue.pop_expired(now)
                 {
                     self.table.shard(waiter.pid).timed_out.fetch_add(1, Ordering::Relaxed);
                     self.dismiss(&mut batch, waiter, Some(Answer::TimedOut));
@@ -272,17 +293,18 @@ impl<H: PoolHost> Pool<H> {
                     self.state.clear_waiters();
                 }
                 if batch.has_room() {
-                    expiry = if guarded.queue.has_due() { Expiry::Later } else { Expiry::Nothing };
+                    expiry = if guarded.queue.has_timed() { Expiry::Later } else { Expiry::Nothing };
                     guarded.timed = expiry == Expiry::Later;
                 }
             }
-            any |= !batch.is_empty();
+            ended |= !batch.is_empty();
             batch.send(host);
             if expiry != Expiry::More {
                 break;
             }
         }
-        if any && self.state.load().flagged() {
+        // A large request at the head may have blocked smaller ones behind it.
+        if ended && self.state.load().flagged() {
             self.serve(host);
         }
         expiry

@@ -1,16 +1,15 @@
-//! The wait queue: first come, first served, in lists from whose middle a node is removed in one
-//! step.
+//! The wait queue of a pool: its waiters, first come, first served, and its drainers.
 //!
-//! A node is in up to three structures at once, each of which it leaves when the wait ends, in
-//! any way:
+//! The queues are doubly linked lists, so a wait ends in constant time wherever its node is. A
+//! node is in up to three structures, and leaves all of them when its wait ends:
 //!
-//! - its queue, of waiters or of drainers;
-//! - the ring of all waits of its process, one member of which the process' entry names. A
-//!   process that waits by messages may have many waits, and its death ends them all;
-//! - the set of waits that end by a clock of the host, if it has such an end.
+//! - the queue, of waiters or of drainers;
+//! - the ring of all waits of one process. The entry of the process names one member. A process
+//!   that asks without blocking may have many waits, and its death ends all of them;
+//! - the set of waits that the host ends by time, if the wait has such a time.
 //!
-//! The ring of a dead process becomes part of the ring of orphans in one step, and is emptied in
-//! pieces.
+//! The waits of a dead process are orphans. Its ring joins the ring of orphans in one step, and
+//! `Pool::serve` removes the orphans in pieces.
 
 use std::collections::BTreeSet;
 
@@ -18,20 +17,19 @@ use crate::holders::Kind;
 use crate::host::{Host, Pid};
 
 const NIL: u32 = u32::MAX;
-/// The number of nodes that are allocated at a time. They never move: growing copies pointers
-/// only.
+/// The number of nodes in one allocation. Nodes never move, so growth copies no node.
 const CHUNK: usize = 64;
 
-/// What a process waits for.
+/// The queue of a node: what its process waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queue {
-    /// Permits.
+    /// Its processes wait for permits.
     Waiters = 0,
-    /// The end of a drain.
+    /// Its processes wait until no permit is held.
     Drainers = 1,
 }
 
-/// A parked process.
+/// One wait of a process: of a waiter for permits, or of a drainer.
 pub(crate) struct Waiter<H: Host> {
     pub(crate) pid: Pid,
     pub(crate) permits: u32,
@@ -40,9 +38,9 @@ pub(crate) struct Waiter<H: Host> {
     pub(crate) queue: Queue,
     /// When the host ends the wait, in ms by its own clock; `None` if the process itself does.
     pub(crate) until: Option<u64>,
-    /// Set when the wait is removed: its name, and that of another wait of the same process, if
-    /// there is one. If the process' entry names the first, it must name the second.
-    pub(crate) heir: Option<(WaiterId, WaiterId)>,
+    /// Set by the removal, if the process has another wait: the id of this wait, and that of the
+    /// other. If the entry of the process names the first, it must name the second from now on.
+    pub(crate) repoint: Option<(WaiterId, WaiterId)>,
 }
 
 struct Node<H: Host> {
@@ -54,8 +52,8 @@ struct Node<H: Host> {
     waiter: Option<Waiter<H>>,
 }
 
-/// Names one wait: the node, and the generation of the node. At most 59 bits, a small integer on
-/// the BEAM; never 0.
+/// Names one wait: the node, and the generation of the node. It is never 0, and has at most 59
+/// bits, so that it is a small integer on the BEAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaiterId(u64);
 
@@ -68,66 +66,72 @@ impl WaiterId {
     fn index(self) -> usize {
         (self.0 as u32).wrapping_sub(1) as usize
     }
-    /// Returns it as a word.
+    /// Returns the id as a word.
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// Returns the name of any word.
+    /// Returns the id that a word names. Every use of an id checks that its wait exists and is
+    /// one of the calling process.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 }
 
+/// A queue: a list of nodes.
 #[derive(Clone, Copy)]
-struct Ends {
+struct List {
     head: u32,
     tail: u32,
     len: usize,
 }
 
-/// A walk along the waiters that removes requests which became too large.
+/// A walk along the waiters, after the limit fell, that removes the requests which exceed it. It
+/// is done in pieces, and wraps around at the end of the queue.
 struct Sweep {
-    /// The next node. Updated as nodes are removed, so that a walk never starts over.
+    /// The next node to visit; `NIL` stands for the head of the queue. If that node is removed,
+    /// its successor is next.
     at: u32,
-    /// The number of nodes to look at, until each node in the queue has been looked at.
+    /// The number of visits that are left. 0 if no sweep is under way.
     left: usize,
-    /// The largest request among the nodes that were looked at and kept.
+    /// The largest request among the nodes that were visited and kept.
     max_requested: u32,
 }
 
-/// What became of the waits of a dead process.
+/// The result of the removal of a dead process' waits.
 pub(crate) enum Removed<H: Host> {
+    /// The process had no wait.
     Nothing,
-    /// It had one wait, which is removed.
+    /// The process had one wait, which is removed.
     One(Waiter<H>),
-    /// It had several, which are orphans now.
+    /// The process had several waits, which are orphans now.
     Orphans,
 }
 
 /// All parked processes of a pool.
 pub(crate) struct WaitQueue<H: Host> {
     chunks: Vec<Box<[Node<H>]>>,
-    queues: [Ends; 2],
+    queues: [List; 2],
+    /// The first node that no wait uses; these are linked by `next`.
     vacant: u32,
-    /// At least the largest request of any waiter.
+    /// An upper bound of the waiters' requests. The end of a sweep lowers it.
     max_requested: u32,
     sweep: Sweep,
-    /// Any member of the ring of waits whose processes are dead.
+    /// A member of the ring of orphans; `NIL` if there is none.
     orphans: u32,
-    /// The waits that the host ends: when, and the node.
-    due: BTreeSet<(u64, u32)>,
+    /// The waits that the host ends: the time, and the node.
+    timed: BTreeSet<(u64, u32)>,
 }
 
 impl<H: Host> WaitQueue<H> {
     pub(crate) fn new() -> Self {
         Self {
             chunks: Vec::new(),
-            queues: [Ends { head: NIL, tail: NIL, len: 0 }; 2],
+            queues: [List { head: NIL, tail: NIL, len: 0 }; 2],
             vacant: NIL,
             max_requested: 0,
             sweep: Sweep { at: NIL, left: 0, max_requested: 0 },
             orphans: NIL,
-            due: BTreeSet::new(),
+            timed: BTreeSet::new(),
         }
     }
 
@@ -170,7 +174,7 @@ impl<H: Host> WaitQueue<H> {
         self.vacant = first;
     }
 
-    /// Appends a waiter to its queue, and to the ring of `peer`, if that is another wait of its
+    /// Appends a waiter to its queue, and to the ring of `peer` if that is a wait of the same
     /// process.
     pub(crate) fn push(&mut self, waiter: Waiter<H>, peer: WaiterId) -> WaiterId {
         let peer = self.parked(peer, waiter.pid);
@@ -182,14 +186,14 @@ impl<H: Host> WaitQueue<H> {
         if waiter.queue == Queue::Waiters {
             self.max_requested = self.max_requested.max(waiter.permits);
             if self.sweep.left > 0 {
-                // The walk may pass here before it is back where it began, and counts this node
-                // as well.
+                // The sweep may visit this node, which fits the limit, before it has visited all
+                // the others. One more visit makes up for that.
                 self.sweep.left += 1;
                 self.sweep.max_requested = self.sweep.max_requested.max(waiter.permits);
             }
         }
         if let Some(until) = waiter.until {
-            self.due.insert((until, index));
+            self.timed.insert((until, index));
         }
         let node = self.node(index);
         let next_vacant = node.next;
@@ -213,7 +217,7 @@ impl<H: Host> WaitQueue<H> {
         id
     }
 
-    /// Makes one ring of two.
+    /// Joins the rings of two nodes, which must not be the same ring: that would split it.
     fn join_rings(&mut self, a: u32, b: u32) {
         let (a_next, b_next) = (self.node(a).ring_next, self.node(b).ring_next);
         self.node(a).ring_next = b_next;
@@ -222,7 +226,7 @@ impl<H: Host> WaitQueue<H> {
         self.node(a_next).ring_prev = b;
     }
 
-    /// Returns the head of the waiters.
+    /// Returns the waiter at the head of the queue.
     pub(crate) fn first(&mut self) -> Option<&Waiter<H>> {
         match self.queues[Queue::Waiters as usize].head {
             NIL => None,
@@ -237,7 +241,7 @@ impl<H: Host> WaitQueue<H> {
         }
     }
 
-    /// Returns the node of that wait, if it is still parked and is that process'.
+    /// Returns the node of a wait, if the wait has not ended and is one of `pid`.
     fn parked(&self, id: WaiterId, pid: Pid) -> Option<u32> {
         let node = self.chunks.get(id.index() / CHUNK)?.get(id.index() % CHUNK)?;
         let index = id.index() as u32;
@@ -245,15 +249,16 @@ impl<H: Host> WaitQueue<H> {
         (there && WaiterId::new(index, node.generation) == id).then_some(index)
     }
 
-    /// Removes the wait of that name, if it is still parked and is that process'.
+    /// Removes a wait, if it has not ended and is one of `pid`.
     pub(crate) fn remove(&mut self, id: WaiterId, pid: Pid) -> Option<Waiter<H>> {
         let index = self.parked(id, pid)?;
         self.unlink(index)
     }
 
-    /// Removes the only wait of a dead process, or makes all of its waits orphans. `id` is what
-    /// its entry named.
-    pub(crate) fn remove_all_of(&mut self, id: WaiterId, pid: Pid) -> Removed<H> {
+    /// Removes the only wait of a dead process, or makes its several waits orphans. `id` is the
+    /// wait that the entry of the process named. The entry must name none afterwards, so that no
+    /// later call joins the same ring to the orphans again.
+    pub(crate) fn remove_ring_of(&mut self, id: WaiterId, pid: Pid) -> Removed<H> {
         let Some(index) = self.parked(id, pid) else { return Removed::Nothing };
         if self.node(index).ring_next == index {
             return self.unlink(index).map_or(Removed::Nothing, Removed::One);
@@ -277,20 +282,20 @@ impl<H: Host> WaitQueue<H> {
     }
 
     /// Returns `true` if there are waits that the host ends.
-    pub(crate) fn has_due(&self) -> bool {
-        !self.due.is_empty()
+    pub(crate) fn has_timed(&self) -> bool {
+        !self.timed.is_empty()
     }
 
-    /// Removes a wait that ended by `now`.
-    pub(crate) fn pop_due(&mut self, now: u64) -> Option<Waiter<H>> {
-        let &(until, index) = self.due.first()?;
+    /// Removes a wait whose time is over at `now`.
+    pub(crate) fn pop_expired(&mut self, now: u64) -> Option<Waiter<H>> {
+        let &(until, index) = self.timed.first()?;
         if until > now { None } else { self.unlink(index) }
     }
 
-    /// Begins a walk to all waiters that are in the queue now, as the limit fell. A walk that is
-    /// under way goes on from where it is, and passes here again.
+    /// Begins a sweep over all present waiters, after the limit fell. A sweep that is under way
+    /// continues at its place and visits every node once more.
     pub(crate) fn begin_sweep(&mut self) {
-        let Ends { head, len, .. } = self.queues[Queue::Waiters as usize];
+        let List { head, len, .. } = self.queues[Queue::Waiters as usize];
         if self.sweep.left == 0 {
             self.sweep.at = head;
         }
@@ -306,13 +311,13 @@ impl<H: Host> WaitQueue<H> {
         self.sweep.left > 0
     }
 
-    /// Removes waiters that ask for more than `limit`, after it has looked at up to `looks`,
-    /// until `out` has no more room.
-    pub(crate) fn remove_larger_than(&mut self, limit: u64, looks: usize, mut out: impl FnMut(Waiter<H>) -> bool) {
+    /// Continues the sweep, if one is under way, for at most `steps` visits. Passes each waiter
+    /// that requests more than `limit` to `out`, and stops when `out` returns `false`.
+    pub(crate) fn continue_sweep(&mut self, limit: u64, steps: usize, mut out: impl FnMut(Waiter<H>) -> bool) {
         if self.sweep.left == 0 {
             return;
         }
-        for _ in 0..looks.min(self.sweep.left) {
+        for _ in 0..steps.min(self.sweep.left) {
             if self.sweep.left == 0 {
                 break;
             }
@@ -329,10 +334,9 @@ impl<H: Host> WaitQueue<H> {
             let (next, permits) = (node.next, node.waiter.as_ref().map_or(0, |waiter| waiter.permits));
             self.sweep.at = next;
             if u64::from(permits) > limit {
-                // The nodes behind it were counted, so its removal takes nothing off what is
-                // left.
-                let room = self.unlink(index).is_none_or(&mut out);
-                if !room {
+                // This visit is counted already, so the removal leaves `left` as it is.
+                let has_room = self.unlink(index).is_none_or(&mut out);
+                if !has_room {
                     break;
                 }
             } else {
@@ -344,6 +348,7 @@ impl<H: Host> WaitQueue<H> {
         }
     }
 
+    /// Removes a node from all structures that it is in.
     fn unlink(&mut self, index: u32) -> Option<Waiter<H>> {
         let vacant = self.vacant;
         let id = self.id(index);
@@ -370,13 +375,13 @@ impl<H: Host> WaitQueue<H> {
         if !alone {
             self.node(ring_prev).ring_next = ring_next;
             self.node(ring_next).ring_prev = ring_prev;
-            waiter.heir = Some((id, self.id(ring_next)));
+            waiter.repoint = Some((id, self.id(ring_next)));
         }
         if self.orphans == index {
             self.orphans = if alone { NIL } else { ring_next };
         }
         if let Some(until) = waiter.until {
-            self.due.remove(&(until, index));
+            self.timed.remove(&(until, index));
         }
         if waiter.queue == Queue::Waiters && self.queues[queue].len == 0 {
             self.max_requested = 0;

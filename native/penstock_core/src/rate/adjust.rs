@@ -1,26 +1,29 @@
-//! What changes the state of a key other than a hit: charges for work that is over, refunds,
-//! pauses, resets, and charges that may be taken back.
+//! Changes of the state of a key other than a hit: tentative charges, charges for work that is
+//! over, refunds, pauses and resets.
 
 use crate::keyed::CellState;
 use crate::sync::{AtomicU64, Ordering};
 use crate::time::LATEST;
 
+use super::decide::Obstacle;
 use super::gcra::{Rate, Verdict};
-use super::limiter::{Hit, Key, Limiter, Obstacle, RESETS};
+use super::limiter::{Hit, Key, Limiter, RESETS};
 
-/// A charge that may be taken back.
+/// A charge that its caller may take back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tentative {
-    /// The TAT after it.
+    /// The TAT after the charge.
     tat: u64,
     cost: u32,
+    /// The version of the rate before the charge.
     version: u64,
+    /// The number of resets that had begun before the charge, if all had ended.
     resets: Option<u64>,
 }
 
 impl Limiter {
-    /// Charges the key as an allowed hit does, to be taken back perhaps; does not count it yet.
-    /// Returns `None` if the hit is not allowed.
+    /// Charges the key as an allowed hit does, but does not count the hit. Returns `None` if the
+    /// hit is not allowed.
     pub(crate) fn try_charge(&self, key: Key, now: u64, cost: u32) -> Option<Tentative> {
         if self.paused_until(key, now).is_some() {
             return None;
@@ -36,11 +39,11 @@ impl Limiter {
         outcome.unwrap_or(None)
     }
 
-    /// Takes back what is left of a charge. What has already run out may have made room for other
-    /// hits.
+    /// Takes back the part of a charge that is still ahead of the clock. The rest has run out,
+    /// and may have allowed other hits.
     ///
-    /// Returns `false` if nothing was taken back, as the rate was changed since, or a key was
-    /// reset: the charge may have been cut, or cleared.
+    /// Returns `false`, and takes nothing back, if the rate was changed or a key of the same
+    /// counter was reset since the charge: that may have cut or cleared the charge.
     pub(crate) fn take_back(&self, key: Key, now: u64, charge: Tentative) -> bool {
         let outcome = self.decide(key, now, |rate, tat| {
             let untouched = self.config.version() == charge.version
@@ -52,30 +55,32 @@ impl Limiter {
                 Some(refund) => (tat.checked_sub(refund), true),
             }
         });
-        // A limiter that is gone has nothing to take back.
+        // The limiter is closed, or the key has no place: there is nothing to take back.
         outcome.unwrap_or(true)
     }
 
-    /// Charges the key for work that is over, even beyond the burst, and returns what the next
-    /// hit would find. A key without a place is not charged if none is free; no hit of it is
-    /// allowed either.
+    /// Charges the key for work that is over, even beyond the burst. Returns the decision on a
+    /// next hit of cost 1. If the key has no place and none is free, it is not charged, and no
+    /// hit of it is allowed either.
     pub fn charge_anyway(&self, key: Key, now: u64, cost: u32) -> Hit {
         self.correct(key, now, |rate, tat| Some(rate.charge_anyway(tat, now, cost)))
     }
 
-    /// Refunds a part of what the key was charged, but never more than it owes, and returns what
-    /// the next hit would find.
+    /// Refunds a part of what the key was charged, but never more than the key owes. Returns the
+    /// decision on a next hit of cost 1.
     pub fn give_back(&self, key: Key, now: u64, cost: u32) -> Hit {
         let [began, ended] = self.resets_of(key);
-        // Counts as a reset: this may refund what `hit_all` charged meanwhile, which must not be
-        // taken back there as well.
+        // The refund counts as a reset: it may refund a tentative charge of `hit_all`, which must
+        // not take back that charge as well.
         began.fetch_add(1, Ordering::Relaxed);
-        // What has passed is not refunded.
+        // A charge that has run out is not refunded: the TAT never falls below now.
         let hit = self.correct(key, now, |rate, tat| (tat > now).then(|| rate.give_back(tat, cost).max(now)));
         ended.fetch_add(1, Ordering::Relaxed);
         hit
     }
 
+    /// Stores the TAT that `change` returns, if any. Returns the decision on a next hit of cost
+    /// 1.
     fn correct(&self, key: Key, now: u64, change: impl Fn(Rate, u64) -> Option<u64>) -> Hit {
         let outcome = self.decide(key, now, |rate, tat| {
             let changed = change(rate, tat);
@@ -98,27 +103,29 @@ impl Limiter {
         }
     }
 
-    /// Denies every hit of the key for `ns` from `now`, even if it owes nothing. Returns `false`
-    /// if the limiter is closed.
+    /// Denies every hit of the key for `ns` from `now`, even if the key owes nothing. Returns
+    /// `false` if the limiter is closed.
     pub fn pause(&self, key: Key, now: u64, ns: u64) -> bool {
         let until = now.saturating_add(ns).min(LATEST);
-        self.pauses.pause(key.tag(), now, until, || self.is(key.generation()))
+        self.pauses.pause(key.tag(), now, until, || self.is_current(key.generation()))
     }
 
-    /// Clears what the key owes. Returns `false` if the limiter is closed.
+    /// Clears what the key owes, and ends its pause. Returns `false` if the limiter is closed.
     pub fn reset(&self, key: Key) -> bool {
         let [began, ended] = self.resets_of(key);
-        // Before the clearing: a caller that sees the key cleared sees that a reset began.
+        // Before the key is cleared: a caller that observes the clear also observes that a reset
+        // began.
         began.fetch_add(1, Ordering::Relaxed);
-        let reset = self.clear_key(key);
-        if reset {
+        let cleared = self.clear_key(key);
+        if cleared {
             self.pauses.end(key.tag());
         }
-        // After the clearing: a charge in between was perhaps cleared.
+        // After the key is cleared: a charge between the two counts may have been cleared.
         ended.fetch_add(1, Ordering::Relaxed);
-        reset
+        cleared
     }
 
+    /// Returns the numbers of resets that began and that ended, of the key's counter.
     fn resets_of(&self, key: Key) -> &[AtomicU64; 2] {
         match key {
             Key::Global(_) => &self.resets[0],
@@ -126,6 +133,7 @@ impl Limiter {
         }
     }
 
+    /// Removes the state of the key. Returns `false` if the limiter is closed.
     fn clear_key(&self, key: Key) -> bool {
         match key {
             Key::Global(generation) => loop {
@@ -139,7 +147,7 @@ impl Limiter {
             },
             Key::Tag(generation, tag) => {
                 while !self.table.remove(tag) {}
-                self.is(generation)
+                self.is_current(generation)
             }
         }
     }

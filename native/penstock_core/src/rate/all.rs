@@ -1,4 +1,4 @@
-//! A hit on several limiters that is charged to all of them or to none.
+//! A hit on several keys, of one limiter or many, that is charged to all of them or to none.
 
 use super::limiter::{ALLOWED, DENIED, Hit, Key, Limiter};
 
@@ -18,20 +18,19 @@ pub struct Charge<'a> {
 pub enum All {
     /// All are charged.
     Allowed,
-    /// None is charged; the one at this index has the longest wait, in ns, or will never be
-    /// allowed.
+    /// None is charged. The charge at this index has the longest wait, in ns; `None` if it is
+    /// never allowed.
     Denied(usize, Option<u64>),
-    /// None is charged; the limiter at this index is closed.
+    /// None is charged, as the limiter of the charge at this index is closed.
     Gone(usize),
 }
 
-/// The number of attempts, each of which peeks at all limiters before it charges any. An attempt
-/// fails after that only if another hit on the same key was allowed at that very instant.
+/// The number of attempts. Each peeks at all keys before it charges any, so it fails after the
+/// peek only if another caller charged one of the keys meanwhile.
 const ATTEMPTS: usize = 8;
 
 impl Charge<'_> {
-    /// Adds this charge to others: to the cost of the same limiter and key, if they are among
-    /// them.
+    /// Adds this charge to others. If one of them has the same limiter and key, its cost grows.
     pub fn add_to(self, charges: &mut Vec<Self>) {
         let same = |other: &&mut Self| std::ptr::eq(other.limiter, self.limiter) && other.key == self.key;
         match charges.iter_mut().find(same) {
@@ -41,15 +40,17 @@ impl Charge<'_> {
     }
 }
 
-/// Charges all, or none. No two charges may have the same limiter and key: see
+/// Charges all, or none. The limiter and key of each charge must be unique: see
 /// [`Charge::add_to`].
 ///
-/// A tentative charge may deny a concurrent hit. A turn that was reserved behind it stays where
-/// it is, so that another may come with it.
+/// Until all are charged, each charge is tentative, and may deny a concurrent hit. A turn that
+/// another caller reserves behind a tentative charge keeps its time if that charge is taken back.
+/// Another turn may then come at the same time as that one.
 ///
-/// Taking a charge back allows no hit, unless its key was reset and hit again within the same ns.
-/// A charge is not taken back if its rate was changed meanwhile, or its key perhaps reset; then
-/// there is no further attempt. If other callers are quicker in each attempt, the wait is 1 ns.
+/// A charge that is taken back allows no hit beyond the rate, unless its key was reset and hit
+/// again within the same ns. If the rate was changed meanwhile, or the key may have been reset,
+/// the charge is not taken back, and there is no further attempt. If other callers are quicker in
+/// each attempt, the wait is 1 ns.
 pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
     let mut outcome = All::Allowed;
     for _ in 0..ATTEMPTS {
@@ -61,8 +62,8 @@ pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
             break;
         }
         let Some((failed, taken_back)) = charge_each(charges, &clock) else { break };
-        // Other callers were allowed meanwhile: the hit may be allowed at once, or after they are
-        // through.
+        // Other callers charged a key after the peek. The wait is not known, but the next attempt
+        // may be allowed.
         outcome = All::Denied(failed, Some(1));
         if !taken_back {
             break;
@@ -76,8 +77,8 @@ pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
     outcome
 }
 
-/// Charges each in turn. Returns the index of the first that is not allowed, and whether all
-/// charges before it could be taken back.
+/// Charges each in turn. If one is not allowed, takes back those before it. Returns the index of
+/// that one, and `true` if all before it were taken back; `None` if all are allowed.
 fn charge_each(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> Option<(usize, bool)> {
     let mut charged = Vec::with_capacity(charges.len());
     for (at, charge) in charges.iter().enumerate() {
@@ -95,6 +96,7 @@ fn charge_each(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> Option<(usize
     None
 }
 
+/// Returns the decision on all charges, given that on each.
 fn worst(hits: impl Iterator<Item = Hit>) -> All {
     let mut worst = All::Allowed;
     for (at, hit) in hits.enumerate() {

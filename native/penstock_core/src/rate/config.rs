@@ -1,19 +1,21 @@
-//! The rate in force, which every hit reads without a lock and an owner changes now and then.
+//! The rate in force: every hit reads it without a lock, and an update changes it.
 
 use crate::keyed::{Context, Parity};
 use crate::sync::{AtomicU64, Ordering, fence};
 
 use super::gcra::Rate;
 
-/// The rate in force, and the version since which it has been.
+/// The rate of one version of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConfigSnapshot {
     pub(crate) rate: Rate,
     pub(crate) version: u64,
+    /// The latest instant that a TAT of the version before counts for.
     cap: u64,
 }
 
 impl ConfigSnapshot {
+    /// Returns the context by which states of keys are read at `now`.
     #[inline]
     pub(crate) fn context(self, now: u64) -> Context {
         Context { now, parity: Parity(self.version & 1 != 0), cap: self.cap }
@@ -21,16 +23,17 @@ impl ConfigSnapshot {
 }
 
 /// A double-buffered seqlock. A change writes the copy that is not in force, and then publishes
-/// its version. A reader that is so slow that the next change but one overwrites its copy sees
-/// another version, and reads again.
+/// the version of that copy. The second change after that overwrites the copy: a reader that is
+/// that slow loads another version at its end, and reads again.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigCell {
     version: AtomicU64,
-    copies: [Copies; 2],
+    /// The copy of a version is the one of its low bit.
+    copies: [ConfigWords; 2],
 }
 
 #[derive(Debug, Default)]
-struct Copies {
+struct ConfigWords {
     interval: AtomicU64,
     burst: AtomicU64,
     cap: AtomicU64,
@@ -40,7 +43,7 @@ impl ConfigCell {
     #[inline]
     pub(crate) fn read(&self) -> ConfigSnapshot {
         loop {
-            // ORDERING: Acquire pairs with the Release in `publish`: the copy of that version is
+            // ORDERING: Acquire pairs with the Release in `publish`: the copy of this version is
             // complete.
             let version = self.version.load(Ordering::Acquire);
             let copy = &self.copies[version as usize & 1];
@@ -56,16 +59,17 @@ impl ConfigCell {
         }
     }
 
+    /// Returns the version in force.
     #[inline]
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Relaxed)
     }
 
-    /// Brings a rate into force at `now`; a key owes at most `cut` ns from before. One call at a
-    /// time.
+    /// Brings a rate into force at `now`, and cuts to `cut` ns what keys owe from the rate
+    /// before. Calls must not be concurrent.
     pub(crate) fn publish(&self, rate: Rate, now: u64, cut: u64) {
-        // ORDERING: pairs with the fence in `read`: the version of the last change is visible
-        // before any store below.
+        // ORDERING: pairs with the fence in `read`: a reader that observes a store below also
+        // observes the version of the change before this one.
         fence(Ordering::Release);
         let version = self.version.load(Ordering::Relaxed).wrapping_add(1);
         let copy = &self.copies[version as usize & 1];

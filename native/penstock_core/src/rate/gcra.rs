@@ -1,34 +1,33 @@
 //! The arithmetic of a rate limit: GCRA, the generic cell rate algorithm, which is a token bucket
 //! without a timer.
 //!
-//! The only state is one instant, the *theoretical arrival time* (TAT): when the next hit would
-//! come if hits came evenly. A hit of cost `c` moves it on by `c` intervals, from now if it is in
-//! the past. The hit is allowed as long as the TAT does not get further ahead of the clock than
-//! the tolerance, which is `burst` intervals.
+//! The only state of a key is one instant, the *theoretical arrival time* (TAT): when the next
+//! hit would come if hits came evenly. A hit of cost `c` moves the TAT on by `c` intervals, from
+//! now if the TAT is in the past. The hit is allowed if the moved TAT is ahead of the clock by at
+//! most the tolerance, which is `burst` intervals.
 //!
 //! ```text
 //!            now                          now + tolerance
 //!   ----------|------------------------------|-----------> time
-//!                  |  tat   -> + cost ->  |     allowed: it is not beyond
+//!                  | tat --- cost --> | moved tat     allowed: not beyond the tolerance
 //! ```
 //!
 //! # Representation
 //!
-//! Instants and spans are whole nanoseconds in 64 bits, below [`END`], which is 282 years. A
-//! century of burst may be ahead of a clock that has run for [`LATEST`](crate::time::LATEST), 181
-//! years, and no sum of two of them wraps.
+//! Instants and spans are whole nanoseconds in 64 bits, below [`END`], which is 283 years. A TAT
+//! may be a century of burst ahead of a clock that has run for [`LATEST`](crate::time::LATEST),
+//! which is 183 years. No sum of two instants wraps.
 //!
-//! The interval is rounded down to a whole nanosecond, and is at least one microsecond. So a rate
-//! is exact within 0.1 %, and exact if an interval is a whole number of ns. It is rounded down so
-//! that a caller that hits as often as allowed is never denied: the `limit` hits of one `per` are
-//! over after it. The tolerance is `burst` times the *rounded* interval, so exactly `burst` hits
-//! fit into it.
+//! An interval is at least one microsecond, and is rounded down to whole nanoseconds. So a rate
+//! is too fast by at most 0.1 %, and exact if its interval is a whole number of ns. Rounded up,
+//! it would deny a caller that hits as often as allowed. The tolerance is `burst` times the
+//! *rounded* interval, so exactly `burst` hits fit into it.
 //!
 //! # Clocks
 //!
-//! A clock may be behind, because it was read before other hits moved the TAT. It makes a hit
-//! look earlier than it is, so the hit is denied rather than allowed. No order of clocks refills
-//! anything.
+//! A caller may have read its clock before other hits moved the TAT. Then its hit seems earlier
+//! than it is, and may be denied, but is never allowed for that reason. So clocks may be read in
+//! any order: an early reading never lowers a TAT.
 
 use crate::time::{CENTURY, END, NS_PER_MS};
 
@@ -42,7 +41,7 @@ pub struct Rate {
     burst: u32,
 }
 
-/// Why a rate is not possible.
+/// Why no rate was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutOfBounds {
     /// A number that must be positive is 0.
@@ -56,22 +55,22 @@ pub enum OutOfBounds {
 /// The decision on a hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The TAT moves on; `remaining` hits of cost 1 could follow at once.
+    /// The hit moves the TAT; `remaining` hits of cost 1 could follow at once.
     Allow { tat: u64, remaining: u32 },
-    /// It would be allowed after `wait` ns, at least 1.
+    /// The hit would be allowed after `wait` ns, at least 1.
     Deny { wait: u64 },
-    /// It costs more than the burst.
+    /// The hit costs more than the burst.
     Never,
 }
 
 /// The decision on a hit that would wait for its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// The TAT moves on, and the turn comes after `wait` ns.
+    /// The hit moves the TAT, and its turn comes after `wait` ns.
     Reserve { tat: u64, wait: u64 },
     /// The turn would come after `wait` ns, beyond the patience.
     TooFar { wait: u64 },
-    /// It costs more than the burst.
+    /// The hit costs more than the burst.
     Never,
 }
 
@@ -79,7 +78,7 @@ impl Rate {
     /// The highest rate.
     pub const MAX_HITS_PER_MS: u64 = NS_PER_MS / SHORTEST;
 
-    /// Returns the rate of `limit` hits per `per_ms` on average, and at most `burst` at once.
+    /// Returns the rate of `limit` hits in `per_ms` on average, and of at most `burst` at once.
     pub fn new(limit: u32, per_ms: u64, burst: u32) -> Result<Self, OutOfBounds> {
         if limit == 0 || per_ms == 0 || burst == 0 {
             return Err(OutOfBounds::Nothing);
@@ -92,10 +91,11 @@ impl Rate {
         if per * u128::from(burst) > limit * u128::from(CENTURY) {
             return Err(OutOfBounds::TooLong);
         }
-        // At most a century, since a burst is at least 1.
+        // The interval fits into 64 bits: it is at most a century, since a burst is at least 1.
         Ok(Self { interval: (per / limit) as u64, burst })
     }
 
+    /// Returns the rate that [`Rate::interval`] and [`Rate::burst`] describe.
     pub(crate) fn from_parts(interval: u64, burst: u32) -> Self {
         Self { interval, burst }
     }
@@ -115,7 +115,7 @@ impl Rate {
         self.interval * u64::from(self.burst)
     }
 
-    /// Returns how far a hit moves the TAT; `None` if the cost exceeds the burst.
+    /// Returns how far a hit moves the TAT, in ns; `None` if the cost exceeds the burst.
     #[inline]
     pub(crate) fn charge(self, cost: u32) -> Option<u64> {
         (cost <= self.burst).then(|| self.interval * u64::from(cost))
@@ -128,14 +128,14 @@ impl Rate {
         let tat = tat.max(now).saturating_add(charge);
         let (ahead, tolerance) = (tat - now, self.tolerance());
         if ahead <= tolerance {
-            // It is at most the burst.
+            // The quotient is at most the burst, so it fits into 32 bits.
             Verdict::Allow { tat, remaining: ((tolerance - ahead) / self.interval) as u32 }
         } else {
             Verdict::Deny { wait: ahead - tolerance }
         }
     }
 
-    /// Decides on a hit that waits for up to `patience` ns.
+    /// Decides on a hit that waits for its turn, for up to `patience` ns.
     #[inline]
     pub(crate) fn reserve(self, tat: u64, now: u64, cost: u32, patience: u64) -> Turn {
         let Some(charge) = self.charge(cost) else { return Turn::Never };
@@ -144,16 +144,16 @@ impl Rate {
         if wait <= patience && tat < END { Turn::Reserve { tat, wait } } else { Turn::TooFar { wait } }
     }
 
-    /// Returns the TAT after a charge for work that is over, at any cost: up to a century of
-    /// debt, or the burst if that is more.
+    /// Returns the TAT after a charge for work that is over, which no burst bounds. The charge
+    /// moves the TAT no further than a century from now.
     pub(crate) fn charge_anyway(self, tat: u64, now: u64, cost: u32) -> u64 {
         let charge = self.interval.saturating_mul(u64::from(cost));
-        // A hit of cost 1 is denied from there, as its own interval is ahead of the tolerance.
+        // The tolerance is at most a century: from there a hit of cost 1 is denied.
         let most = now + CENTURY;
         tat.max(now).saturating_add(charge).min(most.max(tat))
     }
 
-    /// Returns the TAT after a refund. A TAT in the past owes nothing, however far it is.
+    /// Returns the TAT after a refund. A TAT in the past allows no more than a TAT of now.
     pub(crate) fn give_back(self, tat: u64, cost: u32) -> u64 {
         tat.saturating_sub(self.interval.saturating_mul(u64::from(cost)))
     }

@@ -2,37 +2,39 @@
 
 use crossbeam_utils::CachePadded;
 
-use crate::keyed::{CellState, Found, Table};
+use crate::keyed::{CellState, Table};
 use crate::reuse::{Generation, OutOfMemory, Reusable};
 use crate::sync::{AtomicPair, AtomicU32, AtomicU64, Mutex, Ordering, lock, thread_number};
 use crate::time::{Clock, NS_PER_MS};
 
 use super::config::ConfigCell;
+use super::decide::Obstacle;
 use super::gcra::{Rate, Turn, Verdict};
 use super::migrate::Changed;
 use super::pauses::Pauses;
 
-/// The number of places that one step of a change, or of a count, looks at: some 20 µs.
+/// The number of places that one step of a change, or of a count of keys, visits in about 20 µs.
 pub(super) const STEP: usize = if cfg!(loom) { 2 } else { 4096 };
 
-/// A timer of the host may be late by some 2 ms.
-const FINE: u64 = 4 * NS_PER_MS;
+/// A tolerance below this, in ns, needs a finer wait than a timer of the host, which may be about
+/// 2 ms late.
+const FINE_TOLERANCE: u64 = 4 * NS_PER_MS;
 
-/// The number of counters of resets, each for some of the keys.
+/// The number of counters of resets. Keys share a counter by their tags.
 pub(super) const RESETS: usize = if cfg!(loom) { 16 } else { 256 };
 
-/// Returns the number of parts that totals are counted in, a power of two, so that threads share
-/// no counter. There is one for each thread that runs at a time, and as many again, as other
-/// threads have numbers too.
-fn parts() -> usize {
+/// Returns the number of shards of the totals, a power of two. It is at least twice the number of
+/// processors: schedulers rarely share a shard, although other threads have numbers, too.
+fn total_shards() -> usize {
     if cfg!(any(loom, shuttle)) {
         return 1;
     }
     2 * std::thread::available_parallelism().map_or(8, std::num::NonZero::get).next_power_of_two()
 }
 
-/// The index of a total.
+/// The index of the total of allowed hits.
 pub(crate) const ALLOWED: usize = 0;
+/// The index of the total of denied hits.
 pub(crate) const DENIED: usize = 1;
 
 /// The configuration of a rate.
@@ -42,7 +44,7 @@ pub struct Limits {
     pub limit: u32,
     /// The period in ms.
     pub per_ms: u64,
-    /// The rate that hits are decided by, with the burst.
+    /// The rate by which hits are decided: the interval and the burst.
     pub rate: Rate,
 }
 
@@ -53,21 +55,21 @@ pub struct LimiterSettings {
     pub limits: Limits,
     /// The number of keys that it has places for.
     pub max_keys: u32,
-    /// Whether its clock is set by hand.
+    /// Whether its clock is manual: only [`Limiter::advance`] moves it.
     pub manual: bool,
 }
 
 /// What a hit is charged to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// All hits without a key.
+    /// The one state of all hits without a key.
     Global(Generation),
     /// One key, by the hash of the generation and the key.
     Tag(Generation, u64),
 }
 
 impl Key {
-    /// Returns 0 for all hits without a key: no key has that tag.
+    /// Returns the tag of the key; 0, which no key has, for hits without a key.
     #[inline]
     pub(super) fn tag(self) -> u64 {
         match self {
@@ -86,11 +88,11 @@ impl Key {
 /// The decision on a hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hit {
-    /// Allowed; this many hits of cost 1 could follow at once.
+    /// The hit is allowed; this many hits of cost 1 could follow at once.
     Allow(u32),
-    /// Denied; it would be allowed after this many ns, at least 1.
+    /// The hit is denied; it would be allowed after this many ns, at least 1.
     Deny(u64),
-    /// Denied; it costs more than the burst.
+    /// The hit is denied, as it costs more than the burst.
     Never,
     /// The limiter is closed.
     Gone,
@@ -99,49 +101,53 @@ pub enum Hit {
 /// The decision on a hit that would wait for its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reserved {
-    /// Its turn comes in this many ns, perhaps 0.
+    /// The turn comes in this many ns, which may be 0.
     In(u64),
-    /// Its turn would come in this many ns, beyond its patience; nothing is reserved.
+    /// The turn would come in this many ns, beyond the patience; nothing is reserved.
     TooFar(u64),
-    /// The key has no place; one may be free in this many ns, within its patience.
+    /// The key has no place. One may be free in this many ns, within the patience.
     NoPlace(u64),
-    /// Denied; it costs more than the burst.
+    /// The hit is denied, as it costs more than the burst.
     Never,
     /// The limiter is closed.
     Gone,
 }
 
-/// A limiter. Made closed; see [`Limiter::open`].
+/// A limiter. It is closed until [`Limiter::open`].
 pub struct Limiter {
     pub(super) config: CachePadded<ConfigCell>,
-    /// The generation, and the state of hits without a key.
+    /// The global place: the generation that owns it, and the state of hits without a key.
     pub(super) global: CachePadded<AtomicPair>,
     pub(super) table: Table,
     max_keys: u32,
-    /// The number of times that it was opened.
+    /// The generation that is open, or 0 before the first.
     generation: AtomicU32,
-    /// How many resets began and ended, of keys that share a counter: a charge from before a
-    /// reset is not taken back after it.
+    /// The numbers of resets that began and that ended, for keys that share a counter. A charge
+    /// from before a reset is not taken back after it.
     pub(super) resets: [[AtomicU64; 2]; RESETS],
+    /// The numbers of allowed and of denied hits, in shards.
     totals: Box<[CachePadded<[AtomicU64; 2]>]>,
     pub(super) pauses: Pauses,
     clock: Clock,
-    pub(super) given: Mutex<Given>,
+    pub(super) changes: Mutex<Changes>,
 }
 
+/// The configuration in force, and the changes of it that were requested.
 #[derive(Debug, Default)]
-pub(super) struct Given {
+pub(super) struct Changes {
     /// The configuration in force.
-    pub(super) limits: Option<Limits>,
-    /// The result of all requested changes, each applied to the one before. It comes into force
-    /// when all places are migrated.
+    pub(super) in_force: Option<Limits>,
+    /// The result of all requested changes, each applied to the result of the one before. It
+    /// comes into force when all places are migrated.
     pub(super) wanted: Option<Limits>,
-    /// The least burst among those changes, in ns: each of them cuts.
+    /// The smallest burst among the changes that are not in force, in ns: each of them cuts what
+    /// keys owe.
     pub(super) cut: Option<u64>,
-    /// The number of changes that were requested, and of those that are in force.
-    pub(super) asked: u64,
-    pub(super) done: u64,
-    /// Since this version no TAT has the parity of the version before.
+    /// The number of changes that were requested.
+    pub(super) requested: u64,
+    /// The number of changes that are in force.
+    pub(super) applied: u64,
+    /// If this is the version in force, no TAT has the parity of the version before.
     pub(super) migrated: u64,
 }
 
@@ -154,16 +160,10 @@ pub struct LimiterInfo {
     pub max_keys: u32,
     /// The size of its places in bytes.
     pub memory: usize,
-    /// Hits allowed since it was opened.
+    /// The number of hits allowed since the limiter was opened.
     pub allowed: u64,
-    /// Hits denied since then.
+    /// The number of hits denied since then.
     pub denied: u64,
-}
-
-/// Why a key has no place to be charged in.
-pub(super) enum Obstacle {
-    Full { until: u64, burst: u32 },
-    Gone,
 }
 
 impl Limiter {
@@ -179,69 +179,79 @@ impl Limiter {
             max_keys,
             generation: AtomicU32::new(0),
             resets: std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))),
-            totals: (0..parts()).map(|_| CachePadded::default()).collect(),
+            totals: (0..total_shards()).map(|_| CachePadded::default()).collect(),
             pauses: Pauses::new(max_keys as usize),
             clock: Clock::real(),
-            given: Mutex::default(),
+            changes: Mutex::default(),
         })
     }
 
-    /// Resets and reopens it. The caller must own it exclusively; only slow hits of the previous
-    /// generation may still access it. Their tags belong to no key now, the global place is not
-    /// theirs, and they vacate what they charge.
+    /// Resets and opens the limiter. The calling thread must own it exclusively; only stale
+    /// callers of earlier generations may still access it. Their tags belong to no key of this
+    /// generation, they find that another generation owns the global place, and they vacate what
+    /// they charge.
     pub fn open(&self, limits: Limits, manual: bool, now: u64) -> Generation {
         let (generation, now) = {
-            // A late caller does not advance the clock of this generation.
-            let _guard = lock(&self.given);
+            // Under the lock of `advance`: a stale caller does not move the clock of this
+            // generation.
+            let _guard = lock(&self.changes);
             let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1).max(1);
-            // ORDERING: SeqCst, before the places are cleared: a slow hit that charges a place
-            // after that sees, after its charge, the new generation.
+            // ORDERING: SeqCst pairs with `is_current`. The places are cleared after this store:
+            // a stale caller that charges a cleared place loads the new generation after its
+            // charge.
             self.generation.store(generation, Ordering::SeqCst);
             (generation, self.clock.start(manual, now))
         };
-        // Outside the lock, as it takes time and a slow caller would wait.
+        // Outside the lock: this takes long, and a stale caller would wait for it.
         self.table.clear();
         self.pauses.clear();
-        for total in self.totals.iter().flat_map(|part| part.iter()) {
+        for total in self.totals.iter().flat_map(|shard| shard.iter()) {
             total.store(0, Ordering::Relaxed);
         }
-        let mut given = lock(&self.given);
+        let mut changes = lock(&self.changes);
         self.config.publish(limits.rate, now, limits.rate.tolerance());
         self.global.store(u64::from(generation), CellState::NONE.to_bits());
-        // Numbers of changes go on, so that a change of the previous generation finds itself
-        // over.
-        let asked = given.asked;
-        let migrated = self.config.version();
-        *given = Given { limits: Some(limits), wanted: Some(limits), cut: None, asked, done: asked, migrated };
+        // Numbers of changes are not reused, so that a change of an earlier generation counts as
+        // applied.
+        let requested = changes.requested;
+        *changes = Changes {
+            in_force: Some(limits),
+            wanted: Some(limits),
+            cut: None,
+            requested,
+            applied: requested,
+            migrated: self.config.version(),
+        };
         generation
     }
 
-    /// Returns `true` if that generation is open. If not, what the caller has loaded before may
-    /// belong to another one.
+    /// Returns `true` if this generation is open. If not, all that the caller has loaded may
+    /// belong to another generation.
     #[inline]
-    pub fn is(&self, generation: Generation) -> bool {
+    pub fn is_current(&self, generation: Generation) -> bool {
         // ORDERING: SeqCst pairs with the store in `open`.
         self.generation.load(Ordering::SeqCst) == generation
     }
 
-    /// Returns the time of its clock: `real`, unless it is set by hand.
+    /// Returns the time of the limiter's clock in ns. `real` reads the host's clock, which serves
+    /// unless the limiter's clock is manual.
     #[inline]
     pub fn now(&self, real: impl FnOnce() -> u64) -> u64 {
         self.clock.now(real)
     }
 
-    /// Sets the clock forward. Returns `false` if it is not set by hand, or the generation is
-    /// over.
+    /// Moves a manual clock forward. Returns `false` if the clock is the host's, or the
+    /// generation is over.
     pub fn advance(&self, generation: Generation, ms: u64) -> bool {
-        // No other generation opens meanwhile.
-        let _guard = lock(&self.given);
-        self.is(generation) && self.clock.advance(ms)
+        // Under this lock no other generation opens.
+        let _guard = lock(&self.changes);
+        self.is_current(generation) && self.clock.advance(ms)
     }
 
     /// Charges the key at `now`, if the rate allows it.
     #[inline]
     pub fn hit(&self, key: Key, now: u64, cost: u32) -> Hit {
-        let hit = self.charge(key, now, cost);
+        let hit = self.decide_hit(key, now, cost, Some);
         match hit {
             Hit::Allow(_) => self.count(ALLOWED),
             Hit::Deny(_) | Hit::Never => self.count(DENIED),
@@ -250,22 +260,18 @@ impl Limiter {
         hit
     }
 
-    #[inline]
-    fn charge(&self, key: Key, now: u64, cost: u32) -> Hit {
-        self.ask(key, now, cost, Some)
-    }
-
-    /// Returns what a hit would come to.
+    /// Returns the decision on a hit, without a charge and without a count.
     pub fn peek(&self, key: Key, now: u64, cost: u32) -> Hit {
-        self.ask(key, now, cost, |_tat| None)
+        self.decide_hit(key, now, cost, |_tat| None)
     }
 
-    /// `charge` returns the TAT to store if the hit is allowed.
+    /// Decides on a hit by the pause of the key and by the rate. `charge` is given the TAT after
+    /// an allowed hit, and returns the TAT to store, if any.
     #[inline]
-    fn ask(&self, key: Key, now: u64, cost: u32, charge: impl Fn(u64) -> Option<u64>) -> Hit {
+    fn decide_hit(&self, key: Key, now: u64, cost: u32, charge: impl Fn(u64) -> Option<u64>) -> Hit {
         match self.paused_until(key, now) {
-            None => self.ask_rate(key, now, cost, charge),
-            Some(until) => match self.ask_rate(key, now, cost, |_tat| None) {
+            None => self.decide_by_rate(key, now, cost, charge),
+            Some(until) => match self.decide_by_rate(key, now, cost, |_tat| None) {
                 Hit::Allow(_) => Hit::Deny(until - now),
                 Hit::Deny(wait) => Hit::Deny(wait.max(until - now)),
                 other => other,
@@ -273,13 +279,14 @@ impl Limiter {
         }
     }
 
+    /// Returns when the pause of the key ends, if that is after `now`.
     #[inline]
     pub(super) fn paused_until(&self, key: Key, now: u64) -> Option<u64> {
         self.pauses.until(key.tag(), now)
     }
 
     #[inline]
-    fn ask_rate(&self, key: Key, now: u64, cost: u32, charge: impl Fn(u64) -> Option<u64>) -> Hit {
+    fn decide_by_rate(&self, key: Key, now: u64, cost: u32, charge: impl Fn(u64) -> Option<u64>) -> Hit {
         let outcome = self.decide(key, now, |rate, tat| match rate.hit(tat, now, cost) {
             Verdict::Allow { tat, remaining } => (charge(tat), Hit::Allow(remaining)),
             Verdict::Deny { wait } => (None, Hit::Deny(wait)),
@@ -292,10 +299,10 @@ impl Limiter {
         })
     }
 
-    /// Charges the key for a turn that comes when the rate allows it, if that is within
-    /// `patience` ns from `now`.
+    /// Reserves a turn: charges the key for a hit that the caller makes when the rate allows it,
+    /// if that is within `patience` ns from `now`.
     ///
-    /// The turns of a paused key begin after the pause, at the pace of the rate.
+    /// The turns of a paused key begin when the pause ends, at the pace of the rate.
     pub fn reserve(&self, key: Key, now: u64, cost: u32, patience: u64) -> Reserved {
         let begin = self.paused_until(key, now).unwrap_or(now);
         let paused = begin - now;
@@ -315,118 +322,39 @@ impl Limiter {
         match reserved {
             Reserved::In(_) => self.count(ALLOWED),
             Reserved::TooFar(_) | Reserved::Never => self.count(DENIED),
-            // The caller asks again, or the limiter is gone.
+            // Not a decision on the hit: the caller asks again, or the limiter is closed.
             Reserved::NoPlace(_) | Reserved::Gone => {}
         }
         reserved
     }
 
-    /// Returns `true` if a turn must be waited for more exactly than to the ms. A caller that
-    /// takes its turn late by more than the tolerance loses the rest, as the TAT does not stay in
-    /// the past.
-    pub fn is_fine(&self) -> bool {
-        self.config.read().rate.tolerance() < FINE
+    /// Returns `true` if a caller must wait for its turn more exactly than by a timer of the
+    /// host. A caller that is later than the tolerance loses a part of the rate: a TAT in the
+    /// past allows no more than a TAT of now.
+    pub fn needs_fine_wait(&self) -> bool {
+        self.config.read().rate.tolerance() < FINE_TOLERANCE
     }
 
-    /// Moves the key's TAT, 0 if it has none, to what `rule` returns, if it has not changed
-    /// since.
-    ///
-    /// The place is loaded before the version is checked again. So its state has no later parity
-    /// than the rate that decides. Otherwise all is loaded again, as a TAT charged after a change
-    /// would be cut by the rate before. A later change of the place fails the exchange.
+    /// Counts a hit, in the total of that index.
     #[inline]
-    pub(super) fn decide<T>(
-        &self,
-        key: Key,
-        now: u64,
-        rule: impl Fn(Rate, u64) -> (Option<u64>, T),
-    ) -> Result<T, Obstacle> {
-        loop {
-            let in_force = self.config.read();
-            let context = in_force.context(now);
-            let is_in_force = || self.config.version() == in_force.version;
-            let decided = match key {
-                Key::Global(generation) => {
-                    let (owner, bits) = self.global.load();
-                    if !is_in_force() {
-                        continue;
-                    }
-                    if owner != u64::from(generation) {
-                        return Err(Obstacle::Gone);
-                    }
-                    let (next, outcome) = rule(in_force.rate, context.tat(CellState::from_bits(bits)).unwrap_or(0));
-                    let Some(tat) = next else { return Ok(outcome) };
-                    let moved = CellState::new(tat, context.parity);
-                    let exchange = |from: u64, to: CellState| {
-                        self.global.compare_exchange((owner, from), (owner, to.to_bits())).then_some(to)
-                    };
-                    let done = exchange(bits, moved);
-                    if done.is_some() {
-                        self.migrate_own(in_force, moved, |from, to| exchange(from.to_bits(), to));
-                    }
-                    done.map(|_| outcome)
-                }
-                Key::Tag(generation, tag) => {
-                    let found = self.table.search(tag, context);
-                    if !is_in_force() {
-                        continue;
-                    }
-                    let decided = match &found {
-                        Found::Charged(seen) => Ok(rule(in_force.rate, context.tat(seen.state).unwrap_or(0))),
-                        Found::Free(_) => Ok(rule(in_force.rate, 0)),
-                        Found::Full { until } => Err(Obstacle::Full { until: *until, burst: in_force.rate.burst() }),
-                    };
-                    let (tat, outcome) = match decided {
-                        Ok((Some(tat), outcome)) => (tat, outcome),
-                        // The rate and the places may belong to another generation by now.
-                        _ if !self.is(generation) => return Err(Obstacle::Gone),
-                        Ok((None, outcome)) => return Ok(outcome),
-                        Err(full) => return Err(full),
-                    };
-                    let mine = match found {
-                        Found::Charged(seen) => Some(seen),
-                        Found::Free(place) => self.table.claim(tag, place),
-                        Found::Full { .. } => None,
-                    };
-                    let charged = mine.and_then(|mine| mine.store(CellState::new(tat, context.parity)));
-                    if let Some(seen) = charged {
-                        if !self.is(generation) {
-                            seen.vacate();
-                            return Err(Obstacle::Gone);
-                        }
-                        let mut at = seen;
-                        self.migrate_own(in_force, seen.state, |_, to| {
-                            at = at.store(to)?;
-                            Some(to)
-                        });
-                    }
-                    charged.map(|_| outcome)
-                }
-            };
-            if let Some(outcome) = decided {
-                return Ok(outcome);
-            }
-        }
+    pub(crate) fn count(&self, total: usize) {
+        self.totals[thread_number() & (self.totals.len() - 1)][total].fetch_add(1, Ordering::Relaxed);
     }
 
-    #[inline]
-    pub(crate) fn count(&self, which: usize) {
-        self.totals[thread_number() & (self.totals.len() - 1)][which].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts the active keys of at most `STEP` places from `at` on; returns the next place.
+    /// Counts the active keys in at most `STEP` places from number `at` on. Returns the count and
+    /// the number of the next place.
     pub fn keys(&self, at: usize, now: u64) -> (u64, Option<usize>) {
         let context = self.config.read().context(now);
         let mut keys = 0;
-        let next = self.table.each(at, STEP, |seen| keys += u64::from(seen.is_active(context)));
+        let next = self.table.each(at, STEP, |place| keys += u64::from(place.is_active(context)));
         (keys, next)
     }
 
     /// Returns the statistics; `None` if the generation is over.
     pub fn info(&self, generation: Generation) -> Option<LimiterInfo> {
-        let given = lock(&self.given);
-        let limits = given.limits.filter(|_| self.is(generation))?;
-        let total = |which: usize| self.totals.iter().map(|part| part[which].load(Ordering::Relaxed)).sum();
+        let changes = lock(&self.changes);
+        let limits = changes.in_force.filter(|_| self.is_current(generation))?;
+        let total = |index: usize| self.totals.iter().map(|shard| shard[index].load(Ordering::Relaxed)).sum();
         Some(LimiterInfo {
             limits,
             max_keys: self.max_keys,
@@ -440,20 +368,20 @@ impl Limiter {
 impl Reusable for Limiter {
     type Config = LimiterSettings;
 
-    fn make(given: LimiterSettings) -> Result<Self, OutOfMemory> {
-        Self::new(given.max_keys)
+    fn make(settings: LimiterSettings) -> Result<Self, OutOfMemory> {
+        Self::new(settings.max_keys)
     }
 
-    fn fits(&self, given: LimiterSettings) -> bool {
-        self.max_keys == given.max_keys
+    fn fits(&self, settings: LimiterSettings) -> bool {
+        self.max_keys == settings.max_keys
     }
 
-    fn open(&self, given: LimiterSettings, now: u64) -> Generation {
-        Limiter::open(self, given.limits, given.manual, now)
+    fn open(&self, settings: LimiterSettings, now: u64) -> Generation {
+        Limiter::open(self, settings.limits, settings.manual, now)
     }
 
     fn is_compatible(old: LimiterSettings, new: LimiterSettings) -> bool {
-        // The size of the table, and the clock, never change.
+        // The size of the table and the kind of clock never change.
         (old.max_keys, old.manual) == (new.max_keys, new.manual)
     }
 
@@ -463,12 +391,12 @@ impl Reusable for Limiter {
         old: LimiterSettings,
         new: LimiterSettings,
         clock: fn() -> u64,
-        still: &dyn Fn() -> bool,
+        is_owner: &dyn Fn() -> bool,
     ) {
         let mut from = None;
-        // Asked under the lock that the change is made under: an owner that takes over after that
-        // changes the rate after that.
-        let change = |_| still().then_some(new.limits);
+        // `update` calls this under the lock that it records the change under. An owner that
+        // takes over after this call records its change after this one.
+        let change = |_| is_owner().then_some(new.limits);
         while new.limits != old.limits
             && let Changed::NotYet(progress) = self.update(generation, change, self.now(clock), from)
         {
@@ -479,6 +407,6 @@ impl Reusable for Limiter {
 
 impl std::fmt::Debug for Limiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Limiter").field("limits", &lock(&self.given).limits).finish_non_exhaustive()
+        f.debug_struct("Limiter").field("limits", &lock(&self.changes).in_force).finish_non_exhaustive()
     }
 }

@@ -1,51 +1,52 @@
-//! A change of the rate, and the migration of what keys owe from the rate before.
+//! Changes of the rate: the migration of what keys owe from one rate to the next.
 
 use crate::keyed::CellState;
 use crate::reuse::Generation;
 use crate::sync::{Ordering, fence, fence_after_rmw, lock};
 
 use super::config::ConfigSnapshot;
-use super::limiter::{Given, Limiter, Limits, STEP};
+use super::limiter::{Changes, Limiter, Limits, STEP};
 
-/// How far a change, or a count, has come.
+/// How far a change has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The number of the change.
-    pub asked: u64,
-    /// The version it began on.
+    pub change: u64,
+    /// The version that the migration began on.
     pub version: u64,
-    /// The next place.
+    /// The number of the next place to migrate.
     pub at: usize,
 }
 
 /// The result of one step of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// It is in force.
+    /// The change is in force.
     Yes,
-    /// There is more to do before that; the next step begins here.
+    /// The change is not in force yet; the next step goes on from here.
     NotYet(Progress),
-    /// No such rate is possible.
+    /// No such rate is possible: `change` returned `None`.
     OutOfBounds,
     /// The limiter is closed.
     Gone,
 }
 
 impl Limiter {
-    /// Changes the rate: each key keeps what it owes in time, cut to the new burst.
+    /// Takes one step of a change of the rate. A changed rate leaves each key what it owes, in
+    /// time, but cuts it to the new burst.
     ///
-    /// A key is cut when it is next looked at, and its parity tells whether it was. There are two
-    /// parities, so all places must have that of the rate in force before another change. This
-    /// migration is done in steps, each of which returns how far it has come; the first one is
-    /// given `None`.
+    /// A TAT is cut when a caller next reads or charges its key; the parity tells whether the TAT
+    /// is from before the change. As there are two parities, all places must have the parity of
+    /// the rate in force before the next change. This migration takes many steps: a caller passes
+    /// `None` first, and then the progress that the last step returned.
     ///
     /// # Progress
     ///
-    /// A change counts from its first step on: it is applied, under the lock, to the result of
-    /// the changes before it. The first caller that has migrated all places brings all changes
-    /// into force that were requested by then, as if one after the other. So a caller starts over
-    /// at most once: if other changes come into force while it migrates, then so does its own. A
-    /// change whose caller is killed comes into force with the next one.
+    /// A change is requested by its first step, which applies `change`, under the lock, to the
+    /// result of the changes before. The first caller that has migrated all places brings all
+    /// requested changes into force, as if one after the other. So a caller starts over at most
+    /// once: changes that come into force while it migrates include its own. If a caller is
+    /// killed, its change comes into force with the next one.
     pub fn update(
         &self,
         generation: Generation,
@@ -53,71 +54,73 @@ impl Limiter {
         now: u64,
         from: Option<Progress>,
     ) -> Changed {
-        let mut given = lock(&self.given);
-        let Some(wanted) = given.wanted.filter(|_| self.is(generation)) else { return Changed::Gone };
-        let asked = match from {
-            Some(progress) => progress.asked,
+        let mut changes = lock(&self.changes);
+        let Some(wanted) = changes.wanted.filter(|_| self.is_current(generation)) else { return Changed::Gone };
+        let number = match from {
+            Some(progress) => progress.change,
             None => {
                 let Some(limits) = change(wanted) else { return Changed::OutOfBounds };
                 if limits != wanted {
-                    given.wanted = Some(limits);
+                    changes.wanted = Some(limits);
                     let tolerance = limits.rate.tolerance();
-                    given.cut = Some(given.cut.map_or(tolerance, |least| least.min(tolerance)));
-                    given.asked += 1;
+                    changes.cut = Some(changes.cut.map_or(tolerance, |smallest| smallest.min(tolerance)));
+                    changes.requested += 1;
                 }
-                given.asked
+                changes.requested
             }
         };
-        if given.done >= asked {
+        if changes.applied >= number {
             return Changed::Yes;
         }
         let version = self.config.version();
-        if given.migrated == version {
-            self.bring_into_force(&mut given, now);
+        if changes.migrated == version {
+            self.bring_into_force(&mut changes, now);
             return Changed::Yes;
         }
-        drop(given);
-        // Changes that came into force in between included this one.
+        drop(changes);
+        // Progress on another version is void: all places must be migrated to this one.
         let at = from.filter(|progress| progress.version == version).map_or(0, |progress| progress.at);
         if let Some(at) = self.migrate(version, at, now) {
-            return Changed::NotYet(Progress { asked, version, at });
+            return Changed::NotYet(Progress { change: number, version, at });
         }
-        let mut given = lock(&self.given);
-        if !self.is(generation) {
+        let mut changes = lock(&self.changes);
+        if !self.is_current(generation) {
             return Changed::Gone;
         }
-        if given.done >= asked {
+        if changes.applied >= number {
             return Changed::Yes;
         }
-        // It comes into force in the next step, by a clock that is read then.
+        // The next step brings the change into force: its caller reads the clock again, and the
+        // cap counts from that time.
         if self.config.version() == version {
-            given.migrated = version;
+            changes.migrated = version;
         }
-        Changed::NotYet(Progress { asked, version, at: 0 })
+        Changed::NotYet(Progress { change: number, version, at: 0 })
     }
 
-    /// Brings all requested changes into force. All places are migrated.
-    fn bring_into_force(&self, given: &mut Given, now: u64) {
-        if let Some(wanted) = given.wanted {
-            let cut = given.cut.take().unwrap_or(wanted.rate.tolerance());
+    /// Brings all requested changes into force. All places must be migrated.
+    fn bring_into_force(&self, changes: &mut Changes, now: u64) {
+        if let Some(wanted) = changes.wanted {
+            let cut = changes.cut.take().unwrap_or(wanted.rate.tolerance());
             self.config.publish(wanted.rate, now, cut);
-            given.limits = Some(wanted);
+            changes.in_force = Some(wanted);
         }
-        given.done = given.asked;
+        changes.applied = changes.requested;
     }
 
-    /// Migrates at most [`STEP`] places from `at` on, and the global one, to the parity of that
-    /// version, while it is in force. Returns the next place.
+    /// Migrates at most [`STEP`] places from number `at` on to the parity of `version`, while
+    /// that version is in force. The first step migrates the global place as well. Returns the
+    /// number of the next place.
     fn migrate(&self, version: u64, at: usize, now: u64) -> Option<usize> {
-        // ORDERING: pairs with the fence in `migrate_own`. That version has been in force since
-        // before this fence, so a writer that does not see it there has written before the loads
-        // below.
+        // ORDERING: pairs with the fence in `migrate_own` (store buffering). `version` came into
+        // force before this fence. A writer that does not observe it after its own fence wrote
+        // its state before the loads below, which observe that state.
         fence(Ordering::SeqCst);
         let in_force = self.config.read();
         let context = in_force.context(now);
-        // The version is checked after the place was loaded, as in `decide`. A TAT that has
-        // passed after the cut is migrated as well: uncut, it would be ahead again under the next
-        // parity.
+        // The version is checked after the place was loaded, as in `decide`. A TAT that is ahead
+        // now only uncut is migrated as well. The next version has the same parity as that TAT,
+        // and would read it uncut, as ahead again.
         let migrated = |state: CellState| {
             let tat = context.tat(state).filter(|_| state.parity() != context.parity && state.tat() > Some(now))?;
             (self.config.version() == version && in_force.version == version)
@@ -132,23 +135,23 @@ impl Limiter {
                 }
             }
         }
-        self.table.each(at, STEP, |mut seen| {
-            // A place that changed meanwhile was charged or claimed under the parity in force; or
-            // by a slow caller, and is looked at again.
-            while let Some(state) = migrated(seen.state) {
-                if seen.store(state).is_some() {
+        self.table.each(at, STEP, |mut place| {
+            // If the place changed meanwhile, a caller claimed it or charged it by the rate in
+            // force, or a slow caller by an older rate: it is loaded and checked again.
+            while let Some(state) = migrated(place.state) {
+                if place.store(state).is_some() {
                     break;
                 }
-                seen = seen.again();
+                place = place.reload();
             }
         })
     }
 
-    /// Migrates a state that the caller has just written by a rate which is no longer in force.
+    /// Migrates a state that the caller has just written, if its rate is no longer in force.
     ///
-    /// Such a writer may publish its state after `migrate` has passed the place, so it must
-    /// migrate the state itself. If another writer replaced that meanwhile, nothing is done: the
-    /// newer TAT stays uncut, which is strict but safe.
+    /// Such a writer may have published its state after `migrate` passed the place, so it must
+    /// migrate the state itself. If another writer replaced the state meanwhile, this call does
+    /// nothing. The newer TAT may contain this one uncut, which is strict but safe.
     #[inline]
     pub(super) fn migrate_own(
         &self,
@@ -156,8 +159,8 @@ impl Limiter {
         mut state: CellState,
         mut exchange: impl FnMut(CellState, CellState) -> Option<CellState>,
     ) {
-        // ORDERING: pairs with the fence in `migrate`: either that sees the state just written,
-        // or this caller sees the version.
+        // ORDERING: pairs with the fence in `migrate` (store buffering): either `migrate`
+        // observes the state just written, or this caller observes the new version.
         fence_after_rmw();
         while self.config.version() != written.version {
             written = self.config.read();

@@ -1,8 +1,12 @@
-//! Rate limits: [GCRA](gcra) on one [word](crate::keyed), for all hits together or for each key.
+//! Rate limiters: one [rate](gcra) for all hits without a key, and for each key.
+//!
+//! A [limiter] has the state of each key in one [word](crate::keyed). A hit [decides](decide) on
+//! that word by the [rate in force](config). A change of the rate [migrates](migrate) all words.
 
 mod adjust;
 mod all;
 mod config;
+mod decide;
 mod gcra;
 mod limiter;
 mod migrate;

@@ -1,17 +1,17 @@
-//! Keys that are paused: until an instant, no hit of them is allowed, even if they owe nothing.
+//! Paused keys: until an instant, no hit of such a key is allowed, even if the key owes nothing.
 //!
-//! A pause is stored apart from the TAT: a change of the rate cuts what a key owes, and must not
-//! end its pause. A refund must not either. A pause does not add to what is owed.
+//! A pause is stored apart from the TAT, and does not add to what the key owes. A change of the
+//! rate cuts what a key owes, and a refund lowers it; neither must end a pause.
 //!
-//! Pauses are rare. While none is in force in the shard of a key, a hit of it loads one word.
-//! While one is, it takes the lock of the shard for one look.
+//! Pauses are rare. While no key of a shard is paused, a hit loads one word of the shard. While
+//! one is, each hit on the shard takes its lock for one look-up.
 //!
 //! # Races
 //!
-//! A hit that began before `pause` returned may miss it: it is linearized before the pause. A hit
-//! that began after it sees `latest`, which was written before: either by the same thread, or by
-//! one whose return happens-before the hit. `latest` never falls while the limiter is open; one
-//! that is too late costs a look.
+//! A hit that begins before `pause` returns may miss the pause: it is linearized before the
+//! pause. A hit that begins after that observes `latest`, since the return of `pause`
+//! happens-before the hit. `latest` never falls while the limiter is open. If it is later than
+//! the last pause ends, a hit only takes a lock that it does not need.
 
 use std::collections::BTreeMap;
 
@@ -19,34 +19,36 @@ use crossbeam_utils::CachePadded;
 
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
+/// The number of parts of the pauses, with a lock each.
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 16 };
 
-/// The number of keys that may be paused at a time in a shard, of a limiter of few keys.
+/// The number of keys that each shard has room for, in a limiter of few keys.
 const FEW: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
 
-/// The number of keys that may be paused at a time in a shard of any limiter. A pause looks at
-/// all of them under the lock when there is no room.
+/// The number of keys that each shard has room for, in the largest limiter. A pause visits all of
+/// them under the lock when there is no room.
 const MANY: usize = 1_024;
 
 #[derive(Debug)]
 pub(super) struct Pauses {
     shards: [CachePadded<Shard>; SHARDS],
-    /// The number of keys that may be paused at a time in each shard.
+    /// The number of keys that each shard has room for.
     most: usize,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// When the last pause of the shard ends.
+    /// The instant at which the last pause of the shard ends, or a later one.
     latest: AtomicU64,
-    inner: Mutex<Inner>,
+    inner: Mutex<Ends>,
 }
 
+/// The instants at which pauses end.
 #[derive(Debug, Default)]
-struct Inner {
-    /// By the tag of the key; 0 is that of all hits without a key.
+struct Ends {
+    /// The end of each key's pause by the tag of the key, which is 0 for hits without a key.
     until: BTreeMap<u64, u64>,
-    /// When the pauses end that found no room, and so hold for all keys of the shard.
+    /// The end of the pauses that found no room, and so hold for all keys of the shard.
     all: u64,
 }
 
@@ -59,24 +61,25 @@ impl Pauses {
     }
 
     fn shard(&self, tag: u64) -> &Shard {
-        &self.shards[tag as usize % SHARDS]
+        &self.shards[tag as usize % self.shards.len()]
     }
 
     /// Returns when the pause of the key ends, if that is after `now`.
     #[inline]
     pub(super) fn until(&self, tag: u64, now: u64) -> Option<u64> {
         let shard = self.shard(tag);
-        // Of the shard's words, this is the only one that most hits read.
-        if shard.latest.load(Ordering::Relaxed) <= now { None } else { shard.look(tag, now) }
+        // Most hits load no other word of the shard.
+        if shard.latest.load(Ordering::Relaxed) <= now { None } else { shard.look_up(tag, now) }
     }
 
-    /// Pauses the key until then, or longer if it is paused for longer. `still` is asked under
-    /// the lock. If there is no room for another key, all keys of the shard are paused: no pause
-    /// is lost.
-    pub(super) fn pause(&self, tag: u64, now: u64, until: u64, still: impl FnOnce() -> bool) -> bool {
+    /// Pauses the key until that instant; a longer pause of the key stays. If there is no room
+    /// for the key, all keys of the shard are paused: no pause is lost.
+    ///
+    /// Returns `false`, and pauses nothing, if `is_current` returns `false` under the lock.
+    pub(super) fn pause(&self, tag: u64, now: u64, until: u64, is_current: impl FnOnce() -> bool) -> bool {
         let shard = self.shard(tag);
         let mut inner = lock(&shard.inner);
-        if !still() {
+        if !is_current() {
             return false;
         }
         if inner.until.len() >= self.most && !inner.until.contains_key(&tag) {
@@ -93,7 +96,7 @@ impl Pauses {
         true
     }
 
-    /// Ends the pause of the key.
+    /// Ends the pause of the key. A pause of all keys of its shard stays.
     pub(super) fn end(&self, tag: u64) {
         let shard = self.shard(tag);
         if shard.latest.load(Ordering::Relaxed) == 0 {
@@ -102,19 +105,20 @@ impl Pauses {
         lock(&shard.inner).until.remove(&tag);
     }
 
-    /// Forgets all pauses.
+    /// Ends all pauses.
     pub(super) fn clear(&self) {
         for shard in &self.shards {
             let mut inner = lock(&shard.inner);
-            *inner = Inner::default();
+            *inner = Ends::default();
             shard.latest.store(0, Ordering::Relaxed);
         }
     }
 }
 
 impl Shard {
+    /// Returns when the pause of the key ends, if that is after `now`.
     #[cold]
-    fn look(&self, tag: u64, now: u64) -> Option<u64> {
+    fn look_up(&self, tag: u64, now: u64) -> Option<u64> {
         let inner = lock(&self.inner);
         let until = inner.until.get(&tag).copied().unwrap_or(0).max(inner.all);
         (until > now).then_some(until)

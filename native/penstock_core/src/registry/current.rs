@@ -1,4 +1,4 @@
-//! What a name stands for: nothing, a pool, a limiter or a ban list.
+//! The gate that a name stands for: none, a pool, a limiter or a ban list.
 
 use super::slab::{Handle, Slab};
 use crate::ban::{Ban, BanSettings};
@@ -7,21 +7,22 @@ use crate::rate::{Limiter, LimiterSettings};
 use crate::reuse::Reusable;
 use crate::sync::{AtomicU64, Ordering};
 
-/// What a name stands for: one thing at a time.
+/// The gate that a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Current {
     None,
-    /// The pool of that number among the pools of the node.
+    /// The pool of this number among the pools of the node.
     Pool(u32),
     Limiter(Handle),
     Ban(Handle),
 }
 
-/// [`Current`] in one word, which a caller loads without a lock. The generation is above, then 30
-/// bits of the number, and the kind in the two lowest bits.
+/// [`Current`] in one word, which a caller loads without a lock: 32 bits of the generation above
+/// 30 bits of the number above 2 bits of the kind.
 ///
-/// A pool has no generation here, so the first pool of a node is one small constant. 30 bits
-/// suffice, as each pool, limiter and ban list takes more than 1 KiB: 2^30 of them take 1 TiB.
+/// A pool has no generation here, so the word of the first pool of a node is a constant. 30 bits
+/// of the number suffice: each pool, limiter and ban list takes more than 1 KiB, and 2^30 of them
+/// take 1 TiB.
 #[derive(Debug)]
 pub(super) struct CurrentWord(AtomicU64);
 
@@ -39,10 +40,11 @@ impl CurrentWord {
 
     #[inline(always)]
     pub(super) fn load(&self) -> Current {
-        // ORDERING: Acquire pairs with the Release in `store`: the thing is open, and the name is
-        // written that it is open for.
+        // ORDERING: Acquire pairs with the Release in `store`: the caller observes that the gate
+        // is open, and the name that it is open for.
         let word = self.0.load(Ordering::Acquire);
-        // Nearly all pools: one comparison on the path of an acquire.
+        // Nearly every pool is the first of its node. This is one comparison on the path of an
+        // acquire.
         if word == FIRST_POOL {
             return Current::Pool(1);
         }
@@ -56,10 +58,10 @@ impl CurrentWord {
         }
     }
 
-    /// Under the lock of the ownership.
+    /// Stores what the name stands for. Under the lock of the ownership.
     pub(super) fn store(&self, current: Current) {
         let pack = |kind: u64, id: u32, generation: u32| {
-            debug_assert!(id < 1 << (32 - KIND_BITS), "that many do not fit into memory");
+            debug_assert!(id < 1 << (32 - KIND_BITS), "more gates than fit into memory");
             u64::from(generation) << 32 | u64::from(id << KIND_BITS) | kind
         };
         let word = match current {
@@ -68,15 +70,16 @@ impl CurrentWord {
             Current::Limiter(handle) => pack(LIMITER, handle.id, handle.generation),
             Current::Ban(handle) => pack(BAN, handle.id, handle.generation),
         };
-        // ORDERING: Release pairs with the Acquire in `load`: publishes the thing that was
-        // opened, and the name before it.
+        // ORDERING: Release pairs with the Acquire in `load`; publishes the open gate, and the
+        // name that was written before.
         self.0.store(word, Ordering::Release);
     }
 }
 
-/// What an owner started its name with, of the kind that the name stands for.
+/// The settings that an owner started its name with, of the kind of gate that the name stands
+/// for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Given {
+pub(super) enum StartConfig {
     None,
     Pool(Settings),
     Limiter(LimiterSettings),
@@ -90,13 +93,13 @@ pub(super) struct Slabs {
     pub(super) bans: Slab<Ban>,
 }
 
-/// A reusable thing that a name can stand for.
+/// A gate that comes from a slab: a limiter or a ban list.
 pub(super) trait Nameable: Reusable {
     fn slab(slabs: &Slabs) -> &Slab<Self>;
     fn current(handle: Handle) -> Current;
     fn handle(current: Current) -> Option<Handle>;
-    fn given(config: Self::Config) -> Given;
-    fn config(given: Given) -> Option<Self::Config>;
+    fn to_start_config(config: Self::Config) -> StartConfig;
+    fn from_start_config(config: StartConfig) -> Option<Self::Config>;
 }
 
 impl Nameable for Limiter {
@@ -114,12 +117,12 @@ impl Nameable for Limiter {
         if let Current::Limiter(handle) = current { Some(handle) } else { None }
     }
 
-    fn given(config: LimiterSettings) -> Given {
-        Given::Limiter(config)
+    fn to_start_config(config: LimiterSettings) -> StartConfig {
+        StartConfig::Limiter(config)
     }
 
-    fn config(given: Given) -> Option<LimiterSettings> {
-        if let Given::Limiter(config) = given { Some(config) } else { None }
+    fn from_start_config(config: StartConfig) -> Option<LimiterSettings> {
+        if let StartConfig::Limiter(config) = config { Some(config) } else { None }
     }
 }
 
@@ -138,11 +141,11 @@ impl Nameable for Ban {
         if let Current::Ban(handle) = current { Some(handle) } else { None }
     }
 
-    fn given(config: BanSettings) -> Given {
-        Given::Ban(config)
+    fn to_start_config(config: BanSettings) -> StartConfig {
+        StartConfig::Ban(config)
     }
 
-    fn config(given: Given) -> Option<BanSettings> {
-        if let Given::Ban(config) = given { Some(config) } else { None }
+    fn from_start_config(config: StartConfig) -> Option<BanSettings> {
+        if let StartConfig::Ban(config) = config { Some(config) } else { None }
     }
 }

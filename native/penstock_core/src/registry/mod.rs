@@ -1,28 +1,29 @@
-//! Names, and the pool, the limiter or the ban list that each stands for.
+//! Names, and the gate that each stands for: a pool, a limiter or a ban list.
 //!
-//! A caller looks a name up without a lock and is not counted, since a [node] is never freed. A
-//! node stands for a name while that name has something open, held or waited for. After that the
-//! node may stand for another name of its bucket. So there are as many nodes as names were in use
-//! at once, and at most one more per bucket. Of a name that lost its node the registry keeps only
-//! its word, to tell that it was started.
+//! A name has a [node]. Nodes are never freed, so a caller looks a name up without a lock, and no
+//! count of callers is kept. A name is *in use* while its gate is open, a permit is held in one
+//! of its pools, or a process waits in one. A node may be renamed once its name is not in use. So
+//! a bucket has at most one node more than it had names in use at once. A new name tries to take
+//! over [`LOOKS`] nodes only, so a longer bucket may get further nodes, at most one for each
+//! name. Of a name that lost its node the registry keeps only its word, to know that the name was
+//! started.
 //!
-//! A caller may have looked a name up just before its node is given to another name. What that
-//! caller does then is undone, or refused under the queue lock; each method of [`Named`] says
-//! how. Three rules make that possible:
+//! A caller may look a name up just before the node is renamed. All effects of such a caller are
+//! undone, or refused under the queue lock; each method of [`Named`] says how. Three rules make
+//! that possible:
 //!
-//! - A node changes its name under the lock of its ownership. All its pools must be closed, with
-//!   nothing held in them and no process waiting. A closed pool admits no caller, so that stays
-//!   true until the node's next name opens one.
-//! - The new name is written before a pool, a limiter or a ban list is opened for it. A caller
-//!   that finds one of these open for the new name therefore sees the new name when it looks
-//!   again.
-//! - A node in which the caller holds a permit keeps its name. A caller that has acquired a
-//!   permit and finds the name still there has acquired it by that name.
+//! - A node is renamed under the lock of its ownership. All its pools are closed then, no permit
+//!   is held in them and no process waits. A closed pool admits no caller, so that stays true
+//!   until a start of the new name opens a pool.
+//! - The new name is written before a gate is opened for it. So a caller that finds an open gate
+//!   of the new name also finds the new name when it loads the name again.
+//! - A node is not renamed while a permit is held in its pools. So a caller that acquires a
+//!   permit, and then still finds its name, has acquired the permit from its name's pool.
 //!
-//! What a name stands for is [one word](current). A limiter or a ban list is of a [slab], which
-//! gets it back when it is closed. A pool stays with its name, as permits may be held in it. Only
-//! a name that is restarted while permits of its old pool are still held gets a [second
-//! one](pools).
+//! [One word](current) tells what a name stands for. A limiter or a ban list comes from a [slab],
+//! which gets it back when it is closed. A pool stays with the node, as permits may be held in
+//! it. A name that is restarted while permits of its old pool are held gets [another
+//! pool](pools).
 
 mod current;
 mod named;
@@ -50,21 +51,22 @@ use node::Node;
 use unnamed::Unnamed;
 pub use unnamed::UnnamedId;
 
+/// The number of lists of nodes.
 const BUCKETS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
 
-/// Nodes of a bucket that a new name looks at for one to take over.
+/// The number of nodes of its bucket that a new name tries to take over.
 const LOOKS: u32 = 64;
 
-/// Names one of a name's pools, so that what began on it also ends on it: the number of the
-/// name's life above, the pool's number below. At most 59 bits; 1 is the first pool of the first
-/// life.
+/// Names one of a name's pools, so that a wait or a handoff ends on the pool that it began on.
+/// The life of the name is above, the number of the pool below. It has at most 59 bits; 1 is the
+/// first pool of the first life.
 pub type InstanceId = u64;
 
-/// Lives after the first are counted from 1 to this, and from 1 again: after that many restarts
-/// no caller knows an old number.
+/// Lives after the first are numbered from 1 to this, and from 1 again. When a number recurs, no
+/// caller still has the old one.
 const LIVES: u32 = (1 << 27) - 1;
 
-/// The names of a VM.
+/// The named and unnamed gates of a VM.
 pub struct Registry<H: PoolHost> {
     buckets: [OnceBox<Node<H>>; BUCKETS],
     shared: OnceBox<Shared>,
@@ -74,15 +76,15 @@ pub struct Registry<H: PoolHost> {
 #[derive(Default)]
 struct Shared {
     slabs: Arc<Slabs>,
-    /// Its lock is held while a node is added, or given to another name.
+    /// Its lock is held while a node is added or renamed.
     forgotten: Mutex<Forgotten>,
 }
 
-/// Names that lost their nodes, started again since or not.
+/// The names that ever lost a node, and the numbers of lives.
 #[derive(Default)]
 struct Forgotten {
     names: BTreeSet<u64>,
-    /// The lives of names that began after the first.
+    /// The number of the last life that began after its name had lost a node.
     lives: u32,
 }
 
@@ -91,7 +93,7 @@ impl Forgotten {
         self.names.insert(name);
     }
 
-    /// Returns the number of the life that a name begins.
+    /// Returns the number of the life that a name begins: 0 for its first.
     fn next_life(&mut self, name: u64) -> u32 {
         if !self.names.contains(&name) {
             return 0;
@@ -102,15 +104,15 @@ impl Forgotten {
 }
 
 impl<H: PoolHost> Registry<H> {
-    /// Returns a registry without names. For a static, so that a look-up starts at a fixed
-    /// address.
+    /// Returns a registry without names. It is constant, for a static: a look-up then starts at a
+    /// fixed address.
     pub const fn new() -> Self {
         Self { buckets: [const { OnceBox::new() }; BUCKETS], shared: OnceBox::new(), unnamed: OnceBox::new() }
     }
 
     #[inline]
     fn bucket(&self, name: u64) -> &OnceBox<Node<H>> {
-        // Names on the BEAM are indices with a tag in the low 6 bits.
+        // A name on the BEAM is the index of an atom, with a tag in its low 6 bits.
         &self.buckets[(name >> 6) as usize % BUCKETS]
     }
 
@@ -118,8 +120,7 @@ impl<H: PoolHost> Registry<H> {
         self.shared.get_or_init(Box::default)
     }
 
-    /// Returns the name if it has a node, as a name has that is open, or in whose pools permits
-    /// are held.
+    /// Returns the name if it has a node. A name that is in use has one.
     #[inline]
     pub fn find(&self, name: u64) -> Option<Named<'_, H>> {
         let mut at = self.bucket(name).get();
@@ -132,14 +133,14 @@ impl<H: PoolHost> Registry<H> {
         None
     }
 
-    /// Returns `true` if the name had a node and lost it, whether it has one again or not.
+    /// Returns `true` if the name ever lost a node.
     pub fn was_forgotten(&self, name: u64) -> bool {
         self.shared.get().is_some_and(|shared| lock(&shared.forgotten).names.contains(&name))
     }
 
     /// Returns `true` if the name was ever started.
     pub fn was_started(&self, name: u64) -> bool {
-        // A name that loses its node is noted before that.
+        // A name is added to the forgotten ones before it loses its node.
         self.find(name).is_some() || self.was_forgotten(name)
     }
 
@@ -155,21 +156,21 @@ impl<H: PoolHost> Registry<H> {
         if let Some(found) = self.find(name) {
             return found;
         }
-        let number = forgotten.next_life(name);
+        let life = forgotten.next_life(name);
         let mut link = self.bucket(name);
         let mut looks = 0;
         while let Some(node) = link.get() {
             looks += 1;
-            if looks <= LOOKS && node.become_another(name, number, |old| forgotten.remember(old)) {
+            if looks <= LOOKS && node.rename(name, life, |old| forgotten.remember(old)) {
                 return Named { node, name };
             }
             link = &node.next;
         }
-        let node = link.get_or_init(|| Box::new(Node::new(name, number, &shared.slabs)));
+        let node = link.get_or_init(|| Box::new(Node::new(name, life, &shared.slabs)));
         Named { node, name }
     }
 
-    /// Calls `start` with the name, again if the name lost its node meanwhile.
+    /// Calls `start` with the name, and calls it again if the name lost its node meanwhile.
     fn start_with<T>(&self, name: u64, start: impl Fn(Named<'_, H>) -> Result<T, Renamed>) -> T {
         loop {
             if let Ok(started) = start(self.find_or_add(name)) {
@@ -179,8 +180,8 @@ impl<H: PoolHost> Registry<H> {
     }
 
     /// Starts, or takes over, the pool of a name.
-    pub fn start(&self, host: &H, name: u64, owner: Pid, given: Settings) -> Started {
-        self.start_with(name, |named| named.start(host, owner, given))
+    pub fn start(&self, host: &H, name: u64, owner: Pid, settings: Settings) -> Started {
+        self.start_with(name, |named| named.start(host, owner, settings))
     }
 
     /// Starts, or takes over, the limiter of a name.
@@ -189,10 +190,10 @@ impl<H: PoolHost> Registry<H> {
         host: &H,
         name: u64,
         owner: Pid,
-        given: LimiterSettings,
+        settings: LimiterSettings,
         clock: fn() -> u64,
     ) -> Result<Started, OutOfMemory> {
-        self.start_with(name, |named| named.start_reusable::<Limiter>(host, owner, given, clock))
+        self.start_with(name, |named| named.start_reusable::<Limiter>(host, owner, settings, clock))
     }
 
     /// Starts, or takes over, the ban list of a name.
@@ -201,18 +202,18 @@ impl<H: PoolHost> Registry<H> {
         host: &H,
         name: u64,
         owner: Pid,
-        given: BanSettings,
+        settings: BanSettings,
         clock: fn() -> u64,
     ) -> Result<Started, OutOfMemory> {
-        self.start_with(name, |named| named.start_reusable::<Ban>(host, owner, given, clock))
+        self.start_with(name, |named| named.start_reusable::<Ban>(host, owner, settings, clock))
     }
 
     fn unnamed(&self) -> &Unnamed<H> {
         self.unnamed.get_or_init(Box::default)
     }
 
-    /// Opens an unnamed pool that was dropped before and is spare; returns `None` if there is
-    /// none.
+    /// Opens a spare unnamed pool: no caller can reach it, and it is cleared. Returns `None` if
+    /// there is none.
     pub fn reuse_unnamed(&self, settings: Settings) -> Option<(UnnamedId, &Pool<H>)> {
         self.unnamed().reuse(settings)
     }
@@ -222,24 +223,24 @@ impl<H: PoolHost> Registry<H> {
         self.unnamed().make(settings)
     }
 
-    /// Returns an unnamed pool by its number, spare or not.
+    /// Returns an unnamed pool by its number, even if it is spare.
     pub fn unnamed_pool(&self, id: UnnamedId) -> Option<&Pool<H>> {
         self.unnamed().get(id)
     }
 
-    /// Makes an unnamed pool spare, after [`Pool::clear`] has cleared all of it.
+    /// Makes an unnamed pool spare. [`Pool::clear`] must have cleared all of it.
     pub fn give_back_unnamed(&self, id: UnnamedId) {
         self.unnamed().give_back(id);
     }
 
-    /// Returns how many unnamed pools were made, and how many of them are spare.
+    /// Returns the number of unnamed pools that were made, and the number of spare ones.
     pub fn count_unnamed(&self) -> (usize, usize) {
         self.unnamed().count()
     }
 
-    /// Returns the names that stand for something now, from a place on, in pieces.
+    /// Returns a piece of the names that have an open gate, from a bucket on.
     ///
-    /// A piece looks at `most` names, and at most at the names of one bucket more. A name that is
+    /// A piece ends with the first bucket that brings it to `most` visited names. A name that is
     /// open throughout the walk is in one of its pieces.
     pub fn names(&self, from: usize, most: usize) -> Names {
         let mut names = Names { names: Vec::new(), next: None, looked_at: 0 };
@@ -253,7 +254,7 @@ impl<H: PoolHost> Registry<H> {
             while let Some(node) = at {
                 names.looked_at += LINE;
                 let name = node.name();
-                // Looked at again, as the name may have become another's.
+                // The name is loaded again: the gate may have been opened for another name.
                 if node.is_open() && node.name() == name {
                     names.names.push(name);
                 }
@@ -265,17 +266,18 @@ impl<H: PoolHost> Registry<H> {
     }
 }
 
-/// Buckets in a cache line: passing one line of empty buckets costs what looking at a name does.
+/// The number of buckets in a cache line. Passing a line of empty buckets costs as much as
+/// visiting one name.
 const LINE: usize = 8;
 
 /// A piece of the names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
-    /// The names of this piece, in no order.
+    /// The names of this piece, in no particular order.
     pub names: Vec<u64>,
-    /// The place to go on from; `None` if there are no more.
+    /// The bucket that the next piece begins with; `None` if this is the last piece.
     pub next: Option<usize>,
-    /// Names that were looked at, open or not.
+    /// The number of names that were visited, open or not, and of lines of buckets.
     pub looked_at: usize,
 }
 

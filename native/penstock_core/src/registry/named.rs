@@ -1,7 +1,7 @@
-//! A name as a caller found it, and what its owner does with it.
+//! A name as a caller found it: look-ups of its gate, and its start and close by an owner.
 
 use super::InstanceId;
-use super::current::{Current, Given, Nameable};
+use super::current::{Current, Nameable, StartConfig};
 use super::node::{Node, Ownership};
 use crate::ban::Ban;
 use crate::host::Pid;
@@ -10,7 +10,7 @@ use crate::rate::Limiter;
 use crate::reuse::{Generation, OutOfMemory};
 use crate::sync::{MutexGuard, lock};
 
-/// A name as it was found, with its node.
+/// A name, and the node that a caller found for it. The node may be renamed at any time.
 pub struct Named<'a, H: PoolHost> {
     pub(super) node: &'a Node<H>,
     pub(super) name: u64,
@@ -24,24 +24,23 @@ impl<H: PoolHost> Clone for Named<'_, H> {
 
 impl<H: PoolHost> Copy for Named<'_, H> {}
 
-/// What came of starting a pool, a limiter or a ban list.
+/// The result of starting a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Started {
-    /// It was made.
+    /// A new gate was opened.
     Fresh,
-    /// The one of an owner that crashed was taken over, with all that is held or remembered in
-    /// it.
+    /// The gate of a dead owner was taken over, with its holders, waiters and keys.
     Adopted,
-    /// Another living process owns it.
+    /// Another living process owns the name.
     AlreadyStarted(Pid),
 }
 
-/// The name lost its node between being found and being started.
+/// The name lost its node after it was found.
 pub(super) struct Renamed;
 
-/// Why a process does not become the owner.
+/// Why a process did not become the owner.
 enum NotOwner {
-    /// Another living process is.
+    /// Another living process is the owner.
     Other(Pid),
     Renamed,
 }
@@ -49,8 +48,9 @@ enum NotOwner {
 impl<'a, H: PoolHost> Named<'a, H> {
     /// Returns `true` if the node still stands for the name.
     ///
-    /// A caller that has acquired permits in the pool asks this, and gives them back on `false`:
-    /// then it acquired another name's. While it holds them the answer does not change.
+    /// A caller that has acquired permits in the pool asks this. If the answer is `false`, they
+    /// are permits of another name, and the caller gives them back. If it is `true`, it stays
+    /// `true` while the caller holds them.
     #[inline]
     pub fn is_there(self) -> bool {
         self.node.name() == self.name
@@ -59,9 +59,9 @@ impl<'a, H: PoolHost> Named<'a, H> {
     /// Returns the pool that is open in the node, and its number there, without checking which
     /// name the node stands for.
     ///
-    /// A caller that acquires asks [`Named::is_there`] after that; one that changes the pool has
-    /// the pool ask it inside the queue lock. One that releases need not ask: it gives back what
-    /// it holds in that pool, which it can hold only by this name.
+    /// A caller that acquires must ask [`Named::is_there`] after that. A caller that changes the
+    /// pool must have the pool ask it inside the queue lock. A caller that releases need not ask:
+    /// it can hold permits in this pool only by this name.
     #[inline]
     pub fn current(self) -> Option<(&'a Pool<H>, u32)> {
         match self.node.current.load() {
@@ -70,10 +70,10 @@ impl<'a, H: PoolHost> Named<'a, H> {
         }
     }
 
-    /// Names a pool of the node in the life that the name has now.
+    /// Returns the [`InstanceId`] of a pool of the node, in the present life of the name.
     #[inline]
     pub fn instance_of(self, id: u32) -> InstanceId {
-        u64::from(self.node.number()) << 32 | u64::from(id)
+        u64::from(self.node.life()) << 32 | u64::from(id)
     }
 
     /// Returns the open pool of the name, and its number.
@@ -84,8 +84,8 @@ impl<'a, H: PoolHost> Named<'a, H> {
         self.is_there().then_some((pool, instance))
     }
 
-    /// Returns the open limiter, and its generation. A hit belongs to that generation, even if
-    /// the node stands for another name by then.
+    /// Returns the open limiter, and its generation. A hit counts for that generation, even if
+    /// the node is renamed meanwhile.
     #[inline]
     pub fn limiter(self) -> Option<(&'a Limiter, Generation)> {
         self.reusable()
@@ -104,19 +104,19 @@ impl<'a, H: PoolHost> Named<'a, H> {
         self.is_there().then_some((item, handle.generation))
     }
 
-    /// Returns the pools of this name, open or not, the newest first.
+    /// Returns the pools of the name, open or closed, the last made first.
     pub fn pools(self) -> impl Iterator<Item = &'a Pool<H>> {
         let made = self.lock().map_or(0, |ownership| ownership.pools.made);
         (1..=made).rev().filter_map(move |id| self.node.pools.get(id))
     }
 
-    /// Returns a pool of this name by its number, open or not.
+    /// Returns a pool of this name, open or closed.
     ///
-    /// A caller that holds something in it, or waits, finds it. Another may find the pool of
-    /// another name, if the node was given away since the name was found; it has nothing there.
+    /// A caller that holds permits in the pool, or waits in it, finds it. Any other caller may
+    /// find a pool of another name if the node was renamed meanwhile, but has no permits there.
     #[inline]
     pub fn instance(self, instance: InstanceId) -> Option<&'a Pool<H>> {
-        self.node.pools.get(instance as u32).filter(|_| u64::from(self.node.number()) == instance >> 32)
+        self.node.pools.get(instance as u32).filter(|_| u64::from(self.node.life()) == instance >> 32)
     }
 
     /// Locks the ownership of the name; returns `None` if the name lost its node.
@@ -125,18 +125,18 @@ impl<'a, H: PoolHost> Named<'a, H> {
         self.is_there().then_some(ownership)
     }
 
-    /// Returns the owner if it is dead or that process.
+    /// Returns the owner, unless it is a living process other than `owner`, which is an error.
     fn owner_before(self, host: &H, owner: Pid) -> Result<Option<Pid>, NotOwner> {
         let before = self.lock().ok_or(NotOwner::Renamed)?.owner;
-        // Asked outside the lock; if the owner dies after this, its successor's next attempt
-        // finds that out.
+        // The host must be called outside the lock. If the owner dies after this call, the next
+        // attempt of its successor finds it dead.
         match before.filter(|&other| other != owner && host.alive(other)) {
             Some(other) => Err(NotOwner::Other(other)),
             None => Ok(before),
         }
     }
 
-    /// Makes a process the owner, unless another living process is.
+    /// Makes `owner` the owner, unless another living process is. Returns the locked ownership.
     fn take_over(self, host: &H, owner: Pid) -> Result<MutexGuard<'a, Ownership>, NotOwner> {
         let before = self.owner_before(host, owner)?;
         let mut ownership = self.lock().ok_or(NotOwner::Renamed)?;
@@ -149,56 +149,60 @@ impl<'a, H: PoolHost> Named<'a, H> {
         Ok(ownership)
     }
 
-    pub(super) fn start(self, host: &H, owner: Pid, given: Settings) -> Result<Started, Renamed> {
+    /// Starts a pool for the name, or takes over the pool of a dead owner.
+    pub(super) fn start(self, host: &H, owner: Pid, settings: Settings) -> Result<Started, Renamed> {
         let mut ownership = match self.take_over(host, owner) {
             Ok(ownership) => ownership,
             Err(NotOwner::Other(other)) => return Ok(Started::AlreadyStarted(other)),
             Err(NotOwner::Renamed) => return Err(Renamed),
         };
-        if let (Some((pool, _)), Given::Pool(old)) = (self.current(), ownership.given) {
-            ownership.given = Given::Pool(given);
+        if let (Some((pool, _)), StartConfig::Pool(old)) = (self.current(), ownership.config) {
+            ownership.config = StartConfig::Pool(settings);
             drop(ownership);
-            // What the new owner was given otherwise wins; what was only updated since stays.
+            // Settings that differ from those of the last start are changed. Settings that are
+            // equal keep the values of later updates.
             let changes = Changes {
-                limit: (given.limit != old.limit).then_some(given.limit),
-                max_waiting: (given.max_waiting != old.max_waiting).then_some(given.max_waiting),
-                max_overdraft: (given.max_overdraft != old.max_overdraft).then_some(given.max_overdraft),
-                held_longer_than: Some(given.held_longer_than),
+                limit: (settings.limit != old.limit).then_some(settings.limit),
+                max_waiting: (settings.max_waiting != old.max_waiting).then_some(settings.max_waiting),
+                max_overdraft: (settings.max_overdraft != old.max_overdraft).then_some(settings.max_overdraft),
+                held_longer_than: Some(settings.held_longer_than),
             };
             pool.update_while(host, changes, || self.is_there());
             return Ok(Started::Adopted);
         }
         self.node.vacate(&mut ownership);
-        ownership.given = Given::Pool(given);
-        let id = self.node.pools.open(&mut ownership.pools, given);
+        ownership.config = StartConfig::Pool(settings);
+        let id = self.node.pools.open(&mut ownership.pools, settings);
         self.node.current.store(Current::Pool(id));
         Ok(Started::Fresh)
     }
 
+    /// Starts a limiter or a ban list for the name, or takes over that of a dead owner.
     pub(super) fn start_reusable<T: Nameable>(
         self,
         host: &H,
         owner: Pid,
-        given: T::Config,
+        config: T::Config,
         clock: fn() -> u64,
     ) -> Result<Result<Started, OutOfMemory>, Renamed> {
         let slab = T::slab(&self.node.slabs);
-        // What is open, if it can resume, and what it was started with.
+        // The open limiter or ban list and the settings that it was started with, if it can
+        // resume with `config`.
         let resumable = |ownership: &Ownership| {
             let handle = T::handle(self.node.current.load())?;
-            let old = T::config(ownership.given).filter(|&old| T::is_compatible(old, given))?;
+            let old = T::from_start_config(ownership.config).filter(|&old| T::is_compatible(old, config))?;
             Some((slab.get(handle.id)?, handle.generation, old))
         };
         loop {
-            // Before memory is taken for nothing.
+            // Checked here too, so that a start that must fail allocates nothing.
             match self.owner_before(host, owner) {
                 Ok(_) => {}
                 Err(NotOwner::Other(other)) => return Ok(Ok(Started::AlreadyStarted(other))),
                 Err(NotOwner::Renamed) => return Err(Renamed),
             }
             let can_resume = resumable(&*self.lock().ok_or(Renamed)?).is_some();
-            // Outside the lock, as it takes time.
-            let opened = match (!can_resume).then(|| slab.open(given, clock())).transpose() {
+            // Outside the lock: this takes long.
+            let opened = match (!can_resume).then(|| slab.open(config, clock())).transpose() {
                 Ok(opened) => opened,
                 Err(no_memory) => return Ok(Err(no_memory)),
             };
@@ -213,18 +217,18 @@ impl<'a, H: PoolHost> Named<'a, H> {
                 }
             };
             if let Some((item, generation, old)) = resumable(&ownership) {
-                ownership.given = T::given(given);
+                ownership.config = T::to_start_config(config);
                 drop(ownership);
                 opened.into_iter().for_each(|handle| slab.give_back(handle));
-                item.resume(generation, old, given, clock, &|| self.owner() == Some(owner));
+                item.resume(generation, old, config, clock, &|| self.owner() == Some(owner));
                 return Ok(Ok(Started::Adopted));
             }
-            // It was closed between the two looks.
+            // The open one could resume at the first check, and was closed before the second.
             let Some(handle) = opened else { continue };
-            // The name stops standing for the pool before that is closed, as in `close`.
+            // The name stops standing for its pool before the pool is closed, as in `close`.
             let pool = self.pool().map(|(pool, _)| pool);
             self.node.vacate(&mut ownership);
-            ownership.given = T::given(given);
+            ownership.config = T::to_start_config(config);
             self.node.current.store(T::current(handle));
             drop(ownership);
             if let Some(pool) = pool {
@@ -234,10 +238,11 @@ impl<'a, H: PoolHost> Named<'a, H> {
         }
     }
 
-    /// Closes the pool, limiter or ban list that `owner` owns; returns `false` if another process
-    /// owns the name, or none.
+    /// Closes the gate of the name. Returns `false`, and does nothing, if `owner` is not the
+    /// owner.
     pub fn close(self, host: &H, owner: Pid) -> bool {
-        // A pool that is not closed yet keeps its node.
+        // The pool is closed outside the lock. The node is not renamed before, as the pool is
+        // open.
         let closing = {
             let Some(mut ownership) = self.lock() else { return false };
             if ownership.owner != Some(owner) {
@@ -245,8 +250,8 @@ impl<'a, H: PoolHost> Named<'a, H> {
             }
             ownership.owner = None;
             let closing = self.pool().map(|(pool, _)| pool);
-            // The name is gone before the pool is closed: a caller that is told `closed` and asks
-            // again finds no pool.
+            // The name stands for nothing before the pool is closed: a caller that is told that
+            // the pool closed, and asks again, finds no pool.
             self.node.vacate(&mut ownership);
             closing
         };
@@ -256,7 +261,7 @@ impl<'a, H: PoolHost> Named<'a, H> {
         true
     }
 
-    /// Returns the owner, dead or alive.
+    /// Returns the owner, which may be dead.
     pub fn owner(self) -> Option<Pid> {
         self.lock()?.owner
     }

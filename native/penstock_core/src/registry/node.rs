@@ -1,10 +1,10 @@
-//! A node: what a name stands for, at one time for one name.
+//! A node: the gate and the pools of one name at a time.
 
 use std::sync::Arc;
 
 use once_cell::race::OnceBox;
 
-use super::current::{Current, CurrentWord, Given, Slabs};
+use super::current::{Current, CurrentWord, Slabs, StartConfig};
 use super::pools::{PoolCounts, Pools};
 use crate::host::Pid;
 use crate::pool::PoolHost;
@@ -13,9 +13,9 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
 pub(super) struct Node<H: PoolHost> {
     /// Changes under the lock of `ownership`.
     name: AtomicU64,
-    /// Which life of the name this is: 0 is the first, and any other belongs to one name only.
-    /// Changes with the name.
-    number: AtomicU32,
+    /// The life of the name: 0 is the first life of any name; any other number belongs to one
+    /// name. Changes with `name`.
+    life: AtomicU32,
     pub(super) pools: Pools<H>,
     /// Changes under the lock of `ownership`.
     pub(super) current: CurrentWord,
@@ -24,69 +24,71 @@ pub(super) struct Node<H: PoolHost> {
     pub(super) next: OnceBox<Node<H>>,
 }
 
-/// The owner of a name, and what it started the name with.
+/// The owner of a name, and the settings that it started the name with.
 pub(super) struct Ownership {
     pub(super) owner: Option<Pid>,
-    /// Of the kind of `Node::current`.
-    pub(super) given: Given,
+    /// Of the same kind as `Node::current`.
+    pub(super) config: StartConfig,
     pub(super) pools: PoolCounts,
 }
 
 impl<H: PoolHost> Node<H> {
-    pub(super) fn new(name: u64, number: u32, slabs: &Arc<Slabs>) -> Self {
+    pub(super) fn new(name: u64, life: u32, slabs: &Arc<Slabs>) -> Self {
         Self {
             name: AtomicU64::new(name),
-            number: AtomicU32::new(number),
+            life: AtomicU32::new(life),
             pools: Pools::new(),
             current: CurrentWord::new(),
             slabs: Arc::clone(slabs),
-            ownership: Mutex::new(Ownership { owner: None, given: Given::None, pools: PoolCounts::new() }),
+            ownership: Mutex::new(Ownership { owner: None, config: StartConfig::None, pools: PoolCounts::new() }),
             next: OnceBox::new(),
         }
     }
 
     #[inline]
     pub(super) fn name(&self) -> u64 {
-        // ORDERING: Acquire pairs with the Release in `become_another`: the number is of that
-        // life, or a later one.
+        // ORDERING: Acquire pairs with the Release in `rename`: the caller observes the life of
+        // this name, or a later one.
         self.name.load(Ordering::Acquire)
     }
 
     #[inline]
-    pub(super) fn number(&self) -> u32 {
-        // ORDERING: Acquire pairs with the Release in `become_another`.
-        self.number.load(Ordering::Acquire)
+    pub(super) fn life(&self) -> u32 {
+        // ORDERING: Acquire pairs with the Release in `rename`: a caller that observes the next
+        // life also observes that the name is gone.
+        self.life.load(Ordering::Acquire)
     }
 
     pub(super) fn is_open(&self) -> bool {
         self.current.load() != Current::None
     }
 
-    /// Makes the node stand for another name, if nothing is open, held or waited for; returns
-    /// `false` if not. Calls `forget` with the old name before that cannot be found any more.
-    pub(super) fn become_another(&self, name: u64, number: u32, forget: impl FnOnce(u64)) -> bool {
+    /// Gives the node to another name, and calls `forget` with the old name while a caller can
+    /// still find it. Returns `false`, and does nothing, if the old name is in use.
+    pub(super) fn rename(&self, name: u64, life: u32, forget: impl FnOnce(u64)) -> bool {
         let ownership = lock(&self.ownership);
-        // An idle pool is closed, and only a start opens it, which needs this lock.
+        // An idle pool stays idle under this lock: it is closed, and only a start opens it.
         if ownership.owner.is_some() || self.is_open() || !self.pools.are_idle(ownership.pools) {
             return false;
         }
         forget(self.name());
-        // No name: a caller that reads the number of the next life sees that the name is gone.
+        // No name meanwhile: a caller must not pair the old name with the new life.
         self.name.store(0, Ordering::Relaxed);
-        // ORDERING: Release pairs with the Acquire in `number`.
-        self.number.store(number, Ordering::Release);
-        // ORDERING: Release pairs with the Acquire in `name`.
+        // ORDERING: Release pairs with the Acquire in `life`; publishes that the old name is
+        // gone.
+        self.life.store(life, Ordering::Release);
+        // ORDERING: Release pairs with the Acquire in `name`; publishes the life.
         self.name.store(name, Ordering::Release);
         true
     }
 
-    /// Makes the name stand for nothing, and its limiter or ban list spare. Under the lock of the
-    /// ownership.
+    /// Makes the name stand for nothing, and gives its limiter or ban list back to the slab.
+    /// Under the lock of the ownership.
     pub(super) fn vacate(&self, ownership: &mut Ownership) {
         let before = self.current.load();
-        ownership.given = Given::None;
+        ownership.config = StartConfig::None;
         self.current.store(Current::None);
-        // Only now, as a spare one may be opened for another name at once.
+        // Only after the store: another name may open a spare limiter or ban list at once.
         match before {
             Current::Limiter(handle) => self.slabs.limiters.give_back(handle),
             Current::Ban(handle) => self.slabs.bans.give_back(handle),

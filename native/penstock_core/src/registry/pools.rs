@@ -1,32 +1,33 @@
-//! The pools of one name: a pool whose permits are held outlives a restart of its name.
+//! The pools of one node: a pool in which permits are held outlives a restart of its name.
 //!
-//! A closed pool is opened again once nothing is held in it. Each other pool of a name was closed
-//! over permits that a living process still holds. So there are never more of them than permits
-//! that were not given back over a restart.
+//! A closed pool is reopened once no permit is held in it. In each other closed pool a living
+//! process still holds permits from before a restart. So these pools are at most as many as the
+//! permits that were held over restarts. Only among more than [`LOOKS`] pools can a start miss
+//! one that it could reopen.
 
 use super::slab::Rows;
 use crate::pool::{Pool, PoolHost, Settings};
 
-/// How many pools of a name a start looks at for one to reopen.
+/// The number of pools that a start tries to reopen.
 const LOOKS: u32 = 64;
 
 pub(super) struct Pools<H: PoolHost> {
-    /// In the node itself, as nearly all names have one pool.
+    /// Pool number 1, in the node itself: nearly all nodes have one pool.
     first: Pool<H>,
-    /// The pools from number 2 on, which is number 1 here.
+    /// The pools from number 2 on; that one is item 1 of the rows.
     later: Rows<Pool<H>>,
 }
 
-/// How many pools a name has, and the last one that a start looked at.
+/// The number of pools of a node, and the number of the last one that a start tried to reopen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PoolCounts {
     pub(super) made: u32,
-    looked_at: u32,
+    last_tried: u32,
 }
 
 impl PoolCounts {
     pub(super) fn new() -> Self {
-        Self { made: 1, looked_at: 1 }
+        Self { made: 1, last_tried: 1 }
     }
 }
 
@@ -35,7 +36,7 @@ impl<H: PoolHost> Pools<H> {
         Self { first: Pool::new(), later: Rows::new() }
     }
 
-    /// Returns a pool by its number, open or not.
+    /// Returns a pool by its number, open or closed.
     #[inline(always)]
     pub(super) fn get(&self, id: u32) -> Option<&Pool<H>> {
         if id == 1 { Some(&self.first) } else { self.later.get(id.checked_sub(1)?) }
@@ -48,16 +49,16 @@ impl<H: PoolHost> Pools<H> {
         }
     }
 
-    /// Opens a pool in which nothing is held, a new one if none is found soon; returns its
-    /// number.
+    /// Opens a closed pool in which no permit is held, or a new pool if [`LOOKS`] attempts fail.
+    /// Returns its number.
     pub(super) fn open(&self, counts: &mut PoolCounts, settings: Settings) -> u32 {
         if self.first.open(settings) {
             return 1;
         }
         for _ in 0..LOOKS.min(counts.made) {
-            counts.looked_at = counts.looked_at % counts.made + 1;
-            if self.get_or_make(counts.looked_at).open(settings) {
-                return counts.looked_at;
+            counts.last_tried = counts.last_tried % counts.made + 1;
+            if self.get_or_make(counts.last_tried).open(settings) {
+                return counts.last_tried;
             }
         }
         counts.made += 1;
@@ -65,7 +66,7 @@ impl<H: PoolHost> Pools<H> {
         counts.made
     }
 
-    /// Returns `true` if all pools are idle, and `false` also if there are too many to look at.
+    /// Returns `true` if all pools are idle. Returns `false` if there are too many to check.
     pub(super) fn are_idle(&self, counts: PoolCounts) -> bool {
         counts.made <= LOOKS && (1..=counts.made).all(|id| self.get(id).is_none_or(Pool::is_idle))
     }

@@ -1,20 +1,21 @@
 //! A slab of reusable limiters and ban lists. A closed one is kept and reopened for the next name
 //! that asks for the same size.
 //!
-//! None is ever freed, so a caller that looks one up needs no lock and is not counted. There are
-//! as many of each size as were ever open, or about to be opened, at once.
+//! No item is ever freed, so a caller looks one up without a lock, and no count of callers is
+//! kept. There are as many items of each size as were open, or about to be opened, at once.
 
 use once_cell::race::OnceBox;
 
 use crate::reuse::{Generation, OutOfMemory, Reusable};
 use crate::sync::{Mutex, lock};
 
-/// Numbers an item of a slab, from 1.
+/// The number of an item of a slab, from 1.
 pub(super) type Id = u32;
 
 /// Items that are never freed, by their numbers.
 pub(super) struct Rows<T> {
-    /// Each row is twice as long as the row before it, so an item is found in two steps.
+    /// Each row is twice as long as the row before, so an item never moves and is found in two
+    /// steps.
     rows: [OnceBox<Vec<OnceBox<T>>>; 31],
 }
 
@@ -23,6 +24,7 @@ impl<T> Rows<T> {
         Self { rows: [const { OnceBox::new() }; 31] }
     }
 
+    /// Returns the row of an item, and its index there; `None` for 0.
     fn place(id: Id) -> Option<(usize, usize)> {
         let row = id.checked_ilog2()?;
         Some((row as usize, (id - (1 << row)) as usize))
@@ -34,7 +36,7 @@ impl<T> Rows<T> {
         self.rows.get(row)?.get()?.get(at)?.get()
     }
 
-    /// Returns the item of that number, made if there is none.
+    /// Returns the item of this number, and makes it if there is none.
     pub(super) fn get_or_make(&self, id: Id, make: impl FnOnce() -> Box<T>) -> &T {
         let (row, at) = Self::place(id).expect("ids begin with 1");
         let row = self.rows[row].get_or_init(|| Box::new((0..1 << row).map(|_| OnceBox::new()).collect()));
@@ -42,14 +44,14 @@ impl<T> Rows<T> {
     }
 }
 
-/// How many items of a slab were made, and which of them are spare.
+/// The number of items that were made, and the numbers of the spare ones.
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) made: Id,
     pub(super) spare: Vec<Id>,
 }
 
-/// All the limiters, or all the ban lists, of a registry.
+/// All limiters, or all ban lists, of a registry.
 pub(super) struct Slab<T> {
     rows: Rows<T>,
     counts: Mutex<Counts>,
@@ -76,12 +78,12 @@ impl<T: Reusable> Slab<T> {
 
     /// Opens a spare item that fits, or a new one. No name stands for it yet.
     pub(super) fn open(&self, config: T::Config, now: u64) -> Result<Handle, OutOfMemory> {
-        let (id, item) = self.take(config)?;
+        let (id, item) = self.reuse_or_make(config)?;
         Ok(Handle { id, generation: item.open(config, now) })
     }
 
-    /// Returns a closed item that fits and that no name has.
-    fn take(&self, config: T::Config) -> Result<(Id, &T), OutOfMemory> {
+    /// Returns a closed item that fits. It is not spare any more, and no name stands for it.
+    fn reuse_or_make(&self, config: T::Config) -> Result<(Id, &T), OutOfMemory> {
         {
             let mut counts = lock(&self.counts);
             let fits = |&id: &Id| self.get(id).is_some_and(|item| item.fits(config));
@@ -89,7 +91,7 @@ impl<T: Reusable> Slab<T> {
                 return Ok((id, self.get(id).expect("it was made")));
             }
         }
-        // Outside the lock: it may be many megabytes.
+        // Outside the lock: an item may take many megabytes.
         let item = Box::new(T::make(config)?);
         let id = {
             let mut counts = lock(&self.counts);
@@ -99,9 +101,10 @@ impl<T: Reusable> Slab<T> {
         Ok((id, self.rows.get_or_make(id, || item)))
     }
 
-    /// Makes an item spare that no name stands for.
+    /// Makes an item spare. No name stands for it any more.
     ///
-    /// Callers that found it before are told that its generation is over, or count for no name.
+    /// Stale callers that found it before learn that their generation is over, or their hits and
+    /// failures count for no name.
     pub(super) fn give_back(&self, handle: Handle) {
         lock(&self.counts).spare.push(handle.id);
     }

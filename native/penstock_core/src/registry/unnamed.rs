@@ -1,19 +1,20 @@
-//! Pools without a name. A pool whose caller dropped it serves the next caller that asks for one.
+//! Pools without a name. A pool that no caller can reach any more is reused for the next caller
+//! that asks for one.
 //!
-//! No pool is ever freed. The host's monitors refer to pools, and the memory of a pool of many
+//! No pool is ever freed: the host's monitors refer to pools, and the memory of a pool of many
 //! holders takes too long to free in one call. A pool that no caller can reach is
-//! [cleared](Pool::clear) in bounded pieces and becomes spare then. So there are as many pools as
-//! were ever open or being cleared at once.
+//! [cleared](Pool::clear) in bounded pieces, and becomes spare then. So there are as many pools
+//! as were open or being cleared at once.
 //!
-//! The entry and the monitor of a living process stay in a spare pool, as they do in a pool of a
-//! name that is reopened. A process that acquires in one unnamed pool after the other therefore
-//! has as many entries as there are pools.
+//! The entry and the monitor of a living process stay in a spare pool, as they stay in a named
+//! pool that is reopened. So a process that acquires in one unnamed pool after another may have
+//! as many entries as there are pools.
 
 use super::slab::{Counts, Id, Rows};
 use crate::pool::{Pool, PoolHost, Settings};
 use crate::sync::{Mutex, lock};
 
-/// Numbers an unnamed pool.
+/// The number of an unnamed pool, from 1.
 pub type UnnamedId = Id;
 
 /// The unnamed pools of a VM.
@@ -32,10 +33,10 @@ impl<H: PoolHost> Unnamed<H> {
     /// Opens a spare pool, if there is one.
     pub(super) fn reuse(&self, settings: Settings) -> Option<(UnnamedId, &Pool<H>)> {
         loop {
-            // The last one that became spare: its memory is most likely cached, and callers'
-            // entries are in it.
+            // The pool that became spare last: its memory is most likely cached, and has entries
+            // of callers.
             let id = lock(&self.counts).spare.pop()?;
-            // A spare pool is closed, cleared and reached by no caller, so it opens.
+            // A spare pool is closed and cleared, and no caller can reach it, so it opens.
             if let Some(pool) = self.pools.get(id)
                 && pool.open(settings)
             {
@@ -62,12 +63,12 @@ impl<H: PoolHost> Unnamed<H> {
         self.pools.get(id)
     }
 
-    /// Makes a pool spare that was cleared.
+    /// Makes a cleared pool spare.
     pub(super) fn give_back(&self, id: UnnamedId) {
         lock(&self.counts).spare.push(id);
     }
 
-    /// Returns how many pools were made, and how many of them are spare.
+    /// Returns the number of pools that were made, and the number of spare ones.
     pub(super) fn count(&self) -> (usize, usize) {
         let counts = lock(&self.counts);
         (counts.made as usize, counts.spare.len())

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::support::{Fake, Stage, limit};
 
 #[test]
-fn bound_permits_are_not_released_or_transferred_as_free_ones() {
+fn bound_permits_are_not_released_or_transferred_as_manual_ones() {
     let (stage, [a, b]) = Stage::cast(limit(3));
     assert_eq!(a.try_bound(2), Ok(()));
     a.hold(1);
@@ -59,8 +59,8 @@ fn a_wait_that_is_left_is_no_time_out() {
     a.hold(1);
     let id = b.wait(1);
     c.wait(1);
-    assert_eq!(b.leave_line(id), Cancelled::Yes);
-    assert_eq!(b.leave_line(id), Cancelled::TooLate);
+    assert_eq!(b.withdraw(id), Cancelled::Yes);
+    assert_eq!(b.withdraw(id), Cancelled::TooLate);
     assert_eq!(stage.report().timed_out, 0);
     let id = b.wait(1);
     assert_eq!(b.cancel(id), Cancelled::Yes);

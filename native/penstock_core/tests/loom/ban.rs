@@ -225,7 +225,7 @@ fn open_against(settings: BanSettings, act: impl Fn(&Ban) + Copy + Send + Sync +
             let ban = Arc::clone(&ban);
             thread::spawn(move || {
                 act(&ban);
-                if !ban.is(1) {
+                if !ban.is_current(1) {
                     ban.unban(7);
                 }
             })
@@ -261,7 +261,7 @@ fn open_and_ban_against_a_ban_of_before() {
             let ban = Arc::clone(&ban);
             thread::spawn(move || {
                 ban.ban(1, 7, 0, 50, Box::new([1]), Box::new([]));
-                if !ban.is(1) {
+                if !ban.is_current(1) {
                     ban.unban(7);
                 }
             })

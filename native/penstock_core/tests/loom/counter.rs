@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use loom::thread;
-use penstock_core::Counter;
+use penstock_core::TickClock;
 
 use crate::explore::explore;
 use crate::limiter::MS;
@@ -14,9 +14,9 @@ use crate::limiter::MS;
 fn reading_of_a_base_against_the_next() {
     explore(|| {
         const SPAN: u64 = 100 * MS;
-        let counter = Arc::new(Counter::default());
+        let counter = Arc::new(TickClock::default());
         // The counter makes two ticks in a ns, from 1,000 on.
-        let at = |counter: &Counter, ns: u64| counter.now(|| 1_000 + 2 * ns, || ns);
+        let at = |counter: &TickClock, ns: u64| counter.now(|| 1_000 + 2 * ns, || ns);
         at(&counter, 1);
         at(&counter, 1 + SPAN);
         let other = {

@@ -43,7 +43,7 @@ fn late<T: 'static>(
         let (pool, _) = registry.find(B).unwrap().pool().unwrap();
         let info = pool.info();
         assert_eq!((info.status, info.in_use, info.waiting, info.settings), (Status::Open, 0, 0, limit(1)));
-        assert_eq!(pool.try_acquire(&host, last, 1, Kind::Free), Ok(()));
+        assert_eq!(pool.try_acquire(&host, last, 1, Kind::Manual), Ok(()));
     });
 }
 
@@ -90,7 +90,7 @@ fn a_park_by_name_against_a_close_and_the_next_name() {
         |registry, host, user| {
             let named = registry.find(A)?;
             let (pool, id) = named.current()?;
-            match pool.park_while(host, user, 1, Kind::Free, host.ticket(), || named.is_there()) {
+            match pool.park_while(host, user, 1, Kind::Manual, host.ticket(), || named.is_there()) {
                 Parked::Granted => Some(named.instance_of(id)),
                 Parked::Closed => None,
                 other => panic!("{other:?}"),
@@ -99,7 +99,7 @@ fn a_park_by_name_against_a_close_and_the_next_name() {
         |registry, host, user, instance| {
             let Some(instance) = instance else { return };
             let pool = registry.find(A).and_then(|named| named.instance(instance)).unwrap();
-            assert_eq!(pool.release(host, user, 1, Kind::Free), Ok(()));
+            assert_eq!(pool.release(host, user, 1, Kind::Manual), Ok(()));
         },
     );
 }
@@ -125,8 +125,8 @@ fn a_wait_that_ends_by_a_close_against_the_next_name() {
         let [owner, holder, waiter] = pids();
         let registry = registry(&host, owner);
         let (pool, instance) = registry.find(A).unwrap().pool().unwrap();
-        assert_eq!(pool.try_acquire(&host, holder, 1, Kind::Free), Ok(()));
-        let Parked::Waiting(id) = pool.park(&host, waiter, 1, Kind::Free, host.ticket()) else { panic!("no place") };
+        assert_eq!(pool.try_acquire(&host, holder, 1, Kind::Manual), Ok(()));
+        let Parked::Waiting(id) = pool.park(&host, waiter, 1, Kind::Manual, host.ticket()) else { panic!("no place") };
         let giving_up = {
             let (registry, host) = (Arc::clone(&registry), host.clone());
             thread::spawn(move || {
@@ -135,7 +135,7 @@ fn a_wait_that_ends_by_a_close_against_the_next_name() {
         };
         assert!(registry.find(A).unwrap().close(&host, owner));
         let pool = registry.find(A).and_then(|named| named.instance(instance)).expect("it is held");
-        assert_eq!(pool.release(&host, holder, 1, Kind::Free), Ok(()));
+        assert_eq!(pool.release(&host, holder, 1, Kind::Manual), Ok(()));
         assert_eq!(registry.start(&host, B, owner, limit(1)), Started::Fresh);
         let answers = host.mailbox(waiter).len();
         match giving_up.join().unwrap() {

@@ -59,7 +59,7 @@ fn start_against_a_start_when_the_owner_crashed() {
         let registry = registry(&host, dead);
         let named = registry.find(NAME).unwrap();
         let (pool, id) = named.pool().unwrap();
-        assert_eq!(pool.try_acquire(&host, a, 1, penstock_core::Kind::Free), Ok(()));
+        assert_eq!(pool.try_acquire(&host, a, 1, penstock_core::Kind::Manual), Ok(()));
         host.begin_exit(dead);
         let other = start_elsewhere(&registry, &host, a);
         let mine = registry.start(&host, NAME, b, limit(3));
@@ -246,7 +246,7 @@ fn close_against_an_acquire_by_name() {
             let (registry, host) = (Arc::clone(&registry), host.clone());
             thread::spawn(move || {
                 let (pool, id) = registry.find(NAME).unwrap().pool()?;
-                Some((pool.try_acquire(&host, user, 1, penstock_core::Kind::Free), id))
+                Some((pool.try_acquire(&host, user, 1, penstock_core::Kind::Manual), id))
             })
         };
         let named = registry.find(NAME).unwrap();

@@ -65,7 +65,7 @@ fn clearing_against_the_next_use() {
         let (id, pool) = registry.make_unnamed(limit(3));
         // The VM counts the terms that refer to the handle.
         let references = Arc::new(AtomicUsize::new(2));
-        assert!(pool.take(&host, a, 1, Kind::Free));
+        assert!(pool.take(&host, a, 1, Kind::Manual));
         let let_go = {
             let (registry, host) = (Arc::clone(&registry), host.clone());
             move |pid: Pid| {
@@ -90,8 +90,8 @@ fn clearing_against_the_next_use() {
             let (registry, host) = (Arc::clone(&registry), host.clone());
             thread::spawn(move || {
                 let (id, pool) = registry.reuse_unnamed(limit(1)).unwrap_or_else(|| registry.make_unnamed(limit(1)));
-                assert_eq!(pool.try_acquire(&host, next, 1, Kind::Free), Ok(()));
-                assert_eq!(pool.try_acquire(&host, next, 1, Kind::Free), Err(Refusal::Full));
+                assert_eq!(pool.try_acquire(&host, next, 1, Kind::Manual), Ok(()));
+                assert_eq!(pool.try_acquire(&host, next, 1, Kind::Manual), Err(Refusal::Full));
                 id
             })
         };
@@ -99,9 +99,9 @@ fn clearing_against_the_next_use() {
         other.join().unwrap();
         let id = third.join().unwrap();
         let pool = registry.unnamed_pool(id).unwrap();
-        assert_eq!(pool.release(&host, a, 1, Kind::Free), Err(NotHeld));
-        assert_eq!(pool.release(&host, next, 1, Kind::Free), Ok(()));
-        assert_eq!(pool.try_acquire(&host, a, 1, Kind::Free), Ok(()));
+        assert_eq!(pool.release(&host, a, 1, Kind::Manual), Err(NotHeld));
+        assert_eq!(pool.release(&host, next, 1, Kind::Manual), Ok(()));
+        assert_eq!(pool.try_acquire(&host, a, 1, Kind::Manual), Ok(()));
         assert_eq!(pool.info().in_use, 1);
     });
 }

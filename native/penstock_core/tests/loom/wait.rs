@@ -205,7 +205,7 @@ fn a_wait_that_is_taken_back_against_the_grant_of_another_of_the_process_and_its
         let (second, _) = ask(&b, 1, None);
         ask(&b, 1, None);
         let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
-        assert_eq!(b.leave_line(second), Cancelled::Yes);
+        assert_eq!(b.withdraw(second), Cancelled::Yes);
         b.begin_exit();
         b.finish_exit();
         releasing.join().unwrap();
@@ -225,7 +225,7 @@ fn a_timeout_that_the_host_ends_against_a_grant_and_the_process_taking_it_back()
         assert!(begins);
         let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
         let expiring = spawn(&c, |c| c.stage.pool.expire(&c.stage.host, 10));
-        let cancelled = b.leave_line(id);
+        let cancelled = b.withdraw(id);
         releasing.join().unwrap();
         assert_eq!(expiring.join().unwrap(), Expiry::Nothing);
         match b.answers().as_slice() {

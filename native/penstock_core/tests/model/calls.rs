@@ -62,7 +62,7 @@ impl Pair {
         // A factor of a million leaves room for a distinct time per wait within each ms.
         let until = ms.map(|ms| (self.clock + u64::from(ms)) * 1_000_000 + u64::from(number));
         let (parked, begins) = self.stage.pool.ask(&self.stage.host, me.pid, n, ticket, until, || true);
-        let id = self.parked(who, n, (Kind::Free, true), until, parked);
+        let id = self.parked(who, n, (Kind::Manual, true), until, parked);
         assert_eq!(begins, id.is_some() && until.is_some() && !self.timed, "told once");
         self.timed |= begins;
         self.asked[who].extend(id.map(|id| (id, number)));
@@ -117,7 +117,7 @@ impl Pair {
         let (id, ticket) = self.asked[who].remove(at);
         let there = self.model.line.iter().any(|waiter| waiter.ticket == ticket);
         self.model.line.retain(|waiter| waiter.ticket != ticket);
-        let cancelled = self.cast[who].leave_line(id);
+        let cancelled = self.cast[who].withdraw(id);
         assert_eq!(cancelled, if there { Cancelled::Yes } else { Cancelled::TooLate });
         self.model.serve();
     }
@@ -178,7 +178,7 @@ impl Pair {
 
     pub(crate) fn transfer(&mut self, who: usize, to: usize, n: u32, kind: Kind) {
         let result = match kind {
-            Kind::Free => self.cast[who].transfer(&self.cast[to], n),
+            Kind::Manual => self.cast[who].transfer(&self.cast[to], n),
             Kind::Bound => self.cast[who].entrust(&self.cast[to], n),
         };
         // The pool asks only whether the receiver is alive, and reaps no process for that.

@@ -74,7 +74,7 @@ impl Pair {
     }
 
     pub(crate) fn kind(bound: bool) -> Kind {
-        if bound { Kind::Bound } else { Kind::Free }
+        if bound { Kind::Bound } else { Kind::Manual }
     }
 
     /// Reaps in the model what a scan of the pool reaped: all dead holders that it found, unless
@@ -147,7 +147,7 @@ impl Pair {
                 }
             }
             Op::Release { who, n, bound } if self.runs(who) => self.release(who, n, Self::kind(bound)),
-            Op::Transfer { who, to, n } if self.runs(who) => self.transfer(who, to, n, Kind::Free),
+            Op::Transfer { who, to, n } if self.runs(who) => self.transfer(who, to, n, Kind::Manual),
             // No process knows a child before its spawner has handed over to it.
             Op::Entrust { who, to, n } if self.runs(who) && !matches!(self.doing[to], Doing::Newborn { .. }) => {
                 self.transfer(who, to, n, Kind::Bound);
@@ -195,7 +195,7 @@ impl Pair {
                 stage.host.advance(ms);
                 self.model.now_ms += ms;
             }
-            Op::EveryoneTakes => self.everyone(|pair, who| pair.take(who, 1, Kind::Free)),
+            Op::EveryoneTakes => self.everyone(|pair, who| pair.take(who, 1, Kind::Manual)),
             Op::EveryoneParks { n } => self.everyone(|pair, who| pair.park(who, n, Kind::Bound)),
             Op::EveryoneDies => self.everyone(|pair, who| pair.begin_exit(who)),
             _ => {}

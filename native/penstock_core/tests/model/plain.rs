@@ -6,7 +6,7 @@ use penstock_core::{AS_LIMIT, Answer, Kind, Offer, Settings, Status};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Held {
-    pub(crate) free: u64,
+    pub(crate) manual: u64,
     pub(crate) bound: u64,
     pub(crate) offered: u64,
     pub(crate) offer: Option<Offer>,
@@ -15,11 +15,11 @@ pub(crate) struct Held {
 
 impl Held {
     pub(crate) fn all(&self) -> u64 {
-        self.free + self.bound + self.offered
+        self.manual + self.bound + self.offered
     }
     pub(crate) fn of(&mut self, kind: Kind) -> &mut u64 {
         match kind {
-            Kind::Free => &mut self.free,
+            Kind::Manual => &mut self.manual,
             Kind::Bound => &mut self.bound,
         }
     }

@@ -261,7 +261,7 @@ fn a_change_is_made_in_steps_that_others_may_cut_across() {
     // A change whose caller was killed halfway comes into force with the next, which begins at a
     // valid place.
     assert!(matches!(limiter.update(1, |_| Some(limits(1, 1_000, 1)), 1_000 * MS, None), Changed::NotYet(_)));
-    let from = Some(Progress { asked: u64::MAX, version: 77, at: 19_000 });
+    let from = Some(Progress { change: u64::MAX, version: 77, at: 19_000 });
     assert!(matches!(limiter.update(1, |_| None, 1_000 * MS, from), Changed::NotYet(Progress { at: 4096, .. })));
     assert!(update(&limiter, limits(1, 1_000, 2), 1_000 * MS) >= 4);
     assert_eq!(limiter.info(1).unwrap().limits, limits(1, 1_000, 2));

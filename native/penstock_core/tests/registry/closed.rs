@@ -48,18 +48,18 @@ fn a_name_in_use_is_not_forgotten() {
     assert_eq!(registry.find(name(1)).unwrap().pool().unwrap().1, 1);
     // The name is closed, and a permit that was acquired before that is held.
     let (pool, instance) = registry.find(name(1)).unwrap().pool().unwrap();
-    pool.try_acquire(&host, holder, 1, Kind::Free).unwrap();
+    pool.try_acquire(&host, holder, 1, Kind::Manual).unwrap();
     close(name(1));
     start(3);
     assert!(forgotten(2) && !forgotten(1));
     assert!(std::ptr::eq(registry.find(name(1)).unwrap().instance(instance).unwrap(), pool));
     // The permit is released.
-    pool.release(&host, holder, 1, Kind::Free).unwrap();
+    pool.release(&host, holder, 1, Kind::Manual).unwrap();
     start(4);
     assert!(forgotten(1));
     // A drainer waits: a closed name keeps its node for that as well.
     let (pool, _) = registry.find(name(4)).unwrap().pool().unwrap();
-    pool.try_acquire(&host, holder, 1, Kind::Free).unwrap();
+    pool.try_acquire(&host, holder, 1, Kind::Manual).unwrap();
     assert!(matches!(pool.drain(&host, drainer, host.ticket()), Drain::Waiting(_)));
     close(name(4));
     start(5);
@@ -116,14 +116,14 @@ fn callers_that_are_late_touch_no_other_name() {
     let still = || named.is_there();
 
     // The caller takes a permit, can tell that it is b's, and gives it back.
-    assert!(pool.take(&host, late, 1, Kind::Free) && !still());
-    pool.release(&host, late, 1, Kind::Free).unwrap();
-    of_b.try_acquire(&host, user, 1, Kind::Free).unwrap();
-    assert_eq!(pool.park_while(&host, late, 1, Kind::Free, host.ticket(), still), Parked::Closed);
+    assert!(pool.take(&host, late, 1, Kind::Manual) && !still());
+    pool.release(&host, late, 1, Kind::Manual).unwrap();
+    of_b.try_acquire(&host, user, 1, Kind::Manual).unwrap();
+    assert_eq!(pool.park_while(&host, late, 1, Kind::Manual, host.ticket(), still), Parked::Closed);
     assert!(pool.drain_while(&host, late, host.ticket(), still).is_none());
     assert!(!pool.reopen_while(&host, still));
     assert!(!pool.update_while(&host, Changes { limit: Some(9), ..Changes::default() }, still));
-    assert_eq!(pool.release(&host, late, 1, Kind::Free), Err(NotHeld));
+    assert_eq!(pool.release(&host, late, 1, Kind::Manual), Err(NotHeld));
     assert!(named.pool().is_none() && named.limiter().is_none() && named.bans().is_none());
     assert!(named.pools().next().is_none());
     assert!(!named.close(&host, owner) && named.owner().is_none());

@@ -21,7 +21,7 @@ fn pids<const N: usize>() -> [Pid; N] {
 }
 
 fn take(host: &Fake, named: Named<'_, Fake>, who: Pid) -> Result<(), Refusal> {
-    named.pool().unwrap().0.try_acquire(host, who, 1, Kind::Free)
+    named.pool().unwrap().0.try_acquire(host, who, 1, Kind::Manual)
 }
 
 /// Returns all names of a registry in order, read piece by piece.

@@ -97,7 +97,7 @@ proptest! {
                     if let (Some((pool, _)), Some(current)) = (pool, model.current) {
                         let (bound, held) = &mut model.pools[current];
                         let free = held.values().sum::<u64>() < *bound;
-                        prop_assert_eq!(pool.try_acquire(&host, users[who], 1, Kind::Free).is_ok(), free);
+                        prop_assert_eq!(pool.try_acquire(&host, users[who], 1, Kind::Manual).is_ok(), free);
                         if free {
                             *held.entry(who).or_default() += 1;
                         }
@@ -108,7 +108,7 @@ proptest! {
                     // closed.
                     let Some(at) = model.pools.iter().position(|(_, held)| held.contains_key(&who)) else { continue };
                     let pool = registry.find(NAME).and_then(|named| named.instance(at as u64 + 1)).unwrap();
-                    prop_assert_eq!(pool.release(&host, users[who], 1, Kind::Free), Ok(()));
+                    prop_assert_eq!(pool.release(&host, users[who], 1, Kind::Manual), Ok(()));
                     let held = model.pools[at].1.get_mut(&who).unwrap();
                     *held -= 1;
                     if *held == 0 {

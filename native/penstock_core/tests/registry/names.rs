@@ -115,9 +115,9 @@ fn an_adoption_with_a_larger_limit_wakes_and_with_a_smaller_one_refuses() {
     registry.start(&host, NAME, first, limit(3));
     let named = registry.find(NAME).unwrap();
     let (pool, _) = named.pool().unwrap();
-    pool.try_acquire(&host, holder, 3, Kind::Free).unwrap();
-    pool.park(&host, small, 1, Kind::Free, host.ticket());
-    pool.park(&host, large, 3, Kind::Free, host.ticket());
+    pool.try_acquire(&host, holder, 3, Kind::Manual).unwrap();
+    pool.park(&host, small, 1, Kind::Manual, host.ticket());
+    pool.park(&host, large, 3, Kind::Manual, host.ticket());
     host.begin_exit(first);
     registry.start(&host, NAME, second, limit(4));
     assert_eq!(host.mailbox(small), [(0, penstock_core::Answer::Granted)]);
@@ -150,7 +150,7 @@ fn restarts_use_the_pools_there_are() {
     assert_eq!(restart(1), 3);
     assert!((0..100).all(|_| restart(1) == 3));
     // Work that began on a pool ends on it; a later restart uses the pool again.
-    assert_eq!(named.instance(1).unwrap().release(&host, a, 1, Kind::Free), Ok(()));
+    assert_eq!(named.instance(1).unwrap().release(&host, a, 1, Kind::Manual), Ok(()));
     assert_eq!(restart(1), 1);
     assert_eq!(take(&host, named, a), Ok(()));
     assert_eq!(restart(1), 3);
@@ -179,7 +179,7 @@ fn a_name_has_as_many_pools_as_are_held() {
     }
     // A pool that is idle again is found after some starts, as each start visits 64 pools.
     let idle = named.instance(300).unwrap();
-    assert_eq!(idle.release(&host, holder(300), 1, Kind::Free), Ok(()));
+    assert_eq!(idle.release(&host, holder(300), 1, Kind::Manual), Ok(()));
     let mut last = restart();
     let found = (1..=MANY / 64 + 1).any(|_| {
         assert_eq!(take(&host, named, owner), Ok(()));

@@ -28,9 +28,9 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
     assert!(registry.reuse_unnamed(limit(1)).is_none());
     let (id, pool) = registry.make_unnamed(limit(5_000));
     for (n, &holder) in holders.iter().enumerate() {
-        // Each holder has permits of all kinds: free, bound, on offer, and given by another
+        // Each holder has permits of all kinds: manual, bound, on offer, and given by another
         // process.
-        pool.try_acquire(&host, holder, 1, Kind::Free).unwrap();
+        pool.try_acquire(&host, holder, 1, Kind::Manual).unwrap();
         pool.try_acquire(&host, holder, 2, Kind::Bound).unwrap();
         pool.offer(holder, 1).unwrap();
         if n > 0 {
@@ -39,7 +39,7 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
     }
     assert_eq!(pool.info().in_use, 3 * HOLDERS as u64);
     // A refusal publishes the hint that there are many holders.
-    assert_eq!(pool.try_acquire(&host, holders[0], 4_000, Kind::Free), Err(Refusal::Full));
+    assert_eq!(pool.try_acquire(&host, holders[0], 4_000, Kind::Manual), Err(Refusal::Full));
     assert!(drop_unnamed(&host, &registry, id, pool) > HOLDERS / 33);
     assert_eq!((pool.info().in_use, pool.info().waiting), (0, 0));
     assert_eq!(registry.count_unnamed(), (1, 1));
@@ -62,11 +62,11 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
     assert_eq!(Report { looked_at: 0, ..report }, Report::default());
     assert_eq!(reused.holders(Cursor::default(), 10_000), (vec![], None));
     // The previous holders hold nothing, and a refusal scans for the dead again.
-    assert_eq!(reused.release(&host, holders[5], 1, Kind::Free), Err(NotHeld));
+    assert_eq!(reused.release(&host, holders[5], 1, Kind::Manual), Err(NotHeld));
     assert_eq!(reused.offer(holders[5], 1), None);
     reused.try_acquire(&host, holders[5], 3, Kind::Bound).unwrap();
     host.begin_exit(holders[5]);
-    reused.try_acquire(&host, holders[6], 3, Kind::Free).unwrap();
+    reused.try_acquire(&host, holders[6], 3, Kind::Manual).unwrap();
     host.finish_exit(holders[5], &[reused]);
     assert_eq!(reused.info().in_use, 3);
 }
@@ -77,11 +77,11 @@ fn a_loop_of_unnamed_pools_needs_one_pool() {
     let (host, registry) = (Fake::new(1), Registry::new());
     let [caller] = pids();
     let (id, first) = registry.make_unnamed(limit(1));
-    first.try_acquire(&host, caller, 1, Kind::Free).unwrap();
+    first.try_acquire(&host, caller, 1, Kind::Manual).unwrap();
     drop_unnamed(&host, &registry, id, first);
     for _ in 0..100_000 {
         let (id, pool) = registry.reuse_unnamed(limit(2)).unwrap();
-        pool.try_acquire(&host, caller, 2, Kind::Free).unwrap();
+        pool.try_acquire(&host, caller, 2, Kind::Manual).unwrap();
         drop_unnamed(&host, &registry, id, pool);
     }
     assert_eq!(registry.count_unnamed(), (1, 1));
@@ -98,9 +98,9 @@ fn waiters_of_a_dropped_pool_are_told_that_it_is_closed() {
     let (host, registry) = (Fake::new(WAITERS as usize + 1), Registry::new());
     let holder = Pid::new(WAITERS + 1).unwrap();
     let (id, pool) = registry.make_unnamed(limit(1));
-    pool.try_acquire(&host, holder, 1, Kind::Free).unwrap();
+    pool.try_acquire(&host, holder, 1, Kind::Manual).unwrap();
     for n in 1..=WAITERS {
-        let parked = pool.park(&host, Pid::new(n).unwrap(), 1, Kind::Free, host.ticket());
+        let parked = pool.park(&host, Pid::new(n).unwrap(), 1, Kind::Manual, host.ticket());
         assert!(matches!(parked, Parked::Waiting(_)));
     }
     drop_unnamed(&host, &registry, id, pool);

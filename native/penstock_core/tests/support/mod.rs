@@ -325,10 +325,10 @@ impl Stage {
         // A state flag that was left behind, or lost, decides whether a newcomer is admitted.
         let free = info.settings.limit.saturating_sub(info.in_use).min(1 << 30) as u32;
         if info.status == Status::Open && free > 0 {
-            let let_in = self.pool.take(&self.host, self.stranger, free, Kind::Free);
+            let let_in = self.pool.take(&self.host, self.stranger, free, Kind::Manual);
             assert_eq!(let_in, info.waiting == 0, "a newcomer is let in if nobody waits");
             if let_in {
-                self.pool.release(&self.host, self.stranger, free, Kind::Free).unwrap();
+                self.pool.release(&self.host, self.stranger, free, Kind::Manual).unwrap();
             }
         }
 
@@ -364,11 +364,11 @@ impl Process {
     }
 
     pub fn take(&self, n: u32) -> bool {
-        self.pool().take(self.host(), self.pid, n, Kind::Free)
+        self.pool().take(self.host(), self.pid, n, Kind::Manual)
     }
 
     pub fn try_acquire(&self, n: u32) -> Result<(), Refusal> {
-        self.pool().try_acquire(self.host(), self.pid, n, Kind::Free)
+        self.pool().try_acquire(self.host(), self.pid, n, Kind::Manual)
     }
 
     pub fn try_bound(&self, n: u32) -> Result<(), Refusal> {
@@ -383,7 +383,7 @@ impl Process {
     }
 
     pub fn park(&self, n: u32) -> Parked {
-        self.park_with_ticket(n, Kind::Free).0
+        self.park_with_ticket(n, Kind::Manual).0
     }
 
     /// Parks, and returns the number of the ticket as well, by which the answer comes.
@@ -418,7 +418,7 @@ impl Process {
     }
 
     pub fn release(&self, n: u32) -> Result<(), NotHeld> {
-        self.pool().release(self.host(), self.pid, n, Kind::Free)
+        self.pool().release(self.host(), self.pid, n, Kind::Manual)
     }
 
     pub fn release_bound(&self, n: u32) -> Result<(), NotHeld> {
@@ -434,8 +434,8 @@ impl Process {
         self.pool().ended(self.host(), child.pid);
     }
 
-    pub fn leave_line(&self, id: WaiterId) -> Cancelled {
-        self.pool().leave_line(self.host(), self.pid, id)
+    pub fn withdraw(&self, id: WaiterId) -> Cancelled {
+        self.pool().withdraw(self.host(), self.pid, id)
     }
 
     pub fn transfer(&self, to: &Self, n: u32) -> Result<(), TransferError> {

@@ -60,7 +60,7 @@ fn with_key(
         Err(problem) => return problem,
     };
     let answer = body(ban, generation, tag, ban.now(clock::now_ns));
-    if ban.is(generation) {
+    if ban.is_current(generation) {
         return answer;
     }
     // The ban list was closed meanwhile, and another name may use its memory by now. So a ban
@@ -127,7 +127,7 @@ fn list(beam: &Beam, [name, from]: [Term; 2]) -> Term {
     let Some((ban, generation)) = ban(name) else { return atoms::no_ban() };
     let Some(from) = beam.env.u64(from) else { return atoms::badarg() };
     let (found, next) = ban.list(from, ban.now(clock::now_ns), LISTED);
-    if !ban.is(generation) {
+    if !ban.is_current(generation) {
         return atoms::no_ban();
     }
     beam.worked(LISTED + 20 * found.len());
@@ -139,7 +139,7 @@ fn count(beam: &Beam, [name, from]: [Term; 2]) -> Term {
     let Some((ban, generation)) = ban(name) else { return atoms::no_ban() };
     let Some(from) = beam.env.u64(from) else { return atoms::badarg() };
     let (count, next) = ban.count(from, ban.now(clock::now_ns), COUNTED);
-    if !ban.is(generation) {
+    if !ban.is_current(generation) {
         return atoms::no_ban();
     }
     beam.worked(COUNTED);
@@ -160,7 +160,7 @@ fn listed_term(beam: &Beam, listed: Listed) -> Term {
 fn info(beam: &Beam, [name]: [Term; 1]) -> Term {
     let Some((ban, generation)) = ban(name) else { return atoms::no_ban() };
     let info = ban.info();
-    if !ban.is(generation) {
+    if !ban.is_current(generation) {
         return atoms::no_ban();
     }
     let settings = info.settings;

@@ -36,9 +36,9 @@ fn kind(beam: &Beam, [gate]: [Term; 1]) -> Term {
     let Some(named) = named(gate) else { return atoms::none() };
     // A limiter or ban that was closed meanwhile may serve another name by now, so its generation
     // is compared.
-    if named.limiter().is_some_and(|(limiter, generation)| limiter.is(generation)) {
+    if named.limiter().is_some_and(|(limiter, generation)| limiter.is_current(generation)) {
         atoms::limiter()
-    } else if named.bans().is_some_and(|(ban, generation)| ban.is(generation)) {
+    } else if named.bans().is_some_and(|(ban, generation)| ban.is_current(generation)) {
         atoms::ban()
     } else {
         atoms::none()

@@ -139,7 +139,7 @@ fn reserve(beam: &Beam, [name, key, cost, timeout, measured]: [Term; 5]) -> Term
     };
     let (Some(cost), Some(patience)) = (beam.env.positive_i31(cost), patience) else { return atoms::badarg() };
     with_key(beam, [name, key, measured], |limiter, key, now| match limiter.reserve(key, now, cost, patience) {
-        Reserved::In(wait) if wait > 0 && limiter.is_fine() => {
+        Reserved::In(wait) if wait > 0 && limiter.needs_fine_wait() => {
             beam.env.tuple(&[atoms::within(), beam.env.make_u64(wait)])
         }
         Reserved::In(wait) => beam.env.make_u64(whole_ms(wait)),
@@ -185,9 +185,9 @@ fn update(beam: &Beam, [name, limit, per, burst, from]: [Term; 5]) -> Term {
         rate(beam.env, [limit, per, burst])
     };
     let progress = |from: &[Term]| {
-        let &[asked, version, at] = from else { return None };
+        let &[change, version, at] = from else { return None };
         let at = usize::try_from(beam.env.u64(at)?).ok()?;
-        Some(Progress { asked: beam.env.u64(asked)?, version: beam.env.u64(version)?, at })
+        Some(Progress { change: beam.env.u64(change)?, version: beam.env.u64(version)?, at })
     };
     let from = beam.env.elements(from).and_then(progress);
     beam.worked(STEP);
@@ -195,8 +195,8 @@ fn update(beam: &Beam, [name, limit, per, burst, from]: [Term; 5]) -> Term {
         Changed::Yes => atoms::ok(),
         Changed::OutOfBounds => atoms::badarg(),
         Changed::Gone => atoms::no_limiter(),
-        Changed::NotYet(Progress { asked, version, at }) => {
-            beam.env.tuple(&[asked, version, at as u64].map(|number| beam.env.make_u64(number)))
+        Changed::NotYet(Progress { change, version, at }) => {
+            beam.env.tuple(&[change, version, at as u64].map(|number| beam.env.make_u64(number)))
         }
     }
 }
@@ -228,7 +228,7 @@ fn keys(beam: &Beam, [name, at]: [Term; 2]) -> Term {
     let Some((limiter, generation)) = limiter(name) else { return atoms::no_limiter() };
     let Some(at) = beam.env.u64(at).and_then(|at| usize::try_from(at).ok()) else { return atoms::badarg() };
     let (keys, next) = limiter.keys(at, limiter.now(clock::now_ns));
-    if !limiter.is(generation) {
+    if !limiter.is_current(generation) {
         return atoms::no_limiter();
     }
     beam.worked(STEP);

@@ -24,11 +24,13 @@ defmodule Penstock.Demo.Attack.EndlessWorkers do
   end
 
   @impl true
-  def look_at,
-    do: "the processes and the memory: without Penstock they never come down; with it, every worker has its turn."
+  def look_at do
+    "the processes and the memory: without Penstock they never come down; with it, every worker " <>
+      "has its turn."
+  end
 
   @impl true
-  def hurts, do: :memory
+  def harm, do: :memory
 
   @impl true
   def guard, do: "Penstock.spawn_monitor/3 with max_runtime: #{@max_runtime_ms}"

@@ -10,7 +10,7 @@ defmodule Penstock.Demo.Attack.SessionsWithState do
   @state_kb 64
   @memory_limit_mb 256
 
-  # The curves then show a state that lasts.
+  # The sessions stay for this time, so that the curves show a lasting state.
   @stay_ms 1_000
 
   @impl true
@@ -29,11 +29,13 @@ defmodule Penstock.Demo.Attack.SessionsWithState do
   end
 
   @impl true
-  def look_at,
-    do: "the memory: without Penstock the VM dies where its curve meets the limit; with it, the curve stays flat."
+  def look_at do
+    "the memory: without Penstock the VM dies where its curve meets the limit; with it, the " <>
+      "curve stays flat."
+  end
 
   @impl true
-  def hurts, do: :memory
+  def harm, do: :memory
 
   @impl true
   def guard, do: "Penstock.spawn/3 with timeout: 0"

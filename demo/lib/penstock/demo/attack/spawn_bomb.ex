@@ -7,11 +7,11 @@ defmodule Penstock.Demo.Attack.SpawnBomb do
 
   @limit 1_000
 
-  # Long enough for the curves to show a state that lasts, not only the first rush.
+  # The attack lasts long enough for the curves to show a lasting state, not only the first rush.
   @attack_ms 3_000
 
-  # How long each process lives before it has its children. With two of them each, a lone process
-  # becomes more than the VM can hold within 15 generations, 0.3 s.
+  # The time that each process lives before it spawns two others. One process becomes more than
+  # the VM can hold within 15 generations, 0.3 s.
   @life_ms 20
 
   @impl true
@@ -34,7 +34,7 @@ defmodule Penstock.Demo.Attack.SpawnBomb do
   end
 
   @impl true
-  def hurts, do: :ping
+  def harm, do: :ping
 
   @impl true
   def guard, do: "Penstock.spawn/3 with timeout: 0"

@@ -27,11 +27,11 @@ defmodule Penstock.Demo.Attack.TaskPerItem do
   @impl true
   def look_at do
     "the memory: without Penstock, replies pile up in the mailbox of the caller; with it, " <>
-      "none waits."
+      "no reply waits there."
   end
 
   @impl true
-  def hurts, do: :memory
+  def harm, do: :memory
 
   @impl true
   def guard, do: "Penstock.Task.async_stream/4"
@@ -50,7 +50,7 @@ defmodule Penstock.Demo.Attack.TaskPerItem do
   @impl true
   def run(callers), do: Consumer.go(callers)
 
-  @doc "A caller that starts a task for each of `items` items."
+  @doc "Starts a caller that has a task for each of `items` items, without a limit."
   @spec unguarded(pos_integer(), Tally.t()) :: Consumer.t()
   def unguarded(items, tally) do
     Consumer.start(fn go ->
@@ -67,7 +67,7 @@ defmodule Penstock.Demo.Attack.TaskPerItem do
     SystemLimitError -> Tally.add(tally, :system_limit)
   end
 
-  @doc "A caller with a stream of tasks over `items` items."
+  @doc "Starts a caller that streams `items` items through tasks, behind `pool`."
   @spec guarded(atom(), pos_integer(), Tally.t()) :: Consumer.t()
   def guarded(pool, items, tally) do
     Consumer.start(fn go ->

@@ -25,12 +25,12 @@ defmodule Penstock.Demo.Attack.TasksOfManyCallers do
 
   @impl true
   def look_at do
-    "the pings and the processes: a limit of each caller would not help, one pool for all of " <>
+    "the pings and the processes: each caller's own limit does not help, one pool for all of " <>
       "them does."
   end
 
   @impl true
-  def hurts, do: :ping
+  def harm, do: :ping
 
   @impl true
   def guard, do: "Penstock.Task.async_stream/4"

@@ -43,19 +43,19 @@ fn ask(beam: &Beam, [by, permits, timeout]: [Term; 3]) -> Term {
     with_pool(beam, by, |gate, me| {
         let pool = gate.pool;
         let until = match patience {
-            Patience::None => match pool.try_acquire(beam, me, n, Kind::Free) {
+            Patience::None => match pool.try_acquire(beam, me, n, Kind::Manual) {
                 Err(Refusal::Again) => return atoms::again(),
                 Err(no) if gate.stands() => return answered(beam, by, gate, me, n, refusal(no)),
                 tried => {
                     return gate
-                        .admitted(beam, me, n, Kind::Free, tried, || answered(beam, by, gate, me, n, atoms::ok()));
+                        .admitted(beam, me, n, Kind::Manual, tried, || answered(beam, by, gate, me, n, atoms::ok()));
                 }
             },
             Patience::Until(at) => Some(at),
             Patience::Endless => None,
         };
-        if pool.take(beam, me, n, Kind::Free) {
-            return gate.admitted(beam, me, n, Kind::Free, Ok(()), || answered(beam, by, gate, me, n, atoms::ok()));
+        if pool.take(beam, me, n, Kind::Manual) {
+            return gate.admitted(beam, me, n, Kind::Manual, Ok(()), || answered(beam, by, gate, me, n, atoms::ok()));
         }
         let (reference, ask) = Ask::make(beam, by, gate, me, n);
         // SAFETY: the ask must live while it is used, which is in this call. The reference is a
@@ -108,7 +108,7 @@ fn recall(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
     }
     let same = there.filter(|pool| ask.is_of_opening(pool));
     // A wait that was not answered at once has an id by now: the call that made it is over.
-    let withdrawn = |pool: &Pool<Beam>| ask.wait().is_some_and(|id| pool.leave_line(beam, me, id) == Cancelled::Yes);
+    let withdrawn = |pool: &Pool<Beam>| ask.wait().is_some_and(|id| pool.withdraw(beam, me, id) == Cancelled::Yes);
     if same.is_some_and(withdrawn) {
         // No message is on its way, even if the caller asks again.
         ask.set_told();

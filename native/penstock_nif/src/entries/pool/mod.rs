@@ -1,4 +1,4 @@
-//! Entry points of pools, and of the free permits of a caller.
+//! Entry points of pools, and of the manual permits of a caller.
 
 mod ask;
 mod lifecycle;
@@ -25,8 +25,8 @@ entries! {
 
 #[inline(always)]
 fn try_acquire(beam: &Beam, gate: Gate<'_>, me: Pid, n: u32) -> Term {
-    let result = gate.pool.try_acquire(beam, me, n, Kind::Free);
-    gate.admitted(beam, me, n, Kind::Free, result, atoms::ok)
+    let result = gate.pool.try_acquire(beam, me, n, Kind::Manual);
+    gate.admitted(beam, me, n, Kind::Manual, result, atoms::ok)
 }
 
 fn try_one(beam: &Beam, [gate, me]: [Term; 2]) -> Term {
@@ -41,8 +41,8 @@ fn try_many(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
 fn take(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.positive_i31(permits) else { return atoms::badarg() };
     with_pool(beam, gate, |gate, me| {
-        if gate.pool.take(beam, me, n, Kind::Free) {
-            gate.admitted(beam, me, n, Kind::Free, Ok(()), atoms::ok)
+        if gate.pool.take(beam, me, n, Kind::Manual) {
+            gate.admitted(beam, me, n, Kind::Manual, Ok(()), atoms::ok)
         } else {
             atoms::busy()
         }
@@ -50,17 +50,17 @@ fn take(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
 }
 
 fn release_one(beam: &Beam, [gate, me]: [Term; 2]) -> Term {
-    with_pool_for(beam, gate, me, |gate, me| release(beam, gate.pool, me, 1, Kind::Free))
+    with_pool_for(beam, gate, me, |gate, me| release(beam, gate.pool, me, 1, Kind::Manual))
 }
 
 fn release_many(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     let Some(n) = beam.env.positive_i31(permits) else { return atoms::badarg() };
-    with_pool(beam, gate, |gate, me| release(beam, gate.pool, me, n, Kind::Free))
+    with_pool(beam, gate, |gate, me| release(beam, gate.pool, me, n, Kind::Manual))
 }
 
 fn release_of_instance(beam: &Beam, [gate, instance, permits]: [Term; 3]) -> Term {
     match (resolve_instance(beam, gate, instance), beam.env.positive_i31(permits), beam.env.me()) {
-        (Some(pool), Some(n), Some(me)) => release(beam, pool, me, n, Kind::Free),
+        (Some(pool), Some(n), Some(me)) => release(beam, pool, me, n, Kind::Manual),
         _ => atoms::badarg(),
     }
 }

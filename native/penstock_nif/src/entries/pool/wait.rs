@@ -20,7 +20,7 @@ fn park(beam: &Beam, [gate, kind, permits, reference]: [Term; 4]) -> Term {
         return atoms::badarg();
     };
     let kind = match kind {
-        kind if kind == atoms::free() => Kind::Free,
+        kind if kind == atoms::free() => Kind::Manual,
         kind if kind == atoms::bound() => Kind::Bound,
         _ => return atoms::badarg(),
     };
@@ -42,7 +42,7 @@ fn cancel(beam: &Beam, wait: [Term; 3]) -> Term {
 }
 
 fn withdraw(beam: &Beam, wait: [Term; 3]) -> Term {
-    stop_waiting(beam, wait, Pool::leave_line)
+    stop_waiting(beam, wait, Pool::withdraw)
 }
 
 fn stop_waiting(

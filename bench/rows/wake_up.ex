@@ -1,8 +1,8 @@
-defmodule Penstock.Bench.HandOff do
+defmodule Penstock.Bench.WakeUp do
   @moduledoc false
-  # B10: from the release to the first instruction of the waiter that gets the permit.
+  # B10: the time from a release to the first instruction of the waiter that gets the permit.
   #
-  # The state of the schedulers decides the figure, so it is the same for all sides:
+  # The figure depends on the state of the schedulers, which is the same for all sides:
   #
   #   * Releaser and waiter are bound to two schedulers (`:scheduler` is an undocumented option of
   #     spawn_opt). Unbound, the releaser's scheduler steals the waiter, and the figure lacks the
@@ -14,11 +14,11 @@ defmodule Penstock.Bench.HandOff do
   #   * After the release the releaser waits for the waiter, so that its scheduler is free for a
   #     server in between.
 
-  alias Penstock.Bench.{HandOff.Semaphore, Row, Stats}
+  alias Penstock.Bench.{Row, Stats, WakeUp.Semaphore}
   alias Penstock.Pool
 
   @parked_ns 100_000
-  @hand_offs 200
+  @wake_ups 200
 
   def rows do
     row = %Row{
@@ -49,8 +49,8 @@ defmodule Penstock.Bench.HandOff do
     ]
   end
 
-  # Each side: how the releaser acquires the only permit, how the waiter waits for it, how the
-  # releaser releases it, and how the waiter releases it afterwards.
+  # Each side says how the releaser takes the only permit, how the waiter waits for it, how the
+  # releaser releases it, and how the waiter returns it afterwards.
   defp message do
     %{
       take: fn -> :ok end,
@@ -90,7 +90,7 @@ defmodule Penstock.Bench.HandOff do
 
       releaser =
         bound(1, fn ->
-          send(parent, {self(), for(_ <- 1..@hand_offs, do: hand_off(side, waiter))})
+          send(parent, {self(), for(_ <- 1..@wake_ups, do: wake_up(side, waiter))})
         end)
 
       latencies = receive do: ({^releaser, latencies} -> latencies)
@@ -106,7 +106,7 @@ defmodule Penstock.Bench.HandOff do
     yield_forever()
   end
 
-  defp hand_off(side, waiter) do
+  defp wake_up(side, waiter) do
     side.take.()
     send(waiter, {:wait, self()})
     receive do: (:waiting -> :ok)
@@ -138,11 +138,11 @@ defmodule Penstock.Bench.HandOff do
   end
 end
 
-defmodule Penstock.Bench.HandOff.Semaphore do
+defmodule Penstock.Bench.WakeUp.Semaphore do
   @moduledoc false
-  # A semaphore of OTP's own means: one process that monitors holders and queues waiters. A
-  # release is a cast, and the next waiter is answered before the old monitor is dropped: both
-  # make this side as fast as it can be.
+  # A semaphore by OTP's own means: one process that monitors holders and queues waiters. This
+  # side is as fast as it can be: a release is a cast, and the next waiter is answered before the
+  # old monitor is dropped.
 
   use GenServer
 

@@ -1,66 +1,74 @@
-//! A clock by a counter of the processor: quicker than an exact clock, and kept in step with it.
+//! A clock by the tick counter of the processor: quicker than the exact clock, and kept in step
+//! with it.
 //!
-//! The pace of the counter is steady, but unknown. A reading of both clocks, a *base*, serves for
-//! [`WINDOW`] ns; after that the next caller reads the exact clock and makes another base. The
-//! pace is taken over [`SPAN`] ns and more.
+//! The pace of the counter is steady, but unknown. The clock keeps one reading of the counter and
+//! of the exact clock, a *base*, which serves for [`WINDOW`] ns. The first caller after that
+//! reads the exact clock and makes another base. The pace is measured over [`SPAN`] ns or more.
 //!
 //! # Never ahead
 //!
-//! A rate limiter must not be given time that has not passed. A base takes the exact clock's
-//! reading for that of the counter *after* it, and the pace is cut by [`MARGIN`]. The pace is off
-//! by two brackets in a span, 20 in 10^6, which is less. So within its window a base lags by some
-//! 0.3 µs at most. If the exact clock itself is slewed, by up to 500 in 10^6, a base is ahead by
-//! up to 2 µs, until the next. Errors do not add up, and the rate over any time is that of the
-//! exact clock.
+//! A rate limiter must not see time that has not passed, so both errors are on the late side:
 //!
-//! A counter that jumps, in either direction, is out of its window: the exact clock is read. A
-//! base that was ahead by more than [`AHEAD`] ends all trust until the pace has been measured
-//! again.
+//! - The counter is read before and after the exact clock, at most [`BRACKET`] ticks apart. A
+//!   base pairs the exact reading with the reading of the counter *after* it.
+//! - The measured pace is off by at most one bracket in a span: 40 in 10^6 at 1 tick per ns. It
+//!   is cut by one part in [`MARGIN`], 61 in 10^6.
+//!
+//! So within its window a base lags by the time of its bracket, and by about 0.4 µs at most. The
+//! exact clock itself may be slewed, by up to 500 in 10^6. Then a base is ahead by up to 2 µs,
+//! until the next base. Errors do not add up: the time between two bases is that of the exact
+//! clock.
+//!
+//! If the counter jumps by more than a window, in either direction, callers read the exact clock.
+//! If a base was ahead by more than [`AHEAD`], callers read the exact clock until the pace has
+//! been measured again.
 //!
 //! # Races
 //!
-//! The base is under a sequence lock. Readers do not wait: a reader that meets a writer reads the
-//! exact clock. A writer that meets another leaves the work to it.
+//! A sequence lock guards the base. No reader waits: a reader that meets a writer reads the exact
+//! clock. A writer that meets another writer leaves the base to that writer.
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// How long a base serves, in ns.
+/// The time that a base serves for, in ns.
 const WINDOW: u64 = 4_000_000;
 
-/// The least time that the pace is taken over, in ns.
+/// The shortest time that the pace is measured over, in ns.
 const SPAN: u64 = 100_000_000;
 
-/// Ticks between two readings of the counter with the exact clock read between: more, and the
-/// caller was preempted.
+/// The most ticks between the two readings of the counter around a reading of the exact clock. If
+/// there are more, the caller was preempted, and makes no base.
 const BRACKET: u64 = 4_000;
 
-/// The divisor of the part that the pace is cut by.
+/// The pace is cut by one part in this number.
 const MARGIN: u64 = 16_384;
 
-/// How far a base may be ahead of the exact clock, in ns, before it is distrusted.
+/// The most ns that a base may be ahead of the exact clock before its pace is measured again.
 const AHEAD: u64 = 20_000;
 
-/// Bits of the fraction in a pace.
+/// The number of fraction bits in a pace.
 const FRACTION: u32 = 32;
 
-/// A clock by a counter. It begins with the exact clock, and knows the pace of the counter after
-/// 0.1 s of use.
+/// A clock by a tick counter. It reads the exact clock until the pace of the counter is known,
+/// after 0.1 s of use.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub struct Counter {
+pub struct TickClock {
     /// Odd while a base is written.
     version: AtomicU64,
+    /// The reading of the counter in the base.
     ticks: AtomicU64,
+    /// The reading of the exact clock in the base.
     ns: AtomicU64,
     /// ns per tick, as a fixed-point fraction.
     pace: AtomicU64,
-    /// In ticks; 0 while the pace is unknown.
+    /// The ticks that the base serves for; 0 while the pace is unknown.
     window: AtomicU64,
-    /// The reading that the pace is taken from.
+    /// The base that the measurement of the pace began with: ticks and ns.
     first: [AtomicU64; 2],
 }
 
-impl Counter {
+impl TickClock {
     /// Returns a clock that knows no pace yet.
     #[cfg(not(any(loom, shuttle)))]
     pub const fn new() -> Self {
@@ -70,32 +78,33 @@ impl Counter {
         Self { version: zero(), ticks: zero(), ns: zero(), pace: zero(), window: zero(), first: [zero(), zero()] }
     }
 
-    /// Returns the time in ns. `ticks` reads the counter, `exact` the clock that it is kept in
-    /// step with.
+    /// Returns the time in ns. `ticks` reads the counter, and `exact` the exact clock, in ns.
     #[inline]
     pub fn now(&self, ticks: impl Fn() -> u64, exact: impl Fn() -> u64) -> u64 {
-        // ORDERING: Acquire pairs with the Release in `rebase`: the base is complete.
+        // ORDERING: Acquire pairs with the Release in `rebase`: the base of this version is
+        // complete.
         let version = self.version.load(Ordering::Acquire);
         let from = self.ticks.load(Ordering::Relaxed);
         let ns = self.ns.load(Ordering::Relaxed);
         let pace = self.pace.load(Ordering::Relaxed);
         let window = self.window.load(Ordering::Relaxed);
-        // ORDERING: pairs with the fence in `rebase`: a caller that read a word of the next base
-        // sees another version.
+        // ORDERING: pairs with the fence in `rebase`: a caller that loaded a word of the next
+        // base also loads a later version below.
         fence(Ordering::Acquire);
         let is_whole = version & 1 == 0 && self.version.load(Ordering::Relaxed) == version;
         let passed = ticks().wrapping_sub(from);
         if is_whole && passed < window { ns + scaled(passed, pace) } else { self.rebase(ticks, exact) }
     }
 
+    /// Reads the exact clock, and makes a base unless another caller does.
     #[cold]
     fn rebase(&self, ticks: impl Fn() -> u64, exact: impl Fn() -> u64) -> u64 {
         let before = ticks();
         let ns = exact();
         let after = ticks();
         let version = self.version.load(Ordering::Relaxed);
-        // ORDERING: Acquire pairs with the Release below: the next writer sees what the last one
-        // wrote.
+        // ORDERING: Acquire pairs with the Release below: a writer observes the base of the
+        // writer before it.
         let lock = || self.version.compare_exchange(version, version + 1, Ordering::Acquire, Ordering::Relaxed);
         if after.wrapping_sub(before) > BRACKET || version & 1 != 0 || lock().is_err() {
             return ns;
@@ -104,30 +113,32 @@ impl Counter {
         // the base.
         fence(Ordering::Release);
         self.write(after, ns);
-        // ORDERING: Release pairs with the Acquire in `now`, and with the one above.
+        // ORDERING: Release pairs with the Acquire in `now`, and with that of the next writer;
+        // publishes the base.
         self.version.store(version + 2, Ordering::Release);
         ns
     }
 
-    /// Writes a base. One caller at a time.
+    /// Writes a base. The caller holds the sequence lock.
     fn write(&self, ticks: u64, ns: u64) {
         let [first_ticks, first_ns] = &self.first;
         let pace = self.pace.load(Ordering::Relaxed);
         let since = ticks.wrapping_sub(self.ticks.load(Ordering::Relaxed));
-        // A counter that jumped back seems to have passed nearly all values.
+        // The difference wraps: a counter that jumped back seems to have run through nearly all
+        // values since the last base.
         let trusted = pace > 0 && since < u64::from(u32::MAX);
         let predicted = if trusted { self.ns.load(Ordering::Relaxed) + scaled(since, pace) } else { 0 };
         let passed = ticks.wrapping_sub(first_ticks.load(Ordering::Relaxed));
         let elapsed = ns.wrapping_sub(first_ns.load(Ordering::Relaxed));
         if predicted > ns + AHEAD || first_ns.load(Ordering::Relaxed) == 0 || elapsed > u64::from(u32::MAX) {
-            // The measurement starts over: the base ran ahead, or nothing is known, or the clock
-            // was not read for longer than the product can hold.
+            // The measurement starts over: the last base ran ahead, or this is the first base, or
+            // the clock was not read for longer than 32 bits of ns.
             self.pace.store(0, Ordering::Relaxed);
             self.window.store(0, Ordering::Relaxed);
             first_ticks.store(ticks, Ordering::Relaxed);
             first_ns.store(ns, Ordering::Relaxed);
         } else if elapsed >= SPAN {
-            // A pace of more than 1 ns per tick, or of nearly 0, is not that of such a counter.
+            // The pace is known. No counter that serves has more than 1 ns per tick, or nearly 0.
             let pace = (elapsed << FRACTION) / passed.max(1);
             let pace = pace - pace / MARGIN;
             let window = (WINDOW << FRACTION).checked_div(pace).filter(|_| pace <= 1 << FRACTION).unwrap_or(0);
@@ -142,7 +153,7 @@ impl Counter {
     }
 }
 
-/// Returns the ns that `ticks`, below 2^32, are worth.
+/// Returns the ns that `ticks` last at that pace. `ticks` is below 2^32, so the product fits.
 #[inline]
 fn scaled(ticks: u64, pace: u64) -> u64 {
     (ticks * pace) >> FRACTION
