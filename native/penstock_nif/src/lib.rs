@@ -12,10 +12,12 @@
 //! - the queue of work that exceeds one call, and the processes that continue with it ([`node`]);
 //! - clocks, and huge pages for large tables ([`clock`], [`large`]).
 //!
-//! Every call is short, because every loop has a bound, and a longer walk takes several calls.
-//! The caller passes the cursor where the next call continues. There are two exceptions: the
-//! starts of limiters and bans run on a dirty scheduler, and a janitor that registers is sent one
-//! message for each queued job.
+//! Every call is short, because every loop has a bound. A longer walk takes several calls, and
+//! its caller passes the cursor where the next call continues. Three loops have another bound:
+//!
+//! - the starts of limiters and bans clear their tables, and so run on a dirty scheduler;
+//! - a janitor that registers is sent one message for each queued job;
+//! - `rate_hit_all` reads its whole list, whose length Elixir checks.
 //!
 //! Entry points are raw. `#[rustler::nif]` collects the arguments of every call into a
 //! heap-allocated `Vec`, which alone would double the price of an acquire.

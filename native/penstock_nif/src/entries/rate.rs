@@ -31,7 +31,8 @@ entries! {
     rate_keys/2 => keys,
 }
 
-/// The largest number of hits in one call. Hits of the same limiter and key count as one.
+/// The largest number of hits in one call. Hits of the same limiter and key count as one here, so
+/// the list may be longer; Elixir passes no more than this number of hits at all.
 pub(super) const MAX_HITS: usize = 16;
 
 fn start(beam: &Beam, [name, owner, settings]: [Term; 3]) -> Term {
