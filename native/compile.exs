@@ -1,21 +1,23 @@
-# mix.exs loads this file: the compiler must be there before any module of lib/ is compiled, also
-# when Penstock is a dependency. The tasks of all projects share one VM, hence the long name.
+# The Mix compiler that builds the NIF. mix.exs loads this file, because the compiler must exist
+# before any module of lib/ is compiled, also when Penstock is a dependency. The tasks of all
+# projects share one VM, so the name has the prefix of the package.
 defmodule Mix.Tasks.Compile.PenstockNif do
   @moduledoc false
   use Mix.Task.Compiler
 
   @root Path.dirname(__DIR__)
   @package "penstock_nif"
-  # The environment variables that decide which library comes out. Files of cargo's configuration
-  # are not read.
+  # The environment variables that change the library. The compiler builds it again when one of
+  # them changes, but does not notice a change in cargo's configuration files.
   @variables ~w(PENSTOCK_NIF_FEATURES RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS)
   @families ~w(CARGO_BUILD_ CARGO_PROFILE_ CARGO_TARGET_)
 
-  # Attempts to get the library of one's own sources out of the shared directory.
+  # How often a build is tried while other builds replace its library in the shared directory.
   @builds 3
 
-  # A target of musl, as on Alpine, links statically by default and then builds no library for C.
-  # On other targets the setting does nothing. The user's RUSTFLAGS win over it.
+  # Rust links programs for musl, as on Alpine, statically by default, and then refuses to build a
+  # shared library. The setting has no effect on other targets. A user who sets RUSTFLAGS replaces
+  # it, and must repeat it there on musl.
   @dynamic_on_musl ~S|target.'cfg(target_env="musl")'.rustflags=["-C","target-feature=-crt-static"]|
 
   @impl true
@@ -33,7 +35,7 @@ defmodule Mix.Tasks.Compile.PenstockNif do
   def clean do
     File.rm(manifest())
     File.rm(installed())
-    # A build with other features or variables may have used the other directory.
+    # The last builds may have used either, by their features and variables.
     for directory <- [own_target_dir(), shared_target_dir()], do: File.rm_rf!(directory)
     for staged <- Path.wildcard(staged("*")), do: File.rm(staged)
     :ok
@@ -75,7 +77,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     end
   end
 
-  # The fingerprint hashes contents and not times: a checkout or a cache may set any time.
+  # Installs the library that `stage` returns, unless the last one was made of the same inputs.
+  # The fingerprint hashes contents and not times, because a checkout or a cache may set any time.
   defp update(inputs, stage) do
     fingerprint = fingerprint(inputs)
 
@@ -105,20 +108,20 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     |> Enum.sort()
   end
 
-  # cargo reports progress on stderr. Its JSON on stdout names the library, whose place depends on
-  # cargo's configuration.
+  # Returns the path of the library, which depends on cargo's configuration: cargo names it in its
+  # JSON on stdout. cargo reports progress on stderr.
   defp cargo_build(sources) do
     {cargo, version} = find_cargo()
     args = ["build", "--release", "--locked", "-p", @package] ++ features()
     extra = ["--config", @dynamic_on_musl, "--message-format=json-render-diagnostics"]
     Mix.shell().info("Building the NIF of Penstock with cargo #{version}")
 
-    # cargo itself goes by the times of files, and takes a second checkout of Penstock for the
-    # first. The crates read PENSTOCK_SOURCES, so cargo builds them again when it changes.
+    # By itself, cargo compares the times of files, and can take a second checkout of Penstock for
+    # the first. The crates read PENSTOCK_SOURCES, so cargo builds them again when it changes.
     env = [{"CARGO_TARGET_DIR", target_dir()}, {"PENSTOCK_SOURCES", sources}]
 
-    # cargo runs in Penstock's directory to use the workspace there: a host application may be a
-    # workspace, too.
+    # cargo runs in Penstock's directory, so that it finds Penstock's workspace and not one of the
+    # application that depends on Penstock.
     case System.cmd(cargo, args ++ extra, cd: @root, env: env) do
       {messages, 0} -> built(messages)
       {_, status} -> Mix.raise(cargo_failed("cargo #{Enum.join(args, " ")}", status))
@@ -133,8 +136,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     """
   end
 
-  # One message describes the only library for C. Not every supported Elixir and Erlang has a JSON
-  # decoder.
+  # Finds the path of the library in cargo's messages: one of them describes the only cdylib. A
+  # regex decodes it, as not every supported version of Elixir and Erlang has a JSON decoder.
   defp built(messages) do
     with [message] <- Regex.run(~r/^\{"reason":"compiler-artifact".*"crate_types":\["cdylib"\].*$/m, messages),
          [_, file] <- Regex.run(~r/"filenames":\["((?:[^"\\]|\\.)*\.(?:so|dylib))"/, message) do
@@ -155,7 +158,7 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     needed = needed_cargo()
     cargo = System.find_executable("cargo") || Mix.raise(no_cargo(needed, "none is on the PATH"))
 
-    # The directory is that of the build: rustup may pick cargo by directory.
+    # In the directory of the build, because rustup may choose the version by directory.
     {output, _} = System.cmd(cargo, ["--version"], cd: @root, stderr_to_stdout: true)
 
     case Regex.run(~r/^cargo ((\d+)\.(\d+)\S*)/m, output) do
@@ -186,8 +189,9 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     """
   end
 
-  # Reads the library without loading it: the VM that loads a library cut short dies of SIGBUS. A
-  # C library older than the one it was linked with is found only when a VM loads it.
+  # Reads the library without loading it, since a VM that loads a truncated library dies of
+  # SIGBUS. This does not find out whether the machine's C library is too old for it: only loading
+  # does.
   defp check_ready_made(library, contents) do
     if problem = problem(contents) do
       wanted = "Penstock #{version()} on #{:erlang.system_info(:system_architecture)}"
@@ -215,7 +219,7 @@ defmodule Mix.Tasks.Compile.PenstockNif do
       marker != [hd(marker), version()] ->
         "it belongs to another version of Penstock: #{List.last(marker)}"
 
-      # A library for another target is compared with no VM: this one is the host's.
+      # For another target there is no VM to compare with: the running one is the host's.
       Mix.target() == :host and vm_machine() not in [machine, nil] ->
         "it is for another machine"
 
@@ -224,7 +228,7 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     end
   end
 
-  # The word size, the byte order and the machine in the header of an ELF or a Mach-O file.
+  # Returns the word size, the byte order and the machine of the header of an ELF or Mach-O file.
   defp machine(<<0x7F, "ELF", format::binary-size(2), _::binary-size(12), machine::binary-size(2), _::binary>>),
     do: {:elf, format, machine}
 
@@ -240,8 +244,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     end
   end
 
-  # The table of sections is the last part of an ELF file. A loader of Mach-O files checks their
-  # length itself.
+  # Returns the size that an ELF file must have: the table of sections is its last part. For any
+  # other file returns 64, as the loader of Mach-O files checks their length itself.
   defp elf_size(<<0x7F, "ELF", class, order, _::binary>> = elf) when byte_size(elf) >= 64 do
     # 64-bit files have class 2, little-endian ones order 1.
     {table, word, entry_size} = if class == 2, do: {40, 8, 58}, else: {32, 4, 46}
@@ -255,29 +259,29 @@ defmodule Mix.Tasks.Compile.PenstockNif do
 
   defp version, do: Mix.Project.config()[:version]
 
-  # Copies the library to a place outside of the directories that a release takes.
+  # Copies the library to a file of this VM, outside of the directories that a release copies.
   defp stage(library) do
     staged = staged(System.pid())
     File.mkdir_p!(Path.dirname(staged))
     with :ok <- File.cp(library, staged), do: {:ok, staged}
   end
 
-  # A running VM may have the old file mapped: a rename puts the new file in its place without
-  # writing to the old one.
+  # Renames the library into its place. A running VM may have mapped the old file, and a copy
+  # would write to that.
   defp install(staged) do
     File.mkdir_p!(Path.dirname(installed()))
     File.rename!(staged, installed())
   end
 
-  # Under the build path: next to the sources, environments and parent projects would overwrite
-  # one another's library.
+  # The library is under the build path. Next to the sources, each environment and parent project
+  # would overwrite the library of the others.
   defp installed, do: Path.expand("priv/native/#{@package}.so", Mix.Project.app_path())
   defp manifest, do: Path.join(Mix.Project.manifest_path(), "compile.penstock_nif")
 
   defp staged(pid), do: Path.expand("penstock_staged.#{pid}", Mix.Project.build_path())
 
-  # All environments that want the same library share one directory, so that only the first waits
-  # for cargo.
+  # All environments that need the same library share one directory, so that only the first one
+  # waits for cargo.
   defp target_dir do
     same? = features() == [] and variables() == [] and System.get_env("MIX_BUILD_PATH") == nil
     if same?, do: shared_target_dir(), else: own_target_dir()

@@ -1,4 +1,4 @@
-# Sourced by the scripts of this directory: sets the same directory, locale and PATH for each.
+# Each script of this directory sources this file, which sets its directory, locale and PATH.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Elixir warns under a locale that is not UTF-8.
 export LANG=C.UTF-8 LC_ALL=C.UTF-8
 
-# rustup puts cargo there, but only login shells find it.
+# rustup installs cargo there, but only login shells have that directory in their PATH.
 if [ -d "${HOME:-/root}/.cargo/bin" ]; then
   PATH="${HOME:-/root}/.cargo/bin:$PATH"
 fi
@@ -17,11 +17,13 @@ say() { printf '== %s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
+# Ends the script with a message, unless root runs it. $1 names the work that needs root.
 as_root() {
   [ "$(id -u)" = 0 ] || die "$1 needs root, and this is $(id -un)"
 }
 
-# Installs the Debian packages $@ and prints their names.
+# Prints the names of the Debian packages $@ and installs them. Shows apt's output only if it
+# fails.
 install_packages() {
   has apt-get || die "needs the Debian packages $*, and there is no apt-get: install them by hand"
   as_root "installing $*"

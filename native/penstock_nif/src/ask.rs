@@ -1,8 +1,8 @@
-//! Asks: the references of waits by messages.
+//! Asks: the resources behind the references of waits by messages.
 //!
-//! The reference that the caller gets is a resource. It names the wait, so that the caller can
-//! take the wait back by the reference alone, and no table keeps references that no caller asks
-//! about again. An ask owns nothing and monitors no process.
+//! The reference that the caller gets refers to an ask, which names the wait. So the caller can
+//! end the wait by the reference alone. No table keeps the asks: the VM destroys an ask with its
+//! last reference. An ask owns nothing and monitors no process.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -21,11 +21,11 @@ pub(crate) struct Ask {
     owner: Pid,
     /// The name that the pool was asked by; 0 for none.
     name: u64,
-    /// The address of the pool. It is compared and never followed.
+    /// The address of the pool, only for comparison.
     pool: usize,
     instance: InstanceId,
-    /// The opening of that pool. After a close the pool may serve another handle, or the name
-    /// again.
+    /// The opening of that pool in which the caller asked. After a close the pool may serve
+    /// another handle, or the name again.
     opening: OnceCell<Opening>,
     permits: u32,
     /// The wait; 0 if the answer was there at once.
@@ -51,8 +51,8 @@ pub(crate) fn init(env: Env) -> bool {
 }
 
 impl Ask {
-    /// Makes the ask of a caller for `permits` of a gate, and the reference to it. The caller
-    /// found the gate by the term `by`.
+    /// Makes the ask of `owner` for `permits` of a gate, and the reference to it. `by` is the
+    /// name or the handle that the owner asked the gate by.
     pub(crate) fn make(beam: &Beam, by: Term, gate: Gate<'_>, owner: Pid, permits: u32) -> (Term, *const Self) {
         let ask = Self {
             owner,
@@ -95,19 +95,19 @@ impl Ask {
         self.name != 0 && self.name == name.word()
     }
 
-    /// Notes the opening of the pool, after the pool was asked: a pool that was opened again
-    /// since has answered the wait, or holds it.
+    /// Records the opening of the pool, after the pool was asked. A pool that was closed and
+    /// opened again between the two has answered the wait as it closed, or holds it since.
     pub(crate) fn set_opening(&self, pool: &Pool<Beam>) {
         let _first = self.opening.set(pool.opening());
     }
 
-    /// Returns `true` if the pool is still opened as it was when it was asked.
+    /// Returns `true` if the pool has not been opened again since it was asked.
     pub(crate) fn is_of_opening(&self, pool: &Pool<Beam>) -> bool {
         self.opening.get() == Some(&pool.opening())
     }
 
-    /// Notes the wait. The answer may be on its way already; only the owner reads the wait, when
-    /// this call is over.
+    /// Records the wait. Its answer may be on its way already. That is no race: only the owner
+    /// reads the wait, and this call is the owner's.
     pub(crate) fn set_wait(&self, id: WaiterId) {
         self.id.store(id.to_bits(), Ordering::Relaxed);
     }
@@ -118,7 +118,7 @@ impl Ask {
         (bits != 0).then(|| WaiterId::from_bits(bits))
     }
 
-    /// Notes that the message has been sent, or never will be.
+    /// Records that the message has been sent, or never will be.
     pub(crate) fn set_told(&self) {
         // ORDERING: Release pairs with the Acquire in `is_told`: a caller that finds the ask told
         // finds the message in its mailbox.

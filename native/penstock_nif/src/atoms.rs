@@ -1,4 +1,4 @@
-//! The atoms that cross the boundary, made once.
+//! The atoms that arguments and answers contain, each made once.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -6,7 +6,7 @@ use crate::term::{Env, Term};
 
 macro_rules! atoms {
     ($($name:ident),* $(,)?) => {
-        // One word for each atom, so that an answer is one load.
+        // One word for each atom, so that its term costs one load.
         $(
             #[inline(always)]
             pub(crate) fn $name() -> Term {

@@ -1,5 +1,5 @@
-//! Monotonic clocks. The coarse one is the kernel's last tick, at a fraction of the cost of an
-//! exact clock.
+//! Monotonic clocks. The coarse clock shows the time of the kernel's last tick. It costs a
+//! fraction of an exact clock.
 
 /// Returns the coarse time in ms, at most 10 ms behind. It wraps after 49 days.
 #[cfg(target_os = "linux")]
@@ -15,8 +15,8 @@ pub(crate) fn exact_ms() -> u64 {
     read(libc::CLOCK_MONOTONIC)
 }
 
-/// Returns the time in ns, by the counter of the processor if the kernel itself uses it as its
-/// clock.
+/// Returns the time in ns. Reads the processor's time-stamp counter if the kernel uses it for its
+/// own clock.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[inline]
 pub(crate) fn now_ns() -> u64 {
@@ -53,13 +53,15 @@ mod tsc {
     const TRUSTED: u8 = 1;
     const DISTRUSTED: u8 = 2;
 
-    /// Determined at the first reading; threads that race for it find the same.
+    /// Whether the counter is trusted. Found out at the first reading; threads that race for it
+    /// find the same.
     static TRUST: AtomicU8 = AtomicU8::new(UNKNOWN);
 
     #[inline(always)]
     pub(super) fn read() -> u64 {
-        // SAFETY: every x86-64 processor has the instruction; a kernel that forbids it to
-        // user programs does not use it for its own clock in user space, and is not trusted.
+        // SAFETY: the processor must have the instruction, and the kernel must not forbid it.
+        // Every x86-64 processor has it. `now_ns` calls this only if `is_trusted`: a kernel that
+        // forbids the instruction to programs does not use it for its clock in user space.
         unsafe { std::arch::x86_64::_rdtsc() }
     }
 
@@ -88,8 +90,8 @@ mod tsc {
         const LAST_EXTENDED: u32 = 0x8000_0000;
         const POWER: u32 = 0x8000_0007;
         const INVARIANT: u32 = 1 << 8;
-        // SAFETY: every x86-64 processor has the instruction; a leaf is read only if the
-        // processor has it.
+        // SAFETY: the processor must have the instruction, and every x86-64 processor does. A
+        // leaf above the highest one would be undefined, so that is compared first.
         #[allow(unused_unsafe)]
         unsafe {
             __cpuid(LAST_EXTENDED).eax >= POWER && __cpuid(POWER).edx & INVARIANT != 0
@@ -108,7 +110,7 @@ fn read(clock: libc::clockid_t) -> u64 {
 #[inline]
 fn get(clock: libc::clockid_t) -> (u64, u64) {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock writes one timespec.
+    // SAFETY: the kernel writes one timespec, to a local variable of that type.
     unsafe { libc::clock_gettime(clock, &mut now) };
     (now.tv_sec as u64, now.tv_nsec as u64)
 }

@@ -1,5 +1,5 @@
-//! From terms to the numbers and settings that the core takes. `None` is an argument out of
-//! bounds.
+//! Decodes terms into the numbers and settings that the core takes. Returns `None` for a term of
+//! another type or out of bounds.
 
 use penstock_core::{BanSettings, LimiterSettings, Limits, Rate, Settings, AS_LIMIT, UNLIMITED};
 
@@ -40,7 +40,7 @@ pub(crate) fn changed<T>(term: Term, decode: impl FnOnce(Term) -> Option<T>) -> 
     }
 }
 
-/// Decodes the settings of a pool, which are a map as all settings are.
+/// Decodes the settings of a pool from a map.
 pub(crate) fn pool_settings(env: Env, settings: Term) -> Option<Settings> {
     let get = |key| env.get(settings, key);
     let overdraft = get(atoms::max_overdraft())?;
@@ -84,7 +84,7 @@ pub(crate) fn ban_settings(env: Env, settings: Term) -> Option<BanSettings> {
     })
 }
 
-/// Decodes how long a ban lasts. The core's number for a ban without end is 0.
+/// Decodes the duration of a ban in ms. `infinity` is 0 in the core.
 pub(crate) fn ban_ms(env: Env, term: Term) -> Option<u32> {
     if term == atoms::infinity() {
         Some(0)

@@ -1,4 +1,5 @@
-//! The frame of every entry point: arguments, panics and measurement.
+//! The frame of every entry point: reads its arguments, turns a panic into an exception, and has
+//! its time measured.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
@@ -10,8 +11,8 @@ use crate::term::{Env, Term};
 #[inline(always)]
 pub(crate) fn enter(env: Env, body: impl FnOnce(&Beam) -> Term) -> Term {
     let beam = Beam::new(env);
-    // The locks of the core do not poison and its words are consistent between any two steps, so
-    // it is safe to continue after a panic.
+    // The locks of the core do not poison, and its words are consistent between any two steps. So
+    // later calls may use the values that the unwind left.
     match catch_unwind(AssertUnwindSafe(|| body(&beam))) {
         Ok(term) => term,
         Err(_) => env.raise(atoms::nif_panicked()),
@@ -33,8 +34,8 @@ macro_rules! entries {
                 _argc: std::ffi::c_int,
                 argv: *const rustler::sys::ErlNifTerm,
             ) -> rustler::sys::ErlNifTerm {
-                // SAFETY: the VM calls with `$arity` terms, the arity below, and `Term` is the
-                // same word.
+                // SAFETY: `argv` must point to `$arity` terms. The VM guarantees that, because
+                // this function is declared with that arity below. `Term` is the same word.
                 let args = unsafe { *argv.cast::<[$crate::term::Term; $arity]>() };
                 let run = || $crate::entry::enter($crate::term::Env::of(env), |beam| $body(beam, args));
                 $crate::entry::entries!(@run $name run() $(, $dirty)?).raw()

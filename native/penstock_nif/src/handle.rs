@@ -7,9 +7,9 @@
 //! ```
 //!
 //! No pool is ever freed, and no watch that monitors a process is ever destroyed; see
-//! [`monitor`](crate::monitor). A handle monitors no process, so the VM may destroy it at any
-//! time. Its destructor closes the pool and has it cleared. The next handle takes over the pool
-//! with its watches.
+//! [`monitor`](crate::monitor). A handle monitors no process, so the VM can destroy it at any
+//! time. Its destructor closes and clears the pool. A later handle reuses the pool with its
+//! watches.
 
 use std::ffi::CStr;
 
@@ -17,11 +17,11 @@ use penstock_core::{Pool, Settings, UnnamedId};
 
 use crate::host::Beam;
 use crate::meter;
-use crate::node::{self, NOWHERE, REGISTRY};
+use crate::node::{self, CLOSED_POOL, REGISTRY};
 use crate::resource::{Resource, ResourceType};
 use crate::term::{Env, Term};
 
-/// An unnamed pool, which no other handle has.
+/// The target of the reference of an unnamed pool. No other handle has the same pool.
 struct Handle {
     pool: &'static Pool<Beam>,
     id: UnnamedId,
@@ -32,8 +32,8 @@ static HANDLE: ResourceType<Handle> = ResourceType::new();
 impl Resource for Handle {
     const NAME: &'static CStr = c"penstock_pool";
 
-    /// Runs when no caller can reach the pool any more: every call had the handle as an argument,
-    /// and has returned.
+    /// Closes and clears the pool. No call uses it any more: each such call has the reference as
+    /// an argument, which keeps the handle until the call returns.
     fn end(self, env: Env) {
         meter::measure("handle_dtor", || {
             let beam = Beam::in_callback(env);
@@ -46,14 +46,15 @@ impl Resource for Handle {
 pub(crate) fn init(env: Env) -> bool {
     let opened = HANDLE.open(env);
     if opened {
-        HANDLE.pin(Handle { pool: &NOWHERE, id: 0 });
+        HANDLE.pin(Handle { pool: &CLOSED_POOL, id: 0 });
     }
     opened
 }
 
 /// Opens a pool without a name, and makes a handle of it.
 pub(crate) fn make(beam: &Beam, settings: Settings) -> Term {
-    // A caller that makes pools faster than the janitor clears them does one turn of the janitor.
+    // A caller that makes pools faster than the janitor clears them finds none to reuse. It does
+    // one turn of the janitor's work, which slows it down, and then may find one.
     let spare = REGISTRY.reuse_unnamed(settings).or_else(|| {
         node::do_one_job(beam);
         REGISTRY.reuse_unnamed(settings)
@@ -62,8 +63,8 @@ pub(crate) fn make(beam: &Beam, settings: Settings) -> Term {
     HANDLE.make(beam.env, Handle { pool, id }).0
 }
 
-/// Returns the pool of a handle, for the length of the call. The term must be an argument of that
-/// call.
+/// Returns the pool that a reference stands for, if it is that of a handle. The term must be an
+/// argument of the current call; the pool may be used until that call returns.
 #[inline]
 pub(crate) fn pool<'a>(env: Env, term: Term) -> Option<&'a Pool<Beam>> {
     HANDLE.get(env, term).map(|handle: &Handle| handle.pool)

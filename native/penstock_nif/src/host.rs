@@ -1,4 +1,4 @@
-//! The BEAM as the host of the core.
+//! The BEAM as the host of the core: implements its traits by calls of the VM.
 
 use std::cell::Cell;
 use std::sync::atomic::{fence, AtomicBool, Ordering};
@@ -11,9 +11,10 @@ use crate::node::{self, lasting};
 use crate::term::Env;
 use crate::ticket::Ticket;
 
-/// One call or callback.
+/// The host during one call or callback.
 pub(crate) struct Beam {
     pub(crate) env: Env,
+    /// Whether the scheduler is told of the work, which must not happen in a callback.
     accountable: bool,
     /// Work since the scheduler was last told, in units of some 20 ns.
     work: Cell<u32>,
@@ -21,12 +22,14 @@ pub(crate) struct Beam {
     spent: Cell<u32>,
 }
 
-/// Work, 5 µs, after which the scheduler is told again: a call counts as one reduction by itself,
-/// however long it is.
+/// Work after which the scheduler is told of it: 5 µs. By itself the VM counts a call as one
+/// reduction, no matter how long it takes.
 const NOTEWORTHY: u32 = 250;
-/// 1 % of a time slice: 10 µs.
+/// The work of 1 % of a time slice: 10 µs.
 const PERCENT: u32 = 500;
+/// The work of one message.
 const MESSAGE: u32 = 40;
+/// The work of one monitor.
 const MONITOR: u32 = 50;
 
 impl Beam {
@@ -35,8 +38,8 @@ impl Beam {
         Self { env, accountable: true, work: Cell::new(0), spent: Cell::new(0) }
     }
 
-    /// Makes the host of a destructor or a monitor. No process called it, and the VM crashes if
-    /// it is told of a time slice there.
+    /// Makes the host of a callback: a destructor or a monitor. No process runs a callback, and
+    /// the VM crashes if `enif_consume_timeslice` is called there.
     pub(crate) fn in_callback(env: Env) -> Self {
         Self { env, accountable: false, work: Cell::new(0), spent: Cell::new(0) }
     }
@@ -46,7 +49,8 @@ impl Beam {
         self.spent.get()
     }
 
-    fn did(&self, work: u32) {
+    /// Counts work, and tells the scheduler of it if there is enough.
+    fn count_work(&self, work: u32) {
         self.spent.set(self.spent.get().saturating_add(work));
         let work = self.work.get().saturating_add(work);
         if work < NOTEWORTHY {
@@ -65,19 +69,19 @@ impl Host for Beam {
     type Ticket = Ticket;
 
     fn alive(&self, pid: Pid) -> bool {
-        self.did(1);
+        self.count_work(1);
         let alive = self.env.is_alive(pid);
         if !alive {
             // ORDERING: pairs with the barriers of the VM, which marks a process as exiting, and
-            // takes it out of its table, after its last instruction. So its entries are read as
-            // its last instruction left them.
+            // removes it from the process table, after its last instruction. So this thread reads
+            // the entries of the process as its last instruction left them.
             fence(Ordering::Acquire);
         }
         alive
     }
 
     fn wake(&self, pid: Pid, ticket: Ticket, answer: Answer) {
-        self.did(MESSAGE);
+        self.count_work(MESSAGE);
         let message = ticket.message(answer);
         self.env.send(pid, message);
         ticket.set_told();
@@ -94,7 +98,7 @@ impl Host for Beam {
     }
 
     fn worked(&self, entries: usize) {
-        self.did(entries as u32);
+        self.count_work(entries as u32);
     }
 }
 
@@ -102,7 +106,7 @@ impl PoolHost for Beam {
     type PoolData = PoolData;
 
     fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool {
-        self.did(MONITOR);
+        self.count_work(MONITOR);
         let watch = Watch::Pool(lasting(pool));
         pool.data.watches.monitor(self.env, Pool::<Self>::shard_of(pid), watch, pid)
     }
@@ -115,6 +119,7 @@ impl PoolHost for Beam {
 /// The data of the host in each pool.
 pub(crate) struct PoolData {
     watches: Watches<SHARD_COUNT>,
+    /// Whether the pool is in the janitor's queue.
     deferred: AtomicBool,
 }
 
@@ -125,16 +130,18 @@ impl Default for PoolData {
 }
 
 impl PoolData {
-    /// Returns `false` if the pool is in the janitor's queue already.
+    /// Marks the pool as queued. Returns `false` if it is in the janitor's queue already.
     pub(crate) fn begin_deferral(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `end_deferral`. A `true` that is read here
-        // belongs to a pool that is still queued; serving it sees all that was done before this.
+        // ORDERING: AcqRel pairs with the swap in `end_deferral`. If this swap reads `true`, that
+        // swap comes later and reads from it: the janitor then sees all that was done before
+        // this.
         !self.deferred.swap(true, Ordering::AcqRel)
     }
 
+    /// Marks the pool as taken from the queue, before its work is done.
     pub(crate) fn end_deferral(&self) {
-        // ORDERING: AcqRel pairs with the swap in `begin_deferral`; the work of the queue comes
-        // after it.
+        // ORDERING: AcqRel pairs with the swap in `begin_deferral`; Acquire keeps the work of the
+        // janitor after this swap.
         self.deferred.swap(false, Ordering::AcqRel);
     }
 }

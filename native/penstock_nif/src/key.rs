@@ -1,12 +1,13 @@
-//! Keys of limiters and bans: a hash of 64 bits for any term.
+//! The keys of limiters and bans: a hash of 64 bits for any term.
 //!
 //! Terms that are `===` have the same hash, and so have `0.0` and `-0.0`, on each version of the
 //! VM. The hash is SipHash under a secret that the node chose as it started, so an attacker
 //! cannot find keys that collide. The probability that two of `n` keys collide by chance is less
 //! than `n² / 2^65`.
 //!
-//! The API does not let this library look into a few kinds of terms. For them the VM's own hash
-//! is taken twice, under two salts that are as secret: it has only 32 bits before OTP 26.
+//! The VM's API does not let this library look into a few kinds of terms. Their hash consists of
+//! two hashes by the VM, which have only 32 bits each before OTP 26. The salts of these two are
+//! secret, too.
 
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 
@@ -20,31 +21,33 @@ use crate::term::{Env, Term};
 /// The size of the largest key, in bytes in the external term format.
 pub(crate) const LARGEST: u32 = 1024;
 
-/// Bytes that the format adds to a binary: for the version, the kind and the size.
+/// The bytes that the external term format adds to a binary: for the version, the kind and the
+/// size.
 const BINARY: u32 = 6;
 
 static SECRET: Lazy<RandomState> = Lazy::new(RandomState::new);
 
-/// Salts of 32 bits: some versions of the VM take no more.
-static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|which| SECRET.hash_one(which) >> 32));
+/// The salts of the VM's hash: of 32 bits, since some versions of the VM use no more.
+static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|nth| SECRET.hash_one(nth) >> 32));
 
 /// Returns the tag of a key in a generation of a limiter or ban. The error is the answer to the
 /// caller.
 ///
 /// `measured` means that the caller knows that a walk through all of the key is short. Otherwise
-/// no binary, large integer or fun inside the key is looked into.
+/// the walk looks into no binary, large integer or fun inside the key.
 #[inline]
-pub(crate) fn digest(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Result<u64, Term> {
-    // Most keys are binaries: they need no walk, and enter the hash in whole words.
+pub(crate) fn tag_of_key(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Result<u64, Term> {
+    // Most keys are binaries: they need no walk, and enter the hash in whole words. The VM copies
+    // some slices of larger binaries here, but Elixir passes no binary above 1 KiB.
     if let Some(bytes) = beam.env.binary(key) {
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         if size > LARGEST - BINARY {
             return Err(atoms::too_large());
         }
         let mut hasher = SECRET.build_hasher();
-        hasher.write_u64(u64::from(generation) << 32 | u64::from(size) << 8 | Of::Binary as u64);
+        hasher.write_u64(u64::from(generation) << 32 | u64::from(size) << 8 | TermKind::Binary as u64);
         hasher.write(bytes);
-        return Ok(tag(&hasher));
+        return Ok(tag_of_hash(&hasher));
     }
     if key == atoms::nil() {
         return Err(atoms::nil_key());
@@ -59,7 +62,7 @@ fn walk(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Resul
     let mut hasher = SECRET.build_hasher();
     hasher.write_u32(generation);
     let walked = walk.term(&mut hasher, key);
-    // A term costs some 40 ns, and most keys have a few.
+    // The walk takes some 40 ns for each term, which is two units of work.
     beam.worked(2 * walk.terms);
     if !walked {
         return Err(atoms::too_large());
@@ -68,41 +71,44 @@ fn walk(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Resul
         if !measured {
             return Err(atoms::measure());
         }
-        // A walk through all of the key is short, so the VM may encode it to learn its size.
+        // A walk through all of the key is short, so an encoding is short, too: its size is
+        // exact.
         beam.worked(walk.terms);
         if beam.env.external(key).is_none_or(|bytes| bytes.len() > LARGEST as usize) {
             return Err(atoms::too_large());
         }
     }
-    Ok(tag(&hasher))
+    Ok(tag_of_hash(&hasher))
 }
 
-/// Returns the tag of a hash. 0 is the tag of no key.
-fn tag(hasher: &DefaultHasher) -> u64 {
+/// Returns the tag that a hash becomes: the hash itself, but never 0, as no key has that tag.
+fn tag_of_hash(hasher: &DefaultHasher) -> u64 {
     hasher.finish().max(1)
 }
 
 struct Walk {
     env: Env,
     measured: bool,
-    /// The bytes that the term has, at least and at most.
+    /// The least number of bytes that the terms so far have in the external term format.
     least: u32,
+    /// The largest number of bytes that they can have.
     most: u32,
     /// The number of terms that the walk has looked at.
     terms: usize,
 }
 
-/// Kinds of terms, which enter the hash: terms of different kinds may have the same content.
+/// Kinds of terms. The kind enters the hash, because terms of different kinds may have the same
+/// content.
 #[derive(Clone, Copy)]
-enum Of {
+enum TermKind {
     Binary,
     Atom,
     Integer,
     Float,
     Tuple,
     List,
-    Tail,
-    Nothing,
+    ImproperTail,
+    EmptyList,
     Map,
     Other,
 }
@@ -116,15 +122,16 @@ impl Walk {
             if !self.size(2, 11) {
                 return false;
             }
-            hasher.write_u8(Of::Integer as u8);
+            hasher.write_u8(TermKind::Integer as u8);
             hasher.write_i64(integer);
         } else if self.env.is_atom(term) {
-            // The format has UTF-8 or Latin-1, with one or two bytes of length.
+            // The external format encodes an atom as UTF-8 or Latin-1, and its length as one or
+            // two bytes. An atom has at most 255 characters of at most 4 bytes.
             let (least, most) = self.env.latin1_length(term).map_or((1, 4 * 255), |length| (length, 2 * length));
             if !self.size(least + 2, most + 3) {
                 return false;
             }
-            hasher.write_u8(Of::Atom as u8);
+            hasher.write_u8(TermKind::Atom as u8);
             hasher.write_u64(term.word());
         } else if self.env.is_binary(term) {
             return self.binary(hasher, term);
@@ -132,7 +139,7 @@ impl Walk {
             if !self.size(2, 5) {
                 return false;
             }
-            hasher.write_u8(Of::Tuple as u8);
+            hasher.write_u8(TermKind::Tuple as u8);
             hasher.write_usize(elements.len());
             return elements.iter().all(|&element| self.term(hasher, element));
         } else if let Some(cell) = self.env.cell(term) {
@@ -141,7 +148,7 @@ impl Walk {
             if !self.size(1, 1) {
                 return false;
             }
-            hasher.write_u8(Of::Nothing as u8);
+            hasher.write_u8(TermKind::EmptyList as u8);
         } else if let Some(pairs) = self.env.pairs(term) {
             if !self.size(5, 5) {
                 return false;
@@ -155,14 +162,14 @@ impl Walk {
                 }
                 (sum, count) = (sum.wrapping_add(pair.finish()), count + 1);
             }
-            hasher.write_u8(Of::Map as u8);
+            hasher.write_u8(TermKind::Map as u8);
             hasher.write_u64(count);
             hasher.write_u64(sum);
         } else if let Some(float) = self.env.f64(term) {
             if !self.size(9, 9) {
                 return false;
             }
-            hasher.write_u8(Of::Float as u8);
+            hasher.write_u8(TermKind::Float as u8);
             hasher.write_u64(if float == 0.0 { 0 } else { float.to_bits() });
         } else {
             // A bitstring, a large integer, a pid, a port, a reference, a function.
@@ -170,15 +177,15 @@ impl Walk {
                 return false;
             }
             if self.measured {
-                hasher.write_u8(Of::Other as u8);
+                hasher.write_u8(TermKind::Other as u8);
                 SALTS.iter().for_each(|&salt| hasher.write_u64(self.env.hash(term, salt)));
             }
         }
         true
     }
 
-    /// Hashes a binary inside a key. The VM may copy a slice of another binary before this
-    /// library can look at it, so a binary is not looked at before its size is known.
+    /// Hashes a binary inside a key. Skips it unless the key is measured: the VM copies some
+    /// slices of larger binaries before this library can read even their size.
     fn binary(&mut self, hasher: &mut DefaultHasher, term: Term) -> bool {
         if !self.measured {
             return self.size(5, LARGEST);
@@ -188,20 +195,20 @@ impl Walk {
         if !self.size(size, size) {
             return false;
         }
-        hasher.write_u64((bytes.len() as u64) << 8 | Of::Binary as u64);
+        hasher.write_u64((bytes.len() as u64) << 8 | TermKind::Binary as u64);
         hasher.write(bytes);
         true
     }
 
     fn list(&mut self, hasher: &mut DefaultHasher, first: (Term, Term)) -> bool {
-        // A list of bytes alone may be encoded as a string, which has a byte for each and three
-        // more. Any other list has more bytes, so nested lists are not walked deeper than a few
-        // hundred.
+        // The external format may encode a list of bytes alone as a string: a byte for each, and
+        // three more. Any other list has five bytes more, so the walk is no deeper than a few
+        // hundred nested lists.
         let mut is_string = true;
         if !self.size(0, 5) {
             return false;
         }
-        hasher.write_u8(Of::List as u8);
+        hasher.write_u8(TermKind::List as u8);
         let (mut cell, mut rest) = (Some(first), first.1);
         while let Some((head, tail)) = cell {
             let is_byte = self.env.i64(head).is_some_and(|byte| (0..=255).contains(&byte));
@@ -219,7 +226,7 @@ impl Walk {
         }
         // Tells an improper list from a proper one.
         let proper = self.env.is_empty_list(rest);
-        hasher.write_u8(if proper { Of::Nothing } else { Of::Tail } as u8);
+        hasher.write_u8(if proper { TermKind::EmptyList } else { TermKind::ImproperTail } as u8);
         if proper {
             self.size(1, 1)
         } else {
@@ -227,6 +234,7 @@ impl Walk {
         }
     }
 
+    /// Adds the size of a term. Returns `false` if the key is too large for certain.
     fn size(&mut self, least: u32, most: u32) -> bool {
         self.least = self.least.saturating_add(least);
         self.most = self.most.saturating_add(most);

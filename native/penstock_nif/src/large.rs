@@ -1,24 +1,25 @@
 //! Puts large tables in huge pages. The table of a million keys fills 8,000 ordinary pages, more
-//! than a processor's TLB holds.
+//! than the TLB of a processor holds.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// Serves tables that fill a huge page by mappings, and the rest by the system's allocator.
+/// Serves requests that fill a huge page by mappings, and all others by the system's allocator.
 #[derive(Debug)]
 pub(crate) struct Allocator;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
-// SAFETY: both allocators give memory as the layout asks for. The layout, which the caller passes
-// again, decides which of them serves a call.
+// SAFETY: an allocator must return memory that fits the layout, and must free only its own.
+// `System` and `map` do the first. For the second, the caller of `dealloc` and `realloc`
+// guarantees to pass the layout of the allocation, and `fit` depends on nothing else.
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if pages::fit(layout) {
             return pages::map(layout.size());
         }
-        // SAFETY: the caller's promise is the same.
+        // SAFETY: the caller makes the same guarantee to this function.
         unsafe { System.alloc(layout) }
     }
 
@@ -28,29 +29,32 @@ unsafe impl GlobalAlloc for Allocator {
             // The kernel maps zeroed pages.
             return pages::map(layout.size());
         }
-        // SAFETY: the caller's promise is the same.
+        // SAFETY: the caller makes the same guarantee to this function.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     #[inline]
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         if pages::fit(layout) {
-            // SAFETY: `map` returned the place for that size, and the caller is done with it.
+            // SAFETY: the caller guarantees that `alloc` returned the place for this layout, so
+            // `map` did, and that it uses the place no more.
             return unsafe { pages::unmap(place, layout.size()) };
         }
-        // SAFETY: the caller's promise is the same.
+        // SAFETY: the caller makes the same guarantee to this function.
         unsafe { System.dealloc(place, layout) }
     }
 
     #[inline]
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller promises that the size is valid with this alignment.
+        // SAFETY: the caller guarantees that the size is valid with this alignment.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
         if !pages::fit(layout) && !pages::fit(wanted) {
-            // SAFETY: the caller's promise is the same.
+            // SAFETY: the caller makes the same guarantee to this function.
             return unsafe { System.realloc(place, layout, size) };
         }
-        // SAFETY: new and old memory do not overlap, and both are as long as the copy.
+        // SAFETY: the copy is no longer than the old memory, which the caller guarantees to be
+        // valid, or than the new one, which `alloc` has just returned. So they do not overlap.
+        // The caller uses the old place no more if this function returns a new one.
         unsafe {
             let new = self.alloc(wanted);
             if !new.is_null() {
@@ -69,7 +73,7 @@ mod pages {
 
     use libc::{c_void, MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE};
 
-    /// Bytes of a huge page. A kernel that has only larger ones leaves a table in ordinary pages.
+    /// The bytes of a huge page. A kernel with only larger ones leaves a table in ordinary pages.
     const HUGE: usize = 2 << 20;
 
     #[inline(always)]
@@ -80,7 +84,7 @@ mod pages {
     /// Returns the bytes of the mapping of a table: whole ordinary pages. A mapping of whole huge
     /// pages would take more memory than the table where the kernel grants huge pages unasked.
     fn mapped(bytes: usize) -> usize {
-        // SAFETY: the call reads a number that the system never changes.
+        // SAFETY: the call has no precondition. It returns a number that never changes.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
         bytes.next_multiple_of(usize::try_from(page).unwrap_or(HUGE))
     }
@@ -91,7 +95,7 @@ mod pages {
         // A layout has at most `isize::MAX` bytes, so none of this overflows.
         let length = mapped(bytes);
         let with_slack = length + HUGE;
-        // SAFETY: a mapping at a place of the kernel's choice touches no other.
+        // SAFETY: without MAP_FIXED, the kernel chooses a place where no other mapping is.
         let begin = unsafe {
             libc::mmap(ptr::null_mut(), with_slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         };
@@ -101,15 +105,16 @@ mod pages {
 
         let before = begin.cast::<u8>().align_offset(HUGE);
         let after = HUGE - before;
-        // SAFETY: all three parts lie in the mapping, and only the middle one becomes known
-        // outside.
+        // SAFETY: the unmapped parts must be unused and lie in the mapping. Both do, since
+        // `before` and `after` add up to the slack; only the part between them leaves this
+        // function.
         unsafe {
             let place = begin.cast::<u8>().add(before);
             if before > 0 {
                 libc::munmap(begin, before);
             }
             libc::munmap(place.add(length).cast::<c_void>(), after);
-            // Only whole huge pages are advised. Without the advice, all works as well.
+            // The advice covers whole huge pages only. A failure of the call does no harm.
             libc::madvise(place.cast::<c_void>(), bytes / HUGE * HUGE, MADV_HUGEPAGE);
             place
         }
@@ -122,7 +127,7 @@ mod pages {
     /// `map` returned `place` for the same `bytes`, and no reference to it is left.
     #[cold]
     pub(super) unsafe fn unmap(place: *mut u8, bytes: usize) {
-        // SAFETY: the caller passes a whole mapping that nothing refers to.
+        // SAFETY: the caller guarantees that this is a whole mapping of `map`, and unused.
         unsafe { libc::munmap(place.cast::<c_void>(), mapped(bytes)) };
     }
 }

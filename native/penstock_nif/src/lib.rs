@@ -1,17 +1,23 @@
 //! Penstock for the BEAM: `penstock_core` behind the functions of `Penstock.Native`.
 //!
-//! An entry point decodes its arguments, calls the core and encodes the answer. Decisions about
-//! permits, rates and bans are the core's. This crate has only the parts that need the VM:
+//! An entry point in [`entries`] decodes its arguments, calls the core and encodes the answer.
+//! The core decides about permits, rates and bans. This crate has the parts that need the VM or
+//! the operating system:
 //!
-//! - which pool, limiter or list of bans a term means, and whether it is still the name's when
-//!   the answer is made ([`resolve`]);
+//! - which pool, limiter or ban list a term means, and whether the name still has it when the
+//!   answer is made ([`resolve`], [`handle`]);
 //! - the hash and the size of a key, by a walk through its term ([`key`]);
-//! - the resources, monitors and messages of the VM ([`resource`], [`monitor`], [`ticket`]);
-//! - the queue of work that one call may not finish, and the processes that continue with it
-//!   ([`node`]).
+//! - the resources, monitors and messages of the VM ([`resource`], [`monitor`], [`ticket`],
+//!   [`ask`]);
+//! - the queue of work that exceeds one call, and the processes that continue with it ([`node`]);
+//! - clocks, and huge pages for large tables ([`clock`], [`large`]).
 //!
-//! Every loop has a bound that keeps a call short; a longer walk is done in parts, from a
-//! position that the caller passes.
+//! Every call is short, because every loop has a bound. A longer walk takes several calls, and
+//! its caller passes the cursor where the next call continues. Three loops have another bound:
+//!
+//! - the starts of limiters and bans clear their tables, and so run on a dirty scheduler;
+//! - a janitor that registers is sent one message for each queued job;
+//! - `rate_hit_all` reads its whole list, whose length Elixir checks.
 //!
 //! Entry points are raw. `#[rustler::nif]` collects the arguments of every call into a
 //! heap-allocated `Vec`, which alone would double the price of an acquire.
@@ -36,14 +42,14 @@ mod ticket;
 
 use rustler::{Env, Term};
 
-/// Tells the version of a library that is not loaded: `native/compile.exs` looks for these bytes in
-/// the file.
+/// The version, for a reader that cannot load the library: `native/compile.exs` looks for these
+/// bytes in the file.
 #[no_mangle]
 pub static PENSTOCK_NIF: [u8; MARKER.len()] = *MARKER.as_bytes().first_chunk().unwrap();
 
 const MARKER: &str = concat!("penstock_nif ", env!("CARGO_PKG_VERSION"), "\0");
 
-/// Tells which sources a library was built of, as [`PENSTOCK_NIF`] tells its version.
+/// The fingerprint of the sources of the library. `native/compile.exs` looks for it in the file.
 #[no_mangle]
 pub static PENSTOCK_SOURCES: [u8; SOURCES.len()] = *SOURCES.as_bytes().first_chunk().unwrap();
 

@@ -1,9 +1,9 @@
-//! Measures how long calls and callbacks take, by the CPU time of their threads. Only in a build
-//! with the feature `meter`.
+//! Measures how long calls and callbacks take, by the CPU time of their threads, in a build with
+//! the feature `meter`. In other builds it does nothing.
 //!
-//! The host of a virtual machine, and interrupts, take time that counts as the thread's. So
-//! controls run between the calls, on the same threads and for twice the time of all calls. A
-//! control only reads the same clock, so no delay of a control is the doing of this library.
+//! Interrupts, and the host of a virtual machine, take time that counts as the thread's. So
+//! *controls* run between the calls, on the same threads and for twice the time of all calls. A
+//! control only reads the same clock, so a long control shows the delays of the machine.
 
 #[cfg(feature = "meter")]
 pub(crate) use on::{figures, measure, Tally};
@@ -18,12 +18,12 @@ pub(crate) fn measure<T>(_name: &'static str, body: impl FnOnce() -> T) -> T {
 mod on {
     use parking_lot::Mutex;
 
-    /// The longest that a call may take, in ns.
+    /// The time in ns above which a call counts as long.
     const LONG: u64 = 1_000_000;
-    /// The length of one control, in ns. A call is repaid by controls for at most this much of
-    /// its time.
+    /// The length of one control, in ns. A call adds at most twice this to the time that controls
+    /// have to run for.
     const CONTROL: u64 = 100_000;
-    /// Time of controls for each unit of time of calls.
+    /// The time of controls, as a multiple of the time of calls.
     const CONTROLS: u64 = 2;
 
     #[derive(Clone, Copy)]
@@ -52,6 +52,7 @@ mod on {
         pub(crate) name: &'static str,
         pub(crate) calls: Tally,
         pub(crate) controls: Tally,
+        /// The time in ns that controls still have to run for.
         debt: u64,
     }
 
@@ -68,7 +69,7 @@ mod on {
                 figures.name = name;
             }
             figures.calls.add(took);
-            // The time that interrupts took from a long call must not be repaid.
+            // Interrupts may have taken the time of a long call, so it counts only in part.
             figures.debt += CONTROLS * took.min(CONTROL);
             let due = figures.debt >= CONTROL;
             figures.debt -= if due { CONTROL } else { 0 };
@@ -98,7 +99,7 @@ mod on {
 
     fn cpu_ns() -> u64 {
         let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the clock writes one timespec.
+        // SAFETY: the kernel writes one timespec, to a local variable of that type.
         unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut now) };
         now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
     }

@@ -1,4 +1,4 @@
-//! Watches: the resources by which the VM tells this library of the death of a process.
+//! Watches: the resources through which the VM tells this library of the deaths of processes.
 //!
 //! A watch that monitors a process is never destroyed. OTP 25 to 29 abort when
 //! `process_info(Pid, monitored_by)` makes a reference to a monitoring resource that is being
@@ -44,8 +44,8 @@ impl Resource for Watch {
     }
 }
 
-/// The watches of one table. Many monitors on one resource share one lock of the VM, so a table
-/// has `N` watches, and each process belongs to one of them.
+/// The watches of one table. All monitors of one resource share one lock of the VM. So a table
+/// has `N` watches, and each process is monitored by one of them.
 pub(crate) struct Watches<const N: usize>([AtomicPtr<c_void>; N]);
 
 impl<const N: usize> Watches<N> {
@@ -56,15 +56,17 @@ impl<const N: usize> Watches<N> {
     /// Monitors a process by the watch at `at`. Returns `false` if the process is dead.
     pub(crate) fn monitor(&self, env: Env, at: usize, table: Watch, pid: Pid) -> bool {
         let object = self.get_or_make(at, table);
-        // SAFETY: the reference that the object was made with keeps it, and is never released.
+        // SAFETY: the object must be a live resource with a `down`. The reference that
+        // `get_or_make` made it with is never released. `env` is valid as `Env` guarantees.
         unsafe { sys::enif_monitor_process(env.raw(), object, &raw_pid(pid), ptr::null_mut()) == 0 }
     }
 
-    /// Returns the watch at `at`, and makes it at its first use: while the library is being
-    /// loaded, the VM does not know yet that the type has a `down`.
+    /// Returns the watch at `at`. Makes it at its first use, and not while the VM loads the
+    /// library: the VM does not know yet then that the type has a `down`.
     fn get_or_make(&self, at: usize, table: Watch) -> *mut c_void {
         let place = &self.0[at];
-        // ORDERING: Acquire pairs with the Release of the exchange below; the object is written.
+        // ORDERING: Acquire pairs with the Release of the exchange below, which publishes the
+        // object.
         let there = place.load(Ordering::Acquire);
         if !there.is_null() {
             return there;
@@ -75,8 +77,9 @@ impl<const N: usize> Watches<N> {
         match place.compare_exchange(ptr::null_mut(), object, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => object,
             Err(winner) => {
-                // SAFETY: the object is the loser's alone. It monitors no process, so no answer
-                // of `monitored_by` refers to it. The reference of the winner is never released.
+                // SAFETY: the reference must be released only once, and the object unused then.
+                // `alloc` gave it to this call alone. It monitors no process, so no answer of
+                // `monitored_by` refers to it.
                 unsafe { sys::enif_release_resource(object) };
                 winner
             }

@@ -1,7 +1,7 @@
-//! The state of a node of Erlang: the registry of names, the deadlines, the timed waits, the
-//! queue of deferred work, and the two processes that serve them.
+//! The state of an Erlang node: the registry of names, the deadlines, the timed waits, the queue
+//! of deferred work, and the two processes that serve them.
 //!
-//! All of it is static, so it outlives a purge of the module.
+//! The state is static, so it outlives a purge of the module.
 
 use std::collections::VecDeque;
 use std::ptr;
@@ -18,17 +18,17 @@ use crate::term::{Env, Term};
 
 pub(crate) static REGISTRY: Registry<Beam> = Registry::new();
 
-/// The pool that stands for each pool of a name which the registry has forgotten: closed, and
-/// nothing is held in it.
+/// A closed, empty pool. It stands for each pool of a name that the registry has forgotten.
 ///
-/// The registry forgets a name only when no process holds or waits by it. A caller that asks by
-/// an old pool of such a name is answered as by a pool that is closed and empty, which it was.
-pub(crate) static NOWHERE: Lazy<Pool<Beam>> = Lazy::new(Pool::new);
+/// The registry forgets a name only when no process holds permits of its pools or waits for them.
+/// So each of these pools was closed and empty, and a caller that still has the number of one
+/// gets the same answers from this pool.
+pub(crate) static CLOSED_POOL: Lazy<Pool<Beam>> = Lazy::new(Pool::new);
 
 /// Returns the same pool for any lifetime: every pool of the VM lives as long as the VM.
 pub(crate) fn lasting(pool: &Pool<Beam>) -> &'static Pool<Beam> {
-    // SAFETY: a pool of this crate is one of `REGISTRY`, or `NOWHERE`: statics, which drop no
-    // pool.
+    // SAFETY: the pool must live as long as the VM. This crate makes pools only in `REGISTRY` and
+    // as `CLOSED_POOL`. Both are static, and the registry drops no pool.
     unsafe { &*ptr::from_ref(pool) }
 }
 
@@ -53,15 +53,15 @@ impl Server {
 
 // Deadlines, and the reaper, which kills overdue processes.
 
-/// The processes that are killed when they run too long.
+/// The deadlines of processes, which the reaper kills when they run too long.
 ///
-/// They are not kept in their pools: a pool that is closed, or whose handle is gone, forgets its
-/// holders, but that gives a process no more time.
+/// Pools do not keep the deadlines: a pool that is closed, or whose handle is gone, forgets its
+/// holders, but their deadlines stay.
 pub(crate) static DEADLINES: Lazy<Deadlines<Admission>> = Lazy::new(Deadlines::new);
 static REAPER: Server = Server::none();
 
-/// The pool that admitted a process, as it was opened then: it may have been opened for another
-/// caller by the time the process is overdue.
+/// The pool that admitted a process, and its opening then: the pool may have been opened again
+/// for another name or handle by the time the process is overdue.
 pub(crate) struct Admission {
     pub(crate) pool: &'static Pool<Beam>,
     pub(crate) opening: Opening,
@@ -79,7 +79,7 @@ static WATCHES: Watches<DEADLINE_WATCHES> = Watches::new();
 /// Kills a process at `at_ms` of the exact clock, unless its work ends before.
 pub(crate) fn set_deadline(env: Env, pid: Pid, at_ms: u64, admission: Admission) {
     let todo = DEADLINES.set(pid, at_ms, admission);
-    // The low bits of a pid's word only say that it is a pid.
+    // The low four bits of the word are the same for all pids.
     let place = pid.word() as usize / 16 % DEADLINE_WATCHES;
     if todo.watch && !WATCHES.monitor(env, place, Watch::Deadlines, pid) {
         DEADLINES.remove(pid);
@@ -99,12 +99,12 @@ fn wake_reaper(env: Env) {
     REAPER.send(env, atoms::due());
 }
 
-// Waits by messages that end when their time is over; the reaper ends them.
+// Waits by messages with a timeout, which the reaper ends.
 
 static TIMED: Mutex<Timed> = Mutex::new(Timed { pools: Vec::new(), last: 0 });
 
 /// The pools with timed waits. A pool enters when its first timed wait begins, and leaves when it
-/// reports that it has none; each entry gets a number.
+/// reports that it has none. Each entry gets a number.
 struct Timed {
     pools: Vec<(u64, &'static Pool<Beam>)>,
     last: u64,
@@ -123,13 +123,13 @@ pub(crate) fn begin_to_time(env: Env, pool: &Pool<Beam>) {
     }
 }
 
-/// Returns the pool at a position of the list, with the number of its entry.
+/// Returns the pool at an index of the list, with the number of its entry.
 pub(crate) fn timed(at: usize) -> Option<(u64, &'static Pool<Beam>)> {
     TIMED.lock().pools.get(at).copied()
 }
 
-/// Removes the entry of a pool that has reported no timed waits. If a timed wait has begun since,
-/// the pool has another entry, with another number.
+/// Removes the entry of a pool that has reported no timed waits. A timed wait that has begun
+/// since is in another entry of the pool, with another number.
 pub(crate) fn end_to_time(at: usize, number: u64) {
     let out = {
         let mut timed = TIMED.lock();
@@ -141,7 +141,7 @@ pub(crate) fn end_to_time(at: usize, number: u64) {
     }
 }
 
-// Deferred work: pools that have more to do than one call may. The janitor continues with it.
+// Deferred work: the work of pools that exceeds one call. The janitor continues with it.
 
 static QUEUE: Mutex<VecDeque<Job>> = Mutex::new(VecDeque::new());
 static JANITOR: Server = Server::none();
@@ -156,21 +156,21 @@ enum Job {
 struct Clearing {
     pool: &'static Pool<Beam>,
     id: UnnamedId,
-    /// The first position that is not cleared yet.
+    /// How far the pool is cleared.
     from: Cursor,
 }
 
-/// Entries that one turn clears, some 80 ns each.
-const TURN: usize = 512;
-/// Entries that a destructor clears at once, so that a pool with few holders can be reused as
-/// soon as its handle is gone.
-const AT_ONCE: usize = 32;
+/// The number of entries that one turn clears, some 80 ns each.
+const CLEARED_PER_TURN: usize = 512;
+/// The number of entries that a destructor clears, so that a pool with few holders can be reused
+/// as soon as its handle is gone.
+const CLEARED_AT_ONCE: usize = 32;
 
 /// Registers the process that is sent `:serve` for each job in the queue, beginning with the
 /// jobs that are queued already.
 pub(crate) fn register_janitor(env: Env, pid: Pid) {
-    // Either the caller that queues a job now finds this janitor, or this call finds the job: the
-    // lock of the queue orders the two.
+    // The lock of the queue orders this call and a caller that queues a job now: either that
+    // caller finds this janitor, or this call finds the job.
     JANITOR.register(pid);
     let queued = QUEUE.lock().len();
     (0..queued).for_each(|_| env.send(pid, atoms::serve()));
@@ -190,9 +190,9 @@ fn queue(env: Env, job: Job) {
     JANITOR.send(env, atoms::serve());
 }
 
-/// Clears a pool whose handle is gone. The janitor does the work beyond the bound of one call.
+/// Begins to clear a pool whose handle is gone. The janitor does the rest of the work.
 pub(crate) fn begin_clear(beam: &Beam, pool: &'static Pool<Beam>, id: UnnamedId) {
-    clear(beam, Clearing { pool, id, from: Cursor::default() }, AT_ONCE);
+    clear(beam, Clearing { pool, id, from: Cursor::default() }, CLEARED_AT_ONCE);
 }
 
 fn clear(beam: &Beam, Clearing { pool, id, from }: Clearing, most: usize) {
@@ -207,11 +207,11 @@ pub(crate) fn do_one_job(beam: &Beam) {
     let next = QUEUE.lock().pop_front();
     match next {
         Some(Job::Serve(pool)) => {
-            // Before the work: a job that arises during the work, or remains, is queued again.
+            // Before the work, so that work which arises meanwhile, or remains, is queued again.
             pool.data.end_deferral();
             pool.serve(beam);
         }
-        Some(Job::Clear(clearing)) => clear(beam, clearing, TURN),
+        Some(Job::Clear(clearing)) => clear(beam, clearing, CLEARED_PER_TURN),
         None => {}
     }
 }

@@ -1,57 +1,60 @@
-//! From a gate argument to the pool that it means.
+//! Finds the pool that a gate argument means, and answers a caller whose pool has changed hands.
 
 use penstock_core::{InstanceId, Kind, Named, NotHeld, Pid, Pool, Refusal, Started};
 
 use crate::atoms;
 use crate::handle;
 use crate::host::Beam;
-use crate::node::{NOWHERE, REGISTRY};
+use crate::node::{CLOSED_POOL, REGISTRY};
 use crate::term::Term;
 
-/// Returns the registry's entry of a name. Every name that is open, or by which a process holds
-/// or waits, has one.
+/// Returns the registry's entry of a name. A name has one while a gate is open by it, and while a
+/// process holds permits of its pools or waits for them.
 #[inline(always)]
 pub(crate) fn named(name: Term) -> Option<Named<'static, Beam>> {
     REGISTRY.find(name.word())
 }
 
-/// Returns `true` if a gate of that name was started and the registry has had to forget it.
+/// Returns `true` if the registry has forgotten a name by which a gate was once started.
 #[cold]
 pub(crate) fn was_forgotten(name: Term) -> bool {
     REGISTRY.was_forgotten(name.word())
 }
 
+/// Returns the closed, empty pool that stands for the pools of a forgotten name.
 #[cold]
-fn nowhere<'a>(gate: Term) -> Option<&'a Pool<Beam>> {
-    was_forgotten(gate).then(|| &*NOWHERE)
+fn closed_if_forgotten<'a>(gate: Term) -> Option<&'a Pool<Beam>> {
+    was_forgotten(gate).then(|| &*CLOSED_POOL)
 }
 
-/// The pool that a gate was when it was looked up.
+/// The pool that a gate meant when it was looked up.
 #[derive(Clone, Copy)]
 pub(crate) struct Gate<'a> {
     pub(crate) pool: &'a Pool<Beam>,
-    /// Its number among the pools of its name.
+    /// The number of the pool in the registry; 0 without a name.
     id: u32,
+    /// The registry's entry; `None` for an unnamed pool.
     named: Option<Named<'static, Beam>>,
 }
 
 impl Gate<'_> {
-    /// Returns `true` if the pool is still the name's. For a caller that holds permits in it, the
-    /// answer stays true.
+    /// Returns `true` if the name still has the pool. It stays true while the caller holds
+    /// permits of the pool.
     #[inline(always)]
     pub(crate) fn stands(&self) -> bool {
         self.named.is_none_or(Named::is_there)
     }
 
-    /// Returns which of its name's pools it is; an unnamed pool is number 0. The number is stable
-    /// while the caller holds or waits.
+    /// Returns the number of the pool among those of its name, 0 for an unnamed pool. The number
+    /// is stable while the caller holds permits or waits.
     #[inline(always)]
     pub(crate) fn instance(&self) -> InstanceId {
         self.named.map_or(0, |named| named.instance_of(self.id))
     }
 
-    /// Ends an acquisition of `n` permits. Returns `yes()` if the caller holds them by the name;
-    /// otherwise gives them back and returns the refusal.
+    /// Ends an acquisition of `n` permits. Returns `yes()` if the caller holds them and the name
+    /// still has the pool. Otherwise releases them, if the caller holds them, and returns the
+    /// refusal.
     #[inline(always)]
     pub(crate) fn admitted(
         &self,
@@ -76,19 +79,19 @@ impl Gate<'_> {
         }
     }
 
-    /// Answers a caller whose name was closed, and its pool given to another name, since the
-    /// caller looked it up.
+    /// Answers a caller whose gate has closed since the lookup, and whose pool another name has
+    /// by now.
     #[cold]
     fn too_late(&self, beam: &Beam, me: Pid, n: u32, kind: Kind, holds: bool) -> Term {
         if holds {
-            // The caller is inside this call, so it still holds them.
+            // The caller is inside this call, so no other call has released them.
             let _released = self.pool.release(beam, me, n, kind);
         }
         atoms::no_pool()
     }
 }
 
-/// Returns the pool that a gate is now.
+/// Returns the pool that a gate means now.
 #[inline(always)]
 pub(crate) fn resolve<'a>(beam: &Beam, gate: Term) -> Option<Gate<'a>> {
     match named(gate) {
@@ -97,42 +100,43 @@ pub(crate) fn resolve<'a>(beam: &Beam, gate: Term) -> Option<Gate<'a>> {
     }
 }
 
-/// Returns the pool that a gate was when something began on it.
+/// Returns the pool that a gate meant when the work of that instance began.
 #[inline(always)]
 pub(crate) fn resolve_instance<'a>(beam: &Beam, gate: Term, instance: Term) -> Option<&'a Pool<Beam>> {
-    let id = if instance == atoms::ok() { 1 } else { beam.env.u64(instance)? };
-    if id == 0 {
-        return handle::pool(beam.env, gate);
+    match instance_id(beam, instance)? {
+        0 => handle::pool(beam.env, gate),
+        id => of_name(gate, id),
     }
-    of_name(gate, id)
 }
 
+/// Returns the pool of a name by its number.
 #[inline(always)]
 fn of_name<'a>(name: Term, id: InstanceId) -> Option<&'a Pool<Beam>> {
-    named(name).and_then(|named| named.instance(id)).or_else(|| nowhere(name))
+    named(name).and_then(|named| named.instance(id)).or_else(|| closed_if_forgotten(name))
 }
 
-/// Returns the first pool of a name, or the one pool of a handle. For callers without an
-/// instance.
+/// Returns the first pool of a name, or the one pool of a handle: for terms that carry no
+/// instance because nearly all work is on these.
 #[inline(always)]
 pub(crate) fn resolve_first<'a>(beam: &Beam, gate: Term) -> Option<&'a Pool<Beam>> {
     match named(gate) {
-        Some(named) => named.instance(1).or_else(|| nowhere(gate)),
-        None => handle::pool(beam.env, gate).or_else(|| nowhere(gate)),
+        Some(named) => named.instance(1).or_else(|| closed_if_forgotten(gate)),
+        None => handle::pool(beam.env, gate).or_else(|| closed_if_forgotten(gate)),
     }
 }
 
-/// Returns which of its name's pools an instance term means.
-pub(crate) fn instance_id(beam: &Beam, instance: Term) -> InstanceId {
+/// Returns the number that an instance term means.
+#[inline(always)]
+pub(crate) fn instance_id(beam: &Beam, instance: Term) -> Option<InstanceId> {
     if instance == atoms::ok() {
-        1
+        Some(1)
     } else {
-        beam.env.u64(instance).unwrap_or(0)
+        beam.env.u64(instance)
     }
 }
 
-/// Returns the term of an instance: `ok` for the first pool of a name. Nearly all are, and the
-/// atom spares a conversion.
+/// Returns the term of an instance. It is `ok` for the first pool of a name, because nearly all
+/// instances are 1 and the atom saves a conversion.
 #[inline(always)]
 pub(crate) fn instance_term(beam: &Beam, instance: InstanceId) -> Term {
     if instance == 1 {
@@ -142,13 +146,14 @@ pub(crate) fn instance_term(beam: &Beam, instance: InstanceId) -> Term {
     }
 }
 
-/// Runs `body` with the pool and the caller. Returns `no_pool` if there is no such pool.
+/// Returns the answer of `body` for the gate and the caller, or `no_pool` if there is no such
+/// pool.
 #[inline(always)]
 pub(crate) fn with_pool<'a>(beam: &Beam, gate: Term, body: impl FnOnce(Gate<'a>, Pid) -> Term) -> Term {
     with_pool_by(beam, gate, beam.env.me(), body)
 }
 
-/// Runs `body` as [`with_pool`] does, for hot entries, whose last argument is `self()`.
+/// Does the same as [`with_pool`] for hot entry points, whose last argument is `self()`.
 #[inline(always)]
 pub(crate) fn with_pool_for<'a>(beam: &Beam, gate: Term, me: Term, body: impl FnOnce(Gate<'a>, Pid) -> Term) -> Term {
     with_pool_by(beam, gate, beam.env.caller(me), body)
@@ -163,7 +168,7 @@ fn with_pool_by<'a>(beam: &Beam, gate: Term, me: Option<Pid>, body: impl FnOnce(
     }
 }
 
-/// Returns the answer to a start.
+/// Returns the term of the outcome of a start.
 pub(crate) fn started(started: Started) -> Term {
     match started {
         Started::Fresh => atoms::fresh(),
@@ -172,6 +177,7 @@ pub(crate) fn started(started: Started) -> Term {
     }
 }
 
+/// Returns the term of a refusal.
 #[inline(always)]
 pub(crate) fn refusal(refusal: Refusal) -> Term {
     match refusal {

@@ -20,26 +20,28 @@ pub(crate) trait Resource: Send + Sync + Sized + 'static {
     /// Whether resources of this type monitor processes.
     const MONITORS: bool = false;
 
-    /// Runs when the VM destroys the resource: no term and no other reference is left.
+    /// Runs when the VM destroys the resource, because no term and no other reference is left.
     fn end(self, _env: Env) {}
 
-    /// Runs when a monitored process dies. On older OTP the VM holds the main lock of that
+    /// Runs when a monitored process dies. On OTP 25 the VM may hold the main lock of that
     /// process: only atomics, this library's own locks and sends are allowed here.
     fn down(&self, _env: Env, _pid: Pid) {}
 }
 
-/// The type that the VM knows the resources of `T` by.
+/// The resource type of `T` in the VM.
 pub(crate) struct ResourceType<T> {
+    /// The type that the last load of the module opened; null before the first.
     current: AtomicPtr<ErlNifResourceType>,
     /// The types that each load of the module opened and pinned. A resource keeps the type that
-    /// it was made of.
+    /// it was made with.
     pinned: Mutex<Vec<Pinned>>,
     holds: PhantomData<fn() -> T>,
 }
 
 struct Pinned(*const ErlNifResourceType);
 
-// SAFETY: the VM compares the pointer and never writes through it; `pin` keeps its target.
+// SAFETY: the pointer is only given to `enif_get_resource`, which any thread may call. `pin`
+// keeps its target.
 unsafe impl Send for Pinned {}
 
 impl<T: Resource> ResourceType<T> {
@@ -59,9 +61,10 @@ impl<T: Resource> ResourceType<T> {
             dyncall: ptr::null(),
         };
         let mut tried = ErlNifResourceFlags::ERL_NIF_RT_CREATE;
-        // SAFETY: called from `load`, as the VM demands; name and callbacks are static. A type of
-        // an earlier load of this module is gone by name; its resources live on with their
-        // callbacks, which are these same functions.
+        // SAFETY: the VM demands a call from `load`, which calls this alone, and a name and
+        // callbacks that stay: they are static. The VM has forgotten the name of a type of an
+        // earlier load. The resources of that type keep their callbacks, which are these
+        // functions.
         let opened = unsafe { sys::enif_init_resource_type(env.raw(), T::NAME.as_ptr(), &init, tried, &mut tried) };
         if opened.is_null() {
             return false;
@@ -73,9 +76,9 @@ impl<T: Resource> ResourceType<T> {
 
     /// Keeps the current type, and this library, for as long as the VM runs.
     ///
-    /// The VM unmaps the library of a purged module once no resource needs it, and forgets its
-    /// types. Statics and resources must outlive that. One resource that is never released keeps
-    /// all of them.
+    /// The VM unmaps the library of a purged module, and frees its types, once no resource needs
+    /// them. The statics and the resources must outlive a purge. One resource that is never
+    /// released keeps the library and the type.
     pub(crate) fn pin(&self, value: T) {
         let _never_released = self.alloc(value);
         self.pinned.lock().push(Pinned(self.current()));
@@ -90,8 +93,9 @@ impl<T: Resource> ResourceType<T> {
     /// Makes a resource that owns `value`. The caller owns its one reference.
     pub(crate) fn alloc(&self, value: T) -> *mut c_void {
         const { assert!(align_of::<T>() <= align_of::<u64>()) };
-        // SAFETY: the type is open and its destructor drops a `T`. The VM returns memory of that
-        // size, aligned for a word.
+        // SAFETY: the type must be open: `load` fails unless it has opened all types, and no
+        // entry point runs before. The memory must fit a `T`: the VM returns that size, aligned
+        // for a word, and no larger alignment compiles.
         unsafe {
             let object = sys::enif_alloc_resource(self.current(), size_of::<T>());
             object.cast::<T>().write(value);
@@ -102,8 +106,8 @@ impl<T: Resource> ResourceType<T> {
     /// Makes a term that refers to `value`. The value lives for as long as any term does.
     pub(crate) fn make(&self, env: Env, value: T) -> (Term, *const T) {
         let object = self.alloc(value);
-        // SAFETY: the object is a live resource. The term has a reference of its own, so the
-        // reference of the allocation is released.
+        // SAFETY: `alloc` has just made the resource, whose one reference belongs to this call.
+        // The term gets a reference of its own, so this call may release its one.
         unsafe {
             let term = Term::of(sys::enif_make_resource(env.raw(), object));
             sys::enif_release_resource(object);
@@ -111,8 +115,8 @@ impl<T: Resource> ResourceType<T> {
         }
     }
 
-    /// Returns the value that a term refers to, for the length of the call. The term must be an
-    /// argument of that call.
+    /// Returns the value that a term refers to. The term must be an argument of the current call;
+    /// the value may be used until that call returns.
     #[inline]
     pub(crate) fn get<'a>(&self, env: Env, term: Term) -> Option<&'a T> {
         get_of(env, term, self.current()).or_else(|| self.get_pinned(env, term))
@@ -130,8 +134,9 @@ impl<T: Resource> ResourceType<T> {
 #[inline]
 fn get_of<'a, T>(env: Env, term: Term, type_: *const ErlNifResourceType) -> Option<&'a T> {
     let mut object = ptr::null();
-    // SAFETY: the VM checks that the term is a live resource of this type, which holds a `T`. The
-    // term is an argument of the current call, so the resource outlives the call.
+    // SAFETY: the object must hold a `T` and outlive the reference. The VM checks that the term
+    // is a resource of this type, which holds a `T`. The caller guarantees that the term is an
+    // argument of the current call, which keeps the resource until the call returns.
     unsafe {
         if sys::enif_get_resource(env.raw(), term.raw(), type_, &mut object) == 0 {
             return None;
@@ -142,7 +147,8 @@ fn get_of<'a, T>(env: Env, term: Term, type_: *const ErlNifResourceType) -> Opti
 
 unsafe extern "C" fn dtor<T: Resource>(env: *mut ErlNifEnv, object: *mut c_void) {
     let end = || {
-        // SAFETY: a resource of this type holds a `T`, and the VM destroys it once.
+        // SAFETY: `alloc` has written a `T` to each resource of this type. The VM destroys each
+        // once, so the value is moved out once.
         let value = unsafe { object.cast::<T>().read() };
         value.end(Env::of(env));
     };
@@ -156,10 +162,10 @@ unsafe extern "C" fn down<T: Resource>(
     _monitor: *const ErlNifMonitor,
 ) {
     let down = || {
-        // SAFETY: a resource of this type holds a `T`, and the VM holds a reference to it for the
-        // length of the call.
+        // SAFETY: `alloc` has written a `T` to each resource of this type. The VM holds a
+        // reference to the resource until this call returns.
         let value = unsafe { &*object.cast::<T>() };
-        // SAFETY: the VM passes a pointer to a pid.
+        // SAFETY: the pointer must be to a pid, as the VM guarantees for this argument.
         if let Some(pid) = unsafe { callback_pid(pid) } {
             value.down(Env::of(env), pid);
         }

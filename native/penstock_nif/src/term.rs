@@ -2,17 +2,16 @@
 
 use std::ffi::{c_int, c_uint};
 use std::mem::MaybeUninit;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use penstock_core::Pid;
 use rustler::sys::{self, ErlNifEnv, ErlNifPid, ErlNifTerm};
 
-/// The low bits of a term, which say which kind of immediate it is.
+/// The low bits of a term, which tell the kinds of immediate terms apart.
 const TAG_MASK: usize = 0xF;
 
-/// The low bits of a local pid. 0 until [`Env::learn_pid_tag`] has found that a pid's term is its
-/// word.
+/// The low bits of the term of a local pid. 0 until [`Env::learn_pid_tag`] has found that this
+/// term is the word by which the VM knows the process.
 static PID_TAG: AtomicUsize = AtomicUsize::new(0);
 
 /// A term: one word, which is the whole value of an atom, a small integer or a local pid.
@@ -28,8 +27,8 @@ impl Term {
 
     #[inline]
     pub(crate) fn raw(self) -> ErlNifTerm {
-        // SAFETY: `ErlNifTerm` is a transparent wrapper of one `usize`, private only by its
-        // field.
+        // SAFETY: both types must be of the same layout. rustler declares `ErlNifTerm` as a
+        // transparent wrapper of one `usize`, whose field is private.
         unsafe { std::mem::transmute::<usize, ErlNifTerm>(self.0) }
     }
 
@@ -39,7 +38,8 @@ impl Term {
         Self(unsafe { std::mem::transmute::<ErlNifTerm, usize>(raw) })
     }
 
-    /// Returns a pid as a term. Local pids are immediate: valid in every environment.
+    /// Returns the term of a pid. Local pids are immediate terms, which are valid in every
+    /// environment.
     #[inline]
     pub(crate) fn pid(pid: Pid) -> Self {
         Self(pid.word() as usize)
@@ -47,7 +47,9 @@ impl Term {
 }
 
 pub(crate) fn raw_pid(pid: Pid) -> ErlNifPid {
-    // SAFETY: `ErlNifPid` is a C struct of one term, and the word came from such a struct.
+    // SAFETY: both types must be of the same layout: `ErlNifPid` is a C struct of one term. The
+    // word must be a pid: each `Pid` comes from `pid_of`, or from `caller`, which compares the
+    // tag.
     unsafe { std::mem::transmute::<usize, ErlNifPid>(pid.word() as usize) }
 }
 
@@ -65,7 +67,13 @@ pub(crate) unsafe fn callback_pid(raw: *const ErlNifPid) -> Option<Pid> {
     pid_of(unsafe { *raw })
 }
 
-/// The environment of the current call or callback.
+/// An environment of the VM, in which terms are read and made.
+///
+/// It must be that of the current call or callback, or that of a
+/// [`Ticket`](crate::ticket::Ticket) whose owner uses it. `enter`, `load` and the callbacks of
+/// resources make it of the pointer that the VM passed, `Ticket::message` of its own, and none of
+/// them keeps a copy after its return. Each `SAFETY` comment below that says "the environment is
+/// valid" relies on this.
 #[derive(Clone, Copy)]
 pub(crate) struct Env(*mut ErlNifEnv);
 
@@ -81,8 +89,7 @@ impl Env {
     }
 
     pub(crate) fn atom(self, name: &str) -> Term {
-        // SAFETY: the environment is that of the current call; the name is valid for its length,
-        // and ASCII.
+        // SAFETY: the environment is valid; the name is valid for its length, and ASCII.
         Term::of(unsafe { sys::enif_make_atom_len(self.0, name.as_ptr().cast(), name.len()) })
     }
 
@@ -90,8 +97,7 @@ impl Env {
     #[inline]
     pub(crate) fn me(self) -> Option<Pid> {
         let mut pid = MaybeUninit::uninit();
-        // SAFETY: the environment is that of the current call; the VM fills the pid unless it
-        // answers NULL.
+        // SAFETY: the environment is valid; the VM fills the pid unless it answers NULL.
         unsafe {
             if sys::enif_self(self.0, pid.as_mut_ptr()).is_null() {
                 return None;
@@ -100,11 +106,11 @@ impl Env {
         }
     }
 
-    /// Returns the calling process. `term` is `self()`, which hot entries take because it costs
-    /// the caller nothing, while `enif_self` is a call of the VM.
+    /// Returns the calling process. `term` is `self()`, which hot entry points take because it
+    /// costs the caller nothing, while `enif_self` is a call of the VM.
     ///
-    /// Only this library's own Elixir code passes a pid: the pid of another process would count
-    /// for that process. A term that is no local pid is ignored, and the VM is asked.
+    /// Only this library's own Elixir code passes a pid: with the pid of another process, permits
+    /// would count for that process. If the term is no local pid, this function asks the VM.
     #[inline(always)]
     pub(crate) fn caller(self, term: Term) -> Option<Pid> {
         let tag = PID_TAG.load(Ordering::Relaxed);
@@ -117,7 +123,7 @@ impl Env {
     }
 
     /// Learns the tag of local pids from `term`, which is `self()`. Learns nothing if the VM
-    /// knows the process by another word.
+    /// knows the process by another word than its term.
     pub(crate) fn learn_pid_tag(self, term: Term) {
         if self.me().map(Pid::word) == Some(term.word()) {
             PID_TAG.store(term.0 & TAG_MASK, Ordering::Relaxed);
@@ -126,7 +132,7 @@ impl Env {
 
     pub(crate) fn local_pid(self, term: Term) -> Option<Pid> {
         let mut pid = MaybeUninit::uninit();
-        // SAFETY: as in `me`; the VM fills the pid if it answers true.
+        // SAFETY: the environment is valid; the VM fills the pid if it answers true.
         unsafe {
             if sys::enif_get_local_pid(self.0, term.raw(), pid.as_mut_ptr()) == 0 {
                 return None;
@@ -136,32 +142,32 @@ impl Env {
     }
 
     pub(crate) fn is_alive(self, pid: Pid) -> bool {
-        // SAFETY: the environment is that of the current call.
+        // SAFETY: the environment is valid.
         unsafe { sys::enif_is_process_alive(self.0, &raw_pid(pid)) != 0 }
     }
 
     #[inline]
     pub(crate) fn uint(self, term: Term) -> Option<u32> {
         let mut value: c_uint = 0;
-        // SAFETY: the environment is that of the current call.
+        // SAFETY: the environment is valid.
         (unsafe { sys::enif_get_uint(self.0, term.raw(), &mut value) } != 0).then_some(value)
     }
 
     pub(crate) fn u64(self, term: Term) -> Option<u64> {
         let mut value = 0_u64;
-        // SAFETY: the environment is that of the current call.
+        // SAFETY: the environment is valid.
         (unsafe { sys::enif_get_uint64(self.0, term.raw(), &mut value) } != 0).then_some(value)
     }
 
     #[inline]
     pub(crate) fn make_u64(self, value: u64) -> Term {
-        // SAFETY: the environment is that of the current call.
+        // SAFETY: the environment is valid.
         Term::of(unsafe { sys::enif_make_uint64(self.0, value) })
     }
 
     pub(crate) fn tuple(self, terms: &[Term]) -> Term {
-        // SAFETY: `Term` is a transparent word as `ErlNifTerm` is, and the VM reads `len` of
-        // them.
+        // SAFETY: the environment is valid. `Term` is a transparent word as `ErlNifTerm` is, and
+        // the VM reads `terms.len()` of them.
         Term::of(unsafe { sys::enif_make_tuple_from_array(self.0, terms.as_ptr().cast(), terms.len() as c_uint) })
     }
 
@@ -171,13 +177,11 @@ impl Env {
         self.elements(term)?.try_into().ok()
     }
 
-    /// Returns the elements of a tuple. They live as long as the call, which no copy of this
-    /// environment outlives.
+    /// Returns the elements of a tuple. The caller must not use them after the current call.
     pub(crate) fn elements<'a>(self, term: Term) -> Option<&'a [Term]> {
         let (mut arity, mut elements) = (0, std::ptr::null());
-        // SAFETY: the environment is that of the current call; the VM answers true only of a
-        // tuple, and then lets `elements` point to `arity` terms, unless `arity` is 0. `Term` is
-        // the same word.
+        // SAFETY: the environment is valid; the VM answers true only of a tuple, and then lets
+        // `elements` point to `arity` terms, unless `arity` is 0. `Term` is the same word.
         unsafe {
             if sys::enif_get_tuple(self.0, term.raw(), &mut arity, &mut elements) == 0 {
                 return None;
@@ -186,12 +190,12 @@ impl Env {
         }
     }
 
-    /// Returns the bytes of a binary. They live as long as the call.
+    /// Returns the bytes of a binary. The caller must not use them after the current call.
     #[inline]
     pub(crate) fn binary<'a>(self, term: Term) -> Option<&'a [u8]> {
         let mut binary = MaybeUninit::<sys::ErlNifBinary>::uninit();
-        // SAFETY: the environment is that of the current call; the VM fills the struct if it
-        // answers true, with bytes that do not move before the call ends.
+        // SAFETY: the environment is valid; the VM fills the struct if it answers true, with
+        // bytes that do not move before the call ends.
         unsafe {
             if sys::enif_inspect_binary(self.0, term.raw(), binary.as_mut_ptr()) == 0 {
                 return None;
@@ -204,37 +208,36 @@ impl Env {
     /// Returns the number of characters of an atom, if all of them are Latin-1.
     pub(crate) fn latin1_length(self, term: Term) -> Option<u32> {
         let (mut length, latin1) = (0, sys::ErlNifCharEncoding::ERL_NIF_LATIN1);
-        // SAFETY: the environment is that of the current call.
+        // SAFETY: the environment is valid.
         (unsafe { sys::enif_get_atom_length(self.0, term.raw(), &mut length, latin1) } != 0).then_some(length)
     }
 
     pub(crate) fn i64(self, term: Term) -> Option<i64> {
         let mut value = 0_i64;
-        // SAFETY: the environment is that of the current call.
+        // SAFETY: the environment is valid.
         (unsafe { sys::enif_get_int64(self.0, term.raw(), &mut value) } != 0).then_some(value)
     }
 
     pub(crate) fn f64(self, term: Term) -> Option<f64> {
         let mut value = 0_f64;
-        // SAFETY: the environment is that of the current call.
+        // SAFETY: the environment is valid.
         (unsafe { sys::enif_get_double(self.0, term.raw(), &mut value) } != 0).then_some(value)
     }
 
     pub(crate) fn is_binary(self, term: Term) -> bool {
-        // SAFETY: the environment is that of the current call.
+        // SAFETY: the environment is valid.
         unsafe { sys::enif_is_binary(self.0, term.raw()) != 0 }
     }
 
     pub(crate) fn is_empty_list(self, term: Term) -> bool {
-        // SAFETY: the environment is that of the current call.
+        // SAFETY: the environment is valid.
         unsafe { sys::enif_is_empty_list(self.0, term.raw()) != 0 }
     }
 
     /// Returns the head and the tail of a list that is not empty.
     pub(crate) fn cell(self, term: Term) -> Option<(Term, Term)> {
         let (mut head, mut tail) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-        // SAFETY: the environment is that of the current call; the VM fills both if it answers
-        // true.
+        // SAFETY: the environment is valid; the VM fills both if it answers true.
         unsafe {
             if sys::enif_get_list_cell(self.0, term.raw(), head.as_mut_ptr(), tail.as_mut_ptr()) == 0 {
                 return None;
@@ -246,8 +249,8 @@ impl Env {
     /// Returns the value of a key in a map.
     pub(crate) fn get(self, map: Term, key: Term) -> Option<Term> {
         let mut value = MaybeUninit::uninit();
-        // SAFETY: the environment is that of the current call; the VM fills the value if it
-        // answers true, which it does only for a map.
+        // SAFETY: the environment is valid; the VM fills the value if it answers true, which it
+        // does only for a map.
         unsafe {
             if sys::enif_get_map_value(self.0, map.raw(), key.raw(), value.as_mut_ptr()) == 0 {
                 return None;
@@ -260,9 +263,8 @@ impl Env {
     pub(crate) fn map<const N: usize>(self, fields: [(Term, Term); N]) -> Term {
         let (keys, values) = (fields.map(|(key, _)| key), fields.map(|(_, value)| value));
         let mut map = MaybeUninit::uninit();
-        // SAFETY: the environment is that of the current call. `Term` is a transparent word as
-        // `ErlNifTerm` is, and the VM reads `N` of either array. It fills the map, as no two keys
-        // are the same.
+        // SAFETY: the environment is valid. `Term` is a transparent word as `ErlNifTerm` is, and
+        // the VM reads `N` of either array. It fills the map, as no two keys are the same.
         unsafe {
             let made = sys::enif_make_map_from_arrays(
                 self.0,
@@ -282,8 +284,7 @@ impl Env {
     pub(crate) fn pairs(self, term: Term) -> Option<Pairs> {
         let mut iterator = MaybeUninit::uninit();
         let first = sys::ErlNifMapIteratorEntry::ERL_NIF_MAP_ITERATOR_HEAD;
-        // SAFETY: the environment is that of the current call; the VM fills the iterator if it
-        // answers true.
+        // SAFETY: the environment is valid; the VM fills the iterator if it answers true.
         unsafe {
             if sys::enif_map_iterator_create(self.0, term.raw(), iterator.as_mut_ptr(), first) == 0 {
                 return None;
@@ -292,11 +293,11 @@ impl Env {
         }
     }
 
-    /// Returns a term in the external term format.
+    /// Returns the encoding of a term in the external term format.
     pub(crate) fn external(self, term: Term) -> Option<Vec<u8>> {
         let mut binary = MaybeUninit::<sys::ErlNifBinary>::uninit();
-        // SAFETY: the environment is that of the current call; the VM fills the struct if it
-        // answers true, and this function owns it, copies from it and releases it.
+        // SAFETY: the environment is valid; the VM fills the struct if it answers true, and this
+        // function owns it, copies from it and releases it.
         unsafe {
             if sys::enif_term_to_binary(self.0, term.raw(), binary.as_mut_ptr()) == 0 {
                 return None;
@@ -310,8 +311,8 @@ impl Env {
 
     pub(crate) fn make_binary(self, bytes: &[u8]) -> Term {
         let mut term = MaybeUninit::uninit();
-        // SAFETY: the environment is that of the current call; the VM makes a binary of
-        // `bytes.len()` bytes and returns where this function must write them.
+        // SAFETY: the environment is valid; the VM makes a binary of `bytes.len()` bytes and
+        // returns where they must be written.
         unsafe {
             let data = sys::enif_make_new_binary(self.0, bytes.len(), term.as_mut_ptr());
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len());
@@ -321,41 +322,44 @@ impl Env {
 
     /// Returns the VM's own hash. Terms that are `===` have the same.
     pub(crate) fn hash(self, term: Term, salt: u64) -> u64 {
-        // SAFETY: the term is of the current call.
+        // SAFETY: the term must be live: it is an argument of the current call, or a part of one.
         unsafe { sys::enif_hash(sys::ErlNifHash::ERL_NIF_INTERNAL_HASH, term.raw(), salt) }
     }
 
     pub(crate) fn list(self, terms: &[Term]) -> Term {
-        // SAFETY: as in `tuple`.
+        // SAFETY: the environment is valid. `Term` is a transparent word as `ErlNifTerm` is, and
+        // the VM reads `terms.len()` of them.
         Term::of(unsafe { sys::enif_make_list_from_array(self.0, terms.as_ptr().cast(), terms.len() as c_uint) })
     }
 
     pub(crate) fn is_ref(self, term: Term) -> bool {
-        // SAFETY: the environment is that of the current call.
+        // SAFETY: the environment is valid.
         unsafe { sys::enif_is_ref(self.0, term.raw()) != 0 }
     }
 
     pub(crate) fn is_atom(self, term: Term) -> bool {
-        // SAFETY: the environment is that of the current call.
+        // SAFETY: the environment is valid.
         unsafe { sys::enif_is_atom(self.0, term.raw()) != 0 }
     }
 
-    /// Copies a term, of any environment, to the mailbox of a process, if the process is alive.
+    /// Sends a copy of a term, of any environment, to a process, if the process is alive.
     pub(crate) fn send(self, to: Pid, message: Term) {
-        // SAFETY: the environment is that of the current call or callback; with a NULL message
-        // environment the VM copies the message from any environment. A message to a dead process
-        // is dropped; the permits of a dead waiter come back by its monitor.
+        // SAFETY: the environment is valid. With a NULL message environment the VM copies the
+        // message from the environment that it is in. The VM drops a message to a dead process;
+        // the permits of a dead waiter come back by its monitor.
         unsafe { sys::enif_send(self.0, &raw_pid(to), std::ptr::null_mut(), message.raw()) };
     }
 
     pub(crate) fn raise(self, reason: Term) -> Term {
-        // SAFETY: the environment is that of the current call, which returns the result.
+        // SAFETY: the environment must be that of a call which returns the result: `enter` and
+        // `map` pass it on, and no callback uses them.
         Term::of(unsafe { sys::enif_raise_exception(self.0, reason.raw()) })
     }
 
     /// Tells the scheduler that this call used `percent` of a time slice.
     pub(crate) fn consume_timeslice(self, percent: u32) {
-        // SAFETY: the environment is that of the current call.
+        // SAFETY: the environment must be that of a call and not of a callback. `Beam` guarantees
+        // that: it is not accountable in a callback.
         unsafe { sys::enif_consume_timeslice(self.0, percent.clamp(1, 100) as c_int) };
     }
 }
@@ -371,8 +375,8 @@ impl Iterator for Pairs {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (mut key, mut value) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-        // SAFETY: the iterator is one that the VM made, in the environment of the current call;
-        // the VM fills both terms if it answers true.
+        // SAFETY: the iterator is one that the VM made, in this environment, which is valid; the
+        // VM fills both terms if it answers true.
         unsafe {
             if sys::enif_map_iterator_get_pair(self.env.0, &mut self.iterator, key.as_mut_ptr(), value.as_mut_ptr())
                 == 0
@@ -387,7 +391,7 @@ impl Iterator for Pairs {
 
 impl Drop for Pairs {
     fn drop(&mut self) {
-        // SAFETY: as above, and this is its end.
+        // SAFETY: the iterator is one that the VM made, and nothing uses it after `drop`.
         unsafe { sys::enif_map_iterator_destroy(self.env.0, &mut self.iterator) };
     }
 }

@@ -1,4 +1,4 @@
-//! Tickets: how a waiter is woken.
+//! Tickets: the messages that wake waiters.
 
 use parking_lot::Mutex;
 use penstock_core::Answer;
@@ -8,7 +8,7 @@ use crate::ask::Ask;
 use crate::atoms;
 use crate::term::{Env, Term};
 
-/// The reference that a waiter waits for, in an environment of its own.
+/// The reference that a waiter waits for, in an environment that belongs to the ticket.
 pub(crate) struct Ticket {
     env: *mut ErlNifEnv,
     reference: Term,
@@ -16,17 +16,18 @@ pub(crate) struct Ticket {
     ask: *const Ask,
 }
 
-// SAFETY: the owner of a ticket owns its process-independent environment, and only one thread has
-// the ticket at a time. Any thread may use an `Ask`.
+// SAFETY: a process-independent environment may move to another thread if only one uses it at a
+// time. The ticket owns its environment, and a ticket is not `Sync`. Any thread may use an `Ask`,
+// which is `Sync`.
 unsafe impl Send for Ticket {}
 
-/// Environments to reuse: making one costs an allocation of a kilobyte.
+/// Environments for reuse, at most [`MAX_SPARE`]: a new one costs an allocation of a kilobyte.
 static SPARE: Mutex<Vec<SpareEnv>> = Mutex::new(Vec::new());
 const MAX_SPARE: usize = 256;
 
 struct SpareEnv(*mut ErlNifEnv);
 
-// SAFETY: as for `Ticket`.
+// SAFETY: a spare environment belongs to no ticket, and only one thread takes it out of the list.
 unsafe impl Send for SpareEnv {}
 
 impl Ticket {
@@ -35,10 +36,11 @@ impl Ticket {
         let spare = SPARE.lock().pop();
         let env = match spare {
             Some(SpareEnv(env)) => env,
-            // SAFETY: only `drop` frees the environment, or keeps it as a spare.
+            // SAFETY: the call has no precondition. Only `drop` frees the environment.
             None => unsafe { sys::enif_alloc_env() },
         };
-        // SAFETY: `env` is process independent and belongs to this ticket.
+        // SAFETY: the target environment must be used by no other thread: it belongs to this
+        // ticket alone. The caller guarantees that `reference` is a term of the current call.
         let reference = Term::of(unsafe { sys::enif_make_copy(env, reference.raw()) });
         Self { env, reference, ask: std::ptr::null() }
     }
@@ -51,9 +53,10 @@ impl Ticket {
         ticket
     }
 
-    /// Notes in the ask, if there is one, that the message has been sent.
+    /// Records in the ask, if there is one, that the message has been sent.
     pub(crate) fn set_told(&self) {
-        // SAFETY: null, or the target of this ticket's copy of the reference, which keeps it.
+        // SAFETY: the pointer must be null or to a live ask. `of_ask` sets it to the target of
+        // the reference, and this ticket's copy of the reference keeps the target.
         if let Some(ask) = unsafe { self.ask.as_ref() } {
             ask.set_told();
         }
@@ -90,14 +93,15 @@ fn reason(answer: Answer) -> Term {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        // SAFETY: the environment belongs to this ticket, and no term of it is used after this.
+        // SAFETY: no thread may use the environment or a term of it. It belongs to this ticket,
+        // which is dropped; `wake` has copied its message into the mailbox.
         unsafe { sys::enif_clear_env(self.env) };
         let mut spare = SPARE.lock();
         if spare.len() < MAX_SPARE {
             spare.push(SpareEnv(self.env));
         } else {
             drop(spare);
-            // SAFETY: as above.
+            // SAFETY: the environment belongs to this ticket, which is dropped, and is no spare.
             unsafe { sys::enif_free_env(self.env) };
         }
     }

@@ -106,6 +106,9 @@ impl Place {
 }
 
 impl Failures {
+    /// The bytes for each of `max_keys`, without the rest of the last row.
+    pub(super) const KEY_MEMORY: usize = 2 * size_of::<Place>();
+
     pub(super) fn new(max_keys: usize) -> Result<Self, OutOfMemory> {
         // Two places for each key, so that few rows are full.
         let rows = max_keys.checked_mul(2).ok_or(OutOfMemory)?.div_ceil(ROW);

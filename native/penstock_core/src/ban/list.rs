@@ -92,6 +92,9 @@ fn context(now: u64) -> Context {
 }
 
 impl List {
+    /// The bytes that the table of the list has for each of `max_bans`, at most.
+    pub(super) const BAN_MEMORY: usize = 2 * Table::KEY_MEMORY;
+
     pub(super) fn new(max_bans: usize) -> Result<Self, OutOfMemory> {
         // Nearly four places for each ban: a key rarely finds none, and then another ban is
         // dropped for it.

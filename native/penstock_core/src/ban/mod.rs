@@ -111,6 +111,11 @@ pub struct Ban {
 const CHANGEABLE: usize = 6;
 
 impl Ban {
+    /// The bytes that are reserved for each of `max_keys`.
+    pub const KEY_MEMORY: usize = Failures::KEY_MEMORY;
+    /// The bytes that are reserved for each of `max_bans`.
+    pub const BAN_MEMORY: usize = List::BAN_MEMORY;
+
     /// Returns the time of the list's clock in ns. `real` reads the host's clock, which serves
     /// unless the list's clock is manual.
     #[inline]

@@ -97,6 +97,9 @@ pub(crate) enum Found<'a> {
 }
 
 impl Table {
+    /// The bytes that a table has for each of `max_keys`, at most.
+    pub(crate) const KEY_MEMORY: usize = 2 * PLACE;
+
     pub(crate) fn new(max_keys: usize) -> Result<Self, OutOfMemory> {
         let count = if max_keys <= FEW {
             max_keys

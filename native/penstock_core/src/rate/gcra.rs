@@ -75,6 +75,9 @@ pub(crate) enum Turn {
 }
 
 impl Rate {
+    /// The highest rate.
+    pub const MAX_HITS_PER_MS: u64 = NS_PER_MS / SHORTEST;
+
     /// Returns the rate of `limit` hits in `per_ms` on average, and of at most `burst` at once.
     pub fn new(limit: u32, per_ms: u64, burst: u32) -> Result<Self, OutOfBounds> {
         if limit == 0 || per_ms == 0 || burst == 0 {

@@ -167,6 +167,9 @@ pub struct LimiterInfo {
 }
 
 impl Limiter {
+    /// The bytes that are reserved for each of `max_keys`.
+    pub const KEY_MEMORY: usize = Table::KEY_MEMORY;
+
     /// Returns a closed limiter for `max_keys` keys.
     pub fn new(max_keys: u32) -> Result<Self, OutOfMemory> {
         Ok(Self {

@@ -1,4 +1,4 @@
-//! Entry points of bans.
+//! Entry points of ban lists.
 
 use penstock_core::{whole_ms, Ban, Banned, Failure, Generation, Host, Listed, FOREVER};
 
@@ -7,7 +7,7 @@ use crate::clock;
 use crate::decode::{ban_ms, ban_settings};
 use crate::entry::entries;
 use crate::host::Beam;
-use crate::key::digest;
+use crate::key::tag_of_key;
 use crate::node::REGISTRY;
 use crate::resolve::{named, started};
 use crate::term::Term;
@@ -24,11 +24,13 @@ entries! {
     ban_advance/2 => advance,
 }
 
-/// Bytes in the external term format of the largest key, or reason, that is kept with a ban.
+/// The size of the largest key, or reason, that is kept with a ban: bytes in the external term
+/// format.
 pub(super) const LARGEST_KEPT: usize = 256;
-/// Bans that one call for a list looks at, each of which may become two binaries and a tuple.
+/// The number of bans that one call of `ban_list` looks at. Each may become two binaries and a
+/// tuple.
 const LISTED: usize = 128;
-/// Bans that one call counts: some 20 µs.
+/// The number of bans that one call of `ban_count` looks at, in some 20 µs.
 const COUNTED: usize = 1_000;
 
 fn start(beam: &Beam, [name, owner, settings]: [Term; 3]) -> Term {
@@ -44,8 +46,8 @@ fn ban<'a>(name: Term) -> Option<(&'a Ban, Generation)> {
     named(name)?.bans()
 }
 
-/// Runs `body` with the bans, the hash of the key and the time. Returns the problem with either
-/// of the first two.
+/// Returns the answer of `body` for the ban list, the tag of the key and the time. Returns the
+/// reason instead if there is no such ban list, or the key has no tag.
 #[inline(always)]
 fn with_key(
     beam: &Beam,
@@ -53,7 +55,7 @@ fn with_key(
     body: impl FnOnce(&Ban, Generation, u64, u64) -> Term,
 ) -> Term {
     let Some((ban, generation)) = ban(name) else { return atoms::no_ban() };
-    let tag = match digest(beam, generation, key, measured == atoms::measured()) {
+    let tag = match tag_of_key(beam, generation, key, measured == atoms::measured()) {
         Ok(tag) => tag,
         Err(problem) => return problem,
     };
@@ -61,13 +63,13 @@ fn with_key(
     if ban.is_current(generation) {
         return answer;
     }
-    // The bans were closed meanwhile, and another name may use their memory by now. So the entry
-    // of this call must go.
+    // The ban list was closed meanwhile, and another name may use its memory by now. So a ban
+    // that this call has made must go.
     ban.unban(tag);
     atoms::no_ban()
 }
 
-/// Returns the rest of a ban: 1 ms at least, or `infinity`.
+/// Returns the term of the rest of a ban: at least 1 ms, or `infinity`.
 fn left_ms(beam: &Beam, left: u64) -> Term {
     if left == FOREVER {
         atoms::infinity()
@@ -81,13 +83,14 @@ fn banned(beam: &Beam, left: u64) -> Term {
 }
 
 fn check(beam: &Beam, args: [Term; 3]) -> Term {
-    with_key(beam, args, |ban, _incarnation, tag, now| match ban.check(tag, now) {
+    with_key(beam, args, |ban, _generation, tag, now| match ban.check(tag, now) {
         Banned::No => atoms::ok(),
         Banned::For(left) => banned(beam, left),
     })
 }
 
-/// Returns the bytes to keep of a term whose size was checked already: none if they are too many.
+/// Returns the encoding of a term, or `None` if it is too large to keep. The caller has checked
+/// that the term is small enough to encode.
 fn kept(beam: &Beam, term: Term) -> Option<Box<[u8]>> {
     beam.env.external(term).filter(|bytes| bytes.len() <= LARGEST_KEPT).map(Vec::into_boxed_slice)
 }
@@ -114,7 +117,7 @@ fn put(beam: &Beam, [name, key, ms, reason, measured]: [Term; 5]) -> Term {
 }
 
 fn remove(beam: &Beam, args: [Term; 3]) -> Term {
-    with_key(beam, args, |ban, _incarnation, tag, _now| {
+    with_key(beam, args, |ban, _generation, tag, _now| {
         ban.unban(tag);
         atoms::ok()
     })

@@ -1,7 +1,7 @@
-//! Entry point that returns the bounds and sizes that both languages need: they are stated here,
-//! or where this crate applies them.
+//! Entry point that returns the bounds and sizes that both languages need. Each is stated once,
+//! where the core or this crate applies it.
 
-use penstock_core::{CENTURY, NS_PER_MS};
+use penstock_core::{Ban, Limiter, Rate, CENTURY, NS_PER_MS};
 
 use crate::atoms;
 use crate::decode::MAX_NUMBER;
@@ -16,16 +16,6 @@ entries! {
     bounds/0 => bounds,
 }
 
-/// The quickest rate that the core takes: a million hits per second.
-const HITS_PER_MS: u64 = 1_000;
-
-/// Bytes that are reserved for each of a limiter's `max_keys`: at most two places of 16 bytes.
-const LIMITER_KEY_MEMORY: u64 = 32;
-/// Bytes that are reserved for each of a ban's `max_keys`: two places of 80 bytes.
-const BAN_KEY_MEMORY: u64 = 160;
-/// Bytes that are reserved for each of a ban's `max_bans`.
-const BAN_MEMORY: u64 = 64;
-
 fn bounds(beam: &Beam, []: [Term; 0]) -> Term {
     let number = |n: u64| beam.env.make_u64(n);
     beam.env.map([
@@ -33,10 +23,10 @@ fn bounds(beam: &Beam, []: [Term; 0]) -> Term {
         (atoms::key_bytes(), number(LARGEST.into())),
         (atoms::reason_bytes(), number(ban::LARGEST_KEPT as u64)),
         (atoms::hits(), number(rate::MAX_HITS as u64)),
-        (atoms::hits_per_ms(), number(HITS_PER_MS)),
+        (atoms::hits_per_ms(), number(Rate::MAX_HITS_PER_MS)),
         (atoms::century_ms(), number(CENTURY / NS_PER_MS)),
-        (atoms::limiter_key_memory(), number(LIMITER_KEY_MEMORY)),
-        (atoms::ban_key_memory(), number(BAN_KEY_MEMORY)),
-        (atoms::ban_memory(), number(BAN_MEMORY)),
+        (atoms::limiter_key_memory(), number(Limiter::KEY_MEMORY as u64)),
+        (atoms::ban_key_memory(), number(Ban::KEY_MEMORY as u64)),
+        (atoms::ban_memory(), number(Ban::BAN_MEMORY as u64)),
     ])
 }

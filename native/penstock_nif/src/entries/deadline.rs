@@ -20,9 +20,9 @@ entries! {
     deadline_rest/0 => rest,
 }
 
-/// Overdue processes that one call returns: some 20 µs, which is also how long it may hold a lock
-/// of the table.
-const MOST: usize = 64;
+/// The number of overdue processes that one call returns, in some 20 µs. It may hold a lock of
+/// the table for all of that time.
+const DUE_PER_CALL: usize = 64;
 
 fn set(beam: &Beam, [gate, offer, ms]: [Term; 3]) -> Term {
     let pool = resolve_offer(beam, gate, offer).map(|(pool, _)| Admission::by(pool));
@@ -36,7 +36,7 @@ fn give(beam: &Beam, [gate, instance, pid, ms]: [Term; 4]) -> Term {
 
 fn set_for(beam: &Beam, pid: Option<Pid>, pool: Option<Admission>, ms: Term) -> Term {
     let (Some(pid), Some(pool), Some(ms)) = (pid, pool, beam.env.positive_i31(ms)) else { return atoms::badarg() };
-    // One ms more, for the part of a ms that the clock does not tell: no process is killed early.
+    // One ms more, because the clock rounds down: no process is killed early.
     node::set_deadline(beam.env, pid, clock::exact_ms() + u64::from(ms) + 1, pool);
     atoms::ok()
 }
@@ -49,7 +49,7 @@ fn end(beam: &Beam, []: [Term; 0]) -> Term {
 }
 
 fn due(beam: &Beam, []: [Term; 0]) -> Term {
-    let due = DEADLINES.due(clock::exact_ms(), MOST, |pid, by| by.pool.count_killed(by.opening, pid));
+    let due = DEADLINES.due(clock::exact_ms(), DUE_PER_CALL, |pid, by| by.pool.count_killed(by.opening, pid));
     beam.worked(due.len() * 4);
     let pids: Vec<Term> = due.into_iter().map(Term::pid).collect();
     beam.env.list(&pids)

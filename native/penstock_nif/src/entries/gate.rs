@@ -17,8 +17,8 @@ entries! {
     gate_names/1 => names,
 }
 
-/// Names that one call looks at, some 150 ns each.
-const NAMES: usize = 256;
+/// The number of names that one call looks at, some 150 ns each.
+const NAMES_PER_CALL: usize = 256;
 
 fn close(beam: &Beam, [name, owner]: [Term; 2]) -> Term {
     let Some(owner) = beam.env.local_pid(owner) else { return atoms::badarg() };
@@ -59,7 +59,7 @@ fn known(_beam: &Beam, [name]: [Term; 1]) -> Term {
 
 fn names(beam: &Beam, [from]: [Term; 1]) -> Term {
     let Some(from) = beam.env.uint(from) else { return atoms::badarg() };
-    let piece = REGISTRY.names(from as usize, NAMES);
+    let piece = REGISTRY.names(from as usize, NAMES_PER_CALL);
     beam.worked(piece.looked_at * 8);
     let names: Vec<Term> = piece.names.into_iter().map(|word| Term(word as usize)).collect();
     let next = piece.next.map_or(atoms::done(), |place| beam.env.make_u64(place as u64));

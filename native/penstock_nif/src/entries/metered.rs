@@ -1,4 +1,4 @@
-//! Entry point that returns how long calls took.
+//! Entry point that returns how long calls took, in a build with the feature `meter`.
 
 use crate::entry::entries;
 use crate::host::Beam;

@@ -1,5 +1,5 @@
-//! The entry points. `Penstock.Native.run_end` stands in `run.rs`: each function in the file, or
-//! the folder, of the prefix of its name. The contracts are the specs of `Penstock.Native`.
+//! The entry points: one file or folder for each prefix of the functions of `Penstock.Native`, so
+//! that of `run_end` is in `run.rs`. Their contracts are the specs and comments of that module.
 
 mod ban;
 mod bounds;

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::decode::{limiter_settings, rate};
 use crate::entry::entries;
 use crate::host::Beam;
-use crate::key::digest;
+use crate::key::tag_of_key;
 use crate::node::REGISTRY;
 use crate::resolve::{named, started};
 use crate::term::Term;
@@ -31,7 +31,8 @@ entries! {
     rate_keys/2 => keys,
 }
 
-/// Hits that one call decides. Hits of the same limiter and key are added up before.
+/// The largest number of hits in one call. Hits of the same limiter and key count as one here, so
+/// the list may be longer; Elixir passes no more than this number of hits at all.
 pub(super) const MAX_HITS: usize = 16;
 
 fn start(beam: &Beam, [name, owner, settings]: [Term; 3]) -> Term {
@@ -47,8 +48,8 @@ fn limiter<'a>(name: Term) -> Option<(&'a Limiter, Generation)> {
     named(name)?.limiter()
 }
 
-/// Runs `body` with the limiter, the key and the time. Returns the problem with either of the
-/// first two.
+/// Returns the answer of `body` for the limiter, the key and the time. Returns the reason instead
+/// if there is no such limiter, or the key has no tag.
 #[inline(always)]
 fn with_key(beam: &Beam, [name, key, measured]: [Term; 3], body: impl FnOnce(&Limiter, Key, u64) -> Term) -> Term {
     let Some((limiter, generation)) = limiter(name) else { return atoms::no_limiter() };
@@ -63,10 +64,10 @@ fn key_of(beam: &Beam, generation: Generation, key: Term, measured: Term) -> Res
     if key == atoms::global() {
         return Ok(Key::Global(generation));
     }
-    digest(beam, generation, key, measured == atoms::measured()).map(|tag| Key::Tag(generation, tag))
+    tag_of_key(beam, generation, key, measured == atoms::measured()).map(|tag| Key::Tag(generation, tag))
 }
 
-/// Returns a wait in the ms that users see: 1 ms at least.
+/// Returns the term of a wait in ns: whole ms, rounded up, and at least 1.
 fn ms(beam: &Beam, wait: u64) -> Term {
     beam.env.make_u64(whole_ms(wait).max(1))
 }
@@ -128,7 +129,7 @@ fn peek(beam: &Beam, args: [Term; 3]) -> Term {
     with_key(beam, args, |limiter, key, now| hit_term(beam, limiter.peek(key, now, 1)))
 }
 
-/// Work of one part of a walk through all places, in units of some 20 ns.
+/// The work of one call in a walk through all places, in units of some 20 ns.
 const STEP: usize = 1_000;
 
 fn reserve(beam: &Beam, [name, key, cost, timeout, measured]: [Term; 5]) -> Term {

@@ -1,4 +1,5 @@
-//! Entry points of a run: bound permits that the caller holds until a function returns.
+//! Entry points of `Penstock.run/3`: bound permits that the caller holds until a function
+//! returns.
 
 use penstock_core::{Kind, Pid};
 

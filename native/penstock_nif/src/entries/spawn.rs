@@ -1,4 +1,4 @@
-//! Entry points of a spawn: bound permits that are offered to a child and become the child's.
+//! Entry points of a spawn: a spawner offers bound permits to a child, which adopts them.
 
 use penstock_core::{Adoption, InstanceId, Kind, NotHeld, Offer, Pid, Pool};
 
@@ -40,8 +40,8 @@ fn take_offer(beam: &Beam, [gate, permits]: [Term; 2]) -> Term {
     })
 }
 
-/// Offers permits that the caller has just taken. Releases them if the caller's last offer is
-/// still pending.
+/// Offers permits that the caller has just acquired. Releases them if another offer of the caller
+/// is still pending.
 #[inline(always)]
 fn offer_or_release(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pid, n: u32) -> Term {
     match pool.offer(me, n) {
@@ -54,7 +54,7 @@ fn offer_or_release(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pi
 }
 
 /// Returns the term of an offer. An offer of the first pool of a name, or of a handle's pool, is
-/// a number alone. Nearly all are, and a number is made and copied for nothing.
+/// a number alone. Nearly all offers are, and a number is made and copied for free.
 #[inline(always)]
 fn offer_term(beam: &Beam, instance: InstanceId, offer: Offer) -> Term {
     let number = beam.env.make_u64(offer.to_bits());
@@ -65,7 +65,7 @@ fn offer_term(beam: &Beam, instance: InstanceId, offer: Offer) -> Term {
     }
 }
 
-/// Returns an offer and the pool that it is of.
+/// Returns an offer and its pool.
 #[inline(always)]
 pub(super) fn resolve_offer<'a>(beam: &Beam, gate: Term, offer: Term) -> Option<(&'a Pool<Beam>, Offer)> {
     let (pool, number) = match beam.env.u64(offer) {
@@ -78,7 +78,7 @@ pub(super) fn resolve_offer<'a>(beam: &Beam, gate: Term, offer: Term) -> Option<
     Some((pool, Offer::from_bits(number)))
 }
 
-/// Returns the term that `resolve_instance` finds the pool of an offer by.
+/// Returns the instance of an offer, as a term for `resolve_instance`.
 pub(super) fn instance_of_offer(beam: &Beam, gate: Term, offer: Term) -> Term {
     match beam.env.pair(offer) {
         Some([instance, _]) => instance,
@@ -87,9 +87,9 @@ pub(super) fn instance_of_offer(beam: &Beam, gate: Term, offer: Term) -> Term {
 }
 
 fn offer(beam: &Beam, [gate, instance, permits]: [Term; 3]) -> Term {
+    let Some(id) = instance_id(beam, instance) else { return atoms::badarg() };
     match (resolve_instance(beam, gate, instance), beam.env.positive_i31(permits), beam.env.me()) {
         (Some(pool), Some(n), Some(me)) => {
-            let id = instance_id(beam, instance);
             pool.offer(me, n).map_or(atoms::not_held(), |offer| offer_term(beam, id, offer))
         }
         _ => atoms::badarg(),
@@ -116,8 +116,8 @@ fn adopt(beam: &Beam, [gate, offer]: [Term; 2]) -> Term {
     }
 }
 
-/// Adopts the offer of a spawner that is alive. The offer of a dead one is revoked, even if the
-/// spawner has handed over.
+/// Adopts the offer of a spawner that is alive. The offer of a dead spawner is revoked, even if
+/// the spawner has handed it over.
 fn adopt_of_living(beam: &Beam, [gate, offer, spawner]: [Term; 3]) -> Term {
     match beam.env.local_pid(spawner) {
         Some(spawner) if beam.env.is_alive(spawner) => adopt(beam, [gate, offer]),

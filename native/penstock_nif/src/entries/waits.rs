@@ -1,4 +1,4 @@
-//! Entry point by which the reaper ends waits whose time is over.
+//! Entry point through which the reaper ends waits whose time is over.
 
 use penstock_core::{Expiry, Host};
 
@@ -13,26 +13,25 @@ entries! {
     waits_due/1 => due,
 }
 
-/// Pools that one call looks at, each some 50 ns if there is nothing to do.
-const POOLS: usize = 32;
+/// The number of pools that one call looks at, some 50 ns each if there is nothing to do.
+const POOLS_PER_CALL: usize = 32;
 
-/// Work after which a call ends no more waits, in the units of the host: some 50 µs of messages
-/// and looks.
-const ENOUGH: u32 = 2_500;
+/// The work after which a call ends no more waits, in the units of the host: some 50 µs.
+const MAX_WORK: u32 = 2_500;
 
-/// Ends waits whose time is over, beginning with the pool at `from`. Returns the pool to continue
-/// with, or `done`.
+/// Ends waits whose time is over, beginning with the pool at `from`. Returns the cursor of the
+/// next call, or `done`.
 fn due(beam: &Beam, [from]: [Term; 1]) -> Term {
     let Some(from) = beam.env.u64(from) else { return atoms::badarg() };
     let mut at = usize::try_from(from).unwrap_or(usize::MAX);
     let now = clock::exact_ms();
-    for _ in 0..POOLS {
+    for _ in 0..POOLS_PER_CALL {
         let Some((number, pool)) = node::timed(at) else { return atoms::done() };
-        if beam.spent() > ENOUGH {
+        if beam.spent() > MAX_WORK {
             break;
         }
-        // The lock of the list is not held here. A pool whose handle is gone is closed, and its
-        // waiters have been answered.
+        // The call does not hold the lock of the list here, so the handle of the pool may be
+        // gone. Then the pool is closed, and its waiters have been answered.
         match pool.expire(beam, now) {
             Expiry::More => break,
             Expiry::Later => at += 1,

@@ -1,4 +1,4 @@
-//! Entry point that returns how long a process has worked.
+//! Entry point that returns how long a process has worked with permits of a gate.
 
 use crate::atoms;
 use crate::entry::entries;
@@ -11,15 +11,15 @@ entries! {
     work_ms/2 => ms,
 }
 
-/// Pools of one name that a call looks at.
-const POOLS: usize = 64;
+/// The number of pools of one name that a call looks at.
+const POOLS_PER_CALL: usize = 64;
 
 fn ms(beam: &Beam, [gate, pid]: [Term; 2]) -> Term {
     let Some(pid) = beam.env.local_pid(pid) else { return atoms::badarg() };
     let held = match named(gate) {
-        // Pools that have been closed since count as well. The oldest permit counts, as work may
-        // take more permits while it runs.
-        Some(named) => named.pools().take(POOLS).filter_map(|pool| pool.work_ms(beam, pid)).max(),
+        // Closed pools of the name count as well. The longest time counts, because work may
+        // acquire more permits while it runs.
+        Some(named) => named.pools().take(POOLS_PER_CALL).filter_map(|pool| pool.work_ms(beam, pid)).max(),
         None => match handle::pool(beam.env, gate) {
             Some(pool) => pool.work_ms(beam, pid),
             None if was_forgotten(gate) => None,

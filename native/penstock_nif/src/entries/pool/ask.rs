@@ -1,4 +1,4 @@
-//! Entry points of waits by messages, whose caller does not block.
+//! Entry points of waits by messages, whose callers do not block.
 
 use penstock_core::{Cancelled, Kind, Parked, Pid, Pool, Refusal};
 
@@ -20,7 +20,7 @@ entries! {
 /// How long a caller waits.
 enum Patience {
     None,
-    /// Until this ms of the exact clock.
+    /// Until this time of the exact clock, in ms.
     Until(u64),
     Endless,
 }
@@ -31,7 +31,7 @@ fn patience(beam: &Beam, timeout: Term) -> Option<Patience> {
     }
     Some(match beam.env.uint(timeout)? {
         0 => Patience::None,
-        // One ms more, for the part of a ms that the clock does not tell: no wait ends early.
+        // One ms more, because the clock rounds down: no wait ends early.
         ms => Patience::Until(clock::exact_ms() + u64::from(ms) + 1),
     })
 }
@@ -58,7 +58,8 @@ fn ask(beam: &Beam, [by, permits, timeout]: [Term; 3]) -> Term {
             return gate.admitted(beam, me, n, Kind::Manual, Ok(()), || answered(beam, by, gate, me, n, atoms::ok()));
         }
         let (reference, ask) = Ask::make(beam, by, gate, me, n);
-        // SAFETY: the reference is a term of this call, and keeps the ask.
+        // SAFETY: the ask must live while it is used, which is in this call. The reference is a
+        // term of this call, and keeps the ask.
         let ask = unsafe { &*ask };
         let ticket = Ticket::of_ask(reference, ask);
         let (parked, timed) = pool.ask(beam, me, n, ticket, until, || gate.stands());
@@ -82,18 +83,19 @@ fn ask(beam: &Beam, [by, permits, timeout]: [Term; 3]) -> Term {
     })
 }
 
-/// Returns an answer that needs no wait: the caller sends itself the message.
+/// Returns an answer that is known at once: the caller sends itself the message.
 fn answered(beam: &Beam, by: Term, gate: Gate<'_>, me: Pid, n: u32, answer: Term) -> Term {
     let (reference, ask) = Ask::make(beam, by, gate, me, n);
-    // SAFETY: the reference is a term of this call, and keeps the ask.
+    // SAFETY: the ask must live while it is used, which is in this call. The reference is a term
+    // of this call, and keeps the ask.
     let ask = unsafe { &*ask };
     ask.set_told();
     ask.set_opening(gate.pool);
     beam.env.tuple(&[reference, answer])
 }
 
-/// Ends the wait, if it is one of the caller's on that pool. Otherwise returns whether the
-/// message has been sent, and how many permits it brings.
+/// Ends a wait of the caller on that gate. If it is too late, returns whether the message has
+/// been sent, and the number of permits that a grant holds.
 fn recall(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
     let Some(me) = beam.env.me().filter(|_| beam.env.is_ref(reference)) else { return atoms::badarg() };
     let gone = || if resolve(beam, gate).is_some() { atoms::ok() } else { atoms::no_pool() };
@@ -101,7 +103,7 @@ fn recall(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
     let instance = instance_term(beam, ask.instance());
     let there = resolve_instance(beam, gate, instance).filter(|pool| ask.is_of_pool(pool));
     if there.is_none() && !ask.is_by_name(gate) {
-        // The wait of another pool.
+        // The wait is on another pool.
         return gone();
     }
     let same = there.filter(|pool| ask.is_of_opening(pool));
@@ -112,7 +114,7 @@ fn recall(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
         ask.set_told();
         return atoms::ok();
     }
-    // Nothing is held any more of an opening that is over.
+    // No permit of an opening that is over is held.
     let permits = if same.is_some() { ask.permits() } else { 0 };
     let told = if ask.is_told() { atoms::told() } else { atoms::coming() };
     beam.env.tuple(&[told, instance, beam.env.make_u64(u64::from(permits))])

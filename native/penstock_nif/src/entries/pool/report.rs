@@ -15,16 +15,16 @@ entries! {
     pool_holders/5 => holders,
 }
 
-/// Cache lines that one call reads for a report: some 50 µs.
-const REPORT: usize = 2048;
-/// Cache lines that one call for holders reads, each of which may become a tuple.
-const HOLDERS: usize = 512;
+/// The number of cache lines that one call of `pool_report` reads, in some 50 µs.
+const REPORT_LINES: usize = 2048;
+/// The number of cache lines that one call of `pool_holders` reads. Each may become a tuple.
+const HOLDER_LINES: usize = 512;
 
 fn info(beam: &Beam, [gate]: [Term; 1]) -> Term {
     let Some(gate) = resolve(beam, gate) else { return atoms::no_pool() };
     let info = gate.pool.info();
     if !gate.stands() {
-        // The figures are those of another name's pool.
+        // Another name has the pool by now, so the figures may be of that name.
         return atoms::no_pool();
     }
     let limit = info.settings.limit;
@@ -51,18 +51,18 @@ fn held(beam: &Beam, [gate, instance]: [Term; 2]) -> Term {
     resolve_instance(beam, gate, instance).map_or(atoms::badarg(), |pool| beam.env.make_u64(pool.info().in_use))
 }
 
-/// Decodes the pool and the position that a walk continues from.
+/// Decodes the pool of a walk, and the cursor that the walk continues from.
 fn walk<'a>(beam: &Beam, gate: Term, instance: Term, from: Term) -> Option<(&'a Pool<Beam>, Cursor)> {
     Some((resolve_instance(beam, gate, instance)?, Cursor::from_bits(beam.env.u64(from)?)))
 }
 
 fn next_term(beam: &Beam, next: Option<Cursor>) -> Term {
-    next.map_or(atoms::done(), |position| beam.env.make_u64(position.to_bits()))
+    next.map_or(atoms::done(), |cursor| beam.env.make_u64(cursor.to_bits()))
 }
 
 fn report(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
     let Some((pool, from)) = walk(beam, gate, instance, from) else { return atoms::badarg() };
-    let (sums, next) = pool.report(beam, from, REPORT);
+    let (sums, next) = pool.report(beam, from, REPORT_LINES);
     beam.worked(sums.looked_at);
     let number = |n: u64| beam.env.make_u64(n);
     let sums = beam.env.map([
@@ -77,12 +77,13 @@ fn report(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
     beam.env.tuple(&[next_term(beam, next), sums])
 }
 
-/// Returns holders that had held for `at_least` ms at the time that the first call returned.
+/// Returns holders that had held permits for `at_least` ms at `now`: the time of the first call
+/// of the walk, which passes nil.
 fn holders(beam: &Beam, [gate, instance, from, now, at_least]: [Term; 5]) -> Term {
     let Some((pool, from)) = walk(beam, gate, instance, from) else { return atoms::badarg() };
     let now = if now == atoms::nil() { Some(beam.now_ms()) } else { beam.env.uint(now) };
     let (Some(now), Some(at_least)) = (now, beam.env.uint(at_least)) else { return atoms::badarg() };
-    let (found, next) = pool.holders_since(from, HOLDERS, now, at_least);
+    let (found, next) = pool.holders_since(from, HOLDER_LINES, now, at_least);
     let found: Vec<Term> = found
         .into_iter()
         .map(|holding| {
@@ -90,6 +91,6 @@ fn holders(beam: &Beam, [gate, instance, from, now, at_least]: [Term; 5]) -> Ter
             beam.env.tuple(&[Term::pid(holding.pid), beam.env.make_u64(holding.permits), beam.env.make_u64(held_ms)])
         })
         .collect();
-    beam.worked(HOLDERS + found.len() * 4);
+    beam.worked(HOLDER_LINES + found.len() * 4);
     beam.env.tuple(&[next_term(beam, next), beam.env.make_u64(u64::from(now)), beam.env.list(&found)])
 }
