@@ -292,7 +292,7 @@ fn ask(process: &Process, n: u32, until: Option<u64>) -> (Parked, bool) {
 
 #[test]
 fn the_many_waits_of_a_process_that_dies_end_in_parts() {
-    let (stage, [holder, asker, other]) = Stage::cast(limit(1));
+    let (stage, [holder, asker, other]) = Stage::with_processes(limit(1));
     holder.hold(1);
     for n in 0..500 {
         assert!(matches!(ask(&asker, 1, (n % 2 == 0).then_some(n)), (Parked::Waiting(_), _)));
@@ -312,7 +312,7 @@ fn the_many_waits_of_a_process_that_dies_end_in_parts() {
 
 #[test]
 fn waits_that_the_host_ends_end_in_parts_and_let_others_go_on() {
-    let (stage, [holder, asker, other]) = Stage::cast(limit(2));
+    let (stage, [holder, asker, other]) = Stage::with_processes(limit(2));
     holder.hold(1);
     for n in 0..200 {
         assert_eq!(ask(&asker, 2, Some(10 + n)).1, n == 0, "the host is told of the first");

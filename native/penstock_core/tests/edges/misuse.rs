@@ -9,7 +9,7 @@ use crate::support::{Fake, Stage, limit};
 
 #[test]
 fn bound_permits_are_not_released_or_transferred_as_free_ones() {
-    let (stage, [a, b]) = Stage::cast(limit(3));
+    let (stage, [a, b]) = Stage::with_processes(limit(3));
     assert_eq!(a.try_bound(2), Ok(()));
     a.hold(1);
     assert_eq!(a.release(2), Err(NotHeld));
@@ -22,7 +22,7 @@ fn bound_permits_are_not_released_or_transferred_as_free_ones() {
 
 #[test]
 fn the_end_of_its_work_gives_back_all_bound_permits_and_no_other() {
-    let (stage, [spawner, child, waiter]) = Stage::cast(limit(3));
+    let (stage, [spawner, child, waiter]) = Stage::with_processes(limit(3));
     assert_eq!(child.end_work(), Err(NotHeld));
     assert_eq!(spawner.try_bound(2), Ok(()));
     let offer = spawner.offer(2).unwrap();
@@ -37,25 +37,25 @@ fn the_end_of_its_work_gives_back_all_bound_permits_and_no_other() {
 
 #[test]
 fn the_end_of_a_child_that_lives_is_not_believed() {
-    let (stage, [spawner, child, stranger]) = Stage::cast(limit(1));
+    let (stage, [spawner, child, stranger]) = Stage::with_processes(limit(1));
     assert_eq!(spawner.try_bound(1), Ok(()));
     let offer = spawner.offer(1).unwrap();
     spawner.hand_over(offer, &child);
-    spawner.saw_the_end_of(&child);
-    spawner.saw_the_end_of(&stranger);
+    spawner.report_end_of(&child);
+    spawner.report_end_of(&stranger);
     stage.at_rest(&[(&child, 1)]);
     // The child is dead, and its monitor has not run.
     child.begin_exit();
-    spawner.saw_the_end_of(&child);
+    spawner.report_end_of(&child);
     assert_eq!(stage.in_use(), 0);
     child.finish_exit();
-    spawner.saw_the_end_of(&child);
+    spawner.report_end_of(&child);
     stage.at_rest(&[]);
 }
 
 #[test]
 fn a_wait_that_is_left_is_no_time_out() {
-    let (stage, [a, b, c]) = Stage::cast(limit(1));
+    let (stage, [a, b, c]) = Stage::with_processes(limit(1));
     a.hold(1);
     let id = b.wait(1);
     c.wait(1);
@@ -72,7 +72,7 @@ fn a_wait_that_is_left_is_no_time_out() {
 
 #[test]
 fn a_claim_is_of_an_open_offer_of_that_process() {
-    let (stage, [spawner, supervisor, child, thief]) = Stage::cast(limit(2));
+    let (stage, [spawner, supervisor, child, thief]) = Stage::with_processes(limit(2));
     assert_eq!(spawner.try_bound(2), Ok(()));
     let offer = spawner.offer(2).unwrap();
     assert_eq!(thief.claim(&child, offer), None, "it is not that process'");
@@ -90,7 +90,7 @@ fn a_claim_is_of_an_open_offer_of_that_process() {
 
 #[test]
 fn what_is_entrusted_to_a_dead_child_is_free_again() {
-    let (stage, [supervisor, child]) = Stage::cast(limit(1));
+    let (stage, [supervisor, child]) = Stage::with_processes(limit(1));
     assert_eq!(supervisor.try_bound(1), Ok(()));
     child.die();
     assert_eq!(supervisor.entrust(&child, 1), Err(TransferError::Gone));
@@ -100,7 +100,7 @@ fn what_is_entrusted_to_a_dead_child_is_free_again() {
 
 #[test]
 fn a_completed_handoff_grants_nothing() {
-    let (stage, [spawner, child, next, thief]) = Stage::cast(limit(2));
+    let (stage, [spawner, child, next, thief]) = Stage::with_processes(limit(2));
     assert_eq!(spawner.try_bound(2), Ok(()));
     let first = spawner.offer(1).unwrap();
     spawner.hand_over(first, &child);
@@ -118,7 +118,7 @@ fn a_completed_handoff_grants_nothing() {
 fn a_closed_pool_admits_nobody_and_takes_back_everything() {
     let pool = Pool::<Fake>::new();
     assert_eq!(pool.info().status, Status::Closed);
-    let (stage, [a, b, c]) = Stage::cast(limit(2));
+    let (stage, [a, b, c]) = Stage::with_processes(limit(2));
     a.hold(1);
     assert_eq!(b.try_bound(1), Ok(()));
     let offer = b.offer(1).unwrap();
@@ -141,7 +141,7 @@ proptest! {
 
     #[test]
     fn words_that_were_never_given_out_change_nothing(bits: u64, small in 0..4_096_u64, shift in 0..59_u32) {
-        let (stage, [holder, waiter, spawner, child, thief]) = Stage::cast(limit(3));
+        let (stage, [holder, waiter, spawner, child, thief]) = Stage::with_processes(limit(3));
         holder.hold(2);
         waiter.wait(2);
         stage.update(3);
@@ -167,7 +167,7 @@ proptest! {
 
 #[test]
 fn a_second_offer_before_the_first_is_completed_is_refused_and_loses_nothing() {
-    let (stage, [spawner, child, other]) = Stage::cast(limit(4));
+    let (stage, [spawner, child, other]) = Stage::with_processes(limit(4));
     assert_eq!(spawner.try_bound(3), Ok(()));
     let first = spawner.offer(2).unwrap();
     assert_eq!(spawner.offer(1), None);

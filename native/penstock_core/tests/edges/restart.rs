@@ -7,7 +7,7 @@ use crate::support::{Process, Stage, limit};
 
 #[test]
 fn a_restart_takes_over_what_a_dead_holder_had_before_it_passes_the_limit() {
-    let (stage, [supervisor, child, waiter, other]) = Stage::cast(Settings { max_overdraft: 1, ..limit(2) });
+    let (stage, [supervisor, child, waiter, other]) = Stage::with_processes(Settings { max_overdraft: 1, ..limit(2) });
     child.hold(1);
     other.hold(1);
     waiter.wait(1);
@@ -30,7 +30,7 @@ fn a_restart_takes_over_what_a_dead_holder_had_before_it_passes_the_limit() {
 
 #[test]
 fn what_was_in_use_when_the_limit_shrank_may_be_so_again_by_restarts() {
-    let (stage, [supervisor, holder]) = Stage::cast(limit(10));
+    let (stage, [supervisor, holder]) = Stage::with_processes(limit(10));
     holder.hold(8);
     stage.update(2);
     assert_eq!(holder.release(3), Ok(()));
@@ -49,7 +49,7 @@ fn what_was_in_use_when_the_limit_shrank_may_be_so_again_by_restarts() {
 
 #[test]
 fn an_overdraft_as_large_as_the_limit_follows_it() {
-    let (stage, [supervisor, holder]) = Stage::cast(Settings { max_overdraft: AS_LIMIT, ..limit(0) });
+    let (stage, [supervisor, holder]) = Stage::with_processes(Settings { max_overdraft: AS_LIMIT, ..limit(0) });
     assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full));
     stage.update(2);
     holder.hold(2);
@@ -58,7 +58,7 @@ fn an_overdraft_as_large_as_the_limit_follows_it() {
 
 #[test]
 fn what_a_dead_holder_had_beyond_a_restart_goes_to_who_waits() {
-    let (stage, [supervisor, dead, waiter]) = Stage::cast(limit(3));
+    let (stage, [supervisor, dead, waiter]) = Stage::with_processes(limit(3));
     dead.hold(3);
     waiter.wait(2);
     dead.begin_exit();
@@ -135,7 +135,7 @@ fn restarts_on_a_large_pool_look_at_a_part_each_and_share_what_they_find() {
 
 #[test]
 fn what_restarts_remember_of_a_pid_that_lives_again_or_was_buried_is_not_believed() {
-    let (stage, [supervisor, first, second, third]) = Stage::cast(limit(3));
+    let (stage, [supervisor, first, second, third]) = Stage::with_processes(limit(3));
     for holder in [&first, &second, &third] {
         holder.hold(1);
         holder.begin_exit();

@@ -7,7 +7,7 @@ use crate::support::{Process, Stage, limit};
 
 #[test]
 fn a_refusal_has_also_looked_at_who_was_granted_while_it_looked() {
-    let (stage, [waiter, dead, asker]) = Stage::cast(limit(1));
+    let (stage, [waiter, dead, asker]) = Stage::with_processes(limit(1));
     // Both orders of the two in the table: the permit of the dead holder goes to a waiter that is
     // dead as well.
     for (waiter, dead) in [(&waiter, &dead), (&dead, &waiter)] {

@@ -50,7 +50,7 @@ fn processes_that_come_and_go_leave_nothing_behind() {
 
 #[test]
 fn totals_begin_anew_when_a_pool_is_opened_again() {
-    let (stage, [a, b, c, d]) = Stage::cast(limit(2));
+    let (stage, [a, b, c, d]) = Stage::with_processes(limit(2));
     a.hold(2);
     assert_eq!(b.try_acquire(1), Err(Refusal::Full));
     let id = b.wait(1);
@@ -127,7 +127,7 @@ fn how_long_it_was_held_does_not_wrap() {
 
 #[test]
 fn who_was_handed_no_work_has_not_been_at_it() {
-    let (stage, [spawner, child, other]) = Stage::cast(limit(2));
+    let (stage, [spawner, child, other]) = Stage::with_processes(limit(2));
     assert_eq!(spawner.try_bound(1), Ok(()));
     let offer = spawner.offer(1).unwrap();
     other.hold(1);
