@@ -12,7 +12,7 @@ fn an_unlimited_pool_counts_and_never_refuses() {
     }
     let held = 1_000 * i32::MAX as u64;
     assert_eq!((stage.in_use(), stage.info().peak), (held, held));
-    // The limit falls below what is held: an overdraft, which is paid back first.
+    // The limit falls below what is held. This overdraft must be paid back first.
     stage.update(10);
     assert_eq!(stage.in_use(), held);
     assert_eq!(b.try_acquire(1), Err(Refusal::Full));
@@ -25,7 +25,7 @@ fn an_unlimited_pool_counts_and_never_refuses() {
 }
 
 #[test]
-fn the_largest_limit_is_not_taken_for_none() {
+fn the_largest_limit_is_not_unlimited() {
     let most = i32::MAX as u64;
     let (stage, [a, b]) = Stage::with_processes(limit(most));
     a.hold(i32::MAX as u32);
@@ -41,7 +41,7 @@ fn a_request_of_any_size_waits_through_a_pause() {
     a.wait(1_000);
     b.wait(3);
     stage.update(5);
-    assert_eq!(a.answers(), [Answer::Full], "more than there will be");
+    assert_eq!(a.answers(), [Answer::Full], "the request exceeds the new limit");
     assert!(b.was_granted());
     stage.at_rest(&[(&b, 3)]);
 }
@@ -56,7 +56,7 @@ fn a_full_queue_does_not_keep_newcomers_out() {
 }
 
 #[test]
-fn a_waiter_that_is_gone_does_not_keep_others_out() {
+fn a_waiter_that_left_or_died_keeps_no_other_out() {
     let (stage, [a, b, c]) = Stage::with_processes(limit(2));
     a.hold(1);
     let id = b.wait(2);

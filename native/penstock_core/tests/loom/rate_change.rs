@@ -14,7 +14,7 @@ const LATER: u64 = 10_000 * MS;
 #[test]
 fn update_against_hit() {
     explore_kinds_of_key(1, 10, |limiter, key| {
-        // After this update there are places of both parities.
+        // After this update, the next one must migrate all places first.
         update(limiter, limits(9), 0);
         assert_eq!(limiter.hit(key, 0, 8), Hit::Allow(1));
         let other = spawn(limiter, |limiter| update(limiter, limits(4), 0));
