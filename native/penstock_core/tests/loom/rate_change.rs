@@ -9,6 +9,12 @@ use crate::limiter::{A, B, MS, allowed, explore_kinds_of_key, limits, open, spaw
 /// An instant at which all that was owed at 0 has long been paid back.
 const LATER: u64 = 10_000 * MS;
 
+/// Returns other limits with the same rate: `n` hits in `n` times 100 ms, with a burst of 1. A
+/// change to the limits in force is none, so each change of a model needs another `n`.
+fn same_rate(n: u32) -> Limits {
+    Limits { limit: n, per_ms: 100 * u64::from(n), ..limits(1) }
+}
+
 /// A hit meets a change to a smaller burst: what it charges is cut with the rest, or charged
 /// after the cut.
 #[test]
@@ -109,7 +115,7 @@ fn three_updates_one_of_which_is_dropped() {
 fn slow_hit_over_an_update_and_a_later_hit() {
     explore_kinds_of_key(1, 1, |limiter, key| {
         let slow = spawn(limiter, move |limiter| limiter.hit(key, LATER, 1));
-        update(limiter, limits(1), LATER);
+        update(limiter, same_rate(2), LATER);
         let hits = [limiter.hit(key, LATER, 1), slow.join().unwrap()];
         assert_eq!(allowed(&hits), 1, "{hits:?}");
     });
@@ -122,21 +128,21 @@ fn slow_hit_over_an_update_evicts_no_key() {
     explore(|| {
         let (limiter, _) = open(1, 1);
         let slow = spawn(&limiter, |limiter| limiter.hit(B, LATER, 1));
-        update(&limiter, limits(1), LATER);
+        update(&limiter, same_rate(2), LATER);
         let hits = [limiter.hit(A, LATER, 1), slow.join().unwrap()];
         assert_eq!(allowed(&hits), 1, "{hits:?}");
     });
 }
 
-/// Two callers migrate the places for one change. The slower one must not cut a TAT that was
-/// charged after the change: `Limiter::migrate` checks the version after the load.
+/// Two callers change the rate, and both migrate the places before. The slower one must not cut a
+/// TAT that was charged after the change: `Limiter::migrate` checks the version after the load.
 #[test]
 fn slow_update_against_an_update_and_a_later_hit() {
     explore_kinds_of_key(1, 1, |limiter, key| {
-        update(limiter, limits(1), 0);
+        update(limiter, same_rate(2), 0);
         assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(0));
-        let slow = spawn(limiter, |limiter| update(limiter, limits(1), LATER));
-        update(limiter, limits(1), LATER);
+        let slow = spawn(limiter, |limiter| update(limiter, same_rate(3), LATER));
+        update(limiter, same_rate(4), LATER);
         assert_eq!(limiter.hit(key, LATER, 1), Hit::Allow(0));
         slow.join().unwrap();
         assert_eq!(limiter.hit(key, LATER, 1), Hit::Deny(100 * MS));
