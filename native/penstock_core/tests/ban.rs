@@ -1,4 +1,4 @@
-//! Bans against a plain model of them, and their edges.
+//! Failures and bans against a plain model of them, and their limits.
 #![cfg(not(any(loom, shuttle)))]
 
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ fn fail(ban: &Ban, n: u64, ms: u64) -> Failure {
     ban.record_failure(1, tag(n), ms * MS, || (bytes(n), bytes(0)))
 }
 
-/// Returns `(key, ms left, level)` of each ban.
+/// Returns the key, the ms left and the level of each ban, read in pieces.
 fn list(ban: &Ban, ms: u64) -> Vec<(u64, u64, u32)> {
     let (mut found, mut from) = (Vec::new(), Some(0));
     while let Some(tag) = from {
@@ -58,10 +58,12 @@ fn list(ban: &Ban, ms: u64) -> Vec<(u64, u64, u32)> {
 #[derive(Clone, Debug)]
 enum Act {
     Fail(u64),
+    /// For ms; 0 bans without an end.
     Ban(u64, u32),
     Unban(u64),
 }
 
+/// Generates acts, each with the ms that pass before it.
 fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
     let act = prop_oneof![
         12 => (0..6_u64).prop_map(Act::Fail),
@@ -81,10 +83,12 @@ struct Known {
 }
 
 impl Known {
+    /// Returns the level, as far as it is remembered.
     fn remembered(&self, now: u64, forget: u32) -> u32 {
         if now < self.until.saturating_add(u64::from(forget)) { self.level } else { 0 }
     }
 
+    /// Returns how long the ban lasts, in ns.
     fn left(&self, now: u64) -> u64 {
         if self.until == u64::MAX { FOREVER } else { (self.until - now) * MS }
     }
@@ -95,7 +99,7 @@ proptest! {
 
     // Up to nine failures are counted exactly: each for its full time, and no longer.
     #[test]
-    fn each_answer_is_what_a_list_of_failures_says(
+    fn each_answer_is_that_of_a_list_of_all_failures(
         failures in 1_u32..10,
         escalate in 1_u32..4,
         forget_ms in 1_u32..500,
@@ -164,8 +168,8 @@ proptest! {
         for gap in gaps {
             now += gap;
             failed.push(now);
-            let lately = |ms: u32| failed.iter().filter(|&&at| now - at < u64::from(ms)).count() as u32;
-            let (least, most) = (lately(within), lately(within + within.div_ceil(7) - 1));
+            let within_last = |ms: u32| failed.iter().filter(|&&at| now - at < u64::from(ms)).count() as u32;
+            let (least, most) = (within_last(within), within_last(within + within.div_ceil(7) - 1));
             match fail(&ban, 1, now) {
                 Failure::Left(left) => prop_assert!((least..=most).contains(&(failures - left)), "{left} left of {failures}"),
                 Failure::Banned(_) => {
@@ -190,7 +194,7 @@ fn many_failures_at_one_time_ban() {
 }
 
 #[test]
-fn bans_last_longer_each_time_up_to_the_longest_until_that_is_forgotten() {
+fn each_ban_is_longer_up_to_the_maximum_until_its_level_is_forgotten() {
     let ban = open(BanSettings { failures: 1, ..SETTINGS });
     let mut now = 0;
     for ms in [50, 100, 200, 300, 300] {
@@ -201,7 +205,7 @@ fn bans_last_longer_each_time_up_to_the_longest_until_that_is_forgotten() {
         // This is the last ms in which the level is remembered: 299 after the end of the ban.
         now += ms + 299;
     }
-    // The fifth ban ended 300 ms ago, so its level is forgotten.
+    // Now the fifth ban ended 300 ms ago, so its level is forgotten.
     now += 1;
     for ms in [50, 100] {
         assert_eq!(fail(&ban, 1, now), Failure::Banned(ms * MS));
@@ -212,7 +216,7 @@ fn bans_last_longer_each_time_up_to_the_longest_until_that_is_forgotten() {
 }
 
 #[test]
-fn as_many_are_counted_as_are_listed() {
+fn the_count_of_bans_is_that_of_the_list() {
     let ban = open(SETTINGS);
     for n in 0..50 {
         ban.ban(1, tag(n), 0, 10 + n as u32, bytes(n), bytes(0));
@@ -269,8 +273,8 @@ fn a_full_list_drops_the_ban_that_ends_first() {
 }
 
 #[test]
-fn keys_beyond_the_places_take_those_with_the_fewest_and_oldest_failures() {
-    // The table has one row.
+fn a_new_key_takes_the_place_with_the_fewest_and_oldest_failures() {
+    // The table has one row of 16 places.
     let ban = open(BanSettings { max_keys: 1, failures: 100, ..SETTINGS });
     for n in 0..16 {
         for at in 0..=n {
@@ -287,7 +291,7 @@ fn keys_beyond_the_places_take_those_with_the_fewest_and_oldest_failures() {
 }
 
 #[test]
-fn another_start_with_the_same_memory_knows_nothing() {
+fn a_list_that_is_opened_again_knows_no_ban_and_no_failure() {
     let ban = open(BanSettings { failures: 1, ..SETTINGS });
     fail(&ban, 1, 0);
     ban.open(SETTINGS, 0);
@@ -296,7 +300,7 @@ fn another_start_with_the_same_memory_knows_nothing() {
 }
 
 #[test]
-fn what_takes_over_goes_on_with_new_settings() {
+fn a_list_that_resumes_keeps_its_failures_under_new_settings() {
     let ban = open(SETTINGS);
     fail(&ban, 1, 0);
     let new = BanSettings { failures: 2, ban_ms: 70, ..SETTINGS };
@@ -309,7 +313,7 @@ fn what_takes_over_goes_on_with_new_settings() {
 }
 
 #[test]
-fn bans_that_are_over_do_not_pile_up() {
+fn bans_that_are_over_do_not_accumulate() {
     let ban = open(BanSettings { max_bans: 1_000_000, ..SETTINGS });
     for n in 0..1_000 {
         ban.ban(1, tag(n), 0, 10, bytes(n), bytes(0));
@@ -318,7 +322,7 @@ fn bans_that_are_over_do_not_pile_up() {
     for n in 0..1_100 {
         ban.ban(1, tag(10_000 + n), (10 + n) * MS, 10, bytes(n), bytes(0));
     }
-    // What is left: the bans of the last 10 ms, and at most one expired ban for each of them.
+    // The bans of the last 10 ms are left, and at most one expired ban for each of them.
     assert_eq!(list(&ban, 1_109).len(), 10);
     assert!(ban.kept() <= 20, "{}", ban.kept());
     assert_eq!(ban.info().dropped, 0);

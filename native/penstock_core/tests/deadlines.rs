@@ -1,4 +1,5 @@
-//! Deadlines against a plain model: one list, looked through from end to end.
+//! Deadlines of processes, and which of them the reaper is told of, against a plain model: a map
+//! that is searched from end to end.
 #![cfg(not(any(loom, shuttle)))]
 
 use std::cell::RefCell;
@@ -14,28 +15,28 @@ fn pid(n: u64) -> Pid {
 const NOTHING: Todo = Todo { watch: false, wake: false };
 
 #[test]
-fn who_is_due_is_told_once_to_each_reaper_and_counted_once() {
+fn an_expired_process_is_reported_once_to_each_reaper_and_counted_once() {
     let deadlines = Deadlines::new();
     assert_eq!(deadlines.set(pid(1), 50, "one"), Todo { watch: true, wake: true });
-    let doomed = RefCell::new(Vec::new());
-    let due = |now| deadlines.due(now, 10, |pid, value| doomed.borrow_mut().push((pid, *value)));
+    let expired = RefCell::new(Vec::new());
+    let due = |now| deadlines.due(now, 10, |pid, value| expired.borrow_mut().push((pid, *value)));
     assert_eq!(due(49), []);
     assert_eq!(due(50), [pid(1)]);
-    assert_eq!(due(1_000), [], "it was told");
+    assert_eq!(due(1_000), [], "the reaper was told");
     assert_eq!(deadlines.end_work(pid(1)), Ending::Overdue);
-    assert_eq!(deadlines.set(pid(1), 1_000, "again"), NOTHING, "it has no more time");
+    assert_eq!(deadlines.set(pid(1), 1_000, "again"), NOTHING, "an expired process gets no more time");
     deadlines.report_again();
     assert_eq!(due(50), [pid(1)]);
     assert_eq!(due(50), []);
     deadlines.report_again();
     deadlines.remove(pid(1));
     assert_eq!(due(1_000), []);
-    assert_eq!(*doomed.borrow(), [(pid(1), "one")]);
+    assert_eq!(*expired.borrow(), [(pid(1), "one")]);
     assert!(deadlines.rest());
 }
 
 #[test]
-fn a_second_deadline_takes_the_place_of_the_first() {
+fn a_second_deadline_replaces_the_first() {
     let deadlines = Deadlines::new();
     assert_eq!(deadlines.set(pid(1), 50, ()), Todo { watch: true, wake: true });
     assert_eq!(deadlines.set(pid(1), 100, ()), NOTHING);
@@ -44,111 +45,117 @@ fn a_second_deadline_takes_the_place_of_the_first() {
 }
 
 #[test]
-fn one_message_wakes_the_reaper_and_not_one_for_each_process() {
+fn only_the_first_deadline_wakes_the_reaper() {
     let deadlines = Deadlines::new();
     assert!(deadlines.set(pid(1), 50, ()).wake);
-    assert!(!deadlines.set(pid(2), 50, ()).wake, "it is awake");
-    assert!(!deadlines.rest(), "there are some");
+    assert!(!deadlines.set(pid(2), 50, ()).wake, "the reaper is awake");
+    assert!(!deadlines.rest(), "there are deadlines");
     assert_eq!(deadlines.end_work(pid(1)), Ending::InTime);
     assert_eq!(deadlines.end_work(pid(2)), Ending::InTime);
-    assert!(!deadlines.set(pid(3), 50, ()).wake, "it has not been told to sleep");
+    assert!(!deadlines.set(pid(3), 50, ()).wake, "the reaper has not gone to sleep since");
     deadlines.remove(pid(3));
     assert!(deadlines.rest());
     assert!(deadlines.set(pid(4), 50, ()).wake);
 }
 
 #[test]
-fn no_more_are_told_than_asked_for_and_all_in_the_end() {
+fn each_call_reports_at_most_the_number_asked_for_and_all_are_reported() {
     let deadlines = Deadlines::new();
     for n in 1..=1_000 {
         deadlines.set(pid(n), n % 7, ());
     }
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     loop {
         let some = deadlines.due(10, 64, |_, ()| {});
         if some.is_empty() {
             break;
         }
         assert!(some.len() <= 64);
-        told.extend(some);
+        reported.extend(some);
     }
-    told.sort();
-    assert_eq!(told, (1..=1_000).map(pid).collect::<Vec<_>>());
+    reported.sort();
+    assert_eq!(reported, (1..=1_000).map(pid).collect::<Vec<_>>());
 }
 
 #[derive(Clone, Debug)]
 enum Step {
+    /// The process gets a deadline, in ms from now.
     Set(u64, u64),
+    /// The work of the process ends.
     End(u64),
     Die(u64),
+    /// The clock advances, in ms.
     Pass(u64),
-    Look,
+    /// The reaper asks which processes are due.
+    Due,
+    /// The reaper dies, and another one begins.
     NextReaper,
+    /// The reaper tries to sleep.
     Rest,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let who = 1..9_u64;
+    let pid = 1..9_u64;
     let step = prop_oneof![
-        (who.clone(), 0..300_u64).prop_map(|(pid, ms)| Step::Set(pid, ms)),
-        who.clone().prop_map(Step::End),
-        who.prop_map(Step::Die),
+        (pid.clone(), 0..300_u64).prop_map(|(pid, ms)| Step::Set(pid, ms)),
+        pid.clone().prop_map(Step::End),
+        pid.prop_map(Step::Die),
         (0..120_u64).prop_map(Step::Pass),
-        Just(Step::Look),
+        Just(Step::Due),
         Just(Step::NextReaper),
         Just(Step::Rest),
     ];
     prop::collection::vec(step, 0..80)
 }
 
-/// Per pid: the deadline, whether it has expired, and whether this reaper was told.
+/// By pid: the deadline, whether it has expired, and whether this reaper was told.
 type Model = BTreeMap<u64, (u64, bool, bool)>;
 
 proptest! {
     #[test]
-    fn as_the_model_has_it(steps in steps()) {
+    fn each_answer_is_that_of_the_model(steps in steps()) {
         let deadlines = Deadlines::new();
         let mut model = Model::new();
         let (mut now, mut awake) = (0, false);
         for step in steps {
             match step {
-                Step::Set(who, ms) => {
-                    let todo = deadlines.set(pid(who), now + ms, ());
-                    let fresh = !model.contains_key(&who);
+                Step::Set(n, ms) => {
+                    let todo = deadlines.set(pid(n), now + ms, ());
+                    let fresh = !model.contains_key(&n);
                     prop_assert_eq!(todo, Todo { watch: fresh, wake: fresh && !awake });
                     awake |= fresh;
-                    if model.get(&who).is_none_or(|(_, doomed, _)| !doomed) {
-                        model.insert(who, (now + ms, false, false));
+                    if model.get(&n).is_none_or(|(_, expired, _)| !expired) {
+                        model.insert(n, (now + ms, false, false));
                     }
                 }
-                Step::End(who) => {
-                    let doomed = model.get(&who).is_some_and(|(_, doomed, _)| *doomed);
-                    let expected = if doomed { Ending::Overdue } else { Ending::InTime };
-                    prop_assert_eq!(deadlines.end_work(pid(who)), expected);
-                    if !doomed {
-                        model.remove(&who);
+                Step::End(n) => {
+                    let expired = model.get(&n).is_some_and(|(_, expired, _)| *expired);
+                    let expected = if expired { Ending::Overdue } else { Ending::InTime };
+                    prop_assert_eq!(deadlines.end_work(pid(n)), expected);
+                    if !expired {
+                        model.remove(&n);
                     }
                 }
-                Step::Die(who) => {
-                    deadlines.remove(pid(who));
-                    model.remove(&who);
+                Step::Die(n) => {
+                    deadlines.remove(pid(n));
+                    model.remove(&n);
                 }
                 Step::Pass(ms) => now += ms,
-                Step::Look => {
-                    let mut doomed = Vec::new();
-                    let mut due = deadlines.due(now, 100, |pid, ()| doomed.push(pid.word()));
+                Step::Due => {
+                    let mut expired = Vec::new();
+                    let mut due = deadlines.due(now, 100, |pid, ()| expired.push(pid.word()));
                     due.sort();
-                    doomed.sort_unstable();
+                    expired.sort_unstable();
                     let expected: Vec<u64> = (model.iter())
                         .filter(|(_, (at, _, told))| *at <= now && !told)
-                        .map(|(who, _)| *who)
+                        .map(|(n, _)| *n)
                         .collect();
-                    let fresh: Vec<u64> = expected.iter().copied().filter(|who| !model[who].1).collect();
+                    let fresh: Vec<u64> = expected.iter().copied().filter(|n| !model[n].1).collect();
                     prop_assert_eq!(due, expected.iter().copied().map(pid).collect::<Vec<_>>());
-                    prop_assert_eq!(doomed, fresh);
-                    for who in expected {
-                        let (at, ..) = model[&who];
-                        model.insert(who, (at, true, true));
+                    prop_assert_eq!(expired, fresh);
+                    for n in expected {
+                        let (at, ..) = model[&n];
+                        model.insert(n, (at, true, true));
                     }
                 }
                 Step::NextReaper => {

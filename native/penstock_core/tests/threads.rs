@@ -1,5 +1,5 @@
-//! Races between real threads that the model checkers do not reach: they need more processes than
-//! loom can take and more coincidence than a random schedule offers.
+//! A race of real threads that no model checker reaches: it needs more processes than loom can
+//! explore, and more coincidence than a random schedule offers.
 #![cfg(not(any(loom, shuttle)))]
 
 mod support;
@@ -13,33 +13,32 @@ use std::time::{Duration, Instant};
 use penstock_core::Refusal;
 use support::{Process, Stage, limit};
 
-/// Seven living processes hold permits and pass one of them on all the time, so that a scan may
-/// count it twice. The pool must not take them for many holders: an asker that saw the eighth die
-/// is admitted.
+/// Seven of 60 processes hold a permit, and which ones do changes all the time: one releases, and
+/// the next takes. A scan may count the same permit twice, in two entries. It must not take the
+/// pool for one of many holders: a caller that saw the eighth holder die is admitted.
 #[test]
 fn an_asker_that_saw_a_death_is_admitted_while_a_permit_moves() {
-    const CITIZENS: usize = 60;
+    const PROCESSES: usize = 60;
     const HOLDERS: usize = 7;
-    const FOR: Duration = Duration::from_secs(3);
-    let stage = Stage::open(CITIZENS + 2, limit(HOLDERS as u64 + 1));
-    // Processes are entered in the order of their numbers, so the dying one is behind the others
-    // in the table.
-    let citizens: Vec<Process> = (1..=CITIZENS).map(|number| stage.process(number)).collect();
-    for citizen in &citizens {
-        assert_eq!(citizen.hold(1).release(1), Ok(()));
+    const DURATION: Duration = Duration::from_secs(3);
+    let stage = Stage::open(PROCESSES + 2, limit(HOLDERS as u64 + 1));
+    // Entries are inserted in this order, so a scan passes the dying process last.
+    let processes: Vec<Process> = (1..=PROCESSES).map(|number| stage.process(number)).collect();
+    for process in &processes {
+        assert_eq!(process.hold(1).release(1), Ok(()));
     }
-    let (dying, asker) = (stage.process(CITIZENS + 1), stage.process(CITIZENS + 2));
-    for citizen in &citizens[..HOLDERS] {
-        citizen.hold(1);
+    let (dying, asker) = (stage.process(PROCESSES + 1), stage.process(PROCESSES + 2));
+    for process in &processes[..HOLDERS] {
+        process.hold(1);
     }
     let over = Arc::new(AtomicBool::new(false));
     let moving = {
-        let (citizens, over) = (citizens.clone(), Arc::clone(&over));
+        let (processes, over) = (processes.clone(), Arc::clone(&over));
         thread::spawn(move || {
             let mut first = 0;
             while !over.load(Ordering::Relaxed) {
-                assert_eq!(citizens[first % CITIZENS].release(1), Ok(()));
-                while !citizens[(first + HOLDERS) % CITIZENS].take(1) {
+                assert_eq!(processes[first % PROCESSES].release(1), Ok(()));
+                while !processes[(first + HOLDERS) % PROCESSES].take(1) {
                     hint::spin_loop();
                 }
                 first += 1;
@@ -47,8 +46,8 @@ fn an_asker_that_saw_a_death_is_admitted_while_a_permit_moves() {
             first
         })
     };
-    let (started, mut asks) = (Instant::now(), 0);
-    while started.elapsed() < FOR {
+    let (start, mut asks) = (Instant::now(), 0);
+    while start.elapsed() < DURATION {
         while !dying.take(1) {
             hint::spin_loop();
         }
@@ -58,14 +57,14 @@ fn an_asker_that_saw_a_death_is_admitted_while_a_permit_moves() {
         while answer == Err(Refusal::Again) {
             answer = asker.try_acquire(1);
         }
-        assert_eq!(answer, Ok(()), "it saw the death, at ask {asks}");
+        assert_eq!(answer, Ok(()), "the asker saw the death, at ask {asks}");
         dying.finish_exit();
         stage.host.reuse(dying.pid);
         assert_eq!(asker.release(1), Ok(()));
     }
     over.store(true, Ordering::Relaxed);
     let first = moving.join().unwrap();
-    let holders: Vec<_> = (first..first + HOLDERS).map(|at| (&citizens[at % CITIZENS], 1)).collect();
+    let holders: Vec<_> = (first..first + HOLDERS).map(|at| (&processes[at % PROCESSES], 1)).collect();
     stage.at_rest(&holders);
     eprintln!("{asks} asks, {first} moves");
 }

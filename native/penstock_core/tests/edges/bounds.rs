@@ -1,12 +1,13 @@
-//! The bounds on the work of one call.
+//! The bounds on the work of one call: on the entries that it visits, and on the messages that it
+//! sends. The rest is left to further calls.
 
 use penstock_core::{Answer, Cancelled, Drain, Expiry, Parked, Refusal};
 
 use crate::support::{Process, Stage, limit};
-use crate::{LINES, LOOKS, MESSAGES, processes, serve_deferred};
+use crate::{LINES, MESSAGES, VISITS, processes, serve_in_parts};
 
 #[test]
-fn a_look_past_many_idle_entries_goes_only_so_far_each_time() {
+fn a_scan_past_many_idle_entries_is_bounded_in_each_call() {
     const IDLE: usize = 10_000;
     let stage = Stage::open(IDLE + 2, limit(3));
     for idle in processes(&stage, 1..=IDLE) {
@@ -19,13 +20,13 @@ fn a_look_past_many_idle_entries_goes_only_so_far_each_time() {
     let mut answers = Vec::new();
     while answers.last() != Some(&Err(Refusal::Full)) {
         answers.push(asker.try_acquire(2));
-        assert!(stage.host.take_worked() <= LOOKS + LINES);
+        assert!(stage.host.take_worked() <= VISITS + LINES);
     }
-    assert_eq!(answers.len(), IDLE.div_ceil(LOOKS));
+    assert_eq!(answers.len(), IDLE.div_ceil(VISITS));
     assert!(answers[..answers.len() - 1].iter().all(|answer| *answer == Err(Refusal::Again)));
-    assert_eq!(stage.report().rejected, 1, "to be asked to come again is no refusal");
+    assert_eq!(stage.report().rejected, 1, "`Again` is no refusal");
 
-    // A scan removes an idle entry from the active set, so the next scan does not visit it.
+    // The scan has deactivated the idle entries, so the next one does not visit them.
     assert_eq!(asker.try_acquire(2), Err(Refusal::Full));
     assert!(stage.host.take_worked() <= LINES);
     stage.at_rest(&[(&holder, 2)]);
@@ -42,7 +43,7 @@ fn a_death_is_found_behind_many_idle_entries() {
     let (dead, asker) = (stage.process(IDLE + 1), stage.process(IDLE + 2));
     dead.hold(2).begin_exit();
     while asker.try_acquire(1) == Err(Refusal::Again) {}
-    assert_eq!(asker.release(1), Ok(()), "it was admitted in the end");
+    assert_eq!(asker.release(1), Ok(()), "the asker was admitted");
     dead.finish_exit();
     stage.at_rest(&[]);
 }
@@ -60,8 +61,8 @@ fn answers_beyond_what_one_call_may_send_are_deferred() {
     stage.update(WAITERS as u64 + 1);
     assert_eq!(stage.host.answers(), MESSAGES);
     assert_eq!((stage.in_use(), stage.info().waiting), (MESSAGES as u64 + 1, WAITERS - MESSAGES));
-    assert!(!stage.process(1).take(1), "the waiters are still before a newcomer");
-    assert_eq!(serve_deferred(&stage), WAITERS.div_ceil(MESSAGES) - 1);
+    assert!(!stage.process(1).take(1), "a waiter comes before a newcomer");
+    assert_eq!(serve_in_parts(&stage), WAITERS.div_ceil(MESSAGES) - 1);
     assert!(waiters.iter().all(Process::was_granted));
     assert_eq!(stage.info().granted, WAITERS as u64);
     let holders: Vec<_> = waiters.iter().chain([&holder]).map(|process| (process, 1)).collect();
@@ -69,7 +70,7 @@ fn answers_beyond_what_one_call_may_send_are_deferred() {
 }
 
 #[test]
-fn nobody_is_kept_out_by_a_line_that_one_call_has_just_emptied() {
+fn a_queue_that_one_call_has_just_emptied_keeps_no_newcomer_out() {
     let stage = Stage::open(MESSAGES + 2, limit(1));
     let (holder, newcomer) = (stage.process(MESSAGES + 1), stage.process(MESSAGES + 2));
     holder.hold(1);
@@ -78,12 +79,12 @@ fn nobody_is_kept_out_by_a_line_that_one_call_has_just_emptied() {
     }
     stage.update(MESSAGES as u64 + 2);
     assert_eq!((stage.host.answers(), stage.info().waiting), (MESSAGES, 0));
-    // One permit is free and the queue is empty, even if the pool has deferred work.
+    // The queue is empty and one permit is free, although the pool has deferred its work.
     assert_eq!(newcomer.try_acquire(1), Ok(()));
 }
 
 #[test]
-fn a_shrink_refuses_a_long_line_in_parts() {
+fn a_shrink_refuses_a_long_queue_in_parts() {
     const WAITERS: usize = 1_000;
     let stage = Stage::open(WAITERS + 1, limit(4));
     let holder = stage.process(WAITERS + 1);
@@ -94,9 +95,9 @@ fn a_shrink_refuses_a_long_line_in_parts() {
         waiter.wait(if at % 2 == 0 { 3 } else { 1 });
     }
     stage.update(2);
-    // While the refusals are under way, some of the waiters that are next die.
+    // Some of the waiters that the next calls would refuse die.
     waiters[2 * MESSAGES..2 * MESSAGES + 5].iter().for_each(|waiter| waiter.die());
-    serve_deferred(&stage);
+    serve_in_parts(&stage);
     for (at, waiter) in waiters.iter().enumerate() {
         let died = (2 * MESSAGES..2 * MESSAGES + 5).contains(&at);
         if !died {
@@ -110,7 +111,7 @@ fn a_shrink_refuses_a_long_line_in_parts() {
 }
 
 #[test]
-fn a_pause_in_the_middle_of_a_shrink_refuses_nobody_more() {
+fn a_pause_in_the_middle_of_a_shrink_ends_its_refusals() {
     const WAITERS: usize = 200;
     let stage = Stage::open(WAITERS + 1, limit(4));
     let holder = stage.process(WAITERS + 1);
@@ -120,23 +121,23 @@ fn a_pause_in_the_middle_of_a_shrink_refuses_nobody_more() {
         waiter.wait(3);
     }
     stage.update(2);
-    assert_eq!(stage.info().waiting, WAITERS - MESSAGES, "one call refuses MESSAGES, and the rest is deferred");
+    assert_eq!(stage.info().waiting, WAITERS - MESSAGES, "one call refuses 64");
     // Limit 0 is a pause: requests of any size wait.
     stage.update(0);
-    serve_deferred(&stage);
+    serve_in_parts(&stage);
     assert_eq!(stage.info().waiting, WAITERS - MESSAGES);
-    // The waiters that are left still ask for more than a limit of 2.
+    // The next shrink refuses the waiters that are left.
     stage.update(2);
-    serve_deferred(&stage);
+    serve_in_parts(&stage);
     assert_eq!(stage.info().waiting, 0);
     assert!(waiters.iter().all(|waiter| waiter.answers() == [Answer::Full]));
     stage.at_rest(&[(&holder, 4)]);
 }
 
 #[test]
-fn drainers_and_a_shrunk_line_fit_into_one_reopening() {
-    // There are as many drainers as one hold of the lock answers. The queue is so long that
-    // waiters are left in it when all drainers have asked.
+fn a_reopening_answers_many_drainers_and_refuses_the_waiters_left() {
+    // One hold of the lock answers all drainers. The queue is so long that waiters are left in it
+    // when all drainers have asked.
     const DRAINERS: usize = 32;
     const WAITERS: usize = MESSAGES * (DRAINERS + 2) + 10;
     let stage = Stage::open(DRAINERS + WAITERS + 1, limit(2));
@@ -151,14 +152,14 @@ fn drainers_and_a_shrunk_line_fit_into_one_reopening() {
     stage.update(1);
     assert!(stage.info().waiting > 0);
     assert!(stage.pool.reopen(&stage.host));
-    serve_deferred(&stage);
+    serve_in_parts(&stage);
     assert!(drainers.iter().all(|drainer| drainer.answers() == [Answer::Undrained(1)]));
     assert!(waiters.iter().all(|waiter| matches!(waiter.answers().as_slice(), [Answer::Closed | Answer::Full])));
     stage.at_rest(&[(&holder, 1)]);
 }
 
 #[test]
-fn closing_and_draining_tell_many_in_parts() {
+fn a_drain_and_its_end_answer_many_in_parts() {
     const MANY: usize = 200;
     let stage = Stage::open(2 * MANY + 1, limit(1));
     let holder = stage.process(2 * MANY + 1);
@@ -168,10 +169,10 @@ fn closing_and_draining_tell_many_in_parts() {
         waiter.wait(1);
     }
     drainers.iter().for_each(|drainer| assert!(matches!(drainer.drain(), Drain::Waiting(_))));
-    serve_deferred(&stage);
+    serve_in_parts(&stage);
     assert!(waiters.iter().all(|waiter| waiter.answers() == [Answer::Closed]));
     assert_eq!(holder.release(1), Ok(()));
-    serve_deferred(&stage);
+    serve_in_parts(&stage);
     assert!(drainers.iter().all(|drainer| drainer.answers() == [Answer::Drained]));
     stage.pool.close(&stage.host);
     assert!(stage.pool.open(limit(1)));
@@ -179,7 +180,7 @@ fn closing_and_draining_tell_many_in_parts() {
 }
 
 #[test]
-fn a_look_that_finds_many_dead_stops_in_time() {
+fn a_scan_that_finds_many_dead_is_bounded() {
     const DEAD: usize = 5_000;
     let stage = Stage::open(2 * DEAD + 1, limit(DEAD as u64));
     let (dead, waiters) = (processes(&stage, 1..=DEAD), processes(&stage, DEAD + 1..=2 * DEAD));
@@ -190,8 +191,8 @@ fn a_look_that_finds_many_dead_stops_in_time() {
         waiter.wait(1);
     }
     dead.iter().for_each(Process::begin_exit);
-    // The scans of the waiters published the hint of many holders; a holder that leaves clears
-    // it.
+    // The scans of the waiters have published the hint of many holders. The first monitor
+    // withdraws it.
     dead[0].finish_exit();
     let before = stage.host.answers();
     let asker = stage.process(2 * DEAD + 1);
@@ -204,7 +205,7 @@ fn a_look_that_finds_many_dead_stops_in_time() {
 }
 
 #[test]
-fn a_look_that_frees_much_answers_in_parts() {
+fn a_scan_that_frees_many_permits_answers_in_parts() {
     const DEAD: usize = 8;
     const EACH: usize = 64;
     let stage = Stage::open(DEAD + DEAD * EACH, limit((DEAD * EACH) as u64));
@@ -227,7 +228,7 @@ fn a_look_that_frees_much_answers_in_parts() {
         if asked == Ok(()) {
             break;
         }
-        assert_eq!(asked, Err(Refusal::Again), "one permit is left for it");
+        assert_eq!(asked, Err(Refusal::Again), "one permit is left for the asker");
     }
     assert!(calls > 1);
     assert!(waiters.iter().all(Process::was_granted));
@@ -237,7 +238,7 @@ fn a_look_that_frees_much_answers_in_parts() {
 }
 
 #[test]
-fn a_look_says_how_far_it_went() {
+fn a_scan_reports_its_work_to_the_host() {
     const MANY: usize = 20_000;
     let stage = Stage::open(MANY + 1, limit(1));
     let everybody = processes(&stage, 1..=MANY);
@@ -250,41 +251,43 @@ fn a_look_says_how_far_it_went() {
     stage.host.take_worked();
     assert_eq!(asker.try_acquire(1), Err(Refusal::Full));
     let lines = stage.host.take_worked();
-    assert!((1..=LINES).contains(&lines), "{lines} for one holder, of {MANY} that held once");
+    assert!((1..=LINES).contains(&lines), "{lines} lines for one holder");
     stage.at_rest(&[(&everybody[0], 1)]);
 }
 
 #[test]
-fn updates_without_a_pause_keep_nobody_in_line_waiting() {
+fn updates_without_a_pause_keep_no_waiter_waiting() {
     const MANY: usize = 2_000;
     let stage = Stage::open(MANY + 2, limit(10));
-    let (holder, wide) = (stage.process(MANY + 1), stage.process(MANY + 2));
+    let (holder, large) = (stage.process(MANY + 1), stage.process(MANY + 2));
     holder.hold(10);
     let waiters = processes(&stage, 1..=MANY);
     for waiter in &waiters {
         waiter.wait(1);
     }
-    wide.wait(10);
-    // The walk along the queue, which each shrink begins, is in its middle.
+    large.wait(10);
+    // A shrink begins a walk along the queue for oversize requests, in steps.
     stage.update(5);
     assert_eq!(holder.release(10), Ok(()));
-    assert!(waiters[..5].iter().all(Process::was_granted), "in order, and not after the walk");
-    // The host runs nothing of what was deferred, so the updates alone must make progress.
+    assert!(waiters[..5].iter().all(Process::was_granted), "the head does not wait for the walk");
+    // The host runs no deferred work, so the updates alone must make progress.
     let mut updates = 0;
-    while wide.answers().is_empty() {
+    while large.answers().is_empty() {
         updates += 1;
-        assert!(updates < 100, "a walk that begins again each time never ends");
+        assert!(updates < 100, "each update begins the walk again");
         stage.update(if updates % 2 == 0 { 5 } else { 9 });
     }
-    assert_eq!(wide.answers(), [Answer::Full]);
+    assert_eq!(large.answers(), [Answer::Full]);
     let granted = waiters.iter().take_while(|waiter| waiter.was_granted()).count();
-    assert!(granted >= 9 && waiters[granted..].iter().all(|waiter| !waiter.was_granted()), "{granted}, in order");
-    while stage.host.take_deferrals() > 0 {
-        stage.pool.serve(&stage.host);
-    }
+    assert!(
+        granted >= 9 && waiters[granted..].iter().all(|waiter| !waiter.was_granted()),
+        "{granted} granted, in order"
+    );
+    stage.serve_deferred();
     assert_eq!(stage.info().waiting, MANY - granted);
 }
 
+/// Asks for permits that are not free. Returns whether the host must begin to end waits, too.
 fn ask(process: &Process, n: u32, until: Option<u64>) -> (Parked, bool) {
     let stage = &process.stage;
     stage.pool.ask(&stage.host, process.pid, n, stage.host.ticket(), until, || true)
@@ -292,7 +295,7 @@ fn ask(process: &Process, n: u32, until: Option<u64>) -> (Parked, bool) {
 
 #[test]
 fn the_many_waits_of_a_process_that_dies_end_in_parts() {
-    let (stage, [holder, asker, other]) = Stage::cast(limit(1));
+    let (stage, [holder, asker, other]) = Stage::with_processes(limit(1));
     holder.hold(1);
     for n in 0..500 {
         assert!(matches!(ask(&asker, 1, (n % 2 == 0).then_some(n)), (Parked::Waiting(_), _)));
@@ -300,10 +303,10 @@ fn the_many_waits_of_a_process_that_dies_end_in_parts() {
     other.wait(1);
     asker.die();
     let left = stage.info().waiting;
-    assert!((400..501).contains(&left), "{left} left by one call");
+    assert!((400..501).contains(&left), "{left} waits left by one call");
     assert_eq!(holder.release(1), Ok(()));
-    assert!(!other.was_granted(), "nobody is served before the dead are out of the way");
-    assert!(serve_deferred(&stage) > 5);
+    assert!(!other.was_granted(), "no waiter is served while waits of the dead are left");
+    assert!(serve_in_parts(&stage) > 5);
     assert!(other.was_granted());
     assert_eq!(stage.pool.expire(&stage.host, 1_000), Expiry::Nothing);
     assert_eq!((stage.info().waiting, stage.report().timed_out), (0, 0));
@@ -312,22 +315,22 @@ fn the_many_waits_of_a_process_that_dies_end_in_parts() {
 
 #[test]
 fn waits_that_the_host_ends_end_in_parts_and_let_others_go_on() {
-    let (stage, [holder, asker, other]) = Stage::cast(limit(2));
+    let (stage, [holder, asker, other]) = Stage::with_processes(limit(2));
     holder.hold(1);
     for n in 0..200 {
-        assert_eq!(ask(&asker, 2, Some(10 + n)).1, n == 0, "the host is told of the first");
+        assert_eq!(ask(&asker, 2, Some(10 + n)).1, n == 0, "the host is told of the first wait");
     }
     let last = other.wait(1);
     assert_eq!(stage.pool.expire(&stage.host, 9), Expiry::Later);
     assert_eq!(stage.pool.expire(&stage.host, 1_000), Expiry::More);
-    let told = asker.answers().len();
-    assert!((1..=100).contains(&told), "{told} by one call");
+    let ended = asker.answers().len();
+    assert!((1..=100).contains(&ended), "{ended} waits ended by one call");
     while stage.pool.expire(&stage.host, 1_000) == Expiry::More {}
     assert_eq!(asker.answers(), vec![Answer::TimedOut; 200]);
     assert!(other.was_granted());
     assert_eq!(other.cancel(last), Cancelled::TooLate);
     assert_eq!(stage.pool.expire(&stage.host, 1_000), Expiry::Nothing);
     stage.update(0);
-    assert!(ask(&asker, 1, Some(2_000)).1, "told again");
+    assert!(ask(&asker, 1, Some(2_000)).1, "the host is told again");
     assert_eq!(stage.report().timed_out, 200);
 }

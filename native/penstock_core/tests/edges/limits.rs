@@ -6,13 +6,13 @@ use crate::support::{Stage, limit};
 
 #[test]
 fn an_unlimited_pool_counts_and_never_refuses() {
-    let (stage, [a, b, c]) = Stage::cast(limit(UNLIMITED));
+    let (stage, [a, b, c]) = Stage::with_processes(limit(UNLIMITED));
     for _ in 0..1_000 {
         a.hold(i32::MAX as u32);
     }
     let held = 1_000 * i32::MAX as u64;
     assert_eq!((stage.in_use(), stage.info().peak), (held, held));
-    // The limit falls below what is held: an overdraft, which is paid back first.
+    // The limit falls below what is held. This overdraft must be paid back first.
     stage.update(10);
     assert_eq!(stage.in_use(), held);
     assert_eq!(b.try_acquire(1), Err(Refusal::Full));
@@ -25,9 +25,9 @@ fn an_unlimited_pool_counts_and_never_refuses() {
 }
 
 #[test]
-fn the_largest_limit_is_not_taken_for_none() {
+fn the_largest_limit_is_not_unlimited() {
     let most = i32::MAX as u64;
-    let (stage, [a, b]) = Stage::cast(limit(most));
+    let (stage, [a, b]) = Stage::with_processes(limit(most));
     a.hold(i32::MAX as u32);
     assert_eq!(stage.in_use(), most);
     assert_eq!(b.try_acquire(1), Err(Refusal::Full));
@@ -36,19 +36,19 @@ fn the_largest_limit_is_not_taken_for_none() {
 
 #[test]
 fn a_request_of_any_size_waits_through_a_pause() {
-    let (stage, [a, b]) = Stage::cast(limit(0));
+    let (stage, [a, b]) = Stage::with_processes(limit(0));
     assert_eq!(a.try_acquire(1_000), Err(Refusal::Full));
     a.wait(1_000);
     b.wait(3);
     stage.update(5);
-    assert_eq!(a.answers(), [Answer::Full], "more than there will be");
+    assert_eq!(a.answers(), [Answer::Full], "the request exceeds the new limit");
     assert!(b.was_granted());
     stage.at_rest(&[(&b, 3)]);
 }
 
 #[test]
 fn a_full_queue_does_not_keep_newcomers_out() {
-    let (stage, [a, b, c]) = Stage::cast(Settings { max_waiting: 0, ..limit(2) });
+    let (stage, [a, b, c]) = Stage::with_processes(Settings { max_waiting: 0, ..limit(2) });
     a.hold(1);
     assert_eq!(b.park(2), Parked::QueueFull);
     assert_eq!(c.try_acquire(1), Ok(()));
@@ -56,8 +56,8 @@ fn a_full_queue_does_not_keep_newcomers_out() {
 }
 
 #[test]
-fn a_waiter_that_is_gone_does_not_keep_others_out() {
-    let (stage, [a, b, c]) = Stage::cast(limit(2));
+fn a_waiter_that_left_or_died_keeps_no_other_out() {
+    let (stage, [a, b, c]) = Stage::with_processes(limit(2));
     a.hold(1);
     let id = b.wait(2);
     assert_eq!(b.cancel(id), Cancelled::Yes);

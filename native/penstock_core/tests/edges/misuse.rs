@@ -1,4 +1,4 @@
-//! Misuse: permits, offers and waits that the caller does not have.
+//! Calls for permits, offers and waits that the caller does not have, and calls of a closed pool.
 
 use penstock_core::{
     Adoption, Cancelled, Kind, NotHeld, Offer, Parked, Pool, Refusal, Status, TransferError, WaiterId,
@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use crate::support::{Fake, Stage, limit};
 
 #[test]
-fn bound_permits_are_not_released_or_transferred_as_manual_ones() {
-    let (stage, [a, b]) = Stage::cast(limit(3));
+fn bound_permits_are_not_released_or_transferred_as_free_ones() {
+    let (stage, [a, b]) = Stage::with_processes(limit(3));
     assert_eq!(a.try_bound(2), Ok(()));
     a.hold(1);
     assert_eq!(a.release(2), Err(NotHeld));
@@ -21,41 +21,39 @@ fn bound_permits_are_not_released_or_transferred_as_manual_ones() {
 }
 
 #[test]
-fn the_end_of_its_work_gives_back_all_bound_permits_and_no_other() {
-    let (stage, [spawner, child, waiter]) = Stage::cast(limit(3));
+fn the_end_of_the_work_of_a_child_releases_its_bound_permits_and_no_others() {
+    let (stage, [spawner, child, waiter]) = Stage::with_processes(limit(3));
     assert_eq!(child.end_work(), Err(NotHeld));
-    assert_eq!(spawner.try_bound(2), Ok(()));
-    let offer = spawner.offer(2).unwrap();
+    let offer = spawner.acquire_and_offer(2);
     spawner.hand_over(offer, &child);
     child.hold(1);
     waiter.wait(2);
     assert_eq!(child.end_work(), Ok(()));
     assert!(waiter.was_granted());
-    assert_eq!(child.end_work(), Err(NotHeld), "once");
+    assert_eq!(child.end_work(), Err(NotHeld), "the work ends once");
     stage.at_rest(&[(&child, 1), (&waiter, 2)]);
 }
 
 #[test]
-fn the_end_of_a_child_that_lives_is_not_believed() {
-    let (stage, [spawner, child, stranger]) = Stage::cast(limit(1));
-    assert_eq!(spawner.try_bound(1), Ok(()));
-    let offer = spawner.offer(1).unwrap();
+fn a_report_of_the_end_of_a_living_child_has_no_effect() {
+    let (stage, [spawner, child, stranger]) = Stage::with_processes(limit(1));
+    let offer = spawner.acquire_and_offer(1);
     spawner.hand_over(offer, &child);
-    spawner.saw_the_end_of(&child);
-    spawner.saw_the_end_of(&stranger);
+    spawner.report_end_of(&child);
+    spawner.report_end_of(&stranger);
     stage.at_rest(&[(&child, 1)]);
     // The child is dead, and its monitor has not run.
     child.begin_exit();
-    spawner.saw_the_end_of(&child);
+    spawner.report_end_of(&child);
     assert_eq!(stage.in_use(), 0);
     child.finish_exit();
-    spawner.saw_the_end_of(&child);
+    spawner.report_end_of(&child);
     stage.at_rest(&[]);
 }
 
 #[test]
-fn a_wait_that_is_left_is_no_time_out() {
-    let (stage, [a, b, c]) = Stage::cast(limit(1));
+fn a_wait_that_its_process_leaves_counts_as_no_time_out() {
+    let (stage, [a, b, c]) = Stage::with_processes(limit(1));
     a.hold(1);
     let id = b.wait(1);
     c.wait(1);
@@ -71,26 +69,25 @@ fn a_wait_that_is_left_is_no_time_out() {
 }
 
 #[test]
-fn a_claim_is_of_an_open_offer_of_that_process() {
-    let (stage, [spawner, supervisor, child, thief]) = Stage::cast(limit(2));
-    assert_eq!(spawner.try_bound(2), Ok(()));
-    let offer = spawner.offer(2).unwrap();
-    assert_eq!(thief.claim(&child, offer), None, "it is not that process'");
+fn a_claim_needs_a_pending_offer_of_the_named_spawner() {
+    let (stage, [spawner, supervisor, child, thief]) = Stage::with_processes(limit(2));
+    let offer = spawner.acquire_and_offer(2);
+    assert_eq!(thief.claim(&child, offer), None, "the offer is another process'");
     assert_eq!(supervisor.claim(&spawner, offer), Some(2));
-    assert_eq!(supervisor.claim(&spawner, offer), None, "once");
+    assert_eq!(supervisor.claim(&spawner, offer), None, "an offer is claimed once");
     assert_eq!(child.adopt(offer), Adoption::Revoked);
     spawner.retract(offer);
     assert_eq!(stage.holdings().get(&supervisor.pid.word()), Some(&2));
     assert_eq!(supervisor.entrust(&child, 2), Ok(()));
-    assert_eq!(child.release(1), Err(NotHeld), "they are bound");
+    assert_eq!(child.release(1), Err(NotHeld), "its permits are bound");
     child.die();
-    assert_eq!(stage.report().acquired, 1, "it was admitted once");
+    assert_eq!(stage.report().acquired, 1, "one caller was admitted");
     stage.at_rest(&[]);
 }
 
 #[test]
-fn what_is_entrusted_to_a_dead_child_is_free_again() {
-    let (stage, [supervisor, child]) = Stage::cast(limit(1));
+fn permits_entrusted_to_a_dead_child_are_free_again() {
+    let (stage, [supervisor, child]) = Stage::with_processes(limit(1));
     assert_eq!(supervisor.try_bound(1), Ok(()));
     child.die();
     assert_eq!(supervisor.entrust(&child, 1), Err(TransferError::Gone));
@@ -100,25 +97,25 @@ fn what_is_entrusted_to_a_dead_child_is_free_again() {
 
 #[test]
 fn a_completed_handoff_grants_nothing() {
-    let (stage, [spawner, child, next, thief]) = Stage::cast(limit(2));
+    let (stage, [spawner, child, next, thief]) = Stage::with_processes(limit(2));
     assert_eq!(spawner.try_bound(2), Ok(()));
     let first = spawner.offer(1).unwrap();
     spawner.hand_over(first, &child);
     let second = spawner.offer(1).unwrap();
-    // The old offer occupies the same place as the new one.
+    // The old offer names the same entry as the new one.
     spawner.retract(first);
     assert_eq!(thief.adopt(first), Adoption::Revoked);
     spawner.hand_over(first, &thief);
     assert_eq!(next.adopt(second), Adoption::Adopted);
-    assert_eq!(next.adopt(second), Adoption::Adopted, "it has them");
+    assert_eq!(next.adopt(second), Adoption::Adopted, "it holds the permits");
     stage.at_rest(&[(&child, 1), (&next, 1)]);
 }
 
 #[test]
-fn a_closed_pool_admits_nobody_and_takes_back_everything() {
+fn a_closed_pool_admits_no_caller_and_takes_back_all_permits() {
     let pool = Pool::<Fake>::new();
     assert_eq!(pool.info().status, Status::Closed);
-    let (stage, [a, b, c]) = Stage::cast(limit(2));
+    let (stage, [a, b, c]) = Stage::with_processes(limit(2));
     a.hold(1);
     assert_eq!(b.try_bound(1), Ok(()));
     let offer = b.offer(1).unwrap();
@@ -140,8 +137,8 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn words_that_were_never_given_out_change_nothing(bits: u64, small in 0..4_096_u64, shift in 0..59_u32) {
-        let (stage, [holder, waiter, spawner, child, thief]) = Stage::cast(limit(3));
+    fn words_that_the_pool_never_issued_change_nothing(bits: u64, small in 0..4_096_u64, shift in 0..59_u32) {
+        let (stage, [holder, waiter, spawner, child, thief]) = Stage::with_processes(limit(3));
         holder.hold(2);
         waiter.wait(2);
         stage.update(3);
@@ -149,9 +146,8 @@ proptest! {
         assert_eq!(holder.release(1), Ok(()));
         prop_assert!(waiter.was_granted());
         stage.update(4);
-        assert_eq!(spawner.try_bound(1), Ok(()));
-        let offer = spawner.offer(1).unwrap();
-        // An offer has 59 bits; the upper 5 bits of the word are unused.
+        let offer = spawner.acquire_and_offer(1);
+        // An offer has 59 bits, so `shift` stays below that.
         for bits in [bits, small, small.rotate_right(shift), offer.to_bits().wrapping_add(small + 1), offer.to_bits() ^ 1 << shift] {
             let forged = Offer::from_bits(bits);
             prop_assert_eq!(thief.adopt(forged), Adoption::Revoked);
@@ -167,16 +163,16 @@ proptest! {
 
 #[test]
 fn a_second_offer_before_the_first_is_completed_is_refused_and_loses_nothing() {
-    let (stage, [spawner, child, other]) = Stage::cast(limit(4));
+    let (stage, [spawner, child, other]) = Stage::with_processes(limit(4));
     assert_eq!(spawner.try_bound(3), Ok(()));
     let first = spawner.offer(2).unwrap();
     assert_eq!(spawner.offer(1), None);
     assert_eq!(stage.holdings().get(&spawner.pid.word()), Some(&3));
     spawner.hand_over(first, &child);
     stage.at_rest(&[(&spawner, 1), (&child, 2)]);
-    // The first offer is completed, so another is possible.
+    // The first handoff is completed, so another can begin.
     let second = spawner.offer(1).unwrap();
-    assert_eq!(spawner.offer(1), None, "it has no more, either");
+    assert_eq!(spawner.offer(1), None, "it holds no more");
     spawner.die();
     assert_eq!(other.adopt(second), Adoption::Revoked);
     stage.at_rest(&[(&child, 2)]);

@@ -6,16 +6,20 @@ use crate::processes;
 use crate::support::{Process, Stage, limit};
 
 #[test]
-fn a_refusal_has_also_looked_at_who_was_granted_while_it_looked() {
-    let (stage, [waiter, dead, asker]) = Stage::cast(limit(1));
-    // Both orders of the two in the table: the permit of the dead holder goes to a waiter that is
-    // dead as well.
+fn a_refusal_also_finds_a_dead_waiter_that_is_granted_during_its_scan() {
+    let (stage, [waiter, dead, asker]) = Stage::with_processes(limit(1));
+    // The permit of the dead holder goes to a waiter that is dead as well. The scan passes the
+    // waiter before the holder in one round, and after it in the other.
     for (waiter, dead) in [(&waiter, &dead), (&dead, &waiter)] {
-        let _ = (waiter.take(1) && waiter.release(1).is_ok(), dead.hold(1), waiter.wait(1));
+        // The waiter has an active entry, in which it holds nothing.
+        waiter.hold(1);
+        assert_eq!(waiter.release(1), Ok(()));
+        dead.hold(1);
+        waiter.wait(1);
         dead.begin_exit();
         waiter.begin_exit();
         while asker.try_acquire(1) == Err(Refusal::Again) {}
-        assert_eq!(asker.release(1), Ok(()), "all who held or waited were dead");
+        assert_eq!(asker.release(1), Ok(()), "each holder and waiter was dead");
         dead.finish_exit();
         waiter.finish_exit();
         stage.host.reuse(dead.pid);
@@ -25,7 +29,7 @@ fn a_refusal_has_also_looked_at_who_was_granted_while_it_looked() {
 }
 
 #[test]
-fn a_crowd_is_not_looked_at_and_eight_holders_are() {
+fn nine_holders_are_not_scanned_and_eight_are() {
     let stage = Stage::open(10, limit(9));
     let holders = processes(&stage, 1..=9);
     let asker = stage.process(10);
@@ -35,10 +39,10 @@ fn a_crowd_is_not_looked_at_and_eight_holders_are() {
     assert_eq!(asker.try_acquire(1), Err(Refusal::Full));
     stage.host.take_worked();
     assert_eq!(asker.try_acquire(1), Err(Refusal::Full));
-    assert_eq!(stage.host.take_worked(), 0, "it is known that they are many");
+    assert_eq!(stage.host.take_worked(), 0, "the hint is published");
     holders[8].begin_exit();
-    assert_eq!(asker.try_acquire(1), Err(Refusal::Full), "its monitor will tell");
-    // One holder leaves, here by a transfer, so that the pool has eight.
+    assert_eq!(asker.try_acquire(1), Err(Refusal::Full), "its monitor must tell");
+    // A holder that leaves withdraws the hint, and eight are left.
     assert_eq!(holders[0].transfer(&holders[1], 1), Ok(()));
     assert_eq!(asker.try_acquire(1), Ok(()));
     holders[8].finish_exit();
@@ -48,25 +52,25 @@ fn a_crowd_is_not_looked_at_and_eight_holders_are() {
     stage.at_rest(&expected);
 }
 
-/// Checks that a refusal reaps no dead holder while the pool has many holders: only the monitors
-/// do, also for a waiter.
-fn leaves_the_dead_alone(stage: &Stage, dead: &[Process], asker: &Process, waiter: &Process) {
+/// Checks that neither a waiter nor a refused caller reaps the dead holders of a pool with many
+/// holders. The waiter is granted when their monitors have run.
+fn assert_the_dead_are_left(stage: &Stage, dead: &[Process], asker: &Process, waiter: &Process) {
     let in_use = stage.info().in_use;
     waiter.wait(1);
     while asker.try_acquire(1) == Err(Refusal::Again) {}
     assert_eq!(asker.try_acquire(1), Err(Refusal::Full));
     assert_eq!(stage.info().in_use, in_use);
-    assert!(waiter.answers().is_empty(), "no place is free yet");
+    assert!(waiter.answers().is_empty(), "no permit is free yet");
     dead.iter().for_each(Process::finish_exit);
     assert!(waiter.was_granted());
 }
 
 #[test]
-fn the_dead_of_a_crowd_are_left_to_their_monitors() {
+fn a_dead_holder_among_many_is_left_to_its_monitor() {
     const HOLDERS: usize = 10;
-    // The dead holder is at each place of the table: before the scan has counted many, or behind.
+    // A scan passes the dead holder before it has counted many living ones, or never.
     for dead in 0..HOLDERS {
-        // Either the waiter or the asker scans first, when no hint is published.
+        // The first scan publishes the hint: that of the waiter, or that of the asker.
         for waits_first in [false, true] {
             let stage = Stage::open(HOLDERS + 2, limit(HOLDERS as u64));
             let mut holders = processes(&stage, 1..=HOLDERS);
@@ -79,14 +83,14 @@ fn the_dead_of_a_crowd_are_left_to_their_monitors() {
                 assert_eq!(asker.try_acquire(1), Err(Refusal::Full), "{dead}");
             }
             let dead = holders.remove(dead);
-            leaves_the_dead_alone(&stage, &[dead], &asker, &waiter);
+            assert_the_dead_are_left(&stage, &[dead], &asker, &waiter);
             stage.at_rest(&holders.iter().chain([&waiter]).map(|holder| (holder, 1)).collect::<Vec<_>>());
         }
     }
 }
 
 #[test]
-fn a_massacre_before_a_crowd_is_left_to_the_monitors() {
+fn many_dead_holders_before_many_living_ones_are_left_to_their_monitors() {
     const DEAD: usize = 500;
     const HOLDERS: usize = 2 * DEAD;
     let stage = Stage::open(HOLDERS + 2, limit(HOLDERS as u64));
@@ -96,12 +100,12 @@ fn a_massacre_before_a_crowd_is_left_to_the_monitors() {
     }
     dead.iter().for_each(Process::begin_exit);
     let (asker, waiter) = (stage.process(HOLDERS + 1), stage.process(HOLDERS + 2));
-    leaves_the_dead_alone(&stage, &dead, &asker, &waiter);
+    assert_the_dead_are_left(&stage, &dead, &asker, &waiter);
     stage.at_rest(&living.iter().chain([&waiter]).map(|holder| (holder, 1)).collect::<Vec<_>>());
 }
 
 #[test]
-fn a_crowd_behind_more_than_one_call_looks_at_is_a_crowd() {
+fn many_holders_behind_more_entries_than_one_call_visits_are_many() {
     const IDLE: usize = 3_000;
     const LIVING: usize = 500;
     let stage = Stage::open(1 + IDLE + LIVING + 2, limit(1 + IDLE as u64 + LIVING as u64));
@@ -114,6 +118,6 @@ fn a_crowd_behind_more_than_one_call_looks_at_is_a_crowd() {
     stage.update(1 + LIVING as u64);
     dead[0].begin_exit();
     let (asker, waiter) = (stage.process(2 + IDLE + LIVING), stage.process(3 + IDLE + LIVING));
-    leaves_the_dead_alone(&stage, dead, &asker, &waiter);
+    assert_the_dead_are_left(&stage, dead, &asker, &waiter);
     stage.at_rest(&living.iter().chain([&waiter]).map(|holder| (holder, 1)).collect::<Vec<_>>());
 }

@@ -6,7 +6,7 @@ use crate::processes;
 use crate::support::{Process, Stage, limit};
 
 #[test]
-fn every_level_of_the_table_is_found_listed_and_reused() {
+fn entries_of_every_level_are_found_listed_and_reused() {
     const MANY: usize = 30_000;
     let stage = Stage::open(MANY, limit(UNLIMITED));
     let mut empty = Vec::new();
@@ -17,7 +17,7 @@ fn every_level_of_the_table_is_found_listed_and_reused() {
         }
         let report = stage.report();
         assert_eq!(report.holders, MANY as u64);
-        assert!(report.looked_at > MANY, "at all of them, and at where they could be");
+        assert!(report.looked_at > MANY, "entries, and the cache lines of their keys");
         assert_eq!(stage.holders().len(), MANY);
         for process in &everybody[..MANY / 2] {
             assert_eq!(process.release(round), Ok(()));
@@ -33,7 +33,7 @@ fn every_level_of_the_table_is_found_listed_and_reused() {
     assert_eq!(stage.in_use(), 0);
     assert!(
         empty[0] < MANY && empty[0] == empty[1],
-        "entries die with their processes, and their places are used again"
+        "entries are removed with their processes, and their places are reused"
     );
 }
 
@@ -49,8 +49,8 @@ fn processes_that_come_and_go_leave_nothing_behind() {
 }
 
 #[test]
-fn totals_begin_anew_when_a_pool_is_opened_again() {
-    let (stage, [a, b, c, d]) = Stage::cast(limit(2));
+fn totals_begin_at_zero_when_a_pool_is_opened_again() {
+    let (stage, [a, b, c, d]) = Stage::with_processes(limit(2));
     a.hold(2);
     assert_eq!(b.try_acquire(1), Err(Refusal::Full));
     let id = b.wait(1);
@@ -65,17 +65,17 @@ fn totals_begin_anew_when_a_pool_is_opened_again() {
     assert_eq!((stage.info().peak, stage.info().granted), (2, 1));
 
     stage.pool.close(&stage.host);
-    assert!(!stage.pool.open(limit(5)), "something is held");
+    assert!(!stage.pool.open(limit(5)), "a permit is held");
     assert_eq!(d.release(1), Ok(()));
     assert!(stage.pool.open(limit(5)));
     assert_eq!(stage.report(), Report { looked_at: stage.report().looked_at, ..Report::default() });
     assert_eq!((stage.info().peak, stage.info().granted, stage.info().settings), (0, 0, limit(5)));
 
-    // Entries that existed before the pool was opened again count from one.
+    // Entries from before the pool was opened again count from 1.
     d.hold(1).hold(1);
     b.hold(1);
     assert_eq!(stage.report().acquired, 3);
-    assert!(!stage.pool.open(limit(1)), "it is open");
+    assert!(!stage.pool.open(limit(1)), "the pool is open");
     stage.at_rest(&[(&d, 2), (&b, 1)]);
 }
 
@@ -90,10 +90,7 @@ fn a_walk_through_all_entries_goes_on_where_it_stopped() {
         let (mut sums, mut next) = (Report::default(), Some(Cursor::default()));
         while let Some(at) = next {
             let (part, rest) = stage.pool.report(&stage.host, at, most);
-            assert!(
-                part.looked_at < most + 9,
-                "a bucket of a line of keys and eight entries is not left in its middle"
-            );
+            assert!(part.looked_at < most + 9, "a walk stops only after a bucket: a line of keys and eight entries");
             assert_ne!(rest, next);
             sums += part;
             next = rest;
@@ -110,6 +107,7 @@ fn a_walk_through_all_entries_goes_on_where_it_stopped() {
         assert_eq!(all, stage.holders());
         assert_eq!(all.len(), MANY);
     }
+    // A cursor that the pool never issued ends the walk early.
     for beyond in [(SHARD_COUNT as u64) << 32, 31 << 27, u64::MAX] {
         let (sums, rest) = stage.pool.report(&stage.host, Cursor::from_bits(beyond), 1_000_000);
         assert!(rest.is_none() && sums.holders < MANY as u64);
@@ -118,18 +116,17 @@ fn a_walk_through_all_entries_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn how_long_it_was_held_does_not_wrap() {
+fn the_time_that_permits_were_held_does_not_wrap() {
     let holding = |since_ms| HolderInfo { pid: Pid::new(1).unwrap(), permits: 1, since_ms };
     assert_eq!(holding(1_000).held_ms(1_250), 250);
-    assert_eq!(holding(u32::MAX - 9).held_ms(40), 50, "the clock went round");
-    assert_eq!(holding(1_250).held_ms(1_240), 0, "taken after the look at the clock");
+    assert_eq!(holding(u32::MAX - 9).held_ms(40), 50, "the clock has wrapped");
+    assert_eq!(holding(1_250).held_ms(1_240), 0, "the clock was read before they were acquired");
 }
 
 #[test]
-fn who_was_handed_no_work_has_not_been_at_it() {
-    let (stage, [spawner, child, other]) = Stage::cast(limit(2));
-    assert_eq!(spawner.try_bound(1), Ok(()));
-    let offer = spawner.offer(1).unwrap();
+fn only_a_process_with_bound_permits_has_a_time_of_work() {
+    let (stage, [spawner, child, other]) = Stage::with_processes(limit(2));
+    let offer = spawner.acquire_and_offer(1);
     other.hold(1);
     stage.host.advance(10);
     spawner.hand_over(offer, &child);

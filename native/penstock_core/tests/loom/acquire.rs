@@ -1,4 +1,4 @@
-//! Races of acquires and releases that do not wait.
+//! Races of acquires and releases without a wait.
 
 use std::rc::Rc;
 
@@ -9,18 +9,17 @@ use crate::explore::explore;
 use crate::spawn;
 use crate::support::{Process, Stage, limit};
 
-/// A process that is admitted by a released permit sees the work of the releaser done: at a limit
-/// of 1 a pool is a lock.
-fn work_against_work(admitted: impl Fn(&Process) -> bool + Copy + Send + Sync + 'static) {
+/// At a limit of 1 a pool is a lock: the CAS that takes a permit synchronizes with the release of
+/// the permit. So the work of one process happens before that of the other.
+fn work_against_work(is_admitted: impl Fn(&Process) -> bool + Copy + Send + Sync + 'static) {
     explore(move || {
-        let (stage, [a, b]) = Stage::cast(limit(1));
-        // The threads of a model run on one OS thread, so `Rc` is safe.
+        let (stage, [a, b]) = Stage::with_processes(limit(1));
+        // loom runs the threads of a model on one OS thread, so `Rc` is safe.
         let work = Rc::new(UnsafeCell::new(()));
         let turn = |work: Rc<UnsafeCell<()>>| {
             move |me: Process| {
-                if admitted(&me) {
-                    // The model fails unless this happens before, or after, what the other
-                    // process does here.
+                if is_admitted(&me) {
+                    // The model fails if the other process may do this at the same time.
                     work.with_mut(|_| ());
                     assert_eq!(me.release(1), Ok(()));
                 }
@@ -33,18 +32,22 @@ fn work_against_work(admitted: impl Fn(&Process) -> bool + Copy + Send + Sync + 
     });
 }
 
+/// Each process takes the permit by the CAS on the state word alone.
 #[test]
 fn acquire_against_acquire() {
     work_against_work(|me| me.take(1));
 }
 
+/// A process that is refused scans the holders, and takes once more.
 #[test]
-fn acquire_after_a_look_against_acquire() {
+fn acquire_after_a_scan_against_acquire_after_a_scan() {
     work_against_work(|me| me.try_acquire(1).is_ok());
 }
 
+/// Each process parks: it finds the permit free under the queue lock, or waits. A wait that it
+/// cannot cancel was granted.
 #[test]
-fn park_that_need_not_wait_against_another() {
+fn park_against_park() {
     work_against_work(|me| match me.park(1) {
         Parked::Granted => true,
         // The grant may still be on its way, but the permit is taken.

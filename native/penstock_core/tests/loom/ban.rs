@@ -1,9 +1,13 @@
-//! Races of failures and bans.
+//! Races of failures, bans and unbans of one key, and of late callers with the next generation.
+//!
+//! Failures are counted in a table of their own. When they suffice, the list counts them again
+//! under its lock, bans the key and forgets them (`List::offend`). An unban forgets both under
+//! the same lock. An *offence* is a failure that bans.
 
 use std::sync::Arc;
 
-use loom::thread;
-use penstock_core::{Ban, BanSettings, Banned, Failure, Reusable};
+use loom::thread::{self, JoinHandle};
+use penstock_core::{Ban, BanSettings, Banned, Failure, Generation, Reusable};
 
 use crate::explore::explore;
 use crate::limiter::MS;
@@ -26,37 +30,44 @@ fn open_ban(settings: BanSettings) -> Arc<Ban> {
     Arc::new(ban)
 }
 
+/// Records a failure at 0 ms, by a caller of the first generation.
 fn fail(ban: &Ban, tag: u64) -> Failure {
     ban.record_failure(1, tag, 0, || (Box::new([1]), Box::new([])))
 }
 
+/// Bans a key from 0 ms on, by a caller of that generation.
+fn ban_key(ban: &Ban, generation: Generation, tag: u64, ms: u32) {
+    ban.ban(generation, tag, 0, ms, Box::new([tag as u8]), Box::new([]));
+}
+
+/// Runs an act of another caller on a thread of its own.
+fn spawn<T: 'static>(ban: &Arc<Ban>, act: impl FnOnce(&Ban) -> T + 'static) -> JoinHandle<T> {
+    let ban = Arc::clone(ban);
+    thread::spawn(move || act(&ban))
+}
+
+/// Two failures come at once, and two ban: one of them bans the key.
 #[test]
 fn failure_against_failure() {
     explore(|| {
         let ban = open_ban(BAN);
-        let other = {
-            let ban = Arc::clone(&ban);
-            thread::spawn(move || fail(&ban, 7))
-        };
+        let other = spawn(&ban, |ban| fail(ban, 7));
         let mine = fail(&ban, 7);
         let other = other.join().unwrap();
         let banned = Failure::Banned(50 * MS);
-        // The first failure may also report the ban, if that is in force by then.
+        // The first failure also reports the ban, if that is in force by then.
         let expected = [(Failure::Left(1), banned), (banned, Failure::Left(1)), (banned, banned)];
         assert!(expected.contains(&(mine, other)), "{mine:?} {other:?}");
         assert_eq!(ban.check(7, 0), Banned::For(50 * MS));
     });
 }
 
-/// A single failure bans, and two fail at once: the ban is one, of level 1.
+/// Two failures come at once, and each suffices to ban: the key is banned once, at level 1.
 #[test]
 fn offence_against_offence() {
     explore(|| {
         let ban = open_ban(BanSettings { failures: 1, ..BAN });
-        let other = {
-            let ban = Arc::clone(&ban);
-            thread::spawn(move || fail(&ban, 7))
-        };
+        let other = spawn(&ban, |ban| fail(ban, 7));
         let banned = Failure::Banned(50 * MS);
         assert_eq!((fail(&ban, 7), other.join().unwrap()), (banned, banned));
         let (listed, _) = ban.list(0, 0, 10);
@@ -64,15 +75,14 @@ fn offence_against_offence() {
     });
 }
 
+/// A ban meets an unban. The list and the table, in which it is looked up without a lock, agree
+/// in the end.
 #[test]
 fn ban_against_unban() {
     explore(|| {
         let ban = open_ban(BAN);
-        let other = {
-            let ban = Arc::clone(&ban);
-            thread::spawn(move || ban.unban(7))
-        };
-        ban.ban(1, 7, 0, 50, Box::new([1]), Box::new([]));
+        let other = spawn(&ban, |ban| ban.unban(7));
+        ban_key(&ban, 1, 7, 50);
         other.join().unwrap();
         // The ban is listed if and only if it is in force.
         let listed = !ban.list(0, 0, 10).0.is_empty();
@@ -80,23 +90,20 @@ fn ban_against_unban() {
     });
 }
 
-/// One process would ban the key, and another forgives it. If the unban is first, only the new
-/// failure counts; otherwise the ban is lifted.
+/// A failure would ban a key that another caller unbans. If the unban is first, only that failure
+/// counts; otherwise it lifts the ban.
 #[test]
 fn offence_against_unban() {
     explore(|| {
         let ban = open_ban(BAN);
         assert_eq!(fail(&ban, 7), Failure::Left(1));
-        let other = {
-            let ban = Arc::clone(&ban);
-            thread::spawn(move || ban.unban(7))
-        };
+        let other = spawn(&ban, |ban| ban.unban(7));
         let mine = fail(&ban, 7);
         other.join().unwrap();
         assert_eq!(ban.check(7, 0), Banned::No);
         let after = fail(&ban, 7);
         match mine {
-            // The failure came before the unban and is forgotten, or came after it and counts.
+            // The failure came after the unban, and counts, or was forgotten by it.
             Failure::Left(left) => {
                 assert_eq!(after, if left == 2 { Failure::Left(1) } else { Failure::Banned(50 * MS) })
             }
@@ -105,17 +112,14 @@ fn offence_against_unban() {
     });
 }
 
-/// The list drops the ban that ends first, and keeps all others in force.
+/// Two bans come at once, and the list has room for one: it drops the ban that ends first.
 #[test]
 fn bans_of_a_full_list() {
     explore(|| {
         let ban = open_ban(BAN);
-        ban.ban(1, 1, 0, 10, Box::new([1]), Box::new([]));
-        let other = {
-            let ban = Arc::clone(&ban);
-            thread::spawn(move || ban.ban(1, 2, 0, 20, Box::new([2]), Box::new([])))
-        };
-        ban.ban(1, 3, 0, 30, Box::new([3]), Box::new([]));
+        ban_key(&ban, 1, 1, 10);
+        let other = spawn(&ban, |ban| ban_key(ban, 1, 2, 20));
+        ban_key(&ban, 1, 3, 30);
         other.join().unwrap();
         let banned: Vec<_> = (1..=3).map(|tag| ban.check(tag, 0)).collect();
         assert_eq!(banned, [Banned::No, Banned::For(20 * MS), Banned::For(30 * MS)]);
@@ -123,17 +127,14 @@ fn bans_of_a_full_list() {
     });
 }
 
-/// A third failure comes as two others ban the key. It reports the ban, or was counted before; no
-/// failure counts for the next ban.
+/// A key has one failure, and two more come at once. Both report the ban, and no failure counts
+/// for the next ban.
 #[test]
-fn failure_against_two_that_ban() {
+fn offence_against_offence_of_a_key_with_a_failure() {
     explore(|| {
         let ban = open_ban(BAN);
         assert_eq!(fail(&ban, 7), Failure::Left(1));
-        let other = {
-            let ban = Arc::clone(&ban);
-            thread::spawn(move || fail(&ban, 7))
-        };
+        let other = spawn(&ban, |ban| fail(ban, 7));
         let banned = Failure::Banned(50 * MS);
         assert_eq!((fail(&ban, 7), other.join().unwrap()), (banned, banned));
         let after = ban.record_failure(1, 7, 60 * MS, || (Box::new([1]), Box::new([])));
@@ -141,20 +142,17 @@ fn failure_against_two_that_ban() {
     });
 }
 
-/// A failure that is slow to clear the counts for its ban, or too late to count, must not clear
-/// failures after the unban.
+/// An offence clears the failures of its key late, or finds too few of them after an unban. It
+/// must not clear a failure that is counted after the unban.
 #[test]
 fn offence_against_unban_and_a_failure() {
     explore(|| {
         let ban = open_ban(BAN);
         assert_eq!(fail(&ban, 7), Failure::Left(1));
-        let other = {
-            let ban = Arc::clone(&ban);
-            thread::spawn(move || {
-                ban.unban(7);
-                fail(&ban, 7)
-            })
-        };
+        let other = spawn(&ban, move |ban| {
+            ban.unban(7);
+            fail(ban, 7)
+        });
         let mine = fail(&ban, 7);
         let other = other.join().unwrap();
         // At least one failure has come since the unban.
@@ -162,35 +160,31 @@ fn offence_against_unban_and_a_failure() {
     });
 }
 
+/// A failure meets a ban and an unban. It must not clear a failure that is counted after the
+/// unban.
 #[test]
 fn failure_against_ban_and_unban_and_a_failure() {
     explore(|| {
         let ban = open_ban(BAN);
-        let other = {
-            let ban = Arc::clone(&ban);
-            thread::spawn(move || {
-                ban.ban(1, 7, 0, 50, Box::new([1]), Box::new([]));
-                ban.unban(7);
-                fail(&ban, 7)
-            })
-        };
+        let other = spawn(&ban, move |ban| {
+            ban_key(ban, 1, 7, 50);
+            ban.unban(7);
+            fail(ban, 7)
+        });
         let mine = fail(&ban, 7);
         let other = other.join().unwrap();
         assert_eq!(fail(&ban, 7), Failure::Banned(50 * MS), "{mine:?} {other:?}");
     });
 }
 
-/// An unban forgets all failures that were counted before it.
+/// An unban meets a failure and a ban. If it lifts the ban, it also forgets the failure.
 #[test]
 fn failure_and_ban_against_unban() {
     explore(|| {
         let ban = open_ban(BAN);
-        let other = {
-            let ban = Arc::clone(&ban);
-            thread::spawn(move || ban.unban(7))
-        };
+        let other = spawn(&ban, |ban| ban.unban(7));
         assert_eq!(fail(&ban, 7), Failure::Left(1));
-        ban.ban(1, 7, 0, 50, Box::new([1]), Box::new([]));
+        ban_key(&ban, 1, 7, 50);
         other.join().unwrap();
         if ban.check(7, 0) == Banned::No {
             assert_eq!(fail(&ban, 7), Failure::Left(1));
@@ -198,16 +192,13 @@ fn failure_and_ban_against_unban() {
     });
 }
 
-/// An unban forgets no failure that is counted after it.
+/// A failure of a banned key meets an unban. It reports the ban, or counts after the unban.
 #[test]
-fn failure_against_unban_of_one_that_is_banned() {
+fn failure_against_unban_of_a_banned_key() {
     explore(|| {
         let ban = open_ban(BAN);
-        ban.ban(1, 7, 0, 50, Box::new([1]), Box::new([]));
-        let other = {
-            let ban = Arc::clone(&ban);
-            thread::spawn(move || ban.unban(7))
-        };
+        ban_key(&ban, 1, 7, 50);
+        let other = spawn(&ban, |ban| ban.unban(7));
         let mine = fail(&ban, 7);
         other.join().unwrap();
         let then = fail(&ban, 7);
@@ -216,34 +207,34 @@ fn failure_against_unban_of_one_that_is_banned() {
     });
 }
 
-/// Acts as the entry points do: a caller that finds the list closed meanwhile takes back what it
-/// left there.
+/// The list is opened again while a late caller of the previous generation makes the call `act`.
+/// If the caller finds its generation over, it unbans the key, as the NIF does. No effect of the
+/// call is left in the next generation.
 fn open_against(settings: BanSettings, act: impl Fn(&Ban) + Copy + Send + Sync + 'static) {
     explore(move || {
         let ban = open_ban(settings);
-        let other = {
-            let ban = Arc::clone(&ban);
-            thread::spawn(move || {
-                act(&ban);
-                if !ban.is_current(1) {
-                    ban.unban(7);
-                }
-            })
-        };
+        let other = spawn(&ban, move |ban| {
+            act(ban);
+            if !ban.is_current(1) {
+                ban.unban(7);
+            }
+        });
         assert_eq!(Reusable::open(&*ban, settings, 0), 2);
         other.join().unwrap();
         assert_eq!(ban.check(7, 0), Banned::No);
         assert_eq!(ban.list(0, 0, 10).0, []);
-        // The late act counts for nothing either.
+        // Nor has the late failure counted.
         assert_eq!(fail(&ban, 7), Failure::Left(1));
     });
 }
 
+/// The late caller bans a key.
 #[test]
 fn open_against_ban() {
-    open_against(BAN, |ban| ban.ban(1, 7, 0, 50, Box::new([1]), Box::new([])));
+    open_against(BAN, |ban| ban_key(ban, 1, 7, 50));
 }
 
+/// The late caller records a failure.
 #[test]
 fn open_against_failure() {
     open_against(BAN, |ban| {
@@ -251,37 +242,33 @@ fn open_against_failure() {
     });
 }
 
-/// A late ban of the previous generation exceeds the list, and must end no ban of this one.
+/// The list has room for one ban. A late ban of the previous generation must not drop the ban of
+/// this one.
 #[test]
-fn open_and_ban_against_a_ban_of_before() {
+fn open_and_ban_against_a_late_ban() {
     let settings = BanSettings { max_bans: 1, ..BAN };
     explore(move || {
         let ban = open_ban(settings);
-        let other = {
-            let ban = Arc::clone(&ban);
-            thread::spawn(move || {
-                ban.ban(1, 7, 0, 50, Box::new([1]), Box::new([]));
-                if !ban.is_current(1) {
-                    ban.unban(7);
-                }
-            })
-        };
+        let other = spawn(&ban, move |ban| {
+            ban_key(ban, 1, 7, 50);
+            if !ban.is_current(1) {
+                ban.unban(7);
+            }
+        });
         Reusable::open(&*ban, settings, 0);
-        ban.ban(2, 8, 0, 50, Box::new([1]), Box::new([]));
+        ban_key(&ban, 2, 8, 50);
         other.join().unwrap();
         assert_eq!(ban.check(8, 0), Banned::For(50 * MS));
     });
 }
 
+/// A late `advance` must not move the clock of the next generation.
 #[test]
 fn open_against_advance_of_bans() {
     let settings = BanSettings { manual: true, ..BAN };
     explore(move || {
         let ban = open_ban(settings);
-        let other = {
-            let ban = Arc::clone(&ban);
-            thread::spawn(move || ban.advance(1, 5))
-        };
+        let other = spawn(&ban, |ban| ban.advance(1, 5));
         Reusable::open(&*ban, settings, 0);
         other.join().unwrap();
         assert_eq!(ban.now(|| 1), 0);

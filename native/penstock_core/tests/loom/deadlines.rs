@@ -1,4 +1,6 @@
-//! Races of deadlines with the reaper.
+//! Races of deadlines with the reaper. The reaper stores that it sleeps and then loads the number
+//! of deadlines; a caller adds to the number and then loads whether the reaper sleeps (store
+//! buffering).
 
 use std::sync::Arc;
 
@@ -7,8 +9,10 @@ use penstock_core::{Deadlines, Ending, Pid};
 
 use crate::explore::explore;
 
+/// Work ends while `Deadlines::due` finds it expired. One lock decides: either it ended in time,
+/// or it was counted as expired and reported.
 #[test]
-fn work_that_ends_against_its_being_found_overdue() {
+fn the_end_of_work_against_a_report_that_it_is_due() {
     explore(|| {
         let deadlines = Arc::new(Deadlines::new());
         let pid = Pid::new(16).unwrap();
@@ -17,15 +21,16 @@ fn work_that_ends_against_its_being_found_overdue() {
             let deadlines = Arc::clone(&deadlines);
             thread::spawn(move || deadlines.end_work(pid))
         };
-        let mut doomed = 0;
-        let told = deadlines.due(10, 10, |_, ()| doomed += 1);
+        let mut expired = 0;
+        let reported = deadlines.due(10, 10, |_, ()| expired += 1);
         match worker.join().unwrap() {
-            Ending::InTime => assert_eq!((told, doomed), (vec![], 0)),
-            Ending::Overdue => assert_eq!((told, doomed), (vec![pid], 1)),
+            Ending::InTime => assert_eq!((reported, expired), (vec![], 0)),
+            Ending::Overdue => assert_eq!((reported, expired), (vec![pid], 1)),
         }
     });
 }
 
+/// A deadline is set as the reaper goes to sleep: the reaper stays awake, or is woken.
 #[test]
 fn a_reaper_that_goes_to_sleep_against_a_deadline_that_is_set() {
     explore(|| {
@@ -39,11 +44,11 @@ fn a_reaper_that_goes_to_sleep_against_a_deadline_that_is_set() {
         };
         let sleeps = deadlines.rest();
         let woken = setter.join().unwrap();
-        // One deadline is set, so one reaper must watch it, and only one call may wake it.
-        assert_eq!(sleeps, woken, "asleep if and only if it is woken");
+        assert_eq!(sleeps, woken, "the reaper is woken if and only if it sleeps");
     });
 }
 
+/// Two deadlines are set as the reaper goes to sleep: it is woken once.
 #[test]
 fn a_reaper_that_goes_to_sleep_against_two_deadlines() {
     explore(|| {
@@ -59,10 +64,12 @@ fn a_reaper_that_goes_to_sleep_against_two_deadlines() {
             .collect();
         let sleeps = deadlines.rest();
         let woken = setters.into_iter().map(|setter| usize::from(setter.join().unwrap())).sum::<usize>();
-        assert_eq!(usize::from(sleeps), woken);
+        assert_eq!(usize::from(sleeps), woken, "one setter wakes the reaper if it sleeps");
     });
 }
 
+/// A pool begins to have timed waits (`Deadlines::begin_other`) as the reaper goes to sleep: the
+/// reaper is awake in the end.
 #[test]
 fn a_reaper_that_goes_to_sleep_against_a_pool_that_begins_to_time_waits() {
     explore(|| {
@@ -73,8 +80,7 @@ fn a_reaper_that_goes_to_sleep_against_a_pool_that_begins_to_time_waits() {
         };
         let sleeps = deadlines.rest();
         let woken = beginner.join().unwrap();
-        // The reaper is awake in the end, and is woken only if it was told to sleep.
-        assert!(!sleeps || woken, "asleep, and no call wakes it");
+        assert!(!sleeps || woken, "the reaper sleeps, and no call wakes it");
         deadlines.end_other();
         assert!(deadlines.rest());
     });

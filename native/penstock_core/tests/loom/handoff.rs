@@ -1,4 +1,5 @@
-//! Races of a permit on its way from a spawner to its child.
+//! Races of a permit on its way from a spawner to its child. One CAS on the handoff word of the
+//! spawner's entry completes the handoff (`Entry::complete_handoff`).
 
 use penstock_core::{Adoption, NotHeld};
 
@@ -6,22 +7,23 @@ use crate::explore::explore;
 use crate::support::{Stage, limit};
 use crate::{Work, has, meanwhile, spawn};
 
+/// The spawner hands over while the child adopts. The child finds the permit in either order, and
+/// ends its work once; a third process shows that the limit holds.
 #[test]
 fn hand_over_against_adoption() {
     explore(|| {
-        let (stage, [spawner, child, other]) = Stage::cast(limit(1));
-        assert_eq!(spawner.try_bound(1), Ok(()));
-        let offer = spawner.offer(1).unwrap();
+        let (stage, [spawner, child, other]) = Stage::with_processes(limit(1));
+        let offer = spawner.acquire_and_offer(1);
         let work = Work::default();
         let to = child.clone();
         let handing = spawn(&spawner, move |spawner| spawner.hand_over(offer, &to));
-        let its = work.clone();
+        let childs_work = work.clone();
         let running = spawn(&child, move |child| {
             assert_eq!(child.adopt(offer), Adoption::Adopted);
-            its.begin(1);
-            its.end();
-            assert_eq!(child.end_work(), Ok(()), "it runs with what it was offered");
-            assert_eq!(child.end_work(), Err(NotHeld), "once");
+            childs_work.begin(1);
+            childs_work.end();
+            assert_eq!(child.end_work(), Ok(()), "the child runs with the offered permit");
+            assert_eq!(child.end_work(), Err(NotHeld), "the work ends once");
         });
         meanwhile(&other, move |other| {
             if other.take(1) {
@@ -36,12 +38,13 @@ fn hand_over_against_adoption() {
     });
 }
 
+/// The child adopts and dies while its spawner hands over: the permit comes back once, to a
+/// waiter.
 #[test]
 fn hand_over_against_a_child_that_adopts_and_ends() {
     explore(|| {
-        let (stage, [spawner, child, other]) = Stage::cast(limit(1));
-        assert_eq!(spawner.try_bound(1), Ok(()));
-        let offer = spawner.offer(1).unwrap();
+        let (stage, [spawner, child, other]) = Stage::with_processes(limit(1));
+        let offer = spawner.acquire_and_offer(1);
         other.wait(1);
         let running = spawn(&child, move |child| {
             assert_eq!(child.adopt(offer), Adoption::Adopted);
@@ -54,12 +57,13 @@ fn hand_over_against_a_child_that_adopts_and_ends() {
     });
 }
 
+/// The child dies before its first instruction while its spawner hands over. `Host::watch` tells
+/// that the child is gone, or its death is told later: the permit comes back once.
 #[test]
 fn hand_over_against_the_death_of_the_child() {
     explore(|| {
-        let (stage, [spawner, child, other]) = Stage::cast(limit(1));
-        assert_eq!(spawner.try_bound(1), Ok(()));
-        let offer = spawner.offer(1).unwrap();
+        let (stage, [spawner, child, other]) = Stage::with_processes(limit(1));
+        let offer = spawner.acquire_and_offer(1);
         other.wait(1);
         // The child dies before its first instruction.
         let dying = spawn(&child, |child| child.die());
@@ -70,23 +74,23 @@ fn hand_over_against_the_death_of_the_child() {
     });
 }
 
+/// A spawner that saw its child dead reports that (`Pool::ended`) while the child's monitor reaps
+/// it. After the report, the permit is free.
 #[test]
-fn the_end_of_a_child_told_by_its_spawner_against_its_monitor() {
+fn the_spawners_report_of_the_end_of_a_child_against_its_monitor() {
     explore(|| {
-        let (stage, [spawner, child, other]) = Stage::cast(limit(1));
-        assert_eq!(spawner.try_bound(1), Ok(()));
-        let offer = spawner.offer(1).unwrap();
+        let (stage, [spawner, child, other]) = Stage::with_processes(limit(1));
+        let offer = spawner.acquire_and_offer(1);
         let running = spawn(&child, move |child| {
             let _ = child.adopt(offer);
-            child.begin_exit();
-            child.finish_exit();
+            child.die();
         });
         spawner.hand_over(offer, &child);
         let seen = !child.alive();
         if seen {
-            // The call takes no lock if the entry is gone.
-            spawner.saw_the_end_of(&child);
-            assert!(other.take(1), "a caller that saw the end finds the permit");
+            // If the monitor was first, the entry is gone, and the call sees that without a lock.
+            spawner.report_end_of(&child);
+            assert!(other.take(1), "a caller that saw the end finds the permit free");
         }
         running.join().unwrap();
         let held = [(&other, 1)];
@@ -94,21 +98,22 @@ fn the_end_of_a_child_told_by_its_spawner_against_its_monitor() {
     });
 }
 
+/// The spawner dies while its child adopts. Either the child completes the handoff and works, or
+/// the death does and the child must end.
 #[test]
 fn adoption_against_the_death_of_the_spawner() {
     explore(|| {
-        let (stage, [spawner, child, other]) = Stage::cast(limit(1));
-        assert_eq!(spawner.try_bound(1), Ok(()));
-        let offer = spawner.offer(1).unwrap();
+        let (stage, [spawner, child, other]) = Stage::with_processes(limit(1));
+        let offer = spawner.acquire_and_offer(1);
         let work = Work::default();
         let dying = spawn(&spawner, |spawner| spawner.die());
-        let its = work.clone();
+        let childs_work = work.clone();
         let running = spawn(&child, move |child| {
             let adoption = child.adopt(offer);
             if adoption == Adoption::Adopted {
-                its.begin(1);
-                its.end();
-                assert_eq!(child.release_bound(1), Ok(()), "it runs with what it was offered");
+                childs_work.begin(1);
+                childs_work.end();
+                assert_eq!(child.release_bound(1), Ok(()), "the child runs with the offered permit");
             }
             adoption
         });
@@ -126,28 +131,29 @@ fn adoption_against_the_death_of_the_spawner() {
     });
 }
 
+/// A scan reaps the dead spawner while its child adopts: the caller that scans gets the permit,
+/// or the child does.
 #[test]
-fn adoption_against_a_look_that_finds_the_spawner_dead() {
+fn adoption_against_a_scan_that_finds_the_spawner_dead() {
     explore(|| {
-        let (stage, [spawner, child, other]) = Stage::cast(limit(1));
-        assert_eq!(spawner.try_bound(1), Ok(()));
-        let offer = spawner.offer(1).unwrap();
+        let (stage, [spawner, child, other]) = Stage::with_processes(limit(1));
+        let offer = spawner.acquire_and_offer(1);
         spawner.begin_exit();
         let asking = spawn(&other, |other| other.try_acquire(1));
         let adoption = child.adopt(offer);
         let asked = asking.join().unwrap();
-        assert!(asked.is_ok() != (adoption == Adoption::Adopted), "one of them has it");
+        assert!(asked.is_ok() != (adoption == Adoption::Adopted), "one process has the permit");
         spawner.finish_exit();
         stage.at_rest(&[(if asked.is_ok() { &other } else { &child }, 1)]);
     });
 }
 
+/// Both the spawner and the child die at any point of the adoption: the permit comes back once.
 #[test]
 fn death_of_the_child_against_the_death_of_the_spawner() {
     explore(|| {
-        let (stage, [spawner, child, other]) = Stage::cast(limit(1));
-        assert_eq!(spawner.try_bound(1), Ok(()));
-        let offer = spawner.offer(1).unwrap();
+        let (stage, [spawner, child, other]) = Stage::with_processes(limit(1));
+        let offer = spawner.acquire_and_offer(1);
         other.wait(1);
         let dying = spawn(&spawner, |spawner| spawner.die());
         let _ = child.adopt(offer);
@@ -158,31 +164,33 @@ fn death_of_the_child_against_the_death_of_the_spawner() {
     });
 }
 
+/// A supervisor claims the offer while the spawner dies: the supervisor gets the permit, or a
+/// waiter does.
 #[test]
 fn claim_against_the_death_of_the_spawner() {
     explore(|| {
-        let (stage, [spawner, supervisor, other]) = Stage::cast(limit(1));
-        assert_eq!(spawner.try_bound(1), Ok(()));
-        let offer = spawner.offer(1).unwrap();
+        let (stage, [spawner, supervisor, other]) = Stage::with_processes(limit(1));
+        let offer = spawner.acquire_and_offer(1);
         other.wait(1);
-        let whose = spawner.clone();
-        let claiming = spawn(&supervisor, move |supervisor| supervisor.claim(&whose, offer));
+        let of = spawner.clone();
+        let claiming = spawn(&supervisor, move |supervisor| supervisor.claim(&of, offer));
         spawner.die();
         let claimed = claiming.join().unwrap();
-        assert_eq!(claimed.is_some(), !other.was_granted(), "one of them has it");
+        assert_eq!(claimed.is_some(), !other.was_granted(), "one process has the permit");
         stage.at_rest(&[(if claimed.is_some() { &supervisor } else { &other }, 1)]);
     });
 }
 
+/// A supervisor claims the offer, for the child that it creates, while the spawner retracts it:
+/// one of them completes the handoff.
 #[test]
 fn claim_against_retraction() {
     explore(|| {
-        let (stage, [spawner, supervisor, child]) = Stage::cast(limit(1));
-        assert_eq!(spawner.try_bound(1), Ok(()));
-        let offer = spawner.offer(1).unwrap();
-        let (whose, to) = (spawner.clone(), child.clone());
+        let (stage, [spawner, supervisor, child]) = Stage::with_processes(limit(1));
+        let offer = spawner.acquire_and_offer(1);
+        let (of, to) = (spawner.clone(), child.clone());
         let claiming = spawn(&supervisor, move |supervisor| {
-            let claimed = supervisor.claim(&whose, offer).is_some();
+            let claimed = supervisor.claim(&of, offer).is_some();
             if claimed {
                 assert_eq!(supervisor.entrust(&to, 1), Ok(()));
             }
@@ -194,10 +202,12 @@ fn claim_against_retraction() {
     });
 }
 
+/// A supervisor entrusts its permit to a child that dies: the permit is in the child's entry
+/// before that is removed, or is given back.
 #[test]
 fn entrusting_against_the_death_of_the_child() {
     explore(|| {
-        let (stage, [supervisor, child, other]) = Stage::cast(limit(1));
+        let (stage, [supervisor, child, other]) = Stage::with_processes(limit(1));
         assert_eq!(supervisor.try_bound(1), Ok(()));
         other.wait(1);
         let dying = spawn(&child, |child| child.die());
@@ -208,12 +218,12 @@ fn entrusting_against_the_death_of_the_child() {
     });
 }
 
+/// A spawner retracts its offer while another process parks for the permit: no wake-up is lost.
 #[test]
 fn retraction_against_a_waiter_parking() {
     explore(|| {
-        let (stage, [spawner, other]) = Stage::cast(limit(1));
-        assert_eq!(spawner.try_bound(1), Ok(()));
-        let offer = spawner.offer(1).unwrap();
+        let (stage, [spawner, other]) = Stage::with_processes(limit(1));
+        let offer = spawner.acquire_and_offer(1);
         let waiting = spawn(&other, |other| other.acquire(1));
         spawner.retract(offer);
         let acquired = waiting.join().unwrap();

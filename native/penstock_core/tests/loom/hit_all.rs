@@ -1,16 +1,22 @@
-//! Races of `hit_all`, whose charges are tentative.
+//! Races of `hit_all`, which charges one limiter after the other. A charge is tentative until all
+//! are made; if one is denied, those before it are taken back (`Limiter::take_back`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
 
 use loom::thread;
-use penstock_core::{All, Charge, Hit, Limits, Rate, hit_all};
+use penstock_core::{All, Charge, Hit, Key, Limiter, Limits, Rate, hit_all};
 
 use crate::explore::explore;
 use crate::limiter::{A, B, MS, allowed, open, spawn, update};
 
-/// A tentative charge that `hit_all` undoes must not be refunded as well: the hit in between is
-/// paid for.
+/// Returns a charge of one limiter, as `hit_all` takes several.
+fn charge(limiter: &Limiter, key: Key, cost: u32) -> Charge<'_> {
+    Charge { limiter, key, cost: Some(cost) }
+}
+
+/// A refund (`Limiter::give_back`) may refund the tentative charge. Then that must not be taken
+/// back as well: the hit in between is paid for. A refund counts as a reset for this.
 #[test]
 fn hit_all_that_is_denied_against_refund_and_hit() {
     explore(|| {
@@ -19,10 +25,7 @@ fn hit_all_that_is_denied_against_refund_and_hit() {
         let other = {
             let (first, second) = (Arc::clone(&first), Arc::clone(&second));
             thread::spawn(move || {
-                let charges = [
-                    Charge { limiter: &first, key: all, cost: Some(1) },
-                    Charge { limiter: &second, key: A, cost: Some(1) },
-                ];
+                let charges = [charge(&first, all, 1), charge(&second, A, 1)];
                 hit_all(&charges, || 0)
             })
         };
@@ -40,44 +43,38 @@ fn hit_all_that_is_denied_against_refund_and_hit() {
     });
 }
 
-/// One `hit_all` gets both limiters, or the other does.
+/// Two callers charge the same two limiters, in opposite order: at most one is allowed, and the
+/// other leaves nothing charged.
 #[test]
 fn hit_all_against_hit_all() {
     explore(|| {
-        let (a, both) = open(1, 1);
-        let (b, other_all) = open(1, 1);
-        let b_too = Arc::clone(&b);
+        let (a, key_a) = open(1, 1);
+        let (b, key_b) = open(1, 1);
+        let same_b = Arc::clone(&b);
         let other = spawn(&a, move |a| {
-            let charges = [
-                Charge { limiter: a, key: both, cost: Some(1) },
-                Charge { limiter: &b_too, key: other_all, cost: Some(1) },
-            ];
+            let charges = [charge(a, key_a, 1), charge(&same_b, key_b, 1)];
             hit_all(&charges, || 0)
         });
-        let charges =
-            [Charge { limiter: &*b, key: other_all, cost: Some(1) }, Charge { limiter: &*a, key: both, cost: Some(1) }];
+        let charges = [charge(&b, key_b, 1), charge(&a, key_a, 1)];
         let outcomes = [hit_all(&charges, || 0), other.join().unwrap()];
         let allowed = outcomes.iter().filter(|&&outcome| outcome == All::Allowed).count();
-        // Each may have denied the other by its tentative charge.
+        // Each of the two may have denied the other by its tentative charge.
         assert!(allowed <= 1, "{outcomes:?}");
-        let left = [a.peek(both, 0, 1), b.peek(other_all, 0, 1)].map(|hit| matches!(hit, Hit::Allow(0)));
+        let left = [a.peek(key_a, 0, 1), b.peek(key_b, 0, 1)].map(|hit| matches!(hit, Hit::Allow(0)));
         assert_eq!(left, [allowed == 0; 2], "{outcomes:?}");
     });
 }
 
-/// `hit_all` takes back exactly its own charge, also after charges of other callers in between.
+/// `hit_all` takes back exactly its own charge while another caller charges the same key.
 #[test]
 fn hit_all_that_is_denied_against_hit() {
     explore(|| {
         let (a, key_a) = open(1, 3);
         let (b, key_b) = open(1, 1);
         let other = spawn(&a, move |a| a.hit(key_a, 0, 1));
-        let b_too = Arc::clone(&b);
+        let same_b = Arc::clone(&b);
         let taker = spawn(&b, move |b| b.hit(key_b, 0, 1));
-        let charges = [
-            Charge { limiter: &*a, key: key_a, cost: Some(1) },
-            Charge { limiter: &*b_too, key: key_b, cost: Some(1) },
-        ];
+        let charges = [charge(&a, key_a, 1), charge(&same_b, key_b, 1)];
         let outcome = hit_all(&charges, || 0);
         assert!(matches!(other.join().unwrap(), Hit::Allow(_)));
         let taken = matches!(taker.join().unwrap(), Hit::Allow(_));
@@ -87,33 +84,34 @@ fn hit_all_that_is_denied_against_hit() {
     });
 }
 
-/// A tentative charge that a reset has forgotten is not taken from the hits after the reset.
+/// A reset clears the tentative charge. It must not be taken back from the hit after the reset.
 #[test]
 fn hit_all_that_is_denied_against_reset_and_hit() {
     explore(|| {
         let (a, key_a) = open(1, 2);
         let (b, key_b) = open(1, 1);
-        let b_too = Arc::clone(&b);
+        let same_b = Arc::clone(&b);
         let other = spawn(&a, move |a| {
-            // This hit denies the second charge, while the first one is made.
-            b_too.hit(key_b, 0, 1);
+            // This hit makes the second charge fail, after the first one was made.
+            same_b.hit(key_b, 0, 1);
             a.reset(key_a);
-            // The hit is at another ns: an equal TAT would hide that the key was reset.
+            // The hit comes at another ns. Otherwise its TAT equals the tentative one, and hides
+            // the reset.
             a.hit(key_a, 1, 1)
         });
-        let charges =
-            [Charge { limiter: &*a, key: key_a, cost: Some(1) }, Charge { limiter: &*b, key: key_b, cost: Some(1) }];
+        let charges = [charge(&a, key_a, 1), charge(&b, key_b, 1)];
         let outcome = hit_all(&charges, || 0);
         let mut hits = vec![other.join().unwrap()];
         while hits.last().is_some_and(|hit| matches!(hit, Hit::Allow(_))) {
             hits.push(a.hit(key_a, 1, 1));
         }
-        // Two hits fit since the reset, and the tentative charge may be one of them.
+        // Two hits fit after the reset, and the tentative charge may be one of them.
         assert!(allowed(&hits) <= 2, "{outcome:?} {hits:?}");
     });
 }
 
-/// A reset of another key of the same limiter must not keep a tentative charge in force.
+/// A reset of another key of the same limiter must not keep the tentative charge from being taken
+/// back.
 #[test]
 fn hit_all_that_is_denied_against_reset_of_another_key() {
     explore(|| {
@@ -126,8 +124,7 @@ fn hit_all_that_is_denied_against_reset_of_another_key() {
                 first.reset(B);
             })
         };
-        let charges =
-            [Charge { limiter: &*first, key: all, cost: Some(1) }, Charge { limiter: &*second, key, cost: Some(1) }];
+        let charges = [charge(&first, all, 1), charge(&second, key, 1)];
         let outcome = hit_all(&charges, || 0);
         other.join().unwrap();
         if outcome != All::Allowed {
@@ -136,7 +133,8 @@ fn hit_all_that_is_denied_against_reset_of_another_key() {
     });
 }
 
-/// A charge at the old rate is not undone at the new rate, where it is worth more.
+/// The rate changes after the tentative charge. The charge must not be taken back by the new
+/// rate, at which it is worth more.
 #[test]
 fn hit_all_that_is_denied_against_update() {
     const LATER: u64 = 10_000 * MS;
@@ -144,38 +142,36 @@ fn hit_all_that_is_denied_against_update() {
         let (a, key_a) = open(1, 10);
         let (b, key_b) = open(1, 1);
         assert_eq!(a.hit(key_a, LATER, 5), Hit::Allow(5));
-        let b_too = Arc::clone(&b);
+        let same_b = Arc::clone(&b);
         let other = spawn(&a, move |a| {
-            b_too.hit(key_b, LATER, 1);
+            same_b.hit(key_b, LATER, 1);
             update(a, Limits { limit: 1, per_ms: 1_000, rate: Rate::new(1, 1_000, 1).unwrap() }, LATER);
         });
-        let charges =
-            [Charge { limiter: &*a, key: key_a, cost: Some(1) }, Charge { limiter: &*b, key: key_b, cost: Some(1) }];
+        let charges = [charge(&a, key_a, 1), charge(&b, key_b, 1)];
         let outcome = hit_all(&charges, || LATER);
         other.join().unwrap();
-        // Earlier hits are still owed, with the tentative charge or without.
+        // The 5 hits before are still owed, with the tentative charge or without.
         let owed = a.peek(key_a, LATER, 1);
         assert!([Hit::Deny(500 * MS), Hit::Deny(600 * MS)].contains(&owed), "{outcome:?} {owed:?}");
     });
 }
 
-/// While a reset is under way, a tentative charge that it has forgotten is not taken from a later
-/// hit.
+/// A reset is under way when the tentative charge is made, and clears it later. It must not be
+/// taken back from the hit after the reset.
 #[test]
 fn hit_all_that_is_denied_against_reset_against_hit() {
     explore(|| {
         let (a, key_a) = open(1, 2);
         let (b, key_b) = open(1, 1);
         assert_eq!(a.hit(key_a, 0, 1), Hit::Allow(1));
-        let b_too = Arc::clone(&b);
+        let same_b = Arc::clone(&b);
         let reset = spawn(&a, move |a| assert!(a.reset(key_a)));
         let other = spawn(&a, move |a| {
-            b_too.hit(key_b, 0, 1);
-            // The hit is allowed only after the key was reset.
+            same_b.hit(key_b, 0, 1);
+            // This hit fits only if the key was reset.
             a.hit(key_a, 1, 2)
         });
-        let charges =
-            [Charge { limiter: &*a, key: key_a, cost: Some(1) }, Charge { limiter: &*b, key: key_b, cost: Some(1) }];
+        let charges = [charge(&a, key_a, 1), charge(&b, key_b, 1)];
         let outcome = hit_all(&charges, || 0);
         let hit = other.join().unwrap();
         reset.join().unwrap();
@@ -185,22 +181,21 @@ fn hit_all_that_is_denied_against_reset_against_hit() {
     });
 }
 
-/// A tentative charge that has run out is not taken back: all that is owed now belongs to another
-/// hit.
+/// The tentative charge has run out when it is taken back. All that is owed by then belongs to
+/// another hit, and must stay.
 #[test]
 fn hit_all_that_is_denied_late_against_hit() {
     explore(|| {
         let (a, key_a) = open(1, 1);
         let (b, key_b) = open(1, 1);
         let clock = Arc::new(PlainU64::new(0));
-        let (b_too, hand) = (Arc::clone(&b), Arc::clone(&clock));
+        let (same_b, hand) = (Arc::clone(&b), Arc::clone(&clock));
         let other = spawn(&a, move |a| {
-            b_too.hit(key_b, 100 * MS, 1);
+            same_b.hit(key_b, 100 * MS, 1);
             hand.store(150 * MS, Ordering::Relaxed);
             a.hit(key_a, 150 * MS, 1)
         });
-        let charges =
-            [Charge { limiter: &*a, key: key_a, cost: Some(1) }, Charge { limiter: &*b, key: key_b, cost: Some(1) }];
+        let charges = [charge(&a, key_a, 1), charge(&b, key_b, 1)];
         let outcome = hit_all(&charges, || clock.load(Ordering::Relaxed));
         if other.join().unwrap() == Hit::Allow(0) {
             assert_eq!(a.peek(key_a, 150 * MS, 1), Hit::Deny(100 * MS), "{outcome:?}");
@@ -208,7 +203,7 @@ fn hit_all_that_is_denied_late_against_hit() {
     });
 }
 
-/// All tentative charges are taken back, each at its own cost.
+/// Two tentative charges of different cost are taken back, each at its own cost.
 #[test]
 fn hit_all_of_three_that_is_denied_against_hit() {
     explore(|| {
@@ -216,17 +211,13 @@ fn hit_all_of_three_that_is_denied_against_hit() {
         let (b, key_b) = open(1, 3);
         let (c, key_c) = open(1, 1);
         let taker = spawn(&c, move |c| c.hit(key_c, 0, 1));
-        let charges = [
-            Charge { limiter: &*a, key: key_a, cost: Some(1) },
-            Charge { limiter: &*b, key: key_b, cost: Some(2) },
-            Charge { limiter: &*c, key: key_c, cost: Some(1) },
-        ];
+        let charges = [charge(&a, key_a, 1), charge(&b, key_b, 2), charge(&c, key_c, 1)];
         let outcome = hit_all(&charges, || 0);
         let taken = taker.join().unwrap();
         let left = [a.peek(key_a, 0, 1), b.peek(key_b, 0, 1)];
         match outcome {
             All::Allowed => assert_eq!((taken, left), (Hit::Deny(100 * MS), [Hit::Allow(1), Hit::Allow(0)])),
-            // The wait is that of the denying limiter.
+            // The third limiter denies, and its wait is returned.
             denied => {
                 assert_eq!(denied, All::Denied(2, Some(100 * MS)));
                 assert_eq!((taken, left), (Hit::Allow(0), [Hit::Allow(2), Hit::Allow(2)]));

@@ -1,11 +1,15 @@
-//! Races of keys for places in a table.
+//! Races of keys for places in a table. A first hit claims a free place, looks at all the others
+//! again, and charges the claim: no key is charged in two places (`keyed::table`).
+//!
+//! A table for two keys has one row of two places; a table for three has three rows.
 
 use penstock_core::Hit;
 
 use crate::explore::{explore, explore_at_least};
 use crate::limiter::{A, B, C, MS, allowed, open, spawn};
 
-/// Several callers hit an unknown key at the same time.
+/// Several callers hit an unknown key at once. The table allows them one burst, and holds the key
+/// in one place.
 fn first_hits(max_keys: u32, burst: u32, hitters: usize) {
     explore(move || {
         let (limiter, _) = open(max_keys, burst);
@@ -18,36 +22,40 @@ fn first_hits(max_keys: u32, burst: u32, hitters: usize) {
     });
 }
 
+/// Two callers claim places in one row.
 #[test]
 fn first_hit_against_first_hit() {
     first_hits(2, 1, 2);
 }
 
+/// Two callers claim places of the two rows that the key may be in.
 #[test]
 fn first_hit_against_first_hit_in_two_rows() {
     first_hits(3, 1, 2);
 }
 
+/// Three callers claim places, and two of their hits fit.
 #[test]
 fn three_first_hits() {
     first_hits(2, 2, 3);
 }
 
-/// One caller sees the first place already free and takes it. The other does not, and takes the
-/// second.
+/// Another key's place is idle from 100 ms on. One caller's clock says 100 ms, and it claims that
+/// place; the other's says 99 ms, and it claims the second.
 #[test]
-fn first_hits_that_differ_in_what_is_free() {
+fn first_hits_that_see_different_free_places() {
     explore(|| {
         let (limiter, _) = open(2, 1);
         assert_eq!(limiter.hit(B, 0, 1), Hit::Allow(0));
         let other = spawn(&limiter, |limiter| limiter.hit(A, 99 * MS, 1));
         let hits = [limiter.hit(A, 100 * MS, 1), other.join().unwrap()];
         assert_eq!(allowed(&hits), 1, "{hits:?}");
-        // The key is in one place, and stays known for its full time.
+        // The key is in one place, which still owes at 101 ms.
         assert_eq!(limiter.keys(0, 101 * MS).0, 1);
     });
 }
 
+/// Two new keys claim the one free place: one of them gets it, and no active key is evicted.
 #[test]
 fn two_new_keys_against_each_other() {
     explore(|| {
@@ -55,7 +63,6 @@ fn two_new_keys_against_each_other() {
         assert_eq!(limiter.hit(C, 0, 1), Hit::Allow(0));
         let other = spawn(&limiter, |limiter| limiter.hit(A, 1, 1));
         let hits = [limiter.hit(B, 1, 1), other.join().unwrap()];
-        // Only one place was free.
         assert_eq!(allowed(&hits), 1, "{hits:?}");
         let known = [limiter.peek(A, 1, 1), limiter.peek(B, 1, 1)];
         assert_eq!(allowed(&known), 0, "{known:?}");
@@ -63,7 +70,8 @@ fn two_new_keys_against_each_other() {
     });
 }
 
-/// A later key takes the place of a key that is hit once more at that time.
+/// A new key takes the place of a key that owes nothing any more, while that key is hit once
+/// more. The CAS of tag and state decides which of them has the place.
 #[test]
 fn hit_against_reuse_of_its_place() {
     explore(|| {
@@ -72,13 +80,13 @@ fn hit_against_reuse_of_its_place() {
         let other = spawn(&limiter, |limiter| limiter.hit(B, 100 * MS, 1));
         let hit = limiter.hit(A, 99 * MS, 1);
         match (hit, other.join().unwrap()) {
-            // The hit was first: the key is active, and keeps its place.
+            // The hit was first: its key is active, and keeps the place.
             (Hit::Allow(_), Hit::Deny(wait)) => {
                 assert_eq!(wait, 100 * MS);
                 assert_eq!(limiter.hit(A, 100 * MS, 1), Hit::Allow(0));
                 assert_eq!(limiter.hit(A, 100 * MS, 1), Hit::Deny(100 * MS));
             }
-            // The place was taken first, and the hit is not charged to its new key.
+            // The place was taken first: the hit is not charged to the new key.
             (Hit::Deny(_), Hit::Allow(1)) => {
                 assert_eq!(limiter.hit(B, 100 * MS, 1), Hit::Allow(0));
                 assert_eq!(limiter.hit(B, 100 * MS, 1), Hit::Deny(100 * MS));
@@ -88,6 +96,8 @@ fn hit_against_reuse_of_its_place() {
     });
 }
 
+/// A reset vacates the place of a key while two callers hit it, which may claim places in two
+/// rows.
 #[test]
 fn reset_against_two_first_hits_in_two_rows() {
     explore(|| {
@@ -102,11 +112,11 @@ fn reset_against_two_first_hits_in_two_rows() {
     });
 }
 
-/// One caller sees the first place already free, and is slow to take it. The other does not,
-/// takes the second, and then comes again. A claim of the first place does not make it the place
-/// of the key.
+/// One caller sees the first place free, and is slow to charge it. The other sees it taken,
+/// charges the second place, and comes again when the first is free. The claim of the first place
+/// must not count as the place of the key.
 #[test]
-fn first_hit_against_two_that_differ_in_what_is_free() {
+fn first_hit_against_two_that_see_different_free_places() {
     explore(|| {
         let (limiter, _) = open(2, 1);
         assert_eq!(limiter.hit(B, 0, 1), Hit::Allow(0));
@@ -114,15 +124,15 @@ fn first_hit_against_two_that_differ_in_what_is_free() {
         let mut hits = vec![limiter.hit(A, 100 * MS, 1)];
         hits.extend(other.join().unwrap());
         assert_eq!(allowed(&hits), 1, "{hits:?}");
-        // No claim is left, so there is a place for another key.
+        // No claim is left behind, so another key finds a place.
         assert_eq!(limiter.hit(C, 101 * MS, 1), Hit::Allow(0));
     });
 }
 
-/// The key is reset between the two hits of the other caller. The reset forgets the charge, not a
-/// claim.
+/// As the model before, with a reset of the key between the two hits of the other caller. The
+/// reset removes the charge, not a claim.
 #[test]
-fn first_hit_against_reset_between_two_that_differ_in_what_is_free() {
+fn first_hit_against_a_reset_between_two_that_see_different_free_places() {
     explore(|| {
         let (limiter, _) = open(2, 1);
         assert_eq!(limiter.hit(B, 0, 1), Hit::Allow(0));
@@ -138,16 +148,16 @@ fn first_hit_against_reset_between_two_that_differ_in_what_is_free() {
     });
 }
 
-/// A claim that was removed and made again is a new one: the caller that made the first must not
-/// charge it.
+/// A place is claimed, vacated and claimed again for the same key. The caller of the first claim
+/// must not charge the second one, which has another number.
 #[test]
-fn three_first_hits_that_differ_in_what_is_free() {
+fn three_first_hits_that_see_different_free_places() {
     explore_at_least(4, || {
         let (limiter, _) = open(2, 1);
         assert_eq!(limiter.hit(B, 0, 1), Hit::Allow(0));
-        // This hit takes the first place, and the one that is claimed in the second.
+        // To this hit the first place is free; it must vacate a claim in the second.
         let first = spawn(&limiter, |limiter| limiter.hit(A, 100 * MS, 1));
-        // These hits find the first place taken.
+        // To these hits the first place is taken, so they claim the second.
         let second = spawn(&limiter, |limiter| limiter.hit(A, 99 * MS, 1));
         let mut hits = vec![limiter.hit(A, 99 * MS, 1)];
         hits.extend([first, second].map(|other| other.join().unwrap()));

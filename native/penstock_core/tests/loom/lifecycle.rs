@@ -6,10 +6,12 @@ use crate::explore::explore;
 use crate::support::{Acquired, Stage, limit};
 use crate::{meanwhile, spawn};
 
+/// One process takes and another parks while the pool closes. The flag CLOSED in the state word
+/// decides which of them are admitted; the waiter gets one answer.
 #[test]
 fn close_against_acquires() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(1));
         let taking = spawn(&a, |a| u64::from(a.take(1)));
         let waiting = spawn(&b, |b| b.acquire(1));
         let then = meanwhile(&c, |c| {
@@ -24,20 +26,22 @@ fn close_against_acquires() {
                 0
             }
             Acquired::Waiting(_) => {
-                assert_eq!(b.answers(), [Answer::Closed], "told once");
+                assert_eq!(b.answers(), [Answer::Closed], "one answer");
                 0
             }
         };
-        assert_eq!(a_has + b_has, then, "nobody is admitted once it is closed");
+        assert_eq!(a_has + b_has, then, "no caller is admitted after the close");
         stage.at_rest(&[(&a, a_has), (&b, b_has)]);
-        assert_eq!(stage.pool.open(limit(1)), then == 0, "opened again only if nothing is held");
+        assert_eq!(stage.pool.open(limit(1)), then == 0, "a pool with holders does not open");
     });
 }
 
+/// The pool closes and opens again, if no permit is held, while a process acquires: it is
+/// admitted by one opening, or refused.
 #[test]
 fn close_and_open_against_an_acquire() {
     explore(|| {
-        let (stage, [a, b]) = Stage::cast(limit(1));
+        let (stage, [a, b]) = Stage::with_processes(limit(1));
         let reopening = spawn(&b, |b| {
             b.stage.pool.close(&b.stage.host);
             b.stage.pool.open(limit(2))
@@ -57,24 +61,28 @@ fn close_and_open_against_an_acquire() {
     });
 }
 
+/// The pool closes and opens again with a limit of 0 while a process takes: it takes by the old
+/// limit, or not at all.
 #[test]
 fn close_and_open_with_less_against_an_acquire() {
     explore(|| {
-        let (stage, [a, b]) = Stage::cast(limit(1));
+        let (stage, [a, b]) = Stage::with_processes(limit(1));
         let reopening = spawn(&b, |b| {
             b.stage.pool.close(&b.stage.host);
             b.stage.pool.open(limit(0))
         });
         let took = a.take(1);
-        assert_eq!(reopening.join().unwrap(), !took, "by the old limit, or not at all");
+        assert_eq!(reopening.join().unwrap(), !took, "the acquire follows the old limit, or is refused");
         stage.at_rest(&[(&a, u64::from(took))]);
     });
 }
 
+/// The pool closes while a waiter times out: the call that removes it from the queue first
+/// decides.
 #[test]
 fn close_against_a_timeout() {
     explore(|| {
-        let (stage, [a, b]) = Stage::cast(limit(1));
+        let (stage, [a, b]) = Stage::with_processes(limit(1));
         a.hold(1);
         let id = b.wait(1);
         let closing = spawn(&a, |a| a.stage.pool.close(&a.stage.host));
@@ -85,14 +93,16 @@ fn close_against_a_timeout() {
     });
 }
 
+/// A drain sets CLOSED while a process takes. Either the drain sees the permit in use and waits,
+/// or the process is refused.
 #[test]
 fn drain_against_an_acquire() {
     explore(|| {
-        let (stage, [a, d]) = Stage::cast(limit(1));
+        let (stage, [a, d]) = Stage::with_processes(limit(1));
         let taking = spawn(&a, |a| a.take(1));
         let drain = d.drain();
         let took = taking.join().unwrap();
-        assert_eq!(drain == Drain::Done, !took, "nobody is admitted once it is drained");
+        assert_eq!(drain == Drain::Done, !took, "no caller is admitted after the drain");
         stage.at_rest(&[(&a, u64::from(took))]);
         if took {
             a.die();
@@ -101,10 +111,12 @@ fn drain_against_an_acquire() {
     });
 }
 
+/// The last permit comes back while a drainer joins the queue: the drain sees that, or the
+/// release answers the drainer.
 #[test]
 fn drain_against_the_last_release() {
     explore(|| {
-        let (stage, [a, d]) = Stage::cast(limit(1));
+        let (stage, [a, d]) = Stage::with_processes(limit(1));
         a.hold(1);
         let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
         let drain = d.drain();
@@ -114,10 +126,12 @@ fn drain_against_the_last_release() {
     });
 }
 
+/// The last holder dies while a drainer joins the queue: the drain sees that, or `Pool::down`
+/// answers the drainer.
 #[test]
 fn drain_against_the_death_of_the_last_holder() {
     explore(|| {
-        let (stage, [a, d]) = Stage::cast(limit(1));
+        let (stage, [a, d]) = Stage::with_processes(limit(1));
         a.hold(1);
         let dying = spawn(&a, |a| a.die());
         let drain = d.drain();
@@ -127,10 +141,12 @@ fn drain_against_the_death_of_the_last_holder() {
     });
 }
 
+/// A drain meets a process that acquires and releases, and one that parks: the waiter and the
+/// drainer each get one answer.
 #[test]
 fn drain_against_an_acquire_and_a_waiter_parking() {
     explore(|| {
-        let (stage, [a, b, d]) = Stage::cast(limit(1));
+        let (stage, [a, b, d]) = Stage::with_processes(limit(1));
         let taking = spawn(&a, |a| {
             if a.take(1) {
                 assert_eq!(a.release(1), Ok(()));
@@ -145,7 +161,7 @@ fn drain_against_an_acquire_and_a_waiter_parking() {
             Acquired::Waiting(_) => match b.answers().as_slice() {
                 [Answer::Closed] => {}
                 [Answer::Granted] => assert_eq!(b.release(1), Ok(())),
-                other => panic!("told {other:?}"),
+                other => panic!("answered {other:?}"),
             },
         }
         assert_eq!(d.answers(), if drain == Drain::Done { vec![] } else { vec![Answer::Drained] });
@@ -153,12 +169,14 @@ fn drain_against_an_acquire_and_a_waiter_parking() {
     });
 }
 
+/// The drainer times out while the last permit comes back: the call that removes it from the
+/// queue first decides.
 #[test]
 fn timeout_of_a_drain_against_the_last_release() {
     explore(|| {
-        let (stage, [a, d]) = Stage::cast(limit(1));
+        let (stage, [a, d]) = Stage::with_processes(limit(1));
         a.hold(1);
-        let Drain::Waiting(id) = d.drain() else { panic!("something is held") };
+        let Drain::Waiting(id) = d.drain() else { panic!("a permit is held") };
         let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
         let cancelled = d.cancel(id);
         releasing.join().unwrap();
@@ -168,10 +186,12 @@ fn timeout_of_a_drain_against_the_last_release() {
     });
 }
 
+/// A draining pool is reopened while the last permit comes back: the drainer is answered
+/// `Drained` or `Undrained`, once.
 #[test]
 fn reopening_against_the_last_release() {
     explore(|| {
-        let (stage, [a, d]) = Stage::cast(limit(1));
+        let (stage, [a, d]) = Stage::with_processes(limit(1));
         a.hold(1);
         assert!(matches!(d.drain(), Drain::Waiting(_)));
         let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
@@ -182,10 +202,12 @@ fn reopening_against_the_last_release() {
     });
 }
 
+/// A draining pool is closed while the last permit comes back: the drainer is answered `Drained`
+/// or `Undrained`, once.
 #[test]
-fn closing_against_the_last_release_of_a_drain() {
+fn close_against_the_last_release_of_a_drain() {
     explore(|| {
-        let (stage, [a, d]) = Stage::cast(limit(1));
+        let (stage, [a, d]) = Stage::with_processes(limit(1));
         a.hold(1);
         assert!(matches!(d.drain(), Drain::Waiting(_)));
         let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
@@ -195,10 +217,12 @@ fn closing_against_the_last_release_of_a_drain() {
     });
 }
 
+/// A pool is reopened while it is drained, and a process parks. A waiter is left only in an open
+/// pool, and a drainer only in a draining one.
 #[test]
 fn reopening_against_a_drain() {
     explore(|| {
-        let (stage, [a, b, d]) = Stage::cast(limit(1));
+        let (stage, [a, b, d]) = Stage::with_processes(limit(1));
         a.hold(1);
         let draining = spawn(&d, |d| d.drain());
         let waiting = spawn(&b, |b| b.acquire(1));

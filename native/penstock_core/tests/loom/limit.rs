@@ -4,10 +4,12 @@ use crate::explore::explore;
 use crate::support::{Stage, limit};
 use crate::{has, meanwhile, spawn};
 
+/// The limit falls while two processes take. The limit and the permits are one word, so no
+/// process takes by the old limit after the update.
 #[test]
 fn shrink_against_two_acquires() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(2));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(2));
         let first = spawn(&a, |a| u64::from(a.take(1)));
         let second = spawn(&b, |b| u64::from(b.take(1)));
         let then = meanwhile(&c, |c| {
@@ -15,15 +17,16 @@ fn shrink_against_two_acquires() {
             c.stage.in_use()
         });
         let (first, second) = (first.join().unwrap(), second.join().unwrap());
-        assert!(first + second <= then.max(1), "nobody is admitted by a limit that is no longer in force");
+        assert!(first + second <= then.max(1), "no caller is admitted by the old limit");
         stage.at_rest(&[(&a, first), (&b, second)]);
     });
 }
 
+/// The limit grows while a process parks: it finds the permit, or the update serves it.
 #[test]
 fn growth_against_a_waiter_parking() {
     explore(|| {
-        let (stage, [a, b]) = Stage::cast(limit(1));
+        let (stage, [a, b]) = Stage::with_processes(limit(1));
         a.hold(1);
         let waiting = spawn(&b, |b| b.acquire(1));
         stage.update(2);
@@ -33,24 +36,26 @@ fn growth_against_a_waiter_parking() {
     });
 }
 
+/// The limit grows while a newcomer takes: the flag WAITERS keeps the new permit for the waiter.
 #[test]
 fn growth_against_a_newcomer() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(1));
         a.hold(1);
         b.wait(1);
         let passing = spawn(&c, |c| c.take(1));
         stage.update(2);
-        assert!(!passing.join().unwrap(), "who waits is first");
+        assert!(!passing.join().unwrap(), "the waiter is first");
         assert!(b.was_granted());
         stage.at_rest(&[(&a, 1), (&b, 1)]);
     });
 }
 
+/// Two updates race. If the growth is the later one, it serves the waiter.
 #[test]
 fn growth_against_a_shrink() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(1));
         a.hold(1);
         b.wait(1);
         let growing = spawn(&c, |c| c.stage.update(2));
@@ -58,16 +63,17 @@ fn growth_against_a_shrink() {
         growing.join().unwrap();
         let granted = b.was_granted();
         let limit = stage.info().settings.limit;
-        assert!(granted || limit == 0, "the last growth has woken it");
+        assert!(granted || limit == 0, "the later growth serves the waiter");
         stage.at_rest(&[(&a, 1), (&b, u64::from(granted))]);
     });
 }
 
-/// A limit and a state word of different times must not be taken for a peak. A peak that was
-/// reached at that very moment may be missed.
+/// An acquire notes the peak as the limit minus what is free. A limit and a state word of
+/// different times (`LimitWord`) must not give a peak that never was. A peak that is reached
+/// during the update may be missed.
 fn peak_against_an_update(to: u64) {
     explore(move || {
-        let (stage, [a, b, c]) = Stage::cast(limit(4));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(4));
         a.hold(1);
         let updating = spawn(&c, move |c| c.stage.update(to));
         let held = 1 + u64::from(b.take(1));
@@ -77,11 +83,13 @@ fn peak_against_an_update(to: u64) {
     });
 }
 
+/// The limit grows.
 #[test]
 fn peak_against_growth() {
     peak_against_an_update(6);
 }
 
+/// The limit falls.
 #[test]
 fn peak_against_a_shrink() {
     peak_against_an_update(3);

@@ -1,4 +1,4 @@
-//! Races of hits, pauses, refunds and resets. A row has two places; up to two keys share one row.
+//! Races of hits, pauses, refunds and resets, and of late callers with the next generation.
 
 use std::sync::Arc;
 
@@ -14,19 +14,35 @@ pub(crate) fn limits(burst: u32) -> Limits {
     Limits { limit: 1, per_ms: 100, rate: Rate::new(1, 100, burst).unwrap() }
 }
 
+/// Opens a limiter, and returns it with its global key.
 pub(crate) fn open(max_keys: u32, burst: u32) -> (Arc<Limiter>, Key) {
     let limiter = Arc::new(Limiter::new(max_keys).unwrap());
     let generation = limiter.open(limits(burst), false, 0);
     (limiter, Key::Global(generation))
 }
 
-// In a table of three rows, the high bits of a tag select the place at which the row begins.
+// Keys of the first generation. The high bits of a tag select the first row of its key, so these
+// three share it.
 pub(crate) const A: Key = Key::Tag(1, 1);
-
 pub(crate) const B: Key = Key::Tag(1, 2);
-
 pub(crate) const C: Key = Key::Tag(1, 3);
 
+/// Explores a model of one key of a fresh limiter: once with the key `A`, once with the global
+/// key, whose state is in no table.
+pub(crate) fn explore_kinds_of_key(
+    max_keys: u32,
+    burst: u32,
+    model: impl Fn(&Arc<Limiter>, Key) + Copy + Send + Sync + 'static,
+) {
+    for global in [false, true] {
+        explore(move || {
+            let (limiter, all) = open(max_keys, burst);
+            model(&limiter, if global { all } else { A });
+        });
+    }
+}
+
+/// Runs an act of another caller on a thread of its own.
 pub(crate) fn spawn<T: 'static>(
     limiter: &Arc<Limiter>,
     act: impl FnOnce(&Limiter) -> T + 'static,
@@ -35,10 +51,12 @@ pub(crate) fn spawn<T: 'static>(
     thread::spawn(move || act(&limiter))
 }
 
+/// Returns how many hits were allowed.
 pub(crate) fn allowed(hits: &[Hit]) -> usize {
     hits.iter().filter(|hit| matches!(hit, Hit::Allow(_))).count()
 }
 
+/// Changes the rate of the first generation, with all the calls that it takes.
 pub(crate) fn update(limiter: &Limiter, limits: Limits, now: u64) {
     let mut from = None;
     while let Changed::NotYet(progress) = limiter.update(1, |_| Some(limits), now, from) {
@@ -46,38 +64,34 @@ pub(crate) fn update(limiter: &Limiter, limits: Limits, now: u64) {
     }
 }
 
+/// Two callers charge one key by CAS, and one more hit fits (`Limiter::decide`): one of them is
+/// allowed.
 #[test]
 fn hit_against_hit() {
-    for global in [false, true] {
-        explore(move || {
-            let (limiter, all) = open(2, 2);
-            let key = if global { all } else { A };
-            assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(1));
-            let other = spawn(&limiter, move |limiter| limiter.hit(key, 0, 1));
-            let hits = [limiter.hit(key, 0, 1), other.join().unwrap()];
-            assert_eq!(allowed(&hits), 1);
-        });
-    }
+    explore_kinds_of_key(2, 2, |limiter, key| {
+        assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(1));
+        let other = spawn(limiter, move |limiter| limiter.hit(key, 0, 1));
+        let hits = [limiter.hit(key, 0, 1), other.join().unwrap()];
+        assert_eq!(allowed(&hits), 1);
+    });
 }
 
+/// A hit that began before the pause may be allowed. Each hit that begins after `pause` returned
+/// is denied.
 #[test]
 fn pause_against_hit() {
-    for global in [false, true] {
-        explore(move || {
-            let (limiter, all) = open(2, 2);
-            let key = if global { all } else { A };
-            let other = spawn(&limiter, move |limiter| limiter.hit(key, 0, 1));
-            assert!(limiter.pause(key, 0, 100 * MS));
-            // Whether the other hit was allowed or denied, no hit is allowed after the pause.
-            assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
-            let hit = other.join().unwrap();
-            assert!([Hit::Allow(1), Hit::Deny(100 * MS)].contains(&hit), "{hit:?}");
-            assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
-        });
-    }
+    explore_kinds_of_key(2, 2, |limiter, key| {
+        let other = spawn(limiter, move |limiter| limiter.hit(key, 0, 1));
+        assert!(limiter.pause(key, 0, 100 * MS));
+        assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
+        let hit = other.join().unwrap();
+        assert!([Hit::Allow(1), Hit::Deny(100 * MS)].contains(&hit), "{hit:?}");
+        assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
+    });
 }
 
-/// The limiter has room for one pause.
+/// The limiter has room for one pause. The pause that finds no room pauses all keys of its shard,
+/// and a reset of the other key must not end it.
 #[test]
 fn pause_against_pause_and_reset() {
     explore(|| {
@@ -94,24 +108,24 @@ fn pause_against_pause_and_reset() {
     });
 }
 
+/// A late pause of the previous generation must pause no key of the next (`Pauses::pause` asks
+/// under the lock).
 #[test]
 fn open_against_pause() {
-    for global in [false, true] {
-        explore(move || {
-            let (limiter, all) = open(2, 2);
-            let key = if global { all } else { A };
-            let other = spawn(&limiter, move |limiter| limiter.pause(key, 0, 100 * MS));
-            let new = limiter.open(limits(2), false, 0);
-            other.join().unwrap();
-            for key in [Key::Global(new), Key::Tag(new, 7)] {
-                assert_eq!(limiter.peek(key, 0, 1), Hit::Allow(1));
-            }
-        });
-    }
+    explore_kinds_of_key(2, 2, |limiter, key| {
+        let other = spawn(limiter, move |limiter| limiter.pause(key, 0, 100 * MS));
+        let new = limiter.open(limits(2), false, 0);
+        other.join().unwrap();
+        for key in [Key::Global(new), Key::Tag(new, 7)] {
+            assert_eq!(limiter.peek(key, 0, 1), Hit::Allow(1));
+        }
+    });
 }
 
+/// A charge beyond the burst meets a hit, and after that two refunds meet each other: none of
+/// them is lost.
 #[test]
-fn charge_against_hit_and_refund() {
+fn charge_against_hit_and_refund_against_refund() {
     explore(|| {
         let (limiter, _) = open(2, 2);
         let other = spawn(&limiter, |limiter| limiter.charge_anyway(A, 0, 3));
@@ -127,22 +141,22 @@ fn charge_against_hit_and_refund() {
     });
 }
 
+/// A key has no room for a hit. A reset meets one hit, and another follows: exactly one of the
+/// two is allowed.
 #[test]
 fn reset_against_hit() {
-    for global in [false, true] {
-        explore(move || {
-            let (limiter, all) = open(2, 1);
-            let key = if global { all } else { A };
-            assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(0));
-            let other = spawn(&limiter, move |limiter| assert!(limiter.reset(key)));
-            let hit = limiter.hit(key, 0, 1);
-            other.join().unwrap();
-            let then = limiter.hit(key, 0, 1);
-            assert_eq!(allowed(&[hit, then]), 1, "{hit:?} {then:?}");
-        });
-    }
+    explore_kinds_of_key(2, 1, |limiter, key| {
+        assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(0));
+        let other = spawn(limiter, move |limiter| assert!(limiter.reset(key)));
+        let hit = limiter.hit(key, 0, 1);
+        other.join().unwrap();
+        let then = limiter.hit(key, 0, 1);
+        assert_eq!(allowed(&[hit, then]), 1, "{hit:?} {then:?}");
+    });
 }
 
+/// A reset vacates the place of the key while two callers hit it. They may claim two places, of
+/// which one stays the key's.
 #[test]
 fn reset_against_two_hits() {
     explore(|| {
@@ -158,6 +172,7 @@ fn reset_against_two_hits() {
     });
 }
 
+/// Two callers reserve turns at once: the turns are one interval apart.
 #[test]
 fn reserve_against_reserve() {
     explore(|| {
@@ -169,7 +184,8 @@ fn reserve_against_reserve() {
     });
 }
 
-/// A slow caller hits the previous generation.
+/// A late hit without a key charges the previous generation before the limiter is opened, or gets
+/// `Gone`. Nothing of it is owed in the next generation.
 #[test]
 fn open_against_hit() {
     explore(|| {
@@ -182,7 +198,8 @@ fn open_against_hit() {
     });
 }
 
-/// A late caller gets `Gone`, is counted nowhere, and leaves nothing in the only place.
+/// A late hit of the previous generation may charge the only place after `open` has cleared the
+/// table. It then sees that its generation is over, and vacates the place.
 #[test]
 fn open_against_hit_of_a_key() {
     for hit_before in [false, true] {
@@ -193,7 +210,7 @@ fn open_against_hit_of_a_key() {
             }
             let late = spawn(&limiter, move |limiter| limiter.hit(A, 0, 1));
             let now = limiter.open(limits(1), false, 0);
-            // The late hit may still have the place for a moment.
+            // This hit may find the late one in the place.
             let mine = limiter.hit(Key::Tag(now, 9), 0, 1);
             let late = late.join().unwrap();
             assert!(
@@ -205,24 +222,21 @@ fn open_against_hit_of_a_key() {
     }
 }
 
-/// A charge during a reset stays, or is forgotten with the earlier ones. The earlier ones are
-/// always forgotten.
+/// A hit fits before and after a reset. The reset clears what was charged before it, and may
+/// clear the charge that it meets.
 #[test]
 fn reset_against_a_hit_that_is_allowed() {
-    for global in [false, true] {
-        explore(move || {
-            let (limiter, all) = open(2, 2);
-            let key = if global { all } else { A };
-            assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(1));
-            let other = spawn(&limiter, move |limiter| assert!(limiter.reset(key)));
-            let hit = limiter.hit(key, 0, 1);
-            other.join().unwrap();
-            let left = if hit == Hit::Allow(1) { 0 } else { 1 };
-            assert_eq!((allowed(&[hit]), limiter.hit(key, 0, 1)), (1, Hit::Allow(left)));
-        });
-    }
+    explore_kinds_of_key(2, 2, |limiter, key| {
+        assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(1));
+        let other = spawn(limiter, move |limiter| assert!(limiter.reset(key)));
+        let hit = limiter.hit(key, 0, 1);
+        other.join().unwrap();
+        let left = if hit == Hit::Allow(1) { 0 } else { 1 };
+        assert_eq!((allowed(&[hit]), limiter.hit(key, 0, 1)), (1, Hit::Allow(left)));
+    });
 }
 
+/// A late `advance` must not move the clock of the next generation: both are under one lock.
 #[test]
 fn open_against_advance() {
     explore(|| {

@@ -1,130 +1,137 @@
-//! Races of the hint that a pool has many holders.
+//! Races of the hint that a pool has many holders, which lets a refusal skip its scan. Two
+//! holders are many in these models.
+//!
+//! A holder that leaves stores its count and then loads the hint; a scan stores the hint and then
+//! loads the counts (store buffering). The hint is stale if both miss each other: then a refusal
+//! skips the scan although one holder is left, and that one is dead.
 
 use penstock_core::{Adoption, Parked};
 
 use crate::explore::explore;
 use crate::support::{Process, Stage, limit};
-use crate::{meanwhile, spawn};
+use crate::{assert_death_is_found, meanwhile, spawn};
 
-/// While a scan finds two holders, one of them leaves by `leave`. The remaining holder is not
-/// many: when it dies, an asker that saw the death is admitted.
-fn crowd_against(leave: impl Fn(&Process, &Process) + Copy + Send + Sync + 'static) {
+/// One of two holders leaves by `leave` while a scan counts both. The holder that stays is not
+/// many, so a refusal finds its death.
+fn many_holders_against(leave: impl Fn(&Process, &Process) + Copy + Send + Sync + 'static) {
     explore(move || {
-        let (stage, [stays, leaves, looker, asker]) = Stage::cast(limit(2));
+        let (stage, [stays, leaves, scanner, asker]) = Stage::with_processes(limit(2));
         stays.hold(1);
         leaves.hold(1);
         let other = stays.clone();
         let leaving = spawn(&leaves, move |leaves| leave(&leaves, &other));
-        assert!(looker.try_acquire(2).is_err());
+        assert!(scanner.try_acquire(2).is_err());
         leaving.join().unwrap();
-        stays.begin_exit();
-        assert_eq!(asker.try_acquire(2), Ok(()), "the hint is stale");
-        stays.finish_exit();
-        stage.at_rest(&[(&asker, 2)]);
+        assert_death_is_found(&stage, &stays, &asker, 2);
     });
 }
 
+/// The holder leaves by a release (`Pool::give_back`).
 #[test]
-fn crowd_against_a_release() {
-    crowd_against(|leaves, _| assert_eq!(leaves.release(1), Ok(())));
+fn many_holders_against_a_release() {
+    many_holders_against(|leaves, _| assert_eq!(leaves.release(1), Ok(())));
 }
 
+/// A holder releases while a scan counts it, another living holder and a dead one. One living
+/// holder is not many.
 #[test]
-fn crowd_against_a_release_beside_one_that_is_dead() {
+fn many_holders_against_a_release_with_a_dead_holder() {
     explore(|| {
-        let (stage, [dead, stays, leaves, looker, asker]) = Stage::cast(limit(3));
+        let (stage, [dead, stays, leaves, scanner, asker]) = Stage::with_processes(limit(3));
         for holder in [&dead, &stays, &leaves] {
             holder.hold(1);
         }
         dead.begin_exit();
         let leaving = spawn(&leaves, |leaves| assert_eq!(leaves.release(1), Ok(())));
-        let served = looker.try_acquire(2).is_ok();
+        let admitted = scanner.try_acquire(2).is_ok();
         leaving.join().unwrap();
-        if served {
-            assert_eq!(looker.release(2), Ok(()));
+        if admitted {
+            assert_eq!(scanner.release(2), Ok(()));
         }
-        assert_eq!(asker.try_acquire(2), Ok(()), "the dead one was taken for a crowd");
+        assert_eq!(asker.try_acquire(2), Ok(()), "the hint is stale");
         dead.finish_exit();
         stage.at_rest(&[(&stays, 1), (&asker, 2)]);
     });
 }
 
+/// A holder releases between two scans that both propose the hint. One scan must not publish the
+/// proposal of the other (`ManyHolders::publish`).
 #[test]
-fn crowd_against_a_release_and_another_look() {
+fn many_holders_against_a_release_and_another_scan() {
     explore(|| {
-        let (stage, [stays, leaves, looker, asker]) = Stage::cast(limit(2));
+        let (stage, [stays, leaves, scanner, asker]) = Stage::with_processes(limit(2));
         stays.hold(1);
         leaves.hold(1);
         let leaving = spawn(&leaves, |leaves| assert_eq!(leaves.release(1), Ok(())));
-        // One scan must not publish what another proposed.
-        let looking = spawn(&looker, |looker| assert!(looker.try_acquire(2).is_err()));
+        let scanning = spawn(&scanner, |scanner| assert!(scanner.try_acquire(2).is_err()));
         meanwhile(&asker, |asker| assert!(asker.try_acquire(2).is_err()));
         leaving.join().unwrap();
-        looking.join().unwrap();
-        stays.begin_exit();
-        assert_eq!(asker.try_acquire(2), Ok(()), "the hint is stale");
-        stays.finish_exit();
-        stage.at_rest(&[(&asker, 2)]);
+        scanning.join().unwrap();
+        assert_death_is_found(&stage, &stays, &asker, 2);
     });
 }
 
+/// The holder leaves by its death: `Pool::reclaim` wipes its entry and then loads the hint.
 #[test]
-fn crowd_against_a_death() {
-    crowd_against(|leaves, _| leaves.die());
+fn many_holders_against_a_death() {
+    many_holders_against(|leaves, _| leaves.die());
 }
 
+/// The holder leaves by a transfer to the other one (`Pool::transfer`).
 #[test]
-fn crowd_against_a_transfer() {
-    crowd_against(|leaves, stays| assert_eq!(leaves.transfer(stays, 1), Ok(())));
+fn many_holders_against_a_transfer() {
+    many_holders_against(|leaves, stays| assert_eq!(leaves.transfer(stays, 1), Ok(())));
 }
 
+/// A spawner leaves when its child, which holds a permit already, adopts the offered one
+/// (`Pool::place`).
 #[test]
-fn crowd_against_an_adoption_by_a_holder() {
+fn many_holders_against_an_adoption_by_a_holder() {
     explore(|| {
-        let (stage, [spawner, child, looker, asker]) = Stage::cast(limit(2));
+        let (stage, [spawner, child, scanner, asker]) = Stage::with_processes(limit(2));
         // The child got a permit by a transfer before its first instruction.
-        looker.hold(1);
-        assert_eq!(looker.transfer(&child, 1), Ok(()));
-        assert_eq!(spawner.try_bound(1), Ok(()));
-        let offer = spawner.offer(1).unwrap();
+        scanner.hold(1);
+        assert_eq!(scanner.transfer(&child, 1), Ok(()));
+        let offer = spawner.acquire_and_offer(1);
         let adopting = spawn(&child, move |child| assert_eq!(child.adopt(offer), Adoption::Adopted));
-        assert!(looker.try_acquire(1).is_err());
+        assert!(scanner.try_acquire(1).is_err());
         adopting.join().unwrap();
-        // The spawner never comes to hand over, which would have cleared the hint.
+        // The spawner dies before it hands over, which would have withdrawn the hint.
         spawner.die();
-        child.begin_exit();
-        assert_eq!(asker.try_acquire(2), Ok(()), "the hint is stale");
-        child.finish_exit();
-        stage.at_rest(&[(&asker, 2)]);
+        assert_death_is_found(&stage, &child, &asker, 2);
     });
 }
 
+/// The hint is published, and a process parks while two permits are free. A refusal that meets
+/// the flag WAITERS of the parker must serve the queue, and take what is left.
 #[test]
-fn refusal_in_a_crowd_against_a_park_that_need_not_wait() {
+fn a_refusal_that_skips_its_scan_against_a_park() {
     explore(|| {
-        let (stage, [a, b, parker, asker]) = Stage::cast(limit(4));
+        let (stage, [a, b, parker, asker]) = Stage::with_processes(limit(4));
         a.hold(1);
         b.hold(1);
-        assert!(asker.try_acquire(3).is_err(), "now it is known that they are many");
+        assert!(asker.try_acquire(3).is_err(), "the scan publishes the hint");
         let parking = spawn(&parker, |parker| assert_eq!(parker.park(1), Parked::Granted));
-        assert_eq!(asker.try_acquire(1), Ok(()), "there is enough for both");
+        assert_eq!(asker.try_acquire(1), Ok(()), "one permit is free for each");
         parking.join().unwrap();
         stage.at_rest(&[(&a, 1), (&b, 1), (&parker, 1), (&asker, 1)]);
     });
 }
 
+/// An acquire announces its permits in its entry before the CAS, and withdraws them when that
+/// fails. A scan may count the announcement; the withdrawal must withdraw the hint.
 #[test]
-fn crowd_against_a_refused_announcement() {
+fn many_holders_against_a_refused_announcement() {
     explore(|| {
-        let (stage, [a, b, looker, asker]) = Stage::cast(limit(1));
-        // Both are in the active set, so that a scan sees what they announce.
+        let (stage, [a, b, scanner, asker]) = Stage::with_processes(limit(1));
+        // Both entries are active, so that a scan sees what they announce.
         for process in [&a, &b] {
             process.hold(1);
             assert_eq!(process.release(1), Ok(()));
         }
         let first = spawn(&a, |a| a.take(1));
         let second = spawn(&b, |b| b.take(1));
-        let third = meanwhile(&looker, |looker| looker.try_acquire(1));
+        let third = meanwhile(&scanner, |scanner| scanner.try_acquire(1));
         let first = first.join().unwrap();
         let second = second.join().unwrap();
         let won = [first, second, third.is_ok()];
@@ -134,64 +141,53 @@ fn crowd_against_a_refused_announcement() {
         } else if second {
             b
         } else {
-            looker
+            scanner
         };
-        winner.begin_exit();
-        assert_eq!(asker.try_acquire(1), Ok(()), "the hint is stale");
-        winner.finish_exit();
-        stage.at_rest(&[(&asker, 1)]);
+        assert_death_is_found(&stage, &winner, &asker, 1);
     });
 }
 
+/// A spawner leaves by a retraction of its offer (`Pool::retract`).
 #[test]
-fn crowd_against_a_retraction() {
+fn many_holders_against_a_retraction() {
     explore(|| {
-        let (stage, [stays, spawner, looker, asker]) = Stage::cast(limit(2));
+        let (stage, [stays, spawner, scanner, asker]) = Stage::with_processes(limit(2));
         stays.hold(1);
-        assert_eq!(spawner.try_bound(1), Ok(()));
-        let offer = spawner.offer(1).unwrap();
+        let offer = spawner.acquire_and_offer(1);
         let retracting = spawn(&spawner, move |spawner| spawner.retract(offer));
-        assert!(looker.try_acquire(2).is_err());
+        assert!(scanner.try_acquire(2).is_err());
         retracting.join().unwrap();
-        stays.begin_exit();
-        assert_eq!(asker.try_acquire(2), Ok(()), "the hint is stale");
-        stays.finish_exit();
-        stage.at_rest(&[(&asker, 2)]);
+        assert_death_is_found(&stage, &stays, &asker, 2);
     });
 }
 
+/// A spawner leaves when it hands over to its child. A scan may count the permit twice, in both
+/// entries.
 #[test]
-fn crowd_against_a_hand_over() {
+fn many_holders_against_a_hand_over() {
     explore(|| {
-        let (stage, [spawner, child, looker, asker]) = Stage::cast(limit(1));
-        assert_eq!(spawner.try_bound(1), Ok(()));
-        let offer = spawner.offer(1).unwrap();
+        let (stage, [spawner, child, scanner, asker]) = Stage::with_processes(limit(1));
+        let offer = spawner.acquire_and_offer(1);
         let to = child.clone();
-        // A scan at the wrong moments sees the permit twice.
         let handing = spawn(&spawner, move |spawner| spawner.hand_over(offer, &to));
-        assert!(looker.try_acquire(1).is_err());
+        assert!(scanner.try_acquire(1).is_err());
         handing.join().unwrap();
-        child.begin_exit();
-        assert_eq!(asker.try_acquire(1), Ok(()), "the hint is stale");
-        child.finish_exit();
-        stage.at_rest(&[(&asker, 1)]);
+        assert_death_is_found(&stage, &child, &asker, 1);
     });
 }
 
+/// A spawner leaves when its child adopts, and dies before it hands over. A scan may count the
+/// permit twice, in both entries.
 #[test]
-fn crowd_against_an_adoption_from_a_dead_spawner() {
+fn many_holders_against_an_adoption_from_a_dead_spawner() {
     explore(|| {
-        let (stage, [spawner, child, looker, asker]) = Stage::cast(limit(1));
-        assert_eq!(spawner.try_bound(1), Ok(()));
-        let offer = spawner.offer(1).unwrap();
+        let (stage, [spawner, child, scanner, asker]) = Stage::with_processes(limit(1));
+        let offer = spawner.acquire_and_offer(1);
         let adopting = spawn(&child, move |child| assert_eq!(child.adopt(offer), Adoption::Adopted));
-        assert!(looker.try_acquire(1).is_err());
+        assert!(scanner.try_acquire(1).is_err());
         adopting.join().unwrap();
-        // The spawner never comes to hand over, which would have cleared the hint.
+        // The spawner dies before it hands over, which would have withdrawn the hint.
         spawner.die();
-        child.begin_exit();
-        assert_eq!(asker.try_acquire(1), Ok(()), "the hint is stale");
-        child.finish_exit();
-        stage.at_rest(&[(&asker, 1)]);
+        assert_death_is_found(&stage, &child, &asker, 1);
     });
 }

@@ -1,28 +1,38 @@
-//! Races of names of one bucket, of which the second gets the node of the first.
+//! Races of calls by a name that has lost its node to another name. Both names are of one bucket,
+//! and a closed name without holders leaves its node to the next (`Node::become_another`).
 
 use std::sync::Arc;
 
-use loom::thread;
 use penstock_core::{
     Cancelled, Changes, Hit, Key, Kind, LimiterSettings, Limits, Parked, Pid, Rate, Registry, Started, Status,
 };
 
 use crate::explore::explore;
 use crate::pids;
+use crate::registry::spawn;
 use crate::support::{Fake, limit};
 
 const A: u64 = 0x40;
-
 const B: u64 = 0xC0;
+const C: u64 = B | 1 << 10;
 
-/// Creates a registry in which `A` is open with a limit of 1.
+/// Returns a registry in which `A` is open with a limit of 1.
 fn registry(host: &Fake, owner: Pid) -> Arc<Registry<Fake>> {
     let registry = Registry::new();
     assert_eq!(registry.start(host, A, owner, limit(1)), Started::Fresh);
     Arc::new(registry)
 }
 
-/// Runs an act by the name `A`, while its owner closes that and starts `B`.
+/// Asserts that each name is open, with this owner and limit.
+fn assert_open(registry: &Registry<Fake>, names: [(u64, Pid, u64); 2]) {
+    for (name, owner, limit) in names {
+        let named = registry.find(name).unwrap();
+        assert_eq!((named.owner(), named.pool().unwrap().0.info().settings.limit), (Some(owner), limit));
+    }
+}
+
+/// Runs `act` by the name `A`, while the owner of `A` closes it and starts `B`. The act must have
+/// no effect on the pool of `B`, once `then` has undone what it did.
 fn late<T: 'static>(
     act: impl Fn(&Registry<Fake>, &Fake, Pid) -> T + Copy + Send + Sync + 'static,
     then: impl Fn(&Registry<Fake>, &Fake, Pid, T) + Copy + Send + Sync + 'static,
@@ -31,15 +41,11 @@ fn late<T: 'static>(
         let host = Fake::new(3);
         let [owner, user, last] = pids();
         let registry = registry(&host, owner);
-        let acting = {
-            let (registry, host) = (Arc::clone(&registry), host.clone());
-            thread::spawn(move || act(&registry, &host, user))
-        };
+        let acting = spawn(&registry, &host, move |registry, host| act(&registry, host, user));
         assert!(registry.find(A).unwrap().close(&host, owner));
         assert_eq!(registry.start(&host, B, owner, limit(1)), Started::Fresh);
-        let did = acting.join().unwrap();
-        then(&registry, &host, user, did);
-        // The pool of `B` is intact.
+        let done = acting.join().unwrap();
+        then(&registry, &host, user, done);
         let (pool, _) = registry.find(B).unwrap().pool().unwrap();
         let info = pool.info();
         assert_eq!((info.status, info.in_use, info.waiting, info.settings), (Status::Open, 0, 0, limit(1)));
@@ -47,8 +53,8 @@ fn late<T: 'static>(
     });
 }
 
-/// Acquires by name as a caller does: takes a permit, looks at the name again, and gives the
-/// permit back if the pool is another name's.
+/// Acquires by name as the NIF does: it takes a permit, asks for the name again, and gives the
+/// permit back if the node belongs to another name by now. Returns the instance of the pool.
 fn acquire(registry: &Registry<Fake>, host: &Fake, user: Pid) -> Option<u64> {
     let named = registry.find(A)?;
     let (pool, id) = named.current()?;
@@ -60,10 +66,12 @@ fn acquire(registry: &Registry<Fake>, host: &Fake, user: Pid) -> Option<u64> {
     None
 }
 
+/// The late caller acquires, and holds the permit in the pool of `A`, or gives it back in that of
+/// `B`.
 #[test]
 fn an_acquire_by_name_against_a_close_and_the_next_name() {
     late(acquire, |registry, host, user, instance| {
-        // A name in which the caller holds a permit has kept its node.
+        // The caller holds a permit, so the name has kept its node.
         let Some(instance) = instance else { return };
         let pool = registry.find(A).and_then(|named| named.instance(instance)).unwrap();
         assert_eq!(pool.info().in_use, 1);
@@ -71,6 +79,7 @@ fn an_acquire_by_name_against_a_close_and_the_next_name() {
     });
 }
 
+/// The late caller acquires and releases.
 #[test]
 fn an_acquire_and_a_release_by_name_against_a_close_and_the_next_name() {
     late(
@@ -84,6 +93,7 @@ fn an_acquire_and_a_release_by_name_against_a_close_and_the_next_name() {
     );
 }
 
+/// The late caller parks; the pool asks for the name inside the queue lock (`Pool::park_while`).
 #[test]
 fn a_park_by_name_against_a_close_and_the_next_name() {
     late(
@@ -104,6 +114,8 @@ fn a_park_by_name_against_a_close_and_the_next_name() {
     );
 }
 
+/// The late caller changes the limit; the pool asks for the name inside the queue lock
+/// (`Pool::update_while`).
 #[test]
 fn an_update_by_name_against_a_close_and_the_next_name() {
     late(
@@ -117,7 +129,8 @@ fn an_update_by_name_against_a_close_and_the_next_name() {
     );
 }
 
-/// A waiter that is told `closed` cancels its wait at the same time, by the number of the wait.
+/// A waiter cancels its wait while the close of the name ends it, and the node goes to another
+/// name. The waiter gets one answer, or cancels in time.
 #[test]
 fn a_wait_that_ends_by_a_close_against_the_next_name() {
     explore(|| {
@@ -126,28 +139,28 @@ fn a_wait_that_ends_by_a_close_against_the_next_name() {
         let registry = registry(&host, owner);
         let (pool, instance) = registry.find(A).unwrap().pool().unwrap();
         assert_eq!(pool.try_acquire(&host, holder, 1, Kind::Manual), Ok(()));
-        let Parked::Waiting(id) = pool.park(&host, waiter, 1, Kind::Manual, host.ticket()) else { panic!("no place") };
-        let giving_up = {
-            let (registry, host) = (Arc::clone(&registry), host.clone());
-            thread::spawn(move || {
-                registry.find(A).and_then(|named| named.instance(instance)).map(|pool| pool.cancel(&host, waiter, id))
-            })
+        let Parked::Waiting(id) = pool.park(&host, waiter, 1, Kind::Manual, host.ticket()) else {
+            panic!("the permit is held")
         };
+        let giving_up = spawn(&registry, &host, move |registry, host| {
+            registry.find(A).and_then(|named| named.instance(instance)).map(|pool| pool.cancel(host, waiter, id))
+        });
         assert!(registry.find(A).unwrap().close(&host, owner));
-        let pool = registry.find(A).and_then(|named| named.instance(instance)).expect("it is held");
+        let pool = registry.find(A).and_then(|named| named.instance(instance)).expect("a permit is held in it");
         assert_eq!(pool.release(&host, holder, 1, Kind::Manual), Ok(()));
         assert_eq!(registry.start(&host, B, owner, limit(1)), Started::Fresh);
         let answers = host.mailbox(waiter).len();
         match giving_up.join().unwrap() {
             Some(Cancelled::Yes) => assert_eq!(answers, 0),
-            // The name may have lost its node by now. It lost the node only after all waits had
-            // ended, so the answer was given in that case too.
+            // `None`: the name has lost its node, which happens only after all waits have ended.
+            // So the answer was given in that case too.
             Some(Cancelled::TooLate) | None => assert_eq!(answers, 1),
         }
     });
 }
 
-/// Two names without a node are started at the same time, and one node is free.
+/// Two names without a node are started at once, and one node can be taken: each name has a node
+/// of its own in the end.
 #[test]
 fn a_start_against_a_start_of_another_name() {
     explore(|| {
@@ -155,21 +168,16 @@ fn a_start_against_a_start_of_another_name() {
         let [owner, a, b] = pids();
         let registry = registry(&host, owner);
         assert!(registry.find(A).unwrap().close(&host, owner));
-        let other = {
-            let (registry, host) = (Arc::clone(&registry), host.clone());
-            thread::spawn(move || registry.start(&host, B, a, limit(2)))
-        };
-        assert_eq!(registry.start(&host, B | 1 << 10, b, limit(3)), Started::Fresh);
+        let other = spawn(&registry, &host, move |registry, host| registry.start(host, B, a, limit(2)));
+        assert_eq!(registry.start(&host, C, b, limit(3)), Started::Fresh);
         assert_eq!(other.join().unwrap(), Started::Fresh);
-        for (name, owner, bound) in [(B, a, 2), (B | 1 << 10, b, 3)] {
-            let named = registry.find(name).unwrap();
-            assert_eq!((named.owner(), named.pool().unwrap().0.info().settings.limit), (Some(owner), bound));
-        }
+        assert_open(&registry, [(B, a, 2), (C, b, 3)]);
         assert!(registry.find(A).is_none() && registry.was_started(A));
     });
 }
 
-/// The name is started again while another name takes its node.
+/// A closed name is started again while another name takes its node: each name has a node of its
+/// own in the end.
 #[test]
 fn a_start_against_the_loss_of_its_node() {
     explore(|| {
@@ -177,21 +185,15 @@ fn a_start_against_the_loss_of_its_node() {
         let [owner, a, b] = pids();
         let registry = registry(&host, owner);
         assert!(registry.find(A).unwrap().close(&host, owner));
-        let other = {
-            let (registry, host) = (Arc::clone(&registry), host.clone());
-            thread::spawn(move || registry.start(&host, A, a, limit(2)))
-        };
+        let other = spawn(&registry, &host, move |registry, host| registry.start(host, A, a, limit(2)));
         assert_eq!(registry.start(&host, B, b, limit(3)), Started::Fresh);
         assert_eq!(other.join().unwrap(), Started::Fresh);
-        for (name, owner, bound) in [(A, a, 2), (B, b, 3)] {
-            let named = registry.find(name).unwrap();
-            assert_eq!((named.owner(), named.pool().unwrap().0.info().settings.limit), (Some(owner), bound));
-        }
+        assert_open(&registry, [(A, a, 2), (B, b, 3)]);
     });
 }
 
 /// A caller hits the limiter of a name that is closed, and whose node gets the limiter of another
-/// name.
+/// name. The late hit is not charged to the next generation.
 #[test]
 fn a_hit_by_name_against_a_close_and_the_next_name() {
     let settings = LimiterSettings {
@@ -204,13 +206,10 @@ fn a_hit_by_name_against_a_close_and_the_next_name() {
         let [a, b] = pids();
         let registry = Arc::new(Registry::new());
         assert_eq!(registry.start_limiter(&host, A, a, settings, || 0), Ok(Started::Fresh));
-        let hitter = {
-            let registry = Arc::clone(&registry);
-            thread::spawn(move || {
-                let (limiter, generation) = registry.find(A)?.limiter()?;
-                Some(limiter.hit(Key::Global(generation), 0, 1))
-            })
-        };
+        let hitter = spawn(&registry, &host, move |registry, _| {
+            let (limiter, generation) = registry.find(A)?.limiter()?;
+            Some(limiter.hit(Key::Global(generation), 0, 1))
+        });
         assert!(registry.find(A).unwrap().close(&host, a));
         assert_eq!(registry.start_limiter(&host, B, b, settings, || 0), Ok(Started::Fresh));
         let (limiter, generation) = registry.find(B).unwrap().limiter().unwrap();

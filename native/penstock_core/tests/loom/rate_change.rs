@@ -1,30 +1,40 @@
-//! Races of a rate that changes.
+//! Races of changes of the rate. Each change cuts what a key owes to the new burst, once: the
+//! parity of a TAT tells whether it was cut (`Limiter::update`).
 
 use penstock_core::{Changed, Hit, Key, Limits, Rate, Reserved};
 
 use crate::explore::explore;
-use crate::limiter::{A, B, MS, allowed, limits, open, spawn, update};
+use crate::limiter::{A, B, MS, allowed, explore_kinds_of_key, limits, open, spawn, update};
 
-#[test]
-fn update_against_hit() {
-    for global in [false, true] {
-        explore(move || {
-            let (limiter, all) = open(1, 10);
-            let key = if global { all } else { A };
-            // The previous update gives the next one both parities to tell apart.
-            update(&limiter, limits(9), 0);
-            assert_eq!(limiter.hit(key, 0, 8), Hit::Allow(1));
-            let other = spawn(&limiter, |limiter| update(limiter, limits(4), 0));
-            let hit = limiter.hit(key, 0, 1);
-            other.join().unwrap();
-            assert!(matches!(hit, Hit::Allow(0) | Hit::Deny(_)), "{hit:?}");
-            // In either order, 4 are owed.
-            assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
-            assert_eq!(limiter.hit(key, 100 * MS, 1), Hit::Allow(0));
-        });
-    }
+/// An instant at which all that was owed at 0 has long been paid back.
+const LATER: u64 = 10_000 * MS;
+
+/// Returns other limits with the same rate: `n` hits in `n` times 100 ms, with a burst of 1. A
+/// change to the limits in force is none, so each change of a model needs another `n`.
+fn same_rate(n: u32) -> Limits {
+    Limits { limit: n, per_ms: 100 * u64::from(n), ..limits(1) }
 }
 
+/// A hit meets a change to a smaller burst: what it charges is cut with the rest, or charged
+/// after the cut.
+#[test]
+fn update_against_hit() {
+    explore_kinds_of_key(1, 10, |limiter, key| {
+        // After this update, the next one must migrate all places first.
+        update(limiter, limits(9), 0);
+        assert_eq!(limiter.hit(key, 0, 8), Hit::Allow(1));
+        let other = spawn(limiter, |limiter| update(limiter, limits(4), 0));
+        let hit = limiter.hit(key, 0, 1);
+        other.join().unwrap();
+        assert!(matches!(hit, Hit::Allow(0) | Hit::Deny(_)), "{hit:?}");
+        // In either order, the key owes 4.
+        assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
+        assert_eq!(limiter.hit(key, 100 * MS, 1), Hit::Allow(0));
+    });
+}
+
+/// A first hit claims and charges a place during a change: the charge counts once, by either
+/// rate.
 #[test]
 fn update_against_first_hit() {
     explore(|| {
@@ -37,7 +47,8 @@ fn update_against_first_hit() {
     });
 }
 
-/// A hit reads the rate while two changes are made.
+/// A hit reads the configuration while two changes are published, the second of which overwrites
+/// the copy that the hit reads (`ConfigCell::read`).
 #[test]
 fn two_updates_against_hit() {
     explore(|| {
@@ -53,6 +64,7 @@ fn two_updates_against_hit() {
     });
 }
 
+/// Two callers change the rate at once. Both changes cut what the key owes, in either order.
 #[test]
 fn update_against_update() {
     explore(|| {
@@ -69,7 +81,8 @@ fn update_against_update() {
     });
 }
 
-/// One caller begins a change and drops it, as a killed caller would, and two others are made.
+/// One caller begins a change and drops it, as a killed caller would. Two other callers change
+/// the rate at once, and bring all three changes into force.
 #[test]
 fn three_updates_one_of_which_is_dropped() {
     explore(|| {
@@ -79,7 +92,7 @@ fn three_updates_one_of_which_is_dropped() {
         assert!(matches!(limiter.update(1, |_| Some(limits(5)), 0, None), Changed::NotYet(_)));
         let other = spawn(&limiter, |limiter| {
             update(limiter, limits(2), 0);
-            // When a change is made, its rate is in force, or that of a later change.
+            // Its rate is in force now, or that of a later change.
             limiter.info(1).unwrap().limits
         });
         update(&limiter, limits(1), 0);
@@ -88,80 +101,82 @@ fn three_updates_one_of_which_is_dropped() {
         let last = limiter.info(1).unwrap().limits;
         assert!([limits(1), limits(2)].contains(&mine) && [limits(1), limits(2)].contains(&theirs));
         assert!(mine == last || theirs == last);
-        // No step of a change is left.
+        // No requested change is left: an update to the same rate is done at once.
         assert_eq!(limiter.update(1, |now| Some(now), 0, None), Changed::Yes);
         // All changes have cut what is owed, in any order.
         assert_eq!(limiter.peek(A, 0, 1), if last == limits(1) { Hit::Deny(100 * MS) } else { Hit::Allow(0) });
     });
 }
 
-/// A caller that read the rate before a change sees a much later charge that was made after it.
-/// The charge is not one of the earlier rate.
+/// A slow hit reads the rate, and then loads a TAT that was charged after a change, far ahead of
+/// the cap that it read. It must not cut that TAT: `Limiter::decide` checks the version after the
+/// load.
 #[test]
 fn slow_hit_over_an_update_and_a_later_hit() {
-    const LATER: u64 = 10_000 * MS;
-    for global in [false, true] {
-        explore(move || {
-            let (limiter, all) = open(1, 1);
-            let key = if global { all } else { A };
-            let slow = spawn(&limiter, move |limiter| limiter.hit(key, LATER, 1));
-            update(&limiter, limits(1), LATER);
-            let hits = [limiter.hit(key, LATER, 1), slow.join().unwrap()];
-            assert_eq!(allowed(&hits), 1, "{hits:?}");
-        });
-    }
+    explore_kinds_of_key(1, 1, |limiter, key| {
+        let slow = spawn(limiter, move |limiter| limiter.hit(key, LATER, 1));
+        update(limiter, same_rate(2), LATER);
+        let hits = [limiter.hit(key, LATER, 1), slow.join().unwrap()];
+        assert_eq!(allowed(&hits), 1, "{hits:?}");
+    });
 }
 
-/// A slow hit that spans a change does not take the place of a key that was charged after it.
+/// A slow hit reads the rate, and then loads the place of another key that was charged after a
+/// change. It must not take that place for a free one.
 #[test]
-fn slow_hit_over_an_update_evicts_nobody() {
-    const LATER: u64 = 10_000 * MS;
+fn slow_hit_over_an_update_evicts_no_key() {
     explore(|| {
         let (limiter, _) = open(1, 1);
         let slow = spawn(&limiter, |limiter| limiter.hit(B, LATER, 1));
-        update(&limiter, limits(1), LATER);
+        update(&limiter, same_rate(2), LATER);
         let hits = [limiter.hit(A, LATER, 1), slow.join().unwrap()];
         assert_eq!(allowed(&hits), 1, "{hits:?}");
     });
 }
 
-/// Of two changes, the slower one does not cut what was charged after the faster one.
+/// Two callers change the rate, and both migrate the places before. The slower one must not cut a
+/// TAT that was charged after the change: `Limiter::migrate` checks the version after the load.
 #[test]
 fn slow_update_against_an_update_and_a_later_hit() {
-    const LATER: u64 = 10_000 * MS;
-    for global in [false, true] {
-        explore(move || {
-            let (limiter, all) = open(1, 1);
-            let key = if global { all } else { A };
-            update(&limiter, limits(1), 0);
-            assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(0));
-            let slow = spawn(&limiter, |limiter| update(limiter, limits(1), LATER));
-            update(&limiter, limits(1), LATER);
-            assert_eq!(limiter.hit(key, LATER, 1), Hit::Allow(0));
-            slow.join().unwrap();
-            assert_eq!(limiter.hit(key, LATER, 1), Hit::Deny(100 * MS));
-        });
-    }
+    explore_kinds_of_key(1, 1, |limiter, key| {
+        update(limiter, same_rate(2), 0);
+        assert_eq!(limiter.hit(key, 0, 1), Hit::Allow(0));
+        let slow = spawn(limiter, |limiter| update(limiter, same_rate(3), LATER));
+        update(limiter, same_rate(4), LATER);
+        assert_eq!(limiter.hit(key, LATER, 1), Hit::Allow(0));
+        slow.join().unwrap();
+        assert_eq!(limiter.hit(key, LATER, 1), Hit::Deny(100 * MS));
+    });
 }
 
-/// A charge during two changes is cut to the last burst.
-#[test]
-fn two_updates_against_a_large_hit() {
-    explore(|| {
-        let (limiter, _) = open(1, 10);
-        let other = spawn(&limiter, |limiter| {
-            update(limiter, limits(9), 0);
-            update(limiter, limits(3), 0);
-        });
-        let hit = limiter.hit(A, 0, 8);
+/// A hit of 8 meets changes to these bursts, the last of which is 3. What it charged, by any of
+/// the bursts, is cut to 3.
+fn updates_against_a_large_hit(bursts: &'static [u32]) {
+    explore_kinds_of_key(1, 10, |limiter, key| {
+        let other = spawn(limiter, |limiter| bursts.iter().for_each(|&burst| update(limiter, limits(burst), 0)));
+        let hit = limiter.hit(key, 0, 8);
         other.join().unwrap();
         if matches!(hit, Hit::Allow(_)) {
-            assert_eq!(limiter.hit(A, 0, 1), Hit::Deny(100 * MS));
+            assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
         }
     });
 }
 
-/// A change of a closed limiter does not reach the next generation of its memory.
+/// The hit may publish its TAT after both changes. Its parity then looks like that of the rate in
+/// force, and only `migrate_own` cuts it.
+#[test]
+fn two_updates_against_a_large_hit() {
+    updates_against_a_large_hit(&[9, 3]);
+}
+
+/// The hit may publish its TAT after all three changes. Its parity then looks like that of the
+/// rate before the last.
+#[test]
+fn three_updates_against_a_large_hit() {
+    updates_against_a_large_hit(&[9, 8, 3]);
+}
+
+/// A late change of the previous generation must not change the rate of the next.
 #[test]
 fn open_against_update() {
     explore(|| {
@@ -182,46 +197,24 @@ fn open_against_update() {
     });
 }
 
-/// A charge during two or three changes is cut to the last burst.
-#[test]
-fn updates_against_a_large_hit() {
-    for (global, bursts) in [(false, &[9, 3][..]), (true, &[9, 3]), (false, &[9, 8, 3]), (true, &[9, 8, 3])] {
-        explore(move || {
-            let (limiter, all) = open(1, 10);
-            let key = if global { all } else { A };
-            let other =
-                spawn(&limiter, move |limiter| bursts.iter().for_each(|&burst| update(limiter, limits(burst), 0)));
-            let hit = limiter.hit(key, 0, 8);
-            other.join().unwrap();
-            if matches!(hit, Hit::Allow(_)) {
-                assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
-            }
-        });
-    }
-}
-
-/// A hit by the previous rate comes while the places are migrated to the next. Its stamp must be
-/// migrated too, before another caller charges more.
+/// A hit by an outdated rate publishes its TAT after `migrate` has passed the place. It must
+/// migrate the TAT itself (`Limiter::migrate_own`), before another caller charges more to it.
 #[test]
 fn two_updates_and_a_turn_against_a_hit() {
-    for global in [false, true] {
-        explore(move || {
-            let (limiter, all) = open(1, 9);
-            let key = if global { all } else { A };
-            assert_eq!(limiter.hit(key, 0, 8), Hit::Allow(1));
-            let other = spawn(&limiter, move |limiter| {
-                update(limiter, limits(4), 0);
-                update(limiter, limits(3), 0);
-                limiter.reserve(key, 0, 1, u64::MAX)
-            });
-            limiter.hit(key, 0, 1);
-            // In either order, 3 are owed.
-            assert_eq!(other.join().unwrap(), Reserved::In(100 * MS));
+    explore_kinds_of_key(1, 9, |limiter, key| {
+        assert_eq!(limiter.hit(key, 0, 8), Hit::Allow(1));
+        let other = spawn(limiter, move |limiter| {
+            update(limiter, limits(4), 0);
+            update(limiter, limits(3), 0);
+            limiter.reserve(key, 0, 1, u64::MAX)
         });
-    }
+        limiter.hit(key, 0, 1);
+        // In either order, the key owes 3.
+        assert_eq!(other.join().unwrap(), Reserved::In(100 * MS));
+    });
 }
 
-/// A reader gets the rate of one version, never half of each.
+/// A hit reads interval, burst and cap of one version, not a mixture of two.
 #[test]
 fn two_updates_of_everything_against_hit() {
     let fast = Limits { limit: 100, per_ms: 100, rate: Rate::new(100, 100, 3).unwrap() };
@@ -237,7 +230,7 @@ fn two_updates_of_everything_against_hit() {
                 other.join().unwrap();
                 assert_eq!(limiter.info(1).unwrap().limits, fast);
                 let then = limiter.peek(key, 0, 1);
-                // By the previous rate 100 ms are owed, cut to 3; by the next one 1 ms.
+                // A hit by the slow rate owes 100 ms, cut to 3 ms; a hit by `fast` owes 1 ms.
                 assert!(
                     matches!((hit, then), (Hit::Allow(0), Hit::Deny(MS)) | (Hit::Allow(2), Hit::Allow(1))),
                     "{hit:?} {then:?}"

@@ -1,39 +1,57 @@
-//! Races of names.
+//! Races of starts, adoptions and closes of one name. The lock of the node's ownership orders
+//! them; callers read the current word of the node without it.
 
 use std::sync::Arc;
 
 use loom::thread::{self, JoinHandle};
-use penstock_core::{Generation, Hit, Key, LimiterSettings, Limits, Pid, Rate, Refusal, Registry, Started, Status};
+use penstock_core::{
+    Generation, Hit, Key, Kind, LimiterSettings, Limits, Pid, Rate, Refusal, Registry, Started, Status,
+};
 
 use crate::explore::explore;
+use crate::limiter::MS;
 use crate::pids;
 use crate::support::{Fake, limit};
 
 const NAME: u64 = 0x40;
 
-/// Creates a registry in which the name is known, so that only its pool is raced for.
+/// The denial of a hit at 0 ms, after one at 0 ms.
+const DENIED: Hit = Hit::Deny(100 * MS);
+
+/// Runs an act of another process on a thread of its own.
+pub(crate) fn spawn<T: 'static>(
+    registry: &Arc<Registry<Fake>>,
+    host: &Fake,
+    act: impl FnOnce(&Registry<Fake>, &Fake) -> T + 'static,
+) -> JoinHandle<T> {
+    let (registry, host) = (Arc::clone(registry), host.clone());
+    thread::spawn(move || act(&registry, &host))
+}
+
+/// Returns a registry in which the name has a node, so that processes race for its pool alone.
 fn registry(host: &Fake, first: Pid) -> Arc<Registry<Fake>> {
     let registry = Registry::new();
     assert_eq!(registry.start(host, NAME, first, limit(1)), Started::Fresh);
     Arc::new(registry)
 }
 
-/// Starts the same name by another owner, with a limit of 2.
+/// Has `owner` start the name with a limit of 2, on a thread of its own.
 fn start_elsewhere(registry: &Arc<Registry<Fake>>, host: &Fake, owner: Pid) -> JoinHandle<Started> {
-    let (registry, host) = (Arc::clone(registry), host.clone());
-    thread::spawn(move || registry.start(&host, NAME, owner, limit(2)))
+    spawn(registry, host, move |registry, host| registry.start(host, NAME, owner, limit(2)))
 }
 
-/// Returns the owner whose start returned `so`, with its value. Asserts that the other start
-/// names that owner.
-fn winner<T>(so: Started, [(a, of_a, from_a), (b, of_b, from_b)]: [(Pid, Started, T); 2]) -> (Pid, T) {
-    match (of_a, of_b) {
-        (started, Started::AlreadyStarted(keeper)) if started == so && keeper == a => (a, from_a),
-        (Started::AlreadyStarted(keeper), started) if started == so && keeper == b => (b, from_b),
+/// Returns the process whose start was answered with `expected`, and its value. Asserts that the
+/// start of the other process named it as the owner.
+fn winner<T>(expected: Started, [(a, by_a, value_a), (b, by_b, value_b)]: [(Pid, Started, T); 2]) -> (Pid, T) {
+    match (by_a, by_b) {
+        (started, Started::AlreadyStarted(owner)) if started == expected && owner == a => (a, value_a),
+        (Started::AlreadyStarted(owner), started) if started == expected && owner == b => (b, value_b),
         both => panic!("{both:?}"),
     }
 }
 
+/// Two processes start a name without an owner: one opens the pool, and the other is told of that
+/// owner.
 #[test]
 fn start_against_a_start_of_the_same_name() {
     explore(|| {
@@ -44,13 +62,15 @@ fn start_against_a_start_of_the_same_name() {
         assert!(named.close(&host, first));
         let other = start_elsewhere(&registry, &host, a);
         let mine = registry.start(&host, NAME, b, limit(3));
-        let (winner, bound) = winner(Started::Fresh, [(a, other.join().unwrap(), 2), (b, mine, 3)]);
+        let (winner, limit) = winner(Started::Fresh, [(a, other.join().unwrap(), 2), (b, mine, 3)]);
         assert_eq!(named.owner(), Some(winner));
         let (pool, id) = named.pool().unwrap();
-        assert_eq!((pool.info().status, pool.info().settings.limit, id), (Status::Open, bound, 1));
+        assert_eq!((pool.info().status, pool.info().settings.limit, id), (Status::Open, limit, 1));
     });
 }
 
+/// Two processes start a name whose owner crashed. One adopts the pool, with its holder and with
+/// the settings of the adopter; the other is told of that owner.
 #[test]
 fn start_against_a_start_when_the_owner_crashed() {
     explore(|| {
@@ -59,17 +79,18 @@ fn start_against_a_start_when_the_owner_crashed() {
         let registry = registry(&host, dead);
         let named = registry.find(NAME).unwrap();
         let (pool, id) = named.pool().unwrap();
-        assert_eq!(pool.try_acquire(&host, a, 1, penstock_core::Kind::Manual), Ok(()));
+        assert_eq!(pool.try_acquire(&host, a, 1, Kind::Manual), Ok(()));
         host.begin_exit(dead);
         let other = start_elsewhere(&registry, &host, a);
         let mine = registry.start(&host, NAME, b, limit(3));
-        let (winner, bound) = winner(Started::Adopted, [(a, other.join().unwrap(), 2), (b, mine, 3)]);
+        let (winner, limit) = winner(Started::Adopted, [(a, other.join().unwrap(), 2), (b, mine, 3)]);
         assert_eq!(named.owner(), Some(winner));
         assert_eq!(named.pool().map(|(_, id)| id), Some(id), "the same pool");
-        assert_eq!((pool.info().in_use, pool.info().settings.limit), (1, bound));
+        assert_eq!((pool.info().in_use, pool.info().settings.limit), (1, limit));
     });
 }
 
+/// Returns settings of one hit in 100 ms.
 fn limiter() -> LimiterSettings {
     LimiterSettings {
         limits: Limits { limit: 1, per_ms: 100, rate: Rate::new(1, 100, 1).unwrap() },
@@ -78,6 +99,8 @@ fn limiter() -> LimiterSettings {
     }
 }
 
+/// One process starts a pool and another a limiter of the same name: the name stands for what the
+/// winner started.
 #[test]
 fn start_against_a_start_of_a_limiter_of_the_same_name() {
     explore(|| {
@@ -94,6 +117,7 @@ fn start_against_a_start_of_a_limiter_of_the_same_name() {
     });
 }
 
+/// Two processes start a limiter whose owner crashed: one adopts it, with what is owed.
 #[test]
 fn start_of_a_limiter_against_another_when_the_owner_crashed() {
     explore(|| {
@@ -105,19 +129,18 @@ fn start_of_a_limiter_against_another_when_the_owner_crashed() {
         let hit = |key: Generation| named.limiter().unwrap().0.hit(Key::Global(key), 0, 1);
         assert_eq!(hit(1), Hit::Allow(0));
         host.begin_exit(dead);
-        let other = {
-            let (registry, host) = (Arc::clone(&registry), host.clone());
-            thread::spawn(move || registry.start_limiter(&host, NAME, a, limiter(), || 0).unwrap())
-        };
+        let other = spawn(&registry, &host, move |registry, host| {
+            registry.start_limiter(host, NAME, a, limiter(), || 0).unwrap()
+        });
         let mine = registry.start_limiter(&host, NAME, b, limiter(), || 0).unwrap();
         let (winner, ()) = winner(Started::Adopted, [(a, other.join().unwrap(), ()), (b, mine, ())]);
         assert_eq!(named.owner(), Some(winner));
-        assert_eq!(hit(1), Hit::Deny(100_000_000));
+        assert_eq!(hit(1), DENIED);
     });
 }
 
-/// An owner is killed while its takeover is under way and goes on, and another owner takes over
-/// with other settings. The settings of the last owner stay.
+/// An owner is killed while it adopts a limiter, and its last call goes on. Another owner adopts
+/// the limiter meanwhile, with other settings. The settings of the last owner stay.
 #[test]
 fn adoption_against_an_adoption() {
     explore(|| {
@@ -130,13 +153,12 @@ fn adoption_against_an_adoption() {
         };
         assert_eq!(registry.start_limiter(&host, NAME, dead, limits(1), || 0), Ok(Started::Fresh));
         host.begin_exit(dead);
-        let late = {
-            let (registry, host) = (Arc::clone(&registry), host.clone());
-            thread::spawn(move || registry.start_limiter(&host, NAME, killed, limits(10), || 0).unwrap())
-        };
+        let late = spawn(&registry, &host, move |registry, host| {
+            registry.start_limiter(host, NAME, killed, limits(10), || 0).unwrap()
+        });
         host.begin_exit(killed);
-        // If the killed process has just become the owner, the call says so, and the next call
-        // takes over.
+        // The killed process may become the owner during this call; then the next call takes
+        // over.
         let take_over = || registry.start_limiter(&host, NAME, next, limits(20), || 0).unwrap();
         if take_over() == Started::AlreadyStarted(killed) {
             assert_eq!(take_over(), Started::Adopted);
@@ -149,40 +171,40 @@ fn adoption_against_an_adoption() {
     });
 }
 
-/// A limiter is closed, and another name reuses its memory, while a caller hits it.
+/// A limiter is closed, and reused for another name, while a caller hits it. The late hit is not
+/// charged to the next generation.
 #[test]
-fn hit_against_a_close_and_the_next_of_its_memory() {
+fn hit_against_a_close_and_the_next_use_of_its_limiter() {
     const OTHER: u64 = 0x80;
-    // The hash of a key includes the generation.
+    // The global key, and another, whose hash includes the generation.
     let keys =
         |generation: Generation| [Key::Global(generation), Key::Tag(generation, u64::from(generation) << 32 | 7)];
-    for which in [0, 1] {
+    for kind in [0, 1] {
         explore(move || {
             let host = Fake::new(2);
             let [a, b] = pids();
             let registry = Arc::new(Registry::new());
             assert_eq!(registry.start_limiter(&host, NAME, a, limiter(), || 0), Ok(Started::Fresh));
-            let hitter = {
-                let registry = Arc::clone(&registry);
-                thread::spawn(move || {
-                    let (limiter, generation) = registry.find(NAME).unwrap().limiter()?;
-                    Some(limiter.hit(keys(generation)[which], 0, 1))
-                })
-            };
+            let hitter = spawn(&registry, &host, move |registry, _| {
+                let (limiter, generation) = registry.find(NAME).unwrap().limiter()?;
+                Some(limiter.hit(keys(generation)[kind], 0, 1))
+            });
             assert!(registry.find(NAME).unwrap().close(&host, a));
             assert_eq!(registry.start_limiter(&host, OTHER, b, limiter(), || 0), Ok(Started::Fresh));
             let (limiter, generation) = registry.find(OTHER).unwrap().limiter().unwrap();
             let [all, tag] = keys(generation);
             assert_eq!(limiter.hit(all, 0, 1), Hit::Allow(0));
-            assert_eq!(limiter.hit(all, 0, 1), Hit::Deny(100_000_000));
+            assert_eq!(limiter.hit(all, 0, 1), DENIED);
             let hit = hitter.join().unwrap();
-            // The late hit has left nothing in the only place.
+            // The late hit has left nothing in the only place of the table.
             assert_eq!(limiter.hit(tag, 0, 1), Hit::Allow(0));
             assert!(matches!(hit, None | Some(Hit::Allow(0) | Hit::Gone)), "{hit:?}");
         });
     }
 }
 
+/// The owner closes a name while another process starts it. The start is refused, or opens a pool
+/// that the close does not touch.
 #[test]
 fn close_against_a_start() {
     explore(|| {
@@ -190,14 +212,11 @@ fn close_against_a_start() {
         let [a, b] = pids();
         let registry = registry(&host, a);
         let named = registry.find(NAME).unwrap();
-        let starting = {
-            let (registry, host) = (Arc::clone(&registry), host.clone());
-            thread::spawn(move || registry.start(&host, NAME, b, limit(2)))
-        };
+        let starting = spawn(&registry, &host, move |registry, host| registry.start(host, NAME, b, limit(2)));
         assert!(named.close(&host, a));
         match starting.join().unwrap() {
-            Started::AlreadyStarted(keeper) => {
-                assert_eq!(keeper, a);
+            Started::AlreadyStarted(owner) => {
+                assert_eq!(owner, a);
                 assert!(named.pool().is_none());
                 assert_eq!(named.owner(), None);
             }
@@ -205,17 +224,18 @@ fn close_against_a_start() {
                 assert_eq!(named.owner(), Some(b));
                 let (pool, id) = named.pool().unwrap();
                 assert_eq!((pool.info().status, pool.info().settings.limit), (Status::Open, 2));
-                // A pool that was still closing is left alone, and a second one is made.
+                // If the old pool was not closed yet, a second one was made.
                 assert!(id <= 2);
-                assert_eq!(named.instance(3 - id).map(|pool| pool.info().status).unwrap_or(Status::Closed), {
-                    Status::Closed
-                });
+                let other = named.instance(3 - id).map_or(Status::Closed, |pool| pool.info().status);
+                assert_eq!(other, Status::Closed);
             }
             Started::Adopted => panic!("the owner is alive"),
         }
     });
 }
 
+/// The janitor closes the name of a crashed owner while its successor starts it. The successor
+/// adopts the pool or opens it, and the close must not end what the successor has.
 #[test]
 fn close_for_a_crashed_owner_against_its_successor() {
     explore(|| {
@@ -223,10 +243,7 @@ fn close_for_a_crashed_owner_against_its_successor() {
         let [dead, successor] = pids();
         let registry = registry(&host, dead);
         host.begin_exit(dead);
-        let starting = {
-            let (registry, host) = (Arc::clone(&registry), host.clone());
-            thread::spawn(move || registry.start(&host, NAME, successor, limit(2)))
-        };
+        let starting = spawn(&registry, &host, move |registry, host| registry.start(host, NAME, successor, limit(2)));
         let named = registry.find(NAME).unwrap();
         let closed = named.close(&host, dead);
         assert_eq!(starting.join().unwrap(), if closed { Started::Fresh } else { Started::Adopted });
@@ -236,30 +253,33 @@ fn close_for_a_crashed_owner_against_its_successor() {
     });
 }
 
+/// A caller acquires by name while the owner closes the name and starts it again. The permit is
+/// held in the pool that admitted the caller, open or not.
 #[test]
 fn close_against_an_acquire_by_name() {
     explore(|| {
         let host = Fake::new(2);
         let [owner, user] = pids();
         let registry = registry(&host, owner);
-        let asking = {
-            let (registry, host) = (Arc::clone(&registry), host.clone());
-            thread::spawn(move || {
-                let (pool, id) = registry.find(NAME).unwrap().pool()?;
-                Some((pool.try_acquire(&host, user, 1, penstock_core::Kind::Manual), id))
-            })
-        };
+        let asking = spawn(&registry, &host, move |registry, host| {
+            let (pool, id) = registry.find(NAME).unwrap().pool()?;
+            Some((pool.try_acquire(host, user, 1, Kind::Manual), id))
+        });
         let named = registry.find(NAME).unwrap();
         assert!(named.close(&host, owner));
         assert_eq!(registry.start(&host, NAME, owner, limit(1)), Started::Fresh);
         let (pool, new) = named.pool().unwrap();
         match asking.join().unwrap() {
-            // The name, or its pool, was closed first.
+            // The close of the name, or of its pool, came first.
             None | Some((Err(Refusal::Closed), _)) => assert_eq!((pool.info().in_use, new), (0, 1)),
             Some((Ok(()), old)) => {
                 let held: u64 = [1, 2].iter().filter_map(|&id| named.instance(id)).map(|pool| pool.info().in_use).sum();
                 assert_eq!(held, 1);
-                assert_eq!(named.instance(old).unwrap().info().in_use, 1, "held where it was acquired");
+                assert_eq!(
+                    named.instance(old).unwrap().info().in_use,
+                    1,
+                    "the permit is held in the pool that admitted it"
+                );
             }
             Some((Err(other), _)) => panic!("{other:?}"),
         }

@@ -1,4 +1,4 @@
-//! Races of restarts, which may pass the limit.
+//! Races of restarts, which take over the permits of dead holders, or pass the limit.
 
 use std::sync::Arc;
 
@@ -8,14 +8,17 @@ use crate::explore::explore;
 use crate::spawn;
 use crate::support::{Process, Stage, limit};
 
-pub(crate) fn overdraft(max_overdraft: u64) -> Settings {
+/// Returns settings with a limit of 1.
+fn overdraft(max_overdraft: u64) -> Settings {
     Settings { max_overdraft, ..limit(1) }
 }
 
+/// A restart takes over the permit of a dead child while the monitor of the child reaps it.
+/// `Pool::reclaim` gives the permit to the restart or to the pool, once.
 #[test]
 fn a_restart_against_the_monitor_of_its_predecessor() {
     explore(|| {
-        let (stage, [supervisor, child, other]) = Stage::cast(overdraft(1));
+        let (stage, [supervisor, child, other]) = Stage::with_processes(overdraft(1));
         child.hold(1);
         child.begin_exit();
         let finishing = spawn(&child, |child| child.finish_exit());
@@ -28,10 +31,11 @@ fn a_restart_against_the_monitor_of_its_predecessor() {
     });
 }
 
+/// Two restarts find the same dead holder. One takes over its permit; the other passes the limit.
 #[test]
 fn two_restarts_against_one_dead_holder() {
     explore(|| {
-        let (stage, [first, second, dead]) = Stage::cast(overdraft(1));
+        let (stage, [first, second, dead]) = Stage::with_processes(overdraft(1));
         dead.hold(1);
         dead.begin_exit();
         let restarting = spawn(&first, |first| first.restart(1));
@@ -43,10 +47,13 @@ fn two_restarts_against_one_dead_holder() {
     });
 }
 
-/// Two holders are dead. A restart has taken over the permit of one, and remembers the other.
-/// Returns both supervisors, the remembered holder, and the one taken over.
-pub(crate) fn remembered(max_overdraft: u64) -> (Arc<Stage>, [Process; 4]) {
-    let (stage, [first, second, a, b]) = Stage::cast(Settings { max_overdraft, ..limit(2) });
+/// Returns a pool with a limit of 2 and two dead holders. A restart has found both, has taken
+/// over the permit of one, and has the pool remember the other.
+///
+/// The processes are the supervisor of that restart, another supervisor, the remembered holder,
+/// and the one that was taken over.
+fn remembered(max_overdraft: u64) -> (Arc<Stage>, [Process; 4]) {
+    let (stage, [first, second, a, b]) = Stage::with_processes(Settings { max_overdraft, ..limit(2) });
     for dead in [&a, &b] {
         dead.hold(1);
         dead.begin_exit();
@@ -56,50 +63,59 @@ pub(crate) fn remembered(max_overdraft: u64) -> (Arc<Stage>, [Process; 4]) {
     (stage, [first, second, left, gone])
 }
 
+/// A restart takes a remembered dead holder (`Pool::take_over_found`) while the monitor of that
+/// holder reaps it.
 #[test]
 fn a_restart_that_remembers_a_dead_holder_against_its_monitor() {
     explore(|| {
         let (stage, [first, second, dead, _]) = remembered(0);
         let finishing = spawn(&dead, |dead| dead.finish_exit());
-        assert_eq!(second.restart(1), Restart::Admitted, "its permit, or the same when it is free");
+        assert_eq!(second.restart(1), Restart::Admitted, "the permit is taken over or free");
         finishing.join().unwrap();
         stage.at_rest(&[(&first, 1), (&second, 1)]);
         assert_eq!(stage.report().released_by_exit, 2);
     });
 }
 
+/// Two restarts want the one dead holder that the pool remembers, and no overdraft is allowed:
+/// one of them is admitted.
 #[test]
 fn two_restarts_against_one_dead_holder_that_is_remembered() {
     explore(|| {
         let (stage, [first, second, dead, _]) = remembered(0);
         let restarting = spawn(&first, |first| first.restart(1));
-        let answer = second.restart(1) == Restart::Admitted;
-        let other = restarting.join().unwrap() == Restart::Admitted;
-        assert!(answer != other, "one of them");
+        let second_has = second.restart(1) == Restart::Admitted;
+        let first_has = restarting.join().unwrap() == Restart::Admitted;
+        assert!(first_has != second_has, "one permit is left");
         dead.finish_exit();
-        stage.at_rest(&[(&first, 2 - u64::from(answer)), (&second, answer.into())]);
+        stage.at_rest(&[(&first, 1 + u64::from(first_has)), (&second, second_has.into())]);
     });
 }
 
+/// The pool remembers a pid that belongs to a new process by now. The new process acquires while
+/// a restart looks at the pid. The restart must not take over a living process's permit.
 #[test]
-fn a_restart_that_remembers_a_dead_holder_against_a_process_of_its_pid() {
+fn a_restart_that_remembers_a_dead_holder_against_a_new_process_of_its_pid() {
     explore(|| {
         let (stage, [first, second, dead, _]) = remembered(0);
         dead.finish_exit();
         stage.host.reuse(dead.pid);
-        let taking = spawn(&dead, |next| next.take(1));
-        let answer = second.restart(1) == Restart::Admitted;
+        let successor = dead;
+        let taking = spawn(&successor, |successor| successor.take(1));
+        let restarted = second.restart(1) == Restart::Admitted;
         let taken = taking.join().unwrap();
-        assert!(answer != taken, "there is one permit, and that of a living process is its own");
-        stage.at_rest(&[(&first, 1), (if taken { &dead } else { &second }, 1)]);
+        assert!(restarted != taken, "one permit is left");
+        stage.at_rest(&[(&first, 1), (if taken { &successor } else { &second }, 1)]);
     });
 }
 
+/// A refusal scans and reaps the dead holder that a restart takes from the remembered ones. Its
+/// permit goes to one of the two callers; the restart may pass the limit instead.
 #[test]
-fn a_restart_that_remembers_a_dead_holder_against_a_refusal_that_buries() {
+fn a_restart_that_remembers_a_dead_holder_against_a_refusal_that_reaps() {
     explore(|| {
         let (stage, [first, second, dead, other]) = remembered(1);
-        // The reaped process finishes its exit as well, and another process gets its pid.
+        // A new process gets the pid of the holder that was taken over, and asks.
         other.finish_exit();
         stage.host.reuse(other.pid);
         let asking = spawn(&other, |other| other.try_acquire(1).is_ok());
@@ -111,10 +127,12 @@ fn a_restart_that_remembers_a_dead_holder_against_a_refusal_that_buries() {
     });
 }
 
+/// A refusal scans and reaps the dead holder that a restart finds in its piece of the holders.
+/// Its permit goes to one of the two callers; the restart may pass the limit instead.
 #[test]
-fn a_restart_against_a_refusal_that_buries() {
+fn a_restart_against_a_refusal_that_reaps() {
     explore(|| {
-        let (stage, [supervisor, dead, other]) = Stage::cast(overdraft(1));
+        let (stage, [supervisor, dead, other]) = Stage::with_processes(overdraft(1));
         dead.hold(1);
         dead.begin_exit();
         let asking = spawn(&other, |other| other.try_acquire(1));
@@ -126,30 +144,33 @@ fn a_restart_against_a_refusal_that_buries() {
     });
 }
 
+/// Two restarts pass the limit at once (`State::overdraw`), and the overdraft has room for one.
 #[test]
 fn two_restarts_against_an_overdraft_for_one() {
     explore(|| {
-        let (stage, [first, second, holder]) = Stage::cast(overdraft(1));
+        let (stage, [first, second, holder]) = Stage::with_processes(overdraft(1));
         holder.hold(1);
         let restarting = spawn(&first, |first| first.restart(1) == Restart::Admitted);
-        let answer = second.restart(1) == Restart::Admitted;
-        let other = restarting.join().unwrap();
-        assert!(answer != other, "one of them");
-        stage.at_rest(&[(&holder, 1), (if other { &first } else { &second }, 1)]);
+        let second_has = second.restart(1) == Restart::Admitted;
+        let first_has = restarting.join().unwrap();
+        assert!(first_has != second_has, "the overdraft is one permit");
+        stage.at_rest(&[(&holder, 1), (if first_has { &first } else { &second }, 1)]);
     });
 }
 
+/// A release serves the waiter while a restart takes the permit or passes the limit. The waiter
+/// is granted a permit once none is overdrawn.
 #[test]
 fn a_restart_that_passes_the_limit_against_a_release_and_a_waiter() {
     explore(|| {
-        let (stage, [supervisor, holder, waiter]) = Stage::cast(overdraft(1));
+        let (stage, [supervisor, holder, waiter]) = Stage::with_processes(overdraft(1));
         holder.hold(1);
         waiter.wait(1);
         let releasing = spawn(&holder, |holder| assert_eq!(holder.release(1), Ok(())));
         assert_eq!(supervisor.restart(1), Restart::Admitted);
         releasing.join().unwrap();
-        // The restart found the permit free, and the waiter waits. Or it came before or after
-        // that, and passed the limit by one.
+        // The restart took the permit while it was free, and the waiter waits. Or it found none
+        // free, and passed the limit by one.
         let granted = waiter.was_granted();
         let held = [(&supervisor, 1), (&waiter, 1)];
         stage.at_rest(if granted { &held } else { &held[..1] });
@@ -158,10 +179,12 @@ fn a_restart_that_passes_the_limit_against_a_release_and_a_waiter() {
     });
 }
 
+/// A restart passes the limit while an update lowers it. Both hold the queue lock, so the restart
+/// follows the old limit or the new one, with what was in use when it shrank.
 #[test]
 fn a_restart_against_a_limit_that_shrinks() {
     explore(|| {
-        let (stage, [supervisor, holder, other]) = Stage::cast(Settings { max_overdraft: 1, ..limit(2) });
+        let (stage, [supervisor, holder, other]) = Stage::with_processes(Settings { max_overdraft: 1, ..limit(2) });
         holder.hold(2);
         let shrinking = spawn(&other, |other| other.stage.update(1));
         let answer = supervisor.restart(1);
@@ -171,7 +194,7 @@ fn a_restart_against_a_limit_that_shrinks() {
         assert_eq!(
             supervisor.restart(1),
             Restart::Refused(Refusal::Full),
-            "by more than the overdraft, or what was held"
+            "neither the overdraft nor what was in use allows it"
         );
     });
 }

@@ -1,4 +1,4 @@
-//! Races of a transfer with its receiver, and with death.
+//! Races of a transfer with acts of its receiver, and with the death of either process.
 
 use penstock_core::{NotHeld, TransferError};
 
@@ -6,28 +6,31 @@ use crate::explore::explore;
 use crate::support::{Stage, limit};
 use crate::{meanwhile, spawn};
 
+/// The receiver and the giver both insert the receiver's entry (`Table::get_or_insert`): there is
+/// one entry.
 #[test]
 fn first_acquire_against_a_transfer_to_the_same_process() {
     explore(|| {
-        let (stage, [a, b]) = Stage::cast(limit(2));
+        let (stage, [a, b]) = Stage::with_processes(limit(2));
         a.hold(1);
         let taking = spawn(&b, |b| assert!(b.take(1)));
         assert_eq!(a.transfer(&b, 1), Ok(()));
         taking.join().unwrap();
         stage.at_rest(&[(&b, 2)]);
-        assert_eq!(b.release(2), Ok(()), "what came by transfer is its own");
+        assert_eq!(b.release(2), Ok(()), "the receiver can release what it was given");
         stage.at_rest(&[]);
     });
 }
 
+/// The receiver folds inbound permits into its own while it is given another (`Table::fold` and
+/// `Table::credit`): none is lost.
 #[test]
 fn release_against_a_transfer_to_the_same_process() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(2));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(2));
         a.hold(2);
         assert_eq!(a.transfer(&b, 1), Ok(()));
         c.wait(1);
-        // The receiver folds the permits that it was given at the moment that it is given more.
         let releasing = spawn(&b, |b| assert_eq!(b.release(1), Ok(())));
         assert_eq!(a.transfer(&b, 1), Ok(()));
         releasing.join().unwrap();
@@ -36,10 +39,12 @@ fn release_against_a_transfer_to_the_same_process() {
     });
 }
 
+/// Two processes transfer to each other at once. No shard lock is taken inside another, and no
+/// permit is lost.
 #[test]
 fn transfer_against_a_transfer_back() {
     explore(|| {
-        let (stage, [a, b]) = Stage::cast(limit(2));
+        let (stage, [a, b]) = Stage::with_processes(limit(2));
         a.hold(1);
         b.hold(1);
         let there = b.clone();
@@ -50,10 +55,12 @@ fn transfer_against_a_transfer_back() {
     });
 }
 
-fn transfer_against_the_death_of_the_receiver(known: bool) {
+/// The giver credits an entry that the receiver's death removes, or inserts one that its death
+/// must remove (`Host::watch`): the permit comes back once.
+fn transfer_against_the_death_of_the_receiver(has_entry: bool) {
     explore(move || {
-        let (stage, [a, b, c]) = Stage::cast(limit(1));
-        if known {
+        let (stage, [a, b, c]) = Stage::with_processes(limit(1));
+        if has_entry {
             b.hold(1);
             assert_eq!(b.release(1), Ok(()));
         }
@@ -68,20 +75,24 @@ fn transfer_against_the_death_of_the_receiver(known: bool) {
     });
 }
 
+/// The receiver has an entry.
 #[test]
 fn transfer_against_the_death_of_a_receiver_that_held_before() {
     transfer_against_the_death_of_the_receiver(true);
 }
 
+/// The giver inserts the entry of the receiver.
 #[test]
 fn transfer_against_the_death_of_a_receiver_that_never_held() {
     transfer_against_the_death_of_the_receiver(false);
 }
 
+/// Two givers credit a receiver that dies. The second may find the entry that the first inserted,
+/// and must not lose its permit with it.
 #[test]
 fn two_transfers_against_the_death_of_the_receiver() {
     explore(|| {
-        let (stage, [a, b, c, d]) = Stage::cast(limit(2));
+        let (stage, [a, b, c, d]) = Stage::with_processes(limit(2));
         a.hold(1);
         b.hold(1);
         d.wait(2);
@@ -97,10 +108,12 @@ fn two_transfers_against_the_death_of_the_receiver() {
     });
 }
 
+/// The receiver tries to release a permit that is just being transferred to it, and its giver
+/// dies after that: the permit is released, or the receiver's.
 #[test]
 fn transfer_and_death_of_the_giver_against_a_release_by_the_receiver() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(1));
         a.hold(1);
         c.wait(1);
         let to = b.clone();

@@ -1,4 +1,4 @@
-//! Races of unnamed pools that were dropped.
+//! Races of unnamed pools whose callers have dropped them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use crate::explore::explore;
 use crate::support::{Fake, Stage, limit};
 use crate::{pids, spawn};
 
-/// Clears a pool that no process can reach, in pieces of one entry.
+/// Closes and clears a pool that no caller can reach, in pieces of one entry.
 fn clear(host: &Fake, pool: &Pool<Fake>) {
     pool.close(host);
     let mut next = Some(Cursor::default());
@@ -20,42 +20,43 @@ fn clear(host: &Fake, pool: &Pool<Fake>) {
     }
 }
 
-/// A holder dies while its pool is cleared: what it held comes back once, and the entry is gone
-/// or idle.
+/// A holder dies while its pool is cleared. `Pool::clear` and the monitor both empty its entry:
+/// the permits come back once.
 #[test]
 fn clearing_against_the_death_of_a_holder() {
     explore(|| {
-        let (stage, [a, b]) = Stage::cast(limit(3));
+        let (stage, [a, b]) = Stage::with_processes(limit(3));
         a.hold(2);
         b.hold(1);
         let death = spawn(&a, |a| a.die());
         clear(&stage.host, &stage.pool);
         death.join().unwrap();
         stage.at_rest(&[]);
-        assert!(stage.pool.open(limit(2)), "all came back");
+        assert!(stage.pool.open(limit(2)), "all permits came back");
         b.hold(2);
         stage.at_rest(&[(&b, 2)]);
     });
 }
 
-/// A holder with an open offer dies while its pool is cleared.
+/// A spawner with a pending offer dies while its pool is cleared: the offered permits come back
+/// once.
 #[test]
 fn clearing_against_the_death_of_a_spawner() {
     explore(|| {
-        let (stage, [a]) = Stage::cast(limit(3));
+        let (stage, [a]) = Stage::with_processes(limit(3));
         assert_eq!(a.try_bound(2), Ok(()));
         a.offer(1);
         let death = spawn(&a, |a| a.die());
         clear(&stage.host, &stage.pool);
         death.join().unwrap();
-        assert!(stage.pool.open(limit(2)), "all came back");
+        assert!(stage.pool.open(limit(2)), "all permits came back");
         stage.at_rest(&[]);
     });
 }
 
-/// A process holds a permit and drops the pool, as another does; the last of them clears it. A
-/// third process gets that pool or another, in which nothing is held. The first may acquire in it
-/// by its old entry.
+/// Two processes drop a pool, and the second one clears it, with permits that the first still
+/// holds. A third process gets this pool or another, in which nothing is held. The first process,
+/// whose entry is still there, holds nothing in it and can acquire.
 #[test]
 fn clearing_against_the_next_use() {
     explore(|| {
@@ -63,10 +64,10 @@ fn clearing_against_the_next_use() {
         let [a, b, next] = pids();
         let registry = Arc::new(Registry::new());
         let (id, pool) = registry.make_unnamed(limit(3));
-        // The VM counts the terms that refer to the handle.
+        // The processes that have the handle; the VM counts them.
         let references = Arc::new(AtomicUsize::new(2));
         assert!(pool.take(&host, a, 1, Kind::Manual));
-        let let_go = {
+        let drop_handle = {
             let (registry, host) = (Arc::clone(&registry), host.clone());
             move |pid: Pid| {
                 let pool = registry.unnamed_pool(id).unwrap();
@@ -74,8 +75,8 @@ fn clearing_against_the_next_use() {
                 if pid == b {
                     assert_eq!(pool.release(&host, pid, 1, Kind::Bound), Ok(()));
                 }
-                // ORDERING: the decrements pair with each other, as in the VM; the last one sees
-                // what the other processes did.
+                // ORDERING: the decrements pair with each other, as in the VM: the last process
+                // sees what the other did.
                 if references.fetch_sub(1, Ordering::AcqRel) == 1 {
                     clear(&host, pool);
                     registry.give_back_unnamed(id);
@@ -83,8 +84,8 @@ fn clearing_against_the_next_use() {
             }
         };
         let other = {
-            let let_go = let_go.clone();
-            thread::spawn(move || let_go(b))
+            let drop_handle = drop_handle.clone();
+            thread::spawn(move || drop_handle(b))
         };
         let third = {
             let (registry, host) = (Arc::clone(&registry), host.clone());
@@ -95,7 +96,7 @@ fn clearing_against_the_next_use() {
                 id
             })
         };
-        let_go(a);
+        drop_handle(a);
         other.join().unwrap();
         let id = third.join().unwrap();
         let pool = registry.unnamed_pool(id).unwrap();

@@ -1,23 +1,26 @@
-//! Races of permits that come back with the waiters that they are for. The head of a queue may
-//! keep its followers waiting.
+//! Races of permits that come back with the waiters that they are for. The head of the queue may
+//! ask for more than is free, and keeps its followers waiting then.
 
-use penstock_core::{Answer, Cancelled, Expiry, Parked, Settings, WaiterId};
+use penstock_core::{Answer, Cancelled, Parked, Settings};
 
 use crate::explore::explore;
-use crate::support::{Acquired, Process, Stage, limit};
+use crate::support::{Acquired, Stage, limit};
 use crate::{has, meanwhile, spawn};
 
+/// The last permit comes back while a process parks and a newcomer takes. The release either
+/// precedes the flag WAITERS in the state word, and the parker finds the permit, or finds the
+/// flag and serves.
 #[test]
 fn last_permit_against_a_waiter_parking() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(1));
         a.hold(1);
         let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
         let waiting = spawn(&b, |b| b.acquire(1));
         let passing = meanwhile(&c, |c| c.take(1));
         releasing.join().unwrap();
         let waited = has(&b, waiting.join().unwrap());
-        assert!(waited != passing, "one of them has it");
+        assert!(waited != passing, "one process has the permit");
         if passing {
             stage.at_rest(&[(&c, 1)]);
             assert_eq!(c.release(1), Ok(()));
@@ -27,10 +30,11 @@ fn last_permit_against_a_waiter_parking() {
     });
 }
 
+/// The last permit comes back while two processes park: one gets it, and the other waits.
 #[test]
 fn last_permit_against_two_waiters_parking() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(1));
         a.hold(1);
         let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
         let waiting = spawn(&b, |b| b.acquire(1));
@@ -38,22 +42,24 @@ fn last_permit_against_two_waiters_parking() {
         releasing.join().unwrap();
         let first = has(&b, waiting.join().unwrap());
         let second = has(&c, second);
-        assert!(first != second, "one of them has it");
-        let (has_it, waits) = if first { (&b, &c) } else { (&c, &b) };
-        stage.at_rest(&[(has_it, 1)]);
-        assert_eq!(has_it.release(1), Ok(()));
+        assert!(first != second, "one process has the permit");
+        let (holder, waits) = if first { (&b, &c) } else { (&c, &b) };
+        stage.at_rest(&[(holder, 1)]);
+        assert_eq!(holder.release(1), Ok(()));
         assert!(waits.was_granted());
         stage.at_rest(&[(waits, 1)]);
     });
 }
 
+/// The last permit comes back while a process parks for which the queue has no room: no flag
+/// WAITERS is left behind.
 #[test]
 fn release_against_a_queue_that_is_full() {
     explore(|| {
-        let (stage, [a, b]) = Stage::cast(Settings { max_waiting: 0, ..limit(1) });
+        let (stage, [a, b]) = Stage::with_processes(Settings { max_waiting: 0, ..limit(1) });
         a.hold(1);
         let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
-        let got = match b.acquire(1) {
+        let held = match b.acquire(1) {
             Acquired::Yes => 1,
             no => {
                 assert_eq!(no, Acquired::No(Parked::QueueFull));
@@ -61,14 +67,15 @@ fn release_against_a_queue_that_is_full() {
             }
         };
         releasing.join().unwrap();
-        stage.at_rest(&[(&b, got)]);
+        stage.at_rest(&[(&b, held)]);
     });
 }
 
+/// Two permits come back while a process parks for both: the later release serves it.
 #[test]
 fn two_releases_against_one_waiter_that_wants_two() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(2));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(2));
         a.hold(1);
         b.hold(1);
         let first = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
@@ -81,10 +88,12 @@ fn two_releases_against_one_waiter_that_wants_two() {
     });
 }
 
+/// A release grants to a waiter that times out. The call that removes it from the queue first
+/// decides.
 #[test]
 fn release_against_timeout() {
     explore(|| {
-        let (stage, [a, b]) = Stage::cast(limit(1));
+        let (stage, [a, b]) = Stage::with_processes(limit(1));
         a.hold(1);
         let id = b.wait(1);
         let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
@@ -98,10 +107,12 @@ fn release_against_timeout() {
     });
 }
 
+/// A waiter that asked for more than is free times out, and a newcomer acquires what is free: the
+/// flag WAITERS falls with the last waiter.
 #[test]
 fn timeout_against_a_newcomer() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(2));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(2));
         a.hold(1);
         let id = b.wait(2);
         let passing = spawn(&c, |c| c.take(1));
@@ -111,10 +122,11 @@ fn timeout_against_a_newcomer() {
     });
 }
 
+/// The head of the queue times out while the waiter behind it dies: the third waiter is served.
 #[test]
-fn timeout_against_the_death_of_the_next_in_line() {
+fn timeout_against_the_death_of_the_next_waiter() {
     explore(|| {
-        let (stage, [a, b, c, d]) = Stage::cast(limit(1));
+        let (stage, [a, b, c, d]) = Stage::with_processes(limit(1));
         a.hold(1);
         let id = b.wait(1);
         c.wait(1);
@@ -129,10 +141,12 @@ fn timeout_against_the_death_of_the_next_in_line() {
     });
 }
 
+/// A release grants to a waiter that dies. The permit is in its entry when that is removed, or
+/// the waiter has no entry any more: either way it passes to the next.
 #[test]
 fn grant_against_death_of_the_waiter() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(1));
         a.hold(1);
         b.wait(1);
         c.wait(1);
@@ -140,122 +154,17 @@ fn grant_against_death_of_the_waiter() {
         assert_eq!(a.release(1), Ok(()));
         dying.join().unwrap();
         assert!(b.answers().len() <= 1);
-        assert!(c.was_granted(), "what the dead was granted, or not, is passed on");
+        assert!(c.was_granted(), "the permit is passed on, granted to the dead waiter or not");
         stage.at_rest(&[(&c, 1)]);
     });
 }
 
-pub(crate) fn ask(process: &Process, n: u32, until: Option<u64>) -> (WaiterId, bool) {
-    let stage = &process.stage;
-    match stage.pool.ask(&stage.host, process.pid, n, stage.host.ticket(), until, || true) {
-        (Parked::Waiting(id), begins) => (id, begins),
-        (other, _) => panic!("not parked but {other:?}"),
-    }
-}
-
-pub(crate) fn serve_deferred(stage: &Stage) {
-    while stage.host.take_deferrals() > 0 {
-        stage.pool.serve(&stage.host);
-    }
-}
-
-#[test]
-fn grant_against_death_of_a_process_with_two_waits() {
-    explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(1));
-        a.hold(1);
-        ask(&b, 1, None);
-        ask(&b, 1, Some(10));
-        c.wait(1);
-        let dying = spawn(&b, |b| b.die());
-        assert_eq!(a.release(1), Ok(()));
-        dying.join().unwrap();
-        serve_deferred(&stage);
-        assert!(c.was_granted(), "neither wait of the dead keeps what it was granted, or others behind it");
-        assert_eq!(stage.info().waiting, 0);
-        stage.at_rest(&[(&c, 1)]);
-    });
-}
-
-#[test]
-fn two_that_bury_a_process_with_two_waits() {
-    explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(2));
-        a.hold(1);
-        b.hold(1);
-        ask(&b, 1, None);
-        ask(&b, 1, None);
-        b.begin_exit();
-        let dying = spawn(&b, |b| b.finish_exit());
-        // A refusal by a pool of few holders scans all of them.
-        let asked = c.try_acquire(1);
-        dying.join().unwrap();
-        serve_deferred(&stage);
-        assert_eq!(stage.info().waiting, 0);
-        stage.at_rest(&[(&a, 1), (&c, asked.is_ok().into())]);
-    });
-}
-
-#[test]
-fn a_wait_that_is_taken_back_against_the_grant_of_another_of_the_process_and_its_death() {
-    explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(1));
-        a.hold(1);
-        ask(&b, 1, None);
-        let (second, _) = ask(&b, 1, None);
-        ask(&b, 1, None);
-        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
-        assert_eq!(b.withdraw(second), Cancelled::Yes);
-        b.begin_exit();
-        b.finish_exit();
-        releasing.join().unwrap();
-        serve_deferred(&stage);
-        assert_eq!(stage.info().waiting, 0, "its entry named a wait that was left");
-        c.hold(1);
-        stage.at_rest(&[(&c, 1)]);
-    });
-}
-
-#[test]
-fn a_timeout_that_the_host_ends_against_a_grant_and_the_process_taking_it_back() {
-    explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(1));
-        a.hold(1);
-        let (id, begins) = ask(&b, 1, Some(10));
-        assert!(begins);
-        let releasing = spawn(&a, |a| assert_eq!(a.release(1), Ok(())));
-        let expiring = spawn(&c, |c| c.stage.pool.expire(&c.stage.host, 10));
-        let cancelled = b.withdraw(id);
-        releasing.join().unwrap();
-        assert_eq!(expiring.join().unwrap(), Expiry::Nothing);
-        match b.answers().as_slice() {
-            [] => assert_eq!(cancelled, Cancelled::Yes),
-            [Answer::Granted | Answer::TimedOut] => assert_eq!(cancelled, Cancelled::TooLate),
-            other => panic!("told {other:?}"),
-        }
-        let granted = b.answers() == [Answer::Granted];
-        stage.at_rest(&[(&b, granted.into())]);
-    });
-}
-
-#[test]
-fn the_last_timeout_that_the_host_ends_against_another_that_begins() {
-    explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(1));
-        a.hold(1);
-        ask(&b, 1, Some(10));
-        let expiring = spawn(&c, |c| c.stage.pool.expire(&c.stage.host, 10));
-        let (_, begins) = ask(&b, 1, Some(20));
-        let expiry = expiring.join().unwrap();
-        assert!(begins == (expiry == Expiry::Nothing), "{begins}, {expiry:?}: the host looks on, and once");
-        stage.at_rest(&[(&a, 1)]);
-    });
-}
-
+/// The holder and the head of the queue die at once, and each is reaped by its monitor: the next
+/// waiter gets the permit.
 #[test]
 fn death_of_the_holder_against_death_of_the_waiter() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(1));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(1));
         a.hold(1);
         b.wait(1);
         c.wait(1);
@@ -267,10 +176,12 @@ fn death_of_the_holder_against_death_of_the_waiter() {
     });
 }
 
+/// The head of the queue wants all permits. It times out while the last of them comes back: it is
+/// granted, or its follower is.
 #[test]
-fn timeout_of_an_oversized_head_against_a_release() {
+fn timeout_of_a_large_head_against_a_release() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(3));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(3));
         a.hold(1);
         let id = b.wait(3);
         c.wait(1);
@@ -289,10 +200,12 @@ fn timeout_of_an_oversized_head_against_a_release() {
     });
 }
 
+/// The head of the queue wants all permits, and times out while a follower parks for the one that
+/// is free.
 #[test]
-fn timeout_of_an_oversized_head_against_followers_parking() {
+fn timeout_of_a_large_head_against_a_follower_parking() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(2));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(2));
         a.hold(1);
         let id = b.wait(2);
         let following = spawn(&c, |c| c.acquire(1));
@@ -303,10 +216,11 @@ fn timeout_of_an_oversized_head_against_followers_parking() {
     });
 }
 
+/// The head of the queue wants all permits. It dies while the last of them comes back.
 #[test]
-fn death_of_an_oversized_head_against_a_release() {
+fn death_of_a_large_head_against_a_release() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(3));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(3));
         a.hold(1);
         b.wait(3);
         c.wait(1);
@@ -319,10 +233,12 @@ fn death_of_an_oversized_head_against_a_release() {
     });
 }
 
+/// The head of the queue wants all permits, and dies while a follower parks for the one that is
+/// free.
 #[test]
-fn death_of_an_oversized_head_against_followers_parking() {
+fn death_of_a_large_head_against_a_follower_parking() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(2));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(2));
         a.hold(1);
         b.wait(2);
         let following = spawn(&c, |c| c.acquire(1));
@@ -334,10 +250,12 @@ fn death_of_an_oversized_head_against_followers_parking() {
     });
 }
 
+/// The limit falls below the head's request while the last permit comes back: the head is granted
+/// by the old limit or refused by the new one, and its follower is served.
 #[test]
 fn shrink_below_the_heads_request_against_a_release() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(3));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(3));
         a.hold(1);
         b.wait(3);
         c.wait(1);
@@ -347,30 +265,31 @@ fn shrink_below_the_heads_request_against_a_release() {
         match b.answers().as_slice() {
             [Answer::Full] => {}
             [Answer::Granted] => {
-                // The grant followed the old limit. It is an overdraft now, which is paid back
-                // before another process is admitted.
+                // The grant followed the old limit. It is an overdraft now, which must be paid
+                // back before another process is admitted.
                 stage.at_rest(&[(&b, 3)]);
                 assert_eq!(b.release(3), Ok(()));
             }
-            other => panic!("told {other:?}"),
+            other => panic!("answered {other:?}"),
         }
         assert!(c.was_granted(), "followers are served");
         stage.at_rest(&[(&c, 1)]);
     });
 }
 
+/// The limit falls below the head's request while the head times out: it is refused or cancelled,
+/// and its follower is served.
 #[test]
 fn shrink_below_the_heads_request_against_its_timeout() {
     explore(|| {
-        let (stage, [a, b, c]) = Stage::cast(limit(3));
+        let (stage, [a, b, c]) = Stage::with_processes(limit(3));
         a.hold(1);
         let id = b.wait(3);
         c.wait(1);
         let shrinking = spawn(&a, |a| a.stage.update(2));
         let cancelled = b.cancel(id);
         shrinking.join().unwrap();
-        let told = if cancelled == Cancelled::Yes { vec![] } else { vec![Answer::Full] };
-        assert_eq!(b.answers(), told);
+        assert_eq!(b.answers(), if cancelled == Cancelled::Yes { vec![] } else { vec![Answer::Full] });
         assert!(c.was_granted());
         stage.at_rest(&[(&a, 1), (&c, 1)]);
     });

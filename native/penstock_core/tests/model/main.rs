@@ -1,18 +1,18 @@
-//! The pool against a plain model of it, by random sequences of calls.
+//! The pool against a plain model of it, by random sequences of calls on one thread.
 //!
-//! The model is a pool without concurrency and without any need for speed: a map of what each
-//! process holds, and a list of the waiters. Each call must return what the model returns. After
-//! each call, all figures of the pool must equal those of the model.
+//! The model is a pool that need be neither concurrent nor fast: a map of what each process
+//! holds, and a list of the waiters. Each call must return what the model returns. After each
+//! call, all figures that the pool reports must equal those of the model.
 //!
 //! | scenario | what it rules out |
 //! |---|---|
-//! | calls of 5 or 14 processes, some dying at any point | a permit lost by any order of calls |
-//! | a scan finds dead holders among few | a refusal that missed one of them (I2) |
-//! | a scan finds dead holders among many | a reaping that only monitors may do |
-//! | children adopt, their spawner hands over, or neither | permits with two holders, or none |
+//! | calls of 5 or 14 processes, which die at any point | a permit that an order of calls loses |
+//! | a scan finds dead holders among few | a refusal although a dead holder has permits |
+//! | a scan finds dead holders among many | a holder reaped that is left to its monitor |
+//! | a child adopts, its spawner hands over, or neither | permits with two holders, or none |
 //! | a process has several waits, and the host ends some | two answers to a wait, or none |
 //! | restarts find dead holders, or pass the limit | an overdraft while a dead holder is left |
-//! | calls of 60 or 700 processes | errors of scans and tables beyond one level |
+//! | calls of 60 or 700 processes | errors beyond one level of the table, or one call of a scan |
 #![cfg(not(any(loom, shuttle)))]
 
 mod calls;
@@ -28,27 +28,29 @@ use proptest::prelude::*;
 use op::{Op, op, settings};
 use pair::Pair;
 
+/// Makes the calls, compares the pool with the model after each, and then lets all processes die.
 fn run(processes: usize, settings: Settings, ops: &[Op]) {
     let mut pair = Pair::new(processes, settings);
     for op in ops {
         pair.apply(op);
-        pair.serve_deferred();
+        pair.stage.serve_deferred();
         pair.compare();
     }
-    // At the end all processes die, and nothing is left.
-    for who in 0..pair.cast.len() {
-        pair.begin_exit(who);
-        pair.finish_exit(who);
-        pair.serve_deferred();
+    for process in 0..pair.processes.len() {
+        pair.begin_exit(process);
+        pair.finish_exit(process);
+        pair.stage.serve_deferred();
     }
     pair.compare();
     pair.stage.at_rest(&[]);
 }
 
+/// Generates settings, and a sequence of at most `calls` calls.
 fn sequence(processes: usize, calls: usize) -> impl Strategy<Value = (Settings, Vec<Op>)> {
     (settings(processes), proptest::collection::vec(op(processes), 1..calls))
 }
 
+/// Returns a configuration of `cases` cases, or of the number that `PROPTEST_CASES` gives.
 fn cases(cases: u32) -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
@@ -75,7 +77,7 @@ proptest! {
 proptest! {
     #![proptest_config(cases(60))]
 
-    // The table exceeds its first level, and a scan exceeds one call.
+    // The table needs its second level, and there are too many holders to scan.
     #[test]
     fn a_pool_of_many_processes((settings, ops) in sequence(60, 200)) {
         run(60, settings, &ops);
@@ -85,7 +87,7 @@ proptest! {
 proptest! {
     #![proptest_config(cases(12))]
 
-    // The table exceeds its second level.
+    // The table needs its third level.
     #[test]
     fn a_pool_of_very_many_processes((settings, ops) in sequence(700, 80)) {
         run(700, settings, &ops);

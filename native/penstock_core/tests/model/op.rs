@@ -1,4 +1,4 @@
-//! Random sequences of calls.
+//! Random calls. A process is named by its index.
 
 use penstock_core::{AS_LIMIT, Settings, UNLIMITED};
 use proptest::prelude::*;
@@ -6,93 +6,96 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     Take {
-        who: usize,
+        process: usize,
         n: u32,
         bound: bool,
     },
     Try {
-        who: usize,
+        process: usize,
         n: u32,
         bound: bool,
     },
     Park {
-        who: usize,
+        process: usize,
         n: u32,
         bound: bool,
     },
-    /// The process ends its wait, or finds its answer.
+    /// The process cancels its wait, or finds that it was answered.
     Wake {
-        who: usize,
+        process: usize,
     },
-    /// The process queues a request as in `Park`, but goes on, and may ask again.
+    /// The process waits as in `Park`, but goes on meanwhile, and may ask again. The host ends
+    /// the wait after `ms`.
     Ask {
-        who: usize,
+        process: usize,
         n: u32,
         ms: Option<u32>,
     },
-    /// The process takes back one of its requests: the last one, or the `nth` before that.
-    Recall {
-        who: usize,
+    /// The process leaves one of the waits that it asked for: the `nth` before the last.
+    Leave {
+        process: usize,
         nth: usize,
     },
-    /// The host ends waits.
+    /// The clock advances by `ms`, and the host ends the waits whose time is over.
     Expire {
         ms: u32,
     },
-    EveryoneAsks {
-        n: u32,
-    },
-    /// Another process uses the number of the wait.
+    /// A process cancels the wait of another, which must have no effect.
     CancelForeign {
-        who: usize,
-        whose: usize,
+        process: usize,
+        waiter: usize,
     },
     Release {
-        who: usize,
+        process: usize,
         n: u32,
         bound: bool,
     },
     Transfer {
-        who: usize,
+        process: usize,
         to: usize,
         n: u32,
     },
     Spawn {
-        who: usize,
+        process: usize,
         n: u32,
     },
-    /// The spawner hands over; the child adopts.
+    /// A spawner hands over, or a child adopts.
     Proceed {
-        who: usize,
+        process: usize,
     },
+    /// The spawn has failed, and the spawner retracts its offer.
     Retract {
-        who: usize,
+        process: usize,
     },
-    /// A supervisor takes over what a spawner offers.
+    /// A supervisor claims the offer of a spawner.
     Claim {
-        who: usize,
+        process: usize,
         spawner: usize,
     },
     Entrust {
-        who: usize,
+        process: usize,
         to: usize,
         n: u32,
     },
     Restart {
-        who: usize,
+        process: usize,
         n: u32,
     },
+    /// The process is dead, and the pool is not told yet.
     BeginExit {
-        who: usize,
+        process: usize,
     },
+    /// The pool is told of the death.
     FinishExit {
-        who: usize,
+        process: usize,
     },
+    /// The pool is told of the death once more.
     DownAgain {
-        who: usize,
+        process: usize,
     },
+    /// A new process gets the pid of a dead one.
     Reuse {
-        who: usize,
+        process: usize,
     },
     Update {
         limit: u64,
@@ -101,7 +104,7 @@ pub(crate) enum Op {
         most: u32,
     },
     Drain {
-        who: usize,
+        process: usize,
     },
     Reopen,
     Close,
@@ -111,12 +114,16 @@ pub(crate) enum Op {
     Advance {
         ms: u32,
     },
-    /// Each process makes one call, so that there are many holders or waiters.
-    EveryoneTakes,
-    EveryoneParks {
+    /// Each running process makes this call, so that there are many holders. Likewise below.
+    EachTakes,
+    EachParks {
         n: u32,
     },
-    EveryoneDies,
+    /// Each process asks `n` times.
+    EachAsks {
+        n: u32,
+    },
+    EachDies,
 }
 
 pub(crate) fn limits(processes: usize) -> impl Strategy<Value = u64> {
@@ -134,43 +141,43 @@ pub(crate) fn settings(processes: usize) -> impl Strategy<Value = Settings> {
 }
 
 pub(crate) fn op(processes: usize) -> impl Strategy<Value = Op> {
-    // Some are children, which do not exist before they are spawned.
-    let who = 0..processes + processes / 2;
+    // The last third of the processes exist only once they are spawned.
+    let process = 0..processes + processes / 2;
     let n = prop_oneof![6 => Just(1_u32), 3 => 2..=4_u32, 1 => 5..=20_u32];
-    let act = (who.clone(), n.clone(), proptest::bool::weighted(0.3));
-    let everyone = if processes > 20 { 4 } else { 1 };
+    let act = (process.clone(), n.clone(), proptest::bool::weighted(0.3));
+    let each_running = if processes > 20 { 4 } else { 1 };
     prop_oneof![
-        6 => act.clone().prop_map(|(who, n, bound)| Op::Take { who, n, bound }),
-        12 => act.clone().prop_map(|(who, n, bound)| Op::Try { who, n, bound }),
-        12 => act.clone().prop_map(|(who, n, bound)| Op::Park { who, n, bound }),
-        8 => (who.clone(), n.clone(), proptest::option::of(0..50_u32))
-            .prop_map(|(who, n, ms)| Op::Ask { who, n, ms }),
-        3 => (who.clone(), 0..4_usize).prop_map(|(who, nth)| Op::Recall { who, nth }),
+        6 => act.clone().prop_map(|(process, n, bound)| Op::Take { process, n, bound }),
+        12 => act.clone().prop_map(|(process, n, bound)| Op::Try { process, n, bound }),
+        12 => act.clone().prop_map(|(process, n, bound)| Op::Park { process, n, bound }),
+        8 => (process.clone(), n.clone(), proptest::option::of(0..50_u32))
+            .prop_map(|(process, n, ms)| Op::Ask { process, n, ms }),
+        3 => (process.clone(), 0..4_usize).prop_map(|(process, nth)| Op::Leave { process, nth }),
         2 => (0..20_u32).prop_map(|ms| Op::Expire { ms }),
-        everyone => (1..3_u32).prop_map(|n| Op::EveryoneAsks { n }),
-        6 => who.clone().prop_map(|who| Op::Wake { who }),
-        1 => (who.clone(), who.clone()).prop_map(|(who, whose)| Op::CancelForeign { who, whose }),
-        20 => act.clone().prop_map(|(who, n, bound)| Op::Release { who, n, bound }),
-        6 => (who.clone(), who.clone(), n.clone()).prop_map(|(who, to, n)| Op::Transfer { who, to, n }),
-        8 => (who.clone(), n.clone()).prop_map(|(who, n)| Op::Spawn { who, n }),
-        16 => who.clone().prop_map(|who| Op::Proceed { who }),
-        3 => who.clone().prop_map(|who| Op::Retract { who }),
-        4 => (who.clone(), who.clone()).prop_map(|(who, spawner)| Op::Claim { who, spawner }),
-        4 => (who.clone(), who.clone(), n.clone()).prop_map(|(who, to, n)| Op::Entrust { who, to, n }),
-        4 => (who.clone(), n.clone()).prop_map(|(who, n)| Op::Restart { who, n }),
-        5 => who.clone().prop_map(|who| Op::BeginExit { who }),
-        5 => who.clone().prop_map(|who| Op::FinishExit { who }),
-        1 => who.clone().prop_map(|who| Op::DownAgain { who }),
-        4 => who.clone().prop_map(|who| Op::Reuse { who }),
+        each_running => (1..3_u32).prop_map(|n| Op::EachAsks { n }),
+        6 => process.clone().prop_map(|process| Op::Wake { process }),
+        1 => (process.clone(), process.clone()).prop_map(|(process, waiter)| Op::CancelForeign { process, waiter }),
+        20 => act.clone().prop_map(|(process, n, bound)| Op::Release { process, n, bound }),
+        6 => (process.clone(), process.clone(), n.clone()).prop_map(|(process, to, n)| Op::Transfer { process, to, n }),
+        8 => (process.clone(), n.clone()).prop_map(|(process, n)| Op::Spawn { process, n }),
+        16 => process.clone().prop_map(|process| Op::Proceed { process }),
+        3 => process.clone().prop_map(|process| Op::Retract { process }),
+        4 => (process.clone(), process.clone()).prop_map(|(process, spawner)| Op::Claim { process, spawner }),
+        4 => (process.clone(), process.clone(), n.clone()).prop_map(|(process, to, n)| Op::Entrust { process, to, n }),
+        4 => (process.clone(), n.clone()).prop_map(|(process, n)| Op::Restart { process, n }),
+        5 => process.clone().prop_map(|process| Op::BeginExit { process }),
+        5 => process.clone().prop_map(|process| Op::FinishExit { process }),
+        1 => process.clone().prop_map(|process| Op::DownAgain { process }),
+        4 => process.clone().prop_map(|process| Op::Reuse { process }),
         4 => limits(processes).prop_map(|limit| Op::Update { limit }),
         1 => (0..4_u32).prop_map(|most| Op::UpdateWaiting { most }),
-        2 => who.clone().prop_map(|who| Op::Drain { who }),
+        2 => process.clone().prop_map(|process| Op::Drain { process }),
         3 => Just(Op::Reopen),
         1 => Just(Op::Close),
         2 => settings(processes).prop_map(|settings| Op::Open { settings }),
         1 => (1..50_u32).prop_map(|ms| Op::Advance { ms }),
-        everyone => Just(Op::EveryoneTakes),
-        everyone => (1..3_u32).prop_map(|n| Op::EveryoneParks { n }),
-        1 => Just(Op::EveryoneDies),
+        each_running => Just(Op::EachTakes),
+        each_running => (1..3_u32).prop_map(|n| Op::EachParks { n }),
+        1 => Just(Op::EachDies),
     ]
 }

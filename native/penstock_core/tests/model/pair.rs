@@ -1,4 +1,5 @@
-//! The pool and the model side by side, and their comparison after each call.
+//! The pool and the model side by side: which process can make which call, and the comparison
+//! after each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,29 +11,32 @@ use crate::plain::Model;
 use crate::support::{Process, Stage};
 
 /// The number of dead holders that one call reaps.
-pub(crate) const MOST_BURIED: usize = 128;
+pub(crate) const MOST_REAPED: usize = 128;
 /// Up to this number of holders, a refusal has scanned all of them.
-pub(crate) const CROWD: usize = 8;
+pub(crate) const SCAN_LIMIT: usize = 8;
 
 /// The state of a process, which decides what it can do next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Doing {
     Running,
+    /// The process is parked, or drains.
     Waiting {
         id: WaiterId,
         ticket: u32,
     },
-    /// A child exists. Its spawner does not know whether the offer is still open.
+    /// The process has spawned a child and has not handed over yet.
     Spawning {
         offer: Offer,
         child: usize,
     },
-    /// The child has not run its first instruction.
+    /// The child has not adopted yet.
     Newborn {
         offer: Offer,
         spawner: usize,
     },
+    /// Dead; the pool is not told yet.
     Dying,
+    /// Dead, and the pool was told; or not spawned yet.
     Gone,
 }
 
@@ -40,36 +44,40 @@ pub(crate) enum Doing {
 pub(crate) struct Pair {
     pub(crate) stage: Arc<Stage>,
     pub(crate) model: Model,
-    pub(crate) cast: Vec<Process>,
+    pub(crate) processes: Vec<Process>,
+    /// By process.
     pub(crate) doing: Vec<Doing>,
-    /// The requests of each process that it has not taken back.
+    /// The waits that each process asked for and has not left, with their tickets.
     pub(crate) asked: Vec<Vec<(WaiterId, u32)>>,
-    /// The clock of the waits that the host ends.
+    /// The clock of the waits that the host ends, in ms.
     pub(crate) clock: u64,
+    /// The host was told to end waits, and not yet that there are none.
     pub(crate) timed: bool,
+    /// The number of tickets so far.
     pub(crate) tickets: u32,
 }
 
 impl Pair {
-    pub(crate) fn new(processes: usize, settings: Settings) -> Self {
-        let everybody = processes + processes / 2;
-        let stage = Stage::open(everybody, settings);
-        let mut doing = vec![Doing::Running; processes];
-        doing.resize(everybody, Doing::Gone);
-        let cast: Vec<_> = (1..=everybody).map(|number| stage.process(number)).collect();
-        for child in &cast[processes..] {
+    /// Begins with `running` processes, and half as many that can be spawned.
+    pub(crate) fn new(running: usize, settings: Settings) -> Self {
+        let count = running + running / 2;
+        let stage = Stage::open(count, settings);
+        let mut doing = vec![Doing::Running; running];
+        doing.resize(count, Doing::Gone);
+        let processes: Vec<_> = (1..=count).map(|number| stage.process(number)).collect();
+        for child in &processes[running..] {
             child.die();
         }
         let model = Model::new(settings, stage.host.now_ms());
-        let asked = vec![Vec::new(); everybody];
-        Self { stage, model, cast, doing, asked, clock: 0, timed: false, tickets: 0 }
+        let asked = vec![Vec::new(); count];
+        Self { stage, model, processes, doing, asked, clock: 0, timed: false, tickets: 0 }
     }
 
-    pub(crate) fn pid(&self, who: usize) -> u64 {
-        self.cast[who].pid.word()
+    pub(crate) fn pid(&self, process: usize) -> u64 {
+        self.processes[process].pid.word()
     }
 
-    pub(crate) fn who(&self, pid: u64) -> usize {
+    pub(crate) fn index_of(&self, pid: u64) -> usize {
         pid as usize - 1
     }
 
@@ -77,93 +85,100 @@ impl Pair {
         if bound { Kind::Bound } else { Kind::Manual }
     }
 
-    /// Reaps in the model what a scan of the pool reaped: all dead holders that it found, unless
-    /// it found many holders or too many dead. The table decides the order of the scan, so the
-    /// host recorded it. Waiters get the permits of the dead once all of these are reaped. If
-    /// such a waiter is dead as well, another round finds it.
-    pub(crate) fn learn_of_burials(&mut self) {
+    /// Reaps in the model the dead holders that a scan of the pool has reaped, in the order in
+    /// which the host recorded them: the table decides the order of a scan.
+    ///
+    /// A scan reaps all that it found, unless it found many holders or too many dead. Then it
+    /// serves the waiters. If such a waiter is dead as well, the scan walks again and finds it.
+    pub(crate) fn reap_as_the_scan_did(&mut self) {
         let found = self.stage.host.take_found_dead();
         if found.is_empty() {
             return;
         }
-        let there = self.stage.holdings();
-        let (left, buried): (Vec<Pid>, Vec<Pid>) =
-            found.iter().copied().partition(|pid| there.contains_key(&pid.word()));
-        assert!(buried.is_empty() || self.living_holders() <= CROWD, "{buried:?} buried, of a crowd");
-        for pid in buried {
+        let holdings = self.stage.holdings();
+        let (left, reaped): (Vec<Pid>, Vec<Pid>) =
+            found.iter().copied().partition(|pid| holdings.contains_key(&pid.word()));
+        assert!(reaped.is_empty() || self.living_holders() <= SCAN_LIMIT, "{reaped:?} reaped of many");
+        for pid in reaped {
+            // The process was a waiter, and was granted permits of those that were reaped before.
             if self.model.held(pid.word()).all() == 0 {
                 self.model.serve();
             }
-            assert!(self.model.held(pid.word()).all() > 0, "{pid:?} held nothing and was not to be looked at");
-            self.model.bury(pid.word());
+            assert!(self.model.held(pid.word()).all() > 0, "{pid:?} was reaped and held nothing");
+            self.model.reap(pid.word());
         }
         self.model.serve();
         assert!(
-            left.is_empty() || left.len() > MOST_BURIED || self.living_holders() > CROWD,
-            "{left:?} left, of no crowd"
+            left.is_empty() || left.len() > MOST_REAPED || self.living_holders() > SCAN_LIMIT,
+            "{left:?} left among few holders"
         );
     }
 
     pub(crate) fn living_holders(&self) -> usize {
-        let lives = |pid: &u64| !matches!(self.doing[self.who(*pid)], Doing::Dying | Doing::Gone);
+        let lives = |pid: &u64| !matches!(self.doing[self.index_of(*pid)], Doing::Dying | Doing::Gone);
         self.model.held.iter().filter(|(pid, held)| held.all() > 0 && lives(pid)).count()
     }
 
-    /// Checks I2: a refusal by a pool of few holders has scanned all of them.
-    pub(crate) fn nobody_dead_holds_in_a_small_pool(&self) {
+    /// Asserts, after a refusal, that no dead holder has permits in a pool of few holders: the
+    /// refusal must have found all of them.
+    pub(crate) fn assert_no_dead_holder_among_few(&self) {
         let holders: Vec<_> = self.model.held.iter().filter(|(_, held)| held.all() > 0).collect();
-        if holders.len() <= CROWD {
+        if holders.len() <= SCAN_LIMIT {
             for (pid, held) in holders {
-                assert!(self.doing[self.who(*pid)] != Doing::Dying, "{pid} is dead and was refused for, with {held:?}");
+                assert!(self.doing[self.index_of(*pid)] != Doing::Dying, "{pid} is dead and has {held:?}");
             }
         }
     }
 
     /// Returns `true` if the process can make a call now.
-    pub(crate) fn runs(&self, who: usize) -> bool {
-        self.doing[who] == Doing::Running
+    pub(crate) fn runs(&self, process: usize) -> bool {
+        self.doing[process] == Doing::Running
     }
 
     pub(crate) fn apply(&mut self, op: &Op) {
         let stage = Arc::clone(&self.stage);
         match *op {
-            Op::Take { who, n, bound } if self.runs(who) => self.take(who, n, Self::kind(bound)),
-            Op::Try { who, n, bound } if self.runs(who) => {
-                self.try_acquire(who, n, Self::kind(bound));
+            Op::Take { process, n, bound } if self.runs(process) => self.take(process, n, Self::kind(bound)),
+            Op::Try { process, n, bound } if self.runs(process) => {
+                self.try_acquire(process, n, Self::kind(bound));
             }
-            Op::Park { who, n, bound } if self.runs(who) => self.park(who, n, Self::kind(bound)),
-            Op::Ask { who, n, ms } if self.runs(who) => self.ask(who, n, ms),
-            Op::Recall { who, nth } if self.runs(who) => self.recall(who, nth),
+            Op::Park { process, n, bound } if self.runs(process) => self.park(process, n, Self::kind(bound)),
+            Op::Ask { process, n, ms } if self.runs(process) => self.ask(process, n, ms),
+            Op::Leave { process, nth } if self.runs(process) => self.leave(process, nth),
             Op::Expire { ms } => self.expire(ms),
-            Op::EveryoneAsks { n } => {
+            Op::EachAsks { n } => {
                 for _ in 0..n {
-                    self.everyone(|pair, who| pair.ask(who, n, Some(n)));
+                    self.each_running(|pair, process| pair.ask(process, n, Some(n)));
                 }
             }
-            Op::Wake { who } => self.wake(who),
-            Op::CancelForeign { who, whose } if self.runs(who) => {
-                if let Doing::Waiting { id, .. } = self.doing[whose] {
-                    assert_eq!(self.cast[who].cancel(id), Cancelled::TooLate, "it is not its own");
+            Op::Wake { process } => self.wake(process),
+            Op::CancelForeign { process, waiter } if self.runs(process) => {
+                if let Doing::Waiting { id, .. } = self.doing[waiter] {
+                    assert_eq!(self.processes[process].cancel(id), Cancelled::TooLate, "the wait is another process'");
                 }
             }
-            Op::Release { who, n, bound } if self.runs(who) => self.release(who, n, Self::kind(bound)),
-            Op::Transfer { who, to, n } if self.runs(who) => self.transfer(who, to, n, Kind::Manual),
-            // No process knows a child before its spawner has handed over to it.
-            Op::Entrust { who, to, n } if self.runs(who) && !matches!(self.doing[to], Doing::Newborn { .. }) => {
-                self.transfer(who, to, n, Kind::Bound);
+            Op::Release { process, n, bound } if self.runs(process) => self.release(process, n, Self::kind(bound)),
+            Op::Transfer { process, to, n } if self.runs(process) => self.transfer(process, to, n, Kind::Manual),
+            // No process knows a child that has not adopted yet.
+            Op::Entrust { process, to, n }
+                if self.runs(process) && !matches!(self.doing[to], Doing::Newborn { .. }) =>
+            {
+                self.transfer(process, to, n, Kind::Bound);
             }
-            Op::Claim { who, spawner } if self.runs(who) => self.claim(who, spawner),
-            Op::Restart { who, n } if self.runs(who) => self.restart(who, n),
-            Op::Spawn { who, n } if self.runs(who) => self.spawn(who, n),
-            Op::Proceed { who } => self.proceed(who),
-            Op::Retract { who } => self.retract(who),
-            Op::BeginExit { who } => self.begin_exit(who),
-            Op::FinishExit { who } => self.finish_exit(who),
-            Op::DownAgain { who } if self.doing[who] == Doing::Gone => stage.pool.down(&stage.host, self.cast[who].pid),
-            Op::Reuse { who } if self.is_free_for_reuse(who) => {
-                stage.host.reuse(self.cast[who].pid);
-                self.asked[who].clear();
-                self.doing[who] = Doing::Running;
+            Op::Claim { process, spawner } if self.runs(process) => self.claim(process, spawner),
+            Op::Restart { process, n } if self.runs(process) => self.restart(process, n),
+            Op::Spawn { process, n } if self.runs(process) => self.spawn(process, n),
+            Op::Proceed { process } => self.proceed(process),
+            Op::Retract { process } => self.retract(process),
+            Op::BeginExit { process } => self.begin_exit(process),
+            Op::FinishExit { process } => self.finish_exit(process),
+            Op::DownAgain { process } if self.doing[process] == Doing::Gone => {
+                stage.pool.down(&stage.host, self.processes[process].pid)
+            }
+            Op::Reuse { process } if self.is_free_for_reuse(process) => {
+                stage.host.reuse(self.processes[process].pid);
+                self.asked[process].clear();
+                self.doing[process] = Doing::Running;
             }
             Op::Update { limit } => {
                 stage.update(limit);
@@ -177,7 +192,7 @@ impl Pair {
                 stage.pool.update(&stage.host, Changes { max_waiting: Some(most), ..Changes::default() });
                 self.model.settings.max_waiting = most;
             }
-            Op::Drain { who } if self.runs(who) => self.drain(who),
+            Op::Drain { process } if self.runs(process) => self.drain(process),
             Op::Reopen => {
                 assert_eq!(stage.pool.reopen(&stage.host), self.model.status != Status::Closed);
                 if self.model.status == Status::Draining {
@@ -195,25 +210,20 @@ impl Pair {
                 stage.host.advance(ms);
                 self.model.now_ms += ms;
             }
-            Op::EveryoneTakes => self.everyone(|pair, who| pair.take(who, 1, Kind::Manual)),
-            Op::EveryoneParks { n } => self.everyone(|pair, who| pair.park(who, n, Kind::Bound)),
-            Op::EveryoneDies => self.everyone(|pair, who| pair.begin_exit(who)),
+            Op::EachTakes => self.each_running(|pair, process| pair.take(process, 1, Kind::Manual)),
+            Op::EachParks { n } => self.each_running(|pair, process| pair.park(process, n, Kind::Bound)),
+            Op::EachDies => self.each_running(|pair, process| pair.begin_exit(process)),
             _ => {}
         }
     }
 
-    pub(crate) fn everyone(&mut self, act: impl Fn(&mut Self, usize)) {
-        for who in 0..self.cast.len() {
-            if self.runs(who) {
-                act(self, who);
-                self.serve_deferred();
+    /// Runs an act of each process that can make a call.
+    pub(crate) fn each_running(&mut self, act: impl Fn(&mut Self, usize)) {
+        for process in 0..self.processes.len() {
+            if self.runs(process) {
+                act(self, process);
+                self.stage.serve_deferred();
             }
-        }
-    }
-
-    pub(crate) fn serve_deferred(&self) {
-        while self.stage.host.take_deferrals() > 0 {
-            self.stage.pool.serve(&self.stage.host);
         }
     }
 
@@ -224,7 +234,7 @@ impl Pair {
         assert_eq!(info.status, model.status);
         assert_eq!(info.settings, model.settings);
         assert_eq!(info.in_use, model.in_use(), "in use");
-        assert_eq!(info.waiting, model.line.len(), "waiting");
+        assert_eq!(info.waiting, model.queue.len(), "waiting");
         assert_eq!(info.peak, model.peak, "peak");
         assert_eq!(info.granted, model.granted, "granted");
 
@@ -234,39 +244,39 @@ impl Pair {
         assert_eq!(report.timed_out, model.timed_out, "timed out");
         assert_eq!(report.released_by_exit, model.released_by_exit, "released by exit");
 
-        let there: BTreeMap<_, _> =
-            stage.holders().iter().map(|holding| (holding.pid.word(), (holding.permits, holding.since_ms))).collect();
+        let holders: BTreeMap<_, _> =
+            stage.holders().iter().map(|holder| (holder.pid.word(), (holder.permits, holder.since_ms))).collect();
         let expected: BTreeMap<_, _> = model
             .held
             .iter()
             .filter(|(_, held)| held.all() > 0)
             .map(|(pid, held)| (*pid, (held.all(), held.since_ms)))
             .collect();
-        assert_eq!(there, expected, "permits and ages by holder");
-        for holding in stage.holders() {
-            let age = stage.host.now_ms().wrapping_sub(holding.since_ms);
-            let bound = model.held[&holding.pid.word()].bound > 0;
-            assert_eq!(stage.pool.work_ms(&stage.host, holding.pid), bound.then_some(age));
+        assert_eq!(holders, expected, "permits and ages by holder");
+        for holder in stage.holders() {
+            let age = stage.host.now_ms().wrapping_sub(holder.since_ms);
+            let bound = model.held[&holder.pid.word()].bound > 0;
+            assert_eq!(stage.pool.work_ms(&stage.host, holder.pid), bound.then_some(age), "time of work");
         }
         assert_eq!(report.holders, expected.len() as u64, "holders");
-        let long = model.settings.held_longer_than;
-        let held_longer = expected.values().filter(|(_, since)| long > 0 && model.now_ms - since > long).count();
+        let ms = model.settings.held_longer_than;
+        let held_longer = expected.values().filter(|(_, since)| ms > 0 && model.now_ms - since > ms).count();
         assert_eq!(report.held_longer, held_longer as u64, "held for long");
 
-        for process in &self.cast {
-            let told = stage.host.mailbox(process.pid);
+        for process in &self.processes {
+            let answers = stage.host.mailbox(process.pid);
             let expected = model.answers.get(&process.pid.word()).cloned().unwrap_or_default();
             let granted = |answers: &[(u32, Answer)]| -> Vec<u32> {
                 answers.iter().filter(|(_, answer)| *answer == Answer::Granted).map(|(wait, _)| *wait).collect()
             };
             // Grants come in the order of the queue. Refusals of other waits of the process may
-            // come in between.
-            assert_eq!(granted(&told), granted(&expected), "grants");
+            // come between them.
+            assert_eq!(granted(&answers), granted(&expected), "grants");
             let sorted = |mut answers: Vec<(u32, Answer)>| {
                 answers.sort_by_key(|(wait, _)| *wait);
                 answers
             };
-            assert_eq!(sorted(told), sorted(expected), "answers");
+            assert_eq!(sorted(answers), sorted(expected), "answers");
         }
     }
 }

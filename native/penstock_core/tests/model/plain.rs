@@ -1,13 +1,15 @@
-//! The model: a pool without concurrency.
+//! The model: a pool without concurrency. Its methods change it as the calls of the pool must.
 
 use std::collections::BTreeMap;
 
 use penstock_core::{AS_LIMIT, Answer, Kind, Offer, Settings, Status};
 
+/// What one process holds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Held {
     pub(crate) manual: u64,
     pub(crate) bound: u64,
+    /// The permits of the pending handoff.
     pub(crate) offered: u64,
     pub(crate) offer: Option<Offer>,
     pub(crate) since_ms: u32,
@@ -17,6 +19,7 @@ impl Held {
     pub(crate) fn all(&self) -> u64 {
         self.manual + self.bound + self.offered
     }
+
     pub(crate) fn of(&mut self, kind: Kind) -> &mut u64 {
         match kind {
             Kind::Manual => &mut self.manual,
@@ -31,15 +34,18 @@ pub(crate) struct Waiter {
     pub(crate) n: u64,
     pub(crate) kind: Kind,
     pub(crate) ticket: u32,
-    /// The time at which the host ends the wait. No two waits have the same time.
+    /// The time at which the host ends the wait; `None` if it does not. No two waits have the
+    /// same time.
     pub(crate) until: Option<u64>,
 }
 
 pub(crate) struct Model {
     pub(crate) status: Status,
     pub(crate) settings: Settings,
+    /// By pid, as are the answers.
     pub(crate) held: BTreeMap<u64, Held>,
-    pub(crate) line: Vec<Waiter>,
+    pub(crate) queue: Vec<Waiter>,
+    /// The pid and the ticket of each.
     pub(crate) drainers: Vec<(u64, u32)>,
     pub(crate) answers: BTreeMap<u64, Vec<(u32, Answer)>>,
     pub(crate) now_ms: u32,
@@ -49,6 +55,7 @@ pub(crate) struct Model {
     pub(crate) rejected: u64,
     pub(crate) timed_out: u64,
     pub(crate) released_by_exit: u64,
+    /// The most that was in use at a shrink, while the pool has been overdrawn since.
     pub(crate) shrunk_from: u64,
 }
 
@@ -58,7 +65,7 @@ impl Model {
             status: Status::Open,
             settings,
             held: BTreeMap::new(),
-            line: Vec::new(),
+            queue: Vec::new(),
             drainers: Vec::new(),
             answers: BTreeMap::new(),
             now_ms,
@@ -72,7 +79,7 @@ impl Model {
         }
     }
 
-    /// Returns `true` if a restart of `n` permits stays within the overdraft.
+    /// Returns `true` if the overdraft has room for a restart of `n` permits.
     pub(crate) fn overdraws(&self, n: u64) -> bool {
         let max_overdraft = match self.settings.max_overdraft {
             AS_LIMIT => self.settings.limit,
@@ -91,6 +98,8 @@ impl Model {
         self.settings.limit as i64 - self.in_use() as i64
     }
 
+    /// Returns `true` if a request exceeds the limit. A limit of 0 is a pause, which none
+    /// exceeds.
     pub(crate) fn oversize(&self, n: u64) -> bool {
         self.settings.limit > 0 && n > self.settings.limit
     }
@@ -100,13 +109,14 @@ impl Model {
     }
 
     pub(crate) fn admits(&self, n: u64) -> bool {
-        self.status == Status::Open && self.line.is_empty() && self.free() >= n as i64
+        self.status == Status::Open && self.queue.is_empty() && self.free() >= n as i64
     }
 
     pub(crate) fn answer(&mut self, pid: u64, ticket: u32, answer: Answer) {
         self.answers.entry(pid).or_default().push((ticket, answer));
     }
 
+    /// Adds permits to what a process holds, without an admission.
     pub(crate) fn credit(&mut self, pid: u64, n: u64, kind: Kind) {
         let now_ms = self.now_ms;
         let held = self.held.entry(pid).or_default();
@@ -116,11 +126,13 @@ impl Model {
         *held.of(kind) += n;
     }
 
+    /// Admits a process.
     pub(crate) fn admit(&mut self, pid: u64, n: u64, kind: Kind) {
         self.credit(pid, n, kind);
         self.peak = self.peak.max(self.in_use());
     }
 
+    /// Takes permits from what a process holds. Returns `false` if it holds fewer of that kind.
     pub(crate) fn debit(&mut self, pid: u64, n: u64, kind: Kind) -> bool {
         let Some(held) = self.held.get_mut(&pid) else { return false };
         let enough = *held.of(kind) >= n;
@@ -130,30 +142,30 @@ impl Model {
         enough
     }
 
-    /// Answers each waiter and each drainer whose wait is over.
+    /// Gives every answer that is due, to waiters and to drainers.
     pub(crate) fn serve(&mut self) {
         if self.status == Status::Open {
             for (pid, ticket) in std::mem::take(&mut self.drainers) {
                 self.answer(pid, ticket, Answer::Undrained(self.in_use()));
             }
-            let line = std::mem::take(&mut self.line);
-            let (wide, mut line): (Vec<_>, Vec<_>) = line.into_iter().partition(|waiter| self.oversize(waiter.n));
-            for waiter in wide {
+            let queue = std::mem::take(&mut self.queue);
+            let (oversize, mut queue): (Vec<_>, Vec<_>) = queue.into_iter().partition(|waiter| self.oversize(waiter.n));
+            for waiter in oversize {
                 self.rejected += 1;
                 self.answer(waiter.pid, waiter.ticket, Answer::Full);
             }
-            while let Some(&first) = line.first()
+            while let Some(&first) = queue.first()
                 && self.free() >= first.n as i64
             {
-                line.remove(0);
+                queue.remove(0);
                 self.admit(first.pid, first.n, first.kind);
                 self.granted += 1;
                 self.answer(first.pid, first.ticket, Answer::Granted);
             }
-            self.line = line;
+            self.queue = queue;
             return;
         }
-        for waiter in std::mem::take(&mut self.line) {
+        for waiter in std::mem::take(&mut self.queue) {
             self.rejected += 1;
             self.answer(waiter.pid, waiter.ticket, Answer::Closed);
         }
@@ -167,9 +179,10 @@ impl Model {
         }
     }
 
-    pub(crate) fn bury(&mut self, pid: u64) {
+    /// Takes back all that a dead process had, and ends its waits.
+    pub(crate) fn reap(&mut self, pid: u64) {
         self.released_by_exit += self.held.remove(&pid).unwrap_or_default().all();
-        self.line.retain(|waiter| waiter.pid != pid);
+        self.queue.retain(|waiter| waiter.pid != pid);
         self.drainers.retain(|(drainer, _)| *drainer != pid);
     }
 }

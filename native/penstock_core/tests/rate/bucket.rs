@@ -1,18 +1,18 @@
-//! One key against a bucket of tokens in exact fractions.
+//! One key against a plain model: a bucket of tokens in exact fractions.
 
 use penstock_core::{CENTURY, Hit, LATEST, Rate, Reserved};
 use proptest::prelude::*;
 
 use crate::{MS, key, limits, open};
 
-// The model is a bucket of tokens in exact fractions: it contains `level / per` tokens.
-
+/// The model: a bucket of `level / per` tokens. `limit` tokens come in `per` ns, up to `burst`.
 #[derive(Clone, Debug)]
 struct Bucket {
     limit: u128,
     per: u128,
     burst: u128,
     level: u128,
+    /// The time of `level`, in ns.
     at: u64,
 }
 
@@ -41,7 +41,7 @@ impl Bucket {
     }
 }
 
-/// Generates rates whose interval is a whole number of ns.
+/// Generates rates whose interval between hits is a whole number of ns.
 fn whole_rates() -> impl Strategy<Value = (u32, u64, u32)> {
     (0_u32..7, 0_u32..7, 1_u64..100_000, 1_u32..2_000).prop_map(|(twos, fives, per_ms, burst)| {
         let limit = 2_u32.pow(twos) * 5_u32.pow(fives).min(15_625);
@@ -49,7 +49,7 @@ fn whole_rates() -> impl Strategy<Value = (u32, u64, u32)> {
     })
 }
 
-/// Generates all rates within the bounds, of all orders of magnitude.
+/// Generates rates of all orders of magnitude within the bounds.
 fn any_rates() -> impl Strategy<Value = (u32, u64, u32)> {
     (0_u32..31, any::<u32>(), 0_u32..42, any::<u64>(), 0_u32..31, any::<u32>())
         .prop_map(|(a, limit, b, per, c, burst)| {
@@ -71,7 +71,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn each_hit_is_what_an_exact_bucket_says((limit, per, burst) in whole_rates(), hits in hits(), keyed: bool) {
+    fn each_hit_is_decided_as_by_an_exact_bucket((limit, per, burst) in whole_rates(), hits in hits(), keyed: bool) {
         let (limiter, global) = open(10, limits(limit, per, burst));
         let key = if keyed { key(1) } else { global };
         let mut bucket = Bucket::new(limit, per, burst);
@@ -85,7 +85,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_denied_is_allowed_after_the_wait_and_not_before((limit, per, burst) in any_rates(), hits in hits()) {
+    fn a_denied_hit_is_allowed_after_its_wait_and_not_before((limit, per, burst) in any_rates(), hits in hits()) {
         let (limiter, key) = open(1, limits(limit, per, burst));
         let mut now = 0;
         for (gap, cost) in hits {
@@ -121,14 +121,14 @@ proptest! {
             if let Hit::Allow(_) = limiter.hit(key, clock, cost) {
                 allowed += u64::from(cost);
             }
-            // The bound is a fraction, plus the 0.05 % by which the interval may be rounded.
+            // The burst and what came since, with 0.05 % more as the interval is rounded.
             let most = u128::from(burst) * u128::from(per) * u128::from(MS) + u128::from(now) * u128::from(limit);
             prop_assert!(u128::from(allowed) * u128::from(per) * u128::from(MS) <= most + most / 2_000);
         }
     }
 
     #[test]
-    fn who_hits_all_the_time_gets_the_rate((limit, per, burst) in any_rates(), steps in 1_u64..2_000) {
+    fn a_caller_that_never_stops_hitting_gets_the_rate((limit, per, burst) in any_rates(), steps in 1_u64..2_000) {
         let rate = Rate::new(limit, per, burst).unwrap();
         let (limiter, key) = open(1, limits(limit, per, burst));
         let mut allowed = 0_u64;
@@ -147,7 +147,7 @@ proptest! {
             let above = u128::from(allowed - u64::from(burst));
             prop_assert!(above + 1 >= exact - exact / 1_000 && above <= exact + exact / 1_000 + 1);
         }
-        // A number of whole hits is exact, however the interval was rounded.
+        // In terms of the rounded interval, the number of hits is exact.
         prop_assert!(allowed <= u64::from(burst) + now / rate.interval());
     }
 

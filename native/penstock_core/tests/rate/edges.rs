@@ -1,4 +1,4 @@
-//! Bounds, pauses, places and changes that random hits do not reach.
+//! Cases that random hits do not reach: bounds, pauses, full tables, and changes in steps.
 
 use penstock_core::{
     All, CENTURY, Changed, Hit, Key, LATEST, Limiter, OutOfBounds, Progress, Rate, Reserved, hit_all, whole_ms,
@@ -6,8 +6,8 @@ use penstock_core::{
 
 use crate::{MS, charge, key, keys, limits, open, update};
 
-/// An idle key keeps its place while there is an empty one. After that, the keys that have been
-/// idle for longest lose theirs first.
+/// An idle key keeps its place while there is an empty one. When there is none, the key that has
+/// been idle for longest loses its place first.
 #[test]
 fn a_new_key_takes_an_empty_place_and_then_the_one_idle_for_longest() {
     let (limiter, _) = open(8, limits(1, 1_000, 2));
@@ -19,7 +19,7 @@ fn a_new_key_takes_an_empty_place_and_then_the_one_idle_for_longest() {
         assert_eq!(limiter.hit(key(n), 1_400 * MS, 2), Hit::Allow(0));
     }
     assert!((4..8).all(|n| matches!(limiter.peek(key(n), 1_500 * MS, 1), Hit::Deny(_))));
-    // A caller whose clock is behind still finds the four idle keys.
+    // So a caller whose clock is behind still finds the four idle keys.
     for n in 0..4 {
         assert_eq!(limiter.peek(key(n), n * 100 * MS, 2), Hit::Deny(1_000 * MS), "{n}");
     }
@@ -33,10 +33,10 @@ fn a_new_key_takes_an_empty_place_and_then_the_one_idle_for_longest() {
 }
 
 #[test]
-fn no_change_is_overtaken_without_end() {
+fn a_change_that_others_overtake_is_in_force_soon() {
     let (limiter, _) = open(10_000, limits(1, 1_000, 10));
     update(&limiter, limits(1, 1_000, 9), 0);
-    // One caller makes a single step of its change while another makes a whole one, repeatedly.
+    // After each step of one change, another caller makes a whole change.
     let mut from = None;
     for n in 1..4 {
         match limiter.update(1, |_| Some(limits(5, 1_000, 7)), 0, from) {
@@ -46,15 +46,15 @@ fn no_change_is_overtaken_without_end() {
         }
         update(&limiter, limits(1, 1_000, n), 0);
     }
-    panic!("it is not made after three others");
+    panic!("the change is not in force after three others");
 }
 
 #[test]
-fn a_pause_outlives_all_but_its_end_and_a_reset() {
+fn only_time_and_a_reset_end_a_pause() {
     let (limiter, global) = open(100, limits(10, 1_000, 5));
     for paused in [global, key(1)] {
         assert!(limiter.pause(paused, 0, 1_000 * MS));
-        // A shorter pause does not end the longer one, nor does any other call except a reset.
+        // Neither a shorter pause nor a refund or a change ends the longer one.
         assert!(limiter.pause(paused, 0, 10 * MS));
         assert_eq!(limiter.give_back(paused, 0, 5), Hit::Deny(1_000 * MS));
         update(&limiter, limits(10, 1_000, 4), 0);
@@ -74,7 +74,7 @@ fn a_pause_outlives_all_but_its_end_and_a_reset() {
 }
 
 #[test]
-fn no_pause_is_lost_where_there_are_too_many() {
+fn no_pause_is_lost_when_there_are_more_than_fit() {
     let (limiter, _) = open(100_000, limits(10, 1_000, 5));
     for n in 0..10_000 {
         assert!(limiter.pause(key(n), 0, (1 + n) * MS));
@@ -83,7 +83,7 @@ fn no_pause_is_lost_where_there_are_too_many() {
         let Hit::Deny(wait) = limiter.peek(key(n), 0, 1) else { panic!("{n} is not paused") };
         assert!(wait >= (1 + n) * MS);
     }
-    // All pauses are over when the last one is, and then as many again fit.
+    // When the last pause is over, all are, and there is room again.
     assert!((0..20_000).all(|n| limiter.peek(key(n), 10_000 * MS, 1) == Hit::Allow(4)));
     for n in 0..500 {
         assert!(limiter.pause(key(n), 10_000 * MS, MS));
@@ -93,7 +93,7 @@ fn no_pause_is_lost_where_there_are_too_many() {
 }
 
 #[test]
-fn a_pause_of_an_incarnation_before_is_of_no_effect() {
+fn a_pause_of_the_previous_generation_has_no_effect() {
     let (limiter, old) = open(100, limits(10, 1_000, 5));
     assert!(limiter.pause(old, 0, 1_000 * MS));
     let new = Key::Global(limiter.open(limits(10, 1_000, 5), false, 0));
@@ -103,7 +103,7 @@ fn a_pause_of_an_incarnation_before_is_of_no_effect() {
 }
 
 #[test]
-fn a_charge_has_bounds() {
+fn charges_and_refunds_are_bounded() {
     let century_ms = CENTURY / MS;
     for (limit, per, burst) in [(1, century_ms, 1), (1, 1, 1), (2, century_ms, 2), (1_000, 1, i32::MAX as u32)] {
         for now in [0, LATEST] {
@@ -119,7 +119,7 @@ fn a_charge_has_bounds() {
             }
         }
     }
-    // A key without a place cannot be charged, and its hits are denied anyway.
+    // A key without a place cannot be charged. Its hits are denied all the same.
     let (limiter, _) = open(1, limits(1, 1_000, 1));
     assert_eq!(limiter.hit(key(1), 0, 1), Hit::Allow(0));
     assert_eq!(limiter.charge_anyway(key(2), 0, 1), Hit::Deny(1_000 * MS));
@@ -128,7 +128,7 @@ fn a_charge_has_bounds() {
 }
 
 #[test]
-fn rates_have_bounds() {
+fn rates_are_bounded() {
     assert_eq!(Rate::new(0, 1, 1), Err(OutOfBounds::Nothing));
     assert_eq!(Rate::new(1, 0, 1), Err(OutOfBounds::Nothing));
     assert_eq!(Rate::new(1, 1, 0), Err(OutOfBounds::Nothing));
@@ -146,7 +146,7 @@ fn rates_have_bounds() {
 }
 
 #[test]
-fn a_burst_worth_a_century_at_the_end_of_time_does_not_overflow() {
+fn a_burst_worth_a_century_at_the_latest_instant_does_not_overflow() {
     let burst = i32::MAX as u32;
     // The burst is worth a century, to within one ms per hit.
     let per = CENTURY / MS / u64::from(burst);
@@ -159,10 +159,10 @@ fn a_burst_worth_a_century_at_the_end_of_time_does_not_overflow() {
 }
 
 #[test]
-fn a_clock_set_by_hand_moves_forward_alone() {
+fn a_clock_set_by_hand_only_moves_forward() {
     let limiter = Limiter::new(1).unwrap();
     let key = Key::Global(limiter.open(limits(1, 86_400_000, 1), true, 77));
-    let now = || limiter.now(|| panic!("not asked"));
+    let now = || limiter.now(|| panic!("the real clock is not read"));
     assert_eq!(limiter.hit(key, now(), 1), Hit::Allow(0));
     assert!(limiter.advance(1, 86_399_999));
     assert_eq!(limiter.hit(key, now(), 1), Hit::Deny(MS));
@@ -179,7 +179,7 @@ fn a_clock_set_by_hand_moves_forward_alone() {
 }
 
 #[test]
-fn few_keys_have_just_their_places() {
+fn a_small_table_has_one_place_for_each_key() {
     for max_keys in 1..=8 {
         let (limiter, _) = open(max_keys, limits(1, 100, 1));
         assert_eq!(limiter.info(1).unwrap().memory, max_keys as usize * 16);
@@ -188,7 +188,7 @@ fn few_keys_have_just_their_places() {
         }
         let now = u64::from(max_keys) * MS;
         assert_eq!(keys(&limiter, now), u64::from(max_keys));
-        // The new key waits until the first key has paid back everything and can be evicted.
+        // A new key waits until the first key owes nothing and can be evicted.
         assert_eq!(limiter.hit(key(99), now, 1), Hit::Deny(100 * MS - now));
         assert_eq!(limiter.peek(key(99), now, 1), Hit::Deny(100 * MS - now));
         assert_eq!(limiter.reserve(key(99), now, 1, 50 * MS), Reserved::TooFar(100 * MS - now));
@@ -197,7 +197,7 @@ fn few_keys_have_just_their_places() {
 }
 
 #[test]
-fn many_keys_find_a_place_each_and_never_lose_it() {
+fn many_keys_each_find_a_place_and_keep_it() {
     let max_keys = 10_000_u32;
     let (limiter, _) = open(max_keys, limits(1, 1_000_000, 1));
     assert_eq!(limiter.info(1).unwrap().memory, (2 * 10_000 - 156) * 16);
@@ -206,7 +206,7 @@ fn many_keys_find_a_place_each_and_never_lose_it() {
         assert_eq!(limiter.hit(key(n), 0, 1), Hit::Allow(0), "key {n}");
     }
     assert_eq!(keys(&limiter, 0), known);
-    // Nearly as many further keys may find a place. Each other one is denied, and evicts no key.
+    // There is room for nearly as many further keys. Each later one is denied, and evicts no key.
     let more = (0..100_000).filter(|&n| limiter.hit(key(100_000 + n), 1, 1) == Hit::Allow(0)).count() as u64;
     assert!(more > 9_000 && more <= 10_000, "{more}");
     for n in 0..known {
@@ -218,7 +218,7 @@ fn many_keys_find_a_place_each_and_never_lose_it() {
 }
 
 #[test]
-fn as_many_keys_as_there_may_be_find_a_place() {
+fn all_of_max_keys_keys_find_a_place() {
     for (max_keys, times) in
         [(9, 10_000), (10, 10_000), (16, 5_000), (17, 5_000), (64, 1_000), (1_000, 100), (100_000, 2)]
     {
@@ -233,7 +233,7 @@ fn as_many_keys_as_there_may_be_find_a_place() {
 }
 
 #[test]
-fn a_change_is_made_in_steps_that_others_may_cut_across() {
+fn a_change_is_made_in_steps_and_another_may_overtake_it() {
     let (limiter, global) = open(10_000, limits(1, 1_000, 10));
     for n in 0..10_000 {
         assert_eq!(limiter.hit(key(n), 0, 8), Hit::Allow(2));
@@ -253,19 +253,18 @@ fn a_change_is_made_in_steps_that_others_may_cut_across() {
             other => panic!("{other:?}"),
         }
     }
-    // Another caller overtakes this change. It began later, so its rate replaces this one, which
-    // is over at the same time.
+    // Another change overtakes this one. It began later, so its rate is in force after both.
     assert!(update(&limiter, limits(1, 1_000, 3), 1_000 * MS) >= 5);
     assert_eq!(limiter.update(1, |_| Some(limits(1, 1_000, 2)), 1_000 * MS, from), Changed::Yes);
     assert_eq!(limiter.info(1).unwrap().limits, limits(1, 1_000, 3));
-    // A change whose caller was killed halfway comes into force with the next, which begins at a
-    // valid place.
+    // A change whose caller was killed comes into force with the next one. A caller that goes on
+    // from a place of another version begins at the first place.
     assert!(matches!(limiter.update(1, |_| Some(limits(1, 1_000, 1)), 1_000 * MS, None), Changed::NotYet(_)));
     let from = Some(Progress { change: u64::MAX, version: 77, at: 19_000 });
     assert!(matches!(limiter.update(1, |_| None, 1_000 * MS, from), Changed::NotYet(Progress { at: 4096, .. })));
     assert!(update(&limiter, limits(1, 1_000, 2), 1_000 * MS) >= 4);
     assert_eq!(limiter.info(1).unwrap().limits, limits(1, 1_000, 2));
-    // What is owed was cut to 4 at 0 ms, and to 1 at 1,000 ms by the change that was dropped.
+    // Each key owed 8, cut to 4 at 0 ms, and to 1 at 1,000 ms by the change of the killed caller.
     for n in 1..10_000 {
         assert_eq!(limiter.hit(key(n), 2_000 * MS, 1), Hit::Allow(1));
     }
@@ -273,7 +272,7 @@ fn a_change_is_made_in_steps_that_others_may_cut_across() {
 }
 
 #[test]
-fn hits_of_an_incarnation_before_count_for_nobody() {
+fn hits_of_the_previous_generation_are_not_charged() {
     let (limiter, old) = open(2, limits(1, 1_000, 5));
     assert_eq!(limiter.hit(old, 0, 5), Hit::Allow(0));
     let new = Key::Global(limiter.open(limits(1, 1_000, 5), false, 0));
@@ -318,7 +317,7 @@ fn a_caller_that_hits_as_often_as_is_allowed_is_never_denied() {
 }
 
 #[test]
-fn a_new_key_of_a_full_table_is_told_when_to_come_again_or_never() {
+fn a_new_key_of_a_full_table_gets_a_wait_or_never() {
     let (limiter, _) = open(1, limits(1, 100, 2));
     assert_eq!(limiter.hit(key(1), 0, 1), Hit::Allow(1));
     assert_eq!(limiter.hit(key(2), 0, 1), Hit::Deny(100 * MS));
@@ -327,7 +326,7 @@ fn a_new_key_of_a_full_table_is_told_when_to_come_again_or_never() {
     assert_eq!(limiter.reserve(key(2), 0, 1, 99 * MS), Reserved::TooFar(100 * MS));
     assert_eq!(limiter.reserve(key(2), 0, 1, 100 * MS), Reserved::NoPlace(100 * MS));
     assert_eq!(limiter.reserve(key(2), 0, 3, 100 * MS), Reserved::Never);
-    // `NoPlace` asks the caller to come again, and so is not counted.
+    // A caller that gets `NoPlace` asks again, so that answer is not counted.
     let info = limiter.info(1).unwrap();
     assert_eq!((info.allowed, info.denied), (1, 4));
 }

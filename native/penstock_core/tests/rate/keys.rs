@@ -1,4 +1,4 @@
-//! Many keys against a map of what each one owes.
+//! Many keys against a plain model: a map of what each one owes.
 
 use std::collections::HashMap;
 
@@ -9,15 +9,20 @@ use crate::{MS, key, keys, limits, open, update};
 
 #[derive(Clone, Debug)]
 enum Act {
+    /// A key and a cost.
     Hit(u64, u32),
     Reset(u64),
+    /// A limit in 100 ms, and a burst.
     Update(u32, u32),
+    /// A key, and the patience in ns.
     Reserve(u64, u64),
     Charge(u64, u32),
     Refund(u64, u32),
+    /// A key, and for how many ns.
     Pause(u64, u64),
 }
 
+/// Generates acts, each with the ns that pass before it.
 fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
     let act = prop_oneof![
         20 => (0..12_u64, 1..6_u32).prop_map(|(key, cost)| Act::Hit(key, cost)),
@@ -36,7 +41,7 @@ proptest! {
 
     // The model is a map of what each key owes, in ns. Key 0 is the global one.
     #[test]
-    fn each_key_is_counted_for_itself(acts in acts()) {
+    fn each_key_owes_what_the_model_says(acts in acts()) {
         let mut rate = Rate::new(10, 100, 5).unwrap();
         let (limiter, global) = open(100, limits(10, 100, 5));
         let name = |n: u64| if n == 0 { global } else { key(n) };
@@ -117,7 +122,7 @@ proptest! {
                 Act::Update(limit, burst) => {
                     let new = Rate::new(limit, 100, burst).unwrap();
                     update(&limiter, limits(limit, 100, burst), now);
-                    // An update to the rate in force changes nothing, not even charges beyond the
+                    // An update to the rate in force cuts nothing, not even a charge beyond the
                     // burst.
                     if new != rate {
                         for debt in owed.values_mut() {

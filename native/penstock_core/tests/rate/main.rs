@@ -1,4 +1,5 @@
-//! Rate limiters against plain models of them, in exact arithmetic, and their edges.
+//! Rate limiters against plain models in exact arithmetic, and cases that random hits do not
+//! reach.
 #![cfg(not(any(loom, shuttle)))]
 
 mod bucket;
@@ -26,10 +27,12 @@ fn key(n: u64) -> Key {
     let mut word = n.wrapping_add(0x9E37_79B9_7F4A_7C15);
     word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    // The generation is that of the first opening.
+    // The first generation is 1.
     Key::Tag(1, (word ^ (word >> 31)).max(1))
 }
 
+/// Changes the rate, with all the calls that it takes. Returns the number of calls before the
+/// last.
 fn update(limiter: &Limiter, limits: Limits, now: u64) -> usize {
     let (mut from, mut steps) = (None, 0);
     while let Changed::NotYet(progress) = limiter.update(1, |_| Some(limits), now, from) {
@@ -38,6 +41,7 @@ fn update(limiter: &Limiter, limits: Limits, now: u64) -> usize {
     steps
 }
 
+/// Returns the number of active keys, read in pieces.
 fn keys(limiter: &Limiter, now: u64) -> u64 {
     let (mut sum, mut at) = (0, Some(0));
     while let Some(from) = at {

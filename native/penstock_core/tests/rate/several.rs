@@ -1,4 +1,4 @@
-//! Charges of several limiters at once, by `hit_all`.
+//! Charges of several limiters at once, by `hit_all`: tentative ones, which may be taken back.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -8,16 +8,17 @@ use penstock_core::{All, Charge, Hit, Key, Limiter, hit_all};
 use crate::{MS, charge, key, limits, open};
 
 #[test]
-fn several_are_charged_all_or_none() {
+fn hit_all_charges_all_limiters_or_none() {
     let (a, all) = open(10, limits(1, 100, 3));
     let (b, _) = open(10, limits(1, 1_000, 2));
     let both = |n| [charge(&a, all, n), charge(&b, key(1), 1)];
     assert_eq!(hit_all(&both(1), || 0), All::Allowed);
     assert_eq!(hit_all(&both(1), || 0), All::Allowed);
-    // The second limiter denies, the first one is not charged, and the longest wait is returned.
+    // The second limiter denies, so the first one is not charged.
     assert_eq!(hit_all(&both(1), || 0), All::Denied(1, Some(1_000 * MS)));
     assert_eq!(hit_all(&both(2), || 0), All::Denied(1, Some(1_000 * MS)));
     assert_eq!(a.peek(all, 0, 1), Hit::Allow(0));
+    // A cost above the burst, or above any, is never allowed.
     assert_eq!(hit_all(&both(4), || 0), All::Denied(0, None));
     assert_eq!(
         hit_all(&[charge(&a, all, 1), Charge { limiter: &b, key: key(2), cost: None }], || 0),
@@ -40,8 +41,9 @@ fn several_are_charged_all_or_none() {
     assert_eq!(charges[0].cost, None);
 }
 
-/// Runs a `hit_all` on a limiter of 1 per ms with a burst of 10, and on one that denies it. The
-/// second limiter is exhausted after the charge of the first; `meanwhile` runs at that point.
+/// Runs a `hit_all` on a limiter of 1 per ms with a burst of 10, and on a second one that denies.
+/// Between the charge of the first and that of the second, `meanwhile` runs and returns the time,
+/// and another hit exhausts the second. Returns the first limiter, with its key.
 fn denied_in_the_middle(cost: u32, mut meanwhile: impl FnMut(&Limiter, Key) -> u64) -> (Limiter, Key) {
     let (first, all) = open(8, limits(1, 1, 10));
     let (second, key) = open(1, limits(1, 1_000, 1));
@@ -51,7 +53,8 @@ fn denied_in_the_middle(cost: u32, mut meanwhile: impl FnMut(&Limiter, Key) -> u
         [Charge { limiter: &first, key: all, cost: Some(cost) }, Charge { limiter: &second, key, cost: Some(1) }];
     let outcome = hit_all(&charges, || {
         calls.set(calls.get() + 1);
-        // The clock is read for two checks, the first charge, and then the second.
+        // The clock is read for two peeks, for the first charge, and fourth for the second
+        // charge.
         if calls.get() == 4 {
             now.set((meanwhile.borrow_mut())(&first, all));
             assert_eq!(second.hit(key, now.get(), 1), Hit::Allow(0));
@@ -63,21 +66,21 @@ fn denied_in_the_middle(cost: u32, mut meanwhile: impl FnMut(&Limiter, Key) -> u
 }
 
 #[test]
-fn what_has_run_out_of_a_charge_is_not_taken_back() {
+fn the_part_of_a_charge_that_has_run_out_is_not_taken_back() {
     let mut allowed = 0;
-    let mut hit_all_there_is = |limiter: &Limiter, key| {
+    let mut hit_until_denied = |limiter: &Limiter, key| {
         while let Hit::Allow(_) = limiter.hit(key, 4 * MS, 1) {
             allowed += 1;
         }
         4 * MS
     };
-    let (first, key) = denied_in_the_middle(5, &mut hit_all_there_is);
-    hit_all_there_is(&first, key);
-    assert_eq!(allowed, 10, "at one time");
+    let (first, key) = denied_in_the_middle(5, &mut hit_until_denied);
+    hit_until_denied(&first, key);
+    assert_eq!(allowed, 10, "one burst, at one time");
 }
 
 #[test]
-fn a_charge_is_taken_back_whole_whatever_other_key_is_reset() {
+fn a_charge_is_taken_back_whole_after_a_reset_of_another_key() {
     let (first, key) = denied_in_the_middle(5, |limiter, _| {
         assert!(limiter.reset(Key::Tag(1, 1)));
         0
@@ -86,7 +89,7 @@ fn a_charge_is_taken_back_whole_whatever_other_key_is_reset() {
 }
 
 #[test]
-fn one_that_cannot_be_taken_back_is_not_made_again() {
+fn after_a_charge_that_cannot_be_taken_back_there_is_no_further_attempt() {
     let (first, key) = denied_in_the_middle(2, |limiter, key| {
         assert!(limiter.reset(key));
         assert_eq!(limiter.hit(key, 0, 2), Hit::Allow(8));

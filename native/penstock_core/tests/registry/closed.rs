@@ -1,4 +1,5 @@
-//! Closed names, which leave their nodes to other names.
+//! Closed names, which leave their nodes to other names: a name that has lost its node is
+//! forgotten, and begins a new life when it is started again.
 
 use penstock_core::{Changes, Drain, Kind, NotHeld, Parked, Registry, Started, Status};
 
@@ -10,10 +11,11 @@ fn of_a_bucket(at: u64) -> u64 {
     at << 18 | 0x40
 }
 
+/// Returns the number of nodes, used or not.
 fn nodes(registry: &Registry<Fake>) -> usize {
     let piece = registry.names(0, usize::MAX / 16);
     assert_eq!(piece.next, None);
-    // Visits to buckets are counted as well: eight buckets count as one name.
+    // The work of a walk counts one for each name, and one for each eight buckets.
     piece.looked_at - 4096 / 8
 }
 
@@ -42,22 +44,22 @@ fn a_name_in_use_is_not_forgotten() {
     let start = |at| assert_eq!(registry.start(&host, name(at), owner, limit(1)), Started::Fresh);
     let forgotten = |at| registry.find(name(at)).is_none() && registry.was_forgotten(name(at));
     start(1);
-    // The name is open.
+    // Name 1 is open, so name 2 gets a node of its own.
     start(2);
     close(name(2));
     assert_eq!(registry.find(name(1)).unwrap().pool().unwrap().1, 1);
-    // The name is closed, and a permit that was acquired before that is held.
+    // Name 1 is closed while a permit is held in its pool, so name 3 gets the node of name 2.
     let (pool, instance) = registry.find(name(1)).unwrap().pool().unwrap();
     pool.try_acquire(&host, holder, 1, Kind::Manual).unwrap();
     close(name(1));
     start(3);
     assert!(forgotten(2) && !forgotten(1));
     assert!(std::ptr::eq(registry.find(name(1)).unwrap().instance(instance).unwrap(), pool));
-    // The permit is released.
+    // The permit is released, so name 4 gets the node of name 1.
     pool.release(&host, holder, 1, Kind::Manual).unwrap();
     start(4);
     assert!(forgotten(1));
-    // A drainer waits: a closed name keeps its node for that as well.
+    // Name 4 is closed while a permit is held and a drainer waits.
     let (pool, _) = registry.find(name(4)).unwrap().pool().unwrap();
     pool.try_acquire(&host, holder, 1, Kind::Manual).unwrap();
     assert!(matches!(pool.drain(&host, drainer, host.ticket()), Drain::Waiting(_)));
@@ -74,9 +76,9 @@ fn a_name_in_use_is_not_forgotten() {
     assert!(forgotten(6));
 }
 
-/// The pool ids that a caller got before a name was forgotten name no pool of its next life.
+/// An instance that a caller got before the name was forgotten finds no pool of its next life.
 #[test]
-fn a_forgotten_name_begins_another_life() {
+fn a_forgotten_name_begins_a_new_life() {
     let (host, registry) = (Fake::new(1), Registry::new());
     let [owner] = pids();
     let [a, b] = [1, 2].map(of_a_bucket);
@@ -98,10 +100,10 @@ fn a_forgotten_name_begins_another_life() {
     assert_eq!((seen[0], seen[1]), ((a, 1), (b, 1)), "the first life of each");
 }
 
-/// A caller looks a name up, and acts when the node belongs to another name. Each act is refused,
-/// or the caller can tell that it was on the other name.
+/// A caller finds a name, and acts when the node belongs to another name. Each act is refused, or
+/// the caller can tell afterwards that it was on the other name.
 #[test]
-fn callers_that_are_late_touch_no_other_name() {
+fn a_late_caller_touches_no_other_name() {
     let (host, registry) = (Fake::new(3), Registry::new());
     let [owner, user, late] = pids();
     let [a, b] = [1, 2].map(of_a_bucket);
@@ -112,10 +114,10 @@ fn callers_that_are_late_touch_no_other_name() {
     let settings = limit(1);
     registry.start(&host, b, owner, settings);
     let of_b = registry.find(b).unwrap().pool().unwrap().0;
-    assert!(std::ptr::eq(pool, of_b), "it is b's");
+    assert!(std::ptr::eq(pool, of_b), "the node has one pool");
     let still = || named.is_there();
 
-    // The caller takes a permit, can tell that it is b's, and gives it back.
+    // The caller takes a permit, finds that the node is that of `b`, and gives it back.
     assert!(pool.take(&host, late, 1, Kind::Manual) && !still());
     pool.release(&host, late, 1, Kind::Manual).unwrap();
     of_b.try_acquire(&host, user, 1, Kind::Manual).unwrap();

@@ -1,4 +1,4 @@
-//! Names of limiters and bans.
+//! Names of limiters and of bans, and the reuse of their memory for other names.
 
 use penstock_core::{
     Ban, Banned, Generation, Hit, Key, Limiter, LimiterSettings, Named, Registry, Reserved, Started, Status,
@@ -7,15 +7,17 @@ use penstock_core::{
 use crate::support::{Fake, limit};
 use crate::{BANS, NAME, limiter, names, pids, take};
 
+/// Hits the limiter of a name, without a key.
 fn hit(named: Named<'_, Fake>) -> Hit {
     let (limiter, generation) = named.limiter().unwrap();
     limiter.hit(Key::Global(generation), 0, 1)
 }
 
+/// The denial of a second hit.
 const DENIED: Hit = Hit::Deny(100_000_000);
 
 #[test]
-fn a_limiter_is_left_to_the_next_owner_with_what_is_owed() {
+fn the_next_owner_adopts_a_limiter_with_what_is_owed() {
     let (host, registry) = (Fake::new(4), Registry::new());
     let [crashed, next, third, other] = pids();
     assert_eq!(registry.start_limiter(&host, NAME, crashed, limiter(1, 1), || 0), Ok(Started::Fresh));
@@ -28,7 +30,7 @@ fn a_limiter_is_left_to_the_next_owner_with_what_is_owed() {
     assert_eq!(registry.start_limiter(&host, NAME, next, limiter(1, 1), || 0), Ok(Started::Adopted));
     assert_eq!(hit(named), DENIED);
     host.begin_exit(next);
-    // The change takes effect: at twice the rate, half the time is owed.
+    // The new owner's rate is in force: at twice the rate, one hit owes half the time.
     assert_eq!(registry.start_limiter(&host, NAME, third, limiter(2, 1), || 0), Ok(Started::Adopted));
     assert_eq!(hit(named), Hit::Deny(50_000_000));
     assert!(!named.close(&host, other));
@@ -38,7 +40,7 @@ fn a_limiter_is_left_to_the_next_owner_with_what_is_owed() {
 }
 
 #[test]
-fn a_limiter_of_another_size_is_another() {
+fn a_limiter_of_another_size_or_clock_is_not_adopted() {
     let (host, registry) = (Fake::new(1), Registry::new());
     let [owner] = pids();
     let named = || registry.find(NAME).unwrap();
@@ -51,7 +53,7 @@ fn a_limiter_of_another_size_is_another() {
 }
 
 #[test]
-fn a_name_may_be_of_a_pool_and_then_of_a_limiter_and_back() {
+fn a_name_may_stand_for_a_pool_then_a_limiter_then_a_pool() {
     let (host, registry) = (Fake::new(2), Registry::new());
     let [owner, holder] = pids();
     registry.start(&host, NAME, owner, limit(1));
@@ -88,10 +90,10 @@ fn the_memory_of_a_closed_limiter_serves_the_next_of_its_size() {
     assert_eq!(seen.len(), 2);
 }
 
-/// A caller found a limiter before it was closed, and asks it when another name uses its memory.
-/// The only place of the table is taken.
+/// A caller finds a limiter, and asks it when it is closed and serves another name. The only
+/// place of its table is taken.
 #[test]
-fn who_is_late_is_told_nothing_of_another_s_limiter() {
+fn a_late_caller_learns_nothing_of_the_next_limiter() {
     let (host, registry) = (Fake::new(2), Registry::new());
     let [a, b] = pids();
     let settings = limiter(1, 1);
@@ -111,12 +113,13 @@ fn who_is_late_is_told_nothing_of_another_s_limiter() {
     assert_eq!((info.allowed, info.denied), (1, 0));
 }
 
+/// Returns the ban list of a name, and its generation.
 fn bans(registry: &Registry<Fake>, name: u64) -> (&Ban, Generation) {
     registry.find(name).unwrap().bans().unwrap()
 }
 
 #[test]
-fn who_is_late_bans_nobody_in_another_s_list() {
+fn a_late_caller_bans_no_key_in_the_next_list() {
     let (host, registry) = (Fake::new(2), Registry::new());
     let [a, b] = pids();
     assert_eq!(registry.start_bans(&host, NAME, a, BANS, || 0), Ok(Started::Fresh));
@@ -126,7 +129,7 @@ fn who_is_late_bans_nobody_in_another_s_list() {
     let (ban, now) = bans(&registry, NAME << 1);
     assert!(std::ptr::eq(late, ban));
     ban.ban(now, 5, 0, 10, Box::new([5]), Box::new([]));
-    // The list has room for one ban, and a second would drop it.
+    // The list has room for one ban, so a second one would drop it.
     late.ban(before, 6, 0, 100, Box::new([6]), Box::new([]));
     late.record_failure(before, 7, 0, || (Box::new([7]), Box::new([])));
     assert!(!late.advance(before, 1));

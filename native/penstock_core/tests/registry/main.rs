@@ -1,5 +1,5 @@
-//! Names and what they stand for: which process may start, adopt and close them, and the reuse of
-//! pools and memory.
+//! Names and the pools, limiters and bans that they stand for: which process may start, adopt and
+//! close them, and the reuse of their memory. Unnamed pools as well.
 #![cfg(not(any(loom, shuttle)))]
 
 mod closed;
@@ -16,15 +16,17 @@ use support::Fake;
 
 const NAME: u64 = 0x40;
 
+/// Returns the pids from 1 on.
 fn pids<const N: usize>() -> [Pid; N] {
     std::array::from_fn(|at| Pid::new(at as u64 + 1).unwrap())
 }
 
-fn take(host: &Fake, named: Named<'_, Fake>, who: Pid) -> Result<(), Refusal> {
-    named.pool().unwrap().0.try_acquire(host, who, 1, Kind::Manual)
+/// Acquires a permit in the open pool of a name.
+fn take(host: &Fake, named: Named<'_, Fake>, caller: Pid) -> Result<(), Refusal> {
+    named.pool().unwrap().0.try_acquire(host, caller, 1, Kind::Manual)
 }
 
-/// Returns all names of a registry in order, read piece by piece.
+/// Returns all open names in order, read in pieces. Checks the work for each piece.
 fn names(registry: &Registry<Fake>) -> Vec<u64> {
     let (mut all, mut next) = (Vec::new(), Some(0));
     while let Some(from) = next {
@@ -38,6 +40,7 @@ fn names(registry: &Registry<Fake>) -> Vec<u64> {
     all
 }
 
+/// Returns settings of `limit` hits in 100 ms.
 fn limiter(limit: u32, max_keys: u32) -> LimiterSettings {
     LimiterSettings {
         limits: Limits { limit, per_ms: 100, rate: Rate::new(limit, 100, 1).unwrap() },

@@ -13,8 +13,8 @@ enum Op {
     Start { owner: usize, limit: u64 },
     Close { owner: usize },
     Crash { owner: usize },
-    Take { who: usize },
-    Release { who: usize },
+    Take { user: usize },
+    Release { user: usize },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -22,16 +22,17 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0..4_usize, 1..4_u64).prop_map(|(owner, limit)| Op::Start { owner, limit }),
         2 => (0..4_usize).prop_map(|owner| Op::Close { owner }),
         2 => (0..4_usize).prop_map(|owner| Op::Crash { owner }),
-        4 => (0..4_usize).prop_map(|who| Op::Take { who }),
-        3 => (0..4_usize).prop_map(|who| Op::Release { who }),
+        4 => (0..4_usize).prop_map(|user| Op::Take { user }),
+        3 => (0..4_usize).prop_map(|user| Op::Release { user }),
     ]
 }
 
 #[derive(Default)]
 struct Model {
     owner: Option<usize>,
+    /// The pool that is open.
     current: Option<usize>,
-    /// Per pool: its limit, and the number of permits that each user holds.
+    /// By pool: its limit, and the number of permits that each user holds.
     pools: Vec<(u64, BTreeMap<usize, u64>)>,
 }
 
@@ -39,7 +40,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_registry_is_what_its_model_is(ops in proptest::collection::vec(op(), 1..60)) {
+    fn a_name_answers_as_its_model(ops in proptest::collection::vec(op(), 1..60)) {
         // Owners 1 to 4, users 5 to 8.
         let (host, registry) = (Fake::new(8), Registry::new());
         let [o1, o2, o3, o4, u1, u2, u3, u4] = pids();
@@ -53,8 +54,8 @@ proptest! {
                     }
                     let started = registry.start(&host, NAME, owners[owner], limit(bound));
                     match (model.owner, model.current) {
-                        (Some(keeper), _) if keeper != owner && host.alive(owners[keeper]) => {
-                            prop_assert_eq!(started, Started::AlreadyStarted(owners[keeper]));
+                        (Some(other), _) if other != owner && host.alive(owners[other]) => {
+                            prop_assert_eq!(started, Started::AlreadyStarted(owners[other]));
                             continue;
                         }
                         (_, Some(current)) => {
@@ -82,8 +83,7 @@ proptest! {
                     }
                 }
                 Op::Crash { owner } => {
-                    // Another process gets the pid of a dead owner, unless that still owns the
-                    // name.
+                    // A dead process that owns nothing is replaced by a new one of its pid.
                     if host.alive(owners[owner]) {
                         host.begin_exit(owners[owner]);
                     } else if model.owner != Some(owner) {
@@ -91,28 +91,27 @@ proptest! {
                         host.reuse(owners[owner]);
                     }
                 }
-                Op::Take { who } => {
+                Op::Take { user } => {
                     let pool = registry.find(NAME).and_then(Named::pool);
                     prop_assert_eq!(pool.map(|(_, id)| id as usize - 1), model.current);
                     if let (Some((pool, _)), Some(current)) = (pool, model.current) {
                         let (bound, held) = &mut model.pools[current];
                         let free = held.values().sum::<u64>() < *bound;
-                        prop_assert_eq!(pool.try_acquire(&host, users[who], 1, Kind::Manual).is_ok(), free);
+                        prop_assert_eq!(pool.try_acquire(&host, users[user], 1, Kind::Manual).is_ok(), free);
                         if free {
-                            *held.entry(who).or_default() += 1;
+                            *held.entry(user).or_default() += 1;
                         }
                     }
                 }
-                Op::Release { who } => {
-                    // The user releases in the pool in which it holds a permit, even if that is
-                    // closed.
-                    let Some(at) = model.pools.iter().position(|(_, held)| held.contains_key(&who)) else { continue };
+                Op::Release { user } => {
+                    // A user releases in the pool in which it holds a permit, open or not.
+                    let Some(at) = model.pools.iter().position(|(_, held)| held.contains_key(&user)) else { continue };
                     let pool = registry.find(NAME).and_then(|named| named.instance(at as u64 + 1)).unwrap();
-                    prop_assert_eq!(pool.release(&host, users[who], 1, Kind::Manual), Ok(()));
-                    let held = model.pools[at].1.get_mut(&who).unwrap();
+                    prop_assert_eq!(pool.release(&host, users[user], 1, Kind::Manual), Ok(()));
+                    let held = model.pools[at].1.get_mut(&user).unwrap();
                     *held -= 1;
                     if *held == 0 {
-                        model.pools[at].1.remove(&who);
+                        model.pools[at].1.remove(&user);
                     }
                 }
             }

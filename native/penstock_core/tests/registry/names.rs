@@ -1,6 +1,6 @@
 //! Names that are started, adopted and closed, and their pools.
 
-use penstock_core::{Changes, Kind, Pid, Registry, Settings, Started, Status};
+use penstock_core::{Answer, Changes, Kind, Pid, Registry, Settings, Started, Status};
 
 use crate::support::{Fake, limit};
 use crate::{NAME, names, pids, take};
@@ -20,7 +20,7 @@ fn a_name_is_started_once() {
     assert_eq!(registry.start(&host, NAME, other, limit(9)), Started::AlreadyStarted(owner));
     let named = registry.find(NAME).unwrap();
     let (pool, id) = named.pool().unwrap();
-    assert_eq!((pool.info().settings, id), (limit(3), 1), "the old limit stays");
+    assert_eq!((pool.info().settings, id), (limit(3), 1), "the first settings stay");
     assert_eq!(named.owner(), Some(owner));
     assert_eq!(names(&registry), [NAME]);
 }
@@ -41,10 +41,9 @@ fn names_that_share_a_bucket_are_told_apart() {
     assert!(registry.find(1 << 30).is_none());
 }
 
-/// 50,000 names are returned in pieces, each with a bound on the names visited, and none is left
-/// out.
+/// Each piece visits a bounded number of names, and together they leave none out.
 #[test]
-fn names_are_told_in_pieces() {
+fn names_are_listed_in_pieces() {
     let (host, registry) = (Fake::new(1), Registry::new());
     let [owner] = pids();
     let all: Vec<u64> = (1..=50_000).map(|at| at << 6 | 0xB).collect();
@@ -71,7 +70,7 @@ fn only_its_owner_closes_a_pool() {
     assert_eq!(pool.info().status, Status::Closed);
     assert!(named.pool().is_none());
     assert_eq!((named.owner(), names(&registry)), (None, vec![]));
-    assert!(!named.close(&host, owner), "once");
+    assert!(!named.close(&host, owner), "a name is closed once");
 }
 
 #[test]
@@ -85,14 +84,14 @@ fn a_crashed_owner_leaves_its_pool_to_the_next() {
     pool.update(&host, Changes { limit: Some(2), ..Changes::default() });
     host.begin_exit(crashed);
 
-    // Unchanged options leave later updates in force.
+    // A setting that the next owner starts with unchanged keeps its later updates.
     assert_eq!(registry.start(&host, NAME, next, Settings { max_overdraft: 7, ..limit(5) }), Started::Adopted);
     assert_eq!(named.pool().map(|(_, id)| id), Some(id));
     let info = pool.info();
     assert_eq!((info.in_use, info.settings.limit, info.settings.max_overdraft), (1, 2, 7));
-    assert!(!named.close(&host, crashed), "it is the other's now");
+    assert!(!named.close(&host, crashed), "the name has another owner");
 
-    // Changed options replace the settings.
+    // A changed one is in force.
     host.begin_exit(next);
     let changed = Settings { limit: 6, max_waiting: 3, max_overdraft: 1, held_longer_than: 9 };
     assert_eq!(registry.start(&host, NAME, last, changed), Started::Adopted);
@@ -100,7 +99,7 @@ fn a_crashed_owner_leaves_its_pool_to_the_next() {
 }
 
 #[test]
-fn an_owner_that_starts_anew_adopts_from_itself() {
+fn an_owner_that_starts_again_adopts_from_itself() {
     let (host, registry) = (Fake::new(1), Registry::new());
     let [owner] = pids();
     registry.start(&host, NAME, owner, limit(5));
@@ -109,7 +108,7 @@ fn an_owner_that_starts_anew_adopts_from_itself() {
 }
 
 #[test]
-fn an_adoption_with_a_larger_limit_wakes_and_with_a_smaller_one_refuses() {
+fn an_adoption_grants_by_a_larger_limit_and_refuses_by_a_smaller_one() {
     let (host, registry) = (Fake::new(6), Registry::new());
     let [first, second, third, holder, small, large] = pids();
     registry.start(&host, NAME, first, limit(3));
@@ -120,15 +119,15 @@ fn an_adoption_with_a_larger_limit_wakes_and_with_a_smaller_one_refuses() {
     pool.park(&host, large, 3, Kind::Manual, host.ticket());
     host.begin_exit(first);
     registry.start(&host, NAME, second, limit(4));
-    assert_eq!(host.mailbox(small), [(0, penstock_core::Answer::Granted)]);
+    assert_eq!(host.mailbox(small), [(0, Answer::Granted)]);
     host.begin_exit(second);
     registry.start(&host, NAME, third, limit(2));
-    assert_eq!(host.mailbox(large), [(1, penstock_core::Answer::Full)]);
+    assert_eq!(host.mailbox(large), [(1, Answer::Full)]);
     assert_eq!(pool.info().in_use, 4);
 }
 
 #[test]
-fn restarts_use_the_pools_there_are() {
+fn a_start_reopens_a_pool_without_holders() {
     let (host, registry) = (Fake::new(3), Registry::new());
     let [owner, a, b] = pids();
     registry.start(&host, NAME, owner, limit(1));
@@ -140,8 +139,7 @@ fn restarts_use_the_pools_there_are() {
     };
     // While no permit is held, each restart gets the same pool.
     assert!((2..100).all(|bound| restart(bound) == 1));
-    // While a permit is held, a restart gets another pool, and the permit stays counted in the
-    // first.
+    // While a permit is held, a restart gets another pool. The permit stays counted in the first.
     assert_eq!(take(&host, named, a), Ok(()));
     assert_eq!(restart(1), 2);
     assert_eq!(named.pool().unwrap().0.info().in_use, 0);
@@ -149,7 +147,8 @@ fn restarts_use_the_pools_there_are() {
     assert_eq!(take(&host, named, b), Ok(()));
     assert_eq!(restart(1), 3);
     assert!((0..100).all(|_| restart(1) == 3));
-    // Work that began on a pool ends on it; a later restart uses the pool again.
+    // A permit is released in the pool that admitted its holder. A later restart reopens the
+    // pool.
     assert_eq!(named.instance(1).unwrap().release(&host, a, 1, Kind::Manual), Ok(()));
     assert_eq!(restart(1), 1);
     assert_eq!(take(&host, named, a), Ok(()));
@@ -161,7 +160,7 @@ fn restarts_use_the_pools_there_are() {
 }
 
 #[test]
-fn a_name_has_as_many_pools_as_are_held() {
+fn a_name_has_one_idle_pool_and_those_that_are_held() {
     const MANY: u64 = 500;
     let (host, registry) = (Fake::new(MANY as usize + 1), Registry::new());
     let owner = Pid::new(1).unwrap();
@@ -177,7 +176,7 @@ fn a_name_has_as_many_pools_as_are_held() {
         assert_eq!(take(&host, named, holder(n)), Ok(()));
         assert_eq!(restart(), n + 1);
     }
-    // A pool that is idle again is found after some starts, as each start visits 64 pools.
+    // A pool without holders is reopened after some starts, as each start visits 64 pools.
     let idle = named.instance(300).unwrap();
     assert_eq!(idle.release(&host, holder(300), 1, Kind::Manual), Ok(()));
     let mut last = restart();

@@ -7,8 +7,8 @@ use penstock_core::{
 use crate::pids;
 use crate::support::{Fake, limit};
 
-/// Clears a pool that was dropped, in pieces of one entry, and makes it reusable. Returns the
-/// number of pieces.
+/// Closes and clears a pool as the host does when its last user drops it, in pieces of one entry,
+/// and makes it spare. Returns the number of pieces.
 fn drop_unnamed(host: &Fake, registry: &Registry<Fake>, id: UnnamedId, pool: &Pool<Fake>) -> usize {
     pool.close(host);
     let (mut next, mut pieces) = (Some(Cursor::default()), 0);
@@ -28,8 +28,8 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
     assert!(registry.reuse_unnamed(limit(1)).is_none());
     let (id, pool) = registry.make_unnamed(limit(5_000));
     for (n, &holder) in holders.iter().enumerate() {
-        // Each holder has permits of all kinds: manual, bound, on offer, and given by another
-        // process.
+        // Each holder but the first and the last has permits of all kinds: given by another
+        // process, bound, and offered.
         pool.try_acquire(&host, holder, 1, Kind::Manual).unwrap();
         pool.try_acquire(&host, holder, 2, Kind::Bound).unwrap();
         pool.offer(holder, 1).unwrap();
@@ -71,7 +71,8 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
     assert_eq!(reused.info().in_use, 3);
 }
 
-/// A process that acquires in one unnamed pool after the other leaves one entry and one watch.
+/// A process that makes, uses and drops one unnamed pool after the other needs one pool, one
+/// entry and one watch.
 #[test]
 fn a_loop_of_unnamed_pools_needs_one_pool() {
     let (host, registry) = (Fake::new(1), Registry::new());
@@ -91,7 +92,8 @@ fn a_loop_of_unnamed_pools_needs_one_pool() {
     assert_eq!(registry.reuse_unnamed(limit(2)).unwrap().1.info().in_use, 0);
 }
 
-/// The waiters of a dropped pool exceed one call. All are told before the pool is reusable.
+/// A dropped pool has more waiters than one call answers. All are answered before the pool is
+/// spare.
 #[test]
 fn waiters_of_a_dropped_pool_are_told_that_it_is_closed() {
     const WAITERS: u64 = 500;
@@ -110,10 +112,10 @@ fn waiters_of_a_dropped_pool_are_told_that_it_is_closed() {
     assert!(registry.reuse_unnamed(limit(1)).is_some());
 }
 
-/// An overdue process counts as killed in the opening of the pool that admitted it, and in no
-/// later one.
+/// A process that is killed past its deadline is counted in the opening of the pool that admitted
+/// it, and in no later one.
 #[test]
-fn who_was_admitted_before_is_not_counted_as_killed() {
+fn a_process_of_an_earlier_opening_is_not_counted_as_killed() {
     let (host, registry) = (Fake::new(1), Registry::new());
     let [pid] = pids();
     let (id, pool) = registry.make_unnamed(limit(1));

@@ -1,4 +1,4 @@
-//! The clock by a counter, against the exact one.
+//! The clock by a counter of the processor, against the exact clock that it is kept in step with.
 #![cfg(not(any(loom, shuttle)))]
 
 use std::cell::Cell;
@@ -6,12 +6,15 @@ use std::cell::Cell;
 use penstock_core::TickClock;
 use proptest::prelude::*;
 
-/// Both clocks: a counter of `per_us` ticks in 1,000 ns, and the exact clock.
+/// Both clocks, which show one time.
 struct World {
+    /// The time.
     ns: Cell<u64>,
+    /// Ticks of the counter in 1,000 ns.
     per_us: u64,
+    /// What the counter shows at 0 ns.
     offset: Cell<u64>,
-    /// The ns that each reading takes.
+    /// The ns that a reading of either clock takes.
     reading: u64,
 }
 
@@ -37,7 +40,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_is_never_ahead_and_hardly_behind(
+    fn the_counter_is_never_ahead_of_the_exact_clock_and_hardly_behind(
         per_us in 1_000_u64..6_000,
         offset: u64,
         begin in 1_u64..1 << 60,
@@ -55,9 +58,9 @@ proptest! {
         }
     }
 
-    // A machine was suspended or moved, or its counter is no clock at all.
+    // As when a machine was suspended or moved, or its counter is no clock at all.
     #[test]
-    fn a_counter_that_jumps_is_found_out(
+    fn a_counter_that_jumps_is_not_trusted(
         per_us in 1_000_u64..6_000,
         jumps in prop::collection::vec((0..300_000_000_u64, any::<u64>()), 1..50),
     ) {
@@ -68,7 +71,7 @@ proptest! {
                 world.ns.set(world.ns.get() + 1_000_000);
                 world.now(&counter);
             }
-            // The counter jumps further than a window, in either direction.
+            // The counter jumps by more than a window, in either direction.
             world.offset.set(world.offset.get().wrapping_add(jump % (u64::MAX - 200_000_000) + 100_000_000));
             world.ns.set(world.ns.get() + gap);
             let before = world.ns.get();
@@ -79,7 +82,7 @@ proptest! {
 }
 
 #[test]
-fn it_is_used() {
+fn the_exact_clock_is_read_once_in_a_window() {
     let world = World { ns: Cell::new(1), per_us: 2_500, offset: Cell::new(0), reading: 20 };
     let counter = TickClock::default();
     let exact = Cell::new(0);
@@ -102,14 +105,14 @@ fn it_is_used() {
 }
 
 #[test]
-fn a_pace_that_changes_is_found_out() {
+fn a_counter_whose_pace_changes_is_not_trusted() {
     let mut world = World { ns: Cell::new(1), per_us: 2_000, offset: Cell::new(0), reading: 20 };
     let counter = TickClock::default();
     for _ in 0..1_000 {
         world.ns.set(world.ns.get() + 500_000);
         world.now(&counter);
     }
-    // The counter becomes half as fast again, from the same tick on.
+    // From this tick on, the counter is faster by a half.
     let (ticks, ns) = (world.ticks(), world.ns.get());
     world.per_us = 3_000;
     world.offset.set(ticks.wrapping_sub((u128::from(ns) * 3) as u64));
@@ -118,7 +121,7 @@ fn a_pace_that_changes_is_found_out() {
         world.ns.set(world.ns.get() + 500_000);
         ahead = u64::max(ahead, world.now(&counter).saturating_sub(world.ns.get()));
     }
-    // The clock is ahead by half a window, once.
+    // The clock is ahead by half a window at most, until the next base.
     assert!(ahead <= 2_100_000, "{ahead}");
     for _ in 0..2_000 {
         world.ns.set(world.ns.get() + 500_000);

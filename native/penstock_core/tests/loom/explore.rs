@@ -1,16 +1,14 @@
-//! How a model is run.
-
-#![allow(dead_code)] // Each of the test programs uses its part.
+//! Runs a model in all its interleavings.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
 
-/// Runs a model in each of its interleavings; at most `LOOM_MAX_PREEMPTIONS` preemptions, or 3.
+/// Runs a model in each interleaving with at most `LOOM_MAX_PREEMPTIONS` preemptions, or 3.
 pub(crate) fn explore(model: impl Fn() + Send + Sync + 'static) {
     explore_at_least(0, model);
 }
 
-/// Runs a model that covers its race only with at least this number of preemptions.
+/// Runs a model that reaches its race only if at least this number of preemptions is allowed.
 pub(crate) fn explore_at_least(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(3).max(preemptions));

@@ -1,4 +1,4 @@
-//! Races of a clock by a counter of the processor.
+//! Races of the clock by a counter of the processor.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use penstock_core::TickClock;
 use crate::explore::explore;
 use crate::limiter::MS;
 
-/// A caller reads by one base while another caller writes the next two. No reading mixes two
-/// bases.
+/// A caller reads a base while another caller writes the next two (`TickClock::rebase`). No reading
+/// mixes words of two bases, which the sequence lock prevents.
 #[test]
 fn reading_of_a_base_against_the_next() {
     explore(|| {
         const SPAN: u64 = 100 * MS;
         let counter = Arc::new(TickClock::default());
-        // The counter makes two ticks in a ns, from 1,000 on.
+        // The counter ticks twice in a ns, and begins at 1,000.
         let at = |counter: &TickClock, ns: u64| counter.now(|| 1_000 + 2 * ns, || ns);
         at(&counter, 1);
         at(&counter, 1 + SPAN);
@@ -25,8 +25,8 @@ fn reading_of_a_base_against_the_next() {
         };
         let mut readings = [SPAN + 2 * MS, 3 * SPAN].map(|ns| (ns, at(&counter, ns))).to_vec();
         readings.extend(other.join().unwrap());
-        for (ns, told) in readings {
-            assert!(told <= ns && told + 1_000 >= ns, "{told} at {ns}");
+        for (exact, read) in readings {
+            assert!(read <= exact && read + 1_000 >= exact, "{read} at {exact}");
         }
     });
 }

@@ -1,0 +1,233 @@
+//! A fake runtime.
+//!
+//! It behaves as the BEAM does. A process that dies is first not alive; its watchers are told
+//! later, once for each watch. In between it can still be watched, after that it cannot. No
+//! process dies inside a call.
+//!
+//! State of the runtime that synchronizes threads uses the primitives of the model checker.
+//! Counters for the tests use plain atomics, so that they hide no missing ordering of the pool.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32 as PlainU32, AtomicUsize as PlainUsize, Ordering};
+
+use penstock_core::{Answer, Host, Pid, Pool, PoolHost};
+
+#[cfg(loom)]
+mod sync {
+    pub use loom::sync::atomic::AtomicBool;
+    pub use loom::sync::{Condvar, Mutex};
+}
+
+#[cfg(shuttle)]
+mod sync {
+    pub use shuttle::sync::atomic::AtomicBool;
+    pub use shuttle::sync::{Condvar, Mutex};
+}
+
+#[cfg(not(any(loom, shuttle)))]
+mod sync {
+    pub use std::sync::atomic::AtomicBool;
+    pub use std::sync::{Condvar, Mutex};
+}
+
+use sync::{AtomicBool, Condvar, Mutex};
+
+/// Identifies one wait of the whole test. Not `Clone`, so that no wait is answered twice.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ticket(pub u32);
+
+/// The runtime. Clones share their processes.
+#[derive(Clone)]
+pub struct Fake(Arc<World>);
+
+struct World {
+    /// The process of pid `n` is at `n - 1`.
+    processes: Vec<ProcessState>,
+    clock_ms: PlainU32,
+    tickets: PlainU32,
+    answers: PlainUsize,
+    deferrals: PlainUsize,
+    worked: PlainUsize,
+    /// Each process that a pool asked for and that was dead.
+    found_dead: std::sync::Mutex<Vec<Pid>>,
+}
+
+struct ProcessState {
+    alive: AtomicBool,
+    watchers: Mutex<Watchers>,
+    /// Each answer, with the number of its ticket.
+    mailbox: Mutex<Vec<(u32, Answer)>>,
+    arrived: Condvar,
+}
+
+struct Watchers {
+    /// The addresses of the pools that must be told of the death, once for each watch.
+    pools: Vec<usize>,
+    /// The watchers were told: the process cannot be watched any more.
+    gone: bool,
+}
+
+fn address(pool: &Pool<Fake>) -> usize {
+    std::ptr::from_ref(pool).addr()
+}
+
+impl Fake {
+    /// Creates a runtime of `processes` processes, numbered from 1.
+    pub fn new(processes: usize) -> Self {
+        let process = || ProcessState {
+            alive: AtomicBool::new(true),
+            watchers: Mutex::new(Watchers { pools: Vec::new(), gone: false }),
+            mailbox: Mutex::new(Vec::new()),
+            arrived: Condvar::new(),
+        };
+        Self(Arc::new(World {
+            processes: (0..processes).map(|_| process()).collect(),
+            clock_ms: PlainU32::new(1_000),
+            tickets: PlainU32::new(0),
+            answers: PlainUsize::new(0),
+            deferrals: PlainUsize::new(0),
+            worked: PlainUsize::new(0),
+            found_dead: std::sync::Mutex::new(Vec::new()),
+        }))
+    }
+
+    fn process(&self, pid: Pid) -> &ProcessState {
+        &self.0.processes[pid.word() as usize - 1]
+    }
+
+    /// Returns a ticket for one more wait.
+    pub fn ticket(&self) -> Ticket {
+        Ticket(self.0.tickets.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Returns the number of answers given so far, to all processes.
+    pub fn answers(&self) -> usize {
+        self.0.answers.load(Ordering::Relaxed)
+    }
+
+    /// Returns how often a pool called `defer` since the last call of this function.
+    pub fn take_deferrals(&self) -> usize {
+        self.0.deferrals.swap(0, Ordering::Relaxed)
+    }
+
+    /// Returns how many entries and cache lines the pools visited since the last call of this
+    /// function.
+    pub fn take_worked(&self) -> usize {
+        self.0.worked.swap(0, Ordering::Relaxed)
+    }
+
+    /// Returns the processes that the pools found dead since the last call of this function.
+    pub fn take_found_dead(&self) -> Vec<Pid> {
+        std::mem::take(&mut self.0.found_dead.lock().unwrap())
+    }
+
+    /// Sets the clock forward.
+    pub fn advance(&self, ms: u32) {
+        self.0.clock_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Makes the process dead; its watchers are not told yet.
+    pub fn begin_exit(&self, pid: Pid) {
+        // ORDERING: pairs with the load in `alive`; a pool that sees the process dead sees all
+        // that it did before.
+        assert!(self.process(pid).alive.swap(false, Ordering::AcqRel), "{pid:?} dies once");
+    }
+
+    /// Tells the pools that watch the process of its death, as monitors do. Each of them must be
+    /// one of `pools`.
+    pub fn finish_exit(&self, pid: Pid, pools: &[&Pool<Self>]) {
+        let watchers = {
+            let mut watchers = self.process(pid).watchers.lock().unwrap();
+            watchers.gone = true;
+            std::mem::take(&mut watchers.pools)
+        };
+        for watcher in watchers {
+            let pool = pools.iter().find(|pool| address(pool) == watcher).expect("a watch by a known pool");
+            pool.down(self, pid);
+        }
+    }
+
+    /// Returns the number of watches of the process; a pool with two watches counts twice.
+    pub fn watches(&self, pid: Pid) -> usize {
+        self.process(pid).watchers.lock().unwrap().pools.len()
+    }
+
+    /// Gives the pid of a dead process to a new one.
+    pub fn reuse(&self, pid: Pid) {
+        let mut watchers = self.process(pid).watchers.lock().unwrap();
+        assert!(watchers.gone && watchers.pools.is_empty(), "{pid:?} is still watched");
+        watchers.gone = false;
+        // ORDERING: pairs with the load in `alive`; publishes the new watch state of the pid.
+        self.process(pid).alive.store(true, Ordering::Release);
+    }
+
+    /// Returns the answers that a process got, each with the number of its ticket.
+    pub fn mailbox(&self, pid: Pid) -> Vec<(u32, Answer)> {
+        self.process(pid).mailbox.lock().unwrap().clone()
+    }
+
+    /// Waits until the process has an answer for the ticket. Returns `None` if `give_up` returns
+    /// `true` before; it is called at each message and each nudge.
+    pub fn receive(&self, pid: Pid, ticket: u32, give_up: impl Fn() -> bool) -> Option<Answer> {
+        let process = self.process(pid);
+        let mut mailbox = process.mailbox.lock().unwrap();
+        loop {
+            if let Some(&(_, answer)) = mailbox.iter().find(|(of, _)| *of == ticket) {
+                return Some(answer);
+            }
+            if give_up() {
+                return None;
+            }
+            mailbox = process.arrived.wait(mailbox).unwrap();
+        }
+    }
+
+    /// Wakes the threads that wait in `receive`, so that they call `give_up`.
+    pub fn nudge(&self, pid: Pid) {
+        let _mailbox = self.process(pid).mailbox.lock().unwrap();
+        self.process(pid).arrived.notify_all();
+    }
+}
+
+impl Host for Fake {
+    type Ticket = Ticket;
+
+    fn alive(&self, pid: Pid) -> bool {
+        // ORDERING: pairs with the swap in `begin_exit` and the store in `reuse`.
+        let alive = self.process(pid).alive.load(Ordering::Acquire);
+        if !alive {
+            self.0.found_dead.lock().unwrap().push(pid);
+        }
+        alive
+    }
+
+    fn wake(&self, pid: Pid, ticket: Ticket, answer: Answer) {
+        self.0.answers.fetch_add(1, Ordering::Relaxed);
+        self.process(pid).mailbox.lock().unwrap().push((ticket.0, answer));
+        self.process(pid).arrived.notify_all();
+    }
+
+    fn now_ms(&self) -> u32 {
+        self.0.clock_ms.load(Ordering::Relaxed)
+    }
+
+    fn worked(&self, entries: usize) {
+        self.0.worked.fetch_add(entries, Ordering::Relaxed);
+    }
+}
+
+impl PoolHost for Fake {
+    type PoolData = ();
+
+    fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool {
+        let mut watchers = self.process(pid).watchers.lock().unwrap();
+        if !watchers.gone {
+            watchers.pools.push(address(pool));
+        }
+        !watchers.gone
+    }
+
+    fn defer(&self, _pool: &Pool<Self>) {
+        self.0.deferrals.fetch_add(1, Ordering::Relaxed);
+    }
+}
