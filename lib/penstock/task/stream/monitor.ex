@@ -1,7 +1,7 @@
 defmodule Penstock.Task.Stream.Monitor do
-  # The stream guard of the glossary: one process for each stream, between the consumer and its
-  # tasks. It is linked to all of them. A task that fails ends the consumer, unless the consumer
-  # traps exits. A consumer that dies ends its tasks.
+  # The stream monitor: one process for each stream, between the consumer and its tasks. It is
+  # linked to all of them. A task that fails ends the consumer, unless the consumer traps exits. A
+  # consumer that dies ends its tasks.
   #
   #     consumer <- link, monitor -> stream monitor <- link -> task
   #         |                                                   ^
