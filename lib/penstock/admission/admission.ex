@@ -80,7 +80,7 @@ defmodule Penstock.Admission do
   defp try_once(:spawn, ref, permits), do: Native.spawn_try(ref, permits)
 
   # The first call of a caller that may wait neither counts a refusal nor scans for dead holders.
-  # The call that parks the caller scans, and counts the caller if it refuses it.
+  # The call that parks the caller scans, and counts a refusal.
   defp take(:free, ref, permits), do: Native.pool_take(ref, permits)
   defp take(:run, ref, permits), do: Native.run_take(ref, permits)
   defp take(:spawn, ref, permits), do: Native.spawn_take(ref, permits)

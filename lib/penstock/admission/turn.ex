@@ -4,7 +4,7 @@ defmodule Penstock.Admission.Turn do
 
   @ns_per_ms 1_000_000
 
-  # ns from the instant that a timer fires until its process runs, allowed for.
+  # The ns that are allowed for a process to run again after its timer has fired.
   @wake_up_ns 300_000
 
   # Sleeps exactly `ns`. A timer alone fires up to 1 ms late, which is several turns of a quick

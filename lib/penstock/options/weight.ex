@@ -3,12 +3,12 @@ defmodule Penstock.Options.Weight do
   # passed the term.
   #
   # `:erlang.external_size/1` does not yield. It visits a shared subterm once for each path to it,
-  # so a term that shares subterms on 100 levels takes it for ages. This walk stops at its bound:
-  # each term weighs at least one unit, so the walk visits at most as many terms as the bound has
-  # units.
+  # so for a term that shares subterms on 100 levels it never ends in practice. This walk stops at
+  # its bound: each term weighs at least one unit, so the walk visits at most as many terms as the
+  # bound has units.
   @moduledoc false
 
-  # 2^8192, of 1 KiB. A comparison with it is quick, since the VM compares the lengths first.
+  # 2^8192, an integer of 1 KiB. A comparison with it is quick: the VM compares the lengths first.
   @longest Bitwise.bsl(1, 8_192)
 
   # Returns `true` if the term has at most `most` bytes in the external term format. `most` is at
@@ -24,8 +24,9 @@ defmodule Penstock.Options.Weight do
   # Returns the units that are left after the term; a negative number if the term weighs more.
   defp left(_term, left) when left < 0, do: left
   defp left(term, left) when is_bitstring(term), do: left - byte_size(term) - 1
-  # A list that begins with a list has at least 5 bytes of its own; a cell of a charlist has only
-  # the character.
+  # A cell whose head is a list weighs one unit itself, because a list that is not empty has at
+  # least 3 bytes of its own. Any other cell weighs only its head: the external format of a
+  # charlist has one byte for each character.
   defp left([[_ | _] = head | tail], left), do: left(tail, left(head, left - 1))
   defp left([head | tail], left), do: left(tail, left(head, left))
   defp left(term, left) when is_tuple(term), do: tuple(term, 0, tuple_size(term), left - 1)

@@ -7,15 +7,14 @@ defmodule Penstock.Process.GatedChild do
   # A supervisor may put arguments of its own before that argument or after it; they are passed on
   # to the user's start function.
   #
-  # The supervisor gets the permits in one of three ways:
+  # The supervisor first claims the offer in the struct, which the caller of `start_child` got
+  # when it was admitted. Without an offer, the supervisor asks the gate. Only if that is refused
+  # does it find out the kind of the start (Penstock.Process.StartKind). A start is then refused.
+  # A restart asks the gate if that is not done yet, takes over the permit of a dead holder, or
+  # exceeds the limit.
   #
-  #   1. It claims the offer in the struct, which the caller of `start_child` was admitted for.
-  #   2. Without an offer, it asks the gate.
-  #   3. If it is refused, it reads the kind of the start from its own stack (StartKind). A
-  #      restart may exceed the limit; a start is refused.
-  #
-  # A claim is refused if the first start has claimed the offer, so that this is a restart; or if
-  # the caller that made the offer is dead or has withdrawn it.
+  # A claim is refused on a restart, because the first start has claimed the offer. It is also
+  # refused if the caller that made the offer is dead or has retracted it.
   @moduledoc false
 
   alias Penstock.Admission
@@ -103,7 +102,8 @@ defmodule Penstock.Process.GatedChild do
 
   defp admit(:restart, %{offer: nil} = gated, ref), do: restart(gated, ref, 0)
   defp admit(:restart, gated, ref), do: with(:refused <- take(gated, ref), do: restart(gated, ref, 0))
-  # The offer is revoked, so its maker is dead or gone on, and no process waits for this child.
+  # The caller that made the offer is dead or has retracted it, so no process waits for this
+  # child.
   defp admit(:start, %{offer: {_ref, _offer, _starter}}, _ref_of_gate), do: {:error, :noproc}
   defp admit(:start, gated, ref), do: ask(gated, ref)
 

@@ -78,6 +78,6 @@ defmodule Penstock.Task.Launcher do
   end
 
   defp mfa({module, function, args}), do: {module, function, length(args)}
-  # As in `Task`.
+  # `Task` shows each fun as this function.
   defp mfa(_fun), do: {:erlang, :apply, 2}
 end
