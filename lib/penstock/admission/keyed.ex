@@ -3,8 +3,8 @@ defmodule Penstock.Admission.Keyed do
   #
   # A limiter or a ban decides by a key and has no permits. Work that it admits takes a permit of
   # the unlimited pool instead, which counts and never refuses. So a process behind any kind of
-  # gate holds a permit of some pool, and the same code serves its handoff,
-  # `:max_runtime` and death.
+  # gate holds a permit of some pool. The same code then serves its handoff, `:max_runtime` and
+  # death.
   @moduledoc false
 
   alias Penstock.Admission.{KeySize, Request, Resolver}

@@ -5,10 +5,10 @@ defmodule Penstock.Supervision.Front do
   #     user's supervisor -- front -- the only partition
   #     user's supervisor -- front -- a supervisor -- several partitions
   #
-  # Penstock's own functions start children by a call to a partition, and never call the front. So
-  # a call that reaches the front comes from a function of Elixir's. The front answers calls that
-  # read or end children, for all partitions together. It refuses calls that start children,
-  # because these would bypass the limit.
+  # To start a child, Penstock's own functions call a partition, never the front. So a call to the
+  # front that would start a child comes from a function of Elixir's, and would bypass the limit:
+  # the front refuses it. The front answers calls that read or end children, for all partitions
+  # together.
   #
   # The front never waits for a partition, which may be in the middle of a long start. It passes a
   # call on to all partitions, and collects their answers as they come.

@@ -1,7 +1,7 @@
 defmodule Penstock.Supervision.Partitions do
   # The common code of Penstock.DynamicSupervisor and Penstock.Task.Supervisor. `start_link/4`
-  # runs in the user's supervisor, `start_partition/2` in the process above a partition, and all
-  # else in callers that start, find or end children.
+  # runs in the user's supervisor, and the functions that start partitions run in the front or in
+  # the supervisor below it. All else runs in callers that start, find or end children.
   #
   # The children are under partitions, which are supervisors of Elixir's. The name belongs to the
   # front (Penstock.Supervision.Front), so that Elixir's own functions, called with the name by
