@@ -1,4 +1,8 @@
 defmodule Penstock.Application do
+  # Starts the application `:penstock`. The start checks that the native library is loaded,
+  # creates the unlimited pool behind limiters and bans and the table of supervisors, and then
+  # supervises the janitor and the reaper. Pools work without the application, with the exceptions
+  # that guides/pools.md lists under "What to know".
   @moduledoc false
   use Application
 
@@ -11,7 +15,8 @@ defmodule Penstock.Application do
     end
   end
 
-  # Without this check the first native call would raise that its function is undefined.
+  # Loads the native library now, so that a failure has a message of its own. Without this, the
+  # first native call would raise that its function is undefined.
   defp load do
     case Code.ensure_loaded(Penstock.Native) do
       {:module, _native} ->
@@ -24,8 +29,8 @@ defmodule Penstock.Application do
     end
   end
 
-  # Returns what to do about a library that cannot be loaded. An archive has no directory of its
-  # own.
+  # Returns the advice for a native library that cannot be loaded. `priv` is the answer of
+  # `:code.priv_dir/1`. Inside an escript or an archive it is no directory of the file system.
   @spec advice(charlist | {:error, :bad_name}) :: String.t()
   def advice(priv) do
     if is_list(priv) and File.dir?(Path.join(priv, "native")),
@@ -36,7 +41,8 @@ defmodule Penstock.Application do
   end
 
   defp start_link do
-    # Both find their state in the native side again, so any number of restarts is right.
+    # Both processes find their state in the native side again, so no number of restarts is too
+    # many.
     Supervisor.start_link([Penstock.Node.Janitor, Penstock.Node.Reaper],
       strategy: :one_for_one,
       max_restarts: 1_000,

@@ -1,6 +1,6 @@
 defmodule Penstock.Options do
-  # Checks what users pass. Each check raises an ArgumentError that names the option and shows the
-  # value.
+  # Checks the arguments and options of public functions, in the process that calls them. A check
+  # returns the value, or raises an ArgumentError that names the option and shows the value.
   @moduledoc false
 
   alias Penstock.Options.{Nearest, Show}
@@ -10,14 +10,15 @@ defmodule Penstock.Options do
 
   @max_message "between 1 and 2147483647"
 
-  # Returns the child spec of a module whose processes have a name. Its `start_link/1` checks the
-  # options.
+  # Returns the child spec of a module whose processes have a name. It checks nothing, because the
+  # module's `start_link/1` checks the options.
   @spec child_spec(module, term, :worker | :supervisor) :: Supervisor.child_spec()
   def child_spec(module, opts, type) do
     name = if Keyword.keyword?(opts), do: opts[:name]
     %{id: {module, name}, start: {module, :start_link, [opts]}, type: type}
   end
 
+  # Checks a count of at least 1: of permits, and also a cost or a number of partitions.
   @spec permits!(term, String.t()) :: pos_integer
   def permits!(value, name \\ ":permits")
   def permits!(value, _name) when is_integer(value) and value in 1..@max, do: value
@@ -55,11 +56,11 @@ defmodule Penstock.Options do
   def name!(value) when is_atom(value) and value not in [nil, true, false], do: value
   def name!(value), do: expected!(":name", "an atom other than nil, true and false", value)
 
-  # Returns nil for a process without a bound on its run time.
+  # Accepts nil, which means no bound on the run time.
   @spec max_runtime!(term) :: pos_integer | nil
   def max_runtime!(value), do: milliseconds!(value, ":max_runtime")
 
-  # Takes nil for no number.
+  # Accepts nil, which means that the option is not set.
   @spec milliseconds!(term, String.t()) :: pos_integer | nil
   def milliseconds!(nil, _name), do: nil
   def milliseconds!(value, _name) when is_integer(value) and value in 1..@max, do: value
@@ -89,8 +90,8 @@ defmodule Penstock.Options do
     if is_list(args) and not List.improper?(args), do: {module, function, args}, else: expected!("args", "a list", args)
   end
 
-  # Runs before a permit is taken. The VM finds other errors when it creates the process, such as
-  # a heap that is larger than its own maximum.
+  # Checks the form of `:spawn_opt` before a permit is taken. Other errors appear only when the VM
+  # creates the process, such as a heap that is larger than its own maximum.
   @spec spawn_opt!(term) :: list
   def spawn_opt!(value) do
     if is_list(value) and not List.improper?(value) and Enum.all?(value, &spawn_option?/1) do
@@ -123,20 +124,21 @@ defmodule Penstock.Options do
     )
   end
 
-  # Returns the options of a call if all are known. The first of an option that is given twice
-  # counts, as everywhere in Elixir.
+  # Returns the options of a call if all are known. If an option is given twice, the callers use
+  # the first value, as `Keyword.get/3` does.
   @spec known!(term, [atom]) :: keyword
   def known!(opts, known) do
-    unless Keyword.keyword?(opts), do: expected!("options", "a keyword list", opts, meant(opts, known))
+    unless Keyword.keyword?(opts), do: expected!("options", "a keyword list", opts, hint(opts, known))
     for {option, _value} <- opts, option not in known, do: unknown!(option, known)
     opts
   end
 
-  defp meant(n, known) when is_integer(n) and n in 1..@max do
+  # Returns what a caller who passed a number in place of options may have meant.
+  defp hint(n, known) when is_integer(n) and n in 1..@max do
     if :permits in known, do: "for several permits: permits: #{n}", else: ""
   end
 
-  defp meant(_opts, _known), do: ""
+  defp hint(_opts, _known), do: ""
 
   defp unknown!(option, known) do
     nearest = Nearest.find(option, known, fn _known -> true end)
@@ -145,7 +147,8 @@ defmodule Penstock.Options do
     raise ArgumentError, "unknown option #{inspect(option)}#{hint} Known: #{known}"
   end
 
-  # Returns a required option. `example` is a call that has it.
+  # Returns the value of a required option. The error shows `example`, a child spec that has the
+  # option.
   @spec fetch!(keyword, atom, String.t()) :: term
   def fetch!(opts, option, example) do
     case Keyword.fetch(opts, option) do
@@ -157,14 +160,16 @@ defmodule Penstock.Options do
   @spec missing!(String.t(), String.t()) :: no_return
   def missing!(option, example), do: raise(ArgumentError, "the option #{option} is missing, such as #{example}")
 
-  # `hint` follows the value, in parentheses: what the caller may have meant.
+  # Raises that `name` must be `what`. The message ends with `hint`, in parentheses, unless that
+  # is empty.
   @spec expected!(String.t(), String.t(), term, String.t()) :: no_return
   def expected!(name, what, value, hint \\ "") do
     hint = if hint == "", do: "", else: " (#{hint})"
     raise ArgumentError, "expected #{name} to be #{what}, got: #{show(value)}#{hint}"
   end
 
-  # Shows a value in a message. Neither the size nor the time of that grows with the value.
+  # Returns a text of the value for a message. Its size, and the time to make it, are bounded
+  # however large the value is.
   @spec show(term) :: String.t()
   def show(value), do: Show.show(value)
 end

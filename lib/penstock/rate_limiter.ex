@@ -256,7 +256,7 @@ defmodule Penstock.RateLimiter do
   def hit(limiter, key, cost \\ 1)
 
   # One native call, without a further function in between.
-  def hit(limiter, key, cost) when not KeySize.is_vast(key) and not KeySize.is_measured_first(key) do
+  def hit(limiter, key, cost) when not KeySize.is_oversize(key) and not KeySize.is_measured_first(key) do
     case Native.rate_hit(limiter, key, cost, :not_measured) do
       {_allow_or_deny, _how} = answer -> answer
       _no_answer_yet -> hit_asked(limiter, key, cost)

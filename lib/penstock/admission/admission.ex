@@ -1,5 +1,6 @@
 defmodule Penstock.Admission do
-  # Decides whether a caller is let in: try, or else take, park and be granted.
+  # Decides whether a caller is admitted by a gate. Runs in the caller: tries once, and parks the
+  # caller if it may wait.
   #
   # The native side has one family of functions for each way to hold permits:
   #
@@ -7,9 +8,9 @@ defmodule Penstock.Admission do
   #     :run    run_*     bound to a piece of work in the calling process
   #     :spawn  spawn_*   offered to a process that is about to be created
   #
-  # `Penstock.run/2`, `Penstock.spawn/3`, `Penstock.Pool.try_acquire/1` and `Penstock.Pool.acquire/1`
-  # call the native side themselves and come here only if it does not admit at once: on the hot
-  # path each call counts.
+  # `Penstock.run/2`, `Penstock.spawn/3`, `Penstock.Pool.try_acquire/1` and
+  # `Penstock.Pool.acquire/1` make the first native call themselves, since a further function call
+  # is noticeable on the hot path. They call this module only if that call does not admit.
   @moduledoc false
 
   alias Penstock.Admission.{Keyed, Request, Resolver, Wait}
@@ -17,22 +18,26 @@ defmodule Penstock.Admission do
 
   @type way :: :free | :run | :spawn
 
-  @typedoc "What was admitted: `:ok`, or which instance of the gate, or the handoff."
+  @typedoc """
+  The proof of an admission: `:ok` for free permits, the instance of the pool for a run, the offer
+  for a process that is about to be created.
+  """
   @type held :: :ok | Native.instance() | Native.offer()
 
-  @typedoc "Permits: what the native side knows their pool by, what was admitted, and how many."
+  @typedoc "Admitted permits: the native reference of their pool, the proof, and their number."
   @type permits :: {Native.gate(), held, pos_integer}
 
   @type refusal :: {:error, Penstock.reason()}
 
-  # Admits by a gate of any kind, which may be known to the native side by another reference. What
-  # a limiter or a ban admits holds one permit of a pool without a limit.
+  # Asks a gate of any kind. `ref` is the gate's native reference; `gate` is what the user passed,
+  # for messages. Work behind a limiter or a ban gets one permit of the unlimited pool.
   @spec admit(:run | :spawn, Native.gate(), Resolver.gate(), Request.t()) :: {:ok, permits} | refusal
   def admit(way, ref, gate, request) do
     conclude(ask(way, ref, request.permits, request.timeout), way, ref, gate, request)
   end
 
-  # Goes on after the native side has answered the caller's own try.
+  # Continues after a first native call, which the caller has made itself. `:again`: the call
+  # stopped before it had a decision.
   @spec admit_after(term, :run | :spawn, Native.gate(), Resolver.gate(), Request.t()) :: {:ok, permits} | refusal
   def admit_after(:again, way, ref, gate, request), do: admit(way, ref, gate, request)
   def admit_after(answer, way, ref, gate, request), do: conclude(answered(answer), way, ref, gate, request)
@@ -46,14 +51,14 @@ defmodule Penstock.Admission do
 
   defp conclude(bad, _way, _ref, gate, _request), do: Resolver.bad!(bad, gate)
 
-  # Takes the permit of work that is behind a limiter or a ban.
+  # Takes one permit of the unlimited pool, for work behind a limiter or a ban.
   @spec unlimited(:run | :spawn) :: permits
   def unlimited(way) do
     pool = Keyed.unlimited_pool()
     {pool, take(way, pool, 1), 1}
   end
 
-  # Asks a pool, and waits for up to `timeout` ms. Returns `:no_pool` if there is none.
+  # Asks a pool, and waits for up to `timeout` ms. Returns `:no_pool` if `ref` is not a pool.
   @spec ask(way, Native.gate(), pos_integer, timeout) :: {:ok, held} | refusal | Native.bad() | :not_held
   def ask(way, ref, permits, timeout) do
     case first(way, ref, permits, timeout) do
@@ -62,10 +67,10 @@ defmodule Penstock.Admission do
     end
   end
 
-  # Returns the native side's first answer; `:busy` if the caller would have to wait.
+  # Returns the first answer of the native side; `:busy` if the caller would have to wait.
   #
-  # A caller that does not wait tries: a refusal is final, so it is counted, and dead holders are
-  # looked for. `:again` means that more had to be done for that than one native call may do.
+  # With a timeout of 0 a refusal is final. So the native side counts it, and first reaps dead
+  # holders. `:again` means that reaping needs a further native call.
   @spec first(way, Native.gate(), pos_integer, timeout) :: held | :busy | :full | :closed | :not_held | Native.bad()
   def first(way, ref, permits, 0), do: with(:again <- try_once(way, ref, permits), do: first(way, ref, permits, 0))
   def first(way, ref, permits, _timeout), do: take(way, ref, permits)
@@ -74,13 +79,13 @@ defmodule Penstock.Admission do
   defp try_once(:run, ref, permits), do: Native.run_try(ref, permits)
   defp try_once(:spawn, ref, permits), do: Native.spawn_try(ref, permits)
 
-  # A caller that may wait asks first without counting a refusal or scanning for dead holders. The
-  # call that parks it scans, and counts if it is refused.
+  # The first call of a caller that may wait neither counts a refusal nor scans for dead holders.
+  # The call that parks the caller scans, and counts a refusal.
   defp take(:free, ref, permits), do: Native.pool_take(ref, permits)
   defp take(:run, ref, permits), do: Native.run_take(ref, permits)
   defp take(:spawn, ref, permits), do: Native.spawn_take(ref, permits)
 
-  # Waits for permits after a first answer of `:busy`.
+  # Waits for permits. Called after a first answer of `:busy`.
   @spec park(way, Native.gate(), pos_integer, timeout) :: {:ok, held} | refusal | Native.bad() | :not_held
   def park(:free, ref, permits, timeout), do: Wait.park(ref, :free, permits, timeout)
   def park(:run, ref, permits, timeout), do: Wait.park(ref, :bound, permits, timeout)
@@ -91,7 +96,8 @@ defmodule Penstock.Admission do
     end
   end
 
-  # Sorts the answers of the native side.
+  # Turns an answer of the native side into `{:ok, proof}` or a refusal; leaves errors as they
+  # are.
   @spec answered(term) :: {:ok, held} | refusal | Native.bad() | :not_held
   def answered(reason) when reason in [:full, :closed], do: {:error, reason}
   def answered(bad) when bad in [:no_pool, :badarg, :not_held], do: bad

@@ -1,7 +1,10 @@
 defmodule Penstock.Admission.Keyed do
-  # Limiters and bans as gates. They admit by the key, and what they admit holds nothing of
-  # theirs. It holds a permit of a pool without a limit instead, which counts and never refuses:
-  # so a process behind any kind of gate looks the same.
+  # Asks limiters and bans when they are used as gates. Runs in the caller.
+  #
+  # A limiter or a ban decides by a key and has no permits. Work that it admits takes a permit of
+  # the unlimited pool instead, which counts and never refuses. So a process behind any kind of
+  # gate holds a permit of some pool. The same code then serves its handoff, `:max_runtime` and
+  # death.
   @moduledoc false
 
   alias Penstock.Admission.{KeySize, Request, Resolver}
@@ -9,7 +12,7 @@ defmodule Penstock.Admission.Keyed do
 
   @type refusal :: {:rate_limited, pos_integer | :infinity} | {:banned, pos_integer | :infinity}
 
-  # Admits by a gate that is no pool. Raises if it is neither a limiter nor a ban.
+  # Asks a gate that is not a pool. Raises if the gate is neither a limiter nor a ban.
   @spec admit(term, Request.t()) :: :ok | {:error, refusal}
   def admit(gate, request) do
     case ask(gate, request) do
@@ -19,7 +22,8 @@ defmodule Penstock.Admission.Keyed do
     end
   end
 
-  # `:no_key`: the gate is a ban, and the request has no key.
+  # Returns `:no_key` if the gate is a ban and the request has no key, and `:gone` if the gate is
+  # neither a limiter nor a ban.
   defp ask(gate, %{cost: cost} = request) do
     term = term(request)
 
@@ -30,8 +34,9 @@ defmodule Penstock.Admission.Keyed do
     end
   end
 
-  # Reserves a turn that comes within `timeout` ms. Returns the ms until then, or `{:no_place,
-  # ms}`: the caller must ask again after `ms`.
+  # Reserves the caller's turn at a limiter, if the turn comes within `timeout` ms, and returns
+  # the ms until then. `{:no_place, ms}`: the table has no place for the key; ask again after
+  # `ms`. A ban has no turns, so it admits now or refuses.
   @spec reserve(term, Request.t(), timeout) ::
           non_neg_integer | {:no_place, pos_integer} | {:error, refusal} | :no_key | :gone
   def reserve(gate, %{cost: cost} = request, timeout) do
@@ -58,8 +63,8 @@ defmodule Penstock.Admission.Keyed do
     end
   end
 
-  # Makes the pool without a limit, as the application starts. It outlives a restart of the
-  # application, because what it has admitted does.
+  # Creates the unlimited pool. Called when the application starts. The pool outlives a restart of
+  # the application, because the processes that hold its permits do.
   @spec make_unlimited_pool() :: :ok
   def make_unlimited_pool do
     with nil <- :persistent_term.get(__MODULE__, nil) do
@@ -70,7 +75,7 @@ defmodule Penstock.Admission.Keyed do
     :ok
   end
 
-  # Returns what the native side knows that pool by.
+  # Returns the native reference of the unlimited pool.
   @spec unlimited_pool() :: reference
   def unlimited_pool, do: :persistent_term.get(__MODULE__)
 end

@@ -1,12 +1,12 @@
 defmodule Penstock.Admission.Names do
-  # The native side tells the names of open gates in pieces, so that no call is long however many
-  # there are.
+  # Reads the names of all open gates, for `Penstock.list/0`, the janitor and error messages. Runs
+  # in the process that asks. The native side returns the names in pieces, which bounds each call.
   @moduledoc false
 
   alias Penstock.Native
 
-  # Returns the names of all gates that are open throughout the walk, in no order. A gate that
-  # opens or closes meanwhile may be in it or not.
+  # Returns, in no order, the names of all gates that stay open during the call. A gate that opens
+  # or closes meanwhile may be in the list or not.
   @spec open() :: [atom]
   def open, do: open(0, [])
 

@@ -1,19 +1,21 @@
 defmodule Penstock.Admission.Request do
-  # A request holds the options that all functions with a gate have in common.
+  # Reads and documents the options that all functions with a gate have in common. Runs in the
+  # caller.
   #
-  # Common lists of options have clauses of their own. All other lists are read in one pass, which
-  # stops at the first option that is unknown, invalid or given twice. A second reading then finds
-  # the error and names it.
+  # This is on the path of each spawn, so it avoids `Keyword`. The most common lists have clauses
+  # of their own. `read/7` reads all others in one pass, and stops at the first option that is
+  # unknown, invalid or given twice. Then `reread!/3` reads the list again, by `Keyword`, and
+  # raises if there is an error.
   @moduledoc false
 
   alias Penstock.Admission.KeySize
   alias Penstock.Options
 
-  # permits     - how many permits the work takes of a pool
-  # timeout     - ms to wait for them, or :infinity
-  # key         - {:key, term} that a limiter or a ban admits by; or :none
-  # cost        - what the hit costs at a limiter
-  # max_runtime - ms that the work may run; or nil
+  # permits     - number of permits that the work takes of a pool
+  # timeout     - ms to wait for them; or :infinity
+  # key         - {:key, term}, by which a limiter or a ban decides; or :none
+  # cost        - cost of the hit at a limiter
+  # max_runtime - ms after which the process is killed; or nil
   defstruct permits: 1, timeout: 0, key: :none, cost: 1, max_runtime: nil
 
   @type t :: %__MODULE__{
@@ -56,8 +58,8 @@ defmodule Penstock.Admission.Request do
     Enum.map_join(options, "\n", &"  * `#{inspect(&1)}` - #{docs[&1]}")
   end
 
-  # Reads the options of work in the calling process, which has no bound on its run time. Like all
-  # functions here, it takes the default of `:timeout`.
+  # Reads the options of work in the calling process, which has no `:max_runtime`. `timeout`, here
+  # and below, is the default of the option `:timeout`.
   @spec run!(term, timeout) :: t
   def run!([], timeout), do: %__MODULE__{timeout: timeout}
   def run!([timeout: value], _timeout) when is_timeout(value), do: %__MODULE__{timeout: value}
@@ -65,7 +67,8 @@ defmodule Penstock.Admission.Request do
   def run!([key: value], timeout) when value != nil, do: %__MODULE__{key: {:key, value}, timeout: timeout}
   def run!(opts, timeout), do: read!(opts, timeout, @run_options, nil, :unknown, nil, nil)
 
-  # Reads the options of a process. The caller reads the options named `others` itself.
+  # Reads the options of work in a new process. The list may have the options `others` as well,
+  # which the calling function reads itself.
   @spec start!(term, timeout, [atom]) :: t
   def start!(opts, timeout, others \\ [])
   def start!([], timeout, _others), do: %__MODULE__{timeout: timeout}
@@ -82,13 +85,14 @@ defmodule Penstock.Admission.Request do
   def turn!([], timeout), do: %__MODULE__{timeout: timeout}
   def turn!(opts, timeout), do: read!(opts, timeout, @turn_options, :unknown, :unknown, :unknown, nil)
 
-  # Puts one of the options that a limiter or a ban admits by.
+  # Puts `:key` or `:cost` into a request.
   @spec put!(t, :key | :cost, term) :: t
   def put!(_request, :key, nil), do: KeySize.nil_key!(":key")
   def put!(request, :key, key), do: %{request | key: {:key, key}}
   def put!(request, :cost, cost), do: %{request | cost: Options.permits!(cost, ":cost")}
 
-  # `:unknown` in place of a value: the function does not take that option.
+  # An option that the function does not take is passed as `:unknown`: no clause of `read/7`
+  # accepts it then.
   defp read!(opts, default, known, permits, max_runtime, key, cost) do
     with :second_reading <- read(opts, default, permits, nil, max_runtime, key, cost), do: reread!(opts, default, known)
   end
@@ -128,7 +132,7 @@ defmodule Penstock.Admission.Request do
   defp given(value, default) when value in [nil, :unknown], do: default
   defp given(value, _default), do: value
 
-  # Keyword.get/3 takes the first of two values of an option, as everywhere in Elixir.
+  # Of an option that is given twice, `Keyword.get/3` takes the first value.
   defp reread!(opts, default, known) do
     opts = Options.known!(opts, known)
 

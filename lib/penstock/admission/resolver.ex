@@ -1,9 +1,9 @@
 defmodule Penstock.Admission.Resolver do
-  # The only module that knows which kinds of gates there are: it finds the kind of a gate, and
-  # raises when a gate is missing or of the wrong kind.
+  # Finds the kind of a gate, and raises if a gate is missing or of the wrong kind. Runs in the
+  # caller. No other module knows which kinds of gates there are.
   #
-  # The modules of the kinds are above this one and call it. So a pool's handle is matched by the
-  # name of its struct.
+  # `Penstock.Pool` and the modules of the other kinds depend on this one, so this one must not
+  # depend on them. It matches `%Penstock.Pool{}` by the name of the struct.
   @moduledoc false
 
   alias Penstock.Admission.Names
@@ -14,29 +14,28 @@ defmodule Penstock.Admission.Resolver do
   @type gate :: atom | struct
   @type kind :: :pool | :limiter | :ban
 
-  # As an atom, so that no dependency on the module is recorded.
+  # Written as an atom, so that the compiler records no dependency on the module.
   @handle :"Elixir.Penstock.Pool"
 
-  # Messages name the kind of a gate by these words.
+  # The words for the kinds of gates in messages.
   @kinds %{pool: "pool", limiter: "rate limiter", ban: "ban"}
 
   @not_names [nil, true, false]
 
-  # Returns what the native side knows a gate by.
+  # Returns the native reference of a gate: its name, or the reference in its handle.
   @spec ref!(term) :: Native.gate()
   def ref!(name) when is_atom(name), do: name
   def ref!(%{__struct__: @handle, ref: ref}) when is_reference(ref), do: ref
   def ref!(other), do: not_a_gate!(other)
 
-  # Returns what the native side knows a pool by, where only a pool will do.
+  # Returns the native reference of a pool. Raises with a message that asks for a pool.
   @spec pool!(term) :: Native.gate()
   def pool!(name) when is_atom(name), do: name
   def pool!(%{__struct__: @handle, ref: ref}) when is_reference(ref), do: ref
   def pool!(other), do: not_a_pool!(other)
 
-  # Returns the kind of the gate that has the name, or the reference, now; or nil.
-  #
-  # No other function finds a kind.
+  # Returns the kind of the running gate of a native reference; nil if there is none. All code
+  # that needs a kind calls this.
   @spec kind(Native.gate()) :: kind | nil
   def kind(ref) do
     with :none <- Native.gate_kind(ref), do: nil
@@ -46,30 +45,30 @@ defmodule Penstock.Admission.Resolver do
   @spec kind!(term) :: kind
   def kind!(gate), do: kind(ref!(gate)) || bad!(:no_pool, gate)
 
-  # Raises if no such pool is running.
+  # Raises if the pool is not running.
   @spec running_pool!(term) :: :ok
   def running_pool!(pool) do
     if kind(pool!(pool)) != :pool, do: bad_pool!(:no_pool, pool)
     :ok
   end
 
-  # Returns what a message calls the running gate of a name; or nil.
+  # Returns the word for the kind of the gate that has the name; nil if there is none.
   @spec kind_name(atom) :: String.t() | nil
   def kind_name(name), do: @kinds[kind(name)]
 
-  # Raises because the native side refused the gate, or another argument, where any kind will do.
+  # Raises after the native side has answered `:no_pool`, or has rejected an argument. The message
+  # asks for a gate of any kind.
   @spec bad!(Native.bad(), term) :: no_return
   def bad!(:no_pool, name) when is_atom(name) and name not in @not_names, do: not_running!(:gate, name)
   def bad!(_bad, other), do: not_a_gate!(other)
 
-  # Raises because the native side refused the gate, or another argument, where only a pool will
-  # do.
+  # Raises after the same answers of the native side. The message asks for a pool.
   @spec bad_pool!(Native.bad(), term) :: no_return
   def bad_pool!(:no_pool, name) when is_atom(name) and name not in @not_names, do: not_running!(:pool, name)
   def bad_pool!(_bad, other), do: not_a_pool!(other)
 
-  # Raises because no gate of the kind has the name. The message says of what kind the name is
-  # instead, or which running name is near.
+  # Raises because no gate of the kind has the name. If a gate of another kind has the name, the
+  # message says which kind; otherwise it suggests the nearest running name.
   @spec not_running!(:gate | kind, atom) :: no_return
   def not_running!(:gate, name), do: not_running!("gate", name, nil, &(kind(&1) != nil))
 
@@ -79,13 +78,13 @@ defmodule Penstock.Admission.Resolver do
 
   def not_running!(kind, name) do
     actual = kind(name)
-    # A gate of the wanted kind may have been started since it was missed.
+    # A gate of the wanted kind may have been started since the caller missed it.
     instead = if actual != kind, do: @kinds[actual]
     not_running!(Atom.to_string(kind), name, instead, &(kind(&1) == kind))
   end
 
-  # Raises because `what` is missing. `instead` names what has the name, unless it is nil.
-  # `wanted?` returns `true` for the running names that would do.
+  # Raises because no `what` has the name. `instead` is the kind of thing that has the name, or
+  # nil. `wanted?` returns `true` for the running names that the message may suggest.
   @spec not_running!(String.t(), atom, String.t() | nil, (atom -> boolean)) :: no_return
   def not_running!(what, name, instead, wanted?) do
     raise ArgumentError, "no #{what} named #{inspect(name)} is running#{hint(name, instead, wanted?)}"
@@ -102,7 +101,7 @@ defmodule Penstock.Admission.Resolver do
 
   defp hint(_name, instead, _wanted?), do: " (it is a #{instead})"
 
-  # Raises because a gate was expected. `hint` is what a caller adds to the message.
+  # Raises because the argument is not a gate. `hint` is a text that the calling function adds.
   @spec not_a_gate!(term, String.t()) :: no_return
   def not_a_gate!(other, hint \\ "") do
     what = "the name of a pool, a limiter or a ban, or a %Penstock.Pool{} of this node"

@@ -1,5 +1,5 @@
 defmodule Penstock.Admission.Table do
-  # Shows gates as lines of text.
+  # Formats gates as a table of text, for `Penstock.table/0`. Runs in the caller.
   @moduledoc false
 
   @spec format([map]) :: iodata

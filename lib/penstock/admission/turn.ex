@@ -1,20 +1,22 @@
 defmodule Penstock.Admission.Turn do
-  # Sleeps until a turn that the caller has reserved at a limiter.
+  # Sleeps until the turn that the caller has reserved at a limiter. Runs in the caller.
   @moduledoc false
 
   @ns_per_ms 1_000_000
 
-  # ns that a process takes to run again once its timer has fired.
+  # The ns that are allowed for a process to run again after its timer has fired.
   @wake_up_ns 300_000
 
-  # Sleeps `ns`. A timer fires up to 1 ms late, which is several turns of a quick limiter.
+  # Sleeps exactly `ns`. A timer alone fires up to 1 ms late, which is several turns of a quick
+  # limiter.
   @spec sleep_exactly(non_neg_integer) :: :ok
   def sleep_exactly(ns), do: sleep_until(:os.perf_counter(:nanosecond) + ns)
 
-  # A timer fires at whole ms of the VM's clock. The caller sleeps until the last of them that
-  # leaves it time to wake up, and yields for the rest, little more than 1 ms.
+  # A timer fires at a whole ms of the VM's clock. The caller sleeps until the last whole ms that
+  # leaves it @wake_up_ns before the turn. It then yields for the rest, at most about 1.3 ms.
   #
-  # The VM's clock may run faster than the system's, by 1 %: then the caller sleeps again.
+  # The VM's clock may run up to 1 % faster than the system's. The caller then wakes too early,
+  # and sleeps again.
   defp sleep_until(turn) do
     ns = turn - :os.perf_counter(:nanosecond)
     now = :erlang.monotonic_time(:nanosecond)
@@ -37,7 +39,7 @@ defmodule Penstock.Admission.Turn do
     end
   end
 
-  # ms that one `receive` can wait. The turn may be further away.
+  # The most ms that one `receive` can wait. A turn may be further away.
   @longest_sleep 0xFFFF_FFFF
 
   # Sleeps at least `ms`.

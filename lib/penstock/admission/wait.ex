@@ -1,14 +1,17 @@
 defmodule Penstock.Admission.Wait do
-  # Waits in a `receive` of the caller, without a process in between. The module that receives the
-  # reference also makes it, and every clause matches it, so the VM skips all older messages of
-  # the mailbox.
+  # Parks the caller in a wait queue until it is granted permits, refused or timed out. The caller
+  # waits in a `receive`, and the native side sends it the answer; no process is in between.
   #
-  # A timeout asks the native side: either no answer will come, or an answer is on its way and is
-  # received here. No message is ever left in the mailbox.
+  # This module makes the reference and matches it in each clause of the `receive`. So the VM
+  # skips all messages that are older than the reference.
+  #
+  # After a timeout the caller cancels its wait. Either no answer comes any more, or the answer is
+  # on its way and the caller receives it. So no answer is ever left in the mailbox.
   @moduledoc false
 
   alias Penstock.Native
 
+  # Waits for permits of a pool for up to `timeout` ms.
   @spec park(Native.gate(), :free | :bound, pos_integer, timeout) ::
           {:ok, Native.instance()}
           | {:error, :full | :queue_full | :closed | :deadlock | :timeout}
@@ -37,6 +40,8 @@ defmodule Penstock.Admission.Wait do
     end
   end
 
+  # Drains a pool, and waits for up to `timeout` ms until no permit is held. `{:undrained, n}`:
+  # the pool was reopened or closed while `n` permits were held.
   @spec drain(Native.gate(), timeout) :: :ok | {:undrained, pos_integer} | {:timeout, Native.instance()} | Native.bad()
   def drain(gate, timeout) do
     reference = make_ref()

@@ -1,14 +1,16 @@
 defmodule Penstock.Node.Janitor do
-  # Has two duties. No permit depends on them for its count:
+  # A single process of the node, which the application supervises. It has two duties, and no
+  # count of permits depends on them:
   #
-  #   * The native side sends `:serve` when the wait queue of a pool needs more work than one native
-  #     call may do (a limit that grows by thousands while thousands wait), or when an unnamed pool
-  #     with many holders is dropped. The janitor then continues that work.
-  #   * When the owner of a pool crashes, the next owner of that name adopts the pool. The janitor
-  #     closes a pool that is not adopted in time. It closes a pool at once if its owner ended in an
-  #     orderly way without closing it, as the owner of a supervisor's pool does.
+  #   * It continues native work that is too long for one call: serving the waiters of a limit
+  #     that grew by thousands, or clearing the entries of a dropped unnamed pool. The native side
+  #     asks for a further piece of work with the message `:serve`.
+  #   * It closes gates whose owner is dead. If the owner crashed, the next owner of the name may
+  #     adopt the gate, so the janitor closes the gate only after @adoption_time. If the owner
+  #     ended in an orderly way without closing its gate, the janitor closes the gate at once.
   #
-  # A restarted janitor finds both again: the native side keeps the queue and the owners.
+  # A restarted janitor resumes both duties: the native side keeps the unfinished work and the
+  # owners, and the directory keeps the fronts.
   @moduledoc false
   use GenServer
 
@@ -16,31 +18,35 @@ defmodule Penstock.Node.Janitor do
   alias Penstock.Admission.Names
   alias Penstock.Supervision.Directory
 
-  # ms that an orphaned pool waits for its next owner.
+  # ms that the gate of a crashed owner stays open for its next owner.
   @adoption_time 60_000
 
   @spec start_link(term) :: GenServer.on_start()
   def start_link(_arg), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)
 
-  # Monitors an owner. From the return on, the reason of its death is not missed.
+  # Has the janitor monitor an owner. Called by the owner. Once this has returned, the janitor
+  # learns the reason of the owner's death.
   @spec watch_owner(atom, pid) :: :ok
   def watch_owner(name, owner), do: ask({:watch, name, owner})
 
-  # Closes the pool of an owner that has ended in an orderly way, before it returns.
-  @spec close_orphans_of(atom) :: :ok
-  def close_orphans_of(name) do
+  # Has the janitor handle the death of the owner of `name` now, if the owner is dead. If it ended
+  # in an orderly way, its gate is closed on return. Called by the process that starts the name
+  # again.
+  @spec handle_dead_owner(atom) :: :ok
+  def handle_dead_owner(name) do
     owner = Native.gate_owner(name)
-    if owner && not Process.alive?(owner), do: ask({:close_orphans_of, owner}), else: :ok
+    if owner && not Process.alive?(owner), do: ask({:owner_dead, owner}), else: :ok
   end
 
   defp ask(request) do
     GenServer.call(__MODULE__, request, :infinity)
   catch
-    # Without a janitor, only owners close their pools. A janitor that is killed during the call
-    # finds the owners again as it restarts.
+    # The application may not be started; then only owners close their gates. A janitor that is
+    # killed during the call monitors all owners again when it restarts.
     :exit, _no_janitor -> :ok
   end
 
+  # Returns `true` if a process that ends with `reason` closes its gate; a crash leaves it open.
   @spec orderly?(term) :: boolean
   def orderly?(reason) when reason in [:normal, :shutdown], do: true
   def orderly?({:shutdown, _}), do: true
@@ -52,58 +58,62 @@ defmodule Penstock.Node.Janitor do
   def init(_arg) do
     :ok = Native.janitor_register()
 
+    # The state has the monitor of each owner, and the name and the pid of that owner.
     watched =
-      for {name, owner} <- Enum.uniq(owners() ++ Directory.all()), into: %{} do
+      for {name, owner} <- Enum.uniq(gate_owners() ++ Directory.all()), into: %{} do
         {Process.monitor(owner), {name, owner}}
       end
 
     {:ok, watched}
   end
 
-  defp owners, do: for(name <- Names.open(), owner = Native.gate_owner(name), do: {name, owner})
+  defp gate_owners, do: for(name <- Names.open(), owner = Native.gate_owner(name), do: {name, owner})
 
   @impl true
   def handle_call({:watch, name, owner}, _from, watched) do
     {:reply, :ok, Map.put(watched, Process.monitor(owner), {name, owner})}
   end
 
-  def handle_call({:close_orphans_of, owner}, _from, watched) do
-    # The owner is dead, so the messages of its monitors are here or about to arrive.
+  def handle_call({:owner_dead, owner}, _from, watched) do
+    # The owner is dead, so the `:DOWN` of each of its monitors has arrived or is about to.
     monitors = for {monitor, {_name, ^owner}} <- watched, do: monitor
 
     {:reply, :ok,
      Enum.reduce(monitors, watched, fn monitor, watched ->
-       receive do: ({:DOWN, ^monitor, :process, _pid, reason} -> bury(monitor, reason, watched))
+       receive do: ({:DOWN, ^monitor, :process, _pid, reason} -> owner_down(monitor, reason, watched))
      end)}
   end
 
   @impl true
   def handle_info(:serve, watched) do
-    # One pool for each message, so that other messages are served. If work is left, another
-    # `:serve` is on its way.
+    # Serves one pool for each message, so that other messages get their turn. If work is left,
+    # the native side has sent another `:serve`.
     :ok = Native.janitor_serve()
     {:noreply, watched}
   end
 
-  def handle_info({:DOWN, monitor, :process, _pid, reason}, watched), do: {:noreply, bury(monitor, reason, watched)}
+  def handle_info({:DOWN, monitor, :process, _pid, reason}, watched) do
+    {:noreply, owner_down(monitor, reason, watched)}
+  end
 
   def handle_info({:adoption_over, name, owner}, watched) do
-    # Does nothing if another process owns the pool now.
+    # Does nothing if another process has adopted the gate.
     Native.gate_close(name, owner)
     {:noreply, watched}
   end
 
   def handle_info(_other, watched), do: {:noreply, watched}
 
-  defp bury(monitor, reason, watched) do
-    {gone, watched} = Map.pop(watched, monitor)
+  defp owner_down(monitor, reason, watched) do
+    {dead, watched} = Map.pop(watched, monitor)
 
-    # Also for a process that is not the owner yet: it may have been killed while it became the
-    # owner, and that native call completes.
-    with {name, owner} <- gone do
+    # The native side may not know the dead process as an owner yet: if it was killed while it
+    # became the owner, that native call still completes. So this handles it as an owner in any
+    # case.
+    with {name, owner} <- dead do
       Directory.forget(name, owner)
 
-      # A pool that another process owns by then is left alone.
+      # `gate_close` does nothing if another process owns the gate.
       if orderly?(reason),
         do: Native.gate_close(name, owner),
         else: Process.send_after(self(), {:adoption_over, name, owner}, @adoption_time)

@@ -1,13 +1,15 @@
 defmodule Penstock.Node.MemoryGuard do
-  # Checks whether the system has enough memory, as far as it reports that. A system that
-  # overcommits would otherwise kill the VM when the memory is used.
+  # Checks whether the machine and the container have enough free memory for a large table. The
+  # caller that starts a limiter or a ban runs it. Without this check, a system that overcommits
+  # grants the memory, and kills the VM when the memory is used.
   @moduledoc false
 
-  # Smaller amounts are not checked.
-  @little 64 * 1_024 * 1_024
+  # Bytes up to which the memory is not checked.
+  @unchecked 64 * 1_024 * 1_024
 
+  # Returns `true` also if the system does not report its free memory.
   @spec available?(non_neg_integer) :: boolean
-  def available?(bytes) when bytes <= @little, do: true
+  def available?(bytes) when bytes <= @unchecked, do: true
   def available?(bytes), do: Enum.all?([machine("/proc"), container("/sys/fs/cgroup")], &(&1 == nil or bytes <= &1))
 
   # Returns the free bytes of the machine; nil where the system does not report them.
@@ -17,10 +19,12 @@ defmodule Penstock.Node.MemoryGuard do
          [_, kilobytes] <- Regex.run(~r/^MemAvailable:\s+(\d+) kB$/m, text) do
       String.to_integer(kilobytes) * 1_024
     else
-      _not_told -> nil
+      _not_reported -> nil
     end
   end
 
+  # Returns the bytes that the container can still use; nil if it has no limit, or none is
+  # reported.
   @spec container(Path.t()) :: non_neg_integer | nil
   def container(dir) do
     with {:ok, most} <- File.read(Path.join(dir, "memory.max")),
@@ -29,17 +33,17 @@ defmodule Penstock.Node.MemoryGuard do
          {now, _} <- Integer.parse(now) do
       max(most - now + cached(dir), 0)
     else
-      _not_told -> nil
+      _not_reported -> nil
     end
   end
 
-  # Returns the bytes of file pages that were not used lately: the kernel frees them on demand.
+  # Returns the bytes of file pages that were not used lately, which the kernel frees on demand.
   defp cached(dir) do
     with {:ok, text} <- File.read(Path.join(dir, "memory.stat")),
          [_, bytes] <- Regex.run(~r/^inactive_file (\d+)$/m, text) do
       String.to_integer(bytes)
     else
-      _not_told -> 0
+      _not_reported -> 0
     end
   end
 end

@@ -1,7 +1,7 @@
 defmodule Penstock.Node.Owner do
-  # Ties the life of a named gate to a process in the user's supervision tree. No admission ever
-  # passes through the owner. An orderly end closes the gate; a crash or a kill leaves it to the
-  # next owner.
+  # The process that owns a named gate: a child of the user's supervisor, which ties the life of
+  # the gate to it. Its orderly end closes the gate; its crash or kill leaves the gate to the next
+  # owner. Callers of the gate never send it a message.
   @moduledoc false
   use GenServer
 
@@ -11,19 +11,21 @@ defmodule Penstock.Node.Owner do
 
   require Logger
 
-  @typedoc "Makes a process the owner, unless a live process is, which it returns; or returns an error."
+  @typedoc """
+  Makes a process the owner of the gate. Returns the pid of the present owner instead if that is alive.
+  """
   @type own :: (pid -> :fresh | :adopted | pid | {:error, term})
 
-  # Starts the owner of a gate of the kind.
+  # Starts the owner of a gate of that kind. Called by the user's supervisor.
   @spec start_link(atom, Resolver.kind(), own) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(name, kind, own) do
-    # Looks for a live owner before a process is linked to the caller, which would get its EXIT.
-    # An owner that loses the race below ends as :normal by `:ignore`; {:stop, reason} would end
-    # the caller too.
+    # Looks for a live owner first: a process that is started for nothing sends its EXIT to the
+    # caller. If another owner appears meanwhile, the new process returns `:ignore` and exits with
+    # `:normal`; with `{:stop, reason}` its link would end the caller.
     ref = make_ref()
 
     with nil <- live_owner(name), :ignore <- GenServer.start_link(__MODULE__, {name, own, self(), ref}) do
-      # The owner sends its error before it ends.
+      # The new process sends an error before it ends. Without one, it lost a race: look again.
       receive do
         {^ref, error} -> error
       after
@@ -39,7 +41,8 @@ defmodule Penstock.Node.Owner do
     end
   end
 
-  # `{:already_started, pid}` alone does not say that a gate of another kind has the name.
+  # Logs that a gate has the name, with its kind: `{:already_started, pid}` does not tell the
+  # kind.
   @spec warn_taken(atom) :: :ok
   def warn_taken(name) do
     if kind = Resolver.kind_name(name), do: Logger.warning("#{inspect(name)} is the name of a #{kind} already")
@@ -57,9 +60,9 @@ defmodule Penstock.Node.Owner do
   def init({name, own, parent, ref}) do
     Process.flag(:trap_exit, true)
 
-    # Before the start, because this process may be killed right after it. Again after the start,
-    # because the janitor may be killed in between: the next janitor looks for owners, and there
-    # was none yet. Two monitors of one owner do no harm.
+    # Registers with the janitor before it becomes the owner, because it may be killed right
+    # after. Registers again afterwards, because a janitor that restarted in between found no
+    # owner of the name yet. Two monitors of one owner do no harm.
     Janitor.watch_owner(name, self())
 
     case own.(self()) do

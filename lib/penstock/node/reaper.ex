@@ -1,20 +1,21 @@
 defmodule Penstock.Node.Reaper do
-  # Kills processes that run longer than their `:max_runtime`, and ends waits by messages whose
-  # `:timeout` is over.
+  # A single process of the node, which the application supervises. It kills processes that run
+  # longer than their `:max_runtime`. It also ends the waits of `Penstock.Pool.acquire_async/2`
+  # whose `:timeout` is over.
   #
-  # The reaper keeps no state. The native side knows which processes are due, holds no timer and
-  # forgets dead processes. It reports a process that is due and alive to the next reaper again.
-  # So a reaper that is killed loses nothing. While there are neither deadlines nor such waits, it
-  # sleeps.
+  # The native side keeps the deadlines, and the reaper keeps only a timer. A killed reaper loses
+  # nothing: the native side reports each overdue process that is still alive to the next reaper.
+  # While there are neither deadlines nor such waits, the reaper sleeps until the message `:due`.
   @moduledoc false
   use GenServer
 
   alias Penstock.Native
 
-  # ms between two looks. With the delays of a busy VM, a process is killed at most 100 ms late.
+  # ms from one check to the next. A busy VM delays checks; a process is killed at most 100 ms
+  # late.
   @interval 20
 
-  # The least ms that other processes may run in between.
+  # ms that the reaper leaves to other processes between two checks, at least.
   @pause 5
 
   @spec start_link(term) :: GenServer.on_start()
@@ -24,49 +25,49 @@ defmodule Penstock.Node.Reaper do
 
   @impl true
   def init(_arg) do
-    # A look is short, and matters most when all schedulers are busy.
+    # A check is short, and matters most when all schedulers are busy.
     Process.flag(:priority, :high)
     :ok = Native.reaper_register()
-    {:ok, nil, {:continue, :look}}
+    {:ok, nil, {:continue, :check}}
   end
 
   @impl true
-  def handle_continue(:look, timer), do: look(timer)
+  def handle_continue(:check, timer), do: check(timer)
 
   @impl true
-  def handle_info(message, timer) when message in [:due, :look], do: look(timer)
+  def handle_info(message, timer) when message in [:due, :check], do: check(timer)
   def handle_info(_other, timer), do: {:noreply, timer}
 
-  # The state is the timer of the next look, or nil.
-  defp look(timer) do
+  # The state is the timer of the next check, or nil.
+  defp check(timer) do
     if timer, do: Process.cancel_timer(timer)
     began = now()
-    kill()
-    end_waits(0)
+    kill_overdue()
+    end_overdue_waits(0)
 
     case Native.deadline_rest() do
       :ok -> {:noreply, nil}
-      # Measured from the beginning of a look, so that a look with thousands of kills delays no
-      # deadline. A killed process dies only when it is scheduled, which on a single scheduler is
-      # not during a look: hence the pause.
-      :again -> {:noreply, Process.send_after(self(), :look, max(began + @interval, now() + @pause), abs: true)}
+      # The interval begins with a check, so that a check with thousands of kills delays no
+      # deadline. The pause comes after it: a killed process dies when it is scheduled, which on a
+      # single scheduler does not happen during a check.
+      :again -> {:noreply, Process.send_after(self(), :check, max(began + @interval, now() + @pause), abs: true)}
     end
   end
 
   defp now, do: System.monotonic_time(:millisecond)
 
-  # The native side reports each process once, so this ends.
-  defp kill do
+  # Terminates, because the native side reports each process once to this reaper.
+  defp kill_overdue do
     case Native.deadline_due() do
       [] ->
         :ok
 
       due ->
         Enum.each(due, &Process.exit(&1, :kill))
-        kill()
+        kill_overdue()
     end
   end
 
-  defp end_waits(:done), do: :ok
-  defp end_waits(from), do: from |> Native.waits_due() |> end_waits()
+  defp end_overdue_waits(:done), do: :ok
+  defp end_overdue_waits(from), do: from |> Native.waits_due() |> end_overdue_waits()
 end

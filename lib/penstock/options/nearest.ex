@@ -1,24 +1,26 @@
 defmodule Penstock.Options.Nearest do
-  # The name that a misspelt one was meant to be, for an error message.
+  # Finds the name that a misspelt name was meant to be, for the "did you mean" of an error
+  # message. Runs in the process that made the error.
   #
-  # The time is bounded by the number of names and of characters that are compared. Names of the
-  # same namespace come first.
+  # The time is bounded: a search compares at most @most_compared names, by their first @longest
+  # characters. It compares names of the same namespace before all others.
   @moduledoc false
 
-  # Names that are looked at, and those of them that are compared.
+  # The number of names that a search reads, and the number of them that it compares.
   @most_names 2_000
   @most_compared 200
 
-  # Characters of a name that are compared. A comparison takes the square of that.
+  # The number of characters of a name that are compared. The time grows with its square.
   @longest 32
 
-  # Names less alike than this were not meant. Elixir suggests functions by the same number.
+  # The least likeness, from 0 to 1, of a name that is suggested. Elixir uses the same number to
+  # suggest functions.
   @alike 0.77
 
-  # How alike two names are of which only the last part is the same.
+  # The likeness of two names that differ in their namespace only.
   @same_last 0.9
 
-  # Returns the nearest of the names that `wanted?` accepts, or nil.
+  # Returns the nearest of the names that `wanted?` accepts; nil if none is alike enough.
   @spec find(atom, Enumerable.t(), (atom -> boolean)) :: atom | nil
   def find(name, names, wanted?) do
     {space, last} = split(name)
@@ -36,12 +38,12 @@ defmodule Penstock.Options.Nearest do
       {likeness({space, last}, its), its_space == space, candidate}
     end)
     |> Enum.filter(fn {likeness, _same_space, _candidate} -> likeness >= @alike end)
-    # Names of the same namespace come before other names that are as near.
+    # At equal likeness, names of the same namespace come first.
     |> Enum.sort(:desc)
     |> Enum.find_value(fn {_likeness, _same_space, candidate} -> if wanted?.(candidate), do: candidate end)
   end
 
-  # Of MyApp.Jobs: {"Elixir.MyApp", "Jobs"}.
+  # Splits a name into its namespace and its last part: MyApp.Jobs into {"Elixir.MyApp", "Jobs"}.
   defp split(name) do
     text = Atom.to_string(name)
 
@@ -53,12 +55,12 @@ defmodule Penstock.Options.Nearest do
     end
   end
 
-  # A namespace that both names have says nothing.
-  defp likeness({space, last}, {space, its_last}), do: distance(last, its_last)
-  # An alias was forgotten, or the wrong one was used.
+  # A shared namespace must not make two names alike, so only the last parts count.
+  defp likeness({space, last}, {space, its_last}), do: similarity(last, its_last)
+  # The user forgot an alias, or used the wrong one.
   defp likeness({_space, last}, {_its_space, last}), do: @same_last
-  defp likeness({space, last}, {its_space, its_last}), do: min(distance(space, its_space), distance(last, its_last))
+  defp likeness({space, last}, {its_space, its_last}), do: min(similarity(space, its_space), similarity(last, its_last))
 
-  defp distance(one, other), do: String.jaro_distance(cut(one), cut(other))
+  defp similarity(one, other), do: String.jaro_distance(cut(one), cut(other))
   defp cut(text), do: String.slice(text, 0, @longest)
 end

@@ -1,14 +1,15 @@
 defmodule Penstock.Options.Show do
-  # Shows a term in a message, in bounded time and space.
+  # Makes the text of a term for a message, in bounded time and space. Runs in the process that
+  # makes the message.
   #
-  # `inspect/2` has a `:limit`, but first sorts all keys of a map, writes all digits of an
-  # integer, and walks all of a list that looks like keywords. A small term is shown as
-  # `inspect/2` does; a larger one is cut before it is inspected.
+  # `inspect/2` has a `:limit`, but before it applies it, `inspect/2` sorts all keys of a map,
+  # writes all digits of an integer, and walks all of a list that looks like keywords. So a term
+  # above @small is cut before it is inspected.
   @moduledoc false
 
   alias Penstock.Options.Weight
 
-  # Shown in place of a part that was cut.
+  # Stands for a part that was cut; `inspect/2` shows its text.
   defmodule Cut do
     @moduledoc false
     defstruct text: "..."
@@ -20,16 +21,17 @@ defmodule Penstock.Options.Show do
 
   @opts [limit: 10, printable_limit: 100]
 
-  # Terms up to this weight are inspected as they are.
+  # Terms up to this weight are inspected uncut. Penstock.Options.Weight defines the unit.
   @small 1_024
 
-  # Terms that are kept of a larger one. `inspect/2` shows 10 elements, or 100 characters.
+  # What a cut keeps of a larger term: terms in all, elements of each list, tuple or map, levels
+  # of nesting, and bytes of each binary. `inspect/2` then shows 10 elements, or 100 characters.
   @terms 400
   @elements 102
   @depth 12
   @bytes 512
 
-  # 2^1024, of 309 digits: longer integers are not shown.
+  # 2^1024, which has 309 digits. Of an integer as long or longer, only the size is shown.
   @longest Bitwise.bsl(1, 1_024)
 
   @spec show(term) :: String.t()
@@ -46,14 +48,15 @@ defmodule Penstock.Options.Show do
     _ -> inspect(term, [charlists: :as_lists] ++ @opts)
   end
 
-  # Most values are one integer, or hold none that is long.
+  # Replaces a term that is a long integer. Integers inside a light term have at most 1 KiB, so
+  # they stay.
   defp shorten(term) when is_integer(term), do: integer(term)
   defp shorten(term), do: term
 
   defp integer(term) when term < @longest and term > -@longest, do: term
   defp integer(term), do: %Cut{text: "#Integer<#{:erlang.external_size(term)} bytes>"}
 
-  # Returns what is kept, and how many terms may follow.
+  # Returns the kept part of a term, and the number of terms that may still be kept after it.
   defp cut(_term, left, depth) when left <= 0 or depth == 0, do: {%Cut{}, left}
   defp cut(term, left, _depth) when is_integer(term), do: {integer(term), left - 1}
 
@@ -71,7 +74,7 @@ defmodule Penstock.Options.Show do
     {List.to_tuple(elements), left}
   end
 
-  # Its own way to be inspected may look at all of it.
+  # Shows the struct's name alone: its implementation of `Inspect` may walk the whole term.
   defp cut(%{__struct__: module}, left, _depth) when is_atom(module),
     do: {%Cut{text: "%#{inspect(module)}{...}"}, left - 1}
 
@@ -89,7 +92,7 @@ defmodule Penstock.Options.Show do
     list(tail, left, depth, most - 1, [head | kept])
   end
 
-  # `inspect/2` itself says that there is more.
+  # Enough elements are left for `inspect/2` to cut the list itself and to show that it did.
   defp list([_ | _], left, _depth, 0, kept), do: {Enum.reverse(kept), left}
   defp list([_ | _], left, _depth, _most, kept), do: {Enum.reverse([%Cut{} | kept]), left}
 

@@ -1,12 +1,14 @@
 defmodule Penstock.Options.Weight do
-  # Bounds the size of a term before anything walks all of it.
+  # Tells whether a term is small, without a walk through all of it. Runs in the process that
+  # passed the term.
   #
-  # `:erlang.external_size/1` does not yield, and of a term that is shared 100 times over it never
-  # ends. This walk stops at its bound: each term weighs at least one unit, so it visits no more
-  # terms than the bound has units.
+  # `:erlang.external_size/1` does not yield. It visits a shared subterm once for each path to it,
+  # so for a term that shares subterms on 100 levels it never ends in practice. This walk stops at
+  # its bound: each term weighs at least one unit, so the walk visits at most as many terms as the
+  # bound has units.
   @moduledoc false
 
-  # 2^8192, which has 1 KiB. The VM compares integers by their lengths first.
+  # 2^8192, an integer of 1 KiB. A comparison with it is quick: the VM compares the lengths first.
   @longest Bitwise.bsl(1, 8_192)
 
   # Returns `true` if the term has at most `most` bytes in the external term format. `most` is at
@@ -14,16 +16,17 @@ defmodule Penstock.Options.Weight do
   @spec fits?(term, pos_integer) :: boolean
   def fits?(term, most), do: light?(term, most) and :erlang.external_size(term) <= most
 
-  # Returns `true` if the walk reaches the end of the term within `most` units. A term in the
-  # external format is never lighter.
+  # Returns `true` if the term weighs at most `most` units. A term never weighs more than its
+  # bytes in the external term format, so `false` proves that it has more than `most` bytes.
   @spec light?(term, pos_integer) :: boolean
   def light?(term, most), do: left(term, most) >= 0
 
-  # A negative number if the term weighs more than `left`.
+  # Returns the units that are left after the term; a negative number if the term weighs more.
   defp left(_term, left) when left < 0, do: left
   defp left(term, left) when is_bitstring(term), do: left - byte_size(term) - 1
-  # A list that begins with a list has at least 5 bytes of its own; a cell of a charlist has only
-  # the character.
+  # A cell whose head is a list weighs one unit itself, because a list that is not empty has at
+  # least 3 bytes of its own. Any other cell weighs only its head: the external format of a
+  # charlist has one byte for each character.
   defp left([[_ | _] = head | tail], left), do: left(tail, left(head, left - 1))
   defp left([head | tail], left), do: left(tail, left(head, left))
   defp left(term, left) when is_tuple(term), do: tuple(term, 0, tuple_size(term), left - 1)
@@ -33,12 +36,13 @@ defmodule Penstock.Options.Weight do
   end
 
   defp left(term, _left) when is_integer(term) and (term >= @longest or term <= -@longest), do: -1
-  # The size of one integer is known without a look at its digits.
+  # The VM knows the size of an integer without a look at its digits.
   defp left(term, left) when is_integer(term), do: left - div(:erlang.external_size(term), 3)
 
   defp left(term, left) when is_function(term) do
     {:env, env} = :erlang.fun_info(term, :env)
-    # A fun of the shell has its whole context there, and an external one has `[]`.
+    # The environment of a fun that was typed in a shell is the whole context of that shell; that
+    # of an external fun is `[]`.
     left(env, left - 1)
   end
 

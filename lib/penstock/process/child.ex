@@ -1,7 +1,10 @@
 defmodule Penstock.Process.Child do
-  # A process behind a gate, which holds its permits until it is dead. The user's code has no part
-  # in that. The stack of the process shows only the user's function, unless it has a
-  # `:max_runtime`.
+  # Creates the processes of `Penstock.spawn/3` and its variants. `start/4` runs in the spawner,
+  # `init` in the created process.
+  #
+  # The created process adopts its permits, calls the user's function, and holds the permits until
+  # it is dead. The user's function is called as the last call, so that the stack of the process
+  # shows no frame of Penstock. A process with a `:max_runtime` has such frames.
   @moduledoc false
 
   alias Penstock.Admission
@@ -13,7 +16,8 @@ defmodule Penstock.Process.Child do
 
   @spec start(Resolver.gate(), term, term, [:link | :monitor]) ::
           {:ok, pid | {pid, reference}} | {:error, term}
-  # A call without options, as nearly every call is, has few calls between the user and the VM.
+  # Nearly every call has no options. This clause serves them with as few function calls as
+  # possible.
   def start(gate, fun, [], tie) when is_function(fun, 0) do
     ref = Resolver.ref!(gate)
 
@@ -37,7 +41,7 @@ defmodule Penstock.Process.Child do
     create(ref, offer, [ref, offer, max_runtime, fun], options)
   end
 
-  # Not by `Penstock.Process.Handoff.create/3`, which would be a further call.
+  # Does what `Penstock.Process.Handoff.create/3` does, without a further call on the hot path.
   defp create(ref, offer, args, options) do
     :erlang.spawn_opt(__MODULE__, :init, args, options)
   catch

@@ -1,14 +1,16 @@
 defmodule Penstock.Process.ChildStart do
-  # Calls the start function of a process on behalf of the holder of its permits. The permits go
-  # to the started process, or come back if there is none.
+  # Calls the user's start function and gives the permits to the process that it starts. Runs in
+  # the starter: the caller of `Penstock.start_process/3`, or the supervisor of a gated child. The
+  # starter holds the permits meanwhile, and releases them if no process of this node is started.
   #
-  # If the starter is killed meanwhile, the permits come back by its death, and a process that
-  # lives on is not counted.
+  # If the starter is killed during the start function, its death releases the permits. A started
+  # process that survives this is not counted.
   @moduledoc false
 
   alias Penstock.{Admission, Native}
   alias Penstock.Process.MaxRuntime
 
+  # Returns, raises, throws or exits as the start function does.
   @spec run(Admission.permits(), MaxRuntime.max_runtime(), Penstock.work(result)) :: result when result: term
   def run(permits, max_runtime, start) do
     start.()
@@ -23,7 +25,8 @@ defmodule Penstock.Process.ChildStart do
       result
   end
 
-  # Starts without a permit, but with the `:max_runtime`.
+  # Starts a process without a permit, because its gate is closed or gone. A `:max_runtime` still
+  # applies.
   @spec run_unguarded(Native.gate(), MaxRuntime.max_runtime(), Penstock.work(result)) :: result when result: term
   def run_unguarded(gate, max_runtime, start) do
     result = start.()
@@ -36,7 +39,8 @@ defmodule Penstock.Process.ChildStart do
   defp started_here({:ok, pid, _info}) when is_pid(pid) and node(pid) == node(), do: pid
   defp started_here(_nothing), do: nil
 
-  # Returns the instance of the pool that counts a kill: the running one, or the last one.
+  # Returns the instance of the pool that counts a kill by `:max_runtime`: the present instance,
+  # or that of the last pool that had the name.
   defp last_instance(gate) do
     case Native.pool_info(gate) do
       :no_pool -> if is_atom(gate), do: :ok, else: 0

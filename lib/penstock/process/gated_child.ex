@@ -1,16 +1,20 @@
 defmodule Penstock.Process.GatedChild do
-  # The start function of a child behind a gate. The child's supervisor calls it for the first
-  # start and for each restart.
+  # The start function of a child behind a gate. It runs in the child's supervisor, for the first
+  # start and for each restart, and never waits in a queue. The child spec has
   #
-  #     {Penstock.Process.GatedChild, :start_link, [%Penstock.Process.GatedChild{}]}
+  #     start: {Penstock.Process.GatedChild, :start_link, [%Penstock.Process.GatedChild{}]}
   #
-  # Supervisors put arguments of their own before that one or after it; these are passed on.
+  # A supervisor may put arguments of its own before that argument or after it; they are passed on
+  # to the user's start function.
   #
-  # An offer that was made for the first start is claimed first. Without an offer the gate is
-  # asked. Only a refusal looks at the kind of the start: see Penstock.Process.StartKind. If the
-  # offer is refused, the first start has claimed it, so this is a restart, which asks the gate as
-  # any other; or the caller that made the offer is dead. All of it runs in the supervisor, and
-  # never waits.
+  # The supervisor first claims the offer in the struct, which the caller of `start_child` got
+  # when it was admitted. Without an offer, the supervisor asks the gate. Only if that is refused
+  # does it find out the kind of the start (Penstock.Process.StartKind). A start is then refused.
+  # A restart asks the gate if that is not done yet, takes over the permit of a dead holder, or
+  # exceeds the limit.
+  #
+  # A claim is refused on a restart, because the first start has claimed the offer. It is also
+  # refused if the caller that made the offer is dead or has retracted it.
   @moduledoc false
 
   alias Penstock.Admission
@@ -20,7 +24,7 @@ defmodule Penstock.Process.GatedChild do
 
   require Logger
 
-  # offer - the permits for the first start: their pool, the offer, and the process that made it
+  # offer - {pool, offer, process that made the offer} for the first start; or nil
   @enforce_keys [:gate, :start]
   defstruct [:gate, :start, :max_runtime, :offer, permits: 1]
 
@@ -32,9 +36,10 @@ defmodule Penstock.Process.GatedChild do
           permits: pos_integer
         }
 
-  # Returns a child spec of any form as a map. Raises as `Supervisor.child_spec/2`.
+  # Returns a child spec of any form as a map. Raises as `Supervisor.child_spec/2` does. Returns a
+  # tuple that is no spec unchanged, for the supervisor to name the error.
   @spec spec(term) :: map | tuple
-  # The form that Erlang had before maps.
+  # This form of a child spec is older than maps.
   def spec({id, {_, _, _} = start, restart, shutdown, type, modules}) do
     %{id: id, start: start, restart: restart, shutdown: shutdown, type: type, modules: modules}
   end
@@ -42,13 +47,13 @@ defmodule Penstock.Process.GatedChild do
   def spec({_, _, _, _, _, _} = no_spec), do: no_spec
   def spec(child_spec), do: Supervisor.child_spec(child_spec, [])
 
-  # Returns the child spec of a child behind a gate.
+  # Returns the child spec with this module's start function in place of the user's.
   @spec child_spec(map, t) :: map
   def child_spec(spec, gated), do: %{Map.put_new(spec, :modules, [elem(gated.start, 0)]) | start: mfargs(gated)}
 
   defp mfargs(gated), do: {__MODULE__, :start_link, [gated]}
 
-  # One clause for each number of arguments: up to 15 come from the supervisor.
+  # Defines `start_link` for each number of arguments: the struct, and up to 15 of the supervisor.
   for arity <- 1..16 do
     args = Macro.generate_arguments(arity, __MODULE__)
     def start_link(unquote_splicing(args)), do: start(unquote(args))
@@ -64,7 +69,8 @@ defmodule Penstock.Process.GatedChild do
   defp start(before, gated, rest) do
     ref = Resolver.ref!(gated.gate)
 
-    # Asks here, where the fewest frames of Penstock are on the stack.
+    # Reads the stack in this function, where it has the fewest frames of Penstock: the VM shows
+    # only eight frames.
     admitted = with :refused <- admit(gated, ref), do: admit(StartKind.of_caller(), gated, ref)
 
     {module, function, args} = gated.start
@@ -96,11 +102,13 @@ defmodule Penstock.Process.GatedChild do
 
   defp admit(:restart, %{offer: nil} = gated, ref), do: restart(gated, ref, 0)
   defp admit(:restart, gated, ref), do: with(:refused <- take(gated, ref), do: restart(gated, ref, 0))
-  # The caller that made the offer is dead, so no process waits for this child.
+  # The caller that made the offer is dead or has retracted it, so no process waits for this
+  # child.
   defp admit(:start, %{offer: {_ref, _offer, _starter}}, _ref_of_gate), do: {:error, :noproc}
   defp admit(:start, gated, ref), do: ask(gated, ref)
 
-  # Asks once more, with a look for dead holders. A refusal is counted, and a missing gate raises.
+  # Asks the gate once more, by the call that first reaps dead holders, counts a refusal, and
+  # raises if the gate is missing.
   defp ask(%{gate: gate, permits: permits}, ref), do: Admission.admit(:run, ref, gate, %Request{permits: permits})
 
   defp restart(%{permits: permits} = gated, ref, step) do
@@ -130,8 +138,9 @@ defmodule Penstock.Process.GatedChild do
     end
   end
 
-  # A gate must not take down a working supervision tree. A name that was never started is
-  # misspelt, though, and would leave its children without a limit.
+  # Lets a restart proceed without a permit, because a gate must not take down a working
+  # supervision tree. Raises if the name was never started: it is misspelt, and the child would
+  # have no limit.
   defp unguarded(%{gate: gate, start: {module, function, args}}, gone) do
     if is_atom(gate) and Native.gate_known(gate) == :unknown, do: Resolver.bad!(:no_pool, gate)
 

@@ -1,22 +1,25 @@
 defmodule Penstock.Process.Handoff do
-  # Hands permits to a process that the caller creates.
+  # Hands permits from a spawner to the process that it creates. `create/3` runs in the spawner.
   #
-  #     creator:  is admitted (an offer) -> creates -> hands over
-  #     created:                                       adopts -> calls its function
+  #     spawner:          is admitted (gets an offer) -> creates -> hands over
+  #     created process:                                 adopts  -> calls its function
   #
-  # The side that comes first completes the handoff, and the other then does nothing. The death of
-  # the creator before that revokes the offer. So the function never runs without its permits, and
-  # no permit stays with a creator that is dead.
+  # `spawn_hand_over` of the spawner and `spawn_adopt` of the created process may come in either
+  # order. The first of them completes the handoff, and the second then changes nothing. If the
+  # spawner dies before either, the offer is revoked. So the function never runs without its
+  # permits, and no permit stays with a dead spawner.
   #
-  # A created process adopts before anything else. `:revoked` means that its creator was killed
-  # before it could know of this process, which must end as if it had not been created.
+  # The created process adopts before it does anything else. If it gets `:revoked`, its spawner
+  # was killed before it knew of the new process. The new process then ends without calling its
+  # function.
   #
-  # `Penstock.Admission` makes offers; the native side keeps them.
+  # `Penstock.Admission` gets offers from the native side, which keeps them.
   @moduledoc false
 
   alias Penstock.Native
 
-  # Calls `create`, and takes the offer back if that fails: the VM has no room for a process, say.
+  # Calls `create` and returns its result. Retracts the offer if `create` fails, as it does when
+  # the VM has no room for another process.
   @spec create(Native.gate(), Native.offer(), Penstock.work(created)) :: created when created: var
   def create(ref, offer, create) do
     create.()

@@ -1,5 +1,6 @@
 defmodule Penstock.Process.MaxRuntime do
-  # Bounds how long work may run. Work without a `:max_runtime` has no bound.
+  # Sets and ends the deadline of work with a `:max_runtime`. Runs in the working process, except
+  # `give/4`, which runs in its starter. The native side keeps the deadline, and the reaper kills.
   @moduledoc false
 
   alias Penstock.Native
@@ -7,6 +8,7 @@ defmodule Penstock.Process.MaxRuntime do
   @typedoc "A time in ms, or nil for no bound."
   @type max_runtime :: pos_integer | nil
 
+  # Calls `fun` under a deadline.
   @spec run(Native.gate(), Native.offer(), max_runtime, Penstock.work(value)) :: value when value: var
   def run(_gate, _offer, nil, fun), do: fun.()
 
@@ -20,27 +22,29 @@ defmodule Penstock.Process.MaxRuntime do
     end
   end
 
+  # Sets the deadline of the calling process, which has adopted the offer.
   @spec start(Native.gate(), Native.offer(), max_runtime) :: :ok
   def start(_gate, _offer, nil), do: :ok
   def start(gate, offer, max_runtime), do: :ok = Native.deadline_set(gate, offer, max_runtime)
 
-  # Bounds a process that the caller has started. Its work ends with its death.
+  # Sets the deadline of a process that the caller has started, and which works until it is dead.
   @spec give(Native.gate(), Native.instance(), pid, max_runtime) :: :ok
   def give(_gate, _instance, _pid, nil), do: :ok
 
   def give(gate, instance, pid, max_runtime) do
-    # `:badarg`: the handle of the unnamed pool is gone, so no pool counts a kill.
+    # `:badarg` means that the unnamed pool is gone: then no deadline is set, as no pool counts a
+    # kill.
     _ok_or_badarg = Native.deadline_give(gate, instance, pid, max_runtime)
     :ok
   end
 
-  # Does not return if the time has run out: work that is counted as killed must be seen to be
-  # killed, and gives no result.
+  # Ends the deadline of the calling process. Does not return if the deadline has passed: such
+  # work is counted as killed, so other processes must see it killed and get no result of it.
   @spec finish(max_runtime) :: :ok
   def finish(nil), do: :ok
 
   def finish(_max_runtime) do
-    # The process kills itself, because the reaper may be gone with the application.
+    # The process kills itself, because the application, and with it the reaper, may have stopped.
     if Native.deadline_end() == :overdue, do: Process.exit(self(), :kill)
     :ok
   end

@@ -1,16 +1,17 @@
 defmodule Penstock.Process.StartKind do
-  # Tells the kind of start that a supervisor performs, by the supervisor's own stack: no argument
-  # tells it.
+  # Tells a start from a restart. Runs in the supervisor, and reads the supervisor's own stack,
+  # because a supervisor passes no argument that tells the two apart.
   #
-  # The caller of a start waits for its answer, so the request is below us on the stack. A restart
-  # comes from a message about a dead child, or from a supervisor that initialises, which may
-  # itself be restarting: both may exceed the limit of a pool. So may a stack without frames,
-  # where the VM keeps none.
+  #   * A start: a process has called `start_child` or `restart_child`. The supervisor's function
+  #     that handles the call is on the stack.
+  #   * A restart: a message about a dead child has arrived, or the supervisor initialises. An
+  #     initialising supervisor may itself be restarting. A stack without frames, of a VM that
+  #     keeps none, also counts as a restart. Restarts may exceed the limit of a pool.
   #
-  # The VM shows eight frames by default. One is ours, one is the start function that calls this,
-  # and the request is at most the fifth of the supervisor's. Start functions that call each other
-  # may need more. Only then is the whole stack read, as text with all its terms, which takes
-  # milliseconds for a supervisor of thousands.
+  # The VM shows eight frames by default. One is of this module, one of the start function that
+  # calls it, and the frame that decides is at most the fifth of the supervisor's. Start functions
+  # that call each other may hide it. Only then is the whole stack read, as a text with all its
+  # terms, which takes milliseconds in a supervisor of thousands of children.
   @moduledoc false
 
   @type t :: :start | :restart
@@ -25,17 +26,17 @@ defmodule Penstock.Process.StartKind do
     end
   end
 
-  # `:hidden`: there are frames, and none of them tells the kind.
+  # Returns `:hidden` if there are frames and none of them tells the kind.
   @spec of([{module, atom, arity | [term], keyword}]) :: t | :hidden
   def of([]), do: :restart
   def of(frames), do: Enum.find_value(frames, :hidden, &kind/1)
 
-  # `start_child` and `restart_child` of all supervisors, and any server that starts children on request.
+  # A call is handled: `start_child` or `restart_child` of any supervisor, or a call of any server
+  # that starts children on request.
   defp kind({:gen_server, :try_handle_call, _arity, _location}), do: :start
-  # GenStage's, for each event.
+  # The supervisor of GenStage starts a child for each event.
   defp kind({ConsumerSupervisor, :start_events, _arity, _location}), do: :start
-  # A message about a dead child or about a restart to be tried again; or the supervisor
-  # initialises.
+  # A message reports a dead child, or a restart is tried again, or the supervisor initialises.
   defp kind({_module, :restart_child, _arity, _location}), do: :restart
   defp kind({:supervisor, function, _arity, _location}) when function in [:restart, :init_children], do: :restart
   defp kind({_module, :handle_info, 2, _location}), do: :restart

@@ -1,14 +1,17 @@
 defmodule Penstock.Supervision.Directory do
-  # Where the supervisors of each name are, for callers that start a child.
+  # Maps the name of each Penstock supervisor to its group, so that a caller that starts a child
+  # finds the partitions without a message. Callers read it, fronts write it, and the janitor
+  # cleans it.
   #
-  # A table and no persistent term: changing one of these stops every process of the node for a
-  # scan of its heap. The table is a cache only. The process of the name keeps the same in its
-  # dictionary, so a caller that finds nothing here reads it there.
+  # It is an ETS table. A persistent term would read as fast, but each change of one stops every
+  # process for a scan of its heap. The table is only a cache: the front also keeps its group in
+  # its process dictionary, where a caller reads it if the table has no entry.
   @moduledoc false
 
   alias Penstock.Supervision.Group
 
-  # Called by the process that starts the application: the table lives as long as the application.
+  # Creates the table. Called by the process that starts the application, so the table lives as
+  # long as the application.
   @spec create() :: :ok
   def create do
     if :ets.whereis(__MODULE__) == :undefined do
@@ -18,14 +21,14 @@ defmodule Penstock.Supervision.Directory do
     :ok
   end
 
-  # Called by the process of the name.
+  # Enters the group of the calling front.
   @spec put(Group.t()) :: :ok
   def put(%Group{name: name} = group) do
     Process.put(__MODULE__, group)
     insert(name, group)
   end
 
-  # Returns the group whose process has the name now; nil if there is no such process.
+  # Returns the group of the front that has the name now; nil if no front has it.
   @spec fetch(atom) :: Group.t() | nil
   def fetch(name) do
     pid = Process.whereis(name)
@@ -36,11 +39,13 @@ defmodule Penstock.Supervision.Directory do
     end
   end
 
-  # Returns the same, or nil, without a question to a process, which may be busy for long.
+  # Returns the group of a name if the table has it; nil otherwise. Never asks the front, which
+  # may be busy for long.
   @spec known(atom) :: Group.t() | nil
   def known(name), do: lookup(name, Process.whereis(name))
 
-  # The table may remember a process that has ended; another may have the name by now.
+  # The entry may be that of a front that has ended, while another process has the name. So the
+  # entry counts only if its pid is `pid`.
   defp lookup(name, pid) do
     case lookup(name) do
       [{_name, %Group{pid: ^pid} = group}] -> group
@@ -48,7 +53,7 @@ defmodule Penstock.Supervision.Directory do
     end
   end
 
-  # Forgets what a process of the name, which has ended, has put.
+  # Removes the entry of a front that has ended. Leaves the entry of another front of the name.
   @spec forget(atom, pid) :: :ok
   def forget(name, pid) do
     with [{_name, %Group{pid: ^pid}} = row] <- lookup(name), do: :ets.delete_object(__MODULE__, row)
@@ -57,7 +62,7 @@ defmodule Penstock.Supervision.Directory do
     ArgumentError -> :ok
   end
 
-  # Returns each name with the process that has put it, for a janitor that starts again.
+  # Returns each name with the pid of its front, for a janitor that has restarted.
   @spec all() :: [{atom, pid}]
   def all do
     for {name, %Group{pid: pid}} <- :ets.tab2list(__MODULE__), do: {name, pid}
@@ -75,7 +80,7 @@ defmodule Penstock.Supervision.Directory do
     end
   end
 
-  # Without the application there is no table, and callers ask the process each time.
+  # Without the application there is no table, and each caller reads the dictionary of the front.
   defp insert(name, group) do
     :ets.insert(__MODULE__, {name, group})
     :ok

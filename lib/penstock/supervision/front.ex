@@ -1,22 +1,22 @@
 defmodule Penstock.Supervision.Front do
-  # The process that has the name of one of Penstock's supervisors.
+  # The process that has the name of a Penstock supervisor, and owns the pool of that name if
+  # there is one. It is a child of the user's supervisor:
   #
-  #     user's supervisor -- front (the name, the pool's owner)
-  #                            |
-  #                            +-- the only partition, a supervisor of Elixir's
-  #                            or  a supervisor -- partitions
+  #     user's supervisor -- front -- the only partition
+  #     user's supervisor -- front -- a supervisor -- several partitions
   #
-  # Children that pass the gate are started by a call to their partition, which no front takes
-  # part in. So a call that reaches the front comes from Elixir's own functions. The front answers
-  # those that read or end, for all partitions, and refuses those that start, which would pass the
-  # limit. No message of another process ends it, but an EXIT that names its parent, as of every
-  # GenServer.
+  # To start a child, Penstock's own functions call a partition, never the front. So a call to the
+  # front that would start a child comes from a function of Elixir's, and would bypass the limit:
+  # the front refuses it. The front answers calls that read or end children, for all partitions
+  # together.
   #
-  # The front never waits for a partition, which may be in the middle of a long start. It passes
-  # the question on and collects the answers as they come.
+  # The front never waits for a partition, which may be in the middle of a long start. It passes a
+  # call on to all partitions, and collects their answers as they come.
   #
-  # Supervisors below end with the front, as they are linked to it as to their parent. The front
-  # ends with the same reason as they do.
+  # The front is the parent of the supervisor below it, and linked to it. If the front ends, the
+  # supervisor below ends. If that ends first, the front ends with the same reason. No message of
+  # another process ends the front, except, as for every GenServer, an EXIT in the name of its
+  # parent.
   @moduledoc false
   use GenServer
 
@@ -24,14 +24,15 @@ defmodule Penstock.Supervision.Front do
   alias Penstock.Node.Janitor
   alias Penstock.Supervision.{Directory, Group}
 
-  # below    - the pid of the supervisor that is linked to the front
-  # asked    - monitor => question, for each partition that owes an answer
-  # open     - question => {from, partitions that owe an answer, what the others said}
+  # below - pid of the supervisor below
+  # asked - monitor => question, for each partition that owes an answer
+  # open  - question => {caller, request, number of partitions that owe an answer, answers so far}
   @enforce_keys [:group, :below]
   defstruct [:group, :below, asked: %{}, open: %{}]
 
-  # `start` starts the supervisor below, and is called by the front. `settings` are those of the
-  # pool of the name, which is the front's; nil for none.
+  # Starts a front. Called by the user's supervisor. The front calls `start`, which starts the
+  # supervisor below. `settings` are those of a pool of the same name, which the front will own;
+  # nil for no such pool.
   @spec start_link(Group.t(), Native.pool_settings() | nil, Penstock.work(Supervisor.on_start()), timeout) ::
           {:ok, pid} | {:error, term}
   def start_link(group, settings, start, timeout) do
@@ -39,8 +40,8 @@ defmodule Penstock.Supervision.Front do
     options = [name: group.name, timeout: timeout]
 
     with :ignore <- GenServer.start_link(__MODULE__, {group, settings, start, self(), ref}, options) do
-      # A front that cannot start sends its error, and then ends as :normal: another reason would
-      # end the caller by the link.
+      # A front that cannot start sends its error and exits with :normal, because its link would
+      # end the caller with any other reason.
       receive do: ({^ref, error} -> error)
     end
   end
@@ -74,8 +75,9 @@ defmodule Penstock.Supervision.Front do
     :ignore
   end
 
-  # The janitor is told before and after, as in Penstock.Node.Owner. It also has the directory
-  # forget a front that was killed, whether a pool is its own or not.
+  # Becomes the owner of the pool. Registers with the janitor before and after, for the reasons
+  # that Penstock.Node.Owner gives. A front without a pool registers too: the janitor removes a
+  # killed front from the directory.
   defp own(group, settings) do
     Janitor.watch_owner(group.name, self())
 
@@ -87,7 +89,7 @@ defmodule Penstock.Supervision.Front do
         Janitor.watch_owner(group.name, self())
         :ok
 
-      # Another process became the owner since the caller looked.
+      # Another process became the owner after the caller of `start_link` had checked the name.
       owner when is_pid(owner) ->
         {:error, {:already_started, owner}}
     end
@@ -101,7 +103,8 @@ defmodule Penstock.Supervision.Front do
     {:noreply, ask(state, from, {:terminate_child, pid})}
   end
 
-  # `Supervisor` knows children by ids, which these children do not have.
+  # These functions of `Supervisor` name a child by its id. Children of these supervisors have
+  # none.
   @by_id [:terminate_child, :delete_child, :get_childspec, :which_child]
   def handle_call({request, _id}, _from, state) when request in @by_id do
     {:reply, {:error, :not_found}, state}
@@ -111,7 +114,7 @@ defmodule Penstock.Supervision.Front do
     {:reply, not_gated(state, [:async, :async_nolink, :async_stream, :async_stream_nolink]), state}
   end
 
-  # All other requests: those that start a child, and those that no supervisor knows.
+  # Refuses all other requests: those that start a child, and those that no supervisor knows.
   def handle_call(_request, _from, state), do: {:reply, not_gated(state, [:start_child]), state}
 
   defp not_gated(%{group: %{kind: kind}}, functions) do
@@ -127,8 +130,8 @@ defmodule Penstock.Supervision.Front do
   def handle_cast(_message, state), do: {:noreply, state}
 
   @impl true
-  # The sender of a real EXIT is dead when it arrives; any process can send a message of that
-  # form.
+  # Any process can send a message of this form. The sender of a true EXIT is dead when it
+  # arrives.
   def handle_info({:EXIT, below, reason}, %{below: below} = state) do
     if Process.alive?(below), do: {:noreply, state}, else: {:stop, reason, state}
   end
@@ -138,7 +141,7 @@ defmodule Penstock.Supervision.Front do
     {:noreply, answered(state, monitor, answer)}
   end
 
-  # A partition that is gone has no children.
+  # A partition that ended before its answer has no children.
   def handle_info({:DOWN, monitor, :process, _pid, _reason}, %{asked: asked} = state) when is_map_key(asked, monitor) do
     {:noreply, answered(state, monitor, :gone)}
   end
@@ -149,11 +152,12 @@ defmodule Penstock.Supervision.Front do
   def terminate(reason, %{group: group, below: below}) do
     stop_below(below, :shutdown)
     Directory.forget(group.name, self())
-    # Without this the janitor closes it a little later.
+    # Closes the pool at once; the janitor would close it a little later.
     if Janitor.orderly?(reason), do: Native.gate_close(group.name, self())
   end
 
-  # `:supervisor.get_callback_module/1` looks for this; releases find supervisors by it.
+  # `:supervisor.get_callback_module/1` reads this, as the release handler does to find
+  # supervisors.
   @impl true
   def format_status(:terminate, [_dictionary, state]), do: state
 
@@ -166,7 +170,8 @@ defmodule Penstock.Supervision.Front do
   defp ask(state, from, request) do
     question = make_ref()
 
-    # The monitor's reference is that of the call: a partition that dies answers by its death.
+    # The monitor is also the reference of the call. So each partition answers once, by a reply or
+    # by its `:DOWN`.
     monitors =
       for partition <- Group.partitions(state.group), pid = GenServer.whereis(partition) do
         monitor = Process.monitor(pid)
@@ -211,7 +216,8 @@ defmodule Penstock.Supervision.Front do
 
   ## The end
 
-  # The supervisor below obeys its parent, the front, and takes as long as its children may.
+  # Waits without a bound: the supervisor below ends on the exit of its parent, and takes as long
+  # as the `:shutdown` of its children allows.
   defp stop_below(below, reason) do
     monitor = Process.monitor(below)
     Process.exit(below, reason)

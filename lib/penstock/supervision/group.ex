@@ -1,15 +1,18 @@
 defmodule Penstock.Supervision.Group do
-  # What callers must know of one of Penstock's supervisors: its name, the gate that its children
-  # pass, and the supervisors of Elixir's that its children are under, the partitions.
+  # Data about one Penstock supervisor, for callers that start children: its name, the gate of its
+  # children, and its partitions. A partition is one of Elixir's supervisors; the children are
+  # under it. `Penstock.Supervision.Partitions` makes a group, the front adds its pid, and callers
+  # get it from `Penstock.Supervision.Directory`.
   @moduledoc false
 
   alias Penstock.Admission.Resolver
   alias Penstock.Native
 
-  # kind       - Penstock's module that the name belongs to
+  # kind       - Penstock.DynamicSupervisor or Penstock.Task.Supervisor
   # pid        - the front, which has the name; nil before it is started
-  # ref        - what the native side knows the gate by
-  # partitions - the names of the supervisors, in a tuple
+  # gate       - the gate as the user gave it
+  # ref        - the native reference of the gate
+  # partitions - a tuple of the names of the partitions
   @enforce_keys [:kind, :name, :gate, :ref, :partitions]
   defstruct [:kind, :name, :pid, :gate, :ref, :partitions]
 

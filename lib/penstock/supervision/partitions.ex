@@ -1,13 +1,12 @@
 defmodule Penstock.Supervision.Partitions do
-  # The common part of Penstock's supervisors: a name, the gate that children pass, and the
-  # partitions, which are the supervisors of Elixir's that the children are under.
+  # The common code of Penstock.DynamicSupervisor and Penstock.Task.Supervisor. `start_link/4`
+  # runs in the user's supervisor, and the functions that start partitions run in the front or in
+  # the supervisor below it. All else runs in callers that start, find or end children.
   #
-  # The name belongs to a process of ours, see Penstock.Supervision.Front: Elixir's own functions,
-  # called with the name by mistake, start nothing. A limit of its own makes a pool of the same
-  # name, which that process owns.
-  #
-  # Callers that start a child look up the partitions in Penstock.Supervision.Directory, where
-  # that costs next to nothing.
+  # The children are under partitions, which are supervisors of Elixir's. The name belongs to the
+  # front (Penstock.Supervision.Front), so that Elixir's own functions, called with the name by
+  # mistake, start nothing. With `:limit`, the front also owns a pool of that name. Callers find
+  # the partitions in Penstock.Supervision.Directory, at the cost of one table lookup.
   @moduledoc false
 
   alias Penstock.Admission
@@ -22,8 +21,8 @@ defmodule Penstock.Supervision.Partitions do
   @own_options [:name, :gate, :partitions | @pool_options]
   @server_options [:debug, :timeout, :spawn_opt, :hibernate_after]
 
-  # Starts a supervisor. `kind` is Penstock's module, `supervisor` Elixir's; `options` are those
-  # of the latter that are allowed.
+  # Starts a front with its partitions. `kind` is the module of Penstock, `supervisor` that of the
+  # partitions, and `options` lists the options of `supervisor` that the user may give.
   @spec start_link(module, module, [atom], keyword) :: Supervisor.on_start()
   def start_link(kind, supervisor, options, opts) do
     if Keyword.keyword?(opts) and Keyword.has_key?(opts, :max_children) do
@@ -39,7 +38,7 @@ defmodule Penstock.Supervision.Partitions do
     {sup_opts, _ours} = Keyword.split(opts, options ++ @server_options)
     Enum.each(sup_opts, &check!/1)
 
-    if settings, do: Janitor.close_orphans_of(name)
+    if settings, do: Janitor.handle_dead_owner(name)
 
     with :ok <- free(name, settings) do
       ref = Resolver.ref!(gate)
@@ -49,7 +48,8 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # The supervisor would report these errors only by its end.
+  # Checks the options of Elixir's supervisor here, because it would report an error only as the
+  # reason of its end.
   defp check!({:max_restarts, n}) when is_integer(n) and n >= 0, do: :ok
   defp check!({:max_restarts, value}), do: Options.expected!(":max_restarts", "a non-negative integer", value)
   defp check!({:max_seconds, n}) when is_integer(n) and n > 0, do: :ok
@@ -76,14 +76,16 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # Checked before any process is started: a pool of that name may belong to another live process.
+  # Checks before any process is started that no live process owns a pool of that name. A
+  # supervisor without a pool of its own needs no free pool name.
   defp free(_name, nil), do: :ok
 
   defp free(name, _settings) do
     owner = Native.gate_owner(name)
 
     if owner && Process.alive?(owner) do
-      # The front of a supervisor has its name, too.
+      # The owner is a front if it has the process name too; then `{:already_started, pid}` says
+      # enough.
       if owner != Process.whereis(name), do: Owner.warn_taken(name)
       {:error, {:already_started, owner}}
     else
@@ -91,7 +93,8 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # Called by the front, which is the parent of the supervisors.
+  # Starts the partitions. The front calls this, and so becomes the parent of the supervisor
+  # below.
   defp start_supervisors(supervisor, %{partitions: {only}}, opts), do: start_partition(supervisor, [name: only] ++ opts)
 
   defp start_supervisors(supervisor, %{partitions: all}, opts) do
@@ -109,8 +112,9 @@ defmodule Penstock.Supervision.Partitions do
     Supervisor.start_link(children, [strategy: :one_for_one] ++ intensity)
   end
 
-  # Called by the process above a partition. If the last such process was killed, its partitions
-  # end after their children, and keep their names until then.
+  # Starts a partition. Called by the process above it. If the process above was killed, its old
+  # partitions end only after their children, and keep their names until then. So this waits for
+  # an old partition to end.
   @spec start_partition(module, keyword) :: Supervisor.on_start()
   def start_partition(supervisor, opts) do
     case supervisor.start_link(opts) do
@@ -127,8 +131,8 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # Returns `true` if a process above the partition, up to the front, is dead: then the partition
-  # is about to end.
+  # Returns `true` if the partition is about to end, because its parent, or its parent's parent,
+  # is dead. These are the two processes up to the front.
   defp orphan?(pid, above \\ 2)
   defp orphan?(_pid, 0), do: false
 
@@ -136,14 +140,14 @@ defmodule Penstock.Supervision.Partitions do
     case :erlang.process_info(pid, :parent) do
       {:parent, parent} when is_pid(parent) -> not Process.alive?(parent) or orphan?(parent, above - 1)
       {:parent, :undefined} -> false
-      # The process is gone.
+      # The partition, or its parent, has ended.
       :undefined -> true
     end
   end
 
   defp names(name, partitions), do: List.to_tuple(for n <- 1..partitions, do: :"#{name}.Partition#{n}")
 
-  # Returns the group of a name, or of the pid that has the name.
+  # Returns the group of a supervisor of that kind, by its name or the pid of its front.
   @spec fetch!(module, term) :: Group.t()
   def fetch!(kind, name) when is_atom(name) do
     case Directory.fetch(name) do
@@ -165,19 +169,19 @@ defmodule Penstock.Supervision.Partitions do
 
   def fetch!(kind, other), do: Options.expected!("supervisor", "the name of a #{inspect(kind)} of this node", other)
 
-  # Bytes of a partition key.
+  # Bytes of the largest partition key.
   @largest_key 1_024
 
-  # Options of a child that are read here and not by `Penstock.Admission.Request`.
+  # Returns the options of `start_child` that this module reads, not `Penstock.Admission.Request`.
   @spec child_options() :: [atom, ...]
   def child_options, do: [:partition_key]
 
-  # Returns the partition that the options of a child choose.
+  # Returns the name of the partition for a child: by `:partition_key`, or by the calling process.
   @spec partition(Group.t(), keyword) :: atom
   def partition(%{partitions: {only}}, _opts), do: only
 
   def partition(%{partitions: all}, opts) do
-    # Integers go to the partitions in turn, as in a PartitionSupervisor.
+    # Consecutive integers choose the partitions in turn, as in a PartitionSupervisor.
     case Keyword.get_lazy(opts, :partition_key, &self/0) do
       n when is_integer(n) -> elem(all, rem(abs(n), tuple_size(all)))
       pid when is_pid(pid) -> elem(all, :erlang.phash2(pid, tuple_size(all)))
@@ -185,7 +189,7 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # The hash walks the whole term.
+  # A large key is refused, because the hash walks the whole term without a pause.
   defp partition_key!(key) do
     unless Weight.light?(key, @largest_key) do
       what = "of at most #{@largest_key} bytes in the external term format (hash what is larger)"
@@ -195,7 +199,8 @@ defmodule Penstock.Supervision.Partitions do
     key
   end
 
-  # Admits a child in the caller, and has a partition start it, which claims what was offered.
+  # Asks the gate in the caller, and then calls a partition, which claims the offer and starts the
+  # child.
   @spec start_child(Group.t(), map | tuple, Request.t(), keyword) :: DynamicSupervisor.on_start_child()
   def start_child(group, spec, request, opts) do
     partition = partition(group, opts)
@@ -216,17 +221,18 @@ defmodule Penstock.Supervision.Partitions do
       try do
         DynamicSupervisor.start_child(partition, GatedChild.child_spec(spec, gated))
       after
-        # Does nothing if a partition has claimed the offer.
+        # Does nothing if the partition has claimed the offer.
         Native.spawn_retract(ref, offer)
       end
     else
       {:error, _reason} = refused -> refused
-      # The supervisor's own module names the error in it.
+      # `DynamicSupervisor` returns the error that names the fault in the spec, and starts
+      # nothing.
       no_spec -> DynamicSupervisor.start_child(partition, no_spec)
     end
   end
 
-  # Asks each partition in turn, because a child is under one of them.
+  # Asks each partition in turn, because it is not known which one has the child.
   @spec terminate_child(Group.t(), pid) :: :ok | {:error, :not_found}
   def terminate_child(group, pid) do
     Enum.find_value(Group.partitions(group), {:error, :not_found}, fn partition ->

@@ -1,6 +1,7 @@
 defmodule Penstock.Task.Launcher do
-  # Launches a task behind a gate: admits, creates and hands over. Elixir's functions create all
-  # tasks except those of `Penstock.Task.async/3`.
+  # Starts a task behind a gate: asks the gate, creates the process, and hands the permits over.
+  # Runs in the caller of `Penstock.Task` or `Penstock.Task.Supervisor`. Elixir's own functions
+  # create the process, except for `Penstock.Task.async/3`.
   @moduledoc false
 
   alias Penstock.Admission
@@ -9,11 +10,12 @@ defmodule Penstock.Task.Launcher do
   alias Penstock.Process.Handoff
   alias Penstock.Task.Runner
 
-  @typedoc "The gate, and what the native side knows it by."
+  @typedoc "The gate as the user gave it, and its native reference."
   @type gate :: {Resolver.gate(), Native.gate()}
-  @typedoc "Makes the task of a module, function and arguments."
+  @typedoc "Creates a task that calls a module's function with arguments."
   @type create(task) :: (module, atom, [term] -> task)
 
+  # Starts a task that no process awaits. `create` creates it.
   @spec start(gate, Runner.call(), Request.t(), create({:ok, pid} | other)) :: {:ok, pid} | {:error, term} | other
         when other: term
   def start({gate, ref}, call, request, create) do
@@ -34,8 +36,8 @@ defmodule Penstock.Task.Launcher do
     end
   end
 
-  # Creates a task as `Task.async/3` does. One call of the VM makes the process, its link, its
-  # monitor and the alias of the monitor.
+  # Starts a task that the caller awaits, with the same result as `Task.async/3`. A single call of
+  # the VM creates the process, its link, its monitor and the alias of the monitor.
   @spec async(gate, Runner.call(), Request.t()) :: {:ok, Task.t()} | {:error, term}
   def async({gate, ref}, call, request) do
     case Admission.admit(:spawn, ref, gate, request) do
@@ -47,14 +49,14 @@ defmodule Penstock.Task.Launcher do
         args = [starter, ref, offer, call, request.max_runtime, Runner.ancestors()]
         options = [:link, monitor: [alias: :demonitor]]
         {pid, monitor} = Handoff.create(ref, offer, fn -> :erlang.spawn_opt(Runner, :reply, args, options) end)
-        # In this order: the task begins when it has the message.
+        # Hands over before the send, because the task begins when it receives the message.
         Native.spawn_hand_over(ref, offer, pid)
         send(pid, {starter, monitor, Runner.callers()})
         {:ok, %Task{pid: pid, ref: monitor, owner: starter, mfa: mfa(call)}}
     end
   end
 
-  # Has a supervisor create the task.
+  # Starts a task that the caller awaits, by `create`, which has a supervisor create it.
   @spec async(gate, Runner.call(), Request.t(), create(Task.t())) :: {:ok, Task.t()} | {:error, term}
   def async({gate, ref}, call, request, create) do
     case Admission.admit(:spawn, ref, gate, request) do
@@ -64,18 +66,18 @@ defmodule Penstock.Task.Launcher do
       {:ok, {ref, offer, _permits}} ->
         task = create(create, ref, offer, call, request.max_runtime)
         Native.spawn_hand_over(ref, offer, task.pid)
-        # The task runs the user's function; ours is only around it.
+        # The task shows the user's function, not the function of Penstock that wraps it.
         {:ok, %{task | mfa: mfa(call)}}
     end
   end
 
-  # The arguments are copied to the task: they hold no more than it needs.
+  # The VM copies the arguments to the task, so the list has only what the task needs.
   defp create(create, ref, offer, call, max_runtime) do
     args = if max_runtime, do: [ref, offer, call, max_runtime], else: [ref, offer, call]
     Handoff.create(ref, offer, fn -> create.(Runner, :run, args) end)
   end
 
   defp mfa({module, function, args}), do: {module, function, length(args)}
-  # As in `Task`.
+  # `Task` shows each fun as this function.
   defp mfa(_fun), do: {:erlang, :apply, 2}
 end

@@ -1,13 +1,15 @@
 defmodule Penstock.Task.Report do
-  # Logs the failure of a task with the report that `Task` would log, about the user's function.
+  # Logs the failure of a task. Runs in the task.
   #
-  # `Task` would name the function that it was started with, which is ours. So the failure is kept from it.
+  # The report is the one that `Task` would log, but names the user's function. `Task` would name
+  # the function that the process was started with, which is one of Penstock's. So
+  # Penstock.Task.Runner keeps the failure from `Task`, and this module logs it.
   @moduledoc false
 
   @type mfargs :: {module, atom, [term]}
 
-  # `callers` are the `$callers` that the task was started with; the first is its starter. The
-  # process dictionary may have lost them, since user code can erase it.
+  # `callers` are the `$callers` that the task was started with; the first is its starter. They
+  # are an argument because user code may have erased them from the process dictionary.
   @spec log(:error | :exit | :throw, term, Exception.stacktrace(), [pid, ...], mfargs) :: :ok
   def log(:exit, reason, _stacktrace, _callers, _mfargs) when reason in [:normal, :shutdown], do: :ok
   def log(:exit, {:shutdown, _}, _stacktrace, _callers, _mfargs), do: :ok
@@ -18,7 +20,7 @@ defmodule Penstock.Task.Report do
 
     :logger.error(
       %{
-        # The translator of Logger recognises the report by this label.
+        # Logger's translator of reports recognises the report by this label.
         label: {Task.Supervisor, :terminating},
         report: %{
           name: self(),
@@ -38,7 +40,7 @@ defmodule Penstock.Task.Report do
     )
   end
 
-  # Formats the report for handlers without a translator of Logger.
+  # Formats the report for log handlers that do not use Logger's translator.
   @spec format(map) :: {:io.format(), [term]}
   def format(%{report: report}) do
     {~c"Task ~p terminating~nStarted from: ~p~nFunction: ~p~nArguments: ~p~nReason: ~p~n",

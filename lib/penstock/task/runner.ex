@@ -1,36 +1,41 @@
 defmodule Penstock.Task.Runner do
-  # Runs inside a task: adopts the permits, calls the user's function, and releases the permits
-  # before another process can see how the task ended.
+  # Runs in a task: adopts the permits, calls the user's function, and releases the permits before
+  # another process can see the result or the end of the task. A task of a stream is the
+  # exception: its permit returns when it is dead.
+  #
+  # A few functions run elsewhere, as their comments say: in the process that starts a task, or in
+  # the supervisor of a task.
   @moduledoc false
 
   alias Penstock.Native
   alias Penstock.Process.MaxRuntime
   alias Penstock.Task.Report
 
-  @typedoc "What a task calls."
+  @typedoc "The function that a task calls, with its arguments."
   @type call :: Penstock.work(term) | Report.mfargs()
 
-  # There, `Task` makes processes of `:proc_lib`, which report crashes on their own.
+  # Before Elixir 1.15 the processes of `Task` are processes of `:proc_lib`, which logs a crash
+  # report of its own.
   @proc_lib Version.match?(System.version(), "< 1.15.0-dev")
 
-  # Runs in a process that `Task` made.
+  # The function of a process that `Task` has created.
   @spec run(Native.gate(), Native.offer(), call, MaxRuntime.max_runtime()) :: term
   def run(gate, offer, call, max_runtime \\ nil) do
     if Native.spawn_adopt(gate, offer) != :ok, do: exit(:normal)
 
     :erlang.put(:"$initial_call", initial_call(call))
-    # The function may erase the process dictionary.
+    # Read now, because the user's function may erase the process dictionary.
     callers = :erlang.get(:"$callers")
     work(gate, offer, call, max_runtime, callers)
   end
 
-  # The supervisor calls this to start a task that no process awaits.
+  # Starts a task that no process awaits. Runs in the supervisor of the task.
   @spec start_link([pid, ...], Native.gate(), Native.offer(), call, MaxRuntime.max_runtime()) :: {:ok, pid}
   def start_link(callers, gate, offer, call, max_runtime \\ nil) do
     {:ok, spawn_link(__MODULE__, :run_under, [ancestors(), callers, gate, offer, call, max_runtime])}
   end
 
-  # The whole life of such a task.
+  # The function of a task that `start_link/5` has created.
   @spec run_under([atom | pid], [pid, ...], Native.gate(), Native.offer(), call, MaxRuntime.max_runtime()) :: term
   def run_under(ancestors, callers, gate, offer, call, max_runtime) do
     :erlang.put(:"$ancestors", ancestors)
@@ -38,9 +43,9 @@ defmodule Penstock.Task.Runner do
     run(gate, offer, call, max_runtime)
   end
 
-  # The whole life of a task that its starter awaits, as `Task.async/3` has it. The starter hands
-  # over the permits before it sends the message, so there is nothing to adopt. If the starter is
-  # killed before that, its link ends this process.
+  # The function of a task that its starter awaits, created by Penstock.Task.Launcher. The task
+  # does not adopt: the starter has handed the permits over before it sends the message. If the
+  # starter is killed before that, its link ends this process.
   @spec reply(pid, Native.gate(), Native.offer(), call, MaxRuntime.max_runtime(), [atom | pid]) :: term
   def reply(starter, gate, offer, call, max_runtime, ancestors) do
     receive do
@@ -52,7 +57,7 @@ defmodule Penstock.Task.Runner do
     end
   end
 
-  # The process holds its permits.
+  # Does the work of a task that holds its permits.
   defp work(gate, offer, call, max_runtime, callers) do
     MaxRuntime.start(gate, offer, max_runtime)
 
@@ -70,8 +75,8 @@ defmodule Penstock.Task.Runner do
     end
   end
 
-  # Returns the `$callers` of a process that the caller starts. User code may have put anything
-  # there.
+  # Returns the `$callers` for a process that the calling process starts. User code may have put
+  # any term into the dictionary.
   @spec callers() :: [pid, ...]
   def callers do
     case :erlang.get(:"$callers") do
@@ -80,7 +85,7 @@ defmodule Penstock.Task.Runner do
     end
   end
 
-  # Returns the `$ancestors` of a process that the caller starts.
+  # Returns the `$ancestors` for a process that the calling process starts.
   @spec ancestors() :: [atom | pid, ...]
   def ancestors do
     case :erlang.get(:"$ancestors") do
@@ -103,14 +108,18 @@ defmodule Penstock.Task.Runner do
   @typedoc "The function that a stream calls with each element."
   @type element_call :: (term -> term) | Report.mfargs()
 
-  @typedoc "The common data of the tasks of one stream: the gate, the reference, the monitor, `$callers` and the function."
+  @typedoc """
+  Data that all tasks of a stream share: the gate, the reference of the stream, the stream monitor,
+  the `$callers` and the user's function.
+  """
   @type stream :: {Native.gate(), reference, pid, [pid, ...], element_call}
 
   @typedoc "The supervisor that starts the tasks of a stream, and their `:shutdown`."
   @type supervisor :: {GenServer.server(), timeout | :brutal_kill}
 
-  # Creates and monitors a task of a stream under a supervisor. The task begins when it is
-  # monitored, and its work does not pass through the supervisor.
+  # Creates a task of a stream under a supervisor, and monitors it. Runs in the consumer. The work
+  # goes to the task in a message, after the monitor is set, and so is not copied to the
+  # supervisor.
   @spec start_under(supervisor, stream, Native.offer(), term) :: {pid, reference}
   def start_under({supervisor, shutdown}, {_gate, ref, stream_monitor, _callers, _function} = stream, offer, element) do
     start = {__MODULE__, :start_element, [ref, stream_monitor]}
@@ -121,13 +130,14 @@ defmodule Penstock.Task.Runner do
     {pid, monitor}
   end
 
-  # Called by the supervisor.
+  # Runs in the supervisor.
   @spec start_element(reference, pid) :: {:ok, pid}
   def start_element(ref, stream_monitor) do
     {:ok, spawn_link(__MODULE__, :await_element, [ref, stream_monitor, ancestors()])}
   end
 
-  # As in `Task`: `:proc_lib` uses the name of a process that has one.
+  # Returns the calling process as an ancestor, in the form that `Task` uses: before Elixir 1.15,
+  # the registered name if there is one.
   if @proc_lib do
     defp as_ancestor do
       case Process.info(self(), :registered_name) do
@@ -139,21 +149,24 @@ defmodule Penstock.Task.Runner do
     defp as_ancestor, do: self()
   end
 
+  # The function of a task of a stream under a supervisor.
   @spec await_element(reference, pid, [atom | pid]) :: term
   def await_element(ref, stream_monitor, ancestors) do
-    # If the consumer dies before it sends the work, the monitor ends this process.
+    # If the consumer dies before it sends the work, the stream monitor ends this process.
     if link(stream_monitor) == :ok do
       receive do: ({^ref, :begin, stream, offer, element} -> element(stream, offer, element, ancestors))
     end
   end
 
-  # The whole life of a task of a stream. Its permit is back when it is dead: the consumer waits
-  # for that, and no other process depends on it earlier.
+  # The function of a task of a stream. The task does not release its permit, which returns when
+  # the task is dead. That is early enough, because only the consumer sees the result, and the
+  # consumer waits for the death.
   @spec element(stream, Native.offer(), term, [atom | pid] | nil) :: term
   def element({gate, ref, stream_monitor, [consumer | _] = callers, function}, offer, element, ancestors \\ nil) do
-    # Links first, and adopts only if the consumer is alive. The monitor looks at its links after
-    # the death of the consumer: so either the monitor sees this task, or this task sees that the
-    # consumer is dead. In another order, a task that traps exits could outlive both.
+    # Links first, and then adopts, which is revoked if the consumer is dead. After the death of
+    # the consumer, the stream monitor reads its links. So either the stream monitor finds this
+    # task, or this task finds the consumer dead. In the other order, a task that traps exits
+    # could outlive both.
     if link(stream_monitor) == :ok and Native.spawn_adopt(gate, offer, consumer) == :ok do
       :erlang.put(:"$initial_call", initial_call_with_element(function))
       :erlang.put(:"$ancestors", ancestors || [stream_monitor])
@@ -168,13 +181,14 @@ defmodule Penstock.Task.Runner do
       else
         value ->
           send(consumer, {ref, self(), value})
-          # Saves the monitor a message for each task: this process only ends now.
+          # The task has nothing left to do but end. Without the link, its end sends no message to
+          # the stream monitor.
           Process.unlink(stream_monitor)
       end
     end
   end
 
-  # The monitor of a stream that has ended is gone.
+  # Returns `:gone` if the stream has ended, and its stream monitor with it.
   defp link(stream_monitor) do
     Process.link(stream_monitor)
     :ok
@@ -188,14 +202,17 @@ defmodule Penstock.Task.Runner do
   defp mfargs({module, function, args}, element), do: {module, function, [element | args]}
   defp mfargs(fun, element), do: {:erlang, :apply, [fun, [element]]}
 
-  # `Task` does not report these.
+  # Ends the task as its function ended. These reasons pass unchanged, because `Task` does not
+  # report them.
   defp leave(:exit, reason, stacktrace) when reason in [:normal, :shutdown] do
     :erlang.raise(:exit, reason, stacktrace)
   end
 
   defp leave(:exit, {:shutdown, _} = reason, stacktrace), do: :erlang.raise(:exit, reason, stacktrace)
 
-  # `Task` would report all other exits again, by the name of our function. Hibernating drops the frames of all callers; the message keeps the process from waiting for one.
+  # `Task` would report all other exits a second time, by the name of Penstock's function.
+  # Hibernation drops the frames of `Task` from the stack, so that `Task` does not see the exit.
+  # The message wakes the process at once.
   defp leave(kind, reason, stacktrace) do
     send(self(), :leave)
     hibernate([kind, reason, stacktrace])
@@ -216,7 +233,7 @@ defmodule Penstock.Task.Runner do
   def exit_reason(:exit, reason, _stacktrace), do: reason
   def exit_reason(:throw, value, stacktrace), do: {{:nocatch, value}, stacktrace}
 
-  # Returns the initial function of the process that tools show, as in `Task`.
+  # Returns the function that tools show as the initial one of the process, as `Task` does.
   defp initial_call({:erlang, :apply, [fun, []]}) when is_function(fun, 0), do: initial_call(fun)
   defp initial_call({module, function, args}), do: {module, function, length(args)}
   defp initial_call(fun), do: :erlang.fun_info_mfa(fun)

@@ -1,20 +1,22 @@
 defmodule Penstock.Task.Stream do
-  # The consumer's side of `Penstock.Task.async_stream`: pulls elements, asks for a permit for
-  # each, starts a task with it, and hands what comes back to the reducer.
+  # Runs `Penstock.Task.async_stream` in the consumer, the process that enumerates the stream. It
+  # pulls elements, asks the gate for each, starts a task for each, and passes results to the
+  # reducer.
   #
-  # What concerns a stream comes with its reference, or as a `:DOWN` of a monitor of its own:
+  # The consumer receives these messages of a stream. Each has the reference of the stream, or is
+  # the `:DOWN` of a monitor that the stream set:
   #
-  #     {ref, task, value}           a task's answer, its last act
-  #     {:DOWN, _, _, task, why}     a task is gone
-  #     {ref, task, :late?, late?}   the stream monitor says whether it took too long
-  #     {ref, monitor, :tasks?, nil} the stream monitor asks which tasks there are
-  #     {:DOWN, _, _, monitor, why}  the stream monitor is gone
-  #     {ref, :granted | refusal}    a permit that was waited for
+  #     {ref, task, value}                   a task answers; it does nothing after that
+  #     {:DOWN, _, _, task, reason}          a task is dead
+  #     {ref, task, :late?, late?}           the stream monitor tells whether the task was late
+  #     {ref, stream_monitor, :tasks?, nil}  the stream monitor asks which tasks there are
+  #     {:DOWN, _, _, stream_monitor, _}     the stream monitor is dead
+  #     {ref, :granted | refusal}            the answer to a parked request for a permit
   #
-  # The reducer is the consumer's code. While it runs, or the stream is suspended, no request is
-  # parked: the stream withdraws its request first, and if that was granted at that instant,
-  # starts the task. A turn that a limiter gave is kept: it belongs to the element, and is wasted
-  # if the stream ends before it.
+  # The reducer is code of the consumer. While it runs, and while the stream is suspended, the
+  # stream has no request in a wait queue. It withdraws its request before that. If the request
+  # was granted at that instant, it starts the task. A turn at a limiter is kept, because it
+  # belongs to the element; if the stream ends before the turn, the charge is lost.
   @moduledoc false
 
   alias Penstock.Admission
@@ -24,30 +26,31 @@ defmodule Penstock.Task.Stream do
   alias Penstock.Task.Stream.{Config, Elements, Monitor, Patience}
 
   # next     - the elements that follow, see Penstock.Task.Stream.Elements
-  # pending  - an element pulled and without a task: {element, request, wait}, where `wait` is the
-  #            ms that it may still wait for a permit, or {:turn, at}; or nil
-  # slots    - how many more tasks may run
-  # position - of the next task
-  # due      - the position whose result is delivered next; or :any
-  # tasks    - pid => {monitor, position, element}, or {:asked, position, element, why it is gone}
-  # done     - position => result, of tasks behind one that still runs
-  # pauses   - how often the stream was suspended
+  # pending  - {element, request, wait} of a pulled element without a task; or nil. `wait` is
+  #            {:turn, at}, or the ms that the element may still wait for a permit
+  # slots    - number of tasks that may still be added to the running ones
+  # position - position of the next task
+  # due      - position whose result is delivered next; :any if the stream is not ordered
+  # tasks    - pid => {monitor, position, element} of a running task; {:asked, position, element,
+  #            reason} of a dead one while the stream monitor is asked whether the task was late
+  # done     - position => result, of tasks that ended before an earlier one
+  # pauses   - number of times that the stream was suspended
   defstruct [:next, :pending, :slots, :due, position: 0, tasks: %{}, done: %{}, pauses: 0]
 
-  # Other monitors of a task may deliver messages too.
+  # Returns `true` if the monitor is that of the stream: user code may monitor a task as well.
   defguardp is_of(monitor, tasks, pid)
             when is_map_key(tasks, pid) and elem(:erlang.map_get(pid, tasks), 0) == monitor
 
   @spec reduce(Enumerable.acc(), Enumerable.reducer(), map) :: Enumerable.result()
   def reduce(command, reducer, options) do
-    {gate, limit} = Config.gate!(options)
+    {gate, keyed} = Config.gate!(options)
     ref = make_ref()
     {stream_monitor, down_ref} = Monitor.start(gate, ref, options.timeout, options.linked)
 
     config = %{
       reducer: reducer,
       gate: gate,
-      limit: limit,
+      keyed: keyed,
       ref: ref,
       stream_monitor: stream_monitor,
       down_ref: down_ref,
@@ -65,9 +68,10 @@ defmodule Penstock.Task.Stream do
 
   defp run({:cont, acc}, state, config), do: step(acc, state, config)
 
-  # An older continuation may be used to halt: `Stream.zip/1` closes its streams by those from
-  # before it asked for the next element, when one of them raises. The table keeps what closing
-  # needs of the newest state. User code can erase the process dictionary, but not the table.
+  # `Stream.zip/1` may halt a stream by an older continuation: if one of its streams raises, it
+  # closes the others by the continuations that it had before it asked for the next element. So
+  # the newest state that a close needs is kept in a table. User code could erase it from the
+  # process dictionary.
   defp run({:suspend, acc}, %{pauses: pauses} = state, config) do
     state = %{state | pauses: pauses + 1}
     config = with %{table: nil} <- config, do: %{config | table: :ets.new(__MODULE__, [:ordered_set, :private])}
@@ -91,17 +95,17 @@ defmodule Penstock.Task.Stream do
 
       {{_later, tasks, exhausted?}, :halt} ->
         :ets.delete(table, :suspended)
-        # The enumerable accepts older continuations too, unless it has ended.
+        # An enumerable can be halted by an older continuation too, unless it has ended.
         next = if exhausted?, do: [], else: state.next
         run(command, %{state | tasks: tasks, next: next}, config)
 
       {nil, :halt} ->
         {:halted, acc}
 
-      {nil, _go_on} ->
+      {nil, _continue} ->
         raise ArgumentError, "this stream is over, or was suspended by another process"
 
-      {_later, _go_on} ->
+      {_later, _continue} ->
         raise ArgumentError, "this stream has gone on since it was suspended here"
     end
   end
@@ -118,7 +122,8 @@ defmodule Penstock.Task.Stream do
     ArgumentError -> nil
   end
 
-  # Takes the next step: deliver, start, pull, end, or wait.
+  # Takes the next step of the stream. In this order: delivers the result that is due, goes on
+  # with the pending element, pulls an element, ends, or waits.
   defp step(acc, %{due: due, done: done} = state, config) when is_map_key(done, due) do
     {result, done} = Map.pop!(done, due)
     deliver(result, acc, %{state | due: due + 1, done: done}, config)
@@ -151,7 +156,7 @@ defmodule Penstock.Task.Stream do
     command -> run(command, state, config)
   end
 
-  # User code failed while the enumerable was open.
+  # Closes the stream and its enumerable after user code has failed, and raises again.
   defp failed(state, config, kind, reason, stacktrace) do
     try do
       Elements.halt(state.next)
@@ -175,13 +180,14 @@ defmodule Penstock.Task.Stream do
     {:none, next} -> step(acc, %{state | next: next}, config)
   end
 
-  # `next` is what comes after the element.
-  defp pulled(acc, state, %{limit: nil} = config, element, next) do
+  # Asks the gate for a pulled element. `next` are the elements that follow it.
+  defp pulled(acc, state, %{keyed: nil} = config, element, next) do
     admit(acc, state, config, element, nil, next, config.acquire_timeout)
   end
 
-  # The functions of the user are called once for each element, however often a limiter is asked.
-  defp pulled(acc, state, %{limit: {_gate, by}} = config, element, next) do
+  # The request is made once for each element, so that the user's functions are called once, even
+  # if the limiter is asked several times.
+  defp pulled(acc, state, %{keyed: {_gate, by}} = config, element, next) do
     Config.request(by, element)
   catch
     kind, reason -> failed(%{state | next: next}, config, kind, reason, __STACKTRACE__)
@@ -191,7 +197,7 @@ defmodule Penstock.Task.Stream do
 
   ## Permits
 
-  defp admit(acc, state, %{limit: {gate, _by}} = config, element, request, next, left) do
+  defp admit(acc, state, %{keyed: {gate, _by}} = config, element, request, next, left) do
     Keyed.reserve(gate, request, left)
   catch
     # The key is too large.
@@ -202,7 +208,7 @@ defmodule Penstock.Task.Stream do
 
   defp admit(acc, state, %{gate: gate} = config, element, nil, next, left) do
     case Admission.first(:spawn, gate, 1, config.acquire_timeout) do
-      # Also if nothing is left of its time: then it parks, and gives up at once.
+      # Parks even if no time is left, and then times out at once.
       :busy ->
         park(acc, %{state | pending: {element, nil, left}, next: next}, config, left)
 
@@ -222,14 +228,14 @@ defmodule Penstock.Task.Stream do
       ms when is_integer(ms) ->
         step(acc, %{state | pending: {element, request, Patience.turn_in(ms)}}, config)
 
-      # 1 ms more, because rounding must not make it earlier.
+      # Waits 1 ms more, so that rounding does not make the next request too early.
       {:no_place, ms} ->
         await(acc, state, config, {:limited, Patience.now() + ms + 1, Patience.until(left)})
 
       {:error, reason} ->
         refused(reason, state, config)
 
-      # The gate was running when the stream began.
+      # The gate was running when the stream began, so it has been closed since.
       gone when gone in [:gone, :no_key] ->
         refused(:closed, state, config)
     end
@@ -280,7 +286,7 @@ defmodule Penstock.Task.Stream do
 
   defp create(supervisor, shared, offer, element), do: Runner.start_under(supervisor, shared, offer, element)
 
-  # The pool was running when the stream began.
+  # The pool was running when the stream began, so it has been closed since.
   defp refused(:no_pool, state, config), do: refused(:closed, state, config)
 
   defp refused(reason, state, config) do
@@ -289,15 +295,16 @@ defmodule Penstock.Task.Stream do
     raise RejectedError, gate: config.options.gate, reason: reason, permits: 1
   end
 
-  # Withdraws a parked request; if it was granted meanwhile, starts the task.
-  defp unpark(state, _config, {:turn, _at}), do: state
+  # Ends the wait of the pending element before the consumer gets control. Withdraws a request
+  # that is parked at a pool; if it was granted meanwhile, starts the task.
+  defp suspend_wait(state, _config, {:turn, _at}), do: state
 
-  defp unpark(state, _config, {:limited, _at, until}) do
+  defp suspend_wait(state, _config, {:limited, _at, until}) do
     {element, request, _left} = state.pending
     %{state | pending: {element, request, Patience.left(until)}}
   end
 
-  defp unpark(state, %{gate: gate, ref: ref} = config, {instance, token, until}) do
+  defp suspend_wait(state, %{gate: gate, ref: ref} = config, {instance, token, until}) do
     case Native.pool_withdraw(gate, instance, token) do
       :cancelled ->
         {element, request, _left} = state.pending
@@ -316,20 +323,20 @@ defmodule Penstock.Task.Stream do
   defp await(acc, %{tasks: tasks} = state, %{ref: ref, down_ref: down_ref} = config, parked) do
     receive do
       {^ref, pid, value} ->
-        answered(acc, state, config, parked, pid, value)
+        task_answered(acc, state, config, parked, pid, value)
 
       {:DOWN, monitor, :process, pid, reason} when is_of(monitor, tasks, pid) ->
-        gone(acc, state, config, parked, pid, reason)
+        task_down(acc, state, config, parked, pid, reason)
 
       {^ref, pid, :late?, late?} ->
-        told(acc, state, config, parked, pid, late?)
+        late_told(acc, state, config, parked, pid, late?)
 
       {^ref, stream_monitor, :tasks?, nil} ->
         send(stream_monitor, {ref, :tasks, Map.keys(tasks)})
         await(acc, state, config, parked)
 
-      {:DOWN, ^down_ref, :process, _guard, reason} ->
-        orphaned(state, config, parked, reason)
+      {:DOWN, ^down_ref, :process, _stream_monitor, reason} ->
+        monitor_down(state, config, parked, reason)
 
       {^ref, :granted} ->
         {instance, _token, _until} = parked
@@ -338,97 +345,101 @@ defmodule Penstock.Task.Stream do
       {^ref, reason} ->
         refused(reason, state, config)
     after
-      Patience.ms(parked) -> give_up(acc, state, config, parked)
+      Patience.ms(parked) -> wait_over(acc, state, config, parked)
     end
   end
 
-  defp give_up(acc, state, config, {:turn, _at}), do: step(acc, state, config)
+  defp wait_over(acc, state, config, {:turn, _at}), do: step(acc, state, config)
 
-  # The stream asks the limiter again.
-  defp give_up(acc, state, config, {:limited, _at, _until} = limited),
-    do: step(acc, unpark(state, config, limited), config)
+  # The next step asks the limiter again.
+  defp wait_over(acc, state, config, {:limited, _at, _until} = limited),
+    do: step(acc, suspend_wait(state, config, limited), config)
 
-  defp give_up(acc, state, config, {instance, token, _until}) do
+  defp wait_over(acc, state, config, {instance, token, _until}) do
     case Native.pool_cancel(config.gate, instance, token) do
       :cancelled -> refused(:timeout, state, config)
       :too_late -> await(acc, state, config, {instance, token, :infinity})
     end
   end
 
-  defp answered(acc, state, config, parked, pid, value) do
+  defp task_answered(acc, state, config, parked, pid, value) do
     {{monitor, position, _element}, tasks} = Map.pop!(state.tasks, pid)
-    # The task only has to end now.
-    receive do: ({:DOWN, ^monitor, :process, _pid, reason} -> forget(config, pid, reason))
+    # Waits for the task to end, which it does at once.
+    receive do: ({:DOWN, ^monitor, :process, _pid, reason} -> forget_late(config, pid, reason))
     Native.spawn_ended(config.gate, pid)
-    done(acc, state, config, parked, tasks, position, {:ok, value})
+    task_done(acc, state, config, parked, tasks, position, {:ok, value})
   end
 
-  defp forget(_config, _pid, :normal), do: :ok
-  # The task was killed after its answer. The stream monitor would remember it as late.
-  defp forget(%{stream_monitor: stream_monitor}, pid, _reason), do: send(stream_monitor, {:forget, pid})
+  defp forget_late(_config, _pid, :normal), do: :ok
+  # The task was killed after it had answered, possibly by the stream monitor, which then has it
+  # among the late tasks. It must forget the task, as the consumer will not ask about it.
+  defp forget_late(%{stream_monitor: stream_monitor}, pid, _reason), do: send(stream_monitor, {:forget, pid})
 
-  defp gone(acc, state, config, parked, pid, reason) do
+  defp task_down(acc, state, config, parked, pid, reason) do
     {{_monitor, position, element}, tasks} = Map.pop!(state.tasks, pid)
     Native.spawn_ended(config.gate, pid)
 
     if reason == :normal do
-      done(acc, state, config, parked, tasks, position, exit_of(element, reason, config))
+      task_done(acc, state, config, parked, tasks, position, exit_of(element, reason, config))
     else
-      # Unless the consumer traps exits, or the stream monitor killed the task, the monitor ends
-      # the consumer now.
+      # The stream monitor answers if it has killed the task as late, or if the consumer traps
+      # exits. Otherwise it is about to end the consumer.
       send(config.stream_monitor, {:why, pid})
       tasks = Map.put(tasks, pid, {:asked, position, element, reason})
       await(acc, %{state | tasks: tasks}, config, parked)
     end
   end
 
-  defp told(_acc, state, %{options: %{on_timeout: :exit}} = config, parked, _pid, true) do
-    close(abandon(state, config, parked), config)
+  defp late_told(_acc, state, %{options: %{on_timeout: :exit}} = config, parked, _pid, true) do
+    close(withdraw(state, config, parked), config)
     exit({:timeout, {Task.Supervised, :stream, [config.options.timeout]}})
   end
 
-  defp told(acc, state, config, parked, pid, late?) do
+  defp late_told(acc, state, config, parked, pid, late?) do
     {{:asked, position, element, reason}, tasks} = Map.pop!(state.tasks, pid)
     reason = if late?, do: :timeout, else: reason
-    done(acc, state, config, parked, tasks, position, exit_of(element, reason, config))
+    task_done(acc, state, config, parked, tasks, position, exit_of(element, reason, config))
   end
 
   defp exit_of(element, reason, %{zip: true}), do: {:exit, {element, reason}}
   defp exit_of(_element, reason, _config), do: {:exit, reason}
 
-  # Delivers or keeps the result of a task that was removed from `tasks`.
-  defp done(acc, %{due: position, slots: slots} = state, config, parked, tasks, position, result) do
-    hand_out(result, acc, %{state | slots: slots + 1, due: position + 1, tasks: tasks}, config, parked)
+  # Delivers the result of a task, or keeps it until it is due. `tasks` no longer has the task.
+  defp task_done(acc, %{due: position, slots: slots} = state, config, parked, tasks, position, result) do
+    deliver_due(result, acc, %{state | slots: slots + 1, due: position + 1, tasks: tasks}, config, parked)
   end
 
-  defp done(acc, %{due: :any, slots: slots} = state, config, parked, tasks, _position, result) do
-    hand_out(result, acc, %{state | slots: slots + 1, tasks: tasks}, config, parked)
+  defp task_done(acc, %{due: :any, slots: slots} = state, config, parked, tasks, _position, result) do
+    deliver_due(result, acc, %{state | slots: slots + 1, tasks: tasks}, config, parked)
   end
 
-  # An earlier task still runs: there is nothing to deliver, so the wait for a permit continues.
-  defp done(acc, %{slots: slots, done: done} = state, config, parked, tasks, position, result) do
+  # The result is not due, so the consumer does not get control, and a wait for a permit
+  # continues.
+  defp task_done(acc, %{slots: slots, done: done} = state, config, parked, tasks, position, result) do
     state = %{state | slots: slots + 1, tasks: tasks, done: Map.put(done, position, result)}
     if parked, do: await(acc, state, config, parked), else: step(acc, state, config)
   end
 
-  defp hand_out(result, acc, state, config, nil), do: deliver(result, acc, state, config)
-  defp hand_out(result, acc, state, config, parked), do: deliver(result, acc, unpark(state, config, parked), config)
+  defp deliver_due(result, acc, state, config, nil), do: deliver(result, acc, state, config)
 
-  # The stream monitor died, by a failed task or by a kill.
-  defp orphaned(state, config, parked, reason) do
+  defp deliver_due(result, acc, state, config, parked),
+    do: deliver(result, acc, suspend_wait(state, config, parked), config)
+
+  # Ends the stream after the death of the stream monitor, by a failed task or by a kill.
+  defp monitor_down(state, config, parked, reason) do
     unlink(config.stream_monitor)
-    end_tasks(abandon(state, config, parked), config)
-    forget_table(config)
+    end_tasks(withdraw(state, config, parked), config)
+    delete_table(config)
     flush(config.ref)
     exit({reason, {Task.Supervised, :stream, [config.options.timeout]}})
   end
 
-  # Withdraws a parked request and leaves no permit behind.
-  defp abandon(state, _config, nil), do: state
-  defp abandon(state, _config, {:turn, _at}), do: state
-  defp abandon(state, _config, {:limited, _at, _until}), do: state
+  # Withdraws a parked request. If it was granted meanwhile, releases the permit.
+  defp withdraw(state, _config, nil), do: state
+  defp withdraw(state, _config, {:turn, _at}), do: state
+  defp withdraw(state, _config, {:limited, _at, _until}), do: state
 
-  defp abandon(state, %{gate: gate, ref: ref}, {instance, token, _until}) do
+  defp withdraw(state, %{gate: gate, ref: ref}, {instance, token, _until}) do
     with :too_late <- Native.pool_withdraw(gate, instance, token),
          :granted <- receive(do: ({^ref, answer} -> answer)) do
       Native.run_end(gate, instance, 1)
@@ -439,33 +450,34 @@ defmodule Penstock.Task.Stream do
 
   ## The end
 
-  # Ends the stream. On return no task runs, and the mailbox has no message of the stream and gets
-  # none.
+  # Ends the stream. On return no task runs, and no message of the stream is in the mailbox or
+  # will come.
   #
-  # The stream monitor is unlinked first, but still monitors the consumer: if the consumer dies
-  # during this, it ends all tasks.
+  # Unlinks the stream monitor first and kills it last. In between it still monitors the consumer,
+  # and ends all tasks if the consumer dies.
   defp close(state, %{ref: ref, stream_monitor: stream_monitor, down_ref: down_ref} = config) do
     unlink(stream_monitor)
     end_tasks(state, config)
     Process.exit(stream_monitor, :kill)
     await_down(stream_monitor, down_ref)
-    forget_table(config)
+    delete_table(config)
     flush(ref)
   end
 
-  # The consumer may have read the message of the first monitor while it had control.
+  # Waits for the end of a process by a second monitor: user code may have received the `:DOWN` of
+  # the first while the consumer had control.
   defp await_down(pid, monitor) do
     second = Process.monitor(pid)
     Process.demonitor(monitor, [:flush])
     receive do: ({:DOWN, ^second, :process, _pid, _reason} -> :ok)
   end
 
-  # From then on, continuations find that the stream is over.
-  defp forget_table(%{table: nil}), do: true
-  defp forget_table(%{table: table}), do: :ets.delete(table)
+  # Deletes the table. Older continuations then find that the stream is over.
+  defp delete_table(%{table: nil}), do: true
+  defp delete_table(%{table: table}), do: :ets.delete(table)
 
-  # No EXIT comes after the unlink; one that came before, if the consumer traps exits, is not for
-  # it.
+  # No EXIT comes after the unlink. One that came before, to a consumer that traps exits, is
+  # removed, because the user does not know of the stream monitor.
   defp unlink(stream_monitor) do
     Process.unlink(stream_monitor)
 

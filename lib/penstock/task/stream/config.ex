@@ -1,5 +1,6 @@
 defmodule Penstock.Task.Stream.Config do
-  # The options of a stream, and the request that each of its elements makes at a limiter or a ban.
+  # Reads the options of a stream, and makes the request of each element to a limiter or a ban.
+  # Runs in the consumer.
   @moduledoc false
 
   alias Penstock.Admission.{KeySize, Keyed, Request, Resolver}
@@ -14,8 +15,8 @@ defmodule Penstock.Task.Stream.Config do
   @spec known_options() :: [atom, ...]
   def known_options, do: @options
 
-  # Returns the options of a stream for `reduce/3`. `under` is the supervisor of its tasks. With
-  # `linked`, a failed task ends the consumer.
+  # Returns the options for `Penstock.Task.Stream.reduce/3`. `under` is the supervisor of the
+  # tasks; nil for none. With `linked`, a task that fails ends the consumer.
   @spec options!(Resolver.gate(), term, Runner.element_call(), keyword, Runner.supervisor() | nil, boolean) :: t
   def options!(gate, enumerable, function, opts, under \\ nil, linked \\ true) do
     %{
@@ -35,8 +36,8 @@ defmodule Penstock.Task.Stream.Config do
     }
   end
 
-  # Returns {request, functions}: a limiter or a ban admits by the request, in which each function
-  # puts its part for each element. The rest is checked before anything is started.
+  # Returns {request, functions}. The request has the fixed `:key` and `:cost`, which are checked
+  # before a process is started. The functions compute those that depend on the element.
   defp by!(opts) do
     by = for option <- [:key, :cost], {:ok, value} <- [Keyword.fetch(opts, option)], do: {option, value}
     {functions, fixed} = Enum.split_with(by, fn {_option, value} -> is_function(value, 1) end)
@@ -48,22 +49,22 @@ defmodule Penstock.Task.Stream.Config do
   defp put(request, options),
     do: Enum.reduce(options, request, fn {option, value}, r -> Request.put!(r, option, value) end)
 
-  # Returns the request of an element. Calls the functions of the user.
+  # Returns the request of an element. Calls the user's functions.
   @spec request(by, term) :: Request.t()
   def request({request, []}, _element), do: request
 
   def request({request, functions}, element),
     do: put(request, for({option, fun} <- functions, do: {option, fun.(element)}))
 
-  # Returns what the native side knows the pool of the permits by; and the limiter or ban that is
-  # asked before, if the gate is one.
+  # Returns the native reference of the pool whose permits the tasks hold, and the limiter or ban
+  # that is asked first, with `by`; nil if the gate is a pool. Raises if no such gate is running.
   @spec gate!(t) :: {Native.gate(), {Resolver.gate(), by} | nil}
   def gate!(%{gate: gate, by: {request, functions} = by}) do
     kind = Resolver.kind!(gate)
 
     cond do
       kind == :pool -> {Resolver.ref!(gate), nil}
-      # Raises, as a ban admits by a key.
+      # Raises, because a ban requires a key.
       kind == :ban and request.key == :none and functions[:key] == nil -> Keyed.admit(gate, request)
       true -> {Keyed.unlimited_pool(), {gate, by}}
     end

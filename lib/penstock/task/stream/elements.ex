@@ -1,20 +1,25 @@
 defmodule Penstock.Task.Stream.Elements do
-  # The elements of an enumerable, one at a time: the rest of a list; or `{:more, fun}`, whose function
-  # gives the next; or `{:queue, elements, rest}`; `[]` if there is none.
+  # Pulls the elements of an enumerable one at a time. Runs in the consumer of the stream. The
+  # elements that follow are one of:
+  #
+  #     list                      the rest of a list; `[]` if there are no more
+  #     {:more, fun}              a suspended enumerable: its continuation gives the next element
+  #     {:queue, elements, rest}  elements that one step gave together, and those that follow them
   @moduledoc false
 
   @type t :: list | {:more, Enumerable.continuation()} | {:queue, nonempty_list, t}
 
-  # Elements that an enumerable may give in one step. An endless one that never pauses must not fill
-  # the memory.
+  # The most elements that an enumerable may give in one step. An endless one that never pauses
+  # must not fill the memory.
   @most_in_one_step 1_000_000
 
   @spec start(Enumerable.t()) :: t
   def start(list) when is_list(list), do: list
   def start(other), do: {:more, &Enumerable.reduce(other, &1, fn element, acc -> pause(element, acc) end)}
 
-  # Some streams undo the pause after an element, as `Stream.take/2` does after its last element
-  # inside of `Stream.concat/2`. Then one step gives several elements; the last comes first here.
+  # Asks the enumerable to pause after each element. Some streams undo the pause, as
+  # `Stream.take/2` does after its last element inside of `Stream.concat/2`. Then one step gives
+  # several elements, which are collected in reverse order.
   defp pause(element, nil), do: {:suspend, {:element, element}}
   defp pause(element, {:element, first}), do: {:suspend, {:elements, 2, [element, first]}}
 
@@ -27,7 +32,8 @@ defmodule Penstock.Task.Stream.Elements do
     raise ArgumentError, "expected the enumerable #{what}, got: #{n} elements and no pause"
   end
 
-  # Pulls an element. `:none`: the enumerable has ended, or has paused without an element.
+  # Pulls an element. `:none` means that the enumerable has ended, or has paused without an
+  # element.
   @spec next(t) :: {:element, term, t} | {:none, t}
   def next([element | rest]), do: {:element, element, rest}
   def next({:queue, [element], rest}), do: {:element, element, rest}
@@ -38,7 +44,7 @@ defmodule Penstock.Task.Stream.Elements do
       {:suspended, {:element, element}, more} -> {:element, element, {:more, more}}
       {:suspended, {:elements, _n, elements}, more} -> next({:queue, Enum.reverse(elements), {:more, more}})
       {:suspended, nil, more} -> {:none, {:more, more}}
-      # The last elements, of an enumerable that marks them.
+      # The enumerable ends in the step that gives its last elements.
       {_done_or_halted, {:element, element}} -> {:element, element, []}
       {_done_or_halted, {:elements, _n, elements}} -> next(Enum.reverse(elements))
       {_done_or_halted, nil} -> {:none, []}
@@ -46,7 +52,7 @@ defmodule Penstock.Task.Stream.Elements do
   end
 
   defp more({:more, more}), do: more.({:cont, nil})
-  # The tail of an improper list raises as in other enumerations.
+  # `Enumerable.List` raises for the tail of an improper list, as in any other enumeration.
   defp more(tail), do: Enumerable.List.reduce(tail, {:cont, nil}, fn _element, acc -> {:cont, acc} end)
 
   # Closes the enumerable.

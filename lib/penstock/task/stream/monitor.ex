@@ -1,49 +1,51 @@
 defmodule Penstock.Task.Stream.Monitor do
-  # Stands between the consumer of a stream and its tasks, linked to all of them: a task that
-  # fails ends the consumer, unless that traps exits, and a consumer that dies ends its tasks.
+  # The stream monitor: one process for each stream, between the consumer and its tasks. It is
+  # linked to all of them. A task that fails ends the consumer, unless the consumer traps exits. A
+  # consumer that dies ends its tasks.
   #
   #     consumer <- link, monitor -> stream monitor <- link -> task
   #         |                                                   ^
   #         +---------------------- monitor -------------------+
   #
-  # A task that has answered undoes its link before it ends, so its end does not wake this
-  # process.
+  # A task that has answered unlinks itself before it ends, so its end does not wake this process.
   #
-  # The stream monitor traps exits and does by hand what its links would do. So it can also end
-  # tasks that trap exits, which would otherwise outlive a link and hold their permits without a
-  # consumer.
+  # The stream monitor traps exits, and passes on by itself each exit that its links would pass
+  # on. So it can also kill tasks that trap exits. These would outlive the exit of a link, and
+  # hold permits without a consumer.
   #
-  # It also ends tasks that run too long, because the consumer may be busy or suspended. There is
-  # no timer for each task. The pool knows the start of each task, and all tasks have the same
-  # timeout. So the next look is due when the oldest task will have run out of time; no task that
-  # starts later can be late before that.
+  # The stream monitor also ends late tasks, those that run longer than `:timeout`. The consumer
+  # cannot do that, because it may be busy or suspended. There is no timer for each task, but a
+  # sweep over all tasks. The pool knows the start of each task, and all tasks have the same
+  # timeout. So the next sweep is due when the oldest task becomes late; no task that starts later
+  # becomes late before it.
   #
-  # Each end of a link can undo it. So at each look this process asks the consumer for its tasks;
-  # the consumer answers when it waits for them.
+  # A task can unlink itself from the stream monitor. So each sweep also asks the consumer for its
+  # tasks. The consumer answers the next time that it waits.
   #
-  # A kill of the stream monitor ends tasks by their links only: the consumer must kill tasks that
-  # trap exits.
+  # If the stream monitor is killed, its links end the tasks that do not trap exits. The consumer
+  # must kill the others.
   @moduledoc false
 
   alias Penstock.Native
 
-  # traps? - whether the consumer trapped exits when the stream began, or takes failures as
-  # results
-  # look   - {timer, at} of the next look; or nil
-  # asked? - the consumer owes an answer
-  # late   - tasks that were ended, until the consumer asks about them
-  defstruct [:gate, :consumer, :ref, :monitor, :traps?, :timeout, look: nil, asked?: false, late: []]
+  # traps? - `true` if a failed task must not end the consumer, because the consumer trapped exits
+  #          when the stream began, or the tasks are not linked
+  # sweep  - {timer, at} of the next sweep; or nil
+  # asked? - `true` if the consumer owes an answer
+  # late   - tasks that were killed as late, until the consumer asks about them
+  defstruct [:gate, :consumer, :ref, :monitor, :traps?, :timeout, sweep: nil, asked?: false, late: []]
 
-  # ms that a task may seem older than it is, by rounding.
+  # ms by which rounding may make a task seem older than it is.
   @rounded 1
 
-  # The least ms between two looks while there is no task.
+  # The least ms between two sweeps while there is no task.
   @idle 50
 
-  # Starts the stream monitor, linked to and monitored by the caller. It is ready on return:
-  # before that it would not see the death of the caller, would die by the link, and leave tasks
-  # that trap exits. Without `linked?`, failed tasks do not end the caller, as if it trapped
-  # exits.
+  # Starts a stream monitor, which is linked to the caller and monitored by it. The caller is the
+  # consumer. Without `linked?`, a failed task does not end the caller.
+  #
+  # Waits until the stream monitor is ready. Before that, the death of the caller would end the
+  # stream monitor by the link, and tasks that trap exits would be left.
   @spec start(Native.gate(), reference, timeout, boolean) :: {pid, reference}
   def start(gate, ref, timeout, linked?) do
     {:trap_exit, traps?} = Process.info(self(), :trap_exit)
@@ -62,10 +64,10 @@ defmodule Penstock.Task.Stream.Monitor do
     monitor = Process.monitor(consumer)
     send(consumer, {ref, :ready})
     state = %__MODULE__{gate: gate, consumer: consumer, ref: ref, monitor: monitor, traps?: traps?, timeout: timeout}
-    loop(if timeout == :infinity, do: state, else: look_at(state, now() + timeout))
+    loop(if timeout == :infinity, do: state, else: plan_sweep(state, now() + timeout))
   end
 
-  # Without `after`: its time would be computed, and a timer set, for each task that ends.
+  # Has no `after`, which would compute a time and set a timer for each task that ends.
   defp loop(%{ref: ref, monitor: monitor, consumer: consumer} = state) do
     receive do
       {:EXIT, _pid, :normal} ->
@@ -74,28 +76,30 @@ defmodule Penstock.Task.Stream.Monitor do
       {:EXIT, pid, reason} when pid != consumer ->
         if state.traps?, do: loop(state), else: leave(state, reason)
 
-      # The consumer saw the death of a task. An EXIT of the task that ends this process came
-      # before.
+      # The consumer has seen the death of a task and asks whether the task was late. If the EXIT
+      # of the task had to end the consumer, this process would have handled it before.
       {:why, task} ->
         send(consumer, {ref, task, :late?, task in state.late})
         loop(%{state | late: List.delete(state.late, task)})
 
-      # A question that was sent while the consumer was suspended may be lost.
+      # The stream was suspended, so the consumer's code may have received the question for its
+      # tasks. Asks again at the next sweep.
       {^ref, :resumed} ->
         loop(%{state | asked?: false})
 
-      # The task had answered before it was killed.
+      # The task was killed after it had answered, so the consumer will not ask whether it was
+      # late.
       {:forget, task} ->
         loop(%{state | late: List.delete(state.late, task)})
 
-      :look ->
-        loop(look(state))
+      :sweep ->
+        loop(sweep(state))
 
       {^ref, :tasks, tasks} ->
-        loop(check(%{state | asked?: false}, tasks))
+        loop(end_late(%{state | asked?: false}, tasks))
 
-      # The consumer ended normally and left its stream. Its running tasks hold permits without a
-      # use.
+      # The consumer ended normally without an end of its stream. No process awaits its tasks, so
+      # they must not hold permits any longer.
       {:DOWN, ^monitor, :process, _consumer, :normal} ->
         leave(state, :shutdown)
 
@@ -109,8 +113,9 @@ defmodule Penstock.Task.Stream.Monitor do
 
   defp now, do: System.monotonic_time(:millisecond)
 
-  # Returns the linked processes that hold permits for their work. A link counts once its signal
-  # is handled, which is certain when a message that came later is received.
+  # Returns the linked tasks, which are the linked processes that hold permits. This process knows
+  # of a link once it has handled the signal. All signals that arrived before the message to
+  # itself are handled when it receives that message.
   defp linked(%{gate: gate, consumer: consumer, ref: ref}) do
     send(self(), {ref, :up_to_here})
     receive do: ({^ref, :up_to_here} -> :ok)
@@ -118,11 +123,11 @@ defmodule Penstock.Task.Stream.Monitor do
     for task <- linked, is_pid(task) and task != consumer and is_integer(Native.work_ms(gate, task)), do: task
   end
 
-  # Ends all tasks with the reason, kills those that trap exits, and ends this process, which ends
-  # the consumer by the link. Repeats until no task is linked, because a task may have begun
-  # meanwhile.
+  # Ends all tasks with the reason, kills those that trap exits, and then exits with the reason,
+  # which ends the consumer by the link. Repeats until no task is linked, because a task may have
+  # begun meanwhile.
   defp leave(state, reason) do
-    # If the consumer is dead, this withdraws its offers to tasks: no task begins after it.
+    # If the consumer is dead, this revokes its offers, so that no further task adopts one.
     Native.spawn_ended(state.gate, state.consumer)
 
     case linked(state) do
@@ -137,48 +142,50 @@ defmodule Penstock.Task.Stream.Monitor do
     end
   end
 
-  ## Tasks that run too long
+  ## Late tasks
 
-  defp look_at(%{look: nil} = state, at) do
-    %{state | look: {Process.send_after(self(), :look, at, abs: true), at}}
+  # Plans a sweep for the time `at`, unless an earlier one is planned.
+  defp plan_sweep(%{sweep: nil} = state, at) do
+    %{state | sweep: {Process.send_after(self(), :sweep, at, abs: true), at}}
   end
 
-  defp look_at(%{look: {_timer, sooner}} = state, at) when sooner <= at, do: state
+  defp plan_sweep(%{sweep: {_timer, sooner}} = state, at) when sooner <= at, do: state
 
-  defp look_at(%{look: {timer, _later}} = state, at) do
+  defp plan_sweep(%{sweep: {timer, _later}} = state, at) do
     Process.cancel_timer(timer)
-    look_at(%{state | look: nil}, at)
+    plan_sweep(%{state | sweep: nil}, at)
   end
 
-  defp look(state) do
+  defp sweep(state) do
     tasks = linked(state)
     idle = if tasks == [], do: @idle, else: 0
-    state = check(%{state | look: nil}, tasks)
+    state = end_late(%{state | sweep: nil}, tasks)
     unless state.asked?, do: send(state.consumer, {state.ref, self(), :tasks?, nil})
-    look_at(%{state | asked?: true}, now() + max(state.timeout, idle))
+    plan_sweep(%{state | asked?: true}, now() + max(state.timeout, idle))
   end
 
-  # Ends tasks that are late, and plans a look for when the next one will be.
-  defp check(%{gate: gate, timeout: timeout} = state, tasks) do
+  # Ends those of the tasks that are late, and plans a sweep for when the next one becomes late.
+  defp end_late(%{gate: gate, timeout: timeout} = state, tasks) do
     now = now()
 
     Enum.reduce(tasks, state, fn task, state ->
       case Native.work_ms(gate, task) do
-        age when is_integer(age) and age - @rounded >= timeout -> end_late(state, task)
-        # Never at once, which with a timeout of 0 would never end.
-        age when is_integer(age) -> look_at(state, max(now - age + @rounded + timeout, now + 1))
+        age when is_integer(age) and age - @rounded >= timeout -> kill_late(state, task)
+        # At least 1 ms later: with a timeout of 0, sweeps would otherwise follow without a pause.
+        age when is_integer(age) -> plan_sweep(state, max(now - age + @rounded + timeout, now + 1))
         _about_to_end_or_to_begin -> state
       end
     end)
   end
 
-  # The link stays until the task is dead, so a kill of this process ends the task too.
-  defp end_late(state, task) do
+  # Kills a late task. Keeps the link until the task is dead: if this process is killed meanwhile,
+  # the link ends the task.
+  defp kill_late(state, task) do
     monitor = Process.monitor(task)
     Process.exit(task, :kill)
-    # With another reason, the task ended by itself at that instant.
+    # If the reason is another one, the task ended by itself at the same instant.
     late? = receive(do: ({:DOWN, ^monitor, :process, _task, reason} -> reason == :killed))
-    # After this, no EXIT comes by the link.
+    # No EXIT comes after the unlink; one that came before is removed.
     Process.unlink(task)
 
     receive do

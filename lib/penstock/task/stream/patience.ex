@@ -1,10 +1,14 @@
 defmodule Penstock.Task.Stream.Patience do
-  # How long a stream may wait in one `receive`, by what it waits for:
+  # Computes how long the consumer of a stream waits in one `receive`. Runs in the consumer. It
+  # always waits for its tasks. The term tells what it waits for besides:
   #
-  #     nil                        tasks only
-  #     {instance, token, until}   also a permit of a pool
-  #     {:turn, at}                also a turn that a limiter has reserved
-  #     {:limited, at, until}      also a place at a limiter, to be asked for again
+  #     nil                        nothing else
+  #     {instance, token, until}   a permit of a pool, until the time `until`
+  #     {:turn, at}                its turn at a limiter, at the time `at`
+  #     {:limited, at, until}      a place in the table of a limiter: asks again at `at`
+  #
+  # `until` is the end of `:acquire_timeout`. The `at` of a turn is in ns; the other times are in
+  # ms.
   @moduledoc false
 
   @type t ::
@@ -13,10 +17,11 @@ defmodule Penstock.Task.Stream.Patience do
           | {:turn, integer}
           | {:limited, integer, integer | :infinity}
 
-  # ms that one `receive` can wait.
+  # The most ms that one `receive` can wait.
   @longest_wait 0xFFFF_FFFF
   @ns_per_ms 1_000_000
 
+  # Returns the ms for the `after` of the `receive`.
   @spec ms(t) :: timeout
   def ms(nil), do: :infinity
 
@@ -24,20 +29,20 @@ defmodule Penstock.Task.Stream.Patience do
     (at - now_ns()) |> max(0) |> Kernel.+(@ns_per_ms - 1) |> div(@ns_per_ms) |> min(@longest_wait)
   end
 
-  # The next turn may be years away; the stream asks again before that.
+  # The place may be free only in years; the stream asks again at the longest wait.
   def ms({:limited, at, _until}), do: (at - now()) |> max(0) |> min(@longest_wait)
   def ms({_instance, _token, until}), do: left(until)
 
-  # Returns the turn that comes after `ms`.
+  # Returns the wait for a turn that comes in `ms`.
   @spec turn_in(non_neg_integer) :: {:turn, integer}
   def turn_in(ms), do: {:turn, now_ns() + ms * @ns_per_ms}
 
-  # Returns the end of a wait of `left` ms.
+  # Returns the time at which a wait of `left` ms ends.
   @spec until(timeout) :: integer | :infinity
   def until(:infinity), do: :infinity
   def until(left), do: now() + left
 
-  # Returns the ms until the end of a wait.
+  # Returns the ms that are left of a wait that ends at `until`.
   @spec left(integer | :infinity) :: timeout
   def left(:infinity), do: :infinity
   def left(until), do: max(until - now(), 0)
