@@ -91,7 +91,7 @@ defmodule Penstock.Native do
   @spec bounds() :: %{bound => pos_integer}
   def bounds, do: missing()
 
-  # Permits that their holder releases (`:free`): it gets them by acquire or transfer.
+  # Permits that their holder releases (`:manual`): it gets them by acquire or transfer.
 
   # Acquires one permit. The last argument of each function in `_one` is `self()`.
   @spec pool_try_one(gate, pid) :: :ok | refusal | bad
@@ -119,7 +119,7 @@ defmodule Penstock.Native do
 
   # Parks the caller. Returns an instance alone if the caller is admitted at once. Returns it with
   # a token if the caller must wait: the message `{reference, answer}` will come.
-  @spec pool_park(gate, :free | :bound, permits, reference) ::
+  @spec pool_park(gate, :manual | :bound, permits, reference) ::
           instance | {instance, token} | refused_wait | bad
   def pool_park(_gate, _kind, _permits, _reference), do: missing()
 

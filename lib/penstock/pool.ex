@@ -274,7 +274,7 @@ defmodule Penstock.Pool do
   # `:again`: the native side has thousands of idle entries to pass, or dozens of waiters to
   # serve, which is more than one call may do.
   defp tried(:again, pool, permits),
-    do: asked(Admission.ask(:free, Resolver.pool!(pool), permits, 0), pool, permits)
+    do: asked(Admission.ask(:manual, Resolver.pool!(pool), permits, 0), pool, permits)
 
   defp tried(reason, _pool, _permits) when reason in [:full, :closed], do: {:error, reason}
   defp tried(bad, pool, permits), do: bad!(bad, pool, permits)
@@ -333,7 +333,7 @@ defmodule Penstock.Pool do
 
     case Native.pool_take(ref, permits) do
       :ok -> :ok
-      :busy -> asked(Wait.park(ref, :free, permits, timeout), pool, permits)
+      :busy -> asked(Wait.park(ref, :manual, permits, timeout), pool, permits)
       bad -> bad!(bad, pool, permits)
     end
   end

@@ -49,7 +49,7 @@ defmodule Penstock.Stress.HostileShapes do
   defp native(:gate_close, 2), do: [make(:new), self()]
   defp native(:rate_update, 5), do: [make(:new), 1 + make(:small), 10, 5, nil]
   defp native(:pool_new, 1), do: [pool_settings()]
-  defp native(:pool_park, 4), do: [make(:pool), Enum.random([:free, :bound]), 1 + make(:small), make_ref()]
+  defp native(:pool_park, 4), do: [make(:pool), Enum.random([:manual, :bound]), 1 + make(:small), make_ref()]
   defp native(:pool_transfer, 3), do: [make(:pool), make(:pid), 1]
   defp native(:pool_holders, 3), do: [make(:pool), :ok, make(:small)]
   defp native(:pool_drain, 2), do: [make(:pool), make_ref()]

@@ -50,7 +50,7 @@ defmodule Penstock.Stress.HostileTerms do
   def make(:new), do: Enum.random([:hostile_a, :hostile_b])
   def make(:name), do: Enum.random(@names)
   def make(:small), do: :rand.uniform(6) - 1
-  def make(:word), do: Enum.random([:free, :bound, :keep, :limit, :infinity, :measured, :not_measured, :manual, nil])
+  def make(:word), do: Enum.random([:manual, :bound, :keep, :limit, :infinity, :measured, :not_measured, nil])
   def make(:fun), do: Enum.random(funs())
   def make(:pid), do: pid()
   def make(:keyword), do: keyword()

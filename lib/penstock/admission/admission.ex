@@ -4,9 +4,9 @@ defmodule Penstock.Admission do
   #
   # The native side has one family of functions for each way to hold permits:
   #
-  #     :free   pool_*    the caller acquires and releases them
-  #     :run    run_*     bound to a piece of work in the calling process
-  #     :spawn  spawn_*   offered to a process that is about to be created
+  #     :manual  pool_*   the caller acquires and releases them
+  #     :run     run_*    bound to a piece of work in the calling process
+  #     :spawn   spawn_*  offered to a process that is about to be created
   #
   # `Penstock.run/2`, `Penstock.spawn/3`, `Penstock.Pool.try_acquire/1` and
   # `Penstock.Pool.acquire/1` make the first native call themselves, since a further function call
@@ -16,11 +16,11 @@ defmodule Penstock.Admission do
   alias Penstock.Admission.{Keyed, Request, Resolver, Wait}
   alias Penstock.Native
 
-  @type way :: :free | :run | :spawn
+  @type way :: :manual | :run | :spawn
 
   @typedoc """
-  The proof of an admission: `:ok` for free permits, the instance of the pool for a run, the offer
-  for a process that is about to be created.
+  The proof of an admission: `:ok` for permits held manually, the instance of the pool for a run,
+  the offer for a process that is about to be created.
   """
   @type held :: :ok | Native.instance() | Native.offer()
 
@@ -75,19 +75,19 @@ defmodule Penstock.Admission do
   def first(way, ref, permits, 0), do: with(:again <- try_once(way, ref, permits), do: first(way, ref, permits, 0))
   def first(way, ref, permits, _timeout), do: take(way, ref, permits)
 
-  defp try_once(:free, ref, permits), do: Native.pool_try(ref, permits)
+  defp try_once(:manual, ref, permits), do: Native.pool_try(ref, permits)
   defp try_once(:run, ref, permits), do: Native.run_try(ref, permits)
   defp try_once(:spawn, ref, permits), do: Native.spawn_try(ref, permits)
 
   # The first call of a caller that may wait neither counts a refusal nor scans for dead holders.
   # The call that parks the caller scans, and counts a refusal.
-  defp take(:free, ref, permits), do: Native.pool_take(ref, permits)
+  defp take(:manual, ref, permits), do: Native.pool_take(ref, permits)
   defp take(:run, ref, permits), do: Native.run_take(ref, permits)
   defp take(:spawn, ref, permits), do: Native.spawn_take(ref, permits)
 
   # Waits for permits. Called after a first answer of `:busy`.
   @spec park(way, Native.gate(), pos_integer, timeout) :: {:ok, held} | refusal | Native.bad() | :not_held
-  def park(:free, ref, permits, timeout), do: Wait.park(ref, :free, permits, timeout)
+  def park(:manual, ref, permits, timeout), do: Wait.park(ref, :manual, permits, timeout)
   def park(:run, ref, permits, timeout), do: Wait.park(ref, :bound, permits, timeout)
 
   def park(:spawn, ref, permits, timeout) do

@@ -12,7 +12,7 @@ defmodule Penstock.Admission.Wait do
   alias Penstock.Native
 
   # Waits for permits of a pool for up to `timeout` ms.
-  @spec park(Native.gate(), :free | :bound, pos_integer, timeout) ::
+  @spec park(Native.gate(), :manual | :bound, pos_integer, timeout) ::
           {:ok, Native.instance()}
           | {:error, :full | :queue_full | :closed | :deadlock | :timeout}
           | Native.bad()

@@ -32,7 +32,7 @@ atoms! {
     acquired, adopted, again, allow, allowed, badarg, ban, ban_for, ban_key_memory,
     ban_memory, banned, bound, burst, busy, cancelled, century_ms, clock, closed, coming,
     deadlock, denied, deny, done, drained, draining, dropped, due, enomem, error, escalate,
-    failures, forget_after, free, fresh, full, global, granted, held_longer_than, hits,
+    failures, forget_after, fresh, full, global, granted, held_longer_than, hits,
     hits_per_ms, holders, in_use, infinity, instance, keep, key_bytes, killed, known, limit,
     limiter, limiter_key_memory, manual, max_ban, max_bans, max_keys, max_number,
     max_overdraft, max_waiting, measure, measured, memory, monotonic, nif_panicked, nil,

@@ -44,7 +44,7 @@ defmodule Penstock.ChildJobs.Calls do
       pool_release_one: [gate: gate, self: self()],
       pool_release: [gate: gate, permits: 1],
       pool_transfer: [gate: gate, pid: self(), permits: 1],
-      pool_park: [gate: gate, kind: :free, permits: 1, ref: make_ref()],
+      pool_park: [gate: gate, kind: :manual, permits: 1, ref: make_ref()],
       pool_release: [gate: gate, instance: instance, permits: 1],
       pool_ask: [gate: gate, permits: 1, wait: 0],
       pool_recall: [gate: gate, ref: make_ref()],

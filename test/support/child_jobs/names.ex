@@ -57,7 +57,7 @@ defmodule Penstock.ChildJobs.Names do
       end)
 
     receive do: ({:took, :ok} -> :ok)
-    {:ok, token} = Native.pool_park(:lost, :free, 1, make_ref())
+    {:ok, token} = Native.pool_park(:lost, :manual, 1, make_ref())
     :cancelled = Native.pool_cancel(:lost, :ok, token)
     offer = Native.spawn_offer(:lost, :ok, 1)
     :ok = Native.spawn_retract(:lost, offer)

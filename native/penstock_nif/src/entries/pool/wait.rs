@@ -20,7 +20,7 @@ fn park(beam: &Beam, [gate, kind, permits, reference]: [Term; 4]) -> Term {
         return atoms::badarg();
     };
     let kind = match kind {
-        kind if kind == atoms::free() => Kind::Manual,
+        kind if kind == atoms::manual() => Kind::Manual,
         kind if kind == atoms::bound() => Kind::Bound,
         _ => return atoms::badarg(),
     };
