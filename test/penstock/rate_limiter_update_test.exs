@@ -1,14 +1,14 @@
 defmodule Penstock.RateLimiterUpdateTest do
-  # A change of the rate, which takes several native calls, so that others come between them.
+  # A change of the rate, which takes several native calls, with other calls between them.
   #
-  # | scenario                                  | rules out                                        |
-  # |-------------------------------------------|--------------------------------------------------|
-  # | keys with debts, several updates in a row | a debt that is lost, or not cut to the new burst |
-  # | four updaters, all three values           | a rate mixed from the values of two updates      |
-  # | four updaters and a hitter, a large table | an updater or a hitter that makes no progress    |
-  # | an updater killed between two calls       | a half-made update that blocks the next one      |
-  # | one updater for each option               | an update that undoes another's value            |
-  # | a rate too high with the values that stay | a check of the new values alone                  |
+  # | scenario                            | rules out                                        |
+  # |-------------------------------------|--------------------------------------------------|
+  # | keys with debts, several updates    | a debt that is lost, or not cut to the new burst |
+  # | four updaters, all three values     | a rate mixed from the values of two updates      |
+  # | four updaters and a hitter          | an updater or a hitter that makes no progress    |
+  # | an updater killed between two calls | a half-made update that blocks the next one      |
+  # | one updater for each option         | an update that undoes another's value            |
+  # | a rate too high with the old values | a check of the new values alone                  |
   use Penstock.PoolCase, async: true
   import Penstock.Limiters
 
@@ -33,7 +33,7 @@ defmodule Penstock.RateLimiterUpdateTest do
       assert RateLimiter.info(limiter).keys == 1
     end
 
-    test "by several at once leaves one of them in force" do
+    test "by four processes at once leaves the values of one of them in force" do
       limiter = start(limit: 1, per: 1_000, max_keys: 20_000)
       for n <- 1..5_000, do: RateLimiter.hit(limiter, n)
 
@@ -50,8 +50,8 @@ defmodule Penstock.RateLimiterUpdateTest do
     # The number of updates that all updaters make together.
     @updates 400
 
-    test "starves neither itself, nor others, nor hits" do
-      # Two million places are some 500 steps: an update takes so long that another comes between.
+    test "by four processes at once starves no updater and no hit" do
+      # An update of two million places takes some 500 native calls, with others' between them.
       limiter = start(limit: 1_000, per: 1_000, burst: 1_000, max_keys: 1_000_000)
       stop = :atomics.new(1, [])
       made = :counters.new(@updaters, [])
@@ -90,8 +90,9 @@ defmodule Penstock.RateLimiterUpdateTest do
       if :atomics.get(stop, 1) == 0, do: hit_until(stop, limiter, count + 1), else: count
     end
 
-    # What it asked for may be wrong for the next.
-    test "that is killed halfway holds nobody up" do
+    # The values of the half-made update are in force, and the next update is checked against
+    # them.
+    test "that is killed halfway does not block the next one" do
       limiter = start(limit: 10, per: 1_000, burst: 10, max_keys: 100_000)
       RateLimiter.update(limiter, burst: 5)
       century = 100 * 31_557_600_000
@@ -103,7 +104,7 @@ defmodule Penstock.RateLimiterUpdateTest do
       assert RateLimiter.update(limiter, burst: 11) == :ok
     end
 
-    test "of one thing leaves what another changes at once" do
+    test "of one option keeps the concurrent updates of the others" do
       limiter = start(limit: 1, per: 1_000, burst: 1, max_keys: 10_000)
 
       for option <- [:limit, :burst, :per] do
@@ -114,7 +115,7 @@ defmodule Penstock.RateLimiterUpdateTest do
       assert %{limit: 1_050, burst: 1_050, per: 1_050} = RateLimiter.info(limiter)
     end
 
-    test "is checked against what stays" do
+    test "is checked together with the values that stay" do
       limiter = manual(limit: 1_000, per: 1)
       message = "expected :limit to be at most a million per second, got: [limit: 1001, per: 1]"
       assert_raise ArgumentError, message, fn -> RateLimiter.update(limiter, limit: 1_001) end

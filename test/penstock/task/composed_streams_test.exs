@@ -141,7 +141,7 @@ defmodule Penstock.Task.ComposedStreamsTest do
     end
   end
 
-  test "what came in one step waits for its permits, and is dropped with the stream" do
+  test "elements of one step wait for permits, and are dropped with a refused stream" do
     pool = Pool.new(limit: 1)
     :ok = Pool.acquire(pool)
     stream = Bounded.async_stream(pool, Stream.flat_map(1..5, &Stream.take([&1], 1)), & &1, acquire_timeout: 10)
