@@ -416,7 +416,7 @@ defmodule Penstock.KillTest do
       end
     end
 
-    test "by acquire, among 100 holders and a flood of others who ask", %{watcher: watcher} do
+    test "by acquire, among 100 holders and a flood of other requests", %{watcher: watcher} do
       for pool <- both(limit: 100) do
         others = for _ <- 1..99, do: holder(pool)
 

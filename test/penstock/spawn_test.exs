@@ -216,8 +216,8 @@ defmodule Penstock.SpawnTest do
     end
   end
 
-  # Grows the heap in small pieces, without end. Once a process is to be killed, the VM collects
-  # it no more, and would copy its whole heap for each large piece.
+  # Grows the heap in small pieces, without end. The VM collects a process no more once it has
+  # decided to kill it, and would then copy the whole heap for each large piece.
   defp grow(list), do: grow([length(Enum.take(list, 1)) | list])
 
   describe "link and monitor:" do

@@ -187,8 +187,12 @@ defmodule Penstock.Supervision.PartitionsTest do
 
         for _ <- 1..4, do: assert_receive(:ready)
         old = Process.whereis(name)
+        # The supervisor of the partitions reports the kill of its parent, after its children
+        # ended.
+        monitor = Process.monitor(:sys.get_state(old).below)
         kill(old)
         eventually(fn -> Process.whereis(name) not in [nil, old] and match?({:ok, _}, try_one(@module, name)) end)
+        await_down(monitor)
         assert Process.alive?(top)
         Supervisor.stop(top)
       end

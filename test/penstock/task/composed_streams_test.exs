@@ -1,6 +1,6 @@
 defmodule Penstock.Task.ComposedStreamsTest do
-  # Streams of streams give what `Enum` gives. Some of them undo the pause after an element, so
-  # that several come in one step.
+  # Streams of streams must give the results of `Enum`. Some of them undo the pause after an
+  # element, so that several come in one step.
   #
   # | scenario                                | rules out                                        |
   # |-----------------------------------------|--------------------------------------------------|
@@ -32,7 +32,7 @@ defmodule Penstock.Task.ComposedStreamsTest do
     )
   end
 
-  # {name, what makes the stream}, each of them finite.
+  # {name, a function that makes a finite stream}.
   defp shapes do
     [
       {"take, and take", fn -> Stream.concat(three(), three()) end},

@@ -1,6 +1,6 @@
 defmodule Penstock.Task.StreamTest do
-  # What `Penstock.Task.async_stream` does that `Task.async_stream` does not: one pool bounds many
-  # streams, and their consumers wait for its permits. The same behaviour of both is in
+  # The behaviour of `Penstock.Task.async_stream` that `Task.async_stream` lacks: one pool bounds
+  # many streams, and their consumers wait for its permits. The same behaviour of both is in
   # differential_test.exs; refusals, timeouts and deaths of ours are in stream_*_test.exs.
   use ExUnit.Case, async: true
   import Penstock.PoolCase, only: [all_back: 2, eventually: 1]
