@@ -3,13 +3,13 @@ defmodule Penstock.HostileTermsTest do
   # async: the test measures how long an answer takes, and how long a neighbour process is
   # stopped.
   #
-  # | terms                                   | rule out                                         |
-  # |-----------------------------------------|--------------------------------------------------|
-  # | shared parts, also behind funs          | a walk or a copy of 2^100 parts                  |
-  # | wide maps and tuples, long lists, texts | a check, hash or message in time with their size |
-  # | deep lists, tuples and maps             | a recursion without a bound                      |
-  # | integers of a million bits              | a text of all their digits                       |
-  # | unaligned slices of large binaries      | a copy that stops the scheduler                  |
+  # | terms                                   | rule out                                      |
+  # |-----------------------------------------|-----------------------------------------------|
+  # | shared parts, also behind funs          | a walk or a copy of 2^100 parts               |
+  # | wide maps and tuples, long lists, texts | a check, hash or message that walks all of it |
+  # | deep lists, tuples and maps             | a recursion without a bound                   |
+  # | integers of a million bits              | a text of all their digits                    |
+  # | unaligned slices of large binaries      | a copy that stops the scheduler               |
   use ExUnit.Case, async: false
 
   alias Penstock.{Ban, IP, Options, Pool, RateLimiter, Stalls}

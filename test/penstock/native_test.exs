@@ -271,7 +271,7 @@ defmodule Penstock.NativeTest do
       pools = for _ <- 1..2_000, do: Pool.new(limit: 2)
       for pool <- pools, do: :ok = Pool.acquire(pool)
       :held = tell(holder, fn -> Enum.each(pools, &(:ok = Pool.acquire(&1))) && :held end)
-      # Refers to the pools until the maker dies.
+      # The maker refers to the pools until it dies.
       Process.put(:pools, pools)
     end)
 

@@ -15,7 +15,7 @@ defmodule Penstock.RateLimiterPaceTest do
   # not interrupted.
   @stretch 5
 
-  test "reaches the rate, and never exceeds it" do
+  test "waiting callers reach the rate, and never exceed it" do
     for callers <- [1, 8] do
       limiter = unique_name()
       start_supervised!({RateLimiter, name: limiter, limit: @rate, per: 1_000, burst: 1}, id: limiter)

@@ -216,8 +216,8 @@ defmodule Penstock.SpawnTest do
     end
   end
 
-  # Grows the heap in small pieces, without end. The VM collects a process no more once it has
-  # decided to kill it, and would then copy the whole heap for each large piece.
+  # Grows the heap in small pieces, without end. Once the VM has decided to kill the process, it
+  # no longer collects it, and each large piece would make it copy the whole heap.
   defp grow(list), do: grow([length(Enum.take(list, 1)) | list])
 
   describe "link and monitor:" do

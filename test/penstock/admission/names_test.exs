@@ -15,7 +15,7 @@ defmodule Penstock.Admission.NamesTest do
   @tag skip: not File.exists?("/proc/self/status") && "needs /proc"
   test "50,000 names that were started and closed need the memory of 4,096" do
     grown = ChildVM.run(Names, :closed_names, [10_000, 40_000])
-    # KiB. A pool takes some 5, and the word of a name as little as the table of atoms does.
+    # In KiB. Each of 40,000 pools would take some 5; a closed name keeps a word, and its atom.
     assert is_integer(grown)
     assert grown < 40_000
   end

@@ -231,7 +231,7 @@ defmodule Penstock.Process.GatedChildTest do
       eventually(fn -> counts(pool) == {0, 0, 0} end)
     end
 
-    test "of a nested supervisor that its parent builds again keep their permits" do
+    test "of a nested supervisor that its parent starts again keep their permits" do
       pool = Pool.new(limit: 2, max_overdraft: 2)
 
       nested = %{

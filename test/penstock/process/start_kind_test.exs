@@ -55,7 +55,7 @@ defmodule Penstock.Process.StartKindTest do
     assert kinds(1) == [:restart]
   end
 
-  test "a DynamicSupervisor with extra arguments, called through a PartitionSupervisor" do
+  test "a DynamicSupervisor with extra arguments, through a PartitionSupervisor: a start is told from a restart" do
     name = :"#{__MODULE__}.Partitions"
     spec = {DynamicSupervisor, extra_arguments: [self()]}
     {:ok, _} = PartitionSupervisor.start_link(child_spec: spec, name: name, partitions: 1)

@@ -64,7 +64,7 @@ defmodule Penstock.Supervision.FrontTest do
       @kind kind
       @partitions partitions
 
-      test "refuses each function of Elixir's that starts a child, and nothing dies or starts" do
+      test "refuses each Elixir function that starts a child, and nothing dies or starts" do
         %{name: name, pid: pid, pool: pool, below: below} = started = start!(@kind, @partitions)
         {:ok, child} = child(started, [])
 
@@ -79,7 +79,7 @@ defmodule Penstock.Supervision.FrontTest do
         assert DynamicSupervisor.count_children(name).active == 1
         assert Pool.info(pool).in_use == 1
         refute_received {:EXIT, ^pid, _}
-        # A stream of Elixir's has a bare process, which crashes of the refusal.
+        # The stream of `Task.Supervisor` has a bare process, which the refusal crashes.
         await_crash_reports()
       end
 

@@ -128,7 +128,7 @@ defmodule Penstock.Task.StreamKeyTest do
       end
     end
 
-    test "a nil key, a wrong cost and a key too large raise, and leave nothing" do
+    test "with a nil key, a wrong cost or a key too large raises, and leaves nothing" do
       limiter = limiter(limit: 100)
       before = Process.info(self(), [:links, :monitors])
       me = self()
@@ -155,7 +155,7 @@ defmodule Penstock.Task.StreamKeyTest do
       end
     end
 
-    test "a function of another arity is a key as any term, and a wrong cost" do
+    test "is not one of another arity, which is a key as any term, and a wrong cost" do
       limiter = limiter(limit: 100)
       key = fn -> :key end
       assert limiter |> Bounded.async_stream([1], & &1, key: key) |> Enum.to_list() == [ok: 1]

@@ -74,7 +74,7 @@ defmodule Penstock.Task.StreamTimeoutTest do
       assert all_back(pool, 2) == {0, 0, 0}
     end
 
-    test "does not end for other processes that link to the guard" do
+    test "ends no other process that links to the guard" do
       pool = Pool.new(limit: 3)
       me = self()
 
@@ -108,7 +108,7 @@ defmodule Penstock.Task.StreamTimeoutTest do
       end)
     end
 
-    test "goes on counting when the pool closes" do
+    test "neither ends nor begins again when the pool closes" do
       name = :"#{__MODULE__}.ClosedInTime"
       {:ok, owner} = Pool.start_link(name: name, limit: 2)
       me = self()
@@ -135,7 +135,7 @@ defmodule Penstock.Task.StreamTimeoutTest do
       assert System.monotonic_time(:millisecond) - started < 4_500
     end
 
-    test "costs nothing while no task runs" do
+    test "costs the guard few reductions while no task runs" do
       pool = Pool.new(limit: 1)
       stream = Bounded.async_stream(pool, 1..2, & &1, timeout: 1)
       {:suspended, {:ok, 1}, next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)
