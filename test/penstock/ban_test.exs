@@ -308,7 +308,7 @@ defmodule Penstock.BanTest do
       assert_raise ArgumentError, fn -> Ban.start_link(name: :x, forgive: true) end
       name = unique_name()
 
-      # 320 GiB.
+      # The keys need 320 GiB.
       unless Penstock.Node.MemoryGuard.available?(160 * @most) do
         assert_raise ArgumentError, ~r/memory/, fn -> Ban.start_link(name: name, max_keys: @most) end
       end

@@ -92,7 +92,7 @@ defmodule Penstock.DrainerTest do
 
       log =
         capture_log(fn ->
-          # A pool that is outside of the tree and stopped first, or in it and stopped last.
+          # The pool is outside of the tree and stops first, or in the tree and stops last.
           {tree, outside} =
             if order == :last do
               {:ok, tree} = Supervisor.start_link([{Pool, name: pool, limit: 10} | users], strategy: strategy)
@@ -114,7 +114,7 @@ defmodule Penstock.DrainerTest do
         end)
 
       assert log == ""
-      # A new pool of the name: all that held permits of the old one is dead.
+      # A new pool has the name: the holders of the old pool are dead.
       {:ok, _} = Pool.start_link(name: pool, limit: 10)
       assert counts(pool) == {0, 0, 0}
     end

@@ -5,7 +5,7 @@ defmodule Penstock.IPTest do
 
   alias Penstock.IP
 
-  # The bits of an address, one by one.
+  # Returns the list of the bits of an address.
   defp bits(ip) do
     size = if tuple_size(ip) == 4, do: 8, else: 16
     for part <- Tuple.to_list(ip), <<(bit::1 <- <<part::size(size)>>)>>, do: bit

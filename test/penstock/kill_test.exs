@@ -192,7 +192,7 @@ defmodule Penstock.KillTest do
     end
   end
 
-  test "children killed from their first instruction on return their permits before their :DOWN" do
+  test "permits of children killed from their first instruction on are free once their :DOWN is seen" do
     for pool <- both(limit: 3) do
       :rand.seed(:exsss)
 

@@ -1,4 +1,15 @@
 defmodule Penstock.PoolLifeTest do
+  # The start of a pool, the end of its owner, and the next pool of the name.
+  #
+  # | scenario                               | rules out                                        |
+  # |----------------------------------------|--------------------------------------------------|
+  # | the owner ends in an orderly way       | a caller without an answer; a permit that stays  |
+  # | the owner crashes, or its parent does  | holders, waiters, counts or a name that are lost |
+  # | a start after a crash, options changed | a value that neither update nor option has set   |
+  # | the owner is killed during its start   | a start that does not return                     |
+  # | messages and exits of strangers        | an owner that they end                           |
+  # | calls after a close                    | an answer instead of an exception                |
+  # | 300 pools of one name under load       | a permit that survives its pool                  |
   use Penstock.PoolCase, async: true
 
   # Starts a pool whose owner can end in any way without ending the test.
@@ -327,7 +338,7 @@ defmodule Penstock.PoolLifeTest do
       {:ok, _owner} = Pool.start_link(name: name, limit: 3)
       :atomics.put(stopped, 1, 1)
       for ref <- refs, do: assert(answer(ref) == [])
-      # A caller that acquired on a pool that is gone by its release holds nothing in this one.
+      # A caller whose pool was closed before its release holds no permit of the last pool.
       Enum.each(workers, &kill/1)
       eventually(fn -> counts(name) == {0, 0, 0} end)
       assert Pool.try_acquire(name, 3) == :ok

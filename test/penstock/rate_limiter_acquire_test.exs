@@ -12,7 +12,7 @@ defmodule Penstock.RateLimiterAcquireTest do
       assert RateLimiter.acquire(limiter, "k", timeout: 0) == {:error, {:rate_limited, 100}}
       assert RateLimiter.acquire(limiter, "k", cost: 2, timeout: 199) == {:error, {:rate_limited, 200}}
       assert RateLimiter.acquire(limiter, "k", cost: 3, timeout: :infinity) == {:error, {:rate_limited, :infinity}}
-      # Nothing was reserved by those.
+      # The refused requests have reserved nothing.
       assert RateLimiter.peek(limiter, "k") == {:deny, 100}
       assert RateLimiter.acquire(limiter, "k", timeout: 100) == :ok
       assert RateLimiter.peek(limiter, "k") == {:deny, 200}
@@ -65,8 +65,8 @@ defmodule Penstock.RateLimiterAcquireTest do
       assert RateLimiter.acquire(limiter) == :ok
       {_, later} = Process.info(self(), :reductions)
 
-      # The last ms at most is spent awake, in which a process could run for millions if it did
-      # not sleep for the others.
+      # At most the last ms is spent awake. Without a sleep, the other 49 ms would take millions
+      # of reductions.
       assert later - before < 200_000
     end
   end

@@ -55,7 +55,7 @@ defmodule Penstock.RateLimiterBadInputTest do
     test "is more keys than there is memory for" do
       name = unique_name()
 
-      # 64 GiB.
+      # The keys need 64 GiB.
       unless Penstock.Node.MemoryGuard.available?(32 * @most) do
         message = "not enough memory for max_keys: #{@most}, which needs #{32 * @most} bytes; lower :max_keys"
 

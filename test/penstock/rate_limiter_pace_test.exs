@@ -4,11 +4,11 @@ defmodule Penstock.RateLimiterPaceTest do
 
   alias Penstock.RateLimiter
 
-  # Per second.
+  # Turns per second.
   @rate 5_000
 
-  # A timer is late by up to five turns. A machine that is busy gives a caller no turn for some
-  # ms now and then, so the gap that counts is the median.
+  # A timer is late by up to five turns. A busy machine stops a caller for some ms now and then,
+  # so the gap that counts is the median.
   @tolerance 1.05
   # A caller that gets two turns at once, and then none for long, has a small median gap, too. So
   # stretches of several turns are compared as well: the fastest quarter, which the machine has

@@ -19,14 +19,14 @@ defmodule Penstock.RateLimiterUpdateTest do
       limiter = manual(limit: 10, per: 1_000, burst: 10, max_keys: 20_000)
       for n <- 1..10_000, do: {:allow, 2} = RateLimiter.hit(limiter, n, 8)
       {:allow, 2} = RateLimiter.hit(limiter, :global, 8)
-      # 800 ms are owed; 5 a second, and 3 at once, are worth 600.
+      # The debt is 800 ms. The new burst, 3 hits at 5 per second, cuts it to 600 ms.
       :ok = RateLimiter.update(limiter, limit: 5, burst: 3)
       assert %{limit: 5, per: 1_000, burst: 3, keys: 10_000} = RateLimiter.info(limiter)
       for key <- [:global, 1, 10_000], do: assert(RateLimiter.hit(limiter, key) == {:deny, 200})
       RateLimiter.advance(limiter, 200)
       :ok = RateLimiter.update(limiter, limit: 10)
       :ok = RateLimiter.update(limiter, per: 2_000, burst: 2)
-      # Of the 400 that were left, 3 at once were worth 300 in between.
+      # The first update has cut the debt of 400 ms to 300 ms: 3 hits at 10 per second.
       for key <- [:global, 2, 9_999], do: assert(RateLimiter.hit(limiter, key) == {:deny, 100})
       RateLimiter.advance(limiter, 300)
       for key <- [:global, 3], do: assert(RateLimiter.hit(limiter, key, 2) == {:allow, 0})
@@ -51,7 +51,8 @@ defmodule Penstock.RateLimiterUpdateTest do
     @updates 400
 
     test "by four processes at once starves no updater and no hit" do
-      # An update of two million places takes some 500 native calls, with others' between them.
+      # An update of two million places takes some 500 native calls, with other updates between
+      # them.
       limiter = start(limit: 1_000, per: 1_000, burst: 1_000, max_keys: 1_000_000)
       stop = :atomics.new(1, [])
       made = :counters.new(@updaters, [])
@@ -97,7 +98,7 @@ defmodule Penstock.RateLimiterUpdateTest do
       RateLimiter.update(limiter, burst: 5)
       century = 100 * 31_557_600_000
       {_, _, _} = Penstock.Native.rate_update(limiter, 10, century, 10, nil)
-      # A hundred years for ten hits, and a burst of 10: with a burst of 11 that is too long.
+      # At ten hits in a hundred years, a burst of 11 lasts longer than a century.
       assert_raise ArgumentError, ~r/expected :burst/, fn -> RateLimiter.update(limiter, burst: 11) end
       assert %{per: ^century, burst: 10} = RateLimiter.info(limiter)
       assert RateLimiter.update(limiter, per: 1_000) == :ok

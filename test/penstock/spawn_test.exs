@@ -1,4 +1,16 @@
 defmodule Penstock.SpawnTest do
+  # Processes behind a pool. Most cases run for spawn, spawn_link and spawn_monitor, and for a
+  # pool with and without a name.
+  #
+  # | scenario                              | rules out                                         |
+  # |---------------------------------------|---------------------------------------------------|
+  # | six ways to end, a heap too large     | a permit that stays                               |
+  # | a full, draining or closed pool       | a call of the function; a wait without `:timeout` |
+  # | permits of the caller and the process | a release or transfer of bound permits            |
+  # | links and monitors                    | a tie that `spawn` and the like do not make       |
+  # | concurrent and recursive spawners     | more processes than the limit                     |
+  # | a VM without room for a process       | a permit that stays after `SystemLimitError`      |
+  # | a second offer before the handoff     | a permit that is lost                             |
   use Penstock.PoolCase, async: true
 
   import Penstock.CrashReports
@@ -321,7 +333,7 @@ defmodule Penstock.SpawnTest do
         spawned = for(_ <- 1..4, do: ask(actor(), work)) |> Enum.map(&answer/1) |> Enum.sum()
         eventually(fn -> counts(pool) == {0, 0, 0} end)
         assert :atomics.get(inside, 2) == 0
-        # Each child that was created ran, once.
+        # Each child that was created ran once.
         assert :atomics.get(inside, 3) == spawned
         assert Pool.info(pool).acquired == spawned
         assert Pool.info(pool).peak <= 5
@@ -332,7 +344,7 @@ defmodule Penstock.SpawnTest do
       for pool <- both(limit: 20) do
         test = self()
         {:ok, _} = Penstock.spawn(pool, fn -> multiply(pool, test) end)
-        # Twenty of them try a hundred times each, and nineteen are admitted.
+        # The 20 processes ask 100 times each, and 19 of the requests are admitted.
         for _ <- 1..(20 * 100 - 19), do: assert_receive(:refused, 5_000)
         assert Pool.info(pool).peak == 20
         assert counts(pool) == {20, 20, 0}

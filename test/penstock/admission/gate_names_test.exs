@@ -1,5 +1,13 @@
 defmodule Penstock.Admission.GateNamesTest do
   # Messages about a name that no gate of the right kind has.
+  #
+  # | functions that take | name                      | message                               |
+  # |---------------------|---------------------------|---------------------------------------|
+  # | any gate            | one like that of a gate   | suggests the nearest gate of any kind |
+  # | one kind of gate    | one like that of a gate   | suggests the nearest gate of the kind |
+  # | one kind of gate    | that of another kind      | says which kind has the name          |
+  # | a supervisor        | each of the above         | does the same for supervisors         |
+  # | each of the above   | unlike all others, closed | suggests nothing                      |
   use ExUnit.Case, async: true
 
   alias Penstock.{Ban, Pool, RateLimiter}

@@ -1,5 +1,14 @@
 defmodule Penstock.Admission.KeyedTest do
   # Limiters and bans as gates.
+  #
+  # | gate and use                             | rules out                                  |
+  # |------------------------------------------|--------------------------------------------|
+  # | each of ten functions that start work    | a function that ignores `:key` or `:cost`  |
+  # | keys and costs that are missing or wrong | a charge before the check                  |
+  # | a start that fails, `:max_runtime`       | a difference from a pool                   |
+  # | children under supervisors               | a restart that is charged                  |
+  # | streams that wait for turns              | results held back; a turn that never comes |
+  # | streams that are refused or halted       | tasks or messages that stay                |
   use Penstock.PoolCase, async: true
 
   alias Penstock.{Ban, RateLimiter, RejectedError}
@@ -66,7 +75,7 @@ defmodule Penstock.Admission.KeyedTest do
     end
   end
 
-  test "a ban admits keys that are not banned" do
+  test "a ban refuses a banned key, until the ban ends, and admits others" do
     for {way, call} <- ways() do
       ban = ban()
       :ok = Ban.ban(ban, "mallory", 1_000)
@@ -248,7 +257,7 @@ defmodule Penstock.Admission.KeyedTest do
         limiter |> Penstock.Task.async_stream(1..12, &(&1 * 2), max_concurrency: 4, key: "stream") |> Enum.to_list()
 
       assert results == for(n <- 1..12, do: {:ok, n * 2})
-      # Ten more than the burst, 10 ms each.
+      # Ten elements beyond the burst wait for 10 ms each.
       assert System.monotonic_time(:millisecond) - began >= 99
       assert RateLimiter.info(limiter).allowed == 12
     end
@@ -264,7 +273,7 @@ defmodule Penstock.Admission.KeyedTest do
           |> Enum.each(&send(me, &1))
         end)
 
-      # The third has its turn in five minutes.
+      # The third element has its turn in five minutes.
       assert_receive {:ok, 1}
       assert_receive {:ok, 2}
       eventually(fn -> RateLimiter.info(limiter).allowed == 3 end)

@@ -1,5 +1,5 @@
 defmodule Penstock.Node.ReaperTest do
-  # The reaper serves the whole VM and is killed here, so no other test may run meanwhile.
+  # The reaper serves the whole VM and is killed here. Not async: other tests need the reaper.
   #
   # | scenario                                | rules out                                       |
   # |-----------------------------------------|-------------------------------------------------|

@@ -31,10 +31,10 @@ defmodule Penstock.Process.GatedChildCrashTest do
       parent = self()
       holders = spawn_link(fn -> hold(pool, @holders - @children, parent) end)
       for _ <- 1..(@holders - @children), do: receive(do: (:holds -> :ok))
-      # The same children of a supervisor without a gate, to know the time on this machine now.
+      # The same without a gate shows the time that this machine needs now.
       {bare, longest_bare, []} = crash(& &1, fn -> [] end)
 
-      # Callers take permits of dead children, so they need restarts that may exceed the limit.
+      # Callers take permits of dead children, so restarts must be able to exceed the limit.
       callers = fn ->
         if unquote(overdraft) == 0, do: [], else: for(_ <- 1..@competitors, do: spawn_link(fn -> compete(pool) end))
       end

@@ -1,5 +1,5 @@
 defmodule Penstock.Process.MaxRuntimeTest do
-  # Deadlines of processes against their ends, and against a VM that is busy or has many due.
+  # Deadlines of processes: the kill, an end at the same instant, busy schedulers, many at once.
   #
   # | scenario                                 | rules out                                       |
   # |------------------------------------------|-------------------------------------------------|
@@ -27,9 +27,9 @@ defmodule Penstock.Process.MaxRuntimeTest do
   # Starts one process for each of `runtimes`, one after another. Returns, in ms, the earliest
   # instant at which each may die, and how late it died.
   #
-  # The time of a process begins between two measured instants: before its creation, and its first
-  # own act. The reaper that kills it and the process that notes its death wait for a scheduler:
-  # the machine adds up to three times the stall of one scheduler.
+  # The runtime of a process begins between two measured instants: before its creation, and its
+  # first act. The reaper that kills it, and the test that sees its death, wait for a scheduler.
+  # So the machine adds up to three times the stall of one scheduler.
   defp lateness(runtimes, fun) do
     pool = Pool.new(limit: length(runtimes))
 
@@ -153,8 +153,8 @@ defmodule Penstock.Process.MaxRuntimeTest do
 
   defp busy(n), do: busy(n + 1)
 
-  # A killed process dies only when it gets to run: the reaper has a higher priority, and must let
-  # it.
+  # A killed process dies only when it runs again: the reaper has a higher priority, and must
+  # yield.
   test "150,000 processes due at once on one scheduler are killed, and another process runs meanwhile" do
     flags = "+S 1:1 +P 500000"
     assert ChildVM.run(ChildJobs, :overdue, [150_000], flags) == %{killed: 150_000, witness: true}

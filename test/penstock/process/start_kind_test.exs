@@ -6,7 +6,7 @@ defmodule Penstock.Process.StartKindTest do
   alias Penstock.Process.StartKind
 
   defmodule Child do
-    # As Penstock.Process.GatedChild calls it: from the function that the supervisor calls.
+    # Asks as Penstock.Process.GatedChild does: in the function that the supervisor calls.
     def start_link(to, _ \\ nil, _ \\ nil) do
       kind = StartKind.of_caller()
       send(to, {:kind, kind})

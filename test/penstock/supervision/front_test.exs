@@ -1,6 +1,18 @@
 defmodule Penstock.Supervision.FrontTest do
   # Elixir's own functions, called with the name of one of Penstock's supervisors. An application
-  # that moves to Penstock may still have such calls.
+  # that moves to Penstock may still have such calls. Most cases run with one partition, and with
+  # two: then a supervisor is between the partitions and the front.
+  #
+  # | call or event                          | rules out                                      |
+  # |----------------------------------------|------------------------------------------------|
+  # | each function that starts a child      | a child that does not pass the limit           |
+  # | functions that read or end children    | an answer of one partition only                |
+  # | messages, calls and exits of strangers | a front that they end                          |
+  # | a suspended partition                  | a front that waits for it                      |
+  # | the kill of the front                  | partitions, children or a name that outlive it |
+  # | a partition that gives up              | a front without a partition                    |
+  # | the directory loses the supervisor     | a supervisor that callers no longer find       |
+  # | a start under a name that is taken     | a caller that dies of the failed start         |
   use Penstock.PoolCase, async: true
 
   import Penstock.CrashReports

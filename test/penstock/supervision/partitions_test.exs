@@ -1,5 +1,17 @@
 defmodule Penstock.Supervision.PartitionsTest do
-  # The start, the pool and the end of a supervisor, which are alike for both of Penstock's kinds.
+  # The start, the pool and the end of a supervisor. Each case runs with
+  # Penstock.DynamicSupervisor and with Penstock.Task.Supervisor.
+  #
+  # | scenario                             | rules out                                          |
+  # |--------------------------------------|----------------------------------------------------|
+  # | a limit of its own, or a shared gate | a child beyond the limit; a refusal that is a call |
+  # | several partitions                   | a limit for each partition                         |
+  # | a partition is killed                | a permit that its children keep                    |
+  # | the supervisor is killed             | children that live on; a pool that is not adopted  |
+  # | an orderly end                       | a name that stays taken                            |
+  # | a restart while children end slowly  | a supervisor that cannot start again               |
+  # | a caller killed while it waits       | a child or a permit that stays                     |
+  # | bad input                            | a permit that is taken before the check            |
   use Penstock.PoolCase, async: true
 
   alias Penstock.Supervision.{Group, Partitions}
@@ -15,7 +27,7 @@ defmodule Penstock.Supervision.PartitionsTest do
     {name, pid}
   end
 
-  # Elixir's own supervisors, which the children are under.
+  # Returns Elixir's own supervisors, which the children are under.
   defp partitions(module, name) do
     for partition <- Group.partitions(Partitions.fetch!(module, name)), do: Process.whereis(partition)
   end
@@ -187,8 +199,7 @@ defmodule Penstock.Supervision.PartitionsTest do
 
         for _ <- 1..4, do: assert_receive(:ready)
         old = Process.whereis(name)
-        # The supervisor of the partitions reports the kill of its parent, after its children
-        # ended.
+        # The supervisor of the partitions reports the kill of the front after they have ended.
         monitor = Process.monitor(:sys.get_state(old).below)
         kill(old)
         eventually(fn -> Process.whereis(name) not in [nil, old] and match?({:ok, _}, try_one(@module, name)) end)

@@ -254,7 +254,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     ]
   end
 
-  ## Pieces
+  # # Pieces
 
   defp caught(fun) do
     fun.()
@@ -276,7 +276,8 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     receive do: ({:DOWN, ^monitor, :process, ^pid, _reason} -> :ended)
   end
 
-  # A task that has answered is linked until it has ended, and a moment longer than its monitor.
+  # The link of a task that has answered lasts until it has ended, a moment longer than its
+  # monitor.
   defp await_linked do
     {:links, linked} = Process.info(self(), :links)
     Enum.each(linked, &await_end/1)
@@ -295,7 +296,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     end
   end
 
-  ## The comparison
+  # # The comparison
 
   defp observe(async, scenario, options) do
     me = self()

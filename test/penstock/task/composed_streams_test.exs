@@ -152,7 +152,7 @@ defmodule Penstock.Task.ComposedStreamsTest do
 
   test "an endless stream that never pauses raises before it fills the memory" do
     pool = Pool.new(limit: 2)
-    # `Stream.take/2` inside of a `Stream.flat_map/2` does so before Elixir 1.20.
+    # `Stream.take/2` inside of a `Stream.flat_map/2` undoes pauses before Elixir 1.20.
     endless = &undo_pauses/2
 
     message =

@@ -119,10 +119,11 @@ defmodule Penstock.Task.StreamTest do
           send(me, :over)
         end)
 
-      # One runs, and the next waits for a permit.
+      # One task runs, and the second element waits for a permit.
       assert_receive {:runs, 1, first}
       eventually(fn -> Pool.info(pool).waiting == 1 end)
-      # Its permit goes to the next, and its result is not held back by the third that waits then.
+      # The permit of the first task goes to the second. The first result is delivered although
+      # the third element waits.
       send(first, :go)
       assert_receive {:seen, {:ok, 1}}
       assert_receive {:runs, 2, second}
