@@ -5,13 +5,13 @@ defmodule PenstockTest do
 
   alias Penstock.RejectedError
 
-  # So that the stack of what it raises has a frame of its own.
+  # A function of its own, which the stack of its exception names.
   defp burst(:raise), do: raise(RuntimeError, "burst")
   defp burst(:erlang_error), do: :erlang.error(:burst)
   defp burst(:throw), do: throw(:burst)
   defp burst(:exit), do: exit(:burst)
 
-  # What came of a call, with its stack.
+  # Returns how the call ended, with the stack if it did not return.
   defp outcome(fun) do
     {:returned, fun.()}
   catch
@@ -19,7 +19,7 @@ defmodule PenstockTest do
   end
 
   describe "run/3" do
-    test "returns what the function returned, and holds the permit meanwhile" do
+    test "returns the value of the function, which runs in the caller with a permit" do
       for pool <- both(limit: 2), opts <- [[], [timeout: 0], [timeout: 5], [timeout: :infinity]] do
         caller = self()
 
@@ -38,7 +38,7 @@ defmodule PenstockTest do
       end
     end
 
-    test "takes as many permits as said, or none" do
+    test "takes all permits that are asked for, or none" do
       for pool <- both(limit: 3), timeout <- [0, 5] do
         opts = [permits: 3, timeout: timeout]
         assert Penstock.run(pool, fn -> counts(pool) end, opts) == {:ok, {3, 1, 0}}
@@ -52,7 +52,7 @@ defmodule PenstockTest do
       end
     end
 
-    test "gives the permits back however the function ends, and passes on what it ends with" do
+    test "releases the permits however the function ends, and passes its exception, throw or exit on" do
       for pool <- both(limit: 2),
           how <- [:raise, :erlang_error, :throw, :exit],
           opts <- [[], [permits: 2], [timeout: 0]] do
@@ -64,16 +64,16 @@ defmodule PenstockTest do
 
         assert {kind, reason} == {bare_kind, bare_reason}
         assert {PenstockTest, :burst, 1, bare_location} == hd(stack)
-        # The stack also has the caller's caller: nothing was raised a second time.
+        # The stack still has the frame of the caller, so `run/3` did not raise a second time.
         assert Enum.any?(stack, fn {_, name, _, _} ->
-                 name |> to_string() |> String.contains?("test run/3 gives the")
+                 name |> to_string() |> String.contains?("test run/3 releases the permits however")
                end)
 
         assert counts(pool) == {0, 0, 0}
       end
     end
 
-    test "gives the permits back when the process is killed in it" do
+    test "returns the permits of a caller that is killed in the function" do
       for pool <- both(limit: 2) do
         pid = actor()
         ask(pid, fn -> Penstock.run(pool, fn -> receive do: (:never -> :ok) end, permits: 2) end)
@@ -83,7 +83,7 @@ defmodule PenstockTest do
       end
     end
 
-    test "waits for its turn" do
+    test "waits until a permit is free" do
       for pool <- both(limit: 1) do
         holder = holder(pool)
         pid = actor()
@@ -95,7 +95,7 @@ defmodule PenstockTest do
       end
     end
 
-    test "gives up after the timeout" do
+    test "returns :timeout after the timeout, without a call of the function" do
       for pool <- both(limit: 1) do
         _holder = holder(pool)
         assert Penstock.run(pool, fn -> flunk("called") end, timeout: 5) == {:error, :timeout}
@@ -104,7 +104,7 @@ defmodule PenstockTest do
       end
     end
 
-    test "nests, with a permit for each" do
+    test "takes one more permit for each nested run" do
       for pool <- both(limit: 3) do
         result =
           Penstock.run(pool, fn ->
@@ -124,7 +124,7 @@ defmodule PenstockTest do
       end
     end
 
-    test "nests in different pools, and passes on what ends both" do
+    test "a throw through runs of two pools releases the permits of both" do
       [one, two] = both(limit: 1)
 
       assert {:thrown, :ball} ==
@@ -134,7 +134,7 @@ defmodule PenstockTest do
       assert counts(two) == {0, 0, 0}
     end
 
-    test "free permits taken in it stay the process'" do
+    test "leaves permits that the function acquired with the caller" do
       for pool <- both(limit: 2) do
         assert Penstock.run(pool, fn -> Pool.acquire(pool) end) == {:ok, :ok}
         assert counts(pool) == {1, 1, 0}
@@ -142,7 +142,7 @@ defmodule PenstockTest do
       end
     end
 
-    test "ends on the pool that admitted it, though it was closed meanwhile" do
+    test "returns the value although its pool was closed meanwhile" do
       name = start_pool(limit: 1)
 
       assert Penstock.run(name, fn ->
@@ -151,14 +151,14 @@ defmodule PenstockTest do
              end) == {:ok, :ran}
     end
 
-    test "ends on the pool that admitted it, though another has its name by then" do
+    test "releases nothing of another pool that has the name by then" do
       name = start_pool(limit: 1)
 
       assert Penstock.run(name, fn ->
                stop_supervised!({Pool, name})
                ^name = start_pool(name: name, limit: 1)
                assert counts(name) == {0, 0, 0}
-               # Held in the new one by others, and by this process in both.
+               # Another process holds the only permit of the new pool.
                _holder = holder(name)
                assert Penstock.run(name, fn -> flunk("called") end, timeout: 0) == {:error, :full}
                :ran
@@ -168,7 +168,7 @@ defmodule PenstockTest do
       assert Pool.try_acquire(name) == {:error, :full}
     end
 
-    test "nests over a restart" do
+    test "a nested run takes its permit from the pool that has the name now" do
       name = start_pool(limit: 2)
 
       Penstock.run(name, fn ->
@@ -187,7 +187,7 @@ defmodule PenstockTest do
       assert Pool.release(name) == :ok
     end
 
-    test "goes on under an owner that crashes, and ends on the adopted pool" do
+    test "keeps its permit while the owner crashes, and releases it on the adopted pool" do
       name = start_pool(limit: 1)
 
       Penstock.run(name, fn ->
@@ -200,7 +200,7 @@ defmodule PenstockTest do
       assert counts(name) == {0, 0, 0}
     end
 
-    test "bounds how many run at once" do
+    test "never has more functions run at once than the limit" do
       for pool <- both(limit: 3) do
         inside = :atomics.new(2, [])
 
@@ -229,7 +229,7 @@ defmodule PenstockTest do
   end
 
   describe "run!/3" do
-    test "returns what the function returned" do
+    test "returns the bare value of the function" do
       for pool <- both(limit: 2) do
         assert Penstock.run!(pool, fn -> counts(pool) end) == {1, 1, 0}
         assert Penstock.run!(pool, fn -> counts(pool) end, permits: 2, timeout: 0) == {2, 1, 0}
@@ -237,7 +237,7 @@ defmodule PenstockTest do
       end
     end
 
-    test "raises with the gate and the reason, for every reason" do
+    test "raises RejectedError with the gate and the reason, for each reason of a pool" do
       for pool <- both(limit: 1, max_waiting: 1) do
         never = fn -> flunk("called") end
         :ok = Pool.acquire(pool)
@@ -256,7 +256,7 @@ defmodule PenstockTest do
       end
     end
 
-    test "passes on what the function raises, RejectedError included" do
+    test "passes the exceptions of the function on, also a RejectedError" do
       pool = Pool.new(limit: 1)
       assert_raise RuntimeError, "burst", fn -> Penstock.run!(pool, fn -> burst(:raise) end) end
       inner = fn -> Penstock.run!(pool, fn -> flunk("called") end, timeout: 0) end
@@ -266,7 +266,7 @@ defmodule PenstockTest do
   end
 
   describe "list/0" do
-    test "has every named pool with its info, by name, and no other" do
+    test "has each named pool with its info, ordered by name, and no unnamed pool" do
       names = for limit <- 1..3, do: start_pool(limit: limit, name: unique_name())
       _unnamed = Pool.new(limit: 99_999)
       found = Enum.filter(Penstock.list(), &(&1.name in names))
@@ -274,7 +274,7 @@ defmodule PenstockTest do
       refute Enum.any?(Penstock.list(), &(&1.name == nil or &1[:limit] == 99_999))
     end
 
-    test "forgets a pool that closed, and keeps one that drains or lost its owner" do
+    test "has no pool that closed, but one that drains" do
       [closed, draining] = [start_pool(limit: 1), start_pool(limit: 1)]
       Pool.drain(draining)
       stop_supervised!({Pool, closed})
@@ -283,7 +283,7 @@ defmodule PenstockTest do
       assert draining in names
     end
 
-    test "while pools come and go never fails" do
+    test "never fails while pools are started and stopped" do
       stopped = :atomics.new(1, [])
 
       churn = fn ->

@@ -5,7 +5,7 @@ defmodule Penstock.BanTest do
 
   alias Penstock.Ban
 
-  # For the length of the test, with a clock of its own.
+  # Starts a ban for the length of the test, with a clock that stands still until `Ban.advance/2`.
   defp start(opts) do
     opts = opts |> Keyword.put_new_lazy(:name, &unique_name/0) |> Keyword.put_new(:clock, :manual)
     start_supervised!({Ban, opts}, id: opts[:name])
@@ -15,19 +15,19 @@ defmodule Penstock.BanTest do
   defp fail(ban, key, n), do: for(_ <- 1..n, do: Ban.record_failure(ban, key))
 
   describe "record_failure/2" do
-    test "bans by the last of `failures` failures within the time" do
+    test "bans a key at its failure number `:failures` within `:within` ms" do
       ban = start(failures: 3, within: 1_000, ban_for: 500)
       assert fail(ban, :a, 4) == [{:ok, 2}, {:ok, 1}, {:banned, 500}, {:banned, 500}]
       Ban.advance(ban, 499)
       assert Ban.record_failure(ban, :a) == {:banned, 1}
       Ban.advance(ban, 1)
-      # What failed before and meanwhile does not count.
+      # Failures before the ban and during the ban do not count after it.
       assert fail(ban, :a, 2) == [{:ok, 2}, {:ok, 1}]
     end
 
-    test "counts each failure for exactly as long as it counts" do
+    test "counts each failure for exactly `:within` ms" do
       ban = start(failures: 3, within: 1_000)
-      # At 0, 400, 999, and each is over a second later.
+      # Failures at 0, 400, 1,000, 1,400 and 1,999 ms: only the last three lie within a second.
       assert Ban.record_failure(ban, :slow) == {:ok, 2}
       Ban.advance(ban, 400)
       assert Ban.record_failure(ban, :slow) == {:ok, 1}
@@ -41,7 +41,7 @@ defmodule Penstock.BanTest do
       assert Ban.record_failure(ban, :other) == {:ok, 2}
     end
 
-    test "of a thousand inside one millisecond bans, and nobody else" do
+    test "of a key a thousand times in one millisecond bans that key and no other" do
       ban = start(failures: 1_000, within: 1)
       others = for n <- 1..100, do: {:other, n}
       for other <- others, do: {:ok, 999} = Ban.record_failure(ban, other)
@@ -50,7 +50,7 @@ defmodule Penstock.BanTest do
       assert [%{key: :a, reason: :failures, level: 1}] = Ban.list(ban)
     end
 
-    test "by many at once bans once" do
+    test "by eight processes at once bans the key once" do
       ban = start(failures: 100, ban_for: 1_000, clock: :monotonic)
 
       answers =
@@ -60,14 +60,14 @@ defmodule Penstock.BanTest do
         |> Task.await_many()
         |> List.flatten()
 
-      # Each of the first 99 is told another number.
+      # The first 99 failures get different numbers.
       left = for {:ok, left} <- answers, do: left
       assert Enum.sort(left) -- Enum.to_list(1..99) == []
       assert Enum.count(answers, &match?({:banned, _}, &1)) >= 301
       assert [%{level: 1}] = Ban.list(ban)
     end
 
-    test "bans longer each time, up to the longest, until that is forgotten" do
+    test "bans for longer each time, up to :max_ban, until the level is forgotten" do
       ban = start(failures: 1, ban_for: 100, escalate: 3, max_ban: 1_000)
 
       for {ms, level} <- [{100, 1}, {300, 2}, {900, 3}, {1_000, 4}, {1_000, 5}] do
@@ -76,7 +76,7 @@ defmodule Penstock.BanTest do
         Ban.advance(ban, ms)
       end
 
-      # A thousand after the end of the last ban.
+      # The level is forgotten 1,000 ms after the end of the last ban.
       Ban.advance(ban, 999)
       assert Ban.record_failure(ban, :a) == {:banned, 1_000}
       Ban.advance(ban, 2_000)
@@ -94,7 +94,7 @@ defmodule Penstock.BanTest do
       Ban.advance(ban, 250)
       assert Ban.record_failure(ban, :a) == {:banned, 100}
 
-      # A ban by hand is a last ban as well.
+      # A ban by `ban/4` is a last ban as well.
       Ban.ban(ban, :a, 500)
       Ban.advance(ban, 549)
       assert Ban.record_failure(ban, :a) == {:banned, 200}
@@ -119,7 +119,7 @@ defmodule Penstock.BanTest do
       assert Ban.info(ban).bans == 2
       assert Ban.check(ban, :c) == :ok
 
-      # By hand it does, at the level that it has.
+      # `ban/4` gives the ban an end and keeps its level.
       assert Ban.ban(ban, :a, 5) == :ok
       assert Ban.check(ban, :a) == {:banned, 5}
       assert [%{level: 1}, %{level: 0}] = Enum.sort_by(Ban.list(ban), & &1.key)
@@ -127,7 +127,7 @@ defmodule Penstock.BanTest do
       assert Ban.check(ban, :b) == :ok
     end
 
-    test "is dropped after all that end, and counted" do
+    test "is dropped only when no other ban ends earlier, and is counted" do
       ban = start(max_bans: 3)
       for key <- [:a, :b], do: Ban.ban(ban, key, :infinity)
       for key <- [:c, :d], do: Ban.ban(ban, key, 1_000_000)
@@ -153,13 +153,13 @@ defmodule Penstock.BanTest do
     end
   end
 
-  test "a first ban may last longer than a day without more words" do
+  test "a first ban can last longer than a day without the option :max_ban" do
     ban = start(failures: 1, ban_for: 604_800_000)
     assert Ban.record_failure(ban, :a) == {:banned, 604_800_000}
     assert Ban.info(ban).max_ban == 604_800_000
   end
 
-  test "the longest cuts a first ban as well, and without escalation all are of one length" do
+  test ":max_ban cuts the first ban as well, and with escalate: 1 all bans last equally long" do
     ban = start(failures: 1, ban_for: 100, max_ban: 50)
     assert Ban.record_failure(ban, :a) == {:banned, 50}
     ban = start(failures: 1, ban_for: 100, escalate: 1)
@@ -171,7 +171,7 @@ defmodule Penstock.BanTest do
     end
   end
 
-  test "a level is lost early if there are too many bans" do
+  test "a level is forgotten early when there are more than :max_bans bans" do
     ban = start(failures: 1, ban_for: 100, max_bans: 1)
     {:banned, 100} = Ban.record_failure(ban, :a)
     Ban.advance(ban, 100)
@@ -182,7 +182,7 @@ defmodule Penstock.BanTest do
   end
 
   describe "ban/4, unban/2 and list/1" do
-    test "show keys of any kind, how long, and why" do
+    test "take any key, and show its time, reason and level; a large key by its hash" do
       ban = start([])
       large = String.duplicate("x", 500)
       keys = ["a", {:user, 1}, {10, 0, 0, 1}, %{id: 7}, 1.5, self()]
@@ -206,7 +206,7 @@ defmodule Penstock.BanTest do
       assert Ban.unban(ban, :never) == :ok
     end
 
-    test "replace what was, and leave the level" do
+    test "replace a ban and keep its level, until `unban/2` forgets it" do
       ban = start(failures: 1, ban_for: 100)
       {:banned, 100} = Ban.record_failure(ban, :a)
       Ban.advance(ban, 50)
@@ -219,14 +219,14 @@ defmodule Penstock.BanTest do
       assert Ban.record_failure(ban, :a) == {:banned, 100}
     end
 
-    test "end failures that were counted" do
+    test "forget counted failures by `unban/2`" do
       ban = start(failures: 2)
       {:ok, 1} = Ban.record_failure(ban, :a)
       :ok = Ban.unban(ban, :a)
       assert Ban.record_failure(ban, :a) == {:ok, 1}
     end
 
-    test "drop what ends first of too many, and count it" do
+    test "drop the ban that ends first when there are too many, and count it" do
       ban = start(max_bans: 100)
       for n <- 1..250, do: :ok = Ban.ban(ban, n, n * 10)
       assert %{bans: 100, dropped: 150, max_bans: 100} = Ban.info(ban)
@@ -235,7 +235,7 @@ defmodule Penstock.BanTest do
       assert for(%{key: key} <- Ban.list(ban), do: key) == Enum.to_list(250..151//-1)
     end
 
-    test "take thousands" do
+    test "keep 10,000 bans" do
       ban = start(failures: 1)
       for n <- 1..10_000, do: {:banned, _} = Ban.record_failure(ban, {:bot, n})
       assert length(Ban.list(ban)) == 10_000
@@ -259,12 +259,12 @@ defmodule Penstock.BanTest do
     assert Ban.check(ban, :a) == :ok
   end
 
-  test "are among all gates" do
+  test "a ban is in Penstock.list/0 with its info" do
     ban = start([])
     assert Enum.find(Penstock.list(), &(&1.name == ban)) == Map.put(Ban.info(ban), :kind, :ban)
   end
 
-  test "a key may be as large as that of a limiter" do
+  test "a key can have 1,024 bytes; a larger one raises" do
     ban = start([])
     calls = [&Ban.check/2, &Ban.record_failure/2, &Ban.unban/2, &Ban.ban(&1, &2, 1)]
 
@@ -276,7 +276,7 @@ defmodule Penstock.BanTest do
     end
   end
 
-  test "nil is no key" do
+  test "a nil key raises, in each function" do
     ban = start([])
 
     for call <- [&Ban.check/2, &Ban.record_failure/2, &Ban.unban/2, &Ban.ban(&1, &2, 1)] do
@@ -290,7 +290,7 @@ defmodule Penstock.BanTest do
   describe "bad input" do
     @most 2_147_483_647
 
-    test "at start is told by the option, its bound and the value" do
+    test "at start raises with the option, its bounds and the value" do
       options = [:failures, :within, :escalate, :max_ban, :forget_after, :max_keys, :max_bans]
 
       for option <- options, value <- [0, -1, 1.5, nil, "1", :infinity, @most + 1] do
@@ -308,7 +308,7 @@ defmodule Penstock.BanTest do
       assert_raise ArgumentError, fn -> Ban.start_link(name: :x, forgive: true) end
       name = unique_name()
 
-      # 320 GiB.
+      # The keys need 320 GiB.
       unless Penstock.Node.MemoryGuard.available?(160 * @most) do
         assert_raise ArgumentError, ~r/memory/, fn -> Ban.start_link(name: name, max_keys: @most) end
       end
@@ -316,7 +316,7 @@ defmodule Penstock.BanTest do
       assert {:ok, _} = Ban.start_link(name: name, max_keys: 1, max_bans: 1)
     end
 
-    test "in a call is told as well" do
+    test "in a call raises with the argument and the value" do
       ban = start([])
 
       for ms <- [0, -1, 1.5, nil, @most + 1],

@@ -44,7 +44,7 @@ defmodule Penstock.DocumentsTest do
     end
   end
 
-  test "no block is left out" do
+  test "a block that cannot be checked is an error with its line" do
     for {text, line, reason} <- [
           {"```elixir skip\n1\n```", 1, "do not know how to check"},
           {"text\n\n```\n1\n```", 3, "do not know how to check"},

@@ -1,5 +1,5 @@
 defmodule Penstock.DrainerTest do
-  # Not async: some of these tests read the log, to which every process writes.
+  # Not async: some tests assert that the log is empty, and each process of the VM writes to it.
   use Penstock.PoolCase
   doctest Penstock.Drainer
 
@@ -24,7 +24,13 @@ defmodule Penstock.DrainerTest do
     pid
   end
 
-  test "a tree that stops admits nobody, and waits for what runs" do
+  defp finish(job) do
+    monitor = Process.monitor(job)
+    send(job, :done)
+    assert_receive {:DOWN, ^monitor, :process, ^job, :normal}
+  end
+
+  test "a tree that stops admits no caller, and waits for running work" do
     [first, second] = [unique_name(), unique_name()]
     outside = Pool.new(limit: 1)
 
@@ -59,7 +65,7 @@ defmodule Penstock.DrainerTest do
     assert counts(outside) == {0, 0, 0}
   end
 
-  test "waits for no longer than it is told, and says what was held" do
+  test "waits no longer than :shutdown, and logs how many permits are still held" do
     pool = Pool.new(limit: 1)
     {:ok, drainer} = Drainer.start_link(pools: [pool], shutdown: 20)
     job = job(pool)
@@ -67,9 +73,11 @@ defmodule Penstock.DrainerTest do
     assert log =~ "was not drained within 20 ms: 1 permits are still held"
     assert Process.alive?(job)
     assert Drainer.child_spec(pools: [pool], shutdown: 20).shutdown > 20
-    # Started again, it lets others in again.
+    # A drainer that starts again reopens its pools.
     {:ok, _} = Drainer.start_link(pools: [pool])
     assert Pool.info(pool).status == :open
+    # This drainer ends after the test, and would report a permit that is still held.
+    finish(job)
   end
 
   test "a tree in either order stops without an error report, with nothing held" do
@@ -84,7 +92,7 @@ defmodule Penstock.DrainerTest do
 
       log =
         capture_log(fn ->
-          # A pool that is outside of the tree and stopped first, or in it and stopped last.
+          # The pool is outside of the tree and stops first, or in the tree and stops last.
           {tree, outside} =
             if order == :last do
               {:ok, tree} = Supervisor.start_link([{Pool, name: pool, limit: 10} | users], strategy: strategy)
@@ -106,15 +114,15 @@ defmodule Penstock.DrainerTest do
         end)
 
       assert log == ""
-      # Of the name; what was held of it is dead.
+      # A new pool has the name: the holders of the old pool are dead.
       {:ok, _} = Pool.start_link(name: pool, limit: 10)
       assert counts(pool) == {0, 0, 0}
     end
   end
 
-  test "a tree that crashes and is started again is open, at any state of the last drainer" do
+  test "a tree that crashes and is started again has open pools, even before its old drainer has ended" do
     [first, second] = pools = for _ <- 1..2, do: Pool.new(limit: 1)
-    for pool <- pools, do: job(pool)
+    jobs = for pool <- pools, do: job(pool)
     start = fn -> Supervisor.start_link([{Drainer, pools: pools, shutdown: 3_000}], strategy: :one_for_one) end
     {:ok, tree} = start.()
     [{_, drainer, _, _}] = Supervisor.which_children(tree)
@@ -123,6 +131,8 @@ defmodule Penstock.DrainerTest do
     {:ok, _} = start.()
     assert_receive {:DOWN, ^monitor, :process, ^drainer, :killed}
     assert {Pool.info(first).status, Pool.info(second).status} == {:open, :open}
+    # The new drainer ends after the test, and would report permits that are still held.
+    Enum.each(jobs, &finish/1)
   end
 
   test "bad input" do

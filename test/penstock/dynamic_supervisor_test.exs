@@ -1,5 +1,6 @@
 defmodule Penstock.DynamicSupervisorTest do
-  # What `DynamicSupervisor` promises of the functions that are mirrored, each done by both and compared where that can be.
+  # Calls the functions that `DynamicSupervisor` also has, on both supervisors where their answers
+  # can be compared.
   use Penstock.PoolCase, async: true
   doctest Penstock.DynamicSupervisor
 
@@ -12,7 +13,8 @@ defmodule Penstock.DynamicSupervisorTest do
     def start_link(args), do: GenServer.start_link(__MODULE__, args)
     def start_link(extra, args), do: GenServer.start_link(__MODULE__, {extra, args})
 
-    # As its agent says, time after time: what `init` returns, or what the start function does.
+    # Takes the next step of its agent: a result that `init` returns, or a fun that starts
+    # nothing.
     def start_by(agent) do
       case Agent.get_and_update(agent, fn [next | rest] -> {next, rest} end) do
         {:init, result} -> GenServer.start_link(__MODULE__, {:return, result})
@@ -73,7 +75,7 @@ defmodule Penstock.DynamicSupervisorTest do
     assert GenServer.call(pid, :args) == {:extra, :own}
   end
 
-  test "says of a child spec that is none what DynamicSupervisor says", context do
+  test "returns DynamicSupervisor's error for a wrong child spec", context do
     start = {Server, :start_link, [1]}
 
     for spec <- [
@@ -147,7 +149,7 @@ defmodule Penstock.DynamicSupervisorTest do
     end
   end
 
-  test "a restart that ends differently than the start did is as with DynamicSupervisor", context do
+  test "a failed restart is repeated or given up as by DynamicSupervisor", context do
     for turn <- [
           {:init, :ignore},
           {:init, {:stop, :not_now}},
@@ -166,9 +168,9 @@ defmodule Penstock.DynamicSupervisorTest do
 
         stop(pid, :boom)
         supervisor = if sup == :ours, do: context.ours, else: context.theirs
-        capture_log(fn -> eventually(fn -> settled?(supervisor, pid, turn) end) end)
+        capture_log(fn -> eventually(fn -> over?(supervisor, pid, turn) end) end)
 
-        # Let go by `:ignore`, else there again.
+        # `:ignore` removes the child; after any other result it is started again.
         active = if turn == {:init, :ignore}, do: 0, else: 1
         assert %{active: ^active} = DynamicSupervisor.count_children(supervisor)
         if sup == :ours, do: eventually(fn -> Pool.info(context.ours).in_use == active end)
@@ -181,9 +183,10 @@ defmodule Penstock.DynamicSupervisorTest do
     end
   end
 
-  defp settled?(supervisor, _old, {:init, :ignore}), do: DynamicSupervisor.count_children(supervisor).specs == 0
+  # Whether the child is removed, or has been started again.
+  defp over?(supervisor, _old, {:init, :ignore}), do: DynamicSupervisor.count_children(supervisor).specs == 0
 
-  defp settled?(supervisor, old, _turn) do
+  defp over?(supervisor, old, _turn) do
     match?([{_, pid, _, _}] when is_pid(pid) and pid != old, DynamicSupervisor.which_children(supervisor))
   end
 

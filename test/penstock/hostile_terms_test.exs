@@ -1,5 +1,15 @@
 defmodule Penstock.HostileTermsTest do
-  # Not async: a neighbour's ping is measured.
+  # Terms that are large, deep, shared or unaligned, as each argument of each public function. Not
+  # async: the test measures how long an answer takes, and how long a neighbour process is
+  # stopped.
+  #
+  # | terms                                   | rule out                                      |
+  # |-----------------------------------------|-----------------------------------------------|
+  # | shared parts, also behind funs          | a walk or a copy of 2^100 parts               |
+  # | wide maps and tuples, long lists, texts | a check, hash or message that walks all of it |
+  # | deep lists, tuples and maps             | a recursion without a bound                   |
+  # | integers of a million bits              | a text of all their digits                    |
+  # | unaligned slices of large binaries      | a copy that stops the scheduler               |
   use ExUnit.Case, async: false
 
   alias Penstock.{Ban, IP, Options, Pool, RateLimiter, Stalls}
@@ -20,7 +30,7 @@ defmodule Penstock.HostileTermsTest do
   defp closing_over(term), do: fn -> term end
   defp closing_over(term, other), do: fn -> {term, other} end
 
-  # It begins within a byte, so to look at it means to copy it.
+  # Begins within a byte: the VM reads it only by a copy.
   defp slice(bytes) do
     <<_::3, slice::binary>> = <<0::3, bytes(bytes)::binary>>
     slice
@@ -28,8 +38,8 @@ defmodule Penstock.HostileTermsTest do
 
   defp bytes(n), do: :binary.copy(<<0xF0>>, n)
 
-  # The collector copies a large term, and stands a scheduler still for as long. A constant is not
-  # copied.
+  # A persistent term. The garbage collector would copy any other large term, and stop a scheduler
+  # meanwhile.
   defp constant(term) do
     key = {__MODULE__, make_ref()}
     :persistent_term.put(key, term)
@@ -37,8 +47,8 @@ defmodule Penstock.HostileTermsTest do
     :persistent_term.get(key)
   end
 
-  # A term that is shared would not end to be copied, to another process or to be a constant: each
-  # is made where it is used.
+  # Shared terms are made where they are used: a copy, to another process or to a persistent term,
+  # loses the sharing and would never end.
   defp terms do
     wide = constant(Map.new(1..1_000_000, &{&1, &1}))
     list = constant(Enum.to_list(1..1_000_000))
@@ -78,7 +88,7 @@ defmodule Penstock.HostileTermsTest do
   defp wrapped(term),
     do: [term, {term}, {:user, term}, [term], [1, 2 | term], %{term: term}, {1, {2, [3, %{4 => term}]}}]
 
-  # What takes a term, with names that are there.
+  # Calls of each function that takes a term, with gates that are running.
   defp calls(limiter, ban, pool, term) do
     name = fn -> :"hostile#{System.unique_integer([:positive])}" end
     fun = fn -> :ok end
@@ -143,7 +153,7 @@ defmodule Penstock.HostileTermsTest do
     ]
   end
 
-  # The result is dropped: a test that fails would show it.
+  # Drops the result, which a failed test would print.
   defp timed(call) do
     began = System.monotonic_time(:microsecond)
 
@@ -168,9 +178,9 @@ defmodule Penstock.HostileTermsTest do
     %{limiter: limiter, ban: ban, pool: pool}
   end
 
-  test "no term stalls a neighbour, or an answer", %{limiter: limiter, ban: ban, pool: pool} do
+  test "no hostile term delays an answer by 20 ms, or a neighbour by 5 ms", %{limiter: limiter, ban: ban, pool: pool} do
     for {kind, term} <- terms() do
-      # The process that made the term has garbage.
+      # Collects the garbage of making the term, which is not to be measured.
       :erlang.garbage_collect()
       for {call, _} <- calls(limiter, ban, pool, 1), do: quick!(kind, call, limiter, ban, pool, term, @tries)
     end
@@ -191,7 +201,7 @@ defmodule Penstock.HostileTermsTest do
     end
   end
 
-  test "a term in a message is what inspect shows if it is small, and is cut if it is not" do
+  test "a message shows a small term as inspect does, and cuts a large one" do
     for term <-
           Penstock.Garbage.terms() ++ [%{a: [1, {2, "x"}]}, 1..10, MapSet.new([1]), ~D[2020-01-01], [a: 1, b: [c: 2]]],
         :erlang.external_size(term) < 300 do

@@ -5,7 +5,7 @@ defmodule Penstock.IPTest do
 
   alias Penstock.IP
 
-  # The bits of an address, one by one.
+  # Returns the list of the bits of an address.
   defp bits(ip) do
     size = if tuple_size(ip) == 4, do: 8, else: 16
     for part <- Tuple.to_list(ip), <<(bit::1 <- <<part::size(size)>>)>>, do: bit
@@ -13,10 +13,10 @@ defmodule Penstock.IPTest do
 
   defp random(size, most), do: List.to_tuple(for _ <- 1..size, do: :rand.uniform(most + 1) - 1)
 
-  test "addresses have the same key if they have the same prefix, for every length of it" do
+  test "addresses have the same key if and only if they have the same prefix, for each prefix length" do
     for {size, most, option, length} <- [{4, 0xFF, :v4, 32}, {8, 0xFFFF, :v6, 128}], prefix <- 0..length do
       a = random(size, most)
-      # As the first up to there, and then something else.
+      # Each of these differs from `a` in one part.
       [_ | others] = for at <- 0..(size - 1), do: put_elem(a, at, :rand.uniform(most + 1) - 1)
 
       for b <- [a, random(size, most) | others] do
@@ -26,7 +26,7 @@ defmodule Penstock.IPTest do
     end
   end
 
-  test "one bit is enough to differ" do
+  test "addresses whose prefixes differ in one bit have different keys" do
     a = {0x2001, 0xDB8, 0, 0, 0, 0, 0, 1}
     b = {0x2001, 0xDB8, 0, 1, 0, 0, 0, 1}
     assert IP.key(a, v6: 63) == IP.key(b, v6: 63)
@@ -35,7 +35,7 @@ defmodule Penstock.IPTest do
     assert IP.key({10, 0, 0, 0}, v4: 31) == IP.key({10, 0, 0, 1}, v4: 31)
   end
 
-  test "versions and lengths are never mixed up" do
+  test "keys of different versions or prefix lengths differ" do
     keys = [
       IP.key({0, 0, 0, 0}, v4: 0),
       IP.key({0, 0, 0, 0, 0, 0, 0, 0}, v6: 0),
@@ -47,19 +47,19 @@ defmodule Penstock.IPTest do
     assert Enum.uniq(keys) == keys
   end
 
-  test "a mapped IPv4 address is that, by the IPv4 prefix" do
+  test "an IPv4-mapped address has the key of the IPv4 address" do
     for {a, b, c, d} = v4 <- [{0, 0, 0, 0}, {255, 255, 255, 255}, {192, 0, 2, 7}], prefix <- [0, 8, 24, 32] do
       mapped = {0, 0, 0, 0, 0, 0xFFFF, a * 256 + b, c * 256 + d}
       assert IP.key(mapped, v4: prefix, v6: 3) == IP.key(v4, v4: prefix)
     end
 
-    # These only look like it.
+    # These addresses are not mapped ones.
     for other <- [{0, 0, 0, 0, 0, 0xFFFE, 1, 1}, {1, 0, 0, 0, 0, 0xFFFF, 1, 1}] do
       assert {:v6, _, 64} = IP.key(other)
     end
   end
 
-  test "takes what :inet parses" do
+  test "takes each address that :inet parses" do
     for text <- ["127.0.0.1", "::1", "fe80::1", "2001:db8::ffff:1", "::ffff:10.1.2.3"] do
       {:ok, ip} = :inet.parse_address(String.to_charlist(text))
       assert {version, prefix, bits} = IP.key(ip)
@@ -67,7 +67,7 @@ defmodule Penstock.IPTest do
     end
   end
 
-  test "an address of IPv6 that stands for one of IPv4 counts as that, except :: and ::1" do
+  test "an IPv6 address that embeds an IPv4 address has the key of that, except :: and ::1" do
     for {a, b, c, d} = v4 <- [{192, 0, 2, 7}, {255, 255, 255, 255}, {0, 0, 1, 0}, {0, 0, 0, 2}],
         bits <- [0, 8, 24, 32] do
       [high, low] = [a * 256 + b, c * 256 + d]
@@ -86,18 +86,18 @@ defmodule Penstock.IPTest do
       assert {:v6, _, 128} = IP.key(v6, v6: 128)
     end
 
-    # NAT64 of ::1's bits is an address of IPv4.
+    # Behind the NAT64 prefix, the bits of ::1 are the IPv4 address 0.0.0.1.
     assert IP.key({0x64, 0xFF9B, 0, 0, 0, 0, 0, 1}) == IP.key({0, 0, 0, 1})
   end
 
-  test "unix sockets and unknown addresses are keys of their own" do
+  test "Unix sockets and unknown addresses are their own keys" do
     assert IP.key({:local, "/run/a"}) == {:local, "/run/a"}
     assert IP.key({:local, ~c"/run/a"}, v4: 8) == {:local, ~c"/run/a"}
     assert IP.key(:undefined) == :undefined
     assert_raise ArgumentError, ~r/:v4/, fn -> IP.key(:undefined, v4: 33) end
   end
 
-  test "a key is shown as people write it" do
+  test "to_string/1 shows a key in the usual notation of addresses" do
     shown = [
       {{192, 0, 2, 7}, [], "192.0.2.7"},
       {{192, 0, 2, 7}, [v4: 24], "192.0.2.0/24"},
@@ -132,7 +132,7 @@ defmodule Penstock.IPTest do
     end
   end
 
-  test "what is no address or no length is told" do
+  test "a wrong address or prefix length raises with the value" do
     message =
       ~r/^expected ip to be an address .*:inet\.parse_address\(String\.to_charlist\(string\)\).*, got: "127\.0\.0\.1"$/
 

@@ -1,6 +1,6 @@
 defmodule Penstock.KillTest do
-  # I2 and I3 in short: script/stress kills a thousand times as many. Any process may die at any
-  # instant: at the end the counts are exactly the permits of the survivors.
+  # Any process can die at any instant: at the end the counts are exactly the permits of the
+  # survivors. `script/stress` does the same with a thousand times as many kills.
   #
   # | killed                                 | rules out                                        |
   # |----------------------------------------|--------------------------------------------------|
@@ -19,8 +19,8 @@ defmodule Penstock.KillTest do
 
   @kills 2_000
 
-  # Keeps `count` processes at work and kills one of them at a time, at random instants, `kills` times over; returns those
-  # that live when all is over, and the others are dead.
+  # Keeps `count` processes at work. Kills one of them at a random instant and replaces it,
+  # `kills` times. Returns the workers that are alive, when all killed ones are dead.
   defp storm(kills, count, work) do
     workers = for n <- 1..count, into: %{}, do: {n, spawn(work)}
 
@@ -32,7 +32,7 @@ defmodule Penstock.KillTest do
         {Map.put(workers, n, spawn(work)), [workers[n] | killed]}
       end)
 
-    # One that runs on another scheduler goes on until that has its turn to look.
+    # A killed process that runs on another scheduler goes on until that scheduler sees the kill.
     Enum.each(killed, &(&1 |> Process.monitor() |> await_down()))
     Map.values(workers)
   end
@@ -41,12 +41,13 @@ defmodule Penstock.KillTest do
   defp busy(n), do: busy(n - 1)
 
   defp kill_all(pids) do
-    # All at once: one at a time would leave the others to run.
+    # Kills all before it waits for one: the others would work on meanwhile.
     Enum.each(pids, &Process.exit(&1, :kill))
     Enum.each(pids, &kill/1)
   end
 
-  # A kill takes effect where a process is scheduled out: let that be anywhere in the first reductions of `fun`.
+  # A kill takes effect where a process is scheduled out: here after the first 1 to 100 reductions
+  # of `fun`.
   defp forever(fun) do
     :erlang.yield()
     :erlang.bump_reductions(4_000 - :rand.uniform(100))
@@ -62,7 +63,7 @@ defmodule Penstock.KillTest do
     end
   end
 
-  # Nothing is held and nobody waits; all permits can be had.
+  # No permit is held, no process waits, and all permits can be acquired.
   defp assert_whole(pool, limit) do
     eventually(fn -> counts(pool) == {0, 0, 0} end)
     assert Pool.try_acquire(pool, limit) == :ok
@@ -70,7 +71,7 @@ defmodule Penstock.KillTest do
     assert Pool.info(pool).available == limit
   end
 
-  test "of holders" do
+  test "killed holders lose no permit" do
     for pool <- both(limit: 4) do
       work = fn ->
         forever(fn ->
@@ -85,7 +86,7 @@ defmodule Penstock.KillTest do
     end
   end
 
-  test "of those who run" do
+  test "killed callers of run lose no permit" do
     for pool <- both(limit: 3) do
       work = fn ->
         forever(fn -> Penstock.run(pool, fn -> busy(:rand.uniform(500)) end, permits: :rand.uniform(3)) end)
@@ -96,7 +97,7 @@ defmodule Penstock.KillTest do
     end
   end
 
-  test "of waiters, with and without timeouts" do
+  test "killed waiters lose no permit, with and without timeouts" do
     for pool <- both(limit: 3) do
       work = fn ->
         forever(fn ->
@@ -114,7 +115,7 @@ defmodule Penstock.KillTest do
     end
   end
 
-  test "of waiters leaves none of the others behind" do
+  test "killed waiters leave no other waiter parked" do
     for pool <- both(limit: 2) do
       test = self()
       killed = fn -> forever(fn -> :ok = Pool.acquire(pool) && Pool.release(pool) end) end
@@ -139,7 +140,7 @@ defmodule Penstock.KillTest do
     end
   end
 
-  test "of both sides of a transfer" do
+  test "killed senders and receivers of transfers lose and double no permit" do
     for pool <- both(limit: 4) do
       table = :ets.new(:peers, [:public])
 
@@ -155,7 +156,7 @@ defmodule Penstock.KillTest do
             end
           end
 
-          # What others gave, if any.
+          # Releases a permit that another worker has transferred.
           Pool.release(pool)
         end)
       end
@@ -167,7 +168,7 @@ defmodule Penstock.KillTest do
   end
 
   for {spawn, timeout} <- [spawn: 0, spawn: 2, spawn_link: 2, spawn_monitor: 0] do
-    test "of who calls #{spawn} with timeout #{timeout}" do
+    test "killed callers of #{spawn} with timeout #{timeout} leave no child without a permit" do
       for pool <- both(limit: 3) do
         without_permit = :atomics.new(1, [])
 
@@ -176,7 +177,8 @@ defmodule Penstock.KillTest do
         end
 
         work = fn ->
-          # Of low priority, so that many a spawner is dead before its child's first instruction.
+          # Children of low priority: many spawners are dead before their child's first
+          # instruction.
           opts = [timeout: unquote(timeout), spawn_opt: [priority: :low]]
           forever(fn -> apply(Penstock, unquote(spawn), [pool, child, opts]) end)
         end
@@ -190,7 +192,7 @@ defmodule Penstock.KillTest do
     end
   end
 
-  test "of children, from their first instruction on" do
+  test "permits of children killed from their first instruction on are free once their :DOWN is seen" do
     for pool <- both(limit: 3) do
       :rand.seed(:exsss)
 
@@ -199,18 +201,18 @@ defmodule Penstock.KillTest do
         busy(:rand.uniform(300))
         Process.exit(pid, :kill)
         assert await_down(monitor) in [:normal, :killed]
-        # Who saw the :DOWN finds the permits.
+        # A process that saw the :DOWN finds the permits free.
         assert Pool.try_acquire(pool, 3) == :ok
         assert Pool.release(pool, 3) == :ok
       end
 
       assert_whole(pool, 3)
-      # Each came back once: as many as were handed out.
+      # Each permit came back once.
       assert Pool.info(pool).released_by_exit == Enum.sum(for n <- 1..@kills, do: 1 + rem(n, 3))
     end
   end
 
-  test "of children and spawners at once" do
+  test "killed children and spawners lose no permit" do
     for pool <- both(limit: 5) do
       work = fn ->
         forever(fn ->
@@ -225,7 +227,7 @@ defmodule Penstock.KillTest do
     end
   end
 
-  test "of the owner, while others hold and wait" do
+  test "a killed owner loses no permit of holders and waiters" do
     name = start_owner_supervisor(limit: 3)
 
     work = fn ->
@@ -249,7 +251,7 @@ defmodule Penstock.KillTest do
       eventually(fn -> (now = Pool.info(name).owner) != owner and Process.alive?(now) end)
     end
 
-    # None of them met anything but the answers above.
+    # A worker that had got another answer would have crashed.
     assert Enum.all?(workers, &Process.alive?/1)
     kill_all(workers)
     eventually(fn -> counts(name) == {1, 1, 0} end)
@@ -257,16 +259,16 @@ defmodule Penstock.KillTest do
     assert_whole(name, 3)
   end
 
-  # A supervisor that puts up with being tormented.
+  # A supervisor that restarts the owner as often as it is killed.
   defp start_owner_supervisor(opts) do
     name = unique_name()
     children = [{Pool, [name: name] ++ opts}]
     options = [strategy: :one_for_one, max_restarts: 1_000_000, max_seconds: 1]
-    start_supervised!(%{id: :tormented, type: :supervisor, start: {Supervisor, :start_link, [children, options]}})
+    start_supervised!(%{id: :often_killed, type: :supervisor, start: {Supervisor, :start_link, [children, options]}})
     name
   end
 
-  test "of survivors' neighbours leaves the survivors what they hold" do
+  test "survivors of killed neighbours keep exactly their permits" do
     for pool <- both(limit: 40) do
       survivors = for n <- 1..5, do: holder(pool, n)
       work = fn -> forever(fn -> Pool.acquire(pool, timeout: 1) end) end
@@ -280,12 +282,13 @@ defmodule Penstock.KillTest do
 
   describe "a process that saw the :DOWN of a holder finds the permit" do
     setup do
-      %{crier: actor()}
+      %{watcher: actor()}
     end
 
-    # A holder whose death is told us first, then `times` to `crier`, and to the pool at last: monitors fire in the order in
-    # which they were made. Thousands are told in more than one time slice.
-    defp mortal(pool, crier, times \\ 300) do
+    # Returns a holder and its monitor. Monitors fire in the order in which they were made: that
+    # of the test first, then `times` monitors of `watcher`, and the pool's last. Thousands of
+    # monitors fire in more than one time slice.
+    defp mortal(pool, watcher, times \\ 300) do
       test = self()
 
       {pid, monitor} =
@@ -295,7 +298,7 @@ defmodule Penstock.KillTest do
           receive do: (:never -> :ok)
         end)
 
-      tell(crier, fn ->
+      tell(watcher, fn ->
         flush_downs()
         for _ <- 1..times, do: Process.monitor(pid)
       end)
@@ -305,7 +308,7 @@ defmodule Penstock.KillTest do
       {pid, monitor}
     end
 
-    # Without going to sleep, which would give the pool the time to be told.
+    # Polls for the `:DOWN`. A sleep would give the pool's monitor the time to fire.
     defp kill_and_see({pid, monitor}) do
       Process.exit(pid, :kill)
       see(monitor)
@@ -320,12 +323,12 @@ defmodule Penstock.KillTest do
     end
 
     for limit <- [1, 8] do
-      test "by try_acquire on a pool of #{limit}, 2,000 times in a row", %{crier: crier} do
+      test "by try_acquire on a pool of #{limit}, 2,000 times in a row", %{watcher: watcher} do
         for pool <- both(limit: unquote(limit)) do
-          others = for _ <- 2..unquote(limit)//1, do: mortal(pool, crier)
+          others = for _ <- 2..unquote(limit)//1, do: mortal(pool, watcher)
 
           for _ <- 1..1_000 do
-            kill_and_see(mortal(pool, crier))
+            kill_and_see(mortal(pool, watcher))
             assert Pool.try_acquire(pool) == :ok
             assert Pool.release(pool) == :ok
           end
@@ -336,7 +339,7 @@ defmodule Penstock.KillTest do
       end
     end
 
-    test "by try_acquire, though thousands held permits before and live on", %{crier: crier} do
+    test "by try_acquire, though thousands held permits before and live on", %{watcher: watcher} do
       for pool <- both(limit: 5_000) do
         test = self()
 
@@ -355,7 +358,7 @@ defmodule Penstock.KillTest do
         Pool.update(pool, limit: 1)
 
         for _ <- 1..100 do
-          mortal = mortal(pool, crier, 2_000)
+          mortal = mortal(pool, watcher, 2_000)
           assert Pool.try_acquire(pool) == {:error, :full}
           kill_and_see(mortal)
           assert Pool.try_acquire(pool) == :ok
@@ -364,11 +367,11 @@ defmodule Penstock.KillTest do
       end
     end
 
-    test "by try_acquire, when a crowd of holders has shrunk to 8", %{crier: crier} do
+    test "by try_acquire, when a crowd of holders has shrunk to 8", %{watcher: watcher} do
       for pool <- both(limit: 20), leave <- [:release, :die], _ <- 1..30 do
-        mortal = mortal(pool, crier, 5_000)
+        mortal = mortal(pool, watcher, 5_000)
         [heir | _] = others = for _ <- 1..19, do: holder(pool)
-        # Seen to be a crowd.
+        # By these refusals the pool notes that it has many holders.
         for _ <- 1..3, do: assert(Pool.try_acquire(pool) == {:error, :full})
 
         for pid <- Enum.take(others, -12) do
@@ -385,14 +388,14 @@ defmodule Penstock.KillTest do
       end
     end
 
-    test "by run and spawn on a pool of 8", %{crier: crier} do
+    test "by run and spawn on a pool of 8", %{watcher: watcher} do
       for pool <- both(limit: 8) do
-        others = for _ <- 1..7, do: mortal(pool, crier)
+        others = for _ <- 1..7, do: mortal(pool, watcher)
 
         for _ <- 1..200 do
-          kill_and_see(mortal(pool, crier))
+          kill_and_see(mortal(pool, watcher))
           assert Penstock.run(pool, fn -> :ran end, timeout: 0) == {:ok, :ran}
-          kill_and_see(mortal(pool, crier))
+          kill_and_see(mortal(pool, watcher))
           assert {:ok, {_, monitor}} = Penstock.spawn_monitor(pool, fn -> :ok end)
           see(monitor)
         end
@@ -413,7 +416,7 @@ defmodule Penstock.KillTest do
       end
     end
 
-    test "by acquire, among 100 holders and a flood of others who ask", %{crier: crier} do
+    test "by acquire, among 100 holders and a flood of other requests", %{watcher: watcher} do
       for pool <- both(limit: 100) do
         others = for _ <- 1..99, do: holder(pool)
 
@@ -427,7 +430,7 @@ defmodule Penstock.KillTest do
         on_exit(fn -> Enum.each(flood, &Process.exit(&1, :kill)) end)
 
         for _ <- 1..1_000 do
-          kill_and_see(mortal(pool, crier))
+          kill_and_see(mortal(pool, watcher))
           assert Pool.acquire(pool, timeout: 5_000) == :ok
           assert Pool.release(pool) == :ok
         end

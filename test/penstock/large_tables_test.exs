@@ -1,5 +1,5 @@
 defmodule Penstock.LargeTablesTest do
-  # Not at the same time as others: it looks at all memory of the VM.
+  # Not async: the test reads all memory mappings of the VM.
   use ExUnit.Case, async: false
 
   alias Penstock.RateLimiter
@@ -17,9 +17,9 @@ defmodule Penstock.LargeTablesTest do
          end)
 
   @tag skip: @skip
-  test "are in huge pages, as far as whole ones go" do
+  test "a large table is in huge pages, except for its two ends" do
     before = advised_kb()
-    # A limiter of the same size would take the table of an earlier run.
+    # A limiter of a size that was used before would reuse the table of that limiter.
     max_keys = 600_000 + rem(System.unique_integer([:positive]), 100_000)
     table_kb = div(max_keys * @bytes_per_key, 1_024)
     start_supervised!({RateLimiter, name: __MODULE__, limit: 1, per: 1_000, max_keys: max_keys})

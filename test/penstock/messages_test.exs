@@ -1,5 +1,5 @@
 defmodule Penstock.MessagesTest do
-  # What a newcomer reads after a common mistake: each message says what to do.
+  # Messages after common mistakes of newcomers: each says what to do.
   use Penstock.PoolCase, async: true
 
   alias Penstock.{Ban, RateLimiter, RejectedError}
@@ -11,7 +11,7 @@ defmodule Penstock.MessagesTest do
 
   defp never, do: fn -> flunk("called") end
 
-  test "a gate that is not running is to be started first" do
+  test "a gate that is not running: the message suggests a name and says where to start it" do
     name = Module.concat([__MODULE__, "Space#{System.unique_integer([:positive])}", Jobs])
     start_pool(name: name, limit: 1)
     missing = Module.concat(name |> Module.split() |> Enum.drop(-1) |> Module.concat(), Jbos)
@@ -24,7 +24,7 @@ defmodule Penstock.MessagesTest do
              "no gate named :\"no such gate\" is running. Start it above its users in the supervision tree"
   end
 
-  test "an unknown option shows the known ones, and the nearest" do
+  test "an unknown option: the message has the nearest and all known options" do
     assert message(fn -> Pool.new(limt: 5) end) ==
              "unknown option :limt, did you mean :limit? Known: :limit, :max_waiting, :max_overdraft, :held_longer_than"
 
@@ -35,11 +35,11 @@ defmodule Penstock.MessagesTest do
              "unknown option :max_runtme, did you mean :max_runtime? Known: "
   end
 
-  test "a pool without a name takes none" do
+  test "a :name for Pool.new/1: the message names start_link/1" do
     assert message(fn -> Pool.new(name: MyApp.Jobs, limit: 5) end) == "Pool.new/1 takes no :name; use start_link/1"
   end
 
-  test "a missing option is shown in a whole call" do
+  test "a missing option: the message shows a whole child spec" do
     for {start, option, example} <- [
           {&Pool.start_link/1, ":name", "{Penstock.Pool, name: MyApp.Jobs, limit: 100}"},
           {&RateLimiter.start_link/1, ":name", "{Penstock.RateLimiter, name: MyApp.Api, limit: 100, per: 60_000}"},
@@ -57,7 +57,7 @@ defmodule Penstock.MessagesTest do
     end
   end
 
-  test "arguments in the wrong order" do
+  test "arguments in the wrong order: the message says which one comes first" do
     pool = start_pool(limit: 1)
     first = "(the child spec comes first: child_spec(child_spec, gate))"
     assert message(fn -> Penstock.child_spec(pool, {Agent, fn -> 1 end}) end) =~ first
@@ -74,7 +74,7 @@ defmodule Penstock.MessagesTest do
     end
   end
 
-  test "a stream of a supervisor, with the enumerable first" do
+  test "a supervisor's stream with the enumerable first: the message says which one comes first" do
     name = unique_name()
     start_supervised!({Penstock.Task.Supervisor, name: name, limit: 1})
 
@@ -88,18 +88,18 @@ defmodule Penstock.MessagesTest do
 
   defp never(_element), do: flunk("called")
 
-  test "a number of permits in place of the options" do
+  test "a number in place of the options: the message suggests :permits" do
     pool = start_pool(limit: 3)
     hint = "expected options to be a keyword list, got: 2 (for several permits: permits: 2)"
     assert message(fn -> Pool.acquire(pool, 2) end) == hint
     assert message(fn -> Pool.acquire_async(pool, 2) end) == hint
     assert message(fn -> Penstock.run(pool, never(), 2) end) == hint
     assert message(fn -> Penstock.spawn(pool, never(), 2) end) == hint
-    # Where there are none to be asked for, the hint would be wrong.
+    # `update/2` takes no permits, so its message has no such hint.
     assert message(fn -> Pool.update(pool, 2) end) == "expected options to be a keyword list, got: 2"
   end
 
-  test "a cost in place of an argument" do
+  test "a keyword list in place of the cost: the message shows the call" do
     name = unique_name()
     start_supervised!({RateLimiter, name: name, limit: 5, per: 1_000})
     hint = "(the cost is the third argument: hit(limiter, key, 2))"
@@ -108,7 +108,7 @@ defmodule Penstock.MessagesTest do
     refute message(fn -> RateLimiter.hit(name, "alice", :cost) end) =~ "third"
   end
 
-  test "no gate is named nil, true or false" do
+  test "nil, true and false are not taken for names of gates" do
     for name <- [nil, true, false] do
       assert message(fn -> Penstock.run(name, never()) end) =~
                ~r/^expected gate to be the name of .*, got: #{inspect(name)}$/
@@ -122,7 +122,7 @@ defmodule Penstock.MessagesTest do
     end
   end
 
-  test "a ban requires a key" do
+  test "a ban as a gate without a key: the message requires the option :key" do
     name = unique_name()
     start_supervised!({Ban, name: name})
 
@@ -130,7 +130,7 @@ defmodule Penstock.MessagesTest do
              "the gate #{inspect(name)} is a ban and requires the option :key"
   end
 
-  test "the name of a gate of another kind" do
+  test "a start with the name of another kind of gate logs which kind has it" do
     pool = start_pool(limit: 1)
     taken = "#{inspect(pool)} is the name of a pool already"
 
@@ -145,7 +145,7 @@ defmodule Penstock.MessagesTest do
     refute capture_log(fn -> Pool.start_link(name: pool, limit: 1) end) =~ taken
   end
 
-  test "a refusal tells a full pool from a request above the limit" do
+  test "a RejectedError tells a full pool from a request above the limit" do
     pool = start_pool(limit: 2)
     :ok = Pool.acquire(pool)
     full = "#{inspect(pool)} did not admit: :full (no permit is free)"
@@ -170,7 +170,7 @@ defmodule Penstock.MessagesTest do
     assert inspect(Pool.new(limit: :infinity)) == "#Penstock.Pool<in_use: 0, limit: infinity>"
   end
 
-  test "a library that cannot be loaded" do
+  test "a library that cannot be loaded: the advice is a release or a new build" do
     assert Penstock.Application.advice(~c"/an/escript/penstock/priv") ==
              "an escript cannot carry native code: use a release"
 
@@ -180,7 +180,7 @@ defmodule Penstock.MessagesTest do
              "it was built for another version of Penstock, or for another system, build it again"
   end
 
-  test "the table of gates has a line for each, name and kind first" do
+  test "Penstock.table/0 prints a line for each gate, name and kind first" do
     pool = start_pool(limit: 3)
     limiter = unique_name()
     ban = unique_name()

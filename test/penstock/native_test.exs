@@ -1,17 +1,28 @@
 defmodule Penstock.NativeTest do
-  # I6: no input, however malformed, and no order of load, purge and kill crashes the VM.
+  # The functions of Penstock.Native. No input, however malformed, and no order of load, purge and
+  # kill crashes the VM.
+  #
+  # | scenario                                | rules out                                      |
+  # |-----------------------------------------|------------------------------------------------|
+  # | the stubs, the NIF and its source files | a function that one of them lacks              |
+  # | each bound, and one above it            | Elixir and the native side that disagree       |
+  # | names with gates of several kinds       | the kind of a gate that is closed              |
+  # | garbage and random arguments, in a VM   | a crash; a count that a wrong call changes     |
+  # | the module purged, deleted, reloaded    | a permit that the code's end loses             |
+  # | 10,000 unnamed pools dropped, twice     | memory that a dropped pool keeps               |
+  # | handles copied, forged, dropped         | a pool that lives too long, or not long enough |
   use Penstock.PoolCase, async: true
 
   alias Penstock.{Ban, ChildJobs, ChildVM, Native, Options, RateLimiter}
 
-  test "has an entry point for each function" do
+  test "the library has an entry for each stub, and ChildJobs.Calls has calls of each" do
     stubs = Enum.sort(Native.__info__(:functions) -- [load: 0, load: 1])
     assert Enum.sort(Native.module_info(:nifs)) == stubs
-    # So that a new one is not forgotten below.
+    # A new function needs calls in ChildJobs.Calls, for the tests with garbage below.
     assert Enum.uniq(ChildJobs.Calls.known_calls()) == stubs
   end
 
-  test "has the entry of each function in the file or folder of its prefix" do
+  test "the entry of each function is in the source file or folder of its prefix" do
     entries =
       for file <- Path.wildcard("native/penstock_nif/src/entries/**/*.rs"),
           [place | _] = file |> Path.relative_to("native/penstock_nif/src/entries") |> Path.rootname() |> Path.split(),
@@ -23,10 +34,10 @@ defmodule Penstock.NativeTest do
     assert Enum.sort(entries) == Enum.sort(Native.module_info(:nifs))
   end
 
-  describe "the bounds are those" do
+  describe "bounds/0" do
     setup do: Native.bounds()
 
-    test "of Elixir's guards", %{max_number: max, key_bytes: key_bytes, hits: hits} do
+    test "has the bounds that Elixir checks", %{max_number: max, key_bytes: key_bytes, hits: hits} do
       numbers = [&Options.permits!/1, &Options.timeout!/1, &Options.limit!/1, &Options.max_waiting!/1]
 
       for check <- [(&Options.max_runtime!/1) | numbers] do
@@ -51,7 +62,12 @@ defmodule Penstock.NativeTest do
       end
     end
 
-    test "of the native side", %{max_number: max, key_bytes: key_bytes, hits: hits, reason_bytes: reason_bytes} do
+    test "has the bounds that the native side checks", %{
+      max_number: max,
+      key_bytes: key_bytes,
+      hits: hits,
+      reason_bytes: reason_bytes
+    } do
       settings = %{limit: max, max_waiting: max, max_overdraft: max, held_longer_than: max}
       assert is_reference(Native.pool_new(settings))
       for {name, _max} <- settings, do: assert(Native.pool_new(%{settings | name => max + 1}) == :badarg)
@@ -60,7 +76,7 @@ defmodule Penstock.NativeTest do
       key = :binary.copy("k", key_bytes - 6)
       assert {:allow, _remaining} = Native.rate_hit(limiter, key, 1, :measured)
       assert Native.rate_hit(limiter, key <> "k", 1, :measured) == :too_large
-      # Hits of the same key are one to the native side.
+      # The native side counts hits of the same key as one, so the keys differ.
       assert Native.rate_hit_all(for key <- 1..hits, do: {limiter, key, 1}) == :allow
       assert Native.rate_hit_all(for key <- 0..hits, do: {limiter, key, 1}) == :badarg
 
@@ -69,7 +85,7 @@ defmodule Penstock.NativeTest do
       assert Native.ban_put(ban, :key, 1, :binary.copy("r", reason_bytes + 1), :measured) == :badarg
     end
 
-    test "of rates", %{century_ms: century_ms, hits_per_ms: hits_per_ms} do
+    test "has the bounds of rates that the native side checks", %{century_ms: century_ms, hits_per_ms: hits_per_ms} do
       limiter = limiter()
       update = &Native.rate_update(limiter, &1, &2, &3, nil)
       assert update.(hits_per_ms, 1, 1) != :badarg
@@ -80,7 +96,11 @@ defmodule Penstock.NativeTest do
       assert update.(1, div(century_ms, 2) + 1, 2) == :badarg
     end
 
-    test "of memory", %{limiter_key_memory: key, ban_key_memory: ban_key, ban_memory: ban} do
+    test "has the memory that a limiter or a ban takes for each key and ban", %{
+      limiter_key_memory: key,
+      ban_key_memory: ban_key,
+      ban_memory: ban
+    } do
       keys = 16_384
       assert_in_delta RateLimiter.info(limiter(max_keys: keys)).memory / keys, key, 1
       one_ban = Ban.info(ban(max_keys: keys, max_bans: 1)).memory
@@ -90,8 +110,8 @@ defmodule Penstock.NativeTest do
     end
   end
 
-  describe "the kind of a gate is that of" do
-    test "the gate that is open by the name, and none when it is closed" do
+  describe "gate_kind/1" do
+    test "returns the kind of an open gate, and :none once it is closed" do
       for {start, kind} <- [{&limiter/0, :limiter}, {&ban/0, :ban}, {fn -> start_pool(limit: 1) end, :pool}] do
         name = start.()
         assert Native.gate_kind(name) == kind
@@ -100,7 +120,7 @@ defmodule Penstock.NativeTest do
       end
     end
 
-    test "the open gate of a name that had gates of other kinds" do
+    test "returns the kind of the open gate, if the name had a gate of another kind" do
       name = unique_name()
       owner = actor()
       pool = %{limit: 1, max_waiting: 1, max_overdraft: 0, held_longer_than: 0}
@@ -115,14 +135,14 @@ defmodule Penstock.NativeTest do
       assert Native.gate_kind(name) == :none
     end
 
-    test "an unnamed pool, also while it drains" do
+    test "returns :pool for an unnamed pool, also while it drains" do
       pool = Pool.new(limit: 1)
       assert Native.gate_kind(pool.ref) == :pool
       :ok = Pool.drain(pool)
       assert Native.gate_kind(pool.ref) == :pool
     end
 
-    test "no gate for any other term" do
+    test "returns :none for any other term" do
       for term <- [unique_name(), nil, make_ref(), :atomics.new(1, []), self(), "name", 1, %{}] do
         assert Native.gate_kind(term) == :none
       end
@@ -141,7 +161,7 @@ defmodule Penstock.NativeTest do
     name
   end
 
-  test "where there is no library, loading says what to do" do
+  test "loading without a library returns an error that advises a release" do
     for priv <- [{:error, :bad_name}, ~c"/an/escript/penstock/priv"] do
       assert {:error, {:load_failed, text}} = Native.load(priv)
       assert to_string(text) =~ "An escript or an archive cannot carry native code: use a release"
@@ -149,17 +169,17 @@ defmodule Penstock.NativeTest do
   end
 
   describe "in a VM of its own" do
-    test "every argument as every kind of term is answered, and changes nothing" do
+    test "each function returns for each kind of term as each argument, and changes no pool" do
       assert ChildVM.run(ChildJobs.Calls, :garbage, []) == %{wrong: [], unchanged: true, mailbox: []}
     end
 
-    test "random arguments, valid and not, leave the VM and other pools in order" do
+    test "30,000 calls with random arguments leave the VM and its pools in order" do
       seed = System.unique_integer([:positive])
       result = ChildVM.run(ChildJobs.Calls, :chaos, [seed, 30_000])
       assert {seed, result} == {seed, List.duplicate({{:error, :timeout}, 2}, 2)}
     end
 
-    test "the death of one holder, which nobody's call is, serves hundreds" do
+    test "the death of one holder serves 200 waiters, or 200 callers of drain" do
       assert ChildVM.run(ChildJobs, :deaths, []) == List.duplicate({%{served: 200}, 0}, 4)
     end
 
@@ -176,7 +196,7 @@ defmodule Penstock.NativeTest do
       @tag skip: not File.exists?("/proc/self/status") && "needs /proc"
       test "10,000 unnamed pools used #{how} and dropped serve the next 10,000" do
         grown = ChildVM.run(ChildJobs.Memory, :grown, [unquote(how), 10_000])
-        # They would take some 80 MiB.
+        # In KiB: 10,000 more pools would take some 80 MiB.
         assert is_integer(grown)
         assert grown < 8_000
       end
@@ -191,10 +211,10 @@ defmodule Penstock.NativeTest do
       assert counts(pool) == {1, 1, 0}
     end
 
-    test "of a pool that was collected is none" do
+    test "of a pool that was collected is invalid" do
       external = tell(actor(), fn -> :erlang.term_to_binary(Pool.new(limit: 1)) end)
 
-      # Its maker may not have been collected; then it can still be had.
+      # The pool lives until the garbage of its maker is collected.
       stale =
         eventually(fn ->
           {_, monitor} = spawn_monitor(fn -> Enum.each(Process.list(), &:erlang.garbage_collect/1) end)
@@ -210,13 +230,13 @@ defmodule Penstock.NativeTest do
       assert Native.pool_try(stale.ref, 1) == :no_pool
     end
 
-    test "of another kind of resource is none" do
+    test "with the reference of another kind of resource raises" do
       for ref <- [:atomics.new(1, []), :counters.new(1, []), make_ref(), :ets.whereis(:ac_tab)], is_reference(ref) do
         assert_raise ArgumentError, fn -> Pool.info(%Pool{ref: ref}) end
       end
     end
 
-    test "that is dropped while processes hold and wait is no harm to them" do
+    test "whose maker dies still serves a parked waiter" do
       for _ <- 1..100 do
         holder = actor()
         test = self()
@@ -228,13 +248,13 @@ defmodule Penstock.NativeTest do
           eventually(fn -> Pool.info(pool).waiting == 1 end)
         end)
 
-        # Nobody has it but the waiter.
+        # Now only the waiter refers to the pool.
         kill(holder)
         assert_receive {:waited, :ok}, 5_000
       end
     end
 
-    test "works in processes that did not make it, and after its maker's death" do
+    test "works in other processes, also after its maker's death" do
       maker = actor()
       pool = tell(maker, fn -> Pool.new(limit: 3) end)
       assert tell(actor(), fn -> Pool.acquire(pool) end) == :ok
@@ -243,7 +263,7 @@ defmodule Penstock.NativeTest do
     end
   end
 
-  test "thousands of handles dropped at once, while others hold permits by them, harm nobody" do
+  test "2,000 pools dropped at once, with permits held in them, leave their holder and other pools in order" do
     [maker, holder] = [actor(), actor()]
     other = Pool.new(limit: 1)
 
@@ -251,12 +271,12 @@ defmodule Penstock.NativeTest do
       pools = for _ <- 1..2_000, do: Pool.new(limit: 2)
       for pool <- pools, do: :ok = Pool.acquire(pool)
       :held = tell(holder, fn -> Enum.each(pools, &(:ok = Pool.acquire(&1))) && :held end)
-      # Kept until its maker dies.
+      # The maker refers to the pools until it dies.
       Process.put(:pools, pools)
     end)
 
     kill(maker)
-    # The last handles are on the holder's heap.
+    # The holder's heap has the last references, which its collection drops.
     assert tell(holder, fn -> :erlang.garbage_collect() && Pool.acquire(other) end) == :ok
     kill(holder)
     assert Pool.acquire(other, timeout: 5_000) == :ok

@@ -1,13 +1,25 @@
 defmodule Penstock.PoolAsyncTest do
-  # Waiting by messages, and being told of a wait for oneself.
+  # Waits that end by a message, and waits that could never end.
+  #
+  # | scenario                                   | rules out                             |
+  # |--------------------------------------------|---------------------------------------|
+  # | requests that are answered at once         | an answer that comes by another way   |
+  # | acquire/2 and acquire_async/2 in one queue | a request that overtakes another      |
+  # | a full queue, a smaller limit, a drain     | a request without an answer           |
+  # | timeouts, one or 500 at a time             | a wait that ends early, late or twice |
+  # | the death of a process with 301 waits      | a permit that stays with it           |
+  # | cancels before, at and after the grant     | a late message; a permit that is lost |
+  # | the reaper is killed                       | a timeout that its death loses        |
+  # | callers that hold the permits they ask for | a wait without an end                 |
+  # | the same at limit 0, or by acquire_async/2 | `:deadlock` for a wait that can end   |
   use Penstock.PoolCase, async: true
 
   alias Penstock.RejectedError
 
   @patience 10_000
 
-  # The one message of that reference.
-  defp told(ref) do
+  # Awaits the message of a request, and returns its answer.
+  defp reply(ref) do
     assert is_reference(ref)
     assert_receive {^ref, answer}, @patience
     answer
@@ -19,22 +31,22 @@ defmodule Penstock.PoolAsyncTest do
   end
 
   describe "acquire_async/2" do
-    test "tells by a message, also what is known at once" do
+    test "answers by a message, also if the answer is known at once" do
       for pool <- both(limit: 2, max_waiting: 0), timeout <- [0, 1_000, :infinity] do
         first = ask!(pool, timeout: timeout)
         second = ask!(pool, permits: 1, timeout: timeout)
         third = ask!(pool, timeout: timeout)
         fourth = ask!(pool, permits: 3, timeout: timeout)
-        assert {told(first), told(second)} == {:ok, :ok}
-        assert told(third) == {:error, if(timeout == 0, do: :full, else: :queue_full)}
-        assert told(fourth) == {:error, :full}
+        assert {reply(first), reply(second)} == {:ok, :ok}
+        assert reply(third) == {:error, if(timeout == 0, do: :full, else: :queue_full)}
+        assert reply(fourth) == {:error, :full}
         assert Pool.release(pool, 2) == :ok
         assert Pool.release(pool) == {:error, :not_held}
         assert mailbox() == []
       end
     end
 
-    test "waits in line with others, first come, first served" do
+    test "shares the wait queue with acquire/2, first come, first served" do
       for pool <- both(limit: 1) do
         holder = holder(pool)
         first = ask!(pool)
@@ -44,73 +56,73 @@ defmodule Penstock.PoolAsyncTest do
         assert mailbox() == []
 
         tell(holder, fn -> Pool.release(pool) end)
-        assert told(first) == :ok
+        assert reply(first) == :ok
         assert Pool.info(pool).waiting == 2
         assert Pool.release(pool) == :ok
         assert answer(blocked_ref) == :ok
         tell(blocked, fn -> Pool.release(pool) end)
-        assert told(third) == :ok
+        assert reply(third) == :ok
         assert counts(pool) == {1, 1, 0}
         assert Pool.release(pool) == :ok
         assert %{acquired: 4, rejected: 0, timed_out: 0} = Pool.info(pool)
       end
     end
 
-    test "is bounded by max_waiting, and refused by what ends a wait" do
+    test "is refused by a full queue, a smaller limit and a drain" do
       for pool <- both(limit: 2, max_waiting: 2) do
         holder(pool, 2)
         [wide, narrow] = [ask!(pool, permits: 2), ask!(pool)]
-        assert told(ask!(pool)) == {:error, :queue_full}
+        assert reply(ask!(pool)) == {:error, :queue_full}
         :ok = Pool.update(pool, limit: 1)
-        assert told(wide) == {:error, :full}
+        assert reply(wide) == {:error, :full}
         {:error, _} = Pool.drain(pool, 0)
-        assert told(narrow) == {:error, :closed}
-        assert told(ask!(pool)) == {:error, :closed}
+        assert reply(narrow) == {:error, :closed}
+        assert reply(ask!(pool)) == {:error, :closed}
         assert %{rejected: 4, timed_out: 0, waiting: 0} = Pool.info(pool)
       end
     end
 
-    test "tells of its timeout, not before that, and lets who stands behind go on" do
+    test "answers :timeout, not early, and the next request is served" do
       for pool <- both(limit: 2) do
         holder(pool)
         began = System.monotonic_time(:millisecond)
         wide = ask!(pool, permits: 2, timeout: 60)
         narrow = ask!(pool, timeout: :infinity)
-        assert told(wide) == {:error, :timeout}
+        assert reply(wide) == {:error, :timeout}
         assert System.monotonic_time(:millisecond) - began >= 60
-        assert told(narrow) == :ok
+        assert reply(narrow) == :ok
         assert %{timed_out: 1, waiting: 0} = Pool.info(pool)
         assert Pool.release(pool) == :ok
         assert mailbox() == []
       end
     end
 
-    test "many at a time end each by its own timeout" do
+    test "500 waits of one process end, each by its own timeout" do
       pool = start_pool(limit: 1, max_waiting: 1_000)
       holder(pool)
       refs = for n <- 1..500, do: {ask!(pool, timeout: 1 + rem(n, 50)), n}
-      for {ref, _n} <- refs, do: assert(told(ref) == {:error, :timeout})
+      for {ref, _n} <- refs, do: assert(reply(ref) == {:error, :timeout})
       assert %{timed_out: 500, waiting: 0} = Pool.info(pool)
       assert mailbox() == []
     end
 
-    test "an acquire/2 goes on while others are asked for, and a drain too" do
+    test "a process with such waits can also acquire/2 and drain" do
       for pool <- both(limit: 1) do
         holder = holder(pool)
         refs = for _ <- 1..3, do: ask!(pool, timeout: :infinity)
         assert Pool.acquire(pool, timeout: 1) == {:error, :timeout}
         assert Pool.info(pool).waiting == 3
         assert Pool.drain(pool, 1) == {:error, {:timeout, 1}}
-        for ref <- refs, do: assert(told(ref) == {:error, :closed})
+        for ref <- refs, do: assert(reply(ref) == {:error, :closed})
         kill(holder)
       end
     end
 
-    test "the death of the asker ends all its waits, and takes what it was granted" do
+    test "the death of the asker ends all its waits, and passes its granted permit on" do
       for pool <- both(limit: 3, max_waiting: 10_000) do
         holder = holder(pool, 3)
         asker = actor()
-        # Among those of others, and with a wait of the other kind at the end.
+        # The waits of the asker have others' waits between them; the last one is of acquire/2.
         others =
           for n <- 1..300 do
             tell(asker, fn -> Pool.acquire_async(pool, timeout: if(rem(n, 2) == 0, do: 50_000, else: :infinity)) end)
@@ -123,15 +135,15 @@ defmodule Penstock.PoolAsyncTest do
         assert Pool.info(pool).waiting == 303
         kill(asker)
         await_waiting(pool, 2)
-        assert for(ref <- others, ref, do: ref) |> hd() |> told() == :ok
+        assert for(ref <- others, ref, do: ref) |> hd() |> reply() == :ok
         tell(holder, fn -> Pool.release(pool, 2) end)
-        assert for(ref <- others, ref, do: ref) |> tl() |> Enum.map(&told/1) == [:ok, :ok]
+        assert for(ref <- others, ref, do: ref) |> tl() |> Enum.map(&reply/1) == [:ok, :ok]
         assert Pool.release(pool, 3) == :ok
         assert counts(pool) == {0, 0, 0}
       end
     end
 
-    test "raises on what acquire/2 raises on" do
+    test "raises for the same arguments as acquire/2" do
       pool = Pool.new(limit: 1)
 
       for {opts, message} <- [
@@ -147,7 +159,7 @@ defmodule Penstock.PoolAsyncTest do
       assert mailbox() == []
     end
 
-    test "works in a server that answers calls meanwhile" do
+    test "lets a server answer calls while it waits" do
       defmodule Server do
         use GenServer
 
@@ -183,7 +195,7 @@ defmodule Penstock.PoolAsyncTest do
   end
 
   describe "cancel/2" do
-    test "ends a wait, of which no message comes" do
+    test "ends a wait, so that no message comes" do
       for pool <- both(limit: 1) do
         holder = holder(pool)
         refs = for timeout <- [:infinity, 20, 50_000], do: ask!(pool, timeout: timeout)
@@ -196,7 +208,7 @@ defmodule Penstock.PoolAsyncTest do
       end
     end
 
-    test "gives back what was granted and not received, and flushes the message" do
+    test "returns permits whose message was not received, and removes the message" do
       for pool <- both(limit: 5) do
         assert Pool.cancel(pool, ask!(pool, permits: 3)) == :ok
         assert Pool.cancel(pool, ask!(pool, permits: 6)) == :ok
@@ -211,17 +223,17 @@ defmodule Penstock.PoolAsyncTest do
       end
     end
 
-    test "leaves what was received" do
+    test "keeps permits whose message was received" do
       for pool <- both(limit: 1) do
         ref = ask!(pool)
-        assert told(ref) == :ok
+        assert reply(ref) == :ok
         assert Pool.cancel(pool, ref) == :ok
         assert Pool.info(pool).in_use == 1
         assert Pool.release(pool) == :ok
       end
     end
 
-    test "does nothing for a reference that is foreign, unknown, or of another pool" do
+    test "does nothing for a reference that is unknown, or of another process or pool" do
       [pool, other] = both(limit: 1)
       holder(pool)
       ref = ask!(pool, timeout: :infinity)
@@ -238,7 +250,7 @@ defmodule Penstock.PoolAsyncTest do
       assert_raise ArgumentError, ~r/expected pool to be/, fn -> Pool.cancel(1, ref) end
     end
 
-    test "against a grant at the same time keeps neither message nor permit" do
+    test "that meets a grant leaves neither message nor permit" do
       pool = start_pool(limit: 1)
       parent = self()
 
@@ -268,14 +280,14 @@ defmodule Penstock.PoolAsyncTest do
       holder(pool)
       refs = for n <- 1..50, do: ask!(pool, timeout: n)
       kill(Process.whereis(Penstock.Node.Reaper))
-      for ref <- refs, do: assert(told(ref) == {:error, :timeout})
+      for ref <- refs, do: assert(reply(ref) == {:error, :timeout})
       assert %{timed_out: 50, waiting: 0} = Pool.info(pool)
       eventually(fn -> Process.whereis(Penstock.Node.Reaper) end)
     end
   end
 
   describe ":deadlock" do
-    test "is told at once to a caller that holds what it would wait for" do
+    test "is the answer at once to a caller that holds the permits it would wait for" do
       for pool <- both(limit: 3) do
         :ok = Pool.acquire(pool, permits: 1)
         holder(pool, 2)
@@ -295,29 +307,29 @@ defmodule Penstock.PoolAsyncTest do
         error = assert_raise RejectedError, ~r/holds permits/, fn -> Penstock.run!(pool, never, opts) end
         assert {error.reason, error.plug_status} == {:deadlock, 503}
 
-        # Two may come free.
+        # Two permits are held by another process, which may release them.
         assert Pool.acquire(pool, permits: 2, timeout: 1) == {:error, :timeout}
-        # Who would not wait, and who asks for more than there is, are told that.
+        # A caller that does not wait, or asks for more than the limit, gets `:full`.
         assert Pool.acquire(pool, permits: 3, timeout: 0) == {:error, :full}
         assert Pool.acquire(pool, permits: 4) == {:error, :full}
         assert %{rejected: 2, timed_out: 1, waiting: 0} = Pool.info(pool)
       end
     end
 
-    test "is not told to a caller that goes on, which may release what it waits for" do
+    test "is no answer of acquire_async/2, whose caller can still release" do
       for pool <- both(limit: 1) do
         :ok = Pool.acquire(pool)
         ref = ask!(pool, timeout: :infinity)
         refute_received {^ref, _}
         assert Pool.info(pool).waiting == 1
         :ok = Pool.release(pool)
-        assert told(ref) == :ok
+        assert reply(ref) == :ok
         :ok = Pool.release(pool)
         assert counts(pool) == {0, 0, 0}
       end
     end
 
-    test "counts permits of every function" do
+    test "counts permits of run/3 and transfer/3, too" do
       for pool <- both(limit: 2) do
         assert {:ok, {:error, :deadlock}} =
                  Penstock.run(pool, fn -> Pool.acquire(pool, permits: 2, timeout: :infinity) end)
@@ -331,7 +343,7 @@ defmodule Penstock.PoolAsyncTest do
       end
     end
 
-    test "is not told while the limit is 0, nor without one" do
+    test "is no answer at limit 0, nor without a limit" do
       pool = Pool.new(limit: 1)
       :ok = Pool.acquire(pool)
       :ok = Pool.update(pool, limit: 0)
@@ -341,7 +353,7 @@ defmodule Penstock.PoolAsyncTest do
       assert Pool.acquire(unlimited, permits: 0x7FFFFFFF) == :ok
     end
 
-    test "of a stream's consumer is raised, and nothing is left" do
+    test "of a stream's consumer is raised, and leaves no permit or message" do
       pool = Pool.new(limit: 1)
       :ok = Pool.acquire(pool)
       stream = Penstock.Task.async_stream(pool, 1..3, & &1)

@@ -8,8 +8,8 @@ defmodule Penstock.PoolBadInputTest do
 
   setup :pools_in_use
 
-  describe "a pool that is none" do
-    test "in every function of Penstock.Pool", %{pools: pools} do
+  describe "a wrong pool" do
+    test "raises in each function of Penstock.Pool", %{pools: pools} do
       for {function, args} <- [
             try_acquire: [:the_pool],
             try_acquire: [:the_pool, 1],
@@ -33,7 +33,7 @@ defmodule Penstock.PoolBadInputTest do
       end
     end
 
-    test "in every function that runs or spawns", %{pools: pools} do
+    test "raises in each function that runs or spawns", %{pools: pools} do
       never = fn -> flunk("called") end
 
       for function <- [:run, :run!, :spawn, :spawn_link, :spawn_monitor],
@@ -42,7 +42,7 @@ defmodule Penstock.PoolBadInputTest do
       end
     end
 
-    test "though it looks like one", %{pools: [name, unnamed] = pools} do
+    test "that looks like a pool raises", %{pools: [name, unnamed] = pools} do
       forged = [
         %Pool{ref: name},
         %Pool{ref: unnamed},
@@ -64,7 +64,7 @@ defmodule Penstock.PoolBadInputTest do
     end
   end
 
-  test "permits, as an argument", %{pools: pools} do
+  test "wrong permits raise, as an argument", %{pools: pools} do
     for function <- [:try_acquire, :release] do
       refuses(pools, Pool, function, [:the_pool, 1], 1, no_permits(), not_permits("permits"))
     end
@@ -72,27 +72,27 @@ defmodule Penstock.PoolBadInputTest do
     refuses(pools, Pool, :transfer, [:the_pool, self(), 1], 2, no_permits(), not_permits("permits"))
   end
 
-  test "timeout of drain", %{pools: pools} do
+  test "a wrong timeout of drain/2 raises", %{pools: pools} do
     refuses(pools, Pool, :drain, [:the_pool, 0], 1, no_timeouts(), not_timeout("timeout"))
   end
 
-  test "pid", %{pools: pools} do
+  test "a wrong pid of transfer/3 raises", %{pools: pools} do
     bad = Enum.reject(Garbage.terms(), &(is_pid(&1) and &1 not in Garbage.remote_pids()))
     not_pid = expected("pid", "a process of this node")
     refuses(pools, Pool, :transfer, [:the_pool, self()], 1, bad, not_pid)
     refuses(pools, Pool, :transfer, [:the_pool, self(), 2], 1, bad, not_pid)
-    # It comes before the look at what is held.
+    # The pid is checked before the permits that are held.
     refuses(pools, Pool, :transfer, [:the_pool, self(), 9], 1, bad, not_pid)
   end
 
-  test "fun", %{pools: pools} do
+  test "a wrong fun raises", %{pools: pools} do
     for function <- [:run, :run!, :spawn, :spawn_link, :spawn_monitor] do
       refuses(pools, Penstock, function, [:the_pool, fn -> :never end], 1, no_funs(), not_fun())
       refuses(pools, Penstock, function, [:the_pool, fn -> :never end, [permits: 2]], 1, no_funs(), not_fun())
     end
   end
 
-  test "is shown in part, however large it is", %{pools: [pool | _]} do
+  test "a large term is shown in part", %{pools: [pool | _]} do
     text = String.duplicate("é", 1_000_000)
     shared = Enum.reduce(1..200, text, fn _, term -> List.duplicate(term, 20) end)
     maps = Enum.reduce(1..5, text, fn _, term -> Map.new(1..20, &{&1, term}) end)
@@ -116,7 +116,7 @@ defmodule Penstock.PoolBadInputTest do
     end
   end
 
-  test "the form that API.md promises" do
+  test "a message names the argument, the expectation and the value" do
     assert_raise ArgumentError, "expected :limit to be a non-negative integer or :infinity, got: -1", fn ->
       Pool.new(limit: -1)
     end

@@ -8,7 +8,7 @@ defmodule Penstock.PoolBadOptionsTest do
 
   setup :pools_in_use
 
-  test ":permits", %{pools: pools} do
+  test "a wrong :permits raises", %{pools: pools} do
     bad = as(no_permits(), :permits)
     refuses(pools, Pool, :acquire, [:the_pool, []], 1, bad, of(not_permits(":permits")))
     bad_and_more = for [permits] <- bad, do: [permits, timeout: 0]
@@ -19,7 +19,7 @@ defmodule Penstock.PoolBadOptionsTest do
     end
   end
 
-  test ":timeout", %{pools: pools} do
+  test "a wrong :timeout raises", %{pools: pools} do
     bad = as(no_timeouts(), :timeout)
     refuses(pools, Pool, :acquire, [:the_pool, []], 1, bad, of(not_timeout(":timeout")))
 
@@ -28,7 +28,7 @@ defmodule Penstock.PoolBadOptionsTest do
     end
   end
 
-  test ":spawn_opt", %{pools: pools} do
+  test "a wrong :spawn_opt raises", %{pools: pools} do
     bad =
       Enum.reject(Garbage.terms(), &(&1 == [])) ++
         [[:link], [:monitor], [{:monitor, []}], [{:monitor, [:alias]}], [:bogus], [{:priority, :bogus}]] ++
@@ -52,7 +52,7 @@ defmodule Penstock.PoolBadOptionsTest do
     end
   end
 
-  test ":spawn_opt that the VM alone finds wrong" do
+  test "a :spawn_opt that only the VM finds wrong raises" do
     # A heap that is larger at its start than it may become.
     spawn_opt = [min_heap_size: 100_000, max_heap_size: 1_000]
 
@@ -66,7 +66,7 @@ defmodule Penstock.PoolBadOptionsTest do
     end
   end
 
-  test "options that are none, or unknown", %{pools: pools} do
+  test "options that are no keyword list, or unknown, raise", %{pools: pools} do
     never = fn -> :never end
     refuses(pools, Pool, :acquire, [:the_pool, []], 1, no_options(), not_options_with_permits())
     refuses(pools, Pool, :update, [:the_pool, []], 1, no_options(), not_options())
@@ -106,7 +106,7 @@ defmodule Penstock.PoolBadOptionsTest do
     end
   end
 
-  test ":limit, :max_waiting and :max_overdraft", %{pools: pools} do
+  test "a wrong :limit, :max_waiting or :max_overdraft raises", %{pools: pools} do
     limit = of(not_limit(":limit"))
     refuses(pools, Pool, :new, [[]], 0, as(no_limits(), :limit), limit)
     refuses(pools, Pool, :update, [:the_pool, []], 1, as(no_limits(), :limit), limit)
@@ -119,7 +119,7 @@ defmodule Penstock.PoolBadOptionsTest do
     refuses(pools, Pool, :new, [[]], 0, for([option] <- bad, do: [option, limit: 1]), waiting)
     refuses(pools, Pool, :update, [:the_pool, []], 1, bad, waiting)
     refuses(pools, Pool, :start_link, [[]], 0, named.(bad), waiting)
-    # Nothing of an update with one bad part is done.
+    # An update with one wrong option changes nothing.
     refuses(pools, Pool, :update, [:the_pool, []], 1, for([option] <- bad, do: [option, limit: 1]), waiting)
 
     overdraft = of(not_limit(":max_overdraft"))
@@ -128,13 +128,13 @@ defmodule Penstock.PoolBadOptionsTest do
     refuses(pools, Pool, :start_link, [[]], 0, named.(bad), overdraft)
   end
 
-  test ":name", %{pools: pools} do
+  test "a wrong :name raises", %{pools: pools} do
     bad = Enum.reject(Garbage.terms(), &(is_atom(&1) and &1 not in [nil, true, false]))
     name = of(expected(":name", "an atom other than nil, true and false"))
     refuses(pools, Pool, :start_link, [[]], 0, for(value <- bad, do: [name: value, limit: 1]), name)
   end
 
-  test "options that are missing", %{pools: pools} do
+  test "a missing option raises with an example", %{pools: pools} do
     missing = fn option, example -> fn _opts -> "the option #{option} is missing, such as #{example}" end end
     refuses(pools, Pool, :new, [[]], 0, [[], [max_waiting: 1]], missing.(":limit", "limit: 100"))
 

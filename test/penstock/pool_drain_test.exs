@@ -1,7 +1,7 @@
 defmodule Penstock.PoolDrainTest do
   use Penstock.PoolCase, async: true
 
-  # An actor parked in `drain`.
+  # Returns an actor that is parked in `drain`, and the reference of its answer.
   defp drain(pool, timeout) do
     pid = actor()
     ref = ask(pid, fn -> {Pool.drain(pool, timeout), mailbox()} end)
@@ -10,7 +10,7 @@ defmodule Penstock.PoolDrainTest do
     {pid, ref}
   end
 
-  test "of an idle pool is done at once" do
+  test "a drain of an idle pool returns at once" do
     for pool <- both(limit: 2) do
       assert Pool.drain(pool) == :ok
       assert Pool.info(pool).status == :draining
@@ -20,7 +20,7 @@ defmodule Penstock.PoolDrainTest do
     end
   end
 
-  test "closes the door to newcomers and waiters" do
+  test "a drain refuses new callers and waiters" do
     for pool <- both(limit: 2) do
       _holder = holder(pool, 2)
       {_, ref} = park(pool)
@@ -44,7 +44,7 @@ defmodule Penstock.PoolDrainTest do
     end
   end
 
-  test "waits until the last permit is released" do
+  test "a drain waits until the last permit is released" do
     for pool <- both(limit: 3) do
       [one, two] = [holder(pool), holder(pool, 2)]
       {_, ref} = drain(pool, :infinity)
@@ -56,7 +56,7 @@ defmodule Penstock.PoolDrainTest do
     end
   end
 
-  test "waits until the last holder is dead, for permits of every kind" do
+  test "a drain waits until the last holder has ended, for permits of each kind" do
     for pool <- both(limit: 4) do
       free = holder(pool)
       {:ok, child} = Penstock.spawn(pool, fn -> receive do: (:stop -> :ok) end)
@@ -73,7 +73,7 @@ defmodule Penstock.PoolDrainTest do
     end
   end
 
-  test "says how many are held when the time is over, and leaves the pool closed" do
+  test "a drain that times out returns how many permits are held, and leaves the pool draining" do
     for pool <- both(limit: 3) do
       pid = holder(pool, 3)
       assert Pool.drain(pool, 0) == {:error, {:timeout, 3}}
@@ -86,14 +86,14 @@ defmodule Penstock.PoolDrainTest do
     end
   end
 
-  test "by who holds permits waits for itself" do
+  test "a drain by a holder waits for the holder's own permits" do
     for pool <- both(limit: 3) do
       :ok = Pool.acquire(pool)
       assert Pool.drain(pool, 10) == {:error, {:timeout, 1}}
     end
   end
 
-  test "may be asked for by many" do
+  test "100 processes can drain a pool at once" do
     for pool <- both(limit: 3) do
       pid = holder(pool)
       refs = for _ <- 1..100, do: elem(drain(pool, :infinity), 1)
@@ -105,7 +105,7 @@ defmodule Penstock.PoolDrainTest do
     end
   end
 
-  test "at the instant of the last release or of the timeout is told one or the other" do
+  test "a drain whose timeout meets the last release returns one of the two answers" do
     for pool <- both(limit: 1) do
       drainer = actor()
 
@@ -123,7 +123,7 @@ defmodule Penstock.PoolDrainTest do
   end
 
   describe "reopen/1" do
-    test "undoes it" do
+    test "undoes a drain" do
       for pool <- both(limit: 2, max_waiting: 3) do
         pid = holder(pool)
         Pool.drain(pool, 0)
@@ -136,7 +136,7 @@ defmodule Penstock.PoolDrainTest do
       end
     end
 
-    test "tells who drains how much was held" do
+    test "answers a parked drain with the number of permits that are held" do
       for pool <- both(limit: 3) do
         _holder = holder(pool, 2)
         {_, ref} = drain(pool, :infinity)
@@ -145,7 +145,7 @@ defmodule Penstock.PoolDrainTest do
       end
     end
 
-    test "at the instant of the last release is told one or the other" do
+    test "that meets the last release gives the drain one of the two answers" do
       for pool <- both(limit: 1) do
         [drainer, holder, reopener] = [actor(), actor(), actor()]
 
@@ -174,7 +174,7 @@ defmodule Penstock.PoolDrainTest do
     end
   end
 
-  test "keeps updates" do
+  test "an update of a draining pool stays in force after reopen/1" do
     for pool <- both(limit: 2) do
       :ok = Pool.acquire(pool)
       Pool.drain(pool, 0)
@@ -186,10 +186,10 @@ defmodule Penstock.PoolDrainTest do
     end
   end
 
-  test "after the :DOWN of the last holder is soon done" do
+  test "a drain after the :DOWN of the last holder returns :ok" do
     for pool <- both(limit: 1), _ <- 1..100 do
       pid = actor()
-      # Before the pool's own monitor, so that we are told first.
+      # Made before the pool's monitor, so it fires before that.
       monitor = Process.monitor(pid)
       :ok = tell(pid, fn -> Pool.acquire(pool) end)
       Process.exit(pid, :kill)

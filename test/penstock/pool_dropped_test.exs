@@ -13,14 +13,14 @@ defmodule Penstock.PoolDroppedTest do
 
   test "a million pools, one after the other, in which one process acquires, need the memory of a few" do
     assert {made, monitors} = ChildVM.run(Memory, :many_pools, [1_000_000])
-    # The process collects the handles of many at once.
+    # One garbage collection of the process drops the handles of many pools.
     assert made < 2_000
     assert monitors <= made
   end
 
   test "a pool of 100,000 holders is dropped without a stall, and the next pool takes it over" do
     %{stalls: stalls, of_machine: of_machine, made: made} = ChildVM.run(Memory, :large_pool, [100_000, 7])
-    # The machine stalls a scheduler as well, but no round in particular.
+    # The machine stalls schedulers as well, but not in each round.
     assert {stalls, of_machine, Enum.min(stalls) < Enum.min(of_machine) + 5} == {stalls, of_machine, true}
     assert made == 1
   end

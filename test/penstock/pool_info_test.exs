@@ -2,7 +2,7 @@ defmodule Penstock.PoolInfoTest do
   use Penstock.PoolCase, async: true
 
   describe "info/1" do
-    test "of a new pool" do
+    test "of a new pool has all fields" do
       name = start_pool(limit: 3)
 
       assert %{owner: owner} = info = Pool.info(name)
@@ -45,7 +45,7 @@ defmodule Penstock.PoolInfoTest do
       end
     end
 
-    test "peak is the most that was held at once, however it came about" do
+    test "peak is the most permits that were held at once, also after a grant" do
       for pool <- both(limit: 10) do
         :ok = Pool.acquire(pool, permits: 4)
         :ok = Pool.release(pool, 4)
@@ -55,7 +55,7 @@ defmodule Penstock.PoolInfoTest do
         assert Pool.info(pool).peak == 6
         Pool.update(pool, limit: 3)
         assert Pool.info(pool).peak == 6
-        # By a grant.
+        # A grant to a waiter counts as well.
         Pool.update(pool, limit: 6)
         {_, ref} = park(pool, permits: 2)
         Pool.update(pool, limit: 8)
@@ -64,7 +64,7 @@ defmodule Penstock.PoolInfoTest do
       end
     end
 
-    test "acquired counts requests admitted, however they are admitted" do
+    test "acquired counts the admitted requests of each function" do
       for pool <- both(limit: 4) do
         :ok = Pool.try_acquire(pool)
         :ok = Pool.acquire(pool, permits: 2)
@@ -80,7 +80,7 @@ defmodule Penstock.PoolInfoTest do
       end
     end
 
-    test "acquired outlives who was admitted" do
+    test "acquired still counts callers that are dead" do
       for pool <- both(limit: 40) do
         for pid <- for(_ <- 1..40, do: holder(pool)), do: kill(pid)
         eventually(fn -> counts(pool) == {0, 0, 0} end)
@@ -136,7 +136,7 @@ defmodule Penstock.PoolInfoTest do
       end
     end
 
-    test "released_by_exit counts permits, scoped or manual" do
+    test "released_by_exit counts permits, bound or not" do
       for pool <- both(limit: 9) do
         kill(holder(pool, 2))
         {:ok, {_, ref}} = Penstock.spawn_monitor(pool, fn -> :ok end, permits: 3)
@@ -150,7 +150,7 @@ defmodule Penstock.PoolInfoTest do
       end
     end
 
-    test "is exact at rest after much happened at once" do
+    test "is exact at rest after concurrent requests" do
       for pool <- both(limit: 7, max_waiting: 3) do
         work = fn ->
           for n <- 1..500 do
@@ -182,7 +182,7 @@ defmodule Penstock.PoolInfoTest do
       end
     end
 
-    test "says who holds how many, free and bound, once each" do
+    test "has each holder once, with its bound and its other permits" do
       for pool <- both(limit: 20) do
         one = holder(pool, 3)
         {:ok, two} = Penstock.spawn(pool, fn -> receive do: (:stop -> :ok) end, permits: 2)
@@ -199,10 +199,10 @@ defmodule Penstock.PoolInfoTest do
       end
     end
 
-    test "is ordered by age, longest first, and says it to about 10 ms" do
+    test "is ordered by age, oldest first, to about 10 ms" do
       for pool <- both(limit: 3) do
         on_time(fn ->
-          # The clock is what is tested, so it has to pass.
+          # Ages are tested, so time must pass between the holders.
           pids =
             for _ <- 1..3 do
               pid = holder(pool)
@@ -219,13 +219,13 @@ defmodule Penstock.PoolInfoTest do
       end
     end
 
-    test "who has held for longer than the pool's option says is counted" do
+    test "info/1 counts holders that are older than :held_longer_than" do
       for pool <- both(limit: 10, held_longer_than: 60) do
         old = for _ <- 1..2, do: holder(pool)
         eventually(fn -> match?([%{held_ms: age}, _] when age > 75, Pool.holders(pool)) end)
         young = holder(pool)
         info = Pool.info(pool)
-        # The one that is young may be looked at late, on a busy machine.
+        # On a busy machine, the young holder may be old when `info/1` reads the clock.
         ages = for %{held_ms: age} <- Pool.holders(pool), do: age
         assert info.held_longer_than == 2 or Enum.min(ages) > 50
         Enum.each([young | old], &kill/1)
@@ -246,7 +246,7 @@ defmodule Penstock.PoolInfoTest do
         on_time(fn ->
           pid = holder(pool)
           receive after: (60 -> :ok)
-          # Another permit does not make it younger; having none does.
+          # A second permit does not reset the age; a moment without permits does.
           :ok = tell(pid, fn -> Pool.acquire(pool) end)
           [%{held_ms: old}] = Pool.holders(pool)
           :ok = tell(pid, fn -> Pool.release(pool, 2) end)
@@ -262,7 +262,7 @@ defmodule Penstock.PoolInfoTest do
       end
     end
 
-    test "returns at most 1,000, the longest held" do
+    test "returns at most 1,000 holders, the oldest" do
       on_time(fn ->
         pool = Pool.new(limit: :infinity)
         old = hold_each(pool, 600)
@@ -292,7 +292,7 @@ defmodule Penstock.PoolInfoTest do
       pids
     end
 
-    # On a machine with no processor to spare the pool's clock may be late: then once more.
+    # Repeats a failed measurement: on a busy machine the pool's clock may be late.
     defp on_time(fun, tries \\ 10) do
       fun.()
     rescue

@@ -1,8 +1,8 @@
 defmodule Penstock.PoolLargeTest do
-  # What is said of a pool of very many holders. Alone: it measures.
+  # `holders/1` of a pool with very many holders. Not async: a test measures times.
   use Penstock.PoolCase, async: false
 
-  # Processes that acquire one permit each and keep it, until the test ends.
+  # Starts processes that acquire one permit each and keep it until the test ends.
   defp crowd(pool, count) do
     parent = self()
 
@@ -23,7 +23,7 @@ defmodule Penstock.PoolLargeTest do
   def idle, do: receive(do: (:never -> :ok))
 
   describe "holders/1" do
-    test "shows those that have held for longest, of any number of holders" do
+    test "returns the 1,000 oldest of 7,500 holders" do
       pool = start_pool(limit: :infinity)
       old = MapSet.new(crowd(pool, 1_500))
       # The clock of ages is exact to 10 ms.
@@ -38,15 +38,15 @@ defmodule Penstock.PoolLargeTest do
 
     @few 2_000
     @many 100_000
-    # The many do not fit in the processor's caches, so each takes up to five times as long. A walk
-    # that looks at all holders for each of them takes 50 times as long for each.
+    # The many do not fit in the processor's caches, so each takes up to five times as long. A
+    # walk that looks at all holders for each of them takes 50 times as long for each.
     @slower 16
     # One walk finds the oldest, and sorting them takes less than a second one.
     @walks 3
     @rounds 100
 
     @tag timeout: 120_000
-    test "takes little longer than one walk through all, which takes a time in proportion to them" do
+    test "takes less than three walks over all holders, each in time linear in their number" do
       pool = start_pool(limit: :infinity)
       crowd(pool, @few)
       walk_of_few = fastest(fn -> Pool.info(pool) end)
@@ -57,7 +57,7 @@ defmodule Penstock.PoolLargeTest do
       compare(fn -> Pool.info(pool) end, fn -> assert length(Pool.holders(pool)) == 1_000 end, @rounds)
     end
 
-    # On a busy machine it takes some rounds until both have run undisturbed once.
+    # On a busy machine some rounds pass before both have run undisturbed once.
     defp compare(walk, holders, rounds, fastest_walk \\ :infinity, fastest \\ :infinity) do
       fastest_walk = min(fastest_walk, time(walk))
       fastest = min(fastest, time(holders))

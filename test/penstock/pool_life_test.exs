@@ -1,7 +1,18 @@
 defmodule Penstock.PoolLifeTest do
+  # The start of a pool, the end of its owner, and the next pool of the name.
+  #
+  # | scenario                               | rules out                                        |
+  # |----------------------------------------|--------------------------------------------------|
+  # | the owner ends in an orderly way       | a caller without an answer; a permit that stays  |
+  # | the owner crashes, or its parent does  | holders, waiters, counts or a name that are lost |
+  # | a start after a crash, options changed | a value that neither update nor option has set   |
+  # | the owner is killed during its start   | a start that does not return                     |
+  # | messages and exits of strangers        | an owner that they end                           |
+  # | calls after a close                    | an answer instead of an exception                |
+  # | 300 pools of one name under load       | a permit that survives its pool                  |
   use Penstock.PoolCase, async: true
 
-  # A pool whose owner may end in any way without taking the test along.
+  # Starts a pool whose owner can end in any way without ending the test.
   defp start_alone(opts) do
     name = Keyword.get_lazy(opts, :name, &unique_name/0)
     {:ok, owner} = Pool.start_link(Keyword.put(opts, :name, name))
@@ -10,6 +21,7 @@ defmodule Penstock.PoolLifeTest do
     {name, owner}
   end
 
+  # Kills each process that the traced process spawns.
   defp kill_newborns do
     receive do
       {:trace, _, :spawn, pid, _} -> Process.exit(pid, :kill)
@@ -19,6 +31,7 @@ defmodule Penstock.PoolLifeTest do
     kill_newborns()
   end
 
+  # Starts owners until one is killed during its start; returns the result of that start.
   defp await_killed(name, tries) do
     case Pool.start_link(name: name, limit: 1) do
       {:ok, owner} when tries > 0 ->
@@ -76,13 +89,13 @@ defmodule Penstock.PoolLifeTest do
       end
     end
 
-    test "under a supervisor closes the pool" do
+    test "by its supervisor closes the pool" do
       name = start_pool(limit: 1)
       :ok = stop_supervised({Pool, name})
       assert_gone(name)
     end
 
-    test "can be had a thousand times with one name" do
+    test "of a thousand pools with one name frees the name each time" do
       name = unique_name()
 
       for n <- 1..1_000 do
@@ -127,15 +140,15 @@ defmodule Penstock.PoolLifeTest do
       end
     end
 
-    test "as it starts is an error that says so" do
+    test "during its start is the error :killed" do
       Process.flag(:trap_exit, true)
       tracer = spawn_link(&kill_newborns/0)
       :erlang.trace(self(), true, [:procs, {:tracer, tracer}])
-      # The kill may be too late: then once more.
+      # A kill that comes after the start is repeated with another start.
       assert await_killed(unique_name(), 10_000) == {:error, :killed}
     end
 
-    test "of its parent leaves the pool" do
+    test "with its killed parent leaves the pool" do
       name = unique_name()
       parent = actor()
       {:ok, owner} = tell(parent, fn -> Pool.start_link(name: name, limit: 2) end)
@@ -146,7 +159,7 @@ defmodule Penstock.PoolLifeTest do
       assert counts(name) == {1, 1, 0}
     end
 
-    test "keeps what update changed, and lets changed options win" do
+    test "keeps updated values, except where an option of the next start has changed" do
       {name, owner} = start_alone(limit: 5, max_waiting: 6)
       Pool.update(name, limit: 9, max_waiting: 10)
 
@@ -167,7 +180,7 @@ defmodule Penstock.PoolLifeTest do
       {^name, owner} = start_alone(name: name, limit: 5, max_waiting: 7)
       assert %{limit: 5, max_waiting: 7} = Pool.info(name)
 
-      # Who does not own it changes nothing.
+      # A refused start changes nothing.
       assert {:error, {:already_started, ^owner}} = Pool.start_link(name: name, limit: 1)
       assert Pool.info(name).limit == 5
     end
@@ -201,13 +214,13 @@ defmodule Penstock.PoolLifeTest do
       assert Pool.try_acquire(name) == :ok
     end
 
-    test "under a supervisor is repaired by the supervisor" do
+    test "under a supervisor is followed by an adoption" do
       name = start_pool(limit: 3)
       _holder = holder(name, 2)
       Pool.update(name, limit: 5)
       owner = Pool.info(name).owner
       kill(owner)
-      # The name serves all the while.
+      # The pool admits callers while it has no owner.
       assert Pool.try_acquire(name) == :ok
       eventually(fn -> (now = Pool.info(name).owner) != owner and Process.alive?(now) end)
       assert %{limit: 5, in_use: 3, holders: 2} = Pool.info(name)
@@ -220,7 +233,7 @@ defmodule Penstock.PoolLifeTest do
       send(owner, :anything)
       send(owner, {make_ref(), :granted})
 
-      # Not from here: the exit of who started it would be obeyed.
+      # Sent by another process: the owner obeys the exit of its parent, the test.
       tell(actor(), fn ->
         Process.exit(owner, :shutdown)
         Process.exit(owner, :boom)
@@ -234,7 +247,7 @@ defmodule Penstock.PoolLifeTest do
   end
 
   describe "after a close" do
-    test "every function of the name raises" do
+    test "each function with the name raises" do
       {name, owner} = start_alone(limit: 2)
       :ok = Pool.acquire(name)
       GenServer.stop(owner)
@@ -268,7 +281,7 @@ defmodule Penstock.PoolLifeTest do
       assert mailbox() == []
     end
 
-    test "of many waiters all are told" do
+    test "each of 200 waiters has got :closed" do
       {name, owner} = start_alone(limit: 1)
       :ok = Pool.acquire(name)
       waiters = for _ <- 1..200, do: park(name)
@@ -276,21 +289,21 @@ defmodule Penstock.PoolLifeTest do
       for {_, ref} <- waiters, do: assert(answer(ref) == {:error, :closed})
     end
 
-    test "who drained is told how much was held" do
+    test "a parked drain has returned how many permits were held" do
       {name, owner} = start_alone(limit: 3)
       _holder = holder(name, 2)
       drainer = actor()
       ref = ask(drainer, fn -> Pool.drain(name, :infinity) end)
       eventually(fn -> Pool.info(name).status == :draining end)
-      # Parked by the time it sleeps in its receive.
+      # The drainer sleeps in its receive once it is parked.
       eventually(fn -> Process.info(drainer, :status) == {:status, :waiting} end)
       GenServer.stop(owner)
       assert answer(ref) == {:error, {:timeout, 2}}
     end
   end
 
-  describe "starting and stopping all the time" do
-    test "is exact for callers that use the name meanwhile" do
+  describe "starting and stopping a name 300 times" do
+    test "leaves no permit of callers that use the name meanwhile" do
       name = unique_name()
       stopped = :atomics.new(1, [])
 
@@ -325,7 +338,7 @@ defmodule Penstock.PoolLifeTest do
       {:ok, _owner} = Pool.start_link(name: name, limit: 3)
       :atomics.put(stopped, 1, 1)
       for ref <- refs, do: assert(answer(ref) == [])
-      # A caller that acquired on a pool that is gone by its release holds nothing in this one.
+      # A caller whose pool was closed before its release holds no permit of the last pool.
       Enum.each(workers, &kill/1)
       eventually(fn -> counts(name) == {0, 0, 0} end)
       assert Pool.try_acquire(name, 3) == :ok
@@ -334,7 +347,7 @@ defmodule Penstock.PoolLifeTest do
   end
 
   describe "an unnamed pool" do
-    test "outlives who made it, for as long as somebody has it" do
+    test "outlives its maker, as long as a process refers to it" do
       maker = actor()
       pool = tell(maker, fn -> Pool.new(limit: 1) end)
       :ok = Pool.acquire(pool)

@@ -36,7 +36,7 @@ defmodule Penstock.PoolTest do
       assert %{limit: 3, max_waiting: 1_000} = Pool.info(name)
     end
 
-    test "takes the limits of the range" do
+    test "takes the smallest and the largest values" do
       assert Pool.info(start_pool(limit: 0, max_waiting: 0, max_overdraft: 0)).limit == 0
       most = 2_147_483_647
 
@@ -46,7 +46,7 @@ defmodule Penstock.PoolTest do
       assert Pool.info(start_pool(limit: :infinity)).limit == :infinity
     end
 
-    test "says who has the name, and leaves the caller and the pool alone" do
+    test "returns the owner of a taken name, and changes neither the caller nor the pool" do
       name = start_pool(limit: 2)
       owner = Pool.info(name).owner
       assert {:error, {:already_started, ^owner}} = Pool.start_link(name: name, limit: 7, max_waiting: 7)
@@ -54,7 +54,7 @@ defmodule Penstock.PoolTest do
 
       Process.flag(:trap_exit, true)
       assert {:error, {:already_started, ^owner}} = Pool.start_link(name: name, limit: 2)
-      # Ask something of the owner's side that comes after any EXIT of a process that lost.
+      # Another refused start takes as long as an EXIT of the first one would take to arrive.
       assert tell(actor(), fn -> Pool.start_link(name: name, limit: 2) end) == {:error, {:already_started, owner}}
       assert mailbox() == []
     end
@@ -70,7 +70,7 @@ defmodule Penstock.PoolTest do
       eventually(fn -> tell(pid, fn -> Process.info(self(), :links) end) == {:links, []} end)
     end
 
-    test "of many who start one name at once, one has it and the others are told who" do
+    test "of eight processes that start one name at once, one owns it and seven get its pid" do
       for _ <- 1..50 do
         name = unique_name()
         actors = for _ <- 1..8, do: actor()
@@ -102,7 +102,7 @@ defmodule Penstock.PoolTest do
       end
     end
 
-    test "its handle serves every process that gets it, by message, closure or ETS" do
+    test "its handle works in each process that gets it, by a closure or by ETS" do
       pool = Pool.new(limit: 2)
       table = :ets.new(:handles, [:public])
       :ets.insert(table, {:pool, pool})
@@ -113,7 +113,7 @@ defmodule Penstock.PoolTest do
   end
 
   describe "try_acquire/2" do
-    test "takes one permit, or as many as asked, or none" do
+    test "takes all permits that are asked for, or none" do
       for pool <- both(limit: 3) do
         assert Pool.try_acquire(pool) == :ok
         assert Pool.try_acquire(pool, 3) == {:error, :full}
@@ -140,7 +140,7 @@ defmodule Penstock.PoolTest do
       end
     end
 
-    test "counts and does not refuse without a limit" do
+    test "counts permits and never refuses without a limit" do
       most = 2_147_483_647
 
       for pool <- both(limit: :infinity) do
@@ -162,7 +162,7 @@ defmodule Penstock.PoolTest do
       end
     end
 
-    test "serves many processes, each for itself" do
+    test "counts the permits of 100 processes separately" do
       for pool <- both(limit: 100) do
         holders = for _ <- 1..100, do: actor()
         for pid <- holders, do: assert(tell(pid, fn -> Pool.try_acquire(pool) end) == :ok)
@@ -195,7 +195,7 @@ defmodule Penstock.PoolTest do
   end
 
   describe "acquire/2 when it need not wait" do
-    test "takes one permit, or as many as asked" do
+    test "takes all permits that are asked for" do
       for pool <- both(limit: 3) do
         assert Pool.acquire(pool) == :ok
         assert Pool.acquire(pool, permits: 2) == :ok
@@ -233,7 +233,7 @@ defmodule Penstock.PoolTest do
   end
 
   describe "release/2" do
-    test "gives back one permit, or as many as said" do
+    test "returns one permit, or the given number" do
       for pool <- both(limit: 5) do
         :ok = Pool.acquire(pool, permits: 5)
         assert Pool.release(pool) == :ok
@@ -294,7 +294,7 @@ defmodule Penstock.PoolTest do
   end
 
   describe "update/2" do
-    test "changes what it is given, and only that" do
+    test "changes the given options only" do
       for pool <- both(limit: 2, max_waiting: 3) do
         assert Pool.update(pool, limit: 5) == :ok
         assert %{limit: 5, max_waiting: 3} = Pool.info(pool)
@@ -309,7 +309,7 @@ defmodule Penstock.PoolTest do
       end
     end
 
-    test "a grown limit is there at once, a shrunk one as well" do
+    test "puts a larger or smaller limit in force at once" do
       for pool <- both(limit: 1) do
         :ok = Pool.try_acquire(pool)
         Pool.update(pool, limit: 3)
@@ -324,7 +324,7 @@ defmodule Penstock.PoolTest do
       end
     end
 
-    test "between a limit and none keeps the count" do
+    test "from a limit to none and back keeps the count" do
       for pool <- both(limit: 2) do
         :ok = Pool.acquire(pool, permits: 2)
         Pool.update(pool, limit: :infinity)
@@ -338,7 +338,7 @@ defmodule Penstock.PoolTest do
       end
     end
 
-    test "moving the limit while others acquire loses nothing and admits nobody too many" do
+    test "2,000 times under load loses no permit and admits no more than the largest limit" do
       for pool <- both(limit: 8) do
         work = fn ->
           for _ <- 1..3_000, Pool.acquire(pool, permits: 1 + :rand.uniform(3)) == :ok do
@@ -359,7 +359,7 @@ defmodule Penstock.PoolTest do
   end
 
   describe "inspect" do
-    test "says what the pool is, and that a forged one is none" do
+    test "shows use and limit, and marks a forged handle as invalid" do
       assert inspect(Pool.new(limit: 3)) == "#Penstock.Pool<in_use: 0, limit: 3>"
       assert inspect(Pool.new(limit: :infinity)) == "#Penstock.Pool<in_use: 0, limit: infinity>"
       assert inspect(struct!(Pool, ref: make_ref())) == "#Penstock.Pool<invalid>"

@@ -1,7 +1,7 @@
 defmodule Penstock.PoolTransferTest do
   use Penstock.PoolCase, async: true
 
-  test "makes the caller's permits another's, to release and to die with" do
+  test "a transferred permit is the receiver's, and returns by its release or its death" do
     for pool <- both(limit: 5) do
       heir = actor()
       :ok = Pool.acquire(pool, permits: 5)
@@ -19,7 +19,7 @@ defmodule Penstock.PoolTransferTest do
     end
   end
 
-  test "of more than is held, or of bound permits, changes nothing" do
+  test "a transfer of more permits than are held, or of bound permits, changes nothing" do
     for pool <- both(limit: 5) do
       heir = actor()
       assert Pool.transfer(pool, heir) == {:error, :not_held}
@@ -35,7 +35,7 @@ defmodule Penstock.PoolTransferTest do
     end
   end
 
-  test "to a dead process frees the permits" do
+  test "a transfer to a dead process frees the permits" do
     for pool <- both(limit: 3) do
       heir = actor()
       kill(heir)
@@ -45,12 +45,12 @@ defmodule Penstock.PoolTransferTest do
       assert Pool.release(pool, 2) == {:error, :not_held}
       assert Pool.release(pool) == :ok
       assert Pool.info(pool).released_by_exit == 0
-      # Not held comes first: nothing of the caller's is at stake.
+      # The caller's permits are checked before the receiver.
       assert Pool.transfer(pool, heir) == {:error, :not_held}
     end
   end
 
-  test "to a dead process wakes who waits" do
+  test "a transfer to a dead process wakes a waiter" do
     for pool <- both(limit: 1) do
       heir = actor()
       kill(heir)
@@ -61,7 +61,7 @@ defmodule Penstock.PoolTransferTest do
     end
   end
 
-  test "to oneself changes nothing" do
+  test "a transfer to the caller itself changes nothing" do
     for pool <- both(limit: 3) do
       :ok = Pool.acquire(pool, permits: 2)
       assert Pool.transfer(pool, self()) == :ok
@@ -72,7 +72,7 @@ defmodule Penstock.PoolTransferTest do
     end
   end
 
-  test "to a holder, and to one that waits, adds to what it has" do
+  test "a transfer to a holder or a waiter adds to the permits that it holds" do
     for pool <- both(limit: 4) do
       heir = holder(pool, 2)
       :ok = Pool.acquire(pool, permits: 2)
@@ -82,7 +82,7 @@ defmodule Penstock.PoolTransferTest do
       ref = ask(heir, fn -> Pool.acquire(pool, permits: 1, timeout: :infinity) end)
       await_waiting(pool, 1)
       assert Pool.transfer(pool, heir) == :ok
-      # Handed over, not given back: who waits goes on waiting.
+      # The receiver still waits: a transferred permit is not free.
       assert counts(pool) == {4, 1, 1}
       Pool.update(pool, limit: 5)
       assert answer(ref) == :ok
@@ -91,7 +91,7 @@ defmodule Penstock.PoolTransferTest do
     end
   end
 
-  test "passes along, and works while the pool drains" do
+  test "a permit can be transferred twice, also while the pool drains" do
     for pool <- both(limit: 1) do
       [one, two] = [actor(), actor()]
       :ok = Pool.acquire(pool)
@@ -104,7 +104,7 @@ defmodule Penstock.PoolTransferTest do
     end
   end
 
-  test "is not an admission" do
+  test "a transfer is not counted as an admission" do
     for pool <- both(limit: 1) do
       :ok = Pool.acquire(pool)
       :ok = Pool.transfer(pool, actor())
@@ -112,7 +112,7 @@ defmodule Penstock.PoolTransferTest do
     end
   end
 
-  test "to a process of another node raises and keeps the permits" do
+  test "a transfer to a process of another node raises and keeps the permits" do
     [remote, _] = Penstock.Garbage.remote_pids()
 
     for pool <- both(limit: 1) do

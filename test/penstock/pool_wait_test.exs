@@ -1,7 +1,7 @@
 defmodule Penstock.PoolWaitTest do
   use Penstock.PoolCase, async: true
 
-  describe "the line" do
+  describe "the wait queue" do
     test "is served first come, first served" do
       for pool <- both(limit: 50) do
         :ok = Pool.acquire(pool, permits: 50)
@@ -106,7 +106,7 @@ defmodule Penstock.PoolWaitTest do
       end
     end
 
-    test "serves bound and free requests alike, in order" do
+    test "serves acquire, run and spawn in one order" do
       for pool <- both(limit: 1) do
         :ok = Pool.acquire(pool)
         runner = actor()
@@ -125,7 +125,7 @@ defmodule Penstock.PoolWaitTest do
       end
     end
 
-    test "may be long" do
+    test "can have 3,000 waiters" do
       pool = Pool.new(limit: 1, max_waiting: 3_000)
       :ok = Pool.acquire(pool)
       test = self()
@@ -168,7 +168,7 @@ defmodule Penstock.PoolWaitTest do
       end
     end
 
-    test "of 0 lets nobody wait, and admits whom it can" do
+    test "of 0 refuses every wait, and admits while a permit is free" do
       for pool <- both(limit: 1, max_waiting: 0) do
         assert Pool.acquire(pool) == :ok
         assert Pool.acquire(pool) == {:error, :queue_full}
@@ -176,12 +176,12 @@ defmodule Penstock.PoolWaitTest do
         assert Pool.release(pool) == :ok
         assert Pool.acquire(pool) == :ok
         assert Pool.release(pool) == :ok
-        # The refusals left nothing behind that would keep this out.
+        # A refusal that had left a waiter in the queue would refuse this request.
         assert Pool.try_acquire(pool) == :ok
       end
     end
 
-    test "shrunk below those who wait leaves them, and refuses newcomers" do
+    test "below the number of waiters keeps them, and refuses further ones" do
       for pool <- both(limit: 1, max_waiting: 3) do
         :ok = Pool.acquire(pool)
         waiters = for _ <- 1..3, do: park(pool)
@@ -208,7 +208,7 @@ defmodule Penstock.PoolWaitTest do
       end
     end
 
-    test "by an update leaves what is held, and keeps everybody out" do
+    test "set by an update keeps the held permits, and admits no caller" do
       for pool <- both(limit: 3) do
         pid = holder(pool, 2)
         Pool.update(pool, limit: 0)
@@ -222,7 +222,7 @@ defmodule Penstock.PoolWaitTest do
       end
     end
 
-    test "resumed with less than somebody waits for refuses that one" do
+    test "raised to less than a waiter asks for refuses that waiter" do
       for pool <- both(limit: 0) do
         {_, large} = park(pool, permits: 5)
         {_, small} = park(pool, permits: 2)
@@ -234,7 +234,7 @@ defmodule Penstock.PoolWaitTest do
   end
 
   describe "update" do
-    test "below what somebody waits for refuses that one, and only that one" do
+    test "to a limit below the requests of some waiters refuses those waiters only" do
       for pool <- both(limit: 10) do
         _holder = holder(pool, 10)
         sizes = [2, 9, 1, 10, 4, 3]
@@ -249,7 +249,7 @@ defmodule Penstock.PoolWaitTest do
       end
     end
 
-    test "below what is held admits nobody before that is paid back" do
+    test "to a limit below the held permits admits no waiter until the overdraft is paid back" do
       for pool <- both(limit: 4) do
         pid = holder(pool, 4)
         {_, ref} = park(pool)
@@ -264,7 +264,7 @@ defmodule Penstock.PoolWaitTest do
       end
     end
 
-    test "wakes at once whom it makes room for, though the head waits on for more" do
+    test "to a larger limit wakes the waiters that it has room for, and the next one waits on" do
       for pool <- both(limit: 2) do
         :ok = Pool.acquire(pool, permits: 2)
         {_, first} = park(pool)
@@ -291,14 +291,14 @@ defmodule Penstock.PoolWaitTest do
       end
     end
 
-    test "is about as long as said" do
+    test "never comes early" do
       pool = Pool.new(limit: 1)
       _holder = holder(pool)
       {micros, {:error, :timeout}} = :timer.tc(fn -> Pool.acquire(pool, timeout: 50) end)
       assert micros >= 50_000
     end
 
-    test "at the instant of the grant loses nothing and leaves nothing" do
+    test "that meets a grant loses no permit and leaves no message" do
       for pool <- both(limit: 2) do
         test = self()
 
@@ -317,7 +317,7 @@ defmodule Penstock.PoolWaitTest do
         holder = fn ->
           for _ <- 1..300 do
             answer = Pool.acquire(pool, permits: 2, timeout: :infinity)
-            # As long as the others' timeout, give or take.
+            # About as long as the timeout of the waiters.
             busy_for(700 + :rand.uniform(600))
             if answer == :ok, do: :ok = Pool.release(pool, 2)
           end
@@ -365,7 +365,7 @@ defmodule Penstock.PoolWaitTest do
         later - before
       end
 
-      # Loads the code it runs: the code server's answer is awaited by a receive that does scan.
+      # Loads the code that `wait` runs: a call of the code server would scan the mailbox.
       tell(actor(), wait)
 
       reductions =
@@ -376,19 +376,18 @@ defmodule Penstock.PoolWaitTest do
           wait.()
         end)
 
-      # One scan of it would be 100,000.
+      # One scan of the mailbox would take 100,000 reductions.
       assert reductions < 50_000
       ref = ask(pid, fn -> {Pool.acquire(pool, timeout: :infinity), Enum.take(mailbox(), 2)} end)
-      kill_noise = fn -> Process.exit(pid, :kill) end
       await_waiting(pool, 1)
       :ok = tell(holder, fn -> Pool.release(pool) end)
       assert answer(ref) == {:ok, [{:noise, 1}, {:noise, 2}]}
-      kill_noise.()
+      Process.exit(pid, :kill)
     end
   end
 
   describe "a waiter that is killed" do
-    test "leaves no trace" do
+    test "leaves the wait queue, and the others are served" do
       for pool <- both(limit: 1) do
         pid = holder(pool)
         waiters = for _ <- 1..20, do: park(pool)
@@ -407,7 +406,7 @@ defmodule Penstock.PoolWaitTest do
       end
     end
 
-    test "together with the holder passes the permit on" do
+    test "together with the holder passes the permit on to the next waiter" do
       for pool <- both(limit: 1), _ <- 1..50 do
         holder = holder(pool)
         {first, _} = park(pool)
@@ -424,7 +423,7 @@ defmodule Penstock.PoolWaitTest do
   end
 
   describe "a process that holds permits" do
-    test "may acquire more, waiting for what others hold" do
+    test "can wait for more permits, which others hold" do
       for pool <- both(limit: 3) do
         :ok = Pool.acquire(pool, permits: 2)
         pid = holder(pool)
@@ -434,7 +433,7 @@ defmodule Penstock.PoolWaitTest do
       end
     end
 
-    test "does not wait for what it holds itself" do
+    test "never waits for permits that it holds itself" do
       for pool <- both(limit: 1) do
         :ok = Pool.acquire(pool)
         assert Pool.acquire(pool, timeout: :infinity) == {:error, :deadlock}
@@ -443,7 +442,7 @@ defmodule Penstock.PoolWaitTest do
       end
     end
 
-    test "releases in one call what it took and what was handed to it" do
+    test "releases acquired and granted permits in one call" do
       for pool <- both(limit: 5) do
         :ok = Pool.acquire(pool, permits: 2)
         pid = holder(pool, 3)
@@ -458,7 +457,7 @@ defmodule Penstock.PoolWaitTest do
   end
 
   describe "a suspended waiter" do
-    test "can be granted, and its death gives back" do
+    test "can be granted a permit, which its death returns" do
       for pool <- both(limit: 1) do
         :ok = Pool.acquire(pool)
         {pid, _ref} = park(pool)

@@ -6,35 +6,35 @@ defmodule Penstock.RateLimiterAcquireTest do
   alias Penstock.RateLimiter
 
   describe "acquire/3" do
-    test "reserves turns, in order, up to its timeout" do
+    test "reserves the next turn if it comes within the timeout" do
       limiter = manual(limit: 10, per: 1_000, burst: 2)
       for key <- [:global, "k"], _ <- 1..2, do: assert(RateLimiter.acquire(limiter, key) == :ok)
       assert RateLimiter.acquire(limiter, "k", timeout: 0) == {:error, {:rate_limited, 100}}
       assert RateLimiter.acquire(limiter, "k", cost: 2, timeout: 199) == {:error, {:rate_limited, 200}}
       assert RateLimiter.acquire(limiter, "k", cost: 3, timeout: :infinity) == {:error, {:rate_limited, :infinity}}
-      # Nothing was reserved by those.
+      # The refused requests have reserved nothing.
       assert RateLimiter.peek(limiter, "k") == {:deny, 100}
       assert RateLimiter.acquire(limiter, "k", timeout: 100) == :ok
       assert RateLimiter.peek(limiter, "k") == {:deny, 200}
     end
 
-    test "lets those who wait leave one after the other, at the limiter's pace" do
+    test "gives waiting callers their turns in order, none of them early" do
       limiter = start(limit: 100, per: 1_000, burst: 1)
       parent = self()
       began = System.monotonic_time(:microsecond)
 
       for n <- 1..20 do
         spawn_link(fn -> send(parent, {n, RateLimiter.acquire(limiter), System.monotonic_time(:microsecond)}) end)
-        # It has its turn: they come in this order.
+        # The turn is reserved before the next caller asks.
         eventually(fn -> RateLimiter.info(limiter).allowed == n end)
       end
 
       left = for n <- 1..20, do: receive(do: ({^n, :ok, at} -> {n, at - began}))
-      # Nobody before the turn; how long after it is the machine's affair.
+      # No caller goes before its turn. How late it goes depends on the machine.
       for {n, after_us} <- left, do: assert(after_us >= (n - 1) * 10_000 - 1_000)
     end
 
-    test "wastes the turn of who dies meanwhile" do
+    test "wastes the turn of a caller that dies while it waits" do
       limiter = start(limit: 1, per: 60_000)
       :ok = RateLimiter.acquire(limiter)
       pid = spawn(fn -> RateLimiter.acquire(limiter, :global, timeout: :infinity) end)
@@ -44,7 +44,7 @@ defmodule Penstock.RateLimiterAcquireTest do
       assert ms > 110_000
     end
 
-    test "minds no messages" do
+    test "leaves other messages in the mailbox" do
       limiter = start(limit: 100, per: 1_000, burst: 1)
       for n <- 1..3, do: send(self(), n)
       for _ <- 1..3, do: assert(RateLimiter.acquire(limiter) == :ok)
@@ -53,9 +53,9 @@ defmodule Penstock.RateLimiterAcquireTest do
   end
 
   describe "acquire/3 of a limiter with a burst of one" do
-    test "costs no time that it sleeps through" do
+    test "sleeps until the last ms before its turn" do
       limiter = start(limit: 1_000, per: 1_000, burst: 1)
-      # 50 turns ahead.
+      # Reserves the 50 turns before that of this caller.
       pid =
         spawn(fn -> for _ <- 1..50, do: Penstock.Native.rate_reserve(limiter, :global, 1, :infinity, :not_measured) end)
 
@@ -65,14 +65,14 @@ defmodule Penstock.RateLimiterAcquireTest do
       assert RateLimiter.acquire(limiter) == :ok
       {_, later} = Process.info(self(), :reductions)
 
-      # The last ms at most is spent awake, in which a process could run for millions if it did
-      # not sleep for the others.
+      # At most the last ms is spent awake. Without a sleep, the other 49 ms would take millions
+      # of reductions.
       assert later - before < 200_000
     end
   end
 
-  describe "acquire/3 of a new key, when all places are others'" do
-    test "waits for one" do
+  describe "acquire/3 of a new key in a full table" do
+    test "waits until a place is free" do
       limiter = start(limit: 20, per: 1_000, burst: 1, max_keys: 1)
       began = System.monotonic_time(:millisecond)
       for n <- 1..3, do: assert(RateLimiter.acquire(limiter, n, timeout: 60_000) == :ok)
@@ -81,7 +81,7 @@ defmodule Penstock.RateLimiterAcquireTest do
       assert %{allowed: 3, denied: 0} = RateLimiter.info(limiter)
     end
 
-    test "gives up at once if none is there in time" do
+    test "is refused at once if no place is free in time" do
       limiter = manual(limit: 1, per: 60_000, max_keys: 1)
       :ok = RateLimiter.acquire(limiter, 1)
       assert RateLimiter.acquire(limiter, 2, timeout: 59_999) == {:error, {:rate_limited, 60_000}}

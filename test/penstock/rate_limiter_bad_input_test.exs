@@ -9,7 +9,7 @@ defmodule Penstock.RateLimiterBadInputTest do
     @most 2_147_483_647
     @century_ms 100 * 31_557_600_000
 
-    test "at start is told by the option, its bound and the value" do
+    test "at start raises with the option, its bounds and the value" do
       good = [name: unique_name(), limit: 1, per: 1]
 
       for {option, expected, values} <- [
@@ -36,7 +36,7 @@ defmodule Penstock.RateLimiterBadInputTest do
       assert_raise ArgumentError, fn -> RateLimiter.start_link(:limit) end
     end
 
-    test "is a rate beyond a million per second, or a burst worth more than a century" do
+    test "is a rate above a million per second, or a burst that lasts longer than a century" do
       start = fn limit, per, burst ->
         RateLimiter.start_link(name: unique_name(), limit: limit, per: per, burst: burst, max_keys: 1)
       end
@@ -55,7 +55,7 @@ defmodule Penstock.RateLimiterBadInputTest do
     test "is more keys than there is memory for" do
       name = unique_name()
 
-      # 64 GiB.
+      # The keys need 64 GiB.
       unless Penstock.Node.MemoryGuard.available?(32 * @most) do
         message = "not enough memory for max_keys: #{@most}, which needs #{32 * @most} bytes; lower :max_keys"
 
@@ -67,7 +67,7 @@ defmodule Penstock.RateLimiterBadInputTest do
       assert {:ok, _} = RateLimiter.start_link(name: name, limit: 1, per: 1, max_keys: 1)
     end
 
-    test "in a call is told as well" do
+    test "in a call raises with the argument and the value, and counts nothing" do
       limiter = manual(limit: 1, per: 1_000)
 
       for cost <- [0, -1, 1.0, nil, @most + 1] do
@@ -92,7 +92,7 @@ defmodule Penstock.RateLimiterBadInputTest do
           call.(MyApp.Nobody)
         end
 
-        for other <- ["name", 1, self(), nil_pool()] do
+        for other <- ["name", 1, self(), unnamed_pool()] do
           message = "expected limiter to be the name of a limiter, got: #{inspect(other)}"
           assert_raise ArgumentError, message, fn -> call.(other) end
         end
@@ -112,6 +112,6 @@ defmodule Penstock.RateLimiterBadInputTest do
       assert %{allowed: 0, denied: 0, keys: 0} = RateLimiter.info(limiter)
     end
 
-    defp nil_pool, do: Pool.new(limit: 1)
+    defp unnamed_pool, do: Pool.new(limit: 1)
   end
 end

@@ -6,8 +6,8 @@ defmodule Penstock.RateLimiterKeyTest do
   alias Penstock.RateLimiter
 
   describe "a key" do
-    # Each is hit twice, as two terms that were made apart.
-    test "is any term, and one with all that are ===" do
+    # Each key is hit twice, by two equal terms that were made separately.
+    test "is any term, and the same for terms that are ===" do
       limiter = manual(limit: 1, per: 1_000, max_keys: 10_000)
       [fun, same_fun] = for _ <- 1..2, do: Task.await(Task.async(fn -> closure(:bound) end))
       assert fun === same_fun
@@ -32,11 +32,11 @@ defmodule Penstock.RateLimiterKeyTest do
 
     defp closure(value), do: fn -> value end
 
-    # What is not sent by value to itself.
+    # References and funs are not copied: the external format may change them.
     defp copy(term) when is_reference(term) or is_function(term), do: term
     defp copy(term), do: term |> :erlang.term_to_binary() |> :erlang.binary_to_term()
 
-    test "is the same for each order in which a map was made" do
+    test "that is a map is the same in each order of insertion" do
       limiter = manual(limit: 2, per: 1_000)
 
       for size <- [3, 40, 70] do
@@ -54,7 +54,7 @@ defmodule Penstock.RateLimiterKeyTest do
       end
     end
 
-    test "differs wherever terms do" do
+    test "differs from each key that is not ===" do
       limiter = manual(limit: 1, per: 1_000)
 
       terms =
@@ -100,7 +100,7 @@ defmodule Penstock.RateLimiterKeyTest do
       for term <- terms, do: assert({term, RateLimiter.hit(limiter, term)} == {term, {:allow, 0}})
     end
 
-    test "has one zero" do
+    test "with 0.0 in it is the same as with -0.0" do
       limiter = manual(limit: 6, per: 1_000)
       terms = fn zero -> [zero, {zero}, [zero], %{zero: zero}, [1 | zero], {"a", [%{"b" => zero}]}] end
 
@@ -112,7 +112,7 @@ defmodule Penstock.RateLimiterKeyTest do
       end
     end
 
-    test "may have 1,024 bytes in the external format, of any type" do
+    test "can have 1,024 bytes in the external format, of any type" do
       limiter = manual(limit: 1, per: 1_000, max_keys: 100_000)
 
       grow = [
@@ -157,7 +157,7 @@ defmodule Penstock.RateLimiterKeyTest do
       end
     end
 
-    test "is another if its parts are nested in another way" do
+    test "differs if its parts are nested in another way" do
       limiter = manual(limit: 1, per: 1_000)
 
       keys = [
@@ -190,8 +190,8 @@ defmodule Penstock.RateLimiterKeyTest do
       for key <- keys, do: assert({key, RateLimiter.hit(limiter, key)} == {key, {:deny, 1_000}})
     end
 
-    # To look at a slice that begins within a byte takes a copy of it, by the scheduler that everybody waits for.
-    test "has no binary in it that is looked at before its size is known" do
+    # The VM reads a slice that begins within a byte by a copy, which would stop the scheduler.
+    test "with an unaligned slice in it is measured before it is hashed" do
       limiter = manual(limit: 1, per: 1_000)
       <<_::1, slice::binary-size(10_000_000), _::7>> = :binary.copy("x", 10_000_001)
 
@@ -202,7 +202,7 @@ defmodule Penstock.RateLimiterKeyTest do
       end
     end
 
-    test "that is far too large is told so soon" do
+    test "that is far too large is refused" do
       limiter = manual(limit: 1, per: 1_000)
       nested = Enum.reduce(1..100_000, [], fn _, nested -> [nested] end)
       assert_raise ArgumentError, fn -> RateLimiter.hit(limiter, nested) end
@@ -216,12 +216,12 @@ defmodule Penstock.RateLimiterKeyTest do
   end
 
   describe "places" do
-    test "are never taken from a key that is limited, and are had again when it is not" do
+    test "of limited keys are never reused before the limit is over, and then are" do
       limiter = manual(limit: 1, per: 1_000, max_keys: 1_000)
       for n <- 1..100, do: assert(RateLimiter.hit(limiter, {:offender, n}) == {:allow, 0})
       flood = for n <- 1..20_000, do: RateLimiter.hit(limiter, {:flood, n})
       assert Enum.uniq(Enum.map(flood, &elem(&1, 0))) == [:allow, :deny]
-      # Who found no place is told when there may be one.
+      # A denial says when a place may be free.
       assert Enum.all?(flood, &(&1 in [{:allow, 0}, {:deny, 1_000}]))
       for n <- 1..100, do: assert(RateLimiter.hit(limiter, {:offender, n}) == {:deny, 1_000})
       %{keys: keys, memory: 31_760} = RateLimiter.info(limiter)
@@ -231,7 +231,7 @@ defmodule Penstock.RateLimiterKeyTest do
       for n <- 1..1_000, do: assert(RateLimiter.hit(limiter, {:later, n}) == {:allow, 0})
     end
 
-    test "are as many as the keys, if those are few" do
+    test "are exactly as many as a small :max_keys" do
       limiter = manual(limit: 2, per: 1_000, max_keys: 2)
       assert RateLimiter.hit(limiter, 1) == {:allow, 1}
       RateLimiter.advance(limiter, 100)
@@ -240,7 +240,7 @@ defmodule Penstock.RateLimiterKeyTest do
       assert RateLimiter.acquire(limiter, 3, timeout: 300) == {:error, {:rate_limited, 400}}
       assert RateLimiter.hit_all([{limiter, 1, 1}, {limiter, 3, 1}]) == {:deny, limiter, 400}
       assert RateLimiter.hit(limiter, 1) == {:allow, 0}
-      # All together have theirs.
+      # The key `:global` has a place of its own.
       assert RateLimiter.hit(limiter) == {:allow, 1}
       RateLimiter.advance(limiter, 499)
       assert RateLimiter.hit(limiter, 3) == {:deny, 1}
@@ -249,7 +249,7 @@ defmodule Penstock.RateLimiterKeyTest do
     end
   end
 
-  test "nil is no key" do
+  test "a nil key raises, in each function" do
     limiter = manual(limit: 10, per: 1_000)
 
     for call <- [

@@ -6,7 +6,7 @@ defmodule Penstock.RateLimiterLifeTest do
   alias Penstock.RateLimiter
 
   describe "the life of a limiter" do
-    test "goes on over a crash of its owner, with what was updated" do
+    test "goes on over a crash of its owner, with updated values" do
       name = manual(limit: 1, per: 1_000)
       {:allow, 0} = RateLimiter.hit(name, :k)
       :ok = RateLimiter.update(name, per: 5_000)
@@ -17,7 +17,7 @@ defmodule Penstock.RateLimiterLifeTest do
       assert RateLimiter.info(name).per == 5_000
     end
 
-    test "is taken over with changed options, which win, or starts fresh if it must" do
+    test "goes on with changed options, and begins again if its size or clock has changed" do
       name = unique_name()
       Process.flag(:trap_exit, true)
       options = [name: name, limit: 1, per: 1_000, clock: :manual]
@@ -38,7 +38,7 @@ defmodule Penstock.RateLimiterLifeTest do
       assert RateLimiter.hit(name) == {:allow, 0}
       assert RateLimiter.info(name).memory == 112
       crash.()
-      # More than there is memory for, though a smaller one is there.
+      # Too many keys for the memory of the machine raise, although a smaller table exists.
       too_many = Keyword.merge(options, max_keys: 2_147_483_647)
       assert_raise ArgumentError, ~r/:max_keys/, fn -> RateLimiter.start_link(too_many) end
       {:ok, owner} = RateLimiter.start_link(Keyword.merge(options, max_keys: 7, clock: :monotonic))
@@ -47,9 +47,9 @@ defmodule Penstock.RateLimiterLifeTest do
       GenServer.stop(owner)
     end
 
-    # A warning says that the name is another kind's.
+    # Each refused start of another kind logs a warning.
     @tag :capture_log
-    test "ends with an orderly end, after which the name is free for anything" do
+    test "ends with its owner's orderly end, which frees the name for any kind of gate" do
       name = unique_name()
       {:ok, owner} = RateLimiter.start_link(name: name, limit: 1, per: 1_000)
       assert {:error, {:already_started, ^owner}} = RateLimiter.start_link(name: name, limit: 1, per: 1)
@@ -74,7 +74,7 @@ defmodule Penstock.RateLimiterLifeTest do
       GenServer.stop(owner)
     end
 
-    test "of another kind may begin under the name of a crashed one" do
+    test "whose owner crashed leaves its name to a gate of another kind" do
       name = unique_name()
       Process.flag(:trap_exit, true)
 
@@ -96,8 +96,8 @@ defmodule Penstock.RateLimiterLifeTest do
       GenServer.stop(owner)
     end
 
-    test "is over in time if nobody goes on with it" do
-      # The janitor's own tests are those of pools: it knows no difference.
+    test "ends if no owner adopts it in time" do
+      # The janitor treats all kinds of gates alike; janitor_test.exs shows when it gives up.
       name = unique_name()
       {:ok, owner} = RateLimiter.start_link(name: name, limit: 1, per: 1_000)
       Process.unlink(owner)
@@ -113,7 +113,7 @@ defmodule Penstock.RateLimiterLifeTest do
       error in ArgumentError -> {:error, error}
     end
 
-    test "forgets what one before it of the same memory knew" do
+    test "knows no key of an earlier limiter with the same memory" do
       for _ <- 1..3 do
         name = unique_name()
         {:ok, owner} = RateLimiter.start_link(name: name, limit: 1, per: 1_000_000, max_keys: 1_234)

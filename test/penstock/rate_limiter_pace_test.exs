@@ -1,20 +1,21 @@
 defmodule Penstock.RateLimiterPaceTest do
-  # The pace of callers that wait, which needs a processor when their turn comes: no other test runs meanwhile.
+  # The pace of callers that wait. Not async: a caller needs a processor when its turn comes.
   use Penstock.PoolCase, async: false
 
   alias Penstock.RateLimiter
 
-  # Per second.
+  # Turns per second.
   @rate 5_000
 
-  # A timer is late by up to five turns. A machine that is busy gives a caller no turn for some
-  # ms now and then, so the gap that counts is the median.
+  # A timer is late by up to five turns. A busy machine stops a caller for some ms now and then,
+  # so the gap that counts is the median.
   @tolerance 1.05
-  # One caller that gets two turns at once, and then none for long, has small gaps too. So do its
-  # stretches of several turns count: the quicker ones, which the machine has not interrupted.
+  # A caller that gets two turns at once, and then none for long, has a small median gap, too. So
+  # stretches of several turns are compared as well: the fastest quarter, which the machine has
+  # not interrupted.
   @stretch 5
 
-  test "reaches the rate, and never exceeds it" do
+  test "waiting callers reach the rate, and never exceed it" do
     for callers <- [1, 8] do
       limiter = unique_name()
       start_supervised!({RateLimiter, name: limiter, limit: @rate, per: 1_000, burst: 1}, id: limiter)
@@ -34,7 +35,7 @@ defmodule Penstock.RateLimiterPaceTest do
     end
   end
 
-  # The gap that so large a part of all gaps is shorter than.
+  # Returns the quantile `part` of the gaps between `times`.
   defp gap(times, part) do
     gaps = times |> Enum.chunk_every(2, 1, :discard) |> Enum.map(fn [one, next] -> next - one end) |> Enum.sort()
     Enum.at(gaps, floor(part * length(gaps)))

@@ -22,7 +22,7 @@ defmodule Penstock.RateLimiterTest do
       for key <- [:global, "key"], do: assert(RateLimiter.hit(limiter, key) == {:allow, 2})
     end
 
-    test "of no key is of :global" do
+    test "without a key hits the key :global" do
       limiter = manual(limit: 2, per: 1_000)
       assert RateLimiter.hit(limiter) == {:allow, 1}
       assert RateLimiter.hit(limiter, :global) == {:allow, 0}
@@ -31,7 +31,7 @@ defmodule Penstock.RateLimiterTest do
       assert RateLimiter.hit(limiter, :other) == {:allow, 1}
     end
 
-    test "costs what it says, and nothing if it is denied" do
+    test "charges its cost, and nothing if it is denied" do
       limiter = manual(limit: 10, per: 1_000, burst: 5)
       assert RateLimiter.hit(limiter, :a, 3) == {:allow, 2}
       assert RateLimiter.hit(limiter, :a, 3) == {:deny, 100}
@@ -41,7 +41,7 @@ defmodule Penstock.RateLimiterTest do
       assert RateLimiter.hit(limiter, :a, 2) == {:allow, 0}
     end
 
-    test "tells when to try again, to the ms" do
+    test "returns when to try again, exact to the ms" do
       for {limit, per, burst} <- [{1, 1, 1}, {3, 1_000, 1}, {7, 1_000, 4}, {1_000_000, 1_000, 5}, {1, 86_400_000, 1}] do
         limiter = manual(limit: limit, per: per, burst: burst)
 
@@ -56,7 +56,7 @@ defmodule Penstock.RateLimiterTest do
       end
     end
 
-    test "tells the truth on the real clock as well" do
+    test "is allowed after the returned time, on the real clock as well" do
       limiter = start(limit: 20, per: 1_000, burst: 2)
 
       for _ <- 1..5 do
@@ -70,8 +70,8 @@ defmodule Penstock.RateLimiterTest do
     defp denied({:deny, _} = denied), do: denied
     defp denied({:allow, _}), do: nil
 
-    # The burst is worth longer than a machine gives no turn; so what was allowed is what the time is worth.
-    test "allows as much as the time is worth, hammered by several" do
+    # The burst lasts longer than a busy machine stops a process, so no hit is lost to a pause.
+    test "allows exactly the burst and the rate to four hammering processes" do
       limiter = start(limit: 1_000, per: 1_000, burst: 500)
       began = now_us()
 
@@ -87,7 +87,7 @@ defmodule Penstock.RateLimiterTest do
       assert allowed >= 500 + 400 - 1
     end
 
-    # Until then, and then until it is denied.
+    # Hits until the time `until`, and then until the first denial.
     defp hammer(limiter, until, allowed) do
       over? = now_us() > until
 
@@ -100,7 +100,7 @@ defmodule Penstock.RateLimiterTest do
 
     defp now_us, do: System.monotonic_time(:microsecond)
 
-    test "of a fresh key, by many at once, is allowed exactly as often as the burst" do
+    test "of a fresh key by many processes at once is allowed exactly as often as the burst" do
       for {processes, keys} <- [{2, 3_000}, {8, 1_000}, {64, 200}], burst <- [1, 3] do
         limiter = start(limit: 1, per: 1_000_000, burst: burst, max_keys: 10_000)
         gate = :atomics.new(1, [])
@@ -123,7 +123,7 @@ defmodule Penstock.RateLimiterTest do
       end
     end
 
-    # All are there before anybody goes on.
+    # Returns when all processes have arrived.
     defp arrive(gate, count) do
       :atomics.add(gate, 1, 1)
       wait(gate, count)
@@ -138,7 +138,7 @@ defmodule Penstock.RateLimiterTest do
   end
 
   describe "hit_all/1" do
-    test "counts on all or on none" do
+    test "charges all limiters or none" do
       [a, b] = for burst <- [3, 2], do: manual(limit: 1, per: 1_000, burst: burst)
       both = [{a, :k, 1}, {b, :k, 1}]
       assert for(_ <- 1..3, do: RateLimiter.hit_all(both)) == [:allow, :allow, {:deny, b, 1_000}]
@@ -148,7 +148,7 @@ defmodule Penstock.RateLimiterTest do
       assert {RateLimiter.info(a).denied, RateLimiter.info(b).denied} == {1, 1}
     end
 
-    test "adds up what is of the same limiter and key" do
+    test "adds up the costs for the same limiter and key" do
       limiter = manual(limit: 1, per: 1_000, burst: 5)
       assert RateLimiter.hit_all([{limiter, 0.0, 2}, {limiter, -0.0, 2}, {limiter, :other, 5}]) == :allow
       assert RateLimiter.hit(limiter, 0.0) == {:allow, 0}
@@ -157,7 +157,7 @@ defmodule Penstock.RateLimiterTest do
       assert RateLimiter.hit(limiter, :new) == {:allow, 4}
     end
 
-    test "never allows more than any of them, with concurrent hits of each" do
+    test "never allows more than the smaller burst, under concurrent calls" do
       [a, b] = for burst <- [500, 300], do: start(limit: 1, per: 1_000_000, burst: burst)
 
       allowed =
@@ -168,7 +168,7 @@ defmodule Penstock.RateLimiterTest do
         |> Task.await_many()
         |> Enum.sum()
 
-      # What was taken back may have denied somebody, who would be allowed now.
+      # A charge that was taken back may have denied a hit that is allowed now.
       more = Enum.count(1..500, fn _ -> RateLimiter.hit_all([{a, :k, 1}, {b, :k, 1}]) == :allow end)
       assert allowed + more == 300
       assert RateLimiter.peek(a, :k) == {:allow, 199}
@@ -192,7 +192,7 @@ defmodule Penstock.RateLimiterTest do
       for key <- [:global, "key", {:user, "id"}], do: assert(hits(limiter, key, 2) == [{:allow, 0}, {:deny, 100}])
     end
 
-    test "is kept over a crash of the owner and cut by an update, as all that is owed" do
+    test "is kept over a crash of the owner, and cut to a new burst, as each debt" do
       name = unique_name()
       opts = [name: name, limit: 10, per: 1_000, burst: 5, clock: :manual]
       {:ok, owner} = RateLimiter.start_link(opts)
@@ -219,7 +219,7 @@ defmodule Penstock.RateLimiterTest do
         assert RateLimiter.reset(limiter, key) == :ok
       end
 
-      # A key that nobody knows takes no place.
+      # A refund of an unknown key takes no place.
       assert RateLimiter.refund(limiter, "other", 1) == {:allow, 4}
       assert RateLimiter.info(limiter).keys == 0
     end
@@ -253,7 +253,7 @@ defmodule Penstock.RateLimiterTest do
       for key <- [:global, "key"], do: assert(RateLimiter.hit(limiter, key) == {:allow, 3})
     end
 
-    test "is not owed, and does not end what is owed" do
+    test "adds nothing to a debt, and ends none" do
       limiter = manual(limit: 10, per: 1_000, burst: 5)
       RateLimiter.charge(limiter, "key", 15)
       RateLimiter.pause(limiter, "key", 500)
@@ -287,7 +287,7 @@ defmodule Penstock.RateLimiterTest do
     end
   end
 
-  test "is among all gates" do
+  test "a limiter is in Penstock.list/0 with its info" do
     name = manual(limit: 3, per: 1_000)
     gate = Enum.find(Penstock.list(), &(&1.name == name))
     assert gate == Map.put(RateLimiter.info(name), :kind, :rate_limiter)

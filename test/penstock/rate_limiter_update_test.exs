@@ -1,14 +1,14 @@
 defmodule Penstock.RateLimiterUpdateTest do
-  # A change of the rate, which takes several native calls, so that others come between them.
+  # A change of the rate, which takes several native calls, with other calls between them.
   #
-  # | scenario                                  | rules out                                        |
-  # |-------------------------------------------|--------------------------------------------------|
-  # | keys with debts, several updates in a row | a debt that is lost, or not cut to the new burst |
-  # | four updaters, all three values           | a rate mixed from the values of two updates      |
-  # | four updaters and a hitter, a large table | an updater or a hitter that makes no progress    |
-  # | an updater killed between two calls       | a half-made update that blocks the next one      |
-  # | one updater for each option               | an update that undoes another's value            |
-  # | a rate too high with the values that stay | a check of the new values alone                  |
+  # | scenario                            | rules out                                        |
+  # |-------------------------------------|--------------------------------------------------|
+  # | keys with debts, several updates    | a debt that is lost, or not cut to the new burst |
+  # | four updaters, all three values     | a rate mixed from the values of two updates      |
+  # | four updaters and a hitter          | an updater or a hitter that makes no progress    |
+  # | an updater killed between two calls | a half-made update that blocks the next one      |
+  # | one updater for each option         | an update that undoes another's value            |
+  # | a rate too high with the old values | a check of the new values alone                  |
   use Penstock.PoolCase, async: true
   import Penstock.Limiters
 
@@ -19,21 +19,21 @@ defmodule Penstock.RateLimiterUpdateTest do
       limiter = manual(limit: 10, per: 1_000, burst: 10, max_keys: 20_000)
       for n <- 1..10_000, do: {:allow, 2} = RateLimiter.hit(limiter, n, 8)
       {:allow, 2} = RateLimiter.hit(limiter, :global, 8)
-      # 800 ms are owed; 5 a second, and 3 at once, are worth 600.
+      # The debt is 800 ms. The new burst, 3 hits at 5 per second, cuts it to 600 ms.
       :ok = RateLimiter.update(limiter, limit: 5, burst: 3)
       assert %{limit: 5, per: 1_000, burst: 3, keys: 10_000} = RateLimiter.info(limiter)
       for key <- [:global, 1, 10_000], do: assert(RateLimiter.hit(limiter, key) == {:deny, 200})
       RateLimiter.advance(limiter, 200)
       :ok = RateLimiter.update(limiter, limit: 10)
       :ok = RateLimiter.update(limiter, per: 2_000, burst: 2)
-      # Of the 400 that were left, 3 at once were worth 300 in between.
+      # The first update has cut the debt of 400 ms to 300 ms: 3 hits at 10 per second.
       for key <- [:global, 2, 9_999], do: assert(RateLimiter.hit(limiter, key) == {:deny, 100})
       RateLimiter.advance(limiter, 300)
       for key <- [:global, 3], do: assert(RateLimiter.hit(limiter, key, 2) == {:allow, 0})
       assert RateLimiter.info(limiter).keys == 1
     end
 
-    test "by several at once leaves one of them in force" do
+    test "by four processes at once leaves the values of one of them in force" do
       limiter = start(limit: 1, per: 1_000, max_keys: 20_000)
       for n <- 1..5_000, do: RateLimiter.hit(limiter, n)
 
@@ -50,8 +50,9 @@ defmodule Penstock.RateLimiterUpdateTest do
     # The number of updates that all updaters make together.
     @updates 400
 
-    test "starves neither itself, nor others, nor hits" do
-      # Two million places are some 500 steps: an update takes so long that another comes between.
+    test "by four processes at once starves no updater and no hit" do
+      # An update of two million places takes some 500 native calls, with other updates between
+      # them.
       limiter = start(limit: 1_000, per: 1_000, burst: 1_000, max_keys: 1_000_000)
       stop = :atomics.new(1, [])
       made = :counters.new(@updaters, [])
@@ -90,20 +91,21 @@ defmodule Penstock.RateLimiterUpdateTest do
       if :atomics.get(stop, 1) == 0, do: hit_until(stop, limiter, count + 1), else: count
     end
 
-    # What it asked for may be wrong for the next.
-    test "that is killed halfway holds nobody up" do
+    # The values of the half-made update are in force, and the next update is checked against
+    # them.
+    test "that is killed halfway does not block the next one" do
       limiter = start(limit: 10, per: 1_000, burst: 10, max_keys: 100_000)
       RateLimiter.update(limiter, burst: 5)
       century = 100 * 31_557_600_000
       {_, _, _} = Penstock.Native.rate_update(limiter, 10, century, 10, nil)
-      # A hundred years for ten hits, and a burst of 10: with a burst of 11 that is too long.
+      # At ten hits in a hundred years, a burst of 11 lasts longer than a century.
       assert_raise ArgumentError, ~r/expected :burst/, fn -> RateLimiter.update(limiter, burst: 11) end
       assert %{per: ^century, burst: 10} = RateLimiter.info(limiter)
       assert RateLimiter.update(limiter, per: 1_000) == :ok
       assert RateLimiter.update(limiter, burst: 11) == :ok
     end
 
-    test "of one thing leaves what another changes at once" do
+    test "of one option keeps the concurrent updates of the others" do
       limiter = start(limit: 1, per: 1_000, burst: 1, max_keys: 10_000)
 
       for option <- [:limit, :burst, :per] do
@@ -114,7 +116,7 @@ defmodule Penstock.RateLimiterUpdateTest do
       assert %{limit: 1_050, burst: 1_050, per: 1_050} = RateLimiter.info(limiter)
     end
 
-    test "is checked against what stays" do
+    test "is checked together with the values that stay" do
       limiter = manual(limit: 1_000, per: 1)
       message = "expected :limit to be at most a million per second, got: [limit: 1001, per: 1]"
       assert_raise ArgumentError, message, fn -> RateLimiter.update(limiter, limit: 1_001) end

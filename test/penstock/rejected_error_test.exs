@@ -5,7 +5,7 @@ defmodule Penstock.RejectedErrorTest do
 
   alias Penstock.RejectedError
 
-  test "has the gate, the reason and the status that Plug answers with" do
+  test "an error has the gate, the reason and the status that Plug answers with" do
     for {reason, status} <- [
           full: 503,
           queue_full: 503,
@@ -24,7 +24,7 @@ defmodule Penstock.RejectedErrorTest do
     assert RejectedError.exception(gate: MyApp.Bans, reason: {:banned, 250}).plug_status == 429
   end
 
-  test "says which gate and why" do
+  test "its message says which gate refused, and why" do
     for {reason, text} <- [
           full: ":full (no permit is free, or the request exceeds the limit)",
           queue_full: ":queue_full (no permit is free and the wait queue is full (:max_waiting))",
@@ -44,7 +44,7 @@ defmodule Penstock.RejectedErrorTest do
              "{:rate_limited, 7}"
   end
 
-  test "can be raised, with and without fields" do
+  test "an error can be raised with and without fields" do
     assert_raise RejectedError, ~r/^MyApp.Jobs did not admit: :full/, fn ->
       raise RejectedError, gate: MyApp.Jobs, reason: :full
     end

@@ -1,5 +1,19 @@
 defmodule Penstock.SpawnTest do
+  # Processes behind a pool. Most cases run for spawn, spawn_link and spawn_monitor, and for a
+  # pool with and without a name.
+  #
+  # | scenario                              | rules out                                         |
+  # |---------------------------------------|---------------------------------------------------|
+  # | six ways to end, a heap too large     | a permit that stays                               |
+  # | a full, draining or closed pool       | a call of the function; a wait without `:timeout` |
+  # | permits of the caller and the process | a release or transfer of bound permits            |
+  # | links and monitors                    | a tie that `spawn` and the like do not make       |
+  # | concurrent and recursive spawners     | more processes than the limit                     |
+  # | a VM without room for a process       | a permit that stays after `SystemLimitError`      |
+  # | a second offer before the handoff     | a permit that is lost                             |
   use Penstock.PoolCase, async: true
+
+  import Penstock.CrashReports
 
   alias Penstock.{ChildJobs, ChildVM}
 
@@ -40,7 +54,9 @@ defmodule Penstock.SpawnTest do
         end
       end
 
-      test "gives the permit back however the process ends" do
+      # The VM reports the processes that raise and throw.
+      @tag :capture_log
+      test "returns the permit however the process ends" do
         Process.flag(:trap_exit, true)
 
         for pool <- both(limit: 1), reason <- [:normal, :shutdown, :crash, :kill, :raise, :throw] do
@@ -61,9 +77,11 @@ defmodule Penstock.SpawnTest do
           if @function == :spawn_link, do: assert_receive({:EXIT, ^pid, _}, 5_000)
           assert mailbox() == []
         end
+
+        await_crash_reports()
       end
 
-      test "takes as many permits as said, or none" do
+      test "takes all permits that are asked for, or none" do
         for pool <- both(limit: 5), timeout <- [0, 5] do
           opts = [permits: 3, timeout: timeout]
           assert {:ok, {pid, monitor}} = start(@function, pool, &stay/0, opts)
@@ -79,7 +97,7 @@ defmodule Penstock.SpawnTest do
         end
       end
 
-      test "does not wait, unless told to" do
+      test "waits only with a :timeout" do
         for pool <- both(limit: 1, max_waiting: 1) do
           holder = holder(pool)
           assert start(@function, pool, fn -> flunk("called") end) == {:error, :full}
@@ -111,7 +129,7 @@ defmodule Penstock.SpawnTest do
         end
       end
 
-      test "leaves what the caller holds alone" do
+      test "leaves the caller's own permits alone" do
         for pool <- both(limit: 6) do
           :ok = Pool.acquire(pool, permits: 2)
 
@@ -165,7 +183,7 @@ defmodule Penstock.SpawnTest do
         end
       end
 
-      test "takes the options of a spawn" do
+      test "takes the options of :erlang.spawn_opt/4" do
         for pool <- both(limit: 5), timeout <- [0, 5] do
           spawn_opt = [
             priority: :low,
@@ -187,19 +205,19 @@ defmodule Penstock.SpawnTest do
         end
       end
 
-      test "gives the permit back when the heap grows beyond max_heap_size" do
+      test "returns the permit when the heap grows beyond max_heap_size" do
         Process.flag(:trap_exit, true)
         spawn_opt = [max_heap_size: %{size: 2_000, kill: true, error_logger: false}]
 
         for pool <- both(limit: 2) do
-          # It waits, so that it is certainly monitored before it dies.
+          # The process waits, so that its monitor exists before it dies.
           fun = fn -> receive(do: (:grow -> grow([]))) end
           assert {:ok, {pid, monitor}} = start(@function, pool, fun, spawn_opt: spawn_opt, permits: 2)
           send(pid, :grow)
           assert await_down(monitor) == :killed
           assert Pool.try_acquire(pool, 2) == :ok
 
-          # Killed at its first collection, by what it is given.
+          # A fun with a large term: the first collection kills the process.
           Pool.release(pool, 2)
           big = Enum.to_list(1..100_000)
           assert {:ok, {_, monitor}} = start(@function, pool, fn -> grow(big) end, spawn_opt: spawn_opt, permits: 2)
@@ -210,12 +228,12 @@ defmodule Penstock.SpawnTest do
     end
   end
 
-  # Little by little, and never at an end: one that is to be killed is not collected any more, and each larger piece it then asks for
-  # makes the VM copy all that it has.
+  # Grows the heap in small pieces, without end. Once the VM has decided to kill the process, it
+  # no longer collects it, and each large piece would make it copy the whole heap.
   defp grow(list), do: grow([length(Enum.take(list, 1)) | list])
 
-  describe "the tie to the caller" do
-    test "spawn: none" do
+  describe "link and monitor:" do
+    test "spawn makes neither" do
       for pool <- both(limit: 1) do
         {:ok, pid} = Penstock.spawn(pool, &stay/0)
         info = Process.info(pid, [:links, :monitored_by, :trap_exit])
@@ -226,7 +244,7 @@ defmodule Penstock.SpawnTest do
       end
     end
 
-    test "spawn: the process outlives the caller, with its permit" do
+    test "after spawn the process outlives the caller, with its permit" do
       for pool <- both(limit: 1) do
         caller = actor()
         {:ok, pid} = tell(caller, fn -> Penstock.spawn(pool, &stay/0) end)
@@ -237,7 +255,7 @@ defmodule Penstock.SpawnTest do
       end
     end
 
-    test "spawn_monitor: the monitor alone" do
+    test "spawn_monitor makes a monitor and no link" do
       for pool <- both(limit: 1) do
         {:ok, {pid, ref}} = Penstock.spawn_monitor(pool, &stay/0)
         assert Process.info(pid, :links) == {:links, []}
@@ -247,7 +265,7 @@ defmodule Penstock.SpawnTest do
       end
     end
 
-    test "spawn_link: the caller dies with it, and both give back" do
+    test "after spawn_link the caller dies with the process, and both return their permits" do
       for pool <- both(limit: 2) do
         caller = actor()
         :ok = tell(caller, fn -> Pool.acquire(pool) end)
@@ -260,7 +278,7 @@ defmodule Penstock.SpawnTest do
       end
     end
 
-    test "spawn_link: it dies with the caller, and both give back" do
+    test "after spawn_link the process dies with the caller, and both return their permits" do
       for pool <- both(limit: 2) do
         caller = actor()
         :ok = tell(caller, fn -> Pool.acquire(pool) end)
@@ -272,7 +290,7 @@ defmodule Penstock.SpawnTest do
       end
     end
 
-    test "spawn_link: a normal end is no matter to the caller" do
+    test "after spawn_link the caller outlives a normal end of the process" do
       for pool <- both(limit: 2) do
         caller = actor()
         {:ok, pid} = tell(caller, fn -> Penstock.spawn_link(pool, fn -> :ok end) end)
@@ -281,7 +299,7 @@ defmodule Penstock.SpawnTest do
       end
     end
 
-    test "spawn_link: a caller that traps exits is told" do
+    test "after spawn_link a caller that traps exits gets the exit" do
       Process.flag(:trap_exit, true)
 
       for pool <- both(limit: 1), reason <- [:normal, :crash] do
@@ -294,8 +312,8 @@ defmodule Penstock.SpawnTest do
     end
   end
 
-  describe "the bound" do
-    test "holds for every spawner, at every instant" do
+  describe "the limit" do
+    test "is never exceeded by four concurrent spawners" do
       for pool <- both(limit: 5) do
         inside = :atomics.new(3, [])
 
@@ -315,18 +333,18 @@ defmodule Penstock.SpawnTest do
         spawned = for(_ <- 1..4, do: ask(actor(), work)) |> Enum.map(&answer/1) |> Enum.sum()
         eventually(fn -> counts(pool) == {0, 0, 0} end)
         assert :atomics.get(inside, 2) == 0
-        # Each child that was created ran, once.
+        # Each child that was created ran once.
         assert :atomics.get(inside, 3) == spawned
         assert Pool.info(pool).acquired == spawned
         assert Pool.info(pool).peak <= 5
       end
     end
 
-    test "holds for processes that spawn as they were spawned" do
+    test "is never exceeded by processes that spawn processes like themselves" do
       for pool <- both(limit: 20) do
         test = self()
         {:ok, _} = Penstock.spawn(pool, fn -> multiply(pool, test) end)
-        # Twenty of them try a hundred times each, and nineteen are admitted.
+        # The 20 processes ask 100 times each, and 19 of the requests are admitted.
         for _ <- 1..(20 * 100 - 19), do: assert_receive(:refused, 5_000)
         assert Pool.info(pool).peak == 20
         assert counts(pool) == {20, 20, 0}
@@ -336,7 +354,7 @@ defmodule Penstock.SpawnTest do
     end
   end
 
-  # A spawn bomb that tells of its failures.
+  # A spawn bomb that reports its refusals.
   defp multiply(pool, test) do
     for _ <- 1..100 do
       with {:error, :full} <- Penstock.spawn(pool, fn -> multiply(pool, test) end), do: send(test, :refused)
@@ -346,7 +364,7 @@ defmodule Penstock.SpawnTest do
   end
 
   describe "a pool that closes" do
-    test "leaves the process alone, and forgets its permit" do
+    test "keeps the process alive, and forgets its permit" do
       name = start_pool(limit: 1)
       {:ok, pid} = Penstock.spawn(name, &stay/0)
       stop_supervised!({Pool, name})
@@ -360,7 +378,7 @@ defmodule Penstock.SpawnTest do
     end
   end
 
-  test "the VM refuses: the permit is back before SystemLimitError is raised" do
+  test "a spawn that the VM refuses has returned its permit before SystemLimitError is raised" do
     assert %{refused: refused, links: [], later: [ok: 10, ok: 10]} =
              ChildVM.run(ChildJobs, :system_limit, [], "+P 1024")
 
@@ -382,7 +400,7 @@ defmodule Penstock.SpawnTest do
         child = holder(pool)
         assert Penstock.Native.spawn_hand_over(ref, offer, child) == :ok
         assert counts(pool) == {3, 1, 0}
-        # Settled, so there may be another.
+        # The first offer is completed, so the next one is accepted.
         assert {:ok, pid} = Penstock.spawn(pool, fn -> :ok end)
         assert is_pid(pid)
         kill(child)

@@ -24,7 +24,7 @@ defmodule Penstock.StartProcessTest do
     :ok
   end
 
-  test "every kind of process holds its permits until it dies" do
+  test "a process of each kind holds its permits until it dies" do
     for pool <- both(limit: 2),
         start <- [
           {Agent, :start_link, [fn -> 1 end]},
@@ -34,7 +34,7 @@ defmodule Penstock.StartProcessTest do
           {Statem, :start_link, []},
           {Supervisor, :start_link, [[], [strategy: :one_for_one]]},
           {Task, :start_link, [fn -> receive(do: (:never -> :ok)) end]},
-          # As Erlang's own say more about what they started.
+          # A start function may return a third element.
           fn -> with {:ok, pid} <- Agent.start(fn -> 1 end), do: {:ok, pid, :more} end
         ] do
       started = Penstock.start_process(pool, start, permits: 2)
@@ -49,7 +49,7 @@ defmodule Penstock.StartProcessTest do
     end
   end
 
-  test "what starts nothing gives the permits back, and passes through" do
+  test "a start function without a process returns the permits, and passes its result or exception on" do
     for pool <- both(limit: 1) do
       for {start, result} <- [
             {fn -> :ignore end, :ignore},
@@ -70,7 +70,7 @@ defmodule Penstock.StartProcessTest do
       assert catch_exit(Penstock.start_process(pool, fn -> exit(:oops) end)) == :oops
       assert counts(pool) == {0, 0, 0}
 
-      # A process that is dead by then.
+      # A process that is dead when its start function returns.
       dead = spawn(fn -> :ok end)
       kill(dead)
       assert Penstock.start_process(pool, fn -> {:ok, dead} end) == {:ok, dead}
@@ -78,7 +78,7 @@ defmodule Penstock.StartProcessTest do
     end
   end
 
-  test "waits if it is told to" do
+  test "waits for a permit with a :timeout" do
     pool = Pool.new(limit: 1)
     holder = holder(pool)
     me = self()
@@ -114,7 +114,7 @@ defmodule Penstock.StartProcessTest do
     :ok = Pool.acquire(pool)
   end
 
-  test "max_runtime ends the process, and is counted" do
+  test "a process past its :max_runtime is killed and counted" do
     for pool <- both(limit: 1) do
       {:ok, agent} = Penstock.start_process(pool, {Agent, :start, [fn -> 1 end]}, max_runtime: 30)
       monitor = Process.monitor(agent)
@@ -124,7 +124,7 @@ defmodule Penstock.StartProcessTest do
     end
   end
 
-  test "start functions may be nested" do
+  test "start functions can be nested" do
     pool = Pool.new(limit: 3)
 
     {:ok, outer} =

@@ -39,14 +39,14 @@ defmodule Penstock.TaskTest do
         assert all_back(pool, 1) == {0, 0, 0}
       end
 
-      test "does not wait" do
+      test "is refused by a full pool at once" do
         pool = Pool.new(limit: 1)
         :ok = Pool.acquire(pool)
         assert apply(Penstock.Task, @function, [pool, &never/0]) == {:error, :full}
         assert apply(Penstock.Task, @function, [pool, __MODULE__, :never, []]) == {:error, :full}
       end
 
-      test "waits if told to" do
+      test "waits for a permit with a :timeout" do
         pool = Pool.new(limit: 1)
         :ok = Pool.acquire(pool)
         assert apply(Penstock.Task, @function, [pool, &never/0, [timeout: 1]]) == {:error, :deadlock}
@@ -79,7 +79,7 @@ defmodule Penstock.TaskTest do
   end
 
   describe "async" do
-    test "returns a task of the caller's, with the user's function in it" do
+    test "returns a task that the caller owns, with the user's function in it" do
       pool = Pool.new(limit: 1)
       fun = fn -> :value end
       theirs = Task.async(fun)
@@ -93,7 +93,7 @@ defmodule Penstock.TaskTest do
       assert Task.await(task) == 3
     end
 
-    test "works with all that awaits tasks" do
+    test "works with each function that awaits tasks" do
       pool = Pool.new(limit: 10)
       start = fn fun -> Penstock.Task.async!(pool, fun) end
       assert Task.yield(start.(fn -> 1 end)) == {:ok, 1}
@@ -138,7 +138,7 @@ defmodule Penstock.TaskTest do
       assert all_back(pool, 1) == {0, 0, 0}
     end
 
-    test "exits normally, too" do
+    test "makes a task whose normal exit is seen by Task.await/1" do
       pool = Pool.new(limit: 1)
       task = Penstock.Task.async!(pool, fn -> exit(:normal) end)
       assert {:normal, {Task, :await, _}} = catch_exit(Task.await(task))
@@ -179,7 +179,7 @@ defmodule Penstock.TaskTest do
       end
     end
 
-    test "waits five seconds by default, and not at all if told so" do
+    test "waits by default, and not with timeout: 0" do
       pool = Pool.new(limit: 1)
       :ok = Pool.acquire(pool)
       assert Penstock.Task.async(pool, &never/0, timeout: 0) == {:error, :full}
@@ -192,7 +192,7 @@ defmodule Penstock.TaskTest do
       assert_receive {:got, {:ok, %Task{owner: ^task}}}
     end
 
-    test "async! raises what refused" do
+    test "async! raises the gate and the reason of a refusal" do
       pool = Pool.new(limit: 1)
       :ok = Pool.acquire(pool)
       error = assert_raise RejectedError, fn -> Penstock.Task.async!(pool, &never/0, timeout: 0) end
@@ -201,7 +201,7 @@ defmodule Penstock.TaskTest do
       assert error.reason == :deadlock
     end
 
-    test "a caller killed at any instant leaves neither permit nor task" do
+    test "a caller that is killed at any instant leaves no task and no permit" do
       pool = Pool.new(limit: 5)
 
       for n <- 1..1_000 do
@@ -221,7 +221,7 @@ defmodule Penstock.TaskTest do
   end
 
   describe "bad input" do
-    test "is an ArgumentError that names it, and takes nothing" do
+    test "is an ArgumentError that names the argument, and takes no permit" do
       pool = Pool.new(limit: 1)
 
       for {message, call} <- [

@@ -1,12 +1,20 @@
 defmodule Penstock.Admission.GateNamesTest do
-  # What is said of a name that no gate of the right kind has.
+  # Messages about a name that no gate of the right kind has.
+  #
+  # | functions that take | name                      | message                               |
+  # |---------------------|---------------------------|---------------------------------------|
+  # | any gate            | one like that of a gate   | suggests the nearest gate of any kind |
+  # | one kind of gate    | one like that of a gate   | suggests the nearest gate of the kind |
+  # | one kind of gate    | that of another kind      | says which kind has the name          |
+  # | a supervisor        | each of the above         | does the same for supervisors         |
+  # | each of the above   | unlike all others, closed | suggests nothing                      |
   use ExUnit.Case, async: true
 
   alias Penstock.{Ban, Pool, RateLimiter}
 
   @start_it "Start it above its users in the supervision tree"
 
-  # Names of this test alone, in a namespace of their own.
+  # Returns a name of this test alone, in a namespace of its own.
   defp name(last), do: Module.concat([__MODULE__, "N#{System.unique_integer([:positive])}", last])
   defp sibling(name, last), do: Module.concat(Enum.drop(Module.split(name), -1) ++ [last])
 
@@ -17,7 +25,7 @@ defmodule Penstock.Admission.GateNamesTest do
     tap(name("Guests"), &start_supervised!({Ban, name: &1, failures: 5, within: 60_000, ban_for: 60_000}, id: &1))
   end
 
-  # All that take any gate, and all that take one of a kind.
+  # The functions that take any gate; those that take one kind of gate follow.
   defp of_any do
     fun = fn -> flunk("called") end
     with_key = [key: 1]
@@ -95,7 +103,7 @@ defmodule Penstock.Admission.GateNamesTest do
     for call <- calls, do: assert_raise(ArgumentError, message, fn -> call.(name) end)
   end
 
-  test "the nearest running name is suggested: where any gate will do, of any kind" do
+  test "a function that takes any gate suggests the nearest name of any kind" do
     for meant <- [pool(), limiter(), ban()] do
       last = List.last(Module.split(meant))
       missing = sibling(meant, "#{last}s")
@@ -108,14 +116,14 @@ defmodule Penstock.Admission.GateNamesTest do
     end
   end
 
-  test "where one kind will do, of that kind" do
+  test "a function that takes one kind suggests the nearest name of that kind" do
     for {calls, kind, meant} <- [
           {of_pools(), "pool", pool()},
           {of_limiters(), "limiter", limiter()},
           {of_bans(), "ban", ban()}
         ] do
       missing = sibling(meant, "#{List.last(Module.split(meant))}s")
-      # Nearer, but of another kind.
+      # A gate of another kind has a nearer name.
       nearer = sibling(meant, "#{List.last(Module.split(meant))}ss")
 
       other =
@@ -131,7 +139,7 @@ defmodule Penstock.Admission.GateNamesTest do
     end
   end
 
-  test "and what the name is instead" do
+  test "a function that takes one kind names the kind that the name has instead" do
     {pool, limiter, ban} = {pool(), limiter(), ban()}
 
     for {calls, kind, name, instead} <- [
@@ -146,7 +154,7 @@ defmodule Penstock.Admission.GateNamesTest do
     end
   end
 
-  test "of supervisors, too" do
+  test "a function of a supervisor suggests the nearest supervisor of its kind" do
     pool = pool()
 
     for {module, other} <- [
@@ -167,7 +175,7 @@ defmodule Penstock.Admission.GateNamesTest do
       all_say(of_supervisors(module), pool, "#{no}#{inspect(pool)} is running (it is a pool)")
       instead = "is running (it is a #{inspect(module)})"
       all_say(of_supervisors(other), meant, "no #{inspect(other)} named #{inspect(meant)} #{instead}")
-      # Its own pool is a gate as any other.
+      # The pool of a supervisor is suggested as any other gate.
       assert_raise ArgumentError,
                    "no gate named #{inspect(missing)} is running; did you mean #{inspect(meant)}? " <> @start_it,
                    fn ->
@@ -176,7 +184,7 @@ defmodule Penstock.Admission.GateNamesTest do
     end
   end
 
-  test "where nothing is alike, nothing is suggested" do
+  test "no name is suggested where none is alike" do
     missing = name("Zygote")
     all_say(of_any(), missing, "no gate named #{inspect(missing)} is running. " <> @start_it)
     all_say(of_pools(), missing, "no pool named #{inspect(missing)} is running. " <> @start_it)
@@ -184,7 +192,7 @@ defmodule Penstock.Admission.GateNamesTest do
     all_say(of_bans(), missing, "no ban named #{inspect(missing)} is running. " <> @start_it)
   end
 
-  test "a name that has been closed is not suggested" do
+  test "the name of a closed gate is not suggested" do
     closed = name("Closing")
     {:ok, owner} = Pool.start_link(name: closed, limit: 1)
     Process.unlink(owner)
@@ -193,7 +201,7 @@ defmodule Penstock.Admission.GateNamesTest do
     all_say(of_any(), missing, "no gate named #{inspect(missing)} is running. " <> @start_it)
   end
 
-  test "a stream whose gate is gone when it is used says so" do
+  test "a stream raises if its gate is gone when it is used" do
     gate = name("Gone")
     {:ok, owner} = Pool.start_link(name: gate, limit: 1)
     stream = Penstock.Task.async_stream(gate, [1], & &1)

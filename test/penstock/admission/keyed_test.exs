@@ -1,5 +1,14 @@
 defmodule Penstock.Admission.KeyedTest do
   # Limiters and bans as gates.
+  #
+  # | gate and use                             | rules out                                  |
+  # |------------------------------------------|--------------------------------------------|
+  # | each of ten functions that start work    | a function that ignores `:key` or `:cost`  |
+  # | keys and costs that are missing or wrong | a charge before the check                  |
+  # | a start that fails, `:max_runtime`       | a difference from a pool                   |
+  # | children under supervisors               | a restart that is charged                  |
+  # | streams that wait for turns              | results held back; a turn that never comes |
+  # | streams that are refused or halted       | tasks or messages that stay                |
   use Penstock.PoolCase, async: true
 
   alias Penstock.{Ban, RateLimiter, RejectedError}
@@ -18,7 +27,8 @@ defmodule Penstock.Admission.KeyedTest do
 
   defp never, do: receive(do: (:never -> :ok))
 
-  # Each way to start work behind a gate: what it returns when it is admitted, as `:ok`, or the refusal.
+  # Each function that starts work behind a gate. `outcome/1` makes `:ok` or the refusal of its
+  # result.
   defp ways do
     [
       run: &Penstock.run(&1, fn -> :done end, &2),
@@ -49,7 +59,7 @@ defmodule Penstock.Admission.KeyedTest do
   defp outcome({:error, reason}), do: reason
   defp outcome(_admitted), do: :ok
 
-  test "a limiter admits by its key, and says when to try again" do
+  test "a limiter admits by the key, and returns when to try again" do
     for {way, call} <- ways() do
       limiter = limiter(limit: 2)
       by = fn opts -> {way, outcome(call.(limiter, opts))} end
@@ -65,7 +75,7 @@ defmodule Penstock.Admission.KeyedTest do
     end
   end
 
-  test "a ban lets in who is not banned" do
+  test "a ban refuses a banned key, until the ban ends, and admits others" do
     for {way, call} <- ways() do
       ban = ban()
       :ok = Ban.ban(ban, "mallory", 1_000)
@@ -76,7 +86,7 @@ defmodule Penstock.Admission.KeyedTest do
     end
   end
 
-  test "what they need and do not get, or cannot take, is told, and nothing is counted" do
+  test "a missing or wrong key or cost raises, and nothing is counted" do
     limiter = limiter([])
     ban = ban()
     pool = Pool.new(limit: 1)
@@ -110,7 +120,7 @@ defmodule Penstock.Admission.KeyedTest do
     assert counts(pool) == {0, 0, 0}
   end
 
-  test "a pool does not mind a key" do
+  test "a pool ignores a key" do
     pool = Pool.new(limit: 1)
 
     for {way, call} <- ways(),
@@ -120,7 +130,7 @@ defmodule Penstock.Admission.KeyedTest do
     eventually(fn -> counts(pool) == {0, 0, 0} end)
   end
 
-  test "what a limiter has charged is not given back if the start fails" do
+  test "a limiter's charge is not refunded if the start fails" do
     limiter = limiter(limit: 9)
     start = fn fun -> Penstock.start_process(limiter, fun) end
     assert {:error, :no} = start.(fn -> {:error, :no} end)
@@ -131,7 +141,7 @@ defmodule Penstock.Admission.KeyedTest do
     assert Enum.find(Pool.holders(%Pool{ref: Penstock.Admission.Keyed.unlimited_pool()}), &(&1.pid == self())) == nil
   end
 
-  test "what runs too long is killed, as behind a pool" do
+  test "work past its :max_runtime is killed, as behind a pool" do
     limiter = limiter(limit: 10)
     Process.flag(:trap_exit, true)
     {:ok, {pid, monitor}} = Penstock.spawn_monitor(limiter, &never/0, max_runtime: 20)
@@ -142,7 +152,7 @@ defmodule Penstock.Admission.KeyedTest do
     assert_receive {:EXIT, ^agent, :killed}
   end
 
-  test "a task crashes, is linked and known by its callers as behind a pool" do
+  test "a task has its callers and its function, as behind a pool" do
     limiter = limiter(limit: 10)
     me = self()
     assert limiter |> Penstock.Task.async!(fn -> Process.get(:"$callers") end) |> Task.await() == [me]
@@ -153,7 +163,7 @@ defmodule Penstock.Admission.KeyedTest do
   describe "under a supervisor" do
     defp child(agent), do: Supervisor.child_spec({Agent, fn -> agent end}, restart: :permanent)
 
-    test "a start is asked for, a restart is not" do
+    test "a start asks the limiter, a restart does not" do
       limiter = limiter(limit: 2)
       {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 100)
       spec = Penstock.child_spec(child(1), limiter)
@@ -166,7 +176,7 @@ defmodule Penstock.Admission.KeyedTest do
       DynamicSupervisor.stop(supervisor)
     end
 
-    test "nor is a child that is started as its supervisor begins" do
+    test "a static child does not ask the limiter" do
       limiter = limiter(limit: 1)
       specs = for id <- 1..2, do: Penstock.child_spec(%{child(id) | id: id}, limiter)
       {:ok, supervisor} = Supervisor.start_link(specs, strategy: :one_for_one)
@@ -176,7 +186,7 @@ defmodule Penstock.Admission.KeyedTest do
       Supervisor.stop(supervisor)
     end
 
-    test "of ours, the caller is asked, by its key" do
+    test "of Penstock's, start_child asks with its own :key" do
       limiter = limiter(limit: 1)
 
       for {module, start} <- [
@@ -198,8 +208,8 @@ defmodule Penstock.Admission.KeyedTest do
       assert %{allowed: 4, denied: 2} = RateLimiter.info(limiter)
     end
 
-    test "of ours, a child holds and returns one permit, for any number of permits in its options" do
-      # Those of others come and go; this one's is there as long as the child.
+    test "of Penstock's, a child holds and returns one permit, for any :permits" do
+      # All limiters and bans of the VM share one pool, so only this child's permit is looked at.
       limiter = limiter(limit: 10)
       name = unique_name()
       start_supervised!({Penstock.DynamicSupervisor, name: name, gate: limiter})
@@ -223,20 +233,20 @@ defmodule Penstock.Admission.KeyedTest do
     @doc false
     def no, do: {:error, :no}
 
-    test "by child_spec there is no key, and so no ban" do
+    test "child_spec/2 refuses a ban, since it has no key" do
       assert_raise ArgumentError, ~r/expected gate to be a pool or a limiter/, fn ->
         Penstock.child_spec(child(1), ban())
       end
     end
 
-    test "of ours, a gate that is not there is told at start" do
+    test "of Penstock's, a gate that is not running raises at the start" do
       message = Penstock.PoolCase.not_running("gate", MyApp.Nobody)
       assert_raise ArgumentError, message, fn -> Penstock.DynamicSupervisor.start_link(name: :x, gate: MyApp.Nobody) end
     end
   end
 
   describe "a stream" do
-    # Of streams that have to wait, on the clock.
+    # A limiter on the real clock, for streams that wait.
     defp paced(opts), do: limiter([clock: :monotonic] ++ opts)
 
     test "waits for its turn, at the limiter's pace" do
@@ -247,12 +257,12 @@ defmodule Penstock.Admission.KeyedTest do
         limiter |> Penstock.Task.async_stream(1..12, &(&1 * 2), max_concurrency: 4, key: "stream") |> Enum.to_list()
 
       assert results == for(n <- 1..12, do: {:ok, n * 2})
-      # Ten more than the burst, 10 ms each.
+      # Ten elements beyond the burst wait for 10 ms each.
       assert System.monotonic_time(:millisecond) - began >= 99
       assert RateLimiter.info(limiter).allowed == 12
     end
 
-    test "delivers what is done meanwhile" do
+    test "delivers results while it waits for a turn" do
       limiter = limiter(limit: 2, per: 600_000)
       me = self()
 
@@ -263,7 +273,7 @@ defmodule Penstock.Admission.KeyedTest do
           |> Enum.each(&send(me, &1))
         end)
 
-      # The third has its turn in five minutes.
+      # The third element has its turn in five minutes.
       assert_receive {:ok, 1}
       assert_receive {:ok, 2}
       eventually(fn -> RateLimiter.info(limiter).allowed == 3 end)
@@ -271,7 +281,7 @@ defmodule Penstock.Admission.KeyedTest do
       Task.shutdown(consumer, :brutal_kill)
     end
 
-    test "has its turns among others who wait for theirs" do
+    test "gets turns among other callers that wait for turns" do
       limiter = paced(limit: 200, per: 1_000, burst: 1)
 
       for _ <- 1..2 do
@@ -286,7 +296,7 @@ defmodule Penstock.Admission.KeyedTest do
       assert limiter |> Penstock.Task.async_stream(1..10, & &1) |> Enum.to_list() == for(n <- 1..10, do: {:ok, n})
     end
 
-    test "raises when the wait would be longer than it may, and kills what runs" do
+    test "raises when a turn comes after its :acquire_timeout, and kills its tasks" do
       limiter = limiter(limit: 2)
       me = self()
 
@@ -295,7 +305,7 @@ defmodule Penstock.Admission.KeyedTest do
         never()
       end
 
-      # The third is asked for when the others run.
+      # The third element is pulled when the tasks of the others run.
       elements =
         Stream.map(1..3, fn n ->
           if n == 3, do: for(_ <- 1..2, do: receive(do: ({:runs, pid} -> send(me, {:ran, pid}))))
@@ -326,7 +336,7 @@ defmodule Penstock.Admission.KeyedTest do
       assert error.reason == {:rate_limited, :infinity}
     end
 
-    test "can wait for longer than one receive, and is told at once of a key that is too large" do
+    test "can wait for longer than one receive, and raises at once for a key that is too large" do
       limiter = paced(limit: 1, per: 4_000_000_000, burst: 3)
 
       consumer =
@@ -343,7 +353,7 @@ defmodule Penstock.Admission.KeyedTest do
       end
     end
 
-    test "raises for who is banned, and at once for who has no key" do
+    test "raises for a banned key, and without a key" do
       ban = ban()
       :ok = Ban.ban(ban, "mallory", 1_000)
       assert ban |> Penstock.Task.async_stream(1..3, & &1, key: "alice") |> Enum.to_list() == [ok: 1, ok: 2, ok: 3]
@@ -369,12 +379,12 @@ defmodule Penstock.Admission.KeyedTest do
       {:suspended, {:ok, 2}, next} = next.({:cont, nil})
       assert {:halted, :enough} = next.({:halt, :enough})
       assert mailbox() == []
-      # The third, if it had a turn, has wasted it.
+      # The third element may have had a turn, which is wasted.
       assert RateLimiter.info(limiter).allowed in 2..3
       assert limiter |> Penstock.Task.async_stream(1..4, & &1) |> Enum.take(2) == [ok: 1, ok: 2]
     end
 
-    test "ends when its limiter does" do
+    test "raises :closed when its limiter ends" do
       name = unique_name()
       {:ok, owner} = RateLimiter.start_link(name: name, limit: 1, per: 1_000, burst: 2, clock: :manual)
 
@@ -388,7 +398,7 @@ defmodule Penstock.Admission.KeyedTest do
       assert error.reason == :closed
     end
 
-    test "of a supervisor is asked for by its key as well" do
+    test "of a supervisor asks with its :key as well" do
       limiter = limiter(limit: 3)
       name = unique_name()
       start_supervised!({Penstock.Task.Supervisor, name: name, gate: limiter})

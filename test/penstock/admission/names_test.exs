@@ -1,26 +1,26 @@
 defmodule Penstock.Admission.NamesTest do
-  # Names that are closed leave their memory to others. Each test has a VM of its own, whose names
-  # are all known.
+  # Names of gates: open, closed and forgotten ones. Each test has a VM of its own, which has no
+  # other names.
   use ExUnit.Case, async: false
 
   alias Penstock.ChildJobs.Names
   alias Penstock.ChildVM
 
-  test "50,000 open names are listed in pieces, each of them once" do
+  test "50,000 open names are listed in pieces, each name once" do
     assert %{listed: 50_000, uniq: 50_000, most: most} = ChildVM.run(Names, :many_names, [50_000])
-    # Of a bucket more than a piece looks at, at most.
+    # A piece has at most 256 names, and those of one bucket more.
     assert most <= 256 + 64
   end
 
   @tag skip: not File.exists?("/proc/self/status") && "needs /proc"
   test "50,000 names that were started and closed need the memory of 4,096" do
     grown = ChildVM.run(Names, :closed_names, [10_000, 40_000])
-    # KiB. A pool takes some 5, and the word of a name as little as the table of atoms does.
+    # In KiB. Each of 40,000 pools would take some 5; a closed name keeps a word, and its atom.
     assert is_integer(grown)
     assert grown < 40_000
   end
 
-  test "what a process knows of a forgotten name is answered as by a closed pool" do
+  test "references to a pool with a forgotten name are answered as those to a closed pool" do
     assert ChildVM.run(Names, :forgotten_name, []) == %{
              forgotten: true,
              cancel: :too_late,

@@ -1,11 +1,12 @@
 defmodule Penstock.Admission.RequestTest do
-  # Options are read in one pass, and in a second one if anything is unusual: both must agree.
+  # Request reads options in one pass, and unusual ones in a second pass: both must agree with
+  # plain code.
   use ExUnit.Case, async: true
 
   alias Penstock.Admission.Request
   alias Penstock.Options
 
-  # As they were read one after the other.
+  # Reads one option after the other.
   defp plainly(opts, timeout, known) do
     opts = Options.known!(opts, known)
 
@@ -55,13 +56,13 @@ defmodule Penstock.Admission.RequestTest do
     end
   end
 
-  test "of one option, and of two in any order, also of one that is given twice" do
+  test "one option, and two in any order or twice the same, are read as by plain code" do
     same([])
     for one <- options(), do: same([one])
     for one <- options(), two <- options(), do: same([one, two])
   end
 
-  test "of many" do
+  test "many options are read as by plain code" do
     :rand.seed(:exsss, {1, 2, 3})
     for _ <- 1..5_000, do: same(Enum.take_random(options(), Enum.random(3..6)))
     valid = [timeout: 3, permits: 2, key: :k, cost: 4, max_runtime: 5]
@@ -71,7 +72,7 @@ defmodule Penstock.Admission.RequestTest do
     assert Request.run!(Keyword.delete(valid, :max_runtime), 0) == %{all | max_runtime: nil}
   end
 
-  test "of what is no keyword list" do
+  test "terms that are no keyword list are refused as by plain code" do
     for opts <- [:all, nil, %{}, 5, [1], [:timeout], [{:timeout, 1, 2}], [{"timeout", 1}], [{:timeout, 1} | :more], "x"] do
       same(opts)
     end

@@ -1,27 +1,27 @@
 defmodule Penstock.Node.JanitorTest do
   # The janitor serves all pools of the VM, and is suspended and killed here.
   #
-  # | scenario                                  | rules out                                       |
-  # |-------------------------------------------|-------------------------------------------------|
-  # | supervisors die without a janitor         | a name in the directory without a process       |
-  # | an update for 10,000 waiters, or for some | a waiter left parked, or woken beyond the limit |
-  # | the janitor is killed at work             | waiters that only the dead janitor knew of      |
-  # | a janitor that begins after ten updates   | a pool that its predecessor alone knew of       |
-  # | callers while there is no janitor         | a caller that overtakes waiters                 |
-  # | a close and a drain of 10,000 waiters     | a waiter without an answer                      |
-  # | a limit that falls, and then pauses       | a refusal of requests within the limit          |
-  # | 10,000 holders die before 10,000 waiters  | a permit that waits for another process         |
-  # | an owner dies, and is replaced or not     | a pool that closes early, or never              |
+  # | scenario                                 | rules out                                       |
+  # |------------------------------------------|-------------------------------------------------|
+  # | supervisors die without a janitor        | a name in the directory without a process       |
+  # | an update for all or some waiters        | a waiter left parked, or woken beyond the limit |
+  # | the janitor is killed at work            | waiters that only the dead janitor knew of      |
+  # | a janitor that begins after ten updates  | a pool that its predecessor alone knew of       |
+  # | callers while there is no janitor        | a caller that overtakes waiters                 |
+  # | a close and a drain of 10,000 waiters    | a waiter without an answer                      |
+  # | a limit that falls, and then pauses      | a refusal of requests within the limit          |
+  # | 10,000 holders die before 10,000 waiters | a permit that waits for another process         |
+  # | an owner dies, and is replaced or not    | a pool that closes early, or never              |
   use Penstock.PoolCase, async: false
 
   alias Penstock.Node.Janitor
   alias Penstock.Supervision.{Group, Partitions}
 
-  # More than one native call serves: the rest goes through the janitor.
-  @crowd 10_000
+  # More waiters than one native call serves: the janitor serves the rest.
+  @many 10_000
 
-  # Parks a crowd, whose answers arrive as `{:answer, answer}`.
-  defp park_crowd(pool, permits, count \\ @crowd) do
+  # Parks `count` waiters, whose answers arrive as `{:answer, answer}`.
+  defp park_many(pool, permits, count \\ @many) do
     test = self()
     before = Pool.info(pool).waiting
 
@@ -58,7 +58,7 @@ defmodule Penstock.Node.JanitorTest do
     eventually(fn -> (now = Process.whereis(Janitor)) != nil and now != before end)
   end
 
-  test "one that starts again forgets a supervisor that was killed meanwhile, pool or none" do
+  test "a new janitor forgets a supervisor that was killed before, with a pool of its own or without" do
     Process.flag(:trap_exit, true)
     gate = start_pool(limit: 1)
 
@@ -67,12 +67,12 @@ defmodule Penstock.Node.JanitorTest do
       {:ok, killed} = Penstock.Task.Supervisor.start_link([name: name] ++ opts)
       {:ok, living} = Penstock.Task.Supervisor.start_link([name: other] ++ opts)
       partitions = for supervisor <- [name, other], pid <- partitions(supervisor), do: Process.monitor(pid)
-      # Killed while the janitor can hear nothing, which is then killed itself.
+      # The supervisor dies while the janitor is suspended; then the janitor is killed.
       :ok = :sys.suspend(Janitor)
       kill(killed)
       kill_janitor()
       eventually(fn -> :ets.lookup(Penstock.Supervision.Directory, name) == [] end)
-      # The one that lives is watched.
+      # The new janitor watches the supervisor that lives.
       kill(living)
       eventually(fn -> :ets.lookup(Penstock.Supervision.Directory, other) == [] end)
       # A partition reports the kill of its front. The log is captured only while the test runs.
@@ -86,18 +86,18 @@ defmodule Penstock.Node.JanitorTest do
   end
 
   test "10,000 waiters are woken by one update" do
-    for pool <- both(limit: 0, max_waiting: @crowd) do
-      park_crowd(pool, 1)
-      Pool.update(pool, limit: @crowd)
-      assert answers(@crowd) == %{:ok => @crowd}
-      assert counts(pool) == {@crowd, @crowd, 0}
-      assert %{acquired: @crowd, peak: @crowd, available: 0} = Pool.info(pool)
+    for pool <- both(limit: 0, max_waiting: @many) do
+      park_many(pool, 1)
+      Pool.update(pool, limit: @many)
+      assert answers(@many) == %{:ok => @many}
+      assert counts(pool) == {@many, @many, 0}
+      assert %{acquired: @many, peak: @many, available: 0} = Pool.info(pool)
     end
   end
 
   test "a limit that makes room for some of 10,000 wakes those and no more" do
-    for pool <- both(limit: 0, max_waiting: @crowd) do
-      park_crowd(pool, 2)
+    for pool <- both(limit: 0, max_waiting: @many) do
+      park_many(pool, 2)
       Pool.update(pool, limit: 2 * 7_000 + 1)
       assert answers(7_000) == %{:ok => 7_000}
       assert counts(pool) == {14_000, 7_000, 3_000}
@@ -107,33 +107,33 @@ defmodule Penstock.Node.JanitorTest do
     end
   end
 
-  test "a janitor that is killed in the middle is replaced, and all are woken" do
-    for pool <- both(limit: 0, max_waiting: @crowd) do
-      park_crowd(pool, 1)
+  test "a janitor that is killed at work is replaced, and all waiters are woken" do
+    for pool <- both(limit: 0, max_waiting: @many) do
+      park_many(pool, 1)
 
       without_janitor(fn ->
-        Pool.update(pool, limit: @crowd)
+        Pool.update(pool, limit: @many)
         assert Pool.info(pool).waiting > 0
         kill_janitor()
       end)
 
-      assert answers(@crowd) == %{:ok => @crowd}
-      assert counts(pool) == {@crowd, @crowd, 0}
+      assert answers(@many) == %{:ok => @many}
+      assert counts(pool) == {@many, @many, 0}
     end
   end
 
-  test "a janitor that is killed again and again is replaced, and all are woken" do
-    pool = Pool.new(limit: 0, max_waiting: @crowd)
-    park_crowd(pool, 1)
-    Pool.update(pool, limit: @crowd)
+  test "a janitor that is killed ten times is replaced, and all waiters are woken" do
+    pool = Pool.new(limit: 0, max_waiting: @many)
+    park_many(pool, 1)
+    Pool.update(pool, limit: @many)
     for _ <- 1..10, do: kill_janitor()
-    assert answers(@crowd) == %{:ok => @crowd}
-    assert counts(pool) == {@crowd, @crowd, 0}
+    assert answers(@many) == %{:ok => @many}
+    assert counts(pool) == {@many, @many, 0}
   end
 
   test "a new janitor finds every pool that its predecessor left" do
     pools = for _ <- 1..10, do: Pool.new(limit: 0)
-    for pool <- pools, do: park_crowd(pool, 1, 300)
+    for pool <- pools, do: park_many(pool, 1, 300)
 
     without_janitor(fn ->
       for pool <- pools, do: Pool.update(pool, limit: 300)
@@ -146,8 +146,8 @@ defmodule Penstock.Node.JanitorTest do
 
   test "while the janitor is away, a caller first serves the waiters ahead of it" do
     for {limit, answer} <- [{1_000, {:error, :full}}, {1_001, :ok}] do
-      pool = Pool.new(limit: 0, max_waiting: @crowd)
-      park_crowd(pool, 1, 1_000)
+      pool = Pool.new(limit: 0, max_waiting: @many)
+      park_many(pool, 1, 1_000)
 
       without_janitor(fn ->
         Pool.update(pool, limit: limit)
@@ -161,34 +161,34 @@ defmodule Penstock.Node.JanitorTest do
     end
   end
 
-  test "a close tells 10,000 waiters, a drain as well" do
-    name = start_pool(limit: 0, max_waiting: @crowd)
-    park_crowd(name, 1)
+  test "a drain and a close answer 10,000 waiters" do
+    name = start_pool(limit: 0, max_waiting: @many)
+    park_many(name, 1)
     assert Pool.drain(name) == :ok
-    assert answers(@crowd) == %{{:error, :closed} => @crowd}
+    assert answers(@many) == %{{:error, :closed} => @many}
     assert Pool.info(name).waiting == 0
     Pool.reopen(name)
-    park_crowd(name, 1)
+    park_many(name, 1)
     stop_supervised!({Pool, name})
-    assert answers(@crowd) == %{{:error, :closed} => @crowd}
+    assert answers(@many) == %{{:error, :closed} => @many}
   end
 
-  test "a fallen limit refuses those of 10,000 who ask for more" do
-    for pool <- both(limit: 10, max_waiting: 2 * @crowd) do
+  test "a smaller limit refuses those of 10,000 waiters that ask for more" do
+    for pool <- both(limit: 10, max_waiting: 2 * @many) do
       _holder = holder(pool, 10)
-      park_crowd(pool, 5, div(@crowd, 2))
-      park_crowd(pool, 1, div(@crowd, 2))
+      park_many(pool, 5, div(@many, 2))
+      park_many(pool, 1, div(@many, 2))
       Pool.update(pool, limit: 4)
-      assert answers(div(@crowd, 2)) == %{{:error, :full} => div(@crowd, 2)}
-      assert Pool.info(pool).waiting == div(@crowd, 2)
+      assert answers(div(@many, 2)) == %{{:error, :full} => div(@many, 2)}
+      assert Pool.info(pool).waiting == div(@many, 2)
       refute_received {:answer, _}
     end
   end
 
-  test "a limit that falls and is then paused refuses nobody who asked for no more than it" do
-    pool = Pool.new(limit: 10, max_waiting: @crowd)
+  test "a limit that falls, and then pauses, refuses no request within the smaller limit" do
+    pool = Pool.new(limit: 10, max_waiting: @many)
     _holder = holder(pool, 10)
-    park_crowd(pool, 5, 300)
+    park_many(pool, 5, 300)
     {_, small} = park(pool, permits: 1)
 
     without_janitor(fn ->
@@ -196,7 +196,7 @@ defmodule Penstock.Node.JanitorTest do
       Pool.update(pool, limit: 0)
     end)
 
-    # A pause: who asks for one is to wait, and so may who asks for more.
+    # In the pause the small request waits; the large ones may wait, or be refused already.
     assert %{in_use: 10, waiting: waiting} = Pool.info(pool)
     assert waiting >= 1
     Pool.update(pool, limit: 4)
@@ -206,11 +206,11 @@ defmodule Penstock.Node.JanitorTest do
   end
 
   test "10,000 holders that die at once wake 10,000 waiters" do
-    pool = Pool.new(limit: @crowd, max_waiting: @crowd)
+    pool = Pool.new(limit: @many, max_waiting: @many)
     test = self()
 
     pids =
-      for _ <- 1..@crowd do
+      for _ <- 1..@many do
         spawn(fn ->
           :ok = Pool.acquire(pool)
           send(test, :held)
@@ -219,13 +219,13 @@ defmodule Penstock.Node.JanitorTest do
       end
 
     for _ <- pids, do: assert_receive(:held, 5_000)
-    waiters = park_crowd(pool, 1)
+    waiters = park_many(pool, 1)
     Enum.each(pids, &Process.exit(&1, :kill))
-    assert answers(@crowd) == %{:ok => @crowd}
-    assert counts(pool) == {@crowd, @crowd, 0}
+    assert answers(@many) == %{:ok => @many}
+    assert counts(pool) == {@many, @many, 0}
     Enum.each(waiters, &Process.exit(&1, :kill))
     eventually(fn -> counts(pool) == {0, 0, 0} end)
-    assert Pool.info(pool).released_by_exit == 2 * @crowd
+    assert Pool.info(pool).released_by_exit == 2 * @many
   end
 
   describe "a pool without an owner" do
@@ -244,12 +244,12 @@ defmodule Penstock.Node.JanitorTest do
       kill(owner)
       message = assert_timer(janitor, name, owner)
       assert counts(name) == {1, 1, 1}
-      # So that it does not stay for a minute.
+      # Closes the pool now instead of after a minute.
       send(Janitor, message)
       eventually(fn -> name not in Penstock.Admission.Names.open() end)
     end
 
-    test "closes after that", %{name: name, owner: owner, ref: ref} do
+    test "closes after 60 s without an adoption", %{name: name, owner: owner, ref: ref} do
       kill(owner)
       send(Janitor, {:adoption_over, name, owner})
       assert answer(ref) == {:error, :closed}
@@ -279,8 +279,8 @@ defmodule Penstock.Node.JanitorTest do
       assert answer(ref) == {:error, :closed}
     end
 
-    # A start on a scheduler of its own goes on when its process is killed.
-    test "is given as long if it was killed before it was one" do
+    # A start on a dirty scheduler goes on when its process is killed.
+    test "is given 60 s also if its owner was killed before the start" do
       name = unique_name()
       janitor = Process.whereis(Janitor)
       owner = spawn(fn -> receive do: (:stop -> :ok) end)

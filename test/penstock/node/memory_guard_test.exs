@@ -3,7 +3,7 @@ defmodule Penstock.Node.MemoryGuardTest do
 
   alias Penstock.Node.MemoryGuard
 
-  test "little is always there, and more than a machine has is not" do
+  test "a little memory is available, and more than a machine has is not" do
     assert MemoryGuard.available?(0)
     assert MemoryGuard.available?(1_000_000)
 
@@ -13,10 +13,10 @@ defmodule Penstock.Node.MemoryGuardTest do
     end
   end
 
-  describe "what a system tells" do
+  describe "the available memory" do
     @describetag :tmp_dir
 
-    test "is of the machine what it can give", %{tmp_dir: dir} do
+    test "of the machine is its MemAvailable", %{tmp_dir: dir} do
       assert MemoryGuard.machine(dir) == nil
 
       File.write!(
@@ -27,7 +27,7 @@ defmodule Penstock.Node.MemoryGuardTest do
       assert MemoryGuard.machine(dir) == 1_024_000
     end
 
-    test "is of a container what is left, and the cache that it would give up", %{tmp_dir: dir} do
+    test "of a container is the rest of its limit and its inactive cache", %{tmp_dir: dir} do
       assert MemoryGuard.container(dir) == nil
       write = fn name, text -> File.write!(Path.join(dir, name), text) end
       write.("memory.max", "max\n")

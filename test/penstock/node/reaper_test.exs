@@ -1,5 +1,5 @@
 defmodule Penstock.Node.ReaperTest do
-  # The reaper serves the whole VM and is killed here, so no other test may run meanwhile.
+  # The reaper serves the whole VM and is killed here. Not async: other tests need the reaper.
   #
   # | scenario                                | rules out                                       |
   # |-----------------------------------------|-------------------------------------------------|
@@ -22,14 +22,14 @@ defmodule Penstock.Node.ReaperTest do
   end
 
   defp asleep? do
-    # Nothing comes by a timer, and nothing is being done.
+    # Suspended, so that the reaper cannot act between the question and its answer.
     :ok = :sys.suspend(Reaper)
     rest = Native.deadline_rest()
     :ok = :sys.resume(Reaper)
     rest == :ok
   end
 
-  test "killed again and again, it loses no kill" do
+  test "a reaper that is killed again and again loses no deadline" do
     pool = Pool.new(limit: 300)
 
     monitors =
@@ -47,11 +47,11 @@ defmodule Penstock.Node.ReaperTest do
     assert Pool.info(pool).killed == 300
   end
 
-  test "one that was told of and is not dead is told of to the next, and counted once" do
+  test "a deadline that a killed reaper had taken goes to the next reaper, and is counted once" do
     pool = Pool.new(limit: 1)
     :ok = :sys.suspend(Reaper)
     {:ok, {pid, monitor}} = Penstock.spawn_monitor(pool, &never/0, max_runtime: 1)
-    # The process acts in place of the reaper, and is killed before it acts.
+    # The test takes the deadline in place of the reaper, which is killed before it acts.
     eventually(fn -> pid in Native.deadline_due() end)
     assert Native.deadline_due() == []
     assert Process.alive?(pid)
@@ -60,7 +60,7 @@ defmodule Penstock.Node.ReaperTest do
     assert Pool.info(pool).killed == 1
   end
 
-  test "of processes that have ended nothing is left, though they had an hour" do
+  test "processes that end before their hour is over leave no deadline" do
     pool = Pool.new(limit: 100)
 
     for n <- 1..10_000 do
@@ -78,16 +78,16 @@ defmodule Penstock.Node.ReaperTest do
     assert Pool.info(pool).killed == 0
   end
 
-  test "while there is nobody to kill it does nothing" do
+  test "a reaper sleeps while there is no deadline, and wakes for the next one" do
     eventually(&asleep?/0)
-    # The sleep that was asked for here is its own: nothing has to wake it.
+    # No message has woken the reaper since.
     {:message_queue_len, 0} = Process.info(Process.whereis(Reaper), :message_queue_len)
     pool = Pool.new(limit: 1)
     {:ok, {pid, monitor}} = Penstock.spawn_monitor(pool, &never/0, max_runtime: 1)
     assert_receive {:DOWN, ^monitor, :process, ^pid, :killed}, 5_000
   end
 
-  test "a message that it does not know is no matter" do
+  test "an unknown message does not end the reaper" do
     reaper = Process.whereis(Reaper)
     send(reaper, :what)
     _state = :sys.get_state(reaper)

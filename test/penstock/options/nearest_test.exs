@@ -6,7 +6,7 @@ defmodule Penstock.Options.NearestTest do
   defp any(_name), do: true
   defp nearest(name, names), do: Nearest.find(name, names, &any/1)
 
-  test "a misspelt name finds the one that was meant" do
+  test "a misspelt name finds the name that was meant" do
     names = [MyApp.Mails, MyApp.Jobs, MyApp.Uploads, :jobs, :uploads, Other.Reports]
 
     for {name, meant} <- [
@@ -24,7 +24,7 @@ defmodule Penstock.Options.NearestTest do
     end
   end
 
-  test "what is not alike is not suggested, however much of the namespace is the same" do
+  test "an unlike name is not suggested, even in the same namespace" do
     for {name, names} <- [
           {MyApp.Very.Long.Namespace.Jobs, [MyApp.Very.Long.Namespace.Mails]},
           {:a, [:b]},
@@ -36,7 +36,7 @@ defmodule Penstock.Options.NearestTest do
     end
   end
 
-  test "the name itself is not suggested, and the nearest that will do is" do
+  test "the name itself is not suggested, but the nearest name that is accepted" do
     assert nearest(MyApp.Jobs, [MyApp.Jobs]) == nil
     names = [MyApp.Jobs2, MyApp.Jobs33]
     assert nearest(MyApp.Jobs, names) == MyApp.Jobs2
@@ -53,13 +53,13 @@ defmodule Penstock.Options.NearestTest do
     assert nearest(:..., [:jobs]) == nil
   end
 
-  test "a bounded number of names is looked at, those of the same namespace first" do
+  test "only the first 2,000 names are compared" do
     me = self()
 
     names =
       Stream.map(Stream.iterate(1, &(&1 + 1)), fn n ->
         send(me, :looked_at)
-        # Not an atom for each: there is a limit to these.
+        # Three atoms for all names, as the VM limits the number of atoms.
         if n == 1_900, do: MyApp.Jobs, else: Enum.at([:jbos_of_others, Other.Mails], rem(n, 2))
       end)
 
@@ -68,13 +68,13 @@ defmodule Penstock.Options.NearestTest do
     assert looked_at == 2_000
   end
 
-  test "takes few reductions, however long and alike the names are" do
+  test "a search takes less than a million reductions, with 5,000 long names that are alike" do
     name = String.to_atom("Elixir.MyApp." <> String.duplicate("ab", 120))
     names = for n <- 1..5_000, do: String.to_atom("Elixir.MyApp." <> String.duplicate("ab", 118) <> "#{n}")
     {:reductions, before} = Process.info(self(), :reductions)
     assert nearest(name, names) in names
     {:reductions, later} = Process.info(self(), :reductions)
-    # A reduction is some ns.
+    # A million reductions take some ms.
     assert later - before < 1_000_000
   end
 end

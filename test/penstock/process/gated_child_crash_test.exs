@@ -1,11 +1,16 @@
 defmodule Penstock.Process.GatedChildCrashTest do
-  # Many children of one supervisor crash at once, on a full pool of very many holders. Alone: it
-  # measures.
+  # 1,000 children of one supervisor crash at once, on a full pool of 100,000 holders. Not async:
+  # the test measures how long the supervisor gives no answer.
+  #
+  # | pool                 | waiting callers | rules out                                |
+  # |----------------------|-----------------|------------------------------------------|
+  # | with an overdraft    | 20              | a scan of all holders for each restart   |
+  # | without an overdraft | none            | the same; a restart that finds no permit |
   use Penstock.PoolCase, async: false
 
   @holders 100_000
   @children 1_000
-  @hungry 20
+  @competitors 20
 
   defmodule Child do
     def start_link, do: :proc_lib.start_link(__MODULE__, :init, [self()])
@@ -24,34 +29,34 @@ defmodule Penstock.Process.GatedChildCrashTest do
       opts = if unquote(overdraft) == 0, do: [max_overdraft: 0], else: []
       pool = start_pool([limit: @holders, max_waiting: 100] ++ opts)
       parent = self()
-      crowd = spawn_link(fn -> crowd(pool, @holders - @children, parent) end)
+      holders = spawn_link(fn -> hold(pool, @holders - @children, parent) end)
       for _ <- 1..(@holders - @children), do: receive(do: (:holds -> :ok))
-      # The same children of a supervisor without a gate, to know the time on this machine now.
+      # The same without a gate shows the time that this machine needs now.
       {bare, longest_bare, []} = crash(& &1, fn -> [] end)
 
-      # Where they may take what the dead had, restarts need an overdraft.
+      # Callers take permits of dead children, so restarts must be able to exceed the limit.
       callers = fn ->
-        if unquote(overdraft) == 0, do: [], else: for(_ <- 1..@hungry, do: spawn_link(fn -> hungry(pool) end))
+        if unquote(overdraft) == 0, do: [], else: for(_ <- 1..@competitors, do: spawn_link(fn -> compete(pool) end))
       end
 
-      {supervisor, longest, hungry} = crash(&Penstock.child_spec(&1, pool), callers)
+      {supervisor, longest, competitors} = crash(&Penstock.child_spec(&1, pool), callers)
       assert longest < 100_000 + 4 * longest_bare, "no answer for #{longest} µs; without a gate, #{longest_bare} µs"
       Process.flag(:trap_exit, true)
       DynamicSupervisor.stop(bare)
 
-      for pid <- hungry, do: Process.unlink(pid)
-      for pid <- hungry, do: kill(pid)
-      # What the hungry had is back, and who died has nothing.
+      for pid <- competitors, do: Process.unlink(pid)
+      for pid <- competitors, do: kill(pid)
+      # The competitors' permits are back, and no dead child has one.
       eventually(fn -> counts(pool) == {@holders, @holders, 0} end)
       assert Pool.info(pool).overdraft == 0
       DynamicSupervisor.stop(supervisor)
       eventually(fn -> Pool.info(pool).in_use == @holders - @children end)
-      kill(crowd)
+      kill(holders)
     end
   end
 
-  # A supervisor whose children have all been killed and are back, and the longest time that it
-  # gave no answer, in µs.
+  # Kills all children of a supervisor. Returns the supervisor when all are back, and the longest
+  # time that it gave no answer, in µs.
   defp crash(wrap, callers) do
     {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 1_000_000, max_seconds: 1)
 
@@ -59,7 +64,7 @@ defmodule Penstock.Process.GatedChildCrashTest do
       {:ok, _} = DynamicSupervisor.start_child(supervisor, wrap.(%{id: n, start: {Child, :start_link, []}}))
     end
 
-    hungry = callers.()
+    competitors = callers.()
     killed = children(supervisor)
     pinger = Task.async(fn -> ping(supervisor, 0) end)
     for pid <- killed, do: Process.exit(pid, :kill)
@@ -70,15 +75,15 @@ defmodule Penstock.Process.GatedChildCrashTest do
     end)
 
     send(pinger.pid, :enough)
-    {supervisor, Task.await(pinger, 60_000), hungry}
+    {supervisor, Task.await(pinger, 60_000), competitors}
   end
 
   defp children(supervisor) do
     for {_, pid, _, _} <- DynamicSupervisor.which_children(supervisor), is_pid(pid), do: pid
   end
 
-  # They end with the one that has made them.
-  defp crowd(pool, count, parent) do
+  # Starts `count` holders, which are linked to the caller and end with it.
+  defp hold(pool, count, parent) do
     for _ <- 1..count do
       spawn_link(fn ->
         :ok = Pool.try_acquire(pool)
@@ -90,15 +95,15 @@ defmodule Penstock.Process.GatedChildCrashTest do
     Child.idle()
   end
 
-  # It works for some ms, so that it takes permits and not processors.
-  defp hungry(pool) do
+  # Holds each permit for 2 ms, so that the competitors take permits and not processors.
+  defp compete(pool) do
     :ok = Pool.acquire(pool, timeout: :infinity)
     receive after: (2 -> :ok)
     :ok = Pool.release(pool)
-    hungry(pool)
+    compete(pool)
   end
 
-  # The longest time without an answer, in µs.
+  # Returns the longest time without an answer, in µs.
   defp ping(supervisor, longest) do
     began = System.monotonic_time(:microsecond)
     _counts = DynamicSupervisor.count_children(supervisor)

@@ -1,18 +1,18 @@
 defmodule Penstock.Process.GatedChildRestartTest do
   # Restarts of children behind a gate.
   #
-  # | scenario                                      | rules out                                        |
-  # |-----------------------------------------------|--------------------------------------------------|
-  # | all children die, waiters want their permits  | a child that does not come back; a lost permit   |
-  # | a full pool with an overdraft                 | a caller admitted before the overdraft is repaid |
-  # | a limit below the number of children          | a refused restart, for any `:max_overdraft`      |
-  # | a closed gate, and `:max_runtime`             | an unguarded child without its deadline          |
-  # | no overdraft left                             | a supervisor that retries more often than OTP's  |
-  # | rest_for_one and one_for_all                  | a group that cannot come back at a full pool     |
-  # | a gate that is closed, or gone                | a supervision tree that fails for its gate       |
-  # | a child of `start_child/3`                    | a restart that reads stacks though there is room |
-  # | children that are not restarted               | permits that they keep                           |
-  # | all children die repeatedly, spawners compete | more permits than the limit and the overdraft    |
+  # | scenario                                  | rules out                                      |
+  # |-------------------------------------------|------------------------------------------------|
+  # | all children die, waiters want permits    | a child that does not come back; a lost permit |
+  # | a full pool with an overdraft             | a caller admitted before it is repaid          |
+  # | a limit below the number of children      | a refused restart, for any `:max_overdraft`    |
+  # | a closed gate, and `:max_runtime`         | an unguarded child without its deadline        |
+  # | no overdraft left                         | more retries than OTP makes                    |
+  # | rest_for_one and one_for_all              | a group that cannot come back at a full pool   |
+  # | a gate that is closed, or gone            | a supervision tree that fails for its gate     |
+  # | a child of `start_child/3`                | a restart that reads stacks without need       |
+  # | children that are not restarted           | permits that they keep                         |
+  # | children die repeatedly, spawners compete | more permits than the limit and the overdraft  |
   use Penstock.PoolCase, async: true
 
   import ExUnit.CaptureLog
@@ -26,7 +26,7 @@ defmodule Penstock.Process.GatedChildRestartTest do
   end
 
   describe "a restart" do
-    test "takes over the permit of its predecessor, however many want it" do
+    test "takes over the permit of its predecessor, although waiters want it" do
       for pool <- both(limit: 3) do
         {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 1_000)
         for n <- 1..3, do: {:ok, _} = DynamicSupervisor.start_child(supervisor, spec(n, pool))
@@ -50,14 +50,14 @@ defmodule Penstock.Process.GatedChildRestartTest do
       end
     end
 
-    test "passes the limit up to max_overdraft, which is paid back before anybody is admitted" do
+    test "exceeds the limit up to max_overdraft, which is paid back before a caller is admitted" do
       pool = Pool.new(limit: 4, max_overdraft: 2)
       {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 10)
       for n <- 1..2, do: {:ok, _} = DynamicSupervisor.start_child(supervisor, spec(n, pool))
       holders = for _ <- 1..2, do: holder(pool)
       :ok = Pool.update(pool, limit: 2)
 
-      # Whether its predecessor's permit was back by then or not.
+      # The permit of the predecessor may be back before the restart, or after it.
       for _ <- 1..5 do
         old = pids(supervisor)
         Process.exit(hd(old), :kill)
@@ -73,7 +73,7 @@ defmodule Penstock.Process.GatedChildRestartTest do
       :ok = Pool.acquire(pool)
     end
 
-    test "after a shrink brings back what was in use, for any max_overdraft" do
+    test "after a smaller limit brings all children back, for any max_overdraft" do
       for opts <- [[limit: 60], [limit: 60, max_overdraft: 0], [limit: 60, max_overdraft: 20]] do
         pool = Pool.new(opts)
         {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 1_000)
@@ -93,7 +93,7 @@ defmodule Penstock.Process.GatedChildRestartTest do
       end
     end
 
-    test "behind a closed gate has no longer to run than any other" do
+    test "behind a closed gate keeps its :max_runtime" do
       pool = Pool.new(limit: 1)
       {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 10)
       start = {Child, :start_link, [1]}
@@ -114,12 +114,12 @@ defmodule Penstock.Process.GatedChildRestartTest do
       end)
     end
 
-    test "beyond that fails, and the supervisor's intensity decides" do
+    test "beyond max_overdraft fails, and the supervisor's intensity decides" do
       pool = Pool.new(limit: 1, max_overdraft: 0)
       {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 3, max_seconds: 60)
       {:ok, child} = DynamicSupervisor.start_child(supervisor, spec(1, pool))
       {waiter, ref} = park(pool)
-      # Suspended, so that the waiter has the permit before it restarts.
+      # Suspends the supervisor, so that the waiter gets the permit before the restart.
       :ok = :sys.suspend(supervisor)
       kill(child)
       assert answer(ref) == :ok
@@ -129,14 +129,14 @@ defmodule Penstock.Process.GatedChildRestartTest do
         assert_receive {:EXIT, ^supervisor, :shutdown}
       end)
 
-      # As often as it tries without Penstock.
+      # The supervisor has tried as often as it tries without Penstock.
       assert Pool.info(pool).rejected == 3
       kill(waiter)
       :ok = Pool.acquire(pool)
     end
 
     for strategy <- [:rest_for_one, :one_for_all] do
-      test "of a whole group, #{strategy}, at a full pool" do
+      test "of a group, #{strategy}, succeeds at a full pool" do
         pool = Pool.new(limit: 3)
         children = for n <- 1..3, do: spec(n, pool)
         {:ok, supervisor} = Supervisor.start_link(children, strategy: unquote(strategy), max_restarts: 100)
@@ -158,7 +158,7 @@ defmodule Penstock.Process.GatedChildRestartTest do
       end
     end
 
-    test "behind a closed gate, or one that is gone, runs unguarded and says so" do
+    test "behind a closed gate, or one that is gone, runs unguarded and logs a warning" do
       name = start_pool(limit: 1)
       {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 10)
       {:ok, child} = DynamicSupervisor.start_child(supervisor, spec(1, name))
@@ -184,7 +184,7 @@ defmodule Penstock.Process.GatedChildRestartTest do
       assert log =~ "the gate #{inspect(name)} is not running any more: "
     end
 
-    test "of a child that start_child/3 started asks the pool first, as any other" do
+    test "of a child of start_child/3 takes a free permit, and reads no stack" do
       name = unique_name()
       {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: name, limit: 3, max_restarts: 10)
       {:ok, child} = Penstock.DynamicSupervisor.start_child(name, spec_of(1))
@@ -208,7 +208,7 @@ defmodule Penstock.Process.GatedChildRestartTest do
       Penstock.DynamicSupervisor.stop(name)
     end
 
-    test "of a transient child that ended well is none, and a temporary one is let go" do
+    test "is not made for a temporary child, or a transient one that ended well" do
       pool = Pool.new(limit: 2)
       {:ok, supervisor} = DynamicSupervisor.start_link([])
       {:ok, transient} = DynamicSupervisor.start_child(supervisor, spec(1, pool, restart: :transient))
@@ -220,7 +220,7 @@ defmodule Penstock.Process.GatedChildRestartTest do
     end
   end
 
-  test "limits hold while all children of a full pool are killed at once, and many hammer it" do
+  test "killed children and competing spawners never hold more than the limit and the overdraft" do
     pool = Pool.new(limit: 100, max_waiting: 0)
     {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 100_000)
     for n <- 1..100, do: {:ok, _} = DynamicSupervisor.start_child(supervisor, spec(n, pool))

@@ -14,7 +14,8 @@ defmodule Penstock.Process.GatedChildTest do
     end
   end
 
-  # As GenStage's: it starts a child for each event, which is the last argument, without a call.
+  # Starts a child for each event, which is the last argument, as GenStage's consumer supervisor
+  # does: not in a call.
   defmodule Consumers do
     use GenServer
     def start_link(spec), do: GenServer.start_link(__MODULE__, spec)
@@ -40,7 +41,7 @@ defmodule Penstock.Process.GatedChildTest do
   end
 
   describe "child_spec/2" do
-    test "keeps all but the start, and says the modules" do
+    test "keeps all fields but the start, and adds the modules" do
       for {given, id, modules} <- [
             {{Agent, fn -> 1 end}, Agent, [Agent]},
             {%{id: :mine, start: {Agent, :start_link, [fn -> 1 end]}}, :mine, [Agent]},
@@ -67,7 +68,7 @@ defmodule Penstock.Process.GatedChildTest do
       assert Map.delete(Penstock.child_spec(full, MyApp.NoPool), :start) == Map.delete(full, :start)
     end
 
-    test "leaves what is no child spec to the supervisor, or raises as Supervisor does" do
+    test "passes a wrong child spec on to the supervisor, or raises as Supervisor does" do
       pool = Pool.new(limit: 1)
       {:ok, supervisor} = DynamicSupervisor.start_link([])
 
@@ -86,7 +87,7 @@ defmodule Penstock.Process.GatedChildTest do
       assert Pool.info(pool).acquired == 0
     end
 
-    test "a start function that returns garbage gets the error of the plain supervisor, and the permit is back" do
+    test "returns the permit if the start function starts nothing, and the error is that without a gate" do
       pool = Pool.new(limit: 1)
       {:ok, supervisor} = DynamicSupervisor.start_link([])
 
@@ -130,7 +131,7 @@ defmodule Penstock.Process.GatedChildTest do
           :ok = Pool.release(pool)
         end
 
-        # Refused where it is asked for, too.
+        # Starts of stopped children and of simple_one_for_one are refused, too.
         :ok = Pool.acquire(pool)
         assert Supervisor.restart_child(static, :ours) == {:error, :full}
         assert :supervisor.start_child(simple, []) == {:error, :full}
@@ -141,7 +142,7 @@ defmodule Penstock.Process.GatedChildTest do
       end
     end
 
-    test "of consumers' supervisors has the event last, and counts as a restart" do
+    test "by a consumer supervisor has the event as last argument, and counts as a restart" do
       pool = Pool.new(limit: 1, max_overdraft: 1)
       {:ok, consumers} = Consumers.start_link(spec(:ours, pool, restart: :temporary))
       send(consumers, {:events, self(), [:e1, :e2, :e3]})
@@ -181,14 +182,14 @@ defmodule Penstock.Process.GatedChildTest do
   describe "behind a name that was never started" do
     @misspelt MyApp.Misspelt
 
-    test "a static child fails to start, and says so" do
+    test "a static child fails to start, with the name in the error" do
       assert {:error, {:shutdown, {:failed_to_start_child, 1, {:EXIT, {%ArgumentError{message: message}, _stack}}}}} =
                Supervisor.start_link([spec(1, @misspelt)], strategy: :one_for_one)
 
       assert message =~ "named MyApp.Misspelt is running"
     end
 
-    test "a child that is asked for fails to start, and says so" do
+    test "a child of start_child fails to start, with the name in the error" do
       {:ok, supervisor} = DynamicSupervisor.start_link([])
       assert {:error, {%ArgumentError{message: message}, _}} = start_child(supervisor, @misspelt)
       assert message =~ "named MyApp.Misspelt is running"
@@ -217,7 +218,7 @@ defmodule Penstock.Process.GatedChildTest do
   end
 
   describe "static children" do
-    test "are let in on overdraft while their supervisor begins, up to its bound" do
+    test "exceed the limit while their supervisor initialises, up to max_overdraft" do
       pool = Pool.new(limit: 1, max_overdraft: 1)
       {:ok, supervisor} = Supervisor.start_link([spec(1, pool), spec(2, pool)], strategy: :one_for_one)
       assert %{in_use: 2, overdraft: 1} = Pool.info(pool)
@@ -230,7 +231,7 @@ defmodule Penstock.Process.GatedChildTest do
       eventually(fn -> counts(pool) == {0, 0, 0} end)
     end
 
-    test "of a nested supervisor that its parent builds again keep their permits" do
+    test "of a nested supervisor that its parent starts again keep their permits" do
       pool = Pool.new(limit: 2, max_overdraft: 2)
 
       nested = %{

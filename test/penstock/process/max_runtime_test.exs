@@ -1,5 +1,5 @@
 defmodule Penstock.Process.MaxRuntimeTest do
-  # Deadlines of processes against their ends, and against a VM that is busy or has many due.
+  # Deadlines of processes: the kill, an end at the same instant, busy schedulers, many at once.
   #
   # | scenario                                 | rules out                                       |
   # |------------------------------------------|-------------------------------------------------|
@@ -15,7 +15,8 @@ defmodule Penstock.Process.MaxRuntimeTest do
   # ms that a process may be late; see `Penstock.spawn/3`.
   @grace 100
 
-  # As in a release: on a busy VM a module that has to be loaded first takes longer than what is measured here.
+  # Loads all modules, as a release does. On a busy VM, to load one takes longer than the lateness
+  # that is measured here.
   setup_all do
     :penstock |> Application.spec(:modules) |> Enum.each(&Code.ensure_loaded!/1)
   end
@@ -26,9 +27,9 @@ defmodule Penstock.Process.MaxRuntimeTest do
   # Starts one process for each of `runtimes`, one after another. Returns, in ms, the earliest
   # instant at which each may die, and how late it died.
   #
-  # The time of a process begins between two measured instants: before its creation, and its first
-  # own act. The reaper that kills it and the process that notes its death wait for a scheduler:
-  # up to three times the stall of one scheduler is not ours.
+  # The runtime of a process begins between two measured instants: before its creation, and its
+  # first act. The reaper that kills it, and the test that sees its death, wait for a scheduler.
+  # So the machine adds up to three times the stall of one scheduler.
   defp lateness(runtimes, fun) do
     pool = Pool.new(limit: length(runtimes))
 
@@ -59,7 +60,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
             assert_receive {:DOWN, monitor, :process, pid, :killed}
             ended = now()
             {^pid, before, max_runtime} = Map.fetch!(started, monitor)
-            # One that never came to its first act says nothing about how late it was.
+            # A process that died before its first act does not show how late it died.
             began = receive(do: ({:began, ^pid, began} -> began), after: (0 -> ended))
             {ended - before - max_runtime, ended - began - max_runtime}
           end
@@ -83,7 +84,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
     assert %{killed: 1, in_use: 1, released_by_exit: 1} = Pool.info(pool)
   end
 
-  test "so do links, whether or not the process traps exits" do
+  test "a linked process sees the kill, also of a process that traps exits" do
     pool = Pool.new(limit: 2)
     Process.flag(:trap_exit, true)
 
@@ -121,7 +122,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
 
   def forever, do: never()
 
-  test "one that ends in time is neither killed nor counted" do
+  test "a process that ends in time is neither killed nor counted" do
     pool = Pool.new(limit: 20)
 
     for _ <- 1..20 do
@@ -133,12 +134,12 @@ defmodule Penstock.Process.MaxRuntimeTest do
     assert Pool.info(pool).killed == 0
   end
 
-  test "none is early, and none more than 100 ms late, however many are due at once" do
+  test "of 400 processes none is killed early, and none more than 100 ms late" do
     {ages, slack} = lateness(for(n <- 1..400, do: 100 + rem(n * 7, 300)), &never/0)
     assert Enum.filter(ages, fn {at_most, at_least} -> at_most < 0 or at_least > @grace + slack end) == []
   end
 
-  test "also when all schedulers are busy" do
+  test "on busy schedulers none is killed early, and none more than 100 ms late" do
     busy = for _ <- 1..(System.schedulers_online() * 4), do: spawn_link(fn -> busy(0) end)
     {ages, slack} = lateness([50, 50, 50, 50, 50], fn -> busy(0) end)
 
@@ -152,14 +153,14 @@ defmodule Penstock.Process.MaxRuntimeTest do
 
   defp busy(n), do: busy(n + 1)
 
-  # A killed process dies only when it gets to run: the reaper has a higher priority, and must let
-  # it.
-  test "however many are due at once on one scheduler, all are killed, and others run meanwhile" do
+  # A killed process dies only when it runs again: the reaper has a higher priority, and must
+  # yield.
+  test "150,000 processes due at once on one scheduler are killed, and another process runs meanwhile" do
     flags = "+S 1:1 +P 500000"
     assert ChildVM.run(ChildJobs, :overdue, [150_000], flags) == %{killed: 150_000, witness: true}
   end
 
-  test "what ends at the very instant is either over in time or killed and counted, never both" do
+  test "a task that ends at its deadline has either answered, or was killed and counted" do
     pool = Pool.new(limit: 1_000)
     Process.flag(:trap_exit, true)
 
@@ -183,7 +184,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
     assert Pool.info(pool).killed == Enum.count(outcomes, &(&1 == {{:exit, :killed}, :killed}))
   end
 
-  test "what fails at the very instant, too" do
+  test "a process that fails at its deadline has either failed, or was killed and counted" do
     pool = Pool.new(limit: 1_000)
 
     monitors =
@@ -203,13 +204,13 @@ defmodule Penstock.Process.MaxRuntimeTest do
     assert Pool.info(pool).killed == Enum.count(reasons, &(&1 == :killed))
   end
 
-  test "a pool that is closed, or whose handle is gone, kills nevertheless" do
+  test "a deadline outlives its pool, closed or dropped" do
     name = :"#{__MODULE__}.Closed"
     {:ok, owner} = Pool.start_link(name: name, limit: 1)
     {:ok, {named, named_monitor}} = Penstock.spawn_monitor(name, &never/0, max_runtime: 100)
     me = self()
 
-    # In a process of its own, with which the handle goes.
+    # The pool is dropped with the only process that refers to it.
     spawn(fn ->
       {:ok, pid} = Penstock.spawn(Pool.new(limit: 1), &never/0, max_runtime: 100)
       send(me, {:started, pid})
@@ -223,7 +224,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
     assert_receive {:DOWN, ^unnamed_monitor, :process, ^unnamed, :killed}, 5_000
   end
 
-  test "can be the largest that there is" do
+  test "the longest :max_runtime is accepted" do
     pool = Pool.new(limit: 1)
     {:ok, pid} = Penstock.spawn(pool, &never/0, max_runtime: 2_147_483_647)
     Process.exit(pid, :kill)
@@ -231,7 +232,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
     assert Pool.info(pool).killed == 0
   end
 
-  test "run has no such option, and other values are refused before anything is taken" do
+  test "run has no :max_runtime, and wrong values are refused before a permit is taken" do
     pool = Pool.new(limit: 1)
 
     assert_raise ArgumentError, ~r/unknown option :max_runtime\. Known: :timeout, :permits, :key, :cost$/, fn ->
@@ -249,7 +250,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
     assert %{in_use: 0, acquired: 0} = Pool.info(pool)
   end
 
-  test "a process without a deadline is in time" do
+  test "work without a deadline ends in time" do
     assert Native.deadline_end() == :ok
   end
 end

@@ -1,11 +1,12 @@
 defmodule Penstock.Process.StartKindTest do
-  # Pins what the stacks of supervisors look like, on each Erlang and Elixir that this runs on.
+  # Whether a supervisor starts or restarts a child, told by its stack. The frames differ between
+  # versions of Erlang and Elixir.
   use ExUnit.Case, async: true
 
   alias Penstock.Process.StartKind
 
   defmodule Child do
-    # As Penstock.Process.GatedChild calls it: from the function that the supervisor calls.
+    # Asks as Penstock.Process.GatedChild does: in the function that the supervisor calls.
     def start_link(to, _ \\ nil, _ \\ nil) do
       kind = StartKind.of_caller()
       send(to, {:kind, kind})
@@ -42,11 +43,11 @@ defmodule Penstock.Process.StartKindTest do
 
   defp die(pid), do: send(pid, :die)
 
-  # Of three, when the last one dies.
+  # How many of three children are started again when the last one dies.
   defp restarted(:one_for_all), do: 3
   defp restarted(_other), do: 1
 
-  test "a DynamicSupervisor's" do
+  test "a DynamicSupervisor: a start is told from a restart" do
     {:ok, supervisor} = DynamicSupervisor.start_link([])
     {:ok, child} = DynamicSupervisor.start_child(supervisor, Child.spec(:child))
     assert kinds(1) == [:start]
@@ -54,7 +55,7 @@ defmodule Penstock.Process.StartKindTest do
     assert kinds(1) == [:restart]
   end
 
-  test "a DynamicSupervisor's with extra arguments, asked through a partition" do
+  test "a DynamicSupervisor with extra arguments, through a PartitionSupervisor: a start is told from a restart" do
     name = :"#{__MODULE__}.Partitions"
     spec = {DynamicSupervisor, extra_arguments: [self()]}
     {:ok, _} = PartitionSupervisor.start_link(child_spec: spec, name: name, partitions: 1)
@@ -66,7 +67,7 @@ defmodule Penstock.Process.StartKindTest do
   end
 
   for strategy <- [:one_for_one, :one_for_all, :rest_for_one] do
-    test "a Supervisor's, #{strategy}" do
+    test "a Supervisor, #{strategy}: its static children count as restarts, restart_child as a start" do
       strategy = unquote(strategy)
       {:ok, supervisor} = Supervisor.start_link([Child.spec(1), Child.spec(2)], strategy: strategy, max_restarts: 10)
       assert kinds(2) == [:restart, :restart]
@@ -81,7 +82,7 @@ defmodule Penstock.Process.StartKindTest do
     end
   end
 
-  test "Erlang's simple_one_for_one's" do
+  test "a simple_one_for_one of Erlang: a start is told from a restart" do
     {:ok, supervisor} = :supervisor.start_link(SimpleOneForOne, self())
     {:ok, child} = :supervisor.start_child(supervisor, [:extra])
     assert kinds(1) == [:start]
@@ -89,7 +90,7 @@ defmodule Penstock.Process.StartKindTest do
     assert kinds(1) == [:restart]
   end
 
-  test "a PartitionSupervisor's" do
+  test "a PartitionSupervisor: all starts count as restarts" do
     name = :"#{__MODULE__}.Parts"
     {:ok, _} = PartitionSupervisor.start_link(child_spec: Child.spec(:child), name: name, partitions: 1)
     assert kinds(1) == [:restart]
@@ -98,7 +99,7 @@ defmodule Penstock.Process.StartKindTest do
     assert kinds(1) == [:restart]
   end
 
-  test "a nested supervisor's that its parent builds again" do
+  test "a nested supervisor that its parent starts again: its static child counts as a restart" do
     nested = %{id: Nested, start: {Nested, :start_link, [self()]}, type: :supervisor}
     {:ok, top} = Supervisor.start_link([nested], strategy: :one_for_one)
     assert kinds(1) == [:restart]
@@ -109,20 +110,20 @@ defmodule Penstock.Process.StartKindTest do
     assert kinds(1) == [:restart]
   end
 
-  test "a nested supervisor that is asked for is told by its own stack" do
+  test "a nested supervisor of start_child: its static child counts as a restart" do
     {:ok, top} = DynamicSupervisor.start_link([])
     {:ok, _} = DynamicSupervisor.start_child(top, %{id: Nested, start: {Nested, :start_link, [self()]}})
     assert kinds(1) == [:restart]
   end
 
-  test "of GenStage's consumer supervisor, by the frames that it has" do
+  test "GenStage's consumer supervisor: a start is told from a restart by the frames of each" do
     frame = fn module, function, arity -> {module, function, arity, []} end
     start = [frame.(ConsumerSupervisor, :start_events, 6), frame.(GenStage, :handle_info, 2)]
     restart = [frame.(ConsumerSupervisor, :restart_child, 3), frame.(GenStage, :handle_info, 2)]
     assert {StartKind.of(start), StartKind.of(restart)} == {:start, :restart}
   end
 
-  test "a stack that shows nothing is a restart's" do
+  test "a stack without frames counts as a restart" do
     assert StartKind.of([]) == :restart
   end
 end

@@ -1,7 +1,21 @@
 defmodule Penstock.Supervision.FrontTest do
-  # Elixir's own functions, called with the name of one of Penstock's supervisors: what is left
-  # over when an application moves from there to here.
+  # Elixir's own functions, called with the name of one of Penstock's supervisors. An application
+  # that moves to Penstock may still have such calls. Most cases run with one partition, and with
+  # two: then a supervisor is between the partitions and the front.
+  #
+  # | call or event                          | rules out                                      |
+  # |----------------------------------------|------------------------------------------------|
+  # | each function that starts a child      | a child that does not pass the limit           |
+  # | functions that read or end children    | an answer of one partition only                |
+  # | messages, calls and exits of strangers | a front that they end                          |
+  # | a suspended partition                  | a front that waits for it                      |
+  # | the kill of the front                  | partitions, children or a name that outlive it |
+  # | a partition that gives up              | a front without a partition                    |
+  # | the directory loses the supervisor     | a supervisor that callers no longer find       |
+  # | a start under a name that is taken     | a caller that dies of the failed start         |
   use Penstock.PoolCase, async: true
+
+  import Penstock.CrashReports
 
   alias Penstock.Supervision.{Group, Partitions}
 
@@ -28,7 +42,7 @@ defmodule Penstock.Supervision.FrontTest do
 
   defp child(%{name: name}, opts), do: Penstock.Task.Supervisor.start_child(name, &never/0, opts)
 
-  # What starts something under a supervisor, in Elixir and in OTP.
+  # The functions of Elixir and OTP that start a child of a supervisor.
   defp starting do
     spec = %{id: 1, start: {Agent, :start_link, [fn -> 1 end]}}
 
@@ -62,9 +76,9 @@ defmodule Penstock.Supervision.FrontTest do
       @kind kind
       @partitions partitions
 
-      test "refuses each starting function of Elixir's, and nothing dies or starts" do
-        %{name: name, pid: pid, pool: pool, below: below} = crew = start!(@kind, @partitions)
-        {:ok, child} = child(crew, [])
+      test "refuses each Elixir function that starts a child, and nothing dies or starts" do
+        %{name: name, pid: pid, pool: pool, below: below} = started = start!(@kind, @partitions)
+        {:ok, child} = child(started, [])
 
         for supervisor <- [name, pid], function <- starting() do
           shown = shown(function, supervisor)
@@ -77,6 +91,8 @@ defmodule Penstock.Supervision.FrontTest do
         assert DynamicSupervisor.count_children(name).active == 1
         assert Pool.info(pool).in_use == 1
         refute_received {:EXIT, ^pid, _}
+        # The stream of `Task.Supervisor` has a bare process, which the refusal crashes.
+        await_crash_reports()
       end
 
       test "names the function to call" do
@@ -86,9 +102,9 @@ defmodule Penstock.Supervision.FrontTest do
         assert Task.Supervisor.start_child(name, fn -> :ok end) == answer
       end
 
-      test "answers what reads and what ends, for all partitions, through both modules" do
-        %{name: name, pid: pid} = crew = start!(@kind, @partitions)
-        pids = for n <- 1..4, do: elem({:ok, _} = child(crew, partition_key: n), 1)
+      test "answers the functions that read and that end, for all partitions, through both modules" do
+        %{name: name, pid: pid} = started = start!(@kind, @partitions)
+        pids = for n <- 1..4, do: elem({:ok, _} = child(started, partition_key: n), 1)
 
         assert Enum.sort(for {:undefined, pid, :worker, _} <- DynamicSupervisor.which_children(name), do: pid) ==
                  Enum.sort(pids)
@@ -117,7 +133,7 @@ defmodule Penstock.Supervision.FrontTest do
         for request <- requests, do: assert({:error, _} = GenServer.call(name, request))
         stranger = spawn(&never/0)
         downs = [{:DOWN, make_ref(), :process, stranger, :x}, {make_ref(), :answer}]
-        # A forged end of the supervisor below, which lives.
+        # One of them is a forged exit of the supervisor below, which is alive.
         others = [{:EXIT, stranger, :kill}, {:EXIT, hd(below), :kill} | downs]
         for message <- requests ++ others, do: send(name, message)
         for message <- requests, do: GenServer.cast(name, message)
@@ -131,7 +147,7 @@ defmodule Penstock.Supervision.FrontTest do
         assert Enum.all?(below, &Process.alive?/1)
       end
 
-      test "answers while a partition is in the middle of a start, which it does not wait for" do
+      test "answers while a partition is busy, without a wait for it" do
         %{name: name, below: [partition | _]} = start!(@kind, @partitions)
         :ok = :sys.suspend(partition)
         reader = Task.async(fn -> DynamicSupervisor.which_children(name) end)
@@ -141,21 +157,23 @@ defmodule Penstock.Supervision.FrontTest do
         assert Task.await(reader) == []
       end
 
-      test "ends with the reason of what is below it, and takes that along when it is killed" do
-        %{name: name, pid: pid, pool: pool, below: below} = crew = start!(@kind, @partitions)
-        for n <- 1..4, do: {:ok, _} = child(crew, partition_key: n)
-        monitors = for process <- below, do: Process.monitor(process)
+      test "takes its partitions and their children along when it is killed" do
+        %{name: name, pid: pid, pool: pool, below: below} = started = start!(@kind, @partitions)
+        for n <- 1..4, do: {:ok, _} = child(started, partition_key: n)
+        # A supervisor reports the kill of its parent before it ends.
+        group = :sys.get_state(pid).below
+        monitors = for process <- Enum.uniq([group | below]), do: Process.monitor(process)
         kill(pid)
         for monitor <- monitors, do: assert_receive({:DOWN, ^monitor, _, _, _})
         eventually(fn -> counts(pool) == {0, 0, 0} end)
         eventually(fn -> Process.whereis(name) == nil end)
-        # Nothing is remembered of it.
+        # The directory has forgotten the name.
         eventually(fn -> :ets.lookup(Penstock.Supervision.Directory, name) == [] end)
       end
     end
   end
 
-  test "a supervisor that restarts too often ends its front, in the orderly way of supervisors" do
+  test "a partition that restarts too often ends its front with :shutdown" do
     name = unique_name()
     {:ok, pid} = Penstock.DynamicSupervisor.start_link(name: name, limit: 5, max_restarts: 0)
     {:ok, child} = Penstock.DynamicSupervisor.start_child(name, {Agent, fn -> 1 end})
@@ -164,10 +182,10 @@ defmodule Penstock.Supervision.FrontTest do
     eventually(fn -> Penstock.Native.pool_info(name) == :no_pool end)
   end
 
-  test "no persistent term remembers a supervisor: its change would stop every process" do
+  test "no persistent term has a supervisor's name, since its change would scan all processes" do
     for kind <- [Penstock.DynamicSupervisor, Penstock.Task.Supervisor] do
-      %{name: name} = crew = start!(kind, 1)
-      assert {:ok, _} = child(crew, [])
+      %{name: name} = started = start!(kind, 1)
+      assert {:ok, _} = child(started, [])
       assert for({{_module, ^name} = key, _value} <- :persistent_term.get(), do: key) == []
     end
   end
@@ -179,14 +197,14 @@ defmodule Penstock.Supervision.FrontTest do
         do: assert(GenServer.call(name, {request, :id}) == {:error, :not_found})
   end
 
-  test "children are found when the directory is lost" do
-    %{name: name, pid: pid} = crew = start!(Penstock.Task.Supervisor, 2)
+  test "a child can be started after the directory has lost the supervisor" do
+    %{name: name, pid: pid} = started = start!(Penstock.Task.Supervisor, 2)
     :ets.delete(Penstock.Supervision.Directory, name)
-    assert {:ok, _} = child(crew, [])
+    assert {:ok, _} = child(started, [])
     assert [{^name, %{pid: ^pid}}] = :ets.lookup(Penstock.Supervision.Directory, name)
   end
 
-  test "a start that fails returns its error, and takes nobody along" do
+  test "a failed start returns its error, and does not end the caller" do
     name = unique_name()
     Process.register(spawn(&never/0), :"#{name}.Partition1")
     assert {:error, {:already_started, _}} = Penstock.Task.Supervisor.start_link(name: name, limit: 1)

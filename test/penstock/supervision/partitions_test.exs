@@ -1,5 +1,17 @@
 defmodule Penstock.Supervision.PartitionsTest do
-  # What both of Penstock's supervisors do alike: starting, owning a pool, ending.
+  # The start, the pool and the end of a supervisor. Each case runs with
+  # Penstock.DynamicSupervisor and with Penstock.Task.Supervisor.
+  #
+  # | scenario                             | rules out                                          |
+  # |--------------------------------------|----------------------------------------------------|
+  # | a limit of its own, or a shared gate | a child beyond the limit; a refusal that is a call |
+  # | several partitions                   | a limit for each partition                         |
+  # | a partition is killed                | a permit that its children keep                    |
+  # | the supervisor is killed             | children that live on; a pool that is not adopted  |
+  # | an orderly end                       | a name that stays taken                            |
+  # | a restart while children end slowly  | a supervisor that cannot start again               |
+  # | a caller killed while it waits       | a child or a permit that stays                     |
+  # | bad input                            | a permit that is taken before the check            |
   use Penstock.PoolCase, async: true
 
   alias Penstock.Supervision.{Group, Partitions}
@@ -15,7 +27,7 @@ defmodule Penstock.Supervision.PartitionsTest do
     {name, pid}
   end
 
-  # Elixir's own supervisors, which the children are under.
+  # Returns Elixir's own supervisors, which the children are under.
   defp partitions(module, name) do
     for partition <- Group.partitions(Partitions.fetch!(module, name)), do: Process.whereis(partition)
   end
@@ -46,7 +58,7 @@ defmodule Penstock.Supervision.PartitionsTest do
     describe "#{inspect(module)}" do
       @module module
 
-      test "is under a supervisor by its name, and is that of the process" do
+      test "registers its name, and owns the pool of the name" do
         name = unique_name()
         pid = start_supervised!({@module, name: name, limit: 3})
         assert Process.whereis(name) == pid
@@ -54,7 +66,7 @@ defmodule Penstock.Supervision.PartitionsTest do
         assert {:error, {:already_started, ^pid}} = @module.start_link(name: name, limit: 3)
       end
 
-      test "admits up to its limit, which can be changed, and a refusal does not reach it" do
+      test "admits up to its limit, which can be changed, and refuses while its processes are suspended" do
         {name, pid} = start!(@module, limit: 2, max_restarts: 5)
         assert {:ok, first} = one(@module, name)
         assert {:ok, second} = one(@module, pid)
@@ -90,7 +102,7 @@ defmodule Penstock.Supervision.PartitionsTest do
         partitions = partitions(@module, name)
         under = for child <- children, do: Enum.find(partitions, &(child in elem(Process.info(&1, :links), 1)))
         assert length(Enum.uniq(under)) > 1
-        # One key, one partition.
+        # Children with the same key are in the same partition.
         kill(hd(children))
         {:ok, a} = one(@module, name, partition_key: :k, timeout: 5_000)
         kill(Enum.at(children, 1))
@@ -115,7 +127,7 @@ defmodule Penstock.Supervision.PartitionsTest do
         assert one(@module, name) == {:error, :full}
       end
 
-      test "killed, it takes its children with it, and the next of its name takes over the pool" do
+      test "that is killed takes its children along, and the next of its name adopts the pool" do
         {name, pid} = start!(@module, limit: 5, max_waiting: 7)
         for _ <- 1..5, do: {:ok, _} = one(@module, name)
         :ok = Pool.update(name, limit: 6)
@@ -125,7 +137,7 @@ defmodule Penstock.Supervision.PartitionsTest do
         assert %{limit: 6, owner: ^next, acquired: 5} = Pool.info(name)
       end
 
-      test "ended in an orderly way, it closes its pool, and the next of its name has a new one" do
+      test "that ends in an orderly way closes its pool, and the next of its name has a new one" do
         for {ending, n} <- Enum.with_index([:normal, :shutdown, {:shutdown, :why}, :stop]) do
           {name, pid} = start!(@module, limit: 5)
           {:ok, _} = one(@module, name)
@@ -137,7 +149,7 @@ defmodule Penstock.Supervision.PartitionsTest do
             true -> Process.exit(pid, ending) && assert_receive({:EXIT, ^pid, ^ending})
           end
 
-          # At once, without a wait for the janitor.
+          # The name is free at once, without the janitor.
           {:ok, next} = @module.start_link(name: name, limit: 5)
           assert %{limit: 5, owner: ^next, acquired: 0, in_use: 0} = Pool.info(name)
           GenServer.stop(next)
@@ -145,7 +157,7 @@ defmodule Penstock.Supervision.PartitionsTest do
         end
       end
 
-      test "under a supervisor that stops, leaves nothing" do
+      test "leaves no permit and no name when its supervisor stops" do
         name = unique_name()
         pool = start_pool(limit: 3)
         {:ok, top} = Supervisor.start_link([{@module, name: name, gate: pool}], strategy: :one_for_one)
@@ -157,14 +169,14 @@ defmodule Penstock.Supervision.PartitionsTest do
           one(@module, name)
         end
 
-        # Nor is another process of that name.
+        # Another process with the name is no supervisor.
         Process.register(self(), name)
         assert_raise ArgumentError, fn -> one(@module, name) end
         Process.unregister(name)
         assert Pool.info(pool).acquired == 3
       end
 
-      test "of several partitions, killed while children take their time to end, it is there again" do
+      test "with two partitions is restarted after a kill, although its children end slowly" do
         name = unique_name()
         spec = {@module, name: name, limit: 10, partitions: 2}
         {:ok, top} = Supervisor.start_link([spec], strategy: :one_for_one)
@@ -187,14 +199,17 @@ defmodule Penstock.Supervision.PartitionsTest do
 
         for _ <- 1..4, do: assert_receive(:ready)
         old = Process.whereis(name)
+        # The supervisor of the partitions reports the kill of the front after they have ended.
+        monitor = Process.monitor(:sys.get_state(old).below)
         kill(old)
         eventually(fn -> Process.whereis(name) not in [nil, old] and match?({:ok, _}, try_one(@module, name)) end)
+        await_down(monitor)
         assert Process.alive?(top)
         Supervisor.stop(top)
       end
 
       @tag :capture_log
-      test "bad input" do
+      test "raises for bad input, and takes no permit" do
         pool = start_pool(limit: 1)
 
         for {opts, message} <- [
@@ -218,7 +233,7 @@ defmodule Penstock.Supervision.PartitionsTest do
           assert Exception.message(error) =~ message
         end
 
-        # The pool of somebody else is not taken over.
+        # The pool of another owner is not taken over.
         assert {:error, {:already_started, owner}} = @module.start_link(name: pool, limit: 1)
         assert owner == Pool.info(pool).owner
 
@@ -235,7 +250,7 @@ defmodule Penstock.Supervision.PartitionsTest do
         assert Pool.info(name).acquired == 0
       end
 
-      test "what is no pid, and a partition key that is too large, raise" do
+      test "raises for a wrong pid, and for a partition key that is too large" do
         {name, _pid} = start!(@module, limit: 5, partitions: 2)
 
         for bad <- [nil, :pid, "pid", make_ref()] do
@@ -250,7 +265,7 @@ defmodule Penstock.Supervision.PartitionsTest do
         assert {:ok, _child} = one(@module, name, partition_key: {:tenant, "a"})
       end
 
-      test "max_runtime ends children, and counts them" do
+      test "kills and counts children past their :max_runtime" do
         {name, _} = start!(@module, limit: 1)
         {:ok, child} = one(@module, name, max_runtime: 30)
         monitor = Process.monitor(child)
@@ -259,7 +274,7 @@ defmodule Penstock.Supervision.PartitionsTest do
         eventually(fn -> Pool.info(name).killed == 1 end)
       end
 
-      test "a starter that is killed while it waits for the supervisor leaves nothing" do
+      test "has no child and no permit of a caller that is killed while it waits" do
         {name, _pid} = start!(@module, limit: 1)
         [partition] = partitions(@module, name)
         :ok = :sys.suspend(partition)
@@ -269,7 +284,7 @@ defmodule Penstock.Supervision.PartitionsTest do
         :ok = Pool.acquire(name)
         :ok = Pool.release(name)
         :ok = :sys.resume(partition)
-        # What it asked for is refused, or ends as if it had not been started.
+        # The child is refused, or ends at once.
         _ = :sys.get_state(partition)
         eventually(fn -> counts(name) == {0, 0, 0} and DynamicSupervisor.count_children(name).active == 0 end)
       end

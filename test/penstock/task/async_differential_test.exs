@@ -38,7 +38,8 @@ defmodule Penstock.Task.AsyncDifferentialTest do
 
   defp never, do: receive(do: (:never -> :ok))
 
-  # {name, options, scenario}. A scenario is given what makes a task of a fun, or of {m, f, args}.
+  # {name, options, scenario}. A scenario gets a function that makes a task of a fun, or of
+  # {m, f, args}.
   defp scenarios do
     values() ++ failures() ++ awaiting() ++ surroundings() ++ deaths()
   end
@@ -253,7 +254,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     ]
   end
 
-  ## Pieces
+  # # Pieces
 
   defp caught(fun) do
     fun.()
@@ -275,14 +276,15 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     receive do: ({:DOWN, ^monitor, :process, ^pid, _reason} -> :ended)
   end
 
-  # A task that has answered is linked until it has ended, and a moment longer than its monitor.
+  # The link of a task that has answered lasts until it has ended, a moment longer than its
+  # monitor.
   defp await_linked do
     {:links, linked} = Process.info(self(), :links)
     Enum.each(linked, &await_end/1)
     if linked != [], do: await_linked()
   end
 
-  # It has come to `never/0`.
+  # Returns when the task is in `never/0`.
   defp await_waiting(pid) do
     case Process.info(pid, [:status, :dictionary]) do
       [status: :waiting, dictionary: [_, _, _ | _]] ->
@@ -294,7 +296,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     end
   end
 
-  ## The comparison
+  # # The comparison
 
   defp observe(async, scenario, options) do
     me = self()
@@ -365,12 +367,12 @@ defmodule Penstock.Task.AsyncDifferentialTest do
       pool = Pool.new(limit: 100)
       theirs = observe(&theirs/1, scenario, options)
       assert {name, observe(&ours(pool, &1), scenario, options)} == {name, theirs}
-      # The monitors of all holders have run when all is granted.
+      # All monitors of holders have fired when all permits are granted.
       assert {name, Pool.acquire(pool, permits: 100)} == {name, :ok}
     end
   end
 
-  test "and so they are with a limit of time" do
+  test "all scenarios are seen the same with a :max_runtime" do
     for {name, options, scenario} <- scenarios() do
       pool = Pool.new(limit: 100)
       theirs = observe(&theirs/1, scenario, options)

@@ -1,6 +1,6 @@
 defmodule Penstock.Task.ComposedStreamsTest do
-  # Streams of streams give what `Enum` gives. Some of them undo the pause after an element, so
-  # that several come in one step.
+  # Streams of streams must give the results of `Enum`. Some of them undo the pause after an
+  # element, so that several come in one step.
   #
   # | scenario                                | rules out                                        |
   # |-----------------------------------------|--------------------------------------------------|
@@ -32,7 +32,7 @@ defmodule Penstock.Task.ComposedStreamsTest do
     )
   end
 
-  # {name, what makes the stream}, each of them finite.
+  # {name, a function that makes a finite stream}.
   defp shapes do
     [
       {"take, and take", fn -> Stream.concat(three(), three()) end},
@@ -141,7 +141,7 @@ defmodule Penstock.Task.ComposedStreamsTest do
     end
   end
 
-  test "what came in one step waits for its permits, and is dropped with the stream" do
+  test "elements of one step wait for permits, and are dropped with a refused stream" do
     pool = Pool.new(limit: 1)
     :ok = Pool.acquire(pool)
     stream = Bounded.async_stream(pool, Stream.flat_map(1..5, &Stream.take([&1], 1)), & &1, acquire_timeout: 10)
@@ -152,7 +152,7 @@ defmodule Penstock.Task.ComposedStreamsTest do
 
   test "an endless stream that never pauses raises before it fills the memory" do
     pool = Pool.new(limit: 2)
-    # `Stream.take/2` inside of a `Stream.flat_map/2` does so before Elixir 1.20.
+    # `Stream.take/2` inside of a `Stream.flat_map/2` undoes pauses before Elixir 1.20.
     endless = &undo_pauses/2
 
     message =

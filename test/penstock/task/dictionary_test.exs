@@ -1,6 +1,18 @@
 defmodule Penstock.Task.DictionaryTest do
-  # User code may erase its process dictionary, or fill it with foreign values, at any point:
-  # nothing may depend on it.
+  # User code can erase its process dictionary, or fill it with foreign values, at any point. So
+  # nothing may depend on it. `disturbances/0` has the six ways that are tried.
+  #
+  # | disturbed dictionary                | rules out                                         |
+  # |-------------------------------------|---------------------------------------------------|
+  # | of a task, before each of five ends | another exit reason; a permit that stays          |
+  # | of a task that raises               | a log without starter or function; a second crash |
+  # | of a task that returns              | a value that is seen before the permit is back    |
+  # | of a task that never ends           | a task that outlives its `:max_runtime`           |
+  # | of a task in a stream               | another result of an element                      |
+  # | of a consumer, its stream suspended | links, messages or permits left behind by a halt  |
+  # | the same, two streams zipped        | the same, when the other stream raises            |
+  # | of a consumer, at each result       | a result that is lost                             |
+  # | of a consumer, before its stream    | foreign `$callers` in its tasks                   |
   use ExUnit.Case, async: true
   import Penstock.PoolCase, only: [all_back: 2, eventually: 1]
   import ExUnit.CaptureLog
@@ -11,7 +23,7 @@ defmodule Penstock.Task.DictionaryTest do
   defp erase, do: :erlang.erase()
   defp never, do: receive(do: (:never -> :ok))
 
-  # What user code can do to the dictionary.
+  # What user code can do to its dictionary.
   defp disturbances do
     [
       fn -> Process.delete(:"$callers") end,
@@ -80,7 +92,7 @@ defmodule Penstock.Task.DictionaryTest do
       refute log =~ "badmatch"
     end
 
-    test "gives its value, and its permit back before that" do
+    test "returns its permit before its value is seen" do
       pool = Pool.new(limit: 1)
 
       for disturb <- disturbances() do
@@ -114,7 +126,7 @@ defmodule Penstock.Task.DictionaryTest do
       assert all_back(pool, 1) == {0, 0, 0}
     end
 
-    test "is a result of its stream as any other" do
+    test "gives the same result of its stream" do
       pool = Pool.new(limit: 2)
 
       for disturb <- disturbances() do
@@ -149,13 +161,14 @@ defmodule Penstock.Task.DictionaryTest do
     next
   end
 
+  # Runs `fun` in a consumer of its own, and returns how the consumer ended.
   defp ends(fun) do
     {consumer, monitor} = spawn_monitor(fn -> exit({:said, fun.()}) end)
     assert_receive {:DOWN, ^monitor, :process, ^consumer, reason}, 10_000
     reason
   end
 
-  # What a stream leaves of itself in a process: links, monitors and messages.
+  # What a stream can leave behind in its consumer.
   defp left, do: Process.info(self(), [:links, :monitors, :messages])
 
   describe "a suspended stream whose consumer disturbs its dictionary" do
@@ -177,7 +190,7 @@ defmodule Penstock.Task.DictionaryTest do
       end
     end
 
-    test "goes on" do
+    test "goes on with the next element" do
       pool = Pool.new(limit: 3)
 
       said =
@@ -194,7 +207,7 @@ defmodule Penstock.Task.DictionaryTest do
       assert all_back(pool, 3) == {0, 0, 0}
     end
 
-    test "holds nothing once it is halted by what was had of it before" do
+    test "holds nothing once it is halted by an older continuation" do
       pool = Pool.new(limit: 3)
 
       said =
@@ -210,7 +223,7 @@ defmodule Penstock.Task.DictionaryTest do
       assert all_back(pool, 3) == {0, 0, 0}
     end
 
-    test "holds nothing although its messages were read, too" do
+    test "holds nothing once it is halted, although its messages were read" do
       pool = Pool.new(limit: 3)
       me = self()
 
@@ -232,7 +245,7 @@ defmodule Penstock.Task.DictionaryTest do
       second = Process.monitor(task)
       Process.exit(task, :shutdown)
       assert_receive {:DOWN, ^second, :process, ^task, :shutdown}
-      # Monitors of one process are told one after the other: the consumer's may be later.
+      # The monitors of a process fire one after the other: the consumer's may fire later.
       eventually(fn -> match?({:messages, [_ | _]}, Process.info(consumer, :messages)) end)
       send(consumer, :second_is_dead)
       assert_receive {:DOWN, ^monitor, :process, ^consumer, said}, 5_000
@@ -288,7 +301,7 @@ defmodule Penstock.Task.DictionaryTest do
     assert all_back(pool, 3) == {0, 0, 0}
   end
 
-  test "a stream of a consumer with foreign callers gives its tasks proper ones" do
+  test "tasks of a consumer with foreign $callers have the consumer as their only caller" do
     pool = Pool.new(limit: 1)
 
     for foreign <- [:foreign, nil, [], %{}] do

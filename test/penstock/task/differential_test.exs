@@ -2,16 +2,16 @@ defmodule Penstock.Task.DifferentialTest do
   # Each scenario runs by `Task.async_stream` and by ours; all that can be observed must be the
   # same: values, exits, the consumer's mailbox, the tasks that still run afterwards.
   #
-  # | scenarios    | vary                                     | rule out a difference in           |
-  # |--------------|------------------------------------------|------------------------------------|
-  # | values       | lists, concurrency, order                | results, and their order           |
-  # | enumerables  | lazy, infinite, nested, failing ones     | pulling ahead, and closing         |
-  # | halts        | consumers that stop, raise, throw, exit  | the tasks that are ended           |
-  # | failures     | ten ends of a task, exits trapped or not | exit reasons, and messages         |
-  # | timeouts     | `:on_timeout`, trapped exits             | which tasks die, with which result |
-  # | deaths       | kills of the consumer or of a task       | the processes that die too         |
-  # | surroundings | messages, dictionaries, links, zip       | traces in the consumer or the task |
-  # | suspensions  | suspended, resumed, halted streams       | the state between two elements     |
+  # | scenarios    | vary                                 | rule out a difference in           |
+  # |--------------|--------------------------------------|------------------------------------|
+  # | values       | lists, concurrency, order            | results, and their order           |
+  # | enumerables  | lazy, infinite, nested, failing ones | pulling ahead, and closing         |
+  # | halts        | a stop, raise, throw or exit         | the tasks that are ended           |
+  # | failures     | ten ends of a task, trapped or not   | exit reasons, and messages         |
+  # | timeouts     | `:on_timeout`, trapped exits         | which tasks die, with which result |
+  # | deaths       | kills of the consumer or of a task   | the processes that die too         |
+  # | surroundings | messages, dictionaries, links, zip   | traces in the consumer or the task |
+  # | suspensions  | suspended, resumed, halted streams   | the state between two elements     |
   #
   # Their code is in test/support/differential/.
   use ExUnit.Case, async: true
@@ -54,13 +54,13 @@ defmodule Penstock.Task.DifferentialTest do
     {theirs, ours, left(pool)}
   end
 
-  # A task that was dead before Elixir came to monitor it has lost its reason there, seldom.
+  # Seldom, a task dies before Elixir monitors it, and Elixir gives `:noproc` as its reason.
   defp theirs(scenario, options) do
     seen = Differential.observe(&elixirs/3, scenario, options)
     if inspect(seen, limit: :infinity) =~ ":noproc", do: theirs(scenario, options), else: seen
   end
 
-  # There, tasks that trap exits run on without a consumer; here they would hold permits.
+  # Elixir's tasks that trap exits outlive their consumer; ours must not, as they hold permits.
   defp all_ended(%{alive: alive} = seen) when alive > 0, do: %{seen | alive: 0}
 
   defp tidied(%{account: {result, messages, false}} = seen), do: %{seen | account: {result, messages, true}}

@@ -1,6 +1,13 @@
 defmodule Penstock.Task.ReportTest do
   # The log of a failing task must be the log of `Task`, except for our own frames in the
   # stacktrace.
+  #
+  # | varies                               | rules out                                        |
+  # |--------------------------------------|--------------------------------------------------|
+  # | nine ends of a task                  | a report that is missing, doubled or reworded    |
+  # | start_link, async and streams        | a report that differs with the way of the start  |
+  # | a fun, or module, function, argument | a report that names our function, not the user's |
+  # | a starter with a name                | a report that names the starter by its pid       |
   use ExUnit.Case
 
   import ExUnit.CaptureLog
@@ -18,7 +25,7 @@ defmodule Penstock.Task.ReportTest do
 
   @ways [:raise, :throw, :exit, :kill, :normal, :shutdown, :shutdown_with, :undefined, :labelled]
 
-  # As text, without what differs from run to run, nor any line of a stacktrace.
+  # Returns the log without pids, times and stacktraces, which differ from run to run.
   defp log(fun) do
     capture_log(fn ->
       {pid, monitor} =
@@ -37,7 +44,7 @@ defmodule Penstock.Task.ReportTest do
   end
 
   for way <- @ways do
-    test "#{way}: start_link and async, with a fun and with module, function and arguments" do
+    test "#{way}: the log of start_link and async is that of Task, with a fun and with an MFA" do
       pool = Pool.new(limit: 1)
       fun = fn -> fail(unquote(way)) end
       mfa = [__MODULE__, :fail, [unquote(way)]]
@@ -51,7 +58,7 @@ defmodule Penstock.Task.ReportTest do
       end
     end
 
-    test "#{way}: a stream" do
+    test "#{way}: the log of a stream is that of Task" do
       pool = Pool.new(limit: 1)
       fun = fn _ -> fail(unquote(way)) end
 
@@ -65,13 +72,13 @@ defmodule Penstock.Task.ReportTest do
     end
   end
 
-  # Not by a task's exit, but over.
+  # Ends the wait in `log/1`, which no task's exit ends here.
   defp consume(stream) do
     _results = Enum.to_list(stream)
     send(self(), {:EXIT, self(), :over})
   end
 
-  test "names the starter, if it has a name" do
+  test "the log names the starter, if it has a name" do
     pool = Pool.new(limit: 1)
 
     name = fn fun ->
@@ -89,7 +96,7 @@ defmodule Penstock.Task.ReportTest do
 
   defp shape(text), do: String.replace(text, ~r/#Function<[^>]*>/, "#Function")
 
-  test "can be formatted where no translator is" do
+  test "a report can be formatted without Elixir's translator" do
     {format, args} =
       Penstock.Task.Report.format(%{
         report: %{name: self(), starter: :me, function: &fail/1, args: [1], reason: {:oops, []}}

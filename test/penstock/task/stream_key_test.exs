@@ -7,14 +7,14 @@ defmodule Penstock.Task.StreamKeyTest do
 
   defp unique_name, do: Module.concat(__MODULE__, "Gate#{System.unique_integer([:positive])}")
 
-  # The clock stands still: what is charged stays charged.
+  # A limiter whose clock stands still, so that charges stay.
   defp limiter(opts) do
     name = unique_name()
     start_supervised!({RateLimiter, [name: name, per: 60_000, clock: :manual] ++ opts}, id: name)
     name
   end
 
-  # Of a limiter with a full burst, how much of a key is used.
+  # Returns how much of the burst a key has used.
   defp used(limiter, key, burst) do
     case RateLimiter.peek(limiter, key) do
       {:allow, remaining} -> burst - 1 - remaining
@@ -22,7 +22,7 @@ defmodule Penstock.Task.StreamKeyTest do
     end
   end
 
-  test "each element goes by its own key" do
+  test "each element is charged to its own key" do
     limiter = limiter(limit: 10)
     elements = for host <- ["a", "b"], n <- 1..3, do: %{host: host, n: n}
     stream = Bounded.async_stream(limiter, elements, & &1.n, key: & &1.host)
@@ -30,7 +30,7 @@ defmodule Penstock.Task.StreamKeyTest do
     assert {used(limiter, "a", 10), used(limiter, "b", 10), used(limiter, :global, 10)} == {3, 3, 0}
   end
 
-  test "each element has its own cost, of a key of all, or of its own" do
+  test "each element has its own cost, with a common key or its own key" do
     limiter = limiter(limit: 20)
     [ok: 1, ok: 2, ok: 3] = limiter |> Bounded.async_stream(1..3, & &1, key: :all, cost: & &1) |> Enum.to_list()
     assert used(limiter, :all, 20) == 6
@@ -66,7 +66,7 @@ defmodule Penstock.Task.StreamKeyTest do
     end
   end
 
-  test "a ban is asked by the key of each element, and none of :key is needed besides" do
+  test "a ban checks the key of each element" do
     ban = unique_name()
     start_supervised!({Ban, name: ban, failures: 5, within: 60_000, ban_for: 60_000})
     :ok = Ban.ban(ban, "bad", 60_000)
@@ -77,7 +77,7 @@ defmodule Penstock.Task.StreamKeyTest do
     assert ban |> Bounded.async_stream(["good"], & &1, key: & &1) |> Enum.to_list() == [ok: "good"]
   end
 
-  test "a pool ignores them: they are not called" do
+  test "a pool calls neither function" do
     pool = Pool.new(limit: 2)
     stream = Bounded.async_stream(pool, 1..3, & &1, key: fn _ -> flunk("called") end, cost: fn _ -> 0 end)
     assert Enum.to_list(stream) == [ok: 1, ok: 2, ok: 3]
@@ -128,7 +128,7 @@ defmodule Penstock.Task.StreamKeyTest do
       end
     end
 
-    test "a nil key, a wrong cost and a key too large raise, and leave nothing" do
+    test "with a nil key, a wrong cost or a key too large raises, and leaves nothing" do
       limiter = limiter(limit: 100)
       before = Process.info(self(), [:links, :monitors])
       me = self()
@@ -155,7 +155,7 @@ defmodule Penstock.Task.StreamKeyTest do
       end
     end
 
-    test "a function of another arity is a term as any other, and no cost" do
+    test "is not one of another arity, which is a key as any term, and a wrong cost" do
       limiter = limiter(limit: 100)
       key = fn -> :key end
       assert limiter |> Bounded.async_stream([1], & &1, key: key) |> Enum.to_list() == [ok: 1]
@@ -178,7 +178,7 @@ defmodule Penstock.Task.StreamKeyTest do
     assert assert_raise(RejectedError, fn -> Enum.to_list(stream) end).reason == {:rate_limited, :infinity}
   end
 
-  test "streams of a supervisor take them, too" do
+  test "streams of a supervisor take both functions" do
     limiter = limiter(limit: 100)
     supervisor = unique_name()
     start_supervised!({Penstock.Task.Supervisor, name: supervisor, gate: limiter})

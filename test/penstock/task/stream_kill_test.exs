@@ -1,14 +1,14 @@
 defmodule Penstock.Task.StreamKillTest do
   # A consumer, a task or the guard of a stream dies at any instant.
   #
-  # | dies, or fails                       | rules out                                            |
-  # |--------------------------------------|------------------------------------------------------|
-  # | a task without its link              | a consumer that dies with it, or waits without end   |
-  # | the consumer, at any instant         | a task or a permit that outlives it                  |
-  # | the consumer, as it begins or closes | a task that traps exits and that the guard missed    |
-  # | every second task, at any instant    | a lost permit; an element without exactly one result |
-  # | the guard                            | a consumer without a guard; tasks that outlive both  |
-  # | the enumerable, as it is closed      | tasks, links and permits behind its exception        |
+  # | dies, or fails                       | rules out                                           |
+  # |--------------------------------------|-----------------------------------------------------|
+  # | a task without its link              | a consumer that dies with it, or waits without end  |
+  # | the consumer, at any instant         | a task or a permit that outlives it                 |
+  # | the consumer, as it begins or closes | a task that traps exits and that the guard missed   |
+  # | every second task, at any instant    | a lost permit; an element without one result        |
+  # | the guard                            | a consumer without a guard; tasks that outlive both |
+  # | the enumerable, as it is closed      | tasks, links and permits behind its exception       |
   use ExUnit.Case, async: true
   import Penstock.PoolCase, only: [all_back: 2]
 
@@ -17,7 +17,7 @@ defmodule Penstock.Task.StreamKillTest do
 
   defp never, do: receive(do: (:never -> :ok))
 
-  test "one that undid its link fails alone" do
+  test "a task that undid its link fails alone" do
     pool = Pool.new(limit: 1)
 
     fun = fn x ->
@@ -47,7 +47,7 @@ defmodule Penstock.Task.StreamKillTest do
     assert all_back(pool, 5) == {0, 0, 0}
   end
 
-  test "nor one that is killed as it begins or closes its stream, whose tasks trap exits" do
+  test "a consumer killed as its stream begins or closes leaves no task that traps exits" do
     pool = Pool.new(limit: 8)
 
     stubborn = fn _ ->
@@ -130,7 +130,7 @@ defmodule Penstock.Task.StreamKillTest do
     assert all_back(pool, 4) == {0, 0, 0}
   end
 
-  test "the guard killed by somebody takes all with it" do
+  test "a killed guard takes the consumer and all tasks with it" do
     pool = Pool.new(limit: 3)
     me = self()
 

@@ -44,14 +44,14 @@ defmodule Penstock.Task.StreamRefusalTest do
       assert Enum.to_list(stream) == [ok: 1]
     end
 
-    test "of a full queue" do
+    test "by a full queue raises" do
       pool = Pool.new(limit: 1, max_waiting: 0)
       :ok = Pool.acquire(pool)
       stream = Bounded.async_stream(pool, [1], & &1)
       assert assert_raise(RejectedError, fn -> Enum.to_list(stream) end).reason == :queue_full
     end
 
-    test "of a pool that is drained or closed meanwhile" do
+    test "by a pool that is drained or closed meanwhile raises :closed" do
       name = :"#{__MODULE__}.Closing"
       {:ok, owner} = Pool.start_link(name: name, limit: 1)
       me = self()
@@ -82,10 +82,10 @@ defmodule Penstock.Task.StreamRefusalTest do
       assert_receive {:DOWN, ^monitor, :process, ^pid, {:rejected, ^name, :closed, {:messages, []}}}
     end
 
-    test "what the consumer does is not counted as waiting" do
+    test "does not come from the time that the consumer takes" do
       pool = Pool.new(limit: 1)
 
-      # Each longer than the one that is pulled meanwhile may wait.
+      # The consumer takes longer for an element than the next one may wait for a permit.
       results =
         pool
         |> Bounded.async_stream(1..4, & &1, max_concurrency: 2, acquire_timeout: 1_000)
@@ -130,7 +130,7 @@ defmodule Penstock.Task.StreamRefusalTest do
       assert %{in_use: 0, acquired: 0} = Pool.info(pool)
     end
 
-    test "a pool that is gone when the stream is used" do
+    test "is also a pool that is gone when the stream is used" do
       name = :"#{__MODULE__}.Gone"
       {:ok, owner} = Pool.start_link(name: name, limit: 1)
       stream = Bounded.async_stream(name, [1], & &1)

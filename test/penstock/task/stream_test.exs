@@ -1,6 +1,6 @@
 defmodule Penstock.Task.StreamTest do
-  # What `Penstock.Task.async_stream` does that `Task.async_stream` does not: one pool bounds many
-  # streams, and their consumers wait for its permits. The same behaviour of both is in
+  # The behaviour of `Penstock.Task.async_stream` that `Task.async_stream` lacks: one pool bounds
+  # many streams, and their consumers wait for its permits. The same behaviour of both is in
   # differential_test.exs; refusals, timeouts and deaths of ours are in stream_*_test.exs.
   use ExUnit.Case, async: true
   import Penstock.PoolCase, only: [all_back: 2, eventually: 1]
@@ -10,14 +10,14 @@ defmodule Penstock.Task.StreamTest do
 
   defp never, do: receive(do: (:never -> :ok))
 
-  defp end_it(linked) do
+  defp kill_linked(linked) do
     Process.unlink(linked)
     monitor = Process.monitor(linked)
     Process.exit(linked, :kill)
     assert_receive {:DOWN, ^monitor, :process, ^linked, :killed}
   end
 
-  # Counts what runs at once, and the most there ever was.
+  # Counts the functions that run at once, and the most that ever did.
   defp gauge, do: :atomics.new(2, [])
 
   defp measured(gauge, fun) do
@@ -92,7 +92,7 @@ defmodule Penstock.Task.StreamTest do
         end
 
       assert pool |> Bounded.async_stream(1..200, & &1, max_concurrency: 1) |> Enum.count() == 200
-      for pid <- greedy, do: end_it(pid)
+      for pid <- greedy, do: kill_linked(pid)
       assert all_back(pool, 3) == {0, 0, 0}
     end
   end
@@ -119,10 +119,11 @@ defmodule Penstock.Task.StreamTest do
           send(me, :over)
         end)
 
-      # One runs, and the next waits for a permit.
+      # One task runs, and the second element waits for a permit.
       assert_receive {:runs, 1, first}
       eventually(fn -> Pool.info(pool).waiting == 1 end)
-      # Its permit goes to the next, and its result is not held back by the third that waits then.
+      # The permit of the first task goes to the second. The first result is delivered although
+      # the third element waits.
       send(first, :go)
       assert_receive {:seen, {:ok, 1}}
       assert_receive {:runs, 2, second}
@@ -138,7 +139,7 @@ defmodule Penstock.Task.StreamTest do
       assert all_back(pool, 2) == {0, 0, 0}
     end
 
-    test "the element was pulled first, and no more than that" do
+    test "one element has been pulled, and no more" do
       pool = Pool.new(limit: 1)
       :ok = Pool.acquire(pool)
       me = self()
@@ -195,7 +196,7 @@ defmodule Penstock.Task.StreamTest do
         |> Bounded.async_stream(1..20, & &1, max_concurrency: 5)
         |> Enum.map(fn {:ok, x} ->
           info = Pool.info(pool)
-          # What is in use beyond ours is of a task that was started.
+          # Only a started task may hold the other permit.
           running = for %{pid: pid} <- Pool.holders(pool), pid != self(), do: pid
           assert info.waiting == 0
           assert length(running) <= 1
@@ -207,7 +208,7 @@ defmodule Penstock.Task.StreamTest do
       assert %{in_use: 1} = Pool.info(pool)
     end
 
-    test "also when it is suspended" do
+    test "nothing is parked or held when the stream is suspended" do
       pool = Pool.new(limit: 1)
       stream = Bounded.async_stream(pool, 1..3, & &1, max_concurrency: 3)
       {:suspended, {:ok, 1}, next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)
@@ -219,7 +220,7 @@ defmodule Penstock.Task.StreamTest do
       refute_received _
     end
 
-    test "a consumer that ends in the middle of a stream takes its tasks along" do
+    test "a consumer that ends takes its tasks along" do
       pool = Pool.new(limit: 2)
 
       {consumer, monitor} =
@@ -269,7 +270,7 @@ defmodule Penstock.Task.StreamTest do
       end
     end
 
-    test "goes on only where it was suspended" do
+    test "a suspended stream goes on only in the process that suspended it" do
       pool = Pool.new(limit: 2)
       stream = Bounded.async_stream(pool, 1..3, & &1)
       {:suspended, {:ok, 1}, next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)
@@ -288,7 +289,7 @@ defmodule Penstock.Task.StreamTest do
 
       message = "this stream is over, or was suspended by another process"
       assert elsewhere.(:cont) == message
-      # To close what is not there is no mistake.
+      # A halt elsewhere is accepted, and halts nothing.
       assert elsewhere.(:halt) == {:halted, nil}
       assert {:suspended, {:ok, 2}, next} = next.({:cont, nil})
       assert next.({:halt, :enough}) == {:halted, :enough}

@@ -30,7 +30,7 @@ defmodule Penstock.Task.StreamTimeoutTest do
         |> Enum.frequencies_by(fn {how, _} -> how end)
 
       send(watch, :over)
-      # One in twenty, and those that the machine gave no turn for so long.
+      # One task in twenty never ends. A busy machine may stop some others for longer than 3 ms.
       assert results.exit >= 100 and results.ok + results.exit == 2_000
       assert_receive {:ages, ages}, 10_000
       assert length(ages) in 1..results.exit
@@ -57,7 +57,7 @@ defmodule Penstock.Task.StreamTimeoutTest do
 
     defp now_us, do: System.monotonic_time(:microsecond)
 
-    test "ends also for one that has undone its link" do
+    test "ends also for a task that undid its link" do
       pool = Pool.new(limit: 2)
 
       loose = fn
@@ -74,11 +74,11 @@ defmodule Penstock.Task.StreamTimeoutTest do
       assert all_back(pool, 2) == {0, 0, 0}
     end
 
-    test "is not that of others who link themselves to the guard" do
+    test "ends no other process that links to the guard" do
       pool = Pool.new(limit: 3)
       me = self()
 
-      # Also one that holds a permit of the same pool, but of its own.
+      # The guest holds a permit of the same pool, as a task does.
       guest = fn guard ->
         spawn(fn ->
           :ok = Pool.acquire(pool)
@@ -108,7 +108,7 @@ defmodule Penstock.Task.StreamTimeoutTest do
       end)
     end
 
-    test "goes on counting when the pool closes" do
+    test "neither ends nor begins again when the pool closes" do
       name = :"#{__MODULE__}.ClosedInTime"
       {:ok, owner} = Pool.start_link(name: name, limit: 2)
       me = self()
@@ -135,7 +135,7 @@ defmodule Penstock.Task.StreamTimeoutTest do
       assert System.monotonic_time(:millisecond) - started < 4_500
     end
 
-    test "costs nothing while no task runs" do
+    test "costs the guard few reductions while no task runs" do
       pool = Pool.new(limit: 1)
       stream = Bounded.async_stream(pool, 1..2, & &1, timeout: 1)
       {:suspended, {:ok, 1}, next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)
@@ -144,7 +144,8 @@ defmodule Penstock.Task.StreamTimeoutTest do
       {:reductions, before} = Process.info(guard, :reductions)
       receive after: (200 -> :ok)
       {:reductions, later} = Process.info(guard, :reductions)
-      # Some 30 each look: five of them, not two hundred.
+      # A look at the tasks takes some 30 reductions: the guard has looked five times, not 200
+      # times.
       assert later - before < 1_000
       assert next.({:halt, :enough}) == {:halted, :enough}
       refute_received _

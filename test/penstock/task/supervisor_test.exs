@@ -1,5 +1,5 @@
 defmodule Penstock.Task.SupervisorTest do
-  # Calls each function on `Task.Supervisor` as well: all that a caller can see must be the same.
+  # Calls each function on `Task.Supervisor` as well: a caller must see the same.
   use Penstock.PoolCase, async: true
   doctest Penstock.Task.Supervisor
 
@@ -27,7 +27,7 @@ defmodule Penstock.Task.SupervisorTest do
     }
   end
 
-  # The supervisors are all that may differ: ours is a partition under the process of the name.
+  # Only the supervisors may differ: ours is a partition under the process of the name.
   defp plain(%{ancestors: [_supervisor | above]} = seen), do: %{seen | ancestors: above}
 
   defp plain(%{ancestors: [partition, name | above]} = seen, name) do
@@ -67,7 +67,7 @@ defmodule Penstock.Task.SupervisorTest do
       never()
     end
 
-    test "gives its permit back before its reply is seen", %{ours: ours} do
+    test "returns its permit before its reply is seen", %{ours: ours} do
       for _ <- 1..100 do
         {:ok, task} = Bounded.async(ours, fn -> :ok end, permits: 5)
         assert Task.await(task) == :ok
@@ -114,8 +114,8 @@ defmodule Penstock.Task.SupervisorTest do
       assert Pool.acquire(ours, permits: 5) == :ok
     end
 
-    # Returns what the supervisor shows of a task, the task's own calls, how it ended, and how often
-    # the log names it.
+    # Returns what the supervisor shows of a task, the task's initial call and callers, how it
+    # ended, and how often the log names it.
     defp life({module, supervisor}, leave) do
       me = self()
 
@@ -135,7 +135,7 @@ defmodule Penstock.Task.SupervisorTest do
           {pid, {shown, initial_call, callers, without_stack(reason)}}
         end)
 
-      # Other tests log at the same time.
+      # Other tests log at the same time, so only lines with this pid count.
       {seen, length(String.split(log, inspect(pid))) - 1}
     end
 
@@ -191,7 +191,7 @@ defmodule Penstock.Task.SupervisorTest do
       end
     end
 
-    test "is refused, or waits", %{ours: ours} do
+    test "is refused without a wait, or waits for a permit", %{ours: ours} do
       {:ok, holder} = Bounded.start_child(ours, &never/0, permits: 5)
       assert Bounded.async(ours, fn -> 1 end, timeout: 0) == {:error, :full}
       assert Bounded.async_nolink(ours, fn -> 1 end, timeout: 10) == {:error, :timeout}
@@ -215,7 +215,7 @@ defmodule Penstock.Task.SupervisorTest do
       assert Bounded.terminate_child(ours, pid) == :ok
     end
 
-    test "is of the supervisor's tasks, and bounded by its gate", %{ours: ours} do
+    test "has tasks of the supervisor, and is bounded by its gate", %{ours: ours} do
       me = self()
       Process.put(:"$callers", [:grandparent])
 
@@ -246,7 +246,7 @@ defmodule Penstock.Task.SupervisorTest do
       end
     end
 
-    test "fails, times out and is halted as Task.Supervisor's", %{ours: ours, theirs: theirs} do
+    test "fails, times out and is halted as a stream of Task.Supervisor", %{ours: ours, theirs: theirs} do
       fails = fn
         2 -> exit(:oops)
         3 -> never()
@@ -255,7 +255,7 @@ defmodule Penstock.Task.SupervisorTest do
 
       for function <- [:async_stream_nolink, :async_stream],
           opts <- [
-            # The machine may stop for a tenth of a second, and those that are not late are quicker than this.
+            # A busy machine may stop the tasks that end in time for a tenth of a second.
             [on_timeout: :kill_task, timeout: 1_000],
             [on_timeout: :kill_task, timeout: 1_000, zip_input_on_exit: true]
           ] do
@@ -268,7 +268,7 @@ defmodule Penstock.Task.SupervisorTest do
         eventually(fn -> counts(ours) == {0, 0, 0} and Bounded.children(ours) == [] end)
       end
 
-      # Not trapping exits: the one takes its consumer along, the other does not.
+      # A consumer that does not trap exits dies with a linked task only.
       for {function, how} <- [async_stream: :oops, async_stream_nolink: {:results, [ok: 1, exit: :oops, ok: 4]}] do
         capture_log(fn ->
           {pid, monitor} =
@@ -306,7 +306,7 @@ defmodule Penstock.Task.SupervisorTest do
       assert reason in [:shutdown, :killed] or match?({:shutdown, _}, reason)
     end
 
-    test "bad input", %{ours: ours} do
+    test "raises for bad input, when it is made", %{ours: ours} do
       untouched = Stream.map([1], fn _ -> flunk("pulled") end)
 
       for {args, message} <- [
@@ -321,7 +321,7 @@ defmodule Penstock.Task.SupervisorTest do
             {[Enum, :sum, 1], "expected args to be a list"}
           ],
           function <- [:async_stream, :async_stream_nolink] do
-        # As the stream is made, and not as it is used.
+        # Raised when the stream is made, not when it is used.
         error = assert_raise ArgumentError, fn -> apply(Bounded, function, [ours, untouched | args]) end
         assert Exception.message(error) =~ message
       end

@@ -1,0 +1,36 @@
+defmodule Penstock.CrashReports do
+  # Keeps the reports of expected crashes out of the console.
+  #
+  # ExUnit captures the log only while a test runs. A task or a server logs its crash itself,
+  # before it ends, so a test that saw its `:DOWN` has captured the report. The crash of a bare
+  # process, of `spawn/1` and the like, is logged by the VM, in another process and after the
+  # `:DOWN`.
+  @moduledoc false
+
+  import ExUnit.Assertions
+
+  @doc """
+  Waits until the VM has logged the crashes of all bare processes whose `:DOWN` the caller has seen.
+
+  A marker crashes last: the VM logs crashes in their order.
+  """
+  def await_crash_reports do
+    marker = spawn(fn -> receive do: (:crash -> :erlang.error(:marker)) end)
+    filter = :"#{inspect(__MODULE__)}#{System.unique_integer([:positive])}"
+    :ok = :logger.add_primary_filter(filter, {&__MODULE__.stop_marker/2, {marker, self()}})
+    send(marker, :crash)
+    assert_receive {^marker, :logged}
+    :ok = :logger.remove_primary_filter(filter)
+    # Elixir before 1.15 passes each event on to one more process.
+    Logger.flush()
+  end
+
+  # The VM logs from one process, and calls this filter after it has passed on the events before.
+  @doc false
+  def stop_marker(%{meta: %{pid: marker}}, {marker, test}) do
+    send(test, {marker, :logged})
+    :stop
+  end
+
+  def stop_marker(_event, _marker_and_test), do: :ignore
+end
