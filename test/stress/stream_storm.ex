@@ -1,5 +1,5 @@
 defmodule Penstock.Stress.StreamStorm do
-  # Kills consumers of streams, their tasks and their guards at random instants. After each round
+  # Kills consumers of streams, their tasks and their monitors at random instants. After each round
   # no process is left, so the pool must count no permit.
   @moduledoc false
 
@@ -13,7 +13,7 @@ defmodule Penstock.Stress.StreamStorm do
   def run(seed, kills), do: run(seed, 0, kills, [0, 0, 0])
 
   defp run(_seed, _round, kills, [a, b, c]) when a + b + c >= kills do
-    IO.puts("  consumer #{a}, task #{b}, guard #{c}")
+    IO.puts("  consumer #{a}, task #{b}, monitor #{c}")
     {:ok, a + b + c}
   end
 
@@ -30,7 +30,7 @@ defmodule Penstock.Stress.StreamStorm do
     :rand.seed(:exsss, {seed, round, 1})
     limit = Enum.random([1, 2, 5, 8, 20, 100])
     pool = Pool.new(limit: limit)
-    # Each task inserts {task, guard} while it works.
+    # Each task inserts {task, monitor} while it works.
     tasks = :ets.new(:tasks, [:public, :set, write_concurrency: true])
     consumers = for _ <- 1..@consumers, do: consumer(pool, tasks)
     killed = storm(pool, tasks, consumers, limit, @kills_a_round, [0, 0, 0])
@@ -39,7 +39,7 @@ defmodule Penstock.Stress.StreamStorm do
     with {:ok, _} <- killed, :ok <- result, :ok <- Crashes.check(), do: killed
   end
 
-  # The last argument counts killed consumers, tasks and guards. At the end of a round the
+  # The last argument counts killed consumers, tasks and monitors. At the end of a round the
   # remaining consumers are killed.
   defp storm(_pool, _tasks, consumers, _limit, 0, killed) do
     for pid <- consumers, do: Process.exit(pid, :kill)
@@ -54,7 +54,7 @@ defmodule Penstock.Stress.StreamStorm do
       {:error, {:over_limit, info}}
     else
       victim = :rand.uniform(10)
-      {task, guard} = any_task(tasks, pool)
+      {task, monitor} = any_task(tasks, pool)
 
       cond do
         victim <= 3 ->
@@ -67,13 +67,13 @@ defmodule Penstock.Stress.StreamStorm do
           storm(pool, tasks, renew(consumers, pool, tasks), limit, kills - hit, [a, b + hit, c])
 
         true ->
-          hit = kill(guard, :kill)
+          hit = kill(monitor, :kill)
           storm(pool, tasks, renew(consumers, pool, tasks), limit, kills - hit, [a, b, c + hit])
       end
     end
   end
 
-  # Replaces the dead consumers. A consumer whose task or guard was killed dies of that, unless it
+  # Replaces the dead consumers. A consumer whose task or monitor was killed dies of that, unless it
   # traps exits.
   defp renew(consumers, pool, tasks) do
     Enum.map(consumers, &if(Process.alive?(&1), do: &1, else: consumer(pool, tasks)))
@@ -86,15 +86,15 @@ defmodule Penstock.Stress.StreamStorm do
     pause(n - 1)
   end
 
-  # Returns a task and its guard: a task that has begun, or any holder of the pool, which may not
-  # have run yet. The guard is known only if some task has begun.
+  # Returns a task and its monitor: a task that has begun, or any holder of the pool, which may not
+  # have run yet. The monitor is known only if some task has begun.
   defp any_task(tasks, pool) do
-    begun = for {pid, guard} <- :ets.tab2list(tasks), Process.alive?(pid), do: {pid, guard}
+    begun = for {pid, monitor} <- :ets.tab2list(tasks), Process.alive?(pid), do: {pid, monitor}
     if begun == [], do: {any_holder(pool), nil}, else: with_holder(Enum.random(begun), pool)
   end
 
-  defp with_holder({pid, guard}, pool) do
-    if :rand.uniform(2) == 1, do: {pid, guard}, else: {any_holder(pool) || pid, guard}
+  defp with_holder({pid, monitor}, pool) do
+    if :rand.uniform(2) == 1, do: {pid, monitor}, else: {any_holder(pool) || pid, monitor}
   end
 
   defp any_holder(pool) do

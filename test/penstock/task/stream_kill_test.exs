@@ -1,13 +1,13 @@
 defmodule Penstock.Task.StreamKillTest do
-  # A consumer, a task or the guard of a stream dies at any instant.
+  # A consumer, a task or the monitor of a stream dies at any instant.
   #
   # | dies, or fails                       | rules out                                           |
   # |--------------------------------------|-----------------------------------------------------|
   # | a task without its link              | a consumer that dies with it, or waits without end  |
   # | the consumer, at any instant         | a task or a permit that outlives it                 |
-  # | the consumer, as it begins or closes | a task that traps exits and that the guard missed   |
+  # | the consumer, as it begins or closes | a task that traps exits and that the monitor missed   |
   # | every second task, at any instant    | a lost permit; an element without one result        |
-  # | the guard                            | a consumer without a guard; tasks that outlive both |
+  # | the monitor                            | a consumer without a monitor; tasks that outlive both |
   # | the enumerable, as it is closed      | tasks, links and permits behind its exception       |
   use ExUnit.Case, async: true
   import Penstock.PoolCase, only: [all_back: 2]
@@ -130,7 +130,7 @@ defmodule Penstock.Task.StreamKillTest do
     assert all_back(pool, 4) == {0, 0, 0}
   end
 
-  test "a killed guard takes the consumer and all tasks with it" do
+  test "a killed monitor takes the consumer and all tasks with it" do
     pool = Pool.new(limit: 3)
     me = self()
 

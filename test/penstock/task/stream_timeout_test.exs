@@ -74,15 +74,15 @@ defmodule Penstock.Task.StreamTimeoutTest do
       assert all_back(pool, 2) == {0, 0, 0}
     end
 
-    test "ends no other process that links to the guard" do
+    test "ends no other process that links to the monitor" do
       pool = Pool.new(limit: 3)
       me = self()
 
       # The guest holds a permit of the same pool, as a task does.
-      guest = fn guard ->
+      guest = fn monitor ->
         spawn(fn ->
           :ok = Pool.acquire(pool)
-          Process.link(guard)
+          Process.link(monitor)
           send(me, :linked)
           never()
         end)
@@ -135,16 +135,16 @@ defmodule Penstock.Task.StreamTimeoutTest do
       assert System.monotonic_time(:millisecond) - started < 4_500
     end
 
-    test "costs the guard few reductions while no task runs" do
+    test "costs the monitor few reductions while no task runs" do
       pool = Pool.new(limit: 1)
       stream = Bounded.async_stream(pool, 1..2, & &1, timeout: 1)
       {:suspended, {:ok, 1}, next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)
       {:links, links} = Process.info(self(), :links)
-      [guard] = for pid <- links, is_pid(pid), do: pid
-      {:reductions, before} = Process.info(guard, :reductions)
+      [monitor] = for pid <- links, is_pid(pid), do: pid
+      {:reductions, before} = Process.info(monitor, :reductions)
       receive after: (200 -> :ok)
-      {:reductions, later} = Process.info(guard, :reductions)
-      # A look at the tasks takes some 30 reductions: the guard has looked five times, not 200
+      {:reductions, later} = Process.info(monitor, :reductions)
+      # A look at the tasks takes some 30 reductions: the monitor has looked five times, not 200
       # times.
       assert later - before < 1_000
       assert next.({:halt, :enough}) == {:halted, :enough}
