@@ -23,7 +23,7 @@ defmodule Penstock.Task.Stream do
   alias Penstock.Admission.Keyed
   alias Penstock.{Native, RejectedError}
   alias Penstock.Task.Runner
-  alias Penstock.Task.Stream.{Config, Elements, Monitor, Patience}
+  alias Penstock.Task.Stream.{Config, Elements, Ending, Monitor, Patience}
 
   # next     - the elements that follow, see Penstock.Task.Stream.Elements
   # pending  - {element, request, wait} of a pulled element without a task; or nil. `wait` is
@@ -81,7 +81,7 @@ defmodule Penstock.Task.Stream do
   end
 
   defp run({:halt, acc}, state, config) do
-    close(state, config)
+    Ending.close(state.tasks, config)
     Elements.halt(state.next)
     {:halted, acc}
   end
@@ -142,7 +142,7 @@ defmodule Penstock.Task.Stream do
   end
 
   defp step(acc, %{next: [], tasks: tasks} = state, config) when tasks == %{} do
-    close(state, config)
+    Ending.close(state.tasks, config)
     {:done, acc}
   end
 
@@ -161,7 +161,7 @@ defmodule Penstock.Task.Stream do
     try do
       Elements.halt(state.next)
     after
-      close(state, config)
+      Ending.close(state.tasks, config)
     end
 
     :erlang.raise(kind, reason, stacktrace)
@@ -173,7 +173,7 @@ defmodule Penstock.Task.Stream do
     Elements.next(next)
   catch
     kind, reason ->
-      close(state, config)
+      Ending.close(state.tasks, config)
       :erlang.raise(kind, reason, __STACKTRACE__)
   else
     {:element, element, next} -> pulled(acc, state, config, element, next)
@@ -270,7 +270,7 @@ defmodule Penstock.Task.Stream do
         # The VM has no room for another process.
         kind, reason ->
           Native.spawn_retract(gate, offer)
-          close(state, config)
+          Ending.close(state.tasks, config)
           Elements.halt(next)
           :erlang.raise(kind, reason, __STACKTRACE__)
       end
@@ -290,7 +290,7 @@ defmodule Penstock.Task.Stream do
   defp refused(:no_pool, state, config), do: refused(:closed, state, config)
 
   defp refused(reason, state, config) do
-    close(state, config)
+    Ending.close(state.tasks, config)
     Elements.halt(state.next)
     raise RejectedError, gate: config.options.gate, reason: reason, permits: 1
   end
@@ -391,7 +391,8 @@ defmodule Penstock.Task.Stream do
   end
 
   defp late_told(_acc, state, %{options: %{on_timeout: :exit}} = config, parked, _pid, true) do
-    close(withdraw(state, config, parked), config)
+    withdraw(parked, config)
+    Ending.close(state.tasks, config)
     exit({:timeout, {Task.Supervised, :stream, [config.options.timeout]}})
   end
 
@@ -427,83 +428,21 @@ defmodule Penstock.Task.Stream do
 
   # Ends the stream after the death of the stream monitor, by a failed task or by a kill.
   defp monitor_down(state, config, parked, reason) do
-    unlink(config.stream_monitor)
-    end_tasks(withdraw(state, config, parked), config)
-    delete_table(config)
-    flush(config.ref)
+    Ending.unlink(config.stream_monitor)
+    withdraw(parked, config)
+    Ending.without_monitor(state.tasks, config)
     exit({reason, {Task.Supervised, :stream, [config.options.timeout]}})
   end
 
   # Withdraws a parked request. If it was granted meanwhile, releases the permit.
-  defp withdraw(state, _config, nil), do: state
-  defp withdraw(state, _config, {:turn, _at}), do: state
-  defp withdraw(state, _config, {:limited, _at, _until}), do: state
+  defp withdraw(nil, _config), do: :ok
+  defp withdraw({:turn, _at}, _config), do: :ok
+  defp withdraw({:limited, _at, _until}, _config), do: :ok
 
-  defp withdraw(state, %{gate: gate, ref: ref}, {instance, token, _until}) do
+  defp withdraw({instance, token, _until}, %{gate: gate, ref: ref}) do
     with :too_late <- Native.pool_withdraw(gate, instance, token),
          :granted <- receive(do: ({^ref, answer} -> answer)) do
       Native.run_end(gate, instance, 1)
-    end
-
-    state
-  end
-
-  ## The end
-
-  # Ends the stream. On return no task runs, and no message of the stream is in the mailbox or
-  # will come.
-  #
-  # Unlinks the stream monitor first and kills it last. In between it still monitors the consumer,
-  # and ends all tasks if the consumer dies.
-  defp close(state, %{ref: ref, stream_monitor: stream_monitor, down_ref: down_ref} = config) do
-    unlink(stream_monitor)
-    end_tasks(state, config)
-    Process.exit(stream_monitor, :kill)
-    await_down(stream_monitor, down_ref)
-    delete_table(config)
-    flush(ref)
-  end
-
-  # Waits for the end of a process by a second monitor: user code may have received the `:DOWN` of
-  # the first while the consumer had control.
-  defp await_down(pid, monitor) do
-    second = Process.monitor(pid)
-    Process.demonitor(monitor, [:flush])
-    receive do: ({:DOWN, ^second, :process, _pid, _reason} -> :ok)
-  end
-
-  # Deletes the table. Older continuations then find that the stream is over.
-  defp delete_table(%{table: nil}), do: true
-  defp delete_table(%{table: table}), do: :ets.delete(table)
-
-  # No EXIT comes after the unlink. One that came before, to a consumer that traps exits, is
-  # removed, because the user does not know of the stream monitor.
-  defp unlink(stream_monitor) do
-    Process.unlink(stream_monitor)
-
-    receive do
-      {:EXIT, ^stream_monitor, _reason} -> :ok
-    after
-      0 -> :ok
-    end
-  end
-
-  defp end_tasks(state, %{gate: gate}) do
-    alive = for {pid, {monitor, _position, _element}} <- state.tasks, do: {pid, monitor}
-    for {pid, _monitor} <- alive, do: Process.exit(pid, :kill)
-
-    for {pid, monitor} <- alive do
-      await_down(pid, monitor)
-      Native.spawn_ended(gate, pid)
-    end
-  end
-
-  defp flush(ref) do
-    receive do
-      {^ref, _pid, _value} -> flush(ref)
-      {^ref, _pid, _about, _it} -> flush(ref)
-    after
-      0 -> :ok
     end
   end
 end
