@@ -170,7 +170,7 @@ impl<V> Deadlines<V> {
     /// reaper yet. Calls `on_expiry` with each process that expires by this call, and with its
     /// value, under the lock of its shard.
     pub fn due(&self, now: u64, most: usize, mut on_expiry: impl FnMut(Pid, &V)) -> Vec<Pid> {
-        // All the room is allocated before a lock is taken.
+        // The largest allocation of the call is made before a lock is taken.
         let mut due = Vec::with_capacity(most);
         let reaper = self.reaper.load(Ordering::Relaxed);
         for shard in &self.shards {

@@ -31,8 +31,8 @@ impl World {
         now
     }
 
-    fn now(&self, counter: &TickClock) -> u64 {
-        counter.now(|| self.ticks(), || self.exact())
+    fn now(&self, clock: &TickClock) -> u64 {
+        clock.now(|| self.ticks(), || self.exact())
     }
 }
 
@@ -40,7 +40,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_counter_is_never_ahead_of_the_exact_clock_and_hardly_behind(
+    fn the_clock_is_never_ahead_of_the_exact_clock_and_hardly_behind(
         per_us in 1_000_u64..6_000,
         offset: u64,
         begin in 1_u64..1 << 60,
@@ -48,11 +48,11 @@ proptest! {
         gaps in prop::collection::vec(prop_oneof![8 => 0..2_000_u64, 4 => 0..200_000_u64, 4 => 0..50_000_000_u64, 1 => 0..20_000_000_000_u64], 1..500),
     ) {
         let world = World { ns: Cell::new(begin), per_us, offset: Cell::new(offset), reading };
-        let counter = TickClock::default();
+        let clock = TickClock::default();
         for gap in gaps {
             world.ns.set(world.ns.get() + gap);
             let before = world.ns.get();
-            let now = world.now(&counter);
+            let now = world.now(&clock);
             prop_assert!(now <= world.ns.get(), "{now} is ahead of {}", world.ns.get());
             prop_assert!(now + 500 + 2 * reading >= before, "{now} is behind {before}");
         }
@@ -65,17 +65,17 @@ proptest! {
         jumps in prop::collection::vec((0..300_000_000_u64, any::<u64>()), 1..50),
     ) {
         let world = World { ns: Cell::new(1), per_us, offset: Cell::new(0), reading: 20 };
-        let counter = TickClock::default();
+        let clock = TickClock::default();
         for (gap, jump) in jumps {
             for _ in 0..200 {
                 world.ns.set(world.ns.get() + 1_000_000);
-                world.now(&counter);
+                world.now(&clock);
             }
             // The counter jumps by more than a window, in either direction.
             world.offset.set(world.offset.get().wrapping_add(jump % (u64::MAX - 200_000_000) + 100_000_000));
             world.ns.set(world.ns.get() + gap);
             let before = world.ns.get();
-            let now = world.now(&counter);
+            let now = world.now(&clock);
             prop_assert!(now <= world.ns.get() && now + 100 >= before);
         }
     }
@@ -84,7 +84,7 @@ proptest! {
 #[test]
 fn the_exact_clock_is_read_once_in_a_window() {
     let world = World { ns: Cell::new(1), per_us: 2_500, offset: Cell::new(0), reading: 20 };
-    let counter = TickClock::default();
+    let clock = TickClock::default();
     let exact = Cell::new(0);
     let read = || {
         exact.set(exact.get() + 1);
@@ -94,7 +94,7 @@ fn the_exact_clock_is_read_once_in_a_window() {
         exact.set(0);
         for _ in 0..ms * 1_000 {
             world.ns.set(world.ns.get() + 1_000);
-            counter.now(|| world.ticks(), read);
+            clock.now(|| world.ticks(), read);
         }
         exact.get()
     };
@@ -107,10 +107,10 @@ fn the_exact_clock_is_read_once_in_a_window() {
 #[test]
 fn a_counter_whose_pace_changes_is_not_trusted() {
     let mut world = World { ns: Cell::new(1), per_us: 2_000, offset: Cell::new(0), reading: 20 };
-    let counter = TickClock::default();
+    let clock = TickClock::default();
     for _ in 0..1_000 {
         world.ns.set(world.ns.get() + 500_000);
-        world.now(&counter);
+        world.now(&clock);
     }
     // From this tick on, the counter is faster by a half.
     let (ticks, ns) = (world.ticks(), world.ns.get());
@@ -119,12 +119,12 @@ fn a_counter_whose_pace_changes_is_not_trusted() {
     let mut ahead = 0;
     for _ in 0..2_000 {
         world.ns.set(world.ns.get() + 500_000);
-        ahead = u64::max(ahead, world.now(&counter).saturating_sub(world.ns.get()));
+        ahead = u64::max(ahead, world.now(&clock).saturating_sub(world.ns.get()));
     }
     // The clock is ahead by half a window at most, until the next base.
     assert!(ahead <= 2_100_000, "{ahead}");
     for _ in 0..2_000 {
         world.ns.set(world.ns.get() + 500_000);
-        assert!(world.now(&counter) <= world.ns.get());
+        assert!(world.now(&clock) <= world.ns.get());
     }
 }

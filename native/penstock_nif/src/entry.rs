@@ -1,5 +1,5 @@
-//! The frame of every entry point: reads its arguments, turns a panic into an exception, and has
-//! its time measured.
+//! The frame of every entry point: reads its arguments, and turns a panic into an exception. The
+//! time of each call is measured, except on dirty schedulers.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 

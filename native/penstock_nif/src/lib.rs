@@ -13,11 +13,12 @@
 //! - clocks, and huge pages for large tables ([`clock`], [`large`]).
 //!
 //! Every call is short, because every loop has a bound. A longer walk takes several calls, and
-//! its caller passes the cursor where the next call continues. Three loops have another bound:
+//! its caller passes the cursor where the next call continues. Four loops have another bound:
 //!
 //! - the starts of limiters and bans clear their tables, and so run on a dirty scheduler;
 //! - a janitor that registers is sent one message for each queued job;
-//! - `rate_hit_all` reads its whole list, whose length Elixir checks.
+//! - `rate_hit_all` reads its whole list, whose length Elixir checks;
+//! - a look-up of a name passes the names of its bucket, one in some 4,000 of all.
 //!
 //! Entry points are raw. `#[rustler::nif]` collects the arguments of every call into a
 //! heap-allocated `Vec`, which alone would double the price of an acquire.

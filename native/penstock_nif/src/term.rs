@@ -48,8 +48,8 @@ impl Term {
 
 pub(crate) fn raw_pid(pid: Pid) -> ErlNifPid {
     // SAFETY: both types must be of the same layout: `ErlNifPid` is a C struct of one term. The
-    // word must be a pid: each `Pid` comes from `pid_of`, or from `caller`, which compares the
-    // tag.
+    // word must be a pid: each `Pid` that reaches this comes from `pid_of`, or from `caller`,
+    // which compares the tag. The owner of the pinned ask is no pid, and no call reads it.
     unsafe { std::mem::transmute::<usize, ErlNifPid>(pid.word() as usize) }
 }
 

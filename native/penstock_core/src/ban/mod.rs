@@ -258,7 +258,7 @@ impl Reusable for Ban {
         {
             // A stale caller changes neither the clock nor the settings of this generation.
             let _guard = lock(&self.changing);
-            // ORDERING: Release pairs with the Acquire in `is`.
+            // ORDERING: Release pairs with the Acquire in `is_current`.
             self.generation.store(generation, Ordering::Release);
             self.clock.start(settings.manual, now);
             self.set(settings);

@@ -84,7 +84,7 @@ impl Table {
         most: usize,
         mut visit: impl FnMut(Pid, &Entry),
     ) -> (usize, Option<Slot>) {
-        let mut looked_at = 0;
+        let mut visited = 0;
         // Relaxed: the shard lock orders this load after every insertion of the shard.
         let used = self.used.load(Ordering::Relaxed) as usize;
         for level in from.level()..=used {
@@ -94,10 +94,10 @@ impl Table {
             let step = SHARDS.min(buckets);
             let first = if level == from.level() { from.index() } else { 0 };
             for (nth, bucket) in (shard % step..buckets).step_by(step).enumerate().skip(first) {
-                if looked_at >= most {
-                    return (looked_at, Some(Slot::new(level, nth)));
+                if visited >= most {
+                    return (visited, Some(Slot::new(level, nth)));
                 }
-                looked_at += 1;
+                visited += 1;
                 let Some(segment) = self.segment(level, bucket / BUCKETS) else { continue };
                 for lane in 0..LANES {
                     let place = bucket % BUCKETS * LANES + lane;
@@ -105,11 +105,11 @@ impl Table {
                     let word = segment.key(place).load(Ordering::Acquire);
                     if let Some(pid) = Pid::new(word).filter(|&pid| Self::shard_of(pid) == shard) {
                         visit(pid, &segment.entries[place]);
-                        looked_at += 1;
+                        visited += 1;
                     }
                 }
             }
         }
-        (looked_at, None)
+        (visited, None)
     }
 }

@@ -17,8 +17,8 @@
 //! - `waiter`: the caller that holds the queue lock.
 //! - `active`: a caller that holds the shard lock.
 //!
-//! The call that removes the entry of a dead process clears all words except the number of the
-//! last handoff, under the shard lock. The call that clears a dropped pool clears `own`,
+//! The call that removes the entry of a dead process clears all words under the shard lock,
+//! except `since` and the number of the last handoff. The call that clears a dropped pool clears `own`,
 //! `inbound` and `active`, under the shard lock.
 //!
 //! # The active set

@@ -54,7 +54,7 @@ pub struct Report {
     /// The number of holders that have held for longer than the pool's `held_longer_than`.
     pub held_longer: u64,
     /// The number of cache lines that were read for this report, of keys and of entries.
-    pub looked_at: usize,
+    pub visited: usize,
 }
 
 /// The age beyond which a hold counts as long.
@@ -81,7 +81,7 @@ impl AddAssign for Report {
         self.released_by_exit += other.released_by_exit;
         self.killed += other.killed;
         self.held_longer += other.held_longer;
-        self.looked_at += other.looked_at;
+        self.visited += other.visited;
     }
 }
 
@@ -92,7 +92,7 @@ impl Table {
     pub(crate) fn report(&self, from: Cursor, generation: u32, most: usize, age: Age) -> (Report, Option<Cursor>) {
         let mut sums = Report::default();
         let mut next = Some(from);
-        while let Some(at) = next.filter(|_| sums.looked_at < most) {
+        while let Some(at) = next.filter(|_| sums.visited < most) {
             let Some(shard) = self.shards.get(at.shard()) else { return (sums, None) };
             let retired = lock(&shard.retired);
             if at.is_start_of_shard() {
@@ -102,14 +102,14 @@ impl Table {
                 sums.timed_out += shard.timed_out.load(Ordering::Relaxed);
                 sums.killed += shard.killed.load(Ordering::Relaxed);
             }
-            let (looked_at, rest) =
-                self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - sums.looked_at), |_, entry| {
+            let (visited, rest) =
+                self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - sums.visited), |_, entry| {
                     let holds = entry.held() > 0;
                     sums.holders += u64::from(holds);
                     sums.held_longer += u64::from(holds && age.is_of(entry));
                     sums.acquired += entry.admissions(generation);
                 });
-            sums.looked_at += looked_at;
+            sums.visited += visited;
             next = at.after(rest);
         }
         (sums, next)
@@ -133,19 +133,19 @@ impl Table {
     ) -> (Vec<HolderInfo>, Option<Cursor>) {
         // All the room is allocated before a lock is taken.
         let mut found = Vec::with_capacity(most + LANES);
-        let mut looked_at = 0;
+        let mut visited = 0;
         let mut next = Some(from);
-        while let Some(at) = next.filter(|_| looked_at < most) {
+        while let Some(at) = next.filter(|_| visited < most) {
             let Some(shard) = self.shards.get(at.shard()) else { return (found, None) };
             let _locked = lock(&shard.retired);
-            let (lines, rest) = self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - looked_at), |pid, entry| {
+            let (lines, rest) = self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - visited), |pid, entry| {
                 let permits = entry.held();
                 let holding = HolderInfo { pid, permits, since_ms: entry.since.load(Ordering::Relaxed) };
                 if permits > 0 && wanted(&holding) {
                     found.push(holding);
                 }
             });
-            looked_at += lines;
+            visited += lines;
             next = at.after(rest);
         }
         (found, next)

@@ -339,26 +339,26 @@ impl Table {
     /// of the pool must happen-before this call. Entries stay, as their monitors do.
     pub(crate) fn clear(&self, from: Cursor, most: usize, mut give_back: impl FnMut(u64)) -> (usize, Option<Cursor>) {
         let from = from.slot();
-        let mut looked_at = 0;
+        let mut visited = 0;
         // ORDERING: Acquire pairs with the AcqRel in `get_or_insert`.
         let used = self.used.load(Ordering::Acquire) as usize;
         for level in from.level()..=used {
             let first = if level == from.level() { from.index() / SEGMENT } else { 0 };
             for (at, bits) in self.bits(level).iter().enumerate().skip(first) {
-                if looked_at >= most {
-                    return (looked_at, Some(Cursor::at_slot(Slot::new(level, at * SEGMENT))));
+                if visited >= most {
+                    return (visited, Some(Cursor::at_slot(Slot::new(level, at * SEGMENT))));
                 }
-                looked_at += usize::from(at % BITS_IN_LINE == 0);
+                visited += usize::from(at % BITS_IN_LINE == 0);
                 let mut bits = bits.load(Ordering::Relaxed);
                 while bits != 0 {
                     let place = bits.trailing_zeros() as usize;
                     bits &= bits - 1;
-                    looked_at += 1;
+                    visited += 1;
                     self.clear_entry(Slot::new(level, at * SEGMENT + place), &mut give_back);
                 }
             }
         }
-        (looked_at, None)
+        (visited, None)
     }
 
     /// Gives back the permits of an entry, which stays.

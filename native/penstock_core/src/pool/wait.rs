@@ -163,8 +163,8 @@ impl<H: PoolHost> Pool<H> {
             return Parked::Full;
         }
         let has_room = guarded.queue.len(Queue::Waiters) < guarded.settings.max_waiting as usize;
-        // A caller that blocks releases nothing, so a request that needs its own permits cannot
-        // be granted, now or later. The limit does not change under the queue lock. Permits that
+        // A caller that blocks releases nothing, so a request that needs its own permits is never
+        // granted under this limit, which does not change under the queue lock. Permits that
         // another process transfers to the caller at this instant may be missed: the caller then
         // waits until its time is over.
         if blocks && self.waits_for_itself(entry, permits) {

@@ -8,10 +8,10 @@
 //!
 //! # Races
 //!
-//! A hit that begins before `pause` returns may miss the pause: it is linearized before the
-//! pause. A hit that begins after that observes `latest`, since the return of `pause`
-//! happens-before the hit. `latest` never falls while the limiter is open. If it is later than
-//! the last pause ends, a hit only takes a lock that it does not need.
+//! A hit may miss a pause unless the return of `pause` happens-before the hit, on the same thread
+//! or by way of others: such a hit is linearized before the pause. Every other hit observes
+//! `latest`, which never falls while the limiter is open. If `latest` is later than the last
+//! pause ends, a hit only takes a lock that it does not need.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ pub(super) struct Pauses {
 struct Shard {
     /// The instant at which the last pause of the shard ends, or a later one.
     latest: AtomicU64,
-    inner: Mutex<Ends>,
+    ends: Mutex<Ends>,
 }
 
 /// The instants at which pauses end.
@@ -78,17 +78,17 @@ impl Pauses {
     /// Returns `false`, and pauses nothing, if `is_current` returns `false` under the lock.
     pub(super) fn pause(&self, tag: u64, now: u64, until: u64, is_current: impl FnOnce() -> bool) -> bool {
         let shard = self.shard(tag);
-        let mut inner = lock(&shard.inner);
+        let mut ends = lock(&shard.ends);
         if !is_current() {
             return false;
         }
-        if inner.until.len() >= self.most && !inner.until.contains_key(&tag) {
-            inner.until.retain(|_, &mut end| end > now);
+        if ends.until.len() >= self.most && !ends.until.contains_key(&tag) {
+            ends.until.retain(|_, &mut end| end > now);
         }
-        if inner.until.len() >= self.most && !inner.until.contains_key(&tag) {
-            inner.all = inner.all.max(until);
+        if ends.until.len() >= self.most && !ends.until.contains_key(&tag) {
+            ends.all = ends.all.max(until);
         } else {
-            let end = inner.until.entry(tag).or_insert(0);
+            let end = ends.until.entry(tag).or_insert(0);
             *end = until.max(*end);
         }
         let latest = shard.latest.load(Ordering::Relaxed);
@@ -102,14 +102,14 @@ impl Pauses {
         if shard.latest.load(Ordering::Relaxed) == 0 {
             return;
         }
-        lock(&shard.inner).until.remove(&tag);
+        lock(&shard.ends).until.remove(&tag);
     }
 
     /// Ends all pauses.
     pub(super) fn clear(&self) {
         for shard in &self.shards {
-            let mut inner = lock(&shard.inner);
-            *inner = Ends::default();
+            let mut ends = lock(&shard.ends);
+            *ends = Ends::default();
             shard.latest.store(0, Ordering::Relaxed);
         }
     }
@@ -119,8 +119,8 @@ impl Shard {
     /// Returns when the pause of the key ends, if that is after `now`.
     #[cold]
     fn look_up(&self, tag: u64, now: u64) -> Option<u64> {
-        let inner = lock(&self.inner);
-        let until = inner.until.get(&tag).copied().unwrap_or(0).max(inner.all);
+        let ends = lock(&self.ends);
+        let until = ends.until.get(&tag).copied().unwrap_or(0).max(ends.all);
         (until > now).then_some(until)
     }
 }

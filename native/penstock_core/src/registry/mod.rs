@@ -243,16 +243,16 @@ impl<H: PoolHost> Registry<H> {
     /// A piece ends with the first bucket that brings it to `most` visited names. A name that is
     /// open throughout the walk is in one of its pieces.
     pub fn names(&self, from: usize, most: usize) -> Names {
-        let mut names = Names { names: Vec::new(), next: None, looked_at: 0 };
+        let mut names = Names { names: Vec::new(), next: None, visited: 0 };
         for (place, bucket) in self.buckets.iter().enumerate().skip(from) {
-            if names.looked_at >= most * LINE {
+            if names.visited >= most * LINE {
                 names.next = Some(place);
                 break;
             }
-            names.looked_at += 1;
+            names.visited += 1;
             let mut at = bucket.get();
             while let Some(node) = at {
-                names.looked_at += LINE;
+                names.visited += LINE;
                 let name = node.name();
                 // The name is loaded again: the gate may have been opened for another name.
                 if node.is_open() && node.name() == name {
@@ -261,7 +261,7 @@ impl<H: PoolHost> Registry<H> {
                 at = node.next.get();
             }
         }
-        names.looked_at /= LINE;
+        names.visited /= LINE;
         names
     }
 }
@@ -278,7 +278,7 @@ pub struct Names {
     /// The bucket that the next piece begins with; `None` if this is the last piece.
     pub next: Option<usize>,
     /// The number of names that were visited, open or not, and of lines of buckets.
-    pub looked_at: usize,
+    pub visited: usize,
 }
 
 impl<H: PoolHost> Default for Registry<H> {

@@ -192,7 +192,7 @@ fn a_scan_that_finds_many_dead_is_bounded() {
     }
     dead.iter().for_each(Process::begin_exit);
     // The scans of the waiters have published the hint of many holders. The first monitor
-    // withdraws it.
+    // clears it.
     dead[0].finish_exit();
     let before = stage.host.answers();
     let asker = stage.process(2 * DEAD + 1);

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::support::{Fake, Stage, limit};
 
 #[test]
-fn bound_permits_are_not_released_or_transferred_as_free_ones() {
+fn bound_permits_are_not_released_or_transferred_as_manual_ones() {
     let (stage, [a, b]) = Stage::with_processes(limit(3));
     assert_eq!(a.try_bound(2), Ok(()));
     a.hold(1);

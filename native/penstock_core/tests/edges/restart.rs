@@ -161,8 +161,8 @@ fn a_lap_that_found_no_dead_holder_is_not_repeated_at_once() {
     let (answer, lap, _) = restart_in_calls(&stage, &supervisor, 1);
     assert!(answer == refused && lap > 10, "{answer:?} after {lap} calls");
     let (answer, calls, most) = restart_in_calls(&stage, &supervisor, 0);
-    // The restart makes one call, three after other processes have run, and three after 1 ms each.
-    // The next restart does not wait again so soon.
+    // The restart makes one call, three after other processes have run, and three after 1 ms
+    // each. The next restart does not wait again so soon.
     assert!(answer == refused && calls <= 8 && most <= 600, "{answer:?} after {calls} calls");
     let (answer, calls, _) = restart_in_calls(&stage, &supervisor, 0);
     assert!(answer == refused && calls <= 5, "{answer:?} after {calls} calls");

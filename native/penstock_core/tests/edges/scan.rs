@@ -42,7 +42,7 @@ fn nine_holders_are_not_scanned_and_eight_are() {
     assert_eq!(stage.host.take_worked(), 0, "the hint is published");
     holders[8].begin_exit();
     assert_eq!(asker.try_acquire(1), Err(Refusal::Full), "its monitor must tell");
-    // A holder that leaves withdraws the hint, and eight are left.
+    // A holder that leaves clears the hint, and eight are left.
     assert_eq!(holders[0].transfer(&holders[1], 1), Ok(()));
     assert_eq!(asker.try_acquire(1), Ok(()));
     holders[8].finish_exit();

@@ -17,7 +17,7 @@ fn entries_of_every_level_are_found_listed_and_reused() {
         }
         let report = stage.report();
         assert_eq!(report.holders, MANY as u64);
-        assert!(report.looked_at > MANY, "entries, and the cache lines of their keys");
+        assert!(report.visited > MANY, "entries, and the cache lines of their keys");
         assert_eq!(stage.holders().len(), MANY);
         for process in &everybody[..MANY / 2] {
             assert_eq!(process.release(round), Ok(()));
@@ -26,7 +26,7 @@ fn entries_of_every_level_are_found_listed_and_reused() {
         everybody.iter().for_each(Process::die);
         let report = stage.report();
         assert_eq!(report.holders, 0);
-        empty.push(report.looked_at);
+        empty.push(report.visited);
         assert_eq!(report.released_by_exit, (1..=u64::from(round)).sum::<u64>() * MANY as u64 / 2);
         everybody.iter().for_each(|process| stage.host.reuse(process.pid));
     }
@@ -43,7 +43,7 @@ fn processes_that_come_and_go_leave_nothing_behind() {
     for process in processes(&stage, 1..=20_000) {
         process.hold(1).die();
     }
-    assert_eq!(stage.report().looked_at, Stage::open(0, limit(1)).report().looked_at, "the table has not grown");
+    assert_eq!(stage.report().visited, Stage::open(0, limit(1)).report().visited, "the table has not grown");
     assert_eq!(stage.report().released_by_exit, 20_000);
     stage.at_rest(&[]);
 }
@@ -68,7 +68,7 @@ fn totals_begin_at_zero_when_a_pool_is_opened_again() {
     assert!(!stage.pool.open(limit(5)), "a permit is held");
     assert_eq!(d.release(1), Ok(()));
     assert!(stage.pool.open(limit(5)));
-    assert_eq!(stage.report(), Report { looked_at: stage.report().looked_at, ..Report::default() });
+    assert_eq!(stage.report(), Report { visited: stage.report().visited, ..Report::default() });
     assert_eq!((stage.info().peak, stage.info().granted, stage.info().settings), (0, 0, limit(5)));
 
     // Entries from before the pool was opened again count from 1.
@@ -90,7 +90,7 @@ fn a_walk_through_all_entries_goes_on_where_it_stopped() {
         let (mut sums, mut next) = (Report::default(), Some(Cursor::default()));
         while let Some(at) = next {
             let (part, rest) = stage.pool.report(&stage.host, at, most);
-            assert!(part.looked_at < most + 9, "a walk stops only after a bucket: a line of keys and eight entries");
+            assert!(part.visited < most + 9, "a walk stops only after a bucket: a line of keys and eight entries");
             assert_ne!(rest, next);
             sums += part;
             next = rest;

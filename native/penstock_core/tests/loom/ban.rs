@@ -1,8 +1,8 @@
 //! Races of failures, bans and unbans of one key, and of late callers with the next generation.
 //!
 //! Failures are counted in a table of their own. When they suffice, the list counts them again
-//! under its lock, bans the key and forgets them (`List::offend`). An unban forgets both under
-//! the same lock. An *offence* is a failure that bans.
+//! under its lock, bans the key and forgets them (`List::ban_for_failures`). An unban forgets
+//! both under the same lock. An *offence* is a failure that bans.
 
 use std::sync::Arc;
 

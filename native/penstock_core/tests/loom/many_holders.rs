@@ -84,7 +84,7 @@ fn many_holders_against_a_transfer() {
 }
 
 /// A spawner leaves when its child, which holds a permit already, adopts the offered one
-/// (`Pool::place`).
+/// (`Pool::complete`).
 #[test]
 fn many_holders_against_an_adoption_by_a_holder() {
     explore(|| {
@@ -96,7 +96,7 @@ fn many_holders_against_an_adoption_by_a_holder() {
         let adopting = spawn(&child, move |child| assert_eq!(child.adopt(offer), Adoption::Adopted));
         assert!(scanner.try_acquire(1).is_err());
         adopting.join().unwrap();
-        // The spawner dies before it hands over, which would have withdrawn the hint.
+        // The spawner dies before it hands over, which would have cleared the hint.
         spawner.die();
         assert_death_is_found(&stage, &child, &asker, 2);
     });
@@ -118,8 +118,8 @@ fn a_refusal_that_skips_its_scan_against_a_park() {
     });
 }
 
-/// An acquire announces its permits in its entry before the CAS, and withdraws them when that
-/// fails. A scan may count the announcement; the withdrawal must withdraw the hint.
+/// An acquire announces its permits in its entry before the CAS, and removes them when that
+/// fails. A scan may count the announcement; the removal must clear the hint.
 #[test]
 fn many_holders_against_a_refused_announcement() {
     explore(|| {
@@ -186,7 +186,7 @@ fn many_holders_against_an_adoption_from_a_dead_spawner() {
         let adopting = spawn(&child, move |child| assert_eq!(child.adopt(offer), Adoption::Adopted));
         assert!(scanner.try_acquire(1).is_err());
         adopting.join().unwrap();
-        // The spawner dies before it hands over, which would have withdrawn the hint.
+        // The spawner dies before it hands over, which would have cleared the hint.
         spawner.die();
         assert_death_is_found(&stage, &child, &asker, 1);
     });

@@ -19,7 +19,7 @@ fn ask(process: &Process, n: u32, until: Option<u64>) -> (WaiterId, bool) {
 }
 
 /// A release grants to a process with two waits while its death ends both of them
-/// (`Pool::leave_all`).
+/// (`Pool::remove_waits_of`).
 #[test]
 fn grant_against_death_of_a_process_with_two_waits() {
     explore(|| {
@@ -59,7 +59,7 @@ fn a_monitor_against_a_scan_that_reap_a_process_with_two_waits() {
 
 /// A process with three waits leaves the second one, and dies, while a release grants the first.
 /// Each call that ends the wait which the entry names must have it name another
-/// (`Pool::pass_on`).
+/// (`Pool::repoint_entry`).
 #[test]
 fn leaving_a_wait_and_death_against_a_grant_of_another_wait() {
     explore(|| {

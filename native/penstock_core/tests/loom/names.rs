@@ -1,5 +1,5 @@
 //! Races of calls by a name that has lost its node to another name. Both names are of one bucket,
-//! and a closed name without holders leaves its node to the next (`Node::become_another`).
+//! and a closed name without holders leaves its node to the next (`Node::rename`).
 
 use std::sync::Arc;
 

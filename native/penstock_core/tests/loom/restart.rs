@@ -63,8 +63,8 @@ fn remembered(max_overdraft: u64) -> (Arc<Stage>, [Process; 4]) {
     (stage, [first, second, left, gone])
 }
 
-/// A restart takes a remembered dead holder (`Pool::take_over_found`) while the monitor of that
-/// holder reaps it.
+/// A restart takes a remembered dead holder (`Pool::take_over_remembered`) while the monitor of
+/// that holder reaps it.
 #[test]
 fn a_restart_that_remembers_a_dead_holder_against_its_monitor() {
     explore(|| {

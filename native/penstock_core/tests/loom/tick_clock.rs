@@ -8,22 +8,22 @@ use penstock_core::TickClock;
 use crate::explore::explore;
 use crate::limiter::MS;
 
-/// A caller reads a base while another caller writes the next two (`TickClock::rebase`). No reading
-/// mixes words of two bases, which the sequence lock prevents.
+/// A caller reads a base while another caller writes the next two (`TickClock::rebase`). No
+/// reading mixes words of two bases, which the sequence lock prevents.
 #[test]
 fn reading_of_a_base_against_the_next() {
     explore(|| {
         const SPAN: u64 = 100 * MS;
-        let counter = Arc::new(TickClock::default());
+        let clock = Arc::new(TickClock::default());
         // The counter ticks twice in a ns, and begins at 1,000.
-        let at = |counter: &TickClock, ns: u64| counter.now(|| 1_000 + 2 * ns, || ns);
-        at(&counter, 1);
-        at(&counter, 1 + SPAN);
+        let at = |clock: &TickClock, ns: u64| clock.now(|| 1_000 + 2 * ns, || ns);
+        at(&clock, 1);
+        at(&clock, 1 + SPAN);
         let other = {
-            let counter = Arc::clone(&counter);
-            thread::spawn(move || [2 * SPAN, 2 * SPAN + 1_000].map(|ns| (ns, at(&counter, ns))))
+            let clock = Arc::clone(&clock);
+            thread::spawn(move || [2 * SPAN, 2 * SPAN + 1_000].map(|ns| (ns, at(&clock, ns))))
         };
-        let mut readings = [SPAN + 2 * MS, 3 * SPAN].map(|ns| (ns, at(&counter, ns))).to_vec();
+        let mut readings = [SPAN + 2 * MS, 3 * SPAN].map(|ns| (ns, at(&clock, ns))).to_vec();
         readings.extend(other.join().unwrap());
         for (exact, read) in readings {
             assert!(read <= exact && read + 1_000 >= exact, "{read} at {exact}");

@@ -51,7 +51,7 @@ impl Pair {
         let me = &self.processes[process];
         let (ticket, number) = (self.stage.host.ticket(), self.tickets);
         let parked = self.stage.pool.park(&self.stage.host, me.pid, n, kind, ticket);
-        if let Some(id) = self.parked(process, n, (kind, false), None, parked) {
+        if let Some(id) = self.parked(process, n, (kind, true), None, parked) {
             self.doing[process] = Doing::Waiting { id, ticket: number };
         }
     }
@@ -62,7 +62,7 @@ impl Pair {
         // Times are in ns, so that each wait has a time of its own within its ms.
         let until = ms.map(|ms| (self.clock + u64::from(ms)) * 1_000_000 + u64::from(number));
         let (parked, begins) = self.stage.pool.ask(&self.stage.host, me.pid, n, ticket, until, || true);
-        let id = self.parked(process, n, (Kind::Manual, true), until, parked);
+        let id = self.parked(process, n, (Kind::Manual, false), until, parked);
         assert_eq!(begins, id.is_some() && until.is_some() && !self.timed, "the host is told once");
         self.timed |= begins;
         self.asked[process].extend(id.map(|id| (id, number)));
@@ -74,7 +74,7 @@ impl Pair {
         &mut self,
         process: usize,
         n: u32,
-        (kind, goes_on): (Kind, bool),
+        (kind, blocks): (Kind, bool),
         until: Option<u64>,
         parked: Parked,
     ) -> Option<WaiterId> {
@@ -91,7 +91,7 @@ impl Pair {
             Parked::Granted
         } else if self.model.queue.len() >= self.model.settings.max_waiting as usize {
             Parked::QueueFull
-        } else if !goes_on && self.model.oversize(self.model.held(pid).all() + n) {
+        } else if blocks && self.model.oversize(self.model.held(pid).all() + n) {
             Parked::Deadlock
         } else if let Parked::Waiting(_) = parked {
             self.model.queue.push(Waiter { pid, n, kind, ticket, until });
@@ -183,14 +183,14 @@ impl Pair {
         };
         // The pool asks whether the receiver is alive, and does not reap it.
         self.stage.host.take_found_dead();
-        let (pid, heir, n) = (self.pid(process), self.pid(to), u64::from(n));
+        let (pid, receiver, n) = (self.pid(process), self.pid(to), u64::from(n));
         let expected = if !self.model.debit(pid, n, kind) {
             Err(TransferError::NotHeld)
         } else if process != to && matches!(self.doing[to], Doing::Dying | Doing::Gone) {
             Err(TransferError::Gone)
         } else {
             let since_ms = self.model.held(pid).since_ms;
-            self.model.credit(heir, n, kind);
+            self.model.credit(receiver, n, kind);
             if process == to {
                 // The process has held these permits all the time.
                 self.model.held.get_mut(&pid).unwrap().since_ms = since_ms;

@@ -16,7 +16,7 @@ fn nodes(registry: &Registry<Fake>) -> usize {
     let piece = registry.names(0, usize::MAX / 16);
     assert_eq!(piece.next, None);
     // The work of a walk counts one for each name, and one for each eight buckets.
-    piece.looked_at - 4096 / 8
+    piece.visited - 4096 / 8
 }
 
 #[test]

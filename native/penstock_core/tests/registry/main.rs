@@ -31,7 +31,7 @@ fn names(registry: &Registry<Fake>) -> Vec<u64> {
     let (mut all, mut next) = (Vec::new(), Some(0));
     while let Some(from) = next {
         let piece = registry.names(from, 64);
-        assert!(piece.looked_at < 64 + 32, "{} names were looked at", piece.looked_at);
+        assert!(piece.visited < 64 + 32, "{} names were looked at", piece.visited);
         assert!(piece.next.is_none_or(|next| next > from));
         all.extend(piece.names);
         next = piece.next;

@@ -59,7 +59,7 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
         }
     );
     let report = reused.report(&host, Cursor::default(), usize::MAX).0;
-    assert_eq!(Report { looked_at: 0, ..report }, Report::default());
+    assert_eq!(Report { visited: 0, ..report }, Report::default());
     assert_eq!(reused.holders(Cursor::default(), 10_000), (vec![], None));
     // The previous holders hold nothing, and a refusal scans for the dead again.
     assert_eq!(reused.release(&host, holders[5], 1, Kind::Manual), Err(NotHeld));

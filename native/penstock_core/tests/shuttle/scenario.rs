@@ -46,7 +46,7 @@ pub(crate) struct Scenario {
 pub(crate) struct Actor {
     pub(crate) scenario: Arc<Scenario>,
     pub(crate) me: Process,
-    free: u32,
+    manual: u32,
     bound: u32,
 }
 
@@ -69,7 +69,7 @@ impl Scenario {
     }
 
     pub(crate) fn actor(self: &Arc<Self>, number: usize) -> Actor {
-        Actor { scenario: Arc::clone(self), me: self.stage.process(number), free: 0, bound: 0 }
+        Actor { scenario: Arc::clone(self), me: self.stage.process(number), manual: 0, bound: 0 }
     }
 
     /// Adds permits to what the process holds by the ledger; a negative number if it gave them
@@ -145,7 +145,7 @@ impl Actor {
         self.begin_work(n);
         self.scenario.record(&self.me, i64::from(n));
         match kind {
-            Kind::Manual => self.free += n,
+            Kind::Manual => self.manual += n,
             Kind::Bound => self.bound += n,
         }
     }
@@ -206,11 +206,11 @@ impl Actor {
 
     /// Releases `n` permits, or as many as it has.
     pub(crate) fn release(&mut self, n: u32) {
-        let n = n.min(self.free);
+        let n = n.min(self.manual);
         if n == 0 {
             return;
         }
-        self.free -= n;
+        self.manual -= n;
         self.scenario.record(&self.me, -i64::from(n));
         self.end_work(n);
         assert_eq!(self.me.release(n), Ok(()), "the process holds them");
@@ -225,13 +225,13 @@ impl Actor {
 
     /// Transfers `n` permits, or as many as it has.
     pub(crate) fn transfer(&mut self, to: &Process, n: u32) {
-        let n = n.min(self.free);
+        let n = n.min(self.manual);
         if n == 0 || to.pid == self.me.pid {
             return;
         }
         // The receiver does not know of the permits, and so begins no work.
         self.end_work(n);
-        self.free -= n;
+        self.manual -= n;
         self.scenario.record(&self.me, -i64::from(n));
         if self.me.transfer(to, n).is_ok() {
             self.scenario.record(to, i64::from(n));
@@ -300,7 +300,7 @@ impl Actor {
 
     /// Dies, and lets other processes run before the pool is told.
     pub(crate) fn die(self) {
-        self.end_work(self.free + self.bound);
+        self.end_work(self.manual + self.bound);
         self.me.begin_exit();
         thread::yield_now();
         self.me.finish_exit();

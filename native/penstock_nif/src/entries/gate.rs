@@ -60,7 +60,7 @@ fn known(_beam: &Beam, [name]: [Term; 1]) -> Term {
 fn names(beam: &Beam, [from]: [Term; 1]) -> Term {
     let Some(from) = beam.env.uint(from) else { return atoms::badarg() };
     let piece = REGISTRY.names(from as usize, NAMES_PER_CALL);
-    beam.worked(piece.looked_at * 8);
+    beam.worked(piece.visited * 8);
     let names: Vec<Term> = piece.names.into_iter().map(|word| Term(word as usize)).collect();
     let next = piece.next.map_or(atoms::done(), |place| beam.env.make_u64(place as u64));
     beam.env.tuple(&[next, beam.env.list(&names)])

@@ -63,7 +63,7 @@ fn next_term(beam: &Beam, next: Option<Cursor>) -> Term {
 fn report(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
     let Some((pool, from)) = walk(beam, gate, instance, from) else { return atoms::badarg() };
     let (sums, next) = pool.report(beam, from, REPORT_LINES);
-    beam.worked(sums.looked_at);
+    beam.worked(sums.visited);
     let number = |n: u64| beam.env.make_u64(n);
     let sums = beam.env.map([
         (atoms::holders(), number(sums.holders)),
