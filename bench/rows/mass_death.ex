@@ -76,8 +76,8 @@ defmodule Penstock.Bench.MassDeath do
     System.convert_time_unit(elapsed, :native, :microsecond) / 1000
   end
 
-  # Polls once a millisecond: a busy wait would take one of two schedulers from the dying
-  # processes.
+  # Polls once a millisecond: a busy wait would occupy one of the two schedulers that the dying
+  # processes need.
   defp until(done?, left \\ @patience_ms) do
     cond do
       done?.() ->

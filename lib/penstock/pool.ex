@@ -429,8 +429,9 @@ defmodule Penstock.Pool do
   Withdraws a request of `acquire_async/2`.
 
   Returns `:ok`. After that the mailbox has no message of `ref` and gets none. The request holds
-  nothing: if it was granted and the caller has not received the message yet, the permits are free
-  again. Permits whose message the caller has received stay its own until `release/2`.
+  nothing: if it was granted and the message is still in the mailbox or on its way, the permits
+  are free again. Permits whose message the caller has taken from its mailbox stay its own until
+  `release/2`.
 
   Does nothing if `ref` is unknown, belongs to another process or pool, or was cancelled before,
   or if the caller has received its message.

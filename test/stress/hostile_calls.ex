@@ -66,8 +66,8 @@ defmodule Penstock.Stress.HostileCalls do
     for {call, index} <- Enum.with_index(Tuple.to_list(calls), 1), :counters.get(accepted, index) == 0, do: call
   end
 
-  # These entries trust that the pid is the caller's. The pid of another living process would
-  # acquire for that process.
+  # These entries trust that the pid is the caller's. With the pid of another living process, they
+  # would acquire or release for that process.
   defp arguments({Native, name, arity}, args)
        when name in [:pool_try_one, :pool_release_one, :run_take_one, :run_end_one],
        do: List.replace_at(args, arity - 1, self())

@@ -90,7 +90,7 @@ defmodule Penstock.Stress.Worker do
   defp action(n, %{pool: pool}, turn) when n <= 3 do
     permits = :rand.uniform(2)
     busy = :rand.uniform(200)
-    # The worker often keeps some permits: a kill must find holders of all kinds.
+    # The worker often keeps some permits, so that kills hit every kind of holder.
     keep? = :rand.uniform(3) == 1
     timeout = Enum.random([0, 2])
 

@@ -4,7 +4,7 @@ defmodule Penstock.CrashReports do
   # ExUnit captures the log only while a test runs. A task or a server logs its crash itself,
   # before it ends, so a test that saw its `:DOWN` has captured the report. The crash of a bare
   # process, of `spawn/1` and the like, is logged by the VM, in another process and after the
-  # `:DOWN`.
+  # `:DOWN`. So the report may come after the test, unless the test waits for it.
   @moduledoc false
 
   import ExUnit.Assertions

@@ -98,7 +98,8 @@ fn the_exact_clock_is_read_once_in_a_window() {
         }
         exact.get()
     };
-    // The exact clock is read each time until the pace is known, and then once in 4 ms.
+    // The exact clock is read each time until the pace of the counter is known, and then once in
+    // 4 ms.
     run(200);
     let reads = run(1_000);
     assert!((240..=260).contains(&reads), "{reads}");

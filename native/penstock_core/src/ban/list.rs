@@ -17,7 +17,8 @@ use super::{BanSettings, FOREVER};
 /// The end of a ban that never ends. No clock arrives there, and all other bans end before.
 const NEVER: u64 = END - 1;
 
-/// Returns the end of a ban that lasts for `left` ns from `now`, or [`FOREVER`].
+/// Returns the end of a ban that lasts for `left` ns from `now`; [`NEVER`] if `left` is
+/// [`FOREVER`].
 fn end(now: u64, left: u64) -> u64 {
     if left == FOREVER { NEVER } else { now + left }
 }
@@ -56,7 +57,7 @@ pub(super) struct List {
     table: Table,
 }
 
-/// A ban as the list shows it.
+/// One ban in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// The tag of the key.
@@ -170,7 +171,8 @@ impl List {
         Some(left)
     }
 
-    /// Bans a key for `left` ns, or [`FOREVER`], whether it has failures or not. Its level stays.
+    /// Bans a key for `left` ns, or [`FOREVER`], whether it has failures or not. The level, which
+    /// decides how long its next ban for failures lasts, stays.
     pub(super) fn ban(
         &self,
         tag: u64,

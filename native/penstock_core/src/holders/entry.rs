@@ -207,7 +207,8 @@ impl Entry {
         permits + self.complete_handoff(handoff.seq()).unwrap_or(0)
     }
 
-    /// Removes all permits from the entry, after [`Entry::close_balance`].
+    /// Removes all permits from the entry. Call [`Entry::close_balance`] before, which returns
+    /// them.
     pub(super) fn clear_balance(&self) {
         for word in self.own.iter().chain(&self.inbound) {
             word.store(0, Ordering::Relaxed);

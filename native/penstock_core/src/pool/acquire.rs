@@ -124,7 +124,7 @@ impl<H: PoolHost> Pool<H> {
             Err(_) => {
                 entry.set_own(kind, before);
                 // ORDERING: pairs with the fence in `ManyHolders::propose`. A scan may have
-                // counted this process as a holder by its announcement.
+                // counted the announcement of this process, which holds nothing now.
                 fence(Ordering::SeqCst);
                 self.clear_hint_if_empty(entry);
                 false

@@ -98,7 +98,7 @@ pub enum Hit {
     Gone,
 }
 
-/// The decision on a hit that would wait for its turn.
+/// The decision on a hit whose caller is willing to wait for its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reserved {
     /// The turn comes in this many ns, which may be 0.

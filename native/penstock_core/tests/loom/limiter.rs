@@ -1,4 +1,5 @@
-//! Races of hits, pauses, refunds and resets, and of late callers with the next generation.
+//! Races of hits, pauses, refunds and resets; and of callers that are late, and so meet the next
+//! generation: the limiter of another name in the same memory.
 
 use std::sync::Arc;
 
@@ -141,8 +142,8 @@ fn charge_against_hit_and_refund_against_refund() {
     });
 }
 
-/// A key has no room for a hit. A reset meets one hit, and another follows: exactly one of the
-/// two is allowed.
+/// A key has no room for a hit. A reset races one hit, and a second hit follows both. Exactly one
+/// of these hits is allowed.
 #[test]
 fn reset_against_hit() {
     explore_kinds_of_key(2, 1, |limiter, key| {

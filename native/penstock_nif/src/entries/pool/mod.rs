@@ -1,4 +1,4 @@
-//! Entry points of pools, and of the manual permits of a caller.
+//! Entry points of pools, and of manual permits, which a caller acquires and releases itself.
 
 mod ask;
 mod lifecycle;
