@@ -37,7 +37,8 @@ IO.inspect(Penstock.Pool.try_acquire(MyApp.Permits), label: "before the kill")
 
 MyApp.Holder.kill(holder)
 
-# Before it refuses, `try_acquire` takes back the permits of dead holders. So this call succeeds.
+# While at most eight processes hold permits, `try_acquire` takes back the permits of dead holders
+# before it refuses. So this call succeeds.
 IO.inspect(Penstock.Pool.try_acquire(MyApp.Permits, 2), label: "after the kill")
 
 # A process cannot release permits that it does not hold, so a mistake adds no permit to the pool.

@@ -416,7 +416,8 @@ defmodule Penstock do
       `{:error, {reason, child}}`, with the child as Erlang describes it
     * a *restart* of a child that died takes over the permit of the dead child, if that permit is
       not back yet. Otherwise another process may hold it: then the restart exceeds the limit, by
-      at most the pool's `:max_overdraft`. The pool admits no other work until this overdraft is
+      at most the pool's `:max_overdraft`, or up to the permits that were in use when
+      `Penstock.Pool.update/2` lowered the limit. The pool admits no other work until this overdraft is
       paid back. Beyond `:max_overdraft` the restart fails, and the supervisor's `:max_restarts`
       decides
     * a child that is started while its supervisor initialises counts as a restart, because the

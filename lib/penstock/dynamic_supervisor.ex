@@ -85,8 +85,8 @@ defmodule Penstock.DynamicSupervisor do
   Returns:
 
     * `{:ok, pid}`
-    * `{:error, {:already_started, pid}}` - the live process `pid` has the name, or owns a gate of
-      that name
+    * `{:error, {:already_started, pid}}` - the live process `pid` has the name, or, with `:limit`,
+      owns a gate of that name
     * `{:error, reason}` - a supervisor could not start
 
   Raises `ArgumentError` on an option that is missing, unknown or of the wrong kind, and if

@@ -50,9 +50,9 @@ defmodule Penstock.Pool do
   first, outside a group of their users.
 
   When the owner crashes or is killed, holders, waiters and counts stay as they are, and the next
-  `start_link/1` of the name adopts them. If its options are those of the crashed owner, a limit
-  that `update/2` has changed stays; otherwise the new options hold. A pool that is not adopted
-  within 60 s closes.
+  `start_link/1` of the name adopts them. Each option that differs from the crashed owner's takes
+  effect; the others keep what `update/2` has made of them. A pool that is not adopted within 60 s
+  closes.
 
   A second `start_link/1` of the name, as in a notebook, returns
   `{:error, {:already_started, pid}}` and keeps the old limit; use a supervisor there, or

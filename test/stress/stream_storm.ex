@@ -172,7 +172,7 @@ defmodule Penstock.Stress.StreamStorm do
   # No process acts any more, but monitors of the dead may still have to fire. So this polls.
   defp check(pool, tasks, deadline \\ System.monotonic_time(:millisecond) + @patience) do
     info = Pool.info(pool)
-    alive = for {pid, _guard} <- :ets.tab2list(tasks), Process.alive?(pid), do: pid
+    alive = for {pid, _monitor} <- :ets.tab2list(tasks), Process.alive?(pid), do: pid
 
     cond do
       {info.in_use, info.holders, info.waiting, alive} == {0, 0, 0, []} ->

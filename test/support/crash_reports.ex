@@ -18,9 +18,14 @@ defmodule Penstock.CrashReports do
     marker = spawn(fn -> receive do: (:crash -> :erlang.error(:marker)) end)
     filter = :"#{inspect(__MODULE__)}#{System.unique_integer([:positive])}"
     :ok = :logger.add_primary_filter(filter, {&__MODULE__.stop_marker/2, {marker, self()}})
-    send(marker, :crash)
-    assert_receive {^marker, :logged}
-    :ok = :logger.remove_primary_filter(filter)
+
+    try do
+      send(marker, :crash)
+      assert_receive {^marker, :logged}
+    after
+      :ok = :logger.remove_primary_filter(filter)
+    end
+
     # Elixir before 1.15 passes each event on to one more process.
     Logger.flush()
   end

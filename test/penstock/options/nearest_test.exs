@@ -53,7 +53,7 @@ defmodule Penstock.Options.NearestTest do
     assert nearest(:..., [:jobs]) == nil
   end
 
-  test "only the first 2,000 names are compared" do
+  test "only the first 2,000 names are read" do
     me = self()
 
     names =

@@ -254,7 +254,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     ]
   end
 
-  # # Pieces
+  ## Pieces
 
   defp caught(fun) do
     fun.()
@@ -296,7 +296,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     end
   end
 
-  # # The comparison
+  ## The comparison
 
   defp observe(async, scenario, options) do
     me = self()

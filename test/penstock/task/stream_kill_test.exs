@@ -5,9 +5,9 @@ defmodule Penstock.Task.StreamKillTest do
   # |--------------------------------------|-----------------------------------------------------|
   # | a task without its link              | a consumer that dies with it, or waits without end  |
   # | the consumer, at any instant         | a task or a permit that outlives it                 |
-  # | the consumer, as it begins or closes | a task that traps exits and that the monitor missed   |
+  # | the consumer, as it begins or closes | a task that traps exits and the monitor missed      |
   # | every second task, at any instant    | a lost permit; an element without one result        |
-  # | the monitor                            | a consumer without a monitor; tasks that outlive both |
+  # | the monitor                          | a consumer without one; tasks that outlive both     |
   # | the enumerable, as it is closed      | tasks, links and permits behind its exception       |
   use ExUnit.Case, async: true
   import Penstock.PoolCase, only: [all_back: 2]
@@ -146,7 +146,7 @@ defmodule Penstock.Task.StreamKillTest do
           pool |> Bounded.async_stream(1..3, fun, max_concurrency: 3) |> Stream.run()
         end)
 
-      tasks = for _ <- 1..3, do: assert_receive({:runs, _task, _guard})
+      tasks = for _ <- 1..3, do: assert_receive({:runs, _task, _monitor})
       Process.exit(elem(hd(tasks), 2), :kill)
       assert_receive {:DOWN, ^monitor, :process, ^consumer, reason}
       assert reason in [:killed, {:killed, {Task.Supervised, :stream, [5_000]}}]

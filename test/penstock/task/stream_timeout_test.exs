@@ -144,8 +144,7 @@ defmodule Penstock.Task.StreamTimeoutTest do
       {:reductions, before} = Process.info(monitor, :reductions)
       receive after: (200 -> :ok)
       {:reductions, later} = Process.info(monitor, :reductions)
-      # A look at the tasks takes some 30 reductions: the monitor has looked five times, not 200
-      # times.
+      # A sweep over the tasks takes some 30 reductions: the monitor has made five, not 200.
       assert later - before < 1_000
       assert next.({:halt, :enough}) == {:halted, :enough}
       refute_received _

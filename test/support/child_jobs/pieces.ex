@@ -1,5 +1,5 @@
 defmodule Penstock.ChildJobs.Pieces do
-  # Helpers of the functions that `Penstock.ChildVM` runs, all of which are in child_jobs/.
+  # Helpers of the functions that `Penstock.ChildVM` runs.
   @moduledoc false
 
   alias Penstock.Pool
