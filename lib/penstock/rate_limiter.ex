@@ -501,7 +501,8 @@ defmodule Penstock.RateLimiter do
   @doc """
   Changes the rate of a running limiter.
 
-  Each key keeps its debt, which is a time, but at most `burst × per / limit` ms of the new rate.
+  Each key keeps its debt, which is a time. A debt above `burst × per / limit` ms of the new rate
+  is cut to that.
   So a key never waits for longer than a key that has just used up the new burst.
 
   A caller of `acquire/3` that sleeps keeps its turn. Its part of the debt is cut as well, so

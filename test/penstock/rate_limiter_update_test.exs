@@ -8,7 +8,7 @@ defmodule Penstock.RateLimiterUpdateTest do
   # | four updaters and a hitter          | an updater or a hitter that makes no progress    |
   # | an updater killed between two calls | a half-made update that blocks the next one      |
   # | one updater for each option         | an update that undoes another's value            |
-  # | a rate too high with the old values | a check of the new values alone                  |
+  # | a value too high with those kept    | a check of the new value without the ones kept   |
   use Penstock.PoolCase, async: true
   import Penstock.Limiters
 

@@ -172,7 +172,8 @@ defmodule Penstock.Supervision.Partitions do
   # Bytes of the largest partition key.
   @largest_key 1_024
 
-  # Returns the options of `start_child` that this module reads, not `Penstock.Admission.Request`.
+  # Returns the options of `start_child` that this module reads. `Penstock.Admission.Request`
+  # reads the others.
   @spec child_options() :: [atom, ...]
   def child_options, do: [:partition_key]
 

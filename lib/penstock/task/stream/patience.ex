@@ -33,7 +33,7 @@ defmodule Penstock.Task.Stream.Patience do
   def ms({:limited, at, _until}), do: (at - now()) |> max(0) |> min(@longest_wait)
   def ms({_instance, _token, until}), do: left(until)
 
-  # Returns the wait for a turn that comes in `ms`.
+  # Returns the `wait` of an element whose turn comes `ms` from now.
   @spec turn_in(non_neg_integer) :: {:turn, integer}
   def turn_in(ms), do: {:turn, now_ns() + ms * @ns_per_ms}
 

@@ -7,7 +7,8 @@
 //! If a key may fail more often, a ninth run merges two runs, with the time of the later one. The
 //! window is as long as seven *slots*, so nine runs lie in at most eight slots. By the pigeonhole
 //! principle two runs share a slot, and those are merged. So a failure counts for at most a
-//! seventh of the window longer: a ban may come a little early, never late.
+//! seventh of the window longer: a ban may come a little early. It comes late only if its key
+//! loses its place.
 //!
 //! A key may be in any place of one row. If all places are taken, the key with the fewest
 //! failures loses its place, and of those the one whose last failure is oldest. Rows are in

@@ -5,7 +5,8 @@
 //! there are two ways to write an admission into an entry:
 //!
 //! - The admitted process writes its own permits, executes a full barrier and calls
-//!   [`Pool::record`]. It does so for an acquire, and when it finds permits free as it parks.
+//!   [`Pool::record`]. It does so for an acquire, for an overdraft, and when it finds permits
+//!   free as it parks.
 //! - The process that serves the waiters calls [`Table::credit`](crate::holders::Table::credit).
 
 use crate::holders::{Entry, Kind};
@@ -18,9 +19,9 @@ use super::{Pool, PoolHost};
 /// Why a request was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Too few permits are free, or the request exceeds the limit.
+    /// Too few permits are free, waiters have a claim to them, or the request exceeds the limit.
     Full,
-    /// The pool admits no process any more.
+    /// The pool is closed or draining.
     Closed,
     /// To scan for dead holders, or to serve the waiters, takes more than one call: the caller
     /// must ask again.
@@ -40,7 +41,7 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Acquires `n` permits without waiting. Before it refuses, it reaps dead holders and serves
-    /// the waiters. A refusal is counted.
+    /// the waiters. Counts a refusal, which [`Refusal::Again`] is not.
     #[inline(always)]
     pub fn try_acquire(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
         if self.take(host, me, n, kind) { Ok(()) } else { self.try_harder(host, me, n, kind) }
@@ -72,11 +73,11 @@ impl<H: PoolHost> Pool<H> {
         !word.closed() && word.free() >= i64::from(n)
     }
 
-    /// Serves the waiters, and acquires permits that they leave.
+    /// Serves the waiters, and acquires permits if no process waits after that.
     ///
-    /// Permits may be free while WAITERS is set, in two cases. A process gave permits back and
-    /// has not served the waiters yet. Or a parking process has set the flag and has not taken
-    /// the permits yet.
+    /// Permits may be free while WAITERS is set: a process that gave permits back, or raised the
+    /// limit, has not served all waiters yet; or a parking process has set the flag and has not
+    /// taken the permits yet. If they are free because the head asks for more, `take` fails.
     #[cold]
     fn acquire_behind_waiters(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
         if !self.serve(host) {

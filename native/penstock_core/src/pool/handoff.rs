@@ -20,8 +20,8 @@
 //!
 //! Both `hand_over` and `adopt` hold the child's shard lock over the CAS and the credit. So a
 //! child that finds the handoff completed by its spawner also finds its permits, and never runs
-//! without them. A child that finds the handoff completed and no permits has a dead spawner: it
-//! ends as if it had not been spawned.
+//! without them. A child that finds no permits and no pending handoff has a dead spawner, or a
+//! made-up offer: it ends as if it had not been spawned.
 //!
 //! A supervisor that starts the child on behalf of a spawner first claims the handoff, so that
 //! the permits are its own. It [entrusts](Pool::entrust) them to the child once the child exists.
@@ -140,8 +140,8 @@ impl<H: PoolHost> Pool<H> {
         // killed inside a call.
         let mine = self.table.find(me).or_else(|| self.insert(host, me))?;
         // An old offer may name a slot that another handoff uses by now. Its sequence number
-        // differs from that of the next 2^27 handoffs in the slot. After these, the pid still
-        // tells it from the handoffs of another process.
+        // differs from those of the next 2^27 - 1 handoffs in the slot. After these, the pid
+        // still tells it from the handoffs of another process.
         let entry = self.table.entry(offer.slot()).filter(|_| self.table.occupant(offer.slot()) == Some(spawner))?;
         let permits = entry.complete_handoff(offer.seq())?;
         let before = mine.own(Kind::Bound);

@@ -12,7 +12,8 @@
 //! The race is store buffering, with SeqCst fences on both sides. A holder that stops holding
 //! stores its count and then loads this word; the scan stores its proposal and then loads the
 //! counts. At least one observes the other: the holder clears the proposal, or the scan does not
-//! count the holder. So the holders that a published hint counted hold at one instant.
+//! count the holder. So the entries that a published hint counted hold permits, or announce them
+//! before a refusal, at one instant.
 
 use crate::sync::{AtomicU64, Ordering, fence};
 

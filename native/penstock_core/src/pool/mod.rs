@@ -1,5 +1,9 @@
-//! A pool of permits: at most `limit` are held at once, and the permits of a holder come back
-//! when it dies.
+//! A pool of permits, a counting semaphore: no acquire makes more than `limit` held at once, and
+//! the permits of a holder come back when it dies. More can be held only after the limit fell, or
+//! by an overdraft of [restarts](restart).
+//!
+//! A pool bounds work of one node. It bounds no rate, hands out no objects and knows no
+//! priorities.
 //!
 //! A pool has four parts, and each file argues the races of its part:
 //!
@@ -31,7 +35,7 @@
 //! |          | `guarded.settings.limit`     | As the owner asked for it, for `info`.         |
 //! |          | the registry's `StartConfig` | As it was started; a new owner compares it.    |
 //! | status   | `CLOSED` in `state`          | An acquire compares this word.                 |
-//! |          | `guarded.status`             | Only a draining pool reopens with its holders. |
+//! |          | `guarded.status`             | Tells draining from closed, which CLOSED hides.|
 //! |          | the registry's current word  | A name loses its pool before the pool closes.  |
 //! | acquired | [`Entry`], of the living     | The process counts by a plain store.           |
 //! |          | shard totals, of the dead    | The entry of a dead process is reused.         |
@@ -125,8 +129,8 @@ struct Front {
 /// The data that the queue lock guards.
 struct Guarded<H: PoolHost> {
     queue: WaitQueue<H>,
-    /// `true` while the host calls [`Pool::expire`]: from the [`Pool::ask`] that told it to
-    /// begin, to the `expire` that found no wait left to end.
+    /// `true` while the host must call [`Pool::expire`] again and again: from the [`Pool::ask`]
+    /// that told it to begin, to the `expire` that found no wait left to end.
     timed: bool,
     settings: Settings,
     status: Status,
@@ -134,9 +138,9 @@ struct Guarded<H: PoolHost> {
     opening: u64,
     /// The number of parked waiters that were admitted since the pool was opened.
     granted: u64,
-    /// The permits in use when the limit last changed, which bound restarts while the pool is
-    /// overdrawn. The largest such number if the pool has been overdrawn since an earlier change.
-    /// 0 if a restart has begun an overdraft since.
+    /// How many permits restarts may bring into use while the pool is overdrawn because its limit
+    /// fell: as many as were in use at that change. The largest such number, if several changes
+    /// have overdrawn it without a pause. 0 once a restart has begun an overdraft itself.
     shrunk_from: u64,
 }
 

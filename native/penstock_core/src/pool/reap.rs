@@ -11,13 +11,16 @@
 //! - A flood of refusals would pay for scans that seldom meet the right holder, whose monitor
 //!   runs microseconds later.
 //! - A dead process stays in the VM's process table until its monitors have run. A successor that
-//!   is admitted before that makes more processes in the table than the limit.
+//!   is admitted before that makes more processes in the table than the limit. A pool of few
+//!   holders exceeds it by a few at most.
 //!
 //! # What a scan can miss
 //!
 //! In these cases the refusal stands, although a dead holder's permits would have been enough.
 //! The monitor brings them back microseconds later.
 //!
+//! - A scan that meets more dead holders than one call may reap leaves the rest to their
+//!   monitors.
 //! - The hint stands until a holder is reaped or stops holding. Suppose that it was published
 //!   while nine holders lived, one more than the scan limit. If one of them dies, the hint stands
 //!   until the monitor of that one has run.

@@ -7,7 +7,7 @@ use crate::sync::{Ordering, lock};
 use super::wait_queue::Queue;
 use super::{Pool, PoolHost, Settings, Status};
 
-/// The state of a pool at one instant.
+/// The state of a pool. Acquires go on meanwhile, so `in_use` may exceed `peak` for an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
     /// Whether the pool admits callers.
@@ -83,8 +83,8 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Returns the ms since a process last held no permit. Returns `None` if it holds no bound
-    /// permit now.
+    /// Returns for how many ms a process has held permits without a pause. Returns `None` if it
+    /// holds no bound permit.
     pub fn work_ms(&self, host: &H, pid: Pid) -> Option<u32> {
         self.table.work_ms(pid, host.exact_ms())
     }

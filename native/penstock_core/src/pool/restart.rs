@@ -44,7 +44,8 @@
 //! # Overdraft
 //!
 //! An overdraft covers the microseconds until the monitor of the predecessor has run. It makes
-//! the count of free permits negative, so every other request is refused until it is paid back.
+//! the count of free permits negative, so until it is paid back no acquire succeeds and no waiter
+//! is granted.
 //! The pool's `max_overdraft` bounds it. If the pool is overdrawn because its limit fell,
 //! restarts may raise the permits in use to their number at that change. So each child of such a
 //! pool can be restarted: no other process can take its permits meanwhile.
@@ -79,7 +80,7 @@ const WAITS: u64 = 3;
 const WAIT_INTERVAL_MS: u32 = 30;
 /// The time after a barren lap without another lap, as a multiple of the duration of that lap.
 const COOLDOWN_LAPS: u32 = 10;
-/// The largest such time in ms.
+/// The upper bound of a cooldown, in ms.
 const MAX_COOLDOWN_MS: u32 = 1_000;
 
 /// The answer to a restart.
@@ -327,7 +328,7 @@ impl<H: PoolHost> Pool<H> {
     /// Takes `n` permits beyond the limit, as far as the overdraft allows.
     fn overdraw(&self, host: &H, me: Pid, n: u32) -> Result<Restart, Refusal> {
         let taken = {
-            // The limit and the settings do not change under the queue lock.
+            // No other call changes the limit or the settings while this one has the queue lock.
             let mut guarded = lock(&self.guarded);
             let limit = self.front.limit.limit();
             let max_overdraft = match guarded.settings.max_overdraft {

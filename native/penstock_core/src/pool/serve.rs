@@ -14,9 +14,12 @@
 //!
 //! So no permit is lost with the waiter:
 //!
-//! - If the reap removes the wait first, no grant finds it, and the next waiter gets the permits.
+//! - If the reap removes the wait first, no grant finds it.
 //! - If the grant comes first, the permits are in the entry of the waiter, alive or dead, whether
-//!   it reads the message or not. The reap finds them there, and the next waiter gets them.
+//!   it reads the message or not. The reap finds them there and gives them back.
+//!
+//! In both cases the permits are free for the next waiter, unless an overdraft must be paid back
+//! first. A restart that reaps the waiter before its monitor does may keep them for its child.
 
 use crate::holders::Kind;
 use crate::host::{Answer, Host, Pid};

@@ -10,12 +10,14 @@
 //! ---------------------+-------------+-------------------+--------------------------------
 //!   0      0     >= n  | takes n     | takes n           | free += n
 //!   0      0     <  n  | full        | joins the queue   | free += n
-//!   0      1     any   | full [^1]   | joins the queue   | free += n, then serves waiters
+//!   0      1     any   | full [^1]   | joins [^2]        | free += n, then serves waiters
 //!   1      any   any   | closed      | closed            | free += n, then serves drainers
 //! ```
 //!
-//! [^1]: `Pool::try_acquire` serves the waiters before it refuses, and takes permits that they
-//! leave.
+//! [^1]: `Pool::try_acquire` serves the waiters before it refuses, and tries again.
+//!
+//! [^2]: Under the queue lock the queue decides, not the flag: it may be empty already, and it
+//! may be full.
 //!
 //! CLOSED is set while the pool is closed or draining. WAITERS is set while a process waits for
 //! permits; drainers do not set it. Both flags change only under the queue lock.
@@ -123,8 +125,9 @@ impl State {
     #[inline]
     pub(crate) fn give(&self, n: u64) -> Word {
         // LINEARIZATION POINT of a release.
-        // ORDERING: Release pairs with the Acquire in `take_if`. Acquire keeps later loads, such
-        // as that of the many-holders hint, after this addition.
+        // ORDERING: Release pairs with the Acquire in `take_if`. Acquire pairs with the Release
+        // of the other writes: a caller that finds a flag observes what was done before it was
+        // set. `give_back` has a full fence for the many-holders hint.
         Word(self.0.fetch_add(n << SHIFT, Ordering::AcqRel))
     }
 
@@ -140,7 +143,7 @@ impl State {
     pub(crate) fn set_waiters(&self) {
         // No wake-up is lost, since the flag and the permits are one word. If a release comes
         // before this store in the word's modification order, the parking process finds the
-        // permits. If the release comes later, it finds the flag.
+        // permits. If the release comes later, the releasing process finds the flag.
         // ORDERING: no caller relies on it. The parking process takes permits by a CAS of its
         // own, and a read-modify-write of any ordering continues the release sequence of `give`.
         // All writes of the word are AcqRel, so that no argument must tell them apart.

@@ -61,8 +61,8 @@ impl<H: PoolHost> Pool<H> {
             self.table.credit(receiver, slot, kind, u64::from(n), now);
             made
         };
-        // If the entry existed, the call that inserted it has the process watched. If that
-        // process is dying, its reap frees these permits with its others.
+        // An entry that existed has a monitor, or the call that inserted it is about to set one.
+        // If its process is dying, the reap frees these permits with its others.
         if made && !host.watch(self, to) {
             self.down(host, to);
             return false;

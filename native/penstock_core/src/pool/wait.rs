@@ -50,7 +50,7 @@ pub enum Parked {
 /// Whether waits are left that the host must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
-    /// The time of more waits is over than one call ends: the host must call again.
+    /// One call could not end all waits whose time is over: the host must call again.
     More,
     /// Waits are left whose time is not over: the host must call again later.
     Later,
@@ -164,9 +164,9 @@ impl<H: PoolHost> Pool<H> {
         }
         let has_room = guarded.queue.len(Queue::Waiters) < guarded.settings.max_waiting as usize;
         // A caller that blocks releases nothing, so a request that needs its own permits is never
-        // granted under this limit, which does not change under the queue lock. Permits that
-        // another process transfers to the caller at this instant may be missed: the caller then
-        // waits until its time is over.
+        // granted under this limit, which no other call changes while this one has the lock.
+        // Permits that another process transfers to the caller at this instant may be missed:
+        // the caller then waits until its time is over.
         if blocks && self.waits_for_itself(entry, permits) {
             return if has_room { Parked::Deadlock } else { Parked::QueueFull };
         }
@@ -215,7 +215,7 @@ impl<H: PoolHost> Pool<H> {
     /// Removes the wait of a dead process, or makes its several waits orphans. Returns `true` if
     /// the queue must be served: a waiter behind them may be at the head now.
     pub(super) fn remove_waits_of(&self, pid: Pid) -> bool {
-        // The entry names a wait as long as the process has one, and 0 if it never waited.
+        // The entry names a wait as long as the process has one; 0 means that it has none.
         if self.table.find(pid).is_none_or(|entry| entry.waiter() == 0) {
             return false;
         }

@@ -1,15 +1,15 @@
 //! The wait queue of a pool: its waiters, first come, first served, and its drainers.
 //!
-//! The queues are doubly linked lists, so a wait ends in constant time wherever its node is. A
-//! node is in up to three structures, and leaves all of them when its wait ends:
+//! The queues are doubly linked lists, so a wait leaves its queue in constant time wherever its
+//! node is. A node is in up to three structures, and leaves all of them when its wait ends:
 //!
 //! - the queue, of waiters or of drainers;
 //! - the ring of all waits of one process. The entry of the process names one member. A process
 //!   that asks without blocking may have many waits, and its death ends all of them;
-//! - the set of waits that the host ends by time, if the wait has such a time.
+//! - the ordered set of waits that the host ends by time, if the wait has such a time.
 //!
-//! The waits of a dead process are orphans. Its ring joins the ring of orphans in one step, and
-//! `Pool::serve` removes the orphans in pieces.
+//! A dead process may leave several waits, its orphans. Its ring joins the ring of orphans in one
+//! step, and `Pool::serve` removes the orphans in pieces.
 
 use std::collections::BTreeSet;
 

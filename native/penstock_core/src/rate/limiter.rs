@@ -116,7 +116,7 @@ pub enum Reserved {
 /// A limiter. It is closed until [`Limiter::open`].
 pub struct Limiter {
     pub(super) config: CachePadded<ConfigCell>,
-    /// The global place: the generation that owns it, and the state of hits without a key.
+    /// The state of hits without a key, and the generation that the state belongs to.
     pub(super) global: CachePadded<AtomicPair>,
     pub(super) table: Table,
     max_keys: u32,

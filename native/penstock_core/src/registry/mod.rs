@@ -152,7 +152,7 @@ impl<H: PoolHost> Registry<H> {
     fn add(&self, name: u64) -> Named<'_, H> {
         let shared = self.shared();
         let mut forgotten = lock(&shared.forgotten);
-        // Under this lock no other caller gives the name a node.
+        // Another caller may have added the name. Only the caller with this lock adds names.
         if let Some(found) = self.find(name) {
             return found;
         }

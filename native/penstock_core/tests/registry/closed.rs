@@ -48,7 +48,8 @@ fn a_name_in_use_is_not_forgotten() {
     start(2);
     close(name(2));
     assert_eq!(registry.find(name(1)).unwrap().pool().unwrap().1, 1);
-    // Name 1 is closed while a permit is held in its pool, so name 3 gets the node of name 2.
+    // A permit is held in the pool of name 1 when it closes. So name 1 keeps its node, and name 3
+    // gets that of name 2.
     let (pool, instance) = registry.find(name(1)).unwrap().pool().unwrap();
     pool.try_acquire(&host, holder, 1, Kind::Manual).unwrap();
     close(name(1));
