@@ -11,8 +11,8 @@ defmodule Penstock.Process.StartKind do
   #
   # The VM shows eight frames by default. One is of this module, and one of the start function
   # that calls it. The frame that decides is among the first five of the supervisor. Start
-  # functions that call each other may hide it. Only then is the whole stack read, as a text with all its
-  # terms, which takes milliseconds in a supervisor of thousands of children.
+  # functions that call each other may hide it. Only then is the whole stack read, as a text with
+  # all its terms, which takes milliseconds in a supervisor of thousands of children.
   @moduledoc false
 
   @type t :: :start | :restart
