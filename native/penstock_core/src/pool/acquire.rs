@@ -1,12 +1,13 @@
 //! Acquires permits without waiting, and releases them.
 //!
-//! Only the process of an entry writes its *own* permits, by plain stores: that keeps an acquire
-//! at one locked instruction. Other processes credit *inbound* permits under the shard lock. So
-//! there are two ways to write an admission into an entry:
+//! Each process has one entry in a pool, with two counts of its permits. Only the process itself
+//! writes its *own* permits, by plain stores: that keeps an acquire at one locked instruction.
+//! Other processes credit *inbound* permits to it under the shard lock. So an admission is
+//! written into an entry in one of two ways:
 //!
 //! - The admitted process writes its own permits, executes a full barrier and calls
-//!   [`Pool::record`]. It does so for an acquire, for an overdraft, and when it finds permits
-//!   free as it parks.
+//!   [`Pool::record`]. It does so for an acquire, for a restart, and when it finds permits free
+//!   as it parks.
 //! - The process that serves the waiters calls [`Table::credit`](crate::holders::Table::credit).
 
 use crate::holders::{Entry, Kind};
@@ -19,16 +20,17 @@ use super::{Pool, PoolHost};
 /// Why a request was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Too few permits are free, waiters have a claim to them, or the request exceeds the limit.
+    /// Too few permits are free, the free ones are due to waiters, or the request exceeds the
+    /// limit.
     Full,
     /// The pool is closed or draining.
     Closed,
-    /// To scan for dead holders, or to serve the waiters, takes more than one call: the caller
-    /// must ask again.
+    /// One call could not finish the scan for dead holders, or could not serve all waiters. The
+    /// caller must ask again.
     Again,
 }
 
-/// The process holds fewer permits than the call names; nothing changed.
+/// The process holds fewer permits than the call names, so nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotHeld;
 
@@ -41,7 +43,7 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Acquires `n` permits without waiting. Before it refuses, it reaps dead holders and serves
-    /// the waiters. Counts a refusal, which [`Refusal::Again`] is not.
+    /// the waiters. Counts the refusal; [`Refusal::Again`] is none.
     #[inline(always)]
     pub fn try_acquire(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
         if self.take(host, me, n, kind) { Ok(()) } else { self.try_harder(host, me, n, kind) }
@@ -56,7 +58,8 @@ impl<H: PoolHost> Pool<H> {
         if !self.oversize(n) {
             match self.reap_dead(host) {
                 Scan::Unfinished => return Err(Refusal::Again),
-                // Even if this scan found no dead holder, a concurrent scan may have reaped one.
+                // Tries again even if this scan reaped no holder: a concurrent call may have
+                // reaped one.
                 Scan::Done if self.take(host, me, n, kind) => return Ok(()),
                 Scan::Done | Scan::Skipped => {}
             }
@@ -73,11 +76,14 @@ impl<H: PoolHost> Pool<H> {
         !word.closed() && word.free() >= i64::from(n)
     }
 
-    /// Serves the waiters, and acquires permits if no process waits after that.
+    /// Serves the waiters, then acquires permits if no process waits any more.
     ///
-    /// Permits may be free while WAITERS is set: a process that gave permits back, or raised the
-    /// limit, has not served all waiters yet; or a parking process has set the flag and has not
-    /// taken the permits yet. If they are free because the head asks for more, `take` fails.
+    /// Permits can be free while WAITERS is set, in three cases:
+    ///
+    /// - A process gave permits back, or raised the limit, and has not served all waiters yet.
+    /// - A parking process has set WAITERS and has not taken the permits yet.
+    /// - The waiter at the head of the queue asks for more permits than are free. Then `take`
+    ///   fails.
     #[cold]
     fn acquire_behind_waiters(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
         if !self.serve(host) {
@@ -111,9 +117,10 @@ impl<H: PoolHost> Pool<H> {
     fn acquire_into(&self, host: &H, me: Pid, entry: &Entry, n: u32, kind: Kind) -> bool {
         let limit = self.front.limit.load();
         let before = entry.own(kind);
-        // The process announces the permits in its entry before it takes them by the CAS. A scan
-        // that misses the announcement may deactivate the entry. The CAS is the barrier after
-        // which `record` loads whether the entry is active. A refusal undoes the announcement.
+        // The process announces the permits in its entry before the CAS in `State::take`. A scan
+        // for dead holders that misses the announcement may remove the entry from the active set.
+        // `record` loads whether the entry is active after the CAS, which is a barrier, and adds
+        // it again. A refusal undoes the announcement.
         entry.set_own(kind, before + u64::from(n));
         match self.state.take(n) {
             Ok(left) => {
@@ -125,7 +132,8 @@ impl<H: PoolHost> Pool<H> {
             Err(_) => {
                 entry.set_own(kind, before);
                 // ORDERING: pairs with the fence in `ManyHolders::propose`. A scan may have
-                // counted the announcement of this process, which holds nothing now.
+                // counted this process as a holder by its announcement. So if the process holds
+                // nothing, it clears the hint.
                 fence(Ordering::SeqCst);
                 self.clear_hint_if_empty(entry);
                 false
@@ -133,27 +141,29 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Records an admission of the calling process, which took the permits from the state word
-    /// without announcing them before.
+    /// Records an admission of the calling process, which has got the permits without announcing
+    /// them in its entry before.
     pub(super) fn record_unannounced(&self, host: &H, me: Pid, entry: &Entry, n: u32, kind: Kind) {
         let before = entry.own(kind);
         entry.set_own(kind, before + u64::from(n));
-        // ORDERING: pairs with the fence in `Table::deactivate_if_idle`, as in `acquire_into`.
+        // ORDERING: pairs with the fence in `Table::deactivate_if_idle`. The permits are stored
+        // in the entry before `record` loads whether the entry is active.
         fence(Ordering::SeqCst);
         self.record(host, me, entry, kind, before);
     }
 
-    /// Completes an admission of the calling process, whose own permits include the new ones;
-    /// without these they are `before`. After a full barrier that follows their store.
+    /// Completes an admission of the calling process. The process has stored its own permits, the
+    /// new ones included, and then executed a full barrier. `before` is their number without the
+    /// new ones.
     #[inline(always)]
     fn record(&self, host: &H, me: Pid, entry: &Entry, kind: Kind, before: u64) {
         self.hold(host, me, entry, kind, before);
         entry.count_admission(self.generation());
     }
 
-    /// Marks the entry of the calling process as that of a holder: active, and holding since now
-    /// if it held nothing. `before` are its own permits of that kind before they were raised.
-    /// After a full barrier that follows the raise.
+    /// Adds the entry of the calling process to the active set. Stores the present time in it if
+    /// the process held nothing before. The process has raised its own permits of this kind from
+    /// `before`, and then executed a full barrier.
     #[inline(always)]
     pub(super) fn hold(&self, host: &H, me: Pid, entry: &Entry, kind: Kind, before: u64) {
         if !entry.is_active() {
@@ -174,15 +184,15 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Inserts an entry for the calling process, and has the host watch the process. Returns
-    /// `None` if the process is dead; a caller is alive, so that is for safety only.
+    /// Inserts an entry for the calling process, and makes the host watch the process. Returns
+    /// `None` if the process is dead. That is not expected, since the process itself calls.
     #[cold]
     pub(super) fn insert(&self, host: &H, me: Pid) -> Option<&Entry> {
         let (entry, _, made) = {
             let _locked = self.table.lock(me);
             self.table.get_or_insert(me)
         };
-        // Outside the shard lock: the host takes locks of its own.
+        // The host is called outside the shard lock, since it takes locks of its own.
         if made && !host.watch(self, me) {
             self.down(host, me);
             return None;
@@ -192,8 +202,8 @@ impl<H: PoolHost> Pool<H> {
 
     /// Returns the entry of the calling process, if it has one.
     ///
-    /// A look-up without a lock may miss an entry that another process has just inserted, so the
-    /// second one takes the shard lock.
+    /// A look-up without a lock may miss an entry that another process has just inserted for the
+    /// caller. So a second look-up takes the shard lock.
     #[inline(always)]
     pub(super) fn entry_of(&self, me: Pid) -> Option<&Entry> {
         match self.table.find(me) {
@@ -208,8 +218,8 @@ impl<H: PoolHost> Pool<H> {
         self.table.find(me)
     }
 
-    /// Clears the many-holders hint if the entry holds nothing any more. After a full fence that
-    /// follows the removal of its permits.
+    /// Clears the many-holders hint if the entry holds nothing any more. The caller has removed
+    /// permits from the entry, and then executed a full fence.
     #[inline(always)]
     pub(super) fn clear_hint_if_empty(&self, entry: &Entry) {
         if self.front.many_holders.is_set() && entry.held() == 0 {
@@ -226,8 +236,8 @@ impl<H: PoolHost> Pool<H> {
         Ok(())
     }
 
-    /// Releases all bound permits of the calling process: the work that the process was created
-    /// for has ended.
+    /// Releases all bound permits of the calling process. The process calls this when the work
+    /// that it was created for has ended.
     pub fn end_work(&self, host: &H, me: Pid) -> Result<(), NotHeld> {
         let entry = self.entry_of(me).ok_or(NotHeld)?;
         match self.fold(me, entry, Kind::Bound) {
@@ -240,7 +250,7 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Frees permits that were removed from the calling process' `entry`, and serves the waiters.
+    /// Frees permits that the calling process has removed from its `entry`, and serves the queue.
     #[inline(always)]
     fn give_back(&self, host: &H, entry: &Entry, permits: u64) {
         let was = self.state.give(permits);
@@ -251,8 +261,8 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Removes `n` permits from the entry of the calling process. The caller frees them, or
-    /// credits them to another entry.
+    /// Removes `n` permits from the entry of the calling process. The function that calls this
+    /// must free them, or credit them to another entry.
     #[inline(always)]
     pub(super) fn debit(&self, me: Pid, entry: &Entry, n: u32, kind: Kind) -> Result<(), NotHeld> {
         if entry.own(kind) < u64::from(n) && self.fold(me, entry, kind) < u64::from(n) {

@@ -1,50 +1,55 @@
-//! A pool of permits, a counting semaphore: no acquire makes more than `limit` held at once, and
-//! the permits of a holder come back when it dies. More can be held only after the limit fell, or
-//! by an overdraft of [restarts](restart).
+//! A pool of permits: a counting semaphore. No acquire raises the number of permits held above
+//! `limit`. When a holder dies, its permits come back. More than `limit` permits are held only
+//! after the limit fell, or after [restarts](restart) of supervised children took an overdraft.
 //!
-//! A pool bounds work of one node. It bounds no rate, hands out no objects and knows no
-//! priorities.
+//! A pool bounds the work of one Erlang node. It bounds no rate, hands out no objects and knows
+//! no priorities.
 //!
-//! A pool has four parts, and each file argues the races of its part:
+//! A pool has four parts. The file of each part argues its races:
 //!
 //! - The [state word](state) counts the free permits. An acquire is one CAS on it.
-//! - The [holders](crate::holders) record the permits of each process, in one entry a process.
-//! - The [wait queue](wait_queue) holds the parked processes.
-//! - The [many-holders hint](many_holders) keeps refusals cheap in a pool of many holders.
+//! - The [holders](crate::holders) record the permits of each process, in one entry for each
+//!   process.
+//! - The [wait queue](wait_queue) holds the processes that wait, for permits or for the end of a
+//!   drain.
+//! - The [many-holders hint](many_holders) tells that a pool has many holders: a refusal then
+//!   skips the scan for dead ones.
 //!
 //! # Locks
+//!
+//! A shard is a group of processes, by the hash of the pid.
 //!
 //! | lock         | guards                                                                      |
 //! |--------------|-----------------------------------------------------------------------------|
 //! | queue lock   | [`Guarded`], and all writes to the limit and to the flags of the state word |
-//! | shard lock   | the entries of the pids of one shard: insertion, removal and credits        |
+//! | shard lock   | the entries of one shard's processes: insertion, removal and credits        |
 //! | restart lock | the memory that the [restarts](restart) of the pool share                   |
 //!
-//! A call may take a shard lock inside the queue lock, never the reverse. The restart lock is
-//! taken inside no other lock, and no lock is taken inside it. No method of the host is called
-//! inside any lock.
+//! A call can take a shard lock while it has the queue lock, never the reverse. The restart lock
+//! is taken inside no other lock, and no lock is taken inside it. No method of the host is called
+//! inside any lock, since the host takes locks of its own.
 //!
 //! # Which fact is held where
 //!
 //! Some facts have several copies, since no single copy serves all readers:
 //!
-//! | fact     | where                        | why there                                      |
-//! |----------|------------------------------|------------------------------------------------|
-//! | limit    | `state`, as `limit - in use` | An acquire compares it: no limit is stale.     |
-//! |          | `front.limit`, versioned     | For the peak and oversize requests, lock-free. |
-//! |          | `guarded.settings.limit`     | As the owner asked for it, for `info`.         |
-//! |          | the registry's `StartConfig` | As it was started; a new owner compares it.    |
-//! | status   | `CLOSED` in `state`          | An acquire compares this word.                 |
-//! |          | `guarded.status`             | Tells draining from closed, which CLOSED hides.|
-//! |          | the registry's current word  | A name loses its pool before the pool closes.  |
-//! | acquired | [`Entry`], of the living     | The process counts by a plain store.           |
-//! |          | shard totals, of the dead    | The entry of a dead process is reused.         |
-//! |          | `guarded.granted`            | Another process admits a waiter.               |
+//! | fact       | where                        | why there                                    |
+//! |------------|------------------------------|----------------------------------------------|
+//! | limit      | `state`, as `limit - in use` | An acquire compares it, never an old limit.  |
+//! |            | `front.limit`, versioned     | Any call reads it without a lock.            |
+//! |            | `guarded.settings.limit`     | `info` returns it as the owner gave it.      |
+//! |            | the registry's `StartConfig` | A new owner compares the limit at the start. |
+//! | status     | `CLOSED` in `state`          | An acquire compares this word.               |
+//! |            | `guarded.status`             | Only this copy tells draining from closed.   |
+//! |            | the registry's current word  | A name loses its pool before the pool closes.|
+//! | admissions | [`Entry`], of the living     | The process counts them by a plain store.    |
+//! |            | shard totals, of the dead    | The entry of a dead process is reused.       |
+//! |            | `guarded.granted`            | A waiter is admitted by another process.     |
 //!
 //! [`Entry`]: crate::holders::Entry
 //!
-//! The queue lock orders the writes to all copies in the pool. The copies in the registry are
-//! written under the lock of the gate's ownership.
+//! The queue lock orders the writes to the pool's copies of the limit and of the status. The
+//! copies in the registry are written under the lock of the gate's ownership.
 
 mod acquire;
 mod handoff;
@@ -81,15 +86,15 @@ pub use transfer::TransferError;
 pub use wait::{Cancelled, Expiry, Parked};
 pub use wait_queue::WaiterId;
 
-/// The number of shards of a pool's holders. The host may watch the holders of each shard by a
-/// resource of its own.
+/// The number of shards of a pool: groups of its holders, by the hash of the pid. The host can
+/// watch the holders of each shard by a separate resource.
 pub const SHARD_COUNT: usize = SHARDS;
 
-/// The limit of a pool that only counts. It is out of reach: half a billion requests of the
-/// largest size would have to be held at once.
+/// The limit of a pool that only counts its permits. No pool reaches it: half a billion requests
+/// of the largest size, 2^31 - 1 permits, would have to be held at once.
 pub const UNLIMITED: u64 = 1 << 60;
 
-/// A `max_overdraft` that equals the limit, and follows its changes.
+/// The value of `max_overdraft` that stands for the limit, also after the limit changes.
 pub const AS_LIMIT: u64 = u64::MAX;
 
 /// A runtime that has pools.
@@ -101,7 +106,7 @@ pub trait PoolHost: Host {
     /// nothing, if the process is dead.
     fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool;
 
-    /// Has [`Pool::serve`] called again soon: more answers are due than one call may give.
+    /// Makes the host call [`Pool::serve`] again soon: one call has left work in the wait queue.
     fn defer(&self, pool: &Pool<Self>);
 }
 
@@ -116,7 +121,7 @@ pub struct Pool<H: PoolHost> {
     pub data: H::PoolData,
 }
 
-/// The words that every call reads and few calls write.
+/// The words that nearly every call reads and few calls write.
 struct Front {
     limit: LimitWord,
     peak: AtomicU64,
@@ -129,8 +134,9 @@ struct Front {
 /// The data that the queue lock guards.
 struct Guarded<H: PoolHost> {
     queue: WaitQueue<H>,
-    /// `true` while the host must call [`Pool::expire`] again and again: from the [`Pool::ask`]
-    /// that told it to begin, to the `expire` that found no wait left to end.
+    /// `true` while the host must call [`Pool::expire`] again and again. It begins with the
+    /// [`Pool::ask`] that told the host to begin. It ends with the `expire` that found no wait
+    /// left for the host to end.
     timed: bool,
     settings: Settings,
     status: Status,
@@ -138,9 +144,10 @@ struct Guarded<H: PoolHost> {
     opening: u64,
     /// The number of parked waiters that were admitted since the pool was opened.
     granted: u64,
-    /// How many permits restarts may bring into use while the pool is overdrawn because its limit
-    /// fell: as many as were in use at that change. The largest such number, if several changes
-    /// have overdrawn it without a pause. 0 once a restart has begun an overdraft itself.
+    /// Up to how many permits in use restarts can bring a pool that is overdrawn because its
+    /// limit fell. It is the number in use when the limit changed. If the limit changed again
+    /// while the pool was overdrawn, it is the largest of these numbers. It is 0 once a restart
+    /// has taken an overdraft in a pool that was not overdrawn.
     shrunk_from: u64,
 }
 

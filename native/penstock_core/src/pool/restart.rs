@@ -1,15 +1,19 @@
 //! Restarts: permits for a child that replaces a dead one.
 //!
 //! A supervisor that cannot restart a child tries again at once. After `max_restarts` failures,
-//! three by default, it terminates with all its other children. So a restart is admitted where
-//! another caller is refused. It gets permits by a *takeover* of a dead holder's permits, or by
+//! three by default, it terminates with all its other children. So a pool admits a restart where
+//! it refuses another caller. It gets permits by a *takeover* of a dead holder's permits, or by
 //! an *overdraft*: permits beyond the limit.
 //!
 //! # The steps of a restart
 //!
-//! The supervisor answers no message during a restart, so each call does bounded work, and
-//! returns the step of the next call. Each call first tries the cheap sources: free permits, and
-//! the dead holders that earlier restarts remembered. Then, by its step:
+//! The supervisor answers no message during a restart. So each call does bounded work, and
+//! returns the step of the next call. A *piece* is the part of the holders that one call visits.
+//! A *lap* visits all pieces, one in a call. A lap is *barren* if it found no dead holder with
+//! enough permits.
+//!
+//! Each call first tries the cheap sources: free permits, and the dead holders that earlier
+//! restarts remembered. Then, by its step:
 //!
 //! ```text
 //! step        tries                           if that fails
@@ -26,38 +30,43 @@
 //! retry 6     overdraft                       refused
 //! ```
 //!
-//! To pause is to let other processes run; to wait is to let 1 ms pass.
+//! In a pause, the supervisor lets other processes run. In a wait, it lets 1 ms pass.
 //!
 //! # Takeover
 //!
-//! In a full pool, the predecessor of the child or another dead holder has permits that have not
-//! come back. A takeover reaps that holder under its shard lock, as its monitor would. Only one
-//! call removes the entry, so the permits go once, to the restart or to the pool. Permits that go
-//! to the restart stay in use throughout, so no other caller can take them.
+//! In a full pool, the predecessor of the child, or another dead holder, has permits that have
+//! not come back yet. A takeover reaps that holder under its shard lock, as the host's monitor of
+//! the holder would. Only one call removes the entry, so the permits go once, to the restart or
+//! to the pool. Permits that go to the restart stay in use throughout, so no other caller can
+//! take them.
 //!
-//! A piece covers a pool of some hundred holders. In a larger pool each restart begins where the
-//! last one stopped. Children die together, so a restart remembers the other dead holders of its
-//! piece for the restarts that follow. A remembered pid is a hint: the process may have been
-//! reaped, and its pid may belong to a living process. So the host is asked again, and a missing
-//! entry is no takeover. A dead holder that no restart remembers is reaped by its monitor.
+//! In a pool of some hundred holders, one piece is the whole table. In a larger pool each restart
+//! begins where the last one stopped. Children often die together, so a restart remembers the
+//! other dead holders of its piece for the restarts that follow. A remembered pid is a hint: the
+//! process may have been reaped, and its pid may belong to a living process by now. So a later
+//! restart asks the host again whether the process lives. If the process has no entry any more,
+//! the takeover fails. A dead holder that no restart remembers is reaped by its monitor.
 //!
 //! # Overdraft
 //!
 //! An overdraft covers the microseconds until the monitor of the predecessor has run. It makes
-//! the count of free permits negative, so until it is paid back no acquire succeeds and no waiter
-//! is granted.
-//! The pool's `max_overdraft` bounds it. If the pool is overdrawn because its limit fell,
-//! restarts may raise the permits in use to their number at that change. So each child of such a
-//! pool can be restarted: no other process can take its permits meanwhile.
+//! the count of free permits negative. So until it is paid back, no acquire succeeds and no
+//! waiter gets permits.
+//!
+//! The pool's `max_overdraft` bounds the overdraft. If the pool is overdrawn because its limit
+//! fell, restarts can raise the permits in use up to their number at that change. So each child
+//! of such a pool can be restarted: no other process can take its permits meanwhile.
 //!
 //! # Laps, pauses and waits
 //!
 //! A refusal may terminate the supervisor. So if the overdraft is exhausted, a restart visits all
-//! holders in a lap of many calls. A barren lap, which found no dead holder, is not repeated for
-//! ten times as long as it took. By then the monitors of all holders that died before the lap
-//! have run. A holder that died since has a monitor that is about to run, so a restart pauses and
-//! then waits for that. Restarts of a pool wait only once in a while: the waits of many refused
-//! restarts must not add up.
+//! holders, in a lap. After a barren lap no lap begins for a cooldown of ten times its duration,
+//! at most 1 s. By its end the monitors of all holders that died before the lap have run. If a
+//! holder died since the lap, its monitor is about to run. So a restart within the cooldown makes
+//! pauses and then waits, until that monitor has run.
+//!
+//! Of the restarts of a pool, one in 30 ms begins to wait. The supervisor answers no message
+//! during a wait, and the waits of many refused restarts must not add up.
 
 use crate::holders::{Cursor, Kind};
 use crate::host::Pid;
@@ -66,19 +75,22 @@ use crate::sync::{Mutex, Ordering, fence, lock};
 use super::acquire::Refusal;
 use super::{AS_LIMIT, Pool, PoolHost, UNLIMITED};
 
-/// The number of cache lines in a piece. It has at most as many holders, each some 30 ns.
+/// The number of cache lines in a piece. A piece has at most as many holders, and takes some 30
+/// ns for each.
 const PIECE_LINES: usize = if cfg!(loom) { 16 } else { 512 };
-/// The number of dead holders that a pool remembers: 8 KiB, allocated for the first of them.
+/// The number of dead holders that a pool remembers. They take 8 KiB, allocated when the first of
+/// them is remembered.
 const MOST_REMEMBERED: usize = if cfg!(loom) { 2 } else { 1024 };
-/// The number of remembered holders that one call tries, each some 100 ns.
+/// The number of remembered holders that one call tries. Each takes some 100 ns.
 const MOST_TRIED: usize = 128;
-/// The number of pauses of a restart that makes no lap.
+/// The number of pauses of a restart that makes no lap, since a barren lap was recent.
 const PAUSES: u64 = 3;
 /// The number of waits of 1 ms after the pauses.
 const WAITS: u64 = 3;
-/// The ms after a restart began to wait in which no other restart of the pool begins to wait.
+/// For how many ms, after a restart of the pool began to wait, no other restart of the pool
+/// begins to wait.
 const WAIT_INTERVAL_MS: u32 = 30;
-/// The time after a barren lap without another lap, as a multiple of the duration of that lap.
+/// How long after a barren lap no lap begins (the cooldown), in durations of that lap.
 const COOLDOWN_LAPS: u32 = 10;
 /// The upper bound of a cooldown, in ms.
 const MAX_COOLDOWN_MS: u32 = 1_000;
@@ -86,9 +98,10 @@ const MAX_COOLDOWN_MS: u32 = 1_000;
 /// The answer to a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
-    /// The caller holds the permits, bound.
+    /// The caller holds the permits, as bound ones.
     Admitted,
-    /// No dead holder was found, and the overdraft is exhausted; or the pool is closed.
+    /// No dead holder with enough permits was found, and the overdraft is exhausted; or the pool
+    /// is closed or draining.
     Refused(Refusal),
     /// The caller must call again with this step, at once.
     More(Step),
@@ -99,8 +112,8 @@ pub enum Restart {
     Wait(Step),
 }
 
-/// The step of a restart, by the table at the top of this file. It has a phase and an operand:
-/// the cursor of a lap, or the number of a retry. 0 is the first step.
+/// The step of a restart; see the table at the top of this file. It consists of a phase and an
+/// operand: the cursor of a lap, or the number of a retry. 0 is the first step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Step(u64);
 
@@ -125,7 +138,7 @@ impl Step {
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// Returns the step of any word; one that no call returned is some step, and does no harm.
+    /// Returns the step of a word. A word that no call returned is also a step, and does no harm.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -137,13 +150,14 @@ pub(super) struct Restarts(Mutex<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Remembered holders, which were dead when a restart visited them.
+    /// The remembered holders: each was dead when a restart visited it.
     dead: Vec<Pid>,
     /// The cursor at which the next restart begins.
     next_piece: Cursor,
     /// When the last lap began, in ms of the host's exact clock.
     lap_began: u32,
-    /// When the last barren lap ended, and for how many ms after that no lap begins.
+    /// When the last barren lap ended, in ms of the host's exact clock, and for how many ms after
+    /// that no lap begins.
     cooldown: Option<(u32, u32)>,
     /// When a restart last began to wait, in ms of the host's exact clock.
     wait_began: Option<u32>,
@@ -166,8 +180,8 @@ enum Piece {
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Acquires `n` bound permits for a restart. By the supervisor, with the first step or the
-    /// step that the last call returned.
+    /// Acquires `n` bound permits for a restart. The supervisor calls this, with the first step
+    /// or with the step that the last call returned.
     pub fn take_for_restart(&self, host: &H, me: Pid, n: u32, step: Step) -> Restart {
         if self.state.load().closed() {
             return self.refuse_restart(me, Refusal::Closed);
@@ -175,7 +189,7 @@ impl<H: PoolHost> Pool<H> {
         if self.table.find(me).is_none() && self.insert(host, me).is_none() {
             return Restart::Refused(Refusal::Closed);
         }
-        // A monitor may have given permits back since the last step.
+        // Free permits are tried again: a monitor may have given some back since the last step.
         if self.take(host, me, n, Kind::Bound) || self.take_over_remembered(host, me, n) {
             return Restart::Admitted;
         }
@@ -223,7 +237,7 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Takes over permits of a remembered dead holder. Returns `true` if one had enough.
+    /// Takes over permits of a remembered dead holder. Returns `true` if a holder had enough.
     fn take_over_remembered(&self, host: &H, me: Pid, n: u32) -> bool {
         for _ in 0..MOST_TRIED {
             let Some(pid) = lock(&self.restarts.0).dead.pop() else { return false };
@@ -268,7 +282,8 @@ impl<H: PoolHost> Pool<H> {
         if dead.is_empty() {
             return;
         }
-        // Allocates outside the restart lock.
+        // The memory is allocated outside the restart lock, so that no other restart waits for
+        // it.
         let room = if allocated { Vec::new() } else { Vec::with_capacity(MOST_REMEMBERED) };
         let mut shared = lock(&self.restarts.0);
         if shared.dead.capacity() < room.capacity() {
@@ -278,8 +293,8 @@ impl<H: PoolHost> Pool<H> {
         shared.dead.extend(dead.iter().take(places));
     }
 
-    /// Reaps a dead process and gives `n` of its permits to the caller. Returns `false` if it
-    /// held fewer, all of which go back to the pool.
+    /// Reaps a dead process, and gives `n` of its permits to the caller. Returns `false` if the
+    /// process held fewer, which all go to the pool, or if another call has reaped it.
     fn take_over(&self, host: &H, me: Pid, n: u32, dead: Pid) -> bool {
         let (retained, due) = self.reclaim(dead, u64::from(n));
         if retained {
@@ -299,7 +314,8 @@ impl<H: PoolHost> Pool<H> {
         if shared.cooldown.is_some_and(|(ended, cooldown)| now.wrapping_sub(ended) < cooldown) {
             return false;
         }
-        // The clock wraps after 49 days, and must not fall into an old cooldown again.
+        // The old cooldown is deleted. Otherwise it would seem to last again once the clock has
+        // wrapped, after 49 days.
         shared.cooldown = None;
         shared.lap_began = now;
         true
@@ -336,7 +352,8 @@ impl<H: PoolHost> Pool<H> {
                 given => given.min(UNLIMITED),
             };
             let least = -(max_overdraft as i64);
-            // If the limit fell, up to the permits that were in use then.
+            // If the pool is overdrawn because the limit fell, up to the permits in use at that
+            // change.
             let least_if_overdrawn = least.min(limit as i64 - guarded.shrunk_from as i64);
             let taken = self.state.overdraw(n, least, least_if_overdrawn);
             if let Ok(left) = taken {
@@ -352,13 +369,13 @@ impl<H: PoolHost> Pool<H> {
         match (taken, self.table.find(me)) {
             (Ok(_), Some(entry)) => {
                 self.record_unannounced(host, me, entry, n, Kind::Bound);
-                // ORDERING: pairs with the fence in `ManyHolders::propose`, as everywhere that
-                // permits move.
+                // ORDERING: pairs with the fence in `ManyHolders::propose`. Other calls that move
+                // permits have such a fence as well; no load in this function needs it.
                 fence(Ordering::SeqCst);
                 Ok(Restart::Admitted)
             }
             (Ok(_), None) => {
-                // Not expected: the caller inserted its entry and is alive.
+                // Not expected: the caller inserted its entry before, and is alive.
                 self.state.give(u64::from(n));
                 Err(Refusal::Closed)
             }

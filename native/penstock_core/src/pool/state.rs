@@ -9,22 +9,24 @@
 //! CLOSED WAITERS free  | try_acquire | park              | release of n permits
 //! ---------------------+-------------+-------------------+--------------------------------
 //!   0      0     >= n  | takes n     | takes n           | free += n
-//!   0      0     <  n  | full        | joins the queue   | free += n
+//!   0      0     <  n  | full        | joins [^2]        | free += n
 //!   0      1     any   | full [^1]   | joins [^2]        | free += n, then serves waiters
 //!   1      any   any   | closed      | closed            | free += n, then serves drainers
 //! ```
 //!
 //! [^1]: `Pool::try_acquire` serves the waiters before it refuses, and tries again.
 //!
-//! [^2]: Under the queue lock the queue decides, not the flag: it may be empty already, and it
-//! may be full.
+//! [^2]: A caller that parks holds the queue lock, so it consults the queue instead of the flag.
+//! If the queue is empty already, the caller takes permits that are free. If the queue is full,
+//! the caller is refused.
 //!
 //! CLOSED is set while the pool is closed or draining. WAITERS is set while a process waits for
-//! permits; drainers do not set it. Both flags change only under the queue lock.
+//! permits. A drainer, a process that waits until no permit is held, does not set it. Both flags
+//! change only under the queue lock.
 //!
-//! The word counts free permits, not used ones. So a change of the limit is one addition to the
-//! word that every acquire compares. No acquire succeeds by a limit that is no longer in force.
-//! A negative count is an overdraft.
+//! The word counts free permits, not used ones. That makes a change of the limit one addition to
+//! this word, which every acquire compares. So no acquire succeeds by a limit that is no longer
+//! in force. A negative count is an overdraft.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -54,7 +56,7 @@ impl Word {
         self.0 & (CLOSED | WAITERS) != 0
     }
 
-    /// Returns `true` if a caller that has not waited may take `n` permits.
+    /// Returns `true` if a caller that has not waited can take `n` permits.
     #[inline]
     pub(crate) fn admits(self, n: u32) -> bool {
         !self.flagged() && self.free() >= i64::from(n)
@@ -77,14 +79,15 @@ impl State {
         Word(self.0.load(Ordering::Acquire))
     }
 
-    /// Takes `n` permits for a caller that has not waited. Returns the word after that, or the
-    /// word that refused.
+    /// Takes `n` permits for a caller that has not waited. Returns the word after the change, or
+    /// the word that refused the caller.
     #[inline]
     pub(crate) fn take(&self, n: u32) -> Result<Word, Word> {
         self.take_if(n, |word| word.admits(n))
     }
 
-    /// Takes `n` permits for the waiter at the head of the queue, so WAITERS may be set.
+    /// Takes `n` permits for the waiter at the head of the queue, or for a caller that parks
+    /// while the queue is empty. WAITERS refuses neither.
     pub(crate) fn take_for_waiter(&self, n: u32) -> Result<Word, Word> {
         self.take_if(n, |word| !word.closed() && word.free() >= i64::from(n))
     }
@@ -92,7 +95,7 @@ impl State {
     /// Takes `n` permits for a restart, even if other processes wait.
     ///
     /// At least `least` permits must be free afterwards; a negative number is an overdraft. If
-    /// the pool is overdrawn before, the bound is `least_if_overdrawn`. Neither bound is
+    /// the pool is overdrawn already, `least_if_overdrawn` replaces `least`. Neither bound is
     /// positive.
     pub(crate) fn overdraw(&self, n: u32, least: i64, least_if_overdrawn: i64) -> Result<Word, Word> {
         self.take_if(n, |word| {
@@ -103,7 +106,7 @@ impl State {
 
     #[inline]
     fn take_if(&self, n: u32, admits: impl Fn(Word) -> bool) -> Result<Word, Word> {
-        // Relaxed is enough to decide what to try: the CAS decides the result.
+        // Relaxed: an old value makes the CAS fail, and a refusal needs no ordering.
         let mut seen = self.0.load(Ordering::Relaxed);
         loop {
             if !admits(Word(seen)) {
@@ -112,8 +115,8 @@ impl State {
             let left = seen.wrapping_sub(u64::from(n) << SHIFT);
             // LINEARIZATION POINT of an acquire.
             // ORDERING: Acquire pairs with the Release in `give`: the work that held the permits
-            // happens before the work of this caller. Release keeps the announcement in the
-            // caller's entry before the CAS (`Pool::acquire_into`).
+            // happens before the work of this caller. Release orders the store that announces the
+            // permits in the caller's entry before the CAS; see `Pool::acquire_into`.
             match self.0.compare_exchange_weak(seen, left, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Ok(Word(left)),
                 Err(now) => seen = now,
@@ -121,48 +124,51 @@ impl State {
         }
     }
 
-    /// Gives `n` permits back. Returns the word before that.
+    /// Gives `n` permits back. Returns the word before the change.
     #[inline]
     pub(crate) fn give(&self, n: u64) -> Word {
         // LINEARIZATION POINT of a release.
         // ORDERING: Release pairs with the Acquire in `take_if`. Acquire pairs with the Release
         // of the other writes: a caller that finds a flag observes what was done before it was
-        // set. `give_back` has a full fence for the many-holders hint.
+        // set. The many-holders hint needs a full fence, which `Pool::give_back` adds.
         Word(self.0.fetch_add(n << SHIFT, Ordering::AcqRel))
     }
 
-    /// Adds `delta` to the limit. Returns the word before that. Under the queue lock.
+    /// Adds `delta` to the limit. Returns the word before the change. Called under the queue
+    /// lock.
     pub(crate) fn shift(&self, delta: i64) -> Word {
         // ORDERING: Release pairs with the Acquire in `take_if`; publishes that the limit is
         // marked as changing. Acquire pairs with the Release in `take_if`: no acquire that took
-        // before this addition has read the new limit. `Pool::raise_peak` needs both.
+        // permits before this addition has read the new limit, which is stored after it.
+        // `Pool::raise_peak` needs both.
         Word(self.0.fetch_add((delta << SHIFT) as u64, Ordering::AcqRel))
     }
 
-    /// Sets WAITERS. Under the queue lock.
+    /// Sets WAITERS. Called under the queue lock.
     pub(crate) fn set_waiters(&self) {
         // No wake-up is lost, since the flag and the permits are one word. If a release comes
         // before this store in the word's modification order, the parking process finds the
         // permits. If the release comes later, the releasing process finds the flag.
-        // ORDERING: no caller relies on it. The parking process takes permits by a CAS of its
-        // own, and a read-modify-write of any ordering continues the release sequence of `give`.
-        // All writes of the word are AcqRel, so that no argument must tell them apart.
+        // ORDERING: AcqRel, which no caller relies on. The parking process takes permits by a CAS
+        // of its own, which pairs with `give`: any read-modify-write between them continues the
+        // release sequence of `give`. All writes of the word are AcqRel, so no argument has to
+        // distinguish them.
         self.0.fetch_or(WAITERS, Ordering::AcqRel);
     }
 
-    /// Clears WAITERS. Under the queue lock.
+    /// Clears WAITERS. Called under the queue lock.
     pub(crate) fn clear_waiters(&self) {
         // ORDERING: AcqRel, which no caller relies on, as in `set_waiters`.
         self.0.fetch_and(!WAITERS, Ordering::AcqRel);
     }
 
-    /// Sets CLOSED. Under the queue lock.
+    /// Sets CLOSED. Called under the queue lock.
     pub(crate) fn close(&self) {
         // ORDERING: AcqRel, which no caller relies on, as in `set_waiters`.
         self.0.fetch_or(CLOSED, Ordering::AcqRel);
     }
 
-    /// Clears CLOSED. Under the queue lock.
+    /// Clears CLOSED. Called under the queue lock.
     pub(crate) fn open(&self) {
         // ORDERING: Release pairs with the Acquire in `take_if`; publishes the stores of
         // `Pool::open`.

@@ -10,16 +10,19 @@
 //! | `cancel` or `withdraw`, by the waiter     | [`Cancelled::Yes`], and no further answer    |
 //! | [`Pool::down`], after the waiter's death  | nothing                                      |
 //!
-//! Answers are sent after the lock is released. So a process that finds its wait ended by another
-//! call gets [`Cancelled::TooLate`], and its answer is on its way.
+//! A call sends the answers after it has released the queue lock. So a process may find its wait
+//! ended by another call before the answer arrives. It gets [`Cancelled::TooLate`], and must take
+//! the answer, which is on its way.
 //!
 //! No wake-up is lost. A parking process sets WAITERS in the state word and then tries to take
 //! permits from that word. A release adds permits to the same word, and serves the waiters if it
-//! finds WAITERS set. One of the two comes later in the word's modification order.
+//! finds WAITERS set. One of the two comes later in the word's modification order, and finds what
+//! the other did.
 //!
-//! A process that [parks](Pool::park) blocks: it has one wait, and cancels it itself. A process
-//! that [asks](Pool::ask) goes on: it may have many waits, which the host expires. The waits of a
-//! process form a ring. Its entry names one of them, so that its death ends all.
+//! A process that [parks](Pool::park) blocks: it has one wait, and cancels that wait itself. A
+//! process that [asks](Pool::ask) goes on: it can have many waits, and the host ends those whose
+//! time is over. The waits of a process form a ring. The entry of the process names one wait of
+//! the ring, so the call that reaps the process finds all of them.
 
 use crate::holders::{Entry, Kind};
 use crate::host::{Answer, Pid};
@@ -38,23 +41,23 @@ pub enum Parked {
     Full,
     /// The queue has no room for another waiter.
     QueueFull,
-    /// The pool admits no process any more.
+    /// The pool is closed or draining, or the caller no longer means this pool.
     Closed,
-    /// The permits that the caller holds and the request exceed the limit together: the caller
+    /// The permits that the caller holds, plus the requested ones, exceed the limit: the caller
     /// would wait for its own release.
     Deadlock,
     /// The caller is in the queue, and the host will wake it with an answer.
     Waiting(WaiterId),
 }
 
-/// Whether waits are left that the host must end.
+/// Whether waits are left that the host must end when their time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
     /// One call could not end all waits whose time is over: the host must call again.
     More,
     /// Waits are left whose time is not over: the host must call again later.
     Later,
-    /// No wait is left that ends by time. [`Pool::ask`] tells the host to begin again.
+    /// No wait is left that the host ends. [`Pool::ask`] tells the host when to call again.
     Nothing,
 }
 
@@ -63,7 +66,7 @@ pub enum Expiry {
 pub enum Cancelled {
     /// No answer will come.
     Yes,
-    /// Another call ended the wait before: its answer is on its way.
+    /// Another call ended the wait before, and the answer of that call is on its way.
     TooLate,
 }
 
@@ -71,9 +74,9 @@ pub enum Cancelled {
 #[derive(Clone, Copy)]
 struct Manner {
     kind: Kind,
-    /// When the host ends the wait; `None` if the process does.
+    /// When the host ends the wait, in ms of a clock of the host; `None` if the process ends it.
     until: Option<u64>,
-    /// The process blocks, so it releases no permit before the answer.
+    /// `true` if the process blocks: it then releases no permit before the answer.
     blocks: bool,
 }
 
@@ -87,13 +90,15 @@ struct Request<'a, H: PoolHost> {
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Parks the calling process until `n` permits are granted to it, unless they are free.
+    /// Acquires `n` permits if they are free. Otherwise parks the calling process until they are
+    /// granted to it.
     pub fn park(&self, host: &H, me: Pid, n: u32, kind: Kind, ticket: H::Ticket) -> Parked {
         self.park_while(host, me, n, kind, ticket, || true)
     }
 
-    /// Parks as [`Pool::park`] does if `still`, called inside the queue lock, returns `true`.
-    /// Otherwise returns [`Parked::Closed`].
+    /// Parks as [`Pool::park`] does if `still` returns `true`. Otherwise returns
+    /// [`Parked::Closed`]. `still` is called inside the queue lock, and tells whether the caller
+    /// still means this pool: its name may stand for another one by now.
     pub fn park_while(
         &self,
         host: &H,
@@ -106,11 +111,11 @@ impl<H: PoolHost> Pool<H> {
         self.park_as(host, me, n, Manner { kind, until: None, blocks: true }, ticket, still).0
     }
 
-    /// Puts the calling process into the queue for `n` manual permits, unless they are free. The
-    /// process does not block, and may ask again before the answer.
+    /// Acquires `n` manual permits if they are free. Otherwise puts the calling process into the
+    /// queue. The process does not block, and can ask again before the answer.
     ///
-    /// `until` is when the host ends the wait, in ms of a clock of the host. Returns `true` if
-    /// the host must begin to call [`Pool::expire`]. `still` is as in [`Pool::park_while`].
+    /// `until` is when the host ends the wait, in ms of a clock of the host. Also returns `true`
+    /// if the host must begin to call [`Pool::expire`]. `still` is as in [`Pool::park_while`].
     pub fn ask(
         &self,
         host: &H,
@@ -132,7 +137,8 @@ impl<H: PoolHost> Pool<H> {
         ticket: H::Ticket,
         still: impl FnOnce() -> bool,
     ) -> (Parked, bool) {
-        // A dead holder that this scan misses wakes the caller when its monitor runs.
+        // If this scan misses a dead holder, the host's monitor reaps that holder soon after.
+        // That call then grants the permits to the parked caller.
         if !self.state.load().closed() && !self.oversize(n) {
             self.reap_dead(host);
         }
@@ -163,18 +169,18 @@ impl<H: PoolHost> Pool<H> {
             return Parked::Full;
         }
         let has_room = guarded.queue.len(Queue::Waiters) < guarded.settings.max_waiting as usize;
-        // A caller that blocks releases nothing, so a request that needs its own permits is never
-        // granted under this limit, which no other call changes while this one has the lock.
-        // Permits that another process transfers to the caller at this instant may be missed:
-        // the caller then waits until its time is over.
+        // A caller that blocks releases nothing. If its request and its own permits together
+        // exceed the limit, no grant can come under this limit. The limit cannot change while
+        // this call has the queue lock. This check may miss permits that another process
+        // transfers to the caller at this instant. The caller then waits until its time is over.
         if blocks && self.waits_for_itself(entry, permits) {
             return if has_room { Parked::Deadlock } else { Parked::QueueFull };
         }
-        // From here on, a release finds the flag, and waits for the queue lock to serve.
+        // From here on, a release finds WAITERS, and waits for the queue lock to serve the queue.
         self.state.set_waiters();
         if guarded.queue.is_empty(Queue::Waiters) {
             let taken = self.state.take_for_waiter(permits);
-            // The queue stays empty if the caller took its permits, or if no process may wait.
+            // The queue stays empty if the caller took its permits, or if it has no room at all.
             if taken.is_ok() || !has_room {
                 self.state.clear_waiters();
             }
@@ -191,19 +197,19 @@ impl<H: PoolHost> Pool<H> {
         Parked::Waiting(self.join(guarded, entry, waiter))
     }
 
-    /// Appends a waiter of the calling process to its queue. The entry of the process then names
-    /// this wait, and the ring links it to the earlier ones.
+    /// Appends a wait of the calling process to its queue. The entry of the process then names
+    /// this wait, and the ring links it to the earlier waits of the process.
     pub(super) fn join(&self, guarded: &mut Guarded<H>, entry: &Entry, waiter: Waiter<H>) -> WaiterId {
         let id = guarded.queue.push(waiter, WaiterId::from_bits(entry.waiter()));
         entry.set_waiter(id.to_bits());
         id
     }
 
-    /// Makes the entry of a process name another of its waits, if it named the one that was
-    /// removed. Under the queue lock.
+    /// Makes the entry of a process name another wait of the process, if the entry named the wait
+    /// that was removed. Called under the queue lock.
     ///
-    /// A process with waits in its ring has its entry: before the entry is removed,
-    /// [`Pool::remove_waits_of`] empties the ring under the queue lock.
+    /// A process that has waits also has its entry. Before the entry is removed,
+    /// [`Pool::remove_waits_of`] takes all waits from the process, under the queue lock.
     pub(super) fn repoint_entry(&self, removed: &Waiter<H>) {
         if let Some((from, to)) = removed.repoint
             && let Some(entry) = self.table.find(removed.pid)
@@ -212,8 +218,9 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Removes the wait of a dead process, or makes its several waits orphans. Returns `true` if
-    /// the queue must be served: a waiter behind them may be at the head now.
+    /// Removes the wait of a dead process. If it has several, makes them orphans, which
+    /// [`Pool::serve`] removes. Returns `true` if the queue must be served: a waiter behind a
+    /// removed wait may be at the head now.
     pub(super) fn remove_waits_of(&self, pid: Pid) -> bool {
         // The entry names a wait as long as the process has one; 0 means that it has none.
         if self.table.find(pid).is_none_or(|entry| entry.waiter() == 0) {
@@ -221,12 +228,13 @@ impl<H: PoolHost> Pool<H> {
         }
         let _removed = {
             let mut guarded = lock(&self.guarded);
-            // Another call may have reaped the process meanwhile, and its entry may be in use by
-            // another process.
+            // The entry is looked up again inside the lock. Another call may have reaped the
+            // process since the first look-up, and another process may use that entry now.
             let Some(entry) = self.table.find(pid) else { return false };
             let id = WaiterId::from_bits(entry.waiter());
-            // Two calls may reap one process. The second must not find its ring, which the first
-            // joined to the ring of orphans: to join a ring to itself would split it.
+            // Two calls may reap one process. The first joins the ring of its waits to the ring
+            // of orphans. The second must not find that ring in the entry: to join a ring to
+            // itself would split it.
             entry.set_waiter(0);
             let removed = guarded.queue.remove_ring_of(id, pid);
             if guarded.queue.is_empty(Queue::Waiters) {
@@ -242,13 +250,14 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    /// Ends a wait whose time is over, and counts it as timed out. By the waiting process.
+    /// Ends a wait whose time is over, and counts it as timed out. The waiting process calls
+    /// this.
     pub fn cancel(&self, host: &H, me: Pid, id: WaiterId) -> Cancelled {
         self.stop_waiting(host, me, id, true)
     }
 
-    /// Ends a wait before its time is over. It does not count as timed out. By the waiting
-    /// process.
+    /// Ends a wait before its time is over, and does not count it as timed out. The waiting
+    /// process calls this.
     pub fn withdraw(&self, host: &H, me: Pid, id: WaiterId) -> Cancelled {
         self.stop_waiting(host, me, id, false)
     }
@@ -268,7 +277,8 @@ impl<H: PoolHost> Pool<H> {
         let Some(waiter) = removed else { return Cancelled::TooLate };
         if waiter.queue == Queue::Waiters {
             self.table.shard(me).timed_out.fetch_add(u64::from(timed_out), Ordering::Relaxed);
-            // A large request at the head may have blocked smaller ones behind it.
+            // A wait that ended may have been a large request at the head, which blocked smaller
+            // ones.
             if self.state.load().flagged() {
                 self.serve(host);
             }
@@ -276,7 +286,8 @@ impl<H: PoolHost> Pool<H> {
         Cancelled::Yes
     }
 
-    /// Ends waits whose time is over at `now`, in ms of the clock of [`Pool::ask`]. By the host.
+    /// Ends waits whose time is over at `now`, as many as one call can. `now` is in ms of the
+    /// clock that `until` of [`Pool::ask`] uses. The host calls this.
     pub fn expire(&self, host: &H, now: u64) -> Expiry {
         let (mut expiry, mut ended) = (Expiry::More, false);
         for _ in 0..BATCHES {
@@ -303,7 +314,8 @@ impl<H: PoolHost> Pool<H> {
                 break;
             }
         }
-        // A large request at the head may have blocked smaller ones behind it.
+        // A wait that ended may have been a large request at the head, which blocked smaller
+        // ones.
         if ended && self.state.load().flagged() {
             self.serve(host);
         }
