@@ -20,11 +20,12 @@
 //!
 //! Both `hand_over` and `adopt` hold the child's shard lock over the CAS and the credit. So a
 //! child that finds the handoff completed by its spawner also finds its permits, and never runs
-//! without them. A child that finds no permits and no pending handoff has a dead spawner, or a
-//! made-up offer: it ends as if it had not been spawned.
+//! without them. If a child finds no permits and no pending handoff, its spawner is dead or its
+//! offer is made up. It then ends as if it had not been spawned.
 //!
-//! A supervisor that starts the child on behalf of a spawner first claims the handoff, so that
-//! the permits are its own. It [entrusts](Pool::entrust) them to the child once the child exists.
+//! A supervisor that starts the child on behalf of a spawner first claims the handoff, which
+//! makes the permits its own. It [entrusts](Pool::entrust) them to the child once the child
+//! exists.
 
 use crate::holders::{Entry, Kind, Slot};
 use crate::host::Pid;
@@ -32,8 +33,8 @@ use crate::sync::{Ordering, fence};
 
 use super::{Pool, PoolHost};
 
-/// Names a handoff, in 59 bits: the slot of the spawner's entry, and the sequence number of the
-/// handoff in that entry.
+/// Names a handoff by the slot of the spawner's entry and the sequence number of the handoff in
+/// that entry. It has 59 bits, so it is a small integer on the BEAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer(u64);
 
@@ -53,7 +54,7 @@ impl Offer {
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// Returns the offer that a word names; any word names one, which may not exist.
+    /// Returns the offer that a word stands for. Any word stands for one, which may not exist.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -64,7 +65,7 @@ impl Offer {
 pub enum Adoption {
     /// The child holds the permits.
     Adopted,
-    /// The spawner is dead, or there is no such offer; the child must not run.
+    /// The spawner is dead, or there is no such offer: the child must not run.
     Revoked,
 }
 
@@ -72,8 +73,8 @@ impl<H: PoolHost> Pool<H> {
     /// Begins a handoff of `n` bound permits from the calling process to the process that it is
     /// about to spawn.
     ///
-    /// Returns `None`, and moves no permit, if the calling process holds fewer or if its last
-    /// handoff is still pending.
+    /// Returns `None`, and moves no permit, if the calling process holds fewer than `n`, or if
+    /// its last handoff is still pending.
     pub fn offer(&self, me: Pid, n: u32) -> Option<Offer> {
         let slot = self.table.locate(me)?;
         let entry = self.table.entry(slot)?;
@@ -83,16 +84,16 @@ impl<H: PoolHost> Pool<H> {
         Some(Offer::new(slot, entry.begin_handoff(n)?))
     }
 
-    /// Completes the handoff and credits the child. By the spawner, after the spawn.
+    /// Completes the handoff and credits the child. The spawner calls this after the spawn.
     pub fn hand_over(&self, host: &H, offer: Offer, child: Pid) {
         let Some(entry) = self.table.entry(offer.slot()) else { return };
         self.complete(host, entry, offer, child);
     }
 
-    /// Completes the handoff and credits the child, unless the spawner did. By the child, before
-    /// its function.
+    /// Completes the handoff and credits the child, unless the spawner has done so. The child
+    /// calls this before its function.
     pub fn adopt(&self, host: &H, me: Pid, offer: Offer) -> Adoption {
-        // The usual case, without a lock: the spawner completed the handoff first.
+        // The usual case needs no lock: the spawner completed the handoff first.
         if self.table.find(me).is_some_and(Entry::has_bound) {
             return Adoption::Adopted;
         }
@@ -105,7 +106,7 @@ impl<H: PoolHost> Pool<H> {
     /// Completes the handoff in the entry of the spawner, if that is still to be done, and
     /// credits the child.
     fn complete(&self, host: &H, spawner: &Entry, offer: Offer, child: Pid) -> Adoption {
-        // `:max_runtime` counts from here, so the exact clock is read.
+        // The `:max_runtime` of the child counts from here, so the exact clock is read.
         let now = host.exact_ms();
         let made = {
             let _locked = self.table.lock(child);
@@ -123,25 +124,26 @@ impl<H: PoolHost> Pool<H> {
             self.down(host, child);
         }
         // ORDERING: pairs with the fence in `ManyHolders::propose`. A scan may have counted the
-        // spawner, which may hold nothing now, and then the child.
+        // same permits twice: for the spawner, which may hold nothing now, and then for the
+        // child.
         fence(Ordering::SeqCst);
         self.clear_hint_if_empty(spawner);
         Adoption::Adopted
     }
 
-    /// Completes the handoff of `spawner` and gives the permits to the calling process, which is
-    /// about to start the child on behalf of the spawner.
+    /// Completes the handoff of `spawner` and gives the permits to the calling process. That is a
+    /// supervisor, which is about to start the child on behalf of the spawner.
     ///
     /// Returns the number of permits. Returns `None` if the handoff was completed before, or if
     /// it is not one of `spawner`.
     pub fn claim(&self, host: &H, me: Pid, spawner: Pid, offer: Offer) -> Option<u64> {
-        // The caller's entry is inserted before the handoff is completed. After that the permits
-        // are in no entry until they are in the caller's. That is no race: a process is not
-        // killed inside a call.
+        // The caller's entry is inserted before the handoff is completed. Between the completion
+        // and the store in the caller's entry, the permits are in no entry. They cannot be lost:
+        // a process is not killed inside a call.
         let mine = self.table.find(me).or_else(|| self.insert(host, me))?;
         // An old offer may name a slot that another handoff uses by now. Its sequence number
-        // differs from those of the next 2^27 - 1 handoffs in the slot. After these, the pid
-        // still tells it from the handoffs of another process.
+        // differs from those of the next 2^27 - 1 handoffs in the slot. When the number recurs
+        // after these, the pid still tells the offer from a handoff of another process.
         let entry = self.table.entry(offer.slot()).filter(|_| self.table.occupant(offer.slot()) == Some(spawner))?;
         let permits = entry.complete_handoff(offer.seq())?;
         let before = mine.own(Kind::Bound);
@@ -157,7 +159,8 @@ impl<H: PoolHost> Pool<H> {
         Some(permits)
     }
 
-    /// Completes the handoff and frees the permits, since no child exists. By the spawner.
+    /// Completes the handoff and frees the permits, since no child exists. The spawner calls this
+    /// when the spawn has failed.
     pub fn retract(&self, host: &H, offer: Offer) {
         let Some(entry) = self.table.entry(offer.slot()) else { return };
         let Some(permits) = entry.complete_handoff(offer.seq()) else { return };

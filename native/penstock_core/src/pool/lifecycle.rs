@@ -10,7 +10,8 @@ use super::{Guarded, Pool, PoolHost, UNLIMITED};
 /// The configuration that a pool is started with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// At most 2^31-1, or [`UNLIMITED`].
+    /// The largest number of permits held at once: at most 2^31 - 1, or [`UNLIMITED`]. 0 pauses
+    /// the pool.
     pub limit: u64,
     /// The largest number of waiters.
     pub max_waiting: u32,
@@ -42,7 +43,7 @@ pub enum Status {
     Open,
     /// It admits none until it is reopened, and keeps its holders.
     Draining,
-    /// It admits none. It can be opened with new totals once no permit is held.
+    /// It admits none. It can be opened again, with totals of 0, once no permit is held.
     Closed,
 }
 
@@ -56,12 +57,12 @@ pub enum Drain {
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Opens a closed pool in which no permit is held and no process is parked, with new totals.
-    /// Returns `false` if it is not such a pool.
+    /// Opens a closed pool in which no permit is held and no process is parked. All totals begin
+    /// at 0. Returns `false`, and changes nothing, if the pool is not closed, or is still in use.
     ///
-    /// A closed pool can be opened again, so restarts of a gate do not add pools to its name. A
-    /// call that still runs on the closed pool finds it closed, or acts on the new opening as if
-    /// the call had come later.
+    /// A closed pool can be opened again: a gate that is restarted often needs no new pool each
+    /// time. A call that still runs on the closed pool finds it closed, or acts on the new
+    /// opening as if the call had come later.
     pub fn open(&self, settings: Settings) -> bool {
         let mut guarded = lock(&self.guarded);
         if !self.is_idle_at(&guarded) {
@@ -101,8 +102,9 @@ impl<H: PoolHost> Pool<H> {
         self.update_while(host, changes, || true);
     }
 
-    /// Updates as [`Pool::update`] does if `still`, called inside the queue lock, returns `true`.
-    /// Returns the result of `still`.
+    /// Updates as [`Pool::update`] does if `still` returns `true`. Returns the result of `still`.
+    /// It is called inside the queue lock, and tells whether the caller still means this pool:
+    /// its name may stand for another one by now.
     pub fn update_while(&self, host: &H, changes: Changes, still: impl FnOnce() -> bool) -> bool {
         {
             let mut guarded = lock(&self.guarded);
@@ -111,13 +113,14 @@ impl<H: PoolHost> Pool<H> {
             }
             if let Some(limit) = changes.limit {
                 let (in_use, overdrawn) = self.shift_limit(limit.min(UNLIMITED));
-                // The bound of restarts while the pool is overdrawn by a smaller limit; a second
-                // change of an overdrawn pool must not lower it.
+                // The permits in use now bound the restarts while a smaller limit overdraws the
+                // pool. A second change of an overdrawn pool must not lower that bound.
                 guarded.shrunk_from = if overdrawn { guarded.shrunk_from.max(in_use) } else { in_use };
-                // Acquires at the instant of the change did not raise the peak; see `raise_peak`.
+                // An acquire at the instant of the change leaves the peak to this call; see
+                // `raise_peak`.
                 self.front.peak.fetch_max(self.in_use(), Ordering::Relaxed);
                 guarded.settings.limit = limit;
-                // A limit of 0 is a pause, which refuses no waiter.
+                // A limit of 0 pauses the pool, and refuses no waiter.
                 if limit > 0 && u64::from(guarded.queue.max_requested()) > limit {
                     guarded.queue.begin_sweep();
                 }
@@ -133,14 +136,14 @@ impl<H: PoolHost> Pool<H> {
 
     /// Admits no further caller, and parks the calling process until no permit is held.
     ///
-    /// A closed pool does not wait for its holders: a drainer of it is answered at once, with the
-    /// number of permits still held.
+    /// A closed pool does not wait for its holders. It answers a drainer at once, with the number
+    /// of permits still held.
     pub fn drain(&self, host: &H, me: Pid, ticket: H::Ticket) -> Drain {
         self.drain_while(host, me, ticket, || true).expect("the condition is always true")
     }
 
-    /// Drains as [`Pool::drain`] does if `still`, called inside the queue lock, returns `true`.
-    /// Otherwise returns `None`.
+    /// Drains as [`Pool::drain`] does if `still` returns `true`. Otherwise returns `None`.
+    /// `still` is as in [`Pool::update_while`].
     pub fn drain_while(&self, host: &H, me: Pid, ticket: H::Ticket, still: impl FnOnce() -> bool) -> Option<Drain> {
         let entry = self.table.find(me).or_else(|| self.insert(host, me));
         let drain = {
@@ -159,7 +162,7 @@ impl<H: PoolHost> Pool<H> {
                 let waiter =
                     Waiter { pid: me, permits: 0, kind: Kind::Manual, ticket, queue, until: None, repoint: None };
                 Drain::Waiting(match entry {
-                    // The drainer has an entry so that its death removes it from the queue.
+                    // A drainer has an entry so that the reap of a dead drainer finds its wait.
                     Some(entry) => self.join(&mut guarded, entry, waiter),
                     None => guarded.queue.push(waiter, WaiterId::from_bits(0)),
                 })
@@ -175,8 +178,8 @@ impl<H: PoolHost> Pool<H> {
         self.reopen_while(host, || true)
     }
 
-    /// Reopens as [`Pool::reopen`] does if `still`, called inside the queue lock, returns `true`.
-    /// Otherwise returns `false`.
+    /// Reopens as [`Pool::reopen`] does if `still` returns `true`. Otherwise returns `false`.
+    /// `still` is as in [`Pool::update_while`].
     pub fn reopen_while(&self, host: &H, still: impl FnOnce() -> bool) -> bool {
         {
             let mut guarded = lock(&self.guarded);
@@ -195,8 +198,8 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    /// Admits no further caller, and answers all waiters and drainers. Permits stay counted until
-    /// they come back.
+    /// Admits no further caller, and answers all waiters and drainers. Permits that are held stay
+    /// counted until they come back.
     pub fn close(&self, host: &H) {
         {
             let mut guarded = lock(&self.guarded);
@@ -206,15 +209,15 @@ impl<H: PoolHost> Pool<H> {
         self.serve(host);
     }
 
-    /// Clears one part of a closed pool whose handle was dropped: gives back all permits that are
-    /// held in it.
+    /// Clears one part of a closed pool: gives back all permits that are held in it. No process
+    /// has a reference to the pool any more.
     ///
     /// A call visits at most `most + 32` entries. Returns the cursor of the next part, or `None`
-    /// once no permit is held and no process waits. No process may call the pool any more; only
-    /// [`Pool::down`] and [`Pool::serve`] may run at the same time.
+    /// once no permit is held and no process waits. The caller ensures that no process calls the
+    /// pool any more: only [`Pool::down`] and [`Pool::serve`] can run at the same time.
     pub fn clear(&self, host: &H, from: Cursor, most: usize) -> Option<Cursor> {
-        // Processes may still be parked: a process that asked may drop its handle before the
-        // answer.
+        // Processes may still be parked: a process that asked may drop its reference to the pool
+        // before the answer.
         if !self.serve(host) {
             return Some(from);
         }

@@ -6,7 +6,8 @@ use crate::sync::{AtomicU64, Ordering};
 use super::state::Word;
 use super::{Pool, PoolHost, UNLIMITED};
 
-/// The limit. Calls compare requests with it, and compute the permits in use from it.
+/// The limit, in one word. Calls compare requests with it, and compute the permits in use from
+/// it.
 ///
 /// ```text
 ///  63                              33      32     31                             0
@@ -15,7 +16,7 @@ use super::{Pool, PoolHost, UNLIMITED};
 /// +----------------------------------+----------+--------------------------------+
 /// ```
 ///
-/// CHANGING is set while the queue lock's holder changes this word and the state word. The
+/// CHANGING is set while a call that has the queue lock changes this word and the state word. The
 /// version lets a reader detect a change between two loads.
 pub(super) struct LimitWord(AtomicU64);
 
@@ -48,12 +49,13 @@ impl LimitWord {
         Self::limit_in(self.load())
     }
 
-    /// Marks the limit as changing. Under the queue lock, before the state word is shifted.
+    /// Marks the limit as changing. Called under the queue lock, before the state word is
+    /// shifted.
     fn begin_change(&self) {
         self.0.fetch_or(Self::CHANGING, Ordering::Relaxed);
     }
 
-    /// Stores the new limit. Under the queue lock, after the state word is shifted.
+    /// Stores the new limit. Called under the queue lock, after the state word is shifted.
     fn end_change(&self, limit: u64) {
         let version = (self.load() >> 33).wrapping_add(1);
         self.0.store(version << 33 | limit.min(Self::ALL_ONES), Ordering::Relaxed);
@@ -62,7 +64,8 @@ impl LimitWord {
 
 impl<H: PoolHost> Pool<H> {
     /// Raises the peak to the permits in use at the instant of an acquire, which left the state
-    /// word at `left`. The acquire loaded `limit_word` before it took, or inside the queue lock.
+    /// word at `left`. The acquire loaded `limit_word` before it took the permits, or inside the
+    /// queue lock.
     #[inline]
     pub(super) fn note_peak(&self, limit_word: u64, left: Word) {
         let in_use = (LimitWord::limit_in(limit_word) as i64 - left.free()).max(0) as u64;
@@ -71,13 +74,16 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Raises the peak, unless the limit changed during the acquire. Then the limit and the state
-    /// word may not belong together, and `Pool::update` raises the peak.
+    /// Raises the peak, unless the limit changed during the acquire. If it changed, `limit_word`
+    /// and the state word may not belong together, and `Pool::update` raises the peak instead.
     ///
-    /// An acquire that took after the state word was shifted observes CHANGING, or a new version,
-    /// in the second load. The mark was set before the shift, which releases. An acquire that
-    /// took before the shift cannot have loaded the new limit. Its CAS releases to the shift,
-    /// which comes before the store of the new limit.
+    /// No change is missed:
+    ///
+    /// - An acquire that took permits after the shift of the state word loads CHANGING, or a new
+    ///   version, here. CHANGING was set before the shift, which releases to the CAS of the
+    ///   acquire.
+    /// - An acquire that took permits before the shift cannot have loaded the new limit. Its CAS
+    ///   releases to the shift, which comes before the store of the new limit.
     #[cold]
     fn raise_peak(&self, limit_word: u64, in_use: u64) {
         if limit_word & LimitWord::CHANGING == 0 && self.front.limit.load() == limit_word {
@@ -85,27 +91,27 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Returns the number of permits in use. Under the queue lock.
+    /// Returns the number of permits in use. Called under the queue lock.
     pub(super) fn in_use(&self) -> u64 {
         (self.front.limit.limit() as i64 - self.state.load().free()).max(0) as u64
     }
 
-    /// Returns `true` if a request for `n` permits exceeds the limit. A limit of 0 is a pause,
-    /// which no request exceeds.
+    /// Returns `true` if a request for `n` permits exceeds the limit. No request exceeds a limit
+    /// of 0, which pauses the pool.
     pub(super) fn oversize(&self, n: u32) -> bool {
         let limit = self.front.limit.limit();
         limit > 0 && u64::from(n) > limit
     }
 
     /// Returns `true` if the permits that the calling process holds, plus `n`, exceed the limit.
-    /// If the process blocked for `n` more, it would wait for its own release.
+    /// A process that blocked for `n` more would then wait for its own release.
     pub(super) fn waits_for_itself(&self, entry: &Entry, n: u32) -> bool {
         let limit = self.front.limit.limit();
         limit > 0 && entry.held() + u64::from(n) > limit
     }
 
-    /// Changes the limit. Returns the number of permits in use, and `true` if that exceeded the
-    /// old limit. Under the queue lock.
+    /// Changes the limit. Returns the number of permits in use, and `true` if these exceeded the
+    /// old limit. Called under the queue lock.
     pub(super) fn shift_limit(&self, limit: u64) -> (u64, bool) {
         let old = self.front.limit.limit();
         self.front.limit.begin_change();

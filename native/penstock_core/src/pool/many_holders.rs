@@ -1,19 +1,21 @@
-//! The many-holders hint: while it is published, more than [`SCAN_LIMIT`] processes hold permits.
+//! The many-holders hint: while it is published, refusals assume that more than [`SCAN_LIMIT`]
+//! processes hold permits.
 //!
-//! A refusal must scan all holders of a pool that has few, and none of a pool that has many. The
-//! pool keeps no number of its holders, since that would cost a shared write per acquire.
-//! Instead, a scan that finds many publishes this hint, and later refusals skip the scan. A
-//! holder that stops holding clears the hint, and the next refusal scans again.
+//! Before a refusal, a scan must visit all holders of a pool that has few, and none of a pool
+//! that has many. The pool does not count its holders, since that would cost a shared write per
+//! acquire. Instead, a scan that finds many publishes this hint, and later refusals skip the
+//! scan. A holder that stops holding clears the hint, and the next refusal scans again.
 //!
-//! The word is `NONE`, `PROPOSED` with the number of a scan, or `PUBLISHED`. A scan that found
-//! many holders proposes the hint and counts the holders again. It publishes the hint if it finds
-//! many again and the word still has its proposal.
+//! The two low bits of the word are `NONE`, `PROPOSED` or `PUBLISHED`. The bits above are the
+//! number of the last proposal. A scan that found many holders proposes the hint and counts the
+//! holders again. It publishes the hint if it finds many again and the word still has its
+//! proposal.
 //!
 //! The race is store buffering, with SeqCst fences on both sides. A holder that stops holding
 //! stores its count and then loads this word; the scan stores its proposal and then loads the
 //! counts. At least one observes the other: the holder clears the proposal, or the scan does not
-//! count the holder. So the entries that a published hint counted hold permits, or announce them
-//! before a refusal, at one instant.
+//! count the holder. So there was one instant at which all entries that a published hint counted
+//! held permits, or had announced permits that were refused afterwards.
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -45,7 +47,7 @@ impl ManyHolders {
     /// Proposes the hint. The caller then counts the holders again, and calls
     /// [`ManyHolders::publish`] if it finds many.
     pub(crate) fn propose(&self) -> Proposal {
-        // Each proposal has a number of its own, so no scan publishes the proposal of another.
+        // Each proposal has another number, so no scan can publish the proposal of another scan.
         let mut seen = self.0.load(Ordering::Relaxed);
         loop {
             let mine = (seen & !MASK).wrapping_add(MASK + 1) | PROPOSED;
@@ -61,15 +63,16 @@ impl ManyHolders {
         }
     }
 
-    /// Publishes the hint. Returns `false` if a holder cleared the proposal or another scan made
-    /// one: the counted holders may not have held at one instant.
+    /// Publishes the hint. Returns `false`, and publishes nothing, if a holder cleared the
+    /// proposal or another scan made one. Then the counted holders may not have held permits at
+    /// one instant.
     pub(crate) fn publish(&self, proposal: Proposal) -> bool {
         let published = proposal.0 & !MASK | PUBLISHED;
         self.0.compare_exchange(proposal.0, published, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Returns `true` if the hint is proposed or published: a holder that stops holding must
-    /// clear it. After a full fence that follows the store of the holder's count.
+    /// clear it. The caller has stored the holder's count, and then executed a full fence.
     #[inline]
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed) & MASK != NONE

@@ -1,29 +1,29 @@
 //! Reaps dead holders: takes back their permits, and removes their waits and entries.
 //!
-//! The monitor of a dead holder reaps it, by [`Pool::down`]. But a caller may learn of the death
-//! before that monitor has run. So before a request is refused, a scan visits all holders. If at
-//! most [`SCAN_LIMIT`] of them live, it reaps the dead ones.
+//! The host has a monitor on each holder, which reaps a dead holder by [`Pool::down`]. But a
+//! caller may learn of the death before that monitor has run. So before a request is refused, a
+//! scan visits all holders. If at most [`SCAN_LIMIT`] of them live, it reaps the dead ones.
 //!
 //! If more live, the scan stops, publishes the [many-holders hint](super::many_holders) and reaps
-//! none; while the hint stands, refusals do not scan. It would be wrong to reap those dead
-//! holders that the scan has met:
+//! none. While the hint is published, refusals do not scan. The scan leaves the dead holders that
+//! it has met to their monitors, for two reasons:
 //!
-//! - A flood of refusals would pay for scans that seldom meet the right holder, whose monitor
-//!   runs microseconds later.
-//! - A dead process stays in the VM's process table until its monitors have run. A successor that
-//!   is admitted before that makes more processes in the table than the limit. A pool of few
-//!   holders exceeds it by a few at most.
+//! - Each refusal would have to scan, and in a flood of refusals few scans would meet the right
+//!   holder. The monitor of that holder runs microseconds later anyway.
+//! - A dead process stays in the VM's process table until its monitors have run. If a successor
+//!   is admitted before that, the table has more of the pool's processes than the limit. In a
+//!   pool of few holders, which is scanned, the excess is a few processes at most.
 //!
 //! # What a scan can miss
 //!
 //! In these cases the refusal stands, although a dead holder's permits would have been enough.
-//! The monitor brings them back microseconds later.
+//! The monitor of that holder brings them back microseconds later.
 //!
-//! - A scan that meets more dead holders than one call may reap leaves the rest to their
+//! - A scan that meets more dead holders than one call can reap leaves the rest to their
 //!   monitors.
-//! - The hint stands until a holder is reaped or stops holding. Suppose that it was published
-//!   while nine holders lived, one more than the scan limit. If one of them dies, the hint stands
-//!   until the monitor of that one has run.
+//! - The hint stays published until a holder is reaped or stops holding. Suppose that nine
+//!   holders lived when it was published, one more than the scan limit. If one of the nine dies,
+//!   the hint stays until the monitor of that one has run.
 //! - An acquire announces permits in its entry before it takes them. A scan may count such an
 //!   entry as a holder although the acquire is then refused. With seven living holders and a dead
 //!   one, two such acquires at one instant look like nine living holders.
@@ -39,7 +39,7 @@ use super::{Pool, PoolHost};
 /// The result of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scan {
-    /// The many-holders hint stands, so there was no scan.
+    /// The many-holders hint is published, so there was no scan.
     Skipped,
     /// The scan ended, and may have reaped holders: the caller tries again to take permits.
     Done,
@@ -47,7 +47,8 @@ pub(super) enum Scan {
     Unfinished,
 }
 
-/// The largest number of entries that one call visits, each some 50 ns if it is deactivated.
+/// The largest number of entries that one call visits. A visit takes some 50 ns if it removes the
+/// entry from the active set.
 const MOST_VISITED: usize = 1024;
 /// The number of dead holders after which a call reaps no more, and a walk stops.
 const MOST_REAPED: usize = 128;
@@ -57,12 +58,12 @@ const MOST_REAPED: usize = 128;
 struct Tally {
     /// The number of entries visited.
     visited: usize,
-    /// The number of cache lines of bits that were read to find these entries.
+    /// The number of cache lines of the active set that were read to find these entries.
     lines: usize,
     /// The number of dead holders reaped.
     reaped: usize,
-    /// The waiters that got the permits are more than one call serves, and the host was asked to
-    /// serve the others.
+    /// `true` if the reaped permits are due to more waiters than one call serves: the host was
+    /// asked to serve the others.
     deferred: bool,
     /// The dead holders that the last walk found. The vector is kept from walk to walk, so that a
     /// scan allocates once, and only if there are dead holders.
@@ -92,20 +93,21 @@ enum Walk {
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Reaps a dead process, and serves the waiters. May be called any number of times for one
-    /// process; its permits come back once.
+    /// Reaps a dead process, and serves the waiters. The host can call this any number of times
+    /// for one process: its permits come back once.
     pub fn down(&self, host: &H, pid: Pid) {
         if self.reap(pid) {
             self.serve(host);
         }
     }
 
-    /// Reaps a process if it is dead; does nothing if it lives. For a caller that learnt of the
-    /// death and needs the permits before the monitor has run. The caller is the spawner, or
-    /// heard from the spawner after the handoff.
+    /// Reaps a process if it is dead; does nothing if it lives. A caller uses this if it has
+    /// learnt of the death and needs the permits before the monitor has run. The caller is the
+    /// spawner of the process, or has heard from the spawner after the handoff.
     pub fn ended(&self, host: &H, pid: Pid) {
-        // Usually the monitor was first. The insertion of the entry happens before this call, so
-        // a look-up without a lock finds the entry, unless it was removed.
+        // The caller has learnt of the handoff, so the insertion of the entry happens before this
+        // call. So a look-up without a lock finds the entry, unless it was removed. Usually the
+        // monitor was first, and has removed it.
         if self.table.find(pid).is_some() && !host.alive(pid) {
             self.down(host, pid);
         }
@@ -116,15 +118,15 @@ impl<H: PoolHost> Pool<H> {
         self.reclaim(pid, 0).1
     }
 
-    /// Reaps a dead process, but does not give back `keep` of its permits, if it held that many:
-    /// these are the caller's. Returns whether it held them, and whether the caller must serve
-    /// the wait queue.
+    /// Reaps a dead process. If it held at least `keep` permits, the caller keeps that number of
+    /// them; the others go back to the pool. Returns whether the caller keeps any, and whether it
+    /// must serve the wait queue.
     pub(super) fn reclaim(&self, pid: Pid, keep: u64) -> (bool, bool) {
-        // First the waits, which the entry names. After this no grant credits the entry, and the
-        // permits of an earlier grant come back with the entry.
+        // The waits are removed first, since the entry names them. After this no grant credits
+        // the entry, and the permits of an earlier grant come back with the entry.
         let waited = self.remove_waits_of(pid);
         let give_back = |permits| if permits > 0 { self.state.give(permits) } else { self.state.load() };
-        // `None`: another call reaped the process.
+        // `None`: another call has reaped the process.
         let Some(reclaimed) = self.table.remove(self.generation(), pid, keep, give_back) else {
             return (false, waited);
         };
@@ -136,11 +138,12 @@ impl<H: PoolHost> Pool<H> {
                 self.front.many_holders.clear();
             }
         }
-        // Its wait may have been the head, or waiters may get its permits.
+        // The queue must be served if the process had a wait, perhaps at the head, or if waiters
+        // or drainers wait for its permits.
         (reclaimed.retained > 0, waited || reclaimed.given_back.flagged())
     }
 
-    /// Scans for dead holders and reaps them, unless there are many holders.
+    /// Scans for dead holders and reaps them, unless the pool has many holders.
     #[inline]
     pub(super) fn reap_dead(&self, host: &H) -> Scan {
         if self.front.many_holders.is_published() { Scan::Skipped } else { self.scan(host) }
@@ -160,15 +163,16 @@ impl<H: PoolHost> Pool<H> {
                     {
                         break Scan::Done;
                     }
-                    // The holders are not many any more, or never were: a permit that moved to
-                    // another entry during the walk may be counted in both. The walk may have
+                    // The holders are not many any more, or never were: the walk may count a
+                    // permit that moves to another entry in both entries. The walk may have
                     // stopped before a dead holder, so the scan walks again.
                 }
-                // Their monitors are about to run, and one call cannot reap thousands.
+                // The dead holders are left to their monitors, which are about to run: one call
+                // cannot reap thousands.
                 Walk::ManyDead => break Scan::Done,
                 Walk::Whole if tally.dead.is_empty() => break Scan::Done,
-                // Then walks again: the permits may have gone to a waiter that is dead, too, and
-                // whose entry this walk has passed.
+                // After the reap the scan walks again: the permits may have gone to a waiter that
+                // is dead, too, and whose entry this walk has passed.
                 Walk::Whole => self.reap_found(host, &mut tally),
                 Walk::Part => {}
             }
@@ -180,8 +184,9 @@ impl<H: PoolHost> Pool<H> {
         result
     }
 
-    /// Visits active entries: deactivates those that hold nothing, counts the living holders, and
-    /// collects the dead ones. Reaps none, since the holders may turn out to be many.
+    /// Visits the entries of the active set: removes those that hold nothing from the set, counts
+    /// the living holders, and collects the dead ones. Reaps none, since the holders may turn out
+    /// to be many.
     fn walk(&self, host: &H, tally: &mut Tally) -> Walk {
         let (mut alive, mut walk) = (0, Walk::Whole);
         tally.dead.clear();

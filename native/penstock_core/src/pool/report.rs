@@ -7,7 +7,8 @@ use crate::sync::{Ordering, lock};
 use super::wait_queue::Queue;
 use super::{Pool, PoolHost, Settings, Status};
 
-/// The state of a pool. Acquires go on meanwhile, so `in_use` may exceed `peak` for an instant.
+/// The state of a pool. Other processes acquire while it is read, so `in_use` may exceed `peak`
+/// for an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
     /// Whether the pool admits callers.
@@ -25,7 +26,7 @@ pub struct Info {
     pub granted: u64,
 }
 
-/// The number of an opening of a pool.
+/// Names one opening of a pool, which can be closed and opened again, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening(u64);
 
@@ -43,21 +44,21 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Returns the totals of the part of the table that begins at a cursor, and the cursor of the
-    /// next part. A part is about `most` cache lines.
+    /// Returns the totals of one part of the table of holders, which begins at a cursor, and the
+    /// cursor of the next part. A part is about `most` cache lines.
     pub fn report(&self, host: &H, from: Cursor, most: usize) -> (Report, Option<Cursor>) {
         let longer_than = lock(&self.guarded).settings.held_longer_than;
         self.table.report(from, self.generation(), most, Age { now_ms: host.now_ms(), longer_than })
     }
 
-    /// Returns the holders in the part of the table that begins at a cursor, and the cursor of
+    /// Returns the holders in one part of the table, which begins at a cursor, and the cursor of
     /// the next part. A part is about `most` cache lines.
     pub fn holders(&self, from: Cursor, most: usize) -> (Vec<HolderInfo>, Option<Cursor>) {
         self.table.holders(from, most, |_| true)
     }
 
-    /// Returns as [`Pool::holders`] does, but only those holders that have held for `at_least` ms
-    /// when the host's coarse clock says `now_ms`.
+    /// Returns what [`Pool::holders`] does, but only those holders that have held for at least
+    /// `at_least` ms at the time `now_ms` of the host's coarse clock.
     pub fn holders_since(
         &self,
         from: Cursor,
@@ -73,8 +74,8 @@ impl<H: PoolHost> Pool<H> {
         Opening(lock(&self.guarded).opening)
     }
 
-    /// Counts a process as killed for running too long. Does nothing if the pool was opened again
-    /// since `opening`, in which it admitted the process.
+    /// Counts a process as killed for running too long. `opening` is the opening in which the
+    /// pool admitted the process: if the pool was opened again since, this does nothing.
     pub fn count_killed(&self, opening: Opening, pid: Pid) {
         // The queue lock keeps the pool from being opened between the comparison and the count.
         let guarded = lock(&self.guarded);

@@ -1,12 +1,13 @@
 //! Serves the wait queue: grants permits to waiters, and gives all other answers that are due.
 //!
-//! Any process may serve: a holder that released, the call that reaped a dead holder, a waiter
-//! that left. A grant takes the permits from the state word, credits them to the waiter's entry,
-//! and removes the wait, all under the queue lock. The message follows after that.
+//! Any process can serve: one that released permits, one that reaped a dead holder, or a waiter
+//! that left the queue. A grant takes the permits from the state word, credits them to the
+//! waiter's entry, and removes the wait, all under the queue lock. The message to the waiter is
+//! sent after the lock is released.
 //!
 //! # A waiter that is killed
 //!
-//! Whenever a waiter is killed, the host calls [`Pool::down`] for it, which
+//! When a waiter is killed, the host calls [`Pool::down`] for it. That call
 //!
 //! 1. removes its waits, under the queue lock;
 //! 2. removes its entry and gives back all permits in it, under the shard lock;
@@ -15,11 +16,13 @@
 //! So no permit is lost with the waiter:
 //!
 //! - If the reap removes the wait first, no grant finds it.
-//! - If the grant comes first, the permits are in the entry of the waiter, alive or dead, whether
-//!   it reads the message or not. The reap finds them there and gives them back.
+//! - If the grant comes first, the permits are in the entry of the waiter, whether it still lives
+//!   or not. They are there even if the waiter never reads the message. The reap finds them and
+//!   gives them back.
 //!
-//! In both cases the permits are free for the next waiter, unless an overdraft must be paid back
-//! first. A restart that reaps the waiter before its monitor does may keep them for its child.
+//! In both cases the next waiter can get the permits, unless an overdraft must be paid back
+//! first. A restart may reap the waiter before its monitor does, and may keep the permits for its
+//! child.
 
 use crate::holders::Kind;
 use crate::host::{Answer, Host, Pid};
@@ -29,18 +32,19 @@ use super::limit::LimitWord;
 use super::wait_queue::{Queue, Waiter};
 use super::{Guarded, Pool, PoolHost, Status};
 
-/// The number of waits that end under one hold of the queue lock.
+/// The largest number of waits that end under one hold of the queue lock.
 const BATCH: usize = if cfg!(loom) { 4 } else { 32 };
-/// The number of batches in one call: 64 messages take some 50 µs.
+/// The largest number of batches in one call. The 64 messages of two batches take some 50 µs.
 pub(super) const BATCHES: usize = 2;
-/// The number of waiters that a sweep visits under one hold of the queue lock.
+/// The largest number of waiters that a sweep visits under one hold of the queue lock. A sweep
+/// removes the requests that exceed a smaller limit.
 const SWEEP_STEPS: usize = 256;
 
-/// An ended wait. The answer is `None` if the process is dead: only its ticket must be dropped.
+/// An ended wait. The answer is `None` if the process is dead: then only its ticket is dropped.
 type Ended<H> = (Pid, <H as Host>::Ticket, Option<Answer>);
 
 /// Waits that ended under one hold of the queue lock. Their answers are sent, and their tickets
-/// dropped, after it.
+/// dropped, after the lock is released.
 pub(super) struct Batch<H: PoolHost> {
     ended: [Option<Ended<H>>; BATCH],
     len: usize,
@@ -77,15 +81,15 @@ impl<H: PoolHost> Batch<H> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Remaining {
     Nothing,
-    /// Only the sweep for requests that exceed the limit. It delays no grant.
+    /// Only a sweep, for requests that exceed the limit. It delays no grant.
     Sweep,
     /// Answers, grants or orphans.
     More,
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Gives the answers that are due, up to the bound of one call. If work is left, the host
-    /// calls again. Returns `false` if grants may be among that work.
+    /// Gives the answers that are due, as many as one call can. If work is left, the host is
+    /// asked to call again. Returns `false` if grants may be among that work.
     #[cold]
     pub fn serve(&self, host: &H) -> bool {
         let mut remaining = Remaining::More;
@@ -110,7 +114,8 @@ impl<H: PoolHost> Pool<H> {
     }
 
     fn serve_open(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>, now: u32) -> Remaining {
-        // Drainers in an open pool: it was reopened before it was drained.
+        // An open pool has drainers only if it was reopened before it was drained. Their waits
+        // end.
         self.dismiss_all(guarded, Queue::Drainers, batch, Answer::to_drainer(self.in_use()));
         self.drop_orphans(guarded, batch);
         if !guarded.queue.is_empty(Queue::Drainers) || guarded.queue.has_orphans() {
@@ -124,7 +129,8 @@ impl<H: PoolHost> Pool<H> {
                 return Remaining::Nothing;
             };
             let (pid, n, kind) = (first.pid, first.permits, first.kind);
-            // An oversize head would block the waiters behind it until the sweep reaches it.
+            // A head that exceeds the limit is refused at once. It would block the waiters behind
+            // it until the sweep reaches it.
             let oversize = self.oversize(n);
             let taken = if oversize { None } else { self.state.take_for_waiter(n).ok() };
             if !oversize && taken.is_none() {
@@ -142,8 +148,8 @@ impl<H: PoolHost> Pool<H> {
                     self.dismiss(batch, waiter, Some(Answer::Granted));
                 }
                 Some(_) => {
-                    // Not expected, as a reap removes the waits before the entry. Without an
-                    // entry the permits go to the next waiter.
+                    // Not expected: a reap removes the waits of a process before its entry.
+                    // Without an entry the permits are free for the next waiter.
                     self.state.give(u64::from(n));
                     self.dismiss(batch, waiter, None);
                 }
@@ -152,10 +158,11 @@ impl<H: PoolHost> Pool<H> {
         if !batch.has_room() {
             return Remaining::More;
         }
-        // Too few permits are free for the head, which fits the limit. So the sweep removes no
-        // waiter that blocks another.
+        // Too few permits are free for the head, which fits the limit and stays. The sweep
+        // removes only waiters behind it, so no waiter can be granted permits because of the
+        // sweep.
         if limit == 0 {
-            // A limit of 0 is a pause, which no request exceeds.
+            // No request exceeds a limit of 0, which pauses the pool.
             guarded.queue.end_sweep();
         } else {
             guarded.queue.continue_sweep(limit, SWEEP_STEPS, |waiter| {
@@ -182,8 +189,8 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Credits permits to the entry of a waiter. Returns `false` if there is no entry, as the
-    /// waiter was reaped.
+    /// Credits permits to the entry of a waiter. Returns `false` if the waiter was reaped, and so
+    /// has no entry.
     fn grant(&self, pid: Pid, n: u32, kind: Kind, now: u32) -> bool {
         let _locked = self.table.lock(pid);
         let Some(slot) = self.table.locate(pid) else { return false };
@@ -206,7 +213,8 @@ impl<H: PoolHost> Pool<H> {
         self.state.clear_waiters();
         let in_use = self.in_use();
         if guarded.status == Status::Draining && in_use > 0 {
-            // Drainers wait on, and each release serves again.
+            // The drainers go on waiting. Each release finds CLOSED in the state word, and serves
+            // again.
             return Remaining::Nothing;
         }
         self.dismiss_all(guarded, Queue::Drainers, batch, Answer::to_drainer(in_use));

@@ -9,7 +9,7 @@ use super::{NotHeld, Pool, PoolHost};
 /// Why a transfer was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferError {
-    /// The giver holds fewer permits; nothing changed.
+    /// The giver holds fewer permits than the call names, so nothing changed.
     NotHeld,
     /// The receiver is dead; the permits went back to the pool.
     Gone,
@@ -51,8 +51,8 @@ impl<H: PoolHost> Pool<H> {
         if placed { Ok(()) } else { Err(TransferError::Gone) }
     }
 
-    /// Credits permits to the entry of another process. Returns `false` if that process is found
-    /// dead; then the permits went back to the pool.
+    /// Credits permits to the entry of another process. Returns `false` if the host finds that
+    /// process dead; then the permits went back to the pool.
     fn credit_other(&self, host: &H, to: Pid, n: u32, kind: Kind) -> bool {
         let now = host.now_ms();
         let made = {
@@ -61,8 +61,9 @@ impl<H: PoolHost> Pool<H> {
             self.table.credit(receiver, slot, kind, u64::from(n), now);
             made
         };
-        // An entry that existed has a monitor, or the call that inserted it is about to set one.
-        // If its process is dying, the reap frees these permits with its others.
+        // If the entry existed before, its process has a monitor, or the call that inserted the
+        // entry is about to set one. If the process is dying, the reap frees these permits with
+        // its others.
         if made && !host.watch(self, to) {
             self.down(host, to);
             return false;

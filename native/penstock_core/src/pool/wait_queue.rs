@@ -1,15 +1,17 @@
 //! The wait queue of a pool: its waiters, first come, first served, and its drainers.
 //!
-//! The queues are doubly linked lists, so a wait leaves its queue in constant time wherever its
-//! node is. A node is in up to three structures, and leaves all of them when its wait ends:
+//! The queues are doubly linked lists of nodes, one node for each wait. So a wait at any place of
+//! its queue leaves it in constant time. A node is in up to three structures, and leaves all of
+//! them when its wait ends:
 //!
 //! - the queue, of waiters or of drainers;
 //! - the ring of all waits of one process. The entry of the process names one member. A process
 //!   that asks without blocking may have many waits, and its death ends all of them;
 //! - the ordered set of waits that the host ends by time, if the wait has such a time.
 //!
-//! A dead process may leave several waits, its orphans. Its ring joins the ring of orphans in one
-//! step, and `Pool::serve` removes the orphans in pieces.
+//! A dead process may leave several waits, its orphans. Their ring joins the ring of all orphans
+//! in one step. `Pool::serve` then removes the orphans in pieces, so that each call does bounded
+//! work.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +22,7 @@ const NIL: u32 = u32::MAX;
 /// The number of nodes in one allocation. Nodes never move, so growth copies no node.
 const CHUNK: usize = 64;
 
-/// The queue of a node: what its process waits for.
+/// The queue that a wait is in: it tells what the process waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queue {
     /// Its processes wait for permits.
@@ -38,8 +40,9 @@ pub(crate) struct Waiter<H: Host> {
     pub(crate) queue: Queue,
     /// When the host ends the wait, in ms by its own clock; `None` if the process itself does.
     pub(crate) until: Option<u64>,
-    /// Set by the removal, if the process has another wait: the id of this wait, and that of the
-    /// other. If the entry of the process names the first, it must name the second from now on.
+    /// Set when this wait is removed, if the process has another wait: the id of this wait, and
+    /// that of the other. If the entry of the process names this wait, it must name the other
+    /// from now on.
     pub(crate) repoint: Option<(WaiterId, WaiterId)>,
 }
 
@@ -52,8 +55,8 @@ struct Node<H: Host> {
     waiter: Option<Waiter<H>>,
 }
 
-/// Names one wait: the node, and the generation of the node. It is never 0, and has at most 59
-/// bits, so that it is a small integer on the BEAM.
+/// Names one wait: by its node, and by the generation of the node, which each reuse increments.
+/// The id is never 0, and has at most 59 bits, so it is a small integer on the BEAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaiterId(u64);
 
@@ -70,8 +73,8 @@ impl WaiterId {
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// Returns the id that a word names. Every use of an id checks that its wait exists and is
-    /// one of the calling process.
+    /// Returns the id that a word stands for. The word may be any: each use of an id checks that
+    /// the wait exists, and that it is one of the given process.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -85,19 +88,20 @@ struct List {
     len: usize,
 }
 
-/// A walk along the waiters, after the limit fell, that removes the requests which exceed it. It
-/// is done in pieces, and wraps around at the end of the queue.
+/// A walk along the waiters, after the limit fell, that removes each waiter whose request exceeds
+/// it. It is done in pieces, and goes on at the head after the end of the queue.
 struct Sweep {
     /// The next node to visit; `NIL` stands for the head of the queue. If that node is removed,
     /// its successor is next.
     at: u32,
-    /// The number of visits that are left. 0 if no sweep is under way.
+    /// The number of visits that are left; 0 if no sweep is under way.
     left: usize,
-    /// The largest request among the nodes that were visited and kept.
+    /// The largest request among the waiters that the sweep visited and kept, or that joined
+    /// meanwhile.
     max_requested: u32,
 }
 
-/// The result of the removal of a dead process' waits.
+/// The result of [`WaitQueue::remove_ring_of`] for a dead process.
 pub(crate) enum Removed<H: Host> {
     /// The process had no wait.
     Nothing,
@@ -111,14 +115,14 @@ pub(crate) enum Removed<H: Host> {
 pub(crate) struct WaitQueue<H: Host> {
     chunks: Vec<Box<[Node<H>]>>,
     queues: [List; 2],
-    /// The first node that no wait uses; these are linked by `next`.
+    /// The first node that no wait uses; `next` links it to the other unused ones.
     vacant: u32,
-    /// An upper bound of the waiters' requests. The end of a sweep lowers it.
+    /// No waiter requests more permits than this. The end of a sweep lowers it.
     max_requested: u32,
     sweep: Sweep,
     /// A member of the ring of orphans; `NIL` if there is none.
     orphans: u32,
-    /// The waits that the host ends: the time, and the node.
+    /// The waits that the host ends by time: when it ends each, and the node.
     timed: BTreeSet<(u64, u32)>,
 }
 
@@ -186,8 +190,8 @@ impl<H: Host> WaitQueue<H> {
         if waiter.queue == Queue::Waiters {
             self.max_requested = self.max_requested.max(waiter.permits);
             if self.sweep.left > 0 {
-                // The sweep may visit this node, which fits the limit, before it has visited all
-                // the others. One more visit makes up for that.
+                // This node fits the limit. The sweep may visit it before it has visited all the
+                // others, and one more visit makes up for that.
                 self.sweep.left += 1;
                 self.sweep.max_requested = self.sweep.max_requested.max(waiter.permits);
             }
@@ -217,7 +221,8 @@ impl<H: Host> WaitQueue<H> {
         id
     }
 
-    /// Joins the rings of two nodes, which must not be the same ring: that would split it.
+    /// Joins the rings of two nodes into one. The nodes must be in different rings: if they are
+    /// in one ring, the same steps split it.
     fn join_rings(&mut self, a: u32, b: u32) {
         let (a_next, b_next) = (self.node(a).ring_next, self.node(b).ring_next);
         self.node(a).ring_next = b_next;
@@ -256,8 +261,8 @@ impl<H: Host> WaitQueue<H> {
     }
 
     /// Removes the only wait of a dead process, or makes its several waits orphans. `id` is the
-    /// wait that the entry of the process named. The entry must name none afterwards, so that no
-    /// later call joins the same ring to the orphans again.
+    /// wait that the entry of the process named. The entry must name no wait after this call.
+    /// Otherwise a later call would join the same ring to the orphans again.
     pub(crate) fn remove_ring_of(&mut self, id: WaiterId, pid: Pid) -> Removed<H> {
         let Some(index) = self.parked(id, pid) else { return Removed::Nothing };
         if self.node(index).ring_next == index {
@@ -281,7 +286,7 @@ impl<H: Host> WaitQueue<H> {
         }
     }
 
-    /// Returns `true` if there are waits that the host ends.
+    /// Returns `true` if there are waits that the host ends by time.
     pub(crate) fn has_timed(&self) -> bool {
         !self.timed.is_empty()
     }
@@ -334,7 +339,7 @@ impl<H: Host> WaitQueue<H> {
             let (next, permits) = (node.next, node.waiter.as_ref().map_or(0, |waiter| waiter.permits));
             self.sweep.at = next;
             if u64::from(permits) > limit {
-                // This visit is counted already, so the removal leaves `left` as it is.
+                // `left` counts this visit already, so the removal does not change it.
                 let has_room = self.unlink(index).is_none_or(&mut out);
                 if !has_room {
                     break;
