@@ -1,4 +1,5 @@
-//! The active set: one bit for each entry that may hold permits.
+//! The active set: one bit for each entry of the table. The bit is set if the entry may hold
+//! permits. A level of the table is an array of segments, and each segment has one word of bits.
 
 use super::cursor::Slot;
 use super::entry::Entry;
@@ -6,7 +7,7 @@ use super::table::{SEGMENT, Table};
 use crate::host::Pid;
 use crate::sync::{AtomicU32, Ordering, fence};
 
-/// The number of words of bits in a cache line; a word has the bits of one segment.
+/// The number of words of the active set in a cache line. A word has the bits of one segment.
 pub(super) const BITS_IN_LINE: usize = 16;
 
 impl Table {
@@ -23,7 +24,7 @@ impl Table {
         if level == 0 { &self.first_active } else { &self.deeper[level - 1].active }
     }
 
-    /// Adds an entry to the active set. Under the pid's shard lock.
+    /// Adds an entry to the active set. Called under the pid's shard lock.
     pub(crate) fn activate(&self, entry: &Entry, slot: Slot) {
         if entry.is_active() {
             return;
@@ -35,8 +36,8 @@ impl Table {
         entry.active.store(1, Ordering::Release);
     }
 
-    /// Removes an entry that holds nothing from the active set, unless it begins to hold
-    /// meanwhile.
+    /// Removes an entry that holds nothing from the active set, unless its process begins to hold
+    /// permits meanwhile.
     pub(crate) fn deactivate_if_idle(&self, pid: Pid, slot: Slot) {
         let _locked = self.lock(pid);
         let Some(entry) = self.entry(slot) else { return };
@@ -56,7 +57,7 @@ impl Table {
         }
     }
 
-    /// Removes an entry from the active set. Under the pid's shard lock.
+    /// Removes an entry from the active set. Called under the pid's shard lock.
     pub(super) fn deactivate(&self, slot: Slot) {
         let bits = &self.bits(slot.level())[slot.index() / SEGMENT];
         // ORDERING: both Releases pair with the Acquires in `each_active`. They publish that the
@@ -66,13 +67,13 @@ impl Table {
         self.active_count(slot.level()).fetch_sub(1, Ordering::Release);
     }
 
-    /// Calls `visit` with each active entry, until it returns `false`. Returns the number of
-    /// cache lines of bits that were read to find them.
+    /// Calls `visit` with each active entry, until `visit` returns `false`. Returns the number of
+    /// cache lines of the active set that were read to find them.
     #[inline]
     pub(crate) fn each_active(&self, mut visit: impl FnMut(Slot, Pid, &Entry) -> bool) -> usize {
         let mut lines = 0;
         // Relaxed: `used` only bounds the loop, and each level publishes its own memory. An
-        // insertion that happens before this call is seen. One that is concurrent may be missed,
+        // insertion that happens before this call is seen. A concurrent insertion may be missed,
         // as if its process had come later.
         let used = self.used.load(Ordering::Relaxed) as usize;
         for level in 0..=used {

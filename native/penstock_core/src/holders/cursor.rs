@@ -5,7 +5,7 @@ use super::table::{BUCKETS, LANES, SHARDS, Table, segments};
 use crate::host::Pid;
 use crate::sync::Ordering;
 
-/// A place in the table: the level above, the index below.
+/// A place in the table: the level in the high 5 bits, the index in the low 27.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot(u32);
 
@@ -29,11 +29,11 @@ impl Slot {
     }
 }
 
-/// The point that a walk through all entries has come to.
+/// The point that a walk through all entries has reached.
 ///
-/// A walk by shards has the shard above and a slot below. The index of that slot counts only the
-/// buckets of the level that have entries of the shard: see `Table::walk`. A walk by levels has
-/// only a slot.
+/// The cursor of a walk by shards has the shard in the high 32 bits and a slot in the low 32. The
+/// index of that slot counts only the buckets of the level that can have entries of the shard:
+/// see `Table::walk`. The cursor of a walk by levels has only a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(u64);
 
@@ -63,8 +63,8 @@ impl Cursor {
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// Returns the cursor of a word; 0 is the start. A word that is no cursor ends the walk or
-    /// goes on from a valid point.
+    /// Returns the cursor of a word; 0 is the start. A word that no call returned ends the walk,
+    /// or continues it at a valid point.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -72,11 +72,11 @@ impl Cursor {
 
 impl Table {
     /// Calls `visit` with the entries of a shard, until `most` cache lines were read. Returns the
-    /// number of lines, and the point to go on from. The caller holds the shard's lock, so no
-    /// entry is inserted or removed meanwhile.
+    /// number of lines, and the point at which the next call goes on. The caller holds the
+    /// shard's lock, so no entry of the shard is inserted or removed meanwhile.
     ///
-    /// The index of `from`, and of the point that is returned, counts the buckets of the level
-    /// that can have entries of the shard.
+    /// The indices of `from` and of the returned point count only the buckets of the level that
+    /// can have entries of the shard.
     pub(super) fn walk(
         &self,
         shard: usize,
@@ -89,8 +89,8 @@ impl Table {
         let used = self.used.load(Ordering::Relaxed) as usize;
         for level in from.level()..=used {
             let buckets = segments(level) * BUCKETS;
-            // The shard of a pid and its bucket are low bits of the same hash. So of `step`
-            // adjacent buckets one can have entries of the shard.
+            // The shard of a pid and its bucket are low bits of the same hash. So only one of
+            // `step` adjacent buckets can have entries of the shard.
             let step = SHARDS.min(buckets);
             let first = if level == from.level() { from.index() } else { 0 };
             for (nth, bucket) in (shard % step..buckets).step_by(step).enumerate().skip(first) {

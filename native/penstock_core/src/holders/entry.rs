@@ -2,7 +2,7 @@
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// The way in which a permit is held, and given back.
+/// How a process holds a permit, and how the permit is given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The process acquired the permit or got it by a transfer: it can release or transfer it.
@@ -12,7 +12,8 @@ pub enum Kind {
     Bound = 1,
 }
 
-/// The entry of one process in one pool. It fills a cache line: a further word does not fit.
+/// The entry of one process in one pool. It fills a cache line, so there is no room for another
+/// word.
 #[repr(align(64))]
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -22,11 +23,11 @@ pub(crate) struct Entry {
     pub(super) inbound: [AtomicU64; 2],
     /// A [`HandoffWord`].
     handoff: AtomicU64,
-    /// The admissions of the process; see [`COUNT_BITS`].
+    /// The number of admissions of the process, and their generation; see [`COUNT_BITS`].
     acquired: AtomicU64,
     /// The number of a wait of the process, which may be over; 0 if it has never waited.
     waiter: AtomicU64,
-    /// The time when the process last began to hold, by the host's coarse clock.
+    /// When the process last began to hold permits, in ms of the host's coarse clock.
     pub(super) since: AtomicU32,
     /// 1 if the entry is in the active set.
     pub(super) active: AtomicU32,
@@ -37,14 +38,15 @@ pub(crate) struct Entry {
 const _: () = assert!(size_of::<Entry>() == 64, "an entry is a cache line");
 
 /// The last handoff that the process of an entry began: its number, its permits, and whether it
-/// is pending. The number is in the high 32 bits, the permits are above the lowest bit.
+/// is pending. The number is in the high 32 bits, the permits are in bits 1 to 31, and bit 0
+/// tells whether the handoff is pending.
 #[derive(Clone, Copy)]
 struct HandoffWord(u64);
 
 impl HandoffWord {
     const PENDING: u64 = 1;
-    /// The mask of a number: 27 bits. With the 32 bits of a slot it makes a token that is a small
-    /// integer on the BEAM.
+    /// The mask of a number: 27 bits. With the 32 bits of a slot it makes an offer of 59 bits,
+    /// which is a small integer on the BEAM.
     const SEQ_MASK: u32 = (1 << 27) - 1;
 
     fn pending(seq: u32, n: u32) -> Self {
@@ -64,8 +66,8 @@ impl HandoffWord {
     }
 }
 
-/// The number of bits of the count in `acquired`. Above it is the generation of the pool that the
-/// count belongs to.
+/// The number of bits of the count in `acquired`. The bits above are the generation that the
+/// count belongs to: the number of the pool's opening.
 const COUNT_BITS: u32 = 40;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 
@@ -106,9 +108,9 @@ impl Entry {
 
     /// Returns all permits held, those of a pending handoff included.
     ///
-    /// Permits move from `inbound` to `own`, and from `own` to `handoff`. Their writer stores
-    /// them in the next word before it removes them from the last. So a reader that loads the
-    /// words in this order never misses them; at worst it counts them twice.
+    /// Permits move from `inbound` to `own`, and from `own` to `handoff`. The process that moves
+    /// them stores them in the new word before it removes them from the old one. So a reader that
+    /// loads the words in this order never misses them; at worst it counts them twice.
     #[inline]
     pub(crate) fn held(&self) -> u64 {
         // ORDERING: each Acquire in `held_as` pairs with the Release that removed permits from
@@ -129,23 +131,24 @@ impl Entry {
 
     #[inline]
     pub(crate) fn is_active(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `Table::activate`. If a process finds
-        // itself active, its bit is set for each process that synchronizes with it after that.
+        // ORDERING: Acquire pairs with the Release in `Table::activate`. If a process finds its
+        // entry active, the bit of the entry is set for each process that synchronizes with it
+        // after that.
         self.active.load(Ordering::Acquire) != 0
     }
 
-    /// Stores the time when the process began to hold.
+    /// Stores the time when the process began to hold permits.
     pub(crate) fn set_since(&self, now_ms: u32) {
         self.since.store(now_ms, Ordering::Relaxed);
     }
 
-    /// Counts one more admission in this generation of the pool. Only the process itself calls
-    /// this.
+    /// Counts one more admission in this generation of the pool, which is the number of its
+    /// opening. Only the process itself calls this.
     #[inline]
     pub(crate) fn count_admission(&self, generation: u32) {
         let last = self.acquired.load(Ordering::Relaxed);
         let base = u64::from(generation) << COUNT_BITS;
-        // The count saturates, after days of admissions without a pause.
+        // The count saturates at 2^40 - 1, which takes 15 hours with an admission every 50 ns.
         let one = u64::from(last & COUNT_MASK != COUNT_MASK);
         let next = if last >> COUNT_BITS == u64::from(generation) { last + one } else { base + 1 };
         self.acquired.store(next, Ordering::Relaxed);
@@ -168,21 +171,21 @@ impl Entry {
         self.waiter.load(Ordering::Relaxed)
     }
 
-    /// Stores the number of a wait of the process, so that its death finds the wait. Under the
-    /// queue lock.
+    /// Stores the number of a wait of the process, so that the reap of the dead process finds the
+    /// wait. Called under the queue lock.
     pub(crate) fn set_waiter(&self, id: u64) {
         self.waiter.store(id, Ordering::Relaxed);
     }
 
-    /// Stores the number of another wait, if `from` is stored. Under the queue lock. It is a CAS,
-    /// as the entry of a dead process is wiped without that lock.
+    /// Replaces the number of a wait by that of another, if `from` is stored. Called under the
+    /// queue lock. It is a CAS, since a reap wipes the entry of a dead process without that lock.
     pub(crate) fn replace_waiter(&self, from: u64, to: u64) {
         let _ = self.waiter.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Begins a handoff of `n` bound permits of the process. Returns the number of the handoff;
-    /// `None` if the last one is pending, as an entry has room for one. Only the process itself
-    /// calls this.
+    /// `None` if the last handoff is still pending, as an entry has room for one. Only the
+    /// process itself calls this.
     pub(crate) fn begin_handoff(&self, n: u32) -> Option<u32> {
         let last = HandoffWord(self.handoff.load(Ordering::Relaxed));
         // Other processes only complete handoffs, so no handoff becomes pending after this load.
@@ -198,17 +201,17 @@ impl Entry {
     }
 
     /// Returns all permits held, and completes a pending handoff. The process must not write the
-    /// entry any more. Under the pid's shard lock.
+    /// entry any more. Called under the pid's shard lock.
     pub(super) fn close_balance(&self) -> u64 {
         let permits = self.held_as(Kind::Manual) + self.held_as(Kind::Bound);
         let handoff = HandoffWord(self.handoff.load(Ordering::Relaxed));
-        // A child may complete the handoff at this instant: one CAS decides which call gets the
-        // permits.
+        // The child may complete the handoff at the same instant: one CAS decides which call gets
+        // the permits.
         permits + self.complete_handoff(handoff.seq()).unwrap_or(0)
     }
 
-    /// Removes all permits from the entry. Call [`Entry::close_balance`] before, which returns
-    /// them.
+    /// Removes all permits from the entry. The caller must have called [`Entry::close_balance`]
+    /// before, which returns them.
     pub(super) fn clear_balance(&self) {
         for word in self.own.iter().chain(&self.inbound) {
             word.store(0, Ordering::Relaxed);
@@ -223,8 +226,8 @@ impl Entry {
         self.waiter.store(0, Ordering::Relaxed);
     }
 
-    /// Completes the handoff of this number if it is pending. One call alone gets its permits,
-    /// and must credit them or give them back.
+    /// Completes the handoff of this number if it is pending, and returns its permits. Only one
+    /// call gets them, and must credit them to an entry or give them back.
     pub(crate) fn complete_handoff(&self, seq: u32) -> Option<u64> {
         let word = HandoffWord(self.handoff.load(Ordering::Relaxed));
         if !word.is_pending() || word.seq() != seq {

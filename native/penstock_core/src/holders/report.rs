@@ -1,4 +1,4 @@
-//! Statistics of holders, in pieces.
+//! Statistics of holders. Each call reads one piece of the table, so that it does bounded work.
 
 use std::ops::AddAssign;
 
@@ -18,12 +18,13 @@ pub struct HolderInfo {
     pub pid: Pid,
     /// The permits that it holds.
     pub permits: u64,
-    /// The time when it last began to hold, by the host's coarse clock.
+    /// When it last began to hold permits, in ms of the host's coarse clock.
     pub since_ms: u32,
 }
 
 impl HolderInfo {
-    /// Returns the ms from `since_ms` to `now_ms` of the same clock.
+    /// Returns for how many ms the process has held permits at the time `now_ms` of the same
+    /// clock.
     pub fn held_ms(&self, now_ms: u32) -> u32 {
         elapsed_ms(self.since_ms, now_ms)
     }
@@ -32,7 +33,8 @@ impl HolderInfo {
 /// Returns the ms from one reading of the host's clock to another. The clock wraps after 49 days.
 fn elapsed_ms(since_ms: u32, now_ms: u32) -> u32 {
     let elapsed = now_ms.wrapping_sub(since_ms);
-    // A hold may begin after the clock was read. It must not seem 49 days old.
+    // A process may begin to hold permits after `now_ms` was read. Its hold must not seem 49 days
+    // old.
     if elapsed > u32::MAX / 2 { 0 } else { elapsed }
 }
 
@@ -47,9 +49,10 @@ pub struct Report {
     pub rejected: u64,
     /// The number of waits that timed out since the pool was opened.
     pub timed_out: u64,
-    /// The number of permits that came back by the death of their holder.
+    /// The number of permits that came back by the death of their holder since the pool was
+    /// opened.
     pub released_by_exit: u64,
-    /// The number of processes that ran past their deadline.
+    /// The number of processes killed for running too long since the pool was opened.
     pub killed: u64,
     /// The number of holders that have held for longer than the pool's `held_longer_than`.
     pub held_longer: u64,
@@ -57,10 +60,10 @@ pub struct Report {
     pub visited: usize,
 }
 
-/// The age beyond which a hold counts as long.
+/// The age, at a time, beyond which a holder counts in [`Report::held_longer`].
 #[derive(Clone, Copy)]
 pub(crate) struct Age {
-    /// The time of the host's coarse clock.
+    /// The time, in ms of the host's coarse clock.
     pub(crate) now_ms: u32,
     /// The age in ms; 0 if no holder counts.
     pub(crate) longer_than: u32,
@@ -87,8 +90,9 @@ impl AddAssign for Report {
 
 impl Table {
     /// Returns the totals from a cursor on, until `most` cache lines were read, and the next
-    /// cursor. Within one hold of a shard's lock each entry is counted once: as that of a living
-    /// process, or among the retired.
+    /// cursor. The lock of a shard is held for at most [`LINES_IN_HOLD`] lines at a time. Within
+    /// that time, an admission counts once: in the entry of a living process, or in the totals of
+    /// dead ones.
     pub(crate) fn report(&self, from: Cursor, generation: u32, most: usize, age: Age) -> (Report, Option<Cursor>) {
         let mut sums = Report::default();
         let mut next = Some(from);
@@ -115,23 +119,23 @@ impl Table {
         (sums, next)
     }
 
-    /// Returns the ms for which a process has held permits without a pause, by `now_ms` of the
-    /// host's coarse clock; `None` if it has no bound permits.
+    /// Returns for how many ms a process has held permits without a pause, at the time `now_ms`
+    /// of the host's exact clock; `None` if it has no bound permits.
     pub(crate) fn work_ms(&self, pid: Pid, now_ms: u32) -> Option<u32> {
         let _locked = self.lock(pid);
         let entry = self.find(pid)?;
         entry.has_bound().then(|| elapsed_ms(entry.since.load(Ordering::Relaxed), now_ms))
     }
 
-    /// Returns the holders from a cursor on for which `wanted` returns `true`, until `most` cache
-    /// lines were read, and the next cursor.
+    /// Returns the holders from a cursor on for which `wanted` returns `true`, and the next
+    /// cursor. It stops after `most` cache lines.
     pub(crate) fn holders(
         &self,
         from: Cursor,
         most: usize,
         wanted: impl Fn(&HolderInfo) -> bool,
     ) -> (Vec<HolderInfo>, Option<Cursor>) {
-        // All the room is allocated before a lock is taken.
+        // The vector is allocated before a lock is taken, and does not grow under a lock.
         let mut found = Vec::with_capacity(most + LANES);
         let mut visited = 0;
         let mut next = Some(from);

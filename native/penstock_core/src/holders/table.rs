@@ -1,5 +1,5 @@
-//! The table of entries: segments that never move, found by the hash of a pid, and a lock for
-//! each shard of pids.
+//! The table of entries. Its segments never move, and the hash of a pid leads to its entry. The
+//! pids are divided into shards by the same hash, and each shard has a lock.
 
 use once_cell::race::OnceBox;
 
@@ -15,16 +15,16 @@ pub(super) const LANES: usize = if cfg!(loom) { 4 } else { 8 };
 pub(super) const SEGMENT: usize = if cfg!(loom) { 8 } else { 32 };
 /// The number of buckets in a segment.
 pub(super) const BUCKETS: usize = SEGMENT / LANES;
-/// The number of locks, and of the host's resources that watch the holders of a pool.
+/// The number of shards. A shard has one lock, and the host can watch its holders by one
+/// resource.
 pub(crate) const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 32 };
 
 /// The number of levels, each an array of segments. A pid may be in one bucket of each level.
 const LEVELS: usize = if cfg!(loom) { 2 } else { 17 };
 
-/// Returns the number of segments of a level. The first level is small, as most pools are. From
-/// the second to the sixth the number quadruples from level to level. After that it doubles, so
-/// that little of a new level stays unused. All levels have more entries than a VM can have
-/// processes.
+/// Returns the number of segments of a level. Level 0 is small, as most pools are. From level 1
+/// to level 5 the number quadruples from level to level. After that it doubles, so that less of a
+/// new level stays unused. The last level alone has as many entries as a VM can have processes.
 pub(super) const fn segments(level: usize) -> usize {
     match level {
         0 => 1,
@@ -33,8 +33,9 @@ pub(super) const fn segments(level: usize) -> usize {
     }
 }
 
-/// Returns the bucket of a process in a level. It masks the hash: a division by a number that is
-/// not constant costs more than the rest of a look-up.
+/// Returns the bucket of a process in a level. It masks the hash, since each number of buckets is
+/// a power of two. A division by a number that is not constant costs more than the rest of a
+/// look-up.
 #[inline]
 fn bucket_in(level: usize, pid: Pid) -> usize {
     pid.hash() as usize & (segments(level) * BUCKETS - 1)
@@ -48,7 +49,8 @@ const _: () = {
     }
 };
 
-/// Buckets of keys, and an entry for each key. A key is the word of a pid; 0 is a free place.
+/// Some buckets of keys, and an entry for each key. A key is the pid of the entry, as a word; 0
+/// marks a free place.
 #[repr(align(64))]
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -86,8 +88,8 @@ pub(super) struct Level {
     pub(super) active: AtomicU32,
 }
 
-/// The segments of a level, and the active set of their entries: a scan passes sixteen segments
-/// in one cache line of bits.
+/// The segments of a level, and the active set of their entries. A scan reads the bits of sixteen
+/// segments in one cache line.
 #[derive(Debug)]
 pub(super) struct Row {
     segments: Vec<OnceBox<Segment>>,
@@ -103,14 +105,14 @@ impl Row {
     }
 }
 
-/// Totals of a shard's dead holders.
+/// The totals of a shard's dead holders.
 #[derive(Debug, Default)]
 pub(crate) struct Retired {
     pub(super) admissions: u64,
     pub(super) released_by_exit: u64,
 }
 
-/// The lock and the totals of the pids of one shard, in a cache line.
+/// The lock and the totals of one shard's pids, in a cache line. The lock is that of `retired`.
 #[repr(align(64))]
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -120,12 +122,12 @@ pub(crate) struct Shard {
     pub(crate) killed: AtomicU64,
 }
 
-/// The permits that a dead holder left. `R` is the result of giving them back.
+/// The permits that a dead holder left. `R` is the result of `give_back` in [`Table::remove`].
 #[derive(Debug)]
 pub(crate) struct Reclaimed<R> {
     /// The number of permits that it held.
     pub(crate) permits: u64,
-    /// The number of those that were not given back: they belong to the caller.
+    /// The number of those that were not given back, since the caller keeps them.
     pub(crate) retained: u64,
     /// The result of giving back the others.
     pub(crate) given_back: R,
@@ -141,7 +143,8 @@ pub(crate) struct Table {
     /// The number of active entries of level 0.
     pub(super) first_active: AtomicU32,
     pub(super) deeper: [Level; LEVELS - 1],
-    /// The number of deeper levels in use. It never falls: allocated levels serve the next rush.
+    /// The number of deeper levels in use. It never falls: an allocated level is used again when
+    /// there are many holders again.
     pub(super) used: AtomicU32,
     pub(super) shards: [Shard; SHARDS],
 }
@@ -179,9 +182,9 @@ impl Table {
 
     /// Returns the entry of a process.
     ///
-    /// Under the pid's shard lock the answer is exact. Without it, an entry that the process
-    /// itself finds is its own, but it may miss one that another process is inserting for it.
-    /// For any other caller without the lock the answer is a guess.
+    /// Under the pid's shard lock the answer is exact. Without the lock, a process that finds its
+    /// own entry can rely on it. But it may miss an entry that another process is inserting for
+    /// it. For any other caller without the lock the answer is a guess.
     #[inline(always)]
     pub(crate) fn find(&self, pid: Pid) -> Option<&Entry> {
         let bucket = pid.hash() as usize % BUCKETS;
@@ -206,8 +209,8 @@ impl Table {
 
     fn locate_deeper(&self, pid: Pid) -> Option<Slot> {
         // ORDERING: Acquire pairs with the AcqRel in `get_or_insert`. A process may still miss an
-        // entry that another process is inserting for it. A caller that must be sure searches
-        // again under the lock.
+        // entry that another process is inserting for it. So a caller that must be sure searches
+        // again under the shard lock.
         let used = self.used.load(Ordering::Acquire) as usize;
         // The largest level comes first: if there are many holders, it has most of them.
         (1..=used).rev().find_map(|level| {
@@ -240,7 +243,8 @@ impl Table {
     }
 
     /// Returns the entry of a process, and inserts it if there is none. Returns `true` if it was
-    /// inserted: then the caller must have the process watched. Under the pid's shard lock.
+    /// inserted: then the caller must make the host watch the process. Called under the pid's
+    /// shard lock.
     pub(crate) fn get_or_insert(&self, pid: Pid) -> (&Entry, Slot, bool) {
         if let Some(slot) = self.locate(pid) {
             return (self.entry(slot).expect("just located"), slot, false);
@@ -259,8 +263,8 @@ impl Table {
             };
             for (lane, key) in segment.keys[bucket % BUCKETS].iter().enumerate() {
                 // ORDERING: Acquire pairs with the Release in `remove`: the entry of a free place
-                // is wiped. Release publishes the key. It is a CAS, as another shard may insert
-                // in the same bucket.
+                // is wiped. Release publishes the key. It is a CAS, since a call with the lock of
+                // another shard may insert in the same bucket.
                 if key.load(Ordering::Relaxed) == 0
                     && key.compare_exchange(0, pid.word(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
                 {
@@ -276,7 +280,7 @@ impl Table {
         unreachable!("136 processes share a bucket of the largest level")
     }
 
-    /// Adds permits to the inbound ones of a process. Under the pid's shard lock.
+    /// Adds permits to the inbound ones of a process. Called under the pid's shard lock.
     pub(crate) fn credit(&self, entry: &Entry, slot: Slot, kind: Kind, n: u64, now_ms: u32) {
         if entry.held() == 0 {
             entry.set_since(now_ms);
@@ -286,22 +290,24 @@ impl Table {
         self.activate(entry, slot);
     }
 
-    /// Makes the inbound permits of a process its own. Only the process itself calls
-    /// this, under its lock.
+    /// Makes the inbound permits of a process its own. Only the process itself calls this, under
+    /// the lock of its shard.
     pub(crate) fn fold(&self, entry: &Entry, kind: Kind) {
         let inbound = entry.inbound[kind as usize].load(Ordering::Relaxed);
-        // In this order the entry never seems to hold fewer permits than it does.
+        // The own permits are stored first. In the other order the entry would seem to hold fewer
+        // permits than it does.
         entry.set_own(kind, entry.own(kind) + inbound);
         // ORDERING: Release pairs with the Acquire in `Entry::held_as`; publishes the own
         // permits.
         entry.inbound[kind as usize].store(0, Ordering::Release);
     }
 
-    /// Removes a dead process, and gives back its permits. If it held at least `keep` permits,
-    /// the caller keeps that many of them. Returns `None` if the process was removed before.
+    /// Removes the entry of a dead process, and gives back its permits. If the process held at
+    /// least `keep` permits, the caller keeps that number of them. Returns `None` if the entry
+    /// was removed before.
     ///
-    /// `give_back` is called once, under the pid's shard lock, with the number of permits, which
-    /// may be 0.
+    /// Calls `give_back` once, under the pid's shard lock, with the number of permits, which may
+    /// be 0.
     pub(crate) fn remove<R>(
         &self,
         generation: u32,
@@ -332,11 +338,12 @@ impl Table {
         Some(Reclaimed { permits, retained, given_back })
     }
 
-    /// Gives back all permits from a cursor on, until `most` entries and cache lines of bits were
-    /// read. Returns the number of these, and the next cursor.
+    /// Gives back all permits from a cursor on, until `most` entries and cache lines of the
+    /// active set were read. Returns the number of these, and the next cursor.
     ///
-    /// No process writes its entry meanwhile: each must have lost the pool, and its last use
-    /// of the pool must happen-before this call. Entries stay, as their monitors do.
+    /// No process writes its entry meanwhile. Each must have lost its reference to the pool, and
+    /// its last use of the pool must happen-before this call. The entries stay, since the host
+    /// still watches their processes.
     pub(crate) fn clear(&self, from: Cursor, most: usize, mut give_back: impl FnMut(u64)) -> (usize, Option<Cursor>) {
         let from = from.slot();
         let mut visited = 0;
@@ -361,10 +368,10 @@ impl Table {
         (visited, None)
     }
 
-    /// Gives back the permits of an entry, which stays.
+    /// Gives back the permits of an entry, and leaves the entry in the table.
     fn clear_entry(&self, slot: Slot, give_back: impl FnOnce(u64)) {
         let Some(pid) = self.occupant(slot) else { return };
-        // The process may die meanwhile. The lock decides whether `remove` gives back its
+        // The process may die meanwhile. The shard lock decides whether `remove` gives back its
         // permits, or this call does.
         let _locked = self.lock(pid);
         if self.occupant(slot) != Some(pid) {
@@ -382,7 +389,7 @@ impl Table {
         }
     }
 
-    /// Resets the totals. The pool must be closed, and no permit held in it.
+    /// Resets the totals to 0. The pool must be closed, and no permit held in it.
     pub(crate) fn reset_totals(&self) {
         for shard in &self.shards {
             *lock(&shard.retired) = Retired::default();
