@@ -67,7 +67,7 @@ impl HandoffWord {
 }
 
 /// The number of bits of the count in `acquired`. The bits above are the generation that the
-/// count belongs to: the number of the pool's opening.
+/// count belongs to: the low 24 bits of the number of the pool's opening.
 const COUNT_BITS: u32 = 40;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 
@@ -142,8 +142,8 @@ impl Entry {
         self.since.store(now_ms, Ordering::Relaxed);
     }
 
-    /// Counts one more admission in this generation of the pool, which is the number of its
-    /// opening. Only the process itself calls this.
+    /// Counts one more admission in this generation of the pool: the low 24 bits of the number of
+    /// its opening. Only the process itself calls this.
     #[inline]
     pub(crate) fn count_admission(&self, generation: u32) {
         let last = self.acquired.load(Ordering::Relaxed);

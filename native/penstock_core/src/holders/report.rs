@@ -60,7 +60,8 @@ pub struct Report {
     pub visited: usize,
 }
 
-/// The age, at a time, beyond which a holder counts in [`Report::held_longer`].
+/// The age beyond which a holder counts in [`Report::held_longer`], and the time at which its age
+/// is computed.
 #[derive(Clone, Copy)]
 pub(crate) struct Age {
     /// The time, in ms of the host's coarse clock.

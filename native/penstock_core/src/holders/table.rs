@@ -294,8 +294,8 @@ impl Table {
     /// the lock of its shard.
     pub(crate) fn fold(&self, entry: &Entry, kind: Kind) {
         let inbound = entry.inbound[kind as usize].load(Ordering::Relaxed);
-        // The own permits are stored first. In the other order the entry would seem to hold fewer
-        // permits than it does.
+        // The own permits are stored first. In the other order the entry would seem, for an
+        // instant, to hold fewer permits than it does.
         entry.set_own(kind, entry.own(kind) + inbound);
         // ORDERING: Release pairs with the Acquire in `Entry::held_as`; publishes the own
         // permits.

@@ -43,7 +43,8 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Acquires `n` permits without waiting. Before it refuses, it reaps dead holders and serves
-    /// the waiters. Counts the refusal; [`Refusal::Again`] is none.
+    /// the waiters. Counts each refusal except [`Refusal::Again`], which only asks the caller to
+    /// call again.
     #[inline(always)]
     pub fn try_acquire(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
         if self.take(host, me, n, kind) { Ok(()) } else { self.try_harder(host, me, n, kind) }

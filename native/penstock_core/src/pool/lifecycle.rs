@@ -60,9 +60,9 @@ impl<H: PoolHost> Pool<H> {
     /// Opens a closed pool in which no permit is held and no process is parked. All totals begin
     /// at 0. Returns `false`, and changes nothing, if the pool is not closed, or is still in use.
     ///
-    /// A closed pool can be opened again: a gate that is restarted often needs no new pool each
-    /// time. A call that still runs on the closed pool finds it closed, or acts on the new
-    /// opening as if the call had come later.
+    /// A closed pool can be opened again, so a gate that restarts can use its pool again, and its
+    /// name does not collect pools. A call that still runs on the closed pool finds it closed, or
+    /// acts on the new opening as if the call had come later.
     pub fn open(&self, settings: Settings) -> bool {
         let mut guarded = lock(&self.guarded);
         if !self.is_idle_at(&guarded) {
@@ -103,8 +103,8 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Updates as [`Pool::update`] does if `still` returns `true`. Returns the result of `still`.
-    /// It is called inside the queue lock, and tells whether the caller still means this pool:
-    /// its name may stand for another one by now.
+    /// `still` is called inside the queue lock, and tells whether the caller still means this
+    /// pool: its name may stand for another one by now.
     pub fn update_while(&self, host: &H, changes: Changes, still: impl FnOnce() -> bool) -> bool {
         {
             let mut guarded = lock(&self.guarded);
@@ -113,8 +113,9 @@ impl<H: PoolHost> Pool<H> {
             }
             if let Some(limit) = changes.limit {
                 let (in_use, overdrawn) = self.shift_limit(limit.min(UNLIMITED));
-                // The permits in use now bound the restarts while a smaller limit overdraws the
-                // pool. A second change of an overdrawn pool must not lower that bound.
+                // While a smaller limit overdraws the pool, restarts can bring this number of
+                // permits into use. A second change of an overdrawn pool must not lower the
+                // number.
                 guarded.shrunk_from = if overdrawn { guarded.shrunk_from.max(in_use) } else { in_use };
                 // An acquire at the instant of the change leaves the peak to this call; see
                 // `raise_peak`.

@@ -80,10 +80,11 @@ impl<H: PoolHost> Pool<H> {
     /// No change is missed:
     ///
     /// - An acquire that took permits after the shift of the state word loads CHANGING, or a new
-    ///   version, here. CHANGING was set before the shift, which releases to the CAS of the
-    ///   acquire.
-    /// - An acquire that took permits before the shift cannot have loaded the new limit. Its CAS
-    ///   releases to the shift, which comes before the store of the new limit.
+    ///   version, here. CHANGING was set before the shift, whose Release pairs with the Acquire
+    ///   of the acquire's CAS.
+    /// - An acquire that took permits before the shift cannot have loaded the new limit. The
+    ///   Release of its CAS pairs with the Acquire of the shift, which comes before the store of
+    ///   the new limit.
     #[cold]
     fn raise_peak(&self, limit_word: u64, in_use: u64) {
         if limit_word & LimitWord::CHANGING == 0 && self.front.limit.load() == limit_word {

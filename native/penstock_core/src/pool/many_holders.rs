@@ -1,8 +1,9 @@
 //! The many-holders hint: while it is published, refusals assume that more than [`SCAN_LIMIT`]
 //! processes hold permits.
 //!
-//! Before a refusal, a scan must visit all holders of a pool that has few, and none of a pool
-//! that has many. The pool does not count its holders, since that would cost a shared write per
+//! Before a refusal, a scan looks for dead holders whose permits have not come back. It must
+//! visit all holders of a pool that has few. In a pool of many it would cost too much, so there
+//! must be none. The pool does not count its holders, since that would cost a shared write per
 //! acquire. Instead, a scan that finds many publishes this hint, and later refusals skip the
 //! scan. A holder that stops holding clears the hint, and the next refusal scans again.
 //!
@@ -19,7 +20,8 @@
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// The largest number of living holders that a scan visits to the end.
+/// The largest number of living holders with which a scan goes on. A scan that finds one more
+/// stops.
 pub(crate) const SCAN_LIMIT: usize = if cfg!(loom) { 1 } else { 8 };
 
 const NONE: u64 = 0;

@@ -134,9 +134,8 @@ struct Front {
 /// The data that the queue lock guards.
 struct Guarded<H: PoolHost> {
     queue: WaitQueue<H>,
-    /// `true` while the host must call [`Pool::expire`] again and again. It begins with the
-    /// [`Pool::ask`] that told the host to begin. It ends with the `expire` that found no wait
-    /// left for the host to end.
+    /// `true` while the host must call [`Pool::expire`] again and again: from the [`Pool::ask`]
+    /// that tells it to do so, to the `expire` that finds no wait left for the host to end.
     timed: bool,
     settings: Settings,
     status: Status,
@@ -144,10 +143,10 @@ struct Guarded<H: PoolHost> {
     opening: u64,
     /// The number of parked waiters that were admitted since the pool was opened.
     granted: u64,
-    /// Up to how many permits in use restarts can bring a pool that is overdrawn because its
-    /// limit fell. It is the number in use when the limit changed. If the limit changed again
-    /// while the pool was overdrawn, it is the largest of these numbers. It is 0 once a restart
-    /// has taken an overdraft in a pool that was not overdrawn.
+    /// If the limit fell below the permits in use, restarts can bring up to this number of
+    /// permits into use. It is the number in use when the limit changed. If the limit changed
+    /// again while the pool was overdrawn, it is the largest of these numbers. It is 0 once a
+    /// restart has begun an overdraft itself.
     shrunk_from: u64,
 }
 

@@ -1,8 +1,9 @@
 //! Reaps dead holders: takes back their permits, and removes their waits and entries.
 //!
-//! The host has a monitor on each holder, which reaps a dead holder by [`Pool::down`]. But a
-//! caller may learn of the death before that monitor has run. So before a request is refused, a
-//! scan visits all holders. If at most [`SCAN_LIMIT`] of them live, it reaps the dead ones.
+//! The host monitors each holder. When a holder dies, its monitor reaps it, by [`Pool::down`].
+//! But a caller may learn of the death before that monitor has run. So before a request is
+//! refused, a scan visits all holders. If at most [`SCAN_LIMIT`] of them live, it reaps the dead
+//! ones.
 //!
 //! If more live, the scan stops, publishes the [many-holders hint](super::many_holders) and reaps
 //! none. While the hint is published, refusals do not scan. The scan leaves the dead holders that

@@ -2,8 +2,8 @@
 //!
 //! A supervisor that cannot restart a child tries again at once. After `max_restarts` failures,
 //! three by default, it terminates with all its other children. So a pool admits a restart where
-//! it refuses another caller. It gets permits by a *takeover* of a dead holder's permits, or by
-//! an *overdraft*: permits beyond the limit.
+//! it refuses another caller. The restart gets permits by a *takeover* of a dead holder's
+//! permits, or by an *overdraft*: permits beyond the limit.
 //!
 //! # The steps of a restart
 //!
@@ -65,7 +65,7 @@
 //! holder died since the lap, its monitor is about to run. So a restart within the cooldown makes
 //! pauses and then waits, until that monitor has run.
 //!
-//! Of the restarts of a pool, one in 30 ms begins to wait. The supervisor answers no message
+//! At most one restart of a pool begins to wait in 30 ms. The supervisor answers no message
 //! during a wait, and the waits of many refused restarts must not add up.
 
 use crate::holders::{Cursor, Kind};
@@ -75,8 +75,8 @@ use crate::sync::{Mutex, Ordering, fence, lock};
 use super::acquire::Refusal;
 use super::{AS_LIMIT, Pool, PoolHost, UNLIMITED};
 
-/// The number of cache lines in a piece. A piece has at most as many holders, and takes some 30
-/// ns for each.
+/// The number of cache lines in a piece. A piece has at most as many holders. A visit to one
+/// takes some 30 ns.
 const PIECE_LINES: usize = if cfg!(loom) { 16 } else { 512 };
 /// The number of dead holders that a pool remembers. They take 8 KiB, allocated when the first of
 /// them is remembered.
@@ -90,7 +90,8 @@ const WAITS: u64 = 3;
 /// For how many ms, after a restart of the pool began to wait, no other restart of the pool
 /// begins to wait.
 const WAIT_INTERVAL_MS: u32 = 30;
-/// How long after a barren lap no lap begins (the cooldown), in durations of that lap.
+/// The length of the cooldown after a barren lap, in durations of that lap. No lap begins in a
+/// cooldown.
 const COOLDOWN_LAPS: u32 = 10;
 /// The upper bound of a cooldown, in ms.
 const MAX_COOLDOWN_MS: u32 = 1_000;

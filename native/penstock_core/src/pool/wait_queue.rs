@@ -6,7 +6,7 @@
 //!
 //! - the queue, of waiters or of drainers;
 //! - the ring of all waits of one process. The entry of the process names one member. A process
-//!   that asks without blocking may have many waits, and its death ends all of them;
+//!   that asks without blocking can have many waits, and its death ends all of them;
 //! - the ordered set of waits that the host ends by time, if the wait has such a time.
 //!
 //! A dead process may leave several waits, its orphans. Their ring joins the ring of all orphans
