@@ -2,10 +2,10 @@
 //! processes hold permits.
 //!
 //! Before a refusal, a scan looks for dead holders whose permits have not come back. It must
-//! visit all holders of a pool that has few. In a pool of many it would cost too much, so there
-//! must be none. The pool does not count its holders, since that would cost a shared write per
-//! acquire. Instead, a scan that finds many publishes this hint, and later refusals skip the
-//! scan. A holder that stops holding clears the hint, and the next refusal scans again.
+//! visit all holders of a pool that has few. In a pool of many holders that would cost too much.
+//! The pool does not count its holders, since that would cost a shared write per acquire.
+//! Instead, a scan that finds many publishes this hint, and later refusals skip the scan. A
+//! holder that stops holding clears the hint, and the next refusal scans again.
 //!
 //! The two low bits of the word are `NONE`, `PROPOSED` or `PUBLISHED`. The bits above are the
 //! number of the last proposal. A scan that found many holders proposes the hint and counts the

@@ -60,10 +60,10 @@
 //! # Laps, pauses and waits
 //!
 //! A refusal may terminate the supervisor. So if the overdraft is exhausted, a restart visits all
-//! holders, in a lap. After a barren lap no lap begins for a cooldown of ten times its duration,
-//! at most 1 s. By its end the monitors of all holders that died before the lap have run. If a
-//! holder died since the lap, its monitor is about to run. So a restart within the cooldown makes
-//! pauses and then waits, until that monitor has run.
+//! holders, in a lap. After a barren lap no lap begins for a cooldown: ten times the duration of
+//! the lap, at most 1 s. By the end of the cooldown the monitors of all holders that died before
+//! the lap have run. If a holder died since the lap, its monitor is about to run. So a restart
+//! within the cooldown makes pauses and then waits, until that monitor has run.
 //!
 //! At most one restart of a pool begins to wait in 30 ms. The supervisor answers no message
 //! during a wait, and the waits of many refused restarts must not add up.
