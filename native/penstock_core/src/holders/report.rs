@@ -8,7 +8,8 @@ use super::table::{LANES, Table};
 use crate::host::Pid;
 use crate::sync::{Ordering, lock};
 
-/// The number of cache lines that a call reads while it holds a shard's lock: about 5 µs.
+/// The largest number of cache lines that a call reads while it holds a shard's lock: that takes
+/// about 5 µs.
 const LINES_IN_HOLD: usize = 256;
 
 /// One holder.
@@ -38,7 +39,7 @@ fn elapsed_ms(since_ms: u32, now_ms: u32) -> u32 {
     if elapsed > u32::MAX / 2 { 0 } else { elapsed }
 }
 
-/// Totals of one shard, or of several.
+/// The totals of one piece of the table, or the sum of several pieces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The number of processes that hold permits.
