@@ -63,7 +63,7 @@ pub(super) struct List {
 pub struct Listed {
     /// The tag of the key.
     pub tag: u64,
-    /// The key as the caller gave it; empty if it was too large.
+    /// The key as the caller gave it; empty if it was too large to keep.
     pub key: Box<[u8]>,
     /// The time until the ban ends in ns, or [`FOREVER`].
     pub left: u64,
@@ -132,8 +132,8 @@ impl List {
     /// Bans a key that has too many failures, unless it is banned already. Forgives its failures,
     /// and returns the time left of its ban.
     ///
-    /// Bans no key if its failures are too few now, since another caller forgave some meanwhile.
-    /// Then it returns their number as an error. The error is 0 if `is_current` returns `false`
+    /// If another caller forgave failures of the key meanwhile, and too few are left, returns
+    /// their number as an error, and bans no key. The error is 0 if `is_current` returns `false`
     /// under the lock.
     pub(super) fn ban_for_failures(
         &self,

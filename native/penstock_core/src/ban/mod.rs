@@ -162,8 +162,8 @@ impl Ban {
         self.list.check(tag, now).map_or(Banned::No, Banned::For)
     }
 
-    /// Counts a failure of the key, and bans the key if it has too many. In that case it calls
-    /// `key`, which returns the key and the reason for listings.
+    /// Counts a failure of the key, and bans the key if it has too many. In that case calls
+    /// `key`, which returns the key and the reason that a listing shows.
     ///
     /// A failure of a banned key does not count. It can be reported, since another caller may ban
     /// the key after this one checked it.

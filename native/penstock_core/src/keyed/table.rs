@@ -91,7 +91,7 @@ pub(crate) enum Found<'a> {
     /// The key has this place.
     Charged(PlaceSnapshot<'a>),
     /// The key has no charged place. Either this place is free, or a caller has claimed it for
-    /// this key and has not charged it yet. [`Table::claim`] takes both.
+    /// this key and has not charged it yet. [`Table::claim`] accepts both.
     Free(PlaceSnapshot<'a>),
     /// The key has no place: other keys have all places of its rows. By their TATs, none becomes
     /// free before this instant.
@@ -240,9 +240,9 @@ impl Table {
             if other.tag != tag {
                 continue;
             }
-            // A charged place stays, and of two claims the earlier in the rows. If `vacate` fails
-            // and the place has another tag now, the other claim has ended. A caller that claims
-            // that place for this key after that finds the claim `mine`.
+            // A charged place stays; of two claims, the earlier in the rows stays. If `vacate`
+            // fails and the other place has another tag now, the other claim has ended. A caller
+            // that claims the other place for this key after that finds the claim `mine`.
             if before || !other.is_placeholder() || !other.vacate() && other.reload().tag == tag {
                 mine.vacate();
                 return None;

@@ -10,8 +10,7 @@ pub(super) enum Obstacle {
     /// The key has no place, and none is free before `until`. `burst` is that of the rate in
     /// force.
     Full { until: u64, burst: u32 },
-    /// The generation of the key is over: the limiter was closed and is open for another name or
-    /// owner.
+    /// The generation of the key is over: the limiter was closed, and was opened again since.
     Gone,
 }
 

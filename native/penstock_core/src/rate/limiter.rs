@@ -97,8 +97,7 @@ pub enum Hit {
     Deny(u64),
     /// The hit is denied, as it costs more than the burst.
     Never,
-    /// The generation of the key is over: the limiter was closed and is open for another name or
-    /// owner.
+    /// The generation of the key is over: the limiter was closed, and was opened again since.
     Gone,
 }
 
@@ -115,8 +114,7 @@ pub enum Reserved {
     NoPlace(u64),
     /// The hit is denied, as it costs more than the burst.
     Never,
-    /// The generation of the key is over: the limiter was closed and is open for another name or
-    /// owner.
+    /// The generation of the key is over: the limiter was closed, and was opened again since.
     Gone,
 }
 
