@@ -3,9 +3,9 @@
 //! The *reaper* asks which processes are due, and kills them. Two rules hold, no matter which
 //! process is killed or when:
 //!
-//! - Whether a process ended its work in time or has expired is decided once, under the lock of
-//!   its shard. A process that learns that it has expired must not go on: a process that was
-//!   counted as killed gives no answer.
+//! - Under the lock of the process's shard it is decided, once, whether the process ended its
+//!   work in time or has expired. A process that learns that it has expired must not go on: a
+//!   process that was counted as killed gives no answer.
 //! - If the reaper dies, the next one gets all expired processes that are not dead. So a process
 //!   is killed even if a reaper dies between the report of the process to it and the kill. No
 //!   reaper gets the same process twice, however long the process takes to die.
@@ -21,7 +21,7 @@ use crossbeam_utils::CachePadded;
 use crate::host::Pid;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// The number of parts of the table, with a lock each.
+/// The number of shards, the parts of the table with a lock each.
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 32 };
 
 /// How the work of a process ended.
@@ -33,7 +33,7 @@ pub enum Ending {
     Overdue,
 }
 
-/// What the caller that sets a deadline must do.
+/// The duties of a caller that has set a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Todo {
     /// Watch the process, and call [`Deadlines::remove`] when it dies: it had no deadline before.

@@ -1,4 +1,4 @@
-//! What the core needs from the runtime: the BEAM in production, a fake in the tests.
+//! The runtime as the core sees it: the BEAM in production, a fake in the tests.
 
 use std::fmt;
 use std::num::NonZeroU64;

@@ -26,7 +26,8 @@ pub enum All {
 }
 
 /// The number of attempts. An attempt peeks at all keys before it charges any. So it fails after
-/// the peek only if another caller charged, paused or evicted one of the keys meanwhile.
+/// the peek only if another caller intervened: it charged or paused one of the keys, took its
+/// place, or changed a rate.
 const ATTEMPTS: usize = 8;
 
 impl Charge<'_> {
@@ -48,10 +49,11 @@ impl Charge<'_> {
 /// taken back, that turn keeps its time, and a turn that is reserved later may come at the same
 /// time.
 ///
-/// A charge that is taken back allows no hit beyond the rate, unless its key was reset and hit
-/// again within the same ns. If the rate was changed meanwhile, or the key may have been reset,
-/// the charge is not taken back, and there is no further attempt. If other callers charge a key
-/// first in each attempt, the answer is a wait of 1 ns: the caller can ask again at once.
+/// If the rate was changed meanwhile, or the key may have been reset, the charge is not taken
+/// back, and there is no further attempt. A charge that is taken back allows no hit beyond the
+/// rate, with one exception. While this call takes it back, the key may be reset and hit again to
+/// the same TAT, to the ns. If other callers charge a key first in each attempt, the answer is a
+/// wait of 1 ns: the caller can ask again at once.
 pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
     let mut outcome = All::Allowed;
     for _ in 0..ATTEMPTS {
@@ -63,7 +65,7 @@ pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
             break;
         }
         let Some((failed, taken_back)) = charge_each(charges, &clock) else { break };
-        // Other callers charged a key after the peek. The wait is not known, but the next attempt
+        // Another caller intervened after the peek. The wait is not known, but the next attempt
         // may be allowed.
         outcome = All::Denied(failed, Some(1));
         if !taken_back {

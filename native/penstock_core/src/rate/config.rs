@@ -23,8 +23,8 @@ impl ConfigSnapshot {
 }
 
 /// A double-buffered seqlock. A change writes the copy that is not in force, and then publishes
-/// the version of that copy. The next change but one overwrites that copy. A reader that is slow
-/// enough to meet it loads another version at its end, and reads again.
+/// the version of that copy. Two changes later, that copy is overwritten. A reader so slow that
+/// it meets this loads another version at its end, and reads again.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigCell {
     version: AtomicU64,

@@ -19,9 +19,9 @@
 //! which is 183 years. No sum of two instants wraps.
 //!
 //! An interval is at least one microsecond, and is rounded down to whole nanoseconds. So a rate
-//! is too fast by at most 0.1 %, and exact if its interval is a whole number of ns. Rounded up,
-//! it would deny a caller that hits as often as allowed. The tolerance is `burst` times the
-//! *rounded* interval, so exactly `burst` hits fit into it.
+//! is too fast by at most 0.1 %, and exact if its interval is a whole number of ns. An interval
+//! that is rounded up would deny a caller that hits exactly as often as the limit allows. The
+//! tolerance is `burst` times the *rounded* interval, so exactly `burst` hits fit into it.
 //!
 //! # Clocks
 //!

@@ -62,7 +62,7 @@ pub struct LimiterSettings {
     pub manual: bool,
 }
 
-/// What a hit is charged to.
+/// The state that a hit is charged to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     /// The one state of all hits without a key.

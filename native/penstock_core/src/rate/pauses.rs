@@ -4,8 +4,9 @@
 //! A pause is stored apart from the TAT, and does not add to what the key owes. A change of the
 //! rate cuts what a key owes, and a refund lowers it; neither must end a pause.
 //!
-//! Pauses are rare. While no key of a shard is paused, a hit loads one word of the shard. While
-//! one is, each hit on the shard takes its lock for one look-up.
+//! Pauses are rare. They are in shards, by the tags of their keys. While no key of a shard is
+//! paused, a hit loads one word of its shard. While one is, each hit takes the lock of its shard
+//! for one look-up.
 //!
 //! # Races
 //!
@@ -21,7 +22,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// The number of parts of the pauses, with a lock each.
+/// The number of shards, with a lock each.
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 16 };
 
 /// The number of keys that each shard has room for, in a limiter of few keys.

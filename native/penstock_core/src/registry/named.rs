@@ -160,7 +160,8 @@ impl<'a, H: PoolHost> Named<'a, H> {
             ownership.config = StartConfig::Pool(settings);
             drop(ownership);
             // A setting that differs from that of the last start is changed. An equal one keeps
-            // the value that a later update gave it.
+            // the value that a later update gave it. No update changes `held_longer_than`, so it
+            // is always set.
             let changes = Changes {
                 limit: (settings.limit != old.limit).then_some(settings.limit),
                 max_waiting: (settings.max_waiting != old.max_waiting).then_some(settings.max_waiting),
