@@ -11,8 +11,8 @@
 //!   reaper gets the same process twice, however long the process takes to die.
 //!
 //! The table has only living processes: when one dies, the host calls [`Deadlines::remove`].
-//! While the table is empty, the reaper sleeps. The first deadline wakes the reaper with one
-//! message; the next ones send none.
+//! While the table is empty, and the reaper has no other task, it sleeps. The first deadline
+//! wakes the reaper with one message; the next ones send none.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -13,7 +13,7 @@
 //! A key may be in any place of one row. If all places are taken, a key whose failures are all
 //! older than the window loses its place. If there is none, the key with the fewest failures
 //! does, and of those the one whose last failure is oldest. Rows are in shards with a lock each.
-//! A call holds a lock for about 50 ns, and does nothing that blocks meanwhile.
+//! A call for one key holds a lock for about 50 ns, and does nothing that blocks meanwhile.
 
 use crate::keyed::scale;
 use crate::reuse::OutOfMemory;
@@ -116,8 +116,8 @@ impl Failures {
         // Two places for each key, so that few rows are full.
         let rows = max_keys.checked_mul(2).ok_or(OutOfMemory)?.div_ceil(ROW);
         // This memory is freed at once: the probe only asks the allocator whether there is memory
-        // for all shards together. The shards are allocated one by one, and the allocator could
-        // grant each although the sum does not fit.
+        // for all shards together. The shards are allocated one by one, and the allocator may
+        // grant each one although there is no memory for all.
         let mut probe = Vec::<Place>::new();
         probe.try_reserve_exact(rows * ROW).map_err(|_| OutOfMemory)?;
         drop(std::hint::black_box(probe));

@@ -47,7 +47,7 @@ struct Bans {
     entries: BTreeMap<u64, Entry>,
     /// The end and the tag of each ban, the first end first.
     ends: BTreeSet<(u64, u64)>,
-    /// The number of bans in force that were dropped because there were too many.
+    /// The number of bans in force that were dropped because there were too many bans.
     dropped: u64,
 }
 

@@ -71,7 +71,8 @@ pub(crate) struct Context {
     pub(crate) now: u64,
     /// The parity of the version in force.
     pub(crate) parity: Parity,
-    /// A TAT of the other parity counts as this instant if it is later; see [`Context::cut`].
+    /// A TAT of the other parity that is later than this instant counts as this instant; see
+    /// [`Context::cut`].
     pub(crate) cap: u64,
 }
 

@@ -11,8 +11,8 @@
 //! more. Within a row it prefers an empty place, and then the place whose key has been idle for
 //! longest. A table of at most [`FEW`] keys is one row, with one place for each key.
 //!
-//! In a table with `max_keys` active keys, more than 80 % of them are in their first row. Of the
-//! new keys, fewer than one in a million finds no place.
+//! In a table with `max_keys` active keys, whose TATs are ahead, more than 80 % of them are in
+//! their first row. Of the new keys, fewer than one in a million finds no place.
 //!
 //! # One key, one place
 //!
@@ -224,8 +224,8 @@ impl Table {
     }
 
     /// Claims for the key a place that a search returned as [`Found::Free`]. The caller must
-    /// charge the claim. Returns `None`, without a claim of this caller, if the caller must
-    /// search again.
+    /// charge the claim. Returns `None` if the place changed meanwhile, or if another place of
+    /// the key stays: the caller must search again.
     pub(crate) fn claim<'a>(&'a self, tag: u64, free: PlaceSnapshot<'a>) -> Option<PlaceSnapshot<'a>> {
         // If another caller has claimed the place for the same key, both use that claim. Only one
         // CAS charges it; the other caller searches again.

@@ -10,7 +10,7 @@ use super::gcra::Rate;
 pub(crate) struct ConfigSnapshot {
     pub(crate) rate: Rate,
     pub(crate) version: u64,
-    /// A TAT of the version before counts as this instant if it is later.
+    /// A TAT of the version before that is later than this instant counts as this instant.
     cap: u64,
 }
 

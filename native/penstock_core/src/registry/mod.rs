@@ -245,9 +245,9 @@ impl<H: PoolHost> Registry<H> {
     /// Returns some of the names that have an open gate: a piece, which begins with the bucket of
     /// number `from`.
     ///
-    /// A piece ends with the first bucket that brings it to `most` visited names. A caller walks
-    /// through all names piece by piece. A name whose gate is open throughout the walk is in one
-    /// of the pieces.
+    /// A piece ends with the first bucket that brings its [`Names::visited`] to `most`. A caller
+    /// walks through all names piece by piece. A name whose gate is open throughout the walk is
+    /// in one of the pieces.
     pub fn names(&self, from: usize, most: usize) -> Names {
         let mut names = Names { names: Vec::new(), next: None, visited: 0 };
         for (place, bucket) in self.buckets.iter().enumerate().skip(from) {
