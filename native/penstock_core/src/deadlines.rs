@@ -3,15 +3,16 @@
 //! The *reaper* asks which processes are due, and kills them. Two rules hold, no matter which
 //! process is killed or when:
 //!
-//! - The lock of its shard decides, once, whether a process ended its work in time or has
-//!   expired. A process that learns that it has expired must not go on: a process that was
-//!   counted as killed gives no answer.
-//! - An expired process is reported to each reaper in turn, until the process is dead. So a
-//!   reaper may die between a report and the kill. No reaper gets the same process twice, however
-//!   long the process takes to die.
+//! - Under the lock of the process's shard it is decided, once, whether the process ended its
+//!   work in time or has expired. A process that learns that it has expired must not go on: a
+//!   process that was counted as killed gives no answer.
+//! - If the reaper dies, the next one gets all expired processes that are not dead. So a process
+//!   is killed even if a reaper dies between the report of the process to it and the kill. No
+//!   reaper gets the same process twice, however long the process takes to die.
 //!
-//! The table has only living processes, as the host reports their deaths. While it has none, the
-//! reaper sleeps. The first deadline wakes the reaper with one message; the next ones send none.
+//! The table has only living processes: when one dies, the host calls [`Deadlines::remove`].
+//! While the table is empty, and the reaper has no other task, it sleeps. The first deadline
+//! wakes the reaper with one message; the next ones send none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +21,7 @@ use crossbeam_utils::CachePadded;
 use crate::host::Pid;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// The number of parts of the table, with a lock each.
+/// The number of shards, the parts of the table with a lock each.
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 32 };
 
 /// How the work of a process ended.
@@ -32,7 +33,7 @@ pub enum Ending {
     Overdue,
 }
 
-/// What the caller that sets a deadline must do.
+/// The duties of a caller that has set a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Todo {
     /// Watch the process, and call [`Deadlines::remove`] when it dies: it had no deadline before.
@@ -42,8 +43,10 @@ pub struct Todo {
 }
 
 struct Deadline<V> {
+    /// The instant in ms of the clock of the caller that set it.
     at: u64,
-    /// Whether the deadline has passed, and the process was counted as killed.
+    /// Whether the deadline has passed, and the process was counted as killed. The process may
+    /// still live.
     expired: bool,
     value: V,
 }
@@ -71,7 +74,7 @@ pub struct Deadlines<V> {
 }
 
 impl<V> Deadlines<V> {
-    /// Returns a table without deadlines, whose reaper sleeps.
+    /// Returns a table without deadlines. Its reaper counts as asleep.
     pub fn new() -> Self {
         Self {
             shards: std::array::from_fn(|_| {
@@ -170,7 +173,8 @@ impl<V> Deadlines<V> {
     /// reaper yet. Calls `on_expiry` with each process that expires by this call, and with its
     /// value, under the lock of its shard.
     pub fn due(&self, now: u64, most: usize, mut on_expiry: impl FnMut(Pid, &V)) -> Vec<Pid> {
-        // The largest allocation of the call is made before a lock is taken.
+        // The largest allocation of the call is made before a lock is taken, so that no lock is
+        // held for that long.
         let mut due = Vec::with_capacity(most);
         let reaper = self.reaper.load(Ordering::Relaxed);
         for shard in &self.shards {
@@ -180,8 +184,8 @@ impl<V> Deadlines<V> {
             let mut shard = lock(shard);
             let Shard { by_pid, by_time, reported, reported_to } = &mut *shard;
             if *reported_to != reaper {
-                // There is another reaper, which must kill the processes that the last one has
-                // not. They are few: a dead process leaves the shard.
+                // A new reaper asks for the first time. It must kill the processes that the last
+                // reaper got but has not killed. They are few: a dead process leaves the shard.
                 *reported_to = reaper;
                 by_time.append(reported);
             }
@@ -208,13 +212,13 @@ impl<V> Deadlines<V> {
         self.reaper.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Lets the reaper sleep. Returns `false` if there are deadlines or other tasks: then the
-    /// reaper must not sleep, and asks again soon.
+    /// Lets the reaper sleep. Returns `false` if the reaper must not sleep, as there are
+    /// deadlines or other tasks. In that case the reaper asks again soon.
     pub fn rest(&self) -> bool {
         // ORDERING: SeqCst, as in `set`.
         self.awake.store(0, Ordering::SeqCst);
         // ORDERING: SeqCst, as in `set`. If another caller has just begun to wake the reaper, the
-        // reaper may sleep until that message comes.
+        // reaper can sleep: the message of that caller will wake it.
         self.count.load(Ordering::SeqCst) == 0 || !self.begin_wake()
     }
 }

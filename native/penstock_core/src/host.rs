@@ -1,4 +1,4 @@
-//! What the core needs from the runtime: the BEAM in production, a fake in the tests.
+//! The runtime as the core sees it: the BEAM in production, a fake in the tests.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -22,8 +22,8 @@ impl Pid {
     /// Returns a hash that spreads pids, which are nearly consecutive, over the whole word.
     #[inline]
     pub(crate) fn hash(self) -> u64 {
-        // Fibonacci hashing mixes the high half well. Users take low bits, so the high half is
-        // folded into the low half.
+        // Fibonacci hashing mixes the high half well. Callers of this function take low bits, so
+        // the high half is folded into the low half.
         let mixed = self.word().wrapping_mul(0x9E37_79B9_7F4A_7C15);
         mixed ^ (mixed >> 32)
     }
@@ -44,7 +44,8 @@ pub enum Answer {
     Full,
     /// The pool closed.
     Closed,
-    /// The timeout of the wait has passed, in a wait that the host itself ends.
+    /// The timeout of the wait has passed, and [`Pool::expire`](crate::Pool::expire) ended the
+    /// wait.
     TimedOut,
     /// For a drainer: no permit is held any more.
     Drained,
@@ -65,9 +66,9 @@ pub trait Host: Sized + 'static {
     /// Reaches one parked process: on the BEAM, by the reference that the process waits for.
     type Ticket: Send;
 
-    /// Returns `true` while the process runs, and `false` once it has begun to exit. Other
-    /// processes are told of the exit only after that. A return of `false` synchronizes with the
-    /// last action of the process.
+    /// Returns `true` while the process runs, and `false` once it has begun to exit. The runtime
+    /// tells other processes of the exit only after this returns `false`. A return of `false`
+    /// synchronizes with the last action of the process.
     fn alive(&self, pid: Pid) -> bool;
 
     /// Tells a parked process how its wait ended.

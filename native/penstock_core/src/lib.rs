@@ -36,6 +36,7 @@ pub use reuse::{Generation, OutOfMemory, Reusable};
 pub use tick_clock::TickClock;
 pub use time::{CENTURY, LATEST, NS_PER_MS, whole_ms};
 
-/// Makes cargo build the crate again when `native/compile.exs` sees other sources: cargo itself
-/// compares only the modification times of files.
+/// Makes cargo build the crate again when the contents of the sources have changed.
+/// `native/compile.exs` sets this variable by their contents; cargo itself compares only the
+/// modification times of files.
 const _: Option<&str> = option_env!("PENSTOCK_SOURCES");

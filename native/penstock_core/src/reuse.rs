@@ -16,7 +16,7 @@ pub trait Reusable: Sized {
     /// The settings that its owner starts it with.
     type Config: Copy;
 
-    /// Returns a closed one, of the size that `config` asks for.
+    /// Returns a closed limiter or ban list, of the size that `config` asks for.
     fn make(config: Self::Config) -> Result<Self, OutOfMemory>;
 
     /// Returns `true` if this one has the size that `config` asks for.
@@ -26,15 +26,15 @@ pub trait Reusable: Sized {
     /// of earlier generations may still access it.
     fn open(&self, config: Self::Config, now: u64) -> Generation;
 
-    /// Returns `true` if one that was started with `old` can resume with `new`, and keep the
-    /// state of its keys.
+    /// Returns `true` if a limiter or ban list that was started with `old` can resume with `new`,
+    /// and keep the state of its keys.
     fn is_compatible(old: Self::Config, new: Self::Config) -> bool;
 
-    /// Resumes with `new`, after a start with `old`. Settings that differ are changed. Settings
-    /// that are equal keep the values of later updates.
+    /// Resumes with `new`, after a start with `old`. A setting that differs is changed. An equal
+    /// one keeps the value that a later update gave it.
     ///
-    /// The owner that resumes may die, and another may take over. `is_owner` returns `false` from
-    /// then on, and this call changes nothing more.
+    /// The owner that resumes may die during this call, and another owner may take over. From
+    /// then on, `is_owner` returns `false`, and this call changes nothing more.
     fn resume(
         &self,
         generation: Generation,

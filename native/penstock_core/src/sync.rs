@@ -107,9 +107,10 @@ pub(crate) fn thread_number() -> usize {
 #[inline]
 pub(crate) fn fence_after_rmw() {
     #[cfg(all(target_arch = "x86_64", not(any(loom, shuttle))))]
-    // ORDERING: each caller argues its pair. A fence of the compiler completes it, as said above.
+    // ORDERING: the comment at each call says which fence this one pairs with. A fence of the
+    // compiler is enough here, as the doc above says.
     std::sync::atomic::compiler_fence(Ordering::SeqCst);
     #[cfg(not(all(target_arch = "x86_64", not(any(loom, shuttle)))))]
-    // ORDERING: each caller argues its pair, which this completes.
+    // ORDERING: the comment at each call says which fence this one pairs with.
     fence(Ordering::SeqCst);
 }

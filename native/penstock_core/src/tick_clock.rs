@@ -1,23 +1,25 @@
 //! A clock by the tick counter of the processor: quicker than the exact clock, and kept in step
 //! with it.
 //!
-//! The pace of the counter is steady, but unknown. The clock keeps one reading of the counter and
-//! of the exact clock, a *base*, which serves for [`WINDOW`] ns. The first caller after that
-//! reads the exact clock and makes another base. The pace is measured over [`SPAN`] ns or more.
+//! The pace of the counter is steady, but unknown. The clock keeps a *base*: one reading of the
+//! counter, and one of the exact clock at the same time. A base serves for [`WINDOW`] ns. The
+//! first caller after that reads the exact clock and makes another base. The pace is measured
+//! over [`SPAN`] ns or more.
 //!
 //! # Never ahead
 //!
-//! A rate limiter must not see time that has not passed, so both errors are on the late side:
+//! A rate limiter must not see time that has not passed. So both errors of the clock only make it
+//! late:
 //!
 //! - The counter is read before and after the exact clock, at most [`BRACKET`] ticks apart. A
 //!   base pairs the exact reading with the reading of the counter *after* it.
 //! - The measured pace is off by at most one bracket in a span: 40 in 10^6 at 1 tick per ns. It
 //!   is cut by one part in [`MARGIN`], 61 in 10^6.
 //!
-//! So within its window a base lags by the time of its bracket, and by about 0.4 µs at most. The
-//! exact clock itself may be slewed, by up to 500 in 10^6. Then a base is ahead by up to 2 µs,
-//! until the next base. Errors do not add up: the time between two bases is that of the exact
-//! clock.
+//! So within its window a base lags by the time of its bracket, and by about 0.4 µs at most.
+//! There is one exception: the exact clock itself may be slewed, by up to 500 in 10^6. Then a
+//! base is ahead of it by up to 2 µs, until the next base. Errors do not add up: the time between
+//! two bases is that of the exact clock.
 //!
 //! If the counter jumps by more than a window, in either direction, callers read the exact clock.
 //! If a base was ahead by more than [`AHEAD`], callers read the exact clock until the pace has
@@ -40,7 +42,8 @@ const SPAN: u64 = 100_000_000;
 /// there are more, the caller was preempted, and makes no base.
 const BRACKET: u64 = 4_000;
 
-/// The pace is cut by one part in this number.
+/// The measured pace is cut by one part in this number, so that its error never makes the clock
+/// early.
 const MARGIN: u64 = 16_384;
 
 /// The most ns that a base may be ahead of the exact clock before its pace is measured again.
@@ -132,13 +135,14 @@ impl TickClock {
         let elapsed = ns.wrapping_sub(first_ns.load(Ordering::Relaxed));
         if predicted > ns + AHEAD || first_ns.load(Ordering::Relaxed) == 0 || elapsed > u64::from(u32::MAX) {
             // The measurement starts over: the last base ran ahead, or this is the first base, or
-            // the clock was not read for longer than 32 bits of ns.
+            // the clock was not read for longer than 2^32 ns, about 4 s.
             self.pace.store(0, Ordering::Relaxed);
             self.window.store(0, Ordering::Relaxed);
             first_ticks.store(ticks, Ordering::Relaxed);
             first_ns.store(ns, Ordering::Relaxed);
         } else if elapsed >= SPAN {
-            // The pace is known. No counter that serves has more than 1 ns per tick, or nearly 0.
+            // The pace is known. A counter is not used if its pace is more than 1 ns per tick, or
+            // nearly 0.
             let pace = (elapsed << FRACTION) / passed.max(1);
             let pace = pace - pace / MARGIN;
             let window = (WINDOW << FRACTION).checked_div(pace).filter(|_| pace <= 1 << FRACTION).unwrap_or(0);

@@ -1,19 +1,19 @@
 //! The failures of many keys within a window of time, counted in a fixed number of places.
 //!
-//! A place has the tag of its key and up to [`RUNS`] *runs*: the time of a failure, to the ms,
-//! and the number of failures at that time. A ban for up to nine failures is exact: only the
-//! ninth failure can need a ninth run, and it bans the key.
+//! A place has the tag of its key and up to [`RUNS`] *runs*. A run is a time, to the ms, and the
+//! number of failures at that time. If at most nine failures ban a key, the ban comes at exactly
+//! the right failure: only the ninth can need a ninth run, and it bans the key.
 //!
-//! If a key may fail more often, a ninth run merges two runs, with the time of the later one. The
-//! window is as long as seven *slots*, so nine runs lie in at most eight slots. By the pigeonhole
-//! principle two runs share a slot, and those are merged. So a failure counts for at most a
-//! seventh of the window longer: a ban may come a little early. It comes late only if its key
-//! loses its place.
+//! If a ban takes more failures, a failure that needs a ninth run merges two runs. The merged run
+//! has the time of the later one. The window is as long as seven *slots*, so nine runs lie in at
+//! most eight slots. By the pigeonhole principle two runs share a slot, and those are merged. So
+//! a failure counts for at most a seventh of the window too long, and a ban may come a little
+//! early. A ban comes late only if its key loses its place.
 //!
-//! A key may be in any place of one row. If all places are taken, the key with the fewest
-//! failures loses its place, and of those the one whose last failure is oldest. Rows are in
-//! shards with a lock each. A call holds a lock for about 50 ns, and does nothing that blocks
-//! meanwhile.
+//! A key may be in any place of one row. If all places are taken, a key whose failures are all
+//! older than the window loses its place. If there is none, the key with the fewest failures
+//! does, and of those the one whose last failure is oldest. Rows are in shards with a lock each.
+//! A call for one key holds a lock for about 50 ns, and does nothing that blocks meanwhile.
 
 use crate::keyed::scale;
 use crate::reuse::OutOfMemory;
@@ -23,12 +23,12 @@ use crate::sync::{Mutex, lock};
 const ROW: usize = if cfg!(any(loom, shuttle)) { 2 } else { 16 };
 /// The largest number of shards.
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
-/// The number of runs in a place.
+/// The largest number of runs in a place.
 const RUNS: usize = 8;
 /// The number of slots that the window is divided into.
 const SLOTS: u32 = RUNS as u32 - 1;
 
-/// Failures at one time: its age, in ms before the newest run, and their number.
+/// The failures at one time. The age of that time is in ms before the newest run.
 #[derive(Clone, Copy, Debug, Default)]
 struct Run {
     age: u32,
@@ -53,7 +53,8 @@ pub(super) struct Failures {
 }
 
 impl Place {
-    /// Makes `now` the time that ages are measured from. Drops the runs older than the window.
+    /// Makes `now`, in ms, the time of the newest run, from which ages are measured. Drops the
+    /// runs that are `within` ms old or older.
     fn age_to(&mut self, now: u64, within: u32) {
         let passed = u32::try_from(now - self.newest).unwrap_or(u32::MAX);
         for run in &mut self.runs {
@@ -65,7 +66,7 @@ impl Place {
         self.newest = now;
     }
 
-    /// Adds a failure at the time that ages are measured from.
+    /// Adds a failure at the time `newest`, which [`Place::age_to`] has just set.
     fn add(&mut self, within: u32) {
         let used = self.runs.iter().take_while(|run| run.count > 0).count();
         let free = match used {
@@ -80,13 +81,13 @@ impl Place {
         self.runs[0] = Run { age: 0, count: self.runs[0].count.saturating_add(1) };
     }
 
-    /// Merges two runs, and returns the index that becomes free; `None` if the newest run must be
-    /// merged with the failure that is added.
+    /// Merges two runs, and returns the index that becomes free. Returns `None` if the newest run
+    /// must be merged with the new failure, which the caller adds.
     fn make_room(&mut self, within: u32) -> Option<usize> {
         let width = within.div_ceil(SLOTS);
         let slot = |age: u32| (self.newest - u64::from(age)) / u64::from(width);
-        // The order of runs to merge with the next newer run, which for the newest run is the
-        // failure that is added: first runs that share a slot with it, and of those the closest.
+        // Each run is compared with the next newer one, and the newest run with the new failure.
+        // A pair that shares a slot is merged first, and of such pairs the closest in time.
         let apart = |&at: &usize| {
             let (age, newer) = (self.runs[at].age, at.checked_sub(1).map_or(0, |newer| self.runs[newer].age));
             (slot(age) != slot(newer), age - newer)
@@ -107,13 +108,16 @@ impl Place {
 }
 
 impl Failures {
-    /// The bytes for each of `max_keys`, without the rest of the last row.
+    /// The bytes for each of `max_keys`. To fill the last row takes less than one row in
+    /// addition.
     pub(super) const KEY_MEMORY: usize = 2 * size_of::<Place>();
 
     pub(super) fn new(max_keys: usize) -> Result<Self, OutOfMemory> {
         // Two places for each key, so that few rows are full.
         let rows = max_keys.checked_mul(2).ok_or(OutOfMemory)?.div_ceil(ROW);
-        // Only a question to the allocator: there may be memory for each shard, but not for all.
+        // This memory is freed at once: the probe only asks the allocator whether there is memory
+        // for all shards together. The shards are allocated one by one, and the allocator may
+        // grant each one although there is no memory for all.
         let mut probe = Vec::<Place>::new();
         probe.try_reserve_exact(rows * ROW).map_err(|_| OutOfMemory)?;
         drop(std::hint::black_box(probe));
@@ -123,7 +127,8 @@ impl Failures {
             let rows = (rows - shard).div_ceil(shards);
             let mut places = Vec::new();
             places.try_reserve_exact(rows * ROW).map_err(|_| OutOfMemory)?;
-            // Written now, so that the resident memory does not grow as keys come.
+            // All places are written now, so that the resident memory does not grow later, as
+            // keys come.
             places.resize(rows * ROW, Place::default());
             all.push(Mutex::new(places));
         }
@@ -161,14 +166,15 @@ impl Failures {
                     &mut row[at]
                 }
             };
-            // A caller that read its clock later may have been here first.
+            // Another caller may have read its clock later but added its failure first. The time
+            // of a place must not go back.
             place.age_to(now.max(place.newest), within);
             place.add(within);
             place.count()
         })
     }
 
-    /// Returns the number of failures in the last `within` ms before `now`, in ms.
+    /// Returns the number of failures in the last `within` ms before `now`, which is in ms.
     pub(super) fn count(&self, tag: u64, now: u64, within: u32) -> u32 {
         self.with_row(tag, |row| {
             row.iter_mut().find(|place| place.tag == tag).map_or(0, |place| {

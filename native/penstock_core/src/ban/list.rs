@@ -1,8 +1,8 @@
-//! The banned keys: the end of each ban, its reason, and how often the key was banned before.
+//! The banned keys: the end of each ban, its reason, and the level of its key.
 //!
-//! One lock guards all bans. A caller takes it to ban a key, to end a ban, or to list bans. Under
-//! the lock, the failures of a key become a ban, or are forgiven. A check takes no lock: it
-//! searches a table in which the TAT of a key is the end of its ban.
+//! One lock guards all bans. A caller takes it to ban a key, to end a ban, to list bans, or to
+//! forget the failures of a banned key. A check takes no lock: it searches a table in which the
+//! TAT of a key is the end of its ban.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,15 +28,16 @@ fn left(until: u64, now: u64) -> Option<u64> {
     if until == NEVER { Some(FOREVER) } else { until.checked_sub(now).filter(|&left| left > 0) }
 }
 
-/// The key and the reason, as the list shows them.
+/// The key and the reason, as a listing shows them.
 pub(super) type KeyAndReason = (Box<[u8]>, Box<[u8]>);
 
-/// A ban. After its end it only tells the level of the next ban.
+/// A ban. After its end, the entry stays only to tell the level of the key.
 #[derive(Debug)]
 struct Entry {
     key: Box<[u8]>,
     reason: Box<[u8]>,
     level: u32,
+    /// The end in ns, or [`NEVER`].
     until: u64,
 }
 
@@ -44,9 +45,9 @@ struct Entry {
 struct Bans {
     /// By the tags of their keys.
     entries: BTreeMap<u64, Entry>,
-    /// The end and the tag of each ban.
+    /// The end and the tag of each ban, the first end first.
     ends: BTreeSet<(u64, u64)>,
-    /// The number of bans in force that were dropped because there were too many.
+    /// The number of bans in force that were dropped because there were too many bans.
     dropped: u64,
 }
 
@@ -62,7 +63,7 @@ pub(super) struct List {
 pub struct Listed {
     /// The tag of the key.
     pub tag: u64,
-    /// The key as the caller gave it, or nothing if it was too large.
+    /// The key as the caller gave it; empty if it was too large to keep.
     pub key: Box<[u8]>,
     /// The time until the ban ends in ns, or [`FOREVER`].
     pub left: u64,
@@ -87,18 +88,19 @@ impl Bans {
     }
 }
 
-/// Returns the context by which the table is read at `now`. It has no rate, so nothing is cut.
+/// Returns the context by which the table is read at `now`. A ban list has no rate that changes,
+/// so no end of a ban is cut.
 fn context(now: u64) -> Context {
     Context { now, parity: Parity(false), cap: u64::MAX }
 }
 
 impl List {
-    /// The bytes that the table of the list has for each of `max_bans`, at most.
+    /// The most bytes that the table of the list takes for each of `max_bans`.
     pub(super) const BAN_MEMORY: usize = 2 * Table::KEY_MEMORY;
 
     pub(super) fn new(max_bans: usize) -> Result<Self, OutOfMemory> {
-        // Nearly four places for each ban: a key rarely finds none, and then another ban is
-        // dropped for it.
+        // Nearly four places for each ban, so that a key rarely finds no place. If it finds none,
+        // another ban is dropped for it.
         Ok(Self { bans: Mutex::default(), table: Table::new(max_bans.saturating_mul(2))? })
     }
 
@@ -106,11 +108,13 @@ impl List {
         self.table.memory()
     }
 
-    /// Removes all bans. The calling thread must own the list exclusively. A stale caller of an
-    /// earlier generation checks its generation under the lock, and bans no key.
+    /// Removes all bans. The calling thread must own the list exclusively, apart from stale
+    /// callers of earlier generations. A stale caller checks its generation under the lock, and
+    /// bans no key.
     pub(super) fn clear(&self) {
         let bans = std::mem::take(&mut *lock(&self.bans));
-        // Outside the lock: this takes long, and a stale caller would wait for it.
+        // The bans are freed outside the lock: that takes long, and a stale caller would wait for
+        // it.
         drop(bans);
         self.table.clear();
     }
@@ -128,8 +132,9 @@ impl List {
     /// Bans a key that has too many failures, unless it is banned already. Forgives its failures,
     /// and returns the time left of its ban.
     ///
-    /// Returns the number of its failures as an error if another caller forgave some meanwhile,
-    /// and 0 if `is_current` returns `false` under the lock.
+    /// If another caller forgave failures of the key meanwhile, and too few are left, returns
+    /// their number as an error, and bans no key. The error is 0 if `is_current` returns `false`
+    /// under the lock.
     pub(super) fn ban_for_failures(
         &self,
         tag: u64,
@@ -156,8 +161,8 @@ impl List {
                 left
             }
         };
-        // After the key is banned: a caller that counts a failure after this finds the ban, and
-        // calls `forgive_if_banned`.
+        // Failures are forgotten only after the key is banned. So a caller that counts another
+        // failure after this line finds the ban, and calls `forgive_if_banned`.
         failures.forget(tag);
         Ok(left)
     }
@@ -196,8 +201,8 @@ impl List {
         if let Some(old) = bans.entries.remove(&tag) {
             bans.ends.remove(&(old.until, tag));
         }
-        // Each new ban drops up to two bans that are over and whose level is no longer
-        // remembered. So bans that serve no purpose do not pile up.
+        // Each new ban drops up to two bans that are over and have no level to remember. So bans
+        // that serve no purpose do not pile up.
         let memory = settings.level_memory();
         for _ in 0..2 {
             match bans.ends.first() {
@@ -234,8 +239,9 @@ impl List {
         while !self.table.remove(tag) {}
     }
 
-    /// Lists the bans in force, in the order of their tags from `from` on. Visits at most `most`
-    /// bans, in force or not. Returns the next tag.
+    /// Lists the bans in force, in the order of their tags, from the tag `from` on. Visits at
+    /// most `most` bans, in force or not. Returns the tag to go on from; `None` after the last
+    /// ban.
     pub(super) fn list(&self, from: u64, now: u64, most: usize) -> (Vec<Listed>, Option<u64>) {
         let bans = lock(&self.bans);
         let mut rest = bans.entries.range(from..);
@@ -252,7 +258,8 @@ impl List {
         (found, next)
     }
 
-    /// Counts the bans in force that [`List::list`] would list. Returns the next tag.
+    /// Counts the bans in force that [`List::list`] would list. Returns the tag to go on from;
+    /// `None` after the last ban.
     pub(super) fn count(&self, from: u64, now: u64, most: usize) -> (u64, Option<u64>) {
         let bans = lock(&self.bans);
         let mut rest = bans.entries.range(from..);
@@ -260,7 +267,7 @@ impl List {
         (count, rest.next().map(|(&tag, _)| tag))
     }
 
-    /// Returns the number of bans, in force or not.
+    /// Returns the number of bans in the list, in force or over.
     pub(super) fn kept(&self) -> usize {
         lock(&self.bans).entries.len()
     }

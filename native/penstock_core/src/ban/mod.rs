@@ -1,7 +1,8 @@
 //! Bans: a key that fails too often is kept out for a time, longer each time.
 //!
-//! A caller checks a key, and reports a failure by another call: only failures count.
-//! [`failures`] counts them for each key. [`list`] has the banned keys.
+//! A caller checks whether a key is banned by one call, and reports a failure of the key by
+//! another. Only failures count, not checks. [`failures`] counts them for each key. [`list`] has
+//! the banned keys.
 
 mod failures;
 mod list;
@@ -47,7 +48,8 @@ impl BanSettings {
         u64::from(self.forget_ms) * NS_PER_MS
     }
 
-    /// Returns the duration of a ban of that level in ns, or [`FOREVER`].
+    /// Returns the duration of a ban of this level in ns, or [`FOREVER`]. The first ban has level
+    /// 1.
     fn duration(self, level: u32) -> u64 {
         if self.ban_ms == 0 {
             return FOREVER;
@@ -82,11 +84,11 @@ pub enum Banned {
 /// Statistics of a ban list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BansInfo {
-    /// The settings in force; `manual` is not told, and always `false`.
+    /// The settings in force. `manual` is always `false` here: only the clock knows it.
     pub settings: BanSettings,
     /// The size in bytes of the places for failures, and of those for bans.
     pub memory: usize,
-    /// The number of bans in force that were dropped because there were too many.
+    /// The number of bans in force that were dropped because there were too many bans.
     pub dropped: u64,
 }
 
@@ -101,7 +103,7 @@ pub struct Ban {
     settings: [AtomicU32; CHANGEABLE],
     /// Held while the settings, the clock or the generation change.
     changing: Mutex<()>,
-    /// The generation that is open, or 0 before the first.
+    /// The generation that was opened last, or 0 before the first. It stays after a close.
     generation: AtomicU32,
     max_keys: u32,
     max_bans: u32,
@@ -131,8 +133,8 @@ impl Ban {
         self.is_current(generation) && self.clock.advance(ms)
     }
 
-    /// Returns `true` if this generation is open. If not, all that the caller has loaded may
-    /// belong to another generation.
+    /// Returns `true` until a later generation is opened. After that, all that the caller has
+    /// loaded may belong to the later one.
     pub fn is_current(&self, generation: Generation) -> bool {
         // ORDERING: Acquire pairs with the Release in `open`.
         self.generation.load(Ordering::Acquire) == generation
@@ -146,7 +148,7 @@ impl Ban {
         BanSettings { failures, within_ms, ban_ms, escalate, max_ban_ms, forget_ms, max_keys, max_bans, manual }
     }
 
-    /// Changes the settings. Under the lock of `changing`.
+    /// Changes the settings. The caller holds the lock of `changing`.
     fn set(&self, new: BanSettings) {
         let words = [new.failures, new.within_ms, new.ban_ms, new.escalate, new.max_ban_ms, new.forget_ms];
         for (word, value) in self.settings.iter().zip(words) {
@@ -154,17 +156,17 @@ impl Ban {
         }
     }
 
-    /// Returns whether the key is banned at `now`.
+    /// Returns whether the key is banned at `now`, and for how long.
     #[inline]
     pub fn check(&self, tag: u64, now: u64) -> Banned {
         self.list.check(tag, now).map_or(Banned::No, Banned::For)
     }
 
-    /// Counts a failure of the key, and bans the key if it has too many. In that case `key`
-    /// returns the key and the reason, as the list shows them.
+    /// Counts a failure of the key, and bans the key if it has too many. In that case calls
+    /// `key`, which returns the key and the reason that a listing shows.
     ///
-    /// A failure of a banned key does not count: another caller may have banned the key after
-    /// this one checked it.
+    /// A failure of a banned key does not count. It can be reported, since another caller may ban
+    /// the key after this one checked it.
     pub fn record_failure(
         &self,
         generation: Generation,
@@ -178,15 +180,16 @@ impl Ban {
         let settings = self.settings();
         let count = self.failures.add(tag, now / NS_PER_MS, settings.within_ms);
         let banned = if count < settings.failures {
-            // Another caller may have banned the key after the first check. Then this failure
-            // must not count for the next ban.
+            // If another caller has banned the key since the check above, this failure must not
+            // count for the next ban.
             match self.check(tag, now) {
                 Banned::No => Err(count),
                 Banned::For(_) => self.list.forgive_if_banned(tag, now, &self.failures).ok_or(count),
             }
         } else {
             let listed = key();
-            // Neither a ban nor forgiveness by a stale caller reaches the present generation.
+            // `is_current` stops a stale caller: it must not ban keys of the present generation,
+            // nor forgive their failures.
             self.list.ban_for_failures(tag, now, settings, &self.failures, listed, || self.is_current(generation))
         };
         match banned {
@@ -206,18 +209,20 @@ impl Ban {
         self.list.unban(tag, &self.failures);
     }
 
-    /// Lists the bans in force, in the order of their tags from `from` on. Visits at most `most`
-    /// bans, in force or not. Returns the next tag.
+    /// Lists the bans in force, in the order of their tags, from the tag `from` on. Visits at
+    /// most `most` bans, in force or not. Returns the tag to go on from; `None` after the last
+    /// ban.
     pub fn list(&self, from: u64, now: u64, most: usize) -> (Vec<Listed>, Option<u64>) {
         self.list.list(from, now, most)
     }
 
-    /// Counts the bans in force that [`Ban::list`] would list. Returns the next tag.
+    /// Counts the bans in force that [`Ban::list`] would list. Returns the tag to go on from;
+    /// `None` after the last ban.
     pub fn count(&self, from: u64, now: u64, most: usize) -> (u64, Option<u64>) {
         self.list.count(from, now, most)
     }
 
-    /// Returns how many bans are kept, in force or not.
+    /// Returns the number of bans in the list, in force or over.
     pub fn kept(&self) -> usize {
         self.list.kept()
     }
@@ -256,7 +261,8 @@ impl Reusable for Ban {
         // Only this call writes the generation, and its thread owns the list exclusively.
         let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1).max(1);
         {
-            // A stale caller changes neither the clock nor the settings of this generation.
+            // Under the lock, so that a stale caller changes neither the clock nor the settings
+            // of this generation.
             let _guard = lock(&self.changing);
             // ORDERING: Release pairs with the Acquire in `is_current`.
             self.generation.store(generation, Ordering::Release);
@@ -281,8 +287,8 @@ impl Reusable for Ban {
         _clock: fn() -> u64,
         is_owner: &dyn Fn() -> bool,
     ) {
-        // An owner that takes over after `is_owner` returned changes the settings after this
-        // call.
+        // An owner that takes over after `is_owner` returned `true` waits for this lock, so its
+        // settings replace those of this call.
         let _guard = lock(&self.changing);
         if is_owner() {
             self.set(new);

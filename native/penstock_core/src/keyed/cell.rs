@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   bit 63      62 .. 0
-//!   parity      below END: the TAT; otherwise a placeholder, by its number
+//!   parity      a number below END: the TAT; from END on: END + the number of a placeholder
 //! ```
 //!
 //! A *placeholder* claims a place for a key that has not been charged yet. The numbers of
-//! placeholders are unique. So a CAS that expects a placeholder succeeds only on the very one
-//! that its caller loaded.
+//! placeholders are unique (see `next_placeholder`). So a CAS that expects a placeholder succeeds
+//! only on the very one that its caller loaded.
 //!
 //! The *parity* tells whether the TAT was written before the last change of the rate or after it;
 //! see `Limiter::update`.
@@ -21,8 +21,8 @@ const PARITY: u64 = 1 << 63;
 /// The mask of a placeholder's number: 58 bits.
 const PLACEHOLDER_MASK: u64 = PARITY - END - 1;
 
-/// The low bit of the version of the configuration that a TAT was written by. It tells the
-/// version in force from the version before.
+/// The low bit of the version of a limiter's configuration. A TAT has the parity of the version
+/// by which it was written: that of the version in force, or that of the version before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parity(pub(crate) bool);
 
@@ -64,12 +64,15 @@ impl CellState {
     }
 }
 
-/// The configuration by which a cell state is read at one instant.
+/// The time, and the parts of the configuration in force, by which a caller reads a cell state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context {
+    /// The time in ns.
     pub(crate) now: u64,
+    /// The parity of the version in force.
     pub(crate) parity: Parity,
-    /// The latest instant that a TAT of the other parity counts for; see [`Context::cut`].
+    /// A TAT of the other parity that is later than this instant counts as this instant; see
+    /// [`Context::cut`].
     pub(crate) cap: u64,
 }
 
@@ -81,17 +84,17 @@ impl Context {
         Some(if state.parity() == self.parity { tat } else { self.cut(tat) })
     }
 
-    /// Returns a TAT of the other parity, cut to the cap: the change of the rate cut what a key
-    /// owes to the new burst.
+    /// Returns a TAT from before the last change of the rate, cut to the cap: by that change a
+    /// key owes no more than the new burst.
     #[inline]
     pub(crate) fn cut(self, tat: u64) -> u64 {
         tat.min(self.cap)
     }
 }
 
-/// Returns a number of 58 bits: 26 bits of the thread's number above 32 bits that the thread
-/// counts. A thread repeats a number after 2^32 placeholders; no placeholder is in use for that
-/// long.
+/// Returns a number of 58 bits: the low 26 bits of the thread's number, above the 32 bits of its
+/// count of placeholders. The count of a thread wraps after 2^32 placeholders; no placeholder is
+/// in use for that long.
 fn next_placeholder() -> u64 {
     thread_local! {
         static MADE: Cell<u64> = const { Cell::new(0) };

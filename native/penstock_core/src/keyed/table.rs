@@ -1,18 +1,18 @@
 //! The state of many keys, in a fixed number of places.
 //!
 //! A place is a pair of words that change together: the *tag* of a key, and its [`CellState`]. An
-//! empty place has tag 0, which no key has. A key whose TAT has passed equals a key that was
-//! never charged, so another key may take its place. A key whose TAT is ahead is never evicted.
-//! No place is swept, and no key moves.
+//! empty place has tag 0, which no key has. A key whose TAT has passed is like a key that was
+//! never charged, so another key can take its place. A key whose TAT is ahead of the clock is
+//! never evicted. No task clears places in the background, and no key moves to another place.
 //!
 //! A table has nearly two places for each of `max_keys` keys, in rows of [`ROW`] places; a row is
-//! a cache line. A key may be in any place of [`CHOICES`] rows. It takes a place in the first
-//! row, or in the emptiest one if the first is nearly full. Within a row it takes an empty place
-//! first, and then the place that has been idle for longest. A table of at most [`FEW`] keys is
-//! one row, with one place for each key.
+//! a cache line. A key may be in any place of [`CHOICES`] rows. A new key takes a place in its
+//! first row. If fewer than three places are free there, it takes one in a later row that has
+//! more. Within a row it prefers an empty place, and then the place whose key has been idle for
+//! longest. A table of at most [`FEW`] keys is one row, with one place for each key.
 //!
-//! In a table with `max_keys` active keys, more than 80 % of them are in their first row. Fewer
-//! than one new key in a million finds no place.
+//! In a table with `max_keys` active keys, whose TATs are ahead, more than 80 % of them are in
+//! their first row. Of the new keys, fewer than one in a million finds no place.
 //!
 //! # One key, one place
 //!
@@ -37,11 +37,11 @@
 //! charged `s` loaded `t` after it claimed `s`, found the claim `t`, and one of the two claims
 //! ended: a contradiction.
 //!
-//! A later hit charges the same place without this check, whether its TAT has passed or not: a
-//! search finds the place until another key takes it.
+//! A later hit charges the same place without the third step, whether the key's TAT has passed or
+//! not: a search finds the place until another key takes it.
 //!
-//! A caller that is preempted between two steps leaves a claim behind. The claim keeps its place
-//! from other keys only: a hit of the same key charges it.
+//! While a caller is preempted between two steps, its claim stays. The claim keeps other keys out
+//! of the place, but another caller's hit of the same key can charge it.
 //!
 //! The argument needs sequential consistency: each caller makes a claim and then loads the
 //! other's place (store buffering). [`AtomicPair`] provides it.
@@ -69,15 +69,16 @@ const PLACE: usize = size_of::<AtomicPair>();
 #[derive(Debug)]
 pub(crate) struct Table {
     places: Vec<AtomicPair>,
-    /// The number of places before the first row, so that rows are cache lines.
+    /// The number of unused places before the first row: they let each row begin with a cache
+    /// line.
     skipped: usize,
     /// The number of rows.
     rows: usize,
-    /// The number of places in each.
+    /// The number of places in each row.
     row: usize,
 }
 
-/// A place as it was loaded.
+/// A place, and the tag and state that a caller loaded from it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlaceSnapshot<'a> {
     place: &'a AtomicPair,
@@ -89,34 +90,37 @@ pub(crate) struct PlaceSnapshot<'a> {
 pub(crate) enum Found<'a> {
     /// The key has this place.
     Charged(PlaceSnapshot<'a>),
-    /// The key has no place, but may claim this one, or has claimed it already.
+    /// The key has no charged place. Either this place is free, or a caller has claimed it for
+    /// this key and has not charged it yet. [`Table::claim`] accepts both.
     Free(PlaceSnapshot<'a>),
-    /// The key has no place. Each place of its rows belongs to another key until this instant at
-    /// least.
+    /// The key has no place: other keys have all places of its rows. By their TATs, none becomes
+    /// free before this instant.
     Full { until: u64 },
 }
 
 impl Table {
-    /// The bytes that a table has for each of `max_keys`, at most.
+    /// The most bytes that a table takes for each of `max_keys`.
     pub(crate) const KEY_MEMORY: usize = 2 * PLACE;
 
     pub(crate) fn new(max_keys: usize) -> Result<Self, OutOfMemory> {
         let count = if max_keys <= FEW {
             max_keys
         } else {
-            // Nearly two places of 16 bytes for each key: 32 bytes at most, with the overhead of
-            // the allocator and of pages.
+            // Nearly two places of 16 bytes for each key. With the overhead of the allocator and
+            // of pages, that is at most 32 bytes for each key.
             max_keys.checked_mul(2).ok_or(OutOfMemory)? - max_keys / 64
         };
         let mut places = Vec::new();
         places.try_reserve_exact(count).map_err(|_| OutOfMemory)?;
-        // Written now, so that the resident memory does not grow as keys come.
+        // All places are written now, so that the resident memory does not grow later, as keys
+        // come.
         places.extend((0..count).map(|_| AtomicPair::new(0, CellState::NONE.to_bits())));
 
         if max_keys <= FEW {
             return Ok(Self { places, skipped: 0, rows: 1, row: count });
         }
-        // A model must not depend on the address of its memory.
+        // A model of loom or shuttle must run the same at each address of its memory, so it skips
+        // nothing.
         let skipped = if cfg!(any(loom, shuttle)) { 0 } else { (LINE - places.as_ptr().addr() % LINE) % LINE / PLACE };
         let rows = (count - skipped) / ROW;
         Ok(Self { places, skipped, rows, row: ROW })
@@ -127,7 +131,8 @@ impl Table {
         self.places.len() * PLACE
     }
 
-    /// Removes all keys. Only stale callers may access the table meanwhile.
+    /// Removes all keys. Meanwhile no caller must access the table, except stale callers of an
+    /// earlier generation.
     pub(crate) fn clear(&self) {
         for place in &self.places {
             place.store(0, CellState::NONE.to_bits());
@@ -151,7 +156,8 @@ impl Table {
         let mut rows = [&[] as &[AtomicPair]; CHOICES];
         rows[0] = self.row(first);
         if self.rows > 1 {
-            // The other rows are adjacent. Another hash chooses where they begin.
+            // The other rows follow one another. A second hash of the tag chooses how far they
+            // are ahead of the first row.
             let ahead = 1 + scale(tag.wrapping_mul(0x9E37_79B9_7F4A_7C15), self.rows - (CHOICES - 1));
             for (n, row) in rows[1..].iter_mut().enumerate() {
                 let at = first + ahead + n;
@@ -161,7 +167,7 @@ impl Table {
         rows
     }
 
-    /// Searches the rows of a key for its place, or for one that it may claim.
+    /// Searches the rows of a key for its place, or for a place that the caller can claim for it.
     #[inline]
     pub(crate) fn search(&self, tag: u64, context: Context) -> Found<'_> {
         // Most keys have the first place of their first row: a table that is not nearly full has
@@ -175,13 +181,14 @@ impl Table {
     }
 
     fn search_all(&self, tag: u64, context: Context) -> Found<'_> {
-        // The number of free places in the best row, and the place to take there.
+        // The number of free places in the best row so far, and the place to take there.
         let mut best: Option<(usize, PlaceSnapshot<'_>)> = None;
         let mut until = u64::MAX;
         let mut claim = None;
         for row in self.rows_of(tag) {
-            // The number of free places in this row, and the one that has been idle for longest:
-            // its key is least likely to come back. An empty place counts as idle since ever.
+            // The number of free places in this row, and the one to take. Its key has been idle
+            // for longest, so that key is least likely to come back. An empty place counts as
+            // idle since the instant 0.
             let mut free: (usize, Option<PlaceSnapshot<'_>>) = (0, None);
             for place in row {
                 let loaded = PlaceSnapshot::load(place);
@@ -189,18 +196,21 @@ impl Table {
                     if !loaded.is_placeholder() {
                         return Found::Charged(loaded);
                     }
+                    // A claim of this key, by this caller or another one, that is not charged
+                    // yet.
                     claim = claim.or(Some(loaded));
                 } else if loaded.is_free(context) {
                     let better = free.1.is_none_or(|best| loaded.idle_since(context) < best.idle_since(context));
                     free = (free.0 + 1, if better { Some(loaded) } else { free.1 });
                 } else {
-                    // A claim of another key has no TAT yet: its caller charges or vacates it
-                    // soon.
+                    // A claim of another key has no TAT yet. Its caller charges or vacates it
+                    // soon, so the place counts as free from `now` on.
                     until = until.min(context.tat(loaded.state).unwrap_or(context.now));
                 }
             }
-            // A later row is better only if it is emptier and the best one is nearly full: most
-            // searches must end in the first row.
+            // A later row is better only if it has more free places than the best row, and that
+            // has fewer than three. So most keys get a place in their first row, where a search
+            // ends soonest.
             if let (count, Some(loaded)) = free
                 && best.is_none_or(|(most, _)| most < 3 && count > most)
             {
@@ -213,10 +223,12 @@ impl Table {
         }
     }
 
-    /// Claims, for the key, a place that a search found free. The caller must charge the claim.
-    /// Returns `None` if the caller must search again.
+    /// Claims for the key a place that a search returned as [`Found::Free`]. The caller must
+    /// charge the claim. Returns `None` if the place changed meanwhile, or if another place of
+    /// the key stays: the caller must search again.
     pub(crate) fn claim<'a>(&'a self, tag: u64, free: PlaceSnapshot<'a>) -> Option<PlaceSnapshot<'a>> {
-        // If the place is another caller's claim of the same key, this caller uses that claim.
+        // If another caller has claimed the place for the same key, both use that claim. Only one
+        // CAS charges it; the other caller searches again.
         let mine = if free.tag == tag { free } else { free.exchange(tag, CellState::placeholder())? };
         let mut before = true;
         for place in self.rows_of(tag).into_iter().flatten() {
@@ -228,8 +240,9 @@ impl Table {
             if other.tag != tag {
                 continue;
             }
-            // If the place changes meanwhile and has another tag then, one attempt is enough: a
-            // caller that claims it for this key after that finds this claim.
+            // A charged place stays; of two claims, the earlier in the rows stays. If `vacate`
+            // fails and the other place has another tag now, the other claim has ended. A caller
+            // that claims the other place for this key after that finds the claim `mine`.
             if before || !other.is_placeholder() || !other.vacate() && other.reload().tag == tag {
                 mine.vacate();
                 return None;
@@ -262,8 +275,8 @@ impl Table {
             .is_none_or(|loaded| loaded.vacate())
     }
 
-    /// Calls `visit` with at most `most` places from number `from` on. Returns the number of the
-    /// next place.
+    /// Calls `visit` with at most `most` places, from place number `from` on. Returns the number
+    /// of the next place; `None` after the last.
     pub(crate) fn each<'a>(
         &'a self,
         from: usize,
@@ -295,13 +308,14 @@ impl<'a> PlaceSnapshot<'a> {
         self.tag == 0 || context.tat(self.state).is_some_and(|tat| tat <= context.now)
     }
 
-    /// Returns the instant since which the key of a free place has been idle; 0 if it is empty.
+    /// Returns the instant since which the key of a free place has been idle: its TAT, or 0 if
+    /// the place is empty.
     #[inline]
     fn idle_since(&self, context: Context) -> u64 {
         if self.tag == 0 { 0 } else { context.tat(self.state).unwrap_or(0) }
     }
 
-    /// Returns `true` if the place belongs to a key whose TAT is ahead.
+    /// Returns `true` if the place belongs to a key whose TAT is ahead of the clock.
     pub(crate) fn is_active(&self, context: Context) -> bool {
         !self.is_placeholder() && !self.is_free(context)
     }

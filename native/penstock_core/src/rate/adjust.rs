@@ -17,7 +17,7 @@ pub(crate) struct Tentative {
     cost: u32,
     /// The version of the rate before the charge.
     version: u64,
-    /// The number of resets that had begun before the charge, if all had ended.
+    /// The number of resets that had begun before the charge; `None` if one was under way.
     resets: Option<u64>,
 }
 
@@ -42,8 +42,9 @@ impl Limiter {
     /// Takes back the part of a charge that is still ahead of the clock. The rest has run out,
     /// and may have allowed other hits.
     ///
-    /// Returns `false`, and takes nothing back, if the rate was changed or a key of the same
-    /// counter was reset since the charge: that may have cut or cleared the charge.
+    /// Returns `false`, and takes nothing back, if the charge may have been cut, cleared or
+    /// refunded: since it was made, the rate was changed, or a key with the same counter of
+    /// resets was reset or refunded.
     pub(crate) fn take_back(&self, key: Key, now: u64, charge: Tentative) -> bool {
         let outcome = self.decide(key, now, |rate, tat| {
             let untouched = self.config.version() == charge.version
@@ -55,23 +56,24 @@ impl Limiter {
                 Some(refund) => (tat.checked_sub(refund), true),
             }
         });
-        // The limiter is closed, or the key has no place: there is nothing to take back.
+        // The generation of the key is over, or the key has no place: there is nothing to take
+        // back.
         outcome.unwrap_or(true)
     }
 
-    /// Charges the key for work that is over, even beyond the burst. Returns the decision on a
-    /// next hit of cost 1. If the key has no place and none is free, it is not charged, and no
-    /// hit of it is allowed either.
+    /// Charges the key for work that is over, even beyond the burst. Returns the decision that a
+    /// next hit of cost 1 would get. If the key has no place and none is free, the key is not
+    /// charged, and its hits are denied as well.
     pub fn charge_anyway(&self, key: Key, now: u64, cost: u32) -> Hit {
         self.correct(key, now, |rate, tat| Some(rate.charge_anyway(tat, now, cost)))
     }
 
     /// Refunds a part of what the key was charged, but never more than the key owes. Returns the
-    /// decision on a next hit of cost 1.
+    /// decision that a next hit of cost 1 would get.
     pub fn give_back(&self, key: Key, now: u64, cost: u32) -> Hit {
         let [began, ended] = self.resets_of(key);
-        // The refund counts as a reset: it may refund a tentative charge of `hit_all`, which must
-        // not take back that charge as well.
+        // The refund counts as a reset. It may refund the tentative charge of another caller's
+        // `hit_all`, and that caller must not take the charge back as well.
         began.fetch_add(1, Ordering::Relaxed);
         // A charge that has run out is not refunded: the TAT never falls below now.
         let hit = self.correct(key, now, |rate, tat| (tat > now).then(|| rate.give_back(tat, cost).max(now)));
@@ -79,8 +81,8 @@ impl Limiter {
         hit
     }
 
-    /// Stores the TAT that `change` returns, if any. Returns the decision on a next hit of cost
-    /// 1.
+    /// Stores the TAT that `change` returns, if any. Returns the decision that a next hit of cost
+    /// 1 would get.
     fn correct(&self, key: Key, now: u64, change: impl Fn(Rate, u64) -> Option<u64>) -> Hit {
         let outcome = self.decide(key, now, |rate, tat| {
             let changed = change(rate, tat);
@@ -104,28 +106,31 @@ impl Limiter {
     }
 
     /// Denies every hit of the key for `ns` from `now`, even if the key owes nothing. Returns
-    /// `false` if the limiter is closed.
+    /// `false` if the generation of the key is over.
     pub fn pause(&self, key: Key, now: u64, ns: u64) -> bool {
         let until = now.saturating_add(ns).min(LATEST);
         self.pauses.pause(key.tag(), now, until, || self.is_current(key.generation()))
     }
 
-    /// Clears what the key owes, and ends its pause. Returns `false` if the limiter is closed.
+    /// Clears what the key owes, and ends its pause. Returns `false` if the generation of the key
+    /// is over.
     pub fn reset(&self, key: Key) -> bool {
         let [began, ended] = self.resets_of(key);
-        // Before the key is cleared: a caller that observes the clear also observes that a reset
-        // began.
+        // Counted before the key is cleared, so that a caller that observes the clear also
+        // observes that a reset began.
         began.fetch_add(1, Ordering::Relaxed);
         let cleared = self.clear_key(key);
         if cleared {
             self.pauses.end(key.tag());
         }
-        // After the key is cleared: a charge between the two counts may have been cleared.
+        // Counted after the key is cleared. A charge between the two counts may have been
+        // cleared, so `take_back` leaves it.
         ended.fetch_add(1, Ordering::Relaxed);
         cleared
     }
 
-    /// Returns the numbers of resets that began and that ended, of the key's counter.
+    /// Returns the counter of resets that the key shares with others: the numbers of resets that
+    /// began and that ended.
     fn resets_of(&self, key: Key) -> &[AtomicU64; 2] {
         match key {
             Key::Global(_) => &self.resets[0],
@@ -133,7 +138,7 @@ impl Limiter {
         }
     }
 
-    /// Removes the state of the key. Returns `false` if the limiter is closed.
+    /// Removes the state of the key. Returns `false` if the generation of the key is over.
     fn clear_key(&self, key: Key) -> bool {
         match key {
             Key::Global(generation) => loop {

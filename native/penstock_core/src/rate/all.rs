@@ -21,12 +21,13 @@ pub enum All {
     /// None is charged. The charge at this index has the longest wait, in ns; `None` if it is
     /// never allowed.
     Denied(usize, Option<u64>),
-    /// None is charged, as the limiter of the charge at this index is closed.
+    /// None is charged, as the generation of the key at this index is over.
     Gone(usize),
 }
 
-/// The number of attempts. Each peeks at all keys before it charges any, so it fails after the
-/// peek only if another caller charged one of the keys meanwhile.
+/// The number of attempts. An attempt peeks at all keys before it charges any. So it fails after
+/// the peek only if another caller intervened: it charged or paused one of the keys, took its
+/// place, or changed a rate.
 const ATTEMPTS: usize = 8;
 
 impl Charge<'_> {
@@ -43,14 +44,16 @@ impl Charge<'_> {
 /// Charges all, or none. The limiter and key of each charge must be unique: see
 /// [`Charge::add_to`].
 ///
-/// Until all are charged, each charge is tentative, and may deny a concurrent hit. A turn that
-/// another caller reserves behind a tentative charge keeps its time if that charge is taken back.
-/// Another turn may then come at the same time as that one.
+/// Until all are charged, each charge is tentative, but another caller's hit may be denied
+/// because of it. Another caller may reserve a turn behind a tentative charge. If the charge is
+/// taken back, that turn keeps its time, and a turn that is reserved later may come at the same
+/// time.
 ///
-/// A charge that is taken back allows no hit beyond the rate, unless its key was reset and hit
-/// again within the same ns. If the rate was changed meanwhile, or the key may have been reset,
-/// the charge is not taken back, and there is no further attempt. If other callers are quicker in
-/// each attempt, the wait is 1 ns.
+/// If the rate was changed meanwhile, or the key may have been reset, the charge is not taken
+/// back, and there is no further attempt. A charge that is taken back allows no hit beyond the
+/// rate, with one exception. While this call takes it back, the key may be reset and hit again to
+/// the same TAT, to the ns. If other callers charge a key first in each attempt, the answer is a
+/// wait of 1 ns: the caller can ask again at once.
 pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
     let mut outcome = All::Allowed;
     for _ in 0..ATTEMPTS {
@@ -62,7 +65,7 @@ pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
             break;
         }
         let Some((failed, taken_back)) = charge_each(charges, &clock) else { break };
-        // Other callers charged a key after the peek. The wait is not known, but the next attempt
+        // Another caller intervened after the peek. The wait is not known, but the next attempt
         // may be allowed.
         outcome = All::Denied(failed, Some(1));
         if !taken_back {
@@ -77,8 +80,8 @@ pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
     outcome
 }
 
-/// Charges each in turn. If one is not allowed, takes back those before it. Returns the index of
-/// that one, and `true` if all before it were taken back; `None` if all are allowed.
+/// Charges each in turn. Returns `None` if all are allowed. If one is not, takes back those
+/// before it, and returns its index, and `true` if all before it were taken back.
 fn charge_each(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> Option<(usize, bool)> {
     let mut charged = Vec::with_capacity(charges.len());
     for (at, charge) in charges.iter().enumerate() {
@@ -96,7 +99,7 @@ fn charge_each(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> Option<(usize
     None
 }
 
-/// Returns the decision on all charges, given that on each.
+/// Returns the decision on all charges from the decisions on each: the longest wait decides.
 fn worst(hits: impl Iterator<Item = Hit>) -> All {
     let mut worst = All::Allowed;
     for (at, hit) in hits.enumerate() {
@@ -106,7 +109,7 @@ fn worst(hits: impl Iterator<Item = Hit>) -> All {
             Hit::Deny(wait) => Some(wait),
             Hit::Never => None,
         };
-        // `None` is longer than any wait.
+        // `None`, for never, is longer than any wait.
         let longer = match worst {
             All::Denied(_, longest) => longest.is_some() && wait.is_none_or(|wait| Some(wait) > longest),
             _ => true,

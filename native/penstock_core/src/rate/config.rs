@@ -10,7 +10,7 @@ use super::gcra::Rate;
 pub(crate) struct ConfigSnapshot {
     pub(crate) rate: Rate,
     pub(crate) version: u64,
-    /// The latest instant that a TAT of the version before counts for.
+    /// A TAT of the version before that is later than this instant counts as this instant.
     cap: u64,
 }
 
@@ -23,12 +23,12 @@ impl ConfigSnapshot {
 }
 
 /// A double-buffered seqlock. A change writes the copy that is not in force, and then publishes
-/// the version of that copy. The second change after that overwrites the copy: a reader that is
-/// that slow loads another version at its end, and reads again.
+/// the version of that copy. Two changes later, that copy is overwritten. A reader so slow that
+/// it meets this loads another version at its end, and reads again.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigCell {
     version: AtomicU64,
-    /// The copy of a version is the one of its low bit.
+    /// The low bit of a version is the index of its copy.
     copies: [ConfigWords; 2],
 }
 

@@ -5,18 +5,19 @@ use crate::keyed::{CellState, Found};
 use super::gcra::Rate;
 use super::limiter::{Key, Limiter};
 
-/// Why no rule decided on a key.
+/// The reason why no rule decided on a key.
 pub(super) enum Obstacle {
-    /// The key has no place, and none is free until then; `burst` is that of the rate in force.
+    /// The key has no place, and none is free before `until`. `burst` is that of the rate in
+    /// force.
     Full { until: u64, burst: u32 },
-    /// The limiter is closed.
+    /// The generation of the key is over: the limiter was closed, and was opened again since.
     Gone,
 }
 
 impl Limiter {
     /// Applies `rule` to the rate in force and the key's TAT, which is 0 if the key has none. The
-    /// rule returns the TAT to store, `None` to leave it, and the outcome. A rule may run many
-    /// times: until no other caller changed the place meanwhile.
+    /// rule returns the TAT to store, or `None` to leave the TAT, and the outcome. If another
+    /// caller changes the place meanwhile, the rule runs again.
     ///
     /// The place is loaded between two checks of the version. So no state is read by a rate that
     /// is older than the state: that rate would cut a TAT that was charged after the change. A
@@ -65,7 +66,8 @@ impl Limiter {
                     };
                     let (tat, outcome) = match ruling {
                         Ok((Some(tat), outcome)) => (tat, outcome),
-                        // The rate, or the place, may be of another generation.
+                        // The rate or the place that led to this outcome may belong to a later
+                        // generation.
                         _ if !self.is_current(generation) => return Err(Obstacle::Gone),
                         Ok((None, outcome)) => return Ok(outcome),
                         Err(full) => return Err(full),
@@ -77,8 +79,8 @@ impl Limiter {
                     };
                     let charged = claimed.and_then(|place| place.store(CellState::new(tat, context.parity)));
                     if let Some(place) = charged {
-                        // A caller of an earlier generation frees the place that it has just
-                        // charged.
+                        // A stale caller, of an earlier generation, vacates the place that it has
+                        // just charged.
                         if !self.is_current(generation) {
                             place.vacate();
                             return Err(Obstacle::Gone);

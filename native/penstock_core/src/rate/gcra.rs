@@ -19,15 +19,15 @@
 //! which is 183 years. No sum of two instants wraps.
 //!
 //! An interval is at least one microsecond, and is rounded down to whole nanoseconds. So a rate
-//! is too fast by at most 0.1 %, and exact if its interval is a whole number of ns. Rounded up,
-//! it would deny a caller that hits as often as allowed. The tolerance is `burst` times the
-//! *rounded* interval, so exactly `burst` hits fit into it.
+//! is too fast by at most 0.1 %, and exact if its interval is a whole number of ns. An interval
+//! that is rounded up would deny a caller that hits exactly as often as the limit allows. The
+//! tolerance is `burst` times the *rounded* interval, so exactly `burst` hits fit into it.
 //!
 //! # Clocks
 //!
 //! A caller may have read its clock before other hits moved the TAT. Then its hit seems earlier
-//! than it is, and may be denied, but is never allowed for that reason. So clocks may be read in
-//! any order: an early reading never lowers a TAT.
+//! than it is. It may be denied for that reason, but is never allowed for it. So clocks may be
+//! read in any order: an early reading never lowers a TAT.
 
 use crate::time::{CENTURY, END, NS_PER_MS};
 
@@ -41,7 +41,7 @@ pub struct Rate {
     burst: u32,
 }
 
-/// Why no rate was made.
+/// The reason why no rate was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutOfBounds {
     /// A number that must be positive is 0.
@@ -68,14 +68,14 @@ pub(crate) enum Verdict {
 pub(crate) enum Turn {
     /// The hit moves the TAT, and its turn comes after `wait` ns.
     Reserve { tat: u64, wait: u64 },
-    /// The turn would come after `wait` ns, beyond the patience.
+    /// The turn would come after `wait` ns, which is longer than the caller's patience.
     TooFar { wait: u64 },
     /// The hit costs more than the burst.
     Never,
 }
 
 impl Rate {
-    /// The highest rate.
+    /// The highest rate, in hits per ms.
     pub const MAX_HITS_PER_MS: u64 = NS_PER_MS / SHORTEST;
 
     /// Returns the rate of `limit` hits in `per_ms` on average, and of at most `burst` at once.
@@ -148,12 +148,14 @@ impl Rate {
     /// moves the TAT no further than a century from now.
     pub(crate) fn charge_anyway(self, tat: u64, now: u64, cost: u32) -> u64 {
         let charge = self.interval.saturating_mul(u64::from(cost));
-        // The tolerance is at most a century: from there a hit of cost 1 is denied.
+        // The tolerance is at most a century, so a TAT that far ahead denies even a hit of cost
+        // 1.
         let most = now + CENTURY;
         tat.max(now).saturating_add(charge).min(most.max(tat))
     }
 
-    /// Returns the TAT after a refund. A TAT in the past allows no more than a TAT of now.
+    /// Returns the TAT after a refund. It may lie in the past, and then allows no more than a TAT
+    /// of now.
     pub(crate) fn give_back(self, tat: u64, cost: u32) -> u64 {
         tat.saturating_sub(self.interval.saturating_mul(u64::from(cost)))
     }

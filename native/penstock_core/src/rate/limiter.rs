@@ -13,18 +13,21 @@ use super::gcra::{Rate, Turn, Verdict};
 use super::migrate::Changed;
 use super::pauses::Pauses;
 
-/// The number of places that one step of a change, or of a count of keys, visits in about 20 µs.
+/// The number of places that one step of a change of the rate, or of a count of keys, visits. A
+/// step takes about 20 µs.
 pub(super) const STEP: usize = if cfg!(loom) { 2 } else { 4096 };
 
-/// A tolerance below this, in ns, needs a finer wait than a timer of the host, which may be about
-/// 2 ms late.
+/// Below this tolerance, in ns, a timer of the host is too coarse to wait for a turn: it may be
+/// about 2 ms late.
 const FINE_TOLERANCE: u64 = 4 * NS_PER_MS;
 
-/// The number of counters of resets. Keys share a counter by their tags.
+/// The number of counters of resets. Keys share a counter if their tags are equal modulo this
+/// number.
 pub(super) const RESETS: usize = if cfg!(loom) { 16 } else { 256 };
 
 /// Returns the number of shards of the totals, a power of two. It is at least twice the number of
-/// processors: schedulers rarely share a shard, although other threads have numbers, too.
+/// processors. So schedulers rarely share a shard, although threads that are no schedulers take
+/// numbers too.
 fn total_shards() -> usize {
     if cfg!(any(loom, shuttle)) {
         return 1;
@@ -53,13 +56,13 @@ pub struct Limits {
 pub struct LimiterSettings {
     /// The rate.
     pub limits: Limits,
-    /// The number of keys that it has places for.
+    /// The number of keys that the limiter has places for.
     pub max_keys: u32,
-    /// Whether its clock is manual: only [`Limiter::advance`] moves it.
+    /// Whether the limiter's clock is manual: only [`Limiter::advance`] moves it.
     pub manual: bool,
 }
 
-/// What a hit is charged to.
+/// The state that a hit is charged to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     /// The one state of all hits without a key.
@@ -94,7 +97,7 @@ pub enum Hit {
     Deny(u64),
     /// The hit is denied, as it costs more than the burst.
     Never,
-    /// The limiter is closed.
+    /// The generation of the key is over: the limiter was closed, and was opened again since.
     Gone,
 }
 
@@ -103,13 +106,15 @@ pub enum Hit {
 pub enum Reserved {
     /// The turn comes in this many ns, which may be 0.
     In(u64),
-    /// The turn would come in this many ns, beyond the patience; nothing is reserved.
+    /// The turn would come in this many ns, which is longer than the caller's patience; nothing
+    /// is reserved.
     TooFar(u64),
-    /// The key has no place. One may be free in this many ns, within the patience.
+    /// The key has no place. One may be free in this many ns, which is not longer than the
+    /// caller's patience.
     NoPlace(u64),
     /// The hit is denied, as it costs more than the burst.
     Never,
-    /// The limiter is closed.
+    /// The generation of the key is over: the limiter was closed, and was opened again since.
     Gone,
 }
 
@@ -120,7 +125,7 @@ pub struct Limiter {
     pub(super) global: CachePadded<AtomicPair>,
     pub(super) table: Table,
     max_keys: u32,
-    /// The generation that is open, or 0 before the first.
+    /// The generation that was opened last, or 0 before the first. It stays after a close.
     generation: AtomicU32,
     /// The numbers of resets that began and that ended, for keys that share a counter. A charge
     /// from before a reset is not taken back after it.
@@ -140,14 +145,15 @@ pub(super) struct Changes {
     /// The result of all requested changes, each applied to the result of the one before. It
     /// comes into force when all places are migrated.
     pub(super) wanted: Option<Limits>,
-    /// The smallest burst among the changes that are not in force, in ns: each of them cuts what
-    /// keys owe.
+    /// The smallest tolerance, in ns, among the requested changes that are not in force yet: each
+    /// of them cuts what keys owe to its tolerance.
     pub(super) cut: Option<u64>,
     /// The number of changes that were requested.
     pub(super) requested: u64,
     /// The number of changes that are in force.
     pub(super) applied: u64,
-    /// If this is the version in force, no TAT has the parity of the version before.
+    /// If this is the version in force, no TAT that is ahead of the clock has the parity of the
+    /// version before.
     pub(super) migrated: u64,
 }
 
@@ -156,7 +162,7 @@ pub(super) struct Changes {
 pub struct LimiterInfo {
     /// The configuration in force.
     pub limits: Limits,
-    /// The number of keys that it has places for.
+    /// The number of keys that the limiter has places for.
     pub max_keys: u32,
     /// The size of its places in bytes.
     pub memory: usize,
@@ -188,12 +194,12 @@ impl Limiter {
 
     /// Resets and opens the limiter. The calling thread must own it exclusively; only stale
     /// callers of earlier generations may still access it. Their tags belong to no key of this
-    /// generation, they find that another generation owns the global place, and they vacate what
-    /// they charge.
+    /// generation, and they vacate each place that they charge. The global state names its
+    /// generation, so they find that it is not theirs.
     pub fn open(&self, limits: Limits, manual: bool, now: u64) -> Generation {
         let (generation, now) = {
-            // Under the lock of `advance`: a stale caller does not move the clock of this
-            // generation.
+            // Under the lock that `advance` takes, so that a stale caller does not move the clock
+            // of this generation.
             let _guard = lock(&self.changes);
             let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1).max(1);
             // ORDERING: SeqCst pairs with `is_current`. The places are cleared after this store:
@@ -202,7 +208,8 @@ impl Limiter {
             self.generation.store(generation, Ordering::SeqCst);
             (generation, self.clock.start(manual, now))
         };
-        // Outside the lock: this takes long, and a stale caller would wait for it.
+        // The table is cleared outside the lock: that takes long, and a stale caller would wait
+        // for it.
         self.table.clear();
         self.pauses.clear();
         for total in self.totals.iter().flat_map(|shard| shard.iter()) {
@@ -211,8 +218,8 @@ impl Limiter {
         let mut changes = lock(&self.changes);
         self.config.publish(limits.rate, now, limits.rate.tolerance());
         self.global.store(u64::from(generation), CellState::NONE.to_bits());
-        // Numbers of changes are not reused, so that a change of an earlier generation counts as
-        // applied.
+        // The numbers of changes go on over generations. So a change of an earlier generation
+        // counts as applied.
         let requested = changes.requested;
         *changes = Changes {
             in_force: Some(limits),
@@ -225,8 +232,8 @@ impl Limiter {
         generation
     }
 
-    /// Returns `true` if this generation is open. If not, all that the caller has loaded may
-    /// belong to another generation.
+    /// Returns `true` until a later generation is opened. After that, all that the caller has
+    /// loaded may belong to the later one.
     #[inline]
     pub fn is_current(&self, generation: Generation) -> bool {
         // ORDERING: SeqCst pairs with the store in `open`.
@@ -299,8 +306,8 @@ impl Limiter {
         })
     }
 
-    /// Reserves a turn: charges the key for a hit that the caller makes when the rate allows it,
-    /// if that is within `patience` ns from `now`.
+    /// Reserves a turn for a hit that the caller makes once the rate allows it. If that is within
+    /// `patience` ns from `now`, this call charges the key for the hit.
     ///
     /// The turns of a paused key begin when the pause ends, at the pace of the rate.
     pub fn reserve(&self, key: Key, now: u64, cost: u32, patience: u64) -> Reserved {
@@ -322,7 +329,8 @@ impl Limiter {
         match reserved {
             Reserved::In(_) => self.count(ALLOWED),
             Reserved::TooFar(_) | Reserved::Never => self.count(DENIED),
-            // Not a decision on the hit: the caller asks again, or the limiter is closed.
+            // These decide on no hit: the caller asks again, or the generation of the key is
+            // over.
             Reserved::NoPlace(_) | Reserved::Gone => {}
         }
         reserved
@@ -335,14 +343,15 @@ impl Limiter {
         self.config.read().rate.tolerance() < FINE_TOLERANCE
     }
 
-    /// Counts a hit, in the total of that index.
+    /// Adds a hit to a total: [`ALLOWED`] or [`DENIED`].
     #[inline]
     pub(crate) fn count(&self, total: usize) {
         self.totals[thread_number() & (self.totals.len() - 1)][total].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts the active keys in at most `STEP` places from number `at` on. Returns the count and
-    /// the number of the next place.
+    /// Counts the keys whose TAT is ahead of the clock in at most `STEP` places, from place
+    /// number `at` on. Returns the count, and the number of the next place; `None` after the
+    /// last.
     pub fn keys(&self, at: usize, now: u64) -> (u64, Option<usize>) {
         let context = self.config.read().context(now);
         let mut keys = 0;
@@ -394,8 +403,8 @@ impl Reusable for Limiter {
         is_owner: &dyn Fn() -> bool,
     ) {
         let mut from = None;
-        // `update` calls this under the lock that it records the change under. An owner that
-        // takes over after this call records its change after this one.
+        // `update` calls this under the lock under which it records a change. So an owner that
+        // takes over after `is_owner` returned `true` records its own change after this one.
         let change = |_| is_owner().then_some(new.limits);
         while new.limits != old.limits
             && let Changed::NotYet(progress) = self.update(generation, change, self.now(clock), from)

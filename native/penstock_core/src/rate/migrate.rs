@@ -7,12 +7,12 @@ use crate::sync::{Ordering, fence, fence_after_rmw, lock};
 use super::config::ConfigSnapshot;
 use super::limiter::{Changes, Limiter, Limits, STEP};
 
-/// How far a change has come.
+/// The progress of a change of the rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The number of the change.
     pub change: u64,
-    /// The version that the migration began on.
+    /// The version in force when the migration began.
     pub version: u64,
     /// The number of the next place to migrate.
     pub at: usize,
@@ -23,27 +23,28 @@ pub struct Progress {
 pub enum Changed {
     /// The change is in force.
     Yes,
-    /// The change is not in force yet; the next step goes on from here.
+    /// The change is not in force yet. The caller passes this progress to the next step.
     NotYet(Progress),
     /// No such rate is possible: `change` returned `None`.
     OutOfBounds,
-    /// The limiter is closed.
+    /// The generation is over: the limiter was closed, and was opened again since.
     Gone,
 }
 
 impl Limiter {
-    /// Takes one step of a change of the rate. A changed rate leaves each key what it owes, in
-    /// time, but cuts it to the new burst.
+    /// Takes one step of a change of the rate. By the change, each key owes the same time as
+    /// before, but no more than the new burst is worth.
     ///
     /// A TAT is cut when a caller next reads or charges its key; the parity tells whether the TAT
-    /// is from before the change. As there are two parities, all places must have the parity of
-    /// the rate in force before the next change. This migration takes many steps: a caller passes
-    /// `None` first, and then the progress that the last step returned.
+    /// is from before the change. There are only two parities. So before the next change, all
+    /// TATs ahead of the clock must get the parity of the rate in force. This migration takes
+    /// many steps: a caller passes `None` as `from` first, and then the progress that the last
+    /// step returned.
     ///
     /// # Progress
     ///
-    /// A change is requested by its first step, which applies `change`, under the lock, to the
-    /// result of the changes before. The first caller that has migrated all places brings all
+    /// The first step of a change requests it: under the lock, it applies `change` to the result
+    /// of the changes requested before. The first caller that has migrated all places brings all
     /// requested changes into force, as if one after the other. So a caller starts over at most
     /// once: changes that come into force while it migrates include its own. If a caller is
     /// killed, its change comes into force with the next one.
@@ -78,7 +79,8 @@ impl Limiter {
             return Changed::Yes;
         }
         drop(changes);
-        // Progress on another version is void: all places must be migrated to this one.
+        // Progress on another version is void: all places must be migrated to the version in
+        // force.
         let at = from.filter(|progress| progress.version == version).map_or(0, |progress| progress.at);
         if let Some(at) = self.migrate(version, at, now) {
             return Changed::NotYet(Progress { change: number, version, at });
@@ -90,8 +92,8 @@ impl Limiter {
         if changes.applied >= number {
             return Changed::Yes;
         }
-        // The next step brings the change into force: its caller reads the clock again, and the
-        // cap counts from that time.
+        // This step does not bring the change into force, but the next one does: its caller reads
+        // the clock again, and the cap counts from that time.
         if self.config.version() == version {
             changes.migrated = version;
         }
@@ -110,7 +112,7 @@ impl Limiter {
 
     /// Migrates at most [`STEP`] places from number `at` on to the parity of `version`, while
     /// that version is in force. The first step migrates the global place as well. Returns the
-    /// number of the next place.
+    /// number of the next place; `None` after the last.
     fn migrate(&self, version: u64, at: usize, now: u64) -> Option<usize> {
         // ORDERING: pairs with the fence in `migrate_own` (store buffering). `version` came into
         // force before this fence. A writer that does not observe it after its own fence wrote
@@ -119,8 +121,8 @@ impl Limiter {
         let in_force = self.config.read();
         let context = in_force.context(now);
         // The version is checked after the place was loaded, as in `decide`. A TAT that is ahead
-        // now only uncut is migrated as well. The next version has the same parity as that TAT,
-        // and would read it uncut, as ahead again.
+        // of the clock only until it is cut is migrated as well. Otherwise a caller would read it
+        // uncut under the next version, which has the same parity, and find it ahead again.
         let migrated = |state: CellState| {
             let tat = context.tat(state).filter(|_| state.parity() != context.parity && state.tat() > Some(now))?;
             (self.config.version() == version && in_force.version == version)
@@ -136,8 +138,8 @@ impl Limiter {
             }
         }
         self.table.each(at, STEP, |mut place| {
-            // If the place changed meanwhile, a caller claimed it or charged it by the rate in
-            // force, or a slow caller by an older rate: it is loaded and checked again.
+            // If the place changed meanwhile, it is loaded and checked again: a slow caller may
+            // have charged it by an older rate.
             while let Some(state) = migrated(place.state) {
                 if place.store(state).is_some() {
                     break;
@@ -147,11 +149,13 @@ impl Limiter {
         })
     }
 
-    /// Migrates a state that the caller has just written, if its rate is no longer in force.
+    /// Migrates a state that the caller has just written, if the rate by which it was written is
+    /// no longer in force.
     ///
     /// Such a writer may have published its state after `migrate` passed the place, so it must
     /// migrate the state itself. If another writer replaced the state meanwhile, this call does
-    /// nothing. The newer TAT may contain this one uncut, which is strict but safe.
+    /// nothing. The TAT of that writer may include this one uncut. Then the key owes more than it
+    /// must, but no hit beyond the rate is allowed.
     #[inline]
     pub(super) fn migrate_own(
         &self,

@@ -1,17 +1,20 @@
-//! Paused keys: until an instant, no hit of such a key is allowed, even if the key owes nothing.
+//! Paused keys: until its pause ends, no hit of such a key is allowed, even if the key owes
+//! nothing.
 //!
 //! A pause is stored apart from the TAT, and does not add to what the key owes. A change of the
 //! rate cuts what a key owes, and a refund lowers it; neither must end a pause.
 //!
-//! Pauses are rare. While no key of a shard is paused, a hit loads one word of the shard. While
-//! one is, each hit on the shard takes its lock for one look-up.
+//! Pauses are rare. They are in shards, by the tags of their keys. While no key of a shard is
+//! paused, a hit loads one word of its shard. While one is, each hit takes the lock of its shard
+//! for one look-up.
 //!
 //! # Races
 //!
 //! A hit may miss a pause unless the return of `pause` happens-before the hit, on the same thread
-//! or by way of others: such a hit is linearized before the pause. Every other hit observes
-//! `latest`, which never falls while the limiter is open. If `latest` is later than the last
-//! pause ends, a hit only takes a lock that it does not need.
+//! or by way of others: such a hit is linearized before the pause. Every other hit observes the
+//! `latest` of its shard that the pause stored, or a later one: `latest` never falls while the
+//! limiter is open. If all pauses end before `latest`, a hit only takes a lock that it does not
+//! need.
 
 use std::collections::BTreeMap;
 
@@ -19,14 +22,15 @@ use crossbeam_utils::CachePadded;
 
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// The number of parts of the pauses, with a lock each.
+/// The number of shards, with a lock each.
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 16 };
 
 /// The number of keys that each shard has room for, in a limiter of few keys.
 const FEW: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
 
-/// The number of keys that each shard has room for, in the largest limiter. A pause visits all of
-/// them under the lock when there is no room.
+/// The number of keys that each shard has room for, in the largest limiter. When there is no
+/// room, the next pause visits all of them under the lock, so this bounds the time that the lock
+/// is held.
 const MANY: usize = 1_024;
 
 #[derive(Debug)]
@@ -72,8 +76,8 @@ impl Pauses {
         if shard.latest.load(Ordering::Relaxed) <= now { None } else { shard.look_up(tag, now) }
     }
 
-    /// Pauses the key until that instant; a longer pause of the key stays. If there is no room
-    /// for the key, all keys of the shard are paused: no pause is lost.
+    /// Pauses the key until the instant `until`; a longer pause of the key stays. If there is no
+    /// room for the key, all keys of the shard are paused: no pause is lost.
     ///
     /// Returns `false`, and pauses nothing, if `is_current` returns `false` under the lock.
     pub(super) fn pause(&self, tag: u64, now: u64, until: u64, is_current: impl FnOnce() -> bool) -> bool {

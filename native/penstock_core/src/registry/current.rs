@@ -11,7 +11,7 @@ use crate::sync::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Current {
     None,
-    /// The pool of this number among the pools of the node.
+    /// The pool of this number among the pools of the name's node.
     Pool(u32),
     Limiter(Handle),
     Ban(Handle),
@@ -43,8 +43,8 @@ impl CurrentWord {
         // ORDERING: Acquire pairs with the Release in `store`: the caller observes that the gate
         // is open, and the name that it is open for.
         let word = self.0.load(Ordering::Acquire);
-        // Nearly every pool is the first of its node. This is one comparison on the path of an
-        // acquire.
+        // Nearly every pool is the first of its node, so an acquire needs only this one
+        // comparison.
         if word == FIRST_POOL {
             return Current::Pool(1);
         }
@@ -58,7 +58,7 @@ impl CurrentWord {
         }
     }
 
-    /// Stores what the name stands for. Under the lock of the ownership.
+    /// Stores the gate that the name stands for. The caller holds the lock of the ownership.
     pub(super) fn store(&self, current: Current) {
         let pack = |kind: u64, id: u32, generation: u32| {
             debug_assert!(id < 1 << (32 - KIND_BITS), "more gates than fit into memory");
@@ -76,8 +76,7 @@ impl CurrentWord {
     }
 }
 
-/// The settings that an owner started its name with, of the kind of gate that the name stands
-/// for.
+/// The settings with which an owner started the gate of its name, by the kind of the gate.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum StartConfig {
     None,
@@ -86,7 +85,7 @@ pub(super) enum StartConfig {
     Ban(BanSettings),
 }
 
-/// The slabs of a registry.
+/// The slabs from which a registry takes its limiters and ban lists.
 #[derive(Default)]
 pub(super) struct Slabs {
     pub(super) limiters: Slab<Limiter>,

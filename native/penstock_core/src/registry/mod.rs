@@ -1,28 +1,30 @@
 //! Names, and the gate that each stands for: a pool, a limiter or a ban list.
 //!
-//! A name has a [node]. Nodes are never freed, so a caller looks a name up without a lock, and no
-//! count of callers is kept. A name is *in use* while its gate is open, a permit is held in one
-//! of its pools, or a process waits in one. A node may be renamed once its name is not in use. So
-//! a bucket has at most one node more than it had names in use at once. A new name tries to take
-//! over [`LOOKS`] nodes only, so a longer bucket may get further nodes, at most one for each
-//! name. Of a name that lost its node the registry keeps only its word, to know that the name was
-//! started.
+//! A name has a [node], in the bucket that the name hashes to. A bucket is a linked list of
+//! nodes. Nodes are never freed, so a caller looks a name up without a lock, and no count of
+//! callers is kept. A name is *in use* while its gate is open, a permit is held in one of its
+//! pools, or a process waits in one. A node can be renamed, for another name, once its name is
+//! not in use. So a bucket has at most one node more than it had names in use at once. A new name
+//! tries to take over [`LOOKS`] nodes only, so a longer bucket may get further nodes, at most one
+//! for each name. Of a name that lost its node the registry keeps only the number, to know that
+//! the name was started. A *life* of a name begins when the name gets a node, and ends when it
+//! loses that node.
 //!
 //! A caller may look a name up just before the node is renamed. All effects of such a caller are
 //! undone, or refused under the queue lock; each method of [`Named`] says how. Three rules make
 //! that possible:
 //!
-//! - A node is renamed under the lock of its ownership. All its pools are closed then, no permit
-//!   is held in them and no process waits. A closed pool admits no caller, so that stays true
-//!   until a start of the new name opens a pool.
+//! - A node is renamed under the lock of its ownership. At that moment all its pools are closed,
+//!   no permit is held in them and no process waits in them. A closed pool admits no caller, so
+//!   that stays true until a start of the new name opens a pool.
 //! - The new name is written before a gate is opened for it. So a caller that finds an open gate
 //!   of the new name also finds the new name when it loads the name again.
 //! - A node is not renamed while a permit is held in its pools. So a caller that acquires a
 //!   permit, and then still finds its name, has acquired the permit from its name's pool.
 //!
-//! [One word](current) tells what a name stands for. A limiter or a ban list comes from a [slab],
-//! which gets it back when it is closed. A pool stays with the node, as permits may be held in
-//! it. A name that is restarted while permits of its old pool are held gets [another
+//! [One word](current) tells which gate a name stands for. A limiter or a ban list comes from a
+//! [slab], which gets it back when it is closed. A pool stays with the node, as permits may be
+//! held in it. A name that is restarted while permits of its old pool are held gets [another
 //! pool](pools).
 
 mod current;
@@ -51,19 +53,19 @@ use node::Node;
 use unnamed::Unnamed;
 pub use unnamed::UnnamedId;
 
-/// The number of lists of nodes.
+/// The number of buckets, the lists of nodes.
 const BUCKETS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
 
 /// The number of nodes of its bucket that a new name tries to take over.
 const LOOKS: u32 = 64;
 
-/// Names one of a name's pools, so that a wait or a handoff ends on the pool that it began on.
-/// The life of the name is above, the number of the pool below. It has at most 59 bits; 1 is the
-/// first pool of the first life.
+/// Identifies one of a name's pools, so that a wait or a handoff ends on the pool that it began
+/// on. The low 32 bits are the number of the pool in its node, and up to 27 bits above them the
+/// life of the name. The first pool of the first life has the id 1.
 pub type InstanceId = u64;
 
-/// Lives after the first are numbered from 1 to this, and from 1 again. When a number recurs, no
-/// caller still has the old one.
+/// A name's first life is number 0. Later lives, of all names, are numbered from 1 to this, and
+/// from 1 again. When a number recurs, no caller still has the old one.
 const LIVES: u32 = (1 << 27) - 1;
 
 /// The named and unnamed gates of a VM.
@@ -80,7 +82,7 @@ struct Shared {
     forgotten: Mutex<Forgotten>,
 }
 
-/// The names that ever lost a node, and the numbers of lives.
+/// The names that ever lost a node, and the number of the last life that was numbered.
 #[derive(Default)]
 struct Forgotten {
     names: BTreeSet<u64>,
@@ -104,8 +106,8 @@ impl Forgotten {
 }
 
 impl<H: PoolHost> Registry<H> {
-    /// Returns a registry without names. It is constant, for a static: a look-up then starts at a
-    /// fixed address.
+    /// Returns a registry without names. The function is `const`, so that the registry can be a
+    /// static: a look-up then starts at a fixed address.
     pub const fn new() -> Self {
         Self { buckets: [const { OnceBox::new() }; BUCKETS], shared: OnceBox::new(), unnamed: OnceBox::new() }
     }
@@ -140,7 +142,8 @@ impl<H: PoolHost> Registry<H> {
 
     /// Returns `true` if the name was ever started.
     pub fn was_started(&self, name: u64) -> bool {
-        // A name is added to the forgotten ones before it loses its node.
+        // A name is added to the forgotten ones before it loses its node, so one of the two
+        // checks finds it.
         self.find(name).is_some() || self.was_forgotten(name)
     }
 
@@ -152,7 +155,8 @@ impl<H: PoolHost> Registry<H> {
     fn add(&self, name: u64) -> Named<'_, H> {
         let shared = self.shared();
         let mut forgotten = lock(&shared.forgotten);
-        // Another caller may have added the name. Only the caller with this lock adds names.
+        // Another caller may have added the name before this caller got the lock. Only the caller
+        // with the lock adds names.
         if let Some(found) = self.find(name) {
             return found;
         }
@@ -212,8 +216,8 @@ impl<H: PoolHost> Registry<H> {
         self.unnamed.get_or_init(Box::default)
     }
 
-    /// Opens a spare unnamed pool: no caller can reach it, and it is cleared. Returns `None` if
-    /// there is none.
+    /// Opens a spare unnamed pool, which is cleared and which no other caller can reach. Returns
+    /// `None` if there is none.
     pub fn reuse_unnamed(&self, settings: Settings) -> Option<(UnnamedId, &Pool<H>)> {
         self.unnamed().reuse(settings)
     }
@@ -238,10 +242,12 @@ impl<H: PoolHost> Registry<H> {
         self.unnamed().count()
     }
 
-    /// Returns a piece of the names that have an open gate, from a bucket on.
+    /// Returns some of the names that have an open gate: a piece, which begins with the bucket of
+    /// number `from`.
     ///
-    /// A piece ends with the first bucket that brings it to `most` visited names. A name that is
-    /// open throughout the walk is in one of its pieces.
+    /// A piece ends with the first bucket that brings its [`Names::visited`] to `most`. A caller
+    /// walks through all names piece by piece. A name whose gate is open throughout the walk is
+    /// in one of the pieces.
     pub fn names(&self, from: usize, most: usize) -> Names {
         let mut names = Names { names: Vec::new(), next: None, visited: 0 };
         for (place, bucket) in self.buckets.iter().enumerate().skip(from) {
@@ -277,7 +283,8 @@ pub struct Names {
     pub names: Vec<u64>,
     /// The bucket that the next piece begins with; `None` if this is the last piece.
     pub next: Option<usize>,
-    /// The number of names that were visited, open or not, and of lines of buckets.
+    /// The number of names that were visited, open or not, plus the number of cache lines of
+    /// buckets.
     pub visited: usize,
 }
 

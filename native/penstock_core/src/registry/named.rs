@@ -48,9 +48,9 @@ enum NotOwner {
 impl<'a, H: PoolHost> Named<'a, H> {
     /// Returns `true` if the node still stands for the name.
     ///
-    /// A caller that has acquired permits in the pool asks this. If the answer is `false`, they
-    /// are permits of another name, and the caller gives them back. If it is `true`, it stays
-    /// `true` while the caller holds them.
+    /// A caller that has acquired permits in a pool of the node asks this. If the answer is
+    /// `false`, they are permits of another name, and the caller gives them back. If it is
+    /// `true`, it stays `true` while the caller holds the permits.
     #[inline]
     pub fn is_there(self) -> bool {
         self.node.name() == self.name
@@ -59,9 +59,9 @@ impl<'a, H: PoolHost> Named<'a, H> {
     /// Returns the pool that is open in the node, and its number there, without checking which
     /// name the node stands for.
     ///
-    /// A caller that acquires must ask [`Named::is_there`] after that. A caller that changes the
-    /// pool must have the pool ask it inside the queue lock. A caller that releases need not ask:
-    /// it can hold permits in this pool only by this name.
+    /// A caller that acquires must ask [`Named::is_there`] after the acquire. A caller that
+    /// changes the pool passes [`Named::is_there`] to the pool, which asks inside the queue lock.
+    /// A caller that releases need not ask: it can hold permits in this pool only by this name.
     #[inline]
     pub fn current(self) -> Option<(&'a Pool<H>, u32)> {
         match self.node.current.load() {
@@ -128,8 +128,8 @@ impl<'a, H: PoolHost> Named<'a, H> {
     /// Returns the owner, unless it is a living process other than `owner`, which is an error.
     fn owner_before(self, host: &H, owner: Pid) -> Result<Option<Pid>, NotOwner> {
         let before = self.lock().ok_or(NotOwner::Renamed)?.owner;
-        // The host must be called outside the lock. If the owner dies after this call, the next
-        // attempt of its successor finds it dead.
+        // The host must be called outside the lock. If the owner dies after this call, the start
+        // by its successor fails. When the successor tries again, this call finds the owner dead.
         match before.filter(|&other| other != owner && host.alive(other)) {
             Some(other) => Err(NotOwner::Other(other)),
             None => Ok(before),
@@ -159,8 +159,9 @@ impl<'a, H: PoolHost> Named<'a, H> {
         if let (Some((pool, _)), StartConfig::Pool(old)) = (self.current(), ownership.config) {
             ownership.config = StartConfig::Pool(settings);
             drop(ownership);
-            // Settings that differ from those of the last start are changed. Settings that are
-            // equal keep the values of later updates.
+            // A setting that differs from that of the last start is changed. An equal one keeps
+            // the value that a later update gave it. No update changes `held_longer_than`, so it
+            // is always set.
             let changes = Changes {
                 limit: (settings.limit != old.limit).then_some(settings.limit),
                 max_waiting: (settings.max_waiting != old.max_waiting).then_some(settings.max_waiting),
@@ -194,14 +195,15 @@ impl<'a, H: PoolHost> Named<'a, H> {
             Some((slab.get(handle.id)?, handle.generation, old))
         };
         loop {
-            // Checked here too, so that a start that must fail allocates nothing.
+            // `take_over` below checks this again. This check comes first so that a start that
+            // must fail allocates nothing.
             match self.owner_before(host, owner) {
                 Ok(_) => {}
                 Err(NotOwner::Other(other)) => return Ok(Ok(Started::AlreadyStarted(other))),
                 Err(NotOwner::Renamed) => return Err(Renamed),
             }
             let can_resume = resumable(&*self.lock().ok_or(Renamed)?).is_some();
-            // Outside the lock: this takes long.
+            // Opened outside the lock, as it takes long.
             let opened = match (!can_resume).then(|| slab.open(config, clock())).transpose() {
                 Ok(opened) => opened,
                 Err(no_memory) => return Ok(Err(no_memory)),
@@ -223,9 +225,11 @@ impl<'a, H: PoolHost> Named<'a, H> {
                 item.resume(generation, old, config, clock, &|| self.owner() == Some(owner));
                 return Ok(Ok(Started::Adopted));
             }
-            // The open one could resume at the first check, and was closed before the second.
+            // The open limiter or ban list could resume at the first check, but was closed before
+            // the second. So nothing was opened yet.
             let Some(handle) = opened else { continue };
-            // The name stops standing for its pool before the pool is closed, as in `close`.
+            // The name stops standing for its pool before the pool is closed, for the reason that
+            // `close` gives.
             let pool = self.pool().map(|(pool, _)| pool);
             self.node.vacate(&mut ownership);
             ownership.config = T::to_start_config(config);
@@ -241,7 +245,7 @@ impl<'a, H: PoolHost> Named<'a, H> {
     /// Closes the gate of the name. Returns `false`, and does nothing, if `owner` is not the
     /// owner.
     pub fn close(self, host: &H, owner: Pid) -> bool {
-        // The pool is closed outside the lock. The node is not renamed before, as the pool is
+        // The pool is closed outside the lock. The node is not renamed until then, as the pool is
         // open.
         let closing = {
             let Some(mut ownership) = self.lock() else { return false };
@@ -250,8 +254,8 @@ impl<'a, H: PoolHost> Named<'a, H> {
             }
             ownership.owner = None;
             let closing = self.pool().map(|(pool, _)| pool);
-            // The name stands for nothing before the pool is closed: a caller that is told that
-            // the pool closed, and asks again, finds no pool.
+            // The name stops standing for the pool before the pool is closed. So a caller that is
+            // told that the pool closed, and asks again, finds no pool.
             self.node.vacate(&mut ownership);
             closing
         };

@@ -13,8 +13,8 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
 pub(super) struct Node<H: PoolHost> {
     /// Changes under the lock of `ownership`.
     name: AtomicU64,
-    /// The life of the name: 0 is the first life of any name; any other number belongs to one
-    /// name. Changes with `name`.
+    /// The number of the name's present life, which began when the name got this node. Each
+    /// name's first life is number 0; any other number belongs to one name. Changes with `name`.
     life: AtomicU32,
     pub(super) pools: Pools<H>,
     /// Changes under the lock of `ownership`.
@@ -27,7 +27,7 @@ pub(super) struct Node<H: PoolHost> {
 /// The owner of a name, and the settings that it started the name with.
 pub(super) struct Ownership {
     pub(super) owner: Option<Pid>,
-    /// Of the same kind as `Node::current`.
+    /// The settings are those of the kind of gate that `Node::current` names.
     pub(super) config: StartConfig,
     pub(super) pools: PoolCounts,
 }
@@ -67,12 +67,14 @@ impl<H: PoolHost> Node<H> {
     /// still find it. Returns `false`, and does nothing, if the old name is in use.
     pub(super) fn rename(&self, name: u64, life: u32, forget: impl FnOnce(u64)) -> bool {
         let ownership = lock(&self.ownership);
-        // An idle pool stays idle under this lock: it is closed, and only a start opens it.
+        // An idle pool stays idle while this lock is held: it is closed, and only a start, which
+        // takes the lock, opens it.
         if ownership.owner.is_some() || self.is_open() || !self.pools.are_idle(ownership.pools) {
             return false;
         }
         forget(self.name());
-        // No name meanwhile: a caller must not pair the old name with the new life.
+        // The node has no name while its life changes: a caller must not pair the old name with
+        // the new life.
         self.name.store(0, Ordering::Relaxed);
         // ORDERING: Release pairs with the Acquire in `life`; publishes that the old name is
         // gone.
@@ -82,13 +84,14 @@ impl<H: PoolHost> Node<H> {
         true
     }
 
-    /// Makes the name stand for nothing, and gives its limiter or ban list back to the slab.
-    /// Under the lock of the ownership.
+    /// Makes the name stand for nothing, and gives its limiter or ban list back to the slab. The
+    /// caller holds the lock of the ownership.
     pub(super) fn vacate(&self, ownership: &mut Ownership) {
         let before = self.current.load();
         ownership.config = StartConfig::None;
         self.current.store(Current::None);
-        // Only after the store: another name may open a spare limiter or ban list at once.
+        // Given back only after the store above: another name may open a spare limiter or ban
+        // list at once.
         match before {
             Current::Limiter(handle) => self.slabs.limiters.give_back(handle),
             Current::Ban(handle) => self.slabs.bans.give_back(handle),

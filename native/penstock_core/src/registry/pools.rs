@@ -1,9 +1,9 @@
 //! The pools of one node: a pool in which permits are held outlives a restart of its name.
 //!
-//! A closed pool is reopened once no permit is held in it. In each other closed pool a living
-//! process still holds permits from before a restart. So these pools are at most as many as the
-//! permits that were held over restarts. Only among more than [`LOOKS`] pools can a start miss
-//! one that it could reopen.
+//! A start reopens a closed pool in which no permit is held. In each other closed pool a living
+//! process still holds permits from before a restart. So there are at most as many such pools as
+//! permits that were held over restarts. A start can miss a pool that it could reopen only if the
+//! node has more than [`LOOKS`] pools.
 
 use super::slab::Rows;
 use crate::pool::{Pool, PoolHost, Settings};
@@ -14,7 +14,7 @@ const LOOKS: u32 = 64;
 pub(super) struct Pools<H: PoolHost> {
     /// Pool number 1, in the node itself: nearly all nodes have one pool.
     first: Pool<H>,
-    /// The pools from number 2 on; that one is item 1 of the rows.
+    /// The pools from number 2 on; pool 2 is item 1 of the rows.
     later: Rows<Pool<H>>,
 }
 
@@ -66,7 +66,8 @@ impl<H: PoolHost> Pools<H> {
         counts.made
     }
 
-    /// Returns `true` if all pools are idle. Returns `false` if there are too many to check.
+    /// Returns `true` if all pools are idle. Returns `false` if there are more than [`LOOKS`],
+    /// too many to check.
     pub(super) fn are_idle(&self, counts: PoolCounts) -> bool {
         counts.made <= LOOKS && (1..=counts.made).all(|id| self.get(id).is_none_or(Pool::is_idle))
     }

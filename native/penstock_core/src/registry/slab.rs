@@ -12,7 +12,7 @@ use crate::sync::{Mutex, lock};
 /// The number of an item of a slab, from 1.
 pub(super) type Id = u32;
 
-/// Items that are never freed, by their numbers.
+/// Items by their numbers, which begin with 1. No item is ever freed.
 pub(super) struct Rows<T> {
     /// Each row is twice as long as the row before, so an item never moves and is found in two
     /// steps.
@@ -57,7 +57,7 @@ pub(super) struct Slab<T> {
     counts: Mutex<Counts>,
 }
 
-/// One opening of an item.
+/// One opening of an item of a slab: its number and its generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Handle {
     pub(super) id: Id,
@@ -76,13 +76,15 @@ impl<T: Reusable> Slab<T> {
         self.rows.get(id)
     }
 
-    /// Opens a spare item that fits, or a new one. No name stands for it yet.
+    /// Opens a spare item of the size that `config` asks for, or a new one. No name stands for it
+    /// yet.
     pub(super) fn open(&self, config: T::Config, now: u64) -> Result<Handle, OutOfMemory> {
         let (id, item) = self.reuse_or_make(config)?;
         Ok(Handle { id, generation: item.open(config, now) })
     }
 
-    /// Returns a closed item that fits. It is not spare any more, and no name stands for it.
+    /// Returns a closed item of the size that `config` asks for. It is not spare any more, and no
+    /// name stands for it.
     fn reuse_or_make(&self, config: T::Config) -> Result<(Id, &T), OutOfMemory> {
         {
             let mut counts = lock(&self.counts);
@@ -91,7 +93,7 @@ impl<T: Reusable> Slab<T> {
                 return Ok((id, self.get(id).expect("it was made")));
             }
         }
-        // Outside the lock: an item may take many megabytes.
+        // Made outside the lock: an item may have many megabytes, and all of them are written.
         let item = Box::new(T::make(config)?);
         let id = {
             let mut counts = lock(&self.counts);
@@ -103,8 +105,9 @@ impl<T: Reusable> Slab<T> {
 
     /// Makes an item spare. No name stands for it any more.
     ///
-    /// Stale callers that found it before learn that their generation is over, or their hits and
-    /// failures count for no name.
+    /// A stale caller that found the item before may still use it. Until the item is reopened,
+    /// its hits and failures count for no name; after that, it learns that its generation is
+    /// over.
     pub(super) fn give_back(&self, handle: Handle) {
         lock(&self.counts).spare.push(handle.id);
     }

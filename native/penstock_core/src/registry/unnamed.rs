@@ -6,9 +6,9 @@
 //! [cleared](Pool::clear) in bounded pieces, and becomes spare then. So there are as many pools
 //! as were open or being cleared at once.
 //!
-//! The entry and the monitor of a living process stay in a spare pool, as they stay in a named
-//! pool that is reopened. So a process that acquires in one unnamed pool after another may have
-//! as many entries as there are pools.
+//! The holder entry and the monitor of a living process stay in a spare pool, as they stay in a
+//! named pool that is reopened. So a process that acquires in one unnamed pool after another may
+//! have an entry in each of them.
 
 use super::slab::{Counts, Id, Rows};
 use crate::pool::{Pool, PoolHost, Settings};
@@ -30,11 +30,11 @@ impl<H: PoolHost> Default for Unnamed<H> {
 }
 
 impl<H: PoolHost> Unnamed<H> {
-    /// Opens a spare pool, if there is one.
+    /// Opens a spare pool; returns `None` if there is none.
     pub(super) fn reuse(&self, settings: Settings) -> Option<(UnnamedId, &Pool<H>)> {
         loop {
-            // The pool that became spare last: its memory is most likely cached, and has entries
-            // of callers.
+            // The pool that became spare last is reused first: its memory is most likely cached,
+            // and most likely has an entry of the caller.
             let id = lock(&self.counts).spare.pop()?;
             // A spare pool is closed and cleared, and no caller can reach it, so it opens.
             if let Some(pool) = self.pools.get(id)
