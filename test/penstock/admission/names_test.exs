@@ -10,7 +10,7 @@ defmodule Penstock.Admission.NamesTest do
   test "50,000 open names are listed in pieces, each name once" do
     assert %{listed: 50_000, uniq: 50_000, most: most} = ChildVM.run(Names, :many_names, [50_000])
     # One native call looks at 256 names, and at the rest of its last bucket in the registry. A
-    # bucket has some 12 of the 50,000 names, and never 64.
+    # bucket has some 12 of the 50,000 names, so 64 are enough for that rest.
     assert most <= 256 + 64
   end
 

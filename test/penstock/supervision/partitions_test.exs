@@ -4,7 +4,7 @@ defmodule Penstock.Supervision.PartitionsTest do
   #
   # | scenario                             | rules out                                          |
   # |--------------------------------------|----------------------------------------------------|
-  # | a limit of its own, or a shared gate | a child beyond the limit; a refusal that is a call |
+  # | a limit of its own, or a shared gate | a child beyond the limit; a refusal that waits     |
   # | several partitions                   | a limit for each partition                         |
   # | a partition is killed                | a permit that its children keep                    |
   # | the supervisor is killed             | children that live on; a pool that is not adopted  |
@@ -27,7 +27,7 @@ defmodule Penstock.Supervision.PartitionsTest do
     {name, pid}
   end
 
-  # Returns Elixir's own supervisors, which the children are under.
+  # Returns the partitions, which are Elixir's own supervisors and have the children.
   defp partitions(module, name) do
     for partition <- Group.partitions(Partitions.fetch!(module, name)), do: Process.whereis(partition)
   end
@@ -199,7 +199,8 @@ defmodule Penstock.Supervision.PartitionsTest do
 
         for _ <- 1..4, do: assert_receive(:ready)
         old = Process.whereis(name)
-        # The supervisor of the partitions reports the kill of the front after they have ended.
+        # When the partitions have ended, their supervisor logs the kill of the front. The test
+        # waits for its end, since ExUnit captures the log only while the test runs.
         monitor = Process.monitor(:sys.get_state(old).below)
         kill(old)
         eventually(fn -> Process.whereis(name) not in [nil, old] and match?({:ok, _}, try_one(@module, name)) end)
