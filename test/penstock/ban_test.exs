@@ -28,7 +28,8 @@ defmodule Penstock.BanTest do
 
     test "counts each failure for exactly `:within` ms" do
       ban = start(failures: 3, within: 1_000)
-      # Failures at 0, 400, 1,000, 1,400 and 1,999 ms: only the last three lie within a second.
+      # The failures of `:slow` come at 0, 400, 1,000, 1,400 and 1,999 ms. Only the last three lie
+      # within 1,000 ms.
       assert Ban.record_failure(ban, :slow) == {:ok, 2}
       Ban.advance(ban, 400)
       assert Ban.record_failure(ban, :slow) == {:ok, 1}

@@ -92,7 +92,8 @@ defmodule Penstock.DrainerTest do
 
       log =
         capture_log(fn ->
-          # The pool is outside of the tree and stops first, or in the tree and stops last.
+          # A pool outside of the tree is stopped before it. A pool in the tree is the first
+          # child, so the tree stops it last.
           {tree, outside} =
             if order == :last do
               {:ok, tree} = Supervisor.start_link([{Pool, name: pool, limit: 10} | users], strategy: strategy)

@@ -53,7 +53,7 @@ defmodule Penstock.PoolLargeTest do
       crowd(pool, @few)
       walk_of_few = fastest(fn -> Pool.info(pool) end)
       crowd(pool, @many - @few)
-      # `info/1` is such a walk.
+      # `info/1` walks over all holders once.
       walk = fastest(fn -> Pool.info(pool) end)
       assert walk < @slower * div(@many, @few) * walk_of_few
       compare(fn -> Pool.info(pool) end, fn -> assert length(Pool.holders(pool)) == 1_000 end, @rounds)

@@ -1,5 +1,5 @@
 defmodule Penstock.RateLimiterBadInputTest do
-  # Each wrong option and argument is an ArgumentError that names it and counts nothing.
+  # Each wrong option or argument raises an ArgumentError that names it. The call counts nothing.
   use Penstock.PoolCase, async: true
   import Penstock.Limiters
 

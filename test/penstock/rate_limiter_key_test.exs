@@ -222,7 +222,7 @@ defmodule Penstock.RateLimiterKeyTest do
       for n <- 1..100, do: assert(RateLimiter.hit(limiter, {:offender, n}) == {:allow, 0})
       flood = for n <- 1..20_000, do: RateLimiter.hit(limiter, {:flood, n})
       assert Enum.uniq(Enum.map(flood, &elem(&1, 0))) == [:allow, :deny]
-      # A denial says when a place may be free.
+      # The denial of a new key says after how many ms a place may be free.
       assert Enum.all?(flood, &(&1 in [{:allow, 0}, {:deny, 1_000}]))
       for n <- 1..100, do: assert(RateLimiter.hit(limiter, {:offender, n}) == {:deny, 1_000})
       %{keys: keys, memory: 31_760} = RateLimiter.info(limiter)

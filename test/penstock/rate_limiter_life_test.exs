@@ -1,5 +1,5 @@
 defmodule Penstock.RateLimiterLifeTest do
-  # Start, adoption after a crash, and the end of a limiter.
+  # The start of a limiter, its adoption after a crash of the owner, and its end.
   use Penstock.PoolCase, async: true
   import Penstock.Limiters
 

@@ -8,8 +8,8 @@ defmodule Penstock.RateLimiterPaceTest do
   @rate 5_000
 
   # The median gap between two turns may exceed their interval by 5 %. A timer is late by up to
-  # five turns, which is 1 ms, and a busy machine stops a caller for some ms now and then. Neither
-  # changes the median.
+  # five turns, which is 1 ms. A busy machine stops a caller for some ms now and then. Neither
+  # changes the median much.
   @tolerance 1.05
   # A caller that gets two turns at once, and then none for long, has a small median gap, too. So
   # the test also compares stretches of this number of turns, by their lower quartile, because the

@@ -124,7 +124,7 @@ defmodule Penstock.Admission.GateNamesTest do
           {of_bans(), "ban", ban()}
         ] do
       missing = sibling(meant, "#{List.last(Module.split(meant))}s")
-      # A gate of another kind has a nearer name.
+      # A gate of another kind has a name that is nearer to the missing one.
       nearer = sibling(meant, "#{List.last(Module.split(meant))}ss")
 
       other =

@@ -247,7 +247,7 @@ defmodule Penstock.Admission.KeyedTest do
   end
 
   describe "a stream" do
-    # A limiter on the real clock, for streams that wait.
+    # Starts a limiter on the real clock, for streams that wait. Returns its name.
     defp paced(opts), do: limiter([clock: :monotonic] ++ opts)
 
     test "waits for its turn, at the limiter's pace" do
@@ -258,7 +258,8 @@ defmodule Penstock.Admission.KeyedTest do
         limiter |> Penstock.Task.async_stream(1..12, &(&1 * 2), max_concurrency: 4, key: "stream") |> Enum.to_list()
 
       assert results == for(n <- 1..12, do: {:ok, n * 2})
-      # Ten elements beyond the burst wait for 10 ms each.
+      # The ten elements beyond the burst of two wait for 10 ms each. The clock rounds by up to 1
+      # ms.
       assert System.monotonic_time(:millisecond) - began >= 99
       assert RateLimiter.info(limiter).allowed == 12
     end
@@ -274,7 +275,7 @@ defmodule Penstock.Admission.KeyedTest do
           |> Enum.each(&send(me, &1))
         end)
 
-      # The third element has its turn in five minutes.
+      # The first two elements use up the burst. The third gets its turn only after five minutes.
       assert_receive {:ok, 1}
       assert_receive {:ok, 2}
       eventually(fn -> RateLimiter.info(limiter).allowed == 3 end)

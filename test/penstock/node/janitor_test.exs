@@ -246,7 +246,7 @@ defmodule Penstock.Node.JanitorTest do
       kill(owner)
       message = assert_timer(janitor, name, owner)
       assert counts(name) == {1, 1, 1}
-      # Closes the pool now instead of after a minute.
+      # The janitor gets the message of its timer now, and closes the pool at once.
       send(Janitor, message)
       eventually(fn -> name not in Penstock.Admission.Names.open() end)
     end

@@ -53,7 +53,8 @@ defmodule Penstock.Node.ReaperTest do
     pool = Pool.new(limit: 1)
     :ok = :sys.suspend(Reaper)
     {:ok, {pid, monitor}} = Penstock.spawn_monitor(pool, &never/0, max_runtime: 1)
-    # The test takes the deadline in place of the reaper, which is killed before it acts.
+    # The test takes the due deadline in place of the reaper. So the reaper seems to have died
+    # after it took the deadline, and before it killed the process.
     eventually(fn -> pid in Native.deadline_due() end)
     assert Native.deadline_due() == []
     assert Process.alive?(pid)

@@ -38,8 +38,8 @@ defmodule Penstock.Process.GatedChildRestartTest do
           restarted(supervisor, old)
         end
 
-        # A waiter may have taken one of the permits. The restarts then exceeded the limit, and
-        # the overdraft is paid back first.
+        # A waiter may have taken a permit before a restart. That restart then exceeded the limit,
+        # and the waiters get no further permit until the overdraft is paid back.
         info = Pool.info(pool)
         assert info.in_use <= 6 and info.overdraft == info.in_use - 3
         assert DynamicSupervisor.count_children(supervisor).active == 3

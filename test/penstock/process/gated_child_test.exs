@@ -131,7 +131,8 @@ defmodule Penstock.Process.GatedChildTest do
           :ok = Pool.release(pool)
         end
 
-        # Starts of stopped children and of simple_one_for_one are refused, too.
+        # A full pool also refuses a stopped child that is started again, and a child of
+        # simple_one_for_one.
         :ok = Pool.acquire(pool)
         assert Supervisor.restart_child(static, :ours) == {:error, :full}
         assert :supervisor.start_child(simple, []) == {:error, :full}

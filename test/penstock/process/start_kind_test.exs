@@ -6,7 +6,8 @@ defmodule Penstock.Process.StartKindTest do
   alias Penstock.Process.StartKind
 
   defmodule Child do
-    # Asks as Penstock.Process.GatedChild does: in the function that the supervisor calls.
+    # Asks for the kind of the start where Penstock.Process.GatedChild does: in the function that
+    # the supervisor calls.
     def start_link(to, _ \\ nil, _ \\ nil) do
       kind = StartKind.of_caller()
       send(to, {:kind, kind})

@@ -149,7 +149,7 @@ defmodule Penstock.Supervision.PartitionsTest do
             true -> Process.exit(pid, ending) && assert_receive({:EXIT, ^pid, ^ending})
           end
 
-          # The name is free at once, without the janitor.
+          # The orderly end has freed the name; that needs no work of the janitor.
           {:ok, next} = @module.start_link(name: name, limit: 5)
           assert %{limit: 5, owner: ^next, acquired: 0, in_use: 0} = Pool.info(name)
           GenServer.stop(next)
@@ -169,7 +169,7 @@ defmodule Penstock.Supervision.PartitionsTest do
           one(@module, name)
         end
 
-        # Another process with the name is no supervisor.
+        # Now a process has the name that is no supervisor.
         Process.register(self(), name)
         assert_raise ArgumentError, fn -> one(@module, name) end
         Process.unregister(name)
@@ -285,7 +285,8 @@ defmodule Penstock.Supervision.PartitionsTest do
         :ok = Pool.acquire(name)
         :ok = Pool.release(name)
         :ok = :sys.resume(partition)
-        # The child is refused, or ends at once.
+        # The partition now handles the start that the dead caller has asked for. It refuses the
+        # child, or the child ends at once.
         _ = :sys.get_state(partition)
         eventually(fn -> counts(name) == {0, 0, 0} and DynamicSupervisor.count_children(name).active == 0 end)
       end

@@ -19,7 +19,7 @@ defmodule Penstock.Task.ComposedStreamsTest do
 
   defp three, do: Stream.take(1..9, 3)
 
-  # A resource that tells the test of its end.
+  # Returns a stream of the list that sends the test `:closed` when it is closed.
   defp resource(list) do
     me = self()
 

@@ -7,7 +7,7 @@ defmodule Penstock.Task.StreamKeyTest do
 
   defp unique_name, do: Module.concat(__MODULE__, "Gate#{System.unique_integer([:positive])}")
 
-  # A limiter whose clock stands still, so that charges stay.
+  # Starts a limiter whose clock stands still, so that no charge expires. Returns its name.
   defp limiter(opts) do
     name = unique_name()
     start_supervised!({RateLimiter, [name: name, per: 60_000, clock: :manual] ++ opts}, id: name)

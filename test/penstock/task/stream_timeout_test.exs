@@ -79,7 +79,7 @@ defmodule Penstock.Task.StreamTimeoutTest do
       pool = Pool.new(limit: 3)
       me = self()
 
-      # The guest holds a permit of the same pool, as a task does.
+      # The guest is no task of the stream, but holds a permit of the same pool, as a task does.
       guest = fn monitor ->
         spawn(fn ->
           :ok = Pool.acquire(pool)
