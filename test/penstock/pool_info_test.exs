@@ -202,8 +202,8 @@ defmodule Penstock.PoolInfoTest do
     test "is ordered by age, oldest first, exact to about 10 ms" do
       for pool <- both(limit: 3) do
         on_time(fn ->
-          # The holders begin 40 ms apart: their ages must differ by more than the 10 ms to which
-        # the pool's clock is exact.
+          # The holders begin 40 ms apart: their ages must differ by more than the 10 ms to
+          # which the pool's clock is exact.
           pids =
             for _ <- 1..3 do
               pid = holder(pool)
