@@ -5,7 +5,7 @@ defmodule PenstockTest do
 
   alias Penstock.RejectedError
 
-  # A function of its own, which the stack of its exception names.
+  # Fails in the given way. The tests look for this function at the top of its exception's stack.
   defp burst(:raise), do: raise(RuntimeError, "burst")
   defp burst(:erlang_error), do: :erlang.error(:burst)
   defp burst(:throw), do: throw(:burst)
@@ -64,7 +64,8 @@ defmodule PenstockTest do
 
         assert {kind, reason} == {bare_kind, bare_reason}
         assert {PenstockTest, :burst, 1, bare_location} == hd(stack)
-        # The stack still has the frame of the caller, so `run/3` did not raise a second time.
+        # `run/3` passes the whole stack on: beneath `burst/1` it still has the frame of this
+        # test.
         assert Enum.any?(stack, fn {_, name, _, _} ->
                  name |> to_string() |> String.contains?("test run/3 releases the permits however")
                end)
@@ -151,7 +152,7 @@ defmodule PenstockTest do
              end) == {:ok, :ran}
     end
 
-    test "releases nothing of another pool that has the name by then" do
+    test "releases no permit of a new pool that got the name while the function ran" do
       name = start_pool(limit: 1)
 
       assert Penstock.run(name, fn ->
@@ -274,7 +275,7 @@ defmodule PenstockTest do
       refute Enum.any?(Penstock.list(), &(&1.name == nil or &1[:limit] == 99_999))
     end
 
-    test "has no pool that closed, but one that drains" do
+    test "has a pool that drains, but no pool that is closed" do
       [closed, draining] = [start_pool(limit: 1), start_pool(limit: 1)]
       Pool.drain(draining)
       stop_supervised!({Pool, closed})

@@ -1,9 +1,10 @@
-# Most tests kill processes, so the log of a test is shown only if the test fails. An awaited
-# message can take longer on a busy machine than the 100 ms that ExUnit waits by default.
+# Most tests kill processes or let them crash, which is logged. `capture_log` shows the log of a
+# test only if that test fails. On a busy machine, a message can take longer than the 100 ms for
+# which `assert_receive` waits by default.
 ExUnit.start(capture_log: true, assert_receive_timeout: 10_000)
 
-# Writes the totals for .ci/run in one form, because that of ExUnit differs from version to
-# version.
+# Adds the totals of this run to the file that .ci/run reads, always in the same form. The
+# summary that ExUnit prints differs from version to version.
 if file = System.get_env("PENSTOCK_TEST_TOTALS") do
   ExUnit.after_suite(fn %{total: total, failures: failed, skipped: skipped, excluded: excluded} ->
     passed = total - failed - skipped - excluded

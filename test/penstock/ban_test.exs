@@ -5,7 +5,8 @@ defmodule Penstock.BanTest do
 
   alias Penstock.Ban
 
-  # Starts a ban for the length of the test, with a clock that stands still until `Ban.advance/2`.
+  # Starts a ban that ends with the test. By default its clock stands still until
+  # `Ban.advance/2`. Returns the ban's name.
   defp start(opts) do
     opts = opts |> Keyword.put_new_lazy(:name, &unique_name/0) |> Keyword.put_new(:clock, :manual)
     start_supervised!({Ban, opts}, id: opts[:name])
@@ -27,7 +28,8 @@ defmodule Penstock.BanTest do
 
     test "counts each failure for exactly `:within` ms" do
       ban = start(failures: 3, within: 1_000)
-      # Failures at 0, 400, 1,000, 1,400 and 1,999 ms: only the last three lie within a second.
+      # The failures of `:slow` come at 0, 400, 1,000, 1,400 and 1,999 ms. Only the last three lie
+      # within 1,000 ms.
       assert Ban.record_failure(ban, :slow) == {:ok, 2}
       Ban.advance(ban, 400)
       assert Ban.record_failure(ban, :slow) == {:ok, 1}
@@ -60,7 +62,7 @@ defmodule Penstock.BanTest do
         |> Task.await_many()
         |> List.flatten()
 
-      # The first 99 failures get different numbers.
+      # No two of the first 99 failures return the same number of failures left.
       left = for {:ok, left} <- answers, do: left
       assert Enum.sort(left) -- Enum.to_list(1..99) == []
       assert Enum.count(answers, &match?({:banned, _}, &1)) >= 301
@@ -76,7 +78,8 @@ defmodule Penstock.BanTest do
         Ban.advance(ban, ms)
       end
 
-      # The level is forgotten 1,000 ms after the end of the last ban.
+      # `:forget_after` is `:max_ban` by default: the ban list forgets the level 1,000 ms after
+      # the end of the last ban.
       Ban.advance(ban, 999)
       assert Ban.record_failure(ban, :a) == {:banned, 1_000}
       Ban.advance(ban, 2_000)
@@ -94,7 +97,7 @@ defmodule Penstock.BanTest do
       Ban.advance(ban, 250)
       assert Ban.record_failure(ban, :a) == {:banned, 100}
 
-      # A ban by `ban/4` is a last ban as well.
+      # `:forget_after` counts from the end of a ban by `ban/4` as well.
       Ban.ban(ban, :a, 500)
       Ban.advance(ban, 549)
       assert Ban.record_failure(ban, :a) == {:banned, 200}
@@ -119,7 +122,7 @@ defmodule Penstock.BanTest do
       assert Ban.info(ban).bans == 2
       assert Ban.check(ban, :c) == :ok
 
-      # `ban/4` gives the ban an end and keeps its level.
+      # `ban/4` gives the endless ban of `:a` an end, and keeps its level.
       assert Ban.ban(ban, :a, 5) == :ok
       assert Ban.check(ban, :a) == {:banned, 5}
       assert [%{level: 1}, %{level: 0}] = Enum.sort_by(Ban.list(ban), & &1.key)
@@ -308,7 +311,7 @@ defmodule Penstock.BanTest do
       assert_raise ArgumentError, fn -> Ban.start_link(name: :x, forgive: true) end
       name = unique_name()
 
-      # The keys need 320 GiB.
+      # At 160 bytes each, the keys need 320 GiB. A machine with that memory would start the ban.
       unless Penstock.Node.MemoryGuard.available?(160 * @most) do
         assert_raise ArgumentError, ~r/memory/, fn -> Ban.start_link(name: name, max_keys: @most) end
       end

@@ -1,5 +1,6 @@
 defmodule Penstock.DocumentsTest do
-  # Runs each block of README.md and the guides as it stands, each file in a VM of its own.
+  # Runs each block of README.md, bench/README.md and the guides as it stands. Each file runs in a
+  # VM of its own.
   use ExUnit.Case, async: true
 
   import ExUnit.CaptureIO
@@ -34,7 +35,8 @@ defmodule Penstock.DocumentsTest do
       File.write!(file, text)
       me = self()
 
-      # Elixir 1.15 and later log errors of the compiler.
+      # Elixir 1.15 and later write the reason of a compile error to stderr, not into the
+      # exception.
       logged =
         capture_io(:stderr, fn -> send(me, {:raised, assert_raise(RuntimeError, fn -> Documents.run(file) end)}) end)
 
@@ -44,7 +46,7 @@ defmodule Penstock.DocumentsTest do
     end
   end
 
-  test "a block that cannot be checked is an error with its line" do
+  test "a block that cannot be checked raises an error with its line" do
     for {text, line, reason} <- [
           {"```elixir skip\n1\n```", 1, "do not know how to check"},
           {"text\n\n```\n1\n```", 3, "do not know how to check"},

@@ -73,10 +73,10 @@ defmodule Penstock.DrainerTest do
     assert log =~ "was not drained within 20 ms: 1 permits are still held"
     assert Process.alive?(job)
     assert Drainer.child_spec(pools: [pool], shutdown: 20).shutdown > 20
-    # A drainer that starts again reopens its pools.
+    # The start of the next drainer reopens the pool.
     {:ok, _} = Drainer.start_link(pools: [pool])
     assert Pool.info(pool).status == :open
-    # This drainer ends after the test, and would report a permit that is still held.
+    # That drainer ends after the test. It would log the permit of the job, if still held.
     finish(job)
   end
 
@@ -92,7 +92,8 @@ defmodule Penstock.DrainerTest do
 
       log =
         capture_log(fn ->
-          # The pool is outside of the tree and stops first, or in the tree and stops last.
+          # A pool outside of the tree is stopped before it. A pool in the tree is the first
+          # child, so the tree stops it last.
           {tree, outside} =
             if order == :last do
               {:ok, tree} = Supervisor.start_link([{Pool, name: pool, limit: 10} | users], strategy: strategy)
@@ -114,13 +115,13 @@ defmodule Penstock.DrainerTest do
         end)
 
       assert log == ""
-      # A new pool has the name: the holders of the old pool are dead.
+      # The next pool of the name starts without permits of the old pool's holders.
       {:ok, _} = Pool.start_link(name: pool, limit: 10)
       assert counts(pool) == {0, 0, 0}
     end
   end
 
-  test "a tree that crashes and is started again has open pools, even before its old drainer has ended" do
+  test "the pools of a crashed tree are open after its restart, though its old drainer ends later than that" do
     [first, second] = pools = for _ <- 1..2, do: Pool.new(limit: 1)
     jobs = for pool <- pools, do: job(pool)
     start = fn -> Supervisor.start_link([{Drainer, pools: pools, shutdown: 3_000}], strategy: :one_for_one) end
@@ -131,7 +132,7 @@ defmodule Penstock.DrainerTest do
     {:ok, _} = start.()
     assert_receive {:DOWN, ^monitor, :process, ^drainer, :killed}
     assert {Pool.info(first).status, Pool.info(second).status} == {:open, :open}
-    # The new drainer ends after the test, and would report permits that are still held.
+    # The new drainer ends after the test. It would log the permits of the jobs, if still held.
     Enum.each(jobs, &finish/1)
   end
 

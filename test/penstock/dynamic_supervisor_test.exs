@@ -1,6 +1,6 @@
 defmodule Penstock.DynamicSupervisorTest do
-  # Calls the functions that `DynamicSupervisor` also has, on both supervisors where their answers
-  # can be compared.
+  # Calls the functions that Elixir's `DynamicSupervisor` also has. Where the answers can be
+  # compared, a test calls both supervisors: `ours` is Penstock's, `theirs` is Elixir's.
   use Penstock.PoolCase, async: true
   doctest Penstock.DynamicSupervisor
 
@@ -13,8 +13,8 @@ defmodule Penstock.DynamicSupervisorTest do
     def start_link(args), do: GenServer.start_link(__MODULE__, args)
     def start_link(extra, args), do: GenServer.start_link(__MODULE__, {extra, args})
 
-    # Takes the next step of its agent: a result that `init` returns, or a fun that starts
-    # nothing.
+    # Takes the next entry of the agent's list: a result for `init` to return, or a function that
+    # starts no process.
     def start_by(agent) do
       case Agent.get_and_update(agent, fn [next | rest] -> {next, rest} end) do
         {:init, result} -> GenServer.start_link(__MODULE__, {:return, result})
@@ -170,7 +170,8 @@ defmodule Penstock.DynamicSupervisorTest do
         supervisor = if sup == :ours, do: context.ours, else: context.theirs
         capture_log(fn -> eventually(fn -> over?(supervisor, pid, turn) end) end)
 
-        # `:ignore` removes the child; after any other result it is started again.
+        # After `:ignore` the supervisor removes the child. After any other result it starts the
+        # child again.
         active = if turn == {:init, :ignore}, do: 0, else: 1
         assert %{active: ^active} = DynamicSupervisor.count_children(supervisor)
         if sup == :ours, do: eventually(fn -> Pool.info(context.ours).in_use == active end)
@@ -183,7 +184,7 @@ defmodule Penstock.DynamicSupervisorTest do
     end
   end
 
-  # Whether the child is removed, or has been started again.
+  # Returns whether the supervisor has removed the child (after `:ignore`), or started it again.
   defp over?(supervisor, _old, {:init, :ignore}), do: DynamicSupervisor.count_children(supervisor).specs == 0
 
   defp over?(supervisor, old, _turn) do
@@ -271,7 +272,7 @@ defmodule Penstock.DynamicSupervisorTest do
     assert {:ok, _} = Task.await(waiting)
   end
 
-  test "$ancestors of a child are its partition, and the name", %{ours: ours} do
+  test "$ancestors of a child begin with its partition and the name of the supervisor", %{ours: ours} do
     {:ok, agent} = Bounded.start_child(ours, {Agent, fn -> Process.get(:"$ancestors") end})
     partition = :"#{ours}.Partition1"
     assert [^partition, ^ours | _] = Agent.get(agent, & &1)

@@ -1,7 +1,9 @@
 defmodule Penstock.HostileTermsTest do
-  # Terms that are large, deep, shared or unaligned, as each argument of each public function. Not
-  # async: the test measures how long an answer takes, and how long a neighbour process is
-  # stopped.
+  # Calls public functions with hostile terms as each of their arguments. The terms are large,
+  # deep, shared (with one part in many places) or unaligned (a binary that begins within a byte).
+  #
+  # Not async: the test measures how long an answer takes, and how long the call stops another
+  # process, its neighbour.
   #
   # | terms                                   | rule out                                      |
   # |-----------------------------------------|-----------------------------------------------|
@@ -16,11 +18,13 @@ defmodule Penstock.HostileTermsTest do
 
   @moduletag timeout: 300_000
 
+  # An answer must come sooner than @answer_ms, and stop a neighbour for less than @ping_ms.
   @ping_ms 5
   @answer_ms 20
-  # On a machine that is busy with something else, one round may be slow. A call that stalls is
-  # slow in all of them.
+  # The test fails only if all rounds are slow. A call that stalls is slow in each round; a
+  # machine that is busy with something else makes some of them slow.
   @tries 100
+  # The most bytes of an error message.
   @message_bytes 2_000
 
   defp shared(n), do: Enum.reduce(1..n, 0, fn _, a -> {a, a} end)
@@ -30,7 +34,7 @@ defmodule Penstock.HostileTermsTest do
   defp closing_over(term), do: fn -> term end
   defp closing_over(term, other), do: fn -> {term, other} end
 
-  # Begins within a byte: the VM reads it only by a copy.
+  # Returns a binary that begins within a byte. The VM must copy such a binary to read it.
   defp slice(bytes) do
     <<_::3, slice::binary>> = <<0::3, bytes(bytes)::binary>>
     slice
@@ -38,8 +42,8 @@ defmodule Penstock.HostileTermsTest do
 
   defp bytes(n), do: :binary.copy(<<0xF0>>, n)
 
-  # A persistent term. The garbage collector would copy any other large term, and stop a scheduler
-  # meanwhile.
+  # Returns the term as a persistent term. The garbage collector would copy any other large term,
+  # and stop a scheduler meanwhile.
   defp constant(term) do
     key = {__MODULE__, make_ref()}
     :persistent_term.put(key, term)
@@ -47,8 +51,9 @@ defmodule Penstock.HostileTermsTest do
     :persistent_term.get(key)
   end
 
-  # Shared terms are made where they are used: a copy, to another process or to a persistent term,
-  # loses the sharing and would never end.
+  # Shared terms are made in the process that uses them, and not by `constant/1`. A copy to
+  # another process, or to a persistent term, loses the sharing: with up to 2^100 parts it would
+  # never end.
   defp terms do
     wide = constant(Map.new(1..1_000_000, &{&1, &1}))
     list = constant(Enum.to_list(1..1_000_000))
@@ -88,7 +93,7 @@ defmodule Penstock.HostileTermsTest do
   defp wrapped(term),
     do: [term, {term}, {:user, term}, [term], [1, 2 | term], %{term: term}, {1, {2, [3, %{4 => term}]}}]
 
-  # Calls of each function that takes a term, with gates that are running.
+  # Returns calls of public functions, each with `term` as one argument. The gates are running.
   defp calls(limiter, ban, pool, term) do
     name = fn -> :"hostile#{System.unique_integer([:positive])}" end
     fun = fn -> :ok end
@@ -153,7 +158,8 @@ defmodule Penstock.HostileTermsTest do
     ]
   end
 
-  # Drops the result, which a failed test would print.
+  # Returns the time that the call takes, in µs. Drops the result, which a failed test would
+  # print.
   defp timed(call) do
     began = System.monotonic_time(:microsecond)
 
@@ -180,7 +186,7 @@ defmodule Penstock.HostileTermsTest do
 
   test "no hostile term delays an answer by 20 ms, or a neighbour by 5 ms", %{limiter: limiter, ban: ban, pool: pool} do
     for {kind, term} <- terms() do
-      # Collects the garbage of making the term, which is not to be measured.
+      # Collects the garbage that the making of the term has left, before the measurements begin.
       :erlang.garbage_collect()
       for {call, _} <- calls(limiter, ban, pool, 1), do: quick!(kind, call, limiter, ban, pool, term, @tries)
     end

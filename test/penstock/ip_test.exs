@@ -16,7 +16,7 @@ defmodule Penstock.IPTest do
   test "addresses have the same key if and only if they have the same prefix, for each prefix length" do
     for {size, most, option, length} <- [{4, 0xFF, :v4, 32}, {8, 0xFFFF, :v6, 128}], prefix <- 0..length do
       a = random(size, most)
-      # Each of these differs from `a` in one part.
+      # Each of the others differs from `a` in at most one part.
       [_ | others] = for at <- 0..(size - 1), do: put_elem(a, at, :rand.uniform(most + 1) - 1)
 
       for b <- [a, random(size, most) | others] do
@@ -53,7 +53,7 @@ defmodule Penstock.IPTest do
       assert IP.key(mapped, v4: prefix, v6: 3) == IP.key(v4, v4: prefix)
     end
 
-    # These addresses are not mapped ones.
+    # These addresses look similar, but are not IPv4-mapped.
     for other <- [{0, 0, 0, 0, 0, 0xFFFE, 1, 1}, {1, 0, 0, 0, 0, 0xFFFF, 1, 1}] do
       assert {:v6, _, 64} = IP.key(other)
     end

@@ -1,6 +1,6 @@
 defmodule Penstock.KillTest do
-  # Any process can die at any instant: at the end the counts are exactly the permits of the
-  # survivors. `script/stress` does the same with a thousand times as many kills.
+  # Kills processes at random instants. At the end the counts must be exactly the permits of the
+  # survivors. `script/stress` does the same with a million kills.
   #
   # | killed                                 | rules out                                        |
   # |----------------------------------------|--------------------------------------------------|
@@ -13,7 +13,7 @@ defmodule Penstock.KillTest do
   # | children, from their first instruction | a `:DOWN` that is seen before the permit is free |
   # | children and spawners at once          | a handoff that either death leaves half done     |
   # | the owner, over holders and waiters    | an adoption that loses or frees a permit         |
-  # | neighbours of survivors                | a survivor that loses permits, or gets others    |
+  # | neighbours of survivors                | a survivor that loses permits, or gains some     |
   # | a holder whose `:DOWN` a caller saw    | `:full` for that caller                          |
   use Penstock.PoolCase, async: true
 
@@ -33,6 +33,7 @@ defmodule Penstock.KillTest do
       end)
 
     # A killed process that runs on another scheduler goes on until that scheduler sees the kill.
+    # So the storm waits for each `:DOWN`.
     Enum.each(killed, &(&1 |> Process.monitor() |> await_down()))
     Map.values(workers)
   end
@@ -41,13 +42,14 @@ defmodule Penstock.KillTest do
   defp busy(n), do: busy(n - 1)
 
   defp kill_all(pids) do
-    # Kills all before it waits for one: the others would work on meanwhile.
+    # Kills all of them before it waits for the first, since the others would work on meanwhile.
     Enum.each(pids, &Process.exit(&1, :kill))
     Enum.each(pids, &kill/1)
   end
 
-  # A kill takes effect where a process is scheduled out: here after the first 1 to 100 reductions
-  # of `fun`.
+  # Calls `fun` again and again. A kill takes effect when a process is scheduled out, which is
+  # after 4,000 reductions. All but 1 to 100 of them are used up first, so that a kill hits early
+  # in `fun`.
   defp forever(fun) do
     :erlang.yield()
     :erlang.bump_reductions(4_000 - :rand.uniform(100))
@@ -63,7 +65,7 @@ defmodule Penstock.KillTest do
     end
   end
 
-  # No permit is held, no process waits, and all permits can be acquired.
+  # Asserts that no permit is held, no process waits, and all permits can be acquired.
   defp assert_whole(pool, limit) do
     eventually(fn -> counts(pool) == {0, 0, 0} end)
     assert Pool.try_acquire(pool, limit) == :ok
@@ -156,7 +158,7 @@ defmodule Penstock.KillTest do
             end
           end
 
-          # Releases a permit that another worker has transferred.
+          # Releases a permit that another worker may have transferred to this one.
           Pool.release(pool)
         end)
       end
@@ -177,8 +179,8 @@ defmodule Penstock.KillTest do
         end
 
         work = fn ->
-          # Children of low priority: many spawners are dead before their child's first
-          # instruction.
+          # The children have a low priority, so that many spawners die before the first
+          # instruction of their child.
           opts = [timeout: unquote(timeout), spawn_opt: [priority: :low]]
           forever(fn -> apply(Penstock, unquote(spawn), [pool, child, opts]) end)
         end
@@ -192,7 +194,7 @@ defmodule Penstock.KillTest do
     end
   end
 
-  test "permits of children killed from their first instruction on are free once their :DOWN is seen" do
+  test "the permits of a child that is killed in its first instructions are free once its :DOWN is seen" do
     for pool <- both(limit: 3) do
       :rand.seed(:exsss)
 
@@ -201,13 +203,13 @@ defmodule Penstock.KillTest do
         busy(:rand.uniform(300))
         Process.exit(pid, :kill)
         assert await_down(monitor) in [:normal, :killed]
-        # A process that saw the :DOWN finds the permits free.
+        # This process has seen the `:DOWN`, so it must find the permits free.
         assert Pool.try_acquire(pool, 3) == :ok
         assert Pool.release(pool, 3) == :ok
       end
 
       assert_whole(pool, 3)
-      # Each permit came back once.
+      # The pool has counted each permit as returned once.
       assert Pool.info(pool).released_by_exit == Enum.sum(for n <- 1..@kills, do: 1 + rem(n, 3))
     end
   end
@@ -251,7 +253,7 @@ defmodule Penstock.KillTest do
       eventually(fn -> (now = Pool.info(name).owner) != owner and Process.alive?(now) end)
     end
 
-    # A worker that had got another answer would have crashed.
+    # A worker that gets an answer other than `:ok` or `:timeout` crashes.
     assert Enum.all?(workers, &Process.alive?/1)
     kill_all(workers)
     eventually(fn -> counts(name) == {1, 1, 0} end)
@@ -259,7 +261,7 @@ defmodule Penstock.KillTest do
     assert_whole(name, 3)
   end
 
-  # A supervisor that restarts the owner as often as it is killed.
+  # Starts a pool under a supervisor that restarts the owner after each kill. Returns its name.
   defp start_owner_supervisor(opts) do
     name = unique_name()
     children = [{Pool, [name: name] ++ opts}]
@@ -280,14 +282,15 @@ defmodule Penstock.KillTest do
     end
   end
 
-  describe "a process that saw the :DOWN of a holder finds the permit" do
+  describe "a process that saw the :DOWN of a holder gets its permit" do
     setup do
       %{watcher: actor()}
     end
 
-    # Returns a holder and its monitor. Monitors fire in the order in which they were made: that
-    # of the test first, then `times` monitors of `watcher`, and the pool's last. Thousands of
-    # monitors fire in more than one time slice.
+    # Returns a holder, and the test's monitor of it. The monitors of a process fire in the order
+    # in which they were made: here that of the test, then `times` monitors of `watcher`, and last
+    # the pool's. So the test sees the `:DOWN` before the pool does. Thousands of monitors fire in
+    # more than one time slice of the scheduler.
     defp mortal(pool, watcher, times \\ 300) do
       test = self()
 
@@ -308,7 +311,8 @@ defmodule Penstock.KillTest do
       {pid, monitor}
     end
 
-    # Polls for the `:DOWN`. A sleep would give the pool's monitor the time to fire.
+    # Kills the holder, and polls for its `:DOWN`. A process that blocks in a receive is woken
+    # only later, when the pool's monitor could have fired.
     defp kill_and_see({pid, monitor}) do
       Process.exit(pid, :kill)
       see(monitor)
@@ -339,7 +343,7 @@ defmodule Penstock.KillTest do
       end
     end
 
-    test "by try_acquire, though thousands held permits before and live on", %{watcher: watcher} do
+    test "by try_acquire, though 5,000 living processes held permits before", %{watcher: watcher} do
       for pool <- both(limit: 5_000) do
         test = self()
 
@@ -371,7 +375,7 @@ defmodule Penstock.KillTest do
       for pool <- both(limit: 20), leave <- [:release, :die], _ <- 1..30 do
         mortal = mortal(pool, watcher, 5_000)
         [heir | _] = others = for _ <- 1..19, do: holder(pool)
-        # By these refusals the pool notes that it has many holders.
+        # At each refusal the pool looks at its holders, and notes that they are many.
         for _ <- 1..3, do: assert(Pool.try_acquire(pool) == {:error, :full})
 
         for pid <- Enum.take(others, -12) do
@@ -404,7 +408,7 @@ defmodule Penstock.KillTest do
       end
     end
 
-    test "by the EXIT of a link" do
+    test "by try_acquire, when it saw the :EXIT of a linked holder" do
       Process.flag(:trap_exit, true)
 
       for pool <- both(limit: 1), _ <- 1..500 do

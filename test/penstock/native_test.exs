@@ -45,7 +45,7 @@ defmodule Penstock.NativeTest do
         assert_raise ArgumentError, fn -> check.(max + 1) end
       end
 
-      # The external format of a binary has 6 bytes more.
+      # `key_bytes` bounds the key in the external term format, which adds 6 bytes to a binary.
       limiter = limiter()
       key = :binary.copy("k", key_bytes - 6)
       assert {:allow, _remaining} = RateLimiter.hit(limiter, key)
@@ -194,9 +194,9 @@ defmodule Penstock.NativeTest do
 
     for how <- [:not_at_all, :by_others, :by_oneself] do
       @tag skip: not File.exists?("/proc/self/status") && "needs /proc"
-      test "10,000 unnamed pools used #{how} and dropped serve the next 10,000" do
+      test "the memory of 10,000 dropped pools, used #{how}, serves the next 10,000" do
         grown = ChildVM.run(ChildJobs.Memory, :grown, [unquote(how), 10_000])
-        # In KiB: 10,000 more pools would take some 80 MiB.
+        # `grown` is in KiB. Without reuse, the second 10,000 pools would take some 80 MiB.
         assert is_integer(grown)
         assert grown < 8_000
       end
@@ -248,7 +248,7 @@ defmodule Penstock.NativeTest do
           eventually(fn -> Pool.info(pool).waiting == 1 end)
         end)
 
-        # Now only the waiter refers to the pool.
+        # Once the holder is dead, only the waiter refers to the pool.
         kill(holder)
         assert_receive {:waited, :ok}, 5_000
       end
@@ -276,7 +276,7 @@ defmodule Penstock.NativeTest do
     end)
 
     kill(maker)
-    # The holder's heap has the last references, which its collection drops.
+    # Only the holder's heap refers to the pools now. Its garbage collection drops them.
     assert tell(holder, fn -> :erlang.garbage_collect() && Pool.acquire(other) end) == :ok
     kill(holder)
     assert Pool.acquire(other, timeout: 5_000) == :ok

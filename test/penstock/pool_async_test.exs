@@ -1,5 +1,6 @@
 defmodule Penstock.PoolAsyncTest do
-  # Waits that end by a message, and waits that could never end.
+  # Waits of acquire_async/2, which end by a message. Waits that could never end, which the pool
+  # refuses with `:deadlock`.
   #
   # | scenario                                   | rules out                             |
   # |--------------------------------------------|---------------------------------------|
@@ -122,7 +123,8 @@ defmodule Penstock.PoolAsyncTest do
       for pool <- both(limit: 3, max_waiting: 10_000) do
         holder = holder(pool, 3)
         asker = actor()
-        # The waits of the asker have others' waits between them; the last one is of acquire/2.
+        # After each 100 waits of the asker comes one wait of the test. The last wait of the asker
+        # is that of acquire/2.
         others =
           for n <- 1..300 do
             tell(asker, fn -> Pool.acquire_async(pool, timeout: if(rem(n, 2) == 0, do: 50_000, else: :infinity)) end)
@@ -254,7 +256,8 @@ defmodule Penstock.PoolAsyncTest do
       pool = start_pool(limit: 1)
       parent = self()
 
-      # Takes and gives back without a pause, so that grants meet cancels at every instant.
+      # A second process acquires and releases the only permit without a pause, so that grants and
+      # cancels meet at any instant.
       busy = spawn_link(fn -> take_and_give(pool, parent) end)
       for _ <- 1..5_000, do: assert(Pool.cancel(pool, ask!(pool)) == :ok)
       send(busy, :stop)
@@ -307,7 +310,7 @@ defmodule Penstock.PoolAsyncTest do
         error = assert_raise RejectedError, ~r/holds permits/, fn -> Penstock.run!(pool, never, opts) end
         assert {error.reason, error.plug_status} == {:deadlock, 503}
 
-        # Two permits are held by another process, which may release them.
+        # Another process holds the other two permits and can release them, so the caller waits.
         assert Pool.acquire(pool, permits: 2, timeout: 1) == {:error, :timeout}
         # A caller that does not wait, or asks for more than the limit, gets `:full`.
         assert Pool.acquire(pool, permits: 3, timeout: 0) == {:error, :full}

@@ -1,6 +1,7 @@
 defmodule Penstock.PoolBadInputTest do
-  # Each argument of each wrong kind: an ArgumentError names it and shows the value, nothing is
-  # taken, and the mailbox stays empty. Options are in pool_bad_options_test.exs.
+  # Calls functions with a wrong value of each kind as each argument. An ArgumentError must name
+  # the argument and show the value; no permit is taken, and the mailbox stays empty. Wrong
+  # options are in pool_bad_options_test.exs.
   use Penstock.PoolCase, async: true
   import Penstock.BadInput
 
@@ -81,7 +82,7 @@ defmodule Penstock.PoolBadInputTest do
     not_pid = expected("pid", "a process of this node")
     refuses(pools, Pool, :transfer, [:the_pool, self()], 1, bad, not_pid)
     refuses(pools, Pool, :transfer, [:the_pool, self(), 2], 1, bad, not_pid)
-    # The pid is checked before the permits that are held.
+    # The pid is checked before the number of permits that the caller holds.
     refuses(pools, Pool, :transfer, [:the_pool, self(), 9], 1, bad, not_pid)
   end
 

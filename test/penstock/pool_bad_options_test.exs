@@ -1,6 +1,7 @@
 defmodule Penstock.PoolBadOptionsTest do
-  # Each option of each wrong kind: an ArgumentError names it and shows the value, nothing is
-  # taken, and the mailbox stays empty. Arguments are in pool_bad_input_test.exs.
+  # Calls functions with a wrong value of each kind as each option. An ArgumentError must name the
+  # option and show the value; no permit is taken, and the mailbox stays empty. Wrong arguments
+  # are in pool_bad_input_test.exs.
   use Penstock.PoolCase, async: true
   import Penstock.BadInput
 
@@ -53,7 +54,7 @@ defmodule Penstock.PoolBadOptionsTest do
   end
 
   test "a :spawn_opt that only the VM finds wrong raises" do
-    # A heap that is larger at its start than it may become.
+    # This heap is larger at its start than its largest permitted size.
     spawn_opt = [min_heap_size: 100_000, max_heap_size: 1_000]
 
     for pool <- both(limit: 1), function <- [:spawn, :spawn_link, :spawn_monitor], timeout <- [0, 5] do
@@ -119,7 +120,7 @@ defmodule Penstock.PoolBadOptionsTest do
     refuses(pools, Pool, :new, [[]], 0, for([option] <- bad, do: [option, limit: 1]), waiting)
     refuses(pools, Pool, :update, [:the_pool, []], 1, bad, waiting)
     refuses(pools, Pool, :start_link, [[]], 0, named.(bad), waiting)
-    # An update with one wrong option changes nothing.
+    # An update with a wrong option and a right one changes nothing.
     refuses(pools, Pool, :update, [:the_pool, []], 1, for([option] <- bad, do: [option, limit: 1]), waiting)
 
     overdraft = of(not_limit(":max_overdraft"))

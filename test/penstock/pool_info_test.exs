@@ -199,10 +199,11 @@ defmodule Penstock.PoolInfoTest do
       end
     end
 
-    test "is ordered by age, oldest first, to about 10 ms" do
+    test "is ordered by age, oldest first, exact to about 10 ms" do
       for pool <- both(limit: 3) do
         on_time(fn ->
-          # Ages are tested, so time must pass between the holders.
+          # The holders begin 40 ms apart: their ages must differ by more than the 10 ms to
+          # which the pool's clock is exact.
           pids =
             for _ <- 1..3 do
               pid = holder(pool)
@@ -241,7 +242,7 @@ defmodule Penstock.PoolInfoTest do
       end
     end
 
-    test "counts the age from when the process last began to hold" do
+    test "counts the age from when the process last began to hold permits" do
       for pool <- both(limit: 3) do
         on_time(fn ->
           pid = holder(pool)
@@ -292,7 +293,7 @@ defmodule Penstock.PoolInfoTest do
       pids
     end
 
-    # Repeats a failed measurement: on a busy machine the pool's clock may be late.
+    # Calls `fun` again if its assertions fail: on a busy machine the pool's clock may be late.
     defp on_time(fun, tries \\ 10) do
       fun.()
     rescue

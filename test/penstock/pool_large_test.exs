@@ -26,7 +26,8 @@ defmodule Penstock.PoolLargeTest do
     test "returns the 1,000 oldest of 7,500 holders" do
       pool = start_pool(limit: :infinity)
       old = MapSet.new(crowd(pool, 1_500))
-      # The clock of ages is exact to 10 ms.
+      # The ages of holders are exact to 10 ms, so after 50 ms each old one is older than the
+      # young.
       receive after: (50 -> :ok)
       young = MapSet.new(crowd(pool, 6_000))
       shown = Pool.holders(pool)
@@ -38,10 +39,11 @@ defmodule Penstock.PoolLargeTest do
 
     @few 2_000
     @many 100_000
-    # The many do not fit in the processor's caches, so each takes up to five times as long. A
-    # walk that looks at all holders for each of them takes 50 times as long for each.
+    # A walk over @many holders must take less than @slower times as long for each as over @few.
+    # The processor's caches do not hold them all, which makes each take up to five times as long.
+    # A walk that looked at all holders for each of them would make each take 50 times as long.
     @slower 16
-    # One walk finds the oldest, and sorting them takes less than a second one.
+    # One walk finds the oldest holders, and their sorting takes less time than a second walk.
     @walks 3
     @rounds 100
 
@@ -51,13 +53,14 @@ defmodule Penstock.PoolLargeTest do
       crowd(pool, @few)
       walk_of_few = fastest(fn -> Pool.info(pool) end)
       crowd(pool, @many - @few)
-      # `info/1` is such a walk.
+      # `info/1` walks over all holders once.
       walk = fastest(fn -> Pool.info(pool) end)
       assert walk < @slower * div(@many, @few) * walk_of_few
       compare(fn -> Pool.info(pool) end, fn -> assert length(Pool.holders(pool)) == 1_000 end, @rounds)
     end
 
-    # On a busy machine some rounds pass before both have run undisturbed once.
+    # Measures both until the fastest time of `holders` is below @walks times the fastest walk. On
+    # a busy machine some rounds pass before each of them has run undisturbed once.
     defp compare(walk, holders, rounds, fastest_walk \\ :infinity, fastest \\ :infinity) do
       fastest_walk = min(fastest_walk, time(walk))
       fastest = min(fastest, time(holders))

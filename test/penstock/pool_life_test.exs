@@ -21,7 +21,7 @@ defmodule Penstock.PoolLifeTest do
     {name, owner}
   end
 
-  # Kills each process that the traced process spawns.
+  # Runs in the tracer of a process, and kills each process that the traced one spawns.
   defp kill_newborns do
     receive do
       {:trace, _, :spawn, pid, _} -> Process.exit(pid, :kill)
@@ -144,7 +144,7 @@ defmodule Penstock.PoolLifeTest do
       Process.flag(:trap_exit, true)
       tracer = spawn_link(&kill_newborns/0)
       :erlang.trace(self(), true, [:procs, {:tracer, tracer}])
-      # A kill that comes after the start is repeated with another start.
+      # If the tracer kills an owner only after its start, `await_killed/2` starts another one.
       assert await_killed(unique_name(), 10_000) == {:error, :killed}
     end
 
@@ -175,7 +175,7 @@ defmodule Penstock.PoolLifeTest do
       {^name, owner} = start_alone(name: name, limit: 4, max_waiting: 7)
       assert %{limit: 4, max_waiting: 7} = Pool.info(name)
 
-      # The options of the last start count, not those of the first.
+      # An option has changed if it differs from that of the last start, not of the first.
       kill(owner)
       {^name, owner} = start_alone(name: name, limit: 5, max_waiting: 7)
       assert %{limit: 5, max_waiting: 7} = Pool.info(name)
@@ -185,7 +185,7 @@ defmodule Penstock.PoolLifeTest do
       assert Pool.info(name).limit == 5
     end
 
-    test "then an adoption with a larger limit wakes waiters, with a smaller one refuses and leaves an overdraft" do
+    test "and an adoption with a larger limit wake waiters; a smaller limit refuses some, and leaves an overdraft" do
       {name, owner} = start_alone(limit: 4)
       holder = holder(name, 4)
       {_, ref} = park(name, permits: 2)
@@ -233,7 +233,8 @@ defmodule Penstock.PoolLifeTest do
       send(owner, :anything)
       send(owner, {make_ref(), :granted})
 
-      # Sent by another process: the owner obeys the exit of its parent, the test.
+      # Another process sends these exits, because the owner obeys an exit of its parent, the
+      # test.
       tell(actor(), fn ->
         Process.exit(owner, :shutdown)
         Process.exit(owner, :boom)

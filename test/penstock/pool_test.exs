@@ -54,7 +54,8 @@ defmodule Penstock.PoolTest do
 
       Process.flag(:trap_exit, true)
       assert {:error, {:already_started, ^owner}} = Pool.start_link(name: name, limit: 2)
-      # Another refused start takes as long as an EXIT of the first one would take to arrive.
+      # An `:EXIT` of the refused start above would have arrived before this start is refused,
+      # too.
       assert tell(actor(), fn -> Pool.start_link(name: name, limit: 2) end) == {:error, {:already_started, owner}}
       assert mailbox() == []
     end

@@ -317,7 +317,8 @@ defmodule Penstock.PoolWaitTest do
         holder = fn ->
           for _ <- 1..300 do
             answer = Pool.acquire(pool, permits: 2, timeout: :infinity)
-            # About as long as the timeout of the waiters.
+            # Holds the permits for 0.7 to 1.3 ms, about the 1 ms of the waiters' timeout, so that
+            # grants and timeouts meet.
             busy_for(700 + :rand.uniform(600))
             if answer == :ok, do: :ok = Pool.release(pool, 2)
           end
@@ -365,13 +366,15 @@ defmodule Penstock.PoolWaitTest do
         later - before
       end
 
-      # Loads the code that `wait` runs: a call of the code server would scan the mailbox.
+      # Another actor calls `wait` first, which loads all code. A load is a call of the code
+      # server, and the receive of its answer would scan the mailbox.
       tell(actor(), wait)
 
       reductions =
         tell(pid, fn ->
           for n <- 1..100_000, do: send(self(), {:noise, n})
-          # A collection of this number of messages takes as long as a scan of them.
+          # Collects the garbage before `wait`. A collection of these messages during `wait` would
+          # take as many reductions as a scan of them.
           :erlang.garbage_collect()
           wait.()
         end)

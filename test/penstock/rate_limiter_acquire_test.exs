@@ -25,12 +25,13 @@ defmodule Penstock.RateLimiterAcquireTest do
 
       for n <- 1..20 do
         spawn_link(fn -> send(parent, {n, RateLimiter.acquire(limiter), System.monotonic_time(:microsecond)}) end)
-        # The turn is reserved before the next caller asks.
+        # Waits until this turn is reserved, so that the callers ask in order.
         eventually(fn -> RateLimiter.info(limiter).allowed == n end)
       end
 
       left = for n <- 1..20, do: receive(do: ({^n, :ok, at} -> {n, at - began}))
-      # No caller goes before its turn. How late it goes depends on the machine.
+      # The turns are 10 ms apart. No caller goes before its turn, with 1 ms of tolerance. How
+      # late it goes depends on the machine.
       for {n, after_us} <- left, do: assert(after_us >= (n - 1) * 10_000 - 1_000)
     end
 
@@ -55,7 +56,7 @@ defmodule Penstock.RateLimiterAcquireTest do
   describe "acquire/3 of a limiter with a burst of one" do
     test "sleeps until the last ms before its turn" do
       limiter = start(limit: 1_000, per: 1_000, burst: 1)
-      # Reserves the 50 turns before that of this caller.
+      # Another process reserves 50 turns, 1 ms apart. The turn of this caller comes after them.
       pid =
         spawn(fn -> for _ <- 1..50, do: Penstock.Native.rate_reserve(limiter, :global, 1, :infinity, :not_measured) end)
 
@@ -76,7 +77,7 @@ defmodule Penstock.RateLimiterAcquireTest do
       limiter = start(limit: 20, per: 1_000, burst: 1, max_keys: 1)
       began = System.monotonic_time(:millisecond)
       for n <- 1..3, do: assert(RateLimiter.acquire(limiter, n, timeout: 60_000) == :ok)
-      # Two of them waited for 50 ms each.
+      # The second and the third key waited for 50 ms each.
       assert System.monotonic_time(:millisecond) - began >= 100
       assert %{allowed: 3, denied: 0} = RateLimiter.info(limiter)
     end

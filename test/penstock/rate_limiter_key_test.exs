@@ -190,7 +190,8 @@ defmodule Penstock.RateLimiterKeyTest do
       for key <- keys, do: assert({key, RateLimiter.hit(limiter, key)} == {key, {:deny, 1_000}})
     end
 
-    # The VM reads a slice that begins within a byte by a copy, which would stop the scheduler.
+    # The VM must copy a slice that begins within a byte to read it. A copy of 10 MB would stop
+    # the scheduler, so the native side refuses to hash a key that was not measured.
     test "with an unaligned slice in it is measured before it is hashed" do
       limiter = manual(limit: 1, per: 1_000)
       <<_::1, slice::binary-size(10_000_000), _::7>> = :binary.copy("x", 10_000_001)
@@ -216,12 +217,12 @@ defmodule Penstock.RateLimiterKeyTest do
   end
 
   describe "places" do
-    test "of limited keys are never reused before the limit is over, and then are" do
+    test "of keys at their limit are reused only when these keys may be hit again" do
       limiter = manual(limit: 1, per: 1_000, max_keys: 1_000)
       for n <- 1..100, do: assert(RateLimiter.hit(limiter, {:offender, n}) == {:allow, 0})
       flood = for n <- 1..20_000, do: RateLimiter.hit(limiter, {:flood, n})
       assert Enum.uniq(Enum.map(flood, &elem(&1, 0))) == [:allow, :deny]
-      # A denial says when a place may be free.
+      # The denial of a new key says after how many ms a place may be free.
       assert Enum.all?(flood, &(&1 in [{:allow, 0}, {:deny, 1_000}]))
       for n <- 1..100, do: assert(RateLimiter.hit(limiter, {:offender, n}) == {:deny, 1_000})
       %{keys: keys, memory: 31_760} = RateLimiter.info(limiter)
@@ -240,7 +241,7 @@ defmodule Penstock.RateLimiterKeyTest do
       assert RateLimiter.acquire(limiter, 3, timeout: 300) == {:error, {:rate_limited, 400}}
       assert RateLimiter.hit_all([{limiter, 1, 1}, {limiter, 3, 1}]) == {:deny, limiter, 400}
       assert RateLimiter.hit(limiter, 1) == {:allow, 0}
-      # The key `:global` has a place of its own.
+      # The key `:global` takes none of the `:max_keys` places.
       assert RateLimiter.hit(limiter) == {:allow, 1}
       RateLimiter.advance(limiter, 499)
       assert RateLimiter.hit(limiter, 3) == {:deny, 1}

@@ -1,5 +1,5 @@
 defmodule Penstock.RateLimiterLifeTest do
-  # Start, adoption after a crash, and the end of a limiter.
+  # The start of a limiter, its adoption after a crash of the owner, and its end.
   use Penstock.PoolCase, async: true
   import Penstock.Limiters
 
@@ -38,7 +38,8 @@ defmodule Penstock.RateLimiterLifeTest do
       assert RateLimiter.hit(name) == {:allow, 0}
       assert RateLimiter.info(name).memory == 112
       crash.()
-      # Too many keys for the memory of the machine raise, although a smaller table exists.
+      # More keys than the machine has memory for raise, although the name still has a small
+      # table.
       too_many = Keyword.merge(options, max_keys: 2_147_483_647)
       assert_raise ArgumentError, ~r/:max_keys/, fn -> RateLimiter.start_link(too_many) end
       {:ok, owner} = RateLimiter.start_link(Keyword.merge(options, max_keys: 7, clock: :monotonic))
@@ -97,7 +98,8 @@ defmodule Penstock.RateLimiterLifeTest do
     end
 
     test "ends if no owner adopts it in time" do
-      # The janitor treats all kinds of gates alike; janitor_test.exs shows when it gives up.
+      # Sends the janitor the message with which it ends its wait of 60 s for a new owner. In
+      # janitor_test.exs the janitor sends it to itself, for pools; it treats all gates alike.
       name = unique_name()
       {:ok, owner} = RateLimiter.start_link(name: name, limit: 1, per: 1_000)
       Process.unlink(owner)

@@ -7,12 +7,13 @@ defmodule Penstock.RateLimiterPaceTest do
   # Turns per second.
   @rate 5_000
 
-  # A timer is late by up to five turns. A busy machine stops a caller for some ms now and then,
-  # so the gap that counts is the median.
+  # The median gap between two turns may exceed their interval by 5 %. A timer is late by up to
+  # five turns, which is 1 ms. A busy machine stops a caller for some ms now and then. Neither
+  # changes the median much.
   @tolerance 1.05
   # A caller that gets two turns at once, and then none for long, has a small median gap, too. So
-  # stretches of several turns are compared as well: the fastest quarter, which the machine has
-  # not interrupted.
+  # the test also compares stretches of this number of turns, by their lower quartile, because the
+  # machine has not interrupted the fastest quarter.
   @stretch 5
 
   test "waiting callers reach the rate, and never exceed it" do

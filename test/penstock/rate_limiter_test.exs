@@ -70,7 +70,8 @@ defmodule Penstock.RateLimiterTest do
     defp denied({:deny, _} = denied), do: denied
     defp denied({:allow, _}), do: nil
 
-    # The burst lasts longer than a busy machine stops a process, so no hit is lost to a pause.
+    # A burst of 500 is the hits of 500 ms. A busy machine stops a process for less than that, so
+    # no hit that the rate allows is lost while all processes are stopped.
     test "allows exactly the burst and the rate to four hammering processes" do
       limiter = start(limit: 1_000, per: 1_000, burst: 500)
       began = now_us()
@@ -168,7 +169,8 @@ defmodule Penstock.RateLimiterTest do
         |> Task.await_many()
         |> Enum.sum()
 
-      # A charge that was taken back may have denied a hit that is allowed now.
+      # `hit_all/1` takes its first charge back if the second limiter denies. Before that, the
+      # charge may have denied a concurrent call. So some of the 300 are allowed only now.
       more = Enum.count(1..500, fn _ -> RateLimiter.hit_all([{a, :k, 1}, {b, :k, 1}]) == :allow end)
       assert allowed + more == 300
       assert RateLimiter.peek(a, :k) == {:allow, 199}
@@ -192,7 +194,7 @@ defmodule Penstock.RateLimiterTest do
       for key <- [:global, "key", {:user, "id"}], do: assert(hits(limiter, key, 2) == [{:allow, 0}, {:deny, 100}])
     end
 
-    test "is kept over a crash of the owner, and cut to a new burst, as each debt" do
+    test "is kept over a crash of the owner, and cut to a new burst, as any debt is" do
       name = unique_name()
       opts = [name: name, limit: 10, per: 1_000, burst: 5, clock: :manual]
       {:ok, owner} = RateLimiter.start_link(opts)

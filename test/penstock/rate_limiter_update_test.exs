@@ -1,5 +1,5 @@
 defmodule Penstock.RateLimiterUpdateTest do
-  # A change of the rate, which takes several native calls, with other calls between them.
+  # A change of the rate. It takes several native calls, and other calls come between them.
   #
   # | scenario                            | rules out                                        |
   # |-------------------------------------|--------------------------------------------------|
@@ -26,7 +26,7 @@ defmodule Penstock.RateLimiterUpdateTest do
       RateLimiter.advance(limiter, 200)
       :ok = RateLimiter.update(limiter, limit: 10)
       :ok = RateLimiter.update(limiter, per: 2_000, burst: 2)
-      # The first update has cut the debt of 400 ms to 300 ms: 3 hits at 10 per second.
+      # The update to `limit: 10` has cut the debt of 400 ms to 300 ms: 3 hits at 10 per second.
       for key <- [:global, 2, 9_999], do: assert(RateLimiter.hit(limiter, key) == {:deny, 100})
       RateLimiter.advance(limiter, 300)
       for key <- [:global, 3], do: assert(RateLimiter.hit(limiter, key, 2) == {:allow, 0})
@@ -51,8 +51,8 @@ defmodule Penstock.RateLimiterUpdateTest do
     @updates 400
 
     test "by four processes at once starves no updater and no hit" do
-      # An update of two million places takes some 500 native calls, with other updates between
-      # them.
+      # A table for a million keys has two million places. An update walks over them in some 500
+      # native calls, between which other updates come.
       limiter = start(limit: 1_000, per: 1_000, burst: 1_000, max_keys: 1_000_000)
       stop = :atomics.new(1, [])
       made = :counters.new(@updaters, [])
@@ -91,8 +91,8 @@ defmodule Penstock.RateLimiterUpdateTest do
       if :atomics.get(stop, 1) == 0, do: hit_until(stop, limiter, count + 1), else: count
     end
 
-    # The values of the half-made update are in force, and the next update is checked against
-    # them.
+    # The test makes only the first native call of an update, as an updater does that is killed
+    # halfway. Its values are in force, and the next update is checked together with them.
     test "that is killed halfway does not block the next one" do
       limiter = start(limit: 10, per: 1_000, burst: 10, max_keys: 100_000)
       RateLimiter.update(limiter, burst: 5)

@@ -7,7 +7,7 @@ defmodule Penstock.SpawnTest do
   # | six ways to end, a heap too large     | a permit that stays                               |
   # | a full, draining or closed pool       | a call of the function; a wait without `:timeout` |
   # | permits of the caller and the process | a release or transfer of bound permits            |
-  # | links and monitors                    | a tie that `spawn` and the like do not make       |
+  # | links and monitors                    | a link or monitor that was not asked for          |
   # | concurrent and recursive spawners     | more processes than the limit                     |
   # | a VM without room for a process       | a permit that stays after `SystemLimitError`      |
   # | a second offer before the handoff     | a permit that is lost                             |
@@ -19,7 +19,8 @@ defmodule Penstock.SpawnTest do
 
   @functions [:spawn, :spawn_link, :spawn_monitor]
 
-  # Returns `{pid, monitor}` for each of the three functions.
+  # Calls one of the three functions. Returns `{:ok, {pid, monitor}}` for each of them, or its
+  # refusal.
   defp start(function, pool, fun, opts \\ []) do
     case apply(Penstock, function, [pool, fun, opts]) do
       {:ok, {pid, monitor}} -> {:ok, {pid, monitor}}
@@ -54,7 +55,7 @@ defmodule Penstock.SpawnTest do
         end
       end
 
-      # The VM reports the processes that raise and throw.
+      # The VM logs a crash report for each process that raises or throws.
       @tag :capture_log
       test "returns the permit however the process ends" do
         Process.flag(:trap_exit, true)
@@ -217,7 +218,7 @@ defmodule Penstock.SpawnTest do
           assert await_down(monitor) == :killed
           assert Pool.try_acquire(pool, 2) == :ok
 
-          # A fun with a large term: the first collection kills the process.
+          # This function carries a large term, so the first garbage collection kills its process.
           Pool.release(pool, 2)
           big = Enum.to_list(1..100_000)
           assert {:ok, {_, monitor}} = start(@function, pool, fn -> grow(big) end, spawn_opt: spawn_opt, permits: 2)
@@ -228,8 +229,8 @@ defmodule Penstock.SpawnTest do
     end
   end
 
-  # Grows the heap in small pieces, without end. Once the VM has decided to kill the process, it
-  # no longer collects it, and each large piece would make it copy the whole heap.
+  # Grows the heap in small pieces, without end. When the VM has decided to kill a process, it no
+  # longer collects garbage. Then it would copy the whole heap for each large piece.
   defp grow(list), do: grow([length(Enum.take(list, 1)) | list])
 
   describe "link and monitor:" do

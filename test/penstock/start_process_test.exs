@@ -34,7 +34,7 @@ defmodule Penstock.StartProcessTest do
           {Statem, :start_link, []},
           {Supervisor, :start_link, [[], [strategy: :one_for_one]]},
           {Task, :start_link, [fn -> receive(do: (:never -> :ok)) end]},
-          # A start function may return a third element.
+          # A start function can return a third element.
           fn -> with {:ok, pid} <- Agent.start(fn -> 1 end), do: {:ok, pid, :more} end
         ] do
       started = Penstock.start_process(pool, start, permits: 2)
@@ -70,7 +70,7 @@ defmodule Penstock.StartProcessTest do
       assert catch_exit(Penstock.start_process(pool, fn -> exit(:oops) end)) == :oops
       assert counts(pool) == {0, 0, 0}
 
-      # A process that is dead when its start function returns.
+      # This process is dead when its start function returns.
       dead = spawn(fn -> :ok end)
       kill(dead)
       assert Penstock.start_process(pool, fn -> {:ok, dead} end) == {:ok, dead}

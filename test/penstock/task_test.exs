@@ -110,7 +110,7 @@ defmodule Penstock.TaskTest do
       refute_received _
     end
 
-    test "a task that fails takes its caller with it, as a task does" do
+    test "a task that fails takes its caller with it, as a task of Elixir does" do
       pool = Pool.new(limit: 1)
 
       for {fun, expected} <- [

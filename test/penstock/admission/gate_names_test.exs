@@ -25,7 +25,8 @@ defmodule Penstock.Admission.GateNamesTest do
     tap(name("Guests"), &start_supervised!({Ban, name: &1, failures: 5, within: 60_000, ban_for: 60_000}, id: &1))
   end
 
-  # The functions that take any gate; those that take one kind of gate follow.
+  # Returns calls of the functions that take any gate. The functions below return calls of those
+  # that take one kind of gate.
   defp of_any do
     fun = fn -> flunk("called") end
     with_key = [key: 1]
@@ -123,7 +124,7 @@ defmodule Penstock.Admission.GateNamesTest do
           {of_bans(), "ban", ban()}
         ] do
       missing = sibling(meant, "#{List.last(Module.split(meant))}s")
-      # A gate of another kind has a nearer name.
+      # A gate of another kind has a name that is nearer to the missing one.
       nearer = sibling(meant, "#{List.last(Module.split(meant))}ss")
 
       other =

@@ -27,8 +27,8 @@ defmodule Penstock.Admission.KeyedTest do
 
   defp never, do: receive(do: (:never -> :ok))
 
-  # Each function that starts work behind a gate. `outcome/1` makes `:ok` or the refusal of its
-  # result.
+  # Returns calls of the functions that start work behind a gate. `outcome/1` turns each result
+  # into `:ok`, or the reason of the refusal.
   defp ways do
     [
       run: &Penstock.run(&1, fn -> :done end, &2),
@@ -186,7 +186,7 @@ defmodule Penstock.Admission.KeyedTest do
       Supervisor.stop(supervisor)
     end
 
-    test "of Penstock's, start_child asks with its own :key" do
+    test "of Penstock, start_child asks with its own :key" do
       limiter = limiter(limit: 1)
 
       for {module, start} <- [
@@ -208,8 +208,9 @@ defmodule Penstock.Admission.KeyedTest do
       assert %{allowed: 4, denied: 2} = RateLimiter.info(limiter)
     end
 
-    test "of Penstock's, a child holds and returns one permit, for any :permits" do
-      # All limiters and bans of the VM share one pool, so only this child's permit is looked at.
+    test "of Penstock, a child holds and returns one permit, for any :permits" do
+      # The work behind all limiters and bans of the VM holds permits of one pool. Other tests use
+      # it as well, so this one looks for the permit of its own child.
       limiter = limiter(limit: 10)
       name = unique_name()
       start_supervised!({Penstock.DynamicSupervisor, name: name, gate: limiter})
@@ -239,14 +240,14 @@ defmodule Penstock.Admission.KeyedTest do
       end
     end
 
-    test "of Penstock's, a gate that is not running raises at the start" do
+    test "of Penstock, a gate that is not running raises at the start" do
       message = Penstock.PoolCase.not_running("gate", MyApp.Nobody)
       assert_raise ArgumentError, message, fn -> Penstock.DynamicSupervisor.start_link(name: :x, gate: MyApp.Nobody) end
     end
   end
 
   describe "a stream" do
-    # A limiter on the real clock, for streams that wait.
+    # Starts a limiter on the real clock, for streams that wait. Returns its name.
     defp paced(opts), do: limiter([clock: :monotonic] ++ opts)
 
     test "waits for its turn, at the limiter's pace" do
@@ -257,7 +258,8 @@ defmodule Penstock.Admission.KeyedTest do
         limiter |> Penstock.Task.async_stream(1..12, &(&1 * 2), max_concurrency: 4, key: "stream") |> Enum.to_list()
 
       assert results == for(n <- 1..12, do: {:ok, n * 2})
-      # Ten elements beyond the burst wait for 10 ms each.
+      # The ten elements beyond the burst of two wait for 10 ms each. The clock rounds by up to 1
+      # ms.
       assert System.monotonic_time(:millisecond) - began >= 99
       assert RateLimiter.info(limiter).allowed == 12
     end
@@ -273,7 +275,7 @@ defmodule Penstock.Admission.KeyedTest do
           |> Enum.each(&send(me, &1))
         end)
 
-      # The third element has its turn in five minutes.
+      # The first two elements use up the burst. The third gets its turn only after five minutes.
       assert_receive {:ok, 1}
       assert_receive {:ok, 2}
       eventually(fn -> RateLimiter.info(limiter).allowed == 3 end)
@@ -291,7 +293,8 @@ defmodule Penstock.Admission.KeyedTest do
         )
       end
 
-      # A stream that asked only when a turn is free would find none.
+      # The other two callers reserve each turn before it is free. A stream that waited for a free
+      # turn without a reservation would get none.
       eventually(fn -> RateLimiter.info(limiter).allowed > 10 end)
       assert limiter |> Penstock.Task.async_stream(1..10, & &1) |> Enum.to_list() == for(n <- 1..10, do: {:ok, n})
     end
@@ -305,7 +308,7 @@ defmodule Penstock.Admission.KeyedTest do
         never()
       end
 
-      # The third element is pulled when the tasks of the others run.
+      # The third element comes only when the first two tasks run, so that the refusal finds both.
       elements =
         Stream.map(1..3, fn n ->
           if n == 3, do: for(_ <- 1..2, do: receive(do: ({:runs, pid} -> send(me, {:ran, pid}))))
@@ -337,6 +340,8 @@ defmodule Penstock.Admission.KeyedTest do
     end
 
     test "can wait for longer than one receive, and raises at once for a key that is too large" do
+      # The second turn comes after 12,000,000,000 ms. One receive waits for 4,294,967,295 ms at
+      # most.
       limiter = paced(limit: 1, per: 4_000_000_000, burst: 3)
 
       consumer =
@@ -379,7 +384,7 @@ defmodule Penstock.Admission.KeyedTest do
       {:suspended, {:ok, 2}, next} = next.({:cont, nil})
       assert {:halted, :enough} = next.({:halt, :enough})
       assert mailbox() == []
-      # The third element may have had a turn, which is wasted.
+      # The stream may have reserved a turn for the third element. The halt wastes that turn.
       assert RateLimiter.info(limiter).allowed in 2..3
       assert limiter |> Penstock.Task.async_stream(1..4, & &1) |> Enum.take(2) == [ok: 1, ok: 2]
     end

@@ -1,12 +1,12 @@
 defmodule Penstock.Admission.RequestTest do
-  # Request reads options in one pass, and unusual ones in a second pass: both must agree with
-  # plain code.
+  # `Penstock.Admission.Request` reads options in one pass, and unusual ones in a second pass.
+  # Both passes must give the same answer as plain code, which is `plainly/3` here.
   use ExUnit.Case, async: true
 
   alias Penstock.Admission.Request
   alias Penstock.Options
 
-  # Reads one option after the other.
+  # Reads the options one after the other, in the plainest way.
   defp plainly(opts, timeout, known) do
     opts = Options.known!(opts, known)
 

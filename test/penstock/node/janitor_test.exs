@@ -1,5 +1,5 @@
 defmodule Penstock.Node.JanitorTest do
-  # The janitor serves all pools of the VM, and is suspended and killed here.
+  # The tests suspend and kill the janitor. Not async, because it serves all pools of the VM.
   #
   # | scenario                                 | rules out                                       |
   # |------------------------------------------|-------------------------------------------------|
@@ -20,7 +20,7 @@ defmodule Penstock.Node.JanitorTest do
   # More waiters than one native call serves: the janitor serves the rest.
   @many 10_000
 
-  # Parks `count` waiters, whose answers arrive as `{:answer, answer}`.
+  # Parks `count` waiters. Each sends what `acquire` returned to the test, as `{:answer, answer}`.
   defp park_many(pool, permits, count \\ @many) do
     test = self()
     before = Pool.info(pool).waiting
@@ -58,7 +58,7 @@ defmodule Penstock.Node.JanitorTest do
     eventually(fn -> (now = Process.whereis(Janitor)) != nil and now != before end)
   end
 
-  test "a new janitor forgets a supervisor that was killed before, with a pool of its own or without" do
+  test "a new janitor forgets a supervisor that was killed before its start, with a pool of its own or a gate" do
     Process.flag(:trap_exit, true)
     gate = start_pool(limit: 1)
 
@@ -67,7 +67,8 @@ defmodule Penstock.Node.JanitorTest do
       {:ok, killed} = Penstock.Task.Supervisor.start_link([name: name] ++ opts)
       {:ok, living} = Penstock.Task.Supervisor.start_link([name: other] ++ opts)
       partitions = for supervisor <- [name, other], pid <- partitions(supervisor), do: Process.monitor(pid)
-      # The supervisor dies while the janitor is suspended; then the janitor is killed.
+      # The supervisor dies while the janitor is suspended, and the janitor is killed before it
+      # can act on that death.
       :ok = :sys.suspend(Janitor)
       kill(killed)
       kill_janitor()
@@ -75,7 +76,8 @@ defmodule Penstock.Node.JanitorTest do
       # The new janitor watches the supervisor that lives.
       kill(living)
       eventually(fn -> :ets.lookup(Penstock.Supervision.Directory, other) == [] end)
-      # A partition reports the kill of its front. The log is captured only while the test runs.
+      # Each partition logs that its front was killed. The test waits until the partitions are
+      # dead, since ExUnit captures the log only while the test runs.
       Enum.each(partitions, &await_down/1)
     end
   end
@@ -244,7 +246,7 @@ defmodule Penstock.Node.JanitorTest do
       kill(owner)
       message = assert_timer(janitor, name, owner)
       assert counts(name) == {1, 1, 1}
-      # Closes the pool now instead of after a minute.
+      # The janitor gets the message of its timer now, and closes the pool at once.
       send(Janitor, message)
       eventually(fn -> name not in Penstock.Admission.Names.open() end)
     end
@@ -267,7 +269,7 @@ defmodule Penstock.Node.JanitorTest do
     end
 
     test "is found by a new janitor", %{name: name, owner: owner, ref: ref} do
-      # The owner dies while there is no janitor to see it.
+      # The owner dies while the janitor is suspended. Only the next janitor can find that out.
       :ok = :sys.suspend(Janitor)
       kill(owner)
       before = Process.whereis(Janitor)
@@ -279,7 +281,8 @@ defmodule Penstock.Node.JanitorTest do
       assert answer(ref) == {:error, :closed}
     end
 
-    # A start on a dirty scheduler goes on when its process is killed.
+    # `rate_start` runs on a dirty scheduler, so it goes on when its process is killed, and opens
+    # the gate for a dead owner.
     test "is given 60 s also if its owner was killed before the start" do
       name = unique_name()
       janitor = Process.whereis(Janitor)
@@ -295,7 +298,7 @@ defmodule Penstock.Node.JanitorTest do
       eventually(fn -> name not in Penstock.Admission.Names.open() end)
     end
 
-    # `Process.send_after/3` calls one or the other.
+    # `Process.send_after/3` calls one or the other, depending on the version of Elixir.
     @timers [{:erlang, :send_after, 3}, {:erlang, :send_after, 4}]
 
     defp trace_timers(pids) do

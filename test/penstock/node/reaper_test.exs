@@ -1,10 +1,10 @@
 defmodule Penstock.Node.ReaperTest do
-  # The reaper serves the whole VM and is killed here. Not async: other tests need the reaper.
+  # The tests kill and suspend the reaper. Not async, because it serves the whole VM.
   #
   # | scenario                                | rules out                                       |
   # |-----------------------------------------|-------------------------------------------------|
   # | the reaper is killed again and again    | a deadline that its death loses                 |
-  # | it dies between the notice and the kill | a kill that is lost, or counted twice           |
+  # | it dies after it took a due deadline    | a kill that is lost, or counted twice           |
   # | 10,000 processes end before their hour  | a deadline that outlives its process            |
   # | no process has a deadline               | a reaper woken for nothing, or not for the next |
   # | an unknown message                      | a reaper that dies of it                        |
@@ -21,8 +21,10 @@ defmodule Penstock.Node.ReaperTest do
     eventually(fn -> Process.whereis(Reaper) not in [nil, reaper] end)
   end
 
+  # Returns whether the reaper sleeps, because no process has a deadline.
   defp asleep? do
-    # Suspended, so that the reaper cannot act between the question and its answer.
+    # The reaper is suspended meanwhile, so that it cannot act between the question and the
+    # answer.
     :ok = :sys.suspend(Reaper)
     rest = Native.deadline_rest()
     :ok = :sys.resume(Reaper)
@@ -51,7 +53,8 @@ defmodule Penstock.Node.ReaperTest do
     pool = Pool.new(limit: 1)
     :ok = :sys.suspend(Reaper)
     {:ok, {pid, monitor}} = Penstock.spawn_monitor(pool, &never/0, max_runtime: 1)
-    # The test takes the deadline in place of the reaper, which is killed before it acts.
+    # The test takes the due deadline in place of the reaper. So the reaper seems to have died
+    # after it took the deadline, and before it killed the process.
     eventually(fn -> pid in Native.deadline_due() end)
     assert Native.deadline_due() == []
     assert Process.alive?(pid)
@@ -80,7 +83,7 @@ defmodule Penstock.Node.ReaperTest do
 
   test "a reaper sleeps while there is no deadline, and wakes for the next one" do
     eventually(&asleep?/0)
-    # No message has woken the reaper since.
+    # No message waits for the reaper, so it still sleeps.
     {:message_queue_len, 0} = Process.info(Process.whereis(Reaper), :message_queue_len)
     pool = Pool.new(limit: 1)
     {:ok, {pid, monitor}} = Penstock.spawn_monitor(pool, &never/0, max_runtime: 1)

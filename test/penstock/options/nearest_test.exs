@@ -16,7 +16,7 @@ defmodule Penstock.Options.NearestTest do
           {:uplods, :uploads},
           {MyAp.Jobs, MyApp.Jobs},
           {MyAp.Jbos, MyApp.Jobs},
-          # An alias was forgotten.
+          # The user has forgotten an `alias`, so the name has no namespace.
           {Reports, Other.Reports},
           {Mails, MyApp.Mails}
         ] do

@@ -31,10 +31,11 @@ defmodule Penstock.Process.GatedChildCrashTest do
       parent = self()
       holders = spawn_link(fn -> hold(pool, @holders - @children, parent) end)
       for _ <- 1..(@holders - @children), do: receive(do: (:holds -> :ok))
-      # The same without a gate shows the time that this machine needs now.
+      # The same crash without a gate shows how long this machine needs for it now.
       {bare, longest_bare, []} = crash(& &1, fn -> [] end)
 
-      # Callers take permits of dead children, so restarts must be able to exceed the limit.
+      # The competitors take permits of dead children. A restart then exceeds the limit, so they
+      # compete only where it can.
       callers = fn ->
         if unquote(overdraft) == 0, do: [], else: for(_ <- 1..@competitors, do: spawn_link(fn -> compete(pool) end))
       end
@@ -95,7 +96,7 @@ defmodule Penstock.Process.GatedChildCrashTest do
     Child.idle()
   end
 
-  # Holds each permit for 2 ms, so that the competitors take permits and not processors.
+  # Holds each permit for 2 ms, so that the competitors take permits and little processor time.
   defp compete(pool) do
     :ok = Pool.acquire(pool, timeout: :infinity)
     receive after: (2 -> :ok)
@@ -103,7 +104,7 @@ defmodule Penstock.Process.GatedChildCrashTest do
     compete(pool)
   end
 
-  # Returns the longest time without an answer, in µs.
+  # Asks the supervisor until `:enough` comes. Returns the longest time without an answer, in µs.
   defp ping(supervisor, longest) do
     began = System.monotonic_time(:microsecond)
     _counts = DynamicSupervisor.count_children(supervisor)

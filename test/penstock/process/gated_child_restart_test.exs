@@ -38,8 +38,8 @@ defmodule Penstock.Process.GatedChildRestartTest do
           restarted(supervisor, old)
         end
 
-        # A waiter may have taken one of the permits. The restarts then exceeded the limit, and
-        # the overdraft is paid back first.
+        # A waiter may have taken a permit before a restart. That restart then exceeded the limit,
+        # and the waiters get no further permit until the overdraft is paid back.
         info = Pool.info(pool)
         assert info.in_use <= 6 and info.overdraft == info.in_use - 3
         assert DynamicSupervisor.count_children(supervisor).active == 3
@@ -57,7 +57,8 @@ defmodule Penstock.Process.GatedChildRestartTest do
       holders = for _ <- 1..2, do: holder(pool)
       :ok = Pool.update(pool, limit: 2)
 
-      # The permit of the predecessor may be back before the restart, or after it.
+      # The permit of the predecessor may be back before the restart, or after it. Either way the
+      # overdraft is 2 again.
       for _ <- 1..5 do
         old = pids(supervisor)
         Process.exit(hd(old), :kill)
@@ -194,6 +195,8 @@ defmodule Penstock.Process.GatedChildRestartTest do
         Penstock.Supervision.Group.partitions(Penstock.Supervision.Partitions.fetch!(Penstock.DynamicSupervisor, name))
 
       partition = Process.whereis(partition)
+      # A restart reads the stack only if `run_take` finds no permit, before it calls
+      # `restart_take`.
       traced = [{Penstock.Native, :restart_take, 3}, {Penstock.Native, :run_take, 2}]
       for function <- traced, do: :erlang.trace_pattern(function, true, [:local])
       on_exit(fn -> for function <- traced, do: :erlang.trace_pattern(function, false, [:local]) end)

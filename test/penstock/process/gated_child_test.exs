@@ -14,8 +14,8 @@ defmodule Penstock.Process.GatedChildTest do
     end
   end
 
-  # Starts a child for each event, which is the last argument, as GenStage's consumer supervisor
-  # does: not in a call.
+  # Starts a child for each event as GenStage's consumer supervisor does: in a `handle_info`, not
+  # in a call, and with the event as the last argument.
   defmodule Consumers do
     use GenServer
     def start_link(spec), do: GenServer.start_link(__MODULE__, spec)
@@ -131,7 +131,8 @@ defmodule Penstock.Process.GatedChildTest do
           :ok = Pool.release(pool)
         end
 
-        # Starts of stopped children and of simple_one_for_one are refused, too.
+        # A full pool also refuses a stopped child that is started again, and a child of
+        # simple_one_for_one.
         :ok = Pool.acquire(pool)
         assert Supervisor.restart_child(static, :ours) == {:error, :full}
         assert :supervisor.start_child(simple, []) == {:error, :full}
@@ -202,7 +203,7 @@ defmodule Penstock.Process.GatedChildTest do
     end
   end
 
-  test "a static child behind a gate that is gone by now runs unguarded, as its supervisor may be one that is restarted" do
+  test "a static child behind a gate that has ended runs unguarded, since its supervisor may be restarting" do
     name = start_pool(limit: 1)
     :ok = stop_supervised({Pool, name})
 

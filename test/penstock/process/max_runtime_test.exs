@@ -12,7 +12,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
 
   alias Penstock.{ChildJobs, ChildVM, Native, Stalls}
 
-  # ms that a process may be late; see `Penstock.spawn/3`.
+  # A process is killed at most this number of ms after its deadline, as `Penstock.spawn/3` says.
   @grace 100
 
   # Loads all modules, as a release does. On a busy VM, to load one takes longer than the lateness
@@ -24,12 +24,12 @@ defmodule Penstock.Process.MaxRuntimeTest do
   defp never, do: receive(do: (:never -> :ok))
   defp now, do: System.monotonic_time(:millisecond)
 
-  # Starts one process for each of `runtimes`, one after another. Returns, in ms, the earliest
-  # instant at which each may die, and how late it died.
+  # Starts one process for each of `runtimes`, one after another. Returns, in ms, by how much each
+  # outlived its runtime, at most and at least, and by how much the machine may have delayed that.
   #
   # The runtime of a process begins between two measured instants: before its creation, and its
-  # first act. The reaper that kills it, and the test that sees its death, wait for a scheduler.
-  # So the machine adds up to three times the stall of one scheduler.
+  # first act. The process, the reaper that kills it, and the test that sees its death each wait
+  # for a scheduler. So the machine adds up to three times the longest stall of a scheduler.
   defp lateness(runtimes, fun) do
     pool = Pool.new(limit: length(runtimes))
 
@@ -60,7 +60,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
             assert_receive {:DOWN, monitor, :process, pid, :killed}
             ended = now()
             {^pid, before, max_runtime} = Map.fetch!(started, monitor)
-            # A process that died before its first act does not show how late it died.
+            # A process that was killed before its first act does not show how late that was.
             began = receive(do: ({:began, ^pid, began} -> began), after: (0 -> ended))
             {ended - before - max_runtime, ended - began - max_runtime}
           end
@@ -153,8 +153,8 @@ defmodule Penstock.Process.MaxRuntimeTest do
 
   defp busy(n), do: busy(n + 1)
 
-  # A killed process dies only when it runs again: the reaper has a higher priority, and must
-  # yield.
+  # A killed process dies only when it is scheduled again. The reaper has a higher priority, so it
+  # must yield between its kills.
   test "150,000 processes due at once on one scheduler are killed, and another process runs meanwhile" do
     flags = "+S 1:1 +P 500000"
     assert ChildVM.run(ChildJobs, :overdue, [150_000], flags) == %{killed: 150_000, witness: true}
@@ -250,7 +250,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
     assert %{in_use: 0, acquired: 0} = Pool.info(pool)
   end
 
-  test "work without a deadline ends in time" do
+  test "deadline_end/0 of a process without a deadline returns :ok" do
     assert Native.deadline_end() == :ok
   end
 end

@@ -1,12 +1,13 @@
 defmodule Penstock.Process.StartKindTest do
-  # Whether a supervisor starts or restarts a child, told by its stack. The frames differ between
-  # versions of Erlang and Elixir.
+  # Penstock tells a start of a child from a restart by the stack of the supervisor. The frames
+  # differ between kinds of supervisors, and between versions of Erlang and Elixir.
   use ExUnit.Case, async: true
 
   alias Penstock.Process.StartKind
 
   defmodule Child do
-    # Asks as Penstock.Process.GatedChild does: in the function that the supervisor calls.
+    # Asks for the kind of the start where Penstock.Process.GatedChild does: in the function that
+    # the supervisor calls.
     def start_link(to, _ \\ nil, _ \\ nil) do
       kind = StartKind.of_caller()
       send(to, {:kind, kind})
@@ -43,7 +44,7 @@ defmodule Penstock.Process.StartKindTest do
 
   defp die(pid), do: send(pid, :die)
 
-  # How many of three children are started again when the last one dies.
+  # Returns how many of three children the supervisor starts again when the last one dies.
   defp restarted(:one_for_all), do: 3
   defp restarted(_other), do: 1
 

@@ -1,7 +1,7 @@
 defmodule Penstock.Supervision.FrontTest do
   # Elixir's own functions, called with the name of one of Penstock's supervisors. An application
   # that moves to Penstock may still have such calls. Most cases run with one partition, and with
-  # two: then a supervisor is between the partitions and the front.
+  # two. Two partitions have a supervisor of their own between them and the front.
   #
   # | call or event                          | rules out                                      |
   # |----------------------------------------|------------------------------------------------|
@@ -91,7 +91,8 @@ defmodule Penstock.Supervision.FrontTest do
         assert DynamicSupervisor.count_children(name).active == 1
         assert Pool.info(pool).in_use == 1
         refute_received {:EXIT, ^pid, _}
-        # The stream of `Task.Supervisor` has a bare process, which the refusal crashes.
+        # A stream of `Task.Supervisor` starts a bare process, which crashes at the refusal. The
+        # VM may log that only now.
         await_crash_reports()
       end
 
@@ -102,7 +103,7 @@ defmodule Penstock.Supervision.FrontTest do
         assert Task.Supervisor.start_child(name, fn -> :ok end) == answer
       end
 
-      test "answers the functions that read and that end, for all partitions, through both modules" do
+      test "answers the functions that read or end children, of Elixir's supervisors, for all partitions" do
         %{name: name, pid: pid} = started = start!(@kind, @partitions)
         pids = for n <- 1..4, do: elem({:ok, _} = child(started, partition_key: n), 1)
 
@@ -133,7 +134,7 @@ defmodule Penstock.Supervision.FrontTest do
         for request <- requests, do: assert({:error, _} = GenServer.call(name, request))
         stranger = spawn(&never/0)
         downs = [{:DOWN, make_ref(), :process, stranger, :x}, {make_ref(), :answer}]
-        # One of them is a forged exit of the supervisor below, which is alive.
+        # The second exit is a forged one of the process below the front, which is alive.
         others = [{:EXIT, stranger, :kill}, {:EXIT, hd(below), :kill} | downs]
         for message <- requests ++ others, do: send(name, message)
         for message <- requests, do: GenServer.cast(name, message)
@@ -160,7 +161,8 @@ defmodule Penstock.Supervision.FrontTest do
       test "takes its partitions and their children along when it is killed" do
         %{name: name, pid: pid, pool: pool, below: below} = started = start!(@kind, @partitions)
         for n <- 1..4, do: {:ok, _} = child(started, partition_key: n)
-        # A supervisor reports the kill of its parent before it ends.
+        # Each supervisor below the front logs the kill of its parent before it ends. The test
+        # waits for these ends, since ExUnit captures the log only while the test runs.
         group = :sys.get_state(pid).below
         monitors = for process <- Enum.uniq([group | below]), do: Process.monitor(process)
         kill(pid)
@@ -182,7 +184,7 @@ defmodule Penstock.Supervision.FrontTest do
     eventually(fn -> Penstock.Native.pool_info(name) == :no_pool end)
   end
 
-  test "no persistent term has a supervisor's name, since its change would scan all processes" do
+  test "no persistent term has a supervisor's name, since the VM scans all processes when one changes" do
     for kind <- [Penstock.DynamicSupervisor, Penstock.Task.Supervisor] do
       %{name: name} = started = start!(kind, 1)
       assert {:ok, _} = child(started, [])

@@ -4,7 +4,7 @@ defmodule Penstock.Supervision.PartitionsTest do
   #
   # | scenario                             | rules out                                          |
   # |--------------------------------------|----------------------------------------------------|
-  # | a limit of its own, or a shared gate | a child beyond the limit; a refusal that is a call |
+  # | a limit of its own, or a shared gate | a child beyond the limit; a refusal that waits     |
   # | several partitions                   | a limit for each partition                         |
   # | a partition is killed                | a permit that its children keep                    |
   # | the supervisor is killed             | children that live on; a pool that is not adopted  |
@@ -27,7 +27,7 @@ defmodule Penstock.Supervision.PartitionsTest do
     {name, pid}
   end
 
-  # Returns Elixir's own supervisors, which the children are under.
+  # Returns the partitions, which are Elixir's own supervisors and have the children.
   defp partitions(module, name) do
     for partition <- Group.partitions(Partitions.fetch!(module, name)), do: Process.whereis(partition)
   end
@@ -149,7 +149,7 @@ defmodule Penstock.Supervision.PartitionsTest do
             true -> Process.exit(pid, ending) && assert_receive({:EXIT, ^pid, ^ending})
           end
 
-          # The name is free at once, without the janitor.
+          # The orderly end has freed the name; that needs no work of the janitor.
           {:ok, next} = @module.start_link(name: name, limit: 5)
           assert %{limit: 5, owner: ^next, acquired: 0, in_use: 0} = Pool.info(name)
           GenServer.stop(next)
@@ -169,7 +169,7 @@ defmodule Penstock.Supervision.PartitionsTest do
           one(@module, name)
         end
 
-        # Another process with the name is no supervisor.
+        # Now a process has the name that is no supervisor.
         Process.register(self(), name)
         assert_raise ArgumentError, fn -> one(@module, name) end
         Process.unregister(name)
@@ -199,7 +199,8 @@ defmodule Penstock.Supervision.PartitionsTest do
 
         for _ <- 1..4, do: assert_receive(:ready)
         old = Process.whereis(name)
-        # The supervisor of the partitions reports the kill of the front after they have ended.
+        # When the partitions have ended, their supervisor logs the kill of the front. The test
+        # waits for its end, since ExUnit captures the log only while the test runs.
         monitor = Process.monitor(:sys.get_state(old).below)
         kill(old)
         eventually(fn -> Process.whereis(name) not in [nil, old] and match?({:ok, _}, try_one(@module, name)) end)
@@ -284,7 +285,8 @@ defmodule Penstock.Supervision.PartitionsTest do
         :ok = Pool.acquire(name)
         :ok = Pool.release(name)
         :ok = :sys.resume(partition)
-        # The child is refused, or ends at once.
+        # The partition now handles the start that the dead caller has asked for. It refuses the
+        # child, or the child ends at once.
         _ = :sys.get_state(partition)
         eventually(fn -> counts(name) == {0, 0, 0} and DynamicSupervisor.count_children(name).active == 0 end)
       end

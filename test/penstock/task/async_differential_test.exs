@@ -1,6 +1,6 @@
 defmodule Penstock.Task.AsyncDifferentialTest do
-  # Each scenario runs with `Task.async` and with ours: all that can be observed must be the same,
-  # without a limit of time and with one.
+  # Each scenario runs with Elixir's `Task.async`, and with `Penstock.Task.async!`, without and
+  # with a `:max_runtime`. All that can be observed must be the same.
   #
   # | scenarios    | rule out a difference in                                           |
   # |--------------|--------------------------------------------------------------------|
@@ -38,8 +38,10 @@ defmodule Penstock.Task.AsyncDifferentialTest do
 
   defp never, do: receive(do: (:never -> :ok))
 
-  # {name, options, scenario}. A scenario gets a function that makes a task of a fun, or of
-  # {m, f, args}.
+  # Returns {name, options, scenario} for each scenario. A scenario is called with a function that
+  # starts a task, of a fun or of {m, f, args}. With `goes_on` it leaves that task running, and
+  # with `dies` its process, the owner of the task, ends in that way. With `named` the owner has a
+  # name.
   defp scenarios do
     values() ++ failures() ++ awaiting() ++ surroundings() ++ deaths()
   end
@@ -187,7 +189,8 @@ defmodule Penstock.Task.AsyncDifferentialTest do
        fn async ->
          for foreign <- [[:a, :b], [], nil, :foreign, %{}] do
            Process.put(:"$ancestors", foreign)
-           # `Task` gives `$callers` along as they are, even if that is no list.
+           # As `$callers`, the scenario compares lists only. dictionary_test.exs tries other
+           # terms.
            if is_list(foreign), do: Process.put(:"$callers", foreign)
            async.(fn -> {tl(Process.get(:"$callers")), tl(Process.get(:"$ancestors"))} end) |> Task.await()
          end
@@ -276,8 +279,8 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     receive do: ({:DOWN, ^monitor, :process, ^pid, _reason} -> :ended)
   end
 
-  # The link of a task that has answered lasts until it has ended, a moment longer than its
-  # monitor.
+  # Waits until this process has no link. Its link to a task that has answered lasts until the
+  # task has ended, a moment longer than its monitor of the task.
   defp await_linked do
     {:links, linked} = Process.info(self(), :links)
     Enum.each(linked, &await_end/1)
@@ -328,7 +331,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     plain({account, fate})
   end
 
-  # How the task of a scenario ends when its owner does.
+  # Returns how the task of a scenario ends when its owner does.
   defp fate({%Task{pid: pid}, _messages, _footprint}, owner, options) do
     monitor = Process.monitor(pid)
     if options[:dies] == :kill, do: Process.exit(owner, :kill), else: send(owner, :end)
@@ -367,7 +370,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
       pool = Pool.new(limit: 100)
       theirs = observe(&theirs/1, scenario, options)
       assert {name, observe(&ours(pool, &1), scenario, options)} == {name, theirs}
-      # All monitors of holders have fired when all permits are granted.
+      # Permits of dead holders return when their monitors have fired. This call waits for that.
       assert {name, Pool.acquire(pool, permits: 100)} == {name, :ok}
     end
   end

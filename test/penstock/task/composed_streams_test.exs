@@ -1,6 +1,7 @@
 defmodule Penstock.Task.ComposedStreamsTest do
-  # Streams of streams must give the results of `Enum`. Some of them undo the pause after an
-  # element, so that several come in one step.
+  # A stream of tasks over streams that are made of streams must give the results of `Enum`. It
+  # has its enumerable pause after each element. Some enumerables undo that pause, so that several
+  # elements come in one step.
   #
   # | scenario                                | rules out                                        |
   # |-----------------------------------------|--------------------------------------------------|
@@ -18,7 +19,7 @@ defmodule Penstock.Task.ComposedStreamsTest do
 
   defp three, do: Stream.take(1..9, 3)
 
-  # A resource that tells the test of its end.
+  # Returns a stream of the list that sends the test `:closed` when it is closed.
   defp resource(list) do
     me = self()
 
@@ -32,7 +33,7 @@ defmodule Penstock.Task.ComposedStreamsTest do
     )
   end
 
-  # {name, a function that makes a finite stream}.
+  # Returns {name, a function that makes a finite stream} for each shape.
   defp shapes do
     [
       {"take, and take", fn -> Stream.concat(three(), three()) end},
@@ -152,7 +153,8 @@ defmodule Penstock.Task.ComposedStreamsTest do
 
   test "an endless stream that never pauses raises before it fills the memory" do
     pool = Pool.new(limit: 2)
-    # `Stream.take/2` inside of a `Stream.flat_map/2` undoes pauses before Elixir 1.20.
+    # `Stream.take/2` inside of a `Stream.flat_map/2` undoes pauses before Elixir 1.20. This
+    # enumerable does so in each version.
     endless = &undo_pauses/2
 
     message =

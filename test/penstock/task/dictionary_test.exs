@@ -1,6 +1,6 @@
 defmodule Penstock.Task.DictionaryTest do
   # User code can erase its process dictionary, or fill it with foreign values, at any point. So
-  # nothing may depend on it. `disturbances/0` has the six ways that are tried.
+  # Penstock must not depend on it. The tests try the six ways in `disturbances/0`.
   #
   # | disturbed dictionary                | rules out                                         |
   # |-------------------------------------|---------------------------------------------------|
@@ -23,7 +23,7 @@ defmodule Penstock.Task.DictionaryTest do
   defp erase, do: :erlang.erase()
   defp never, do: receive(do: (:never -> :ok))
 
-  # What user code can do to its dictionary.
+  # Returns functions that do to the dictionary what user code can do.
   defp disturbances do
     [
       fn -> Process.delete(:"$callers") end,
@@ -154,7 +154,8 @@ defmodule Penstock.Task.DictionaryTest do
     {:ok, task.pid}
   end
 
-  # A suspended stream: one result was delivered, and two tasks never end.
+  # Suspends a stream after its first result, and returns its continuation. By default two of its
+  # tasks run without end.
   defp suspended(pool, fun \\ fn x -> if x == 1, do: x, else: never() end) do
     stream = Bounded.async_stream(pool, 1..100, fun, max_concurrency: 3, timeout: :infinity)
     {:suspended, [{:ok, 1}], next} = Enumerable.reduce(stream, {:cont, []}, &{:suspend, [&1 | &2]})
@@ -168,7 +169,7 @@ defmodule Penstock.Task.DictionaryTest do
     reason
   end
 
-  # What a stream can leave behind in its consumer.
+  # Returns what a stream can leave behind in its consumer.
   defp left, do: Process.info(self(), [:links, :monitors, :messages])
 
   describe "a suspended stream whose consumer disturbs its dictionary" do
@@ -223,7 +224,7 @@ defmodule Penstock.Task.DictionaryTest do
       assert all_back(pool, 3) == {0, 0, 0}
     end
 
-    test "holds nothing once it is halted, although its messages were read" do
+    test "holds nothing once it is halted, although its consumer has read the messages of the stream" do
       pool = Pool.new(limit: 3)
       me = self()
 
@@ -245,7 +246,8 @@ defmodule Penstock.Task.DictionaryTest do
       second = Process.monitor(task)
       Process.exit(task, :shutdown)
       assert_receive {:DOWN, ^second, :process, ^task, :shutdown}
-      # The monitors of a process fire one after the other: the consumer's may fire later.
+      # The monitors of a process fire one after the other. That of the consumer may fire after
+      # that of the test, so the test waits until the consumer has a message.
       eventually(fn -> match?({:messages, [_ | _]}, Process.info(consumer, :messages)) end)
       send(consumer, :second_is_dead)
       assert_receive {:DOWN, ^monitor, :process, ^consumer, said}, 5_000

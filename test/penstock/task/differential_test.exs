@@ -1,6 +1,7 @@
 defmodule Penstock.Task.DifferentialTest do
-  # Each scenario runs by `Task.async_stream` and by ours; all that can be observed must be the
-  # same: values, exits, the consumer's mailbox, the tasks that still run afterwards.
+  # Each scenario runs with Elixir's `Task.async_stream`, and with `Penstock.Task.async_stream`.
+  # All that can be observed must be the same: values, exits, the consumer's mailbox, and the
+  # tasks that still run afterwards.
   #
   # | scenarios    | vary                                 | rule out a difference in           |
   # |--------------|--------------------------------------|------------------------------------|
@@ -13,7 +14,7 @@ defmodule Penstock.Task.DifferentialTest do
   # | surroundings | messages, dictionaries, links, zip   | traces in the consumer or the task |
   # | suspensions  | suspended, resumed, halted streams   | the state between two elements     |
   #
-  # Their code is in test/support/differential/.
+  # The code of the scenarios is in test/support/differential/.
   use ExUnit.Case, async: true
 
   alias Penstock.{Differential, Pool}
@@ -21,8 +22,9 @@ defmodule Penstock.Task.DifferentialTest do
 
   @moduletag :capture_log
 
-  # {name, options, scenario}; see `Penstock.Differential`. `tidier: true` is where `Task` leaves
-  # processes linked to the consumer, and we do not.
+  # Returns {name, options, scenario} for each scenario; see `Penstock.Differential`. Where an
+  # option is `tidier`, Elixir leaves processes linked to the consumer, and Penstock must not.
+  # Where it is `ends_all`, Elixir leaves tasks running, and Penstock must not.
   def scenarios, do: Results.scenarios() ++ Failures.scenarios() ++ Surroundings.scenarios()
 
   @tag timeout: 120_000
@@ -54,15 +56,18 @@ defmodule Penstock.Task.DifferentialTest do
     {theirs, ours, left(pool)}
   end
 
-  # Seldom, a task dies before Elixir monitors it, and Elixir gives `:noproc` as its reason.
+  # Returns what is observed with Elixir's function. Seldom, a task dies before Elixir monitors
+  # it, and Elixir gives `:noproc` as its reason. Then the scenario runs again.
   defp theirs(scenario, options) do
     seen = Differential.observe(&elixirs/3, scenario, options)
     if inspect(seen, limit: :infinity) =~ ":noproc", do: theirs(scenario, options), else: seen
   end
 
-  # Elixir's tasks that trap exits outlive their consumer; ours must not, as they hold permits.
+  # Expects of Penstock that no task runs on. Elixir's tasks that trap exits outlive their
+  # consumer; Penstock's must not, as they hold permits.
   defp all_ended(%{alive: alive} = seen) when alive > 0, do: %{seen | alive: 0}
 
+  # Expects of Penstock that its stream leaves no link in the consumer. Elixir's stream left some.
   defp tidied(%{account: {result, messages, false}} = seen), do: %{seen | account: {result, messages, true}}
 
   defp elixirs(enumerable, {m, f, a}, options), do: Task.async_stream(enumerable, m, f, a, options)

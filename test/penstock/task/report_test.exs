@@ -1,12 +1,12 @@
 defmodule Penstock.Task.ReportTest do
-  # The log of a failing task must be the log of `Task`, except for our own frames in the
+  # Penstock must log a failing task as Elixir's `Task` does, except for the frames of the
   # stacktrace.
   #
   # | varies                               | rules out                                        |
   # |--------------------------------------|--------------------------------------------------|
   # | nine ends of a task                  | a report that is missing, doubled or reworded    |
   # | start_link, async and streams        | a report that differs with the way of the start  |
-  # | a fun, or module, function, argument | a report that names our function, not the user's |
+  # | a fun, or module, function, argument | a report that does not name the user's function  |
   # | a starter with a name                | a report that names the starter by its pid       |
   use ExUnit.Case
 
@@ -72,7 +72,8 @@ defmodule Penstock.Task.ReportTest do
     end
   end
 
-  # Ends the wait in `log/1`, which no task's exit ends here.
+  # Consumes a stream. The process in `log/1` then waits for the exit of a task, but the stream
+  # has received those of its tasks. So this process sends itself such a message.
   defp consume(stream) do
     _results = Enum.to_list(stream)
     send(self(), {:EXIT, self(), :over})

@@ -7,7 +7,7 @@ defmodule Penstock.Task.StreamKeyTest do
 
   defp unique_name, do: Module.concat(__MODULE__, "Gate#{System.unique_integer([:positive])}")
 
-  # A limiter whose clock stands still, so that charges stay.
+  # Starts a limiter whose clock stands still, so that no charge expires. Returns its name.
   defp limiter(opts) do
     name = unique_name()
     start_supervised!({RateLimiter, [name: name, per: 60_000, clock: :manual] ++ opts}, id: name)
@@ -43,7 +43,7 @@ defmodule Penstock.Task.StreamKeyTest do
   end
 
   test "the functions are called once for each element, in the consumer, when it is pulled" do
-    # A turn each 10 ms: some of them are waited for.
+    # A turn comes each 10 ms, so the consumer must wait for turns between two elements.
     name = unique_name()
     start_supervised!({RateLimiter, name: name, limit: 100, per: 1_000, burst: 1})
     me = self()
@@ -83,8 +83,8 @@ defmodule Penstock.Task.StreamKeyTest do
     assert Enum.to_list(stream) == [ok: 1, ok: 2, ok: 3]
   end
 
-  describe "a function that fails" do
-    test "ends the stream as an enumerable that raises does: tasks are killed, the enumerable is closed" do
+  describe "a function as :key or :cost" do
+    test "that fails ends the stream as an enumerable that raises does: tasks are killed, the enumerable is closed" do
       limiter = limiter(limit: 100)
       me = self()
       elements = Stream.resource(fn -> 1 end, &{[&1], &1 + 1}, fn _ -> send(me, :closed) end)
@@ -119,7 +119,8 @@ defmodule Penstock.Task.StreamKeyTest do
       end
     end
 
-    # A task may have been killed before its first act.
+    # Asserts that the task of the next message is dead. A task that was killed before its first
+    # act has sent no message.
     defp assert_ended do
       receive do
         {:runs, task} -> refute Process.alive?(task)
@@ -128,7 +129,7 @@ defmodule Penstock.Task.StreamKeyTest do
       end
     end
 
-    test "with a nil key, a wrong cost or a key too large raises, and leaves nothing" do
+    test "that returns nil, a key too large or a wrong cost makes the stream raise, and leaves nothing" do
       limiter = limiter(limit: 100)
       before = Process.info(self(), [:links, :monitors])
       me = self()
@@ -155,7 +156,7 @@ defmodule Penstock.Task.StreamKeyTest do
       end
     end
 
-    test "is not one of another arity, which is a key as any term, and a wrong cost" do
+    test "of another arity than 1 is a key as any term, and a wrong cost" do
       limiter = limiter(limit: 100)
       key = fn -> :key end
       assert limiter |> Bounded.async_stream([1], & &1, key: key) |> Enum.to_list() == [ok: 1]
@@ -164,7 +165,7 @@ defmodule Penstock.Task.StreamKeyTest do
       assert_raise ArgumentError, message, fn -> Bounded.async_stream(limiter, [1], & &1, cost: key) end
     end
 
-    test "of options given twice, the first counts" do
+    test "counts only if no value of the same option comes before it" do
       limiter = limiter(limit: 100)
       assert limiter |> Bounded.async_stream([1], & &1, key: :a, key: fn _ -> :b end) |> Enum.to_list() == [ok: 1]
       assert limiter |> Bounded.async_stream([1], & &1, key: fn _ -> :c end, key: nil) |> Enum.to_list() == [ok: 1]

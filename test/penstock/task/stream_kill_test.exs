@@ -1,5 +1,6 @@
 defmodule Penstock.Task.StreamKillTest do
-  # A consumer, a task or the monitor of a stream dies at any instant.
+  # A consumer, a task or the stream monitor dies at any instant. The stream monitor is the first
+  # of the `$ancestors` of each task.
   #
   # | dies, or fails                       | rules out                                           |
   # |--------------------------------------|-----------------------------------------------------|

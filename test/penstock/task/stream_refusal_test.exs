@@ -85,7 +85,8 @@ defmodule Penstock.Task.StreamRefusalTest do
     test "does not come from the time that the consumer takes" do
       pool = Pool.new(limit: 1)
 
-      # The consumer takes longer for an element than the next one may wait for a permit.
+      # The consumer takes 1,200 ms for an element. The next one waits for a permit for at most
+      # 1,000 ms.
       results =
         pool
         |> Bounded.async_stream(1..4, & &1, max_concurrency: 2, acquire_timeout: 1_000)

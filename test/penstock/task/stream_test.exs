@@ -1,7 +1,7 @@
 defmodule Penstock.Task.StreamTest do
-  # The behaviour of `Penstock.Task.async_stream` that `Task.async_stream` lacks: one pool bounds
-  # many streams, and their consumers wait for its permits. The same behaviour of both is in
-  # differential_test.exs; refusals, timeouts and deaths of ours are in stream_*_test.exs.
+  # What `Penstock.Task.async_stream` does and Elixir's `Task.async_stream` does not: one pool
+  # bounds many streams, and their consumers wait for its permits. What both do is in
+  # differential_test.exs; Penstock's refusals, timeouts and kills are in stream_*_test.exs.
   use ExUnit.Case, async: true
   import Penstock.PoolCase, only: [all_back: 2, eventually: 1]
 
@@ -17,7 +17,7 @@ defmodule Penstock.Task.StreamTest do
     assert_receive {:DOWN, ^monitor, :process, ^linked, :killed}
   end
 
-  # Counts the functions that run at once, and the most that ever did.
+  # Returns two counters: the functions that run now, and the most that ever ran at once.
   defp gauge, do: :atomics.new(2, [])
 
   defp measured(gauge, fun) do
@@ -196,7 +196,7 @@ defmodule Penstock.Task.StreamTest do
         |> Bounded.async_stream(1..20, & &1, max_concurrency: 5)
         |> Enum.map(fn {:ok, x} ->
           info = Pool.info(pool)
-          # Only a started task may hold the other permit.
+          # The consumer has acquired one permit. The other is free, or a task that runs holds it.
           running = for %{pid: pid} <- Pool.holders(pool), pid != self(), do: pid
           assert info.waiting == 0
           assert length(running) <= 1
@@ -289,7 +289,7 @@ defmodule Penstock.Task.StreamTest do
 
       message = "this stream is over, or was suspended by another process"
       assert elsewhere.(:cont) == message
-      # A halt elsewhere is accepted, and halts nothing.
+      # A halt by another process returns as usual, but does not halt the stream.
       assert elsewhere.(:halt) == {:halted, nil}
       assert {:suspended, {:ok, 2}, next} = next.({:cont, nil})
       assert next.({:halt, :enough}) == {:halted, :enough}

@@ -37,8 +37,9 @@ defmodule Penstock.Task.StreamTimeoutTest do
       assert Enum.min(ages) >= 3_000
     end
 
-    # Collects the ages of killed tasks: from the pull of the element to the `:DOWN`, which is at
-    # least the age at the kill. A task that was killed before its first act is not counted.
+    # Collects how long killed tasks lived, in µs: from the pull of the element to the `:DOWN` of
+    # its task. That is at least the age of the task at its kill. A task that was killed before
+    # its first act is not counted.
     defp watch(parent, true, pulled, ages) when pulled == %{}, do: send(parent, {:ages, ages})
 
     defp watch(parent, over?, pulled, ages) do
@@ -78,7 +79,7 @@ defmodule Penstock.Task.StreamTimeoutTest do
       pool = Pool.new(limit: 3)
       me = self()
 
-      # The guest holds a permit of the same pool, as a task does.
+      # The guest is no task of the stream, but holds a permit of the same pool, as a task does.
       guest = fn monitor ->
         spawn(fn ->
           :ok = Pool.acquire(pool)
@@ -131,7 +132,7 @@ defmodule Penstock.Task.StreamTimeoutTest do
       Process.unlink(owner)
       GenServer.stop(owner)
       assert Task.await(consumer) == [exit: :timeout, exit: :timeout]
-      # The timeout did not start again, which would end after 5,000 ms.
+      # If the 3,000 ms had begun again at the close, the tasks would end after 5,000 ms.
       assert System.monotonic_time(:millisecond) - started < 4_500
     end
 
@@ -144,7 +145,8 @@ defmodule Penstock.Task.StreamTimeoutTest do
       {:reductions, before} = Process.info(monitor, :reductions)
       receive after: (200 -> :ok)
       {:reductions, later} = Process.info(monitor, :reductions)
-      # A sweep over the tasks takes some 30 reductions: the monitor has made five, not 200.
+      # The monitor looks for late tasks, each time by some 30 reductions. Without a task it does
+      # so each 50 ms at most, and not each ms, which is the timeout.
       assert later - before < 1_000
       assert next.({:halt, :enough}) == {:halted, :enough}
       refute_received _

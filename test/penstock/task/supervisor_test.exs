@@ -1,5 +1,7 @@
 defmodule Penstock.Task.SupervisorTest do
-  # Calls each function on `Task.Supervisor` as well: a caller must see the same.
+  # Calls functions of Penstock.Task.Supervisor, and the same functions of Elixir's
+  # Task.Supervisor. A caller must see the same. `ours` is Penstock's supervisor, `theirs` is
+  # Elixir's.
   use Penstock.PoolCase, async: true
   doctest Penstock.Task.Supervisor
 
@@ -27,7 +29,8 @@ defmodule Penstock.Task.SupervisorTest do
     }
   end
 
-  # Only the supervisors may differ: ours is a partition under the process of the name.
+  # Returns what a task saw, without the supervisors above it: only these are permitted to differ.
+  # Above a task of Penstock are its partition, and the front that has the name.
   defp plain(%{ancestors: [_supervisor | above]} = seen), do: %{seen | ancestors: above}
 
   defp plain(%{ancestors: [partition, name | above]} = seen, name) do
@@ -255,7 +258,7 @@ defmodule Penstock.Task.SupervisorTest do
 
       for function <- [:async_stream_nolink, :async_stream],
           opts <- [
-            # A busy machine may stop the tasks that end in time for a tenth of a second.
+            # A busy machine may stop for a tenth of a second those tasks that must end in time.
             [on_timeout: :kill_task, timeout: 1_000],
             [on_timeout: :kill_task, timeout: 1_000, zip_input_on_exit: true]
           ] do
@@ -268,7 +271,7 @@ defmodule Penstock.Task.SupervisorTest do
         eventually(fn -> counts(ours) == {0, 0, 0} and Bounded.children(ours) == [] end)
       end
 
-      # A consumer that does not trap exits dies with a linked task only.
+      # The failure of a task ends a consumer that does not trap exits only if both are linked.
       for {function, how} <- [async_stream: :oops, async_stream_nolink: {:results, [ok: 1, exit: :oops, ok: 4]}] do
         capture_log(fn ->
           {pid, monitor} =
@@ -321,7 +324,6 @@ defmodule Penstock.Task.SupervisorTest do
             {[Enum, :sum, 1], "expected args to be a list"}
           ],
           function <- [:async_stream, :async_stream_nolink] do
-        # Raised when the stream is made, not when it is used.
         error = assert_raise ArgumentError, fn -> apply(Bounded, function, [ours, untouched | args]) end
         assert Exception.message(error) =~ message
       end
