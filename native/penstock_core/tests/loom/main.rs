@@ -21,7 +21,7 @@
 //! | `wait` | the head of the queue leaves, or is refused | followers that no call wakes |
 //! | `many_waits` | a process with several waits dies | a grant that a dead process keeps |
 //! | `handoff` | spawner, child and supervisor race | an offer with two takers, or none |
-//! | `transfer` | the receiver dies, or first acquires a permit | a permit in an entry that is gone |
+//! | `transfer` | the receiver dies, or first acquires a permit | a permit in a removed entry |
 //! | `reap` | a scan meets an acquire or a transfer | a holder that no later scan finds |
 //! | `many_holders` | a holder leaves while a scan counts | a stale hint of many holders |
 //! | `restart` | restarts, a monitor and a reused pid race | a permit that is taken over twice |
@@ -33,7 +33,7 @@
 //! | `registry` | two processes start or adopt one name | two owners, or the loser's settings |
 //! | `unnamed` | a holder dies while its pool is cleared | a permit that comes back twice |
 //! | `ban` | a failure that bans meets an unban | a ban that is listed, but not in force |
-//! | `deadlines` | a deadline is set as the reaper falls asleep | a deadline while the reaper sleeps |
+//! | `deadlines` | a deadline is set as the reaper falls asleep | a deadline that is missed |
 #![cfg(loom)]
 
 mod acquire;

@@ -202,7 +202,7 @@ fn timeout_of_a_large_head_against_a_release() {
 }
 
 /// The head of the queue wants all permits, and times out while a follower parks for the one that
-/// is free.
+/// is free. The follower must get it.
 #[test]
 fn timeout_of_a_large_head_against_a_follower_parking() {
     explore(|| {
