@@ -208,8 +208,8 @@ fn hit_all_that_is_denied_late_against_hit() {
     });
 }
 
-/// The third limiter denies. Two tentative charges of different cost are taken back, each at its
-/// own cost.
+/// If the third limiter denies, two tentative charges of different cost are taken back, each at
+/// its own cost.
 #[test]
 fn hit_all_of_three_that_is_denied_against_hit() {
     explore(|| {
