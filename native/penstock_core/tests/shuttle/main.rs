@@ -1,5 +1,5 @@
 //! Runs more processes than loom can explore, in random schedules. The processes make all calls
-//! of a pool, and are killed between any two calls.
+//! of a pool, and are killed at random between calls.
 //!
 //!     RUSTFLAGS="--cfg shuttle" \
 //!       cargo test -p penstock_core --release --test shuttle -- --nocapture

@@ -26,7 +26,8 @@ pub(crate) struct Scenario {
     pub(crate) stage: Arc<Stage>,
     /// The number of the first processes.
     pub(crate) first: u32,
-    /// By pid: whether the process was killed. A process checks this before each of its acts.
+    /// By pid: whether the process was killed. A process checks this before each act, while it
+    /// waits, and before a handoff.
     killed: Vec<AtomicBool>,
     /// The number of permits by which processes work. A process does not know of a permit that it
     /// got by a transfer, so it does no work by that.
