@@ -122,8 +122,8 @@ proptest! {
             if let Hit::Allow(_) = limiter.hit(key, clock, cost) {
                 allowed += u64::from(cost);
             }
-            // The burst and what came since. An interval of 1,000 ns or more is rounded to whole
-            // ns, so up to 0.05 % more is allowed.
+            // The burst and what came since, and 0.05 % more, as the interval is rounded down to
+            // whole ns.
             let most = u128::from(burst) * u128::from(per) * u128::from(MS) + u128::from(now) * u128::from(limit);
             prop_assert!(u128::from(allowed) * u128::from(per) * u128::from(MS) <= most + most / 2_000);
         }
@@ -167,7 +167,7 @@ proptest! {
                     last = wait;
                 }
                 Reserved::Never => prop_assert!(cost > burst),
-                // Only a turn more than a century ahead is refused, as no TAT reaches as far.
+                // Only a turn whose TAT passes the last instant, 283 years, is refused.
                 Reserved::TooFar(wait) => prop_assert!(wait > CENTURY),
                 Reserved::NoPlace(_) | Reserved::Gone => prop_assert!(false),
             }

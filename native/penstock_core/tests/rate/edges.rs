@@ -270,7 +270,7 @@ fn a_change_is_made_in_steps_and_another_may_overtake_it() {
     assert!(update(&limiter, limits(1, 1_000, 2), 1_000 * MS) >= 4);
     assert_eq!(limiter.info(1).unwrap().limits, limits(1, 1_000, 2));
     // Each key owed 8 hits, cut to 4 at 0 ms, and to 1 at 1,000 ms by the change of the killed
-    // caller. So it owes nothing at 2,000 ms, where the burst is 2.
+    // caller. So it owes nothing at 2,000 ms, and has the burst of 2.
     for n in 1..10_000 {
         assert_eq!(limiter.hit(key(n), 2_000 * MS, 1), Hit::Allow(1));
     }
