@@ -126,7 +126,7 @@ fn a_counter_whose_pace_changes_is_not_trusted() {
         world.ns.set(world.ns.get() + 500_000);
         ahead = u64::max(ahead, world.now(&clock).saturating_sub(world.ns.get()));
     }
-    // The counter runs ahead by a half until the next base: by 2 ms, as a base serves for 4 ms.
+    // Until the next base, the clock is ahead by at most half of the 4 ms that a base serves for.
     assert!(ahead <= 2_100_000, "{ahead}");
     for _ in 0..2_000 {
         world.ns.set(world.ns.get() + 500_000);

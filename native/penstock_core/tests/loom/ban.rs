@@ -115,7 +115,8 @@ fn offence_against_unban() {
     });
 }
 
-/// The list has room for one more ban, and two come at once. It drops the ban that ends first.
+/// The list has room for one more ban, and two come at once. The list drops the ban that ends
+/// first.
 #[test]
 fn bans_of_a_full_list() {
     explore(|| {

@@ -69,7 +69,7 @@ fn growth_against_a_shrink() {
 }
 
 /// The peak is the largest number of permits in use so far. An acquire computes it from two
-/// words: the limit, minus the free permits. Values of different times must not give a number
+/// words: the limit, minus the free permits. Two words of different times must not give a number
 /// that was never in use (`LimitWord`). A peak that is reached during the update may be missed.
 fn peak_against_an_update(to: u64) {
     explore(move || {

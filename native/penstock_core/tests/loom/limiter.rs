@@ -8,7 +8,7 @@ use penstock_core::{Changed, Hit, Key, Limiter, Limits, Rate, Reserved};
 
 use crate::explore::explore;
 
-/// One ms in ns, the unit of the times below.
+/// One ms: the times of these models are in ns.
 pub(crate) const MS: u64 = 1_000_000;
 
 /// Returns a rate of one hit in 100 ms, with the given burst.

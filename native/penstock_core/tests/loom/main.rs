@@ -76,8 +76,8 @@ pub(crate) fn spawn<T: 'static>(process: &Process, act: impl FnOnce(Process) -> 
 }
 
 /// Runs the act of a third process on a thread of its own, and waits for its end. loom leaves a
-/// thread that can run only by a preemption, and their number is bounded. If the main thread ran
-/// the act, each other thread could begin before its end only by a preemption.
+/// thread that can run only by a preemption, and makes few of these. So if the main thread ran
+/// the act, the other threads would seldom begin before its end.
 pub(crate) fn meanwhile<T: 'static>(process: &Process, act: impl FnOnce(Process) -> T + 'static) -> T {
     spawn(process, act).join().unwrap()
 }

@@ -12,7 +12,7 @@ use crate::explore::explore;
 use crate::support::{Process, Stage, limit};
 use crate::{assert_death_is_found, meanwhile, spawn};
 
-/// One of two holders leaves by `leave` while a scan counts both. One holder stays, which is not
+/// One of two holders leaves by `leave` while a scan counts both. The holder that stays is not
 /// many, so a refusal must find its death.
 fn many_holders_against(leave: impl Fn(&Process, &Process) + Copy + Send + Sync + 'static) {
     explore(move || {
@@ -33,8 +33,8 @@ fn many_holders_against_a_release() {
     many_holders_against(|leaves, _| assert_eq!(leaves.release(1), Ok(())));
 }
 
-/// A holder releases while a scan counts that holder, another living one and a dead one. One
-/// living holder is left, which is not many, so the next refusal must scan.
+/// A holder releases while a scan counts that holder, another living one and a dead one. The
+/// other living holder is not many, so the next refusal must scan.
 #[test]
 fn many_holders_against_a_release_with_a_dead_holder() {
     explore(|| {

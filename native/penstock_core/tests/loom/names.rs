@@ -58,7 +58,7 @@ fn late<T: 'static>(
 
 /// Acquires by the name `A` as the NIF does. It takes a permit, and checks whether the node still
 /// belongs to `A`. If not, it gives the permit back. Returns the instance of the pool in which
-/// the caller holds the permit.
+/// the caller holds the permit; `None` if it holds none.
 fn acquire(registry: &Registry<Fake>, host: &Fake, user: Pid) -> Option<u64> {
     let named = registry.find(A)?;
     let (pool, id) = named.current()?;
@@ -198,7 +198,7 @@ fn a_start_against_the_loss_of_its_node() {
 }
 
 /// A caller hits the limiter of `A` while `A` is closed. Its node and its limiter then serve `B`.
-/// The late hit must not be charged to the limiter as `B` has it.
+/// The late hit must not count for `B`.
 #[test]
 fn a_hit_by_name_against_a_close_and_the_next_name() {
     let settings = LimiterSettings {

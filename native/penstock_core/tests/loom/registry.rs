@@ -178,7 +178,7 @@ fn adoption_against_an_adoption() {
 #[test]
 fn hit_against_a_close_and_the_next_use_of_its_limiter() {
     const OTHER: u64 = 0x80;
-    // The global key, and a key whose tag includes the generation, as the tags that the NIF
+    // The global key, and a key whose tag includes the generation, like the tags that the NIF
     // makes.
     let keys =
         |generation: Generation| [Key::Global(generation), Key::Tag(generation, u64::from(generation) << 32 | 7)];

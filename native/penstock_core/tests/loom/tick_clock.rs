@@ -10,7 +10,7 @@ use crate::limiter::MS;
 
 /// A *base* is one reading of the counter and of the exact clock, from which the clock goes on. A
 /// caller reads a base while another caller writes the next two (`TickClock::rebase`). The
-/// sequence lock must not let it mix words of two bases.
+/// sequence lock must not let the reader mix words of two bases.
 #[test]
 fn reading_of_a_base_against_the_next() {
     explore(|| {

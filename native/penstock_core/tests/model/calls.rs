@@ -71,8 +71,8 @@ impl Pair {
     }
 
     /// Checks that a call which parks returned what the model does. Returns the wait, if there is
-    /// one. A process that does not block while it waits (`blocks`) is never told of a deadlock,
-    /// as it can still release what it holds.
+    /// one. A process that does not block (`blocks` is `false`) is never told of a deadlock, as
+    /// it can still release what it holds.
     pub(crate) fn parked(
         &mut self,
         process: usize,

@@ -89,7 +89,6 @@ impl Scenario {
     /// the pool counts exactly what the living processes hold.
     pub(crate) fn check_end(&self) {
         loop {
-            // Joins outside the lock, which a process that spawns takes.
             let children = std::mem::take(&mut *self.children.lock().unwrap());
             if children.is_empty() {
                 break;
