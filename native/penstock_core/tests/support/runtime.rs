@@ -145,7 +145,7 @@ impl Fake {
             std::mem::take(&mut watchers.pools)
         };
         for watcher in watchers {
-            let pool = pools.iter().find(|pool| address(pool) == watcher).expect("each pool that watches is in `pools`");
+            let pool = pools.iter().find(|pool| address(pool) == watcher).expect("a watcher is one of `pools`");
             pool.down(self, pid);
         }
     }
