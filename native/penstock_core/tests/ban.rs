@@ -58,7 +58,7 @@ fn list(ban: &Ban, ms: u64) -> Vec<(u64, u64, u32)> {
 #[derive(Clone, Debug)]
 enum Act {
     Fail(u64),
-    /// For ms; 0 bans without an end.
+    /// A key, and the ms for which it is banned; 0 for a ban without an end.
     Ban(u64, u32),
     Unban(u64),
 }
@@ -74,7 +74,7 @@ fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
 }
 
 /// The state of a key: the times of its failures, the end of its ban (`u64::MAX` if it never
-/// ends), and its level.
+/// ends), both in ms, and its level.
 #[derive(Clone, Debug, Default)]
 struct Known {
     failed: Vec<u64>,
@@ -83,12 +83,12 @@ struct Known {
 }
 
 impl Known {
-    /// Returns the level, as far as it is remembered.
+    /// Returns the level, or 0 if the ban ended `forget` ms ago or earlier.
     fn remembered(&self, now: u64, forget: u32) -> u32 {
         if now < self.until.saturating_add(u64::from(forget)) { self.level } else { 0 }
     }
 
-    /// Returns how long the ban lasts, in ns.
+    /// Returns the time left of the ban, in ns.
     fn left(&self, now: u64) -> u64 {
         if self.until == u64::MAX { FOREVER } else { (self.until - now) * MS }
     }
@@ -97,7 +97,8 @@ impl Known {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
-    // Up to nine failures are counted exactly: each for its full time, and no longer.
+    // A ban for up to nine failures is exact: each failure counts for its full time, and no
+    // longer.
     #[test]
     fn each_answer_is_that_of_a_list_of_all_failures(
         failures in 1_u32..10,
@@ -157,8 +158,9 @@ proptest! {
         }
     }
 
-    // More than nine failures are merged. None is forgotten early, so no ban is late. Each is
-    // forgotten within a seventh of the time, so no ban is much too early.
+    // If more than nine failures ban, their times are merged. None is forgotten early, so no ban
+    // is late. Each counts for up to a seventh of the time longer, so a ban may be a little
+    // early.
     #[test]
     fn many_failures_ban_no_later_and_little_earlier(
         failures in 10_u32..40, within in 7_u32..200, gaps in prop::collection::vec(0_u64..30, 1..300),
@@ -202,7 +204,7 @@ fn each_ban_is_longer_up_to_the_maximum_until_its_level_is_forgotten() {
         // During a ban, failures do not count.
         assert_eq!(fail(&ban, 1, now + ms - 1), Failure::Banned(MS));
         assert_eq!(ban.check(tag(1), (now + ms) * MS), Banned::No);
-        // This is the last ms in which the level is remembered: 299 after the end of the ban.
+        // This is the last ms in which the level is remembered: 299 ms after the end of the ban.
         now += ms + 299;
     }
     // Now the fifth ban ended 300 ms ago, so its level is forgotten.
@@ -285,7 +287,7 @@ fn a_new_key_takes_the_place_with_the_fewest_and_oldest_failures() {
     assert_eq!(fail(&ban, 99, 16), Failure::Left(99));
     assert_eq!(fail(&ban, 1, 16), Failure::Left(97));
     assert_eq!(fail(&ban, 0, 16), Failure::Left(99));
-    // Once the failures of the other keys are over, these lose their places.
+    // At 200 ms the failures of the other keys no longer count, so their places can be taken.
     assert_eq!(fail(&ban, 100, 200), Failure::Left(99));
     assert!(ban.info().memory < 10_000);
 }

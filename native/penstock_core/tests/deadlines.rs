@@ -1,5 +1,5 @@
-//! Deadlines of processes, and which of them the reaper is told of, against a plain model: a map
-//! that is searched from end to end.
+//! Deadlines of processes, and the processes that are reported to the reaper. The plain model is
+//! a map that is searched from end to end.
 #![cfg(not(any(loom, shuttle)))]
 
 use std::cell::RefCell;
@@ -22,7 +22,7 @@ fn an_expired_process_is_reported_once_to_each_reaper_and_counted_once() {
     let due = |now| deadlines.due(now, 10, |pid, value| expired.borrow_mut().push((pid, *value)));
     assert_eq!(due(49), []);
     assert_eq!(due(50), [pid(1)]);
-    assert_eq!(due(1_000), [], "the reaper was told");
+    assert_eq!(due(1_000), [], "the reaper was told before");
     assert_eq!(deadlines.end_work(pid(1)), Ending::Overdue);
     assert_eq!(deadlines.set(pid(1), 1_000, "again"), NOTHING, "an expired process gets no more time");
     deadlines.report_again();
@@ -108,7 +108,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..80)
 }
 
-/// By pid: the deadline, whether it has expired, and whether this reaper was told.
+/// By pid: the deadline in ms, whether it has expired, and whether the present reaper was told.
 type Model = BTreeMap<u64, (u64, bool, bool)>;
 
 proptest! {

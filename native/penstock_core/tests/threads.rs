@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use penstock_core::Refusal;
 use support::{Process, Stage, limit};
 
-/// Seven of 60 processes hold a permit, and which ones do changes all the time: one releases, and
-/// the next takes. A scan may count the same permit twice, in two entries. It must not take the
-/// pool for one of many holders: a caller that saw the eighth holder die is admitted.
+/// Seven of 60 processes hold a permit, and which seven changes all the time: one process
+/// releases, and another takes. A scan may count such a permit twice, in two entries. It must not
+/// conclude that the pool has many holders: a caller that saw the eighth holder die must be
+/// admitted.
 #[test]
 fn an_asker_that_saw_a_death_is_admitted_while_a_permit_moves() {
     const PROCESSES: usize = 60;

@@ -1,4 +1,5 @@
-//! The clock by a counter of the processor, against the exact clock that it is kept in step with.
+//! Compares the clock that reads the tick counter of the processor with the exact clock, which it
+//! must keep in step with.
 #![cfg(not(any(loom, shuttle)))]
 
 use std::cell::Cell;
@@ -6,9 +7,9 @@ use std::cell::Cell;
 use penstock_core::TickClock;
 use proptest::prelude::*;
 
-/// Both clocks, which show one time.
+/// The tick counter and the exact clock, which both show the time `ns`.
 struct World {
-    /// The time.
+    /// The time in ns. Each reading moves it on.
     ns: Cell<u64>,
     /// Ticks of the counter in 1,000 ns.
     per_us: u64,
@@ -54,11 +55,13 @@ proptest! {
             let before = world.ns.get();
             let now = world.now(&clock);
             prop_assert!(now <= world.ns.get(), "{now} is ahead of {}", world.ns.get());
+            // A base lags by about 400 ns at most, and by the readings that it was made of.
             prop_assert!(now + 500 + 2 * reading >= before, "{now} is behind {before}");
         }
     }
 
-    // As when a machine was suspended or moved, or its counter is no clock at all.
+    // A counter jumps when the machine was suspended or moved to another host, or if it is no
+    // clock at all.
     #[test]
     fn a_counter_that_jumps_is_not_trusted(
         per_us in 1_000_u64..6_000,
@@ -71,7 +74,8 @@ proptest! {
                 world.ns.set(world.ns.get() + 1_000_000);
                 world.now(&clock);
             }
-            // The counter jumps by more than a window, in either direction.
+            // The counter jumps by at least 100,000,000 ticks in either direction: more than a
+            // window of 4 ms.
             world.offset.set(world.offset.get().wrapping_add(jump % (u64::MAX - 200_000_000) + 100_000_000));
             world.ns.set(world.ns.get() + gap);
             let before = world.ns.get();
@@ -122,7 +126,7 @@ fn a_counter_whose_pace_changes_is_not_trusted() {
         world.ns.set(world.ns.get() + 500_000);
         ahead = u64::max(ahead, world.now(&clock).saturating_sub(world.ns.get()));
     }
-    // The clock is ahead by half a window at most, until the next base.
+    // Until the next base, the clock is ahead by at most half of the 4 ms that a base serves for.
     assert!(ahead <= 2_100_000, "{ahead}");
     for _ in 0..2_000 {
         world.ns.set(world.ns.get() + 500_000);

@@ -79,7 +79,7 @@ fn a_queue_that_one_call_has_just_emptied_keeps_no_newcomer_out() {
     }
     stage.update(MESSAGES as u64 + 2);
     assert_eq!((stage.host.answers(), stage.info().waiting), (MESSAGES, 0));
-    // The queue is empty and one permit is free, although the pool has deferred its work.
+    // One permit is free and the queue is empty, although the pool has left work to the host.
     assert_eq!(newcomer.try_acquire(1), Ok(()));
 }
 
@@ -136,8 +136,9 @@ fn a_pause_in_the_middle_of_a_shrink_ends_its_refusals() {
 
 #[test]
 fn a_reopening_answers_many_drainers_and_refuses_the_waiters_left() {
-    // One hold of the lock answers all drainers. The queue is so long that waiters are left in it
-    // when all drainers have asked.
+    // Each of the 32 drains answers up to 64 waiters, so the queue is longer than that: waiters
+    // are still in it when all drainers have asked. One hold of the queue lock answers all
+    // drainers.
     const DRAINERS: usize = 32;
     const WAITERS: usize = MESSAGES * (DRAINERS + 2) + 10;
     let stage = Stage::open(DRAINERS + WAITERS + 1, limit(2));
@@ -191,8 +192,8 @@ fn a_scan_that_finds_many_dead_is_bounded() {
         waiter.wait(1);
     }
     dead.iter().for_each(Process::begin_exit);
-    // The scans of the waiters have published the hint of many holders. The first monitor
-    // clears it.
+    // Before the waiters parked, scans published the hint of many holders. The first monitor
+    // clears it, so the next refusal scans.
     dead[0].finish_exit();
     let before = stage.host.answers();
     let asker = stage.process(2 * DEAD + 1);
@@ -266,7 +267,7 @@ fn updates_without_a_pause_keep_no_waiter_waiting() {
         waiter.wait(1);
     }
     large.wait(10);
-    // A shrink begins a walk along the queue for oversize requests, in steps.
+    // A shrink begins a walk along the queue that refuses oversize requests. It takes many steps.
     stage.update(5);
     assert_eq!(holder.release(10), Ok(()));
     assert!(waiters[..5].iter().all(Process::was_granted), "the head does not wait for the walk");
@@ -287,7 +288,8 @@ fn updates_without_a_pause_keep_no_waiter_waiting() {
     assert_eq!(stage.info().waiting, MANY - granted);
 }
 
-/// Asks for permits that are not free. Returns whether the host must begin to end waits, too.
+/// Asks for permits that are not free. Returns the answer, and whether the host must begin to end
+/// waits.
 fn ask(process: &Process, n: u32, until: Option<u64>) -> (Parked, bool) {
     let stage = &process.stage;
     stage.pool.ask(&stage.host, process.pid, n, stage.host.ticket(), until, || true)

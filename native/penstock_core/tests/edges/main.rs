@@ -7,7 +7,7 @@
 //! | 300 waiters can be granted at once | more than 64 messages by one call |
 //! | a shrink refuses 500 of 1,000 waiters, some die | a walk of the queue that loses its place |
 //! | updates follow each other without a pause | a walk that always begins again and never ends |
-//! | a dead waiter is granted during a scan | a refusal that missed its permit |
+//! | a dead waiter is granted during a scan | a refusal that missed this permit |
 //! | nine holders, one of them dead | a scan by each refusal of a large pool |
 //! | 500 of 1,000 holders are dead | a refusal that reaps them all |
 //! | 30,000 processes hold, die, and hold again | entries that outlive their processes |
@@ -29,11 +29,11 @@ use std::sync::Arc;
 
 use support::{Process, Stage};
 
-/// The number of messages that one call sends at most.
+/// The largest number of messages that one call sends.
 const MESSAGES: usize = 64;
-/// The number of entries that one call visits at most.
+/// The largest number of entries that one call visits.
 const VISITS: usize = 1024;
-/// The number of cache lines that one call reads at most to find the entries, in a table that has
+/// The largest number of cache lines that one call reads to find the entries, in a table that has
 /// held 20,000 processes.
 const LINES: usize = 400;
 
@@ -42,8 +42,8 @@ fn processes(stage: &Arc<Stage>, numbers: std::ops::RangeInclusive<usize>) -> Ve
     numbers.map(|number| stage.process(number)).collect()
 }
 
-/// Runs the work that the pool deferred to the host, until there is none. Checks the messages of
-/// each call, and returns the number of calls.
+/// Runs the work that the pool deferred to the host, until there is none. Checks the number of
+/// messages of each call, and returns the number of calls.
 fn serve_in_parts(stage: &Stage) -> usize {
     let mut calls = 0;
     while stage.host.take_deferrals() > 0 {

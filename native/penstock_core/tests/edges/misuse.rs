@@ -79,7 +79,7 @@ fn a_claim_needs_a_pending_offer_of_the_named_spawner() {
     spawner.retract(offer);
     assert_eq!(stage.holdings().get(&supervisor.pid.word()), Some(&2));
     assert_eq!(supervisor.entrust(&child, 2), Ok(()));
-    assert_eq!(child.release(1), Err(NotHeld), "its permits are bound");
+    assert_eq!(child.release(1), Err(NotHeld), "the permits of the child are bound");
     child.die();
     assert_eq!(stage.report().acquired, 1, "one caller was admitted");
     stage.at_rest(&[]);
@@ -107,7 +107,7 @@ fn a_completed_handoff_grants_nothing() {
     assert_eq!(thief.adopt(first), Adoption::Revoked);
     spawner.hand_over(first, &thief);
     assert_eq!(next.adopt(second), Adoption::Adopted);
-    assert_eq!(next.adopt(second), Adoption::Adopted, "it holds the permits");
+    assert_eq!(next.adopt(second), Adoption::Adopted, "the process holds the permits already");
     stage.at_rest(&[(&child, 1), (&next, 1)]);
 }
 
@@ -172,7 +172,7 @@ fn a_second_offer_before_the_first_is_completed_is_refused_and_loses_nothing() {
     stage.at_rest(&[(&spawner, 1), (&child, 2)]);
     // The first handoff is completed, so another can begin.
     let second = spawner.offer(1).unwrap();
-    assert_eq!(spawner.offer(1), None, "it holds no more");
+    assert_eq!(spawner.offer(1), None, "the spawner holds no further permit");
     spawner.die();
     assert_eq!(other.adopt(second), Adoption::Revoked);
     stage.at_rest(&[(&child, 2)]);

@@ -40,7 +40,7 @@ fn restarts_may_bring_back_what_was_in_use_when_the_limit_shrank() {
         assert_eq!(supervisor.restart(1), Restart::Admitted);
     }
     assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full), "8 were in use");
-    // Once the overdraft is paid back, restarts may not bring it back.
+    // Once the overdraft is paid back, restarts cannot bring it back.
     assert_eq!((holder.release(5), supervisor.release_bound(1)), (Ok(()), Ok(())));
     holder.wait(1);
     assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full));
@@ -95,8 +95,9 @@ fn a_restart_finds_a_dead_holder_among_thousands() {
     assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full), "no overdraft is allowed");
 }
 
-/// Asks for one restart with all the calls that it takes, each `ms` after the last. Returns its
-/// answer, the number of calls, and the highest number of entries that one of them visited.
+/// Asks for one restart with all the calls that it takes, each `ms` after the call before.
+/// Returns its answer, the number of calls, and the highest number of entries that one call
+/// visited.
 fn restart_in_calls(stage: &Stage, supervisor: &Process, ms: u32) -> (Restart, usize, usize) {
     let (mut step, mut calls, mut most) = (Step::default(), 0, 0);
     loop {
@@ -123,6 +124,7 @@ fn restarts_on_a_large_pool_each_scan_a_piece_and_share_the_dead_they_find() {
     for _ in &dead {
         let (answer, calls, visited) = restart_in_calls(&stage, &supervisor, 0);
         assert_eq!((answer, calls), (Restart::Admitted, 1));
+        // A piece has at most 512 holders.
         assert!(visited <= 600, "{visited} in one call");
         overdrawn = overdrawn.max(stage.in_use() - MANY as u64);
     }
@@ -158,14 +160,16 @@ fn a_restart_takes_nothing_from_a_remembered_pid_that_lives_again_or_was_reaped(
 fn a_lap_that_found_no_dead_holder_is_not_repeated_at_once() {
     let (stage, supervisor, _) = full_pool(0);
     let refused = Restart::Refused(Refusal::Full);
+    // A restart that finds no permit visits all holders in a lap, one piece in a call.
     let (answer, lap, _) = restart_in_calls(&stage, &supervisor, 1);
     assert!(answer == refused && lap > 10, "{answer:?} after {lap} calls");
     let (answer, calls, most) = restart_in_calls(&stage, &supervisor, 0);
-    // The restart makes one call, three after other processes have run, and three after 1 ms
-    // each. The next restart does not wait again so soon.
+    // This restart makes no lap. It makes one call, three after other processes have run, and
+    // three after 1 ms each. The next restart does not wait so soon after this one.
     assert!(answer == refused && calls <= 8 && most <= 600, "{answer:?} after {calls} calls");
     let (answer, calls, _) = restart_in_calls(&stage, &supervisor, 0);
     assert!(answer == refused && calls <= 5, "{answer:?} after {calls} calls");
+    // The next lap begins only after ten times as long as the last one took.
     stage.host.advance(10 * lap as u32 + 1);
     let (answer, calls, _) = restart_in_calls(&stage, &supervisor, 0);
     assert!(answer == refused && calls >= lap, "{answer:?} after {calls} calls");
@@ -176,7 +180,7 @@ fn a_restart_waits_for_the_monitor_of_its_predecessor_when_no_lap_is_due() {
     let (stage, supervisor, holders) = full_pool(0);
     let (answer, _, _) = restart_in_calls(&stage, &supervisor, 1);
     assert_eq!(answer, Restart::Refused(Refusal::Full));
-    // The predecessor is at the end of the table, which the next piece does not reach.
+    // The next piece does not reach the predecessor, which is at the end of the table.
     let predecessor = holders.last().unwrap();
     predecessor.begin_exit();
     let mut step = Step::default();

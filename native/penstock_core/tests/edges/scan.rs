@@ -41,8 +41,8 @@ fn nine_holders_are_not_scanned_and_eight_are() {
     assert_eq!(asker.try_acquire(1), Err(Refusal::Full));
     assert_eq!(stage.host.take_worked(), 0, "the hint is published");
     holders[8].begin_exit();
-    assert_eq!(asker.try_acquire(1), Err(Refusal::Full), "its monitor must tell");
-    // A holder that leaves clears the hint, and eight are left.
+    assert_eq!(asker.try_acquire(1), Err(Refusal::Full), "the dead holder is left to its monitor");
+    // A holder that stops holding clears the hint. Eight holders are left, so the refusal scans.
     assert_eq!(holders[0].transfer(&holders[1], 1), Ok(()));
     assert_eq!(asker.try_acquire(1), Ok(()));
     holders[8].finish_exit();
@@ -68,9 +68,11 @@ fn assert_the_dead_are_left(stage: &Stage, dead: &[Process], asker: &Process, wa
 #[test]
 fn a_dead_holder_among_many_is_left_to_its_monitor() {
     const HOLDERS: usize = 10;
-    // A scan passes the dead holder before it has counted many living ones, or never.
+    // A scan meets the dead holder before it has counted nine living ones, or stops before it
+    // meets the dead one.
     for dead in 0..HOLDERS {
-        // The first scan publishes the hint: that of the waiter, or that of the asker.
+        // The first scan publishes the hint of many holders: the scan of the waiter, or that of
+        // the asker.
         for waits_first in [false, true] {
             let stage = Stage::open(HOLDERS + 2, limit(HOLDERS as u64));
             let mut holders = processes(&stage, 1..=HOLDERS);

@@ -71,7 +71,8 @@ fn totals_begin_at_zero_when_a_pool_is_opened_again() {
     assert_eq!(stage.report(), Report { visited: stage.report().visited, ..Report::default() });
     assert_eq!((stage.info().peak, stage.info().granted, stage.info().settings), (0, 0, limit(5)));
 
-    // Entries from before the pool was opened again count from 1.
+    // These processes have entries from before the second opening. The counts in them begin at 0
+    // with that opening.
     d.hold(1).hold(1);
     b.hold(1);
     assert_eq!(stage.report().acquired, 3);

@@ -9,8 +9,9 @@ use crate::explore::explore;
 use crate::spawn;
 use crate::support::{Process, Stage, limit};
 
-/// At a limit of 1 a pool is a lock: the CAS that takes a permit synchronizes with the release of
-/// the permit. So the work of one process happens before that of the other.
+/// Runs a model of two processes that work while they hold the only permit. The CAS that takes a
+/// permit synchronizes with the release before it. So the work of one process happens before the
+/// work of the other.
 fn work_against_work(is_admitted: impl Fn(&Process) -> bool + Copy + Send + Sync + 'static) {
     explore(move || {
         let (stage, [a, b]) = Stage::with_processes(limit(1));
@@ -19,7 +20,8 @@ fn work_against_work(is_admitted: impl Fn(&Process) -> bool + Copy + Send + Sync
         let turn = |work: Rc<UnsafeCell<()>>| {
             move |me: Process| {
                 if is_admitted(&me) {
-                    // The model fails if the other process may do this at the same time.
+                    // loom fails the model if the other process can access `work` at the same
+                    // time.
                     work.with_mut(|_| ());
                     assert_eq!(me.release(1), Ok(()));
                 }
@@ -38,19 +40,19 @@ fn acquire_against_acquire() {
     work_against_work(|me| me.take(1));
 }
 
-/// A process that is refused scans the holders, and takes once more.
+/// Before a process is refused, its call scans for dead holders and tries once more to take.
 #[test]
 fn acquire_after_a_scan_against_acquire_after_a_scan() {
     work_against_work(|me| me.try_acquire(1).is_ok());
 }
 
-/// Each process parks: it finds the permit free under the queue lock, or waits. A wait that it
-/// cannot cancel was granted.
+/// Each process parks: it finds the permit free under the queue lock, or waits. If it can no
+/// longer cancel its wait, the permit was granted to it.
 #[test]
 fn park_against_park() {
     work_against_work(|me| match me.park(1) {
         Parked::Granted => true,
-        // The grant may still be on its way, but the permit is taken.
+        // The answer may still be on its way, but the permit is already this process's.
         Parked::Waiting(id) => me.cancel(id) == Cancelled::TooLate,
         other => panic!("{other:?}"),
     });

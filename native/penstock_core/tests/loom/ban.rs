@@ -1,8 +1,10 @@
-//! Races of failures, bans and unbans of one key, and of late callers with the next generation.
+//! Races of failures, bans and unbans of one key. Also of late callers: a closed list of bans is
+//! opened again, as its next generation, while they still use it.
 //!
-//! Failures are counted in a table of their own. When they suffice, the list counts them again
-//! under its lock, bans the key and forgets them (`List::ban_for_failures`). An unban forgets
-//! both under the same lock. An *offence* is a failure that bans.
+//! Failures are counted in a table of their own. When a key has enough of them, the list of bans
+//! counts them again under its lock, bans the key, and forgets the failures
+//! (`List::ban_for_failures`). An unban removes the ban and the failures under the same lock. An
+//! *offence* is a failure that bans, or would ban.
 
 use std::sync::Arc;
 
@@ -35,7 +37,7 @@ fn fail(ban: &Ban, tag: u64) -> Failure {
     ban.record_failure(1, tag, 0, || (Box::new([1]), Box::new([])))
 }
 
-/// Bans a key from 0 ms on, by a caller of that generation.
+/// Bans a key for `ms` from 0 ms on, by a caller of this generation.
 fn ban_key(ban: &Ban, generation: Generation, tag: u64, ms: u32) {
     ban.ban(generation, tag, 0, ms, Box::new([tag as u8]), Box::new([]));
 }
@@ -46,7 +48,7 @@ fn spawn<T: 'static>(ban: &Arc<Ban>, act: impl FnOnce(&Ban) -> T + 'static) -> J
     thread::spawn(move || act(&ban))
 }
 
-/// Two failures come at once, and two ban: one of them bans the key.
+/// The second failure bans a key, and two come at once. One of them bans the key.
 #[test]
 fn failure_against_failure() {
     explore(|| {
@@ -55,14 +57,14 @@ fn failure_against_failure() {
         let mine = fail(&ban, 7);
         let other = other.join().unwrap();
         let banned = Failure::Banned(50 * MS);
-        // The first failure also reports the ban, if that is in force by then.
+        // The failure that came first reports the ban as well, if the ban is in force by then.
         let expected = [(Failure::Left(1), banned), (banned, Failure::Left(1)), (banned, banned)];
         assert!(expected.contains(&(mine, other)), "{mine:?} {other:?}");
         assert_eq!(ban.check(7, 0), Banned::For(50 * MS));
     });
 }
 
-/// Two failures come at once, and each suffices to ban: the key is banned once, at level 1.
+/// One failure bans a key, and two come at once. The key is banned once, so its level is 1.
 #[test]
 fn offence_against_offence() {
     explore(|| {
@@ -75,8 +77,8 @@ fn offence_against_offence() {
     });
 }
 
-/// A ban meets an unban. The list and the table, in which it is looked up without a lock, agree
-/// in the end.
+/// A ban meets an unban. A check looks for the ban in a table, without a lock. That table and the
+/// list must agree in the end.
 #[test]
 fn ban_against_unban() {
     explore(|| {
@@ -90,8 +92,8 @@ fn ban_against_unban() {
     });
 }
 
-/// A failure would ban a key that another caller unbans. If the unban is first, only that failure
-/// counts; otherwise it lifts the ban.
+/// A failure would ban a key while another caller unbans the key. If the unban comes first, only
+/// the new failure counts. If the failure comes first, the unban lifts the ban.
 #[test]
 fn offence_against_unban() {
     explore(|| {
@@ -103,7 +105,8 @@ fn offence_against_unban() {
         assert_eq!(ban.check(7, 0), Banned::No);
         let after = fail(&ban, 7);
         match mine {
-            // The failure came after the unban, and counts, or was forgotten by it.
+            // With 1 left, the failure came after the unban and counts. With 2 left, the unban
+            // has forgotten it as well.
             Failure::Left(left) => {
                 assert_eq!(after, if left == 2 { Failure::Left(1) } else { Failure::Banned(50 * MS) })
             }
@@ -112,7 +115,8 @@ fn offence_against_unban() {
     });
 }
 
-/// Two bans come at once, and the list has room for one: it drops the ban that ends first.
+/// The list has room for one more ban, and two come at once. The list drops the ban that ends
+/// first.
 #[test]
 fn bans_of_a_full_list() {
     explore(|| {
@@ -127,8 +131,8 @@ fn bans_of_a_full_list() {
     });
 }
 
-/// A key has one failure, and two more come at once. Both report the ban, and no failure counts
-/// for the next ban.
+/// A key has one failure, and two more come at once. Both report the ban, and neither counts for
+/// the next ban.
 #[test]
 fn offence_against_offence_of_a_key_with_a_failure() {
     explore(|| {
@@ -142,8 +146,8 @@ fn offence_against_offence_of_a_key_with_a_failure() {
     });
 }
 
-/// An offence clears the failures of its key late, or finds too few of them after an unban. It
-/// must not clear a failure that is counted after the unban.
+/// An offence meets an unban. It may clear the failures of its key late, or find too few of them.
+/// It must not clear a failure that is counted after the unban.
 #[test]
 fn offence_against_unban_and_a_failure() {
     explore(|| {
@@ -155,13 +159,13 @@ fn offence_against_unban_and_a_failure() {
         });
         let mine = fail(&ban, 7);
         let other = other.join().unwrap();
-        // At least one failure has come since the unban.
+        // At least one failure has counted since the unban, so this one bans.
         assert_eq!(fail(&ban, 7), Failure::Banned(50 * MS), "{mine:?} {other:?}");
     });
 }
 
-/// A failure meets a ban and an unban. It must not clear a failure that is counted after the
-/// unban.
+/// A failure meets a ban and an unban of its key. A failure of a banned key clears the failures
+/// of the key. It must not clear one that is counted after the unban.
 #[test]
 fn failure_against_ban_and_unban_and_a_failure() {
     explore(|| {
@@ -177,7 +181,7 @@ fn failure_against_ban_and_unban_and_a_failure() {
     });
 }
 
-/// An unban meets a failure and a ban. If it lifts the ban, it also forgets the failure.
+/// An unban meets a failure and a ban. If the unban lifts the ban, it also forgets the failure.
 #[test]
 fn failure_and_ban_against_unban() {
     explore(|| {
@@ -208,8 +212,8 @@ fn failure_against_unban_of_a_banned_key() {
 }
 
 /// The list is opened again while a late caller of the previous generation makes the call `act`.
-/// If the caller finds its generation over, it unbans the key, as the NIF does. No effect of the
-/// call is left in the next generation.
+/// If the caller finds that its generation is over, it unbans the key, as the NIF does. The call
+/// must have no effect on the next generation.
 fn open_against(settings: BanSettings, act: impl Fn(&Ban) + Copy + Send + Sync + 'static) {
     explore(move || {
         let ban = open_ban(settings);
@@ -223,7 +227,8 @@ fn open_against(settings: BanSettings, act: impl Fn(&Ban) + Copy + Send + Sync +
         other.join().unwrap();
         assert_eq!(ban.check(7, 0), Banned::No);
         assert_eq!(ban.list(0, 0, 10).0, []);
-        // Nor has the late failure counted.
+        // The late failure has not counted: after this first failure, one more is left until a
+        // ban.
         assert_eq!(fail(&ban, 7), Failure::Left(1));
     });
 }
@@ -243,7 +248,7 @@ fn open_against_failure() {
 }
 
 /// The list has room for one ban. A late ban of the previous generation must not drop the ban of
-/// this one.
+/// the next.
 #[test]
 fn open_and_ban_against_a_late_ban() {
     let settings = BanSettings { max_bans: 1, ..BAN };

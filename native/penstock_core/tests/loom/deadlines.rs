@@ -9,8 +9,8 @@ use penstock_core::{Deadlines, Ending, Pid};
 
 use crate::explore::explore;
 
-/// Work ends while `Deadlines::due` finds it expired. One lock decides: either it ended in time,
-/// or it was counted as expired and reported.
+/// Work ends while `Deadlines::due` finds that its deadline has passed. One lock decides: either
+/// the work ended in time, or its process was counted as expired and reported.
 #[test]
 fn the_end_of_work_against_a_report_that_it_is_due() {
     explore(|| {
@@ -48,7 +48,7 @@ fn a_reaper_that_goes_to_sleep_against_a_deadline_that_is_set() {
     });
 }
 
-/// Two deadlines are set as the reaper goes to sleep: it is woken once.
+/// Two deadlines are set as the reaper goes to sleep: it stays awake, or is woken once.
 #[test]
 fn a_reaper_that_goes_to_sleep_against_two_deadlines() {
     explore(|| {
@@ -68,8 +68,8 @@ fn a_reaper_that_goes_to_sleep_against_two_deadlines() {
     });
 }
 
-/// A pool begins to have timed waits (`Deadlines::begin_other`) as the reaper goes to sleep: the
-/// reaper is awake in the end.
+/// A pool begins to have timed waits, which the reaper must end (`Deadlines::begin_other`), as
+/// the reaper goes to sleep. The reaper must be awake in the end.
 #[test]
 fn a_reaper_that_goes_to_sleep_against_a_pool_that_begins_to_time_waits() {
     explore(|| {

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
 
-/// Runs a model in each interleaving with at most `LOOM_MAX_PREEMPTIONS` preemptions, or 3.
+/// Runs a model in each interleaving that needs at most `LOOM_MAX_PREEMPTIONS` preemptions; 3 if
+/// that variable is not set.
 pub(crate) fn explore(model: impl Fn() + Send + Sync + 'static) {
     explore_at_least(0, model);
 }
 
-/// Runs a model that reaches its race only if at least this number of preemptions is allowed.
+/// Runs a model as `explore` does, but allows at least this number of preemptions: with fewer,
+/// the model does not reach its race.
 pub(crate) fn explore_at_least(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(3).max(preemptions));

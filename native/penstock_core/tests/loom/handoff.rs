@@ -1,5 +1,6 @@
-//! Races of a permit on its way from a spawner to its child. One CAS on the handoff word of the
-//! spawner's entry completes the handoff (`Entry::complete_handoff`).
+//! Races of a permit on its way from a spawner to its child. The spawner (`hand_over`) and the
+//! child (`adopt`) both try to complete the handoff. One CAS on the handoff word of the spawner's
+//! entry decides (`Entry::complete_handoff`).
 
 use penstock_core::{Adoption, NotHeld};
 
@@ -57,15 +58,15 @@ fn hand_over_against_a_child_that_adopts_and_ends() {
     });
 }
 
-/// The child dies before its first instruction while its spawner hands over. `Host::watch` tells
-/// that the child is gone, or its death is told later: the permit comes back once.
+/// The child dies before its first instruction while its spawner hands over. `PoolHost::watch`
+/// returns that the child is gone, or the pool is told of the death later. Either way the permit
+/// comes back once.
 #[test]
 fn hand_over_against_the_death_of_the_child() {
     explore(|| {
         let (stage, [spawner, child, other]) = Stage::with_processes(limit(1));
         let offer = spawner.acquire_and_offer(1);
         other.wait(1);
-        // The child dies before its first instruction.
         let dying = spawn(&child, |child| child.die());
         spawner.hand_over(offer, &child);
         dying.join().unwrap();
@@ -74,8 +75,8 @@ fn hand_over_against_the_death_of_the_child() {
     });
 }
 
-/// A spawner that saw its child dead reports that (`Pool::ended`) while the child's monitor reaps
-/// it. After the report, the permit is free.
+/// A spawner that saw its child dead reports that (`Pool::ended`) while the monitor of the child
+/// reaps the child. After the report, the permit is free.
 #[test]
 fn the_spawners_report_of_the_end_of_a_child_against_its_monitor() {
     explore(|| {
@@ -88,7 +89,8 @@ fn the_spawners_report_of_the_end_of_a_child_against_its_monitor() {
         spawner.hand_over(offer, &child);
         let seen = !child.alive();
         if seen {
-            // If the monitor was first, the entry is gone, and the call sees that without a lock.
+            // If the monitor came first, the entry is gone, and this call finds that out without
+            // a lock.
             spawner.report_end_of(&child);
             assert!(other.take(1), "a caller that saw the end finds the permit free");
         }
@@ -98,8 +100,8 @@ fn the_spawners_report_of_the_end_of_a_child_against_its_monitor() {
     });
 }
 
-/// The spawner dies while its child adopts. Either the child completes the handoff and works, or
-/// the death does and the child must end.
+/// The spawner dies while its child adopts. The child completes the handoff and works. Or the
+/// monitor of the spawner takes the permit back, and the child must end.
 #[test]
 fn adoption_against_the_death_of_the_spawner() {
     explore(|| {
@@ -131,8 +133,8 @@ fn adoption_against_the_death_of_the_spawner() {
     });
 }
 
-/// A scan reaps the dead spawner while its child adopts: the caller that scans gets the permit,
-/// or the child does.
+/// A caller scans before it is refused, and reaps the dead spawner, while the child adopts. The
+/// caller gets the permit, or the child does.
 #[test]
 fn adoption_against_a_scan_that_finds_the_spawner_dead() {
     explore(|| {
@@ -148,7 +150,7 @@ fn adoption_against_a_scan_that_finds_the_spawner_dead() {
     });
 }
 
-/// Both the spawner and the child die at any point of the adoption: the permit comes back once.
+/// The spawner dies while its child adopts and then dies, too. The permit comes back once.
 #[test]
 fn death_of_the_child_against_the_death_of_the_spawner() {
     explore(|| {
@@ -181,8 +183,8 @@ fn claim_against_the_death_of_the_spawner() {
     });
 }
 
-/// A supervisor claims the offer, for the child that it creates, while the spawner retracts it:
-/// one of them completes the handoff.
+/// A supervisor claims the offer, for the child that it creates, while the spawner retracts it.
+/// The supervisor gets the permit, or the pool does.
 #[test]
 fn claim_against_retraction() {
     explore(|| {
@@ -202,8 +204,8 @@ fn claim_against_retraction() {
     });
 }
 
-/// A supervisor entrusts its permit to a child that dies: the permit is in the child's entry
-/// before that is removed, or is given back.
+/// A supervisor entrusts its permit to a child that dies. The permit comes back with the entry of
+/// the child, or the call gives it back. Either way the waiter gets it.
 #[test]
 fn entrusting_against_the_death_of_the_child() {
     explore(|| {

@@ -1,5 +1,6 @@
-//! Races of `hit_all`, which charges one limiter after the other. A charge is tentative until all
-//! are made; if one is denied, those before it are taken back (`Limiter::take_back`).
+//! Races of `hit_all`, which charges one limiter after the other. Each charge is *tentative*
+//! until all are made. If a limiter denies, `hit_all` takes back the charges made before
+//! (`Limiter::take_back`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as PlainU64, Ordering};
@@ -10,13 +11,14 @@ use penstock_core::{All, Charge, Hit, Key, Limiter, Limits, Rate, hit_all};
 use crate::explore::explore;
 use crate::limiter::{A, B, MS, allowed, open, spawn, update};
 
-/// Returns a charge of one limiter, as `hit_all` takes several.
+/// Returns one of the charges that `hit_all` takes.
 fn charge(limiter: &Limiter, key: Key, cost: u32) -> Charge<'_> {
     Charge { limiter, key, cost: Some(cost) }
 }
 
-/// A refund (`Limiter::give_back`) may refund the tentative charge. Then that must not be taken
-/// back as well: the hit in between is paid for. A refund counts as a reset for this.
+/// A refund (`Limiter::give_back`) may refund the tentative charge. Then `hit_all` must not take
+/// that charge back as well, or a hit in between would be free. So a refund counts as a reset:
+/// `hit_all` takes back no charge from before it.
 #[test]
 fn hit_all_that_is_denied_against_refund_and_hit() {
     explore(|| {
@@ -34,7 +36,8 @@ fn hit_all_that_is_denied_against_refund_and_hit() {
         let hits = [first.hit(all, 0, 1), first.hit(all, 0, 1), first.hit(all, 0, 1)];
         let outcome = other.join().unwrap();
         let after = first.hit(all, 0, 1);
-        // A refund gives back one hit at most.
+        // The burst is 2, and the refund gives back one hit at most. If `hit_all` is denied, only
+        // its own tentative charge can have been refunded.
         let count = allowed(&hits) + allowed(&[after]) + usize::from(outcome == All::Allowed);
         assert!(count <= 3, "{hits:?} {after:?} {outcome:?} {taken:?}");
         if outcome != All::Allowed {
@@ -58,7 +61,7 @@ fn hit_all_against_hit_all() {
         let charges = [charge(&b, key_b, 1), charge(&a, key_a, 1)];
         let outcomes = [hit_all(&charges, || 0), other.join().unwrap()];
         let allowed = outcomes.iter().filter(|&&outcome| outcome == All::Allowed).count();
-        // Each of the two may have denied the other by its tentative charge.
+        // None is allowed if the tentative charge of each has denied the other.
         assert!(allowed <= 1, "{outcomes:?}");
         let left = [a.peek(key_a, 0, 1), b.peek(key_b, 0, 1)].map(|hit| matches!(hit, Hit::Allow(0)));
         assert_eq!(left, [allowed == 0; 2], "{outcomes:?}");
@@ -84,7 +87,8 @@ fn hit_all_that_is_denied_against_hit() {
     });
 }
 
-/// A reset clears the tentative charge. It must not be taken back from the hit after the reset.
+/// A reset clears the tentative charge. Then `hit_all` must not take that charge back: the hit
+/// after the reset would be free.
 #[test]
 fn hit_all_that_is_denied_against_reset_and_hit() {
     explore(|| {
@@ -92,11 +96,11 @@ fn hit_all_that_is_denied_against_reset_and_hit() {
         let (b, key_b) = open(1, 1);
         let same_b = Arc::clone(&b);
         let other = spawn(&a, move |a| {
-            // This hit makes the second charge fail, after the first one was made.
+            // This hit makes the second charge fail, if it comes after the first charge.
             same_b.hit(key_b, 0, 1);
             a.reset(key_a);
-            // The hit comes at another ns. Otherwise its TAT equals the tentative one, and hides
-            // the reset.
+            // This hit comes 1 ns later. At the same ns its TAT would equal the tentative one,
+            // and so would hide the reset.
             a.hit(key_a, 1, 1)
         });
         let charges = [charge(&a, key_a, 1), charge(&b, key_b, 1)];
@@ -110,8 +114,8 @@ fn hit_all_that_is_denied_against_reset_and_hit() {
     });
 }
 
-/// A reset of another key of the same limiter must not keep the tentative charge from being taken
-/// back.
+/// A reset of another key of the same limiter must not keep `hit_all` from taking its tentative
+/// charge back.
 #[test]
 fn hit_all_that_is_denied_against_reset_of_another_key() {
     explore(|| {
@@ -133,8 +137,8 @@ fn hit_all_that_is_denied_against_reset_of_another_key() {
     });
 }
 
-/// The rate changes after the tentative charge. The charge must not be taken back by the new
-/// rate, at which it is worth more.
+/// The rate changes after the tentative charge. `hit_all` must not take the charge back by the
+/// new rate, at which a hit is worth ten times as much.
 #[test]
 fn hit_all_that_is_denied_against_update() {
     const LATER: u64 = 10_000 * MS;
@@ -150,14 +154,15 @@ fn hit_all_that_is_denied_against_update() {
         let charges = [charge(&a, key_a, 1), charge(&b, key_b, 1)];
         let outcome = hit_all(&charges, || LATER);
         other.join().unwrap();
-        // The 5 hits before are still owed, with the tentative charge or without.
+        // The 5 hits before are still owed: 500 ms, and 100 ms more if the tentative charge
+        // stays.
         let owed = a.peek(key_a, LATER, 1);
         assert!([Hit::Deny(500 * MS), Hit::Deny(600 * MS)].contains(&owed), "{outcome:?} {owed:?}");
     });
 }
 
-/// A reset is under way when the tentative charge is made, and clears it later. It must not be
-/// taken back from the hit after the reset.
+/// A reset is under way when the tentative charge is made, and clears it later. Then `hit_all`
+/// must not take that charge back: the hit after the reset would be free.
 #[test]
 fn hit_all_that_is_denied_against_reset_against_hit() {
     explore(|| {
@@ -168,7 +173,7 @@ fn hit_all_that_is_denied_against_reset_against_hit() {
         let reset = spawn(&a, move |a| assert!(a.reset(key_a)));
         let other = spawn(&a, move |a| {
             same_b.hit(key_b, 0, 1);
-            // This hit fits only if the key was reset.
+            // This hit costs the whole burst, so it is allowed only if the key was reset.
             a.hit(key_a, 1, 2)
         });
         let charges = [charge(&a, key_a, 1), charge(&b, key_b, 1)];
@@ -181,8 +186,8 @@ fn hit_all_that_is_denied_against_reset_against_hit() {
     });
 }
 
-/// The tentative charge has run out when it is taken back. All that is owed by then belongs to
-/// another hit, and must stay.
+/// Time has paid off the tentative charge before `hit_all` takes it back. All that the key owes
+/// by then belongs to another hit, and must stay.
 #[test]
 fn hit_all_that_is_denied_late_against_hit() {
     explore(|| {
@@ -203,7 +208,8 @@ fn hit_all_that_is_denied_late_against_hit() {
     });
 }
 
-/// Two tentative charges of different cost are taken back, each at its own cost.
+/// If the third limiter denies, two tentative charges of different cost are taken back, each at
+/// its own cost.
 #[test]
 fn hit_all_of_three_that_is_denied_against_hit() {
     explore(|| {
@@ -217,7 +223,7 @@ fn hit_all_of_three_that_is_denied_against_hit() {
         let left = [a.peek(key_a, 0, 1), b.peek(key_b, 0, 1)];
         match outcome {
             All::Allowed => assert_eq!((taken, left), (Hit::Deny(100 * MS), [Hit::Allow(1), Hit::Allow(0)])),
-            // The third limiter denies, and its wait is returned.
+            // The limiter at index 2 denies, and its wait is returned.
             denied => {
                 assert_eq!(denied, All::Denied(2, Some(100 * MS)));
                 assert_eq!((taken, left), (Hit::Allow(0), [Hit::Allow(2), Hit::Allow(2)]));

@@ -1,7 +1,8 @@
-//! Races of keys for places in a table. A first hit claims a free place, looks at all the others
-//! again, and charges the claim: no key is charged in two places (`keyed::table`).
+//! Races of first hits for places in a table of keys. A first hit claims a free place, loads all
+//! other places of its key again, and then charges the claim. So no key is charged in two places
+//! (`keyed::table`).
 //!
-//! A table for two keys has one row of two places; a table for three has three rows.
+//! Under loom a table for two keys has one row of two places; a table for three has three rows.
 
 use penstock_core::Hit;
 
@@ -28,20 +29,21 @@ fn first_hit_against_first_hit() {
     first_hits(2, 1, 2);
 }
 
-/// Two callers claim places of the two rows that the key may be in.
+/// Two callers claim places, one in each of the two rows that the key may be in.
 #[test]
 fn first_hit_against_first_hit_in_two_rows() {
     first_hits(3, 1, 2);
 }
 
-/// Three callers claim places, and two of their hits fit.
+/// Three callers claim places in one row, and the burst allows two of their hits.
 #[test]
 fn three_first_hits() {
     first_hits(2, 2, 3);
 }
 
-/// Another key's place is idle from 100 ms on. One caller's clock says 100 ms, and it claims that
-/// place; the other's says 99 ms, and it claims the second.
+/// The place of `B` is free from 100 ms on, when `B` owes nothing. One caller hits `A` at 100 ms
+/// by its clock, and claims that place. The other caller hits `A` at 99 ms by its clock, and
+/// claims the second place.
 #[test]
 fn first_hits_that_see_different_free_places() {
     explore(|| {
@@ -55,7 +57,8 @@ fn first_hits_that_see_different_free_places() {
     });
 }
 
-/// Two new keys claim the one free place: one of them gets it, and no active key is evicted.
+/// Two new keys want the one free place. One of them gets it, and the active key `C` is not
+/// evicted.
 #[test]
 fn two_new_keys_against_each_other() {
     explore(|| {
@@ -71,7 +74,7 @@ fn two_new_keys_against_each_other() {
 }
 
 /// A new key takes the place of a key that owes nothing any more, while that key is hit once
-/// more. The CAS of tag and state decides which of them has the place.
+/// more. The CAS of tag and state decides which of the two keys has the place.
 #[test]
 fn hit_against_reuse_of_its_place() {
     explore(|| {
@@ -96,8 +99,8 @@ fn hit_against_reuse_of_its_place() {
     });
 }
 
-/// A reset vacates the place of a key while two callers hit it, which may claim places in two
-/// rows.
+/// A reset vacates the place of a key while two callers hit the key. The callers may claim places
+/// in two rows.
 #[test]
 fn reset_against_two_first_hits_in_two_rows() {
     explore(|| {
@@ -112,9 +115,9 @@ fn reset_against_two_first_hits_in_two_rows() {
     });
 }
 
-/// One caller sees the first place free, and is slow to charge it. The other sees it taken,
-/// charges the second place, and comes again when the first is free. The claim of the first place
-/// must not count as the place of the key.
+/// One caller finds the first place free, claims it, and is slow to charge it. The other caller
+/// found it taken at 99 ms, charged the second place, and hits again at 100 ms. The claim of the
+/// first place must not count as the place of the key.
 #[test]
 fn first_hit_against_two_that_see_different_free_places() {
     explore(|| {
@@ -130,7 +133,7 @@ fn first_hit_against_two_that_see_different_free_places() {
 }
 
 /// As the model before, with a reset of the key between the two hits of the other caller. The
-/// reset removes the charge, not a claim.
+/// reset removes the charge of the key, but not the claim.
 #[test]
 fn first_hit_against_a_reset_between_two_that_see_different_free_places() {
     explore(|| {
@@ -149,15 +152,16 @@ fn first_hit_against_a_reset_between_two_that_see_different_free_places() {
 }
 
 /// A place is claimed, vacated and claimed again for the same key. The caller of the first claim
-/// must not charge the second one, which has another number.
+/// must not charge the second one: each claim has a number of its own.
 #[test]
 fn three_first_hits_that_see_different_free_places() {
     explore_at_least(4, || {
         let (limiter, _) = open(2, 1);
         assert_eq!(limiter.hit(B, 0, 1), Hit::Allow(0));
-        // To this hit the first place is free; it must vacate a claim in the second.
+        // This hit finds the first place free. It must vacate a claim of the same key in the
+        // second.
         let first = spawn(&limiter, |limiter| limiter.hit(A, 100 * MS, 1));
-        // To these hits the first place is taken, so they claim the second.
+        // This hit and the next find the first place taken, so they claim the second.
         let second = spawn(&limiter, |limiter| limiter.hit(A, 99 * MS, 1));
         let mut hits = vec![limiter.hit(A, 99 * MS, 1)];
         hits.extend([first, second].map(|other| other.join().unwrap()));

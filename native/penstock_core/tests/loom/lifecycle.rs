@@ -1,4 +1,5 @@
-//! Races of a pool that closes, drains or is reopened.
+//! Races of a pool that closes, drains or is reopened. A *drainer* is a process that drains the
+//! pool, and waits until no permit is held.
 
 use penstock_core::{Answer, Cancelled, Drain, Parked, Status};
 
@@ -36,8 +37,8 @@ fn close_against_acquires() {
     });
 }
 
-/// The pool closes and opens again, if no permit is held, while a process acquires: it is
-/// admitted by one opening, or refused.
+/// The pool closes, and opens again if no permit is held, while a process acquires. The process
+/// is admitted before the close or after the opening, or is refused.
 #[test]
 fn close_and_open_against_an_acquire() {
     explore(|| {
@@ -61,8 +62,8 @@ fn close_and_open_against_an_acquire() {
     });
 }
 
-/// The pool closes and opens again with a limit of 0 while a process takes: it takes by the old
-/// limit, or not at all.
+/// The pool closes and opens again with a limit of 0 while a process takes. The process takes by
+/// the old limit, or not at all.
 #[test]
 fn close_and_open_with_less_against_an_acquire() {
     explore(|| {
@@ -77,8 +78,8 @@ fn close_and_open_with_less_against_an_acquire() {
     });
 }
 
-/// The pool closes while a waiter times out: the call that removes it from the queue first
-/// decides.
+/// The pool closes while a waiter times out. The call that first removes the waiter from the
+/// queue decides.
 #[test]
 fn close_against_a_timeout() {
     explore(|| {
@@ -93,8 +94,8 @@ fn close_against_a_timeout() {
     });
 }
 
-/// A drain sets CLOSED while a process takes. Either the drain sees the permit in use and waits,
-/// or the process is refused.
+/// A drain sets the flag CLOSED in the state word while a process takes. Either the drain finds
+/// the permit in use and waits, or the process is refused.
 #[test]
 fn drain_against_an_acquire() {
     explore(|| {
@@ -111,8 +112,8 @@ fn drain_against_an_acquire() {
     });
 }
 
-/// The last permit comes back while a drainer joins the queue: the drain sees that, or the
-/// release answers the drainer.
+/// The last permit is released while a drainer joins the queue. The drain finds no permit in use,
+/// or the release answers the drainer.
 #[test]
 fn drain_against_the_last_release() {
     explore(|| {
@@ -126,8 +127,8 @@ fn drain_against_the_last_release() {
     });
 }
 
-/// The last holder dies while a drainer joins the queue: the drain sees that, or `Pool::down`
-/// answers the drainer.
+/// The last holder dies while a drainer joins the queue. The drain finds no permit in use, or
+/// `Pool::down` answers the drainer.
 #[test]
 fn drain_against_the_death_of_the_last_holder() {
     explore(|| {
@@ -169,8 +170,8 @@ fn drain_against_an_acquire_and_a_waiter_parking() {
     });
 }
 
-/// The drainer times out while the last permit comes back: the call that removes it from the
-/// queue first decides.
+/// The drainer times out while the last permit is released. The call that first removes the
+/// drainer from the queue decides.
 #[test]
 fn timeout_of_a_drain_against_the_last_release() {
     explore(|| {
@@ -186,8 +187,8 @@ fn timeout_of_a_drain_against_the_last_release() {
     });
 }
 
-/// A draining pool is reopened while the last permit comes back: the drainer is answered
-/// `Drained` or `Undrained`, once.
+/// A draining pool is reopened while the last permit is released. The drainer gets one answer:
+/// `Drained` or `Undrained`.
 #[test]
 fn reopening_against_the_last_release() {
     explore(|| {
@@ -202,8 +203,8 @@ fn reopening_against_the_last_release() {
     });
 }
 
-/// A draining pool is closed while the last permit comes back: the drainer is answered `Drained`
-/// or `Undrained`, once.
+/// A draining pool is closed while the last permit is released. The drainer gets one answer:
+/// `Drained` or `Undrained`.
 #[test]
 fn close_against_the_last_release_of_a_drain() {
     explore(|| {
@@ -217,8 +218,8 @@ fn close_against_the_last_release_of_a_drain() {
     });
 }
 
-/// A pool is reopened while it is drained, and a process parks. A waiter is left only in an open
-/// pool, and a drainer only in a draining one.
+/// A pool is reopened while one process drains it and another parks. In the end a waiter is left
+/// only in an open pool, and a drainer only in a draining one.
 #[test]
 fn reopening_against_a_drain() {
     explore(|| {

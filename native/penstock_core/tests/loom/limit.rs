@@ -4,8 +4,8 @@ use crate::explore::explore;
 use crate::support::{Stage, limit};
 use crate::{has, meanwhile, spawn};
 
-/// The limit falls while two processes take. The limit and the permits are one word, so no
-/// process takes by the old limit after the update.
+/// The limit falls while two processes take. The update subtracts from the free permits, in the
+/// state word from which both take. So no process takes by the old limit after the update.
 #[test]
 fn shrink_against_two_acquires() {
     explore(|| {
@@ -63,14 +63,14 @@ fn growth_against_a_shrink() {
         growing.join().unwrap();
         let granted = b.was_granted();
         let limit = stage.info().settings.limit;
-        assert!(granted || limit == 0, "the later growth serves the waiter");
+        assert!(granted || limit == 0, "a growth after the shrink serves the waiter");
         stage.at_rest(&[(&a, 1), (&b, u64::from(granted))]);
     });
 }
 
-/// An acquire notes the peak as the limit minus what is free. A limit and a state word of
-/// different times (`LimitWord`) must not give a peak that never was. A peak that is reached
-/// during the update may be missed.
+/// The peak is the largest number of permits in use so far. An acquire computes it from two
+/// words: the limit, minus the free permits. Two words of different times must not give a number
+/// that was never in use (`LimitWord`). A peak that is reached during the update may be missed.
 fn peak_against_an_update(to: u64) {
     explore(move || {
         let (stage, [a, b, c]) = Stage::with_processes(limit(4));

@@ -1,5 +1,5 @@
-//! Races of hits, pauses, refunds and resets; and of callers that are late, and so meet the next
-//! generation: the limiter of another name in the same memory.
+//! Races of hits, pauses, refunds and resets of one limiter. Also of late callers: a closed
+//! limiter is opened again for another name, as its next generation, while they still use it.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use penstock_core::{Changed, Hit, Key, Limiter, Limits, Rate, Reserved};
 
 use crate::explore::explore;
 
+/// One ms: the times of these models are in ns.
 pub(crate) const MS: u64 = 1_000_000;
 
 /// Returns a rate of one hit in 100 ms, with the given burst.
@@ -15,7 +16,7 @@ pub(crate) fn limits(burst: u32) -> Limits {
     Limits { limit: 1, per_ms: 100, rate: Rate::new(1, 100, burst).unwrap() }
 }
 
-/// Opens a limiter, and returns it with its global key.
+/// Opens a limiter. Returns it with its global key, which all hits without a key are charged to.
 pub(crate) fn open(max_keys: u32, burst: u32) -> (Arc<Limiter>, Key) {
     let limiter = Arc::new(Limiter::new(max_keys).unwrap());
     let generation = limiter.open(limits(burst), false, 0);
@@ -23,7 +24,7 @@ pub(crate) fn open(max_keys: u32, burst: u32) -> (Arc<Limiter>, Key) {
 }
 
 // Keys of the first generation. The high bits of a tag select the first row of its key, so these
-// three share it.
+// three keys share that row.
 pub(crate) const A: Key = Key::Tag(1, 1);
 pub(crate) const B: Key = Key::Tag(1, 2);
 pub(crate) const C: Key = Key::Tag(1, 3);
@@ -57,7 +58,7 @@ pub(crate) fn allowed(hits: &[Hit]) -> usize {
     hits.iter().filter(|hit| matches!(hit, Hit::Allow(_))).count()
 }
 
-/// Changes the rate of the first generation, with all the calls that it takes.
+/// Changes the rate of the first generation: calls `update` until the change is in force.
 pub(crate) fn update(limiter: &Limiter, limits: Limits, now: u64) {
     let mut from = None;
     while let Changed::NotYet(progress) = limiter.update(1, |_| Some(limits), now, from) {
@@ -65,8 +66,8 @@ pub(crate) fn update(limiter: &Limiter, limits: Limits, now: u64) {
     }
 }
 
-/// Two callers charge one key by CAS, and one more hit fits (`Limiter::decide`): one of them is
-/// allowed.
+/// A key has room for one more hit, and two callers hit it at once. Each charges it by a CAS
+/// (`Limiter::decide`), so one of them is allowed.
 #[test]
 fn hit_against_hit() {
     explore_kinds_of_key(2, 2, |limiter, key| {
@@ -91,8 +92,8 @@ fn pause_against_hit() {
     });
 }
 
-/// The limiter has room for one pause. The pause that finds no room pauses all keys of its shard,
-/// and a reset of the other key must not end it.
+/// The limiter has room for the pause of one key. The second pause finds no room, so it pauses
+/// all keys of its shard. A reset of `A` must not end the pause of `B`.
 #[test]
 fn pause_against_pause_and_reset() {
     explore(|| {
@@ -109,8 +110,8 @@ fn pause_against_pause_and_reset() {
     });
 }
 
-/// A late pause of the previous generation must pause no key of the next (`Pauses::pause` asks
-/// under the lock).
+/// A late pause of the previous generation must pause no key of the next: `Pauses::pause` checks
+/// the generation under its lock.
 #[test]
 fn open_against_pause() {
     explore_kinds_of_key(2, 2, |limiter, key| {
@@ -123,8 +124,8 @@ fn open_against_pause() {
     });
 }
 
-/// A charge beyond the burst meets a hit, and after that two refunds meet each other: none of
-/// them is lost.
+/// A charge beyond the burst meets a hit, and after that two refunds meet each other. No charge
+/// and no refund is lost.
 #[test]
 fn charge_against_hit_and_refund_against_refund() {
     explore(|| {
@@ -142,8 +143,8 @@ fn charge_against_hit_and_refund_against_refund() {
     });
 }
 
-/// A key has no room for a hit. A reset races one hit, and a second hit follows both. Exactly one
-/// of these hits is allowed.
+/// The burst of a key is used up. A reset races one hit, and a second hit follows both. Exactly
+/// one of these hits is allowed.
 #[test]
 fn reset_against_hit() {
     explore_kinds_of_key(2, 1, |limiter, key| {
@@ -156,8 +157,8 @@ fn reset_against_hit() {
     });
 }
 
-/// A reset vacates the place of the key while two callers hit it. They may claim two places, of
-/// which one stays the key's.
+/// A reset vacates the place of the key while two callers hit it. The callers may claim two
+/// places, of which one becomes the place of the key.
 #[test]
 fn reset_against_two_hits() {
     explore(|| {
@@ -173,7 +174,7 @@ fn reset_against_two_hits() {
     });
 }
 
-/// Two callers reserve turns at once: the turns are one interval apart.
+/// Two callers reserve turns at once: one turn comes at once, the other an interval later.
 #[test]
 fn reserve_against_reserve() {
     explore(|| {
@@ -185,8 +186,8 @@ fn reserve_against_reserve() {
     });
 }
 
-/// A late hit without a key charges the previous generation before the limiter is opened, or gets
-/// `Gone`. Nothing of it is owed in the next generation.
+/// A late hit without a key charges the previous generation before the limiter is opened again,
+/// or gets `Gone`. The next generation owes nothing for it.
 #[test]
 fn open_against_hit() {
     explore(|| {
@@ -211,7 +212,7 @@ fn open_against_hit_of_a_key() {
             }
             let late = spawn(&limiter, move |limiter| limiter.hit(A, 0, 1));
             let now = limiter.open(limits(1), false, 0);
-            // This hit may find the late one in the place.
+            // This hit may find the only place taken by the late hit, and is denied then.
             let mine = limiter.hit(Key::Tag(now, 9), 0, 1);
             let late = late.join().unwrap();
             assert!(
@@ -223,8 +224,8 @@ fn open_against_hit_of_a_key() {
     }
 }
 
-/// A hit fits before and after a reset. The reset clears what was charged before it, and may
-/// clear the charge that it meets.
+/// A key has room for one more hit, which races a reset. The hit is allowed in either order. The
+/// reset clears its charge if the hit came first.
 #[test]
 fn reset_against_a_hit_that_is_allowed() {
     explore_kinds_of_key(2, 2, |limiter, key| {
@@ -237,7 +238,8 @@ fn reset_against_a_hit_that_is_allowed() {
     });
 }
 
-/// A late `advance` must not move the clock of the next generation: both are under one lock.
+/// A late `advance` must not move the clock of the next generation: `advance` checks the
+/// generation under the lock under which `open` begins the next one.
 #[test]
 fn open_against_advance() {
     explore(|| {

@@ -1,38 +1,39 @@
-//! Every interleaving of two or three calls that race, and every result that their memory
-//! orderings allow.
+//! Explores races of two or three calls: each interleaving within a bound on preemptions, and
+//! each result that the memory orderings allow.
 //!
 //! There is one file for each family of races, and one test for each race, named after its two
 //! sides. The models assert what each process holds, which answers it got, and that nothing is
 //! lost ([`Stage::at_rest`](support::Stage::at_rest)).
 //!
 //! Tables and limits are smaller under `cfg(loom)`, so that a model of three processes reaches
-//! their bounds: two shards, one holder before there are many, rows of two places.
+//! their bounds. Holders are in two shards, two living holders count as many, and a row of keys
+//! has two places.
 //!
 //!     RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 \
 //!       cargo test -p penstock_core --release --test loom
 //!
-//! The hard ones:
+//! The hardest races:
 //!
 //! | file | scenario | what it rules out |
 //! |---|---|---|
 //! | `acquire` | two processes work in turn, at a limit of 1 | a data race of their work |
 //! | `wait` | the last permit comes back while a waiter parks | a lost wake-up |
-//! | `wait` | the head of the queue leaves, or becomes oversize | followers that no call wakes |
-//! | `many_waits` | a process with several waits dies | a grant that stays with the dead |
+//! | `wait` | the head of the queue leaves, or is refused | followers that no call wakes |
+//! | `many_waits` | a process with several waits dies | a grant that a dead process keeps |
 //! | `handoff` | spawner, child and supervisor race | an offer with two takers, or none |
-//! | `transfer` | the receiver dies, or first acquires | a permit in an entry that is gone |
+//! | `transfer` | the receiver dies, or first acquires a permit | a permit in a removed entry |
 //! | `reap` | a scan meets an acquire or a transfer | a holder that no later scan finds |
-//! | `many_holders` | a holder leaves while a scan counts | a stale hint (store buffering) |
+//! | `many_holders` | a holder leaves while a scan counts | a stale hint of many holders |
 //! | `restart` | restarts, a monitor and a reused pid race | a permit that is taken over twice |
-//! | `limiter` | a hit or pause meets the next opening | an effect on the next generation |
+//! | `limiter` | a late hit meets the next opening of its limiter | an effect on that opening |
 //! | `rate_change` | a slow hit or update spans a change | a TAT cut twice, or not at all |
 //! | `hit_all` | a charge is taken back during a reset or refund | a hit that is not paid for |
 //! | `keyed` | first hits of a key see different free places | a key in two places |
-//! | `names` | a name loses its node during a call | an effect on another name |
+//! | `names` | a name loses its registry node during a call | an effect on another name |
 //! | `registry` | two processes start or adopt one name | two owners, or the loser's settings |
 //! | `unnamed` | a holder dies while its pool is cleared | a permit that comes back twice |
-//! | `ban` | an offence meets an unban or the next opening | a listed ban not in force |
-//! | `deadlines` | a deadline is set as the reaper falls asleep | a deadline without a reaper |
+//! | `ban` | a failure that bans meets an unban | a ban that is listed, but not in force |
+//! | `deadlines` | a deadline is set as the reaper falls asleep | a deadline that is missed |
 #![cfg(loom)]
 
 mod acquire;
@@ -67,25 +68,27 @@ use penstock_core::Pid;
 
 use support::{Acquired, Process, Stage};
 
-/// Runs an act of a process on a thread of its own, so that it races with what follows.
+/// Runs an act of a process on a thread of its own, so that it races with the calls that follow
+/// in the model.
 pub(crate) fn spawn<T: 'static>(process: &Process, act: impl FnOnce(Process) -> T + 'static) -> JoinHandle<T> {
     let process = process.clone();
     thread::spawn(move || act(process))
 }
 
-/// Runs the act of a third process on a thread of its own, and waits for its end. On the main
-/// thread, the act would begin only after a preemption of the threads before it.
+/// Runs the act of a third process on a thread of its own, and waits for its end. loom leaves a
+/// thread that can run only by a preemption, and makes few of these. So if the main thread ran
+/// the act, the other threads would seldom begin before its end.
 pub(crate) fn meanwhile<T: 'static>(process: &Process, act: impl FnOnce(Process) -> T + 'static) -> T {
     spawn(process, act).join().unwrap()
 }
 
-/// Counts the permits by which work goes on. Work that has ended does not count, even before its
-/// permit is released.
+/// Counts the permits by which processes work at present. Work that has ended does not count,
+/// even before its permit is released.
 #[derive(Clone, Default)]
 pub(crate) struct Work(Arc<PlainU64>);
 
 impl Work {
-    /// Begins work by one permit of a pool with this limit.
+    /// Begins work by one permit. Panics if that makes more work than the limit of the pool.
     pub(crate) fn begin(&self, limit: u64) {
         assert!(self.0.fetch_add(1, Ordering::Relaxed) < limit, "more work than the limit");
     }
@@ -104,8 +107,9 @@ pub(crate) fn has(process: &Process, acquired: Acquired) -> bool {
     }
 }
 
-/// Asserts that a caller which saw `holder` die gets `n` permits, as its refusal scans: no stale
-/// hint or missing active bit hides the dead holder.
+/// Lets `holder` die, and asserts that `asker`, which saw the death, gets `n` permits. A pool
+/// scans for dead holders before it refuses. A stale hint of many holders, or a missing bit in
+/// the active set, would hide this one.
 #[track_caller]
 pub(crate) fn assert_death_is_found(stage: &Stage, holder: &Process, asker: &Process, n: u32) {
     holder.begin_exit();

@@ -1,9 +1,10 @@
-//! Races of the hint that a pool has many holders, which lets a refusal skip its scan. Two
-//! holders are many in these models.
+//! Races of the many-holders hint, which tells that a pool has too many living holders to scan.
+//! While it is published, a pool refuses without a scan for dead holders. Under loom two holders
+//! are many.
 //!
-//! A holder that leaves stores its count and then loads the hint; a scan stores the hint and then
-//! loads the counts (store buffering). The hint is stale if both miss each other: then a refusal
-//! skips the scan although one holder is left, and that one is dead.
+//! A holder *leaves* when it stops holding: it stores its count and then loads the hint. A scan
+//! stores the hint and then loads the counts (store buffering). If both missed each other, the
+//! hint would be stale: a refusal would skip the scan although one holder is left, and is dead.
 
 use penstock_core::{Adoption, Parked};
 
@@ -12,7 +13,7 @@ use crate::support::{Process, Stage, limit};
 use crate::{assert_death_is_found, meanwhile, spawn};
 
 /// One of two holders leaves by `leave` while a scan counts both. The holder that stays is not
-/// many, so a refusal finds its death.
+/// many, so a refusal must find its death.
 fn many_holders_against(leave: impl Fn(&Process, &Process) + Copy + Send + Sync + 'static) {
     explore(move || {
         let (stage, [stays, leaves, scanner, asker]) = Stage::with_processes(limit(2));
@@ -32,8 +33,8 @@ fn many_holders_against_a_release() {
     many_holders_against(|leaves, _| assert_eq!(leaves.release(1), Ok(())));
 }
 
-/// A holder releases while a scan counts it, another living holder and a dead one. One living
-/// holder is not many.
+/// A holder releases while a scan counts that holder, another living one and a dead one. The
+/// other living holder is not many, so the next refusal must scan.
 #[test]
 fn many_holders_against_a_release_with_a_dead_holder() {
     explore(|| {
@@ -83,27 +84,28 @@ fn many_holders_against_a_transfer() {
     many_holders_against(|leaves, stays| assert_eq!(leaves.transfer(stays, 1), Ok(())));
 }
 
-/// A spawner leaves when its child, which holds a permit already, adopts the offered one
-/// (`Pool::complete`).
+/// A spawner leaves when its child adopts the offered permit (`Pool::complete`). The child holds
+/// a permit already, so it is no new holder.
 #[test]
 fn many_holders_against_an_adoption_by_a_holder() {
     explore(|| {
         let (stage, [spawner, child, scanner, asker]) = Stage::with_processes(limit(2));
-        // The child got a permit by a transfer before its first instruction.
+        // The child gets a permit by a transfer before its first instruction.
         scanner.hold(1);
         assert_eq!(scanner.transfer(&child, 1), Ok(()));
         let offer = spawner.acquire_and_offer(1);
         let adopting = spawn(&child, move |child| assert_eq!(child.adopt(offer), Adoption::Adopted));
         assert!(scanner.try_acquire(1).is_err());
         adopting.join().unwrap();
-        // The spawner dies before it hands over, which would have cleared the hint.
+        // The spawner dies without a call of `hand_over`, which would clear a stale hint.
         spawner.die();
         assert_death_is_found(&stage, &child, &asker, 2);
     });
 }
 
-/// The hint is published, and a process parks while two permits are free. A refusal that meets
-/// the flag WAITERS of the parker must serve the queue, and take what is left.
+/// The hint is published, and a process parks while two permits are free. Another caller meets
+/// the flag WAITERS that the parking process has set. Before that caller is refused, its call
+/// must serve the queue and take a permit that is left.
 #[test]
 fn a_refusal_that_skips_its_scan_against_a_park() {
     explore(|| {
@@ -118,8 +120,9 @@ fn a_refusal_that_skips_its_scan_against_a_park() {
     });
 }
 
-/// An acquire announces its permits in its entry before the CAS, and removes them when that
-/// fails. A scan may count the announcement; the removal must clear the hint.
+/// An acquire announces its permits in its entry before its CAS on the state word, and removes
+/// them if the CAS fails. A scan may count the announcement as a holder. So the removal must
+/// clear the hint.
 #[test]
 fn many_holders_against_a_refused_announcement() {
     explore(|| {
@@ -161,8 +164,8 @@ fn many_holders_against_a_retraction() {
     });
 }
 
-/// A spawner leaves when it hands over to its child. A scan may count the permit twice, in both
-/// entries.
+/// A spawner leaves when it hands over to its child. A scan may count the permit in both entries,
+/// and take them for two holders.
 #[test]
 fn many_holders_against_a_hand_over() {
     explore(|| {
@@ -176,8 +179,8 @@ fn many_holders_against_a_hand_over() {
     });
 }
 
-/// A spawner leaves when its child adopts, and dies before it hands over. A scan may count the
-/// permit twice, in both entries.
+/// A spawner leaves when its child adopts, and then dies before it hands over. A scan may count
+/// the permit in both entries, and take them for two holders.
 #[test]
 fn many_holders_against_an_adoption_from_a_dead_spawner() {
     explore(|| {
@@ -186,7 +189,7 @@ fn many_holders_against_an_adoption_from_a_dead_spawner() {
         let adopting = spawn(&child, move |child| assert_eq!(child.adopt(offer), Adoption::Adopted));
         assert!(scanner.try_acquire(1).is_err());
         adopting.join().unwrap();
-        // The spawner dies before it hands over, which would have cleared the hint.
+        // The spawner dies without a call of `hand_over`, which would clear a stale hint.
         spawner.die();
         assert_death_is_found(&stage, &child, &asker, 1);
     });

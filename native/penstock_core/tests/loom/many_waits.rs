@@ -1,6 +1,6 @@
-//! Races of processes that go on after they asked, and so may have several waits. The entry of
-//! such a process names one wait, which leads to the others. The host ends waits whose time is
-//! over.
+//! Races of processes that ask for permits without blocking, and so may have several waits at
+//! once. The entry of such a process names one of its waits, from which the others are found. The
+//! host ends the waits whose time is over (`Pool::expire`).
 
 use penstock_core::{Answer, Cancelled, Expiry, Parked, WaiterId};
 
@@ -18,8 +18,8 @@ fn ask(process: &Process, n: u32, until: Option<u64>) -> (WaiterId, bool) {
     }
 }
 
-/// A release grants to a process with two waits while its death ends both of them
-/// (`Pool::remove_waits_of`).
+/// A release grants a permit to a process with two waits while the death of the process ends both
+/// (`Pool::remove_waits_of`). The waiter behind them must get the permit.
 #[test]
 fn grant_against_death_of_a_process_with_two_waits() {
     explore(|| {
@@ -32,7 +32,7 @@ fn grant_against_death_of_a_process_with_two_waits() {
         assert_eq!(a.release(1), Ok(()));
         dying.join().unwrap();
         stage.serve_deferred();
-        assert!(c.was_granted(), "no wait of the dead process keeps the permit, or the waiter behind it");
+        assert!(c.was_granted(), "no wait of the dead process keeps the permit, or keeps the next waiter waiting");
         assert_eq!(stage.info().waiting, 0);
         stage.at_rest(&[(&c, 1)]);
     });
@@ -57,8 +57,8 @@ fn a_monitor_against_a_scan_that_reap_a_process_with_two_waits() {
     });
 }
 
-/// A process with three waits leaves the second one, and dies, while a release grants the first.
-/// Each call that ends the wait which the entry names must have it name another
+/// A process with three waits leaves the second one and dies, while a release grants the first.
+/// The entry names one of the waits. A call that ends that wait must make the entry name another
 /// (`Pool::repoint_entry`).
 #[test]
 fn leaving_a_wait_and_death_against_a_grant_of_another_wait() {
@@ -80,8 +80,8 @@ fn leaving_a_wait_and_death_against_a_grant_of_another_wait() {
     });
 }
 
-/// A release, the host and the process itself end one wait: one of them does, and at most one
-/// answer is given.
+/// A release, the host and the process itself try to end one wait at once. One of them succeeds,
+/// and the process gets at most one answer.
 #[test]
 fn expiry_against_a_grant_and_the_process_leaving() {
     explore(|| {
@@ -104,8 +104,8 @@ fn expiry_against_a_grant_and_the_process_leaving() {
     });
 }
 
-/// The host ends the last timed wait while another timed wait begins. Either `Pool::expire` asks
-/// the host to call again, or `Pool::ask` asks it to begin (`Guarded::timed`).
+/// The host ends the last timed wait while another timed wait begins. Either `Pool::expire` tells
+/// the host to call again, or `Pool::ask` tells it to begin to call (`Guarded::timed`).
 #[test]
 fn expiry_of_the_last_timed_wait_against_the_next() {
     explore(|| {

@@ -1,5 +1,6 @@
-//! Races of calls by a name that has lost its node to another name. Both names are of one bucket,
-//! and a closed name without holders leaves its node to the next (`Node::rename`).
+//! Races of calls by a name while that name loses its node. A *node* of the registry holds the
+//! owner and the gate of one name. When another name of the same bucket is started, it may take
+//! over the node of a closed name without holders (`Node::rename`).
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::pids;
 use crate::registry::spawn;
 use crate::support::{Fake, limit};
 
+// Under loom the registry has two buckets, and these names are of one of them.
 const A: u64 = 0x40;
 const B: u64 = 0xC0;
 const C: u64 = B | 1 << 10;
@@ -31,8 +33,9 @@ fn assert_open(registry: &Registry<Fake>, names: [(u64, Pid, u64); 2]) {
     }
 }
 
-/// Runs `act` by the name `A`, while the owner of `A` closes it and starts `B`. The act must have
-/// no effect on the pool of `B`, once `then` has undone what it did.
+/// Runs `act` by the name `A` while the owner of `A` closes `A` and starts `B`, which may take
+/// over the node. Once `then` has undone what the act did, the pool of `B` must show no effect of
+/// it.
 fn late<T: 'static>(
     act: impl Fn(&Registry<Fake>, &Fake, Pid) -> T + Copy + Send + Sync + 'static,
     then: impl Fn(&Registry<Fake>, &Fake, Pid, T) + Copy + Send + Sync + 'static,
@@ -53,8 +56,9 @@ fn late<T: 'static>(
     });
 }
 
-/// Acquires by name as the NIF does: it takes a permit, asks for the name again, and gives the
-/// permit back if the node belongs to another name by now. Returns the instance of the pool.
+/// Acquires by the name `A` as the NIF does. It takes a permit, and checks whether the node still
+/// belongs to `A`. If not, it gives the permit back. Returns the instance of the pool in which
+/// the caller holds the permit; `None` if it holds none.
 fn acquire(registry: &Registry<Fake>, host: &Fake, user: Pid) -> Option<u64> {
     let named = registry.find(A)?;
     let (pool, id) = named.current()?;
@@ -66,12 +70,12 @@ fn acquire(registry: &Registry<Fake>, host: &Fake, user: Pid) -> Option<u64> {
     None
 }
 
-/// The late caller acquires, and holds the permit in the pool of `A`, or gives it back in that of
+/// The late caller acquires. It holds the permit in the pool of `A`, or gives it back in that of
 /// `B`.
 #[test]
 fn an_acquire_by_name_against_a_close_and_the_next_name() {
     late(acquire, |registry, host, user, instance| {
-        // The caller holds a permit, so the name has kept its node.
+        // The caller holds a permit, so `A` has kept its node.
         let Some(instance) = instance else { return };
         let pool = registry.find(A).and_then(|named| named.instance(instance)).unwrap();
         assert_eq!(pool.info().in_use, 1);
@@ -93,7 +97,8 @@ fn an_acquire_and_a_release_by_name_against_a_close_and_the_next_name() {
     );
 }
 
-/// The late caller parks; the pool asks for the name inside the queue lock (`Pool::park_while`).
+/// The late caller parks. The pool checks inside the queue lock whether the node still belongs to
+/// `A` (`Pool::park_while`).
 #[test]
 fn a_park_by_name_against_a_close_and_the_next_name() {
     late(
@@ -114,8 +119,8 @@ fn a_park_by_name_against_a_close_and_the_next_name() {
     );
 }
 
-/// The late caller changes the limit; the pool asks for the name inside the queue lock
-/// (`Pool::update_while`).
+/// The late caller changes the limit. The pool checks inside the queue lock whether the node
+/// still belongs to `A` (`Pool::update_while`).
 #[test]
 fn an_update_by_name_against_a_close_and_the_next_name() {
     late(
@@ -129,8 +134,8 @@ fn an_update_by_name_against_a_close_and_the_next_name() {
     );
 }
 
-/// A waiter cancels its wait while the close of the name ends it, and the node goes to another
-/// name. The waiter gets one answer, or cancels in time.
+/// A waiter cancels its wait while the close of its name ends that wait. Then another name takes
+/// over the name's node in the registry. The waiter cancels in time, or gets one answer.
 #[test]
 fn a_wait_that_ends_by_a_close_against_the_next_name() {
     explore(|| {
@@ -152,15 +157,15 @@ fn a_wait_that_ends_by_a_close_against_the_next_name() {
         let answers = host.mailbox(waiter).len();
         match giving_up.join().unwrap() {
             Some(Cancelled::Yes) => assert_eq!(answers, 0),
-            // `None`: the name has lost its node, which happens only after all waits have ended.
-            // So the answer was given in that case too.
+            // `None`: the name has lost its node in the registry. That happens only after all
+            // waits have ended, so the answer was given in that case too.
             Some(Cancelled::TooLate) | None => assert_eq!(answers, 1),
         }
     });
 }
 
-/// Two names without a node are started at once, and one node can be taken: each name has a node
-/// of its own in the end.
+/// Two names without a node are started at once, and both can take over the node of `A`, which is
+/// closed. Each name must have a node of its own in the end.
 #[test]
 fn a_start_against_a_start_of_another_name() {
     explore(|| {
@@ -176,8 +181,8 @@ fn a_start_against_a_start_of_another_name() {
     });
 }
 
-/// A closed name is started again while another name takes its node: each name has a node of its
-/// own in the end.
+/// The closed name `A` is started again while `B` takes over its node. Each name must have a node
+/// of its own in the end.
 #[test]
 fn a_start_against_the_loss_of_its_node() {
     explore(|| {
@@ -192,8 +197,8 @@ fn a_start_against_the_loss_of_its_node() {
     });
 }
 
-/// A caller hits the limiter of a name that is closed, and whose node gets the limiter of another
-/// name. The late hit is not charged to the next generation.
+/// A caller hits the limiter of `A` while `A` is closed. Its node and its limiter then serve `B`.
+/// The late hit must not count for `B`.
 #[test]
 fn a_hit_by_name_against_a_close_and_the_next_name() {
     let settings = LimiterSettings {

@@ -1,40 +1,43 @@
-//! Races of changes of the rate. Each change cuts what a key owes to the new burst, once: the
-//! parity of a TAT tells whether it was cut (`Limiter::update`).
+//! Races of changes of the rate. Each change *cuts* the TATs of all keys: no key owes more than
+//! the new burst after it. A TAT must be cut once by each change. Its parity bit tells whether it
+//! was (`Limiter::update`).
 
 use penstock_core::{Changed, Hit, Key, Limits, Rate, Reserved};
 
 use crate::explore::explore;
 use crate::limiter::{A, B, MS, allowed, explore_kinds_of_key, limits, open, spawn, update};
 
-/// An instant at which all that was owed at 0 has long been paid back.
+/// A time, in ns, by which all that was owed at 0 ns has long been paid back.
 const LATER: u64 = 10_000 * MS;
 
-/// Returns other limits with the same rate: `n` hits in `n` times 100 ms, with a burst of 1. A
-/// change to the limits in force is none, so each change of a model needs another `n`.
+/// Returns limits of one rate that differ for each `n`: `n` hits in `n` times 100 ms, with a
+/// burst of 1. A change to the limits in force has no effect, so each change of a model needs an
+/// `n` of its own.
 fn same_rate(n: u32) -> Limits {
     Limits { limit: n, per_ms: 100 * u64::from(n), ..limits(1) }
 }
 
-/// A hit meets a change to a smaller burst: what it charges is cut with the rest, or charged
-/// after the cut.
+/// A hit meets a change to a smaller burst. The change cuts the charge of the hit with the rest,
+/// or the hit is charged after the cut.
 #[test]
 fn update_against_hit() {
     explore_kinds_of_key(1, 10, |limiter, key| {
-        // After this update, the next one must migrate all places first.
+        // After this update all places have the parity of the rate before, so the next update
+        // must migrate all of them first.
         update(limiter, limits(9), 0);
         assert_eq!(limiter.hit(key, 0, 8), Hit::Allow(1));
         let other = spawn(limiter, |limiter| update(limiter, limits(4), 0));
         let hit = limiter.hit(key, 0, 1);
         other.join().unwrap();
         assert!(matches!(hit, Hit::Allow(0) | Hit::Deny(_)), "{hit:?}");
-        // In either order, the key owes 4.
+        // In either order, the key owes 4 hits.
         assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
         assert_eq!(limiter.hit(key, 100 * MS, 1), Hit::Allow(0));
     });
 }
 
-/// A first hit claims and charges a place during a change: the charge counts once, by either
-/// rate.
+/// A first hit claims and charges a place during a change. The charge counts once, by the old
+/// rate or the new one.
 #[test]
 fn update_against_first_hit() {
     explore(|| {
@@ -47,8 +50,8 @@ fn update_against_first_hit() {
     });
 }
 
-/// A hit reads the configuration while two changes are published, the second of which overwrites
-/// the copy that the hit reads (`ConfigCell::read`).
+/// A hit reads the configuration while two changes are published. The second one overwrites the
+/// copy that the hit reads, so the hit must read again (`ConfigCell::read`).
 #[test]
 fn two_updates_against_hit() {
     explore(|| {
@@ -74,7 +77,8 @@ fn update_against_update() {
         let other = spawn(&limiter, |limiter| update(limiter, limits(3), 0));
         update(&limiter, limits(5), 0);
         other.join().unwrap();
-        // Both changes have cut what is owed, in either order.
+        // The key owes 3 hits, as the change to a burst of 3 has cut it. The burst in force is 3
+        // or 5.
         let last = limiter.info(1).unwrap().limits.rate.burst();
         let left = if last == 3 { Hit::Deny(100 * MS) } else { Hit::Allow(1) };
         assert_eq!(limiter.hit(all, 0, 1), left);
@@ -92,7 +96,7 @@ fn three_updates_one_of_which_is_dropped() {
         assert!(matches!(limiter.update(1, |_| Some(limits(5)), 0, None), Changed::NotYet(_)));
         let other = spawn(&limiter, |limiter| {
             update(limiter, limits(2), 0);
-            // Its rate is in force now, or that of a later change.
+            // The rate of this update is in force now, or that of a later one.
             limiter.info(1).unwrap().limits
         });
         update(&limiter, limits(1), 0);
@@ -101,16 +105,17 @@ fn three_updates_one_of_which_is_dropped() {
         let last = limiter.info(1).unwrap().limits;
         assert!([limits(1), limits(2)].contains(&mine) && [limits(1), limits(2)].contains(&theirs));
         assert!(mine == last || theirs == last);
-        // No requested change is left: an update to the same rate is done at once.
+        // No requested change is pending, so an update to the same rate is done at once.
         assert_eq!(limiter.update(1, |now| Some(now), 0, None), Changed::Yes);
-        // All changes have cut what is owed, in any order.
+        // The key owes 1 hit, as the change to a burst of 1 has cut it. The burst in force is 1
+        // or 2.
         assert_eq!(limiter.peek(A, 0, 1), if last == limits(1) { Hit::Deny(100 * MS) } else { Hit::Allow(0) });
     });
 }
 
 /// A slow hit reads the rate, and then loads a TAT that was charged after a change, far ahead of
-/// the cap that it read. It must not cut that TAT: `Limiter::decide` checks the version after the
-/// load.
+/// the cap that the hit read. The hit must not cut that TAT: `Limiter::decide` checks the version
+/// after the load.
 #[test]
 fn slow_hit_over_an_update_and_a_later_hit() {
     explore_kinds_of_key(1, 1, |limiter, key| {
@@ -121,8 +126,8 @@ fn slow_hit_over_an_update_and_a_later_hit() {
     });
 }
 
-/// A slow hit reads the rate, and then loads the place of another key that was charged after a
-/// change. It must not take that place for a free one.
+/// A slow hit reads the rate, and then loads the place of another key, which was charged after a
+/// change. The hit must not take that place for a free one.
 #[test]
 fn slow_hit_over_an_update_evicts_no_key() {
     explore(|| {
@@ -134,8 +139,9 @@ fn slow_hit_over_an_update_evicts_no_key() {
     });
 }
 
-/// Two callers change the rate, and both migrate the places before. The slower one must not cut a
-/// TAT that was charged after the change: `Limiter::migrate` checks the version after the load.
+/// Two callers change the rate, and both migrate all places first. The slower caller must not cut
+/// a TAT that was charged after the other's change: `Limiter::migrate` checks the version after
+/// the load.
 #[test]
 fn slow_update_against_an_update_and_a_later_hit() {
     explore_kinds_of_key(1, 1, |limiter, key| {
@@ -149,8 +155,8 @@ fn slow_update_against_an_update_and_a_later_hit() {
     });
 }
 
-/// A hit of 8 meets changes to these bursts, the last of which is 3. What it charged, by any of
-/// the bursts, is cut to 3.
+/// A hit of cost 8 meets changes to `bursts`, the last of which is 3. What the hit charged, by
+/// any of the bursts, must be cut to 3 hits.
 fn updates_against_a_large_hit(bursts: &'static [u32]) {
     explore_kinds_of_key(1, 10, |limiter, key| {
         let other = spawn(limiter, |limiter| bursts.iter().for_each(|&burst| update(limiter, limits(burst), 0)));
@@ -162,15 +168,15 @@ fn updates_against_a_large_hit(bursts: &'static [u32]) {
     });
 }
 
-/// The hit may publish its TAT after both changes. Its parity then looks like that of the rate in
-/// force, and only `migrate_own` cuts it.
+/// The hit may publish its TAT after both changes. The parity of the TAT then looks like that of
+/// the rate in force, and only `migrate_own` cuts it.
 #[test]
 fn two_updates_against_a_large_hit() {
     updates_against_a_large_hit(&[9, 3]);
 }
 
-/// The hit may publish its TAT after all three changes. Its parity then looks like that of the
-/// rate before the last.
+/// The hit may publish its TAT after all three changes. The parity of the TAT then looks like
+/// that of the rate before the last.
 #[test]
 fn three_updates_against_a_large_hit() {
     updates_against_a_large_hit(&[9, 8, 3]);
@@ -197,8 +203,8 @@ fn open_against_update() {
     });
 }
 
-/// A hit by an outdated rate publishes its TAT after `migrate` has passed the place. It must
-/// migrate the TAT itself (`Limiter::migrate_own`), before another caller charges more to it.
+/// A hit by an outdated rate publishes its TAT after `migrate` has passed the place. The hit must
+/// migrate the TAT itself (`Limiter::migrate_own`), before another caller adds a charge to it.
 #[test]
 fn two_updates_and_a_turn_against_a_hit() {
     explore_kinds_of_key(1, 9, |limiter, key| {
@@ -209,7 +215,7 @@ fn two_updates_and_a_turn_against_a_hit() {
             limiter.reserve(key, 0, 1, u64::MAX)
         });
         limiter.hit(key, 0, 1);
-        // In either order, the key owes 3.
+        // In either order, the key owes 3 hits.
         assert_eq!(other.join().unwrap(), Reserved::In(100 * MS));
     });
 }

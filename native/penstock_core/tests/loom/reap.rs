@@ -1,5 +1,6 @@
-//! Races of death: monitors, and the scans of refusals, both of which reap dead holders. A pool
-//! of two living holders has many in these models, and a refusal does not scan it to the end.
+//! Races of deaths. A dead holder is reaped by its monitor (`Pool::down`), or by a *scan*: before
+//! a call refuses a caller, it visits the holders. Under loom two living holders are many: a scan
+//! that meets two stops, and reaps none.
 
 use penstock_core::{Parked, TransferError};
 
@@ -29,8 +30,8 @@ fn down_against_down() {
     });
 }
 
-/// A refusal scans while the monitor reaps the dead holder: the asker saw the death, and is
-/// admitted in either order.
+/// An asker's call scans while the monitor reaps the dead holder. The asker saw the death, so it
+/// is admitted in either order.
 #[test]
 fn scan_against_down() {
     explore(|| {
@@ -44,8 +45,8 @@ fn scan_against_down() {
     });
 }
 
-/// Two refusals scan at once, and find one dead holder of two permits. The call that does not
-/// reap it takes once more after its scan.
+/// The calls of two askers scan at once, and find one dead holder of two permits. The call that
+/// does not reap it takes once more after its scan, so both askers are admitted.
 #[test]
 fn scan_against_a_scan() {
     explore(|| {
@@ -60,8 +61,8 @@ fn scan_against_a_scan() {
     });
 }
 
-/// A refusal and a parking process both scan, and find one dead holder of two permits: both get
-/// one.
+/// The calls of an asker and of a parking process scan at once, and find one dead holder of two
+/// permits. Each of the two gets one permit.
 #[test]
 fn scan_against_a_waiter_parking() {
     explore(|| {
@@ -76,8 +77,8 @@ fn scan_against_a_waiter_parking() {
     });
 }
 
-/// A refusal scans while the monitor reaps the dead holder of two permits. The waiter comes
-/// first, and the asker takes what it leaves.
+/// An asker's call scans while the monitor reaps the dead holder of two permits. The waiter is
+/// served first, and the asker gets the permit that is left.
 #[test]
 fn scan_against_down_with_a_waiter() {
     explore(|| {
@@ -93,8 +94,8 @@ fn scan_against_down_with_a_waiter() {
     });
 }
 
-/// A process acquires for the first time and dies; another process sees it dead and asks. The
-/// scan finds the entry active, or the permit given back (`Table::each_active`).
+/// A process acquires for the first time and dies. An asker that sees it dead gets the permit:
+/// the scan finds the entry active (`Table::each_active`), or the permit was given back.
 #[test]
 fn scan_against_a_death_that_was_just_seen() {
     explore(|| {
@@ -112,10 +113,10 @@ fn scan_against_a_death_that_was_just_seen() {
     });
 }
 
-/// A process in the active set that holds nothing begins to hold by `acquire` while a scan
-/// deactivates its entry. The process announces permits and then loads `active`; the scan clears
-/// `active` and then loads the permits (`Table::deactivate_if_idle`). If both miss each other, no
-/// later scan finds the process dead.
+/// A process whose entry is active holds nothing, and begins to hold by `acquire` while a scan
+/// deactivates the entry. The process announces permits and then loads `active`; the scan clears
+/// `active` and then loads the permits (`Table::deactivate_if_idle`). If both missed each other,
+/// no later scan would find the process dead.
 fn scan_against_an_idle_process(acquire: impl Fn(&Process) + Copy + Send + Sync + 'static) {
     explore(move || {
         let (stage, [idle, holder, asker]) = Stage::with_processes(limit(2));
@@ -136,8 +137,8 @@ fn scan_against_an_acquire() {
     scan_against_an_idle_process(|idle| assert!(idle.take(1)));
 }
 
-/// The process takes and offers the permit at once: `Entry::held` counts it in one word or the
-/// other.
+/// The process takes a permit and offers it at once. `Entry::held` must count it in the word of
+/// the process's own permits, or in that of the offer.
 #[test]
 fn scan_against_an_acquire_that_is_offered_at_once() {
     scan_against_an_idle_process(|idle| {
@@ -145,14 +146,14 @@ fn scan_against_an_acquire_that_is_offered_at_once() {
     });
 }
 
-/// The process parks and finds a permit free (`Pool::record_unannounced`).
+/// The process parks, and is granted a free permit at once (`Pool::record_unannounced`).
 #[test]
 fn scan_against_a_park() {
     scan_against_an_idle_process(|idle| assert_eq!(idle.park(1), Parked::Granted));
 }
 
-/// As `scan_against_a_park`, with a parking process whose own scan stops at two living holders,
-/// before it comes to its own entry.
+/// As `scan_against_a_park`, but the parking process scans as well. Its scan meets two living
+/// holders, and so stops before it comes to the entry of the process itself.
 #[test]
 fn scan_against_a_park_that_skipped_the_rest_of_its_own_scan() {
     explore(|| {
@@ -173,8 +174,8 @@ fn scan_against_a_park_that_skipped_the_rest_of_its_own_scan() {
     });
 }
 
-/// A scan deactivates the idle receiver of a transfer, which credits it under the shard lock
-/// (`Table::credit`).
+/// A scan deactivates the entry of a process that holds nothing while a transfer to that process
+/// credits the entry under its shard lock (`Table::credit`).
 #[test]
 fn scan_against_a_transfer() {
     explore(|| {
@@ -190,8 +191,8 @@ fn scan_against_a_transfer() {
     });
 }
 
-/// A process acquires for the first time and dies while it gets a permit by a transfer. A third
-/// process sees it dead and asks: the scan finds what the dead process acquired itself.
+/// A process acquires for the first time and dies while it gets another permit by a transfer. An
+/// asker that sees it dead gets a permit: the scan finds what the dead process acquired itself.
 #[test]
 fn scan_against_a_transfer_to_a_process_that_acquires_and_dies() {
     explore(|| {

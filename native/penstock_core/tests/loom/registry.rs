@@ -1,5 +1,6 @@
-//! Races of starts, adoptions and closes of one name. The lock of the node's ownership orders
-//! them; callers read the current word of the node without it.
+//! Races of starts, adoptions and closes of one name. The registry keeps the owner and the gate
+//! of a name in a *node*. The lock of the node's ownership orders these calls. Callers load the
+//! word that names the gate without that lock.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::support::{Fake, limit};
 
 const NAME: u64 = 0x40;
 
-/// The denial of a hit at 0 ms, after one at 0 ms.
+/// The answer to a second hit at 0 ms, as the rate is one hit in 100 ms.
 const DENIED: Hit = Hit::Deny(100 * MS);
 
 /// Runs an act of another process on a thread of its own.
@@ -28,7 +29,8 @@ pub(crate) fn spawn<T: 'static>(
     thread::spawn(move || act(&registry, &host))
 }
 
-/// Returns a registry in which the name has a node, so that processes race for its pool alone.
+/// Returns a registry in which `first` has started the name. So the name has its node, and a
+/// model races only for its pool.
 fn registry(host: &Fake, first: Pid) -> Arc<Registry<Fake>> {
     let registry = Registry::new();
     assert_eq!(registry.start(host, NAME, first, limit(1)), Started::Fresh);
@@ -41,7 +43,7 @@ fn start_elsewhere(registry: &Arc<Registry<Fake>>, host: &Fake, owner: Pid) -> J
 }
 
 /// Returns the process whose start was answered with `expected`, and its value. Asserts that the
-/// start of the other process named it as the owner.
+/// start of the other process was answered with that owner.
 fn winner<T>(expected: Started, [(a, by_a, value_a), (b, by_b, value_b)]: [(Pid, Started, T); 2]) -> (Pid, T) {
     match (by_a, by_b) {
         (started, Started::AlreadyStarted(owner)) if started == expected && owner == a => (a, value_a),
@@ -50,8 +52,8 @@ fn winner<T>(expected: Started, [(a, by_a, value_a), (b, by_b, value_b)]: [(Pid,
     }
 }
 
-/// Two processes start a name without an owner: one opens the pool, and the other is told of that
-/// owner.
+/// Two processes start a name without an owner. One opens the pool; the other is told which
+/// process is the owner.
 #[test]
 fn start_against_a_start_of_the_same_name() {
     explore(|| {
@@ -69,8 +71,8 @@ fn start_against_a_start_of_the_same_name() {
     });
 }
 
-/// Two processes start a name whose owner crashed. One adopts the pool, with its holder and with
-/// the settings of the adopter; the other is told of that owner.
+/// Two processes start a name whose owner crashed. One adopts the pool, which keeps its holder
+/// and gets the settings of the adopter. The other is told which process is the owner.
 #[test]
 fn start_against_a_start_when_the_owner_crashed() {
     explore(|| {
@@ -99,8 +101,8 @@ fn limiter() -> LimiterSettings {
     }
 }
 
-/// One process starts a pool and another a limiter of the same name: the name stands for what the
-/// winner started.
+/// One process starts a pool and another a limiter of the same name. The name stands for the gate
+/// that the winner started.
 #[test]
 fn start_against_a_start_of_a_limiter_of_the_same_name() {
     explore(|| {
@@ -117,7 +119,8 @@ fn start_against_a_start_of_a_limiter_of_the_same_name() {
     });
 }
 
-/// Two processes start a limiter whose owner crashed: one adopts it, with what is owed.
+/// Two processes start a limiter whose owner crashed. One adopts it, and the hit before the crash
+/// is still owed.
 #[test]
 fn start_of_a_limiter_against_another_when_the_owner_crashed() {
     explore(|| {
@@ -157,8 +160,7 @@ fn adoption_against_an_adoption() {
             registry.start_limiter(host, NAME, killed, limits(10), || 0).unwrap()
         });
         host.begin_exit(killed);
-        // The killed process may become the owner during this call; then the next call takes
-        // over.
+        // If the killed process becomes the owner during this call, the next call adopts from it.
         let take_over = || registry.start_limiter(&host, NAME, next, limits(20), || 0).unwrap();
         if take_over() == Started::AlreadyStarted(killed) {
             assert_eq!(take_over(), Started::Adopted);
@@ -171,12 +173,13 @@ fn adoption_against_an_adoption() {
     });
 }
 
-/// A limiter is closed, and reused for another name, while a caller hits it. The late hit is not
-/// charged to the next generation.
+/// A caller hits a limiter while it is closed, and opened for another name as its next
+/// generation. The late hit must not be charged to that generation.
 #[test]
 fn hit_against_a_close_and_the_next_use_of_its_limiter() {
     const OTHER: u64 = 0x80;
-    // The global key, and another, whose hash includes the generation.
+    // The global key, and a key whose tag includes the generation, like the tags that the NIF
+    // makes.
     let keys =
         |generation: Generation| [Key::Global(generation), Key::Tag(generation, u64::from(generation) << 32 | 7)];
     for kind in [0, 1] {
@@ -224,7 +227,7 @@ fn close_against_a_start() {
                 assert_eq!(named.owner(), Some(b));
                 let (pool, id) = named.pool().unwrap();
                 assert_eq!((pool.info().status, pool.info().settings.limit), (Status::Open, 2));
-                // If the old pool was not closed yet, a second one was made.
+                // If the close had not reached the first pool yet, the start made a second one.
                 assert!(id <= 2);
                 let other = named.instance(3 - id).map_or(Status::Closed, |pool| pool.info().status);
                 assert_eq!(other, Status::Closed);
@@ -234,8 +237,8 @@ fn close_against_a_start() {
     });
 }
 
-/// The janitor closes the name of a crashed owner while its successor starts it. The successor
-/// adopts the pool or opens it, and the close must not end what the successor has.
+/// The janitor closes the name of a crashed owner while a successor starts the name. The
+/// successor adopts the pool or opens it. The close must not end the pool of the successor.
 #[test]
 fn close_for_a_crashed_owner_against_its_successor() {
     explore(|| {

@@ -1,4 +1,5 @@
-//! Races of restarts, which take over the permits of dead holders, or pass the limit.
+//! Races of restarts. A restart takes over the permits of a dead holder, or takes permits beyond
+//! the limit.
 
 use std::sync::Arc;
 
@@ -8,13 +9,13 @@ use crate::explore::explore;
 use crate::spawn;
 use crate::support::{Process, Stage, limit};
 
-/// Returns settings with a limit of 1.
+/// Returns settings with a limit of 1 and this `max_overdraft`.
 fn overdraft(max_overdraft: u64) -> Settings {
     Settings { max_overdraft, ..limit(1) }
 }
 
-/// A restart takes over the permit of a dead child while the monitor of the child reaps it.
-/// `Pool::reclaim` gives the permit to the restart or to the pool, once.
+/// A restart takes over the permit of a dead child while the monitor of the child reaps the
+/// child. `Pool::reclaim` gives the permit to the restart or to the pool, once.
 #[test]
 fn a_restart_against_the_monitor_of_its_predecessor() {
     explore(|| {
@@ -31,7 +32,8 @@ fn a_restart_against_the_monitor_of_its_predecessor() {
     });
 }
 
-/// Two restarts find the same dead holder. One takes over its permit; the other passes the limit.
+/// Two restarts find the same dead holder. One takes over its permit; the other takes a permit
+/// beyond the limit.
 #[test]
 fn two_restarts_against_one_dead_holder() {
     explore(|| {
@@ -48,10 +50,10 @@ fn two_restarts_against_one_dead_holder() {
 }
 
 /// Returns a pool with a limit of 2 and two dead holders. A restart has found both, has taken
-/// over the permit of one, and has the pool remember the other.
+/// over the permit of one, and has made the pool remember the other.
 ///
 /// The processes are the supervisor of that restart, another supervisor, the remembered holder,
-/// and the one that was taken over.
+/// and the holder whose permit was taken over.
 fn remembered(max_overdraft: u64) -> (Arc<Stage>, [Process; 4]) {
     let (stage, [first, second, a, b]) = Stage::with_processes(Settings { max_overdraft, ..limit(2) });
     for dead in [&a, &b] {
@@ -63,8 +65,8 @@ fn remembered(max_overdraft: u64) -> (Arc<Stage>, [Process; 4]) {
     (stage, [first, second, left, gone])
 }
 
-/// A restart takes a remembered dead holder (`Pool::take_over_remembered`) while the monitor of
-/// that holder reaps it.
+/// A restart takes over the permit of a remembered dead holder (`Pool::take_over_remembered`)
+/// while the monitor of that holder reaps it.
 #[test]
 fn a_restart_that_remembers_a_dead_holder_against_its_monitor() {
     explore(|| {
@@ -77,8 +79,8 @@ fn a_restart_that_remembers_a_dead_holder_against_its_monitor() {
     });
 }
 
-/// Two restarts want the one dead holder that the pool remembers, and no overdraft is allowed:
-/// one of them is admitted.
+/// Two restarts want the permit of the one dead holder that the pool remembers. No overdraft is
+/// allowed, so one of them is admitted.
 #[test]
 fn two_restarts_against_one_dead_holder_that_is_remembered() {
     explore(|| {
@@ -109,13 +111,14 @@ fn a_restart_that_remembers_a_dead_holder_against_a_new_process_of_its_pid() {
     });
 }
 
-/// A refusal scans and reaps the dead holder that a restart takes from the remembered ones. Its
-/// permit goes to one of the two callers; the restart may pass the limit instead.
+/// A restart takes over from a remembered dead holder while another caller, before it is refused,
+/// scans and reaps that holder. The permit goes to one of the two callers. If the other caller
+/// gets it, the restart takes a permit beyond the limit.
 #[test]
 fn a_restart_that_remembers_a_dead_holder_against_a_refusal_that_reaps() {
     explore(|| {
         let (stage, [first, second, dead, other]) = remembered(1);
-        // A new process gets the pid of the holder that was taken over, and asks.
+        // The other caller is a new process, with the pid of the holder that was taken over.
         other.finish_exit();
         stage.host.reuse(other.pid);
         let asking = spawn(&other, |other| other.try_acquire(1).is_ok());
@@ -127,8 +130,9 @@ fn a_restart_that_remembers_a_dead_holder_against_a_refusal_that_reaps() {
     });
 }
 
-/// A refusal scans and reaps the dead holder that a restart finds in its piece of the holders.
-/// Its permit goes to one of the two callers; the restart may pass the limit instead.
+/// A restart finds a dead holder in its piece of the holders while another caller, before it is
+/// refused, scans and reaps that holder. The permit goes to one of the two callers. If the other
+/// caller gets it, the restart takes a permit beyond the limit.
 #[test]
 fn a_restart_against_a_refusal_that_reaps() {
     explore(|| {
@@ -144,7 +148,8 @@ fn a_restart_against_a_refusal_that_reaps() {
     });
 }
 
-/// Two restarts pass the limit at once (`State::overdraw`), and the overdraft has room for one.
+/// Two restarts want a permit beyond the limit at once (`State::overdraw`), and the overdraft has
+/// room for one.
 #[test]
 fn two_restarts_against_an_overdraft_for_one() {
     explore(|| {
@@ -158,8 +163,8 @@ fn two_restarts_against_an_overdraft_for_one() {
     });
 }
 
-/// A release serves the waiter while a restart takes the permit or passes the limit. The waiter
-/// is granted a permit once none is overdrawn.
+/// A permit is released while a restart asks and a process waits. The restart takes the released
+/// permit, or one beyond the limit. The waiter is granted a permit once no overdraft is left.
 #[test]
 fn a_restart_that_passes_the_limit_against_a_release_and_a_waiter() {
     explore(|| {
@@ -169,8 +174,9 @@ fn a_restart_that_passes_the_limit_against_a_release_and_a_waiter() {
         let releasing = spawn(&holder, |holder| assert_eq!(holder.release(1), Ok(())));
         assert_eq!(supervisor.restart(1), Restart::Admitted);
         releasing.join().unwrap();
-        // The restart took the permit while it was free, and the waiter waits. Or it found none
-        // free, and passed the limit by one.
+        // If the release served the waiter first, the restart took a permit beyond the limit.
+        // Otherwise the restart came first: it took the released permit, or the release paid its
+        // overdraft back.
         let granted = waiter.was_granted();
         let held = [(&supervisor, 1), (&waiter, 1)];
         stage.at_rest(if granted { &held } else { &held[..1] });
@@ -179,8 +185,9 @@ fn a_restart_that_passes_the_limit_against_a_release_and_a_waiter() {
     });
 }
 
-/// A restart passes the limit while an update lowers it. Both hold the queue lock, so the restart
-/// follows the old limit or the new one, with what was in use when it shrank.
+/// A restart wants a permit beyond the limit while an update lowers the limit. Both take the
+/// queue lock, so the old limit or the new one decides. By the new one, restarts cannot exceed
+/// the number in use when the limit fell.
 #[test]
 fn a_restart_against_a_limit_that_shrinks() {
     explore(|| {
@@ -194,7 +201,7 @@ fn a_restart_against_a_limit_that_shrinks() {
         assert_eq!(
             supervisor.restart(1),
             Restart::Refused(Refusal::Full),
-            "neither the overdraft nor what was in use allows it"
+            "neither the overdraft nor the number in use at the shrink allows it"
         );
     });
 }

@@ -1,4 +1,4 @@
-//! Races of the clock by a counter of the processor.
+//! Races of the clock that reads the tick counter of the processor.
 
 use std::sync::Arc;
 
@@ -8,11 +8,13 @@ use penstock_core::TickClock;
 use crate::explore::explore;
 use crate::limiter::MS;
 
-/// A caller reads a base while another caller writes the next two (`TickClock::rebase`). No
-/// reading mixes words of two bases, which the sequence lock prevents.
+/// A *base* is one reading of the counter and of the exact clock, from which the clock goes on. A
+/// caller reads a base while another caller writes the next two (`TickClock::rebase`). The
+/// sequence lock must not let the reader mix words of two bases.
 #[test]
 fn reading_of_a_base_against_the_next() {
     explore(|| {
+        // The clock measures the pace of the counter over at least this time, in ns.
         const SPAN: u64 = 100 * MS;
         let clock = Arc::new(TickClock::default());
         // The counter ticks twice in a ns, and begins at 1,000.

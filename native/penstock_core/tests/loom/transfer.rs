@@ -6,8 +6,8 @@ use crate::explore::explore;
 use crate::support::{Stage, limit};
 use crate::{meanwhile, spawn};
 
-/// The receiver and the giver both insert the receiver's entry (`Table::get_or_insert`): there is
-/// one entry.
+/// The receiver and the giver both insert the entry of the receiver (`Table::get_or_insert`).
+/// There must be one entry in the end.
 #[test]
 fn first_acquire_against_a_transfer_to_the_same_process() {
     explore(|| {
@@ -22,8 +22,9 @@ fn first_acquire_against_a_transfer_to_the_same_process() {
     });
 }
 
-/// The receiver folds inbound permits into its own while it is given another (`Table::fold` and
-/// `Table::credit`): none is lost.
+/// A transfer adds *inbound* permits to the entry of the receiver (`Table::credit`). The receiver
+/// folds them into its own to release one (`Table::fold`), while it is given another. None must
+/// be lost.
 #[test]
 fn release_against_a_transfer_to_the_same_process() {
     explore(|| {
@@ -39,8 +40,8 @@ fn release_against_a_transfer_to_the_same_process() {
     });
 }
 
-/// Two processes transfer to each other at once. No shard lock is taken inside another, and no
-/// permit is lost.
+/// Two processes transfer to each other at once. Neither call takes a shard lock inside another,
+/// so they cannot block each other. No permit is lost.
 #[test]
 fn transfer_against_a_transfer_back() {
     explore(|| {
@@ -55,8 +56,8 @@ fn transfer_against_a_transfer_back() {
     });
 }
 
-/// The giver credits an entry that the receiver's death removes, or inserts one that its death
-/// must remove (`Host::watch`): the permit comes back once.
+/// The receiver dies during a transfer. The giver credits an entry that the death removes, or
+/// inserts an entry that the death must remove (`PoolHost::watch`). The permit comes back once.
 fn transfer_against_the_death_of_the_receiver(has_entry: bool) {
     explore(move || {
         let (stage, [a, b, c]) = Stage::with_processes(limit(1));
@@ -87,8 +88,8 @@ fn transfer_against_the_death_of_a_receiver_that_never_held() {
     transfer_against_the_death_of_the_receiver(false);
 }
 
-/// Two givers credit a receiver that dies. The second may find the entry that the first inserted,
-/// and must not lose its permit with it.
+/// Two givers transfer to a receiver that dies. The second giver may find the entry that the
+/// first one inserted. Its permit must not be lost with that entry.
 #[test]
 fn two_transfers_against_the_death_of_the_receiver() {
     explore(|| {
@@ -108,8 +109,8 @@ fn two_transfers_against_the_death_of_the_receiver() {
     });
 }
 
-/// The receiver tries to release a permit that is just being transferred to it, and its giver
-/// dies after that: the permit is released, or the receiver's.
+/// The receiver tries to release a permit while the giver transfers it and then dies. The permit
+/// is released, or the receiver holds it in the end.
 #[test]
 fn transfer_and_death_of_the_giver_against_a_release_by_the_receiver() {
     explore(|| {

@@ -1,4 +1,5 @@
-//! Races of unnamed pools whose callers have dropped them.
+//! Races of unnamed pools. When no process refers to a pool any more, the host closes and clears
+//! it. Its memory then serves the next unnamed pool.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +12,7 @@ use crate::explore::explore;
 use crate::support::{Fake, Stage, limit};
 use crate::{pids, spawn};
 
-/// Closes and clears a pool that no caller can reach, in pieces of one entry.
+/// Closes a pool that no caller can reach any more, and clears it in pieces of one entry.
 fn clear(host: &Fake, pool: &Pool<Fake>) {
     pool.close(host);
     let mut next = Some(Cursor::default());
@@ -54,9 +55,9 @@ fn clearing_against_the_death_of_a_spawner() {
     });
 }
 
-/// Two processes drop a pool, and the second one clears it, with permits that the first still
-/// holds. A third process gets this pool or another, in which nothing is held. The first process,
-/// whose entry is still there, holds nothing in it and can acquire.
+/// Two processes drop their references to a pool. The last one clears the pool, in which `a`
+/// still holds permits. A third process opens this pool again or makes another, and finds nothing
+/// held in it. `a`, which may still have an entry there, holds nothing and can acquire.
 #[test]
 fn clearing_against_the_next_use() {
     explore(|| {
@@ -64,7 +65,7 @@ fn clearing_against_the_next_use() {
         let [a, b, next] = pids();
         let registry = Arc::new(Registry::new());
         let (id, pool) = registry.make_unnamed(limit(3));
-        // The processes that have the handle; the VM counts them.
+        // The number of processes that refer to the pool. In production the VM counts them.
         let references = Arc::new(AtomicUsize::new(2));
         assert!(pool.take(&host, a, 1, Kind::Manual));
         let drop_handle = {

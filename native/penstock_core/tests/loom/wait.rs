@@ -1,5 +1,5 @@
-//! Races of permits that come back with the waiters that they are for. The head of the queue may
-//! ask for more than is free, and keeps its followers waiting then.
+//! Races between the return of permits and the processes that wait for them. If the head of the
+//! queue asks for more permits than are free, all its followers wait behind it.
 
 use penstock_core::{Answer, Cancelled, Parked, Settings};
 
@@ -7,9 +7,9 @@ use crate::explore::explore;
 use crate::support::{Acquired, Stage, limit};
 use crate::{has, meanwhile, spawn};
 
-/// The last permit comes back while a process parks and a newcomer takes. The release either
-/// precedes the flag WAITERS in the state word, and the parker finds the permit, or finds the
-/// flag and serves.
+/// The only permit is released while a process parks and a newcomer tries to take it. If the
+/// release comes before the flag WAITERS in the state word is set, the parking process finds the
+/// permit. Otherwise the release finds the flag, and serves the queue.
 #[test]
 fn last_permit_against_a_waiter_parking() {
     explore(|| {
@@ -30,7 +30,7 @@ fn last_permit_against_a_waiter_parking() {
     });
 }
 
-/// The last permit comes back while two processes park: one gets it, and the other waits.
+/// The only permit is released while two processes park: one gets it, and the other waits.
 #[test]
 fn last_permit_against_two_waiters_parking() {
     explore(|| {
@@ -51,8 +51,8 @@ fn last_permit_against_two_waiters_parking() {
     });
 }
 
-/// The last permit comes back while a process parks for which the queue has no room: no flag
-/// WAITERS is left behind.
+/// The only permit is released while a process tries to park in a queue without room. The flag
+/// WAITERS must not stay set, since it keeps newcomers out.
 #[test]
 fn release_against_a_queue_that_is_full() {
     explore(|| {
@@ -71,7 +71,8 @@ fn release_against_a_queue_that_is_full() {
     });
 }
 
-/// Two permits come back while a process parks for both: the later release serves it.
+/// Two permits are released while a process parks for both. It finds both free, or the later
+/// release serves it.
 #[test]
 fn two_releases_against_one_waiter_that_wants_two() {
     explore(|| {
@@ -88,8 +89,8 @@ fn two_releases_against_one_waiter_that_wants_two() {
     });
 }
 
-/// A release grants to a waiter that times out. The call that removes it from the queue first
-/// decides.
+/// A release grants a permit to a waiter while the waiter cancels its wait, since it timed out.
+/// The call that first removes the waiter from the queue decides.
 #[test]
 fn release_against_timeout() {
     explore(|| {
@@ -107,8 +108,8 @@ fn release_against_timeout() {
     });
 }
 
-/// A waiter that asked for more than is free times out, and a newcomer acquires what is free: the
-/// flag WAITERS falls with the last waiter.
+/// The only waiter asks for more than is free. It times out while a newcomer tries to take the
+/// permit that is free. The flag WAITERS must fall with the last waiter.
 #[test]
 fn timeout_against_a_newcomer() {
     explore(|| {
@@ -141,8 +142,8 @@ fn timeout_against_the_death_of_the_next_waiter() {
     });
 }
 
-/// A release grants to a waiter that dies. The permit is in its entry when that is removed, or
-/// the waiter has no entry any more: either way it passes to the next.
+/// A release grants a permit to a waiter that dies. The permit comes back with the entry of the
+/// dead waiter, or the grant finds no entry. Either way the next waiter gets it.
 #[test]
 fn grant_against_death_of_the_waiter() {
     explore(|| {
@@ -159,7 +160,7 @@ fn grant_against_death_of_the_waiter() {
     });
 }
 
-/// The holder and the head of the queue die at once, and each is reaped by its monitor: the next
+/// The holder and the head of the queue die at once, and the monitor of each reaps it. The next
 /// waiter gets the permit.
 #[test]
 fn death_of_the_holder_against_death_of_the_waiter() {
@@ -176,8 +177,8 @@ fn death_of_the_holder_against_death_of_the_waiter() {
     });
 }
 
-/// The head of the queue wants all permits. It times out while the last of them comes back: it is
-/// granted, or its follower is.
+/// The head of the queue wants all permits, and times out while the last of them is released. The
+/// head is granted all of them, or its follower is granted one.
 #[test]
 fn timeout_of_a_large_head_against_a_release() {
     explore(|| {
@@ -201,7 +202,7 @@ fn timeout_of_a_large_head_against_a_release() {
 }
 
 /// The head of the queue wants all permits, and times out while a follower parks for the one that
-/// is free.
+/// is free. The follower must get it.
 #[test]
 fn timeout_of_a_large_head_against_a_follower_parking() {
     explore(|| {
@@ -216,7 +217,8 @@ fn timeout_of_a_large_head_against_a_follower_parking() {
     });
 }
 
-/// The head of the queue wants all permits. It dies while the last of them comes back.
+/// The head of the queue wants all permits, and dies while the last of them is released. Its
+/// follower must be granted one.
 #[test]
 fn death_of_a_large_head_against_a_release() {
     explore(|| {
@@ -234,7 +236,7 @@ fn death_of_a_large_head_against_a_release() {
 }
 
 /// The head of the queue wants all permits, and dies while a follower parks for the one that is
-/// free.
+/// free. The follower must get it.
 #[test]
 fn death_of_a_large_head_against_a_follower_parking() {
     explore(|| {
@@ -250,8 +252,8 @@ fn death_of_a_large_head_against_a_follower_parking() {
     });
 }
 
-/// The limit falls below the head's request while the last permit comes back: the head is granted
-/// by the old limit or refused by the new one, and its follower is served.
+/// The limit falls below the request of the queue's head while the last permit is released. The
+/// head is granted by the old limit, or refused by the new one. Its follower is served.
 #[test]
 fn shrink_below_the_heads_request_against_a_release() {
     explore(|| {
@@ -265,8 +267,8 @@ fn shrink_below_the_heads_request_against_a_release() {
         match b.answers().as_slice() {
             [Answer::Full] => {}
             [Answer::Granted] => {
-                // The grant followed the old limit. It is an overdraft now, which must be paid
-                // back before another process is admitted.
+                // The grant followed the old limit. Its third permit is an overdraft now, which
+                // must be paid back before another process is admitted.
                 stage.at_rest(&[(&b, 3)]);
                 assert_eq!(b.release(3), Ok(()));
             }
@@ -277,8 +279,8 @@ fn shrink_below_the_heads_request_against_a_release() {
     });
 }
 
-/// The limit falls below the head's request while the head times out: it is refused or cancelled,
-/// and its follower is served.
+/// The limit falls below the request of the queue's head while the head times out. The head is
+/// refused or cancels in time. Its follower is served.
 #[test]
 fn shrink_below_the_heads_request_against_its_timeout() {
     explore(|| {

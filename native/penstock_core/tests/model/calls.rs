@@ -1,4 +1,4 @@
-//! One call of the pool and of the model at a time, whose results must be equal.
+//! Makes each call in the pool and in the model, and asserts that both answer alike.
 
 use penstock_core::{
     Adoption, Answer, Cancelled, Drain, Expiry, Kind, NotHeld, Offer, Parked, Refusal, Restart, Settings, Status,
@@ -41,7 +41,8 @@ impl Pair {
                     self.assert_no_dead_holder_among_few();
                 }
             }
-            // The scan exceeds one call: the caller must ask again, and nothing is counted.
+            // The scan exceeds the bound of one call. The caller must ask again, and nothing is
+            // counted.
             Err(Refusal::Again) => assert!(self.doing.contains(&Doing::Dying)),
         }
         result.is_ok()
@@ -59,7 +60,8 @@ impl Pair {
     pub(crate) fn ask(&mut self, process: usize, n: u32, ms: Option<u32>) {
         let me = &self.processes[process];
         let (ticket, number) = (self.stage.host.ticket(), self.tickets);
-        // Times are in ns, so that each wait has a time of its own within its ms.
+        // The clock is in ms, and `until` in ns, so that no two waits of one ms end at the same
+        // time.
         let until = ms.map(|ms| (self.clock + u64::from(ms)) * 1_000_000 + u64::from(number));
         let (parked, begins) = self.stage.pool.ask(&self.stage.host, me.pid, n, ticket, until, || true);
         let id = self.parked(process, n, (Kind::Manual, false), until, parked);
@@ -69,7 +71,8 @@ impl Pair {
     }
 
     /// Checks that a call which parks returned what the model does. Returns the wait, if there is
-    /// one. A process that goes on meanwhile never waits for itself.
+    /// one. A process that does not block (`blocks` is `false`) is never told of a deadlock, as
+    /// it can still release what it holds.
     pub(crate) fn parked(
         &mut self,
         process: usize,
@@ -145,7 +148,8 @@ impl Pair {
         self.model.serve();
         self.stage.serve_deferred();
         if self.timed && self.model.queue.iter().all(|waiter| waiter.until.is_none()) {
-            // The timed waits have just been granted, so one more call finds none.
+            // The last timed waits have just been granted or refused, so one more call finds
+            // none.
             assert_eq!(self.stage.pool.expire(&self.stage.host, now), Expiry::Nothing);
             self.timed = false;
         }
@@ -201,9 +205,9 @@ impl Pair {
         self.model.serve();
     }
 
-    /// Returns `true` if a new process may get the pid. A VM reuses a pid after hundreds of
-    /// millions of others, so never while the spawner of a dead child is about to hand over to
-    /// it.
+    /// Returns `true` if a new process can get the pid. A VM reuses a pid only after hundreds of
+    /// millions of others. So no process gets the pid of a dead child while its spawner is about
+    /// to hand over.
     pub(crate) fn is_free_for_reuse(&self, process: usize) -> bool {
         let expected = |doing: &Doing| matches!(doing, Doing::Spawning { child, .. } if *child == process);
         self.doing[process] == Doing::Gone && !self.doing.iter().any(expected)
@@ -226,10 +230,11 @@ impl Pair {
         self.doing[child] = Doing::Newborn { offer, spawner: process };
     }
 
-    /// Gives the offered permits to the child. Returns `false` if the offer is not pending.
+    /// Gives the offered permits to the child in the model. Returns `false` if the offer is not
+    /// pending.
     pub(crate) fn complete_handoff(&mut self, spawner: usize, child: usize, offer: Offer) -> bool {
         let pid = self.pid(spawner);
-        // The spawner may be dead, and its pid that of a new process with another offer.
+        // The spawner may be dead, and its pid may belong to a new process with another offer.
         let Some(held) = self.model.held.get_mut(&pid).filter(|held| held.offer == Some(offer)) else { return false };
         let n = std::mem::take(&mut held.offered);
         held.offer = None;
@@ -256,7 +261,7 @@ impl Pair {
                 assert_eq!(adoption, if expected { Adoption::Adopted } else { Adoption::Revoked });
                 self.doing[process] = Doing::Running;
                 if !expected {
-                    // A revoked child ends without its work.
+                    // A child whose offer was revoked ends without its work.
                     self.processes[process].die();
                     self.model.reap(self.pid(process));
                     self.model.serve();
@@ -268,7 +273,8 @@ impl Pair {
     }
 
     pub(crate) fn retract(&mut self, process: usize) {
-        // The spawn failed, so there must be no sign of the child.
+        // A spawner retracts only if the spawn failed. Then there was no child that ran, or that
+        // another process gave permits to.
         let Doing::Spawning { offer, child } = self.doing[process] else { return };
         if self.doing[child] != (Doing::Newborn { offer, spawner: process })
             || self.model.held(self.pid(child)).all() > 0
@@ -305,7 +311,8 @@ impl Pair {
         let holdings = self.stage.holdings();
         let mut found: Vec<u64> = Vec::new();
         for dead in self.stage.host.take_found_dead() {
-            // A remembered dead holder has no entry if its monitor was first.
+            // The pool may remember a dead holder that its monitor has reaped since. It has no
+            // entry, so the restart took nothing from it.
             let gone = self.doing[self.index_of(dead.word())] == Doing::Gone;
             if !gone && !holdings.contains_key(&dead.word()) && !found.contains(&dead.word()) {
                 found.push(dead.word());
@@ -322,8 +329,8 @@ impl Pair {
             self.model.acquired += 1;
             return;
         }
-        // Remembered dead holders that have too few permits are reaped on the way to one that has
-        // enough.
+        // On the way to a remembered dead holder that has enough permits, the restart reaps those
+        // that have too few.
         let mut taken_over = false;
         for dead in found {
             assert!(
@@ -342,7 +349,8 @@ impl Pair {
             .held
             .iter()
             .any(|(pid, held)| held.all() >= n && self.doing[self.index_of(*pid)] == Doing::Dying);
-        // In a larger pool, a restart looks at a piece of the holders before the overdraft.
+        // With more processes, a restart looks at only a piece of the holders before it takes an
+        // overdraft. It may miss a dead one.
         let looks_at_all = self.processes.len() <= 100;
         if taken_over {
             assert_eq!(answer, Restart::Admitted);

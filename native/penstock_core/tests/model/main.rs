@@ -8,7 +8,7 @@
 //! |---|---|
 //! | calls of 5 or 14 processes, which die at any point | a permit that an order of calls loses |
 //! | a scan finds dead holders among few | a refusal although a dead holder has permits |
-//! | a scan finds dead holders among many | a holder reaped that is left to its monitor |
+//! | a scan finds dead holders among many | a holder reaped that its monitor must reap |
 //! | a child adopts, its spawner hands over, or neither | permits with two holders, or none |
 //! | a process has several waits, and the host ends some | two answers to a wait, or none |
 //! | restarts find dead holders, or pass the limit | an overdraft while a dead holder is left |
@@ -77,7 +77,7 @@ proptest! {
 proptest! {
     #![proptest_config(cases(60))]
 
-    // The table needs its second level, and there are too many holders to scan.
+    // The table needs its second level, and a scan stops early, as there are too many holders.
     #[test]
     fn a_pool_of_many_processes((settings, ops) in sequence(60, 200)) {
         run(60, settings, &ops);

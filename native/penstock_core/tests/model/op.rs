@@ -1,4 +1,4 @@
-//! Random calls. A process is named by its index.
+//! Random calls. An operation names a process by its index.
 
 use penstock_core::{AS_LIMIT, Settings, UNLIMITED};
 use proptest::prelude::*;
@@ -24,14 +24,15 @@ pub(crate) enum Op {
     Wake {
         process: usize,
     },
-    /// The process waits as in `Park`, but goes on meanwhile, and may ask again. The host ends
-    /// the wait after `ms`.
+    /// The process waits as in `Park`, but does not block, and may ask again. The host ends the
+    /// wait after `ms`, or never if that is `None`.
     Ask {
         process: usize,
         n: u32,
         ms: Option<u32>,
     },
-    /// The process leaves one of the waits that it asked for: the `nth` before the last.
+    /// The process leaves one of the waits that it asked for, counted back by `nth` from the
+    /// last.
     Leave {
         process: usize,
         nth: usize,
@@ -81,7 +82,7 @@ pub(crate) enum Op {
         process: usize,
         n: u32,
     },
-    /// The process is dead, and the pool is not told yet.
+    /// The process dies, and the pool is not told yet.
     BeginExit {
         process: usize,
     },
@@ -114,15 +115,17 @@ pub(crate) enum Op {
     Advance {
         ms: u32,
     },
-    /// Each running process makes this call, so that there are many holders. Likewise below.
+    /// Each running process takes a permit, so that there are many holders.
     EachTakes,
+    /// Each running process parks for `n` permits.
     EachParks {
         n: u32,
     },
-    /// Each process asks `n` times.
+    /// Each running process asks `n` times, for `n` permits and for `n` ms.
     EachAsks {
         n: u32,
     },
+    /// Each running process dies, and the pool is not told yet.
     EachDies,
 }
 
@@ -141,7 +144,7 @@ pub(crate) fn settings(processes: usize) -> impl Strategy<Value = Settings> {
 }
 
 pub(crate) fn op(processes: usize) -> impl Strategy<Value = Op> {
-    // The last third of the processes exist only once they are spawned.
+    // The last third of the processes exist only once other processes have spawned them.
     let process = 0..processes + processes / 2;
     let n = prop_oneof![6 => Just(1_u32), 3 => 2..=4_u32, 1 => 5..=20_u32];
     let act = (process.clone(), n.clone(), proptest::bool::weighted(0.3));

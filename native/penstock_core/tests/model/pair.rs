@@ -10,9 +10,9 @@ use crate::op::Op;
 use crate::plain::Model;
 use crate::support::{Process, Stage};
 
-/// The number of dead holders that one call reaps.
+/// The number of dead holders after which one call reaps no more.
 pub(crate) const MOST_REAPED: usize = 128;
-/// Up to this number of holders, a refusal has scanned all of them.
+/// A refusal has scanned all holders if at most this number of them live.
 pub(crate) const SCAN_LIMIT: usize = 8;
 
 /// The state of a process, which decides what it can do next.
@@ -45,20 +45,21 @@ pub(crate) struct Pair {
     pub(crate) stage: Arc<Stage>,
     pub(crate) model: Model,
     pub(crate) processes: Vec<Process>,
-    /// By process.
+    /// The state of each process, by its index.
     pub(crate) doing: Vec<Doing>,
     /// The waits that each process asked for and has not left, with their tickets.
     pub(crate) asked: Vec<Vec<(WaiterId, u32)>>,
     /// The clock of the waits that the host ends, in ms.
     pub(crate) clock: u64,
-    /// The host was told to end waits, and not yet that there are none.
+    /// Whether the host must call `expire`: it was told that there are timed waits, and not yet
+    /// that there are none.
     pub(crate) timed: bool,
     /// The number of tickets so far.
     pub(crate) tickets: u32,
 }
 
 impl Pair {
-    /// Begins with `running` processes, and half as many that can be spawned.
+    /// Begins with `running` processes, and half as many pids for processes that they spawn.
     pub(crate) fn new(running: usize, settings: Settings) -> Self {
         let count = running + running / 2;
         let stage = Stage::open(count, settings);
@@ -88,8 +89,9 @@ impl Pair {
     /// Reaps in the model the dead holders that a scan of the pool has reaped, in the order in
     /// which the host recorded them: the table decides the order of a scan.
     ///
-    /// A scan reaps all that it found, unless it found many holders or too many dead. Then it
-    /// serves the waiters. If such a waiter is dead as well, the scan walks again and finds it.
+    /// A scan reaps all that it found, unless it found many living holders or too many dead ones.
+    /// After it has reaped, it serves the waiters. If a waiter that gets permits is dead as well,
+    /// the scan walks again and finds that waiter.
     pub(crate) fn reap_as_the_scan_did(&mut self) {
         let found = self.stage.host.take_found_dead();
         if found.is_empty() {
@@ -100,7 +102,8 @@ impl Pair {
             found.iter().copied().partition(|pid| holdings.contains_key(&pid.word()));
         assert!(reaped.is_empty() || self.living_holders() <= SCAN_LIMIT, "{reaped:?} reaped of many");
         for pid in reaped {
-            // The process was a waiter, and was granted permits of those that were reaped before.
+            // If this process held nothing, it was a waiter: it was granted permits of the
+            // holders that were reaped before it.
             if self.model.held(pid.word()).all() == 0 {
                 self.model.serve();
             }
@@ -159,7 +162,8 @@ impl Pair {
             }
             Op::Release { process, n, bound } if self.runs(process) => self.release(process, n, Self::kind(bound)),
             Op::Transfer { process, to, n } if self.runs(process) => self.transfer(process, to, n, Kind::Manual),
-            // No process knows a child that has not adopted yet.
+            // No process knows the pid of a child that has not adopted yet, so none entrusts
+            // permits to it.
             Op::Entrust { process, to, n }
                 if self.runs(process) && !matches!(self.doing[to], Doing::Newborn { .. }) =>
             {

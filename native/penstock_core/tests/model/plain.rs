@@ -1,4 +1,4 @@
-//! The model: a pool without concurrency. Its methods change it as the calls of the pool must.
+//! The model: a pool without concurrency. Its methods change it as the calls must change a pool.
 
 use std::collections::BTreeMap;
 
@@ -34,19 +34,20 @@ pub(crate) struct Waiter {
     pub(crate) n: u64,
     pub(crate) kind: Kind,
     pub(crate) ticket: u32,
-    /// The time at which the host ends the wait; `None` if it does not. No two waits have the
-    /// same time.
+    /// The time, in ns, at which the host ends the wait; `None` if it does not. No two waits have
+    /// the same time.
     pub(crate) until: Option<u64>,
 }
 
 pub(crate) struct Model {
     pub(crate) status: Status,
     pub(crate) settings: Settings,
-    /// By pid, as are the answers.
+    /// What each process holds, by pid.
     pub(crate) held: BTreeMap<u64, Held>,
     pub(crate) queue: Vec<Waiter>,
-    /// The pid and the ticket of each.
+    /// The pid and the ticket of each drainer.
     pub(crate) drainers: Vec<(u64, u32)>,
+    /// The answers to each process with their tickets, by pid.
     pub(crate) answers: BTreeMap<u64, Vec<(u32, Answer)>>,
     pub(crate) now_ms: u32,
     pub(crate) peak: u64,
@@ -55,7 +56,8 @@ pub(crate) struct Model {
     pub(crate) rejected: u64,
     pub(crate) timed_out: u64,
     pub(crate) released_by_exit: u64,
-    /// The most that was in use at a shrink, while the pool has been overdrawn since.
+    /// The largest number of permits in use at a change of the limit, among the changes since
+    /// which the pool was always overdrawn.
     pub(crate) shrunk_from: u64,
 }
 
@@ -98,8 +100,8 @@ impl Model {
         self.settings.limit as i64 - self.in_use() as i64
     }
 
-    /// Returns `true` if a request exceeds the limit. A limit of 0 is a pause, which none
-    /// exceeds.
+    /// Returns `true` if a request exceeds the limit. A limit of 0 is a pause, in which a request
+    /// of any size waits.
     pub(crate) fn oversize(&self, n: u64) -> bool {
         self.settings.limit > 0 && n > self.settings.limit
     }
@@ -126,7 +128,7 @@ impl Model {
         *held.of(kind) += n;
     }
 
-    /// Admits a process.
+    /// Admits a process, and notes the peak.
     pub(crate) fn admit(&mut self, pid: u64, n: u64, kind: Kind) {
         self.credit(pid, n, kind);
         self.peak = self.peak.max(self.in_use());

@@ -41,7 +41,8 @@ impl Bucket {
     }
 }
 
-/// Generates rates whose interval between hits is a whole number of ns.
+/// Generates rates whose interval between hits is a whole number of ns, so that nothing is
+/// rounded.
 fn whole_rates() -> impl Strategy<Value = (u32, u64, u32)> {
     (0_u32..7, 0_u32..7, 1_u64..100_000, 1_u32..2_000).prop_map(|(twos, fives, per_ms, burst)| {
         let limit = 2_u32.pow(twos) * 5_u32.pow(fives).min(15_625);
@@ -106,7 +107,7 @@ proptest! {
         }
     }
 
-    // The callers read clocks that differ, in any order.
+    // Of the callers, some read a clock that is behind by up to 5 s.
     #[test]
     fn no_order_of_clocks_allows_more_than_the_rate(
         (limit, per, burst) in any_rates(),
@@ -121,7 +122,8 @@ proptest! {
             if let Hit::Allow(_) = limiter.hit(key, clock, cost) {
                 allowed += u64::from(cost);
             }
-            // The burst and what came since, with 0.05 % more as the interval is rounded.
+            // The burst and what came since, and 0.05 % more, as the interval is rounded down to
+            // whole ns.
             let most = u128::from(burst) * u128::from(per) * u128::from(MS) + u128::from(now) * u128::from(limit);
             prop_assert!(u128::from(allowed) * u128::from(per) * u128::from(MS) <= most + most / 2_000);
         }
@@ -147,7 +149,7 @@ proptest! {
             let above = u128::from(allowed - u64::from(burst));
             prop_assert!(above + 1 >= exact - exact / 1_000 && above <= exact + exact / 1_000 + 1);
         }
-        // In terms of the rounded interval, the number of hits is exact.
+        // By the rounded interval, not a single hit more than the rate is allowed.
         prop_assert!(allowed <= u64::from(burst) + now / rate.interval());
     }
 
@@ -165,7 +167,7 @@ proptest! {
                     last = wait;
                 }
                 Reserved::Never => prop_assert!(cost > burst),
-                // The turn would be later than the clock can count.
+                // Only a turn whose TAT passes the last instant, 283 years, is refused.
                 Reserved::TooFar(wait) => prop_assert!(wait > CENTURY),
                 Reserved::NoPlace(_) | Reserved::Gone => prop_assert!(false),
             }

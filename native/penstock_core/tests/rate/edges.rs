@@ -54,7 +54,7 @@ fn only_time_and_a_reset_end_a_pause() {
     let (limiter, global) = open(100, limits(10, 1_000, 5));
     for paused in [global, key(1)] {
         assert!(limiter.pause(paused, 0, 1_000 * MS));
-        // Neither a shorter pause nor a refund or a change ends the longer one.
+        // Neither a shorter pause, nor a refund, nor a change of the rate ends the longer pause.
         assert!(limiter.pause(paused, 0, 10 * MS));
         assert_eq!(limiter.give_back(paused, 0, 5), Hit::Deny(1_000 * MS));
         update(&limiter, limits(10, 1_000, 4), 0);
@@ -83,7 +83,7 @@ fn no_pause_is_lost_when_there_are_more_than_fit() {
         let Hit::Deny(wait) = limiter.peek(key(n), 0, 1) else { panic!("{n} is not paused") };
         assert!(wait >= (1 + n) * MS);
     }
-    // When the last pause is over, all are, and there is room again.
+    // When the longest pause is over, all keys are free, and there is room for new pauses.
     assert!((0..20_000).all(|n| limiter.peek(key(n), 10_000 * MS, 1) == Hit::Allow(4)));
     for n in 0..500 {
         assert!(limiter.pause(key(n), 10_000 * MS, MS));
@@ -119,7 +119,8 @@ fn charges_and_refunds_are_bounded() {
             }
         }
     }
-    // A key without a place cannot be charged. Its hits are denied all the same.
+    // Key 1 has the only place, so key 2 is neither charged nor refunded. Its hits are denied
+    // until the place is free.
     let (limiter, _) = open(1, limits(1, 1_000, 1));
     assert_eq!(limiter.hit(key(1), 0, 1), Hit::Allow(0));
     assert_eq!(limiter.charge_anyway(key(2), 0, 1), Hit::Deny(1_000 * MS));
@@ -148,7 +149,7 @@ fn rates_are_bounded() {
 #[test]
 fn a_burst_worth_a_century_at_the_latest_instant_does_not_overflow() {
     let burst = i32::MAX as u32;
-    // The burst is worth a century, to within one ms per hit.
+    // The burst is worth a century, less up to 1 ms for each hit.
     let per = CENTURY / MS / u64::from(burst);
     let (limiter, key) = open(1, limits(1, per, burst));
     assert_eq!(limiter.hit(key, LATEST, burst), Hit::Allow(0));
@@ -200,13 +201,15 @@ fn a_small_table_has_one_place_for_each_key() {
 fn many_keys_each_find_a_place_and_keep_it() {
     let max_keys = 10_000_u32;
     let (limiter, _) = open(max_keys, limits(1, 1_000_000, 1));
+    // Two places of 16 bytes for each key, less one place for 64 keys.
     assert_eq!(limiter.info(1).unwrap().memory, (2 * 10_000 - 156) * 16);
     let known = u64::from(max_keys);
     for n in 0..known {
         assert_eq!(limiter.hit(key(n), 0, 1), Hit::Allow(0), "key {n}");
     }
     assert_eq!(keys(&limiter, 0), known);
-    // There is room for nearly as many further keys. Each later one is denied, and evicts no key.
+    // There is room for nearly as many further keys. Each later key is denied, and evicts no
+    // other.
     let more = (0..100_000).filter(|&n| limiter.hit(key(100_000 + n), 1, 1) == Hit::Allow(0)).count() as u64;
     assert!(more > 9_000 && more <= 10_000, "{more}");
     for n in 0..known {
@@ -253,18 +256,21 @@ fn a_change_is_made_in_steps_and_another_may_overtake_it() {
             other => panic!("{other:?}"),
         }
     }
-    // Another change overtakes this one. It began later, so its rate is in force after both.
+    // Another change overtakes the unfinished one. It began later, so its rate is in force after
+    // both.
     assert!(update(&limiter, limits(1, 1_000, 3), 1_000 * MS) >= 5);
     assert_eq!(limiter.update(1, |_| Some(limits(1, 1_000, 2)), 1_000 * MS, from), Changed::Yes);
     assert_eq!(limiter.info(1).unwrap().limits, limits(1, 1_000, 3));
-    // A change whose caller was killed comes into force with the next one. A caller that goes on
-    // from a place of another version begins at the first place.
+    // The caller of the next change is killed after one step: that change comes into force with
+    // the one after it. A caller that goes on with the progress of another version begins again
+    // at the first place; a step visits 4,096 places.
     assert!(matches!(limiter.update(1, |_| Some(limits(1, 1_000, 1)), 1_000 * MS, None), Changed::NotYet(_)));
     let from = Some(Progress { change: u64::MAX, version: 77, at: 19_000 });
     assert!(matches!(limiter.update(1, |_| None, 1_000 * MS, from), Changed::NotYet(Progress { at: 4096, .. })));
     assert!(update(&limiter, limits(1, 1_000, 2), 1_000 * MS) >= 4);
     assert_eq!(limiter.info(1).unwrap().limits, limits(1, 1_000, 2));
-    // Each key owed 8, cut to 4 at 0 ms, and to 1 at 1,000 ms by the change of the killed caller.
+    // Each key owed 8 hits, cut to 4 at 0 ms, and to 1 at 1,000 ms by the change of the killed
+    // caller. So it owes nothing at 2,000 ms, and has the burst of 2.
     for n in 1..10_000 {
         assert_eq!(limiter.hit(key(n), 2_000 * MS, 1), Hit::Allow(1));
     }
@@ -284,7 +290,8 @@ fn hits_of_the_previous_generation_are_not_charged() {
     assert_eq!(limiter.hit(new, 0, 1), Hit::Allow(4));
     assert_eq!((limiter.info(1), limiter.info(2).unwrap().allowed), (None, 1));
     assert_eq!(limiter.update(1, Some, 0, None), Changed::Gone);
-    // A late hit of a key leaves nothing behind that occupies a place.
+    // A late hit of a key must leave nothing in the only place, so that a key of the next
+    // generation finds it empty.
     let (one, _) = open(1, limits(1, 1_000, 1));
     one.open(limits(1, 1_000, 1), false, 0);
     assert_eq!(one.hit(key(1), 0, 1), Hit::Gone);
@@ -326,7 +333,7 @@ fn a_new_key_of_a_full_table_gets_a_wait_or_never() {
     assert_eq!(limiter.reserve(key(2), 0, 1, 99 * MS), Reserved::TooFar(100 * MS));
     assert_eq!(limiter.reserve(key(2), 0, 1, 100 * MS), Reserved::NoPlace(100 * MS));
     assert_eq!(limiter.reserve(key(2), 0, 3, 100 * MS), Reserved::Never);
-    // A caller that gets `NoPlace` asks again, so that answer is not counted.
+    // A caller that gets `NoPlace` asks again, so this answer is no decision and is not counted.
     let info = limiter.info(1).unwrap();
     assert_eq!((info.allowed, info.denied), (1, 4));
 }

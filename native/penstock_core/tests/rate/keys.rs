@@ -18,7 +18,7 @@ enum Act {
     Reserve(u64, u64),
     Charge(u64, u32),
     Refund(u64, u32),
-    /// A key, and for how many ns.
+    /// A key, and the ns for which it is paused.
     Pause(u64, u64),
 }
 

@@ -15,7 +15,7 @@ fn limits(limit: u32, per_ms: u64, burst: u32) -> Limits {
     Limits { limit, per_ms, rate: Rate::new(limit, per_ms, burst).unwrap() }
 }
 
-/// Opens a limiter, and returns it with its global key.
+/// Opens a limiter. Returns it with its global key, which all hits without a key are charged to.
 fn open(max_keys: u32, limits: Limits) -> (Limiter, Key) {
     let limiter = Limiter::new(max_keys).unwrap();
     let generation = limiter.open(limits, false, 0);
@@ -31,8 +31,8 @@ fn key(n: u64) -> Key {
     Key::Tag(1, (word ^ (word >> 31)).max(1))
 }
 
-/// Changes the rate, with all the calls that it takes. Returns the number of calls before the
-/// last.
+/// Changes the rate: calls `update` until the change is in force. Returns the number of calls
+/// before the last.
 fn update(limiter: &Limiter, limits: Limits, now: u64) -> usize {
     let (mut from, mut steps) = (None, 0);
     while let Changed::NotYet(progress) = limiter.update(1, |_| Some(limits), now, from) {

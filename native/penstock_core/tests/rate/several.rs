@@ -1,4 +1,5 @@
-//! Charges of several limiters at once, by `hit_all`: tentative ones, which may be taken back.
+//! Calls of `hit_all`, which charges several limiters or none. Each charge is tentative until all
+//! are made. If a limiter denies, the charges made before are taken back.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -18,7 +19,7 @@ fn hit_all_charges_all_limiters_or_none() {
     assert_eq!(hit_all(&both(1), || 0), All::Denied(1, Some(1_000 * MS)));
     assert_eq!(hit_all(&both(2), || 0), All::Denied(1, Some(1_000 * MS)));
     assert_eq!(a.peek(all, 0, 1), Hit::Allow(0));
-    // A cost above the burst, or above any, is never allowed.
+    // A cost above the burst is never allowed. `None` is a cost above any burst.
     assert_eq!(hit_all(&both(4), || 0), All::Denied(0, None));
     assert_eq!(
         hit_all(&[charge(&a, all, 1), Charge { limiter: &b, key: key(2), cost: None }], || 0),
@@ -41,9 +42,9 @@ fn hit_all_charges_all_limiters_or_none() {
     assert_eq!(charges[0].cost, None);
 }
 
-/// Runs a `hit_all` on a limiter of 1 per ms with a burst of 10, and on a second one that denies.
-/// Between the charge of the first and that of the second, `meanwhile` runs and returns the time,
-/// and another hit exhausts the second. Returns the first limiter, with its key.
+/// Runs a `hit_all` on a limiter of 1 hit per ms with a burst of 10, and on a second limiter,
+/// which denies. Between the charges of the two, `meanwhile` runs and returns the time from then
+/// on, and another hit exhausts the second limiter. Returns the first limiter, with its key.
 fn denied_in_the_middle(cost: u32, mut meanwhile: impl FnMut(&Limiter, Key) -> u64) -> (Limiter, Key) {
     let (first, all) = open(8, limits(1, 1, 10));
     let (second, key) = open(1, limits(1, 1_000, 1));
@@ -53,8 +54,8 @@ fn denied_in_the_middle(cost: u32, mut meanwhile: impl FnMut(&Limiter, Key) -> u
         [Charge { limiter: &first, key: all, cost: Some(cost) }, Charge { limiter: &second, key, cost: Some(1) }];
     let outcome = hit_all(&charges, || {
         calls.set(calls.get() + 1);
-        // The clock is read for two peeks, for the first charge, and fourth for the second
-        // charge.
+        // `hit_all` reads the clock for a peek at each limiter, for the first charge, and the
+        // fourth time for the second charge.
         if calls.get() == 4 {
             now.set((meanwhile.borrow_mut())(&first, all));
             assert_eq!(second.hit(key, now.get(), 1), Hit::Allow(0));

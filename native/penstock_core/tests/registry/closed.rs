@@ -1,5 +1,6 @@
-//! Closed names, which leave their nodes to other names: a name that has lost its node is
-//! forgotten, and begins a new life when it is started again.
+//! Closed names. A *node* of the registry holds the owner and the gate of one name. A closed name
+//! leaves its node to another name of its bucket. A name that has lost its node is forgotten, and
+//! begins a new life when it is started again.
 
 use penstock_core::{Changes, Drain, Kind, NotHeld, Parked, Registry, Started, Status};
 
@@ -11,11 +12,11 @@ fn of_a_bucket(at: u64) -> u64 {
     at << 18 | 0x40
 }
 
-/// Returns the number of nodes, used or not.
+/// Returns the number of nodes of the registry, used or not.
 fn nodes(registry: &Registry<Fake>) -> usize {
     let piece = registry.names(0, usize::MAX / 16);
     assert_eq!(piece.next, None);
-    // The work of a walk counts one for each name, and one for each eight buckets.
+    // A walk counts one for each name that it visits, and one for eight of the 4,096 buckets.
     piece.visited - 4096 / 8
 }
 
@@ -77,7 +78,8 @@ fn a_name_in_use_is_not_forgotten() {
     assert!(forgotten(6));
 }
 
-/// An instance that a caller got before the name was forgotten finds no pool of its next life.
+/// An instance number that a caller got before its name was forgotten finds no pool of the next
+/// life of the name.
 #[test]
 fn a_forgotten_name_begins_a_new_life() {
     let (host, registry) = (Fake::new(1), Registry::new());
@@ -102,7 +104,7 @@ fn a_forgotten_name_begins_a_new_life() {
 }
 
 /// A caller finds a name, and acts when the node belongs to another name. Each act is refused, or
-/// the caller can tell afterwards that it was on the other name.
+/// the caller can tell afterwards that it acted on the other name.
 #[test]
 fn a_late_caller_touches_no_other_name() {
     let (host, registry) = (Fake::new(3), Registry::new());

@@ -13,7 +13,7 @@ fn hit(named: Named<'_, Fake>) -> Hit {
     limiter.hit(Key::Global(generation), 0, 1)
 }
 
-/// The denial of a second hit.
+/// The answer to a second hit at 0 ms, as the rate is one hit in 100 ms.
 const DENIED: Hit = Hit::Deny(100_000_000);
 
 #[test]
@@ -30,7 +30,8 @@ fn the_next_owner_adopts_a_limiter_with_what_is_owed() {
     assert_eq!(registry.start_limiter(&host, NAME, next, limiter(1, 1), || 0), Ok(Started::Adopted));
     assert_eq!(hit(named), DENIED);
     host.begin_exit(next);
-    // The new owner's rate is in force: at twice the rate, one hit owes half the time.
+    // The rate of the new owner is in force: two hits in 100 ms, with a burst of 1. It cuts what
+    // is owed to 50 ms, the burst in time.
     assert_eq!(registry.start_limiter(&host, NAME, third, limiter(2, 1), || 0), Ok(Started::Adopted));
     assert_eq!(hit(named), Hit::Deny(50_000_000));
     assert!(!named.close(&host, other));

@@ -1,5 +1,5 @@
-//! Names and the pools, limiters and bans that they stand for: which process may start, adopt and
-//! close them, and the reuse of their memory. Unnamed pools as well.
+//! Names and the pools, limiters and bans that they stand for: the processes that can start,
+//! adopt and close them, and the reuse of their memory. Unnamed pools as well.
 #![cfg(not(any(loom, shuttle)))]
 
 mod closed;
@@ -26,12 +26,13 @@ fn take(host: &Fake, named: Named<'_, Fake>, caller: Pid) -> Result<(), Refusal>
     named.pool().unwrap().0.try_acquire(host, caller, 1, Kind::Manual)
 }
 
-/// Returns all open names in order, read in pieces. Checks the work for each piece.
+/// Returns all names that have an open gate, in order, read in pieces. Checks the work of each
+/// piece.
 fn names(registry: &Registry<Fake>) -> Vec<u64> {
     let (mut all, mut next) = (Vec::new(), Some(0));
     while let Some(from) = next {
         let piece = registry.names(from, 64);
-        assert!(piece.visited < 64 + 32, "{} names were looked at", piece.visited);
+        assert!(piece.visited < 64 + 32, "{} names in one piece", piece.visited);
         assert!(piece.next.is_none_or(|next| next > from));
         all.extend(piece.names);
         next = piece.next;

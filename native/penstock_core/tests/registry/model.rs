@@ -30,7 +30,7 @@ fn op() -> impl Strategy<Value = Op> {
 #[derive(Default)]
 struct Model {
     owner: Option<usize>,
-    /// The pool that is open.
+    /// The index of the open pool.
     current: Option<usize>,
     /// By pool: its limit, and the number of permits that each user holds.
     pools: Vec<(u64, BTreeMap<usize, u64>)>,

@@ -84,14 +84,14 @@ fn a_crashed_owner_leaves_its_pool_to_the_next() {
     pool.update(&host, Changes { limit: Some(2), ..Changes::default() });
     host.begin_exit(crashed);
 
-    // A setting that the next owner starts with unchanged keeps its later updates.
+    // A setting with which both owners start keeps the value of a later update: here the limit.
     assert_eq!(registry.start(&host, NAME, next, Settings { max_overdraft: 7, ..limit(5) }), Started::Adopted);
     assert_eq!(named.pool().map(|(_, id)| id), Some(id));
     let info = pool.info();
     assert_eq!((info.in_use, info.settings.limit, info.settings.max_overdraft), (1, 2, 7));
     assert!(!named.close(&host, crashed), "the name has another owner");
 
-    // A changed one is in force.
+    // A setting that differs from that of the owner before comes into force.
     host.begin_exit(next);
     let changed = Settings { limit: 6, max_waiting: 3, max_overdraft: 1, held_longer_than: 9 };
     assert_eq!(registry.start(&host, NAME, last, changed), Started::Adopted);
@@ -147,8 +147,8 @@ fn a_start_reopens_a_pool_without_holders() {
     assert_eq!(take(&host, named, b), Ok(()));
     assert_eq!(restart(1), 3);
     assert!((0..100).all(|_| restart(1) == 3));
-    // A permit is released in the pool that admitted its holder. A later restart reopens the
-    // pool.
+    // The permit of `a` is released in the pool that admitted `a`. So the next restart reopens
+    // that pool.
     assert_eq!(named.instance(1).unwrap().release(&host, a, 1, Kind::Manual), Ok(()));
     assert_eq!(restart(1), 1);
     assert_eq!(take(&host, named, a), Ok(()));
@@ -176,7 +176,8 @@ fn a_name_has_one_idle_pool_and_those_that_are_held() {
         assert_eq!(take(&host, named, holder(n)), Ok(()));
         assert_eq!(restart(), n + 1);
     }
-    // A pool without holders is reopened after some starts, as each start visits 64 pools.
+    // A start looks at 64 pools, so it takes some starts until the pool without holders is
+    // reopened.
     let idle = named.instance(300).unwrap();
     assert_eq!(idle.release(&host, holder(300), 1, Kind::Manual), Ok(()));
     let mut last = restart();

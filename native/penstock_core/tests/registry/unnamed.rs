@@ -1,4 +1,5 @@
-//! Unnamed pools, which are reused after they were dropped.
+//! Unnamed pools. A pool that no process refers to any more is *spare*, and is reused for the
+//! next one.
 
 use penstock_core::{
     Answer, Cursor, Info, Kind, NotHeld, Parked, Pid, Pool, Refusal, Registry, Report, Settings, Status, UnnamedId,
@@ -28,8 +29,8 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
     assert!(registry.reuse_unnamed(limit(1)).is_none());
     let (id, pool) = registry.make_unnamed(limit(5_000));
     for (n, &holder) in holders.iter().enumerate() {
-        // Each holder but the first and the last has permits of all kinds: given by another
-        // process, bound, and offered.
+        // Each holder but the last gets permits of all kinds: given by the next holder, bound,
+        // and offered.
         pool.try_acquire(&host, holder, 1, Kind::Manual).unwrap();
         pool.try_acquire(&host, holder, 2, Kind::Bound).unwrap();
         pool.offer(holder, 1).unwrap();
@@ -38,7 +39,7 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
         }
     }
     assert_eq!(pool.info().in_use, 3 * HOLDERS as u64);
-    // A refusal publishes the hint that there are many holders.
+    // This refusal publishes the hint that there are many holders.
     assert_eq!(pool.try_acquire(&host, holders[0], 4_000, Kind::Manual), Err(Refusal::Full));
     assert!(drop_unnamed(&host, &registry, id, pool) > HOLDERS / 33);
     assert_eq!((pool.info().in_use, pool.info().waiting), (0, 0));
@@ -61,7 +62,7 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
     let report = reused.report(&host, Cursor::default(), usize::MAX).0;
     assert_eq!(Report { visited: 0, ..report }, Report::default());
     assert_eq!(reused.holders(Cursor::default(), 10_000), (vec![], None));
-    // The previous holders hold nothing, and a refusal scans for the dead again.
+    // The previous holders hold nothing. The hint is gone, so a refusal scans for the dead again.
     assert_eq!(reused.release(&host, holders[5], 1, Kind::Manual), Err(NotHeld));
     assert_eq!(reused.offer(holders[5], 1), None);
     reused.try_acquire(&host, holders[5], 3, Kind::Bound).unwrap();
@@ -71,8 +72,8 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
     assert_eq!(reused.info().in_use, 3);
 }
 
-/// A process that makes, uses and drops one unnamed pool after the other needs one pool, one
-/// entry and one watch.
+/// A process that makes, uses and drops one unnamed pool after the other needs one pool and one
+/// watch.
 #[test]
 fn a_loop_of_unnamed_pools_needs_one_pool() {
     let (host, registry) = (Fake::new(1), Registry::new());

@@ -11,9 +11,9 @@ use crate::explore;
 use crate::scenario::any;
 use crate::support::{Process, Stage, limit};
 
-/// In a pool of at most eight holders, a caller that saw one of them dead is admitted, while
-/// other calls scan, propose the many-holders hint, and activate entries. There is one permit for
-/// each holder, and one holder has died.
+/// A scan visits all holders of a pool if at most eight live. So in such a pool a caller that saw
+/// a holder die must be admitted. Meanwhile other calls scan, propose the many-holders hint, and
+/// activate entries. There is one permit for each holder, and one holder has died.
 #[test]
 fn an_asker_that_saw_a_death_is_admitted() {
     const HOLDERS: usize = 7;
@@ -21,7 +21,7 @@ fn an_asker_that_saw_a_death_is_admitted() {
         let stage = Stage::open(HOLDERS + 4, limit(HOLDERS as u64 + 1));
         let [keeper, asker, scanner, child] = std::array::from_fn(|at| stage.process(HOLDERS + 1 + at));
         keeper.hold(1);
-        // Set when the holder is dead, before the pool is told.
+        // Set once the holder is dead, before the pool is told.
         let is_dead = Arc::new(AtomicBool::new(false));
         let dies = 1 + any(HOLDERS as u32) as usize;
         let holders: Vec<_> = (1..=HOLDERS)
@@ -45,7 +45,7 @@ fn an_asker_that_saw_a_death_is_admitted() {
                 })
             })
             .collect();
-        // More than can be free: each of these requests scans, and is refused.
+        // These requests exceed what can be free: each scans, and is refused.
         let scanning = thread::spawn(move || {
             for _ in 0..3 {
                 assert!(scanner.try_acquire(HOLDERS as u32 + 1).is_err());

@@ -10,8 +10,8 @@ use crate::explore;
 use crate::scenario::{Actor, Scenario, any};
 use crate::support::limit;
 
-/// Runs the first processes of a scenario. Each makes `acts` calls of `act`, unless it is killed
-/// before; then it dies, unless it `survives`.
+/// Runs the processes that a scenario begins with. Each calls `act` up to `acts` times, and stops
+/// when it is killed. A killed process dies. The others die as well, unless `survives` is set.
 fn run(scenario: &Arc<Scenario>, acts: usize, act: fn(&mut Actor) -> Option<()>, survives: bool) {
     let lives: Vec<_> = (1..=scenario.first)
         .map(|number| {
@@ -28,9 +28,9 @@ fn run(scenario: &Arc<Scenario>, acts: usize, act: fn(&mut Actor) -> Option<()>,
     scenario.check_end();
 }
 
-/// Each process holds nothing while it waits, waits until it is answered, and gives back what it
-/// got. So after a lost wake-up a waiter waits without end, which the scheduler reports as a
-/// deadlock.
+/// No process holds permits while it waits, and each gives back what it got. So each wait must
+/// end by an answer, unless the process cancels it or is killed. After a lost wake-up a process
+/// waits without end, which the scheduler reports as a deadlock.
 #[test]
 fn no_waiter_waits_forever() {
     explore("no_waiter_waits_forever", 70_000, || {
@@ -40,7 +40,7 @@ fn no_waiter_waits_forever() {
     });
 }
 
-/// Processes make all calls, and some live on: the pool counts exactly what these hold.
+/// Processes make all calls, and some live on. The pool must count exactly what these hold.
 #[test]
 fn the_pool_counts_what_living_processes_hold() {
     explore("the_pool_counts_what_living_processes_hold", 70_000, || {
@@ -76,7 +76,7 @@ fn patient_act(actor: &mut Actor) -> Option<()> {
         }
         12 => actor.scenario.kill(&actor.another()),
         13 => {
-            // The limit must end above each request, or its waiter waits without end.
+            // The limit must not stay at 0, which is a pause: waiters would wait without end.
             stage.update(u64::from(any(4)));
             thread::yield_now();
             stage.update(3);

@@ -1,5 +1,5 @@
-//! Random schedules of more processes than loom can explore, which make all calls of a pool and
-//! are killed between any two of them.
+//! Runs more processes than loom can explore, in random schedules. The processes make all calls
+//! of a pool, and are killed at random between calls.
 //!
 //!     RUSTFLAGS="--cfg shuttle" \
 //!       cargo test -p penstock_core --release --test shuttle -- --nocapture
@@ -13,7 +13,7 @@
 //! | some processes live on and hold permits | a lost or doubled permit |
 //! | work goes on while the limit changes | work by more permits than the highest limit |
 //! | waits and drains are cancelled at random | an answer to a cancelled wait |
-//! | scans, hints and transfers race with one death | a refusal to a caller that saw it |
+//! | scans, hints and transfers race with one death | a refusal to a caller that saw the death |
 #![cfg(shuttle)]
 
 mod deaths;
@@ -35,13 +35,14 @@ fn explore(name: &str, iterations: usize, scenario: impl Fn() + Copy + Send + Sy
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64);
     let iterations = given("PENSTOCK_SHUTTLE_ITERATIONS").map_or(iterations, |given| given as usize);
     let mut config = Config::new();
-    // Shuttle assumes sequential consistency; the loom models cover weaker orderings.
+    // Silences the warning that shuttle treats each ordering as `SeqCst`: the loom models cover
+    // the weaker orderings.
     config.silence_warnings = true;
     config.stack_size = 0x20000;
     let start = Instant::now();
     eprintln!("{name}: SHUTTLE_SEED={seed}, {iterations} schedules");
-    // The first runner picks each thread with equal probability. The second changes threads at
-    // few random points, with long runs between them.
+    // The first runner picks each next thread with equal probability. The second one changes
+    // threads at a few random points, so threads run long between them.
     let pct = iterations / 3;
     Runner::new(RandomScheduler::new_from_seed(seed, iterations - pct), config.clone()).run(scenario);
     Runner::new(PctScheduler::new_from_seed(seed, 5, pct), config).run(scenario);

@@ -26,10 +26,11 @@ pub(crate) struct Scenario {
     pub(crate) stage: Arc<Stage>,
     /// The number of the first processes.
     pub(crate) first: u32,
-    /// By pid: whether the process was killed. It notices that before its next call.
+    /// By pid: whether the process was killed. A process checks this before each act, while it
+    /// waits, and before a handoff.
     killed: Vec<AtomicBool>,
-    /// The number of permits by which work goes on. A process does not know of a permit that it
-    /// got by a transfer, and so does no work by it.
+    /// The number of permits by which processes work. A process does not know of a permit that it
+    /// got by a transfer, so it does no work by that.
     working: PlainU64,
     /// The highest limit that the pool ever has.
     highest_limit: u64,
@@ -51,7 +52,7 @@ pub(crate) struct Actor {
 }
 
 impl Scenario {
-    /// Opens a pool for `first` processes, and at most `children` that they spawn.
+    /// Opens a pool for `first` processes, and for at most `children` processes that they spawn.
     pub(crate) fn new(first: usize, children: usize, settings: Settings, highest_limit: u64) -> Arc<Self> {
         let processes = first + children;
         let killed = (0..=processes).map(|_| AtomicBool::new(false)).collect();
@@ -72,7 +73,7 @@ impl Scenario {
         Actor { scenario: Arc::clone(self), me: self.stage.process(number), manual: 0, bound: 0 }
     }
 
-    /// Adds permits to what the process holds by the ledger; a negative number if it gave them
+    /// Adds permits to those of the process in the ledger; a negative number if it gave them
     /// away.
     pub(crate) fn record(&self, process: &Process, permits: i64) {
         *self.ledger.lock().unwrap().entry(process.pid.word()).or_default() += permits;
@@ -80,7 +81,7 @@ impl Scenario {
 
     pub(crate) fn kill(&self, process: &Process) {
         self.killed[process.pid.word() as usize].store(true, Ordering::SeqCst);
-        // The process may be waiting for an answer.
+        // A process that waits for an answer must notice that it was killed.
         self.stage.host.nudge(process.pid);
     }
 
@@ -88,7 +89,6 @@ impl Scenario {
     /// the pool counts exactly what the living processes hold.
     pub(crate) fn check_end(&self) {
         loop {
-            // A child may have children.
             let children = std::mem::take(&mut *self.children.lock().unwrap());
             if children.is_empty() {
                 break;
@@ -140,7 +140,7 @@ impl Actor {
         self.scenario.working.fetch_sub(u64::from(n), Ordering::Relaxed);
     }
 
-    /// Begins to work by permits that were acquired.
+    /// Records permits that the process acquired, and begins to work by them.
     pub(crate) fn got(&mut self, n: u32, kind: Kind) {
         self.begin_work(n);
         self.scenario.record(&self.me, i64::from(n));
@@ -159,8 +159,9 @@ impl Actor {
         admitted.is_ok()
     }
 
-    /// Acquires, and cancels a wait after `patience` steps of other processes; never if that is
-    /// `None`. Returns whether it was admitted; `None` if it was killed while it waited.
+    /// Acquires. If it must wait, cancels the wait after `patience` steps of other processes, or
+    /// never if `patience` is `None`. Returns whether the process was admitted; `None` if it was
+    /// killed while it waited.
     pub(crate) fn acquire(&mut self, n: u32, kind: Kind, patience: Option<u32>) -> Option<bool> {
         if self.me.stage.pool.take(&self.me.stage.host, self.me.pid, n, kind) {
             self.got(n, kind);
@@ -204,7 +205,7 @@ impl Actor {
         self.me.stage.host.receive(self.me.pid, ticket, || self.killed())
     }
 
-    /// Releases `n` permits, or as many as it has.
+    /// Releases `n` manual permits, or all that the process has if they are fewer.
     pub(crate) fn release(&mut self, n: u32) {
         let n = n.min(self.manual);
         if n == 0 {
@@ -223,7 +224,7 @@ impl Actor {
         assert_eq!(self.me.release_bound(n), Ok(()), "the process holds them");
     }
 
-    /// Transfers `n` permits, or as many as it has.
+    /// Transfers `n` manual permits, or all that the process has if they are fewer.
     pub(crate) fn transfer(&mut self, to: &Process, n: u32) {
         let n = n.min(self.manual);
         if n == 0 || to.pid == self.me.pid {
@@ -238,8 +239,9 @@ impl Actor {
         }
     }
 
-    /// Spawns a child that works by `n` bound permits of the caller. Releases them if no child is
-    /// left. Returns `false` if the caller was killed before it handed over.
+    /// Spawns a child that works by `n` bound permits of the caller. Releases the permits if all
+    /// children of the scenario were spawned before. Returns `false` if the caller was killed
+    /// before it handed over.
     pub(crate) fn spawn(&mut self, n: u32) -> bool {
         let number = 1 + self.scenario.created.fetch_add(1, Ordering::Relaxed);
         if number >= self.scenario.killed.len() {
@@ -282,7 +284,8 @@ impl Actor {
     }
 
     /// Drains the pool and reopens it. Returns `None` if the process was killed while it waited.
-    /// An impatient process always cancels its wait.
+    /// A patient process waits for the answer or cancels, at random; an impatient one always
+    /// cancels.
     pub(crate) fn drain_and_reopen(&mut self, is_patient: bool) -> Option<()> {
         let (drain, ticket) = self.me.drain_with_ticket();
         match drain {
@@ -298,7 +301,7 @@ impl Actor {
         Some(())
     }
 
-    /// Dies, and lets other processes run before the pool is told.
+    /// Ends the process, and lets other processes run before the pool is told.
     pub(crate) fn die(self) {
         self.end_work(self.manual + self.bound);
         self.me.begin_exit();

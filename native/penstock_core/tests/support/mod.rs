@@ -1,6 +1,6 @@
 //! What the test programs share: a fake runtime, and a stage on which its processes use one pool.
 
-#![allow(dead_code, unused_imports, unreachable_pub)] // Each of the test programs uses its part.
+#![allow(dead_code, unused_imports, unreachable_pub)] // Each test program uses a part of this module.
 
 mod process;
 mod runtime;

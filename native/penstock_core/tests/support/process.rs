@@ -1,4 +1,4 @@
-//! A process of a stage, through which tests make calls.
+//! A process that uses the pool of a [`Stage`]. Tests make the calls of the pool through it.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use penstock_core::{
 
 use super::{Fake, Stage};
 
-/// A process of a stage. Most methods make the call of the pool that has their name.
+/// A process that uses the pool of `stage`. Most methods make the call of the pool that has their
+/// name.
 #[derive(Clone)]
 pub struct Process {
     pub stage: Arc<Stage>,
@@ -56,14 +57,15 @@ impl Process {
         self.park_with_ticket(n, Kind::Manual).0
     }
 
-    /// Parks, and returns also the number of the ticket that the answer will have.
+    /// Parks. Returns the result, and the number of the ticket that an answer to the wait comes
+    /// with.
     pub fn park_with_ticket(&self, n: u32, kind: Kind) -> (Parked, u32) {
         let ticket = self.host().ticket();
         let number = ticket.0;
         (self.pool().park(self.host(), self.pid, n, kind, ticket), number)
     }
 
-    /// Parks for permits that are not free.
+    /// Parks for permits that must not be free. Returns the wait.
     #[track_caller]
     pub fn wait(&self, n: u32) -> WaiterId {
         match self.park(n) {
@@ -72,7 +74,7 @@ impl Process {
         }
     }
 
-    /// Acquires as a caller that is willing to wait: it tries, and parks if it must.
+    /// Acquires as a caller that is willing to wait: takes free permits, or parks.
     pub fn acquire(&self, n: u32) -> Acquired {
         if self.take(n) {
             return Acquired::Yes;
@@ -100,7 +102,7 @@ impl Process {
         self.pool().end_work(self.host(), self.pid)
     }
 
-    /// Reports the end of `child`, as a spawner does that saw it.
+    /// Tells the pool that `child` has ended, as a spawner does that saw its child end.
     pub fn report_end_of(&self, child: &Self) {
         self.pool().ended(self.host(), child.pid);
     }
@@ -121,7 +123,7 @@ impl Process {
         self.pool().claim(self.host(), self.pid, spawner.pid, offer)
     }
 
-    /// Asks for a restart, with all the calls that it takes.
+    /// Asks for a restart, and repeats the call until the pool admits or refuses it.
     pub fn restart(&self, n: u32) -> Restart {
         let mut step = Step::default();
         loop {
@@ -159,7 +161,8 @@ impl Process {
         self.drain_with_ticket().0
     }
 
-    /// Drains, and returns also the number of the ticket that the answer will have.
+    /// Drains. Returns the result, and the number of the ticket that an answer to the drain comes
+    /// with.
     pub fn drain_with_ticket(&self) -> (Drain, u32) {
         let ticket = self.host().ticket();
         let number = ticket.0;
@@ -170,7 +173,7 @@ impl Process {
         self.host().alive(self.pid)
     }
 
-    /// Dies; the pool is not told yet.
+    /// Makes this process dead. The pool is not told yet.
     pub fn begin_exit(&self) {
         self.host().begin_exit(self.pid);
     }
@@ -180,7 +183,7 @@ impl Process {
         self.host().finish_exit(self.pid, &[self.pool()]);
     }
 
-    /// Dies, and tells the pool.
+    /// Makes this process dead, and tells the pool.
     pub fn die(&self) {
         self.begin_exit();
         self.finish_exit();

@@ -1,11 +1,12 @@
 //! A fake runtime.
 //!
-//! It behaves as the BEAM does. A process that dies is first not alive; its watchers are told
-//! later, once for each watch. In between it can still be watched, after that it cannot. No
-//! process dies inside a call.
+//! It behaves as the BEAM does. A process that dies is not alive from then on. The pools that
+//! watch it are told later, once for each watch. Until they are told, a pool can begin to watch
+//! the process; after that, no pool can. No process dies inside a call.
 //!
-//! State of the runtime that synchronizes threads uses the primitives of the model checker.
-//! Counters for the tests use plain atomics, so that they hide no missing ordering of the pool.
+//! State that synchronizes threads uses the primitives of the model checker. Counters that only
+//! tests read use plain atomics, which the checker does not see. They order no threads, so they
+//! hide no missing ordering of the pool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32 as PlainU32, AtomicUsize as PlainUsize, Ordering};
@@ -32,7 +33,8 @@ mod sync {
 
 use sync::{AtomicBool, Condvar, Mutex};
 
-/// Identifies one wait of the whole test. Not `Clone`, so that no wait is answered twice.
+/// Identifies one wait among all waits of a test. An answer consumes the ticket, which is not
+/// `Clone`: no wait is answered twice.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ticket(pub u32);
 
@@ -48,7 +50,7 @@ struct World {
     answers: PlainUsize,
     deferrals: PlainUsize,
     worked: PlainUsize,
-    /// Each process that a pool asked for and that was dead.
+    /// The process of each call of `alive` that returned `false`, in the order of the calls.
     found_dead: std::sync::Mutex<Vec<Pid>>,
 }
 
@@ -63,7 +65,7 @@ struct ProcessState {
 struct Watchers {
     /// The addresses of the pools that must be told of the death, once for each watch.
     pools: Vec<usize>,
-    /// The watchers were told: the process cannot be watched any more.
+    /// Whether the watchers were told of the death. From then on, no pool can watch the process.
     gone: bool,
 }
 
@@ -116,7 +118,8 @@ impl Fake {
         self.0.worked.swap(0, Ordering::Relaxed)
     }
 
-    /// Returns the processes that the pools found dead since the last call of this function.
+    /// Returns the processes that `alive` found dead since the last call of this function, in the
+    /// order of the calls.
     pub fn take_found_dead(&self) -> Vec<Pid> {
         std::mem::take(&mut self.0.found_dead.lock().unwrap())
     }
@@ -129,12 +132,12 @@ impl Fake {
     /// Makes the process dead; its watchers are not told yet.
     pub fn begin_exit(&self, pid: Pid) {
         // ORDERING: pairs with the load in `alive`; a pool that sees the process dead sees all
-        // that it did before.
-        assert!(self.process(pid).alive.swap(false, Ordering::AcqRel), "{pid:?} dies once");
+        // that the process did before.
+        assert!(self.process(pid).alive.swap(false, Ordering::AcqRel), "{pid:?} was dead already");
     }
 
-    /// Tells the pools that watch the process of its death, as monitors do. Each of them must be
-    /// one of `pools`.
+    /// Tells the pools that watch the process of its death, as monitors do. Each such pool must
+    /// be in `pools`.
     pub fn finish_exit(&self, pid: Pid, pools: &[&Pool<Self>]) {
         let watchers = {
             let mut watchers = self.process(pid).watchers.lock().unwrap();
@@ -142,7 +145,7 @@ impl Fake {
             std::mem::take(&mut watchers.pools)
         };
         for watcher in watchers {
-            let pool = pools.iter().find(|pool| address(pool) == watcher).expect("a watch by a known pool");
+            let pool = pools.iter().find(|pool| address(pool) == watcher).expect("a watcher is one of `pools`");
             pool.down(self, pid);
         }
     }
@@ -152,7 +155,7 @@ impl Fake {
         self.process(pid).watchers.lock().unwrap().pools.len()
     }
 
-    /// Gives the pid of a dead process to a new one.
+    /// Gives the pid of a dead process to a new process.
     pub fn reuse(&self, pid: Pid) {
         let mut watchers = self.process(pid).watchers.lock().unwrap();
         assert!(watchers.gone && watchers.pools.is_empty(), "{pid:?} is still watched");
@@ -166,8 +169,9 @@ impl Fake {
         self.process(pid).mailbox.lock().unwrap().clone()
     }
 
-    /// Waits until the process has an answer for the ticket. Returns `None` if `give_up` returns
-    /// `true` before; it is called at each message and each nudge.
+    /// Waits until the process has an answer for the ticket, and returns it. Calls `give_up` at
+    /// the start, after each answer to the process, and after each nudge. Returns `None` once
+    /// `give_up` returns `true`.
     pub fn receive(&self, pid: Pid, ticket: u32, give_up: impl Fn() -> bool) -> Option<Answer> {
         let process = self.process(pid);
         let mut mailbox = process.mailbox.lock().unwrap();
@@ -182,7 +186,7 @@ impl Fake {
         }
     }
 
-    /// Wakes the threads that wait in `receive`, so that they call `give_up`.
+    /// Wakes the threads that wait in `receive` for this process, so that they call `give_up`.
     pub fn nudge(&self, pid: Pid) {
         let _mailbox = self.process(pid).mailbox.lock().unwrap();
         self.process(pid).arrived.notify_all();

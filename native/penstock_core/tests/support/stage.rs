@@ -7,7 +7,8 @@ use penstock_core::{Changes, Cursor, HolderInfo, Info, Kind, Pid, Pool, Report, 
 
 use super::{Fake, Process};
 
-/// Returns settings with this limit, no overdraft, and a queue that no test fills.
+/// Returns settings with this limit, no overdraft, and a queue with room for more waiters than
+/// any test has.
 pub fn limit(limit: u64) -> Settings {
     Settings { limit, max_waiting: 1_000_000, ..Settings::default() }
 }
@@ -16,7 +17,7 @@ pub fn limit(limit: u64) -> Settings {
 pub struct Stage {
     pub pool: Pool<Fake>,
     pub host: Fake,
-    /// One process more, which only `at_rest` uses.
+    /// A further process, by which only `at_rest` acquires.
     stranger: Pid,
 }
 
@@ -32,8 +33,8 @@ impl Stage {
         Arc::new(stage)
     }
 
-    /// Opens a pool, and returns it with `N` processes. Each is in another shard than the one
-    /// before, so that no shard lock orders the two.
+    /// Opens a pool, and returns it with `N` processes. Each process is in another shard of the
+    /// holder table than the process before it. So no shard lock orders the calls of these two.
     pub fn with_processes<const N: usize>(settings: Settings) -> (Arc<Self>, [Process; N]) {
         let stage = Self::open(3 * N, settings);
         let mut number = 0;
@@ -80,7 +81,8 @@ impl Stage {
     }
 
     pub fn holders(&self) -> Vec<HolderInfo> {
-        // Pages of 1,000 entries, so that the walk through a large table is resumed.
+        // In pages of 1,000 entries, so that a test of a large table also covers a walk that
+        // resumes.
         let (mut all, mut next) = (Vec::new(), Some(Cursor::default()));
         while let Some(at) = next {
             let (some, rest) = self.pool.holders(at, 1_000);
@@ -106,19 +108,20 @@ impl Stage {
         assert_eq!(info.in_use, expected.values().sum::<u64>(), "in use is the sum of all permits held");
         assert_eq!(self.report().holders, expected.len() as u64, "the report counts the holders");
 
-        // A newcomer finds out whether the flag WAITERS was left behind, or lost.
+        // The flag WAITERS in the state word keeps newcomers out while a process waits. An
+        // attempt by a newcomer shows whether the flag was left behind, or lost.
         let free = info.settings.limit.saturating_sub(info.in_use).min(1 << 30) as u32;
         if info.status == Status::Open && free > 0 {
             let admitted = self.pool.take(&self.host, self.stranger, free, Kind::Manual);
-            assert_eq!(admitted, info.waiting == 0, "a newcomer is admitted if no process waits");
+            assert_eq!(admitted, info.waiting == 0, "a newcomer is admitted exactly if no process waits");
             if admitted {
                 self.pool.release(&self.host, self.stranger, free, Kind::Manual).unwrap();
             }
         }
 
-        // If a call forgot to answer a waiter, this call does.
+        // If an earlier call forgot to answer a waiter, this call answers it.
         let answers = self.host.answers();
         self.pool.serve(&self.host);
-        assert_eq!(self.host.answers(), answers, "an answer was due that no call gave");
+        assert_eq!(self.host.answers(), answers, "no earlier call gave an answer that was due");
     }
 }
