@@ -370,8 +370,8 @@ impl<H: PoolHost> Pool<H> {
         match (taken, self.table.find(me)) {
             (Ok(_), Some(entry)) => {
                 self.record_unannounced(host, me, entry, n, Kind::Bound);
-                // ORDERING: pairs with the fence in `ManyHolders::propose`. Other calls that move
-                // permits have such a fence as well; no load in this function needs it.
+                // ORDERING: pairs with the fence in `ManyHolders::propose`, as in every other
+                // call that moves permits.
                 fence(Ordering::SeqCst);
                 Ok(Restart::Admitted)
             }
