@@ -50,8 +50,8 @@ impl Term {
 pub(crate) fn raw_pid(pid: Pid) -> ErlNifPid {
     // SAFETY: both types must be of the same layout: `ErlNifPid` is a C struct of one term. The
     // word must be a pid: each `Pid` that reaches this function comes from `pid_of`, or from
-    // `caller`, which compares the tag. The `Pid` in the ask that `ask::init` pins is not a pid of
-    // the VM, but it never reaches this function.
+    // `caller`, which compares the tag. The `Pid` in the ask that `ask::init` pins is not a pid
+    // of the VM, but it never reaches this function.
     unsafe { std::mem::transmute::<usize, ErlNifPid>(pid.word() as usize) }
 }
 
