@@ -47,8 +47,8 @@ fn ban<'a>(name: Term) -> Option<(&'a Ban, Generation)> {
 }
 
 /// Calls `body` with the ban list, its generation, the tag of the key and the time, and returns
-/// the answer of `body`. Returns an atom that gives the reason if there is no such ban list, or if
-/// the key has no tag.
+/// the answer of `body`. Returns an atom that gives the reason if there is no such ban list, or
+/// if the key has no tag.
 #[inline(always)]
 fn with_key(
     beam: &Beam,
