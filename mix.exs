@@ -15,7 +15,8 @@ defmodule Penstock.MixProject do
       description: @description,
       start_permanent: Mix.env() == :prod,
       elixirc_paths: elixirc_paths(Mix.env()),
-      # The NIF is built first: Penstock.Native loads it as soon as Elixir has compiled the module.
+      # The NIF comes first, because Penstock.Native loads it as soon as Elixir has compiled that
+      # module.
       compilers: [:penstock_nif] ++ Mix.compilers(),
       test_ignore_filters: [&String.starts_with?(&1, ["test/integration/", "test/stress/"])],
       deps: [],
