@@ -12,11 +12,12 @@
 //! - the queue of work that exceeds one call, and the processes that continue with it ([`node`]);
 //! - clocks, and huge pages for large tables ([`clock`], [`large`]).
 //!
-//! Every call is short, because every loop has a bound. A longer walk takes several calls, and
-//! its caller passes the cursor where the next call continues. Four loops have another bound:
+//! Every call on an ordinary scheduler is short, because this crate and the core bound their
+//! loops. A longer walk takes several calls: the caller passes the cursor where the next call
+//! continues. Four loops are exceptions:
 //!
 //! - the starts of limiters and bans clear their tables, and so run on a dirty scheduler;
-//! - the registration of a janitor sends it one message for each queued job;
+//! - the registration of a janitor sends one message for each queued job;
 //! - `rate_hit_all` reads its whole list, whose length Elixir checks;
 //! - a look-up of a name walks through one bucket of the registry, some 1 in 4,000 of all names.
 //!

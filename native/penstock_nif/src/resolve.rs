@@ -103,7 +103,8 @@ pub(crate) fn resolve<'a>(beam: &Beam, gate: Term) -> Option<Gate<'a>> {
     }
 }
 
-/// Returns the pool that a gate meant when the work of that instance began.
+/// Returns the pool of a gate that has the number `instance`: the gate meant that pool when the
+/// work with its permits began.
 #[inline(always)]
 pub(crate) fn resolve_instance<'a>(beam: &Beam, gate: Term, instance: Term) -> Option<&'a Pool<Beam>> {
     match instance_id(beam, instance)? {
@@ -118,8 +119,8 @@ fn of_name<'a>(name: Term, id: InstanceId) -> Option<&'a Pool<Beam>> {
     named(name).and_then(|named| named.instance(id)).or_else(|| closed_if_forgotten(name))
 }
 
-/// Returns the first pool of a name, or the pool of a handle. Nearly all work is on one of these,
-/// so its terms save the instance, and this function supplies it.
+/// Returns the first pool of a name, or the pool of a handle. Entry points call this for terms
+/// that carry no instance: nearly all work is on one of these pools.
 #[inline(always)]
 pub(crate) fn resolve_first<'a>(beam: &Beam, gate: Term) -> Option<&'a Pool<Beam>> {
     match named(gate) {
