@@ -282,7 +282,7 @@ defmodule Penstock.Native do
   def pools_made, do: missing()
 
   # Returns figures of a pool. `granted` is the number of waiters that the pool has admitted.
-  # `pool_report` returns the figures for which each holder must be looked at.
+  # `pool_report` returns the figures that need a walk through all holders.
   @spec pool_info(gate) ::
           %{
             instance: instance,
@@ -354,7 +354,7 @@ defmodule Penstock.Native do
   def rate_peek(_name, _key, _measured), do: missing()
 
   # Reserves a turn. A number: the turn comes after that many ms. `:within`: it comes after that
-  # many ns, and the caller must wait exactly as long. `:no_place`: the table has no place for the
+  # many ns, and the caller must wait for exactly that long. `:no_place`: the table has no place for the
   # key; a place may be free after that many ms.
   @spec rate_reserve(atom, term, pos_integer, timeout, measured) ::
           non_neg_integer | {:within | :no_place, pos_integer} | deny | no_key | :no_limiter | :badarg

@@ -349,8 +349,8 @@ impl Env {
     /// Sends a copy of a term, of any environment, to a process, if the process is alive.
     pub(crate) fn send(self, to: Pid, message: Term) {
         // SAFETY: the environment is valid. With a NULL message environment the VM copies the
-        // message from its own environment. The VM drops a message to a dead process. If that was
-        // a waiter with a grant, its permits return when the monitor of the process fires.
+        // message from the environment that the message is in. The VM drops a message to a dead
+        // process. If the process was a waiter, its permits return when its monitor fires.
         unsafe { sys::enif_send(self.0, &raw_pid(to), std::ptr::null_mut(), message.raw()) };
     }
 
