@@ -354,8 +354,8 @@ defmodule Penstock.Native do
   def rate_peek(_name, _key, _measured), do: missing()
 
   # Reserves a turn. A number: the turn comes after that many ms. `:within`: it comes after that
-  # many ns, and the caller must wait for exactly that long. `:no_place`: the table has no place for the
-  # key; a place may be free after that many ms.
+  # many ns, and the caller must wait for exactly that long. `:no_place`: the table has no place
+  # for the key; a place may be free after that many ms.
   @spec rate_reserve(atom, term, pos_integer, timeout, measured) ::
           non_neg_integer | {:within | :no_place, pos_integer} | deny | no_key | :no_limiter | :badarg
   def rate_reserve(_name, _key, _cost, _timeout, _measured), do: missing()
