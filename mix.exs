@@ -15,7 +15,8 @@ defmodule Penstock.MixProject do
       description: @description,
       start_permanent: Mix.env() == :prod,
       elixirc_paths: elixirc_paths(Mix.env()),
-      # The NIF comes first, because Penstock.Native loads it as soon as Elixir has compiled it.
+      # The NIF comes first, because Penstock.Native loads it as soon as Elixir has compiled that
+      # module.
       compilers: [:penstock_nif] ++ Mix.compilers(),
       test_ignore_filters: [&String.starts_with?(&1, ["test/integration/", "test/stress/"])],
       deps: [],
@@ -40,7 +41,8 @@ defmodule Penstock.MixProject do
     ]
   end
 
-  # The directories of Rust sources are named one by one, so that no target/ is ever shipped.
+  # The directories of Rust sources are named one by one, so that the package never contains
+  # cargo's target/.
   defp package do
     [
       licenses: ["Apache-2.0"],

@@ -1,23 +1,25 @@
 # The Mix compiler that builds the NIF. mix.exs loads this file, because the compiler must exist
-# before any module of lib/ is compiled, also when Penstock is a dependency. The tasks of all
-# projects share one VM, so the name has the prefix of the package.
+# before any module of lib/ is compiled, also when Penstock is a dependency. The Mix tasks of an
+# application and of its dependencies share one VM, so the name contains Penstock's.
 defmodule Mix.Tasks.Compile.PenstockNif do
   @moduledoc false
   use Mix.Task.Compiler
 
   @root Path.dirname(__DIR__)
   @package "penstock_nif"
-  # The environment variables that change the library. The compiler builds it again when one of
-  # them changes, but does not notice a change in cargo's configuration files.
+  # The environment variables that change the library, and the prefixes of further ones. This
+  # compiler builds the library again when one of them changes, but does not notice a change in
+  # cargo's configuration files.
   @variables ~w(PENSTOCK_NIF_FEATURES RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS)
   @families ~w(CARGO_BUILD_ CARGO_PROFILE_ CARGO_TARGET_)
 
-  # How often a build is tried while other builds replace its library in the shared directory.
+  # The number of times that a build is tried. A try fails if another build replaces the library
+  # in the shared directory meanwhile.
   @builds 3
 
-  # Rust links programs for musl, as on Alpine, statically by default, and then refuses to build a
-  # shared library. The setting has no effect on other targets. A user who sets RUSTFLAGS replaces
-  # it, and must repeat it there on musl.
+  # On musl, as on Alpine, Rust links statically by default, and then refuses to build a shared
+  # library. This setting turns that off, and has no effect on other targets. RUSTFLAGS replaces
+  # it: a user on musl who sets RUSTFLAGS must repeat the setting there.
   @dynamic_on_musl ~S|target.'cfg(target_env="musl")'.rustflags=["-C","target-feature=-crt-static"]|
 
   @impl true
@@ -35,7 +37,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
   def clean do
     File.rm(manifest())
     File.rm(installed())
-    # The last builds may have used either, by their features and variables.
+    # Features and variables decide which of the two directories a build uses, and earlier builds
+    # may have used the other one.
     for directory <- [own_target_dir(), shared_target_dir()], do: File.rm_rf!(directory)
     for staged <- Path.wildcard(staged("*")), do: File.rm(staged)
     :ok
@@ -46,8 +49,9 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     update({:cargo, variables(), sources}, fn -> build(fingerprint(sources), @builds) end)
   end
 
-  # Another environment may build other sources in the shared directory after cargo has unlocked
-  # it. The library carries the fingerprint of its sources, so the copy shows whose it is.
+  # Builds, and returns a copy of the library. After cargo has unlocked the shared directory,
+  # another environment may build other sources there before the copy is made. The library carries
+  # the fingerprint of its sources, so the copy shows whether it was built from `sources`.
   defp build(sources, builds) do
     with {:ok, staged} <- stage(cargo_build(sources)),
          {_at, _length} <- :binary.match(File.read!(staged), sources) do
@@ -60,7 +64,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
 
   defp take(library) do
     if Path.type(library) != :absolute do
-      # Mix compiles a dependency from the dependency's own directory.
+      # Mix compiles a dependency in the dependency's own directory, so a relative path would not
+      # mean what the user expects.
       Mix.raise("expected PENSTOCK_NIF_PATH to be an absolute path, got: #{inspect(library)}")
     end
 
@@ -77,8 +82,9 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     end
   end
 
-  # Installs the library that `stage` returns, unless the last one was made of the same inputs.
-  # The fingerprint hashes contents and not times, because a checkout or a cache may set any time.
+  # Installs the library that `stage` returns, unless the installed one was made of the same
+  # inputs. The fingerprint of the inputs covers the contents of files and not their times,
+  # because a checkout or a cache may set any time.
   defp update(inputs, stage) do
     fingerprint = fingerprint(inputs)
 
@@ -108,19 +114,20 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     |> Enum.sort()
   end
 
-  # Returns the path of the library, which depends on cargo's configuration: cargo names it in its
-  # JSON on stdout. cargo reports progress on stderr.
+  # Builds the library and returns its path. The path depends on cargo's configuration, so it is
+  # taken from the JSON that cargo writes to stdout. cargo reports progress on stderr.
   defp cargo_build(sources) do
     {cargo, version} = find_cargo()
     args = ["build", "--release", "--locked", "-p", @package] ++ features()
     extra = ["--config", @dynamic_on_musl, "--message-format=json-render-diagnostics"]
     Mix.shell().info("Building the NIF of Penstock with cargo #{version}")
 
-    # By itself, cargo compares the times of files, and can take a second checkout of Penstock for
-    # the first. The crates read PENSTOCK_SOURCES, so cargo builds them again when it changes.
+    # By itself, cargo compares only the times of files: it may take a second checkout of Penstock
+    # for the first, and not build again. The crates read PENSTOCK_SOURCES, so cargo builds them
+    # again when this variable changes.
     env = [{"CARGO_TARGET_DIR", target_dir()}, {"PENSTOCK_SOURCES", sources}]
 
-    # cargo runs in Penstock's directory, so that it finds Penstock's workspace and not one of the
+    # cargo runs in Penstock's directory, so that it finds Penstock's workspace and not that of an
     # application that depends on Penstock.
     case System.cmd(cargo, args ++ extra, cd: @root, env: env) do
       {messages, 0} -> built(messages)
@@ -136,8 +143,9 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     """
   end
 
-  # Finds the path of the library in cargo's messages: one of them describes the only cdylib. A
-  # regex decodes it, as not every supported version of Elixir and Erlang has a JSON decoder.
+  # Finds the path of the library in cargo's messages: one message describes the only cdylib. A
+  # regex decodes that message, because some supported versions of Elixir and Erlang have no JSON
+  # decoder.
   defp built(messages) do
     with [message] <- Regex.run(~r/^\{"reason":"compiler-artifact".*"crate_types":\["cdylib"\].*$/m, messages),
          [_, file] <- Regex.run(~r/"filenames":\["((?:[^"\\]|\\.)*\.(?:so|dylib))"/, message) do
@@ -158,7 +166,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     needed = needed_cargo()
     cargo = System.find_executable("cargo") || Mix.raise(no_cargo(needed, "none is on the PATH"))
 
-    # In the directory of the build, because rustup may choose the version by directory.
+    # cargo runs in the directory of the build, because rustup may choose the version by
+    # directory.
     {output, _} = System.cmd(cargo, ["--version"], cd: @root, stderr_to_stdout: true)
 
     case Regex.run(~r/^cargo ((\d+)\.(\d+)\S*)/m, output) do
@@ -189,9 +198,9 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     """
   end
 
-  # Reads the library without loading it, since a VM that loads a truncated library dies of
-  # SIGBUS. This does not find out whether the machine's C library is too old for it: only loading
-  # does.
+  # Checks the library without loading it, since a VM that loads a truncated library dies of
+  # SIGBUS. The check does not find out whether the machine's C library is too old for the
+  # library: only loading does.
   defp check_ready_made(library, contents) do
     if problem = problem(contents) do
       wanted = "Penstock #{version()} on #{:erlang.system_info(:system_architecture)}"
@@ -228,7 +237,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     end
   end
 
-  # Returns the word size, the byte order and the machine of the header of an ELF or Mach-O file.
+  # Returns the word size, the byte order and the machine that the header of an ELF or Mach-O file
+  # names; nil for any other file.
   defp machine(<<0x7F, "ELF", format::binary-size(2), _::binary-size(12), machine::binary-size(2), _::binary>>),
     do: {:elf, format, machine}
 
@@ -244,8 +254,9 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     end
   end
 
-  # Returns the size that an ELF file must have: the table of sections is its last part. For any
-  # other file returns 64, as the loader of Mach-O files checks their length itself.
+  # Returns the least size that an ELF file must have: the end of the table of sections, its last
+  # part. An ELF file of fewer than 64 bytes is cut short, too. For any other file returns 64,
+  # which a library always exceeds: the loader of Mach-O files checks their length itself.
   defp elf_size(<<0x7F, "ELF", class, order, _::binary>> = elf) when byte_size(elf) >= 64 do
     # 64-bit files have class 2, little-endian ones order 1.
     {table, word, entry_size} = if class == 2, do: {40, 8, 58}, else: {32, 4, 46}
@@ -259,29 +270,31 @@ defmodule Mix.Tasks.Compile.PenstockNif do
 
   defp version, do: Mix.Project.config()[:version]
 
-  # Copies the library to a file of this VM, outside of the directories that a release copies.
+  # Copies the library to a file that belongs to this VM: its name has the VM's process id. The
+  # file is outside of the directories that a release copies.
   defp stage(library) do
     staged = staged(System.pid())
     File.mkdir_p!(Path.dirname(staged))
     with :ok <- File.cp(library, staged), do: {:ok, staged}
   end
 
-  # Renames the library into its place. A running VM may have mapped the old file, and a copy
-  # would write to that.
+  # Renames the library into its place. A copy would write into the old file, which a running VM
+  # may have mapped.
   defp install(staged) do
     File.mkdir_p!(Path.dirname(installed()))
     File.rename!(staged, installed())
   end
 
-  # The library is under the build path. Next to the sources, each environment and parent project
-  # would overwrite the library of the others.
+  # The library is installed under the build path. Next to the sources, each environment and each
+  # application would overwrite the library of the others.
   defp installed, do: Path.expand("priv/native/#{@package}.so", Mix.Project.app_path())
   defp manifest, do: Path.join(Mix.Project.manifest_path(), "compile.penstock_nif")
 
   defp staged(pid), do: Path.expand("penstock_staged.#{pid}", Mix.Project.build_path())
 
-  # All environments that need the same library share one directory, so that only the first one
-  # waits for cargo.
+  # Returns the directory that cargo builds in. All environments that need the same library share
+  # one directory, so that cargo compiles the crates once. A build with features or variables has
+  # a directory of its own.
   defp target_dir do
     same? = features() == [] and variables() == [] and System.get_env("MIX_BUILD_PATH") == nil
     if same?, do: shared_target_dir(), else: own_target_dir()

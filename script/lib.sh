@@ -1,12 +1,13 @@
-# Each script of this directory sources this file, which sets its directory, locale and PATH.
+# Each script of this directory sources this file. It changes to Penstock's directory, and sets
+# the locale and the PATH.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Elixir warns under a locale that is not UTF-8.
+# UTF-8, because Elixir warns under any other locale.
 export LANG=C.UTF-8 LC_ALL=C.UTF-8
 
-# rustup installs cargo there, but only login shells have that directory in their PATH.
+# rustup installs cargo in this directory, but only login shells have the directory in their PATH.
 if [ -d "${HOME:-/root}/.cargo/bin" ]; then
   PATH="${HOME:-/root}/.cargo/bin:$PATH"
 fi
@@ -17,7 +18,7 @@ say() { printf '== %s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# Ends the script with a message, unless root runs it. $1 names the work that needs root.
+# Ends the script with a message unless the user is root. $1 names the work that needs root.
 as_root() {
   [ "$(id -u)" = 0 ] || die "$1 needs root, and this is $(id -un)"
 }

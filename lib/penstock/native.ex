@@ -1,37 +1,40 @@
 defmodule Penstock.Native do
   # One stub for each entry point of native/penstock_nif, and nothing else: a loaded NIF cannot be
   # replaced while the VM runs, so this module must never need to change. The public modules check
-  # arguments first. The native side still answers `:badarg` to any other term, or treats the term
-  # as a name that no gate has.
+  # arguments before they call a stub. If a wrong term reaches the native side nevertheless, it
+  # answers `:badarg`, or treats the term as a name that no gate has.
   #
   # Settings and infos are maps. Their keys are those that users see in options and infos.
   @moduledoc false
 
   @on_load :load
-  # A library of another version may have the same functions with another meaning.
+  # `load/1` passes this version to the library, which refuses to load if its own is another: a
+  # library of another version may have the same functions with another meaning.
   @version Mix.Project.config()[:version]
 
   @typedoc "A registered name, or the reference of an unnamed pool."
   @type gate :: atom | reference
   @typedoc """
-  The number of a pool among the pools that its name has had. Work that began on one pool ends on
-  that pool, even if the name has another open by then. `:ok` is the first pool of a name, 0 the
-  pool of a reference.
+  The number of a pool among the pools that its name has had. `:ok` is the first pool of a name,
+  0 an unnamed pool. Work that began on one pool ends on that pool, even if another pool of the
+  name is open by then.
 
-  A closed name loses its pools once no process holds their permits or waits for them. Its later
-  pools get other numbers. A call with a lost number gets the answer of a closed, empty pool.
+  A name without an open gate loses its pools once no process holds their permits or waits for
+  them. Later pools of the name get other numbers. A call with the number of a lost pool gets the
+  answer of a closed, empty pool.
   """
   @type instance :: :ok | non_neg_integer
-  @typedoc "The number of one wait."
+  @typedoc "The number of one wait in its pool."
   @type token :: non_neg_integer
   @typedoc """
-  Bound permits on their way to a child. An offer of the first pool of a name, or of the pool of a
-  reference, is a number alone. Nearly all offers are, and a number is made and copied for free.
+  Bound permits on their way to a child. An offer is a number alone if the pool is the first of
+  its name, or unnamed. Nearly all offers are of such a pool, and a number is made and copied for
+  free.
   """
   @type offer :: non_neg_integer | {instance, non_neg_integer}
   @type permits :: pos_integer
   @type bad :: :no_pool | :badarg
-  @typedoc "`:again`: the work exceeds one call, so the caller must repeat the call."
+  @typedoc "`:again`: the work is too long for one call, so the caller must repeat the call."
   @type refusal :: :full | :closed | :again
   @type bound ::
           :max_number
@@ -46,13 +49,13 @@ defmodule Penstock.Native do
   @type sum :: :holders | :acquired | :rejected | :timed_out | :released_by_exit | :killed | :held_longer_than
   @type refused_wait :: :full | :queue_full | :closed | :deadlock
   @type started :: :fresh | :adopted | pid
-  @typedoc "How far a walk in calls of bounded length has come. The first call passes 0."
+  @typedoc "The place where the next call of a walk continues. The first call passes 0."
   @type cursor :: non_neg_integer
   @type next :: cursor | :done
   @type limit :: non_neg_integer | :infinity
-  @typedoc "`:limit` follows the limit when it changes."
+  @typedoc "`:limit`: as large as the limit, also after the limit has changed."
   @type overdraft :: limit | :limit
-  @typedoc "`held_longer_than` is in ms; 0 disables counting."
+  @typedoc "`held_longer_than` is in ms; with 0, the report counts no holder as holding too long."
   @type pool_settings :: %{
           limit: limit,
           max_waiting: non_neg_integer,
@@ -65,7 +68,8 @@ defmodule Penstock.Native do
   def load, do: load(:code.priv_dir(:penstock))
 
   @doc false
-  # Inside an archive, `priv` is no directory that the system could load a library from.
+  # In an escript or an archive, `priv` is not a directory of the file system, so the operating
+  # system cannot load a library from it.
   @spec load(charlist | {:error, :bad_name}) :: :ok | {:error, {atom, charlist}}
   def load(priv) do
     if is_list(priv) and :filelib.is_dir(:filename.join(priv, ~c"native")) do
@@ -76,31 +80,33 @@ defmodule Penstock.Native do
     end
   end
 
-  # Returns the bounds and sizes that both languages need. Elixir calls this function for them,
-  # except in guards, which repeat the number: a test compares both.
+  # Returns the bounds and sizes that both Rust and Elixir need. A guard cannot call this
+  # function, so guards repeat the number, and a test compares the two.
   #
   #   * `max_number` - the largest number of permits, waiters, milliseconds and the like
-  #   * `key_bytes`, `reason_bytes` - the largest key and the largest kept reason of a ban, in the
-  #     external term format
-  #   * `hits` - the largest number of hits of `rate_hit_all/1`; hits of the same key count as one
+  #   * `key_bytes`, `reason_bytes` - the largest key, and the largest reason that a ban keeps, in
+  #     bytes of the external term format
+  #   * `hits` - the largest number of hits that a caller passes to `rate_hit_all/1`
   #   * `hits_per_ms` - the highest rate
-  #   * `century_ms` - the longest `per`, the longest time that a burst may be worth, and the
+  #   * `century_ms` - the longest `per`, the longest time that a burst can be worth, and the
   #     longest debt of a key
-  #   * `limiter_key_memory`, `ban_key_memory`, `ban_memory` - bytes that are reserved for each of
-  #     a limiter's `max_keys`, of a ban's `max_keys`, and of a ban's `max_bans`
+  #   * `limiter_key_memory`, `ban_key_memory`, `ban_memory` - the bytes that are reserved for
+  #     each of a limiter's `max_keys`, for each of a ban's `max_keys`, and for each of its
+  #     `max_bans`
   @spec bounds() :: %{bound => pos_integer}
   def bounds, do: missing()
 
-  # Permits that their holder releases (`:manual`): it gets them by acquire or transfer.
+  # Manual permits: their holder releases them, and got them by an acquire or a transfer.
 
-  # Acquires one permit. The last argument of each function in `_one` is `self()`.
+  # Acquires one permit. The last argument of each function whose name ends in `_one` is `self()`.
   @spec pool_try_one(gate, pid) :: :ok | refusal | bad
   def pool_try_one(_gate, _self), do: missing()
 
   @spec pool_try(gate, permits) :: :ok | refusal | bad
   def pool_try(_gate, _permits), do: missing()
 
-  # Acquires as pool_try, but neither counts a refusal nor looks for dead holders: a wait follows.
+  # Acquires as pool_try, but neither counts a refusal nor looks for dead holders. A caller that
+  # gets `:busy` waits next, and the call that begins the wait looks for dead holders.
   @spec pool_take(gate, permits) :: :ok | :busy | bad
   def pool_take(_gate, _permits), do: missing()
 
@@ -110,20 +116,22 @@ defmodule Penstock.Native do
   @spec pool_release(gate, permits) :: :ok | :not_held | bad
   def pool_release(_gate, _permits), do: missing()
 
-  # Releases permits of the pool that a wait by messages was on.
+  # Releases permits that a wait by messages acquired. The instance is that of the pool which
+  # granted them.
   @spec pool_release(gate, instance, permits) :: :ok | :not_held | :badarg
   def pool_release(_gate, _instance, _permits), do: missing()
 
   @spec pool_transfer(gate, pid, permits) :: :ok | :not_held | :noproc | bad
   def pool_transfer(_gate, _pid, _permits), do: missing()
 
-  # Parks the caller. Returns an instance alone if the caller is admitted at once. Returns it with
-  # a token if the caller must wait: the message `{reference, answer}` will come.
+  # Parks the caller. Returns the instance alone if the pool admits the caller at once. Returns
+  # `{instance, token}` if the caller must wait: the message `{reference, answer}` will come.
   @spec pool_park(gate, :manual | :bound, permits, reference) ::
           instance | {instance, token} | refused_wait | bad
   def pool_park(_gate, _kind, _permits, _reference), do: missing()
 
-  # Ends a wait, and counts it as timed out. `:too_late`: the message has been sent.
+  # Ends a wait, and counts it as timed out. `:too_late`: the pool has answered the wait already,
+  # and the message has been sent or is on its way.
   @spec pool_cancel(gate, instance, token) :: :cancelled | :too_late | :badarg
   def pool_cancel(_gate, _instance, _token), do: missing()
 
@@ -131,24 +139,25 @@ defmodule Penstock.Native do
   @spec pool_withdraw(gate, instance, token) :: :cancelled | :too_late | :badarg
   def pool_withdraw(_gate, _instance, _token), do: missing()
 
-  # Acquires, or waits by messages, without blocking. `:waiting`: the message `{reference, :ok}`
-  # or `{reference, {:error, reason}}` will come. Any other answer is final, and the caller sends
-  # itself the message.
+  # Acquires permits, or begins a wait by messages. Never blocks the caller. `:waiting`: the
+  # message `{reference, :ok}` or `{reference, {:error, reason}}` will come. Any other answer with
+  # a reference is final: the native side sends no message, and the caller sends it to itself.
   @spec pool_ask(gate, permits, timeout) :: {reference, :waiting | :ok | refused_wait} | :again | bad
   def pool_ask(_gate, _permits, _timeout), do: missing()
 
-  # Ends a wait by messages. `:ok`: no message comes. Otherwise the message has been sent
-  # (`:told`) or is on its way (`:coming`). The instance is that of the pool which sent it. The
-  # number is that of the permits asked for; 0 if the pool has closed since, so that none is held.
+  # Ends a wait by messages. `:ok`: no message will come. Otherwise the message has been sent
+  # (`:told`) or is on its way (`:coming`). The instance is that of the pool which answered. The
+  # number is that of the permits which the caller asked for. It is 0 if the name has lost that
+  # pool, or if that pool was opened again: the caller then holds none.
   @spec pool_recall(gate, reference) :: :ok | {:told | :coming, instance, non_neg_integer} | bad
   def pool_recall(_gate, _reference), do: missing()
 
-  # Ends waits by messages whose time is over; for the reaper. Walks through all pools that have
-  # such waits.
+  # Ends waits by messages whose time is over. The reaper calls this. Walks through all pools in
+  # which a process waits by messages with a timeout.
   @spec waits_due(cursor) :: next | :badarg
   def waits_due(_cursor), do: missing()
 
-  # Bound permits: a process holds them until its work ends.
+  # Bound permits of `Penstock.run/3`: the caller holds them until the function returns.
 
   @spec run_try(gate, permits) :: instance | refusal | bad
   def run_try(_gate, _permits), do: missing()
@@ -159,21 +168,22 @@ defmodule Penstock.Native do
   @spec run_take(gate, permits) :: instance | :busy | bad
   def run_take(_gate, _permits), do: missing()
 
-  # Releases one permit of the first pool of a name.
+  # Releases one permit of the first pool of a name, the instance `:ok`.
   @spec run_end_one(atom, pid) :: :ok | :not_held | :badarg
   def run_end_one(_name, _self), do: missing()
 
   @spec run_end(gate, instance, permits) :: :ok | :not_held | :badarg
   def run_end(_gate, _instance, _permits), do: missing()
 
-  # Offers of bound permits to a child. An acquired offer is `:not_held` if the caller's previous
-  # offer is still pending.
+  # Offers of bound permits to a child. A process can have one pending offer in a pool. So the
+  # functions that make an offer return `:not_held` while the caller's previous one is pending.
 
   @spec spawn_try(gate, permits) :: offer | refusal | :not_held | bad
   def spawn_try(_gate, _permits), do: missing()
 
-  # Acquires and offers as spawn_try, but neither counts a refusal nor looks for dead holders: a
-  # wait follows.
+  # Acquires and offers as spawn_try, but neither counts a refusal nor looks for dead holders. A
+  # caller that gets `:busy` waits next, and the call that begins the wait looks for dead
+  # holders.
   @spec spawn_take(gate, permits) :: offer | :busy | :not_held | bad
   def spawn_take(_gate, _permits), do: missing()
 
@@ -195,21 +205,22 @@ defmodule Penstock.Native do
   @spec spawn_retract(gate, offer) :: :ok | :badarg
   def spawn_retract(_gate, _offer), do: missing()
 
-  # Ends the work of the calling process, which adopted the offer. So its permits are free before
-  # its exit.
+  # Releases the bound permits of the calling process, which adopted the offer and has ended its
+  # work. So the permits are free before the process exits.
   @spec spawn_end(gate, offer) :: :ok | :not_held | :badarg
   def spawn_end(_gate, _offer), do: missing()
 
-  # Releases the permits of a dead child now. The caller handed an offer over to the child and
-  # knows of its death; the pool's own monitor may not have fired yet.
+  # Releases the permits of a dead process now, and revokes its pending offer. A caller that has
+  # learnt of the death needs this, because the pool's own monitor may not have fired yet. Does
+  # nothing while the process lives.
   @spec spawn_ended(gate, pid) :: :ok | bad
   def spawn_ended(_gate, _child), do: missing()
 
-  # Bound permits of the process that calls the start function of a child: it holds them during
-  # the start, and then the child does.
+  # Bound permits during a supervised start: the process that calls the start function of a child
+  # holds the permits during the start, and then passes them to the child.
 
   # Takes over the permits that `spawner` offered. The caller (a supervisor) starts the child on
-  # behalf of `spawner`.
+  # behalf of `spawner`. `:revoked`: there is no pending offer of `spawner` with that number.
   @spec start_claim(gate, offer, pid) :: instance | :revoked | :badarg
   def start_claim(_gate, _offer, _spawner), do: missing()
 
@@ -218,10 +229,10 @@ defmodule Penstock.Native do
   @spec start_entrust(gate, instance, pid, permits) :: :ok | :not_held | :noproc | :badarg
   def start_entrust(_gate, _instance, _child, _permits), do: missing()
 
-  # Acquires for the restart of a process: permits that a dead holder has not given back yet, or
-  # permits beyond the limit. Works in steps: the first call passes 0, the next one the number
-  # that the first returned. Between them the caller lets other processes run (`:pause`) or lets
-  # 1 ms pass (`:wait`).
+  # Acquires bound permits for the restart of a process: permits that a dead holder has not given
+  # back yet, or permits beyond the limit. Works in steps: the first call passes 0, and each next
+  # call passes the number that the previous call returned. After `:again` the caller calls at
+  # once. Before the next call it lets other processes run (`:pause`) or lets 1 ms pass (`:wait`).
   @spec restart_take(gate, permits, non_neg_integer) ::
           instance | {:again | :pause | :wait, pos_integer} | :full | :closed | bad
   def restart_take(_gate, _permits, _step), do: missing()
@@ -248,8 +259,8 @@ defmodule Penstock.Native do
   @spec gate_close(atom, pid) :: :ok | bad
   def gate_close(_name, _owner), do: missing()
 
-  # Returns the kind of the gate that is open by that name, or `:pool` for the reference of an
-  # unnamed pool. Takes any term.
+  # Returns the kind of the open gate of that name, or `:pool` for the reference of an unnamed
+  # pool. Takes any term, and returns `:none` for a term that is no gate.
   @spec gate_kind(term) :: :pool | :limiter | :ban | :none
   def gate_kind(_gate), do: missing()
 
@@ -260,7 +271,7 @@ defmodule Penstock.Native do
   @spec gate_known(atom) :: :known | :unknown
   def gate_known(_name), do: missing()
 
-  # Walks through the names of open gates.
+  # Walks through the names of open gates. Each call returns the names of its part of the walk.
   @spec gate_names(cursor) :: {next, [atom]} | :badarg
   def gate_names(_cursor), do: missing()
 
@@ -270,7 +281,8 @@ defmodule Penstock.Native do
   @spec pools_made() :: {non_neg_integer, non_neg_integer}
   def pools_made, do: missing()
 
-  # `granted` counts the waiters that were admitted. `pool_report` has the other figures.
+  # Returns figures of a pool. `granted` is the number of waiters that the pool has admitted.
+  # `pool_report` returns the figures that need a walk through all holders.
   @spec pool_info(gate) ::
           %{
             instance: instance,
@@ -293,23 +305,23 @@ defmodule Penstock.Native do
   @spec pool_report(gate, instance, cursor) :: {next, %{sum => non_neg_integer}} | :badarg
   def pool_report(_gate, _instance, _cursor), do: missing()
 
-  # Walks through the holders that have held permits for `at_least` ms. The first call passes nil
-  # as `now`; each call returns the time of the first, which the next one passes. Returns
-  # `{pid, permits, held_ms}` of each holder.
+  # Walks through the holders that have held permits for at least `at_least` ms. The first call of
+  # a walk passes nil as `now`. Each call returns the time of the first call, and the next call
+  # passes that time. The list has `{pid, permits, held_ms}` of each holder.
   @spec pool_holders(gate, instance, cursor, non_neg_integer | nil, non_neg_integer) ::
           {next, non_neg_integer, [{pid, permits, non_neg_integer}]} | :badarg
   def pool_holders(_gate, _instance, _cursor, _now, _at_least), do: missing()
 
-  # Returns how many ms a process has worked with permits that were handed over to it. Closed
-  # pools of the name count as well.
+  # Returns for how many ms a process has held permits without a pause, in an open or a closed
+  # pool of the name. `:not_held`: the process holds no bound permit.
   @spec work_ms(gate, pid) :: non_neg_integer | :not_held | bad
   def work_ms(_gate, _pid), do: missing()
 
-  # Rate limiters. The answer to a hit goes to the user as it is.
+  # Rate limiters. The public functions return the answer to a hit unchanged.
 
   @typedoc """
-  `:measured`: the caller knows that a walk through the key is short. The answer `:measure` asks the
-  caller to find out.
+  `:measured`: the caller has measured the key, and knows that a walk through it is short. A
+  caller that gets the answer `:measure` must measure the key and ask again.
   """
   @type measured :: :measured | :not_measured
   @type no_key :: :measure | :too_large | :nil_key
@@ -319,21 +331,21 @@ defmodule Penstock.Native do
   @type hit :: {:allow, non_neg_integer} | deny
   @type clock :: :monotonic | :manual
   @type rate_settings :: %{(:limit | :per | :burst | :max_keys) => pos_integer, clock: clock}
-  @typedoc "How far a change of the rate has come: the change, the version and the place."
+  @typedoc "How far a change of the rate has come: the change's number, the version, the place."
   @type rate_progress :: {non_neg_integer, non_neg_integer, non_neg_integer}
 
   @spec rate_start(atom, pid, rate_settings) :: started | :enomem | :badarg
   def rate_start(_name, _owner, _settings), do: missing()
 
-  # Charges 1 to the key `:global`.
+  # Hits the key `:global` at a cost of 1.
   @spec rate_hit(atom) :: hit | :no_limiter
   def rate_hit(_name), do: missing()
 
   @spec rate_hit(atom, term, pos_integer, measured) :: hit | no_key | :no_limiter | :badarg
   def rate_hit(_name, _key, _cost, _measured), do: missing()
 
-  # Charges all hits or none. The caller has measured the keys, and passes at most `hits` of
-  # `bounds/0`.
+  # Charges all hits or none. The caller must have measured the keys. It passes at most as many
+  # hits as `hits` of `bounds/0`.
   @spec rate_hit_all([{atom, term, pos_integer}]) ::
           :allow | {:deny, atom, duration} | {:no_limiter, atom} | :badarg
   def rate_hit_all(_hits), do: missing()
@@ -342,13 +354,14 @@ defmodule Penstock.Native do
   def rate_peek(_name, _key, _measured), do: missing()
 
   # Reserves a turn. A number: the turn comes after that many ms. `:within`: it comes after that
-  # many ns, which the caller must wait for exactly. `:no_place`: a place for the key may be free
-  # after that many ms.
+  # many ns, and the caller must wait for exactly that long. `:no_place`: the table has no place
+  # for the key; a place may be free after that many ms.
   @spec rate_reserve(atom, term, pos_integer, timeout, measured) ::
           non_neg_integer | {:within | :no_place, pos_integer} | deny | no_key | :no_limiter | :badarg
   def rate_reserve(_name, _key, _cost, _timeout, _measured), do: missing()
 
-  # Charges for work that is done, allowed or not. Returns the answer that the next hit would get.
+  # Charges a key for work that is already done, even beyond the burst. Returns the answer that
+  # the next hit would get.
   @spec rate_charge(atom, term, pos_integer, measured) :: hit | no_key | :no_limiter | :badarg
   def rate_charge(_name, _key, _cost, _measured), do: missing()
 
@@ -362,8 +375,9 @@ defmodule Penstock.Native do
   @spec rate_reset(atom, term, measured) :: :ok | no_key | :no_limiter
   def rate_reset(_name, _key, _measured), do: missing()
 
-  # Changes the rate, in calls of bounded length: the first call passes nil, the next one the
-  # progress that it returned. `:badarg` also if a kept setting does not go with a new one.
+  # Changes the rate, in calls of bounded length. The first call passes nil, and each next call
+  # passes the progress that the previous call returned. `:badarg` also if a kept setting and a
+  # new one together are out of bounds.
   @spec rate_update(atom, pos_integer | :keep, pos_integer | :keep, pos_integer | :keep, rate_progress | nil) ::
           :ok | rate_progress | :no_limiter | :badarg
   def rate_update(_name, _limit, _per, _burst, _progress), do: missing()
@@ -385,7 +399,8 @@ defmodule Penstock.Native do
           | :no_limiter
   def rate_info(_name), do: missing()
 
-  # Walks through the places of all keys. Returns the number of active keys in its part.
+  # Walks through the places of all keys. Each call returns the number of active keys in its part
+  # of the walk.
   @spec rate_keys(atom, cursor) :: {non_neg_integer, next} | :no_limiter | :badarg
   def rate_keys(_name, _cursor), do: missing()
 
@@ -409,24 +424,26 @@ defmodule Penstock.Native do
   @spec ban_check(atom, term, measured) :: :ok | {:banned, duration} | no_key | :no_ban
   def ban_check(_name, _key, _measured), do: missing()
 
-  # Records a failure. `:ok` has the number of further failures that would ban the key.
+  # Records a failure of a key. `{:ok, n}`: `n` further failures would ban the key.
   @spec ban_record(atom, term, measured) :: {:ok, pos_integer} | {:banned, duration} | no_key | :no_ban
   def ban_record(_name, _key, _measured), do: missing()
 
-  # Bans a key. The reason is in the external format, of at most `reason_bytes` of `bounds/0`.
+  # Bans a key. The reason is in the external term format, and has at most `reason_bytes` of
+  # `bounds/0`.
   @spec ban_put(atom, term, duration, binary, measured) :: :ok | no_key | :no_ban | :badarg
   def ban_put(_name, _key, _ms, _reason, _measured), do: missing()
 
   @spec ban_remove(atom, term, measured) :: :ok | no_key | :no_ban
   def ban_remove(_name, _key, _measured), do: missing()
 
-  # Walks through all bans. Returns `{key, ms, reason, level}` of each. Keys and reasons are in
-  # the external format. A key that was too large to keep is shown by its hash.
+  # Walks through all bans. The list has `{key, ms, reason, level}` of each ban in force. Keys and
+  # reasons are in the external term format. A hash stands for a key that was too large to keep.
   @spec ban_list(atom, cursor) ::
           {next, [{binary | pos_integer, duration, binary, non_neg_integer}]} | :no_ban | :badarg
   def ban_list(_name, _cursor), do: missing()
 
-  # Walks through all bans. Returns the number of bans in its part.
+  # Walks through all bans. Each call returns the number of bans in force in its part of the
+  # walk.
   @spec ban_count(atom, cursor) :: {non_neg_integer, next} | :no_ban | :badarg
   def ban_count(_name, _cursor), do: missing()
 
@@ -450,8 +467,10 @@ defmodule Penstock.Native do
   @spec ban_advance(atom, non_neg_integer) :: :ok | :no_ban | :badarg
   def ban_advance(_name, _ms), do: missing()
 
-  # The janitor: the process that is sent `:serve` for each pool with more work than one call may
-  # do. The work is waiters to answer or, if the pool's reference is gone, entries to clear.
+  # The janitor. When the work on a pool is too long for one call, the native side queues the rest
+  # and sends `:serve` to the janitor. The rest is to answer waiters or, if the reference of an
+  # unnamed pool is gone, to clear its holder entries. Each `:serve` asks for a call of
+  # `janitor_serve/0`.
 
   @spec janitor_register() :: :ok | :badarg
   def janitor_register, do: missing()
@@ -459,8 +478,9 @@ defmodule Penstock.Native do
   @spec janitor_serve() :: :ok
   def janitor_serve, do: missing()
 
-  # Deadlines, and the reaper: the process that kills overdue processes. It asks which processes
-  # are overdue, a bounded number at a time, and then whether it can sleep until a `:due` is sent.
+  # Deadlines, and the reaper, which kills overdue processes. It asks which processes are overdue,
+  # and each answer has a bounded number of them. Then it asks whether it can sleep until the
+  # native side sends it `:due`.
 
   # Sets the deadline of the calling process, which has adopted the offer.
   @spec deadline_set(gate, offer, pos_integer) :: :ok | :badarg
@@ -476,22 +496,25 @@ defmodule Penstock.Native do
   @spec deadline_end() :: :ok | :overdue
   def deadline_end, do: missing()
 
-  # Returns overdue processes. A reaper gets each once; one that registers gets all again.
+  # Returns overdue processes. A reaper gets each of them once. A new reaper that registers gets
+  # again all that are still alive.
   @spec deadline_due() :: [pid]
   def deadline_due, do: missing()
 
-  # Returns `:ok` if the reaper can sleep until it is sent `:due`.
+  # Returns `:ok` if the reaper can sleep until the native side sends it `:due`. `:again`: there
+  # are deadlines or timed waits, so the reaper must look again soon.
   @spec deadline_rest() :: :ok | :again
   def deadline_rest, do: missing()
 
   @spec reaper_register() :: :ok | :badarg
   def reaper_register, do: missing()
 
-  @typedoc "The numbers of calls and of calls over 1 ms, and the longest in ns of thread CPU time."
+  @typedoc "The number of calls, of calls over 1 ms of CPU time, and the ns of the longest call."
   @type tally :: {non_neg_integer, non_neg_integer, non_neg_integer}
 
-  # Returns how long calls took: the name of the longest, the tally of all calls, and that of
-  # controls, which do nothing. Returns nil unless built with the feature "meter".
+  # Returns how long calls took: the name of the longest call, the tally of all calls, and the
+  # tally of controls. A control only reads the clock, and so shows the delays of the machine.
+  # Returns nil unless the NIF was built with the feature "meter".
   @spec metered() :: {atom, tally, tally} | nil
   def metered, do: missing()
 

@@ -1,5 +1,5 @@
-//! Two NIFs that do nothing, one by rustler's entry point and one by a raw one. They show the
-//! least cost of a call from Elixir into Rust.
+//! Two NIFs that do nothing: the VM calls `nop` through rustler's wrapper, and `raw` without it.
+//! They show the least cost of a call from Elixir into Rust.
 
 use std::ffi::c_int;
 
@@ -12,7 +12,7 @@ fn nop() -> Atom {
     rustler::types::atom::ok()
 }
 
-/// Returns its first argument. Its time is that of the VM's own part of a call.
+/// Returns its first argument. It does no work, so its time is the VM's own part of a call.
 unsafe extern "C" fn raw(_env: *mut ErlNifEnv, _argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
     // SAFETY: `argv` must point to a term. The VM passes two, the arity of the declaration below.
     unsafe { *argv }

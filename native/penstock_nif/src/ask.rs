@@ -1,8 +1,8 @@
 //! Asks: the resources behind the references of waits by messages.
 //!
-//! The reference that the caller gets refers to an ask, which names the wait. So the caller can
-//! end the wait by the reference alone. No table keeps the asks: the VM destroys an ask with its
-//! last reference. An ask owns nothing and monitors no process.
+//! The reference that the caller gets refers to an ask, and the ask names the wait. So the caller
+//! can end the wait by the reference alone. No table keeps the asks: the VM destroys an ask with
+//! the last reference to it. An ask owns nothing and monitors no process.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -18,19 +18,20 @@ use crate::term::{Env, Term};
 
 /// The wait that a reference refers to.
 pub(crate) struct Ask {
+    /// The process that asked.
     owner: Pid,
-    /// The name that the pool was asked by; 0 for none.
+    /// The name by which the owner asked the pool; 0 for an unnamed pool.
     name: u64,
     /// The address of the pool, only for comparison.
     pool: usize,
     instance: InstanceId,
-    /// The opening of that pool in which the caller asked. After a close the pool may serve
-    /// another handle, or the name again.
+    /// The opening of the pool in which the owner asked. A closed pool may be opened again, for
+    /// another handle or for the same name; the wait then belongs to an earlier opening.
     opening: OnceCell<Opening>,
     permits: u32,
-    /// The wait; 0 if the answer was there at once.
+    /// The id of the wait; 0 if the owner was answered at once.
     id: AtomicU64,
-    /// Whether the message has been sent.
+    /// Whether the message has been sent, or never will be.
     told: AtomicBool,
 }
 
@@ -52,7 +53,7 @@ pub(crate) fn init(env: Env) -> bool {
 
 impl Ask {
     /// Makes the ask of `owner` for `permits` of a gate, and the reference to it. `by` is the
-    /// name or the handle that the owner asked the gate by.
+    /// name or the reference by which the owner asked the gate.
     pub(crate) fn make(beam: &Beam, by: Term, gate: Gate<'_>, owner: Pid, permits: u32) -> (Term, *const Self) {
         let ask = Self {
             owner,
@@ -67,8 +68,8 @@ impl Ask {
         ASK.make(beam.env, ask)
     }
 
-    /// Returns the ask that a term refers to, if it is one. The term must be an argument of the
-    /// current call.
+    /// Returns the ask that a term refers to, if the term is the reference of an ask. The term
+    /// must be an argument of the current call.
     pub(crate) fn get<'a>(env: Env, term: Term) -> Option<&'a Self> {
         ASK.get(env, term)
     }
@@ -85,34 +86,35 @@ impl Ask {
         self.permits
     }
 
-    /// Returns `true` if a pool at that address was asked.
+    /// Returns `true` if the owner asked that pool, in any of its openings.
     pub(crate) fn is_of_pool(&self, pool: &Pool<Beam>) -> bool {
         self.pool == ptr::from_ref(pool).addr()
     }
 
-    /// Returns `true` if the pool was asked by that name.
+    /// Returns `true` if the owner asked the pool by that name.
     pub(crate) fn is_by_name(&self, name: Term) -> bool {
         self.name != 0 && self.name == name.word()
     }
 
-    /// Records the opening of the pool, after the pool was asked. A pool that was closed and
-    /// opened again between the two has answered the wait as it closed, or holds it since.
+    /// Records the present opening of the pool, just after the owner asked the pool. The pool may
+    /// have been closed and opened again around that time. Then either the close has answered the
+    /// wait, or the wait is in the present opening.
     pub(crate) fn set_opening(&self, pool: &Pool<Beam>) {
         let _first = self.opening.set(pool.opening());
     }
 
-    /// Returns `true` if the pool has not been opened again since it was asked.
+    /// Returns `true` if the pool has not been opened again since the owner asked.
     pub(crate) fn is_of_opening(&self, pool: &Pool<Beam>) -> bool {
         self.opening.get() == Some(&pool.opening())
     }
 
-    /// Records the wait. Its answer may be on its way already. That is no race: only the owner
-    /// reads the wait, and this call is the owner's.
+    /// Records the id of the wait. The pool may have answered the wait already. That is no race:
+    /// only the owner reads the id, and the owner makes this call.
     pub(crate) fn set_wait(&self, id: WaiterId) {
         self.id.store(id.to_bits(), Ordering::Relaxed);
     }
 
-    /// Returns the wait, if the answer was not there at once.
+    /// Returns the id of the wait, unless the owner was answered at once.
     pub(crate) fn wait(&self) -> Option<WaiterId> {
         let bits = self.id.load(Ordering::Relaxed);
         (bits != 0).then(|| WaiterId::from_bits(bits))
@@ -120,8 +122,8 @@ impl Ask {
 
     /// Records that the message has been sent, or never will be.
     pub(crate) fn set_told(&self) {
-        // ORDERING: Release pairs with the Acquire in `is_told`: a caller that finds the ask told
-        // finds the message in its mailbox.
+        // ORDERING: Release pairs with the Acquire in `is_told`: an owner that reads `true` there
+        // finds the message in its mailbox, if one was sent.
         self.told.store(true, Ordering::Release);
     }
 

@@ -20,8 +20,9 @@ macro_rules! atoms {
             $(pub(super) static $name: AtomicUsize = AtomicUsize::new(0);)*
         }
 
-        /// Makes the atoms, in `load`, which the VM orders before every other entry. An atom is
-        /// the same word for as long as the VM runs, so a second load changes nothing.
+        /// Makes the atoms. Only `load` calls this, and the VM orders `load` before every other
+        /// entry, so the stores can be relaxed. An atom is the same word for as long as the VM
+        /// runs, so a second load changes nothing.
         pub(crate) fn init(env: Env) {
             $(words::$name.store(env.atom(stringify!($name)).0, Ordering::Relaxed);)*
         }

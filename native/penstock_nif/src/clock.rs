@@ -1,7 +1,7 @@
 //! Monotonic clocks. The coarse clock shows the time of the kernel's last tick. It costs a
 //! fraction of an exact clock.
 
-/// Returns the coarse time in ms, at most 10 ms behind. It wraps after 49 days.
+/// Returns the time of the coarse clock in ms, at most 10 ms behind. It wraps after 49 days.
 #[cfg(target_os = "linux")]
 #[inline]
 pub(crate) fn now_ms() -> u32 {
@@ -53,8 +53,8 @@ mod tsc {
     const TRUSTED: u8 = 1;
     const DISTRUSTED: u8 = 2;
 
-    /// Whether the counter is trusted. Found out at the first reading; threads that race for it
-    /// find the same.
+    /// Whether the counter is trusted. The first call of [`is_trusted`] finds out. Threads that
+    /// find out at the same time get the same result.
     static TRUST: AtomicU8 = AtomicU8::new(UNKNOWN);
 
     #[inline(always)]
@@ -73,9 +73,9 @@ mod tsc {
         }
     }
 
-    /// Determines whether the kernel trusts the counter. It uses the counter as its clock only if
-    /// the counter is steady and the same on all processors, and stops doing so when it finds
-    /// otherwise.
+    /// Determines whether the kernel trusts the counter. The kernel uses the counter as its clock
+    /// only if the counter is steady and the same on all processors. The kernel stops using it
+    /// when it finds otherwise.
     #[cold]
     fn find_out() -> bool {
         let source = std::fs::read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
@@ -91,7 +91,7 @@ mod tsc {
         const POWER: u32 = 0x8000_0007;
         const INVARIANT: u32 = 1 << 8;
         // SAFETY: the processor must have the instruction, and every x86-64 processor does. A
-        // leaf above the highest one would be undefined, so that is compared first.
+        // leaf above the highest one would be undefined, so the highest one is compared first.
         #[allow(unused_unsafe)]
         unsafe {
             __cpuid(LAST_EXTENDED).eax >= POWER && __cpuid(POWER).edx & INVARIANT != 0

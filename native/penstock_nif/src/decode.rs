@@ -1,5 +1,5 @@
-//! Decodes terms into the numbers and settings that the core takes. Returns `None` for a term of
-//! another type or out of bounds.
+//! Decodes terms into the numbers and settings that the core takes. Each function returns `None`
+//! for a term that has another type or is out of bounds.
 
 use penstock_core::{BanSettings, LimiterSettings, Limits, Rate, Settings, AS_LIMIT, UNLIMITED};
 
@@ -31,7 +31,8 @@ pub(crate) fn limit(env: Env, term: Term) -> Option<u64> {
     }
 }
 
-/// Decodes a new value, or `keep`, which is `Some(None)`.
+/// Decodes the new value of a setting, or `keep`, which keeps the old value. Returns `Some(None)`
+/// for `keep`.
 pub(crate) fn changed<T>(term: Term, decode: impl FnOnce(Term) -> Option<T>) -> Option<Option<T>> {
     if term == atoms::keep() {
         Some(None)
@@ -52,7 +53,7 @@ pub(crate) fn pool_settings(env: Env, settings: Term) -> Option<Settings> {
     })
 }
 
-/// Decodes the rate of a limiter: `limit` hits in `per` ms, and `burst` of them at once.
+/// Decodes the rate of a limiter: `limit` hits in `per` ms, and at most `burst` of them at once.
 pub(crate) fn rate(env: Env, [limit, per, burst]: [Term; 3]) -> Option<Limits> {
     let (limit, per_ms) = (env.positive_i31(limit)?, env.u64(per)?);
     let rate = Rate::new(limit, per_ms, env.positive_i31(burst)?).ok()?;
@@ -84,7 +85,7 @@ pub(crate) fn ban_settings(env: Env, settings: Term) -> Option<BanSettings> {
     })
 }
 
-/// Decodes the duration of a ban in ms. `infinity` is 0 in the core.
+/// Decodes the duration of a ban in ms. Returns 0 for `infinity`, as the core wants it.
 pub(crate) fn ban_ms(env: Env, term: Term) -> Option<u32> {
     if term == atoms::infinity() {
         Some(0)

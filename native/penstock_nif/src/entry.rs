@@ -11,15 +11,15 @@ use crate::term::{Env, Term};
 #[inline(always)]
 pub(crate) fn enter(env: Env, body: impl FnOnce(&Beam) -> Term) -> Term {
     let beam = Beam::new(env);
-    // The locks of the core do not poison, and its words are consistent between any two steps. So
-    // later calls may use the values that the unwind left.
+    // A panic poisons no lock of the core, and the atomic words of the core are consistent after
+    // each step. So later calls can use the values that the unwind left.
     match catch_unwind(AssertUnwindSafe(|| body(&beam))) {
         Ok(term) => term,
         Err(_) => env.raise(atoms::nif_panicked()),
     }
 }
 
-/// Declares entry points: the name and arity of the function in Elixir, and the function here
+/// Declares entry points: the name and arity of the function in Elixir, and the Rust function
 /// that takes the host and the arguments. `(dirty)` marks an entry that may take long: the VM
 /// calls it on a dirty scheduler.
 macro_rules! entries {
@@ -35,7 +35,8 @@ macro_rules! entries {
                 argv: *const rustler::sys::ErlNifTerm,
             ) -> rustler::sys::ErlNifTerm {
                 // SAFETY: `argv` must point to `$arity` terms. The VM guarantees that, because
-                // this function is declared with that arity below. `Term` is the same word.
+                // this function is declared with that arity below. `Term` has the layout of
+                // `ErlNifTerm`.
                 let args = unsafe { *argv.cast::<[$crate::term::Term; $arity]>() };
                 let run = || $crate::entry::enter($crate::term::Env::of(env), |beam| $body(beam, args));
                 $crate::entry::entries!(@run $name run() $(, $dirty)?).raw()

@@ -32,8 +32,8 @@ static HANDLE: ResourceType<Handle> = ResourceType::new();
 impl Resource for Handle {
     const NAME: &'static CStr = c"penstock_pool";
 
-    /// Closes and clears the pool. No call uses it any more: each such call has the reference as
-    /// an argument, which keeps the handle until the call returns.
+    /// Closes and clears the pool. No call uses the pool any more: such a call has the reference
+    /// as an argument, and that argument would keep the handle until the call returns.
     fn end(self, env: Env) {
         meter::measure("handle_dtor", || {
             let beam = Beam::in_callback(env);
@@ -51,10 +51,11 @@ pub(crate) fn init(env: Env) -> bool {
     opened
 }
 
-/// Opens a pool without a name, and makes a handle of it.
+/// Opens an unnamed pool, and returns the reference of its new handle.
 pub(crate) fn make(beam: &Beam, settings: Settings) -> Term {
-    // A caller that makes pools faster than the janitor clears them finds none to reuse. It does
-    // one turn of the janitor's work, which slows it down, and then may find one.
+    // A caller that makes pools faster than the janitor clears them finds no pool to reuse. So
+    // the caller does one turn of the janitor's work: that slows the caller down, and may free a
+    // pool.
     let spare = REGISTRY.reuse_unnamed(settings).or_else(|| {
         node::do_one_job(beam);
         REGISTRY.reuse_unnamed(settings)
@@ -63,8 +64,8 @@ pub(crate) fn make(beam: &Beam, settings: Settings) -> Term {
     HANDLE.make(beam.env, Handle { pool, id }).0
 }
 
-/// Returns the pool that a reference stands for, if it is that of a handle. The term must be an
-/// argument of the current call; the pool may be used until that call returns.
+/// Returns the pool that a term stands for, if the term is the reference of a handle. The term
+/// must be an argument of the current call. The caller can use the pool until that call returns.
 #[inline]
 pub(crate) fn pool<'a>(env: Env, term: Term) -> Option<&'a Pool<Beam>> {
     HANDLE.get(env, term).map(|handle: &Handle| handle.pool)

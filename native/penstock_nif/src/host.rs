@@ -14,7 +14,7 @@ use crate::ticket::Ticket;
 /// The host during one call or callback.
 pub(crate) struct Beam {
     pub(crate) env: Env,
-    /// Whether the scheduler is told of the work, which must not happen in a callback.
+    /// Whether to tell the scheduler of the work. Must be `false` in a callback.
     accountable: bool,
     /// Work since the scheduler was last told, in units of some 20 ns.
     work: Cell<u32>,
@@ -22,14 +22,14 @@ pub(crate) struct Beam {
     spent: Cell<u32>,
 }
 
-/// Work after which the scheduler is told of it: 5 µs. By itself the VM counts a call as one
-/// reduction, no matter how long it takes.
+/// The work after which the scheduler is told: 5 µs. It must be told, because by itself the VM
+/// counts a call as one reduction, no matter how long the call takes.
 const NOTEWORTHY: u32 = 250;
-/// The work of 1 % of a time slice: 10 µs.
+/// The work of 1 % of a time slice, which is 1 ms: 10 µs.
 const PERCENT: u32 = 500;
-/// The work of one message.
+/// The work of sending one message: 0.8 µs.
 const MESSAGE: u32 = 40;
-/// The work of one monitor.
+/// The work of making one monitor: 1 µs.
 const MONITOR: u32 = 50;
 
 impl Beam {
@@ -49,7 +49,7 @@ impl Beam {
         self.spent.get()
     }
 
-    /// Counts work, and tells the scheduler of it if there is enough.
+    /// Counts work. Tells the scheduler once [`NOTEWORTHY`] work has accumulated.
     fn count_work(&self, work: u32) {
         self.spent.set(self.spent.get().saturating_add(work));
         let work = self.work.get().saturating_add(work);
@@ -72,9 +72,10 @@ impl Host for Beam {
         self.count_work(1);
         let alive = self.env.is_alive(pid);
         if !alive {
-            // ORDERING: pairs with the barriers of the VM, which marks a process as exiting, and
-            // removes it from the process table, after its last instruction. So this thread reads
-            // the entries of the process as its last instruction left them.
+            // ORDERING: pairs with the barriers by which the VM marks a process as exiting and
+            // removes it from the process table. The VM does both after the last instruction of
+            // the process. So this thread reads the holder entries of the process as its last
+            // instruction left them.
             fence(Ordering::Acquire);
         }
         alive
@@ -132,16 +133,16 @@ impl Default for PoolData {
 impl PoolData {
     /// Marks the pool as queued. Returns `false` if it is in the janitor's queue already.
     pub(crate) fn begin_deferral(&self) -> bool {
-        // ORDERING: AcqRel pairs with the swap in `end_deferral`. If this swap reads `true`, that
-        // swap comes later and reads from it: the janitor then sees all that was done before
-        // this.
+        // ORDERING: AcqRel pairs with the swap in `end_deferral`. If this swap reads `true`, the
+        // pool is still queued: the janitor's swap comes later and reads from this one. So the
+        // janitor sees all that this thread did before this swap.
         !self.deferred.swap(true, Ordering::AcqRel)
     }
 
     /// Marks the pool as taken from the queue, before its work is done.
     pub(crate) fn end_deferral(&self) {
-        // ORDERING: AcqRel pairs with the swap in `begin_deferral`; Acquire keeps the work of the
-        // janitor after this swap.
+        // ORDERING: AcqRel pairs with the swap in `begin_deferral`. Acquire keeps the janitor's
+        // work on the pool after this swap, so that the work sees what that thread did.
         self.deferred.swap(false, Ordering::AcqRel);
     }
 }

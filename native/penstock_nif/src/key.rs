@@ -33,12 +33,13 @@ static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|nth| SECRET.hash_one(
 /// Returns the tag of a key in a generation of a limiter or ban. The error is the answer to the
 /// caller.
 ///
-/// `measured` means that the caller knows that a walk through all of the key is short. Otherwise
-/// the walk looks into no binary, large integer or fun inside the key.
+/// `measured` tells that Elixir has measured the key, so a walk through all of it is short.
+/// Otherwise the walk looks into no binary, large integer or fun inside the key.
 #[inline]
 pub(crate) fn tag_of_key(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Result<u64, Term> {
-    // Most keys are binaries: they need no walk, and enter the hash in whole words. The VM copies
-    // some slices of larger binaries here, but Elixir passes no binary above 1 KiB.
+    // Most keys are binaries: they need no walk, and enter the hash in whole words. If the binary
+    // is a slice of a larger one, the VM may copy the slice here. The copy is short, because
+    // Elixir passes no binary above 1 KiB.
     if let Some(bytes) = beam.env.binary(key) {
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         if size > LARGEST - BINARY {
@@ -71,8 +72,8 @@ fn walk(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Resul
         if !measured {
             return Err(atoms::measure());
         }
-        // A walk through all of the key is short, so an encoding is short, too: its size is
-        // exact.
+        // The estimate leaves open whether the key is too large, so the key is encoded. A walk
+        // through a measured key is short, so its encoding takes a short time, too.
         beam.worked(walk.terms);
         if beam.env.external(key).is_none_or(|bytes| bytes.len() > LARGEST as usize) {
             return Err(atoms::too_large());
@@ -81,7 +82,8 @@ fn walk(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Resul
     Ok(tag_of_hash(&hasher))
 }
 
-/// Returns the tag that a hash becomes: the hash itself, but never 0, as no key has that tag.
+/// Returns the tag of a hash: the hash itself, or 1 if it is 0, because 0 marks a place without a
+/// key.
 fn tag_of_hash(hasher: &DefaultHasher) -> u64 {
     hasher.finish().max(1)
 }
@@ -114,8 +116,8 @@ enum TermKind {
 }
 
 impl Walk {
-    /// Hashes a term. Returns `false` if it is too large. Each step down costs a byte of the
-    /// key's size, so the recursion is no deeper than [`LARGEST`].
+    /// Hashes a term. Returns `false` if the key is too large. Each level of nesting adds at
+    /// least a byte to the size of the key, so the recursion is no deeper than [`LARGEST`].
     fn term(&mut self, hasher: &mut DefaultHasher, term: Term) -> bool {
         self.terms += 1;
         if let Some(integer) = self.env.i64(term) {
@@ -125,8 +127,9 @@ impl Walk {
             hasher.write_u8(TermKind::Integer as u8);
             hasher.write_i64(integer);
         } else if self.env.is_atom(term) {
-            // The external format encodes an atom as UTF-8 or Latin-1, and its length as one or
-            // two bytes. An atom has at most 255 characters of at most 4 bytes.
+            // The external format encodes the kind of an atom as one byte, its length as one or
+            // two, and its characters as UTF-8 or Latin-1. An atom has at most 255 characters of
+            // at most 4 bytes each.
             let (least, most) = self.env.latin1_length(term).map_or((1, 4 * 255), |length| (length, 2 * length));
             if !self.size(least + 2, most + 3) {
                 return false;
@@ -153,7 +156,8 @@ impl Walk {
             if !self.size(5, 5) {
                 return false;
             }
-            // The order of the pairs is the VM's own, so their hashes are added.
+            // Equal maps may list their pairs in different orders. The hashes of the pairs are
+            // added, because a sum does not depend on the order.
             let (mut sum, mut count) = (0_u64, 0_u64);
             for (key, value) in pairs {
                 let mut pair = SECRET.build_hasher();
@@ -184,8 +188,8 @@ impl Walk {
         true
     }
 
-    /// Hashes a binary inside a key. Skips it unless the key is measured: the VM copies some
-    /// slices of larger binaries before this library can read even their size.
+    /// Hashes a binary inside a key. Skips it unless the key is measured: if the binary is a
+    /// slice of a larger one, the VM may copy it before this library can read even its size.
     fn binary(&mut self, hasher: &mut DefaultHasher, term: Term) -> bool {
         if !self.measured {
             return self.size(5, LARGEST);
@@ -201,9 +205,9 @@ impl Walk {
     }
 
     fn list(&mut self, hasher: &mut DefaultHasher, first: (Term, Term)) -> bool {
-        // The external format may encode a list of bytes alone as a string: a byte for each, and
-        // three more. Any other list has five bytes more, so the walk is no deeper than a few
-        // hundred nested lists.
+        // The external format may encode a list that contains only bytes as a string: one byte
+        // for each element, and three for the string. Any other list has five bytes besides its
+        // elements, so a key contains at most some 200 nested lists.
         let mut is_string = true;
         if !self.size(0, 5) {
             return false;
@@ -224,7 +228,7 @@ impl Walk {
             self.least -= u32::from(is_string);
             (cell, rest) = (self.env.cell(tail), tail);
         }
-        // Tells an improper list from a proper one.
+        // The kind of the end enters the hash, so that `[1 | 2]` and `[1, 2]` differ.
         let proper = self.env.is_empty_list(rest);
         hasher.write_u8(if proper { TermKind::EmptyList } else { TermKind::ImproperTail } as u8);
         if proper {

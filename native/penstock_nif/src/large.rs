@@ -3,7 +3,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// Serves requests that fill a huge page by mappings, and all others by the system's allocator.
+/// Serves requests of at least a huge page by mappings, and others by the system's allocator.
 #[derive(Debug)]
 pub(crate) struct Allocator;
 
@@ -11,8 +11,8 @@ pub(crate) struct Allocator;
 static ALLOCATOR: Allocator = Allocator;
 
 // SAFETY: an allocator must return memory that fits the layout, and must free only its own.
-// `System` and `map` do the first. For the second, the caller of `dealloc` and `realloc`
-// guarantees to pass the layout of the allocation, and `fit` depends on nothing else.
+// `System` and `map` return such memory. Memory is freed where it came from: the caller of
+// `dealloc` and `realloc` passes the layout of the allocation, and `fit` depends on that alone.
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -26,7 +26,7 @@ unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if pages::fit(layout) {
-            // The kernel maps zeroed pages.
+            // The kernel zeroes the pages of a new mapping.
             return pages::map(layout.size());
         }
         // SAFETY: the caller makes the same guarantee to this function.
@@ -36,8 +36,9 @@ unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         if pages::fit(layout) {
-            // SAFETY: the caller guarantees that `alloc` returned the place for this layout, so
-            // `map` did, and that it uses the place no more.
+            // SAFETY: `map` must have returned the place for this size. The caller guarantees
+            // that `alloc` returned it for this layout, and `alloc` calls `map` for layouts that
+            // fit. The caller also guarantees that it no longer uses the place.
             return unsafe { pages::unmap(place, layout.size()) };
         }
         // SAFETY: the caller makes the same guarantee to this function.
@@ -52,9 +53,10 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: the caller makes the same guarantee to this function.
             return unsafe { System.realloc(place, layout, size) };
         }
-        // SAFETY: the copy is no longer than the old memory, which the caller guarantees to be
-        // valid, or than the new one, which `alloc` has just returned. So they do not overlap.
-        // The caller uses the old place no more if this function returns a new one.
+        // SAFETY: the copy is no longer than the old memory, nor than the new memory. The caller
+        // guarantees that the old memory is valid, and `alloc` has just returned the new one. So
+        // the two do not overlap. If this function returns a new place, the caller no longer
+        // uses the old one.
         unsafe {
             let new = self.alloc(wanted);
             if !new.is_null() {
@@ -73,7 +75,8 @@ mod pages {
 
     use libc::{c_void, MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE};
 
-    /// The bytes of a huge page. A kernel with only larger ones leaves a table in ordinary pages.
+    /// The bytes of a huge page. A kernel that has only larger huge pages may leave a table in
+    /// ordinary pages.
     const HUGE: usize = 2 << 20;
 
     #[inline(always)]
@@ -89,10 +92,11 @@ mod pages {
         bytes.next_multiple_of(usize::try_from(page).unwrap_or(HUGE))
     }
 
-    /// Maps zeroed memory that begins with a huge page; returns null if there is none.
+    /// Maps zeroed memory that begins at a border of huge pages. Returns null if the kernel
+    /// grants no memory.
     #[cold]
     pub(super) fn map(bytes: usize) -> *mut u8 {
-        // A layout has at most `isize::MAX` bytes, so none of this overflows.
+        // A layout has at most `isize::MAX` bytes, so neither this sum nor `mapped` overflows.
         let length = mapped(bytes);
         let with_slack = length + HUGE;
         // SAFETY: without MAP_FIXED, the kernel chooses a place where no other mapping is.
@@ -105,9 +109,9 @@ mod pages {
 
         let before = begin.cast::<u8>().align_offset(HUGE);
         let after = HUGE - before;
-        // SAFETY: the unmapped parts must be unused and lie in the mapping. Both do, since
-        // `before` and `after` add up to the slack; only the part between them leaves this
-        // function.
+        // SAFETY: the unmapped parts must be unused and lie in the mapping. They lie in it, since
+        // `before` and `after` add up to the slack. They are unused, since this function returns
+        // only the part between them.
         unsafe {
             let place = begin.cast::<u8>().add(before);
             if before > 0 {
@@ -132,8 +136,9 @@ mod pages {
     }
 }
 
-/// Other systems choose the size of pages by themselves. AddressSanitizer checks memory that the
-/// system's allocator gave, so `script/sanitize asan` sets `system_allocator`.
+/// Leaves all memory to the system's allocator. Systems other than Linux choose the size of
+/// pages by themselves. AddressSanitizer checks only memory of the system's allocator, so
+/// `script/sanitize asan` sets `system_allocator`.
 #[cfg(any(not(target_os = "linux"), system_allocator))]
 mod pages {
     use std::alloc::Layout;
@@ -149,6 +154,6 @@ mod pages {
 
     /// # Safety
     ///
-    /// Never called, as nothing fits.
+    /// Never called, because `fit` returns `false`.
     pub(super) unsafe fn unmap(_place: *mut u8, _bytes: usize) {}
 }

@@ -12,13 +12,14 @@
 //! - the queue of work that exceeds one call, and the processes that continue with it ([`node`]);
 //! - clocks, and huge pages for large tables ([`clock`], [`large`]).
 //!
-//! Every call is short, because every loop has a bound. A longer walk takes several calls, and
-//! its caller passes the cursor where the next call continues. Four loops have another bound:
+//! Every call on an ordinary scheduler is short, because this crate and the core bound their
+//! loops. A longer walk takes several calls: the caller passes the cursor where the next call
+//! continues. Four loops are exceptions:
 //!
 //! - the starts of limiters and bans clear their tables, and so run on a dirty scheduler;
-//! - a janitor that registers is sent one message for each queued job;
+//! - the registration of a janitor sends one message for each queued job;
 //! - `rate_hit_all` reads its whole list, whose length Elixir checks;
-//! - a look-up of a name passes the names of its bucket, one in some 4,000 of all.
+//! - a look-up of a name walks through one bucket of the registry, some 1 in 4,000 of all names.
 //!
 //! Entry points are raw. `#[rustler::nif]` collects the arguments of every call into a
 //! heap-allocated `Vec`, which alone would double the price of an acquire.
@@ -43,14 +44,15 @@ mod ticket;
 
 use rustler::{Env, Term};
 
-/// The version, for a reader that cannot load the library: `native/compile.exs` looks for these
-/// bytes in the file.
+/// The name and the version of the library. `native/compile.exs` looks for these bytes in the
+/// file, because it must check a library before a VM loads it.
 #[no_mangle]
 pub static PENSTOCK_NIF: [u8; MARKER.len()] = *MARKER.as_bytes().first_chunk().unwrap();
 
 const MARKER: &str = concat!("penstock_nif ", env!("CARGO_PKG_VERSION"), "\0");
 
-/// The fingerprint of the sources of the library. `native/compile.exs` looks for it in the file.
+/// The fingerprint of the sources of the library. `native/compile.exs` looks for it in the file,
+/// to find out whether cargo built the library from these sources.
 #[no_mangle]
 pub static PENSTOCK_SOURCES: [u8; SOURCES.len()] = *SOURCES.as_bytes().first_chunk().unwrap();
 
@@ -59,8 +61,8 @@ const SOURCES: &str = match option_env!("PENSTOCK_SOURCES") {
     None => "",
 };
 
-/// Prepares the library. Runs again when the module is purged and loaded a second time; statics,
-/// and so all pools, survive that.
+/// Prepares the library. The VM calls this again if `Penstock.Native` is purged and loaded a
+/// second time. The statics survive a purge, and so do all pools.
 fn load(env: Env<'_>, info: Term<'_>) -> bool {
     let Ok((version, loader)) = info.decode::<(&str, Term<'_>)>() else { return false };
     if version != env!("CARGO_PKG_VERSION") {

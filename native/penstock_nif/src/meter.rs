@@ -1,9 +1,10 @@
 //! Measures how long calls and callbacks take, by the CPU time of their threads, in a build with
 //! the feature `meter`. In other builds it does nothing.
 //!
-//! Interrupts, and the host of a virtual machine, take time that counts as the thread's. So
-//! *controls* run between the calls, on the same threads and for twice the time of all calls. A
-//! control only reads the same clock, so a long control shows the delays of the machine.
+//! Interrupts, and the host of a virtual machine, take time that the clock counts as the
+//! thread's. So *controls* run between the calls, on the same threads and for twice the time of
+//! all calls. A control only reads the same clock, so a long control shows how long the delays
+//! are that the machine causes.
 
 #[cfg(feature = "meter")]
 pub(crate) use on::{figures, measure, Tally};
@@ -18,12 +19,12 @@ pub(crate) fn measure<T>(_name: &'static str, body: impl FnOnce() -> T) -> T {
 mod on {
     use parking_lot::Mutex;
 
-    /// The time in ns above which a call counts as long.
+    /// The time in ns above which a call counts as long: 1 ms.
     const LONG: u64 = 1_000_000;
-    /// The length of one control, in ns. A call adds at most twice this to the time that controls
-    /// have to run for.
+    /// The length of one control in ns: 0.1 ms. A call adds at most [`CONTROLS`] times this
+    /// length to the time that controls still have to run for.
     const CONTROL: u64 = 100_000;
-    /// The time of controls, as a multiple of the time of calls.
+    /// The time of all controls, as a multiple of the time of all calls.
     const CONTROLS: u64 = 2;
 
     #[derive(Clone, Copy)]
@@ -69,7 +70,8 @@ mod on {
                 figures.name = name;
             }
             figures.calls.add(took);
-            // Interrupts may have taken the time of a long call, so it counts only in part.
+            // A call of more than one control's length may have been interrupted, so the rest of
+            // its time adds no controls.
             figures.debt += CONTROLS * took.min(CONTROL);
             let due = figures.debt >= CONTROL;
             figures.debt -= if due { CONTROL } else { 0 };

@@ -3,8 +3,8 @@
 //! A watch that monitors a process is never destroyed. OTP 25 to 29 abort when
 //! `process_info(Pid, monitored_by)` makes a reference to a monitoring resource that is being
 //! destroyed, since the VM then destroys that resource twice. So a watch is made once and kept
-//! for as long as the VM runs. The watches of a pool stay with the pool, which is cleared and
-//! reused and never freed.
+//! for as long as the VM runs. The watches of a pool stay with the pool: a pool is cleared and
+//! reused, but never freed.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -25,7 +25,7 @@ pub(crate) fn init(env: Env) -> bool {
     WATCH.open(env)
 }
 
-/// The table that a watch tells of a death.
+/// The receiver that a watch tells of a death: a pool, or the table of deadlines.
 #[derive(Clone, Copy)]
 pub(crate) enum Watch {
     Pool(&'static Pool<Beam>),
@@ -44,8 +44,8 @@ impl Resource for Watch {
     }
 }
 
-/// The watches of one table. All monitors of one resource share one lock of the VM. So a table
-/// has `N` watches, and each process is monitored by one of them.
+/// The watches of one pool, or of the table of deadlines. All monitors of one resource share one
+/// lock of the VM. So there are `N` watches, and each process is monitored by one of them.
 pub(crate) struct Watches<const N: usize>([AtomicPtr<c_void>; N]);
 
 impl<const N: usize> Watches<N> {
@@ -53,7 +53,7 @@ impl<const N: usize> Watches<N> {
         Self([const { AtomicPtr::new(ptr::null_mut()) }; N])
     }
 
-    /// Monitors a process by the watch at `at`. Returns `false` if the process is dead.
+    /// Monitors a process by the watch at the index `at`. Returns `false` if the process is dead.
     pub(crate) fn monitor(&self, env: Env, at: usize, table: Watch, pid: Pid) -> bool {
         let object = self.get_or_make(at, table);
         // SAFETY: the object must be a live resource with a `down`. The reference that
@@ -61,8 +61,8 @@ impl<const N: usize> Watches<N> {
         unsafe { sys::enif_monitor_process(env.raw(), object, &raw_pid(pid), ptr::null_mut()) == 0 }
     }
 
-    /// Returns the watch at `at`. Makes it at its first use, and not while the VM loads the
-    /// library: the VM does not know yet then that the type has a `down`.
+    /// Returns the watch at the index `at`. Makes it at its first use: while the VM loads the
+    /// library, the VM does not know yet that the type has a `down`.
     fn get_or_make(&self, at: usize, table: Watch) -> *mut c_void {
         let place = &self.0[at];
         // ORDERING: Acquire pairs with the Release of the exchange below, which publishes the
@@ -72,14 +72,14 @@ impl<const N: usize> Watches<N> {
             return there;
         }
         let object = WATCH.alloc(table);
-        // ORDERING: Release publishes the object; Acquire is for the loser, which uses the object
-        // of the winner.
+        // ORDERING: Release publishes the object. Acquire is for a thread that loses the race to
+        // make the watch: it uses the object that the winner published.
         match place.compare_exchange(ptr::null_mut(), object, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => object,
             Err(winner) => {
-                // SAFETY: the reference must be released only once, and the object unused then.
-                // `alloc` gave it to this call alone. It monitors no process, so no answer of
-                // `monitored_by` refers to it.
+                // SAFETY: the reference must be released only once, and nothing may use the
+                // object afterwards. `alloc` gave the reference to this call alone. The object
+                // monitors no process, so no answer of `monitored_by` refers to it.
                 unsafe { sys::enif_release_resource(object) };
                 winner
             }

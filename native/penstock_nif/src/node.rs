@@ -21,8 +21,8 @@ pub(crate) static REGISTRY: Registry<Beam> = Registry::new();
 /// A closed, empty pool. It stands for each pool of a name that the registry has forgotten.
 ///
 /// The registry forgets a name only when no process holds permits of its pools or waits for them.
-/// So each of these pools was closed and empty, and a caller that still has the number of one
-/// gets the same answers from this pool.
+/// So each pool of the name was closed and empty. A caller that still has the number of such a
+/// pool gets the same answers from this pool.
 pub(crate) static CLOSED_POOL: Lazy<Pool<Beam>> = Lazy::new(Pool::new);
 
 /// Returns the same pool for any lifetime: every pool of the VM lives as long as the VM.
@@ -32,7 +32,8 @@ pub(crate) fn lasting(pool: &Pool<Beam>) -> &'static Pool<Beam> {
     unsafe { &*ptr::from_ref(pool) }
 }
 
-/// A process that serves the node. It registers itself, and is sent an atom when there is work.
+/// The pid of a process that serves the Erlang node: the reaper or the janitor; 0 until that
+/// process registers itself. This library sends it an atom when there is work.
 struct Server(AtomicU64);
 
 impl Server {
@@ -55,13 +56,14 @@ impl Server {
 
 /// The deadlines of processes, which the reaper kills when they run too long.
 ///
-/// Pools do not keep the deadlines: a pool that is closed, or whose handle is gone, forgets its
-/// holders, but their deadlines stay.
+/// The deadlines are not kept in the pools: a pool that is closed, or whose handle is gone,
+/// forgets its holders, but their deadlines stay.
 pub(crate) static DEADLINES: Lazy<Deadlines<Admission>> = Lazy::new(Deadlines::new);
 static REAPER: Server = Server::none();
 
-/// The pool that admitted a process, and its opening then: the pool may have been opened again
-/// for another name or handle by the time the process is overdue.
+/// The pool that admitted a process, and the pool's opening at that time. By the time that the
+/// process is overdue, the pool may have been opened again, for another name or handle. The kill
+/// must not count for that later opening.
 pub(crate) struct Admission {
     pub(crate) pool: &'static Pool<Beam>,
     pub(crate) opening: Opening,
@@ -73,13 +75,15 @@ impl Admission {
     }
 }
 
+/// The number of watches: each process is monitored by one, because all monitors of one watch
+/// share a lock.
 const DEADLINE_WATCHES: usize = 32;
 static WATCHES: Watches<DEADLINE_WATCHES> = Watches::new();
 
 /// Kills a process at `at_ms` of the exact clock, unless its work ends before.
 pub(crate) fn set_deadline(env: Env, pid: Pid, at_ms: u64, admission: Admission) {
     let todo = DEADLINES.set(pid, at_ms, admission);
-    // The low four bits of the word are the same for all pids.
+    // The low four bits of the word are the same for all pids, so the index does without them.
     let place = pid.word() as usize / 16 % DEADLINE_WATCHES;
     if todo.watch && !WATCHES.monitor(env, place, Watch::Deadlines, pid) {
         DEADLINES.remove(pid);
@@ -95,7 +99,8 @@ pub(crate) fn register_reaper(pid: Pid) {
 }
 
 fn wake_reaper(env: Env) {
-    // Without a reaper no deadline is lost: the next one looks as soon as it has registered.
+    // If no reaper is alive to receive this, no deadline is lost: the next reaper looks for
+    // overdue processes as soon as it has registered.
     REAPER.send(env, atoms::due());
 }
 
@@ -103,14 +108,14 @@ fn wake_reaper(env: Env) {
 
 static TIMED: Mutex<Timed> = Mutex::new(Timed { pools: Vec::new(), last: 0 });
 
-/// The pools with timed waits. A pool enters when its first timed wait begins, and leaves when it
-/// reports that it has none. Each entry gets a number.
+/// The list of pools that have timed waits. A pool gets an entry when its first timed wait
+/// begins, and loses it when the pool reports that it has none. Each entry has its own number.
 struct Timed {
     pools: Vec<(u64, &'static Pool<Beam>)>,
     last: u64,
 }
 
-/// Enters a pool whose first timed wait has begun.
+/// Adds the entry of a pool whose first timed wait has begun, and wakes the reaper.
 pub(crate) fn begin_to_time(env: Env, pool: &Pool<Beam>) {
     {
         let mut timed = TIMED.lock();
@@ -128,8 +133,8 @@ pub(crate) fn timed(at: usize) -> Option<(u64, &'static Pool<Beam>)> {
     TIMED.lock().pools.get(at).copied()
 }
 
-/// Removes the entry of a pool that has reported no timed waits. A timed wait that has begun
-/// since is in another entry of the pool, with another number.
+/// Removes the entry of a pool that has reported no timed waits. A timed wait that begins after
+/// the report adds another entry of the pool. That entry has another number, and stays.
 pub(crate) fn end_to_time(at: usize, number: u64) {
     let out = {
         let mut timed = TIMED.lock();
@@ -141,36 +146,36 @@ pub(crate) fn end_to_time(at: usize, number: u64) {
     }
 }
 
-// Deferred work: the work of pools that exceeds one call. The janitor continues with it.
+// Deferred work: the work on pools that is too long for one call. The janitor continues with it.
 
 static QUEUE: Mutex<VecDeque<Job>> = Mutex::new(VecDeque::new());
 static JANITOR: Server = Server::none();
 
 enum Job {
-    /// Waiters of a pool that are due an answer.
+    /// Answer the waiters of a pool that are due an answer.
     Serve(&'static Pool<Beam>),
-    /// An unnamed pool that no caller can reach.
+    /// Clear an unnamed pool: its handle is gone, so no caller can reach it.
     Clear(Clearing),
 }
 
 struct Clearing {
     pool: &'static Pool<Beam>,
     id: UnnamedId,
-    /// How far the pool is cleared.
+    /// The point up to which the pool is cleared.
     from: Cursor,
 }
 
-/// The number of entries that one turn clears, some 80 ns each.
+/// The number of holder entries that one turn of the janitor clears, some 80 ns each.
 const CLEARED_PER_TURN: usize = 512;
-/// The number of entries that a destructor clears, so that a pool with few holders can be reused
-/// as soon as its handle is gone.
+/// The number of holder entries that the destructor of a handle clears itself, so that a pool
+/// with few holders can be reused at once.
 const CLEARED_AT_ONCE: usize = 32;
 
-/// Registers the process that is sent `:serve` for each job in the queue, beginning with the
-/// jobs that are queued already.
+/// Registers the janitor: from now on, it is sent `:serve` for each job that is queued. Sends it
+/// `:serve` for each job that is in the queue already.
 pub(crate) fn register_janitor(env: Env, pid: Pid) {
-    // The lock of the queue orders this call and a caller that queues a job now: either that
-    // caller finds this janitor, or this call finds the job.
+    // Another thread may queue a job at the same time. The lock of the queue orders the two:
+    // either that thread finds this janitor, or this call finds the job.
     JANITOR.register(pid);
     let queued = QUEUE.lock().len();
     (0..queued).for_each(|_| env.send(pid, atoms::serve()));
@@ -186,11 +191,12 @@ pub(crate) fn defer(env: Env, pool: &Pool<Beam>) {
 
 fn queue(env: Env, job: Job) {
     QUEUE.lock().push_back(job);
-    // Without a janitor no job is lost: the next one looks at the queue first.
+    // If no janitor is alive to receive this, no job is lost: the next janitor is sent `:serve`
+    // for it when it registers.
     JANITOR.send(env, atoms::serve());
 }
 
-/// Begins to clear a pool whose handle is gone. The janitor does the rest of the work.
+/// Begins to clear a pool whose handle is gone. Leaves the rest of the work to the janitor.
 pub(crate) fn begin_clear(beam: &Beam, pool: &'static Pool<Beam>, id: UnnamedId) {
     clear(beam, Clearing { pool, id, from: Cursor::default() }, CLEARED_AT_ONCE);
 }
@@ -207,7 +213,8 @@ pub(crate) fn do_one_job(beam: &Beam) {
     let next = QUEUE.lock().pop_front();
     match next {
         Some(Job::Serve(pool)) => {
-            // Before the work, so that work which arises meanwhile, or remains, is queued again.
+            // The pool is marked before its work is done: work that remains, or that arises
+            // meanwhile, must be able to queue the pool again.
             pool.data.end_deferral();
             pool.serve(beam);
         }

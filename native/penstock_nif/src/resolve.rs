@@ -1,4 +1,5 @@
-//! Finds the pool that a gate argument means, and answers a caller whose pool has changed hands.
+//! Finds the pool that a gate argument means. Refuses a caller whose pool has passed to another
+//! name since the look-up.
 
 use penstock_core::{InstanceId, Kind, Named, NotHeld, Pid, Pool, Refusal, Started};
 
@@ -8,8 +9,8 @@ use crate::host::Beam;
 use crate::node::{CLOSED_POOL, REGISTRY};
 use crate::term::Term;
 
-/// Returns the registry's entry of a name. A name has one while a gate is open by it, and while a
-/// process holds permits of its pools or waits for them.
+/// Returns the registry's entry of a name. A name has an entry while a gate of that name is open,
+/// and while a process holds permits of its pools or waits for them.
 #[inline(always)]
 pub(crate) fn named(name: Term) -> Option<Named<'static, Beam>> {
     REGISTRY.find(name.word())
@@ -21,7 +22,8 @@ pub(crate) fn was_forgotten(name: Term) -> bool {
     REGISTRY.was_forgotten(name.word())
 }
 
-/// Returns the closed, empty pool that stands for the pools of a forgotten name.
+/// Returns the closed, empty pool that stands for the pools of a name, if the registry has
+/// forgotten the name.
 #[cold]
 fn closed_if_forgotten<'a>(gate: Term) -> Option<&'a Pool<Beam>> {
     was_forgotten(gate).then(|| &*CLOSED_POOL)
@@ -33,13 +35,13 @@ pub(crate) struct Gate<'a> {
     pub(crate) pool: &'a Pool<Beam>,
     /// The number of the pool in the registry; 0 without a name.
     id: u32,
-    /// The registry's entry; `None` for an unnamed pool.
+    /// The registry's entry of the name; `None` for an unnamed pool.
     named: Option<Named<'static, Beam>>,
 }
 
 impl Gate<'_> {
-    /// Returns `true` if the name still has the pool. It stays true while the caller holds
-    /// permits of the pool.
+    /// Returns `true` if the name still has the pool, or if the pool is unnamed. An answer of
+    /// `true` stays true while the caller holds permits of the pool.
     #[inline(always)]
     pub(crate) fn stands(&self) -> bool {
         self.named.is_none_or(Named::is_there)
@@ -79,12 +81,13 @@ impl Gate<'_> {
         }
     }
 
-    /// Answers a caller whose gate has closed since the lookup, and whose pool another name has
-    /// by now.
+    /// Refuses a caller whose gate has closed since the look-up. The pool may belong to another
+    /// name by now, so the caller must not keep permits of it.
     #[cold]
     fn too_late(&self, beam: &Beam, me: Pid, n: u32, kind: Kind, holds: bool) -> Term {
         if holds {
-            // The caller is inside this call, so no other call has released them.
+            // The caller still holds the permits: only a call by the caller could have released
+            // them, and the caller is inside this call.
             let _released = self.pool.release(beam, me, n, kind);
         }
         atoms::no_pool()
@@ -100,7 +103,8 @@ pub(crate) fn resolve<'a>(beam: &Beam, gate: Term) -> Option<Gate<'a>> {
     }
 }
 
-/// Returns the pool that a gate meant when the work of that instance began.
+/// Returns the pool of a gate that has the number `instance`: the gate meant that pool when the
+/// work with its permits began.
 #[inline(always)]
 pub(crate) fn resolve_instance<'a>(beam: &Beam, gate: Term, instance: Term) -> Option<&'a Pool<Beam>> {
     match instance_id(beam, instance)? {
@@ -115,8 +119,8 @@ fn of_name<'a>(name: Term, id: InstanceId) -> Option<&'a Pool<Beam>> {
     named(name).and_then(|named| named.instance(id)).or_else(|| closed_if_forgotten(name))
 }
 
-/// Returns the first pool of a name, or the one pool of a handle: for terms that carry no
-/// instance because nearly all work is on these.
+/// Returns the first pool of a name, or the pool of a handle. Entry points call this for terms
+/// that carry no instance: nearly all work is on one of these pools.
 #[inline(always)]
 pub(crate) fn resolve_first<'a>(beam: &Beam, gate: Term) -> Option<&'a Pool<Beam>> {
     match named(gate) {
@@ -135,8 +139,8 @@ pub(crate) fn instance_id(beam: &Beam, instance: Term) -> Option<InstanceId> {
     }
 }
 
-/// Returns the term of an instance. It is `ok` for the first pool of a name, because nearly all
-/// instances are 1 and the atom saves a conversion.
+/// Returns the term of an instance: `ok` for 1, the first pool of a name, otherwise a number.
+/// Nearly all instances are 1, and the atom saves a conversion.
 #[inline(always)]
 pub(crate) fn instance_term(beam: &Beam, instance: InstanceId) -> Term {
     if instance == 1 {
@@ -153,7 +157,8 @@ pub(crate) fn with_pool<'a>(beam: &Beam, gate: Term, body: impl FnOnce(Gate<'a>,
     with_pool_by(beam, gate, beam.env.me(), body)
 }
 
-/// Does the same as [`with_pool`] for hot entry points, whose last argument is `self()`.
+/// Does the same as [`with_pool`] for frequently called entry points: Elixir passes `self()` to
+/// these as their last argument, and `me` is that argument.
 #[inline(always)]
 pub(crate) fn with_pool_for<'a>(beam: &Beam, gate: Term, me: Term, body: impl FnOnce(Gate<'a>, Pid) -> Term) -> Term {
     with_pool_by(beam, gate, beam.env.caller(me), body)

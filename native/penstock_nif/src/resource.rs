@@ -24,7 +24,7 @@ pub(crate) trait Resource: Send + Sync + Sized + 'static {
     fn end(self, _env: Env) {}
 
     /// Runs when a monitored process dies. On OTP 25 the VM may hold the main lock of that
-    /// process: only atomics, this library's own locks and sends are allowed here.
+    /// process, so this function must use only atomics, this library's own locks and sends.
     fn down(&self, _env: Env, _pid: Pid) {}
 }
 
@@ -40,8 +40,8 @@ pub(crate) struct ResourceType<T> {
 
 struct Pinned(*const ErlNifResourceType);
 
-// SAFETY: the pointer is only given to `enif_get_resource`, which any thread may call. `pin`
-// keeps its target.
+// SAFETY: any thread can use the pointer: this library passes it only to `enif_get_resource`,
+// which any thread can call. The pinned resource keeps the type that it points to.
 unsafe impl Send for Pinned {}
 
 impl<T: Resource> ResourceType<T> {
@@ -61,10 +61,10 @@ impl<T: Resource> ResourceType<T> {
             dyncall: ptr::null(),
         };
         let mut tried = ErlNifResourceFlags::ERL_NIF_RT_CREATE;
-        // SAFETY: the VM demands a call from `load`, which calls this alone, and a name and
-        // callbacks that stay: they are static. The VM has forgotten the name of a type of an
-        // earlier load. The resources of that type keep their callbacks, which are these
-        // functions.
+        // SAFETY: the VM demands that this call comes from `load`: only `load` calls `open`. The
+        // name and the callbacks must stay valid: they are static. The VM has forgotten the name
+        // of a type of an earlier load. The resources of that type keep their callbacks, which
+        // are the same functions.
         let opened = unsafe { sys::enif_init_resource_type(env.raw(), T::NAME.as_ptr(), &init, tried, &mut tried) };
         if opened.is_null() {
             return false;
@@ -77,8 +77,8 @@ impl<T: Resource> ResourceType<T> {
     /// Keeps the current type, and this library, for as long as the VM runs.
     ///
     /// The VM unmaps the library of a purged module, and frees its types, once no resource needs
-    /// them. The statics and the resources must outlive a purge. One resource that is never
-    /// released keeps the library and the type.
+    /// them. The statics and the resources must outlive a purge. So this function makes one
+    /// resource that is never released: it keeps the library and the type.
     pub(crate) fn pin(&self, value: T) {
         let _never_released = self.alloc(value);
         self.pinned.lock().push(Pinned(self.current()));
@@ -94,8 +94,8 @@ impl<T: Resource> ResourceType<T> {
     pub(crate) fn alloc(&self, value: T) -> *mut c_void {
         const { assert!(align_of::<T>() <= align_of::<u64>()) };
         // SAFETY: the type must be open: `load` fails unless it has opened all types, and no
-        // entry point runs before. The memory must fit a `T`: the VM returns that size, aligned
-        // for a word, and no larger alignment compiles.
+        // entry point runs before `load` succeeds. The memory must fit a `T`: the VM returns
+        // memory of that size, aligned for a word. A `T` of larger alignment does not compile.
         unsafe {
             let object = sys::enif_alloc_resource(self.current(), size_of::<T>());
             object.cast::<T>().write(value);
@@ -106,8 +106,8 @@ impl<T: Resource> ResourceType<T> {
     /// Makes a term that refers to `value`. The value lives for as long as any term does.
     pub(crate) fn make(&self, env: Env, value: T) -> (Term, *const T) {
         let object = self.alloc(value);
-        // SAFETY: `alloc` has just made the resource, whose one reference belongs to this call.
-        // The term gets a reference of its own, so this call may release its one.
+        // SAFETY: `alloc` has just made the resource, and its only reference belongs to this
+        // call. The term gets a reference of its own, so this call can release the first one.
         unsafe {
             let term = Term::of(sys::enif_make_resource(env.raw(), object));
             sys::enif_release_resource(object);
@@ -115,8 +115,8 @@ impl<T: Resource> ResourceType<T> {
         }
     }
 
-    /// Returns the value that a term refers to. The term must be an argument of the current call;
-    /// the value may be used until that call returns.
+    /// Returns the value that a term refers to. The term must be an argument of the current call.
+    /// The caller can use the value until that call returns.
     #[inline]
     pub(crate) fn get<'a>(&self, env: Env, term: Term) -> Option<&'a T> {
         get_of(env, term, self.current()).or_else(|| self.get_pinned(env, term))

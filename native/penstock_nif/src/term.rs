@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use penstock_core::Pid;
 use rustler::sys::{self, ErlNifEnv, ErlNifPid, ErlNifTerm};
 
-/// The low bits of a term, which tell the kinds of immediate terms apart.
+/// The low bits of a term, by which the VM tells the kinds of immediate terms apart. An immediate
+/// term is a word that refers to no memory.
 const TAG_MASK: usize = 0xF;
 
-/// The low bits of the term of a local pid. 0 until [`Env::learn_pid_tag`] has found that this
-/// term is the word by which the VM knows the process.
+/// The low bits of the term of a local pid. 0 until [`Env::learn_pid_tag`] has found that such a
+/// term is also the word that `enif_self` gives for the process.
 static PID_TAG: AtomicUsize = AtomicUsize::new(0);
 
 /// A term: one word, which is the whole value of an atom, a small integer or a local pid.
@@ -48,8 +49,9 @@ impl Term {
 
 pub(crate) fn raw_pid(pid: Pid) -> ErlNifPid {
     // SAFETY: both types must be of the same layout: `ErlNifPid` is a C struct of one term. The
-    // word must be a pid: each `Pid` that reaches this comes from `pid_of`, or from `caller`,
-    // which compares the tag. The owner of the pinned ask is no pid, and no call reads it.
+    // word must be a pid: each `Pid` that reaches this function comes from `pid_of`, or from
+    // `caller`, which compares the tag. The `Pid` in the ask that `ask::init` pins is not a pid
+    // of the VM, but it never reaches this function.
     unsafe { std::mem::transmute::<usize, ErlNifPid>(pid.word() as usize) }
 }
 
@@ -70,10 +72,10 @@ pub(crate) unsafe fn callback_pid(raw: *const ErlNifPid) -> Option<Pid> {
 /// An environment of the VM, in which terms are read and made.
 ///
 /// It must be that of the current call or callback, or that of a
-/// [`Ticket`](crate::ticket::Ticket) whose owner uses it. `enter`, `load` and the callbacks of
-/// resources make it of the pointer that the VM passed, `Ticket::message` of its own, and none of
-/// them keeps a copy after its return. Each `SAFETY` comment below that says "the environment is
-/// valid" relies on this.
+/// [`Ticket`](crate::ticket::Ticket) whose owner uses it. Entry points, `load` and the callbacks
+/// of resources make an `Env` of the pointer that the VM passed. `Ticket::message` makes one of
+/// the ticket's pointer. None of them keeps a copy after its return. Each `SAFETY` comment below
+/// that says "the environment is valid" relies on this.
 #[derive(Clone, Copy)]
 pub(crate) struct Env(*mut ErlNifEnv);
 
@@ -106,11 +108,12 @@ impl Env {
         }
     }
 
-    /// Returns the calling process. `term` is `self()`, which hot entry points take because it
-    /// costs the caller nothing, while `enif_self` is a call of the VM.
+    /// Returns the calling process. `term` is `self()`, which Elixir passes to frequently called
+    /// entry points: it costs the caller nothing, while `enif_self` is a call of the VM.
     ///
-    /// Only this library's own Elixir code passes a pid: with the pid of another process, permits
-    /// would count for that process. If the term is no local pid, this function asks the VM.
+    /// A pid in `term` must be that of the caller: with the pid of another process, permits would
+    /// count for that process. Only this library's own Elixir code passes the term. If the term
+    /// is no local pid, this function asks the VM.
     #[inline(always)]
     pub(crate) fn caller(self, term: Term) -> Option<Pid> {
         let tag = PID_TAG.load(Ordering::Relaxed);
@@ -122,8 +125,8 @@ impl Env {
         }
     }
 
-    /// Learns the tag of local pids from `term`, which is `self()`. Learns nothing if the VM
-    /// knows the process by another word than its term.
+    /// Learns the tag of local pids from `term`, which is `self()`. Learns nothing if `enif_self`
+    /// gives another word than `term` for the process.
     pub(crate) fn learn_pid_tag(self, term: Term) {
         if self.me().map(Pid::word) == Some(term.word()) {
             PID_TAG.store(term.0 & TAG_MASK, Ordering::Relaxed);
@@ -181,7 +184,7 @@ impl Env {
     pub(crate) fn elements<'a>(self, term: Term) -> Option<&'a [Term]> {
         let (mut arity, mut elements) = (0, std::ptr::null());
         // SAFETY: the environment is valid; the VM answers true only of a tuple, and then lets
-        // `elements` point to `arity` terms, unless `arity` is 0. `Term` is the same word.
+        // `elements` point to `arity` terms, unless `arity` is 0. `Term` has their layout.
         unsafe {
             if sys::enif_get_tuple(self.0, term.raw(), &mut arity, &mut elements) == 0 {
                 return None;
@@ -264,7 +267,8 @@ impl Env {
         let (keys, values) = (fields.map(|(key, _)| key), fields.map(|(_, value)| value));
         let mut map = MaybeUninit::uninit();
         // SAFETY: the environment is valid. `Term` is a transparent word as `ErlNifTerm` is, and
-        // the VM reads `N` of either array. It fills the map, as no two keys are the same.
+        // the VM reads `N` of either array. The VM fills `map` if it answers true, which it does
+        // if no two keys are the same.
         unsafe {
             let made = sys::enif_make_map_from_arrays(
                 self.0,
@@ -296,8 +300,8 @@ impl Env {
     /// Returns the encoding of a term in the external term format.
     pub(crate) fn external(self, term: Term) -> Option<Vec<u8>> {
         let mut binary = MaybeUninit::<sys::ErlNifBinary>::uninit();
-        // SAFETY: the environment is valid; the VM fills the struct if it answers true, and this
-        // function owns it, copies from it and releases it.
+        // SAFETY: the environment is valid; the VM fills the struct if it answers true. This
+        // function then owns the binary, copies its bytes and releases it once.
         unsafe {
             if sys::enif_term_to_binary(self.0, term.raw(), binary.as_mut_ptr()) == 0 {
                 return None;
@@ -320,7 +324,7 @@ impl Env {
         }
     }
 
-    /// Returns the VM's own hash. Terms that are `===` have the same.
+    /// Returns the VM's own hash of a term. Terms that are `===` have the same hash.
     pub(crate) fn hash(self, term: Term, salt: u64) -> u64 {
         // SAFETY: the term must be live: it is an argument of the current call, or a part of one.
         unsafe { sys::enif_hash(sys::ErlNifHash::ERL_NIF_INTERNAL_HASH, term.raw(), salt) }
@@ -345,14 +349,14 @@ impl Env {
     /// Sends a copy of a term, of any environment, to a process, if the process is alive.
     pub(crate) fn send(self, to: Pid, message: Term) {
         // SAFETY: the environment is valid. With a NULL message environment the VM copies the
-        // message from the environment that it is in. The VM drops a message to a dead process;
-        // the permits of a dead waiter come back by its monitor.
+        // message from the environment that the message is in. The VM drops a message to a dead
+        // process. If the process was a waiter, its permits return when its monitor fires.
         unsafe { sys::enif_send(self.0, &raw_pid(to), std::ptr::null_mut(), message.raw()) };
     }
 
     pub(crate) fn raise(self, reason: Term) -> Term {
-        // SAFETY: the environment must be that of a call which returns the result: `enter` and
-        // `map` pass it on, and no callback uses them.
+        // SAFETY: the environment must be that of a call which returns this result. `enter`
+        // returns it, `map` passes it to its entry point, and no callback uses either.
         Term::of(unsafe { sys::enif_raise_exception(self.0, reason.raw()) })
     }
 

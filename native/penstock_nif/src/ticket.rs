@@ -12,7 +12,7 @@ use crate::term::{Env, Term};
 pub(crate) struct Ticket {
     env: *mut ErlNifEnv,
     reference: Term,
-    /// The target of the reference if the waiter does not block; otherwise null.
+    /// The ask that the reference refers to if the waiter does not block; otherwise null.
     ask: *const Ask,
 }
 
@@ -21,7 +21,7 @@ pub(crate) struct Ticket {
 // which is `Sync`.
 unsafe impl Send for Ticket {}
 
-/// Environments for reuse, at most [`MAX_SPARE`]: a new one costs an allocation of a kilobyte.
+/// At most [`MAX_SPARE`] environments for reuse, because a new one allocates a kilobyte.
 static SPARE: Mutex<Vec<SpareEnv>> = Mutex::new(Vec::new());
 const MAX_SPARE: usize = 256;
 
@@ -31,7 +31,7 @@ struct SpareEnv(*mut ErlNifEnv);
 unsafe impl Send for SpareEnv {}
 
 impl Ticket {
-    /// Makes a ticket of a reference in the environment of the current call.
+    /// Makes a ticket of `reference`, which must be a term of the current call.
     pub(crate) fn new(reference: Term) -> Self {
         let spare = SPARE.lock().pop();
         let env = match spare {
@@ -93,15 +93,16 @@ fn reason(answer: Answer) -> Term {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        // SAFETY: no thread may use the environment or a term of it. It belongs to this ticket,
-        // which is dropped; `wake` has copied its message into the mailbox.
+        // SAFETY: no thread may use the environment or a term of it any more. It belongs to this
+        // ticket, which is being dropped. If `wake` sent its message, the mailbox has a copy.
         unsafe { sys::enif_clear_env(self.env) };
         let mut spare = SPARE.lock();
         if spare.len() < MAX_SPARE {
             spare.push(SpareEnv(self.env));
         } else {
             drop(spare);
-            // SAFETY: the environment belongs to this ticket, which is dropped, and is no spare.
+            // SAFETY: the environment belongs to this ticket, which is being dropped, and is not
+            // in the list of spare ones.
             unsafe { sys::enif_free_env(self.env) };
         }
     }

@@ -24,11 +24,11 @@ entries! {
     ban_advance/2 => advance,
 }
 
-/// The size of the largest key, or reason, that is kept with a ban: bytes in the external term
-/// format.
+/// The size of the largest key, and of the largest reason, that a ban keeps: bytes in the
+/// external term format.
 pub(super) const LARGEST_KEPT: usize = 256;
-/// The number of bans that one call of `ban_list` looks at. Each may become two binaries and a
-/// tuple.
+/// The number of bans that one call of `ban_list` looks at. It is smaller than [`COUNTED`],
+/// because the call makes up to two binaries and a tuple for each ban in force.
 const LISTED: usize = 128;
 /// The number of bans that one call of `ban_count` looks at, in some 20 µs.
 const COUNTED: usize = 1_000;
@@ -46,8 +46,9 @@ fn ban<'a>(name: Term) -> Option<(&'a Ban, Generation)> {
     named(name)?.bans()
 }
 
-/// Returns the answer of `body` for the ban list, the tag of the key and the time. Returns the
-/// reason instead if there is no such ban list, or the key has no tag.
+/// Calls `body` with the ban list, its generation, the tag of the key and the time, and returns
+/// the answer of `body`. Returns an atom that gives the reason if there is no such ban list, or
+/// if the key has no tag.
 #[inline(always)]
 fn with_key(
     beam: &Beam,
@@ -63,13 +64,13 @@ fn with_key(
     if ban.is_current(generation) {
         return answer;
     }
-    // The ban list was closed meanwhile, and another name may use its memory by now. So a ban
+    // The ban list was closed meanwhile, and a later ban list may use its memory by now. So a ban
     // that this call has made must go.
     ban.unban(tag);
     atoms::no_ban()
 }
 
-/// Returns the term of the rest of a ban: at least 1 ms, or `infinity`.
+/// Returns the term of the time that is left of a ban, `left` ns: at least 1 ms, or `infinity`.
 fn left_ms(beam: &Beam, left: u64) -> Term {
     if left == FOREVER {
         atoms::infinity()
@@ -89,8 +90,8 @@ fn check(beam: &Beam, args: [Term; 3]) -> Term {
     })
 }
 
-/// Returns the encoding of a term, or `None` if it is too large to keep. The caller has checked
-/// that the term is small enough to encode.
+/// Returns the encoding of a term, or `None` if it is too large to keep. Encoding takes a short
+/// time: the term is an atom, or a key that is small enough to have a tag.
 fn kept(beam: &Beam, term: Term) -> Option<Box<[u8]>> {
     beam.env.external(term).filter(|bytes| bytes.len() <= LARGEST_KEPT).map(Vec::into_boxed_slice)
 }
@@ -146,7 +147,7 @@ fn count(beam: &Beam, [name, from]: [Term; 2]) -> Term {
     beam.env.tuple(&[beam.env.make_u64(count), next.map_or(atoms::done(), |next| beam.env.make_u64(next))])
 }
 
-/// Returns one ban of the list. A key that is not kept is shown by its hash.
+/// Returns the term of one ban of the list. A hash stands for a key that was too large to keep.
 fn listed_term(beam: &Beam, listed: Listed) -> Term {
     let key = if listed.key.is_empty() { beam.env.make_u64(listed.tag) } else { beam.env.make_binary(&listed.key) };
     beam.env.tuple(&[

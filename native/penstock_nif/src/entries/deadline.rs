@@ -20,8 +20,8 @@ entries! {
     deadline_rest/0 => rest,
 }
 
-/// The number of overdue processes that one call returns, in some 20 µs. It may hold a lock of
-/// the table for all of that time.
+/// The largest number of overdue processes that one call returns, in some 20 µs. The call may
+/// hold a lock of the table of deadlines for all of that time.
 const DUE_PER_CALL: usize = 64;
 
 fn set(beam: &Beam, [gate, offer, ms]: [Term; 3]) -> Term {
@@ -36,7 +36,7 @@ fn give(beam: &Beam, [gate, instance, pid, ms]: [Term; 4]) -> Term {
 
 fn set_for(beam: &Beam, pid: Option<Pid>, pool: Option<Admission>, ms: Term) -> Term {
     let (Some(pid), Some(pool), Some(ms)) = (pid, pool, beam.env.positive_i31(ms)) else { return atoms::badarg() };
-    // One ms more, because the clock rounds down: no process is killed early.
+    // The clock rounds down to whole ms. One ms is added, so that no process is killed early.
     node::set_deadline(beam.env, pid, clock::exact_ms() + u64::from(ms) + 1, pool);
     atoms::ok()
 }

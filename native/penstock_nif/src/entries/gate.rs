@@ -34,8 +34,8 @@ fn kind(beam: &Beam, [gate]: [Term; 1]) -> Term {
         return atoms::pool();
     }
     let Some(named) = named(gate) else { return atoms::none() };
-    // A limiter or ban that was closed meanwhile may serve another name by now, so its generation
-    // is compared.
+    // A limiter or ban that was closed since the look-up may serve another name by now. Its
+    // generation then differs, so the generations are compared.
     if named.limiter().is_some_and(|(limiter, generation)| limiter.is_current(generation)) {
         atoms::limiter()
     } else if named.bans().is_some_and(|(ban, generation)| ban.is_current(generation)) {

@@ -1,5 +1,6 @@
-//! The entry points: one file or folder for each prefix of the functions of `Penstock.Native`, so
-//! that of `run_end` is in `run.rs`. Their contracts are the specs and comments of that module.
+//! The entry points: one file or folder for each prefix of the functions of `Penstock.Native`.
+//! For example, the entry point of `run_end` is in `run.rs`. The specs and comments of
+//! `Penstock.Native` are the contracts of the entry points.
 
 mod ban;
 mod bounds;

@@ -31,8 +31,8 @@ entries! {
     rate_keys/2 => keys,
 }
 
-/// The largest number of hits in one call. Hits of the same limiter and key count as one here, so
-/// the list may be longer; Elixir passes no more than this number of hits at all.
+/// The largest number of hits in one call of `rate_hit_all`. This module counts hits of the same
+/// limiter and key as one. Elixir counts each hit, and passes no list that is longer than this.
 pub(super) const MAX_HITS: usize = 16;
 
 fn start(beam: &Beam, [name, owner, settings]: [Term; 3]) -> Term {
@@ -48,8 +48,8 @@ fn limiter<'a>(name: Term) -> Option<(&'a Limiter, Generation)> {
     named(name)?.limiter()
 }
 
-/// Returns the answer of `body` for the limiter, the key and the time. Returns the reason instead
-/// if there is no such limiter, or the key has no tag.
+/// Calls `body` with the limiter, the key and the time, and returns the answer of `body`. Returns
+/// an atom that gives the reason if there is no such limiter, or if the key has no tag.
 #[inline(always)]
 fn with_key(beam: &Beam, [name, key, measured]: [Term; 3], body: impl FnOnce(&Limiter, Key, u64) -> Term) -> Term {
     let Some((limiter, generation)) = limiter(name) else { return atoms::no_limiter() };
@@ -129,7 +129,8 @@ fn peek(beam: &Beam, args: [Term; 3]) -> Term {
     with_key(beam, args, |limiter, key, now| hit_term(beam, limiter.peek(key, now, 1)))
 }
 
-/// The work of one call in a walk through all places, in units of some 20 ns.
+/// The work of one call of `rate_update` or `rate_keys`, which walk through all places of keys:
+/// 20 µs, in units of some 20 ns.
 const STEP: usize = 1_000;
 
 fn reserve(beam: &Beam, [name, key, cost, timeout, measured]: [Term; 5]) -> Term {
@@ -176,7 +177,7 @@ fn reset(beam: &Beam, args: [Term; 3]) -> Term {
     with_key(beam, args, |limiter, key, _now| if limiter.reset(key) { atoms::ok() } else { atoms::no_limiter() })
 }
 
-/// Changes the rate. Each setting is a new value, or `keep`.
+/// Changes the rate. `limit`, `per` and `burst` are new values, or `keep`.
 fn update(beam: &Beam, [name, limit, per, burst, from]: [Term; 5]) -> Term {
     let Some((limiter, generation)) = limiter(name) else { return atoms::no_limiter() };
     let change = |now: Limits| {

@@ -53,8 +53,9 @@ fn offer_or_release(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pi
     }
 }
 
-/// Returns the term of an offer. An offer of the first pool of a name, or of a handle's pool, is
-/// a number alone. Nearly all offers are, and a number is made and copied for free.
+/// Returns the term of an offer: a number alone if the pool is the first of its name, or unnamed.
+/// Nearly all offers are of such a pool, and a number is made and copied for free. Any other
+/// offer is a pair of instance and number.
 #[inline(always)]
 fn offer_term(beam: &Beam, instance: InstanceId, offer: Offer) -> Term {
     let number = beam.env.make_u64(offer.to_bits());
@@ -65,7 +66,7 @@ fn offer_term(beam: &Beam, instance: InstanceId, offer: Offer) -> Term {
     }
 }
 
-/// Returns an offer and its pool.
+/// Decodes an offer. Returns its pool and the offer.
 #[inline(always)]
 pub(super) fn resolve_offer<'a>(beam: &Beam, gate: Term, offer: Term) -> Option<(&'a Pool<Beam>, Offer)> {
     let (pool, number) = match beam.env.u64(offer) {
@@ -78,7 +79,8 @@ pub(super) fn resolve_offer<'a>(beam: &Beam, gate: Term, offer: Term) -> Option<
     Some((pool, Offer::from_bits(number)))
 }
 
-/// Returns the instance of an offer, as a term for `resolve_instance`.
+/// Returns the instance of an offer, as a term for `resolve_instance`. An offer without an
+/// instance is of the first pool of a name, or of an unnamed pool.
 pub(super) fn instance_of_offer(beam: &Beam, gate: Term, offer: Term) -> Term {
     match beam.env.pair(offer) {
         Some([instance, _]) => instance,

@@ -1,4 +1,4 @@
-//! Entry point through which the reaper ends waits whose time is over.
+//! Entry point through which the reaper ends waits by messages whose time is over.
 
 use penstock_core::{Expiry, Host};
 
@@ -13,14 +13,14 @@ entries! {
     waits_due/1 => due,
 }
 
-/// The number of pools that one call looks at, some 50 ns each if there is nothing to do.
+/// The number of pools that one call looks at. A pool without a wait to end takes some 50 ns.
 const POOLS_PER_CALL: usize = 32;
 
-/// The work after which a call ends no more waits, in the units of the host: some 50 µs.
+/// The work after which a call ends no more waits: 50 µs, in units of some 20 ns.
 const MAX_WORK: u32 = 2_500;
 
-/// Ends waits whose time is over, beginning with the pool at `from`. Returns the cursor of the
-/// next call, or `done`.
+/// Ends waits whose time is over, beginning with the pool at the index `from` of the list of
+/// pools with timed waits. Returns the cursor of the next call, or `done`.
 fn due(beam: &Beam, [from]: [Term; 1]) -> Term {
     let Some(from) = beam.env.u64(from) else { return atoms::badarg() };
     let mut at = usize::try_from(from).unwrap_or(usize::MAX);
@@ -30,8 +30,8 @@ fn due(beam: &Beam, [from]: [Term; 1]) -> Term {
         if beam.spent() > MAX_WORK {
             break;
         }
-        // The call does not hold the lock of the list here, so the handle of the pool may be
-        // gone. Then the pool is closed, and its waiters have been answered.
+        // `timed` has unlocked the list of pools, so the handle of this pool may be gone by now.
+        // That does no harm: the pool is then closed, and `expire` finds no wait to end.
         match pool.expire(beam, now) {
             Expiry::More => break,
             Expiry::Later => at += 1,

@@ -1,4 +1,4 @@
-//! Entry point that returns how long a process has worked with permits of a gate.
+//! Entry point that returns for how long a process has held bound permits of a gate.
 
 use crate::atoms;
 use crate::entry::entries;
@@ -11,14 +11,14 @@ entries! {
     work_ms/2 => ms,
 }
 
-/// The number of pools of one name that a call looks at.
+/// The largest number of pools of one name that a call looks at, the newest first.
 const POOLS_PER_CALL: usize = 64;
 
 fn ms(beam: &Beam, [gate, pid]: [Term; 2]) -> Term {
     let Some(pid) = beam.env.local_pid(pid) else { return atoms::badarg() };
     let held = match named(gate) {
-        // Closed pools of the name count as well. The longest time counts, because work may
-        // acquire more permits while it runs.
+        // The work may hold permits of a pool of the name that was closed since. The work may
+        // also have acquired permits of a later pool while it ran, so the longest time counts.
         Some(named) => named.pools().take(POOLS_PER_CALL).filter_map(|pool| pool.work_ms(beam, pid)).max(),
         None => match handle::pool(beam.env, gate) {
             Some(pool) => pool.work_ms(beam, pid),

@@ -1,4 +1,4 @@
-//! Entry points of waits by messages, whose callers do not block.
+//! Entry points of waits by messages: the caller does not block, and a message brings the answer.
 
 use penstock_core::{Cancelled, Kind, Parked, Pid, Pool, Refusal};
 
@@ -17,7 +17,7 @@ entries! {
     pool_recall/2 => recall,
 }
 
-/// How long a caller waits.
+/// The time for which a caller waits.
 enum Patience {
     None,
     /// Until this time of the exact clock, in ms.
@@ -31,7 +31,7 @@ fn patience(beam: &Beam, timeout: Term) -> Option<Patience> {
     }
     Some(match beam.env.uint(timeout)? {
         0 => Patience::None,
-        // One ms more, because the clock rounds down: no wait ends early.
+        // The clock rounds down to whole ms. One ms is added, so that no wait ends early.
         ms => Patience::Until(clock::exact_ms() + u64::from(ms) + 1),
     })
 }
@@ -58,8 +58,8 @@ fn ask(beam: &Beam, [by, permits, timeout]: [Term; 3]) -> Term {
             return gate.admitted(beam, me, n, Kind::Manual, Ok(()), || answered(beam, by, gate, me, n, atoms::ok()));
         }
         let (reference, ask) = Ask::make(beam, by, gate, me, n);
-        // SAFETY: the ask must live while it is used, which is in this call. The reference is a
-        // term of this call, and keeps the ask.
+        // SAFETY: the ask must live while this call uses it. The reference is a term of this
+        // call, and a reference keeps its ask.
         let ask = unsafe { &*ask };
         let ticket = Ticket::of_ask(reference, ask);
         let (parked, timed) = pool.ask(beam, me, n, ticket, until, || gate.stands());
@@ -83,19 +83,21 @@ fn ask(beam: &Beam, [by, permits, timeout]: [Term; 3]) -> Term {
     })
 }
 
-/// Returns an answer that is known at once: the caller sends itself the message.
+/// Returns an answer that is known at once, with a new reference. No message has been sent: the
+/// caller sends the message to itself.
 fn answered(beam: &Beam, by: Term, gate: Gate<'_>, me: Pid, n: u32, answer: Term) -> Term {
     let (reference, ask) = Ask::make(beam, by, gate, me, n);
-    // SAFETY: the ask must live while it is used, which is in this call. The reference is a term
-    // of this call, and keeps the ask.
+    // SAFETY: the ask must live while this call uses it. The reference is a term of this call,
+    // and a reference keeps its ask.
     let ask = unsafe { &*ask };
     ask.set_told();
     ask.set_opening(gate.pool);
     beam.env.tuple(&[reference, answer])
 }
 
-/// Ends a wait of the caller on that gate. If it is too late, returns whether the message has
-/// been sent, and the number of permits that a grant holds.
+/// Ends a wait of the caller on that gate. If the pool has answered the wait already, returns
+/// whether the message has been sent, and the number of permits that the caller holds if the
+/// answer is a grant.
 fn recall(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
     let Some(me) = beam.env.me().filter(|_| beam.env.is_ref(reference)) else { return atoms::badarg() };
     let gone = || if resolve(beam, gate).is_some() { atoms::ok() } else { atoms::no_pool() };
@@ -107,14 +109,16 @@ fn recall(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
         return gone();
     }
     let same = there.filter(|pool| ask.is_of_opening(pool));
-    // A wait that was not answered at once has an id by now: the call that made it is over.
+    // A wait that was not answered at once has an id by now, because `ask` recorded the id before
+    // it returned the reference.
     let withdrawn = |pool: &Pool<Beam>| ask.wait().is_some_and(|id| pool.withdraw(beam, me, id) == Cancelled::Yes);
     if same.is_some_and(withdrawn) {
-        // No message is on its way, even if the caller asks again.
+        // No message will come. If the caller recalls the same reference again, the answer must
+        // not be that a message is on its way.
         ask.set_told();
         return atoms::ok();
     }
-    // No permit of an opening that is over is held.
+    // If that opening of the pool is over, the caller holds no permit of a grant any more.
     let permits = if same.is_some() { ask.permits() } else { 0 };
     let told = if ask.is_told() { atoms::told() } else { atoms::coming() };
     beam.env.tuple(&[told, instance, beam.env.make_u64(u64::from(permits))])

@@ -1,4 +1,5 @@
-//! Entry points of pools, and of manual permits, which a caller acquires and releases itself.
+//! Entry points of pools, and of manual permits, which their holder releases or transfers by a
+//! call.
 
 mod ask;
 mod lifecycle;

@@ -15,16 +15,19 @@ entries! {
     pool_holders/5 => holders,
 }
 
-/// The number of cache lines that one call of `pool_report` reads, in some 50 µs.
+/// The number of cache lines that one call of `pool_report` reads, in some 50 µs. The entry of
+/// each holder is one cache line.
 const REPORT_LINES: usize = 2048;
-/// The number of cache lines that one call of `pool_holders` reads. Each may become a tuple.
+/// The number of cache lines that one call of `pool_holders` reads. It is smaller than
+/// [`REPORT_LINES`], because the call also makes a tuple for each holder that it returns.
 const HOLDER_LINES: usize = 512;
 
 fn info(beam: &Beam, [gate]: [Term; 1]) -> Term {
     let Some(gate) = resolve(beam, gate) else { return atoms::no_pool() };
     let info = gate.pool.info();
     if !gate.stands() {
-        // Another name has the pool by now, so the figures may be of that name.
+        // The name has lost the pool since the look-up. Another name may have the pool by now,
+        // and the figures may be those of that name.
         return atoms::no_pool();
     }
     let limit = info.settings.limit;
@@ -51,7 +54,7 @@ fn held(beam: &Beam, [gate, instance]: [Term; 2]) -> Term {
     resolve_instance(beam, gate, instance).map_or(atoms::badarg(), |pool| beam.env.make_u64(pool.info().in_use))
 }
 
-/// Decodes the pool of a walk, and the cursor that the walk continues from.
+/// Decodes the pool whose holders a call walks through, and the cursor that it continues from.
 fn walk<'a>(beam: &Beam, gate: Term, instance: Term, from: Term) -> Option<(&'a Pool<Beam>, Cursor)> {
     Some((resolve_instance(beam, gate, instance)?, Cursor::from_bits(beam.env.u64(from)?)))
 }
@@ -77,8 +80,8 @@ fn report(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
     beam.env.tuple(&[next_term(beam, next), sums])
 }
 
-/// Returns holders that had held permits for `at_least` ms at `now`: the time of the first call
-/// of the walk, which passes nil.
+/// Returns holders that had held permits for at least `at_least` ms at the time `now`. The first
+/// call of a walk passes nil as `now`, and reads the time. Each later call passes that time.
 fn holders(beam: &Beam, [gate, instance, from, now, at_least]: [Term; 5]) -> Term {
     let Some((pool, from)) = walk(beam, gate, instance, from) else { return atoms::badarg() };
     let now = if now == atoms::nil() { Some(beam.now_ms()) } else { beam.env.uint(now) };

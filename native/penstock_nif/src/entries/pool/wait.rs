@@ -1,4 +1,4 @@
-//! Entry points of waits that block their caller.
+//! Entry points of waits whose caller blocks until it receives the answer as a message.
 
 use penstock_core::{Cancelled, Kind, Parked, Pid, Pool, WaiterId};
 
