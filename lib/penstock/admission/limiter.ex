@@ -105,8 +105,8 @@ defmodule Penstock.Admission.Limiter do
       :no_limiter ->
         missing!(limiter)
 
-      # Another caller's update has changed a value that this update keeps. The check raises if the
-      # new values do not go with that value; otherwise they are tried again.
+      # Another caller's update has changed a value that this update keeps. The check raises if
+      # the new values do not go with that value; otherwise they are tried again.
       :badarg ->
         # Completes the other update first, because the check reads the values in force.
         update(limiter, [], {:keep, :keep, :keep}, nil)

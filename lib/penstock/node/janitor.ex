@@ -30,8 +30,8 @@ defmodule Penstock.Node.Janitor do
   def watch_owner(name, owner), do: ask({:watch, name, owner})
 
   # Has the janitor handle the death of the owner of `name` now, if the owner is dead. If it ended
-  # in an orderly way, its gate is closed on return. Called by the process that starts the name
-  # again.
+  # in an orderly way, its gate is closed on return. Called by the process that starts a gate of
+  # that name again.
   @spec handle_dead_owner(atom) :: :ok
   def handle_dead_owner(name) do
     owner = Native.gate_owner(name)
@@ -107,9 +107,9 @@ defmodule Penstock.Node.Janitor do
   defp owner_down(monitor, reason, watched) do
     {dead, watched} = Map.pop(watched, monitor)
 
-    # The native side may not know the dead process as an owner yet: if it was killed while it
-    # became the owner, that native call still completes. So this handles it as an owner in any
-    # case.
+    # A process that is killed during the native call that makes it the owner becomes the owner
+    # after its `:DOWN`, because a native call always completes. So this does not ask the native
+    # side whether the dead process is the owner, and handles it as one.
     with {name, owner} <- dead do
       Directory.forget(name, owner)
 

@@ -2,13 +2,14 @@ defmodule Penstock.Options.Weight do
   # Tells whether a term is small, without a walk through all of it. Runs in the process that
   # passed the term.
   #
-  # `:erlang.external_size/1` does not yield. It visits a shared subterm once for each path to it,
-  # so for a term that shares subterms on 100 levels it never ends in practice. This walk stops at
-  # its bound: each term weighs at least one unit, so the walk visits at most as many terms as the
-  # bound has units.
+  # `:erlang.external_size/1` would not do, because it does not yield. It visits a shared subterm
+  # once for each path to it, so for a term that shares subterms on 100 levels it never ends in
+  # practice. The walk of this module stops at its bound: each term weighs at least one unit, so
+  # the walk visits at most as many terms as the bound has units.
   @moduledoc false
 
-  # 2^8192, an integer of 1 KiB. A comparison with it is quick: the VM compares the lengths first.
+  # 2^8192, an integer of 1 KiB. A comparison of any integer with it is quick, because the VM
+  # compares the lengths first.
   @longest Bitwise.bsl(1, 8_192)
 
   # Returns `true` if the term has at most `most` bytes in the external term format. `most` is at
@@ -41,8 +42,8 @@ defmodule Penstock.Options.Weight do
 
   defp left(term, left) when is_function(term) do
     {:env, env} = :erlang.fun_info(term, :env)
-    # The environment of a fun that was typed in a shell is the whole context of that shell; that
-    # of an external fun is `[]`.
+    # The environment is walked too, because it may be large: for a fun that was typed in a shell,
+    # it is the whole context of that shell. For an external fun it is `[]`.
     left(env, left - 1)
   end
 

@@ -4,7 +4,8 @@ defmodule Penstock.Process.Child do
   #
   # The created process adopts its permits, calls the user's function, and holds the permits until
   # it is dead. The user's function is called as the last call, so that the stack of the process
-  # shows no frame of Penstock. A process with a `:max_runtime` has such frames.
+  # shows no frame of Penstock. A process with a `:max_runtime` has such frames, because its
+  # deadline ends after the user's function.
   @moduledoc false
 
   alias Penstock.Admission

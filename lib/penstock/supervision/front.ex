@@ -24,7 +24,7 @@ defmodule Penstock.Supervision.Front do
   alias Penstock.Node.Janitor
   alias Penstock.Supervision.{Directory, Group}
 
-  # below - pid of the supervisor below
+  # below - pid of the supervisor below: the only partition, or the supervisor of several
   # asked - monitor => question, for each partition that owes an answer
   # open  - question => {caller, request, number of partitions that owe an answer, answers so far}
   @enforce_keys [:group, :below]
@@ -103,8 +103,8 @@ defmodule Penstock.Supervision.Front do
     {:noreply, ask(state, from, {:terminate_child, pid})}
   end
 
-  # These functions of `Supervisor` name a child by its id. Children of these supervisors have
-  # none.
+  # These functions of `Supervisor` name a child by its id. Children of a Penstock supervisor have
+  # no id.
   @by_id [:terminate_child, :delete_child, :get_childspec, :which_child]
   def handle_call({request, _id}, _from, state) when request in @by_id do
     {:reply, {:error, :not_found}, state}
@@ -170,8 +170,8 @@ defmodule Penstock.Supervision.Front do
   defp ask(state, from, request) do
     question = make_ref()
 
-    # The monitor is also the reference of the call. So each partition answers once, by a reply or
-    # by its `:DOWN`.
+    # The monitor is also the reference of the call, so that one key finds a partition's answer,
+    # whether that is a reply or the partition's `:DOWN`.
     monitors =
       for partition <- Group.partitions(state.group), pid = GenServer.whereis(partition) do
         monitor = Process.monitor(pid)
@@ -216,8 +216,8 @@ defmodule Penstock.Supervision.Front do
 
   ## The end
 
-  # Waits without a bound: the supervisor below ends on the exit of its parent, and takes as long
-  # as the `:shutdown` of its children allows.
+  # Ends the supervisor below, and waits for its end without a bound. It ends on an exit of its
+  # parent, the front, but may take as long as the `:shutdown` of its children allows.
   defp stop_below(below, reason) do
     monitor = Process.monitor(below)
     Process.exit(below, reason)
