@@ -56,7 +56,7 @@ defmodule Penstock.Task.Launcher do
     end
   end
 
-  # Starts a task that the caller awaits, by `create`, which has a supervisor create it.
+  # Starts a task that the caller awaits. `create` has a supervisor create it.
   @spec async(gate, Runner.call(), Request.t(), create(Task.t())) :: {:ok, Task.t()} | {:error, term}
   def async({gate, ref}, call, request, create) do
     case Admission.admit(:spawn, ref, gate, request) do

@@ -1,7 +1,7 @@
 defmodule Penstock.Task.Runner do
   # Runs in a task: adopts the permits, calls the user's function, and releases the permits before
   # another process can see the result or the end of the task. A task of a stream is the
-  # exception: its permit returns when it is dead.
+  # exception: it does not release its permit, which returns when the task is dead.
   #
   # A few functions run elsewhere, as their comments say: in the process that starts a task, or in
   # the supervisor of a task.
@@ -44,8 +44,8 @@ defmodule Penstock.Task.Runner do
   end
 
   # The function of a task that its starter awaits, created by Penstock.Task.Launcher. The task
-  # does not adopt: the starter has handed the permits over before it sends the message. If the
-  # starter is killed before that, its link ends this process.
+  # does not adopt: the starter has handed the permits over before it sends the message that the
+  # task waits for. If the starter is killed before that send, its link ends the task.
   @spec reply(pid, Native.gate(), Native.offer(), call, MaxRuntime.max_runtime(), [atom | pid]) :: term
   def reply(starter, gate, offer, call, max_runtime, ancestors) do
     receive do
@@ -117,9 +117,9 @@ defmodule Penstock.Task.Runner do
   @typedoc "The supervisor that starts the tasks of a stream, and their `:shutdown`."
   @type supervisor :: {GenServer.server(), timeout | :brutal_kill}
 
-  # Creates a task of a stream under a supervisor, and monitors it. Runs in the consumer. The work
-  # goes to the task in a message, after the monitor is set, and so is not copied to the
-  # supervisor.
+  # Creates a task of a stream under a supervisor, and monitors it. Runs in the consumer. After
+  # the monitor is set, the consumer sends the work to the task. The work does not pass through
+  # the supervisor, because each send copies it.
   @spec start_under(supervisor, stream, Native.offer(), term) :: {pid, reference}
   def start_under({supervisor, shutdown}, {_gate, ref, stream_monitor, _callers, _function} = stream, offer, element) do
     start = {__MODULE__, :start_element, [ref, stream_monitor]}
@@ -130,7 +130,7 @@ defmodule Penstock.Task.Runner do
     {pid, monitor}
   end
 
-  # Runs in the supervisor.
+  # Starts a task that waits for its work. Runs in the supervisor.
   @spec start_element(reference, pid) :: {:ok, pid}
   def start_element(ref, stream_monitor) do
     {:ok, spawn_link(__MODULE__, :await_element, [ref, stream_monitor, ancestors()])}
@@ -163,10 +163,10 @@ defmodule Penstock.Task.Runner do
   # consumer waits for the death.
   @spec element(stream, Native.offer(), term, [atom | pid] | nil) :: term
   def element({gate, ref, stream_monitor, [consumer | _] = callers, function}, offer, element, ancestors \\ nil) do
-    # Links first, and then adopts, which is revoked if the consumer is dead. After the death of
-    # the consumer, the stream monitor reads its links. So either the stream monitor finds this
-    # task, or this task finds the consumer dead. In the other order, a task that traps exits
-    # could outlive both.
+    # Links to the stream monitor first, and then adopts. The adoption fails if the consumer is
+    # dead. After the death of the consumer, the stream monitor finds tasks by its own links. So
+    # either it finds this task, or this task finds the consumer dead. In the other order, a task
+    # that traps exits could outlive the consumer and the stream monitor.
     if link(stream_monitor) == :ok and Native.spawn_adopt(gate, offer, consumer) == :ok do
       :erlang.put(:"$initial_call", initial_call_with_element(function))
       :erlang.put(:"$ancestors", ancestors || [stream_monitor])
@@ -181,8 +181,8 @@ defmodule Penstock.Task.Runner do
       else
         value ->
           send(consumer, {ref, self(), value})
-          # The task has nothing left to do but end. Without the link, its end sends no message to
-          # the stream monitor.
+          # The task ends right after this. Without the link, its end sends no message to the
+          # stream monitor.
           Process.unlink(stream_monitor)
       end
     end
@@ -202,8 +202,8 @@ defmodule Penstock.Task.Runner do
   defp mfargs({module, function, args}, element), do: {module, function, [element | args]}
   defp mfargs(fun, element), do: {:erlang, :apply, [fun, [element]]}
 
-  # Ends the task as its function ended. These reasons pass unchanged, because `Task` does not
-  # report them.
+  # Ends the task as its function ended. The reasons of the first two clauses pass unchanged,
+  # because `Task` does not report them.
   defp leave(:exit, reason, stacktrace) when reason in [:normal, :shutdown] do
     :erlang.raise(:exit, reason, stacktrace)
   end
@@ -211,8 +211,8 @@ defmodule Penstock.Task.Runner do
   defp leave(:exit, {:shutdown, _} = reason, stacktrace), do: :erlang.raise(:exit, reason, stacktrace)
 
   # `Task` would report all other exits a second time, by the name of Penstock's function.
-  # Hibernation drops the frames of `Task` from the stack, so that `Task` does not see the exit.
-  # The message wakes the process at once.
+  # So the task hibernates first, which drops the frames of `Task` from the stack: `Task` then
+  # does not see the exit. The message to itself wakes the task at once.
   defp leave(kind, reason, stacktrace) do
     send(self(), :leave)
     hibernate([kind, reason, stacktrace])

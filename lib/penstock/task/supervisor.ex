@@ -57,7 +57,7 @@ defmodule Penstock.Task.Supervisor do
   @type stream_option :: Penstock.Task.stream_option() | {:partition_key, term} | {:shutdown, timeout | :brutal_kill}
 
   @supervisor_options [:max_restarts, :max_seconds]
-  # ms, as `Task.Supervisor` has it.
+  # The default of `:shutdown` in ms, which is that of `Task.Supervisor`.
   @shutdown 5_000
   @async_options [:shutdown | Partitions.child_options()]
   @child_options [:restart | @async_options]
@@ -153,7 +153,7 @@ defmodule Penstock.Task.Supervisor do
     child(supervisor, Options.mfargs!(module, function, args), opts)
   end
 
-  # Nearly every call has no options, so this clause calls little before the supervisor.
+  # Nearly every call has no options. This clause skips their checks.
   defp child(supervisor, call, []) do
     group = Partitions.fetch!(__MODULE__, supervisor)
     partition = Partitions.partition(group, [])
@@ -170,15 +170,16 @@ defmodule Penstock.Task.Supervisor do
       partition = Partitions.partition(group, opts)
       Launcher.start(gate(group), call, request, start_under(partition, shutdown))
     else
-      # The same start function as that of `Task.Supervisor`, which is called for each restart.
+      # Takes the start function of Elixir's `Task.Supervisor`, because the supervisor calls it
+      # again for each restart. Runner.start_link/5 needs an offer, which serves one start only.
       start = {Task.Supervised, :start_link, [owner(), callers(), mfargs(call)]}
       spec = %{id: Task.Supervised, start: start, restart: restart, shutdown: shutdown}
       Partitions.start_child(group, spec, request, opts)
     end
   end
 
-  # A supervisor answers no other call while it starts a task. This start takes it less time than
-  # that of `Task.Supervisor.start_child/3`.
+  # Returns the function that starts a task under a partition. A supervisor answers no other call
+  # while it starts a task, and this start takes less time than `Task.Supervisor.start_child/3`.
   defp start_under(partition, shutdown) do
     fn Runner, :run, args ->
       start = {Runner, :start_link, [Runner.callers() | args]}
@@ -455,8 +456,8 @@ defmodule Penstock.Task.Supervisor do
     shutdown = shutdown!(opts)
     config = Stream.Config.options!(group.gate, enumerable, function, opts, nil, linked)
 
-    # The partition is chosen by the process that consumes the stream, which may not be the process
-    # that made it.
+    # Chooses the partition in the consumer, because the default key is the pid of the consumer.
+    # Another process may have made the stream.
     &Stream.reduce(&1, &2, %{config | under: {Partitions.partition(group, opts), shutdown}})
   end
 
@@ -506,7 +507,8 @@ defmodule Penstock.Task.Supervisor do
   defp shutdown!(opts) do
     case Keyword.get(opts, :shutdown, @shutdown) do
       shutdown when shutdown in [:brutal_kill, :infinity] -> shutdown
-      # `DynamicSupervisor` takes no 0 in a child spec, while `Task.Supervisor` takes it.
+      # `Task.Supervisor` takes 0 ms, but `DynamicSupervisor` refuses a child spec with 0. So the
+      # shortest time is 1 ms.
       0 -> 1
       shutdown when is_integer(shutdown) and shutdown > 0 -> shutdown
       other -> Options.expected!(":shutdown", "a number of milliseconds, :infinity or :brutal_kill", other)
