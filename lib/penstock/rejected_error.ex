@@ -54,7 +54,8 @@ defmodule Penstock.RejectedError do
   defp plug_status(:key_full), do: 429
   defp plug_status(_), do: 503
 
-  # Compares with the limit of now, which may have changed since the refusal.
+  # Compares the request with the present limit, which may have changed since the refusal. So the
+  # text blames the limit only if the request exceeds the present one.
   defp explain(:full, %{gate: gate, permits: permits}) when is_integer(permits) do
     case usage(gate) do
       {_in_use, limit} when is_integer(limit) and permits > limit and limit > 0 ->

@@ -42,7 +42,7 @@ defmodule Penstock.Process.ChildStart do
 
   # Returns the instance of the pool that counts a kill by `:max_runtime`: the present instance of
   # the gate, or the last one that the native side remembers. If it remembers none, returns the
-  # number of the first instance.
+  # number of the first instance, which the native side then takes for a closed pool.
   defp last_instance(gate) do
     case Native.pool_info(gate) do
       :no_pool -> if is_atom(gate), do: :ok, else: 0

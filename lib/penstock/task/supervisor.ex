@@ -135,7 +135,7 @@ defmodule Penstock.Task.Supervisor do
   def start_child(supervisor, fun, opts \\ []), do: child(supervisor, Options.fun!(fun), opts)
 
   @doc """
-  Starts a task as `start_child/3` does, which calls `apply(module, function, args)`.
+  Starts a task as `start_child/3` does, but the task calls `apply(module, function, args)`.
 
   Returns `{:ok, pid}` or `{:error, reason}`. Takes the options of `start_child/3`, and raises as
   it does; also if `module` or `function` is not an atom or `args` is not a list.
@@ -217,7 +217,7 @@ defmodule Penstock.Task.Supervisor do
   def async(supervisor, fun, opts \\ []), do: task(supervisor, Options.fun!(fun), opts, &Task.Supervisor.async/5)
 
   @doc """
-  Starts a task as `async/3` does, which calls `apply(module, function, args)`.
+  Starts a task as `async/3` does, but the task calls `apply(module, function, args)`.
 
   Returns `{:ok, %Task{}}` or `{:error, reason}`. Takes the options of `async/3`, and raises as
   `start_child/5`.
@@ -252,7 +252,7 @@ defmodule Penstock.Task.Supervisor do
   def async!(supervisor, fun, opts \\ []), do: admitted!(async(supervisor, fun, opts), supervisor, opts)
 
   @doc """
-  Starts a task as `async!/3` does, which calls `apply(module, function, args)`.
+  Starts a task as `async!/3` does, but the task calls `apply(module, function, args)`.
 
   Returns the bare `%Task{}`. Takes the options of `async/3`. Raises `Penstock.RejectedError` if
   the gate refuses, and otherwise as `start_child/5`.
@@ -289,7 +289,7 @@ defmodule Penstock.Task.Supervisor do
   end
 
   @doc """
-  Starts a task as `async_nolink/3` does, which calls `apply(module, function, args)`.
+  Starts a task as `async_nolink/3` does, but the task calls `apply(module, function, args)`.
 
   Returns `{:ok, %Task{}}` or `{:error, reason}`. Takes the options of `async/3`, and raises as
   `start_child/5`.
@@ -324,7 +324,7 @@ defmodule Penstock.Task.Supervisor do
   def async_nolink!(supervisor, fun, opts \\ []), do: admitted!(async_nolink(supervisor, fun, opts), supervisor, opts)
 
   @doc """
-  Starts a task as `async_nolink!/3` does, which calls `apply(module, function, args)`.
+  Starts a task as `async_nolink!/3` does, but the task calls `apply(module, function, args)`.
 
   Returns the bare `%Task{}`. Takes the options of `async/3`. Raises `Penstock.RejectedError` if
   the gate refuses, and otherwise as `start_child/5`.
@@ -388,8 +388,8 @@ defmodule Penstock.Task.Supervisor do
   def async_stream(supervisor, enumerable, fun, opts \\ []), do: stream(supervisor, enumerable, fun!(fun), opts, true)
 
   @doc """
-  Returns a stream as `async_stream/4` does, which calls
-  `apply(module, function, [element | args])` with each element in a task.
+  Returns a stream as `async_stream/4` does, but each task calls
+  `apply(module, function, [element | args])`.
 
   Options come last, after `args`. Takes the options of `async_stream/4`, and raises as it does;
   also if `module` or `function` is not an atom or `args` is not a list.
@@ -426,8 +426,8 @@ defmodule Penstock.Task.Supervisor do
   end
 
   @doc """
-  Returns a stream as `async_stream_nolink/4` does, which calls
-  `apply(module, function, [element | args])` with each element in a task.
+  Returns a stream as `async_stream_nolink/4` does, but each task calls
+  `apply(module, function, [element | args])`.
 
   Options come last, after `args`. Takes the options of `async_stream/4`, and raises as it does;
   also if `module` or `function` is not an atom or `args` is not a list.
