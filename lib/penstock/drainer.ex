@@ -13,7 +13,7 @@ defmodule Penstock.Drainer do
   the supervisor stops it. If work is still running then, the drainer logs a warning.
 
   A drainer that crashes, or is killed, drains nothing. A drainer reopens its pools when it
-  starts, because a pool outside its tree may still refuse since the drainer's last stop.
+  starts. Otherwise a pool that did not stop with the tree would still refuse.
   """
   use GenServer
 

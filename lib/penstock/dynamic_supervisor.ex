@@ -13,7 +13,7 @@ defmodule Penstock.DynamicSupervisor do
     * With `limit: n` the supervisor has a pool of its own, under the supervisor's name. So
       `Penstock.Pool.info(MyApp.Sessions)` and `Penstock.Pool.update(MyApp.Sessions, limit:
       2_000)` work
-    * With `gate: MyApp.Budget` the children pass a pool, rate limiter or ban that other work may
+    * With `gate: MyApp.Budget` the children pass a pool, rate limiter or ban that other work can
       pass too: see `Penstock`
 
   A child holds its permit until it dies. The process that calls `start_child/3` asks the gate: a
@@ -97,10 +97,10 @@ defmodule Penstock.DynamicSupervisor do
     * `:name` - an atom; required
     * `:limit` - the most children at a time: 0 to 2_147_483_647, or `:infinity`. Required, unless
       there is a `:gate`
-    * `:max_waiting`, `:max_overdraft`, `:held_longer_than` - options of its pool, as in
-      `Penstock.Pool.start_link/1`
-    * `:gate` - the gate that the children pass, in place of a pool of its own. It excludes the
-      options of a pool
+    * `:max_waiting`, `:max_overdraft`, `:held_longer_than` - options of the supervisor's own pool,
+      as in `Penstock.Pool.start_link/1`
+    * `:gate` - the gate that the children pass, in place of a pool of the supervisor's own. The
+      options of a pool must not be given with it
     * `:partitions` - the number of supervisors that the children are spread over: 1 to
       2_147_483_647. Default `1`
     * the options of `DynamicSupervisor.start_link/1` except `:max_children`: `:strategy`,
@@ -124,8 +124,8 @@ defmodule Penstock.DynamicSupervisor do
   Starts a child, if the gate admits it.
 
   `child_spec` is one that `DynamicSupervisor.start_child/2` takes. The child holds its permits
-  until it dies, and takes them again for each restart. If its start fails they are free again,
-  but a limiter's charge is not refunded.
+  until it dies, and takes permits again for each restart. If the start fails, the permits are free
+  again, but a limiter's charge is not refunded.
 
   Returns:
 

@@ -32,10 +32,10 @@ defmodule Penstock.Pool do
   `acquire/2` parks the caller in a `receive` until permits are granted to it: the caller is then
   a *waiter*. Waiters are served first come, first served, and at most `:max_waiting` requests
   wait. `try_acquire/2` never overtakes them. A large request at the head of the queue is not
-  starved by small ones behind it: they wait until it has been served.
+  starved by small ones behind it: these wait until the large one has been served.
 
-  A process may hold permits and acquire more. If the permits it holds and those it asks for
-  exceed the limit together, it would wait for itself, and gets `{:error, :deadlock}` at once.
+  A process can hold permits and acquire more. If the permits that it holds and those that it asks
+  for exceed the limit together, it would wait for itself, and gets `{:error, :deadlock}` at once.
 
   A process that must not block, such as a `GenServer`, waits by a message: see `acquire_async/2`.
 
@@ -56,7 +56,8 @@ defmodule Penstock.Pool do
 
   A second `start_link/1` of the name, as in a notebook, returns
   `{:error, {:already_started, pid}}` and keeps the old limit; use a supervisor there, or
-  `update/2`. Tests that run concurrently share a named pool: use `new/1`, or `limit: :infinity`.
+  `update/2`. Concurrent tests that use the same name share the limit of one pool: use `new/1`, or
+  `limit: :infinity`.
 
   ## What is not counted
 
@@ -148,10 +149,11 @@ defmodule Penstock.Pool do
     * `:name` - an atom; required. It is not registered as the name of a process
     * `:limit` - the most permits held at once: 0 to 2_147_483_647, or `:infinity`, which counts
       and never refuses; required. 0 is a pause: requests of any size wait
-    * `:max_waiting` - the most requests that may wait: 0 to 2_147_483_647. Default `1_000`.
-      Memory for them is allocated as it is used
-    * `:max_overdraft` - the most permits that restarts under a supervisor may take beyond the
-      limit, in the range of `:limit`. Default: the limit, also when `update/2` changes it
+    * `:max_waiting` - the most requests that can wait at a time: 0 to 2_147_483_647. Default
+      `1_000`. Memory for waiting requests is allocated when it is used
+    * `:max_overdraft` - the most permits that restarts under a supervisor can take beyond the
+      limit: 0 to 2_147_483_647, or `:infinity`. Default: the limit, also when `update/2` changes
+      it
     * `:held_longer_than` - a time in ms, 1 to 2_147_483_647: `info/1` counts the holders that
       have held permits for longer, to about 10 ms. It costs nothing until `info/1` is called.
       Default: `info/1` does not count such holders
@@ -271,7 +273,7 @@ defmodule Penstock.Pool do
     end
   end
 
-  # `:again`: the native side has more to do than one call may, such as thousands of idle entries
+  # `:again`: the native side has more to do than one call does, such as thousands of idle entries
   # of holders to pass, or dozens of waiters to serve. So this asks again until it has decided.
   defp tried(:again, pool, permits),
     do: asked(Admission.ask(:manual, Resolver.pool!(pool), permits, 0), pool, permits)
@@ -352,10 +354,10 @@ defmodule Penstock.Pool do
       `release/2`, or pass them on by `transfer/3`
     * `{ref, {:error, reason}}` - the pool refused. `reason` is `:full`, `:queue_full`, `:timeout`
       or `:closed`, as in `acquire/2`. It is never `:deadlock`, because a caller that does not
-      block may release the permits it waits for
+      block can still release the permits that its request waits for
 
   The request waits in the same queue as those of `acquire/2` and counts towards `:max_waiting`. A
-  process may have many such requests; its death ends them all. `cancel/2` withdraws one.
+  process can have many such requests; its death ends them all. `cancel/2` withdraws one.
 
   A process with such a request can also block in `acquire/2`. If the pool then grants permits to
   the request, the process may be waiting for permits that it holds itself.
@@ -518,7 +520,7 @@ defmodule Penstock.Pool do
 
   Returns:
 
-    * `:ok` - `pid` holds the permits; it may release them, and its death releases them
+    * `:ok` - `pid` holds the permits; it can release them, and its death releases them
     * `{:error, :not_held}` - the caller holds fewer permits that `release/2` could release;
       nothing has changed
     * `{:error, :noproc}` - `pid` is dead; the permits are free again
@@ -566,7 +568,8 @@ defmodule Penstock.Pool do
 
     * `:limit` - the most permits held at once: 0 to 2_147_483_647, or `:infinity`. 0 is a pause:
       requests of any size wait. Default: unchanged
-    * `:max_waiting` - the most requests that may wait: 0 to 2_147_483_647. Default: unchanged
+    * `:max_waiting` - the most requests that can wait at a time: 0 to 2_147_483_647. Default:
+      unchanged
 
   ## Examples
 

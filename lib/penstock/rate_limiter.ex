@@ -41,10 +41,10 @@ defmodule Penstock.RateLimiter do
   key keeps its place, so a flood of new keys cannot reset its limit. A key without debt equals
   one that was never seen, so another key may use its place.
 
-  A new key is denied when active keys have every place that it may use; `retry_after_ms` is then
-  the time until the first of these places is free. With `:max_keys` active keys, fewer than one
-  new key in a million is denied for lack of a place. Beyond about twice `:max_keys`, nearly every
-  new key is.
+  A new key is denied when active keys have every place that the new key can use;
+  `retry_after_ms` is then the time until the first of these places is free. With `:max_keys`
+  active keys, fewer than one new key in a million is denied for lack of a place. With more than
+  about twice `:max_keys` active keys, nearly every new key is denied.
 
   The limiter stores a hash of each key, of 64 bits, salted by the node. Two keys with the same
   hash would share one limit: the probability that any two of a million keys do is below one in
@@ -155,10 +155,10 @@ defmodule Penstock.RateLimiter do
       million per second; required. The limiter allows up to 0.1 % more, because it rounds the
       time of one hit down to a whole ns
     * `:per` - a time in ms, up to a hundred years; required
-    * `:burst` - how many hits may arrive back to back: 1 to 2_147_483_647. `burst × per / limit`
-      is at most a hundred years. Default: the limit
-    * `:max_keys` - how many keys can be active at a time: 1 to 2_147_483_647; 32 bytes are
-      reserved for each. Default `100_000`
+    * `:burst` - how many hits are allowed back to back: 1 to 2_147_483_647. `burst × per / limit`
+      ms must be at most a hundred years. Default: the limit
+    * `:max_keys` - how many keys can be active at a time, see "Keys": 1 to 2_147_483_647; at most
+      32 bytes are reserved for each. Default `100_000`
     * `:clock` - `:monotonic`, which does not follow the wall clock; or `:manual` for tests, which
       stands still until `advance/2`. Default `:monotonic`
 
@@ -454,9 +454,9 @@ defmodule Penstock.RateLimiter do
 
   Until a charge is taken back, it counts: a concurrent hit may be denied, and a concurrent
   `acquire/3` may reserve a later turn than necessary. Taking a charge back never allows a hit too
-  many, unless its key is reset and hit again within the same nanosecond. If the rate is changed
-  or the key reset or refunded at that moment, the charge is not taken back and runs down with the
-  clock; the call is denied without a further try.
+  many, unless its key is reset and hit again within the same nanosecond. If the rate is changed,
+  or the key reset or refunded, before the charge is taken back, the charge stays and runs down
+  with the clock. The call is then denied without a further try.
 
   ## Examples
 
@@ -519,8 +519,8 @@ defmodule Penstock.RateLimiter do
     * `:limit` - the average number of hits per `:per` ms, as in `start_link/1`. Default:
       unchanged
     * `:per` - a time in ms, up to a hundred years. Default: unchanged
-    * `:burst` - how many hits may arrive back to back, as in `start_link/1`. Default: unchanged.
-      It does not follow the limit
+    * `:burst` - how many hits are allowed back to back, as in `start_link/1`. Default: unchanged,
+      also if the limit changes
 
   ## Examples
 

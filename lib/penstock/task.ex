@@ -285,7 +285,7 @@ defmodule Penstock.Task do
       schedulers online
     * `:ordered` - `true`: results come in the order of the elements; `false`: as tasks end.
       Default `true`
-    * `:timeout` - how long one task may run, in ms or `:infinity`. Default `5_000`
+    * `:timeout` - the longest time that one task can run, in ms or `:infinity`. Default `5_000`
     * `:on_timeout` - `:exit`: the consumer exits; or `:kill_task`: the result is `{:exit,
       :timeout}`. Default `:exit`
     * `:zip_input_on_exit` - `true`: the result of a failed task is `{:exit, {element, reason}}`;

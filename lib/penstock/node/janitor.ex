@@ -41,8 +41,8 @@ defmodule Penstock.Node.Janitor do
   defp ask(request) do
     GenServer.call(__MODULE__, request, :infinity)
   catch
-    # The application may not be started; then only owners close their gates. A janitor that is
-    # killed during the call monitors all owners again when it restarts.
+    # Without the application there is no janitor, and only owners close their gates. A janitor
+    # that is killed during the call monitors all owners again when it restarts.
     :exit, _no_janitor -> :ok
   end
 
@@ -58,7 +58,7 @@ defmodule Penstock.Node.Janitor do
   def init(_arg) do
     :ok = Native.janitor_register()
 
-    # The state has the monitor of each owner, and the name and the pid of that owner.
+    # The state maps the monitor of each owner or front to `{name, pid}` of that process.
     watched =
       for {name, owner} <- Enum.uniq(gate_owners() ++ Directory.all()), into: %{} do
         {Process.monitor(owner), {name, owner}}
@@ -86,8 +86,8 @@ defmodule Penstock.Node.Janitor do
 
   @impl true
   def handle_info(:serve, watched) do
-    # Serves one pool for each message, so that other messages get their turn. If work is left,
-    # the native side has sent another `:serve`.
+    # Continues the work of one pool for each message, so that other messages get their turn. If
+    # work is left, the native side has sent another `:serve`.
     :ok = Native.janitor_serve()
     {:noreply, watched}
   end

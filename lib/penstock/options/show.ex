@@ -57,7 +57,7 @@ defmodule Penstock.Options.Show do
   defp integer(term) when term < @longest and term > -@longest, do: term
   defp integer(term), do: %Cut{text: "#Integer<#{:erlang.external_size(term)} bytes>"}
 
-  # Returns the kept part of a term, and the number of terms that may still be kept after it.
+  # Returns the kept part of a term, and the number of further terms that the cut can keep.
   defp cut(_term, left, depth) when left <= 0 or depth == 0, do: {%Cut{}, left}
   defp cut(term, left, _depth) when is_integer(term), do: {integer(term), left - 1}
 

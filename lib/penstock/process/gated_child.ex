@@ -4,8 +4,8 @@ defmodule Penstock.Process.GatedChild do
   #
   #     start: {Penstock.Process.GatedChild, :start_link, [%Penstock.Process.GatedChild{}]}
   #
-  # A supervisor may put arguments of its own before that argument or after it; they are passed on
-  # to the user's start function.
+  # A supervisor can put arguments of its own before the struct or after it. This function passes
+  # them on to the user's start function.
   #
   # The supervisor first claims the offer in the struct. The caller of `start_child` got this
   # offer when the gate admitted it. If the struct has no offer, the supervisor asks the gate

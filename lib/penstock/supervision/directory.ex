@@ -3,9 +3,9 @@ defmodule Penstock.Supervision.Directory do
   # finds the partitions without a message. Callers read it, fronts write it, and the janitor
   # cleans it.
   #
-  # It is an ETS table. A persistent term would be read as fast, but a change of it makes the VM
-  # scan the heap of every process. The table is only a cache: the front also keeps its group in
-  # its process dictionary, where a caller reads it if the table has no entry.
+  # The directory is an ETS table. A persistent term would be read as fast, but a change of it
+  # makes the VM scan the heap of every process. The table is only a cache: the front also keeps
+  # its group in its process dictionary, where a caller reads it if the table has no entry.
   @moduledoc false
 
   alias Penstock.Supervision.Group

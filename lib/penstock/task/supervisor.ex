@@ -10,7 +10,7 @@ defmodule Penstock.Task.Supervisor do
       Task.yield(task)
 
   The *gate* is a pool of its own, under the supervisor's name, with `limit: n`; or, with
-  `gate: MyApp.Budget`, a pool, rate limiter or ban that other work may pass too: see `Penstock`.
+  `gate: MyApp.Budget`, a pool, rate limiter or ban that other work can pass too: see `Penstock`.
   The process that starts a task asks the gate: a refusal is cheap and never reaches a supervisor
   process. One limit holds for all `:partitions`.
 
@@ -118,8 +118,8 @@ defmodule Penstock.Task.Supervisor do
       Default: the pid of the caller
     * `:restart` - `:temporary`, `:transient` or `:permanent`. Default `:temporary`. A restart is
       admitted as `Penstock.child_spec/2` describes
-    * `:shutdown` - how long the task may take to end when the supervisor stops it, in ms,
-      `:infinity` or `:brutal_kill`. Default `5_000`
+    * `:shutdown` - how long the supervisor waits for the task to end before it kills it: in ms,
+      `:infinity`, or `:brutal_kill` to kill it at once. Default `5_000`
 
   ## Examples
 
