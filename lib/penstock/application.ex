@@ -1,8 +1,8 @@
 defmodule Penstock.Application do
   # Starts the application `:penstock`. The start loads the native library. It then creates the
   # unlimited pool, for the work behind limiters and bans, and the directory of Penstock's
-  # supervisors, and starts the janitor and the reaper. Pools work without the application, with
-  # the exceptions that guides/pools.md lists under "What to know".
+  # supervisors. Last it starts the janitor and the reaper. Pools work without the application,
+  # with the exceptions that guides/pools.md lists under "What to know".
   @moduledoc false
   use Application
 

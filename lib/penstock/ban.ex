@@ -56,9 +56,9 @@ defmodule Penstock.Ban do
   the reason. When there is no room for another ban, the ban that ends first is dropped, with its
   level; bans without end are dropped last. `info/1` counts dropped bans that were in force.
 
-  The key and the reason of an ended ban stay in memory until the level is forgotten, and then
-  until another ban needs the place, or until `unban/2`. `list/1` does not show them. The keys and
-  reasons of a closed list stay until its memory is used again.
+  The key and the reason of an ended ban stay in memory at least until the level is forgotten.
+  After that they go when another ban needs the place. `unban/2` removes them at once. `list/1`
+  does not show them. The keys and reasons of a closed list stay until its memory is used again.
 
   ## Life
 

@@ -273,8 +273,8 @@ defmodule Penstock.Pool do
     end
   end
 
-  # `:again`: the native side has more to do than one call does, such as thousands of idle entries
-  # of holders to pass, or dozens of waiters to serve. So this asks again until it has decided.
+  # `:again`: the work exceeds one native call, for example if thousands of idle entries must be
+  # passed, or dozens of waiters served. So this asks until the native side decides.
   defp tried(:again, pool, permits),
     do: asked(Admission.ask(:manual, Resolver.pool!(pool), permits, 0), pool, permits)
 

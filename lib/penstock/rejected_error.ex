@@ -8,7 +8,7 @@ defmodule Penstock.RejectedError do
 
     * `:gate` - the gate that was asked
     * `:reason` - why it refused, as in `{:error, reason}`; "Refusals" in `Penstock` lists all
-    * `:permits` - how many permits were asked for, or `nil` where that is not known
+    * `:permits` - how many permits were asked for, or `nil` if the raising code did not say
     * `:plug_status` - the HTTP status that Plug answers with when no code rescues the exception.
       429 for `{:rate_limited, ms}` and `{:banned, ms}`: the client asked too often. 503 for all
       other reasons: the service is busy

@@ -251,7 +251,7 @@ defmodule Penstock.Task do
 
   The stream pulls an element first and then asks for the permit of that element's task. Until the
   permit is granted, the stream continues to deliver results. While the consumer has control, the
-  stream has no place in the wait queue and holds no unused permit, so a slow consumer takes
+  stream has no place in the wait queue and holds no unused permit. So a slow consumer takes
   nothing from other callers.
 
   Behind a `Penstock.RateLimiter` the stream reserves a turn for each element, as

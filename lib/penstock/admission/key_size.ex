@@ -1,9 +1,9 @@
 defmodule Penstock.Admission.KeySize do
   # Raises for a key of a limiter or a ban that is larger than 1 KiB. Runs in the caller.
   #
-  # The native side measures most keys itself. If a key has a binary, a fun or a long integer
-  # inside, a walk through it may be long, so the native side answers `:measure`. The caller then
-  # measures the key in Elixir, where the VM can preempt it, and asks again.
+  # The native side measures most keys itself. A walk through a key may be long if the key has a
+  # binary, a fun or a long integer inside. The native side then answers `:measure`. The caller
+  # measures the key in Elixir, where the VM can preempt the caller, and asks again.
   @moduledoc false
 
   alias Penstock.{Native, Options}

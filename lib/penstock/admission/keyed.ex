@@ -22,8 +22,8 @@ defmodule Penstock.Admission.Keyed do
     end
   end
 
-  # Returns `:no_key` if the gate is a ban and the request has no key, and `:gone` if the gate is
-  # neither a limiter nor a ban.
+  # Returns `:no_key` if the gate is a ban and the request has no key. Returns `:gone` if the gate
+  # is neither a limiter nor a ban.
   defp ask(gate, %{cost: cost} = request) do
     term = term(request)
 

@@ -39,7 +39,7 @@ defmodule Penstock.Admission.Turn do
     end
   end
 
-  # The most ms that one `receive` can wait. A turn may be further away.
+  # The most ms that one `receive` can wait: about 49 days. A turn may be further away.
   @longest_sleep 0xFFFF_FFFF
 
   # Sleeps at least `ms`.

@@ -107,9 +107,9 @@ defmodule Penstock.Node.Janitor do
   defp owner_down(monitor, reason, watched) do
     {dead, watched} = Map.pop(watched, monitor)
 
-    # A process that is killed during the native call that makes it the owner becomes the owner
-    # after its `:DOWN`, because a native call always completes. So this does not ask the native
-    # side whether the dead process is the owner, and handles it as one.
+    # The dead process may have been killed during the native call that makes it the owner. A
+    # native call always completes, so the process may become the owner after its `:DOWN`. So this
+    # handles the dead process as an owner, without a question to the native side.
     with {name, owner} <- dead do
       Directory.forget(name, owner)
 

@@ -20,9 +20,9 @@ defmodule Penstock.Node.Owner do
   # Starts the owner of a gate of that kind. Called by the user's supervisor.
   @spec start_link(atom, Resolver.kind(), own) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(name, kind, own) do
-    # Looks for a live owner before it starts a process, because a process that then ends at once
-    # would send its EXIT to a caller that traps exits. If another owner appears meanwhile, the
-    # new process returns `:ignore` and exits with `:normal`; with `{:stop, reason}` its link
+    # Looks for a live owner before it starts a process. If the name is taken, a process would end
+    # at once, and send its EXIT to a caller that traps exits. If another owner appears meanwhile,
+    # the new process returns `:ignore` and exits with `:normal`; with `{:stop, reason}` its link
     # would end the caller.
     ref = make_ref()
 

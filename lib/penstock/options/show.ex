@@ -2,9 +2,9 @@ defmodule Penstock.Options.Show do
   # Makes the text of a term for a message, in bounded time and space. Runs in the process that
   # makes the message.
   #
-  # `inspect/2` has a `:limit`. But before `inspect/2` applies it, it sorts all keys of a map,
-  # writes all digits of an integer, and walks all of a list that looks like keywords. So a term
-  # that weighs more than @small is cut before it is inspected.
+  # `inspect/2` has a `:limit`, but first it sorts all keys of a map, writes all digits of an
+  # integer, and walks all of a list that looks like keywords. So a term that weighs more than
+  # @small is cut before it is inspected.
   @moduledoc false
 
   alias Penstock.Options.Weight

@@ -2,8 +2,8 @@ defmodule Penstock.Options.Weight do
   # Tells whether a term is small, without a walk through all of it. Runs in the process that
   # passed the term.
   #
-  # `:erlang.external_size/1` would not do, because it does not yield. It visits a shared subterm
-  # once for each path to it, so for a term that shares subterms on 100 levels it never ends in
+  # `:erlang.external_size/1` would not do, because it does not yield, and visits a shared subterm
+  # once for each path to it. For a term that shares subterms on 100 levels it never ends in
   # practice. The walk of this module stops at its bound: each term weighs at least one unit, so
   # the walk visits at most as many terms as the bound has units.
   @moduledoc false
@@ -25,7 +25,7 @@ defmodule Penstock.Options.Weight do
   # Returns the units that are left after the term; a negative number if the term weighs more.
   defp left(_term, left) when left < 0, do: left
   defp left(term, left) when is_bitstring(term), do: left - byte_size(term) - 1
-  # A cell whose head is a list weighs one unit itself, because a list that is not empty has at
+  # A cell whose head is a non-empty list weighs one unit itself, because each such list has at
   # least 3 bytes of its own. Any other cell weighs only its head: the external format of a
   # charlist has one byte for each character.
   defp left([[_ | _] = head | tail], left), do: left(tail, left(head, left - 1))

@@ -3,8 +3,8 @@ defmodule Penstock.Process.ChildStart do
   # the starter: the caller of `Penstock.start_process/3`, or the supervisor of a gated child. The
   # starter holds the permits meanwhile, and releases them if no process of this node is started.
   #
-  # If the starter is killed during the start function, its death releases the permits. A started
-  # process that survives this is not counted.
+  # If the starter is killed during the start function, its death releases the permits. A process
+  # that was started before the kill and survives it is not counted.
   @moduledoc false
 
   alias Penstock.{Admission, Native}

@@ -10,13 +10,13 @@ defmodule Penstock.Supervision.Front do
   # the front refuses it. The front answers calls that read or end children, for all partitions
   # together.
   #
-  # The front never waits for a partition, which may be in the middle of a long start. It passes a
-  # call on to all partitions, and collects their answers as they come.
+  # The front never waits for a partition, because the partition may be in the middle of a long
+  # start. The front passes a call on to all partitions, and collects their answers as they come.
   #
   # The front is the parent of the supervisor below it, and linked to it. If the front ends, the
-  # supervisor below ends. If that ends first, the front ends with the same reason. No message of
-  # another process ends the front, except, as for every GenServer, an EXIT in the name of its
-  # parent.
+  # supervisor below ends. If the supervisor below ends first, the front ends with the same
+  # reason. No forged EXIT ends the front, except, as for every GenServer, one in the name of the
+  # front's parent.
   @moduledoc false
   use GenServer
 
@@ -170,8 +170,8 @@ defmodule Penstock.Supervision.Front do
   defp ask(state, from, request) do
     question = make_ref()
 
-    # The monitor is also the reference of the call, so that one key finds a partition's answer,
-    # whether that is a reply or the partition's `:DOWN`.
+    # The monitor is also the reference of the call. So one key finds the answer of a partition,
+    # which is a reply or the partition's `:DOWN`.
     monitors =
       for partition <- Group.partitions(state.group), pid = GenServer.whereis(partition) do
         monitor = Process.monitor(pid)

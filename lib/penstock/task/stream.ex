@@ -3,8 +3,8 @@ defmodule Penstock.Task.Stream do
   # pulls elements, asks the gate for each, starts a task for each, and passes results to the
   # reducer.
   #
-  # The consumer receives these messages of a stream. Each has the reference of the stream, or is
-  # the `:DOWN` of a monitor that the stream set:
+  # The consumer receives these messages of a stream. Each has `ref`, the reference of the stream,
+  # or is the `:DOWN` of a monitor that the stream set:
   #
   #     {ref, task, value}                   a task answers; it does nothing after that
   #     {:DOWN, _, _, task, reason}          a task is dead

@@ -17,7 +17,7 @@ defmodule Penstock.Task.Stream.Patience do
           | {:turn, integer}
           | {:limited, integer, integer | :infinity}
 
-  # The most ms that one `receive` can wait.
+  # The most ms that one `receive` can wait: about 49 days.
   @longest_wait 0xFFFF_FFFF
   @ns_per_ms 1_000_000
 
