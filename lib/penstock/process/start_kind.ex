@@ -9,11 +9,11 @@ defmodule Penstock.Process.StartKind do
   #     keeps none, counts as a restart too: a restart can exceed the limit of a pool, whereas a
   #     refusal could end a supervision tree.
   #
-  # The VM shows eight frames of a stack by default. One is of this module, one of the function
-  # that calls it. The frame that decides is among the first five of the supervisor. If the user's
-  # start functions call each other, their frames may hide it. Only then is the whole stack read,
-  # as a text with all its terms, which takes milliseconds in a supervisor of thousands of
-  # children.
+  # The VM shows eight frames of a stack by default. One is of this module, and one of
+  # Penstock.Process.GatedChild. The frame that decides is among the first five of the supervisor.
+  # If the user's start functions call each other, their frames may hide it. Only then is the
+  # whole stack read, as a text with all its terms, which takes milliseconds in a supervisor of
+  # thousands of children.
   @moduledoc false
 
   @type t :: :start | :restart
