@@ -25,7 +25,8 @@ defmodule Penstock.Node.Reaper do
 
   @impl true
   def init(_arg) do
-    # A check is short, and matters most when all schedulers are busy.
+    # Runs with high priority, because a check is short, and matters most when all schedulers are
+    # busy.
     Process.flag(:priority, :high)
     :ok = Native.reaper_register()
     {:ok, nil, {:continue, :check}}

@@ -110,6 +110,7 @@ defmodule Penstock.Supervision.Front do
     {:reply, {:error, :not_found}, state}
   end
 
+  # `Task.Supervisor` starts tasks by this request.
   def handle_call({:start_task, [_owner, how], _restart, _shutdown}, _from, state) when is_atom(how) do
     {:reply, not_gated(state, [:async, :async_nolink, :async_stream, :async_stream_nolink]), state}
   end
@@ -131,7 +132,7 @@ defmodule Penstock.Supervision.Front do
 
   @impl true
   # Any process can send a message of this form. The sender of a true EXIT is dead when it
-  # arrives.
+  # arrives, so an EXIT of a live process is ignored.
   def handle_info({:EXIT, below, reason}, %{below: below} = state) do
     if Process.alive?(below), do: {:noreply, state}, else: {:stop, reason, state}
   end

@@ -223,7 +223,7 @@ defmodule Penstock.Supervision.Partitions do
       try do
         DynamicSupervisor.start_child(partition, GatedChild.child_spec(spec, gated))
       after
-        # Does nothing if the partition has claimed the offer.
+        # Frees the permits if the partition did not claim the offer; does nothing otherwise.
         Native.spawn_retract(ref, offer)
       end
     else

@@ -71,7 +71,8 @@ defmodule Penstock.Task.Launcher do
     end
   end
 
-  # The VM copies the arguments to the task, so the list has only what the task needs.
+  # Creates a task by `create`. The VM copies the arguments to the task, so the list has no
+  # `max_runtime` unless the task needs it.
   defp create(create, ref, offer, call, max_runtime) do
     args = if max_runtime, do: [ref, offer, call, max_runtime], else: [ref, offer, call]
     Handoff.create(ref, offer, fn -> create.(Runner, :run, args) end)

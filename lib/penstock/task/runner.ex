@@ -18,13 +18,13 @@ defmodule Penstock.Task.Runner do
   # report of its own.
   @proc_lib Version.match?(System.version(), "< 1.15.0-dev")
 
-  # The function of a process that `Task` has created.
+  # Runs a task in a process that Elixir's `Task` has created.
   @spec run(Native.gate(), Native.offer(), call, MaxRuntime.max_runtime()) :: term
   def run(gate, offer, call, max_runtime \\ nil) do
     if Native.spawn_adopt(gate, offer) != :ok, do: exit(:normal)
 
     :erlang.put(:"$initial_call", initial_call(call))
-    # Read now, because the user's function may erase the process dictionary.
+    # Reads the `$callers` now, because the user's function may erase the process dictionary.
     callers = :erlang.get(:"$callers")
     work(gate, offer, call, max_runtime, callers)
   end
@@ -35,7 +35,7 @@ defmodule Penstock.Task.Runner do
     {:ok, spawn_link(__MODULE__, :run_under, [ancestors(), callers, gate, offer, call, max_runtime])}
   end
 
-  # The function of a task that `start_link/5` has created.
+  # Runs a task in a process that `start_link/5` has created.
   @spec run_under([atom | pid], [pid, ...], Native.gate(), Native.offer(), call, MaxRuntime.max_runtime()) :: term
   def run_under(ancestors, callers, gate, offer, call, max_runtime) do
     :erlang.put(:"$ancestors", ancestors)
@@ -43,9 +43,9 @@ defmodule Penstock.Task.Runner do
     run(gate, offer, call, max_runtime)
   end
 
-  # The function of a task that its starter awaits, created by Penstock.Task.Launcher. The task
-  # does not adopt: the starter has handed the permits over before it sends the message that the
-  # task waits for. If the starter is killed before that send, its link ends the task.
+  # Runs a task that its starter awaits, in a process that Penstock.Task.Launcher has created. The
+  # task does not adopt: the starter has handed the permits over before it sends the message that
+  # the task waits for. If the starter is killed before that send, its link ends the task.
   @spec reply(pid, Native.gate(), Native.offer(), call, MaxRuntime.max_runtime(), [atom | pid]) :: term
   def reply(starter, gate, offer, call, max_runtime, ancestors) do
     receive do
@@ -149,7 +149,7 @@ defmodule Penstock.Task.Runner do
     defp as_ancestor, do: self()
   end
 
-  # The function of a task of a stream under a supervisor.
+  # Waits for the work of a task of a stream, and does it. Runs in a task under a supervisor.
   @spec await_element(reference, pid, [atom | pid]) :: term
   def await_element(ref, stream_monitor, ancestors) do
     # If the consumer dies before it sends the work, the stream monitor ends this process.
@@ -158,9 +158,9 @@ defmodule Penstock.Task.Runner do
     end
   end
 
-  # The function of a task of a stream. The task does not release its permit, which returns when
-  # the task is dead. That is early enough, because only the consumer sees the result, and the
-  # consumer waits for the death.
+  # Runs a task of a stream. The task does not release its permit, which returns when the task is
+  # dead. That is early enough, because only the consumer sees the result, and the consumer waits
+  # for the death.
   @spec element(stream, Native.offer(), term, [atom | pid] | nil) :: term
   def element({gate, ref, stream_monitor, [consumer | _] = callers, function}, offer, element, ancestors \\ nil) do
     # Links to the stream monitor first, and then adopts. The adoption fails if the consumer is

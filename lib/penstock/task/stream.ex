@@ -201,7 +201,7 @@ defmodule Penstock.Task.Stream do
   defp admit(acc, state, %{keyed: {gate, _by}} = config, element, request, next, left) do
     Keyed.reserve(gate, request, left)
   catch
-    # The key is too large.
+    # `reserve/3` raises if the key of the element is too large.
     kind, reason -> failed(%{state | next: next}, config, kind, reason, __STACKTRACE__)
   else
     turn -> reserved(acc, %{state | pending: {element, request, left}, next: next}, config, turn)

@@ -1,7 +1,7 @@
 defmodule Penstock.Task.Stream.Monitor do
   # The stream monitor: one process for each stream, between the consumer and its tasks. It is
-  # linked to all of them. A task that fails ends the consumer, unless the consumer traps exits. A
-  # consumer that dies ends its tasks.
+  # linked to all of them. If a task fails, the stream monitor ends the consumer, unless the
+  # consumer traps exits. If the consumer dies, the stream monitor ends the tasks.
   #
   #     consumer <- link, monitor -> stream monitor <- link -> task
   #         |                                                   ^
@@ -101,7 +101,7 @@ defmodule Penstock.Task.Stream.Monitor do
       {^ref, :tasks, tasks} ->
         loop(end_late(%{state | asked?: false}, tasks))
 
-      # The consumer ended normally without an end of its stream. No process awaits its tasks, so
+      # The consumer ended normally before its stream was over. No process awaits its tasks, so
       # they must not hold permits any longer.
       {:DOWN, ^monitor, :process, _consumer, :normal} ->
         leave(state, :shutdown)
@@ -186,7 +186,7 @@ defmodule Penstock.Task.Stream.Monitor do
   defp kill_late(state, task) do
     monitor = Process.monitor(task)
     Process.exit(task, :kill)
-    # If the reason is another one, the task ended by itself at the same instant.
+    # If the reason is not `:killed`, the task ended by itself at the same instant.
     late? = receive(do: ({:DOWN, ^monitor, :process, _task, reason} -> reason == :killed))
     # No EXIT of the task comes after the unlink. An EXIT that came before is removed, because the
     # stream monitor would pass it on to the consumer.
