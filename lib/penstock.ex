@@ -100,7 +100,7 @@ defmodule Penstock do
   @type gate :: atom | Pool.t()
 
   # The formatters of Elixir before and after 1.17 write the type of a fun without arguments in
-  # two ways. They leave this one as it is.
+  # two different ways. All of them leave the quoted form in this type as it is.
   @typedoc "A fun without arguments, which returns a `result`."
   @type work(result) :: unquote([{:->, [], [[], {:result, [], nil}]}])
 
@@ -206,13 +206,15 @@ defmodule Penstock do
     ref = Resolver.ref!(gate)
 
     case Admission.ask(:run, ref, permits, request.timeout) do
-      # The native side answers `:ok` for the first pool of a name, which `run_end_one` releases.
+      # The instance `:ok` is the first pool of a name. `run_end_one` releases one permit of that
+      # pool, and is the quickest way to do so.
       {:ok, :ok} when permits == 1 -> run_first(ref, fun)
       answer -> run_asked(answer, gate, ref, request, fun)
     end
   end
 
-  # Without `after`, which would call a further function when `fun` has returned.
+  # Runs work that holds one permit of the first pool of a name. Has no `after`, because that
+  # would call a further function when `fun` has returned.
   defp run_first(name, fun) do
     try do
       fun.()
@@ -454,7 +456,7 @@ defmodule Penstock do
       %{start: {module, function, args} = start} = spec when is_atom(module) and is_atom(function) and is_list(args) ->
         GatedChild.child_spec(spec, %GatedChild{gate: gate, start: start})
 
-      # The supervisor reports the error in a spec that is none.
+      # Not a child spec. It is returned unchanged, so that the supervisor reports the error.
       no_spec ->
         no_spec
     end
@@ -462,7 +464,8 @@ defmodule Penstock do
 
   @spec_first "the child spec comes first: child_spec(child_spec, gate)"
 
-  # An atom in place of the child spec is taken for a gate only if no module has that name.
+  # Raises if the gate comes before the child spec. An atom in place of the child spec is taken
+  # for a gate only if no module has that name.
   defp in_order!(_child_spec, gate) when is_tuple(gate) or (is_map(gate) and not is_struct(gate)) do
     Resolver.not_a_gate!(gate, @spec_first)
   end
@@ -498,7 +501,7 @@ defmodule Penstock do
     for name <- Enum.sort(Names.open()), info = info_if_running(name), do: info
   end
 
-  # A gate may close after `Names.open/0` has named it: then its `info` raises.
+  # Returns nil if the gate has closed since `Names.open/0` named it. `info` may then raise.
   defp info_if_running(name) do
     case Resolver.kind(name) do
       :pool -> Map.put(Pool.info(name), :kind, :pool)

@@ -1,8 +1,8 @@
 defmodule Penstock.Application do
-  # Starts the application `:penstock`. The start checks that the native library is loaded,
-  # creates the unlimited pool behind limiters and bans and the table of supervisors, and then
-  # supervises the janitor and the reaper. Pools work without the application, with the exceptions
-  # that guides/pools.md lists under "What to know".
+  # Starts the application `:penstock`. The start loads the native library. It then creates the
+  # unlimited pool, for the work behind limiters and bans, and the directory of Penstock's
+  # supervisors. Last it starts the janitor and the reaper. Pools work without the application,
+  # with the exceptions that guides/pools.md lists under "What to know".
   @moduledoc false
   use Application
 
@@ -41,8 +41,8 @@ defmodule Penstock.Application do
   end
 
   defp start_link do
-    # Both processes find their state in the native side again, so no number of restarts is too
-    # many.
+    # Both processes find their state in the native side again when they restart, so no realistic
+    # number of restarts must end this supervisor.
     Supervisor.start_link([Penstock.Node.Janitor, Penstock.Node.Reaper],
       strategy: :one_for_one,
       max_restarts: 1_000,

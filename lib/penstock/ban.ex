@@ -28,15 +28,15 @@ defmodule Penstock.Ban do
 
   A key is banned after `:failures` failures within `:within` ms. With up to nine `:failures`,
   each failure counts for exactly that time, to the ms, no matter how many come at once. With
-  more, failures that came close together count as long as the last of them, at most a seventh of
-  `:within` longer: so a ban may come a little early, but never late. While a key is banned its
+  more, failures that came close together count until the last of them expires, at most a seventh
+  of `:within` longer: so a ban may come a little early, but never late. While a key is banned its
   failures do not count.
 
   The first ban lasts `:ban_for` ms, and each further one `:escalate` times as long as the last,
   but at most `:max_ban` ms. With `escalate: 1` all bans have the same length. The *level* of a
-  key is how often it was banned for its failures. It is forgotten `:forget_after` ms after the
-  end of the last ban, or earlier if the list has no room. `:max_ban` does not bound a ban without
-  end (`ban_for: :infinity`); only `unban/2` or `ban/4` ends it.
+  key is how often it was banned for its failures. The level is forgotten `:forget_after` ms after
+  the end of the key's last ban, or earlier if the list has no room. `:max_ban` does not bound a
+  ban without end (`ban_for: :infinity`); only `unban/2` or `ban/4` ends such a ban.
 
   ## Keys
 
@@ -48,16 +48,17 @@ defmodule Penstock.Ban do
 
   Memory is bounded. For each of `:max_keys` keys whose failures are counted at a time, two places
   of 80 bytes are reserved at start. A key may have any of sixteen places. If other keys have all
-  of them, the failures of one of these keys are forgotten: the fewest, and of these the oldest.
-  That begins to happen at about `:max_keys` keys.
+  sixteen, the list forgets the failures of one of these keys: the key with the fewest failures,
+  and of several such keys the one whose failures are oldest. That begins to happen at about
+  `:max_keys` keys.
 
   For each of `:max_bans` bans 64 bytes are reserved, and up to 700 more are used for the key and
   the reason. When there is no room for another ban, the ban that ends first is dropped, with its
   level; bans without end are dropped last. `info/1` counts dropped bans that were in force.
 
-  The key and the reason of an ended ban stay in memory as long as its level does, and then until
-  another ban needs the place, or `unban/2`. `list/1` does not show them. Those of a closed list
-  stay until its memory is used again.
+  The key and the reason of an ended ban stay in memory at least until the level is forgotten.
+  After that they go when another ban needs the place. `unban/2` removes them at once. `list/1`
+  does not show them. The keys and reasons of a closed list stay until its memory is used again.
 
   ## Life
 
@@ -173,7 +174,7 @@ defmodule Penstock.Ban do
     opts = Options.known!(opts, [:name, :clock | @options])
     name = Options.name!(Options.fetch!(opts, :name, "{Penstock.Ban, name: MyApp.Logins, failures: 5}"))
     ban_for = Keyword.get(opts, :ban_for, 300_000)
-    # The default must not cut a first ban of more than a day.
+    # The default of `:max_ban` must not cut a first ban of more than a day.
     max_ban = Keyword.get(opts, :max_ban, if(is_integer(ban_for), do: max(ban_for, @day), else: @day))
     given = [ban_for: ban_for, max_ban: max_ban, forget_after: Keyword.get(opts, :forget_after, max_ban)]
     defaults = [failures: 5, within: 60_000, escalate: 2, max_keys: 100_000, max_bans: 10_000]
@@ -209,8 +210,9 @@ defmodule Penstock.Ban do
     key_memory * max_keys + ban_memory * max_bans
   end
 
-  # Returns `true` if a list of these sizes exists, which needs no further memory. Its owner has
-  # crashed, or is alive: then `Owner.start_link/3` reports it.
+  # Returns `true` if the name has a list of these sizes, so that no further memory is needed. If
+  # its owner has crashed, the new owner adopts it; if its owner is alive, `Owner.start_link/3`
+  # returns an error.
   defp there_already?(name, max_keys, max_bans) do
     match?(%{max_keys: ^max_keys, max_bans: ^max_bans}, Native.ban_info(name))
   end
@@ -248,8 +250,8 @@ defmodule Penstock.Ban do
 
   Returns:
 
-    * `{:ok, left}` - `left` more failures within the time ban the key. If a concurrent `unban/2`
-      lifted the ban at that moment, `left` is all of `:failures`
+    * `{:ok, left}` - `left` more failures within `:within` ms ban the key. If a concurrent
+      `unban/2` lifted the ban at the moment of this failure, `left` is all of `:failures`
     * `{:banned, ms}` - the key is banned for `ms` milliseconds, by this failure or since before
     * `{:banned, :infinity}` - the key is banned without end
 
@@ -299,7 +301,8 @@ defmodule Penstock.Ban do
       Options.expected!("reason", "of at most #{most} bytes in the external term format", reason)
     end
 
-    # Encoded here, where the VM can yield: the native side takes a known number of bytes.
+    # Encoded in Elixir, where the VM can preempt the caller, because to encode a term may take
+    # long. The native side only copies a bounded number of bytes.
     reason = :erlang.term_to_binary(reason)
     ask(ban, key, &Native.ban_put(ban, key, ms, reason, &1))
   end
@@ -355,7 +358,8 @@ defmodule Penstock.Ban do
         %{key: kept(key), until_ms: until_ms, reason: :erlang.binary_to_term(reason), level: level}
       end
 
-    # `:infinity` is greater than any number.
+    # In the order of terms the atom `:infinity` is greater than any number, so bans without end
+    # come first.
     Enum.sort_by(listed, & &1.until_ms, :desc)
   end
 

@@ -13,7 +13,7 @@ defmodule Penstock.Drainer do
   the supervisor stops it. If work is still running then, the drainer logs a warning.
 
   A drainer that crashes, or is killed, drains nothing. A drainer reopens its pools when it
-  starts, because pools outside its tree stay closed after its last stop.
+  starts. Otherwise a pool that did not stop with the tree would still refuse.
   """
   use GenServer
 
@@ -26,7 +26,7 @@ defmodule Penstock.Drainer do
   @typedoc "An option of `start_link/1`."
   @type option :: {:pools, [Pool.pool()]} | {:shutdown, timeout}
 
-  # The supervisor waits longer than the drainer does, by this time in ms.
+  # ms that the supervisor waits longer than the drainer, so that the drainer ends by itself.
   @slack 1_000
 
   @doc """
@@ -54,7 +54,7 @@ defmodule Penstock.Drainer do
 
   defp supervisor_shutdown(ms) when is_integer(ms) and ms >= 0, do: ms + @slack
   defp supervisor_shutdown(:infinity), do: :infinity
-  # `start_link/1` raises because of it.
+  # A wrong value: `start_link/1` raises an error about it.
   defp supervisor_shutdown(_other), do: @slack
 
   @doc """
@@ -105,7 +105,8 @@ defmodule Penstock.Drainer do
 
   defp drain_all(pools, shutdown) do
     until = if shutdown == :infinity, do: :infinity, else: now() + shutdown
-    # Closes all pools first, then waits for each.
+    # A timeout of 0 stops the admission of each pool without a wait. Once no pool admits, waits
+    # for one pool after the other.
     Enum.each(pools, &drain(&1, 0))
 
     for pool <- pools, draining?(pool), {:error, {:timeout, in_use}} <- [drain(pool, left(until))] do
@@ -113,14 +114,16 @@ defmodule Penstock.Drainer do
     end
   end
 
-  # Another process may have reopened the pool meanwhile, and wants it open.
+  # Returns `false` if another process has reopened the pool meanwhile: the drainer must not stop
+  # its admission again.
   defp draining?(pool) do
     Pool.info(pool).status == :draining
   rescue
     ArgumentError -> false
   end
 
-  # A pool that has been closed meanwhile counts no permits.
+  # `Pool.drain/2` raises if the pool has been closed meanwhile. Such a pool counts as drained,
+  # because it counts no permits any more.
   defp drain(pool, timeout) do
     Pool.drain(pool, timeout)
   rescue

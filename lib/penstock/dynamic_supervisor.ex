@@ -13,7 +13,7 @@ defmodule Penstock.DynamicSupervisor do
     * With `limit: n` the supervisor has a pool of its own, under the supervisor's name. So
       `Penstock.Pool.info(MyApp.Sessions)` and `Penstock.Pool.update(MyApp.Sessions, limit:
       2_000)` work
-    * With `gate: MyApp.Budget` the children pass a pool, rate limiter or ban that other work may
+    * With `gate: MyApp.Budget` the children pass a pool, rate limiter or ban that other work can
       pass too: see `Penstock`
 
   A child holds its permit until it dies. The process that calls `start_child/3` asks the gate: a
@@ -29,8 +29,8 @@ defmodule Penstock.DynamicSupervisor do
   functions that start a child, called with this name by mistake, start nothing and end nothing:
   `DynamicSupervisor.start_child/2` returns
   `{:error, {:not_gated, "call Penstock.DynamicSupervisor.start_child/3"}}`, and the others return
-  or raise the same. Elixir's functions that read or end work as usual, for all partitions
-  together: `which_children/1`, `count_children/1`, `terminate_child/2` and `stop/3`.
+  or raise the same. Elixir's functions that read or end children work as usual, for all
+  partitions together: `which_children/1`, `count_children/1`, `terminate_child/2` and `stop/3`.
 
       iex> {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: MyApp.Moved, limit: 10)
       iex> DynamicSupervisor.start_child(MyApp.Moved, {Agent, fn -> 1 end})
@@ -97,10 +97,10 @@ defmodule Penstock.DynamicSupervisor do
     * `:name` - an atom; required
     * `:limit` - the most children at a time: 0 to 2_147_483_647, or `:infinity`. Required, unless
       there is a `:gate`
-    * `:max_waiting`, `:max_overdraft`, `:held_longer_than` - options of its pool, as in
-      `Penstock.Pool.start_link/1`
-    * `:gate` - the gate that the children pass, in place of a pool of its own. It excludes the
-      options of a pool
+    * `:max_waiting`, `:max_overdraft`, `:held_longer_than` - options of the supervisor's own
+      pool, as in `Penstock.Pool.start_link/1`
+    * `:gate` - the gate that the children pass, in place of a pool of the supervisor's own. The
+      options of a pool must not be given with it
     * `:partitions` - the number of supervisors that the children are spread over: 1 to
       2_147_483_647. Default `1`
     * the options of `DynamicSupervisor.start_link/1` except `:max_children`: `:strategy`,
@@ -124,8 +124,8 @@ defmodule Penstock.DynamicSupervisor do
   Starts a child, if the gate admits it.
 
   `child_spec` is one that `DynamicSupervisor.start_child/2` takes. The child holds its permits
-  until it dies, and takes them again for each restart. If its start fails they are free again,
-  but a limiter's charge is not refunded.
+  until it dies, and takes permits again for each restart. If the start fails, the permits are
+  free again, but a limiter's charge is not refunded.
 
   Returns:
 
@@ -237,9 +237,10 @@ defmodule Penstock.DynamicSupervisor do
   @doc """
   Stops the supervisor and its children, as `DynamicSupervisor.stop/3` does.
 
-  The default of `reason` is `:normal`, that of `timeout` is `:infinity`; it is in ms. Returns
-  `:ok` when the supervisor has ended. Exits if it has not ended in time, or ended with another
-  reason. Raises `ArgumentError` if `supervisor` is not a running supervisor of this module.
+  The default of `reason` is `:normal`. `timeout` is in ms, by default `:infinity`. Returns `:ok`
+  when the supervisor has ended. Exits if the supervisor has not ended in time, or ended with
+  another reason. Raises `ArgumentError` if `supervisor` is not a running supervisor of this
+  module.
 
   ## Examples
 

@@ -14,7 +14,8 @@ defmodule Penstock.IP do
   alias Penstock.Options
   alias Penstock.Options.Weight
 
-  # The longest path in bytes that is shown as it is. The VM takes shorter ones for sockets.
+  # Bytes of the longest path that is shown as it is. The VM accepts only shorter paths for
+  # sockets.
   @longest_path 256
 
   @typedoc """
@@ -161,7 +162,8 @@ defmodule Penstock.IP do
 
   defp not_a_key!(term), do: Options.expected!("key", "one of Penstock.IP.key/2", term)
 
-  # `:inet` also takes a path as a charlist.
+  # Returns the text of a path that is not a printable string. It may be a charlist, since `:inet`
+  # takes these too.
   defp local(path) when is_list(path) do
     if Weight.light?(path, @longest_path) and not List.improper?(path) and List.ascii_printable?(path),
       do: List.to_string(path),

@@ -38,7 +38,7 @@ defmodule Penstock.Options do
   def limit!(:infinity, _name), do: :infinity
   def limit!(value, _name) when is_integer(value) and value in 0..@max, do: value
 
-  # The message names the bound only for a value above it.
+  # A value above the bound gets a message of its own, the only one that names the bound.
   def limit!(value, name) when is_integer(value) and value > @max do
     expected!(name, "a non-negative integer up to #{@max} or :infinity", value)
   end
@@ -90,8 +90,8 @@ defmodule Penstock.Options do
     if is_list(args) and not List.improper?(args), do: {module, function, args}, else: expected!("args", "a list", args)
   end
 
-  # Checks the form of `:spawn_opt` before a permit is taken. Other errors appear only when the VM
-  # creates the process, such as a heap that is larger than its own maximum.
+  # Checks the form of each option in `:spawn_opt` before a permit is taken. Other errors, such as
+  # a heap that is larger than its own maximum, appear only when the VM creates the process.
   @spec spawn_opt!(term) :: list
   def spawn_opt!(value) do
     if is_list(value) and not List.improper?(value) and Enum.all?(value, &spawn_option?/1) do
@@ -124,8 +124,8 @@ defmodule Penstock.Options do
     )
   end
 
-  # Returns the options of a call if all are known. If an option is given twice, the callers use
-  # the first value, as `Keyword.get/3` does.
+  # Returns the options of a call, or raises if one is unknown. An option may be given twice: the
+  # calling functions use its first value, as `Keyword.get/3` does.
   @spec known!(term, [atom]) :: keyword
   def known!(opts, known) do
     unless Keyword.keyword?(opts), do: expected!("options", "a keyword list", opts, hint(opts, known))
@@ -133,7 +133,7 @@ defmodule Penstock.Options do
     opts
   end
 
-  # Returns what a caller who passed a number in place of options may have meant.
+  # Returns a hint for a user who passed a number in place of the options; "" in other cases.
   defp hint(n, known) when is_integer(n) and n in 1..@max do
     if :permits in known, do: "for several permits: permits: #{n}", else: ""
   end

@@ -32,10 +32,10 @@ defmodule Penstock.Pool do
   `acquire/2` parks the caller in a `receive` until permits are granted to it: the caller is then
   a *waiter*. Waiters are served first come, first served, and at most `:max_waiting` requests
   wait. `try_acquire/2` never overtakes them. A large request at the head of the queue is not
-  starved by small ones behind it: they wait until it has been served.
+  starved by small ones behind it: these wait until the large one has been served.
 
-  A process may hold permits and acquire more. If the permits it holds and those it asks for
-  exceed the limit together, it would wait for itself, and gets `{:error, :deadlock}` at once.
+  A process can hold permits and acquire more. If the permits that it holds and those that it asks
+  for exceed the limit together, it would wait for itself, and gets `{:error, :deadlock}` at once.
 
   A process that must not block, such as a `GenServer`, waits by a message: see `acquire_async/2`.
 
@@ -56,7 +56,8 @@ defmodule Penstock.Pool do
 
   A second `start_link/1` of the name, as in a notebook, returns
   `{:error, {:already_started, pid}}` and keeps the old limit; use a supervisor there, or
-  `update/2`. Tests that run concurrently share a named pool: use `new/1`, or `limit: :infinity`.
+  `update/2`. Concurrent tests that use the same name share the limit of one pool: use `new/1`, or
+  `limit: :infinity`.
 
   ## What is not counted
 
@@ -148,13 +149,14 @@ defmodule Penstock.Pool do
     * `:name` - an atom; required. It is not registered as the name of a process
     * `:limit` - the most permits held at once: 0 to 2_147_483_647, or `:infinity`, which counts
       and never refuses; required. 0 is a pause: requests of any size wait
-    * `:max_waiting` - the most requests that may wait: 0 to 2_147_483_647. Default `1_000`.
-      Memory for them is allocated as it is used
-    * `:max_overdraft` - the most permits that restarts under a supervisor may take beyond the
-      limit, in the range of `:limit`. Default: the limit, also when `update/2` changes it
-    * `:held_longer_than` - an age in ms, 1 to 2_147_483_647: `info/1` counts the holders that are
-      older, to about 10 ms. It costs nothing until `info/1` is called. Default: they are not
-      counted
+    * `:max_waiting` - the most requests that can wait at a time: 0 to 2_147_483_647. Default
+      `1_000`. Memory for waiting requests is allocated when it is used
+    * `:max_overdraft` - the most permits that restarts under a supervisor can take beyond the
+      limit: 0 to 2_147_483_647, or `:infinity`. Default: the limit, also when `update/2` changes
+      it
+    * `:held_longer_than` - a time in ms, 1 to 2_147_483_647: `info/1` counts the holders that
+      have held permits for longer, to about 10 ms. It costs nothing until `info/1` is called.
+      Default: `info/1` does not count such holders
 
   ## Examples
 
@@ -180,7 +182,7 @@ defmodule Penstock.Pool do
 
   The memory of a closed pool serves the next call of `new/1`. It is never returned to the system:
   it is bounded by the most pools that were referred to at once, each with room for the most
-  processes that ever acquired in it.
+  processes that ever acquired from it.
 
   ## Examples
 
@@ -238,9 +240,9 @@ defmodule Penstock.Pool do
     * `{:error, :closed}` - the pool is draining or closed
 
   A caller that has received the `:DOWN` or EXIT of a holder finds that holder's permits free,
-  unless another process took them. On a pool of at most 8 holders this always holds. On a larger
-  pool it may take a few microseconds more, until the pool's own monitor has run. `acquire/2` is
-  not affected.
+  unless another process took them. This is certain on a pool of at most 8 holders. On a larger
+  pool the permits may return a few microseconds later, when the pool's own monitor has run.
+  `acquire/2` is not affected, because it waits for them.
 
   Raises `ArgumentError` if `pool` is not a running pool, or `permits` is not an integer between 1
   and 2_147_483_647.
@@ -271,8 +273,8 @@ defmodule Penstock.Pool do
     end
   end
 
-  # `:again`: the native side has thousands of idle entries to pass, or dozens of waiters to
-  # serve, which is more than one call may do.
+  # `:again`: the work exceeds one native call, for example if thousands of idle entries must be
+  # passed, or dozens of waiters served. So this asks until the native side decides.
   defp tried(:again, pool, permits),
     do: asked(Admission.ask(:manual, Resolver.pool!(pool), permits, 0), pool, permits)
 
@@ -352,13 +354,13 @@ defmodule Penstock.Pool do
       `release/2`, or pass them on by `transfer/3`
     * `{ref, {:error, reason}}` - the pool refused. `reason` is `:full`, `:queue_full`, `:timeout`
       or `:closed`, as in `acquire/2`. It is never `:deadlock`, because a caller that does not
-      block may release the permits it waits for
+      block can still release the permits that its request waits for
 
   The request waits in the same queue as those of `acquire/2` and counts towards `:max_waiting`. A
-  process may have many such requests; its death ends them all. `cancel/2` withdraws one.
+  process can have many such requests; its death ends them all. `cancel/2` withdraws one.
 
-  A caller that also waits in `acquire/2` may wait for permits that are granted to such a request
-  of its own meanwhile.
+  A process with such a request can also block in `acquire/2`. If the pool then grants permits to
+  the request, the process may be waiting for permits that it holds itself.
 
   Raises `ArgumentError` as `acquire/2` does.
 
@@ -428,13 +430,12 @@ defmodule Penstock.Pool do
   @doc """
   Withdraws a request of `acquire_async/2`.
 
-  Returns `:ok`. After that the mailbox has no message of `ref` and gets none. The request holds
-  nothing: if it was granted and the message is still in the mailbox or on its way, the permits
-  are free again. Permits whose message the caller has taken from its mailbox stay its own until
-  `release/2`.
+  Returns `:ok`. After that the mailbox has no message of `ref` and gets none. If the request was
+  granted and its message is still in the mailbox or on its way, the permits are free again.
 
-  Does nothing if `ref` is unknown, belongs to another process or pool, or was cancelled before,
-  or if the caller has received its message.
+  Does nothing if `ref` is unknown, belongs to another process or pool, or was cancelled before.
+  Does nothing either if the caller has taken the message of `ref` from its mailbox: the caller
+  then holds the permits until `release/2`.
 
   Raises as `try_acquire/2`, and if `ref` is not a reference.
 
@@ -519,7 +520,7 @@ defmodule Penstock.Pool do
 
   Returns:
 
-    * `:ok` - `pid` holds the permits; it may release them, and its death releases them
+    * `:ok` - `pid` holds the permits; it can release them, and its death releases them
     * `{:error, :not_held}` - the caller holds fewer permits that `release/2` could release;
       nothing has changed
     * `{:error, :noproc}` - `pid` is dead; the permits are free again
@@ -546,7 +547,8 @@ defmodule Penstock.Pool do
     case Native.pool_transfer(ref, pid, permits) do
       :ok -> :ok
       reason when reason in [:not_held, :noproc] -> {:error, reason}
-      # The other arguments are right. The pid may also be of an earlier node of this name.
+      # The number of permits has been checked, so the pid is wrong. It may be a pid of this node
+      # from before a restart of the node.
       :badarg -> Options.expected!("pid", "a process of this node", pid)
       :no_pool -> Resolver.bad_pool!(:no_pool, pool)
     end
@@ -557,7 +559,8 @@ defmodule Penstock.Pool do
 
   A larger limit serves waiters at once. A limit below the number of held permits leaves an
   *overdraft*: no process is killed, and the pool admits no work until enough permits are
-  released. Requests that wait for more permits than the new limit get `{:error, :full}`.
+  released. Requests that wait for more permits than the new limit get `{:error, :full}`, unless
+  the new limit is 0.
 
   Returns `:ok`. Raises as `try_acquire/2`, and on an option that is unknown or of the wrong kind.
 
@@ -565,7 +568,8 @@ defmodule Penstock.Pool do
 
     * `:limit` - the most permits held at once: 0 to 2_147_483_647, or `:infinity`. 0 is a pause:
       requests of any size wait. Default: unchanged
-    * `:max_waiting` - the most requests that may wait: 0 to 2_147_483_647. Default: unchanged
+    * `:max_waiting` - the most requests that can wait at a time: 0 to 2_147_483_647. Default:
+      unchanged
 
   ## Examples
 
@@ -608,8 +612,8 @@ defmodule Penstock.Pool do
     * `:timed_out` - requests that got `:timeout`
     * `:released_by_exit` - permits that came back by the death of their holder
     * `:killed` - processes that were killed because they exceeded their `:max_runtime`
-    * `:held_longer_than` - processes that have held permits for longer than the pool's option of
-      that name; only present with that option. `holders/1` lists them
+    * `:held_longer_than` - processes that have held permits for longer than the pool's option
+      `:held_longer_than`; only present with that option. `holders/1` lists them
 
   The keys from `:peak` to `:killed` are totals since the pool was made. Each figure is exact, but
   while the pool is in use the figures are not all of one instant. Totals of a pool with tens of
@@ -635,9 +639,9 @@ defmodule Penstock.Pool do
   @doc """
   Lists the holders of permits, for people.
 
-  Returns a list of at most 1_000 `%{pid: pid, permits: n, held_ms: ms}`, those that have held for
-  longest first. `:held_ms` counts from when the process last held no permit of the pool, to about
-  10 ms.
+  Returns a list of at most 1_000 `%{pid: pid, permits: n, held_ms: ms}`: the processes that have
+  held permits for longest, the longest first. `:held_ms` is the time since the process last held
+  no permit of the pool, to about 10 ms.
 
   Raises as `try_acquire/2`.
 
@@ -659,8 +663,8 @@ defmodule Penstock.Pool do
   @doc """
   Stops admitting, and waits for up to `timeout` ms until no permit is held.
 
-  New requests and those that wait get `{:error, :closed}`. The pool keeps refusing, whether the
-  call succeeds or not, until `reopen/1`.
+  New requests and those that wait already get `{:error, :closed}`. The pool refuses until
+  `reopen/1`, even if permits are still held after `timeout` ms.
 
   `timeout` is 0 to 2_147_483_647 or `:infinity`; the default is `5_000`.
 
@@ -670,8 +674,8 @@ defmodule Penstock.Pool do
     * `{:error, {:timeout, in_use}}` - `in_use` permits were still held when the time was over, or
       when another process reopened or closed the pool
 
-  A caller that holds permits of the pool waits for itself. Raises as `try_acquire/2`, and on a
-  `timeout` of the wrong kind.
+  A caller that holds permits of the pool waits for itself until the timeout. Raises as
+  `try_acquire/2`, and on a `timeout` of the wrong kind.
 
   ## Examples
 
@@ -697,7 +701,7 @@ defmodule Penstock.Pool do
   end
 
   defp still_held(ref, instance) do
-    # The last permit may have been released since the wait ended.
+    # Counts the permits again, because the last one may have been released since the wait ended.
     case Native.pool_held(ref, instance) do
       0 -> :ok
       in_use -> {:error, {:timeout, in_use}}
@@ -723,21 +727,21 @@ defmodule Penstock.Pool do
   def reopen(pool) do
     case Native.pool_reopen(Resolver.pool!(pool)) do
       :ok -> :ok
-      # A named pool that closes at this instant has lost its name.
+      # No pool of the name is running. A pool that closes at this instant has lost its name too.
       _no_pool -> Resolver.bad_pool!(:no_pool, pool)
     end
   end
 
   defp bad!(bad, pool, permits) do
-    # The native side does not tell which of the two arguments is wrong.
+    # The native side does not tell whether the pool or the number of permits is wrong. The first
+    # line raises if it is the number.
     Options.permits!(permits, "permits")
     Resolver.bad_pool!(bad, pool)
   end
 end
 
 defimpl Inspect, for: Penstock.Pool do
-  # Must not raise: a handle that is forged, or of an earlier VM, is shown in the very error about
-  # it.
+  # Must not raise: the error about a forged handle, or one of an earlier VM, shows that handle.
   def inspect(%{ref: ref}, _opts) when is_reference(ref) do
     case Penstock.Process.PoolReport.usage(ref) do
       nil -> "#Penstock.Pool<invalid>"

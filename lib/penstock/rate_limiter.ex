@@ -37,14 +37,14 @@ defmodule Penstock.RateLimiter do
   the key of callers that give none. `nil` is not a key: use `:anonymous`.
 
   The memory for keys is fixed at start: at most two places of 16 bytes for each of `:max_keys`.
-  It does not grow, and no process sweeps it. A key is *active* while it has debt. The place of an
-  active key is kept, so a flood of new keys cannot reset its limit. A key without debt equals one
-  that was never seen, so another key may use its place.
+  It does not grow, and no process has to clean it. A key is *active* while it has debt. An active
+  key keeps its place, so a flood of new keys cannot reset its limit. A key without debt equals
+  one that was never seen, so another key may use its place.
 
-  A new key is denied when active keys have every place that it may use; `retry_after_ms` is then
-  the time until the first of these places is free. With `:max_keys` active keys, fewer than one
-  new key in a million is denied for lack of a place. Beyond about twice `:max_keys`, nearly every
-  new key is.
+  A new key is denied when active keys have every place that the new key can use;
+  `retry_after_ms` is then the time until the first of these places is free. With `:max_keys`
+  active keys, fewer than one new key in a million is denied for lack of a place. With more than
+  about twice `:max_keys` active keys, nearly every new key is denied.
 
   The limiter stores a hash of each key, of 64 bits, salted by the node. Two keys with the same
   hash would share one limit: the probability that any two of a million keys do is below one in
@@ -155,10 +155,10 @@ defmodule Penstock.RateLimiter do
       million per second; required. The limiter allows up to 0.1 % more, because it rounds the
       time of one hit down to a whole ns
     * `:per` - a time in ms, up to a hundred years; required
-    * `:burst` - how many hits may arrive back to back: 1 to 2_147_483_647. `burst × per / limit`
-      is at most a hundred years. Default: the limit
-    * `:max_keys` - how many keys can be active at a time: 1 to 2_147_483_647; 32 bytes are
-      reserved for each. Default `100_000`
+    * `:burst` - how many hits are allowed back to back: 1 to 2_147_483_647. `burst × per / limit`
+      ms must be at most a hundred years. Default: the limit
+    * `:max_keys` - how many keys can be active at a time, see "Keys": 1 to 2_147_483_647; at most
+      32 bytes are reserved for each. Default `100_000`
     * `:clock` - `:monotonic`, which does not follow the wall clock; or `:manual` for tests, which
       stands still until `advance/2`. Default `:monotonic`
 
@@ -190,8 +190,9 @@ defmodule Penstock.RateLimiter do
       else: {:error, :enomem}
   end
 
-  # Returns `true` if a limiter of that size exists, which needs no further memory. Its owner has
-  # crashed, or is alive: then `Owner.start_link/3` reports it.
+  # Returns `true` if the name has a limiter of that size, so that no further memory is needed. If
+  # its owner has crashed, the new owner adopts it; if its owner is alive, `Owner.start_link/3`
+  # returns an error.
   defp there_already?(name, max_keys) do
     match?(%{max_keys: ^max_keys}, Native.rate_info(name))
   end
@@ -255,7 +256,8 @@ defmodule Penstock.RateLimiter do
   @spec hit(limiter, term, pos_integer) :: answer
   def hit(limiter, key, cost \\ 1)
 
-  # One native call, without a further function in between.
+  # Makes the first native call here, to save a function call. A key that must be measured first,
+  # or is too large, goes to the next clause.
   def hit(limiter, key, cost) when not KeySize.is_oversize(key) and not KeySize.is_measured_first(key) do
     case Native.rate_hit(limiter, key, cost, :not_measured) do
       {_allow_or_deny, _how} = answer -> answer
@@ -271,10 +273,10 @@ defmodule Penstock.RateLimiter do
   Waits until the rate allows a hit, for outbound calls to a service that limits its callers.
 
   The caller reserves a *turn*: the first time at which the rate allows its hit, after all turns
-  that are reserved. If that time is within `:timeout`, the hit is counted at once, and the caller
-  sleeps until its turn. So callers leave in the order in which they came, at the limiter's pace,
-  and no caller is woken without a turn. If a caller dies while it sleeps, its turn is wasted.
-  During a `pause/3` of the key, turns are reserved from the end of the pause on.
+  of the key that are reserved already. If that time is within `:timeout`, the hit is counted at
+  once, and the caller sleeps until its turn. So callers leave in the order in which they came, at
+  the limiter's pace, and no caller is woken without a turn. If a caller dies while it sleeps, its
+  turn is wasted. During a `pause/3` of the key, turns are reserved from the end of the pause on.
 
   A new key that finds no place (see "Keys") waits until a place is free, and then for its turn.
   Among such keys there is no order.
@@ -291,7 +293,8 @@ defmodule Penstock.RateLimiter do
   > #### Options come after the key {: .warning}
   >
   > Any term is a key, so `acquire(MyApp.Partner, timeout: 10)` takes a turn of the key `[timeout:
-  > 10]`. Without a key of your own, write `acquire(MyApp.Partner, :global, timeout: 10)`.
+  > 10]`, with the default timeout. If you have no key of your own, write
+  > `acquire(MyApp.Partner, :global, timeout: 10)`.
 
   ## Options
 
@@ -300,11 +303,11 @@ defmodule Penstock.RateLimiter do
 
   ## Precision
 
-  A caller sleeps in whole ms, up to 1 ms too long. If `burst × per / limit` is less than 4 ms,
-  such as with a burst of 1 and 5,000 hits per second, that would cost turns. The caller then
-  sleeps until about 1 ms before its turn, and yields to every process that can run until the turn
-  comes. So a burst of 1 reaches up to 10,000 turns per second, if the machine has a processor to
-  spare. On a busy machine, use a burst that is worth 4 ms or more.
+  A caller sleeps in whole ms, up to 1 ms too long. That would cost turns if `burst × per / limit`
+  is less than 4 ms, such as with a burst of 1 and 5,000 hits per second. With such a limiter the
+  caller sleeps until about 1 ms before its turn, and then yields to other processes until the
+  turn comes. So a burst of 1 reaches up to 10,000 turns per second, if the machine has a
+  processor to spare. On a busy machine, use a burst that is worth 4 ms or more.
 
   ## Examples
 
@@ -446,14 +449,14 @@ defmodule Penstock.RateLimiter do
   ## Concurrent calls
 
   The call charges one limiter after the other. If one then denies its hit, because a concurrent
-  call was faster, the call takes its charges back and tries again. After eight tries it returns
-  `{:deny, limiter, 1}`.
+  call was faster, the call takes its charges back and tries again. After eight tries the call
+  returns `{:deny, limiter, 1}`.
 
   Until a charge is taken back, it counts: a concurrent hit may be denied, and a concurrent
   `acquire/3` may reserve a later turn than necessary. Taking a charge back never allows a hit too
-  many, unless its key is reset and hit again within the same nanosecond. If the rate is changed
-  or the key reset or refunded at that moment, the charge is not taken back and runs down with the
-  clock; the call is denied without a further try.
+  many, unless its key is reset and hit again within the same nanosecond. If the rate is changed,
+  or the key reset or refunded, before the charge is taken back, the charge stays and runs down
+  with the clock. The call is then denied without a further try.
 
   ## Examples
 
@@ -502,8 +505,8 @@ defmodule Penstock.RateLimiter do
   Changes the rate of a running limiter.
 
   Each key keeps its debt, which is a time. A debt above `burst × per / limit` ms of the new rate
-  is cut to that.
-  So a key never waits for longer than a key that has just used up the new burst.
+  is cut to that time. So a key never waits for longer than a key that has just used up the new
+  burst.
 
   A caller of `acquire/3` that sleeps keeps its turn. Its part of the debt is cut as well, so
   later hits may be allowed at the same time as that turn. A `pause/3` stays in force.
@@ -516,8 +519,8 @@ defmodule Penstock.RateLimiter do
     * `:limit` - the average number of hits per `:per` ms, as in `start_link/1`. Default:
       unchanged
     * `:per` - a time in ms, up to a hundred years. Default: unchanged
-    * `:burst` - how many hits may arrive back to back, as in `start_link/1`. Default: unchanged.
-      It does not follow the limit
+    * `:burst` - how many hits are allowed back to back, as in `start_link/1`. Default: unchanged,
+      also if the limit changes
 
   ## Examples
 

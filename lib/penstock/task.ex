@@ -14,7 +14,7 @@ defmodule Penstock.Task do
 
   A task holds its permits from before its function is called until the function has returned.
   The permits are back before the caller gets the reply: a caller that has awaited a task can
-  acquire its permit.
+  acquire the task's permits.
 
   ## Streams
 
@@ -89,7 +89,7 @@ defmodule Penstock.Task do
   def start(gate, fun, opts \\ []), do: start_by(&Task.start/3, gate, Options.fun!(fun), opts)
 
   @doc """
-  Starts a task as `start/3` does, which calls `apply(module, function, args)`.
+  Starts a task as `start/3` does, but the task calls `apply(module, function, args)`.
 
   Returns `{:ok, pid}` or `{:error, reason}`. Takes the options of `start/3`, and raises as it
   does; also if `module` or `function` is not an atom or `args` is not a list.
@@ -127,7 +127,7 @@ defmodule Penstock.Task do
   end
 
   @doc """
-  Starts a task as `start_link/3` does, which calls `apply(module, function, args)`.
+  Starts a task as `start_link/3` does, but the task calls `apply(module, function, args)`.
 
   Returns `{:ok, pid}` or `{:error, reason}`. Takes the options of `start/3`, and raises as
   `start/5`.
@@ -178,7 +178,7 @@ defmodule Penstock.Task do
   def async(gate, fun, opts \\ []), do: async_by(gate, Options.fun!(fun), opts)
 
   @doc """
-  Starts a task as `async/3` does, which calls `apply(module, function, args)`.
+  Starts a task as `async/3` does, but the task calls `apply(module, function, args)`.
 
   Returns `{:ok, %Task{}}` or `{:error, reason}`. Takes the options of `async/3`, and raises as
   `start/5`.
@@ -215,7 +215,7 @@ defmodule Penstock.Task do
   def async!(gate, fun, opts \\ []), do: admitted!(async(gate, fun, opts), gate, opts)
 
   @doc """
-  Starts a task as `async!/3` does, which calls `apply(module, function, args)`.
+  Starts a task as `async!/3` does, but the task calls `apply(module, function, args)`.
 
   Returns the bare `%Task{}`. Takes the options of `async/3`. Raises `Penstock.RejectedError` if
   the gate refuses, and otherwise as `start/5`.
@@ -249,22 +249,23 @@ defmodule Penstock.Task do
 
   ## Waiting
 
-  The stream pulls an element first and then asks for its permit. Until the permit is granted, the
-  stream continues to deliver results. While the consumer has control, the stream waits for
-  nothing and holds no unused permit, so a slow consumer takes nothing from other callers.
+  The stream pulls an element first and then asks for the permit of that element's task. Until the
+  permit is granted, the stream continues to deliver results. While the consumer has control, the
+  stream has no place in the wait queue and holds no unused permit. So a slow consumer takes
+  nothing from other callers.
 
   Behind a `Penstock.RateLimiter` the stream reserves a turn for each element, as
-  `Penstock.RateLimiter.acquire/3` does, and waits for it if it comes within `:acquire_timeout`.
-  If the stream ends before that, the turn is wasted. The stream waits in whole ms: for more than
-  about 250 turns per second, the limiter needs a burst that is worth 4 ms or more; with less the
-  stream falls behind the rate. Behind a `Penstock.Ban` the stream checks the key of each element
-  and never waits.
+  `Penstock.RateLimiter.acquire/3` does, and waits for the turn if it comes within
+  `:acquire_timeout`. If the stream ends before the turn, the turn is wasted. The stream waits in
+  whole ms: for more than about 250 turns per second, the limiter needs a burst that is worth 4 ms
+  or more; with a smaller burst the stream falls behind the rate. Behind a `Penstock.Ban` the
+  stream checks the key of each element and never waits.
 
   ## Refusals
 
   When the gate refuses, the stream kills its running tasks and raises `Penstock.RejectedError` in
-  the consumer. Results that wait behind an earlier element are lost with the tasks. The reason is
-  one of
+  the consumer. Finished results that wait for the result of an earlier element are lost too. The
+  reason is one of
 
     * `:timeout` - the permit of a task did not come within `:acquire_timeout`
     * `:full` - no permit was free, with `acquire_timeout: 0`
@@ -284,7 +285,7 @@ defmodule Penstock.Task do
       schedulers online
     * `:ordered` - `true`: results come in the order of the elements; `false`: as tasks end.
       Default `true`
-    * `:timeout` - how long one task may run, in ms or `:infinity`. Default `5_000`
+    * `:timeout` - the longest time that one task can run, in ms or `:infinity`. Default `5_000`
     * `:on_timeout` - `:exit`: the consumer exits; or `:kill_task`: the result is `{:exit,
       :timeout}`. Default `:exit`
     * `:zip_input_on_exit` - `true`: the result of a failed task is `{:exit, {element, reason}}`;
@@ -301,7 +302,8 @@ defmodule Penstock.Task do
       task took too long.
     * A suspended stream continues only in the process that suspended it, and only once.
     * An enumerable may give several elements in one step, as `Stream.concat/2` of `Stream.take/2`
-      does. They wait in a queue. More than 1_000_000 in one step raise `ArgumentError`.
+      does. These elements wait in a queue. If there are more than 1_000_000 in one step, the
+      stream raises `ArgumentError`.
     * A task may be killed up to 50 ms after its `:timeout`. A task that unlinked itself is killed
       the next time the consumer waits.
     * An unknown option raises `ArgumentError`, and so do a number above 2_147_483_647 and a flag
@@ -327,8 +329,8 @@ defmodule Penstock.Task do
   end
 
   @doc """
-  Returns a stream as `async_stream/4` does, which calls
-  `apply(module, function, [element | args])` with each element in a task.
+  Returns a stream as `async_stream/4` does, but each task calls
+  `apply(module, function, [element | args])`.
 
   So `async_stream(gate, [1, 2], Integer, :to_string, [2])` calls `Integer.to_string(1, 2)` and
   `Integer.to_string(2, 2)`. Options come last, after `args`. Takes the options of
@@ -372,7 +374,8 @@ defmodule Penstock.Task do
     &Penstock.Task.Stream.reduce(&1, &2, config)
   end
 
-  # A gate is an atom or a pool. An enumerable is neither.
+  # Returns `true` if the gate and the enumerable are swapped. A gate is an atom or a pool, and an
+  # enumerable is neither.
   defp swapped?(gate, enumerable) do
     (is_atom(enumerable) or is_struct(enumerable, Penstock.Pool)) and not is_atom(gate) and
       not is_struct(gate, Penstock.Pool)

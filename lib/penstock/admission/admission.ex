@@ -1,6 +1,6 @@
 defmodule Penstock.Admission do
-  # Decides whether a caller is admitted by a gate. Runs in the caller: tries once, and parks the
-  # caller if it may wait.
+  # Decides whether a gate admits a caller. Runs in the caller: tries once, and then parks the
+  # caller if its timeout leaves time to wait.
   #
   # The native side has one family of functions for each way to hold permits:
   #
@@ -10,7 +10,8 @@ defmodule Penstock.Admission do
   #
   # `Penstock.run/2`, `Penstock.spawn/3`, `Penstock.Pool.try_acquire/1` and
   # `Penstock.Pool.acquire/1` make the first native call themselves, since a further function call
-  # is noticeable on the hot path. They call this module only if that call does not admit.
+  # is noticeable on the hot path. They call this module only if that call does not admit the
+  # caller.
   @moduledoc false
 
   alias Penstock.Admission.{Keyed, Request, Resolver, Wait}
@@ -19,8 +20,8 @@ defmodule Penstock.Admission do
   @type way :: :manual | :run | :spawn
 
   @typedoc """
-  The proof of an admission: `:ok` for permits held manually, the instance of the pool for a run,
-  the offer for a process that is about to be created.
+  The proof of an admission: `:ok` for manual permits, the instance of the pool for a run, the
+  offer for a process that is about to be created.
   """
   @type held :: :ok | Native.instance() | Native.offer()
 
@@ -36,8 +37,9 @@ defmodule Penstock.Admission do
     conclude(ask(way, ref, request.permits, request.timeout), way, ref, gate, request)
   end
 
-  # Continues after a first native call, which the caller has made itself. `:again`: the call
-  # stopped before it had a decision.
+  # Continues from the answer of a first native call, which the calling function has made itself.
+  # The answer `:again` means that the native call stopped before it decided: the gate is asked
+  # from the start.
   @spec admit_after(term, :run | :spawn, Native.gate(), Resolver.gate(), Request.t()) :: {:ok, permits} | refusal
   def admit_after(:again, way, ref, gate, request), do: admit(way, ref, gate, request)
   def admit_after(answer, way, ref, gate, request), do: conclude(answered(answer), way, ref, gate, request)
@@ -69,8 +71,9 @@ defmodule Penstock.Admission do
 
   # Returns the first answer of the native side; `:busy` if the caller would have to wait.
   #
-  # With a timeout of 0 a refusal is final. So the native side counts it, and first reaps dead
-  # holders. `:again` means that reaping needs a further native call.
+  # With a timeout of 0 a refusal is final, because the caller does not wait. So the native call
+  # reaps dead holders before it refuses, and counts the refusal. `:again` means that reaping
+  # needs a further native call.
   @spec first(way, Native.gate(), pos_integer, timeout) :: held | :busy | :full | :closed | :not_held | Native.bad()
   def first(way, ref, permits, 0), do: with(:again <- try_once(way, ref, permits), do: first(way, ref, permits, 0))
   def first(way, ref, permits, _timeout), do: take(way, ref, permits)
@@ -79,13 +82,14 @@ defmodule Penstock.Admission do
   defp try_once(:run, ref, permits), do: Native.run_try(ref, permits)
   defp try_once(:spawn, ref, permits), do: Native.spawn_try(ref, permits)
 
-  # The first call of a caller that may wait neither counts a refusal nor scans for dead holders.
-  # The call that parks the caller scans, and counts a refusal.
+  # Makes the first call for a caller that can wait. This call neither scans for dead holders nor
+  # counts a refusal, because the later call that parks the caller does both.
   defp take(:manual, ref, permits), do: Native.pool_take(ref, permits)
   defp take(:run, ref, permits), do: Native.run_take(ref, permits)
   defp take(:spawn, ref, permits), do: Native.spawn_take(ref, permits)
 
-  # Waits for permits. Called after a first answer of `:busy`.
+  # Parks the caller until it gets permits or a refusal. Called after a first answer of `:busy`.
+  # A spawner (`:spawn`) gets bound permits first, and then turns them into an offer.
   @spec park(way, Native.gate(), pos_integer, timeout) :: {:ok, held} | refusal | Native.bad() | :not_held
   def park(:manual, ref, permits, timeout), do: Wait.park(ref, :manual, permits, timeout)
   def park(:run, ref, permits, timeout), do: Wait.park(ref, :bound, permits, timeout)
@@ -96,8 +100,8 @@ defmodule Penstock.Admission do
     end
   end
 
-  # Turns an answer of the native side into `{:ok, proof}` or a refusal; leaves errors as they
-  # are.
+  # Returns an answer of the native side as `{:ok, held}` or as a refusal; returns errors
+  # unchanged.
   @spec answered(term) :: {:ok, held} | refusal | Native.bad() | :not_held
   def answered(reason) when reason in [:full, :closed], do: {:error, reason}
   def answered(bad) when bad in [:no_pool, :badarg, :not_held], do: bad

@@ -1,9 +1,9 @@
 defmodule Penstock.Admission.AsyncWait do
-  # Waits for permits by a message, for callers that must not block.
+  # Asks for permits without blocking the caller, which gets the answer as a message.
   #
-  # The caller gets exactly one message for each request, whether the native side sends it or, for
-  # an answer that is known at once, the caller itself. A cancelled request leaves no message in
-  # the mailbox and holds nothing.
+  # The caller gets exactly one message for each request. The native side sends it later, or the
+  # caller sends it to itself if the native side answers at once. `cancel/2` leaves no message of
+  # the request in the mailbox, and releases the permits of a message that it finds there.
   @moduledoc false
 
   alias Penstock.Native
@@ -15,7 +15,7 @@ defmodule Penstock.Admission.AsyncWait do
       {ref, :waiting} -> {:ok, ref}
       {ref, :ok} -> send_self(ref, :ok)
       {ref, reason} -> send_self(ref, {:error, reason})
-      # A native call does a bounded part of the work.
+      # A native call does a bounded part of the work, and answers `:again` if work is left.
       :again -> ask(gate, permits, timeout)
       bad -> bad
     end
@@ -26,15 +26,17 @@ defmodule Penstock.Admission.AsyncWait do
     {:ok, ref}
   end
 
-  # Withdraws a request. The permits of a message that the caller has not received are free again.
+  # Withdraws a request. If permits were granted and the caller has not received the message yet,
+  # receives it and releases the permits. Permits of a message received earlier stay held.
   @spec cancel(Native.gate(), term) :: :ok | Native.bad()
   def cancel(gate, ref) do
     case Native.pool_recall(gate, ref) do
       {:told, instance, permits} ->
         take_back(gate, instance, permits, ref, 0)
 
-      # The native side sends the message a moment before it records that. So the message may be
-      # in the mailbox, received already, or still on its way: then the caller asks again.
+      # The native side sends the message first, and records that it did a moment later. In that
+      # moment it answers `:coming`: the message may be in the mailbox, received already, or still
+      # on its way. If no message comes within 1 ms, the caller asks the native side again.
       {:coming, instance, permits} ->
         with :none <- take_back(gate, instance, permits, ref, 1), do: cancel(gate, ref)
 
@@ -48,7 +50,7 @@ defmodule Penstock.Admission.AsyncWait do
   defp take_back(gate, instance, permits, ref, timeout) do
     receive do
       {^ref, :ok} ->
-        # 0 if the pool was closed and opened again.
+        # `permits` is 0 if that pool has closed since, so that the caller holds none of it.
         if permits > 0, do: Native.pool_release(gate, instance, permits)
         :ok
 

@@ -1,9 +1,9 @@
 defmodule Penstock.Admission.KeySize do
-  # Rejects keys of limiters and bans that are larger than 1 KiB. Runs in the caller.
+  # Raises for a key of a limiter or a ban that is larger than 1 KiB. Runs in the caller.
   #
-  # The native side measures most keys itself. If a key has a binary, a fun or a long integer
-  # inside, a walk through it may be long, so the native side answers `:measure`. The caller then
-  # measures the key in Elixir, where the VM can preempt it, and asks again.
+  # The native side measures most keys itself. A walk through a key may be long if the key has a
+  # binary, a fun or a long integer inside. The native side then answers `:measure`. The caller
+  # measures the key in Elixir, where the VM can preempt the caller, and asks again.
   @moduledoc false
 
   alias Penstock.{Native, Options}
@@ -12,25 +12,25 @@ defmodule Penstock.Admission.KeySize do
   # Bytes of the largest key, in the external term format.
   @largest 1_024
 
-  # A binary above the limit is refused before the native call, because the native side may copy a
-  # slice of another binary to read it.
+  # Recognises a binary above @largest, which is refused before the native call. If such a binary
+  # is a slice of another, the native side might have to copy it before it could read it.
   defguard is_oversize(key) when is_bitstring(key) and byte_size(key) > @largest
 
-  # Tells that the native side would answer `:measure`, because a binary is inside: it reads no
-  # inner binary of a key that is not measured. This saves that call for the most common keys,
-  # such as {:user, "id"}.
+  # Recognises the most common keys with a binary inside, such as {:user, "id"}. The native side
+  # would answer `:measure` to each, because it reads no inner binary of an unmeasured key. To
+  # measure such a key first saves that call.
   defguard is_measured_first(key)
            when is_tuple(key) and tuple_size(key) == 2 and (is_binary(elem(key, 0)) or is_binary(elem(key, 1)))
 
   defguardp is_plain(term)
             when is_atom(term) or is_float(term) or (is_integer(term) and term in -0xFFFFFFFF..0xFFFFFFFF)
 
-  # A walk through a pair of light terms is short. The native side still checks the size of the
-  # pair.
+  # Recognises a term that a native call can walk quickly. A key that is a pair of such terms
+  # counts as measured; the native side still checks the size of the pair.
   defguardp is_light(term) when is_plain(term) or (is_binary(term) and byte_size(term) <= @largest)
 
-  # Calls the native function `ask` for a key, and measures the key before or after if that is
-  # needed.
+  # Asks the native side about a key by the function `ask`. Measures the key first if the native
+  # side would require it anyway, or afterwards if the answer is `:measure`.
   @spec ask(term, (Native.measured() -> term)) :: term
   def ask(key, _ask) when is_oversize(key), do: too_large!(key)
 
@@ -39,7 +39,8 @@ defmodule Penstock.Admission.KeySize do
   def ask(key, ask) when is_measured_first(key), do: measured(:measure, key, ask)
   def ask(key, ask), do: measured(ask.(:not_measured), key, ask)
 
-  # Returns an answer of the native side. On `:measure`, measures the key and asks again first.
+  # Returns an answer of the native side, or raises if the answer refuses the key. If the answer
+  # is `:measure`, measures the key, asks again, and returns the second answer.
   @spec measured(term, term, (Native.measured() -> term)) :: term
   def measured(:measure, key, ask) do
     unless Weight.light?(key, @largest), do: too_large!(key)

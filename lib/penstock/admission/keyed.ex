@@ -22,8 +22,8 @@ defmodule Penstock.Admission.Keyed do
     end
   end
 
-  # Returns `:no_key` if the gate is a ban and the request has no key, and `:gone` if the gate is
-  # neither a limiter nor a ban.
+  # Returns `:no_key` if the gate is a ban and the request has no key. Returns `:gone` if the gate
+  # is neither a limiter nor a ban.
   defp ask(gate, %{cost: cost} = request) do
     term = term(request)
 
@@ -35,8 +35,8 @@ defmodule Penstock.Admission.Keyed do
   end
 
   # Reserves the caller's turn at a limiter, if the turn comes within `timeout` ms, and returns
-  # the ms until then. `{:no_place, ms}`: the table has no place for the key; ask again after
-  # `ms`. A ban has no turns, so it admits now or refuses.
+  # the ms until the turn. `{:no_place, ms}`: the limiter's table has no place for the key, so the
+  # caller must ask again after `ms`. A ban has no turns: it admits at once, with 0, or refuses.
   @spec reserve(term, Request.t(), timeout) ::
           non_neg_integer | {:no_place, pos_integer} | {:error, refusal} | :no_key | :gone
   def reserve(gate, %{cost: cost} = request, timeout) do
@@ -64,7 +64,7 @@ defmodule Penstock.Admission.Keyed do
   end
 
   # Creates the unlimited pool. Called when the application starts. The pool outlives a restart of
-  # the application, because the processes that hold its permits do.
+  # the application, because the processes that hold its permits outlive it too.
   @spec make_unlimited_pool() :: :ok
   def make_unlimited_pool do
     with nil <- :persistent_term.get(__MODULE__, nil) do

@@ -1,17 +1,19 @@
 defmodule Penstock.Admission.Limiter do
-  # Asks limiters where one native call is not enough: a key may have to be measured, a turn to be
-  # waited for, and a long piece of work goes in steps. Names the error of a wrong argument.
+  # Asks limiters where one native call may not be enough: to measure a key, to wait for a turn,
+  # to change a rate in steps. Raises errors that name the wrong argument. Runs in the caller.
   @moduledoc false
 
   alias Penstock.Admission.{KeySize, Resolver, Turn}
   alias Penstock.{Native, Options}
   alias Penstock.Options.Rate
 
-  # The most hits that one call takes; a test compares it with the bound of the native side.
+  # The most hits that one call takes. A test compares this number with `hits` of
+  # `Penstock.Native.bounds/0`.
   @most_hits 16
 
-  # Asks by a function that takes whether the key has been measured. `:badarg` means a wrong cost:
-  # requests without a cost check their other arguments first and pass a cost of 1.
+  # Asks the native side about a key by the function `ask`, whose argument tells whether the key
+  # has been measured. The answer `:badarg` can only mean a wrong cost: functions without a cost
+  # pass 1, and check their other arguments before this call.
   @spec ask(term, term, term, (Native.measured() -> answer)) :: answer when answer: term
   def ask(limiter, key, cost, ask) do
     case KeySize.ask(key, ask) do
@@ -40,7 +42,8 @@ defmodule Penstock.Admission.Limiter do
       {:deny, ms} ->
         {:error, {:rate_limited, ms}}
 
-      # A place for the key may be free then, unless another key takes it first.
+      # The limiter's table has no place for the key. One may be free after `ms`, unless another
+      # key takes it first, so this asks again.
       {:no_place, ms} ->
         Turn.sleep(ms)
         await_turn(limiter, key, cost, if(timeout == :infinity, do: :infinity, else: max(timeout - ms, 0)))
@@ -63,7 +66,8 @@ defmodule Penstock.Admission.Limiter do
     Enum.each(hits, &hit!/1)
   end
 
-  # Walks no further than the allowed number of hits.
+  # Raises if the list is improper or has more hits than allowed. Walks no further than the first
+  # hit above that number, because the list may be of any length.
   defp count!([], _hits, _more), do: :ok
   defp count!([_ | rest], hits, more) when more > 0, do: count!(rest, hits, more - 1)
 
@@ -86,7 +90,7 @@ defmodule Penstock.Admission.Limiter do
     update(limiter, opts, {limit, per, burst}, nil)
   end
 
-  # Checks the new values together with those that stay.
+  # Raises unless the new values go together with those that the update keeps.
   defp check_rate!(limiter, opts) do
     %{limit: limit, per: per, burst: burst} = native_info!(limiter)
     Rate.check!(Keyword.get(opts, :limit, limit), Keyword.get(opts, :per, per), Keyword.get(opts, :burst, burst))
@@ -101,10 +105,10 @@ defmodule Penstock.Admission.Limiter do
       :no_limiter ->
         missing!(limiter)
 
-      # A concurrent update changed a value that stays. Either the new values do not fit it, which
-      # raises, or they are tried again.
+      # Another caller's update has changed a value that this update keeps. The check raises if
+      # the new values do not go with that value; otherwise they are tried again.
       :badarg ->
-        # Brings the concurrent update into force: the check reads the values in force.
+        # Completes the other update first, because the check reads the values in force.
         update(limiter, [], {:keep, :keep, :keep}, nil)
         check_rate!(limiter, opts)
         update(limiter, opts, rate, nil)

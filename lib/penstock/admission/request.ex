@@ -2,10 +2,10 @@ defmodule Penstock.Admission.Request do
   # Reads and documents the options that all functions with a gate have in common. Runs in the
   # caller.
   #
-  # This is on the path of each spawn, so it avoids `Keyword`. The most common lists have clauses
-  # of their own. `read/7` reads all others in one pass, and stops at the first option that is
-  # unknown, invalid or given twice. Then `reread!/3` reads the list again, by `Keyword`, and
-  # raises if there is an error.
+  # Each spawn runs this code, so it avoids `Keyword`. The most common lists have clauses of their
+  # own. `read/7` reads all others in one pass, and stops at the first option that is unknown,
+  # invalid or given twice. Then `reread!/3` reads the list again, by `Keyword`, and raises if
+  # there is an error.
   @moduledoc false
 
   alias Penstock.Admission.KeySize
@@ -49,7 +49,8 @@ defmodule Penstock.Admission.Request do
   defguardp is_count(value) when is_integer(value) and value > 0 and value <= @max
   defguardp is_timeout(value) when value == :infinity or (is_integer(value) and value >= 0 and value <= @max)
 
-  # Documents the options of `run!/2` (`:run`) or `start!/3` (`:start`) as items of a list.
+  # Returns the documentation of the options that `run!/2` (`:run`) or `start!/3` (`:start`)
+  # reads, as items of a Markdown list.
   @spec docs(:run | :start, timeout) :: String.t()
   def docs(kind, default_timeout) do
     default = default_timeout |> Integer.to_string() |> String.replace_suffix("000", "_000")
@@ -67,8 +68,8 @@ defmodule Penstock.Admission.Request do
   def run!([key: value], timeout) when value != nil, do: %__MODULE__{key: {:key, value}, timeout: timeout}
   def run!(opts, timeout), do: read!(opts, timeout, @run_options, nil, :unknown, nil, nil)
 
-  # Reads the options of work in a new process. The list may have the options `others` as well,
-  # which the calling function reads itself.
+  # Reads the options of work in a new process. The list can also have options of the names
+  # `others`, which the calling function reads itself.
   @spec start!(term, timeout, [atom]) :: t
   def start!(opts, timeout, others \\ [])
   def start!([], timeout, _others), do: %__MODULE__{timeout: timeout}
@@ -91,8 +92,9 @@ defmodule Penstock.Admission.Request do
   def put!(request, :key, key), do: %{request | key: {:key, key}}
   def put!(request, :cost, cost), do: %{request | cost: Options.permits!(cost, ":cost")}
 
-  # An option that the function does not take is passed as `:unknown`: no clause of `read/7`
-  # accepts it then.
+  # Passes nil for each option that the list may give, and `:unknown` for each that the function
+  # does not take. A clause of `read/7` sets an option only while it is nil. So a list that has an
+  # `:unknown` option leads to the second reading, which raises.
   defp read!(opts, default, known, permits, max_runtime, key, cost) do
     with :second_reading <- read(opts, default, permits, nil, max_runtime, key, cost), do: reread!(opts, default, known)
   end
@@ -132,7 +134,8 @@ defmodule Penstock.Admission.Request do
   defp given(value, default) when value in [nil, :unknown], do: default
   defp given(value, _default), do: value
 
-  # Of an option that is given twice, `Keyword.get/3` takes the first value.
+  # Reads the options by `Keyword`, and raises if one is wrong. Of an option that is given twice,
+  # `Keyword.get/3` takes the first value.
   defp reread!(opts, default, known) do
     opts = Options.known!(opts, known)
 

@@ -1,6 +1,6 @@
 defmodule Penstock.Admission.Resolver do
   # Finds the kind of a gate, and raises if a gate is missing or of the wrong kind. Runs in the
-  # caller. No other module knows which kinds of gates there are.
+  # caller. All other modules ask this one for the kind of a gate.
   #
   # `Penstock.Pool` and the modules of the other kinds depend on this one, so this one must not
   # depend on them. It matches `%Penstock.Pool{}` by the name of the struct.
@@ -34,8 +34,7 @@ defmodule Penstock.Admission.Resolver do
   def pool!(%{__struct__: @handle, ref: ref}) when is_reference(ref), do: ref
   def pool!(other), do: not_a_pool!(other)
 
-  # Returns the kind of the running gate of a native reference; nil if there is none. All code
-  # that needs a kind calls this.
+  # Returns the kind of the running gate that a native reference stands for; nil if there is none.
   @spec kind(Native.gate()) :: kind | nil
   def kind(ref) do
     with :none <- Native.gate_kind(ref), do: nil

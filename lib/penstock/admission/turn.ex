@@ -4,11 +4,11 @@ defmodule Penstock.Admission.Turn do
 
   @ns_per_ms 1_000_000
 
-  # The ns that are allowed for a process to run again after its timer has fired.
+  # ns that a process is given to run again after its timer has fired.
   @wake_up_ns 300_000
 
-  # Sleeps exactly `ns`. A timer alone fires up to 1 ms late, which is several turns of a quick
-  # limiter.
+  # Sleeps exactly `ns`. A timer alone would fire up to 1 ms late, in which a quick limiter has
+  # several turns.
   @spec sleep_exactly(non_neg_integer) :: :ok
   def sleep_exactly(ns), do: sleep_until(:os.perf_counter(:nanosecond) + ns)
 
@@ -39,7 +39,7 @@ defmodule Penstock.Admission.Turn do
     end
   end
 
-  # The most ms that one `receive` can wait. A turn may be further away.
+  # The most ms that one `receive` can wait: about 49 days. A turn may be further away.
   @longest_sleep 0xFFFF_FFFF
 
   # Sleeps at least `ms`.

@@ -11,7 +11,8 @@ defmodule Penstock.Admission.Wait do
 
   alias Penstock.Native
 
-  # Waits for permits of a pool for up to `timeout` ms.
+  # Waits for permits of a pool for up to `timeout` ms, if they are not free at once. Returns the
+  # instance of the pool whose permits the caller now holds.
   @spec park(Native.gate(), :manual | :bound, pos_integer, timeout) ::
           {:ok, Native.instance()}
           | {:error, :full | :queue_full | :closed | :deadlock | :timeout}
@@ -41,7 +42,8 @@ defmodule Penstock.Admission.Wait do
   end
 
   # Drains a pool, and waits for up to `timeout` ms until no permit is held. `{:undrained, n}`:
-  # the pool was reopened or closed while `n` permits were held.
+  # the pool was reopened or closed while `n` permits were held. `{:timeout, instance}`: permits
+  # of that instance are still held.
   @spec drain(Native.gate(), timeout) :: :ok | {:undrained, pos_integer} | {:timeout, Native.instance()} | Native.bad()
   def drain(gate, timeout) do
     reference = make_ref()

@@ -30,8 +30,8 @@ defmodule Penstock.Node.Janitor do
   def watch_owner(name, owner), do: ask({:watch, name, owner})
 
   # Has the janitor handle the death of the owner of `name` now, if the owner is dead. If it ended
-  # in an orderly way, its gate is closed on return. Called by the process that starts the name
-  # again.
+  # in an orderly way, its gate is closed on return. Called by the process that starts a gate of
+  # that name again.
   @spec handle_dead_owner(atom) :: :ok
   def handle_dead_owner(name) do
     owner = Native.gate_owner(name)
@@ -41,8 +41,8 @@ defmodule Penstock.Node.Janitor do
   defp ask(request) do
     GenServer.call(__MODULE__, request, :infinity)
   catch
-    # The application may not be started; then only owners close their gates. A janitor that is
-    # killed during the call monitors all owners again when it restarts.
+    # Without the application there is no janitor, and only owners close their gates. A janitor
+    # that is killed during the call monitors all owners again when it restarts.
     :exit, _no_janitor -> :ok
   end
 
@@ -58,7 +58,7 @@ defmodule Penstock.Node.Janitor do
   def init(_arg) do
     :ok = Native.janitor_register()
 
-    # The state has the monitor of each owner, and the name and the pid of that owner.
+    # The state maps the monitor of each owner or front to `{name, pid}` of that process.
     watched =
       for {name, owner} <- Enum.uniq(gate_owners() ++ Directory.all()), into: %{} do
         {Process.monitor(owner), {name, owner}}
@@ -86,8 +86,8 @@ defmodule Penstock.Node.Janitor do
 
   @impl true
   def handle_info(:serve, watched) do
-    # Serves one pool for each message, so that other messages get their turn. If work is left,
-    # the native side has sent another `:serve`.
+    # Continues the work of one pool for each message, so that other messages get their turn. If
+    # work is left, the native side has sent another `:serve`.
     :ok = Native.janitor_serve()
     {:noreply, watched}
   end
@@ -107,9 +107,9 @@ defmodule Penstock.Node.Janitor do
   defp owner_down(monitor, reason, watched) do
     {dead, watched} = Map.pop(watched, monitor)
 
-    # The native side may not know the dead process as an owner yet: if it was killed while it
-    # became the owner, that native call still completes. So this handles it as an owner in any
-    # case.
+    # The dead process may have been killed during the native call that makes it the owner. A
+    # native call always completes, so the process may become the owner after its `:DOWN`. So this
+    # handles the dead process as an owner, without a question to the native side.
     with {name, owner} <- dead do
       Directory.forget(name, owner)
 

@@ -4,10 +4,11 @@ defmodule Penstock.Node.MemoryGuard do
   # grants the memory, and kills the VM when the memory is used.
   @moduledoc false
 
-  # Bytes up to which the memory is not checked.
+  # Bytes of the largest table that is started without a check of the memory.
   @unchecked 64 * 1_024 * 1_024
 
-  # Returns `true` also if the system does not report its free memory.
+  # Returns `true` if a table of so few bytes needs no check, or if the bytes are free in the
+  # machine and in the container. Memory that the system does not report counts as free.
   @spec available?(non_neg_integer) :: boolean
   def available?(bytes) when bytes <= @unchecked, do: true
   def available?(bytes), do: Enum.all?([machine("/proc"), container("/sys/fs/cgroup")], &(&1 == nil or bytes <= &1))

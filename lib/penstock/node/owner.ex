@@ -1,7 +1,7 @@
 defmodule Penstock.Node.Owner do
-  # The process that owns a named gate: a child of the user's supervisor, which ties the life of
-  # the gate to it. Its orderly end closes the gate; its crash or kill leaves the gate to the next
-  # owner. Callers of the gate never send it a message.
+  # The process that owns a named gate. As a child of the user's supervisor, it ties the life of
+  # the gate to that supervisor. The owner's orderly end closes the gate; its crash or kill leaves
+  # the gate to the next owner. Callers of the gate never send the owner a message.
   @moduledoc false
   use GenServer
 
@@ -12,20 +12,23 @@ defmodule Penstock.Node.Owner do
   require Logger
 
   @typedoc """
-  Makes a process the owner of the gate. Returns the pid of the present owner instead if that is alive.
+  Makes a process the owner of the gate. If the present owner is alive, returns the pid of that
+  owner instead.
   """
   @type own :: (pid -> :fresh | :adopted | pid | {:error, term})
 
   # Starts the owner of a gate of that kind. Called by the user's supervisor.
   @spec start_link(atom, Resolver.kind(), own) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(name, kind, own) do
-    # Looks for a live owner first: a process that is started for nothing sends its EXIT to the
-    # caller. If another owner appears meanwhile, the new process returns `:ignore` and exits with
-    # `:normal`; with `{:stop, reason}` its link would end the caller.
+    # Looks for a live owner before it starts a process. If the name is taken, a process would end
+    # at once, and send its EXIT to a caller that traps exits. If another owner appears meanwhile,
+    # the new process returns `:ignore` and exits with `:normal`; with `{:stop, reason}` its link
+    # would end the caller.
     ref = make_ref()
 
     with nil <- live_owner(name), :ignore <- GenServer.start_link(__MODULE__, {name, own, self(), ref}) do
-      # The new process sends an error before it ends. Without one, it lost a race: look again.
+      # If `own` returned an error, the new process sent it before it ended. Without an error, the
+      # new process lost the race against another owner, so this looks for that owner again.
       receive do
         {^ref, error} -> error
       after
@@ -41,8 +44,8 @@ defmodule Penstock.Node.Owner do
     end
   end
 
-  # Logs that a gate has the name, with its kind: `{:already_started, pid}` does not tell the
-  # kind.
+  # Logs that a gate has the name, with the kind of that gate, because the result
+  # `{:already_started, pid}` does not tell the kind.
   @spec warn_taken(atom) :: :ok
   def warn_taken(name) do
     if kind = Resolver.kind_name(name), do: Logger.warning("#{inspect(name)} is the name of a #{kind} already")
@@ -60,9 +63,9 @@ defmodule Penstock.Node.Owner do
   def init({name, own, parent, ref}) do
     Process.flag(:trap_exit, true)
 
-    # Registers with the janitor before it becomes the owner, because it may be killed right
-    # after. Registers again afterwards, because a janitor that restarted in between found no
-    # owner of the name yet. Two monitors of one owner do no harm.
+    # Registers with the janitor before it becomes the owner, because it may be killed as soon as
+    # it is the owner. Registers again afterwards, because a janitor that restarted in between
+    # found no owner of the name yet. Two monitors of one owner do no harm.
     Janitor.watch_owner(name, self())
 
     case own.(self()) do

@@ -11,8 +11,8 @@ defmodule Penstock.Node.Reaper do
 
   alias Penstock.Native
 
-  # ms from one check to the next. A busy VM delays checks; a process is killed at most 100 ms
-  # late.
+  # ms from one check to the next. A process must be killed at most 100 ms late; the rest of that
+  # time is for the delay of a check in a busy VM.
   @interval 20
 
   # ms that the reaper leaves to other processes between two checks, at least.
@@ -25,7 +25,8 @@ defmodule Penstock.Node.Reaper do
 
   @impl true
   def init(_arg) do
-    # A check is short, and matters most when all schedulers are busy.
+    # Runs with high priority, because a check is short, and matters most when all schedulers are
+    # busy.
     Process.flag(:priority, :high)
     :ok = Native.reaper_register()
     {:ok, nil, {:continue, :check}}
@@ -47,16 +48,17 @@ defmodule Penstock.Node.Reaper do
 
     case Native.deadline_rest() do
       :ok -> {:noreply, nil}
-      # The interval begins with a check, so that a check with thousands of kills delays no
-      # deadline. The pause comes after it: a killed process dies when it is scheduled, which on a
-      # single scheduler does not happen during a check.
+      # The interval counts from the start of this check, so that a check with thousands of kills
+      # delays no deadline. The pause counts from the end of this check: a killed process dies
+      # when it is scheduled, and a single scheduler schedules no process during a check.
       :again -> {:noreply, Process.send_after(self(), :check, max(began + @interval, now() + @pause), abs: true)}
     end
   end
 
   defp now, do: System.monotonic_time(:millisecond)
 
-  # Terminates, because the native side reports each process once to this reaper.
+  # Repeats until no process is overdue. That ends, because the native side reports each process
+  # once to this reaper.
   defp kill_overdue do
     case Native.deadline_due() do
       [] ->

@@ -10,7 +10,8 @@ defmodule Penstock.Options.Nearest do
   @most_names 2_000
   @most_compared 200
 
-  # The number of characters of a name that are compared. The time grows with its square.
+  # The number of characters of a name that are compared. The time of a comparison grows with the
+  # square of this number.
   @longest 32
 
   # The least likeness, from 0 to 1, of a name that is suggested. Elixir uses the same number to
@@ -57,7 +58,7 @@ defmodule Penstock.Options.Nearest do
 
   # A shared namespace must not make two names alike, so only the last parts count.
   defp likeness({space, last}, {space, its_last}), do: similarity(last, its_last)
-  # The user forgot an alias, or used the wrong one.
+  # Two equal last parts in different namespaces: the user forgot an alias, or used a wrong one.
   defp likeness({_space, last}, {_its_space, last}), do: @same_last
   defp likeness({space, last}, {its_space, its_last}), do: min(similarity(space, its_space), similarity(last, its_last))
 

@@ -10,7 +10,7 @@ defmodule Penstock.Options.PoolSettings do
   @spec names() :: [atom, ...]
   def names, do: @names
 
-  # Reads the options of a new pool. Their names are known.
+  # Reads the options of a new pool. The caller has checked that all their names are known.
   @spec read!(keyword) :: Native.pool_settings()
   def read!(opts) do
     limit = Options.limit!(Options.fetch!(opts, :limit, "limit: 100"))
@@ -23,12 +23,13 @@ defmodule Penstock.Options.PoolSettings do
     }
   end
 
-  # Without the option, the largest overdraft follows the limit when that changes.
+  # Returns `:limit` without the option: the largest overdraft is then the limit, also when
+  # `Penstock.Pool.update/2` changes the limit.
   defp max_overdraft!(:error), do: :limit
   defp max_overdraft!({:ok, value}), do: Options.limit!(value, ":max_overdraft")
 
-  # Reads the options of an update. Returns the limit and the longest wait queue, each of which
-  # may be `:keep`.
+  # Reads the options of an update. Returns the limit and the greatest length of the wait queue;
+  # `:keep` in place of a number leaves that one unchanged.
   @spec changes!(term) :: {Native.limit() | :keep, non_neg_integer | :keep}
   def changes!(opts) do
     opts = Options.known!(opts, [:limit, :max_waiting])

@@ -4,7 +4,8 @@ defmodule Penstock.Options.Rate do
 
   alias Penstock.{Native, Options}
 
-  # Reads the options of a new limiter. Their names are known. `example` is a call that has them.
+  # Reads the options of a new limiter. The caller has checked that all their names are known.
+  # `example` is a child spec with the required ones, for the error about a missing one.
   @spec read!(keyword, String.t()) :: Native.rate_settings()
   def read!(opts, example) do
     limit = Options.permits!(Options.fetch!(opts, :limit, example), ":limit")

@@ -2,9 +2,9 @@ defmodule Penstock.Options.Show do
   # Makes the text of a term for a message, in bounded time and space. Runs in the process that
   # makes the message.
   #
-  # `inspect/2` has a `:limit`, but before it applies it, `inspect/2` sorts all keys of a map,
-  # writes all digits of an integer, and walks all of a list that looks like keywords. So a term
-  # above @small is cut before it is inspected.
+  # `inspect/2` has a `:limit`, but first it sorts all keys of a map, writes all digits of an
+  # integer, and walks all of a list that looks like keywords. So a term that weighs more than
+  # @small is cut before it is inspected.
   @moduledoc false
 
   alias Penstock.Options.Weight
@@ -24,14 +24,15 @@ defmodule Penstock.Options.Show do
   # Terms up to this weight are inspected uncut. Penstock.Options.Weight defines the unit.
   @small 1_024
 
-  # What a cut keeps of a larger term: terms in all, elements of each list, tuple or map, levels
-  # of nesting, and bytes of each binary. `inspect/2` then shows 10 elements, or 100 characters.
+  # How much a cut keeps of a larger term: terms in all, elements of each list, tuple or map,
+  # levels of nesting, and bytes of each binary. `inspect/2` then shows 10 elements, or 100
+  # characters.
   @terms 400
   @elements 102
   @depth 12
   @bytes 512
 
-  # 2^1024, which has 309 digits. Of an integer as long or longer, only the size is shown.
+  # 2^1024, which has 309 digits. Of this integer and of larger ones only the size is shown.
   @longest Bitwise.bsl(1, 1_024)
 
   @spec show(term) :: String.t()
@@ -48,15 +49,15 @@ defmodule Penstock.Options.Show do
     _ -> inspect(term, [charlists: :as_lists] ++ @opts)
   end
 
-  # Replaces a term that is a long integer. Integers inside a light term have at most 1 KiB, so
-  # they stay.
+  # Replaces a light term that is a long integer by a text with its size. An integer inside a
+  # light term stays: its digits are few enough, since it has at most 1 KiB.
   defp shorten(term) when is_integer(term), do: integer(term)
   defp shorten(term), do: term
 
   defp integer(term) when term < @longest and term > -@longest, do: term
   defp integer(term), do: %Cut{text: "#Integer<#{:erlang.external_size(term)} bytes>"}
 
-  # Returns the kept part of a term, and the number of terms that may still be kept after it.
+  # Returns the kept part of a term, and the number of further terms that the cut can keep.
   defp cut(_term, left, depth) when left <= 0 or depth == 0, do: {%Cut{}, left}
   defp cut(term, left, _depth) when is_integer(term), do: {integer(term), left - 1}
 
@@ -92,7 +93,8 @@ defmodule Penstock.Options.Show do
     list(tail, left, depth, most - 1, [head | kept])
   end
 
-  # Enough elements are left for `inspect/2` to cut the list itself and to show that it did.
+  # Stops after @elements without a mark: these are more than `inspect/2` shows, so `inspect/2`
+  # marks its own cut.
   defp list([_ | _], left, _depth, 0, kept), do: {Enum.reverse(kept), left}
   defp list([_ | _], left, _depth, _most, kept), do: {Enum.reverse([%Cut{} | kept]), left}
 

@@ -2,13 +2,14 @@ defmodule Penstock.Options.Weight do
   # Tells whether a term is small, without a walk through all of it. Runs in the process that
   # passed the term.
   #
-  # `:erlang.external_size/1` does not yield. It visits a shared subterm once for each path to it,
-  # so for a term that shares subterms on 100 levels it never ends in practice. This walk stops at
-  # its bound: each term weighs at least one unit, so the walk visits at most as many terms as the
-  # bound has units.
+  # `:erlang.external_size/1` would not do, because it does not yield, and visits a shared subterm
+  # once for each path to it. For a term that shares subterms on 100 levels it never ends in
+  # practice. The walk of this module stops at its bound: each term weighs at least one unit, so
+  # the walk visits at most as many terms as the bound has units.
   @moduledoc false
 
-  # 2^8192, an integer of 1 KiB. A comparison with it is quick: the VM compares the lengths first.
+  # 2^8192, an integer of 1 KiB. A comparison of any integer with it is quick, because the VM
+  # compares the lengths first.
   @longest Bitwise.bsl(1, 8_192)
 
   # Returns `true` if the term has at most `most` bytes in the external term format. `most` is at
@@ -24,7 +25,7 @@ defmodule Penstock.Options.Weight do
   # Returns the units that are left after the term; a negative number if the term weighs more.
   defp left(_term, left) when left < 0, do: left
   defp left(term, left) when is_bitstring(term), do: left - byte_size(term) - 1
-  # A cell whose head is a list weighs one unit itself, because a list that is not empty has at
+  # A cell whose head is a non-empty list weighs one unit itself, because each such list has at
   # least 3 bytes of its own. Any other cell weighs only its head: the external format of a
   # charlist has one byte for each character.
   defp left([[_ | _] = head | tail], left), do: left(tail, left(head, left - 1))
@@ -41,8 +42,8 @@ defmodule Penstock.Options.Weight do
 
   defp left(term, left) when is_function(term) do
     {:env, env} = :erlang.fun_info(term, :env)
-    # The environment of a fun that was typed in a shell is the whole context of that shell; that
-    # of an external fun is `[]`.
+    # The environment is walked too, because it may be large: for a fun that was typed in a shell,
+    # it is the whole context of that shell. For an external fun it is `[]`.
     left(env, left - 1)
   end
 

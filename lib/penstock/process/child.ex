@@ -4,7 +4,8 @@ defmodule Penstock.Process.Child do
   #
   # The created process adopts its permits, calls the user's function, and holds the permits until
   # it is dead. The user's function is called as the last call, so that the stack of the process
-  # shows no frame of Penstock. A process with a `:max_runtime` has such frames.
+  # shows no frame of Penstock. A process with a `:max_runtime` has such frames, because its
+  # deadline ends after the user's function.
   @moduledoc false
 
   alias Penstock.Admission
@@ -16,8 +17,8 @@ defmodule Penstock.Process.Child do
 
   @spec start(Resolver.gate(), term, term, [:link | :monitor]) ::
           {:ok, pid | {pid, reference}} | {:error, term}
-  # Nearly every call has no options. This clause serves them with as few function calls as
-  # possible.
+  # Nearly every call of `Penstock.spawn/3` has no options. This clause serves such a call with as
+  # few function calls as possible.
   def start(gate, fun, [], tie) when is_function(fun, 0) do
     ref = Resolver.ref!(gate)
 
@@ -41,7 +42,8 @@ defmodule Penstock.Process.Child do
     create(ref, offer, [ref, offer, max_runtime, fun], options)
   end
 
-  # Does what `Penstock.Process.Handoff.create/3` does, without a further call on the hot path.
+  # Creates the process and hands the permits over. Retracts the offer if the VM creates none, as
+  # `Penstock.Process.Handoff.create/3` does, but saves the call of that function on the hot path.
   defp create(ref, offer, args, options) do
     :erlang.spawn_opt(__MODULE__, :init, args, options)
   catch

@@ -3,8 +3,8 @@ defmodule Penstock.Process.ChildStart do
   # the starter: the caller of `Penstock.start_process/3`, or the supervisor of a gated child. The
   # starter holds the permits meanwhile, and releases them if no process of this node is started.
   #
-  # If the starter is killed during the start function, its death releases the permits. A started
-  # process that survives this is not counted.
+  # If the starter is killed during the start function, its death releases the permits. A process
+  # that was started before the kill and survives it is not counted.
   @moduledoc false
 
   alias Penstock.{Admission, Native}
@@ -20,7 +20,8 @@ defmodule Penstock.Process.ChildStart do
       :erlang.raise(kind, reason, __STACKTRACE__)
   else
     result ->
-      # A pool counts processes of its own node only.
+      # The permits go back if the process is on another Erlang node: a pool counts processes of
+      # its own node only.
       if pid = started_here(result), do: entrust(pid, permits, max_runtime), else: give_back(permits)
       result
   end
@@ -39,8 +40,9 @@ defmodule Penstock.Process.ChildStart do
   defp started_here({:ok, pid, _info}) when is_pid(pid) and node(pid) == node(), do: pid
   defp started_here(_nothing), do: nil
 
-  # Returns the instance of the pool that counts a kill by `:max_runtime`: the present instance,
-  # or that of the last pool that had the name.
+  # Returns the instance of the pool that counts a kill by `:max_runtime`: the present instance of
+  # the gate, or the last one that the native side remembers. If it remembers none, returns the
+  # number of the first instance, which the native side then takes for a closed pool.
   defp last_instance(gate) do
     case Native.pool_info(gate) do
       :no_pool -> if is_atom(gate), do: :ok, else: 0

@@ -4,17 +4,22 @@ defmodule Penstock.Process.GatedChild do
   #
   #     start: {Penstock.Process.GatedChild, :start_link, [%Penstock.Process.GatedChild{}]}
   #
-  # A supervisor may put arguments of its own before that argument or after it; they are passed on
-  # to the user's start function.
+  # A supervisor can put arguments of its own before the struct or after it. This function passes
+  # them on to the user's start function.
   #
-  # The supervisor first claims the offer in the struct, which the caller of `start_child` got
-  # when it was admitted. Without an offer, the supervisor asks the gate. Only if that is refused
-  # does it find out the kind of the start (Penstock.Process.StartKind). A start is then refused.
-  # A restart asks the gate if that is not done yet, takes over the permit of a dead holder, or
-  # exceeds the limit.
+  # The supervisor first claims the offer in the struct. The caller of `start_child` got this
+  # offer when the gate admitted it. If the struct has no offer, the supervisor asks the gate
+  # instead.
   #
-  # A claim is refused on a restart, because the first start has claimed the offer. It is also
-  # refused if the caller that made the offer is dead or has retracted it.
+  # If the claim or the gate refuses, the supervisor reads from its stack whether this is a first
+  # start or a restart (Penstock.Process.StartKind):
+  #
+  #   * A first start with an offer fails. One without an offer asks the gate for a final answer.
+  #   * A restart with an offer now asks the gate too. If the gate refuses a restart, the restart
+  #     takes over permits of a dead holder, or exceeds the limit.
+  #
+  # A claim is refused on every restart, because the first start has claimed the offer. A claim of
+  # a first start is refused if the caller that made the offer is dead or has retracted it.
   @moduledoc false
 
   alias Penstock.Admission
@@ -39,7 +44,7 @@ defmodule Penstock.Process.GatedChild do
   # Returns a child spec of any form as a map. Raises as `Supervisor.child_spec/2` does. Returns a
   # tuple that is no spec unchanged, for the supervisor to name the error.
   @spec spec(term) :: map | tuple
-  # This form of a child spec is older than maps.
+  # Child specs had this form before they were maps. `Supervisor.child_spec/2` does not take it.
   def spec({id, {_, _, _} = start, restart, shutdown, type, modules}) do
     %{id: id, start: start, restart: restart, shutdown: shutdown, type: type, modules: modules}
   end
@@ -69,8 +74,8 @@ defmodule Penstock.Process.GatedChild do
   defp start(before, gated, rest) do
     ref = Resolver.ref!(gated.gate)
 
-    # Reads the stack in this function, where it has the fewest frames of Penstock: the VM shows
-    # only eight frames.
+    # Calls `of_caller/0`, which reads the stack, in this function and not deeper: the VM shows
+    # only eight frames, and each frame of Penstock leaves one less for the supervisor's.
     admitted = with :refused <- admit(gated, ref), do: admit(StartKind.of_caller(), gated, ref)
 
     {module, function, args} = gated.start
@@ -102,8 +107,8 @@ defmodule Penstock.Process.GatedChild do
 
   defp admit(:restart, %{offer: nil} = gated, ref), do: restart(gated, ref, 0)
   defp admit(:restart, gated, ref), do: with(:refused <- take(gated, ref), do: restart(gated, ref, 0))
-  # The caller that made the offer is dead or has retracted it, so no process waits for this
-  # child.
+  # The claim was refused, so the caller that made the offer is dead or has retracted it. No
+  # process waits for this child.
   defp admit(:start, %{offer: {_ref, _offer, _starter}}, _ref_of_gate), do: {:error, :noproc}
   defp admit(:start, gated, ref), do: ask(gated, ref)
 
@@ -129,7 +134,7 @@ defmodule Penstock.Process.GatedChild do
       :full ->
         {:error, :full}
 
-      # Restarts do not ask limiters and bans.
+      # A restart does not ask a limiter or a ban: it takes a permit of the unlimited pool.
       gone when gone in [:closed, :no_pool, :badarg] ->
         if Resolver.kind(ref) in [nil, :pool], do: unguarded(gated, gone), else: {:ok, Admission.unlimited(:run)}
 
@@ -139,8 +144,8 @@ defmodule Penstock.Process.GatedChild do
   end
 
   # Lets a restart proceed without a permit, because a gate must not take down a working
-  # supervision tree. Raises if the name was never started: it is misspelt, and the child would
-  # have no limit.
+  # supervision tree. Raises if no gate of the name was ever started: the name is misspelt, and
+  # the child would have no limit.
   defp unguarded(%{gate: gate, start: {module, function, args}}, gone) do
     if is_atom(gate) and Native.gate_known(gate) == :unknown, do: Resolver.bad!(:no_pool, gate)
 

@@ -10,8 +10,8 @@ defmodule Penstock.Process.Handoff do
   # permits, and no permit stays with a dead spawner.
   #
   # The created process adopts before it does anything else. If it gets `:revoked`, its spawner
-  # was killed before it knew of the new process. The new process then ends without calling its
-  # function.
+  # was killed after it created the process and before it handed the permits over. The created
+  # process then ends without calling its function.
   #
   # `Penstock.Admission` gets offers from the native side, which keeps them.
   @moduledoc false

@@ -1,6 +1,7 @@
 defmodule Penstock.Process.MaxRuntime do
   # Sets and ends the deadline of work with a `:max_runtime`. Runs in the working process, except
-  # `give/4`, which runs in its starter. The native side keeps the deadline, and the reaper kills.
+  # `give/4`, which runs in the starter of that process. The native side keeps the deadline, and
+  # the reaper kills a process that is past it.
   @moduledoc false
 
   alias Penstock.Native
@@ -32,8 +33,8 @@ defmodule Penstock.Process.MaxRuntime do
   def give(_gate, _instance, _pid, nil), do: :ok
 
   def give(gate, instance, pid, max_runtime) do
-    # `:badarg` means that the unnamed pool is gone: then no deadline is set, as no pool counts a
-    # kill.
+    # `:badarg` means that the unnamed pool is gone. No deadline is set then, because no pool is
+    # left to count the kill.
     _ok_or_badarg = Native.deadline_give(gate, instance, pid, max_runtime)
     :ok
   end

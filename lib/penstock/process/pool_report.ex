@@ -5,7 +5,7 @@ defmodule Penstock.Process.PoolReport do
 
   alias Penstock.Native
 
-  # The most holders that a list has.
+  # The most holders that `holders/1` returns.
   @most_holders 1_000
 
   @typedoc "A holder, how many permits it holds, and since how many ms."
@@ -72,8 +72,9 @@ defmodule Penstock.Process.PoolReport do
     end
   end
 
-  # Once enough holders are found, the pages that follow leave out each that has held for less
-  # time than all of these. Soon few are left.
+  # Walks through the pages of holders. Each time that twice @most_holders are found, keeps those
+  # @most_holders that have held for longest. The pages that follow leave out each holder that has
+  # held no longer than the last of these, so that they soon have few holders.
   defp longest(_ref, _instance, :done, _now, _at_least, found, _count), do: cut(found)
 
   defp longest(ref, instance, position, now, _at_least, found, count) when count >= 2 * @most_holders do

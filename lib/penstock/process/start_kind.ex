@@ -6,13 +6,14 @@ defmodule Penstock.Process.StartKind do
   #     that handles the call is on the stack.
   #   * A restart: a message about a dead child has arrived, or the supervisor initialises. An
   #     initialising supervisor may itself be restarting. A stack without frames, of a VM that
-  #     keeps none, counts as a restart too, because a refused restart may end a tree. Restarts
-  #     may exceed the limit of a pool.
+  #     keeps none, counts as a restart too: a restart can exceed the limit of a pool, whereas a
+  #     refusal could end a supervision tree.
   #
-  # The VM shows eight frames by default. One is of this module, and one of the start function
-  # that calls it. The frame that decides is among the first five of the supervisor. Start
-  # functions that call each other may hide it. Only then is the whole stack read, as a text with
-  # all its terms, which takes milliseconds in a supervisor of thousands of children.
+  # The VM shows eight frames of a stack by default. One is of this module, and one of
+  # Penstock.Process.GatedChild. The frame that decides is among the first five of the supervisor.
+  # If the user's start functions call each other, their frames may hide it. Only then is the
+  # whole stack read, as a text with all its terms, which takes milliseconds in a supervisor of
+  # thousands of children.
   @moduledoc false
 
   @type t :: :start | :restart

@@ -3,9 +3,9 @@ defmodule Penstock.Supervision.Directory do
   # finds the partitions without a message. Callers read it, fronts write it, and the janitor
   # cleans it.
   #
-  # It is an ETS table. A persistent term would read as fast, but each change of one stops every
-  # process for a scan of its heap. The table is only a cache: the front also keeps its group in
-  # its process dictionary, where a caller reads it if the table has no entry.
+  # The directory is an ETS table. A persistent term would be read as fast, but a change of it
+  # makes the VM scan the heap of every process. The table is only a cache: the front also keeps
+  # its group in its process dictionary, where a caller reads it if the table has no entry.
   @moduledoc false
 
   alias Penstock.Supervision.Group
@@ -44,8 +44,8 @@ defmodule Penstock.Supervision.Directory do
   @spec known(atom) :: Group.t() | nil
   def known(name), do: lookup(name, Process.whereis(name))
 
-  # The entry may be that of a front that has ended, while another process has the name. So the
-  # entry counts only if its pid is `pid`.
+  # Returns the group of the name if its front is `pid`. The entry of the table may still be that
+  # of a front that has ended, while another process has the name.
   defp lookup(name, pid) do
     case lookup(name) do
       [{_name, %Group{pid: ^pid} = group}] -> group

@@ -10,13 +10,13 @@ defmodule Penstock.Supervision.Front do
   # the front refuses it. The front answers calls that read or end children, for all partitions
   # together.
   #
-  # The front never waits for a partition, which may be in the middle of a long start. It passes a
-  # call on to all partitions, and collects their answers as they come.
+  # The front never waits for a partition, because the partition may be in the middle of a long
+  # start. The front passes a call on to all partitions, and collects their answers as they come.
   #
   # The front is the parent of the supervisor below it, and linked to it. If the front ends, the
-  # supervisor below ends. If that ends first, the front ends with the same reason. No message of
-  # another process ends the front, except, as for every GenServer, an EXIT in the name of its
-  # parent.
+  # supervisor below ends. If the supervisor below ends first, the front ends with the same
+  # reason. No forged EXIT ends the front, except, as for every GenServer, one in the name of the
+  # front's parent.
   @moduledoc false
   use GenServer
 
@@ -24,7 +24,7 @@ defmodule Penstock.Supervision.Front do
   alias Penstock.Node.Janitor
   alias Penstock.Supervision.{Directory, Group}
 
-  # below - pid of the supervisor below
+  # below - pid of the supervisor below: the only partition, or the supervisor of several
   # asked - monitor => question, for each partition that owes an answer
   # open  - question => {caller, request, number of partitions that owe an answer, answers so far}
   @enforce_keys [:group, :below]
@@ -103,13 +103,14 @@ defmodule Penstock.Supervision.Front do
     {:noreply, ask(state, from, {:terminate_child, pid})}
   end
 
-  # These functions of `Supervisor` name a child by its id. Children of these supervisors have
-  # none.
+  # These functions of `Supervisor` name a child by its id. Children of a Penstock supervisor have
+  # no id.
   @by_id [:terminate_child, :delete_child, :get_childspec, :which_child]
   def handle_call({request, _id}, _from, state) when request in @by_id do
     {:reply, {:error, :not_found}, state}
   end
 
+  # `Task.Supervisor` starts tasks by this request.
   def handle_call({:start_task, [_owner, how], _restart, _shutdown}, _from, state) when is_atom(how) do
     {:reply, not_gated(state, [:async, :async_nolink, :async_stream, :async_stream_nolink]), state}
   end
@@ -131,7 +132,7 @@ defmodule Penstock.Supervision.Front do
 
   @impl true
   # Any process can send a message of this form. The sender of a true EXIT is dead when it
-  # arrives.
+  # arrives, so an EXIT of a live process is ignored.
   def handle_info({:EXIT, below, reason}, %{below: below} = state) do
     if Process.alive?(below), do: {:noreply, state}, else: {:stop, reason, state}
   end
@@ -170,8 +171,8 @@ defmodule Penstock.Supervision.Front do
   defp ask(state, from, request) do
     question = make_ref()
 
-    # The monitor is also the reference of the call. So each partition answers once, by a reply or
-    # by its `:DOWN`.
+    # The monitor is also the reference of the call. So one key finds the answer of a partition,
+    # which is a reply or the partition's `:DOWN`.
     monitors =
       for partition <- Group.partitions(state.group), pid = GenServer.whereis(partition) do
         monitor = Process.monitor(pid)
@@ -216,8 +217,8 @@ defmodule Penstock.Supervision.Front do
 
   ## The end
 
-  # Waits without a bound: the supervisor below ends on the exit of its parent, and takes as long
-  # as the `:shutdown` of its children allows.
+  # Ends the supervisor below, and waits for its end without a bound. It ends on an exit of its
+  # parent, the front, but may take as long as the `:shutdown` of its children allows.
   defp stop_below(below, reason) do
     monitor = Process.monitor(below)
     Process.exit(below, reason)

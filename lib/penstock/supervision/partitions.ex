@@ -48,8 +48,8 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # Checks the options of Elixir's supervisor here, because it would report an error only as the
-  # reason of its end.
+  # Checks the options of Elixir's supervisor here, because that supervisor would report a wrong
+  # one only as the reason of its end.
   defp check!({:max_restarts, n}) when is_integer(n) and n >= 0, do: :ok
   defp check!({:max_restarts, value}), do: Options.expected!(":max_restarts", "a non-negative integer", value)
   defp check!({:max_seconds, n}) when is_integer(n) and n > 0, do: :ok
@@ -84,8 +84,8 @@ defmodule Penstock.Supervision.Partitions do
     owner = Native.gate_owner(name)
 
     if owner && Process.alive?(owner) do
-      # The owner is a front if it has the process name too; then `{:already_started, pid}` says
-      # enough.
+      # An owner that also has the process name is the front of such a supervisor, and
+      # `{:already_started, pid}` says enough. For any other owner, a warning tells its kind.
       if owner != Process.whereis(name), do: Owner.warn_taken(name)
       {:error, {:already_started, owner}}
     else
@@ -112,9 +112,9 @@ defmodule Penstock.Supervision.Partitions do
     Supervisor.start_link(children, [strategy: :one_for_one] ++ intensity)
   end
 
-  # Starts a partition. Called by the process above it. If the process above was killed, its old
-  # partitions end only after their children, and keep their names until then. So this waits for
-  # an old partition to end.
+  # Starts a partition. Called by the process above it. If that process replaces one that was
+  # killed, the partitions of the killed one end only after their children. Until then they keep
+  # their names, so this waits for an old partition to end.
   @spec start_partition(module, keyword) :: Supervisor.on_start()
   def start_partition(supervisor, opts) do
     case supervisor.start_link(opts) do
@@ -131,8 +131,9 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # Returns `true` if the partition is about to end, because its parent, or its parent's parent,
-  # is dead. These are the two processes up to the front.
+  # Returns `true` if the partition has ended, or is about to end because its parent or its
+  # parent's parent is dead. Above a partition there are at most two processes of Penstock: the
+  # supervisor of several partitions, and the front.
   defp orphan?(pid, above \\ 2)
   defp orphan?(_pid, 0), do: false
 
@@ -169,7 +170,7 @@ defmodule Penstock.Supervision.Partitions do
 
   def fetch!(kind, other), do: Options.expected!("supervisor", "the name of a #{inspect(kind)} of this node", other)
 
-  # Bytes of the largest partition key.
+  # Bytes of the largest partition key, in the external term format.
   @largest_key 1_024
 
   # Returns the options of `start_child` that this module reads. `Penstock.Admission.Request`
@@ -222,7 +223,7 @@ defmodule Penstock.Supervision.Partitions do
       try do
         DynamicSupervisor.start_child(partition, GatedChild.child_spec(spec, gated))
       after
-        # Does nothing if the partition has claimed the offer.
+        # Frees the permits if the partition did not claim the offer; does nothing otherwise.
         Native.spawn_retract(ref, offer)
       end
     else

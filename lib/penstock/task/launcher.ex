@@ -56,7 +56,7 @@ defmodule Penstock.Task.Launcher do
     end
   end
 
-  # Starts a task that the caller awaits, by `create`, which has a supervisor create it.
+  # Starts a task that the caller awaits. `create` has a supervisor create it.
   @spec async(gate, Runner.call(), Request.t(), create(Task.t())) :: {:ok, Task.t()} | {:error, term}
   def async({gate, ref}, call, request, create) do
     case Admission.admit(:spawn, ref, gate, request) do
@@ -71,7 +71,8 @@ defmodule Penstock.Task.Launcher do
     end
   end
 
-  # The VM copies the arguments to the task, so the list has only what the task needs.
+  # Creates a task by `create`. The VM copies the arguments to the task, so the list has no
+  # `max_runtime` unless the task needs it.
   defp create(create, ref, offer, call, max_runtime) do
     args = if max_runtime, do: [ref, offer, call, max_runtime], else: [ref, offer, call]
     Handoff.create(ref, offer, fn -> create.(Runner, :run, args) end)

@@ -2,14 +2,15 @@ defmodule Penstock.Task.Report do
   # Logs the failure of a task. Runs in the task.
   #
   # The report is the one that `Task` would log, but names the user's function. `Task` would name
-  # the function that the process was started with, which is one of Penstock's. So
-  # Penstock.Task.Runner keeps the failure from `Task`, and this module logs it.
+  # the function that the process was started with, and that is a function of Penstock. So
+  # Penstock.Task.Runner hides the failure from `Task`, and this module logs it.
   @moduledoc false
 
   @type mfargs :: {module, atom, [term]}
 
-  # `callers` are the `$callers` that the task was started with; the first is its starter. They
-  # are an argument because user code may have erased them from the process dictionary.
+  # Logs the failure, unless the task ends in an orderly way. `callers` are the `$callers` that
+  # the task was started with; the first is its starter. They are an argument because user code
+  # may have erased them from the process dictionary.
   @spec log(:error | :exit | :throw, term, Exception.stacktrace(), [pid, ...], mfargs) :: :ok
   def log(:exit, reason, _stacktrace, _callers, _mfargs) when reason in [:normal, :shutdown], do: :ok
   def log(:exit, {:shutdown, _}, _stacktrace, _callers, _mfargs), do: :ok

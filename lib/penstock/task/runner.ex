@@ -1,7 +1,7 @@
 defmodule Penstock.Task.Runner do
   # Runs in a task: adopts the permits, calls the user's function, and releases the permits before
   # another process can see the result or the end of the task. A task of a stream is the
-  # exception: its permit returns when it is dead.
+  # exception: it does not release its permit, which returns when the task is dead.
   #
   # A few functions run elsewhere, as their comments say: in the process that starts a task, or in
   # the supervisor of a task.
@@ -18,13 +18,13 @@ defmodule Penstock.Task.Runner do
   # report of its own.
   @proc_lib Version.match?(System.version(), "< 1.15.0-dev")
 
-  # The function of a process that `Task` has created.
+  # Runs a task in a process that Elixir's `Task` has created.
   @spec run(Native.gate(), Native.offer(), call, MaxRuntime.max_runtime()) :: term
   def run(gate, offer, call, max_runtime \\ nil) do
     if Native.spawn_adopt(gate, offer) != :ok, do: exit(:normal)
 
     :erlang.put(:"$initial_call", initial_call(call))
-    # Read now, because the user's function may erase the process dictionary.
+    # Reads the `$callers` now, because the user's function may erase the process dictionary.
     callers = :erlang.get(:"$callers")
     work(gate, offer, call, max_runtime, callers)
   end
@@ -35,7 +35,7 @@ defmodule Penstock.Task.Runner do
     {:ok, spawn_link(__MODULE__, :run_under, [ancestors(), callers, gate, offer, call, max_runtime])}
   end
 
-  # The function of a task that `start_link/5` has created.
+  # Runs a task in a process that `start_link/5` has created.
   @spec run_under([atom | pid], [pid, ...], Native.gate(), Native.offer(), call, MaxRuntime.max_runtime()) :: term
   def run_under(ancestors, callers, gate, offer, call, max_runtime) do
     :erlang.put(:"$ancestors", ancestors)
@@ -43,9 +43,9 @@ defmodule Penstock.Task.Runner do
     run(gate, offer, call, max_runtime)
   end
 
-  # The function of a task that its starter awaits, created by Penstock.Task.Launcher. The task
-  # does not adopt: the starter has handed the permits over before it sends the message. If the
-  # starter is killed before that, its link ends this process.
+  # Runs a task that its starter awaits, in a process that Penstock.Task.Launcher has created. The
+  # task does not adopt: the starter has handed the permits over before it sends the message that
+  # the task waits for. If the starter is killed before that send, its link ends the task.
   @spec reply(pid, Native.gate(), Native.offer(), call, MaxRuntime.max_runtime(), [atom | pid]) :: term
   def reply(starter, gate, offer, call, max_runtime, ancestors) do
     receive do
@@ -117,9 +117,9 @@ defmodule Penstock.Task.Runner do
   @typedoc "The supervisor that starts the tasks of a stream, and their `:shutdown`."
   @type supervisor :: {GenServer.server(), timeout | :brutal_kill}
 
-  # Creates a task of a stream under a supervisor, and monitors it. Runs in the consumer. The work
-  # goes to the task in a message, after the monitor is set, and so is not copied to the
-  # supervisor.
+  # Creates a task of a stream under a supervisor, and monitors it. Runs in the consumer. After
+  # the monitor is set, the consumer sends the work to the task. The work does not pass through
+  # the supervisor, because each send copies it.
   @spec start_under(supervisor, stream, Native.offer(), term) :: {pid, reference}
   def start_under({supervisor, shutdown}, {_gate, ref, stream_monitor, _callers, _function} = stream, offer, element) do
     start = {__MODULE__, :start_element, [ref, stream_monitor]}
@@ -130,7 +130,7 @@ defmodule Penstock.Task.Runner do
     {pid, monitor}
   end
 
-  # Runs in the supervisor.
+  # Starts a task that waits for its work. Runs in the supervisor.
   @spec start_element(reference, pid) :: {:ok, pid}
   def start_element(ref, stream_monitor) do
     {:ok, spawn_link(__MODULE__, :await_element, [ref, stream_monitor, ancestors()])}
@@ -149,7 +149,7 @@ defmodule Penstock.Task.Runner do
     defp as_ancestor, do: self()
   end
 
-  # The function of a task of a stream under a supervisor.
+  # Waits for the work of a task of a stream, and does it. Runs in a task under a supervisor.
   @spec await_element(reference, pid, [atom | pid]) :: term
   def await_element(ref, stream_monitor, ancestors) do
     # If the consumer dies before it sends the work, the stream monitor ends this process.
@@ -158,15 +158,15 @@ defmodule Penstock.Task.Runner do
     end
   end
 
-  # The function of a task of a stream. The task does not release its permit, which returns when
-  # the task is dead. That is early enough, because only the consumer sees the result, and the
-  # consumer waits for the death.
+  # Runs a task of a stream. The task does not release its permit, which returns when the task is
+  # dead. That is early enough, because only the consumer sees the result, and the consumer waits
+  # for the death.
   @spec element(stream, Native.offer(), term, [atom | pid] | nil) :: term
   def element({gate, ref, stream_monitor, [consumer | _] = callers, function}, offer, element, ancestors \\ nil) do
-    # Links first, and then adopts, which is revoked if the consumer is dead. After the death of
-    # the consumer, the stream monitor reads its links. So either the stream monitor finds this
-    # task, or this task finds the consumer dead. In the other order, a task that traps exits
-    # could outlive both.
+    # Links to the stream monitor first, and then adopts. The adoption fails if the consumer is
+    # dead. After the death of the consumer, the stream monitor finds tasks by its own links. So
+    # either it finds this task, or this task finds the consumer dead. In the other order, a task
+    # that traps exits could outlive the consumer and the stream monitor.
     if link(stream_monitor) == :ok and Native.spawn_adopt(gate, offer, consumer) == :ok do
       :erlang.put(:"$initial_call", initial_call_with_element(function))
       :erlang.put(:"$ancestors", ancestors || [stream_monitor])
@@ -181,8 +181,8 @@ defmodule Penstock.Task.Runner do
       else
         value ->
           send(consumer, {ref, self(), value})
-          # The task has nothing left to do but end. Without the link, its end sends no message to
-          # the stream monitor.
+          # The task ends right after this. Without the link, its end sends no message to the
+          # stream monitor.
           Process.unlink(stream_monitor)
       end
     end
@@ -202,8 +202,8 @@ defmodule Penstock.Task.Runner do
   defp mfargs({module, function, args}, element), do: {module, function, [element | args]}
   defp mfargs(fun, element), do: {:erlang, :apply, [fun, [element]]}
 
-  # Ends the task as its function ended. These reasons pass unchanged, because `Task` does not
-  # report them.
+  # Ends the task as its function ended. The reasons of the first two clauses pass unchanged,
+  # because `Task` does not report them.
   defp leave(:exit, reason, stacktrace) when reason in [:normal, :shutdown] do
     :erlang.raise(:exit, reason, stacktrace)
   end
@@ -211,8 +211,8 @@ defmodule Penstock.Task.Runner do
   defp leave(:exit, {:shutdown, _} = reason, stacktrace), do: :erlang.raise(:exit, reason, stacktrace)
 
   # `Task` would report all other exits a second time, by the name of Penstock's function.
-  # Hibernation drops the frames of `Task` from the stack, so that `Task` does not see the exit.
-  # The message wakes the process at once.
+  # So the task hibernates first, which drops the frames of `Task` from the stack: `Task` then
+  # does not see the exit. The message to itself wakes the task at once.
   defp leave(kind, reason, stacktrace) do
     send(self(), :leave)
     hibernate([kind, reason, stacktrace])

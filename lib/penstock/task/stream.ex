@@ -3,8 +3,8 @@ defmodule Penstock.Task.Stream do
   # pulls elements, asks the gate for each, starts a task for each, and passes results to the
   # reducer.
   #
-  # The consumer receives these messages of a stream. Each has the reference of the stream, or is
-  # the `:DOWN` of a monitor that the stream set:
+  # The consumer receives these messages of a stream. Each has `ref`, the reference of the stream,
+  # or is the `:DOWN` of a monitor that the stream set:
   #
   #     {ref, task, value}                   a task answers; it does nothing after that
   #     {:DOWN, _, _, task, reason}          a task is dead
@@ -13,10 +13,11 @@ defmodule Penstock.Task.Stream do
   #     {:DOWN, _, _, stream_monitor, _}     the stream monitor is dead
   #     {ref, :granted | refusal}            the answer to a parked request for a permit
   #
-  # The reducer is code of the consumer. While it runs, and while the stream is suspended, the
-  # stream has no request in a wait queue. It withdraws its request before that. If the request
-  # was granted at that instant, it starts the task. A turn at a limiter is kept, because it
-  # belongs to the element; if the stream ends before the turn, the charge is lost.
+  # The reducer is code of the consumer, and may run for long. Before the stream calls it or is
+  # suspended, it withdraws its request from the wait queue: a permit granted meanwhile would stay
+  # unused. If the request was granted at that instant, the stream starts the task. A turn at a
+  # limiter is kept, because it belongs to the element; if the stream ends before the turn, the
+  # charge is lost.
   @moduledoc false
 
   alias Penstock.Admission
@@ -33,11 +34,11 @@ defmodule Penstock.Task.Stream do
   # due      - position whose result is delivered next; :any if the stream is not ordered
   # tasks    - pid => {monitor, position, element} of a running task; {:asked, position, element,
   #            reason} of a dead one while the stream monitor is asked whether the task was late
-  # done     - position => result, of tasks that ended before an earlier one
+  # done     - position => result, of tasks that ended before the task of an earlier position
   # pauses   - number of times that the stream was suspended
   defstruct [:next, :pending, :slots, :due, position: 0, tasks: %{}, done: %{}, pauses: 0]
 
-  # Returns `true` if the monitor is that of the stream: user code may monitor a task as well.
+  # Returns `true` if the stream set this monitor of the task. User code may monitor a task too.
   defguardp is_of(monitor, tasks, pid)
             when is_map_key(tasks, pid) and elem(:erlang.map_get(pid, tasks), 0) == monitor
 
@@ -70,8 +71,8 @@ defmodule Penstock.Task.Stream do
 
   # `Stream.zip/1` may halt a stream by an older continuation: if one of its streams raises, it
   # closes the others by the continuations that it had before it asked for the next element. So
-  # the newest state that a close needs is kept in a table. User code could erase it from the
-  # process dictionary.
+  # the newest state that a close needs is kept in a table. The process dictionary would not do,
+  # because user code could erase the state from it.
   defp run({:suspend, acc}, %{pauses: pauses} = state, config) do
     state = %{state | pauses: pauses + 1}
     config = with %{table: nil} <- config, do: %{config | table: :ets.new(__MODULE__, [:ordered_set, :private])}
@@ -95,7 +96,7 @@ defmodule Penstock.Task.Stream do
 
       {{_later, tasks, exhausted?}, :halt} ->
         :ets.delete(table, :suspended)
-        # An enumerable can be halted by an older continuation too, unless it has ended.
+        # Halts the enumerable by its older continuation too, unless the enumerable has ended.
         next = if exhausted?, do: [], else: state.next
         run(command, %{state | tasks: tasks, next: next}, config)
 
@@ -111,8 +112,8 @@ defmodule Penstock.Task.Stream do
   end
 
   # Returns how often the stream has been suspended, its tasks, and whether the enumerable has
-  # ended. Returns nil if the stream is not suspended, is over, or belongs to another process,
-  # since only the owner can read the table.
+  # ended. Returns nil if the stream is not suspended, is over, or was suspended by another
+  # process: only the process that made the table can read it.
   defp suspended(table) do
     case :ets.lookup(table, :suspended) do
       [{:suspended, pauses, tasks, exhausted?}] -> {pauses, tasks, exhausted?}
@@ -200,7 +201,7 @@ defmodule Penstock.Task.Stream do
   defp admit(acc, state, %{keyed: {gate, _by}} = config, element, request, next, left) do
     Keyed.reserve(gate, request, left)
   catch
-    # The key is too large.
+    # `reserve/3` raises if the key of the element is too large.
     kind, reason -> failed(%{state | next: next}, config, kind, reason, __STACKTRACE__)
   else
     turn -> reserved(acc, %{state | pending: {element, request, left}, next: next}, config, turn)
@@ -228,7 +229,8 @@ defmodule Penstock.Task.Stream do
       ms when is_integer(ms) ->
         step(acc, %{state | pending: {element, request, Patience.turn_in(ms)}}, config)
 
-      # Waits 1 ms more, so that rounding does not make the next request too early.
+      # The limiter's table has no place for the key. Waits 1 ms more than `ms`, so that rounding
+      # does not make the next request too early.
       {:no_place, ms} ->
         await(acc, state, config, {:limited, Patience.now() + ms + 1, Patience.until(left)})
 
@@ -295,8 +297,9 @@ defmodule Penstock.Task.Stream do
     raise RejectedError, gate: config.options.gate, reason: reason, permits: 1
   end
 
-  # Ends the wait of the pending element before the consumer gets control. Withdraws a request
-  # that is parked at a pool; if it was granted meanwhile, starts the task.
+  # Ends the wait of the pending element before the consumer gets control, but keeps a turn at a
+  # limiter. Withdraws a request that is parked at a pool; if it was granted meanwhile, starts the
+  # task.
   defp suspend_wait(state, _config, {:turn, _at}), do: state
 
   defp suspend_wait(state, _config, {:limited, _at, until}) do
@@ -351,7 +354,7 @@ defmodule Penstock.Task.Stream do
 
   defp wait_over(acc, state, config, {:turn, _at}), do: step(acc, state, config)
 
-  # The next step asks the limiter again.
+  # The wait for a place in the limiter's table is over: the next step asks the limiter again.
   defp wait_over(acc, state, config, {:limited, _at, _until} = limited),
     do: step(acc, suspend_wait(state, config, limited), config)
 
@@ -371,8 +374,8 @@ defmodule Penstock.Task.Stream do
   end
 
   defp forget_late(_config, _pid, :normal), do: :ok
-  # The task was killed after it had answered, possibly by the stream monitor, which then has it
-  # among the late tasks. It must forget the task, as the consumer will not ask about it.
+  # The task was killed after it had answered. If the stream monitor killed the task, it keeps the
+  # task among its late ones. It must forget the task, because the consumer will not ask about it.
   defp forget_late(%{stream_monitor: stream_monitor}, pid, _reason), do: send(stream_monitor, {:forget, pid})
 
   defp task_down(acc, state, config, parked, pid, reason) do
@@ -382,8 +385,8 @@ defmodule Penstock.Task.Stream do
     if reason == :normal do
       task_done(acc, state, config, parked, tasks, position, exit_of(element, reason, config))
     else
-      # The stream monitor answers if it has killed the task as late, or if the consumer traps
-      # exits. Otherwise it is about to end the consumer.
+      # Asks whether the task was late. The stream monitor answers if it has killed the task as
+      # late, or if the consumer traps exits. Otherwise it is about to end the consumer.
       send(config.stream_monitor, {:why, pid})
       tasks = Map.put(tasks, pid, {:asked, position, element, reason})
       await(acc, %{state | tasks: tasks}, config, parked)

@@ -10,7 +10,7 @@ defmodule Penstock.Task.Supervisor do
       Task.yield(task)
 
   The *gate* is a pool of its own, under the supervisor's name, with `limit: n`; or, with
-  `gate: MyApp.Budget`, a pool, rate limiter or ban that other work may pass too: see `Penstock`.
+  `gate: MyApp.Budget`, a pool, rate limiter or ban that other work can pass too: see `Penstock`.
   The process that starts a task asks the gate: a refusal is cheap and never reaches a supervisor
   process. One limit holds for all `:partitions`.
 
@@ -57,7 +57,7 @@ defmodule Penstock.Task.Supervisor do
   @type stream_option :: Penstock.Task.stream_option() | {:partition_key, term} | {:shutdown, timeout | :brutal_kill}
 
   @supervisor_options [:max_restarts, :max_seconds]
-  # ms, as `Task.Supervisor` has it.
+  # The default of `:shutdown` in ms, which is that of `Task.Supervisor`.
   @shutdown 5_000
   @async_options [:shutdown | Partitions.child_options()]
   @child_options [:restart | @async_options]
@@ -118,8 +118,8 @@ defmodule Penstock.Task.Supervisor do
       Default: the pid of the caller
     * `:restart` - `:temporary`, `:transient` or `:permanent`. Default `:temporary`. A restart is
       admitted as `Penstock.child_spec/2` describes
-    * `:shutdown` - how long the task may take to end when the supervisor stops it, in ms,
-      `:infinity` or `:brutal_kill`. Default `5_000`
+    * `:shutdown` - how long the supervisor waits for the task to end before it kills it: in ms,
+      `:infinity`, or `:brutal_kill` to kill it at once. Default `5_000`
 
   ## Examples
 
@@ -135,7 +135,7 @@ defmodule Penstock.Task.Supervisor do
   def start_child(supervisor, fun, opts \\ []), do: child(supervisor, Options.fun!(fun), opts)
 
   @doc """
-  Starts a task as `start_child/3` does, which calls `apply(module, function, args)`.
+  Starts a task as `start_child/3` does, but the task calls `apply(module, function, args)`.
 
   Returns `{:ok, pid}` or `{:error, reason}`. Takes the options of `start_child/3`, and raises as
   it does; also if `module` or `function` is not an atom or `args` is not a list.
@@ -153,7 +153,7 @@ defmodule Penstock.Task.Supervisor do
     child(supervisor, Options.mfargs!(module, function, args), opts)
   end
 
-  # Nearly every call has no options, so this clause calls little before the supervisor.
+  # Nearly every call has no options. This clause skips their checks.
   defp child(supervisor, call, []) do
     group = Partitions.fetch!(__MODULE__, supervisor)
     partition = Partitions.partition(group, [])
@@ -170,15 +170,16 @@ defmodule Penstock.Task.Supervisor do
       partition = Partitions.partition(group, opts)
       Launcher.start(gate(group), call, request, start_under(partition, shutdown))
     else
-      # The same start function as that of `Task.Supervisor`, which is called for each restart.
+      # Takes the start function of Elixir's `Task.Supervisor`, because the supervisor calls it
+      # again for each restart. Runner.start_link/5 needs an offer, which serves one start only.
       start = {Task.Supervised, :start_link, [owner(), callers(), mfargs(call)]}
       spec = %{id: Task.Supervised, start: start, restart: restart, shutdown: shutdown}
       Partitions.start_child(group, spec, request, opts)
     end
   end
 
-  # A supervisor answers no other call while it starts a task. This start takes it less time than
-  # that of `Task.Supervisor.start_child/3`.
+  # Returns the function that starts a task under a partition. A supervisor answers no other call
+  # while it starts a task, and this start takes less time than `Task.Supervisor.start_child/3`.
   defp start_under(partition, shutdown) do
     fn Runner, :run, args ->
       start = {Runner, :start_link, [Runner.callers() | args]}
@@ -216,7 +217,7 @@ defmodule Penstock.Task.Supervisor do
   def async(supervisor, fun, opts \\ []), do: task(supervisor, Options.fun!(fun), opts, &Task.Supervisor.async/5)
 
   @doc """
-  Starts a task as `async/3` does, which calls `apply(module, function, args)`.
+  Starts a task as `async/3` does, but the task calls `apply(module, function, args)`.
 
   Returns `{:ok, %Task{}}` or `{:error, reason}`. Takes the options of `async/3`, and raises as
   `start_child/5`.
@@ -251,7 +252,7 @@ defmodule Penstock.Task.Supervisor do
   def async!(supervisor, fun, opts \\ []), do: admitted!(async(supervisor, fun, opts), supervisor, opts)
 
   @doc """
-  Starts a task as `async!/3` does, which calls `apply(module, function, args)`.
+  Starts a task as `async!/3` does, but the task calls `apply(module, function, args)`.
 
   Returns the bare `%Task{}`. Takes the options of `async/3`. Raises `Penstock.RejectedError` if
   the gate refuses, and otherwise as `start_child/5`.
@@ -288,7 +289,7 @@ defmodule Penstock.Task.Supervisor do
   end
 
   @doc """
-  Starts a task as `async_nolink/3` does, which calls `apply(module, function, args)`.
+  Starts a task as `async_nolink/3` does, but the task calls `apply(module, function, args)`.
 
   Returns `{:ok, %Task{}}` or `{:error, reason}`. Takes the options of `async/3`, and raises as
   `start_child/5`.
@@ -323,7 +324,7 @@ defmodule Penstock.Task.Supervisor do
   def async_nolink!(supervisor, fun, opts \\ []), do: admitted!(async_nolink(supervisor, fun, opts), supervisor, opts)
 
   @doc """
-  Starts a task as `async_nolink!/3` does, which calls `apply(module, function, args)`.
+  Starts a task as `async_nolink!/3` does, but the task calls `apply(module, function, args)`.
 
   Returns the bare `%Task{}`. Takes the options of `async/3`. Raises `Penstock.RejectedError` if
   the gate refuses, and otherwise as `start_child/5`.
@@ -387,8 +388,8 @@ defmodule Penstock.Task.Supervisor do
   def async_stream(supervisor, enumerable, fun, opts \\ []), do: stream(supervisor, enumerable, fun!(fun), opts, true)
 
   @doc """
-  Returns a stream as `async_stream/4` does, which calls
-  `apply(module, function, [element | args])` with each element in a task.
+  Returns a stream as `async_stream/4` does, but each task calls
+  `apply(module, function, [element | args])`.
 
   Options come last, after `args`. Takes the options of `async_stream/4`, and raises as it does;
   also if `module` or `function` is not an atom or `args` is not a list.
@@ -425,8 +426,8 @@ defmodule Penstock.Task.Supervisor do
   end
 
   @doc """
-  Returns a stream as `async_stream_nolink/4` does, which calls
-  `apply(module, function, [element | args])` with each element in a task.
+  Returns a stream as `async_stream_nolink/4` does, but each task calls
+  `apply(module, function, [element | args])`.
 
   Options come last, after `args`. Takes the options of `async_stream/4`, and raises as it does;
   also if `module` or `function` is not an atom or `args` is not a list.
@@ -455,8 +456,8 @@ defmodule Penstock.Task.Supervisor do
     shutdown = shutdown!(opts)
     config = Stream.Config.options!(group.gate, enumerable, function, opts, nil, linked)
 
-    # The partition is chosen by the process that consumes the stream, which may not be the process
-    # that made it.
+    # Chooses the partition in the consumer, because the default key is the pid of the consumer.
+    # Another process may have made the stream.
     &Stream.reduce(&1, &2, %{config | under: {Partitions.partition(group, opts), shutdown}})
   end
 
@@ -506,7 +507,8 @@ defmodule Penstock.Task.Supervisor do
   defp shutdown!(opts) do
     case Keyword.get(opts, :shutdown, @shutdown) do
       shutdown when shutdown in [:brutal_kill, :infinity] -> shutdown
-      # `DynamicSupervisor` takes no 0 in a child spec, while `Task.Supervisor` takes it.
+      # `Task.Supervisor` takes 0 ms, but `DynamicSupervisor` refuses a child spec with 0. So the
+      # shortest time is 1 ms.
       0 -> 1
       shutdown when is_integer(shutdown) and shutdown > 0 -> shutdown
       other -> Options.expected!(":shutdown", "a number of milliseconds, :infinity or :brutal_kill", other)

@@ -56,8 +56,9 @@ defmodule Penstock.Task.Stream.Config do
   def request({request, functions}, element),
     do: put(request, for({option, fun} <- functions, do: {option, fun.(element)}))
 
-  # Returns the native reference of the pool whose permits the tasks hold, and the limiter or ban
-  # that is asked first, with `by`; nil if the gate is a pool. Raises if no such gate is running.
+  # Returns `{pool, keyed}`. `pool` is the native reference of the pool whose permits the tasks
+  # hold. `keyed` is the limiter or ban that is asked first, with its `by`, or nil if the gate is
+  # a pool. Raises if no such gate is running.
   @spec gate!(t) :: {Native.gate(), {Resolver.gate(), by} | nil}
   def gate!(%{gate: gate, by: {request, functions} = by}) do
     kind = Resolver.kind!(gate)

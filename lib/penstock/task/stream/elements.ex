@@ -1,6 +1,6 @@
 defmodule Penstock.Task.Stream.Elements do
   # Pulls the elements of an enumerable one at a time. Runs in the consumer of the stream. The
-  # elements that follow are one of:
+  # elements that are not pulled yet have one of three forms:
   #
   #     list                      the rest of a list; `[]` if there are no more
   #     {:more, fun}              a suspended enumerable: its continuation gives the next element
@@ -9,8 +9,8 @@ defmodule Penstock.Task.Stream.Elements do
 
   @type t :: list | {:more, Enumerable.continuation()} | {:queue, nonempty_list, t}
 
-  # The most elements that an enumerable may give in one step. An endless one that never pauses
-  # must not fill the memory.
+  # The most elements that an enumerable may give in one step, so that an endless enumerable that
+  # never pauses does not fill the memory.
   @most_in_one_step 1_000_000
 
   @spec start(Enumerable.t()) :: t

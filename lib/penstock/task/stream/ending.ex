@@ -7,10 +7,10 @@ defmodule Penstock.Task.Stream.Ending do
 
   @type tasks :: %{pid => {reference, non_neg_integer, term} | tuple}
 
-  # Ends a stream whose monitor lives.
+  # Ends a stream whose stream monitor lives.
   #
-  # Unlinks the stream monitor first and kills it last. In between it still monitors the consumer,
-  # and ends all tasks if the consumer dies.
+  # Unlinks the stream monitor first and kills it last. In between, the stream monitor still
+  # monitors the consumer, and ends all tasks if the consumer dies.
   @spec close(tasks, map) :: :ok
   def close(tasks, %{ref: ref, stream_monitor: stream_monitor, down_ref: down_ref} = config) do
     unlink(stream_monitor)
@@ -21,7 +21,7 @@ defmodule Penstock.Task.Stream.Ending do
     flush(ref)
   end
 
-  # Ends a stream whose monitor is dead and unlinked.
+  # Ends a stream whose stream monitor is dead and unlinked.
   @spec without_monitor(tasks, map) :: :ok
   def without_monitor(tasks, config) do
     end_tasks(tasks, config)
@@ -29,8 +29,8 @@ defmodule Penstock.Task.Stream.Ending do
     flush(config.ref)
   end
 
-  # Unlinks the stream monitor. No EXIT comes after that. One that came before, to a consumer that
-  # traps exits, is removed, because the user does not know of the stream monitor.
+  # Unlinks the stream monitor, after which no EXIT of it comes. If the consumer traps exits, an
+  # EXIT may have come before. It is removed, because the user does not know the stream monitor.
   @spec unlink(pid) :: :ok
   def unlink(stream_monitor) do
     Process.unlink(stream_monitor)
@@ -42,15 +42,16 @@ defmodule Penstock.Task.Stream.Ending do
     end
   end
 
-  # Waits for the end of a process by a second monitor: user code may have received the `:DOWN` of
-  # the first while the consumer had control.
+  # Waits for the end of a process by a second monitor: while the consumer had control, user code
+  # may have received the `:DOWN` of the first, `monitor`.
   defp await_down(pid, monitor) do
     second = Process.monitor(pid)
     Process.demonitor(monitor, [:flush])
     receive do: ({:DOWN, ^second, :process, _pid, _reason} -> :ok)
   end
 
-  # Deletes the table. Older continuations then find that the stream is over.
+  # Deletes the table of a stream that was suspended. Without the table, older continuations of
+  # the stream find that it is over.
   defp delete_table(%{table: nil}), do: true
   defp delete_table(%{table: table}), do: :ets.delete(table)
 

@@ -1,7 +1,7 @@
 defmodule Penstock.Task.Stream.Monitor do
   # The stream monitor: one process for each stream, between the consumer and its tasks. It is
-  # linked to all of them. A task that fails ends the consumer, unless the consumer traps exits. A
-  # consumer that dies ends its tasks.
+  # linked to all of them. If a task fails, the stream monitor ends the consumer, unless the
+  # consumer traps exits. If the consumer dies, the stream monitor ends the tasks.
   #
   #     consumer <- link, monitor -> stream monitor <- link -> task
   #         |                                                   ^
@@ -9,13 +9,13 @@ defmodule Penstock.Task.Stream.Monitor do
   #
   # A task that has answered unlinks itself before it ends, so its end does not wake this process.
   #
-  # The stream monitor traps exits, and passes on by itself each exit that its links would pass
-  # on. So it can also kill tasks that trap exits. These would outlive the exit of a link, and
-  # hold permits without a consumer.
+  # The stream monitor traps exits, and passes each exit on by itself in place of its links. So it
+  # can also kill tasks that trap exits. These would outlive an exit that a link passes on, and
+  # would hold permits without a consumer.
   #
   # The stream monitor also ends late tasks, those that run longer than `:timeout`. The consumer
-  # cannot do that, because it may be busy or suspended. There is no timer for each task, but a
-  # sweep over all tasks. The pool knows the start of each task, and all tasks have the same
+  # cannot do that, because it may be busy or suspended. There is no timer for each task. Instead,
+  # a sweep looks at all tasks. The pool knows the start of each task, and all tasks have the same
   # timeout. So the next sweep is due when the oldest task becomes late; no task that starts later
   # becomes late before it.
   #
@@ -38,7 +38,8 @@ defmodule Penstock.Task.Stream.Monitor do
   # ms by which rounding may make a task seem older than it is.
   @rounded 1
 
-  # The least ms between two sweeps while there is no task.
+  # The least ms between two sweeps while there is no task, so that a short `:timeout` does not
+  # keep an idle stream busy.
   @idle 50
 
   # Starts a stream monitor, which is linked to the caller and monitored by it. The caller is the
@@ -67,7 +68,8 @@ defmodule Penstock.Task.Stream.Monitor do
     loop(if timeout == :infinity, do: state, else: plan_sweep(state, now() + timeout))
   end
 
-  # Has no `after`, which would compute a time and set a timer for each task that ends.
+  # Serves the messages to the stream monitor. An `after` for the next sweep would compute a time
+  # and set a timer for each task that ends. So one timer sends the message `:sweep` instead.
   defp loop(%{ref: ref, monitor: monitor, consumer: consumer} = state) do
     receive do
       {:EXIT, _pid, :normal} ->
@@ -76,8 +78,9 @@ defmodule Penstock.Task.Stream.Monitor do
       {:EXIT, pid, reason} when pid != consumer ->
         if state.traps?, do: loop(state), else: leave(state, reason)
 
-      # The consumer has seen the death of a task and asks whether the task was late. If the EXIT
-      # of the task had to end the consumer, this process would have handled it before.
+      # The consumer has seen the death of a task and asks whether the task was late. The EXIT of
+      # the task came before the question. If it had to end the consumer, this process would have
+      # left the loop by now.
       {:why, task} ->
         send(consumer, {ref, task, :late?, task in state.late})
         loop(%{state | late: List.delete(state.late, task)})
@@ -98,7 +101,7 @@ defmodule Penstock.Task.Stream.Monitor do
       {^ref, :tasks, tasks} ->
         loop(end_late(%{state | asked?: false}, tasks))
 
-      # The consumer ended normally without an end of its stream. No process awaits its tasks, so
+      # The consumer ended normally before its stream was over. No process awaits its tasks, so
       # they must not hold permits any longer.
       {:DOWN, ^monitor, :process, _consumer, :normal} ->
         leave(state, :shutdown)
@@ -114,8 +117,8 @@ defmodule Penstock.Task.Stream.Monitor do
   defp now, do: System.monotonic_time(:millisecond)
 
   # Returns the linked tasks, which are the linked processes that hold permits. This process knows
-  # of a link once it has handled the signal. All signals that arrived before the message to
-  # itself are handled when it receives that message.
+  # of a link once it has handled the signal of that link. So it sends itself a message first:
+  # when it receives the message, it has handled all signals that arrived before.
   defp linked(%{gate: gate, consumer: consumer, ref: ref}) do
     send(self(), {ref, :up_to_here})
     receive do: ({^ref, :up_to_here} -> :ok)
@@ -178,14 +181,15 @@ defmodule Penstock.Task.Stream.Monitor do
     end)
   end
 
-  # Kills a late task. Keeps the link until the task is dead: if this process is killed meanwhile,
-  # the link ends the task.
+  # Kills a late task. Keeps the link until the task is dead, so that the link ends the task if
+  # this process is killed meanwhile.
   defp kill_late(state, task) do
     monitor = Process.monitor(task)
     Process.exit(task, :kill)
-    # If the reason is another one, the task ended by itself at the same instant.
+    # If the reason is not `:killed`, the task ended by itself at the same instant.
     late? = receive(do: ({:DOWN, ^monitor, :process, _task, reason} -> reason == :killed))
-    # No EXIT comes after the unlink; one that came before is removed.
+    # No EXIT of the task comes after the unlink. An EXIT that came before is removed, because the
+    # stream monitor would pass it on to the consumer.
     Process.unlink(task)
 
     receive do

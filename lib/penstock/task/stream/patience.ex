@@ -1,6 +1,6 @@
 defmodule Penstock.Task.Stream.Patience do
-  # Computes how long the consumer of a stream waits in one `receive`. Runs in the consumer. It
-  # always waits for its tasks. The term tells what it waits for besides:
+  # Computes how long the consumer of a stream waits in one `receive`. Runs in the consumer. The
+  # consumer always waits for its tasks. The term `t` tells what it waits for besides:
   #
   #     nil                        nothing else
   #     {instance, token, until}   a permit of a pool, until the time `until`
@@ -17,7 +17,7 @@ defmodule Penstock.Task.Stream.Patience do
           | {:turn, integer}
           | {:limited, integer, integer | :infinity}
 
-  # The most ms that one `receive` can wait.
+  # The most ms that one `receive` can wait: about 49 days.
   @longest_wait 0xFFFF_FFFF
   @ns_per_ms 1_000_000
 
@@ -29,11 +29,12 @@ defmodule Penstock.Task.Stream.Patience do
     (at - now_ns()) |> max(0) |> Kernel.+(@ns_per_ms - 1) |> div(@ns_per_ms) |> min(@longest_wait)
   end
 
-  # The place may be free only in years; the stream asks again at the longest wait.
+  # The place may be free only in years, and one `receive` waits 49 days at most. The stream then
+  # asks the limiter early, and waits again.
   def ms({:limited, at, _until}), do: (at - now()) |> max(0) |> min(@longest_wait)
   def ms({_instance, _token, until}), do: left(until)
 
-  # Returns the `wait` of an element whose turn comes `ms` from now.
+  # Returns the term `t` of an element whose turn comes `ms` from now.
   @spec turn_in(non_neg_integer) :: {:turn, integer}
   def turn_in(ms), do: {:turn, now_ns() + ms * @ns_per_ms}
 
