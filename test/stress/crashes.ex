@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.Crashes do
-  # Counts reports of crashes. Workers are killed on purpose all the time, so nobody would notice
-  # a worker that ends by a fault.
+  # Counts reports of crashes. Workers are killed on purpose all the time, so the end of a worker
+  # by a fault would go unnoticed otherwise.
   @moduledoc false
 
   # With `only`, counts only crashes of GenServers of these modules: other processes crash on
