@@ -105,9 +105,8 @@ defmodule Penstock.Bench.MassDeath do
   end
 
   # Measures, in ns, how long after the `:DOWN` of a killed holder its permit is granted to the
-  # caller. The caller asks all the time, on the other scheduler than the dying holder. If it
-  # slept until the `:DOWN`, it would wake up only after the return of the permit, and measure
-  # nothing.
+  # caller. The caller asks all the time, while the holder dies on the other scheduler. A caller
+  # that slept until the `:DOWN` would wake up too late to be refused, and measure nothing.
   defp lag(name) do
     parent = self()
 

@@ -11,9 +11,9 @@ defmodule Penstock.Bench.WakeUp do
   #   * The releaser polls until the waiter is parked, and then stays busy for 100 µs.
   #   * A process that only yields keeps the waiter's scheduler awake. A sleeping scheduler is
   #     woken by the operating system. On a virtual machine this takes 10 to 50 µs for every side
-  #     alike, and hides the rest. #   * After the release the releaser waits for the waiter. So
-  the releaser's scheduler is free for #     the server of the baseline, which passes the permit
-  on to the waiter.
+  #     alike, and hides the rest.
+  #   * After the release the releaser waits for the waiter. So the releaser's scheduler is free
+  #     for the server of the baseline, and this server passes the permit on to the waiter.
 
   alias Penstock.Bench.{Row, Stats, WakeUp.Semaphore}
   alias Penstock.Pool

@@ -108,7 +108,7 @@ defmodule Penstock.Bench.Report do
   defp number(value, _unit) when abs(value) < 1000, do: :erlang.float_to_binary(value / 1, decimals: 1)
   defp number(value, _unit), do: Integer.to_string(round(value))
 
-  # With two decimals, all small ratios would look the same, as 0.01: those of refusals (B5).
+  # With two decimals, all small ratios, such as those of refusals (B5), would read 0.01.
   defp fixed(value) when value < 0.1, do: :erlang.float_to_binary(value / 1, decimals: 4)
   defp fixed(value), do: :erlang.float_to_binary(value / 1, decimals: 2)
 

@@ -88,7 +88,7 @@ defmodule Penstock.Demo.RecordingTest do
     assert run.seconds == 0
   end
 
-  test "the failure of a VM that hangs tells after which time the VM was killed" do
+  test "the fate of a VM that hangs is hung, and its failure has the time until its kill" do
     run = @messages |> Enum.take(6) |> record() |> Recording.hung(20_000) |> Run.new()
     assert run.failure == "it had not ended after 20 s and was killed"
     assert Run.fate(run) == "hung"
