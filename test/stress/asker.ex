@@ -59,8 +59,8 @@ defmodule Penstock.Stress.Asker do
     end
   end
 
-  # Starts a holder. If a spy is given, the spy has monitored the holder before the pool does. So
-  # the spy's monitors fire first, and delay the pool's.
+  # Starts a holder. If a spy is given, it monitors the holder before the pool does. So the spy's
+  # monitors fire first, and delay the pool's.
   defp holder(pool, spy) do
     parent = self()
 

@@ -4,7 +4,7 @@ defmodule Penstock.Stress.Plan do
   @moduledoc false
 
   # The share, in percent, of the plans that aim at each state of a victim. In a small pool few
-  # workers hold or transfer permits, so most plans aim at these.
+  # workers hold or transfer permits, so these states have the largest shares.
   @aims [hold: 24, transfer: 20, spawner: 13, park: 12, child: 10, wait: 8]
         |> Keyword.merge(run: 4, idle: 4, take: 2, grown: 2, owner: 1)
         |> Enum.flat_map(fn {aim, share} -> List.duplicate(aim, share) end)

@@ -142,7 +142,7 @@ defmodule Penstock.Differential.Failures do
          )
          |> Enum.map(fn result ->
            # The consumer is busy until the timeout has killed the second task, and returns to the
-          # stream only then.
+           # stream only then.
            if result == {:ok, :first}, do: receive(do: ({:second, task} -> await_death(task)))
            result
          end)
