@@ -1,7 +1,7 @@
 defmodule Penstock.Stress.CrashStorm do
-  # Has a thousand transient children, and kills some of them at random for `seconds`. Their pool is
-  # full all the time and has waiters. After each burst of kills, as many permits must be in use as
-  # children live.
+  # Has a thousand transient children, and kills some of them at random for `seconds`. Their pool
+  # is full all the time and has waiters. After each burst of kills, as many permits must be in
+  # use as children live.
   @moduledoc false
 
   alias Penstock.Pool

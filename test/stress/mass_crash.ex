@@ -13,8 +13,8 @@ defmodule Penstock.Stress.MassCrash do
   def run(rounds) do
     {:ok, supervisor} = Penstock.DynamicSupervisor.start_link(name: __MODULE__, limit: @limit, max_restarts: 10_000_000)
     hungry = for _ <- 1..@hungry, do: spawn_link(&hungry/0)
-    # The processes that hungry callers spawn hold a permit only for an instant, so each child gets
-    # its permit in the end.
+    # The processes that hungry callers spawn hold a permit only for an instant, so each child
+    # gets its permit in the end.
     for _ <- 1..@limit, do: {:ok, _} = Penstock.DynamicSupervisor.start_child(__MODULE__, child(), timeout: :infinity)
     result = rounds(rounds)
     # Stops the hungry callers before the pool, because a caller crashes once its gate is gone.

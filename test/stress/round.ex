@@ -2,9 +2,9 @@ defmodule Penstock.Stress.Round do
   # One round of a storm, in a process of its own.
   @moduledoc false
 
-  # Returns the result of `round`, or an error if its process dies. A process of its own, because
-  # traces and messages of the round end with it. High priority, because the process kills others:
-  # at normal priority it would hardly get a turn among dozens of busy processes.
+  # Returns the result of `round`, or an error if its process dies. The process is a new one for
+  # each round, because traces and messages of the round end with it. It has high priority,
+  # because it kills others, and would hardly get a turn among dozens of busy processes.
   @spec run(Penstock.work(result)) :: result | {:error, term} when result: term
   def run(round) do
     {_pid, monitor} = :erlang.spawn_opt(fn -> exit({:checked, round.()}) end, [:monitor, priority: :high])

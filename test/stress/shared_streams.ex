@@ -1,5 +1,5 @@
 defmodule Penstock.Stress.SharedStreams do
-  # A thousand streams share a pool of 50. Never more than 50 tasks must run at once. Every item
+  # A thousand streams share a pool of 50. More than 50 tasks must never run at once. Every item
   # must be done once, in order if the stream is ordered. No permit or process must be left.
   @moduledoc false
 
