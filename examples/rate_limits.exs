@@ -12,19 +12,19 @@ alias Penstock.{Ban, IP, RateLimiter}
       {RateLimiter, name: MyApp.Logins, limit: 20, per: 60_000, burst: 10},
       # Three wrong passwords ban an address for five minutes, then for ten, for twenty, ...
       {Ban, name: MyApp.Guessers, failures: 3, within: 60_000, ban_for: 300_000},
-      # The limit that the partner sets for us.
+      # The partner, a service that we call, allows us five calls a second.
       {RateLimiter, name: MyApp.Partner, limit: 5, per: 1_000, burst: 1}
     ],
     strategy: :one_for_one
   )
 
 login = fn address, password ->
-  # All addresses of one IPv6 network have the same key.
+  # All addresses of one IPv6 network, by default a /64, have the same key.
   key = IP.key(address)
 
   with {:allow, _left} <- RateLimiter.hit(MyApp.Logins, key),
        :ok <- Ban.check(MyApp.Guessers, key) do
-    # Only failures count.
+    # Only failures count towards a ban.
     if password == "secret", do: :welcome, else: {:wrong, Ban.record_failure(MyApp.Guessers, key)}
   end
 end
@@ -39,7 +39,7 @@ guesses = for n <- 1..4, do: login.({0x2001, 0xDB8, 0, 7, 0, 0, 0, n}, "guess #{
 IO.inspect(guesses, label: "four guesses from four addresses of one network")
 IO.inspect(for(%{key: key, level: level} <- Ban.list(MyApp.Guessers), do: {key, level}), label: "kept out")
 
-# Six callers wait, and each gets its own turn, one after another.
+# Six callers wait at the partner's limit. They get their turns one after another.
 {us, :ok} =
   :timer.tc(fn ->
     1..6

@@ -1,5 +1,5 @@
-# Two supervisors share one budget of four, a child crashes while the pool is full, and the tree
-# is drained as it stops.
+# Two supervisors share one pool of four permits, a child crashes while the pool is full, and the
+# pool is drained as the tree stops.
 #
 #     mix run examples/supervised.exs
 
@@ -39,7 +39,8 @@ end
 Enum.find(Stream.repeatedly(restarted?), & &1)
 IO.puts("after a crash: #{Penstock.DynamicSupervisor.count_children(MyApp.Sessions).active} sessions")
 
-# The tasks end by themselves during the drain. The sessions do not, so they are terminated here.
+# The tree drains the pool when it stops. The tasks end by themselves during the drain, but the
+# sessions do not, so they are terminated here.
 for {_, pid, _, _} <- Penstock.DynamicSupervisor.which_children(MyApp.Sessions) do
   Penstock.DynamicSupervisor.terminate_child(MyApp.Sessions, pid)
 end

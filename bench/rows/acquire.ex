@@ -59,15 +59,15 @@ defmodule Penstock.Bench.Acquire do
     end
   end
 
-  # The closure is made once: its cost is not the cost of the permit.
+  # The closure is made only once, because its cost is not part of the cost of a permit.
   defp run(name) do
     work = fn -> :done end
     {:ok, :done} = Penstock.run(name, work)
     fn -> Penstock.run(name, work) end
   end
 
-  # Measures the boundary alone: two calls into native code and back, with the arguments that our
-  # calls have.
+  # The cost of the boundary alone: two calls into native code and back, with as many arguments as
+  # the two native calls of a pool.
   defp two_calls do
     fn ->
       Noop.raw(:b1, self())
@@ -91,8 +91,8 @@ defmodule Penstock.Bench.Acquire do
     end
   end
 
-  # Semaphore libraries on ETS use a named table, create a missing row, and cap the counter at the
-  # limit. The old and the new value tell whether the counter was capped.
+  # Does what semaphore libraries on ETS do: uses a named table, creates a missing row, and caps
+  # the counter at the limit. If the counter was at the limit before, the caller is refused.
   defp ets do
     :ets.new(:bench_semaphores, [:set, :public, :named_table, write_concurrency: true])
 

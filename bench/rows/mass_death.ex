@@ -8,6 +8,7 @@ defmodule Penstock.Bench.MassDeath do
   @holders 100_000
   @patience_ms 60_000
 
+  # The deaths in a sample of the second row, and the living holders at each of them.
   @deaths 1_000
   @others 99
 
@@ -66,12 +67,12 @@ defmodule Penstock.Bench.MassDeath do
     until(fn -> :counters.get(ready, 1) == @holders end)
     from = System.monotonic_time()
     Enum.each(pids, &Process.exit(&1, :kill))
-    # `Pool.info` sums over the holders. It is called only when the answer can be true, so that it
-    # takes no time from the dying processes.
+    # `free?` calls `Pool.info`, which sums over the holders. It is called only once the processes
+    # are gone, so that it takes no time from dying ones.
     until(fn -> :erlang.system_info(:process_count) <= before and side.free?.() end)
     elapsed = System.monotonic_time() - from
 
-    # No process may still be dying in the round of the other side.
+    # Waits for the last dying processes, which would slow down the round of the other side.
     until(fn -> not Enum.any?(pids, &Process.alive?/1) end)
     System.convert_time_unit(elapsed, :native, :microsecond) / 1000
   end
@@ -103,8 +104,9 @@ defmodule Penstock.Bench.MassDeath do
     fn -> Stats.quantile(for(_ <- 1..@deaths, do: lag(name)), 0.99) end
   end
 
-  # The caller polls all the time, on the other scheduler. A caller that sleeps until the `:DOWN`
-  # wakes it asks too late to be refused.
+  # Measures, in ns, how long after the `:DOWN` of a killed holder its permit is granted to the
+  # caller. The caller asks all the time, while the holder dies on the other scheduler. A caller
+  # that slept until the `:DOWN` would wake up too late to be refused, and measure nothing.
   defp lag(name) do
     parent = self()
 

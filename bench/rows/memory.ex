@@ -1,7 +1,7 @@
 defmodule Penstock.Bench.Memory do
   @moduledoc false
-  # B15: resident memory per holder. Each sample has a VM of its own: a VM reuses its memory
-  # without a request to the system, so only the first 100,000 holders of a VM are visible.
+  # B15: resident memory per holder. Each sample has a VM of its own. A VM reuses its memory
+  # without a request to the system, so only its first 100,000 holders raise the resident memory.
 
   alias Penstock.Bench.{Peer, Row}
 

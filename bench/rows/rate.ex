@@ -50,7 +50,8 @@ defmodule Penstock.Bench.Rate do
     ]
   end
 
-  # A limit that no key reaches.
+  # More hits than any key gets: the burst of our limiters, and the limit of the baseline's
+  # windows.
   @limit 2_000_000_000
 
   defp keyed do
@@ -66,8 +67,8 @@ defmodule Penstock.Bench.Rate do
     fn -> {:allow, _} = RateLimiter.hit(:b11_alone) end
   end
 
-  # A fixed window in two lines. At a border of windows twice the limit passes, and old rows would
-  # need a sweeper.
+  # A fixed window in two lines of code. Twice the limit passes at the border of two windows, and
+  # nothing deletes old rows.
   defp ets do
     :ets.new(:b11_windows, [:set, :public, :named_table, write_concurrency: true])
     each_key(&ets_hit/1)
@@ -87,8 +88,8 @@ defmodule Penstock.Bench.Rate do
     end
   end
 
-  # The keys are a literal, which is not copied. Keys in a closure are copied to each process,
-  # which takes as long as a sample.
+  # The keys are a literal, because a literal is not copied. Keys in a closure would be copied to
+  # each process, and the copy takes as long as a sample.
   @all_keys List.to_tuple(for n <- 1..@keys, do: :crypto.hash(:md5, <<n::32>>))
 
   # Hits one key after another, in each process.

@@ -59,7 +59,7 @@ defmodule Penstock.Bench.Refuse do
 
     for _ <- 1..holders, do: receive(do: (:held -> :ok))
     {:error, :full} = Pool.try_acquire(name)
-    # Neither this side nor a baseline matches the answer.
+    # Ignores the answer, as each baseline does, so that no side pays for a match.
     fn -> Pool.try_acquire(name) end
   end
 

@@ -1,13 +1,13 @@
 defmodule Penstock.Bench.Supervisors do
   @moduledoc false
-  # B5, B9: a child of a supervisor, refused and started. Each child ends at once, and the
-  # supervisor handles its end during the sample.
+  # B5: a child that a full supervisor refuses. B9: a child that a supervisor starts. Each child
+  # of B9 ends at once, and the supervisor handles its end during the sample.
 
   alias Penstock.Bench.{Loop, Row}
 
   @max 100_000
-  # A supervisor sleeps between samples. A short sample would end before the supervisor runs in
-  # parallel to its callers.
+  # The length of a sample of B9. A supervisor sleeps between samples, and a short sample would
+  # end before the supervisor runs in parallel to its callers.
   @sample_ns 5_000_000
   @rounds 61
 
@@ -80,8 +80,8 @@ defmodule Penstock.Bench.Supervisors do
     fn -> {:ok, _} = Penstock.Task.Supervisor.start_child(name, fn -> :ok end) end
   end
 
-  # The key is the scheduler's id, and there are as many partitions as schedulers. Two random keys
-  # would name the same partition half of the time.
+  # Each caller's key is the id of its scheduler, so that two callers use the two partitions. Two
+  # random keys would name the same partition half of the time.
   defp gated(name, partitions) do
     {:ok, _} = Penstock.Task.Supervisor.start_link(name: name, limit: @max, partitions: partitions)
 

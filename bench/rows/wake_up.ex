@@ -2,7 +2,8 @@ defmodule Penstock.Bench.WakeUp do
   @moduledoc false
   # B10: the time from a release to the first instruction of the waiter that gets the permit.
   #
-  # The figure depends on the state of the schedulers, which is the same for all sides:
+  # The figure depends on the state of the schedulers. So this row makes that state the same for
+  # all sides:
   #
   #   * Releaser and waiter are bound to two schedulers (`:scheduler` is an undocumented option of
   #     spawn_opt). Unbound, the releaser's scheduler steals the waiter, and the figure lacks the
@@ -11,12 +12,13 @@ defmodule Penstock.Bench.WakeUp do
   #   * A process that only yields keeps the waiter's scheduler awake. A sleeping scheduler is
   #     woken by the operating system. On a virtual machine this takes 10 to 50 µs for every side
   #     alike, and hides the rest.
-  #   * After the release the releaser waits for the waiter, so that its scheduler is free for a
-  #     server in between.
+  #   * After the release the releaser waits for the waiter. So the releaser's scheduler is free
+  #     for the server of the baseline, and this server passes the permit on to the waiter.
 
   alias Penstock.Bench.{Row, Stats, WakeUp.Semaphore}
   alias Penstock.Pool
 
+  # The time for which the releaser stays busy once the waiter is parked.
   @parked_ns 100_000
   @wake_ups 200
 
@@ -49,8 +51,8 @@ defmodule Penstock.Bench.WakeUp do
     ]
   end
 
-  # Each side says how the releaser takes the only permit, how the waiter waits for it, how the
-  # releaser releases it, and how the waiter returns it afterwards.
+  # Each side is a map of four functions: the releaser takes the only permit, the waiter waits for
+  # it, the releaser releases it, and the waiter returns it afterwards.
   defp message do
     %{
       take: fn -> :ok end,

@@ -1,19 +1,21 @@
 defmodule Penstock.Bench.Loop do
   @moduledoc false
   # Measures the ns per call of a fun, called in a loop by one fresh process, or by two at the
-  # same time. The cost of the loop and of the call stays in: a user pays it too. A fun of one
-  # argument gets a number that counts down, with a random start for each sample, to choose a key
-  # by.
+  # same time. The cost of the loop and of the call stays in, because a user pays it too. A fun of
+  # one argument gets a number by which it chooses a key. The number counts down, from a random
+  # start in each sample.
 
   # Virtual machines run at two speeds, 1.7 times apart, for some ms each. A sample is much
   # shorter, so that both sides of a round nearly always run at one speed.
   @sample_ns 300_000
+  # The least length of a run from which the number of calls in a sample is extrapolated.
   @calibration_ns 1_000_000
+  # The range of the random start of the number that a fun of one argument gets.
   @beginnings 1_000_000
-  # How often a sample is taken again because its processes did not run at the same time.
+  # How often at most a sample is taken again because its processes did not run at the same time.
   @tries 1_000
-  # The most polls for the end of the last sample's work. A row that always has work in the
-  # background goes on after these.
+  # How often at most a sample polls for the end of the last sample's work. A row that always has
+  # work in the background goes on after these polls.
   @polls 10_000
 
   def sampler(fun, processes, sample_ns \\ @sample_ns) do
@@ -31,9 +33,9 @@ defmodule Penstock.Bench.Loop do
     if shared >= 0.8 * elapsed, do: elapsed, else: together(fun, processes, calls, tries - 1)
   end
 
-  # Doubles the calls until a run is long enough to extrapolate from; earlier runs warm up caches
-  # and code. The shortest of three runs counts: an interrupted run looks long enough before it
-  # is.
+  # Returns the number of calls in a sample. Doubles the calls until a run is long enough to
+  # extrapolate from. The shorter runs warm up caches and code. Of three runs the shortest counts,
+  # because an interruption makes a run longer than its calls are.
   defp calibrate(fun, processes, calls, sample_ns) do
     elapsed = Enum.min(for _ <- 1..3, do: elem(run(fun, processes, calls), 0))
 
@@ -59,8 +61,8 @@ defmodule Penstock.Bench.Loop do
     {in_ns(Enum.max(ends) - Enum.min(starts)), in_ns(Enum.min(ends) - Enum.max(starts))}
   end
 
-  # Waits until only the caller is active. Processes that the last sample started may still end,
-  # and supervisors handle their ends. The next sample, of the other side, must not pay for that.
+  # Waits until only the caller is active. Processes of the last sample may still end, and their
+  # supervisors may still handle this. The next sample, of the other side, must not pay for that.
   defp await_quiet(0), do: :ok
 
   defp await_quiet(polls) do
@@ -76,8 +78,8 @@ defmodule Penstock.Bench.Loop do
   defp work(parent, gate, processes, fun, calls) do
     send(parent, {self(), :ready})
     receive do: (:go -> :ok)
-    # The processes wait for each other, because they wake up some µs apart, which would distort a
-    # short sample.
+    # The processes wait for each other. They wake up some µs apart, and this difference would
+    # distort a short sample.
     :atomics.add(gate, 1, 1)
     begin = calls + :rand.uniform(@beginnings)
     meet(gate, processes)

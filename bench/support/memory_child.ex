@@ -26,7 +26,7 @@ defmodule Penstock.Bench.MemoryChild do
     (resident() - before) / @processes
   end
 
-  # Loads code and library before the first measurement.
+  # Loads the code and the NIF before the first measurement, because their memory must not count.
   defp warm_up do
     {:ok, _} = Penstock.Pool.start_link(name: :b15_warm_up, limit: 1)
     :ok = Penstock.Pool.try_acquire(:b15_warm_up)
@@ -34,8 +34,8 @@ defmodule Penstock.Bench.MemoryChild do
     Penstock.Pool.info(:b15_warm_up)
   end
 
-  # The first message makes every process run once: the pages that it touches then are not the
-  # pool's.
+  # `:wake` makes each process run once before the first measurement. So the memory that a process
+  # needs for its first run does not count as memory of the pool.
   defp process(side, done) do
     receive do: (:wake -> :counters.add(done, 1, 1))
     receive do: (:go -> :ok)

@@ -14,7 +14,7 @@ defmodule Penstock.Bench.Noop.Build do
 
     unless fresh?(loadable <> extension()) do
       cargo(target)
-      # A mapped library must not be overwritten.
+      # Removes the old file first, because a file that a VM has mapped must not be overwritten.
       File.rm(loadable <> extension())
       File.cp!(built, loadable <> extension())
     end

@@ -2,8 +2,8 @@ defmodule Penstock.Bench.Peer do
   @moduledoc false
   # Runs one sample in a VM of its own.
   #
-  # The calling VM compiles the file and sends the module. A compilation in the peer would leave
-  # free memory there, which hides the growth that is measured.
+  # The calling VM compiles the file and sends the module. A compilation in the new VM would leave
+  # free memory there, and the sample would use it up instead of growing the VM.
   def call(file, function, args) do
     {module, code} = compiled(file)
     paths = for app <- [:elixir, :logger, :penstock], do: Application.app_dir(app, "ebin")

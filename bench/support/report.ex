@@ -41,14 +41,14 @@ defmodule Penstock.Bench.Report do
   @doc """
   Prints the comparisons of one row, `[{row, [{baseline, ours}]}]`.
 
-  Returns `:pass` if one of them keeps to its budget, `:miss` if none does, `nil` without a budget.
+  Returns `:pass` if one of them keeps to its budget, `:miss` if none does, `nil` if none has one.
   """
   def rows(compared, processes) do
     verdicts = for {row, rounds} <- compared, do: verdict(row, compare(row, rounds))
     verdict = Enum.find([:pass, :miss], &(&1 in verdicts))
 
     for {{row, rounds}, own} <- Enum.zip(compared, verdicts) do
-      # A row is no miss if one of its two comparisons passes.
+      # If one of two comparisons passes, the row passes, and the other one is no miss.
       print(row, processes, rounds, if(own == :miss and verdict == :pass, do: :or, else: own))
     end
 
@@ -108,7 +108,7 @@ defmodule Penstock.Bench.Report do
   defp number(value, _unit) when abs(value) < 1000, do: :erlang.float_to_binary(value / 1, decimals: 1)
   defp number(value, _unit), do: Integer.to_string(round(value))
 
-  # With two digits, small ratios, as of a refusal and a supervisor, would all be 0.01.
+  # With two decimals, all small ratios, such as those of refusals (B5), would read 0.01.
   defp fixed(value) when value < 0.1, do: :erlang.float_to_binary(value / 1, decimals: 4)
   defp fixed(value), do: :erlang.float_to_binary(value / 1, decimals: 2)
 
@@ -152,7 +152,7 @@ defmodule Penstock.Bench.Report do
     end
   end
 
-  # The load of the machine explains most strange figures.
+  # Returns the load of the machine, because it explains most strange figures.
   defp load do
     case File.read("/proc/loadavg") do
       {:ok, load} -> ", load #{load |> String.split() |> hd()}"

@@ -17,8 +17,8 @@ defmodule Penstock.Bench.Runner do
     Penstock.Bench.Ping
   ]
 
-  # The budgets are for two cores. More schedulers would change the rows in which processes die or
-  # are pinged.
+  # The budgets are for two cores. More schedulers would change the figures of the rows in which
+  # processes die or are pinged.
   @schedulers 2
 
   def main(argv) do

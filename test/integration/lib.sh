@@ -13,12 +13,13 @@ bad() {
   sed 's/^/        | /' "$log"
 }
 
-# works NAME COMMAND…: it succeeds.
+# works NAME COMMAND…: checks that COMMAND succeeds.
 works() {
   if "${@:2}" >"$log" 2>&1 </dev/null; then ok "$1"; else bad "$1" "exit status $?"; fi
 }
 
-# says NAME TEXT COMMAND…: it fails, and its output holds TEXT.
+# says NAME TEXT COMMAND…: checks that COMMAND fails, and that its output holds TEXT and no stack
+# trace of Mix.
 says() {
   if "${@:3}" >"$log" 2>&1 </dev/null; then
     bad "$1" "it did not fail"
@@ -31,7 +32,7 @@ says() {
   fi
 }
 
-# totals: prints the counts, and fails if a check failed.
+# totals: prints how many checks passed and failed, and fails if one failed.
 totals() {
   echo
   echo "$passed passed, $failed failed"

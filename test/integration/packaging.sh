@@ -4,13 +4,14 @@
 . "$(dirname "$0")/lib.sh"
 unset PENSTOCK_NIF_PATH PENSTOCK_NIF_FEATURES MIX_BUILD_PATH MIX_TARGET CARGO_TARGET_DIR CARGO_BUILD_TARGET
 unset RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS
-# The checks below look for words of cargo, which colours would split.
+# The checks below look for words in cargo's output, and colours would split these words.
 export CARGO_TERM_COLOR=never
 export MIX_ENV=prod
 
 in_dir() { (cd "$1" && "${@:2}"); }
 
-# path_without NAME…: makes a directory for the PATH, with all programs of the PATH but those.
+# path_without NAME…: makes a directory of links to all programs of the PATH except each NAME, and
+# prints the directory.
 path_without() {
   local dir i dirs
   dir=$(mktemp -d -p "$tmp")
@@ -22,14 +23,16 @@ path_without() {
   echo "$dir"
 }
 
-# fake DIR NAME OUTPUT [STATUS]: puts a program into DIR that prints OUTPUT.
+# fake DIR NAME OUTPUT [STATUS]: puts a program NAME into DIR that prints OUTPUT and exits with
+# STATUS, by default 0.
 fake() {
   rm -f "$1/$2"
   printf '#!/bin/sh\necho "%s"\nexit %d\n' "$3" "${4:-0}" >"$1/$2"
   chmod +x "$1/$2"
 }
 
-# host DIR DEPENDENCY: an application that acquires a permit when it starts with HOST_PROBE set.
+# host DIR DEPENDENCY: makes an application in DIR whose `deps` are DEPENDENCY. If HOST_PROBE is
+# set when it starts, the application acquires a permit, prints the answer, and stops its VM.
 host() {
   mkdir -p "$1/lib"
   cat >"$1/mix.exs" <<EOF
@@ -60,21 +63,22 @@ end
 EOF
 }
 
-# boots COMMAND…: a host boots without cargo and acquires its permit.
+# boots COMMAND…: succeeds if the host that COMMAND starts boots without cargo and gets its
+# permit.
 boots() {
   env -i HOME="$HOME" PATH="$no_cargo" LANG=C.UTF-8 HOST_PROBE=1 "$@" | tee "$tmp/probe"
   grep -qx 'probe: :ok 1' "$tmp/probe"
 }
 
-# The first example of the README that is a program, not an entry for mix.exs.
+# Copies the first example of the README that is a program, not an entry for mix.exs.
 example=$tmp/example.exs
 awk '/^```elixir/ { block = ""; inside = 1; next }
      /^```/ && inside { inside = 0; if (block !~ /\{:penstock,/) { printf "%s", block; exit } }
      inside { block = block $0 "\n" }' README.md >"$example" || true
 [ -s "$example" ] || die "README.md has no example in Elixir"
 
-# The files that Hex would pack, and nothing else. The empty workspace keeps cargo from a
-# workspace above it.
+# Copies the files that Hex would pack, and nothing else. cargo also looks for a workspace in the
+# directories above, and the empty one in $tmp ends that search.
 package=$tmp/package
 mkdir "$package"
 mix run --no-start --no-compile --no-deps-check -e \
@@ -83,7 +87,7 @@ mix run --no-start --no-compile --no-deps-check -e \
 printf '[workspace]\nmembers = []\n' >"$tmp/Cargo.toml"
 works "the package holds no demo" test -z "$(find "$package" -path '*demo*' ! -path '*/guides/demo.svg')"
 
-# The tree that git would clone.
+# Copies the tree as it is, changes included, to a repository from which git can clone.
 repo=$tmp/repo
 mkdir "$repo"
 tar -c --exclude=.git --exclude=_build --exclude=target --exclude=deps . | tar -x -C "$repo"
@@ -109,7 +113,7 @@ says "old cargo" "cargo 1.91 or newer, but $old_cargo/cargo is 1.63.0" \
 says "broken cargo" "no default toolchain is configured" in_dir "$path_host" env PATH="$broken_cargo" mix compile
 says "no linker: what the build needs" 'The build needs a C linker (cc), and crates.io once or the crates from `cargo vendor`' \
   in_dir "$path_host" env PATH="$no_cc" mix compile
-works "no linker: the last line tells" in_dir "$path_host" env PATH="$no_cc" sh -c \
+works "no linker: the last line says what to do" in_dir "$path_host" env PATH="$no_cc" sh -c \
   'mix compile 2>&1 | tail -n 1 | grep "a C linker.* set PENSTOCK_NIF_PATH"'
 says "no crates: what the build needs" 'crates.io once or the crates from `cargo vendor`' \
   in_dir "$path_host" env CARGO_HOME="$tmp/no_crates" CARGO_NET_OFFLINE=true mix compile
@@ -144,7 +148,8 @@ says "an unknown feature" "does not contain this feature: nothing" \
 say "a release"
 works "is built" in_dir "$path_host" mix release --quiet
 mv "$path_host/_build/prod/rel/host" "$tmp/released"
-# Moves the files away that a path from compile time would still find.
+# Moves the sources and the build away. The release must not need a path from its compilation, and
+# with the files in their places that path would still work.
 mv "$package" "$tmp/elsewhere" && mv "$path_host/_build" "$tmp/_build"
 works "boots and acquires a permit without cargo" boots "$tmp/released/bin/host" start
 mv "$tmp/elsewhere" "$package" && mv "$tmp/_build" "$path_host/_build"
@@ -152,7 +157,8 @@ mv "$tmp/elsewhere" "$package" && mv "$tmp/_build" "$path_host/_build"
 say "a git dependency"
 git_host=$tmp/git_host
 host "$git_host" "{:penstock, git: \"file://$repo\"}"
-# Takes over the built crates that ours depend on.
+# Takes over cargo's build of the first host, so that other crates need not be fetched or built
+# again.
 mkdir "$git_host/_build"
 mv "$path_host/_build/penstock_cargo" "$git_host/_build/"
 works "is fetched" in_dir "$git_host" mix deps.get
@@ -167,7 +173,7 @@ echo text >"$tmp/text.so"
 echo 'int nothing;' | cc -shared -fPIC -x c -o "$tmp/library.so" -
 echo 'int nif_init;' | cc -shared -fPIC -x c -o "$tmp/nif.so" -
 head -c 100000 "$nif" >"$tmp/short.so"
-# Changes the machine of the ELF file to 32-bit SPARC.
+# Makes a NIF for another machine: changes the machine in the ELF header to 32-bit SPARC.
 cp "$nif" "$tmp/foreign.so" && printf '\2' | dd of="$tmp/foreign.so" bs=1 seek=18 conv=notrunc status=none
 version=$(sed -n 's/^  @version "\(.*\)"$/\1/p' mix.exs)
 says "no such file" "$tmp/absent.so, which cannot be read: no such file or directory" with_nif "$tmp/absent.so"
@@ -181,7 +187,7 @@ says "cut short" "$tmp/short.so, which is not the NIF of Penstock $version" with
 says "cut short: why" "it is cut short: 100000 of " with_nif "$tmp/short.so"
 says "another machine's" "$tmp/foreign.so, which is not the NIF of Penstock $version on " with_nif "$tmp/foreign.so"
 says "another machine's: why" "it is for another machine" with_nif "$tmp/foreign.so"
-works "another machine's, when compiling for that" with_nif "$tmp/foreign.so" MIX_TARGET=other
+works "another machine's, with MIX_TARGET set" with_nif "$tmp/foreign.so" MIX_TARGET=other
 works "the right one" with_nif "$nif"
 sed -i "s/@version \"$version\"/@version \"999.0.0\"/" "$package/mix.exs"
 says "another version's" "$nif, which is not the NIF of Penstock 999.0.0" with_nif "$nif"
@@ -204,7 +210,7 @@ defmodule Script do
 end
 EOF
 works "is built" in_dir "$escript" env PENSTOCK_NIF_PATH="$nif" mix escript.build
-says "tells to use a release" "An escript or an archive cannot carry native code: use a release" "$escript/script"
+says "asks for a release" "An escript or an archive cannot carry native code: use a release" "$escript/script"
 "$escript/script" >"$tmp/said" 2>&1 </dev/null || true
 works "does not crash in the error path" sh -c "! grep -E 'UndefinedFunctionError|Protocol' '$tmp/said'"
 
@@ -224,7 +230,8 @@ works "removes the NIF" in_dir "$repo" env PATH="$no_cargo" PENSTOCK_NIF_PATH="$
 say "script/setup"
 fake "$no_cc" id 1000
 works "is silent when nothing is missing" test -z "$(script/setup 2>&1)"
-# The scripts put rustup's directory below HOME on the PATH, so HOME is another directory.
+# HOME becomes an empty directory: the scripts put rustup's directory below HOME on the PATH, and
+# would find cargo there.
 mkdir "$tmp/home"
 setup() { env HOME="$tmp/home" PATH="$1" "$repo/script/setup"; }
 says "no cargo" "needs Rust 1.91 or newer, and there is no cargo on the PATH" setup "$no_cargo"

@@ -3,7 +3,8 @@
 # their results.
 . "$(dirname "$0")/lib.sh"
 
-# shows NAME LINE COMMAND…: it succeeds, and LINE is one of those it prints.
+# shows NAME LINE COMMAND…: checks that COMMAND succeeds, and that LINE is one of the lines it
+# prints.
 shows() {
   if ! "${@:3}" >"$log" 2>&1 </dev/null; then
     bad "$1" "it failed"
@@ -14,7 +15,8 @@ shows() {
   fi
 }
 
-# row ATTACK MODE CONDITION: the row of the figures, its columns as variables of awk.
+# row ATTACK MODE CONDITION: succeeds if CONDITION is true of the figures of ATTACK in MODE. It is
+# a condition of awk, whose variables are columns of the figures.
 row() {
   awk -F, -v attack="$1" -v mode="$2" '
     NR == 1 { for (i = 1; i <= NF; i++) column[$i] = i; next }
@@ -32,14 +34,14 @@ works "runs" script/demo --csv "$tmp/figures.csv"
 cp "$log" "$tmp/said"
 works "in less than 120 s" test $((SECONDS - start)) -lt 120
 for attack in a b c c2 d e f; do
-  # The pool's limit is in the guarded row, which comes after this one.
+  # Only the row of the guarded run has the pool's limit.
   limit=$(awk -F, -v attack=$attack 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i }
     $at["attack"] == attack && $at["mode"] == "guarded" { print $at["limit"] }' "$tmp/figures.csv")
   works "($attack) unguarded: there are more processes than the pool allows" row $attack unguarded "peak > $limit + 100"
   works "($attack) guarded: the VM refuses nothing, and survives" row $attack guarded 'refused_by_vm == 0 && survived == "true"'
   works "($attack) guarded: all work is done or refused" row $attack guarded "offered > 0 && done + refused == offered"
-  # The VM has some sixty processes of its own; (c2) has a hundred callers, each with the
-  # monitor of its stream.
+  # 300 processes more than the limit are allowed. The VM has some sixty of its own, and (c2) has
+  # a hundred callers, each with a stream monitor.
   works "($attack) guarded: the limit holds" row $attack guarded "limit > 0 && peak <= limit + 300"
 done
 works "(a) unguarded: the VM refuses" row a unguarded "refused_by_vm > 0"
@@ -54,7 +56,7 @@ works "(f) guarded: the limit's sessions stay" row f guarded "done == limit"
 works "draws the page" grep -q "<svg" demo.html
 works "ends with the summary: a line for each attack" test "$(tail -n 16 "$tmp/said" | grep -cE '^\([a-f]2?\) .* alive .*[0-9] (ms|s|MB)$')" = 7
 works "the summary: one VM is dead" test "$(tail -n 16 "$tmp/said" | grep -cE '^\([a-f]2?\) .* dead ')" = 1
-works "says once that a VM starts" test "$(grep -c "starting the VM" "$tmp/said")" = 14
+works "says once of each VM that it starts" test "$(grep -c "starting the VM" "$tmp/said")" = 14
 works "shows its options" sh -c 'script/demo --help | grep -q -- "--only a,b"'
 
 say "the examples"

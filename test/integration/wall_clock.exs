@@ -1,5 +1,5 @@
-# Run by wall_clock.sh in a VM that reads its wall clock from the file in the argument. Limits
-# must follow another clock.
+# Run by wall_clock.sh in a VM whose wall clock is stepped by the file in the argument. Limiters
+# and bans must follow the monotonic clock, which is not stepped.
 [file] = System.argv()
 
 alias Penstock.{Ban, RateLimiter}
@@ -9,7 +9,8 @@ alias Penstock.{Ban, RateLimiter}
 {:banned, 60_000} = Ban.record_failure(:bans, "key")
 
 defmodule Hammer do
-  # Counts the allowed hits until the time `until`, and from there to the next denial.
+  # Hits until the time `until`, and then until the next denial, so that every hit is made that
+  # the passed time allows. Returns the number of allowed hits, and the time of that denial.
   def run(until, allowed) do
     now = System.monotonic_time(:millisecond)
 
@@ -27,14 +28,15 @@ began = System.monotonic_time(:millisecond)
 for {step, hours} <- [{"back", -1}, {"forward", 1}, {"forward again", 2}] do
   wall = System.os_time(:second)
   File.write!(file, "#{if hours < 0, do: "", else: "+"}#{hours * 3_600}")
-  # The step takes effect at once, because each reading of the clock reads the file.
+  # The step takes effect at once, because the VM reads the file each time it reads the wall
+  # clock.
   stepped = System.os_time(:second) - wall
   from = System.monotonic_time(:millisecond)
   {allowed, at} = Hammer.run(from + 1_000, 0)
   {:banned, ms} = Ban.check(:bans, "key")
   IO.puts("#{step}: the wall clock moved by #{stepped} s, #{allowed} allowed in #{at - from} ms, banned for #{ms} ms")
 
-  # The burst is used up, so only the passed time allows hits.
+  # The burst is used up, so only the passed time allows hits: one for each 10 ms.
   unless abs(stepped) >= 3_000, do: raise("the wall clock was not stepped")
   unless abs(allowed - div(at - from, 10)) <= 2, do: raise("the allowed hits do not match the passed time")
   unless ms in 50_000..60_000, do: raise("the ban has another remaining time")

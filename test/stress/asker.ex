@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.Asker do
-  # A process that asks after it has seen the :DOWN or EXIT of a holder gets that holder's permit.
-  # This is tried `asks` times.
+  # A caller that asks after it has seen the :DOWN or EXIT of a killed holder must get that
+  # holder's permit. Tries this `asks` times, and counts the refusals.
   @moduledoc false
 
   alias Penstock.Pool
@@ -31,8 +31,8 @@ defmodule Penstock.Stress.Asker do
 
   defp once(pool, n, ask, alone?, spy) do
     victim = holder(pool, if(rem(n, 3) == 0, do: spy))
-    # The caller learns of the death by a link or by a monitor. The caller asks all the time, or
-    # only after the death.
+    # In some tries the caller learns of the death by a link, in others by a monitor. In some the
+    # caller asks all the time, in others only after the death.
     monitor = if rem(n, 2) == 0, do: Process.monitor(victim)
     Process.exit(victim, :kill)
     if alone? and rem(n, 5) < 2, do: ask_until_dead(pool, victim, monitor), else: await(victim, monitor)
@@ -46,7 +46,8 @@ defmodule Penstock.Stress.Asker do
   defp await(victim, nil), do: receive(do: ({:EXIT, ^victim, _} -> :ok))
   defp await(_victim, monitor), do: receive(do: ({:DOWN, ^monitor, _, _, _} -> :ok))
 
-  # A busy caller sees the death while the dying process still fires its monitors.
+  # Asks until the caller sees the death. A caller that is busy sees it early, while the dying
+  # process still fires its other monitors.
   defp ask_until_dead(pool, victim, monitor) do
     receive do
       {:DOWN, ^monitor, _, _, _} -> :ok
@@ -58,7 +59,8 @@ defmodule Penstock.Stress.Asker do
     end
   end
 
-  # The monitors of a spy are older than the pool's, so they fire first and delay the pool's.
+  # Starts a holder. If a spy is given, it monitors the holder before the pool does. So the spy's
+  # monitors fire first, and delay the pool's.
   defp holder(pool, spy) do
     parent = self()
 
@@ -95,7 +97,7 @@ defmodule Penstock.Stress.Asker do
 
   defp ask_without_end(pool) do
     if Pool.try_acquire(pool) == :ok, do: Pool.release(pool)
-    # Yields early: the flood must not keep the schedulers from the caller.
+    # Gives the scheduler to other processes early, so that the caller gets its turn.
     :erlang.bump_reductions(400)
     ask_without_end(pool)
   end

@@ -1,6 +1,7 @@
 defmodule Penstock.Stress.CrashStorm do
-  # A thousand transient children crash at random, for a minute, under a pool that is full all the
-  # time and has waiters. At every rest point as many permits are in use as children live.
+  # Has a thousand transient children, and kills some of them at random for `seconds`. Their pool
+  # is full all the time and has waiters. After each burst of kills, as many permits must be in
+  # use as children live.
   @moduledoc false
 
   alias Penstock.Pool
@@ -47,8 +48,8 @@ defmodule Penstock.Stress.CrashStorm do
     if now() < until, do: burst(until, crashes), else: crashes
   end
 
-  # A waiter that is served holds a permit for an instant, maybe that of a dead child. So the
-  # counts agree only at some instants.
+  # Compares the counts once. A waiter that is served holds a permit for an instant, maybe that of
+  # a dead child. So the counts agree only at some instants, and the caller polls.
   defp exact do
     live = Enum.count(children(), &Process.alive?/1)
     info = Pool.info(__MODULE__)

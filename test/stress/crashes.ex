@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.Crashes do
-  # Counts reports of crashes. Workers are killed all the time, so a worker that fails would go
-  # unnoticed otherwise.
+  # Counts reports of crashes. Workers are killed on purpose all the time, so the end of a worker
+  # by a fault would go unnoticed otherwise.
   @moduledoc false
 
   # With `only`, counts only crashes of GenServers of these modules: other processes crash on
@@ -14,8 +14,8 @@ defmodule Penstock.Stress.Crashes do
     :ok
   end
 
-  # A callback of logger. It inspects nothing but a name, because a report may hold a term that
-  # would never be printed to its end.
+  # A callback of logger. With `only`, it inspects nothing but a name, because the report of
+  # another process may hold a term that would never be printed to its end.
   def log(event, %{config: %{only: [_ | _] = modules}}) do
     if Enum.any?(modules, &of?(event, &1)), do: count(), else: :ok
   end
@@ -27,7 +27,7 @@ defmodule Penstock.Stress.Crashes do
 
   # A report of a supervisor whose parent was killed is no crash of ours either.
   def log(%{msg: {:report, %{label: {:gen_server, :terminate}, reason: :killed}}}, _config), do: :ok
-  # Elixir may have formatted such a report as a string, which keeps the reason.
+  # The same report, if Elixir has formatted it as a string: its metadata keeps the reason.
   def log(%{msg: {:string, _text}, meta: %{crash_reason: {:killed, _stack}}}, _config), do: :ok
 
   def log(%{msg: {:report, %{label: {:proc_lib, :crash}, report: [info | _]}}} = event, config) do
@@ -36,8 +36,8 @@ defmodule Penstock.Stress.Crashes do
 
   def log(event, config), do: count(event, config)
 
-  # A kill, and the end of the process that an owner is linked to, are reported as exits. A fault
-  # of the code is reported as an error.
+  # Returns `true` if a server of `module` crashed by a fault, which is reported as an error. The
+  # end of a server by a kill, or by the end of a linked process, is reported as an exit.
   defp of?(%{msg: {:report, %{label: {:proc_lib, :crash}, report: [info | _]}}}, module) do
     match?({:error, _, _}, info[:error_info]) and match?({^module, _, _}, info[:initial_call])
   end

@@ -1,7 +1,7 @@
 defmodule Penstock.Stress.Hostile do
   # Fuzzes Penstock: many processes call all functions with terms of all kinds, and are killed and
-  # suspended at random. Afterwards the VM is alive, the application's processes are the same, and
-  # pools count no permit of a dead process.
+  # suspended at random. Afterwards the VM must be alive, the application's processes must be the
+  # same, and pools must count no permit of a dead process.
   @moduledoc false
 
   alias Penstock.{Ban, Pool, RateLimiter}
@@ -13,14 +13,19 @@ defmodule Penstock.Stress.Hostile do
   @victims 4
   @longest_suspension_ms 5
 
-  @doc "Runs for `seconds`, leaving out `skip`. `shared?` adds terms that share parts."
+  @doc """
+  Runs for `seconds`, without the functions named in `skip`.
+
+  With `shared?`, drawn terms include one whose two halves are the same, at each of 100 levels.
+  """
   def run(seed, seconds, shared?, skip) do
     Process.flag(:trap_exit, true)
     :rand.seed(:exsss, seed)
     app = app()
     findings = HostileFindings.watch()
     top = start_gates()
-    # Calls draw pids among the caller and these victims, which hold the transferred permits.
+    # A pid that a call draws is the caller's, one of these victims', or that of a process which
+    # ends at once. The victims keep the permits that fuzzers transfer to them.
     victims = for _ <- 1..@victims, do: spawn(fn -> Process.sleep(:infinity) end)
     HostileTerms.open(victims, shared?)
     calls = HostileCalls.all(skip)
@@ -130,8 +135,8 @@ defmodule Penstock.Stress.Hostile do
     end
   end
 
-  # Restarts janitor and reaper. A fuzzer that took the place of one may have been killed before
-  # the true process registered again.
+  # Kills janitor and reaper, and awaits their restarts, at which they register with the native
+  # side. A fuzzer may have registered in their place, and been killed before it undid that.
   defp restart_app do
     for {name, pid} <- app() do
       end_process(pid)
@@ -141,7 +146,8 @@ defmodule Penstock.Stress.Hostile do
     :ok
   end
 
-  # Ends the children first, which their supervisors would restart without end.
+  # Returns `:ok` if no pool counts a permit of a dead process. Ends the children first, because
+  # their supervisors would restart them without end.
   defp at_rest do
     for {_, pid, _, _} <- Penstock.DynamicSupervisor.which_children(:hostile_children), is_pid(pid) do
       Penstock.DynamicSupervisor.terminate_child(:hostile_children, pid)
@@ -155,7 +161,8 @@ defmodule Penstock.Stress.Hostile do
     :error, %ArgumentError{message: message} -> {:error, {:restarting, message}}
   end
 
-  # Living holders count: a fuzzer may have transferred permits to an owner or a supervisor.
+  # Returns `true` if the pool counts the permits of its living holders and no others. Some live
+  # on: a fuzzer may have transferred permits to an owner or a supervisor.
   defp exact?(info) do
     held = for %{pid: pid, permits: permits} <- Pool.holders(info.name), Process.alive?(pid), do: permits
     info.in_use == Enum.sum(held) and info.holders == length(held) and info.waiting == 0

@@ -11,13 +11,14 @@ defmodule Penstock.Stress.HostileCalls do
   def all(skip) do
     native = for {name, arity} <- Native.__info__(:functions), name != :load, do: {Native, name, arity}
     {:ok, modules} = :application.get_key(:penstock, :modules)
-    # Penstock.table/0 prints, and calls nothing that list/0 does not.
+    # Leaves out Penstock.table/0, which would print, and calls nothing that list/0 does not.
     all = Enum.sort(native ++ Enum.flat_map(modules, &documented/1)) -- [{Penstock, :table, 0}]
     calls = List.to_tuple(Enum.reject(all, fn {_module, name, _arity} -> Atom.to_string(name) in skip end))
     {calls, :counters.new(tuple_size(calls), [])}
   end
 
-  # Default arguments define a function of each lower arity as well.
+  # Returns the documented functions of a module. A function with default arguments has several
+  # arities.
   defp documented(module) do
     with "Elixir.Penstock" <> _ <- Atom.to_string(module),
          {:docs_v1, _, _, _, %{}, _, docs} <- Code.fetch_docs(module) do
@@ -48,7 +49,8 @@ defmodule Penstock.Stress.HostileCalls do
     call
   end
 
-  # Half of the calls are valid, except that one argument in eight is replaced by a drawn one.
+  # Draws the arguments of a call. If valid ones are known, half of the calls get these, with one
+  # argument in eight replaced by a drawn one.
   defp args(nil, arity), do: for(n <- 1..arity//1, do: HostileTerms.argument(n, arity))
 
   defp args(shape, arity) do
@@ -66,13 +68,14 @@ defmodule Penstock.Stress.HostileCalls do
     for {call, index} <- Enum.with_index(Tuple.to_list(calls), 1), :counters.get(accepted, index) == 0, do: call
   end
 
-  # These entries trust that the pid is the caller's. With the pid of another living process, they
-  # would acquire or release for that process.
+  # These native functions trust that their last argument is the caller's pid. With the pid of
+  # another living process, they would acquire or release for that process.
   defp arguments({Native, name, arity}, args)
        when name in [:pool_try_one, :pool_release_one, :run_take_one, :run_end_one],
        do: List.replace_at(args, arity - 1, self())
 
-  # A table with more keys would reserve gigabytes, and exercise no more code.
+  # Reduces sizes: a table for more than 100,000 keys would reserve up to gigabytes, and exercise
+  # no more code.
   defp arguments({Native, name, _arity}, args) when name in [:rate_start, :ban_start] do
     Enum.map(args, fn
       n when is_integer(n) and n > 100_000 and n < 0x1000000000000 -> 1_000
@@ -80,14 +83,14 @@ defmodule Penstock.Stress.HostileCalls do
     end)
   end
 
-  # A supervisor ends with the given reason. The VM copies the reason to each linked process at
-  # one go, so a heavy one is replaced.
+  # The supervisor ends with the given reason. The VM copies the reason to each linked process
+  # without a pause, so a heavy reason is replaced.
   defp arguments({_module, :stop, _arity}, [supervisor | rest]) do
     [supervisor | Enum.map(rest, &light(&1, :normal))]
   end
 
-  # `:measured` promises that the caller has walked the key, and that the walk is short. So it is
-  # replaced in a call with a heavy term.
+  # `:measured` promises the native side that the caller has walked through the key and found it
+  # light. So `:measured` is replaced in a call with a heavy term.
   defp arguments({Native, _name, _arity}, args) do
     if :measured in args and not Enum.all?(args, &light?/1),
       do: Enum.map(args, &if(&1 == :measured, do: :not_measured, else: &1)),
@@ -114,8 +117,8 @@ defmodule Penstock.Stress.HostileCalls do
   defp consume(name, stream) when name in [:async_stream, :async_stream_nolink], do: Enum.take(stream, 5)
   defp consume(_name, result), do: result
 
-  # The native side knows one janitor and one reaper, and the call has put the caller in that
-  # place. So the true process registers again.
+  # The native side knows one janitor and one reaper. The call has registered the caller in the
+  # place of one of them, so this makes the true process register again.
   defp register_again(:janitor_register), do: register_again(Janitor, &Native.janitor_register/0)
   defp register_again(:reaper_register), do: register_again(Reaper, &Native.reaper_register/0)
   defp register_again(_name), do: :ok

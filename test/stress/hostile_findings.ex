@@ -6,7 +6,8 @@ defmodule Penstock.Stress.HostileFindings do
   # The depth to which a term is shown: a term that shares its parts at each of a hundred levels
   # would never be printed to its end.
   @depth 8
-  # The size up to which an integer is shown: the time for its digits grows with their square.
+  # The size in bits up to which an integer is shown. The time to compute its digits grows with
+  # the square of their number.
   @shown_bits 200
 
   def watch do
@@ -16,7 +17,7 @@ defmodule Penstock.Stress.HostileFindings do
     table
   end
 
-  @doc "A callback of logger. It runs in the reporting process, whose kind it can tell."
+  @doc "Adds the fault in a report. Logger calls this in the reporting process."
   def log(%{level: level, msg: message, meta: meta}, _config) when level in [:error, :critical, :alert, :emergency] do
     case meta[:crash_reason] || reason(message) do
       {reason, [_ | _] = stack} -> if fault?(reason, stack), do: add({:report, kind(), brief(reason), top(stack)}, "")
@@ -33,7 +34,7 @@ defmodule Penstock.Stress.HostileFindings do
   defp reason({"Error in process" <> _, [_pid, _node, reason]}), do: reason
   defp reason({~c"Error in process" ++ _, [_pid, reason]}), do: reason
   defp reason({~c"Error in process" ++ _, [_pid, _node, reason]}), do: reason
-  # A supervisor repeats the report of its child.
+  # Other reports are no findings: those of supervisors repeat the report of a child.
   defp reason(_other), do: :normal
 
   defp error_reason({_class, reason, stack}), do: {reason, stack}
@@ -63,7 +64,7 @@ defmodule Penstock.Stress.HostileFindings do
   def call(class, reason, stack, {module, name, arguments}) do
     faulty? =
       cond do
-        # A native function answers to any term. An exception is a panic.
+        # A native function must answer to any term, so an exception is a panic in Rust.
         module == Penstock.Native -> true
         class == :error -> fault?(reason, stack)
         true -> false
@@ -103,7 +104,8 @@ defmodule Penstock.Stress.HostileFindings do
 
   defp shown(arguments), do: Enum.map_join(arguments, ", ", &brief/1)
 
-  # Only `~P`, which limits the depth, ends for every term.
+  # Returns a short text for a term. It uses `~P`, because only a limit on the depth makes the
+  # printing end for every term.
   defp brief(%module{}) when module in [ArgumentError], do: inspect(module)
   defp brief(%{__exception__: true} = error), do: "#{inspect(error.__struct__)} #{cut(error)}"
   defp brief(term), do: cut(term)

@@ -3,12 +3,12 @@ defmodule Penstock.Stress.HostileTerms do
   # garbage.
   @moduledoc false
 
-  # The gates that run, and names that calls may start gates under.
+  # The names of the gates that run. `@names` also has names under which calls can start gates.
   @pools [:hostile_pool, :hostile_narrow, :hostile_tasks, :hostile_children]
   @gates @pools ++ [:hostile_limiter, :hostile_ban]
   @names @gates ++ [:hostile_a, :hostile_b, :hostile_unknown]
   @store :hostile_store
-  # Results that are kept for later calls; a new one overwrites an old one.
+  # The number of results that are kept for later calls. A new result overwrites a random old one.
   @slots 512
   # A table of more keys would take memory, and exercise no more code.
   @most_keys 1_000
@@ -129,7 +129,7 @@ defmodule Penstock.Stress.HostileTerms do
     ]
   end
 
-  @doc "Starts a process that is linked to its starter and ends soon: a start function."
+  @doc "Starts a linked process that ends after `ms` ms. Specs of children use it."
   def child(ms) when is_integer(ms) and ms >= 0 and ms < 1_000, do: {:ok, spawn_link(fn -> Process.sleep(ms) end)}
   def child(other), do: other
 
@@ -146,7 +146,8 @@ defmodule Penstock.Stress.HostileTerms do
     binary = :binary.copy("x", 10_000_000)
     <<_::5, slice::bitstring>> = binary
     plain = [deep, map, closure, binary, slice, Integer.pow(2, 100_000), Enum.to_list(1..10_000)]
-    # No walk could ever visit all of its 2^100 leaves.
+    # The two halves of the shared term are the same, at each of 100 levels. No walk could ever
+    # visit all of its 2^100 leaves.
     if shared?, do: [Enum.reduce(1..100, 0, fn _, term -> {term, term} end) | plain], else: plain
   end
 end

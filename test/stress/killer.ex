@@ -1,5 +1,6 @@
 defmodule Penstock.Stress.Killer do
-  # Looks for a process in the state that the plan aims at, and kills it a random time later.
+  # Draws a plan, looks for a process in the state that the plan aims at, and kills it a random
+  # time later. Repeats this with another plan.
   @moduledoc false
 
   alias Penstock.Stress.{Plan, Tally, Worker}
@@ -8,11 +9,11 @@ defmodule Penstock.Stress.Killer do
   # How often the killer looks for a victim before it draws another plan.
   @looks 60
 
-  # Runs until `kills` living processes were killed.
+  # Returns when `kills` living processes were killed.
   def storm(shared, keeper, kills) do
     trace(keeper)
     workers = for slot <- 1..@workers, do: enlist(shared, slot, :rand.uniform(1_000_000_000))
-    # All workers exist before the first of them looks for a peer.
+    # No worker begins before all exist, because each transfers permits to random others.
     for {pid, _me} <- workers, do: send(pid, :go)
     slots = for {{pid, me}, slot} <- Enum.with_index(workers, 1), into: %{}, do: {pid, {slot, me}}
     storm(%{shared: shared, keeper: keeper, workers: List.to_tuple(workers), slots: slots}, kills)
@@ -36,7 +37,8 @@ defmodule Penstock.Stress.Killer do
   defp pause(0), do: :ok
   defp pause(n), do: pause(n - 1)
 
-  # Returns the number of kills.
+  # Looks at most `looks` times for a victim in the state `aim`, and kills it. Returns the number
+  # of kills, and the killer with new workers in the place of the dead.
   defp aim(_aim, _plan, killer, 0), do: {0, killer}
 
   defp aim(:owner, plan, killer, _looks) do
@@ -93,7 +95,8 @@ defmodule Penstock.Stress.Killer do
     end
   end
 
-  # Kills one side of a handoff. The process in the spawner's slot may be its successor by now.
+  # Kills one side of a handoff, the spawner or the child. If the spawner was killed before, its
+  # slot may have its successor, which is killed instead.
   defp kill_in_handoff(%{spawner?: true} = plan, killer, {slot, _me}, _pid), do: kill_worker(plan, killer, slot)
 
   defp kill_in_handoff(plan, %{shared: %{kids: kids, tally: tally}} = killer, {_slot, me}, pid) do
@@ -101,8 +104,8 @@ defmodule Penstock.Stress.Killer do
     {kill(tally, child(kids, pid, unlisted), pid, plan), killer}
   end
 
-  # Returns the state of a child. A child that is not in the table has not begun yet, or is about
-  # to end.
+  # Returns the state of a child, or `unlisted` if the child is not in the table: it has not begun
+  # yet, or is about to end.
   defp child(kids, pid, unlisted) do
     case :ets.lookup(kids, pid) do
       [{_pid, _permits, me, mark}] -> Worker.child(me, mark)
@@ -145,10 +148,12 @@ defmodule Penstock.Stress.Killer do
     worker
   end
 
-  # A trace reports the children of a worker as it spawns them.
+  # Traces a process. The killer gets a message at once each time that this process spawns a
+  # child.
   defp trace(pid), do: :erlang.trace(pid, true, [:procs])
 
-  # Kills an owner, and if `successor?` also the next one while it starts.
+  # Kills the pool's owner. If `successor?`, also kills the next owner, which the keeper starts,
+  # while that owner starts.
   defp kill_owner(pid, plan, %{keeper: keeper} = killer, successor?) do
     pause(plan.pause)
     killed = kill(killer.shared.tally, :owner, pid, plan)

@@ -1,11 +1,13 @@
 defmodule Penstock.Stress.MassDeath do
-  # Kills many holders at once. The pool lists them before, and all permits return afterwards.
+  # Kills many holders at once. Before, the pool must list those that have held longest.
+  # Afterwards, all permits must return.
   @moduledoc false
 
   alias Penstock.Pool
   alias Penstock.Stress.Survivors
 
-  # The most holders that `Pool.holders/1` returns, and the precision of their ages in ms.
+  # `@listed` is the most holders that `Pool.holders/1` returns. `@coarse` is the precision, in
+  # ms, of the time for which each has held.
   @listed 1_000
   @coarse 20
 

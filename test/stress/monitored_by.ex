@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.MonitoredBy do
-  # Asks which monitors holders have, as Observer and LiveDashboard do, while pools in which they
-  # hold permits are dropped.
+  # Asks which monitors watch holders, as Observer and LiveDashboard do, while pools in which
+  # these holders hold permits are dropped.
   @moduledoc false
 
   alias Penstock.{Monitored, Native}

@@ -1,9 +1,10 @@
 defmodule Penstock.Stress.Plan do
-  # The target of a kill and its instant: all random choices. They are drawn even if they are not
-  # used, so that the seed decides the n-th plan of a round.
+  # Draws the random choices for one kill: its victim and its instant. All are drawn, even those
+  # that the killer does not use. So the n-th plan of a round depends on the seed alone.
   @moduledoc false
 
-  # In percent. Victims in hold and transfer are harder to find than others in a small pool.
+  # The share, in percent, of the plans that aim at each state of a victim. In a small pool few
+  # workers hold or transfer permits, so these states have the largest shares.
   @aims [hold: 24, transfer: 20, spawner: 13, park: 12, child: 10, wait: 8]
         |> Keyword.merge(run: 4, idle: 4, take: 2, grown: 2, owner: 1)
         |> Enum.flat_map(fn {aim, share} -> List.duplicate(aim, share) end)
@@ -16,16 +17,17 @@ defmodule Penstock.Stress.Plan do
       newborn?: :rand.uniform(4) > 1,
       spawner?: :rand.uniform(3) == 1,
       slot: :rand.uniform(workers),
-      # The delay before the search for a victim, and the delay before the kill.
+      # The delays before the search for a victim and before the kill, in turns of an empty loop.
       lull: random_pause(16),
       pause: random_pause(12),
-      # Mostly false, so that deaths overlap.
+      # Whether the killer waits for the death. Mostly it does not, so that deaths overlap.
       await?: :rand.uniform(10) == 1,
       successor?: :rand.uniform(2) == 1,
       seed: :rand.uniform(1_000_000_000)
     }
   end
 
-  # Returns a delay of up to 2^most, each magnitude equally often.
+  # Returns a delay of up to 2^most. Short delays are as frequent as long ones: the power of two
+  # is drawn first.
   defp random_pause(most), do: :rand.uniform(Bitwise.bsl(1, :rand.uniform(most)))
 end

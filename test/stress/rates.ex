@@ -20,7 +20,7 @@ defmodule Penstock.Stress.Rates do
   @doc """
   Has all processes hit each of `keys` fresh keys at once, one key after another.
 
-  Exactly the burst of each key is allowed.
+  For each key, exactly as many hits as the burst must be allowed.
   """
   def first_hits(keys) do
     Enum.reduce_while([2, 8, 64], {:ok, 0}, fn processes, {:ok, sum} ->
@@ -54,7 +54,7 @@ defmodule Penstock.Stress.Rates do
     race(key + 1, keys, processes, barrier, allowed)
   end
 
-  # Waits until all processes have arrived.
+  # Waits until all processes have come to the same key.
   defp arrive(barrier, count) do
     if :atomics.get(barrier, 1) < count do
       :erlang.yield()
@@ -67,7 +67,8 @@ defmodule Penstock.Stress.Rates do
   @doc """
   Has four processes hammer a limiter for `ms` ms.
 
-  As many hits are allowed as the passed time permits. A metered build is too slow for the fast rate.
+  As many hits must be allowed as the passed time permits. A metered build leaves out the rate of
+  a million hits a second, for which it is too slow.
   """
   def pace(ms, metered?) do
     slow = [{[limit: 100, per: 1_000, burst: 10], 1}, {[limit: 1, per: 10_000, burst: 1], 1}]
@@ -75,7 +76,7 @@ defmodule Penstock.Stress.Rates do
     rates = slow ++ fast
 
     problems = for {rate, margin} <- rates, problem = pace_of(rate, ms, margin), do: problem
-    # A manual clock passes ten days in a moment.
+    # Also tests ten days, which a manual clock passes in a moment.
     problems = problems ++ List.wrap(day())
     turns = for rate <- [50, 200, 400, 1_000, 2_000, 5_000, 10_000], callers <- [1, 8, 50], do: {rate, callers}
     problems = problems ++ for {rate, callers} <- turns, problem = turns(rate, callers), do: problem
@@ -106,7 +107,8 @@ defmodule Penstock.Stress.Rates do
     now = now_us()
 
     case RateLimiter.hit(@name, "key") do
-      # A machine that is too slow to use up the allowed hits gets no denial: this gives up.
+      # Gives up 5 s after `until`: a machine that is too slow to use up the allowed hits never
+      # gets a denial.
       {:allow, _} when now > until + 5_000_000 -> {allowed + 1, now}
       {:allow, _} -> hammer(until, allowed + 1)
       {:deny, _} when now > until -> {allowed, now}
@@ -116,15 +118,18 @@ defmodule Penstock.Stress.Rates do
 
   ## Turns
 
+  # The share of the rate that callers must reach.
   @least_reached 0.95
 
-  # Callers wait for their turns at a limiter with a burst of one. They reach its rate, and never
-  # exceed it. The best of some rounds counts: callers that the machine stalls for 4 ms lose the
-  # turns of that time.
+  # The most rounds, of which the best counts. In a single round the machine may stall the
+  # callers: callers that it stalls for 4 ms lose the turns of that time.
   @rounds 20
-  # The last turn of a round may be late by 1 ms, so a round has at least this number of turns.
+  # The least number of turns in a round. The last turn may be late by 1 ms, which must be a small
+  # part of the round.
   @least_turns 40
 
+  # Callers wait for their turns at a limiter with a burst of one. Together they must reach its
+  # rate, and must never exceed it.
   defp turns(rate, callers) do
     each = max(div(max(div(rate, 50), @least_turns), callers), 2)
 
@@ -147,7 +152,9 @@ defmodule Penstock.Stress.Rates do
       |> Enum.map(fn _ -> Task.async(fn -> for _ <- 1..each, do: :ok = turn() end) end)
       |> Task.await_many(:infinity)
 
-      # The first turn came at once, each of the others an interval after the one before.
+      # The first turn, above, came at once. Each of the others came an interval after the one
+      # before it. Returns the time that these intervals should take, divided by the time that
+      # they took.
       callers * each * 1_000_000_000 / rate / (System.monotonic_time(:nanosecond) - began)
     end)
   end
@@ -156,7 +163,8 @@ defmodule Penstock.Stress.Rates do
 
   defp now_us, do: System.monotonic_time(:microsecond)
 
-  # Hits a limiter of one hit a day each hour, for ten days.
+  # Hits a limiter that allows one hit a day. Hits it once an hour for ten days, by a manual
+  # clock.
   defp day do
     with_limiter([limit: 1, per: 86_400_000, clock: :manual], fn ->
       hits =
@@ -183,7 +191,8 @@ defmodule Penstock.Stress.Rates do
   Some other keys were limited before, and must stay limited.
   """
   def flood(keys) do
-    # The keys of the flood expire in 100 ms, which frees places; the limit of an offender lasts.
+    # A key of the flood expires after 100 ms, which frees its place. An offender uses up its
+    # whole burst of 10,000 hits, so it stays limited for 1,000 s.
     with_limiter([limit: 1, per: 100, burst: 10_000, max_keys: div(keys, 10)], fn ->
       for n <- 1..@offenders, do: {:allow, 0} = RateLimiter.hit(@name, {:offender, n}, 10_000)
       %{memory: memory} = RateLimiter.info(@name)
@@ -195,15 +204,16 @@ defmodule Penstock.Stress.Rates do
       blocks =
         for block <- 1..@blocks do
           p99 = flood_block(block * per_block, per_block)
-          # A forgotten key would be allowed.
+          # Counts the offenders that are still limited. The hit of a forgotten one would be
+          # allowed.
           limited = Enum.count(1..@offenders, &match?({:deny, _}, RateLimiter.hit(@name, {:offender, &1}, 10_000)))
           {p99, limited, (resident() - before) / 1_000_000, RateLimiter.info(@name).memory}
         end
 
       {p99s, limited, grown, memories} = unzip(blocks)
       {lowest, highest} = Enum.min_max(grown)
-      # Growth counts from the lowest value before it. The VM may release memory of earlier parts
-      # meanwhile, which must not hide growth.
+      # The growth up to a block counts from the lowest value until then. The VM may release
+      # memory of earlier tests during the flood, which must not hide growth.
       growth = grown |> Enum.scan(&min/2) |> Enum.zip_with(grown, &(&2 - &1)) |> Enum.max()
       IO.puts("  p99 of each #{per_block} hits, in ns: #{Enum.join(p99s, " ")}")
 
@@ -211,7 +221,8 @@ defmodule Penstock.Stress.Rates do
         "  resident memory against before: #{lowest} to #{highest} MB; memory #{Enum.uniq(memories) |> inspect()}"
       )
 
-      # The median of the last quarter against that of the first.
+      # The median of the p99s in each quarter of the flood. That of the last quarter is compared
+      # with that of the first.
       [first | _] = quarters = p99s |> Enum.chunk_every(div(@blocks, 4)) |> Enum.map(&median/1)
 
       cond do
@@ -229,7 +240,8 @@ defmodule Penstock.Stress.Rates do
      for({_, _, _, d} <- blocks, do: d)}
   end
 
-  # Hits in a process of its own, whose heap goes with it.
+  # Hits `count` keys in a process of its own, so that its heap ends with it. Returns the p99 of
+  # the hits, in ns.
   defp flood_block(from, count) do
     Task.async(fn ->
       latencies = for n <- 1..count, ns = hit(from + n), do: ns

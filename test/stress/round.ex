@@ -2,9 +2,9 @@ defmodule Penstock.Stress.Round do
   # One round of a storm, in a process of its own.
   @moduledoc false
 
-  # Returns the result of `round`, or its failure. The traces and messages of a round end with its
-  # process. At normal priority, the killer would hardly get a turn among dozens of busy
-  # processes.
+  # Returns the result of `round`, or an error if its process dies. The process is a new one for
+  # each round, because traces and messages of the round end with it. It has high priority,
+  # because it kills others, and would hardly get a turn among dozens of busy processes.
   @spec run(Penstock.work(result)) :: result | {:error, term} when result: term
   def run(round) do
     {_pid, monitor} = :erlang.spawn_opt(fn -> exit({:checked, round.()}) end, [:monitor, priority: :high])

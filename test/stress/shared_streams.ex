@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.SharedStreams do
-  # A thousand streams share a pool of 50. Never more than 50 tasks run at once. Every item is
-  # done once, in order if the stream is ordered, and no permit or process is left.
+  # A thousand streams share a pool of 50. More than 50 tasks must never run at once. Every item
+  # must be done once, in order if the stream is ordered. No permit or process must be left.
   @moduledoc false
 
   alias Penstock.Pool

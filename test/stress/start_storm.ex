@@ -1,7 +1,7 @@
 defmodule Penstock.Stress.StartStorm do
   # Kills each kind of process that takes part in a start at random instants: the caller, the
   # child in its `init`, a partition, and the supervisor, which owns the pool. Afterwards the
-  # holders are the living children.
+  # holders must be exactly the living children.
   @moduledoc false
 
   alias Penstock.Pool
@@ -42,11 +42,11 @@ defmodule Penstock.Stress.StartStorm do
 
     opts = [name: __MODULE__, limit: @limit, max_restarts: 10_000_000, partitions: Enum.random([1, 2])]
     opts = if victim == :partition, do: Keyword.put(opts, :partitions, 2), else: opts
-    # The parent restarts the supervisor each time it dies.
+    # `top` restarts the supervisor each time that a kill ends it.
     {:ok, top} =
       Supervisor.start_link([{Penstock.DynamicSupervisor, opts}], strategy: :one_for_one, max_restarts: 10_000_000)
 
-    # Each child inserts itself as it begins.
+    # Each child inserts its pid into this table as it begins, so that the storm can kill it.
     begun = :ets.new(:begun, [:public, :set, write_concurrency: true])
     callers = for _ <- 1..@callers, do: caller(begun)
     {callers, killed} = storm(victim, begun, callers, @kills_a_round, 0)
@@ -120,7 +120,7 @@ defmodule Penstock.Stress.StartStorm do
   end
 
   @doc false
-  # Looks like the start function of a server: it waits until its process has begun.
+  # Starts a child. Like the start function of a server, it waits until the child has begun.
   def start_child(begun, yields) do
     parent = self()
 
@@ -150,15 +150,17 @@ defmodule Penstock.Stress.StartStorm do
 
   ## What is left
 
-  # Permanent children are restarted without end, so holders and living children are compared
-  # while all partitions are suspended.
+  # Compares holders and living children while all partitions are suspended. Otherwise partitions
+  # would restart children during the comparison: permanent ones are restarted without end.
   defp exact do
-    # Looks the names up once: a supervisor that was killed may start again meanwhile.
+    # Looks up the partitions only once, because a killed supervisor may start new ones meanwhile.
+    # Only partitions that were suspended must be resumed.
     partitions = partitions()
     if partitions == [], do: exit(:noproc)
     for partition <- partitions, do: :ok = :sys.suspend(partition)
     live = for partition <- partitions, pid <- links(partition), do: pid
-    # No child is restarted meanwhile. The pool may still count a child that died just now.
+    # A child may have died just now, and the pool may still count its permit. Then the lists
+    # differ, and the caller polls.
     holders = for %{pid: pid, permits: 1} <- Pool.holders(__MODULE__), do: pid
     for partition <- partitions, do: :ok = :sys.resume(partition)
     if Enum.sort(live) == Enum.sort(holders), do: :ok, else: {:error, {:live, length(live), :holders, length(holders)}}

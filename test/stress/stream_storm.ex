@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.StreamStorm do
-  # Kills consumers of streams, their tasks and their monitors at random instants. After each round
-  # no process is left, so the pool must count no permit.
+  # Kills consumers of streams, their tasks and their stream monitors at random instants. At the
+  # end of each round no process is left, so the pool must count no permit.
   @moduledoc false
 
   alias Penstock.Pool
@@ -30,7 +30,7 @@ defmodule Penstock.Stress.StreamStorm do
     :rand.seed(:exsss, {seed, round, 1})
     limit = Enum.random([1, 2, 5, 8, 20, 100])
     pool = Pool.new(limit: limit)
-    # Each task inserts {task, monitor} while it works.
+    # Has {task, stream monitor} for each task that works at the moment. Tasks insert themselves.
     tasks = :ets.new(:tasks, [:public, :set, write_concurrency: true])
     consumers = for _ <- 1..@consumers, do: consumer(pool, tasks)
     killed = storm(pool, tasks, consumers, limit, @kills_a_round, [0, 0, 0])
@@ -58,7 +58,8 @@ defmodule Penstock.Stress.StreamStorm do
 
       cond do
         victim <= 3 ->
-          # A consumer that traps exits gets a shutdown as a message.
+          # Sometimes shuts the consumer down. That counts as no kill, because a consumer that
+          # traps exits only gets a message.
           hit = kill(Enum.random(consumers), Enum.random([:kill, :kill, :kill, :shutdown]))
           storm(pool, tasks, renew(consumers, pool, tasks), limit, kills - hit, [a + hit, b, c])
 
@@ -86,8 +87,8 @@ defmodule Penstock.Stress.StreamStorm do
     pause(n - 1)
   end
 
-  # Returns a task and its monitor: a task that has begun, or any holder of the pool, which may not
-  # have run yet. The monitor is known only if some task has begun.
+  # Returns a task and a stream monitor. The task has begun, or is any holder of the pool, which
+  # may not have run yet. The monitor is that of a task that has begun, or nil if none has.
   defp any_task(tasks, pool) do
     begun = for {pid, monitor} <- :ets.tab2list(tasks), Process.alive?(pid), do: {pid, monitor}
     if begun == [], do: {any_holder(pool), nil}, else: with_holder(Enum.random(begun), pool)
@@ -169,7 +170,8 @@ defmodule Penstock.Stress.StreamStorm do
     :ets.delete(tasks, self())
   end
 
-  # No process acts any more, but monitors of the dead may still have to fire. So this polls.
+  # No process acts any more, but the pool's monitors of dead holders may still have to fire. So
+  # this polls.
   defp check(pool, tasks, deadline \\ System.monotonic_time(:millisecond) + @patience) do
     info = Pool.info(pool)
     alive = for {pid, _monitor} <- :ets.tab2list(tasks), Process.alive?(pid), do: pid

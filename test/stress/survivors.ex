@@ -7,8 +7,9 @@ defmodule Penstock.Stress.Survivors do
 
   @patience 10_000
 
-  # No process acts any more, but monitors of the dead may still have to fire, and workers to
-  # finish their last step. So this polls until the counts agree, or for ten seconds.
+  # The storm is over, but workers may have to finish their last operation, and the pool's
+  # monitors of dead holders may have to fire. So this polls until the counts agree, or for ten
+  # seconds.
   def check(shared, limit) do
     with {:ok, held} <- until(fn -> settled(shared, limit) end),
          :ok <- give_back(shared, held) do
@@ -33,9 +34,10 @@ defmodule Penstock.Stress.Survivors do
       Enum.sum(Map.values(held)) != info.in_use -> {:error, {:in_use, info, holders}}
       length(holders) != info.holders -> {:error, {:holders, info, holders}}
       info.waiting != parked -> {:error, {:waiting, info, parked}}
-      # A worker waits for at most 3 permits: if 3 are free and one is parked, a wake-up was lost.
+      # A waiter wants at most 3 permits. If 3 are free and a worker is parked, a wake-up was
+      # lost.
       info.waiting > 0 and info.available >= min(3, limit) -> {:error, {:lost_wake_up, info}}
-      # A child that was not registered yet may have killed its spawner meanwhile.
+      # Compares the workers once more: a child may have killed its spawner since the first look.
       workers(shared) != workers -> {:error, :not_at_rest}
       true -> {:ok, held}
     end
@@ -59,9 +61,9 @@ defmodule Penstock.Stress.Survivors do
     end
   end
 
-  # Children are killed, and workers release the permits that they hold. So parked workers get
-  # their permits, and release them afterwards. A parked worker that got permits by a transfer may
-  # wait for these very permits, so it is killed.
+  # Kills the children, and makes the workers release the permits that they hold. So parked
+  # workers get the permits that they wait for, and release them. A parked worker that holds
+  # permits by a transfer is killed, because it may wait for these very permits.
   defp give_back(shared, held) do
     {stuck, workers} =
       Enum.split_with(workers(shared), fn {pid, me} -> Worker.at?(me, :park) and is_map_key(held, pid) end)

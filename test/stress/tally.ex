@@ -2,9 +2,11 @@ defmodule Penstock.Stress.Tally do
   # Counts the states in which the victims were killed.
   @moduledoc false
 
-  # The states of a worker; a child in handoff, `:child`, or after it, `:grown`; the owner.
+  # The kinds of victims. From `:idle` to `:run`: a worker in that state. `:child` and `:grown`: a
+  # child in handoff and after it. `:owner`: the pool's owner.
   @victims [:idle, :take, :hold, :wait, :park, :transfer, :spawner, :run, :child, :grown, :owner]
   @indices @victims |> Enum.with_index(1) |> Map.new()
+  # The largest share of idle victims: the kill of an idle worker tests nothing.
   @most_idle 0.3
 
   def new, do: :counters.new(length(@victims), [])
@@ -15,8 +17,8 @@ defmodule Penstock.Stress.Tally do
   def kill(tally, victim, pid) do
     alive? = Process.alive?(pid)
     Process.exit(pid, :kill)
-    # Counts after the kill. The counting process may be killed in between: one kill too few is
-    # better than one too many.
+    # Counts after the kill, because the counting process may be killed in between. The tally then
+    # has one kill too few, which is better than one too many.
     if alive?, do: count(tally, victim)
     alive?
   end

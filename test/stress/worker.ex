@@ -10,18 +10,18 @@ defmodule Penstock.Stress.Worker do
   @codes @states |> Enum.with_index() |> Map.new()
   @count length(@states)
 
-  # The fates of a child.
+  # What a child does, with the weight of each fate.
   @fates [end: 10, look: 2, hang: 5, suicide: 1, parricide: 1, murder: 1]
          |> Enum.flat_map(fn {fate, share} -> List.duplicate(fate, share) end)
          |> List.to_tuple()
 
-  # The range of reductions of each operation in which a kill is worthwhile. Earlier reductions
-  # only check options. A spawner hands over between 73 and 79.
+  # For each operation, the reductions during which a kill is worthwhile, counted from its start.
+  # Earlier reductions only check options. A spawner hands over between 73 and 79.
   @spans %{take: 30..50, hold: 1..200, wait: 30..90, park: 30..90, transfer: 1..14, spawner: 60..81, run: 30..150}
 
   # `shared`: %{pool, stop, peers, kids, tally}. Returns the process and the atomics in which it
-  # publishes its state. Each process has its own: a killed one may run on for a while at the same
-  # time as its successor.
+  # publishes its state. Each worker has atomics of its own, because a killed worker may run on
+  # for a while at the same time as its successor.
   def start(shared, seed) do
     me = :atomics.new(1, [])
 
@@ -53,8 +53,9 @@ defmodule Penstock.Stress.Worker do
     end
   end
 
-  # A kill takes effect where its victim is scheduled out: that should be anywhere in the next
-  # operation. A process is scheduled in with 4,000 reductions.
+  # A kill takes effect where its victim is scheduled out. That place should be anywhere in the
+  # next operation. The VM gives a process 4,000 reductions each time it runs. So the worker
+  # yields, and then uses up all but the number after which it should be scheduled out.
   defp enter(%{me: me, where: where} = turn, state) do
     first..last = @spans[state]
     done = 4_000 - first - trunc(where * (last - first + 1))
@@ -68,8 +69,8 @@ defmodule Penstock.Stress.Worker do
 
   defp mark(turn, state), do: turn.number * @count + @codes[state]
 
-  # At rest the worker keeps its permits until a caller asks for their number. Only releases can
-  # tell the number.
+  # The worker keeps its permits until the checking process sends `:give_back`. It finds the
+  # number of its permits by releases, and answers with that number.
   defp stopped(shared) do
     receive do
       {:give_back, from} ->
@@ -85,7 +86,8 @@ defmodule Penstock.Stress.Worker do
     end
   end
 
-  # Chooses the next operation. All random choices are made before it begins.
+  # Returns a function that performs the next operation. All random choices are made before it
+  # runs.
 
   defp action(n, %{pool: pool}, turn) when n <= 3 do
     permits = :rand.uniform(2)
@@ -174,7 +176,8 @@ defmodule Penstock.Stress.Worker do
     end
   end
 
-  # Children that stay, and permits that workers keep, would soon take the whole pool.
+  # Releases all permits of the worker, and ends one child that stays. Otherwise such children,
+  # and permits that workers keep, would soon take the whole pool.
   defp make_room(%{pool: pool, kids: kids}) do
     give_back(pool, 0)
 
@@ -186,7 +189,8 @@ defmodule Penstock.Stress.Worker do
 
   defp child(:end, _spawner, _permits, _shared), do: :ok
 
-  # Checks that it runs with its permits: a crash here fails the round.
+  # Checks that the child holds its permits. If it does not, the match crashes, which fails the
+  # round.
   defp child(:look, _spawner, permits, shared) do
     %{permits: ^permits} = Enum.find(Pool.holders(shared.pool), &(&1.pid == self()))
   end
@@ -197,7 +201,7 @@ defmodule Penstock.Stress.Worker do
     Process.exit(self(), :kill)
   end
 
-  # Kills its spawner, if that has not completed the handoff yet.
+  # Kills the spawner of the child, if the spawner has not completed the handoff yet.
   defp child(:parricide, {spawner, me, mark}, _permits, shared) do
     if child(me, mark) == :child, do: Stress.Tally.kill(shared.tally, :spawner, spawner)
   end

@@ -18,7 +18,7 @@ defmodule Penstock.BadInput do
   end
 
   @doc """
-  Asserts that `function` of `module` refuses each value at `position`, all else being valid.
+  Asserts that `function` of `module` refuses each value at `position` among valid arguments.
 
   `:the_pool` in `args` stands for each of `pools`. `message` returns the expected message for a
   value.
@@ -74,7 +74,7 @@ defmodule Penstock.BadInput do
   def not_max_waiting, do: expected(":max_waiting", "an integer between 0 and 2147483647")
   def not_options, do: expected("options", "a keyword list")
 
-  # For functions with an option `:permits`: the message about a number has a hint.
+  # Returns the messages of functions with an option `:permits`: that about a number has a hint.
   def not_options_with_permits do
     fn
       n when is_integer(n) and n in 1..@max -> "#{not_options().(n)} (for several permits: permits: #{n})"
@@ -99,7 +99,7 @@ defmodule Penstock.BadInput do
     end
   end
 
-  # Values that are invalid as a pool, as permits, and so on.
+  # These return values that are invalid as a pool, as permits, and so on.
   def no_pools, do: Garbage.terms()
   def no_permits, do: Enum.reject(Garbage.terms(), &(is_integer(&1) and &1 in 1..@max))
   def no_limits, do: Enum.reject(Garbage.terms(), &((is_integer(&1) and &1 in 0..@max) or &1 == :infinity))
@@ -108,7 +108,8 @@ defmodule Penstock.BadInput do
   def no_options, do: Enum.reject(Garbage.terms(), &Keyword.keyword?/1)
   def no_funs, do: Enum.reject(Garbage.terms(), &is_function(&1, 0))
 
-  # Wraps each value into an option, and a message about a value into one about such options.
+  # `as/2` makes options of values, each the only one in its list. `of/1` applies the message
+  # about a value to such options.
   def as(values, option), do: Enum.map(values, &[{option, &1}])
   def of(message), do: fn [{_option, value} | _] -> message.(value) end
 end

@@ -93,12 +93,16 @@ defmodule Penstock.ChildJobs do
 
   ## Deadlines
 
-  @doc "Has `count` processes expire at once. Returns the kills, and whether another process ran."
+  @doc """
+  Lets `count` processes exceed their `:max_runtime` at once.
+
+  Returns how many the reaper killed, and whether a witness process ran meanwhile.
+  """
   def overdue(count) do
     pool = Pool.new(limit: :infinity)
     parent = self()
 
-    # The witness has the same priority as the others, and counts how often it runs.
+    # The witness has the same priority as the killed processes, and counts how often it runs.
     witness = spawn_link(fn -> witness(parent, 0) end)
 
     monitors =
@@ -124,7 +128,12 @@ defmodule Penstock.ChildJobs do
 
   ## Deaths
 
-  @doc "Kills a holder of 200 permits while 200 processes wait or drain. Returns their fates."
+  @doc """
+  Kills a holder of 200 permits while 200 processes wait for a permit or for the drain.
+
+  Returns the exit reasons of these processes, and the permits in use afterwards, for each pool
+  and each of both waits.
+  """
   def deaths do
     for pool <- pools(limit: 200), wait <- [&Pool.acquire/1, &Pool.drain/1] do
       :ok = Pool.reopen(pool)

@@ -3,8 +3,8 @@ defmodule Penstock.CrashReports do
   #
   # ExUnit captures the log only while a test runs. A task or a server logs its crash itself,
   # before it ends, so a test that saw its `:DOWN` has captured the report. The crash of a bare
-  # process, of `spawn/1` and the like, is logged by the VM, in another process and after the
-  # `:DOWN`. So the report may come after the test, unless the test waits for it.
+  # process, as `spawn/1` starts it, is logged by the VM, in another process and after the
+  # `:DOWN`. So the report may come after the end of the test, unless the test waits for it.
   @moduledoc false
 
   import ExUnit.Assertions
@@ -12,7 +12,8 @@ defmodule Penstock.CrashReports do
   @doc """
   Waits until the VM has logged the crashes of all bare processes whose `:DOWN` the caller has seen.
 
-  A marker crashes last: the VM logs crashes in their order.
+  The VM logs crashes in their order. So this starts one more process, the marker, lets it crash,
+  and waits for its report.
   """
   def await_crash_reports do
     marker = spawn(fn -> receive do: (:crash -> :erlang.error(:marker)) end)
@@ -26,11 +27,12 @@ defmodule Penstock.CrashReports do
       :ok = :logger.remove_primary_filter(filter)
     end
 
-    # Elixir before 1.15 passes each event on to one more process.
+    # Elixir before 1.15 passes each report on to one more process, which the flush waits for.
     Logger.flush()
   end
 
-  # The VM logs from one process, and calls this filter after it has passed on the events before.
+  # One process of the VM logs all crashes. When it calls this filter with the marker's report, it
+  # has passed on all earlier reports.
   @doc false
   def stop_marker(%{meta: %{pid: marker}}, {marker, test}) do
     send(test, {marker, :logged})

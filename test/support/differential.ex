@@ -12,7 +12,12 @@ defmodule Penstock.Differential do
   """
   @type tools :: %{stream: (term, term, keyword -> Enumerable.t()), note: (term -> term), task: Penstock.work(term)}
 
-  @doc "Runs `scenario`. Returns the consumer's account, the notes, and how many tasks run on."
+  @doc """
+  Runs `scenario` in a process of its own, the consumer.
+
+  Returns the notes, how many tasks outlive the scenario, and the consumer's account: its result,
+  its mailbox, and whether its links, monitors, dictionary and flag are as before.
+  """
   def observe(stream, scenario, options) do
     parent = self()
     label = make_ref()
@@ -45,7 +50,8 @@ defmodule Penstock.Differential do
     raise "the consumer neither ended nor returned: #{inspect(Process.info(consumer, [:current_stacktrace, :messages]))}"
   end
 
-  # Runs `act`, the interference of another process, as soon as the awaited number of tasks run.
+  # Runs `act`, with which the test interferes from outside, as soon as `n` tasks run. Returns
+  # these tasks.
   defp serve(nil, _consumer, _label, tasks), do: tasks
 
   defp serve({0, act}, consumer, _label, tasks),
@@ -72,11 +78,13 @@ defmodule Penstock.Differential do
 
     {:messages, messages} = Process.info(self(), :messages)
     send(parent, {label, :account, {account, messages, footprint() == before}})
-    # The consumer lives on, so a linked process that ends now was ended by its stream.
+    # The consumer lives on. Its end would end linked tasks as well, and hide that the stream has
+    # left them running.
     receive do: (:never -> :ok)
   end
 
-  # Sorted, because the VM lists items in any order.
+  # Returns what a stream must leave as it was. Lists are sorted, because the VM lists items in
+  # any order.
   defp footprint do
     for {item, what} <- Process.info(self(), [:links, :monitors, :dictionary, :trap_exit]) do
       {item, if(is_list(what), do: Enum.sort(what), else: what)}
@@ -99,8 +107,8 @@ defmodule Penstock.Differential do
     end
   end
 
-  # Tasks that must die have been sent an exit signal, or are linked to one that has. This is the
-  # time in which they must be dead. No other task ends by itself.
+  # The time within which doomed tasks must be dead: each has been sent an exit signal, or is
+  # linked to a process that has been sent one. No other task ends by itself.
   @dying_ms 2_000
 
   defp outliving(pids) do

@@ -23,7 +23,7 @@ defmodule Penstock.Documents do
     blocks = file |> File.read!() |> blocks(file)
     env = Code.env_for_eval(file: file, line: 1)
     {_module, _binding, env} = Code.eval_quoted_with_env(quote(do: import(MyApp.Documented)), [], env)
-    # `apply/3`, because the module is not there when this code is compiled.
+    # Calls by `apply/3`, because `MyApp.Documented` is not there when this code is compiled.
     Enum.reduce(blocks, {apply(MyApp.Documented, :binding, []), env}, &check/2)
     Enum.frequencies_by(blocks, & &1.kind)
   end
@@ -133,7 +133,8 @@ defmodule Penstock.Documents do
     context
   end
 
-  # Evaluates one expression after the other, because the stack of a failure lacks the line.
+  # Evaluates one expression after the other, so that the message names the line of the one that
+  # fails: the stacktrace of evaluated code lacks it.
   defp eval(%{code: code, line: line}, {_binding, env} = context) do
     quoted = at(line, context, fn -> Code.string_to_quoted!(code, file: env.file, line: line) end)
 
@@ -151,7 +152,8 @@ defmodule Penstock.Documents do
     end)
   end
 
-  # Returns the first line of an expression. A literal has no line of its own.
+  # Returns the first line of an expression. For a literal, which has no line of its own, returns
+  # that of the block.
   defp line(expression, line_of_block) do
     {_expression, lines} =
       Macro.prewalk(expression, [], fn
@@ -166,8 +168,8 @@ defmodule Penstock.Documents do
     fun.()
   rescue
     error ->
-      # A syntax error has the line itself. Elixir 1.15 and later log it for other errors, with
-      # line 0.
+      # A syntax error carries its own line. In Elixir 1.15 and later, other errors of the
+      # compiler carry line 0, because it has logged the true line.
       line = with %{line: n} when is_integer(n) and n > 0 <- error, do: n, else: (_no_line -> line)
       message = "#{env.file}:#{line}: this block fails: #{Exception.message(error)}"
       reraise RuntimeError, [message: message], __STACKTRACE__

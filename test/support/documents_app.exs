@@ -1,4 +1,4 @@
-# The parts of the application in README.md and the guides that the blocks there call.
+# Defines the modules and functions of `MyApp` that the blocks of README.md and the guides call.
 
 defmodule MyApp.Session do
   use Agent

@@ -5,18 +5,18 @@ defmodule Penstock.Garbage do
   @doc "Returns a pid of another node, and one of an earlier start of this node."
   def remote_pids, do: [remote_pid(:penstock@nowhere, 1), remote_pid(node(), 77)]
 
-  # NEW_PID_EXT of the external term format
+  # Builds the pid in the external term format, as NEW_PID_EXT.
   defp remote_pid(node, creation) do
     name = Atom.to_string(node)
     :erlang.binary_to_term(<<131, 88, 119, byte_size(name), name::binary, 1::32, 2::32, creation::32>>)
   end
 
-  # NEWER_REFERENCE_EXT
+  # Builds the reference in the external term format, as NEWER_REFERENCE_EXT.
   defp remote_ref do
     :erlang.binary_to_term(<<131, 90, 2::16, 119, 1, "n", 1::32, 7::32, 8::32>>)
   end
 
-  # V4_PORT_EXT
+  # Builds the port in the external term format, as V4_PORT_EXT.
   defp remote_port do
     :erlang.binary_to_term(<<131, 120, 119, 1, "n", 5::64, 1::32>>)
   end

@@ -8,7 +8,8 @@ defmodule Penstock.GatedChildren do
     @moduledoc false
     use GenServer
 
-    # Supervisors put extra arguments before those of the spec, or after them.
+    # Takes up to three arguments, because supervisors put extra arguments before those of the
+    # spec, or after them.
     def start_link(a, b \\ nil, c \\ nil), do: GenServer.start_link(__MODULE__, [a, b, c])
 
     @impl true

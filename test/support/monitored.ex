@@ -1,6 +1,7 @@
 defmodule Penstock.Monitored do
-  # Asks which monitors holders have, while handles of the pools in which they hold permits are
-  # collected. This killed the VM within seconds as long as a handle took its monitors along.
+  # Asks which monitors watch holders, while the VM collects handles of the pools in which the
+  # holders hold permits. This killed the VM within seconds in an earlier version, in which a
+  # destroyed handle took its monitors along.
   @moduledoc false
 
   alias Penstock.Pool

@@ -19,7 +19,11 @@ defmodule Penstock.PoolCase do
     do:
       ~r/^no #{kind} named #{Regex.escape(inspect(name))} is running(\.|; did you mean .+\?) Start it above its users in the supervision tree$/
 
-  @doc "Removes the hint at another test's gate, and the advice, from such a message."
+  @doc """
+  Removes the hint and the advice from the message about a name without a gate.
+
+  The hint depends on the gates of other tests that run at the same time.
+  """
   def without_hint(message),
     do: String.replace(message, ~r/(\.|; did you mean .+\?) Start it above its users in the supervision tree$/, "")
 
@@ -110,8 +114,8 @@ defmodule Penstock.PoolCase do
   @doc """
   Waits until all permits are back. Returns the pool's counts of permits in use, holders and waiters.
 
-  Permits of dead holders are back when their monitors have run. A caller that gets all permits has
-  waited for that.
+  The permits of a dead holder return when the pool's monitor of that holder fires. A caller that
+  gets all permits has waited for all these monitors.
   """
   def all_back(pool, limit) do
     :ok = Pool.acquire(pool, permits: limit, timeout: @patience)

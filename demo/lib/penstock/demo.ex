@@ -6,9 +6,13 @@ defmodule Penstock.Demo do
 
       script/demo [--only a,b] [--html FILE] [--csv FILE] [--help]
 
-  It ends with status 1 if a guarded run breaks a promise. The VM survives. Its processes never
-  exceed the sum of the pool's limit, the overdraft of restarts and the VM's own processes. The VM
-  refuses no spawn. All offered work is either done or refused.
+  It ends with status 1 if a guarded run breaks one of its promises:
+
+    * The VM survives.
+    * Its processes never exceed the sum of the pool's limit, the overdraft of restarts and the
+      VM's own processes.
+    * The VM refuses no spawn.
+    * All offered work is either done or refused.
   """
 
   alias Penstock.Demo.{ChildVM, CSV, HTML, Options, Progress, Run, Summary, Table}

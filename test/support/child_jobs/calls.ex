@@ -11,7 +11,12 @@ defmodule Penstock.ChildJobs.Calls do
   @limiter MyApp.Limiter
   @ban MyApp.Ban
 
-  @doc "Calls each native function with one invalid argument. Returns the wrong answers."
+  @doc """
+  Calls each native function with each invalid term in the place of each argument.
+
+  Only one argument of a call is invalid. Returns the calls with a wrong answer, whether the
+  counts of the pools are unchanged, and the mailbox.
+  """
   def garbage do
     [name, %Pool{ref: ref}] = pools = pools(limit: 10)
     for pool <- pools, do: :ok = Pool.acquire(pool, permits: 2)
@@ -156,8 +161,8 @@ defmodule Penstock.ChildJobs.Calls do
 
   defp settings(kind), do: Map.new(@settings[kind], fn {field, _kind, valid} -> {field, valid} end)
 
-  # The kinds of arguments for which every term is valid. `self` is any term as well: the native
-  # side ignores a term that is no pid there.
+  # The kinds of arguments for which no term is refused. The native side ignores a `self` that is
+  # no pid.
   @anything [:key, :measured, :progress, :reason, :self]
   @century_ms 100 * 31_557_600_000
 
@@ -168,7 +173,7 @@ defmodule Penstock.ChildJobs.Calls do
   defp bad(kind) when kind in @anything, do: []
   defp bad(kind) when kind in [:limiter, :ban, :clock], do: Garbage.terms()
 
-  # Terms that are no map, maps without one field, and maps with one invalid field.
+  # Returns garbage, settings without one field, and settings with one invalid field.
   defp bad(kind) when kind in @settings_kinds do
     without = for {field, _kind, _valid} <- @settings[kind], do: Map.delete(settings(kind), field)
 
@@ -193,7 +198,7 @@ defmodule Penstock.ChildJobs.Calls do
   defp bad(:token), do: Garbage.terms()
   defp bad(:offer), do: [{1, 1}, {:ok, 1}, {0, 1}, {2, 1}, {1, 1.0}, {:ok, -1}, {1, 1, 1} | Garbage.terms()]
   defp bad(:position), do: Garbage.terms()
-  # Every number is valid: for an unknown one, a permit is acquired.
+  # No number of 64 bits is returned: each is a valid step, with which the call acquires a permit.
   defp bad(:from), do: Enum.reject(Garbage.terms(), &(&1 in 0..@most))
   defp bad(:permits_or_keep), do: bad(:permits) -- [:keep]
   defp bad(:permits_or_infinity), do: bad(:permits) -- [:infinity]
@@ -215,9 +220,11 @@ defmodule Penstock.ChildJobs.Calls do
   # Any number may be a token. A token that names no waiter has no effect.
   defp allowed(stop, :token, n) when stop in [:pool_cancel, :pool_withdraw] and n in 0..@most, do: [:too_late]
   defp allowed(function, :offer, n) when n in 0..@most, do: [no_offer(function)]
-  # For a name, the offer is unknown in that instance as well. A reference has only one instance.
+  # A named pool has no offer 1 in any of these instances. The reference of an unnamed pool has
+  # only one instance, so the pair is invalid for it.
   defp allowed(function, :offer, {instance, 1}) when instance in [:ok, 0, 1], do: [no_offer(function), :badarg]
-  # The only holder is before that position, or after it.
+  # The report covers the holders from the position on. The only holder of the pool is before that
+  # position, or after it.
   defp allowed(:pool_report, :position, n) when n in 0..@most,
     do: [{:done, sums(1)}, {:done, sums(0)}]
 
@@ -240,10 +247,10 @@ defmodule Penstock.ChildJobs.Calls do
 
   defp answer(function, args) do
     case apply(Native, function, args) do
-      # Times and ages differ from run to run.
+      # Times and ages become 0, because they differ from run to run.
       {:done, _now, [{pid, permits, _age}]} -> {:done, 0, [{pid, permits, 0}]}
       {:done, _now, []} -> {:done, 0, []}
-      # The names in a piece depend on the numbers of their atoms.
+      # Names become `:names`: the numbers of their atoms decide which of them one call returns.
       {next, names} when function == :gate_names and (is_integer(next) or next == :done) and is_list(names) -> :names
       answer -> answer
     end
@@ -263,8 +270,9 @@ defmodule Penstock.ChildJobs.Calls do
         spawn_monitor(fn ->
           :rand.seed(:exsss, {seed, worker, 0})
           terms = List.to_tuple([name, ref, parent] ++ Garbage.terms())
-          # Leaves out deadlines of other processes, which would not know to withdraw them, and
-          # the start of limiters and bans of any size.
+          # Leaves out `deadline_give`: a process that gets a deadline from another process does
+          # not know to withdraw it, and would be killed. Leaves out the starts of limiters and
+          # bans, because the native side would reserve memory for any size.
           functions =
             List.to_tuple(Keyword.drop(calls(name, 1) ++ calls(ref, 0), [:deadline_give, :rate_start, :ban_start]))
 
@@ -273,15 +281,15 @@ defmodule Penstock.ChildJobs.Calls do
       end
 
     for {_, monitor} <- workers, do: receive(do: ({:DOWN, ^monitor, _, _, reason} -> :normal = reason))
-    # The calls may have registered a worker as the janitor or the reaper. The true processes
-    # register again when they start again.
+    # The calls may have registered a worker as the janitor or the reaper. Kills the true
+    # processes, because they register again when their supervisor restarts them.
     for name <- [Penstock.Node.Janitor, Penstock.Node.Reaper] do
       replaced = Process.whereis(name)
       Process.exit(replaced, :kill)
       ask_until(fn -> Process.whereis(name) not in [nil, replaced] end)
     end
 
-    # The VM still runs, and new pools work.
+    # Checks that new pools still work in this VM.
     {:ok, _owner} = Pool.start_link(name: MyApp.AfterChaos, limit: 2)
 
     for pool <- [MyApp.AfterChaos, Pool.new(limit: 2)] do
@@ -294,13 +302,14 @@ defmodule Penstock.ChildJobs.Calls do
 
   defp random_call(functions, terms) do
     {function, args} = pick(functions)
-    # `self()` is never replaced: another pid would acquire permits for a process that never
-    # asked.
+    # `self()` is never replaced: with another pid, the call would acquire permits for a process
+    # that never asked.
     args =
       for {kind, valid} <- args, do: if(kind != :self and :rand.uniform(3) == 1, do: other(kind, terms), else: valid)
 
     _ = answer(function, args)
-    # Messages are of no interest, and must not pile up.
+    # Drops the messages of earlier calls now and then: no check reads them, and they would pile
+    # up.
     if :rand.uniform(50) == 1, do: flush()
   end
 

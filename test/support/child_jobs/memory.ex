@@ -13,7 +13,8 @@ defmodule Penstock.ChildJobs.Memory do
   @doc """
   Unloads and loads the module of the NIF in steps, while processes hold permits of a pool.
 
-  Returns the permits in use after each step, and how many calls of `run/3` succeeded.
+  Returns the result of the first load, the permits in use after each step, and how many of 20
+  calls of `run/3` after further reloads succeeded.
   """
   def reload(kind) do
     pool = Enum.at(pools(limit: 5), if(kind == :named, do: 0, else: 1))
@@ -52,9 +53,14 @@ defmodule Penstock.ChildJobs.Memory do
 
   ## Memory
 
-  @doc "Returns the KiB that `count` pools take after they were used as `how` says, and dropped."
+  @doc """
+  Makes `count` pools, uses each as `how` says and drops it, and does all this a second time.
+
+  Returns by how many KiB the VM grew during the second time.
+  """
   def grown(how, count) do
-    # The memory of the first loop's pools is never freed, and serves the second loop.
+    # The first time is not measured: the VM must grow for these pools. It never frees their
+    # memory, which the pools of the second time must reuse.
     make(how, count)
     before = resident()
     make(how, count)
@@ -64,7 +70,7 @@ defmodule Penstock.ChildJobs.Memory do
   defp make(how, count) do
     for _ <- 1..count, do: employ(how, Pool.new(limit: 1))
     :erlang.garbage_collect()
-    # The schedulers destroy the handles after the collection.
+    # Waits 100 ms, because the schedulers destroy the collected handles some time later.
     receive after: (100 -> :ok)
   end
 
@@ -82,7 +88,12 @@ defmodule Penstock.ChildJobs.Memory do
 
   ## Pools that are dropped
 
-  @doc "Acquires in `count` pools in turn. Returns the pools made, and the caller's monitors."
+  @doc """
+  Acquires a permit of each of `count` pools, one after another, and drops each pool.
+
+  Returns how many pools were made without the memory of an earlier one, and how many monitors
+  watch the caller.
+  """
   def many_pools(count) do
     for _ <- 1..count, do: :ok = Pool.acquire(Pool.new(limit: 1))
     {:monitored_by, monitors} = Process.info(self(), :monitored_by)
@@ -92,8 +103,8 @@ defmodule Penstock.ChildJobs.Memory do
   @doc """
   Drops a pool with `holders` living holders, `times` times.
 
-  Returns the longest stall of each drop, the longest stall of an equally long time without a drop,
-  and the number of pools made.
+  Returns the longest stall of a scheduler during each drop, the longest stall in an equally long
+  time after each drop, and the number of pools made without the memory of an earlier one.
   """
   def large_pool(holders, times) do
     {before, 0} = Native.pools_made()
@@ -123,9 +134,9 @@ defmodule Penstock.ChildJobs.Memory do
   end
 
   @doc """
-  Drops a pool with `holders` holders while there is no janitor, and makes other pools.
+  Drops a pool with `holders` living holders while there is no janitor, and makes other pools.
 
-  Returns how many of these reuse memory, and whether each of them works.
+  Returns how many of the other pools reuse memory, and the answer of each to an acquire.
   """
   def large_pool_without_janitor(holders) do
     {before, 0} = Native.pools_made()
@@ -138,14 +149,17 @@ defmodule Penstock.ChildJobs.Memory do
     Process.unlink(maker)
     Process.exit(maker, :kill)
     receive do: ({:DOWN, ^monitor, _, _, _} -> :ok)
-    # Each new pool clears a bounded piece of the dropped one. All new handles are kept.
+    # Each `Pool.new` clears at most 512 holders of the dropped pool. Two more calls than pieces
+    # are enough to clear it and to reuse its memory. The list keeps the new pools from being
+    # dropped.
     pools = for _ <- 1..(div(holders, 512) + 2), do: Pool.new(limit: holders)
     {made, 0} = Native.pools_made()
-    # The dropped pool was the first one made.
+    # `made - before` also counts the dropped pool, so one is subtracted.
     {length(pools) - (made - before - 1), Enum.map(pools, &Pool.try_acquire(&1, holders))}
   end
 
-  # Gives each process a permit of a pool whose handle only the caller has.
+  # Waits for `:hold`, makes a pool, and gives a permit of it to each process. Only the caller has
+  # the handle of the pool, and drops it when it ends: after `:drop`, or by a kill.
   defp hold_for(pids) do
     receive do: ({:hold, from} -> hold_for(pids, from))
   end

@@ -6,7 +6,12 @@ defmodule Penstock.ChildJobs.Names do
 
   alias Penstock.{Native, Pool}
 
-  @doc "Starts `count` pools. Returns how many names are listed, and the most names of one call."
+  @doc """
+  Starts `count` pools with names.
+
+  Returns how many names `Native.gate_names` lists, how many of them differ, and the most names
+  that one call returned.
+  """
   def many_names(count) do
     for n <- 1..count, do: :fresh = Native.pool_start(:"many_#{n}", self(), plain(1, 0))
     pieces = pieces(0)
@@ -25,7 +30,11 @@ defmodule Penstock.ChildJobs.Names do
     [names | pieces(next)]
   end
 
-  @doc "Starts and closes `first` pools, and then `more`. Returns the KiB that the latter took."
+  @doc """
+  Starts and closes `first` pools with names, and then `more` pools with other names.
+
+  Returns by how many KiB the VM grew during the latter.
+  """
   def closed_names(first, more) do
     start_and_close(1..first)
     before = resident()
@@ -43,7 +52,12 @@ defmodule Penstock.ChildJobs.Names do
     end
   end
 
-  @doc "Closes a name, and starts others until it is forgotten. Returns answers to old numbers."
+  @doc """
+  Closes the pool `:lost`, and starts others until the registry has forgotten its name.
+
+  Returns the answers to calls with the name, the token and the offer of the closed pool, and the
+  answer of a new pool of that name.
+  """
   def forgotten_name do
     start = fn name -> :fresh = Native.pool_start(name, self(), plain(2, 1)) end
     start.(:lost)
@@ -64,7 +78,8 @@ defmodule Penstock.ChildJobs.Names do
     Process.exit(other, :kill)
     ask_until(fn -> Native.pool_held(:lost, :ok) == 0 end)
     :ok = Native.gate_close(:lost, self())
-    # Enough names for each bucket of the registry to get a new one.
+    # With 20,000 names, each bucket of the registry gets new ones. A new name takes the place of
+    # a closed one in its bucket, so the registry forgets `:lost`.
     for n <- 1..20_000, do: start.(:"other_#{n}")
 
     answers = %{
@@ -82,7 +97,7 @@ defmodule Penstock.ChildJobs.Names do
 
     start.(:lost)
     %{instance: number, in_use: 0} = Native.pool_info(:lost)
-    # The instance is that of a new pool, in which the caller holds nothing.
+    # Checks that the name stands for a new pool, in which the caller holds nothing.
     again = with true <- is_integer(number), :not_held <- Native.run_end(:lost, :ok, 1), do: Pool.try_acquire(:lost)
     Map.put(answers, :again, again)
   end

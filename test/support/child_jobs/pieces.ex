@@ -29,7 +29,7 @@ defmodule Penstock.ChildJobs.Pieces do
     end
   end
 
-  # Returns ArgumentError for a handle that is no handle any more.
+  # Returns the permits in use, or ArgumentError if a reload has made the handle invalid.
   def in_use(pool) do
     outcome(fn -> Pool.info(pool).in_use end)
   end

@@ -1,5 +1,9 @@
 defmodule Penstock.Differential.Failures do
   # Scenarios in which a task or its consumer fails or is killed; see `Penstock.Differential`.
+  #
+  # Two options allow for a difference. `tidier`: Elixir leaves processes linked to the consumer,
+  # and Penstock does not. `ends_all`: Elixir's tasks that trap exits outlive their consumer, and
+  # those of Penstock must not.
   @moduledoc false
 
   import Penstock.Differential.Pieces
@@ -82,7 +86,8 @@ defmodule Penstock.Differential.Failures do
 
   ## Tasks that take too long
 
-  # The timeout of tasks of which some must not exceed it, even if the machine stalls the VM.
+  # The timeout of streams in which only the task that never ends must exceed it. It is long, so
+  # that the quick tasks keep within it even if the machine stalls the VM.
   @ample_ms 1_000
 
   defp timeouts do
@@ -101,7 +106,7 @@ defmodule Penstock.Differential.Failures do
        &Enum.to_list(&1.stream.([1, 2, 3], slow, kill))},
       {"a timeout, at which the task is killed, with its input", [],
        &Enum.to_list(&1.stream.([1, 2, 3], slow, [zip_input_on_exit: true] ++ kill))},
-      # The schedulers decide which of two results comes first, so they are sorted.
+      # The results are sorted, because the schedulers decide which of them comes first.
       {"a timeout, at which the task is killed, unordered", [],
        &Enum.sort(&1.stream.([2, 1, 3], slow, [ordered: false, max_concurrency: 3] ++ kill))},
       {"timeouts of all tasks", [],
@@ -136,7 +141,8 @@ defmodule Penstock.Differential.Failures do
            [max_concurrency: 2] ++ kill
          )
          |> Enum.map(fn result ->
-           # The consumer returns to the stream only when the second task is dead.
+           # The consumer is busy until the timeout has killed the second task, and returns to the
+           # stream only then.
            if result == {:ok, :first}, do: receive(do: ({:second, task} -> await_death(task)))
            result
          end)

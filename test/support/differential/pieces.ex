@@ -48,8 +48,8 @@ defmodule Penstock.Differential.Pieces do
     |> t.stream.(fn _ -> forever(t) end, max_concurrency: 3)
   end
 
-  # Lets tasks end one after another, each after the death of the one before it, however busy the
-  # machine is.
+  # Lets the tasks end in the order of their numbers, each only after the death of the one before
+  # it. So the order does not depend on the load of the machine.
   def turnstile(next) do
     receive do
       {^next, task} ->
@@ -62,7 +62,7 @@ defmodule Penstock.Differential.Pieces do
     end
   end
 
-  # Returns a function for elements 1, 2, 3 and so on, whose tasks end in this order.
+  # Returns a work function for the elements 1, 2, 3 and so on. Its tasks end in this order.
   def one_by_one do
     consumer = self()
 

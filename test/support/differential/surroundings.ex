@@ -1,5 +1,6 @@
 defmodule Penstock.Differential.Surroundings do
-  # Scenarios about mailboxes, dictionaries, links and suspension; see `Penstock.Differential`.
+  # Scenarios about mailboxes, process dictionaries, links, and streams that are suspended; see
+  # `Penstock.Differential`.
   @moduledoc false
 
   import Penstock.Differential.Pieces
@@ -17,7 +18,7 @@ defmodule Penstock.Differential.Surroundings do
          send(self(), :last)
          result
        end},
-      {"messages that look like ours", [],
+      {"messages that look like those of a stream", [],
        fn t ->
          send(self(), {:down, {make_ref(), 0}, :normal})
          send(self(), {:DOWN, make_ref(), :process, self(), :normal})
@@ -80,7 +81,8 @@ defmodule Penstock.Differential.Surroundings do
          stream = t.stream.(1..4, double(), [])
          task = Task.async(fn -> Enum.to_list(stream) end)
          result = Task.await(task)
-         # The link lasts until the task has ended, which may be a moment later.
+         # The task may end a moment after its reply, and its link to the consumer lasts until
+         # then. Without the unlink, that moment would decide which links are observed.
          Process.unlink(task.pid)
          result
        end},
@@ -121,7 +123,7 @@ defmodule Penstock.Differential.Surroundings do
          next.({:halt, :over})
        end},
       {"halted at once", [], fn t -> Enumerable.reduce(t.stream.(1..3, double(), []), {:halt, :acc}, suspend) end},
-      {"a task fails while suspended", [trap_exit: true],
+      {"a task fails while the stream is suspended", [trap_exit: true],
        fn t ->
          {:suspended, [_], next} =
            Enumerable.reduce(

@@ -5,19 +5,20 @@ defmodule Penstock.Demo.Child do
 
   alias Penstock.Demo.{Attack, Channel, Innocent, Pinger, Sampler, Tally}
 
-  # The VM is idle for this time before the attack and after it, so that the curve shows where it
-  # starts, and that it returns there.
+  # The VM is idle for this time before the attack and after it. So the curve of the processes
+  # shows their number before the attack, and whether it returns there.
   @calm_ms 200
 
   # The longest wait for the end of all work after the attack.
   @rest_ms 10_000
 
-  # That wait also ends when the counts stay equal for this time: work that still ends does so at
-  # shorter intervals.
+  # That wait also ends when the counts of the remaining work have not changed for this time. As
+  # long as work ends at all, some of it ends at shorter intervals.
   @still_ms 1_000
 
-  # The loading of a module now and then takes a process, which would add to the count, or fail,
-  # during the attack. A release loads all modules at boot as well.
+  # The applications whose modules are loaded before the attack. The loading of a module sometimes
+  # takes a process, which would add to the count during the attack, or could not be spawned. A
+  # release loads all modules at boot as well.
   @preloaded [:kernel, :stdlib, :elixir, :logger, :penstock, :penstock_demo]
 
   @doc "Starts the attack `id` in `mode`. `erl -run` calls it, and waits for its return."
@@ -86,8 +87,8 @@ defmodule Penstock.Demo.Child do
     end
   end
 
-  # Returns the number of the VM's own processes: the highest of several counts, so that a
-  # process that comes and goes counts as well.
+  # Returns the number of the VM's own processes. It is the highest of several counts, so that it
+  # includes processes that come and go.
   defp baseline do
     1..@calm_ms
     |> Enum.map(fn _ ->

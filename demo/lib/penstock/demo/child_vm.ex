@@ -5,18 +5,19 @@ defmodule Penstock.Demo.ChildVM do
 
   alias Penstock.Demo.{Attack, Child, Progress, Recording}
 
-  # An eighth of the default up to OTP 26: enough for an application, and an attack fills it
-  # within a second.
+  # The VM's limit of processes, an eighth of the default up to OTP 26. It is enough for an
+  # application, and an attack reaches it within a second.
   @process_limit 32_768
 
   # Boot, attack and the wait for its end take less than half of this time on a slow machine. A VM
   # that takes all of it hangs.
   @deadline_ms 40_000
 
+  # How many of the last lines of the log are quoted if the VM does not survive.
   @log_lines 15
 
-  # "$0" is the log. It keeps the messages of the VM ("Too many processes", once for every refused
-  # spawn) out of the user's terminal; the child reports on descriptors 3 and 4.
+  # "$0" is the log file. It keeps the messages of the VM out of the user's terminal: "Too many
+  # processes", once for every refused spawn. The child reports on descriptors 3 and 4 instead.
   @script ~S(exec "$@" </dev/null >"$0" 2>&1)
 
   # A fresh VM has none of the flags of the user's VM, and writes no crash dump.
@@ -67,14 +68,15 @@ defmodule Penstock.Demo.ChildVM do
   defp memory_flags(:infinity), do: []
   defp memory_flags(mb), do: ["+MMscs", "#{mb}", "+MMscrpm", "false", "+Musac", "false"]
 
-  # Prefers the installation of the running VM, because the PATH may name another one first.
+  # Prefers the `erl` of the running VM's installation, because the PATH may name another one
+  # first.
   defp erl do
     own = Path.join([:code.root_dir(), "bin", "erl"])
     if File.exists?(own), do: own, else: System.find_executable("erl")
   end
 
-  # Leaves out the paths that OTP finds by itself. `-pa` puts each path before the earlier ones,
-  # so the order is reversed.
+  # Leaves out the paths that OTP finds by itself. Reverses the others, because `-pa` puts each
+  # path before the earlier ones.
   defp code_paths do
     otp = List.to_string(:code.lib_dir())
 
@@ -103,7 +105,8 @@ defmodule Penstock.Demo.ChildVM do
     end
   end
 
-  # Closing the port tells a healthy child to stop, but one that hangs cannot hear it.
+  # Kills the child. To close the port is not enough: it tells a healthy child to stop, but a
+  # child that hangs does not notice.
   defp kill(port) do
     case Port.info(port, :os_pid) do
       {:os_pid, os_pid} -> System.cmd("kill", ["-KILL", "#{os_pid}"], stderr_to_stdout: true)
@@ -122,7 +125,7 @@ defmodule Penstock.Demo.ChildVM do
     end
   end
 
-  # The last lines, except those about one more refused spawn.
+  # Returns the last lines of the log, without those about refused spawns.
   defp tail(log) do
     case File.read(log) do
       {:ok, text} ->

@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Consumer do
   @moduledoc false
 
-  # A process that has many items, and starts work for each of them. The process has all that it
-  # needs before the attack begins.
+  # A process that has many items, and starts work for each of them. The process prepares all that
+  # it needs before the attack begins.
 
   alias Penstock.Demo.Tally
 
@@ -28,8 +28,8 @@ defmodule Penstock.Demo.Consumer do
       end)
     end
 
-    # A process with many messages keeps them off-heap. Otherwise, each garbage collection would
-    # walk all waiting replies and slow the consumer down.
+    # Keeps messages off the heap, where each garbage collection of the consumer would walk
+    # through all waiting replies and slow it down.
     {pid, monitor} = :erlang.spawn_opt(prepare, [:monitor, message_queue_data: :off_heap])
 
     receive do: ({^pid, :ready} -> {pid, monitor})

@@ -1,8 +1,9 @@
 defmodule Penstock.Demo.CSV do
   @moduledoc false
 
-  # The figures for other programs, a row per attack and mode. No value needs quoting. A field is
-  # empty if the VM died before it reported the figure; an unguarded run has an empty limit.
+  # Writes the figures as CSV for other programs, a row per attack and mode. No value needs
+  # quotes. A field is empty if the VM died before it reported the figure. The limit of an
+  # unguarded run is empty as well.
 
   alias Penstock.Demo.Run
 

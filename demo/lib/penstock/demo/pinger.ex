@@ -1,15 +1,16 @@
 defmodule Penstock.Demo.Pinger do
   @moduledoc false
 
-  # Pings the innocent every millisecond, and does not wait for an answer before the next ping. A
-  # pinger that waited would count a stall of a second once; a thousand pings would have met it.
+  # Pings the innocent GenServer every millisecond, and does not wait for an answer before the
+  # next ping. So a stall of a second delays a thousand pings. A pinger that waited for each
+  # answer would have only one late ping.
 
   alias Penstock.Demo.{Channel, Innocent}
 
   @every_us 1_000
 
-  # Timers wake the pinger up to 1 ms late, which is not the innocent's fault. A ping that is sent
-  # later than this counts from its due time, because the whole VM has stood still since then.
+  # Timers wake the pinger up to 1 ms late, which is not the innocent's fault. But a ping that is
+  # sent later than this slack counts from its due time, because the whole VM has stood still.
   @slack_us 2_500
 
   @report_every_us 20_000
@@ -30,7 +31,7 @@ defmodule Penstock.Demo.Pinger do
       open: 0
     }
 
-    # High priority: the latency is the wait for the innocent, not for the pinger.
+    # High priority, because the latency must be the wait for the innocent, not for the pinger.
     :erlang.spawn_opt(fn -> ping(state) end, [:link, priority: :high])
   end
 

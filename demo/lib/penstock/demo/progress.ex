@@ -37,7 +37,7 @@ defmodule Penstock.Demo.Progress do
   def clear(%__MODULE__{terminal?: true}), do: IO.write(@clear_line)
   def clear(%__MODULE__{terminal?: false}), do: :ok
 
-  # The line fits into 80 columns, because a terminal cannot overwrite a line that wraps.
+  # Returns the line, of at most 80 columns: a terminal cannot overwrite a line that wraps.
   @spec line(Recording.t()) :: String.t()
   def line(%Recording{attacked_at: nil} = recording), do: "#{name(recording)} starting the VM"
 

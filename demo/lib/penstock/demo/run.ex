@@ -95,8 +95,8 @@ defmodule Penstock.Demo.Run do
   defp seconds(at, begin), do: (at - begin) / 1_000_000
   defp mb(bytes), do: bytes / 1_048_576
 
-  # The point of a bucket stands at the bucket's end, because a latency is known only some time
-  # after its ping was sent.
+  # Returns the p99 of the pings that were sent in each tenth of a second, a bucket. Its point
+  # stands at the bucket's end, because a latency is known only some time after its ping was sent.
   defp ping_curve(pings, begin) do
     pings
     |> Enum.group_by(fn {sent_at, _us} -> Integer.floor_div(sent_at - begin, @ping_bucket_us) end, &elem(&1, 1))
@@ -140,7 +140,8 @@ defmodule Penstock.Demo.Run do
     |> Enum.filter(&is_binary/1)
   end
 
-  # Samples from before the attack are left out, because those processes are the VM's own.
+  # Returns the peak of the processes. Leaves out the samples from before the attack, because
+  # those processes are the VM's own.
   defp peak(%{attacked_at: nil, tally: tally}), do: tally.peak_processes
 
   defp peak(%{attacked_at: attacked_at, curve: curve, tally: tally}) do

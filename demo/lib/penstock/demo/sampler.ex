@@ -13,7 +13,8 @@ defmodule Penstock.Demo.Sampler do
 
   @spec start_link(Tally.t(), pid()) :: :ok
   def start_link(tally, channel) do
-    # At normal priority, the sampler would get no turn in the moments that it must record.
+    # High priority: at normal priority, the sampler would get no turn while the VM is full, and
+    # that is what it must record.
     :erlang.spawn_opt(fn -> sample_processes(tally, channel, now_us(), 0) end, [:link, priority: :high])
 
     # `:erlang.memory/1` asks all schedulers and may wait for them, so it has a process of its

@@ -13,7 +13,7 @@ defmodule Penstock.Demo.PercentileTest do
     assert 1..100 |> Enum.shuffle() |> Percentile.of([1, 50, 99, 100]) == [1, 50, 99, 100]
   end
 
-  test "a single slow one in a thousand is the maximum, not the p99" do
+  test "a single slow value in a thousand is the maximum, not the p99" do
     assert Percentile.of([9_999 | List.duplicate(1, 999)], [99, 100]) == [1, 9_999]
   end
 end

@@ -58,7 +58,7 @@ defmodule Penstock.Demo.RecordingTest do
     assert Run.broken_promises(run) == []
   end
 
-  test "the reports of a VM that dies remain, and its unanswered ping counts until the last one" do
+  test "the reports of a dead VM remain, and an unanswered ping counts until the last report" do
     run =
       @messages
       |> Enum.take(7)
@@ -88,7 +88,7 @@ defmodule Penstock.Demo.RecordingTest do
     assert run.seconds == 0
   end
 
-  test "a VM that hangs has hung, and says after which time it was killed" do
+  test "the fate of a VM that hangs is hung, and its failure has the time until its kill" do
     run = @messages |> Enum.take(6) |> record() |> Recording.hung(20_000) |> Run.new()
     assert run.failure == "it had not ended after 20 s and was killed"
     assert Run.fate(run) == "hung"

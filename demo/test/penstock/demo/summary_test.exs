@@ -20,7 +20,7 @@ defmodule Penstock.Demo.SummaryTest do
     %Run{attack: "f", title: "", mode: :unguarded, peak_processes: 3_667, harm: :memory, peak_memory_mb: 255.4}
   ]
 
-  test "each attack has one line, without and with Penstock, within 80 columns" do
+  test "each attack has one line for its runs without and with Penstock, within 80 columns" do
     lines = @runs |> Summary.text() |> IO.iodata_to_binary() |> String.split("\n")
 
     assert Enum.at(lines, 0) =~ ~r/^ +without +with$/

@@ -48,8 +48,8 @@ defmodule Penstock.Demo.Attack.ChildrenOfManyCallers do
   def overdraft, do: @overdraft
 
   # Half of the children crash, and a supervisor must not give up because of that. At each crash
-  # it walks all crashes of the last second. Partitions keep these lists short: a single
-  # supervisor would spend most of the attack on its walks.
+  # it walks through the list of all crashes of the last second. Partitions keep these lists
+  # short. A single supervisor would spend most of the attack on its list.
   @intensity [max_restarts: 10_000_000, max_seconds: 1]
 
   @impl true
@@ -66,8 +66,8 @@ defmodule Penstock.Demo.Attack.ChildrenOfManyCallers do
   end
 
   defp callers(tally, start) do
-    # A supervisor reports each crash, and waits until the report is printed. With reports, the
-    # attack would measure the printing.
+    # Turns all reports off. A supervisor reports each crash and waits until the report is
+    # printed, so the attack would measure the printing.
     :ok = :logger.set_primary_config(:level, :none)
 
     for seed <- 1..@callers do

@@ -10,8 +10,8 @@ defmodule Penstock.Demo.Attack.SpawnBomb do
   # The attack lasts long enough for the curves to show a lasting state, not only the first rush.
   @attack_ms 3_000
 
-  # The time that each process lives before it spawns two others. One process becomes more than
-  # the VM can hold within 15 generations, 0.3 s.
+  # The time that each process lives before it spawns two others. In 15 such steps, 0.3 s, one
+  # process becomes more processes than the VM can hold.
   @life_ms 20
 
   @impl true

@@ -7,12 +7,13 @@ defmodule Penstock.Demo.Attack.SpawnPerMessage do
 
   @limit 5_000
 
-  # More jobs than the VM can hold, which last longer than the spawner takes to start them all.
+  # There are more jobs than the VM can hold. Each lasts longer than the spawner needs to start
+  # them all, so none ends before the VM is full.
   @messages 50_000
   @job_ms 600
 
-  # A message waits for a permit for at most the time of one job. The timeout is far above that,
-  # so a refusal would show a fault; and it is within the time that the demo grants a run.
+  # The spawner waits for each permit for at most the time of one job. The timeout is far above
+  # that, so a refusal would show a fault. It is below the time that the demo grants a run.
   @timeout 5_000
 
   @impl true
@@ -49,8 +50,8 @@ defmodule Penstock.Demo.Attack.SpawnPerMessage do
   def setup(mode, tally) do
     work = Work.new(mode, tally, limit: @limit, timeout: @timeout)
 
-    # Messages on the heap would slow the spawner down: each of its garbage collections would walk
-    # all that wait.
+    # Keeps messages off the heap, where each garbage collection of the spawner would walk through
+    # all waiting messages and slow it down.
     :erlang.spawn_opt(fn -> spawn_per_message(work) end, [:link, message_queue_data: :off_heap])
   end
 
@@ -58,7 +59,7 @@ defmodule Penstock.Demo.Attack.SpawnPerMessage do
   def run(spawner) do
     for _ <- 1..@messages, do: send(spawner, :job)
 
-    # The spawner answers after it has offered the last job, because this message is its last.
+    # The spawner has offered all jobs when it answers, because it handles this message last.
     ref = make_ref()
     send(spawner, {:offered_all?, self(), ref})
 
