@@ -39,7 +39,9 @@ defmodule Penstock.Bench.Report do
   end
 
   @doc """
-  Prints the comparisons of one row, `[{row, [{baseline, ours}]}]`.
+  Prints one row of the bench: its comparison, and a second one if the row has `or`.
+
+  A comparison is `{row, rounds}`, and a round is `{baseline, ours}`, both in the row's unit.
 
   Returns `:pass` if one of them keeps to its budget, `:miss` if none does, `nil` if none has one.
   """

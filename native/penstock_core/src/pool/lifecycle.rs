@@ -41,7 +41,8 @@ pub struct Changes {
 pub enum Status {
     /// It admits callers.
     Open,
-    /// It admits none until it is reopened, and keeps its holders.
+    /// It admits none until it is reopened. Drainers wait until its holders have given back all
+    /// permits.
     Draining,
     /// It admits none. It can be opened again, with totals of 0, once no permit is held.
     Closed,

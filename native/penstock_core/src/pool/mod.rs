@@ -44,12 +44,13 @@
 //! |            | the registry's current word  | A name loses its pool before the pool closes.|
 //! | admissions | [`Entry`], of the living     | The process counts them by a plain store.    |
 //! |            | shard totals, of the dead    | The entry of a dead process is reused.       |
-//! |            | `guarded.granted`            | A waiter is admitted by another process.     |
+//! |            | `guarded.granted`            | The process that grants counts it.           |
 //!
 //! [`Entry`]: crate::holders::Entry
 //!
-//! The queue lock orders the writes to the pool's copies of the limit and of the status. The
-//! copies in the registry are written under the lock of the gate's ownership.
+//! The queue lock orders the writes to the pool's copies of the limit and of the status. A process
+//! counts alone in its entry, and a shard's totals are written under the shard lock. The copies
+//! in the registry are written under the lock of the gate's ownership.
 
 mod acquire;
 mod handoff;

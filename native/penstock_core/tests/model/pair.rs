@@ -86,12 +86,12 @@ impl Pair {
         if bound { Kind::Bound } else { Kind::Manual }
     }
 
-    /// Reaps in the model the dead holders that a scan of the pool has reaped, in the order in
-    /// which the host recorded them: the table decides the order of a scan.
+    /// Reaps in the model the dead holders that a scan of the pool has reaped. The model cannot
+    /// know their order, which depends on the table, so it uses the order that the host recorded.
     ///
-    /// A scan reaps all that it found, unless it found many living holders or too many dead ones.
-    /// After it has reaped, it serves the waiters. If a waiter that gets permits is dead as well,
-    /// the scan walks again and finds that waiter.
+    /// A scan that finds many living holders, or too many dead ones, reaps none. Any other scan
+    /// reaps all dead ones, serves the waiters and walks again. So it also reaps a dead waiter
+    /// that got permits.
     pub(crate) fn reap_as_the_scan_did(&mut self) {
         let found = self.stage.host.take_found_dead();
         if found.is_empty() {
