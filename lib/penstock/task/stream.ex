@@ -297,9 +297,9 @@ defmodule Penstock.Task.Stream do
     raise RejectedError, gate: config.options.gate, reason: reason, permits: 1
   end
 
-  # Ends the wait of the pending element before the consumer gets control, but keeps a turn at a
-  # limiter. Withdraws a request that is parked at a pool; if it was granted meanwhile, starts the
-  # task.
+  # Stops waiting for the pending element, and keeps the time that it may still wait. A turn at a
+  # limiter is kept. For a place in a limiter's table (`:limited`) there is nothing to withdraw. A
+  # request that is parked at a pool is withdrawn; if it was granted meanwhile, the task starts.
   defp suspend_wait(state, _config, {:turn, _at}), do: state
 
   defp suspend_wait(state, _config, {:limited, _at, until}) do

@@ -157,7 +157,8 @@ impl TickClock {
     }
 }
 
-/// Returns the ns that `ticks` last at that pace. `ticks` is below 2^32, so the product fits.
+/// Returns the ns that `ticks` last at `pace`. `ticks` is below the window of a base, so the
+/// product is below [`WINDOW`] ns times 2^32, which fits.
 #[inline]
 fn scaled(ticks: u64, pace: u64) -> u64 {
     (ticks * pace) >> FRACTION

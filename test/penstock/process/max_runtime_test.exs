@@ -4,7 +4,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
   # | scenario                                 | rules out                                       |
   # |------------------------------------------|-------------------------------------------------|
   # | a process, its links, an awaited task    | a kill that its links or pool do not see        |
-  # | 400 deadlines, idle and busy schedulers  | a kill that is early, or over 100 ms late       |
+  # | deadlines, idle and busy schedulers      | a kill that is early, or over 100 ms late       |
   # | 150,000 deadlines at once, one scheduler | a reaper that lets no other process run         |
   # | an end, or a failure, at the deadline    | a process killed but not counted, or vice versa |
   # | a pool that is closed or dropped         | a deadline that ends with the pool              |
@@ -153,8 +153,8 @@ defmodule Penstock.Process.MaxRuntimeTest do
 
   defp busy(n), do: busy(n + 1)
 
-  # A killed process dies only when it is scheduled again. The reaper has a higher priority, so it
-  # must yield between its kills.
+  # A killed process dies only when it is scheduled again. One scheduler runs no other process
+  # during a check of the reaper, so the reaper must pause between its checks.
   test "150,000 processes due at once on one scheduler are killed, and another process runs meanwhile" do
     flags = "+S 1:1 +P 500000"
     assert ChildVM.run(ChildJobs, :overdue, [150_000], flags) == %{killed: 150_000, witness: true}

@@ -91,8 +91,8 @@ defmodule Penstock.ChildJobs.Memory do
   @doc """
   Acquires a permit of each of `count` pools, one after another, and drops each pool.
 
-  Returns how many pools were made without the memory of an earlier one, and how many monitors
-  watch the caller.
+  Returns how many pools needed new memory, since no earlier pool's memory was free, and how many
+  monitors watch the caller. The first number counts every pool of the VM so far.
   """
   def many_pools(count) do
     for _ <- 1..count, do: :ok = Pool.acquire(Pool.new(limit: 1))
@@ -104,7 +104,7 @@ defmodule Penstock.ChildJobs.Memory do
   Drops a pool with `holders` living holders, `times` times.
 
   Returns the longest stall of a scheduler during each drop, the longest stall in an equally long
-  time after each drop, and the number of pools made without the memory of an earlier one.
+  time after each drop, and the number of pools that needed new memory.
   """
   def large_pool(holders, times) do
     {before, 0} = Native.pools_made()

@@ -19,8 +19,9 @@ defmodule Penstock.Demo.Recording do
     :heard_at,
     # `:ok`, or the counts of the work that was left when the child stopped waiting for its end.
     :rest,
-    # `{:status, status}` or `{:hung, deadline_ms}`, and the last lines that the VM printed.
+    # How the child ended: `{:status, status}` or `{:hung, deadline_ms}`.
     :exit,
+    # The last lines that the child's VM printed.
     :log,
     ended?: false,
     tally: %{offered: 0, done: 0, refused: 0, system_limit: 0, peak_processes: 0},

@@ -1,7 +1,7 @@
 defmodule Penstock.Demo.Work do
   @moduledoc false
 
-  # Offers work to the VM in a process of its own, bare or through a pool, and counts its outcome.
+  # Offers work to the VM in a process of its own, with or without a pool, and counts its outcome.
 
   alias Penstock.Demo.{Attack, Tally}
 

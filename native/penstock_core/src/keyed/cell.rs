@@ -92,9 +92,9 @@ impl Context {
     }
 }
 
-/// Returns a number of 58 bits: the low 26 bits of the thread's number, above the 32 bits of its
-/// count of placeholders. The count of a thread wraps after 2^32 placeholders; no placeholder is
-/// in use for that long.
+/// Returns a number of 58 bits that no other placeholder in use has. Its high 26 bits are of the
+/// thread's number. Its low 32 bits count the placeholders that the thread made. That count wraps
+/// after 2^32 placeholders; no placeholder is in use for that long.
 fn next_placeholder() -> u64 {
     thread_local! {
         static MADE: Cell<u64> = const { Cell::new(0) };

@@ -120,11 +120,13 @@ impl<H: PoolHost> Pool<H> {
         let before = entry.own(kind);
         // The process announces the permits in its entry before the CAS in `State::take`. A scan
         // for dead holders that misses the announcement may remove the entry from the active set.
-        // `record` loads whether the entry is active after the CAS, which is a barrier, and adds
-        // it again. A refusal undoes the announcement.
+        // After the CAS and its fence, `record` observes the removal and adds the entry again. A
+        // refusal undoes the announcement.
         entry.set_own(kind, before + u64::from(n));
         match self.state.take(n) {
             Ok(left) => {
+                // ORDERING: pairs with the fence in `Table::deactivate_if_idle`. The announcement
+                // is stored before `record` loads whether the entry is active.
                 fence_after_rmw();
                 self.record(host, me, entry, kind, before);
                 self.note_peak(limit, left);

@@ -298,7 +298,7 @@ impl<H: Host> WaitQueue<H> {
     }
 
     /// Begins a sweep over all present waiters, after the limit fell. A sweep that is under way
-    /// continues at its place and visits every node once more.
+    /// goes on from its place, and from the tail to the head, until it has visited all again.
     pub(crate) fn begin_sweep(&mut self) {
         let List { head, len, .. } = self.queues[Queue::Waiters as usize];
         if self.sweep.left == 0 {

@@ -16,9 +16,9 @@ fn charge(limiter: &Limiter, key: Key, cost: u32) -> Charge<'_> {
     Charge { limiter, key, cost: Some(cost) }
 }
 
-/// A refund (`Limiter::give_back`) may refund the tentative charge. Then `hit_all` must not take
-/// that charge back as well, or a hit in between would be free. So a refund counts as a reset:
-/// `hit_all` takes back no charge from before it.
+/// `hit_all` charges each key tentatively, and a concurrent refund (`Limiter::give_back`) may
+/// undo that charge. If `hit_all` took it back as well, a later hit would be free. So a refund
+/// counts as a reset: `hit_all` takes back no charge from before the refund.
 #[test]
 fn hit_all_that_is_denied_against_refund_and_hit() {
     explore(|| {

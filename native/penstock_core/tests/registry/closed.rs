@@ -61,7 +61,7 @@ fn a_name_in_use_is_not_forgotten() {
     pool.release(&host, holder, 1, Kind::Manual).unwrap();
     start(4);
     assert!(forgotten(1));
-    // Name 4 is closed while a permit is held and a drainer waits.
+    // Name 4 is closed while a permit is held and a drainer waits, so it keeps its node.
     let (pool, _) = registry.find(name(4)).unwrap().pool().unwrap();
     pool.try_acquire(&host, holder, 1, Kind::Manual).unwrap();
     assert!(matches!(pool.drain(&host, drainer, host.ticket()), Drain::Waiting(_)));
