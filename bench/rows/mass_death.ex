@@ -106,7 +106,7 @@ defmodule Penstock.Bench.MassDeath do
 
   # Measures, in ns, how long after the `:DOWN` of a killed holder its permit is granted to the
   # caller. The caller asks all the time, while the holder dies on the other scheduler. A caller
-  # that slept until the `:DOWN` would wake up too late to be refused, and measure nothing.
+  # that sleeps until the `:DOWN` wakes up after the permit has come back, and measures nothing.
   defp lag(name) do
     parent = self()
 

@@ -130,8 +130,8 @@ defmodule Penstock.Native do
           instance | {instance, token} | refused_wait | bad
   def pool_park(_gate, _kind, _permits, _reference), do: missing()
 
-  # Ends a wait, and counts it as timed out. `:too_late`: the pool has answered the wait already,
-  # and the message has been sent or is on its way.
+  # Ends a wait, and counts it as timed out. `:too_late`: the pool has answered the wait already.
+  # The message of the answer may still be on its way.
   @spec pool_cancel(gate, instance, token) :: :cancelled | :too_late | :badarg
   def pool_cancel(_gate, _instance, _token), do: missing()
 

@@ -59,8 +59,8 @@ defmodule Penstock.Admission.Request do
     Enum.map_join(options, "\n", &"  * `#{inspect(&1)}` - #{docs[&1]}")
   end
 
-  # Reads the options of work in the calling process, which has no `:max_runtime`. `timeout`, here
-  # and below, is the default of the option `:timeout`.
+  # Reads the options of work in the calling process, which has no `:max_runtime`. The
+  # argument `timeout` is the default of the option `:timeout`.
   @spec run!(term, timeout) :: t
   def run!([], timeout), do: %__MODULE__{timeout: timeout}
   def run!([timeout: value], _timeout) when is_timeout(value), do: %__MODULE__{timeout: value}

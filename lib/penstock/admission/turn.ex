@@ -15,8 +15,8 @@ defmodule Penstock.Admission.Turn do
   # A timer fires at a whole ms of the VM's clock. The caller sleeps until the last whole ms that
   # leaves it @wake_up_ns before the turn. It then yields for the rest, at most about 1.3 ms.
   #
-  # The VM's clock may run up to 1 % faster than the system's. The caller then wakes too early,
-  # and sleeps again.
+  # The VM's clock may run up to 1 % faster than the system's. A caller that therefore wakes too
+  # early sleeps again.
   defp sleep_until(turn) do
     ns = turn - :os.perf_counter(:nanosecond)
     now = :erlang.monotonic_time(:nanosecond)

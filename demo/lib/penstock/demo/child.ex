@@ -12,8 +12,8 @@ defmodule Penstock.Demo.Child do
   # The longest wait for the end of all work after the attack.
   @rest_ms 10_000
 
-  # That wait also ends when the counts of the remaining work have not changed for this time. As
-  # long as work ends at all, some of it ends at shorter intervals.
+  # The child stops waiting earlier if the counts of the remaining work stay the same for this
+  # time. In every attack whose work ends, some of it ends more often than that.
   @still_ms 1_000
 
   # The applications whose modules are loaded before the attack. The loading of a module sometimes

@@ -9,8 +9,8 @@ defmodule Penstock.Demo.ChildVM do
   # application, and an attack reaches it within a second.
   @process_limit 32_768
 
-  # Boot, attack and the wait for its end take less than half of this time on a slow machine. A VM
-  # that takes all of it hangs.
+  # On a slow machine, a VM boots, is attacked and comes to rest in less than half of this time.
+  # The demo counts a slower VM as hung.
   @deadline_ms 40_000
 
   # How many of the last lines of the log are quoted if the VM does not survive.

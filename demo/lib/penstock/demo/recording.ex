@@ -12,8 +12,8 @@ defmodule Penstock.Demo.Recording do
     # Reported by the child when the attack began.
     :process_limit,
     :baseline,
-    # Times in µs on the child's own clock: when the attack began, when all of its work was over,
-    # and when the child sent its last report.
+    # Times in µs on the child's own clock: the begin of the attack, the end of all its work, and
+    # the last report of the child.
     :attacked_at,
     :rested_at,
     :heard_at,

@@ -5,16 +5,15 @@ defmodule Penstock.Demo.Sampler do
 
   alias Penstock.Demo.{Channel, Tally}
 
-  # Each bucket gives one point of the curve. The point is the highest count of the bucket, so
-  # that the curve hides no peak.
+  # Each bucket gives one point of the curve: its highest count. So the curve shows each peak.
   @bucket_us 10_000
 
   @memory_every_ms 20
 
   @spec start_link(Tally.t(), pid()) :: :ok
   def start_link(tally, channel) do
-    # High priority: at normal priority, the sampler would get no turn while the VM is full, and
-    # that is what it must record.
+    # The sampler must record the time in which the VM is full. At normal priority it would get no
+    # turn then, so its priority is high.
     :erlang.spawn_opt(fn -> sample_processes(tally, channel, now_us(), 0) end, [:link, priority: :high])
 
     # `:erlang.memory/1` asks all schedulers and may wait for them, so it has a process of its

@@ -12,8 +12,8 @@ defmodule Penstock.Demo.Attack.SpawnPerMessage do
   @messages 50_000
   @job_ms 600
 
-  # The spawner waits for each permit for at most the time of one job. The timeout is far above
-  # that, so a refusal would show a fault. It is below the time that the demo grants a run.
+  # The spawner waits for each permit for at most the time of one job. The timeout is far longer,
+  # so only a fault causes a refusal. A run of the demo may take longer than the timeout.
   @timeout 5_000
 
   @impl true
