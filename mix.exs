@@ -37,6 +37,7 @@ defmodule Penstock.MixProject do
       main: "readme",
       source_ref: "v#{@version}",
       extras: ["README.md", "CHANGELOG.md"] ++ Path.wildcard("guides/*.md"),
+      assets: %{"guides/assets" => "guides/assets"},
       skip_undefined_reference_warnings_on: ["CHANGELOG.md"]
     ]
   end
