@@ -85,7 +85,7 @@ mix run --no-start --no-compile --no-deps-check -e \
   'IO.puts(Mix.Project.config()[:package][:files] |> Enum.flat_map(&Path.wildcard(&1, match_dot: true)) |> Enum.join("\n"))' |
   tar -c -T - | tar -x -C "$package"
 printf '[workspace]\nmembers = []\n' >"$tmp/Cargo.toml"
-works "the package holds no demo" test -z "$(find "$package" -path '*demo*' ! -path '*/guides/demo.svg')"
+works "the package holds no demo" test -z "$(find "$package" -path '*demo*' ! -path '*/guides/assets/demo.svg')"
 
 # Copies the tree as it is, changes included, to a repository from which git can clone.
 repo=$tmp/repo
