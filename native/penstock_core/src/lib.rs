@@ -7,10 +7,12 @@
 //! as its first argument. Methods take short locks, and never wait for a process.
 
 mod ban;
+mod batch;
 mod deadlines;
 mod holders;
 mod host;
 mod keyed;
+mod keyed_pool;
 mod pool;
 mod rate;
 mod registry;
@@ -23,6 +25,10 @@ pub use ban::{Ban, BanSettings, Banned, BansInfo, FOREVER, Failure, Listed};
 pub use deadlines::{Deadlines, Ending, Todo};
 pub use holders::{Cursor, HolderInfo, Kind, Report};
 pub use host::{Answer, Host, Pid};
+pub use keyed_pool::{
+    GROUP_COUNT, KeyInfo, KeyParked, KeyRefusal, KeyRestart, KeyTag, KeyedChanges, KeyedDrain, KeyedHost, KeyedInfo,
+    KeyedOffer, KeyedPool, KeyedSettings, LeaseId, PoolKey, ShowKey, TopKey,
+};
 pub use pool::{
     AS_LIMIT, Adoption, Cancelled, Changes, Drain, Expiry, Info, NotHeld, Offer, Opening, Parked, Pool, PoolHost,
     Refusal, Restart, SHARD_COUNT, Settings, Status, Step, TransferError, UNLIMITED, WaiterId,
@@ -31,7 +37,7 @@ pub use rate::{
     All, Changed, Charge, Hit, Key, Limiter, LimiterInfo, LimiterSettings, Limits, OutOfBounds, Progress, Rate,
     Reserved, hit_all,
 };
-pub use registry::{InstanceId, Named, Names, Registry, Started, UnnamedId};
+pub use registry::{GateHost, InstanceId, KeyedId, Named, Names, Registry, Started, UnnamedId};
 pub use reuse::{Generation, OutOfMemory, Reusable};
 pub use tick_clock::TickClock;
 pub use time::{CENTURY, LATEST, NS_PER_MS, whole_ms};

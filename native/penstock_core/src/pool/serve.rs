@@ -24,58 +24,20 @@
 //! first. A restart may reap the waiter before its monitor does, and may keep the permits for its
 //! child.
 
+use crate::batch::Batch;
 use crate::holders::Kind;
-use crate::host::{Answer, Host, Pid};
+use crate::host::{Answer, Pid};
 use crate::sync::lock;
 
 use super::limit::LimitWord;
 use super::wait_queue::{Queue, Waiter};
 use super::{Guarded, Pool, PoolHost, Status};
 
-/// The largest number of waits that end under one hold of the queue lock.
-const BATCH: usize = if cfg!(loom) { 4 } else { 32 };
 /// The largest number of batches in one call. The 64 messages of two batches take some 50 µs.
 pub(super) const BATCHES: usize = 2;
 /// The largest number of waiters that a sweep visits under one hold of the queue lock. A sweep
 /// removes the requests that exceed a smaller limit.
 const SWEEP_STEPS: usize = 256;
-
-/// An ended wait. The answer is `None` if the process is dead: then only its ticket is dropped.
-type Ended<H> = (Pid, <H as Host>::Ticket, Option<Answer>);
-
-/// Waits that ended under one hold of the queue lock. Their answers are sent, and their tickets
-/// dropped, after the lock is released.
-pub(super) struct Batch<H: PoolHost> {
-    ended: [Option<Ended<H>>; BATCH],
-    len: usize,
-}
-
-impl<H: PoolHost> Batch<H> {
-    pub(super) fn new() -> Self {
-        Self { ended: [const { None }; BATCH], len: 0 }
-    }
-
-    pub(super) fn has_room(&self) -> bool {
-        self.len < BATCH
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    fn push(&mut self, waiter: Waiter<H>, answer: Option<Answer>) {
-        self.ended[self.len] = Some((waiter.pid, waiter.ticket, answer));
-        self.len += 1;
-    }
-
-    pub(super) fn send(self, host: &H) {
-        for (pid, ticket, answer) in self.ended.into_iter().flatten() {
-            if let Some(answer) = answer {
-                host.wake(pid, ticket, answer);
-            }
-        }
-    }
-}
 
 /// The work that is left in the wait queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -177,7 +139,7 @@ impl<H: PoolHost> Pool<H> {
     /// Adds a removed wait to the batch, with its answer.
     pub(super) fn dismiss(&self, batch: &mut Batch<H>, waiter: Waiter<H>, answer: Option<Answer>) {
         self.repoint_entry(&waiter);
-        batch.push(waiter, answer);
+        batch.push(waiter.pid, waiter.ticket, answer);
     }
 
     /// Removes orphans: waits of dead processes, which get no answer.
@@ -185,7 +147,7 @@ impl<H: PoolHost> Pool<H> {
         while batch.has_room()
             && let Some(waiter) = guarded.queue.pop_orphan()
         {
-            batch.push(waiter, None);
+            batch.push(waiter.pid, waiter.ticket, None);
         }
     }
 

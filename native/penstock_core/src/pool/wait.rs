@@ -24,11 +24,12 @@
 //! time is over. The waits of a process form a ring. The entry of the process names one wait of
 //! the ring, so the call that reaps the process finds all of them.
 
+use crate::batch::Batch;
 use crate::holders::{Entry, Kind};
 use crate::host::{Answer, Pid};
 use crate::sync::{Ordering, lock};
 
-use super::serve::{BATCHES, Batch};
+use super::serve::BATCHES;
 use super::wait_queue::{Queue, Removed, Waiter, WaiterId};
 use super::{Guarded, Pool, PoolHost, Status};
 

@@ -1,7 +1,8 @@
-//! The gate that a name stands for: none, a pool, a limiter or a ban list.
+//! The gate that a name stands for: none, a pool, a keyed pool, a limiter or a ban list.
 
 use super::slab::{Handle, Slab};
 use crate::ban::{Ban, BanSettings};
+use crate::keyed_pool::{KeyedHost, KeyedPool, KeyedSettings};
 use crate::pool::Settings;
 use crate::rate::{Limiter, LimiterSettings};
 use crate::reuse::Reusable;
@@ -15,22 +16,23 @@ pub(super) enum Current {
     Pool(u32),
     Limiter(Handle),
     Ban(Handle),
+    Keyed(Handle),
 }
 
 /// [`Current`] in one word, which a caller loads without a lock: 32 bits of the generation above
-/// 30 bits of the number above 2 bits of the kind.
+/// 29 bits of the number above 3 bits of the kind.
 ///
-/// A pool has no generation here, so the word of the first pool of a node is a constant. 30 bits
-/// of the number suffice: each pool, limiter and ban list takes more than 1 KiB, and 2^30 of them
-/// take 1 TiB.
+/// A pool has no generation here, so the word of the first pool of a node is a constant. 29 bits
+/// of the number suffice: each gate takes more than 1 KiB, and 2^29 of them take 512 GiB.
 #[derive(Debug)]
 pub(super) struct CurrentWord(AtomicU64);
 
-const KIND_BITS: u32 = 2;
+const KIND_BITS: u32 = 3;
 const KIND_MASK: u64 = (1 << KIND_BITS) - 1;
 const POOL: u64 = 1;
 const LIMITER: u64 = 2;
 const BAN: u64 = 3;
+const KEYED: u64 = 4;
 const FIRST_POOL: u64 = 1 << KIND_BITS | POOL;
 
 impl CurrentWord {
@@ -54,6 +56,7 @@ impl CurrentWord {
             POOL => Current::Pool(id),
             LIMITER => Current::Limiter(handle),
             BAN => Current::Ban(handle),
+            KEYED => Current::Keyed(handle),
             _ => Current::None,
         }
     }
@@ -69,6 +72,7 @@ impl CurrentWord {
             Current::Pool(id) => pack(POOL, id, 0),
             Current::Limiter(handle) => pack(LIMITER, handle.id, handle.generation),
             Current::Ban(handle) => pack(BAN, handle.id, handle.generation),
+            Current::Keyed(handle) => pack(KEYED, handle.id, handle.generation),
         };
         // ORDERING: Release pairs with the Acquire in `load`; publishes the open gate, and the
         // name that was written before.
@@ -83,68 +87,57 @@ pub(super) enum StartConfig {
     Pool(Settings),
     Limiter(LimiterSettings),
     Ban(BanSettings),
+    Keyed(KeyedSettings),
 }
 
-/// The slabs from which a registry takes its limiters and ban lists.
-#[derive(Default)]
-pub(super) struct Slabs {
+/// The slabs from which a registry takes its limiters, ban lists and keyed pools.
+pub(super) struct Slabs<H: KeyedHost> {
     pub(super) limiters: Slab<Limiter>,
     pub(super) bans: Slab<Ban>,
+    pub(super) keyed: Slab<KeyedPool<H>>,
 }
 
-/// A gate that comes from a slab: a limiter or a ban list.
-pub(super) trait Nameable: Reusable {
-    fn slab(slabs: &Slabs) -> &Slab<Self>;
+impl<H: KeyedHost> Default for Slabs<H> {
+    fn default() -> Self {
+        Self { limiters: Slab::default(), bans: Slab::default(), keyed: Slab::default() }
+    }
+}
+
+/// A gate that comes from a slab: a limiter, a ban list or a keyed pool.
+pub(super) trait Nameable<H: KeyedHost>: Reusable {
+    fn slab(slabs: &Slabs<H>) -> &Slab<Self>;
     fn current(handle: Handle) -> Current;
     fn handle(current: Current) -> Option<Handle>;
     fn to_start_config(config: Self::Config) -> StartConfig;
     fn from_start_config(config: StartConfig) -> Option<Self::Config>;
 }
 
-impl Nameable for Limiter {
-    #[inline]
-    fn slab(slabs: &Slabs) -> &Slab<Self> {
-        &slabs.limiters
-    }
-
-    fn current(handle: Handle) -> Current {
-        Current::Limiter(handle)
-    }
-
-    #[inline]
-    fn handle(current: Current) -> Option<Handle> {
-        if let Current::Limiter(handle) = current { Some(handle) } else { None }
-    }
-
-    fn to_start_config(config: LimiterSettings) -> StartConfig {
-        StartConfig::Limiter(config)
-    }
-
-    fn from_start_config(config: StartConfig) -> Option<LimiterSettings> {
-        if let StartConfig::Limiter(config) = config { Some(config) } else { None }
-    }
+/// Implements [`Nameable`] for the type of a gate: by its field in [`Slabs`], and by the name of
+/// its variant in [`Current`] and [`StartConfig`].
+macro_rules! nameable {
+    ($gate:ty, $slab:ident, $variant:ident) => {
+        impl<H: KeyedHost> Nameable<H> for $gate {
+            #[inline]
+            fn slab(slabs: &Slabs<H>) -> &Slab<Self> {
+                &slabs.$slab
+            }
+            fn current(handle: Handle) -> Current {
+                Current::$variant(handle)
+            }
+            #[inline]
+            fn handle(current: Current) -> Option<Handle> {
+                if let Current::$variant(handle) = current { Some(handle) } else { None }
+            }
+            fn to_start_config(config: Self::Config) -> StartConfig {
+                StartConfig::$variant(config)
+            }
+            fn from_start_config(config: StartConfig) -> Option<Self::Config> {
+                if let StartConfig::$variant(config) = config { Some(config) } else { None }
+            }
+        }
+    };
 }
 
-impl Nameable for Ban {
-    #[inline]
-    fn slab(slabs: &Slabs) -> &Slab<Self> {
-        &slabs.bans
-    }
-
-    fn current(handle: Handle) -> Current {
-        Current::Ban(handle)
-    }
-
-    #[inline]
-    fn handle(current: Current) -> Option<Handle> {
-        if let Current::Ban(handle) = current { Some(handle) } else { None }
-    }
-
-    fn to_start_config(config: BanSettings) -> StartConfig {
-        StartConfig::Ban(config)
-    }
-
-    fn from_start_config(config: StartConfig) -> Option<BanSettings> {
-        if let StartConfig::Ban(config) = config { Some(config) } else { None }
-    }
-}
+nameable!(Limiter, limiters, Limiter);
+nameable!(Ban, bans, Ban);
+nameable!(KeyedPool<H>, keyed, Keyed);

@@ -1,4 +1,4 @@
-//! Names, and the gate that each stands for: a pool, a limiter or a ban list.
+//! Names, and the gate that each stands for: a pool, a keyed pool, a limiter or a ban list.
 //!
 //! A name has a [node], in the bucket that the name hashes to. A bucket is a linked list of
 //! nodes. Nodes are never freed, so a caller looks a name up without a lock, and no count of
@@ -41,6 +41,7 @@ use once_cell::race::OnceBox;
 
 use crate::ban::{Ban, BanSettings};
 use crate::host::Pid;
+use crate::keyed_pool::{KeyedHost, KeyedPool, KeyedSettings};
 use crate::pool::{Pool, PoolHost, Settings};
 use crate::rate::{Limiter, LimiterSettings};
 use crate::reuse::OutOfMemory;
@@ -68,18 +69,32 @@ pub type InstanceId = u64;
 /// from 1 again. When a number recurs, no caller still has the old one.
 const LIVES: u32 = (1 << 27) - 1;
 
+/// A runtime that has gates of all kinds.
+pub trait GateHost: PoolHost + KeyedHost {}
+
+impl<H: PoolHost + KeyedHost> GateHost for H {}
+
+/// The number of a keyed pool, from 1. A keyed pool that is closed while permits are held keeps its
+/// number until they are back.
+pub type KeyedId = u32;
+
 /// The named and unnamed gates of a VM.
-pub struct Registry<H: PoolHost> {
+pub struct Registry<H: GateHost> {
     buckets: [OnceBox<Node<H>>; BUCKETS],
-    shared: OnceBox<Shared>,
+    shared: OnceBox<Shared<H>>,
     unnamed: OnceBox<Unnamed<H>>,
 }
 
-#[derive(Default)]
-struct Shared {
-    slabs: Arc<Slabs>,
+struct Shared<H: GateHost> {
+    slabs: Arc<Slabs<H>>,
     /// Its lock is held while a node is added or renamed.
     forgotten: Mutex<Forgotten>,
+}
+
+impl<H: GateHost> Default for Shared<H> {
+    fn default() -> Self {
+        Self { slabs: Arc::default(), forgotten: Mutex::default() }
+    }
 }
 
 /// The names that ever lost a node, and the number of the last life that was numbered.
@@ -105,7 +120,7 @@ impl Forgotten {
     }
 }
 
-impl<H: PoolHost> Registry<H> {
+impl<H: GateHost> Registry<H> {
     /// Returns a registry without names. The function is `const`, so that the registry can be a
     /// static: a look-up then starts at a fixed address.
     pub const fn new() -> Self {
@@ -118,7 +133,7 @@ impl<H: PoolHost> Registry<H> {
         &self.buckets[(name >> 6) as usize % BUCKETS]
     }
 
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &Shared<H> {
         self.shared.get_or_init(Box::default)
     }
 
@@ -212,6 +227,31 @@ impl<H: PoolHost> Registry<H> {
         self.start_with(name, |named| named.start_reusable::<Ban>(host, owner, settings, clock))
     }
 
+    /// Starts, or takes over, the keyed pool of a name.
+    pub fn start_keyed(
+        &self,
+        host: &H,
+        name: u64,
+        owner: Pid,
+        settings: KeyedSettings,
+        clock: fn() -> u64,
+    ) -> Result<Started, OutOfMemory> {
+        let started =
+            self.start_with(name, |named| named.start_reusable::<KeyedPool<H>>(host, owner, settings, clock))?;
+        // A changed limit may have made answers to waiters due.
+        if started == Started::Adopted
+            && let Some((pool, ..)) = self.find(name).and_then(Named::keyed)
+        {
+            pool.serve(host);
+        }
+        Ok(started)
+    }
+
+    /// Returns a keyed pool by its number, even if it is closed.
+    pub fn keyed_pool(&self, id: KeyedId) -> Option<&KeyedPool<H>> {
+        self.shared.get()?.slabs.keyed.get(id)
+    }
+
     fn unnamed(&self) -> &Unnamed<H> {
         self.unnamed.get_or_init(Box::default)
     }
@@ -288,13 +328,13 @@ pub struct Names {
     pub visited: usize,
 }
 
-impl<H: PoolHost> Default for Registry<H> {
+impl<H: GateHost> Default for Registry<H> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<H: PoolHost> std::fmt::Debug for Registry<H> {
+impl<H: GateHost> std::fmt::Debug for Registry<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registry").finish_non_exhaustive()
     }

@@ -1,28 +1,29 @@
 //! A name as a caller found it: look-ups of its gate, and its start and close by an owner.
 
-use super::InstanceId;
 use super::current::{Current, Nameable, StartConfig};
 use super::node::{Node, Ownership};
+use super::{GateHost, InstanceId, KeyedId};
 use crate::ban::Ban;
 use crate::host::Pid;
-use crate::pool::{Changes, Pool, PoolHost, Settings};
+use crate::keyed_pool::KeyedPool;
+use crate::pool::{Changes, Pool, Settings};
 use crate::rate::Limiter;
 use crate::reuse::{Generation, OutOfMemory};
 use crate::sync::{MutexGuard, lock};
 
 /// A name, and the node that a caller found for it. The node may be renamed at any time.
-pub struct Named<'a, H: PoolHost> {
+pub struct Named<'a, H: GateHost> {
     pub(super) node: &'a Node<H>,
     pub(super) name: u64,
 }
 
-impl<H: PoolHost> Clone for Named<'_, H> {
+impl<H: GateHost> Clone for Named<'_, H> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<H: PoolHost> Copy for Named<'_, H> {}
+impl<H: GateHost> Copy for Named<'_, H> {}
 
 /// The result of starting a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ enum NotOwner {
     Renamed,
 }
 
-impl<'a, H: PoolHost> Named<'a, H> {
+impl<'a, H: GateHost> Named<'a, H> {
     /// Returns `true` if the node still stands for the name.
     ///
     /// A caller that has acquired permits in a pool of the node asks this. If the answer is
@@ -97,8 +98,17 @@ impl<'a, H: PoolHost> Named<'a, H> {
         self.reusable()
     }
 
+    /// Returns the open keyed pool, its number, and its generation. An acquire counts for that
+    /// generation, even if the node is renamed meanwhile.
     #[inline]
-    fn reusable<T: Nameable>(self) -> Option<(&'a T, Generation)> {
+    pub fn keyed(self) -> Option<(&'a KeyedPool<H>, KeyedId, Generation)> {
+        let Current::Keyed(handle) = self.node.current.load() else { return None };
+        let pool = self.node.slabs.keyed.get(handle.id)?;
+        self.is_there().then_some((pool, handle.id, handle.generation))
+    }
+
+    #[inline]
+    fn reusable<T: Nameable<H>>(self) -> Option<(&'a T, Generation)> {
         let handle = T::handle(self.node.current.load())?;
         let item = T::slab(&self.node.slabs).get(handle.id)?;
         self.is_there().then_some((item, handle.generation))
@@ -171,15 +181,17 @@ impl<'a, H: PoolHost> Named<'a, H> {
             pool.update_while(host, changes, || self.is_there());
             return Ok(Started::Adopted);
         }
-        self.node.vacate(&mut ownership);
+        let vacated = self.node.vacate(&mut ownership);
         ownership.config = StartConfig::Pool(settings);
         let id = self.node.pools.open(&mut ownership.pools, settings);
         self.node.current.store(Current::Pool(id));
+        drop(ownership);
+        vacated.close(host);
         Ok(Started::Fresh)
     }
 
     /// Starts a limiter or a ban list for the name, or takes over that of a dead owner.
-    pub(super) fn start_reusable<T: Nameable>(
+    pub(super) fn start_reusable<T: Nameable<H>>(
         self,
         host: &H,
         owner: Pid,
@@ -228,16 +240,11 @@ impl<'a, H: PoolHost> Named<'a, H> {
             // The open limiter or ban list could resume at the first check, but was closed before
             // the second. So nothing was opened yet.
             let Some(handle) = opened else { continue };
-            // The name stops standing for its pool before the pool is closed, for the reason that
-            // `close` gives.
-            let pool = self.pool().map(|(pool, _)| pool);
-            self.node.vacate(&mut ownership);
+            let vacated = self.node.vacate(&mut ownership);
             ownership.config = T::to_start_config(config);
             self.node.current.store(T::current(handle));
             drop(ownership);
-            if let Some(pool) = pool {
-                pool.close(host);
-            }
+            vacated.close(host);
             return Ok(Ok(Started::Fresh));
         }
     }
@@ -245,23 +252,17 @@ impl<'a, H: PoolHost> Named<'a, H> {
     /// Closes the gate of the name. Returns `false`, and does nothing, if `owner` is not the
     /// owner.
     pub fn close(self, host: &H, owner: Pid) -> bool {
-        // The pool is closed outside the lock. The node is not renamed until then, as the pool is
-        // open.
+        // The gate is closed outside the lock. A node is not renamed before its pool is closed, as
+        // the pool is open until then.
         let closing = {
             let Some(mut ownership) = self.lock() else { return false };
             if ownership.owner != Some(owner) {
                 return false;
             }
             ownership.owner = None;
-            let closing = self.pool().map(|(pool, _)| pool);
-            // The name stops standing for the pool before the pool is closed. So a caller that is
-            // told that the pool closed, and asks again, finds no pool.
-            self.node.vacate(&mut ownership);
-            closing
+            self.node.vacate(&mut ownership)
         };
-        if let Some(pool) = closing {
-            pool.close(host);
-        }
+        closing.close(host);
         true
     }
 
@@ -271,7 +272,7 @@ impl<'a, H: PoolHost> Named<'a, H> {
     }
 }
 
-impl<H: PoolHost> std::fmt::Debug for Named<'_, H> {
+impl<H: GateHost> std::fmt::Debug for Named<'_, H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Named").field("name", &self.name).finish_non_exhaustive()
     }

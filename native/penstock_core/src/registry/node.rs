@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use once_cell::race::OnceBox;
 
+use super::GateHost;
 use super::current::{Current, CurrentWord, Slabs, StartConfig};
 use super::pools::{PoolCounts, Pools};
 use crate::host::Pid;
-use crate::pool::PoolHost;
+use crate::keyed_pool::KeyedPool;
+use crate::pool::Pool;
+use crate::reuse::Generation;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, lock};
 
-pub(super) struct Node<H: PoolHost> {
+pub(super) struct Node<H: GateHost> {
     /// Changes under the lock of `ownership`.
     name: AtomicU64,
     /// The number of the name's present life, which began when the name got this node. Each
@@ -19,7 +22,7 @@ pub(super) struct Node<H: PoolHost> {
     pub(super) pools: Pools<H>,
     /// Changes under the lock of `ownership`.
     pub(super) current: CurrentWord,
-    pub(super) slabs: Arc<Slabs>,
+    pub(super) slabs: Arc<Slabs<H>>,
     pub(super) ownership: Mutex<Ownership>,
     pub(super) next: OnceBox<Node<H>>,
 }
@@ -32,8 +35,8 @@ pub(super) struct Ownership {
     pub(super) pools: PoolCounts,
 }
 
-impl<H: PoolHost> Node<H> {
-    pub(super) fn new(name: u64, life: u32, slabs: &Arc<Slabs>) -> Self {
+impl<H: GateHost> Node<H> {
+    pub(super) fn new(name: u64, life: u32, slabs: &Arc<Slabs<H>>) -> Self {
         Self {
             name: AtomicU64::new(name),
             life: AtomicU32::new(life),
@@ -84,18 +87,46 @@ impl<H: PoolHost> Node<H> {
         true
     }
 
-    /// Makes the name stand for nothing, and gives its limiter or ban list back to the slab. The
-    /// caller holds the lock of the ownership.
-    pub(super) fn vacate(&self, ownership: &mut Ownership) {
+    /// Makes the name stand for nothing, and gives its gate back to the slab that it came from. The
+    /// caller holds the lock of the ownership. After it has released that lock, it must
+    /// [close](Vacated::close) the gate.
+    pub(super) fn vacate(&self, ownership: &mut Ownership) -> Vacated<'_, H> {
         let before = self.current.load();
         ownership.config = StartConfig::None;
         self.current.store(Current::None);
         // Given back only after the store above: another name may open a spare limiter or ban
-        // list at once.
+        // list at once. A spare keyed pool is opened only once it is closed.
         match before {
             Current::Limiter(handle) => self.slabs.limiters.give_back(handle),
             Current::Ban(handle) => self.slabs.bans.give_back(handle),
-            Current::Pool(_) | Current::None => {}
+            Current::Keyed(handle) => {
+                self.slabs.keyed.give_back(handle);
+                return self.slabs.keyed.get(handle.id).map_or(Vacated::Nothing, |pool| Vacated::Keyed(pool, handle.generation));
+            }
+            Current::Pool(id) => return self.pools.get(id).map_or(Vacated::Nothing, Vacated::Pool),
+            Current::None => {}
+        }
+        Vacated::Nothing
+    }
+}
+
+/// A gate that its name has stopped standing for.
+#[must_use]
+pub(super) enum Vacated<'a, H: GateHost> {
+    /// A limiter, a ban list or no gate: these are not closed.
+    Nothing,
+    Pool(&'a Pool<H>),
+    Keyed(&'a KeyedPool<H>, Generation),
+}
+
+impl<H: GateHost> Vacated<'_, H> {
+    /// Closes the gate: its waiters are answered. A caller that is told so, and asks again by the
+    /// name, finds no gate, since the name stands for nothing by now.
+    pub(super) fn close(self, host: &H) {
+        match self {
+            Self::Nothing => {}
+            Self::Pool(pool) => pool.close(host),
+            Self::Keyed(pool, generation) => pool.close(host, generation),
         }
     }
 }

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32 as PlainU32, AtomicUsize as PlainUsize, Ordering};
 
-use penstock_core::{Answer, Host, Pid, Pool, PoolHost};
+use penstock_core::{Answer, Host, KeyedHost, KeyedPool, Pid, Pool, PoolHost};
 
 #[cfg(loom)]
 mod sync {
@@ -69,8 +69,32 @@ struct Watchers {
     gone: bool,
 }
 
-fn address(pool: &Pool<Fake>) -> usize {
+fn address<T>(pool: &T) -> usize {
     std::ptr::from_ref(pool).addr()
+}
+
+/// A pool of any kind, which the runtime tells of deaths.
+pub trait Watching {
+    fn address(&self) -> usize;
+    fn down(&self, host: &Fake, pid: Pid);
+}
+
+impl Watching for Pool<Fake> {
+    fn address(&self) -> usize {
+        address(self)
+    }
+    fn down(&self, host: &Fake, pid: Pid) {
+        Self::down(self, host, pid);
+    }
+}
+
+impl Watching for KeyedPool<Fake> {
+    fn address(&self) -> usize {
+        address(self)
+    }
+    fn down(&self, host: &Fake, pid: Pid) {
+        Self::down(self, host, pid);
+    }
 }
 
 impl Fake {
@@ -138,14 +162,14 @@ impl Fake {
 
     /// Tells the pools that watch the process of its death, as monitors do. Each such pool must
     /// be in `pools`.
-    pub fn finish_exit(&self, pid: Pid, pools: &[&Pool<Self>]) {
+    pub fn finish_exit(&self, pid: Pid, pools: &[&dyn Watching]) {
         let watchers = {
             let mut watchers = self.process(pid).watchers.lock().unwrap();
             watchers.gone = true;
             std::mem::take(&mut watchers.pools)
         };
         for watcher in watchers {
-            let pool = pools.iter().find(|pool| address(pool) == watcher).expect("a watcher is one of `pools`");
+            let pool = pools.iter().find(|pool| pool.address() == watcher).expect("a watcher is one of `pools`");
             pool.down(self, pid);
         }
     }
@@ -220,18 +244,40 @@ impl Host for Fake {
     }
 }
 
-impl PoolHost for Fake {
-    type PoolData = ();
-
-    fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool {
+impl Fake {
+    fn watch(&self, pool: usize, pid: Pid) -> bool {
         let mut watchers = self.process(pid).watchers.lock().unwrap();
         if !watchers.gone {
-            watchers.pools.push(address(pool));
+            watchers.pools.push(pool);
         }
         !watchers.gone
     }
 
-    fn defer(&self, _pool: &Pool<Self>) {
+    fn note_deferral(&self) {
         self.0.deferrals.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl PoolHost for Fake {
+    type PoolData = ();
+
+    fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool {
+        Self::watch(self, address(pool), pid)
+    }
+
+    fn defer(&self, _pool: &Pool<Self>) {
+        self.note_deferral();
+    }
+}
+
+impl KeyedHost for Fake {
+    type KeyedData = ();
+
+    fn watch_keyed(&self, pool: &KeyedPool<Self>, pid: Pid) -> bool {
+        Self::watch(self, address(pool), pid)
+    }
+
+    fn defer_keyed(&self, _pool: &KeyedPool<Self>) {
+        self.note_deferral();
     }
 }

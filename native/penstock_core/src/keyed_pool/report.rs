@@ -1,0 +1,168 @@
+//! Statistics of a keyed pool, of its keys, and of their holders. Each call does bounded work.
+
+use crate::holders::HolderInfo;
+use crate::pool::Status;
+use crate::sync::{Ordering, lock};
+
+use super::keys::KeyTag;
+use super::lifecycle::KeyedSettings;
+use super::slab::NIL;
+use super::{KeyedHost, KeyedPool};
+
+/// The state of a keyed pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyedInfo {
+    /// Whether the pool admits callers.
+    pub status: Status,
+    /// The settings in force.
+    pub settings: KeyedSettings,
+    /// The number of keys that have a place.
+    pub keys: u64,
+    /// The number of permits held, over all keys.
+    pub in_use: u64,
+    /// The number of waiters, over all keys.
+    pub waiting: u32,
+    /// The bytes of the places of keys, of the leases and of the waiters.
+    pub memory: usize,
+    /// The number of admissions since the pool was opened.
+    pub acquired: u64,
+    /// The number of refusals since the pool was opened.
+    pub rejected: u64,
+    /// The number of waits that timed out since the pool was opened.
+    pub timed_out: u64,
+    /// The number of permits that came back by the death of their holder since the pool was opened.
+    pub released_by_exit: u64,
+}
+
+/// The state of one key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyInfo {
+    /// The number of permits held.
+    pub in_use: u32,
+    /// The limit of each key.
+    pub limit: u32,
+    /// The number of waiters.
+    pub waiting: u32,
+}
+
+/// One of the keys that hold most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopKey {
+    /// The text that shows the key.
+    pub shown: Box<[u8]>,
+    /// The first word of the key's tag, which stands for a key without a text.
+    pub tag: u64,
+    /// The number of permits held.
+    pub permits: u32,
+    /// The number of waiters.
+    pub waiting: u32,
+}
+
+impl<H: KeyedHost> KeyedPool<H> {
+    /// Returns the state of the pool. The totals of the shards are read one after the other.
+    pub fn info(&self, host: &H) -> KeyedInfo {
+        let (status, settings) = {
+            let control = lock(&self.control);
+            (control.status, control.settings)
+        };
+        let mut info = KeyedInfo {
+            status,
+            settings,
+            keys: 0,
+            in_use: 0,
+            waiting: self.waiting.load(Ordering::Relaxed),
+            memory: self.reserved() + self.people.memory(),
+            acquired: 0,
+            rejected: 0,
+            timed_out: 0,
+            released_by_exit: 0,
+        };
+        for shard in &self.shards {
+            let shard = lock(shard);
+            info.keys += shard.keys.used() as u64;
+            info.in_use += shard.in_use;
+            info.memory += shard.leases.memory() + shard.queues.memory();
+            info.acquired += shard.totals.acquired;
+            info.rejected += shard.totals.rejected;
+            info.timed_out += shard.totals.timed_out;
+            info.released_by_exit += shard.totals.released_by_exit;
+        }
+        host.worked(2 * self.shards.len());
+        info
+    }
+
+    /// Returns the state of a key.
+    pub fn key_info(&self, tag: KeyTag) -> KeyInfo {
+        let shard = self.lock_shard(tag);
+        let Some(place) = shard.keys.find(tag) else { return KeyInfo { limit: shard.limit, ..KeyInfo::default() } };
+        let of = shard.keys.get(place);
+        let waiting = if of.queue == NIL { 0 } else { shard.queues.get(of.queue).len };
+        KeyInfo { in_use: of.in_use, limit: shard.limit, waiting }
+    }
+
+    /// Returns those keys of one shard that hold most, at most `most` of them, and the number of
+    /// the next shard; `None` after the last.
+    pub fn top(&self, host: &H, shard: usize, most: usize) -> (Vec<TopKey>, Option<usize>) {
+        let Some(of) = self.shards.get(shard) else { return (Vec::new(), None) };
+        let mut keys = Vec::with_capacity(places_most(most));
+        {
+            let of = lock(of);
+            for at in 0..of.keys.capacity() as u32 {
+                let place = of.keys.get(at);
+                if place.leases == NIL {
+                    continue;
+                }
+                let waiting = if place.queue == NIL { 0 } else { of.queues.get(place.queue).len };
+                keys.push((place.in_use, waiting, at, place.tag()));
+                if keys.len() == keys.capacity() {
+                    cut(&mut keys, most);
+                }
+            }
+            host.worked(of.keys.capacity() / 8);
+        }
+        cut(&mut keys, most);
+        let found = {
+            let of = lock(of);
+            let still = |&(permits, waiting, at, tag): &(u32, u32, u32, KeyTag)| {
+                let place = of.keys.get(at);
+                let text = place.shown.as_ref().filter(|_| place.tag() == tag && place.leases != NIL)?;
+                Some(TopKey { shown: text.clone(), tag: tag.0, permits, waiting })
+            };
+            keys.iter().filter_map(still).collect()
+        };
+        (found, (shard + 1 < self.shards.len()).then_some(shard + 1))
+    }
+
+    /// Returns holders of a key, from a lease on, and the number of the next lease to visit; `None`
+    /// after the last. A call visits at most `most` leases of the shard.
+    pub fn holders(&self, host: &H, tag: KeyTag, from: u32, most: u32) -> (Vec<HolderInfo>, Option<u32>) {
+        let mut found = Vec::with_capacity(most as usize);
+        let shard = self.lock_shard(tag);
+        let Some(place) = shard.keys.find(tag) else { return (found, None) };
+        let made = shard.leases.made();
+        let to = made.min(from.saturating_add(most));
+        for at in from..to {
+            let lease = shard.leases.get(at);
+            if let Some(pid) = lease.pid
+                && lease.place == place
+                && lease.total() > 0
+            {
+                found.push(HolderInfo { pid, permits: u64::from(lease.total()), since_ms: lease.since });
+            }
+        }
+        drop(shard);
+        host.worked(found.len() + (to.saturating_sub(from)) as usize / 4);
+        (found, (to < made).then_some(to))
+    }
+}
+
+/// Returns the number of keys that are kept before they are cut to the `most` largest.
+fn places_most(most: usize) -> usize {
+    (2 * most).max(64)
+}
+
+/// Keeps the keys that hold most.
+fn cut(keys: &mut Vec<(u32, u32, u32, KeyTag)>, most: usize) {
+    keys.sort_unstable_by_key(|&(permits, waiting, ..)| std::cmp::Reverse((permits, waiting)));
+    keys.truncate(most);
+}

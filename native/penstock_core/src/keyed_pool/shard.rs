@@ -1,0 +1,268 @@
+//! One shard: its keys, and the leases and queues of these keys. All methods need the shard lock.
+
+use crate::holders::Kind;
+use crate::host::{Host, Pid};
+use crate::pool::Status;
+
+use super::keys::{Keys, Place};
+use super::lease::{Lease, LeaseAt, LeaseId};
+use super::people::People;
+use super::slab::{NIL, Slab};
+
+/// The waiters of one key, first come, first served: a list of leases.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// The place of the key; `NIL` if the queue is not in use.
+    pub(super) place: u32,
+    pub(super) first: u32,
+    pub(super) last: u32,
+    pub(super) len: u32,
+    /// The next waiter that a sweep visits, for a request that exceeds a smaller limit; `NIL` if
+    /// there is no sweep.
+    pub(super) sweep: u32,
+    /// The version of the limit that the last sweep began with, or that the first waiter found.
+    pub(super) swept: u32,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { place: NIL, first: NIL, last: NIL, len: 0, sweep: NIL, swept: 0 }
+    }
+}
+
+/// The totals of a shard since the pool was opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    pub(super) acquired: u64,
+    pub(super) rejected: u64,
+    pub(super) timed_out: u64,
+    pub(super) released_by_exit: u64,
+}
+
+pub(super) struct Shard<H: Host> {
+    /// The number of this shard.
+    pub(super) number: usize,
+    pub(super) generation: u32,
+    pub(super) status: Status,
+    pub(super) limit: u32,
+    /// Counts the changes to a smaller limit.
+    pub(super) limit_version: u32,
+    /// The permits of a key that restarts can bring into use.
+    pub(super) overdrawn_limit: u64,
+    /// The same, while the key is above its limit: the limit may have fallen.
+    pub(super) shrunk_limit: u64,
+    pub(super) keys: Keys,
+    pub(super) leases: Slab<Lease<H>>,
+    pub(super) queues: Slab<Queue>,
+    /// The first queue that `serve` has not visited since the limit or the status changed; `NIL`
+    /// if it has visited all.
+    pub(super) due: u32,
+    /// The permits in use, over all keys of the shard.
+    pub(super) in_use: u64,
+    pub(super) totals: Totals,
+}
+
+impl<H: Host> Shard<H> {
+    pub(super) fn new(number: usize, keys: Keys) -> Self {
+        Self {
+            number,
+            generation: 0,
+            status: Status::Closed,
+            limit: 0,
+            limit_version: 0,
+            overdrawn_limit: 0,
+            shrunk_limit: 0,
+            keys,
+            leases: Slab::new(),
+            queues: Slab::new(),
+            due: NIL,
+            in_use: 0,
+            totals: Totals::default(),
+        }
+    }
+
+    pub(super) fn at(&self, lease: u32) -> LeaseAt {
+        LeaseAt::new(self.number, lease)
+    }
+
+    pub(super) fn place(&mut self, at: u32) -> &mut Place {
+        self.keys.get_mut(at)
+    }
+
+    pub(super) fn lease(&mut self, at: u32) -> &mut Lease<H> {
+        self.leases.get_mut(at)
+    }
+
+    /// Returns the number of the lease that `id` names, if it is one of `pid`.
+    pub(super) fn lease_by(&self, id: LeaseId, pid: Pid) -> Option<u32> {
+        let at = id.at();
+        let found = at.shard() == self.number && self.leases.try_get(at.number()).is_some_and(|lease| lease.is(id, pid));
+        found.then(|| at.number())
+    }
+
+    /// Returns `true` if a key with `in_use` permits can admit `n` more within its limit.
+    pub(super) fn fits(&self, in_use: u32, n: u32) -> bool {
+        u64::from(in_use) + u64::from(n) <= u64::from(self.limit)
+    }
+
+    /// Returns the lease of a process on a key.
+    ///
+    /// The lease is in two lists: that of the key and that of the process. The search walks along
+    /// both at once and ends with the shorter one. So neither a key of many holders nor a process
+    /// of many keys makes it long.
+    pub(super) fn find_lease(&self, people: &People, place: u32, pid: Pid) -> Option<u32> {
+        /// The number of leases of the key that are tried without the group lock.
+        const FEW: usize = 8;
+        let mut at = self.keys.get(place).leases;
+        for _ in 0..FEW {
+            if at == NIL {
+                return None;
+            }
+            let lease = self.leases.get(at);
+            if lease.pid == Some(pid) {
+                return Some(at);
+            }
+            at = lease.next;
+        }
+        if at == NIL {
+            return None;
+        }
+        let mut found = None;
+        let mut ended = false;
+        people.lock(pid).each_lease(pid, |of_pid| {
+            if of_pid.shard() == self.number && self.leases.get(of_pid.number()).place == place {
+                found = Some(of_pid.number());
+            } else if at == NIL {
+                ended = true;
+            } else if self.leases.get(at).pid == Some(pid) {
+                found = Some(at);
+            } else {
+                at = self.leases.get(at).next;
+            }
+            found.is_none() && !ended
+        });
+        found
+    }
+
+    /// Returns the lease of a process on a key, and makes it if there is none. Returns `true` if
+    /// the process had no record: then the caller must make the host watch it. Returns `None` if
+    /// the shard has as many leases as their ids can name.
+    pub(super) fn lease_of(&mut self, people: &People, place: u32, pid: Pid) -> Option<(u32, bool)> {
+        if let Some(at) = self.find_lease(people, place, pid) {
+            return Some((at, false));
+        }
+        if self.leases.used() as u32 >= LeaseAt::MOST {
+            return None;
+        }
+        let at = self.leases.take();
+        let (link, made) = people.lock(pid).link(pid, self.at(at));
+        let first = std::mem::replace(&mut self.place(place).leases, at);
+        let lease = self.lease(at);
+        lease.begin(pid, place);
+        (lease.link, lease.next, lease.prev) = (link, first, NIL);
+        if first != NIL {
+            self.lease(first).prev = at;
+        }
+        Some((at, made))
+    }
+
+    /// Adds permits to a lease and to the counts of its key.
+    pub(super) fn credit(&mut self, lease: u32, kind: Kind, n: u32, now: u32) {
+        self.lease(lease).credit(kind, n, now);
+        let place = self.leases.get(lease).place;
+        self.place(place).in_use += n;
+        self.in_use += u64::from(n);
+    }
+
+    /// Removes permits from the counts of a key. The caller has removed them from a lease.
+    pub(super) fn give_back(&mut self, place: u32, n: u32) {
+        self.place(place).in_use -= n;
+        self.in_use -= u64::from(n);
+    }
+
+    /// Ends a lease whose process holds nothing of the key and does not wait, and the place of the
+    /// key if this was its last lease. Returns `true` if the key lost its place.
+    pub(super) fn end_if_idle(&mut self, people: &People, lease: u32) -> bool {
+        let of = self.leases.get(lease);
+        if !of.is_idle() {
+            return false;
+        }
+        let Some(pid) = of.pid else { return false };
+        let (place, next, prev, link) = (of.place, of.next, of.prev, of.link);
+        people.lock(pid).unlink(pid, link);
+        if next != NIL {
+            self.lease(next).prev = prev;
+        }
+        if prev != NIL {
+            self.lease(prev).next = next;
+        } else {
+            self.place(place).leases = next;
+        }
+        self.lease(lease).end();
+        self.leases.give_back(lease);
+        if self.keys.get(place).leases != NIL {
+            return false;
+        }
+        debug_assert_eq!(self.keys.get(place).in_use, 0, "each permit is in a lease");
+        self.keys.remove(place);
+        true
+    }
+
+    /// Appends the wait of a lease to the queue of its key.
+    pub(super) fn enqueue(&mut self, lease: u32) {
+        let place = self.leases.get(lease).place;
+        if self.keys.get(place).queue == NIL {
+            let queue = self.queues.take();
+            *self.queues.get_mut(queue) = Queue { place, swept: self.limit_version, ..Queue::default() };
+            self.place(place).queue = queue;
+        }
+        let queue = self.queues.get_mut(self.keys.get(place).queue);
+        queue.len += 1;
+        let last = std::mem::replace(&mut queue.last, lease);
+        if last == NIL {
+            queue.first = lease;
+        }
+        if let Some(wait) = &mut self.lease(lease).wait {
+            wait.prev = last;
+        }
+        if last != NIL
+            && let Some(wait) = &mut self.lease(last).wait
+        {
+            wait.next = lease;
+        }
+    }
+
+    /// Removes the wait of a lease from the queue of its key, and returns it.
+    pub(super) fn dequeue(&mut self, lease: u32) -> Option<Box<super::lease::Wait<H>>> {
+        let wait = self.lease(lease).wait.take()?;
+        if wait.next != NIL
+            && let Some(next) = &mut self.lease(wait.next).wait
+        {
+            next.prev = wait.prev;
+        }
+        if wait.prev != NIL
+            && let Some(prev) = &mut self.lease(wait.prev).wait
+        {
+            prev.next = wait.next;
+        }
+        let place = self.leases.get(lease).place;
+        let at = self.keys.get(place).queue;
+        let queue = self.queues.get_mut(at);
+        queue.len -= 1;
+        if queue.first == lease {
+            queue.first = wait.next;
+        }
+        if queue.last == lease {
+            queue.last = wait.prev;
+        }
+        if queue.sweep == lease {
+            queue.sweep = wait.next;
+        }
+        if queue.len == 0 {
+            queue.place = NIL;
+            self.queues.give_back(at);
+            self.place(place).queue = NIL;
+        }
+        Some(wait)
+    }
+}
