@@ -92,7 +92,7 @@ defmodule Penstock do
 
   """
 
-  alias Penstock.{Admission, Ban, Native, Options, Pool, RateLimiter, RejectedError}
+  alias Penstock.{Admission, Ban, KeyedPool, Native, Options, Pool, RateLimiter, RejectedError}
   alias Penstock.Admission.{Keyed, Names, Request, Resolver, Table}
   alias Penstock.Process.{Child, ChildStart, GatedChild}
 
@@ -232,9 +232,14 @@ defmodule Penstock do
   defp run_asked({:ok, instance}, _gate, ref, request, fun), do: run_admitted(ref, instance, request.permits, fun)
   defp run_asked({:error, _reason} = refused, _gate, _ref, _request, _fun), do: refused
 
-  # The gate may be a limiter or a ban. Work in the calling process then holds no permit.
-  defp run_asked(:no_pool, gate, _ref, request, fun) do
-    with :ok <- Keyed.admit(gate, request), do: {:ok, fun.()}
+  # The gate is no pool.
+  defp run_asked(:no_pool, gate, ref, request, fun) do
+    case Keyed.admit(:run, gate, request) do
+      # Work behind a limiter or a ban holds nothing.
+      {:ok, []} -> {:ok, fun.()}
+      {:ok, set} -> run_admitted(ref, set, request.permits, fun)
+      {:error, _reason} = refused -> refused
+    end
   end
 
   defp run_asked(bad, gate, _ref, _request, _fun), do: Resolver.bad!(bad, gate)
@@ -505,6 +510,7 @@ defmodule Penstock do
   defp info_if_running(name) do
     case Resolver.kind(name) do
       :pool -> Map.put(Pool.info(name), :kind, :pool)
+      :keyed_pool -> Map.put(KeyedPool.info(name), :kind, :keyed_pool)
       :limiter -> Map.put(RateLimiter.info(name), :kind, :rate_limiter)
       :ban -> Map.put(Ban.info(name), :kind, :ban)
       nil -> nil

@@ -44,6 +44,7 @@ defmodule Penstock.Native do
           | :hits_per_ms
           | :century_ms
           | :limiter_key_memory
+          | :keyed_key_memory
           | :ban_key_memory
           | :ban_memory
   @type sum :: :holders | :acquired | :rejected | :timed_out | :released_by_exit | :killed | :held_longer_than
@@ -55,6 +56,22 @@ defmodule Penstock.Native do
   @type limit :: non_neg_integer | :infinity
   @typedoc "`:limit`: as large as the limit, also after the limit has changed."
   @type overdraft :: limit | :limit
+  @type keyed_settings :: %{
+          limit: pos_integer,
+          max_keys: pos_integer,
+          max_waiting: non_neg_integer,
+          max_overdraft: overdraft
+        }
+  @typedoc "The permits of one process on one key: the number of the keyed pool, and of the lease."
+  @type lease :: {pos_integer, non_neg_integer}
+  @typedoc """
+  A permit set: the permits of one piece of work behind a gate that is no pool, one part for each
+  limit that has permits. Functions take a set wherever they take an instance or an offer; the
+  gate beside it is then ignored.
+  """
+  @type set :: [{gate | pos_integer, instance | offer | non_neg_integer, permits}]
+  @type key_refusal :: :key_full | :table_full | :closed
+  @type bad_key :: :measure | :too_large | :nil_key
   @typedoc "`held_longer_than` is in ms; with 0, the report counts no holder as holding too long."
   @type pool_settings :: %{
           limit: limit,
@@ -90,9 +107,9 @@ defmodule Penstock.Native do
   #   * `hits_per_ms` - the highest rate
   #   * `century_ms` - the longest `per`, the longest time that a burst can be worth, and the
   #     longest debt of a key
-  #   * `limiter_key_memory`, `ban_key_memory`, `ban_memory` - the bytes that are reserved for
-  #     each of a limiter's `max_keys`, for each of a ban's `max_keys`, and for each of its
-  #     `max_bans`
+  #   * `limiter_key_memory`, `keyed_key_memory`, `ban_key_memory`, `ban_memory` - the bytes that
+  #     are reserved for each of the `max_keys` of a limiter, of a keyed pool and of a ban, and for
+  #     each of a ban's `max_bans`
   @spec bounds() :: %{bound => pos_integer}
   def bounds, do: missing()
 
@@ -256,12 +273,31 @@ defmodule Penstock.Native do
 
   # Gates of any kind.
 
+  # Asks a gate that is no pool to admit the caller, which does not wait. Returns the permit set
+  # that the caller holds from then on: bound to the caller for `:run`, offered to a child for
+  # `:spawn`. `:no_key` in place of the last argument tells that the request has no key.
+  @spec gate_take(atom, :run | :spawn, term, permits, pos_integer, measured | :no_key) ::
+          set
+          | {:rate_limited | :banned, pos_integer | :infinity}
+          | key_refusal
+          | :again
+          | :no_key
+          | :not_held
+          | bad
+          | bad_key
+  def gate_take(_gate, _way, _key, _permits, _cost, _measured), do: missing()
+
+  # Offers the permits of a set to a child. `:not_held`: all permits have been released, since an
+  # offer of the caller is pending.
+  @spec set_offer(set) :: set | :not_held
+  def set_offer(_set), do: missing()
+
   @spec gate_close(atom, pid) :: :ok | bad
   def gate_close(_name, _owner), do: missing()
 
   # Returns the kind of the open gate of that name, or `:pool` for the reference of an unnamed
   # pool. Takes any term, and returns `:none` for a term that is no gate.
-  @spec gate_kind(term) :: :pool | :limiter | :ban | :none
+  @spec gate_kind(term) :: :pool | :keyed_pool | :limiter | :ban | :none
   def gate_kind(_gate), do: missing()
 
   @spec gate_owner(atom) :: pid | nil
@@ -403,6 +439,63 @@ defmodule Penstock.Native do
   # of the walk.
   @spec rate_keys(atom, cursor) :: {non_neg_integer, next} | :no_limiter | :badarg
   def rate_keys(_name, _cursor), do: missing()
+
+  # Keyed pools. `measured` tells that Elixir has measured the key.
+
+  @spec keyed_start(atom, pid, keyed_settings) :: started | :enomem | :badarg
+  def keyed_start(_name, _owner, _settings), do: missing()
+
+  # Acquires permits of a key without waiting. `:again`: the call has reaped as many dead holders
+  # as one call can, so the caller must repeat the call.
+  @spec keyed_try(atom, term, permits, measured) :: :ok | key_refusal | :again | bad | bad_key
+  def keyed_try(_name, _key, _permits, _measured), do: missing()
+
+  # Acquires permits of a key, or parks the caller. The answer comes as `{reference, :granted}` or
+  # `{reference, reason}`, where `:full` means that the limit fell below the request.
+  @spec keyed_park(atom, term, :manual | :bound, permits, reference, measured) ::
+          {:ok | :waiting, lease} | key_refusal | :queue_full | bad | bad_key
+  def keyed_park(_name, _key, _kind, _permits, _reference, _measured), do: missing()
+
+  # Ends a wait of the caller, as pool_cancel does.
+  @spec keyed_cancel(pos_integer, non_neg_integer) :: :cancelled | :too_late | :badarg
+  def keyed_cancel(_pool, _lease), do: missing()
+
+  @spec keyed_release(atom, term, permits, measured) :: :ok | :not_held | bad | bad_key
+  def keyed_release(_name, _key, _permits, _measured), do: missing()
+
+  @spec keyed_update(atom, permits | :keep, non_neg_integer | :keep) :: :ok | bad
+  def keyed_update(_name, _limit, _max_waiting), do: missing()
+
+  # Drains. Returns `:ok` if no permit is held; otherwise the wait of the caller, which ends with
+  # `{reference, :drained}` or `{reference, {:undrained, in_use}}`.
+  @spec keyed_drain(atom, reference) :: :ok | {pos_integer, pos_integer} | bad
+  def keyed_drain(_name, _reference), do: missing()
+
+  # Ends the wait of a drainer. Returns the number of permits that are still held.
+  @spec keyed_stop_draining(pos_integer, pos_integer) :: {:cancelled, non_neg_integer} | :too_late | :badarg
+  def keyed_stop_draining(_pool, _number), do: missing()
+
+  @spec keyed_reopen(atom) :: :ok | :closed | bad
+  def keyed_reopen(_name), do: missing()
+
+  @spec keyed_info(atom) :: %{atom => term} | :no_pool
+  def keyed_info(_name), do: missing()
+
+  @spec keyed_key(atom, term, measured) ::
+          %{in_use: non_neg_integer, limit: pos_integer, waiting: non_neg_integer} | :no_pool | bad_key
+  def keyed_key(_name, _key, _measured), do: missing()
+
+  # Returns the keys of one shard that hold most. A key is a binary in the external term format, or
+  # a hash if it was too large to be kept.
+  @spec keyed_top(atom, cursor, pos_integer) ::
+          {next, [{binary | non_neg_integer, non_neg_integer, non_neg_integer}]} | bad
+  def keyed_top(_name, _shard, _most), do: missing()
+
+  # Returns holders of a key as `{pid, permits, held_ms}`. The first call passes nil as `now`; each
+  # later call passes the time that the first has returned.
+  @spec keyed_holders(atom, term, measured, cursor, non_neg_integer | nil) ::
+          {next, non_neg_integer, [{pid, pos_integer, non_neg_integer}]} | bad | bad_key
+  def keyed_holders(_name, _key, _measured, _cursor, _now), do: missing()
 
   # Bans.
 

@@ -21,9 +21,9 @@ defmodule Penstock.Admission do
 
   @typedoc """
   The proof of an admission: `:ok` for manual permits, the instance of the pool for a run, the
-  offer for a process that is about to be created.
+  offer for a process that is about to be created; or the permit set of a gate that is no pool.
   """
-  @type held :: :ok | Native.instance() | Native.offer()
+  @type held :: :ok | Native.instance() | Native.offer() | Native.set()
 
   @typedoc "Admitted permits: the native reference of their pool, the proof, and their number."
   @type permits :: {Native.gate(), held, pos_integer}
@@ -31,7 +31,7 @@ defmodule Penstock.Admission do
   @type refusal :: {:error, Penstock.reason()}
 
   # Asks a gate of any kind. `ref` is the gate's native reference; `gate` is what the user passed,
-  # for messages. Work behind a limiter or a ban gets one permit of the unlimited pool.
+  # for messages.
   @spec admit(:run | :spawn, Native.gate(), Resolver.gate(), Request.t()) :: {:ok, permits} | refusal
   def admit(way, ref, gate, request) do
     conclude(ask(way, ref, request.permits, request.timeout), way, ref, gate, request)
@@ -47,18 +47,11 @@ defmodule Penstock.Admission do
   defp conclude({:ok, held}, _way, ref, _gate, request), do: {:ok, {ref, held, request.permits}}
   defp conclude({:error, _reason} = refused, _way, _ref, _gate, _request), do: refused
 
-  defp conclude(:no_pool, way, _ref, gate, request) do
-    with :ok <- Keyed.admit(gate, request), do: {:ok, unlimited(way)}
+  defp conclude(:no_pool, way, ref, gate, request) do
+    with {:ok, set} <- Keyed.admit(way, gate, request), do: {:ok, {ref, set, request.permits}}
   end
 
   defp conclude(bad, _way, _ref, gate, _request), do: Resolver.bad!(bad, gate)
-
-  # Takes one permit of the unlimited pool, for work behind a limiter or a ban.
-  @spec unlimited(:run | :spawn) :: permits
-  def unlimited(way) do
-    pool = Keyed.unlimited_pool()
-    {pool, take(way, pool, 1), 1}
-  end
 
   # Asks a pool, and waits for up to `timeout` ms. Returns `:no_pool` if `ref` is not a pool.
   @spec ask(way, Native.gate(), pos_integer, timeout) :: {:ok, held} | refusal | Native.bad() | :not_held

@@ -1,37 +1,58 @@
 defmodule Penstock.Admission.Keyed do
-  # Asks limiters and bans when they are used as gates. Runs in the caller.
+  # Asks gates that decide by a key: limiters, bans and keyed pools. Runs in the caller.
   #
-  # A limiter or a ban decides by a key and has no permits. Work that it admits takes a permit of
-  # the unlimited pool instead, which counts and never refuses. So a process behind any kind of
-  # gate holds a permit of some pool. The same code then serves its handoff, `:max_runtime` and
-  # death.
+  # What such a gate admits holds a *permit set*: a list with the permits of each limit. The set of
+  # a limiter or a ban is empty. The native side takes a set wherever it takes the instance or the
+  # offer of a pool, so the same code serves the handoff, `:max_runtime` and the death of work
+  # behind any gate.
   @moduledoc false
 
-  alias Penstock.Admission.{KeySize, Request, Resolver}
+  alias Penstock.Admission.{KeyedWait, KeySize, Request, Resolver}
   alias Penstock.{Native, Options}
 
-  @type refusal :: {:rate_limited, pos_integer | :infinity} | {:banned, pos_integer | :infinity}
+  @type refusal :: {:rate_limited, pos_integer | :infinity} | {:banned, pos_integer | :infinity} | Native.key_refusal()
 
-  # Asks a gate that is not a pool. Raises if the gate is neither a limiter nor a ban.
-  @spec admit(term, Request.t()) :: :ok | {:error, refusal}
-  def admit(gate, request) do
-    case ask(gate, request) do
-      :no_key -> raise ArgumentError, "the gate #{Options.show(gate)} is a ban and requires the option :key"
-      :gone -> Resolver.bad!(:no_pool, gate)
-      answer -> answer
+  # Asks a gate that is not a pool, and waits for permits of a keyed pool for up to the timeout of
+  # the request. Raises if the gate is missing.
+  @spec admit(:run | :spawn, term, Request.t()) :: {:ok, Native.set()} | {:error, refusal | :queue_full | :timeout}
+  def admit(way, gate, request) do
+    case take(way, gate, request) do
+      set when is_list(set) -> {:ok, set}
+      :key_full when request.timeout != 0 -> wait(way, gate, request)
+      :again -> admit(way, gate, request)
+      :no_key -> no_key!(gate)
+      bad when bad in [:no_pool, :badarg, :not_held] -> Resolver.bad!(:no_pool, gate)
+      refusal -> {:error, refusal}
     end
   end
 
-  # Returns `:no_key` if the gate is a ban and the request has no key. Returns `:gone` if the gate
-  # is neither a limiter nor a ban.
-  defp ask(gate, %{cost: cost} = request) do
-    term = term(request)
+  defp take(way, gate, %{key: :none, permits: permits, cost: cost}),
+    do: Native.gate_take(gate, way, nil, permits, cost, :no_key)
 
-    case KeySize.ask(term, &Native.rate_hit(gate, term, cost, &1)) do
-      {:allow, _remaining} -> :ok
-      {:deny, ms} -> {:error, {:rate_limited, ms}}
-      :no_limiter -> check(gate, request)
+  defp take(way, gate, %{key: {:key, key}, permits: permits, cost: cost}),
+    do: KeySize.ask(key, &Native.gate_take(gate, way, key, permits, cost, &1))
+
+  # Waits for permits of a keyed pool.
+  defp wait(way, gate, %{key: {:key, key}, permits: permits, timeout: timeout}) do
+    case KeyedWait.park(gate, key, :bound, permits, timeout) do
+      {:ok, {pool, lease}} -> held(way, [{pool, lease, permits}])
+      {:error, _reason} = refused -> refused
+      _bad -> Resolver.bad!(:no_pool, gate)
     end
+  end
+
+  defp held(:run, set), do: {:ok, set}
+
+  defp held(:spawn, set) do
+    case Native.set_offer(set) do
+      offers when is_list(offers) -> {:ok, offers}
+    end
+  end
+
+  @spec no_key!(term) :: no_return
+  defp no_key!(gate) do
+    kind = if is_atom(gate), do: Resolver.kind_name(gate)
+    raise ArgumentError, "the gate #{Options.show(gate)} is a #{kind || "ban"} and requires the option :key"
   end
 
   # Reserves the caller's turn at a limiter, if the turn comes within `timeout` ms, and returns
@@ -63,8 +84,9 @@ defmodule Penstock.Admission.Keyed do
     end
   end
 
-  # Creates the unlimited pool. Called when the application starts. The pool outlives a restart of
-  # the application, because the processes that hold its permits outlive it too.
+  # Creates the unlimited pool, whose permits the tasks of a stream behind a limiter or a ban hold.
+  # Called when the application starts. The pool outlives a restart of the application, because the
+  # processes that hold its permits outlive it too.
   @spec make_unlimited_pool() :: :ok
   def make_unlimited_pool do
     with nil <- :persistent_term.get(__MODULE__, nil) do

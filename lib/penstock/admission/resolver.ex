@@ -12,13 +12,13 @@ defmodule Penstock.Admission.Resolver do
 
   @typedoc "A registered name, or a `%Penstock.Pool{}`."
   @type gate :: atom | struct
-  @type kind :: :pool | :limiter | :ban
+  @type kind :: :pool | :keyed_pool | :limiter | :ban
 
   # Written as an atom, so that the compiler records no dependency on the module.
   @handle :"Elixir.Penstock.Pool"
 
   # The words for the kinds of gates in messages.
-  @kinds %{pool: "pool", limiter: "rate limiter", ban: "ban"}
+  @kinds %{pool: "pool", keyed_pool: "keyed pool", limiter: "rate limiter", ban: "ban"}
 
   @not_names [nil, true, false]
 
@@ -68,19 +68,23 @@ defmodule Penstock.Admission.Resolver do
 
   # Raises because no gate of the kind has the name. If a gate of another kind has the name, the
   # message says which kind; otherwise it suggests the nearest running name.
-  @spec not_running!(:gate | kind, atom) :: no_return
+  @spec not_running!(:gate | kind, term) :: no_return
   def not_running!(:gate, name), do: not_running!("gate", name, nil, &(kind(&1) != nil))
 
-  def not_running!(kind, name) when name in @not_names do
-    Options.expected!(Atom.to_string(kind), "the name of a #{kind}", name)
+  def not_running!(kind, name) when name in @not_names or not is_atom(name) do
+    Options.expected!(word(kind), "the name of a #{word(kind)}", name)
   end
 
   def not_running!(kind, name) do
     actual = kind(name)
     # A gate of the wanted kind may have been started since the caller missed it.
     instead = if actual != kind, do: @kinds[actual]
-    not_running!(Atom.to_string(kind), name, instead, &(kind(&1) == kind))
+    not_running!(word(kind), name, instead, &(kind(&1) == kind))
   end
+
+  # Returns the word for a wanted kind: that of its module's functions.
+  defp word(:limiter), do: "limiter"
+  defp word(kind), do: @kinds[kind]
 
   # Raises because no `what` has the name. `instead` is the kind of thing that has the name, or
   # nil. `wanted?` returns `true` for the running names that the message may suggest.

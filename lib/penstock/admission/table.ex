@@ -24,6 +24,14 @@ defmodule Penstock.Admission.Table do
     [inspect(gate.name), "pool", "#{gate.status}", figures]
   end
 
+  defp row(%{kind: :keyed_pool} = gate) do
+    figures =
+      "#{gate.limit} for each key, #{gate.in_use} in use by #{gate.keys} of #{gate.max_keys} keys, " <>
+        "#{gate.waiting} waiting, #{gate.rejected} rejected"
+
+    [inspect(gate.name), "keyed_pool", "#{gate.status}", figures]
+  end
+
   defp row(%{kind: :rate_limiter} = gate) do
     rate = "#{gate.limit} per #{gate.per} ms, burst #{gate.burst}"
 

@@ -134,9 +134,9 @@ defmodule Penstock.Process.GatedChild do
       :full ->
         {:error, :full}
 
-      # A restart does not ask a limiter or a ban: it takes a permit of the unlimited pool.
+      # A restart does not ask a limiter or a ban, whose permit set is empty.
       gone when gone in [:closed, :no_pool, :badarg] ->
-        if Resolver.kind(ref) in [nil, :pool], do: unguarded(gated, gone), else: {:ok, Admission.unlimited(:run)}
+        if Resolver.kind(ref) in [nil, :pool], do: unguarded(gated, gone), else: {:ok, {ref, [], 1}}
 
       instance ->
         {:ok, {ref, instance, permits}}

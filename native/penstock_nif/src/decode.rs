@@ -1,7 +1,7 @@
 //! Decodes terms into the numbers and settings that the core takes. Each function returns `None`
 //! for a term that has another type or is out of bounds.
 
-use penstock_core::{BanSettings, LimiterSettings, Limits, Rate, Settings, AS_LIMIT, UNLIMITED};
+use penstock_core::{BanSettings, KeyedSettings, LimiterSettings, Limits, Rate, Settings, AS_LIMIT, UNLIMITED};
 
 use crate::atoms;
 use crate::term::{Env, Term};
@@ -50,6 +50,18 @@ pub(crate) fn pool_settings(env: Env, settings: Term) -> Option<Settings> {
         max_waiting: env.i31(get(atoms::max_waiting())?)?,
         max_overdraft: if overdraft == atoms::limit() { AS_LIMIT } else { limit(env, overdraft)? },
         held_longer_than: env.i31(get(atoms::held_longer_than())?)?,
+    })
+}
+
+/// Decodes the settings of a keyed pool from a map.
+pub(crate) fn keyed_settings(env: Env, settings: Term) -> Option<KeyedSettings> {
+    let get = |key| env.get(settings, key);
+    let overdraft = get(atoms::max_overdraft())?;
+    Some(KeyedSettings {
+        limit: env.positive_i31(get(atoms::limit())?)?,
+        max_keys: env.positive_i31(get(atoms::max_keys())?)?,
+        max_waiting: env.i31(get(atoms::max_waiting())?)?,
+        max_overdraft: if overdraft == atoms::limit() { AS_LIMIT } else { limit(env, overdraft)? },
     })
 }
 

@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::sync::atomic::{fence, AtomicBool, Ordering};
 
-use penstock_core::{Answer, Host, Pid, Pool, PoolHost, SHARD_COUNT};
+use penstock_core::{Answer, Host, KeyedHost, KeyedPool, Pid, Pool, PoolHost, GROUP_COUNT, SHARD_COUNT};
 
 use crate::clock;
 use crate::monitor::{Watch, Watches};
-use crate::node::{self, lasting};
+use crate::node::{self, lasting, lasting_keyed};
 use crate::term::Env;
 use crate::ticket::Ticket;
 
@@ -117,32 +117,51 @@ impl PoolHost for Beam {
     }
 }
 
-/// The data of the host in each pool.
-pub(crate) struct PoolData {
-    watches: Watches<SHARD_COUNT>,
-    /// Whether the pool is in the janitor's queue.
-    deferred: AtomicBool,
-}
+impl KeyedHost for Beam {
+    type KeyedData = KeyedData;
 
-impl Default for PoolData {
-    fn default() -> Self {
-        Self { watches: Watches::new(), deferred: AtomicBool::new(false) }
+    fn watch_keyed(&self, pool: &KeyedPool<Self>, pid: Pid) -> bool {
+        self.count_work(MONITOR);
+        let watch = Watch::Keyed(lasting_keyed(pool));
+        pool.data.watches.monitor(self.env, KeyedPool::<Self>::group_of(pid), watch, pid)
+    }
+
+    fn defer_keyed(&self, pool: &KeyedPool<Self>) {
+        node::defer_keyed(self.env, pool);
     }
 }
 
-impl PoolData {
+/// The data of the host in each pool.
+#[derive(Default)]
+pub(crate) struct PoolData {
+    watches: Watches<SHARD_COUNT>,
+    pub(crate) deferral: Deferral,
+}
+
+/// The data of the host in each keyed pool.
+#[derive(Default)]
+pub(crate) struct KeyedData {
+    watches: Watches<GROUP_COUNT>,
+    pub(crate) deferral: Deferral,
+}
+
+/// Whether a pool is in the janitor's queue.
+#[derive(Default)]
+pub(crate) struct Deferral(AtomicBool);
+
+impl Deferral {
     /// Marks the pool as queued. Returns `false` if it is in the janitor's queue already.
-    pub(crate) fn begin_deferral(&self) -> bool {
-        // ORDERING: AcqRel pairs with the swap in `end_deferral`. If this swap reads `true`, the
-        // pool is still queued: the janitor's swap comes later and reads from this one. So the
-        // janitor sees all that this thread did before this swap.
-        !self.deferred.swap(true, Ordering::AcqRel)
+    pub(crate) fn begin(&self) -> bool {
+        // ORDERING: AcqRel pairs with the swap in `end`. If this swap reads `true`, the pool is
+        // still queued: the janitor's swap comes later and reads from this one. So the janitor
+        // sees all that this thread did before this swap.
+        !self.0.swap(true, Ordering::AcqRel)
     }
 
     /// Marks the pool as taken from the queue, before its work is done.
-    pub(crate) fn end_deferral(&self) {
-        // ORDERING: AcqRel pairs with the swap in `begin_deferral`. Acquire keeps the janitor's
-        // work on the pool after this swap, so that the work sees what that thread did.
-        self.deferred.swap(false, Ordering::AcqRel);
+    pub(crate) fn end(&self) {
+        // ORDERING: AcqRel pairs with the swap in `begin`. Acquire keeps the janitor's work on the
+        // pool after this swap, so that the work sees what that thread did.
+        self.0.swap(false, Ordering::AcqRel);
     }
 }

@@ -1,9 +1,9 @@
-//! The keys of limiters and bans: a hash of 64 bits for any term.
+//! The keys of limiters, bans and keyed pools: a hash of any term.
 //!
 //! Terms that are `===` have the same hash, and so have `0.0` and `-0.0`, on each version of the
 //! VM. The hash is SipHash under a secret that the node chose as it started, so an attacker
-//! cannot find keys that collide. The probability that two of `n` keys collide by chance is less
-//! than `n² / 2^65`.
+//! cannot find keys that collide. Limiters and bans use 64 bits of it: the probability that two of
+//! `n` keys collide by chance is less than `n² / 2^65`. Keyed pools use 128 bits.
 //!
 //! The VM's API does not let this library look into a few kinds of terms. Their hash consists of
 //! two hashes by the VM, which have only 32 bits each before OTP 26. The salts of these two are
@@ -12,7 +12,7 @@
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 
 use once_cell::sync::Lazy;
-use penstock_core::{Generation, Host};
+use penstock_core::{Generation, Host, KeyTag, ShowKey};
 
 use crate::atoms;
 use crate::host::Beam;
@@ -30,13 +30,45 @@ static SECRET: Lazy<RandomState> = Lazy::new(RandomState::new);
 /// The salts of the VM's hash: of 32 bits, since some versions of the VM use no more.
 static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|nth| SECRET.hash_one(nth) >> 32));
 
+/// The hash of a key.
+#[derive(Clone)]
+pub(crate) struct KeyHash(DefaultHasher);
+
+impl KeyHash {
+    /// Returns the tag of the key in a generation of a limiter or ban: never 0, which marks a place
+    /// without a key. Tags of different generations differ.
+    #[inline]
+    pub(crate) fn tag(&self, generation: Generation) -> u64 {
+        // The multiplication spreads the generation over the word; the factor is odd, so two
+        // generations never cancel out.
+        (self.0.finish() ^ u64::from(generation).wrapping_mul(0x9E37_79B9_7F4A_7C15)).max(1)
+    }
+
+    /// Returns the tag of the key in keyed pools.
+    #[inline]
+    pub(crate) fn wide_tag(&self) -> KeyTag {
+        let first = self.0.finish();
+        let mut longer = self.0.clone();
+        // SipHash has 256 bits of state. So the second word of the tag says more about the key
+        // than the first word alone.
+        longer.write_u8(1);
+        KeyTag(first, longer.finish())
+    }
+}
+
 /// Returns the tag of a key in a generation of a limiter or ban. The error is the answer to the
-/// caller.
+/// caller; `measured` is as in [`hash_key`].
+#[inline]
+pub(crate) fn tag_of_key(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Result<u64, Term> {
+    hash_key(beam, key, measured).map(|hash| hash.tag(generation))
+}
+
+/// Hashes a key. The error is the answer to the caller.
 ///
 /// `measured` tells that Elixir has measured the key, so a walk through all of it is short.
 /// Otherwise the walk looks into no binary, large integer or fun inside the key.
 #[inline]
-pub(crate) fn tag_of_key(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Result<u64, Term> {
+pub(crate) fn hash_key(beam: &Beam, key: Term, measured: bool) -> Result<KeyHash, Term> {
     // Most keys are binaries: they need no walk, and enter the hash in whole words. If the binary
     // is a slice of a larger one, the VM may copy the slice here. The copy is short, because
     // Elixir passes no binary above 1 KiB.
@@ -46,22 +78,21 @@ pub(crate) fn tag_of_key(beam: &Beam, generation: Generation, key: Term, measure
             return Err(atoms::too_large());
         }
         let mut hasher = SECRET.build_hasher();
-        hasher.write_u64(u64::from(generation) << 32 | u64::from(size) << 8 | TermKind::Binary as u64);
+        hasher.write_u64(u64::from(size) << 8 | TermKind::Binary as u64);
         hasher.write(bytes);
-        return Ok(tag_of_hash(&hasher));
+        return Ok(KeyHash(hasher));
     }
     if key == atoms::nil() {
         return Err(atoms::nil_key());
     }
-    walk(beam, generation, key, measured)
+    walk(beam, key, measured)
 }
 
 #[inline(never)]
-fn walk(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Result<u64, Term> {
+fn walk(beam: &Beam, key: Term, measured: bool) -> Result<KeyHash, Term> {
     // 1 byte for the version.
     let mut walk = Walk { env: beam.env, measured, least: 1, most: 1, terms: 0 };
     let mut hasher = SECRET.build_hasher();
-    hasher.write_u32(generation);
     let walked = walk.term(&mut hasher, key);
     // The walk takes some 40 ns for each term, which is two units of work.
     beam.worked(2 * walk.terms);
@@ -79,13 +110,55 @@ fn walk(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Resul
             return Err(atoms::too_large());
         }
     }
-    Ok(tag_of_hash(&hasher))
+    Ok(KeyHash(hasher))
 }
 
-/// Returns the tag of a hash: the hash itself, or 1 if it is 0, because 0 marks a place without a
-/// key.
-fn tag_of_hash(hasher: &DefaultHasher) -> u64 {
-    hasher.finish().max(1)
+/// The size of the largest key that people are shown, in bytes in the external term format. A hash
+/// stands for a larger key.
+pub(crate) const LARGEST_SHOWN: usize = 256;
+
+/// A key as a keyed pool keeps it for people: in the external term format.
+pub(crate) struct Shown {
+    env: Env,
+    key: Term,
+    /// The encoding of a short binary, which needs no call of the VM.
+    buffer: [u8; BINARY as usize + Self::SHORT],
+    /// The length of that encoding; 0 if the key is no short binary.
+    len: usize,
+}
+
+impl Shown {
+    const SHORT: usize = 58;
+
+    pub(crate) fn of(beam: &Beam, key: Term) -> Self {
+        let mut shown = Self { env: beam.env, key, buffer: [0; BINARY as usize + Self::SHORT], len: 0 };
+        if let Some(bytes) = beam.env.binary(key).filter(|bytes| bytes.len() <= Self::SHORT) {
+            let head = BINARY as usize;
+            // The version of the format, the kind of a binary, and its length in four bytes.
+            shown.buffer[..head].copy_from_slice(&[131, 109, 0, 0, 0, bytes.len() as u8]);
+            shown.buffer[head..head + bytes.len()].copy_from_slice(bytes);
+            shown.len = head + bytes.len();
+        }
+        shown
+    }
+}
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shown").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+impl ShowKey for Shown {
+    fn at_hand(&self) -> Option<&[u8]> {
+        (self.len > 0).then(|| &self.buffer[..self.len])
+    }
+
+    fn make(&self) -> Box<[u8]> {
+        // The key has a hash by now, so it is short, and so is its encoding.
+        let bytes = self.env.external(self.key).filter(|bytes| bytes.len() <= LARGEST_SHOWN);
+        bytes.map(Vec::into_boxed_slice).unwrap_or_default()
+    }
 }
 
 struct Walk {

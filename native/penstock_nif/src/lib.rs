@@ -39,6 +39,7 @@ mod monitor;
 mod node;
 mod resolve;
 mod resource;
+mod set;
 mod term;
 mod ticket;
 

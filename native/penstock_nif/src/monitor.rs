@@ -10,7 +10,7 @@ use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use penstock_core::{Pid, Pool};
+use penstock_core::{KeyedPool, Pid, Pool};
 use rustler::sys;
 
 use crate::host::Beam;
@@ -25,10 +25,11 @@ pub(crate) fn init(env: Env) -> bool {
     WATCH.open(env)
 }
 
-/// The receiver that a watch tells of a death: a pool, or the table of deadlines.
+/// The receiver that a watch tells of a death: a pool, a keyed pool, or the table of deadlines.
 #[derive(Clone, Copy)]
 pub(crate) enum Watch {
     Pool(&'static Pool<Beam>),
+    Keyed(&'static KeyedPool<Beam>),
     Deadlines,
 }
 
@@ -39,14 +40,21 @@ impl Resource for Watch {
     fn down(&self, env: Env, pid: Pid) {
         match self {
             Self::Pool(pool) => meter::measure("watch_down", || pool.down(&Beam::in_callback(env), pid)),
+            Self::Keyed(pool) => meter::measure("keyed_down", || pool.down(&Beam::in_callback(env), pid)),
             Self::Deadlines => meter::measure("deadline_down", || DEADLINES.remove(pid)),
         }
     }
 }
 
-/// The watches of one pool, or of the table of deadlines. All monitors of one resource share one
+/// The watches of one pool, of one keyed pool, or of the table of deadlines. All monitors of one resource share one
 /// lock of the VM. So there are `N` watches, and each process is monitored by one of them.
 pub(crate) struct Watches<const N: usize>([AtomicPtr<c_void>; N]);
+
+impl<const N: usize> Default for Watches<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl<const N: usize> Watches<N> {
     pub(crate) const fn new() -> Self {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
-use penstock_core::{Cursor, Deadlines, Opening, Pid, Pool, Registry, UnnamedId};
+use penstock_core::{Cursor, Deadlines, KeyedPool, Opening, Pid, Pool, Registry, UnnamedId};
 
 use crate::atoms;
 use crate::host::Beam;
@@ -29,6 +29,13 @@ pub(crate) static CLOSED_POOL: Lazy<Pool<Beam>> = Lazy::new(Pool::new);
 pub(crate) fn lasting(pool: &Pool<Beam>) -> &'static Pool<Beam> {
     // SAFETY: the pool must live as long as the VM. This crate makes pools only in `REGISTRY` and
     // as `CLOSED_POOL`. Both are static, and the registry drops no pool.
+    unsafe { &*ptr::from_ref(pool) }
+}
+
+/// Returns the same keyed pool for any lifetime: every keyed pool lives as long as the VM.
+pub(crate) fn lasting_keyed(pool: &KeyedPool<Beam>) -> &'static KeyedPool<Beam> {
+    // SAFETY: the pool must live as long as the VM. This crate makes keyed pools only in
+    // `REGISTRY`, which is static and drops none.
     unsafe { &*ptr::from_ref(pool) }
 }
 
@@ -58,7 +65,7 @@ impl Server {
 ///
 /// The deadlines are not kept in the pools: a pool that is closed, or whose handle is gone,
 /// forgets its holders, but their deadlines stay.
-pub(crate) static DEADLINES: Lazy<Deadlines<Admission>> = Lazy::new(Deadlines::new);
+pub(crate) static DEADLINES: Lazy<Deadlines<Option<Admission>>> = Lazy::new(Deadlines::new);
 static REAPER: Server = Server::none();
 
 /// The pool that admitted a process, and the pool's opening at that time. By the time that the
@@ -80,8 +87,9 @@ impl Admission {
 const DEADLINE_WATCHES: usize = 32;
 static WATCHES: Watches<DEADLINE_WATCHES> = Watches::new();
 
-/// Kills a process at `at_ms` of the exact clock, unless its work ends before.
-pub(crate) fn set_deadline(env: Env, pid: Pid, at_ms: u64, admission: Admission) {
+/// Kills a process at `at_ms` of the exact clock, unless its work ends before. `admission` is
+/// `None` if no pool admitted the process, but another kind of gate.
+pub(crate) fn set_deadline(env: Env, pid: Pid, at_ms: u64, admission: Option<Admission>) {
     let todo = DEADLINES.set(pid, at_ms, admission);
     // The low four bits of the word are the same for all pids, so the index does without them.
     let place = pid.word() as usize / 16 % DEADLINE_WATCHES;
@@ -154,6 +162,8 @@ static JANITOR: Server = Server::none();
 enum Job {
     /// Answer the waiters of a pool that are due an answer.
     Serve(&'static Pool<Beam>),
+    /// Answer the waiters of a keyed pool that are due an answer, and reap its dead processes.
+    ServeKeyed(&'static KeyedPool<Beam>),
     /// Clear an unnamed pool: its handle is gone, so no caller can reach it.
     Clear(Clearing),
 }
@@ -184,8 +194,16 @@ pub(crate) fn register_janitor(env: Env, pid: Pid) {
 /// Queues a pool whose waiters are due an answer, unless it is queued already.
 pub(crate) fn defer(env: Env, pool: &Pool<Beam>) {
     let pool = lasting(pool);
-    if pool.data.begin_deferral() {
+    if pool.data.deferral.begin() {
         queue(env, Job::Serve(pool));
+    }
+}
+
+/// Queues a keyed pool that has work left, unless it is queued already.
+pub(crate) fn defer_keyed(env: Env, pool: &KeyedPool<Beam>) {
+    let pool = lasting_keyed(pool);
+    if pool.data.deferral.begin() {
+        queue(env, Job::ServeKeyed(pool));
     }
 }
 
@@ -215,7 +233,12 @@ pub(crate) fn do_one_job(beam: &Beam) {
         Some(Job::Serve(pool)) => {
             // The pool is marked before its work is done: work that remains, or that arises
             // meanwhile, must be able to queue the pool again.
-            pool.data.end_deferral();
+            pool.data.deferral.end();
+            pool.serve(beam);
+        }
+        Some(Job::ServeKeyed(pool)) => {
+            // Marked first, for the same reason.
+            pool.data.deferral.end();
             pool.serve(beam);
         }
         Some(Job::Clear(clearing)) => clear(beam, clearing, CLEARED_PER_TURN),

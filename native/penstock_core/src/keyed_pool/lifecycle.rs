@@ -22,7 +22,7 @@ pub struct KeyedSettings {
     pub max_keys: u32,
     /// The largest number of waiters, over all keys.
     pub max_waiting: u32,
-    /// The number of permits of a key beyond the limit that restarts may take;
+    /// The number of permits of a key beyond the limit that restarts may take, at most 2^60;
     /// [`AS_LIMIT`] stands for the limit itself.
     pub max_overdraft: u64,
 }
@@ -151,7 +151,8 @@ impl<H: KeyedHost> KeyedPool<H> {
                 shard.limit_version = shard.limit_version.wrapping_add(1);
             }
             shard.limit = limit;
-            shard.overdrawn_limit = u64::from(limit) + overdraft;
+            // The permits of a key are counted in 32 bits.
+            shard.overdrawn_limit = (u64::from(limit) + overdraft).min(u32::MAX.into());
             shard.status = control.status;
             shard.due = 0;
         }

@@ -1,11 +1,13 @@
 //! Statistics of a keyed pool, of its keys, and of their holders. Each call does bounded work.
 
 use crate::holders::HolderInfo;
+use crate::host::Pid;
 use crate::pool::Status;
 use crate::sync::{Ordering, lock};
 
 use super::keys::KeyTag;
 use super::lifecycle::KeyedSettings;
+use super::people::People;
 use super::slab::NIL;
 use super::{KeyedHost, KeyedPool};
 
@@ -89,6 +91,11 @@ impl<H: KeyedHost> KeyedPool<H> {
         }
         host.worked(2 * self.shards.len());
         info
+    }
+
+    /// Returns the number of the group of a process, below [`GROUP_COUNT`](super::GROUP_COUNT).
+    pub fn group_of(pid: Pid) -> usize {
+        People::group_of(pid)
     }
 
     /// Returns the state of a key.

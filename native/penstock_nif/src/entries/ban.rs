@@ -79,7 +79,7 @@ fn left_ms(beam: &Beam, left: u64) -> Term {
     }
 }
 
-fn banned(beam: &Beam, left: u64) -> Term {
+pub(super) fn banned(beam: &Beam, left: u64) -> Term {
     beam.env.tuple(&[atoms::banned(), left_ms(beam, left)])
 }
 

@@ -1,7 +1,7 @@
 //! Entry point that returns the bounds and sizes that both Rust and Elixir need. Each is defined
 //! once, in the module of the core or of this crate that applies it.
 
-use penstock_core::{Ban, Limiter, Rate, CENTURY, NS_PER_MS};
+use penstock_core::{Ban, KeyedPool, Limiter, Rate, CENTURY, NS_PER_MS};
 
 use crate::atoms;
 use crate::decode::MAX_NUMBER;
@@ -26,6 +26,7 @@ fn bounds(beam: &Beam, []: [Term; 0]) -> Term {
         (atoms::hits_per_ms(), number(Rate::MAX_HITS_PER_MS)),
         (atoms::century_ms(), number(CENTURY / NS_PER_MS)),
         (atoms::limiter_key_memory(), number(Limiter::KEY_MEMORY as u64)),
+        (atoms::keyed_key_memory(), number(KeyedPool::<Beam>::KEY_MEMORY as u64)),
         (atoms::ban_key_memory(), number(Ban::KEY_MEMORY as u64)),
         (atoms::ban_memory(), number(Ban::BAN_MEMORY as u64)),
     ])

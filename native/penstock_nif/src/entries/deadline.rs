@@ -1,6 +1,6 @@
 //! Entry points of deadlines: processes that are killed when they run too long.
 
-use penstock_core::{Ending, Host, Pid};
+use penstock_core::{Ending, Host, Pid, Pool};
 
 use crate::atoms;
 use crate::clock;
@@ -8,6 +8,7 @@ use crate::entry::entries;
 use crate::host::Beam;
 use crate::node::{self, Admission, DEADLINES};
 use crate::resolve::resolve_instance;
+use crate::set::{first_pool, is_set};
 use crate::term::Term;
 
 use super::spawn::resolve_offer;
@@ -25,19 +26,25 @@ entries! {
 const DUE_PER_CALL: usize = 64;
 
 fn set(beam: &Beam, [gate, offer, ms]: [Term; 3]) -> Term {
-    let pool = resolve_offer(beam, gate, offer).map(|(pool, _)| Admission::by(pool));
-    set_for(beam, beam.env.me(), pool, ms)
+    let pool = resolve_offer(beam, gate, offer).map(|(pool, _)| pool);
+    set_for(beam, beam.env.me(), pool, [offer, ms], true)
 }
 
 fn give(beam: &Beam, [gate, instance, pid, ms]: [Term; 4]) -> Term {
-    let pool = resolve_instance(beam, gate, instance).map(Admission::by);
-    set_for(beam, beam.env.local_pid(pid), pool, ms)
+    let pool = resolve_instance(beam, gate, instance);
+    set_for(beam, beam.env.local_pid(pid), pool, [instance, ms], false)
 }
 
-fn set_for(beam: &Beam, pid: Option<Pid>, pool: Option<Admission>, ms: Term) -> Term {
-    let (Some(pid), Some(pool), Some(ms)) = (pid, pool, beam.env.positive_i31(ms)) else { return atoms::badarg() };
+/// Sets the deadline of a process that `pool` admitted, or the gate of the permit set `held`.
+fn set_for(beam: &Beam, pid: Option<Pid>, pool: Option<&Pool<Beam>>, [held, ms]: [Term; 2], offered: bool) -> Term {
+    let (Some(pid), Some(ms)) = (pid, beam.env.positive_i31(ms)) else { return atoms::badarg() };
+    let pool = match pool {
+        None if is_set(beam, held) => first_pool(beam, held, offered),
+        None => return atoms::badarg(),
+        pool => pool,
+    };
     // The clock rounds down to whole ms. One ms is added, so that no process is killed early.
-    node::set_deadline(beam.env, pid, clock::exact_ms() + u64::from(ms) + 1, pool);
+    node::set_deadline(beam.env, pid, clock::exact_ms() + u64::from(ms) + 1, pool.map(Admission::by));
     atoms::ok()
 }
 
@@ -49,7 +56,11 @@ fn end(beam: &Beam, []: [Term; 0]) -> Term {
 }
 
 fn due(beam: &Beam, []: [Term; 0]) -> Term {
-    let due = DEADLINES.due(clock::exact_ms(), DUE_PER_CALL, |pid, by| by.pool.count_killed(by.opening, pid));
+    let due = DEADLINES.due(clock::exact_ms(), DUE_PER_CALL, |pid, by: &Option<Admission>| {
+        if let Some(by) = by {
+            by.pool.count_killed(by.opening, pid);
+        }
+    });
     beam.worked(due.len() * 4);
     let pids: Vec<Term> = due.into_iter().map(Term::pid).collect();
     beam.env.list(&pids)

@@ -7,6 +7,7 @@ use crate::atoms;
 use crate::entry::entries;
 use crate::host::Beam;
 use crate::resolve::{instance_term, release, resolve_first, resolve_instance, with_pool, with_pool_for, Gate};
+use crate::set::{self, is_set};
 use crate::term::Term;
 
 entries! {
@@ -53,6 +54,7 @@ fn end_one(beam: &Beam, [name, me]: [Term; 2]) -> Term {
 fn end(beam: &Beam, [gate, instance, permits]: [Term; 3]) -> Term {
     match (resolve_instance(beam, gate, instance), beam.env.positive_i31(permits), beam.env.me()) {
         (Some(pool), Some(n), Some(me)) => release(beam, pool, me, n, Kind::Bound),
+        (None, ..) if is_set(beam, instance) => set::end(beam, instance),
         _ => atoms::badarg(),
     }
 }

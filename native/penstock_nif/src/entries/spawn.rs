@@ -6,6 +6,7 @@ use crate::atoms;
 use crate::entry::entries;
 use crate::host::Beam;
 use crate::resolve::{instance_id, instance_term, release, resolve, resolve_first, resolve_instance, with_pool};
+use crate::set::{self, is_set};
 use crate::term::Term;
 
 entries! {
@@ -57,7 +58,7 @@ fn offer_or_release(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pi
 /// Nearly all offers are of such a pool, and a number is made and copied for free. Any other
 /// offer is a pair of instance and number.
 #[inline(always)]
-fn offer_term(beam: &Beam, instance: InstanceId, offer: Offer) -> Term {
+pub(crate) fn offer_term(beam: &Beam, instance: InstanceId, offer: Offer) -> Term {
     let number = beam.env.make_u64(offer.to_bits());
     if instance <= 1 {
         number
@@ -68,7 +69,7 @@ fn offer_term(beam: &Beam, instance: InstanceId, offer: Offer) -> Term {
 
 /// Decodes an offer. Returns its pool and the offer.
 #[inline(always)]
-pub(super) fn resolve_offer<'a>(beam: &Beam, gate: Term, offer: Term) -> Option<(&'a Pool<Beam>, Offer)> {
+pub(crate) fn resolve_offer<'a>(beam: &Beam, gate: Term, offer: Term) -> Option<(&'a Pool<Beam>, Offer)> {
     let (pool, number) = match beam.env.u64(offer) {
         Some(number) => (resolve_first(beam, gate)?, number),
         None => {
@@ -81,7 +82,7 @@ pub(super) fn resolve_offer<'a>(beam: &Beam, gate: Term, offer: Term) -> Option<
 
 /// Returns the instance of an offer, as a term for `resolve_instance`. An offer without an
 /// instance is of the first pool of a name, or of an unnamed pool.
-pub(super) fn instance_of_offer(beam: &Beam, gate: Term, offer: Term) -> Term {
+pub(crate) fn instance_of_offer(beam: &Beam, gate: Term, offer: Term) -> Term {
     match beam.env.pair(offer) {
         Some([instance, _]) => instance,
         None => instance_term(beam, InstanceId::from(beam.env.is_atom(gate))),
@@ -104,6 +105,7 @@ fn hand_over(beam: &Beam, [gate, offer, child]: [Term; 3]) -> Term {
             pool.hand_over(beam, offer, child);
             atoms::ok()
         }
+        (None, Some(child)) if is_set(beam, offer) => set::hand_over(beam, offer, child),
         _ => atoms::badarg(),
     }
 }
@@ -114,6 +116,7 @@ fn adopt(beam: &Beam, [gate, offer]: [Term; 2]) -> Term {
             Adoption::Adopted => atoms::ok(),
             Adoption::Revoked => atoms::revoked(),
         },
+        (None, Some(_)) if is_set(beam, offer) => set::adopt(beam, offer),
         _ => atoms::badarg(),
     }
 }
@@ -134,7 +137,8 @@ fn retract(beam: &Beam, [gate, offer]: [Term; 2]) -> Term {
             pool.retract(beam, offer);
             atoms::ok()
         }
-        _ => atoms::badarg(),
+        None if is_set(beam, offer) => set::retract(beam, offer),
+        None => atoms::badarg(),
     }
 }
 
@@ -144,6 +148,7 @@ fn end(beam: &Beam, [gate, offer]: [Term; 2]) -> Term {
             Ok(()) => atoms::ok(),
             Err(NotHeld) => atoms::not_held(),
         },
+        (None, Some(_)) if is_set(beam, offer) => set::end_work(beam, offer),
         _ => atoms::badarg(),
     }
 }

@@ -7,6 +7,7 @@ use crate::atoms;
 use crate::entry::entries;
 use crate::host::Beam;
 use crate::resolve::resolve_instance;
+use crate::set::{self, is_set};
 use crate::term::Term;
 
 use super::spawn::{instance_of_offer, resolve_offer};
@@ -23,6 +24,7 @@ fn claim(beam: &Beam, [gate, offer, spawner]: [Term; 3]) -> Term {
             Some(_) => instance_of_offer(beam, gate, offer),
             None => atoms::revoked(),
         },
+        (None, Some(spawner), _) if is_set(beam, offer) => set::claim(beam, offer, spawner),
         _ => atoms::badarg(),
     }
 }
@@ -35,6 +37,7 @@ fn entrust(beam: &Beam, [gate, instance, child, permits]: [Term; 4]) -> Term {
             Err(TransferError::NotHeld) => atoms::not_held(),
             Err(TransferError::Gone) => atoms::noproc(),
         },
+        (None, Some(child), ..) if is_set(beam, instance) => set::entrust(beam, instance, child),
         _ => atoms::badarg(),
     }
 }

@@ -1,0 +1,64 @@
+defmodule Penstock.Admission.KeyedWait do
+  # Parks the caller until it is granted permits of a key, refused or timed out, as
+  # `Penstock.Admission.Wait` does for a pool.
+  @moduledoc false
+
+  alias Penstock.Admission.KeySize
+  alias Penstock.Native
+
+  # Waits for permits of a key for up to `timeout` ms, if they are not free at once. Returns the
+  # lease in which the caller now holds them.
+  @spec park(term, term, :manual | :bound, pos_integer, timeout) ::
+          {:ok, Native.lease()}
+          | {:error, :key_full | :table_full | :queue_full | :closed | :timeout}
+          | Native.bad()
+  def park(pool, key, kind, permits, timeout) do
+    reference = make_ref()
+
+    case KeySize.ask(key, &Native.keyed_park(pool, key, kind, permits, reference, &1)) do
+      {:ok, lease} -> {:ok, lease}
+      {:waiting, lease} -> await_permits(lease, reference, timeout)
+      reason when reason in [:key_full, :table_full, :queue_full, :closed] -> {:error, reason}
+      bad -> bad
+    end
+  end
+
+  defp await_permits({pool, id} = lease, reference, timeout) do
+    receive do
+      {^reference, :granted} -> {:ok, lease}
+      {^reference, :full} -> {:error, :key_full}
+      {^reference, reason} -> {:error, reason}
+    after
+      timeout ->
+        case Native.keyed_cancel(pool, id) do
+          :cancelled -> {:error, :timeout}
+          :too_late -> await_permits(lease, reference, :infinity)
+        end
+    end
+  end
+
+  # Drains a keyed pool, and waits for up to `timeout` ms until no permit is held. `{:held, n}`:
+  # `n` permits were held at the end of the wait, which may be 0 by now.
+  @spec drain(term, timeout) :: :ok | {:held, non_neg_integer} | Native.bad()
+  def drain(name, timeout) do
+    reference = make_ref()
+
+    case Native.keyed_drain(name, reference) do
+      {pool, number} -> await_drained(pool, number, reference, timeout)
+      done_or_bad -> done_or_bad
+    end
+  end
+
+  defp await_drained(pool, number, reference, timeout) do
+    receive do
+      {^reference, :drained} -> :ok
+      {^reference, {:undrained, in_use}} -> {:held, in_use}
+    after
+      timeout ->
+        case Native.keyed_stop_draining(pool, number) do
+          {:cancelled, in_use} -> {:held, in_use}
+          :too_late -> await_drained(pool, number, reference, :infinity)
+        end
+    end
+  end
+end
