@@ -10,8 +10,8 @@ defmodule Penstock.Supervision.Front do
   # would bypass the limit, and the front refuses it. The front answers calls that read or end
   # children, for all partitions together.
   #
-  # The front passes such a call on to all partitions, and collects their answers as they come. It
-  # does not block until a partition answers, because the partition may be in a long start.
+  # The front passes such a call on to all partitions, and collects their answers as they come.
+  # The front does not block on an answer, because the partition may be in a long start.
   #
   # The front is the parent of the supervisor below it, and linked to it. If the front ends, the
   # supervisor below ends. If the supervisor below ends first, the front ends with the same
