@@ -169,7 +169,7 @@ defmodule Penstock.Task.Runner do
     #   2. The task adopts the permit. The adoption fails if the consumer is dead.
     #
     # After the death of the consumer, the stream monitor ends the tasks that are linked to it. If
-    # the consumer dies before step 2, the task ends by itself. If it dies after step 2, the
+    # the consumer dies before step 2, the task ends by itself. If the consumer dies later, the
     # stream monitor finds the link and ends the task. In the other order, the stream monitor
     # could miss a task that has adopted and is not linked yet. If that task trapped exits, it
     # would outlive the consumer and the stream monitor.

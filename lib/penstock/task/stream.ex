@@ -39,7 +39,7 @@ defmodule Penstock.Task.Stream do
   defstruct [:next, :pending, :slots, :due, position: 0, tasks: %{}, done: %{}, pauses: 0]
 
   # Returns `true` if the stream set this monitor of the task. User code may monitor the task too,
-  # and its `:DOWN` is not for the stream.
+  # and the `:DOWN` of that monitor is not for the stream.
   defguardp is_of(monitor, tasks, pid)
             when is_map_key(tasks, pid) and elem(:erlang.map_get(pid, tasks), 0) == monitor
 
@@ -379,8 +379,8 @@ defmodule Penstock.Task.Stream do
 
   defp forget_late(_config, _pid, :normal), do: :ok
   # The task was killed after it had answered. If the stream monitor killed it as late, the stream
-  # monitor remembers it until the consumer asks. The consumer will not ask, so it tells the
-  # stream monitor to forget the task.
+  # monitor remembers it until the consumer asks. The consumer will not ask about this task, so
+  # the stream monitor is told to forget it.
   defp forget_late(%{stream_monitor: stream_monitor}, pid, _reason), do: send(stream_monitor, {:forget, pid})
 
   defp task_down(acc, state, config, parked, pid, reason) do

@@ -409,10 +409,10 @@ defmodule Penstock.Task.Supervisor do
   end
 
   @doc """
-  Returns a stream as `async_stream/4` does, but a task that fails does not end the consumer.
+  Returns a stream as `async_stream/4` does, but without links between the tasks and the consumer.
 
-  The result of such a task is `{:exit, reason}`. Takes the options of `async_stream/4`, and raises
-  as `async_stream/4`.
+  A task that fails has the result `{:exit, reason}`, and does not end the consumer. Takes the
+  options of `async_stream/4`, and raises as `async_stream/4`.
 
   ## Examples
 

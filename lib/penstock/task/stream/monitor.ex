@@ -11,8 +11,8 @@ defmodule Penstock.Task.Stream.Monitor do
   # A task that has answered unlinks itself before it ends, so its end does not wake this process.
   #
   # The stream monitor traps exits. So its links do not pass an exit on: the stream monitor sends
-  # the exits itself, and kills tasks that trap exits. By a link alone, such a task would outlive
-  # the consumer, and would hold a permit without one.
+  # the exits itself, and kills tasks that trap exits. If only a link passed the exit on, such a
+  # task would outlive the consumer and keep its permit.
   #
   # The stream monitor also ends late tasks, those that run longer than `:timeout`. The consumer
   # cannot do that, because it may be busy or suspended. There is no timer for each task. Instead,

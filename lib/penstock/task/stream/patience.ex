@@ -5,7 +5,7 @@ defmodule Penstock.Task.Stream.Patience do
   #     nil                        nothing else
   #     {instance, token, until}   a permit of a pool, until the time `until`
   #     {:turn, at}                its turn at a limiter, at the time `at`
-  #     {:limited, at, until}      a place in the table of a limiter, which it asks again at `at`
+  #     {:limited, at, until}      a place in a limiter's table: the consumer asks again at `at`
   #
   # `until` is the end of `:acquire_timeout`. The `at` of a turn is in ns; the other times are in
   # ms.
