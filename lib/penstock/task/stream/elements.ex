@@ -9,8 +9,8 @@ defmodule Penstock.Task.Stream.Elements do
 
   @type t :: list | {:more, Enumerable.continuation()} | {:queue, nonempty_list, t}
 
-  # The most elements that an enumerable may give in one step, so that an endless enumerable that
-  # never pauses does not fill the memory.
+  # The most elements that an enumerable can give in one step. Without a bound, an endless
+  # enumerable that never pauses would fill the memory.
   @most_in_one_step 1_000_000
 
   @spec start(Enumerable.t()) :: t
@@ -44,7 +44,7 @@ defmodule Penstock.Task.Stream.Elements do
       {:suspended, {:element, element}, more} -> {:element, element, {:more, more}}
       {:suspended, {:elements, _n, elements}, more} -> next({:queue, Enum.reverse(elements), {:more, more}})
       {:suspended, nil, more} -> {:none, {:more, more}}
-      # The enumerable ends in the step that gives its last elements.
+      # The enumerable has ended, and this step has given its last elements.
       {_done_or_halted, {:element, element}} -> {:element, element, []}
       {_done_or_halted, {:elements, _n, elements}} -> next(Enum.reverse(elements))
       {_done_or_halted, nil} -> {:none, []}
