@@ -13,8 +13,8 @@
 //!
 //! - The counter is read before and after the exact clock, at most [`BRACKET`] ticks apart. A
 //!   base pairs the exact reading with the reading of the counter *after* it.
-//! - The measured pace is off by at most one bracket in a span: 40 in 10^6 at 1 tick per ns. It
-//!   is cut by one part in [`MARGIN`], 61 in 10^6.
+//! - The measured pace is off by at most one bracket in a span: 40 in 10^6 at 1 tick per ns. The
+//!   clock cuts that pace by one part in [`MARGIN`], 61 in 10^6.
 //!
 //! So within its window a base lags by at most the time of its bracket plus about 0.4 µs. It is
 //! never ahead, with one exception: the exact clock itself may be slewed, by up to 500 in 10^6.

@@ -15,9 +15,9 @@
 //!
 //! So no permit is lost with the waiter:
 //!
-//! - If that call ends the wait first, no grant finds the wait.
+//! - If `down` ends the wait first, no grant finds the wait.
 //! - If the grant comes first, the permits are in the entry of the waiter, even if the waiter is
-//!   dead already or never reads the message. That call finds the permits and gives them back.
+//!   dead already or never reads the message. `down` finds the permits and gives them back.
 //!
 //! In both cases the next waiter can get the permits, unless an overdraft must be paid back
 //! first. A restart of a supervised child may reap the killed waiter before the host calls. The

@@ -1,7 +1,7 @@
 //! Parks callers, and ends their waits.
 //!
-//! A wait ends once: the call that ends it removes it from the queue, under the queue lock, so no
-//! other call finds it. These calls end a wait:
+//! A wait ends once. The call that ends a wait takes it out of reach of all other calls, under
+//! the queue lock. These calls end a wait:
 //!
 //! | call                                      | the waiter gets                              |
 //! |-------------------------------------------|----------------------------------------------|
@@ -14,15 +14,15 @@
 //! ended by another call before the answer arrives. It gets [`Cancelled::TooLate`], and must take
 //! the answer, which is on its way.
 //!
-//! No wake-up is lost. A parking process sets WAITERS in the state word and then tries to take
-//! permits from that word. A release adds permits to the same word, and serves the waiters if it
-//! finds WAITERS set. One of these two writes, the flag's and the release's, comes later in the
-//! word's modification order. The process that made the later write finds the earlier one.
+//! No wake-up is lost. A parking process sets the flag WAITERS in the [state word](super::state),
+//! and then tries to take permits from that word. A release adds permits to the same word, and
+//! serves the waiters if it finds WAITERS set. One of these two writes comes later in the word's
+//! modification order. The process of the later write finds the earlier one.
 //!
 //! A process that [parks](Pool::park) blocks: it has one wait, and cancels that wait itself. A
 //! process that [asks](Pool::ask) goes on: it can have many waits, and the host ends those whose
-//! time is over. The waits of a process form a ring. The entry of the process names one wait of
-//! the ring, so the call that reaps the process finds all of them.
+//! time is over. The waits of a process form a ring. The process's [entry](Entry) names one wait
+//! of the ring, so the call that reaps the process finds all waits.
 
 use crate::holders::{Entry, Kind};
 use crate::host::{Answer, Pid};
@@ -98,8 +98,8 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Parks as [`Pool::park`] does if `still` returns `true`. Otherwise returns
-    /// [`Parked::Closed`]. This call calls `still` inside the queue lock. `still` tells whether
-    /// the caller still means this pool: the pool's name may stand for another one by now.
+    /// [`Parked::Closed`]. `still` runs inside the queue lock. It tells whether the caller still
+    /// means this pool: the pool's name may stand for another pool by now.
     pub fn park_while(
         &self,
         host: &H,

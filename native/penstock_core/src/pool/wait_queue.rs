@@ -5,8 +5,9 @@
 //! them when its wait ends:
 //!
 //! - the queue, of waiters or of drainers;
-//! - the ring of all waits of one process. The entry of the process names one member. A process
-//!   that asks without blocking can have many waits, and its death ends all of them;
+//! - the ring of all waits of one process. The [entry](crate::holders::Entry) of the process
+//!   names one member. A process that asks without blocking can have many waits, and its death
+//!   ends all of them;
 //! - the ordered set of waits that the host ends by time, if the wait has such a time.
 //!
 //! A dead process may leave several waits, its orphans. Their ring joins the ring of all orphans
@@ -91,8 +92,8 @@ struct List {
 /// A walk along the waiters after the limit fell. It removes each waiter whose request exceeds
 /// the limit. It is done in pieces, and after the tail of the queue it goes on at the head.
 struct Sweep {
-    /// The next node to visit; `NIL` stands for the head of the queue. If that node is removed,
-    /// its successor is next.
+    /// The next node to visit; `NIL` stands for the head of the queue. If this node is removed,
+    /// its successor is the next.
     at: u32,
     /// The number of visits that are left; 0 if no sweep is under way.
     left: usize,
@@ -123,7 +124,7 @@ pub(crate) struct WaitQueue<H: Host> {
     sweep: Sweep,
     /// A member of the ring of orphans; `NIL` if there is none.
     orphans: u32,
-    /// The waits that the host ends by time: when it ends each, and the node.
+    /// For each wait that the host ends by time: that time, and the node of the wait.
     timed: BTreeSet<(u64, u32)>,
 }
 
@@ -341,7 +342,7 @@ impl<H: Host> WaitQueue<H> {
             let (next, permits) = (node.next, node.waiter.as_ref().map_or(0, |waiter| waiter.permits));
             self.sweep.at = next;
             if u64::from(permits) > limit {
-                // This visit is already subtracted from `left`, so the removal leaves `left`.
+                // This visit is already subtracted from `left`, so the removal leaves it alone.
                 let has_room = self.unlink(index).is_none_or(&mut out);
                 if !has_room {
                     break;

@@ -1,5 +1,5 @@
-//! Changes of the state of a key other than a hit: tentative charges, charges for work that is
-//! over, refunds, pauses and resets.
+//! All calls that change the state of a key, except for a hit: tentative charges, charges for
+//! work that is over, refunds, pauses and resets.
 
 use crate::keyed::CellState;
 use crate::sync::{AtomicU64, Ordering};

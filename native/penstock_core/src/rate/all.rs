@@ -1,4 +1,4 @@
-//! A hit on several keys, of one limiter or many, that is charged to all of them or to none.
+//! A hit on several keys, of one limiter or many. The hit is charged to all keys or to none.
 
 use super::limiter::{ALLOWED, DENIED, Hit, Key, Limiter};
 
@@ -42,8 +42,8 @@ impl Charge<'_> {
     }
 }
 
-/// Charges all, or none. Two charges must not have the same limiter and key:
-/// [`Charge::add_to`] makes one of them.
+/// Charges all, or none. No two charges must have the same limiter and key; [`Charge::add_to`]
+/// makes one charge of two such.
 ///
 /// Until all are charged, each charge is tentative. Meanwhile another caller's hit may be denied
 /// because of a tentative charge. Another caller may also reserve a turn behind it. If this call
@@ -52,7 +52,7 @@ impl Charge<'_> {
 ///
 /// This call does not take a charge back if the rate was changed since the charge, or if the key
 /// may have been reset. Then it makes no further attempt. A charge that is taken back allows no
-/// hit beyond the rate, with one exception: while this call takes the charge back, the key is
+/// hit beyond the rate, with one exception: while this call takes the charge back, the key may be
 /// reset, and then hit again to exactly the same TAT in ns.
 ///
 /// If other callers charge a key first in each attempt, the answer is a wait of 1 ns: the caller
@@ -84,8 +84,8 @@ pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
 }
 
 /// Charges one key after the other. Returns `None` if all charges are allowed. If one is not,
-/// takes back those before it. Then returns its index, and `true` if all before it were taken
-/// back.
+/// takes back the charges before that one. Then returns the index of that one, and `true` if all
+/// before it were taken back.
 fn charge_each(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> Option<(usize, bool)> {
     let mut charged = Vec::with_capacity(charges.len());
     for (at, charge) in charges.iter().enumerate() {

@@ -66,8 +66,8 @@ impl ConfigCell {
         self.version.load(Ordering::Relaxed)
     }
 
-    /// Brings a rate into force at `now`, and cuts to `cut` ns what keys owe from the rate
-    /// before. Calls must not be concurrent.
+    /// Brings a rate into force at `now`. Cuts to `cut` ns what keys owe from the previous rate.
+    /// Calls must not be concurrent.
     pub(crate) fn publish(&self, rate: Rate, now: u64, cut: u64) {
         // ORDERING: pairs with the fence in `read`: a reader that observes a store below also
         // observes the version that the change before this one published.

@@ -7,8 +7,8 @@ use super::limiter::{Key, Limiter};
 
 /// The reason why a rule could not decide on a key.
 pub(super) enum Obstacle {
-    /// The key has no place, and none is free before `until`. `burst` is that of the rate in
-    /// force.
+    /// The key has no place in the table, and none is free before `until`. `burst` is that of the
+    /// rate in force.
     Full { until: u64, burst: u32 },
     /// The generation of the key is over: the limiter was closed, and was opened again since.
     Gone,
@@ -16,13 +16,13 @@ pub(super) enum Obstacle {
 
 impl Limiter {
     /// Applies `rule` to the rate in force and the key's TAT, which is 0 if the key has none. The
-    /// rule returns the TAT to store, or `None` to leave the TAT, and the outcome. If another
-    /// caller changes the place meanwhile, the rule runs again.
+    /// rule returns the TAT to store, or `None` to leave the TAT; and the outcome. If another
+    /// caller changes the state of the key meanwhile, the rule runs again.
     ///
-    /// Each run of the loop loads the version of the rate, then the place, and then the version
+    /// Each run of the loop loads the version of the rate, then the state, and then the version
     /// again. If the version changed, the loop starts over. So it never reads a state by a rate
     /// that is older than the state: that rate would cut a TAT that was charged after the change.
-    /// If the place changes after the second load of the version, the CAS fails.
+    /// If the state changes after the second load of the version, the CAS fails.
     #[inline]
     pub(super) fn decide<T>(
         &self,

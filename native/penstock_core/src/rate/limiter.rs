@@ -17,8 +17,8 @@ use super::pauses::Pauses;
 /// keys consist of such steps.
 pub(super) const STEP: usize = if cfg!(loom) { 2 } else { 4096 };
 
-/// Below this tolerance, in ns, a timer of the host is too coarse to wait for a turn: it may be
-/// about 2 ms late.
+/// Below this tolerance, in ns, a timer of the host is too coarse to wait for a turn: the timer
+/// may be about 2 ms late.
 const FINE_TOLERANCE: u64 = 4 * NS_PER_MS;
 
 /// The number of counters of resets. Keys share a counter if their tags are equal modulo this
@@ -43,7 +43,7 @@ pub(crate) const DENIED: usize = 1;
 /// The configuration of a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Hits per `per_ms`, on average.
+    /// The number of hits in `per_ms`, on average.
     pub limit: u32,
     /// The period in ms.
     pub per_ms: u64,
@@ -106,8 +106,8 @@ pub enum Hit {
 pub enum Reserved {
     /// The turn comes in this many ns, which may be 0.
     In(u64),
-    /// The turn would come in this many ns, which is longer than the caller's patience; nothing
-    /// is reserved.
+    /// The turn would come in this many ns. That is longer than the caller's patience, or the TAT
+    /// would pass the last instant. Nothing is reserved.
     TooFar(u64),
     /// The key has no place. One may be free in this many ns, which is not longer than the
     /// caller's patience.
@@ -274,8 +274,8 @@ impl Limiter {
         self.decide_hit(key, now, cost, |_tat| None)
     }
 
-    /// Decides on a hit by the pause of the key and by the rate. `charge` is given the TAT after
-    /// an allowed hit, and returns the TAT to store, if any.
+    /// Decides on a hit by the pause of the key and by the rate. `charge` gets the TAT that an
+    /// allowed hit leads to, and returns the TAT to store, if any.
     #[inline]
     fn decide_hit(&self, key: Key, now: u64, cost: u32, charge: impl Fn(u64) -> Option<u64>) -> Hit {
         match self.paused_until(key, now) {

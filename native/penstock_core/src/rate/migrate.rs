@@ -79,8 +79,8 @@ impl Limiter {
             return Changed::Yes;
         }
         drop(changes);
-        // Progress on another version is void: all places must be migrated to the version in
-        // force.
+        // A caller can pass any progress. Progress on another version is void, because all places
+        // must be migrated to the version in force.
         let at = from.filter(|progress| progress.version == version).map_or(0, |progress| progress.at);
         if let Some(at) = self.migrate(version, at, now) {
             return Changed::NotYet(Progress { change: number, version, at });

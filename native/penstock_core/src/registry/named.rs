@@ -76,7 +76,7 @@ impl<'a, H: PoolHost> Named<'a, H> {
         u64::from(self.node.life()) << 32 | u64::from(id)
     }
 
-    /// Returns the open pool of the name, and its number.
+    /// Returns the open pool of the name, and its [`InstanceId`].
     #[inline]
     pub fn pool(self) -> Option<(&'a Pool<H>, InstanceId)> {
         let (pool, id) = self.current()?;
@@ -136,7 +136,8 @@ impl<'a, H: PoolHost> Named<'a, H> {
         }
     }
 
-    /// Makes `owner` the owner, unless another living process is. Returns the locked ownership.
+    /// Makes `owner` the owner, unless another living process is the owner. Returns the locked
+    /// ownership.
     fn take_over(self, host: &H, owner: Pid) -> Result<MutexGuard<'a, Ownership>, NotOwner> {
         let before = self.owner_before(host, owner)?;
         let mut ownership = self.lock().ok_or(NotOwner::Renamed)?;
@@ -160,8 +161,8 @@ impl<'a, H: PoolHost> Named<'a, H> {
             ownership.config = StartConfig::Pool(settings);
             drop(ownership);
             // A setting that differs from that of the last start is changed. An equal one keeps
-            // the value that a later update gave it. No update changes `held_longer_than`, so it
-            // is always set.
+            // the value that a later update gave it. No update changes `held_longer_than`, so
+            // each start sets it.
             let changes = Changes {
                 limit: (settings.limit != old.limit).then_some(settings.limit),
                 max_waiting: (settings.max_waiting != old.max_waiting).then_some(settings.max_waiting),

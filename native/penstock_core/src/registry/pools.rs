@@ -8,7 +8,7 @@
 use super::slab::Rows;
 use crate::pool::{Pool, PoolHost, Settings};
 
-/// The number of pools that a start tries to reopen.
+/// The largest number of pools that a start tries to reopen after pool 1.
 const LOOKS: u32 = 64;
 
 pub(super) struct Pools<H: PoolHost> {

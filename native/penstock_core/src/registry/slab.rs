@@ -1,8 +1,9 @@
-//! A slab of reusable limiters and ban lists. A closed one is kept and reopened for the next name
-//! that asks for the same size.
+//! A slab of reusable items: limiters, or ban lists. The slab keeps a closed item, and reopens it
+//! for the next name that asks for the same size.
 //!
-//! No item is ever freed, so a caller looks one up without a lock, and no count of callers is
-//! kept. There are as many items of each size as were open, or about to be opened, at once.
+//! No item is ever freed. So a caller looks an item up without a lock, and the slab keeps no
+//! count of callers. There are as many items of each size as were open, or about to be opened, at
+//! once.
 
 use once_cell::race::OnceBox;
 

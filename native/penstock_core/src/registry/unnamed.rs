@@ -4,7 +4,7 @@
 //! No pool is ever freed: the host's monitors refer to pools, and the memory of a pool of many
 //! holders takes too long to free in one call. A pool that no caller can reach is
 //! [cleared](Pool::clear) in bounded pieces, and then becomes spare. So there are as many pools
-//! as were at once open or being cleared.
+//! as were open or being cleared at the same time.
 //!
 //! The holder entry and the monitor of a living process stay in a spare pool, as they stay in a
 //! named pool that is reopened. So a process that acquires in one unnamed pool after another may

@@ -95,7 +95,7 @@ fn a_shrink_refuses_a_long_queue_in_parts() {
         waiter.wait(if at % 2 == 0 { 3 } else { 1 });
     }
     stage.update(2);
-    // Five waiters die at the place where the walk goes on. It would have refused three of them.
+    // Five waiters die at the place where the walk goes on. The walk would refuse three of them.
     waiters[2 * MESSAGES..2 * MESSAGES + 5].iter().for_each(|waiter| waiter.die());
     serve_in_parts(&stage);
     for (at, waiter) in waiters.iter().enumerate() {
@@ -136,9 +136,9 @@ fn a_pause_in_the_middle_of_a_shrink_ends_its_refusals() {
 
 #[test]
 fn a_reopening_answers_many_drainers_and_refuses_the_waiters_left() {
-    // Each of the 32 drains answers up to 64 waiters. The queue is longer than all of them
-    // answer, so waiters are still in it when all drainers have asked. One hold of the queue lock
-    // answers all 32 drainers.
+    // Each of the 32 drains answers up to 64 waiters. The queue is longer than that, so waiters
+    // are still in it when all drainers have asked. One hold of the queue lock answers all 32
+    // drainers.
     const DRAINERS: usize = 32;
     const WAITERS: usize = MESSAGES * (DRAINERS + 2) + 10;
     let stage = Stage::open(DRAINERS + WAITERS + 1, limit(2));
