@@ -51,9 +51,9 @@ impl Charge<'_> {
 /// at the same time.
 ///
 /// This call does not take a charge back if the rate was changed since the charge, or if the key
-/// may have been reset. Then it makes no further attempt. A charge that is taken back allows no
-/// hit beyond the rate, with one exception: while this call takes the charge back, the key may be
-/// reset, and then hit again to exactly the same TAT in ns.
+/// may have been reset or refunded. Then it makes no further attempt. A charge that is taken back
+/// allows no hit beyond the rate, with one exception: while this call takes the charge back, the
+/// key may be reset, and then hit again to exactly the same TAT in ns.
 ///
 /// If other callers charge a key first in each attempt, the answer is a wait of 1 ns: the caller
 /// can ask again at once.
