@@ -7,7 +7,7 @@
 //! | 300 waiters can be granted at once | more than 64 messages by one call |
 //! | a shrink refuses 500 of 1,000 waiters, some die | a walk of the queue that loses its place |
 //! | updates follow each other without a pause | a walk that always begins again and never ends |
-//! | a dead waiter is granted a permit during a scan | a refusal although that permit comes back |
+//! | a dead waiter gets a permit during a scan | a refusal although that permit comes back |
 //! | nine holders, one of them dead | a scan by each refusal of a large pool |
 //! | 500 of 1,000 holders are dead | a refusal that reaps them all |
 //! | 30,000 processes hold, die, and hold again | entries that outlive their processes |
