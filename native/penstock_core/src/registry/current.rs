@@ -17,8 +17,8 @@ pub(super) enum Current {
     Ban(Handle),
 }
 
-/// [`Current`] in one word, which a caller loads without a lock: 32 bits of the generation above
-/// 30 bits of the number above 2 bits of the kind.
+/// [`Current`] in one word, which a caller loads without a lock. From the highest bit on: 32 bits
+/// of the generation, 30 bits of the number, 2 bits of the kind.
 ///
 /// A pool has no generation here, so the word of the first pool of a node is a constant. 30 bits
 /// of the number suffice: each pool, limiter and ban list takes more than 1 KiB, and 2^30 of them
