@@ -74,8 +74,8 @@ defmodule Penstock.Stress.StreamStorm do
     end
   end
 
-  # Replaces the dead consumers. A consumer whose task or monitor was killed dies of that, unless it
-  # traps exits.
+  # Replaces the dead consumers. A consumer whose task or monitor was killed dies of that, unless
+  # it traps exits.
   defp renew(consumers, pool, tasks) do
     Enum.map(consumers, &if(Process.alive?(&1), do: &1, else: consumer(pool, tasks)))
   end

@@ -20,8 +20,8 @@ defmodule Penstock.ChildJobs.Memory do
     pool = Enum.at(pools(limit: 5), if(kind == :named, do: 0, else: 1))
     [killed_before, killed_without_code, killed_after, alive] = for _ <- 1..4, do: holder([pool])
 
-    # Old code keeps its NIF until it is purged, so the new code may fail to load. Either outcome is
-    # fine; a crash is not.
+    # Old code keeps its NIF until it is purged, so the new code may fail to load. Either outcome
+    # is fine; a crash is not.
     load = :code.load_file(Native)
     steps = [loaded_over: in_use(pool)]
 
