@@ -19,7 +19,7 @@ defmodule Penstock.RateLimiterAcquireTest do
       assert RateLimiter.peek(limiter, "k") == {:deny, 200}
     end
 
-    test "gives waiting callers their turns in order, none of them early" do
+    test "gives waiting callers their turns in order, and none early" do
       limiter = start(limit: 100, per: 1_000, burst: 1)
       parent = self()
       began = System.monotonic_time(:microsecond)

@@ -7,7 +7,7 @@ defmodule Penstock.RateLimiterKeyTest do
 
   describe "a key" do
     # Each key is hit twice, by two equal terms that were made separately.
-    test "is any term, and the same for terms that are ===" do
+    test "can be any term, and terms that are === are one key" do
       limiter = manual(limit: 1, per: 1_000, max_keys: 10_000)
       [fun, same_fun] = for _ <- 1..2, do: Task.await(Task.async(fn -> closure(:bound) end))
       assert fun === same_fun

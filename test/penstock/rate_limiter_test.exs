@@ -257,7 +257,7 @@ defmodule Penstock.RateLimiterTest do
       for key <- [:global, "key"], do: assert(RateLimiter.hit(limiter, key) == {:allow, 3})
     end
 
-    test "adds nothing to a debt, and ends none" do
+    test "does not change the debt of the key" do
       limiter = manual(limit: 10, per: 1_000, burst: 5)
       RateLimiter.charge(limiter, "key", 15)
       RateLimiter.pause(limiter, "key", 500)

@@ -236,7 +236,7 @@ defmodule Penstock.SpawnTest do
   defp grow(list), do: grow([length(Enum.take(list, 1)) | list])
 
   describe "link and monitor:" do
-    test "spawn makes neither" do
+    test "spawn makes neither a link nor a monitor" do
       for pool <- both(limit: 1) do
         {:ok, pid} = Penstock.spawn(pool, &stay/0)
         info = Process.info(pid, [:links, :monitored_by, :trap_exit])

@@ -63,7 +63,7 @@ defmodule Penstock.Stress.HostileCalls do
     end
   end
 
-  @doc "Returns the functions whose every call raised or was refused as invalid."
+  @doc "Returns the functions of which no call was accepted: each call raised, or was invalid."
   def never_accepted({calls, accepted}) do
     for {call, index} <- Enum.with_index(Tuple.to_list(calls), 1), :counters.get(accepted, index) == 0, do: call
   end

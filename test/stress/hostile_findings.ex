@@ -18,7 +18,7 @@ defmodule Penstock.Stress.HostileFindings do
     table
   end
 
-  @doc "Adds the fault in a report. Logger calls this in the reporting process."
+  @doc "Adds a finding if a report shows a fault. Logger calls this in the reporting process."
   def log(%{level: level, msg: message, meta: meta}, _config) when level in [:error, :critical, :alert, :emergency] do
     case meta[:crash_reason] || reason(message) do
       {reason, [_ | _] = stack} -> if fault?(reason, stack), do: add({:report, kind(), brief(reason), top(stack)}, "")
@@ -35,7 +35,7 @@ defmodule Penstock.Stress.HostileFindings do
   defp reason({"Error in process" <> _, [_pid, _node, reason]}), do: reason
   defp reason({~c"Error in process" ++ _, [_pid, reason]}), do: reason
   defp reason({~c"Error in process" ++ _, [_pid, _node, reason]}), do: reason
-  # Other reports are no findings: those of supervisors repeat the report of a child.
+  # Other reports are no findings. The report of a supervisor repeats the report of a child.
   defp reason(_other), do: :normal
 
   defp error_reason({_class, reason, stack}), do: {reason, stack}

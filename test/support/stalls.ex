@@ -5,7 +5,7 @@ defmodule Penstock.Stalls do
 
   @interval_ms 5
 
-  @doc "Returns the result of `fun`, and the longest stall of any scheduler meanwhile, in ms."
+  @doc "Calls `fun`. Returns its result, and the longest stall in ms of any scheduler during the call."
   def during(fun) do
     parent = self()
     ref = make_ref()

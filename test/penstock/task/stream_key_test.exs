@@ -79,7 +79,7 @@ defmodule Penstock.Task.StreamKeyTest do
     assert ban |> Bounded.async_stream(["good"], & &1, key: & &1) |> Enum.to_list() == [ok: "good"]
   end
 
-  test "a pool calls neither function" do
+  test "a stream of a pool calls neither :key nor :cost" do
     pool = Pool.new(limit: 2)
     stream = Bounded.async_stream(pool, 1..3, & &1, key: fn _ -> flunk("called") end, cost: fn _ -> 0 end)
     assert Enum.to_list(stream) == [ok: 1, ok: 2, ok: 3]
