@@ -134,7 +134,7 @@ defmodule Penstock.Supervision.FrontTest do
         for request <- requests, do: assert({:error, _} = GenServer.call(name, request))
         stranger = spawn(&never/0)
         downs = [{:DOWN, make_ref(), :process, stranger, :x}, {make_ref(), :answer}]
-        # The second EXIT is forged: the process below the front, which it names, is alive.
+        # The second EXIT is forged: its sender, the process below the front, is alive.
         others = [{:EXIT, stranger, :kill}, {:EXIT, hd(below), :kill} | downs]
         for message <- requests ++ others, do: send(name, message)
         for message <- requests, do: GenServer.cast(name, message)

@@ -202,7 +202,7 @@ defmodule Penstock.Supervision.PartitionsTest do
         for _ <- 1..4, do: assert_receive(:ready)
         old = Process.whereis(name)
         # When the partitions have ended, the supervisor above them logs the kill of the front and
-        # ends. The test waits for that end, because ExUnit captures the log only while it runs.
+        # ends. The test waits for that, because ExUnit captures the log only while the test runs.
         monitor = Process.monitor(:sys.get_state(old).below)
         kill(old)
         eventually(fn -> Process.whereis(name) not in [nil, old] and match?({:ok, _}, try_one(@module, name)) end)

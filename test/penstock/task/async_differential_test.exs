@@ -1,6 +1,7 @@
 defmodule Penstock.Task.AsyncDifferentialTest do
-  # Each scenario runs with Elixir's `Task.async` and with `Penstock.Task.async!`, and there
-  # without and with a `:max_runtime`. A process must observe the same with each of them.
+  # Each scenario runs in three ways: with Elixir's `Task.async`, with `Penstock.Task.async!`, and
+  # with `Penstock.Task.async!` and a `:max_runtime`. The owner of the tasks must observe the same
+  # each time.
   #
   # | scenarios    | rule out a difference in                                          |
   # |--------------|-------------------------------------------------------------------|
@@ -290,7 +291,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     if linked != [], do: await_linked()
   end
 
-  # Waits until the task has begun, and waits in `never/0`.
+  # Waits until the task is in `never/0`.
   defp await_waiting(pid) do
     case Process.info(pid, [:status, :dictionary]) do
       [status: :waiting, dictionary: [_, _, _ | _]] ->
@@ -363,7 +364,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
   defp ours(pool, {m, f, args}), do: Penstock.Task.async!(pool, m, f, args)
   defp ours(pool, fun), do: Penstock.Task.async!(pool, fun)
 
-  test "owners observe the same in at least 60 scenarios, and no permit is left" do
+  test "Penstock's tasks do the same as Elixir's in at least 60 scenarios, and leave no permit" do
     scenarios = scenarios()
     names = Enum.map(scenarios, &elem(&1, 0))
     assert names == Enum.uniq(names)
@@ -379,7 +380,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     end
   end
 
-  test "owners observe the same in all scenarios with a :max_runtime" do
+  test "Penstock's tasks do the same as Elixir's in all scenarios with a :max_runtime" do
     for {name, options, scenario} <- scenarios() do
       pool = Pool.new(limit: 100)
       theirs = observe(&theirs/1, scenario, options)

@@ -131,7 +131,7 @@ defmodule Penstock.Task.StreamKeyTest do
       end
     end
 
-    test "that returns nil, a too large key or a wrong cost makes the stream raise, and leaves nothing" do
+    test "that returns nil, a wrong cost or a key that is too large makes the stream raise, and leaves nothing" do
       limiter = limiter(limit: 100)
       before = Process.info(self(), [:links, :monitors])
       me = self()

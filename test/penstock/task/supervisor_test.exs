@@ -29,7 +29,7 @@ defmodule Penstock.Task.SupervisorTest do
     }
   end
 
-  # Removes the supervisors from the ancestors that a task saw, because only these can differ. A
+  # Removes the supervisors from the ancestors that a task saw, because only they can differ. A
   # task of Elixir has one supervisor above it. A task of Penstock has its partition, and the
   # front that has the name.
   defp plain(%{ancestors: [_supervisor | above]} = seen), do: %{seen | ancestors: above}
@@ -101,7 +101,7 @@ defmodule Penstock.Task.SupervisorTest do
       end
     end
 
-    test "that start_child/3 starts looks, fails and ends like a task of Elixir", %{ours: ours, theirs: theirs} do
+    test "of start_child/3 looks, fails and ends like a task of Elixir", %{ours: ours, theirs: theirs} do
       ways = [
         return: fn -> :ok end,
         raise: fn -> raise "oops" end,
@@ -195,7 +195,7 @@ defmodule Penstock.Task.SupervisorTest do
       end
     end
 
-    test "is refused if the pool is full, at once or after its :timeout, or waits for a permit", %{ours: ours} do
+    test "waits for a permit, or is refused at once or after its :timeout", %{ours: ours} do
       {:ok, holder} = Bounded.start_child(ours, &never/0, permits: 5)
       assert Bounded.async(ours, fn -> 1 end, timeout: 0) == {:error, :full}
       assert Bounded.async_nolink(ours, fn -> 1 end, timeout: 10) == {:error, :timeout}
