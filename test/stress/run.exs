@@ -51,7 +51,11 @@ only =
   end
 
 if rest != [] or invalid != [] or nil in only do
-  IO.puts(:stderr, "usage: --only #{Enum.join(parts, ",")} --seed N --kills N --asks N --seconds N --round N --times N")
+  IO.puts(:stderr, """
+  usage: --only #{Enum.join(parts, ",")} --skip PARTS --hostile --no-shared
+         --seed N --kills N --asks N --seconds N --round N --times N
+  """)
+
   System.halt(2)
 end
 
