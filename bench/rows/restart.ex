@@ -24,7 +24,7 @@ defmodule Penstock.Bench.Restart do
     ]
   end
 
-  # Starts a supervisor with its children, and counts all starts.
+  # Starts a supervisor with its children. The counter counts all starts, restarts included.
   defp children(start) do
     started = :counters.new(1, [])
     start.(started, @children)
@@ -32,7 +32,7 @@ defmodule Penstock.Bench.Restart do
 
   defp spec(started), do: %{id: :child, start: {__MODULE__, :start_link, [started]}}
 
-  @doc "Starts a server, as an application has them, and counts the start."
+  @doc "Starts an Agent, as a typical child of an application, and counts the start."
   def start_link(started), do: Agent.start_link(fn -> :counters.add(started, 1, 1) end)
 
   @often [max_restarts: 1_000_000_000, max_seconds: 1]
@@ -51,7 +51,7 @@ defmodule Penstock.Bench.Restart do
 
   defp pids(children), do: for({_, pid, _, _} when is_pid(pid) <- children, do: pid)
 
-  # Crash reports are off: they are the same on both sides, and would take most of the time.
+  # Turns crash reports off. Both sides have the same reports, which would take most of the time.
   defp sampler(side, _processes) do
     fn ->
       level = Logger.level()

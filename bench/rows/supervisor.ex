@@ -1,7 +1,7 @@
 defmodule Penstock.Bench.Supervisors do
   @moduledoc false
   # B5: a child that a full supervisor refuses. B9: a child that a supervisor starts. In B9 each
-  # child ends at once, so the sample includes the supervisor's work for its end.
+  # child ends at once, so the figure includes the supervisor's work after the end of a child.
 
   alias Penstock.Bench.{Loop, Row}
 
