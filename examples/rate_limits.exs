@@ -39,7 +39,7 @@ guesses = for n <- 1..4, do: login.({0x2001, 0xDB8, 0, 7, 0, 0, 0, n}, "guess #{
 IO.inspect(guesses, label: "four guesses from four addresses of one network")
 IO.inspect(for(%{key: key, level: level} <- Ban.list(MyApp.Guessers), do: {key, level}), label: "kept out")
 
-# Six callers wait at the partner's limit. They get their turns one after another.
+# Six callers wait for their turns at the partner's limiter. The turns are 200 ms apart.
 {us, :ok} =
   :timer.tc(fn ->
     1..6

@@ -39,8 +39,8 @@ end
 Enum.find(Stream.repeatedly(restarted?), & &1)
 IO.puts("after a crash: #{Penstock.DynamicSupervisor.count_children(MyApp.Sessions).active} sessions")
 
-# The tree drains the pool when it stops. The tasks end by themselves during the drain, but the
-# sessions do not, so they are terminated here.
+# When the tree stops, it drains the pool: it waits until all work has ended. The tasks end by
+# themselves, but the sessions do not. So this code ends the sessions before the tree stops.
 for {_, pid, _, _} <- Penstock.DynamicSupervisor.which_children(MyApp.Sessions) do
   Penstock.DynamicSupervisor.terminate_child(MyApp.Sessions, pid)
 end
