@@ -1,5 +1,5 @@
-# A flood from one address cannot block the logins of other addresses, password guessers are
-# banned, and calls to a service keep to its limit of five a second.
+# A flood from one address cannot block the logins of other addresses. Password guessers are
+# banned. Calls to a service keep to the service's limit of five a second.
 #
 #     mix run examples/rate_limits.exs
 

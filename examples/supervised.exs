@@ -1,5 +1,5 @@
-# Two supervisors share one pool of four permits, a child crashes while the pool is full, and the
-# pool is drained as the tree stops.
+# Two supervisors share one pool of four permits. A child crashes while the pool is full, and is
+# restarted. When the tree stops, it drains the pool.
 #
 #     mix run examples/supervised.exs
 
@@ -26,7 +26,8 @@ end
 
 IO.inspect(session.(3), label: "a third session")
 
-# The supervisor restarts the child, although the pool is full.
+# The supervisor restarts the child although the pool is full: a restart can take over the permit
+# of the dead child.
 Process.exit(first, :kill)
 
 restarted? = fn ->

@@ -60,7 +60,8 @@ defmodule Penstock do
       caller waits instead
     * `{:rate_limited, retry_after_ms}` - the limiter allows the work after that time, unless a
       call charges the same key in the meantime
-    * `{:rate_limited, :infinity}` - the cost exceeds the limiter's burst. It never succeeds
+    * `{:rate_limited, :infinity}` - the cost exceeds the limiter's burst. A call at that cost
+      never succeeds
     * `{:banned, retry_after_ms}` - the key is banned for that time
     * `{:banned, :infinity}` - the key is banned until `Penstock.Ban.unban/2`
 

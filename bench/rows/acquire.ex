@@ -91,8 +91,8 @@ defmodule Penstock.Bench.Acquire do
     end
   end
 
-  # Does what semaphore libraries on ETS do: uses a named table, creates a missing row, and caps
-  # the counter at the limit. If the counter was at the limit before, the caller is refused.
+  # Does what semaphore libraries on ETS do. It uses a named table, creates a missing row, and
+  # caps the counter at the limit. It refuses a caller that finds the counter at the limit.
   defp ets do
     :ets.new(:bench_semaphores, [:set, :public, :named_table, write_concurrency: true])
 

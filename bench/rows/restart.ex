@@ -1,6 +1,7 @@
 defmodule Penstock.Bench.Restart do
   @moduledoc false
-  # B16: the time from the kill of all children of a supervisor until it has restarted them.
+  # B16: the time from the kill of a supervisor's children until the supervisor has restarted all
+  # of them.
 
   alias Penstock.Bench.Row
 

@@ -6,8 +6,8 @@ defmodule Penstock.Bench.Supervisors do
   alias Penstock.Bench.{Loop, Row}
 
   @max 100_000
-  # The length of a sample of B9. A supervisor sleeps between samples, and a short sample would
-  # end before the supervisor runs in parallel to its callers.
+  # The length of a sample of B9. A supervisor sleeps between samples. It takes some time until
+  # the supervisor runs in parallel to its callers, and a short sample would end before that.
   @sample_ns 5_000_000
   @rounds 61
 

@@ -36,9 +36,9 @@ defmodule Penstock.Admission.AsyncWait do
       {:told, instance, permits} ->
         take_back(gate, instance, permits, ref, 0)
 
-      # The native side sends the message first, and records a moment later that it has sent it.
-      # Between the two it answers `:coming`. The message may then be on its way, in the mailbox,
-      # or received already. If no message comes within 1 ms, the caller asks again.
+      # The native side sends the message first, and records the sending a moment later. Between
+      # the two it answers `:coming`. The message may then be on its way, in the mailbox, or
+      # received already. If no message comes within 1 ms, the caller asks the native side again.
       {:coming, instance, permits} ->
         with :none <- take_back(gate, instance, permits, ref, 1), do: cancel(gate, ref)
 
@@ -53,8 +53,8 @@ defmodule Penstock.Admission.AsyncWait do
   defp take_back(gate, instance, permits, ref, timeout) do
     receive do
       {^ref, :ok} ->
-        # `permits` is 0 if that opening of the pool is over. The caller then holds none of the
-        # permits.
+        # `permits` is 0 if that pool was closed and is gone, or was opened again since. The caller
+        # then holds none of its permits.
         if permits > 0, do: Native.pool_release(gate, instance, permits)
         :ok
 

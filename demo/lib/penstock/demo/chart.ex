@@ -92,7 +92,7 @@ defmodule Penstock.Demo.Chart do
     times = [0.0, 0.1 | for(run <- runs, {at, _count} <- run.curve, do: at)] ++ Enum.map(points, &elem(&1, 0))
     values = [10 | Enum.map(measure.limits, &elem(&1, 2))] ++ Enum.map(points, &elem(&1, 1))
 
-    # The label of the highest line needs some room above it.
+    # Leaves room at the top, because the label of a limit stands above its line.
     %{from: Enum.min(times), to: Enum.max(times), most: Enum.max(values) * 1.08}
   end
 

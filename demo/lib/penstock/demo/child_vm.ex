@@ -64,8 +64,8 @@ defmodule Penstock.Demo.ChildVM do
   end
 
   # The allocators of the VM get one area of this size and nothing beyond it. So a lack of memory
-  # kills this VM alone, at the same point on each machine, and the user needs no privilege.
-  # `+MMscrpm false` does not reserve the pages of the area in advance.
+  # kills this VM alone, at the same point on each machine. The user needs no privilege for this.
+  # With `+MMscrpm false` the VM does not reserve the pages of the area in advance.
   defp memory_flags(:infinity), do: []
   defp memory_flags(mb), do: ["+MMscs", "#{mb}", "+MMscrpm", "false", "+Musac", "false"]
 
