@@ -53,8 +53,8 @@ defmodule Penstock.Admission.AsyncWait do
   defp take_back(gate, instance, permits, ref, timeout) do
     receive do
       {^ref, :ok} ->
-        # `permits` is 0 if that pool was closed and is gone, or was opened again since. The caller
-        # then holds none of its permits.
+        # `permits` is 0 if that pool was closed and is gone, or was opened again since. The
+        # caller then holds none of its permits.
         if permits > 0, do: Native.pool_release(gate, instance, permits)
         :ok
 
