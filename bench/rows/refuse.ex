@@ -1,6 +1,6 @@
 defmodule Penstock.Bench.Refuse do
   @moduledoc false
-  # B4, B5: a refusal; the caller asks again at once.
+  # B4, B5: a refusal. The caller asks again at once.
 
   alias Penstock.Bench.{Noop, Row}
   alias Penstock.Pool

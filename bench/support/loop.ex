@@ -6,8 +6,9 @@ defmodule Penstock.Bench.Loop do
   # A fun of one argument gets a number by which it chooses a key. In each process the number
   # counts down from a random start.
 
-  # Virtual machines run at two speeds, 1.7 times apart, for some ms each. A sample is much
-  # shorter. So two samples in a row, one of each side, nearly always run at one speed.
+  # The length of a sample. Virtual machines run at two speeds, 1.7 times apart, for some ms each.
+  # A sample is much shorter, so two samples in a row, one of each side, nearly always run at one
+  # speed.
   @sample_ns 300_000
   # The shortest run from which the number of calls in a sample is extrapolated.
   @calibration_ns 1_000_000
@@ -24,8 +25,8 @@ defmodule Penstock.Bench.Loop do
     fn -> together(fun, processes, calls, @tries) / (processes * calls) end
   end
 
-  # Takes a sample again if all its processes ran for less than 80 % of its time. A busy machine
-  # may run them one after the other.
+  # Takes a sample again if its processes ran together for less than 80 % of its time. A busy
+  # machine may run the processes one after the other.
   defp together(_fun, processes, _calls, 0) do
     raise "#{processes} processes did not run at the same time in any of #{@tries} samples: the machine is too busy"
   end
@@ -64,8 +65,8 @@ defmodule Penstock.Bench.Loop do
   end
 
   # Waits until only the caller is active, or no poll is left. Processes of the last sample may
-  # still be ending, and their supervisors may still be busy with that. The next sample is of the
-  # other side and must not pay for it.
+  # still be ending, and their supervisors may still handle these ends. The next sample is of the
+  # other side, and must not pay for this work.
   defp await_quiet(0), do: :ok
 
   defp await_quiet(polls) do

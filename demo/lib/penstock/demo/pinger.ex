@@ -9,9 +9,9 @@ defmodule Penstock.Demo.Pinger do
 
   @every_us 1_000
 
-  # A ping counts from the time when it is sent. The pinger's timer may send it up to 1 ms late,
-  # which is not the innocent's fault. But a ping that is later than this slack counts from its
-  # due time, because then the whole VM has stood still.
+  # A ping counts from the time when the pinger sends it, because a timer may wake the pinger up
+  # to 1 ms late. That is not the innocent's fault. But a ping later than this slack counts
+  # from its due time, because then the whole VM has stood still.
   @slack_us 2_500
 
   @report_every_us 20_000
