@@ -1,10 +1,10 @@
 defmodule Penstock.Admission.Keyed do
-  # Asks limiters and bans when they are used as gates. Runs in the caller.
+  # Asks limiters and bans for the functions that take a gate. Runs in the caller.
   #
-  # A limiter or a ban decides by a key and has no permits. Work that it admits takes a permit of
-  # the unlimited pool instead, which counts and never refuses. So a process behind any kind of
-  # gate holds a permit of some pool. The same code then serves its handoff, `:max_runtime` and
-  # death.
+  # A limiter or a ban decides by a key and has no permits. A process that it admits takes a
+  # permit of the unlimited pool instead, which counts permits and never refuses. So a process
+  # behind any kind of gate holds a permit of some pool, and the same code serves its handoff,
+  # `:max_runtime` and death.
   @moduledoc false
 
   alias Penstock.Admission.{KeySize, Request, Resolver}
@@ -34,9 +34,9 @@ defmodule Penstock.Admission.Keyed do
     end
   end
 
-  # Reserves the caller's turn at a limiter, if the turn comes within `timeout` ms, and returns
-  # the ms until the turn. `{:no_place, ms}`: the limiter's table has no place for the key, so the
-  # caller must ask again after `ms`. A ban has no turns: it admits at once, with 0, or refuses.
+  # Reserves the caller's turn at a limiter, if the turn comes within `timeout` ms. Returns the ms
+  # until the turn. `{:no_place, ms}`: the limiter's table has no place for the key, so the caller
+  # must ask again after `ms`. A ban has no turns: the result is 0 at once, or a refusal.
   @spec reserve(term, Request.t(), timeout) ::
           non_neg_integer | {:no_place, pos_integer} | {:error, refusal} | :no_key | :gone
   def reserve(gate, %{cost: cost} = request, timeout) do
@@ -63,8 +63,9 @@ defmodule Penstock.Admission.Keyed do
     end
   end
 
-  # Creates the unlimited pool. Called when the application starts. The pool outlives a restart of
-  # the application, because the processes that hold its permits outlive it too.
+  # Creates the unlimited pool, unless it exists. Called when the application starts. The pool
+  # outlives the application, because the processes that hold its permits may outlive the
+  # application too.
   @spec make_unlimited_pool() :: :ok
   def make_unlimited_pool do
     with nil <- :persistent_term.get(__MODULE__, nil) do
