@@ -1,8 +1,8 @@
 //! The banned keys: the end of each ban, its reason, and the level of its key.
 //!
 //! One lock guards all bans. A caller takes it to ban a key, to end a ban, to list or count bans,
-//! or to forget the failures of a banned key. A check takes no lock: it searches a table of keys,
-//! the one that limiters use. That table stores the end of a ban as the TAT of its key.
+//! or to forget the failures of a banned key. A check takes no lock. It searches a table of the
+//! kind that limiters have, which stores the end of a ban as the TAT of the banned key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -202,8 +202,8 @@ impl List {
         if let Some(old) = bans.entries.remove(&tag) {
             bans.ends.remove(&(old.until, tag));
         }
-        // Each new ban drops up to two bans that are over and whose level is forgotten. So such
-        // bans, which serve no purpose, do not pile up.
+        // Each new ban drops up to two bans that are over and whose level is forgotten, so that
+        // such bans do not pile up.
         let memory = settings.level_memory();
         for _ in 0..2 {
             match bans.ends.first() {

@@ -1,8 +1,8 @@
 //! Bans: a key that fails too often is kept out for a time, longer each time.
 //!
-//! A caller checks whether a key is banned by one call, and reports a failure of the key by
-//! another. Only failures count, not checks. [`failures`] counts them for each key. [`list`] has
-//! the banned keys.
+//! One call checks whether a key is banned. Another call reports a failure of the key. Only
+//! failures count, not checks. [`failures`] counts the failures of each key. [`list`] has the
+//! banned keys.
 
 mod failures;
 mod list;
@@ -143,8 +143,8 @@ impl Ban {
     fn settings(&self) -> BanSettings {
         let [failures, within_ms, ban_ms, escalate, max_ban_ms, forget_ms] =
             std::array::from_fn(|at| self.settings[at].load(Ordering::Relaxed));
-        // `manual` is `false`, since only the clock stores it, and no reader of these settings
-        // asks for it.
+        // `manual` is always `false` here: only the clock stores it, and no reader of these
+        // settings asks for it.
         let (max_keys, max_bans, manual) = (self.max_keys, self.max_bans, false);
         BanSettings { failures, within_ms, ban_ms, escalate, max_ban_ms, forget_ms, max_keys, max_bans, manual }
     }

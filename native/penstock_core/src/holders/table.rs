@@ -23,7 +23,7 @@ pub(crate) const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 32 };
 /// in.
 const LEVELS: usize = if cfg!(loom) { 2 } else { 17 };
 
-/// Returns the number of segments of a level. Level 0 is small, as most pools are. From level 1
+/// Returns the number of segments of a level. Level 0 is small, because most pools are small. Up
 /// to level 5 the number quadruples from level to level. After that it doubles, so that less of a
 /// new level stays unused. The last level alone has as many entries as a VM can have processes.
 pub(super) const fn segments(level: usize) -> usize {

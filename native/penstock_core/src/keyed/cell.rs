@@ -7,7 +7,7 @@
 //!
 //! A *placeholder* claims a place for a key that has not been charged yet. The numbers of
 //! placeholders are unique (see `next_placeholder`). So a CAS that expects a placeholder succeeds
-//! only on the very one that its caller loaded.
+//! only on the very placeholder that its caller loaded.
 //!
 //! The *parity* tells whether the TAT was written before or after the last change of the rate;
 //! see `Limiter::update`.

@@ -120,8 +120,7 @@ impl Table {
         };
         let mut places = Vec::new();
         places.try_reserve_exact(count).map_err(|_| OutOfMemory)?;
-        // All places are written now, so that the resident memory does not grow later, as keys
-        // come.
+        // All places are written now, so that the resident memory does not grow when keys come.
         places.extend((0..count).map(|_| AtomicPair::new(0, CellState::NONE.to_bits())));
 
         if max_keys <= FEW {

@@ -159,8 +159,8 @@ impl<H: PoolHost> Pool<H> {
         Some(permits)
     }
 
-    /// Completes the handoff and frees the permits, since no child exists. The spawner calls this
-    /// when the spawn has failed.
+    /// Completes the handoff and frees the permits. The spawner calls this when the spawn has
+    /// failed, so that there is no child.
     pub fn retract(&self, host: &H, offer: Offer) {
         let Some(entry) = self.table.entry(offer.slot()) else { return };
         let Some(permits) = entry.complete_handoff(offer.seq()) else { return };

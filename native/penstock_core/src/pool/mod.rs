@@ -93,8 +93,8 @@ pub use wait_queue::WaiterId;
 /// host can watch the holders of each shard by a separate resource.
 pub const SHARD_COUNT: usize = SHARDS;
 
-/// The limit of a pool that only counts its permits. No pool reaches this limit, because it equals
-/// half a billion requests of the largest size, which is 2^31 - 1 permits.
+/// The limit of a pool that only counts its permits. No pool reaches this limit: it is as large
+/// as half a billion requests of the largest size, 2^31 - 1 permits.
 pub const UNLIMITED: u64 = 1 << 60;
 
 /// The value of `max_overdraft` that stands for the present limit, even if the limit changes.

@@ -54,7 +54,7 @@
 //!
 //! The pool's `max_overdraft` bounds the overdraft. If the pool is overdrawn because its limit
 //! fell, restarts can raise the permits in use up to their number at that change. So each child
-//! of such a pool can be restarted: no other process can take its permits meanwhile.
+//! of such a pool can be restarted: no other process can take the child's permits meanwhile.
 //!
 //! # Laps, pauses and waits
 //!
@@ -275,7 +275,8 @@ impl<H: PoolHost> Pool<H> {
         if taken_over { Piece::TakenOver } else { Piece::Barren(next) }
     }
 
-    /// Remembers dead holders, as far as there is room, and the cursor of the next restart.
+    /// Remembers dead holders while there is room, and the cursor at which the next restart
+    /// begins.
     fn remember(&self, dead: &[Pid], next: Cursor) {
         let allocated = {
             let mut shared = lock(&self.restarts.0);
@@ -345,10 +346,10 @@ impl<H: PoolHost> Pool<H> {
         shared.cooldown = (took > 0).then(|| (now, took.saturating_mul(COOLDOWN_LAPS).min(MAX_COOLDOWN_MS)));
     }
 
-    /// Takes `n` permits beyond the limit, as far as the overdraft allows.
+    /// Takes `n` permits beyond the limit, if the bound of the overdraft allows it.
     fn overdraw(&self, host: &H, me: Pid, n: u32) -> Result<Restart, Refusal> {
         let taken = {
-            // No other call changes the limit or the settings while this one has the queue lock.
+            // No other call changes the limit or the settings while this call has the queue lock.
             let mut guarded = lock(&self.guarded);
             let limit = self.front.limit.limit();
             let max_overdraft = match guarded.settings.max_overdraft {
