@@ -17,9 +17,10 @@ pub enum Kind {
 #[repr(align(64))]
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// The permits of each kind that the process itself wrote.
+    /// The own permits of each kind: the process itself counts them.
     pub(super) own: [AtomicU64; 2],
-    /// The permits of each kind that other processes added.
+    /// The inbound permits of each kind: other processes added them, and the process has not yet
+    /// moved them to `own`.
     pub(super) inbound: [AtomicU64; 2],
     /// A [`HandoffWord`].
     handoff: AtomicU64,
@@ -87,15 +88,13 @@ impl Entry {
         }
     }
 
-    /// Returns the permits of this kind that the process itself wrote. Only the process itself
-    /// calls this.
+    /// Returns the number of own permits of this kind. Only the process itself calls this.
     #[inline]
     pub(crate) fn own(&self, kind: Kind) -> u64 {
         self.own[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// Stores the permits of this kind that the process itself writes. Only the process itself
-    /// calls this.
+    /// Stores the number of own permits of this kind. Only the process itself calls this.
     #[inline]
     pub(crate) fn set_own(&self, kind: Kind, permits: u64) {
         self.own[kind as usize].store(permits, Ordering::Relaxed);
@@ -125,7 +124,8 @@ impl Entry {
         held + if handoff.is_pending() { handoff.permits() } else { 0 }
     }
 
-    /// Returns `true` if the process holds no permits except its own ones of this kind.
+    /// Returns `true` if the process holds only own permits of this kind: none of the other kind,
+    /// no inbound ones, and none in a pending handoff.
     #[inline(always)]
     pub(crate) fn holds_only_own(&self, kind: Kind) -> bool {
         let other = self.own[1 - kind as usize].load(Ordering::Relaxed);

@@ -50,8 +50,7 @@ pub struct Report {
     pub rejected: u64,
     /// The number of waits that timed out since the pool was opened.
     pub timed_out: u64,
-    /// The number of permits that came back by the death of their holder since the pool was
-    /// opened.
+    /// The number of permits that came back because their holder died, since the pool was opened.
     pub released_by_exit: u64,
     /// The number of processes killed for running too long since the pool was opened.
     pub killed: u64,

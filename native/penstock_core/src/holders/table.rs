@@ -23,9 +23,10 @@ pub(crate) const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 32 };
 /// in.
 const LEVELS: usize = if cfg!(loom) { 2 } else { 17 };
 
-/// Returns the number of segments of a level. Level 0 is small, because most pools are small. Up
-/// to level 5 the number quadruples from level to level. After that it doubles, so that less of a
-/// new level stays unused. The last level alone has as many entries as a VM can have processes.
+/// Returns the number of segments of a level. Level 0 is small, because most pools are small.
+/// From level 1 to level 5 the number quadruples from level to level. After that it doubles, so
+/// that less of a new level stays unused. The last level alone has as many entries as a VM can
+/// have processes.
 pub(super) const fn segments(level: usize) -> usize {
     match level {
         0 => 1,
@@ -285,7 +286,7 @@ impl Table {
         unreachable!("136 other processes have all places that this one can have")
     }
 
-    /// Adds permits to the inbound ones of a process. Called under the pid's shard lock.
+    /// Adds `n` inbound permits to the entry of a process. Called under the pid's shard lock.
     pub(crate) fn credit(&self, entry: &Entry, slot: Slot, kind: Kind, n: u64, now_ms: u32) {
         if entry.held() == 0 {
             entry.set_since(now_ms);
@@ -311,8 +312,8 @@ impl Table {
     /// least `keep` permits, the caller keeps `keep` of them, which are not given back. Returns
     /// `None` if another call removed the entry before.
     ///
-    /// Calls `give_back` once, under the pid's shard lock, with the number of permits, which may
-    /// be 0.
+    /// Calls `give_back` once, under the pid's shard lock, with the number of permits to give
+    /// back. That number can be 0.
     pub(crate) fn remove<R>(
         &self,
         generation: u32,
