@@ -29,8 +29,8 @@ pub(crate) fn spawn<T: 'static>(
     thread::spawn(move || act(&registry, &host))
 }
 
-/// Returns a registry in which `first` has started the name. So the name has its node, and a
-/// model races only for its pool.
+/// Returns a registry in which `first` has started the name. So the name has a node, and the
+/// races of a model are only those for the gate of the name.
 fn registry(host: &Fake, first: Pid) -> Arc<Registry<Fake>> {
     let registry = Registry::new();
     assert_eq!(registry.start(host, NAME, first, limit(1)), Started::Fresh);
@@ -42,8 +42,9 @@ fn start_elsewhere(registry: &Arc<Registry<Fake>>, host: &Fake, owner: Pid) -> J
     spawn(registry, host, move |registry, host| registry.start(host, NAME, owner, limit(2)))
 }
 
-/// Returns the process whose start was answered with `expected`, and its value. Asserts that the
-/// start of the other process was answered with that owner.
+/// Each argument is a process, the result of its start, and a value. Returns the process whose
+/// start returned `expected`, and its value. Asserts that the other start returned that process as
+/// the owner.
 fn winner<T>(expected: Started, [(a, by_a, value_a), (b, by_b, value_b)]: [(Pid, Started, T); 2]) -> (Pid, T) {
     match (by_a, by_b) {
         (started, Started::AlreadyStarted(owner)) if started == expected && owner == a => (a, value_a),

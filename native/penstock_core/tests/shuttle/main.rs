@@ -4,9 +4,10 @@
 //!     RUSTFLAGS="--cfg shuttle" \
 //!       cargo test -p penstock_core --release --test shuttle -- --nocapture
 //!
-//! Each test prints its seed, and `SHUTTLE_SEED` repeats a run. A failure prints the seed of its
-//! own iteration. With that seed and `PENSTOCK_SHUTTLE_ITERATIONS=1` only that iteration runs,
-//! but by the random scheduler. So a failure under the second scheduler needs the whole run.
+//! Each test prints its seed, and `SHUTTLE_SEED` repeats a run. A failure under the random
+//! scheduler prints the seed of its own iteration. With that seed as `SHUTTLE_SEED`, and with
+//! `PENSTOCK_SHUTTLE_ITERATIONS=1`, only that iteration runs. A failure under the PCT scheduler
+//! prints no such seed, so only the whole run repeats it.
 //!
 //! | scenario | what it rules out |
 //! |---|---|

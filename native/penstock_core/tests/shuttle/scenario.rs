@@ -123,7 +123,7 @@ impl Actor {
         self.scenario.killed[self.me.pid.word() as usize].load(Ordering::SeqCst)
     }
 
-    /// Returns a random other one of the first processes.
+    /// Returns one of the first processes at random, but not this one.
     pub(crate) fn another(&self) -> Process {
         let first = self.scenario.first;
         let number = 1 + (self.me.pid.word() as u32 + any(first - 1)) % first;

@@ -82,8 +82,8 @@ impl Stage {
     }
 
     pub fn holders(&self) -> Vec<HolderInfo> {
-        // Each call reads 1,000 entries and cache lines. So in a test of a large table, a walk
-        // takes several calls.
+        // Each call reads about 1,000 cache lines. So in a test of a large table, a walk takes
+        // several calls.
         let (mut all, mut next) = (Vec::new(), Some(Cursor::default()));
         while let Some(at) = next {
             let (some, rest) = self.pool.holders(at, 1_000);
