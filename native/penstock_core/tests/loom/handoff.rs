@@ -9,8 +9,8 @@ use crate::support::{Stage, limit};
 use crate::{Work, has, meanwhile, spawn};
 
 /// The spawner hands over while the child adopts. The child must find the permit in either order
-/// of the two calls. A third process takes and works meanwhile: the pool must never admit both to
-/// work.
+/// of the two calls. A third process tries to work by the same permit. It must never work at the
+/// same time as the child.
 #[test]
 fn hand_over_against_adoption() {
     explore(|| {

@@ -115,12 +115,12 @@ fn three_updates_one_of_which_is_dropped() {
     });
 }
 
-/// A *cap* is the instant to which a change cuts later TATs.
+/// The *cap* of a rate is the instant to which its change cut later TATs.
 ///
 /// 1. A slow hit reads the rate, its version and its cap.
 /// 2. The rate changes, and another hit moves the TAT of the key far beyond that cap.
-/// 3. The slow hit loads the TAT. It must not cut it to the old cap, so `Limiter::decide` checks
-///    the version after the load.
+/// 3. The slow hit loads the TAT. The hit must not cut that TAT to the old cap. So
+///    `Limiter::decide` checks the version after the load.
 #[test]
 fn slow_hit_over_an_update_and_a_later_hit() {
     explore_kinds_of_key(1, 1, |limiter, key| {
@@ -228,7 +228,7 @@ fn two_updates_and_a_turn_against_a_hit() {
 }
 
 /// A hit must read the interval, the burst and the cap of one version, not a mixture of two. The
-/// cap is the instant to which the change cuts later TATs.
+/// cap is the instant to which the change to that version cut later TATs.
 #[test]
 fn two_updates_of_everything_against_hit() {
     let fast = Limits { limit: 100, per_ms: 100, rate: Rate::new(100, 100, 3).unwrap() };

@@ -43,8 +43,8 @@ fn start_elsewhere(registry: &Arc<Registry<Fake>>, host: &Fake, owner: Pid) -> J
 }
 
 /// Each argument is a process, the result of its start, and a value. Returns the process whose
-/// start returned `expected`, and its value. Asserts that the other start returned that process as
-/// the owner.
+/// start returned `expected`, and its value. Asserts that the other start returned that process
+/// as the owner.
 fn winner<T>(expected: Started, [(a, by_a, value_a), (b, by_b, value_b)]: [(Pid, Started, T); 2]) -> (Pid, T) {
     match (by_a, by_b) {
         (started, Started::AlreadyStarted(owner)) if started == expected && owner == a => (a, value_a),

@@ -59,7 +59,7 @@ fn patient_act(actor: &mut Actor) -> Option<()> {
             let n = 1 + any(2);
             if actor.acquire(n, Kind::Manual, None)? {
                 thread::yield_now();
-                // The permits come back in one or two pieces, and a waiter may need both.
+                // If `n` is 2, the permits come back one by one, and a waiter may need both.
                 actor.release(1);
                 actor.release(n);
             }
