@@ -1,10 +1,13 @@
-//! Handles: the references of unnamed pools.
+//! Handles: the resources of the VM to which the references of unnamed pools refer.
 //!
 //! ```text
 //! term %Pool{ref} -> handle -> pool -> PoolData -> watches (one reference each)
 //!                               ^                    |
 //!                               +--------------------+
 //! ```
+//!
+//! The arrows are pointers. A *watch* is the resource by which a pool learns of deaths.
+//! `PoolData` owns one reference of the VM to each watch of its pool.
 //!
 //! No pool is ever freed, and no watch that monitors a process is ever destroyed; see
 //! [`monitor`](crate::monitor). A handle monitors no process, so the VM can destroy it at any

@@ -36,7 +36,7 @@ fn hit_all_that_is_denied_against_refund_and_hit() {
         let hits = [first.hit(all, 0, 1), first.hit(all, 0, 1), first.hit(all, 0, 1)];
         let outcome = other.join().unwrap();
         let after = first.hit(all, 0, 1);
-        // The burst is 2, and the refund gives back at most one hit.
+        // At most three hits are allowed: the burst of 2, and one that the refund gives back.
         //
         // This thread hits the first limiter only after its refund. So the refund can give back
         // only the tentative charge of `hit_all`. If `hit_all` is denied, that charge counts for

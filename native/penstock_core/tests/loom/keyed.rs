@@ -54,8 +54,7 @@ fn first_hits_that_see_different_free_places() {
         let other = spawn(&limiter, |limiter| limiter.hit(A, 99 * MS, 1));
         let hits = [limiter.hit(A, 100 * MS, 1), other.join().unwrap()];
         assert_eq!(allowed(&hits), 1, "{hits:?}");
-        // At 101 ms `B` owes nothing and `A` still owes, so the count is that of the places of
-        // `A`.
+        // At 101 ms `B` owes nothing and `A` still owes, so `keys` counts the places of `A`.
         assert_eq!(limiter.keys(0, 101 * MS).0, 1);
     });
 }

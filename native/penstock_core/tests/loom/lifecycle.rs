@@ -187,8 +187,8 @@ fn timeout_of_a_drain_against_the_last_release() {
     });
 }
 
-/// A draining pool is reopened while the last permit is released. The drainer gets one answer:
-/// `Drained` or `Undrained`.
+/// A draining pool is reopened while the last permit is released. The drainer must get one
+/// answer: `Drained` or `Undrained`.
 #[test]
 fn reopening_against_the_last_release() {
     explore(|| {
@@ -203,7 +203,7 @@ fn reopening_against_the_last_release() {
     });
 }
 
-/// A draining pool is closed while the last permit is released. The drainer gets one answer:
+/// A draining pool is closed while the last permit is released. The drainer must get one answer:
 /// `Drained` or `Undrained`.
 #[test]
 fn close_against_the_last_release_of_a_drain() {

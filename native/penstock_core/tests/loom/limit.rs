@@ -73,9 +73,9 @@ fn growth_against_a_shrink() {
 }
 
 /// The peak is the largest number of permits in use so far. An acquire computes the number in use
-/// as the limit minus the free permits. The two are in different words. Two words of different
-/// times must not give a number that was never in use (`LimitWord`). A peak that is reached
-/// during the update may be missed.
+/// as the limit minus the free permits. These two are in two words. If the acquire reads one word
+/// before the update and the other after it, it must not note a number that was never in use
+/// (`LimitWord`). It may miss a peak that is reached during the update.
 fn peak_against_an_update(to: u64) {
     explore(move || {
         let (stage, [a, b, c]) = Stage::with_processes(limit(4));

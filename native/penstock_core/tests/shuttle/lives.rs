@@ -11,8 +11,8 @@ use crate::scenario::{Actor, Scenario, any};
 use crate::support::limit;
 
 /// Runs the processes that a scenario begins with. Each calls `act` up to `acts` times, and stops
-/// when it is killed. A killed process dies. If `survives` is `false`, the others die at their
-/// end as well.
+/// when it is killed. A killed process dies. If `survives` is `false`, the others die after their
+/// last act.
 fn run(scenario: &Arc<Scenario>, acts: usize, act: fn(&mut Actor) -> Option<()>, survives: bool) {
     let lives: Vec<_> = (1..=scenario.first)
         .map(|number| {

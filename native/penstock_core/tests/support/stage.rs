@@ -34,8 +34,8 @@ impl Stage {
     }
 
     /// Opens a pool, and returns it with `N` processes. Each process is in another shard of the
-    /// holder table than the process before it. So no shard lock orders the calls of two such
-    /// neighbours.
+    /// holder table than the process before it. So no shard lock orders the calls of a process
+    /// and the next one.
     pub fn with_processes<const N: usize>(settings: Settings) -> (Arc<Self>, [Process; N]) {
         let stage = Self::open(3 * N, settings);
         let mut number = 0;

@@ -1,4 +1,4 @@
-//! Entry points of deadlines: processes that are killed when they run too long.
+//! Entry points of deadlines. The reaper kills a process whose deadline has passed.
 
 use penstock_core::{Ending, Host, Pid};
 
