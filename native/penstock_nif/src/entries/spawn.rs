@@ -53,9 +53,9 @@ fn offer_or_release(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pi
     }
 }
 
-/// Returns the term of an offer: a number alone if the pool is the first of its name, or unnamed.
-/// Nearly all offers are of such a pool, and a number is made and copied for free. Any other
-/// offer is a pair of instance and number.
+/// Returns the term of an offer. If the pool is the first of its name, or unnamed, the term is
+/// the number of the offer. Nearly all offers are of such a pool, and a number is made and copied
+/// for free. Otherwise the term is a pair of the instance of the pool and that number.
 #[inline(always)]
 fn offer_term(beam: &Beam, instance: InstanceId, offer: Offer) -> Term {
     let number = beam.env.make_u64(offer.to_bits());
@@ -79,8 +79,8 @@ pub(super) fn resolve_offer<'a>(beam: &Beam, gate: Term, offer: Term) -> Option<
     Some((pool, Offer::from_bits(number)))
 }
 
-/// Returns the instance of an offer, as a term for `resolve_instance`. An offer without an
-/// instance is of the first pool of a name, or of an unnamed pool.
+/// Returns the instance of the pool of an offer, as a term for `resolve_instance`. An offer
+/// without an instance is of the first pool of a name, or of an unnamed pool.
 pub(super) fn instance_of_offer(beam: &Beam, gate: Term, offer: Term) -> Term {
     match beam.env.pair(offer) {
         Some([instance, _]) => instance,
