@@ -222,14 +222,14 @@ defmodule Penstock.BanTest do
       assert Ban.record_failure(ban, :a) == {:banned, 100}
     end
 
-    test "forget counted failures by `unban/2`" do
+    test "forget the counted failures of a key (`unban/2`)" do
       ban = start(failures: 2)
       {:ok, 1} = Ban.record_failure(ban, :a)
       :ok = Ban.unban(ban, :a)
       assert Ban.record_failure(ban, :a) == {:ok, 1}
     end
 
-    test "drop the ban that ends first when there are too many, and count it" do
+    test "drop the ban that ends first if there are more than :max_bans, and count the drop" do
       ban = start(max_bans: 100)
       for n <- 1..250, do: :ok = Ban.ban(ban, n, n * 10)
       assert %{bans: 100, dropped: 150, max_bans: 100} = Ban.info(ban)
@@ -238,7 +238,7 @@ defmodule Penstock.BanTest do
       assert for(%{key: key} <- Ban.list(ban), do: key) == Enum.to_list(250..151//-1)
     end
 
-    test "keep 10,000 bans" do
+    test "keep 10,000 bans by default" do
       ban = start(failures: 1)
       for n <- 1..10_000, do: {:banned, _} = Ban.record_failure(ban, {:bot, n})
       assert length(Ban.list(ban)) == 10_000
@@ -247,7 +247,7 @@ defmodule Penstock.BanTest do
     end
   end
 
-  test "bans survive a crash of their owner, and end with its orderly end" do
+  test "bans survive a crash of the ban's owner, and end with its orderly end" do
     ban = start(failures: 2)
     {:ok, 1} = Ban.record_failure(ban, :half)
     :ok = Ban.ban(ban, :a, 1_000)

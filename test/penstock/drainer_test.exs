@@ -65,7 +65,7 @@ defmodule Penstock.DrainerTest do
     assert counts(outside) == {0, 0, 0}
   end
 
-  test "waits no longer than :shutdown, and logs how many permits are still held" do
+  test "a drainer waits no longer than :shutdown, and logs how many permits are still held" do
     pool = Pool.new(limit: 1)
     {:ok, drainer} = Drainer.start_link(pools: [pool], shutdown: 20)
     job = job(pool)
@@ -137,7 +137,7 @@ defmodule Penstock.DrainerTest do
     Enum.each(jobs, &finish/1)
   end
 
-  test "bad input" do
+  test "bad input raises with the reason" do
     pool = Pool.new(limit: 1)
 
     for {opts, message} <- [

@@ -21,8 +21,8 @@ defmodule Penstock.HostileTermsTest do
   # An answer must come within @answer_ms. The call must stop a neighbour for less than @ping_ms.
   @ping_ms 5
   @answer_ms 20
-  # The test fails only if all of this number of rounds are slow. A hostile term makes each round
-  # slow. A machine that is busy with other work makes only some rounds slow.
+  # The test fails only if all of @tries rounds are slow. A term that Penstock handles badly makes
+  # each round slow. A machine that is busy with other work makes only some rounds slow.
   @tries 100
   # The most bytes of an error message.
   @message_bytes 2_000
@@ -42,8 +42,8 @@ defmodule Penstock.HostileTermsTest do
 
   defp bytes(n), do: :binary.copy(<<0xF0>>, n)
 
-  # Returns the term as a persistent term. The garbage collector would copy any other large term,
-  # and stop a scheduler meanwhile.
+  # Returns the term as a persistent term, because the garbage collector does not copy those. A
+  # copy of another large term would stop a scheduler.
   defp constant(term) do
     key = {__MODULE__, make_ref()}
     :persistent_term.put(key, term)

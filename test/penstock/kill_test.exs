@@ -12,7 +12,7 @@ defmodule Penstock.KillTest do
   # | callers of each `spawn` function       | a child that runs without a permit; a lost offer |
   # | children, from their first instruction | a `:DOWN` that is seen before the permit is free |
   # | children and spawners at once          | a handoff that either death leaves half done     |
-  # | the owner, over holders and waiters    | an adoption that loses or frees a permit         |
+  # | the owner of a pool in use             | an adoption that loses or frees a permit         |
   # | callers, among holders that live       | a living holder that loses permits, or gains any |
   # | a holder whose `:DOWN` a caller saw    | `:full` for that caller                          |
   use Penstock.PoolCase, async: true
@@ -210,7 +210,7 @@ defmodule Penstock.KillTest do
       end
 
       assert_whole(pool, 3)
-      # The pool has counted each permit as returned once.
+      # The pool has counted each permit once.
       assert Pool.info(pool).released_by_exit == Enum.sum(for n <- 1..@kills, do: 1 + rem(n, 3))
     end
   end

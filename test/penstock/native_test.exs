@@ -7,7 +7,7 @@ defmodule Penstock.NativeTest do
   # | the stubs, the NIF and its source files | a function that one of them lacks              |
   # | each bound, and one above it            | Elixir and the native side that disagree       |
   # | names with gates of several kinds       | an answer with the kind of a closed gate       |
-  # | garbage and random arguments, in a VM   | a crash; a count that a wrong call changes     |
+  # | garbage and random terms as arguments   | a crash; a count that a wrong call changes     |
   # | the module purged, deleted, reloaded    | a permit that is lost with the code            |
   # | 10,000 unnamed pools dropped, twice     | memory that a dropped pool keeps               |
   # | handles copied, forged, dropped         | a pool that lives too long, or not long enough |
@@ -18,7 +18,8 @@ defmodule Penstock.NativeTest do
   test "the library has an entry for each stub, and ChildJobs.Calls has calls of each" do
     stubs = Enum.sort(Native.__info__(:functions) -- [load: 0, load: 1])
     assert Enum.sort(Native.module_info(:nifs)) == stubs
-    # A new function needs calls in ChildJobs.Calls, for the tests with garbage below.
+    # The tests with garbage below make the calls of ChildJobs.Calls. So a new native function
+    # needs calls there.
     assert Enum.uniq(ChildJobs.Calls.known_calls()) == stubs
   end
 
@@ -169,7 +170,7 @@ defmodule Penstock.NativeTest do
   end
 
   describe "in a VM of its own" do
-    test "each function returns for each kind of term as each argument, and changes no pool" do
+    test "each function answers a wrong term of each kind as each argument, and changes no pool" do
       assert ChildVM.run(ChildJobs.Calls, :garbage, []) == %{wrong: [], unchanged: true, mailbox: []}
     end
 

@@ -293,7 +293,8 @@ defmodule Penstock.PoolInfoTest do
       pids
     end
 
-    # Calls `fun` again if its assertions fail: on a busy machine the pool's clock may be late.
+    # Calls `fun` again if its assertions fail, because on a busy machine the pool's clock may be
+    # late.
     defp on_time(fun, tries \\ 10) do
       fun.()
     rescue

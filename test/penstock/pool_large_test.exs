@@ -41,7 +41,8 @@ defmodule Penstock.PoolLargeTest do
     @many 100_000
     # The time of a walk over @many holders, divided by their number, must be less than @slower
     # times that of a walk over @few. Up to five times is correct, because the processor's caches
-    # do not hold @many holders. It would be 50 times if the walk looked at all holders for each.
+    # do not hold @many holders. A walk that looked at all holders for each holder would take 50
+    # times as long.
     @slower 16
     # `holders/1` finds the oldest holders by one walk. The test allows a second walk for noise.
     @walks 2

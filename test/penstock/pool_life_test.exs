@@ -31,7 +31,7 @@ defmodule Penstock.PoolLifeTest do
     kill_newborns()
   end
 
-  # Starts owners until one is killed during its start; returns the result of that start.
+  # Starts owners until one is killed during its start. Returns the result of that start.
   defp await_killed(name, tries) do
     case Pool.start_link(name: name, limit: 1) do
       {:ok, owner} when tries > 0 ->
@@ -175,7 +175,7 @@ defmodule Penstock.PoolLifeTest do
       {^name, owner} = start_alone(name: name, limit: 4, max_waiting: 7)
       assert %{limit: 4, max_waiting: 7} = Pool.info(name)
 
-      # An option has changed if it differs from that of the last start, not of the first.
+      # An option has changed if it differs from the option of the last start, not of the first.
       kill(owner)
       {^name, owner} = start_alone(name: name, limit: 5, max_waiting: 7)
       assert %{limit: 5, max_waiting: 7} = Pool.info(name)

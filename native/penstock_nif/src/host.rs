@@ -117,7 +117,7 @@ impl PoolHost for Beam {
     }
 }
 
-/// The data of the host in each pool.
+/// The data that the host keeps in each pool.
 pub(crate) struct PoolData {
     watches: Watches<SHARD_COUNT>,
     /// Whether the pool is in the queue of deferred work.

@@ -9,8 +9,8 @@ use crate::host::Beam;
 use crate::node::{CLOSED_POOL, REGISTRY};
 use crate::term::Term;
 
-/// Returns the registry's entry of a name. A name has an entry while a gate of that name is open,
-/// and while a process holds permits of its pools or waits for them.
+/// Returns the registry's entry of a name. A name has an entry at least while a gate of that name
+/// is open, or a process holds permits of its pools or waits for them.
 #[inline(always)]
 pub(crate) fn named(name: Term) -> Option<Named<'static, Beam>> {
     REGISTRY.find(name.word())

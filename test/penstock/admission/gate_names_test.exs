@@ -15,7 +15,7 @@ defmodule Penstock.Admission.GateNamesTest do
 
   @start_it "Start it above its users in the supervision tree"
 
-  # Returns a name of this test alone, in a namespace of its own.
+  # Returns a new name, in a namespace that no other name has.
   defp name(last), do: Module.concat([__MODULE__, "N#{System.unique_integer([:positive])}", last])
   defp sibling(name, last), do: Module.concat(Enum.drop(Module.split(name), -1) ++ [last])
 

@@ -152,7 +152,7 @@ defmodule Penstock.Admission.KeyedTest do
     assert_receive {:EXIT, ^agent, :killed}
   end
 
-  test "a task has its callers and its function, as behind a pool" do
+  test "a task records its callers and its function, as behind a pool" do
     limiter = limiter(limit: 10)
     me = self()
     assert limiter |> Penstock.Task.async!(fn -> Process.get(:"$callers") end) |> Task.await() == [me]
@@ -186,7 +186,7 @@ defmodule Penstock.Admission.KeyedTest do
       Supervisor.stop(supervisor)
     end
 
-    test "of Penstock, start_child asks with its own :key" do
+    test "of Penstock, each start asks the limiter with the :key of the start_child call" do
       limiter = limiter(limit: 1)
 
       for {module, start} <- [
@@ -208,7 +208,7 @@ defmodule Penstock.Admission.KeyedTest do
       assert %{allowed: 4, denied: 2} = RateLimiter.info(limiter)
     end
 
-    test "of Penstock, a child holds and returns one permit, for any :permits" do
+    test "of Penstock, a child behind a limiter holds one permit, for any value of :permits" do
       # The work behind all limiters and bans of the VM holds permits of one pool. Other tests use
       # that pool as well, so this test looks for the permit of its own child.
       limiter = limiter(limit: 10)
@@ -341,8 +341,8 @@ defmodule Penstock.Admission.KeyedTest do
     end
 
     test "can wait for longer than one receive, and raises at once for a key that is too large" do
-      # The second turn comes after 12,000,000,000 ms. One receive waits for 4,294,967,295 ms at
-      # most.
+      # The second turn comes after 12,000,000,000 ms. One `receive` can wait for 4,294,967,295 ms
+      # at most.
       limiter = paced(limit: 1, per: 4_000_000_000, burst: 3)
 
       consumer =
@@ -359,7 +359,7 @@ defmodule Penstock.Admission.KeyedTest do
       end
     end
 
-    test "raises for a banned key, and without a key" do
+    test "behind a ban raises for a banned key, and without a key" do
       ban = ban()
       :ok = Ban.ban(ban, "mallory", 1_000)
       assert ban |> Penstock.Task.async_stream(1..3, & &1, key: "alice") |> Enum.to_list() == [ok: 1, ok: 2, ok: 3]

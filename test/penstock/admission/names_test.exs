@@ -24,7 +24,7 @@ defmodule Penstock.Admission.NamesTest do
     assert grown < 40_000
   end
 
-  test "references to a pool with a forgotten name are answered as those to a closed pool" do
+  test "a call about a pool with a forgotten name gets the answer that a closed pool would give" do
     assert ChildVM.run(Names, :forgotten_name, []) == %{
              forgotten: true,
              cancel: :too_late,

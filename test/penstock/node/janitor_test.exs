@@ -10,7 +10,7 @@ defmodule Penstock.Node.JanitorTest do
   # | callers while there is no janitor        | a caller that overtakes waiters                 |
   # | a close and a drain of 10,000 waiters    | a waiter without an answer                      |
   # | a limit that falls, and is then 0        | a refusal of requests within the limit          |
-  # | 10,000 holders die before 10,000 waiters | a permit that waits for another process         |
+  # | 10,000 holders die before 10,000 waiters | a free permit that no waiter gets               |
   # | an owner dies, and is replaced or not    | a pool that closes early, or never              |
   use Penstock.PoolCase, async: false
 
@@ -58,7 +58,7 @@ defmodule Penstock.Node.JanitorTest do
     eventually(fn -> (now = Process.whereis(Janitor)) != nil and now != before end)
   end
 
-  test "a new janitor forgets a supervisor that was killed before its start, with a pool of its own or a gate" do
+  test "a new janitor forgets a supervisor that died before the janitor began, with a pool of its own or a gate" do
     Process.flag(:trap_exit, true)
     gate = start_pool(limit: 1)
 
@@ -270,7 +270,8 @@ defmodule Penstock.Node.JanitorTest do
     end
 
     test "is found by a new janitor", %{name: name, owner: owner, ref: ref} do
-      # The owner dies while the janitor is suspended. Only the next janitor can find that out.
+      # The owner dies while the janitor is suspended, and the janitor is killed. So only the next
+      # janitor can notice the death.
       :ok = :sys.suspend(Janitor)
       kill(owner)
       before = Process.whereis(Janitor)

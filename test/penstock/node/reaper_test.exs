@@ -5,9 +5,9 @@ defmodule Penstock.Node.ReaperTest do
   # |-----------------------------------------|-------------------------------------------------|
   # | the reaper is killed again and again    | a deadline that its death loses                 |
   # | it is killed after it took a deadline   | a kill that is lost, or counted twice           |
-  # | 10,000 processes end before their hour  | a deadline that outlives its process            |
+  # | 10,000 processes end before a deadline  | a deadline that outlives its process            |
   # | no process has a deadline               | a reaper that does not sleep, or does not wake  |
-  # | an unknown message                      | a reaper that dies of it                        |
+  # | an unknown message                      | a reaper that dies of the message               |
   use Penstock.PoolCase
 
   alias Penstock.Native

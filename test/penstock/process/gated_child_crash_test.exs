@@ -1,11 +1,12 @@
 defmodule Penstock.Process.GatedChildCrashTest do
-  # 1,000 children of one supervisor crash at once, on a full pool of 100,000 holders. Not async:
-  # the tests measure for how long the supervisor gives no answer.
+  # 1,000 children of one supervisor crash at once, on a full pool of 100,000 holders. Meanwhile
+  # competitors, which are other callers, wait for permits. Not async: the tests measure for how
+  # long the supervisor gives no answer.
   #
-  # | pool                 | waiting callers | rules out                                |
-  # |----------------------|-----------------|------------------------------------------|
-  # | with an overdraft    | 20              | a scan of all holders for each restart   |
-  # | without an overdraft | none            | the same; a restart that finds no permit |
+  # | pool                 | competitors | rules out                                |
+  # |----------------------|-------------|------------------------------------------|
+  # | with an overdraft    | 20          | a scan of all holders for each restart   |
+  # | without an overdraft | none        | the same; a restart that finds no permit |
   use Penstock.PoolCase, async: false
 
   @holders 100_000
@@ -31,7 +32,8 @@ defmodule Penstock.Process.GatedChildCrashTest do
       parent = self()
       holders = spawn_link(fn -> hold(pool, @holders - @children, parent) end)
       for _ <- 1..(@holders - @children), do: receive(do: (:holds -> :ok))
-      # The same crash without a gate shows how long this machine needs for it now.
+      # The same crash without a gate shows for how long a supervisor of this machine gives no
+      # answer anyway.
       {bare, longest_bare, []} = crash(& &1, fn -> [] end)
 
       # The competitors take the permits of dead children, so that restarts exceed the limit.
@@ -47,7 +49,7 @@ defmodule Penstock.Process.GatedChildCrashTest do
 
       for pid <- competitors, do: Process.unlink(pid)
       for pid <- competitors, do: kill(pid)
-      # The competitors' permits are back, and no dead child has one.
+      # Waits until the competitors and the dead children have no permit any more.
       eventually(fn -> counts(pool) == {@holders, @holders, 0} end)
       assert Pool.info(pool).overdraft == 0
       DynamicSupervisor.stop(supervisor)
