@@ -35,9 +35,9 @@ static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|nth| SECRET.hash_one(
 /// error is the answer to the caller.
 ///
 /// `measured` is `true` if Elixir has measured the key. Then a walk through all of the key is
-/// short. Otherwise the walk looks into no binary, large integer or fun inside the key. If the
-/// key may be too large for all that the walk has found, the error is `measure`: Elixir must
-/// measure the key and call again.
+/// short. Otherwise the walk looks into no binary, large integer or fun inside the key. If it
+/// cannot tell then whether the key is too large, the error is `measure`: Elixir must measure the
+/// key and call again.
 #[inline]
 pub(crate) fn tag_of_key(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Result<u64, Term> {
     // Most keys are binaries. A binary needs no walk, because its bytes enter the hash at once.
@@ -191,8 +191,9 @@ impl Walk {
         true
     }
 
-    /// Hashes a binary inside a key, if the key is measured. Otherwise counts any size for the
-    /// binary and does not read it: to read even the size of a slice, the VM may copy the slice.
+    /// Hashes a binary inside a key, if the key is measured. Otherwise skips the binary, and
+    /// counts any size for it. Even to read the size of a slice, the VM may have to copy the
+    /// slice.
     fn binary(&mut self, hasher: &mut DefaultHasher, term: Term) -> bool {
         if !self.measured {
             return self.size(5, LARGEST);

@@ -3,8 +3,8 @@
 //!
 //! Interrupts, and the host of a virtual machine, take time that the clock counts as the
 //! thread's. So *controls* run between the calls, on the same threads and for twice the time of
-//! all calls. A control only reads the same clock for a fixed time. If it takes longer, the
-//! machine has caused that delay, and could delay a call as long.
+//! all calls. A control only reads the same clock, for a fixed time. A control that takes longer
+//! shows a delay that the machine caused, and could cause in a call as well.
 
 #[cfg(feature = "meter")]
 pub(crate) use on::{figures, measure, Tally};

@@ -175,7 +175,7 @@ const CLEARED_PER_TURN: usize = 512;
 /// with few holders can be reused at once.
 const CLEARED_AT_ONCE: usize = 32;
 
-/// Registers the janitor. From now on, each job that is queued sends `:serve` to the janitor.
+/// Registers the janitor. From now on, the janitor gets `:serve` for each job that is queued.
 /// This function sends `:serve` for each job that is in the queue already.
 pub(crate) fn register_janitor(env: Env, pid: Pid) {
     // Another thread may queue a job at the same time. The lock of the queue orders the two
@@ -218,8 +218,8 @@ pub(crate) fn do_one_job(beam: &Beam) {
     let next = QUEUE.lock().pop_front();
     match next {
         Some(Job::Serve(pool)) => {
-            // The mark goes before the service. If waiters remain, or new ones become due
-            // meanwhile, `defer` must be able to queue the pool again.
+            // Removes the mark before it serves the pool. If waiters remain, or new ones become
+            // due meanwhile, `defer` must be able to queue the pool again.
             pool.data.end_deferral();
             pool.serve(beam);
         }

@@ -119,8 +119,8 @@ fn of_name<'a>(name: Term, id: InstanceId) -> Option<&'a Pool<Beam>> {
     named(name).and_then(|named| named.instance(id)).or_else(|| closed_if_forgotten(name))
 }
 
-/// Returns the first pool of a name, or the pool of a handle. Elixir passes no instance number
-/// for work on one of these pools, because nearly all work is on them.
+/// Returns the first pool of a name, or the pool of a handle. Nearly all work is on these pools.
+/// So for them, frequently called entry points take no instance number.
 #[inline(always)]
 pub(crate) fn resolve_first<'a>(beam: &Beam, gate: Term) -> Option<&'a Pool<Beam>> {
     match named(gate) {
