@@ -1,4 +1,4 @@
-//! The BEAM as the host of the core: implements its traits by calls of the VM.
+//! The host of the core, which is the BEAM here. Implements the core's traits by calls of the VM.
 
 use std::cell::Cell;
 use std::sync::atomic::{fence, AtomicBool, Ordering};
@@ -14,18 +14,18 @@ use crate::ticket::Ticket;
 /// The host during one call or callback.
 pub(crate) struct Beam {
     pub(crate) env: Env,
-    /// Whether to tell the scheduler of the work. Must be `false` in a callback.
+    /// Whether to report the work to the scheduler. Must be `false` in a callback.
     accountable: bool,
-    /// Work since the scheduler was last told, in units of some 20 ns.
+    /// Work since the last report to the scheduler, in units of some 20 ns.
     work: Cell<u32>,
     /// Work of the whole call, in the same units.
     spent: Cell<u32>,
 }
 
-/// The work after which the scheduler is told: 5 µs. It must be told, because by itself the VM
-/// counts a call as one reduction, no matter how long the call takes.
+/// The work after which the host reports to the scheduler: 5 µs. Without a report, the VM counts
+/// a call as one reduction, no matter how long the call takes.
 const NOTEWORTHY: u32 = 250;
-/// The work of 1 % of a time slice, which is 1 ms: 10 µs.
+/// The work of 1 % of a time slice: 10 µs, because a time slice is 1 ms.
 const PERCENT: u32 = 500;
 /// The work of sending one message: 0.8 µs.
 const MESSAGE: u32 = 40;
@@ -38,8 +38,8 @@ impl Beam {
         Self { env, accountable: true, work: Cell::new(0), spent: Cell::new(0) }
     }
 
-    /// Makes the host of a callback: a destructor or a monitor. No process runs a callback, and
-    /// the VM crashes if `enif_consume_timeslice` is called there.
+    /// Makes the host of a callback, which is a destructor or a `down`. This host reports no
+    /// work: no process runs a callback, so `enif_consume_timeslice` would crash the VM there.
     pub(crate) fn in_callback(env: Env) -> Self {
         Self { env, accountable: false, work: Cell::new(0), spent: Cell::new(0) }
     }
@@ -49,7 +49,7 @@ impl Beam {
         self.spent.get()
     }
 
-    /// Counts work. Tells the scheduler once [`NOTEWORTHY`] work has accumulated.
+    /// Counts work. In a call, reports the work to the scheduler once it reaches [`NOTEWORTHY`].
     fn count_work(&self, work: u32) {
         self.spent.set(self.spent.get().saturating_add(work));
         let work = self.work.get().saturating_add(work);
@@ -117,10 +117,10 @@ impl PoolHost for Beam {
     }
 }
 
-/// The data of the host in each pool.
+/// The data that the host keeps in each pool.
 pub(crate) struct PoolData {
     watches: Watches<SHARD_COUNT>,
-    /// Whether the pool is in the janitor's queue.
+    /// Whether the pool is in the queue of deferred work.
     deferred: AtomicBool,
 }
 
@@ -131,18 +131,19 @@ impl Default for PoolData {
 }
 
 impl PoolData {
-    /// Marks the pool as queued. Returns `false` if it is in the janitor's queue already.
+    /// Marks the pool as queued. Returns `false` if the pool is marked already.
     pub(crate) fn begin_deferral(&self) -> bool {
         // ORDERING: AcqRel pairs with the swap in `end_deferral`. If this swap reads `true`, the
-        // pool is still queued: the janitor's swap comes later and reads from this one. So the
-        // janitor sees all that this thread did before this swap.
+        // server (the thread that serves the pool) has yet to make its swap. The server's swap
+        // then reads from this one. So the server sees all that this thread did before.
         !self.deferred.swap(true, Ordering::AcqRel)
     }
 
-    /// Marks the pool as taken from the queue, before its work is done.
+    /// Marks the pool as taken from the queue. The thread that serves the pool calls this first.
     pub(crate) fn end_deferral(&self) {
-        // ORDERING: AcqRel pairs with the swap in `begin_deferral`. Acquire keeps the janitor's
-        // work on the pool after this swap, so that the work sees what that thread did.
+        // ORDERING: AcqRel pairs with the swap in `begin_deferral`. Acquire keeps the work on
+        // the pool after this swap. So the work sees all that other threads did before they
+        // called `begin_deferral`.
         self.deferred.swap(false, Ordering::AcqRel);
     }
 }
