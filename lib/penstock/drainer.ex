@@ -110,7 +110,7 @@ defmodule Penstock.Drainer do
     Enum.each(pools, &drain(&1, 0))
 
     for pool <- pools, draining?(pool), {:error, {:timeout, in_use}} <- [drain(pool, left(until))] do
-      Logger.warning("#{inspect(pool)} was not drained within #{shutdown} ms: #{in_use} permits are still held")
+      Logger.warning("#{inspect(pool)} was not drained within #{shutdown} ms; permits still held: #{in_use}")
     end
   end
 

@@ -70,7 +70,7 @@ defmodule Penstock.DrainerTest do
     {:ok, drainer} = Drainer.start_link(pools: [pool], shutdown: 20)
     job = job(pool)
     log = capture_log(fn -> GenServer.stop(drainer, :shutdown) end)
-    assert log =~ "was not drained within 20 ms: 1 permits are still held"
+    assert log =~ "was not drained within 20 ms; permits still held: 1"
     assert Process.alive?(job)
     assert Drainer.child_spec(pools: [pool], shutdown: 20).shutdown > 20
     # The start of the next drainer reopens the pool.

@@ -69,7 +69,7 @@
 
 use crate::holders::{Cursor, Kind};
 use crate::host::Pid;
-use crate::sync::{Mutex, Ordering, fence, lock};
+use crate::sync::{Mutex, lock};
 
 use super::acquire::Refusal;
 use super::{AS_LIMIT, Pool, PoolHost, UNLIMITED};
@@ -374,9 +374,6 @@ impl<H: PoolHost> Pool<H> {
         match (taken, self.table.find(me)) {
             (Ok(_), Some(entry)) => {
                 self.record_unannounced(host, me, entry, n, Kind::Bound);
-                // ORDERING: pairs with the fence in `ManyHolders::propose`. Other calls that move
-                // permits have such a fence as well. No load in this function needs it.
-                fence(Ordering::SeqCst);
                 Ok(Restart::Admitted)
             }
             (Ok(_), None) => {
