@@ -15,8 +15,8 @@ defmodule Penstock.Drainer do
 
   A drainer that crashes, or is killed, drains nothing.
 
-  When a drainer starts, it reopens its pools. Otherwise a pool that an earlier drainer drained,
-  and that outlived that drainer's tree, would still refuse.
+  When a drainer starts, it reopens its pools. Otherwise a pool that outlived an earlier drainer
+  would still refuse.
   """
   use GenServer
 
@@ -29,7 +29,7 @@ defmodule Penstock.Drainer do
   @typedoc "An option of `start_link/1`."
   @type option :: {:pools, [Pool.pool()]} | {:shutdown, timeout}
 
-  # The supervisor waits this number of ms longer than the drainer, because it would otherwise
+  # The supervisor waits this number of ms longer than the drainer. Otherwise the supervisor could
   # kill the drainer before the warning.
   @slack 1_000
 

@@ -26,9 +26,8 @@ defmodule Penstock.DynamicSupervisor do
   ## Elixir's own functions
 
   The name belongs to a process of Penstock, and the supervisors of the children are below that
-  process. The process refuses Elixir's functions that start a child, because they would bypass
-  the gate.
-  `DynamicSupervisor.start_child/2` with that name starts nothing, and returns
+  process. Elixir's functions that start a child would bypass the gate, so the process refuses
+  them. `DynamicSupervisor.start_child/2` with that name starts nothing, and returns
   `{:error, {:not_gated, "call Penstock.DynamicSupervisor.start_child/3"}}`. The other functions
   that start a child return or raise the same error.
 

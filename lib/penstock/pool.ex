@@ -31,11 +31,11 @@ defmodule Penstock.Pool do
 
   `acquire/2` parks the caller in a `receive` until permits are granted to it: the caller is then
   a *waiter*. Waiters are served first come, first served. At most `:max_waiting` requests wait.
-  `try_acquire/2` never overtakes a waiter. Small requests do not starve a large request that is
-  ahead of them: they wait until the large request has been served.
+  `try_acquire/2` never overtakes a waiter. Small requests do not starve a large request at the
+  head of the queue: the small ones wait until the large one has been served.
 
-  A process can hold permits and acquire more. If both together exceed the limit, the process
-  would wait for itself. So it gets `{:error, :deadlock}` at once.
+  A process can hold permits and acquire more. If the held and the requested permits together
+  exceed the limit, the process would wait for itself. So it gets `{:error, :deadlock}` at once.
 
   A process that must not block, such as a `GenServer`, waits by a message: see `acquire_async/2`.
 
@@ -49,8 +49,8 @@ defmodule Penstock.Pool do
   When the owner ends with the reason `:normal`, `:shutdown` or `{:shutdown, term}`, it closes the
   pool. Waiters get `{:error, :closed}`, and holders run on, but the pool does not count them any
   more. So a pool must outlive its users. Start the pool before its users, because a supervisor
-  stops its last child first. Do not put both under one `:one_for_all` supervisor: when a user
-  crashes, that supervisor stops the owner.
+  stops its last child first. Do not put both under one `:one_for_all` supervisor, because that
+  supervisor would stop the owner when a user crashes.
 
   When the owner crashes or is killed, holders, waiters and counts stay as they are. The next
   `start_link/1` of the name adopts the pool. An option of that call takes effect if it differs
@@ -296,8 +296,8 @@ defmodule Penstock.Pool do
     * `{:error, :queue_full}` - the permits are not free, and `:max_waiting` requests wait already
     * `{:error, :timeout}` - the permits did not become free in time
     * `{:error, :closed}` - the pool is draining or closed, or became so during the call
-    * `{:error, :deadlock}` - the caller would wait for itself: the permits of the pool that it
-      holds, by any function, and those that it asks for together exceed the limit. With
+    * `{:error, :deadlock}` - the caller would wait for itself. The permits of the pool that it
+      holds, by any function, and the requested permits together exceed the limit. With
       `timeout: 0` the reason is `:full`. While the limit is 0, the caller waits
 
   Raises as `try_acquire/2`, and on an option that is unknown or of the wrong kind.

@@ -1,6 +1,6 @@
 defmodule Penstock.Node.Janitor do
-  # A single process of the node, which the application supervises. No count of permits depends on
-  # it. It has two duties:
+  # A single process of the node, which the application supervises. The janitor has two duties. No
+  # count of permits depends on them.
   #
   #   * It continues native work that is too long for one call. Examples are to serve the waiters
   #     after the limit grew by thousands, and to clear the entries of a dropped unnamed pool. The

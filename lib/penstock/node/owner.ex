@@ -12,8 +12,8 @@ defmodule Penstock.Node.Owner do
   require Logger
 
   @typedoc """
-  Makes the process the owner of the gate, unless the present owner is alive. In that case returns
-  the pid of the present owner.
+  Makes a process the owner of the gate. If the present owner is alive, returns the pid of that
+  owner instead.
   """
   @type own :: (pid -> :fresh | :adopted | pid | {:error, term})
 

@@ -26,8 +26,8 @@ defmodule Penstock.Node.Reaper do
 
   @impl true
   def init(_arg) do
-    # A high priority is right, because a check is short, and is most important when all
-    # schedulers are busy.
+    # The priority is high, because a check must run in time when all schedulers are busy. A check
+    # is short, so other processes hardly wait.
     Process.flag(:priority, :high)
     :ok = Native.reaper_register()
     {:ok, nil, {:continue, :check}}
@@ -50,7 +50,7 @@ defmodule Penstock.Node.Reaper do
     case Native.deadline_rest() do
       :ok -> {:noreply, nil}
       # The interval counts from the start of this check, so that a long check, with thousands of
-      # kills, does not make the next deadlines later. The pause counts from the end of this
+      # kills, delays the next check as little as possible. The pause counts from the end of this
       # check, because a killed process dies only when it is scheduled. In a VM with one scheduler
       # no process is scheduled during a check.
       :again -> {:noreply, Process.send_after(self(), :check, max(began + @interval, now() + @pause), abs: true)}

@@ -14,8 +14,8 @@ defmodule Penstock.Options.Nearest do
   # square of this number.
   @longest 32
 
-  # The least likeness, from 0 to 1, at which a name is suggested. Elixir suggests functions from
-  # the same likeness on.
+  # The least likeness, from 0 to 1, at which a name is suggested. Elixir has the same bound for
+  # its suggestions of functions.
   @alike 0.77
 
   # The likeness of two names that differ in their namespace only.

@@ -2,10 +2,9 @@ defmodule Penstock.Options.Show do
   # Makes the text of a term for a message, in bounded time and space. Runs in the process that
   # makes the message.
   #
-  # `inspect/2` alone has no such bound. It has a `:limit`, but before that applies, `inspect/2`
-  # sorts all keys of a map, writes all digits of an integer, and walks all of a list that looks
-  # like keywords. So this module cuts a term that weighs more than @small before it calls
-  # `inspect/2`.
+  # `inspect/2` alone has no such bound. Before it applies its `:limit`, it sorts all keys of a
+  # map, writes all digits of an integer, and walks all of a list that looks like keywords. So
+  # this module first cuts a term that weighs more than @small.
   @moduledoc false
 
   alias Penstock.Options.Weight

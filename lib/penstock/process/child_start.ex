@@ -43,7 +43,7 @@ defmodule Penstock.Process.ChildStart do
 
   # Returns the instance of the pool that counts a kill by `:max_runtime`. This is the present
   # instance of the gate, or the last one that the native side remembers. If the native side
-  # remembers none, this is the first instance of the name, for which a closed pool then stands.
+  # remembers none, this is the first instance, which the native side then treats as closed.
   defp last_instance(gate) do
     case Native.pool_info(gate) do
       :no_pool -> if is_atom(gate), do: :ok, else: 0

@@ -7,14 +7,15 @@ defmodule Penstock.Process.StartKind do
   #   * A restart: a message about a dead child has arrived, or the supervisor initialises. The
   #     initialisation counts as a restart, because the supervisor itself may be restarting.
   #
-  # A VM can be configured to show no frames. Then each start counts as a restart. A wrong restart
-  # only exceeds the limit of a pool, but a wrong refusal could end a supervision tree.
+  # A VM can be configured to show no frames. Then each start counts as a restart, because the
+  # opposite error is worse. A start that counts as a restart may exceed the limit of a pool. A
+  # restart that counts as a start may be refused, and so end a supervision tree.
   #
   # The VM shows eight frames of a stack by default. One is of this module, and one of
   # Penstock.Process.GatedChild. The frame that decides is among the first five of the supervisor.
-  # If the user's start functions call each other, their frames may hide that frame. Only in this
-  # case the supervisor reads the whole stack, as a text with all terms. In a supervisor of
-  # thousands of children this takes milliseconds.
+  # If the user's start functions call each other, their frames may hide that frame. In this case
+  # `of_caller/0` reads the whole stack, as a text with all terms. In a supervisor of thousands of
+  # children this takes milliseconds, so it is not the usual way.
   @moduledoc false
 
   @type t :: :start | :restart
