@@ -104,7 +104,7 @@ defmodule Penstock.IP do
   defp bits!(value, name, most), do: Options.expected!(name, "an integer between 0 and #{most}", value)
 
   defp v6!(string) when is_binary(string) do
-    what = "an address as :inet has them (of a string, {:ok, ip} = :inet.parse_address(String.to_charlist(string)))"
+    what = "an address in the form of :inet (of a string, {:ok, ip} = :inet.parse_address(String.to_charlist(string)))"
     Options.expected!("ip", what, string)
   end
 
@@ -114,7 +114,7 @@ defmodule Penstock.IP do
     if groups != [] and Enum.all?(groups, &(is_integer(&1) and &1 in 0..0xFFFF)) do
       for group <- groups, into: <<>>, do: <<group::16>>
     else
-      Options.expected!("ip", "an address as :inet has them", ip)
+      Options.expected!("ip", "an address in the form of :inet", ip)
     end
   end
 
