@@ -1,7 +1,7 @@
 defmodule Penstock.Task.Runner do
-  # Runs in a task: adopts the permits, calls the user's function, and releases the permits before
-  # another process can see the result or the end of the task. A task of a stream is the
-  # exception: it does not release its permit, which returns when the task is dead.
+  # Runs in a task: adopts the permits, unless the starter has handed them over, and calls the
+  # user's function. Releases the permits before another process can see the result or the end of
+  # the task. A task of a stream is the exception: its permit returns when the task is dead.
   #
   # A few functions run elsewhere, as their comments say: in the process that starts a task, or in
   # the supervisor of a task.

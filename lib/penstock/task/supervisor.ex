@@ -21,12 +21,14 @@ defmodule Penstock.Task.Supervisor do
   are dead: those with `restart: :transient` or `restart: :permanent`, and those of a stream.
 
   `$callers`, links and crash reports are as `Task.Supervisor` makes them. `$ancestors` begins
-  with the partition and the name.
+  with the partition. The supervisor's name follows, after the supervisor of the partitions if
+  there are several.
 
-  Elixir's functions that start a task, called with this name by mistake, start nothing and end
-  nothing: `Task.Supervisor.start_child/2` returns `{:error, {:not_gated, "call
-  Penstock.Task.Supervisor.start_child/3"}}`, and the functions that return a task or a stream
-  raise an error with that text. See `Penstock.DynamicSupervisor`.
+  Elixir's functions that start a task, called with this supervisor's name by mistake, start no
+  task, and the supervisor and its tasks live on. `Task.Supervisor.start_child/2` returns
+  `{:error, {:not_gated, "call Penstock.Task.Supervisor.start_child/3"}}`. `async` and
+  `async_nolink` of `Task.Supervisor` raise, and a stream raises when it is consumed; the message
+  names the functions to call instead. See `Penstock.DynamicSupervisor`.
   """
 
   alias Penstock.Admission.Request

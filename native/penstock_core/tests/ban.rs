@@ -1,4 +1,5 @@
-//! Compares failures and bans with a plain model of them, and tests the limits of both.
+//! Compares failures and bans with a plain model. Also tests full tables and lists, escalation up
+//! to its maximum, and reopening.
 #![cfg(not(any(loom, shuttle)))]
 
 use std::collections::BTreeMap;

@@ -120,9 +120,10 @@ impl Limiter {
         fence(Ordering::SeqCst);
         let in_force = self.config.read();
         let context = in_force.context(now);
-        // The version is checked after the place was loaded, as in `decide`. A TAT that is ahead
-        // of the clock only until it is cut is migrated as well. Otherwise the next version,
-        // whose parity is that of the TAT, would not cut it, and the TAT would be ahead again.
+        // The version is checked after the place was loaded, as in `decide`. A TAT of the other
+        // parity migrates if it is ahead of the clock before the cut, even if the cut brings it
+        // back to the clock. Otherwise the place would keep the uncut TAT and its parity. The next
+        // version has that parity, so it would not cut the TAT, which would be ahead again.
         let migrated = |state: CellState| {
             let tat = context.tat(state).filter(|_| state.parity() != context.parity && state.tat() > Some(now))?;
             (self.config.version() == version && in_force.version == version)

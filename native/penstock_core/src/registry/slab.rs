@@ -105,7 +105,7 @@ impl<T: Reusable> Slab<T> {
         Ok((id, self.rows.get_or_make(id, || item)))
     }
 
-    /// Makes an item spare. No name stands for it any more.
+    /// Makes an item spare. No name stands for it.
     ///
     /// A stale caller that found the item before may still use it. Until the item is reopened,
     /// the caller's hits and failures count for no name. After that, the caller learns that its

@@ -289,8 +289,8 @@ fn updates_without_a_pause_let_the_walk_of_a_shrink_end() {
     assert_eq!(stage.info().waiting, MANY - granted);
 }
 
-/// Asks for permits that are not free. Returns the answer, and whether the host must begin to end
-/// waits.
+/// Asks for permits that are not free. Returns the answer, and `true` if the host must begin to
+/// call `Pool::expire`, which ends waits whose time is over.
 fn ask(process: &Process, n: u32, until: Option<u64>) -> (Parked, bool) {
     let stage = &process.stage;
     stage.pool.ask(&stage.host, process.pid, n, stage.host.ticket(), until, || true)
