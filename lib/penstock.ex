@@ -53,7 +53,8 @@ defmodule Penstock do
       the work: it would wait behind all of them
     * `:timeout` - the permits did not become free within `:timeout` ms. Drop or defer the work
     * `:closed` - the pool is draining, or was closed during the call. A draining pool refuses
-      until it is reopened. A closed pool is not running: a further call raises
+      until it is reopened. A closed pool is not running: a further call raises until it is
+      started again
     * `:deadlock` - the wait could never end, because the permits that the caller holds of the
       pool and those it asks for exceed the limit together. The program is wrong: see "Waiting".
       With `timeout: 0` the reason is `:full`. While the limit is 0, which pauses the pool, the

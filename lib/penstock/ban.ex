@@ -214,8 +214,8 @@ defmodule Penstock.Ban do
   end
 
   # Returns `true` if the name has a list of these sizes. Then the start needs no further memory.
-  # If the owner of that list has crashed, the new owner adopts the list. If that owner is alive,
-  # `Owner.start_link/3` returns an error.
+  # If the owner of that list has crashed, the new owner adopts it, unless `:clock` differs. If
+  # that owner is alive, `Owner.start_link/3` returns an error.
   defp there_already?(name, max_keys, max_bans) do
     match?(%{max_keys: ^max_keys, max_bans: ^max_bans}, Native.ban_info(name))
   end

@@ -29,7 +29,7 @@ defmodule Penstock.DynamicSupervisor do
   process. Elixir's functions that start a child would bypass the gate, so the process refuses
   them. `DynamicSupervisor.start_child/2` with that name starts nothing, and returns
   `{:error, {:not_gated, "call Penstock.DynamicSupervisor.start_child/3"}}`. The other functions
-  that start a child return or raise the same error.
+  that start a child return or raise the same error. The supervisor and its children live on.
 
   Elixir's functions that read or end children work as usual, for all partitions together:
   `which_children/1`, `count_children/1`, `terminate_child/2` and `stop/3`.

@@ -224,7 +224,7 @@ defmodule Penstock.Native do
   def spawn_ended(_gate, _child), do: missing()
 
   # Bound permits during a supervised start: the process that calls the start function of a child
-  # holds the permits until the child runs, and then passes them to the child.
+  # holds the permits until that function returns, and then passes them to the child.
 
   # Takes over the permits that `spawner` offered. The caller is the supervisor that starts the
   # child on behalf of `spawner`. `:revoked`: `spawner` has no pending offer with that number.

@@ -1,5 +1,6 @@
 # Checks that limiters and bans follow the monotonic clock, not the wall clock. wall_clock.sh runs
-# this program in a VM with libfaketime. The file in the argument steps the wall clock only.
+# this program in a VM with libfaketime, and passes it the path of a file. The program writes an
+# offset into the file, and libfaketime adds it to the wall clock only.
 [file] = System.argv()
 
 alias Penstock.{Ban, RateLimiter}

@@ -25,8 +25,8 @@ defmodule Penstock.Stress.Tally do
 
   def total(tally), do: tally |> counts() |> Keyword.values() |> Enum.sum()
 
-  # Prints the spread of the kills. Returns an error if too many victims were idle, or if no
-  # victim was in one of the states.
+  # Prints the spread of the kills. Returns an error if too many victims were idle, or if there
+  # is a state in which no victim was killed.
   def report(tally) do
     total = total(tally)
     counts = counts(tally)

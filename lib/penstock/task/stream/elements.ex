@@ -2,9 +2,11 @@ defmodule Penstock.Task.Stream.Elements do
   # Pulls the elements of an enumerable one at a time. Runs in the consumer of the stream. The
   # elements that are not pulled yet have one of three forms:
   #
-  #     list                      the rest of a list; `[]` if there are no more
-  #     {:more, fun}              a suspended enumerable: its continuation gives the next element
-  #     {:queue, elements, rest}  elements that one step gave together, and those that follow them
+  #     list                      all elements that are left; `[]` if there are none
+  #     {:more, fun}              an enumerable that has paused, or has not started: `fun` runs it
+  #                               to its next pause, and usually gives one element
+  #     {:queue, elements, rest}  elements that one call of such a `fun` gave together, and then
+  #                               the rest
   @moduledoc false
 
   @type t :: list | {:more, Enumerable.continuation()} | {:queue, nonempty_list, t}

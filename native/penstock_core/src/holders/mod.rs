@@ -1,5 +1,5 @@
-//! The holders of a pool. A process has an entry from the first time that it asks the pool for
-//! permits, gets permits or drains the pool, until it dies.
+//! The holders of a pool. A process has an entry from the first time that it tries to take free
+//! permits, parks, restarts a child, drains the pool, or is credited permits, until it dies.
 //!
 //! An entry lies at a place of the table, with the pid of its process as the key of that place. A
 //! process looks up its own entry without a lock: the entry is removed only when the process

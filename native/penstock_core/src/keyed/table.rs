@@ -39,9 +39,10 @@
 //!    The CAS that charged the place expected that claim, and numbers of placeholders do not
 //!    recur.
 //! 2. The caller that charged `t` loaded `s` after `t` was claimed. Suppose that `s` had the
-//!    key's tag at that load. If `s` was charged, the caller vacated the claim `t`. If `s` was a
-//!    claim, one of the two claims ended. Both contradict 1, so `s` did not have the tag yet.
-//! 3. So `s` was claimed after that load, and thus after `t` was claimed.
+//!    key's tag at that load. If `s` was charged, the caller vacated the claim `t`, which
+//!    contradicts 1. If `s` was a claim, that claim or `t` ended. By 1 it was not `t`, so it was
+//!    not the claim by which `s` was charged.
+//! 3. So the claim by which `s` was charged came after that load, and thus after `t` was claimed.
 //! 4. The caller that charged `s` loaded `t` after `s` was claimed. It found the claim `t`, so
 //!    one of the two claims ended. That contradicts 1.
 //!
@@ -101,8 +102,8 @@ pub(crate) enum Found<'a> {
     /// The key has no charged place. Either this place is free, or a caller has claimed it for
     /// this key and has not charged it yet. [`Table::claim`] accepts both.
     Free(PlaceSnapshot<'a>),
-    /// The key has no place, because other keys have all places of its rows. `until` is the
-    /// instant at which the first of their TATs passes.
+    /// The key has no place, because other keys have all places of its rows. No place becomes
+    /// free before `until`: the first of their TATs, or now if a key only claims its place.
     Full { until: u64 },
 }
 

@@ -254,7 +254,7 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Frees permits that the calling process has removed from its `entry`. Serves the queue if
-    /// the state word shows waiters, or a drain.
+    /// the state word shows waiters, or that the pool is closed or draining.
     #[inline(always)]
     fn give_back(&self, host: &H, entry: &Entry, permits: u64) {
         let was = self.state.give(permits);

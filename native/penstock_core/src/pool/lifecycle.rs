@@ -98,7 +98,7 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Changes settings. Then grants permits to waiters as far as the new limit allows, and
-    /// refuses waiters whose requests exceed it.
+    /// refuses waiters whose requests exceed it. A limit of 0 refuses no waiter.
     pub fn update(&self, host: &H, changes: Changes) {
         self.update_while(host, changes, || true);
     }

@@ -8,7 +8,7 @@ use super::wait_queue::Queue;
 use super::{Pool, PoolHost, Settings, Status};
 
 /// The state of a pool. Other processes can acquire while a call reads it, so `in_use` may exceed
-/// `peak`.
+/// `peak` for an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
     /// Whether the pool admits callers.

@@ -250,7 +250,7 @@ impl<H: PoolHost> Pool<H> {
         false
     }
 
-    /// Visits the piece of the holders that begins at the cursor `from`, and takes over the
+    /// Visits the piece of the holders that begins at the cursor `from`, and takes over `n`
     /// permits of a dead holder. Remembers the other dead holders, and the end of the piece, for
     /// later restarts.
     fn take_over_in_piece(&self, host: &H, me: Pid, n: u32, from: Cursor) -> Piece {

@@ -39,7 +39,8 @@ pub(crate) struct Waiter<H: Host> {
     pub(crate) kind: Kind,
     pub(crate) ticket: H::Ticket,
     pub(crate) queue: Queue,
-    /// When the host ends the wait, in ms of the host's clock; `None` if the process ends it.
+    /// When the host ends the wait as timed out, in ms of the host's clock. `None` if the host
+    /// never does so: the wait then ends by an answer, or by the process.
     pub(crate) until: Option<u64>,
     /// The id of this wait, and that of another wait of the process. Set when this wait is
     /// removed while the process has another. If the entry of the process names this wait, the

@@ -1,5 +1,5 @@
-//! All calls that change the state of a key, except for a hit: tentative charges, charges for
-//! work that is over, refunds, pauses and resets.
+//! Changes of a key's state other than by a hit, a reserved turn or a change of the rate:
+//! tentative charges, charges for work that is over, refunds, pauses and resets.
 
 use crate::keyed::CellState;
 use crate::sync::{AtomicU64, Ordering};

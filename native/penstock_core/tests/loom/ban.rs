@@ -57,7 +57,8 @@ fn failure_against_failure() {
         let mine = fail(&ban, 7);
         let other = other.join().unwrap();
         let banned = Failure::Banned(50 * MS);
-        // The failure that came first reports the ban as well, if the ban is in force by then.
+        // The call that counts the first failure then looks for a ban. If the other call has
+        // banned the key before that look, the first call reports the ban too.
         let expected = [(Failure::Left(1), banned), (banned, Failure::Left(1)), (banned, banned)];
         assert!(expected.contains(&(mine, other)), "{mine:?} {other:?}");
         assert_eq!(ban.check(7, 0), Banned::For(50 * MS));

@@ -157,8 +157,8 @@ fn hit_all_that_is_denied_against_update() {
         let charges = [charge(&a, key_a, 1), charge(&b, key_b, 1)];
         let outcome = hit_all(&charges, || LATER);
         other.join().unwrap();
-        // The key still owes the 5 hits from before: 500 ms. If the tentative charge stays, the
-        // key owes 100 ms more.
+        // The key still owes the 5 hits from before: 500 ms. After a change of the rate,
+        // `hit_all` leaves the tentative charge as it is. Then the key owes 100 ms more.
         let owed = a.peek(key_a, LATER, 1);
         assert!([Hit::Deny(500 * MS), Hit::Deny(600 * MS)].contains(&owed), "{outcome:?} {owed:?}");
     });

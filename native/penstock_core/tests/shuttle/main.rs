@@ -47,6 +47,6 @@ fn explore(name: &str, iterations: usize, scenario: impl Fn() + Copy + Send + Sy
     // threads at a few random points, so a thread runs long between two changes.
     let pct = iterations / 3;
     Runner::new(RandomScheduler::new_from_seed(seed, iterations - pct), config.clone()).run(scenario);
-    Runner::new(PctScheduler::new_from_seed(seed, 5, pct.max(1)), config).run(scenario);
+    Runner::new(PctScheduler::new_from_seed(seed, 5, pct), config).run(scenario);
     eprintln!("{name}: {:.1} s", start.elapsed().as_secs_f32());
 }

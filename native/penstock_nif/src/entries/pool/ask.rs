@@ -121,7 +121,8 @@ fn recall(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
         ask.set_told();
         return atoms::ok();
     }
-    // If the opening in which the caller asked is over, the caller holds no permit of a grant.
+    // If the opening in which the caller asked is over, the caller holds no permits, even if the
+    // answer was a grant.
     let permits = if same.is_some() { ask.permits() } else { 0 };
     let told = if ask.is_told() { atoms::told() } else { atoms::coming() };
     beam.env.tuple(&[told, instance, beam.env.make_u64(u64::from(permits))])
