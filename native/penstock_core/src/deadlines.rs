@@ -5,8 +5,8 @@
 //!
 //! - A process either ends its work in time ([`Deadlines::end_work`]) or expires
 //!   ([`Deadlines::due`]). Under the shard lock, the first of two calls decides, once: the
-//!   `end_work`, or the `due` that expires the process. A process that learns that it has expired must not go on: it was counted as killed, so
-//!   it must give no answer.
+//!   `end_work`, or the `due` that expires the process. A process that learns that it has expired
+//!   must not go on: it was counted as killed, so it must give no answer.
 //! - If the reaper dies, the next reaper gets all expired processes that are not dead. So a
 //!   process is killed even if the reaper that got it dies before the kill. No reaper gets the
 //!   same process twice, however long the process takes to die.

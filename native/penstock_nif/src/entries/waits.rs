@@ -31,8 +31,8 @@ fn due(beam: &Beam, [from]: [Term; 1]) -> Term {
             break;
         }
         // `timed` has unlocked the list of pools, so this pool may be closed by now, and may even
-        // serve another handle or name. That does no harm: no pool is ever freed, and `expire` ends only
-        // waits whose time is over.
+        // serve another handle or name. That does no harm: no pool is ever freed, and `expire`
+        // ends only waits whose time is over.
         match pool.expire(beam, now) {
             Expiry::More => break,
             Expiry::Later => at += 1,
