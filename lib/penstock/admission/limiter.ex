@@ -1,6 +1,7 @@
 defmodule Penstock.Admission.Limiter do
-  # Asks limiters where one native call may not be enough: to measure a key, to wait for a turn,
-  # to change a rate in steps. Raises errors that name the wrong argument. Runs in the caller.
+  # Calls limiters for what one native call may not finish: the size of a key may have to be
+  # measured first, a caller may wait for its turn, and a rate changes in steps. Raises errors that
+  # name the wrong argument. Runs in the caller.
   @moduledoc false
 
   alias Penstock.Admission.{KeySize, Resolver, Turn}

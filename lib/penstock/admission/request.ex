@@ -1,6 +1,5 @@
 defmodule Penstock.Admission.Request do
-  # Reads and documents the options that all functions with a gate have in common. Runs in the
-  # caller.
+  # Reads and documents the options that functions with a gate share. Runs in the caller.
   #
   # Each spawn runs this code, so it avoids `Keyword`. The most common lists have clauses of their
   # own. `read/7` reads all others in one pass, and stops at the first option that is unknown,

@@ -87,8 +87,8 @@ defmodule Penstock.Demo.Chart do
   # is.
   defp scale(runs, measure) do
     points = Enum.flat_map(runs, measure.curve)
-    # Includes the times of the processes in both pictures of an attack, so that their time axes
-    # hardly differ.
+    # An attack has two pictures: of its processes and of its harm. The time axes of both cover
+    # the curve of the processes, so that they hardly differ.
     times = [0.0, 0.1 | for(run <- runs, {at, _count} <- run.curve, do: at)] ++ Enum.map(points, &elem(&1, 0))
     values = [10 | Enum.map(measure.limits, &elem(&1, 2))] ++ Enum.map(points, &elem(&1, 1))
 

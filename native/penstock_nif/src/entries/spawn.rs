@@ -118,8 +118,9 @@ fn adopt(beam: &Beam, [gate, offer]: [Term; 2]) -> Term {
     }
 }
 
-/// Adopts the offer of a spawner that is alive. The offer of a dead spawner is revoked, even if
-/// the spawner has handed it over.
+/// Adopts the offer if the spawner is alive. If the spawner is dead, returns `revoked`, even if
+/// the child already holds the permits by `hand_over`. The child must then end, which returns the
+/// permits. So no task of a stream calls its function if its consumer died before this call.
 fn adopt_of_living(beam: &Beam, [gate, offer, spawner]: [Term; 3]) -> Term {
     match beam.env.local_pid(spawner) {
         Some(spawner) if beam.env.is_alive(spawner) => adopt(beam, [gate, offer]),
