@@ -103,7 +103,8 @@ defmodule Penstock.ChildJobs do
     pool = Pool.new(limit: :infinity)
     parent = self()
 
-    # The witness has the same priority as the killed processes, and counts how often it runs.
+    # The reaper has a high priority, and must not starve other processes. The witness has the
+    # normal priority, as the killed processes do, and counts how often it runs.
     witness = spawn_link(fn -> witness(parent, 0) end)
 
     monitors =

@@ -1,7 +1,7 @@
 defmodule Penstock.Monitored do
-  # Asks for the monitors that watch the holders of pools, while the VM collects the handles of
-  # these pools. In an earlier version this killed the VM within seconds, because the monitors of
-  # a handle vanished with it.
+  # Reads `Process.info(holder, :monitored_by)` again and again for holders of pools. Meanwhile
+  # the VM collects the handles of these pools. In an earlier version this killed the VM within
+  # seconds, because a collected handle took its monitors with it.
   @moduledoc false
 
   alias Penstock.Pool

@@ -118,7 +118,7 @@ struct Timed {
     last: u64,
 }
 
-/// Adds the entry of a pool whose first timed wait has begun, and wakes the reaper.
+/// Adds an entry for a pool that had no timed wait until one began, and wakes the reaper.
 pub(crate) fn begin_to_time(env: Env, pool: &Pool<Beam>) {
     {
         let mut timed = TIMED.lock();

@@ -17,14 +17,14 @@ defmodule Penstock.Task.Stream.Monitor do
   # The stream monitor also ends late tasks, those that run longer than `:timeout`. The consumer
   # cannot do that, because it may be busy or suspended. There is no timer for each task. Instead,
   # a sweep looks at all tasks. The pool knows the start of each task, and all tasks have the same
-  # timeout. So the next sweep is due when the oldest task becomes late, because no other task
-  # becomes late before that.
+  # timeout. So the oldest task becomes late first, and the next sweep is due then.
   #
-  # A task can unlink itself from the stream monitor. So each sweep also asks the consumer for its
-  # tasks. The consumer answers the next time that it waits.
+  # A sweep finds tasks by the links of the stream monitor, but a task can unlink itself. So each
+  # sweep also asks the consumer for its tasks. The consumer answers the next time that it waits.
   #
-  # If the stream monitor is killed, its links end the tasks that do not trap exits. The consumer
-  # must kill the others.
+  # If the stream monitor is killed, its links end the tasks that do not trap exits. A consumer
+  # that traps exits kills the others. A consumer that does not trap them dies by its own link,
+  # and the other tasks run on with their permits.
   @moduledoc false
 
   alias Penstock.Native

@@ -5,7 +5,7 @@ use crate::keyed::{CellState, Found};
 use super::gcra::Rate;
 use super::limiter::{Key, Limiter};
 
-/// The reason why a rule could not decide on a key.
+/// The reason why `Limiter::decide` returns no decision of the rule that its caller passed.
 pub(super) enum Obstacle {
     /// The key has no place in the table, and none is free before `until`. `burst` is that of the
     /// rate in force.

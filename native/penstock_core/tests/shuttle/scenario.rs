@@ -38,7 +38,7 @@ pub(crate) struct Scenario {
     ledger: PlainMutex<BTreeMap<u64, i64>>,
     /// The waits that were cancelled in time: the process, and the number of the ticket.
     cancelled: PlainMutex<Vec<(Process, u32)>>,
-    /// The number of processes that exist, or existed.
+    /// The number of the last process that was spawned, or that a caller tried to spawn.
     created: PlainUsize,
     children: PlainMutex<Vec<JoinHandle<()>>>,
 }
