@@ -15,8 +15,8 @@ defmodule Penstock.MixProject do
       description: @description,
       start_permanent: Mix.env() == :prod,
       elixirc_paths: elixirc_paths(Mix.env()),
-      # The NIF comes first, because Penstock.Native loads it as soon as Elixir has compiled that
-      # module.
+      # The NIF comes first: when the Elixir compiler loads Penstock.Native, that module loads the
+      # NIF.
       compilers: [:penstock_nif] ++ Mix.compilers(),
       test_ignore_filters: [&String.starts_with?(&1, ["test/integration/", "test/stress/"])],
       deps: [],

@@ -6,8 +6,8 @@ defmodule Penstock.Demo.MixProject do
       app: :penstock_demo,
       version: "0.1.0",
       elixir: "~> 1.14",
-      # The library's build directory, so that the library and its NIF are compiled only once for
-      # both projects.
+      # Uses the library's build directory, so that the library and its NIF are compiled only once
+      # for both projects.
       build_path: "../_build",
       deps: [{:penstock, path: "..", env: Mix.env()}]
     ]

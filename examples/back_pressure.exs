@@ -26,7 +26,7 @@ done = Enum.count(results, &match?({:ok, _square}, &1))
 IO.puts("#{done} of 100 queries done in #{div(us, 1_000)} ms")
 IO.puts("at most #{Penstock.Pool.info(MyApp.Connections).peak} at once")
 
-# A caller can bound its wait, and gets the reason of a refusal.
+# A caller can bound its wait. If the pool refuses, the caller gets the reason.
 holders =
   for _ <- 1..4 do
     {:ok, pid} = Penstock.spawn(MyApp.Connections, fn -> Process.sleep(:infinity) end)

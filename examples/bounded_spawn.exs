@@ -1,4 +1,4 @@
-# Spawns no more processes at once than a pool allows; further calls are refused immediately.
+# A pool bounds how many processes run at once. It refuses further calls immediately.
 #
 #     mix run examples/bounded_spawn.exs
 

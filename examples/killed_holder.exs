@@ -1,5 +1,5 @@
-# Permits belong to the process that acquired them, and return when it dies: no code has to
-# release them, and none leaks.
+# Permits belong to the process that acquired them. They return when that process dies, although
+# no code releases them. So no permit leaks.
 #
 #     mix run examples/killed_holder.exs
 

@@ -1,5 +1,5 @@
-# A flood from one address cannot block the logins of other addresses, password guessers are
-# banned, and calls to a service keep to its limit of five a second.
+# A flood from one address cannot block the logins of other addresses. Password guessers are
+# banned. Calls to a service keep to the service's limit of five a second.
 #
 #     mix run examples/rate_limits.exs
 
@@ -39,7 +39,7 @@ guesses = for n <- 1..4, do: login.({0x2001, 0xDB8, 0, 7, 0, 0, 0, n}, "guess #{
 IO.inspect(guesses, label: "four guesses from four addresses of one network")
 IO.inspect(for(%{key: key, level: level} <- Ban.list(MyApp.Guessers), do: {key, level}), label: "kept out")
 
-# Six callers wait at the partner's limit. They get their turns one after another.
+# Six callers wait for their turns at the partner's limiter. The turns are 200 ms apart.
 {us, :ok} =
   :timer.tc(fn ->
     1..6

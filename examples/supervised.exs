@@ -1,5 +1,5 @@
-# Two supervisors share one pool of four permits, a child crashes while the pool is full, and the
-# pool is drained as the tree stops.
+# Two supervisors share one pool of four permits. A child crashes while the pool is full, and is
+# restarted. When the tree stops, it drains the pool.
 #
 #     mix run examples/supervised.exs
 
@@ -26,7 +26,8 @@ end
 
 IO.inspect(session.(3), label: "a third session")
 
-# The supervisor restarts the child, although the pool is full.
+# The supervisor restarts the child although the pool is full: a restart can take over the permit
+# of the dead child.
 Process.exit(first, :kill)
 
 restarted? = fn ->
@@ -39,8 +40,8 @@ end
 Enum.find(Stream.repeatedly(restarted?), & &1)
 IO.puts("after a crash: #{Penstock.DynamicSupervisor.count_children(MyApp.Sessions).active} sessions")
 
-# The tree drains the pool when it stops. The tasks end by themselves during the drain, but the
-# sessions do not, so they are terminated here.
+# When the tree stops, it drains the pool: it waits until all work has ended. The tasks end by
+# themselves, but the sessions do not. So this code ends the sessions before the tree stops.
 for {_, pid, _, _} <- Penstock.DynamicSupervisor.which_children(MyApp.Sessions) do
   Penstock.DynamicSupervisor.terminate_child(MyApp.Sessions, pid)
 end

@@ -4,8 +4,8 @@ defmodule Penstock do
 
   A *gate* decides whether work may start. There are three kinds:
 
-    * a `Penstock.Pool` has a number of permits and bounds how much work runs at once. Its count
-      stays exact no matter which process is killed or when
+    * a `Penstock.Pool` has a number of permits, and bounds how much work runs at once. Its count
+      stays exact, no matter which process is killed and when
     * a `Penstock.RateLimiter` bounds how often work starts, in total or for each key
     * a `Penstock.Ban` keeps out keys that failed too often
 
@@ -29,9 +29,9 @@ defmodule Penstock do
 
   ## Waiting
 
-  Work waits for the permits of pools; limiters and bans answer at once. `run/3` waits up to 5 s,
-  because its caller needs the result. The functions that create a process do not wait by default.
-  Set `:timeout` to change either; `timeout: 0` never waits.
+  A caller can wait for the permits of a pool. Limiters and bans answer at once. `run/3` waits up
+  to 5 s by default, because its caller needs the result. The functions that create a process do
+  not wait by default. `:timeout` changes these times, and `timeout: 0` means not to wait.
 
   > #### Waiting for oneself {: .warning}
   >
@@ -42,45 +42,49 @@ defmodule Penstock do
 
   ## Refusals
 
-  A gate that does not admit refuses: the call returns `{:error, reason}`. The work has not been
-  started, and nothing is held, charged or reserved. Functions that end in `!` raise
-  `Penstock.RejectedError` with the reason instead. These are all reasons, and what each means to
-  the caller:
+  If a gate does not admit the caller, the call returns `{:error, reason}`. Then the work has not
+  been started, and nothing is held, charged or reserved. A function whose name ends in `!` raises
+  `Penstock.RejectedError` with the reason instead. These are all reasons, and what the caller can
+  do:
 
     * `:full` - no permit is free and the caller does not wait, or the request exceeds the limit.
       Drop or defer the work, or wait with `:timeout`. A request above the limit never succeeds
     * `:queue_full` - no permit is free, and `:max_waiting` requests wait already. Drop or defer
       the work: it would wait behind all of them
     * `:timeout` - the permits did not become free within `:timeout` ms. Drop or defer the work
-    * `:closed` - the pool is draining, or was closed during the call. A further try is refused
-      until the pool is reopened or started again
-    * `:deadlock` - the wait could never end: the permits that the caller holds of the pool and
-      those it asks for exceed the limit together. The program is wrong: see "Waiting". With
-      `timeout: 0` the reason is `:full`. While the limit is 0, which is a pause, the caller waits
-    * `{:rate_limited, retry_after_ms}` - the limiter allows the work after that time, unless its
-      key is charged in the meantime
-    * `{:rate_limited, :infinity}` - the cost exceeds the limiter's burst. It never succeeds
+    * `:closed` - the pool is draining, or was closed during the call. A draining pool refuses
+      until it is reopened. A closed pool is not running: a further call raises until it is
+      started again
+    * `:deadlock` - the wait could never end, because the permits that the caller holds of the
+      pool and those it asks for exceed the limit together. The program is wrong: see "Waiting".
+      With `timeout: 0` the reason is `:full`. While the limit is 0, which pauses the pool, the
+      caller waits instead
+    * `{:rate_limited, retry_after_ms}` - the limiter allows the work after that time, unless a
+      call charges the same key in the meantime
+    * `{:rate_limited, :infinity}` - the cost exceeds the limiter's burst. A call at that cost
+      never succeeds
     * `{:banned, retry_after_ms}` - the key is banned for that time
     * `{:banned, :infinity}` - the key is banned until `Penstock.Ban.unban/2`
 
-  A call that does not wait gets none of `:queue_full`, `:timeout` and `:deadlock`. A wrong
-  argument, such as a gate that is not running, is no refusal: it raises `ArgumentError`.
+  Only a call that can wait gets `:queue_full`, `:timeout` or `:deadlock`. A wrong argument, such
+  as a gate that is not running, is no refusal: the call raises `ArgumentError`.
 
   ## Limiters and bans
 
-  Each function that starts work behind a gate takes `key: term` and `cost: number`. A limiter
-  uses both, a ban uses the key, and neither uses `:permits`. A pool ignores key and cost.
+  The functions that start work behind a gate, except `child_spec/2`, take `key: term` and
+  `cost: number`. A limiter uses both, a ban uses the key, and neither uses `:permits`. A pool
+  ignores key and cost.
 
     * Without a key a limiter uses `:global`; a ban raises `ArgumentError`. The key `nil` always
       raises
-    * `child_spec/2` has no key and so takes no ban
+    * `child_spec/2` has no key, so its gate cannot be a ban
     * Work that a limiter or a ban admitted holds no permit: it can run for any time
-    * Limiters and bans do not wait, regardless of `:timeout`. Only `Penstock.Task.async_stream/4`
-      waits for its turns at a limiter
-    * Restarts under a supervisor do not ask limiters and bans
+    * Only streams of tasks, as `Penstock.Task.async_stream/4` makes them, wait for their turns at
+      a limiter. Other work does not wait for a limiter or a ban, regardless of `:timeout`
+    * A restart under a supervisor asks no limiter and no ban
 
-  A limiter's charge is not refunded if the start fails afterwards: because the VM refuses the
-  process, the child's `init` fails, or a start function raises.
+  A limiter's charge is not refunded if the start fails afterwards. A start fails if the VM
+  refuses the process, the child's `init` fails, or a start function raises.
 
       iex> {:ok, _} = Penstock.RateLimiter.start_link(name: MyApp.Imports, limit: 1, per: 60_000)
       iex> {:ok, pid} = Penstock.spawn(MyApp.Imports, fn -> :ok end, key: "alice")
@@ -99,8 +103,8 @@ defmodule Penstock do
   @typedoc "The name of a running pool, limiter or ban, or a pool made by `Penstock.Pool.new/1`."
   @type gate :: atom | Pool.t()
 
-  # The formatters of Elixir before and after 1.17 write the type of a fun without arguments in
-  # two different ways. All of them leave the quoted form in this type as it is.
+  # The formatters of Elixir before and after 1.17 would write the type of a fun without arguments
+  # in two ways. They all leave the quoted form in `work` as it is.
   @typedoc "A fun without arguments, which returns a `result`."
   @type work(result) :: unquote([{:->, [], [[], {:result, [], nil}]}])
 
@@ -142,12 +146,12 @@ defmodule Penstock do
   @spec run(gate, work(result)) :: {:ok, result} | {:error, reason} when result: term
   def run(gate, fun)
 
-  # A function of its own and not a default argument: nearly every call is this one, and each
-  # further call of a function would add to its 60 ns.
+  # This is a function of its own, not a default argument of `run/3`. Nearly every call is this
+  # one, and a further function call would add to its 60 ns.
   def run(gate, fun) when is_atom(gate) and is_function(fun, 0) do
     case Native.run_take_one(gate, self()) do
       :ok ->
-        # Neither `after` nor `run_first/2`: each would be one more call.
+        # Uses neither `after` nor `run_first/2`, because each would be one more function call.
         try do
           fun.()
         catch
@@ -247,8 +251,8 @@ defmodule Penstock do
   defp run_admitted(ref, instance, permits, fun) do
     {:ok, fun.()}
   after
-    # The instance names the pool that admitted the work: that pool may have closed meanwhile, and
-    # another may have its name.
+    # The instance tells which pool admitted the work. That pool may have closed meanwhile, and
+    # another pool may have its name.
     Native.run_end(ref, instance, permits)
   end
 
@@ -278,9 +282,9 @@ defmodule Penstock do
   @doc """
   Creates a process that calls `fun`, if the gate admits it.
 
-  The process holds its permits until it dies, by any exit. They are bound to it: its own code can
-  neither release nor transfer them. If the caller is killed during the call, either `fun` is not
-  called and nothing is held, or a process calls `fun` and holds the permits.
+  The process holds its permits until it dies, by any exit. Its own code can neither release nor
+  transfer them. If the caller is killed during the call, either `fun` is not called and nothing
+  is held, or a process calls `fun` and holds the permits.
 
   Returns:
 
@@ -289,10 +293,11 @@ defmodule Penstock do
       [Refusals](#module-refusals)
 
   Raises `ArgumentError`, before it takes a permit, if `gate` is not a running gate, `fun` is not
-  a function of arity 0, or an option is unknown or of the wrong kind. Only the VM can tell
-  whether all of `:spawn_opt` are valid together: if not, the call raises `ArgumentError`. If the
-  VM has no room for another process, the call raises `SystemLimitError`. In both cases the
-  permits are free again; a limiter's charge is not refunded.
+  a function of arity 0, or an option is unknown or of the wrong kind.
+
+  Raises after the admission as well: `ArgumentError` if options of `:spawn_opt` are not valid
+  together, and `SystemLimitError` if the VM has no room for another process. In both cases the
+  permits are free again, but a limiter's charge is not refunded.
 
   ## Options
 
@@ -350,9 +355,9 @@ defmodule Penstock do
   @doc """
   Starts a process by its own start function, if the gate admits it.
 
-  `start` is `{module, function, args}` or a function of arity 0. It starts an OTP process, as
-  `GenServer.start_link/3` does. The calling process calls it and holds the permits during the
-  call; then the started process holds them until it dies.
+  `start` is `{module, function, args}` or a function of arity 0. It must start an OTP process, as
+  `GenServer.start_link/3` does. The calling process calls `start`, and holds the permits during
+  that call. After that the started process holds the permits until it dies.
 
   Returns:
 
@@ -368,8 +373,8 @@ defmodule Penstock do
   Raises `ArgumentError`, before it takes a permit, if `gate` is not a running gate, `start` is
   not of the right form, or an option is unknown or of the wrong kind.
 
-  If the caller is killed while `start` runs, its permits return, and a process that `start` had
-  already created is not counted.
+  If the caller is killed while `start` runs, the permits return. If `start` had already created a
+  process, that process is not counted.
 
   ## Options
 
@@ -407,38 +412,38 @@ defmodule Penstock do
   Wraps a child spec so that every start of the child passes the gate, under any supervisor.
 
   `child_spec` is a map, a module or `{module, arg}`, as in `Supervisor.child_spec/2`, or a tuple
-  of six elements as in old Erlang. Returns a child spec map with the same values, except that
-  `:start` asks the gate first; `:modules` is filled in if it was missing. Each child takes one
-  permit and holds it until it dies.
+  of six elements as in old Erlang. Returns a child spec map with the same values, except for
+  `:start`, which asks the gate first, and `:modules`, which is filled in if it was missing. Each
+  child takes one permit and holds it until it dies.
 
   Raises `ArgumentError` if `gate` is not of the right form or is a ban, or if `child_spec` is not
-  a child spec. The gate need not be running yet.
+  a child spec. The gate can be started later.
 
-  The supervisor asks the gate and does not wait. If the gate refuses, the kind of the start
-  decides:
+  The supervisor asks the gate and does not wait. If the gate refuses, the result depends on the
+  kind of the start:
 
     * a *start*, by `start_child` or `restart_child`, fails with a reason of
       [Refusals](#module-refusals). `DynamicSupervisor.start_child/2` and
       `Supervisor.restart_child/2` return `{:error, reason}`. `Supervisor.start_child/2` returns
       `{:error, {reason, child}}`, with the child as Erlang describes it
     * a *restart* of a child that died takes over the permit of the dead child, if that permit is
-      not back yet. Otherwise another process may hold it: then the restart exceeds the limit, by
-      at most the pool's `:max_overdraft`, or up to the permits that were in use when
-      `Penstock.Pool.update/2` lowered the limit. The pool admits no other work until this overdraft is
-      paid back. Beyond `:max_overdraft` the restart fails, and the supervisor's `:max_restarts`
-      decides
+      not back yet. If another process holds it already, the restart exceeds the limit: by at most
+      the pool's `:max_overdraft`, or up to the permits that were in use when
+      `Penstock.Pool.update/2` lowered the limit. The pool admits no other work until this
+      overdraft is paid back. Beyond these bounds the restart fails. The supervisor's
+      `:max_restarts` then decides whether the supervisor tries again or ends
     * a child that is started while its supervisor initialises counts as a restart, because the
       supervisor may itself be restarting
 
   A start asks a limiter with the key `:global` and a cost of 1. Restarts, and children that are
-  started while their supervisor initialises, do not ask a limiter. A ban needs a key, and there
-  is none here. Use `Penstock.DynamicSupervisor.start_child/3` for starts with a key.
+  started while their supervisor initialises, do not ask a limiter. For starts with a key use
+  `Penstock.DynamicSupervisor.start_child/3`.
 
-  If the gate is closed or gone, a restart proceeds without a permit and logs a warning: a gate
-  must not take down a working supervision tree. A start gets `{:error, :closed}` from a pool that
-  is draining, and fails with an `ArgumentError` if no gate has the name any more. If no gate ever
-  had the name in this VM, each start fails with an `ArgumentError`, also while a supervisor
-  initialises: the name is misspelt, or the gate comes later in the tree.
+  If the gate is draining or gone, a restart proceeds without a permit and logs a warning, because
+  a gate must not take down a working supervision tree. A start gets `{:error, :closed}` from a
+  pool that is draining, and fails with an `ArgumentError` if no gate has the name any more. If no
+  gate ever had the name in this VM, the name is misspelt, or the gate comes later in the tree.
+  Each start then fails with an `ArgumentError`, also while a supervisor initialises.
 
   ## Examples
 
@@ -461,7 +466,8 @@ defmodule Penstock do
       %{start: {module, function, args} = start} = spec when is_atom(module) and is_atom(function) and is_list(args) ->
         GatedChild.child_spec(spec, %GatedChild{gate: gate, start: start})
 
-      # Not a child spec. It is returned unchanged, so that the supervisor reports the error.
+      # Returns a term that is not a child spec unchanged, so that the supervisor reports the
+      # error.
       no_spec ->
         no_spec
     end
@@ -469,8 +475,8 @@ defmodule Penstock do
 
   @spec_first "the child spec comes first: child_spec(child_spec, gate)"
 
-  # Raises if the gate comes before the child spec. An atom in place of the child spec is taken
-  # for a gate only if no module has that name.
+  # Raises if the caller passed the gate before the child spec. An atom in place of the child spec
+  # counts as a gate only if a gate has that name and no module has.
   defp in_order!(_child_spec, gate) when is_tuple(gate) or (is_map(gate) and not is_struct(gate)) do
     Resolver.not_a_gate!(gate, @spec_first)
   end
@@ -488,10 +494,10 @@ defmodule Penstock do
   @doc """
   Returns every registered gate with its figures, sorted by name.
 
-  Returns a list of maps. Each map has `:name`, `:kind`, which is `:pool`, `:rate_limiter` or
-  `:ban`, and the keys of the kind's own function: `Penstock.Pool.info/1`,
-  `Penstock.RateLimiter.info/1` or `Penstock.Ban.info/1`. Pools without a name are not in the
-  list. In a shell, `table/0` is easier to read.
+  Returns a list of maps. Each map has `:name`, and `:kind`, which is `:pool`, `:rate_limiter` or
+  `:ban`. It also has the figures of `Penstock.Pool.info/1`, `Penstock.RateLimiter.info/1` or
+  `Penstock.Ban.info/1`. Pools without a name are not in the list. In a shell, `table/0` is easier
+  to read.
 
   ## Examples
 
@@ -506,7 +512,8 @@ defmodule Penstock do
     for name <- Enum.sort(Names.open()), info = info_if_running(name), do: info
   end
 
-  # Returns nil if the gate has closed since `Names.open/0` named it. `info` may then raise.
+  # Returns nil if the gate has closed since `Names.open/0` named it. If the gate closes after
+  # `kind/1`, `info/1` raises.
   defp info_if_running(name) do
     case Resolver.kind(name) do
       :pool -> Map.put(Pool.info(name), :kind, :pool)

@@ -1,25 +1,25 @@
 # The Mix compiler that builds the NIF. mix.exs loads this file, because the compiler must exist
 # before any module of lib/ is compiled, also when Penstock is a dependency. The Mix tasks of an
-# application and of its dependencies share one VM, so the name contains Penstock's.
+# application and of its dependencies share one VM. So the name of this task contains "Penstock".
 defmodule Mix.Tasks.Compile.PenstockNif do
   @moduledoc false
   use Mix.Task.Compiler
 
   @root Path.dirname(__DIR__)
   @package "penstock_nif"
-  # The environment variables that change the library, and the prefixes of further ones. This
-  # compiler builds the library again when one of them changes, but does not notice a change in
-  # cargo's configuration files.
+  # The environment variables that change the library, and the prefixes of further ones. If one of
+  # these variables changes, this compiler builds the library again. It does not notice a change
+  # in cargo's configuration files.
   @variables ~w(PENSTOCK_NIF_FEATURES RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS)
   @families ~w(CARGO_BUILD_ CARGO_PROFILE_ CARGO_TARGET_)
 
-  # The number of times that a build is tried. A try fails if another build replaces the library
-  # in the shared directory meanwhile.
+  # How often a build is tried. A try fails if another build replaces the library in the shared
+  # directory before this build has copied it.
   @builds 3
 
   # On musl, as on Alpine, Rust links statically by default, and then refuses to build a shared
-  # library. This setting turns that off, and has no effect on other targets. RUSTFLAGS replaces
-  # it: a user on musl who sets RUSTFLAGS must repeat the setting there.
+  # library. This setting turns static linking off on musl, and has no effect on other targets.
+  # RUSTFLAGS replaces the setting: a user on musl who sets RUSTFLAGS must repeat it there.
   @dynamic_on_musl ~S|target.'cfg(target_env="musl")'.rustflags=["-C","target-feature=-crt-static"]|
 
   @impl true
@@ -37,8 +37,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
   def clean do
     File.rm(manifest())
     File.rm(installed())
-    # Features and variables decide which of the two directories a build uses, and earlier builds
-    # may have used the other one.
+    # Removes both directories. Features and variables decide which one a build uses, and earlier
+    # builds may have used the other one.
     for directory <- [own_target_dir(), shared_target_dir()], do: File.rm_rf!(directory)
     for staged <- Path.wildcard(staged("*")), do: File.rm(staged)
     :ok
@@ -49,9 +49,10 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     update({:cargo, variables(), sources}, fn -> build(fingerprint(sources), @builds) end)
   end
 
-  # Builds, and returns a copy of the library. After cargo has unlocked the shared directory,
-  # another environment may build other sources there before the copy is made. The library carries
-  # the fingerprint of its sources, so the copy shows whether it was built from `sources`.
+  # Builds the library, and returns the path of a copy. After cargo has unlocked the shared
+  # directory, another environment may build other sources there before the copy is made. The
+  # library contains the fingerprint of its sources. So a search for `sources`, the fingerprint of
+  # the wanted ones, shows whether the copy was built from them.
   defp build(sources, builds) do
     with {:ok, staged} <- stage(cargo_build(sources)),
          {_at, _length} <- :binary.match(File.read!(staged), sources) do
@@ -83,8 +84,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
   end
 
   # Installs the library that `stage` returns, unless the installed one was made of the same
-  # inputs. The fingerprint of the inputs covers the contents of files and not their times,
-  # because a checkout or a cache may set any time.
+  # inputs. The inputs have the contents of files and not their times, because a checkout or a
+  # cache may set any time.
   defp update(inputs, stage) do
     fingerprint = fingerprint(inputs)
 
@@ -122,9 +123,9 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     extra = ["--config", @dynamic_on_musl, "--message-format=json-render-diagnostics"]
     Mix.shell().info("Building the NIF of Penstock with cargo #{version}")
 
-    # By itself, cargo compares only the times of files: it may take a second checkout of Penstock
-    # for the first, and not build again. The crates read PENSTOCK_SOURCES, so cargo builds them
-    # again when this variable changes.
+    # By itself, cargo compares only the times of files. So it may take a second checkout of
+    # Penstock for the first, and not build the crates again. The crates read PENSTOCK_SOURCES,
+    # and cargo builds them again when this variable changes.
     env = [{"CARGO_TARGET_DIR", target_dir()}, {"PENSTOCK_SOURCES", sources}]
 
     # cargo runs in Penstock's directory, so that it finds Penstock's workspace and not that of an
@@ -143,9 +144,9 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     """
   end
 
-  # Finds the path of the library in cargo's messages: one message describes the only cdylib. A
-  # regex decodes that message, because some supported versions of Elixir and Erlang have no JSON
-  # decoder.
+  # Finds the path of the library in cargo's messages. Only one message describes a cdylib, and
+  # that is the library. A regex decodes the message, because some supported versions of Elixir
+  # and Erlang have no JSON decoder.
   defp built(messages) do
     with [message] <- Regex.run(~r/^\{"reason":"compiler-artifact".*"crate_types":\["cdylib"\].*$/m, messages),
          [_, file] <- Regex.run(~r/"filenames":\["((?:[^"\\]|\\.)*\.(?:so|dylib))"/, message) do
@@ -166,8 +167,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     needed = needed_cargo()
     cargo = System.find_executable("cargo") || Mix.raise(no_cargo(needed, "none is on the PATH"))
 
-    # cargo runs in the directory of the build, because rustup may choose the version by
-    # directory.
+    # This call runs in the same directory as the build, because rustup may choose the version of
+    # cargo by the directory.
     {output, _} = System.cmd(cargo, ["--version"], cd: @root, stderr_to_stdout: true)
 
     case Regex.run(~r/^cargo ((\d+)\.(\d+)\S*)/m, output) do
@@ -198,9 +199,9 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     """
   end
 
-  # Checks the library without loading it, since a VM that loads a truncated library dies of
-  # SIGBUS. The check does not find out whether the machine's C library is too old for the
-  # library: only loading does.
+  # Checks the library without loading it, because a VM that loads a truncated library dies of
+  # SIGBUS. The check does not detect a C library of the machine that is too old; only loading
+  # does.
   defp check_ready_made(library, contents) do
     if problem = problem(contents) do
       wanted = "Penstock #{version()} on #{:erlang.system_info(:system_architecture)}"
@@ -228,7 +229,7 @@ defmodule Mix.Tasks.Compile.PenstockNif do
       marker != [hd(marker), version()] ->
         "it belongs to another version of Penstock: #{List.last(marker)}"
 
-      # For another target there is no VM to compare with: the running one is the host's.
+      # The VM that runs is the host's. So the machine is compared only if the target is the host.
       Mix.target() == :host and vm_machine() not in [machine, nil] ->
         "it is for another machine"
 
@@ -254,11 +255,14 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     end
   end
 
-  # Returns the least size that an ELF file must have: the end of the table of sections, its last
-  # part. An ELF file of fewer than 64 bytes is cut short, too. For any other file returns 64,
-  # which a library always exceeds: the loader of Mach-O files checks their length itself.
+  # Returns the least size in bytes that the file must have. For an ELF file that is the end of
+  # the table of sections, which is its last part. For an ELF file of fewer than 64 bytes it is
+  # 64, so the file counts as cut short. For any other file it is 64 too, which a library always
+  # exceeds: the loader of Mach-O files checks their length itself.
   defp elf_size(<<0x7F, "ELF", class, order, _::binary>> = elf) when byte_size(elf) >= 64 do
-    # 64-bit files have class 2, little-endian ones order 1.
+    # 64-bit files have class 2, little-endian ones order 1. The header has the offset of the
+    # table at `table`, the size of an entry at `entry_size`, and the number of entries after
+    # that.
     {table, word, entry_size} = if class == 2, do: {40, 8, 58}, else: {32, 4, 46}
     field = &:binary.decode_unsigned(binary_part(elf, &1, &2), if(order == 1, do: :little, else: :big))
     field.(table, word) + field.(entry_size, 2) * field.(entry_size + 2, 2)
@@ -293,8 +297,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
   defp staged(pid), do: Path.expand("penstock_staged.#{pid}", Mix.Project.build_path())
 
   # Returns the directory that cargo builds in. All environments that need the same library share
-  # one directory, so that cargo compiles the crates once. A build with features or variables has
-  # a directory of its own.
+  # one directory, so that cargo compiles the crates once. A build with features, variables or
+  # MIX_BUILD_PATH has a directory of its own.
   defp target_dir do
     same? = features() == [] and variables() == [] and System.get_env("MIX_BUILD_PATH") == nil
     if same?, do: shared_target_dir(), else: own_target_dir()

@@ -1,10 +1,10 @@
-# Each script of this directory sources this file. It changes to Penstock's directory, and sets
+# Each script of this directory sources this file, which changes to Penstock's directory, and sets
 # the locale and the PATH.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# UTF-8, because Elixir warns under any other locale.
+# The locale uses UTF-8, because Elixir warns under any other encoding.
 export LANG=C.UTF-8 LC_ALL=C.UTF-8
 
 # rustup installs cargo in this directory, but only login shells have the directory in their PATH.

@@ -5,13 +5,13 @@ defmodule PenstockTest do
 
   alias Penstock.RejectedError
 
-  # Fails in the given way. The tests look for this function at the top of its exception's stack.
+  # Fails in the given way. The tests expect this function at the top of the stack of the failure.
   defp burst(:raise), do: raise(RuntimeError, "burst")
   defp burst(:erlang_error), do: :erlang.error(:burst)
   defp burst(:throw), do: throw(:burst)
   defp burst(:exit), do: exit(:burst)
 
-  # Returns how the call ended, with the stack if it did not return.
+  # Calls `fun`. Returns its value; or the kind, the reason and the stack of its failure.
   defp outcome(fun) do
     {:returned, fun.()}
   catch
@@ -38,7 +38,7 @@ defmodule PenstockTest do
       end
     end
 
-    test "takes all permits that are asked for, or none" do
+    test "takes all permits that the caller asks for, or none" do
       for pool <- both(limit: 3), timeout <- [0, 5] do
         opts = [permits: 3, timeout: timeout]
         assert Penstock.run(pool, fn -> counts(pool) end, opts) == {:ok, {3, 1, 0}}
@@ -64,8 +64,8 @@ defmodule PenstockTest do
 
         assert {kind, reason} == {bare_kind, bare_reason}
         assert {PenstockTest, :burst, 1, bare_location} == hd(stack)
-        # `run/3` passes the whole stack on: beneath `burst/1` it still has the frame of this
-        # test.
+        # `run/3` passes the whole stack on: it still has the frame of this test, beneath that of
+        # `burst/1`.
         assert Enum.any?(stack, fn {_, name, _, _} ->
                  name |> to_string() |> String.contains?("test run/3 releases the permits however")
                end)
@@ -135,7 +135,7 @@ defmodule PenstockTest do
       assert counts(two) == {0, 0, 0}
     end
 
-    test "leaves permits that the function acquired with the caller" do
+    test "leaves the caller the permits that the function acquired" do
       for pool <- both(limit: 2) do
         assert Penstock.run(pool, fn -> Pool.acquire(pool) end) == {:ok, :ok}
         assert counts(pool) == {1, 1, 0}
@@ -143,7 +143,7 @@ defmodule PenstockTest do
       end
     end
 
-    test "returns the value although its pool was closed meanwhile" do
+    test "returns the value although its pool was closed while the function ran" do
       name = start_pool(limit: 1)
 
       assert Penstock.run(name, fn ->
@@ -188,7 +188,7 @@ defmodule PenstockTest do
       assert Pool.release(name) == :ok
     end
 
-    test "keeps its permit while the owner crashes, and releases it on the adopted pool" do
+    test "keeps its permit when the owner crashes, and returns it to the adopted pool" do
       name = start_pool(limit: 1)
 
       Penstock.run(name, fn ->
@@ -201,7 +201,7 @@ defmodule PenstockTest do
       assert counts(name) == {0, 0, 0}
     end
 
-    test "never has more functions run at once than the limit" do
+    test "never runs more functions at once than the limit" do
       for pool <- both(limit: 3) do
         inside = :atomics.new(2, [])
 
@@ -257,7 +257,7 @@ defmodule PenstockTest do
       end
     end
 
-    test "passes the exceptions of the function on, also a RejectedError" do
+    test "passes on the exceptions of the function, even a RejectedError" do
       pool = Pool.new(limit: 1)
       assert_raise RuntimeError, "burst", fn -> Penstock.run!(pool, fn -> burst(:raise) end) end
       inner = fn -> Penstock.run!(pool, fn -> flunk("called") end, timeout: 0) end
@@ -267,7 +267,7 @@ defmodule PenstockTest do
   end
 
   describe "list/0" do
-    test "has each named pool with its info, ordered by name, and no unnamed pool" do
+    test "lists each named pool with its info, ordered by name, and no unnamed pool" do
       names = for limit <- 1..3, do: start_pool(limit: limit, name: unique_name())
       _unnamed = Pool.new(limit: 99_999)
       found = Enum.filter(Penstock.list(), &(&1.name in names))
@@ -275,7 +275,7 @@ defmodule PenstockTest do
       refute Enum.any?(Penstock.list(), &(&1.name == nil or &1[:limit] == 99_999))
     end
 
-    test "has a pool that drains, but no pool that is closed" do
+    test "lists a pool that drains, but no pool that is closed" do
       [closed, draining] = [start_pool(limit: 1), start_pool(limit: 1)]
       Pool.drain(draining)
       stop_supervised!({Pool, closed})

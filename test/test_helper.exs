@@ -1,6 +1,6 @@
-# Most tests kill processes or let them crash, which is logged. `capture_log` shows the log of a
-# test only if that test fails. On a busy machine, a message can take longer than the 100 ms for
-# which `assert_receive` waits by default.
+# Most tests kill processes or let them crash, and the VM logs that. `capture_log` shows the log
+# of a test only if that test fails. The timeout of `assert_receive` is 100 ms by default, which
+# is too short on a busy machine.
 ExUnit.start(capture_log: true, assert_receive_timeout: 10_000)
 
 # Adds the totals of this run to the file that .ci/run reads, always in the same form. The

@@ -59,15 +59,15 @@ defmodule Penstock.Bench.Acquire do
     end
   end
 
-  # The closure is made only once, because its cost is not part of the cost of a permit.
+  # Makes `work` outside the measured fun, so that the cost of a closure does not count.
   defp run(name) do
     work = fn -> :done end
     {:ok, :done} = Penstock.run(name, work)
     fn -> Penstock.run(name, work) end
   end
 
-  # The cost of the boundary alone: two calls into native code and back, with as many arguments as
-  # the two native calls of a pool.
+  # Measures the cost of the boundary alone: two calls into native code that do nothing. Each has
+  # two arguments, as the native calls of `try_acquire` and `release` have.
   defp two_calls do
     fn ->
       Noop.raw(:b1, self())
@@ -75,7 +75,7 @@ defmodule Penstock.Bench.Acquire do
     end
   end
 
-  # A semaphore in two lines. A killed holder never returns its permit.
+  # A plain counter as a semaphore. The permit of a killed holder never comes back.
   defp atomics do
     ref = :atomics.new(1, signed: true)
 
@@ -91,8 +91,8 @@ defmodule Penstock.Bench.Acquire do
     end
   end
 
-  # Does what semaphore libraries on ETS do: uses a named table, creates a missing row, and caps
-  # the counter at the limit. If the counter was at the limit before, the caller is refused.
+  # Does what semaphore libraries on ETS do. It uses a named table, creates a missing row, and
+  # caps the counter at the limit. It refuses a caller that finds the counter at the limit.
   defp ets do
     :ets.new(:bench_semaphores, [:set, :public, :named_table, write_concurrency: true])
 

@@ -8,8 +8,9 @@ defmodule Penstock.Bench.MassDeath do
   @holders 100_000
   @patience_ms 60_000
 
-  # The deaths in a sample of the second row, and the living holders at each of them.
+  # The number of deaths that a sample of the second row measures.
   @deaths 1_000
+  # The number of other processes that hold a permit of the second row's pool meanwhile.
   @others 99
 
   def rows do
@@ -45,8 +46,8 @@ defmodule Penstock.Bench.MassDeath do
     %{hold: fn -> :ok = Pool.try_acquire(:b13) end, free?: fn -> Pool.info(:b13).in_use == 0 end}
   end
 
-  # Each round has a process of its own, so that it does not pay for the garbage of the last
-  # round.
+  # Takes each sample in a process of its own, so that no sample pays for the garbage of the last
+  # one.
   defp mass_sampler(side, _processes) do
     fn -> Task.await(Task.async(fn -> mass_death(side) end), :infinity) end
   end
@@ -67,12 +68,12 @@ defmodule Penstock.Bench.MassDeath do
     until(fn -> :counters.get(ready, 1) == @holders end)
     from = System.monotonic_time()
     Enum.each(pids, &Process.exit(&1, :kill))
-    # `free?` calls `Pool.info`, which sums over the holders. It is called only once the processes
-    # are gone, so that it takes no time from dying ones.
+    # `free?` calls `Pool.info`, which walks through all holders. The `and` calls `free?` only
+    # once the processes are gone, because the walk would take CPU time from dying ones.
     until(fn -> :erlang.system_info(:process_count) <= before and side.free?.() end)
     elapsed = System.monotonic_time() - from
 
-    # Waits for the last dying processes, which would slow down the round of the other side.
+    # Waits until all processes are dead, because a dying one would slow down the next sample.
     until(fn -> not Enum.any?(pids, &Process.alive?/1) end)
     System.convert_time_unit(elapsed, :native, :microsecond) / 1000
   end
@@ -104,9 +105,11 @@ defmodule Penstock.Bench.MassDeath do
     fn -> Stats.quantile(for(_ <- 1..@deaths, do: lag(name)), 0.99) end
   end
 
-  # Measures, in ns, how long after the `:DOWN` of a killed holder its permit is granted to the
-  # caller. The caller asks all the time, while the holder dies on the other scheduler. A caller
-  # that sleeps until the `:DOWN` wakes up after the permit has come back, and measures nothing.
+  # Starts a holder and kills it. Returns the ns from the holder's `:DOWN` until the caller gets
+  # the holder's permit.
+  #
+  # The caller polls while the holder dies on the other scheduler. A caller that slept until the
+  # `:DOWN` would wake up after the permit had come back, and would measure nothing.
   defp lag(name) do
     parent = self()
 

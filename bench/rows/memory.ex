@@ -1,7 +1,8 @@
 defmodule Penstock.Bench.Memory do
   @moduledoc false
-  # B15: resident memory per holder. Each sample has a VM of its own. A VM reuses its memory
-  # without a request to the system, so only its first 100,000 holders raise the resident memory.
+  # B15: resident memory per holder. Each sample has a VM of its own, because only the first
+  # 100,000 holders of a VM raise its resident memory. Later holders use memory that the VM has
+  # kept.
 
   alias Penstock.Bench.{Peer, Row}
 

@@ -1,6 +1,6 @@
 defmodule Penstock.Bench.Rate do
   @moduledoc false
-  # B11, B12: a hit on a key, and the memory of keys.
+  # B11: a hit on a key. B12: the memory of a limiter's keys.
 
   alias Penstock.Bench.{Peer, Row}
   alias Penstock.RateLimiter
@@ -50,8 +50,8 @@ defmodule Penstock.Bench.Rate do
     ]
   end
 
-  # More hits than any key gets: the burst of our limiters, and the limit of the baseline's
-  # windows.
+  # More hits than any key gets, so that no hit is denied: the burst of our limiters, and the
+  # limit of the baseline's windows.
   @limit 2_000_000_000
 
   defp keyed do
@@ -59,7 +59,8 @@ defmodule Penstock.Bench.Rate do
     each_key(&RateLimiter.hit(:b11, &1))
   end
 
-  # Each hit moves the TAT of its key by 100 ms, so a key stays active until the row ends.
+  # Each hit moves the TAT of its key by 100 ms, which is longer than the time until the key's
+  # next hit. So the limiter forgets no key until the row ends.
   defp start(name), do: {:ok, _} = RateLimiter.start_link(name: name, limit: 600, per: 60_000, burst: @limit)
 
   defp alone do
@@ -67,8 +68,8 @@ defmodule Penstock.Bench.Rate do
     fn -> {:allow, _} = RateLimiter.hit(:b11_alone) end
   end
 
-  # A fixed window in two lines of code. Twice the limit passes at the border of two windows, and
-  # nothing deletes old rows.
+  # A fixed window, as an application would write it. At the border of two windows twice the limit
+  # passes. Nothing deletes the rows of old windows.
   defp ets do
     :ets.new(:b11_windows, [:set, :public, :named_table, write_concurrency: true])
     each_key(&ets_hit/1)
@@ -88,11 +89,12 @@ defmodule Penstock.Bench.Rate do
     end
   end
 
-  # The keys are a literal, because a literal is not copied. Keys in a closure would be copied to
-  # each process, and the copy takes as long as a sample.
+  # The keys are a literal of the module, because the VM copies no literal to a new process. It
+  # would copy keys in a closure, which takes as long as a sample.
   @all_keys List.to_tuple(for n <- 1..@keys, do: :crypto.hash(:md5, <<n::32>>))
 
-  # Hits one key after another, in each process.
+  # Returns a fun that hits the `n`th key. The loop of each process counts `n` down, so that the
+  # process hits one key after another.
   defp each_key(hit), do: fn n -> {:allow, _} = hit.(elem(@all_keys, rem(n, @keys))) end
 
   defp sampler(figure, _processes), do: fn -> Peer.call(@child_file, :megabytes, [figure]) end

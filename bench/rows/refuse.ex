@@ -1,6 +1,6 @@
 defmodule Penstock.Bench.Refuse do
   @moduledoc false
-  # B4, B5: a refusal; the caller asks again at once.
+  # B4, B5: a refusal. The caller asks again at once.
 
   alias Penstock.Bench.{Noop, Row}
   alias Penstock.Pool
@@ -44,7 +44,7 @@ defmodule Penstock.Bench.Refuse do
 
   def noop, do: fn -> Noop.nop() end
 
-  @doc "Fills a pool with `holders` processes and returns a fun that is refused by it."
+  @doc "Starts a pool that `holders` processes fill, and returns a fun that the pool refuses."
   def refusal(name, holders) do
     {:ok, _} = Pool.start_link(name: name, limit: holders)
     parent = self()

@@ -1,6 +1,7 @@
 defmodule Penstock.Bench.Restart do
   @moduledoc false
-  # B16: the time from the kill of all children of a supervisor until it has restarted them.
+  # B16: the time from the kill of a supervisor's children until the supervisor has restarted all
+  # of them.
 
   alias Penstock.Bench.Row
 
@@ -24,7 +25,7 @@ defmodule Penstock.Bench.Restart do
     ]
   end
 
-  # Starts a supervisor with its children, and counts all starts.
+  # Starts a supervisor with its children. The counter counts all starts, restarts included.
   defp children(start) do
     started = :counters.new(1, [])
     start.(started, @children)
@@ -32,7 +33,7 @@ defmodule Penstock.Bench.Restart do
 
   defp spec(started), do: %{id: :child, start: {__MODULE__, :start_link, [started]}}
 
-  @doc "Starts a server, as an application has them, and counts the start."
+  @doc "Starts an Agent, as a typical child of an application, and counts the start."
   def start_link(started), do: Agent.start_link(fn -> :counters.add(started, 1, 1) end)
 
   @often [max_restarts: 1_000_000_000, max_seconds: 1]
@@ -51,7 +52,7 @@ defmodule Penstock.Bench.Restart do
 
   defp pids(children), do: for({_, pid, _, _} when is_pid(pid) <- children, do: pid)
 
-  # Crash reports are off: they are the same on both sides, and would take most of the time.
+  # Turns crash reports off. Both sides have the same reports, which would take most of the time.
   defp sampler(side, _processes) do
     fn ->
       level = Logger.level()

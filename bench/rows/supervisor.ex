@@ -1,13 +1,13 @@
 defmodule Penstock.Bench.Supervisors do
   @moduledoc false
   # B5: a child that a full supervisor refuses. B9: a child that a supervisor starts. In B9 each
-  # child ends at once, so the sample includes the supervisor's work for its end.
+  # child ends at once, so the figure includes the supervisor's work after the end of a child.
 
   alias Penstock.Bench.{Loop, Row}
 
   @max 100_000
-  # The length of a sample of B9. A supervisor sleeps between samples, and a short sample would
-  # end before the supervisor runs in parallel to its callers.
+  # The length of a sample of B9. A supervisor sleeps between samples. It takes some time until
+  # the supervisor runs in parallel to its callers, and a short sample would end before that.
   @sample_ns 5_000_000
   @rounds 61
 

@@ -29,7 +29,8 @@ defmodule Penstock.Bench.Tasks do
     ]
   end
 
-  # Each call runs a whole stream: the start and the end of the stream are part of the figure.
+  # Divides the time of a call by the items. Each call runs a whole stream, so the figure includes
+  # the start and the end of the stream.
   defp per_item(stream, processes) do
     sample = Loop.sampler(stream, processes)
     fn -> sample.() / @items end

@@ -6,14 +6,15 @@ defmodule Penstock.Bench.WakeUp do
   # all sides:
   #
   #   * Releaser and waiter are bound to two schedulers (`:scheduler` is an undocumented option of
-  #     spawn_opt). Unbound, the releaser's scheduler steals the waiter, and the figure lacks the
-  #     wake-up of another scheduler.
-  #   * The releaser polls until the waiter is parked, and then stays busy for 100 µs.
-  #   * A process that only yields keeps the waiter's scheduler awake. A sleeping scheduler is
-  #     woken by the operating system. On a virtual machine this takes 10 to 50 µs for every side
-  #     alike, and hides the rest.
+  #     spawn_opt). If they were not, the releaser's scheduler would steal the waiter. The figure
+  #     would then lack the wake-up of another scheduler.
+  #   * The releaser polls until the waiter is parked. It then stays busy for 100 µs, so that the
+  #     waiter's scheduler has gone on to other work before the release.
+  #   * A process that only yields keeps the waiter's scheduler awake. Without this process the
+  #     operating system would have to wake that scheduler. On a virtual machine this takes 10 to
+  #     50 µs on each side, which would hide the rest.
   #   * After the release the releaser waits for the waiter. So the releaser's scheduler is free
-  #     for the server of the baseline, and this server passes the permit on to the waiter.
+  #     to run the server of the baseline, which passes the permit on to the waiter.
 
   alias Penstock.Bench.{Row, Stats, WakeUp.Semaphore}
   alias Penstock.Pool
@@ -51,8 +52,12 @@ defmodule Penstock.Bench.WakeUp do
     ]
   end
 
-  # Each side is a map of four functions: the releaser takes the only permit, the waiter waits for
-  # it, the releaser releases it, and the waiter returns it afterwards.
+  # Each side is a map of four functions, called in this order:
+  #
+  #   * `take` - the releaser takes the only permit
+  #   * `wait` - the waiter waits for the permit
+  #   * `release` - the releaser releases the permit, which goes to the waiter
+  #   * `return` - the waiter gives the permit back
   defp message do
     %{
       take: fn -> :ok end,
@@ -142,9 +147,9 @@ end
 
 defmodule Penstock.Bench.WakeUp.Semaphore do
   @moduledoc false
-  # A semaphore by OTP's own means: one process that monitors holders and queues waiters. This
-  # side is as fast as it can be: a release is a cast, and the next waiter is answered before the
-  # old monitor is dropped.
+  # A semaphore by OTP's own means: one process that monitors holders and queues waiters. It is as
+  # quick as such a process can be. A release is a cast, and the server answers the next waiter
+  # before it removes the monitor of the last holder.
 
   use GenServer
 

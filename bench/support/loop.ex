@@ -1,21 +1,23 @@
 defmodule Penstock.Bench.Loop do
   @moduledoc false
-  # Measures the ns per call of a fun, called in a loop by one fresh process, or by two at the
-  # same time. The cost of the loop and of the call stays in, because a user pays it too. A fun of
-  # one argument gets a number by which it chooses a key. The number counts down, from a random
-  # start in each sample.
+  # Measures the ns per call of a fun. One fresh process calls the fun in a loop, or two do so at
+  # the same time. The figure includes the loop and the call, because a user pays for them too.
+  #
+  # A fun of one argument gets a number by which it chooses a key. In each process the number
+  # counts down from a random start.
 
-  # Virtual machines run at two speeds, 1.7 times apart, for some ms each. A sample is much
-  # shorter, so that both sides of a round nearly always run at one speed.
+  # The length of a sample. Virtual machines run at two speeds, 1.7 times apart, for some ms each.
+  # A sample is much shorter, so two samples in a row, one of each side, nearly always run at one
+  # speed.
   @sample_ns 300_000
-  # The least length of a run from which the number of calls in a sample is extrapolated.
+  # The shortest run from which the number of calls in a sample is extrapolated.
   @calibration_ns 1_000_000
-  # The range of the random start of the number that a fun of one argument gets.
+  # The number for a fun of one argument starts at random, in a range of this size.
   @beginnings 1_000_000
-  # How often at most a sample is taken again because its processes did not run at the same time.
+  # The most attempts at a sample. An attempt fails if its processes do not run at the same time.
   @tries 1_000
-  # How often at most a sample polls for the end of the last sample's work. A row that always has
-  # work in the background goes on after these polls.
+  # The most polls for the end of the last sample's work. After them the next sample begins
+  # anyway, because a row may always have work in the background.
   @polls 10_000
 
   def sampler(fun, processes, sample_ns \\ @sample_ns) do
@@ -23,7 +25,8 @@ defmodule Penstock.Bench.Loop do
     fn -> together(fun, processes, calls, @tries) / (processes * calls) end
   end
 
-  # A busy machine may run the processes one after the other. Such a sample is taken again.
+  # Takes a sample again if its processes ran together for less than 80 % of its time. A busy
+  # machine may run the processes one after the other.
   defp together(_fun, processes, _calls, 0) do
     raise "#{processes} processes did not run at the same time in any of #{@tries} samples: the machine is too busy"
   end
@@ -34,8 +37,8 @@ defmodule Penstock.Bench.Loop do
   end
 
   # Returns the number of calls in a sample. Doubles the calls until a run is long enough to
-  # extrapolate from. The shorter runs warm up caches and code. Of three runs the shortest counts,
-  # because an interruption makes a run longer than its calls are.
+  # extrapolate from. The shorter runs warm up caches and code. The shortest of three runs counts,
+  # because an interruption lengthens a run.
   defp calibrate(fun, processes, calls, sample_ns) do
     elapsed = Enum.min(for _ <- 1..3, do: elem(run(fun, processes, calls), 0))
 
@@ -44,9 +47,9 @@ defmodule Penstock.Bench.Loop do
       else: calibrate(fun, processes, calls * 2, sample_ns)
   end
 
-  # Returns the time from the first start to the last end, and the part of it in which all
-  # processes ran. The processes are fresh, so that no sample inherits a grown heap, a mailbox or
-  # a holder entry.
+  # Returns two times in ns: that from the first start to the last end, and the part of it in
+  # which all processes ran. The processes are fresh, so that no sample inherits a grown heap, a
+  # mailbox or a holder entry.
   defp run(fun, processes, calls) do
     parent = self()
     gate = :atomics.new(1, [])
@@ -61,8 +64,9 @@ defmodule Penstock.Bench.Loop do
     {in_ns(Enum.max(ends) - Enum.min(starts)), in_ns(Enum.min(ends) - Enum.max(starts))}
   end
 
-  # Waits until only the caller is active. Processes of the last sample may still end, and their
-  # supervisors may still handle this. The next sample, of the other side, must not pay for that.
+  # Waits until only the caller is active, or no poll is left. Processes of the last sample may
+  # still be ending, and their supervisors may still handle these ends. The next sample is of the
+  # other side, and must not pay for this work.
   defp await_quiet(0), do: :ok
 
   defp await_quiet(polls) do

@@ -4,8 +4,8 @@ defmodule Penstock.Bench.Noop.Build do
   @manifest Path.expand("../../native/bench/Cargo.toml", __DIR__)
   @sources [@manifest, Path.expand("../../native/bench/src/lib.rs", __DIR__)]
 
-  # Builds the library only when its sources are newer, so that a copied build also runs on a
-  # machine without cargo.
+  # Returns the path of the no-op NIF. Builds the NIF only when its sources are newer, so that a
+  # copied build also runs on a machine without cargo.
   def path do
     target = Path.join(Mix.Project.build_path(), "bench_native")
     built = Path.join([target, "release", library("penstock_bench")])
@@ -56,7 +56,8 @@ defmodule Penstock.Bench.Noop do
   @moduledoc false
   # The cheapest call into Rust that a rustler user can write.
 
-  # The path is resolved at compile time, because the VM only logs an exception of `load/0`.
+  # Builds the NIF at compile time, where a failure stops the bench. The VM would only log an
+  # exception of `load/0`.
   @library String.to_charlist(Penstock.Bench.Noop.Build.path())
   @on_load :load
 
@@ -64,6 +65,6 @@ defmodule Penstock.Bench.Noop do
 
   def nop, do: :erlang.nif_error(:nif_not_loaded)
 
-  # Takes as many arguments as the hot entries of the library.
+  # Takes two arguments, as the native functions behind `Pool.try_acquire` and `Pool.release` do.
   def raw(_gate, _self), do: :erlang.nif_error(:nif_not_loaded)
 end

@@ -3,7 +3,7 @@ defmodule Penstock.Bench.Peer do
   # Runs one sample in a VM of its own.
   #
   # The calling VM compiles the file and sends the module. A compilation in the new VM would leave
-  # free memory there, and the sample would use it up instead of growing the VM.
+  # free memory there. The sample would use that memory, and the VM would grow too little.
   def call(file, function, args) do
     {module, code} = compiled(file)
     paths = for app <- [:elixir, :logger, :penstock], do: Application.app_dir(app, "ebin")

@@ -1,7 +1,7 @@
 defmodule Penstock.Bench.RateChild do
   @moduledoc false
-  # Runs in a fresh VM. Measures the resident memory of a limiter for a million keys, or the
-  # growth of that memory by hits on ten million keys.
+  # Runs in a fresh VM. Measures the resident memory that the start of a limiter for a million
+  # keys adds, or the memory that hits on ten million keys add after that.
 
   @max_keys 1_000_000
   @keys 10_000_000

@@ -43,14 +43,16 @@ defmodule Penstock.Bench.Report do
 
   A comparison is `{row, rounds}`, and a round is `{baseline, ours}`, both in the row's unit.
 
-  Returns `:pass` if one of them keeps to its budget, `:miss` if none does, `nil` if none has one.
+  Returns `:pass` if a comparison keeps to its budget, `:miss` if there is a budget but no
+  comparison keeps to its own, and `nil` if there is no budget.
   """
   def rows(compared, processes) do
     verdicts = for {row, rounds} <- compared, do: verdict(row, compare(row, rounds))
     verdict = Enum.find([:pass, :miss], &(&1 in verdicts))
 
     for {{row, rounds}, own} <- Enum.zip(compared, verdicts) do
-      # If one of two comparisons passes, the row passes, and the other one is no miss.
+      # If one of two comparisons passes, the row passes. The other line then shows `(or)`, not
+      # `MISS`.
       print(row, processes, rounds, if(own == :miss and verdict == :pass, do: :or, else: own))
     end
 

@@ -62,8 +62,8 @@ defmodule Penstock.Bench.Runner do
     end
   end
 
-  # Runs a row in a fresh process. The row's pools and holders are linked to this process, and its
-  # ETS tables belong to it, so all of them end with the row.
+  # Runs a row in a fresh process. This process owns the row's ETS tables, and is linked to the
+  # row's pools and holders. So all of them end with the process.
   defp run(row) do
     parent = self()
 

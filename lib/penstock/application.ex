@@ -1,8 +1,13 @@
 defmodule Penstock.Application do
-  # Starts the application `:penstock`. The start loads the native library. It then creates the
-  # unlimited pool, for the work behind limiters and bans, and the directory of Penstock's
-  # supervisors. Last it starts the janitor and the reaper. Pools work without the application,
-  # with the exceptions that guides/pools.md lists under "What to know".
+  # Starts the application `:penstock`, in this order:
+  #
+  #   * the native library is loaded
+  #   * the unlimited pool is created, for the work behind limiters and bans
+  #   * the directory of Penstock's supervisors is created
+  #   * the janitor and the reaper start
+  #
+  # Pools work without the application, with the exceptions that guides/pools.md lists under "What
+  # to know".
   @moduledoc false
   use Application
 
@@ -15,8 +20,8 @@ defmodule Penstock.Application do
     end
   end
 
-  # Loads the native library now, so that a failure has a message of its own. Without this, the
-  # first native call would raise that its function is undefined.
+  # Loads the native library now, so that a failure has a message of its own. Otherwise the first
+  # native call would raise that its function is undefined.
   defp load do
     case Code.ensure_loaded(Penstock.Native) do
       {:module, _native} ->
@@ -30,7 +35,7 @@ defmodule Penstock.Application do
   end
 
   # Returns the advice for a native library that cannot be loaded. `priv` is the answer of
-  # `:code.priv_dir/1`. Inside an escript or an archive it is no directory of the file system.
+  # `:code.priv_dir/1`. Inside an escript or an archive, that is no directory of the file system.
   @spec advice(charlist | {:error, :bad_name}) :: String.t()
   def advice(priv) do
     if is_list(priv) and File.dir?(Path.join(priv, "native")),
@@ -41,8 +46,8 @@ defmodule Penstock.Application do
   end
 
   defp start_link do
-    # Both processes find their state in the native side again when they restart, so no realistic
-    # number of restarts must end this supervisor.
+    # The supervisor bears any realistic number of restarts, because both processes find their
+    # state in the native side again when they restart.
     Supervisor.start_link([Penstock.Node.Janitor, Penstock.Node.Reaper],
       strategy: :one_for_one,
       max_restarts: 1_000,

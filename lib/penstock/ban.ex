@@ -17,26 +17,28 @@ defmodule Penstock.Ban do
       iex> ms <= 300_000
       true
 
-  The process that `start_link/1` starts has one *list* of bans under its name. A check and the
-  record of a failure are separate: call `check/2` before a login, and `record_failure/2` only
-  after a login that failed. Both are one native call and involve no process.
+  `start_link/1` makes one *list* of bans under a name. A check and the record of a failure are
+  separate: call `check/2` before a login, and `record_failure/2` only after a login that failed.
+  Both are native calls, in which no other process takes part.
 
   A ban list is also a *gate*: functions such as `Penstock.spawn/3` check the key before they
   start work. See "Limiters and bans" in `Penstock`.
 
   ## What counts
 
-  A key is banned after `:failures` failures within `:within` ms. With up to nine `:failures`,
-  each failure counts for exactly that time, to the ms, no matter how many come at once. With
+  A key is banned after `:failures` failures within `:within` ms. If `:failures` is at most nine,
+  each failure counts for exactly that time, to the ms, no matter how many come at once. If it is
   more, failures that came close together count until the last of them expires, at most a seventh
-  of `:within` longer: so a ban may come a little early, but never late. While a key is banned its
-  failures do not count.
+  of `:within` longer. So a ban may come a little early. A ban comes late only if the list has
+  forgotten failures: see "Memory". While a key is banned, its failures do not count.
 
-  The first ban lasts `:ban_for` ms, and each further one `:escalate` times as long as the last,
+  The first ban lasts `:ban_for` ms. Each further ban lasts `:escalate` times as long as the last,
   but at most `:max_ban` ms. With `escalate: 1` all bans have the same length. The *level* of a
-  key is how often it was banned for its failures. The level is forgotten `:forget_after` ms after
-  the end of the key's last ban, or earlier if the list has no room. `:max_ban` does not bound a
-  ban without end (`ban_for: :infinity`); only `unban/2` or `ban/4` ends such a ban.
+  key is how often it was banned for its failures. The list forgets the level `:forget_after` ms
+  after the end of the key's last ban, or earlier if the list has no room.
+
+  `:max_ban` does not bound a ban without end (`ban_for: :infinity`). Such a ban ends only by
+  `unban/2` or `ban/4`, or if the list has no room.
 
   ## Keys
 
@@ -46,27 +48,28 @@ defmodule Penstock.Ban do
 
   ## Memory
 
-  Memory is bounded. For each of `:max_keys` keys whose failures are counted at a time, two places
-  of 80 bytes are reserved at start. A key may have any of sixteen places. If other keys have all
-  sixteen, the list forgets the failures of one of these keys: the key with the fewest failures,
-  and of several such keys the one whose failures are oldest. That begins to happen at about
-  `:max_keys` keys.
+  Memory is bounded. `:max_keys` is the number of keys whose failures the list counts at a time.
+  For each of them the list reserves two places of 80 bytes at its start. A key may have any of
+  sixteen places. If other keys have all sixteen, the list forgets the failures of one of these
+  keys: the key with the fewest failures, and of several such keys the one whose last failure is
+  oldest. That begins to happen at about `:max_keys` keys.
 
-  For each of `:max_bans` bans 64 bytes are reserved, and up to 700 more are used for the key and
-  the reason. When there is no room for another ban, the ban that ends first is dropped, with its
-  level; bans without end are dropped last. `info/1` counts dropped bans that were in force.
+  For each of `:max_bans` bans the list reserves 64 bytes, and uses up to 700 more for the key and
+  the reason. If there is no room for another ban, the list drops the ban that ends first, with
+  its level. So bans without end are dropped last. `info/1` counts the dropped bans that were in
+  force.
 
   The key and the reason of an ended ban stay in memory at least until the level is forgotten.
-  After that they go when another ban needs the place. `unban/2` removes them at once. `list/1`
-  does not show them. The keys and reasons of a closed list stay until its memory is used again.
+  After that, later bans remove them. `unban/2` removes them at once. `list/1` does not show them.
+  The keys and reasons of a closed list stay until another list uses its memory.
 
   ## Life
 
   The process that `start_link/1` starts is the *owner* of the list. When the owner ends with the
-  reason `:normal`, `:shutdown` or `{:shutdown, term}`, all bans are forgotten. When the owner
-  crashes they stay, and the next `start_link/1` of that name adopts them, unless `:max_keys`,
-  `:max_bans` or `:clock` differ. The memory of a closed list is kept for the next list of the
-  same sizes.
+  reason `:normal`, `:shutdown` or `{:shutdown, term}`, the list closes, and all bans are
+  forgotten. When the owner crashes, the bans stay. The next `start_link/1` of that name adopts
+  them, unless `:max_keys`, `:max_bans` or `:clock` differ. The VM keeps the memory of a closed
+  list for the next list of the same sizes.
   """
 
   alias Penstock.{Native, Options}
@@ -133,7 +136,7 @@ defmodule Penstock.Ban do
 
     * `{:ok, pid}` - `pid` is the owner
     * `{:error, {:already_started, pid}}` - the live process `pid` owns a gate of that name. If
-      that is not a ban list, a warning is logged
+      that gate is not a ban list, this logs a warning
     * `{:error, reason}` - the owner was killed as it started
 
   Raises `ArgumentError` on an option that is missing, unknown or out of bounds, and if there is
@@ -157,9 +160,9 @@ defmodule Penstock.Ban do
     * `:max_keys` - the number of keys whose failures are counted at a time; 160 bytes are
       reserved for each, 16 MB by default. Default `100_000`
     * `:max_bans` - the number of keys that are banned, or have a level, at a time; 64 bytes are
-      reserved for each. Beyond it, the ban that ends first is dropped. Default `10_000`
-    * `:clock` - `:monotonic`, or `:manual` for tests: it stands still until `advance/2`. Default
-      `:monotonic`
+      reserved for each. Beyond that number, the ban that ends first is dropped. Default `10_000`
+    * `:clock` - `:monotonic`, or `:manual` for tests: a manual clock stands still until
+      `advance/2`. Default `:monotonic`
 
   ## Examples
 
@@ -210,9 +213,9 @@ defmodule Penstock.Ban do
     key_memory * max_keys + ban_memory * max_bans
   end
 
-  # Returns `true` if the name has a list of these sizes, so that no further memory is needed. If
-  # its owner has crashed, the new owner adopts it; if its owner is alive, `Owner.start_link/3`
-  # returns an error.
+  # Returns `true` if the name has a list of these sizes. Then the start needs no further memory.
+  # If the owner of that list has crashed, the new owner adopts it, unless `:clock` differs. If
+  # that owner is alive, `Owner.start_link/3` returns an error.
   defp there_already?(name, max_keys, max_bans) do
     match?(%{max_keys: ^max_keys, max_bans: ^max_bans}, Native.ban_info(name))
   end
@@ -252,7 +255,8 @@ defmodule Penstock.Ban do
 
     * `{:ok, left}` - `left` more failures within `:within` ms ban the key. If a concurrent
       `unban/2` lifted the ban at the moment of this failure, `left` is all of `:failures`
-    * `{:banned, ms}` - the key is banned for `ms` milliseconds, by this failure or since before
+    * `{:banned, ms}` - the key is banned for `ms` more milliseconds, by this failure or an
+      earlier ban
     * `{:banned, :infinity}` - the key is banned without end
 
   Raises as `check/2`.
@@ -271,8 +275,8 @@ defmodule Penstock.Ban do
   def record_failure(ban, key), do: ask(ban, key, &Native.ban_record(ban, key, &1))
 
   @doc """
-  Bans a key for `ms` milliseconds from now, whether it failed or not. Replaces the end and the
-  reason of a ban in force.
+  Bans a key for `ms` milliseconds from now, whether the key failed or not. Replaces the end and
+  the reason of a ban in force.
 
   `ms` is 1 to 2_147_483_647, or `:infinity` for a ban without end. `reason` is for `list/1`:
   any term of at most 256 bytes in the external term format, by default `:manual`. The level and
@@ -301,8 +305,7 @@ defmodule Penstock.Ban do
       Options.expected!("reason", "of at most #{most} bytes in the external term format", reason)
     end
 
-    # Encoded in Elixir, where the VM can preempt the caller, because to encode a term may take
-    # long. The native side only copies a bounded number of bytes.
+    # Encodes the reason in Elixir, so that the native side only copies at most `most` bytes.
     reason = :erlang.term_to_binary(reason)
     ask(ban, key, &Native.ban_put(ban, key, ms, reason, &1))
   end
@@ -363,7 +366,7 @@ defmodule Penstock.Ban do
     Enum.sort_by(listed, & &1.until_ms, :desc)
   end
 
-  # Reads the list page by page.
+  # Reads the list in several native calls, each of bounded length.
   defp listed(ban, from) do
     case Native.ban_list(ban, from) do
       {:done, found} -> found

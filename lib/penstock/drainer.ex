@@ -1,6 +1,6 @@
 defmodule Penstock.Drainer do
   @moduledoc """
-  Drains pools when the supervision tree that it is in stops.
+  Drains pools when its supervision tree stops.
 
       children = [
         {Penstock.Pool, name: MyApp.Jobs, limit: 100},
@@ -9,11 +9,14 @@ defmodule Penstock.Drainer do
       ]
 
   A supervisor stops its children from the last to the first. So a drainer that is placed last
-  stops first: its pools admit no further work, and running work has `:shutdown` ms to end before
-  the supervisor stops it. If work is still running then, the drainer logs a warning.
+  stops first. It stops the admission to its pools, and gives running work `:shutdown` ms to end.
+  If a pool still has work after that time, the drainer logs a warning. Then the supervisor stops
+  the other children.
 
-  A drainer that crashes, or is killed, drains nothing. A drainer reopens its pools when it
-  starts. Otherwise a pool that did not stop with the tree would still refuse.
+  A drainer that crashes, or is killed, drains nothing.
+
+  When a drainer starts, it reopens its pools. Otherwise a pool that outlived an earlier drainer
+  would still refuse.
   """
   use GenServer
 
@@ -26,7 +29,8 @@ defmodule Penstock.Drainer do
   @typedoc "An option of `start_link/1`."
   @type option :: {:pools, [Pool.pool()]} | {:shutdown, timeout}
 
-  # ms that the supervisor waits longer than the drainer, so that the drainer ends by itself.
+  # The supervisor waits this number of ms longer than the drainer. Otherwise the supervisor could
+  # kill the drainer before the warning.
   @slack 1_000
 
   @doc """
@@ -66,8 +70,8 @@ defmodule Penstock.Drainer do
   ## Options
 
     * `:pools` - a list of pools, by name or as `Penstock.Pool.new/1` returns them; required
-    * `:shutdown` - how long running work has to end, in ms or `:infinity`, for all pools
-      together. Default `5_000`
+    * `:shutdown` - the time in which running work can end, in ms or `:infinity`. It is one time
+      for all pools together. Default `5_000`
 
   ## Examples
 
@@ -96,8 +100,8 @@ defmodule Penstock.Drainer do
     {:ok, state}
   end
 
-  # A crash, of the drainer or of its supervisor, does not stop the tree: the drainer is started
-  # again, and its pools stay open.
+  # Drains only if the end is orderly. After a crash of the drainer or of its supervisor, the
+  # drainer is started again and the work goes on, so the pools must stay open.
   @impl true
   def terminate(reason, {pools, shutdown}) do
     if Janitor.orderly?(reason), do: drain_all(pools, shutdown)
@@ -105,25 +109,25 @@ defmodule Penstock.Drainer do
 
   defp drain_all(pools, shutdown) do
     until = if shutdown == :infinity, do: :infinity, else: now() + shutdown
-    # A timeout of 0 stops the admission of each pool without a wait. Once no pool admits, waits
-    # for one pool after the other.
+    # First stops the admission to all pools: with the timeout 0, `drain/2` does not wait. Then
+    # waits for one pool after the other.
     Enum.each(pools, &drain(&1, 0))
 
     for pool <- pools, draining?(pool), {:error, {:timeout, in_use}} <- [drain(pool, left(until))] do
-      Logger.warning("#{inspect(pool)} was not drained within #{shutdown} ms: #{in_use} permits are still held")
+      Logger.warning("#{inspect(pool)} was not drained within #{shutdown} ms; permits still held: #{in_use}")
     end
   end
 
-  # Returns `false` if another process has reopened the pool meanwhile: the drainer must not stop
-  # its admission again.
+  # Returns `false` if another process has reopened or closed the pool since the first `drain/2`.
+  # The drainer must not drain a reopened pool a second time.
   defp draining?(pool) do
     Pool.info(pool).status == :draining
   rescue
     ArgumentError -> false
   end
 
-  # `Pool.drain/2` raises if the pool has been closed meanwhile. Such a pool counts as drained,
-  # because it counts no permits any more.
+  # `Pool.drain/2` raises if the pool has been closed. A closed pool counts as drained, because
+  # its permits are not counted any more.
   defp drain(pool, timeout) do
     Pool.drain(pool, timeout)
   rescue

@@ -8,29 +8,31 @@ defmodule Penstock.DynamicSupervisor do
 
       {:ok, pid} = Penstock.DynamicSupervisor.start_child(MyApp.Sessions, {MyApp.Session, user})
 
-  The *gate* is one of two:
+  One of two options gives the *gate*:
 
     * With `limit: n` the supervisor has a pool of its own, under the supervisor's name. So
       `Penstock.Pool.info(MyApp.Sessions)` and `Penstock.Pool.update(MyApp.Sessions, limit:
       2_000)` work
-    * With `gate: MyApp.Budget` the children pass a pool, rate limiter or ban that other work can
-      pass too: see `Penstock`
+    * With `gate: MyApp.Budget` the gate is a pool, rate limiter or ban that other work can ask
+      too: see `Penstock`
 
-  A child holds its permit until it dies. The process that calls `start_child/3` asks the gate: a
-  refusal is cheap and never reaches a supervisor process. `Penstock.child_spec/2` describes what
-  happens when a child dies and is restarted.
+  A child holds its permit until it dies. The caller of `start_child/3` asks the gate itself. So a
+  refusal is cheap: it involves no supervisor process. `Penstock.child_spec/2` describes the
+  restart of a child.
 
-  With `partitions: n` there are `n` supervisors, which start children at the same time. One limit
-  holds for all of them.
+  With `partitions: n` there are `n` supervisors, which start children at the same time. The
+  children of all `n` share one limit.
 
   ## Elixir's own functions
 
-  The name belongs to a process of Penstock, which has the supervisors below it. Elixir's
-  functions that start a child, called with this name by mistake, start nothing and end nothing:
-  `DynamicSupervisor.start_child/2` returns
-  `{:error, {:not_gated, "call Penstock.DynamicSupervisor.start_child/3"}}`, and the others return
-  or raise the same. Elixir's functions that read or end children work as usual, for all
-  partitions together: `which_children/1`, `count_children/1`, `terminate_child/2` and `stop/3`.
+  The name belongs to a process of Penstock, and the supervisors of the children are below that
+  process. Elixir's functions that start a child would bypass the gate, so the process refuses
+  them. `DynamicSupervisor.start_child/2` with that name starts nothing, and returns
+  `{:error, {:not_gated, "call Penstock.DynamicSupervisor.start_child/3"}}`. The other functions
+  that start a child return or raise the same error. The supervisor and its children live on.
+
+  Elixir's functions that read or end children work as usual, for all partitions together:
+  `which_children/1`, `count_children/1`, `terminate_child/2` and `stop/3`.
 
       iex> {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: MyApp.Moved, limit: 10)
       iex> DynamicSupervisor.start_child(MyApp.Moved, {Agent, fn -> 1 end})
@@ -79,15 +81,16 @@ defmodule Penstock.DynamicSupervisor do
   Starts a supervisor, and its pool if there is a `:limit`, and links it to the caller.
 
   A supervisor that ends with the reason `:normal`, `:shutdown` or `{:shutdown, term}` closes its
-  pool. A supervisor that crashes leaves the pool to the next one of that name, as `Penstock.Pool`
-  describes; its children die with it, which releases their permits.
+  pool. A supervisor that crashes leaves the pool to the next supervisor of that name, as
+  `Penstock.Pool` describes. The children die with their supervisor, and their deaths release
+  their permits.
 
   Returns:
 
     * `{:ok, pid}`
-    * `{:error, {:already_started, pid}}` - the live process `pid` has the name, or, with `:limit`,
-      owns a gate of that name
-    * `{:error, reason}` - a supervisor could not start
+    * `{:error, {:already_started, pid}}` - the live process `pid` has the name. With `:limit`,
+      also if `pid` owns a gate of that name
+    * `{:error, reason}` - the supervisor could not start
 
   Raises `ArgumentError` on an option that is missing, unknown or of the wrong kind, and if
   `:gate` is not running.
@@ -99,10 +102,10 @@ defmodule Penstock.DynamicSupervisor do
       there is a `:gate`
     * `:max_waiting`, `:max_overdraft`, `:held_longer_than` - options of the supervisor's own
       pool, as in `Penstock.Pool.start_link/1`
-    * `:gate` - the gate that the children pass, in place of a pool of the supervisor's own. The
-      options of a pool must not be given with it
-    * `:partitions` - the number of supervisors that the children are spread over: 1 to
-      2_147_483_647. Default `1`
+    * `:gate` - the gate that admits the children, in place of a pool of the supervisor's own. The
+      options of a pool must not be given with `:gate`
+    * `:partitions` - the number of supervisors that share the children: 1 to 2_147_483_647.
+      Default `1`
     * the options of `DynamicSupervisor.start_link/1` except `:max_children`: `:strategy`,
       `:max_restarts`, `:max_seconds`, `:extra_arguments`, and those of a `GenServer`. They apply
       to each partition
@@ -124,27 +127,27 @@ defmodule Penstock.DynamicSupervisor do
   Starts a child, if the gate admits it.
 
   `child_spec` is one that `DynamicSupervisor.start_child/2` takes. The child holds its permits
-  until it dies, and takes permits again for each restart. If the start fails, the permits are
-  free again, but a limiter's charge is not refunded.
+  until it dies. Each restart takes permits again. If the start fails, the permits are free again.
+  A rate limiter does not refund its charge.
 
   Returns:
 
     * `{:ok, pid}` or `{:ok, pid, info}` - the child runs
-    * `:ignore` - its start function returned that
-    * `{:error, reason}` - the gate refused, and no supervisor was called: "Refusals" in
-      `Penstock` lists the reasons. Or the start failed, as in `DynamicSupervisor.start_child/2`
+    * `:ignore` - the child's start function returned `:ignore`
+    * `{:error, reason}` - the gate refused, or the start failed. "Refusals" in `Penstock` lists
+      the reasons of a gate, and `DynamicSupervisor.start_child/2` those of a failed start
 
-  Raises `ArgumentError`, before it takes a permit, if `supervisor` is not a running supervisor of
-  this module, or an option is unknown or of the wrong kind. Exits if the partition dies during
-  the call; the permits are then free again.
+  Raises `ArgumentError` if `supervisor` is not a running supervisor of this module, or if an
+  option is unknown or of the wrong kind. The error comes before a permit is taken. Exits if the
+  partition dies during the call; the permits are then free again.
 
   ## Options
 
   #{Request.docs(:start, 0)}
-    * `:partition_key` - chooses the partition. An integer `n` chooses number
-      `rem(abs(n), partitions)`, so a counter uses the partitions in turn. For any other term, of
-      at most 1 KiB in the external term format, a hash chooses. Equal keys choose the same
-      partition. Default: the pid of the caller
+    * `:partition_key` - chooses the partition. An integer `n` chooses the partition with the
+      number `rem(abs(n), partitions)`, so consecutive integers use the partitions in turn. Any
+      other term must have at most 1 KiB in the external term format, and its hash chooses. Equal
+      keys choose the same partition. Default: the pid of the caller
 
   ## Examples
 
@@ -209,9 +212,14 @@ defmodule Penstock.DynamicSupervisor do
   @doc """
   Counts the children of all partitions, as `DynamicSupervisor.count_children/1` does.
 
-  Returns a map: `:specs` children in total, of which `:active` have a process, `:supervisors` are
-  supervisors and `:workers` are not. Raises `ArgumentError` if `supervisor` is not a running
-  supervisor of this module.
+  Returns a map of four counts:
+
+    * `:specs` - all children
+    * `:active` - the children that have a process
+    * `:supervisors` - the children that are supervisors
+    * `:workers` - the other children
+
+  Raises `ArgumentError` if `supervisor` is not a running supervisor of this module.
 
   ## Examples
 
@@ -238,9 +246,9 @@ defmodule Penstock.DynamicSupervisor do
   Stops the supervisor and its children, as `DynamicSupervisor.stop/3` does.
 
   The default of `reason` is `:normal`. `timeout` is in ms, by default `:infinity`. Returns `:ok`
-  when the supervisor has ended. Exits if the supervisor has not ended in time, or ended with
-  another reason. Raises `ArgumentError` if `supervisor` is not a running supervisor of this
-  module.
+  when the supervisor has ended. Exits if the supervisor has not ended in time, or ended with a
+  reason other than `reason`. Raises `ArgumentError` if `supervisor` is not a running supervisor
+  of this module.
 
   ## Examples
 

@@ -2,9 +2,9 @@ defmodule Penstock.IP do
   @moduledoc """
   Makes keys of IP addresses, for limiters and bans.
 
-  A client with one IPv6 address commonly has all addresses of a /64, so it could use a new
-  address for each request. That is why a key stands for a prefix: all addresses with this prefix
-  share one limit.
+  A client with IPv6 commonly has all addresses of a /64 prefix. If each address had a key, such a
+  client could use a new address, and so a new limit, for each request. So a key stands for a
+  prefix, and all addresses with that prefix share one limit.
 
       Penstock.RateLimiter.hit(MyApp.Api, Penstock.IP.key(conn.remote_ip))
 
@@ -14,37 +14,38 @@ defmodule Penstock.IP do
   alias Penstock.Options
   alias Penstock.Options.Weight
 
-  # Bytes of the longest path that is shown as it is. The VM accepts only shorter paths for
-  # sockets.
+  # The largest size, in bytes, of a path that is shown as it is. The paths of sockets that the VM
+  # accepts are shorter.
   @longest_path 256
 
   @typedoc """
-  A group of addresses that count as one.
+  A group of addresses that count as one client.
 
-  The key of an IP address is `{version, prefix, bits}`: `prefix` is a number of `bits` bits. A
-  unix socket and an unknown address are their own keys.
+  The key of an IP address is `{version, prefix, bits}`: the first `bits` bits of the address make
+  the number `prefix`. The address of a unix socket is its own key. `:undefined` is the key of
+  all unknown addresses.
   """
   @type key :: {:v4 | :v6, non_neg_integer, 0..128} | {:local, term} | :undefined
 
-  @typedoc "An address as `:inet` and Plug have it."
+  @typedoc "An address in the form that `:inet` and Plug use."
   @type address :: :inet.ip_address() | {:local, term} | :undefined
 
   @doc """
   Returns the key of the prefix of an address.
 
-  Takes an address as `:inet` and Plug have it, such as `{192, 0, 2, 7}`. Parse a string first, by
-  `:inet.parse_address/1`.
+  Takes an address in the form that `:inet` and Plug use, such as `{192, 0, 2, 7}`. Parse a string
+  first, by `:inet.parse_address/1`.
 
   Returns:
 
     * `{:v4, prefix, bits}` or `{:v6, prefix, bits}` - `prefix` is the number that the first
       `bits` bits of the address make: by default, the first four groups of an IPv6 address
     * `{:local, path}` - the address of a unix socket, unchanged
-    * `:undefined` - unchanged; servers give it for an address that is not known
+    * `:undefined` - an unknown address, as servers report it, unchanged
 
-  An IPv6 address that stands for an IPv4 address counts as the latter: a mapped one,
-  `::ffff:a.b.c.d`, a compatible one, `::a.b.c.d`, and one behind NAT64, `64:ff9b::a.b.c.d`. `::`
-  and `::1` count as IPv6.
+  Three forms of IPv6 addresses stand for an IPv4 address, and get the key of that IPv4 address:
+  mapped (`::ffff:a.b.c.d`), compatible (`::a.b.c.d`) and NAT64 (`64:ff9b::a.b.c.d`). `::` and
+  `::1` count as IPv6.
 
   Raises `ArgumentError` on a term that is no address, and on an option that is unknown or of the
   wrong kind.
@@ -89,7 +90,7 @@ defmodule Penstock.IP do
 
       _ ->
         case v6!(ip) do
-          # `::` and `::1`, which do not stand for the IPv4 addresses 0.0.0.0 and 0.0.0.1.
+          # `::` and `::1` have the compatible form, but do not stand for IPv4 addresses.
           <<0::127, _::1>> = address -> prefix(:v6, address, v6)
           <<0::80, 0xFFFF::16, embedded::binary>> -> prefix(:v4, embedded, v4)
           <<0::96, embedded::binary>> -> prefix(:v4, embedded, v4)
@@ -103,7 +104,7 @@ defmodule Penstock.IP do
   defp bits!(value, name, most), do: Options.expected!(name, "an integer between 0 and #{most}", value)
 
   defp v6!(string) when is_binary(string) do
-    what = "an address as :inet has them (of a string, {:ok, ip} = :inet.parse_address(String.to_charlist(string)))"
+    what = "an address in the form of :inet (of a string, {:ok, ip} = :inet.parse_address(String.to_charlist(string)))"
     Options.expected!("ip", what, string)
   end
 
@@ -113,16 +114,21 @@ defmodule Penstock.IP do
     if groups != [] and Enum.all?(groups, &(is_integer(&1) and &1 in 0..0xFFFF)) do
       for group <- groups, into: <<>>, do: <<group::16>>
     else
-      Options.expected!("ip", "an address as :inet has them", ip)
+      Options.expected!("ip", "an address in the form of :inet", ip)
     end
   end
 
   @doc """
   Shows a key to people.
 
-  Returns a string: the prefix with the number of its bits, such as `"192.0.2.0/24"`; a whole
-  address without that number; `"local:"` and the path of a unix socket; or `"undefined"`. Raises
-  `ArgumentError` on a term that `key/2` does not return.
+  Returns a string:
+
+    * `"192.0.2.0/24"` - a prefix, and the number of its bits
+    * `"192.0.2.7"` - a whole address
+    * `"local:/run/app.sock"` - the path of a unix socket
+    * `"undefined"` - an unknown address
+
+  Raises `ArgumentError` on a term that `key/2` does not return.
 
   ## Examples
 
@@ -162,8 +168,8 @@ defmodule Penstock.IP do
 
   defp not_a_key!(term), do: Options.expected!("key", "one of Penstock.IP.key/2", term)
 
-  # Returns the text of a path that is not a printable string. It may be a charlist, since `:inet`
-  # takes these too.
+  # Returns the text of a path that is not a short, printable string. Such a path may be a
+  # charlist, because `:inet` takes charlists too.
   defp local(path) when is_list(path) do
     if Weight.light?(path, @longest_path) and not List.improper?(path) and List.ascii_printable?(path),
       do: List.to_string(path),

@@ -1,35 +1,36 @@
 defmodule Penstock.Native do
-  # One stub for each entry point of native/penstock_nif, and nothing else: a loaded NIF cannot be
-  # replaced while the VM runs, so this module must never need to change. The public modules check
-  # arguments before they call a stub. If a wrong term reaches the native side nevertheless, it
-  # answers `:badarg`, or treats the term as a name that no gate has.
+  # One stub for each entry point of native/penstock_nif, and nothing else. A module with a loaded
+  # NIF cannot be replaced while the VM runs, so this module must never need a change.
   #
-  # Settings and infos are maps. Their keys are those that users see in options and infos.
+  # The public modules check arguments before they call a stub. If a wrong term nevertheless
+  # reaches the native side, the answer is `:badarg`, or the answer for a name that no gate has.
+  #
+  # Settings and infos are maps, with the same keys as the options and infos of public functions.
   @moduledoc false
 
   @on_load :load
-  # `load/1` passes this version to the library, which refuses to load if its own is another: a
-  # library of another version may have the same functions with another meaning.
+  # `load/1` passes this version to the native library. The library refuses to load if it has
+  # another version, because its functions may have other meanings under the same names.
   @version Mix.Project.config()[:version]
 
-  @typedoc "A registered name, or the reference of an unnamed pool."
+  @typedoc "The name of a gate, or the reference of an unnamed pool."
   @type gate :: atom | reference
   @typedoc """
-  The number of a pool among the pools that its name has had. `:ok` is the first pool of a name,
-  0 an unnamed pool. Work that began on one pool ends on that pool, even if another pool of the
-  name is open by then.
+  The number of a pool among the pools that its name has had. `:ok` stands for the first pool of a
+  name, and 0 for an unnamed pool. Work that began on one pool ends on that pool, even if another
+  pool of the name is open by then.
 
-  A name without an open gate loses its pools once no process holds their permits or waits for
-  them. Later pools of the name get other numbers. A call with the number of a lost pool gets the
-  answer of a closed, empty pool.
+  If no gate of a name is open, and no process holds permits of its pools or waits for them, the
+  name loses its pools. Later pools of the name get other numbers. A call with the number of a
+  lost pool gets the answer of a closed, empty pool.
   """
   @type instance :: :ok | non_neg_integer
-  @typedoc "The number of one wait in its pool."
+  @typedoc "The number of a wait in its pool."
   @type token :: non_neg_integer
   @typedoc """
   Bound permits on their way to a child. An offer is a number alone if the pool is the first of
-  its name, or unnamed. Nearly all offers are of such a pool, and a number is made and copied for
-  free.
+  its name, or unnamed. This saves time, because nearly all offers are of such a pool, and to make
+  or copy a number costs nothing.
   """
   @type offer :: non_neg_integer | {instance, non_neg_integer}
   @type permits :: pos_integer
@@ -85,8 +86,8 @@ defmodule Penstock.Native do
   def load, do: load(:code.priv_dir(:penstock))
 
   @doc false
-  # In an escript or an archive, `priv` is not a directory of the file system, so the operating
-  # system cannot load a library from it.
+  # In an escript or an archive, `priv` is not a directory of the file system. The operating
+  # system cannot load a library from there, so this returns an error that says what to do.
   @spec load(charlist | {:error, :bad_name}) :: :ok | {:error, {atom, charlist}}
   def load(priv) do
     if is_list(priv) and :filelib.is_dir(:filename.join(priv, ~c"native")) do
@@ -98,12 +99,12 @@ defmodule Penstock.Native do
   end
 
   # Returns the bounds and sizes that both Rust and Elixir need. A guard cannot call this
-  # function, so guards repeat the number, and a test compares the two.
+  # function. So a module with such a guard repeats the number, and a test compares both numbers.
   #
   #   * `max_number` - the largest number of permits, waiters, milliseconds and the like
   #   * `key_bytes`, `reason_bytes` - the largest key, and the largest reason that a ban keeps, in
   #     bytes of the external term format
-  #   * `hits` - the largest number of hits that a caller passes to `rate_hit_all/1`
+  #   * `hits` - the largest number of hits in one call of `rate_hit_all/1`
   #   * `hits_per_ms` - the highest rate
   #   * `century_ms` - the longest `per`, the longest time that a burst can be worth, and the
   #     longest debt of a key
@@ -113,9 +114,10 @@ defmodule Penstock.Native do
   @spec bounds() :: %{bound => pos_integer}
   def bounds, do: missing()
 
-  # Manual permits: their holder releases them, and got them by an acquire or a transfer.
+  # Manual permits: the holder got them by an acquire or a transfer, and releases them by a call.
 
-  # Acquires one permit. The last argument of each function whose name ends in `_one` is `self()`.
+  # Acquires one permit. Functions whose names end in `_one` are on the hot path. Their last
+  # argument is `self()`, because the native side then need not ask the VM for the caller.
   @spec pool_try_one(gate, pid) :: :ok | refusal | bad
   def pool_try_one(_gate, _self), do: missing()
 
@@ -123,7 +125,7 @@ defmodule Penstock.Native do
   def pool_try(_gate, _permits), do: missing()
 
   # Acquires as pool_try, but neither counts a refusal nor looks for dead holders. A caller that
-  # gets `:busy` waits next, and the call that begins the wait looks for dead holders.
+  # gets `:busy` calls pool_park next, and pool_park does both.
   @spec pool_take(gate, permits) :: :ok | :busy | bad
   def pool_take(_gate, _permits), do: missing()
 
@@ -133,8 +135,8 @@ defmodule Penstock.Native do
   @spec pool_release(gate, permits) :: :ok | :not_held | bad
   def pool_release(_gate, _permits), do: missing()
 
-  # Releases permits that a wait by messages acquired. The instance is that of the pool which
-  # granted them.
+  # Releases permits that a wait by messages acquired. The instance is that of the pool that
+  # granted the permits.
   @spec pool_release(gate, instance, permits) :: :ok | :not_held | :badarg
   def pool_release(_gate, _instance, _permits), do: missing()
 
@@ -147,8 +149,8 @@ defmodule Penstock.Native do
           instance | {instance, token} | refused_wait | bad
   def pool_park(_gate, _kind, _permits, _reference), do: missing()
 
-  # Ends a wait, and counts it as timed out. `:too_late`: the pool has answered the wait already.
-  # The message of the answer may still be on its way.
+  # Ends a wait, and counts the wait as timed out. `:too_late`: the pool has answered the wait
+  # already. The message with the answer may still be on its way.
   @spec pool_cancel(gate, instance, token) :: :cancelled | :too_late | :badarg
   def pool_cancel(_gate, _instance, _token), do: missing()
 
@@ -156,21 +158,27 @@ defmodule Penstock.Native do
   @spec pool_withdraw(gate, instance, token) :: :cancelled | :too_late | :badarg
   def pool_withdraw(_gate, _instance, _token), do: missing()
 
-  # Acquires permits, or begins a wait by messages. Never blocks the caller. `:waiting`: the
-  # message `{reference, :ok}` or `{reference, {:error, reason}}` will come. Any other answer with
-  # a reference is final: the native side sends no message, and the caller sends it to itself.
+  # Acquires permits, or begins a wait by messages: the caller does not block. `:waiting`: the
+  # native side will send `{reference, :ok}` or `{reference, {:error, reason}}`. Any other answer
+  # with a reference is final, and the native side sends no message. The caller then sends the
+  # message to itself.
   @spec pool_ask(gate, permits, timeout) :: {reference, :waiting | :ok | refused_wait} | :again | bad
   def pool_ask(_gate, _permits, _timeout), do: missing()
 
-  # Ends a wait by messages. `:ok`: no message will come. Otherwise the message has been sent
-  # (`:told`) or is on its way (`:coming`). The instance is that of the pool which answered. The
-  # number is that of the permits which the caller asked for. It is 0 if the name has lost that
-  # pool, or if that pool was opened again: the caller then holds none.
+  # Ends a wait by messages.
+  #
+  #   * `:ok` - the wait is over, and no message comes
+  #   * `:told` - the wait was over before, and its message was sent: no further message comes
+  #   * `:coming` - the pool has answered the wait, and the message may still be on its way
+  #
+  # The instance is that of the pool that answered. The number is how many permits the caller
+  # asked for. The number is 0 if the name has lost that pool, or if that pool was opened again,
+  # because the caller then holds no permit of the grant.
   @spec pool_recall(gate, reference) :: :ok | {:told | :coming, instance, non_neg_integer} | bad
   def pool_recall(_gate, _reference), do: missing()
 
-  # Ends waits by messages whose time is over. The reaper calls this. Walks through all pools in
-  # which a process waits by messages with a timeout.
+  # Ends waits by messages whose time is over. The reaper calls this. Walks through the pools that
+  # have such waits with a timeout.
   @spec waits_due(cursor) :: next | :badarg
   def waits_due(_cursor), do: missing()
 
@@ -185,22 +193,21 @@ defmodule Penstock.Native do
   @spec run_take(gate, permits) :: instance | :busy | bad
   def run_take(_gate, _permits), do: missing()
 
-  # Releases one permit of the first pool of a name, the instance `:ok`.
+  # Releases one permit of the first pool of a name, whose instance is `:ok`.
   @spec run_end_one(atom, pid) :: :ok | :not_held | :badarg
   def run_end_one(_name, _self), do: missing()
 
   @spec run_end(gate, instance, permits) :: :ok | :not_held | :badarg
   def run_end(_gate, _instance, _permits), do: missing()
 
-  # Offers of bound permits to a child. A process can have one pending offer in a pool. So the
-  # functions that make an offer return `:not_held` while the caller's previous one is pending.
+  # Offers of bound permits to a child. A process can have one pending offer in each pool. So the
+  # functions that make an offer return `:not_held` while another offer of the caller is pending.
 
   @spec spawn_try(gate, permits) :: offer | refusal | :not_held | bad
   def spawn_try(_gate, _permits), do: missing()
 
   # Acquires and offers as spawn_try, but neither counts a refusal nor looks for dead holders. A
-  # caller that gets `:busy` waits next, and the call that begins the wait looks for dead
-  # holders.
+  # caller that gets `:busy` calls pool_park next, and pool_park does both.
   @spec spawn_take(gate, permits) :: offer | :busy | :not_held | bad
   def spawn_take(_gate, _permits), do: missing()
 
@@ -214,16 +221,16 @@ defmodule Penstock.Native do
   @spec spawn_adopt(gate, offer) :: :ok | :revoked | :badarg
   def spawn_adopt(_gate, _offer), do: missing()
 
-  # Adopts as spawn_adopt/2 if the spawner is alive. The offer of a dead spawner is revoked, even
-  # if the spawner has handed it over.
+  # Adopts as spawn_adopt/2 if the spawner is alive. If the spawner is dead, returns `:revoked`,
+  # even if the spawner had handed the offer over.
   @spec spawn_adopt(gate, offer, pid) :: :ok | :revoked | :badarg
   def spawn_adopt(_gate, _offer, _spawner), do: missing()
 
   @spec spawn_retract(gate, offer) :: :ok | :badarg
   def spawn_retract(_gate, _offer), do: missing()
 
-  # Releases the bound permits of the calling process, which adopted the offer and has ended its
-  # work. So the permits are free before the process exits.
+  # Releases the bound permits of the calling process. The process adopted the offer and has ended
+  # its work. By this call the permits are free before the process exits.
   @spec spawn_end(gate, offer) :: :ok | :not_held | :badarg
   def spawn_end(_gate, _offer), do: missing()
 
@@ -234,10 +241,10 @@ defmodule Penstock.Native do
   def spawn_ended(_gate, _child), do: missing()
 
   # Bound permits during a supervised start: the process that calls the start function of a child
-  # holds the permits during the start, and then passes them to the child.
+  # holds the permits until that function returns, and then passes them to the child.
 
-  # Takes over the permits that `spawner` offered. The caller (a supervisor) starts the child on
-  # behalf of `spawner`. `:revoked`: there is no pending offer of `spawner` with that number.
+  # Takes over the permits that `spawner` offered. The caller is the supervisor that starts the
+  # child on behalf of `spawner`. `:revoked`: `spawner` has no pending offer with that number.
   @spec start_claim(gate, offer, pid) :: instance | :revoked | :badarg
   def start_claim(_gate, _offer, _spawner), do: missing()
 
@@ -246,10 +253,11 @@ defmodule Penstock.Native do
   @spec start_entrust(gate, instance, pid, permits) :: :ok | :not_held | :noproc | :badarg
   def start_entrust(_gate, _instance, _child, _permits), do: missing()
 
-  # Acquires bound permits for the restart of a process: permits that a dead holder has not given
-  # back yet, or permits beyond the limit. Works in steps: the first call passes 0, and each next
-  # call passes the number that the previous call returned. After `:again` the caller calls at
-  # once. Before the next call it lets other processes run (`:pause`) or lets 1 ms pass (`:wait`).
+  # Acquires bound permits for the restart of a process: free permits, permits that a dead holder
+  # has not given back yet, or permits beyond the limit. Works in steps: the first call passes 0,
+  # and each next call passes the number that the previous call returned. The atom says when the
+  # caller must make the next call: at once (`:again`), after it let other processes run
+  # (`:pause`), or after 1 ms (`:wait`).
   @spec restart_take(gate, permits, non_neg_integer) ::
           instance | {:again | :pause | :wait, pos_integer} | :full | :closed | bad
   def restart_take(_gate, _permits, _step), do: missing()
@@ -307,7 +315,7 @@ defmodule Penstock.Native do
   @spec gate_known(atom) :: :known | :unknown
   def gate_known(_name), do: missing()
 
-  # Walks through the names of open gates. Each call returns the names of its part of the walk.
+  # Walks through the names of open gates. Each call returns the names in its part of the walk.
   @spec gate_names(cursor) :: {next, [atom]} | :badarg
   def gate_names(_cursor), do: missing()
 
@@ -342,21 +350,21 @@ defmodule Penstock.Native do
   def pool_report(_gate, _instance, _cursor), do: missing()
 
   # Walks through the holders that have held permits for at least `at_least` ms. The first call of
-  # a walk passes nil as `now`. Each call returns the time of the first call, and the next call
-  # passes that time. The list has `{pid, permits, held_ms}` of each holder.
+  # a walk passes nil as `now`. Each call returns the time of that first call, and each later call
+  # passes that time as `now`. The list has `{pid, permits, held_ms}` of each holder.
   @spec pool_holders(gate, instance, cursor, non_neg_integer | nil, non_neg_integer) ::
           {next, non_neg_integer, [{pid, permits, non_neg_integer}]} | :badarg
   def pool_holders(_gate, _instance, _cursor, _now, _at_least), do: missing()
 
-  # Returns for how many ms a process has held permits without a pause, in an open or a closed
+  # Returns the ms for which a process has held permits without a pause, in an open or a closed
   # pool of the name. `:not_held`: the process holds no bound permit.
   @spec work_ms(gate, pid) :: non_neg_integer | :not_held | bad
   def work_ms(_gate, _pid), do: missing()
 
-  # Rate limiters. The public functions return the answer to a hit unchanged.
+  # Rate limiters. The public functions return answers of the type `hit` unchanged.
 
   @typedoc """
-  `:measured`: the caller has measured the key, and knows that a walk through it is short. A
+  `:measured`: the caller has measured the key, and knows that a walk through the key is short. A
   caller that gets the answer `:measure` must measure the key and ask again.
   """
   @type measured :: :measured | :not_measured
@@ -367,7 +375,10 @@ defmodule Penstock.Native do
   @type hit :: {:allow, non_neg_integer} | deny
   @type clock :: :monotonic | :manual
   @type rate_settings :: %{(:limit | :per | :burst | :max_keys) => pos_integer, clock: clock}
-  @typedoc "How far a change of the rate has come: the change's number, the version, the place."
+  @typedoc """
+  How far a change of the rate has come: the number of the change, the version in force before the
+  change, and the number of the next place in the table.
+  """
   @type rate_progress :: {non_neg_integer, non_neg_integer, non_neg_integer}
 
   @spec rate_start(atom, pid, rate_settings) :: started | :enomem | :badarg
@@ -380,8 +391,8 @@ defmodule Penstock.Native do
   @spec rate_hit(atom, term, pos_integer, measured) :: hit | no_key | :no_limiter | :badarg
   def rate_hit(_name, _key, _cost, _measured), do: missing()
 
-  # Charges all hits or none. The caller must have measured the keys. It passes at most as many
-  # hits as `hits` of `bounds/0`.
+  # Charges all hits or none. The caller must have measured the keys. The list has at most
+  # `bounds().hits` elements.
   @spec rate_hit_all([{atom, term, pos_integer}]) ::
           :allow | {:deny, atom, duration} | {:no_limiter, atom} | :badarg
   def rate_hit_all(_hits), do: missing()
@@ -389,9 +400,11 @@ defmodule Penstock.Native do
   @spec rate_peek(atom, term, measured) :: hit | no_key | :no_limiter
   def rate_peek(_name, _key, _measured), do: missing()
 
-  # Reserves a turn. A number: the turn comes after that many ms. `:within`: it comes after that
-  # many ns, and the caller must wait for exactly that long. `:no_place`: the table has no place
-  # for the key; a place may be free after that many ms.
+  # Reserves a turn. The answer is one of:
+  #
+  #   * `ms` - the turn comes after `ms`
+  #   * `{:within, ns}` - the turn comes after `ns`. A timer in ms is too coarse for this limiter
+  #   * `{:no_place, ms}` - the table has no place for the key. A place may be free after `ms`
   @spec rate_reserve(atom, term, pos_integer, timeout, measured) ::
           non_neg_integer | {:within | :no_place, pos_integer} | deny | no_key | :no_limiter | :badarg
   def rate_reserve(_name, _key, _cost, _timeout, _measured), do: missing()
@@ -412,13 +425,13 @@ defmodule Penstock.Native do
   def rate_reset(_name, _key, _measured), do: missing()
 
   # Changes the rate, in calls of bounded length. The first call passes nil, and each next call
-  # passes the progress that the previous call returned. `:badarg` also if a kept setting and a
-  # new one together are out of bounds.
+  # passes the progress that the previous call returned. Also returns `:badarg` if a kept setting
+  # and a new one together are out of bounds.
   @spec rate_update(atom, pos_integer | :keep, pos_integer | :keep, pos_integer | :keep, rate_progress | nil) ::
           :ok | rate_progress | :no_limiter | :badarg
   def rate_update(_name, _limit, _per, _burst, _progress), do: missing()
 
-  # Advances a manual clock. `:badarg` also if the limiter has another clock.
+  # Advances a manual clock. Also returns `:badarg` if the limiter has another clock.
   @spec rate_advance(atom, non_neg_integer) :: :ok | :no_limiter | :badarg
   def rate_advance(_name, _ms), do: missing()
 
@@ -521,8 +534,8 @@ defmodule Penstock.Native do
   @spec ban_record(atom, term, measured) :: {:ok, pos_integer} | {:banned, duration} | no_key | :no_ban
   def ban_record(_name, _key, _measured), do: missing()
 
-  # Bans a key. The reason is in the external term format, and has at most `reason_bytes` of
-  # `bounds/0`.
+  # Bans a key. The reason is in the external term format, and has at most
+  # `bounds().reason_bytes` bytes.
   @spec ban_put(atom, term, duration, binary, measured) :: :ok | no_key | :no_ban | :badarg
   def ban_put(_name, _key, _ms, _reason, _measured), do: missing()
 
@@ -530,7 +543,8 @@ defmodule Penstock.Native do
   def ban_remove(_name, _key, _measured), do: missing()
 
   # Walks through all bans. The list has `{key, ms, reason, level}` of each ban in force. Keys and
-  # reasons are in the external term format. A hash stands for a key that was too large to keep.
+  # reasons are in the external term format. A number, the hash of the key, stands for a key that
+  # was too large to keep.
   @spec ban_list(atom, cursor) ::
           {next, [{binary | pos_integer, duration, binary, non_neg_integer}]} | :no_ban | :badarg
   def ban_list(_name, _cursor), do: missing()
@@ -556,14 +570,14 @@ defmodule Penstock.Native do
           | :no_ban
   def ban_info(_name), do: missing()
 
-  # Advances a manual clock. `:badarg` also if the ban list has another clock.
+  # Advances a manual clock. Also returns `:badarg` if the ban list has another clock.
   @spec ban_advance(atom, non_neg_integer) :: :ok | :no_ban | :badarg
   def ban_advance(_name, _ms), do: missing()
 
   # The janitor. When the work on a pool is too long for one call, the native side queues the rest
-  # and sends `:serve` to the janitor. The rest is to answer waiters or, if the reference of an
-  # unnamed pool is gone, to clear its holder entries. Each `:serve` asks for a call of
-  # `janitor_serve/0`.
+  # and sends `:serve` to the janitor. The janitor calls `janitor_serve/0` for each `:serve`. The
+  # work is to answer waiters, or to clear the holder entries of an unnamed pool whose reference
+  # is gone.
 
   @spec janitor_register() :: :ok | :badarg
   def janitor_register, do: missing()
@@ -571,9 +585,9 @@ defmodule Penstock.Native do
   @spec janitor_serve() :: :ok
   def janitor_serve, do: missing()
 
-  # Deadlines, and the reaper, which kills overdue processes. It asks which processes are overdue,
-  # and each answer has a bounded number of them. Then it asks whether it can sleep until the
-  # native side sends it `:due`.
+  # Deadlines, and the reaper, which kills overdue processes. The reaper calls `deadline_due/0`
+  # until no process is overdue, because each answer has a bounded number of processes. Then
+  # `deadline_rest/0` tells whether the reaper can sleep until the native side sends `:due`.
 
   # Sets the deadline of the calling process, which has adopted the offer.
   @spec deadline_set(gate, offer, pos_integer) :: :ok | :badarg
@@ -584,30 +598,33 @@ defmodule Penstock.Native do
   @spec deadline_give(gate, instance, pid, pos_integer) :: :ok | :badarg
   def deadline_give(_gate, _instance, _pid, _ms), do: missing()
 
-  # Removes the deadline of the calling process, whose work is over. `:overdue`: the process has
-  # been counted as killed and is about to be killed; it must not continue.
+  # Removes the deadline of the calling process, whose work is over. `:overdue`: the native side
+  # has counted the process as killed, so the process must not continue.
   @spec deadline_end() :: :ok | :overdue
   def deadline_end, do: missing()
 
-  # Returns overdue processes. A reaper gets each of them once. A new reaper that registers gets
-  # again all that are still alive.
+  # Returns overdue processes. A reaper gets each overdue process once. A new reaper also gets
+  # those that an earlier reaper got and that are still alive.
   @spec deadline_due() :: [pid]
   def deadline_due, do: missing()
 
-  # Returns `:ok` if the reaper can sleep until the native side sends it `:due`. `:again`: there
-  # are deadlines or timed waits, so the reaper must look again soon.
+  # Returns `:ok` if the reaper can sleep until the native side sends `:due`. Returns `:again` if
+  # there are deadlines or timed waits, so that the reaper must look again soon.
   @spec deadline_rest() :: :ok | :again
   def deadline_rest, do: missing()
 
   @spec reaper_register() :: :ok | :badarg
   def reaper_register, do: missing()
 
-  @typedoc "The number of calls, of calls over 1 ms of CPU time, and the ns of the longest call."
+  @typedoc """
+  The number of calls, the number of calls that took over 1 ms of CPU time, and the ns of CPU time
+  of the longest call.
+  """
   @type tally :: {non_neg_integer, non_neg_integer, non_neg_integer}
 
-  # Returns how long calls took: the name of the longest call, the tally of all calls, and the
-  # tally of controls. A control only reads the clock, and so shows the delays of the machine.
-  # Returns nil unless the NIF was built with the feature "meter".
+  # Returns how long native calls took: the name of the longest call, the tally of all calls, and
+  # the tally of controls. A control only reads the clock, so a long control shows a delay by the
+  # machine. Returns nil if the NIF was built without the feature "meter".
   @spec metered() :: {atom, tally, tally} | nil
   def metered, do: missing()
 

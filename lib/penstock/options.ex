@@ -10,15 +10,15 @@ defmodule Penstock.Options do
 
   @max_message "between 1 and 2147483647"
 
-  # Returns the child spec of a module whose processes have a name. It checks nothing, because the
-  # module's `start_link/1` checks the options.
+  # Returns the child spec of a module whose processes have a name. Does not check the options,
+  # because the module's `start_link/1` does.
   @spec child_spec(module, term, :worker | :supervisor) :: Supervisor.child_spec()
   def child_spec(module, opts, type) do
     name = if Keyword.keyword?(opts), do: opts[:name]
     %{id: {module, name}, start: {module, :start_link, [opts]}, type: type}
   end
 
-  # Checks a count of at least 1: of permits, and also a cost or a number of partitions.
+  # Checks a number of at least 1, such as a number of permits, a cost or a number of partitions.
   @spec permits!(term, String.t()) :: pos_integer
   def permits!(value, name \\ ":permits")
   def permits!(value, _name) when is_integer(value) and value in 1..@max, do: value
@@ -38,7 +38,7 @@ defmodule Penstock.Options do
   def limit!(:infinity, _name), do: :infinity
   def limit!(value, _name) when is_integer(value) and value in 0..@max, do: value
 
-  # A value above the bound gets a message of its own, the only one that names the bound.
+  # A value above the bound has a message of its own. Only this message names the bound.
   def limit!(value, name) when is_integer(value) and value > @max do
     expected!(name, "a non-negative integer up to #{@max} or :infinity", value)
   end
@@ -90,8 +90,9 @@ defmodule Penstock.Options do
     if is_list(args) and not List.improper?(args), do: {module, function, args}, else: expected!("args", "a list", args)
   end
 
-  # Checks the form of each option in `:spawn_opt` before a permit is taken. Other errors, such as
-  # a heap that is larger than its own maximum, appear only when the VM creates the process.
+  # Checks the form of each option in `:spawn_opt`. The caller does this before it takes a permit.
+  # Other errors, such as a heap that is larger than its own maximum, appear only when the VM
+  # creates the process.
   @spec spawn_opt!(term) :: list
   def spawn_opt!(value) do
     if is_list(value) and not List.improper?(value) and Enum.all?(value, &spawn_option?/1) do
@@ -124,8 +125,8 @@ defmodule Penstock.Options do
     )
   end
 
-  # Returns the options of a call, or raises if one is unknown. An option may be given twice: the
-  # calling functions use its first value, as `Keyword.get/3` does.
+  # Returns the options of a call, or raises if one of them is unknown. A user can give an option
+  # twice. Then the first value counts, because all modules read options as `Keyword.get/3` does.
   @spec known!(term, [atom]) :: keyword
   def known!(opts, known) do
     unless Keyword.keyword?(opts), do: expected!("options", "a keyword list", opts, hint(opts, known))
@@ -133,7 +134,7 @@ defmodule Penstock.Options do
     opts
   end
 
-  # Returns a hint for a user who passed a number in place of the options; "" in other cases.
+  # Returns a hint if the user passed a number in place of the options; otherwise "".
   defp hint(n, known) when is_integer(n) and n in 1..@max do
     if :permits in known, do: "for several permits: permits: #{n}", else: ""
   end
@@ -160,16 +161,16 @@ defmodule Penstock.Options do
   @spec missing!(String.t(), String.t()) :: no_return
   def missing!(option, example), do: raise(ArgumentError, "the option #{option} is missing, such as #{example}")
 
-  # Raises that `name` must be `what`. The message ends with `hint`, in parentheses, unless that
-  # is empty.
+  # Raises an error that says that `name` must be `what`. If `hint` is not empty, the message ends
+  # with `hint` in parentheses.
   @spec expected!(String.t(), String.t(), term, String.t()) :: no_return
   def expected!(name, what, value, hint \\ "") do
     hint = if hint == "", do: "", else: " (#{hint})"
     raise ArgumentError, "expected #{name} to be #{what}, got: #{show(value)}#{hint}"
   end
 
-  # Returns a text of the value for a message. Its size, and the time to make it, are bounded
-  # however large the value is.
+  # Returns a text of the value for a message. The size of the text, and the time to make it, are
+  # bounded for a value of any size.
   @spec show(term) :: String.t()
   def show(value), do: Show.show(value)
 end

@@ -9,8 +9,8 @@ defmodule Penstock.Pool do
 
       Supervisor.start_link(children, strategy: :one_for_one)
 
-  A permit belongs to the process that acquired it. It comes back when that process releases it or
-  dies, by any exit. No code has to rescue, trap exits or clean up:
+  A permit belongs to the process that acquired it. The permit comes back when that process
+  releases it or dies, by any exit. No code has to rescue, trap exits or clean up:
 
       iex> {:ok, _} = Penstock.Pool.start_link(name: MyApp.Jobs, limit: 1)
       iex> Penstock.Pool.acquire(MyApp.Jobs)
@@ -20,44 +20,47 @@ defmodule Penstock.Pool do
       iex> Penstock.Pool.release(MyApp.Jobs)
       :ok
 
-  Acquiring and releasing are one native call each and involve no other process.
+  To acquire or to release a permit takes one native call, and involves no other process.
 
-  Most code needs neither. A pool is a *gate*: the functions of `Penstock` ask it before they
-  start work. `Penstock.run/3` holds a permit around a function, `Penstock.spawn/3` for the life
-  of a process. These permits are *bound* to their work: `release/2` and `transfer/3` do not reach
-  them.
+  Most code calls neither `acquire/2` nor `release/2`. A pool is a *gate*: the functions of
+  `Penstock` ask it before they start work. `Penstock.run/3` holds a permit while a function runs,
+  `Penstock.spawn/3` while a process lives. These permits are *bound* to their work: `release/2`
+  cannot release them, and `transfer/3` cannot transfer them.
 
   ## Waiting
 
   `acquire/2` parks the caller in a `receive` until permits are granted to it: the caller is then
-  a *waiter*. Waiters are served first come, first served, and at most `:max_waiting` requests
-  wait. `try_acquire/2` never overtakes them. A large request at the head of the queue is not
-  starved by small ones behind it: these wait until the large one has been served.
+  a *waiter*. Waiters are served first come, first served. At most `:max_waiting` requests wait.
+  `try_acquire/2` never overtakes a waiter. Small requests do not starve a large request at the
+  head of the queue: the small ones wait until the large one has been served.
 
-  A process can hold permits and acquire more. If the permits that it holds and those that it asks
-  for exceed the limit together, it would wait for itself, and gets `{:error, :deadlock}` at once.
+  A process can hold permits and acquire more. If the held and the requested permits together
+  exceed the limit, the process would wait for itself. So it gets `{:error, :deadlock}` at once.
 
   A process that must not block, such as a `GenServer`, waits by a message: see `acquire_async/2`.
 
-  A waiter that is suspended (`:erlang.suspend_process/1`) can be granted permits. It holds them,
-  unused, until it is resumed or killed.
+  A pool also grants permits to a waiter that is suspended (`:erlang.suspend_process/1`). The
+  waiter then holds these permits, unused, until it is resumed or killed.
 
   ## Under a supervisor
 
-  The process that `start_link/1` starts is the *owner*. No permit ever passes through it. When
-  the owner ends with the reason `:normal`, `:shutdown` or `{:shutdown, term}`, it closes the
-  pool: waiters get `{:error, :closed}`, and holders run on without being counted. So start pools
-  first, outside a group of their users.
+  The process that `start_link/1` starts is the *owner*. No permit ever passes through it.
 
-  When the owner crashes or is killed, holders, waiters and counts stay as they are, and the next
-  `start_link/1` of the name adopts them. Each option that differs from the crashed owner's takes
-  effect; the others keep what `update/2` has made of them. A pool that is not adopted within 60 s
-  closes.
+  When the owner ends with the reason `:normal`, `:shutdown` or `{:shutdown, term}`, it closes the
+  pool. Waiters get `{:error, :closed}`, and holders run on, but the pool does not count them any
+  more. So a pool must outlive its users. Start the pool before its users, because a supervisor
+  stops its last child first. Do not put both under one `:one_for_all` supervisor, because that
+  supervisor would stop the owner when a user crashes.
 
-  A second `start_link/1` of the name, as in a notebook, returns
-  `{:error, {:already_started, pid}}` and keeps the old limit; use a supervisor there, or
-  `update/2`. Concurrent tests that use the same name share the limit of one pool: use `new/1`, or
-  `limit: :infinity`.
+  When the owner crashes or is killed, holders, waiters and counts stay as they are. The next
+  `start_link/1` of the name adopts the pool. An option of that call takes effect if it differs
+  from the same option of the crashed owner. If it does not differ, the value that `update/2` gave
+  stays. If no owner adopts the pool within 60 s, the pool closes.
+
+  A second `start_link/1` of the name, for example in a notebook, returns
+  `{:error, {:already_started, pid}}`, and the old limit stays. In a notebook, start the pool
+  under a supervisor, or call `update/2`. Concurrent tests that use one name share the limit of
+  one pool. In tests, use `new/1` or `limit: :infinity`.
 
   ## What is not counted
 
@@ -139,7 +142,7 @@ defmodule Penstock.Pool do
 
     * `{:ok, pid}` - `pid` is the owner
     * `{:error, {:already_started, pid}}` - the live process `pid` owns a gate of that name. If
-      that is not a pool, a warning is logged
+      the gate is not a pool, a warning is logged
     * `{:error, reason}` - the owner was killed as it started
 
   Raises `ArgumentError` on an option that is missing, unknown or of the wrong kind.
@@ -147,16 +150,16 @@ defmodule Penstock.Pool do
   ## Options
 
     * `:name` - an atom; required. It is not registered as the name of a process
-    * `:limit` - the most permits held at once: 0 to 2_147_483_647, or `:infinity`, which counts
-      and never refuses; required. 0 is a pause: requests of any size wait
+    * `:limit` - the most permits held at once: 0 to 2_147_483_647, or `:infinity`; required. 0 is
+      a pause: requests of any size wait. With `:infinity` the pool counts, but is never full
     * `:max_waiting` - the most requests that can wait at a time: 0 to 2_147_483_647. Default
-      `1_000`. Memory for waiting requests is allocated when it is used
+      `1_000`. A large number costs no memory until requests wait
     * `:max_overdraft` - the most permits that restarts under a supervisor can take beyond the
       limit: 0 to 2_147_483_647, or `:infinity`. Default: the limit, also when `update/2` changes
       it
-    * `:held_longer_than` - a time in ms, 1 to 2_147_483_647: `info/1` counts the holders that
-      have held permits for longer, to about 10 ms. It costs nothing until `info/1` is called.
-      Default: `info/1` does not count such holders
+    * `:held_longer_than` - a time in ms, 1 to 2_147_483_647, exact to about 10 ms. `info/1`
+      counts the holders that have held permits for longer. The option costs time only in
+      `info/1`. Default: `info/1` does not count such holders
 
   ## Examples
 
@@ -180,9 +183,9 @@ defmodule Penstock.Pool do
   Returns `%Penstock.Pool{}`. Takes the options of `start_link/1` except `:name`, and raises as it
   does.
 
-  The memory of a closed pool serves the next call of `new/1`. It is never returned to the system:
-  it is bounded by the most pools that were referred to at once, each with room for the most
-  processes that ever acquired from it.
+  The next call of `new/1` reuses the memory of a closed pool. The memory never returns to the
+  system, so it stays at its peak: the largest number of pools that existed at once, each with
+  room for the largest number of living processes that had acquired from it.
 
   ## Examples
 
@@ -219,7 +222,8 @@ defmodule Penstock.Pool do
   @spec try_acquire(pool) :: :ok | {:error, :full | :closed}
   def try_acquire(pool)
 
-  # A function of its own and not a default argument: nearly every call is this one.
+  # This is a function of its own, without a default argument, because nearly every call has one
+  # argument, and this function is quicker than `try_acquire/2`.
   def try_acquire(pool) when is_atom(pool) do
     case Native.pool_try_one(pool, self()) do
       :ok -> :ok
@@ -230,8 +234,7 @@ defmodule Penstock.Pool do
   def try_acquire(pool), do: try_acquire(pool, 1)
 
   @doc """
-  Acquires permits for the calling process if they are free. It neither waits nor overtakes
-  waiters.
+  Acquires permits for the calling process if they are free. Neither waits nor overtakes waiters.
 
   Returns:
 
@@ -240,9 +243,9 @@ defmodule Penstock.Pool do
     * `{:error, :closed}` - the pool is draining or closed
 
   A caller that has received the `:DOWN` or EXIT of a holder finds that holder's permits free,
-  unless another process took them. This is certain on a pool of at most 8 holders. On a larger
-  pool the permits may return a few microseconds later, when the pool's own monitor has run.
-  `acquire/2` is not affected, because it waits for them.
+  unless another process took them. On a pool of more than 8 holders, and in rare races on a
+  smaller pool, the permits may return a few microseconds later, when the pool's own monitor has
+  run. `acquire/2` is not affected, because it waits for the permits.
 
   Raises `ArgumentError` if `pool` is not a running pool, or `permits` is not an integer between 1
   and 2_147_483_647.
@@ -273,8 +276,9 @@ defmodule Penstock.Pool do
     end
   end
 
-  # `:again`: the work exceeds one native call, for example if thousands of idle entries must be
-  # passed, or dozens of waiters served. So this asks until the native side decides.
+  # `:again`: the work is too long for one native call. For example, the call must pass thousands
+  # of idle entries in its search for dead holders, or serve dozens of waiters. `Admission.ask/4`
+  # repeats the call until the native side decides.
   defp tried(:again, pool, permits),
     do: asked(Admission.ask(:manual, Resolver.pool!(pool), permits, 0), pool, permits)
 
@@ -287,19 +291,19 @@ defmodule Penstock.Pool do
   Returns:
 
     * `:ok` - the caller holds the permits until it releases them, or dies
-    * `{:error, :full}` - the request exceeds the limit, also if `update/2` has lowered that
-      meanwhile; or `timeout: 0` and the permits are not free
+    * `{:error, :full}` - the request exceeds the limit, which `update/2` may have lowered during
+      the call. With `timeout: 0`, also if the permits are not free
     * `{:error, :queue_full}` - the permits are not free, and `:max_waiting` requests wait already
     * `{:error, :timeout}` - the permits did not become free in time
     * `{:error, :closed}` - the pool is draining or closed, or became so during the call
-    * `{:error, :deadlock}` - the caller would wait for itself: the permits that it holds of the
-      pool, by any function, and those it asks for exceed the limit together. With `timeout: 0`
-      the reason is `:full`. While the limit is 0 the caller waits
+    * `{:error, :deadlock}` - the caller would wait for itself. The permits of the pool that it
+      holds, by any function, and the requested permits together exceed the limit. With
+      `timeout: 0` the reason is `:full`. While the limit is 0, the caller waits
 
   Raises as `try_acquire/2`, and on an option that is unknown or of the wrong kind.
 
-  Two processes that each hold a part of the permits and wait for the other's part are not
-  detected: they wait until their timeouts. Use separate pools for parent and child work, or
+  The pool does not detect a deadlock of two processes, where each holds permits that the other
+  waits for. Both wait until their timeouts. Use separate pools for parent and child work, or
   `timeout: 0`.
 
   ## Options
@@ -350,14 +354,15 @@ defmodule Penstock.Pool do
   Returns `{:ok, ref}`. The caller then gets exactly one message, even if the answer is known at
   once:
 
-    * `{ref, :ok}` - the caller holds the permits, since before the message came. Release them by
-      `release/2`, or pass them on by `transfer/3`
+    * `{ref, :ok}` - the caller holds the permits, and held them before the message came. Release
+      them by `release/2`, or pass them on by `transfer/3`
     * `{ref, {:error, reason}}` - the pool refused. `reason` is `:full`, `:queue_full`, `:timeout`
       or `:closed`, as in `acquire/2`. It is never `:deadlock`, because a caller that does not
       block can still release the permits that its request waits for
 
-  The request waits in the same queue as those of `acquire/2` and counts towards `:max_waiting`. A
-  process can have many such requests; its death ends them all. `cancel/2` withdraws one.
+  The request waits in the same queue as those of `acquire/2`, and counts towards `:max_waiting`.
+  A process can have many such requests. `cancel/2` withdraws one of them, and the death of the
+  process ends all.
 
   A process with such a request can also block in `acquire/2`. If the pool then grants permits to
   the request, the process may be waiting for permits that it holds itself.
@@ -382,8 +387,8 @@ defmodule Penstock.Pool do
       iex> Penstock.Pool.release(pool)
       :ok
 
-  A server sends the request and goes on; `handle_info/2` gets the answer. This one runs each job
-  in a task and transfers the permit of the job to the task. The permit returns when the task
+  A server requests a permit and goes on. Its `handle_info/2` gets the answer. The server below
+  runs each job in a task, and transfers a permit to that task. The permit returns when the task
   ends.
 
       iex> defmodule MyApp.Encoder do
@@ -430,12 +435,14 @@ defmodule Penstock.Pool do
   @doc """
   Withdraws a request of `acquire_async/2`.
 
-  Returns `:ok`. After that the mailbox has no message of `ref` and gets none. If the request was
-  granted and its message is still in the mailbox or on its way, the permits are free again.
+  Returns `:ok`. After that the mailbox has no message of `ref` and gets none. If the pool has
+  granted the request, and the caller has not received the message, the permits are free again.
 
-  Does nothing if `ref` is unknown, belongs to another process or pool, or was cancelled before.
-  Does nothing either if the caller has taken the message of `ref` from its mailbox: the caller
-  then holds the permits until `release/2`.
+  Does nothing in two cases:
+
+    * `ref` is unknown, belongs to another process or pool, or was cancelled before
+    * The caller has received the message of `ref`. If the answer was `:ok`, the caller holds the
+      permits until `release/2`
 
   Raises as `try_acquire/2`, and if `ref` is not a reference.
 
@@ -491,8 +498,8 @@ defmodule Penstock.Pool do
 
     * `:ok` - the permits are free, or have passed to waiters
     * `{:error, :not_held}` - the caller holds fewer such permits; nothing is released. Permits
-      that are bound to a `Penstock.run/3` or to a process behind the pool return when that work
-      ends, and only then
+      that are bound to a `Penstock.run/3`, or to a process behind the pool, do not count: they
+      return when that work ends
 
   Raises as `try_acquire/2`.
 
@@ -520,7 +527,7 @@ defmodule Penstock.Pool do
 
   Returns:
 
-    * `:ok` - `pid` holds the permits; it can release them, and its death releases them
+    * `:ok` - `pid` holds the permits: `pid` can release them, and its death releases them
     * `{:error, :not_held}` - the caller holds fewer permits that `release/2` could release;
       nothing has changed
     * `{:error, :noproc}` - `pid` is dead; the permits are free again
@@ -547,8 +554,8 @@ defmodule Penstock.Pool do
     case Native.pool_transfer(ref, pid, permits) do
       :ok -> :ok
       reason when reason in [:not_held, :noproc] -> {:error, reason}
-      # The number of permits has been checked, so the pid is wrong. It may be a pid of this node
-      # from before a restart of the node.
+      # The number of permits has been checked, so the pid is wrong. For example, the node has
+      # restarted since it had a process of this pid.
       :badarg -> Options.expected!("pid", "a process of this node", pid)
       :no_pool -> Resolver.bad_pool!(:no_pool, pool)
     end
@@ -558,9 +565,9 @@ defmodule Penstock.Pool do
   Changes the limits of a running pool.
 
   A larger limit serves waiters at once. A limit below the number of held permits leaves an
-  *overdraft*: no process is killed, and the pool admits no work until enough permits are
-  released. Requests that wait for more permits than the new limit get `{:error, :full}`, unless
-  the new limit is 0.
+  *overdraft*. No process is killed, but the pool admits no further work until enough permits are
+  released. Requests that wait for more permits than the new limit get `{:error, :full}`. If the
+  new limit is 0, these requests wait on.
 
   Returns `:ok`. Raises as `try_acquire/2`, and on an option that is unknown or of the wrong kind.
 
@@ -597,12 +604,12 @@ defmodule Penstock.Pool do
   The result is a map:
 
     * `:name` - `nil` for a pool made by `new/1`
-    * `:owner` - the pid of the owner, also of one that has crashed; `nil` for a pool made by
+    * `:owner` - the pid of the owner, also if that process has crashed; `nil` for a pool made by
       `new/1`
     * `:status` - `:open`, `:draining` or `:closed`
     * `:limit`, `:max_waiting` - the values in force
     * `:in_use` - permits held
-    * `:available` - permits free; `:infinity` if the limit is
+    * `:available` - permits free; `:infinity` if the limit is `:infinity`
     * `:overdraft` - permits held beyond the limit
     * `:holders` - processes that hold permits
     * `:waiting` - requests that wait
@@ -615,9 +622,9 @@ defmodule Penstock.Pool do
     * `:held_longer_than` - processes that have held permits for longer than the pool's option
       `:held_longer_than`; only present with that option. `holders/1` lists them
 
-  The keys from `:peak` to `:killed` are totals since the pool was made. Each figure is exact, but
-  while the pool is in use the figures are not all of one instant. Totals of a pool with tens of
-  thousands of holders may lag by the holders that die at that moment.
+  The figures from `:peak` to `:killed` cover the time since the pool was made. Each figure is
+  exact, but in a pool in use not all are of the same instant. With tens of thousands of holders,
+  the totals may lack those holders that die during the call.
 
   Raises as `try_acquire/2`.
 
@@ -639,9 +646,10 @@ defmodule Penstock.Pool do
   @doc """
   Lists the holders of permits, for people.
 
-  Returns a list of at most 1_000 `%{pid: pid, permits: n, held_ms: ms}`: the processes that have
-  held permits for longest, the longest first. `:held_ms` is the time since the process last held
-  no permit of the pool, to about 10 ms.
+  Returns a list of `%{pid: pid, permits: n, held_ms: ms}`. The list has the 1_000 processes that
+  have held permits for longest, or all if the pool has fewer holders. The longest comes first.
+  `:held_ms` is the time for which the process has held permits of the pool without a pause, exact
+  to about 10 ms.
 
   Raises as `try_acquire/2`.
 
@@ -661,9 +669,9 @@ defmodule Penstock.Pool do
   end
 
   @doc """
-  Stops admitting, and waits for up to `timeout` ms until no permit is held.
+  Stops the admission, and waits for up to `timeout` ms until no permit is held.
 
-  New requests and those that wait already get `{:error, :closed}`. The pool refuses until
+  New requests, and requests that wait already, get `{:error, :closed}`. The pool refuses until
   `reopen/1`, even if permits are still held after `timeout` ms.
 
   `timeout` is 0 to 2_147_483_647 or `:infinity`; the default is `5_000`.
@@ -701,7 +709,7 @@ defmodule Penstock.Pool do
   end
 
   defp still_held(ref, instance) do
-    # Counts the permits again, because the last one may have been released since the wait ended.
+    # Counts the permits, because the last permit may have been released since the wait ended.
     case Native.pool_held(ref, instance) do
       0 -> :ok
       in_use -> {:error, {:timeout, in_use}}
@@ -727,21 +735,23 @@ defmodule Penstock.Pool do
   def reopen(pool) do
     case Native.pool_reopen(Resolver.pool!(pool)) do
       :ok -> :ok
-      # No pool of the name is running. A pool that closes at this instant has lost its name too.
+      # `:no_pool`: the name has no pool. `:closed`: the pool has just closed, and so has lost its
+      # name, too.
       _no_pool -> Resolver.bad_pool!(:no_pool, pool)
     end
   end
 
   defp bad!(bad, pool, permits) do
     # The native side does not tell whether the pool or the number of permits is wrong. The first
-    # line raises if it is the number.
+    # line raises if the number is wrong.
     Options.permits!(permits, "permits")
     Resolver.bad_pool!(bad, pool)
   end
 end
 
 defimpl Inspect, for: Penstock.Pool do
-  # Must not raise: the error about a forged handle, or one of an earlier VM, shows that handle.
+  # Must not raise, because the error about a wrong handle shows that handle. Wrong handles are
+  # forged, or of an earlier VM.
   def inspect(%{ref: ref}, _opts) when is_reference(ref) do
     case Penstock.Process.PoolReport.usage(ref) do
       nil -> "#Penstock.Pool<invalid>"

@@ -15,51 +15,54 @@ defmodule Penstock.RateLimiter do
       iex> retry_after_ms <= 600
       true
 
-  A hit is one native call and involves no process. A limiter is also a *gate*: functions such as
-  `Penstock.spawn/3` count a hit before they start work. See "Limiters and bans" in `Penstock`.
+  A hit is one native call, and sends no message to any process. A limiter is also a *gate*:
+  functions such as `Penstock.spawn/3` count a hit before they start work. See "Limiters and bans"
+  in `Penstock`.
 
   ## The rate
 
   On average `:limit` hits per `:per` ms are allowed, and at most `:burst` of them back to back.
-  Evenly spaced hits at that rate are never denied. There are no fixed windows, so the limit
-  cannot be doubled at a window boundary. `retry_after_ms` is exact: a hit after that delay
-  succeeds unless the key was hit again in the meantime.
+  Evenly spaced hits at that rate are never denied. A limiter with fixed windows would let twice
+  the limit pass around the end of a window; this one has no windows. `retry_after_ms` is exact: a
+  hit after that delay succeeds unless the key was hit again in the meantime.
 
-  The limiter keeps one time for each key, its *debt*. A hit of cost `c` adds `c × per / limit` ms
-  to it, and it runs down with the clock. A hit is allowed if the debt, with the hit, is at most
-  `burst × per / limit` ms. This is GCRA, a token bucket without a timer: a key without debt has a
-  full bucket.
+  The limiter keeps one time for each key, the *debt* of the key. A hit of cost `c` adds
+  `c × per / limit` ms to the debt; the usual cost is 1. The debt runs down with the clock. A hit
+  is allowed if the debt after the hit is at most `burst × per / limit` ms. This is GCRA, a token
+  bucket without a timer: a key without debt has a full bucket.
 
   ## Keys
 
   A key is any term, such as a user's id, of at most 1 KiB in the external term format: hash
   larger terms. Terms that are `===` are one key; `0.0` and `-0.0` are one key too. `:global` is
-  the key of callers that give none. `nil` is not a key: use `:anonymous`.
+  the key of callers that give none. `nil` is not a key: for unknown callers use a key such as
+  `:anonymous`.
 
   The memory for keys is fixed at start: at most two places of 16 bytes for each of `:max_keys`.
   It does not grow, and no process has to clean it. A key is *active* while it has debt. An active
-  key keeps its place, so a flood of new keys cannot reset its limit. A key without debt equals
-  one that was never seen, so another key may use its place.
+  key keeps its place, so a flood of new keys cannot clear its debt. A key without debt is like
+  one that was never seen, so another key can take its place.
 
-  A new key is denied when active keys have every place that the new key can use;
-  `retry_after_ms` is then the time until the first of these places is free. With `:max_keys`
-  active keys, fewer than one new key in a million is denied for lack of a place. With more than
-  about twice `:max_keys` active keys, nearly every new key is denied.
+  A key can use only a few of the places. A new key is denied if active keys have all of these.
+  `retry_after_ms` is then the time until the first of them is free. With `:max_keys` active keys,
+  fewer than one new key in a million is denied for lack of a place. With more than about twice
+  `:max_keys` active keys, nearly every new key is denied.
 
-  The limiter stores a hash of each key, of 64 bits, salted by the node. Two keys with the same
-  hash would share one limit: the probability that any two of a million keys do is below one in
-  ten million. An attacker cannot construct such keys without the salt.
+  The limiter stores a 64-bit hash of each key, with a random salt of the node. Two keys with the
+  same hash would share one debt. The probability that any two of a million keys have the same
+  hash is below one in ten million. An attacker cannot construct such keys without the salt.
 
   ## Life
 
   The process that `start_link/1` starts is the *owner* of the limiter. No hit passes through it.
   When the owner ends with the reason `:normal`, `:shutdown` or `{:shutdown, term}`, the limiter
-  closes. When the owner crashes, the debt of all keys stays, and the next `start_link/1` of that
-  name adopts the limiter, unless `:max_keys` or `:clock` differ.
+  closes. When the owner crashes, the debt of all keys stays. The next `start_link/1` of that name
+  adopts the limiter, if `:max_keys` and `:clock` are the same as before; otherwise it starts a
+  limiter without debts.
 
   The memory of a closed limiter is kept for the next one with the same `:max_keys`, of any name.
-  Memory is therefore bounded by the peak number of open limiters of each size. Do not start
-  limiters with ever-changing `:max_keys`: each size is kept.
+  So the peak number of open limiters of each size bounds the memory. Do not start limiters with
+  ever-changing `:max_keys`: the memory of each size is kept.
 
   ## Tests
 
@@ -99,7 +102,7 @@ defmodule Penstock.RateLimiter do
   @typedoc """
   `{:allow, remaining}`: the number of hits of cost 1 that are still allowed at this instant.
   `{:deny, retry_after_ms}`: the time in ms after which the hit would be allowed; `:infinity` if
-  its cost exceeds the burst.
+  the cost of the hit exceeds the burst.
   """
   @type answer :: {:allow, non_neg_integer} | {:deny, pos_integer | :infinity}
 
@@ -142,7 +145,7 @@ defmodule Penstock.RateLimiter do
 
     * `{:ok, pid}` - `pid` is the owner
     * `{:error, {:already_started, pid}}` - the live process `pid` owns a gate of that name. If
-      that is not a limiter, a warning is logged
+      that gate is not a limiter, a warning is logged
     * `{:error, reason}` - the owner was killed as it started
 
   Raises `ArgumentError` on an option that is missing, unknown or out of bounds, and if there is
@@ -154,7 +157,7 @@ defmodule Penstock.RateLimiter do
     * `:limit` - the average number of hits per `:per` ms: 1 to 2_147_483_647, and at most a
       million per second; required. The limiter allows up to 0.1 % more, because it rounds the
       time of one hit down to a whole ns
-    * `:per` - a time in ms, up to a hundred years; required
+    * `:per` - the time in ms that `:limit` refers to, up to a hundred years; required
     * `:burst` - how many hits are allowed back to back: 1 to 2_147_483_647. `burst × per / limit`
       ms must be at most a hundred years. Default: the limit
     * `:max_keys` - how many keys can be active at a time, see "Keys": 1 to 2_147_483_647; at most
@@ -190,9 +193,9 @@ defmodule Penstock.RateLimiter do
       else: {:error, :enomem}
   end
 
-  # Returns `true` if the name has a limiter of that size, so that no further memory is needed. If
-  # its owner has crashed, the new owner adopts it; if its owner is alive, `Owner.start_link/3`
-  # returns an error.
+  # Returns `true` if a limiter of that size has the name already. If the owner of that limiter
+  # has crashed, the new owner adopts it, and needs no further memory unless `:clock` differs. If
+  # that owner is alive, `Owner.start_link/3` returns an error.
   defp there_already?(name, max_keys) do
     match?(%{max_keys: ^max_keys}, Native.rate_info(name))
   end
@@ -256,8 +259,8 @@ defmodule Penstock.RateLimiter do
   @spec hit(limiter, term, pos_integer) :: answer
   def hit(limiter, key, cost \\ 1)
 
-  # Makes the first native call here, to save a function call. A key that must be measured first,
-  # or is too large, goes to the next clause.
+  # Makes the first native call here, to save a function call. The next clause takes the keys that
+  # are too large, or must be measured before the native call.
   def hit(limiter, key, cost) when not KeySize.is_oversize(key) and not KeySize.is_measured_first(key) do
     case Native.rate_hit(limiter, key, cost, :not_measured) do
       {_allow_or_deny, _how} = answer -> answer
@@ -274,9 +277,10 @@ defmodule Penstock.RateLimiter do
 
   The caller reserves a *turn*: the first time at which the rate allows its hit, after all turns
   of the key that are reserved already. If that time is within `:timeout`, the hit is counted at
-  once, and the caller sleeps until its turn. So callers leave in the order in which they came, at
-  the limiter's pace, and no caller is woken without a turn. If a caller dies while it sleeps, its
-  turn is wasted. During a `pause/3` of the key, turns are reserved from the end of the pause on.
+  once, and the caller sleeps until its turn. So the callers of a key continue in the order in
+  which they came, at the pace of the rate. No caller is woken without a turn. If a caller dies
+  while it sleeps, its turn is wasted. During a `pause/3` of the key, turns are reserved from the
+  end of the pause on.
 
   A new key that finds no place (see "Keys") waits until a place is free, and then for its turn.
   Among such keys there is no order.
@@ -303,11 +307,12 @@ defmodule Penstock.RateLimiter do
 
   ## Precision
 
-  A caller sleeps in whole ms, up to 1 ms too long. That would cost turns if `burst × per / limit`
-  is less than 4 ms, such as with a burst of 1 and 5,000 hits per second. With such a limiter the
-  caller sleeps until about 1 ms before its turn, and then yields to other processes until the
-  turn comes. So a burst of 1 reaches up to 10,000 turns per second, if the machine has a
-  processor to spare. On a busy machine, use a burst that is worth 4 ms or more.
+  A caller sleeps in whole ms, up to 1 ms too long. If `burst × per / limit` is less than 4 ms,
+  such as with a burst of 1 and 5,000 hits per second, that would cost turns. With such a limiter
+  the caller therefore sleeps only until about 1 ms before its turn, and then yields to other
+  processes until the turn comes. With a burst of 1, up to 10,000 turns per second are possible,
+  if the machine has a processor to spare. On a busy machine, use a burst that makes
+  `burst × per / limit` 4 ms or more.
 
   ## Examples
 
@@ -329,9 +334,9 @@ defmodule Penstock.RateLimiter do
   @doc """
   Charges a key for work that is done, such as the tokens of an answer.
 
-  The cost is added to the debt of the key even beyond the burst, up to a hundred years: later
-  hits are denied until it has run down. A new key that finds no place (see "Keys") is not
-  charged; it is denied until a place is free.
+  Adds the cost to the debt of the key, even beyond the burst, up to a debt of a hundred years.
+  Later hits are denied until the debt has run down far enough. A new key that finds no place (see
+  "Keys") is not charged; its hits are denied until a place is free.
 
   Returns the answer that `peek/2` would give next: `{:allow, remaining}` or `{:deny,
   retry_after_ms}`. Charges do not count as `:allowed` in `info/1`. Raises as `hit/3`.
@@ -351,8 +356,8 @@ defmodule Penstock.RateLimiter do
   @doc """
   Refunds a part of the charges of a key, such as an estimate that was too high.
 
-  The cost is taken off the debt of the key, which never falls below zero: a key never gets more
-  than its full burst. A `pause/3` stays in force.
+  Subtracts the cost from the debt of the key. The debt never falls below zero, so a key never
+  gets more than its full burst. A `pause/3` stays in force.
 
   Returns the answer that `peek/2` would give next: `{:allow, remaining}` or `{:deny,
   retry_after_ms}`. Raises as `hit/3`.
@@ -377,13 +382,13 @@ defmodule Penstock.RateLimiter do
   `ms` is 0 to 2_147_483_647. If a pause of the key is in force, the pause that ends later counts.
 
   The debt of the key is kept and runs down during the pause. A turn that `acquire/3` reserves
-  during the pause comes after it; a turn that was reserved before the pause keeps its time.
-  `reset/2` ends the pause; `refund/3` and `update/2` do not.
+  during the pause comes after the pause; a turn that was reserved before the pause keeps its
+  time. `reset/2` ends the pause; `refund/3` and `update/2` do not.
 
   The limiter remembers about 1,024 paused keys at a time, or a 64th of `:max_keys` if that is
-  more, up to about 16,384. Beyond that a pause is not lost: it applies to a whole group of keys,
-  a sixteenth of all, until it ends. `reset/2` cannot end a pause of a group. The memory for
-  paused keys is not part of the `:memory` of `info/1`.
+  more, up to about 16,384. A pause beyond that number is not lost, but pauses a whole group of
+  keys, a sixteenth of all. `reset/2` cannot end a pause of a group. The memory for paused keys is
+  not part of the `:memory` of `info/1`.
 
   Returns `:ok`. Raises as `hit/3`, and if `ms` is out of bounds.
 
@@ -448,15 +453,18 @@ defmodule Penstock.RateLimiter do
 
   ## Concurrent calls
 
-  The call charges one limiter after the other. If one then denies its hit, because a concurrent
-  call was faster, the call takes its charges back and tries again. After eight tries the call
-  returns `{:deny, limiter, 1}`.
+  The call first checks all hits, and then charges one limiter after the other. A limiter may deny
+  its hit after the check allowed it, because a concurrent call was faster. The call then takes
+  back the charges that it has made, and tries again. After eight tries the call returns
+  `{:deny, limiter, 1}`.
 
-  Until a charge is taken back, it counts: a concurrent hit may be denied, and a concurrent
-  `acquire/3` may reserve a later turn than necessary. Taking a charge back never allows a hit too
-  many, unless its key is reset and hit again within the same nanosecond. If the rate is changed,
-  or the key reset or refunded, before the charge is taken back, the charge stays and runs down
-  with the clock. The call is then denied without a further try.
+  A charge counts until it is taken back: a concurrent hit may be denied, and a concurrent
+  `acquire/3` may reserve a later turn than necessary. A charge that is taken back allows no hit
+  too many. The only exception is a key that is reset and hit again, to the same debt to the
+  nanosecond, while the charge is taken back.
+
+  If the rate is changed, or the key reset or refunded, before the charge is taken back, the
+  charge stays and runs down with the clock. The call is then denied without a further try.
 
   ## Examples
 
@@ -481,7 +489,7 @@ defmodule Penstock.RateLimiter do
   end
 
   @doc """
-  Forgets the debt of a key, as if it had never hit, and ends its `pause/3`.
+  Forgets the debt of a key, as if the key had never been hit, and ends its `pause/3`.
 
   The key is `:global` by default. Returns `:ok`, also for an unknown key. Raises as `peek/2`.
 
@@ -504,21 +512,22 @@ defmodule Penstock.RateLimiter do
   @doc """
   Changes the rate of a running limiter.
 
-  Each key keeps its debt, which is a time. A debt above `burst × per / limit` ms of the new rate
-  is cut to that time. So a key never waits for longer than a key that has just used up the new
-  burst.
+  Each key keeps its debt, which is a time. A debt above the `burst × per / limit` ms of the new
+  rate is cut to that time. So a key never waits for longer than a key that has just used up the
+  new burst.
 
-  A caller of `acquire/3` that sleeps keeps its turn. Its part of the debt is cut as well, so
+  A caller that sleeps in `acquire/3` keeps its turn, although its part of the debt may be cut. So
   later hits may be allowed at the same time as that turn. A `pause/3` stays in force.
 
-  Returns `:ok`; the new rate is in force. Raises `ArgumentError` if `limiter` is not a running
-  limiter, an option is unknown or out of bounds, or the new values do not fit those that stay.
+  Returns `:ok` when the new rate is in force. Raises `ArgumentError` if `limiter` is not a
+  running limiter, or an option is unknown or out of bounds. Also raises if the new values,
+  together with those that stay unchanged, exceed a bound of `start_link/1`.
 
   ## Options
 
     * `:limit` - the average number of hits per `:per` ms, as in `start_link/1`. Default:
       unchanged
-    * `:per` - a time in ms, up to a hundred years. Default: unchanged
+    * `:per` - the time in ms that `:limit` refers to, up to a hundred years. Default: unchanged
     * `:burst` - how many hits are allowed back to back, as in `start_link/1`. Default: unchanged,
       also if the limit changes
 
@@ -543,12 +552,12 @@ defmodule Penstock.RateLimiter do
 
     * `:name`
     * `:limit`, `:per`, `:burst` - the values in force
-    * `:keys` - the number of active keys, except `:global`; counted by a scan of all places
+    * `:keys` - the number of active keys, except `:global`; counted by a walk through all places
     * `:max_keys` - as given at start
     * `:memory` - bytes of the places for keys
-    * `:allowed`, `:denied` - the numbers of hits, and of turns of `acquire/3`, since the limiter
-      was started. An allowed `hit_all/1` counts once for each limiter and key; a denied one
-      counts once, on the limiter that it returns
+    * `:allowed`, `:denied` - the numbers of allowed and of denied hits since the limiter was
+      started, with the turns of `acquire/3`. An allowed `hit_all/1` counts once for each limiter
+      and key; a denied one counts once, on the limiter that it returns
 
   Raises `ArgumentError` if `limiter` is not a running limiter.
 
@@ -567,8 +576,8 @@ defmodule Penstock.RateLimiter do
   @doc """
   Advances the clock of a limiter with `clock: :manual`.
 
-  `ms` is 0 to a hundred years; the clock stops after about 180 years. Callers that already sleep
-  in `acquire/3` sleep in real time and do not notice.
+  `ms` is 0 to a hundred years; the clock stops after about 183 years. A caller in `acquire/3`
+  sleeps in real time, so this function does not wake it.
 
   Returns `:ok`. Raises `ArgumentError` if `limiter` is not a running limiter or has another
   clock, or if `ms` is out of bounds.

@@ -1,6 +1,6 @@
 defmodule Penstock.RejectedError do
   @moduledoc """
-  Raised when a gate refuses, by the functions that end in `!` and by streams of tasks.
+  The error that functions ending in `!`, and streams of tasks, raise when a gate refuses.
 
   A gate is a pool, a rate limiter or a ban: see `Penstock`.
 
@@ -8,7 +8,7 @@ defmodule Penstock.RejectedError do
 
     * `:gate` - the gate that was asked
     * `:reason` - why it refused, as in `{:error, reason}`; "Refusals" in `Penstock` lists all
-    * `:permits` - how many permits were asked for, or `nil` if the raising code did not say
+    * `:permits` - how many permits the caller asked for, or `nil` if the raising code did not say
     * `:plug_status` - the HTTP status that Plug answers with when no code rescues the exception.
       429 for `{:rate_limited, ms}` and `{:banned, ms}`: the client asked too often. 503 for all
       other reasons: the service is busy
@@ -54,8 +54,8 @@ defmodule Penstock.RejectedError do
   defp plug_status(:key_full), do: 429
   defp plug_status(_), do: 503
 
-  # Compares the request with the present limit, which may have changed since the refusal. So the
-  # text blames the limit only if the request exceeds the present one.
+  # Compares the number of permits with the pool's limit of now, because the error does not have
+  # the limit of the refusal. Names the limit as the cause only if the number exceeds it.
   defp explain(:full, %{gate: gate, permits: permits}) when is_integer(permits) do
     case usage(gate) do
       {_in_use, limit} when is_integer(limit) and permits > limit and limit > 0 ->

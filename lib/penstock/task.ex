@@ -10,11 +10,11 @@ defmodule Penstock.Task do
 
   `async/3` returns an ordinary `Task`: `Task.await/2`, `yield/2`, `await_many/2`, `yield_many/2`,
   `shutdown/2` and `ignore/1` work on it. Links, `$callers` and crash reports are as `Task` makes
-  them and name your function.
+  them. Crash reports name your function.
 
-  A task holds its permits from before its function is called until the function has returned.
-  The permits are back before the caller gets the reply: a caller that has awaited a task can
-  acquire the task's permits.
+  A task holds its permits from before its function is called until the function has returned. It
+  releases them before the caller gets the reply. So a caller that has awaited a task can acquire
+  the permits that the task had.
 
   ## Streams
 
@@ -27,9 +27,9 @@ defmodule Penstock.Task do
 
   > #### Waiting for oneself {: .warning}
   >
-  > A task that starts tasks behind the same pool, and waits for them, holds a permit meanwhile;
-  > `limit` such tasks deadlock the pool. Use separate pools for parent and child work, or
-  > `timeout: 0` and `acquire_timeout: 0`.
+  > A task that starts tasks behind its own pool, and waits for them, holds a permit meanwhile.
+  > `limit` such tasks deadlock the pool. Use separate pools for parent and child work. Or do not
+  > wait for permits: pass `timeout: 0`, or `acquire_timeout: 0` to a stream.
 
   See [the guide](tasks.md) for when to wait and when to refuse.
   """
@@ -58,7 +58,7 @@ defmodule Penstock.Task do
   Starts a task that no process awaits, if the gate admits it.
 
   The task is otherwise as `Task.start/1` starts it. If the caller is killed during the call,
-  either `fun` is not called and nothing is held, or the task calls it and holds the permits.
+  either the task calls `fun` and holds the permits, or `fun` is not called and no permit is held.
 
   Returns:
 
@@ -91,8 +91,8 @@ defmodule Penstock.Task do
   @doc """
   Starts a task as `start/3` does, but the task calls `apply(module, function, args)`.
 
-  Returns `{:ok, pid}` or `{:error, reason}`. Takes the options of `start/3`, and raises as it
-  does; also if `module` or `function` is not an atom or `args` is not a list.
+  Returns `{:ok, pid}` or `{:error, reason}`. Takes the options of `start/3`, and raises as
+  `start/3`. Also raises if `module` or `function` is not an atom, or `args` is not a list.
 
   ## Examples
 
@@ -110,8 +110,8 @@ defmodule Penstock.Task do
   @doc """
   Starts a task as `start/3` does, and links it to the caller.
 
-  Returns `{:ok, pid}` or `{:error, reason}`. Takes the options of `start/3`, and raises as it
-  does.
+  Returns `{:ok, pid}` or `{:error, reason}`. Takes the options of `start/3`, and raises as
+  `start/3`.
 
   ## Examples
 
@@ -233,15 +233,16 @@ defmodule Penstock.Task do
   end
 
   @doc """
-  Returns a stream that calls `fun` with each element of `enumerable` in a task, as many at once
-  as the gate admits.
+  Returns a stream that calls `fun` with each element of `enumerable`, each time in a task that
+  the gate admits.
 
-  The stream behaves as `Task.async_stream/3` does: its elements, which are `{:ok, value}` or
-  `{:exit, reason}`, their order, the options, links and exits. In addition each task takes a
-  permit before it is created, so that one gate bounds the tasks of all streams that ask it.
+  The results are `{:ok, value}` or `{:exit, reason}`. Results, their order, options, links and
+  exits are as those of `Task.async_stream/3`, except for the differences below. In addition, the
+  stream takes a permit for each task before it creates the task. So one gate bounds the tasks of
+  all streams that ask it.
 
-  Returns the stream, which is a function of arity 2, as enumerables can be. Starts no task before
-  the stream is consumed.
+  The stream is a function of arity 2, as enumerables can be. It starts no task before a process
+  consumes it.
 
   Raises `ArgumentError` if `gate` is not a running gate, `fun` is not a function of arity 1, or
   an option is unknown or of the wrong kind. The stream itself raises `ArgumentError` when it
@@ -249,23 +250,24 @@ defmodule Penstock.Task do
 
   ## Waiting
 
-  The stream pulls an element first and then asks for the permit of that element's task. Until the
-  permit is granted, the stream continues to deliver results. While the consumer has control, the
-  stream has no place in the wait queue and holds no unused permit. So a slow consumer takes
-  nothing from other callers.
+  The stream pulls an element first, and then asks for the permit of that element's task. Until
+  the permit is granted, the stream continues to deliver results. While the consumer works on a
+  result, the stream has no place in the wait queue and holds no unused permit. So a slow consumer
+  takes nothing from other callers.
 
   Behind a `Penstock.RateLimiter` the stream reserves a turn for each element, as
-  `Penstock.RateLimiter.acquire/3` does, and waits for the turn if it comes within
-  `:acquire_timeout`. If the stream ends before the turn, the turn is wasted. The stream waits in
-  whole ms: for more than about 250 turns per second, the limiter needs a burst that is worth 4 ms
-  or more; with a smaller burst the stream falls behind the rate. Behind a `Penstock.Ban` the
-  stream checks the key of each element and never waits.
+  `Penstock.RateLimiter.acquire/3` does. If the turn comes within `:acquire_timeout`, the stream
+  waits for it. If the stream ends before the turn, the turn is wasted.
+
+  The stream waits for a turn in whole ms. At more than about 250 turns per second it therefore
+  falls behind the rate, unless `burst × per / limit` of the limiter is 4 ms or more. Behind a
+  `Penstock.Ban` the stream checks the key of each element and never waits.
 
   ## Refusals
 
   When the gate refuses, the stream kills its running tasks and raises `Penstock.RejectedError` in
-  the consumer. Finished results that wait for the result of an earlier element are lost too. The
-  reason is one of
+  the consumer. Results that the stream has not delivered, because the result of an earlier
+  element is missing, are lost. The reason is one of
 
     * `:timeout` - the permit of a task did not come within `:acquire_timeout`
     * `:full` - no permit was free, with `acquire_timeout: 0`
@@ -273,13 +275,13 @@ defmodule Penstock.Task do
     * `{:rate_limited, ms}` - the turn of an element would come after `:acquire_timeout`
     * `{:banned, ms}` - the key of an element is banned
 
-  A stream that ended, was halted or raised, or whose consumer died, holds nothing and leaves
-  neither a process nor a message.
+  A stream is over when it has ended, was halted or raised, or its consumer died. Then it holds no
+  permit, and leaves no process and no message behind.
 
   ## Options
 
     * `:acquire_timeout` - how long to wait for the permit of one task, or its turn behind a
-      limiter, in ms or `:infinity`. While the consumer has control, the time does not count.
+      limiter, in ms or `:infinity`. The time that the consumer works on results does not count.
       Default `:infinity`
     * `:max_concurrency` - the most tasks of this stream that run at once. Default: the number of
       schedulers online
@@ -291,9 +293,10 @@ defmodule Penstock.Task do
     * `:zip_input_on_exit` - `true`: the result of a failed task is `{:exit, {element, reason}}`;
       `false`: it is `{:exit, reason}`. Default `false`
     * `:key`, `:cost` - the key and the cost of each task, as in `start/3`; or a function of arity
-      1 that returns it, such as `key: & &1.host`. The consumer calls the function once with each
-      element. If it fails, the stream ends as if the enumerable had failed; if it returns a wrong
-      key or cost, the stream raises `ArgumentError`. Behind a pool it is not called
+      1 that returns it, such as `key: & &1.host`. The consumer calls this function once with each
+      element. If the function fails, the stream ends as if the enumerable had failed. If it
+      returns a wrong key or cost, the stream raises `ArgumentError`. Behind a pool the function
+      is not called
 
   ## Differences to `Task.async_stream/3`
 
@@ -302,10 +305,10 @@ defmodule Penstock.Task do
       task took too long.
     * A suspended stream continues only in the process that suspended it, and only once.
     * An enumerable may give several elements in one step, as `Stream.concat/2` of `Stream.take/2`
-      does. These elements wait in a queue. If there are more than 1_000_000 in one step, the
+      does. These elements wait in a queue. If one step gives more than 1_000_000 elements, the
       stream raises `ArgumentError`.
-    * A task may be killed up to 50 ms after its `:timeout`. A task that unlinked itself is killed
-      the next time the consumer waits.
+    * A task may be killed up to 50 ms after its `:timeout`. A late task that has unlinked itself
+      is killed when the consumer next waits.
     * An unknown option raises `ArgumentError`, and so do a number above 2_147_483_647 and a flag
       that is neither `true` nor `false`.
 
@@ -332,10 +335,10 @@ defmodule Penstock.Task do
   Returns a stream as `async_stream/4` does, but each task calls
   `apply(module, function, [element | args])`.
 
-  So `async_stream(gate, [1, 2], Integer, :to_string, [2])` calls `Integer.to_string(1, 2)` and
-  `Integer.to_string(2, 2)`. Options come last, after `args`. Takes the options of
-  `async_stream/4`, and raises as it does; also if `module` or `function` is not an atom or `args`
-  is not a list.
+  For example, `async_stream(gate, [1, 2], Integer, :to_string, [2])` calls
+  `Integer.to_string(1, 2)` and `Integer.to_string(2, 2)`. Options come last, after `args`. Takes
+  the options of `async_stream/4`, and raises as `async_stream/4`. Also raises if `module` or
+  `function` is not an atom, or `args` is not a list.
 
   ## Examples
 
@@ -374,8 +377,8 @@ defmodule Penstock.Task do
     &Penstock.Task.Stream.reduce(&1, &2, config)
   end
 
-  # Returns `true` if the gate and the enumerable are swapped. A gate is an atom or a pool, and an
-  # enumerable is neither.
+  # Returns `true` if the gate and the enumerable are swapped. A gate is an atom or a
+  # `%Penstock.Pool{}`, and an enumerable is neither.
   defp swapped?(gate, enumerable) do
     (is_atom(enumerable) or is_struct(enumerable, Penstock.Pool)) and not is_atom(gate) and
       not is_struct(gate, Penstock.Pool)

@@ -1,5 +1,6 @@
-# Run by wall_clock.sh in a VM whose wall clock is stepped by the file in the argument. Limiters
-# and bans must follow the monotonic clock, which is not stepped.
+# Checks that limiters and bans follow the monotonic clock, not the wall clock. wall_clock.sh runs
+# this program in a VM with libfaketime, and passes it the path of a file. The program writes an
+# offset into the file, and libfaketime adds it to the wall clock only.
 [file] = System.argv()
 
 alias Penstock.{Ban, RateLimiter}
@@ -9,8 +10,8 @@ alias Penstock.{Ban, RateLimiter}
 {:banned, 60_000} = Ban.record_failure(:bans, "key")
 
 defmodule Hammer do
-  # Hits until the time `until`, and then until the next denial, so that every hit is made that
-  # the passed time allows. Returns the number of allowed hits, and the time of that denial.
+  # Hits until the first denial after the time `until`. So the hits are all that the passed time
+  # allows. Returns the number of allowed hits, and the time of that denial.
   def run(until, allowed) do
     now = System.monotonic_time(:millisecond)
 

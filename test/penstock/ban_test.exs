@@ -5,8 +5,8 @@ defmodule Penstock.BanTest do
 
   alias Penstock.Ban
 
-  # Starts a ban that ends with the test. By default its clock stands still until
-  # `Ban.advance/2`. Returns the ban's name.
+  # Starts a ban that ends with the test. By default only `Ban.advance/2` moves the ban's clock.
+  # Returns the ban's name.
   defp start(opts) do
     opts = opts |> Keyword.put_new_lazy(:name, &unique_name/0) |> Keyword.put_new(:clock, :manual)
     start_supervised!({Ban, opts}, id: opts[:name])
@@ -16,7 +16,7 @@ defmodule Penstock.BanTest do
   defp fail(ban, key, n), do: for(_ <- 1..n, do: Ban.record_failure(ban, key))
 
   describe "record_failure/2" do
-    test "bans a key at its failure number `:failures` within `:within` ms" do
+    test "bans a key at the last of `:failures` failures within `:within` ms" do
       ban = start(failures: 3, within: 1_000, ban_for: 500)
       assert fail(ban, :a, 4) == [{:ok, 2}, {:ok, 1}, {:banned, 500}, {:banned, 500}]
       Ban.advance(ban, 499)
@@ -97,7 +97,7 @@ defmodule Penstock.BanTest do
       Ban.advance(ban, 250)
       assert Ban.record_failure(ban, :a) == {:banned, 100}
 
-      # `:forget_after` counts from the end of a ban by `ban/4` as well.
+      # `:forget_after` counts from the end of a ban that `ban/4` made, too.
       Ban.ban(ban, :a, 500)
       Ban.advance(ban, 549)
       assert Ban.record_failure(ban, :a) == {:banned, 200}
@@ -174,7 +174,7 @@ defmodule Penstock.BanTest do
     end
   end
 
-  test "a level is forgotten early when there are more than :max_bans bans" do
+  test "a level is forgotten early if a new ban needs its place in the full ban list" do
     ban = start(failures: 1, ban_for: 100, max_bans: 1)
     {:banned, 100} = Ban.record_failure(ban, :a)
     Ban.advance(ban, 100)
@@ -222,14 +222,14 @@ defmodule Penstock.BanTest do
       assert Ban.record_failure(ban, :a) == {:banned, 100}
     end
 
-    test "forget counted failures by `unban/2`" do
+    test "forget the counted failures of a key (`unban/2`)" do
       ban = start(failures: 2)
       {:ok, 1} = Ban.record_failure(ban, :a)
       :ok = Ban.unban(ban, :a)
       assert Ban.record_failure(ban, :a) == {:ok, 1}
     end
 
-    test "drop the ban that ends first when there are too many, and count it" do
+    test "drop the ban that ends first if there are more than :max_bans, and count the drop" do
       ban = start(max_bans: 100)
       for n <- 1..250, do: :ok = Ban.ban(ban, n, n * 10)
       assert %{bans: 100, dropped: 150, max_bans: 100} = Ban.info(ban)
@@ -238,7 +238,7 @@ defmodule Penstock.BanTest do
       assert for(%{key: key} <- Ban.list(ban), do: key) == Enum.to_list(250..151//-1)
     end
 
-    test "keep 10,000 bans" do
+    test "keep 10,000 bans by default" do
       ban = start(failures: 1)
       for n <- 1..10_000, do: {:banned, _} = Ban.record_failure(ban, {:bot, n})
       assert length(Ban.list(ban)) == 10_000
@@ -247,7 +247,7 @@ defmodule Penstock.BanTest do
     end
   end
 
-  test "bans survive a crash of their owner, and end with its orderly end" do
+  test "bans survive a crash of the ban's owner, and end with its orderly end" do
     ban = start(failures: 2)
     {:ok, 1} = Ban.record_failure(ban, :half)
     :ok = Ban.ban(ban, :a, 1_000)

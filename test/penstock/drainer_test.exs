@@ -65,22 +65,22 @@ defmodule Penstock.DrainerTest do
     assert counts(outside) == {0, 0, 0}
   end
 
-  test "waits no longer than :shutdown, and logs how many permits are still held" do
+  test "a drainer waits no longer than :shutdown, and logs how many permits are still held" do
     pool = Pool.new(limit: 1)
     {:ok, drainer} = Drainer.start_link(pools: [pool], shutdown: 20)
     job = job(pool)
     log = capture_log(fn -> GenServer.stop(drainer, :shutdown) end)
-    assert log =~ "was not drained within 20 ms: 1 permits are still held"
+    assert log =~ "was not drained within 20 ms; permits still held: 1"
     assert Process.alive?(job)
     assert Drainer.child_spec(pools: [pool], shutdown: 20).shutdown > 20
     # The start of the next drainer reopens the pool.
     {:ok, _} = Drainer.start_link(pools: [pool])
     assert Pool.info(pool).status == :open
-    # That drainer ends after the test. It would log the permit of the job, if still held.
+    # That drainer ends after the test. It would log the permit of the job, if the job still ran.
     finish(job)
   end
 
-  test "a tree in either order stops without an error report, with nothing held" do
+  test "a tree that stops before or after its pool reports no error, and no permit stays held" do
     for order <- [:first, :last], strategy <- [:one_for_one, :rest_for_one] do
       [pool, supervisor, tasks] = for _ <- 1..3, do: unique_name()
 
@@ -92,8 +92,8 @@ defmodule Penstock.DrainerTest do
 
       log =
         capture_log(fn ->
-          # A pool outside of the tree is stopped before it. A pool in the tree is the first
-          # child, so the tree stops it last.
+          # `:last`: the pool is the first child of the tree, so the tree stops the pool last.
+          # `:first`: the pool is outside of the tree, and the test stops it before the tree.
           {tree, outside} =
             if order == :last do
               {:ok, tree} = Supervisor.start_link([{Pool, name: pool, limit: 10} | users], strategy: strategy)
@@ -121,7 +121,7 @@ defmodule Penstock.DrainerTest do
     end
   end
 
-  test "the pools of a crashed tree are open after its restart, though its old drainer ends later than that" do
+  test "the pools of a crashed tree are open after its restart, although the old drainer ends after the restart" do
     [first, second] = pools = for _ <- 1..2, do: Pool.new(limit: 1)
     jobs = for pool <- pools, do: job(pool)
     start = fn -> Supervisor.start_link([{Drainer, pools: pools, shutdown: 3_000}], strategy: :one_for_one) end
@@ -132,11 +132,12 @@ defmodule Penstock.DrainerTest do
     {:ok, _} = start.()
     assert_receive {:DOWN, ^monitor, :process, ^drainer, :killed}
     assert {Pool.info(first).status, Pool.info(second).status} == {:open, :open}
-    # The new drainer ends after the test. It would log the permits of the jobs, if still held.
+    # The new drainer ends after the test. It would log the permits of the jobs, if these still
+    # ran.
     Enum.each(jobs, &finish/1)
   end
 
-  test "bad input" do
+  test "bad input raises with the reason" do
     pool = Pool.new(limit: 1)
 
     for {opts, message} <- [

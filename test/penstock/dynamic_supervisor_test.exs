@@ -184,7 +184,8 @@ defmodule Penstock.DynamicSupervisorTest do
     end
   end
 
-  # Returns whether the supervisor has removed the child (after `:ignore`), or started it again.
+  # Returns `true` once the supervisor has removed the child (after `:ignore`), or has started it
+  # again.
   defp over?(supervisor, _old, {:init, :ignore}), do: DynamicSupervisor.count_children(supervisor).specs == 0
 
   defp over?(supervisor, old, _turn) do
@@ -216,7 +217,7 @@ defmodule Penstock.DynamicSupervisorTest do
   end
 
   for {shutdown, reason} <- [{:brutal_kill, :killed}, {:infinity, :told}, {5_000, :told}, {1, :killed}] do
-    test "ends a child by its shutdown, #{inspect(shutdown)}", context do
+    test "ends a child as its shutdown says (#{inspect(shutdown)})", context do
       me = self()
 
       start = fn ->

@@ -2,8 +2,8 @@ defmodule Penstock.HostileTermsTest do
   # Calls public functions with hostile terms as each of their arguments. The terms are large,
   # deep, shared (with one part in many places) or unaligned (a binary that begins within a byte).
   #
-  # Not async: the test measures how long an answer takes, and how long the call stops another
-  # process, its neighbour.
+  # Not async: a test measures how long an answer takes, and how long the call stops a neighbour,
+  # which is another process on the same scheduler.
   #
   # | terms                                   | rule out                                      |
   # |-----------------------------------------|-----------------------------------------------|
@@ -18,11 +18,11 @@ defmodule Penstock.HostileTermsTest do
 
   @moduletag timeout: 300_000
 
-  # An answer must come sooner than @answer_ms, and stop a neighbour for less than @ping_ms.
+  # An answer must come within @answer_ms. The call must stop a neighbour for less than @ping_ms.
   @ping_ms 5
   @answer_ms 20
-  # The test fails only if all rounds are slow. A call that stalls is slow in each round; a
-  # machine that is busy with something else makes some of them slow.
+  # The test fails only if all of @tries rounds are slow. A term that Penstock handles badly makes
+  # each round slow. A machine that is busy with other work makes only some rounds slow.
   @tries 100
   # The most bytes of an error message.
   @message_bytes 2_000
@@ -42,8 +42,8 @@ defmodule Penstock.HostileTermsTest do
 
   defp bytes(n), do: :binary.copy(<<0xF0>>, n)
 
-  # Returns the term as a persistent term. The garbage collector would copy any other large term,
-  # and stop a scheduler meanwhile.
+  # Returns the term as a persistent term, because the garbage collector does not copy those. A
+  # copy of another large term would stop a scheduler.
   defp constant(term) do
     key = {__MODULE__, make_ref()}
     :persistent_term.put(key, term)
@@ -52,8 +52,8 @@ defmodule Penstock.HostileTermsTest do
   end
 
   # Shared terms are made in the process that uses them, and not by `constant/1`. A copy to
-  # another process, or to a persistent term, loses the sharing: with up to 2^100 parts it would
-  # never end.
+  # another process, or to a persistent term, would lose the sharing. The copy would then have up
+  # to 2^100 parts, and never end.
   defp terms do
     wide = constant(Map.new(1..1_000_000, &{&1, &1}))
     list = constant(Enum.to_list(1..1_000_000))
@@ -158,8 +158,8 @@ defmodule Penstock.HostileTermsTest do
     ]
   end
 
-  # Returns the time that the call takes, in µs. Drops the result, which a failed test would
-  # print.
+  # Returns the time that the call takes, in µs. Drops the result, because a failed test would
+  # print all of it.
   defp timed(call) do
     began = System.monotonic_time(:microsecond)
 
@@ -186,7 +186,7 @@ defmodule Penstock.HostileTermsTest do
 
   test "no hostile term delays an answer by 20 ms, or a neighbour by 5 ms", %{limiter: limiter, ban: ban, pool: pool} do
     for {kind, term} <- terms() do
-      # Collects the garbage that the making of the term has left, before the measurements begin.
+      # Making the term has left garbage. The collection of it must not fall into a measurement.
       :erlang.garbage_collect()
       for {call, _} <- calls(limiter, ban, pool, 1), do: quick!(kind, call, limiter, ban, pool, term, @tries)
     end

@@ -139,7 +139,7 @@ defmodule Penstock.IPTest do
     assert_raise ArgumentError, message, fn -> IP.key("127.0.0.1") end
 
     for ip <- [nil, ~c"::1", {}, {1, 2, 3}, {1, 2, 3, 256}, {1, 2, 3, -1}, {1, 2, 3, 4.0}, {1, 2, 3, 4, 5}] do
-      message = "expected ip to be an address as :inet has them, got: #{inspect(ip)}"
+      message = "expected ip to be an address in the form of :inet, got: #{inspect(ip)}"
       assert_raise ArgumentError, message, fn -> IP.key(ip) end
     end
 

@@ -7,20 +7,21 @@ defmodule Penstock.KillTest do
   # | holders, as they acquire and release   | a permit that is lost, or that returns twice     |
   # | callers of `run`                       | a bound permit that outlives its call            |
   # | waiters, with and without timeouts     | a permit that stays with a dead waiter           |
-  # | waiters, among waiters that live       | a waiter that the death of another strands       |
+  # | waiters, among waiters that live       | a living waiter that is never granted a permit   |
   # | both sides of a transfer               | a permit that both have, or neither              |
   # | callers of each `spawn` function       | a child that runs without a permit; a lost offer |
   # | children, from their first instruction | a `:DOWN` that is seen before the permit is free |
   # | children and spawners at once          | a handoff that either death leaves half done     |
-  # | the owner, over holders and waiters    | an adoption that loses or frees a permit         |
-  # | neighbours of survivors                | a survivor that loses permits, or gains some     |
+  # | the owner of a pool in use             | an adoption that loses or frees a permit         |
+  # | callers, among holders that live       | a living holder that loses permits, or gains any |
   # | a holder whose `:DOWN` a caller saw    | `:full` for that caller                          |
   use Penstock.PoolCase, async: true
 
   @kills 2_000
 
-  # Keeps `count` processes at work. Kills one of them at a random instant and replaces it,
-  # `kills` times. Returns the workers that are alive, when all killed ones are dead.
+  # Keeps `count` workers at work, which are processes that call `work`. `kills` times, kills a
+  # worker at a random instant and replaces it. Returns the living workers once all killed ones
+  # are dead.
   defp storm(kills, count, work) do
     workers = for n <- 1..count, into: %{}, do: {n, spawn(work)}
 
@@ -33,7 +34,7 @@ defmodule Penstock.KillTest do
       end)
 
     # A killed process that runs on another scheduler goes on until that scheduler sees the kill.
-    # So the storm waits for each `:DOWN`.
+    # So this function waits for each `:DOWN`.
     Enum.each(killed, &(&1 |> Process.monitor() |> await_down()))
     Map.values(workers)
   end
@@ -42,14 +43,14 @@ defmodule Penstock.KillTest do
   defp busy(n), do: busy(n - 1)
 
   defp kill_all(pids) do
-    # Kills all of them before it waits for the first, since the others would work on meanwhile.
+    # Kills all before it waits for the first death, because the others would work on meanwhile.
     Enum.each(pids, &Process.exit(&1, :kill))
     Enum.each(pids, &kill/1)
   end
 
   # Calls `fun` again and again. A kill takes effect when a process is scheduled out, which is
-  # after 4,000 reductions. All but 1 to 100 of them are used up first, so that a kill hits early
-  # in `fun`.
+  # after 4,000 reductions. Each round begins with only 1 to 100 of these left, so that a kill
+  # hits early in `fun`.
   defp forever(fun) do
     :erlang.yield()
     :erlang.bump_reductions(4_000 - :rand.uniform(100))
@@ -209,7 +210,7 @@ defmodule Penstock.KillTest do
       end
 
       assert_whole(pool, 3)
-      # The pool has counted each permit as returned once.
+      # The pool has counted each permit once.
       assert Pool.info(pool).released_by_exit == Enum.sum(for n <- 1..@kills, do: 1 + rem(n, 3))
     end
   end
@@ -270,7 +271,7 @@ defmodule Penstock.KillTest do
     name
   end
 
-  test "survivors of killed neighbours keep exactly their permits" do
+  test "living holders keep exactly their permits while other callers of the pool are killed" do
     for pool <- both(limit: 40) do
       survivors = for n <- 1..5, do: holder(pool, n)
       work = fn -> forever(fn -> Pool.acquire(pool, timeout: 1) end) end
@@ -288,9 +289,9 @@ defmodule Penstock.KillTest do
     end
 
     # Returns a holder, and the test's monitor of it. The monitors of a process fire in the order
-    # in which they were made: here that of the test, then `times` monitors of `watcher`, and last
-    # the pool's. So the test sees the `:DOWN` before the pool does. Thousands of monitors fire in
-    # more than one time slice of the scheduler.
+    # in which they were made. The test's comes first, then `times` monitors of `watcher`, and the
+    # pool's comes last. So the test sees the `:DOWN` before the pool does. Thousands of monitors
+    # take the VM more than one time slice.
     defp mortal(pool, watcher, times \\ 300) do
       test = self()
 
@@ -311,8 +312,9 @@ defmodule Penstock.KillTest do
       {pid, monitor}
     end
 
-    # Kills the holder, and polls for its `:DOWN`. A process that blocks in a receive is woken
-    # only later, when the pool's monitor could have fired.
+    # Kills the holder, and polls for its `:DOWN`. The VM would wake a process that blocks in a
+    # receive only later. By then the pool's monitor may have fired, and the test would prove
+    # nothing.
     defp kill_and_see({pid, monitor}) do
       Process.exit(pid, :kill)
       see(monitor)
@@ -327,7 +329,7 @@ defmodule Penstock.KillTest do
     end
 
     for limit <- [1, 8] do
-      test "by try_acquire on a pool of #{limit}, 2,000 times in a row", %{watcher: watcher} do
+      test "by try_acquire on a pool of #{limit}, 1,000 times in a row", %{watcher: watcher} do
         for pool <- both(limit: unquote(limit)) do
           others = for _ <- 2..unquote(limit)//1, do: mortal(pool, watcher)
 
@@ -375,7 +377,7 @@ defmodule Penstock.KillTest do
       for pool <- both(limit: 20), leave <- [:release, :die], _ <- 1..30 do
         mortal = mortal(pool, watcher, 5_000)
         [heir | _] = others = for _ <- 1..19, do: holder(pool)
-        # At each refusal the pool looks at its holders, and notes that they are many.
+        # At each refusal the pool looks at its holders, and records that they are many.
         for _ <- 1..3, do: assert(Pool.try_acquire(pool) == {:error, :full})
 
         for pid <- Enum.take(others, -12) do
@@ -408,7 +410,7 @@ defmodule Penstock.KillTest do
       end
     end
 
-    test "by try_acquire, when it saw the :EXIT of a linked holder" do
+    test "by try_acquire, also if it saw an :EXIT of a linked holder instead" do
       Process.flag(:trap_exit, true)
 
       for pool <- both(limit: 1), _ <- 1..500 do

@@ -1,5 +1,5 @@
 defmodule Penstock.LargeTablesTest do
-  # Not async: the test reads all memory mappings of the VM.
+  # Not async: the test reads all memory mappings of the VM, and other tests would add some.
   use ExUnit.Case, async: false
 
   alias Penstock.RateLimiter
@@ -12,8 +12,8 @@ defmodule Penstock.LargeTablesTest do
   @skip (cond do
            # The kernel has no huge pages, or a container hides them.
            not File.exists?(@huge_pages) -> "needs #{@huge_pages}"
-           # AddressSanitizer checks only memory of the system's allocator. So the NIF that is
-           # built for it takes all memory from there, and asks for no huge pages.
+           # AddressSanitizer checks only memory of the system's allocator. So a NIF with the
+           # sanitizer takes all memory from that allocator, and asks for no huge pages.
            System.get_env("ASAN_OPTIONS") -> "the NIF takes its memory from the system's allocator"
            true -> false
          end)
@@ -21,8 +21,8 @@ defmodule Penstock.LargeTablesTest do
   @tag skip: @skip
   test "a large table is in huge pages, except for its end" do
     before = advised_kb()
-    # A limiter of the size of an ended one would reuse that table, and ask for no huge pages. So
-    # each run has another size.
+    # A limiter reuses the table of an ended limiter of the same size, and then asks for no huge
+    # pages. So each run of this test has another size.
     max_keys = 600_000 + rem(System.unique_integer([:positive]), 100_000)
     table_kb = div(max_keys * @bytes_per_key, 1_024)
     start_supervised!({RateLimiter, name: __MODULE__, limit: 1, per: 1_000, max_keys: max_keys})

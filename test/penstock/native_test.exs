@@ -1,14 +1,14 @@
 defmodule Penstock.NativeTest do
-  # The functions of Penstock.Native. No input, however malformed, and no order of load, purge and
-  # kill crashes the VM.
+  # The functions of Penstock.Native. No input, however malformed, crashes the VM. No order of
+  # loads, purges and kills does either.
   #
   # | scenario                                | rules out                                      |
   # |-----------------------------------------|------------------------------------------------|
   # | the stubs, the NIF and its source files | a function that one of them lacks              |
   # | each bound, and one above it            | Elixir and the native side that disagree       |
-  # | names with gates of several kinds       | the kind of a gate that is closed              |
-  # | garbage and random arguments, in a VM   | a crash; a count that a wrong call changes     |
-  # | the module purged, deleted, reloaded    | a permit that the code's end loses             |
+  # | names with gates of several kinds       | an answer with the kind of a closed gate       |
+  # | garbage and random terms as arguments   | a crash; a count that a wrong call changes     |
+  # | the module purged, deleted, reloaded    | a permit that is lost with the code            |
   # | 10,000 unnamed pools dropped, twice     | memory that a dropped pool keeps               |
   # | handles copied, forged, dropped         | a pool that lives too long, or not long enough |
   use Penstock.PoolCase, async: true
@@ -18,7 +18,8 @@ defmodule Penstock.NativeTest do
   test "the library has an entry for each stub, and ChildJobs.Calls has calls of each" do
     stubs = Enum.sort(Native.__info__(:functions) -- [load: 0, load: 1])
     assert Enum.sort(Native.module_info(:nifs)) == stubs
-    # A new function needs calls in ChildJobs.Calls, for the tests with garbage below.
+    # The tests with garbage below make the calls of ChildJobs.Calls. So a new native function
+    # needs calls there.
     assert Enum.uniq(ChildJobs.Calls.known_calls()) == stubs
   end
 
@@ -169,7 +170,7 @@ defmodule Penstock.NativeTest do
   end
 
   describe "in a VM of its own" do
-    test "each function returns for each kind of term as each argument, and changes no pool" do
+    test "each function answers a wrong term of each kind as each argument, and changes no pool" do
       assert ChildVM.run(ChildJobs.Calls, :garbage, []) == %{wrong: [], unchanged: true, mailbox: []}
     end
 
@@ -179,7 +180,7 @@ defmodule Penstock.NativeTest do
       assert {seed, result} == {seed, List.duplicate({{:error, :timeout}, 2}, 2)}
     end
 
-    test "the death of one holder serves 200 waiters, or 200 callers of drain" do
+    test "the death of one holder answers 200 waiters, or 200 callers of drain" do
       assert ChildVM.run(ChildJobs, :deaths, []) == List.duplicate({%{served: 200}, 0}, 4)
     end
 
@@ -196,7 +197,7 @@ defmodule Penstock.NativeTest do
       @tag skip: not File.exists?("/proc/self/status") && "needs /proc"
       test "the memory of 10,000 dropped pools, used #{how}, serves the next 10,000" do
         grown = ChildVM.run(ChildJobs.Memory, :grown, [unquote(how), 10_000])
-        # `grown` is in KiB. Without reuse, the second 10,000 pools would take some 80 MiB.
+        # `grown` is in KiB. Without reuse, the second 10,000 pools would take some 80,000 KiB.
         assert is_integer(grown)
         assert grown < 8_000
       end
@@ -214,7 +215,7 @@ defmodule Penstock.NativeTest do
     test "of a pool that was collected is invalid" do
       external = tell(actor(), fn -> :erlang.term_to_binary(Pool.new(limit: 1)) end)
 
-      # The pool lives until the garbage of its maker is collected.
+      # The pool lives until the VM collects the garbage of the process that made it.
       stale =
         eventually(fn ->
           {_, monitor} = spawn_monitor(fn -> Enum.each(Process.list(), &:erlang.garbage_collect/1) end)
@@ -276,7 +277,8 @@ defmodule Penstock.NativeTest do
     end)
 
     kill(maker)
-    # Only the holder's heap refers to the pools now. Its garbage collection drops them.
+    # Only the holder's heap refers to the pools now. So a garbage collection of the holder drops
+    # all pools at once.
     assert tell(holder, fn -> :erlang.garbage_collect() && Pool.acquire(other) end) == :ok
     kill(holder)
     assert Pool.acquire(other, timeout: 5_000) == :ok

@@ -1,18 +1,18 @@
 defmodule Penstock.PoolAsyncTest do
-  # Waits of acquire_async/2, which end by a message. Waits that could never end, which the pool
-  # refuses with `:deadlock`.
+  # Waits of acquire_async/2, which end by a message. Also requests whose wait could never end:
+  # the pool refuses these with `:deadlock`.
   #
   # | scenario                                   | rules out                             |
   # |--------------------------------------------|---------------------------------------|
-  # | requests that are answered at once         | an answer that comes by another way   |
+  # | requests that are answered at once         | an answer other than by a message     |
   # | acquire/2 and acquire_async/2 in one queue | a request that overtakes another      |
   # | a full queue, a smaller limit, a drain     | a request without an answer           |
   # | timeouts, one or 500 at a time             | a wait that ends early, late or twice |
-  # | the death of a process with 301 waits      | a permit that stays with it           |
+  # | the death of a process with 301 waits      | a permit that the dead process keeps  |
   # | cancels before, at and after the grant     | a late message; a permit that is lost |
-  # | the reaper is killed                       | a timeout that its death loses        |
+  # | the reaper is killed                       | a wait that does not end in time      |
   # | callers that hold the permits they ask for | a wait without an end                 |
-  # | the same at limit 0, or by acquire_async/2 | `:deadlock` for a wait that can end   |
+  # | such callers at limit 0, or acquire_async  | `:deadlock` for a wait that can end   |
   use Penstock.PoolCase, async: true
 
   alias Penstock.RejectedError
@@ -107,7 +107,7 @@ defmodule Penstock.PoolAsyncTest do
       assert mailbox() == []
     end
 
-    test "a process with such waits can also acquire/2 and drain" do
+    test "a process with waits of acquire_async/2 can also acquire/2 and drain" do
       for pool <- both(limit: 1) do
         holder = holder(pool)
         refs = for _ <- 1..3, do: ask!(pool, timeout: :infinity)
@@ -123,8 +123,7 @@ defmodule Penstock.PoolAsyncTest do
       for pool <- both(limit: 3, max_waiting: 10_000) do
         holder = holder(pool, 3)
         asker = actor()
-        # After each 100 waits of the asker comes one wait of the test. The last wait of the asker
-        # is that of acquire/2.
+        # The asker queues 300 waits. After each 100 of them, the test queues one of its own.
         others =
           for n <- 1..300 do
             tell(asker, fn -> Pool.acquire_async(pool, timeout: if(rem(n, 2) == 0, do: 50_000, else: :infinity)) end)
@@ -256,8 +255,8 @@ defmodule Penstock.PoolAsyncTest do
       pool = start_pool(limit: 1)
       parent = self()
 
-      # A second process acquires and releases the only permit without a pause, so that grants and
-      # cancels meet at any instant.
+      # A second process acquires and releases the only permit again and again. So a cancel of the
+      # test meets a grant at any instant.
       busy = spawn_link(fn -> take_and_give(pool, parent) end)
       for _ <- 1..5_000, do: assert(Pool.cancel(pool, ask!(pool)) == :ok)
       send(busy, :stop)

@@ -82,7 +82,7 @@ defmodule Penstock.PoolBadInputTest do
     not_pid = expected("pid", "a process of this node")
     refuses(pools, Pool, :transfer, [:the_pool, self()], 1, bad, not_pid)
     refuses(pools, Pool, :transfer, [:the_pool, self(), 2], 1, bad, not_pid)
-    # The pid is checked before the number of permits that the caller holds.
+    # `transfer` checks the pid before it looks at how many permits the caller holds.
     refuses(pools, Pool, :transfer, [:the_pool, self(), 9], 1, bad, not_pid)
   end
 

@@ -54,7 +54,7 @@ defmodule Penstock.PoolBadOptionsTest do
   end
 
   test "a :spawn_opt that only the VM finds wrong raises" do
-    # This heap is larger at its start than its largest permitted size.
+    # The first size of this heap exceeds its largest size. Only the VM compares the two.
     spawn_opt = [min_heap_size: 100_000, max_heap_size: 1_000]
 
     for pool <- both(limit: 1), function <- [:spawn, :spawn_link, :spawn_monitor], timeout <- [0, 5] do

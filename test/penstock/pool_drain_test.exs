@@ -105,7 +105,7 @@ defmodule Penstock.PoolDrainTest do
     end
   end
 
-  test "a drain that times out at the last release returns :ok, or that one permit is held" do
+  test "a drain that times out as the last permit is released returns :ok, or that one permit is held" do
     for pool <- both(limit: 1) do
       drainer = actor()
 
@@ -145,7 +145,7 @@ defmodule Penstock.PoolDrainTest do
       end
     end
 
-    test "at the last release answers a parked drain with :ok, or that one permit is held" do
+    test "at the instant of the last release answers a parked drain with :ok, or that one permit is held" do
       for pool <- both(limit: 1) do
         [drainer, holder, reopener] = [actor(), actor(), actor()]
 
@@ -189,8 +189,9 @@ defmodule Penstock.PoolDrainTest do
   test "a drain after the :DOWN of the last holder returns :ok" do
     for pool <- both(limit: 1), _ <- 1..100 do
       pid = actor()
-      # Monitors fire in the order in which they were made, and the pool's is made by `acquire`.
-      # So the test sees the `:DOWN` while the pool may still count the holder.
+      # Monitors fire in the order in which they were made. The test makes its monitor first, and
+      # `acquire` makes the pool's. So the pool may still count the holder when the test sees the
+      # `:DOWN`.
       monitor = Process.monitor(pid)
       :ok = tell(pid, fn -> Pool.acquire(pool) end)
       Process.exit(pid, :kill)

@@ -13,16 +13,17 @@ defmodule Penstock.PoolDroppedTest do
 
   test "a million pools, one after the other, in which one process acquires, need the memory of a few" do
     assert {made, monitors} = ChildVM.run(Memory, :many_pools, [1_000_000])
-    # A pool lives until the process collects the garbage that its handle is in. So some hundreds
-    # of pools exist at once, and later ones take over their memory.
+    # A pool lives until the process collects the garbage that contains the pool's handle. So some
+    # hundreds of pools exist at once. Later pools take over the memory of collected ones.
     assert made < 2_000
     assert monitors <= made
   end
 
   test "a pool of 100,000 holders is dropped without a stall, and the next pool takes it over" do
     %{stalls: stalls, of_machine: of_machine, made: made} = ChildVM.run(Memory, :large_pool, [100_000, 7])
-    # `stalls` are the longest stalls in ms, one for each drop; `of_machine` are those of rounds
-    # without a drop. The machine does not stall in each round, so the shortest ones are compared.
+    # `stalls` has the longest stall in ms of each of 7 drops. `of_machine` has the longest stall
+    # of each of 7 equal times without a drop. The machine does not stall in all of these, so the
+    # test compares the smallest numbers.
     assert {stalls, of_machine, Enum.min(stalls) < Enum.min(of_machine) + 5} == {stalls, of_machine, true}
     assert made == 1
   end

@@ -202,8 +202,8 @@ defmodule Penstock.PoolInfoTest do
     test "is ordered by age, oldest first, exact to about 10 ms" do
       for pool <- both(limit: 3) do
         on_time(fn ->
-          # The holders begin 40 ms apart: their ages must differ by more than the 10 ms to
-          # which the pool's clock is exact.
+          # The holders begin 40 ms apart, because their ages must differ by more than 10 ms: the
+          # pool's clock is no more exact than that.
           pids =
             for _ <- 1..3 do
               pid = holder(pool)
@@ -226,7 +226,7 @@ defmodule Penstock.PoolInfoTest do
         eventually(fn -> match?([_oldest, %{held_ms: age}] when age > 75, Pool.holders(pool)) end)
         young = holder(pool)
         info = Pool.info(pool)
-        # On a busy machine, the young holder may be old when `info/1` reads the clock.
+        # On a busy machine, the young holder may be over 60 ms old when `info/1` reads the clock.
         ages = for %{held_ms: age} <- Pool.holders(pool), do: age
         assert info.held_longer_than == 2 or Enum.min(ages) > 50
         Enum.each([young | old], &kill/1)
@@ -247,7 +247,7 @@ defmodule Penstock.PoolInfoTest do
         on_time(fn ->
           pid = holder(pool)
           receive after: (60 -> :ok)
-          # A second permit does not reset the age; a moment without permits does.
+          # A second permit does not reset the age. A moment without permits does.
           :ok = tell(pid, fn -> Pool.acquire(pool) end)
           [%{held_ms: old}] = Pool.holders(pool)
           :ok = tell(pid, fn -> Pool.release(pool, 2) end)
@@ -293,7 +293,8 @@ defmodule Penstock.PoolInfoTest do
       pids
     end
 
-    # Calls `fun` again if its assertions fail: on a busy machine the pool's clock may be late.
+    # Calls `fun` again if its assertions fail, because on a busy machine the pool's clock may be
+    # late.
     defp on_time(fun, tries \\ 10) do
       fun.()
     rescue

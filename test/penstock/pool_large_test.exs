@@ -1,5 +1,5 @@
 defmodule Penstock.PoolLargeTest do
-  # `holders/1` of a pool with very many holders. Not async: a test measures times.
+  # `holders/1` of a pool with many thousands of holders. Not async: a test measures times.
   use Penstock.PoolCase, async: false
 
   # Starts processes that acquire one permit each and keep it until the test ends.
@@ -26,8 +26,8 @@ defmodule Penstock.PoolLargeTest do
     test "returns the 1,000 oldest of 7,500 holders" do
       pool = start_pool(limit: :infinity)
       old = MapSet.new(crowd(pool, 1_500))
-      # The ages of holders are exact to 10 ms, so after 50 ms each old one is older than the
-      # young.
+      # The ages of holders are exact to 10 ms. So after 50 ms the pool can tell each old holder
+      # from the young ones.
       receive after: (50 -> :ok)
       young = MapSet.new(crowd(pool, 6_000))
       shown = Pool.holders(pool)
@@ -39,15 +39,17 @@ defmodule Penstock.PoolLargeTest do
 
     @few 2_000
     @many 100_000
-    # A walk over @many holders must take less than @slower times as long for each as over @few.
-    # The processor's caches do not hold them all, which makes each take up to five times as long.
-    # A walk that looked at all holders for each of them would make each take 50 times as long.
+    # The time of a walk over @many holders, divided by their number, must be less than @slower
+    # times that of a walk over @few. Up to five times is correct, because the processor's caches
+    # do not hold @many holders. A walk that looked at all holders for each holder would take 50
+    # times as long.
     @slower 16
-    # One walk finds the oldest holders. A second one is allowed for noise.
+    # `holders/1` finds the oldest holders by one walk. The test allows a second walk for noise.
     @walks 2
-    # A selection sorts 2,000 holders and keeps 1,000. The oldest of 100,000 take five or six:
-    # the more a walk has found, the fewer of the others are older.
+    # A selection sorts 2,000 holders and keeps 1,000. `holders/1` of 100,000 holders makes five
+    # or six selections: the more holders a walk has seen, the fewer of the others are older.
     @selections 8
+    # The number of times that the test measures again.
     @rounds 100
 
     @tag timeout: 120_000
@@ -64,8 +66,9 @@ defmodule Penstock.PoolLargeTest do
       compare(pool, @selections * selection, @rounds)
     end
 
-    # Measures both until the fastest time of `holders/1` is below that of @walks walks and the
-    # selections. On a busy machine some rounds pass before each of them has run undisturbed once.
+    # Measures a walk and `holders/1` until the fastest `holders/1` takes less than @walks of the
+    # fastest walks plus the selections. On a busy machine, it takes some rounds until both have
+    # run undisturbed once.
     defp compare(pool, selections, rounds, fastest_walk \\ :infinity, fastest \\ :infinity) do
       fastest_walk = min(fastest_walk, time(fn -> Pool.info(pool) end))
       fastest = min(fastest, time(fn -> oldest(pool) end))

@@ -3,11 +3,11 @@ defmodule Penstock.PoolLifeTest do
   #
   # | scenario                               | rules out                                        |
   # |----------------------------------------|--------------------------------------------------|
-  # | the owner ends in an orderly way       | a caller without an answer; a permit that stays  |
+  # | an orderly end of the owner            | a caller without an answer; a permit that stays  |
   # | the owner crashes, or its parent does  | holders, waiters, counts or a name that are lost |
   # | a start after a crash, options changed | a value that neither update nor option has set   |
   # | the owner is killed during its start   | a start that does not return                     |
-  # | messages and exits of strangers        | an owner that they end                           |
+  # | messages and exits of strangers        | an owner that ends because of them               |
   # | calls after a close                    | an answer instead of an exception                |
   # | 300 pools of one name under load       | a permit that survives its pool                  |
   use Penstock.PoolCase, async: true
@@ -21,7 +21,7 @@ defmodule Penstock.PoolLifeTest do
     {name, owner}
   end
 
-  # Runs in the tracer of a process, and kills each process that the traced one spawns.
+  # Runs in the tracer of a process. Kills each process that the traced process spawns.
   defp kill_newborns do
     receive do
       {:trace, _, :spawn, pid, _} -> Process.exit(pid, :kill)
@@ -31,7 +31,7 @@ defmodule Penstock.PoolLifeTest do
     kill_newborns()
   end
 
-  # Starts owners until one is killed during its start; returns the result of that start.
+  # Starts owners until one is killed during its start. Returns the result of that start.
   defp await_killed(name, tries) do
     case Pool.start_link(name: name, limit: 1) do
       {:ok, owner} when tries > 0 ->
@@ -140,11 +140,11 @@ defmodule Penstock.PoolLifeTest do
       end
     end
 
-    test "during its start is the error :killed" do
+    test "during its start makes start_link return the error :killed" do
       Process.flag(:trap_exit, true)
       tracer = spawn_link(&kill_newborns/0)
       :erlang.trace(self(), true, [:procs, {:tracer, tracer}])
-      # If the tracer kills an owner only after its start, `await_killed/2` starts another one.
+      # If the tracer kills an owner only after its start, `await_killed/2` starts another owner.
       assert await_killed(unique_name(), 10_000) == {:error, :killed}
     end
 
@@ -175,7 +175,7 @@ defmodule Penstock.PoolLifeTest do
       {^name, owner} = start_alone(name: name, limit: 4, max_waiting: 7)
       assert %{limit: 4, max_waiting: 7} = Pool.info(name)
 
-      # An option has changed if it differs from that of the last start, not of the first.
+      # An option has changed if it differs from the option of the last start, not of the first.
       kill(owner)
       {^name, owner} = start_alone(name: name, limit: 5, max_waiting: 7)
       assert %{limit: 5, max_waiting: 7} = Pool.info(name)
@@ -185,7 +185,7 @@ defmodule Penstock.PoolLifeTest do
       assert Pool.info(name).limit == 5
     end
 
-    test "and an adoption with a larger limit wake waiters; a smaller limit refuses some, and leaves an overdraft" do
+    test "and an adoption with a larger limit wake waiters; one with a smaller limit refuses some of them" do
       {name, owner} = start_alone(limit: 4)
       holder = holder(name, 4)
       {_, ref} = park(name, permits: 2)
@@ -339,8 +339,8 @@ defmodule Penstock.PoolLifeTest do
       {:ok, _owner} = Pool.start_link(name: name, limit: 3)
       :atomics.put(stopped, 1, 1)
       for ref <- refs, do: assert(answer(ref) == [])
-      # A worker may still hold permits of a closed pool. Its death must not return these to the
-      # last pool.
+      # A worker may still hold permits of a closed pool. The death of the worker must not return
+      # these permits to the last pool.
       Enum.each(workers, &kill/1)
       eventually(fn -> counts(name) == {0, 0, 0} end)
       assert Pool.try_acquire(name, 3) == :ok

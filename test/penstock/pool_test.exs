@@ -54,8 +54,8 @@ defmodule Penstock.PoolTest do
 
       Process.flag(:trap_exit, true)
       assert {:error, {:already_started, ^owner}} = Pool.start_link(name: name, limit: 2)
-      # An `:EXIT` of the refused start above would have arrived before this start is refused,
-      # too.
+      # If the refused owner above had sent an `:EXIT`, that would have arrived by the time that
+      # this start is refused.
       assert tell(actor(), fn -> Pool.start_link(name: name, limit: 2) end) == {:error, {:already_started, owner}}
       assert mailbox() == []
     end
@@ -103,7 +103,7 @@ defmodule Penstock.PoolTest do
       end
     end
 
-    test "its handle works in each process that gets it, by a closure or by ETS" do
+    test "makes a handle that works in each process that gets it, by a closure or by ETS" do
       pool = Pool.new(limit: 2)
       table = :ets.new(:handles, [:public])
       :ets.insert(table, {:pool, pool})

@@ -45,7 +45,7 @@ defmodule Penstock.PoolTransferTest do
       assert Pool.release(pool, 2) == {:error, :not_held}
       assert Pool.release(pool) == :ok
       assert Pool.info(pool).released_by_exit == 0
-      # The caller's permits are checked before the receiver.
+      # `transfer` checks the caller's permits before it looks whether the receiver is alive.
       assert Pool.transfer(pool, heir) == {:error, :not_held}
     end
   end
@@ -82,7 +82,7 @@ defmodule Penstock.PoolTransferTest do
       ref = ask(heir, fn -> Pool.acquire(pool, permits: 1, timeout: :infinity) end)
       await_waiting(pool, 1)
       assert Pool.transfer(pool, heir) == :ok
-      # The receiver still waits: a transferred permit is not free.
+      # The receiver still waits, because a transfer does not free a permit.
       assert counts(pool) == {4, 1, 1}
       Pool.update(pool, limit: 5)
       assert answer(ref) == :ok

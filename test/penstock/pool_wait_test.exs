@@ -63,7 +63,7 @@ defmodule Penstock.PoolWaitTest do
       end
     end
 
-    test "a large request at its head is not starved by small ones behind it" do
+    test "serves a large request at its head before small ones behind it" do
       for pool <- both(limit: 4) do
         :ok = Pool.acquire(pool, permits: 4)
         {large, large_ref} = park(pool, permits: 4)
@@ -176,7 +176,7 @@ defmodule Penstock.PoolWaitTest do
         assert Pool.release(pool) == :ok
         assert Pool.acquire(pool) == :ok
         assert Pool.release(pool) == :ok
-        # A refusal that had left a waiter in the queue would refuse this request.
+        # If a refusal above had left its caller in the queue, this request would be refused.
         assert Pool.try_acquire(pool) == :ok
       end
     end
@@ -264,7 +264,7 @@ defmodule Penstock.PoolWaitTest do
       end
     end
 
-    test "to a larger limit wakes the waiters that it has room for, and the next one waits on" do
+    test "to a larger limit wakes the waiters that fit below the limit, and no others" do
       for pool <- both(limit: 2) do
         :ok = Pool.acquire(pool, permits: 2)
         {_, first} = park(pool)
@@ -348,7 +348,7 @@ defmodule Penstock.PoolWaitTest do
   end
 
   describe "a mailbox of 100,000 messages" do
-    test "keeps its order, and is not scanned by a wait" do
+    test "keeps its order, and a wait does not scan it" do
       pool = Pool.new(limit: 1)
       holder = holder(pool)
       pid = actor()
@@ -366,8 +366,8 @@ defmodule Penstock.PoolWaitTest do
         later - before
       end
 
-      # Another actor calls `wait` first, which loads all code. A load is a call of the code
-      # server, and the receive of its answer would scan the mailbox.
+      # Another actor calls `wait` first, which loads all code. To load code, a process calls the
+      # code server. The receive of the answer would scan the mailbox.
       tell(actor(), wait)
 
       reductions =

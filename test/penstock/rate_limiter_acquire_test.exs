@@ -1,5 +1,6 @@
 defmodule Penstock.RateLimiterAcquireTest do
-  # Callers that wait for a turn. Their pace is in rate_limiter_pace_test.exs.
+  # Callers that wait for their turn, which is the time when the rate allows their hit.
+  # rate_limiter_pace_test.exs tests the pace of the turns.
   use Penstock.PoolCase, async: true
   import Penstock.Limiters
 
@@ -18,20 +19,20 @@ defmodule Penstock.RateLimiterAcquireTest do
       assert RateLimiter.peek(limiter, "k") == {:deny, 200}
     end
 
-    test "gives waiting callers their turns in order, none of them early" do
+    test "gives waiting callers their turns in order, and none early" do
       limiter = start(limit: 100, per: 1_000, burst: 1)
       parent = self()
       began = System.monotonic_time(:microsecond)
 
       for n <- 1..20 do
         spawn_link(fn -> send(parent, {n, RateLimiter.acquire(limiter), System.monotonic_time(:microsecond)}) end)
-        # Waits until this turn is reserved, so that the callers ask in order.
+        # Waits until this caller has reserved its turn, so that the next caller asks after it.
         eventually(fn -> RateLimiter.info(limiter).allowed == n end)
       end
 
       left = for n <- 1..20, do: receive(do: ({^n, :ok, at} -> {n, at - began}))
-      # The turns are 10 ms apart. No caller goes before its turn, with 1 ms of tolerance. How
-      # late it goes depends on the machine.
+      # The turns are 10 ms apart. No caller returns more than 1 ms before its turn. The test sets
+      # no bound on a late return, because that depends on the machine.
       for {n, after_us} <- left, do: assert(after_us >= (n - 1) * 10_000 - 1_000)
     end
 
@@ -54,9 +55,9 @@ defmodule Penstock.RateLimiterAcquireTest do
   end
 
   describe "acquire/3 of a limiter with a burst of one" do
-    test "sleeps until the last ms before its turn" do
+    test "sleeps until about 1 ms before its turn" do
       limiter = start(limit: 1_000, per: 1_000, burst: 1)
-      # Another process reserves 50 turns, 1 ms apart. The turn of this caller comes after them.
+      # Another process reserves 50 turns, 1 ms apart. The test process gets the turn after them.
       pid =
         spawn(fn -> for _ <- 1..50, do: Penstock.Native.rate_reserve(limiter, :global, 1, :infinity, :not_measured) end)
 
@@ -66,8 +67,8 @@ defmodule Penstock.RateLimiterAcquireTest do
       assert RateLimiter.acquire(limiter) == :ok
       {_, later} = Process.info(self(), :reductions)
 
-      # At most the last ms is spent awake. Without a sleep, the other 49 ms would take millions
-      # of reductions.
+      # The caller is awake only for about the last ms. Without the sleep, the other 49 ms would
+      # take millions of reductions.
       assert later - before < 200_000
     end
   end
@@ -77,7 +78,7 @@ defmodule Penstock.RateLimiterAcquireTest do
       limiter = start(limit: 20, per: 1_000, burst: 1, max_keys: 1)
       began = System.monotonic_time(:millisecond)
       for n <- 1..3, do: assert(RateLimiter.acquire(limiter, n, timeout: 60_000) == :ok)
-      # The second and the third key waited for 50 ms each.
+      # The second key and the third each waited 50 ms for the only place.
       assert System.monotonic_time(:millisecond) - began >= 100
       assert %{allowed: 3, denied: 0} = RateLimiter.info(limiter)
     end

@@ -1,5 +1,5 @@
 defmodule Penstock.RateLimiterBadInputTest do
-  # Each wrong option or argument raises an ArgumentError that names it. The call counts nothing.
+  # A wrong option or argument raises an ArgumentError that names it. The limiter counts no hit.
   use Penstock.PoolCase, async: true
   import Penstock.Limiters
 
@@ -55,8 +55,8 @@ defmodule Penstock.RateLimiterBadInputTest do
     test "is more keys than there is memory for" do
       name = unique_name()
 
-      # At 32 bytes each, the keys need 64 GiB. A machine with that memory would start the
-      # limiter.
+      # At 32 bytes each, the keys need 64 GiB. A machine with that memory starts the limiter, so
+      # the test does not expect the error there.
       unless Penstock.Node.MemoryGuard.available?(32 * @most) do
         message = "not enough memory for max_keys: #{@most}, which needs #{32 * @most} bytes; lower :max_keys"
 

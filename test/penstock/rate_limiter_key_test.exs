@@ -1,5 +1,5 @@
 defmodule Penstock.RateLimiterKeyTest do
-  # Which terms are one key, how large a key may be, and the places that keys take.
+  # Tests which terms are one key, how large a key can be, and how many places keys take.
   use Penstock.PoolCase, async: true
   import Penstock.Limiters
 
@@ -7,7 +7,7 @@ defmodule Penstock.RateLimiterKeyTest do
 
   describe "a key" do
     # Each key is hit twice, by two equal terms that were made separately.
-    test "is any term, and the same for terms that are ===" do
+    test "can be any term, and terms that are === are one key" do
       limiter = manual(limit: 1, per: 1_000, max_keys: 10_000)
       [fun, same_fun] = for _ <- 1..2, do: Task.await(Task.async(fn -> closure(:bound) end))
       assert fun === same_fun
@@ -32,7 +32,7 @@ defmodule Penstock.RateLimiterKeyTest do
 
     defp closure(value), do: fn -> value end
 
-    # References and funs are not copied: the external format may change them.
+    # Does not copy references and funs, because the external format may change them.
     defp copy(term) when is_reference(term) or is_function(term), do: term
     defp copy(term), do: term |> :erlang.term_to_binary() |> :erlang.binary_to_term()
 
@@ -190,8 +190,9 @@ defmodule Penstock.RateLimiterKeyTest do
       for key <- keys, do: assert({key, RateLimiter.hit(limiter, key)} == {key, {:deny, 1_000}})
     end
 
-    # The VM must copy a slice that begins within a byte to read it. A copy of 10 MB would stop
-    # the scheduler, so the native side refuses to hash a key that was not measured.
+    # Before native code can read a slice that begins within a byte, the VM copies the slice. A
+    # copy of 10 MB would block the scheduler. So the native side hashes such a key only after
+    # Elixir has measured it.
     test "with an unaligned slice in it is measured before it is hashed" do
       limiter = manual(limit: 1, per: 1_000)
       <<_::1, slice::binary-size(10_000_000), _::7>> = :binary.copy("x", 10_000_001)
@@ -217,12 +218,12 @@ defmodule Penstock.RateLimiterKeyTest do
   end
 
   describe "places" do
-    test "of keys at their limit are reused only when these keys may be hit again" do
+    test "of keys at their limit are reused only when these keys can be hit again" do
       limiter = manual(limit: 1, per: 1_000, max_keys: 1_000)
       for n <- 1..100, do: assert(RateLimiter.hit(limiter, {:offender, n}) == {:allow, 0})
       flood = for n <- 1..20_000, do: RateLimiter.hit(limiter, {:flood, n})
       assert Enum.uniq(Enum.map(flood, &elem(&1, 0))) == [:allow, :deny]
-      # The denial of a new key says after how many ms a place may be free.
+      # The denial of a new key says after how many ms the first place is free.
       assert Enum.all?(flood, &(&1 in [{:allow, 0}, {:deny, 1_000}]))
       for n <- 1..100, do: assert(RateLimiter.hit(limiter, {:offender, n}) == {:deny, 1_000})
       %{keys: keys, memory: 31_760} = RateLimiter.info(limiter)

@@ -1,5 +1,6 @@
 defmodule Penstock.RateLimiterPaceTest do
-  # The pace of callers that wait. Not async: a caller needs a processor when its turn comes.
+  # Tests the pace at which waiting callers get their turns. No other test runs at the same time,
+  # because a caller needs a processor when its turn comes.
   use Penstock.PoolCase, async: false
 
   alias Penstock.RateLimiter
@@ -7,13 +8,13 @@ defmodule Penstock.RateLimiterPaceTest do
   # Turns per second.
   @rate 5_000
 
-  # The median gap between two turns may exceed their interval by 5 %. A timer is late by up to
-  # five turns, which is 1 ms. A busy machine stops a caller for some ms now and then. Neither
-  # changes the median much.
+  # The median gap between two turns can exceed the interval of the rate by 5 %. Single gaps can
+  # be much longer: a timer is up to 1 ms late, which is five turns, and a busy machine stops a
+  # caller for some ms. Few gaps are that long, so the median stays near the interval.
   @tolerance 1.05
-  # A caller that gets two turns at once, and then none for long, has a small median gap, too. So
-  # the test also compares stretches of this number of turns, by their lower quartile, because the
-  # machine has not interrupted the fastest quarter.
+  # A caller that gets its turns in bunches, with long gaps between the bunches, also has a small
+  # median gap. So the test also measures stretches of this number of turns. It compares their
+  # lower quartile, because the machine does not interrupt the fastest quarter of the stretches.
   @stretch 5
 
   test "waiting callers reach the rate, and never exceed it" do
@@ -26,7 +27,7 @@ defmodule Penstock.RateLimiterPaceTest do
       times = turns |> Task.await_many(60_000) |> List.flatten() |> Enum.sort()
       interval = div(1_000_000_000, @rate)
 
-      # The n-th turn after the first comes after n intervals.
+      # The n-th turn after the first comes at least n intervals after `began`.
       for {time, n} <- Enum.with_index(times, 1), do: assert(time - began >= n * interval)
 
       assert gap(times, 0.5) <= @tolerance * interval

@@ -70,8 +70,8 @@ defmodule Penstock.RateLimiterTest do
     defp denied({:deny, _} = denied), do: denied
     defp denied({:allow, _}), do: nil
 
-    # A burst of 500 is the hits of 500 ms. A busy machine stops a process for less than that, so
-    # no hit that the rate allows is lost while all processes are stopped.
+    # The rate allows the 500 hits of the burst again after 500 ms. A busy machine stops all four
+    # processes for less time than that. So the burst is never full again, and no hit is lost.
     test "allows exactly the burst and the rate to four hammering processes" do
       limiter = start(limit: 1_000, per: 1_000, burst: 500)
       began = now_us()
@@ -88,7 +88,8 @@ defmodule Penstock.RateLimiterTest do
       assert allowed >= 500 + 400 - 1
     end
 
-    # Hits until the time `until`, and then until the first denial.
+    # Hits until the time `until`, and on until the first denial. Returns the number of allowed
+    # hits.
     defp hammer(limiter, until, allowed) do
       over? = now_us() > until
 
@@ -124,7 +125,7 @@ defmodule Penstock.RateLimiterTest do
       end
     end
 
-    # Returns when all processes have arrived.
+    # Waits until all processes have arrived at the same key.
     defp arrive(gate, count) do
       :atomics.add(gate, 1, 1)
       wait(gate, count)
@@ -169,8 +170,9 @@ defmodule Penstock.RateLimiterTest do
         |> Task.await_many()
         |> Enum.sum()
 
-      # `hit_all/1` takes its first charge back if the second limiter denies. Before that, the
-      # charge may have denied a concurrent call. So some of the 300 are allowed only now.
+      # `hit_all/1` charges the first limiter, and takes that charge back if the second limiter
+      # denies. In between, the charge may have denied a concurrent call. So some of the 300 hits
+      # are allowed only now.
       more = Enum.count(1..500, fn _ -> RateLimiter.hit_all([{a, :k, 1}, {b, :k, 1}]) == :allow end)
       assert allowed + more == 300
       assert RateLimiter.peek(a, :k) == {:allow, 199}
@@ -178,7 +180,7 @@ defmodule Penstock.RateLimiterTest do
   end
 
   describe "charge/3" do
-    test "goes beyond the burst, and the next hits wait for it" do
+    test "can exceed the burst, and later hits are denied until the excess has run down" do
       limiter = manual(limit: 10, per: 1_000, burst: 5)
 
       for key <- [:global, "key", {:user, "id"}] do
@@ -194,7 +196,7 @@ defmodule Penstock.RateLimiterTest do
       for key <- [:global, "key", {:user, "id"}], do: assert(hits(limiter, key, 2) == [{:allow, 0}, {:deny, 100}])
     end
 
-    test "is kept over a crash of the owner, and cut to a new burst, as any debt is" do
+    test "stays when the owner crashes, and is cut to a new burst, like any debt" do
       name = unique_name()
       opts = [name: name, limit: 10, per: 1_000, burst: 5, clock: :manual]
       {:ok, owner} = RateLimiter.start_link(opts)
@@ -209,7 +211,7 @@ defmodule Penstock.RateLimiterTest do
   end
 
   describe "refund/3" do
-    test "gives back, but never above full" do
+    test "gives hits back, up to the full burst" do
       limiter = manual(limit: 10, per: 1_000, burst: 5)
 
       for key <- [:global, "key"] do
@@ -228,7 +230,7 @@ defmodule Penstock.RateLimiterTest do
   end
 
   describe "pause/3" do
-    test "allows no hit until it is over, by any function" do
+    test "denies the key until the pause is over, in every function" do
       limiter = manual(limit: 10, per: 1_000, burst: 5)
       other = manual(limit: 10, per: 1_000)
 
@@ -255,7 +257,7 @@ defmodule Penstock.RateLimiterTest do
       for key <- [:global, "key"], do: assert(RateLimiter.hit(limiter, key) == {:allow, 3})
     end
 
-    test "adds nothing to a debt, and ends none" do
+    test "does not change the debt of the key" do
       limiter = manual(limit: 10, per: 1_000, burst: 5)
       RateLimiter.charge(limiter, "key", 15)
       RateLimiter.pause(limiter, "key", 500)
@@ -264,7 +266,7 @@ defmodule Penstock.RateLimiterTest do
       assert RateLimiter.peek(limiter, "key") == {:deny, 600}
     end
 
-    test "lets turns begin after it, at the pace of the rate" do
+    test "delays turns until the pause is over, and then gives them at the rate" do
       limiter = manual(limit: 10, per: 1_000, burst: 2)
       RateLimiter.pause(limiter, "key", 500)
       turns = for _ <- 1..4, do: Penstock.Native.rate_reserve(limiter, "key", 1, :infinity, :measured)

@@ -1,21 +1,22 @@
 defmodule Penstock.RateLimiterUpdateTest do
-  # A change of the rate. It takes several native calls, and other calls come between them.
+  # Tests a change of the rate by `update/2`. An update takes several native calls, and calls of
+  # other processes can come between them.
   #
   # | scenario                            | rules out                                        |
   # |-------------------------------------|--------------------------------------------------|
   # | keys with debts, several updates    | a debt that is lost, or not cut to the new burst |
-  # | four updaters, all three values     | a rate mixed from the values of two updates      |
+  # | four updaters, all three values     | a final value that no last update has set        |
   # | four updaters and a hitter          | an updater or a hitter that makes no progress    |
-  # | an updater killed between two calls | a half-made update that blocks the next one      |
-  # | one updater for each option         | an update that undoes another's value            |
-  # | a value too high with those kept    | a check of the new value without the ones kept   |
+  # | an updater killed between two calls | a half-made update that blocks the next update   |
+  # | one updater for each option         | an update that resets the option of another one  |
+  # | a limit too high for the kept `per` | a check of the new value without the kept values |
   use Penstock.PoolCase, async: true
   import Penstock.Limiters
 
   alias Penstock.RateLimiter
 
   describe "update/2" do
-    test "keeps what is owed in time, cut to the new burst" do
+    test "keeps the debt of each key in ms, cut to the new burst" do
       limiter = manual(limit: 10, per: 1_000, burst: 10, max_keys: 20_000)
       for n <- 1..10_000, do: {:allow, 2} = RateLimiter.hit(limiter, n, 8)
       {:allow, 2} = RateLimiter.hit(limiter, :global, 8)
@@ -33,7 +34,7 @@ defmodule Penstock.RateLimiterUpdateTest do
       assert RateLimiter.info(limiter).keys == 1
     end
 
-    test "by four processes at once leaves the values of one of them in force" do
+    test "by four processes at once leaves values of their last updates in force" do
       limiter = start(limit: 1, per: 1_000, max_keys: 20_000)
       for n <- 1..5_000, do: RateLimiter.hit(limiter, n)
 
@@ -43,16 +44,17 @@ defmodule Penstock.RateLimiterUpdateTest do
       |> Task.await_many()
 
       info = RateLimiter.info(limiter)
-      assert info.limit in 1..4 and info.per == 20
+      # Each updater sets a burst equal to its limit. A rate mixed from two updates would differ.
+      assert info.limit in 1..4 and info.burst == info.limit and info.per == 20
     end
 
     @updaters 4
-    # The number of updates that all updaters make together.
+    # The number of updates, by all updaters together, after which the test stops them.
     @updates 400
 
     test "by four processes at once starves no updater and no hit" do
-      # A table for a million keys has two million places. An update walks over them in some 500
-      # native calls, between which other updates come.
+      # A table for a million keys has two million places. An update walks over these places in
+      # some 500 native calls. Other updates come between two of the calls.
       limiter = start(limit: 1_000, per: 1_000, burst: 1_000, max_keys: 1_000_000)
       stop = :atomics.new(1, [])
       made = :counters.new(@updaters, [])
@@ -91,21 +93,22 @@ defmodule Penstock.RateLimiterUpdateTest do
       if :atomics.get(stop, 1) == 0, do: hit_until(stop, limiter, count + 1), else: count
     end
 
-    # The test makes only the first native call of an update, as an updater does that is killed
-    # halfway. Its values are in force, and the next update is checked together with them.
-    test "that is killed halfway does not block the next one" do
+    # The test makes only the first native call of an update, like an updater that is killed
+    # halfway. The values of that update are in force. So the values of the next update must go
+    # together with them.
+    test "whose updater is killed halfway does not block the next update" do
       limiter = start(limit: 10, per: 1_000, burst: 10, max_keys: 100_000)
       RateLimiter.update(limiter, burst: 5)
       century = 100 * 31_557_600_000
       {_, _, _} = Penstock.Native.rate_update(limiter, 10, century, 10, nil)
-      # At ten hits in a hundred years, a burst of 11 lasts longer than a century.
+      # At ten hits in a century, a burst of 11 lasts longer than a century.
       assert_raise ArgumentError, ~r/expected :burst/, fn -> RateLimiter.update(limiter, burst: 11) end
       assert %{per: ^century, burst: 10} = RateLimiter.info(limiter)
       assert RateLimiter.update(limiter, per: 1_000) == :ok
       assert RateLimiter.update(limiter, burst: 11) == :ok
     end
 
-    test "of one option keeps the concurrent updates of the others" do
+    test "of one option keeps the values that concurrent updates of other options set" do
       limiter = start(limit: 1, per: 1_000, burst: 1, max_keys: 10_000)
 
       for option <- [:limit, :burst, :per] do
@@ -116,7 +119,7 @@ defmodule Penstock.RateLimiterUpdateTest do
       assert %{limit: 1_050, burst: 1_050, per: 1_050} = RateLimiter.info(limiter)
     end
 
-    test "is checked together with the values that stay" do
+    test "checks the new values together with those that stay" do
       limiter = manual(limit: 1_000, per: 1)
       message = "expected :limit to be at most a million per second, got: [limit: 1001, per: 1]"
       assert_raise ArgumentError, message, fn -> RateLimiter.update(limiter, limit: 1_001) end

@@ -1,12 +1,12 @@
 defmodule Penstock.SpawnTest do
-  # Processes behind a pool. Most cases run for spawn, spawn_link and spawn_monitor, and for a
-  # pool with and without a name.
+  # Tests processes that hold permits of a pool. Most cases run for spawn, spawn_link and
+  # spawn_monitor, and for a pool with a name and one without.
   #
   # | scenario                              | rules out                                         |
   # |---------------------------------------|---------------------------------------------------|
-  # | six ways to end, a heap too large     | a permit that stays                               |
+  # | six ways to end, a heap too large     | a permit that stays after the process has ended   |
   # | a full, draining or closed pool       | a call of the function; a wait without `:timeout` |
-  # | permits of the caller and the process | a release or transfer of bound permits            |
+  # | permits of the caller and the process | a release or transfer of bound permits by a call  |
   # | links and monitors                    | a link or monitor that was not asked for          |
   # | concurrent and recursive spawners     | more processes than the limit                     |
   # | a VM without room for a process       | a permit that stays after `SystemLimitError`      |
@@ -19,7 +19,7 @@ defmodule Penstock.SpawnTest do
 
   @functions [:spawn, :spawn_link, :spawn_monitor]
 
-  # Calls one of the three functions. Returns `{:ok, {pid, monitor}}` for each of them, or its
+  # Calls one of the three functions. Returns `{:ok, {pid, monitor}}` for each of them, or the
   # refusal.
   defp start(function, pool, fun, opts \\ []) do
     case apply(Penstock, function, [pool, fun, opts]) do
@@ -82,7 +82,7 @@ defmodule Penstock.SpawnTest do
         await_crash_reports()
       end
 
-      test "takes all permits that are asked for, or none" do
+      test "takes all permits that the caller asks for, or none" do
         for pool <- both(limit: 5), timeout <- [0, 5] do
           opts = [permits: 3, timeout: timeout]
           assert {:ok, {pid, monitor}} = start(@function, pool, &stay/0, opts)
@@ -211,14 +211,15 @@ defmodule Penstock.SpawnTest do
         spawn_opt = [max_heap_size: %{size: 2_000, kill: true, error_logger: false}]
 
         for pool <- both(limit: 2) do
-          # The process waits, so that its monitor exists before it dies.
+          # The process waits for `:grow`, so that `start` can monitor it before it dies.
           fun = fn -> receive(do: (:grow -> grow([]))) end
           assert {:ok, {pid, monitor}} = start(@function, pool, fun, spawn_opt: spawn_opt, permits: 2)
           send(pid, :grow)
           assert await_down(monitor) == :killed
           assert Pool.try_acquire(pool, 2) == :ok
 
-          # This function carries a large term, so the first garbage collection kills its process.
+          # The next function carries a large term, so the first garbage collection of its process
+          # kills that process.
           Pool.release(pool, 2)
           big = Enum.to_list(1..100_000)
           assert {:ok, {_, monitor}} = start(@function, pool, fn -> grow(big) end, spawn_opt: spawn_opt, permits: 2)
@@ -229,12 +230,13 @@ defmodule Penstock.SpawnTest do
     end
   end
 
-  # Grows the heap in small pieces, without end. When the VM has decided to kill a process, it no
-  # longer collects garbage. Then it would copy the whole heap for each large piece.
+  # Grows the heap in small pieces until the VM kills the process. Large pieces would be slow:
+  # once the VM has decided to kill a process, it copies the whole heap of the process for each of
+  # them.
   defp grow(list), do: grow([length(Enum.take(list, 1)) | list])
 
   describe "link and monitor:" do
-    test "spawn makes neither" do
+    test "spawn makes neither a link nor a monitor" do
       for pool <- both(limit: 1) do
         {:ok, pid} = Penstock.spawn(pool, &stay/0)
         info = Process.info(pid, [:links, :monitored_by, :trap_exit])

@@ -34,7 +34,7 @@ defmodule Penstock.StartProcessTest do
           {Statem, :start_link, []},
           {Supervisor, :start_link, [[], [strategy: :one_for_one]]},
           {Task, :start_link, [fn -> receive(do: (:never -> :ok)) end]},
-          # A start function can return a third element.
+          # A start function can return `{:ok, pid, extra}`.
           fn -> with {:ok, pid} <- Agent.start(fn -> 1 end), do: {:ok, pid, :more} end
         ] do
       started = Penstock.start_process(pool, start, permits: 2)
@@ -49,7 +49,7 @@ defmodule Penstock.StartProcessTest do
     end
   end
 
-  test "a start function without a process returns the permits, and passes its result or exception on" do
+  test "the permits return if the start function starts no process, and the caller gets its result or exception" do
     for pool <- both(limit: 1) do
       for {start, result} <- [
             {fn -> :ignore end, :ignore},
@@ -70,7 +70,7 @@ defmodule Penstock.StartProcessTest do
       assert catch_exit(Penstock.start_process(pool, fn -> exit(:oops) end)) == :oops
       assert counts(pool) == {0, 0, 0}
 
-      # This process is dead when its start function returns.
+      # The process is already dead when the start function returns it.
       dead = spawn(fn -> :ok end)
       kill(dead)
       assert Penstock.start_process(pool, fn -> {:ok, dead} end) == {:ok, dead}
@@ -96,7 +96,7 @@ defmodule Penstock.StartProcessTest do
     kill(agent)
   end
 
-  test "the permits of a starter that is killed while it starts come back" do
+  test "the permits come back if the caller is killed inside the start function" do
     pool = Pool.new(limit: 1)
     me = self()
 
@@ -140,7 +140,7 @@ defmodule Penstock.StartProcessTest do
     :ok = Pool.acquire(pool, permits: 3)
   end
 
-  test "bad input is refused before anything is taken or started" do
+  test "bad input raises before a permit is taken or a process is started" do
     pool = Pool.new(limit: 1)
     flunk = fn -> flunk("started") end
 

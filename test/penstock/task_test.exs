@@ -11,7 +11,7 @@ defmodule Penstock.TaskTest do
     describe "#{name}" do
       @function function
 
-      test "runs a fun, which holds its permits until it has returned" do
+      test "runs a fun in a process that holds the permits until it ends" do
         pool = Pool.new(limit: 3)
         me = self()
 
@@ -39,7 +39,7 @@ defmodule Penstock.TaskTest do
         assert all_back(pool, 1) == {0, 0, 0}
       end
 
-      test "is refused by a full pool at once" do
+      test "is refused at once by a full pool" do
         pool = Pool.new(limit: 1)
         :ok = Pool.acquire(pool)
         assert apply(Penstock.Task, @function, [pool, &never/0]) == {:error, :full}
@@ -79,7 +79,7 @@ defmodule Penstock.TaskTest do
   end
 
   describe "async" do
-    test "returns a task that the caller owns, with the user's function in it" do
+    test "returns a task of which the caller is the owner, with the user's function as :mfa" do
       pool = Pool.new(limit: 1)
       fun = fn -> :value end
       theirs = Task.async(fun)
@@ -93,7 +93,7 @@ defmodule Penstock.TaskTest do
       assert Task.await(task) == 3
     end
 
-    test "works with each function that awaits tasks" do
+    test "returns a task for each function that awaits tasks" do
       pool = Pool.new(limit: 10)
       start = fn fun -> Penstock.Task.async!(pool, fun) end
       assert Task.yield(start.(fn -> 1 end)) == {:ok, 1}
@@ -110,7 +110,7 @@ defmodule Penstock.TaskTest do
       refute_received _
     end
 
-    test "a task that fails takes its caller with it, as a task of Elixir does" do
+    test "a task that fails ends its caller, as a task of Elixir does" do
       pool = Pool.new(limit: 1)
 
       for {fun, expected} <- [
@@ -138,14 +138,14 @@ defmodule Penstock.TaskTest do
       assert all_back(pool, 1) == {0, 0, 0}
     end
 
-    test "makes a task whose normal exit is seen by Task.await/1" do
+    test "makes a task whose exit with :normal ends Task.await/1" do
       pool = Pool.new(limit: 1)
       task = Penstock.Task.async!(pool, fn -> exit(:normal) end)
       assert {:normal, {Task, :await, _}} = catch_exit(Task.await(task))
       assert all_back(pool, 1) == {0, 0, 0}
     end
 
-    test "$callers, $ancestors and $initial_call are those of a task" do
+    test "$callers, $ancestors and $initial_call are those of a task of Elixir" do
       pool = Pool.new(limit: 1)
       Process.put(:"$callers", [:grandparent])
       keys = [:"$callers", :"$ancestors", :"$initial_call"]
@@ -155,7 +155,7 @@ defmodule Penstock.TaskTest do
       assert Task.await(Penstock.Task.async!(pool, Enum, :map, args)) == Task.await(Task.async(Enum, :map, args))
     end
 
-    test "the permit is back before the reply is seen" do
+    test "the permit is back before the caller gets the reply" do
       pool = Pool.new(limit: 30)
       :ok = Pool.acquire(pool, permits: 29)
 
@@ -166,7 +166,7 @@ defmodule Penstock.TaskTest do
       end
     end
 
-    test "the permit is back before a failure is seen" do
+    test "the permit is back before the caller gets the exit of a failed task" do
       pool = Pool.new(limit: 30)
       :ok = Pool.acquire(pool, permits: 29)
       Process.flag(:trap_exit, true)
@@ -221,7 +221,7 @@ defmodule Penstock.TaskTest do
   end
 
   describe "bad input" do
-    test "is an ArgumentError that names the argument, and takes no permit" do
+    test "raises an ArgumentError that names the argument, and takes no permit" do
       pool = Pool.new(limit: 1)
 
       for {message, call} <- [

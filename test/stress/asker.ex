@@ -1,5 +1,5 @@
 defmodule Penstock.Stress.Asker do
-  # A caller that asks after it has seen the :DOWN or EXIT of a killed holder must get that
+  # A caller that asks for a permit after the :DOWN or EXIT of a killed holder must get that
   # holder's permit. Tries this `asks` times, and counts the refusals.
   @moduledoc false
 
@@ -31,8 +31,9 @@ defmodule Penstock.Stress.Asker do
 
   defp once(pool, n, ask, alone?, spy) do
     victim = holder(pool, if(rem(n, 3) == 0, do: spy))
-    # In some tries the caller learns of the death by a link, in others by a monitor. In some the
-    # caller asks all the time, in others only after the death.
+    # In some tries the caller learns of the death by a link, in others by a monitor. In some
+    # tries the caller asks without a pause until it learns of the death, in others only
+    # afterwards.
     monitor = if rem(n, 2) == 0, do: Process.monitor(victim)
     Process.exit(victim, :kill)
     if alone? and rem(n, 5) < 2, do: ask_until_dead(pool, victim, monitor), else: await(victim, monitor)
@@ -46,8 +47,8 @@ defmodule Penstock.Stress.Asker do
   defp await(victim, nil), do: receive(do: ({:EXIT, ^victim, _} -> :ok))
   defp await(_victim, monitor), do: receive(do: ({:DOWN, ^monitor, _, _, _} -> :ok))
 
-  # Asks until the caller sees the death. A caller that is busy sees it early, while the dying
-  # process still fires its other monitors.
+  # Asks until the caller sees the death of the victim. A busy caller sees it early, while the VM
+  # still fires the victim's other monitors.
   defp ask_until_dead(pool, victim, monitor) do
     receive do
       {:DOWN, ^monitor, _, _, _} -> :ok
@@ -59,8 +60,8 @@ defmodule Penstock.Stress.Asker do
     end
   end
 
-  # Starts a holder. If a spy is given, it monitors the holder before the pool does. So the spy's
-  # monitors fire first, and delay the pool's.
+  # Starts a holder. The spy, if there is one, monitors the holder before the pool does. So the
+  # spy's monitors fire first, and delay the pool's monitor.
   defp holder(pool, spy) do
     parent = self()
 
@@ -97,7 +98,7 @@ defmodule Penstock.Stress.Asker do
 
   defp ask_without_end(pool) do
     if Pool.try_acquire(pool) == :ok, do: Pool.release(pool)
-    # Gives the scheduler to other processes early, so that the caller gets its turn.
+    # Gives the scheduler to other processes early, so that the caller of `run/2` gets its turn.
     :erlang.bump_reductions(400)
     ask_without_end(pool)
   end

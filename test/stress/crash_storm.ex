@@ -1,7 +1,7 @@
 defmodule Penstock.Stress.CrashStorm do
-  # Has a thousand transient children, and kills some of them at random for `seconds`. Their pool
-  # is full all the time and has waiters. After each burst of kills, as many permits must be in
-  # use as children live.
+  # Starts a thousand transient children, and kills random ones for `seconds`. Their pool is
+  # always full, and other processes wait for its permits. After each burst of kills, the number
+  # of permits in use must be the number of living children.
   @moduledoc false
 
   alias Penstock.Pool
@@ -48,8 +48,8 @@ defmodule Penstock.Stress.CrashStorm do
     if now() < until, do: burst(until, crashes), else: crashes
   end
 
-  # Compares the counts once. A waiter that is served holds a permit for an instant, maybe that of
-  # a dead child. So the counts agree only at some instants, and the caller polls.
+  # Compares the counts once. A waiter may get the permit of a dead child, and hold it for an
+  # instant. So the counts agree only at some instants, and the caller polls.
   defp exact do
     live = Enum.count(children(), &Process.alive?/1)
     info = Pool.info(__MODULE__)

@@ -1,33 +1,33 @@
 defmodule Penstock.Stress.Crashes do
-  # Counts reports of crashes. Workers are killed on purpose all the time, so the end of a worker
-  # by a fault would go unnoticed otherwise.
+  # Counts the reports of crashes. The stress kills workers all the time, so only a report shows
+  # that a fault has ended one.
   @moduledoc false
 
-  # With `only`, counts only crashes of GenServers of these modules: other processes crash on
-  # purpose.
+  # With `only`, counts only the crashes of GenServers of these modules, because other processes
+  # crash on purpose.
   def watch(only \\ nil) do
     :persistent_term.put(__MODULE__, :counters.new(1, []))
     :ok = :logger.add_handler(__MODULE__, __MODULE__, %{level: :error, config: %{only: only}})
-    # The other handlers, of any version of Elixir, would print the crashes that happen on
-    # purpose.
+    # Removes the handlers that print crashes, because most crashes are on purpose. Their names
+    # depend on the version of Elixir.
     for name <- [:default, Logger], do: :logger.remove_handler(name)
     :ok
   end
 
-  # A callback of logger. With `only`, it inspects nothing but a name, because the report of
-  # another process may hold a term that would never be printed to its end.
+  # Logger calls this for each report. With `only`, this prints no report, because a report may
+  # hold a term whose printing would never end.
   def log(event, %{config: %{only: [_ | _] = modules}}) do
     if Enum.any?(modules, &of?(event, &1)), do: count(), else: :ok
   end
 
-  # A supervisor's report of a child that was killed or crashed on purpose is no crash of ours.
+  # Does not count the report of a supervisor about a child, which died on purpose.
   def log(%{msg: {:report, %{label: {supervisor, _what}}}}, _config)
       when supervisor in [:supervisor, DynamicSupervisor],
       do: :ok
 
-  # A report of a supervisor whose parent was killed is no crash of ours either.
+  # Does not count the report of a supervisor whose parent was killed.
   def log(%{msg: {:report, %{label: {:gen_server, :terminate}, reason: :killed}}}, _config), do: :ok
-  # The same report, if Elixir has formatted it as a string: its metadata keeps the reason.
+  # Does not count the same report after Elixir has made it a string. Its metadata has the reason.
   def log(%{msg: {:string, _text}, meta: %{crash_reason: {:killed, _stack}}}, _config), do: :ok
 
   def log(%{msg: {:report, %{label: {:proc_lib, :crash}, report: [info | _]}}} = event, config) do
@@ -36,8 +36,9 @@ defmodule Penstock.Stress.Crashes do
 
   def log(event, config), do: count(event, config)
 
-  # Returns `true` if a server of `module` crashed by a fault, which is reported as an error. The
-  # end of a server by a kill, or by the end of a linked process, is reported as an exit.
+  # Returns `true` if a fault has ended a server of `module`. The report of a fault has the class
+  # `:error`. After a kill, or after the end of a linked process, the report has the class
+  # `:exit`.
   defp of?(%{msg: {:report, %{label: {:proc_lib, :crash}, report: [info | _]}}}, module) do
     match?({:error, _, _}, info[:error_info]) and match?({^module, _, _}, info[:initial_call])
   end

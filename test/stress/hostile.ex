@@ -1,7 +1,7 @@
 defmodule Penstock.Stress.Hostile do
-  # Fuzzes Penstock: many processes call all functions with terms of all kinds, and are killed and
-  # suspended at random. Afterwards the VM must be alive, the application's processes must be the
-  # same, and pools must count no permit of a dead process.
+  # Fuzzes Penstock. Many processes, the fuzzers, call all functions with terms of all kinds. The
+  # main process kills and suspends fuzzers at random. Afterwards the VM must be alive, the
+  # application's processes must be the same, and no pool must count a permit of a dead process.
   @moduledoc false
 
   alias Penstock.{Ban, Pool, RateLimiter}
@@ -16,7 +16,7 @@ defmodule Penstock.Stress.Hostile do
   @doc """
   Runs for `seconds`, without the functions named in `skip`.
 
-  With `shared?`, drawn terms include one whose two halves are the same, at each of 100 levels.
+  With `shared?`, random terms include a pair whose halves are the same, on each of 100 levels.
   """
   def run(seed, seconds, shared?, skip) do
     Process.flag(:trap_exit, true)
@@ -24,8 +24,8 @@ defmodule Penstock.Stress.Hostile do
     app = app()
     findings = HostileFindings.watch()
     top = start_gates()
-    # A pid that a call draws is the caller's, one of these victims', or that of a process which
-    # ends at once. The victims keep the permits that fuzzers transfer to them.
+    # A call draws the pid of its caller, of a victim, or of a process that ends at once. Victims
+    # keep the permits that fuzzers transfer to them.
     victims = for _ <- 1..@victims, do: spawn(fn -> Process.sleep(:infinity) end)
     HostileTerms.open(victims, shared?)
     calls = HostileCalls.all(skip)
@@ -41,8 +41,7 @@ defmodule Penstock.Stress.Hostile do
 
     result = with :ok <- same(app), :ok <- restart_app(), :ok <- Survivors.until(&at_rest/0), do: works()
     end_process(top)
-    # The result is printed even if there are findings: a fault that was found may have spoilt a
-    # count.
+    # Prints a wrong result even if there are findings, because both may come from the same fault.
     found = HostileFindings.check(findings)
     if result != :ok, do: IO.puts("  at rest: #{inspect(result)}")
     with :ok <- found, :ok <- result, do: {:ok, :counters.get(made, 1)}
@@ -95,7 +94,8 @@ defmodule Penstock.Stress.Hostile do
     receive after: (:rand.uniform(3) -> :ok)
     slot = :rand.uniform(@fuzzers)
     pid = fuzzers[slot]
-    # A fuzzer that an exit signal or its own call has ended does not count as killed.
+    # A fuzzer that has died before, by an exit signal or by its own call, does not count as
+    # killed.
     alive? = Process.alive?(pid)
     if alive?, do: disturb(pid, :rand.uniform(3))
     killed = if alive? and not Process.alive?(pid), do: 1, else: 0
@@ -109,7 +109,8 @@ defmodule Penstock.Stress.Hostile do
   defp disturb(pid, 1), do: end_process(pid)
 
   defp disturb(pid, suspend) do
-    # OTP 25 may never answer a synchronous request if the process ends at that moment.
+    # The request is asynchronous, because OTP 25 may never answer a synchronous one if the
+    # process ends at that moment.
     :erlang.suspend_process(pid, [:asynchronous])
     receive after: (:rand.uniform(@longest_suspension_ms) -> :ok)
     if suspend == 2, do: Process.exit(pid, :kill), else: :erlang.resume_process(pid)
@@ -135,8 +136,9 @@ defmodule Penstock.Stress.Hostile do
     end
   end
 
-  # Kills janitor and reaper, and awaits their restarts, at which they register with the native
-  # side. A fuzzer may have registered in their place, and been killed before it undid that.
+  # Kills the janitor and the reaper, and waits until their supervisor has restarted them. At its
+  # start each of them registers with the native side. A fuzzer may have registered in their
+  # place, and been killed before it undid that.
   defp restart_app do
     for {name, pid} <- app() do
       end_process(pid)
@@ -146,8 +148,8 @@ defmodule Penstock.Stress.Hostile do
     :ok
   end
 
-  # Returns `:ok` if no pool counts a permit of a dead process. Ends the children first, because
-  # their supervisors would restart them without end.
+  # Returns `:ok` if no pool counts a permit of a dead process. Ends the children of supervisors
+  # first, because the supervisors would restart them without end.
   defp at_rest do
     for {_, pid, _, _} <- Penstock.DynamicSupervisor.which_children(:hostile_children), is_pid(pid) do
       Penstock.DynamicSupervisor.terminate_child(:hostile_children, pid)
@@ -161,8 +163,8 @@ defmodule Penstock.Stress.Hostile do
     :error, %ArgumentError{message: message} -> {:error, {:restarting, message}}
   end
 
-  # Returns `true` if the pool counts the permits of its living holders and no others. Some live
-  # on: a fuzzer may have transferred permits to an owner or a supervisor.
+  # Returns `true` if the pool counts the permits of its living holders and no others. Some
+  # holders are alive, because a fuzzer may have transferred permits to an owner or a supervisor.
   defp exact?(info) do
     held = for %{pid: pid, permits: permits} <- Pool.holders(info.name), Process.alive?(pid), do: permits
     info.in_use == Enum.sum(held) and info.holders == length(held) and info.waiting == 0

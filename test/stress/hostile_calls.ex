@@ -1,5 +1,5 @@
 defmodule Penstock.Stress.HostileCalls do
-  # Calls every documented function of Penstock, and every native one, with drawn arguments.
+  # Calls the documented functions of Penstock, and its native functions, with random arguments.
   @moduledoc false
 
   alias Penstock.Native
@@ -11,7 +11,7 @@ defmodule Penstock.Stress.HostileCalls do
   def all(skip) do
     native = for {name, arity} <- Native.__info__(:functions), name != :load, do: {Native, name, arity}
     {:ok, modules} = :application.get_key(:penstock, :modules)
-    # Leaves out Penstock.table/0, which would print, and calls nothing that list/0 does not.
+    # Leaves out Penstock.table/0, because it prints. Apart from that it only calls list/0.
     all = Enum.sort(native ++ Enum.flat_map(modules, &documented/1)) -- [{Penstock, :table, 0}]
     calls = List.to_tuple(Enum.reject(all, fn {_module, name, _arity} -> Atom.to_string(name) in skip end))
     {calls, :counters.new(tuple_size(calls), [])}
@@ -49,8 +49,8 @@ defmodule Penstock.Stress.HostileCalls do
     call
   end
 
-  # Draws the arguments of a call. If valid ones are known, half of the calls get these, with one
-  # argument in eight replaced by a drawn one.
+  # Draws the arguments of a call. If valid arguments are known, half of the calls get those, with
+  # one argument in eight replaced by a random one.
   defp args(nil, arity), do: for(n <- 1..arity//1, do: HostileTerms.argument(n, arity))
 
   defp args(shape, arity) do
@@ -63,19 +63,20 @@ defmodule Penstock.Stress.HostileCalls do
     end
   end
 
-  @doc "Returns the functions whose every call raised or was refused as invalid."
+  @doc "Returns the functions of which no call was accepted: each call raised, or was invalid."
   def never_accepted({calls, accepted}) do
     for {call, index} <- Enum.with_index(Tuple.to_list(calls), 1), :counters.get(accepted, index) == 0, do: call
   end
 
   # These native functions trust that their last argument is the caller's pid. With the pid of
-  # another living process, they would acquire or release for that process.
+  # another living process, they would acquire or release for that process. So the last argument
+  # becomes the caller's pid.
   defp arguments({Native, name, arity}, args)
        when name in [:pool_try_one, :pool_release_one, :run_take_one, :run_end_one],
        do: List.replace_at(args, arity - 1, self())
 
-  # Reduces sizes: a table for more than 100,000 keys would reserve up to gigabytes, and exercise
-  # no more code.
+  # Reduces sizes, because a table for more than 100,000 keys could reserve gigabytes, and would
+  # exercise no further code.
   defp arguments({Native, name, _arity}, args) when name in [:rate_start, :ban_start] do
     Enum.map(args, fn
       n when is_integer(n) and n > 100_000 and n < 0x1000000000000 -> 1_000
@@ -83,8 +84,8 @@ defmodule Penstock.Stress.HostileCalls do
     end)
   end
 
-  # The supervisor ends with the given reason. The VM copies the reason to each linked process
-  # without a pause, so a heavy reason is replaced.
+  # The supervisor ends with the given reason, and the VM copies that reason to each linked
+  # process without a pause. So `:normal` replaces a heavy reason.
   defp arguments({_module, :stop, _arity}, [supervisor | rest]) do
     [supervisor | Enum.map(rest, &light(&1, :normal))]
   end
@@ -98,8 +99,8 @@ defmodule Penstock.Stress.HostileCalls do
   end
 
   # The VM copies arguments to the process that starts with them. It also copies that process's
-  # exit reason, which may hold the arguments, to each linked process. So heavy arguments are
-  # replaced.
+  # exit reason, which may hold the arguments, to each linked process. So `[1]` replaces heavy
+  # arguments.
   defp arguments(_call, [gate, module, function, args | rest])
        when is_atom(module) and is_atom(function) and is_list(args),
        do: [gate, module, function, light(args, [1]) | rest]
@@ -118,7 +119,7 @@ defmodule Penstock.Stress.HostileCalls do
   defp consume(_name, result), do: result
 
   # The native side knows one janitor and one reaper. The call has registered the caller in the
-  # place of one of them, so this makes the true process register again.
+  # place of the true one. So this makes the true one register again.
   defp register_again(:janitor_register), do: register_again(Janitor, &Native.janitor_register/0)
   defp register_again(:reaper_register), do: register_again(Reaper, &Native.reaper_register/0)
   defp register_again(_name), do: :ok

@@ -1,13 +1,14 @@
 defmodule Penstock.Stress.HostileFindings do
-  # Collects the outcomes that no call, and no process of the library, must ever have.
+  # Collects findings. A finding is an outcome that no call must have, or a crash of a process by
+  # a fault in the library.
   @moduledoc false
 
   @handler __MODULE__
-  # The depth to which a term is shown: a term that shares its parts at each of a hundred levels
-  # would never be printed to its end.
+  # The depth to which terms are printed. Without a limit, the printing of a pair whose halves are
+  # the same on each of 100 levels would never end.
   @depth 8
-  # The size in bits up to which an integer is shown. The time to compute its digits grows with
-  # the square of their number.
+  # The size in bits up to which integers are printed. The time to compute the digits of an
+  # integer grows with the square of their number.
   @shown_bits 200
 
   def watch do
@@ -17,11 +18,11 @@ defmodule Penstock.Stress.HostileFindings do
     table
   end
 
-  @doc "Adds the fault in a report. Logger calls this in the reporting process."
+  @doc "Adds a finding if a report shows a fault. Logger calls this in the reporting process."
   def log(%{level: level, msg: message, meta: meta}, _config) when level in [:error, :critical, :alert, :emergency] do
     case meta[:crash_reason] || reason(message) do
       {reason, [_ | _] = stack} -> if fault?(reason, stack), do: add({:report, kind(), brief(reason), top(stack)}, "")
-      # A process whose reason has no stack was stopped, for a reason that a caller gave.
+      # A reason without a stack is no fault: a caller has stopped the process with that reason.
       _reason -> :ok
     end
   end
@@ -34,13 +35,13 @@ defmodule Penstock.Stress.HostileFindings do
   defp reason({"Error in process" <> _, [_pid, _node, reason]}), do: reason
   defp reason({~c"Error in process" ++ _, [_pid, reason]}), do: reason
   defp reason({~c"Error in process" ++ _, [_pid, _node, reason]}), do: reason
-  # Other reports are no findings: those of supervisors repeat the report of a child.
+  # Other reports are no findings. The report of a supervisor repeats the report of a child.
   defp reason(_other), do: :normal
 
   defp error_reason({_class, reason, stack}), do: {reason, stack}
   defp error_reason(_none), do: :normal
 
-  # Returns the kind of the process: the module of its initial call, as proc_lib remembers it.
+  # Returns the kind of the process: the module of the initial call that proc_lib has stored.
   defp kind, do: with({module, _, _} <- Process.get(:"$initial_call"), do: module)
 
   defp ours?(module) when is_atom(module) and module != nil do
@@ -73,8 +74,8 @@ defmodule Penstock.Stress.HostileFindings do
     if faulty?, do: add({:call, module, name, class, brief(reason), top(stack)}, shown(arguments))
   end
 
-  # Returns `true` if code of the library raised the error. Exceptions of work and of start
-  # functions pass through the library and are no fault.
+  # Returns `true` if code of the library raised the error. Exceptions of users' functions pass
+  # through the library, and are no fault.
   defp fault?(%ArgumentError{message: message}, stack), do: not is_binary(message) and in_ours?(stack)
   defp fault?(%Penstock.RejectedError{}, _stack), do: false
   defp fault?(%SystemLimitError{}, _stack), do: false

@@ -1,5 +1,5 @@
 defmodule Penstock.Stress.HostileShapes do
-  # Makes valid arguments, for functions that hardly ever accept drawn ones.
+  # Makes valid arguments for functions that would seldom accept random ones.
   @moduledoc false
 
   alias Penstock.{Ban, Drainer, Native, Pool, RateLimiter}
@@ -8,7 +8,7 @@ defmodule Penstock.Stress.HostileShapes do
   @mfa_functions ~w(start start_link async async! async_nolink async_nolink! start_child)a
   @streams ~w(async_stream async_stream_nolink)a
 
-  @doc "Returns valid arguments of a function, or nil if drawn ones serve as well."
+  @doc "Returns valid arguments of a function, or nil if random ones are good enough."
   def of({Penstock, :child_spec, 2}), do: [child(), make(:pool)]
   def of({Penstock, :start_process, n}), do: Enum.take([make(:pool), fn -> child_pid() end, options()], n)
   def of({Penstock, name, n}) when name not in [:list, :child_spec], do: Enum.take([make(:pool), fun(), options()], n)
@@ -44,7 +44,7 @@ defmodule Penstock.Stress.HostileShapes do
   defp task(name, n, gate) when name in @streams, do: Enum.take([gate, 1..9, :erlang, :max, [5], stream()], n)
   defp task(_name, _arity, _gate), do: nil
 
-  # Entries of the native side.
+  # Returns valid arguments of a native function.
   defp native(:pool_start, 3), do: [make(:new), self(), pool_settings()]
   defp native(:gate_close, 2), do: [make(:new), self()]
   defp native(:rate_update, 5), do: [make(:new), 1 + make(:small), 10, 5, nil]
@@ -79,14 +79,15 @@ defmodule Penstock.Stress.HostileShapes do
     some_hostile(%{limit: 1 + make(:small), per: 10, burst: 5, max_keys: 10, clock: :manual})
   end
 
-  # Sizes stay valid, because the native side would reserve memory for any size.
+  # `max_keys` and `max_bans` stay valid, because the native side would reserve memory for any
+  # size.
   defp ban_settings do
     %{failures: 2, within: 10, ban_for: 10, escalate: 2, max_ban: 100, forget_after: 10, clock: :manual}
     |> some_hostile()
     |> Map.merge(%{max_keys: 10, max_bans: 10})
   end
 
-  # Replaces one setting in eight by a drawn term.
+  # Replaces one setting in eight by a random term.
   defp some_hostile(settings) do
     Map.new(settings, fn {name, valid} ->
       {name, if(:rand.uniform(8) == 1, do: HostileTerms.argument(2, 9), else: valid)}

@@ -10,12 +10,13 @@ defmodule Penstock.Stress.HostileTerms do
   @store :hostile_store
   # The number of results that are kept for later calls. A new result overwrites a random old one.
   @slots 512
-  # A table of more keys would take memory, and exercise no more code.
+  # The value of each drawn `:max_keys`. A larger table would take memory, and exercise no further
+  # code.
   @most_keys 1_000
 
   def pools, do: @pools
 
-  @doc "Makes the table of results. Calls may transfer permits to `victims`."
+  @doc "Makes the table of results. Calls can transfer permits to `victims`."
   def open(victims, shared?) do
     :ets.new(@store, [:named_table, :public, :set])
     :persistent_term.put(__MODULE__, {List.to_tuple(victims), List.to_tuple(heavy(shared?))})
@@ -138,7 +139,8 @@ defmodule Penstock.Stress.HostileTerms do
     elem(heavy, :rand.uniform(tuple_size(heavy)) - 1)
   end
 
-  # Returns large terms. They are built once, because that takes far longer than a call.
+  # Returns large terms. `open/2` calls this once, because to build them takes far longer than a
+  # call.
   defp heavy(shared?) do
     deep = Enum.reduce(1..100_000, [], fn _, term -> [term] end)
     map = Map.new(1..10_000, &{&1, &1})
@@ -146,8 +148,8 @@ defmodule Penstock.Stress.HostileTerms do
     binary = :binary.copy("x", 10_000_000)
     <<_::5, slice::bitstring>> = binary
     plain = [deep, map, closure, binary, slice, Integer.pow(2, 100_000), Enum.to_list(1..10_000)]
-    # The two halves of the shared term are the same, at each of 100 levels. No walk could ever
-    # visit all of its 2^100 leaves.
+    # The shared term is a pair whose halves are the same, on each of 100 levels. No walk could
+    # ever visit all of its 2^100 leaves.
     if shared?, do: [Enum.reduce(1..100, 0, fn _, term -> {term, term} end) | plain], else: plain
   end
 end

@@ -1,5 +1,5 @@
 defmodule Penstock.Stress.Keeper do
-  # Restarts the pool's owner each time it is killed, as a supervisor would.
+  # Starts a new owner of the pool each time that a kill ends the old one, as a supervisor would.
   @moduledoc false
 
   alias Penstock.Pool

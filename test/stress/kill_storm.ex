@@ -37,8 +37,8 @@ defmodule Penstock.Stress.KillStorm do
     :rand.seed(:exsss, {seed, round, 0})
     limit = Enum.random([1, 2, 5, 8, 20, 100])
     max_waiting = Enum.random([0, 3, 1_000])
-    # The pool of each round has the same name, so the storm also covers the reuse of a closed
-    # pool.
+    # The pool of each round has the same name. So each round also tests the reuse of the pool
+    # that the round before has closed.
     pool = __MODULE__.Pool
     keeper = Keeper.start(name: pool, limit: limit, max_waiting: max_waiting)
 

@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.Killer do
-  # Draws a plan, looks for a process in the state that the plan aims at, and kills it a random
-  # time later. Repeats this with another plan.
+  # Draws a plan, and looks for a process in the state that the plan aims at. Kills that process a
+  # random time later, and draws the next plan.
   @moduledoc false
 
   alias Penstock.Stress.{Plan, Tally, Worker}
@@ -9,7 +9,7 @@ defmodule Penstock.Stress.Killer do
   # How often the killer looks for a victim before it draws another plan.
   @looks 60
 
-  # Returns when `kills` living processes were killed.
+  # Kills until it has killed `kills` living processes.
   def storm(shared, keeper, kills) do
     trace(keeper)
     workers = for slot <- 1..@workers, do: enlist(shared, slot, :rand.uniform(1_000_000_000))
@@ -95,8 +95,8 @@ defmodule Penstock.Stress.Killer do
     end
   end
 
-  # Kills one side of a handoff, the spawner or the child. If the spawner was killed before, its
-  # slot may have its successor, which is killed instead.
+  # Kills one side of a handoff, the spawner or the child. If an earlier kill has ended the
+  # spawner, its successor has the slot. Then this kills the successor.
   defp kill_in_handoff(%{spawner?: true} = plan, killer, {slot, _me}, _pid), do: kill_worker(plan, killer, slot)
 
   defp kill_in_handoff(plan, %{shared: %{kids: kids, tally: tally}} = killer, {_slot, me}, pid) do
@@ -104,8 +104,8 @@ defmodule Penstock.Stress.Killer do
     {kill(tally, child(kids, pid, unlisted), pid, plan), killer}
   end
 
-  # Returns the state of a child, or `unlisted` if the child is not in the table: it has not begun
-  # yet, or is about to end.
+  # Returns the state of a child, or `unlisted` if the child is not in the table. A child is not
+  # in the table before it begins, and when it is about to end.
   defp child(kids, pid, unlisted) do
     case :ets.lookup(kids, pid) do
       [{_pid, _permits, me, mark}] -> Worker.child(me, mark)
@@ -152,8 +152,8 @@ defmodule Penstock.Stress.Killer do
   # child.
   defp trace(pid), do: :erlang.trace(pid, true, [:procs])
 
-  # Kills the pool's owner. If `successor?`, also kills the next owner, which the keeper starts,
-  # while that owner starts.
+  # Kills the pool's owner, for which the keeper starts a successor. If `successor?`, also kills
+  # the successor during its start.
   defp kill_owner(pid, plan, %{keeper: keeper} = killer, successor?) do
     pause(plan.pause)
     killed = kill(killer.shared.tally, :owner, pid, plan)

@@ -1,7 +1,7 @@
 defmodule Penstock.Stress.MassCrash do
-  # Kills all children of a full pool at once, repeatedly, while a hundred callers want its
-  # permits. Restarts must not exceed the limit by more than the `:max_overdraft`, by default the
-  # limit. Afterwards the overdraft must be paid back.
+  # Kills all children of a full pool at once, again and again, while a hundred callers want its
+  # permits. Restarts must exceed the limit by at most `:max_overdraft`, which is the limit by
+  # default. Afterwards the overdraft must be paid back.
   @moduledoc false
 
   alias Penstock.Pool
@@ -13,11 +13,11 @@ defmodule Penstock.Stress.MassCrash do
   def run(rounds) do
     {:ok, supervisor} = Penstock.DynamicSupervisor.start_link(name: __MODULE__, limit: @limit, max_restarts: 10_000_000)
     hungry = for _ <- 1..@hungry, do: spawn_link(&hungry/0)
-    # The processes that hungry callers spawn hold a permit only for an instant, so each child
-    # gets its permit in the end.
+    # The processes that hungry callers spawn hold their permits only for an instant. So each
+    # child gets a permit in the end.
     for _ <- 1..@limit, do: {:ok, _} = Penstock.DynamicSupervisor.start_child(__MODULE__, child(), timeout: :infinity)
     result = rounds(rounds)
-    # Stops the hungry callers before the pool, because a caller crashes once its gate is gone.
+    # Stops the hungry callers before the pool, because a caller crashes when its gate is gone.
     for pid <- hungry, do: stop(pid)
     Penstock.DynamicSupervisor.stop(__MODULE__)
     if Process.alive?(supervisor), do: {:error, :not_stopped}, else: result

@@ -1,13 +1,13 @@
 defmodule Penstock.Stress.MassDeath do
-  # Kills many holders at once. Before, the pool must list those that have held longest.
-  # Afterwards, all permits must return.
+  # Kills many holders at once. Before the kills, the pool must list the holders that have held
+  # permits for longest. After the kills, all permits must return.
   @moduledoc false
 
   alias Penstock.Pool
   alias Penstock.Stress.Survivors
 
-  # `@listed` is the most holders that `Pool.holders/1` returns. `@coarse` is the precision, in
-  # ms, of the time for which each has held.
+  # `@listed` is the most holders that `Pool.holders/1` returns. `@coarse` is the error in ms that
+  # the check allows in `held_ms` of a holder.
   @listed 1_000
   @coarse 20
 

@@ -2,7 +2,8 @@ defmodule Penstock.Stress.Meter do
   # Reports the CPU times of NIF calls, in a build with the feature "meter".
   @moduledoc false
 
-  # Prints the longest call. Returns `true` if the calls were short, or if the build has no meter.
+  # Prints the longest call. Returns `true` if calls were long no more often than controls, which
+  # do nothing, or if the build has no meter.
   def report, do: report(Penstock.Native.metered())
 
   defp report(nil) do
@@ -20,8 +21,8 @@ defmodule Penstock.Stress.Meter do
         "#{controls_long} of #{controls} beyond 1000 µs"
     )
 
-    # Some machines charge even a control, a call that does nothing, with 1 ms now and then. There
-    # a long NIF call proves nothing, but NIF calls must not be long more often than controls.
+    # Some machines charge even a control with 1 ms now and then. On such a machine one long NIF
+    # call proves nothing. But NIF calls must not be long more often than controls.
     cond do
       long == 0 -> IO.puts("no NIF call took more than 1 ms")
       long <= controls_long -> IO.puts("some NIF calls took more than 1 ms, but so did calls that do nothing")

@@ -1,12 +1,12 @@
 defmodule Penstock.Stress.MonitoredBy do
-  # Asks which monitors watch holders, as Observer and LiveDashboard do, while pools in which
-  # these holders hold permits are dropped.
+  # Asks which processes and pools monitor some holders, as Observer and LiveDashboard do.
+  # Meanwhile other processes drop pools of which these holders have permits.
   @moduledoc false
 
   alias Penstock.{Monitored, Native}
 
-  # The most pools that may be alive, or being cleared, at one time. Two makers make pools one
-  # after another, and dropped handles are collected soon.
+  # The most pools that can exist at one time. Two makers make pools one after another, and the VM
+  # soon collects the handles of dropped pools.
   @most 100
 
   def run(seconds) do

@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.Plan do
-  # Draws the random choices for one kill: its victim and its instant. All are drawn, even those
-  # that the killer does not use. So the n-th plan of a round depends on the seed alone.
+  # Draws the random choices for one kill: its victim and its instant. Draws all of them, even
+  # those that the killer will not use. So the n-th plan of a round depends on the seed alone.
   @moduledoc false
 
   # The share, in percent, of the plans that aim at each state of a victim. In a small pool few
@@ -17,17 +17,17 @@ defmodule Penstock.Stress.Plan do
       newborn?: :rand.uniform(4) > 1,
       spawner?: :rand.uniform(3) == 1,
       slot: :rand.uniform(workers),
-      # The delays before the search for a victim and before the kill, in turns of an empty loop.
+      # The delays before the search for a victim and before the kill, in rounds of an empty loop.
       lull: random_pause(16),
       pause: random_pause(12),
-      # Whether the killer waits for the death. Mostly it does not, so that deaths overlap.
+      # `true` if the killer waits for the death. Mostly it does not wait, so that deaths overlap.
       await?: :rand.uniform(10) == 1,
       successor?: :rand.uniform(2) == 1,
       seed: :rand.uniform(1_000_000_000)
     }
   end
 
-  # Returns a delay of up to 2^most. Short delays are as frequent as long ones: the power of two
-  # is drawn first.
+  # Returns a delay of up to 2^most. Draws the power of two first, so that short delays are as
+  # frequent as long ones.
   defp random_pause(most), do: :rand.uniform(Bitwise.bsl(1, :rand.uniform(most)))
 end

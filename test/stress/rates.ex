@@ -1,5 +1,6 @@
 defmodule Penstock.Stress.Rates do
-  # Rate limiters: races for fresh keys, the pace under a hammer, and a flood of keys.
+  # Tests rate limiters: races for fresh keys, the pace under hammering callers, and a flood of
+  # keys.
   @moduledoc false
 
   alias Penstock.RateLimiter
@@ -18,9 +19,9 @@ defmodule Penstock.Stress.Rates do
   @burst 3
 
   @doc """
-  Has all processes hit each of `keys` fresh keys at once, one key after another.
+  Lets 2, then 8, then 64 processes hit `keys` fresh keys. All hit the same key at the same time.
 
-  For each key, exactly as many hits as the burst must be allowed.
+  The number of allowed hits of each key must be the burst.
   """
   def first_hits(keys) do
     Enum.reduce_while([2, 8, 64], {:ok, 0}, fn processes, {:ok, sum} ->
@@ -65,10 +66,10 @@ defmodule Penstock.Stress.Rates do
   ## Pace
 
   @doc """
-  Has four processes hammer a limiter for `ms` ms.
+  Lets four processes hammer a limiter for `ms` ms.
 
-  As many hits must be allowed as the passed time permits. A metered build leaves out the rate of
-  a million hits a second, for which it is too slow.
+  The limiter must allow as many hits as the passed time permits. A metered build is too slow for
+  the rate of a million hits a second, so it leaves out that rate.
   """
   def pace(ms, metered?) do
     slow = [{[limit: 100, per: 1_000, burst: 10], 1}, {[limit: 1, per: 10_000, burst: 1], 1}]
@@ -121,15 +122,15 @@ defmodule Penstock.Stress.Rates do
   # The share of the rate that callers must reach.
   @least_reached 0.95
 
-  # The most rounds, of which the best counts. In a single round the machine may stall the
-  # callers: callers that it stalls for 4 ms lose the turns of that time.
+  # The most rounds for one rate. The best of them counts, because the machine may stall the
+  # callers of a round. Callers that it stalls for 4 ms lose the turns of that time.
   @rounds 20
-  # The least number of turns in a round. The last turn may be late by 1 ms, which must be a small
-  # part of the round.
+  # The least number of turns in a round. The last turn can be 1 ms late, so the round must be
+  # much longer than 1 ms.
   @least_turns 40
 
-  # Callers wait for their turns at a limiter with a burst of one. Together they must reach its
-  # rate, and must never exceed it.
+  # Callers wait for their turns at a limiter with a burst of one. Together the callers must reach
+  # the rate of the limiter, and must never exceed it.
   defp turns(rate, callers) do
     each = max(div(max(div(rate, 50), @least_turns), callers), 2)
 
@@ -152,7 +153,7 @@ defmodule Penstock.Stress.Rates do
       |> Enum.map(fn _ -> Task.async(fn -> for _ <- 1..each, do: :ok = turn() end) end)
       |> Task.await_many(:infinity)
 
-      # The first turn, above, came at once. Each of the others came an interval after the one
+      # The first turn, above, came at once. Each other turn came an interval after the turn
       # before it. Returns the time that these intervals should take, divided by the time that
       # they took.
       callers * each * 1_000_000_000 / rate / (System.monotonic_time(:nanosecond) - began)
@@ -163,8 +164,7 @@ defmodule Penstock.Stress.Rates do
 
   defp now_us, do: System.monotonic_time(:microsecond)
 
-  # Hits a limiter that allows one hit a day. Hits it once an hour for ten days, by a manual
-  # clock.
+  # Hits a limiter of one hit a day once an hour, for ten days of a manual clock.
   defp day do
     with_limiter([limit: 1, per: 86_400_000, clock: :manual], fn ->
       hits =
@@ -186,9 +186,9 @@ defmodule Penstock.Stress.Rates do
   @most_grown_mb 8
 
   @doc """
-  Hits each of `keys` keys once, in a limiter for a tenth of them.
+  Hits each of `keys` keys once. The limiter has places for a tenth of these keys.
 
-  Some other keys were limited before, and must stay limited.
+  Before the flood, 1,000 other keys, the offenders, use up their bursts. They must stay limited.
   """
   def flood(keys) do
     # A key of the flood expires after 100 ms, which frees its place. An offender uses up its
@@ -213,7 +213,7 @@ defmodule Penstock.Stress.Rates do
       {p99s, limited, grown, memories} = unzip(blocks)
       {lowest, highest} = Enum.min_max(grown)
       # The growth up to a block counts from the lowest value until then. The VM may release
-      # memory of earlier tests during the flood, which must not hide growth.
+      # memory of earlier tests during the flood. That release must not hide growth.
       growth = grown |> Enum.scan(&min/2) |> Enum.zip_with(grown, &(&2 - &1)) |> Enum.max()
       IO.puts("  p99 of each #{per_block} hits, in ns: #{Enum.join(p99s, " ")}")
 
@@ -221,8 +221,8 @@ defmodule Penstock.Stress.Rates do
         "  resident memory against before: #{lowest} to #{highest} MB; memory #{Enum.uniq(memories) |> inspect()}"
       )
 
-      # The median of the p99s in each quarter of the flood. That of the last quarter is compared
-      # with that of the first.
+      # Takes the median of the p99s in each quarter of the flood. The last of these medians must
+      # be at most 1.5 times the first.
       [first | _] = quarters = p99s |> Enum.chunk_every(div(@blocks, 4)) |> Enum.map(&median/1)
 
       cond do
@@ -240,8 +240,8 @@ defmodule Penstock.Stress.Rates do
      for({_, _, _, d} <- blocks, do: d)}
   end
 
-  # Hits `count` keys in a process of its own, so that its heap ends with it. Returns the p99 of
-  # the hits, in ns.
+  # Hits `count` keys in a new process, whose heap is freed when the process ends. Returns the p99
+  # of the times of the hits, in ns.
   defp flood_block(from, count) do
     Task.async(fn ->
       latencies = for n <- 1..count, ns = hit(from + n), do: ns

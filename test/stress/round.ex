@@ -2,9 +2,9 @@ defmodule Penstock.Stress.Round do
   # One round of a storm, in a process of its own.
   @moduledoc false
 
-  # Returns the result of `round`, or an error if its process dies. The process is a new one for
-  # each round, because traces and messages of the round end with it. It has high priority,
-  # because it kills others, and would hardly get a turn among dozens of busy processes.
+  # Calls `round` in a new process. Returns the result, or an error if the process dies. The
+  # traces and messages of the round end with the process. The process has high priority: it kills
+  # others, and would hardly get a turn among dozens of busy processes.
   @spec run(Penstock.work(result)) :: result | {:error, term} when result: term
   def run(round) do
     {_pid, monitor} = :erlang.spawn_opt(fn -> exit({:checked, round.()}) end, [:monitor, priority: :high])

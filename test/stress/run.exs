@@ -1,4 +1,4 @@
-# Storms and soaks, as script/stress runs them:
+# Runs the stress tests. script/stress calls this:
 #
 #     mix run test/stress/run.exs [--only PART,PART] [--seed N] [--kills N] [--asks N]
 #                                 [--seconds N] [--round N [--times N]]
@@ -8,14 +8,22 @@
 # --hostile runs the fuzzer alone, for ten minutes by default. --no-shared leaves out terms that
 # share their parts; --skip leaves out functions of these names, to tell one fault from another.
 #
-# --kills N is the number of kills of `storm`, by default a million. Other parts derive theirs:
-# N / 10 kills in `stream_storm`, N items in `shared_streams`, N / 100 kills of each of four kinds
-# of process in `start_storm`, and N / 16,667 seconds of `crash_storm`, a minute for a million.
+# --kills N is the number of kills of `storm`, by default a million. It also sets the size of:
 #
-# --seconds is also the length of `monitored_by`, by default a minute.
+#   * `stream_storm`: N / 10 kills
+#   * `shared_streams`: N items
+#   * `start_storm`: N / 100 kills of each of four kinds of process
+#   * `crash_storm`: N / 16,667 seconds, which is a minute for a million
+#   * `first_hits`: N / 10 keys
+#   * `pace`: N / 100 ms for each rate
+#   * `flood`: N × 10 keys
 #
-# The seed decides the operations of every process, and the victims. The instants are up to the
-# schedulers. So a failing round, which --round runs alone, is worth running many times.
+# --asks N is the number of tries in `try_1`, `try_8` and `acquire_100`, by default 100,000.
+#
+# --seconds N without --hostile is the length of `monitored_by`, by default a minute.
+#
+# The seed decides the operations of every process, and the victims. The schedulers decide the
+# instants. So a failing round may pass the next time: run it many times, by --round and --times.
 
 {:ok, _, _} = Kernel.ParallelCompiler.require(Path.wildcard("#{__DIR__}/*.ex"))
 
@@ -43,7 +51,11 @@ only =
   end
 
 if rest != [] or invalid != [] or nil in only do
-  IO.puts(:stderr, "usage: --only #{Enum.join(parts, ",")} --seed N --kills N --asks N --seconds N --round N --times N")
+  IO.puts(:stderr, """
+  usage: --only #{Enum.join(parts, ",")} --skip PARTS --hostile --no-shared
+         --seed N --kills N --asks N --seconds N --round N --times N
+  """)
+
   System.halt(2)
 end
 
@@ -59,7 +71,7 @@ IO.puts(
   "penstock stress of the #{build} build on OTP #{System.otp_release()}, Elixir #{System.version()}, seed #{seed}"
 )
 
-# Fuzzers crash all the time. The processes of the library that serve all of them must never
+# Fuzzers crash all the time. The processes of the library that serve all fuzzers must never
 # crash.
 Crashes.watch(if opts[:hostile], do: [Penstock.Node.Janitor, Penstock.Node.Reaper, Penstock.Node.Owner])
 

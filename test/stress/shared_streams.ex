@@ -1,6 +1,7 @@
 defmodule Penstock.Stress.SharedStreams do
-  # A thousand streams share a pool of 50. More than 50 tasks must never run at once. Every item
-  # must be done once, in order if the stream is ordered. No permit or process must be left.
+  # Lets a thousand streams share a pool of 50. At most 50 tasks must run at once. Each item must
+  # be done once, in order if its stream is ordered. Afterwards no permit and no process must be
+  # left.
   @moduledoc false
 
   alias Penstock.Pool

@@ -1,7 +1,7 @@
 defmodule Penstock.Stress.StartStorm do
-  # Kills each kind of process that takes part in a start at random instants: the caller, the
-  # child in its `init`, a partition, and the supervisor, which owns the pool. Afterwards the
-  # holders must be exactly the living children.
+  # Kills processes that take part in the start of a child, at random instants: the caller, the
+  # child, a partition, and the supervisor, which owns the pool. Each round kills one of these
+  # kinds. After a round the holders must be exactly the living children.
   @moduledoc false
 
   alias Penstock.Pool
@@ -42,7 +42,7 @@ defmodule Penstock.Stress.StartStorm do
 
     opts = [name: __MODULE__, limit: @limit, max_restarts: 10_000_000, partitions: Enum.random([1, 2])]
     opts = if victim == :partition, do: Keyword.put(opts, :partitions, 2), else: opts
-    # `top` restarts the supervisor each time that a kill ends it.
+    # `top` restarts the supervisor after each kill of the supervisor.
     {:ok, top} =
       Supervisor.start_link([{Penstock.DynamicSupervisor, opts}], strategy: :one_for_one, max_restarts: 10_000_000)
 
@@ -120,7 +120,7 @@ defmodule Penstock.Stress.StartStorm do
   end
 
   @doc false
-  # Starts a child. Like the start function of a server, it waits until the child has begun.
+  # Starts a child. Like the start function of a server, this waits until the child has begun.
   def start_child(begun, yields) do
     parent = self()
 
@@ -150,11 +150,11 @@ defmodule Penstock.Stress.StartStorm do
 
   ## What is left
 
-  # Compares holders and living children while all partitions are suspended. Otherwise partitions
-  # would restart children during the comparison: permanent ones are restarted without end.
+  # Suspends all partitions, and compares holders and living children. Without the suspension,
+  # partitions would restart children during the comparison, permanent ones again and again.
   defp exact do
-    # Looks up the partitions only once, because a killed supervisor may start new ones meanwhile.
-    # Only partitions that were suspended must be resumed.
+    # Looks up the partitions only once. A restarted supervisor may start others meanwhile, and
+    # this must resume only partitions that it has suspended.
     partitions = partitions()
     if partitions == [], do: exit(:noproc)
     for partition <- partitions, do: :ok = :sys.suspend(partition)

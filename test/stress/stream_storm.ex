@@ -30,7 +30,7 @@ defmodule Penstock.Stress.StreamStorm do
     :rand.seed(:exsss, {seed, round, 1})
     limit = Enum.random([1, 2, 5, 8, 20, 100])
     pool = Pool.new(limit: limit)
-    # Has {task, stream monitor} for each task that works at the moment. Tasks insert themselves.
+    # Has {task, stream monitor} for each running task. A task inserts its own entry.
     tasks = :ets.new(:tasks, [:public, :set, write_concurrency: true])
     consumers = for _ <- 1..@consumers, do: consumer(pool, tasks)
     killed = storm(pool, tasks, consumers, limit, @kills_a_round, [0, 0, 0])
@@ -39,8 +39,8 @@ defmodule Penstock.Stress.StreamStorm do
     with {:ok, _} <- killed, :ok <- result, :ok <- Crashes.check(), do: killed
   end
 
-  # The last argument counts killed consumers, tasks and monitors. At the end of a round the
-  # remaining consumers are killed.
+  # The last argument counts killed consumers, tasks and stream monitors. After the last kill of a
+  # round, this ends the remaining consumers.
   defp storm(_pool, _tasks, consumers, _limit, 0, killed) do
     for pid <- consumers, do: Process.exit(pid, :kill)
     {:ok, killed}
@@ -58,8 +58,8 @@ defmodule Penstock.Stress.StreamStorm do
 
       cond do
         victim <= 3 ->
-          # Sometimes shuts the consumer down. That counts as no kill, because a consumer that
-          # traps exits only gets a message.
+          # Sometimes sends the consumer a shutdown. That does not count as a kill, because a
+          # consumer that traps exits only gets a message.
           hit = kill(Enum.random(consumers), Enum.random([:kill, :kill, :kill, :shutdown]))
           storm(pool, tasks, renew(consumers, pool, tasks), limit, kills - hit, [a + hit, b, c])
 
@@ -74,8 +74,8 @@ defmodule Penstock.Stress.StreamStorm do
     end
   end
 
-  # Replaces the dead consumers. A consumer whose task or monitor was killed dies of that, unless it
-  # traps exits.
+  # Replaces the dead consumers. A consumer whose task or monitor was killed dies of that, unless
+  # it traps exits.
   defp renew(consumers, pool, tasks) do
     Enum.map(consumers, &if(Process.alive?(&1), do: &1, else: consumer(pool, tasks)))
   end
@@ -87,8 +87,9 @@ defmodule Penstock.Stress.StreamStorm do
     pause(n - 1)
   end
 
-  # Returns a task and a stream monitor. The task has begun, or is any holder of the pool, which
-  # may not have run yet. The monitor is that of a task that has begun, or nil if none has.
+  # Returns a task and a stream monitor. The task is one that has begun, or any holder of the
+  # pool, which may not have begun. The stream monitor is that of a task that has begun, or nil if
+  # no task has.
   defp any_task(tasks, pool) do
     begun = for {pid, monitor} <- :ets.tab2list(tasks), Process.alive?(pid), do: {pid, monitor}
     if begun == [], do: {any_holder(pool), nil}, else: with_holder(Enum.random(begun), pool)
@@ -150,7 +151,7 @@ defmodule Penstock.Stress.StreamStorm do
     end
   end
 
-  # Returns a stream that raises at element `n`, which must not be the first: a zip that raises at
+  # Returns a stream that raises at element `n`. `n` must not be 1, because a zip that raises at
   # its first element does not halt the streams that it has started.
   defp fails_at(n), do: Stream.map(1..n, fn x -> if x == n, do: raise("enough"), else: x end)
 
@@ -170,8 +171,8 @@ defmodule Penstock.Stress.StreamStorm do
     :ets.delete(tasks, self())
   end
 
-  # No process acts any more, but the pool's monitors of dead holders may still have to fire. So
-  # this polls.
+  # Polls until the pool counts no permit. All processes of the round are dead, but the pool's
+  # monitors of dead holders may still have to fire.
   defp check(pool, tasks, deadline \\ System.monotonic_time(:millisecond) + @patience) do
     info = Pool.info(pool)
     alive = for {pid, _monitor} <- :ets.tab2list(tasks), Process.alive?(pid), do: pid

@@ -1,5 +1,5 @@
 defmodule Penstock.Stress.Survivors do
-  # Compares the counts of the pool with the permits of the survivors.
+  # Compares the counts of a pool with the permits of the processes that have survived a storm.
   @moduledoc false
 
   alias Penstock.Pool
@@ -7,9 +7,8 @@ defmodule Penstock.Stress.Survivors do
 
   @patience 10_000
 
-  # The storm is over, but workers may have to finish their last operation, and the pool's
-  # monitors of dead holders may have to fire. So this polls until the counts agree, or for ten
-  # seconds.
+  # Polls until the counts agree, for at most ten seconds. The storm is over, but workers may have
+  # to finish their last operation, and the pool's monitors of dead holders may have to fire.
   def check(shared, limit) do
     with {:ok, held} <- until(fn -> settled(shared, limit) end),
          :ok <- give_back(shared, held) do
@@ -61,9 +60,9 @@ defmodule Penstock.Stress.Survivors do
     end
   end
 
-  # Kills the children, and makes the workers release the permits that they hold. So parked
-  # workers get the permits that they wait for, and release them. A parked worker that holds
-  # permits by a transfer is killed, because it may wait for these very permits.
+  # Kills the children, and makes the workers release their permits. So parked workers get the
+  # permits that they wait for, and release them as well. Kills a parked worker that got permits
+  # by a transfer, because it may wait for these very permits.
   defp give_back(shared, held) do
     {stuck, workers} =
       Enum.split_with(workers(shared), fn {pid, me} -> Worker.at?(me, :park) and is_map_key(held, pid) end)

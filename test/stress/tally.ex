@@ -1,9 +1,9 @@
 defmodule Penstock.Stress.Tally do
-  # Counts the states in which the victims were killed.
+  # Counts victims by the state in which they were killed.
   @moduledoc false
 
-  # The kinds of victims. From `:idle` to `:run`: a worker in that state. `:child` and `:grown`: a
-  # child in handoff and after it. `:owner`: the pool's owner.
+  # The kinds of victims. From `:idle` to `:run`: a worker in that state. `:child`: a child during
+  # its handoff. `:grown`: a child after its handoff. `:owner`: the pool's owner.
   @victims [:idle, :take, :hold, :wait, :park, :transfer, :spawner, :run, :child, :grown, :owner]
   @indices @victims |> Enum.with_index(1) |> Map.new()
   # The largest share of idle victims: the kill of an idle worker tests nothing.
@@ -17,16 +17,16 @@ defmodule Penstock.Stress.Tally do
   def kill(tally, victim, pid) do
     alive? = Process.alive?(pid)
     Process.exit(pid, :kill)
-    # Counts after the kill, because the counting process may be killed in between. The tally then
-    # has one kill too few, which is better than one too many.
+    # Counts after the kill, because the counting process may be killed between the two. Then the
+    # tally has one kill too few, which is better than one too many.
     if alive?, do: count(tally, victim)
     alive?
   end
 
   def total(tally), do: tally |> counts() |> Keyword.values() |> Enum.sum()
 
-  # Prints the spread of the kills. Returns an error if too many victims were idle, or if no
-  # victim was in one of the states.
+  # Prints the spread of the kills. Returns an error if too many victims were idle, or if there
+  # is a state in which no victim was killed.
   def report(tally) do
     total = total(tally)
     counts = counts(tally)

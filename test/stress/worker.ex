@@ -4,24 +4,26 @@ defmodule Penstock.Stress.Worker do
 
   alias Penstock.{Pool, Stress}
 
-  # The states of a worker, which it publishes so that the killer can aim at them. `take`: it asks
-  # for permits; `wait` and `park`: it waits with and without a timeout.
+  # The states of a worker. A worker publishes its state, so that the killer can aim at it.
+  # `take`: the worker asks for permits. `wait` and `park`: it waits with a timeout, and without
+  # one.
   @states [:idle, :take, :hold, :wait, :park, :transfer, :spawner, :run]
   @codes @states |> Enum.with_index() |> Map.new()
   @count length(@states)
 
-  # What a child does, with the weight of each fate.
+  # The fates of children, with the weight of each.
   @fates [end: 10, look: 2, hang: 5, suicide: 1, parricide: 1, murder: 1]
          |> Enum.flat_map(fn {fate, share} -> List.duplicate(fate, share) end)
          |> List.to_tuple()
 
-  # For each operation, the reductions during which a kill is worthwhile, counted from its start.
-  # Earlier reductions only check options. A spawner hands over between 73 and 79.
+  # For each operation, the reductions during which a kill is worthwhile, counted from the start
+  # of the operation. Earlier reductions only check options. A spawner hands over between
+  # reductions 73 and 79.
   @spans %{take: 30..50, hold: 1..200, wait: 30..90, park: 30..90, transfer: 1..14, spawner: 60..81, run: 30..150}
 
-  # `shared`: %{pool, stop, peers, kids, tally}. Returns the process and the atomics in which it
-  # publishes its state. Each worker has atomics of its own, because a killed worker may run on
-  # for a while at the same time as its successor.
+  # Starts a worker. `shared` is %{pool, stop, peers, kids, tally}. Returns the worker, and the
+  # atomics in which it publishes its state. Each worker has its own atomics, because a killed
+  # worker may run on for a while at the same time as its successor.
   def start(shared, seed) do
     me = :atomics.new(1, [])
 
@@ -34,7 +36,7 @@ defmodule Penstock.Stress.Worker do
     {pid, me}
   end
 
-  # The published number has the turn of the worker and its state in that turn.
+  # The published number encodes the number of the worker's turn, and its state in that turn.
   def state(me), do: Enum.at(@states, rem(:atomics.get(me, 1), @count))
   def at?(me, state), do: rem(:atomics.get(me, 1), @count) == @codes[state]
 
@@ -53,9 +55,9 @@ defmodule Penstock.Stress.Worker do
     end
   end
 
-  # A kill takes effect where its victim is scheduled out. That place should be anywhere in the
-  # next operation. The VM gives a process 4,000 reductions each time it runs. So the worker
-  # yields, and then uses up all but the number after which it should be scheduled out.
+  # A kill takes effect where the VM schedules its victim out. That place should be anywhere in
+  # the next operation. The VM gives a process 4,000 reductions each time that it runs. So the
+  # worker yields, and then uses up all reductions except the number that it should still run.
   defp enter(%{me: me, where: where} = turn, state) do
     first..last = @spans[state]
     done = 4_000 - first - trunc(where * (last - first + 1))
@@ -69,8 +71,8 @@ defmodule Penstock.Stress.Worker do
 
   defp mark(turn, state), do: turn.number * @count + @codes[state]
 
-  # The worker keeps its permits until the checking process sends `:give_back`. It finds the
-  # number of its permits by releases, and answers with that number.
+  # The worker keeps its permits until the checking process sends `:give_back`. Then the worker
+  # releases them one by one, and answers with their number.
   defp stopped(shared) do
     receive do
       {:give_back, from} ->
@@ -115,8 +117,8 @@ defmodule Penstock.Stress.Worker do
     state = if timeout == :infinity, do: :park, else: :wait
 
     fn ->
-      # A worker that waits without end must hold nothing, or workers could wait for each other. A
-      # worker that waits long must hold nothing, so that the others can go on.
+      # A worker that waits without end must hold nothing, because workers could wait for each
+      # other. A worker that waits long must hold nothing, so that the others can go on.
       if timeout > 2, do: give_back(pool, 0)
       enter(turn, state)
 

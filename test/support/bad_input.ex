@@ -1,5 +1,5 @@
 defmodule Penstock.BadInput do
-  # Wrong arguments and options of each kind, and the messages about them.
+  # Wrong arguments and options of each kind, and the expected messages about them.
   @moduledoc false
 
   import ExUnit.Assertions
@@ -74,7 +74,8 @@ defmodule Penstock.BadInput do
   def not_max_waiting, do: expected(":max_waiting", "an integer between 0 and 2147483647")
   def not_options, do: expected("options", "a keyword list")
 
-  # Returns the messages of functions with an option `:permits`: that about a number has a hint.
+  # Returns the messages of functions with an option `:permits`. The message about a number has a
+  # hint.
   def not_options_with_permits do
     fn
       n when is_integer(n) and n in 1..@max -> "#{not_options().(n)} (for several permits: permits: #{n})"
@@ -82,7 +83,8 @@ defmodule Penstock.BadInput do
     end
   end
 
-  # Returns the end of the message about an unknown option: a hint if it resembles one of `known`.
+  # Returns the end of the message about an unknown option. It is a hint if the unknown option
+  # resembles one of `known`.
   def meant(:keys, known), do: if(known =~ ":key,", do: ", did you mean :key?", else: ".")
   def meant(:Timeout, known), do: if(known =~ ":timeout", do: ", did you mean :timeout?", else: ".")
   def meant(_option, _known), do: "."
@@ -99,7 +101,7 @@ defmodule Penstock.BadInput do
     end
   end
 
-  # These return values that are invalid as a pool, as permits, and so on.
+  # Each of these functions returns the values that are invalid as a pool, as permits, and so on.
   def no_pools, do: Garbage.terms()
   def no_permits, do: Enum.reject(Garbage.terms(), &(is_integer(&1) and &1 in 1..@max))
   def no_limits, do: Enum.reject(Garbage.terms(), &((is_integer(&1) and &1 in 0..@max) or &1 == :infinity))
@@ -108,8 +110,8 @@ defmodule Penstock.BadInput do
   def no_options, do: Enum.reject(Garbage.terms(), &Keyword.keyword?/1)
   def no_funs, do: Enum.reject(Garbage.terms(), &is_function(&1, 0))
 
-  # `as/2` makes options of values, each the only one in its list. `of/1` applies the message
-  # about a value to such options.
+  # `as/2` makes an option list of each value, `[option: value]`. `of/1` returns the message about
+  # the value in such a list.
   def as(values, option), do: Enum.map(values, &[{option, &1}])
   def of(message), do: fn [{_option, value} | _] -> message.(value) end
 end

@@ -1,6 +1,7 @@
 defmodule Penstock.ChildJobs do
-  # Functions about processes that `Penstock.ChildVM` runs. Each returns the value that its test
-  # asserts on. Functions about calls, memory and names are in child_jobs/.
+  # Functions about processes. `Penstock.ChildVM` runs each of them in a VM of its own. Each
+  # returns the value that its test asserts on. Functions about calls, memory and names are in
+  # child_jobs/.
   @moduledoc false
 
   import Penstock.ChildJobs.Pieces
@@ -11,7 +12,7 @@ defmodule Penstock.ChildJobs do
 
   ## SystemLimitError
 
-  @doc "Spawns in a VM that is full of processes, and again when it has room."
+  @doc "Spawns processes in a VM that is full of processes, and again when the VM has room."
   def system_limit do
     pools = pools(limit: 10)
     for pool <- pools, do: :ok = Pool.acquire(pool, permits: 2)
@@ -68,7 +69,7 @@ defmodule Penstock.ChildJobs do
     end
   end
 
-  @doc "Ends this VM while a job runs that ends once the pool drains."
+  @doc "Ends this VM while a job runs. The job ends when its pool drains."
   def drained_application(how) do
     :ok = :application.load({:application, :drained, [mod: {Drained, []}, applications: [:penstock]]})
     :ok = Application.start(:drained)
@@ -79,8 +80,8 @@ defmodule Penstock.ChildJobs do
         IO.puts("the last job is done")
       end)
 
-    # Ends the VM only after its boot: Elixir still calls its own application when the script
-    # returns.
+    # Ends the VM only after its boot, because Elixir calls its own application once more when the
+    # script returns.
     spawn(fn ->
       ask_until(fn -> match?({:started, _}, :init.get_status()) end)
 
@@ -102,7 +103,8 @@ defmodule Penstock.ChildJobs do
     pool = Pool.new(limit: :infinity)
     parent = self()
 
-    # The witness has the same priority as the killed processes, and counts how often it runs.
+    # The reaper has a high priority, and must not starve other processes. The witness has the
+    # normal priority, as the killed processes do, and counts how often it runs.
     witness = spawn_link(fn -> witness(parent, 0) end)
 
     monitors =
@@ -132,7 +134,7 @@ defmodule Penstock.ChildJobs do
   Kills a holder of 200 permits while 200 processes wait for a permit or for the drain.
 
   Returns the exit reasons of these processes, and the permits in use afterwards, for each pool
-  and each of both waits.
+  and each kind of wait.
   """
   def deaths do
     for pool <- pools(limit: 200), wait <- [&Pool.acquire/1, &Pool.drain/1] do

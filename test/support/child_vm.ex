@@ -5,7 +5,7 @@ defmodule Penstock.ChildVM do
 
   @mark "--child-vm-result--"
 
-  @doc "Returns the result of the function, or `{:crashed, status, output}`."
+  @doc "Runs a function. Returns its result, or `{:crashed, status, output}`."
   def run(module, function, args, flags \\ "") do
     call = {module, function, args} |> :erlang.term_to_binary() |> Base.encode16()
     ebin = __MODULE__ |> :code.which() |> Path.dirname()
@@ -24,7 +24,7 @@ defmodule Penstock.ChildVM do
     end
   end
 
-  @doc "Calls a function that ends the VM. Returns the output and the exit status."
+  @doc "Runs a function that ends its VM. Returns the output and the exit status of the VM."
   def application(module, function, args) do
     ebin = __MODULE__ |> :code.which() |> Path.dirname()
 

@@ -1,19 +1,19 @@
 defmodule Penstock.CrashReports do
   # Keeps the reports of expected crashes out of the console.
   #
-  # ExUnit captures the log only while a test runs. A task or a server logs its crash itself,
-  # before it ends, so a test that saw its `:DOWN` has captured the report. The crash of a bare
-  # process, as `spawn/1` starts it, is logged by the VM, in another process and after the
-  # `:DOWN`. So the report may come after the end of the test, unless the test waits for it.
+  # ExUnit captures the log only while a test runs. A task or a server logs its own crash before
+  # it ends, so a test that saw its `:DOWN` has captured the report. A bare process, as `spawn/1`
+  # starts it, does not log its crash: another process of the VM does, after the `:DOWN`. So the
+  # report may come after the end of a test that does not wait for it.
   @moduledoc false
 
   import ExUnit.Assertions
 
   @doc """
-  Waits until the VM has logged the crashes of all bare processes whose `:DOWN` the caller has seen.
+  Waits for the reports of all crashed bare processes whose `:DOWN` the caller has seen.
 
-  The VM logs crashes in their order. So this starts one more process, the marker, lets it crash,
-  and waits for its report.
+  The VM logs crashes in their order. So this starts one more process, the marker, lets the marker
+  crash, and waits for the report of that crash.
   """
   def await_crash_reports do
     marker = spawn(fn -> receive do: (:crash -> :erlang.error(:marker)) end)
@@ -27,12 +27,12 @@ defmodule Penstock.CrashReports do
       :ok = :logger.remove_primary_filter(filter)
     end
 
-    # Elixir before 1.15 passes each report on to one more process, which the flush waits for.
+    # Elixir before 1.15 passes each report on to a further process. The flush waits for that one.
     Logger.flush()
   end
 
-  # One process of the VM logs all crashes. When it calls this filter with the marker's report, it
-  # has passed on all earlier reports.
+  # One process of the VM logs all crashes. When it calls this filter with the marker's
+  # report, it has passed on all earlier reports.
   @doc false
   def stop_marker(%{meta: %{pid: marker}}, {marker, test}) do
     send(test, {marker, :logged})

@@ -1,14 +1,14 @@
 defmodule Penstock.Differential do
-  # Runs a scenario with a given stream function, that of Elixir or that of Penstock, in a process
-  # of its own, and returns all that could be observed, for a comparison.
+  # Runs a scenario in a process of its own, with the stream function of Elixir or with that of
+  # Penstock. Returns all observations, so that a test can compare those of both.
   @moduledoc false
 
   @typedoc """
   The functions that a scenario gets.
 
-  `stream.(enumerable, fun, options)` makes a stream, of a fun or of `{m, f, args}`. `note.(term)`
-  records an observation of any process, in order. A task calls `task.()` if it may still run after
-  the scenario.
+    * `stream.(enumerable, fun, options)` makes a stream, of a fun or of `{m, f, args}`
+    * `note.(term)` records an observation, after the earlier ones; each process can call it
+    * `task.()` records the calling task; a task calls it if it may still run after the scenario
   """
   @type tools :: %{stream: (term, term, keyword -> Enumerable.t()), note: (term -> term), task: Penstock.work(term)}
 
@@ -16,7 +16,7 @@ defmodule Penstock.Differential do
   Runs `scenario` in a process of its own, the consumer.
 
   Returns the notes, how many tasks outlive the scenario, and the consumer's account: its result,
-  its mailbox, and whether its links, monitors, dictionary and flag are as before.
+  its mailbox, and `true` if its links, monitors, dictionary and `:trap_exit` flag are as before.
   """
   def observe(stream, scenario, options) do
     parent = self()
@@ -50,8 +50,8 @@ defmodule Penstock.Differential do
     raise "the consumer neither ended nor returned: #{inspect(Process.info(consumer, [:current_stacktrace, :messages]))}"
   end
 
-  # Runs `act`, with which the test interferes from outside, as soon as `n` tasks run. Returns
-  # these tasks.
+  # Waits until `n` tasks run, and then calls `act`, which kills the consumer or a task. Returns
+  # the `n` tasks.
   defp serve(nil, _consumer, _label, tasks), do: tasks
 
   defp serve({0, act}, consumer, _label, tasks),
@@ -78,13 +78,13 @@ defmodule Penstock.Differential do
 
     {:messages, messages} = Process.info(self(), :messages)
     send(parent, {label, :account, {account, messages, footprint() == before}})
-    # The consumer lives on. Its end would end linked tasks as well, and hide that the stream has
-    # left them running.
+    # The consumer lives on, because its end would end linked tasks as well. That would hide tasks
+    # that the stream has left running.
     receive do: (:never -> :ok)
   end
 
-  # Returns what a stream must leave as it was. Lists are sorted, because the VM lists items in
-  # any order.
+  # Returns the state of the consumer that a stream must leave as it was. Sorts each list, because
+  # the VM returns its items in any order.
   defp footprint do
     for {item, what} <- Process.info(self(), [:links, :monitors, :dictionary, :trap_exit]) do
       {item, if(is_list(what), do: Enum.sort(what), else: what)}
@@ -107,8 +107,9 @@ defmodule Penstock.Differential do
     end
   end
 
-  # The time within which doomed tasks must be dead: each has been sent an exit signal, or is
-  # linked to a process that has been sent one. No other task ends by itself.
+  # The time after which a task that still lives counts as one that outlives the scenario. A task
+  # that must die has been sent an exit signal, or is linked to a process that has been sent one.
+  # No other task ends by itself.
   @dying_ms 2_000
 
   defp outliving(pids) do
@@ -125,7 +126,7 @@ defmodule Penstock.Differential do
     end
   end
 
-  # Replaces the terms that differ from run to run: pids, references, and stacktraces.
+  # Replaces pids, references and stacktraces, because they differ from run to run.
   defp plain(pid) when is_pid(pid), do: :a_pid
   defp plain(reference) when is_reference(reference), do: :a_reference
 

@@ -7,8 +7,8 @@ defmodule Penstock.Documents do
   @doc """
   Runs each block of `file` and returns how many blocks of each kind ran.
 
-  The word after `elixir` says how a block is checked. A block cannot be left out: an unknown word or
-  language raises, and so does code that is indented instead of fenced.
+  The word after `elixir` says how this checks a block. No block can be left out: an unknown word
+  or language raises, and so does code that is indented instead of fenced.
 
     * none: the block is evaluated with the bindings of the blocks before it
     * none, and it begins with `iex>`: each expression must return what the block shows below it
@@ -23,7 +23,7 @@ defmodule Penstock.Documents do
     blocks = file |> File.read!() |> blocks(file)
     env = Code.env_for_eval(file: file, line: 1)
     {_module, _binding, env} = Code.eval_quoted_with_env(quote(do: import(MyApp.Documented)), [], env)
-    # Calls by `apply/3`, because `MyApp.Documented` is not there when this code is compiled.
+    # Calls by `apply/3`, because `MyApp.Documented` does not exist when this code is compiled.
     Enum.reduce(blocks, {apply(MyApp.Documented, :binding, []), env}, &check/2)
     Enum.frequencies_by(blocks, & &1.kind)
   end
@@ -105,8 +105,8 @@ defmodule Penstock.Documents do
     |> Enum.reduce(context, &session/2)
   end
 
-  # Traps exits: a supervisor that fails to start would end the process, and no message would name
-  # the line.
+  # Traps exits, because a supervisor that fails to start would end this process, and no message
+  # would name the line.
   defp start(children) do
     trapped = Process.flag(:trap_exit, true)
     started = children |> List.wrap() |> Supervisor.start_link(strategy: :one_for_one)
@@ -114,7 +114,7 @@ defmodule Penstock.Documents do
     with {:error, reason} <- started, do: raise(Exception.format_exit(reason))
   end
 
-  # A chunk is one expression with its result: an empty line or the next prompt ends it.
+  # A chunk is one expression with its result. An empty line or the next prompt ends the chunk.
   defp chunk({"", _at}, chunk), do: {:cont, Enum.reverse(chunk), []}
   defp chunk({"iex>" <> _, _at} = line, chunk), do: {:cont, Enum.reverse(chunk), [line]}
   defp chunk(line, chunk), do: {:cont, [line | chunk]}
@@ -133,8 +133,8 @@ defmodule Penstock.Documents do
     context
   end
 
-  # Evaluates one expression after the other, so that the message names the line of the one that
-  # fails: the stacktrace of evaluated code lacks it.
+  # Evaluates one expression after the other. So the message can name the line of the expression
+  # that fails, which the stacktrace of evaluated code lacks.
   defp eval(%{code: code, line: line}, {_binding, env} = context) do
     quoted = at(line, context, fn -> Code.string_to_quoted!(code, file: env.file, line: line) end)
 
@@ -153,7 +153,7 @@ defmodule Penstock.Documents do
   end
 
   # Returns the first line of an expression. For a literal, which has no line of its own, returns
-  # that of the block.
+  # the first line of the block.
   defp line(expression, line_of_block) do
     {_expression, lines} =
       Macro.prewalk(expression, [], fn
@@ -169,7 +169,7 @@ defmodule Penstock.Documents do
   rescue
     error ->
       # A syntax error carries its own line. In Elixir 1.15 and later, other errors of the
-      # compiler carry line 0, because it has logged the true line.
+      # compiler carry line 0, because the compiler has logged the true line.
       line = with %{line: n} when is_integer(n) and n > 0 <- error, do: n, else: (_no_line -> line)
       message = "#{env.file}:#{line}: this block fails: #{Exception.message(error)}"
       reraise RuntimeError, [message: message], __STACKTRACE__

@@ -1,5 +1,5 @@
 defmodule Penstock.Garbage do
-  # Terms of every kind that the VM has.
+  # Terms of every kind that the VM has, for tests of wrong arguments.
   @moduledoc false
 
   @doc "Returns a pid of another node, and one of an earlier start of this node."

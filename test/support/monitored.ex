@@ -1,7 +1,7 @@
 defmodule Penstock.Monitored do
-  # Asks which monitors watch holders, while the VM collects handles of the pools in which the
-  # holders hold permits. This killed the VM within seconds in an earlier version, in which a
-  # destroyed handle took its monitors along.
+  # Reads `Process.info(holder, :monitored_by)` again and again for holders of pools. Meanwhile
+  # the VM collects the handles of these pools. In an earlier version this killed the VM within
+  # seconds, because a collected handle took its monitors with it.
   @moduledoc false
 
   alias Penstock.Pool
@@ -10,7 +10,7 @@ defmodule Penstock.Monitored do
   @askers 2
   @makers 2
 
-  @doc "Asks for `ms` ms. Returns how often it asked, and how many pools were made."
+  @doc "Asks again and again, during `ms` ms. Returns the numbers of questions and of pools made."
   def hammer(ms) do
     until = now() + ms
     holders = for _ <- 1..@holders, do: spawn_link(&hold/0)
@@ -31,7 +31,7 @@ defmodule Penstock.Monitored do
     if now() < until, do: ask(holders, until, count + length(holders)), else: count
   end
 
-  # The last process to lose the handle destroys it: the maker or a holder.
+  # The maker and the holders each have the handle. The last of them to collect it destroys it.
   defp make(holders, until, count) do
     hold_and_drop(holders)
     :erlang.garbage_collect()

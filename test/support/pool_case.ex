@@ -14,7 +14,7 @@ defmodule Penstock.PoolCase do
 
   @patience 10_000
 
-  @doc "Returns a pattern for the message about a name without a gate, with a hint or without."
+  @doc "Returns a pattern for the message about a name without a gate. It matches a hint as well."
   def not_running(kind, name),
     do:
       ~r/^no #{kind} named #{Regex.escape(inspect(name))} is running(\.|; did you mean .+\?) Start it above its users in the supervision tree$/
@@ -37,10 +37,10 @@ defmodule Penstock.PoolCase do
     opts[:name]
   end
 
-  @doc "Starts a pool with a name and an equal one without, because their hot paths differ."
+  @doc "Starts a pool with a name, and an equal pool without one, because their hot paths differ."
   def both(opts), do: [start_pool(opts), Pool.new(opts)]
 
-  @doc "Starts a process that calls the functions it is sent, until the test ends."
+  @doc "Starts an actor: a process that calls each function it is sent, until the test ends."
   def actor do
     pid = spawn(&act/0)
     on_exit(fn -> Process.exit(pid, :kill) end)
@@ -55,7 +55,7 @@ defmodule Penstock.PoolCase do
     end
   end
 
-  @doc "Has an actor call `fun`. Returns the reference by which `answer/1` awaits the result."
+  @doc "Makes an actor call `fun`. Returns the reference by which `answer/1` awaits the result."
   def ask(actor, fun) do
     ref = Process.monitor(actor)
     send(actor, {:perform, self(), ref, fun})
@@ -76,7 +76,7 @@ defmodule Penstock.PoolCase do
     end
   end
 
-  @doc "Has an actor call `fun`, and returns the result."
+  @doc "Makes an actor call `fun`. Returns the result."
   def tell(actor, fun), do: actor |> ask(fun) |> answer()
 
   @doc "Starts an actor that holds permits."
@@ -112,7 +112,7 @@ defmodule Penstock.PoolCase do
   end
 
   @doc """
-  Waits until all permits are back. Returns the pool's counts of permits in use, holders and waiters.
+  Waits until all permits are back. Returns the pool's permits in use, holders and waiters.
 
   The permits of a dead holder return when the pool's monitor of that holder fires. A caller that
   gets all permits has waited for all these monitors.
@@ -126,7 +126,7 @@ defmodule Penstock.PoolCase do
 
   def await_waiting(pool, count), do: eventually(fn -> Pool.info(pool).waiting == count end)
 
-  @doc "Polls until `fun` returns a true value, and returns it. For events without a message."
+  @doc "Polls until `fun` returns a true value, for events without a message. Returns the value."
   def eventually(fun), do: eventually(fun, 0, System.monotonic_time(:millisecond) + @patience)
 
   defp eventually(fun, tries, deadline) do
@@ -134,7 +134,7 @@ defmodule Penstock.PoolCase do
       value = fun.() ->
         value
 
-      # Most conditions come true within microseconds.
+      # Most conditions come true within microseconds, so the first 100 tries do not sleep.
       tries < 100 ->
         :erlang.yield()
         eventually(fun, tries + 1, deadline)

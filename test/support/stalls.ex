@@ -1,17 +1,17 @@
 defmodule Penstock.Stalls do
-  # Measures how late idle processes wake up while a test measures a time. The test allows for it,
-  # because the machine delays the processes of the test as much.
+  # Measures how late idle processes wake up while a test measures a time. The test allows for
+  # that delay, because the machine delays the processes of the test as much.
   @moduledoc false
 
   @interval_ms 5
 
-  @doc "Returns the result of `fun`, and the longest stall of any scheduler meanwhile, in ms."
+  @doc "Calls `fun`. Returns its result, and the longest stall in ms of any scheduler during the call."
   def during(fun) do
     parent = self()
     ref = make_ref()
 
-    # Each watch is bound to one scheduler, by an undocumented option. A watch that could move
-    # would leave a scheduler that stalls, and miss the stall.
+    # An undocumented option binds each watching process to one scheduler. A process that could
+    # move would leave a scheduler that stalls, and miss the stall.
     watches =
       for scheduler <- 1..System.schedulers_online() do
         :erlang.spawn_opt(fn -> watch(parent, ref, due(), 0) end, [:link, priority: :high, scheduler: scheduler])

@@ -6,13 +6,14 @@ defmodule Penstock.Demo do
 
       script/demo [--only a,b] [--html FILE] [--csv FILE] [--help]
 
-  It ends with status 1 if a guarded run breaks one of its promises:
+  The script ends with status 1 if a guarded run breaks one of its promises:
 
     * The VM survives.
-    * Its processes never exceed the sum of the pool's limit, the overdraft of restarts and the
-      VM's own processes.
+    * The VM never has more processes than the pool's limit, the overdraft of restarts and the
+      VM's own processes together.
     * The VM refuses no spawn.
     * All offered work is either done or refused.
+    * After the attack no permit is held, and only the VM's own processes are left.
   """
 
   alias Penstock.Demo.{ChildVM, CSV, HTML, Options, Progress, Run, Summary, Table}
@@ -20,7 +21,8 @@ defmodule Penstock.Demo do
   @doc """
   Runs the attacks that `argv` names, or prints the help.
 
-  Exits with status 1 after a mistake in `argv` or a broken promise.
+  Exits with status 1 after a mistake in `argv`, a file that cannot be written, or a broken
+  promise.
   """
   @spec main([String.t()]) :: :ok
   def main(argv) do

@@ -1,6 +1,6 @@
 defmodule Penstock.Admission do
-  # Decides whether a gate admits a caller. Runs in the caller: tries once, and then parks the
-  # caller if its timeout leaves time to wait.
+  # Asks a gate to admit the caller, and runs in the caller. Tries once, and then parks the caller
+  # if its timeout leaves time to wait.
   #
   # The native side has one family of functions for each way to hold permits:
   #
@@ -8,10 +8,9 @@ defmodule Penstock.Admission do
   #     :run     run_*    bound to a piece of work in the calling process
   #     :spawn   spawn_*  offered to a process that is about to be created
   #
-  # `Penstock.run/2`, `Penstock.spawn/3`, `Penstock.Pool.try_acquire/1` and
-  # `Penstock.Pool.acquire/1` make the first native call themselves, since a further function call
-  # is noticeable on the hot path. They call this module only if that call does not admit the
-  # caller.
+  # `Penstock.run/2`, `Penstock.spawn/2` and the functions of `Penstock.Pool` make the first
+  # native call themselves, because a further function call is noticeable on the hot path. They
+  # call this module only if that call has not admitted the caller.
   @moduledoc false
 
   alias Penstock.Admission.{Keyed, Request, Resolver, Wait}
@@ -38,8 +37,8 @@ defmodule Penstock.Admission do
   end
 
   # Continues from the answer of a first native call, which the calling function has made itself.
-  # The answer `:again` means that the native call stopped before it decided: the gate is asked
-  # from the start.
+  # The answer `:again` means that the native call stopped before it decided. Then this asks the
+  # gate from the start.
   @spec admit_after(term, :run | :spawn, Native.gate(), Resolver.gate(), Request.t()) :: {:ok, permits} | refusal
   def admit_after(:again, way, ref, gate, request), do: admit(way, ref, gate, request)
   def admit_after(answer, way, ref, gate, request), do: conclude(answered(answer), way, ref, gate, request)
@@ -62,11 +61,11 @@ defmodule Penstock.Admission do
     end
   end
 
-  # Returns the first answer of the native side; `:busy` if the caller would have to wait.
+  # Returns the first answer of the native side; `:busy` if the caller must wait.
   #
-  # With a timeout of 0 a refusal is final, because the caller does not wait. So the native call
-  # reaps dead holders before it refuses, and counts the refusal. `:again` means that reaping
-  # needs a further native call.
+  # With a timeout of 0 the caller does not wait, so a refusal is final. Therefore the native call
+  # reaps dead holders before it refuses, and counts the refusal. `:again` means that the reaping
+  # needs a further native call, which this function makes.
   @spec first(way, Native.gate(), pos_integer, timeout) :: held | :busy | :full | :closed | :not_held | Native.bad()
   def first(way, ref, permits, 0), do: with(:again <- try_once(way, ref, permits), do: first(way, ref, permits, 0))
   def first(way, ref, permits, _timeout), do: take(way, ref, permits)

@@ -1,9 +1,10 @@
 defmodule Penstock.Admission.AsyncWait do
   # Asks for permits without blocking the caller, which gets the answer as a message.
   #
-  # The caller gets exactly one message for each request. The native side sends it later, or the
-  # caller sends it to itself if the native side answers at once. `cancel/2` leaves no message of
-  # the request in the mailbox, and releases the permits of a message that it finds there.
+  # The caller gets exactly one message for each request that it does not cancel. If the native
+  # side answers at once, the caller sends the message to itself. Otherwise the native side sends
+  # the message later. `cancel/2` leaves no message of the request in the mailbox, and releases
+  # the permits of a message that it finds there.
   @moduledoc false
 
   alias Penstock.Native
@@ -27,16 +28,17 @@ defmodule Penstock.Admission.AsyncWait do
   end
 
   # Withdraws a request. If permits were granted and the caller has not received the message yet,
-  # receives it and releases the permits. Permits of a message received earlier stay held.
+  # receives the message and releases the permits. If the caller received the message earlier, the
+  # caller keeps the permits.
   @spec cancel(Native.gate(), term) :: :ok | Native.bad()
   def cancel(gate, ref) do
     case Native.pool_recall(gate, ref) do
       {:told, instance, permits} ->
         take_back(gate, instance, permits, ref, 0)
 
-      # The native side sends the message first, and records that it did a moment later. In that
-      # moment it answers `:coming`: the message may be in the mailbox, received already, or still
-      # on its way. If no message comes within 1 ms, the caller asks the native side again.
+      # The native side sends the message first, and records the sending a moment later. Between
+      # the two it answers `:coming`. The message may then be on its way, in the mailbox, or
+      # received already. If no message comes within 1 ms, the caller asks the native side again.
       {:coming, instance, permits} ->
         with :none <- take_back(gate, instance, permits, ref, 1), do: cancel(gate, ref)
 
@@ -46,11 +48,13 @@ defmodule Penstock.Admission.AsyncWait do
   end
 
   # Receives the message, if it comes within `timeout` ms, and releases its permits. With a
-  # timeout of 0, a message that is not in the mailbox has been received before.
+  # timeout of 0 the message has been sent. If it is not in the mailbox, the caller has received
+  # it before.
   defp take_back(gate, instance, permits, ref, timeout) do
     receive do
       {^ref, :ok} ->
-        # `permits` is 0 if that pool has closed since, so that the caller holds none of it.
+        # `permits` is 0 if that pool was closed and is gone, or was opened again since. The
+        # caller then holds none of its permits.
         if permits > 0, do: Native.pool_release(gate, instance, permits)
         :ok
 

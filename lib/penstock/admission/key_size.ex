@@ -12,13 +12,13 @@ defmodule Penstock.Admission.KeySize do
   # Bytes of the largest key, in the external term format.
   @largest 1_024
 
-  # Recognises a binary above @largest, which is refused before the native call. If such a binary
-  # is a slice of another, the native side might have to copy it before it could read it.
+  # Recognises a binary above @largest. `ask/2` refuses such a key before any native call. If the
+  # binary is a slice of another, the native side might have to copy it before it could read it.
   defguard is_oversize(key) when is_bitstring(key) and byte_size(key) > @largest
 
   # Recognises the most common keys with a binary inside, such as {:user, "id"}. The native side
-  # would answer `:measure` to each, because it reads no inner binary of an unmeasured key. To
-  # measure such a key first saves that call.
+  # reads no inner binary of an unmeasured key, so it would answer `:measure` to each of them. A
+  # caller that measures such a key first saves that native call.
   defguard is_measured_first(key)
            when is_tuple(key) and tuple_size(key) == 2 and (is_binary(elem(key, 0)) or is_binary(elem(key, 1)))
 
@@ -26,7 +26,7 @@ defmodule Penstock.Admission.KeySize do
             when is_atom(term) or is_float(term) or (is_integer(term) and term in -0xFFFFFFFF..0xFFFFFFFF)
 
   # Recognises a term that a native call can walk quickly. A key that is a pair of such terms
-  # counts as measured; the native side still checks the size of the pair.
+  # counts as measured. The native side still checks the size of the whole key.
   defguardp is_light(term) when is_plain(term) or (is_binary(term) and byte_size(term) <= @largest)
 
   # Asks the native side about a key by the function `ask`. Measures the key first if the native

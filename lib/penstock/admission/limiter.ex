@@ -1,6 +1,7 @@
 defmodule Penstock.Admission.Limiter do
-  # Asks limiters where one native call may not be enough: to measure a key, to wait for a turn,
-  # to change a rate in steps. Raises errors that name the wrong argument. Runs in the caller.
+  # Calls limiters for what one native call may not finish: the size of a key may have to be
+  # measured first, a caller may wait for its turn, and a rate changes in steps. Raises errors that
+  # name the wrong argument. Runs in the caller.
   @moduledoc false
 
   alias Penstock.Admission.{KeySize, Resolver, Turn}
@@ -11,9 +12,9 @@ defmodule Penstock.Admission.Limiter do
   # `Penstock.Native.bounds/0`.
   @most_hits 16
 
-  # Asks the native side about a key by the function `ask`, whose argument tells whether the key
-  # has been measured. The answer `:badarg` can only mean a wrong cost: functions without a cost
-  # pass 1, and check their other arguments before this call.
+  # Asks the native side about a key by the function `ask`. The argument of `ask` tells whether
+  # the key has been measured. The answer `:badarg` can only mean a wrong cost, because calling
+  # functions without a cost pass 1, and check their other arguments before this call.
   @spec ask(term, term, term, (Native.measured() -> answer)) :: answer when answer: term
   def ask(limiter, key, cost, ask) do
     case KeySize.ask(key, ask) do
@@ -42,8 +43,8 @@ defmodule Penstock.Admission.Limiter do
       {:deny, ms} ->
         {:error, {:rate_limited, ms}}
 
-      # The limiter's table has no place for the key. One may be free after `ms`, unless another
-      # key takes it first, so this asks again.
+      # The limiter's table has no place for the key. A place may be free after `ms`, but another
+      # key may take that place first. So this asks again.
       {:no_place, ms} ->
         Turn.sleep(ms)
         await_turn(limiter, key, cost, if(timeout == :infinity, do: :infinity, else: max(timeout - ms, 0)))
@@ -66,8 +67,8 @@ defmodule Penstock.Admission.Limiter do
     Enum.each(hits, &hit!/1)
   end
 
-  # Raises if the list is improper or has more hits than allowed. Walks no further than the first
-  # hit above that number, because the list may be of any length.
+  # Raises if the list is improper or has more than `@most_hits` hits. Walks no further than the
+  # first hit above that number, because the list may be of any length.
   defp count!([], _hits, _more), do: :ok
   defp count!([_ | rest], hits, more) when more > 0, do: count!(rest, hits, more - 1)
 
@@ -105,10 +106,10 @@ defmodule Penstock.Admission.Limiter do
       :no_limiter ->
         missing!(limiter)
 
-      # Another caller's update has changed a value that this update keeps. The check raises if
-      # the new values do not go with that value; otherwise they are tried again.
+      # Another caller's update has changed a value that this update keeps. If the new values do
+      # not go with the changed one, the check raises. Otherwise this tries the new values again.
       :badarg ->
-        # Completes the other update first, because the check reads the values in force.
+        # Completes the other update first, so that the check reads the changed value.
         update(limiter, [], {:keep, :keep, :keep}, nil)
         check_rate!(limiter, opts)
         update(limiter, opts, rate, nil)
@@ -126,7 +127,7 @@ defmodule Penstock.Admission.Limiter do
     with :no_limiter <- Native.rate_info(limiter), do: missing!(limiter)
   end
 
-  # Counts the active keys page by page.
+  # Counts the active keys in several native calls, each of bounded length.
   defp keys(limiter, position, sum) do
     case Native.rate_keys(limiter, position) do
       {keys, :done} -> sum + keys

@@ -1,6 +1,7 @@
 defmodule Penstock.Admission.Names do
   # Reads the names of all open gates, for `Penstock.list/0`, the janitor and error messages. Runs
-  # in the process that asks. The native side returns the names in pieces, which bounds each call.
+  # in the process that asks. The native side returns the names in pieces, so that each native
+  # call is short.
   @moduledoc false
 
   alias Penstock.Native

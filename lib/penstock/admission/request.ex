@@ -1,6 +1,5 @@
 defmodule Penstock.Admission.Request do
-  # Reads and documents the options that all functions with a gate have in common. Runs in the
-  # caller.
+  # Reads and documents the options that functions with a gate share. Runs in the caller.
   #
   # Each spawn runs this code, so it avoids `Keyword`. The most common lists have clauses of their
   # own. `read/7` reads all others in one pass, and stops at the first option that is unknown,
@@ -59,7 +58,7 @@ defmodule Penstock.Admission.Request do
     Enum.map_join(options, "\n", &"  * `#{inspect(&1)}` - #{docs[&1]}")
   end
 
-  # Reads the options of work in the calling process, which has no `:max_runtime`. The
+  # Reads the options of work in the calling process. Such work has no `:max_runtime`. The
   # argument `timeout` is the default of the option `:timeout`.
   @spec run!(term, timeout) :: t
   def run!([], timeout), do: %__MODULE__{timeout: timeout}
@@ -92,9 +91,9 @@ defmodule Penstock.Admission.Request do
   def put!(request, :key, key), do: %{request | key: {:key, key}}
   def put!(request, :cost, cost), do: %{request | cost: Options.permits!(cost, ":cost")}
 
-  # Passes nil for each option that the list may give, and `:unknown` for each that the function
-  # does not take. A clause of `read/7` sets an option only while it is nil. So a list that has an
-  # `:unknown` option leads to the second reading, which raises.
+  # The calling function passes nil for each option that the list can have, and `:unknown` for
+  # each that it must not have. A clause of `read/7` sets an option only while the option is nil.
+  # So a list with an `:unknown` option leads to the second reading, which raises.
   defp read!(opts, default, known, permits, max_runtime, key, cost) do
     with :second_reading <- read(opts, default, permits, nil, max_runtime, key, cost), do: reread!(opts, default, known)
   end
@@ -134,7 +133,7 @@ defmodule Penstock.Admission.Request do
   defp given(value, default) when value in [nil, :unknown], do: default
   defp given(value, _default), do: value
 
-  # Reads the options by `Keyword`, and raises if one is wrong. Of an option that is given twice,
+  # Reads the options by `Keyword`, and raises if one is wrong. If an option is given twice,
   # `Keyword.get/3` takes the first value.
   defp reread!(opts, default, known) do
     opts = Options.known!(opts, known)

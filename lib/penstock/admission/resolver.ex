@@ -14,7 +14,8 @@ defmodule Penstock.Admission.Resolver do
   @type gate :: atom | struct
   @type kind :: :pool | :keyed_pool | :limiter | :ban
 
-  # Written as an atom, so that the compiler records no dependency on the module.
+  # The name of the struct `%Penstock.Pool{}`. It is a quoted atom, because the compiler would
+  # record a dependency on a module that is written as an alias.
   @handle :"Elixir.Penstock.Pool"
 
   # The words for the kinds of gates in messages.
@@ -61,7 +62,7 @@ defmodule Penstock.Admission.Resolver do
   def bad!(:no_pool, name) when is_atom(name) and name not in @not_names, do: not_running!(:gate, name)
   def bad!(_bad, other), do: not_a_gate!(other)
 
-  # Raises after the same answers of the native side. The message asks for a pool.
+  # Raises as `bad!/2`, but the message asks for a pool.
   @spec bad_pool!(Native.bad(), term) :: no_return
   def bad_pool!(:no_pool, name) when is_atom(name) and name not in @not_names, do: not_running!(:pool, name)
   def bad_pool!(_bad, other), do: not_a_pool!(other)
@@ -77,7 +78,8 @@ defmodule Penstock.Admission.Resolver do
 
   def not_running!(kind, name) do
     actual = kind(name)
-    # A gate of the wanted kind may have been started since the caller missed it.
+    # A gate of the wanted kind may have been started since the caller missed it. The message then
+    # names no other kind.
     instead = if actual != kind, do: @kinds[actual]
     not_running!(word(kind), name, instead, &(kind(&1) == kind))
   end

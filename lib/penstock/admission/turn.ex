@@ -4,7 +4,7 @@ defmodule Penstock.Admission.Turn do
 
   @ns_per_ms 1_000_000
 
-  # ns that a process is given to run again after its timer has fired.
+  # The time in ns within which a process is expected to run again after its timer has fired.
   @wake_up_ns 300_000
 
   # Sleeps exactly `ns`. A timer alone would fire up to 1 ms late, in which a quick limiter has
@@ -13,10 +13,11 @@ defmodule Penstock.Admission.Turn do
   def sleep_exactly(ns), do: sleep_until(:os.perf_counter(:nanosecond) + ns)
 
   # A timer fires at a whole ms of the VM's clock. The caller sleeps until the last whole ms that
-  # leaves it @wake_up_ns before the turn. It then yields for the rest, at most about 1.3 ms.
+  # is at least @wake_up_ns before the turn. The caller then yields until the turn, for at most
+  # about 1.3 ms.
   #
-  # The VM's clock may run up to 1 % faster than the system's. A caller that therefore wakes too
-  # early sleeps again.
+  # The VM's clock may run up to 1 % faster than the system's, so the caller may wake too early.
+  # The caller then sleeps again.
   defp sleep_until(turn) do
     ns = turn - :os.perf_counter(:nanosecond)
     now = :erlang.monotonic_time(:nanosecond)

@@ -1,9 +1,10 @@
 defmodule Penstock.Admission.Wait do
-  # Parks the caller in a wait queue until it is granted permits, refused or timed out. The caller
-  # waits in a `receive`, and the native side sends it the answer; no process is in between.
+  # Parks the caller in a wait queue until the pool grants permits or refuses, or the timeout is
+  # over. The caller waits in a `receive` for the answer, which the native side sends. No process
+  # is in between.
   #
-  # This module makes the reference and matches it in each clause of the `receive`. So the VM
-  # skips all messages that are older than the reference.
+  # This module makes the reference of the answer, and each clause of a `receive` matches that
+  # reference. So the VM skips all messages that are older than the reference.
   #
   # After a timeout the caller cancels its wait. Either no answer comes any more, or the answer is
   # on its way and the caller receives it. So no answer is ever left in the mailbox.

@@ -1,16 +1,16 @@
 defmodule Penstock.Node.Janitor do
-  # A single process of the node, which the application supervises. It has two duties, and no
-  # count of permits depends on them:
+  # A single process of the node, which the application supervises. The janitor has two duties. No
+  # count of permits depends on them.
   #
-  #   * It continues native work that is too long for one call: serving the waiters of a limit
-  #     that grew by thousands, or clearing the entries of a dropped unnamed pool. The native side
-  #     asks for a further piece of work with the message `:serve`.
+  #   * It continues native work that is too long for one call. Examples are to serve the waiters
+  #     after the limit grew by thousands, and to clear the entries of a dropped unnamed pool. The
+  #     native side asks for a further piece of work with the message `:serve`.
   #   * It closes gates whose owner is dead. If the owner crashed, the next owner of the name may
   #     adopt the gate, so the janitor closes the gate only after @adoption_time. If the owner
   #     ended in an orderly way without closing its gate, the janitor closes the gate at once.
   #
-  # A restarted janitor resumes both duties: the native side keeps the unfinished work and the
-  # owners, and the directory keeps the fronts.
+  # A restarted janitor resumes both duties. It gets the unfinished work and the owners from the
+  # native side, and the fronts from Penstock.Supervision.Directory.
   @moduledoc false
   use GenServer
 
@@ -18,20 +18,20 @@ defmodule Penstock.Node.Janitor do
   alias Penstock.Admission.Names
   alias Penstock.Supervision.Directory
 
-  # ms that the gate of a crashed owner stays open for its next owner.
+  # The time in ms for which the gate of a crashed owner stays open for the next owner.
   @adoption_time 60_000
 
   @spec start_link(term) :: GenServer.on_start()
   def start_link(_arg), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)
 
-  # Has the janitor monitor an owner. Called by the owner. Once this has returned, the janitor
-  # learns the reason of the owner's death.
+  # Makes the janitor monitor an owner. The owner calls this. Once this has returned, the janitor
+  # learns the reason when the owner dies.
   @spec watch_owner(atom, pid) :: :ok
   def watch_owner(name, owner), do: ask({:watch, name, owner})
 
-  # Has the janitor handle the death of the owner of `name` now, if the owner is dead. If it ended
-  # in an orderly way, its gate is closed on return. Called by the process that starts a gate of
-  # that name again.
+  # Makes the janitor handle the death of the owner of `name` now, if the owner is dead. If the
+  # owner ended in an orderly way, its gate is closed when this returns. The process that is about
+  # to start the gate again calls this.
   @spec handle_dead_owner(atom) :: :ok
   def handle_dead_owner(name) do
     owner = Native.gate_owner(name)
@@ -41,8 +41,9 @@ defmodule Penstock.Node.Janitor do
   defp ask(request) do
     GenServer.call(__MODULE__, request, :infinity)
   catch
-    # Without the application there is no janitor, and only owners close their gates. A janitor
-    # that is killed during the call monitors all owners again when it restarts.
+    # The call fails in two cases. If the application has stopped, there is no janitor, and only
+    # owners close their gates. If the janitor was killed during the call, the next janitor
+    # monitors all owners.
     :exit, _no_janitor -> :ok
   end
 
@@ -75,7 +76,8 @@ defmodule Penstock.Node.Janitor do
   end
 
   def handle_call({:owner_dead, owner}, _from, watched) do
-    # The owner is dead, so the `:DOWN` of each of its monitors has arrived or is about to.
+    # The owner is dead, so the `:DOWN` of each of its monitors has arrived or arrives soon. So
+    # the `receive` below does not block for long.
     monitors = for {monitor, {_name, ^owner}} <- watched, do: monitor
 
     {:reply, :ok,
@@ -97,7 +99,7 @@ defmodule Penstock.Node.Janitor do
   end
 
   def handle_info({:adoption_over, name, owner}, watched) do
-    # Does nothing if another process has adopted the gate.
+    # `gate_close` does nothing if another process has adopted the gate.
     Native.gate_close(name, owner)
     {:noreply, watched}
   end
@@ -107,9 +109,13 @@ defmodule Penstock.Node.Janitor do
   defp owner_down(monitor, reason, watched) do
     {dead, watched} = Map.pop(watched, monitor)
 
-    # The dead process may have been killed during the native call that makes it the owner. A
-    # native call always completes, so the process may become the owner after its `:DOWN`. So this
-    # handles the dead process as an owner, without a question to the native side.
+    # The dead process may become the owner after its `:DOWN`:
+    #
+    #   1. The process makes the native call that will make it the owner.
+    #   2. The process is killed, and the janitor gets the `:DOWN`.
+    #   3. The native call completes, as all do, and makes the dead process the owner.
+    #
+    # So this treats the dead process as the owner, and does not ask the native side.
     with {name, owner} <- dead do
       Directory.forget(name, owner)
 

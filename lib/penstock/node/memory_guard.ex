@@ -1,19 +1,19 @@
 defmodule Penstock.Node.MemoryGuard do
-  # Checks whether the machine and the container have enough free memory for a large table. The
-  # caller that starts a limiter or a ban runs it. Without this check, a system that overcommits
-  # grants the memory, and kills the VM when the memory is used.
+  # Checks whether the machine and the container have enough free memory for a large table. Runs
+  # in the process that starts a limiter or a ban. Without this check, a system that overcommits
+  # would grant the memory, and kill the VM when the VM uses the memory.
   @moduledoc false
 
-  # Bytes of the largest table that is started without a check of the memory.
+  # The size, in bytes, of the largest table that is started without a check of the memory.
   @unchecked 64 * 1_024 * 1_024
 
-  # Returns `true` if a table of so few bytes needs no check, or if the bytes are free in the
-  # machine and in the container. Memory that the system does not report counts as free.
+  # Returns `true` if a table of that size needs no check, or if the bytes are free in the machine
+  # and in the container. If the system reports no figure, the memory counts as free.
   @spec available?(non_neg_integer) :: boolean
   def available?(bytes) when bytes <= @unchecked, do: true
   def available?(bytes), do: Enum.all?([machine("/proc"), container("/sys/fs/cgroup")], &(&1 == nil or bytes <= &1))
 
-  # Returns the free bytes of the machine; nil where the system does not report them.
+  # Returns the free bytes of the machine; nil if the system does not report them.
   @spec machine(Path.t()) :: non_neg_integer | nil
   def machine(dir) do
     with {:ok, text} <- File.read(Path.join(dir, "meminfo")),
@@ -24,8 +24,8 @@ defmodule Penstock.Node.MemoryGuard do
     end
   end
 
-  # Returns the bytes that the container can still use; nil if it has no limit, or none is
-  # reported.
+  # Returns the bytes that the container can still use; nil if the container has no limit, or the
+  # system does not report it.
   @spec container(Path.t()) :: non_neg_integer | nil
   def container(dir) do
     with {:ok, most} <- File.read(Path.join(dir, "memory.max")),

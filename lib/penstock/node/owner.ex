@@ -17,18 +17,19 @@ defmodule Penstock.Node.Owner do
   """
   @type own :: (pid -> :fresh | :adopted | pid | {:error, term})
 
-  # Starts the owner of a gate of that kind. Called by the user's supervisor.
+  # Starts the owner of a gate of that kind. The user's supervisor calls this.
   @spec start_link(atom, Resolver.kind(), own) :: {:ok, pid} | {:error, {:already_started, pid} | term}
   def start_link(name, kind, own) do
-    # Looks for a live owner before it starts a process. If the name is taken, a process would end
-    # at once, and send its EXIT to a caller that traps exits. If another owner appears meanwhile,
-    # the new process returns `:ignore` and exits with `:normal`; with `{:stop, reason}` its link
-    # would end the caller.
+    # Looks for a live owner first. If the name is taken, a new process would end at once, and a
+    # caller that traps exits would get its EXIT.
+    #
+    # If another owner appears after that check, `init/1` returns `:ignore`, and the new process
+    # exits with `:normal`. After `{:stop, reason}` the link would end the caller.
     ref = make_ref()
 
     with nil <- live_owner(name), :ignore <- GenServer.start_link(__MODULE__, {name, own, self(), ref}) do
-      # If `own` returned an error, the new process sent it before it ended. Without an error, the
-      # new process lost the race against another owner, so this looks for that owner again.
+      # If `own` returned an error, the new process sent that error before it ended. If it sent no
+      # error, another process became the owner first, so this looks for a live owner again.
       receive do
         {^ref, error} -> error
       after
@@ -44,8 +45,8 @@ defmodule Penstock.Node.Owner do
     end
   end
 
-  # Logs that a gate has the name, with the kind of that gate, because the result
-  # `{:already_started, pid}` does not tell the kind.
+  # Logs the kind of the gate that has the name, because the result `{:already_started, pid}` does
+  # not tell the kind.
   @spec warn_taken(atom) :: :ok
   def warn_taken(name) do
     if kind = Resolver.kind_name(name), do: Logger.warning("#{inspect(name)} is the name of a #{kind} already")
@@ -63,9 +64,9 @@ defmodule Penstock.Node.Owner do
   def init({name, own, parent, ref}) do
     Process.flag(:trap_exit, true)
 
-    # Registers with the janitor before it becomes the owner, because it may be killed as soon as
-    # it is the owner. Registers again afterwards, because a janitor that restarted in between
-    # found no owner of the name yet. Two monitors of one owner do no harm.
+    # This process registers with the janitor before it becomes the owner, because it may be
+    # killed as soon as it is the owner. It registers again afterwards, because a janitor that
+    # restarted in between found no owner of the name. Two monitors of one owner do no harm.
     Janitor.watch_owner(name, self())
 
     case own.(self()) do

@@ -3,19 +3,20 @@ defmodule Penstock.Node.Reaper do
   # longer than their `:max_runtime`. It also ends the waits of `Penstock.Pool.acquire_async/2`
   # whose `:timeout` is over.
   #
-  # The native side keeps the deadlines, and the reaper keeps only a timer. A killed reaper loses
-  # nothing: the native side reports each overdue process that is still alive to the next reaper.
-  # While there are neither deadlines nor such waits, the reaper sleeps until the message `:due`.
+  # The native side keeps the deadlines, and the reaper keeps only a timer. So a killed reaper
+  # loses nothing: the native side reports each overdue process that is still alive to the next
+  # reaper. While there are no deadlines and no such waits, the reaper sleeps until the native
+  # side sends `:due`.
   @moduledoc false
   use GenServer
 
   alias Penstock.Native
 
-  # ms from one check to the next. A process must be killed at most 100 ms late; the rest of that
-  # time is for the delay of a check in a busy VM.
+  # The ms from the start of one check to the start of the next. A process must be killed at most
+  # 100 ms late. The other 80 ms are for the delay of a check in a busy VM.
   @interval 20
 
-  # ms that the reaper leaves to other processes between two checks, at least.
+  # The least time in ms from the end of one check to the start of the next.
   @pause 5
 
   @spec start_link(term) :: GenServer.on_start()
@@ -25,8 +26,8 @@ defmodule Penstock.Node.Reaper do
 
   @impl true
   def init(_arg) do
-    # Runs with high priority, because a check is short, and matters most when all schedulers are
-    # busy.
+    # The priority is high, because a check must run in time when all schedulers are busy. A check
+    # is short, so other processes hardly wait.
     Process.flag(:priority, :high)
     :ok = Native.reaper_register()
     {:ok, nil, {:continue, :check}}
@@ -48,17 +49,18 @@ defmodule Penstock.Node.Reaper do
 
     case Native.deadline_rest() do
       :ok -> {:noreply, nil}
-      # The interval counts from the start of this check, so that a check with thousands of kills
-      # delays no deadline. The pause counts from the end of this check: a killed process dies
-      # when it is scheduled, and a single scheduler schedules no process during a check.
+      # The interval counts from the start of this check, so that a long check, with thousands of
+      # kills, delays the next check as little as possible. The pause counts from the end of this
+      # check, because a killed process dies only when it is scheduled. In a VM with one scheduler
+      # no process is scheduled during a check.
       :again -> {:noreply, Process.send_after(self(), :check, max(began + @interval, now() + @pause), abs: true)}
     end
   end
 
   defp now, do: System.monotonic_time(:millisecond)
 
-  # Repeats until no process is overdue. That ends, because the native side reports each process
-  # once to this reaper.
+  # Repeats until no process is overdue. The repetition ends, because the native side reports each
+  # overdue process to this reaper only once.
   defp kill_overdue do
     case Native.deadline_due() do
       [] ->

@@ -1,27 +1,28 @@
 defmodule Penstock.Options.Nearest do
-  # Finds the name that a misspelt name was meant to be, for the "did you mean" of an error
-  # message. Runs in the process that made the error.
+  # Finds the name that a user probably meant by a misspelt name, for the "did you mean" of an
+  # error message. Runs in the process that passed the misspelt name.
   #
   # The time is bounded: a search compares at most @most_compared names, by their first @longest
   # characters. It compares names of the same namespace before all others.
   @moduledoc false
 
-  # The number of names that a search reads, and the number of them that it compares.
+  # The most names that a search reads, and the most of these that it compares.
   @most_names 2_000
   @most_compared 200
 
-  # The number of characters of a name that are compared. The time of a comparison grows with the
+  # The most characters of a name that a search compares. The time of a comparison grows with the
   # square of this number.
   @longest 32
 
-  # The least likeness, from 0 to 1, of a name that is suggested. Elixir uses the same number to
-  # suggest functions.
+  # The least likeness, from 0 to 1, at which a name is suggested. Elixir has the same bound for
+  # its suggestions of functions.
   @alike 0.77
 
   # The likeness of two names that differ in their namespace only.
   @same_last 0.9
 
-  # Returns the nearest of the names that `wanted?` accepts; nil if none is alike enough.
+  # Returns the name that is most like `name` among those that `wanted?` accepts; nil if none of
+  # them is alike enough.
   @spec find(atom, Enumerable.t(), (atom -> boolean)) :: atom | nil
   def find(name, names, wanted?) do
     {space, last} = split(name)
@@ -58,7 +59,7 @@ defmodule Penstock.Options.Nearest do
 
   # A shared namespace must not make two names alike, so only the last parts count.
   defp likeness({space, last}, {space, its_last}), do: similarity(last, its_last)
-  # Two equal last parts in different namespaces: the user forgot an alias, or used a wrong one.
+  # If the last parts are equal, the user probably forgot an alias, or used a wrong one.
   defp likeness({_space, last}, {_its_space, last}), do: @same_last
   defp likeness({space, last}, {its_space, its_last}), do: min(similarity(space, its_space), similarity(last, its_last))
 

@@ -1,16 +1,16 @@
 defmodule Penstock.Options.PoolSettings do
-  # The options of a pool, as a user gives them and as the native side takes them.
+  # Reads the options that a user gives for a pool, and returns the settings for the native side.
   @moduledoc false
 
   alias Penstock.{Native, Options}
 
   @names [:limit, :max_waiting, :max_overdraft, :held_longer_than]
 
-  # Returns the names of the options, without the name of the pool.
+  # Returns the names of the options other than `:name`.
   @spec names() :: [atom, ...]
   def names, do: @names
 
-  # Reads the options of a new pool. The caller has checked that all their names are known.
+  # Reads the options of a new pool. The caller has checked that no option is unknown.
   @spec read!(keyword) :: Native.pool_settings()
   def read!(opts) do
     limit = Options.limit!(Options.fetch!(opts, :limit, "limit: 100"))
@@ -23,13 +23,13 @@ defmodule Penstock.Options.PoolSettings do
     }
   end
 
-  # Returns `:limit` without the option: the largest overdraft is then the limit, also when
-  # `Penstock.Pool.update/2` changes the limit.
+  # Returns `:limit` if the option is missing: the largest overdraft is then the limit, also after
+  # `Penstock.Pool.update/2` has changed the limit.
   defp max_overdraft!(:error), do: :limit
   defp max_overdraft!({:ok, value}), do: Options.limit!(value, ":max_overdraft")
 
-  # Reads the options of an update. Returns the limit and the greatest length of the wait queue;
-  # `:keep` in place of a number leaves that one unchanged.
+  # Reads the options of an update. Returns the new limit and the new largest length of the wait
+  # queue. `:keep` in place of a number means that the number does not change.
   @spec changes!(term) :: {Native.limit() | :keep, non_neg_integer | :keep}
   def changes!(opts) do
     opts = Options.known!(opts, [:limit, :max_waiting])

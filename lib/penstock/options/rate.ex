@@ -1,11 +1,12 @@
 defmodule Penstock.Options.Rate do
-  # The options of a limiter, as a user gives them and as the native side takes them.
+  # Reads the options that a user gives for a limiter, and returns the settings for the native
+  # side.
   @moduledoc false
 
   alias Penstock.{Native, Options}
 
-  # Reads the options of a new limiter. The caller has checked that all their names are known.
-  # `example` is a child spec with the required ones, for the error about a missing one.
+  # Reads the options of a new limiter. The caller has checked that no option is unknown. The
+  # error about a missing option shows `example`, a child spec that has the required options.
   @spec read!(keyword, String.t()) :: Native.rate_settings()
   def read!(opts, example) do
     limit = Options.permits!(Options.fetch!(opts, :limit, example), ":limit")
@@ -17,7 +18,8 @@ defmodule Penstock.Options.Rate do
     %{limit: limit, per: per, burst: burst, max_keys: max_keys, clock: clock}
   end
 
-  # Checks each number alone, and then those that must fit together.
+  # Checks each number alone. Then checks the rate (`limit` per `per`), and the time that `burst`
+  # is worth at that rate.
   @spec check!(term, term, term) :: :ok
   def check!(limit, per, burst) do
     %{century_ms: century_ms, hits_per_ms: hits_per_ms} = Native.bounds()

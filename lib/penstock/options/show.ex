@@ -2,14 +2,14 @@ defmodule Penstock.Options.Show do
   # Makes the text of a term for a message, in bounded time and space. Runs in the process that
   # makes the message.
   #
-  # `inspect/2` has a `:limit`, but first it sorts all keys of a map, writes all digits of an
-  # integer, and walks all of a list that looks like keywords. So a term that weighs more than
-  # @small is cut before it is inspected.
+  # `inspect/2` alone has no such bound. Before it applies its `:limit`, it sorts all keys of a
+  # map, writes all digits of an integer, and walks all of a list that looks like keywords. So
+  # this module first cuts a term that weighs more than @small.
   @moduledoc false
 
   alias Penstock.Options.Weight
 
-  # Stands for a part that was cut; `inspect/2` shows its text.
+  # Stands for a part that was cut off. `inspect/2` shows the field `text`.
   defmodule Cut do
     @moduledoc false
     defstruct text: "..."
@@ -21,18 +21,18 @@ defmodule Penstock.Options.Show do
 
   @opts [limit: 10, printable_limit: 100]
 
-  # Terms up to this weight are inspected uncut. Penstock.Options.Weight defines the unit.
+  # Terms up to this weight are not cut. Penstock.Options.Weight defines the unit.
   @small 1_024
 
-  # How much a cut keeps of a larger term: terms in all, elements of each list, tuple or map,
-  # levels of nesting, and bytes of each binary. `inspect/2` then shows 10 elements, or 100
-  # characters.
+  # The most that a cut keeps of a heavier term: terms in all, elements of each list, tuple or
+  # map, levels of nesting, and bytes of each binary. With @opts, `inspect/2` shows even less.
   @terms 400
   @elements 102
   @depth 12
   @bytes 512
 
-  # 2^1024, which has 309 digits. Of this integer and of larger ones only the size is shown.
+  # 2^1024, which has 309 digits. For an integer of this size or above, the text shows the number
+  # of bytes instead of the digits.
   @longest Bitwise.bsl(1, 1_024)
 
   @spec show(term) :: String.t()
@@ -45,19 +45,19 @@ defmodule Penstock.Options.Show do
   defp inspect_cut(term) do
     inspect(term, @opts)
   rescue
-    # Elixir 1.14 takes an improper list of printable characters for a charlist.
+    # Elixir 1.14 takes an improper list of printable characters for a charlist, and raises.
     _ -> inspect(term, [charlists: :as_lists] ++ @opts)
   end
 
-  # Replaces a light term that is a long integer by a text with its size. An integer inside a
-  # light term stays: its digits are few enough, since it has at most 1 KiB.
+  # Replaces a light term that is a long integer by a text with the size of the integer. Does not
+  # replace integers inside a light term: they have at most 1 KiB, so their digits are few enough.
   defp shorten(term) when is_integer(term), do: integer(term)
   defp shorten(term), do: term
 
   defp integer(term) when term < @longest and term > -@longest, do: term
   defp integer(term), do: %Cut{text: "#Integer<#{:erlang.external_size(term)} bytes>"}
 
-  # Returns the kept part of a term, and the number of further terms that the cut can keep.
+  # Returns the kept part of a term, and the number of terms that the cut can still keep.
   defp cut(_term, left, depth) when left <= 0 or depth == 0, do: {%Cut{}, left}
   defp cut(term, left, _depth) when is_integer(term), do: {integer(term), left - 1}
 
@@ -75,7 +75,8 @@ defmodule Penstock.Options.Show do
     {List.to_tuple(elements), left}
   end
 
-  # Shows the struct's name alone: its implementation of `Inspect` may walk the whole term.
+  # Shows only the name of a struct, because the struct's implementation of `Inspect` may walk the
+  # whole term.
   defp cut(%{__struct__: module}, left, _depth) when is_atom(module),
     do: {%Cut{text: "%#{inspect(module)}{...}"}, left - 1}
 
@@ -93,8 +94,8 @@ defmodule Penstock.Options.Show do
     list(tail, left, depth, most - 1, [head | kept])
   end
 
-  # Stops after @elements without a mark: these are more than `inspect/2` shows, so `inspect/2`
-  # marks its own cut.
+  # Stops after @elements, and adds no mark. `inspect/2` shows fewer elements than that, and marks
+  # its own cut.
   defp list([_ | _], left, _depth, 0, kept), do: {Enum.reverse(kept), left}
   defp list([_ | _], left, _depth, _most, kept), do: {Enum.reverse([%Cut{} | kept]), left}
 

@@ -2,18 +2,21 @@ defmodule Penstock.Options.Weight do
   # Tells whether a term is small, without a walk through all of it. Runs in the process that
   # passed the term.
   #
-  # `:erlang.external_size/1` would not do, because it does not yield, and visits a shared subterm
-  # once for each path to it. For a term that shares subterms on 100 levels it never ends in
-  # practice. The walk of this module stops at its bound: each term weighs at least one unit, so
-  # the walk visits at most as many terms as the bound has units.
+  # `:erlang.external_size/1` is no replacement. It does not yield, and it visits a shared subterm
+  # once for each path to that subterm. For a term that shares subterms on 100 levels it never
+  # ends in practice.
+  #
+  # The walk of this module stops at a bound of units. Each term weighs at least one unit, so the
+  # walk visits at most as many terms as the bound has units.
   @moduledoc false
 
   # 2^8192, an integer of 1 KiB. A comparison of any integer with it is quick, because the VM
   # compares the lengths first.
   @longest Bitwise.bsl(1, 8_192)
 
-  # Returns `true` if the term has at most `most` bytes in the external term format. `most` is at
-  # most 1_024.
+  # Returns `true` if the term has at most `most` bytes in the external term format. `most` must
+  # be at most 1_024, because no integer of more than 1 KiB counts as light. The call of
+  # `external_size/1` is quick, because the term is light.
   @spec fits?(term, pos_integer) :: boolean
   def fits?(term, most), do: light?(term, most) and :erlang.external_size(term) <= most
 
@@ -22,12 +25,13 @@ defmodule Penstock.Options.Weight do
   @spec light?(term, pos_integer) :: boolean
   def light?(term, most), do: left(term, most) >= 0
 
-  # Returns the units that are left after the term; a negative number if the term weighs more.
+  # Returns the units that are left of `left` after the term; a negative number if the term weighs
+  # more than `left`.
   defp left(_term, left) when left < 0, do: left
   defp left(term, left) when is_bitstring(term), do: left - byte_size(term) - 1
-  # A cell whose head is a non-empty list weighs one unit itself, because each such list has at
-  # least 3 bytes of its own. Any other cell weighs only its head: the external format of a
-  # charlist has one byte for each character.
+  # A cell whose head is a non-empty list weighs one unit more than its head, because that inner
+  # list has at least 3 bytes of its own. Any other cell weighs no more than its head, because the
+  # external format of a charlist has one byte for each character.
   defp left([[_ | _] = head | tail], left), do: left(tail, left(head, left - 1))
   defp left([head | tail], left), do: left(tail, left(head, left))
   defp left(term, left) when is_tuple(term), do: tuple(term, 0, tuple_size(term), left - 1)
@@ -42,8 +46,8 @@ defmodule Penstock.Options.Weight do
 
   defp left(term, left) when is_function(term) do
     {:env, env} = :erlang.fun_info(term, :env)
-    # The environment is walked too, because it may be large: for a fun that was typed in a shell,
-    # it is the whole context of that shell. For an external fun it is `[]`.
+    # The environment counts, because it may be large: a fun that was typed in a shell has the
+    # whole context of that shell. An external fun has the environment `[]`.
     left(env, left - 1)
   end
 

@@ -1,11 +1,11 @@
 defmodule Penstock.Process.Child do
   # Creates the processes of `Penstock.spawn/3` and its variants. `start/4` runs in the spawner,
-  # `init` in the created process.
+  # `init/3` or `init/4` in the created process.
   #
   # The created process adopts its permits, calls the user's function, and holds the permits until
-  # it is dead. The user's function is called as the last call, so that the stack of the process
-  # shows no frame of Penstock. A process with a `:max_runtime` has such frames, because its
-  # deadline ends after the user's function.
+  # its death. `init/3` calls the user's function as its last call, so that the stack of the
+  # process has no frame of Penstock. `init/4`, for work with a `:max_runtime`, leaves frames on
+  # the stack, because it ends the deadline after the user's function.
   @moduledoc false
 
   alias Penstock.Admission
@@ -17,8 +17,8 @@ defmodule Penstock.Process.Child do
 
   @spec start(Resolver.gate(), term, term, [:link | :monitor]) ::
           {:ok, pid | {pid, reference}} | {:error, term}
-  # Nearly every call of `Penstock.spawn/3` has no options. This clause serves such a call with as
-  # few function calls as possible.
+  # This clause makes as few function calls as possible, because nearly every call of
+  # `Penstock.spawn/3` has no options.
   def start(gate, fun, [], tie) when is_function(fun, 0) do
     ref = Resolver.ref!(gate)
 
@@ -42,8 +42,9 @@ defmodule Penstock.Process.Child do
     create(ref, offer, [ref, offer, max_runtime, fun], options)
   end
 
-  # Creates the process and hands the permits over. Retracts the offer if the VM creates none, as
-  # `Penstock.Process.Handoff.create/3` does, but saves the call of that function on the hot path.
+  # Creates the process and hands the permits over. Retracts the offer if the VM cannot create the
+  # process. `Penstock.Process.Handoff.create/3` would do the same, but would be one more call on
+  # the hot path.
   defp create(ref, offer, args, options) do
     :erlang.spawn_opt(__MODULE__, :init, args, options)
   catch

@@ -1,10 +1,11 @@
 defmodule Penstock.Process.ChildStart do
-  # Calls the user's start function and gives the permits to the process that it starts. Runs in
-  # the starter: the caller of `Penstock.start_process/3`, or the supervisor of a gated child. The
-  # starter holds the permits meanwhile, and releases them if no process of this node is started.
+  # Calls the user's start function, and gives the permits to the started process. Runs in the
+  # starter: the caller of `Penstock.start_process/3`, or the supervisor of a gated child. The
+  # starter holds the permits during the start function. It releases them if the start function
+  # starts no process of this node.
   #
   # If the starter is killed during the start function, its death releases the permits. A process
-  # that was started before the kill and survives it is not counted.
+  # that the start function has started by then may live on. The pool does not count that process.
   @moduledoc false
 
   alias Penstock.{Admission, Native}
@@ -20,14 +21,14 @@ defmodule Penstock.Process.ChildStart do
       :erlang.raise(kind, reason, __STACKTRACE__)
   else
     result ->
-      # The permits go back if the process is on another Erlang node: a pool counts processes of
-      # its own node only.
+      # The permits also go back if the process is on another Erlang node, because a pool counts
+      # only processes of its own node.
       if pid = started_here(result), do: entrust(pid, permits, max_runtime), else: give_back(permits)
       result
   end
 
-  # Starts a process without a permit, because its gate is closed or gone. A `:max_runtime` still
-  # applies.
+  # Starts a process without a permit, because the gate is closed or gone. A `:max_runtime` still
+  # applies, except if the gate is an unnamed pool that is gone.
   @spec run_unguarded(Native.gate(), MaxRuntime.max_runtime(), Penstock.work(result)) :: result when result: term
   def run_unguarded(gate, max_runtime, start) do
     result = start.()
@@ -40,9 +41,9 @@ defmodule Penstock.Process.ChildStart do
   defp started_here({:ok, pid, _info}) when is_pid(pid) and node(pid) == node(), do: pid
   defp started_here(_nothing), do: nil
 
-  # Returns the instance of the pool that counts a kill by `:max_runtime`: the present instance of
-  # the gate, or the last one that the native side remembers. If it remembers none, returns the
-  # number of the first instance, which the native side then takes for a closed pool.
+  # Returns the instance of the pool that counts a kill by `:max_runtime`. This is the present
+  # instance of the gate, or the last one that the native side remembers. If the native side
+  # remembers none, this is the first instance, which the native side then treats as closed.
   defp last_instance(gate) do
     case Native.pool_info(gate) do
       :no_pool -> if is_atom(gate), do: :ok, else: 0

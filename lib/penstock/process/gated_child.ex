@@ -1,25 +1,28 @@
 defmodule Penstock.Process.GatedChild do
   # The start function of a child behind a gate. It runs in the child's supervisor, for the first
-  # start and for each restart, and never waits in a queue. The child spec has
+  # start and for each restart. It never waits in a queue, because the supervisor would answer no
+  # message meanwhile. The child spec has
   #
   #     start: {Penstock.Process.GatedChild, :start_link, [%Penstock.Process.GatedChild{}]}
   #
-  # A supervisor can put arguments of its own before the struct or after it. This function passes
-  # them on to the user's start function.
+  # A supervisor can put arguments of its own before the struct or after the struct. This function
+  # passes these arguments on to the user's start function.
   #
-  # The supervisor first claims the offer in the struct. The caller of `start_child` got this
-  # offer when the gate admitted it. If the struct has no offer, the supervisor asks the gate
-  # instead.
+  # If the struct has an offer, the supervisor first claims the offer. The caller of `start_child`
+  # made that offer when the gate admitted the caller. The claim fails in two cases:
   #
-  # If the claim or the gate refuses, the supervisor reads from its stack whether this is a first
-  # start or a restart (Penstock.Process.StartKind):
+  #   * On every restart, because the first start has claimed the offer.
+  #   * On a first start, if the caller that made the offer is dead or has retracted the offer.
   #
-  #   * A first start with an offer fails. One without an offer asks the gate for a final answer.
-  #   * A restart with an offer now asks the gate too. If the gate refuses a restart, the restart
+  # If the struct has no offer, the supervisor first asks the gate.
+  #
+  # If the claim fails or the gate refuses, the supervisor reads from its own stack whether this
+  # is a first start or a restart (Penstock.Process.StartKind):
+  #
+  #   * A first start with an offer fails. A first start without an offer asks the gate for a
+  #     final answer.
+  #   * A restart with an offer now asks the gate. If the gate refuses a restart, the restart
   #     takes over permits of a dead holder, or exceeds the limit.
-  #
-  # A claim is refused on every restart, because the first start has claimed the offer. A claim of
-  # a first start is refused if the caller that made the offer is dead or has retracted it.
   @moduledoc false
 
   alias Penstock.Admission
@@ -29,7 +32,7 @@ defmodule Penstock.Process.GatedChild do
 
   require Logger
 
-  # offer - {pool, offer, process that made the offer} for the first start; or nil
+  # offer - {pool, offer, caller that made the offer} for the first start; nil for no offer
   @enforce_keys [:gate, :start]
   defstruct [:gate, :start, :max_runtime, :offer, permits: 1]
 
@@ -41,10 +44,10 @@ defmodule Penstock.Process.GatedChild do
           permits: pos_integer
         }
 
-  # Returns a child spec of any form as a map. Raises as `Supervisor.child_spec/2` does. Returns a
-  # tuple that is no spec unchanged, for the supervisor to name the error.
+  # Returns a child spec of any form as a map. Raises as `Supervisor.child_spec/2` does. Does not
+  # change a tuple that is no spec, so that the supervisor names the error.
   @spec spec(term) :: map | tuple
-  # Child specs had this form before they were maps. `Supervisor.child_spec/2` does not take it.
+  # Child specs had this form before they were maps. `Supervisor.child_spec/2` refuses the form.
   def spec({id, {_, _, _} = start, restart, shutdown, type, modules}) do
     %{id: id, start: start, restart: restart, shutdown: shutdown, type: type, modules: modules}
   end
@@ -58,7 +61,7 @@ defmodule Penstock.Process.GatedChild do
 
   defp mfargs(gated), do: {__MODULE__, :start_link, [gated]}
 
-  # Defines `start_link` for each number of arguments: the struct, and up to 15 of the supervisor.
+  # Defines `start_link` for 1 to 16 arguments: the struct, and up to 15 of the supervisor.
   for arity <- 1..16 do
     args = Macro.generate_arguments(arity, __MODULE__)
     def start_link(unquote_splicing(args)), do: start(unquote(args))
@@ -74,8 +77,8 @@ defmodule Penstock.Process.GatedChild do
   defp start(before, gated, rest) do
     ref = Resolver.ref!(gated.gate)
 
-    # Calls `of_caller/0`, which reads the stack, in this function and not deeper: the VM shows
-    # only eight frames, and each frame of Penstock leaves one less for the supervisor's.
+    # `of_caller/0` reads the stack. The call is here and not deeper, because the VM shows only
+    # eight frames, and each frame of Penstock leaves one less for the frames of the supervisor.
     admitted = with :refused <- admit(gated, ref), do: admit(StartKind.of_caller(), gated, ref)
 
     {module, function, args} = gated.start
@@ -107,13 +110,13 @@ defmodule Penstock.Process.GatedChild do
 
   defp admit(:restart, %{offer: nil} = gated, ref), do: restart(gated, ref, 0)
   defp admit(:restart, gated, ref), do: with(:refused <- take(gated, ref), do: restart(gated, ref, 0))
-  # The claim was refused, so the caller that made the offer is dead or has retracted it. No
-  # process waits for this child.
+  # The claim failed, so the caller that made the offer is dead or has retracted the offer. No
+  # process waits for this child any more.
   defp admit(:start, %{offer: {_ref, _offer, _starter}}, _ref_of_gate), do: {:error, :noproc}
   defp admit(:start, gated, ref), do: ask(gated, ref)
 
-  # Asks the gate once more, by the call that first reaps dead holders, counts a refusal, and
-  # raises if the gate is missing.
+  # Asks the gate a second time. Unlike `take/2`, this call reaps dead holders before a refusal,
+  # counts the refusal, asks a limiter or a ban, and raises if the gate is missing.
   defp ask(%{gate: gate, permits: permits}, ref), do: Admission.admit(:run, ref, gate, %Request{permits: permits})
 
   defp restart(%{permits: permits} = gated, ref, step) do
@@ -144,8 +147,8 @@ defmodule Penstock.Process.GatedChild do
   end
 
   # Lets a restart proceed without a permit, because a gate must not take down a working
-  # supervision tree. Raises if no gate of the name was ever started: the name is misspelt, and
-  # the child would have no limit.
+  # supervision tree. Raises if no gate of the name was ever started, because the name is then
+  # misspelt, and the child would never have a limit.
   defp unguarded(%{gate: gate, start: {module, function, args}}, gone) do
     if is_atom(gate) and Native.gate_known(gate) == :unknown, do: Resolver.bad!(:no_pool, gate)
 

@@ -1,7 +1,7 @@
 defmodule Penstock.Process.MaxRuntime do
-  # Sets and ends the deadline of work with a `:max_runtime`. Runs in the working process, except
-  # `give/4`, which runs in the starter of that process. The native side keeps the deadline, and
-  # the reaper kills a process that is past it.
+  # Sets and ends the deadline of work with a `:max_runtime`. Runs in the working process. Only
+  # `give/4` runs in the process that started the working process. The native side keeps the
+  # deadline, and the reaper kills a process that is past its deadline.
   @moduledoc false
 
   alias Penstock.Native
@@ -28,24 +28,27 @@ defmodule Penstock.Process.MaxRuntime do
   def start(_gate, _offer, nil), do: :ok
   def start(gate, offer, max_runtime), do: :ok = Native.deadline_set(gate, offer, max_runtime)
 
-  # Sets the deadline of a process that the caller has started, and which works until it is dead.
+  # Sets the deadline of a process that the caller has started. That process works until its
+  # death, so it never calls `finish/1`.
   @spec give(Native.gate(), Native.instance(), pid, max_runtime) :: :ok
   def give(_gate, _instance, _pid, nil), do: :ok
 
   def give(gate, instance, pid, max_runtime) do
-    # `:badarg` means that the unnamed pool is gone. No deadline is set then, because no pool is
-    # left to count the kill.
+    # `:badarg` means that the gate is an unnamed pool that is gone. Then the process has no
+    # deadline, because no pool is left to count the kill.
     _ok_or_badarg = Native.deadline_give(gate, instance, pid, max_runtime)
     :ok
   end
 
-  # Ends the deadline of the calling process. Does not return if the deadline has passed: such
-  # work is counted as killed, so other processes must see it killed and get no result of it.
+  # Ends the deadline of the calling process. Does not return if the native side has counted the
+  # process as killed. In that case other processes must see the process killed, and must get no
+  # result of its work.
   @spec finish(max_runtime) :: :ok
   def finish(nil), do: :ok
 
   def finish(_max_runtime) do
-    # The process kills itself, because the application, and with it the reaper, may have stopped.
+    # The process kills itself and does not wait for the reaper, because the reaper stops with the
+    # application.
     if Native.deadline_end() == :overdue, do: Process.exit(self(), :kill)
     :ok
   end

@@ -1,14 +1,14 @@
 defmodule Penstock.Process.PoolReport do
-  # Reports on a pool and on the processes that hold its permits. The native side reports on many
-  # holders in pages, so that no native call is long.
+  # Reports on a pool and its holders. The native side reports on the holders in pages, so that no
+  # native call is long.
   @moduledoc false
 
   alias Penstock.Native
 
-  # The most holders that `holders/1` returns.
+  # The largest number of holders that `holders/1` returns.
   @most_holders 1_000
 
-  @typedoc "A holder, how many permits it holds, and since how many ms."
+  @typedoc "A holder, the number of its permits, and the ms for which it has held permits."
   @type holder :: {pid, pos_integer, non_neg_integer}
 
   # Returns `{in_use, limit}`, without a walk through the holders; nil if there is no such pool.
@@ -72,9 +72,10 @@ defmodule Penstock.Process.PoolReport do
     end
   end
 
-  # Walks through the pages of holders. Each time that twice @most_holders are found, keeps those
-  # @most_holders that have held for longest. The pages that follow leave out each holder that has
-  # held no longer than the last of these, so that they soon have few holders.
+  # Walks through the pages of holders. Each time that `found` has reached twice @most_holders,
+  # keeps the @most_holders that have held permits for longest. From then on, the native side
+  # leaves out each holder that has held no longer than all of these. So the later pages have few
+  # holders.
   defp longest(_ref, _instance, :done, _now, _at_least, found, _count), do: cut(found)
 
   defp longest(ref, instance, position, now, _at_least, found, count) when count >= 2 * @most_holders do

@@ -1,17 +1,19 @@
 defmodule Penstock.Supervision.Directory do
-  # Maps the name of each Penstock supervisor to its group, so that a caller that starts a child
-  # finds the partitions without a message. Callers read it, fronts write it, and the janitor
-  # cleans it.
+  # Maps the name of each Penstock supervisor to its group, which has the names of its partitions.
+  # So a caller that starts a child finds the partitions without a message to a process. A front
+  # enters its group when it starts, and removes it when it ends. The janitor removes the group of
+  # a front that was killed.
   #
-  # The directory is an ETS table. A persistent term would be read as fast, but a change of it
-  # makes the VM scan the heap of every process. The table is only a cache: the front also keeps
-  # its group in its process dictionary, where a caller reads it if the table has no entry.
+  # The directory is an ETS table. A persistent term would be read as fast, but each change of one
+  # makes the VM search the heap of every process. The table is only a cache: the front also keeps
+  # its group in its process dictionary. If the table has no entry, a caller reads the group
+  # there, and enters it into the table.
   @moduledoc false
 
   alias Penstock.Supervision.Group
 
-  # Creates the table. Called by the process that starts the application, so the table lives as
-  # long as the application.
+  # Creates the table. The process that starts the application calls this and owns the table, so
+  # the table lives as long as the application.
   @spec create() :: :ok
   def create do
     if :ets.whereis(__MODULE__) == :undefined do
@@ -39,13 +41,13 @@ defmodule Penstock.Supervision.Directory do
     end
   end
 
-  # Returns the group of a name if the table has it; nil otherwise. Never asks the front, which
-  # may be busy for long.
+  # Returns the group of a name if the table has it; nil otherwise. Never asks the front, because
+  # the front may be slow to answer.
   @spec known(atom) :: Group.t() | nil
   def known(name), do: lookup(name, Process.whereis(name))
 
-  # Returns the group of the name if its front is `pid`. The entry of the table may still be that
-  # of a front that has ended, while another process has the name.
+  # Returns the group that the table has for the name, if `pid` is the front of that group. The
+  # front of that group may have ended, and another process may have the name now.
   defp lookup(name, pid) do
     case lookup(name) do
       [{_name, %Group{pid: ^pid} = group}] -> group
@@ -53,7 +55,8 @@ defmodule Penstock.Supervision.Directory do
     end
   end
 
-  # Removes the entry of a front that has ended. Leaves the entry of another front of the name.
+  # Removes the entry of a front that ends or has ended. Leaves the entry of another front of the
+  # name.
   @spec forget(atom, pid) :: :ok
   def forget(name, pid) do
     with [{_name, %Group{pid: ^pid}} = row] <- lookup(name), do: :ets.delete_object(__MODULE__, row)
@@ -80,7 +83,8 @@ defmodule Penstock.Supervision.Directory do
     end
   end
 
-  # Without the application there is no table, and each caller reads the dictionary of the front.
+  # Does nothing if there is no table, because the application is not running. Each caller then
+  # reads the dictionary of the front.
   defp insert(name, group) do
     :ets.insert(__MODULE__, {name, group})
     :ok

@@ -5,18 +5,18 @@ defmodule Penstock.Supervision.Front do
   #     user's supervisor -- front -- the only partition
   #     user's supervisor -- front -- a supervisor -- several partitions
   #
-  # To start a child, Penstock's own functions call a partition, never the front. So a call to the
-  # front that would start a child comes from a function of Elixir's, and would bypass the limit:
-  # the front refuses it. The front answers calls that read or end children, for all partitions
-  # together.
+  # Penstock's own functions start a child by a call to a partition, never by a call to the front.
+  # So a call to the front that would start a child comes from a function of Elixir's. That call
+  # would bypass the limit, and the front refuses it. The front answers calls that read or end
+  # children, for all partitions together.
   #
-  # The front never waits for a partition, because the partition may be in the middle of a long
-  # start. The front passes a call on to all partitions, and collects their answers as they come.
+  # The front passes such a call on to all partitions, and collects their answers as they come.
+  # The front does not block on an answer, because the partition may be in a long start.
   #
   # The front is the parent of the supervisor below it, and linked to it. If the front ends, the
   # supervisor below ends. If the supervisor below ends first, the front ends with the same
-  # reason. No forged EXIT ends the front, except, as for every GenServer, one in the name of the
-  # front's parent.
+  # reason. A forged EXIT message does not end the front. The only exception is one in the name of
+  # the front's parent, which ends every GenServer.
   @moduledoc false
   use GenServer
 
@@ -24,6 +24,8 @@ defmodule Penstock.Supervision.Front do
   alias Penstock.Node.Janitor
   alias Penstock.Supervision.{Directory, Group}
 
+  # A question is the reference of a call that the front has passed on to the partitions.
+  #
   # below - pid of the supervisor below: the only partition, or the supervisor of several
   # asked - monitor => question, for each partition that owes an answer
   # open  - question => {caller, request, number of partitions that owe an answer, answers so far}
@@ -31,8 +33,8 @@ defmodule Penstock.Supervision.Front do
   defstruct [:group, :below, asked: %{}, open: %{}]
 
   # Starts a front. Called by the user's supervisor. The front calls `start`, which starts the
-  # supervisor below. `settings` are those of a pool of the same name, which the front will own;
-  # nil for no such pool.
+  # supervisor below. `settings` are those of the pool that the front will own, under the same
+  # name; nil for no such pool.
   @spec start_link(Group.t(), Native.pool_settings() | nil, Penstock.work(Supervisor.on_start()), timeout) ::
           {:ok, pid} | {:error, term}
   def start_link(group, settings, start, timeout) do
@@ -40,8 +42,8 @@ defmodule Penstock.Supervision.Front do
     options = [name: group.name, timeout: timeout]
 
     with :ignore <- GenServer.start_link(__MODULE__, {group, settings, start, self(), ref}, options) do
-      # A front that cannot start sends its error and exits with :normal, because its link would
-      # end the caller with any other reason.
+      # A front that cannot start sends its error, and exits with :normal. An exit with any other
+      # reason would end the caller by the link.
       receive do: ({^ref, error} -> error)
     end
   end
@@ -75,9 +77,10 @@ defmodule Penstock.Supervision.Front do
     :ignore
   end
 
-  # Becomes the owner of the pool. Registers with the janitor before and after, for the reasons
-  # that Penstock.Node.Owner gives. A front without a pool registers too: the janitor removes a
-  # killed front from the directory.
+  # Becomes the owner of the pool, if there is one. Registers with the janitor before that,
+  # because the front may be killed as soon as it is the owner. Registers again after that,
+  # because a janitor that restarted in between found no owner of the name. A front without a pool
+  # registers once: if it is killed, the janitor removes it from the directory.
   defp own(group, settings) do
     Janitor.watch_owner(group.name, self())
 
@@ -110,7 +113,7 @@ defmodule Penstock.Supervision.Front do
     {:reply, {:error, :not_found}, state}
   end
 
-  # `Task.Supervisor` starts tasks by this request.
+  # Elixir's `Task.Supervisor` starts tasks by this request.
   def handle_call({:start_task, [_owner, how], _restart, _shutdown}, _from, state) when is_atom(how) do
     {:reply, not_gated(state, [:async, :async_nolink, :async_stream, :async_stream_nolink]), state}
   end
@@ -131,8 +134,8 @@ defmodule Penstock.Supervision.Front do
   def handle_cast(_message, state), do: {:noreply, state}
 
   @impl true
-  # Any process can send a message of this form. The sender of a true EXIT is dead when it
-  # arrives, so an EXIT of a live process is ignored.
+  # Any process can send a message of this form. When a true EXIT arrives, the process that it
+  # names is dead. So the front ignores an EXIT that names a live process.
   def handle_info({:EXIT, below, reason}, %{below: below} = state) do
     if Process.alive?(below), do: {:noreply, state}, else: {:stop, reason, state}
   end
@@ -142,7 +145,7 @@ defmodule Penstock.Supervision.Front do
     {:noreply, answered(state, monitor, answer)}
   end
 
-  # A partition that ended before its answer has no children.
+  # A partition that ended without an answer has no children.
   def handle_info({:DOWN, monitor, :process, _pid, _reason}, %{asked: asked} = state) when is_map_key(asked, monitor) do
     {:noreply, answered(state, monitor, :gone)}
   end
@@ -153,12 +156,13 @@ defmodule Penstock.Supervision.Front do
   def terminate(reason, %{group: group, below: below}) do
     stop_below(below, :shutdown)
     Directory.forget(group.name, self())
-    # Closes the pool at once; the janitor would close it a little later.
+    # At an orderly end the pool must close. Without this call, the janitor would close it a
+    # little later.
     if Janitor.orderly?(reason), do: Native.gate_close(group.name, self())
   end
 
-  # `:supervisor.get_callback_module/1` reads this, as the release handler does to find
-  # supervisors.
+  # The release handler finds supervisors by `:supervisor.get_callback_module/1`, which reads this
+  # status.
   @impl true
   def format_status(:terminate, [_dictionary, state]), do: state
 
@@ -171,8 +175,8 @@ defmodule Penstock.Supervision.Front do
   defp ask(state, from, request) do
     question = make_ref()
 
-    # The monitor is also the reference of the call. So one key finds the answer of a partition,
-    # which is a reply or the partition's `:DOWN`.
+    # The monitor is also the reference of the call. So the reply of a partition and its `:DOWN`
+    # both carry the key of `asked`.
     monitors =
       for partition <- Group.partitions(state.group), pid = GenServer.whereis(partition) do
         monitor = Process.monitor(pid)
@@ -217,8 +221,9 @@ defmodule Penstock.Supervision.Front do
 
   ## The end
 
-  # Ends the supervisor below, and waits for its end without a bound. It ends on an exit of its
-  # parent, the front, but may take as long as the `:shutdown` of its children allows.
+  # Ends the supervisor below, and waits for its end without a bound. A supervisor ends on an exit
+  # signal of its parent, here the front. The end may take as long as the `:shutdown` of the
+  # children allows.
   defp stop_below(below, reason) do
     monitor = Process.monitor(below)
     Process.exit(below, reason)

@@ -1,8 +1,8 @@
 defmodule Penstock.Supervision.Group do
   # Data about one Penstock supervisor, for callers that start children: its name, the gate of its
   # children, and its partitions. A partition is one of Elixir's supervisors; the children are
-  # under it. `Penstock.Supervision.Partitions` makes a group, the front adds its pid, and callers
-  # get it from `Penstock.Supervision.Directory`.
+  # under it. `Penstock.Supervision.Partitions` makes a group, and the front adds its own pid.
+  # Callers get the group from `Penstock.Supervision.Directory`.
   @moduledoc false
 
   alias Penstock.Admission.Resolver
@@ -25,7 +25,7 @@ defmodule Penstock.Supervision.Group do
           partitions: tuple
         }
 
-  # Returns the names of the partitions.
+  # Returns the names of the partitions as a list.
   @spec partitions(t) :: [atom]
   def partitions(%{partitions: all}), do: Tuple.to_list(all)
 end

@@ -1,12 +1,13 @@
 defmodule Penstock.Supervision.Partitions do
   # The common code of Penstock.DynamicSupervisor and Penstock.Task.Supervisor. `start_link/4`
-  # runs in the user's supervisor, and the functions that start partitions run in the front or in
-  # the supervisor below it. All else runs in callers that start, find or end children.
+  # runs in the user's supervisor. The functions that start partitions run in the front or in the
+  # supervisor below it. All other functions run in callers that start, find or end children.
   #
-  # The children are under partitions, which are supervisors of Elixir's. The name belongs to the
-  # front (Penstock.Supervision.Front), so that Elixir's own functions, called with the name by
-  # mistake, start nothing. With `:limit`, the front also owns a pool of that name. Callers find
-  # the partitions in Penstock.Supervision.Directory, at the cost of one table lookup.
+  # The children are under partitions, which are supervisors of Elixir's. The front has the name
+  # (Penstock.Supervision.Front). If a user calls Elixir's own functions with that name by
+  # mistake, they reach the front and start nothing. With `:limit`, the front also owns a pool of
+  # that name. Callers find the partitions in Penstock.Supervision.Directory, at the cost of one
+  # table lookup.
   @moduledoc false
 
   alias Penstock.Admission
@@ -21,8 +22,8 @@ defmodule Penstock.Supervision.Partitions do
   @own_options [:name, :gate, :partitions | @pool_options]
   @server_options [:debug, :timeout, :spawn_opt, :hibernate_after]
 
-  # Starts a front with its partitions. `kind` is the module of Penstock, `supervisor` that of the
-  # partitions, and `options` lists the options of `supervisor` that the user may give.
+  # Starts a front with its partitions. `kind` is Penstock's module, and `supervisor` is Elixir's
+  # module for the partitions. `options` has the options of `supervisor` that the user can give.
   @spec start_link(module, module, [atom], keyword) :: Supervisor.on_start()
   def start_link(kind, supervisor, options, opts) do
     if Keyword.keyword?(opts) and Keyword.has_key?(opts, :max_children) do
@@ -48,8 +49,8 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # Checks the options of Elixir's supervisor here, because that supervisor would report a wrong
-  # one only as the reason of its end.
+  # Raises for a wrong option of Elixir's supervisor. Without this check, that supervisor would
+  # exit, and only its exit reason would show the wrong option.
   defp check!({:max_restarts, n}) when is_integer(n) and n >= 0, do: :ok
   defp check!({:max_restarts, value}), do: Options.expected!(":max_restarts", "a non-negative integer", value)
   defp check!({:max_seconds, n}) when is_integer(n) and n > 0, do: :ok
@@ -76,16 +77,17 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # Checks before any process is started that no live process owns a pool of that name. A
-  # supervisor without a pool of its own needs no free pool name.
+  # Returns an error if a live process owns a gate of that name. Called before any process is
+  # started. A supervisor without a pool of its own can have the name of another gate.
   defp free(_name, nil), do: :ok
 
   defp free(name, _settings) do
     owner = Native.gate_owner(name)
 
     if owner && Process.alive?(owner) do
-      # An owner that also has the process name is the front of such a supervisor, and
-      # `{:already_started, pid}` says enough. For any other owner, a warning tells its kind.
+      # An owner that is also registered as `name` is the front of a Penstock supervisor. For it,
+      # `{:already_started, pid}` says enough. For any other owner, a warning tells the kind of
+      # its gate.
       if owner != Process.whereis(name), do: Owner.warn_taken(name)
       {:error, {:already_started, owner}}
     else
@@ -93,8 +95,8 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # Starts the partitions. The front calls this, and so becomes the parent of the supervisor
-  # below.
+  # Starts the partitions. Runs in the front, which becomes the parent of the only partition, or
+  # of the supervisor of several.
   defp start_supervisors(supervisor, %{partitions: {only}}, opts), do: start_partition(supervisor, [name: only] ++ opts)
 
   defp start_supervisors(supervisor, %{partitions: all}, opts) do
@@ -112,9 +114,9 @@ defmodule Penstock.Supervision.Partitions do
     Supervisor.start_link(children, [strategy: :one_for_one] ++ intensity)
   end
 
-  # Starts a partition. Called by the process above it. If that process replaces one that was
-  # killed, the partitions of the killed one end only after their children. Until then they keep
-  # their names, so this waits for an old partition to end.
+  # Starts a partition. Runs in the process that becomes its parent. That process may replace one
+  # that was killed. The partitions of the killed process end only after their children, and keep
+  # their names until then. So this function waits until the old partition of the name has ended.
   @spec start_partition(module, keyword) :: Supervisor.on_start()
   def start_partition(supervisor, opts) do
     case supervisor.start_link(opts) do
@@ -170,15 +172,16 @@ defmodule Penstock.Supervision.Partitions do
 
   def fetch!(kind, other), do: Options.expected!("supervisor", "the name of a #{inspect(kind)} of this node", other)
 
-  # Bytes of the largest partition key, in the external term format.
+  # The size of the largest partition key, in bytes of the external term format.
   @largest_key 1_024
 
-  # Returns the options of `start_child` that this module reads. `Penstock.Admission.Request`
-  # reads the others.
+  # Returns the names of the options of `start_child` that this module reads.
+  # `Penstock.Admission.Request` reads the others.
   @spec child_options() :: [atom, ...]
   def child_options, do: [:partition_key]
 
-  # Returns the name of the partition for a child: by `:partition_key`, or by the calling process.
+  # Returns the name of the partition for a child, chosen by `:partition_key`. The default key is
+  # the pid of the calling process.
   @spec partition(Group.t(), keyword) :: atom
   def partition(%{partitions: {only}}, _opts), do: only
 
@@ -191,7 +194,7 @@ defmodule Penstock.Supervision.Partitions do
     end
   end
 
-  # A large key is refused, because the hash walks the whole term without a pause.
+  # Refuses a large key, because the hash walks the whole term, and so may take long.
   defp partition_key!(key) do
     unless Weight.light?(key, @largest_key) do
       what = "of at most #{@largest_key} bytes in the external term format (hash what is larger)"
@@ -201,8 +204,8 @@ defmodule Penstock.Supervision.Partitions do
     key
   end
 
-  # Asks the gate in the caller, and then calls a partition, which claims the offer and starts the
-  # child.
+  # Starts a child. The caller asks the gate, and then calls a partition. The partition claims the
+  # offer and starts the child.
   @spec start_child(Group.t(), map | tuple, Request.t(), keyword) :: DynamicSupervisor.on_start_child()
   def start_child(group, spec, request, opts) do
     partition = partition(group, opts)
@@ -223,18 +226,18 @@ defmodule Penstock.Supervision.Partitions do
       try do
         DynamicSupervisor.start_child(partition, GatedChild.child_spec(spec, gated))
       after
-        # Frees the permits if the partition did not claim the offer; does nothing otherwise.
+        # Frees the permits if the partition did not claim the offer; otherwise does nothing.
         Native.spawn_retract(ref, offer)
       end
     else
       {:error, _reason} = refused -> refused
-      # `DynamicSupervisor` returns the error that names the fault in the spec, and starts
-      # nothing.
+      # The spec has no valid start function. `DynamicSupervisor` starts nothing, and returns the
+      # error that names the fault.
       no_spec -> DynamicSupervisor.start_child(partition, no_spec)
     end
   end
 
-  # Asks each partition in turn, because it is not known which one has the child.
+  # Asks each partition in turn, because the caller does not know which one has the child.
   @spec terminate_child(Group.t(), pid) :: :ok | {:error, :not_found}
   def terminate_child(group, pid) do
     Enum.find_value(Group.partitions(group), {:error, :not_found}, fn partition ->

@@ -1,7 +1,8 @@
 defmodule Penstock.Task.Launcher do
   # Starts a task behind a gate: asks the gate, creates the process, and hands the permits over.
-  # Runs in the caller of `Penstock.Task` or `Penstock.Task.Supervisor`. Elixir's own functions
-  # create the process, except for `Penstock.Task.async/3`.
+  # Runs in the caller of `Penstock.Task` or `Penstock.Task.Supervisor`. `Penstock.Task.async/3`
+  # and `async/5` create the process by `async/3` of this module. For all other functions, Elixir
+  # creates it.
   @moduledoc false
 
   alias Penstock.Admission
@@ -15,7 +16,7 @@ defmodule Penstock.Task.Launcher do
   @typedoc "Creates a task that calls a module's function with arguments."
   @type create(task) :: (module, atom, [term] -> task)
 
-  # Starts a task that no process awaits. `create` creates it.
+  # Starts a task that no process awaits. `create` creates the process.
   @spec start(gate, Runner.call(), Request.t(), create({:ok, pid} | other)) :: {:ok, pid} | {:error, term} | other
         when other: term
   def start({gate, ref}, call, request, create) do
@@ -56,7 +57,7 @@ defmodule Penstock.Task.Launcher do
     end
   end
 
-  # Starts a task that the caller awaits. `create` has a supervisor create it.
+  # Starts a task that the caller awaits. `create` makes a supervisor create the process.
   @spec async(gate, Runner.call(), Request.t(), create(Task.t())) :: {:ok, Task.t()} | {:error, term}
   def async({gate, ref}, call, request, create) do
     case Admission.admit(:spawn, ref, gate, request) do
@@ -66,13 +67,13 @@ defmodule Penstock.Task.Launcher do
       {:ok, {ref, offer, _permits}} ->
         task = create(create, ref, offer, call, request.max_runtime)
         Native.spawn_hand_over(ref, offer, task.pid)
-        # The task shows the user's function, not the function of Penstock that wraps it.
+        # The `%Task{}` shows the user's function, not the function of Penstock that calls it.
         {:ok, %{task | mfa: mfa(call)}}
     end
   end
 
-  # Creates a task by `create`. The VM copies the arguments to the task, so the list has no
-  # `max_runtime` unless the task needs it.
+  # Creates a task by `create`. The VM copies the arguments to the task, so `args` has
+  # `max_runtime` only if the task needs it.
   defp create(create, ref, offer, call, max_runtime) do
     args = if max_runtime, do: [ref, offer, call, max_runtime], else: [ref, offer, call]
     Handoff.create(ref, offer, fn -> create.(Runner, :run, args) end)

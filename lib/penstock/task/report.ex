@@ -2,7 +2,7 @@ defmodule Penstock.Task.Report do
   # Logs the failure of a task. Runs in the task.
   #
   # The report is the one that `Task` would log, but names the user's function. `Task` would name
-  # the function that the process was started with, and that is a function of Penstock. So
+  # the function that the process was started with, which is a function of Penstock. So
   # Penstock.Task.Runner hides the failure from `Task`, and this module logs it.
   @moduledoc false
 
@@ -51,7 +51,7 @@ defmodule Penstock.Task.Report do
   defp running({:erlang, :apply, [fun, []]}) when is_function(fun, 0), do: {fun, []}
   defp running({module, function, args}), do: {Function.capture(module, function, length(args)), args}
 
-  # Returns the name of the starter, if it still has one.
+  # Returns the registered name of the starter; its pid if it has no name or is dead.
   defp name(starter) do
     case Process.info(starter, :registered_name) do
       {:registered_name, name} when is_atom(name) -> name

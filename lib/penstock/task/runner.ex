@@ -1,7 +1,7 @@
 defmodule Penstock.Task.Runner do
-  # Runs in a task: adopts the permits, calls the user's function, and releases the permits before
-  # another process can see the result or the end of the task. A task of a stream is the
-  # exception: it does not release its permit, which returns when the task is dead.
+  # Runs in a task: adopts the permits, unless the starter has handed them over, and calls the
+  # user's function. Releases the permits before another process can see the result or the end of
+  # the task. A task of a stream is the exception: its permit returns when the task is dead.
   #
   # A few functions run elsewhere, as their comments say: in the process that starts a task, or in
   # the supervisor of a task.
@@ -75,8 +75,8 @@ defmodule Penstock.Task.Runner do
     end
   end
 
-  # Returns the `$callers` for a process that the calling process starts. User code may have put
-  # any term into the dictionary.
+  # Returns the `$callers` for a process that the calling process starts. Ignores a value that is
+  # not a list, because user code may have put any term into the dictionary.
   @spec callers() :: [pid, ...]
   def callers do
     case :erlang.get(:"$callers") do
@@ -110,7 +110,7 @@ defmodule Penstock.Task.Runner do
 
   @typedoc """
   Data that all tasks of a stream share: the gate, the reference of the stream, the stream monitor,
-  the `$callers` and the user's function.
+  the `$callers`, of which the consumer is the first, and the user's function.
   """
   @type stream :: {Native.gate(), reference, pid, [pid, ...], element_call}
 
@@ -163,10 +163,16 @@ defmodule Penstock.Task.Runner do
   # for the death.
   @spec element(stream, Native.offer(), term, [atom | pid] | nil) :: term
   def element({gate, ref, stream_monitor, [consumer | _] = callers, function}, offer, element, ancestors \\ nil) do
-    # Links to the stream monitor first, and then adopts. The adoption fails if the consumer is
-    # dead. After the death of the consumer, the stream monitor finds tasks by its own links. So
-    # either it finds this task, or this task finds the consumer dead. In the other order, a task
-    # that traps exits could outlive the consumer and the stream monitor.
+    # The consumer may die during these two steps of the task:
+    #
+    #   1. The task links to the stream monitor.
+    #   2. The task adopts the permit. The adoption fails if the consumer is dead.
+    #
+    # After the death of the consumer, the stream monitor ends the tasks that are linked to it. If
+    # the consumer dies before step 2, the task ends by itself. If the consumer dies later, the
+    # stream monitor finds the link and ends the task. In the other order, the stream monitor
+    # could miss a task that has adopted and is not linked yet. If that task trapped exits, it
+    # would outlive the consumer and the stream monitor.
     if link(stream_monitor) == :ok and Native.spawn_adopt(gate, offer, consumer) == :ok do
       :erlang.put(:"$initial_call", initial_call_with_element(function))
       :erlang.put(:"$ancestors", ancestors || [stream_monitor])
@@ -188,7 +194,7 @@ defmodule Penstock.Task.Runner do
     end
   end
 
-  # Returns `:gone` if the stream has ended, and its stream monitor with it.
+  # Returns `:gone` if the stream monitor is dead, because the stream has ended.
   defp link(stream_monitor) do
     Process.link(stream_monitor)
     :ok
@@ -210,9 +216,9 @@ defmodule Penstock.Task.Runner do
 
   defp leave(:exit, {:shutdown, _} = reason, stacktrace), do: :erlang.raise(:exit, reason, stacktrace)
 
-  # `Task` would report all other exits a second time, by the name of Penstock's function.
-  # So the task hibernates first, which drops the frames of `Task` from the stack: `Task` then
-  # does not see the exit. The message to itself wakes the task at once.
+  # `Task` would report all other exits a second time, under the name of Penstock's function. So
+  # the task hibernates first, because hibernation drops the frames of `Task` from the stack.
+  # After that `Task` does not see the exit. The message to itself wakes the task at once.
   defp leave(kind, reason, stacktrace) do
     send(self(), :leave)
     hibernate([kind, reason, stacktrace])
@@ -233,7 +239,8 @@ defmodule Penstock.Task.Runner do
   def exit_reason(:exit, reason, _stacktrace), do: reason
   def exit_reason(:throw, value, stacktrace), do: {{:nocatch, value}, stacktrace}
 
-  # Returns the function that tools show as the initial one of the process, as `Task` does.
+  # Returns the function that tools show as the initial call of the process: the same that `Task`
+  # would set.
   defp initial_call({:erlang, :apply, [fun, []]}) when is_function(fun, 0), do: initial_call(fun)
   defp initial_call({module, function, args}), do: {module, function, length(args)}
   defp initial_call(fun), do: :erlang.fun_info_mfa(fun)

@@ -1,23 +1,23 @@
 defmodule Penstock.Task.Stream do
-  # Runs `Penstock.Task.async_stream` in the consumer, the process that enumerates the stream. It
-  # pulls elements, asks the gate for each, starts a task for each, and passes results to the
-  # reducer.
+  # Runs `Penstock.Task.async_stream` in the consumer, the process that enumerates the stream. The
+  # consumer pulls elements, asks the gate for each, starts a task for each, and passes results to
+  # the reducer.
   #
   # The consumer receives these messages of a stream. Each has `ref`, the reference of the stream,
   # or is the `:DOWN` of a monitor that the stream set:
   #
-  #     {ref, task, value}                   a task answers; it does nothing after that
+  #     {ref, task, value}                   a task answers, and then only ends
   #     {:DOWN, _, _, task, reason}          a task is dead
   #     {ref, task, :late?, late?}           the stream monitor tells whether the task was late
   #     {ref, stream_monitor, :tasks?, nil}  the stream monitor asks which tasks there are
   #     {:DOWN, _, _, stream_monitor, _}     the stream monitor is dead
   #     {ref, :granted | refusal}            the answer to a parked request for a permit
   #
-  # The reducer is code of the consumer, and may run for long. Before the stream calls it or is
-  # suspended, it withdraws its request from the wait queue: a permit granted meanwhile would stay
-  # unused. If the request was granted at that instant, the stream starts the task. A turn at a
-  # limiter is kept, because it belongs to the element; if the stream ends before the turn, the
-  # charge is lost.
+  # The reducer is the consumer's own code. It may run for long, or suspend the stream, and a
+  # permit granted meanwhile would stay unused. So the stream withdraws its request from the wait
+  # queue before it calls the reducer. If the request was granted just before, the stream starts
+  # the task. The stream keeps a turn at a limiter, because the turn belongs to the element. If
+  # the stream ends before the turn, the charge is lost.
   @moduledoc false
 
   alias Penstock.Admission
@@ -28,17 +28,18 @@ defmodule Penstock.Task.Stream do
 
   # next     - the elements that follow, see Penstock.Task.Stream.Elements
   # pending  - {element, request, wait} of a pulled element without a task; or nil. `wait` is
-  #            {:turn, at}, or the ms that the element may still wait for a permit
-  # slots    - number of tasks that may still be added to the running ones
+  #            {:turn, at}, or the ms that the element can still wait for a permit
+  # slots    - number of tasks that can still be added to the running ones
   # position - position of the next task
   # due      - position whose result is delivered next; :any if the stream is not ordered
-  # tasks    - pid => {monitor, position, element} of a running task; {:asked, position, element,
-  #            reason} of a dead one while the stream monitor is asked whether the task was late
+  # tasks    - pid => {monitor, position, element} of a running task. For a dead task, until the
+  #            stream monitor has told whether it was late: {:asked, position, element, reason}
   # done     - position => result, of tasks that ended before the task of an earlier position
   # pauses   - number of times that the stream was suspended
   defstruct [:next, :pending, :slots, :due, position: 0, tasks: %{}, done: %{}, pauses: 0]
 
-  # Returns `true` if the stream set this monitor of the task. User code may monitor a task too.
+  # Returns `true` if the stream set this monitor of the task. User code may monitor the task too,
+  # and the `:DOWN` of that monitor is not for the stream.
   defguardp is_of(monitor, tasks, pid)
             when is_map_key(tasks, pid) and elem(:erlang.map_get(pid, tasks), 0) == monitor
 
@@ -69,10 +70,10 @@ defmodule Penstock.Task.Stream do
 
   defp run({:cont, acc}, state, config), do: step(acc, state, config)
 
-  # `Stream.zip/1` may halt a stream by an older continuation: if one of its streams raises, it
-  # closes the others by the continuations that it had before it asked for the next element. So
-  # the newest state that a close needs is kept in a table. The process dictionary would not do,
-  # because user code could erase the state from it.
+  # A consumer may halt the stream by an older continuation, which has an old state.
+  # `Stream.zip/1` does so: if one of its streams raises, it halts the others by the continuations
+  # from before the present step. So a table keeps what a halt needs of the newest state. The
+  # process dictionary is not used, because user code could erase the state from it.
   defp run({:suspend, acc}, %{pauses: pauses} = state, config) do
     state = %{state | pauses: pauses + 1}
     config = with %{table: nil} <- config, do: %{config | table: :ets.new(__MODULE__, [:ordered_set, :private])}
@@ -96,7 +97,7 @@ defmodule Penstock.Task.Stream do
 
       {{_later, tasks, exhausted?}, :halt} ->
         :ets.delete(table, :suspended)
-        # Halts the enumerable by its older continuation too, unless the enumerable has ended.
+        # Halts the enumerable too, by its older continuation, unless the enumerable has ended.
         next = if exhausted?, do: [], else: state.next
         run(command, %{state | tasks: tasks, next: next}, config)
 
@@ -111,9 +112,9 @@ defmodule Penstock.Task.Stream do
     end
   end
 
-  # Returns how often the stream has been suspended, its tasks, and whether the enumerable has
-  # ended. Returns nil if the stream is not suspended, is over, or was suspended by another
-  # process: only the process that made the table can read it.
+  # Returns how often the stream has been suspended, its tasks, and whether the enumerable is a
+  # list or has ended, and so needs no halt. Returns nil if the stream is not suspended, is over,
+  # or was suspended by another process: only the process that made the table can read it.
   defp suspended(table) do
     case :ets.lookup(table, :suspended) do
       [{:suspended, pauses, tasks, exhausted?}] -> {pauses, tasks, exhausted?}
@@ -123,8 +124,8 @@ defmodule Penstock.Task.Stream do
     ArgumentError -> nil
   end
 
-  # Takes the next step of the stream. In this order: delivers the result that is due, goes on
-  # with the pending element, pulls an element, ends, or waits.
+  # Takes the next step of the stream, the first of these that is possible: delivers the result
+  # that is due, continues with the pending element, pulls an element, ends, or waits.
   defp step(acc, %{due: due, done: done} = state, config) when is_map_key(done, due) do
     {result, done} = Map.pop!(done, due)
     deliver(result, acc, %{state | due: due + 1, done: done}, config)
@@ -186,8 +187,8 @@ defmodule Penstock.Task.Stream do
     admit(acc, state, config, element, nil, next, config.acquire_timeout)
   end
 
-  # The request is made once for each element, so that the user's functions are called once, even
-  # if the limiter is asked several times.
+  # Makes one request for each element, although the stream may ask the limiter several times. So
+  # the user's functions are called once.
   defp pulled(acc, state, %{keyed: {_gate, by}} = config, element, next) do
     Config.request(by, element)
   catch
@@ -209,7 +210,7 @@ defmodule Penstock.Task.Stream do
 
   defp admit(acc, state, %{gate: gate} = config, element, nil, next, left) do
     case Admission.first(:spawn, gate, 1, config.acquire_timeout) do
-      # Parks even if no time is left, and then times out at once.
+      # Parks even if `left` is 0, and then times out at once.
       :busy ->
         park(acc, %{state | pending: {element, nil, left}, next: next}, config, left)
 
@@ -269,7 +270,7 @@ defmodule Penstock.Task.Stream do
       try do
         create(config.options.under, shared, offer, element)
       catch
-        # The VM has no room for another process.
+        # The VM has no room for another process, or the supervisor did not start the task.
         kind, reason ->
           Native.spawn_retract(gate, offer)
           Ending.close(state.tasks, config)
@@ -297,9 +298,12 @@ defmodule Penstock.Task.Stream do
     raise RejectedError, gate: config.options.gate, reason: reason, permits: 1
   end
 
-  # Stops waiting for the pending element, and keeps the time that it may still wait. A turn at a
-  # limiter is kept. For a place in a limiter's table (`:limited`) there is nothing to withdraw. A
-  # request that is parked at a pool is withdrawn; if it was granted meanwhile, the task starts.
+  # Stops the wait for the pending element, by the kind of the wait:
+  #
+  #   * a turn at a limiter: keeps the turn
+  #   * a place in a limiter's table (`:limited`): keeps the ms that the element can still wait
+  #   * a permit of a pool: withdraws the parked request, and keeps the ms that the element can
+  #     still wait. If the request was granted meanwhile, starts the task
   defp suspend_wait(state, _config, {:turn, _at}), do: state
 
   defp suspend_wait(state, _config, {:limited, _at, until}) do
@@ -374,8 +378,9 @@ defmodule Penstock.Task.Stream do
   end
 
   defp forget_late(_config, _pid, :normal), do: :ok
-  # The task was killed after it had answered. If the stream monitor killed the task, it keeps the
-  # task among its late ones. It must forget the task, because the consumer will not ask about it.
+  # The task was killed after it had answered. If the stream monitor killed it as late, the stream
+  # monitor remembers it until the consumer asks. The consumer will not ask about this task, so
+  # the stream monitor is told to forget it.
   defp forget_late(%{stream_monitor: stream_monitor}, pid, _reason), do: send(stream_monitor, {:forget, pid})
 
   defp task_down(acc, state, config, parked, pid, reason) do
@@ -386,7 +391,8 @@ defmodule Penstock.Task.Stream do
       task_done(acc, state, config, parked, tasks, position, exit_of(element, reason, config))
     else
       # Asks whether the task was late. The stream monitor answers if it has killed the task as
-      # late, or if the consumer traps exits. Otherwise it is about to end the consumer.
+      # late, or if a failed task does not end the consumer. Otherwise it is about to end the
+      # consumer.
       send(config.stream_monitor, {:why, pid})
       tasks = Map.put(tasks, pid, {:asked, position, element, reason})
       await(acc, %{state | tasks: tasks}, config, parked)
@@ -417,8 +423,7 @@ defmodule Penstock.Task.Stream do
     deliver_due(result, acc, %{state | slots: slots + 1, tasks: tasks}, config, parked)
   end
 
-  # The result is not due, so the consumer does not get control, and a wait for a permit
-  # continues.
+  # The result is not due. So the reducer is not called, and a wait for a permit continues.
   defp task_done(acc, %{slots: slots, done: done} = state, config, parked, tasks, position, result) do
     state = %{state | slots: slots + 1, tasks: tasks, done: Map.put(done, position, result)}
     if parked, do: await(acc, state, config, parked), else: step(acc, state, config)
@@ -429,7 +434,7 @@ defmodule Penstock.Task.Stream do
   defp deliver_due(result, acc, state, config, parked),
     do: deliver(result, acc, suspend_wait(state, config, parked), config)
 
-  # Ends the stream after the death of the stream monitor, by a failed task or by a kill.
+  # Ends the stream after the stream monitor has died, because a task failed or by a kill.
   defp monitor_down(state, config, parked, reason) do
     Ending.unlink(config.stream_monitor)
     withdraw(parked, config)

@@ -9,24 +9,26 @@ defmodule Penstock.Task.Supervisor do
       {:ok, task} = Penstock.Task.Supervisor.async_nolink(MyApp.Tasks, fn -> fetch(url) end)
       Task.yield(task)
 
-  The *gate* is a pool of its own, under the supervisor's name, with `limit: n`; or, with
-  `gate: MyApp.Budget`, a pool, rate limiter or ban that other work can pass too: see `Penstock`.
-  The process that starts a task asks the gate: a refusal is cheap and never reaches a supervisor
-  process. One limit holds for all `:partitions`.
+  With `limit: n`, the *gate* is a pool of the supervisor's own, under the supervisor's name. With
+  `gate: MyApp.Budget`, it is a pool, rate limiter or ban that other work can pass too: see
+  `Penstock`. The process that starts a task asks the gate. So a refusal is cheap, and never
+  reaches a supervisor process. One limit holds for all `:partitions`.
 
   The functions are those of `Task.Supervisor` with other results: `async` and `async_nolink`
   return `{:ok, task}` or `{:error, reason}`, and the functions that end in `!` return the bare
-  task. A task releases its permits when its function has returned, so that a caller that has
-  awaited it can acquire them. A task with `restart: :transient` or `restart: :permanent`, and a
-  task of a stream, releases them when it is dead.
+  task. A task releases its permits when its function has returned. So a caller that has awaited a
+  task can acquire the permits that the task had. Two kinds of tasks hold their permits until they
+  are dead: those with `restart: :transient` or `restart: :permanent`, and those of a stream.
 
   `$callers`, links and crash reports are as `Task.Supervisor` makes them. `$ancestors` begins
-  with the partition and the name.
+  with the partition. The supervisor's name follows, after the supervisor of the partitions if
+  there are several.
 
-  Elixir's functions that start a task, called with this name by mistake, start nothing and end
-  nothing: `Task.Supervisor.start_child/2` returns `{:error, {:not_gated, "call
-  Penstock.Task.Supervisor.start_child/3"}}`, and the functions that return a task or a stream
-  raise an error with that text. See `Penstock.DynamicSupervisor`.
+  Elixir's functions that start a task, called with this supervisor's name by mistake, start no
+  task, and the supervisor and its tasks live on. `Task.Supervisor.start_child/2` returns
+  `{:error, {:not_gated, "call Penstock.Task.Supervisor.start_child/3"}}`. `async` and
+  `async_nolink` of `Task.Supervisor` raise, and a stream raises when it is consumed; the message
+  names the functions to call instead. See `Penstock.DynamicSupervisor`.
   """
 
   alias Penstock.Admission.Request
@@ -81,8 +83,8 @@ defmodule Penstock.Task.Supervisor do
   Starts a supervisor, and its pool if there is a `:limit`, and links it to the caller.
 
   Returns `{:ok, pid}`, `{:error, {:already_started, pid}}` or `{:error, reason}`, and raises, as
-  `Penstock.DynamicSupervisor.start_link/1` does. Takes its options except `:strategy` and
-  `:extra_arguments`.
+  `Penstock.DynamicSupervisor.start_link/1` does. Takes the options of that function, except
+  `:strategy` and `:extra_arguments`.
 
   ## Examples
 
@@ -138,7 +140,7 @@ defmodule Penstock.Task.Supervisor do
   Starts a task as `start_child/3` does, but the task calls `apply(module, function, args)`.
 
   Returns `{:ok, pid}` or `{:error, reason}`. Takes the options of `start_child/3`, and raises as
-  it does; also if `module` or `function` is not an atom or `args` is not a list.
+  `start_child/3`. Also raises if `module` or `function` is not an atom, or `args` is not a list.
 
   ## Examples
 
@@ -170,16 +172,18 @@ defmodule Penstock.Task.Supervisor do
       partition = Partitions.partition(group, opts)
       Launcher.start(gate(group), call, request, start_under(partition, shutdown))
     else
-      # Takes the start function of Elixir's `Task.Supervisor`, because the supervisor calls it
-      # again for each restart. Runner.start_link/5 needs an offer, which serves one start only.
+      # Takes the start function of Elixir's `Task.Supervisor`, which needs no offer. The
+      # partition calls the start function again for each restart, but an offer serves one start
+      # only. So Runner.start_link/5, which needs an offer, cannot be used.
       start = {Task.Supervised, :start_link, [owner(), callers(), mfargs(call)]}
       spec = %{id: Task.Supervised, start: start, restart: restart, shutdown: shutdown}
       Partitions.start_child(group, spec, request, opts)
     end
   end
 
-  # Returns the function that starts a task under a partition. A supervisor answers no other call
-  # while it starts a task, and this start takes less time than `Task.Supervisor.start_child/3`.
+  # Returns the function that starts a task under a partition. A partition answers no other call
+  # while it starts a task. So the function does not call `Task.Supervisor.start_child/3`, whose
+  # start of a task takes longer.
   defp start_under(partition, shutdown) do
     fn Runner, :run, args ->
       start = {Runner, :start_link, [Runner.callers() | args]}
@@ -272,8 +276,8 @@ defmodule Penstock.Task.Supervisor do
   @doc """
   Starts a task as `async/3` does, without a link between the task and the caller.
 
-  Returns `{:ok, %Task{}}` or `{:error, reason}`. Takes the options of `async/3`, and raises as it
-  does.
+  Returns `{:ok, %Task{}}` or `{:error, reason}`. Takes the options of `async/3`, and raises as
+  `async/3`.
 
   ## Examples
 
@@ -363,12 +367,12 @@ defmodule Penstock.Task.Supervisor do
   end
 
   @doc """
-  Returns a stream of tasks of the supervisor, as `Penstock.Task.async_stream/4` does behind the
-  supervisor's gate.
+  Returns a stream as `Penstock.Task.async_stream/4` does, with tasks that are children of the
+  supervisor and pass the supervisor's gate.
 
   Raises `ArgumentError` if `supervisor` is not a running supervisor of this module, `fun` is not
   a function of arity 1, or an option is unknown or of the wrong kind. The stream itself raises as
-  that of `Penstock.Task.async_stream/4`.
+  a stream of `Penstock.Task.async_stream/4` does.
 
   ## Options
 
@@ -391,8 +395,8 @@ defmodule Penstock.Task.Supervisor do
   Returns a stream as `async_stream/4` does, but each task calls
   `apply(module, function, [element | args])`.
 
-  Options come last, after `args`. Takes the options of `async_stream/4`, and raises as it does;
-  also if `module` or `function` is not an atom or `args` is not a list.
+  Options come last, after `args`. Takes the options of `async_stream/4`, and raises as
+  `async_stream/4`. Also raises if `module` or `function` is not an atom, or `args` is not a list.
 
   ## Examples
 
@@ -407,10 +411,10 @@ defmodule Penstock.Task.Supervisor do
   end
 
   @doc """
-  Returns a stream as `async_stream/4` does, without links between the tasks and the consumer: a
-  task that fails is a result, `{:exit, reason}`, and does not end the consumer.
+  Returns a stream as `async_stream/4` does, but without links between the tasks and the consumer.
 
-  Takes the options of `async_stream/4`, and raises as it does.
+  A task that fails has the result `{:exit, reason}`, and does not end the consumer. Takes the
+  options of `async_stream/4`, and raises as `async_stream/4`.
 
   ## Examples
 
@@ -429,8 +433,8 @@ defmodule Penstock.Task.Supervisor do
   Returns a stream as `async_stream_nolink/4` does, but each task calls
   `apply(module, function, [element | args])`.
 
-  Options come last, after `args`. Takes the options of `async_stream/4`, and raises as it does;
-  also if `module` or `function` is not an atom or `args` is not a list.
+  Options come last, after `args`. Takes the options of `async_stream/4`, and raises as
+  `async_stream/4`. Also raises if `module` or `function` is not an atom, or `args` is not a list.
 
   ## Examples
 
@@ -457,7 +461,7 @@ defmodule Penstock.Task.Supervisor do
     config = Stream.Config.options!(group.gate, enumerable, function, opts, nil, linked)
 
     # Chooses the partition in the consumer, because the default key is the pid of the consumer.
-    # Another process may have made the stream.
+    # The process that makes the stream may be another one.
     &Stream.reduce(&1, &2, %{config | under: {Partitions.partition(group, opts), shutdown}})
   end
 
@@ -515,8 +519,8 @@ defmodule Penstock.Task.Supervisor do
     end
   end
 
-  # Returns the owner of a task as `Task` does: the process that starts it, by its name if it has
-  # one.
+  # Returns the owner of a task in the form that `Task` uses: the node, the registered name or
+  # else the pid, and the pid of the process that starts the task.
   defp owner do
     name =
       case Process.info(self(), :registered_name) do

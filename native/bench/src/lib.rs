@@ -12,9 +12,10 @@ fn nop() -> Atom {
     rustler::types::atom::ok()
 }
 
-/// Returns its first argument. It does no work, so its time is the VM's own part of a call.
+/// Returns its first argument, and does nothing else. So the time of a call is the VM's own part.
 unsafe extern "C" fn raw(_env: *mut ErlNifEnv, _argc: c_int, argv: *const ErlNifTerm) -> ErlNifTerm {
-    // SAFETY: `argv` must point to a term. The VM passes two, the arity of the declaration below.
+    // SAFETY: `argv` must point to at least one term. The VM passes as many terms as the arity
+    // that is declared below, which is 2.
     unsafe { *argv }
 }
 

@@ -3,16 +3,17 @@
 //! The *reaper* asks which processes are due, and kills them. Two rules hold, no matter which
 //! process is killed or when:
 //!
-//! - Under the lock of the process's shard it is decided, once, whether the process ended its
-//!   work in time or has expired. A process that learns that it has expired must not go on: a
-//!   process that was counted as killed gives no answer.
-//! - If the reaper dies, the next one gets all expired processes that are not dead. So a process
-//!   is killed even if a reaper dies between the report of the process to it and the kill. No
-//!   reaper gets the same process twice, however long the process takes to die.
+//! - A process either ends its work in time ([`Deadlines::end_work`]) or expires
+//!   ([`Deadlines::due`]). Under the shard lock, the first of two calls decides, once: the
+//!   `end_work`, or the `due` that expires the process. A process that learns that it has expired
+//!   must not go on: it was counted as killed, so it must give no answer.
+//! - If the reaper dies, the next reaper gets all expired processes that are not dead. So a
+//!   process is killed even if the reaper that got it dies before the kill. No reaper gets the
+//!   same process twice, however long the process takes to die.
 //!
 //! The table has only living processes: when one dies, the host calls [`Deadlines::remove`].
-//! While the table is empty, and the reaper has no other task, it sleeps. The first deadline
-//! wakes the reaper with one message; the next ones send none.
+//! The reaper sleeps while the table is empty and the reaper has no other task. The caller that
+//! sets the first deadline wakes the reaper by one message. Later callers send none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +22,7 @@ use crossbeam_utils::CachePadded;
 use crate::host::Pid;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// The number of shards, the parts of the table with a lock each.
+/// The number of shards. A shard is a part of the table that has its own lock.
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 32 };
 
 /// How the work of a process ended.
@@ -36,14 +37,14 @@ pub enum Ending {
 /// The duties of a caller that has set a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Todo {
-    /// Watch the process, and call [`Deadlines::remove`] when it dies: it had no deadline before.
+    /// Watch the process, which had no deadline before. Call [`Deadlines::remove`] when it dies.
     pub watch: bool,
     /// Wake the reaper.
     pub wake: bool,
 }
 
 struct Deadline<V> {
-    /// The instant in ms of the clock of the caller that set it.
+    /// The instant of the deadline, in ms of the clock of the caller that set the deadline.
     at: u64,
     /// Whether the deadline has passed, and the process was counted as killed. The process may
     /// still live.
@@ -64,8 +65,8 @@ struct Shard<V> {
 /// The deadlines of processes, each with a value that the caller attaches.
 pub struct Deadlines<V> {
     shards: [CachePadded<Mutex<Shard<V>>>; SHARDS],
-    /// The number of processes in all shards, and of other tasks of the reaper. The reaper must
-    /// not sleep unless this is 0.
+    /// The number of processes in all shards, plus the number of other tasks of the reaper. The
+    /// reaper can sleep only if the sum is 0.
     count: AtomicU64,
     /// 0 while the reaper sleeps and no caller has begun to wake it.
     awake: AtomicU64,
@@ -111,7 +112,8 @@ impl<V> Deadlines<V> {
         if replaced.is_none() {
             // ORDERING: SeqCst pairs with `rest` (store buffering). The reaper stores that it
             // sleeps and then loads the count. This call adds to the count and then loads, in
-            // `begin_wake`, whether the reaper sleeps. At least one observes the other.
+            // `begin_wake`, whether the reaper sleeps. At least one observes the other. So either
+            // the reaper stays awake, or the caller wakes it.
             self.count.fetch_add(1, Ordering::SeqCst);
         }
         drop(shard);
@@ -132,14 +134,15 @@ impl<V> Deadlines<V> {
         self.count.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Returns `true` if the caller must wake the reaper. Of concurrent callers, one gets `true`.
+    /// Returns `true` if the caller must wake the reaper. Only one of several concurrent callers
+    /// gets `true`.
     fn begin_wake(&self) -> bool {
         // ORDERING: SeqCst, as in `set`.
         self.awake.load(Ordering::SeqCst) == 0 && self.awake.swap(1, Ordering::SeqCst) == 0
     }
 
-    /// Ends the work of a process, and removes its deadline unless it has expired. A process
-    /// without a deadline ends in time.
+    /// Ends the work of a process. Removes the deadline of the process, unless the process has
+    /// expired. A process without a deadline ends in time.
     pub fn end_work(&self, pid: Pid) -> Ending {
         // The value is dropped after the lock is released.
         let _removed = {
@@ -161,7 +164,8 @@ impl<V> Deadlines<V> {
         let removed = shard.by_pid.remove(&pid)?;
         let list = if removed.expired { &mut shard.reported } else { &mut shard.by_time };
         if !list.remove(&(removed.at, pid)) {
-            // The process has expired, and `due` moved it back to be reported to the next reaper.
+            // The process has expired, but `due` moved its deadline back to `by_time`, so that a
+            // new reaper gets the process.
             shard.by_time.remove(&(removed.at, pid));
         }
         // ORDERING: SeqCst, as in `set`.
@@ -173,8 +177,8 @@ impl<V> Deadlines<V> {
     /// reaper yet. Calls `on_expiry` with each process that expires by this call, and with its
     /// value, under the lock of its shard.
     pub fn due(&self, now: u64, most: usize, mut on_expiry: impl FnMut(Pid, &V)) -> Vec<Pid> {
-        // The largest allocation of the call is made before a lock is taken, so that no lock is
-        // held for that long.
+        // The largest allocation of the call comes before the first lock, so that no lock is held
+        // meanwhile.
         let mut due = Vec::with_capacity(most);
         let reaper = self.reaper.load(Ordering::Relaxed);
         for shard in &self.shards {
@@ -185,7 +189,7 @@ impl<V> Deadlines<V> {
             let Shard { by_pid, by_time, reported, reported_to } = &mut *shard;
             if *reported_to != reaper {
                 // A new reaper asks for the first time. It must kill the processes that the last
-                // reaper got but has not killed. They are few: a dead process leaves the shard.
+                // reaper got and that still live. These are few: a dead process leaves the shard.
                 *reported_to = reaper;
                 by_time.append(reported);
             }
@@ -212,8 +216,8 @@ impl<V> Deadlines<V> {
         self.reaper.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Lets the reaper sleep. Returns `false` if the reaper must not sleep, as there are
-    /// deadlines or other tasks. In that case the reaper asks again soon.
+    /// Lets the reaper sleep. Returns `false` if the reaper must not sleep, because there are
+    /// deadlines or other tasks. In that case the reaper must ask again soon.
     pub fn rest(&self) -> bool {
         // ORDERING: SeqCst, as in `set`.
         self.awake.store(0, Ordering::SeqCst);

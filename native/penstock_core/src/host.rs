@@ -49,7 +49,8 @@ pub enum Answer {
     TimedOut,
     /// For a drainer: no permit is held any more.
     Drained,
-    /// For a drainer: the pool was reopened or closed while this many permits, never 0, are held.
+    /// For a drainer: the pool was reopened or closed, and this number of permits is still held.
+    /// The number is never 0.
     Undrained(u64),
 }
 
@@ -60,8 +61,8 @@ impl Answer {
     }
 }
 
-/// The runtime. The caller makes a value for each call of the core. The core calls no method of
-/// it inside a lock.
+/// The runtime. The caller makes a value of this type for each call of the core. The core calls
+/// no method of the host inside a lock.
 pub trait Host: Sized + 'static {
     /// Reaches one parked process: on the BEAM, by the reference that the process waits for.
     type Ticket: Send;
@@ -83,7 +84,7 @@ pub trait Host: Sized + 'static {
         self.now_ms()
     }
 
-    /// Reports work for the runtime's accounting: the call looked at this many entries, in
-    /// addition to its calls of the host.
+    /// Reports work for the runtime's accounting: the present call of the core visited this
+    /// number of entries, in addition to its calls of the host.
     fn worked(&self, entries: usize);
 }

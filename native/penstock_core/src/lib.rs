@@ -1,5 +1,5 @@
-//! The native core of Penstock: pools of permits, rate limiters, ban lists and deadlines, exact
-//! no matter which process is killed or when.
+//! The native core of Penstock: pools of permits, rate limiters, ban lists and deadlines. They
+//! stay exact, no matter which process is killed or when.
 //!
 //! The core knows nothing of the BEAM. A runtime implements [`Host`], and [`PoolHost`] for pools.
 //! The core offers [`Pool`], [`Limiter`] and [`Ban`], a [`Registry`] of named gates, and
@@ -42,7 +42,7 @@ pub use reuse::{Generation, OutOfMemory, Reusable};
 pub use tick_clock::TickClock;
 pub use time::{CENTURY, LATEST, NS_PER_MS, whole_ms};
 
-/// Makes cargo build the crate again when the contents of the sources have changed.
-/// `native/compile.exs` sets this variable by their contents; cargo itself compares only the
-/// modification times of files.
+/// Makes cargo build the crate again when the contents of the sources have changed. cargo itself
+/// compares only the modification times of files. So `native/compile.exs` sets this variable to a
+/// fingerprint of the contents, and cargo builds again when the variable changes.
 const _: Option<&str> = option_env!("PENSTOCK_SOURCES");

@@ -1,5 +1,5 @@
-//! Memory that serves one gate after the other: the trait by which the slab of the registry opens
-//! and reopens limiters and ban lists.
+//! Memory that serves one gate after another: the trait by which the registry's slab opens and
+//! reopens limiters and ban lists.
 
 /// The allocator has no memory for a table of the requested size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,8 +19,8 @@ mod imp {
         }
         #[inline]
         pub(crate) fn load(&self) -> (u64, u64) {
-            // ORDERING: SeqCst in all methods: `keyed::table` needs one total order of a write to
-            // one pair and a load of another that follows it.
+            // ORDERING: SeqCst in all methods. A caller of `keyed::table` writes one pair and
+            // then loads others. All such writes and loads must be in one total order.
             let both = self.0.load(Ordering::SeqCst);
             (both as u64, (both >> 64) as u64)
         }
@@ -61,7 +61,7 @@ mod imp {
 pub(crate) use imp::*;
 
 /// A pair of words that is loaded and stored as one. The model checkers have no atomic of two
-/// words, so each step takes a lock: it is atomic, and all steps are in one order.
+/// words, so each method takes a lock. So each is atomic, and all calls are in one order.
 #[cfg(any(loom, shuttle))]
 #[derive(Debug)]
 pub(crate) struct AtomicPair(Mutex<(u64, u64)>);
@@ -87,11 +87,12 @@ impl AtomicPair {
     }
 }
 
-/// Returns the number of the calling thread: threads are counted from 0 as they first call this.
-/// It picks one of several counters for a thread, or tells threads apart.
+/// Returns the number of the calling thread. Threads are counted from 0, in the order in which
+/// they first call this. The number picks one of several counters for a thread, or tells threads
+/// apart.
 ///
-/// A model runs all its threads on one thread of the system, which has one number: no model can
-/// check code that depends on this number.
+/// A model of loom or shuttle runs all its threads on one thread of the system, which has one
+/// number. So no model can check code that depends on this number.
 pub(crate) fn thread_number() -> usize {
     static THREADS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     thread_local! {

@@ -13,13 +13,13 @@
 //!
 //! - The counter is read before and after the exact clock, at most [`BRACKET`] ticks apart. A
 //!   base pairs the exact reading with the reading of the counter *after* it.
-//! - The measured pace is off by at most one bracket in a span: 40 in 10^6 at 1 tick per ns. It
-//!   is cut by one part in [`MARGIN`], 61 in 10^6.
+//! - The measured pace is off by at most one bracket in a span: 40 in 10^6 at 1 tick per ns. The
+//!   clock cuts that pace by one part in [`MARGIN`], 61 in 10^6.
 //!
-//! So within its window a base lags by the time of its bracket, and by about 0.4 µs at most.
-//! There is one exception: the exact clock itself may be slewed, by up to 500 in 10^6. Then a
-//! base is ahead of it by up to 2 µs, until the next base. Errors do not add up: the time between
-//! two bases is that of the exact clock.
+//! So within its window a base lags by at most the time of its bracket plus about 0.4 µs. It is
+//! never ahead, with one exception: the exact clock itself may be slewed, by up to 500 in 10^6.
+//! Then a base may be ahead of the exact clock by up to 2 µs, until the next base. Errors do not
+//! add up: the time between two bases is that of the exact clock.
 //!
 //! If the counter jumps by more than a window, in either direction, callers read the exact clock.
 //! If a base was ahead by more than [`AHEAD`], callers read the exact clock until the pace has
@@ -127,8 +127,8 @@ impl TickClock {
         let [first_ticks, first_ns] = &self.first;
         let pace = self.pace.load(Ordering::Relaxed);
         let since = ticks.wrapping_sub(self.ticks.load(Ordering::Relaxed));
-        // The difference wraps: a counter that jumped back seems to have run through nearly all
-        // values since the last base.
+        // The difference wraps. So if the counter jumped back, it seems to have run through
+        // nearly all values since the last base, and that base is not trusted.
         let trusted = pace > 0 && since < u64::from(u32::MAX);
         let predicted = if trusted { self.ns.load(Ordering::Relaxed) + scaled(since, pace) } else { 0 };
         let passed = ticks.wrapping_sub(first_ticks.load(Ordering::Relaxed));
@@ -157,8 +157,8 @@ impl TickClock {
     }
 }
 
-/// Returns the ns that `ticks` last at `pace`. `ticks` is below the window of a base, so the
-/// product is below [`WINDOW`] ns times 2^32, which fits.
+/// Returns the ns that `ticks` last at `pace`. The product fits into 64 bits: `ticks` is below
+/// 2^32, and `pace` is at most 2^32, which stands for 1 ns per tick.
 #[inline]
 fn scaled(ticks: u64, pace: u64) -> u64 {
     (ticks * pace) >> FRACTION

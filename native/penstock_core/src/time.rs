@@ -8,8 +8,8 @@ pub const NS_PER_MS: u64 = 1_000_000;
 /// All instants are below this, in ns. It is 283 years.
 pub(crate) const END: u64 = (1 << 63) - (1 << 58);
 
-/// A manual clock stops here, after 183 years in ns. No clock reads a later instant, so the sum
-/// of a reading and a century stays below `END`.
+/// A manual clock stops at this instant, in ns: after 183 years. No clock reads a later instant.
+/// So the sum of a reading and a century stays below `END`.
 pub const LATEST: u64 = END - CENTURY - CENTURY / 1_000;
 
 /// A hundred years of 365.25 days, in ns: the longest time that a burst may be worth.
@@ -20,8 +20,8 @@ pub fn whole_ms(ns: u64) -> u64 {
     ns.div_ceil(NS_PER_MS)
 }
 
-/// The word of a [`Clock`] that is the host's. No manual clock reaches it, as it stops at
-/// [`LATEST`].
+/// The word of a [`Clock`] that is the host's. No manual clock reaches this word, because manual
+/// clocks stop at [`LATEST`].
 const REAL: u64 = u64::MAX;
 
 /// A clock in ns: the host's, or a manual one, which only [`Clock::advance`] moves.

@@ -1,4 +1,5 @@
-//! Failures and bans against a plain model of them, and their limits.
+//! Compares failures and bans with a plain model. Also tests full tables and lists, escalation up
+//! to its maximum, and reopening.
 #![cfg(not(any(loom, shuttle)))]
 
 use std::collections::BTreeMap;
@@ -73,8 +74,8 @@ fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
     prop::collection::vec((prop_oneof![3 => 0..3_u64, 3 => 0..40_u64, 1 => 0..400_u64], act), 1..200)
 }
 
-/// The state of a key: the times of its failures, the end of its ban (`u64::MAX` if it never
-/// ends), both in ms, and its level.
+/// The state of a key: the times of its failures in ms, the end of its ban in ms (`u64::MAX` if
+/// the ban never ends), and its level.
 #[derive(Clone, Debug, Default)]
 struct Known {
     failed: Vec<u64>,
@@ -97,8 +98,7 @@ impl Known {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
-    // A ban for up to nine failures is exact: each failure counts for its full time, and no
-    // longer.
+    // If at most nine failures ban a key, each failure counts for exactly the time `within_ms`.
     #[test]
     fn each_answer_is_that_of_a_list_of_all_failures(
         failures in 1_u32..10,
@@ -158,9 +158,9 @@ proptest! {
         }
     }
 
-    // If more than nine failures ban, their times are merged. None is forgotten early, so no ban
-    // is late. Each counts for up to a seventh of the time longer, so a ban may be a little
-    // early.
+    // If a ban takes more than nine failures, their times are merged. No failure is forgotten
+    // early, so no ban is late. A failure may count for up to a seventh of `within_ms` too long,
+    // so a ban may be a little early.
     #[test]
     fn many_failures_ban_no_later_and_little_earlier(
         failures in 10_u32..40, within in 7_u32..200, gaps in prop::collection::vec(0_u64..30, 1..300),
@@ -324,7 +324,8 @@ fn bans_that_are_over_do_not_accumulate() {
     for n in 0..1_100 {
         ban.ban(1, tag(10_000 + n), (10 + n) * MS, 10, bytes(n), bytes(0));
     }
-    // The bans of the last 10 ms are left, and at most one expired ban for each of them.
+    // The ten bans of the last 10 ms are in force. The list keeps at most one expired ban for
+    // each of them.
     assert_eq!(list(&ban, 1_109).len(), 10);
     assert!(ban.kept() <= 20, "{}", ban.kept());
     assert_eq!(ban.info().dropped, 0);

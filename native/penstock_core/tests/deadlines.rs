@@ -1,5 +1,6 @@
-//! Deadlines of processes, and the processes that are reported to the reaper. The plain model is
-//! a map that is searched from end to end.
+//! Tests the deadlines of processes, and the reports of due processes to the reaper. One test
+//! compares each answer with that of a plain model: a map that each step searches from end to
+//! end.
 #![cfg(not(any(loom, shuttle)))]
 
 use std::cell::RefCell;
@@ -22,7 +23,7 @@ fn an_expired_process_is_reported_once_to_each_reaper_and_counted_once() {
     let due = |now| deadlines.due(now, 10, |pid, value| expired.borrow_mut().push((pid, *value)));
     assert_eq!(due(49), []);
     assert_eq!(due(50), [pid(1)]);
-    assert_eq!(due(1_000), [], "the reaper was told before");
+    assert_eq!(due(1_000), [], "this reaper got the report before");
     assert_eq!(deadlines.end_work(pid(1)), Ending::Overdue);
     assert_eq!(deadlines.set(pid(1), 1_000, "again"), NOTHING, "an expired process gets no more time");
     deadlines.report_again();

@@ -1,5 +1,5 @@
-//! A race of real threads that no model checker reaches: it needs more processes than loom can
-//! explore, and more coincidence than a random schedule offers.
+//! A race of real threads that no model checker reaches. It needs more processes than loom can
+//! explore, and an interleaving that random schedules of shuttle hardly ever contain.
 #![cfg(not(any(loom, shuttle)))]
 
 mod support;
@@ -13,17 +13,19 @@ use std::time::{Duration, Instant};
 use penstock_core::Refusal;
 use support::{Process, Stage, limit};
 
-/// Seven of 60 processes hold a permit, and which seven changes all the time: one process
-/// releases, and another takes. A scan may count such a permit twice, in two entries. It must not
-/// conclude that the pool has many holders: a caller that saw the eighth holder die must be
-/// admitted.
+/// Seven of 60 processes hold a permit. The holders change all the time: one process releases,
+/// and another takes. A scan may count such a permit twice, in two entries. From that it must not
+/// conclude that the pool has many holders.
+///
+/// An eighth holder dies again and again. A caller that saw the death must be admitted.
 #[test]
 fn an_asker_that_saw_a_death_is_admitted_while_a_permit_moves() {
     const PROCESSES: usize = 60;
     const HOLDERS: usize = 7;
     const DURATION: Duration = Duration::from_secs(3);
     let stage = Stage::open(PROCESSES + 2, limit(HOLDERS as u64 + 1));
-    // Entries are inserted in this order, so a scan passes the dying process last.
+    // These processes get their entries first, so they fill level 0 of the table. The dying
+    // process gets an entry in a deeper level, so a scan comes to it late.
     let processes: Vec<Process> = (1..=PROCESSES).map(|number| stage.process(number)).collect();
     for process in &processes {
         assert_eq!(process.hold(1).release(1), Ok(()));

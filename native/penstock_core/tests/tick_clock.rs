@@ -1,5 +1,5 @@
-//! Compares the clock that reads the tick counter of the processor with the exact clock, which it
-//! must keep in step with.
+//! Compares the tick clock with the exact clock. The tick clock reads the tick counter of the
+//! processor, and must keep in step with the exact clock.
 #![cfg(not(any(loom, shuttle)))]
 
 use std::cell::Cell;
@@ -7,7 +7,7 @@ use std::cell::Cell;
 use penstock_core::TickClock;
 use proptest::prelude::*;
 
-/// The tick counter and the exact clock, which both show the time `ns`.
+/// The tick counter and the exact clock. Both show the time `ns`.
 struct World {
     /// The time in ns. Each reading moves it on.
     ns: Cell<u64>,
@@ -55,13 +55,14 @@ proptest! {
             let before = world.ns.get();
             let now = world.now(&clock);
             prop_assert!(now <= world.ns.get(), "{now} is ahead of {}", world.ns.get());
-            // A base lags by about 400 ns at most, and by the readings that it was made of.
+            // A base lags by about 400 ns at most, plus the time of the readings that it was made
+            // from.
             prop_assert!(now + 500 + 2 * reading >= before, "{now} is behind {before}");
         }
     }
 
-    // A counter jumps when the machine was suspended or moved to another host, or if it is no
-    // clock at all.
+    // A counter jumps if the machine was suspended, if a virtual machine moved to another host,
+    // or if the counter is no clock at all.
     #[test]
     fn a_counter_that_jumps_is_not_trusted(
         per_us in 1_000_u64..6_000,
@@ -126,7 +127,8 @@ fn a_counter_whose_pace_changes_is_not_trusted() {
         world.ns.set(world.ns.get() + 500_000);
         ahead = u64::max(ahead, world.now(&clock).saturating_sub(world.ns.get()));
     }
-    // Until the next base, the clock is ahead by at most half of the 4 ms that a base serves for.
+    // A base serves for 4 ms of the old pace. The counter is faster by a half now, so until the
+    // next base the clock runs ahead by at most 2 ms.
     assert!(ahead <= 2_100_000, "{ahead}");
     for _ in 0..2_000 {
         world.ns.set(world.ns.get() + 500_000);

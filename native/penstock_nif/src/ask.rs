@@ -1,8 +1,9 @@
-//! Asks: the resources behind the references of waits by messages.
+//! Asks. In a *wait by messages* the caller does not block: it gets a reference at once, and a
+//! message brings the answer. The reference refers to an *ask*, a resource of the VM.
 //!
-//! The reference that the caller gets refers to an ask, and the ask names the wait. So the caller
-//! can end the wait by the reference alone. No table keeps the asks: the VM destroys an ask with
-//! the last reference to it. An ask owns nothing and monitors no process.
+//! The ask names the wait, so the caller can end the wait by the reference alone. No table keeps
+//! the asks: the VM destroys an ask with the last reference to it. An ask owns nothing and
+//! monitors no process.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -26,12 +27,13 @@ pub(crate) struct Ask {
     pool: usize,
     instance: InstanceId,
     /// The opening of the pool in which the owner asked. A closed pool may be opened again, for
-    /// another handle or for the same name; the wait then belongs to an earlier opening.
+    /// another handle or for the same name. The wait then belongs to an earlier opening, and has
+    /// ended.
     opening: OnceCell<Opening>,
     permits: u32,
     /// The id of the wait; 0 if the owner was answered at once.
     id: AtomicU64,
-    /// Whether the message has been sent, or never will be.
+    /// Whether the message with the answer has been sent, or never will be.
     told: AtomicBool,
 }
 
@@ -52,8 +54,8 @@ pub(crate) fn init(env: Env) -> bool {
 }
 
 impl Ask {
-    /// Makes the ask of `owner` for `permits` of a gate, and the reference to it. `by` is the
-    /// name or the reference by which the owner asked the gate.
+    /// Makes the ask of `owner` for `permits` of a gate. Returns the reference to the ask, and
+    /// its address. `by` is the name or the reference by which the owner asked the gate.
     pub(crate) fn make(beam: &Beam, by: Term, gate: Gate<'_>, owner: Pid, permits: u32) -> (Term, *const Self) {
         let ask = Self {
             owner,
@@ -120,7 +122,7 @@ impl Ask {
         (bits != 0).then(|| WaiterId::from_bits(bits))
     }
 
-    /// Records that the message has been sent, or never will be.
+    /// Records that the message with the answer has been sent, or never will be.
     pub(crate) fn set_told(&self) {
         // ORDERING: Release pairs with the Acquire in `is_told`: an owner that reads `true` there
         // finds the message in its mailbox, if one was sent.

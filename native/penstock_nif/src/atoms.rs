@@ -6,7 +6,7 @@ use crate::term::{Env, Term};
 
 macro_rules! atoms {
     ($($name:ident),* $(,)?) => {
-        // One word for each atom, so that its term costs one load.
+        // There is one word for each atom, so each of these functions costs one load.
         $(
             #[inline(always)]
             pub(crate) fn $name() -> Term {
@@ -20,8 +20,8 @@ macro_rules! atoms {
             $(pub(super) static $name: AtomicUsize = AtomicUsize::new(0);)*
         }
 
-        /// Makes the atoms. Only `load` calls this, and the VM orders `load` before every other
-        /// entry, so the stores can be relaxed. An atom is the same word for as long as the VM
+        /// Makes the atoms. Only `load` calls this. The stores can be relaxed, because the VM
+        /// orders `load` before every other entry. An atom is the same word for as long as the VM
         /// runs, so a second load changes nothing.
         pub(crate) fn init(env: Env) {
             $(words::$name.store(env.atom(stringify!($name)).0, Ordering::Relaxed);)*

@@ -1,5 +1,5 @@
-//! Monotonic clocks. The coarse clock shows the time of the kernel's last tick. It costs a
-//! fraction of an exact clock.
+//! Monotonic clocks. The coarse clock shows the time of the kernel's last tick. To read it costs
+//! a fraction of what an exact clock costs.
 
 /// Returns the time of the coarse clock in ms, at most 10 ms behind. It wraps after 49 days.
 #[cfg(target_os = "linux")]
@@ -53,15 +53,16 @@ mod tsc {
     const TRUSTED: u8 = 1;
     const DISTRUSTED: u8 = 2;
 
-    /// Whether the counter is trusted. The first call of [`is_trusted`] finds out. Threads that
-    /// find out at the same time get the same result.
+    /// Whether the counter is trusted. The first call of [`is_trusted`] determines it. If several
+    /// threads do so at the same time, they get the same result.
     static TRUST: AtomicU8 = AtomicU8::new(UNKNOWN);
 
     #[inline(always)]
     pub(super) fn read() -> u64 {
-        // SAFETY: the processor must have the instruction, and the kernel must not forbid it.
-        // Every x86-64 processor has it. `now_ns` calls this only if `is_trusted`: a kernel that
-        // forbids the instruction to programs does not use it for its clock in user space.
+        // SAFETY: the processor must have the instruction, and the kernel must not forbid it to
+        // programs. Every x86-64 processor has the instruction. `now_ns` calls this only if
+        // `is_trusted`: a kernel that reads its clock by this instruction in user space does not
+        // forbid the instruction.
         unsafe { std::arch::x86_64::_rdtsc() }
     }
 
@@ -73,9 +74,9 @@ mod tsc {
         }
     }
 
-    /// Determines whether the kernel trusts the counter. The kernel uses the counter as its clock
-    /// only if the counter is steady and the same on all processors. The kernel stops using it
-    /// when it finds otherwise.
+    /// Returns whether the kernel trusts the counter, and records it. The kernel uses the counter
+    /// as its clock only if the counter is steady and the same on all processors. When the kernel
+    /// finds otherwise, it stops using the counter.
     #[cold]
     fn find_out() -> bool {
         let source = std::fs::read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
@@ -90,8 +91,9 @@ mod tsc {
         const LAST_EXTENDED: u32 = 0x8000_0000;
         const POWER: u32 = 0x8000_0007;
         const INVARIANT: u32 = 1 << 8;
-        // SAFETY: the processor must have the instruction, and every x86-64 processor does. A
-        // leaf above the highest one would be undefined, so the highest one is compared first.
+        // SAFETY: the processor must have the instruction, and every x86-64 processor has it. The
+        // result for a leaf above the highest one is undefined. So the highest leaf is compared
+        // before `POWER` is read.
         #[allow(unused_unsafe)]
         unsafe {
             __cpuid(LAST_EXTENDED).eax >= POWER && __cpuid(POWER).edx & INVARIANT != 0

@@ -97,7 +97,8 @@ pub(crate) fn ban_settings(env: Env, settings: Term) -> Option<BanSettings> {
     })
 }
 
-/// Decodes the duration of a ban in ms. Returns 0 for `infinity`, as the core wants it.
+/// Decodes the duration of a ban in ms. Returns 0 for `infinity`, because the core takes 0 for a
+/// ban without end.
 pub(crate) fn ban_ms(env: Env, term: Term) -> Option<u32> {
     if term == atoms::infinity() {
         Some(0)

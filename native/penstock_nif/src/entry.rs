@@ -1,5 +1,5 @@
-//! The frame of every entry point: reads its arguments, and turns a panic into an exception. The
-//! time of each call is measured, except on dirty schedulers.
+//! The frame of every entry point: reads the arguments, and turns a panic into an exception. In a
+//! build with the feature `meter` it also measures each call, except on a dirty scheduler.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
@@ -11,17 +11,17 @@ use crate::term::{Env, Term};
 #[inline(always)]
 pub(crate) fn enter(env: Env, body: impl FnOnce(&Beam) -> Term) -> Term {
     let beam = Beam::new(env);
-    // A panic poisons no lock of the core, and the atomic words of the core are consistent after
-    // each step. So later calls can use the values that the unwind left.
+    // `AssertUnwindSafe`: a panic poisons no lock of the core, and the atomic words of the core
+    // are consistent after each step. So later calls can use the values that the unwind left.
     match catch_unwind(AssertUnwindSafe(|| body(&beam))) {
         Ok(term) => term,
         Err(_) => env.raise(atoms::nif_panicked()),
     }
 }
 
-/// Declares entry points: the name and arity of the function in Elixir, and the Rust function
-/// that takes the host and the arguments. `(dirty)` marks an entry that may take long: the VM
-/// calls it on a dirty scheduler.
+/// Declares entry points. Each declaration has the name and arity of the function in Elixir, and
+/// the Rust function that takes the host and the arguments. `(dirty)` marks an entry that may
+/// take long: the VM calls it on a dirty scheduler.
 macro_rules! entries {
     (@flags) => { 0 };
     (@flags dirty) => { rustler::SchedulerFlags::DirtyCpu as _ };

@@ -1,4 +1,4 @@
-//! Handles: the references of unnamed pools.
+//! Handles: the resources of the VM to which the references of unnamed pools refer.
 //!
 //! ```text
 //! term %Pool{ref} -> handle -> pool -> PoolData -> watches (one reference each)
@@ -6,10 +6,13 @@
 //!                               +--------------------+
 //! ```
 //!
+//! The arrows are pointers. A *watch* is the resource by which a pool learns of deaths.
+//! `PoolData` owns one reference of the VM to each watch of its pool.
+//!
 //! No pool is ever freed, and no watch that monitors a process is ever destroyed; see
 //! [`monitor`](crate::monitor). A handle monitors no process, so the VM can destroy it at any
-//! time. Its destructor closes and clears the pool. A later handle reuses the pool with its
-//! watches.
+//! time. The destructor of a handle closes and clears the pool. A later handle reuses the pool
+//! together with the watches of the pool.
 
 use std::ffi::CStr;
 
@@ -32,8 +35,8 @@ static HANDLE: ResourceType<Handle> = ResourceType::new();
 impl Resource for Handle {
     const NAME: &'static CStr = c"penstock_pool";
 
-    /// Closes and clears the pool. No call uses the pool any more: such a call has the reference
-    /// as an argument, and that argument would keep the handle until the call returns.
+    /// Closes the pool and begins to clear it. No call uses the pool any more: such a call would
+    /// have the reference as an argument, which would keep the handle until the call returns.
     fn end(self, env: Env) {
         meter::measure("handle_dtor", || {
             let beam = Beam::in_callback(env);

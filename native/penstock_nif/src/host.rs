@@ -1,4 +1,4 @@
-//! The BEAM as the host of the core: implements its traits by calls of the VM.
+//! The host of the core, which is the BEAM here. Implements the core's traits by calls of the VM.
 
 use std::cell::Cell;
 use std::sync::atomic::{fence, AtomicBool, Ordering};
@@ -14,18 +14,18 @@ use crate::ticket::Ticket;
 /// The host during one call or callback.
 pub(crate) struct Beam {
     pub(crate) env: Env,
-    /// Whether to tell the scheduler of the work. Must be `false` in a callback.
+    /// Whether to report the work to the scheduler. Must be `false` in a callback.
     accountable: bool,
-    /// Work since the scheduler was last told, in units of some 20 ns.
+    /// Work since the last report to the scheduler, in units of some 20 ns.
     work: Cell<u32>,
     /// Work of the whole call, in the same units.
     spent: Cell<u32>,
 }
 
-/// The work after which the scheduler is told: 5 µs. It must be told, because by itself the VM
-/// counts a call as one reduction, no matter how long the call takes.
+/// The work after which the host reports to the scheduler: 5 µs. Without a report, the VM counts
+/// a call as one reduction, no matter how long the call takes.
 const NOTEWORTHY: u32 = 250;
-/// The work of 1 % of a time slice, which is 1 ms: 10 µs.
+/// The work of 1 % of a time slice: 10 µs, because a time slice is 1 ms.
 const PERCENT: u32 = 500;
 /// The work of sending one message: 0.8 µs.
 const MESSAGE: u32 = 40;
@@ -38,8 +38,8 @@ impl Beam {
         Self { env, accountable: true, work: Cell::new(0), spent: Cell::new(0) }
     }
 
-    /// Makes the host of a callback: a destructor or a monitor. No process runs a callback, and
-    /// the VM crashes if `enif_consume_timeslice` is called there.
+    /// Makes the host of a callback, which is a destructor or a `down`. This host reports no
+    /// work: no process runs a callback, so `enif_consume_timeslice` would crash the VM there.
     pub(crate) fn in_callback(env: Env) -> Self {
         Self { env, accountable: false, work: Cell::new(0), spent: Cell::new(0) }
     }
@@ -49,7 +49,7 @@ impl Beam {
         self.spent.get()
     }
 
-    /// Counts work. Tells the scheduler once [`NOTEWORTHY`] work has accumulated.
+    /// Counts work. In a call, reports the work to the scheduler once it reaches [`NOTEWORTHY`].
     fn count_work(&self, work: u32) {
         self.spent.set(self.spent.get().saturating_add(work));
         let work = self.work.get().saturating_add(work);

@@ -1,13 +1,14 @@
 //! The keys of limiters, bans and keyed pools: a hash of any term.
 //!
-//! Terms that are `===` have the same hash, and so have `0.0` and `-0.0`, on each version of the
-//! VM. The hash is SipHash under a secret that the node chose as it started, so an attacker
-//! cannot find keys that collide. Limiters and bans use 64 bits of it: the probability that two of
-//! `n` keys collide by chance is less than `n² / 2^65`. Keyed pools use 128 bits.
+//! Terms that are `===` have the same hash. So have `0.0` and `-0.0`, also on the versions of the
+//! VM where these two are not `===`. The hash is SipHash under a random secret of this VM.
+//! Because of the secret, an attacker cannot find keys that collide. Limiters and bans use 64 bits
+//! of the hash: the probability that two of `n` keys collide by chance is less than `n² / 2^65`.
+//! Keyed pools use 128 bits.
 //!
-//! The VM's API does not let this library look into a few kinds of terms. Their hash consists of
-//! two hashes by the VM, which have only 32 bits each before OTP 26. The salts of these two are
-//! secret, too.
+//! The VM's API does not let this library look into a few kinds of terms. For such a term, two
+//! hashes by the VM enter the hash. Each of the two has only 32 bits before OTP 26. The salts of
+//! the two are secret, too.
 
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 
@@ -21,13 +22,14 @@ use crate::term::{Env, Term};
 /// The size of the largest key, in bytes in the external term format.
 pub(crate) const LARGEST: u32 = 1024;
 
-/// The bytes that the external term format adds to a binary: for the version, the kind and the
-/// size.
+/// The bytes that the external term format adds to a binary: 1 for the version of the format, 1
+/// for the kind of term and 4 for the size.
 const BINARY: u32 = 6;
 
 static SECRET: Lazy<RandomState> = Lazy::new(RandomState::new);
 
-/// The salts of the VM's hash: of 32 bits, since some versions of the VM use no more.
+/// The salts of the two hashes by the VM. They have 32 bits, because some versions of the VM use
+/// no more.
 static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|nth| SECRET.hash_one(nth) >> 32));
 
 /// The hash of a key.
@@ -65,13 +67,15 @@ pub(crate) fn tag_of_key(beam: &Beam, generation: Generation, key: Term, measure
 
 /// Hashes a key. The error is the answer to the caller.
 ///
-/// `measured` tells that Elixir has measured the key, so a walk through all of it is short.
-/// Otherwise the walk looks into no binary, large integer or fun inside the key.
+/// `measured` is `true` if Elixir has measured the key. Then a walk through all of the key is
+/// short. Otherwise the walk looks into no binary, large integer or fun inside the key. If it
+/// cannot tell then whether the key is too large, the error is `measure`: Elixir must measure the
+/// key and call again.
 #[inline]
 pub(crate) fn hash_key(beam: &Beam, key: Term, measured: bool) -> Result<KeyHash, Term> {
-    // Most keys are binaries: they need no walk, and enter the hash in whole words. If the binary
-    // is a slice of a larger one, the VM may copy the slice here. The copy is short, because
-    // Elixir passes no binary above 1 KiB.
+    // Most keys are binaries. A binary needs no walk, because its bytes enter the hash at once.
+    // If the binary is a slice of a larger one, the VM may copy the slice here. The copy is
+    // short, because Elixir passes no binary above 1 KiB.
     if let Some(bytes) = beam.env.binary(key) {
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         if size > LARGEST - BINARY {
@@ -90,7 +94,7 @@ pub(crate) fn hash_key(beam: &Beam, key: Term, measured: bool) -> Result<KeyHash
 
 #[inline(never)]
 fn walk(beam: &Beam, key: Term, measured: bool) -> Result<KeyHash, Term> {
-    // 1 byte for the version.
+    // The external term format begins with 1 byte for its version.
     let mut walk = Walk { env: beam.env, measured, least: 1, most: 1, terms: 0 };
     let mut hasher = SECRET.build_hasher();
     let walked = walk.term(&mut hasher, key);
@@ -103,8 +107,8 @@ fn walk(beam: &Beam, key: Term, measured: bool) -> Result<KeyHash, Term> {
         if !measured {
             return Err(atoms::measure());
         }
-        // The estimate leaves open whether the key is too large, so the key is encoded. A walk
-        // through a measured key is short, so its encoding takes a short time, too.
+        // The key may be too large: only its encoding tells. The encoding takes a short time,
+        // because the key is measured.
         beam.worked(walk.terms);
         if beam.env.external(key).is_none_or(|bytes| bytes.len() > LARGEST as usize) {
             return Err(atoms::too_large());
@@ -164,9 +168,9 @@ impl ShowKey for Shown {
 struct Walk {
     env: Env,
     measured: bool,
-    /// The least number of bytes that the terms so far have in the external term format.
+    /// The least number of bytes that the terms so far can have in the external term format.
     least: u32,
-    /// The largest number of bytes that they can have.
+    /// The largest number of bytes that the terms so far can have in that format.
     most: u32,
     /// The number of terms that the walk has looked at.
     terms: usize,
@@ -189,8 +193,8 @@ enum TermKind {
 }
 
 impl Walk {
-    /// Hashes a term. Returns `false` if the key is too large. Each level of nesting adds at
-    /// least a byte to the size of the key, so the recursion is no deeper than [`LARGEST`].
+    /// Hashes a term. Returns `false` if the key is too large. The recursion is no deeper than
+    /// [`LARGEST`], because each level of nesting adds at least a byte to the size of the key.
     fn term(&mut self, hasher: &mut DefaultHasher, term: Term) -> bool {
         self.terms += 1;
         if let Some(integer) = self.env.i64(term) {
@@ -261,8 +265,9 @@ impl Walk {
         true
     }
 
-    /// Hashes a binary inside a key. Skips it unless the key is measured: if the binary is a
-    /// slice of a larger one, the VM may copy it before this library can read even its size.
+    /// Hashes a binary inside a key, if the key is measured. Otherwise skips the binary, and
+    /// counts any size for it. Even to read the size of a slice, the VM may have to copy the
+    /// slice.
     fn binary(&mut self, hasher: &mut DefaultHasher, term: Term) -> bool {
         if !self.measured {
             return self.size(5, LARGEST);
@@ -279,8 +284,8 @@ impl Walk {
 
     fn list(&mut self, hasher: &mut DefaultHasher, first: (Term, Term)) -> bool {
         // The external format may encode a list that contains only bytes as a string: one byte
-        // for each element, and three for the string. Any other list has five bytes besides its
-        // elements, so a key contains at most some 200 nested lists.
+        // for each element, and three for the string. Any other list has five bytes in addition
+        // to its elements. So a key contains at most some 200 nested lists.
         let mut is_string = true;
         if !self.size(0, 5) {
             return false;

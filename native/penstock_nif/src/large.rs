@@ -1,9 +1,10 @@
-//! Puts large tables in huge pages. The table of a million keys fills 8,000 ordinary pages, more
-//! than the TLB of a processor holds.
+//! Puts large tables in huge pages, because the TLB of a processor holds too few ordinary pages:
+//! the table of a million keys fills 8,000 of these.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// Serves requests of at least a huge page by mappings, and others by the system's allocator.
+/// Maps memory from the kernel for a request of at least a huge page. Takes the memory of any
+/// other request from the system's allocator.
 #[derive(Debug)]
 pub(crate) struct Allocator;
 
@@ -84,8 +85,9 @@ mod pages {
         layout.size() >= HUGE && layout.align() <= HUGE
     }
 
-    /// Returns the bytes of the mapping of a table: whole ordinary pages. A mapping of whole huge
-    /// pages would take more memory than the table where the kernel grants huge pages unasked.
+    /// Returns the bytes of the mapping of a table: whole ordinary pages, not whole huge pages.
+    /// Some kernels grant huge pages to each mapping, unasked. There, a mapping of whole huge
+    /// pages would take more memory than the table needs.
     fn mapped(bytes: usize) -> usize {
         // SAFETY: the call has no precondition. It returns a number that never changes.
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
@@ -136,9 +138,9 @@ mod pages {
     }
 }
 
-/// Leaves all memory to the system's allocator. Systems other than Linux choose the size of
-/// pages by themselves. AddressSanitizer checks only memory of the system's allocator, so
-/// `script/sanitize asan` sets `system_allocator`.
+/// Leaves all memory to the system's allocator, for two reasons. Systems other than Linux choose
+/// the size of pages by themselves. AddressSanitizer checks only memory of the system's
+/// allocator, so `script/sanitize asan` sets `system_allocator`.
 #[cfg(any(not(target_os = "linux"), system_allocator))]
 mod pages {
     use std::alloc::Layout;

@@ -4,8 +4,8 @@
 //! The core decides about permits, rates and bans. This crate has the parts that need the VM or
 //! the operating system:
 //!
-//! - which pool, limiter or ban list a term means, and whether the name still has it when the
-//!   answer is made ([`resolve`], [`handle`]);
+//! - which gate (pool, limiter or ban) a term means, and whether the name still stands for that
+//!   gate at the answer ([`resolve`], [`handle`]);
 //! - the hash and the size of a key, by a walk through its term ([`key`]);
 //! - the resources, monitors and messages of the VM ([`resource`], [`monitor`], [`ticket`],
 //!   [`ask`]);
@@ -16,13 +16,14 @@
 //! loops. A longer walk takes several calls: the caller passes the cursor where the next call
 //! continues. Four loops are exceptions:
 //!
-//! - the starts of limiters and bans clear their tables, and so run on a dirty scheduler;
+//! - the start of a limiter or ban clears its whole table, so it runs on a dirty scheduler;
 //! - the registration of a janitor sends one message for each queued job;
 //! - `rate_hit_all` reads its whole list, whose length Elixir checks;
 //! - a look-up of a name walks through one bucket of the registry, some 1 in 4,000 of all names.
 //!
-//! Entry points are raw. `#[rustler::nif]` collects the arguments of every call into a
-//! heap-allocated `Vec`, which alone would double the price of an acquire.
+//! The VM calls entry points without a wrapper of rustler. `#[rustler::nif]` would collect the
+//! arguments of every call into a heap-allocated `Vec`. That alone would double the price of an
+//! acquire.
 
 mod ask;
 mod atoms;

@@ -3,8 +3,8 @@
 //!
 //! Interrupts, and the host of a virtual machine, take time that the clock counts as the
 //! thread's. So *controls* run between the calls, on the same threads and for twice the time of
-//! all calls. A control only reads the same clock, so a long control shows how long the delays
-//! are that the machine causes.
+//! all calls. A control only reads the same clock, for a fixed time. A control that takes longer
+//! shows a delay that the machine caused, and could cause in a call as well.
 
 #[cfg(feature = "meter")]
 pub(crate) use on::{figures, measure, Tally};
@@ -70,8 +70,8 @@ mod on {
                 figures.name = name;
             }
             figures.calls.add(took);
-            // A call of more than one control's length may have been interrupted, so the rest of
-            // its time adds no controls.
+            // A call that took longer than one control may have been interrupted. So the part of
+            // its time beyond the length of one control adds no controls.
             figures.debt += CONTROLS * took.min(CONTROL);
             let due = figures.debt >= CONTROL;
             figures.debt -= if due { CONTROL } else { 0 };

@@ -1,10 +1,11 @@
 //! Watches: the resources through which the VM tells this library of the deaths of processes.
 //!
-//! A watch that monitors a process is never destroyed. OTP 25 to 29 abort when
-//! `process_info(Pid, monitored_by)` makes a reference to a monitoring resource that is being
-//! destroyed, since the VM then destroys that resource twice. So a watch is made once and kept
-//! for as long as the VM runs. The watches of a pool stay with the pool: a pool is cleared and
-//! reused, but never freed.
+//! The VM must never destroy a watch that monitors a process, because OTP 25 to 29 have a bug.
+//! While the VM destroys such a watch, `process_info(Pid, monitored_by)` can make a new reference
+//! to the watch. The VM then destroys the watch twice, and aborts.
+//!
+//! So a watch is made once, and kept for as long as the VM runs. The watches of a pool stay with
+//! the pool, because a pool is cleared and reused, but never freed.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -46,8 +47,8 @@ impl Resource for Watch {
     }
 }
 
-/// The watches of one pool, of one keyed pool, or of the table of deadlines. All monitors of one resource share one
-/// lock of the VM. So there are `N` watches, and each process is monitored by one of them.
+/// The watches of one pool, of one keyed pool, or of the table of deadlines. There are `N`, because
+/// all monitors of one watch share a lock of the VM. One of the watches monitors each process.
 pub(crate) struct Watches<const N: usize>([AtomicPtr<c_void>; N]);
 
 impl<const N: usize> Default for Watches<N> {
@@ -64,13 +65,14 @@ impl<const N: usize> Watches<N> {
     /// Monitors a process by the watch at the index `at`. Returns `false` if the process is dead.
     pub(crate) fn monitor(&self, env: Env, at: usize, table: Watch, pid: Pid) -> bool {
         let object = self.get_or_make(at, table);
-        // SAFETY: the object must be a live resource with a `down`. The reference that
-        // `get_or_make` made it with is never released. `env` is valid as `Env` guarantees.
+        // SAFETY: the object must be a live resource with a `down`. The object is live, because
+        // nothing releases the first reference to a watch that `get_or_make` has returned. `env`
+        // is valid as `Env` guarantees.
         unsafe { sys::enif_monitor_process(env.raw(), object, &raw_pid(pid), ptr::null_mut()) == 0 }
     }
 
-    /// Returns the watch at the index `at`. Makes it at its first use: while the VM loads the
-    /// library, the VM does not know yet that the type has a `down`.
+    /// Returns the watch at the index `at`. Makes the watch at its first use, because `load`
+    /// cannot make it: during `load` the VM does not know yet that the type has a `down`.
     fn get_or_make(&self, at: usize, table: Watch) -> *mut c_void {
         let place = &self.0[at];
         // ORDERING: Acquire pairs with the Release of the exchange below, which publishes the

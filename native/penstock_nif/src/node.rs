@@ -1,7 +1,7 @@
 //! The state of an Erlang node: the registry of names, the deadlines, the timed waits, the queue
-//! of deferred work, and the two processes that serve them.
+//! of deferred work, and the pids of the reaper and the janitor.
 //!
-//! The state is static, so it outlives a purge of the module.
+//! The state is static, so it outlives a purge of `Penstock.Native`.
 
 use std::collections::VecDeque;
 use std::ptr;
@@ -20,9 +20,9 @@ pub(crate) static REGISTRY: Registry<Beam> = Registry::new();
 
 /// A closed, empty pool. It stands for each pool of a name that the registry has forgotten.
 ///
-/// The registry forgets a name only when no process holds permits of its pools or waits for them.
-/// So each pool of the name was closed and empty. A caller that still has the number of such a
-/// pool gets the same answers from this pool.
+/// The registry forgets a name only when each pool of the name is closed, and no process holds
+/// permits of it or waits for them. A caller may still have the number of such a pool. That
+/// caller gets the same answers from this pool as from the forgotten one.
 pub(crate) static CLOSED_POOL: Lazy<Pool<Beam>> = Lazy::new(Pool::new);
 
 /// Returns the same pool for any lifetime: every pool of the VM lives as long as the VM.
@@ -39,8 +39,8 @@ pub(crate) fn lasting_keyed(pool: &KeyedPool<Beam>) -> &'static KeyedPool<Beam> 
     unsafe { &*ptr::from_ref(pool) }
 }
 
-/// The pid of a process that serves the Erlang node: the reaper or the janitor; 0 until that
-/// process registers itself. This library sends it an atom when there is work.
+/// The pid of the reaper or of the janitor; 0 until that process registers itself. This library
+/// sends an atom to the process when there is work for it.
 struct Server(AtomicU64);
 
 impl Server {
@@ -61,16 +61,16 @@ impl Server {
 
 // Deadlines, and the reaper, which kills overdue processes.
 
-/// The deadlines of processes, which the reaper kills when they run too long.
+/// The deadlines of processes: the reaper kills a process that runs past its deadline.
 ///
-/// The deadlines are not kept in the pools: a pool that is closed, or whose handle is gone,
-/// forgets its holders, but their deadlines stay.
+/// A deadline outlives its pool, so the pools do not keep the deadlines. A pool whose handle is
+/// gone forgets its holders.
 pub(crate) static DEADLINES: Lazy<Deadlines<Option<Admission>>> = Lazy::new(Deadlines::new);
 static REAPER: Server = Server::none();
 
-/// The pool that admitted a process, and the pool's opening at that time. By the time that the
-/// process is overdue, the pool may have been opened again, for another name or handle. The kill
-/// must not count for that later opening.
+/// The pool that admitted a process, and the pool's opening at that time. The pool counts the
+/// kill of an overdue process. By the time of the kill, the pool may have been opened again, for
+/// another name or handle. The kill must not count for that later opening.
 pub(crate) struct Admission {
     pub(crate) pool: &'static Pool<Beam>,
     pub(crate) opening: Opening,
@@ -82,16 +82,16 @@ impl Admission {
     }
 }
 
-/// The number of watches: each process is monitored by one, because all monitors of one watch
-/// share a lock.
+/// The number of watches. One of them monitors each process that has a deadline. There are
+/// several, because all monitors of one watch share a lock.
 const DEADLINE_WATCHES: usize = 32;
 static WATCHES: Watches<DEADLINE_WATCHES> = Watches::new();
 
-/// Kills a process at `at_ms` of the exact clock, unless its work ends before. `admission` is
-/// `None` if no pool admitted the process, but another kind of gate.
+/// Sets the deadline of a process: the reaper kills the process at `at_ms` of the exact clock,
+/// unless its work ends before. `admission` is `None` if another kind of gate admitted the process.
 pub(crate) fn set_deadline(env: Env, pid: Pid, at_ms: u64, admission: Option<Admission>) {
     let todo = DEADLINES.set(pid, at_ms, admission);
-    // The low four bits of the word are the same for all pids, so the index does without them.
+    // The low four bits of the word are the same for all pids, so they do not enter the index.
     let place = pid.word() as usize / 16 % DEADLINE_WATCHES;
     if todo.watch && !WATCHES.monitor(env, place, Watch::Deadlines, pid) {
         DEADLINES.remove(pid);
@@ -112,18 +112,20 @@ fn wake_reaper(env: Env) {
     REAPER.send(env, atoms::due());
 }
 
-// Waits by messages with a timeout, which the reaper ends.
+// Timed waits: waits by messages that have a timeout. The reaper ends them.
 
 static TIMED: Mutex<Timed> = Mutex::new(Timed { pools: Vec::new(), last: 0 });
 
 /// The list of pools that have timed waits. A pool gets an entry when its first timed wait
-/// begins, and loses it when the pool reports that it has none. Each entry has its own number.
+/// begins. It loses the entry after it has reported that it has no timed waits.
 struct Timed {
+    /// The entries: a number of its own for each entry, and the pool.
     pools: Vec<(u64, &'static Pool<Beam>)>,
+    /// The number of the last entry that was made.
     last: u64,
 }
 
-/// Adds the entry of a pool whose first timed wait has begun, and wakes the reaper.
+/// Adds an entry for a pool that had no timed wait until one began, and wakes the reaper.
 pub(crate) fn begin_to_time(env: Env, pool: &Pool<Beam>) {
     {
         let mut timed = TIMED.lock();
@@ -141,8 +143,9 @@ pub(crate) fn timed(at: usize) -> Option<(u64, &'static Pool<Beam>)> {
     TIMED.lock().pools.get(at).copied()
 }
 
-/// Removes the entry of a pool that has reported no timed waits. A timed wait that begins after
-/// the report adds another entry of the pool. That entry has another number, and stays.
+/// Removes the entry at the index `at`, if its number is still `number`. Its pool has reported
+/// that it has no timed waits. A timed wait that begins after the report adds another entry of
+/// the pool. That entry has another number, so it stays.
 pub(crate) fn end_to_time(at: usize, number: u64) {
     let out = {
         let mut timed = TIMED.lock();
@@ -154,13 +157,13 @@ pub(crate) fn end_to_time(at: usize, number: u64) {
     }
 }
 
-// Deferred work: the work on pools that is too long for one call. The janitor continues with it.
+// Deferred work: work on pools that is too long for one call. The janitor continues that work.
 
 static QUEUE: Mutex<VecDeque<Job>> = Mutex::new(VecDeque::new());
 static JANITOR: Server = Server::none();
 
 enum Job {
-    /// Answer the waiters of a pool that are due an answer.
+    /// Answer those waiters of a pool whose answer is due.
     Serve(&'static Pool<Beam>),
     /// Answer the waiters of a keyed pool that are due an answer, and reap its dead processes.
     ServeKeyed(&'static KeyedPool<Beam>),
@@ -181,17 +184,18 @@ const CLEARED_PER_TURN: usize = 512;
 /// with few holders can be reused at once.
 const CLEARED_AT_ONCE: usize = 32;
 
-/// Registers the janitor: from now on, it is sent `:serve` for each job that is queued. Sends it
-/// `:serve` for each job that is in the queue already.
+/// Registers the janitor. From now on, the janitor gets `:serve` for each job that is queued.
+/// This function sends `:serve` for each job that is in the queue already.
 pub(crate) fn register_janitor(env: Env, pid: Pid) {
-    // Another thread may queue a job at the same time. The lock of the queue orders the two:
-    // either that thread finds this janitor, or this call finds the job.
+    // Another thread may queue a job at the same time. The lock of the queue orders the two
+    // calls: either that thread finds this janitor, or this call finds the job. Both may happen,
+    // and the janitor then gets `:serve` once too often, which does no harm.
     JANITOR.register(pid);
     let queued = QUEUE.lock().len();
     (0..queued).for_each(|_| env.send(pid, atoms::serve()));
 }
 
-/// Queues a pool whose waiters are due an answer, unless it is queued already.
+/// Queues a pool that has waiters whose answer is due, unless the pool is queued already.
 pub(crate) fn defer(env: Env, pool: &Pool<Beam>) {
     let pool = lasting(pool);
     if pool.data.deferral.begin() {
@@ -209,8 +213,8 @@ pub(crate) fn defer_keyed(env: Env, pool: &KeyedPool<Beam>) {
 
 fn queue(env: Env, job: Job) {
     QUEUE.lock().push_back(job);
-    // If no janitor is alive to receive this, no job is lost: the next janitor is sent `:serve`
-    // for it when it registers.
+    // If no janitor is alive to receive this, no job is lost: the next janitor gets `:serve` for
+    // each job in the queue when it registers.
     JANITOR.send(env, atoms::serve());
 }
 
@@ -231,13 +235,13 @@ pub(crate) fn do_one_job(beam: &Beam) {
     let next = QUEUE.lock().pop_front();
     match next {
         Some(Job::Serve(pool)) => {
-            // The pool is marked before its work is done: work that remains, or that arises
-            // meanwhile, must be able to queue the pool again.
+            // Removes the mark before it serves the pool. If waiters remain, or new ones become
+            // due meanwhile, `defer` must be able to queue the pool again.
             pool.data.deferral.end();
             pool.serve(beam);
         }
         Some(Job::ServeKeyed(pool)) => {
-            // Marked first, for the same reason.
+            // Removes the mark first, for the same reason.
             pool.data.deferral.end();
             pool.serve(beam);
         }

@@ -1,4 +1,4 @@
-//! Finds the pool that a gate argument means. Refuses a caller whose pool has passed to another
+//! Finds the pool that a gate argument means. Refuses a caller if that pool has passed to another
 //! name since the look-up.
 
 use penstock_core::{InstanceId, Kind, Named, NotHeld, Pid, Pool, Refusal, Started};
@@ -9,8 +9,8 @@ use crate::host::Beam;
 use crate::node::{CLOSED_POOL, REGISTRY};
 use crate::term::Term;
 
-/// Returns the registry's entry of a name. A name has an entry while a gate of that name is open,
-/// and while a process holds permits of its pools or waits for them.
+/// Returns the registry's entry of a name. A name has an entry at least while a gate of that name
+/// is open, or a process holds permits of its pools or waits for them.
 #[inline(always)]
 pub(crate) fn named(name: Term) -> Option<Named<'static, Beam>> {
     REGISTRY.find(name.word())
@@ -33,30 +33,30 @@ fn closed_if_forgotten<'a>(gate: Term) -> Option<&'a Pool<Beam>> {
 #[derive(Clone, Copy)]
 pub(crate) struct Gate<'a> {
     pub(crate) pool: &'a Pool<Beam>,
-    /// The number of the pool in the registry; 0 without a name.
+    /// The number of the pool in the registry's entry of the name; 0 for an unnamed pool.
     id: u32,
     /// The registry's entry of the name; `None` for an unnamed pool.
     named: Option<Named<'static, Beam>>,
 }
 
 impl Gate<'_> {
-    /// Returns `true` if the name still has the pool, or if the pool is unnamed. An answer of
-    /// `true` stays true while the caller holds permits of the pool.
+    /// Returns `true` if the name still has the pool, or if the pool is unnamed. For a caller
+    /// that holds permits of the pool, `true` stays the answer as long as it holds them.
     #[inline(always)]
     pub(crate) fn stands(&self) -> bool {
         self.named.is_none_or(Named::is_there)
     }
 
-    /// Returns the number of the pool among those of its name, 0 for an unnamed pool. The number
-    /// is stable while the caller holds permits or waits.
+    /// Returns the instance number of the pool; 0 for an unnamed pool. The number does not change
+    /// while the caller holds permits of the pool or waits for them.
     #[inline(always)]
     pub(crate) fn instance(&self) -> InstanceId {
         self.named.map_or(0, |named| named.instance_of(self.id))
     }
 
-    /// Ends an acquisition of `n` permits. Returns `yes()` if the caller holds them and the name
-    /// still has the pool. Otherwise releases them, if the caller holds them, and returns the
-    /// refusal.
+    /// Ends an acquisition of `n` permits by the caller, `me`. Returns `yes()` if the caller
+    /// holds the permits and the name still has the pool. Otherwise releases the permits, if the
+    /// caller holds them, and returns the refusal.
     #[inline(always)]
     pub(crate) fn admitted(
         &self,
@@ -103,8 +103,8 @@ pub(crate) fn resolve<'a>(beam: &Beam, gate: Term) -> Option<Gate<'a>> {
     }
 }
 
-/// Returns the pool of a gate that has the number `instance`: the gate meant that pool when the
-/// work with its permits began.
+/// Returns the pool of a gate that has the instance number `instance`. The gate meant this pool
+/// when the caller or its spawner acquired permits, or began to wait for them.
 #[inline(always)]
 pub(crate) fn resolve_instance<'a>(beam: &Beam, gate: Term, instance: Term) -> Option<&'a Pool<Beam>> {
     match instance_id(beam, instance)? {
@@ -113,14 +113,14 @@ pub(crate) fn resolve_instance<'a>(beam: &Beam, gate: Term, instance: Term) -> O
     }
 }
 
-/// Returns the pool of a name by its number.
+/// Returns the pool of a name that has the instance number `id`.
 #[inline(always)]
 fn of_name<'a>(name: Term, id: InstanceId) -> Option<&'a Pool<Beam>> {
     named(name).and_then(|named| named.instance(id)).or_else(|| closed_if_forgotten(name))
 }
 
-/// Returns the first pool of a name, or the pool of a handle. Entry points call this for terms
-/// that carry no instance: nearly all work is on one of these pools.
+/// Returns the first pool of a name, or the pool of a handle. Nearly all work is on these pools.
+/// So for them, frequently called entry points take no instance number.
 #[inline(always)]
 pub(crate) fn resolve_first<'a>(beam: &Beam, gate: Term) -> Option<&'a Pool<Beam>> {
     match named(gate) {
@@ -129,7 +129,7 @@ pub(crate) fn resolve_first<'a>(beam: &Beam, gate: Term) -> Option<&'a Pool<Beam
     }
 }
 
-/// Returns the number that an instance term means.
+/// Returns the instance number that a term means.
 #[inline(always)]
 pub(crate) fn instance_id(beam: &Beam, instance: Term) -> Option<InstanceId> {
     if instance == atoms::ok() {
@@ -139,8 +139,8 @@ pub(crate) fn instance_id(beam: &Beam, instance: Term) -> Option<InstanceId> {
     }
 }
 
-/// Returns the term of an instance: `ok` for 1, the first pool of a name, otherwise a number.
-/// Nearly all instances are 1, and the atom saves a conversion.
+/// Returns the term of an instance number. That is the atom `ok` for 1, the first pool of a name,
+/// because nearly all numbers are 1, and the atom saves a conversion.
 #[inline(always)]
 pub(crate) fn instance_term(beam: &Beam, instance: InstanceId) -> Term {
     if instance == 1 {
@@ -150,15 +150,15 @@ pub(crate) fn instance_term(beam: &Beam, instance: InstanceId) -> Term {
     }
 }
 
-/// Returns the answer of `body` for the gate and the caller, or `no_pool` if there is no such
-/// pool.
+/// Calls `body` with the gate and the calling process, and returns the answer of `body`. Returns
+/// `no_pool` if the gate means no open pool.
 #[inline(always)]
 pub(crate) fn with_pool<'a>(beam: &Beam, gate: Term, body: impl FnOnce(Gate<'a>, Pid) -> Term) -> Term {
     with_pool_by(beam, gate, beam.env.me(), body)
 }
 
-/// Does the same as [`with_pool`] for frequently called entry points: Elixir passes `self()` to
-/// these as their last argument, and `me` is that argument.
+/// Does the same as [`with_pool`], for frequently called entry points. Their last argument is
+/// `self()`, which is `me` here.
 #[inline(always)]
 pub(crate) fn with_pool_for<'a>(beam: &Beam, gate: Term, me: Term, body: impl FnOnce(Gate<'a>, Pid) -> Term) -> Term {
     with_pool_by(beam, gate, beam.env.caller(me), body)

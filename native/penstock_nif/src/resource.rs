@@ -20,7 +20,7 @@ pub(crate) trait Resource: Send + Sync + Sized + 'static {
     /// Whether resources of this type monitor processes.
     const MONITORS: bool = false;
 
-    /// Runs when the VM destroys the resource, because no term and no other reference is left.
+    /// Runs when the VM destroys the resource, once no term and nothing else refers to it.
     fn end(self, _env: Env) {}
 
     /// Runs when a monitored process dies. On OTP 25 the VM may hold the main lock of that
@@ -32,8 +32,8 @@ pub(crate) trait Resource: Send + Sync + Sized + 'static {
 pub(crate) struct ResourceType<T> {
     /// The type that the last load of the module opened; null before the first.
     current: AtomicPtr<ErlNifResourceType>,
-    /// The types that each load of the module opened and pinned. A resource keeps the type that
-    /// it was made with.
+    /// The types that each load of the module opened and pinned. A resource has the type of the
+    /// load that made it, so `get` must try all types.
     pinned: Mutex<Vec<Pinned>>,
     holds: PhantomData<fn() -> T>,
 }
@@ -41,7 +41,8 @@ pub(crate) struct ResourceType<T> {
 struct Pinned(*const ErlNifResourceType);
 
 // SAFETY: any thread can use the pointer: this library passes it only to `enif_get_resource`,
-// which any thread can call. The pinned resource keeps the type that it points to.
+// which any thread can call. The type stays valid, because `pin` made a resource of that type
+// that is never released.
 unsafe impl Send for Pinned {}
 
 impl<T: Resource> ResourceType<T> {
@@ -63,8 +64,8 @@ impl<T: Resource> ResourceType<T> {
         let mut tried = ErlNifResourceFlags::ERL_NIF_RT_CREATE;
         // SAFETY: the VM demands that this call comes from `load`: only `load` calls `open`. The
         // name and the callbacks must stay valid: they are static. The VM has forgotten the name
-        // of a type of an earlier load. The resources of that type keep their callbacks, which
-        // are the same functions.
+        // of the type that an earlier load opened. The resources of that type keep their
+        // callbacks, which are the same functions.
         let opened = unsafe { sys::enif_init_resource_type(env.raw(), T::NAME.as_ptr(), &init, tried, &mut tried) };
         if opened.is_null() {
             return false;
@@ -76,9 +77,9 @@ impl<T: Resource> ResourceType<T> {
 
     /// Keeps the current type, and this library, for as long as the VM runs.
     ///
-    /// The VM unmaps the library of a purged module, and frees its types, once no resource needs
-    /// them. The statics and the resources must outlive a purge. So this function makes one
-    /// resource that is never released: it keeps the library and the type.
+    /// Once the module is purged and no resource of its types is left, the VM unmaps the library
+    /// and frees the types. The statics and the resources must outlive a purge. So this function
+    /// makes one resource that is never released: that resource keeps the library and the type.
     pub(crate) fn pin(&self, value: T) {
         let _never_released = self.alloc(value);
         self.pinned.lock().push(Pinned(self.current()));
@@ -93,9 +94,10 @@ impl<T: Resource> ResourceType<T> {
     /// Makes a resource that owns `value`. The caller owns its one reference.
     pub(crate) fn alloc(&self, value: T) -> *mut c_void {
         const { assert!(align_of::<T>() <= align_of::<u64>()) };
-        // SAFETY: the type must be open: `load` fails unless it has opened all types, and no
-        // entry point runs before `load` succeeds. The memory must fit a `T`: the VM returns
-        // memory of that size, aligned for a word. A `T` of larger alignment does not compile.
+        // SAFETY: the type must be open. It is, because `load` fails unless all types are open,
+        // and no entry point runs before `load` succeeds. The memory must fit a `T`: the VM
+        // returns memory of that size, aligned for a word. A `T` of larger alignment does not
+        // compile.
         unsafe {
             let object = sys::enif_alloc_resource(self.current(), size_of::<T>());
             object.cast::<T>().write(value);
@@ -103,7 +105,8 @@ impl<T: Resource> ResourceType<T> {
         }
     }
 
-    /// Makes a term that refers to `value`. The value lives for as long as any term does.
+    /// Makes a term that refers to `value`. The value lives until the last term that refers to it
+    /// is gone.
     pub(crate) fn make(&self, env: Env, value: T) -> (Term, *const T) {
         let object = self.alloc(value);
         // SAFETY: `alloc` has just made the resource, and its only reference belongs to this
@@ -148,7 +151,7 @@ fn get_of<'a, T>(env: Env, term: Term, type_: *const ErlNifResourceType) -> Opti
 unsafe extern "C" fn dtor<T: Resource>(env: *mut ErlNifEnv, object: *mut c_void) {
     let end = || {
         // SAFETY: `alloc` has written a `T` to each resource of this type. The VM destroys each
-        // once, so the value is moved out once.
+        // resource once, so this call alone moves the value out.
         let value = unsafe { object.cast::<T>().read() };
         value.end(Env::of(env));
     };

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use penstock_core::Pid;
 use rustler::sys::{self, ErlNifEnv, ErlNifPid, ErlNifTerm};
 
-/// The low bits of a term, by which the VM tells the kinds of immediate terms apart. An immediate
-/// term is a word that refers to no memory.
+/// The low bits of a term. By these, the VM tells the kinds of immediate terms apart. An
+/// immediate term is a word that refers to no memory.
 const TAG_MASK: usize = 0xF;
 
-/// The low bits of the term of a local pid. 0 until [`Env::learn_pid_tag`] has found that such a
-/// term is also the word that `enif_self` gives for the process.
+/// The low bits of the term of a local pid. This is 0 until [`Env::learn_pid_tag`] has compared
+/// such a term with the word that `enif_self` gives for the same process, and found them equal.
 static PID_TAG: AtomicUsize = AtomicUsize::new(0);
 
 /// A term: one word, which is the whole value of an atom, a small integer or a local pid.
@@ -71,11 +71,11 @@ pub(crate) unsafe fn callback_pid(raw: *const ErlNifPid) -> Option<Pid> {
 
 /// An environment of the VM, in which terms are read and made.
 ///
-/// It must be that of the current call or callback, or that of a
-/// [`Ticket`](crate::ticket::Ticket) whose owner uses it. Entry points, `load` and the callbacks
-/// of resources make an `Env` of the pointer that the VM passed. `Ticket::message` makes one of
-/// the ticket's pointer. None of them keeps a copy after its return. Each `SAFETY` comment below
-/// that says "the environment is valid" relies on this.
+/// The environment must be that of the current call or callback, or that of a
+/// [`Ticket`](crate::ticket::Ticket) in the hands of the ticket's owner. Entry points, `load` and
+/// the callbacks of resources make an `Env` of the pointer that the VM passed. `Ticket::message`
+/// makes an `Env` of the ticket's pointer. None of these functions keeps an `Env` after its
+/// return. Each `SAFETY` comment below that says "the environment is valid" relies on this.
 #[derive(Clone, Copy)]
 pub(crate) struct Env(*mut ErlNifEnv);
 
@@ -109,11 +109,11 @@ impl Env {
     }
 
     /// Returns the calling process. `term` is `self()`, which Elixir passes to frequently called
-    /// entry points: it costs the caller nothing, while `enif_self` is a call of the VM.
+    /// entry points: `self()` costs the caller nothing, while `enif_self` is a call of the VM.
     ///
     /// A pid in `term` must be that of the caller: with the pid of another process, permits would
     /// count for that process. Only this library's own Elixir code passes the term. If the term
-    /// is no local pid, this function asks the VM.
+    /// is no local pid, this function calls `enif_self`.
     #[inline(always)]
     pub(crate) fn caller(self, term: Term) -> Option<Pid> {
         let tag = PID_TAG.load(Ordering::Relaxed);
@@ -125,8 +125,8 @@ impl Env {
         }
     }
 
-    /// Learns the tag of local pids from `term`, which is `self()`. Learns nothing if `enif_self`
-    /// gives another word than `term` for the process.
+    /// Learns the tag of local pids from `term`, which is `self()`. Learns nothing if the word
+    /// that `enif_self` gives for the process differs from `term`.
     pub(crate) fn learn_pid_tag(self, term: Term) {
         if self.me().map(Pid::word) == Some(term.word()) {
             PID_TAG.store(term.0 & TAG_MASK, Ordering::Relaxed);
@@ -183,8 +183,8 @@ impl Env {
     /// Returns the elements of a tuple. The caller must not use them after the current call.
     pub(crate) fn elements<'a>(self, term: Term) -> Option<&'a [Term]> {
         let (mut arity, mut elements) = (0, std::ptr::null());
-        // SAFETY: the environment is valid; the VM answers true only of a tuple, and then lets
-        // `elements` point to `arity` terms, unless `arity` is 0. `Term` has their layout.
+        // SAFETY: the environment is valid; the VM answers true only for a tuple. Then
+        // `elements` points to `arity` terms, unless `arity` is 0. `Term` has their layout.
         unsafe {
             if sys::enif_get_tuple(self.0, term.raw(), &mut arity, &mut elements) == 0 {
                 return None;
@@ -252,8 +252,8 @@ impl Env {
     /// Returns the value of a key in a map.
     pub(crate) fn get(self, map: Term, key: Term) -> Option<Term> {
         let mut value = MaybeUninit::uninit();
-        // SAFETY: the environment is valid; the VM fills the value if it answers true, which it
-        // does only for a map.
+        // SAFETY: the environment is valid; the VM fills the value if it answers true. It answers
+        // true only for a map that has the key.
         unsafe {
             if sys::enif_get_map_value(self.0, map.raw(), key.raw(), value.as_mut_ptr()) == 0 {
                 return None;
@@ -267,8 +267,8 @@ impl Env {
         let (keys, values) = (fields.map(|(key, _)| key), fields.map(|(_, value)| value));
         let mut map = MaybeUninit::uninit();
         // SAFETY: the environment is valid. `Term` is a transparent word as `ErlNifTerm` is, and
-        // the VM reads `N` of either array. The VM fills `map` if it answers true, which it does
-        // if no two keys are the same.
+        // the VM reads `N` of either array. The VM answers true if no two keys are the same, and
+        // then fills `map`.
         unsafe {
             let made = sys::enif_make_map_from_arrays(
                 self.0,
@@ -346,17 +346,19 @@ impl Env {
         unsafe { sys::enif_is_atom(self.0, term.raw()) != 0 }
     }
 
-    /// Sends a copy of a term, of any environment, to a process, if the process is alive.
+    /// Sends a copy of a term to a process. The term can be of any environment. The VM drops a
+    /// message to a dead process. If that process was a waiter, its permits return when the
+    /// pool's monitor of it fires.
     pub(crate) fn send(self, to: Pid, message: Term) {
         // SAFETY: the environment is valid. With a NULL message environment the VM copies the
-        // message from the environment that the message is in. The VM drops a message to a dead
-        // process. If the process was a waiter, its permits return when its monitor fires.
+        // message from the environment that the message is in.
         unsafe { sys::enif_send(self.0, &raw_pid(to), std::ptr::null_mut(), message.raw()) };
     }
 
     pub(crate) fn raise(self, reason: Term) -> Term {
         // SAFETY: the environment must be that of a call which returns this result. `enter`
-        // returns it, `map` passes it to its entry point, and no callback uses either.
+        // returns the result, and `map` passes the result to its entry point. No callback calls
+        // `enter` or `map`.
         Term::of(unsafe { sys::enif_raise_exception(self.0, reason.raw()) })
     }
 
@@ -368,7 +370,7 @@ impl Env {
     }
 }
 
-/// The keys and values of a map, in no order.
+/// The keys and values of a map, in no particular order.
 pub(crate) struct Pairs {
     env: Env,
     iterator: sys::ErlNifMapIterator,

@@ -12,7 +12,8 @@ use crate::term::{Env, Term};
 pub(crate) struct Ticket {
     env: *mut ErlNifEnv,
     reference: Term,
-    /// The ask that the reference refers to if the waiter does not block; otherwise null.
+    /// The ask that the reference refers to, if the waiter does not block while it waits.
+    /// Otherwise null.
     ask: *const Ask,
 }
 
@@ -21,13 +22,14 @@ pub(crate) struct Ticket {
 // which is `Sync`.
 unsafe impl Send for Ticket {}
 
-/// At most [`MAX_SPARE`] environments for reuse, because a new one allocates a kilobyte.
+/// At most [`MAX_SPARE`] environments for reuse, because a new environment takes a kilobyte.
 static SPARE: Mutex<Vec<SpareEnv>> = Mutex::new(Vec::new());
 const MAX_SPARE: usize = 256;
 
 struct SpareEnv(*mut ErlNifEnv);
 
-// SAFETY: a spare environment belongs to no ticket, and only one thread takes it out of the list.
+// SAFETY: a spare environment belongs to no ticket. It may move to another thread, because only
+// one thread takes it out of the list.
 unsafe impl Send for SpareEnv {}
 
 impl Ticket {
@@ -45,7 +47,7 @@ impl Ticket {
         Self { env, reference, ask: std::ptr::null() }
     }
 
-    /// Makes a ticket for a process that does not block while it waits: `reference` refers to
+    /// Makes a ticket for a process that does not block while it waits. `reference` must refer to
     /// `ask`.
     pub(crate) fn of_ask(reference: Term, ask: &Ask) -> Self {
         let mut ticket = Self::new(reference);
@@ -93,8 +95,9 @@ fn reason(answer: Answer) -> Term {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        // SAFETY: no thread may use the environment or a term of it any more. It belongs to this
-        // ticket, which is being dropped. If `wake` sent its message, the mailbox has a copy.
+        // SAFETY: no thread may use the environment or a term of it after this call. The
+        // environment belongs to this ticket, which is being dropped. If `wake` has sent a
+        // message of it, the mailbox has a copy.
         unsafe { sys::enif_clear_env(self.env) };
         let mut spare = SPARE.lock();
         if spare.len() < MAX_SPARE {

@@ -1,20 +1,21 @@
 defmodule Penstock.Admission.GateNamesTest do
   # Messages about a name that no gate of the right kind has.
   #
-  # | functions that take | name                      | message                               |
-  # |---------------------|---------------------------|---------------------------------------|
-  # | any gate            | one like that of a gate   | suggests the nearest gate of any kind |
-  # | one kind of gate    | one like that of a gate   | suggests the nearest gate of the kind |
-  # | one kind of gate    | that of another kind      | says which kind has the name          |
-  # | a supervisor        | each of the above         | does the same for supervisors         |
-  # | each of the above   | unlike all others, closed | suggests nothing                      |
+  # | functions that take | name in the call             | message                              |
+  # |---------------------|------------------------------|--------------------------------------|
+  # | any gate            | misspelt                     | suggests the nearest name of a gate  |
+  # | one kind of gate    | misspelt                     | suggests the nearest of this kind    |
+  # | one kind of gate    | of a gate of another kind    | says which kind of gate has the name |
+  # | a supervisor        | misspelt, or of another kind | does the same for supervisors        |
+  # | any of these        | unlike every name            | suggests nothing                     |
+  # | any gate            | like that of a closed gate   | suggests nothing                     |
   use ExUnit.Case, async: true
 
   alias Penstock.{Ban, Pool, RateLimiter}
 
   @start_it "Start it above its users in the supervision tree"
 
-  # Returns a name of this test alone, in a namespace of its own.
+  # Returns a new name, in a namespace that no other name has.
   defp name(last), do: Module.concat([__MODULE__, "N#{System.unique_integer([:positive])}", last])
   defp sibling(name, last), do: Module.concat(Enum.drop(Module.split(name), -1) ++ [last])
 
@@ -117,7 +118,7 @@ defmodule Penstock.Admission.GateNamesTest do
     end
   end
 
-  test "a function that takes one kind suggests the nearest name of that kind" do
+  test "a function that takes one kind of gate suggests the nearest name of that kind" do
     for {calls, kind, meant} <- [
           {of_pools(), "pool", pool()},
           {of_limiters(), "limiter", limiter()},
@@ -140,7 +141,7 @@ defmodule Penstock.Admission.GateNamesTest do
     end
   end
 
-  test "a function that takes one kind names the kind that the name has instead" do
+  test "a function that takes one kind of gate says of which other kind the named gate is" do
     {pool, limiter, ban} = {pool(), limiter(), ban()}
 
     for {calls, kind, name, instead} <- [
@@ -176,7 +177,7 @@ defmodule Penstock.Admission.GateNamesTest do
       all_say(of_supervisors(module), pool, "#{no}#{inspect(pool)} is running (it is a pool)")
       instead = "is running (it is a #{inspect(module)})"
       all_say(of_supervisors(other), meant, "no #{inspect(other)} named #{inspect(meant)} #{instead}")
-      # The pool of a supervisor is suggested as any other gate.
+      # A function that takes any gate suggests the pool of a supervisor like any other gate.
       assert_raise ArgumentError,
                    "no gate named #{inspect(missing)} is running; did you mean #{inspect(meant)}? " <> @start_it,
                    fn ->
@@ -185,7 +186,7 @@ defmodule Penstock.Admission.GateNamesTest do
     end
   end
 
-  test "no name is suggested where none is alike" do
+  test "no name is suggested if none is alike" do
     missing = name("Zygote")
     all_say(of_any(), missing, "no gate named #{inspect(missing)} is running. " <> @start_it)
     all_say(of_pools(), missing, "no pool named #{inspect(missing)} is running. " <> @start_it)
@@ -202,7 +203,7 @@ defmodule Penstock.Admission.GateNamesTest do
     all_say(of_any(), missing, "no gate named #{inspect(missing)} is running. " <> @start_it)
   end
 
-  test "a stream raises if its gate is gone when it is used" do
+  test "a stream raises if its gate was closed before the stream runs" do
     gate = name("Gone")
     {:ok, owner} = Pool.start_link(name: gate, limit: 1)
     stream = Penstock.Task.async_stream(gate, [1], & &1)

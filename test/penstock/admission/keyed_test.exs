@@ -5,7 +5,7 @@ defmodule Penstock.Admission.KeyedTest do
   # |------------------------------------------|--------------------------------------------|
   # | each of ten functions that start work    | a function that ignores `:key` or `:cost`  |
   # | keys and costs that are missing or wrong | a charge before the check                  |
-  # | a start that fails, `:max_runtime`       | a difference from a pool                   |
+  # | failed starts, `:max_runtime`, tasks     | a difference from a pool                   |
   # | children under supervisors               | a restart that is charged                  |
   # | streams that wait for turns              | results held back; a turn that never comes |
   # | streams that are refused or halted       | tasks or messages that stay                |
@@ -152,7 +152,7 @@ defmodule Penstock.Admission.KeyedTest do
     assert_receive {:EXIT, ^agent, :killed}
   end
 
-  test "a task has its callers and its function, as behind a pool" do
+  test "a task records its callers and its function, as behind a pool" do
     limiter = limiter(limit: 10)
     me = self()
     assert limiter |> Penstock.Task.async!(fn -> Process.get(:"$callers") end) |> Task.await() == [me]
@@ -186,7 +186,7 @@ defmodule Penstock.Admission.KeyedTest do
       Supervisor.stop(supervisor)
     end
 
-    test "of Penstock, start_child asks with its own :key" do
+    test "of Penstock, each start asks the limiter with the :key of the start_child call" do
       limiter = limiter(limit: 1)
 
       for {module, start} <- [
@@ -208,9 +208,9 @@ defmodule Penstock.Admission.KeyedTest do
       assert %{allowed: 4, denied: 2} = RateLimiter.info(limiter)
     end
 
-    test "of Penstock, a child holds and returns one permit, for any :permits" do
+    test "of Penstock, a child behind a limiter holds one permit, for any value of :permits" do
       # The work behind all limiters and bans of the VM holds permits of one pool. Other tests use
-      # it as well, so this one looks for the permit of its own child.
+      # that pool as well, so this test looks for the permit of its own child.
       limiter = limiter(limit: 10)
       name = unique_name()
       start_supervised!({Penstock.DynamicSupervisor, name: name, gate: limiter})
@@ -258,8 +258,8 @@ defmodule Penstock.Admission.KeyedTest do
         limiter |> Penstock.Task.async_stream(1..12, &(&1 * 2), max_concurrency: 4, key: "stream") |> Enum.to_list()
 
       assert results == for(n <- 1..12, do: {:ok, n * 2})
-      # The ten elements beyond the burst of two wait for 10 ms each. The clock rounds by up to 1
-      # ms.
+      # The ten elements beyond the burst of two get turns that are 10 ms apart. The clock of the
+      # test rounds by up to 1 ms.
       assert System.monotonic_time(:millisecond) - began >= 99
       assert RateLimiter.info(limiter).allowed == 12
     end
@@ -275,7 +275,7 @@ defmodule Penstock.Admission.KeyedTest do
           |> Enum.each(&send(me, &1))
         end)
 
-      # The first two elements use up the burst. The third gets its turn only after five minutes.
+      # The first two elements use up the burst. The third would get its turn after five minutes.
       assert_receive {:ok, 1}
       assert_receive {:ok, 2}
       eventually(fn -> RateLimiter.info(limiter).allowed == 3 end)
@@ -293,8 +293,8 @@ defmodule Penstock.Admission.KeyedTest do
         )
       end
 
-      # The other two callers reserve each turn before it is free. A stream that waited for a free
-      # turn without a reservation would get none.
+      # The two tasks reserve each turn before it is free. A stream that waited for a free turn
+      # without a reservation would get none.
       eventually(fn -> RateLimiter.info(limiter).allowed > 10 end)
       assert limiter |> Penstock.Task.async_stream(1..10, & &1) |> Enum.to_list() == for(n <- 1..10, do: {:ok, n})
     end
@@ -308,7 +308,8 @@ defmodule Penstock.Admission.KeyedTest do
         never()
       end
 
-      # The third element comes only when the first two tasks run, so that the refusal finds both.
+      # The third element comes only when the first two tasks run. So the refusal of the third
+      # element finds both tasks running.
       elements =
         Stream.map(1..3, fn n ->
           if n == 3, do: for(_ <- 1..2, do: receive(do: ({:runs, pid} -> send(me, {:ran, pid}))))
@@ -340,8 +341,8 @@ defmodule Penstock.Admission.KeyedTest do
     end
 
     test "can wait for longer than one receive, and raises at once for a key that is too large" do
-      # The second turn comes after 12,000,000,000 ms. One receive waits for 4,294,967,295 ms at
-      # most.
+      # The second turn comes after 12,000,000,000 ms. One `receive` can wait for 4,294,967,295 ms
+      # at most.
       limiter = paced(limit: 1, per: 4_000_000_000, burst: 3)
 
       consumer =
@@ -358,7 +359,7 @@ defmodule Penstock.Admission.KeyedTest do
       end
     end
 
-    test "raises for a banned key, and without a key" do
+    test "behind a ban raises for a banned key, and without a key" do
       ban = ban()
       :ok = Ban.ban(ban, "mallory", 1_000)
       assert ban |> Penstock.Task.async_stream(1..3, & &1, key: "alice") |> Enum.to_list() == [ok: 1, ok: 2, ok: 3]
@@ -377,7 +378,7 @@ defmodule Penstock.Admission.KeyedTest do
       assert_raise ArgumentError, ~r/:key to be a term/, fn -> Penstock.Task.async_stream(ban, [1], & &1, key: nil) end
     end
 
-    test "that is suspended or halted while it waits goes on, or leaves nothing" do
+    test "goes on after a suspension, and leaves nothing if it is halted while it waits" do
       limiter = paced(limit: 20, per: 1_000, burst: 1)
       stream = Penstock.Task.async_stream(limiter, 1..4, & &1, max_concurrency: 2)
       {:suspended, {:ok, 1}, next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)

@@ -56,7 +56,7 @@ defmodule Penstock.Admission.RequestTest do
     end
   end
 
-  test "one option, and two in any order or twice the same, are read as by plain code" do
+  test "one option, two in any order, and one given twice are read as by plain code" do
     same([])
     for one <- options(), do: same([one])
     for one <- options(), two <- options(), do: same([one, two])

@@ -3,24 +3,24 @@ defmodule Penstock.Node.JanitorTest do
   #
   # | scenario                                 | rules out                                       |
   # |------------------------------------------|-------------------------------------------------|
-  # | supervisors die without a janitor        | a name in the directory without a process       |
+  # | supervisors die without a janitor        | a supervisor's name that outlives it            |
   # | an update for all or some waiters        | a waiter left parked, or woken beyond the limit |
   # | the janitor is killed at work            | waiters that only the dead janitor knew of      |
   # | a janitor that begins after ten updates  | a pool that its predecessor alone knew of       |
   # | callers while there is no janitor        | a caller that overtakes waiters                 |
   # | a close and a drain of 10,000 waiters    | a waiter without an answer                      |
-  # | a limit that falls, and then pauses      | a refusal of requests within the limit          |
-  # | 10,000 holders die before 10,000 waiters | a permit that waits for another process         |
+  # | a limit that falls, and is then 0        | a refusal of requests within the limit          |
+  # | 10,000 holders die before 10,000 waiters | a free permit that no waiter gets               |
   # | an owner dies, and is replaced or not    | a pool that closes early, or never              |
   use Penstock.PoolCase, async: false
 
   alias Penstock.Node.Janitor
   alias Penstock.Supervision.{Group, Partitions}
 
-  # More waiters than one native call serves: the janitor serves the rest.
+  # This is more waiters than one native call serves, so the janitor serves the rest.
   @many 10_000
 
-  # Parks `count` waiters. Each sends what `acquire` returned to the test, as `{:answer, answer}`.
+  # Parks `count` waiters. Each sends the answer of `acquire` to the test, as `{:answer, answer}`.
   defp park_many(pool, permits, count \\ @many) do
     test = self()
     before = Pool.info(pool).waiting
@@ -58,7 +58,7 @@ defmodule Penstock.Node.JanitorTest do
     eventually(fn -> (now = Process.whereis(Janitor)) != nil and now != before end)
   end
 
-  test "a new janitor forgets a supervisor that was killed before its start, with a pool of its own or a gate" do
+  test "a new janitor forgets a supervisor that died before the janitor began, with a pool of its own or a gate" do
     Process.flag(:trap_exit, true)
     gate = start_pool(limit: 1)
 
@@ -77,7 +77,7 @@ defmodule Penstock.Node.JanitorTest do
       kill(living)
       eventually(fn -> :ets.lookup(Penstock.Supervision.Directory, other) == [] end)
       # Each partition logs that its front was killed. The test waits until the partitions are
-      # dead, since ExUnit captures the log only while the test runs.
+      # dead, because ExUnit captures the log only while the test runs.
       Enum.each(partitions, &await_down/1)
     end
   end
@@ -97,7 +97,7 @@ defmodule Penstock.Node.JanitorTest do
     end
   end
 
-  test "a limit that makes room for some of 10,000 wakes those and no more" do
+  test "a limit that makes room for some of 10,000 waiters wakes these and no others" do
     for pool <- both(limit: 0, max_waiting: @many) do
       park_many(pool, 2)
       Pool.update(pool, limit: 2 * 7_000 + 1)
@@ -187,7 +187,7 @@ defmodule Penstock.Node.JanitorTest do
     end
   end
 
-  test "a limit that falls, and then pauses, refuses no request within the smaller limit" do
+  test "a limit that falls, and is then 0, refuses no request within the smaller limit" do
     pool = Pool.new(limit: 10, max_waiting: @many)
     _holder = holder(pool, 10)
     park_many(pool, 5, 300)
@@ -198,7 +198,8 @@ defmodule Penstock.Node.JanitorTest do
       Pool.update(pool, limit: 0)
     end)
 
-    # In the pause the small request waits; the large ones may wait, or be refused already.
+    # At limit 0, which is a pause, the small request waits. The pool may have refused some of the
+    # large requests already.
     assert %{in_use: 10, waiting: waiting} = Pool.info(pool)
     assert waiting >= 1
     Pool.update(pool, limit: 4)
@@ -246,7 +247,7 @@ defmodule Penstock.Node.JanitorTest do
       kill(owner)
       message = assert_timer(janitor, name, owner)
       assert counts(name) == {1, 1, 1}
-      # The janitor gets the message of its timer now, and closes the pool at once.
+      # The test sends the message of the janitor's timer early, so the janitor closes the pool.
       send(Janitor, message)
       eventually(fn -> name not in Penstock.Admission.Names.open() end)
     end
@@ -269,7 +270,8 @@ defmodule Penstock.Node.JanitorTest do
     end
 
     test "is found by a new janitor", %{name: name, owner: owner, ref: ref} do
-      # The owner dies while the janitor is suspended. Only the next janitor can find that out.
+      # The owner dies while the janitor is suspended, and the janitor is killed. So only the next
+      # janitor can notice the death.
       :ok = :sys.suspend(Janitor)
       kill(owner)
       before = Process.whereis(Janitor)
@@ -281,8 +283,8 @@ defmodule Penstock.Node.JanitorTest do
       assert answer(ref) == {:error, :closed}
     end
 
-    # `rate_start` runs on a dirty scheduler, so it goes on when its process is killed, and opens
-    # the gate for a dead owner.
+    # A kill does not stop `rate_start`, because it runs on a dirty scheduler. So it can open the
+    # gate for an owner that is dead by then.
     test "is given 60 s also if its owner was killed before the start" do
       name = unique_name()
       janitor = Process.whereis(Janitor)
@@ -298,7 +300,7 @@ defmodule Penstock.Node.JanitorTest do
       eventually(fn -> name not in Penstock.Admission.Names.open() end)
     end
 
-    # `Process.send_after/3` calls one or the other, depending on the version of Elixir.
+    # `Process.send_after/3` calls one of these two, depending on the version of Elixir.
     @timers [{:erlang, :send_after, 3}, {:erlang, :send_after, 4}]
 
     defp trace_timers(pids) do

@@ -27,7 +27,7 @@ defmodule Penstock.Node.MemoryGuardTest do
       assert MemoryGuard.machine(dir) == 1_024_000
     end
 
-    test "of a container is the rest of its limit and its inactive cache", %{tmp_dir: dir} do
+    test "of a container is its limit less its use, plus its inactive cache", %{tmp_dir: dir} do
       assert MemoryGuard.container(dir) == nil
       write = fn name, text -> File.write!(Path.join(dir, name), text) end
       write.("memory.max", "max\n")

@@ -4,10 +4,10 @@ defmodule Penstock.Node.ReaperTest do
   # | scenario                                | rules out                                       |
   # |-----------------------------------------|-------------------------------------------------|
   # | the reaper is killed again and again    | a deadline that its death loses                 |
-  # | it dies after it took a due deadline    | a kill that is lost, or counted twice           |
-  # | 10,000 processes end before their hour  | a deadline that outlives its process            |
-  # | no process has a deadline               | a reaper woken for nothing, or not for the next |
-  # | an unknown message                      | a reaper that dies of it                        |
+  # | it is killed after it took a deadline   | a kill that is lost, or counted twice           |
+  # | 10,000 processes end before a deadline  | a deadline that outlives its process            |
+  # | no process has a deadline               | a reaper that does not sleep, or does not wake  |
+  # | an unknown message                      | a reaper that dies of the message               |
   use Penstock.PoolCase
 
   alias Penstock.Native
@@ -21,10 +21,10 @@ defmodule Penstock.Node.ReaperTest do
     eventually(fn -> Process.whereis(Reaper) not in [nil, reaper] end)
   end
 
-  # Returns whether the reaper sleeps, because no process has a deadline.
+  # Returns `true` if the reaper can sleep, because no process has a deadline.
   defp asleep? do
-    # The reaper is suspended meanwhile, so that it cannot act between the question and the
-    # answer.
+    # `deadline_rest` is the reaper's own call. The test suspends the reaper, so that the reaper
+    # does not call at the same time.
     :ok = :sys.suspend(Reaper)
     rest = Native.deadline_rest()
     :ok = :sys.resume(Reaper)
@@ -49,7 +49,7 @@ defmodule Penstock.Node.ReaperTest do
     assert Pool.info(pool).killed == 300
   end
 
-  test "a deadline that a killed reaper had taken goes to the next reaper, and is counted once" do
+  test "a deadline that a killed reaper had taken goes to the next reaper, and the kill counts once" do
     pool = Pool.new(limit: 1)
     :ok = :sys.suspend(Reaper)
     {:ok, {pid, monitor}} = Penstock.spawn_monitor(pool, &never/0, max_runtime: 1)
@@ -63,7 +63,7 @@ defmodule Penstock.Node.ReaperTest do
     assert Pool.info(pool).killed == 1
   end
 
-  test "processes that end before their hour is over leave no deadline" do
+  test "processes that end before their :max_runtime of an hour leave no deadline" do
     pool = Pool.new(limit: 100)
 
     for n <- 1..10_000 do

@@ -36,7 +36,7 @@ defmodule Penstock.Options.NearestTest do
     end
   end
 
-  test "the name itself is not suggested, but the nearest name that is accepted" do
+  test "the name itself is not suggested, nor is a name that the caller does not accept" do
     assert nearest(MyApp.Jobs, [MyApp.Jobs]) == nil
     names = [MyApp.Jobs2, MyApp.Jobs33]
     assert nearest(MyApp.Jobs, names) == MyApp.Jobs2
@@ -59,7 +59,7 @@ defmodule Penstock.Options.NearestTest do
     names =
       Stream.map(Stream.iterate(1, &(&1 + 1)), fn n ->
         send(me, :looked_at)
-        # Three atoms for all names, as the VM limits the number of atoms.
+        # All names are one of three atoms, because the VM limits the number of atoms.
         if n == 1_900, do: MyApp.Jobs, else: Enum.at([:jbos_of_others, Other.Mails], rem(n, 2))
       end)
 

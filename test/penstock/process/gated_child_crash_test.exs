@@ -1,11 +1,12 @@
 defmodule Penstock.Process.GatedChildCrashTest do
-  # 1,000 children of one supervisor crash at once, on a full pool of 100,000 holders. Not async:
-  # the test measures how long the supervisor gives no answer.
+  # 1,000 children of one supervisor crash at once, on a full pool of 100,000 holders. Meanwhile
+  # competitors, which are other callers, wait for permits. Not async: the tests measure for how
+  # long the supervisor gives no answer.
   #
-  # | pool                 | waiting callers | rules out                                |
-  # |----------------------|-----------------|------------------------------------------|
-  # | with an overdraft    | 20              | a scan of all holders for each restart   |
-  # | without an overdraft | none            | the same; a restart that finds no permit |
+  # | pool                 | competitors | rules out                                |
+  # |----------------------|-------------|------------------------------------------|
+  # | with an overdraft    | 20          | a scan of all holders for each restart   |
+  # | without an overdraft | none        | the same; a restart that finds no permit |
   use Penstock.PoolCase, async: false
 
   @holders 100_000
@@ -31,11 +32,12 @@ defmodule Penstock.Process.GatedChildCrashTest do
       parent = self()
       holders = spawn_link(fn -> hold(pool, @holders - @children, parent) end)
       for _ <- 1..(@holders - @children), do: receive(do: (:holds -> :ok))
-      # The same crash without a gate shows how long this machine needs for it now.
+      # The same crash without a gate shows for how long a supervisor of this machine gives no
+      # answer anyway.
       {bare, longest_bare, []} = crash(& &1, fn -> [] end)
 
-      # The competitors take permits of dead children. A restart then exceeds the limit, so they
-      # compete only where it can.
+      # The competitors take the permits of dead children, so that restarts exceed the limit.
+      # Without an overdraft such a restart would fail, so there are no competitors.
       callers = fn ->
         if unquote(overdraft) == 0, do: [], else: for(_ <- 1..@competitors, do: spawn_link(fn -> compete(pool) end))
       end
@@ -47,7 +49,7 @@ defmodule Penstock.Process.GatedChildCrashTest do
 
       for pid <- competitors, do: Process.unlink(pid)
       for pid <- competitors, do: kill(pid)
-      # The competitors' permits are back, and no dead child has one.
+      # Waits until the competitors and the dead children have no permit any more.
       eventually(fn -> counts(pool) == {@holders, @holders, 0} end)
       assert Pool.info(pool).overdraft == 0
       DynamicSupervisor.stop(supervisor)
@@ -56,8 +58,8 @@ defmodule Penstock.Process.GatedChildCrashTest do
     end
   end
 
-  # Kills all children of a supervisor. Returns the supervisor when all are back, and the longest
-  # time that it gave no answer, in µs.
+  # Kills all children of a supervisor, and waits until all are back. Returns the supervisor, the
+  # longest time for which it gave no answer, in µs, and the competitors that `callers` started.
   defp crash(wrap, callers) do
     {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 1_000_000, max_seconds: 1)
 
@@ -96,7 +98,7 @@ defmodule Penstock.Process.GatedChildCrashTest do
     Child.idle()
   end
 
-  # Holds each permit for 2 ms, so that the competitors take permits and little processor time.
+  # Holds each permit for 2 ms, so that the competitors take permits, but little processor time.
   defp compete(pool) do
     :ok = Pool.acquire(pool, timeout: :infinity)
     receive after: (2 -> :ok)

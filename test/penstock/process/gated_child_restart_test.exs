@@ -4,13 +4,13 @@ defmodule Penstock.Process.GatedChildRestartTest do
   # | scenario                                  | rules out                                      |
   # |-------------------------------------------|------------------------------------------------|
   # | all children die, waiters want permits    | a child that does not come back; a lost permit |
-  # | a full pool with an overdraft             | a caller admitted before it is repaid          |
+  # | a full pool with an overdraft             | a caller admitted before the overdraft is 0    |
   # | a limit below the number of children      | a refused restart, for any `:max_overdraft`    |
   # | a closed gate, and `:max_runtime`         | an unguarded child without its deadline        |
   # | no overdraft left                         | more retries than OTP makes                    |
   # | rest_for_one and one_for_all              | a group that cannot come back at a full pool   |
-  # | a gate that is closed, or gone            | a supervision tree that fails for its gate     |
-  # | a child of `start_child/3`                | a restart that reads stacks without need       |
+  # | a gate that is closed, or gone            | a supervisor that fails because of its gate    |
+  # | a child of `start_child/3`                | the steps for a full pool, without need        |
   # | children that are not restarted           | permits that they keep                         |
   # | children die repeatedly, spawners compete | more permits than the limit and the overdraft  |
   use Penstock.PoolCase, async: true
@@ -57,7 +57,7 @@ defmodule Penstock.Process.GatedChildRestartTest do
       holders = for _ <- 1..2, do: holder(pool)
       :ok = Pool.update(pool, limit: 2)
 
-      # The permit of the predecessor may be back before the restart, or after it. Either way the
+      # The dead child's permit may return before the restart, or after it. Either way the
       # overdraft is 2 again.
       for _ <- 1..5 do
         old = pids(supervisor)
@@ -185,7 +185,7 @@ defmodule Penstock.Process.GatedChildRestartTest do
       assert log =~ "the gate #{inspect(name)} is not running any more: "
     end
 
-    test "of a child of start_child/3 takes a free permit, and reads no stack" do
+    test "of a child of start_child/3 takes a free permit by an ordinary acquire" do
       name = unique_name()
       {:ok, _pid} = Penstock.DynamicSupervisor.start_link(name: name, limit: 3, max_restarts: 10)
       {:ok, child} = Penstock.DynamicSupervisor.start_child(name, spec_of(1))
@@ -195,8 +195,7 @@ defmodule Penstock.Process.GatedChildRestartTest do
         Penstock.Supervision.Group.partitions(Penstock.Supervision.Partitions.fetch!(Penstock.DynamicSupervisor, name))
 
       partition = Process.whereis(partition)
-      # A restart reads the stack only if `run_take` finds no permit, before it calls
-      # `restart_take`.
+      # `run_take` acquires a free permit. A restart calls `restart_take` only if there is none.
       traced = [{Penstock.Native, :restart_take, 3}, {Penstock.Native, :run_take, 2}]
       for function <- traced, do: :erlang.trace_pattern(function, true, [:local])
       on_exit(fn -> for function <- traced, do: :erlang.trace_pattern(function, false, [:local]) end)
@@ -211,7 +210,7 @@ defmodule Penstock.Process.GatedChildRestartTest do
       Penstock.DynamicSupervisor.stop(name)
     end
 
-    test "is not made for a temporary child, or a transient one that ended well" do
+    test "does not happen to a temporary child, or to a transient one that ended well" do
       pool = Pool.new(limit: 2)
       {:ok, supervisor} = DynamicSupervisor.start_link([])
       {:ok, transient} = DynamicSupervisor.start_child(supervisor, spec(1, pool, restart: :transient))

@@ -87,7 +87,7 @@ defmodule Penstock.Process.GatedChildTest do
       assert Pool.info(pool).acquired == 0
     end
 
-    test "returns the permit if the start function starts nothing, and the error is that without a gate" do
+    test "returns the permit if the start function starts nothing, and the error is the same as without a gate" do
       pool = Pool.new(limit: 1)
       {:ok, supervisor} = DynamicSupervisor.start_link([])
 
@@ -107,7 +107,7 @@ defmodule Penstock.Process.GatedChildTest do
   end
 
   describe "a start" do
-    test "is admitted or refused under every supervisor, with the arguments that these add" do
+    test "is admitted or refused under every supervisor, and passes on the arguments that the supervisor adds" do
       for pool <- both(limit: 1) do
         {:ok, dynamic} = DynamicSupervisor.start_link(extra_arguments: [:before])
         {:ok, simple} = :supervisor.start_link(SimpleOneForOne, {3, spec(:ours, pool, restart: :temporary)})
@@ -152,7 +152,7 @@ defmodule Penstock.Process.GatedChildTest do
       assert %{in_use: 2, overdraft: 1} = Pool.info(pool)
     end
 
-    test "is told from a restart also behind start functions that call each other" do
+    test "behind start functions that call each other is not taken for a restart" do
       [inner, outer] = [Pool.new(limit: 1), Pool.new(limit: 5)]
       {:ok, static} = Supervisor.start_link([], strategy: :one_for_one)
       %{start: gated} = spec(:ours, inner)

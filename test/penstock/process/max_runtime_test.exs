@@ -3,20 +3,21 @@ defmodule Penstock.Process.MaxRuntimeTest do
   #
   # | scenario                                 | rules out                                       |
   # |------------------------------------------|-------------------------------------------------|
-  # | a process, its links, an awaited task    | a kill that its links or pool do not see        |
+  # | a process, its links, an awaited task    | a kill that links, callers or pool do not see   |
   # | deadlines, idle and busy schedulers      | a kill that is early, or over 100 ms late       |
   # | 150,000 deadlines at once, one scheduler | a reaper that lets no other process run         |
-  # | an end, or a failure, at the deadline    | a process killed but not counted, or vice versa |
+  # | an end, or a failure, at the deadline    | a kill that is not counted; a count too many    |
   # | a pool that is closed or dropped         | a deadline that ends with the pool              |
   use Penstock.PoolCase, async: true
 
   alias Penstock.{ChildJobs, ChildVM, Native, Stalls}
 
-  # A process is killed at most this number of ms after its deadline, as `Penstock.spawn/3` says.
+  # The reaper kills a process at most this number of ms after its deadline, as the documentation
+  # of `Penstock.spawn/3` says.
   @grace 100
 
-  # Loads all modules, as a release does. On a busy VM, to load one takes longer than the lateness
-  # that is measured here.
+  # Loads all modules, as a release does. Otherwise the VM would load a module at its first call.
+  # On a busy VM that takes longer than the lateness that the tests measure.
   setup_all do
     :penstock |> Application.spec(:modules) |> Enum.each(&Code.ensure_loaded!/1)
   end
@@ -24,12 +25,14 @@ defmodule Penstock.Process.MaxRuntimeTest do
   defp never, do: receive(do: (:never -> :ok))
   defp now, do: System.monotonic_time(:millisecond)
 
-  # Starts one process for each of `runtimes`, one after another. Returns, in ms, by how much each
-  # outlived its runtime, at most and at least, and by how much the machine may have delayed that.
+  # Starts one process for each of `runtimes`, one after another. Returns two results:
   #
-  # The runtime of a process begins between two measured instants: before its creation, and its
-  # first act. The process, the reaper that kills it, and the test that sees its death each wait
-  # for a scheduler. So the machine adds up to three times the longest stall of a scheduler.
+  # 1. for each process, by how many ms it outlived its runtime: at most, and at least;
+  # 2. by how many ms the machine may have delayed each kill.
+  #
+  # The runtime of a process begins between two measured instants: just before its creation, and
+  # at its first act. The process, the reaper that kills it, and the test that sees its death each
+  # wait for a scheduler. So the machine adds up to three times the longest stall of a scheduler.
   defp lateness(runtimes, fun) do
     pool = Pool.new(limit: length(runtimes))
 
@@ -60,7 +63,8 @@ defmodule Penstock.Process.MaxRuntimeTest do
             assert_receive {:DOWN, monitor, :process, pid, :killed}
             ended = now()
             {^pid, before, max_runtime} = Map.fetch!(started, monitor)
-            # A process that was killed before its first act does not show how late that was.
+            # If a process was killed before its first act, the test cannot tell how late the kill
+            # was. Then `ended` stands for the first act.
             began = receive(do: ({:began, ^pid, began} -> began), after: (0 -> ended))
             {ended - before - max_runtime, ended - began - max_runtime}
           end
@@ -153,8 +157,8 @@ defmodule Penstock.Process.MaxRuntimeTest do
 
   defp busy(n), do: busy(n + 1)
 
-  # A killed process dies only when it is scheduled again. One scheduler runs no other process
-  # during a check of the reaper, so the reaper must pause between its checks.
+  # A killed process dies only when a scheduler runs it again. With one scheduler, no other
+  # process runs during a check of the reaper. So the reaper must pause between its checks.
   test "150,000 processes due at once on one scheduler are killed, and another process runs meanwhile" do
     flags = "+S 1:1 +P 500000"
     assert ChildVM.run(ChildJobs, :overdue, [150_000], flags) == %{killed: 150_000, witness: true}
@@ -210,7 +214,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
     {:ok, {named, named_monitor}} = Penstock.spawn_monitor(name, &never/0, max_runtime: 100)
     me = self()
 
-    # The pool is dropped with the only process that refers to it.
+    # Only this process refers to the pool. Its end drops the pool.
     spawn(fn ->
       {:ok, pid} = Penstock.spawn(Pool.new(limit: 1), &never/0, max_runtime: 100)
       send(me, {:started, pid})

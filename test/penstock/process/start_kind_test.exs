@@ -1,13 +1,15 @@
 defmodule Penstock.Process.StartKindTest do
-  # Penstock tells a start of a child from a restart by the stack of the supervisor. The frames
-  # differ between kinds of supervisors, and between versions of Erlang and Elixir.
+  # A supervisor calls the same function to start a child and to restart it. Penstock tells the
+  # two apart by the supervisor's stack. The frames of that stack differ between kinds of
+  # supervisors, and between versions of Erlang and Elixir. A child that its supervisor starts in
+  # `init` counts as restarted, because the supervisor may itself be restarting.
   use ExUnit.Case, async: true
 
   alias Penstock.Process.StartKind
 
   defmodule Child do
-    # Asks for the kind of the start where Penstock.Process.GatedChild does: in the function that
-    # the supervisor calls.
+    # The supervisor calls this function. It asks for the kind of the start, as the start function
+    # of Penstock.Process.GatedChild does.
     def start_link(to, _ \\ nil, _ \\ nil) do
       kind = StartKind.of_caller()
       send(to, {:kind, kind})
@@ -68,7 +70,7 @@ defmodule Penstock.Process.StartKindTest do
   end
 
   for strategy <- [:one_for_one, :one_for_all, :rest_for_one] do
-    test "a Supervisor, #{strategy}: its static children count as restarts, restart_child as a start" do
+    test "a Supervisor, #{strategy}: its static children count as restarted, a child of restart_child as started" do
       strategy = unquote(strategy)
       {:ok, supervisor} = Supervisor.start_link([Child.spec(1), Child.spec(2)], strategy: strategy, max_restarts: 10)
       assert kinds(2) == [:restart, :restart]
@@ -83,7 +85,7 @@ defmodule Penstock.Process.StartKindTest do
     end
   end
 
-  test "a simple_one_for_one of Erlang: a start is told from a restart" do
+  test "a simple_one_for_one supervisor of Erlang: a start is told from a restart" do
     {:ok, supervisor} = :supervisor.start_link(SimpleOneForOne, self())
     {:ok, child} = :supervisor.start_child(supervisor, [:extra])
     assert kinds(1) == [:start]
@@ -91,7 +93,7 @@ defmodule Penstock.Process.StartKindTest do
     assert kinds(1) == [:restart]
   end
 
-  test "a PartitionSupervisor: all starts count as restarts" do
+  test "a PartitionSupervisor: each start of a partition counts as a restart" do
     name = :"#{__MODULE__}.Parts"
     {:ok, _} = PartitionSupervisor.start_link(child_spec: Child.spec(:child), name: name, partitions: 1)
     assert kinds(1) == [:restart]
@@ -100,24 +102,26 @@ defmodule Penstock.Process.StartKindTest do
     assert kinds(1) == [:restart]
   end
 
-  test "a nested supervisor that its parent starts again: its static child counts as a restart" do
+  test "a nested supervisor that its parent restarts: its static child counts as restarted" do
     nested = %{id: Nested, start: {Nested, :start_link, [self()]}, type: :supervisor}
     {:ok, top} = Supervisor.start_link([nested], strategy: :one_for_one)
     assert kinds(1) == [:restart]
     [{_, nested, _, _}] = Supervisor.which_children(top)
     [{_, child, _, _}] = Supervisor.which_children(nested)
     die(child)
-    # The nested supervisor gives up at once, and its parent starts it again.
+    # With `max_restarts: 0` the nested supervisor ends when its child dies. Its parent starts the
+    # nested supervisor again, which starts the child.
     assert kinds(1) == [:restart]
   end
 
-  test "a nested supervisor of start_child: its static child counts as a restart" do
+  test "a nested supervisor that start_child starts: its static child counts as restarted" do
     {:ok, top} = DynamicSupervisor.start_link([])
     {:ok, _} = DynamicSupervisor.start_child(top, %{id: Nested, start: {Nested, :start_link, [self()]}})
     assert kinds(1) == [:restart]
   end
 
-  test "GenStage's consumer supervisor: a start is told from a restart by the frames of each" do
+  test "GenStage's ConsumerSupervisor: a start is told from a restart" do
+    # GenStage is no dependency, so the test writes the frames by hand.
     frame = fn module, function, arity -> {module, function, arity, []} end
     start = [frame.(ConsumerSupervisor, :start_events, 6), frame.(GenStage, :handle_info, 2)]
     restart = [frame.(ConsumerSupervisor, :restart_child, 3), frame.(GenStage, :handle_info, 2)]

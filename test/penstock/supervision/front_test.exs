@@ -1,18 +1,18 @@
 defmodule Penstock.Supervision.FrontTest do
-  # Elixir's own functions, called with the name of one of Penstock's supervisors. An application
-  # that moves to Penstock may still have such calls. Most cases run with one partition, and with
-  # two. Two partitions have a supervisor of their own between them and the front.
+  # Calls Elixir's own functions with the name of a Penstock supervisor. An application that moves
+  # to Penstock may still have such calls. Most cases run with one partition and with two. With
+  # two, another supervisor is between the front and the partitions.
   #
-  # | call or event                          | rules out                                      |
-  # |----------------------------------------|------------------------------------------------|
-  # | each function that starts a child      | a child that does not pass the limit           |
-  # | functions that read or end children    | an answer of one partition only                |
-  # | messages, calls and exits of strangers | a front that they end                          |
-  # | a suspended partition                  | a front that waits for it                      |
-  # | the kill of the front                  | partitions, children or a name that outlive it |
-  # | a partition that gives up              | a front without a partition                    |
-  # | the directory loses the supervisor     | a supervisor that callers no longer find       |
-  # | a start under a name that is taken     | a caller that dies of the failed start         |
+  # | call or event                          | rules out                                 |
+  # |----------------------------------------|-------------------------------------------|
+  # | each function that starts a child      | a child that the limit does not count     |
+  # | functions that read or end children    | an answer for one partition only          |
+  # | messages, calls and exits of strangers | a front that ends                         |
+  # | a suspended partition                  | a front that waits for the partition      |
+  # | the kill of the front                  | partitions, children or a name that stay  |
+  # | a partition with too many restarts     | a front that lives on without a partition |
+  # | the directory loses the supervisor     | a supervisor that callers no longer find  |
+  # | a partition's name that is taken       | a caller that dies of the failed start    |
   use Penstock.PoolCase, async: true
 
   import Penstock.CrashReports
@@ -92,7 +92,7 @@ defmodule Penstock.Supervision.FrontTest do
         assert Pool.info(pool).in_use == 1
         refute_received {:EXIT, ^pid, _}
         # A stream of `Task.Supervisor` starts a bare process, which crashes at the refusal. The
-        # VM may log that only now.
+        # VM may log that crash after the call has returned.
         await_crash_reports()
       end
 
@@ -103,7 +103,7 @@ defmodule Penstock.Supervision.FrontTest do
         assert Task.Supervisor.start_child(name, fn -> :ok end) == answer
       end
 
-      test "answers the functions that read or end children, of Elixir's supervisors, for all partitions" do
+      test "answers Elixir's functions that read or end children, for all partitions" do
         %{name: name, pid: pid} = started = start!(@kind, @partitions)
         pids = for n <- 1..4, do: elem({:ok, _} = child(started, partition_key: n), 1)
 
@@ -134,7 +134,7 @@ defmodule Penstock.Supervision.FrontTest do
         for request <- requests, do: assert({:error, _} = GenServer.call(name, request))
         stranger = spawn(&never/0)
         downs = [{:DOWN, make_ref(), :process, stranger, :x}, {make_ref(), :answer}]
-        # The second exit is a forged one of the process below the front, which is alive.
+        # The second EXIT is forged: its sender, the process below the front, is alive.
         others = [{:EXIT, stranger, :kill}, {:EXIT, hd(below), :kill} | downs]
         for message <- requests ++ others, do: send(name, message)
         for message <- requests, do: GenServer.cast(name, message)
@@ -148,7 +148,7 @@ defmodule Penstock.Supervision.FrontTest do
         assert Enum.all?(below, &Process.alive?/1)
       end
 
-      test "answers while a partition is busy, without a wait for it" do
+      test "answers while a partition is busy" do
         %{name: name, below: [partition | _]} = start!(@kind, @partitions)
         :ok = :sys.suspend(partition)
         reader = Task.async(fn -> DynamicSupervisor.which_children(name) end)
@@ -161,15 +161,15 @@ defmodule Penstock.Supervision.FrontTest do
       test "takes its partitions and their children along when it is killed" do
         %{name: name, pid: pid, pool: pool, below: below} = started = start!(@kind, @partitions)
         for n <- 1..4, do: {:ok, _} = child(started, partition_key: n)
-        # Each supervisor below the front logs the kill of its parent before it ends. The test
-        # waits for these ends, since ExUnit captures the log only while the test runs.
+        # Before a supervisor below the front ends, it logs the kill of its parent. The test waits
+        # for these supervisors, because ExUnit captures the log only while the test runs.
         group = :sys.get_state(pid).below
         monitors = for process <- Enum.uniq([group | below]), do: Process.monitor(process)
         kill(pid)
         for monitor <- monitors, do: assert_receive({:DOWN, ^monitor, _, _, _})
         eventually(fn -> counts(pool) == {0, 0, 0} end)
         eventually(fn -> Process.whereis(name) == nil end)
-        # The directory has forgotten the name.
+        # The janitor removes the name from the directory.
         eventually(fn -> :ets.lookup(Penstock.Supervision.Directory, name) == [] end)
       end
     end
@@ -184,7 +184,7 @@ defmodule Penstock.Supervision.FrontTest do
     eventually(fn -> Penstock.Native.pool_info(name) == :no_pool end)
   end
 
-  test "no persistent term has a supervisor's name, since the VM scans all processes when one changes" do
+  test "no persistent term has a supervisor's name, because a change of one makes the VM scan all processes" do
     for kind <- [Penstock.DynamicSupervisor, Penstock.Task.Supervisor] do
       %{name: name} = started = start!(kind, 1)
       assert {:ok, _} = child(started, [])

@@ -1,17 +1,17 @@
 defmodule Penstock.Supervision.PartitionsTest do
-  # The start, the pool and the end of a supervisor. Each case runs with
+  # Tests the start, the pool and the end of Penstock's supervisors. Each case runs with
   # Penstock.DynamicSupervisor and with Penstock.Task.Supervisor.
   #
-  # | scenario                             | rules out                                          |
-  # |--------------------------------------|----------------------------------------------------|
-  # | a limit of its own, or a shared gate | a child beyond the limit; a refusal that waits     |
-  # | several partitions                   | a limit for each partition                         |
-  # | a partition is killed                | a permit that its children keep                    |
-  # | the supervisor is killed             | children that live on; a pool that is not adopted  |
-  # | an orderly end                       | a name that stays taken                            |
-  # | a restart while children end slowly  | a supervisor that cannot start again               |
-  # | a caller killed while it waits       | a child or a permit that stays                     |
-  # | bad input                            | a permit that is taken before the check            |
+  # | scenario                             | rules out                                         |
+  # |--------------------------------------|---------------------------------------------------|
+  # | a limit of its own, or a shared gate | a child beyond the limit; a refusal that blocks   |
+  # | several partitions                   | a limit for each partition                        |
+  # | a partition is killed                | a permit that stays with its dead children        |
+  # | the supervisor is killed             | children that live on; a pool that is not adopted |
+  # | an orderly end                       | a name that stays taken                           |
+  # | a restart while children end slowly  | a supervisor that cannot start again              |
+  # | a caller killed while it waits       | a child or a permit that stays                    |
+  # | bad input                            | a permit that is taken before the check           |
   use Penstock.PoolCase, async: true
 
   alias Penstock.Supervision.{Group, Partitions}
@@ -27,7 +27,8 @@ defmodule Penstock.Supervision.PartitionsTest do
     {name, pid}
   end
 
-  # Returns the partitions, which are Elixir's own supervisors and have the children.
+  # Returns the pids of the partitions. A partition is one of Elixir's supervisors, and has
+  # children.
   defp partitions(module, name) do
     for partition <- Group.partitions(Partitions.fetch!(module, name)), do: Process.whereis(partition)
   end
@@ -149,7 +150,8 @@ defmodule Penstock.Supervision.PartitionsTest do
             true -> Process.exit(pid, ending) && assert_receive({:EXIT, ^pid, ^ending})
           end
 
-          # The orderly end has freed the name; that needs no work of the janitor.
+          # The supervisor itself has freed the name before its end. So a start need not wait for
+          # the janitor.
           {:ok, next} = @module.start_link(name: name, limit: 5)
           assert %{limit: 5, owner: ^next, acquired: 0, in_use: 0} = Pool.info(name)
           GenServer.stop(next)
@@ -169,7 +171,7 @@ defmodule Penstock.Supervision.PartitionsTest do
           one(@module, name)
         end
 
-        # Now a process has the name that is no supervisor.
+        # Now a process that is no supervisor has the name.
         Process.register(self(), name)
         assert_raise ArgumentError, fn -> one(@module, name) end
         Process.unregister(name)
@@ -199,8 +201,8 @@ defmodule Penstock.Supervision.PartitionsTest do
 
         for _ <- 1..4, do: assert_receive(:ready)
         old = Process.whereis(name)
-        # When the partitions have ended, their supervisor logs the kill of the front. The test
-        # waits for its end, since ExUnit captures the log only while the test runs.
+        # When the partitions have ended, the supervisor above them logs the kill of the front and
+        # ends. The test waits for that, because ExUnit captures the log only while the test runs.
         monitor = Process.monitor(:sys.get_state(old).below)
         kill(old)
         eventually(fn -> Process.whereis(name) not in [nil, old] and match?({:ok, _}, try_one(@module, name)) end)
@@ -234,7 +236,7 @@ defmodule Penstock.Supervision.PartitionsTest do
           assert Exception.message(error) =~ message
         end
 
-        # The pool of another owner is not taken over.
+        # The start does not take over the pool of another owner.
         assert {:error, {:already_started, owner}} = @module.start_link(name: pool, limit: 1)
         assert owner == Pool.info(pool).owner
 
@@ -275,7 +277,7 @@ defmodule Penstock.Supervision.PartitionsTest do
         eventually(fn -> Pool.info(name).killed == 1 end)
       end
 
-      test "has no child and no permit of a caller that is killed while it waits" do
+      test "keeps no child and no permit for a caller that is killed while it waits" do
         {name, _pid} = start!(@module, limit: 1)
         [partition] = partitions(@module, name)
         :ok = :sys.suspend(partition)
@@ -285,8 +287,8 @@ defmodule Penstock.Supervision.PartitionsTest do
         :ok = Pool.acquire(name)
         :ok = Pool.release(name)
         :ok = :sys.resume(partition)
-        # The partition now handles the start that the dead caller has asked for. It refuses the
-        # child, or the child ends at once.
+        # The partition now handles the request of the dead caller. The partition starts no child,
+        # or the child ends at once.
         _ = :sys.get_state(partition)
         eventually(fn -> counts(name) == {0, 0, 0} and DynamicSupervisor.count_children(name).active == 0 end)
       end

@@ -1,14 +1,15 @@
 defmodule Penstock.Task.AsyncDifferentialTest do
-  # Each scenario runs with Elixir's `Task.async`, and with `Penstock.Task.async!`, without and
-  # with a `:max_runtime`. All that can be observed must be the same.
+  # Each scenario runs in three ways: with Elixir's `Task.async`, with `Penstock.Task.async!`, and
+  # with `Penstock.Task.async!` and a `:max_runtime`. The owner of the tasks must observe the same
+  # each time.
   #
-  # | scenarios    | rule out a difference in                                           |
-  # |--------------|--------------------------------------------------------------------|
-  # | values       | answers, also those that look like messages; the struct            |
-  # | failures     | exit reasons, with exits trapped or not, of funs and of MFA        |
-  # | awaiting     | await, yield, shutdown, ignore                                     |
-  # | surroundings | dictionaries, links, monitors, priorities, group leaders           |
-  # | deaths       | the end of the task with its owner, and of the owner with its task |
+  # | scenarios    | rule out a difference in                                          |
+  # |--------------|-------------------------------------------------------------------|
+  # | values       | answers, also those that look like messages; the `%Task{}` struct |
+  # | failures     | exit reasons, with exits trapped or not, of funs and of MFAs      |
+  # | awaiting     | the results of await, yield, shutdown and ignore                  |
+  # | surroundings | dictionaries, links, monitors, priorities, group leaders          |
+  # | deaths       | how a task ends with its owner, and an owner with its task        |
   use ExUnit.Case, async: true
 
   alias Penstock.Pool
@@ -38,10 +39,13 @@ defmodule Penstock.Task.AsyncDifferentialTest do
 
   defp never, do: receive(do: (:never -> :ok))
 
-  # Returns {name, options, scenario} for each scenario. A scenario is called with a function that
-  # starts a task, of a fun or of {m, f, args}. With `goes_on` it leaves that task running, and
-  # with `dies` its process, the owner of the task, ends in that way. With `named` the owner has a
-  # name.
+  # Returns {name, options, scenario} for each scenario. A scenario is a function, which the owner
+  # of the tasks calls. Its argument `async` starts a task, of a fun or of {m, f, args}. Options:
+  #
+  #   * `goes_on`: the scenario leaves a task running
+  #   * `dies`: the reason with which the owner ends after the scenario
+  #   * `named`: the owner has a name
+  #   * `trap_exit`: the owner traps exits
   defp scenarios do
     values() ++ failures() ++ awaiting() ++ surroundings() ++ deaths()
   end
@@ -50,8 +54,8 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     for {name, value} <- [
           {"a value", 42},
           {"nil", nil},
-          {"what looks like an answer", {make_ref(), 1}},
-          {"what looks like a death", {:DOWN, make_ref(), :process, self(), :normal}},
+          {"a value that looks like an answer", {make_ref(), 1}},
+          {"a value that looks like a death", {:DOWN, make_ref(), :process, self(), :normal}},
           {"a large value", Enum.to_list(1..50_000)}
         ] do
       {name, [], fn async -> Task.await(async.(fn -> value end)) end}
@@ -94,7 +98,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
          task = async.(&never/0)
          {Task.yield(task, 10), Task.shutdown(task), Process.alive?(task.pid)}
        end},
-      {"shutdown of one that has answered", [],
+      {"shutdown of a task that has answered", [],
        fn async ->
          task = async.(fn -> :done end)
          await_end(task.pid)
@@ -105,7 +109,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
          task = async.(&never/0)
          {Task.shutdown(task, :brutal_kill), Process.alive?(task.pid)}
        end},
-      {"shutdown of one that traps exits", [],
+      {"shutdown of a task that traps exits", [],
        fn async ->
          me = self()
 
@@ -133,7 +137,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
          await_end(task.pid)
          ignored
        end},
-      {"an answer that nobody awaits", [], fn async -> await_end(async.(fn -> :done end).pid) end},
+      {"an answer that no process awaits", [], fn async -> await_end(async.(fn -> :done end).pid) end},
       {"an answer after demonitor", [],
        fn async ->
          task = async.(fn -> receive do: (:go -> :done) end)
@@ -141,7 +145,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
          send(task.pid, :go)
          await_end(task.pid)
        end},
-      {"awaited by another", [],
+      {"awaited by another process", [],
        fn async ->
          task = async.(fn -> :mine end)
          {pid, monitor} = spawn_monitor(fn -> exit({:caught, caught_error(fn -> Task.await(task) end)}) end)
@@ -154,15 +158,15 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     seen = [:links, :monitors, :trap_exit, :priority, :message_queue_len, :dictionary, :group_leader]
 
     [
-      {"what the task sees of itself", [],
+      {"the process info of the task", [],
        fn async ->
          async.(fn -> for {item, value} <- Process.info(self(), seen), do: {item, sorted(value)} end) |> Task.await()
        end},
-      {"what the task sees of itself, by mfa", [],
+      {"the dictionary of the task, by mfa", [],
        fn async ->
          async.({Process, :get, []}) |> Task.await() |> Enum.sort()
        end},
-      {"what others see of it", [],
+      {"the task, seen by another process", [],
        fn async ->
          task = async.(&never/0)
          await_waiting(task.pid)
@@ -172,7 +176,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
          Task.shutdown(task, :brutal_kill)
          {Enum.sort(dictionary), initial, parent == self()}
        end},
-      {"what is linked and monitored meanwhile", [],
+      {"the owner's links and monitors while the task runs", [],
        fn async ->
          task = async.(&never/0)
          info = Process.info(self(), [:links, :monitors])
@@ -189,7 +193,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
        fn async ->
          for foreign <- [[:a, :b], [], nil, :foreign, %{}] do
            Process.put(:"$ancestors", foreign)
-           # As `$callers`, the scenario compares lists only. dictionary_test.exs tries other
+           # The scenario puts only lists into `$callers`. dictionary_test.exs tries other
            # terms.
            if is_list(foreign), do: Process.put(:"$callers", foreign)
            async.(fn -> {tl(Process.get(:"$callers")), tl(Process.get(:"$ancestors"))} end) |> Task.await()
@@ -197,13 +201,13 @@ defmodule Penstock.Task.AsyncDifferentialTest do
        end},
       {"an owner that has a name", [named: true],
        fn async -> async.(fn -> Process.get(:"$ancestors") end) |> Task.await() end},
-      {"messages of others stay, in order", [],
+      {"messages of other processes stay, in order", [],
        fn async ->
          for n <- 1..3, do: send(self(), {:note, n})
          me = self()
          async.(fn -> send(me, {:note, 4}) end) |> Task.await()
        end},
-      {"a group leader of another", [],
+      {"a foreign group leader", [],
        fn async ->
          Process.group_leader(self(), spawn(&never/0))
          leader = Process.group_leader()
@@ -229,7 +233,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
 
          receive do: (:traps -> task)
        end},
-      {"the owner ends well", [dies: :normal, goes_on: true],
+      {"the owner ends normally", [dies: :normal, goes_on: true],
        fn async ->
          me = self()
 
@@ -242,13 +246,13 @@ defmodule Penstock.Task.AsyncDifferentialTest do
 
          receive do: (:watches -> task)
        end},
-      {"the task is killed by another", [trap_exit: true],
+      {"another process kills the task", [trap_exit: true],
        fn async ->
          task = async.(&never/0)
          Process.exit(task.pid, :kill)
          caught(fn -> Task.await(task) end)
        end},
-      {"the task is stopped by another", [trap_exit: true],
+      {"another process stops the task", [trap_exit: true],
        fn async ->
          task = async.(&never/0)
          Process.exit(task.pid, {:shutdown, :by_another})
@@ -279,15 +283,15 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     receive do: ({:DOWN, ^monitor, :process, ^pid, _reason} -> :ended)
   end
 
-  # Waits until this process has no link. Its link to a task that has answered lasts until the
-  # task has ended, a moment longer than its monitor of the task.
+  # Waits until the owner has no link. Its link to a task that has answered lasts until the task
+  # has ended. Its monitor of the task goes a moment earlier, when the owner receives the answer.
   defp await_linked do
     {:links, linked} = Process.info(self(), :links)
     Enum.each(linked, &await_end/1)
     if linked != [], do: await_linked()
   end
 
-  # Returns when the task is in `never/0`.
+  # Waits until the task is in `never/0`.
   defp await_waiting(pid) do
     case Process.info(pid, [:status, :dictionary]) do
       [status: :waiting, dictionary: [_, _, _ | _]] ->
@@ -323,7 +327,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
         {^tag, account, messages, footprint} -> {account, messages, footprint}
         {:DOWN, ^monitor, :process, ^owner, reason} -> {:died, reason}
       after
-        10_000 -> flunk("the owner neither ended nor said anything")
+        10_000 -> flunk("the owner neither ended nor reported a result")
       end
 
     fate = fate(account, owner, options)
@@ -331,7 +335,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
     plain({account, fate})
   end
 
-  # Returns how the task of a scenario ends when its owner does.
+  # Ends the owner, and returns the reason with which its task ends then.
   defp fate({%Task{pid: pid}, _messages, _footprint}, owner, options) do
     monitor = Process.monitor(pid)
     if options[:dies] == :kill, do: Process.exit(owner, :kill), else: send(owner, :end)
@@ -360,7 +364,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
   defp ours(pool, {m, f, args}), do: Penstock.Task.async!(pool, m, f, args)
   defp ours(pool, fun), do: Penstock.Task.async!(pool, fun)
 
-  test "at least 60 scenarios are seen the same, and no permit is left" do
+  test "Penstock's tasks do the same as Elixir's in at least 60 scenarios, and leave no permit" do
     scenarios = scenarios()
     names = Enum.map(scenarios, &elem(&1, 0))
     assert names == Enum.uniq(names)
@@ -370,12 +374,13 @@ defmodule Penstock.Task.AsyncDifferentialTest do
       pool = Pool.new(limit: 100)
       theirs = observe(&theirs/1, scenario, options)
       assert {name, observe(&ours(pool, &1), scenario, options)} == {name, theirs}
-      # Permits of dead holders return when their monitors have fired. This call waits for that.
+      # A permit of a dead holder returns when the pool's monitor of the holder fires. This call
+      # waits for that.
       assert {name, Pool.acquire(pool, permits: 100)} == {name, :ok}
     end
   end
 
-  test "all scenarios are seen the same with a :max_runtime" do
+  test "Penstock's tasks do the same as Elixir's in all scenarios with a :max_runtime" do
     for {name, options, scenario} <- scenarios() do
       pool = Pool.new(limit: 100)
       theirs = observe(&theirs/1, scenario, options)

@@ -1,7 +1,7 @@
 defmodule Penstock.Task.ComposedStreamsTest do
-  # A stream of tasks over streams that are made of streams must give the results of `Enum`. It
-  # has its enumerable pause after each element. Some enumerables undo that pause, so that several
-  # elements come in one step.
+  # Tests streams of tasks whose enumerable is itself made of streams. They must give the results
+  # that `Enum` gives. A stream of tasks suspends its enumerable after each element. Some
+  # enumerables go on nevertheless (they undo the pause), and return several elements in one step.
   #
   # | scenario                                | rules out                                        |
   # |-----------------------------------------|--------------------------------------------------|
@@ -9,8 +9,8 @@ defmodule Penstock.Task.ComposedStreamsTest do
   # | each shape, halted early                | a link, monitor or permit that the halt leaves   |
   # | each shape, suspended at each element   | a suspension that loses its place                |
   # | a resource behind an undone pause       | a resource that is closed twice, or not at all   |
-  # | an older continuation of an ended one   | a second close by that continuation              |
-  # | several elements in one step, no permit | an element that outlives its stream's refusal    |
+  # | an old continuation, halted at the end  | a resource that the halt closes again            |
+  # | several elements in one step, no permit | an element that stays after a refusal            |
   # | an endless stream that never pauses     | memory that fills without a message              |
   use ExUnit.Case, async: true
 
@@ -19,7 +19,7 @@ defmodule Penstock.Task.ComposedStreamsTest do
 
   defp three, do: Stream.take(1..9, 3)
 
-  # Returns a stream of the list that sends the test `:closed` when it is closed.
+  # Returns a stream of the list. When the stream is closed, it sends `:closed` to the test.
   defp resource(list) do
     me = self()
 
@@ -81,7 +81,7 @@ defmodule Penstock.Task.ComposedStreamsTest do
     {results, in_use}
   end
 
-  test "at least fifteen shapes give what Enum gives, in order and as they come" do
+  test "at least fifteen shapes give the results of Enum, ordered and unordered" do
     shapes = shapes()
     assert length(Enum.uniq_by(shapes, &elem(&1, 0))) >= 15
 
@@ -93,7 +93,7 @@ defmodule Penstock.Task.ComposedStreamsTest do
     end
   end
 
-  test "each shape that is halted early gives the beginning of it, and leaves nothing" do
+  test "each shape that is halted early gives its first results, and leaves nothing" do
     for {name, shape} <- shapes(), n <- [1, 2, 4] do
       pool = Pool.new(limit: 100)
       expected = for x <- Enum.take(shape.(), n), do: {:ok, x}
@@ -105,7 +105,7 @@ defmodule Penstock.Task.ComposedStreamsTest do
     end
   end
 
-  test "each shape goes on when it was suspended" do
+  test "each shape goes on after each suspension" do
     for {name, shape} <- shapes() do
       pool = Pool.new(limit: 100)
       expected = for x <- Enum.to_list(shape.()), do: {:ok, x}
@@ -129,7 +129,7 @@ defmodule Penstock.Task.ComposedStreamsTest do
     end
   end
 
-  test "a resource that ended before its stream is closed by an older continuation is closed once" do
+  test "a resource that has ended is closed once, although an older continuation is halted later" do
     for elements <- [fn -> resource([1, 2, 3]) end, fn -> Stream.concat(resource([1, 2]), Stream.take([3, 4], 2)) end],
         zip <- [&Stream.zip([&1, &2]), &Stream.zip([&2, &1])] do
       pool = Pool.new(limit: 100)
@@ -142,7 +142,7 @@ defmodule Penstock.Task.ComposedStreamsTest do
     end
   end
 
-  test "elements of one step wait for permits, and are dropped with a refused stream" do
+  test "elements of one step wait for permits, and are dropped when the stream is refused" do
     pool = Pool.new(limit: 1)
     :ok = Pool.acquire(pool)
     stream = Bounded.async_stream(pool, Stream.flat_map(1..5, &Stream.take([&1], 1)), & &1, acquire_timeout: 10)
@@ -153,8 +153,8 @@ defmodule Penstock.Task.ComposedStreamsTest do
 
   test "an endless stream that never pauses raises before it fills the memory" do
     pool = Pool.new(limit: 2)
-    # `Stream.take/2` inside of a `Stream.flat_map/2` undoes pauses before Elixir 1.20. This
-    # enumerable does so in each version.
+    # Before Elixir 1.20, `Stream.take/2` inside of a `Stream.flat_map/2` undoes pauses. This
+    # enumerable undoes pauses in each version.
     endless = &undo_pauses/2
 
     message =

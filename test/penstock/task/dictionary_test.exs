@@ -1,18 +1,18 @@
 defmodule Penstock.Task.DictionaryTest do
-  # User code can erase its process dictionary, or fill it with foreign values, at any point. So
-  # Penstock must not depend on it. The tests try the six ways in `disturbances/0`.
+  # User code can erase its process dictionary, or fill it with foreign values, at any time. So
+  # Penstock must not depend on the dictionary. `disturbances/0` has the six ways that tests try.
   #
-  # | disturbed dictionary                | rules out                                         |
-  # |-------------------------------------|---------------------------------------------------|
-  # | of a task, before each of five ends | another exit reason; a permit that stays          |
-  # | of a task that raises               | a log without starter or function; a second crash |
-  # | of a task that returns              | a value that is seen before the permit is back    |
-  # | of a task that never ends           | a task that outlives its `:max_runtime`           |
-  # | of a task in a stream               | another result of an element                      |
-  # | of a consumer, its stream suspended | links, messages or permits left behind by a halt  |
-  # | the same, two streams zipped        | the same, when the other stream raises            |
-  # | of a consumer, at each result       | a result that is lost                             |
-  # | of a consumer, before its stream    | foreign `$callers` in its tasks                   |
+  # | disturbed dictionary                | rules out                                     |
+  # |-------------------------------------|-----------------------------------------------|
+  # | of a task, before each of five ends | another exit reason; a permit that stays      |
+  # | of a task that raises               | a log without its starter; a second crash     |
+  # | of a task that returns              | a value that comes before the permit is back  |
+  # | of a task that never ends           | a task that outlives its `:max_runtime`       |
+  # | of a task in a stream               | another result of an element                  |
+  # | of a consumer, its stream suspended | links, messages or permits that a halt leaves |
+  # | of a consumer, two streams zipped   | the same, after the other stream has raised   |
+  # | of a consumer, at each result       | a result that is lost                         |
+  # | of a consumer, before its stream    | foreign `$callers` in its tasks               |
   use ExUnit.Case, async: true
   import Penstock.PoolCase, only: [all_back: 2, eventually: 1]
   import ExUnit.CaptureLog
@@ -23,7 +23,7 @@ defmodule Penstock.Task.DictionaryTest do
   defp erase, do: :erlang.erase()
   defp never, do: receive(do: (:never -> :ok))
 
-  # Returns functions that do to the dictionary what user code can do.
+  # Returns functions that change the dictionary in ways in which user code can change it.
   defp disturbances do
     [
       fn -> Process.delete(:"$callers") end,
@@ -70,7 +70,7 @@ defmodule Penstock.Task.DictionaryTest do
       end
     end
 
-    test "is logged once, with its starter and function" do
+    test "is logged once, with its starter and its error" do
       pool = Pool.new(limit: 1)
 
       log =
@@ -92,7 +92,7 @@ defmodule Penstock.Task.DictionaryTest do
       refute log =~ "badmatch"
     end
 
-    test "returns its permit before its value is seen" do
+    test "returns its permit before the caller gets its value" do
       pool = Pool.new(limit: 1)
 
       for disturb <- disturbances() do
@@ -108,7 +108,7 @@ defmodule Penstock.Task.DictionaryTest do
       end
     end
 
-    test "is killed when its time is up" do
+    test "is killed when its :max_runtime is over" do
       pool = Pool.new(limit: 1)
 
       {:ok, task} =
@@ -126,7 +126,7 @@ defmodule Penstock.Task.DictionaryTest do
       assert all_back(pool, 1) == {0, 0, 0}
     end
 
-    test "gives the same result of its stream" do
+    test "gives its stream the same result" do
       pool = Pool.new(limit: 2)
 
       for disturb <- disturbances() do
@@ -154,26 +154,26 @@ defmodule Penstock.Task.DictionaryTest do
     {:ok, task.pid}
   end
 
-  # Suspends a stream after its first result, and returns its continuation. By default two of its
-  # tasks run without end.
+  # Suspends a stream after its first result. Returns the continuation of the stream. By default,
+  # two tasks of the stream run without end.
   defp suspended(pool, fun \\ fn x -> if x == 1, do: x, else: never() end) do
     stream = Bounded.async_stream(pool, 1..100, fun, max_concurrency: 3, timeout: :infinity)
     {:suspended, [{:ok, 1}], next} = Enumerable.reduce(stream, {:cont, []}, &{:suspend, [&1 | &2]})
     next
   end
 
-  # Runs `fun` in a consumer of its own, and returns how the consumer ended.
+  # Runs `fun` in a new process, the consumer. Returns the consumer's exit reason.
   defp ends(fun) do
     {consumer, monitor} = spawn_monitor(fn -> exit({:said, fun.()}) end)
     assert_receive {:DOWN, ^monitor, :process, ^consumer, reason}, 10_000
     reason
   end
 
-  # Returns what a stream can leave behind in its consumer.
+  # Returns the links, monitors and messages of the consumer, which a stream must leave as before.
   defp left, do: Process.info(self(), [:links, :monitors, :messages])
 
   describe "a suspended stream whose consumer disturbs its dictionary" do
-    test "holds nothing once it is halted" do
+    test "leaves nothing when it is halted" do
       pool = Pool.new(limit: 3)
 
       for disturb <- disturbances() do
@@ -208,7 +208,7 @@ defmodule Penstock.Task.DictionaryTest do
       assert all_back(pool, 3) == {0, 0, 0}
     end
 
-    test "holds nothing once it is halted by an older continuation" do
+    test "leaves nothing when it is halted by an older continuation" do
       pool = Pool.new(limit: 3)
 
       said =
@@ -224,7 +224,7 @@ defmodule Penstock.Task.DictionaryTest do
       assert all_back(pool, 3) == {0, 0, 0}
     end
 
-    test "holds nothing once it is halted, although its consumer has read the messages of the stream" do
+    test "leaves nothing when it is halted, although its consumer has read the messages of the stream" do
       pool = Pool.new(limit: 3)
       me = self()
 
@@ -246,8 +246,8 @@ defmodule Penstock.Task.DictionaryTest do
       second = Process.monitor(task)
       Process.exit(task, :shutdown)
       assert_receive {:DOWN, ^second, :process, ^task, :shutdown}
-      # The monitors of a process fire one after the other. That of the consumer may fire after
-      # that of the test, so the test waits until the consumer has a message.
+      # When the task dies, its monitors fire one after the other. The consumer's monitor may fire
+      # after the test's. So the test waits until the consumer has a message.
       eventually(fn -> match?({:messages, [_ | _]}, Process.info(consumer, :messages)) end)
       send(consumer, :second_is_dead)
       assert_receive {:DOWN, ^monitor, :process, ^consumer, said}, 5_000
@@ -264,7 +264,7 @@ defmodule Penstock.Task.DictionaryTest do
     end
   end
 
-  test "streams that are zipped, and closed when one of them raises, hold nothing" do
+  test "streams that are zipped, and closed when one of them raises, leave nothing" do
     pool = Pool.new(limit: 10)
 
     for disturb <- disturbances(), zip <- [&Stream.zip([&1, &2]), &Stream.zip([&2, &1])] do
@@ -286,7 +286,7 @@ defmodule Penstock.Task.DictionaryTest do
     end
   end
 
-  test "a consumer that erases its dictionary at each result sees all of them" do
+  test "a consumer that erases its dictionary at each result gets all results" do
     pool = Pool.new(limit: 3)
 
     said =

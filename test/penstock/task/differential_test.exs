@@ -1,17 +1,17 @@
 defmodule Penstock.Task.DifferentialTest do
-  # Each scenario runs with Elixir's `Task.async_stream`, and with `Penstock.Task.async_stream`.
-  # All that can be observed must be the same: values, exits, the consumer's mailbox, and the
-  # tasks that still run afterwards.
+  # Each scenario runs with Elixir's `Task.async_stream` and with `Penstock.Task.async_stream`.
+  # The test must observe the same: values, exits, the consumer's mailbox, and the tasks that
+  # still run afterwards.
   #
   # | scenarios    | vary                                 | rule out a difference in           |
   # |--------------|--------------------------------------|------------------------------------|
   # | values       | lists, concurrency, order            | results, and their order           |
-  # | enumerables  | lazy, infinite, nested, failing ones | pulling ahead, and closing         |
+  # | enumerables  | lazy, infinite, nested, failing ones | how far it pulls ahead, and closes |
   # | halts        | a stop, raise, throw or exit         | the tasks that are ended           |
   # | failures     | ten ends of a task, trapped or not   | exit reasons, and messages         |
   # | timeouts     | `:on_timeout`, trapped exits         | which tasks die, with which result |
   # | deaths       | kills of the consumer or of a task   | the processes that die too         |
-  # | surroundings | messages, dictionaries, links, zip   | traces in the consumer or the task |
+  # | surroundings | messages, dictionaries, links, zip   | the state of consumers and tasks   |
   # | suspensions  | suspended, resumed, halted streams   | the state between two elements     |
   #
   # The code of the scenarios is in test/support/differential/.
@@ -22,13 +22,13 @@ defmodule Penstock.Task.DifferentialTest do
 
   @moduletag :capture_log
 
-  # Returns {name, options, scenario} for each scenario; see `Penstock.Differential`. Where an
-  # option is `tidier`, Elixir leaves processes linked to the consumer, and Penstock must not.
-  # Where it is `ends_all`, Elixir leaves tasks running, and Penstock must not.
+  # Returns {name, options, scenario} for each scenario; see `Penstock.Differential`. Two options
+  # allow a difference. With `tidier`, Elixir leaves processes linked to the consumer, and
+  # Penstock must not. With `ends_all`, Elixir leaves tasks running, and Penstock must not.
   def scenarios, do: Results.scenarios() ++ Failures.scenarios() ++ Surroundings.scenarios()
 
   @tag timeout: 120_000
-  test "there are at least 40 scenarios, and each is seen the same" do
+  test "Penstock's stream does the same as Elixir's in each of at least 40 scenarios" do
     scenarios = scenarios()
     names = Enum.map(scenarios, &elem(&1, 0))
     assert names == Enum.uniq(names)
@@ -56,18 +56,19 @@ defmodule Penstock.Task.DifferentialTest do
     {theirs, ours, left(pool)}
   end
 
-  # Returns what is observed with Elixir's function. Seldom, a task dies before Elixir monitors
-  # it, and Elixir gives `:noproc` as its reason. Then the scenario runs again.
+  # Observes a scenario with Elixir's function. In rare runs a task dies before Elixir monitors
+  # it, so Elixir gives `:noproc` as the reason. Then the scenario runs again.
   defp theirs(scenario, options) do
     seen = Differential.observe(&elixirs/3, scenario, options)
     if inspect(seen, limit: :infinity) =~ ":noproc", do: theirs(scenario, options), else: seen
   end
 
-  # Expects of Penstock that no task runs on. Elixir's tasks that trap exits outlive their
-  # consumer; Penstock's must not, as they hold permits.
+  # Returns the observation that Penstock must give: no task runs on. Elixir's tasks that trap
+  # exits outlive their consumer. Penstock's tasks must not, because they hold permits.
   defp all_ended(%{alive: alive} = seen) when alive > 0, do: %{seen | alive: 0}
 
-  # Expects of Penstock that its stream leaves no link in the consumer. Elixir's stream left some.
+  # Returns the observation that Penstock must give: the stream leaves no link in the consumer.
+  # Elixir's stream left some.
   defp tidied(%{account: {result, messages, false}} = seen), do: %{seen | account: {result, messages, true}}
 
   defp elixirs(enumerable, {m, f, a}, options), do: Task.async_stream(enumerable, m, f, a, options)
@@ -75,8 +76,8 @@ defmodule Penstock.Task.DifferentialTest do
   defp ours(pool, enumerable, {m, f, a}, options), do: Penstock.Task.async_stream(pool, enumerable, m, f, a, options)
   defp ours(pool, enumerable, fun, options), do: Penstock.Task.async_stream(pool, enumerable, fun, options)
 
-  # The permits of dead holders return when their monitors have fired: a caller that gets all
-  # permits has waited for that.
+  # Waits until all permits are back. The permits of a dead holder return when the pool's monitor
+  # of that holder fires. A caller that gets all permits has waited for all these monitors.
   defp left(pool) do
     :ok = Pool.acquire(pool, permits: 1_000, timeout: 5_000)
     :ok = Pool.release(pool, 1_000)

@@ -1,13 +1,13 @@
 defmodule Penstock.Task.ReportTest do
-  # Penstock must log a failing task as Elixir's `Task` does, except for the frames of the
-  # stacktrace.
+  # The log of a failing task of Penstock must be the log of Elixir's `Task`, except for the
+  # frames of the stacktrace.
   #
-  # | varies                               | rules out                                        |
-  # |--------------------------------------|--------------------------------------------------|
-  # | nine ends of a task                  | a report that is missing, doubled or reworded    |
-  # | start_link, async and streams        | a report that differs with the way of the start  |
-  # | a fun, or module, function, argument | a report that does not name the user's function  |
-  # | a starter with a name                | a report that names the starter by its pid       |
+  # | varies                               | rules out                                       |
+  # |--------------------------------------|-------------------------------------------------|
+  # | nine ends of a task                  | a report that is missing, doubled or reworded   |
+  # | start_link, async and streams        | a report of one of them that differs            |
+  # | a fun, or module, function, argument | a report that does not name the user's function |
+  # | a starter with a name                | a report that names the starter by its pid      |
   use ExUnit.Case
 
   import ExUnit.CaptureLog
@@ -25,7 +25,8 @@ defmodule Penstock.Task.ReportTest do
 
   @ways [:raise, :throw, :exit, :kill, :normal, :shutdown, :shutdown_with, :undefined, :labelled]
 
-  # Returns the log without pids, times and stacktraces, which differ from run to run.
+  # Returns the log of `fun` and of the task that it starts. Removes pids, times and stacktraces,
+  # because they differ from run to run.
   defp log(fun) do
     capture_log(fn ->
       {pid, monitor} =
@@ -72,8 +73,8 @@ defmodule Penstock.Task.ReportTest do
     end
   end
 
-  # Consumes a stream. The process in `log/1` then waits for the exit of a task, but the stream
-  # has received those of its tasks. So this process sends itself such a message.
+  # Consumes a stream. The calling process in `log/1` then waits for the EXIT of a task. The
+  # stream has already received the EXITs of its tasks, so this function sends one more.
   defp consume(stream) do
     _results = Enum.to_list(stream)
     send(self(), {:EXIT, self(), :over})

@@ -1,5 +1,6 @@
 defmodule Penstock.Task.StreamKeyTest do
-  # `:key` and `:cost` of a stream may be functions of the element.
+  # The options `:key` and `:cost` of a stream can be functions. The consumer calls them with each
+  # element.
   use ExUnit.Case, async: true
 
   alias Penstock.{Ban, Pool, RateLimiter, RejectedError}
@@ -14,7 +15,7 @@ defmodule Penstock.Task.StreamKeyTest do
     name
   end
 
-  # Returns how much of the burst a key has used.
+  # Returns the number of hits of the burst that a key has used.
   defp used(limiter, key, burst) do
     case RateLimiter.peek(limiter, key) do
       {:allow, remaining} -> burst - 1 - remaining
@@ -42,8 +43,9 @@ defmodule Penstock.Task.StreamKeyTest do
     assert used(limiter, 7, 20) == 2
   end
 
-  test "the functions are called once for each element, in the consumer, when it is pulled" do
-    # A turn comes each 10 ms, so the consumer must wait for turns between two elements.
+  test "the consumer calls each function once for each element" do
+    # A turn comes each 10 ms, so the consumer waits for a turn between two elements. The wait
+    # must not lead to a second call.
     name = unique_name()
     start_supervised!({RateLimiter, name: name, limit: 100, per: 1_000, burst: 1})
     me = self()
@@ -77,14 +79,14 @@ defmodule Penstock.Task.StreamKeyTest do
     assert ban |> Bounded.async_stream(["good"], & &1, key: & &1) |> Enum.to_list() == [ok: "good"]
   end
 
-  test "a pool calls neither function" do
+  test "a stream of a pool calls neither :key nor :cost" do
     pool = Pool.new(limit: 2)
     stream = Bounded.async_stream(pool, 1..3, & &1, key: fn _ -> flunk("called") end, cost: fn _ -> 0 end)
     assert Enum.to_list(stream) == [ok: 1, ok: 2, ok: 3]
   end
 
   describe "a function as :key or :cost" do
-    test "that fails ends the stream as an enumerable that raises does: tasks are killed, the enumerable is closed" do
+    test "that fails ends the stream like an enumerable that raises: tasks are killed, the enumerable is closed" do
       limiter = limiter(limit: 100)
       me = self()
       elements = Stream.resource(fn -> 1 end, &{[&1], &1 + 1}, fn _ -> send(me, :closed) end)
@@ -119,8 +121,8 @@ defmodule Penstock.Task.StreamKeyTest do
       end
     end
 
-    # Asserts that the task of the next message is dead. A task that was killed before its first
-    # act has sent no message.
+    # Asserts that the task that sent the next message is dead. Passes if there is no message,
+    # because a task that was killed before its first act has sent none.
     defp assert_ended do
       receive do
         {:runs, task} -> refute Process.alive?(task)
@@ -129,7 +131,7 @@ defmodule Penstock.Task.StreamKeyTest do
       end
     end
 
-    test "that returns nil, a key too large or a wrong cost makes the stream raise, and leaves nothing" do
+    test "that returns nil, a wrong cost or a key that is too large makes the stream raise, and leaves nothing" do
       limiter = limiter(limit: 100)
       before = Process.info(self(), [:links, :monitors])
       me = self()
@@ -156,7 +158,7 @@ defmodule Penstock.Task.StreamKeyTest do
       end
     end
 
-    test "of another arity than 1 is a key as any term, and a wrong cost" do
+    test "of another arity than 1 is an ordinary key as :key, and a wrong value as :cost" do
       limiter = limiter(limit: 100)
       key = fn -> :key end
       assert limiter |> Bounded.async_stream([1], & &1, key: key) |> Enum.to_list() == [ok: 1]
@@ -165,7 +167,7 @@ defmodule Penstock.Task.StreamKeyTest do
       assert_raise ArgumentError, message, fn -> Bounded.async_stream(limiter, [1], & &1, cost: key) end
     end
 
-    test "counts only if no value of the same option comes before it" do
+    test "is ignored if the same option comes earlier in the list" do
       limiter = limiter(limit: 100)
       assert limiter |> Bounded.async_stream([1], & &1, key: :a, key: fn _ -> :b end) |> Enum.to_list() == [ok: 1]
       assert limiter |> Bounded.async_stream([1], & &1, key: fn _ -> :c end, key: nil) |> Enum.to_list() == [ok: 1]
@@ -173,7 +175,7 @@ defmodule Penstock.Task.StreamKeyTest do
     end
   end
 
-  test "a cost above the burst is refused, and kills what runs" do
+  test "a cost above the burst ends the stream with a refusal" do
     limiter = limiter(limit: 3)
     stream = Bounded.async_stream(limiter, [1, 4], & &1, cost: & &1)
     assert assert_raise(RejectedError, fn -> Enum.to_list(stream) end).reason == {:rate_limited, :infinity}

@@ -1,15 +1,16 @@
 defmodule Penstock.Task.StreamKillTest do
-  # A consumer, a task or the stream monitor dies at any instant. The stream monitor is the first
-  # of the `$ancestors` of each task.
+  # Tests streams of which a consumer, a task or the stream monitor dies at any instant. The tests
+  # find the stream monitor as the first of the `$ancestors` of each task.
   #
-  # | dies, or fails                       | rules out                                           |
-  # |--------------------------------------|-----------------------------------------------------|
-  # | a task without its link              | a consumer that dies with it, or waits without end  |
-  # | the consumer, at any instant         | a task or a permit that outlives it                 |
-  # | the consumer, as it begins or closes | a task that traps exits and the monitor missed      |
-  # | every second task, at any instant    | a lost permit; an element without one result        |
-  # | the monitor                          | a consumer without one; tasks that outlive both     |
-  # | the enumerable, as it is closed      | tasks, links and permits behind its exception       |
+  # | the process that dies               | rules out                                      |
+  # |-------------------------------------|------------------------------------------------|
+  # | a task that undid its link          | a consumer that dies too, or waits without end |
+  # | the consumer, at any instant        | a task or a permit that outlives the consumer  |
+  # | the consumer, as its stream begins  | a task that traps exits and lives on           |
+  # | the consumer, as its stream closes  | the same                                       |
+  # | every second task, at any instant   | a lost permit; an element without one result   |
+  # | the stream monitor                  | a consumer or tasks that outlive it            |
+  # | none: the enumerable fails to close | tasks, links and permits that stay             |
   use ExUnit.Case, async: true
   import Penstock.PoolCase, only: [all_back: 2]
 

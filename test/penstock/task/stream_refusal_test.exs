@@ -1,5 +1,5 @@
 defmodule Penstock.Task.StreamRefusalTest do
-  # Streams that a pool refuses, and calls that are wrong.
+  # Tests streams that a pool refuses, and streams with wrong arguments.
   use ExUnit.Case, async: true
   import Penstock.PoolCase, only: [all_back: 2, eventually: 1]
 
@@ -9,7 +9,7 @@ defmodule Penstock.Task.StreamRefusalTest do
   defp never, do: receive(do: (:never -> :ok))
 
   describe "a refusal" do
-    test "by acquire_timeout raises, kills what runs, and closes the enumerable" do
+    test "by acquire_timeout raises, kills the running tasks, and closes the enumerable" do
       pool = Pool.new(limit: 2)
       :ok = Pool.acquire(pool)
       me = self()
@@ -51,7 +51,7 @@ defmodule Penstock.Task.StreamRefusalTest do
       assert assert_raise(RejectedError, fn -> Enum.to_list(stream) end).reason == :queue_full
     end
 
-    test "by a pool that is drained or closed meanwhile raises :closed" do
+    test "by a pool that is drained or closed while the stream runs raises :closed" do
       name = :"#{__MODULE__}.Closing"
       {:ok, owner} = Pool.start_link(name: name, limit: 1)
       me = self()
@@ -82,11 +82,11 @@ defmodule Penstock.Task.StreamRefusalTest do
       assert_receive {:DOWN, ^monitor, :process, ^pid, {:rejected, ^name, :closed, {:messages, []}}}
     end
 
-    test "does not come from the time that the consumer takes" do
+    test "does not come because the consumer takes long for an element" do
       pool = Pool.new(limit: 1)
 
-      # The consumer takes 1,200 ms for an element. The next one waits for a permit for at most
-      # 1,000 ms.
+      # The consumer takes 1,200 ms for an element, which is longer than the acquire_timeout of
+      # 1,000 ms. That time must not count as a wait for the permit of the next element.
       results =
         pool
         |> Bounded.async_stream(1..4, & &1, max_concurrency: 2, acquire_timeout: 1_000)
@@ -99,7 +99,7 @@ defmodule Penstock.Task.StreamRefusalTest do
   end
 
   describe "bad input" do
-    test "is an ArgumentError that names it, before anything is started" do
+    test "raises an ArgumentError that names the argument, and pulls no element" do
       pool = Pool.new(limit: 1)
       untouched = Stream.map([1], fn _ -> flunk("pulled") end)
 
@@ -131,7 +131,7 @@ defmodule Penstock.Task.StreamRefusalTest do
       assert %{in_use: 0, acquired: 0} = Pool.info(pool)
     end
 
-    test "is also a pool that is gone when the stream is used" do
+    test "includes a pool that is gone when the stream is consumed" do
       name = :"#{__MODULE__}.Gone"
       {:ok, owner} = Pool.start_link(name: name, limit: 1)
       stream = Bounded.async_stream(name, [1], & &1)

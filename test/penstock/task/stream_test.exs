@@ -1,7 +1,7 @@
 defmodule Penstock.Task.StreamTest do
-  # What `Penstock.Task.async_stream` does and Elixir's `Task.async_stream` does not: one pool
-  # bounds many streams, and their consumers wait for its permits. What both do is in
-  # differential_test.exs; Penstock's refusals, timeouts and kills are in stream_*_test.exs.
+  # Tests how one pool bounds many streams, and how their consumers wait for its permits. Elixir's
+  # `Task.async_stream` has neither. differential_test.exs compares Penstock with Elixir, and
+  # stream_*_test.exs test refusals, timeouts and kills.
   use ExUnit.Case, async: true
   import Penstock.PoolCase, only: [all_back: 2, eventually: 1]
 
@@ -17,7 +17,7 @@ defmodule Penstock.Task.StreamTest do
     assert_receive {:DOWN, ^monitor, :process, ^linked, :killed}
   end
 
-  # Returns two counters: the functions that run now, and the most that ever ran at once.
+  # Returns two counters: how many functions run now, and the most that have run at once.
   defp gauge, do: :atomics.new(2, [])
 
   defp measured(gauge, fun) do
@@ -39,7 +39,7 @@ defmodule Penstock.Task.StreamTest do
   defp peak(gauge), do: :atomics.get(gauge, 2)
 
   describe "one pool for many streams" do
-    test "bounds the tasks of all of them, and every item is done, in order" do
+    test "bounds the tasks of all streams together, and each stream gets all results in order" do
       pool = Pool.new(limit: 7)
       gauge = gauge()
       items = 1..200
@@ -81,7 +81,7 @@ defmodule Penstock.Task.StreamTest do
       assert peak(gauge) <= 2
     end
 
-    test "no stream starves: one with one task at a time makes progress among greedy ones" do
+    test "no stream starves: a stream of one task at a time ends among greedy streams" do
       pool = Pool.new(limit: 3)
 
       greedy =
@@ -97,8 +97,8 @@ defmodule Penstock.Task.StreamTest do
     end
   end
 
-  describe "while a permit is waited for" do
-    test "results go on being delivered" do
+  describe "while a stream waits for a permit" do
+    test "the consumer gets results" do
       pool = Pool.new(limit: 2)
       :ok = Pool.acquire(pool)
       me = self()
@@ -119,11 +119,12 @@ defmodule Penstock.Task.StreamTest do
           send(me, :over)
         end)
 
-      # One task runs, and the second element waits for a permit.
+      # The test holds one of the two permits. The task of the first element holds the other, so
+      # the second element waits.
       assert_receive {:runs, 1, first}
       eventually(fn -> Pool.info(pool).waiting == 1 end)
-      # The permit of the first task goes to the second. The first result is delivered although
-      # the third element waits.
+      # The permit of the first task goes to the second one. The consumer gets the first result
+      # although the third element waits for a permit.
       send(first, :go)
       assert_receive {:seen, {:ok, 1}}
       assert_receive {:runs, 2, second}
@@ -139,7 +140,7 @@ defmodule Penstock.Task.StreamTest do
       assert all_back(pool, 2) == {0, 0, 0}
     end
 
-    test "one element has been pulled, and no more" do
+    test "the stream has pulled one element, and no more" do
       pool = Pool.new(limit: 1)
       :ok = Pool.acquire(pool)
       me = self()
@@ -187,7 +188,7 @@ defmodule Penstock.Task.StreamTest do
   end
 
   describe "while the consumer has control" do
-    test "nothing is parked, and no unused permit is held" do
+    test "no request is parked, and the stream holds no unused permit" do
       pool = Pool.new(limit: 2)
       :ok = Pool.acquire(pool)
 
@@ -196,7 +197,8 @@ defmodule Penstock.Task.StreamTest do
         |> Bounded.async_stream(1..20, & &1, max_concurrency: 5)
         |> Enum.map(fn {:ok, x} ->
           info = Pool.info(pool)
-          # The consumer has acquired one permit. The other is free, or a task that runs holds it.
+          # The consumer holds the permit that it has acquired itself. The other permit is free,
+          # or a running task holds it.
           running = for %{pid: pid} <- Pool.holders(pool), pid != self(), do: pid
           assert info.waiting == 0
           assert length(running) <= 1
@@ -208,7 +210,7 @@ defmodule Penstock.Task.StreamTest do
       assert %{in_use: 1} = Pool.info(pool)
     end
 
-    test "nothing is parked or held when the stream is suspended" do
+    test "a suspended stream has no parked request, and holds no permit" do
       pool = Pool.new(limit: 1)
       stream = Bounded.async_stream(pool, 1..3, & &1, max_concurrency: 3)
       {:suspended, {:ok, 1}, next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)
@@ -220,7 +222,7 @@ defmodule Penstock.Task.StreamTest do
       refute_received _
     end
 
-    test "a consumer that ends takes its tasks along" do
+    test "a consumer that ends ends its tasks" do
       pool = Pool.new(limit: 2)
 
       {consumer, monitor} =
@@ -233,7 +235,7 @@ defmodule Penstock.Task.StreamTest do
       assert all_back(pool, 2) == {0, 0, 0}
     end
 
-    test "a consumer that ends takes along tasks that trap exits, too" do
+    test "a consumer that ends also ends tasks that trap exits" do
       pool = Pool.new(limit: 3)
       me = self()
 
@@ -289,7 +291,7 @@ defmodule Penstock.Task.StreamTest do
 
       message = "this stream is over, or was suspended by another process"
       assert elsewhere.(:cont) == message
-      # A halt by another process returns as usual, but does not halt the stream.
+      # A halt by another process returns the usual result, but the stream goes on.
       assert elsewhere.(:halt) == {:halted, nil}
       assert {:suspended, {:ok, 2}, next} = next.({:cont, nil})
       assert next.({:halt, :enough}) == {:halted, :enough}
@@ -309,7 +311,7 @@ defmodule Penstock.Task.StreamTest do
     assert %{timed_out: 0, rejected: 0, acquired: 1_200} = Pool.info(pool)
   end
 
-  test "the permit of a task is back before its result is seen" do
+  test "the permit of a task is back before the consumer gets the result" do
     pool = Pool.new(limit: 30)
     :ok = Pool.acquire(pool, permits: 29)
     options = [max_concurrency: 1, acquire_timeout: 0]
@@ -320,7 +322,7 @@ defmodule Penstock.Task.StreamTest do
     end
   end
 
-  test "a pool of limit 0 is a pause" do
+  test "a pool of limit 0 pauses a stream until the limit is raised" do
     pool = Pool.new(limit: 0)
     stream = Task.async(fn -> pool |> Bounded.async_stream(1..3, & &1) |> Enum.to_list() end)
     eventually(fn -> Pool.info(pool).waiting == 1 end)

@@ -1,5 +1,5 @@
 defmodule Penstock.Task.StreamTimeoutTest do
-  # The `:timeout` of a stream's tasks: which tasks it ends, and how exactly.
+  # Tests the `:timeout` of a stream: which tasks it ends, and after which time.
   use ExUnit.Case, async: true
   import Penstock.PoolCase, only: [all_back: 2]
 
@@ -8,7 +8,7 @@ defmodule Penstock.Task.StreamTimeoutTest do
 
   defp never, do: receive(do: (:never -> :ok))
 
-  describe "the time that a task may run" do
+  describe "the timeout of a task" do
     test "is never cut short" do
       pool = Pool.new(limit: 4)
       me = self()
@@ -30,16 +30,17 @@ defmodule Penstock.Task.StreamTimeoutTest do
         |> Enum.frequencies_by(fn {how, _} -> how end)
 
       send(watch, :over)
-      # One task in twenty never ends. A busy machine may stop some others for longer than 3 ms.
+      # One task in twenty never ends, which makes 100. A busy machine may stop some other tasks
+      # for longer than 3 ms, so these time out as well.
       assert results.exit >= 100 and results.ok + results.exit == 2_000
       assert_receive {:ages, ages}, 10_000
       assert length(ages) in 1..results.exit
       assert Enum.min(ages) >= 3_000
     end
 
-    # Collects how long killed tasks lived, in µs: from the pull of the element to the `:DOWN` of
-    # its task. That is at least the age of the task at its kill. A task that was killed before
-    # its first act is not counted.
+    # Collects the ages of killed tasks, in µs. An age counts from the pull of the element to the
+    # `:DOWN` of its task, so it is at least the age of the task at its kill. A task that is
+    # killed before its first act sends no message, so its age is missing.
     defp watch(parent, true, pulled, ages) when pulled == %{}, do: send(parent, {:ages, ages})
 
     defp watch(parent, over?, pulled, ages) do
@@ -58,7 +59,7 @@ defmodule Penstock.Task.StreamTimeoutTest do
 
     defp now_us, do: System.monotonic_time(:microsecond)
 
-    test "ends also for a task that undid its link" do
+    test "also ends a task that undid its link" do
       pool = Pool.new(limit: 2)
 
       loose = fn
@@ -75,11 +76,11 @@ defmodule Penstock.Task.StreamTimeoutTest do
       assert all_back(pool, 2) == {0, 0, 0}
     end
 
-    test "ends no other process that links to the monitor" do
+    test "ends no other process that links to the stream monitor" do
       pool = Pool.new(limit: 3)
       me = self()
 
-      # The guest is no task of the stream, but holds a permit of the same pool, as a task does.
+      # The guest is no task of the stream, but holds a permit of the same pool, like a task.
       guest = fn monitor ->
         spawn(fn ->
           :ok = Pool.acquire(pool)
@@ -109,7 +110,7 @@ defmodule Penstock.Task.StreamTimeoutTest do
       end)
     end
 
-    test "neither ends nor begins again when the pool closes" do
+    test "runs on, and does not begin again, when the pool closes" do
       name = :"#{__MODULE__}.ClosedInTime"
       {:ok, owner} = Pool.start_link(name: name, limit: 2)
       me = self()
@@ -136,7 +137,7 @@ defmodule Penstock.Task.StreamTimeoutTest do
       assert System.monotonic_time(:millisecond) - started < 4_500
     end
 
-    test "costs the monitor few reductions while no task runs" do
+    test "costs the stream monitor few reductions while no task runs" do
       pool = Pool.new(limit: 1)
       stream = Bounded.async_stream(pool, 1..2, & &1, timeout: 1)
       {:suspended, {:ok, 1}, next} = Enumerable.reduce(stream, {:cont, nil}, fn x, _ -> {:suspend, x} end)
@@ -145,15 +146,15 @@ defmodule Penstock.Task.StreamTimeoutTest do
       {:reductions, before} = Process.info(monitor, :reductions)
       receive after: (200 -> :ok)
       {:reductions, later} = Process.info(monitor, :reductions)
-      # The monitor looks for late tasks, each time by some 30 reductions. Without a task it does
-      # so each 50 ms at most, and not each ms, which is the timeout.
+      # Each time that the stream monitor looks for late tasks, it takes some 30 reductions. While
+      # no task runs, it looks only each 50 ms, although the timeout is 1 ms.
       assert later - before < 1_000
       assert next.({:halt, :enough}) == {:halted, :enough}
       refute_received _
     end
   end
 
-  test "tasks end in time although another pool has the name meanwhile" do
+  test "late tasks are killed although another pool has got the name" do
     name = :"#{__MODULE__}.Replaced"
     {:ok, owner} = Pool.start_link(name: name, limit: 5)
     me = self()

@@ -1,7 +1,7 @@
 defmodule Penstock.Task.SupervisorTest do
-  # Calls functions of Penstock.Task.Supervisor, and the same functions of Elixir's
-  # Task.Supervisor. A caller must see the same. `ours` is Penstock's supervisor, `theirs` is
-  # Elixir's.
+  # Most tests call a function of Penstock.Task.Supervisor and the same function of Elixir's
+  # Task.Supervisor, and expect the same result. `ours` is a supervisor of Penstock, `theirs` one
+  # of Elixir.
   use Penstock.PoolCase, async: true
   doctest Penstock.Task.Supervisor
 
@@ -29,8 +29,9 @@ defmodule Penstock.Task.SupervisorTest do
     }
   end
 
-  # Returns what a task saw, without the supervisors above it: only these are permitted to differ.
-  # Above a task of Penstock are its partition, and the front that has the name.
+  # Removes the supervisors from the ancestors that a task saw, because only they can differ. A
+  # task of Elixir has one supervisor above it. A task of Penstock has its partition, and the
+  # front that has the name.
   defp plain(%{ancestors: [_supervisor | above]} = seen), do: %{seen | ancestors: above}
 
   defp plain(%{ancestors: [partition, name | above]} = seen, name) do
@@ -70,7 +71,7 @@ defmodule Penstock.Task.SupervisorTest do
       never()
     end
 
-    test "returns its permit before its reply is seen", %{ours: ours} do
+    test "returns its permit before the caller gets the reply", %{ours: ours} do
       for _ <- 1..100 do
         {:ok, task} = Bounded.async(ours, fn -> :ok end, permits: 5)
         assert Task.await(task) == :ok
@@ -78,7 +79,7 @@ defmodule Penstock.Task.SupervisorTest do
       end
     end
 
-    test "that fails takes a linked caller along, and is reported as by Task.Supervisor", %{ours: ours, theirs: theirs} do
+    test "that fails ends a linked caller, and the report is that of Task.Supervisor", %{ours: ours, theirs: theirs} do
       for {function, linked?} <- [async: true, async_nolink: false] do
         log =
           capture_log(fn ->
@@ -100,7 +101,7 @@ defmodule Penstock.Task.SupervisorTest do
       end
     end
 
-    test "started by start_child/3 looks, fails and ends as a task of Elixir's does", %{ours: ours, theirs: theirs} do
+    test "of start_child/3 looks, fails and ends like a task of Elixir", %{ours: ours, theirs: theirs} do
       ways = [
         return: fn -> :ok end,
         raise: fn -> raise "oops" end,
@@ -117,8 +118,8 @@ defmodule Penstock.Task.SupervisorTest do
       assert Pool.acquire(ours, permits: 5) == :ok
     end
 
-    # Returns what the supervisor shows of a task, the task's initial call and callers, how it
-    # ended, and how often the log names it.
+    # Starts a task and lets it end by `leave`. Returns how the supervisor lists the task, its
+    # initial call, its callers, its exit reason, and how often the log names it.
     defp life({module, supervisor}, leave) do
       me = self()
 
@@ -194,7 +195,7 @@ defmodule Penstock.Task.SupervisorTest do
       end
     end
 
-    test "is refused without a wait, or waits for a permit", %{ours: ours} do
+    test "waits for a permit, or is refused at once or after its :timeout", %{ours: ours} do
       {:ok, holder} = Bounded.start_child(ours, &never/0, permits: 5)
       assert Bounded.async(ours, fn -> 1 end, timeout: 0) == {:error, :full}
       assert Bounded.async_nolink(ours, fn -> 1 end, timeout: 10) == {:error, :timeout}
@@ -212,13 +213,13 @@ defmodule Penstock.Task.SupervisorTest do
   end
 
   describe "a stream" do
-    test "and a restarted task take a :shutdown of 0, as Task.Supervisor does", %{ours: ours} do
+    test "and a task with :restart accept `shutdown: 0`, as Task.Supervisor does", %{ours: ours} do
       assert ours |> Bounded.async_stream(1..3, & &1, shutdown: 0) |> Enum.to_list() == [ok: 1, ok: 2, ok: 3]
       assert {:ok, pid} = Bounded.start_child(ours, &never/0, restart: :transient, shutdown: 0)
       assert Bounded.terminate_child(ours, pid) == :ok
     end
 
-    test "has tasks of the supervisor, and is bounded by its gate", %{ours: ours} do
+    test "starts its tasks under the supervisor, within the limit of its gate", %{ours: ours} do
       me = self()
       Process.put(:"$callers", [:grandparent])
 
@@ -249,7 +250,7 @@ defmodule Penstock.Task.SupervisorTest do
       end
     end
 
-    test "fails, times out and is halted as a stream of Task.Supervisor", %{ours: ours, theirs: theirs} do
+    test "fails, times out and is halted like a stream of Task.Supervisor", %{ours: ours, theirs: theirs} do
       fails = fn
         2 -> exit(:oops)
         3 -> never()
@@ -258,7 +259,7 @@ defmodule Penstock.Task.SupervisorTest do
 
       for function <- [:async_stream_nolink, :async_stream],
           opts <- [
-            # A busy machine may stop for a tenth of a second those tasks that must end in time.
+            # The timeout is long, because a busy machine may stop the other tasks for 100 ms.
             [on_timeout: :kill_task, timeout: 1_000],
             [on_timeout: :kill_task, timeout: 1_000, zip_input_on_exit: true]
           ] do
@@ -271,7 +272,8 @@ defmodule Penstock.Task.SupervisorTest do
         eventually(fn -> counts(ours) == {0, 0, 0} and Bounded.children(ours) == [] end)
       end
 
-      # The failure of a task ends a consumer that does not trap exits only if both are linked.
+      # This consumer does not trap exits. So a failing task ends it if both are linked, as with
+      # `async_stream`, but not with `async_stream_nolink`.
       for {function, how} <- [async_stream: :oops, async_stream_nolink: {:results, [ok: 1, exit: :oops, ok: 4]}] do
         capture_log(fn ->
           {pid, monitor} =
@@ -297,7 +299,7 @@ defmodule Penstock.Task.SupervisorTest do
       end
     end
 
-    test "whose supervisor is stopped ends with it", %{ours: ours} do
+    test "ends its consumer when the supervisor is stopped", %{ours: ours} do
       {consumer, monitor} =
         spawn_monitor(fn ->
           ours |> Bounded.async_stream(1..5, fn _ -> never() end, max_concurrency: 5) |> Stream.run()
@@ -309,7 +311,7 @@ defmodule Penstock.Task.SupervisorTest do
       assert reason in [:shutdown, :killed] or match?({:shutdown, _}, reason)
     end
 
-    test "raises for bad input, when it is made", %{ours: ours} do
+    test "raises for bad input when it is made, and pulls no element", %{ours: ours} do
       untouched = Stream.map([1], fn _ -> flunk("pulled") end)
 
       for {args, message} <- [

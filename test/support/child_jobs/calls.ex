@@ -1,5 +1,6 @@
 defmodule Penstock.ChildJobs.Calls do
-  # Calls of native functions with wrong and with random arguments, for `Penstock.ChildVM`.
+  # Calls native functions with wrong and with random arguments. `Penstock.ChildVM` runs this in a
+  # VM of its own, which such calls may crash.
   @moduledoc false
 
   import Penstock.ChildJobs.Pieces
@@ -161,7 +162,7 @@ defmodule Penstock.ChildJobs.Calls do
 
   defp settings(kind), do: Map.new(@settings[kind], fn {field, _kind, valid} -> {field, valid} end)
 
-  # The kinds of arguments for which no term is refused. The native side ignores a `self` that is
+  # The kinds of arguments for which the native side refuses no term. It ignores a `self` that is
   # no pid.
   @anything [:key, :measured, :progress, :reason, :self]
   @century_ms 100 * 31_557_600_000
@@ -198,7 +199,8 @@ defmodule Penstock.ChildJobs.Calls do
   defp bad(:token), do: Garbage.terms()
   defp bad(:offer), do: [{1, 1}, {:ok, 1}, {0, 1}, {2, 1}, {1, 1.0}, {:ok, -1}, {1, 1, 1} | Garbage.terms()]
   defp bad(:position), do: Garbage.terms()
-  # No number of 64 bits is returned: each is a valid step, with which the call acquires a permit.
+  # Returns no number of 64 bits, because each is valid, and the call would acquire a permit with
+  # it.
   defp bad(:from), do: Enum.reject(Garbage.terms(), &(&1 in 0..@most))
   defp bad(:permits_or_keep), do: bad(:permits) -- [:keep]
   defp bad(:permits_or_infinity), do: bad(:permits) -- [:infinity]
@@ -217,14 +219,14 @@ defmodule Penstock.ChildJobs.Calls do
   defp allowed(:gate_kind, :gate, _), do: [:none]
   defp allowed(:gate_owner, :gate, _), do: [nil]
   defp allowed(:gate_known, :gate, _), do: [:unknown]
-  # Any number may be a token. A token that names no waiter has no effect.
+  # Any number can be a token. A token that names no waiter has no effect.
   defp allowed(stop, :token, n) when stop in [:pool_cancel, :pool_withdraw] and n in 0..@most, do: [:too_late]
   defp allowed(function, :offer, n) when n in 0..@most, do: [no_offer(function)]
   # A named pool has no offer 1 in any of these instances. The reference of an unnamed pool has
   # only one instance, so the pair is invalid for it.
   defp allowed(function, :offer, {instance, 1}) when instance in [:ok, 0, 1], do: [no_offer(function), :badarg]
   # The report covers the holders from the position on. The only holder of the pool is before that
-  # position, or after it.
+  # position, at it or after it.
   defp allowed(:pool_report, :position, n) when n in 0..@most,
     do: [{:done, sums(1)}, {:done, sums(0)}]
 
@@ -235,7 +237,7 @@ defmodule Penstock.ChildJobs.Calls do
   defp allowed(_, :ban, _), do: [:no_ban]
   defp allowed(_, _, _), do: [:badarg]
 
-  # The report of one holder that acquired once, or of none.
+  # Returns the report of one holder that has acquired once, or that of no holder. `n` is 1 or 0.
   defp sums(n) do
     none = %{rejected: 0, timed_out: 0, released_by_exit: 0, killed: 0, held_longer_than: 0}
     Map.merge(none, %{holders: n, acquired: n})
@@ -250,7 +252,8 @@ defmodule Penstock.ChildJobs.Calls do
       # Times and ages become 0, because they differ from run to run.
       {:done, _now, [{pid, permits, _age}]} -> {:done, 0, [{pid, permits, 0}]}
       {:done, _now, []} -> {:done, 0, []}
-      # Names become `:names`: the numbers of their atoms decide which of them one call returns.
+      # Names become `:names`, because the numbers of their atoms decide which names a call
+      # returns.
       {next, names} when function == :gate_names and (is_integer(next) or next == :done) and is_list(names) -> :names
       answer -> answer
     end
@@ -271,8 +274,8 @@ defmodule Penstock.ChildJobs.Calls do
           :rand.seed(:exsss, {seed, worker, 0})
           terms = List.to_tuple([name, ref, parent] ++ Garbage.terms())
           # Leaves out `deadline_give`: a process that gets a deadline from another process does
-          # not know to withdraw it, and would be killed. Leaves out the starts of limiters and
-          # bans, because the native side would reserve memory for any size.
+          # not withdraw it, so the reaper would kill that process. Leaves out the starts of
+          # limiters and bans, because the native side would reserve memory for any size.
           functions =
             List.to_tuple(Keyword.drop(calls(name, 1) ++ calls(ref, 0), [:deadline_give, :rate_start, :ban_start]))
 
@@ -281,8 +284,8 @@ defmodule Penstock.ChildJobs.Calls do
       end
 
     for {_, monitor} <- workers, do: receive(do: ({:DOWN, ^monitor, _, _, reason} -> :normal = reason))
-    # The calls may have registered a worker as the janitor or the reaper. Kills the true
-    # processes, because they register again when their supervisor restarts them.
+    # The calls may have registered a worker as the janitor or the reaper. So this kills the true
+    # ones. Their supervisor restarts them, and they register again.
     for name <- [Penstock.Node.Janitor, Penstock.Node.Reaper] do
       replaced = Process.whereis(name)
       Process.exit(replaced, :kill)
@@ -302,13 +305,13 @@ defmodule Penstock.ChildJobs.Calls do
 
   defp random_call(functions, terms) do
     {function, args} = pick(functions)
-    # `self()` is never replaced: with another pid, the call would acquire permits for a process
-    # that never asked.
+    # Never replaces `self()`: with another pid, the call would acquire permits for a process that
+    # has not asked.
     args =
       for {kind, valid} <- args, do: if(kind != :self and :rand.uniform(3) == 1, do: other(kind, terms), else: valid)
 
     _ = answer(function, args)
-    # Drops the messages of earlier calls now and then: no check reads them, and they would pile
+    # Drops the messages of earlier calls now and then. No check reads them, and they would pile
     # up.
     if :rand.uniform(50) == 1, do: flush()
   end

@@ -1,5 +1,6 @@
 defmodule Penstock.ChildJobs.Memory do
-  # Reloads of the NIF, and the memory of pools without a name, for `Penstock.ChildVM`.
+  # Reloads the NIF, and measures the memory of pools without a name. `Penstock.ChildVM` runs this
+  # in a VM of its own.
   @moduledoc false
 
   import Penstock.ChildJobs.Pieces
@@ -20,8 +21,8 @@ defmodule Penstock.ChildJobs.Memory do
     pool = Enum.at(pools(limit: 5), if(kind == :named, do: 0, else: 1))
     [killed_before, killed_without_code, killed_after, alive] = for _ <- 1..4, do: holder([pool])
 
-    # Old code keeps its NIF until it is purged, so the new code may fail to load. Either outcome is
-    # fine; a crash is not.
+    # Old code keeps its NIF until it is purged, so the new code may fail to load. Either outcome
+    # is fine; a crash is not.
     load = :code.load_file(Native)
     steps = [loaded_over: in_use(pool)]
 
@@ -91,8 +92,9 @@ defmodule Penstock.ChildJobs.Memory do
   @doc """
   Acquires a permit of each of `count` pools, one after another, and drops each pool.
 
-  Returns how many pools needed new memory, since no earlier pool's memory was free, and how many
-  monitors watch the caller. The first number counts every pool of the VM so far.
+  Returns how many pools needed new memory, and how many monitors watch the caller. A pool needs
+  new memory if that of no earlier pool is free. The first number counts all pools of the VM so
+  far.
   """
   def many_pools(count) do
     for _ <- 1..count, do: :ok = Pool.acquire(Pool.new(limit: 1))
@@ -104,7 +106,8 @@ defmodule Penstock.ChildJobs.Memory do
   Drops a pool with `holders` living holders, `times` times.
 
   Returns the longest stall of a scheduler during each drop, the longest stall in an equally long
-  time after each drop, and the number of pools that needed new memory.
+  time after each drop, and the number of pools that needed new memory. The second is the machine's
+  share of the first.
   """
   def large_pool(holders, times) do
     {before, 0} = Native.pools_made()
@@ -149,9 +152,9 @@ defmodule Penstock.ChildJobs.Memory do
     Process.unlink(maker)
     Process.exit(maker, :kill)
     receive do: ({:DOWN, ^monitor, _, _, _} -> :ok)
-    # Each `Pool.new` clears at most 512 holders of the dropped pool. Two more calls than pieces
-    # are enough to clear it and to reuse its memory. The list keeps the new pools from being
-    # dropped.
+    # Each `Pool.new` clears at most 512 holders of the dropped pool. So this number of calls is
+    # enough to clear that pool and to reuse its memory. The list keeps the handles of the new
+    # pools, so that the VM does not drop these.
     pools = for _ <- 1..(div(holders, 512) + 2), do: Pool.new(limit: holders)
     {made, 0} = Native.pools_made()
     # `made - before` also counts the dropped pool, so one is subtracted.
@@ -159,7 +162,8 @@ defmodule Penstock.ChildJobs.Memory do
   end
 
   # Waits for `:hold`, makes a pool, and gives a permit of it to each process. Only the caller has
-  # the handle of the pool, and drops it when it ends: after `:drop`, or by a kill.
+  # the handle of the pool. The handle is dropped when the caller ends: after `:drop`, or by a
+  # kill.
   defp hold_for(pids) do
     receive do: ({:hold, from} -> hold_for(pids, from))
   end

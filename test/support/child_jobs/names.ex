@@ -1,5 +1,5 @@
 defmodule Penstock.ChildJobs.Names do
-  # Many names of pools, open and closed, for `Penstock.ChildVM`.
+  # Starts and closes pools with many names. `Penstock.ChildVM` runs this in a VM of its own.
   @moduledoc false
 
   import Penstock.ChildJobs.Pieces
@@ -33,7 +33,7 @@ defmodule Penstock.ChildJobs.Names do
   @doc """
   Starts and closes `first` pools with names, and then `more` pools with other names.
 
-  Returns by how many KiB the VM grew during the latter.
+  Returns by how many KiB the VM grew during the second step.
   """
   def closed_names(first, more) do
     start_and_close(1..first)
@@ -78,8 +78,8 @@ defmodule Penstock.ChildJobs.Names do
     Process.exit(other, :kill)
     ask_until(fn -> Native.pool_held(:lost, :ok) == 0 end)
     :ok = Native.gate_close(:lost, self())
-    # With 20,000 names, each bucket of the registry gets new ones. A new name takes the place of
-    # a closed one in its bucket, so the registry forgets `:lost`.
+    # With 20,000 names, each bucket of the registry gets new names. A new name takes the place of
+    # a closed name in its bucket. So the registry forgets `:lost`, which is closed.
     for n <- 1..20_000, do: start.(:"other_#{n}")
 
     answers = %{

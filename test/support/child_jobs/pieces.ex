@@ -53,7 +53,8 @@ defmodule Penstock.ChildJobs.Pieces do
     receive do: ({:DOWN, ^monitor, _, _, _} -> :ok)
   end
 
-  # Polls until the pool counts `in_use` permits: a caller's monitor may fire before the pool's.
+  # Polls until the pool counts `in_use` permits, at most 1,000 times. The pool's monitor of a
+  # dead holder may fire after the caller's monitor of that holder.
   def settled(pool, in_use, tries \\ 1_000) do
     now = in_use(pool)
 

@@ -1,9 +1,9 @@
 defmodule Penstock.Differential.Failures do
   # Scenarios in which a task or its consumer fails or is killed; see `Penstock.Differential`.
   #
-  # Two options allow for a difference. `tidier`: Elixir leaves processes linked to the consumer,
-  # and Penstock does not. `ends_all`: Elixir's tasks that trap exits outlive their consumer, and
-  # those of Penstock must not.
+  # Two options allow a difference. With `tidier`, Elixir leaves processes linked to the consumer,
+  # and Penstock must not. With `ends_all`, Elixir's tasks that trap exits outlive their consumer,
+  # and Penstock's must not.
   @moduledoc false
 
   import Penstock.Differential.Pieces
@@ -86,8 +86,8 @@ defmodule Penstock.Differential.Failures do
 
   ## Tasks that take too long
 
-  # The timeout of streams in which only the task that never ends must exceed it. It is long, so
-  # that the quick tasks keep within it even if the machine stalls the VM.
+  # The timeout of streams in which one task never ends. It is long, so that the other tasks end
+  # in time even if the machine stalls the VM.
   @ample_ms 1_000
 
   defp timeouts do
@@ -174,7 +174,7 @@ defmodule Penstock.Differential.Failures do
        fn t -> Enum.to_list(t.stream.([1], fn _ -> forever(t) end, [])) end},
       {"a task is stopped, trapping exits", [trap_exit: true, outside: {1, stop_task}],
        fn t -> Enum.to_list(t.stream.([1], fn _ -> forever(t) end, zip_input_on_exit: true)) end},
-      {"a task tells its parent to stop", [],
+      {"a task sends its parent an exit signal", [],
        fn t ->
          Enum.to_list(
            t.stream.(

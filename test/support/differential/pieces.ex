@@ -1,5 +1,5 @@
 defmodule Penstock.Differential.Pieces do
-  # Functions and enumerables of which scenarios are made; see `Penstock.Differential`.
+  # Functions and enumerables that the scenarios share; see `Penstock.Differential`.
   @moduledoc false
 
   def double, do: fn x -> x * 2 end
@@ -48,7 +48,7 @@ defmodule Penstock.Differential.Pieces do
     |> t.stream.(fn _ -> forever(t) end, max_concurrency: 3)
   end
 
-  # Lets the tasks end in the order of their numbers, each only after the death of the one before
+  # Lets the tasks end in the order of their numbers, each one after the death of the task before
   # it. So the order does not depend on the load of the machine.
   def turnstile(next) do
     receive do

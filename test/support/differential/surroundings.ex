@@ -11,7 +11,7 @@ defmodule Penstock.Differential.Surroundings do
 
   defp surroundings do
     [
-      {"messages of others stay, in order", [],
+      {"messages of other processes stay, in order", [],
        fn t ->
          for n <- 1..5, do: send(self(), {:note, n})
          result = Enum.to_list(t.stream.(1..5, double(), []))
@@ -32,7 +32,7 @@ defmodule Penstock.Differential.Surroundings do
          me = self()
          t.stream.(1..4, fn x -> send(me, {:hello, x}) end, max_concurrency: 1) |> Enum.to_list()
        end},
-      {"a consumer that reads messages of others", [],
+      {"a consumer that reads other messages", [],
        fn t ->
          me = self()
 
@@ -81,8 +81,8 @@ defmodule Penstock.Differential.Surroundings do
          stream = t.stream.(1..4, double(), [])
          task = Task.async(fn -> Enum.to_list(stream) end)
          result = Task.await(task)
-         # The task may end a moment after its reply, and its link to the consumer lasts until
-         # then. Without the unlink, that moment would decide which links are observed.
+         # The task may end a moment after its reply, and its link to the consumer lasts until it
+         # ends. The unlink makes sure that the test never observes this link.
          Process.unlink(task.pid)
          result
        end},
@@ -90,7 +90,7 @@ defmodule Penstock.Differential.Surroundings do
        fn t -> Enum.zip(t.stream.(1..5, double(), []), t.stream.(6..10, double(), [])) end},
       {"zip with a stream that raises", [], fn t -> raising_zip(t, fn s, other -> Stream.zip([s, other]) end) end},
       {"zip after a stream that raises", [], fn t -> raising_zip(t, fn s, other -> Stream.zip([other, s]) end) end},
-      {"zip with something shorter", [], fn t -> Enum.zip(t.stream.(1..50, double(), []), 1..3) end},
+      {"zip with a shorter range", [], fn t -> Enum.zip(t.stream.(1..50, double(), []), 1..3) end},
       {"max_concurrency of 0", [],
        &kind_of_error(fn -> &1.stream.([1], double(), max_concurrency: 0) |> Enum.to_list() end)},
       {"max_concurrency of -1", [],

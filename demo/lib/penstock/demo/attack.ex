@@ -1,49 +1,49 @@
 defmodule Penstock.Demo.Attack do
   @moduledoc false
 
-  # The callbacks of an attack. An attack runs in a fresh VM for each mode. That VM calls
-  # `setup/2` and `run/1`; both it and its parent call the other callbacks.
+  # The callbacks of an attack. An attack runs in a fresh VM for each mode. The fresh VM calls
+  # `setup/2` and `run/1`. The VM of the demo calls the other callbacks. Both call `id/0`.
 
   alias Penstock.Demo.Tally
 
   @type mode :: :unguarded | :guarded
   @type state :: term()
 
-  @doc "The short name: `--only` takes it and the CSV shows it."
+  @doc "Returns the short name, which `--only` takes and the CSV shows."
   @callback id() :: String.t()
 
   @callback title() :: String.t()
 
-  @doc "The attack, and how the attacked code starts work in each mode, as the report shows it."
+  @doc "Returns the text for the report: the attack, and the call that starts work in each mode."
   @callback story() :: String.t()
 
-  @doc "The figures and curves that show the harm, for a reader of the report."
+  @doc "Returns the text for the report that names the figures and curves which show the harm."
   @callback look_at() :: String.t()
 
-  @doc "The measure that shows the harm: the page plots it next to the processes."
+  @doc "Returns the measure that shows the harm. The page plots it next to the processes."
   @callback harm() :: :ping | :memory
 
-  @doc "The call that guards the attacked code, as the report shows it."
+  @doc "Returns the text of the call that guards the attacked code, for the report."
   @callback guard() :: String.t()
 
-  @doc "The limit of the pool that guards the attacked code."
+  @doc "Returns the limit of the pool that guards the attacked code."
   @callback limit() :: pos_integer()
 
-  @doc "Permits that restarts may take above that limit. Default: 0."
+  @doc "Returns how many permits restarts can take above that limit. Default: 0."
   @callback overdraft() :: non_neg_integer()
 
-  @doc "Memory of the attacked VM in MB. Default: `:infinity`."
+  @doc "Returns the memory that the attacked VM can use, in MB. Default: `:infinity`."
   @callback memory_limit_mb() :: pos_integer()
   @optional_callbacks overdraft: 0, memory_limit_mb: 0
 
   @doc """
   Starts the processes that live as long as the attack: the pool, the attacked process.
 
-  These processes count as the VM's own, so they must not do any work of the attack yet.
+  These processes count as the VM's own, so they must not yet do any work of the attack.
   """
   @callback setup(mode(), Tally.t()) :: state()
 
-  @doc "Attacks. Returns once no more work is offered from outside; offered work may still run."
+  @doc "Attacks. Returns once no more work is offered from outside. Offered work may still run."
   @callback run(state()) :: :ok
 
   # In the order in which they run.

@@ -20,7 +20,7 @@ defmodule Penstock.Demo.Axis do
     for n <- 0..floor(max / step), do: plain(n * step)
   end
 
-  # The smallest round number that is not below `raw`.
+  # Returns the smallest round number that is at least `raw`.
   defp step(raw) do
     magnitude = :math.pow(10, floor(:math.log10(raw)))
     magnitude * Enum.find([1, 2, 5], 10, &(magnitude * &1 >= raw))

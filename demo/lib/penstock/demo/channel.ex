@@ -1,15 +1,18 @@
 defmodule Penstock.Demo.Channel do
   @moduledoc false
 
-  # A child VM reports to its parent during the attack, so that the measurements of a VM that dies
-  # or hangs remain. Terms travel in length-prefixed packets over file descriptors 3 and 4
-  # (`:nouse_stdio` on the parent's side): standard output and error belong to the messages of the
-  # VM.
+  # The process of a child VM that sends reports to the parent VM during the attack. So the
+  # measurements remain if the child VM dies or hangs.
+  #
+  # A report is a term in a packet with a length prefix. The packets go over the file descriptors
+  # 3 and 4 (`:nouse_stdio` on the parent's side), because the child VM prints its own messages on
+  # standard output and standard error.
 
   @doc "Starts the process that writes to the parent."
   @spec start_link() :: pid()
   def start_link do
-    # High priority: its messages must get out while 32,000 processes wait for the schedulers.
+    # The priority is high, because the reports must get out while 32,000 processes wait for the
+    # schedulers.
     :erlang.spawn_opt(fn -> init() end, [:link, priority: :high])
   end
 
@@ -31,7 +34,7 @@ defmodule Penstock.Demo.Channel do
   end
 
   defp init do
-    # The parent sends nothing: the end of the input means that the parent is gone.
+    # The parent sends nothing, so the input ends only when the parent is gone.
     loop(Port.open({:fd, 3, 4}, [:binary, :eof, packet: 4]))
   end
 

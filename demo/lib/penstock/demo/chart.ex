@@ -1,9 +1,9 @@
 defmodule Penstock.Demo.Chart do
   @moduledoc false
 
-  # Draws one measure of an attack's runs over time as an SVG picture: the processes, or the harm.
-  # The style sheet chooses colours and dashes by class. The picture is small enough to stay
-  # legible on a phone.
+  # Draws the runs of an attack over time as an SVG picture, by one measure: the processes, or the
+  # harm. The page's style sheet chooses colours and dashes by class. The picture is small enough
+  # to stay legible on a phone.
 
   alias Penstock.Demo.{Axis, Figures, Run}
 
@@ -83,14 +83,16 @@ defmodule Penstock.Demo.Chart do
     ]
   end
 
-  # Both axes are linear: a logarithmic one would hide how much fuller the unguarded VM is.
+  # Both axes are linear, because a logarithmic axis would hide how much fuller the unguarded VM
+  # is.
   defp scale(runs, measure) do
     points = Enum.flat_map(runs, measure.curve)
-    # Both pictures of an attack have the same time axis.
+    # An attack has two pictures: of its processes and of its harm. The time axes of both cover
+    # the curve of the processes, so that they hardly differ.
     times = [0.0, 0.1 | for(run <- runs, {at, _count} <- run.curve, do: at)] ++ Enum.map(points, &elem(&1, 0))
     values = [10 | Enum.map(measure.limits, &elem(&1, 2))] ++ Enum.map(points, &elem(&1, 1))
 
-    # The label of the highest line needs some room above it.
+    # Leaves room at the top, because the label of a limit stands above its line.
     %{from: Enum.min(times), to: Enum.max(times), most: Enum.max(values) * 1.08}
   end
 
@@ -99,7 +101,7 @@ defmodule Penstock.Demo.Chart do
 
   defp y(scale, value), do: place(@bottom, @top, value / scale.most)
 
-  # A tenth of a unit is finer than a screen.
+  # Rounds to a tenth of a unit, which is finer than a screen shows.
   defp place(from, to, share), do: Float.round(from + share * (to - from), 1)
 
   defp value_axis(scale, measure) do

@@ -1,24 +1,24 @@
 defmodule Penstock.Demo.Child do
   @moduledoc false
 
-  # The program of the VM that is attacked, started by `Penstock.Demo.ChildVM`.
+  # The program of the attacked VM, which `Penstock.Demo.ChildVM` starts.
 
   alias Penstock.Demo.{Attack, Channel, Innocent, Pinger, Sampler, Tally}
 
-  # The VM is idle for this time before the attack and after it. So the curve of the processes
-  # shows their number before the attack, and whether it returns there.
+  # The VM is idle for at least this time before the attack and after it. So the curve shows the
+  # number of processes before the attack, and whether the VM has as many again at the end.
   @calm_ms 200
 
   # The longest wait for the end of all work after the attack.
   @rest_ms 10_000
 
   # The child stops waiting earlier if the counts of the remaining work stay the same for this
-  # time. In every attack whose work ends, some of it ends more often than that.
+  # time. In every attack whose work ends, some piece of work always ends sooner than that.
   @still_ms 1_000
 
-  # The applications whose modules are loaded before the attack. The loading of a module sometimes
-  # takes a process, which would add to the count during the attack, or could not be spawned. A
-  # release loads all modules at boot as well.
+  # The applications whose modules are loaded before the attack, as a release loads all modules at
+  # boot. The VM sometimes spawns a process to load a module. During the attack that process would
+  # count as one of the attack, or its spawn would fail.
   @preloaded [:kernel, :stdlib, :elixir, :logger, :penstock, :penstock_demo]
 
   @doc "Starts the attack `id` in `mode`. `erl -run` calls it, and waits for its return."
@@ -87,8 +87,8 @@ defmodule Penstock.Demo.Child do
     end
   end
 
-  # Returns the number of the VM's own processes. It is the highest of several counts, so that it
-  # includes processes that come and go.
+  # Returns the number of the VM's own processes. That is the highest of several counts, because
+  # some of these processes come and go.
   defp baseline do
     1..@calm_ms
     |> Enum.map(fn _ ->
@@ -98,8 +98,8 @@ defmodule Penstock.Demo.Child do
     |> Enum.max()
   end
 
-  # The attack is over when each piece of work is done or refused, and only the VM's own processes
-  # run.
+  # Waits until each piece of work is done, refused or failed, no permit is held, and only the
+  # VM's own processes are left. Gives up after @rest_ms, or after @still_ms without a change.
   defp await_rest(tally, baseline), do: await_rest(tally, baseline, now_ms() + @rest_ms, nil, now_ms())
 
   defp await_rest(tally, baseline, until, last, since) do

@@ -1,7 +1,7 @@
 defmodule Penstock.Demo.ChildVM do
   @moduledoc false
 
-  # Starts a fresh VM for one attack in one mode, and records its reports until it has ended.
+  # Starts a fresh VM for one attack in one mode, and records the VM's reports until the VM ends.
 
   alias Penstock.Demo.{Attack, Child, Progress, Recording}
 
@@ -9,18 +9,19 @@ defmodule Penstock.Demo.ChildVM do
   # application, and an attack reaches it within a second.
   @process_limit 32_768
 
-  # On a slow machine, a VM boots, is attacked and comes to rest in less than half of this time.
-  # The demo counts a slower VM as hung.
+  # Even on a slow machine, a VM boots, is attacked and comes to rest in less than half of this
+  # time. A VM that has not ended after all of this time counts as hung, and the demo kills it.
   @deadline_ms 40_000
 
-  # How many of the last lines of the log are quoted if the VM does not survive.
+  # The number of lines at the end of the log that the demo quotes if the VM does not survive.
   @log_lines 15
 
-  # "$0" is the log file. It keeps the messages of the VM out of the user's terminal: "Too many
-  # processes", once for every refused spawn. The child reports on descriptors 3 and 4 instead.
+  # "$0" is the log file. It keeps the messages of the VM out of the user's terminal, such as "Too
+  # many processes" for every refused spawn. The child's reports use descriptors 3 and 4, which
+  # the shell leaves open.
   @script ~S(exec "$@" </dev/null >"$0" 2>&1)
 
-  # A fresh VM has none of the flags of the user's VM, and writes no crash dump.
+  # Removes the VM flags of the user's environment, and turns crash dumps off.
   @env [
     {~c"ERL_AFLAGS", false},
     {~c"ERL_FLAGS", false},
@@ -63,8 +64,8 @@ defmodule Penstock.Demo.ChildVM do
   end
 
   # The allocators of the VM get one area of this size and nothing beyond it. So a lack of memory
-  # kills this VM alone, at the same point on each machine, and the user needs no privilege.
-  # `+MMscrpm false` does not reserve the pages of the area in advance.
+  # kills this VM alone, at the same point on each machine. The user needs no privilege for this.
+  # With `+MMscrpm false` the VM does not reserve the pages of the area in advance.
   defp memory_flags(:infinity), do: []
   defp memory_flags(mb), do: ["+MMscs", "#{mb}", "+MMscrpm", "false", "+Musac", "false"]
 
@@ -75,8 +76,8 @@ defmodule Penstock.Demo.ChildVM do
     if File.exists?(own), do: own, else: System.find_executable("erl")
   end
 
-  # Leaves out the paths that OTP finds by itself. Reverses the others, because `-pa` puts each
-  # path before the earlier ones.
+  # Leaves out the paths of OTP, which the new VM finds by itself. Reverses the others, because
+  # `-pa` puts each path before the earlier ones.
   defp code_paths do
     otp = List.to_string(:code.lib_dir())
 
@@ -105,8 +106,8 @@ defmodule Penstock.Demo.ChildVM do
     end
   end
 
-  # Kills the child. To close the port is not enough: it tells a healthy child to stop, but a
-  # child that hangs does not notice.
+  # Kills the child. To close the port is not enough, because a child that hangs does not notice
+  # the close.
   defp kill(port) do
     case Port.info(port, :os_pid) do
       {:os_pid, os_pid} -> System.cmd("kill", ["-KILL", "#{os_pid}"], stderr_to_stdout: true)

@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.CSV do
   @moduledoc false
 
-  # Writes the figures as CSV for other programs, a row per attack and mode. No value needs
-  # quotes. A field is empty if the VM died before it reported the figure. The limit of an
+  # Formats the figures as CSV for other programs, with a row for each attack and mode. No value
+  # needs quotes. A field is empty if the VM died before it reported the figure. The limit of an
   # unguarded run is empty as well.
 
   alias Penstock.Demo.Run

@@ -5,9 +5,9 @@ defmodule Penstock.Demo.Figures do
 
   alias Penstock.Demo.Run
 
-  # Stands for a figure that does not apply, or that a VM did not report before it died. All
-  # figures are ASCII, because a terminal without a UTF-8 locale, as in a bare container, garbles
-  # other text.
+  # Stands for a figure that does not apply, or that a VM did not report before it died. It is
+  # ASCII like all figures, because a terminal without a UTF-8 locale garbles other text. A bare
+  # container has such a terminal.
   @none "-"
 
   @spec rows() :: [{String.t(), (Run.t() -> String.t())}]
@@ -58,7 +58,7 @@ defmodule Penstock.Demo.Figures do
   def duration(us) when us < 1_000, do: "#{decimal(us / 1_000, 3)} ms"
   def duration(us), do: "#{decimal(us / 1_000, 1)} ms"
 
-  @doc "Returns the attack's harm, peak memory or p99 of the pings, with two or three digits."
+  @doc "Returns the attack's harm as a short text: the peak memory, or the p99 of the pings."
   @spec harm(Run.t()) :: String.t()
   def harm(%Run{harm: :memory, peak_memory_mb: mb}), do: "#{decimal(mb, 0)} MB"
   def harm(%Run{ping_p99_us: nil}), do: @none

@@ -2,7 +2,8 @@ defmodule Penstock.Demo.HTML do
   @moduledoc false
 
   # The page: a summary, then for each attack its story, the curves of its runs and their figures.
-  # It refers to no other file, so it can be mailed, attached to a build or opened years later.
+  # The page refers to no other file, so a user can mail it, attach it to a build or open it years
+  # later.
 
   alias Penstock.Demo.{Attack, Chart, Figures, Run, Summary}
 

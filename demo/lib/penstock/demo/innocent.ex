@@ -1,15 +1,15 @@
 defmodule Penstock.Demo.Innocent do
   @moduledoc false
 
-  # A GenServer that has nothing to do with the attack, at normal priority, as any other part of
-  # the attacked application would be.
+  # A GenServer that takes no part in the attack. It has normal priority, as any other part of the
+  # attacked application would have.
 
   use GenServer
 
   @spec start_link() :: GenServer.on_start()
   def start_link, do: GenServer.start_link(__MODULE__, nil)
 
-  @doc "Asks `server` to send `{:pong, tag}` to the caller, and does not wait for it."
+  @doc "Asks `server` to send `{:pong, tag}` to the caller. Does not wait for that message."
   @spec ping(GenServer.server(), term()) :: :ok
   def ping(server, tag), do: GenServer.cast(server, {:ping, self(), tag})
 

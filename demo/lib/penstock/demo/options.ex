@@ -13,7 +13,7 @@ defmodule Penstock.Demo.Options do
 
   @type t :: %__MODULE__{attacks: [module()], html: Path.t(), csv: Path.t() | nil}
 
-  @doc "Parses `argv`; the error is a sentence for the user."
+  @doc "Parses `argv`. The text of an error is for the user."
   @spec parse([String.t()]) :: {:ok, t()} | :help | {:error, String.t()}
   def parse(argv) do
     with {:ok, opts} <- split(argv),
@@ -43,8 +43,8 @@ defmodule Penstock.Demo.Options do
 
     #{Enum.map_join(Attack.all(), "\n", &"  #{String.pad_trailing(&1.id(), 3)} #{&1.title()}")}
 
-    The status is 1 if a guarded run breaks a promise: the VM survives, the processes
-    stay below the limit, and all offered work is done or refused.
+    The status is 1 if a guarded run breaks a promise: the VM survives, the pool's limit
+    bounds the processes apart from the VM's own, and all offered work is done or refused.
     """
   end
 
@@ -61,8 +61,9 @@ defmodule Penstock.Demo.Options do
     end
   end
 
-  # OptionParser reports a known option as invalid only when its value is missing. It drops the
-  # value of an unknown option, so the message shows the argument as the user wrote it.
+  # The value is nil if a known option lacks its value, or if the option is unknown. OptionParser
+  # has dropped the value of an unknown option. So the message shows the argument as the user
+  # wrote it.
   defp invalid(argv, name, nil) do
     if name in names() do
       "expected #{name} to have a value, got none"
@@ -94,7 +95,7 @@ defmodule Penstock.Demo.Options do
     "expected --only to be one or more of #{Enum.join(Attack.ids(), ",")}, got: #{inspect(only)}"
   end
 
-  # Checks the file before the attacks run, rather than after them.
+  # Checks the file now, so that the user learns of a mistake before the attacks run.
   defp file(_name, nil), do: {:ok, nil}
 
   defp file(name, path) do

@@ -2,7 +2,7 @@ defmodule Penstock.Demo.Percentile do
   @moduledoc false
 
   @doc """
-  Returns the values at the given percentiles by nearest rank: each is one of `values`.
+  Returns the values at the given percentiles, by nearest rank. So each result is one of `values`.
 
       iex> Penstock.Demo.Percentile.of([30, 10, 20], [50, 99, 100])
       [20, 30, 30]

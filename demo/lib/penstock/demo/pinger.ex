@@ -9,8 +9,9 @@ defmodule Penstock.Demo.Pinger do
 
   @every_us 1_000
 
-  # Timers wake the pinger up to 1 ms late, which is not the innocent's fault. But a ping that is
-  # sent later than this slack counts from its due time, because the whole VM has stood still.
+  # A ping counts from the time when the pinger sends it, because a timer may wake the pinger up
+  # to 1 ms late. That is not the innocent's fault. But a ping later than this slack counts
+  # from its due time, because then the whole VM has stood still.
   @slack_us 2_500
 
   @report_every_us 20_000
@@ -31,7 +32,8 @@ defmodule Penstock.Demo.Pinger do
       open: 0
     }
 
-    # High priority, because the latency must be the wait for the innocent, not for the pinger.
+    # The priority is high, because a latency must be the wait for the innocent, not for the
+    # pinger.
     :erlang.spawn_opt(fn -> ping(state) end, [:link, priority: :high])
   end
 
@@ -95,8 +97,8 @@ defmodule Penstock.Demo.Pinger do
 
   defp report_if_due(state, now), do: report(state, now)
 
-  # Latencies are reported without their pings: answers come in the order of the pings, so the
-  # parent finds the unanswered pings by counting.
+  # Reports latencies without their pings, because answers come in the order of the pings. The
+  # pings at the end that have no latency are unanswered.
   defp report(state, now) do
     Channel.report(
       state.channel,

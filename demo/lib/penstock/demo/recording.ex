@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Recording do
   @moduledoc false
 
-  # The reports of a child VM so far. If the VM dies half way, its recording ends with its last
-  # report. `Penstock.Demo.Run` computes the figures from it.
+  # The reports of a child VM so far. If the VM dies half way, the recording ends with the VM's
+  # last report. `Penstock.Demo.Run` computes the figures from the recording.
 
   alias Penstock.Demo.Attack
 
@@ -12,12 +12,13 @@ defmodule Penstock.Demo.Recording do
     # Reported by the child when the attack began.
     :process_limit,
     :baseline,
-    # Times in µs on the child's own clock: the begin of the attack, the end of all its work, and
-    # the last report of the child.
+    # Times in µs on the child's own clock: the start of the attack, the end of its work, and the
+    # last report of the child.
     :attacked_at,
     :rested_at,
     :heard_at,
-    # `:ok`, or the counts of the work that was left when the child stopped waiting for its end.
+    # `:ok`, or `{:error, left}`: the counts of work, permits and processes that were left when
+    # the child stopped waiting for their end.
     :rest,
     # How the child ended: `{:status, status}` or `{:hung, deadline_ms}`.
     :exit,
@@ -29,8 +30,8 @@ defmodule Penstock.Demo.Recording do
     curve: [],
     # Newest first: `{µs, bytes}`.
     memory: [],
-    # Newest first, in µs: the time of each ping; and the latency of each answer, in the order of
-    # the pings.
+    # In µs, newest first: the time of each ping, and the latency of each answer. Counted from the
+    # oldest, the nth latency is that of the nth ping.
     sent: [],
     latencies: []
   ]
@@ -64,7 +65,8 @@ defmodule Penstock.Demo.Recording do
 
   defp merge({:ended, _at}, recording), do: %{recording | ended?: true}
 
-  # Reports of the child's several processes may overtake each other by a little.
+  # Sets the time of the last report. The latest time counts, because reports of the child's
+  # several processes may overtake each other by a little.
   defp heard(%{heard_at: nil} = recording, at), do: %{recording | heard_at: at}
   defp heard(recording, at), do: %{recording | heard_at: max(recording.heard_at, at)}
 
@@ -77,7 +79,7 @@ defmodule Penstock.Demo.Recording do
   @spec note(t(), String.t()) :: t()
   def note(recording, log), do: %{recording | log: log}
 
-  @doc "Returns the number of pieces of work that are neither done nor refused yet."
+  @doc "Returns the number of pieces of work that are not done, refused or failed yet."
   @spec unfinished(t()) :: non_neg_integer()
   def unfinished(%{tally: tally}) do
     # The counters are read one after the other while the work goes on, so the difference may be

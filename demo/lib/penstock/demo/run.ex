@@ -35,17 +35,19 @@ defmodule Penstock.Demo.Run do
     offered: 0,
     done: 0,
     refused: 0,
-    # Work that is neither done nor refused at the end: still running, or lost with the VM.
+    # Work that is not done, refused or failed at the end: it still runs, or was lost with the VM.
     unfinished: 0,
     peak_memory_mb: 0.0,
     survived: false,
     # `true` if the parent killed the VM because it had not ended in time.
     hung: false,
     seconds: 0.0,
-    # `{seconds since the attack began, value}`, oldest first: processes; MB; and the 99th
-    # percentile of the pings of each tenth of a second, ms.
+    # Oldest first: `{seconds since the attack began, number of processes}`.
     curve: [],
+    # Oldest first: `{seconds since the attack began, MB}`.
     memory_curve: [],
+    # Oldest first: `{seconds since the attack began, ms}`. The ms are the 99th percentile of the
+    # pings that were sent in a tenth of a second.
     ping_curve: []
   ]
 
@@ -95,8 +97,8 @@ defmodule Penstock.Demo.Run do
   defp seconds(at, begin), do: (at - begin) / 1_000_000
   defp mb(bytes), do: bytes / 1_048_576
 
-  # Returns the p99 of the pings that were sent in each tenth of a second, a bucket. Its point
-  # stands at the bucket's end, because a latency is known only some time after its ping was sent.
+  # Returns the p99 of the pings that were sent in each bucket, a tenth of a second. The point of
+  # a bucket stands at its end, because a latency is known only some time after its ping was sent.
   defp ping_curve(pings, begin) do
     pings
     |> Enum.group_by(fn {sent_at, _us} -> Integer.floor_div(sent_at - begin, @ping_bucket_us) end, &elem(&1, 1))
@@ -140,8 +142,8 @@ defmodule Penstock.Demo.Run do
     |> Enum.filter(&is_binary/1)
   end
 
-  # Returns the peak of the processes. Leaves out the samples from before the attack, because
-  # those processes are the VM's own.
+  # Returns the highest number of processes. Leaves out the samples from before the attack,
+  # because they count only the VM's own processes.
   defp peak(%{attacked_at: nil, tally: tally}), do: tally.peak_processes
 
   defp peak(%{attacked_at: attacked_at, curve: curve, tally: tally}) do
@@ -150,8 +152,8 @@ defmodule Penstock.Demo.Run do
     end
   end
 
-  # Returns `{sent_at, latency}` of each ping, oldest first. The latency of an unanswered ping is
-  # the time from the ping to the last report of the child.
+  # Returns `{sent_at, latency}` of each ping in µs, oldest first. The latency of an unanswered
+  # ping is the time from the ping to the last report of the child.
   defp pings(recording) do
     sent = Enum.reverse(recording.sent)
     answered = Enum.zip(sent, Enum.reverse(recording.latencies))

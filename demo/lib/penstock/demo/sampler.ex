@@ -5,19 +5,19 @@ defmodule Penstock.Demo.Sampler do
 
   alias Penstock.Demo.{Channel, Tally}
 
-  # Each bucket gives one point of the curve: its highest count. So the curve shows each peak.
+  # The samples of this time give one point of the curve: the highest of their counts. So the
+  # curve shows each peak that was sampled.
   @bucket_us 10_000
 
   @memory_every_ms 20
 
   @spec start_link(Tally.t(), pid()) :: :ok
   def start_link(tally, channel) do
-    # The sampler must record the time in which the VM is full. At normal priority it would get no
-    # turn then, so its priority is high.
+    # The priority is high, because the sampler must also run while the VM is full. At normal
+    # priority it would get no turn then.
     :erlang.spawn_opt(fn -> sample_processes(tally, channel, now_us(), 0) end, [:link, priority: :high])
 
-    # `:erlang.memory/1` asks all schedulers and may wait for them, so it has a process of its
-    # own.
+    # Another process calls `:erlang.memory/1`, because that call may wait for all schedulers.
     :erlang.spawn_opt(fn -> sample_memory(channel) end, [:link, priority: :high])
     :ok
   end

@@ -2,7 +2,7 @@ defmodule Penstock.Demo.Summary do
   @moduledoc false
 
   # One table of all attacks: the fate of the VM, its peak of processes and the harm, without
-  # Penstock and with it. It ends the terminal's output and begins the page.
+  # Penstock and with it. The table ends the terminal's output, and begins the page.
 
   alias Penstock.Demo.{Attack, Figures, Run, Wrapped}
 

@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Table do
   @moduledoc false
 
-  # The figures for the terminal: a block per attack, with a column for each mode, at most 80
-  # characters wide.
+  # The figures for the terminal, at most 80 characters wide: a block for each attack, with a
+  # column for each mode.
 
   alias Penstock.Demo.{Attack, Figures, Run, Wrapped}
 

@@ -1,8 +1,8 @@
 defmodule Penstock.Demo.Tally do
   @moduledoc false
 
-  # Counts the offered work by its outcome. The process that sees an outcome counts it in atomics.
-  # A process that counted for all others would get a flood of messages, and handle them late.
+  # Counts the offered work by its outcome. The process that sees an outcome counts it in atomics,
+  # because one process that counted for all would get a flood of messages, and handle them late.
 
   @slots %{offered: 1, done: 2, refused: 3, system_limit: 4, peak_processes: 5}
 
@@ -18,8 +18,8 @@ defmodule Penstock.Demo.Tally do
   @doc """
   Raises the recorded peak to the number of processes that exist now.
 
-  The number grows only by a spawn. So processes that call this after each spawn also record a
-  peak that lies between two samples of the sampler.
+  The number grows only by a spawn. So if a process calls this after each spawn, the tally also
+  records a peak between two samples of the sampler.
   """
   @spec note_processes(t()) :: :ok
   def note_processes(tally) do

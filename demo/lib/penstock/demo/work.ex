@@ -1,7 +1,7 @@
 defmodule Penstock.Demo.Work do
   @moduledoc false
 
-  # Offers work to the VM in a process of its own, with or without a pool, and counts its outcome.
+  # Offers each piece of work to a new process, with or without a pool, and counts the outcome.
 
   alias Penstock.Demo.{Attack, Tally}
 
@@ -9,7 +9,7 @@ defmodule Penstock.Demo.Work do
 
   @type t :: {:unguarded, Tally.t()} | {:guarded, Tally.t(), timeout()}
 
-  @doc "Starts the pool if the mode asks for one."
+  @doc "Returns the first argument of `offer/2`. Starts a pool if the mode is `:guarded`."
   @spec new(Attack.mode(), Tally.t(), limit: pos_integer(), timeout: timeout()) :: t()
   def new(:unguarded, tally, _opts), do: {:unguarded, tally}
 
@@ -21,7 +21,7 @@ defmodule Penstock.Demo.Work do
   @doc """
   Offers `fun` as one piece of work.
 
-  Each offer is counted once as done, refused or system_limit, unless its process is killed.
+  Counts each offer once as done, refused or system_limit, unless the new process is killed.
   """
   @spec offer(t(), fun()) :: :ok
   def offer({:unguarded, tally}, fun) do

@@ -12,7 +12,7 @@ defmodule Penstock.Demo.CSVTest do
     assert render([]) == @header
   end
 
-  test "a run has a row, in the order of the header" do
+  test "the row of a run has its values in the order of the header" do
     guarded = %Run{
       attack: "a",
       title: "a bomb",

@@ -42,7 +42,8 @@ defmodule Penstock.Demo.RecordingTest do
              seconds: 1.0
            } = run
 
-    # A spawner recorded 1,040 between two samples; the 2,000 before the attack do not count.
+    # The tally has a peak of 1,040 between two samples. The sample of 2,000 processes was before
+    # the attack, and does not count.
     assert run.peak_processes == 1_040
     assert run.curve == [{-0.01, 2_000}, {0.5, 1_030}]
     assert run.memory_curve == [{0.0005, 3.0}, {0.0009, 2.0}]

@@ -1,6 +1,6 @@
 defmodule Penstock.Task.Stream.Config do
-  # Reads the options of a stream, and makes the request of each element to a limiter or a ban.
-  # Runs in the consumer.
+  # Reads the options of a stream, in the process that makes the stream. Makes the request of each
+  # element to a limiter or a ban, in the consumer.
   @moduledoc false
 
   alias Penstock.Admission.{KeySize, Keyed, Request, Resolver}
@@ -36,8 +36,9 @@ defmodule Penstock.Task.Stream.Config do
     }
   end
 
-  # Returns {request, functions}. The request has the fixed `:key` and `:cost`, which are checked
-  # before a process is started. The functions compute those that depend on the element.
+  # Returns {request, functions}. The request has those of `:key` and `:cost` that are fixed. They
+  # are checked here, before any process is started. The functions compute those that depend on
+  # the element.
   defp by!(opts) do
     by = for option <- [:key, :cost], {:ok, value} <- [Keyword.fetch(opts, option)], do: {option, value}
     {functions, fixed} = Enum.split_with(by, fn {_option, value} -> is_function(value, 1) end)
@@ -57,8 +58,8 @@ defmodule Penstock.Task.Stream.Config do
     do: put(request, for({option, fun} <- functions, do: {option, fun.(element)}))
 
   # Returns `{pool, keyed}`. `pool` is the native reference of the pool whose permits the tasks
-  # hold. `keyed` is the limiter or ban that is asked first, with its `by`, or nil if the gate is
-  # a pool. Raises if no such gate is running.
+  # hold. If the gate is a limiter or a ban, `keyed` is `{gate, by}`, and the stream asks that
+  # gate first; otherwise `keyed` is nil. Raises if no such gate is running.
   @spec gate!(t) :: {Native.gate(), {Resolver.gate(), by} | nil}
   def gate!(%{gate: gate, by: {request, functions} = by}) do
     kind = Resolver.kind!(gate)

@@ -2,15 +2,17 @@ defmodule Penstock.Task.Stream.Elements do
   # Pulls the elements of an enumerable one at a time. Runs in the consumer of the stream. The
   # elements that are not pulled yet have one of three forms:
   #
-  #     list                      the rest of a list; `[]` if there are no more
-  #     {:more, fun}              a suspended enumerable: its continuation gives the next element
-  #     {:queue, elements, rest}  elements that one step gave together, and those that follow them
+  #     list                      all elements that are left; `[]` if there are none
+  #     {:more, fun}              an enumerable that has paused, or has not started: `fun` runs it
+  #                               to its next pause, and usually gives one element
+  #     {:queue, elements, rest}  elements that one call of such a `fun` gave together, and then
+  #                               the rest
   @moduledoc false
 
   @type t :: list | {:more, Enumerable.continuation()} | {:queue, nonempty_list, t}
 
-  # The most elements that an enumerable may give in one step, so that an endless enumerable that
-  # never pauses does not fill the memory.
+  # The most elements that an enumerable can give in one step. Without a bound, an endless
+  # enumerable that never pauses would fill the memory.
   @most_in_one_step 1_000_000
 
   @spec start(Enumerable.t()) :: t
@@ -44,7 +46,7 @@ defmodule Penstock.Task.Stream.Elements do
       {:suspended, {:element, element}, more} -> {:element, element, {:more, more}}
       {:suspended, {:elements, _n, elements}, more} -> next({:queue, Enum.reverse(elements), {:more, more}})
       {:suspended, nil, more} -> {:none, {:more, more}}
-      # The enumerable ends in the step that gives its last elements.
+      # The enumerable has ended, and this step has given its last elements.
       {_done_or_halted, {:element, element}} -> {:element, element, []}
       {_done_or_halted, {:elements, _n, elements}} -> next(Enum.reverse(elements))
       {_done_or_halted, nil} -> {:none, []}

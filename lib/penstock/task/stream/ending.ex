@@ -29,8 +29,9 @@ defmodule Penstock.Task.Stream.Ending do
     flush(config.ref)
   end
 
-  # Unlinks the stream monitor, after which no EXIT of it comes. If the consumer traps exits, an
-  # EXIT may have come before. It is removed, because the user does not know the stream monitor.
+  # Unlinks the stream monitor. After that no EXIT of it comes, but one may have come before if
+  # the consumer traps exits. Removes that EXIT, because the user's code does not know the stream
+  # monitor.
   @spec unlink(pid) :: :ok
   def unlink(stream_monitor) do
     Process.unlink(stream_monitor)
@@ -42,8 +43,8 @@ defmodule Penstock.Task.Stream.Ending do
     end
   end
 
-  # Waits for the end of a process by a second monitor: while the consumer had control, user code
-  # may have received the `:DOWN` of the first, `monitor`.
+  # Waits for the end of a process. User code may have received the `:DOWN` of `monitor` while the
+  # reducer ran. So this sets a second monitor, and waits for the `:DOWN` of that one.
   defp await_down(pid, monitor) do
     second = Process.monitor(pid)
     Process.demonitor(monitor, [:flush])

@@ -1,29 +1,30 @@
 defmodule Penstock.Task.Stream.Monitor do
   # The stream monitor: one process for each stream, between the consumer and its tasks. It is
-  # linked to all of them. If a task fails, the stream monitor ends the consumer, unless the
-  # consumer traps exits. If the consumer dies, the stream monitor ends the tasks.
+  # linked to all of them. If the consumer dies, the stream monitor ends the tasks. If a task
+  # fails, the stream monitor ends the consumer, unless the consumer traps exits or the stream is
+  # made by `async_stream_nolink`.
   #
   #     consumer <- link, monitor -> stream monitor <- link -> task
   #         |                                                   ^
-  #         +---------------------- monitor -------------------+
+  #         +---------------------- monitor --------------------+
   #
   # A task that has answered unlinks itself before it ends, so its end does not wake this process.
   #
-  # The stream monitor traps exits, and passes each exit on by itself in place of its links. So it
-  # can also kill tasks that trap exits. These would outlive an exit that a link passes on, and
-  # would hold permits without a consumer.
+  # The stream monitor traps exits. So its links do not pass an exit on: the stream monitor sends
+  # the exits itself, and kills tasks that trap exits. If only a link passed the exit on, such a
+  # task would outlive the consumer and keep its permit.
   #
   # The stream monitor also ends late tasks, those that run longer than `:timeout`. The consumer
   # cannot do that, because it may be busy or suspended. There is no timer for each task. Instead,
   # a sweep looks at all tasks. The pool knows the start of each task, and all tasks have the same
-  # timeout. So the next sweep is due when the oldest task becomes late; no task that starts later
-  # becomes late before it.
+  # timeout. So the oldest task becomes late first, and the next sweep is due then.
   #
-  # A task can unlink itself from the stream monitor. So each sweep also asks the consumer for its
-  # tasks. The consumer answers the next time that it waits.
+  # A sweep finds tasks by the links of the stream monitor, but a task can unlink itself. So each
+  # sweep also asks the consumer for its tasks. The consumer answers the next time that it waits.
   #
-  # If the stream monitor is killed, its links end the tasks that do not trap exits. The consumer
-  # must kill the others.
+  # If the stream monitor is killed, its links end the tasks that do not trap exits. A consumer
+  # that traps exits kills the others. A consumer that does not trap them dies by its own link,
+  # and the other tasks run on with their permits.
   @moduledoc false
 
   alias Penstock.Native
@@ -42,11 +43,12 @@ defmodule Penstock.Task.Stream.Monitor do
   # keep an idle stream busy.
   @idle 50
 
-  # Starts a stream monitor, which is linked to the caller and monitored by it. The caller is the
-  # consumer. Without `linked?`, a failed task does not end the caller.
+  # Starts the stream monitor of the calling consumer, which links to it and monitors it. Without
+  # `linked?`, a failed task does not end the consumer.
   #
-  # Waits until the stream monitor is ready. Before that, the death of the caller would end the
-  # stream monitor by the link, and tasks that trap exits would be left.
+  # Waits until the stream monitor traps exits and monitors the consumer. If a task started before
+  # that, the death of the consumer could end the stream monitor by the link, and a task that
+  # traps exits would be left.
   @spec start(Native.gate(), reference, timeout, boolean) :: {pid, reference}
   def start(gate, ref, timeout, linked?) do
     {:trap_exit, traps?} = Process.info(self(), :trap_exit)
@@ -68,8 +70,8 @@ defmodule Penstock.Task.Stream.Monitor do
     loop(if timeout == :infinity, do: state, else: plan_sweep(state, now() + timeout))
   end
 
-  # Serves the messages to the stream monitor. An `after` for the next sweep would compute a time
-  # and set a timer for each task that ends. So one timer sends the message `:sweep` instead.
+  # Serves the messages to the stream monitor. A timer sends the message `:sweep`. An `after` of
+  # the `receive` would instead compute a time, and set a timer, for each task that ends.
   defp loop(%{ref: ref, monitor: monitor, consumer: consumer} = state) do
     receive do
       {:EXIT, _pid, :normal} ->
@@ -79,14 +81,14 @@ defmodule Penstock.Task.Stream.Monitor do
         if state.traps?, do: loop(state), else: leave(state, reason)
 
       # The consumer has seen the death of a task and asks whether the task was late. The EXIT of
-      # the task came before the question. If it had to end the consumer, this process would have
-      # left the loop by now.
+      # the task came before the question. If that EXIT had to end the consumer, this process
+      # would have left the loop by now.
       {:why, task} ->
         send(consumer, {ref, task, :late?, task in state.late})
         loop(%{state | late: List.delete(state.late, task)})
 
-      # The stream was suspended, so the consumer's code may have received the question for its
-      # tasks. Asks again at the next sweep.
+      # The stream was suspended. The consumer's own code may have received, and lost, the
+      # question for its tasks. So this process asks again at the next sweep.
       {^ref, :resumed} ->
         loop(%{state | asked?: false})
 
@@ -117,8 +119,8 @@ defmodule Penstock.Task.Stream.Monitor do
   defp now, do: System.monotonic_time(:millisecond)
 
   # Returns the linked tasks, which are the linked processes that hold permits. This process knows
-  # of a link once it has handled the signal of that link. So it sends itself a message first:
-  # when it receives the message, it has handled all signals that arrived before.
+  # of a link only when it has handled the signal of that link. So it first sends itself a
+  # message. When it receives that message, it has handled all signals that arrived before.
   defp linked(%{gate: gate, consumer: consumer, ref: ref}) do
     send(self(), {ref, :up_to_here})
     receive do: ({^ref, :up_to_here} -> :ok)
@@ -126,9 +128,9 @@ defmodule Penstock.Task.Stream.Monitor do
     for task <- linked, is_pid(task) and task != consumer and is_integer(Native.work_ms(gate, task)), do: task
   end
 
-  # Ends all tasks with the reason, kills those that trap exits, and then exits with the reason,
-  # which ends the consumer by the link. Repeats until no task is linked, because a task may have
-  # begun meanwhile.
+  # Ends all tasks with the reason, and kills those that trap exits. Repeats this until no task is
+  # linked, because a task may have begun meanwhile. Then exits with the reason, and the link ends
+  # the consumer.
   defp leave(state, reason) do
     # If the consumer is dead, this revokes its offers, so that no further task adopts one.
     Native.spawn_ended(state.gate, state.consumer)
@@ -167,7 +169,8 @@ defmodule Penstock.Task.Stream.Monitor do
     plan_sweep(%{state | asked?: true}, now() + max(state.timeout, idle))
   end
 
-  # Ends those of the tasks that are late, and plans a sweep for when the next one becomes late.
+  # Kills those of the tasks that are late. Plans a sweep for the time at which the next task
+  # becomes late.
   defp end_late(%{gate: gate, timeout: timeout} = state, tasks) do
     now = now()
 
@@ -181,15 +184,15 @@ defmodule Penstock.Task.Stream.Monitor do
     end)
   end
 
-  # Kills a late task. Keeps the link until the task is dead, so that the link ends the task if
-  # this process is killed meanwhile.
+  # Kills a late task. Keeps the link until the task is dead. If this process is killed meanwhile,
+  # the link ends the task.
   defp kill_late(state, task) do
     monitor = Process.monitor(task)
     Process.exit(task, :kill)
     # If the reason is not `:killed`, the task ended by itself at the same instant.
     late? = receive(do: ({:DOWN, ^monitor, :process, _task, reason} -> reason == :killed))
-    # No EXIT of the task comes after the unlink. An EXIT that came before is removed, because the
-    # stream monitor would pass it on to the consumer.
+    # No EXIT of the task comes after the unlink, but one may have come before. It is removed,
+    # because the stream monitor would otherwise end the consumer for it.
     Process.unlink(task)
 
     receive do

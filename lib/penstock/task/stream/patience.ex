@@ -1,11 +1,11 @@
 defmodule Penstock.Task.Stream.Patience do
   # Computes how long the consumer of a stream waits in one `receive`. Runs in the consumer. The
-  # consumer always waits for its tasks. The term `t` tells what it waits for besides:
+  # consumer always waits for its tasks. A term of type `t` tells what it waits for in addition:
   #
   #     nil                        nothing else
   #     {instance, token, until}   a permit of a pool, until the time `until`
   #     {:turn, at}                its turn at a limiter, at the time `at`
-  #     {:limited, at, until}      a place in the table of a limiter: asks again at `at`
+  #     {:limited, at, until}      a place in a limiter's table: the consumer asks again at `at`
   #
   # `until` is the end of `:acquire_timeout`. The `at` of a turn is in ns; the other times are in
   # ms.
@@ -29,12 +29,12 @@ defmodule Penstock.Task.Stream.Patience do
     (at - now_ns()) |> max(0) |> Kernel.+(@ns_per_ms - 1) |> div(@ns_per_ms) |> min(@longest_wait)
   end
 
-  # The place may be free only in years, and one `receive` waits 49 days at most. The stream then
-  # asks the limiter early, and waits again.
+  # The place may become free only in years, but one `receive` waits 49 days at most. In that case
+  # the stream asks the limiter too early, and waits again.
   def ms({:limited, at, _until}), do: (at - now()) |> max(0) |> min(@longest_wait)
   def ms({_instance, _token, until}), do: left(until)
 
-  # Returns the term `t` of an element whose turn comes `ms` from now.
+  # Returns the wait for a turn that comes `ms` from now.
   @spec turn_in(non_neg_integer) :: {:turn, integer}
   def turn_in(ms), do: {:turn, now_ns() + ms * @ns_per_ms}
 

@@ -1,19 +1,21 @@
 //! The failures of many keys within a window of time, counted in a fixed number of places.
 //!
-//! A place has the tag of its key and up to [`RUNS`] *runs*. A run is a time, to the ms, and the
-//! number of failures at that time. If at most nine failures ban a key, the ban comes at exactly
-//! the right failure: only the ninth can need a ninth run, and it bans the key.
+//! A place has the tag of its key and up to eight *runs* ([`RUNS`]). A run is a time, to the ms,
+//! and the number of failures at that time. If at most nine failures ban a key, the ban comes at
+//! exactly the right failure: only the ninth can need a ninth run, and the ninth bans the key.
 //!
-//! If a ban takes more failures, a failure that needs a ninth run merges two runs. The merged run
-//! has the time of the later one. The window is as long as seven *slots*, so nine runs lie in at
-//! most eight slots. By the pigeonhole principle two runs share a slot, and those are merged. So
-//! a failure counts for at most a seventh of the window too long, and a ban may come a little
-//! early. A ban comes late only if its key loses its place.
+//! If a ban takes more failures, a failure that needs a ninth run merges two of the nine runs.
+//! The merged run has the time of the later one. The window is as long as seven *slots*, and so
+//! touches at most eight slots. By the pigeonhole principle two of nine runs share a slot, and
+//! these two are merged. So a failure counts for at most a seventh of the window too long, and a
+//! ban may come a little early. A ban comes late only if its key loses its place.
 //!
-//! A key may be in any place of one row. If all places are taken, a key whose failures are all
-//! older than the window loses its place. If there is none, the key with the fewest failures
-//! does, and of those the one whose last failure is oldest. Rows are in shards with a lock each.
-//! A call for one key holds a lock for about 50 ns, and does nothing that blocks meanwhile.
+//! A key can be in any place of one row. If all places are taken, a new key evicts a key whose
+//! failures are all older than the window. If there is no such key, it evicts the key with the
+//! fewest failures; of several, the one whose last failure is oldest.
+//!
+//! The rows are divided into shards, and each shard has a lock. A call for one key holds the lock
+//! for about 50 ns, and does nothing that blocks meanwhile.
 
 use crate::keyed::scale;
 use crate::reuse::OutOfMemory;
@@ -28,7 +30,7 @@ const RUNS: usize = 8;
 /// The number of slots that the window is divided into.
 const SLOTS: u32 = RUNS as u32 - 1;
 
-/// The failures at one time. The age of that time is in ms before the newest run.
+/// The failures at one time. `age` tells how many ms that time is before `newest` of the place.
 #[derive(Clone, Copy, Debug, Default)]
 struct Run {
     age: u32,
@@ -39,7 +41,8 @@ struct Run {
 struct Place {
     /// The tag of the key; 0 if the place is empty.
     tag: u64,
-    /// The time of the newest run, in ms.
+    /// The time from which ages are measured, in ms: that of the newest failure, or of a later
+    /// count.
     newest: u64,
     /// The runs, the newest first. A run with a count of 0 is not in use.
     runs: [Run; RUNS],
@@ -53,8 +56,8 @@ pub(super) struct Failures {
 }
 
 impl Place {
-    /// Makes `now`, in ms, the time of the newest run, from which ages are measured. Drops the
-    /// runs that are `within` ms old or older.
+    /// Makes `now`, in ms, the time from which ages are measured. Drops the runs that are
+    /// `within` ms old or older.
     fn age_to(&mut self, now: u64, within: u32) {
         let passed = u32::try_from(now - self.newest).unwrap_or(u32::MAX);
         for run in &mut self.runs {
@@ -81,8 +84,8 @@ impl Place {
         self.runs[0] = Run { age: 0, count: self.runs[0].count.saturating_add(1) };
     }
 
-    /// Merges two runs, and returns the index that becomes free. Returns `None` if the newest run
-    /// must be merged with the new failure, which the caller adds.
+    /// Merges two runs, and returns the index that becomes free. Returns `None`, and merges none,
+    /// if the caller must merge the new failure with the newest run.
     fn make_room(&mut self, within: u32) -> Option<usize> {
         let width = within.div_ceil(SLOTS);
         let slot = |age: u32| (self.newest - u64::from(age)) / u64::from(width);
@@ -108,16 +111,16 @@ impl Place {
 }
 
 impl Failures {
-    /// The bytes for each of `max_keys`. To fill the last row takes less than one row in
-    /// addition.
+    /// The bytes for each of `max_keys`. All keys together take less than one row more, because
+    /// the last row is filled up.
     pub(super) const KEY_MEMORY: usize = 2 * size_of::<Place>();
 
     pub(super) fn new(max_keys: usize) -> Result<Self, OutOfMemory> {
         // Two places for each key, so that few rows are full.
         let rows = max_keys.checked_mul(2).ok_or(OutOfMemory)?.div_ceil(ROW);
-        // This memory is freed at once: the probe only asks the allocator whether there is memory
-        // for all shards together. The shards are allocated one by one, and the allocator may
-        // grant each one although there is no memory for all.
+        // The probe asks the allocator whether there is memory for all shards together, and is
+        // freed at once. The shards are allocated one by one, and the allocator may grant each
+        // one although there is no memory for all.
         let mut probe = Vec::<Place>::new();
         probe.try_reserve_exact(rows * ROW).map_err(|_| OutOfMemory)?;
         drop(std::hint::black_box(probe));

@@ -1,8 +1,8 @@
 //! The banned keys: the end of each ban, its reason, and the level of its key.
 //!
-//! One lock guards all bans. A caller takes it to ban a key, to end a ban, to list bans, or to
-//! forget the failures of a banned key. A check takes no lock: it searches a table in which the
-//! TAT of a key is the end of its ban.
+//! One lock guards all bans. A caller takes it to ban a key, to end a ban, to list or count bans,
+//! or to forget the failures of a banned key. A check takes no lock. It searches a table of the
+//! kind that limiters have, which stores the end of a ban as the TAT of the banned key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,8 @@ use crate::time::{END, NS_PER_MS};
 use super::failures::Failures;
 use super::{BanSettings, FOREVER};
 
-/// The end of a ban that never ends. No clock arrives there, and all other bans end before.
+/// The stored end of a ban that never ends. It is later than each reading of a clock, and than
+/// the end of each other ban.
 const NEVER: u64 = END - 1;
 
 /// Returns the end of a ban that lasts for `left` ns from `now`; [`NEVER`] if `left` is
@@ -43,11 +44,11 @@ struct Entry {
 
 #[derive(Debug, Default)]
 struct Bans {
-    /// By the tags of their keys.
+    /// The bans, by the tags of their keys.
     entries: BTreeMap<u64, Entry>,
     /// The end and the tag of each ban, the first end first.
     ends: BTreeSet<(u64, u64)>,
-    /// The number of bans in force that were dropped because there were too many bans.
+    /// The number of bans that were dropped while in force, to make room for others.
     dropped: u64,
 }
 
@@ -69,7 +70,7 @@ pub struct Listed {
     pub left: u64,
     /// The reason as the caller gave it.
     pub reason: Box<[u8]>,
-    /// The level of the key: the number of bans for failures that it had in a row.
+    /// The level of the key: the number of its bans for failures since its level was last 0.
     pub level: u32,
 }
 
@@ -88,8 +89,8 @@ impl Bans {
     }
 }
 
-/// Returns the context by which the table is read at `now`. A ban list has no rate that changes,
-/// so no end of a ban is cut.
+/// Returns the context by which the table is read at `now`. The parity and the cap serve
+/// limiters, whose rate can change. Here the parity never changes, so no end of a ban is cut.
 fn context(now: u64) -> Context {
     Context { now, parity: Parity(false), cap: u64::MAX }
 }
@@ -99,8 +100,8 @@ impl List {
     pub(super) const BAN_MEMORY: usize = 2 * Table::KEY_MEMORY;
 
     pub(super) fn new(max_bans: usize) -> Result<Self, OutOfMemory> {
-        // Nearly four places for each ban, so that a key rarely finds no place. If it finds none,
-        // another ban is dropped for it.
+        // The table has nearly four places for each ban (two, if `max_bans` is at most four). So
+        // a key rarely lacks a free place. If it does, `insert` drops another ban.
         Ok(Self { bans: Mutex::default(), table: Table::new(max_bans.saturating_mul(2))? })
     }
 
@@ -108,13 +109,13 @@ impl List {
         self.table.memory()
     }
 
-    /// Removes all bans. The calling thread must own the list exclusively, apart from stale
-    /// callers of earlier generations. A stale caller checks its generation under the lock, and
-    /// bans no key.
+    /// Removes all bans. The calling thread must own the list exclusively; only stale callers of
+    /// earlier generations may still access it. These ban no key, because they check their
+    /// generation under the lock.
     pub(super) fn clear(&self) {
         let bans = std::mem::take(&mut *lock(&self.bans));
-        // The bans are freed outside the lock: that takes long, and a stale caller would wait for
-        // it.
+        // The bans are freed outside the lock. To free them takes long, and a stale caller would
+        // wait for the lock meanwhile.
         drop(bans);
         self.table.clear();
     }
@@ -132,9 +133,9 @@ impl List {
     /// Bans a key that has too many failures, unless it is banned already. Forgives its failures,
     /// and returns the time left of its ban.
     ///
-    /// If another caller forgave failures of the key meanwhile, and too few are left, returns
-    /// their number as an error, and bans no key. The error is 0 if `is_current` returns `false`
-    /// under the lock.
+    /// Bans no key if another caller forgave failures of the key meanwhile, and too few are left.
+    /// Then the error is the number of failures left. The error is 0 if `is_current` returns
+    /// `false` under the lock.
     pub(super) fn ban_for_failures(
         &self,
         tag: u64,
@@ -201,8 +202,8 @@ impl List {
         if let Some(old) = bans.entries.remove(&tag) {
             bans.ends.remove(&(old.until, tag));
         }
-        // Each new ban drops up to two bans that are over and have no level to remember. So bans
-        // that serve no purpose do not pile up.
+        // Each new ban drops up to two bans that are over and whose level is forgotten, so that
+        // such bans do not pile up.
         let memory = settings.level_memory();
         for _ in 0..2 {
             match bans.ends.first() {

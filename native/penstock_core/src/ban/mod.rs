@@ -1,8 +1,8 @@
 //! Bans: a key that fails too often is kept out for a time, longer each time.
 //!
-//! A caller checks whether a key is banned by one call, and reports a failure of the key by
-//! another. Only failures count, not checks. [`failures`] counts them for each key. [`list`] has
-//! the banned keys.
+//! One call checks whether a key is banned. Another call reports a failure of the key. Only
+//! failures count, not checks. [`failures`] counts the failures of each key. [`list`] has the
+//! banned keys.
 
 mod failures;
 mod list;
@@ -28,7 +28,7 @@ pub struct BanSettings {
     pub within_ms: u32,
     /// The duration of the first ban in ms; 0 for bans that never end.
     pub ban_ms: u32,
-    /// The factor by which each further ban is longer.
+    /// The factor by which each ban of a key is longer than the last one.
     pub escalate: u32,
     /// The longest duration of a ban that ends, in ms.
     pub max_ban_ms: u32,
@@ -84,11 +84,11 @@ pub enum Banned {
 /// Statistics of a ban list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BansInfo {
-    /// The settings in force. `manual` is always `false` here: only the clock knows it.
+    /// The settings in force. `manual` is always `false` here: only the clock stores it.
     pub settings: BanSettings,
     /// The size in bytes of the places for failures, and of those for bans.
     pub memory: usize,
-    /// The number of bans in force that were dropped because there were too many bans.
+    /// The number of bans that were dropped while in force, to make room for others.
     pub dropped: u64,
 }
 
@@ -118,8 +118,8 @@ impl Ban {
     /// The bytes that are reserved for each of `max_bans`.
     pub const BAN_MEMORY: usize = List::BAN_MEMORY;
 
-    /// Returns the time of the list's clock in ns. `real` reads the host's clock, which serves
-    /// unless the list's clock is manual.
+    /// Returns the time of the list's clock in ns: of a manual clock, or else of the host's
+    /// clock, which `real` reads.
     #[inline]
     pub fn now(&self, real: impl FnOnce() -> u64) -> u64 {
         self.clock.now(real)
@@ -133,8 +133,8 @@ impl Ban {
         self.is_current(generation) && self.clock.advance(ms)
     }
 
-    /// Returns `true` until a later generation is opened. After that, all that the caller has
-    /// loaded may belong to the later one.
+    /// Returns `true` until a later generation is opened. Once this returns `false`, all that the
+    /// caller has loaded from the list may belong to the later generation.
     pub fn is_current(&self, generation: Generation) -> bool {
         // ORDERING: Acquire pairs with the Release in `open`.
         self.generation.load(Ordering::Acquire) == generation
@@ -143,7 +143,8 @@ impl Ban {
     fn settings(&self) -> BanSettings {
         let [failures, within_ms, ban_ms, escalate, max_ban_ms, forget_ms] =
             std::array::from_fn(|at| self.settings[at].load(Ordering::Relaxed));
-        // No reader of these settings asks for `manual`, which only the clock knows.
+        // `manual` is always `false` here: only the clock stores it, and no reader of these
+        // settings asks for it.
         let (max_keys, max_bans, manual) = (self.max_keys, self.max_bans, false);
         BanSettings { failures, within_ms, ban_ms, escalate, max_ban_ms, forget_ms, max_keys, max_bans, manual }
     }
@@ -165,8 +166,8 @@ impl Ban {
     /// Counts a failure of the key, and bans the key if it has too many. In that case calls
     /// `key`, which returns the key and the reason that a listing shows.
     ///
-    /// A failure of a banned key does not count. It can be reported, since another caller may ban
-    /// the key after this one checked it.
+    /// A failure of a banned key does not count. Such failures occur, because another caller can
+    /// ban the key between a caller's check and its report.
     pub fn record_failure(
         &self,
         generation: Generation,
@@ -258,11 +259,12 @@ impl Reusable for Ban {
     }
 
     fn open(&self, settings: BanSettings, now: u64) -> Generation {
-        // Only this call writes the generation, and its thread owns the list exclusively.
+        // A load and a store are enough: only `open` writes the generation, and the thread that
+        // calls it owns the list exclusively.
         let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1).max(1);
         {
-            // Under the lock, so that a stale caller changes neither the clock nor the settings
-            // of this generation.
+            // The generation changes under the lock, so that a stale caller changes neither the
+            // clock nor the settings of the new generation.
             let _guard = lock(&self.changing);
             // ORDERING: Release pairs with the Acquire in `is_current`.
             self.generation.store(generation, Ordering::Release);

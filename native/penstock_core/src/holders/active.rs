@@ -47,7 +47,8 @@ impl Table {
         entry.active.store(0, Ordering::Relaxed);
         // ORDERING: pairs with the barrier before `Pool::hold` (store buffering). The process
         // stores its permits and then loads `active`. This call clears `active` and then loads
-        // the permits. At least one of them observes the other.
+        // the permits. At least one observes the other. So if the process holds permits, it or
+        // this call makes the entry active again.
         fence(Ordering::SeqCst);
         if entry.held() > 0 {
             // ORDERING: Release pairs with the Acquire in `Entry::is_active`, as in `activate`.
@@ -60,15 +61,15 @@ impl Table {
     /// Removes an entry from the active set. Called under the pid's shard lock.
     pub(super) fn deactivate(&self, slot: Slot) {
         let bits = &self.bits(slot.level())[slot.index() / SEGMENT];
-        // ORDERING: both Releases pair with the Acquires in `each_active`. They publish that the
-        // permits of a dead holder were given back.
+        // ORDERING: this Release and the next one pair with the Acquires in `each_active`. Both
+        // publish that the permits of a dead holder were given back.
         bits.fetch_and(!(1 << (slot.index() % SEGMENT)), Ordering::Release);
         // ORDERING: Release, as argued above.
         self.active_count(slot.level()).fetch_sub(1, Ordering::Release);
     }
 
     /// Calls `visit` with each active entry, until `visit` returns `false`. Returns the number of
-    /// cache lines of the active set that were read to find them.
+    /// whole cache lines of the active set that this call read.
     #[inline]
     pub(crate) fn each_active(&self, mut visit: impl FnMut(Slot, Pid, &Entry) -> bool) -> usize {
         let mut lines = 0;
@@ -77,8 +78,9 @@ impl Table {
         // as if its process had come later.
         let used = self.used.load(Ordering::Relaxed) as usize;
         for level in 0..=used {
-            // ORDERING: both Acquires pair with the Releases in `deactivate`: a caller that finds
-            // a dead holder inactive also observes that its permits were given back.
+            // ORDERING: this Acquire and that of the bits pair with the Releases in `deactivate`.
+            // A caller that finds a dead holder inactive also observes that the permits of this
+            // holder were given back.
             if self.active_count(level).load(Ordering::Acquire) == 0 {
                 continue;
             }

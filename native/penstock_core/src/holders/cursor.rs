@@ -31,9 +31,10 @@ impl Slot {
 
 /// The point that a walk through all entries has reached.
 ///
-/// The cursor of a walk by shards has the shard in the high 32 bits and a slot in the low 32. The
-/// index of that slot counts only the buckets of the level that can have entries of the shard:
-/// see `Table::walk`. The cursor of a walk by levels has only a slot.
+/// `Table::report` and `Table::holders` walk shard by shard. Their cursors have the shard in the
+/// high 32 bits and a slot in the low 32. The index of that slot counts only the buckets of the
+/// level that can have entries of the shard; see `Table::walk`. `Table::clear` walks level by
+/// level, and its cursors have only a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(u64);
 
@@ -72,10 +73,11 @@ impl Cursor {
 
 impl Table {
     /// Calls `visit` with the entries of a shard, until `most` cache lines were read. Returns the
-    /// number of lines, and the point at which the next call goes on. The caller holds the
-    /// shard's lock, so no entry of the shard is inserted or removed meanwhile.
+    /// number of lines, and the slot at which the next call goes on; `None` after the last entry.
+    /// The caller holds the shard's lock, so no entry of the shard is inserted or removed
+    /// meanwhile.
     ///
-    /// The indices of `from` and of the returned point count only the buckets of the level that
+    /// The indices of `from` and of the returned slot count only the buckets of the level that
     /// can have entries of the shard.
     pub(super) fn walk(
         &self,
@@ -89,8 +91,8 @@ impl Table {
         let used = self.used.load(Ordering::Relaxed) as usize;
         for level in from.level()..=used {
             let buckets = segments(level) * BUCKETS;
-            // The shard of a pid and its bucket are low bits of the same hash. So only one of
-            // `step` adjacent buckets can have entries of the shard.
+            // The number of a pid's shard and that of its bucket are low bits of the same hash.
+            // So only one of `step` adjacent buckets can have entries of the shard.
             let step = SHARDS.min(buckets);
             let first = if level == from.level() { from.index() } else { 0 };
             for (nth, bucket) in (shard % step..buckets).step_by(step).enumerate().skip(first) {

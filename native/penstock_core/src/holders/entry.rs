@@ -17,36 +17,40 @@ pub enum Kind {
 #[repr(align(64))]
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// The permits of each kind that the process wrote itself.
+    /// The own permits of each kind: the process itself counts them.
     pub(super) own: [AtomicU64; 2],
-    /// The permits of each kind that other processes added.
+    /// The inbound permits of each kind: other processes added them, and the process has not yet
+    /// moved them to `own`.
     pub(super) inbound: [AtomicU64; 2],
     /// A [`HandoffWord`].
     handoff: AtomicU64,
-    /// The number of admissions of the process, and their generation; see [`COUNT_BITS`].
+    /// The number of admissions of the process, and the pool's generation in which the process
+    /// got them; see [`COUNT_BITS`].
     acquired: AtomicU64,
-    /// The number of a wait of the process, which may be over; 0 if it has never waited.
+    /// The id of one wait of the process; 0 if the process has never waited. The wait may be
+    /// over.
     waiter: AtomicU64,
-    /// When the process last began to hold permits, in ms of the host's coarse clock.
+    /// When the process last began to hold permits, in ms of the host's clock: of the exact one
+    /// after a handoff, otherwise of the coarse one.
     pub(super) since: AtomicU32,
     /// 1 if the entry is in the active set.
     pub(super) active: AtomicU32,
 }
 
-// The atomics of the models are larger: they record their history.
+// The atomics of loom and shuttle are larger, because they record their history.
 #[cfg(not(any(loom, shuttle)))]
-const _: () = assert!(size_of::<Entry>() == 64, "an entry is a cache line");
+const _: () = assert!(size_of::<Entry>() == 64, "an entry fills a cache line");
 
-/// The last handoff that the process of an entry began: its number, its permits, and whether it
-/// is pending. The number is in the high 32 bits, the permits are in bits 1 to 31, and bit 0
-/// tells whether the handoff is pending.
+/// The last handoff that the process of an entry began. The number of the handoff is in the high
+/// 32 bits, and the number of its permits is in bits 1 to 31. Bit 0 is set while the handoff is
+/// pending.
 #[derive(Clone, Copy)]
 struct HandoffWord(u64);
 
 impl HandoffWord {
     const PENDING: u64 = 1;
-    /// The mask of a number: 27 bits. With the 32 bits of a slot it makes an offer of 59 bits,
-    /// which is a small integer on the BEAM.
+    /// The mask of a handoff's number, which has 27 bits. With the 32 bits of a slot, the number
+    /// makes an offer of 59 bits, which is a small integer on the BEAM.
     const SEQ_MASK: u32 = (1 << 27) - 1;
 
     fn pending(seq: u32, n: u32) -> Self {
@@ -66,8 +70,8 @@ impl HandoffWord {
     }
 }
 
-/// The number of bits of the count in `acquired`. The bits above are the generation that the
-/// count belongs to: the low 24 bits of the number of the pool's opening.
+/// The number of bits of the count in `acquired`. The 24 bits above are the generation that the
+/// count belongs to: the low bits of the number of the pool's opening.
 const COUNT_BITS: u32 = 40;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 
@@ -84,15 +88,13 @@ impl Entry {
         }
     }
 
-    /// Returns the permits of this kind that the process wrote itself. Only the process itself
-    /// calls this.
+    /// Returns the number of own permits of this kind. Only the process itself calls this.
     #[inline]
     pub(crate) fn own(&self, kind: Kind) -> u64 {
         self.own[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// Stores the permits of this kind that the process writes itself. Only the process itself
-    /// calls this.
+    /// Stores the number of own permits of this kind. Only the process itself calls this.
     #[inline]
     pub(crate) fn set_own(&self, kind: Kind, permits: u64) {
         self.own[kind as usize].store(permits, Ordering::Relaxed);
@@ -109,18 +111,21 @@ impl Entry {
     /// Returns all permits held, those of a pending handoff included.
     ///
     /// Permits move from `inbound` to `own`, and from `own` to `handoff`. The process that moves
-    /// them stores them in the new word before it removes them from the old one. So a reader that
-    /// loads the words in this order never misses them; at worst it counts them twice.
+    /// permits stores them in the new word before it removes them from the old one. So a reader
+    /// that loads `inbound`, `own` and `handoff` in this order misses no permits. At worst it
+    /// counts some permits twice.
     #[inline]
     pub(crate) fn held(&self) -> u64 {
-        // ORDERING: each Acquire in `held_as` pairs with the Release that removed permits from
-        // that word: a reader that finds them removed observes them in the next word.
+        // ORDERING: each Acquire in `held_as` pairs with the Release that moved permits out of
+        // that word. A reader that no longer finds the permits there observes them in the next
+        // word.
         let held = self.held_as(Kind::Manual) + self.held_as(Kind::Bound);
         let handoff = HandoffWord(self.handoff.load(Ordering::Relaxed));
         held + if handoff.is_pending() { handoff.permits() } else { 0 }
     }
 
-    /// Returns `true` if the process holds no permits except its own ones of this kind.
+    /// Returns `true` if the process holds only own permits of this kind: none of the other kind,
+    /// no inbound ones, and none in a pending handoff.
     #[inline(always)]
     pub(crate) fn holds_only_own(&self, kind: Kind) -> bool {
         let other = self.own[1 - kind as usize].load(Ordering::Relaxed);
@@ -131,9 +136,9 @@ impl Entry {
 
     #[inline]
     pub(crate) fn is_active(&self) -> bool {
-        // ORDERING: Acquire pairs with the Release in `Table::activate`. If a process finds its
-        // entry active, the bit of the entry is set for each process that synchronizes with it
-        // after that.
+        // ORDERING: Acquire pairs with the Release in `Table::activate`, which sets the bit of
+        // the entry first. Once a process has found its entry active, each thread that then
+        // synchronizes with the process observes the bit.
         self.active.load(Ordering::Acquire) != 0
     }
 
@@ -142,13 +147,13 @@ impl Entry {
         self.since.store(now_ms, Ordering::Relaxed);
     }
 
-    /// Counts one more admission in this generation of the pool: the low 24 bits of the number of
-    /// its opening. Only the process itself calls this.
+    /// Counts one more admission in this generation, the low 24 bits of the number of the pool's
+    /// opening. Only the process itself calls this.
     #[inline]
     pub(crate) fn count_admission(&self, generation: u32) {
         let last = self.acquired.load(Ordering::Relaxed);
         let base = u64::from(generation) << COUNT_BITS;
-        // The count saturates at 2^40 - 1, which takes 15 hours with an admission every 50 ns.
+        // The count stops at 2^40 - 1. To get there takes 15 hours with an admission every 50 ns.
         let one = u64::from(last & COUNT_MASK != COUNT_MASK);
         let next = if last >> COUNT_BITS == u64::from(generation) { last + one } else { base + 1 };
         self.acquired.store(next, Ordering::Relaxed);
@@ -166,26 +171,28 @@ impl Entry {
         self.held_as(Kind::Bound) > 0
     }
 
-    /// Returns the number of a wait of the process, which may be over; 0 if it has never waited.
+    /// Returns the id of one wait of the process; 0 if the process has never waited. The wait may
+    /// be over.
     pub(crate) fn waiter(&self) -> u64 {
         self.waiter.load(Ordering::Relaxed)
     }
 
-    /// Stores the number of a wait of the process, so that the reap of the dead process finds the
+    /// Stores the id of a wait of the process. By this id, the reap of the dead process finds the
     /// wait. Called under the queue lock.
     pub(crate) fn set_waiter(&self, id: u64) {
         self.waiter.store(id, Ordering::Relaxed);
     }
 
-    /// Replaces the number of a wait by that of another, if `from` is stored. Called under the
-    /// queue lock. It is a CAS, since a reap wipes the entry of a dead process without that lock.
+    /// Replaces the id `from` of a wait by the id `to` of another, if `from` is stored. Called
+    /// under the queue lock. The store is a CAS, because a reap wipes the entry of a dead process
+    /// without that lock.
     pub(crate) fn replace_waiter(&self, from: u64, to: u64) {
         let _ = self.waiter.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Begins a handoff of `n` bound permits of the process. Returns the number of the handoff;
-    /// `None` if the last handoff is still pending, as an entry has room for one. Only the
-    /// process itself calls this.
+    /// Begins a handoff of `n` bound permits of the process. Returns the number of the handoff.
+    /// Returns `None` if the last handoff is still pending, because an entry has room for one.
+    /// Only the process itself calls this.
     pub(crate) fn begin_handoff(&self, n: u32) -> Option<u32> {
         let last = HandoffWord(self.handoff.load(Ordering::Relaxed));
         // Other processes only complete handoffs, so no handoff becomes pending after this load.
@@ -193,7 +200,8 @@ impl Entry {
             return None;
         }
         let seq = last.seq().wrapping_add(1) & HandoffWord::SEQ_MASK;
-        // The handoff is stored first: at no instant may the entry seem to hold fewer permits.
+        // The handoff is stored before the permits leave `own`. In the other order the entry
+        // would seem, for an instant, to hold fewer permits than it does.
         self.handoff.store(HandoffWord::pending(seq, n).0, Ordering::Relaxed);
         // ORDERING: Release pairs with the Acquire in `held_as`; publishes the handoff.
         self.own[Kind::Bound as usize].store(self.own(Kind::Bound) - u64::from(n), Ordering::Release);
@@ -205,13 +213,13 @@ impl Entry {
     pub(super) fn close_balance(&self) -> u64 {
         let permits = self.held_as(Kind::Manual) + self.held_as(Kind::Bound);
         let handoff = HandoffWord(self.handoff.load(Ordering::Relaxed));
-        // The child may complete the handoff at the same instant: one CAS decides which call gets
-        // the permits.
+        // The child may complete the handoff at the same instant. The CAS in `complete_handoff`
+        // decides which call gets the permits.
         permits + self.complete_handoff(handoff.seq()).unwrap_or(0)
     }
 
-    /// Removes all permits from the entry. The caller must have called [`Entry::close_balance`]
-    /// before, which returns them.
+    /// Removes all permits from the entry. The caller must have got them from
+    /// [`Entry::close_balance`] before.
     pub(super) fn clear_balance(&self) {
         for word in self.own.iter().chain(&self.inbound) {
             word.store(0, Ordering::Relaxed);
@@ -227,14 +235,14 @@ impl Entry {
     }
 
     /// Completes the handoff of this number if it is pending, and returns its permits. Only one
-    /// call gets them, and must credit them to an entry or give them back.
+    /// call gets the permits, and that call must credit them to an entry or give them back.
     pub(crate) fn complete_handoff(&self, seq: u32) -> Option<u64> {
         let word = HandoffWord(self.handoff.load(Ordering::Relaxed));
         if !word.is_pending() || word.seq() != seq {
             return None;
         }
-        // ORDERING: AcqRel makes a losing call observe the writes of the winner before its CAS.
-        // The CAS alone decides which call wins.
+        // ORDERING: AcqRel, which no caller relies on: the CAS alone decides which call wins. A
+        // child whose call loses observes the credit of the winner by its own shard lock.
         self.handoff
             .compare_exchange(word.0, word.completed().0, Ordering::AcqRel, Ordering::Relaxed)
             .ok()

@@ -8,8 +8,8 @@ use super::table::{LANES, Table};
 use crate::host::Pid;
 use crate::sync::{Ordering, lock};
 
-/// The largest number of cache lines that a call reads while it holds a shard's lock: that takes
-/// about 5 µs.
+/// The number of cache lines after which a call releases a shard's lock. To read that number
+/// takes about 5 µs.
 const LINES_IN_HOLD: usize = 256;
 
 /// One holder.
@@ -17,14 +17,14 @@ const LINES_IN_HOLD: usize = 256;
 pub struct HolderInfo {
     /// The process.
     pub pid: Pid,
-    /// The permits that it holds.
+    /// The number of permits that it holds.
     pub permits: u64,
-    /// When it last began to hold permits, in ms of the host's coarse clock.
+    /// When it last began to hold permits, in ms of the host's clock.
     pub since_ms: u32,
 }
 
 impl HolderInfo {
-    /// Returns for how many ms the process has held permits at the time `now_ms` of the same
+    /// Returns for how many ms the process has held permits at the time `now_ms` of the host's
     /// clock.
     pub fn held_ms(&self, now_ms: u32) -> u32 {
         elapsed_ms(self.since_ms, now_ms)
@@ -34,8 +34,8 @@ impl HolderInfo {
 /// Returns the ms from one reading of the host's clock to another. The clock wraps after 49 days.
 fn elapsed_ms(since_ms: u32, now_ms: u32) -> u32 {
     let elapsed = now_ms.wrapping_sub(since_ms);
-    // A process may begin to hold permits after `now_ms` was read. Its hold must not seem 49 days
-    // old.
+    // A process may begin to hold permits after the caller has read `now_ms`. Then its hold must
+    // not seem 49 days old.
     if elapsed > u32::MAX / 2 { 0 } else { elapsed }
 }
 
@@ -44,14 +44,13 @@ fn elapsed_ms(since_ms: u32, now_ms: u32) -> u32 {
 pub struct Report {
     /// The number of processes that hold permits.
     pub holders: u64,
-    /// The number of admissions since the pool was opened.
+    /// The number of admissions since the pool was opened, without those of parked waiters.
     pub acquired: u64,
     /// The number of refusals since the pool was opened.
     pub rejected: u64,
     /// The number of waits that timed out since the pool was opened.
     pub timed_out: u64,
-    /// The number of permits that came back by the death of their holder since the pool was
-    /// opened.
+    /// The number of permits that came back because their holder died, since the pool was opened.
     pub released_by_exit: u64,
     /// The number of processes killed for running too long since the pool was opened.
     pub killed: u64,
@@ -92,9 +91,11 @@ impl AddAssign for Report {
 
 impl Table {
     /// Returns the totals from a cursor on, until `most` cache lines were read, and the next
-    /// cursor. The lock of a shard is held for at most [`LINES_IN_HOLD`] lines at a time. Within
-    /// that time, an admission counts once: in the entry of a living process, or in the totals of
-    /// dead ones.
+    /// cursor. A call holds the lock of a shard for about [`LINES_IN_HOLD`] lines at a time.
+    ///
+    /// No admission counts twice: it is in the entry of a living process, or in the totals of the
+    /// shard's dead ones. If a process is reaped between two holds of the lock, its admissions
+    /// may be missing.
     pub(crate) fn report(&self, from: Cursor, generation: u32, most: usize, age: Age) -> (Report, Option<Cursor>) {
         let mut sums = Report::default();
         let mut next = Some(from);
@@ -129,8 +130,8 @@ impl Table {
         entry.has_bound().then(|| elapsed_ms(entry.since.load(Ordering::Relaxed), now_ms))
     }
 
-    /// Returns the holders from a cursor on for which `wanted` returns `true`, and the next
-    /// cursor. It stops after `most` cache lines.
+    /// Returns the holders, from a cursor on, for which `wanted` returns `true`. Stops after
+    /// `most` cache lines, and also returns the next cursor.
     pub(crate) fn holders(
         &self,
         from: Cursor,

@@ -9,7 +9,7 @@ use super::entry::{Entry, Kind};
 use crate::host::Pid;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
-/// The number of keys in a bucket: they share a cache line.
+/// The number of keys in a bucket. The keys of a bucket share a cache line.
 pub(super) const LANES: usize = if cfg!(loom) { 4 } else { 8 };
 /// The number of entries in a segment, each with one bit in the active set.
 pub(super) const SEGMENT: usize = if cfg!(loom) { 8 } else { 32 };
@@ -19,12 +19,14 @@ pub(super) const BUCKETS: usize = SEGMENT / LANES;
 /// resource.
 pub(crate) const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 32 };
 
-/// The number of levels, each an array of segments. A pid may be in one bucket of each level.
+/// The number of levels, each an array of segments. Each level has one bucket that a pid may be
+/// in.
 const LEVELS: usize = if cfg!(loom) { 2 } else { 17 };
 
-/// Returns the number of segments of a level. Level 0 is small, as most pools are. From level 1
-/// to level 5 the number quadruples from level to level. After that it doubles, so that less of a
-/// new level stays unused. The last level alone has as many entries as a VM can have processes.
+/// Returns the number of segments of a level. Level 0 is small, because most pools are small.
+/// From level 1 to level 5 the number quadruples from level to level. After that it doubles, so
+/// that less of a new level stays unused. The last level alone has as many entries as a VM can
+/// have processes.
 pub(super) const fn segments(level: usize) -> usize {
     match level {
         0 => 1,
@@ -33,9 +35,9 @@ pub(super) const fn segments(level: usize) -> usize {
     }
 }
 
-/// Returns the bucket of a process in a level. It masks the hash, since each number of buckets is
-/// a power of two. A division by a number that is not constant costs more than the rest of a
-/// look-up.
+/// Returns the bucket of a process in a level. The number of buckets of each level is a power of
+/// two, so that a mask of the hash replaces a division. A division by a number that is not
+/// constant would cost more than the rest of a look-up.
 #[inline]
 fn bucket_in(level: usize, pid: Pid) -> usize {
     pid.hash() as usize & (segments(level) * BUCKETS - 1)
@@ -44,7 +46,7 @@ fn bucket_in(level: usize, pid: Pid) -> usize {
 const _: () = {
     let mut level = 0;
     while level < LEVELS {
-        assert!((segments(level) * BUCKETS).is_power_of_two(), "`bucket_in` masks");
+        assert!((segments(level) * BUCKETS).is_power_of_two(), "`bucket_in` needs a power of two");
         level += 1;
     }
 };
@@ -70,8 +72,9 @@ impl Segment {
     #[inline(always)]
     fn find(&self, bucket: usize, pid: Pid) -> Option<usize> {
         let keys = &self.keys[bucket];
-        // ORDERING: Acquire pairs with the Release that inserted the key, and so with the one
-        // that freed the place before: the caller does not read words of an earlier occupant.
+        // ORDERING: Acquire pairs with the Release that inserted the key. The insertion comes
+        // after the Release that freed the place. So the caller reads no words of an earlier
+        // occupant.
         (0..LANES).find(|&lane| keys[lane].load(Ordering::Acquire) == pid.word()).map(|lane| bucket * LANES + lane)
     }
 
@@ -88,8 +91,8 @@ pub(super) struct Level {
     pub(super) active: AtomicU32,
 }
 
-/// The segments of a level, and the active set of their entries. A scan reads the bits of sixteen
-/// segments in one cache line.
+/// The segments of a level, and the active set of their entries. The bits of sixteen segments
+/// share a cache line.
 #[derive(Debug)]
 pub(super) struct Row {
     segments: Vec<OnceBox<Segment>>,
@@ -112,7 +115,8 @@ pub(crate) struct Retired {
     pub(super) released_by_exit: u64,
 }
 
-/// The lock and the totals of one shard's pids, in a cache line. The lock is that of `retired`.
+/// The lock and the totals of one shard, in a cache line. The mutex of `retired` is the shard
+/// lock.
 #[repr(align(64))]
 #[derive(Debug)]
 pub(crate) struct Shard {
@@ -125,11 +129,11 @@ pub(crate) struct Shard {
 /// The permits that a dead holder left. `R` is the result of `give_back` in [`Table::remove`].
 #[derive(Debug)]
 pub(crate) struct Reclaimed<R> {
-    /// The number of permits that it held.
+    /// The number of permits that the holder held.
     pub(crate) permits: u64,
-    /// The number of those that were not given back, since the caller keeps them.
+    /// The number of those permits that were not given back, because the caller keeps them.
     pub(crate) retained: u64,
-    /// The result of giving back the others.
+    /// The result of the call that gave back the other permits.
     pub(crate) given_back: R,
 }
 
@@ -143,8 +147,8 @@ pub(crate) struct Table {
     /// The number of active entries of level 0.
     pub(super) first_active: AtomicU32,
     pub(super) deeper: [Level; LEVELS - 1],
-    /// The number of deeper levels in use. It never falls: an allocated level is used again when
-    /// there are many holders again.
+    /// The number of deeper levels in use. It never falls, because the pool keeps an allocated
+    /// level for the next time that it has many holders.
     pub(super) used: AtomicU32,
     pub(super) shards: [Shard; SHARDS],
 }
@@ -182,9 +186,10 @@ impl Table {
 
     /// Returns the entry of a process.
     ///
-    /// Under the pid's shard lock the answer is exact. Without the lock, a process that finds its
-    /// own entry can rely on it. But it may miss an entry that another process is inserting for
-    /// it. For any other caller without the lock the answer is a guess.
+    /// - Under the pid's shard lock, the answer is exact.
+    /// - Without the lock, a process can rely on its own entry if the look-up finds it. The
+    ///   look-up may miss an entry that another process is inserting for the caller.
+    /// - Without the lock, the answer about another process is a guess.
     #[inline(always)]
     pub(crate) fn find(&self, pid: Pid) -> Option<&Entry> {
         let bucket = pid.hash() as usize % BUCKETS;
@@ -208,11 +213,11 @@ impl Table {
     }
 
     fn locate_deeper(&self, pid: Pid) -> Option<Slot> {
-        // ORDERING: Acquire pairs with the AcqRel in `get_or_insert`. A process may still miss an
-        // entry that another process is inserting for it. So a caller that must be sure searches
-        // again under the shard lock.
+        // ORDERING: Acquire pairs with the AcqRel in `get_or_insert`. The caller may still miss
+        // an entry that another process is inserting for it. So a caller that must be sure
+        // searches again under the shard lock.
         let used = self.used.load(Ordering::Acquire) as usize;
-        // The largest level comes first: if there are many holders, it has most of them.
+        // The largest level comes first, because it has most of the holders if there are many.
         (1..=used).rev().find_map(|level| {
             let bucket = bucket_in(level, pid);
             let segment = self.segment(level, bucket / BUCKETS)?;
@@ -242,9 +247,9 @@ impl Table {
         Pid::new(segment.key(slot.index() % SEGMENT).load(Ordering::Acquire))
     }
 
-    /// Returns the entry of a process, and inserts it if there is none. Returns `true` if it was
-    /// inserted: then the caller must make the host watch the process. Called under the pid's
-    /// shard lock.
+    /// Returns the entry of a process, and inserts it if there is none. Also returns `true` if
+    /// this call inserted the entry: then the caller must make the host watch the process. Called
+    /// under the pid's shard lock.
     pub(crate) fn get_or_insert(&self, pid: Pid) -> (&Entry, Slot, bool) {
         if let Some(slot) = self.locate(pid) {
             return (self.entry(slot).expect("just located"), slot, false);
@@ -262,9 +267,10 @@ impl Table {
                 }
             };
             for (lane, key) in segment.keys[bucket % BUCKETS].iter().enumerate() {
+                // A CAS, because a call that has the lock of another shard may insert in the same
+                // bucket.
                 // ORDERING: Acquire pairs with the Release in `remove`: the entry of a free place
-                // is wiped. Release publishes the key. It is a CAS, since a call with the lock of
-                // another shard may insert in the same bucket.
+                // is wiped. Release publishes the key.
                 if key.load(Ordering::Relaxed) == 0
                     && key.compare_exchange(0, pid.word(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
                 {
@@ -274,13 +280,13 @@ impl Table {
                 }
             }
         }
-        // A process can have any of 8 places in each of 17 levels. The last level alone has a
-        // place for each process that a VM can have. All of them are taken only if 136 living
-        // processes share 24 bits of a hash that spreads them over all buckets.
-        unreachable!("136 processes share a bucket of the largest level")
+        // A process can have any of 8 places in each of 17 levels, 136 in all. The last level
+        // alone has a place for each process that a VM can have, and the hash spreads processes
+        // over all its buckets. So 136 other processes in these places are not expected.
+        unreachable!("136 other processes have all places that this one can have")
     }
 
-    /// Adds permits to the inbound ones of a process. Called under the pid's shard lock.
+    /// Adds `n` inbound permits to the entry of a process. Called under the pid's shard lock.
     pub(crate) fn credit(&self, entry: &Entry, slot: Slot, kind: Kind, n: u64, now_ms: u32) {
         if entry.held() == 0 {
             entry.set_since(now_ms);
@@ -303,11 +309,11 @@ impl Table {
     }
 
     /// Removes the entry of a dead process, and gives back its permits. If the process held at
-    /// least `keep` permits, the caller keeps that number of them. Returns `None` if the entry
-    /// was removed before.
+    /// least `keep` permits, the caller keeps `keep` of them, which are not given back. Returns
+    /// `None` if another call removed the entry before.
     ///
-    /// Calls `give_back` once, under the pid's shard lock, with the number of permits, which may
-    /// be 0.
+    /// Calls `give_back` once, under the pid's shard lock, with the number of permits to give
+    /// back. That number can be 0.
     pub(crate) fn remove<R>(
         &self,
         generation: u32,
@@ -321,8 +327,8 @@ impl Table {
         let permits = entry.close_balance();
         retired.admissions += entry.admissions(generation);
         retired.released_by_exit += permits;
-        // Permits are given back before the entry is removed: a caller that finds no entry must
-        // find the permits free.
+        // The permits are given back before the entry is removed, because a caller that finds no
+        // entry must find the permits free.
         let retained = if permits >= keep { keep } else { 0 };
         let given_back = give_back(permits - retained);
         entry.wipe();
@@ -339,11 +345,11 @@ impl Table {
     }
 
     /// Gives back all permits from a cursor on, until `most` entries and cache lines of the
-    /// active set were read. Returns the number of these, and the next cursor.
+    /// active set were read. Returns the number that was read, and the next cursor.
     ///
-    /// No process writes its entry meanwhile. Each must have lost its reference to the pool, and
-    /// its last use of the pool must happen-before this call. The entries stay, since the host
-    /// still watches their processes.
+    /// No process must write its entry meanwhile. So each process must have lost its reference to
+    /// the pool, and its last use of the pool must happen-before this call. The entries stay,
+    /// because the host still watches their processes.
     pub(crate) fn clear(&self, from: Cursor, most: usize, mut give_back: impl FnMut(u64)) -> (usize, Option<Cursor>) {
         let from = from.slot();
         let mut visited = 0;
@@ -371,8 +377,8 @@ impl Table {
     /// Gives back the permits of an entry, and leaves the entry in the table.
     fn clear_entry(&self, slot: Slot, give_back: impl FnOnce(u64)) {
         let Some(pid) = self.occupant(slot) else { return };
-        // The process may die meanwhile. The shard lock decides whether `remove` gives back its
-        // permits, or this call does.
+        // The process may die meanwhile. The call that locks the shard first, `remove` or this
+        // one, gives back the permits.
         let _locked = self.lock(pid);
         if self.occupant(slot) != Some(pid) {
             return;

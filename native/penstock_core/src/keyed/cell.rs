@@ -7,9 +7,9 @@
 //!
 //! A *placeholder* claims a place for a key that has not been charged yet. The numbers of
 //! placeholders are unique (see `next_placeholder`). So a CAS that expects a placeholder succeeds
-//! only on the very one that its caller loaded.
+//! only on the very placeholder that its caller loaded.
 //!
-//! The *parity* tells whether the TAT was written before the last change of the rate or after it;
+//! The *parity* tells whether the TAT was written before or after the last change of the rate;
 //! see `Limiter::update`.
 
 use std::cell::Cell;
@@ -22,7 +22,7 @@ const PARITY: u64 = 1 << 63;
 const PLACEHOLDER_MASK: u64 = PARITY - END - 1;
 
 /// The low bit of the version of a limiter's configuration. A TAT has the parity of the version
-/// by which it was written: that of the version in force, or that of the version before.
+/// under which it was written. That is the version in force or the version before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parity(pub(crate) bool);
 
@@ -35,7 +35,7 @@ impl CellState {
     pub(crate) const NONE: Self = Self(0);
 
     pub(crate) fn new(tat: u64, parity: Parity) -> Self {
-        debug_assert!(tat < END, "a TAT is an instant");
+        debug_assert!(tat < END, "a TAT is below END");
         Self(tat | if parity.0 { PARITY } else { 0 })
     }
 
@@ -84,17 +84,17 @@ impl Context {
         Some(if state.parity() == self.parity { tat } else { self.cut(tat) })
     }
 
-    /// Returns a TAT from before the last change of the rate, cut to the cap: by that change a
-    /// key owes no more than the new burst.
+    /// Returns a TAT that was written before the last change of the rate, cut to the cap. So
+    /// after the change a key owes at most the new burst.
     #[inline]
     pub(crate) fn cut(self, tat: u64) -> u64 {
         tat.min(self.cap)
     }
 }
 
-/// Returns a number of 58 bits that no other placeholder in use has. Its high 26 bits are of the
-/// thread's number. Its low 32 bits count the placeholders that the thread made. That count wraps
-/// after 2^32 placeholders; no placeholder is in use for that long.
+/// Returns a number of 58 bits that no other placeholder in use has. The high 26 bits are the
+/// number of the thread. The low 32 bits count the placeholders that the thread made. The count
+/// wraps after 2^32 placeholders, and no placeholder is in use for that long.
 fn next_placeholder() -> u64 {
     thread_local! {
         static MADE: Cell<u64> = const { Cell::new(0) };

@@ -7,44 +7,53 @@
 //!
 //! A table has nearly two places for each of `max_keys` keys, in rows of [`ROW`] places; a row is
 //! a cache line. A key may be in any place of [`CHOICES`] rows. A new key takes a place in its
-//! first row. If fewer than three places are free there, it takes one in a later row that has
-//! more. Within a row it prefers an empty place, and then the place whose key has been idle for
-//! longest. A table of at most [`FEW`] keys is one row, with one place for each key.
+//! first row. If fewer than three places are free there, the key takes a place in a later row
+//! that has more free places, if there is one. Within a row the key takes an empty place if it
+//! can, and otherwise the place whose key has been idle for longest. A table of at most [`FEW`]
+//! keys is one row, with one place for each key.
 //!
-//! In a table with `max_keys` active keys, whose TATs are ahead, more than 80 % of them are in
-//! their first row. Of the new keys, fewer than one in a million finds no place.
+//! A key is active while its TAT is ahead of the clock. In a table with `max_keys` active keys,
+//! more than 80 % of them are in their first row. Fewer than one new key in a million finds no
+//! place.
 //!
 //! # One key, one place
 //!
-//! A key must never be charged in two places: it would have two bursts. The first hit of a key
-//! takes four steps:
+//! A key must never be charged in two places, because it would then have two bursts. The first
+//! hit of a key takes four steps:
 //!
 //! ```text
 //!   search all its rows -> claim a free place -> load all other places again -> charge the claim
 //! ```
 //!
 //! A *claim* is a placeholder with the tag of the key. Each step loads pairs, or changes one pair
-//! by a CAS. In the third step, a caller that finds another claim of its key compares their
-//! places: if its own is later in the rows, it vacates its own claim, and otherwise the other
-//! one. A caller that finds a charged place of its key vacates its own claim.
+//! by a CAS. In the third step, a caller can find other places with the tag of its key:
 //!
-//! *No two places of one key are ever charged at once.* Suppose that `s` and `t` were, `t`
-//! charged later. Each was a claim of the key from the moment it was claimed until it was
-//! charged: numbers of placeholders do not recur, so the CAS that charged it found the same
-//! claim. The caller that charged `t` loaded `s` after it claimed `t`. If `s` had the key's tag
-//! by then, not both would have been charged: a charged `s` ends the claim `t`, and of two claims
-//! one ends. So `s` was claimed after that load, and thus after `t` was. Then the caller that
-//! charged `s` loaded `t` after it claimed `s`, found the claim `t`, and one of the two claims
-//! ended: a contradiction.
+//! - another claim: the claim that is earlier in the rows stays, and the caller vacates the later
+//!   one;
+//! - a charged place: that place stays, and the caller vacates its own claim.
+//!
+//! *No two places of one key are ever charged at once.* Suppose that the places `s` and `t` of a
+//! key were charged at once, and `t` was charged later.
+//!
+//! 1. Each place kept one claim from the instant at which it was claimed until it was charged.
+//!    The CAS that charged the place expected that claim, and numbers of placeholders do not
+//!    recur.
+//! 2. The caller that charged `t` loaded `s` after `t` was claimed. Suppose that `s` had the
+//!    key's tag at that load. If `s` was charged, the caller vacated the claim `t`, which
+//!    contradicts 1. If `s` was a claim, that claim or `t` ended. By 1 it was not `t`, so it was
+//!    not the claim by which `s` was charged.
+//! 3. So the claim by which `s` was charged came after that load, and thus after `t` was claimed.
+//! 4. The caller that charged `s` loaded `t` after `s` was claimed. It found the claim `t`, so
+//!    one of the two claims ended. That contradicts 1.
 //!
 //! A later hit charges the same place without the third step, whether the key's TAT has passed or
 //! not: a search finds the place until another key takes it.
 //!
 //! While a caller is preempted between two steps, its claim stays. The claim keeps other keys out
-//! of the place, but another caller's hit of the same key can charge it.
+//! of the place. Another hit of the same key can charge the claim.
 //!
-//! The argument needs sequential consistency: each caller makes a claim and then loads the
-//! other's place (store buffering). [`AtomicPair`] provides it.
+//! The argument needs sequential consistency, because each of two callers makes a claim and then
+//! loads the place of the other's claim (store buffering). [`AtomicPair`] provides it.
 
 use crate::reuse::OutOfMemory;
 use crate::sync::AtomicPair;
@@ -69,8 +78,8 @@ const PLACE: usize = size_of::<AtomicPair>();
 #[derive(Debug)]
 pub(crate) struct Table {
     places: Vec<AtomicPair>,
-    /// The number of unused places before the first row: they let each row begin with a cache
-    /// line.
+    /// The number of unused places before the first row. Because of them, each row begins where a
+    /// cache line begins.
     skipped: usize,
     /// The number of rows.
     rows: usize,
@@ -93,8 +102,8 @@ pub(crate) enum Found<'a> {
     /// The key has no charged place. Either this place is free, or a caller has claimed it for
     /// this key and has not charged it yet. [`Table::claim`] accepts both.
     Free(PlaceSnapshot<'a>),
-    /// The key has no place: other keys have all places of its rows. By their TATs, none becomes
-    /// free before this instant.
+    /// The key has no place, because other keys have all places of its rows. No place becomes
+    /// free before `until`: the first of their TATs, or now if a key only claims its place.
     Full { until: u64 },
 }
 
@@ -112,15 +121,14 @@ impl Table {
         };
         let mut places = Vec::new();
         places.try_reserve_exact(count).map_err(|_| OutOfMemory)?;
-        // All places are written now, so that the resident memory does not grow later, as keys
-        // come.
+        // All places are written now, so that the resident memory does not grow when keys come.
         places.extend((0..count).map(|_| AtomicPair::new(0, CellState::NONE.to_bits())));
 
         if max_keys <= FEW {
             return Ok(Self { places, skipped: 0, rows: 1, row: count });
         }
-        // A model of loom or shuttle must run the same at each address of its memory, so it skips
-        // nothing.
+        // A model of loom or shuttle must run the same wherever its memory lies, so it skips no
+        // place.
         let skipped = if cfg!(any(loom, shuttle)) { 0 } else { (LINE - places.as_ptr().addr() % LINE) % LINE / PLACE };
         let rows = (count - skipped) / ROW;
         Ok(Self { places, skipped, rows, row: ROW })
@@ -131,8 +139,8 @@ impl Table {
         self.places.len() * PLACE
     }
 
-    /// Removes all keys. Meanwhile no caller must access the table, except stale callers of an
-    /// earlier generation.
+    /// Removes all keys. Meanwhile only stale callers of an earlier generation may access the
+    /// table.
     pub(crate) fn clear(&self) {
         for place in &self.places {
             place.store(0, CellState::NONE.to_bits());
@@ -170,8 +178,8 @@ impl Table {
     /// Searches the rows of a key for its place, or for a place that the caller can claim for it.
     #[inline]
     pub(crate) fn search(&self, tag: u64, context: Context) -> Found<'_> {
-        // Most keys have the first place of their first row: a table that is not nearly full has
-        // few keys in a row.
+        // Most keys have the first place of their first row, because a row has few keys while the
+        // table is not nearly full.
         let loaded = PlaceSnapshot::load(&self.row(self.first_of(tag))[0]);
         if loaded.tag == tag && !loaded.is_placeholder() {
             Found::Charged(loaded)
@@ -186,9 +194,9 @@ impl Table {
         let mut until = u64::MAX;
         let mut claim = None;
         for row in self.rows_of(tag) {
-            // The number of free places in this row, and the one to take. Its key has been idle
-            // for longest, so that key is least likely to come back. An empty place counts as
-            // idle since the instant 0.
+            // The number of free places in this row, and the one to take: the place whose key has
+            // been idle for longest, and so is least likely to come back. An empty place counts
+            // as idle since the instant 0.
             let mut free: (usize, Option<PlaceSnapshot<'_>>) = (0, None);
             for place in row {
                 let loaded = PlaceSnapshot::load(place);
@@ -196,21 +204,21 @@ impl Table {
                     if !loaded.is_placeholder() {
                         return Found::Charged(loaded);
                     }
-                    // A claim of this key, by this caller or another one, that is not charged
-                    // yet.
+                    // A caller, perhaps this one, has claimed the place for this key and has not
+                    // charged it yet.
                     claim = claim.or(Some(loaded));
                 } else if loaded.is_free(context) {
                     let better = free.1.is_none_or(|best| loaded.idle_since(context) < best.idle_since(context));
                     free = (free.0 + 1, if better { Some(loaded) } else { free.1 });
                 } else {
-                    // A claim of another key has no TAT yet. Its caller charges or vacates it
-                    // soon, so the place counts as free from `now` on.
+                    // A place that is claimed for another key has no TAT. A caller charges or
+                    // vacates it soon, so it counts as free from `now` on.
                     until = until.min(context.tat(loaded.state).unwrap_or(context.now));
                 }
             }
-            // A later row is better only if it has more free places than the best row, and that
-            // has fewer than three. So most keys get a place in their first row, where a search
-            // ends soonest.
+            // A later row is better only if the best row so far has fewer than three free places,
+            // and the later row has more. So most keys get a place in their first row, where a
+            // search ends soonest.
             if let (count, Some(loaded)) = free
                 && best.is_none_or(|(most, _)| most < 3 && count > most)
             {
@@ -223,12 +231,12 @@ impl Table {
         }
     }
 
-    /// Claims for the key a place that a search returned as [`Found::Free`]. The caller must
-    /// charge the claim. Returns `None` if the place changed meanwhile, or if another place of
-    /// the key stays: the caller must search again.
+    /// Claims a place for the key. A search must have returned the place as [`Found::Free`]. The
+    /// caller must charge the claim. Returns `None` if the place changed meanwhile, or if another
+    /// place of the key stays: then the caller must search again.
     pub(crate) fn claim<'a>(&'a self, tag: u64, free: PlaceSnapshot<'a>) -> Option<PlaceSnapshot<'a>> {
-        // If another caller has claimed the place for the same key, both use that claim. Only one
-        // CAS charges it; the other caller searches again.
+        // If another caller has claimed the place for the same key, both callers use that claim.
+        // Only one CAS charges it, and the caller whose CAS fails searches again.
         let mine = if free.tag == tag { free } else { free.exchange(tag, CellState::placeholder())? };
         let mut before = true;
         for place in self.rows_of(tag).into_iter().flatten() {
@@ -240,9 +248,10 @@ impl Table {
             if other.tag != tag {
                 continue;
             }
-            // A charged place stays; of two claims, the earlier in the rows stays. If `vacate`
-            // fails and the other place has another tag now, the other claim has ended. A caller
-            // that claims the other place for this key after that finds the claim `mine`.
+            // A charged place stays. If there are two claims, the one that is earlier in the rows
+            // stays. If `vacate` fails and the other place has another tag now, the other claim
+            // has ended. A caller that claims that place for this key again finds the claim
+            // `mine`.
             if before || !other.is_placeholder() || !other.vacate() && other.reload().tag == tag {
                 mine.vacate();
                 return None;

@@ -1,13 +1,13 @@
 //! Acquires permits without waiting, and releases them.
 //!
 //! Each process has one entry in a pool, with two counts of its permits. Only the process itself
-//! writes its *own* permits, by plain stores: that keeps an acquire at one locked instruction.
-//! Other processes credit *inbound* permits to it under the shard lock. So an admission is
-//! written into an entry in one of two ways:
+//! writes its *own* permits. It does so by plain stores, so that an acquire needs only one locked
+//! instruction. Other processes credit *inbound* permits to the process, under the shard lock.
+//! An admission is written into the entry in one of two ways:
 //!
 //! - The admitted process writes its own permits, executes a full barrier and calls
-//!   [`Pool::record`]. It does so for an acquire, for a restart, and when it finds permits free
-//!   as it parks.
+//!   [`Pool::record`]. It does so after an acquire, after a restart, and if it was about to park
+//!   and found permits free.
 //! - The process that serves the waiters calls [`Table::credit`](crate::holders::Table::credit).
 
 use crate::holders::{Entry, Kind};
@@ -20,12 +20,12 @@ use super::{Pool, PoolHost};
 /// Why a request was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Too few permits are free, the free ones are due to waiters, or the request exceeds the
+    /// Too few permits are free, the free permits are due to waiters, or the request exceeds the
     /// limit.
     Full,
     /// The pool is closed or draining.
     Closed,
-    /// One call could not finish the scan for dead holders, or could not serve all waiters. The
+    /// The call could not finish the scan for dead holders, or could not serve all waiters. The
     /// caller must ask again.
     Again,
 }
@@ -79,7 +79,7 @@ impl<H: PoolHost> Pool<H> {
 
     /// Serves the waiters, then acquires permits if no process waits any more.
     ///
-    /// Permits can be free while WAITERS is set, in three cases:
+    /// Permits can be free while the state word has the flag WAITERS, in three cases:
     ///
     /// - A process gave permits back, or raised the limit, and has not served all waiters yet.
     /// - A parking process has set WAITERS and has not taken the permits yet.
@@ -118,10 +118,10 @@ impl<H: PoolHost> Pool<H> {
     fn acquire_into(&self, host: &H, me: Pid, entry: &Entry, n: u32, kind: Kind) -> bool {
         let limit = self.front.limit.load();
         let before = entry.own(kind);
-        // The process announces the permits in its entry before the CAS in `State::take`. A scan
-        // for dead holders that misses the announcement may remove the entry from the active set.
-        // After the CAS and its fence, `record` observes the removal and adds the entry again. A
-        // refusal undoes the announcement.
+        // The process announces the permits in its entry before the CAS in `State::take`. If a
+        // scan for dead holders misses the announcement, the scan may remove the entry from the
+        // active set. Then `record`, after the CAS and the fence, observes the removal and adds
+        // the entry again. A refusal undoes the announcement.
         entry.set_own(kind, before + u64::from(n));
         match self.state.take(n) {
             Ok(left) => {
@@ -135,8 +135,8 @@ impl<H: PoolHost> Pool<H> {
             Err(_) => {
                 entry.set_own(kind, before);
                 // ORDERING: pairs with the fence in `ManyHolders::propose`. A scan may have
-                // counted this process as a holder by its announcement. So if the process holds
-                // nothing, it clears the hint.
+                // counted this process as a holder because of the announcement. So the process
+                // clears the hint if it holds nothing.
                 fence(Ordering::SeqCst);
                 self.clear_hint_if_empty(entry);
                 false
@@ -144,8 +144,8 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Records an admission of the calling process, which has got the permits without announcing
-    /// them in its entry before.
+    /// Records an admission of the calling process. The process has got the permits, and did not
+    /// announce them in its entry before.
     pub(super) fn record_unannounced(&self, host: &H, me: Pid, entry: &Entry, n: u32, kind: Kind) {
         let before = entry.own(kind);
         entry.set_own(kind, before + u64::from(n));
@@ -155,18 +155,17 @@ impl<H: PoolHost> Pool<H> {
         self.record(host, me, entry, kind, before);
     }
 
-    /// Completes an admission of the calling process. The process has stored its own permits, the
-    /// new ones included, and then executed a full barrier. `before` is their number without the
-    /// new ones.
+    /// Completes an admission of the calling process. The process has raised its own permits of
+    /// this kind from `before`, and then executed a full barrier.
     #[inline(always)]
     fn record(&self, host: &H, me: Pid, entry: &Entry, kind: Kind, before: u64) {
         self.hold(host, me, entry, kind, before);
         entry.count_admission(self.generation());
     }
 
-    /// Adds the entry of the calling process to the active set. Stores the present time in it if
-    /// the process held nothing before. The process has raised its own permits of this kind from
-    /// `before`, and then executed a full barrier.
+    /// Adds the entry of the calling process to the active set. Stores the present time in the
+    /// entry if the process held nothing before. The process has raised its own permits of this
+    /// kind from `before`, and then executed a full barrier.
     #[inline(always)]
     pub(super) fn hold(&self, host: &H, me: Pid, entry: &Entry, kind: Kind, before: u64) {
         if !entry.is_active() {
@@ -188,14 +187,15 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Inserts an entry for the calling process, and makes the host watch the process. Returns
-    /// `None` if the process is dead. That is not expected, since the process itself calls.
+    /// `None` if the host finds the process dead. That is not expected, because the process
+    /// itself calls.
     #[cold]
     pub(super) fn insert(&self, host: &H, me: Pid) -> Option<&Entry> {
         let (entry, _, made) = {
             let _locked = self.table.lock(me);
             self.table.get_or_insert(me)
         };
-        // The host is called outside the shard lock, since it takes locks of its own.
+        // The host is called outside the shard lock, because the host takes locks of its own.
         if made && !host.watch(self, me) {
             self.down(host, me);
             return None;
@@ -206,7 +206,7 @@ impl<H: PoolHost> Pool<H> {
     /// Returns the entry of the calling process, if it has one.
     ///
     /// A look-up without a lock may miss an entry that another process has just inserted for the
-    /// caller. So a second look-up takes the shard lock.
+    /// caller. So if it finds none, a second look-up takes the shard lock.
     #[inline(always)]
     pub(super) fn entry_of(&self, me: Pid) -> Option<&Entry> {
         match self.table.find(me) {
@@ -253,10 +253,13 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Frees permits that the calling process has removed from its `entry`, and serves the queue.
+    /// Frees permits that the calling process has removed from its `entry`. Serves the queue if
+    /// the state word shows waiters, or that the pool is closed or draining.
     #[inline(always)]
     fn give_back(&self, host: &H, entry: &Entry, permits: u64) {
         let was = self.state.give(permits);
+        // ORDERING: pairs with the fence in `ManyHolders::propose`. The permits are removed from
+        // the entry before the hint is loaded.
         fence_after_rmw();
         self.clear_hint_if_empty(entry);
         if was.flagged() {
@@ -265,7 +268,7 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Removes `n` permits from the entry of the calling process. The function that calls this
-    /// must free them, or credit them to another entry.
+    /// must then free the permits, or credit them to another entry.
     #[inline(always)]
     pub(super) fn debit(&self, me: Pid, entry: &Entry, n: u32, kind: Kind) -> Result<(), NotHeld> {
         if entry.own(kind) < u64::from(n) && self.fold(me, entry, kind) < u64::from(n) {

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The permits stay in the `handoff` word of the spawner's entry until one of these calls
-//! completes the handoff, by one CAS on that word. Each later call finds it completed and moves
-//! no permit:
+//! completes the handoff, by one CAS on that word. Each later call finds the handoff completed,
+//! and moves no permit:
 //!
 //! | call                               | the permits go to      |
 //! |------------------------------------|------------------------|
@@ -21,11 +21,11 @@
 //! Both `hand_over` and `adopt` hold the child's shard lock over the CAS and the credit. So a
 //! child that finds the handoff completed by its spawner also finds its permits, and never runs
 //! without them. If a child finds no permits and no pending handoff, its spawner is dead or its
-//! offer is made up. It then ends as if it had not been spawned.
+//! offer is made up. The child then ends as if it had not been spawned.
 //!
-//! A supervisor that starts the child on behalf of a spawner first claims the handoff, which
-//! makes the permits its own. It [entrusts](Pool::entrust) them to the child once the child
-//! exists.
+//! A supervisor may start the child on behalf of a spawner. Then the supervisor first claims the
+//! handoff, so that the supervisor itself holds the permits. It [entrusts](Pool::entrust) them to
+//! the child once the child exists.
 
 use crate::holders::{Entry, Kind, Slot};
 use crate::host::Pid;
@@ -54,13 +54,14 @@ impl Offer {
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// Returns the offer that a word stands for. Any word stands for one, which may not exist.
+    /// Returns the offer that a word stands for. Any word stands for an offer, but there may be
+    /// no handoff of that offer.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 }
 
-/// Whether the child may run.
+/// Whether the child can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adoption {
     /// The child holds the permits.
@@ -103,10 +104,10 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Completes the handoff in the entry of the spawner, if that is still to be done, and
-    /// credits the child.
+    /// Completes the handoff in the entry of the spawner and credits the child, unless another
+    /// call has done so.
     fn complete(&self, host: &H, spawner: &Entry, offer: Offer, child: Pid) -> Adoption {
-        // The `:max_runtime` of the child counts from here, so the exact clock is read.
+        // The exact clock is read, because the `:max_runtime` of the child counts from here.
         let now = host.exact_ms();
         let made = {
             let _locked = self.table.lock(child);
@@ -123,27 +124,26 @@ impl<H: PoolHost> Pool<H> {
         if made && !host.watch(self, child) {
             self.down(host, child);
         }
-        // ORDERING: pairs with the fence in `ManyHolders::propose`. A scan may have counted the
-        // same permits twice: for the spawner, which may hold nothing now, and then for the
-        // child.
+        // ORDERING: pairs with the fence in `ManyHolders::propose`. A scan may have counted two
+        // holders for the same permits: the spawner, which may hold nothing now, and the child.
         fence(Ordering::SeqCst);
         self.clear_hint_if_empty(spawner);
         Adoption::Adopted
     }
 
-    /// Completes the handoff of `spawner` and gives the permits to the calling process. That is a
-    /// supervisor, which is about to start the child on behalf of the spawner.
+    /// Completes the handoff of `spawner` and gives the permits to the calling process, a
+    /// supervisor that is about to start the child on behalf of the spawner.
     ///
-    /// Returns the number of permits. Returns `None` if the handoff was completed before, or if
-    /// it is not one of `spawner`.
+    /// Returns the number of permits. Returns `None` if the handoff was completed before, or is
+    /// not a handoff of `spawner`.
     pub fn claim(&self, host: &H, me: Pid, spawner: Pid, offer: Offer) -> Option<u64> {
-        // The caller's entry is inserted before the handoff is completed. Between the completion
-        // and the store in the caller's entry, the permits are in no entry. They cannot be lost:
-        // a process is not killed inside a call.
+        // The caller's entry is inserted before the handoff is completed, because an insertion
+        // can fail. Between the completion and the store in the caller's entry, the permits are
+        // in no entry. They cannot be lost, because a process is not killed inside a call.
         let mine = self.table.find(me).or_else(|| self.insert(host, me))?;
-        // An old offer may name a slot that another handoff uses by now. Its sequence number
-        // differs from those of the next 2^27 - 1 handoffs in the slot. When the number recurs
-        // after these, the pid still tells the offer from a handoff of another process.
+        // An old offer may name a slot that another handoff uses by now. The sequence number of
+        // the offer differs from those of the next 2^27 - 1 handoffs in the slot. When the number
+        // recurs after these, the pid still tells the offer from a handoff of another process.
         let entry = self.table.entry(offer.slot()).filter(|_| self.table.occupant(offer.slot()) == Some(spawner))?;
         let permits = entry.complete_handoff(offer.seq())?;
         let before = mine.own(Kind::Bound);
@@ -159,8 +159,8 @@ impl<H: PoolHost> Pool<H> {
         Some(permits)
     }
 
-    /// Completes the handoff and frees the permits, since no child exists. The spawner calls this
-    /// when the spawn has failed.
+    /// Completes the handoff and frees the permits. The spawner calls this when the spawn has
+    /// failed, so that there is no child.
     pub fn retract(&self, host: &H, offer: Offer) {
         let Some(entry) = self.table.entry(offer.slot()) else { return };
         let Some(permits) = entry.complete_handoff(offer.seq()) else { return };

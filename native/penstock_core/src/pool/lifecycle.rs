@@ -15,7 +15,7 @@ pub struct Settings {
     pub limit: u64,
     /// The largest number of waiters.
     pub max_waiting: u32,
-    /// The number of permits beyond the limit that restarts may take;
+    /// The number of permits beyond the limit that restarts can take;
     /// [`AS_LIMIT`](super::AS_LIMIT) stands for the limit itself.
     pub max_overdraft: u64,
     /// A [`Report`](crate::holders::Report) counts holders that have held for more than this many
@@ -41,10 +41,10 @@ pub struct Changes {
 pub enum Status {
     /// It admits callers.
     Open,
-    /// It admits none until it is reopened. Drainers wait until its holders have given back all
-    /// permits.
+    /// It admits no caller until it is reopened. Drainers wait until the holders have given back
+    /// all permits.
     Draining,
-    /// It admits none. It can be opened again, with totals of 0, once no permit is held.
+    /// It admits no caller. It can be opened again, with totals of 0, once no permit is held.
     Closed,
 }
 
@@ -61,9 +61,9 @@ impl<H: PoolHost> Pool<H> {
     /// Opens a closed pool in which no permit is held and no process is parked. All totals begin
     /// at 0. Returns `false`, and changes nothing, if the pool is not closed, or is still in use.
     ///
-    /// A closed pool can be opened again, so a gate that restarts can use its pool again, and its
-    /// name does not collect pools. A call that still runs on the closed pool finds it closed, or
-    /// acts on the new opening as if the call had come later.
+    /// A gate that restarts opens its closed pool again, so that its name does not collect pools.
+    /// A call that still runs on the closed pool finds the pool closed, or acts on the new
+    /// opening as if the call had come later.
     pub fn open(&self, settings: Settings) -> bool {
         let mut guarded = lock(&self.guarded);
         if !self.is_idle_at(&guarded) {
@@ -98,14 +98,14 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Changes settings. Then grants permits to waiters as far as the new limit allows, and
-    /// refuses waiters whose requests exceed it.
+    /// refuses waiters whose requests exceed it. A limit of 0 refuses no waiter.
     pub fn update(&self, host: &H, changes: Changes) {
         self.update_while(host, changes, || true);
     }
 
     /// Updates as [`Pool::update`] does if `still` returns `true`. Returns the result of `still`.
-    /// `still` is called inside the queue lock, and tells whether the caller still means this
-    /// pool: its name may stand for another one by now.
+    /// This calls `still` inside the queue lock. The name that the caller used may stand for
+    /// another pool by now, so `still` tells whether the caller means this pool.
     pub fn update_while(&self, host: &H, changes: Changes, still: impl FnOnce() -> bool) -> bool {
         {
             let mut guarded = lock(&self.guarded);
@@ -115,11 +115,11 @@ impl<H: PoolHost> Pool<H> {
             if let Some(limit) = changes.limit {
                 let (in_use, overdrawn) = self.shift_limit(limit.min(UNLIMITED));
                 // While a smaller limit overdraws the pool, restarts can bring this number of
-                // permits into use. A second change of an overdrawn pool must not lower the
-                // number.
+                // permits into use. If the limit of an overdrawn pool changes again, the number
+                // must not fall.
                 guarded.shrunk_from = if overdrawn { guarded.shrunk_from.max(in_use) } else { in_use };
-                // An acquire at the instant of the change leaves the peak to this call; see
-                // `raise_peak`.
+                // An acquire that runs during the change may leave the peak as it is, so this
+                // call raises the peak; see `raise_peak`.
                 self.front.peak.fetch_max(self.in_use(), Ordering::Relaxed);
                 guarded.settings.limit = limit;
                 // A limit of 0 pauses the pool, and refuses no waiter.
@@ -138,8 +138,8 @@ impl<H: PoolHost> Pool<H> {
 
     /// Admits no further caller, and parks the calling process until no permit is held.
     ///
-    /// A closed pool does not wait for its holders. It answers a drainer at once, with the number
-    /// of permits still held.
+    /// In a closed pool, a drainer does not wait for the holders: the pool answers the drainer at
+    /// once, with the number of permits still held.
     pub fn drain(&self, host: &H, me: Pid, ticket: H::Ticket) -> Drain {
         self.drain_while(host, me, ticket, || true).expect("the condition is always true")
     }
@@ -164,7 +164,8 @@ impl<H: PoolHost> Pool<H> {
                 let waiter =
                     Waiter { pid: me, permits: 0, kind: Kind::Manual, ticket, queue, until: None, repoint: None };
                 Drain::Waiting(match entry {
-                    // A drainer has an entry so that the reap of a dead drainer finds its wait.
+                    // The entry of a drainer names its wait, so that the reap of a dead drainer
+                    // finds the wait.
                     Some(entry) => self.join(&mut guarded, entry, waiter),
                     None => guarded.queue.push(waiter, WaiterId::from_bits(0)),
                 })
@@ -211,15 +212,15 @@ impl<H: PoolHost> Pool<H> {
         self.serve(host);
     }
 
-    /// Clears one part of a closed pool: gives back all permits that are held in it. No process
-    /// has a reference to the pool any more.
+    /// Clears one part of a closed pool: gives back all permits that are held in that part. The
+    /// caller ensures that no process has a reference to the pool any more. So only
+    /// [`Pool::down`] and [`Pool::serve`] can run at the same time.
     ///
     /// A call visits at most `most + 32` entries. Returns the cursor of the next part, or `None`
-    /// once no permit is held and no process waits. The caller ensures that no process calls the
-    /// pool any more: only [`Pool::down`] and [`Pool::serve`] can run at the same time.
+    /// once no permit is held and no process waits.
     pub fn clear(&self, host: &H, from: Cursor, most: usize) -> Option<Cursor> {
-        // Processes may still be parked: a process that asked may drop its reference to the pool
-        // before the answer.
+        // Processes may still be parked, because a process that has asked may drop its reference
+        // to the pool before the answer.
         if !self.serve(host) {
             return Some(from);
         }

@@ -63,9 +63,9 @@ impl LimitWord {
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Raises the peak to the permits in use at the instant of an acquire, which left the state
-    /// word at `left`. The acquire loaded `limit_word` before it took the permits, or inside the
-    /// queue lock.
+    /// Raises the peak to the number of permits in use right after an acquire. `left` is the
+    /// state word after that acquire. The acquire loaded `limit_word` before it took the permits,
+    /// or inside the queue lock.
     #[inline]
     pub(super) fn note_peak(&self, limit_word: u64, left: Word) {
         let in_use = (LimitWord::limit_in(limit_word) as i64 - left.free()).max(0) as u64;
@@ -79,12 +79,12 @@ impl<H: PoolHost> Pool<H> {
     ///
     /// No change is missed:
     ///
-    /// - An acquire that took permits after the shift of the state word loads CHANGING, or a new
-    ///   version, here. CHANGING was set before the shift, whose Release pairs with the Acquire
-    ///   of the acquire's CAS.
-    /// - An acquire that took permits before the shift cannot have loaded the new limit. The
-    ///   Release of its CAS pairs with the Acquire of the shift, which comes before the store of
-    ///   the new limit.
+    /// - If an acquire took permits after the shift of the state word, this call loads CHANGING
+    ///   or a new version. CHANGING was set before the shift, and the Release of the shift pairs
+    ///   with the Acquire of the acquire's CAS.
+    /// - If an acquire took permits before the shift, it cannot have loaded the new limit. The
+    ///   Release of its CAS pairs with the Acquire of the shift, and the new limit is stored
+    ///   after the shift.
     #[cold]
     fn raise_peak(&self, limit_word: u64, in_use: u64) {
         if limit_word & LimitWord::CHANGING == 0 && self.front.limit.load() == limit_word {
@@ -105,7 +105,7 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Returns `true` if the permits that the calling process holds, plus `n`, exceed the limit.
-    /// A process that blocked for `n` more would then wait for its own release.
+    /// In that case, a process that blocked for `n` more would wait for its own release.
     pub(super) fn waits_for_itself(&self, entry: &Entry, n: u32) -> bool {
         let limit = self.front.limit.limit();
         limit > 0 && entry.held() + u64::from(n) > limit

@@ -1,22 +1,26 @@
 //! The many-holders hint: while it is published, refusals assume that more than [`SCAN_LIMIT`]
 //! processes hold permits.
 //!
-//! Before a refusal, a scan looks for dead holders whose permits have not come back. It must
-//! visit all holders of a pool that has few. In a pool of many holders that would cost too much.
-//! The pool does not count its holders, since that would cost a shared write per acquire.
-//! Instead, a scan that finds many publishes this hint, and later refusals skip the scan. A
-//! holder that stops holding clears the hint, and the next refusal scans again.
+//! Before a refusal, a scan looks for dead holders whose permits have not come back. In a pool of
+//! few holders, the scan visits all of them. In a pool of many holders, that would cost too much.
+//! The pool does not count its holders, because that would cost a shared write per acquire.
+//! Instead, a scan that finds many holders publishes this hint, and later refusals skip the scan.
+//! A holder that stops holding clears the hint, and the next refusal scans again.
 //!
 //! The two low bits of the word are `NONE`, `PROPOSED` or `PUBLISHED`. The bits above are the
 //! number of the last proposal. A scan that found many holders proposes the hint and counts the
 //! holders again. It publishes the hint if it finds many again and the word still has its
 //! proposal.
 //!
-//! The race is store buffering, with SeqCst fences on both sides. A holder that stops holding
-//! stores its count and then loads this word; the scan stores its proposal and then loads the
-//! counts. At least one observes the other: the holder clears the proposal, or the scan does not
-//! count the holder. So there was one instant at which all entries that a published hint counted
-//! held permits, or had announced permits that were refused afterwards.
+//! A scan and a holder that stops holding race by store buffering, with SeqCst fences on both
+//! sides:
+//!
+//! - The holder stores the number of its permits, and then loads this word.
+//! - The scan stores its proposal, and then loads the numbers of permits.
+//!
+//! At least one observes the other: the holder clears the proposal, or the scan does not count
+//! the holder. So there was one instant at which all entries that a published hint counted held
+//! permits, or had announced permits that were refused afterwards.
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -66,15 +70,15 @@ impl ManyHolders {
     }
 
     /// Publishes the hint. Returns `false`, and publishes nothing, if a holder cleared the
-    /// proposal or another scan made one. Then the counted holders may not have held permits at
-    /// one instant.
+    /// proposal or another scan made one. Then there may be no instant at which all counted
+    /// holders held permits.
     pub(crate) fn publish(&self, proposal: Proposal) -> bool {
         let published = proposal.0 & !MASK | PUBLISHED;
         self.0.compare_exchange(proposal.0, published, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// Returns `true` if the hint is proposed or published: a holder that stops holding must
-    /// clear it. The caller has stored the holder's count, and then executed a full fence.
+    /// Returns `true` if the hint is proposed or published: then a holder that stops holding must
+    /// clear it. The caller has stored the holder's permits, and then executed a full fence.
     #[inline]
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed) & MASK != NONE

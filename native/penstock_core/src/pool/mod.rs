@@ -1,6 +1,7 @@
 //! A pool of permits: a counting semaphore. No acquire raises the number of permits held above
-//! `limit`. When a holder dies, its permits come back. More than `limit` permits are held only
-//! after the limit fell, or after [restarts](restart) of supervised children took an overdraft.
+//! `limit`. More than `limit` permits are held only after the limit fell, or after
+//! [restarts](restart) of supervised children took an overdraft. When a holder dies, its permits
+//! come back.
 //!
 //! A pool bounds the work of one Erlang node. It bounds no rate, hands out no objects and knows
 //! no priorities.
@@ -12,12 +13,12 @@
 //!   process.
 //! - The [wait queue](wait_queue) holds the processes that wait, for permits or for the end of a
 //!   drain.
-//! - The [many-holders hint](many_holders) tells that a pool has many holders: a refusal then
-//!   skips the scan for dead ones.
+//! - The [many-holders hint](many_holders) tells that a pool has many holders. Then a refusal
+//!   skips the scan for dead holders.
 //!
 //! # Locks
 //!
-//! A shard is a group of processes, by the hash of the pid.
+//! A shard is a group of processes, by the hash of their pids.
 //!
 //! | lock         | guards                                                                      |
 //! |--------------|-----------------------------------------------------------------------------|
@@ -27,30 +28,31 @@
 //!
 //! A call can take a shard lock while it has the queue lock, never the reverse. The restart lock
 //! is taken inside no other lock, and no lock is taken inside it. No method of the host is called
-//! inside any lock, since the host takes locks of its own.
+//! inside any lock, because the host takes locks of its own.
 //!
 //! # Which fact is held where
 //!
-//! Some facts have several copies, since no single copy serves all readers:
+//! Some facts have several copies, because no single copy serves all readers:
 //!
 //! | fact       | where                        | why there                                    |
 //! |------------|------------------------------|----------------------------------------------|
-//! | limit      | `state`, as `limit - in use` | An acquire compares it, never an old limit.  |
+//! | limit      | `state`, as `limit - in use` | No acquire is admitted by an old limit.      |
 //! |            | `front.limit`, versioned     | Any call reads it without a lock.            |
 //! |            | `guarded.settings.limit`     | `info` returns it as the owner gave it.      |
 //! |            | the registry's `StartConfig` | A new owner compares the limit at the start. |
-//! | status     | `CLOSED` in `state`          | An acquire compares this word.               |
+//! | status     | `CLOSED` in `state`          | No acquire is admitted by an old status.     |
 //! |            | `guarded.status`             | Only this copy tells draining from closed.   |
 //! |            | the registry's current word  | A name loses its pool before the pool closes.|
 //! | admissions | [`Entry`], of the living     | The process counts them by a plain store.    |
 //! |            | shard totals, of the dead    | The entry of a dead process is reused.       |
-//! |            | `guarded.granted`            | The process that grants counts it.           |
+//! |            | `guarded.granted`            | The process that serves waiters counts them. |
 //!
 //! [`Entry`]: crate::holders::Entry
 //!
-//! The queue lock orders the writes to the pool's copies of the limit and of the status. A process
-//! counts alone in its entry, and a shard's totals are written under the shard lock. The copies
-//! in the registry are written under the lock of the gate's ownership.
+//! The queue lock orders the writes to the pool's copies of the limit and of the status, and to
+//! `guarded.granted`. Only the process itself counts in its entry. A shard's totals of admissions
+//! are written under the shard lock. The copies in the registry are written under the lock of the
+//! gate's ownership.
 
 mod acquire;
 mod handoff;
@@ -87,15 +89,15 @@ pub use transfer::TransferError;
 pub use wait::{Cancelled, Expiry, Parked};
 pub use wait_queue::WaiterId;
 
-/// The number of shards of a pool: groups of its holders, by the hash of the pid. The host can
-/// watch the holders of each shard by a separate resource.
+/// The number of shards of a pool. A shard is a group of holders, by the hash of their pids. The
+/// host can watch the holders of each shard by a separate resource.
 pub const SHARD_COUNT: usize = SHARDS;
 
-/// The limit of a pool that only counts its permits. No pool reaches it: half a billion requests
-/// of the largest size, 2^31 - 1 permits, would have to be held at once.
+/// The limit of a pool that only counts its permits. No pool reaches this limit: it is as large
+/// as half a billion requests of the largest size, 2^31 - 1 permits.
 pub const UNLIMITED: u64 = 1 << 60;
 
-/// The value of `max_overdraft` that stands for the limit, also after the limit changes.
+/// The value of `max_overdraft` that stands for the present limit, even if the limit changes.
 pub const AS_LIMIT: u64 = u64::MAX;
 
 /// A runtime that has pools.
@@ -107,7 +109,8 @@ pub trait PoolHost: Host {
     /// nothing, if the process is dead.
     fn watch(&self, pool: &Pool<Self>, pid: Pid) -> bool;
 
-    /// Makes the host call [`Pool::serve`] again soon: one call has left work in the wait queue.
+    /// Makes the host call [`Pool::serve`] again soon, because a call of `serve` has left work in
+    /// the wait queue.
     fn defer(&self, pool: &Pool<Self>);
 }
 
@@ -127,16 +130,17 @@ struct Front {
     limit: LimitWord,
     peak: AtomicU64,
     many_holders: ManyHolders,
-    /// The low 24 bits of the number of openings. An entry stores them with its total of
-    /// admissions, which counts for that opening only.
+    /// The low 24 bits of the number of openings. An entry stores these bits with its total of
+    /// admissions, because the total counts for that opening only.
     generation: AtomicU32,
 }
 
 /// The data that the queue lock guards.
 struct Guarded<H: PoolHost> {
     queue: WaitQueue<H>,
-    /// `true` while the host must call [`Pool::expire`] again and again: from the [`Pool::ask`]
-    /// that tells it to do so, to the `expire` that finds no wait left for the host to end.
+    /// `true` while the host must call [`Pool::expire`] again and again. A [`Pool::ask`] sets
+    /// this, and tells the host. The `expire` that finds no wait left for the host to end clears
+    /// it.
     timed: bool,
     settings: Settings,
     status: Status,
@@ -144,10 +148,10 @@ struct Guarded<H: PoolHost> {
     opening: u64,
     /// The number of parked waiters that were admitted since the pool was opened.
     granted: u64,
-    /// If the limit fell below the permits in use, restarts can bring up to this number of
-    /// permits into use. It is the number in use when the limit changed. If the limit changed
-    /// again while the pool was overdrawn, it is the largest of these numbers. It is 0 once a
-    /// restart has begun an overdraft itself.
+    /// The number of permits in use when the limit last changed. If the limit changed several
+    /// times while the pool was overdrawn, this is the largest of these numbers. While a smaller
+    /// limit overdraws the pool, restarts can bring up to this number of permits into use. A
+    /// restart that begins an overdraft itself sets this to 0.
     shrunk_from: u64,
 }
 

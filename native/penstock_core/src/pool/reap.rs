@@ -1,16 +1,16 @@
 //! Reaps dead holders: takes back their permits, and removes their waits and entries.
 //!
 //! The host monitors each holder. When a holder dies, its monitor reaps it, by [`Pool::down`].
-//! But a caller may learn of the death before that monitor has run. So before a request is
-//! refused, a scan visits all holders. If at most [`SCAN_LIMIT`] of them live, it reaps the dead
-//! ones.
+//! But a caller may learn of the death before that monitor has run. So before the pool refuses a
+//! request, a scan visits all holders. If at most [`SCAN_LIMIT`] of them live, the scan reaps the
+//! dead ones.
 //!
-//! If more live, the scan stops, publishes the [many-holders hint](super::many_holders) and reaps
-//! none. While the hint is published, refusals do not scan. The scan leaves the dead holders that
-//! it has met to their monitors, for two reasons:
+//! If more of them live, the scan stops, publishes the [many-holders hint](super::many_holders)
+//! and reaps no holder. While the hint is published, refusals do not scan. The scan leaves the
+//! dead holders that it has met to their monitors, for two reasons:
 //!
-//! - Each refusal would have to scan, and in a flood of refusals few scans would meet the right
-//!   holder. The monitor of that holder runs microseconds later anyway.
+//! - To find one dead holder among many, each refusal would have to scan. In a flood of refusals
+//!   few scans would meet that holder, and its monitor runs microseconds later anyway.
 //! - A dead process stays in the VM's process table until its monitors have run. If a successor
 //!   is admitted before that, the table has more of the pool's processes than the limit. In a
 //!   pool of few holders, which is scanned, the excess is a few processes at most.
@@ -20,16 +20,17 @@
 //! In these cases the refusal stands, although a dead holder's permits would have been enough.
 //! The monitor of that holder brings them back microseconds later.
 //!
-//! - A scan that meets more dead holders than one call can reap leaves the rest to their
-//!   monitors.
+//! - A scan that meets more than [`MOST_REAPED`] dead holders in one walk leaves all of these to
+//!   their monitors.
 //! - The hint stays published until a holder is reaped or stops holding. Suppose that nine
 //!   holders lived when it was published, one more than the scan limit. If one of the nine dies,
-//!   the hint stays until the monitor of that one has run.
+//!   the hint stays until the monitor of the dead holder has run.
 //! - An acquire announces permits in its entry before it takes them. A scan may count such an
 //!   entry as a holder although the acquire is then refused. With seven living holders and a dead
 //!   one, two such acquires at one instant look like nine living holders.
 //! - The permits of a reaped holder may go to a waiter that is dead, too, and whose entry the
-//!   scan has passed. A scan walks again if it reaped a holder, but not if another call did.
+//!   scan has passed. If the scan reaped the holder itself, it walks again. If another call
+//!   reaped the holder, the scan does not walk again.
 
 use crate::host::Pid;
 use crate::sync::{Ordering, fence};
@@ -51,7 +52,8 @@ pub(super) enum Scan {
 /// The largest number of entries that one call visits. A visit takes some 50 ns if it removes the
 /// entry from the active set.
 const MOST_VISITED: usize = 1024;
-/// The number of dead holders after which a call reaps no more, and a walk stops.
+/// A call that has reaped this number of holders reaps no more. A walk stops if it meets more
+/// dead holders.
 const MOST_REAPED: usize = 128;
 
 /// The work that a scan has done so far, over all its walks.
@@ -66,8 +68,8 @@ struct Tally {
     /// `true` if the reaped permits are due to more waiters than one call serves: the host was
     /// asked to serve the others.
     deferred: bool,
-    /// The dead holders that the last walk found. The vector is kept from walk to walk, so that a
-    /// scan allocates once, and only if there are dead holders.
+    /// The dead holders that the last walk found. All walks use this vector, so that a scan
+    /// allocates once, and only if there are dead holders.
     dead: Vec<Pid>,
 }
 
@@ -87,15 +89,15 @@ enum Walk {
     ManyDead,
     /// The walk visited all active entries. The dead holders are in the tally.
     Whole,
-    /// The walk stopped at the bound of one call. It deactivated the visited entries, except for
-    /// at most [`SCAN_LIMIT`] living and [`MOST_REAPED`] dead holders, so the next call gets
-    /// further.
+    /// The walk stopped at the bound of one call. The next call gets further, because this walk
+    /// deactivated the visited entries, except those of at most [`SCAN_LIMIT`] living and
+    /// [`MOST_REAPED`] dead holders.
     Part,
 }
 
 impl<H: PoolHost> Pool<H> {
     /// Reaps a dead process, and serves the waiters. The host can call this any number of times
-    /// for one process: its permits come back once.
+    /// for one process: the permits of the process come back once.
     pub fn down(&self, host: &H, pid: Pid) {
         if self.reap(pid) {
             self.serve(host);
@@ -103,12 +105,12 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Reaps a process if it is dead; does nothing if it lives. A caller uses this if it has
-    /// learnt of the death and needs the permits before the monitor has run. The caller is the
-    /// spawner of the process, or has heard from the spawner after the handoff.
+    /// learnt of the death and needs the permits before the monitor has run. The caller must be
+    /// the spawner of the process, or must have heard from the spawner after the handoff.
     pub fn ended(&self, host: &H, pid: Pid) {
-        // The caller has learnt of the handoff, so the insertion of the entry happens before this
-        // call. So a look-up without a lock finds the entry, unless it was removed. Usually the
-        // monitor was first, and has removed it.
+        // The insertion of the entry happens before this call, because the caller has learnt of
+        // the handoff. So a look-up without a lock finds the entry, unless another call removed
+        // it. Usually the monitor was first, and has removed it.
         if self.table.find(pid).is_some() && !host.alive(pid) {
             self.down(host, pid);
         }
@@ -119,12 +121,12 @@ impl<H: PoolHost> Pool<H> {
         self.reclaim(pid, 0).1
     }
 
-    /// Reaps a dead process. If it held at least `keep` permits, the caller keeps that number of
-    /// them; the others go back to the pool. Returns whether the caller keeps any, and whether it
-    /// must serve the wait queue.
+    /// Reaps a dead process. If the process held at least `keep` permits, the caller keeps `keep`
+    /// of them, and the others go back to the pool. Returns whether the caller keeps permits, and
+    /// whether it must serve the wait queue.
     pub(super) fn reclaim(&self, pid: Pid, keep: u64) -> (bool, bool) {
-        // The waits are removed first, since the entry names them. After this no grant credits
-        // the entry, and the permits of an earlier grant come back with the entry.
+        // The waits are removed before the entry, because the entry names them. After that, no
+        // grant credits the entry. The permits of an earlier grant come back with the entry.
         let waited = self.remove_waits_of(pid);
         let give_back = |permits| if permits > 0 { self.state.give(permits) } else { self.state.load() };
         // `None`: another call has reaped the process.
@@ -157,23 +159,23 @@ impl<H: PoolHost> Pool<H> {
                 Walk::Many => {
                     let proposal = self.front.many_holders.propose();
                     let again = self.walk(host, &mut tally);
-                    // If another scan proposed meanwhile, this one cannot publish; the hint of
-                    // that scan serves as well.
+                    // If another scan proposed the hint meanwhile, this scan cannot publish it.
+                    // The hint that the other scan published serves as well.
                     if matches!(again, Walk::Many)
                         && (self.front.many_holders.publish(proposal) || self.front.many_holders.is_published())
                     {
                         break Scan::Done;
                     }
-                    // The holders are not many any more, or never were: the walk may count a
-                    // permit that moves to another entry in both entries. The walk may have
-                    // stopped before a dead holder, so the scan walks again.
+                    // The holders are not many any more, or never were: if a permit moved to
+                    // another entry meanwhile, the walk may have counted both holders. The scan
+                    // walks again, because the walk may have stopped before a dead holder.
                 }
-                // The dead holders are left to their monitors, which are about to run: one call
-                // cannot reap thousands.
+                // The scan leaves the dead holders to their monitors, which are about to run,
+                // because one call cannot reap thousands.
                 Walk::ManyDead => break Scan::Done,
                 Walk::Whole if tally.dead.is_empty() => break Scan::Done,
-                // After the reap the scan walks again: the permits may have gone to a waiter that
-                // is dead, too, and whose entry this walk has passed.
+                // After the reap the scan walks again, because the permits may have gone to a
+                // waiter that is dead, too, and whose entry this walk has passed.
                 Walk::Whole => self.reap_found(host, &mut tally),
                 Walk::Part => {}
             }
@@ -185,9 +187,9 @@ impl<H: PoolHost> Pool<H> {
         result
     }
 
-    /// Visits the entries of the active set: removes those that hold nothing from the set, counts
-    /// the living holders, and collects the dead ones. Reaps none, since the holders may turn out
-    /// to be many.
+    /// Visits the entries of the active set: removes entries that hold nothing from the set,
+    /// counts the living holders, and collects the dead ones. Reaps no holder, because the living
+    /// holders may turn out to be many.
     fn walk(&self, host: &H, tally: &mut Tally) -> Walk {
         let (mut alive, mut walk) = (0, Walk::Whole);
         tally.dead.clear();
@@ -222,7 +224,8 @@ impl<H: PoolHost> Pool<H> {
             due |= self.reap(pid);
         }
         tally.reaped += tally.dead.len();
-        // Serves once for all of them, since the permits of each may go to many waiters.
+        // One call serves for all reaped holders, because the permits of each may go to many
+        // waiters.
         tally.deferred |= due && !self.serve(host);
     }
 }

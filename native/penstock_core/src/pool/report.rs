@@ -7,8 +7,8 @@ use crate::sync::{Ordering, lock};
 use super::wait_queue::Queue;
 use super::{Pool, PoolHost, Settings, Status};
 
-/// The state of a pool. Other processes acquire while it is read, so `in_use` may exceed `peak`
-/// for an instant.
+/// The state of a pool. Other processes can acquire while a call reads it, so `in_use` may exceed
+/// `peak` for an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
     /// Whether the pool admits callers.
@@ -26,7 +26,7 @@ pub struct Info {
     pub granted: u64,
 }
 
-/// Names one opening of a pool, which can be closed and opened again, by its number.
+/// The number of one opening of a pool. A pool can be closed and opened again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening(u64);
 
@@ -44,21 +44,21 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Returns the totals of one part of the table of holders, which begins at a cursor, and the
-    /// cursor of the next part. A part is about `most` cache lines.
+    /// Returns the totals of one part of the table of holders, and the cursor of the next part.
+    /// The part begins at the cursor `from`, and has about `most` cache lines.
     pub fn report(&self, host: &H, from: Cursor, most: usize) -> (Report, Option<Cursor>) {
         let longer_than = lock(&self.guarded).settings.held_longer_than;
         self.table.report(from, self.generation(), most, Age { now_ms: host.now_ms(), longer_than })
     }
 
-    /// Returns the holders in one part of the table, which begins at a cursor, and the cursor of
-    /// the next part. A part is about `most` cache lines.
+    /// Returns the holders in one part of the table, and the cursor of the next part. The part
+    /// begins at the cursor `from`, and has about `most` cache lines.
     pub fn holders(&self, from: Cursor, most: usize) -> (Vec<HolderInfo>, Option<Cursor>) {
         self.table.holders(from, most, |_| true)
     }
 
-    /// Returns what [`Pool::holders`] does, but only those holders that have held for at least
-    /// `at_least` ms at the time `now_ms` of the host's coarse clock.
+    /// Returns the holders as [`Pool::holders`] does, but only those that have held permits for
+    /// at least `at_least` ms at the time `now_ms` of the host's coarse clock.
     pub fn holders_since(
         &self,
         from: Cursor,
@@ -75,7 +75,7 @@ impl<H: PoolHost> Pool<H> {
     }
 
     /// Counts a process as killed for running too long. `opening` is the opening in which the
-    /// pool admitted the process: if the pool was opened again since, this does nothing.
+    /// pool admitted the process. Does nothing if the pool was opened again since.
     pub fn count_killed(&self, opening: Opening, pid: Pid) {
         // The queue lock keeps the pool from being opened between the comparison and the count.
         let guarded = lock(&self.guarded);

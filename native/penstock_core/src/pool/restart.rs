@@ -1,9 +1,9 @@
 //! Restarts: permits for a child that replaces a dead one.
 //!
 //! A supervisor that cannot restart a child tries again at once. After `max_restarts` failures,
-//! three by default, it terminates with all its other children. So a pool admits a restart where
-//! it refuses another caller. The restart gets permits by a *takeover* of a dead holder's
-//! permits, or by an *overdraft*: permits beyond the limit.
+//! three by default, it terminates with all its other children. So a pool that is full refuses
+//! other callers, but tries to admit a restart. The restart gets permits by a *takeover* of a
+//! dead holder's permits, or by an *overdraft*: permits beyond the limit.
 //!
 //! # The steps of a restart
 //!
@@ -13,7 +13,7 @@
 //! enough permits.
 //!
 //! Each call first tries the cheap sources: free permits, and the dead holders that earlier
-//! restarts remembered. Then, by its step:
+//! restarts remembered. After that, the step of the call decides:
 //!
 //! ```text
 //! step        tries                           if that fails
@@ -34,11 +34,10 @@
 //!
 //! # Takeover
 //!
-//! In a full pool, the predecessor of the child, or another dead holder, has permits that have
-//! not come back yet. A takeover reaps that holder under its shard lock, as the host's monitor of
-//! the holder would. Only one call removes the entry, so the permits go once, to the restart or
-//! to the pool. Permits that go to the restart stay in use throughout, so no other caller can
-//! take them.
+//! When a child has died, it or another dead holder may still have permits that have not come
+//! back. A takeover reaps such a holder under its shard lock, as the host's monitor of the holder
+//! would. Only one call removes the entry, so the permits go once, to the restart or to the pool.
+//! Permits that go to the restart stay in use throughout, so no other caller can take them.
 //!
 //! In a pool of some hundred holders, one piece is the whole table. In a larger pool each restart
 //! begins where the last one stopped. Children often die together, so a restart remembers the
@@ -49,46 +48,46 @@
 //!
 //! # Overdraft
 //!
-//! An overdraft covers the microseconds until the monitor of the predecessor has run. It makes
-//! the count of free permits negative. So until it is paid back, no acquire succeeds and no
-//! waiter gets permits.
+//! An overdraft covers the microseconds until the monitor of the dead child has run. It makes the
+//! count of free permits negative. So until the overdraft is paid back, no acquire succeeds and
+//! no waiter gets permits.
 //!
 //! The pool's `max_overdraft` bounds the overdraft. If the pool is overdrawn because its limit
 //! fell, restarts can raise the permits in use up to their number at that change. So each child
-//! of such a pool can be restarted: no other process can take its permits meanwhile.
+//! of such a pool can be restarted: no other process can take the child's permits meanwhile.
 //!
 //! # Laps, pauses and waits
 //!
 //! A refusal may terminate the supervisor. So if the overdraft is exhausted, a restart visits all
 //! holders, in a lap. After a barren lap no lap begins for a cooldown: ten times the duration of
-//! the lap, at most 1 s. By the end of the cooldown the monitors of all holders that died before
-//! the lap have run. If a holder died since the lap, its monitor is about to run. So a restart
-//! within the cooldown makes pauses and then waits, until that monitor has run.
+//! the lap, at most 1 s. When the cooldown ends, the host's monitors have reaped all holders that
+//! died before the lap. If a holder died since the lap, its monitor is about to run. So a restart
+//! within the cooldown makes pauses and then waits, to let that monitor run.
 //!
 //! At most one restart of a pool begins to wait in 30 ms. The supervisor answers no message
-//! during a wait, and the waits of many refused restarts must not add up.
+//! during a wait, so the waits of many refused restarts must not add up.
 
 use crate::holders::{Cursor, Kind};
 use crate::host::Pid;
-use crate::sync::{Mutex, Ordering, fence, lock};
+use crate::sync::{Mutex, lock};
 
 use super::acquire::Refusal;
 use super::{AS_LIMIT, Pool, PoolHost, UNLIMITED};
 
-/// The number of cache lines in a piece. A piece has at most as many holders. A visit to one
-/// takes some 30 ns.
+/// The number of cache lines in a piece. A piece has at most that number of holders. A visit to a
+/// holder takes some 30 ns.
 const PIECE_LINES: usize = if cfg!(loom) { 16 } else { 512 };
-/// The number of dead holders that a pool remembers. They take 8 KiB, allocated when the first of
-/// them is remembered.
+/// The number of dead holders that a pool can remember. Their pids take 8 KiB, which the pool
+/// allocates when it first remembers a dead holder.
 const MOST_REMEMBERED: usize = if cfg!(loom) { 2 } else { 1024 };
-/// The number of remembered holders that one call tries. Each takes some 100 ns.
+/// The number of remembered holders that one call tries. A try takes some 100 ns.
 const MOST_TRIED: usize = 128;
-/// The number of pauses of a restart that makes no lap, since a barren lap was recent.
+/// The number of pauses of a restart that makes no lap because a barren lap was recent.
 const PAUSES: u64 = 3;
 /// The number of waits of 1 ms after the pauses.
 const WAITS: u64 = 3;
-/// For how many ms, after a restart of the pool began to wait, no other restart of the pool
-/// begins to wait.
+/// After a restart of the pool began to wait, no other restart of the pool begins to wait for
+/// this number of ms.
 const WAIT_INTERVAL_MS: u32 = 30;
 /// The length of the cooldown after a barren lap, in durations of that lap. No lap begins in a
 /// cooldown.
@@ -157,8 +156,8 @@ struct Shared {
     next_piece: Cursor,
     /// When the last lap began, in ms of the host's exact clock.
     lap_began: u32,
-    /// When the last barren lap ended, in ms of the host's exact clock, and for how many ms after
-    /// that no lap begins.
+    /// The cooldown: when the last barren lap ended, in ms of the host's exact clock, and for how
+    /// many ms after that no lap begins.
     cooldown: Option<(u32, u32)>,
     /// When a restart last began to wait, in ms of the host's exact clock.
     wait_began: Option<u32>,
@@ -190,7 +189,8 @@ impl<H: PoolHost> Pool<H> {
         if self.table.find(me).is_none() && self.insert(host, me).is_none() {
             return Restart::Refused(Refusal::Closed);
         }
-        // Free permits are tried again: a monitor may have given some back since the last step.
+        // Each step tries free permits again, because a monitor may have given some back since
+        // the last step.
         if self.take(host, me, n, Kind::Bound) || self.take_over_remembered(host, me, n) {
             return Restart::Admitted;
         }
@@ -242,7 +242,7 @@ impl<H: PoolHost> Pool<H> {
     fn take_over_remembered(&self, host: &H, me: Pid, n: u32) -> bool {
         for _ in 0..MOST_TRIED {
             let Some(pid) = lock(&self.restarts.0).dead.pop() else { return false };
-            // The pid may belong to a living process by now.
+            // The host is asked again, because the pid may belong to a living process by now.
             if pid != me && !host.alive(pid) && self.take_over(host, me, n, pid) {
                 return true;
             }
@@ -250,14 +250,16 @@ impl<H: PoolHost> Pool<H> {
         false
     }
 
-    /// Visits the piece of the holders that begins at a cursor, and takes over permits of a dead
-    /// one. Remembers the other dead holders, and the end of the piece, for later restarts.
+    /// Visits the piece of the holders that begins at the cursor `from`, and takes over `n`
+    /// permits of a dead holder. Remembers the other dead holders, and the end of the piece, for
+    /// later restarts.
     fn take_over_in_piece(&self, host: &H, me: Pid, n: u32, from: Cursor) -> Piece {
         let (holders, next) = self.holders(from, PIECE_LINES);
         host.worked(holders.len());
         let mut dead: Vec<Pid> = Vec::new();
         for holding in holders {
-            // A holder of fewer permits is left to its monitor, which gives them to the pool.
+            // A dead holder of fewer permits is left to its monitor, which gives the permits to
+            // the pool.
             if holding.permits >= u64::from(n) && holding.pid != me && !host.alive(holding.pid) {
                 dead.push(holding.pid);
             }
@@ -273,7 +275,8 @@ impl<H: PoolHost> Pool<H> {
         if taken_over { Piece::TakenOver } else { Piece::Barren(next) }
     }
 
-    /// Remembers dead holders, as far as there is room, and the cursor of the next restart.
+    /// Remembers dead holders while there is room, and the cursor at which the next restart
+    /// begins.
     fn remember(&self, dead: &[Pid], next: Cursor) {
         let allocated = {
             let mut shared = lock(&self.restarts.0);
@@ -283,8 +286,8 @@ impl<H: PoolHost> Pool<H> {
         if dead.is_empty() {
             return;
         }
-        // The memory is allocated outside the restart lock, so that no other restart waits for
-        // it.
+        // The memory is allocated outside the restart lock, so that no other restart waits
+        // meanwhile.
         let room = if allocated { Vec::new() } else { Vec::with_capacity(MOST_REMEMBERED) };
         let mut shared = lock(&self.restarts.0);
         if shared.dead.capacity() < room.capacity() {
@@ -294,8 +297,9 @@ impl<H: PoolHost> Pool<H> {
         shared.dead.extend(dead.iter().take(places));
     }
 
-    /// Reaps a dead process, and gives `n` of its permits to the caller. Returns `false` if the
-    /// process held fewer, which all go to the pool, or if another call has reaped it.
+    /// Reaps a dead process, and gives `n` of its permits to the caller. If the process held
+    /// fewer, all its permits go to the pool, and this returns `false`. Also returns `false` if
+    /// another call has reaped the process.
     fn take_over(&self, host: &H, me: Pid, n: u32, dead: Pid) -> bool {
         let (retained, due) = self.reclaim(dead, u64::from(n));
         if retained {
@@ -342,10 +346,10 @@ impl<H: PoolHost> Pool<H> {
         shared.cooldown = (took > 0).then(|| (now, took.saturating_mul(COOLDOWN_LAPS).min(MAX_COOLDOWN_MS)));
     }
 
-    /// Takes `n` permits beyond the limit, as far as the overdraft allows.
+    /// Takes `n` permits beyond the limit, if the bound of the overdraft allows it.
     fn overdraw(&self, host: &H, me: Pid, n: u32) -> Result<Restart, Refusal> {
         let taken = {
-            // No other call changes the limit or the settings while this one has the queue lock.
+            // No other call changes the limit or the settings while this call has the queue lock.
             let mut guarded = lock(&self.guarded);
             let limit = self.front.limit.limit();
             let max_overdraft = match guarded.settings.max_overdraft {
@@ -353,14 +357,14 @@ impl<H: PoolHost> Pool<H> {
                 given => given.min(UNLIMITED),
             };
             let least = -(max_overdraft as i64);
-            // If the pool is overdrawn because the limit fell, up to the permits in use at that
-            // change.
+            // If the pool is overdrawn because the limit fell, the restart can bring up to
+            // `shrunk_from` permits into use.
             let least_if_overdrawn = least.min(limit as i64 - guarded.shrunk_from as i64);
             let taken = self.state.overdraw(n, least, least_if_overdrawn);
             if let Ok(left) = taken {
                 if left.free() + i64::from(n) >= 0 {
-                    // The pool was not overdrawn before: any overdraft by a smaller limit has
-                    // been paid back.
+                    // The pool was not overdrawn before this call, so an overdraft by a smaller
+                    // limit has been paid back.
                     guarded.shrunk_from = 0;
                 }
                 self.note_peak(self.front.limit.load(), left);
@@ -370,9 +374,6 @@ impl<H: PoolHost> Pool<H> {
         match (taken, self.table.find(me)) {
             (Ok(_), Some(entry)) => {
                 self.record_unannounced(host, me, entry, n, Kind::Bound);
-                // ORDERING: pairs with the fence in `ManyHolders::propose`, as in every other
-                // call that moves permits.
-                fence(Ordering::SeqCst);
                 Ok(Restart::Admitted)
             }
             (Ok(_), None) => {

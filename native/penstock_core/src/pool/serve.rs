@@ -1,28 +1,27 @@
 //! Serves the wait queue: grants permits to waiters, and gives all other answers that are due.
 //!
-//! Any process can serve: one that released permits, one that reaped a dead holder, or a waiter
-//! that left the queue. A grant takes the permits from the state word, credits them to the
-//! waiter's entry, and removes the wait, all under the queue lock. The message to the waiter is
-//! sent after the lock is released.
+//! Any process can serve, such as one that released permits, one that reaped a dead holder, or a
+//! waiter that left the queue. A grant takes the permits from the [state word](super::state),
+//! removes the wait, and credits the permits to the waiter's entry, all under the queue lock. The
+//! process that serves sends the message to the waiter after it has released the lock.
 //!
 //! # A waiter that is killed
 //!
 //! When a waiter is killed, the host calls [`Pool::down`] for it. That call
 //!
-//! 1. removes its waits, under the queue lock;
+//! 1. ends its waits, under the queue lock: removes a single wait, and makes several orphans;
 //! 2. removes its entry and gives back all permits in it, under the shard lock;
-//! 3. serves the queue.
+//! 3. serves the queue, and removes orphans before any grant.
 //!
 //! So no permit is lost with the waiter:
 //!
-//! - If the reap removes the wait first, no grant finds it.
-//! - If the grant comes first, the permits are in the entry of the waiter, whether it still lives
-//!   or not. They are there even if the waiter never reads the message. The reap finds them and
-//!   gives them back.
+//! - If `down` ends the wait first, no grant finds the wait.
+//! - If the grant comes first, the permits are in the entry of the waiter, even if the waiter is
+//!   dead already or never reads the message. `down` finds the permits and gives them back.
 //!
 //! In both cases the next waiter can get the permits, unless an overdraft must be paid back
-//! first. A restart may reap the waiter before its monitor does, and may keep the permits for its
-//! child.
+//! first. A restart of a supervised child may reap the killed waiter before the host calls. The
+//! restart may then keep the permits for that child.
 
 use crate::batch::Batch;
 use crate::holders::Kind;
@@ -35,23 +34,23 @@ use super::{Guarded, Pool, PoolHost, Status};
 
 /// The largest number of batches in one call. The 64 messages of two batches take some 50 µs.
 pub(super) const BATCHES: usize = 2;
-/// The largest number of waiters that a sweep visits under one hold of the queue lock. A sweep
-/// removes the requests that exceed a smaller limit.
+/// The largest number of waiters that a sweep visits under one hold of the queue lock. After the
+/// limit fell, a sweep removes the waiters whose requests exceed it.
 const SWEEP_STEPS: usize = 256;
 
 /// The work that is left in the wait queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Remaining {
     Nothing,
-    /// Only a sweep, for requests that exceed the limit. It delays no grant.
+    /// Only a sweep, which removes requests that exceed the limit. A sweep delays no grant.
     Sweep,
     /// Answers, grants or orphans.
     More,
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Gives the answers that are due, as many as one call can. If work is left, the host is
-    /// asked to call again. Returns `false` if grants may be among that work.
+    /// Gives the answers that are due, as many as one call can. If work is left, asks the host to
+    /// call again. Returns `false` if the work that is left may include grants.
     #[cold]
     pub fn serve(&self, host: &H) -> bool {
         let mut remaining = Remaining::More;
@@ -76,8 +75,8 @@ impl<H: PoolHost> Pool<H> {
     }
 
     fn serve_open(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>, now: u32) -> Remaining {
-        // An open pool has drainers only if it was reopened before it was drained. Their waits
-        // end.
+        // An open pool has drainers only if it was reopened before the drain was complete. The
+        // drainers get their answer now.
         self.dismiss_all(guarded, Queue::Drainers, batch, Answer::to_drainer(self.in_use()));
         self.drop_orphans(guarded, batch);
         if !guarded.queue.is_empty(Queue::Drainers) || guarded.queue.has_orphans() {
@@ -91,8 +90,8 @@ impl<H: PoolHost> Pool<H> {
                 return Remaining::Nothing;
             };
             let (pid, n, kind) = (first.pid, first.permits, first.kind);
-            // A head that exceeds the limit is refused at once. It would block the waiters behind
-            // it until the sweep reaches it.
+            // A head that exceeds the limit is refused here, before the sweep reaches it.
+            // Otherwise it would block the waiters behind it until then.
             let oversize = self.oversize(n);
             let taken = if oversize { None } else { self.state.take_for_waiter(n).ok() };
             if !oversize && taken.is_none() {
@@ -110,8 +109,8 @@ impl<H: PoolHost> Pool<H> {
                     self.dismiss(batch, waiter, Some(Answer::Granted));
                 }
                 Some(_) => {
-                    // Not expected: a reap removes the waits of a process before its entry.
-                    // Without an entry the permits are free for the next waiter.
+                    // Not expected: a reap ends the waits of a process before it removes the
+                    // entry. The waiter has no entry, so its permits go to the next waiter.
                     self.state.give(u64::from(n));
                     self.dismiss(batch, waiter, None);
                 }
@@ -121,8 +120,7 @@ impl<H: PoolHost> Pool<H> {
             return Remaining::More;
         }
         // Too few permits are free for the head, which fits the limit and stays. The sweep
-        // removes only waiters behind it, so no waiter can be granted permits because of the
-        // sweep.
+        // removes only waiters behind the head, so it makes no further grant possible.
         if limit == 0 {
             // No request exceeds a limit of 0, which pauses the pool.
             guarded.queue.end_sweep();
@@ -136,7 +134,8 @@ impl<H: PoolHost> Pool<H> {
         if guarded.queue.is_sweeping() { Remaining::Sweep } else { Remaining::Nothing }
     }
 
-    /// Adds a removed wait to the batch, with its answer.
+    /// Adds a removed wait to the batch, with its answer. If the process has other waits, its
+    /// entry names one of those afterwards.
     pub(super) fn dismiss(&self, batch: &mut Batch<H>, waiter: Waiter<H>, answer: Option<Answer>) {
         self.repoint_entry(&waiter);
         batch.push(waiter.pid, waiter.ticket, answer);
@@ -175,8 +174,8 @@ impl<H: PoolHost> Pool<H> {
         self.state.clear_waiters();
         let in_use = self.in_use();
         if guarded.status == Status::Draining && in_use > 0 {
-            // The drainers go on waiting. Each release finds CLOSED in the state word, and serves
-            // again.
+            // The drainers go on waiting. Each release of permits finds CLOSED in the state word,
+            // and so serves again.
             return Remaining::Nothing;
         }
         self.dismiss_all(guarded, Queue::Drainers, batch, Answer::to_drainer(in_use));

@@ -14,9 +14,10 @@
 //!   1      any   any   | closed      | closed            | free += n, then serves drainers
 //! ```
 //!
-//! [^1]: `Pool::try_acquire` serves the waiters before it refuses, and tries again.
+//! [^1]: If `n` permits are free, `Pool::try_acquire` serves the waiters and tries again before
+//! it refuses.
 //!
-//! [^2]: A caller that parks holds the queue lock, so it consults the queue instead of the flag.
+//! [^2]: A caller that parks has the queue lock, so it consults the queue instead of the flag.
 //! If the queue is empty already, the caller takes permits that are free. If the queue is full,
 //! the caller is refused.
 //!
@@ -24,9 +25,9 @@
 //! permits. A drainer, a process that waits until no permit is held, does not set it. Both flags
 //! change only under the queue lock.
 //!
-//! The word counts free permits, not used ones. That makes a change of the limit one addition to
-//! this word, which every acquire compares. So no acquire succeeds by a limit that is no longer
-//! in force. A negative count is an overdraft.
+//! The word counts free permits, not used ones. So a change of the limit is one addition to this
+//! word. Every acquire compares this word, so none succeeds by a limit that is no longer in
+//! force. A negative count is an overdraft.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -67,7 +68,7 @@ impl Word {
 pub(crate) struct State(AtomicU64);
 
 impl State {
-    /// Returns a closed word with no free permits: that of a pool before it is opened.
+    /// Returns the state of a pool before it is opened: closed, with no free permits.
     pub(crate) fn new() -> Self {
         Self(AtomicU64::new(CLOSED))
     }
@@ -129,8 +130,8 @@ impl State {
     pub(crate) fn give(&self, n: u64) -> Word {
         // LINEARIZATION POINT of a release.
         // ORDERING: Release pairs with the Acquire in `take_if`. Acquire pairs with the Release
-        // of the other writes: a caller that finds a flag observes what was done before it was
-        // set. The many-holders hint needs a full fence, which `Pool::give_back` adds.
+        // of the other writes: a caller that finds a flag observes what was done before the flag
+        // was set. The many-holders hint needs a full fence, which `Pool::give_back` adds.
         Word(self.0.fetch_add(n << SHIFT, Ordering::AcqRel))
     }
 
@@ -146,8 +147,8 @@ impl State {
 
     /// Sets WAITERS. Called under the queue lock.
     pub(crate) fn set_waiters(&self) {
-        // No wake-up is lost, since the flag and the permits are one word. If a release comes
-        // before this store in the word's modification order, the parking process finds the
+        // No wake-up is lost, since the flag and the permits are in one word. If a release comes
+        // before this write in the word's modification order, the parking process finds the
         // permits. If the release comes later, the releasing process finds the flag.
         // ORDERING: AcqRel, which no caller relies on. The parking process takes permits by a CAS
         // of its own, which pairs with `give`: any read-modify-write between them continues the

@@ -9,7 +9,7 @@ use super::{NotHeld, Pool, PoolHost};
 /// Why a transfer was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferError {
-    /// The giver holds fewer permits than the call names, so nothing changed.
+    /// The giver holds fewer permits of that kind than the call names, so nothing changed.
     NotHeld,
     /// The receiver is dead; the permits went back to the pool.
     Gone,
@@ -34,8 +34,8 @@ impl<H: PoolHost> Pool<H> {
             entry.set_own(kind, entry.own(kind) + u64::from(n));
             return Ok(());
         }
-        // Until the credit, the permits are in no entry. They cannot be lost: a process is not
-        // killed inside a call.
+        // Until the credit, the permits are in no entry. They cannot be lost, because no process
+        // is killed inside a call.
         let placed = if host.alive(to) {
             self.credit_other(host, to, n, kind)
         } else {
@@ -45,14 +45,14 @@ impl<H: PoolHost> Pool<H> {
             false
         };
         // ORDERING: pairs with the fence in `ManyHolders::propose`. A scan may have counted the
-        // giver, which may hold nothing now.
+        // giver as a holder. So if the giver holds nothing now, it clears the hint.
         fence(Ordering::SeqCst);
         self.clear_hint_if_empty(entry);
         if placed { Ok(()) } else { Err(TransferError::Gone) }
     }
 
     /// Credits permits to the entry of another process. Returns `false` if the host finds that
-    /// process dead; then the permits went back to the pool.
+    /// process dead: the permits went back to the pool.
     fn credit_other(&self, host: &H, to: Pid, n: u32, kind: Kind) -> bool {
         let now = host.now_ms();
         let made = {
@@ -62,8 +62,8 @@ impl<H: PoolHost> Pool<H> {
             made
         };
         // If the entry existed before, its process has a monitor, or the call that inserted the
-        // entry is about to set one. If the process is dying, the reap frees these permits with
-        // its others.
+        // entry is about to set one. If the process is dying, its reap frees these permits with
+        // all others in the entry.
         if made && !host.watch(self, to) {
             self.down(host, to);
             return false;

@@ -1,7 +1,7 @@
 //! Parks callers, and ends their waits.
 //!
-//! A wait ends once: the call that ends it removes it from the queue, under the queue lock, so no
-//! other call finds it. These calls end a wait:
+//! A wait ends once. The call that ends a wait takes it out of reach of all other calls, under
+//! the queue lock. These calls end a wait:
 //!
 //! | call                                      | the waiter gets                              |
 //! |-------------------------------------------|----------------------------------------------|
@@ -14,15 +14,15 @@
 //! ended by another call before the answer arrives. It gets [`Cancelled::TooLate`], and must take
 //! the answer, which is on its way.
 //!
-//! No wake-up is lost. A parking process sets WAITERS in the state word and then tries to take
-//! permits from that word. A release adds permits to the same word, and serves the waiters if it
-//! finds WAITERS set. One of the two comes later in the word's modification order, and finds what
-//! the other did.
+//! No wake-up is lost. A parking process sets the flag WAITERS in the [state word](super::state),
+//! and then tries to take permits from that word. A release adds permits to the same word, and
+//! serves the waiters if it finds WAITERS set. One of these two writes comes later in the word's
+//! modification order. The process of the later write finds the earlier one.
 //!
 //! A process that [parks](Pool::park) blocks: it has one wait, and cancels that wait itself. A
 //! process that [asks](Pool::ask) goes on: it can have many waits, and the host ends those whose
-//! time is over. The waits of a process form a ring. The entry of the process names one wait of
-//! the ring, so the call that reaps the process finds all of them.
+//! time is over. The waits of a process form a ring. The process's [entry](Entry) names one wait
+//! of the ring, so the call that reaps the process finds all waits.
 
 use crate::batch::Batch;
 use crate::holders::{Entry, Kind};
@@ -42,7 +42,7 @@ pub enum Parked {
     Full,
     /// The queue has no room for another waiter.
     QueueFull,
-    /// The pool is closed or draining, or the caller no longer means this pool.
+    /// The pool is closed or draining, or the pool's name stands for another pool now.
     Closed,
     /// The permits that the caller holds, plus the requested ones, exceed the limit: the caller
     /// would wait for its own release.
@@ -58,14 +58,15 @@ pub enum Expiry {
     More,
     /// Waits are left whose time is not over: the host must call again later.
     Later,
-    /// No wait is left that the host ends. [`Pool::ask`] tells the host when to call again.
+    /// No wait is left that the host must end. A later [`Pool::ask`] tells the host to begin
+    /// again.
     Nothing,
 }
 
 /// The result of a request to end a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancelled {
-    /// No answer will come.
+    /// This call ended the wait, so no answer will come.
     Yes,
     /// Another call ended the wait before, and the answer of that call is on its way.
     TooLate,
@@ -81,7 +82,7 @@ struct Manner {
     blocks: bool,
 }
 
-/// A request of a parking process.
+/// A request of a process that parks or asks.
 struct Request<'a, H: PoolHost> {
     pid: Pid,
     entry: &'a Entry,
@@ -91,15 +92,15 @@ struct Request<'a, H: PoolHost> {
 }
 
 impl<H: PoolHost> Pool<H> {
-    /// Acquires `n` permits if they are free. Otherwise parks the calling process until they are
-    /// granted to it.
+    /// Acquires `n` permits if they are free. Otherwise puts the calling process into the queue.
+    /// The process must then block until the host wakes it, or until it cancels the wait.
     pub fn park(&self, host: &H, me: Pid, n: u32, kind: Kind, ticket: H::Ticket) -> Parked {
         self.park_while(host, me, n, kind, ticket, || true)
     }
 
     /// Parks as [`Pool::park`] does if `still` returns `true`. Otherwise returns
-    /// [`Parked::Closed`]. `still` is called inside the queue lock, and tells whether the caller
-    /// still means this pool: its name may stand for another one by now.
+    /// [`Parked::Closed`]. `still` runs inside the queue lock. It tells whether the caller still
+    /// means this pool: the pool's name may stand for another pool by now.
     pub fn park_while(
         &self,
         host: &H,
@@ -115,8 +116,9 @@ impl<H: PoolHost> Pool<H> {
     /// Acquires `n` manual permits if they are free. Otherwise puts the calling process into the
     /// queue. The process does not block, and can ask again before the answer.
     ///
-    /// `until` is when the host ends the wait, in ms of a clock of the host. Also returns `true`
-    /// if the host must begin to call [`Pool::expire`]. `still` is as in [`Pool::park_while`].
+    /// `until` is when the host ends the wait, in ms of a clock of the host; with `None`, the
+    /// process ends it. Also returns `true` if the host must begin to call [`Pool::expire`].
+    /// `still` is as in [`Pool::park_while`].
     pub fn ask(
         &self,
         host: &H,
@@ -138,8 +140,8 @@ impl<H: PoolHost> Pool<H> {
         ticket: H::Ticket,
         still: impl FnOnce() -> bool,
     ) -> (Parked, bool) {
-        // If this scan misses a dead holder, the host's monitor reaps that holder soon after.
-        // That call then grants the permits to the parked caller.
+        // If this scan misses a dead holder, the host's monitor reaps that holder soon after. The
+        // reap then grants the permits to the parked caller.
         if !self.state.load().closed() && !self.oversize(n) {
             self.reap_dead(host);
         }
@@ -171,9 +173,10 @@ impl<H: PoolHost> Pool<H> {
         }
         let has_room = guarded.queue.len(Queue::Waiters) < guarded.settings.max_waiting as usize;
         // A caller that blocks releases nothing. If its request and its own permits together
-        // exceed the limit, no grant can come under this limit. The limit cannot change while
-        // this call has the queue lock. This check may miss permits that another process
-        // transfers to the caller at this instant. The caller then waits until its time is over.
+        // exceed the limit, no grant can come while the limit stays. The limit cannot change
+        // during this check, because this call has the queue lock. The check may miss permits
+        // that another process transfers to the caller at this instant. The caller then waits
+        // until its time is over.
         if blocks && self.waits_for_itself(entry, permits) {
             return if has_room { Parked::Deadlock } else { Parked::QueueFull };
         }
@@ -181,7 +184,7 @@ impl<H: PoolHost> Pool<H> {
         self.state.set_waiters();
         if guarded.queue.is_empty(Queue::Waiters) {
             let taken = self.state.take_for_waiter(permits);
-            // The queue stays empty if the caller took its permits, or if it has no room at all.
+            // The queue stays empty if the caller took its permits, or if the queue has no room.
             if taken.is_ok() || !has_room {
                 self.state.clear_waiters();
             }
@@ -198,8 +201,8 @@ impl<H: PoolHost> Pool<H> {
         Parked::Waiting(self.join(guarded, entry, waiter))
     }
 
-    /// Appends a wait of the calling process to its queue. The entry of the process then names
-    /// this wait, and the ring links it to the earlier waits of the process.
+    /// Appends a wait of the calling process to the queue that the wait names. The entry of the
+    /// process then names this wait. A ring links the wait to the earlier ones of the process.
     pub(super) fn join(&self, guarded: &mut Guarded<H>, entry: &Entry, waiter: Waiter<H>) -> WaiterId {
         let id = guarded.queue.push(waiter, WaiterId::from_bits(entry.waiter()));
         entry.set_waiter(id.to_bits());
@@ -209,7 +212,7 @@ impl<H: PoolHost> Pool<H> {
     /// Makes the entry of a process name another wait of the process, if the entry named the wait
     /// that was removed. Called under the queue lock.
     ///
-    /// A process that has waits also has its entry. Before the entry is removed,
+    /// The entry stays while the process has waits: before a reap removes the entry,
     /// [`Pool::remove_waits_of`] takes all waits from the process, under the queue lock.
     pub(super) fn repoint_entry(&self, removed: &Waiter<H>) {
         if let Some((from, to)) = removed.repoint
@@ -219,9 +222,9 @@ impl<H: PoolHost> Pool<H> {
         }
     }
 
-    /// Removes the wait of a dead process. If it has several, makes them orphans, which
-    /// [`Pool::serve`] removes. Returns `true` if the queue must be served: a waiter behind a
-    /// removed wait may be at the head now.
+    /// Removes the wait of a dead process. If the process has several waits, makes them orphans,
+    /// which [`Pool::serve`] removes. Returns `true` if the process had a wait. Then the queue
+    /// must be served, because a waiter behind that wait may be at the head now.
     pub(super) fn remove_waits_of(&self, pid: Pid) -> bool {
         // The entry names a wait as long as the process has one; 0 means that it has none.
         if self.table.find(pid).is_none_or(|entry| entry.waiter() == 0) {
@@ -287,8 +290,8 @@ impl<H: PoolHost> Pool<H> {
         Cancelled::Yes
     }
 
-    /// Ends waits whose time is over at `now`, as many as one call can. `now` is in ms of the
-    /// clock that `until` of [`Pool::ask`] uses. The host calls this.
+    /// Ends waits whose time is over at `now`, as many as one call can, and counts them as timed
+    /// out. `now` is in ms of the clock that `until` of [`Pool::ask`] uses. The host calls this.
     pub fn expire(&self, host: &H, now: u64) -> Expiry {
         let (mut expiry, mut ended) = (Expiry::More, false);
         for _ in 0..BATCHES {

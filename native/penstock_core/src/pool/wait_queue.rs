@@ -5,8 +5,9 @@
 //! them when its wait ends:
 //!
 //! - the queue, of waiters or of drainers;
-//! - the ring of all waits of one process. The entry of the process names one member. A process
-//!   that asks without blocking can have many waits, and its death ends all of them;
+//! - the ring of all waits of one process. The [entry](crate::holders::Entry) of the process
+//!   names one member. A process that asks without blocking can have many waits, and its death
+//!   ends all of them;
 //! - the ordered set of waits that the host ends by time, if the wait has such a time.
 //!
 //! A dead process may leave several waits, its orphans. Their ring joins the ring of all orphans
@@ -38,11 +39,12 @@ pub(crate) struct Waiter<H: Host> {
     pub(crate) kind: Kind,
     pub(crate) ticket: H::Ticket,
     pub(crate) queue: Queue,
-    /// When the host ends the wait, in ms by its own clock; `None` if the process itself does.
+    /// When the host ends the wait as timed out, in ms of the host's clock. `None` if the host
+    /// never does so: the wait then ends by an answer, or by the process.
     pub(crate) until: Option<u64>,
-    /// Set when this wait is removed, if the process has another wait: the id of this wait, and
-    /// that of the other. If the entry of the process names this wait, it must name the other
-    /// from now on.
+    /// The id of this wait, and that of another wait of the process. Set when this wait is
+    /// removed while the process has another. If the entry of the process names this wait, the
+    /// caller of the removal must make the entry name the other.
     pub(crate) repoint: Option<(WaiterId, WaiterId)>,
 }
 
@@ -55,8 +57,8 @@ struct Node<H: Host> {
     waiter: Option<Waiter<H>>,
 }
 
-/// Names one wait: by its node, and by the generation of the node, which each reuse increments.
-/// The id is never 0, and has at most 59 bits, so it is a small integer on the BEAM.
+/// Names one wait by its node and by the node's generation, which each reuse of the node
+/// increments. The id is never 0. It has at most 59 bits, so it is a small integer on the BEAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaiterId(u64);
 
@@ -73,7 +75,7 @@ impl WaiterId {
     pub fn to_bits(self) -> u64 {
         self.0
     }
-    /// Returns the id that a word stands for. The word may be any: each use of an id checks that
+    /// Returns the id that a word stands for. No word does harm: each use of an id checks that
     /// the wait exists, and that it is one of the given process.
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
@@ -88,16 +90,16 @@ struct List {
     len: usize,
 }
 
-/// A walk along the waiters, after the limit fell, that removes each waiter whose request exceeds
-/// it. It is done in pieces, and goes on at the head after the end of the queue.
+/// A walk along the waiters after the limit fell. It removes each waiter whose request exceeds
+/// the limit. It is done in pieces, and after the tail of the queue it goes on at the head.
 struct Sweep {
-    /// The next node to visit; `NIL` stands for the head of the queue. If that node is removed,
-    /// its successor is next.
+    /// The next node to visit; `NIL` stands for the head of the queue. If this node is removed,
+    /// its successor is the next.
     at: u32,
     /// The number of visits that are left; 0 if no sweep is under way.
     left: usize,
-    /// The largest request among the waiters that the sweep visited and kept, or that joined
-    /// meanwhile.
+    /// The largest request among the waiters that the sweep visited and kept, and those that
+    /// joined during the sweep.
     max_requested: u32,
 }
 
@@ -117,12 +119,13 @@ pub(crate) struct WaitQueue<H: Host> {
     queues: [List; 2],
     /// The first node that no wait uses; `next` links it to the other unused ones.
     vacant: u32,
-    /// No waiter requests more permits than this. The end of a sweep lowers it.
+    /// No waiter requests more permits than this. The end of a sweep lowers this bound. It is 0
+    /// once the queue is empty.
     max_requested: u32,
     sweep: Sweep,
     /// A member of the ring of orphans; `NIL` if there is none.
     orphans: u32,
-    /// The waits that the host ends by time: when it ends each, and the node.
+    /// For each wait that the host ends by time: that time, and the node of the wait.
     timed: BTreeSet<(u64, u32)>,
 }
 
@@ -178,8 +181,8 @@ impl<H: Host> WaitQueue<H> {
         self.vacant = first;
     }
 
-    /// Appends a waiter to its queue, and to the ring of `peer` if that is a wait of the same
-    /// process.
+    /// Appends a waiter to its queue. Joins it to the ring of `peer` if `peer` is a wait of the
+    /// same process.
     pub(crate) fn push(&mut self, waiter: Waiter<H>, peer: WaiterId) -> WaiterId {
         let peer = self.parked(peer, waiter.pid);
         if self.vacant == NIL {
@@ -190,8 +193,8 @@ impl<H: Host> WaitQueue<H> {
         if waiter.queue == Queue::Waiters {
             self.max_requested = self.max_requested.max(waiter.permits);
             if self.sweep.left > 0 {
-                // This node fits the limit. The sweep may visit it before it has visited all the
-                // others, and one more visit makes up for that.
+                // The new waiter fits the limit. The sweep may visit this waiter before some of
+                // the older ones, so it needs one more visit to reach them all.
                 self.sweep.left += 1;
                 self.sweep.max_requested = self.sweep.max_requested.max(waiter.permits);
             }
@@ -298,7 +301,8 @@ impl<H: Host> WaitQueue<H> {
     }
 
     /// Begins a sweep over all present waiters, after the limit fell. A sweep that is under way
-    /// goes on from its place, and from the tail to the head, until it has visited all again.
+    /// goes on from its place, and after the tail from the head, until it has visited all waiters
+    /// again.
     pub(crate) fn begin_sweep(&mut self) {
         let List { head, len, .. } = self.queues[Queue::Waiters as usize];
         if self.sweep.left == 0 {
@@ -316,8 +320,8 @@ impl<H: Host> WaitQueue<H> {
         self.sweep.left > 0
     }
 
-    /// Continues the sweep, if one is under way, for at most `steps` visits. Passes each waiter
-    /// that requests more than `limit` to `out`, and stops when `out` returns `false`.
+    /// Continues the sweep, if one is under way, for at most `steps` visits. Removes each waiter
+    /// that requests more than `limit` and passes it to `out`. Stops when `out` returns `false`.
     pub(crate) fn continue_sweep(&mut self, limit: u64, steps: usize, mut out: impl FnMut(Waiter<H>) -> bool) {
         if self.sweep.left == 0 {
             return;
@@ -339,7 +343,7 @@ impl<H: Host> WaitQueue<H> {
             let (next, permits) = (node.next, node.waiter.as_ref().map_or(0, |waiter| waiter.permits));
             self.sweep.at = next;
             if u64::from(permits) > limit {
-                // `left` counts this visit already, so the removal does not change it.
+                // This visit is already subtracted from `left`, so the removal leaves it alone.
                 let has_room = self.unlink(index).is_none_or(&mut out);
                 if !has_room {
                     break;

@@ -1,5 +1,5 @@
-//! Changes of the state of a key other than a hit: tentative charges, charges for work that is
-//! over, refunds, pauses and resets.
+//! Changes of a key's state other than by a hit, a reserved turn or a change of the rate:
+//! tentative charges, charges for work that is over, refunds, pauses and resets.
 
 use crate::keyed::CellState;
 use crate::sync::{AtomicU64, Ordering};
@@ -17,7 +17,8 @@ pub(crate) struct Tentative {
     cost: u32,
     /// The version of the rate before the charge.
     version: u64,
-    /// The number of resets that had begun before the charge; `None` if one was under way.
+    /// The number of resets that had begun before the charge, by the counter of the key; `None`
+    /// if a reset was under way.
     resets: Option<u64>,
 }
 
@@ -42,9 +43,9 @@ impl Limiter {
     /// Takes back the part of a charge that is still ahead of the clock. The rest has run out,
     /// and may have allowed other hits.
     ///
-    /// Returns `false`, and takes nothing back, if the charge may have been cut, cleared or
-    /// refunded: since it was made, the rate was changed, or a key with the same counter of
-    /// resets was reset or refunded.
+    /// Returns `false`, and takes nothing back, if another call may have removed a part of the
+    /// charge already. That is so if, since the charge, the rate was changed, or a key with the
+    /// same counter of resets was reset or refunded.
     pub(crate) fn take_back(&self, key: Key, now: u64, charge: Tentative) -> bool {
         let outcome = self.decide(key, now, |rate, tat| {
             let untouched = self.config.version() == charge.version
@@ -63,7 +64,7 @@ impl Limiter {
 
     /// Charges the key for work that is over, even beyond the burst. Returns the decision that a
     /// next hit of cost 1 would get. If the key has no place and none is free, the key is not
-    /// charged, and its hits are denied as well.
+    /// charged. Its hits are then denied anyway, because it has no place.
     pub fn charge_anyway(&self, key: Key, now: u64, cost: u32) -> Hit {
         self.correct(key, now, |rate, tat| Some(rate.charge_anyway(tat, now, cost)))
     }
@@ -72,8 +73,8 @@ impl Limiter {
     /// decision that a next hit of cost 1 would get.
     pub fn give_back(&self, key: Key, now: u64, cost: u32) -> Hit {
         let [began, ended] = self.resets_of(key);
-        // The refund counts as a reset. It may refund the tentative charge of another caller's
-        // `hit_all`, and that caller must not take the charge back as well.
+        // The refund counts as a reset, because it may refund the tentative charge of another
+        // caller's `hit_all`. That caller must not take the charge back as well.
         began.fetch_add(1, Ordering::Relaxed);
         // A charge that has run out is not refunded: the TAT never falls below now.
         let hit = self.correct(key, now, |rate, tat| (tat > now).then(|| rate.give_back(tat, cost).max(now)));
@@ -116,21 +117,21 @@ impl Limiter {
     /// is over.
     pub fn reset(&self, key: Key) -> bool {
         let [began, ended] = self.resets_of(key);
-        // Counted before the key is cleared, so that a caller that observes the clear also
-        // observes that a reset began.
+        // The reset counts as begun before the key is cleared. So a caller that observes the
+        // clear also observes that a reset began.
         began.fetch_add(1, Ordering::Relaxed);
         let cleared = self.clear_key(key);
         if cleared {
             self.pauses.end(key.tag());
         }
-        // Counted after the key is cleared. A charge between the two counts may have been
-        // cleared, so `take_back` leaves it.
+        // The reset counts as ended after the key is cleared. This reset may have cleared a
+        // charge that was made between the two counts, so `take_back` leaves such a charge.
         ended.fetch_add(1, Ordering::Relaxed);
         cleared
     }
 
-    /// Returns the counter of resets that the key shares with others: the numbers of resets that
-    /// began and that ended.
+    /// Returns the counter of resets that the key shares with other keys: the number of resets
+    /// that began, and the number of those that ended.
     fn resets_of(&self, key: Key) -> &[AtomicU64; 2] {
         match key {
             Key::Global(_) => &self.resets[0],

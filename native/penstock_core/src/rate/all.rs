@@ -1,4 +1,4 @@
-//! A hit on several keys, of one limiter or many, that is charged to all of them or to none.
+//! A hit on several keys, of one limiter or many. The hit is charged to all keys or to none.
 
 use super::limiter::{ALLOWED, DENIED, Hit, Key, Limiter};
 
@@ -9,7 +9,7 @@ pub struct Charge<'a> {
     pub limiter: &'a Limiter,
     /// The key.
     pub key: Key,
-    /// The cost; `None` if it exceeds any burst.
+    /// The cost; `None` if it exceeds every possible burst.
     pub cost: Option<u32>,
 }
 
@@ -18,20 +18,21 @@ pub struct Charge<'a> {
 pub enum All {
     /// All are charged.
     Allowed,
-    /// None is charged. The charge at this index has the longest wait, in ns; `None` if it is
-    /// never allowed.
+    /// No key stays charged, except as [`hit_all`] says. The charge at this index has the longest
+    /// wait, in ns. The wait is `None` if that charge is never allowed.
     Denied(usize, Option<u64>),
-    /// None is charged, as the generation of the key at this index is over.
+    /// No key stays charged, because the generation of the key at this index is over.
     Gone(usize),
 }
 
-/// The number of attempts. An attempt peeks at all keys before it charges any. So it fails after
-/// the peek only if another caller intervened: it charged or paused one of the keys, took its
-/// place, or changed a rate.
+/// The largest number of attempts. An attempt peeks at all keys before it charges any. So if all
+/// peeks are allowed, a charge fails only because another caller intervened: it charged or paused
+/// the key, took the key's place, or changed a rate.
 const ATTEMPTS: usize = 8;
 
 impl Charge<'_> {
-    /// Adds this charge to others. If one of them has the same limiter and key, its cost grows.
+    /// Adds this charge to others. If one of them has the same limiter and key, its cost grows by
+    /// that of this charge.
     pub fn add_to(self, charges: &mut Vec<Self>) {
         let same = |other: &&mut Self| std::ptr::eq(other.limiter, self.limiter) && other.key == self.key;
         match charges.iter_mut().find(same) {
@@ -41,19 +42,21 @@ impl Charge<'_> {
     }
 }
 
-/// Charges all, or none. The limiter and key of each charge must be unique: see
-/// [`Charge::add_to`].
+/// Charges all, or none. No two charges must have the same limiter and key; [`Charge::add_to`]
+/// makes one charge of two such.
 ///
-/// Until all are charged, each charge is tentative, but another caller's hit may be denied
-/// because of it. Another caller may reserve a turn behind a tentative charge. If the charge is
-/// taken back, that turn keeps its time, and a turn that is reserved later may come at the same
-/// time.
+/// Until all are charged, each charge is tentative. Meanwhile another caller's hit may be denied
+/// because of a tentative charge. Another caller may also reserve a turn behind it. If this call
+/// then takes the charge back, that turn keeps its time. A turn that is reserved later may come
+/// at the same time.
 ///
-/// If the rate was changed meanwhile, or the key may have been reset, the charge is not taken
-/// back, and there is no further attempt. A charge that is taken back allows no hit beyond the
-/// rate, with one exception. While this call takes it back, the key may be reset and hit again to
-/// the same TAT, to the ns. If other callers charge a key first in each attempt, the answer is a
-/// wait of 1 ns: the caller can ask again at once.
+/// This call does not take a charge back if the rate was changed since the charge, or if the key
+/// may have been reset or refunded. Then it makes no further attempt. A charge that is taken back
+/// allows no hit beyond the rate, with one exception: while this call takes the charge back, the
+/// key may be reset, and then hit again to exactly the same TAT in ns.
+///
+/// If other callers charge a key first in each attempt, the answer is a wait of 1 ns: the caller
+/// can ask again at once.
 pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
     let mut outcome = All::Allowed;
     for _ in 0..ATTEMPTS {
@@ -65,8 +68,8 @@ pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
             break;
         }
         let Some((failed, taken_back)) = charge_each(charges, &clock) else { break };
-        // Another caller intervened after the peek. The wait is not known, but the next attempt
-        // may be allowed.
+        // Another caller intervened after the peek, so the wait is not known. The answer is 1 ns,
+        // because the next attempt may be allowed.
         outcome = All::Denied(failed, Some(1));
         if !taken_back {
             break;
@@ -80,8 +83,9 @@ pub fn hit_all(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> All {
     outcome
 }
 
-/// Charges each in turn. Returns `None` if all are allowed. If one is not, takes back those
-/// before it, and returns its index, and `true` if all before it were taken back.
+/// Charges one key after the other. Returns `None` if all charges are allowed. If one is not,
+/// takes back the charges before that one. Then returns the index of that one, and `true` if all
+/// before it were taken back.
 fn charge_each(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> Option<(usize, bool)> {
     let mut charged = Vec::with_capacity(charges.len());
     for (at, charge) in charges.iter().enumerate() {
@@ -99,7 +103,8 @@ fn charge_each(charges: &[Charge<'_>], clock: impl Fn() -> u64) -> Option<(usize
     None
 }
 
-/// Returns the decision on all charges from the decisions on each: the longest wait decides.
+/// Returns the decision on all charges from the decisions on each. [`Hit::Gone`] decides, and
+/// otherwise the longest wait.
 fn worst(hits: impl Iterator<Item = Hit>) -> All {
     let mut worst = All::Allowed;
     for (at, hit) in hits.enumerate() {

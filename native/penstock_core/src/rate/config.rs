@@ -10,7 +10,7 @@ use super::gcra::Rate;
 pub(crate) struct ConfigSnapshot {
     pub(crate) rate: Rate,
     pub(crate) version: u64,
-    /// A TAT of the version before that is later than this instant counts as this instant.
+    /// If a TAT of the previous version is later than this instant, it counts as this instant.
     cap: u64,
 }
 
@@ -23,8 +23,8 @@ impl ConfigSnapshot {
 }
 
 /// A double-buffered seqlock. A change writes the copy that is not in force, and then publishes
-/// the version of that copy. Two changes later, that copy is overwritten. A reader so slow that
-/// it meets this loads another version at its end, and reads again.
+/// the version of that copy. The change after the next one overwrites that copy. A reader that
+/// still reads the copy then loads another version at its end, and reads again.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigCell {
     version: AtomicU64,
@@ -50,8 +50,9 @@ impl ConfigCell {
             let interval = copy.interval.load(Ordering::Relaxed);
             let burst = copy.burst.load(Ordering::Relaxed);
             let cap = copy.cap.load(Ordering::Relaxed);
-            // ORDERING: pairs with the fence in `publish`: a reader that observed any store of
-            // version `v + 2` also observes a version of at least `v + 1`, and retries.
+            // ORDERING: pairs with the fence in `publish`. A reader of version `v` that observed
+            // any store of version `v + 2` also observes a version of at least `v + 1`. So it
+            // reads again.
             fence(Ordering::Acquire);
             if self.version.load(Ordering::Relaxed) == version {
                 return ConfigSnapshot { rate: Rate::from_parts(interval, burst as u32), version, cap };
@@ -65,11 +66,11 @@ impl ConfigCell {
         self.version.load(Ordering::Relaxed)
     }
 
-    /// Brings a rate into force at `now`, and cuts to `cut` ns what keys owe from the rate
-    /// before. Calls must not be concurrent.
+    /// Brings a rate into force at `now`. Cuts to `cut` ns what keys owe from the previous rate.
+    /// Calls must not be concurrent.
     pub(crate) fn publish(&self, rate: Rate, now: u64, cut: u64) {
         // ORDERING: pairs with the fence in `read`: a reader that observes a store below also
-        // observes the version of the change before this one.
+        // observes the version that the change before this one published.
         fence(Ordering::Release);
         let version = self.version.load(Ordering::Relaxed).wrapping_add(1);
         let copy = &self.copies[version as usize & 1];

@@ -1,14 +1,14 @@
-//! The one loop by which a hit, a refund or a correction reads and changes the state of its key.
+//! The one loop by which each hit, charge and refund reads and changes the state of its key.
 
 use crate::keyed::{CellState, Found};
 
 use super::gcra::Rate;
 use super::limiter::{Key, Limiter};
 
-/// The reason why no rule decided on a key.
+/// The reason why `Limiter::decide` returns no decision of the rule that its caller passed.
 pub(super) enum Obstacle {
-    /// The key has no place, and none is free before `until`. `burst` is that of the rate in
-    /// force.
+    /// The key has no place in the table, and none is free before `until`. `burst` is that of the
+    /// rate in force.
     Full { until: u64, burst: u32 },
     /// The generation of the key is over: the limiter was closed, and was opened again since.
     Gone,
@@ -16,12 +16,13 @@ pub(super) enum Obstacle {
 
 impl Limiter {
     /// Applies `rule` to the rate in force and the key's TAT, which is 0 if the key has none. The
-    /// rule returns the TAT to store, or `None` to leave the TAT, and the outcome. If another
-    /// caller changes the place meanwhile, the rule runs again.
+    /// rule returns the TAT to store, or `None` to leave the TAT; and the outcome. If another
+    /// caller changes the state of the key meanwhile, the rule runs again.
     ///
-    /// The place is loaded between two checks of the version. So no state is read by a rate that
-    /// is older than the state: that rate would cut a TAT that was charged after the change. A
-    /// change of the place after the second check makes the CAS fail.
+    /// Each run of the loop loads the version of the rate, then the state, and then the version
+    /// again. If the version changed, the loop starts over. So it never reads a state by a rate
+    /// that is older than the state: that rate would cut a TAT that was charged after the change.
+    /// If the state changes after the second load of the version, the CAS fails.
     #[inline]
     pub(super) fn decide<T>(
         &self,

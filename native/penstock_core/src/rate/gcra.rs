@@ -25,9 +25,9 @@
 //!
 //! # Clocks
 //!
-//! A caller may have read its clock before other hits moved the TAT. Then its hit seems earlier
-//! than it is. It may be denied for that reason, but is never allowed for it. So clocks may be
-//! read in any order: an early reading never lowers a TAT.
+//! A caller may have read its clock before other hits moved the TAT. Then its hit counts as
+//! earlier than it is. The hit may be denied because of that, but it is never allowed because of
+//! that. So callers can read their clocks in any order: an early reading never lowers a TAT.
 
 use crate::time::{CENTURY, END, NS_PER_MS};
 
@@ -68,7 +68,8 @@ pub(crate) enum Verdict {
 pub(crate) enum Turn {
     /// The hit moves the TAT, and its turn comes after `wait` ns.
     Reserve { tat: u64, wait: u64 },
-    /// The turn would come after `wait` ns, which is longer than the caller's patience.
+    /// The turn would come after `wait` ns, which is longer than the caller's patience; or the
+    /// TAT would reach [`END`].
     TooFar { wait: u64 },
     /// The hit costs more than the burst.
     Never,
@@ -148,14 +149,14 @@ impl Rate {
     /// moves the TAT no further than a century from now.
     pub(crate) fn charge_anyway(self, tat: u64, now: u64, cost: u32) -> u64 {
         let charge = self.interval.saturating_mul(u64::from(cost));
-        // The tolerance is at most a century, so a TAT that far ahead denies even a hit of cost
-        // 1.
+        // The tolerance is at most a century. So a TAT that is a century ahead denies even a hit
+        // of cost 1.
         let most = now + CENTURY;
         tat.max(now).saturating_add(charge).min(most.max(tat))
     }
 
-    /// Returns the TAT after a refund. It may lie in the past, and then allows no more than a TAT
-    /// of now.
+    /// Returns the TAT after a refund. This TAT may lie in the past. Then it allows no more hits
+    /// than a TAT of now.
     pub(crate) fn give_back(self, tat: u64, cost: u32) -> u64 {
         tat.saturating_sub(self.interval.saturating_mul(u64::from(cost)))
     }

@@ -13,21 +13,21 @@ use super::gcra::{Rate, Turn, Verdict};
 use super::migrate::Changed;
 use super::pauses::Pauses;
 
-/// The number of places that one step of a change of the rate, or of a count of keys, visits. A
-/// step takes about 20 µs.
+/// The number of places that one step visits, in about 20 µs. A change of the rate and a count of
+/// keys consist of such steps.
 pub(super) const STEP: usize = if cfg!(loom) { 2 } else { 4096 };
 
-/// Below this tolerance, in ns, a timer of the host is too coarse to wait for a turn: it may be
-/// about 2 ms late.
+/// Below this tolerance, in ns, a timer of the host is too coarse to wait for a turn: the timer
+/// may be about 2 ms late.
 const FINE_TOLERANCE: u64 = 4 * NS_PER_MS;
 
 /// The number of counters of resets. Keys share a counter if their tags are equal modulo this
 /// number.
 pub(super) const RESETS: usize = if cfg!(loom) { 16 } else { 256 };
 
-/// Returns the number of shards of the totals, a power of two. It is at least twice the number of
-/// processors. So schedulers rarely share a shard, although threads that are no schedulers take
-/// numbers too.
+/// Returns the number of shards of the totals, a power of two. The number of a thread chooses its
+/// shard, and threads that are no schedulers have numbers too. There are at least twice as many
+/// shards as processors, so schedulers rarely share a shard.
 fn total_shards() -> usize {
     if cfg!(any(loom, shuttle)) {
         return 1;
@@ -43,7 +43,7 @@ pub(crate) const DENIED: usize = 1;
 /// The configuration of a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Hits per `per_ms`, on average.
+    /// The number of hits in `per_ms`, on average.
     pub limit: u32,
     /// The period in ms.
     pub per_ms: u64,
@@ -67,7 +67,7 @@ pub struct LimiterSettings {
 pub enum Key {
     /// The one state of all hits without a key.
     Global(Generation),
-    /// One key, by the hash of the generation and the key.
+    /// One key, by its tag: the hash of the generation and the key.
     Tag(Generation, u64),
 }
 
@@ -106,8 +106,8 @@ pub enum Hit {
 pub enum Reserved {
     /// The turn comes in this many ns, which may be 0.
     In(u64),
-    /// The turn would come in this many ns, which is longer than the caller's patience; nothing
-    /// is reserved.
+    /// The turn would come in this many ns. That is longer than the caller's patience, or the TAT
+    /// would pass the last instant. Nothing is reserved.
     TooFar(u64),
     /// The key has no place. One may be free in this many ns, which is not longer than the
     /// caller's patience.
@@ -145,15 +145,15 @@ pub(super) struct Changes {
     /// The result of all requested changes, each applied to the result of the one before. It
     /// comes into force when all places are migrated.
     pub(super) wanted: Option<Limits>,
-    /// The smallest tolerance, in ns, among the requested changes that are not in force yet: each
-    /// of them cuts what keys owe to its tolerance.
+    /// The smallest tolerance, in ns, among the requested changes that are not in force yet. Each
+    /// of these changes cuts what keys owe to its tolerance.
     pub(super) cut: Option<u64>,
     /// The number of changes that were requested.
     pub(super) requested: u64,
     /// The number of changes that are in force.
     pub(super) applied: u64,
-    /// If this is the version in force, no TAT that is ahead of the clock has the parity of the
-    /// version before.
+    /// The version to which all places were last migrated. While it is in force, no TAT that is
+    /// ahead of the clock has the parity of the version before.
     pub(super) migrated: u64,
 }
 
@@ -164,7 +164,7 @@ pub struct LimiterInfo {
     pub limits: Limits,
     /// The number of keys that the limiter has places for.
     pub max_keys: u32,
-    /// The size of its places in bytes.
+    /// The size of the limiter's places in bytes.
     pub memory: usize,
     /// The number of hits allowed since the limiter was opened.
     pub allowed: u64,
@@ -193,13 +193,15 @@ impl Limiter {
     }
 
     /// Resets and opens the limiter. The calling thread must own it exclusively; only stale
-    /// callers of earlier generations may still access it. Their tags belong to no key of this
-    /// generation, and they vacate each place that they charge. The global state names its
-    /// generation, so they find that it is not theirs.
+    /// callers of earlier generations may still access it.
+    ///
+    /// A stale caller does no harm. Its tag belongs to no key of this generation, and it vacates
+    /// each place that it charges. The global state names its generation, so a stale caller finds
+    /// that this state is of another one.
     pub fn open(&self, limits: Limits, manual: bool, now: u64) -> Generation {
         let (generation, now) = {
-            // Under the lock that `advance` takes, so that a stale caller does not move the clock
-            // of this generation.
+            // `advance` takes this lock too, so a stale caller cannot move the clock of this
+            // generation.
             let _guard = lock(&self.changes);
             let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1).max(1);
             // ORDERING: SeqCst pairs with `is_current`. The places are cleared after this store:
@@ -208,8 +210,8 @@ impl Limiter {
             self.generation.store(generation, Ordering::SeqCst);
             (generation, self.clock.start(manual, now))
         };
-        // The table is cleared outside the lock: that takes long, and a stale caller would wait
-        // for it.
+        // The table is cleared outside the lock. To clear it takes long, and a stale caller would
+        // wait for the lock.
         self.table.clear();
         self.pauses.clear();
         for total in self.totals.iter().flat_map(|shard| shard.iter()) {
@@ -250,7 +252,7 @@ impl Limiter {
     /// Moves a manual clock forward. Returns `false` if the clock is the host's, or the
     /// generation is over.
     pub fn advance(&self, generation: Generation, ms: u64) -> bool {
-        // Under this lock no other generation opens.
+        // While this call has the lock, no other generation opens.
         let _guard = lock(&self.changes);
         self.is_current(generation) && self.clock.advance(ms)
     }
@@ -272,8 +274,8 @@ impl Limiter {
         self.decide_hit(key, now, cost, |_tat| None)
     }
 
-    /// Decides on a hit by the pause of the key and by the rate. `charge` is given the TAT after
-    /// an allowed hit, and returns the TAT to store, if any.
+    /// Decides on a hit by the pause of the key and by the rate. `charge` gets the TAT that an
+    /// allowed hit leads to, and returns the TAT to store, if any.
     #[inline]
     fn decide_hit(&self, key: Key, now: u64, cost: u32, charge: impl Fn(u64) -> Option<u64>) -> Hit {
         match self.paused_until(key, now) {
@@ -306,8 +308,8 @@ impl Limiter {
         })
     }
 
-    /// Reserves a turn for a hit that the caller makes once the rate allows it. If that is within
-    /// `patience` ns from `now`, this call charges the key for the hit.
+    /// Reserves a turn for a hit: the caller makes the hit once the rate allows it. If that is
+    /// within `patience` ns from `now`, this call charges the key. Otherwise it reserves nothing.
     ///
     /// The turns of a paused key begin when the pause ends, at the pace of the rate.
     pub fn reserve(&self, key: Key, now: u64, cost: u32, patience: u64) -> Reserved {
@@ -329,16 +331,16 @@ impl Limiter {
         match reserved {
             Reserved::In(_) => self.count(ALLOWED),
             Reserved::TooFar(_) | Reserved::Never => self.count(DENIED),
-            // These decide on no hit: the caller asks again, or the generation of the key is
+            // Neither decides on the hit: the caller asks again, or the generation of the key is
             // over.
             Reserved::NoPlace(_) | Reserved::Gone => {}
         }
         reserved
     }
 
-    /// Returns `true` if a caller must wait for its turn more exactly than by a timer of the
-    /// host. A caller that is later than the tolerance loses a part of the rate: a TAT in the
-    /// past allows no more than a TAT of now.
+    /// Returns `true` if a timer of the host is too coarse for a caller that waits for its turn.
+    /// A caller that is later than the tolerance loses a part of the rate, because a TAT in the
+    /// past allows no more hits than a TAT of now.
     pub fn needs_fine_wait(&self) -> bool {
         self.config.read().rate.tolerance() < FINE_TOLERANCE
     }
@@ -349,7 +351,7 @@ impl Limiter {
         self.totals[thread_number() & (self.totals.len() - 1)][total].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts the keys whose TAT is ahead of the clock in at most `STEP` places, from place
+    /// Counts the keys whose TAT is ahead of the clock. Visits at most `STEP` places, from place
     /// number `at` on. Returns the count, and the number of the next place; `None` after the
     /// last.
     pub fn keys(&self, at: usize, now: u64) -> (u64, Option<usize>) {
@@ -403,8 +405,9 @@ impl Reusable for Limiter {
         is_owner: &dyn Fn() -> bool,
     ) {
         let mut from = None;
-        // `update` calls this under the lock under which it records a change. So an owner that
-        // takes over after `is_owner` returned `true` records its own change after this one.
+        // `update` calls this closure inside the lock, and records the change inside the same
+        // lock. So an owner that takes over after `is_owner` returned `true` records its own
+        // change after this one.
         let change = |_| is_owner().then_some(new.limits);
         while new.limits != old.limits
             && let Changed::NotYet(progress) = self.update(generation, change, self.now(clock), from)

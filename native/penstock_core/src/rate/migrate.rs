@@ -32,22 +32,22 @@ pub enum Changed {
 }
 
 impl Limiter {
-    /// Takes one step of a change of the rate. By the change, each key owes the same time as
+    /// Takes one step of a change of the rate. After the change, each key owes the same time as
     /// before, but no more than the new burst is worth.
     ///
-    /// A TAT is cut when a caller next reads or charges its key; the parity tells whether the TAT
-    /// is from before the change. There are only two parities. So before the next change, all
-    /// TATs ahead of the clock must get the parity of the rate in force. This migration takes
-    /// many steps: a caller passes `None` as `from` first, and then the progress that the last
-    /// step returned.
+    /// A TAT is cut when a caller next reads or charges its key. A bit in the state of the key,
+    /// its parity, tells whether the TAT is from before the change. There are only two parities.
+    /// So before the next change, all TATs ahead of the clock must get the parity of the rate in
+    /// force. This migration takes many steps: a caller passes `None` as `from` first, and then
+    /// the progress that the last step returned.
     ///
     /// # Progress
     ///
-    /// The first step of a change requests it: under the lock, it applies `change` to the result
-    /// of the changes requested before. The first caller that has migrated all places brings all
-    /// requested changes into force, as if one after the other. So a caller starts over at most
-    /// once: changes that come into force while it migrates include its own. If a caller is
-    /// killed, its change comes into force with the next one.
+    /// The first step requests the change: under the lock, it applies `change` to the result of
+    /// the changes requested before. The first caller that has migrated all places brings all
+    /// requested changes into force, as if one after the other. So no caller starts over: if
+    /// changes come into force while it migrates, its own is among them. If a caller is killed,
+    /// its change comes into force with the next change.
     pub fn update(
         &self,
         generation: Generation,
@@ -79,8 +79,8 @@ impl Limiter {
             return Changed::Yes;
         }
         drop(changes);
-        // Progress on another version is void: all places must be migrated to the version in
-        // force.
+        // A caller can pass any progress. Progress on another version is void, because all places
+        // must be migrated to the version in force.
         let at = from.filter(|progress| progress.version == version).map_or(0, |progress| progress.at);
         if let Some(at) = self.migrate(version, at, now) {
             return Changed::NotYet(Progress { change: number, version, at });
@@ -92,8 +92,8 @@ impl Limiter {
         if changes.applied >= number {
             return Changed::Yes;
         }
-        // This step does not bring the change into force, but the next one does: its caller reads
-        // the clock again, and the cap counts from that time.
+        // The next step brings the change into force, and not this one. The cap counts from the
+        // `now` of that step, for which the caller reads the clock again.
         if self.config.version() == version {
             changes.migrated = version;
         }
@@ -115,14 +115,15 @@ impl Limiter {
     /// number of the next place; `None` after the last.
     fn migrate(&self, version: u64, at: usize, now: u64) -> Option<usize> {
         // ORDERING: pairs with the fence in `migrate_own` (store buffering). `version` came into
-        // force before this fence. A writer that does not observe it after its own fence wrote
-        // its state before the loads below, which observe that state.
+        // force before this fence. If a writer does not observe `version` after its own fence,
+        // the loads below observe the state that it wrote.
         fence(Ordering::SeqCst);
         let in_force = self.config.read();
         let context = in_force.context(now);
-        // The version is checked after the place was loaded, as in `decide`. A TAT that is ahead
-        // of the clock only until it is cut is migrated as well. Otherwise a caller would read it
-        // uncut under the next version, which has the same parity, and find it ahead again.
+        // The version is checked after the place was loaded, as in `decide`. A TAT of the other
+        // parity migrates if it is ahead of the clock before the cut, even if the cut brings it
+        // back to the clock. Otherwise the place would keep the uncut TAT and its parity. The next
+        // version has that parity, so it would not cut the TAT, which would be ahead again.
         let migrated = |state: CellState| {
             let tat = context.tat(state).filter(|_| state.parity() != context.parity && state.tat() > Some(now))?;
             (self.config.version() == version && in_force.version == version)
@@ -138,8 +139,8 @@ impl Limiter {
             }
         }
         self.table.each(at, STEP, |mut place| {
-            // If the place changed meanwhile, it is loaded and checked again: a slow caller may
-            // have charged it by an older rate.
+            // If the place changed meanwhile, it is loaded and checked again, because a slow
+            // caller may have charged it by an older rate.
             while let Some(state) = migrated(place.state) {
                 if place.store(state).is_some() {
                     break;
@@ -152,10 +153,10 @@ impl Limiter {
     /// Migrates a state that the caller has just written, if the rate by which it was written is
     /// no longer in force.
     ///
-    /// Such a writer may have published its state after `migrate` passed the place, so it must
-    /// migrate the state itself. If another writer replaced the state meanwhile, this call does
-    /// nothing. The TAT of that writer may include this one uncut. Then the key owes more than it
-    /// must, but no hit beyond the rate is allowed.
+    /// The caller may have written its state after `migrate` passed the place, so it must migrate
+    /// the state itself. If another writer replaced the state meanwhile, this call does nothing.
+    /// The TAT of that writer may include this one uncut. Then the key owes more than it must,
+    /// but no hit beyond the rate is allowed.
     #[inline]
     pub(super) fn migrate_own(
         &self,
@@ -163,8 +164,8 @@ impl Limiter {
         mut state: CellState,
         mut exchange: impl FnMut(CellState, CellState) -> Option<CellState>,
     ) {
-        // ORDERING: pairs with the fence in `migrate` (store buffering): either `migrate`
-        // observes the state just written, or this caller observes the new version.
+        // ORDERING: pairs with the fence in `migrate` (store buffering): `migrate` observes the
+        // state just written, or this caller observes the new version, or both.
         fence_after_rmw();
         while self.config.version() != written.version {
             written = self.config.read();

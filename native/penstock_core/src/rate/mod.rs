@@ -1,7 +1,8 @@
 //! Rate limiters: one [rate](gcra) for all hits without a key, and for each key.
 //!
-//! A [limiter] has the state of each key in one [word](crate::keyed). A hit [decides](decide) on
-//! that word by the [rate in force](config). A change of the rate [migrates](migrate) all words.
+//! A [limiter] keeps the state of each key in one [word](crate::keyed). A hit is
+//! [decided](decide) by that word and the [rate in force](config). A change of the rate
+//! [migrates](migrate) all words.
 
 mod adjust;
 mod all;

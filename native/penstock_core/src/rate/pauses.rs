@@ -1,20 +1,21 @@
 //! Paused keys: until its pause ends, no hit of such a key is allowed, even if the key owes
 //! nothing.
 //!
-//! A pause is stored apart from the TAT, and does not add to what the key owes. A change of the
-//! rate cuts what a key owes, and a refund lowers it; neither must end a pause.
+//! A pause is stored apart from the TAT, and adds nothing to what the key owes. A change of the
+//! rate and a refund lower what a key owes, and neither must end a pause.
 //!
 //! Pauses are rare. They are in shards, by the tags of their keys. While no key of a shard is
-//! paused, a hit loads one word of its shard. While one is, each hit takes the lock of its shard
-//! for one look-up.
+//! paused, a hit loads one word of its shard. While a key of the shard is paused, each hit in the
+//! shard takes the shard's lock for one look-up.
 //!
 //! # Races
 //!
-//! A hit may miss a pause unless the return of `pause` happens-before the hit, on the same thread
-//! or by way of others: such a hit is linearized before the pause. Every other hit observes the
-//! `latest` of its shard that the pause stored, or a later one: `latest` never falls while the
-//! limiter is open. If all pauses end before `latest`, a hit only takes a lock that it does not
-//! need.
+//! If the return of `pause` happens-before a hit, the hit observes the `latest` of its shard that
+//! the pause stored, or a later one: `latest` never falls while the limiter is open. Every other
+//! hit may miss the pause, and is then linearized before it.
+//!
+//! A reset can end the last pause of a shard before `latest`. Until `latest`, hits then take a
+//! lock that they do not need.
 
 use std::collections::BTreeMap;
 
@@ -28,9 +29,9 @@ const SHARDS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 16 };
 /// The number of keys that each shard has room for, in a limiter of few keys.
 const FEW: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
 
-/// The number of keys that each shard has room for, in the largest limiter. When there is no
-/// room, the next pause visits all of them under the lock, so this bounds the time that the lock
-/// is held.
+/// The number of keys that each shard has room for, in the largest limiter. When a shard has no
+/// room, the next pause visits all its keys under the lock. So this number bounds the time that
+/// the lock is held.
 const MANY: usize = 1_024;
 
 #[derive(Debug)]
@@ -52,7 +53,7 @@ struct Shard {
 struct Ends {
     /// The end of each key's pause by the tag of the key, which is 0 for hits without a key.
     until: BTreeMap<u64, u64>,
-    /// The end of the pauses that found no room, and so hold for all keys of the shard.
+    /// The latest end of the pauses that found no room. These hold for all keys of the shard.
     all: u64,
 }
 
@@ -77,7 +78,7 @@ impl Pauses {
     }
 
     /// Pauses the key until the instant `until`; a longer pause of the key stays. If there is no
-    /// room for the key, all keys of the shard are paused: no pause is lost.
+    /// room for the key, all keys of the shard are paused, so that no pause is lost.
     ///
     /// Returns `false`, and pauses nothing, if `is_current` returns `false` under the lock.
     pub(super) fn pause(&self, tag: u64, now: u64, until: u64, is_current: impl FnOnce() -> bool) -> bool {

@@ -1,18 +1,21 @@
 //! Names, and the gate that each stands for: a pool, a keyed pool, a limiter or a ban list.
 //!
 //! A name has a [node], in the bucket that the name hashes to. A bucket is a linked list of
-//! nodes. Nodes are never freed, so a caller looks a name up without a lock, and no count of
-//! callers is kept. A name is *in use* while its gate is open, a permit is held in one of its
-//! pools, or a process waits in one. A node can be renamed, for another name, once its name is
-//! not in use. So a bucket has at most one node more than it had names in use at once. A new name
-//! tries to take over [`LOOKS`] nodes only, so a longer bucket may get further nodes, at most one
-//! for each name. Of a name that lost its node the registry keeps only the number, to know that
-//! the name was started. A *life* of a name begins when the name gets a node, and ends when it
-//! loses that node.
+//! nodes. Nodes are never freed. So a caller looks a name up without a lock, and the registry
+//! keeps no count of callers.
+//!
+//! A name is *in use* while its gate is open, a permit is held in one of its pools, or a process
+//! waits in one of them. Once a name is not in use, its node can be renamed: another name of the
+//! bucket gets the node. So a bucket has at most one node more than it had names in use at once.
+//! There is one exception: a new name tries to take over only [`LOOKS`] nodes. A longer bucket
+//! may get further nodes, at most one for each name.
+//!
+//! A *life* of a name begins when the name gets a node, and ends when the name loses that node.
+//! The registry remembers each name that lost its node, to know that the name was started.
 //!
 //! A caller may look a name up just before the node is renamed. All effects of such a caller are
-//! undone, or refused under the queue lock; each method of [`Named`] says how. Three rules make
-//! that possible:
+//! undone, or refused under the pool's queue lock; each method of [`Named`] says how. Three rules
+//! make that possible:
 //!
 //! - A node is renamed under the lock of its ownership. At that moment all its pools are closed,
 //!   no permit is held in them and no process waits in them. A closed pool admits no caller, so
@@ -23,8 +26,8 @@
 //!   permit, and then still finds its name, has acquired the permit from its name's pool.
 //!
 //! [One word](current) tells which gate a name stands for. A limiter or a ban list comes from a
-//! [slab], which gets it back when it is closed. A pool stays with the node, as permits may be
-//! held in it. A name that is restarted while permits of its old pool are held gets [another
+//! [slab], which gets it back when it is closed. A pool stays with the node, because permits may
+//! be held in it. A name that is restarted while permits of its old pool are held gets [another
 //! pool](pools).
 
 mod current;
@@ -61,12 +64,12 @@ const BUCKETS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
 const LOOKS: u32 = 64;
 
 /// Identifies one of a name's pools, so that a wait or a handoff ends on the pool that it began
-/// on. The low 32 bits are the number of the pool in its node, and up to 27 bits above them the
-/// life of the name. The first pool of the first life has the id 1.
+/// on. The low 32 bits are the number of the pool in its node. The 27 bits above them are the
+/// number of the name's life. The first pool of the first life has the id 1.
 pub type InstanceId = u64;
 
-/// A name's first life is number 0. Later lives, of all names, are numbered from 1 to this, and
-/// from 1 again. When a number recurs, no caller still has the old one.
+/// A name's first life is number 0. The later lives of all names share one count: from 1 to this
+/// number, and then from 1 again. When a number recurs, no caller has it from its earlier use.
 const LIVES: u32 = (1 << 27) - 1;
 
 /// A runtime that has gates of all kinds.
@@ -157,8 +160,8 @@ impl<H: GateHost> Registry<H> {
 
     /// Returns `true` if the name was ever started.
     pub fn was_started(&self, name: u64) -> bool {
-        // A name is added to the forgotten ones before it loses its node, so one of the two
-        // checks finds it.
+        // A name is added to the forgotten ones before it loses its node. So one of these two
+        // checks finds a name that was started.
         self.find(name).is_some() || self.was_forgotten(name)
     }
 
@@ -282,12 +285,11 @@ impl<H: GateHost> Registry<H> {
         self.unnamed().count()
     }
 
-    /// Returns some of the names that have an open gate: a piece, which begins with the bucket of
-    /// number `from`.
+    /// Returns one piece of the names that have an open gate.
     ///
-    /// A piece ends with the first bucket that brings its [`Names::visited`] to `most`. A caller
-    /// walks through all names piece by piece. A name whose gate is open throughout the walk is
-    /// in one of the pieces.
+    /// The piece begins with bucket number `from`. It ends with the first bucket that brings its
+    /// [`Names::visited`] to `most`. A caller walks through all names piece by piece. A name
+    /// whose gate is open throughout the walk is in one of the pieces.
     pub fn names(&self, from: usize, most: usize) -> Names {
         let mut names = Names { names: Vec::new(), next: None, visited: 0 };
         for (place, bucket) in self.buckets.iter().enumerate().skip(from) {
@@ -300,7 +302,7 @@ impl<H: GateHost> Registry<H> {
             while let Some(node) = at {
                 names.visited += LINE;
                 let name = node.name();
-                // The name is loaded again: the gate may have been opened for another name.
+                // The name is loaded again, because the gate may be open for another name.
                 if node.is_open() && node.name() == name {
                     names.names.push(name);
                 }

@@ -50,7 +50,7 @@ impl<'a, H: GateHost> Named<'a, H> {
     /// Returns `true` if the node still stands for the name.
     ///
     /// A caller that has acquired permits in a pool of the node asks this. If the answer is
-    /// `false`, they are permits of another name, and the caller gives them back. If it is
+    /// `false`, the permits are another name's, and the caller gives them back. If the answer is
     /// `true`, it stays `true` while the caller holds the permits.
     #[inline]
     pub fn is_there(self) -> bool {
@@ -77,7 +77,7 @@ impl<'a, H: GateHost> Named<'a, H> {
         u64::from(self.node.life()) << 32 | u64::from(id)
     }
 
-    /// Returns the open pool of the name, and its number.
+    /// Returns the open pool of the name, and its [`InstanceId`].
     #[inline]
     pub fn pool(self) -> Option<(&'a Pool<H>, InstanceId)> {
         let (pool, id) = self.current()?;
@@ -135,7 +135,7 @@ impl<'a, H: GateHost> Named<'a, H> {
         self.is_there().then_some(ownership)
     }
 
-    /// Returns the owner, unless it is a living process other than `owner`, which is an error.
+    /// Returns the present owner. Fails if that is a living process other than `owner`.
     fn owner_before(self, host: &H, owner: Pid) -> Result<Option<Pid>, NotOwner> {
         let before = self.lock().ok_or(NotOwner::Renamed)?.owner;
         // The host must be called outside the lock. If the owner dies after this call, the start
@@ -146,7 +146,8 @@ impl<'a, H: GateHost> Named<'a, H> {
         }
     }
 
-    /// Makes `owner` the owner, unless another living process is. Returns the locked ownership.
+    /// Makes `owner` the owner, unless another living process is the owner. Returns the locked
+    /// ownership.
     fn take_over(self, host: &H, owner: Pid) -> Result<MutexGuard<'a, Ownership>, NotOwner> {
         let before = self.owner_before(host, owner)?;
         let mut ownership = self.lock().ok_or(NotOwner::Renamed)?;
@@ -170,8 +171,8 @@ impl<'a, H: GateHost> Named<'a, H> {
             ownership.config = StartConfig::Pool(settings);
             drop(ownership);
             // A setting that differs from that of the last start is changed. An equal one keeps
-            // the value that a later update gave it. No update changes `held_longer_than`, so it
-            // is always set.
+            // the value that a later update gave it. No update changes `held_longer_than`, so
+            // each start sets it.
             let changes = Changes {
                 limit: (settings.limit != old.limit).then_some(settings.limit),
                 max_waiting: (settings.max_waiting != old.max_waiting).then_some(settings.max_waiting),
@@ -215,7 +216,7 @@ impl<'a, H: GateHost> Named<'a, H> {
                 Err(NotOwner::Renamed) => return Err(Renamed),
             }
             let can_resume = resumable(&*self.lock().ok_or(Renamed)?).is_some();
-            // Opened outside the lock, as it takes long.
+            // The new item is opened outside the lock, because that takes long.
             let opened = match (!can_resume).then(|| slab.open(config, clock())).transpose() {
                 Ok(opened) => opened,
                 Err(no_memory) => return Ok(Err(no_memory)),
@@ -237,8 +238,8 @@ impl<'a, H: GateHost> Named<'a, H> {
                 item.resume(generation, old, config, clock, &|| self.owner() == Some(owner));
                 return Ok(Ok(Started::Adopted));
             }
-            // The open limiter or ban list could resume at the first check, but was closed before
-            // the second. So nothing was opened yet.
+            // At the first check the open limiter or ban list could resume. It was closed before
+            // the second check. So this call has opened none yet, and tries again.
             let Some(handle) = opened else { continue };
             let vacated = self.node.vacate(&mut ownership);
             ownership.config = T::to_start_config(config);

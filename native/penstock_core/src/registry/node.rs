@@ -30,7 +30,7 @@ pub(super) struct Node<H: GateHost> {
 /// The owner of a name, and the settings that it started the name with.
 pub(super) struct Ownership {
     pub(super) owner: Option<Pid>,
-    /// The settings are those of the kind of gate that `Node::current` names.
+    /// The settings of the gate that `Node::current` names.
     pub(super) config: StartConfig,
     pub(super) pools: PoolCounts,
 }
@@ -66,8 +66,8 @@ impl<H: GateHost> Node<H> {
         self.current.load() != Current::None
     }
 
-    /// Gives the node to another name, and calls `forget` with the old name while a caller can
-    /// still find it. Returns `false`, and does nothing, if the old name is in use.
+    /// Gives the node to another name. Calls `forget` with the old name while callers can still
+    /// find the old name here. Returns `false`, and does nothing, if the old name is in use.
     pub(super) fn rename(&self, name: u64, life: u32, forget: impl FnOnce(u64)) -> bool {
         let ownership = lock(&self.ownership);
         // An idle pool stays idle while this lock is held: it is closed, and only a start, which
@@ -76,8 +76,8 @@ impl<H: GateHost> Node<H> {
             return false;
         }
         forget(self.name());
-        // The node has no name while its life changes: a caller must not pair the old name with
-        // the new life.
+        // The node has no name while its life changes. Otherwise a caller could pair the old name
+        // with the new life.
         self.name.store(0, Ordering::Relaxed);
         // ORDERING: Release pairs with the Acquire in `life`; publishes that the old name is
         // gone.

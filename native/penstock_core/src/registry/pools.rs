@@ -2,13 +2,13 @@
 //!
 //! A start reopens a closed pool in which no permit is held. In each other closed pool a living
 //! process still holds permits from before a restart. So there are at most as many such pools as
-//! permits that were held over restarts. A start can miss a pool that it could reopen only if the
-//! node has more than [`LOOKS`] pools.
+//! permits that were held over restarts. If the node has more than [`LOOKS`] pools, a start may
+//! miss a pool that it could reopen.
 
 use super::slab::Rows;
 use crate::pool::{Pool, PoolHost, Settings};
 
-/// The number of pools that a start tries to reopen.
+/// The largest number of pools that a start tries to reopen after pool 1.
 const LOOKS: u32 = 64;
 
 pub(super) struct Pools<H: PoolHost> {
@@ -49,8 +49,8 @@ impl<H: PoolHost> Pools<H> {
         }
     }
 
-    /// Opens a closed pool in which no permit is held, or a new pool if [`LOOKS`] attempts fail.
-    /// Returns its number.
+    /// Opens a closed pool in which no permit is held. If up to [`LOOKS`] attempts fail, makes a
+    /// pool and opens that. Returns the number of the opened pool.
     pub(super) fn open(&self, counts: &mut PoolCounts, settings: Settings) -> u32 {
         if self.first.open(settings) {
             return 1;
@@ -66,8 +66,8 @@ impl<H: PoolHost> Pools<H> {
         counts.made
     }
 
-    /// Returns `true` if all pools are idle. Returns `false` if there are more than [`LOOKS`],
-    /// too many to check.
+    /// Returns `true` if all pools are idle. Also returns `false` if there are more than
+    /// [`LOOKS`] pools, which are too many to check.
     pub(super) fn are_idle(&self, counts: PoolCounts) -> bool {
         counts.made <= LOOKS && (1..=counts.made).all(|id| self.get(id).is_none_or(Pool::is_idle))
     }

@@ -1,8 +1,9 @@
-//! A slab of reusable limiters and ban lists. A closed one is kept and reopened for the next name
-//! that asks for the same size.
+//! A slab of reusable items: limiters, or ban lists. The slab keeps a closed item, and reopens it
+//! for the next name that asks for the same size.
 //!
-//! No item is ever freed, so a caller looks one up without a lock, and no count of callers is
-//! kept. There are as many items of each size as were open, or about to be opened, at once.
+//! No item is ever freed. So a caller looks an item up without a lock, and the slab keeps no
+//! count of callers. There are as many items of each size as were open, or about to be opened, at
+//! once.
 
 use once_cell::race::OnceBox;
 
@@ -76,8 +77,8 @@ impl<T: Reusable> Slab<T> {
         self.rows.get(id)
     }
 
-    /// Opens a spare item of the size that `config` asks for, or a new one. No name stands for it
-    /// yet.
+    /// Opens a spare item of the size that `config` asks for, or a new one. No name stands for
+    /// the item yet.
     pub(super) fn open(&self, config: T::Config, now: u64) -> Result<Handle, OutOfMemory> {
         let (id, item) = self.reuse_or_make(config)?;
         Ok(Handle { id, generation: item.open(config, now) })
@@ -93,7 +94,8 @@ impl<T: Reusable> Slab<T> {
                 return Ok((id, self.get(id).expect("it was made")));
             }
         }
-        // Made outside the lock: an item may have many megabytes, and all of them are written.
+        // The item is made outside the lock, because it may have many megabytes, and `make`
+        // writes all of them.
         let item = Box::new(T::make(config)?);
         let id = {
             let mut counts = lock(&self.counts);
@@ -103,11 +105,11 @@ impl<T: Reusable> Slab<T> {
         Ok((id, self.rows.get_or_make(id, || item)))
     }
 
-    /// Makes an item spare. No name stands for it any more.
+    /// Makes an item spare. No name stands for it.
     ///
     /// A stale caller that found the item before may still use it. Until the item is reopened,
-    /// its hits and failures count for no name; after that, it learns that its generation is
-    /// over.
+    /// the caller's hits and failures count for no name. After that, the caller learns that its
+    /// generation is over.
     pub(super) fn give_back(&self, handle: Handle) {
         lock(&self.counts).spare.push(handle.id);
     }

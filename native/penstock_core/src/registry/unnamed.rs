@@ -3,8 +3,8 @@
 //!
 //! No pool is ever freed: the host's monitors refer to pools, and the memory of a pool of many
 //! holders takes too long to free in one call. A pool that no caller can reach is
-//! [cleared](Pool::clear) in bounded pieces, and becomes spare then. So there are as many pools
-//! as were open or being cleared at once.
+//! [cleared](Pool::clear) in bounded pieces, and then becomes spare. So there are as many pools
+//! as were open or being cleared at the same time.
 //!
 //! The holder entry and the monitor of a living process stay in a spare pool, as they stay in a
 //! named pool that is reopened. So a process that acquires in one unnamed pool after another may
@@ -36,7 +36,7 @@ impl<H: PoolHost> Unnamed<H> {
             // The pool that became spare last is reused first: its memory is most likely cached,
             // and most likely has an entry of the caller.
             let id = lock(&self.counts).spare.pop()?;
-            // A spare pool is closed and cleared, and no caller can reach it, so it opens.
+            // A spare pool is closed and cleared, and no caller can reach it. So `open` succeeds.
             if let Some(pool) = self.pools.get(id)
                 && pool.open(settings)
             {

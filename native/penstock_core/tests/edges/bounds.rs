@@ -49,7 +49,7 @@ fn a_death_is_found_behind_many_idle_entries() {
 }
 
 #[test]
-fn answers_beyond_what_one_call_may_send_are_deferred() {
+fn answers_beyond_the_bound_of_one_call_are_deferred() {
     const WAITERS: usize = 300;
     let stage = Stage::open(WAITERS + 1, limit(1));
     let holder = stage.process(WAITERS + 1);
@@ -79,7 +79,7 @@ fn a_queue_that_one_call_has_just_emptied_keeps_no_newcomer_out() {
     }
     stage.update(MESSAGES as u64 + 2);
     assert_eq!((stage.host.answers(), stage.info().waiting), (MESSAGES, 0));
-    // One permit is free and the queue is empty, although the pool has left work to the host.
+    // One permit is free and the queue is empty, although the pool has deferred work to the host.
     assert_eq!(newcomer.try_acquire(1), Ok(()));
 }
 
@@ -95,7 +95,7 @@ fn a_shrink_refuses_a_long_queue_in_parts() {
         waiter.wait(if at % 2 == 0 { 3 } else { 1 });
     }
     stage.update(2);
-    // Some of the waiters that the next calls would refuse die.
+    // Five waiters die at the place where the walk goes on. The walk would refuse three of them.
     waiters[2 * MESSAGES..2 * MESSAGES + 5].iter().for_each(|waiter| waiter.die());
     serve_in_parts(&stage);
     for (at, waiter) in waiters.iter().enumerate() {
@@ -122,7 +122,7 @@ fn a_pause_in_the_middle_of_a_shrink_ends_its_refusals() {
     }
     stage.update(2);
     assert_eq!(stage.info().waiting, WAITERS - MESSAGES, "one call refuses 64");
-    // Limit 0 is a pause: requests of any size wait.
+    // A limit of 0 pauses the pool: requests of any size wait.
     stage.update(0);
     serve_in_parts(&stage);
     assert_eq!(stage.info().waiting, WAITERS - MESSAGES);
@@ -136,8 +136,8 @@ fn a_pause_in_the_middle_of_a_shrink_ends_its_refusals() {
 
 #[test]
 fn a_reopening_answers_many_drainers_and_refuses_the_waiters_left() {
-    // Each of the 32 drains answers up to 64 waiters, so the queue is longer than that: waiters
-    // are still in it when all drainers have asked. One hold of the queue lock answers all
+    // Each of the 32 drains answers up to 64 waiters. The queue is longer than that, so waiters
+    // are still in it when all drainers have asked. One hold of the queue lock answers all 32
     // drainers.
     const DRAINERS: usize = 32;
     const WAITERS: usize = MESSAGES * (DRAINERS + 2) + 10;
@@ -192,8 +192,8 @@ fn a_scan_that_finds_many_dead_is_bounded() {
         waiter.wait(1);
     }
     dead.iter().for_each(Process::begin_exit);
-    // Before the waiters parked, scans published the hint of many holders. The first monitor
-    // clears it, so the next refusal scans.
+    // The scan of the first waiter published the many-holders hint. The first monitor of a dead
+    // holder clears the hint, so the next refusal scans.
     dead[0].finish_exit();
     let before = stage.host.answers();
     let asker = stage.process(2 * DEAD + 1);
@@ -257,7 +257,7 @@ fn a_scan_reports_its_work_to_the_host() {
 }
 
 #[test]
-fn updates_without_a_pause_keep_no_waiter_waiting() {
+fn updates_without_a_pause_let_the_walk_of_a_shrink_end() {
     const MANY: usize = 2_000;
     let stage = Stage::open(MANY + 2, limit(10));
     let (holder, large) = (stage.process(MANY + 1), stage.process(MANY + 2));
@@ -267,7 +267,8 @@ fn updates_without_a_pause_keep_no_waiter_waiting() {
         waiter.wait(1);
     }
     large.wait(10);
-    // A shrink begins a walk along the queue that refuses oversize requests. It takes many steps.
+    // A shrink begins a walk along the queue. The walk refuses requests above the new limit, and
+    // takes many calls.
     stage.update(5);
     assert_eq!(holder.release(10), Ok(()));
     assert!(waiters[..5].iter().all(Process::was_granted), "the head does not wait for the walk");
@@ -275,21 +276,21 @@ fn updates_without_a_pause_keep_no_waiter_waiting() {
     let mut updates = 0;
     while large.answers().is_empty() {
         updates += 1;
-        assert!(updates < 100, "each update begins the walk again");
+        assert!(updates < 100, "the walk has not ended after 100 updates");
         stage.update(if updates % 2 == 0 { 5 } else { 9 });
     }
     assert_eq!(large.answers(), [Answer::Full]);
     let granted = waiters.iter().take_while(|waiter| waiter.was_granted()).count();
     assert!(
         granted >= 9 && waiters[granted..].iter().all(|waiter| !waiter.was_granted()),
-        "{granted} granted, in order"
+        "{granted} granted: not nine, or not the first"
     );
     stage.serve_deferred();
     assert_eq!(stage.info().waiting, MANY - granted);
 }
 
-/// Asks for permits that are not free. Returns the answer, and whether the host must begin to end
-/// waits.
+/// Asks for permits that are not free. Returns the answer, and `true` if the host must begin to
+/// call `Pool::expire`, which ends waits whose time is over.
 fn ask(process: &Process, n: u32, until: Option<u64>) -> (Parked, bool) {
     let stage = &process.stage;
     stage.pool.ask(&stage.host, process.pid, n, stage.host.ticket(), until, || true)

@@ -12,7 +12,8 @@ fn an_unlimited_pool_counts_and_never_refuses() {
     }
     let held = 1_000 * i32::MAX as u64;
     assert_eq!((stage.in_use(), stage.info().peak), (held, held));
-    // The limit falls below what is held. This overdraft must be paid back first.
+    // The limit falls below the number of permits held. `b` gets none until this overdraft is
+    // paid back.
     stage.update(10);
     assert_eq!(stage.in_use(), held);
     assert_eq!(b.try_acquire(1), Err(Refusal::Full));

@@ -7,13 +7,13 @@
 //! | 300 waiters can be granted at once | more than 64 messages by one call |
 //! | a shrink refuses 500 of 1,000 waiters, some die | a walk of the queue that loses its place |
 //! | updates follow each other without a pause | a walk that always begins again and never ends |
-//! | a dead waiter is granted during a scan | a refusal that missed this permit |
+//! | a dead waiter gets a permit during a scan | a refusal although that permit comes back |
 //! | nine holders, one of them dead | a scan by each refusal of a large pool |
 //! | 500 of 1,000 holders are dead | a refusal that reaps them all |
 //! | 30,000 processes hold, die, and hold again | entries that outlive their processes |
 //! | words that the pool never issued | a forged offer or wait that has an effect |
 //! | 500 of 5,000 holders die and restart | an overdraft while a dead holder is left |
-//! | a remembered pid lives again before a restart | a permit taken from a living process |
+//! | a pid that a restart remembers as dead lives again | a permit taken from a living process |
 #![cfg(not(any(loom, shuttle)))]
 
 mod bounds;
@@ -49,7 +49,7 @@ fn serve_in_parts(stage: &Stage) -> usize {
     while stage.host.take_deferrals() > 0 {
         let before = stage.host.answers();
         stage.pool.serve(&stage.host);
-        assert!(stage.host.answers() - before <= MESSAGES, "one call sent more messages");
+        assert!(stage.host.answers() - before <= MESSAGES, "one call sent more than 64 messages");
         calls += 1;
     }
     calls

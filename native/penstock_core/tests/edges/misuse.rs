@@ -102,7 +102,7 @@ fn a_completed_handoff_grants_nothing() {
     let first = spawner.offer(1).unwrap();
     spawner.hand_over(first, &child);
     let second = spawner.offer(1).unwrap();
-    // The old offer names the same entry as the new one.
+    // The first offer names the same entry as the second, but must have no effect on the second.
     spawner.retract(first);
     assert_eq!(thief.adopt(first), Adoption::Revoked);
     spawner.hand_over(first, &thief);
@@ -147,7 +147,7 @@ proptest! {
         prop_assert!(waiter.was_granted());
         stage.update(4);
         let offer = spawner.acquire_and_offer(1);
-        // An offer has 59 bits, so `shift` stays below that.
+        // An offer has 59 bits, so `shift` stays below 59.
         for bits in [bits, small, small.rotate_right(shift), offer.to_bits().wrapping_add(small + 1), offer.to_bits() ^ 1 << shift] {
             let forged = Offer::from_bits(bits);
             prop_assert_eq!(thief.adopt(forged), Adoption::Revoked);

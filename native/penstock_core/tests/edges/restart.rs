@@ -31,7 +31,7 @@ fn a_restart_takes_over_from_a_dead_holder_before_it_passes_the_limit() {
 }
 
 #[test]
-fn restarts_may_bring_back_what_was_in_use_when_the_limit_shrank() {
+fn restarts_can_bring_back_the_permits_in_use_when_the_limit_shrank() {
     let (stage, [supervisor, holder]) = Stage::with_processes(limit(10));
     holder.hold(8);
     stage.update(2);
@@ -39,7 +39,7 @@ fn restarts_may_bring_back_what_was_in_use_when_the_limit_shrank() {
     for _ in 0..3 {
         assert_eq!(supervisor.restart(1), Restart::Admitted);
     }
-    assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full), "8 were in use");
+    assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full), "8 permits were in use when the limit shrank");
     // Once the overdraft is paid back, restarts cannot bring it back.
     assert_eq!((holder.release(5), supervisor.release_bound(1)), (Ok(()), Ok(())));
     holder.wait(1);
@@ -73,7 +73,8 @@ fn a_waiter_gets_the_permits_of_a_dead_holder_that_a_restart_leaves() {
 
 const MANY: usize = 5_000;
 
-/// Returns a pool with a holder for each of `MANY` permits, a supervisor, and the holders.
+/// Returns a stage whose pool has one holder for each of its `MANY` permits. Also returns a
+/// supervisor, and the holders.
 fn full_pool(max_overdraft: u64) -> (Arc<Stage>, Process, Vec<Process>) {
     let stage = Stage::open(MANY + 1, Settings { max_overdraft, ..limit(MANY as u64) });
     let (supervisor, holders) = (stage.process(1), processes(&stage, 2..=MANY + 1));
@@ -124,11 +125,11 @@ fn restarts_on_a_large_pool_each_scan_a_piece_and_share_the_dead_they_find() {
     for _ in &dead {
         let (answer, calls, visited) = restart_in_calls(&stage, &supervisor, 0);
         assert_eq!((answer, calls), (Restart::Admitted, 1));
-        // A piece has at most 512 holders.
+        // The call visits one piece, which has at most 512 holders.
         assert!(visited <= 600, "{visited} in one call");
         overdrawn = overdrawn.max(stage.in_use() - MANY as u64);
     }
-    assert_eq!(overdrawn, 0, "there was a dead holder for each");
+    assert_eq!(overdrawn, 0, "there was a dead holder for each restart");
     for child in &dead {
         child.finish_exit();
     }
@@ -143,13 +144,14 @@ fn a_restart_takes_nothing_from_a_remembered_pid_that_lives_again_or_was_reaped(
         holder.hold(1);
         holder.begin_exit();
     }
-    // This restart finds all three, takes over the permit of one, and has the pool remember two.
+    // This restart finds all three, and takes over the permit of one. The pool remembers the
+    // other two.
     assert_eq!(supervisor.restart(1), Restart::Admitted);
     for holder in [&first, &second, &third] {
         holder.finish_exit();
         stage.host.reuse(holder.pid);
     }
-    assert_eq!(stage.in_use(), 1, "the monitors have brought back two");
+    assert_eq!(stage.in_use(), 1, "the monitors have brought back two permits");
     first.hold(1);
     second.hold(1);
     assert_eq!(supervisor.restart(1), Restart::Refused(Refusal::Full));
@@ -164,12 +166,13 @@ fn a_lap_that_found_no_dead_holder_is_not_repeated_at_once() {
     let (answer, lap, _) = restart_in_calls(&stage, &supervisor, 1);
     assert!(answer == refused && lap > 10, "{answer:?} after {lap} calls");
     let (answer, calls, most) = restart_in_calls(&stage, &supervisor, 0);
-    // This restart makes no lap. It makes one call, three after other processes have run, and
-    // three after 1 ms each. The next restart does not wait so soon after this one.
+    // This restart makes no lap. It makes one call, three after pauses, in which other processes
+    // run, and three after waits of 1 ms. The next restart makes no waits, because this one has
+    // just waited.
     assert!(answer == refused && calls <= 8 && most <= 600, "{answer:?} after {calls} calls");
     let (answer, calls, _) = restart_in_calls(&stage, &supervisor, 0);
     assert!(answer == refused && calls <= 5, "{answer:?} after {calls} calls");
-    // The next lap begins only after ten times as long as the last one took.
+    // The next lap begins only when ten times the duration of the last lap has passed.
     stage.host.advance(10 * lap as u32 + 1);
     let (answer, calls, _) = restart_in_calls(&stage, &supervisor, 0);
     assert!(answer == refused && calls >= lap, "{answer:?} after {calls} calls");
@@ -180,7 +183,8 @@ fn a_restart_waits_for_the_monitor_of_its_predecessor_when_no_lap_is_due() {
     let (stage, supervisor, holders) = full_pool(0);
     let (answer, _, _) = restart_in_calls(&stage, &supervisor, 1);
     assert_eq!(answer, Restart::Refused(Refusal::Full));
-    // The next piece does not reach the predecessor, which is at the end of the table.
+    // The predecessor is at the end of the table, so it is not in the piece that the next restart
+    // visits.
     let predecessor = holders.last().unwrap();
     predecessor.begin_exit();
     let mut step = Step::default();

@@ -19,7 +19,7 @@ fn a_refusal_also_finds_a_dead_waiter_that_is_granted_during_its_scan() {
         dead.begin_exit();
         waiter.begin_exit();
         while asker.try_acquire(1) == Err(Refusal::Again) {}
-        assert_eq!(asker.release(1), Ok(()), "each holder and waiter was dead");
+        assert_eq!(asker.release(1), Ok(()), "both other processes were dead");
         dead.finish_exit();
         waiter.finish_exit();
         stage.host.reuse(dead.pid);
@@ -68,11 +68,11 @@ fn assert_the_dead_are_left(stage: &Stage, dead: &[Process], asker: &Process, wa
 #[test]
 fn a_dead_holder_among_many_is_left_to_its_monitor() {
     const HOLDERS: usize = 10;
-    // A scan meets the dead holder before it has counted nine living ones, or stops before it
-    // meets the dead one.
+    // Each number puts the dead holder at another place. A scan meets it before it has counted
+    // nine living ones, or stops before it meets the dead one.
     for dead in 0..HOLDERS {
-        // The first scan publishes the hint of many holders: the scan of the waiter, or that of
-        // the asker.
+        // The first scan publishes the many-holders hint. Either the waiter makes that scan, or
+        // the asker does.
         for waits_first in [false, true] {
             let stage = Stage::open(HOLDERS + 2, limit(HOLDERS as u64));
             let mut holders = processes(&stage, 1..=HOLDERS);
@@ -82,7 +82,7 @@ fn a_dead_holder_among_many_is_left_to_its_monitor() {
             }
             holders[dead].begin_exit();
             if !waits_first {
-                assert_eq!(asker.try_acquire(1), Err(Refusal::Full), "{dead}");
+                assert_eq!(asker.try_acquire(1), Err(Refusal::Full), "holder {dead} is dead");
             }
             let dead = holders.remove(dead);
             assert_the_dead_are_left(&stage, &[dead], &asker, &waiter);
@@ -107,7 +107,7 @@ fn many_dead_holders_before_many_living_ones_are_left_to_their_monitors() {
 }
 
 #[test]
-fn many_holders_behind_more_entries_than_one_call_visits_are_many() {
+fn many_holders_are_found_behind_more_entries_than_one_call_visits() {
     const IDLE: usize = 3_000;
     const LIVING: usize = 500;
     let stage = Stage::open(1 + IDLE + LIVING + 2, limit(1 + IDLE as u64 + LIVING as u64));

@@ -6,7 +6,7 @@ use crate::processes;
 use crate::support::{Process, Stage, limit};
 
 #[test]
-fn entries_of_every_level_are_found_listed_and_reused() {
+fn entries_of_several_levels_are_found_listed_and_reused() {
     const MANY: usize = 30_000;
     let stage = Stage::open(MANY, limit(UNLIMITED));
     let mut empty = Vec::new();
@@ -121,7 +121,7 @@ fn the_time_that_permits_were_held_does_not_wrap() {
     let holding = |since_ms| HolderInfo { pid: Pid::new(1).unwrap(), permits: 1, since_ms };
     assert_eq!(holding(1_000).held_ms(1_250), 250);
     assert_eq!(holding(u32::MAX - 9).held_ms(40), 50, "the clock has wrapped");
-    assert_eq!(holding(1_250).held_ms(1_240), 0, "the clock was read before they were acquired");
+    assert_eq!(holding(1_250).held_ms(1_240), 0, "the clock was read before the permits were acquired");
 }
 
 #[test]

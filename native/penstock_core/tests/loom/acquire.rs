@@ -1,4 +1,4 @@
-//! Races of acquires and releases without a wait.
+//! Races of acquires and releases by two processes, neither of which blocks.
 
 use std::rc::Rc;
 
@@ -34,7 +34,7 @@ fn work_against_work(is_admitted: impl Fn(&Process) -> bool + Copy + Send + Sync
     });
 }
 
-/// Each process takes the permit by the CAS on the state word alone.
+/// Each process takes the permit by the CAS on the pool's state word alone.
 #[test]
 fn acquire_against_acquire() {
     work_against_work(|me| me.take(1));
@@ -46,8 +46,8 @@ fn acquire_after_a_scan_against_acquire_after_a_scan() {
     work_against_work(|me| me.try_acquire(1).is_ok());
 }
 
-/// Each process parks: it finds the permit free under the queue lock, or waits. If it can no
-/// longer cancel its wait, the permit was granted to it.
+/// Each process parks: it finds the permit free under the queue lock, or joins the queue. If it
+/// can no longer cancel its wait, the permit was granted to it.
 #[test]
 fn park_against_park() {
     work_against_work(|me| match me.park(1) {

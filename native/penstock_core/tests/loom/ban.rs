@@ -1,5 +1,5 @@
-//! Races of failures, bans and unbans of one key. Also of late callers: a closed list of bans is
-//! opened again, as its next generation, while they still use it.
+//! Races of failures, bans and unbans of one key. Also races of late callers: a list of bans is
+//! opened again, as its next generation, while a caller of the previous one still uses it.
 //!
 //! Failures are counted in a table of their own. When a key has enough of them, the list of bans
 //! counts them again under its lock, bans the key, and forgets the failures
@@ -57,7 +57,8 @@ fn failure_against_failure() {
         let mine = fail(&ban, 7);
         let other = other.join().unwrap();
         let banned = Failure::Banned(50 * MS);
-        // The failure that came first reports the ban as well, if the ban is in force by then.
+        // The call that counts the first failure then looks for a ban. If the other call has
+        // banned the key before that look, the first call reports the ban too.
         let expected = [(Failure::Left(1), banned), (banned, Failure::Left(1)), (banned, banned)];
         assert!(expected.contains(&(mine, other)), "{mine:?} {other:?}");
         assert_eq!(ban.check(7, 0), Banned::For(50 * MS));
@@ -105,8 +106,8 @@ fn offence_against_unban() {
         assert_eq!(ban.check(7, 0), Banned::No);
         let after = fail(&ban, 7);
         match mine {
-            // With 1 left, the failure came after the unban and counts. With 2 left, the unban
-            // has forgotten it as well.
+            // With 1 left, this failure came after the unban and counts. With 2 left, the unban
+            // has forgotten this failure as well.
             Failure::Left(left) => {
                 assert_eq!(after, if left == 2 { Failure::Left(1) } else { Failure::Banned(50 * MS) })
             }
@@ -146,8 +147,8 @@ fn offence_against_offence_of_a_key_with_a_failure() {
     });
 }
 
-/// An offence meets an unban. It may clear the failures of its key late, or find too few of them.
-/// It must not clear a failure that is counted after the unban.
+/// An offence meets an unban. The offence may clear the failures of its key late, or find too few
+/// of them. It must not clear a failure that is counted after the unban.
 #[test]
 fn offence_against_unban_and_a_failure() {
     explore(|| {
@@ -165,7 +166,7 @@ fn offence_against_unban_and_a_failure() {
 }
 
 /// A failure meets a ban and an unban of its key. A failure of a banned key clears the failures
-/// of the key. It must not clear one that is counted after the unban.
+/// of the key. Here it must not clear the failure that is counted after the unban.
 #[test]
 fn failure_against_ban_and_unban_and_a_failure() {
     explore(|| {
@@ -196,7 +197,8 @@ fn failure_and_ban_against_unban() {
     });
 }
 
-/// A failure of a banned key meets an unban. It reports the ban, or counts after the unban.
+/// A failure of a banned key meets an unban. The failure reports the ban, or counts after the
+/// unban.
 #[test]
 fn failure_against_unban_of_a_banned_key() {
     explore(|| {

@@ -68,8 +68,8 @@ fn a_reaper_that_goes_to_sleep_against_two_deadlines() {
     });
 }
 
-/// A pool begins to have timed waits, which the reaper must end (`Deadlines::begin_other`), as
-/// the reaper goes to sleep. The reaper must be awake in the end.
+/// A pool gets its first timed wait (`Deadlines::begin_other`) as the reaper goes to sleep. The
+/// reaper must end timed waits, so it must be awake in the end.
 #[test]
 fn a_reaper_that_goes_to_sleep_against_a_pool_that_begins_to_time_waits() {
     explore(|| {

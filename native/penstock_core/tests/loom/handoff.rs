@@ -1,6 +1,6 @@
 //! Races of a permit on its way from a spawner to its child. The spawner (`hand_over`) and the
-//! child (`adopt`) both try to complete the handoff. One CAS on the handoff word of the spawner's
-//! entry decides (`Entry::complete_handoff`).
+//! child (`adopt`) both try to complete the handoff. A CAS on the handoff word of the spawner's
+//! entry decides which of them does (`Entry::complete_handoff`).
 
 use penstock_core::{Adoption, NotHeld};
 
@@ -8,8 +8,9 @@ use crate::explore::explore;
 use crate::support::{Stage, limit};
 use crate::{Work, has, meanwhile, spawn};
 
-/// The spawner hands over while the child adopts. The child finds the permit in either order, and
-/// ends its work once; a third process shows that the limit holds.
+/// The spawner hands over while the child adopts. The child must find the permit in either order
+/// of the two calls. A third process tries to work by the same permit. It must never work at the
+/// same time as the child.
 #[test]
 fn hand_over_against_adoption() {
     explore(|| {
@@ -24,7 +25,7 @@ fn hand_over_against_adoption() {
             childs_work.begin(1);
             childs_work.end();
             assert_eq!(child.end_work(), Ok(()), "the child runs with the offered permit");
-            assert_eq!(child.end_work(), Err(NotHeld), "the work ends once");
+            assert_eq!(child.end_work(), Err(NotHeld), "the child has ended its work already");
         });
         meanwhile(&other, move |other| {
             if other.take(1) {
@@ -39,8 +40,8 @@ fn hand_over_against_adoption() {
     });
 }
 
-/// The child adopts and dies while its spawner hands over: the permit comes back once, to a
-/// waiter.
+/// The child adopts and dies while its spawner hands over. The permit must come back once, and go
+/// to the waiter.
 #[test]
 fn hand_over_against_a_child_that_adopts_and_ends() {
     explore(|| {
@@ -58,9 +59,9 @@ fn hand_over_against_a_child_that_adopts_and_ends() {
     });
 }
 
-/// The child dies before its first instruction while its spawner hands over. `PoolHost::watch`
-/// returns that the child is gone, or the pool is told of the death later. Either way the permit
-/// comes back once.
+/// The child dies before its first instruction while its spawner hands over. Either
+/// `PoolHost::watch` tells the spawner's call that the child is gone, or the host tells the pool
+/// of the death later. In both cases the permit must come back once.
 #[test]
 fn hand_over_against_the_death_of_the_child() {
     explore(|| {
@@ -75,8 +76,8 @@ fn hand_over_against_the_death_of_the_child() {
     });
 }
 
-/// A spawner that saw its child dead reports that (`Pool::ended`) while the monitor of the child
-/// reaps the child. After the report, the permit is free.
+/// A spawner that saw its child dead reports the death (`Pool::ended`) while the monitor of the
+/// child reaps the child. After the report the permit must be free.
 #[test]
 fn the_spawners_report_of_the_end_of_a_child_against_its_monitor() {
     explore(|| {
@@ -89,8 +90,8 @@ fn the_spawners_report_of_the_end_of_a_child_against_its_monitor() {
         spawner.hand_over(offer, &child);
         let seen = !child.alive();
         if seen {
-            // If the monitor came first, the entry is gone, and this call finds that out without
-            // a lock.
+            // If the monitor came first, it has removed the entry of the child. This call then
+            // finds no entry, and takes no lock.
             spawner.report_end_of(&child);
             assert!(other.take(1), "a caller that saw the end finds the permit free");
         }
@@ -100,8 +101,8 @@ fn the_spawners_report_of_the_end_of_a_child_against_its_monitor() {
     });
 }
 
-/// The spawner dies while its child adopts. The child completes the handoff and works. Or the
-/// monitor of the spawner takes the permit back, and the child must end.
+/// The spawner dies while its child adopts. Either the child completes the handoff and works, or
+/// the monitor of the spawner takes the permit back and the child must end.
 #[test]
 fn adoption_against_the_death_of_the_spawner() {
     explore(|| {
@@ -133,8 +134,8 @@ fn adoption_against_the_death_of_the_spawner() {
     });
 }
 
-/// A caller scans before it is refused, and reaps the dead spawner, while the child adopts. The
-/// caller gets the permit, or the child does.
+/// A caller asks for the permit of a dead spawner while the child adopts. Either the caller's
+/// scan reaps the spawner, or the child completes the handoff. One of the two gets the permit.
 #[test]
 fn adoption_against_a_scan_that_finds_the_spawner_dead() {
     explore(|| {
@@ -150,7 +151,8 @@ fn adoption_against_a_scan_that_finds_the_spawner_dead() {
     });
 }
 
-/// The spawner dies while its child adopts and then dies, too. The permit comes back once.
+/// The child adopts and dies while its spawner dies. The permit must come back once, and go to
+/// the waiter.
 #[test]
 fn death_of_the_child_against_the_death_of_the_spawner() {
     explore(|| {
@@ -166,8 +168,8 @@ fn death_of_the_child_against_the_death_of_the_spawner() {
     });
 }
 
-/// A supervisor claims the offer while the spawner dies: the supervisor gets the permit, or a
-/// waiter does.
+/// A supervisor claims the offer while the spawner dies. Either the supervisor gets the permit,
+/// or the waiter does.
 #[test]
 fn claim_against_the_death_of_the_spawner() {
     explore(|| {
@@ -183,8 +185,8 @@ fn claim_against_the_death_of_the_spawner() {
     });
 }
 
-/// A supervisor claims the offer, for the child that it creates, while the spawner retracts it.
-/// The supervisor gets the permit, or the pool does.
+/// A supervisor claims an offer while the spawner retracts that offer. Either the supervisor gets
+/// the permit and entrusts it to the child, or the permit returns to the pool.
 #[test]
 fn claim_against_retraction() {
     explore(|| {
@@ -204,8 +206,8 @@ fn claim_against_retraction() {
     });
 }
 
-/// A supervisor entrusts its permit to a child that dies. The permit comes back with the entry of
-/// the child, or the call gives it back. Either way the waiter gets it.
+/// A supervisor entrusts its permit to a child that dies. Either the permit comes back with the
+/// entry of the child, or `entrust` gives it back. In both cases the waiter must get it.
 #[test]
 fn entrusting_against_the_death_of_the_child() {
     explore(|| {
@@ -220,7 +222,8 @@ fn entrusting_against_the_death_of_the_child() {
     });
 }
 
-/// A spawner retracts its offer while another process parks for the permit: no wake-up is lost.
+/// A spawner retracts its offer while another process parks for the permit. That process must get
+/// the permit: its wake-up must not be lost.
 #[test]
 fn retraction_against_a_waiter_parking() {
     explore(|| {

@@ -16,9 +16,9 @@ fn charge(limiter: &Limiter, key: Key, cost: u32) -> Charge<'_> {
     Charge { limiter, key, cost: Some(cost) }
 }
 
-/// `hit_all` charges each key tentatively, and a concurrent refund (`Limiter::give_back`) may
-/// undo that charge. If `hit_all` took it back as well, a later hit would be free. So a refund
-/// counts as a reset: `hit_all` takes back no charge from before the refund.
+/// A concurrent refund (`Limiter::give_back`) may undo a tentative charge. If `hit_all` took that
+/// charge back as well, a later hit would be free. So `hit_all` must not take back a charge that
+/// was made before a refund of the key.
 #[test]
 fn hit_all_that_is_denied_against_refund_and_hit() {
     explore(|| {
@@ -36,8 +36,11 @@ fn hit_all_that_is_denied_against_refund_and_hit() {
         let hits = [first.hit(all, 0, 1), first.hit(all, 0, 1), first.hit(all, 0, 1)];
         let outcome = other.join().unwrap();
         let after = first.hit(all, 0, 1);
-        // The burst is 2, and the refund gives back one hit at most. If `hit_all` is denied, only
-        // its own tentative charge can have been refunded.
+        // At most three hits are allowed: the burst of 2, and one that the refund gives back.
+        //
+        // This thread hits the first limiter only after its refund. So the refund can give back
+        // only the tentative charge of `hit_all`. If `hit_all` is denied, that charge counts for
+        // no hit, so at most the burst is allowed.
         let count = allowed(&hits) + allowed(&[after]) + usize::from(outcome == All::Allowed);
         assert!(count <= 3, "{hits:?} {after:?} {outcome:?} {taken:?}");
         if outcome != All::Allowed {
@@ -46,8 +49,8 @@ fn hit_all_that_is_denied_against_refund_and_hit() {
     });
 }
 
-/// Two callers charge the same two limiters, in opposite order: at most one is allowed, and the
-/// other leaves nothing charged.
+/// Two callers charge the same two limiters, in opposite order. At most one of the callers must
+/// be allowed. A caller that is denied must leave nothing charged.
 #[test]
 fn hit_all_against_hit_all() {
     explore(|| {
@@ -61,14 +64,14 @@ fn hit_all_against_hit_all() {
         let charges = [charge(&b, key_b, 1), charge(&a, key_a, 1)];
         let outcomes = [hit_all(&charges, || 0), other.join().unwrap()];
         let allowed = outcomes.iter().filter(|&&outcome| outcome == All::Allowed).count();
-        // None is allowed if the tentative charge of each has denied the other.
+        // If the tentative charge of each caller denied the other caller, neither is allowed.
         assert!(allowed <= 1, "{outcomes:?}");
         let left = [a.peek(key_a, 0, 1), b.peek(key_b, 0, 1)].map(|hit| matches!(hit, Hit::Allow(0)));
         assert_eq!(left, [allowed == 0; 2], "{outcomes:?}");
     });
 }
 
-/// `hit_all` takes back exactly its own charge while another caller charges the same key.
+/// `hit_all` must take back exactly its own charge while another caller charges the same key.
 #[test]
 fn hit_all_that_is_denied_against_hit() {
     explore(|| {
@@ -87,8 +90,8 @@ fn hit_all_that_is_denied_against_hit() {
     });
 }
 
-/// A reset clears the tentative charge. Then `hit_all` must not take that charge back: the hit
-/// after the reset would be free.
+/// A reset clears the tentative charge. If `hit_all` took that charge back as well, the hit after
+/// the reset would be free.
 #[test]
 fn hit_all_that_is_denied_against_reset_and_hit() {
     explore(|| {
@@ -96,11 +99,11 @@ fn hit_all_that_is_denied_against_reset_and_hit() {
         let (b, key_b) = open(1, 1);
         let same_b = Arc::clone(&b);
         let other = spawn(&a, move |a| {
-            // This hit makes the second charge fail, if it comes after the first charge.
+            // If this hit comes between the two charges of `hit_all`, the second charge fails.
             same_b.hit(key_b, 0, 1);
             a.reset(key_a);
-            // This hit comes 1 ns later. At the same ns its TAT would equal the tentative one,
-            // and so would hide the reset.
+            // This hit comes at 1 ns. At 0 ns it would move the TAT to where the tentative charge
+            // moved it before, which would hide the reset from `hit_all`.
             a.hit(key_a, 1, 1)
         });
         let charges = [charge(&a, key_a, 1), charge(&b, key_b, 1)];
@@ -109,7 +112,7 @@ fn hit_all_that_is_denied_against_reset_and_hit() {
         while hits.last().is_some_and(|hit| matches!(hit, Hit::Allow(_))) {
             hits.push(a.hit(key_a, 1, 1));
         }
-        // Two hits fit after the reset, and the tentative charge may be one of them.
+        // The burst allows two hits after the reset. The charge of `hit_all` may be one of them.
         assert!(allowed(&hits) <= 2, "{outcome:?} {hits:?}");
     });
 }
@@ -138,7 +141,7 @@ fn hit_all_that_is_denied_against_reset_of_another_key() {
 }
 
 /// The rate changes after the tentative charge. `hit_all` must not take the charge back by the
-/// new rate, at which a hit is worth ten times as much.
+/// new rate, at which a hit is worth 1 s, and not 100 ms.
 #[test]
 fn hit_all_that_is_denied_against_update() {
     const LATER: u64 = 10_000 * MS;
@@ -154,15 +157,15 @@ fn hit_all_that_is_denied_against_update() {
         let charges = [charge(&a, key_a, 1), charge(&b, key_b, 1)];
         let outcome = hit_all(&charges, || LATER);
         other.join().unwrap();
-        // The 5 hits before are still owed: 500 ms, and 100 ms more if the tentative charge
-        // stays.
+        // The key still owes the 5 hits from before: 500 ms. After a change of the rate,
+        // `hit_all` leaves the tentative charge as it is. Then the key owes 100 ms more.
         let owed = a.peek(key_a, LATER, 1);
         assert!([Hit::Deny(500 * MS), Hit::Deny(600 * MS)].contains(&owed), "{outcome:?} {owed:?}");
     });
 }
 
-/// A reset is under way when the tentative charge is made, and clears it later. Then `hit_all`
-/// must not take that charge back: the hit after the reset would be free.
+/// A reset begins before the tentative charge and clears that charge. If `hit_all` took the
+/// charge back as well, the hit after the reset would be free.
 #[test]
 fn hit_all_that_is_denied_against_reset_against_hit() {
     explore(|| {
@@ -173,7 +176,7 @@ fn hit_all_that_is_denied_against_reset_against_hit() {
         let reset = spawn(&a, move |a| assert!(a.reset(key_a)));
         let other = spawn(&a, move |a| {
             same_b.hit(key_b, 0, 1);
-            // This hit costs the whole burst, so it is allowed only if the key was reset.
+            // This hit costs the whole burst, so it is allowed only after the reset.
             a.hit(key_a, 1, 2)
         });
         let charges = [charge(&a, key_a, 1), charge(&b, key_b, 1)];
@@ -186,8 +189,8 @@ fn hit_all_that_is_denied_against_reset_against_hit() {
     });
 }
 
-/// Time has paid off the tentative charge before `hit_all` takes it back. All that the key owes
-/// by then belongs to another hit, and must stay.
+/// Time has paid off the tentative charge before `hit_all` takes it back. By then the key owes
+/// only the hit of another caller, which `hit_all` must not take back.
 #[test]
 fn hit_all_that_is_denied_late_against_hit() {
     explore(|| {
@@ -208,8 +211,8 @@ fn hit_all_that_is_denied_late_against_hit() {
     });
 }
 
-/// If the third limiter denies, two tentative charges of different cost are taken back, each at
-/// its own cost.
+/// The third limiter may deny. Then `hit_all` must take back two tentative charges of different
+/// cost, each at its own cost.
 #[test]
 fn hit_all_of_three_that_is_denied_against_hit() {
     explore(|| {
@@ -223,7 +226,7 @@ fn hit_all_of_three_that_is_denied_against_hit() {
         let left = [a.peek(key_a, 0, 1), b.peek(key_b, 0, 1)];
         match outcome {
             All::Allowed => assert_eq!((taken, left), (Hit::Deny(100 * MS), [Hit::Allow(1), Hit::Allow(0)])),
-            // The limiter at index 2 denies, and its wait is returned.
+            // The limiter at index 2 denies, and `hit_all` returns its wait.
             denied => {
                 assert_eq!(denied, All::Denied(2, Some(100 * MS)));
                 assert_eq!((taken, left), (Hit::Allow(0), [Hit::Allow(2), Hit::Allow(2)]));

@@ -1,16 +1,17 @@
-//! Races of first hits for places in a table of keys. A first hit claims a free place, loads all
-//! other places of its key again, and then charges the claim. So no key is charged in two places
-//! (`keyed::table`).
+//! Races of first hits for places in a table of keys. A first hit claims a free place, loads
+//! again all other places that the key can have, and then charges the claim. So no key is charged
+//! in two places (`keyed::table`).
 //!
-//! Under loom a table for two keys has one row of two places; a table for three has three rows.
+//! Under loom a row has two places. A table for two keys has one row. A table for three keys has
+//! three rows, and a key can be in two of them.
 
 use penstock_core::Hit;
 
 use crate::explore::{explore, explore_at_least};
 use crate::limiter::{A, B, C, MS, allowed, open, spawn};
 
-/// Several callers hit an unknown key at once. The table allows them one burst, and holds the key
-/// in one place.
+/// Several callers hit an unknown key at once. The limiter must allow them one burst, and its
+/// table must hold the key in one place.
 fn first_hits(max_keys: u32, burst: u32, hitters: usize) {
     explore(move || {
         let (limiter, _) = open(max_keys, burst);
@@ -19,6 +20,7 @@ fn first_hits(max_keys: u32, burst: u32, hitters: usize) {
         hits.extend(others.into_iter().map(|other| other.join().unwrap()));
         assert_eq!(allowed(&hits), burst as usize, "{hits:?}");
         assert_eq!(limiter.hit(A, 0, 1), Hit::Deny(100 * MS));
+        // Under loom a call of `keys` visits two places.
         assert_eq!(limiter.keys(0, 0).0 + limiter.keys(2, 0).0 + limiter.keys(4, 0).0, 1);
     });
 }
@@ -43,7 +45,7 @@ fn three_first_hits() {
 
 /// The place of `B` is free from 100 ms on, when `B` owes nothing. One caller hits `A` at 100 ms
 /// by its clock, and claims that place. The other caller hits `A` at 99 ms by its clock, and
-/// claims the second place.
+/// claims the second place. Only one of the two claims must be charged.
 #[test]
 fn first_hits_that_see_different_free_places() {
     explore(|| {
@@ -52,13 +54,13 @@ fn first_hits_that_see_different_free_places() {
         let other = spawn(&limiter, |limiter| limiter.hit(A, 99 * MS, 1));
         let hits = [limiter.hit(A, 100 * MS, 1), other.join().unwrap()];
         assert_eq!(allowed(&hits), 1, "{hits:?}");
-        // The key is in one place, which still owes at 101 ms.
+        // At 101 ms `B` owes nothing and `A` still owes, so `keys` counts the places of `A`.
         assert_eq!(limiter.keys(0, 101 * MS).0, 1);
     });
 }
 
-/// Two new keys want the one free place. One of them gets it, and the active key `C` is not
-/// evicted.
+/// Two new keys want the one free place. One of them must get it. Neither must evict `C`, which
+/// still owes.
 #[test]
 fn two_new_keys_against_each_other() {
     explore(|| {
@@ -73,8 +75,8 @@ fn two_new_keys_against_each_other() {
     });
 }
 
-/// A new key takes the place of a key that owes nothing any more, while that key is hit once
-/// more. The CAS of tag and state decides which of the two keys has the place.
+/// `B` takes the place of `A`, which owes nothing at 100 ms, while a caller hits `A` at 99 ms by
+/// its clock. The CAS of tag and state decides which of the two keys has the place.
 #[test]
 fn hit_against_reuse_of_its_place() {
     explore(|| {
@@ -83,13 +85,13 @@ fn hit_against_reuse_of_its_place() {
         let other = spawn(&limiter, |limiter| limiter.hit(B, 100 * MS, 1));
         let hit = limiter.hit(A, 99 * MS, 1);
         match (hit, other.join().unwrap()) {
-            // The hit was first: its key is active, and keeps the place.
+            // The hit of `A` was first: `A` owes again, and keeps the place.
             (Hit::Allow(_), Hit::Deny(wait)) => {
                 assert_eq!(wait, 100 * MS);
                 assert_eq!(limiter.hit(A, 100 * MS, 1), Hit::Allow(0));
                 assert_eq!(limiter.hit(A, 100 * MS, 1), Hit::Deny(100 * MS));
             }
-            // The place was taken first: the hit is not charged to the new key.
+            // `B` took the place first: the hit of `A` must not be charged to `B`.
             (Hit::Deny(_), Hit::Allow(1)) => {
                 assert_eq!(limiter.hit(B, 100 * MS, 1), Hit::Allow(0));
                 assert_eq!(limiter.hit(B, 100 * MS, 1), Hit::Deny(100 * MS));
@@ -100,7 +102,7 @@ fn hit_against_reuse_of_its_place() {
 }
 
 /// A reset vacates the place of a key while two callers hit the key. The callers may claim places
-/// in two rows.
+/// in two rows. Exactly one hit must be allowed after the reset.
 #[test]
 fn reset_against_two_first_hits_in_two_rows() {
     explore(|| {
@@ -115,9 +117,10 @@ fn reset_against_two_first_hits_in_two_rows() {
     });
 }
 
-/// One caller finds the first place free, claims it, and is slow to charge it. The other caller
-/// found it taken at 99 ms, charged the second place, and hits again at 100 ms. The claim of the
-/// first place must not count as the place of the key.
+/// 1. The slow caller finds the first place free at 100 ms, and claims it for `A`.
+/// 2. The other caller finds that place taken at 99 ms, and charges the second place.
+/// 3. The other caller hits `A` again, at 100 ms. It must charge the second place, and not the
+///    claim of the slow caller.
 #[test]
 fn first_hit_against_two_that_see_different_free_places() {
     explore(|| {
@@ -127,13 +130,13 @@ fn first_hit_against_two_that_see_different_free_places() {
         let mut hits = vec![limiter.hit(A, 100 * MS, 1)];
         hits.extend(other.join().unwrap());
         assert_eq!(allowed(&hits), 1, "{hits:?}");
-        // No claim is left behind, so another key finds a place.
+        // No claim must be left behind, so another key must find a place.
         assert_eq!(limiter.hit(C, 101 * MS, 1), Hit::Allow(0));
     });
 }
 
-/// As the model before, with a reset of the key between the two hits of the other caller. The
-/// reset removes the charge of the key, but not the claim.
+/// As the model above, with a reset of the key between the two hits of the other caller. The
+/// reset removes the charge of the key, but not the claim of the slow caller.
 #[test]
 fn first_hit_against_a_reset_between_two_that_see_different_free_places() {
     explore(|| {
@@ -152,16 +155,17 @@ fn first_hit_against_a_reset_between_two_that_see_different_free_places() {
 }
 
 /// A place is claimed, vacated and claimed again for the same key. The caller of the first claim
-/// must not charge the second one: each claim has a number of its own.
+/// must not charge the second claim. It can tell the two apart, because each claim has a number
+/// of its own.
 #[test]
 fn three_first_hits_that_see_different_free_places() {
     explore_at_least(4, || {
         let (limiter, _) = open(2, 1);
         assert_eq!(limiter.hit(B, 0, 1), Hit::Allow(0));
-        // This hit finds the first place free. It must vacate a claim of the same key in the
-        // second.
+        // This hit claims the first place, which is free at 100 ms. If it then finds a claim of
+        // `A` in the second place, it vacates that claim.
         let first = spawn(&limiter, |limiter| limiter.hit(A, 100 * MS, 1));
-        // This hit and the next find the first place taken, so they claim the second.
+        // At 99 ms this hit and the next find the first place taken, so they claim the second.
         let second = spawn(&limiter, |limiter| limiter.hit(A, 99 * MS, 1));
         let mut hits = vec![limiter.hit(A, 99 * MS, 1)];
         hits.extend([first, second].map(|other| other.join().unwrap()));

@@ -8,7 +8,7 @@ use crate::support::{Acquired, Stage, limit};
 use crate::{meanwhile, spawn};
 
 /// One process takes and another parks while the pool closes. The flag CLOSED in the state word
-/// decides which of them are admitted; the waiter gets one answer.
+/// decides which of the two the pool admits. A process that waits must get one answer.
 #[test]
 fn close_against_acquires() {
     explore(|| {
@@ -37,8 +37,8 @@ fn close_against_acquires() {
     });
 }
 
-/// The pool closes, and opens again if no permit is held, while a process acquires. The process
-/// is admitted before the close or after the opening, or is refused.
+/// A process acquires while the pool closes. The pool opens again if no permit is held. It must
+/// admit the process before the close or after the opening, or refuse it.
 #[test]
 fn close_and_open_against_an_acquire() {
     explore(|| {
@@ -62,8 +62,8 @@ fn close_and_open_against_an_acquire() {
     });
 }
 
-/// The pool closes and opens again with a limit of 0 while a process takes. The process takes by
-/// the old limit, or not at all.
+/// The pool closes and opens again with a limit of 0 while a process takes. The process must take
+/// by the old limit, or not at all.
 #[test]
 fn close_and_open_with_less_against_an_acquire() {
     explore(|| {
@@ -95,7 +95,7 @@ fn close_against_a_timeout() {
 }
 
 /// A drain sets the flag CLOSED in the state word while a process takes. Either the drain finds
-/// the permit in use and waits, or the process is refused.
+/// the permit in use and waits, or the pool refuses the process.
 #[test]
 fn drain_against_an_acquire() {
     explore(|| {
@@ -142,8 +142,8 @@ fn drain_against_the_death_of_the_last_holder() {
     });
 }
 
-/// A drain meets a process that acquires and releases, and one that parks: the waiter and the
-/// drainer each get one answer.
+/// A drain meets a process that acquires and releases, and one that parks. If the drainer or the
+/// parked process waits, it must get one answer.
 #[test]
 fn drain_against_an_acquire_and_a_waiter_parking() {
     explore(|| {
@@ -187,8 +187,8 @@ fn timeout_of_a_drain_against_the_last_release() {
     });
 }
 
-/// A draining pool is reopened while the last permit is released. The drainer gets one answer:
-/// `Drained` or `Undrained`.
+/// A draining pool is reopened while the last permit is released. The drainer must get one
+/// answer: `Drained` or `Undrained`.
 #[test]
 fn reopening_against_the_last_release() {
     explore(|| {
@@ -203,7 +203,7 @@ fn reopening_against_the_last_release() {
     });
 }
 
-/// A draining pool is closed while the last permit is released. The drainer gets one answer:
+/// A draining pool is closed while the last permit is released. The drainer must get one answer:
 /// `Drained` or `Undrained`.
 #[test]
 fn close_against_the_last_release_of_a_drain() {
@@ -218,8 +218,8 @@ fn close_against_the_last_release_of_a_drain() {
     });
 }
 
-/// A pool is reopened while one process drains it and another parks. In the end a waiter is left
-/// only in an open pool, and a drainer only in a draining one.
+/// A pool is reopened while one process drains it and another parks. In the end a waiter must be
+/// left only in an open pool, and a drainer only in a draining one.
 #[test]
 fn reopening_against_a_drain() {
     explore(|| {

@@ -4,8 +4,9 @@ use crate::explore::explore;
 use crate::support::{Stage, limit};
 use crate::{has, meanwhile, spawn};
 
-/// The limit falls while two processes take. The update subtracts from the free permits, in the
-/// state word from which both take. So no process takes by the old limit after the update.
+/// The limit falls while two processes take. The update subtracts from the free permits in the
+/// state word, from which both processes take. So no process can take by the old limit after the
+/// update.
 #[test]
 fn shrink_against_two_acquires() {
     explore(|| {
@@ -22,7 +23,8 @@ fn shrink_against_two_acquires() {
     });
 }
 
-/// The limit grows while a process parks: it finds the permit, or the update serves it.
+/// The limit grows while a process parks. Either the process finds the new permit, or the update
+/// serves the process.
 #[test]
 fn growth_against_a_waiter_parking() {
     explore(|| {
@@ -36,7 +38,8 @@ fn growth_against_a_waiter_parking() {
     });
 }
 
-/// The limit grows while a newcomer takes: the flag WAITERS keeps the new permit for the waiter.
+/// The limit grows while a newcomer takes. The flag WAITERS in the state word must keep the new
+/// permit for the waiter.
 #[test]
 fn growth_against_a_newcomer() {
     explore(|| {
@@ -51,7 +54,8 @@ fn growth_against_a_newcomer() {
     });
 }
 
-/// Two updates race. If the growth is the later one, it serves the waiter.
+/// Two updates race: one raises the limit, and one lowers it. If the growth comes later, it must
+/// serve the waiter.
 #[test]
 fn growth_against_a_shrink() {
     explore(|| {
@@ -68,9 +72,10 @@ fn growth_against_a_shrink() {
     });
 }
 
-/// The peak is the largest number of permits in use so far. An acquire computes it from two
-/// words: the limit, minus the free permits. Two words of different times must not give a number
-/// that was never in use (`LimitWord`). A peak that is reached during the update may be missed.
+/// The peak is the largest number of permits in use so far. An acquire computes the number in use
+/// as the limit minus the free permits. These two are in two words. If the acquire reads one word
+/// before the update and the other after it, it must not note a number that was never in use
+/// (`LimitWord`). It may miss a peak that is reached during the update.
 fn peak_against_an_update(to: u64) {
     explore(move || {
         let (stage, [a, b, c]) = Stage::with_processes(limit(4));
@@ -83,13 +88,11 @@ fn peak_against_an_update(to: u64) {
     });
 }
 
-/// The limit grows.
 #[test]
 fn peak_against_growth() {
     peak_against_an_update(6);
 }
 
-/// The limit falls.
 #[test]
 fn peak_against_a_shrink() {
     peak_against_an_update(3);

@@ -1,5 +1,6 @@
-//! Races of hits, pauses, refunds and resets of one limiter. Also of late callers: a closed
-//! limiter is opened again for another name, as its next generation, while they still use it.
+//! Races of hits, pauses, refunds and resets of one limiter. Also races of late callers: a late
+//! caller still uses a limiter that was closed, and was then opened again for another name. Each
+//! opening is a generation.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ pub(crate) fn limits(burst: u32) -> Limits {
     Limits { limit: 1, per_ms: 100, rate: Rate::new(1, 100, burst).unwrap() }
 }
 
-/// Opens a limiter. Returns it with its global key, which all hits without a key are charged to.
+/// Opens a limiter. Returns it with its global key, to which it charges all hits without a key.
 pub(crate) fn open(max_keys: u32, burst: u32) -> (Arc<Limiter>, Key) {
     let limiter = Arc::new(Limiter::new(max_keys).unwrap());
     let generation = limiter.open(limits(burst), false, 0);
@@ -29,8 +30,8 @@ pub(crate) const A: Key = Key::Tag(1, 1);
 pub(crate) const B: Key = Key::Tag(1, 2);
 pub(crate) const C: Key = Key::Tag(1, 3);
 
-/// Explores a model of one key of a fresh limiter: once with the key `A`, once with the global
-/// key, whose state is in no table.
+/// Explores a model of one key of a fresh limiter: once with the key `A`, whose state is in the
+/// table, and once with the global key, whose state is not.
 pub(crate) fn explore_kinds_of_key(
     max_keys: u32,
     burst: u32,
@@ -58,7 +59,8 @@ pub(crate) fn allowed(hits: &[Hit]) -> usize {
     hits.iter().filter(|hit| matches!(hit, Hit::Allow(_))).count()
 }
 
-/// Changes the rate of the first generation: calls `update` until the change is in force.
+/// Changes the rate of the first generation: calls `Limiter::update` until the change is in
+/// force.
 pub(crate) fn update(limiter: &Limiter, limits: Limits, now: u64) {
     let mut from = None;
     while let Changed::NotYet(progress) = limiter.update(1, |_| Some(limits), now, from) {
@@ -66,8 +68,8 @@ pub(crate) fn update(limiter: &Limiter, limits: Limits, now: u64) {
     }
 }
 
-/// A key has room for one more hit, and two callers hit it at once. Each charges it by a CAS
-/// (`Limiter::decide`), so one of them is allowed.
+/// A key has room for one more hit, and two callers hit it at once. Each hit is charged by a CAS
+/// (`Limiter::decide`), so exactly one must be allowed.
 #[test]
 fn hit_against_hit() {
     explore_kinds_of_key(2, 2, |limiter, key| {
@@ -78,8 +80,8 @@ fn hit_against_hit() {
     });
 }
 
-/// A hit that began before the pause may be allowed. Each hit that begins after `pause` returned
-/// is denied.
+/// A hit that began before the pause may be allowed. Each hit that begins after `pause` has
+/// returned must be denied.
 #[test]
 fn pause_against_hit() {
     explore_kinds_of_key(2, 2, |limiter, key| {
@@ -92,8 +94,8 @@ fn pause_against_hit() {
     });
 }
 
-/// The limiter has room for the pause of one key. The second pause finds no room, so it pauses
-/// all keys of its shard. A reset of `A` must not end the pause of `B`.
+/// Under loom a shard has room for the pause of one key. The second pause finds no room, so it
+/// pauses all keys of the shard. A reset of `A` must not end the pause of `B`.
 #[test]
 fn pause_against_pause_and_reset() {
     explore(|| {
@@ -124,8 +126,8 @@ fn open_against_pause() {
     });
 }
 
-/// A charge beyond the burst meets a hit, and after that two refunds meet each other. No charge
-/// and no refund is lost.
+/// A charge beyond the burst races a hit. After both, two refunds race each other. No charge and
+/// no refund must be lost.
 #[test]
 fn charge_against_hit_and_refund_against_refund() {
     explore(|| {
@@ -133,7 +135,7 @@ fn charge_against_hit_and_refund_against_refund() {
         let other = spawn(&limiter, |limiter| limiter.charge_anyway(A, 0, 3));
         let hit = limiter.hit(A, 0, 1);
         other.join().unwrap();
-        // Both are charged, unless the hit was denied.
+        // The key owes the charge of 3, and also the hit if it was allowed.
         let owed = 3 + u64::from(matches!(hit, Hit::Allow(_)));
         assert_eq!(limiter.peek(A, 0, 1), Hit::Deny((owed - 1) * 100 * MS));
         let other = spawn(&limiter, |limiter| limiter.give_back(A, 0, 1));
@@ -144,7 +146,7 @@ fn charge_against_hit_and_refund_against_refund() {
 }
 
 /// The burst of a key is used up. A reset races one hit, and a second hit follows both. Exactly
-/// one of these hits is allowed.
+/// one of the two hits must be allowed.
 #[test]
 fn reset_against_hit() {
     explore_kinds_of_key(2, 1, |limiter, key| {
@@ -157,8 +159,8 @@ fn reset_against_hit() {
     });
 }
 
-/// A reset vacates the place of the key while two callers hit it. The callers may claim two
-/// places, of which one becomes the place of the key.
+/// A reset vacates the place of the key while two callers hit the key. The callers may claim two
+/// places. Only one of the two must become the place of the key.
 #[test]
 fn reset_against_two_hits() {
     explore(|| {
@@ -174,7 +176,8 @@ fn reset_against_two_hits() {
     });
 }
 
-/// Two callers reserve turns at once: one turn comes at once, the other an interval later.
+/// Two callers reserve turns at the same time. One turn must come at once, and the other one
+/// interval later.
 #[test]
 fn reserve_against_reserve() {
     explore(|| {
@@ -186,8 +189,8 @@ fn reserve_against_reserve() {
     });
 }
 
-/// A late hit without a key charges the previous generation before the limiter is opened again,
-/// or gets `Gone`. The next generation owes nothing for it.
+/// A late hit without a key is charged to the previous generation before the limiter is opened
+/// again, or gets `Gone`. The next generation must owe nothing for that hit.
 #[test]
 fn open_against_hit() {
     explore(|| {
@@ -200,8 +203,8 @@ fn open_against_hit() {
     });
 }
 
-/// A late hit of the previous generation may charge the only place after `open` has cleared the
-/// table. It then sees that its generation is over, and vacates the place.
+/// A late hit of the previous generation may take the only place after `open` has cleared the
+/// table. The late caller must then see that its generation is over, and vacate the place.
 #[test]
 fn open_against_hit_of_a_key() {
     for hit_before in [false, true] {
@@ -212,7 +215,7 @@ fn open_against_hit_of_a_key() {
             }
             let late = spawn(&limiter, move |limiter| limiter.hit(A, 0, 1));
             let now = limiter.open(limits(1), false, 0);
-            // This hit may find the only place taken by the late hit, and is denied then.
+            // If the late hit has the only place now, this hit is denied.
             let mine = limiter.hit(Key::Tag(now, 9), 0, 1);
             let late = late.join().unwrap();
             assert!(
@@ -224,8 +227,8 @@ fn open_against_hit_of_a_key() {
     }
 }
 
-/// A key has room for one more hit, which races a reset. The hit is allowed in either order. The
-/// reset clears its charge if the hit came first.
+/// A key has room for one more hit, which races a reset. The hit must be allowed in either order.
+/// If it came before the reset, the reset must clear its charge.
 #[test]
 fn reset_against_a_hit_that_is_allowed() {
     explore_kinds_of_key(2, 2, |limiter, key| {

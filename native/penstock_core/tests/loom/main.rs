@@ -75,9 +75,11 @@ pub(crate) fn spawn<T: 'static>(process: &Process, act: impl FnOnce(Process) -> 
     thread::spawn(move || act(process))
 }
 
-/// Runs the act of a third process on a thread of its own, and waits for its end. loom leaves a
-/// thread that can run only by a preemption, and makes few of these. So if the main thread ran
-/// the act, the other threads would seldom begin before its end.
+/// Runs the act of a third process on a thread of its own, and waits until that thread ends.
+///
+/// loom allows few preemptions. If the main thread ran the act itself, another thread could run
+/// before the end of the act only by a preemption. While the main thread waits, other threads run
+/// without one.
 pub(crate) fn meanwhile<T: 'static>(process: &Process, act: impl FnOnce(Process) -> T + 'static) -> T {
     spawn(process, act).join().unwrap()
 }
@@ -88,7 +90,7 @@ pub(crate) fn meanwhile<T: 'static>(process: &Process, act: impl FnOnce(Process)
 pub(crate) struct Work(Arc<PlainU64>);
 
 impl Work {
-    /// Begins work by one permit. Panics if that makes more work than the limit of the pool.
+    /// Begins work by one permit. Panics if more permits than `limit` are then at work.
     pub(crate) fn begin(&self, limit: u64) {
         assert!(self.0.fetch_add(1, Ordering::Relaxed) < limit, "more work than the limit");
     }
@@ -107,9 +109,10 @@ pub(crate) fn has(process: &Process, acquired: Acquired) -> bool {
     }
 }
 
-/// Lets `holder` die, and asserts that `asker`, which saw the death, gets `n` permits. A pool
-/// scans for dead holders before it refuses. A stale hint of many holders, or a missing bit in
-/// the active set, would hide this one.
+/// Lets `holder` die, and asserts that `asker`, which asks after the death, gets `n` permits.
+///
+/// A pool scans for dead holders before it refuses. A stale hint of many holders would skip that
+/// scan. If the bit of `holder` were missing in the active set, the scan would not find `holder`.
 #[track_caller]
 pub(crate) fn assert_death_is_found(stage: &Stage, holder: &Process, asker: &Process, n: u32) {
     holder.begin_exit();

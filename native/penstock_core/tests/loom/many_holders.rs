@@ -1,10 +1,11 @@
 //! Races of the many-holders hint, which tells that a pool has too many living holders to scan.
-//! While it is published, a pool refuses without a scan for dead holders. Under loom two holders
-//! are many.
+//! While the hint is published, a pool refuses without a scan for dead holders. Under loom two
+//! holders are many.
 //!
 //! A holder *leaves* when it stops holding: it stores its count and then loads the hint. A scan
-//! stores the hint and then loads the counts (store buffering). If both missed each other, the
-//! hint would be stale: a refusal would skip the scan although one holder is left, and is dead.
+//! stores the hint and then loads the counts (store buffering). One of the two must see what the
+//! other stored. Otherwise the hint would be stale: a refusal would skip its scan, although only
+//! one holder is left, which may be dead.
 
 use penstock_core::{Adoption, Parked};
 
@@ -33,8 +34,8 @@ fn many_holders_against_a_release() {
     many_holders_against(|leaves, _| assert_eq!(leaves.release(1), Ok(())));
 }
 
-/// A holder releases while a scan counts that holder, another living one and a dead one. The
-/// other living holder is not many, so the next refusal must scan.
+/// A holder releases while a scan counts that holder, another living one and a dead one. Then one
+/// living holder is left. One is not many, so the next refusal must scan.
 #[test]
 fn many_holders_against_a_release_with_a_dead_holder() {
     explore(|| {
@@ -55,8 +56,8 @@ fn many_holders_against_a_release_with_a_dead_holder() {
     });
 }
 
-/// A holder releases between two scans that both propose the hint. One scan must not publish the
-/// proposal of the other (`ManyHolders::publish`).
+/// A holder releases while two scans run, and both may propose the hint. One scan must not
+/// publish the proposal of the other (`ManyHolders::publish`).
 #[test]
 fn many_holders_against_a_release_and_another_scan() {
     explore(|| {
@@ -78,7 +79,7 @@ fn many_holders_against_a_death() {
     many_holders_against(|leaves, _| leaves.die());
 }
 
-/// The holder leaves by a transfer to the other one (`Pool::transfer`).
+/// The holder leaves by a transfer to the holder that stays (`Pool::transfer`).
 #[test]
 fn many_holders_against_a_transfer() {
     many_holders_against(|leaves, stays| assert_eq!(leaves.transfer(stays, 1), Ok(())));
@@ -103,9 +104,10 @@ fn many_holders_against_an_adoption_by_a_holder() {
     });
 }
 
-/// The hint is published, and a process parks while two permits are free. Another caller meets
-/// the flag WAITERS that the parking process has set. Before that caller is refused, its call
-/// must serve the queue and take a permit that is left.
+/// The hint is published, so refusals skip their scan. Two permits are free. A process parks and
+/// sets the flag WAITERS in the state word, which keeps another caller from the permits. Before
+/// the pool refuses that caller, it must serve the queue, and then let the caller take a permit
+/// that is left.
 #[test]
 fn a_refusal_that_skips_its_scan_against_a_park() {
     explore(|| {
@@ -120,9 +122,9 @@ fn a_refusal_that_skips_its_scan_against_a_park() {
     });
 }
 
-/// An acquire announces its permits in its entry before its CAS on the state word, and removes
-/// them if the CAS fails. A scan may count the announcement as a holder. So the removal must
-/// clear the hint.
+/// A process that acquires announces the permits in its entry, and then takes them by a CAS on
+/// the state word. If the CAS fails, it removes the announcement. A scan may have counted the
+/// process as a holder by its announcement. So the process must clear the hint after the removal.
 #[test]
 fn many_holders_against_a_refused_announcement() {
     explore(|| {
@@ -164,8 +166,8 @@ fn many_holders_against_a_retraction() {
     });
 }
 
-/// A spawner leaves when it hands over to its child. A scan may count the permit in both entries,
-/// and take them for two holders.
+/// A spawner leaves when it hands over to its child. A scan may count one permit in both entries,
+/// and take the spawner and the child for two holders.
 #[test]
 fn many_holders_against_a_hand_over() {
     explore(|| {
@@ -179,8 +181,8 @@ fn many_holders_against_a_hand_over() {
     });
 }
 
-/// A spawner leaves when its child adopts, and then dies before it hands over. A scan may count
-/// the permit in both entries, and take them for two holders.
+/// A spawner leaves when its child adopts. The spawner then dies, and never hands over. A scan
+/// may count one permit in both entries, and take the spawner and the child for two holders.
 #[test]
 fn many_holders_against_an_adoption_from_a_dead_spawner() {
     explore(|| {

@@ -1,6 +1,6 @@
-//! Races of processes that ask for permits without blocking, and so may have several waits at
-//! once. The entry of such a process names one of its waits, from which the others are found. The
-//! host ends the waits whose time is over (`Pool::expire`).
+//! Races of processes that ask for permits without blocking. Such a process can have several
+//! waits at once, which form a ring. The entry of the process names one wait, from which the ring
+//! leads to the others. The host ends the waits whose time is over (`Pool::expire`).
 
 use penstock_core::{Answer, Cancelled, Expiry, Parked, WaiterId};
 
@@ -32,13 +32,13 @@ fn grant_against_death_of_a_process_with_two_waits() {
         assert_eq!(a.release(1), Ok(()));
         dying.join().unwrap();
         stage.serve_deferred();
-        assert!(c.was_granted(), "no wait of the dead process keeps the permit, or keeps the next waiter waiting");
+        assert!(c.was_granted(), "the dead process neither keeps the permit nor blocks the next waiter");
         assert_eq!(stage.info().waiting, 0);
         stage.at_rest(&[(&c, 1)]);
     });
 }
 
-/// The monitor of a dead process and a scan both reap it: its two waits end once.
+/// The monitor of a dead process and a scan both try to reap it. Its two waits must end once.
 #[test]
 fn a_monitor_against_a_scan_that_reap_a_process_with_two_waits() {
     explore(|| {
@@ -80,8 +80,8 @@ fn leaving_a_wait_and_death_against_a_grant_of_another_wait() {
     });
 }
 
-/// A release, the host and the process itself try to end one wait at once. One of them succeeds,
-/// and the process gets at most one answer.
+/// A release, the host and the waiting process try to end one wait at once. One of the three must
+/// succeed, and the process must get at most one answer.
 #[test]
 fn expiry_against_a_grant_and_the_process_leaving() {
     explore(|| {
@@ -105,7 +105,7 @@ fn expiry_against_a_grant_and_the_process_leaving() {
 }
 
 /// The host ends the last timed wait while another timed wait begins. Either `Pool::expire` tells
-/// the host to call again, or `Pool::ask` tells it to begin to call (`Guarded::timed`).
+/// the host to call again, or `Pool::ask` tells the host to begin again (`Guarded::timed`).
 #[test]
 fn expiry_of_the_last_timed_wait_against_the_next() {
     explore(|| {
@@ -115,7 +115,7 @@ fn expiry_of_the_last_timed_wait_against_the_next() {
         let expiring = spawn(&c, |c| c.stage.pool.expire(&c.stage.host, 10));
         let (_, begins) = ask(&b, 1, Some(20));
         let expiry = expiring.join().unwrap();
-        assert_eq!(begins, expiry == Expiry::Nothing, "one of the two calls has the host go on");
+        assert_eq!(begins, expiry == Expiry::Nothing, "one of the two calls tells the host to go on");
         stage.at_rest(&[(&a, 1)]);
     });
 }

@@ -13,7 +13,7 @@ use crate::pids;
 use crate::registry::spawn;
 use crate::support::{Fake, limit};
 
-// Under loom the registry has two buckets, and these names are of one of them.
+// Under loom the registry has two buckets. These three names are in the same bucket.
 const A: u64 = 0x40;
 const B: u64 = 0xC0;
 const C: u64 = B | 1 << 10;
@@ -34,8 +34,8 @@ fn assert_open(registry: &Registry<Fake>, names: [(u64, Pid, u64); 2]) {
 }
 
 /// Runs `act` by the name `A` while the owner of `A` closes `A` and starts `B`, which may take
-/// over the node. Once `then` has undone what the act did, the pool of `B` must show no effect of
-/// it.
+/// over the node of `A`. Then `then` undoes what `act` did. After that the pool of `B` must show
+/// no effect of `act`.
 fn late<T: 'static>(
     act: impl Fn(&Registry<Fake>, &Fake, Pid) -> T + Copy + Send + Sync + 'static,
     then: impl Fn(&Registry<Fake>, &Fake, Pid, T) + Copy + Send + Sync + 'static,
@@ -70,12 +70,12 @@ fn acquire(registry: &Registry<Fake>, host: &Fake, user: Pid) -> Option<u64> {
     None
 }
 
-/// The late caller acquires. It holds the permit in the pool of `A`, or gives it back in that of
-/// `B`.
+/// The late caller acquires. Either it holds the permit in the pool of `A`, or it gives the
+/// permit back in the pool of `B`.
 #[test]
 fn an_acquire_by_name_against_a_close_and_the_next_name() {
     late(acquire, |registry, host, user, instance| {
-        // The caller holds a permit, so `A` has kept its node.
+        // The caller holds a permit in the pool of `A`, so `A` has kept its node.
         let Some(instance) = instance else { return };
         let pool = registry.find(A).and_then(|named| named.instance(instance)).unwrap();
         assert_eq!(pool.info().in_use, 1);
@@ -134,8 +134,8 @@ fn an_update_by_name_against_a_close_and_the_next_name() {
     );
 }
 
-/// A waiter cancels its wait while the close of its name ends that wait. Then another name takes
-/// over the name's node in the registry. The waiter cancels in time, or gets one answer.
+/// The owner closes the name `A` while a waiter of `A` cancels its wait. Then `B` takes over the
+/// node of `A`. Either the waiter cancels in time, or the close gives it one answer.
 #[test]
 fn a_wait_that_ends_by_a_close_against_the_next_name() {
     explore(|| {
@@ -157,15 +157,15 @@ fn a_wait_that_ends_by_a_close_against_the_next_name() {
         let answers = host.mailbox(waiter).len();
         match giving_up.join().unwrap() {
             Some(Cancelled::Yes) => assert_eq!(answers, 0),
-            // `None`: the name has lost its node in the registry. That happens only after all
-            // waits have ended, so the answer was given in that case too.
+            // `None`: the name has lost its node. That happens only after all waits have ended,
+            // so the waiter has its answer.
             Some(Cancelled::TooLate) | None => assert_eq!(answers, 1),
         }
     });
 }
 
-/// Two names without a node are started at once, and both can take over the node of `A`, which is
-/// closed. Each name must have a node of its own in the end.
+/// Two processes start `B` and `C`, which have no node. Both names can take over the node of `A`,
+/// which is closed. In the end each of the two must have a node of its own.
 #[test]
 fn a_start_against_a_start_of_another_name() {
     explore(|| {
@@ -181,8 +181,8 @@ fn a_start_against_a_start_of_another_name() {
     });
 }
 
-/// The closed name `A` is started again while `B` takes over its node. Each name must have a node
-/// of its own in the end.
+/// The closed name `A` is started again while `B` takes over the node of `A`. In the end each of
+/// the two names must have a node of its own.
 #[test]
 fn a_start_against_the_loss_of_its_node() {
     explore(|| {
@@ -197,8 +197,8 @@ fn a_start_against_the_loss_of_its_node() {
     });
 }
 
-/// A caller hits the limiter of `A` while `A` is closed. Its node and its limiter then serve `B`.
-/// The late hit must not count for `B`.
+/// A caller hits the limiter of `A` while the owner closes `A`. The node and the limiter of `A`
+/// then serve `B`. The late hit must not be charged to the limiter of `B`.
 #[test]
 fn a_hit_by_name_against_a_close_and_the_next_name() {
     let settings = LimiterSettings {

@@ -1,6 +1,6 @@
-//! Races of changes of the rate. Each change *cuts* the TATs of all keys: no key owes more than
-//! the new burst after it. A TAT must be cut once by each change. Its parity bit tells whether it
-//! was (`Limiter::update`).
+//! Races of changes of the rate. Each change *cuts* the TATs of all keys: after the change no key
+//! owes more than the new burst. Each change must cut each TAT exactly once. The parity bit that
+//! is stored with a TAT tells whether the last change has cut that TAT (`Limiter::update`).
 
 use penstock_core::{Changed, Hit, Key, Limits, Rate, Reserved};
 
@@ -10,34 +10,35 @@ use crate::limiter::{A, B, MS, allowed, explore_kinds_of_key, limits, open, spaw
 /// A time, in ns, by which all that was owed at 0 ns has long been paid back.
 const LATER: u64 = 10_000 * MS;
 
-/// Returns limits of one rate that differ for each `n`: `n` hits in `n` times 100 ms, with a
-/// burst of 1. A change to the limits in force has no effect, so each change of a model needs an
-/// `n` of its own.
+/// Returns limits that differ for each `n`, but whose rate is the same: `n` hits in `n` times
+/// 100 ms, with a burst of 1.
+///
+/// A change to the limits in force has no effect. So a model needs another `n` for each change.
 fn same_rate(n: u32) -> Limits {
     Limits { limit: n, per_ms: 100 * u64::from(n), ..limits(1) }
 }
 
-/// A hit meets a change to a smaller burst. The change cuts the charge of the hit with the rest,
-/// or the hit is charged after the cut.
+/// A hit races a change to a smaller burst. If the hit comes first, the change must cut its
+/// charge with the rest. Otherwise the hit must be decided by the new burst.
 #[test]
 fn update_against_hit() {
     explore_kinds_of_key(1, 10, |limiter, key| {
-        // After this update all places have the parity of the rate before, so the next update
-        // must migrate all of them first.
+        // After this update some places may have the parity of the rate before. So the next
+        // update must migrate all places before it comes into force.
         update(limiter, limits(9), 0);
         assert_eq!(limiter.hit(key, 0, 8), Hit::Allow(1));
         let other = spawn(limiter, |limiter| update(limiter, limits(4), 0));
         let hit = limiter.hit(key, 0, 1);
         other.join().unwrap();
         assert!(matches!(hit, Hit::Allow(0) | Hit::Deny(_)), "{hit:?}");
-        // In either order, the key owes 4 hits.
+        // In either order the key owes 4 hits, the new burst.
         assert_eq!(limiter.hit(key, 0, 1), Hit::Deny(100 * MS));
         assert_eq!(limiter.hit(key, 100 * MS, 1), Hit::Allow(0));
     });
 }
 
-/// A first hit claims and charges a place during a change. The charge counts once, by the old
-/// rate or the new one.
+/// A first hit claims and charges a place during a change. The charge must count once, by the old
+/// rate or by the new one.
 #[test]
 fn update_against_first_hit() {
     explore(|| {
@@ -50,8 +51,9 @@ fn update_against_first_hit() {
     });
 }
 
-/// A hit reads the configuration while two changes are published. The second one overwrites the
-/// copy that the hit reads, so the hit must read again (`ConfigCell::read`).
+/// A hit reads the configuration while two changes are published. The configuration has two
+/// copies, so the second change overwrites the copy that the hit reads. The hit must then read
+/// again (`ConfigCell::read`).
 #[test]
 fn two_updates_against_hit() {
     explore(|| {
@@ -67,7 +69,7 @@ fn two_updates_against_hit() {
     });
 }
 
-/// Two callers change the rate at once. Both changes cut what the key owes, in either order.
+/// Two callers change the rate at once. Both changes must cut what the key owes, in either order.
 #[test]
 fn update_against_update() {
     explore(|| {
@@ -85,8 +87,8 @@ fn update_against_update() {
     });
 }
 
-/// One caller begins a change and drops it, as a killed caller would. Two other callers change
-/// the rate at once, and bring all three changes into force.
+/// One caller begins a change and drops it, as a killed caller would. Then two other callers
+/// change the rate at once. They must bring all three changes into force.
 #[test]
 fn three_updates_one_of_which_is_dropped() {
     explore(|| {
@@ -96,7 +98,7 @@ fn three_updates_one_of_which_is_dropped() {
         assert!(matches!(limiter.update(1, |_| Some(limits(5)), 0, None), Changed::NotYet(_)));
         let other = spawn(&limiter, |limiter| {
             update(limiter, limits(2), 0);
-            // The rate of this update is in force now, or that of a later one.
+            // The rate of this update is in force now, or the rate of a later update.
             limiter.info(1).unwrap().limits
         });
         update(&limiter, limits(1), 0);
@@ -113,9 +115,12 @@ fn three_updates_one_of_which_is_dropped() {
     });
 }
 
-/// A slow hit reads the rate, and then loads a TAT that was charged after a change, far ahead of
-/// the cap that the hit read. The hit must not cut that TAT: `Limiter::decide` checks the version
-/// after the load.
+/// The *cap* of a rate is the instant to which its change cut later TATs.
+///
+/// 1. A slow hit reads the rate, its version and its cap.
+/// 2. The rate changes, and another hit moves the TAT of the key far beyond that cap.
+/// 3. The slow hit loads the TAT. The hit must not cut that TAT to the old cap. So
+///    `Limiter::decide` checks the version after the load.
 #[test]
 fn slow_hit_over_an_update_and_a_later_hit() {
     explore_kinds_of_key(1, 1, |limiter, key| {
@@ -126,8 +131,9 @@ fn slow_hit_over_an_update_and_a_later_hit() {
     });
 }
 
-/// A slow hit reads the rate, and then loads the place of another key, which was charged after a
-/// change. The hit must not take that place for a free one.
+/// A slow hit reads the rate. Then the rate changes, and another key is charged in the only
+/// place. By the rate that the slow hit has read, that place would look free. The slow hit must
+/// not take it.
 #[test]
 fn slow_hit_over_an_update_evicts_no_key() {
     explore(|| {
@@ -140,8 +146,8 @@ fn slow_hit_over_an_update_evicts_no_key() {
 }
 
 /// Two callers change the rate, and both migrate all places first. The slower caller must not cut
-/// a TAT that was charged after the other's change: `Limiter::migrate` checks the version after
-/// the load.
+/// a TAT that was charged after the change of the quicker caller. So `Limiter::migrate` checks
+/// the version after it has loaded the TAT.
 #[test]
 fn slow_update_against_an_update_and_a_later_hit() {
     explore_kinds_of_key(1, 1, |limiter, key| {
@@ -155,8 +161,8 @@ fn slow_update_against_an_update_and_a_later_hit() {
     });
 }
 
-/// A hit of cost 8 meets changes to `bursts`, the last of which is 3. What the hit charged, by
-/// any of the bursts, must be cut to 3 hits.
+/// A hit of cost 8 races changes of the burst to each of `bursts`. The last burst is 3. If the
+/// hit is charged by an earlier burst, its charge must be cut to 3 hits.
 fn updates_against_a_large_hit(bursts: &'static [u32]) {
     explore_kinds_of_key(1, 10, |limiter, key| {
         let other = spawn(limiter, |limiter| bursts.iter().for_each(|&burst| update(limiter, limits(burst), 0)));
@@ -168,15 +174,15 @@ fn updates_against_a_large_hit(bursts: &'static [u32]) {
     });
 }
 
-/// The hit may publish its TAT after both changes. The parity of the TAT then looks like that of
-/// the rate in force, and only `migrate_own` cuts it.
+/// The hit may publish its TAT after both changes. The parity of the TAT then equals that of the
+/// rate in force, so no later reader cuts the TAT. Only `migrate_own` does.
 #[test]
 fn two_updates_against_a_large_hit() {
     updates_against_a_large_hit(&[9, 3]);
 }
 
-/// The hit may publish its TAT after all three changes. The parity of the TAT then looks like
-/// that of the rate before the last.
+/// The hit may publish its TAT after all three changes. The parity of the TAT then equals that of
+/// the rate before the last one, as if only one change had come since.
 #[test]
 fn three_updates_against_a_large_hit() {
     updates_against_a_large_hit(&[9, 8, 3]);
@@ -203,8 +209,9 @@ fn open_against_update() {
     });
 }
 
-/// A hit by an outdated rate publishes its TAT after `migrate` has passed the place. The hit must
-/// migrate the TAT itself (`Limiter::migrate_own`), before another caller adds a charge to it.
+/// A hit by an outdated rate publishes its TAT after `migrate` has passed the place. So the hit
+/// must migrate that TAT itself (`Limiter::migrate_own`). Meanwhile another caller reserves a
+/// turn of the same key.
 #[test]
 fn two_updates_and_a_turn_against_a_hit() {
     explore_kinds_of_key(1, 9, |limiter, key| {
@@ -215,12 +222,13 @@ fn two_updates_and_a_turn_against_a_hit() {
             limiter.reserve(key, 0, 1, u64::MAX)
         });
         limiter.hit(key, 0, 1);
-        // In either order, the key owes 3 hits.
+        // In either order the key owes 3 hits, so the turn comes an interval later.
         assert_eq!(other.join().unwrap(), Reserved::In(100 * MS));
     });
 }
 
-/// A hit reads interval, burst and cap of one version, not a mixture of two.
+/// A hit must read the interval, the burst and the cap of one version, not a mixture of two. The
+/// cap is the instant to which the change to that version cut later TATs.
 #[test]
 fn two_updates_of_everything_against_hit() {
     let fast = Limits { limit: 100, per_ms: 100, rate: Rate::new(100, 100, 3).unwrap() };
@@ -236,7 +244,8 @@ fn two_updates_of_everything_against_hit() {
                 other.join().unwrap();
                 assert_eq!(limiter.info(1).unwrap().limits, fast);
                 let then = limiter.peek(key, 0, 1);
-                // A hit by the slow rate owes 100 ms, cut to 3 ms; a hit by `fast` owes 1 ms.
+                // A hit by the slow rate owes 100 ms, which the change to `fast` cuts to 3 ms. A
+                // hit by `fast` owes 1 ms.
                 assert!(
                     matches!((hit, then), (Hit::Allow(0), Hit::Deny(MS)) | (Hit::Allow(2), Hit::Allow(1))),
                     "{hit:?} {then:?}"

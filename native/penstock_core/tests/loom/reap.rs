@@ -1,6 +1,6 @@
-//! Races of deaths. A dead holder is reaped by its monitor (`Pool::down`), or by a *scan*: before
-//! a call refuses a caller, it visits the holders. Under loom two living holders are many: a scan
-//! that meets two stops, and reaps none.
+//! Races of deaths. The monitor of a dead holder reaps it (`Pool::down`), or a *scan* does:
+//! before a pool refuses a caller, the call visits the holders. Under loom two living holders are
+//! many. A scan that meets two living holders stops, and reaps none.
 
 use penstock_core::{Parked, TransferError};
 
@@ -8,8 +8,8 @@ use crate::explore::explore;
 use crate::support::{Process, Stage, limit};
 use crate::{assert_death_is_found, has, meanwhile, spawn};
 
-/// Two calls of `Pool::down` reap one dead holder, which also waits: its permits come back once,
-/// and its wait ends.
+/// Two calls of `Pool::down` reap one dead holder, which also waits. Its permits must come back
+/// once, and its wait must end.
 #[test]
 fn down_against_down() {
     explore(|| {
@@ -30,8 +30,8 @@ fn down_against_down() {
     });
 }
 
-/// An asker's call scans while the monitor reaps the dead holder. The asker saw the death, so it
-/// is admitted in either order.
+/// The asker's call scans while the monitor reaps the dead holder. The asker saw the death, so it
+/// must be admitted in either order.
 #[test]
 fn scan_against_down() {
     explore(|| {
@@ -45,8 +45,9 @@ fn scan_against_down() {
     });
 }
 
-/// The calls of two askers scan at once, and find one dead holder of two permits. The call that
-/// does not reap it takes once more after its scan, so both askers are admitted.
+/// The calls of two askers scan at once, and find one dead holder of two permits. One call reaps
+/// the holder. The other call tries once more to take after its scan. So both askers must be
+/// admitted.
 #[test]
 fn scan_against_a_scan() {
     explore(|| {
@@ -62,7 +63,7 @@ fn scan_against_a_scan() {
 }
 
 /// The calls of an asker and of a parking process scan at once, and find one dead holder of two
-/// permits. Each of the two gets one permit.
+/// permits. The asker and the parking process must get one permit each.
 #[test]
 fn scan_against_a_waiter_parking() {
     explore(|| {
@@ -77,8 +78,8 @@ fn scan_against_a_waiter_parking() {
     });
 }
 
-/// An asker's call scans while the monitor reaps the dead holder of two permits. The waiter is
-/// served first, and the asker gets the permit that is left.
+/// The asker's call scans while the monitor reaps the dead holder of two permits. The waiter must
+/// get one permit, and the asker the one that is left.
 #[test]
 fn scan_against_down_with_a_waiter() {
     explore(|| {
@@ -94,8 +95,9 @@ fn scan_against_down_with_a_waiter() {
     });
 }
 
-/// A process acquires for the first time and dies. An asker that sees it dead gets the permit:
-/// the scan finds the entry active (`Table::each_active`), or the permit was given back.
+/// A process acquires for the first time and dies. An asker that sees it dead must get the
+/// permit. Either the asker's scan finds the entry of the dead process (`Table::each_active`), or
+/// the permit was given back before.
 #[test]
 fn scan_against_a_death_that_was_just_seen() {
     explore(|| {
@@ -113,10 +115,14 @@ fn scan_against_a_death_that_was_just_seen() {
     });
 }
 
-/// A process whose entry is active holds nothing, and begins to hold by `acquire` while a scan
-/// deactivates the entry. The process announces permits and then loads `active`; the scan clears
-/// `active` and then loads the permits (`Table::deactivate_if_idle`). If both missed each other,
-/// no later scan would find the process dead.
+/// A scan deactivates the entry of a process that holds nothing. Meanwhile that process begins to
+/// hold, by `acquire`. This is store buffering (`Table::deactivate_if_idle`):
+///
+/// 1. The process stores its permits in the entry, and then loads `active`.
+/// 2. The scan clears `active`, and then loads the permits.
+///
+/// One of the two must see what the other stored. Otherwise no later scan would find the process
+/// dead.
 fn scan_against_an_idle_process(acquire: impl Fn(&Process) + Copy + Send + Sync + 'static) {
     explore(move || {
         let (stage, [idle, holder, asker]) = Stage::with_processes(limit(2));
@@ -137,8 +143,8 @@ fn scan_against_an_acquire() {
     scan_against_an_idle_process(|idle| assert!(idle.take(1)));
 }
 
-/// The process takes a permit and offers it at once. `Entry::held` must count it in the word of
-/// the process's own permits, or in that of the offer.
+/// The process takes a permit and offers it at once. The permit moves from the word of the
+/// process's own permits to the word of the offer. `Entry::held` must find it in one of the two.
 #[test]
 fn scan_against_an_acquire_that_is_offered_at_once() {
     scan_against_an_idle_process(|idle| {
@@ -152,8 +158,8 @@ fn scan_against_a_park() {
     scan_against_an_idle_process(|idle| assert_eq!(idle.park(1), Parked::Granted));
 }
 
-/// As `scan_against_a_park`, but the parking process scans as well. Its scan meets two living
-/// holders, and so stops before it comes to the entry of the process itself.
+/// As `scan_against_a_park`, but the parking process scans as well. Its scan may meet two living
+/// holders. The scan then stops before it comes to the entry of the parking process itself.
 #[test]
 fn scan_against_a_park_that_skipped_the_rest_of_its_own_scan() {
     explore(|| {
@@ -174,8 +180,8 @@ fn scan_against_a_park_that_skipped_the_rest_of_its_own_scan() {
     });
 }
 
-/// A scan deactivates the entry of a process that holds nothing while a transfer to that process
-/// credits the entry under its shard lock (`Table::credit`).
+/// A scan deactivates the entry of a process that holds nothing. Meanwhile another process
+/// transfers a permit to it, and credits the entry under its shard lock (`Table::credit`).
 #[test]
 fn scan_against_a_transfer() {
     explore(|| {
@@ -191,8 +197,9 @@ fn scan_against_a_transfer() {
     });
 }
 
-/// A process acquires for the first time and dies while it gets another permit by a transfer. An
-/// asker that sees it dead gets a permit: the scan finds what the dead process acquired itself.
+/// A process acquires for the first time and dies. Meanwhile another process transfers a permit
+/// to it. An asker that sees it dead must get a permit: the asker's scan must find what the dead
+/// process acquired itself.
 #[test]
 fn scan_against_a_transfer_to_a_process_that_acquires_and_dies() {
     explore(|| {

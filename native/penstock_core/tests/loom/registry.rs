@@ -29,8 +29,8 @@ pub(crate) fn spawn<T: 'static>(
     thread::spawn(move || act(&registry, &host))
 }
 
-/// Returns a registry in which `first` has started the name. So the name has its node, and a
-/// model races only for its pool.
+/// Returns a registry in which `first` has started the name. So the name has a node, and the
+/// races of a model are only those for the gate of the name.
 fn registry(host: &Fake, first: Pid) -> Arc<Registry<Fake>> {
     let registry = Registry::new();
     assert_eq!(registry.start(host, NAME, first, limit(1)), Started::Fresh);
@@ -42,8 +42,9 @@ fn start_elsewhere(registry: &Arc<Registry<Fake>>, host: &Fake, owner: Pid) -> J
     spawn(registry, host, move |registry, host| registry.start(host, NAME, owner, limit(2)))
 }
 
-/// Returns the process whose start was answered with `expected`, and its value. Asserts that the
-/// start of the other process was answered with that owner.
+/// Each argument is a process, the result of its start, and a value. Returns the process whose
+/// start returned `expected`, and its value. Asserts that the other start returned that process
+/// as the owner.
 fn winner<T>(expected: Started, [(a, by_a, value_a), (b, by_b, value_b)]: [(Pid, Started, T); 2]) -> (Pid, T) {
     match (by_a, by_b) {
         (started, Started::AlreadyStarted(owner)) if started == expected && owner == a => (a, value_a),
@@ -52,8 +53,8 @@ fn winner<T>(expected: Started, [(a, by_a, value_a), (b, by_b, value_b)]: [(Pid,
     }
 }
 
-/// Two processes start a name without an owner. One opens the pool; the other is told which
-/// process is the owner.
+/// Two processes start a name without an owner. One of them must open the pool. The other must be
+/// told that the first one is the owner.
 #[test]
 fn start_against_a_start_of_the_same_name() {
     explore(|| {
@@ -71,8 +72,9 @@ fn start_against_a_start_of_the_same_name() {
     });
 }
 
-/// Two processes start a name whose owner crashed. One adopts the pool, which keeps its holder
-/// and gets the settings of the adopter. The other is told which process is the owner.
+/// Two processes start a name whose owner crashed. One of them must adopt the pool, which keeps
+/// its holder and gets the settings of the adopter. The other must be told that the adopter is
+/// the owner.
 #[test]
 fn start_against_a_start_when_the_owner_crashed() {
     explore(|| {
@@ -101,8 +103,8 @@ fn limiter() -> LimiterSettings {
     }
 }
 
-/// One process starts a pool and another a limiter of the same name. The name stands for the gate
-/// that the winner started.
+/// One process starts a pool and another a limiter of the same name. Only one start succeeds. The
+/// name must stand for the gate of that start.
 #[test]
 fn start_against_a_start_of_a_limiter_of_the_same_name() {
     explore(|| {
@@ -119,8 +121,8 @@ fn start_against_a_start_of_a_limiter_of_the_same_name() {
     });
 }
 
-/// Two processes start a limiter whose owner crashed. One adopts it, and the hit before the crash
-/// is still owed.
+/// Two processes start a limiter whose owner crashed. One of them must adopt the limiter. The hit
+/// from before the crash must still be charged in it.
 #[test]
 fn start_of_a_limiter_against_another_when_the_owner_crashed() {
     explore(|| {
@@ -142,8 +144,9 @@ fn start_of_a_limiter_against_another_when_the_owner_crashed() {
     });
 }
 
-/// An owner is killed while it adopts a limiter, and its last call goes on. Another owner adopts
-/// the limiter meanwhile, with other settings. The settings of the last owner stay.
+/// An owner is killed while it adopts a limiter. Its last call goes on to the end. Meanwhile
+/// another owner adopts the limiter with other settings. The settings of the last owner must
+/// stay.
 #[test]
 fn adoption_against_an_adoption() {
     explore(|| {
@@ -173,8 +176,8 @@ fn adoption_against_an_adoption() {
     });
 }
 
-/// A caller hits a limiter while it is closed, and opened for another name as its next
-/// generation. The late hit must not be charged to that generation.
+/// A caller hits a limiter while the owner closes it. Then the limiter is opened for another
+/// name, as its next generation. The late hit must not be charged to that generation.
 #[test]
 fn hit_against_a_close_and_the_next_use_of_its_limiter() {
     const OTHER: u64 = 0x80;
@@ -206,8 +209,8 @@ fn hit_against_a_close_and_the_next_use_of_its_limiter() {
     }
 }
 
-/// The owner closes a name while another process starts it. The start is refused, or opens a pool
-/// that the close does not touch.
+/// The owner closes a name while another process starts it. The start must be refused, or must
+/// open a pool that the close does not touch.
 #[test]
 fn close_against_a_start() {
     explore(|| {
@@ -238,7 +241,8 @@ fn close_against_a_start() {
 }
 
 /// The janitor closes the name of a crashed owner while a successor starts the name. The
-/// successor adopts the pool or opens it. The close must not end the pool of the successor.
+/// successor adopts the pool, or opens it after the close. The close must not end the pool of the
+/// successor.
 #[test]
 fn close_for_a_crashed_owner_against_its_successor() {
     explore(|| {
@@ -256,8 +260,8 @@ fn close_for_a_crashed_owner_against_its_successor() {
     });
 }
 
-/// A caller acquires by name while the owner closes the name and starts it again. The permit is
-/// held in the pool that admitted the caller, open or not.
+/// A caller acquires by name while the owner closes the name and starts it again. If the caller
+/// is admitted, the permit must stay in the pool that admitted it, open or not.
 #[test]
 fn close_against_an_acquire_by_name() {
     explore(|| {

@@ -1,5 +1,5 @@
-//! Races of restarts. A restart takes over the permits of a dead holder, or takes permits beyond
-//! the limit.
+//! Races of restarts. A restart takes permits that are free. If too few are free, it takes over
+//! the permits of a dead holder. If it finds none, it takes permits beyond the limit.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ fn overdraft(max_overdraft: u64) -> Settings {
 }
 
 /// A restart takes over the permit of a dead child while the monitor of the child reaps the
-/// child. `Pool::reclaim` gives the permit to the restart or to the pool, once.
+/// child. Both call `Pool::reclaim`, which must give the permit once: to the restart or to the
+/// pool.
 #[test]
 fn a_restart_against_the_monitor_of_its_predecessor() {
     explore(|| {
@@ -32,8 +33,8 @@ fn a_restart_against_the_monitor_of_its_predecessor() {
     });
 }
 
-/// Two restarts find the same dead holder. One takes over its permit; the other takes a permit
-/// beyond the limit.
+/// Two restarts find the same dead holder. One of them must take over its permit. The other must
+/// take a permit beyond the limit.
 #[test]
 fn two_restarts_against_one_dead_holder() {
     explore(|| {
@@ -49,11 +50,11 @@ fn two_restarts_against_one_dead_holder() {
     });
 }
 
-/// Returns a pool with a limit of 2 and two dead holders. A restart has found both, has taken
-/// over the permit of one, and has made the pool remember the other.
+/// Opens a pool with a limit of 2, in which two holders die. A restart finds both, takes over the
+/// permit of one, and makes the pool remember the other.
 ///
-/// The processes are the supervisor of that restart, another supervisor, the remembered holder,
-/// and the holder whose permit was taken over.
+/// Returns, in this order, the supervisor of that restart, another supervisor, the remembered
+/// holder, and the holder whose permit was taken over.
 fn remembered(max_overdraft: u64) -> (Arc<Stage>, [Process; 4]) {
     let (stage, [first, second, a, b]) = Stage::with_processes(Settings { max_overdraft, ..limit(2) });
     for dead in [&a, &b] {
@@ -72,7 +73,7 @@ fn a_restart_that_remembers_a_dead_holder_against_its_monitor() {
     explore(|| {
         let (stage, [first, second, dead, _]) = remembered(0);
         let finishing = spawn(&dead, |dead| dead.finish_exit());
-        assert_eq!(second.restart(1), Restart::Admitted, "the permit is taken over or free");
+        assert_eq!(second.restart(1), Restart::Admitted, "the restart takes the permit over or finds it free");
         finishing.join().unwrap();
         stage.at_rest(&[(&first, 1), (&second, 1)]);
         assert_eq!(stage.report().released_by_exit, 2);
@@ -80,7 +81,7 @@ fn a_restart_that_remembers_a_dead_holder_against_its_monitor() {
 }
 
 /// Two restarts want the permit of the one dead holder that the pool remembers. No overdraft is
-/// allowed, so one of them is admitted.
+/// allowed, so exactly one restart must be admitted.
 #[test]
 fn two_restarts_against_one_dead_holder_that_is_remembered() {
     explore(|| {
@@ -94,8 +95,8 @@ fn two_restarts_against_one_dead_holder_that_is_remembered() {
     });
 }
 
-/// The pool remembers a pid that belongs to a new process by now. The new process acquires while
-/// a restart looks at the pid. The restart must not take over a living process's permit.
+/// The pool remembers a pid that belongs to a new process by now. That process acquires while a
+/// restart looks at the pid. The restart must not take over the permit of the living process.
 #[test]
 fn a_restart_that_remembers_a_dead_holder_against_a_new_process_of_its_pid() {
     explore(|| {
@@ -111,14 +112,15 @@ fn a_restart_that_remembers_a_dead_holder_against_a_new_process_of_its_pid() {
     });
 }
 
-/// A restart takes over from a remembered dead holder while another caller, before it is refused,
-/// scans and reaps that holder. The permit goes to one of the two callers. If the other caller
-/// gets it, the restart takes a permit beyond the limit.
+/// A restart wants to take over the permit of a remembered dead holder. Meanwhile the scan of
+/// another caller reaps that holder. If the other caller gets the permit, the restart must take a
+/// permit beyond the limit.
 #[test]
 fn a_restart_that_remembers_a_dead_holder_against_a_refusal_that_reaps() {
     explore(|| {
         let (stage, [first, second, dead, other]) = remembered(1);
-        // The other caller is a new process, with the pid of the holder that was taken over.
+        // The other caller is a new process. It has the pid of the holder whose permit was taken
+        // over.
         other.finish_exit();
         stage.host.reuse(other.pid);
         let asking = spawn(&other, |other| other.try_acquire(1).is_ok());
@@ -130,9 +132,9 @@ fn a_restart_that_remembers_a_dead_holder_against_a_refusal_that_reaps() {
     });
 }
 
-/// A restart finds a dead holder in its piece of the holders while another caller, before it is
-/// refused, scans and reaps that holder. The permit goes to one of the two callers. If the other
-/// caller gets it, the restart takes a permit beyond the limit.
+/// A restart visits the holders and finds a dead one. Meanwhile the scan of another caller reaps
+/// that holder. If the other caller gets the permit, the restart must take a permit beyond the
+/// limit.
 #[test]
 fn a_restart_against_a_refusal_that_reaps() {
     explore(|| {
@@ -148,8 +150,8 @@ fn a_restart_against_a_refusal_that_reaps() {
     });
 }
 
-/// Two restarts want a permit beyond the limit at once (`State::overdraw`), and the overdraft has
-/// room for one.
+/// Two restarts want a permit beyond the limit at once (`State::overdraw`). The overdraft has
+/// room for one, so exactly one restart must be admitted.
 #[test]
 fn two_restarts_against_an_overdraft_for_one() {
     explore(|| {
@@ -164,7 +166,7 @@ fn two_restarts_against_an_overdraft_for_one() {
 }
 
 /// A permit is released while a restart asks and a process waits. The restart takes the released
-/// permit, or one beyond the limit. The waiter is granted a permit once no overdraft is left.
+/// permit, or one beyond the limit. The waiter must get a permit once no overdraft is left.
 #[test]
 fn a_restart_that_passes_the_limit_against_a_release_and_a_waiter() {
     explore(|| {
@@ -175,8 +177,8 @@ fn a_restart_that_passes_the_limit_against_a_release_and_a_waiter() {
         assert_eq!(supervisor.restart(1), Restart::Admitted);
         releasing.join().unwrap();
         // If the release served the waiter first, the restart took a permit beyond the limit.
-        // Otherwise the restart came first: it took the released permit, or the release paid its
-        // overdraft back.
+        // Otherwise the waiter has no permit yet: the restart took the released permit, or the
+        // release paid back the overdraft of the restart.
         let granted = waiter.was_granted();
         let held = [(&supervisor, 1), (&waiter, 1)];
         stage.at_rest(if granted { &held } else { &held[..1] });
@@ -186,8 +188,8 @@ fn a_restart_that_passes_the_limit_against_a_release_and_a_waiter() {
 }
 
 /// A restart wants a permit beyond the limit while an update lowers the limit. Both take the
-/// queue lock, so the old limit or the new one decides. By the new one, restarts cannot exceed
-/// the number in use when the limit fell.
+/// queue lock, so the restart must follow either the old limit or the new one. By the new limit,
+/// restarts cannot exceed the number of permits that were in use when the limit fell.
 #[test]
 fn a_restart_against_a_limit_that_shrinks() {
     explore(|| {
@@ -201,7 +203,7 @@ fn a_restart_against_a_limit_that_shrinks() {
         assert_eq!(
             supervisor.restart(1),
             Restart::Refused(Refusal::Full),
-            "neither the overdraft nor the number in use at the shrink allows it"
+            "neither the overdraft nor the number in use at the shrink allows this restart"
         );
     });
 }

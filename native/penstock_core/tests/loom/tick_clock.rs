@@ -8,9 +8,9 @@ use penstock_core::TickClock;
 use crate::explore::explore;
 use crate::limiter::MS;
 
-/// A *base* is one reading of the counter and of the exact clock, from which the clock goes on. A
-/// caller reads a base while another caller writes the next two (`TickClock::rebase`). The
-/// sequence lock must not let the reader mix words of two bases.
+/// A *base* is one reading of the counter and one of the exact clock. The tick clock counts on
+/// from it. A caller reads a base while another caller writes the next two (`TickClock::rebase`).
+/// The reader must not mix words of two bases: the sequence lock prevents that.
 #[test]
 fn reading_of_a_base_against_the_next() {
     explore(|| {

@@ -6,8 +6,9 @@ use crate::explore::explore;
 use crate::support::{Stage, limit};
 use crate::{meanwhile, spawn};
 
-/// The receiver and the giver both insert the entry of the receiver (`Table::get_or_insert`).
-/// There must be one entry in the end.
+/// The receiver acquires for the first time while the giver transfers a permit to it. Both calls
+/// may insert the entry of the receiver (`Table::get_or_insert`). There must be one entry in the
+/// end.
 #[test]
 fn first_acquire_against_a_transfer_to_the_same_process() {
     explore(|| {
@@ -17,14 +18,14 @@ fn first_acquire_against_a_transfer_to_the_same_process() {
         assert_eq!(a.transfer(&b, 1), Ok(()));
         taking.join().unwrap();
         stage.at_rest(&[(&b, 2)]);
-        assert_eq!(b.release(2), Ok(()), "the receiver can release what it was given");
+        assert_eq!(b.release(2), Ok(()), "the receiver can release the transferred permit");
         stage.at_rest(&[]);
     });
 }
 
-/// A transfer adds *inbound* permits to the entry of the receiver (`Table::credit`). The receiver
-/// folds them into its own to release one (`Table::fold`), while it is given another. None must
-/// be lost.
+/// A transfer adds *inbound* permits to the entry of the receiver (`Table::credit`). To release a
+/// permit, the receiver adds the inbound permits to its own (`Table::fold`). Meanwhile the giver
+/// transfers another permit. No permit must be lost.
 #[test]
 fn release_against_a_transfer_to_the_same_process() {
     explore(|| {
@@ -40,8 +41,8 @@ fn release_against_a_transfer_to_the_same_process() {
     });
 }
 
-/// Two processes transfer to each other at once. Neither call takes a shard lock inside another,
-/// so they cannot block each other. No permit is lost.
+/// Two processes transfer to each other at once. Neither call takes a shard lock while it holds
+/// another, so the two must not block each other. No permit must be lost.
 #[test]
 fn transfer_against_a_transfer_back() {
     explore(|| {
@@ -56,8 +57,9 @@ fn transfer_against_a_transfer_back() {
     });
 }
 
-/// The receiver dies during a transfer. The giver credits an entry that the death removes, or
-/// inserts an entry that the death must remove (`PoolHost::watch`). The permit comes back once.
+/// The receiver dies during a transfer. The giver may credit an entry that the receiver's monitor
+/// is about to remove. Or the giver inserts an entry, and learns of the death from
+/// `PoolHost::watch`. In both cases the permit must come back once.
 fn transfer_against_the_death_of_the_receiver(has_entry: bool) {
     explore(move || {
         let (stage, [a, b, c]) = Stage::with_processes(limit(1));
@@ -88,8 +90,9 @@ fn transfer_against_the_death_of_a_receiver_that_never_held() {
     transfer_against_the_death_of_the_receiver(false);
 }
 
-/// Two givers transfer to a receiver that dies. The second giver may find the entry that the
-/// first one inserted. Its permit must not be lost with that entry.
+/// Two givers transfer to a receiver that dies. The second giver may credit the entry that the
+/// first giver inserted. When that entry is removed, the permit of the second giver must not be
+/// lost.
 #[test]
 fn two_transfers_against_the_death_of_the_receiver() {
     explore(|| {
@@ -109,8 +112,8 @@ fn two_transfers_against_the_death_of_the_receiver() {
     });
 }
 
-/// The receiver tries to release a permit while the giver transfers it and then dies. The permit
-/// is released, or the receiver holds it in the end.
+/// The receiver tries to release a permit while the giver transfers it and then dies. In the end
+/// either the permit must be released, or the receiver must hold it.
 #[test]
 fn transfer_and_death_of_the_giver_against_a_release_by_the_receiver() {
     explore(|| {

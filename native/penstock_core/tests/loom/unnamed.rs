@@ -12,7 +12,7 @@ use crate::explore::explore;
 use crate::support::{Fake, Stage, limit};
 use crate::{pids, spawn};
 
-/// Closes a pool that no caller can reach any more, and clears it in pieces of one entry.
+/// Closes a pool that no caller can reach any more. Then clears it, in calls of one entry each.
 fn clear(host: &Fake, pool: &Pool<Fake>) {
     pool.close(host);
     let mut next = Some(Cursor::default());
@@ -21,8 +21,8 @@ fn clear(host: &Fake, pool: &Pool<Fake>) {
     }
 }
 
-/// A holder dies while its pool is cleared. `Pool::clear` and the monitor both empty its entry:
-/// the permits come back once.
+/// A holder dies while its pool is cleared. `Pool::clear` and the monitor both try to empty the
+/// entry of the holder. Its permits must come back once.
 #[test]
 fn clearing_against_the_death_of_a_holder() {
     explore(|| {
@@ -39,8 +39,8 @@ fn clearing_against_the_death_of_a_holder() {
     });
 }
 
-/// A spawner with a pending offer dies while its pool is cleared: the offered permits come back
-/// once.
+/// A spawner with a pending offer dies while its pool is cleared. The offered permits must come
+/// back once.
 #[test]
 fn clearing_against_the_death_of_a_spawner() {
     explore(|| {
@@ -55,9 +55,11 @@ fn clearing_against_the_death_of_a_spawner() {
     });
 }
 
-/// Two processes drop their references to a pool. The last one clears the pool, in which `a`
-/// still holds permits. A third process opens this pool again or makes another, and finds nothing
-/// held in it. `a`, which may still have an entry there, holds nothing and can acquire.
+/// Two processes, `a` and `b`, drop their references to a pool. The process that drops the last
+/// one clears the pool, in which `a` still holds permits.
+///
+/// A third process opens this pool again or makes another one. It must find no permit held there.
+/// `a` may still have an entry in that pool. It must hold nothing, and must be able to acquire.
 #[test]
 fn clearing_against_the_next_use() {
     explore(|| {
@@ -76,8 +78,8 @@ fn clearing_against_the_next_use() {
                 if pid == b {
                     assert_eq!(pool.release(&host, pid, 1, Kind::Bound), Ok(()));
                 }
-                // ORDERING: the decrements pair with each other, as in the VM: the last process
-                // sees what the other did.
+                // ORDERING: the decrements pair with each other, as in the VM: the process that
+                // drops the last reference sees all that the other process did.
                 if references.fetch_sub(1, Ordering::AcqRel) == 1 {
                     clear(&host, pool);
                     registry.give_back_unnamed(id);

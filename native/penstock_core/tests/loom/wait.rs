@@ -30,7 +30,8 @@ fn last_permit_against_a_waiter_parking() {
     });
 }
 
-/// The only permit is released while two processes park: one gets it, and the other waits.
+/// The only permit is released while two processes park. One of them must get the permit, and the
+/// other must wait.
 #[test]
 fn last_permit_against_two_waiters_parking() {
     explore(|| {
@@ -71,8 +72,8 @@ fn release_against_a_queue_that_is_full() {
     });
 }
 
-/// Two permits are released while a process parks for both. It finds both free, or the later
-/// release serves it.
+/// Two permits are released while a process parks for both. Either the process finds both free,
+/// or the later release serves the process.
 #[test]
 fn two_releases_against_one_waiter_that_wants_two() {
     explore(|| {
@@ -89,8 +90,8 @@ fn two_releases_against_one_waiter_that_wants_two() {
     });
 }
 
-/// A release grants a permit to a waiter while the waiter cancels its wait, since it timed out.
-/// The call that first removes the waiter from the queue decides.
+/// A release grants a permit to a waiter while the waiter times out and cancels its wait. The
+/// call that first removes the waiter from the queue decides.
 #[test]
 fn release_against_timeout() {
     explore(|| {
@@ -108,8 +109,8 @@ fn release_against_timeout() {
     });
 }
 
-/// The only waiter asks for more than is free. It times out while a newcomer tries to take the
-/// permit that is free. The flag WAITERS must fall with the last waiter.
+/// The only waiter asks for more permits than are free. It times out while a newcomer tries to
+/// take the free permit. The flag WAITERS must be cleared when the last waiter leaves.
 #[test]
 fn timeout_against_a_newcomer() {
     explore(|| {
@@ -123,7 +124,8 @@ fn timeout_against_a_newcomer() {
     });
 }
 
-/// The head of the queue times out while the waiter behind it dies: the third waiter is served.
+/// The head of the queue times out while the waiter behind it dies. The next release must serve
+/// the third waiter.
 #[test]
 fn timeout_against_the_death_of_the_next_waiter() {
     explore(|| {
@@ -142,8 +144,8 @@ fn timeout_against_the_death_of_the_next_waiter() {
     });
 }
 
-/// A release grants a permit to a waiter that dies. The permit comes back with the entry of the
-/// dead waiter, or the grant finds no entry. Either way the next waiter gets it.
+/// A release grants a permit to a waiter that dies. Either the permit comes back with the entry
+/// of the dead waiter, or the grant finds no entry. In both cases the next waiter must get it.
 #[test]
 fn grant_against_death_of_the_waiter() {
     explore(|| {
@@ -155,13 +157,13 @@ fn grant_against_death_of_the_waiter() {
         assert_eq!(a.release(1), Ok(()));
         dying.join().unwrap();
         assert!(b.answers().len() <= 1);
-        assert!(c.was_granted(), "the permit is passed on, granted to the dead waiter or not");
+        assert!(c.was_granted(), "the permit goes on to the next waiter");
         stage.at_rest(&[(&c, 1)]);
     });
 }
 
 /// The holder and the head of the queue die at once, and the monitor of each reaps it. The next
-/// waiter gets the permit.
+/// waiter must get the permit.
 #[test]
 fn death_of_the_holder_against_death_of_the_waiter() {
     explore(|| {
@@ -177,8 +179,8 @@ fn death_of_the_holder_against_death_of_the_waiter() {
     });
 }
 
-/// The head of the queue wants all permits, and times out while the last of them is released. The
-/// head is granted all of them, or its follower is granted one.
+/// The head of the queue wants all permits, and times out while the last held permit is released.
+/// Either the head is granted all permits, or its follower is granted one.
 #[test]
 fn timeout_of_a_large_head_against_a_release() {
     explore(|| {
@@ -202,7 +204,7 @@ fn timeout_of_a_large_head_against_a_release() {
 }
 
 /// The head of the queue wants all permits, and times out while a follower parks for the one that
-/// is free. The follower must get it.
+/// is free. The follower must get that permit.
 #[test]
 fn timeout_of_a_large_head_against_a_follower_parking() {
     explore(|| {
@@ -217,8 +219,8 @@ fn timeout_of_a_large_head_against_a_follower_parking() {
     });
 }
 
-/// The head of the queue wants all permits, and dies while the last of them is released. Its
-/// follower must be granted one.
+/// The head of the queue wants all permits, and dies while the last held permit is released. Its
+/// follower must be granted one permit.
 #[test]
 fn death_of_a_large_head_against_a_release() {
     explore(|| {
@@ -236,7 +238,7 @@ fn death_of_a_large_head_against_a_release() {
 }
 
 /// The head of the queue wants all permits, and dies while a follower parks for the one that is
-/// free. The follower must get it.
+/// free. The follower must get that permit.
 #[test]
 fn death_of_a_large_head_against_a_follower_parking() {
     explore(|| {
@@ -252,8 +254,9 @@ fn death_of_a_large_head_against_a_follower_parking() {
     });
 }
 
-/// The limit falls below the request of the queue's head while the last permit is released. The
-/// head is granted by the old limit, or refused by the new one. Its follower is served.
+/// The limit falls below the request of the queue's head while the last held permit is released.
+/// The head must be granted by the old limit or refused by the new one. Then its follower must be
+/// served.
 #[test]
 fn shrink_below_the_heads_request_against_a_release() {
     explore(|| {
@@ -267,8 +270,8 @@ fn shrink_below_the_heads_request_against_a_release() {
         match b.answers().as_slice() {
             [Answer::Full] => {}
             [Answer::Granted] => {
-                // The grant followed the old limit. Its third permit is an overdraft now, which
-                // must be paid back before another process is admitted.
+                // The grant followed the old limit, so one of the three permits is an overdraft
+                // now. It must be paid back before another process is admitted.
                 stage.at_rest(&[(&b, 3)]);
                 assert_eq!(b.release(3), Ok(()));
             }
@@ -279,8 +282,8 @@ fn shrink_below_the_heads_request_against_a_release() {
     });
 }
 
-/// The limit falls below the request of the queue's head while the head times out. The head is
-/// refused or cancels in time. Its follower is served.
+/// The limit falls below the request of the queue's head while the head times out. The head must
+/// be refused, or cancel in time. Its follower must be served.
 #[test]
 fn shrink_below_the_heads_request_against_its_timeout() {
     explore(|| {

@@ -1,4 +1,4 @@
-//! Makes each call in the pool and in the model, and asserts that both answer alike.
+//! Makes each call in the pool and in the model. Asserts that both give the same answer.
 
 use penstock_core::{
     Adoption, Answer, Cancelled, Drain, Expiry, Kind, NotHeld, Offer, Parked, Refusal, Restart, Settings, Status,
@@ -60,8 +60,8 @@ impl Pair {
     pub(crate) fn ask(&mut self, process: usize, n: u32, ms: Option<u32>) {
         let me = &self.processes[process];
         let (ticket, number) = (self.stage.host.ticket(), self.tickets);
-        // The clock is in ms, and `until` in ns, so that no two waits of one ms end at the same
-        // time.
+        // The pool takes `until` in any unit. `until` is in ns here, and includes the number of
+        // the ticket. So no two waits that end in the same ms have the same `until`.
         let until = ms.map(|ms| (self.clock + u64::from(ms)) * 1_000_000 + u64::from(number));
         let (parked, begins) = self.stage.pool.ask(&self.stage.host, me.pid, n, ticket, until, || true);
         let id = self.parked(process, n, (Kind::Manual, false), until, parked);
@@ -70,9 +70,11 @@ impl Pair {
         self.asked[process].extend(id.map(|id| (id, number)));
     }
 
-    /// Checks that a call which parks returned what the model does. Returns the wait, if there is
-    /// one. A process that does not block (`blocks` is `false`) is never told of a deadlock, as
-    /// it can still release what it holds.
+    /// Compares the result of a call that parks with that of the model. Returns the wait, if the
+    /// process waits.
+    ///
+    /// If `blocks` is `false`, the process does not block. The pool never tells such a process of
+    /// a deadlock, because the process can still release what it holds.
     pub(crate) fn parked(
         &mut self,
         process: usize,
@@ -148,8 +150,8 @@ impl Pair {
         self.model.serve();
         self.stage.serve_deferred();
         if self.timed && self.model.queue.iter().all(|waiter| waiter.until.is_none()) {
-            // The last timed waits have just been granted or refused, so one more call finds
-            // none.
+            // The pool has just granted or refused the last timed waits, and does not tell the
+            // host. So the host calls once more, and learns that none is left.
             assert_eq!(self.stage.pool.expire(&self.stage.host, now), Expiry::Nothing);
             self.timed = false;
         }
@@ -168,7 +170,7 @@ impl Pair {
         let left = self.model.queue.len() + self.model.drainers.len() < places;
         assert_eq!(cancelled, if left { Cancelled::Yes } else { Cancelled::TooLate });
         let answered = self.stage.host.mailbox(me.pid).iter().any(|(of, _)| *of == ticket);
-        assert!(answered != left, "an answer, or a cancelled wait");
+        assert!(answered != left, "either an answer has come, or this call has ended the wait");
         self.model.serve();
         self.doing[process] = Doing::Running;
     }
@@ -185,7 +187,8 @@ impl Pair {
             Kind::Manual => self.processes[process].transfer(&self.processes[to], n),
             Kind::Bound => self.processes[process].entrust(&self.processes[to], n),
         };
-        // The pool asks whether the receiver is alive, and does not reap it.
+        // The pool asked whether the receiver is alive, and reaped no process. So the record of
+        // dead processes is cleared.
         self.stage.host.take_found_dead();
         let (pid, receiver, n) = (self.pid(process), self.pid(to), u64::from(n));
         let expected = if !self.model.debit(pid, n, kind) {
@@ -196,7 +199,7 @@ impl Pair {
             let since_ms = self.model.held(pid).since_ms;
             self.model.credit(receiver, n, kind);
             if process == to {
-                // The process has held these permits all the time.
+                // The process has held these permits all the time, so their age stays.
                 self.model.held.get_mut(&pid).unwrap().since_ms = since_ms;
             }
             Ok(())
@@ -206,8 +209,8 @@ impl Pair {
     }
 
     /// Returns `true` if a new process can get the pid. A VM reuses a pid only after hundreds of
-    /// millions of others. So no process gets the pid of a dead child while its spawner is about
-    /// to hand over.
+    /// millions of others. So no new process gets the pid of a dead child while the spawner of
+    /// that child is about to hand over.
     pub(crate) fn is_free_for_reuse(&self, process: usize) -> bool {
         let expected = |doing: &Doing| matches!(doing, Doing::Spawning { child, .. } if *child == process);
         self.doing[process] == Doing::Gone && !self.doing.iter().any(expected)
@@ -273,8 +276,8 @@ impl Pair {
     }
 
     pub(crate) fn retract(&mut self, process: usize) {
-        // A spawner retracts only if the spawn failed. Then there was no child that ran, or that
-        // another process gave permits to.
+        // A spawner retracts only if the spawn failed. Then no child ran, and no process gave
+        // permits to a child.
         let Doing::Spawning { offer, child } = self.doing[process] else { return };
         if self.doing[child] != (Doing::Newborn { offer, spawner: process })
             || self.model.held(self.pid(child)).all() > 0
@@ -311,8 +314,8 @@ impl Pair {
         let holdings = self.stage.holdings();
         let mut found: Vec<u64> = Vec::new();
         for dead in self.stage.host.take_found_dead() {
-            // The pool may remember a dead holder that its monitor has reaped since. It has no
-            // entry, so the restart took nothing from it.
+            // The pool may remember a dead process that its monitor has reaped since. Such a
+            // process has no entry, so the restart took nothing from it.
             let gone = self.doing[self.index_of(dead.word())] == Doing::Gone;
             if !gone && !holdings.contains_key(&dead.word()) && !found.contains(&dead.word()) {
                 found.push(dead.word());
@@ -329,13 +332,13 @@ impl Pair {
             self.model.acquired += 1;
             return;
         }
-        // On the way to a remembered dead holder that has enough permits, the restart reaps those
-        // that have too few.
+        // The restart reaps remembered dead holders that have too few permits, until it comes to
+        // one that has enough.
         let mut taken_over = false;
         for dead in found {
             assert!(
                 !taken_over && self.doing[self.index_of(dead)] == Doing::Dying,
-                "no living holder is reaped, and none after the takeover"
+                "a restart reaps no living holder, and no holder after its takeover"
             );
             taken_over = self.model.held(dead).all() >= n;
             self.model.reap(dead);
@@ -349,8 +352,8 @@ impl Pair {
             .held
             .iter()
             .any(|(pid, held)| held.all() >= n && self.doing[self.index_of(*pid)] == Doing::Dying);
-        // With more processes, a restart looks at only a piece of the holders before it takes an
-        // overdraft. It may miss a dead one.
+        // With more processes, a restart visits only a part of the holders before it takes an
+        // overdraft. So it may miss a dead holder.
         let looks_at_all = self.processes.len() <= 100;
         if taken_over {
             assert_eq!(answer, Restart::Admitted);

@@ -1,18 +1,18 @@
 //! The pool against a plain model of it, by random sequences of calls on one thread.
 //!
-//! The model is a pool that need be neither concurrent nor fast: a map of what each process
-//! holds, and a list of the waiters. Each call must return what the model returns. After each
-//! call, all figures that the pool reports must equal those of the model.
+//! The model is a pool that is neither concurrent nor fast: a map of what each process holds, and
+//! a list of the waiters. Each call must return what the model returns. After each call, all
+//! figures that the pool reports must equal those of the model.
 //!
 //! | scenario | what it rules out |
 //! |---|---|
 //! | calls of 5 or 14 processes, which die at any point | a permit that an order of calls loses |
 //! | a scan finds dead holders among few | a refusal although a dead holder has permits |
-//! | a scan finds dead holders among many | a holder reaped that its monitor must reap |
+//! | a scan finds dead holders among many | a scan that reaps what it must leave to monitors |
 //! | a child adopts, its spawner hands over, or neither | permits with two holders, or none |
 //! | a process has several waits, and the host ends some | two answers to a wait, or none |
 //! | restarts find dead holders, or pass the limit | an overdraft while a dead holder is left |
-//! | calls of 60 or 700 processes | errors beyond one level of the table, or one call of a scan |
+//! | calls of 60 or 700 processes | errors in deeper levels of the table, or in a long scan |
 #![cfg(not(any(loom, shuttle)))]
 
 mod calls;
@@ -77,7 +77,7 @@ proptest! {
 proptest! {
     #![proptest_config(cases(60))]
 
-    // The table needs its second level, and a scan stops early, as there are too many holders.
+    // The table needs its second level. A scan stops early, because the holders are too many.
     #[test]
     fn a_pool_of_many_processes((settings, ops) in sequence(60, 200)) {
         run(60, settings, &ops);

@@ -20,19 +20,19 @@ pub(crate) enum Op {
         n: u32,
         bound: bool,
     },
-    /// The process cancels its wait, or finds that it was answered.
+    /// The process cancels its wait, or finds that the wait was answered.
     Wake {
         process: usize,
     },
-    /// The process waits as in `Park`, but does not block, and may ask again. The host ends the
-    /// wait after `ms`, or never if that is `None`.
+    /// The process waits as in `Park`, but does not block, and can ask again. The host ends the
+    /// wait after `ms`, or never if `ms` is `None`.
     Ask {
         process: usize,
         n: u32,
         ms: Option<u32>,
     },
-    /// The process leaves one of the waits that it asked for, counted back by `nth` from the
-    /// last.
+    /// The process leaves one of the waits that it asked for: the last one if `nth` is 0, the one
+    /// before it if `nth` is 1, and so on.
     Leave {
         process: usize,
         nth: usize,
@@ -144,7 +144,8 @@ pub(crate) fn settings(processes: usize) -> impl Strategy<Value = Settings> {
 }
 
 pub(crate) fn op(processes: usize) -> impl Strategy<Value = Op> {
-    // The last third of the processes exist only once other processes have spawned them.
+    // The last third of the pids have no process at first. A process gets such a pid when it is
+    // spawned (`Op::Spawn`), or by `Op::Reuse`.
     let process = 0..processes + processes / 2;
     let n = prop_oneof![6 => Just(1_u32), 3 => 2..=4_u32, 1 => 5..=20_u32];
     let act = (process.clone(), n.clone(), proptest::bool::weighted(0.3));

@@ -1,5 +1,5 @@
-//! The pool and the model side by side: which process can make which call, and the comparison
-//! after each.
+//! The pool and the model side by side: which process can make which call, and the comparison of
+//! the two after each call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,8 +51,8 @@ pub(crate) struct Pair {
     pub(crate) asked: Vec<Vec<(WaiterId, u32)>>,
     /// The clock of the waits that the host ends, in ms.
     pub(crate) clock: u64,
-    /// Whether the host must call `expire`: it was told that there are timed waits, and not yet
-    /// that there are none.
+    /// Whether the host must call `expire`. The pool tells the host when the first timed wait
+    /// begins, and when no timed wait is left.
     pub(crate) timed: bool,
     /// The number of tickets so far.
     pub(crate) tickets: u32,
@@ -90,8 +90,8 @@ impl Pair {
     /// know their order, which depends on the table, so it uses the order that the host recorded.
     ///
     /// A scan that finds many living holders, or too many dead ones, reaps none. Any other scan
-    /// reaps all dead ones, serves the waiters and walks again. So it also reaps a dead waiter
-    /// that got permits.
+    /// reaps all dead holders, serves the waiters and walks again. So it also reaps a dead waiter
+    /// that was granted some of the reaped permits.
     pub(crate) fn reap_as_the_scan_did(&mut self) {
         let found = self.stage.host.take_found_dead();
         if found.is_empty() {
@@ -102,8 +102,8 @@ impl Pair {
             found.iter().copied().partition(|pid| holdings.contains_key(&pid.word()));
         assert!(reaped.is_empty() || self.living_holders() <= SCAN_LIMIT, "{reaped:?} reaped of many");
         for pid in reaped {
-            // If this process held nothing, it was a waiter: it was granted permits of the
-            // holders that were reaped before it.
+            // If this process holds nothing in the model yet, it was a waiter. The pool granted
+            // it permits of the holders that were reaped before it.
             if self.model.held(pid.word()).all() == 0 {
                 self.model.serve();
             }
@@ -162,8 +162,8 @@ impl Pair {
             }
             Op::Release { process, n, bound } if self.runs(process) => self.release(process, n, Self::kind(bound)),
             Op::Transfer { process, to, n } if self.runs(process) => self.transfer(process, to, n, Kind::Manual),
-            // No process knows the pid of a child that has not adopted yet, so none entrusts
-            // permits to it.
+            // No process knows the pid of a child that has not adopted yet. So none can entrust
+            // permits to that child.
             Op::Entrust { process, to, n }
                 if self.runs(process) && !matches!(self.doing[to], Doing::Newborn { .. }) =>
             {
@@ -273,8 +273,8 @@ impl Pair {
             let granted = |answers: &[(u32, Answer)]| -> Vec<u32> {
                 answers.iter().filter(|(_, answer)| *answer == Answer::Granted).map(|(wait, _)| *wait).collect()
             };
-            // Grants come in the order of the queue. Refusals of other waits of the process may
-            // come between them.
+            // Grants come in the order of the queue, so their order is compared. Other answers to
+            // the process may come between grants, so only their set is compared.
             assert_eq!(granted(&answers), granted(&expected), "grants");
             let sorted = |mut answers: Vec<(u32, Answer)>| {
                 answers.sort_by_key(|(wait, _)| *wait);

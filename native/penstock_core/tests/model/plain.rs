@@ -1,4 +1,5 @@
-//! The model: a pool without concurrency. Its methods change it as the calls must change a pool.
+//! The model: a pool without concurrency. Each method changes the model as a call must change the
+//! pool.
 
 use std::collections::BTreeMap;
 
@@ -34,8 +35,8 @@ pub(crate) struct Waiter {
     pub(crate) n: u64,
     pub(crate) kind: Kind,
     pub(crate) ticket: u32,
-    /// The time, in ns, at which the host ends the wait; `None` if it does not. No two waits have
-    /// the same time.
+    /// The time, in ns, at which the host ends the wait; `None` if the host never ends it. No two
+    /// waits have the same time.
     pub(crate) until: Option<u64>,
 }
 
@@ -56,8 +57,8 @@ pub(crate) struct Model {
     pub(crate) rejected: u64,
     pub(crate) timed_out: u64,
     pub(crate) released_by_exit: u64,
-    /// The largest number of permits in use at a change of the limit, among the changes since
-    /// which the pool was always overdrawn.
+    /// The number of permits that were in use when the limit last changed. A change of a pool
+    /// that is overdrawn already never lowers this number.
     pub(crate) shrunk_from: u64,
 }
 
@@ -144,7 +145,7 @@ impl Model {
         enough
     }
 
-    /// Gives every answer that is due, to waiters and to drainers.
+    /// Gives every answer that is due to a waiter or a drainer.
     pub(crate) fn serve(&mut self) {
         if self.status == Status::Open {
             for (pid, ticket) in std::mem::take(&mut self.drainers) {

@@ -19,11 +19,11 @@ fn a_new_key_takes_an_empty_place_and_then_the_one_idle_for_longest() {
         assert_eq!(limiter.hit(key(n), 1_400 * MS, 2), Hit::Allow(0));
     }
     assert!((4..8).all(|n| matches!(limiter.peek(key(n), 1_500 * MS, 1), Hit::Deny(_))));
-    // So a caller whose clock is behind still finds the four idle keys.
+    // So the four idle keys still have their places, which a caller with an old clock finds.
     for n in 0..4 {
         assert_eq!(limiter.peek(key(n), n * 100 * MS, 2), Hit::Deny(1_000 * MS), "{n}");
     }
-    // Further keys take the places of those that have been idle for longest.
+    // Two further keys take the places of the two keys that have been idle for longest: 0 and 1.
     for n in 8..10 {
         assert_eq!(limiter.hit(key(n), 1_400 * MS, 2), Hit::Allow(0));
     }
@@ -119,8 +119,8 @@ fn charges_and_refunds_are_bounded() {
             }
         }
     }
-    // Key 1 has the only place, so key 2 is neither charged nor refunded. Its hits are denied
-    // until the place is free.
+    // Key 1 has the only place, so key 2 is neither charged nor refunded. Hits of key 2 are
+    // denied until the place is free.
     let (limiter, _) = open(1, limits(1, 1_000, 1));
     assert_eq!(limiter.hit(key(1), 0, 1), Hit::Allow(0));
     assert_eq!(limiter.charge_anyway(key(2), 0, 1), Hit::Deny(1_000 * MS));
@@ -149,7 +149,8 @@ fn rates_are_bounded() {
 #[test]
 fn a_burst_worth_a_century_at_the_latest_instant_does_not_overflow() {
     let burst = i32::MAX as u32;
-    // The burst is worth a century, less up to 1 ms for each hit.
+    // `per` is rounded down to whole ms. So the burst is worth a century, minus up to 1 ms for
+    // each of its hits.
     let per = CENTURY / MS / u64::from(burst);
     let (limiter, key) = open(1, limits(1, per, burst));
     assert_eq!(limiter.hit(key, LATEST, burst), Hit::Allow(0));
@@ -201,15 +202,15 @@ fn a_small_table_has_one_place_for_each_key() {
 fn many_keys_each_find_a_place_and_keep_it() {
     let max_keys = 10_000_u32;
     let (limiter, _) = open(max_keys, limits(1, 1_000_000, 1));
-    // Two places of 16 bytes for each key, less one place for 64 keys.
+    // Two places of 16 bytes for each key, minus one place for each 64 keys.
     assert_eq!(limiter.info(1).unwrap().memory, (2 * 10_000 - 156) * 16);
     let known = u64::from(max_keys);
     for n in 0..known {
         assert_eq!(limiter.hit(key(n), 0, 1), Hit::Allow(0), "key {n}");
     }
     assert_eq!(keys(&limiter, 0), known);
-    // There is room for nearly as many further keys. Each later key is denied, and evicts no
-    // other.
+    // The table has room for nearly as many further keys. After that each new key is denied, and
+    // evicts no other key.
     let more = (0..100_000).filter(|&n| limiter.hit(key(100_000 + n), 1, 1) == Hit::Allow(0)).count() as u64;
     assert!(more > 9_000 && more <= 10_000, "{more}");
     for n in 0..known {
@@ -256,21 +257,23 @@ fn a_change_is_made_in_steps_and_another_may_overtake_it() {
             other => panic!("{other:?}"),
         }
     }
-    // Another change overtakes the unfinished one. It began later, so its rate is in force after
-    // both.
+    // Another change overtakes the unfinished one. The other change began later, so its rate is
+    // in force after both.
     assert!(update(&limiter, limits(1, 1_000, 3), 1_000 * MS) >= 5);
     assert_eq!(limiter.update(1, |_| Some(limits(1, 1_000, 2)), 1_000 * MS, from), Changed::Yes);
     assert_eq!(limiter.info(1).unwrap().limits, limits(1, 1_000, 3));
-    // The caller of the next change is killed after one step: that change comes into force with
-    // the one after it. A caller that goes on with the progress of another version begins again
-    // at the first place; a step visits 4,096 places.
+    // The caller of the next change is killed after one step. That change comes into force with
+    // the change after it.
+    //
+    // A caller that passes the progress of another version begins again at the first place. One
+    // step visits 4,096 places.
     assert!(matches!(limiter.update(1, |_| Some(limits(1, 1_000, 1)), 1_000 * MS, None), Changed::NotYet(_)));
     let from = Some(Progress { change: u64::MAX, version: 77, at: 19_000 });
     assert!(matches!(limiter.update(1, |_| None, 1_000 * MS, from), Changed::NotYet(Progress { at: 4096, .. })));
     assert!(update(&limiter, limits(1, 1_000, 2), 1_000 * MS) >= 4);
     assert_eq!(limiter.info(1).unwrap().limits, limits(1, 1_000, 2));
-    // Each key owed 8 hits, cut to 4 at 0 ms, and to 1 at 1,000 ms by the change of the killed
-    // caller. So it owes nothing at 2,000 ms, and has the burst of 2.
+    // Each key owed 8 hits. A change at 0 ms cut that to 4, and the change of the killed caller,
+    // at 1,000 ms, to 1. So each key owes nothing at 2,000 ms, and has the burst of 2.
     for n in 1..10_000 {
         assert_eq!(limiter.hit(key(n), 2_000 * MS, 1), Hit::Allow(1));
     }
@@ -333,7 +336,7 @@ fn a_new_key_of_a_full_table_gets_a_wait_or_never() {
     assert_eq!(limiter.reserve(key(2), 0, 1, 99 * MS), Reserved::TooFar(100 * MS));
     assert_eq!(limiter.reserve(key(2), 0, 1, 100 * MS), Reserved::NoPlace(100 * MS));
     assert_eq!(limiter.reserve(key(2), 0, 3, 100 * MS), Reserved::Never);
-    // A caller that gets `NoPlace` asks again, so this answer is no decision and is not counted.
+    // A caller that gets `NoPlace` asks again. So `NoPlace` is no decision, and is not counted.
     let info = limiter.info(1).unwrap();
     assert_eq!((info.allowed, info.denied), (1, 4));
 }

@@ -1,4 +1,4 @@
-//! Many keys against a plain model: a map of what each one owes.
+//! Compares many keys with a plain model: a map of what each key owes.
 
 use std::collections::HashMap;
 
@@ -39,7 +39,7 @@ fn acts() -> impl Strategy<Value = Vec<(u64, Act)>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
-    // The model is a map of what each key owes, in ns. Key 0 is the global one.
+    // The model is a map of what each key owes, in ns. Number 0 stands for the global key.
     #[test]
     fn each_key_owes_what_the_model_says(acts in acts()) {
         let mut rate = Rate::new(10, 100, 5).unwrap();
@@ -122,8 +122,8 @@ proptest! {
                 Act::Update(limit, burst) => {
                     let new = Rate::new(limit, 100, burst).unwrap();
                     update(&limiter, limits(limit, 100, burst), now);
-                    // An update to the rate in force cuts nothing, not even a charge beyond the
-                    // burst.
+                    // An update to the rate in force changes nothing. It does not even cut a
+                    // charge beyond the burst.
                     if new != rate {
                         for debt in owed.values_mut() {
                             *debt = (*debt).min(tolerance(new));

@@ -1,5 +1,5 @@
-//! Rate limiters against plain models in exact arithmetic, and cases that random hits do not
-//! reach.
+//! Compares rate limiters with plain models in exact arithmetic. Also tests cases that random
+//! hits do not reach.
 #![cfg(not(any(loom, shuttle)))]
 
 mod bucket;
@@ -15,7 +15,7 @@ fn limits(limit: u32, per_ms: u64, burst: u32) -> Limits {
     Limits { limit, per_ms, rate: Rate::new(limit, per_ms, burst).unwrap() }
 }
 
-/// Opens a limiter. Returns it with its global key, which all hits without a key are charged to.
+/// Opens a limiter. Returns it with its global key, to which it charges all hits without a key.
 fn open(max_keys: u32, limits: Limits) -> (Limiter, Key) {
     let limiter = Limiter::new(max_keys).unwrap();
     let generation = limiter.open(limits, false, 0);
@@ -31,8 +31,8 @@ fn key(n: u64) -> Key {
     Key::Tag(1, (word ^ (word >> 31)).max(1))
 }
 
-/// Changes the rate: calls `update` until the change is in force. Returns the number of calls
-/// before the last.
+/// Changes the rate: calls `Limiter::update` until the change is in force. Returns the number of
+/// calls before the last one.
 fn update(limiter: &Limiter, limits: Limits, now: u64) -> usize {
     let (mut from, mut steps) = (None, 0);
     while let Changed::NotYet(progress) = limiter.update(1, |_| Some(limits), now, from) {
@@ -41,7 +41,7 @@ fn update(limiter: &Limiter, limits: Limits, now: u64) -> usize {
     steps
 }
 
-/// Returns the number of active keys, read in pieces.
+/// Returns the number of keys that owe something. Reads the table in pieces.
 fn keys(limiter: &Limiter, now: u64) -> u64 {
     let (mut sum, mut at) = (0, Some(0));
     while let Some(from) = at {

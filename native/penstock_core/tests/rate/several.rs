@@ -31,7 +31,7 @@ fn hit_all_charges_all_limiters_or_none() {
     a.open(limits(1, 100, 3), false, 0);
     assert_eq!(hit_all(&both(1), || 2_000 * MS), All::Gone(0));
     assert_eq!(hit_all(&[], || 0), All::Allowed);
-    // Charges of the same limiter and key are added up.
+    // `add_to` adds up the costs of charges of the same limiter and key.
     let mut charges = Vec::new();
     for cost in [1, 1, 2] {
         charge(&b, key(7), cost).add_to(&mut charges);
@@ -42,9 +42,14 @@ fn hit_all_charges_all_limiters_or_none() {
     assert_eq!(charges[0].cost, None);
 }
 
-/// Runs a `hit_all` on a limiter of 1 hit per ms with a burst of 10, and on a second limiter,
-/// which denies. Between the charges of the two, `meanwhile` runs and returns the time from then
-/// on, and another hit exhausts the second limiter. Returns the first limiter, with its key.
+/// Runs a `hit_all` on two limiters, of which the second one denies:
+///
+/// 1. `hit_all` charges the first limiter, whose rate is 1 hit per ms with a burst of 10.
+/// 2. `meanwhile` runs, and returns the time from then on, in ns.
+/// 3. Another hit uses up the burst of the second limiter.
+/// 4. The second limiter denies, so `hit_all` tries to take back its first charge.
+///
+/// Returns the first limiter, with its key.
 fn denied_in_the_middle(cost: u32, mut meanwhile: impl FnMut(&Limiter, Key) -> u64) -> (Limiter, Key) {
     let (first, all) = open(8, limits(1, 1, 10));
     let (second, key) = open(1, limits(1, 1_000, 1));
@@ -54,8 +59,8 @@ fn denied_in_the_middle(cost: u32, mut meanwhile: impl FnMut(&Limiter, Key) -> u
         [Charge { limiter: &first, key: all, cost: Some(cost) }, Charge { limiter: &second, key, cost: Some(1) }];
     let outcome = hit_all(&charges, || {
         calls.set(calls.get() + 1);
-        // `hit_all` reads the clock for a peek at each limiter, for the first charge, and the
-        // fourth time for the second charge.
+        // `hit_all` reads the clock for two peeks and for the first charge. The fourth time it
+        // reads the clock for the second charge.
         if calls.get() == 4 {
             now.set((meanwhile.borrow_mut())(&first, all));
             assert_eq!(second.hit(key, now.get(), 1), Hit::Allow(0));
@@ -77,7 +82,7 @@ fn the_part_of_a_charge_that_has_run_out_is_not_taken_back() {
     };
     let (first, key) = denied_in_the_middle(5, &mut hit_until_denied);
     hit_until_denied(&first, key);
-    assert_eq!(allowed, 10, "one burst, at one time");
+    assert_eq!(allowed, 10, "the hits at 4 ms are one burst");
 }
 
 #[test]

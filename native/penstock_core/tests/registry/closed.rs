@@ -1,6 +1,6 @@
-//! Closed names. A *node* of the registry holds the owner and the gate of one name. A closed name
-//! leaves its node to another name of its bucket. A name that has lost its node is forgotten, and
-//! begins a new life when it is started again.
+//! Tests of closed names. A *node* of the registry holds the owner and the gate of one name. A
+//! closed name leaves its node to another name of its bucket. A name that has lost its node is
+//! *forgotten*. When it is started again, it begins a new life.
 
 use penstock_core::{Changes, Drain, Kind, NotHeld, Parked, Registry, Started, Status};
 
@@ -16,7 +16,7 @@ fn of_a_bucket(at: u64) -> u64 {
 fn nodes(registry: &Registry<Fake>) -> usize {
     let piece = registry.names(0, usize::MAX / 16);
     assert_eq!(piece.next, None);
-    // A walk counts one for each name that it visits, and one for eight of the 4,096 buckets.
+    // A walk counts one for each node that it visits, and one for each 8 of the 4,096 buckets.
     piece.visited - 4096 / 8
 }
 
@@ -35,7 +35,8 @@ fn closed_names_leave_their_memory_to_others() {
     assert_eq!(names(&registry), []);
 }
 
-/// A name keeps its node while it is open, or while any permit of it is held or awaited.
+/// A name keeps its node while its gate is open, and while a process holds permits of its pools
+/// or waits in them.
 #[test]
 fn a_name_in_use_is_not_forgotten() {
     let (host, registry) = (Fake::new(3), Registry::new());
@@ -69,7 +70,7 @@ fn a_name_in_use_is_not_forgotten() {
     start(5);
     assert!(!forgotten(4));
     assert_eq!(nodes(&registry), 3);
-    // Limiters and bans keep the node only while they are open.
+    // The name of a limiter or a ban keeps its node only while that gate is open.
     assert_eq!(registry.start_limiter(&host, name(6), owner, limiter(1, 1), || 0), Ok(Started::Fresh));
     start(7);
     assert!(registry.find(name(6)).unwrap().limiter().is_some());
@@ -78,8 +79,8 @@ fn a_name_in_use_is_not_forgotten() {
     assert!(forgotten(6));
 }
 
-/// An instance number that a caller got before its name was forgotten finds no pool of the next
-/// life of the name.
+/// A caller gets an instance number, and then the name is forgotten. By that number the caller
+/// must find no pool of the next life of the name.
 #[test]
 fn a_forgotten_name_begins_a_new_life() {
     let (host, registry) = (Fake::new(1), Registry::new());
@@ -100,11 +101,11 @@ fn a_forgotten_name_begins_a_new_life() {
         }
     }
     assert_eq!(nodes(&registry), 1);
-    assert_eq!((seen[0], seen[1]), ((a, 1), (b, 1)), "the first life of each");
+    assert_eq!((seen[0], seen[1]), ((a, 1), (b, 1)), "the first life of each name begins with instance 1");
 }
 
-/// A caller finds a name, and acts when the node belongs to another name. Each act is refused, or
-/// the caller can tell afterwards that it acted on the other name.
+/// A caller finds a name, and acts when the node belongs to another name. Either the act must be
+/// refused, or the caller must be able to tell afterwards that it acted on the other name.
 #[test]
 fn a_late_caller_touches_no_other_name() {
     let (host, registry) = (Fake::new(3), Registry::new());

@@ -1,4 +1,4 @@
-//! Names of limiters and of bans, and the reuse of their memory for other names.
+//! Tests of the names of limiters and bans, and of the reuse of their memory for other names.
 
 use penstock_core::{
     Ban, Banned, Generation, Hit, Key, Limiter, LimiterSettings, Named, Registry, Reserved, Started, Status,
@@ -30,8 +30,8 @@ fn the_next_owner_adopts_a_limiter_with_what_is_owed() {
     assert_eq!(registry.start_limiter(&host, NAME, next, limiter(1, 1), || 0), Ok(Started::Adopted));
     assert_eq!(hit(named), DENIED);
     host.begin_exit(next);
-    // The rate of the new owner is in force: two hits in 100 ms, with a burst of 1. It cuts what
-    // is owed to 50 ms, the burst in time.
+    // The rate of the new owner comes into force: two hits in 100 ms, with a burst of 1. The
+    // change cuts what is owed to the new burst, which is worth 50 ms.
     assert_eq!(registry.start_limiter(&host, NAME, third, limiter(2, 1), || 0), Ok(Started::Adopted));
     assert_eq!(hit(named), Hit::Deny(50_000_000));
     assert!(!named.close(&host, other));
@@ -91,8 +91,8 @@ fn the_memory_of_a_closed_limiter_serves_the_next_of_its_size() {
     assert_eq!(seen.len(), 2);
 }
 
-/// A caller finds a limiter, and asks it when it is closed and serves another name. The only
-/// place of its table is taken.
+/// A caller finds a limiter. Then the limiter is closed and serves another name, which has a key
+/// in the only place of the table. The late caller must get `Gone`, and change nothing.
 #[test]
 fn a_late_caller_learns_nothing_of_the_next_limiter() {
     let (host, registry) = (Fake::new(2), Registry::new());
@@ -130,7 +130,7 @@ fn a_late_caller_bans_no_key_in_the_next_list() {
     let (ban, now) = bans(&registry, NAME << 1);
     assert!(std::ptr::eq(late, ban));
     ban.ban(now, 5, 0, 10, Box::new([5]), Box::new([]));
-    // The list has room for one ban, so a second one would drop it.
+    // The list has room for one ban, so a second ban would drop the ban of key 5.
     late.ban(before, 6, 0, 100, Box::new([6]), Box::new([]));
     late.record_failure(before, 7, 0, || (Box::new([7]), Box::new([])));
     assert!(!late.advance(before, 1));

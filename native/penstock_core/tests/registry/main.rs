@@ -1,5 +1,6 @@
-//! Names and the pools, limiters and bans that they stand for: the processes that can start,
-//! adopt and close them, and the reuse of their memory. Unnamed pools as well.
+//! Tests of names, and of the pools, limiters and bans that names stand for. They cover which
+//! process can start, adopt or close a gate, and how its memory is reused. Also tests unnamed
+//! pools.
 #![cfg(not(any(loom, shuttle)))]
 
 mod closed;
@@ -26,8 +27,8 @@ fn take(host: &Fake, named: Named<'_, Fake>, caller: Pid) -> Result<(), Refusal>
     named.pool().unwrap().0.try_acquire(host, caller, 1, Kind::Manual)
 }
 
-/// Returns all names that have an open gate, in order, read in pieces. Checks the work of each
-/// piece.
+/// Returns all names that have an open gate, in order. Reads them in pieces, and asserts that the
+/// work of each piece is bounded.
 fn names(registry: &Registry<Fake>) -> Vec<u64> {
     let (mut all, mut next) = (Vec::new(), Some(0));
     while let Some(from) = next {

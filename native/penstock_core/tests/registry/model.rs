@@ -1,4 +1,4 @@
-//! A name against a plain model of it, by random sequences of calls.
+//! Compares a name with a plain model of that name, by random sequences of calls.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ fn op() -> impl Strategy<Value = Op> {
 #[derive(Default)]
 struct Model {
     owner: Option<usize>,
-    /// The index of the open pool.
+    /// The index of the open pool in `pools`.
     current: Option<usize>,
     /// By pool: its limit, and the number of permits that each user holds.
     pools: Vec<(u64, BTreeMap<usize, u64>)>,
@@ -83,7 +83,8 @@ proptest! {
                     }
                 }
                 Op::Crash { owner } => {
-                    // A dead process that owns nothing is replaced by a new one of its pid.
+                    // If the process is dead already and owns nothing, a new process gets its
+                    // pid.
                     if host.alive(owners[owner]) {
                         host.begin_exit(owners[owner]);
                     } else if model.owner != Some(owner) {
@@ -104,7 +105,8 @@ proptest! {
                     }
                 }
                 Op::Release { user } => {
-                    // A user releases in the pool in which it holds a permit, open or not.
+                    // A user releases in the pool in which it holds a permit, even if that pool
+                    // is closed.
                     let Some(at) = model.pools.iter().position(|(_, held)| held.contains_key(&user)) else { continue };
                     let pool = registry.find(NAME).and_then(|named| named.instance(at as u64 + 1)).unwrap();
                     prop_assert_eq!(pool.release(&host, users[user], 1, Kind::Manual), Ok(()));

@@ -1,4 +1,4 @@
-//! Names that are started, adopted and closed, and their pools.
+//! Tests of names that are started, adopted and closed, and of their pools.
 
 use penstock_core::{Answer, Changes, Kind, Pid, Registry, Settings, Started, Status};
 
@@ -41,7 +41,7 @@ fn names_that_share_a_bucket_are_told_apart() {
     assert!(registry.find(1 << 30).is_none());
 }
 
-/// Each piece visits a bounded number of names, and together they leave none out.
+/// Each piece visits a bounded number of names. Together the pieces leave no name out.
 #[test]
 fn names_are_listed_in_pieces() {
     let (host, registry) = (Fake::new(1), Registry::new());
@@ -84,14 +84,15 @@ fn a_crashed_owner_leaves_its_pool_to_the_next() {
     pool.update(&host, Changes { limit: Some(2), ..Changes::default() });
     host.begin_exit(crashed);
 
-    // A setting with which both owners start keeps the value of a later update: here the limit.
+    // If both owners start with the same value of a setting, the setting keeps the value of an
+    // update in between: here the limit of 2.
     assert_eq!(registry.start(&host, NAME, next, Settings { max_overdraft: 7, ..limit(5) }), Started::Adopted);
     assert_eq!(named.pool().map(|(_, id)| id), Some(id));
     let info = pool.info();
     assert_eq!((info.in_use, info.settings.limit, info.settings.max_overdraft), (1, 2, 7));
     assert!(!named.close(&host, crashed), "the name has another owner");
 
-    // A setting that differs from that of the owner before comes into force.
+    // A setting comes into force if the owner before started with another value.
     host.begin_exit(next);
     let changed = Settings { limit: 6, max_waiting: 3, max_overdraft: 1, held_longer_than: 9 };
     assert_eq!(registry.start(&host, NAME, last, changed), Started::Adopted);
@@ -139,7 +140,8 @@ fn a_start_reopens_a_pool_without_holders() {
     };
     // While no permit is held, each restart gets the same pool.
     assert!((2..100).all(|bound| restart(bound) == 1));
-    // While a permit is held, a restart gets another pool. The permit stays counted in the first.
+    // While a permit is held, a restart gets another pool. The permit stays counted in the first
+    // pool.
     assert_eq!(take(&host, named, a), Ok(()));
     assert_eq!(restart(1), 2);
     assert_eq!(named.pool().unwrap().0.info().in_use, 0);
@@ -176,8 +178,8 @@ fn a_name_has_one_idle_pool_and_those_that_are_held() {
         assert_eq!(take(&host, named, holder(n)), Ok(()));
         assert_eq!(restart(), n + 1);
     }
-    // A start looks at 64 pools, so it takes some starts until the pool without holders is
-    // reopened.
+    // One start tries at most 64 pools, so it takes several starts until one of them reopens pool
+    // 300, in which no permit is held.
     let idle = named.instance(300).unwrap();
     assert_eq!(idle.release(&host, holder(300), 1, Kind::Manual), Ok(()));
     let mut last = restart();

@@ -1,5 +1,5 @@
-//! Unnamed pools. A pool that no process refers to any more is *spare*, and is reused for the
-//! next one.
+//! Tests of unnamed pools. When no process refers to a pool any more, the pool is closed and
+//! cleared. Then it is *spare*: the next unnamed pool reuses it.
 
 use penstock_core::{
     Answer, Cursor, Info, Kind, NotHeld, Parked, Pid, Pool, Refusal, Registry, Report, Settings, Status, UnnamedId,
@@ -8,8 +8,8 @@ use penstock_core::{
 use crate::pids;
 use crate::support::{Fake, limit};
 
-/// Closes and clears a pool as the host does when its last user drops it, in pieces of one entry,
-/// and makes it spare. Returns the number of pieces.
+/// Closes a pool, clears it in pieces of one entry, and makes it spare. The host does the same
+/// when the last user drops the pool. Returns the number of pieces.
 fn drop_unnamed(host: &Fake, registry: &Registry<Fake>, id: UnnamedId, pool: &Pool<Fake>) -> usize {
     pool.close(host);
     let (mut next, mut pieces) = (Some(Cursor::default()), 0);
@@ -29,8 +29,8 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
     assert!(registry.reuse_unnamed(limit(1)).is_none());
     let (id, pool) = registry.make_unnamed(limit(5_000));
     for (n, &holder) in holders.iter().enumerate() {
-        // Each holder but the last gets permits of all kinds: given by the next holder, bound,
-        // and offered.
+        // Each holder but the last gets permits of all kinds: one transferred by the next holder,
+        // one bound and one offered.
         pool.try_acquire(&host, holder, 1, Kind::Manual).unwrap();
         pool.try_acquire(&host, holder, 2, Kind::Bound).unwrap();
         pool.offer(holder, 1).unwrap();
@@ -39,7 +39,7 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
         }
     }
     assert_eq!(pool.info().in_use, 3 * HOLDERS as u64);
-    // This refusal publishes the hint that there are many holders.
+    // This refusal publishes the many-holders hint, by which later refusals skip their scan.
     assert_eq!(pool.try_acquire(&host, holders[0], 4_000, Kind::Manual), Err(Refusal::Full));
     assert!(drop_unnamed(&host, &registry, id, pool) > HOLDERS / 33);
     assert_eq!((pool.info().in_use, pool.info().waiting), (0, 0));
@@ -62,7 +62,8 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
     let report = reused.report(&host, Cursor::default(), usize::MAX).0;
     assert_eq!(Report { visited: 0, ..report }, Report::default());
     assert_eq!(reused.holders(Cursor::default(), 10_000), (vec![], None));
-    // The previous holders hold nothing. The hint is gone, so a refusal scans for the dead again.
+    // The holders of the dropped pool hold nothing in this one. The hint is gone, so a call scans
+    // for dead holders again before it refuses.
     assert_eq!(reused.release(&host, holders[5], 1, Kind::Manual), Err(NotHeld));
     assert_eq!(reused.offer(holders[5], 1), None);
     reused.try_acquire(&host, holders[5], 3, Kind::Bound).unwrap();
@@ -72,8 +73,8 @@ fn the_next_unnamed_pool_is_a_dropped_one() {
     assert_eq!(reused.info().in_use, 3);
 }
 
-/// A process that makes, uses and drops one unnamed pool after the other needs one pool and one
-/// watch.
+/// A process makes, uses and drops one unnamed pool after the other. That must need one pool and
+/// one watch.
 #[test]
 fn a_loop_of_unnamed_pools_needs_one_pool() {
     let (host, registry) = (Fake::new(1), Registry::new());
@@ -93,8 +94,8 @@ fn a_loop_of_unnamed_pools_needs_one_pool() {
     assert_eq!(registry.reuse_unnamed(limit(2)).unwrap().1.info().in_use, 0);
 }
 
-/// A dropped pool has more waiters than one call answers. All are answered before the pool is
-/// spare.
+/// A dropped pool has more waiters than one call answers. All waiters must be answered before the
+/// pool is spare.
 #[test]
 fn waiters_of_a_dropped_pool_are_told_that_it_is_closed() {
     const WAITERS: u64 = 500;
@@ -113,8 +114,8 @@ fn waiters_of_a_dropped_pool_are_told_that_it_is_closed() {
     assert!(registry.reuse_unnamed(limit(1)).is_some());
 }
 
-/// A process that is killed past its deadline is counted in the opening of the pool that admitted
-/// it, and in no later one.
+/// A process is admitted, and is killed past its deadline. The kill must count in the opening of
+/// the pool that admitted the process, and in no later opening.
 #[test]
 fn a_process_of_an_earlier_opening_is_not_counted_as_killed() {
     let (host, registry) = (Fake::new(1), Registry::new());

@@ -11,9 +11,12 @@ use crate::explore;
 use crate::scenario::any;
 use crate::support::{Process, Stage, limit};
 
-/// A scan visits all holders of a pool if at most eight live. So in such a pool a caller that saw
-/// a holder die must be admitted. Meanwhile other calls scan, propose the many-holders hint, and
-/// activate entries. There is one permit for each holder, and one holder has died.
+/// A scan visits all holders of a pool if at most eight of them live. So in such a pool a caller
+/// that saw a holder die must be admitted.
+///
+/// The pool has eight permits: one for the keeper, and one for each of seven holders. One holder
+/// dies with its permit. Meanwhile other calls scan, propose the many-holders hint, and activate
+/// entries.
 #[test]
 fn an_asker_that_saw_a_death_is_admitted() {
     const HOLDERS: usize = 7;
@@ -45,7 +48,8 @@ fn an_asker_that_saw_a_death_is_admitted() {
                 })
             })
             .collect();
-        // These requests exceed what can be free: each scans, and is refused.
+        // The keeper holds a permit, so these requests for all permits are refused. Each of them
+        // scans first.
         let scanning = thread::spawn(move || {
             for _ in 0..3 {
                 assert!(scanner.try_acquire(HOLDERS as u32 + 1).is_err());
@@ -72,8 +76,8 @@ fn an_asker_that_saw_a_death_is_admitted() {
     });
 }
 
-/// Acquires a permit, and may pass it on to the child, in a random way. Returns the process that
-/// has the permit in the end.
+/// Acquires a permit and keeps it, offers it, or passes it on to the child, at random. Returns
+/// the process that has the permit in the end.
 fn acquire_finally(holder: Process, child: Process) -> Process {
     match any(4) {
         0 => {

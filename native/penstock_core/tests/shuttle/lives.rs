@@ -11,7 +11,8 @@ use crate::scenario::{Actor, Scenario, any};
 use crate::support::limit;
 
 /// Runs the processes that a scenario begins with. Each calls `act` up to `acts` times, and stops
-/// when it is killed. A killed process dies. The others die as well, unless `survives` is set.
+/// when it is killed. A killed process dies. If `survives` is `false`, the others die after their
+/// last act.
 fn run(scenario: &Arc<Scenario>, acts: usize, act: fn(&mut Actor) -> Option<()>, survives: bool) {
     let lives: Vec<_> = (1..=scenario.first)
         .map(|number| {
@@ -28,9 +29,9 @@ fn run(scenario: &Arc<Scenario>, acts: usize, act: fn(&mut Actor) -> Option<()>,
     scenario.check_end();
 }
 
-/// No process holds permits while it waits, and each gives back what it got. So each wait must
-/// end by an answer, unless the process cancels it or is killed. After a lost wake-up a process
-/// waits without end, which the scheduler reports as a deadlock.
+/// No process holds permits while it waits, and each process gives back what it got. So each wait
+/// must end by an answer, unless the process cancels the wait or is killed. After a lost wake-up
+/// a process waits without end, which the scheduler reports as a deadlock.
 #[test]
 fn no_waiter_waits_forever() {
     explore("no_waiter_waits_forever", 70_000, || {
@@ -58,7 +59,7 @@ fn patient_act(actor: &mut Actor) -> Option<()> {
             let n = 1 + any(2);
             if actor.acquire(n, Kind::Manual, None)? {
                 thread::yield_now();
-                // The permits come back in one or two pieces, and a waiter may need both.
+                // If `n` is 2, the permits come back one by one, and a waiter may need both.
                 actor.release(1);
                 actor.release(n);
             }
@@ -76,7 +77,7 @@ fn patient_act(actor: &mut Actor) -> Option<()> {
         }
         12 => actor.scenario.kill(&actor.another()),
         13 => {
-            // The limit must not stay at 0, which is a pause: waiters would wait without end.
+            // The limit must not stay at 0, because then waiters would wait without end.
             stage.update(u64::from(any(4)));
             thread::yield_now();
             stage.update(3);
@@ -112,7 +113,8 @@ fn impatient_act(actor: &mut Actor) -> Option<()> {
         }
         16..=17 => actor.scenario.kill(&actor.another()),
         18 => stage.update(u64::from(any(6))),
-        // Other processes may keep what they hold, so the drainer must not wait for that.
+        // Other processes may keep their permits, so the drainer must not wait until all permits
+        // are back.
         _ => actor.drain_and_reopen(false)?,
     }
     Some(())

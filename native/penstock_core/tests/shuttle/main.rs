@@ -4,14 +4,16 @@
 //!     RUSTFLAGS="--cfg shuttle" \
 //!       cargo test -p penstock_core --release --test shuttle -- --nocapture
 //!
-//! Each test prints its seed, and `SHUTTLE_SEED` repeats a run. A failure prints the seed of its
-//! own iteration; with that seed and `PENSTOCK_SHUTTLE_ITERATIONS=1` it is replayed alone.
+//! Each test prints its seed, and `SHUTTLE_SEED` repeats a run. A failure under the random
+//! scheduler prints the seed of its own iteration. With that seed as `SHUTTLE_SEED`, and with
+//! `PENSTOCK_SHUTTLE_ITERATIONS=1`, only that iteration runs. A failure under the PCT scheduler
+//! prints no such seed, so only the whole run repeats it.
 //!
 //! | scenario | what it rules out |
 //! |---|---|
 //! | each wait is answered, each permit comes back | a lost wake-up, which ends as a deadlock |
 //! | some processes live on and hold permits | a lost or doubled permit |
-//! | work goes on while the limit changes | work by more permits than the highest limit |
+//! | processes work while the limit changes | work by more permits than the highest limit |
 //! | waits and drains are cancelled at random | an answer to a cancelled wait |
 //! | scans, hints and transfers race with one death | a refusal to a caller that saw the death |
 #![cfg(shuttle)]
@@ -35,14 +37,14 @@ fn explore(name: &str, iterations: usize, scenario: impl Fn() + Copy + Send + Sy
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64);
     let iterations = given("PENSTOCK_SHUTTLE_ITERATIONS").map_or(iterations, |given| given as usize);
     let mut config = Config::new();
-    // Silences the warning that shuttle treats each ordering as `SeqCst`: the loom models cover
-    // the weaker orderings.
+    // Silences the warning that shuttle treats each ordering as `SeqCst`. The warning does not
+    // matter here, because the loom models cover the weaker orderings.
     config.silence_warnings = true;
     config.stack_size = 0x20000;
     let start = Instant::now();
     eprintln!("{name}: SHUTTLE_SEED={seed}, {iterations} schedules");
-    // The first runner picks each next thread with equal probability. The second one changes
-    // threads at a few random points, so threads run long between them.
+    // The first runner picks each next thread with equal probability. The second runner changes
+    // threads at a few random points, so a thread runs long between two changes.
     let pct = iterations / 3;
     Runner::new(RandomScheduler::new_from_seed(seed, iterations - pct), config.clone()).run(scenario);
     Runner::new(PctScheduler::new_from_seed(seed, 5, pct), config).run(scenario);

@@ -1,6 +1,5 @@
-//! What the processes of a scenario share, and the calls that one of them makes. Each process
-//! keeps a record of the permits that it knows to be its own, with which the pool is compared in
-//! the end.
+//! The state that the processes of a scenario share, and the calls that a process makes. A ledger
+//! records the permits of each process. In the end the pool is compared with the ledger.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ pub(crate) fn any(below: u32) -> u32 {
 
 /// The state that all processes of a scenario share.
 ///
-/// The first processes exist from the beginning; the others are children that these spawn.
+/// The first processes exist from the beginning. The others are children that they spawn.
 pub(crate) struct Scenario {
     pub(crate) stage: Arc<Stage>,
     /// The number of the first processes.
@@ -29,16 +28,17 @@ pub(crate) struct Scenario {
     /// By pid: whether the process was killed. A process checks this before each act, while it
     /// waits, and before a handoff.
     killed: Vec<AtomicBool>,
-    /// The number of permits by which processes work. A process does not know of a permit that it
-    /// got by a transfer, so it does no work by that.
+    /// The number of permits by which processes work. If a process gets a permit by a transfer,
+    /// it does not learn of that, so it does no work by that permit.
     working: PlainU64,
     /// The highest limit that the pool ever has.
     highest_limit: u64,
-    /// By pid: the permits that the process acquired or got, minus those that it gave away.
+    /// By pid: the permits that the process acquired, or got by a transfer, minus those that it
+    /// gave away.
     ledger: PlainMutex<BTreeMap<u64, i64>>,
     /// The waits that were cancelled in time: the process, and the number of the ticket.
     cancelled: PlainMutex<Vec<(Process, u32)>>,
-    /// The number of processes that exist, or existed.
+    /// The number of the last process that was spawned, or that a caller tried to spawn.
     created: PlainUsize,
     children: PlainMutex<Vec<JoinHandle<()>>>,
 }
@@ -73,8 +73,8 @@ impl Scenario {
         Actor { scenario: Arc::clone(self), me: self.stage.process(number), manual: 0, bound: 0 }
     }
 
-    /// Adds permits to those of the process in the ledger; a negative number if it gave them
-    /// away.
+    /// Adds `permits` to those of the process in the ledger. The number is negative if the
+    /// process gave permits away.
     pub(crate) fn record(&self, process: &Process, permits: i64) {
         *self.ledger.lock().unwrap().entry(process.pid.word()).or_default() += permits;
     }
@@ -123,7 +123,7 @@ impl Actor {
         self.scenario.killed[self.me.pid.word() as usize].load(Ordering::SeqCst)
     }
 
-    /// Returns a random other one of the first processes.
+    /// Returns one of the first processes at random, but not this one.
     pub(crate) fn another(&self) -> Process {
         let first = self.scenario.first;
         let number = 1 + (self.me.pid.word() as u32 + any(first - 1)) % first;
@@ -159,9 +159,9 @@ impl Actor {
         admitted.is_ok()
     }
 
-    /// Acquires. If it must wait, cancels the wait after `patience` steps of other processes, or
-    /// never if `patience` is `None`. Returns whether the process was admitted; `None` if it was
-    /// killed while it waited.
+    /// Acquires `n` permits. If the process must wait, cancels the wait after it has yielded
+    /// `patience` times; never if `patience` is `None`. Returns whether the process was admitted;
+    /// `None` if it was killed while it waited.
     pub(crate) fn acquire(&mut self, n: u32, kind: Kind, patience: Option<u32>) -> Option<bool> {
         if self.me.stage.pool.take(&self.me.stage.host, self.me.pid, n, kind) {
             self.got(n, kind);
@@ -191,7 +191,7 @@ impl Actor {
         Some(granted)
     }
 
-    /// Cancels a wait. Returns `false` if its answer is on its way.
+    /// Cancels a wait. Returns `false` if the wait has ended and its answer is on its way.
     pub(crate) fn cancel(&self, id: WaiterId, ticket: u32) -> bool {
         let cancelled = self.me.cancel(id) == Cancelled::Yes;
         if cancelled {
@@ -239,9 +239,9 @@ impl Actor {
         }
     }
 
-    /// Spawns a child that works by `n` bound permits of the caller. Releases the permits if all
-    /// children of the scenario were spawned before. Returns `false` if the caller was killed
-    /// before it handed over.
+    /// Spawns a child that works by `n` bound permits of the caller. If all children of the
+    /// scenario were spawned before, releases the permits instead. Returns `false` if the caller
+    /// was killed before it handed over.
     pub(crate) fn spawn(&mut self, n: u32) -> bool {
         let number = 1 + self.scenario.created.fetch_add(1, Ordering::Relaxed);
         if number >= self.scenario.killed.len() {

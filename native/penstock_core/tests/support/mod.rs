@@ -1,4 +1,5 @@
-//! What the test programs share: a fake runtime, and a stage on which its processes use one pool.
+//! The code that the test programs share: a fake runtime, and a stage on which its processes use
+//! one pool.
 
 #![allow(dead_code, unused_imports, unreachable_pub)] // Each test program uses a part of this module.
 

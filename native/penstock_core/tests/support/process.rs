@@ -9,7 +9,7 @@ use penstock_core::{
 
 use super::{Fake, Stage};
 
-/// A process that uses the pool of `stage`. Most methods make the call of the pool that has their
+/// A process that uses the pool of `stage`. Most methods make the call of `Pool` of the same
 /// name.
 #[derive(Clone)]
 pub struct Process {
@@ -57,8 +57,8 @@ impl Process {
         self.park_with_ticket(n, Kind::Manual).0
     }
 
-    /// Parks. Returns the result, and the number of the ticket that an answer to the wait comes
-    /// with.
+    /// Parks. Returns the result, and the number of the ticket. An answer to the wait comes with
+    /// that number.
     pub fn park_with_ticket(&self, n: u32, kind: Kind) -> (Parked, u32) {
         let ticket = self.host().ticket();
         let number = ticket.0;
@@ -102,7 +102,7 @@ impl Process {
         self.pool().end_work(self.host(), self.pid)
     }
 
-    /// Tells the pool that `child` has ended, as a spawner does that saw its child end.
+    /// Tells the pool that `child` has ended. A spawner that saw its child end makes this call.
     pub fn report_end_of(&self, child: &Self) {
         self.pool().ended(self.host(), child.pid);
     }
@@ -161,8 +161,8 @@ impl Process {
         self.drain_with_ticket().0
     }
 
-    /// Drains. Returns the result, and the number of the ticket that an answer to the drain comes
-    /// with.
+    /// Drains. Returns the result, and the number of the ticket. An answer to the drain comes
+    /// with that number.
     pub fn drain_with_ticket(&self) -> (Drain, u32) {
         let ticket = self.host().ticket();
         let number = ticket.0;

@@ -1,12 +1,12 @@
 //! A fake runtime.
 //!
 //! It behaves as the BEAM does. A process that dies is not alive from then on. The pools that
-//! watch it are told later, once for each watch. Until they are told, a pool can begin to watch
-//! the process; after that, no pool can. No process dies inside a call.
+//! watch the process are told later, once for each watch. Until they are told, a pool can begin
+//! to watch the process; after that, no pool can. No process dies inside a call.
 //!
-//! State that synchronizes threads uses the primitives of the model checker. Counters that only
-//! tests read use plain atomics, which the checker does not see. They order no threads, so they
-//! hide no missing ordering of the pool.
+//! State that synchronizes threads uses the primitives of the model checker. The clock, the
+//! counters and the record of dead processes use primitives that the checker does not see. In a
+//! model these order no threads, so they hide no missing ordering of the pool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32 as PlainU32, AtomicUsize as PlainUsize, Ordering};
@@ -153,10 +153,10 @@ impl Fake {
         self.0.clock_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
-    /// Makes the process dead; its watchers are not told yet.
+    /// Makes the process dead. The pools that watch it are not told yet.
     pub fn begin_exit(&self, pid: Pid) {
-        // ORDERING: pairs with the load in `alive`; a pool that sees the process dead sees all
-        // that the process did before.
+        // ORDERING: pairs with the load in `alive`: a pool that sees the process dead also sees
+        // all that the process did before.
         assert!(self.process(pid).alive.swap(false, Ordering::AcqRel), "{pid:?} was dead already");
     }
 

@@ -17,7 +17,7 @@ pub fn limit(limit: u64) -> Settings {
 pub struct Stage {
     pub pool: Pool<Fake>,
     pub host: Fake,
-    /// A further process, by which only `at_rest` acquires.
+    /// A further process. Only `at_rest` acquires for it.
     stranger: Pid,
 }
 
@@ -34,7 +34,8 @@ impl Stage {
     }
 
     /// Opens a pool, and returns it with `N` processes. Each process is in another shard of the
-    /// holder table than the process before it. So no shard lock orders the calls of these two.
+    /// holder table than the process before it. So no shard lock orders the calls of a process
+    /// and the next one.
     pub fn with_processes<const N: usize>(settings: Settings) -> (Arc<Self>, [Process; N]) {
         let stage = Self::open(3 * N, settings);
         let mut number = 0;
@@ -81,8 +82,8 @@ impl Stage {
     }
 
     pub fn holders(&self) -> Vec<HolderInfo> {
-        // In pages of 1,000 entries, so that a test of a large table also covers a walk that
-        // resumes.
+        // Each call reads about 1,000 cache lines. So in a test of a large table, a walk takes
+        // several calls.
         let (mut all, mut next) = (Vec::new(), Some(Cursor::default()));
         while let Some(at) = next {
             let (some, rest) = self.pool.holders(at, 1_000);
@@ -108,8 +109,8 @@ impl Stage {
         assert_eq!(info.in_use, expected.values().sum::<u64>(), "in use is the sum of all permits held");
         assert_eq!(self.report().holders, expected.len() as u64, "the report counts the holders");
 
-        // The flag WAITERS in the state word keeps newcomers out while a process waits. An
-        // attempt by a newcomer shows whether the flag was left behind, or lost.
+        // The flag WAITERS in the state word keeps newcomers out while a process waits. If the
+        // flag was left behind, or was lost, the attempt of a newcomer shows it.
         let free = info.settings.limit.saturating_sub(info.in_use).min(1 << 30) as u32;
         if info.status == Status::Open && free > 0 {
             let admitted = self.pool.take(&self.host, self.stranger, free, Kind::Manual);
@@ -119,7 +120,7 @@ impl Stage {
             }
         }
 
-        // If an earlier call forgot to answer a waiter, this call answers it.
+        // If an earlier call forgot to answer a waiter, this call answers that waiter.
         let answers = self.host.answers();
         self.pool.serve(&self.host);
         assert_eq!(self.host.answers(), answers, "no earlier call gave an answer that was due");

@@ -24,13 +24,13 @@ entries! {
     ban_advance/2 => advance,
 }
 
-/// The size of the largest key, and of the largest reason, that a ban keeps: bytes in the
-/// external term format.
+/// The largest size of a key, and of a reason, that a ban keeps, in bytes of the external term
+/// format.
 pub(super) const LARGEST_KEPT: usize = 256;
 /// The number of bans that one call of `ban_list` looks at. It is smaller than [`COUNTED`],
 /// because the call makes up to two binaries and a tuple for each ban in force.
 const LISTED: usize = 128;
-/// The number of bans that one call of `ban_count` looks at, in some 20 µs.
+/// The number of bans that one call of `ban_count` looks at. That takes some 20 µs.
 const COUNTED: usize = 1_000;
 
 fn start(beam: &Beam, [name, owner, settings]: [Term; 3]) -> Term {
@@ -46,9 +46,9 @@ fn ban<'a>(name: Term) -> Option<(&'a Ban, Generation)> {
     named(name)?.bans()
 }
 
-/// Calls `body` with the ban list, its generation, the tag of the key and the time, and returns
-/// the answer of `body`. Returns an atom that gives the reason if there is no such ban list, or
-/// if the key has no tag.
+/// Calls `body` with the ban list, its generation, the tag of the key and the time. Returns the
+/// answer of `body`. If there is no such ban list, or if the key has no tag, returns an atom that
+/// gives the reason.
 #[inline(always)]
 fn with_key(
     beam: &Beam,
@@ -64,13 +64,14 @@ fn with_key(
     if ban.is_current(generation) {
         return answer;
     }
-    // The ban list was closed meanwhile, and a later ban list may use its memory by now. So a ban
-    // that this call has made must go.
+    // The ban list was closed meanwhile, and a later ban list may use its memory by now. If this
+    // call has made a ban, the ban may be in that list, so it must go.
     ban.unban(tag);
     atoms::no_ban()
 }
 
-/// Returns the term of the time that is left of a ban, `left` ns: at least 1 ms, or `infinity`.
+/// Returns the term of the time that is left of a ban: in ms, at least 1, or `infinity`. `left`
+/// is in ns.
 fn left_ms(beam: &Beam, left: u64) -> Term {
     if left == FOREVER {
         atoms::infinity()
@@ -90,8 +91,8 @@ fn check(beam: &Beam, args: [Term; 3]) -> Term {
     })
 }
 
-/// Returns the encoding of a term, or `None` if it is too large to keep. Encoding takes a short
-/// time: the term is an atom, or a key that is small enough to have a tag.
+/// Returns the encoding of a term; `None` if the encoding is too large to keep. The term is an
+/// atom, or a key that is small enough to have a tag, so the encoding takes a short time.
 fn kept(beam: &Beam, term: Term) -> Option<Box<[u8]>> {
     beam.env.external(term).filter(|bytes| bytes.len() <= LARGEST_KEPT).map(Vec::into_boxed_slice)
 }
@@ -147,7 +148,8 @@ fn count(beam: &Beam, [name, from]: [Term; 2]) -> Term {
     beam.env.tuple(&[beam.env.make_u64(count), next.map_or(atoms::done(), |next| beam.env.make_u64(next))])
 }
 
-/// Returns the term of one ban of the list. A hash stands for a key that was too large to keep.
+/// Returns the term of one ban of the list. If the key was too large to keep, the term has the
+/// hash of the key instead.
 fn listed_term(beam: &Beam, listed: Listed) -> Term {
     let key = if listed.key.is_empty() { beam.env.make_u64(listed.tag) } else { beam.env.make_binary(&listed.key) };
     beam.env.tuple(&[

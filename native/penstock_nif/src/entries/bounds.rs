@@ -1,5 +1,5 @@
-//! Entry point that returns the bounds and sizes that both Rust and Elixir need. Each is defined
-//! once, in the module of the core or of this crate that applies it.
+//! Entry point that returns the bounds and sizes that both Rust and Elixir need. Each of them is
+//! defined in the module, of the core or of this crate, that applies it.
 
 use penstock_core::{Ban, KeyedPool, Limiter, Rate, CENTURY, NS_PER_MS};
 

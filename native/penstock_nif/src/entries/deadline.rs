@@ -1,4 +1,4 @@
-//! Entry points of deadlines: processes that are killed when they run too long.
+//! Entry points of deadlines. The reaper kills a process whose deadline has passed.
 
 use penstock_core::{Ending, Host, Pid, Pool};
 
@@ -21,8 +21,8 @@ entries! {
     deadline_rest/0 => rest,
 }
 
-/// The largest number of overdue processes that one call returns, in some 20 µs. The call may
-/// hold a lock of the table of deadlines for all of that time.
+/// The largest number of overdue processes that one call of `deadline_due` returns. Such a call
+/// takes some 20 µs, and may hold a lock of the table of deadlines for all of that time.
 const DUE_PER_CALL: usize = 64;
 
 fn set(beam: &Beam, [gate, offer, ms]: [Term; 3]) -> Term {

@@ -23,7 +23,7 @@ entries! {
     gate_names/1 => names,
 }
 
-/// The number of names that one call looks at, some 150 ns each.
+/// The number of names that one call of `gate_names` looks at. Each name takes some 150 ns.
 const NAMES_PER_CALL: usize = 256;
 
 /// Asks a gate that is no pool to admit the caller, which does not wait.
@@ -108,8 +108,8 @@ fn kind(beam: &Beam, [gate]: [Term; 1]) -> Term {
         return atoms::pool();
     }
     let Some(named) = named(gate) else { return atoms::none() };
-    // A limiter or ban that was closed since the look-up may serve another name by now. Its
-    // generation then differs, so the generations are compared.
+    // A limiter or ban that was closed since the look-up may serve another name by now. Then it
+    // has a later generation, and `is_current` returns `false`.
     if named.limiter().is_some_and(|(limiter, generation)| limiter.is_current(generation)) {
         atoms::limiter()
     } else if named.bans().is_some_and(|(ban, generation)| ban.is_current(generation)) {

@@ -1,5 +1,5 @@
-//! Entry point that returns how long calls took, in a build with the feature `meter`. In another
-//! build it returns nil.
+//! Entry point that returns how long calls took, in a build with the feature `meter`. In any
+//! other build it returns nil.
 
 use crate::entry::entries;
 use crate::host::Beam;

@@ -31,8 +31,8 @@ entries! {
     rate_keys/2 => keys,
 }
 
-/// The largest number of hits in one call of `rate_hit_all`. This module counts hits of the same
-/// limiter and key as one. Elixir counts each hit, and passes no list that is longer than this.
+/// The largest number of hits in one call of `rate_hit_all`. Elixir passes no longer list. This
+/// module adds up the hits of the same limiter and key, and counts them as one hit.
 pub(super) const MAX_HITS: usize = 16;
 
 fn start(beam: &Beam, [name, owner, settings]: [Term; 3]) -> Term {
@@ -48,8 +48,8 @@ fn limiter<'a>(name: Term) -> Option<(&'a Limiter, Generation)> {
     named(name)?.limiter()
 }
 
-/// Calls `body` with the limiter, the key and the time, and returns the answer of `body`. Returns
-/// an atom that gives the reason if there is no such limiter, or if the key has no tag.
+/// Calls `body` with the limiter, the key and the time. Returns the answer of `body`. If there is
+/// no such limiter, or if the key has no tag, returns an atom that gives the reason.
 #[inline(always)]
 fn with_key(beam: &Beam, [name, key, measured]: [Term; 3], body: impl FnOnce(&Limiter, Key, u64) -> Term) -> Term {
     let Some((limiter, generation)) = limiter(name) else { return atoms::no_limiter() };
@@ -67,7 +67,7 @@ fn key_of(beam: &Beam, generation: Generation, key: Term, measured: Term) -> Res
     tag_of_key(beam, generation, key, measured == atoms::measured()).map(|tag| Key::Tag(generation, tag))
 }
 
-/// Returns the term of a wait in ns: whole ms, rounded up, and at least 1.
+/// Returns the term of a wait: in whole ms, rounded up, and at least 1. `wait` is in ns.
 fn ms(beam: &Beam, wait: u64) -> Term {
     beam.env.make_u64(whole_ms(wait).max(1))
 }
@@ -129,8 +129,8 @@ fn peek(beam: &Beam, args: [Term; 3]) -> Term {
     with_key(beam, args, |limiter, key, now| hit_term(beam, limiter.peek(key, now, 1)))
 }
 
-/// The work of one call of `rate_update` or `rate_keys`, which walk through all places of keys:
-/// 20 µs, in units of some 20 ns.
+/// The work of one call of `rate_update` or `rate_keys`: 20 µs, in units of some 20 ns. In a
+/// large table, a walk through all places of keys takes many such calls.
 const STEP: usize = 1_000;
 
 fn reserve(beam: &Beam, [name, key, cost, timeout, measured]: [Term; 5]) -> Term {

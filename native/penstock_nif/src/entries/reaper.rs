@@ -1,4 +1,5 @@
-//! Entry point of the reaper, which kills overdue processes and ends timed waits.
+//! Entry point by which the reaper registers itself. The reaper kills overdue processes, and ends
+//! waits by messages whose time is over.
 
 use crate::atoms;
 use crate::entry::entries;

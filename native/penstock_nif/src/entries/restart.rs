@@ -1,5 +1,5 @@
-//! Entry point of restarts. It acquires bound permits that a dead holder has not given back yet,
-//! or else permits beyond the limit.
+//! Entry point of restarts. It acquires bound permits: free ones, or else those of a dead holder
+//! that have not come back yet, or else permits beyond the limit.
 
 use penstock_core::{Kind, Restart, Step};
 

@@ -54,9 +54,9 @@ fn offer_or_release(beam: &Beam, pool: &Pool<Beam>, instance: InstanceId, me: Pi
     }
 }
 
-/// Returns the term of an offer: a number alone if the pool is the first of its name, or unnamed.
-/// Nearly all offers are of such a pool, and a number is made and copied for free. Any other
-/// offer is a pair of instance and number.
+/// Returns the term of an offer. If the pool is the first of its name, or unnamed, the term is
+/// the number of the offer. Nearly all offers are of such a pool, and a number is made and copied
+/// for free. Otherwise the term is a pair of the instance of the pool and that number.
 #[inline(always)]
 pub(crate) fn offer_term(beam: &Beam, instance: InstanceId, offer: Offer) -> Term {
     let number = beam.env.make_u64(offer.to_bits());
@@ -121,8 +121,9 @@ fn adopt(beam: &Beam, [gate, offer]: [Term; 2]) -> Term {
     }
 }
 
-/// Adopts the offer of a spawner that is alive. The offer of a dead spawner is revoked, even if
-/// the spawner has handed it over.
+/// Adopts the offer if the spawner is alive. If the spawner is dead, returns `revoked`, even if
+/// the child already holds the permits by `hand_over`. The child must then end, which returns the
+/// permits. So no task of a stream calls its function if its consumer died before this call.
 fn adopt_of_living(beam: &Beam, [gate, offer, spawner]: [Term; 3]) -> Term {
     match beam.env.local_pid(spawner) {
         Some(spawner) if beam.env.is_alive(spawner) => adopt(beam, [gate, offer]),

@@ -1,5 +1,5 @@
 //! Entry points of a supervised start. The process that calls the start function of a child holds
-//! bound permits during the start. Then it passes the permits to the child.
+//! bound permits during the start. Then it entrusts the permits to the child.
 
 use penstock_core::TransferError;
 
@@ -17,7 +17,7 @@ entries! {
     start_entrust/4 => entrust,
 }
 
-/// Takes over the permits that `spawner` offered. Returns the instance of the offer.
+/// Takes over the permits that `spawner` offered. Returns the instance of the pool of the offer.
 fn claim(beam: &Beam, [gate, offer, spawner]: [Term; 3]) -> Term {
     match (resolve_offer(beam, gate, offer), beam.env.local_pid(spawner), beam.env.me()) {
         (Some((pool, number)), Some(spawner), Some(me)) => match pool.claim(beam, me, spawner, number) {

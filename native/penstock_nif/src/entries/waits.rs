@@ -19,8 +19,8 @@ const POOLS_PER_CALL: usize = 32;
 /// The work after which a call ends no more waits: 50 µs, in units of some 20 ns.
 const MAX_WORK: u32 = 2_500;
 
-/// Ends waits whose time is over, beginning with the pool at the index `from` of the list of
-/// pools with timed waits. Returns the cursor of the next call, or `done`.
+/// Ends waits whose time is over. Begins with the pool at the index `from` of the list of pools
+/// with timed waits. Returns the index for the next call, or `done` after the end of the list.
 fn due(beam: &Beam, [from]: [Term; 1]) -> Term {
     let Some(from) = beam.env.u64(from) else { return atoms::badarg() };
     let mut at = usize::try_from(from).unwrap_or(usize::MAX);
@@ -30,8 +30,9 @@ fn due(beam: &Beam, [from]: [Term; 1]) -> Term {
         if beam.spent() > MAX_WORK {
             break;
         }
-        // `timed` has unlocked the list of pools, so the handle of this pool may be gone by now.
-        // That does no harm: the pool is then closed, and `expire` finds no wait to end.
+        // `timed` has unlocked the list of pools, so this pool may be closed by now, and may even
+        // serve another handle or name. That does no harm: no pool is ever freed, and `expire`
+        // ends only waits whose time is over.
         match pool.expire(beam, now) {
             Expiry::More => break,
             Expiry::Later => at += 1,

@@ -11,14 +11,15 @@ entries! {
     work_ms/2 => ms,
 }
 
-/// The largest number of pools of one name that a call looks at, the newest first.
+/// The largest number of pools of one name that a call looks at. It begins with the newest pool.
 const POOLS_PER_CALL: usize = 64;
 
 fn ms(beam: &Beam, [gate, pid]: [Term; 2]) -> Term {
     let Some(pid) = beam.env.local_pid(pid) else { return atoms::badarg() };
     let held = match named(gate) {
-        // The work may hold permits of a pool of the name that was closed since. The work may
-        // also have acquired permits of a later pool while it ran, so the longest time counts.
+        // The pool whose permits the process holds may be closed, so all pools of the name are
+        // asked. The process may also hold bound permits of several of them. The longest time
+        // counts.
         Some(named) => named.pools().take(POOLS_PER_CALL).filter_map(|pool| pool.work_ms(beam, pid)).max(),
         None => match handle::pool(beam.env, gate) {
             Some(pool) => pool.work_ms(beam, pid),

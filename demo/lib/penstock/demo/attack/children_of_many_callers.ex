@@ -48,8 +48,8 @@ defmodule Penstock.Demo.Attack.ChildrenOfManyCallers do
   def overdraft, do: @overdraft
 
   # Half of the children crash, and a supervisor must not give up because of that. At each crash
-  # it walks through the list of all crashes of the last second. Partitions keep these lists
-  # short. A single supervisor would spend most of the attack on its list.
+  # the supervisor walks through its list of all crashes of the last second. Partitions keep these
+  # lists short. A single supervisor would spend most of the attack on its list.
   @intensity [max_restarts: 10_000_000, max_seconds: 1]
 
   @impl true
@@ -66,8 +66,8 @@ defmodule Penstock.Demo.Attack.ChildrenOfManyCallers do
   end
 
   defp callers(tally, start) do
-    # Turns all reports off. A supervisor reports each crash and waits until the report is
-    # printed, so the attack would measure the printing.
+    # Turns all reports off. Otherwise a supervisor reports each crash and waits until the report
+    # is printed, and the attack would measure the printing.
     :ok = :logger.set_primary_config(:level, :none)
 
     for seed <- 1..@callers do
@@ -92,7 +92,7 @@ defmodule Penstock.Demo.Attack.ChildrenOfManyCallers do
 
     case start.(%{id: :child, start: {__MODULE__, :start_child, args}, restart: :transient}) do
       {:ok, _pid} -> Tally.add(tally, :done)
-      # A supervisor returns the error of a start function with its stack.
+      # If a start function raises, the supervisor returns the error with the stack.
       {:error, {:system_limit, _stack}} -> Tally.add(tally, :system_limit)
       {:error, _refused} -> Tally.add(tally, :refused)
     end

@@ -69,7 +69,7 @@ defmodule Penstock.Demo.Attack.EndlessWorkers do
   defp count({:error, :system_limit}, tally), do: Tally.add(tally, :system_limit)
   defp count({:error, _reason}, tally), do: Tally.add(tally, :refused)
 
-  # Counts the workers that have ended, until no other one ends within `patience` ms.
+  # Counts the workers that have ended, until no further one ends within `patience` ms.
   defp count_ended(tally, patience) do
     receive do
       {:DOWN, _monitor, :process, _pid, _killed} ->

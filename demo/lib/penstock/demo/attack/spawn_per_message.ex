@@ -7,13 +7,13 @@ defmodule Penstock.Demo.Attack.SpawnPerMessage do
 
   @limit 5_000
 
-  # There are more jobs than the VM can hold. Each lasts longer than the spawner needs to start
-  # them all, so none ends before the VM is full.
+  # There are more jobs than the VM can hold. Each lasts longer than the spawner needs to fill the
+  # VM, so no job ends before the VM is full.
   @messages 50_000
   @job_ms 600
 
-  # The spawner waits for each permit for at most the time of one job. The timeout is far longer,
-  # so only a fault causes a refusal. A run of the demo may take longer than the timeout.
+  # The spawner waits for a permit at most for the time of one job. The timeout is far longer, so
+  # only a fault causes a refusal. The timeout bounds one wait; all jobs together may take longer.
   @timeout 5_000
 
   @impl true
@@ -50,8 +50,8 @@ defmodule Penstock.Demo.Attack.SpawnPerMessage do
   def setup(mode, tally) do
     work = Work.new(mode, tally, limit: @limit, timeout: @timeout)
 
-    # Keeps messages off the heap, where each garbage collection of the spawner would walk through
-    # all waiting messages and slow it down.
+    # Keeps messages off the heap, because each garbage collection of the spawner would walk
+    # through all waiting messages on the heap. That would slow the spawner down.
     :erlang.spawn_opt(fn -> spawn_per_message(work) end, [:link, message_queue_data: :off_heap])
   end
 

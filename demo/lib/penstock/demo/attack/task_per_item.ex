@@ -50,7 +50,7 @@ defmodule Penstock.Demo.Attack.TaskPerItem do
   @impl true
   def run(callers), do: Consumer.go(callers)
 
-  @doc "Starts a caller that has a task for each of `items` items, without a limit."
+  @doc "Starts a caller that starts a task for each of `items` items, without a limit."
   @spec unguarded(pos_integer(), Tally.t()) :: Consumer.t()
   def unguarded(items, tally) do
     Consumer.start(fn go ->

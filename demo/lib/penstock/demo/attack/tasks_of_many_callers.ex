@@ -18,15 +18,13 @@ defmodule Penstock.Demo.Attack.TasksOfManyCallers do
 
   @impl true
   def story do
-    "As (c), but #{@callers} processes have 5,000 items each, and may have up to 1,000 tasks " <>
-      "each at once. Unguarded by Task.async/1; guarded by #{guard()}, with one pool for all " <>
-      "callers: 1,000 tasks together instead of 1,000 each."
+    "As (c), but #{@callers} processes have 5,000 items each. Unguarded by Task.async/1; guarded " <>
+      "by #{guard()}, with one pool for all callers: 1,000 tasks at once, of all callers together."
   end
 
   @impl true
   def look_at do
-    "the pings and the processes: each caller's own limit does not help, one pool for all of " <>
-      "them does."
+    "the pings and the processes: one pool bounds the tasks of all callers together."
   end
 
   @impl true

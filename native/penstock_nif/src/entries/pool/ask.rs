@@ -1,4 +1,5 @@
-//! Entry points of waits by messages: the caller does not block, and a message brings the answer.
+//! Entry points of *waits by messages*: the caller does not block, and a message brings the
+//! answer.
 
 use penstock_core::{Cancelled, Kind, Parked, Pid, Pool, Refusal};
 
@@ -83,7 +84,7 @@ fn ask(beam: &Beam, [by, permits, timeout]: [Term; 3]) -> Term {
     })
 }
 
-/// Returns an answer that is known at once, with a new reference. No message has been sent: the
+/// Returns an answer that is known at once, with a new reference. This side sends no message: the
 /// caller sends the message to itself.
 fn answered(beam: &Beam, by: Term, gate: Gate<'_>, me: Pid, n: u32, answer: Term) -> Term {
     let (reference, ask) = Ask::make(beam, by, gate, me, n);
@@ -95,9 +96,11 @@ fn answered(beam: &Beam, by: Term, gate: Gate<'_>, me: Pid, n: u32, answer: Term
     beam.env.tuple(&[reference, answer])
 }
 
-/// Ends a wait of the caller on that gate. If the pool has answered the wait already, returns
-/// whether the message has been sent, and the number of permits that the caller holds if the
-/// answer is a grant.
+/// Ends the wait of a reference, if the caller began it on that gate.
+///
+/// If the pool has answered the wait already, returns whether the message has been sent, the
+/// instance of the pool, and a number of permits. If the answer is a grant, the caller holds that
+/// number.
 fn recall(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
     let Some(me) = beam.env.me().filter(|_| beam.env.is_ref(reference)) else { return atoms::badarg() };
     let gone = || if resolve(beam, gate).is_some() { atoms::ok() } else { atoms::no_pool() };
@@ -113,12 +116,13 @@ fn recall(beam: &Beam, [gate, reference]: [Term; 2]) -> Term {
     // it returned the reference.
     let withdrawn = |pool: &Pool<Beam>| ask.wait().is_some_and(|id| pool.withdraw(beam, me, id) == Cancelled::Yes);
     if same.is_some_and(withdrawn) {
-        // No message will come. If the caller recalls the same reference again, the answer must
-        // not be that a message is on its way.
+        // No message will come. So if the caller recalls the same reference again, this function
+        // must not return `coming`.
         ask.set_told();
         return atoms::ok();
     }
-    // If that opening of the pool is over, the caller holds no permit of a grant any more.
+    // If the opening in which the caller asked is over, the caller holds no permits, even if the
+    // answer was a grant.
     let permits = if same.is_some() { ask.permits() } else { 0 };
     let told = if ask.is_told() { atoms::told() } else { atoms::coming() };
     beam.env.tuple(&[told, instance, beam.env.make_u64(u64::from(permits))])

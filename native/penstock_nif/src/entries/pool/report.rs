@@ -15,8 +15,8 @@ entries! {
     pool_holders/5 => holders,
 }
 
-/// The number of cache lines that one call of `pool_report` reads, in some 50 µs. The entry of
-/// each holder is one cache line.
+/// The number of cache lines that one call of `pool_report` reads. That takes some 50 µs. The
+/// entry of each holder is one cache line.
 const REPORT_LINES: usize = 2048;
 /// The number of cache lines that one call of `pool_holders` reads. It is smaller than
 /// [`REPORT_LINES`], because the call also makes a tuple for each holder that it returns.
@@ -26,8 +26,8 @@ fn info(beam: &Beam, [gate]: [Term; 1]) -> Term {
     let Some(gate) = resolve(beam, gate) else { return atoms::no_pool() };
     let info = gate.pool.info();
     if !gate.stands() {
-        // The name has lost the pool since the look-up. Another name may have the pool by now,
-        // and the figures may be those of that name.
+        // The name has lost the pool since the look-up. Another name may have the pool by now, so
+        // the figures may be those of that other name.
         return atoms::no_pool();
     }
     let limit = info.settings.limit;
@@ -80,8 +80,9 @@ fn report(beam: &Beam, [gate, instance, from]: [Term; 3]) -> Term {
     beam.env.tuple(&[next_term(beam, next), sums])
 }
 
-/// Returns holders that had held permits for at least `at_least` ms at the time `now`. The first
-/// call of a walk passes nil as `now`, and reads the time. Each later call passes that time.
+/// Returns holders that had held permits for at least `at_least` ms at the time `now`. For the
+/// first call of a walk the caller passes nil as `now`. That call reads the time and returns it,
+/// and the caller passes it to each later call.
 fn holders(beam: &Beam, [gate, instance, from, now, at_least]: [Term; 5]) -> Term {
     let Some((pool, from)) = walk(beam, gate, instance, from) else { return atoms::badarg() };
     let now = if now == atoms::nil() { Some(beam.now_ms()) } else { beam.env.uint(now) };
