@@ -289,8 +289,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
     File.rename!(staged, installed())
   end
 
-  # The library is installed under the build path. Next to the sources, each environment and each
-  # application would overwrite the library of the others.
+  # The library is installed under the build path. If it were next to the sources, each
+  # environment and each application would overwrite the library of the others.
   defp installed, do: Path.expand("priv/native/#{@package}.so", Mix.Project.app_path())
   defp manifest, do: Path.join(Mix.Project.manifest_path(), "compile.penstock_nif")
 

@@ -143,8 +143,9 @@ defmodule Penstock.Native do
   @spec pool_transfer(gate, pid, permits) :: :ok | :not_held | :noproc | bad
   def pool_transfer(_gate, _pid, _permits), do: missing()
 
-  # Parks the caller. Returns the instance alone if the pool admits the caller at once. Returns
-  # `{instance, token}` if the caller must wait: the message `{reference, answer}` will come.
+  # Acquires permits if they are free, and otherwise parks the caller. Returns the instance alone
+  # if the pool admits the caller at once. Returns `{instance, token}` if the caller must wait: the
+  # message `{reference, answer}` will come.
   @spec pool_park(gate, :manual | :bound, permits, reference) ::
           instance | {instance, token} | refused_wait | bad
   def pool_park(_gate, _kind, _permits, _reference), do: missing()

@@ -43,8 +43,8 @@ defmodule Penstock.Process.Child do
   end
 
   # Creates the process and hands the permits over. Retracts the offer if the VM cannot create the
-  # process. `Penstock.Process.Handoff.create/3` would do the same, but would be one more call on
-  # the hot path.
+  # process. `Penstock.Process.Handoff.create/3` would retract as well, but would be one more call
+  # on the hot path.
   defp create(ref, offer, args, options) do
     :erlang.spawn_opt(__MODULE__, :init, args, options)
   catch

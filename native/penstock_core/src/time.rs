@@ -20,8 +20,8 @@ pub fn whole_ms(ns: u64) -> u64 {
     ns.div_ceil(NS_PER_MS)
 }
 
-/// The word of a [`Clock`] that is the host's. No manual clock reaches this word, because manual
-/// clocks stop at [`LATEST`].
+/// What a [`Clock`] stores if it is the host's. A manual clock never reaches this value, because
+/// it stops at [`LATEST`].
 const REAL: u64 = u64::MAX;
 
 /// A clock in ns: the host's, or a manual one, which only [`Clock::advance`] moves.

@@ -9,7 +9,7 @@ defmodule Penstock.Task.AsyncDifferentialTest do
   # | failures     | exit reasons, with exits trapped or not, of funs and of MFAs      |
   # | awaiting     | the results of await, yield, shutdown and ignore                  |
   # | surroundings | dictionaries, links, monitors, priorities, group leaders          |
-  # | deaths       | how a task ends with its owner, and an owner with its task        |
+  # | deaths       | how a task ends with its owner, or by another process             |
   use ExUnit.Case, async: true
 
   alias Penstock.Pool

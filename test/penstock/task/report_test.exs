@@ -73,8 +73,8 @@ defmodule Penstock.Task.ReportTest do
     end
   end
 
-  # Consumes a stream. The calling process in `log/1` then waits for the EXIT of a task. The
-  # stream has already received the EXITs of its tasks, so this function sends one more.
+  # Consumes a stream. The process in which `log/1` calls this then waits for the EXIT of a task.
+  # The stream has already received the EXITs of its tasks, so this function sends another one.
   defp consume(stream) do
     _results = Enum.to_list(stream)
     send(self(), {:EXIT, self(), :over})

@@ -136,7 +136,9 @@ impl Ban {
     /// Returns `true` until a later generation is opened. Once this returns `false`, all that the
     /// caller has loaded from the list may belong to the later generation.
     pub fn is_current(&self, generation: Generation) -> bool {
-        // ORDERING: Acquire pairs with the Release in `open`.
+        // ORDERING: Acquire pairs with the Release in `open`, which no caller relies on. `open`
+        // stores the generation before it clears the list. So if a stale caller changes the list
+        // after that, the lock of the list orders this load after the store.
         self.generation.load(Ordering::Acquire) == generation
     }
 

@@ -9,14 +9,15 @@
 //! completes the handoff, by one CAS on that word. Each later call finds the handoff completed,
 //! and moves no permit:
 //!
-//! | call                               | the permits go to      |
-//! |------------------------------------|------------------------|
-//! | `hand_over`, by the spawner        | the child's entry      |
-//! | `adopt`, by the child              | the child's entry      |
-//! | `claim`, by a supervisor           | the supervisor's entry |
-//! | `retract`, when the spawn failed   | the pool               |
-//! | `down`, when the spawner is dead   | the pool               |
-//! | `clear`, when the pool was dropped | the pool               |
+//! | call                               | the permits go to        |
+//! |------------------------------------|--------------------------|
+//! | `hand_over`, by the spawner        | the child's entry        |
+//! | `adopt`, by the child              | the child's entry        |
+//! | `claim`, by a supervisor           | the supervisor's entry   |
+//! | `retract`, when the spawn failed   | the pool                 |
+//! | `down`, when the spawner is dead   | the pool                 |
+//! | a restart that reaps the spawner   | the restart, or the pool |
+//! | `clear`, when the pool was dropped | the pool                 |
 //!
 //! Both `hand_over` and `adopt` hold the child's shard lock over the CAS and the credit. So a
 //! child that finds the handoff completed by its spawner also finds its permits, and never runs

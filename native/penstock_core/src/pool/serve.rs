@@ -44,7 +44,7 @@ enum Remaining {
     Nothing,
     /// Only a sweep, which removes requests that exceed the limit. A sweep delays no grant.
     Sweep,
-    /// Answers, grants or orphans.
+    /// Answers, which may be grants, or orphans: waits of dead processes.
     More,
 }
 
