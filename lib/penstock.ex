@@ -97,7 +97,7 @@ defmodule Penstock do
   """
 
   alias Penstock.{Admission, Ban, KeyedPool, Native, Options, Pool, RateLimiter, RejectedError}
-  alias Penstock.Admission.{Keyed, Names, Request, Resolver, Table}
+  alias Penstock.Admission.{Keyed, KeySize, Names, Request, Resolver, Table}
   alias Penstock.Process.{Child, ChildStart, GatedChild}
 
   @typedoc "The name of a running pool, limiter or ban, or a pool made by `Penstock.Pool.new/1`."
@@ -455,22 +455,29 @@ defmodule Penstock do
       {:error, :full}
 
   """
-  @spec child_spec(Supervisor.child_spec() | {module, term} | module | tuple, gate) :: Supervisor.child_spec()
-  def child_spec(child_spec, gate) do
+  @spec child_spec(Supervisor.child_spec() | {module, term} | module | tuple, gate, key: term) ::
+          Supervisor.child_spec()
+  def child_spec(child_spec, gate, opts \\ []) do
     in_order!(child_spec, gate)
+    key = child_key!(Options.known!(opts, [:key]))
 
-    if Resolver.kind(Resolver.ref!(gate)) == :ban,
-      do: Options.expected!("gate", "a pool or a limiter, as there is no key", gate)
+    if key == :none and Resolver.kind(Resolver.ref!(gate)) in [:ban, :keyed_pool], do: Keyed.no_key!(gate)
 
     case GatedChild.spec(child_spec) do
       %{start: {module, function, args} = start} = spec when is_atom(module) and is_atom(function) and is_list(args) ->
-        GatedChild.child_spec(spec, %GatedChild{gate: gate, start: start})
+        GatedChild.child_spec(spec, %GatedChild{gate: gate, start: start, key: key})
 
-      # Returns a term that is not a child spec unchanged, so that the supervisor reports the
-      # error.
+      # Not a child spec. It is returned unchanged, so that the supervisor reports the error.
       no_spec ->
         no_spec
     end
+  end
+
+  defp child_key!([]), do: :none
+
+  defp child_key!(key: key) do
+    KeySize.check!(key)
+    {:key, key}
   end
 
   @spec_first "the child spec comes first: child_spec(child_spec, gate)"

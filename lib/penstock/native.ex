@@ -474,6 +474,16 @@ defmodule Penstock.Native do
   @spec keyed_cancel(pos_integer, non_neg_integer) :: :cancelled | :too_late | :badarg
   def keyed_cancel(_pool, _lease), do: missing()
 
+  # Ends a wait of the caller as keyed_cancel does, but does not count it as timed out.
+  @spec keyed_withdraw(pos_integer, non_neg_integer) :: :cancelled | :too_late | :badarg
+  def keyed_withdraw(_pool, _lease), do: missing()
+
+  # Acquires bound permits of a key for a restart. `{:pause, step}` and `{:wait, step}` are as for
+  # restart_take.
+  @spec keyed_restart(atom, term, permits, non_neg_integer, measured) ::
+          {:ok, set} | {:pause | :wait, non_neg_integer} | key_refusal | :again | bad | bad_key
+  def keyed_restart(_name, _key, _permits, _step, _measured), do: missing()
+
   @spec keyed_release(atom, term, permits, measured) :: :ok | :not_held | bad | bad_key
   def keyed_release(_name, _key, _permits, _measured), do: missing()
 

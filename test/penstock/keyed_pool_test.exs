@@ -17,7 +17,10 @@ defmodule Penstock.KeyedPoolTest do
     test "has the whole limit, whatever other keys hold" do
       pool = start(limit: 2)
       for key <- ["a", :a, {:a, 1}, 1, 1.0, [1], %{a: 1}], do: assert(KeyedPool.try_acquire(pool, key, 2) == :ok)
-      for key <- ["a", :a, {:a, 1}, 1, 1.0, [1], %{a: 1}], do: assert(KeyedPool.try_acquire(pool, key) == {:error, :key_full})
+
+      for key <- ["a", :a, {:a, 1}, 1, 1.0, [1], %{a: 1}],
+          do: assert(KeyedPool.try_acquire(pool, key) == {:error, :key_full})
+
       assert %{keys: 7, in_use: 14, acquired: 7, rejected: 7} = KeyedPool.info(pool)
       assert KeyedPool.info(pool, "a") == %{in_use: 2, available: 0, waiting: 0}
       assert KeyedPool.info(pool, "b") == %{in_use: 0, available: 2, waiting: 0}
@@ -52,7 +55,11 @@ defmodule Penstock.KeyedPoolTest do
     test "may be of any size up to 1 KiB" do
       pool = start(limit: 1)
       assert KeyedPool.try_acquire(pool, String.duplicate("x", 1_018)) == :ok
-      assert_raise ArgumentError, ~r/^expected key to be of at most 1024 bytes/, fn -> KeyedPool.try_acquire(pool, String.duplicate("x", 1_019)) end
+
+      assert_raise ArgumentError, ~r/^expected key to be of at most 1024 bytes/, fn ->
+        KeyedPool.try_acquire(pool, String.duplicate("x", 1_019))
+      end
+
       assert_raise ArgumentError, ~r/^expected key to be a term other than nil/, fn -> KeyedPool.acquire(pool, nil) end
       assert [%{key: {:hash, hash}, permits: 1}] = KeyedPool.top(pool)
       assert is_integer(hash)
@@ -226,7 +233,11 @@ defmodule Penstock.KeyedPoolTest do
       name = start_pool(limit: 1)
       message = "no keyed pool named #{inspect(name)} is running (it is a pool)"
       assert_raise ArgumentError, message, fn -> KeyedPool.acquire(name, 1) end
-      assert_raise ArgumentError, ~r/^expected keyed pool to be the name of a keyed pool, got: 17/, fn -> KeyedPool.info(17) end
+
+      assert_raise ArgumentError, ~r/^expected keyed pool to be the name of a keyed pool, got: 17/, fn ->
+        KeyedPool.info(17)
+      end
+
       assert Enum.find(Penstock.list(), &(&1.name == pool)).kind == :keyed_pool
     end
 
@@ -245,7 +256,10 @@ defmodule Penstock.KeyedPoolTest do
       end
 
       pool = start(limit: 1)
-      for n <- [0, -1, 1.0, 2_147_483_648, :a], do: assert_raise(ArgumentError, ~r/expected permits to be/, fn -> KeyedPool.try_acquire(pool, :k, n) end)
+
+      for n <- [0, -1, 1.0, 2_147_483_648, :a],
+          do: assert_raise(ArgumentError, ~r/expected permits to be/, fn -> KeyedPool.try_acquire(pool, :k, n) end)
+
       for n <- [0, 1_001, :a], do: assert_raise(ArgumentError, ~r/expected n to be/, fn -> KeyedPool.top(pool, n) end)
       assert_raise ArgumentError, ~r/did you mean :timeout/, fn -> KeyedPool.acquire(pool, :k, timeuot: 1) end
     end

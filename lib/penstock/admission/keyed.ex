@@ -26,10 +26,12 @@ defmodule Penstock.Admission.Keyed do
     end
   end
 
-  defp take(way, gate, %{key: :none, permits: permits, cost: cost}),
+  # Asks a gate that is not a pool, and does not wait.
+  @spec take(:run | :spawn, term, Request.t()) :: term
+  def take(way, gate, %{key: :none, permits: permits, cost: cost}),
     do: Native.gate_take(gate, way, nil, permits, cost, :no_key)
 
-  defp take(way, gate, %{key: {:key, key}, permits: permits, cost: cost}),
+  def take(way, gate, %{key: {:key, key}, permits: permits, cost: cost}),
     do: KeySize.ask(key, &Native.gate_take(gate, way, key, permits, cost, &1))
 
   # Waits for permits of a keyed pool.
@@ -49,8 +51,9 @@ defmodule Penstock.Admission.Keyed do
     end
   end
 
+  # Raises because a request for this gate has no key.
   @spec no_key!(term) :: no_return
-  defp no_key!(gate) do
+  def no_key!(gate) do
     kind = if is_atom(gate), do: Resolver.kind_name(gate)
     raise ArgumentError, "the gate #{Options.show(gate)} is a #{kind || "ban"} and requires the option :key"
   end

@@ -15,7 +15,7 @@ defmodule Penstock.Admission.KeyedWait do
   def park(pool, key, kind, permits, timeout) do
     reference = make_ref()
 
-    case KeySize.ask(key, &Native.keyed_park(pool, key, kind, permits, reference, &1)) do
+    case ask(pool, key, kind, permits, reference) do
       {:ok, lease} -> {:ok, lease}
       {:waiting, lease} -> await_permits(lease, reference, timeout)
       reason when reason in [:key_full, :table_full, :queue_full, :closed] -> {:error, reason}
@@ -23,11 +23,22 @@ defmodule Penstock.Admission.KeyedWait do
     end
   end
 
+  # Asks for permits of a key, and parks the caller if they are not free. The answer to a parked
+  # caller comes as a message with the reference.
+  @spec ask(term, term, :manual | :bound, pos_integer, reference) :: {:ok | :waiting, Native.lease()} | atom
+  def ask(pool, key, kind, permits, reference),
+    do: KeySize.ask(key, &Native.keyed_park(pool, key, kind, permits, reference, &1))
+
+  # Returns the reason for users. The native side answers `:full` to any waiter whose request
+  # exceeds a smaller limit. `keyed` is nil for a waiter of a pool.
+  @spec reason(atom, term) :: atom
+  def reason(:full, keyed) when keyed != nil, do: :key_full
+  def reason(reason, _keyed), do: reason
+
   defp await_permits({pool, id} = lease, reference, timeout) do
     receive do
       {^reference, :granted} -> {:ok, lease}
-      {^reference, :full} -> {:error, :key_full}
-      {^reference, reason} -> {:error, reason}
+      {^reference, answer} -> {:error, reason(answer, pool)}
     after
       timeout ->
         case Native.keyed_cancel(pool, id) do

@@ -26,7 +26,7 @@ defmodule Penstock.Process.GatedChild do
   @moduledoc false
 
   alias Penstock.Admission
-  alias Penstock.Admission.{Request, Resolver}
+  alias Penstock.Admission.{KeySize, Request, Resolver}
   alias Penstock.Native
   alias Penstock.Process.{ChildStart, MaxRuntime, StartKind}
 
@@ -34,14 +34,15 @@ defmodule Penstock.Process.GatedChild do
 
   # offer - {pool, offer, caller that made the offer} for the first start; nil for no offer
   @enforce_keys [:gate, :start]
-  defstruct [:gate, :start, :max_runtime, :offer, permits: 1]
+  defstruct [:gate, :start, :max_runtime, :offer, permits: 1, key: :none]
 
   @type t :: %__MODULE__{
           gate: Resolver.gate(),
           start: {module, atom, [term]},
           max_runtime: MaxRuntime.max_runtime(),
           offer: {Native.gate(), Native.offer(), pid} | nil,
-          permits: pos_integer
+          permits: pos_integer,
+          key: :none | {:key, term}
         }
 
   # Returns a child spec of any form as a map. Raises as `Supervisor.child_spec/2` does. Does not
@@ -117,7 +118,8 @@ defmodule Penstock.Process.GatedChild do
 
   # Asks the gate a second time. Unlike `take/2`, this call reaps dead holders before a refusal,
   # counts the refusal, asks a limiter or a ban, and raises if the gate is missing.
-  defp ask(%{gate: gate, permits: permits}, ref), do: Admission.admit(:run, ref, gate, %Request{permits: permits})
+  defp ask(%{gate: gate, permits: permits, key: key}, ref),
+    do: Admission.admit(:run, ref, gate, %Request{permits: permits, key: key})
 
   defp restart(%{permits: permits} = gated, ref, step) do
     case Native.restart_take(ref, permits, step) do
@@ -137,12 +139,43 @@ defmodule Penstock.Process.GatedChild do
       :full ->
         {:error, :full}
 
-      # A restart does not ask a limiter or a ban, whose permit set is empty.
       gone when gone in [:closed, :no_pool, :badarg] ->
-        if Resolver.kind(ref) in [nil, :pool], do: unguarded(gated, gone), else: {:ok, {ref, [], 1}}
+        case Resolver.kind(ref) do
+          kind when kind in [nil, :pool] -> unguarded(gated, gone)
+          :keyed_pool -> restart_keyed(gated, ref, 0)
+          # A restart does not ask a limiter or a ban, whose permit set is empty.
+          _limiter_or_ban -> {:ok, {ref, [], 1}}
+        end
 
       instance ->
         {:ok, {ref, instance, permits}}
+    end
+  end
+
+  # Takes permits of a keyed pool for a restart. A child without a key, of a gate that has become a
+  # keyed pool since, restarts unguarded.
+  defp restart_keyed(%{key: :none} = gated, _ref, _step), do: unguarded(gated, :no_pool)
+
+  defp restart_keyed(%{permits: permits, key: {:key, key}} = gated, ref, step) do
+    case KeySize.ask(key, &Native.keyed_restart(ref, key, permits, step, &1)) do
+      {:ok, set} ->
+        {:ok, {ref, set, permits}}
+
+      {:pause, step} ->
+        :erlang.yield()
+        restart_keyed(gated, ref, step)
+
+      {:wait, step} ->
+        receive do
+        after
+          1 -> restart_keyed(gated, ref, step)
+        end
+
+      reason when reason in [:key_full, :table_full] ->
+        {:error, reason}
+
+      gone ->
+        unguarded(gated, gone)
     end
   end
 

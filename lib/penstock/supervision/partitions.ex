@@ -219,6 +219,7 @@ defmodule Penstock.Supervision.Partitions do
         gate: group.gate,
         start: start,
         permits: permits,
+        key: request.key,
         max_runtime: request.max_runtime,
         offer: offered
       }

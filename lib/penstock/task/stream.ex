@@ -21,7 +21,7 @@ defmodule Penstock.Task.Stream do
   @moduledoc false
 
   alias Penstock.Admission
-  alias Penstock.Admission.Keyed
+  alias Penstock.Admission.{Keyed, KeyedWait}
   alias Penstock.{Native, RejectedError}
   alias Penstock.Task.Runner
   alias Penstock.Task.Stream.{Config, Elements, Ending, Monitor, Patience}
@@ -189,7 +189,7 @@ defmodule Penstock.Task.Stream do
 
   # Makes one request for each element, although the stream may ask the limiter several times. So
   # the user's functions are called once.
-  defp pulled(acc, state, %{keyed: {_gate, by}} = config, element, next) do
+  defp pulled(acc, state, %{keyed: {_kind, _gate, by}} = config, element, next) do
     Config.request(by, element)
   catch
     kind, reason -> failed(%{state | next: next}, config, kind, reason, __STACKTRACE__)
@@ -199,7 +199,16 @@ defmodule Penstock.Task.Stream do
 
   ## Permits
 
-  defp admit(acc, state, %{keyed: {gate, _by}} = config, element, request, next, left) do
+  defp admit(acc, state, %{keyed: {:pool, gate, _by}} = config, element, request, next, left) do
+    take_keyed(gate, request, config.ref)
+  catch
+    # Raises if the key of the element is too large.
+    kind, reason -> failed(%{state | next: next}, config, kind, reason, __STACKTRACE__)
+  else
+    answer -> keyed_answer(acc, %{state | pending: {element, request, left}, next: next}, config, answer)
+  end
+
+  defp admit(acc, state, %{keyed: {:turn, gate, _by}} = config, element, request, next, left) do
     Keyed.reserve(gate, request, left)
   catch
     # `reserve/3` raises if the key of the element is too large.
@@ -219,6 +228,24 @@ defmodule Penstock.Task.Stream do
 
       offer ->
         step(acc, launch(state, config, element, next, offer), config)
+    end
+  end
+
+  # Asks a keyed pool for a permit of the element's key, and parks if the key is full.
+  defp take_keyed(gate, request, ref) do
+    case Keyed.take(:spawn, gate, request) do
+      :key_full -> KeyedWait.ask(gate, elem(request.key, 1), :bound, 1, ref)
+      :again -> take_keyed(gate, request, ref)
+      answer -> answer
+    end
+  end
+
+  defp keyed_answer(acc, %{pending: {element, _request, left}, next: next} = state, config, answer) do
+    case answer do
+      offers when is_list(offers) -> step(acc, launch(state, config, element, next, offers), config)
+      {:ok, lease} -> step(acc, granted(state, config, {:lease, lease}), config)
+      {:waiting, lease} -> await(acc, state, config, {{:lease, lease}, nil, Patience.until(left)})
+      reason -> refused(reason, state, config)
     end
   end
 
@@ -259,6 +286,10 @@ defmodule Penstock.Task.Stream do
 
   defp take_turn(acc, %{pending: {element, _request, _turn}, next: next} = state, config) do
     step(acc, launch(state, config, element, next, Native.spawn_take(config.gate, 1)), config)
+  end
+
+  defp granted(%{pending: {element, _request, _left}, next: next} = state, config, {:lease, {pool, lease}}) do
+    launch(state, config, element, next, Native.set_offer([{pool, lease, 1}]))
   end
 
   defp granted(%{pending: {element, _request, _left}, next: next} = state, %{gate: gate} = config, instance) do
@@ -312,7 +343,7 @@ defmodule Penstock.Task.Stream do
   end
 
   defp suspend_wait(state, %{gate: gate, ref: ref} = config, {instance, token, until}) do
-    case Native.pool_withdraw(gate, instance, token) do
+    case withdraw_request(gate, instance, token) do
       :cancelled ->
         {element, request, _left} = state.pending
         %{state | pending: {element, request, Patience.left(until)}}
@@ -320,7 +351,7 @@ defmodule Penstock.Task.Stream do
       :too_late ->
         receive do
           {^ref, :granted} -> granted(state, config, instance)
-          {^ref, reason} -> refused(reason, state, config)
+          {^ref, reason} -> refused(KeyedWait.reason(reason, config.keyed), state, config)
         end
     end
   end
@@ -350,7 +381,7 @@ defmodule Penstock.Task.Stream do
         step(acc, granted(state, config, instance), config)
 
       {^ref, reason} ->
-        refused(reason, state, config)
+        refused(KeyedWait.reason(reason, config.keyed), state, config)
     after
       Patience.ms(parked) -> wait_over(acc, state, config, parked)
     end
@@ -363,7 +394,7 @@ defmodule Penstock.Task.Stream do
     do: step(acc, suspend_wait(state, config, limited), config)
 
   defp wait_over(acc, state, config, {instance, token, _until}) do
-    case Native.pool_cancel(config.gate, instance, token) do
+    case cancel_request(config.gate, instance, token) do
       :cancelled -> refused(:timeout, state, config)
       :too_late -> await(acc, state, config, {instance, token, :infinity})
     end
@@ -448,9 +479,20 @@ defmodule Penstock.Task.Stream do
   defp withdraw({:limited, _at, _until}, _config), do: :ok
 
   defp withdraw({instance, token, _until}, %{gate: gate, ref: ref}) do
-    with :too_late <- Native.pool_withdraw(gate, instance, token),
+    with :too_late <- withdraw_request(gate, instance, token),
          :granted <- receive(do: ({^ref, answer} -> answer)) do
-      Native.run_end(gate, instance, 1)
+      Native.run_end(gate, held(instance), 1)
     end
   end
+
+  defp held({:lease, {pool, lease}}), do: [{pool, lease, 1}]
+  defp held(instance), do: instance
+
+  # Ends a parked request before its time is over. A request of a keyed pool is named by its lease.
+  defp withdraw_request(_gate, {:lease, {pool, lease}}, _token), do: Native.keyed_withdraw(pool, lease)
+  defp withdraw_request(gate, instance, token), do: Native.pool_withdraw(gate, instance, token)
+
+  # Ends a parked request whose time is over.
+  defp cancel_request(_gate, {:lease, {pool, lease}}, _token), do: Native.keyed_cancel(pool, lease)
+  defp cancel_request(gate, instance, token), do: Native.pool_cancel(gate, instance, token)
 end

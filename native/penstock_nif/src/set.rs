@@ -94,9 +94,10 @@ pub(crate) fn offer(beam: &Beam, set: Term) -> Term {
     let mut offers = Vec::with_capacity(parts.len());
     for part in &parts {
         let offered = match *part {
-            Part::Pool { gate, pool, held, n } => pool.offer(me, n).zip(instance_id(beam, held)).map(|(offer, id)| {
-                part_term(beam, gate, offer_term(beam, id, offer), n)
-            }),
+            Part::Pool { gate, pool, held, n } => pool
+                .offer(me, n)
+                .zip(instance_id(beam, held))
+                .map(|(offer, id)| part_term(beam, gate, offer_term(beam, id, offer), n)),
             Part::Keyed { number, pool, held, n } => pool
                 .offer(me, LeaseId::from_bits(held), n)
                 .map(|offer| part_term(beam, number, beam.env.make_u64(offer.to_bits()), n)),
@@ -224,10 +225,12 @@ pub(crate) fn entrust(beam: &Beam, set: Term, child: Pid) -> Term {
     answer
 }
 
-/// Returns the first pool of a set, which counts the kill of a process that runs too long.
-pub(crate) fn first_pool<'a>(beam: &Beam, set: Term, offered: bool) -> Option<&'a Pool<Beam>> {
-    parts(beam, set, offered)?.into_iter().find_map(|part| match part {
+/// Returns the first pool of a set, if it has one. That pool counts the kill of a process that runs
+/// too long. The outer `None` means that the term is no set.
+pub(crate) fn first_pool<'a>(beam: &Beam, set: Term, offered: bool) -> Option<Option<&'a Pool<Beam>>> {
+    let pool = |part| match part {
         Part::Pool { pool, .. } => Some(pool),
         Part::Keyed { .. } => None,
-    })
+    };
+    Some(parts(beam, set, offered)?.into_iter().find_map(pool))
 }

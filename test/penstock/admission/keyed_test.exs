@@ -208,9 +208,7 @@ defmodule Penstock.Admission.KeyedTest do
       assert %{allowed: 4, denied: 2} = RateLimiter.info(limiter)
     end
 
-    test "of Penstock, a child behind a limiter holds one permit, for any value of :permits" do
-      # The work behind all limiters and bans of the VM holds permits of one pool. Other tests use
-      # that pool as well, so this test looks for the permit of its own child.
+    test "of Penstock, a child behind a limiter holds nothing, for any value of :permits" do
       limiter = limiter(limit: 10)
       name = unique_name()
       start_supervised!({Penstock.DynamicSupervisor, name: name, gate: limiter})
@@ -222,10 +220,8 @@ defmodule Penstock.Admission.KeyedTest do
         Enum.find(Pool.holders(%Pool{ref: Penstock.Admission.Keyed.unlimited_pool()}), &(&1.pid == pid))
       end
 
-      assert %{permits: 1} = held.(agent)
-      assert held.(Process.whereis(name)) == nil
+      for pid <- [agent, Process.whereis(name)], do: assert(held.(pid) == nil)
       assert {:error, :no} = start.(%{spec | start: {__MODULE__, :no, []}}, 60_000)
-      assert held.(Process.whereis(name)) == nil
       {:ok, agent} = start.(spec, 20)
       monitor = Process.monitor(agent)
       assert_receive {:DOWN, ^monitor, :process, ^agent, :killed}
@@ -234,10 +230,22 @@ defmodule Penstock.Admission.KeyedTest do
     @doc false
     def no, do: {:error, :no}
 
-    test "child_spec/2 refuses a ban, since it has no key" do
-      assert_raise ArgumentError, ~r/expected gate to be a pool or a limiter/, fn ->
-        Penstock.child_spec(child(1), ban())
+    test "child_spec/3 requires a key for a ban, and asks the ban about it" do
+      ban = ban()
+      message = "the gate #{inspect(ban)} is a ban and requires the option :key"
+      assert_raise ArgumentError, message, fn -> Penstock.child_spec(child(1), ban) end
+      {:ok, supervisor} = DynamicSupervisor.start_link([])
+      :ok = Ban.ban(ban, "mallory", 60_000)
+      banned = Penstock.child_spec(child(1), ban, key: "mallory")
+      assert {:error, {:banned, ms}} = DynamicSupervisor.start_child(supervisor, banned)
+      assert ms in 1..60_000
+      assert {:ok, _} = DynamicSupervisor.start_child(supervisor, Penstock.child_spec(child(1), ban, key: "bob"))
+
+      assert_raise ArgumentError, ~r/expected key to be a term other than nil/, fn ->
+        Penstock.child_spec(child(1), ban, key: nil)
       end
+
+      assert_raise ArgumentError, ~r/unknown option :kye/, fn -> Penstock.child_spec(child(1), ban, kye: 1) end
     end
 
     test "of Penstock, a gate that is not running raises at the start" do

@@ -5,12 +5,13 @@ defmodule Penstock.ChildJobs.Calls do
 
   import Penstock.ChildJobs.Pieces
 
-  alias Penstock.{Ban, Garbage, Native, Pool, RateLimiter}
+  alias Penstock.{Ban, KeyedPool, Garbage, Native, Pool, RateLimiter}
 
   @never &Penstock.ChildJobs.Pieces.never/0
 
   @limiter MyApp.Limiter
   @ban MyApp.Ban
+  @keyed MyApp.GarbageKeyed
 
   @doc """
   Calls each native function with each invalid term in the place of each argument.
@@ -23,6 +24,7 @@ defmodule Penstock.ChildJobs.Calls do
     for pool <- pools, do: :ok = Pool.acquire(pool, permits: 2)
     {:ok, _owner} = RateLimiter.start_link(name: @limiter, limit: 1, per: 1_000, clock: :manual)
     {:ok, _owner} = Ban.start_link(name: @ban, clock: :manual)
+    {:ok, _owner} = KeyedPool.start_link(name: @keyed, limit: 10, max_keys: 10)
     before = Enum.map(pools, &counts/1)
 
     wrong =
@@ -112,6 +114,23 @@ defmodule Penstock.ChildJobs.Calls do
       rate_advance: [limiter: @limiter, place: 1],
       rate_info: [limiter: @limiter],
       rate_keys: [limiter: @limiter, place: 0],
+      gate_take: [gate: gate, way: :run, key: :key, permits: 1, permits: 1, measured: :measured],
+      set_offer: [set: []],
+      keyed_start: [name: MyApp.Keyed, pid: self(), keyed_settings: settings(:keyed_settings)],
+      keyed_try: [keyed: @keyed, key: :key, permits: 1, measured: :measured],
+      keyed_park: [keyed: @keyed, key: :key, kind: :manual, permits: 1, ref: make_ref(), measured: :measured],
+      keyed_cancel: [lease_pool: 1, token: 1],
+      keyed_withdraw: [lease_pool: 1, token: 1],
+      keyed_restart: [keyed: @keyed, key: :key, permits: 1, from: 0, measured: :measured],
+      keyed_release: [keyed: @keyed, key: :key, permits: 1, measured: :measured],
+      keyed_update: [keyed: @keyed, permits_or_keep: :keep, max_waiting_or_keep: :keep],
+      keyed_drain: [keyed: @keyed, ref: make_ref()],
+      keyed_stop_draining: [lease_pool: 1, token: 1],
+      keyed_reopen: [keyed: @keyed],
+      keyed_info: [keyed: @keyed],
+      keyed_key: [keyed: @keyed, key: :key, measured: :measured],
+      keyed_top: [keyed: @keyed, age: 0, permits: 1],
+      keyed_holders: [keyed: @keyed, key: :key, measured: :measured, age: 0, now: nil],
       ban_start: [name: MyApp.Banned, pid: self(), ban_settings: settings(:ban_settings)],
       ban_check: [ban: @ban, key: :key, measured: :measured],
       ban_record: [ban: @ban, key: :key, measured: :not_measured],
@@ -139,6 +158,12 @@ defmodule Penstock.ChildJobs.Calls do
       {:max_overdraft, :overdraft, 1},
       {:held_longer_than, :max_waiting, 1}
     ],
+    keyed_settings: [
+      {:limit, :permits, 10},
+      {:max_keys, :permits, 10},
+      {:max_waiting, :max_waiting, 1},
+      {:max_overdraft, :overdraft, 1}
+    ],
     rate_settings: [
       {:limit, :permits, 1},
       {:per, :per, 1_000},
@@ -164,15 +189,24 @@ defmodule Penstock.ChildJobs.Calls do
 
   # The kinds of arguments for which the native side refuses no term. It ignores a `self` that is
   # no pid.
-  @anything [:key, :measured, :progress, :reason, :self]
+  @anything [:key, :measured, :progress, :reason, :self, :way]
   @century_ms 100 * 31_557_600_000
 
+  # The functions that take a permit set in place of an instance or an offer.
+  @with_sets [:run_end, :spawn_hand_over, :spawn_adopt, :spawn_retract, :spawn_end] ++
+               [:start_entrust, :deadline_set, :deadline_give]
   @max 0x7FFFFFFF
   @most 0xFFFFFFFFFFFFFFFF
 
   # Returns terms that are invalid for an argument of the given kind.
   defp bad(kind) when kind in @anything, do: []
-  defp bad(kind) when kind in [:limiter, :ban, :clock], do: Garbage.terms()
+  defp bad(kind) when kind in [:limiter, :ban, :keyed, :clock], do: Garbage.terms()
+
+  # The empty list is a permit set without parts.
+  defp bad(:set),
+    do: [[{1, 1, 1}], [{:gate, :ok, 1}], [{1, 1}], List.duplicate({1, 1, 1}, 20) | Garbage.terms() -- [[]]]
+
+  defp bad(:lease_pool), do: Garbage.terms() -- [1]
 
   # Returns garbage, settings without one field, and settings with one invalid field.
   defp bad(kind) when kind in @settings_kinds do
@@ -221,6 +255,14 @@ defmodule Penstock.ChildJobs.Calls do
   defp allowed(:gate_known, :gate, _), do: [:unknown]
   # Any number can be a token. A token that names no waiter has no effect.
   defp allowed(stop, :token, n) when stop in [:pool_cancel, :pool_withdraw] and n in 0..@most, do: [:too_late]
+  # The empty list is a permit set without parts, which is taken in place of an instance or offer.
+  defp allowed(:start_claim, :offer, []), do: [[]]
+  defp allowed(function, kind, []) when kind in [:offer, :instance] and function in @with_sets, do: [:ok]
+
+  defp allowed(stop, :token, n) when stop in [:keyed_cancel, :keyed_withdraw, :keyed_stop_draining] and n in 0..@most,
+    do: [:too_late]
+
+  defp allowed(_, :keyed, _), do: [:no_pool, :badarg]
   defp allowed(function, :offer, n) when n in 0..@most, do: [no_offer(function)]
   # A named pool has no offer 1 in any of these instances. The reference of an unnamed pool has
   # only one instance, so the pair is invalid for it.
@@ -266,6 +308,7 @@ defmodule Penstock.ChildJobs.Calls do
     [name, %Pool{ref: ref}] = pools(limit: 10)
     {:ok, _owner} = RateLimiter.start_link(name: @limiter, limit: 1_000, per: 1, max_keys: 10)
     {:ok, _owner} = Ban.start_link(name: @ban, failures: 3, max_keys: 10, max_bans: 5)
+    {:ok, _owner} = KeyedPool.start_link(name: @keyed, limit: 10, max_keys: 10)
     parent = self()
 
     workers =
@@ -277,7 +320,9 @@ defmodule Penstock.ChildJobs.Calls do
           # not withdraw it, so the reaper would kill that process. Leaves out the starts of
           # limiters and bans, because the native side would reserve memory for any size.
           functions =
-            List.to_tuple(Keyword.drop(calls(name, 1) ++ calls(ref, 0), [:deadline_give, :rate_start, :ban_start]))
+            List.to_tuple(
+              Keyword.drop(calls(name, 1) ++ calls(ref, 0), [:deadline_give, :rate_start, :ban_start, :keyed_start])
+            )
 
           for _ <- 1..calls, do: random_call(functions, terms)
         end)

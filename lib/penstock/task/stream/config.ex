@@ -57,18 +57,19 @@ defmodule Penstock.Task.Stream.Config do
   def request({request, functions}, element),
     do: put(request, for({option, fun} <- functions, do: {option, fun.(element)}))
 
-  # Returns `{pool, keyed}`. `pool` is the native reference of the pool whose permits the tasks
-  # hold. If the gate is a limiter or a ban, `keyed` is `{gate, by}`, and the stream asks that
-  # gate first; otherwise `keyed` is nil. Raises if no such gate is running.
-  @spec gate!(t) :: {Native.gate(), {Resolver.gate(), by} | nil}
+  # Returns `{ref, keyed}`. `ref` is the native reference of the gate whose permits the tasks hold.
+  # `keyed` is nil if the gate is a pool. It is `{:pool, gate, by}` if the gate is a keyed pool, and
+  # `{:turn, gate, by}` if it is a limiter or a ban: the stream asks that gate first, and its tasks
+  # hold permits of the unlimited pool. Raises if no such gate is running.
+  @spec gate!(t) :: {Native.gate(), nil | {:pool | :turn, Resolver.gate(), by}}
   def gate!(%{gate: gate, by: {request, functions} = by}) do
     kind = Resolver.kind!(gate)
+    if kind in [:ban, :keyed_pool] and request.key == :none and functions[:key] == nil, do: Keyed.no_key!(gate)
 
-    cond do
-      kind == :pool -> {Resolver.ref!(gate), nil}
-      # Raises, because a ban requires a key.
-      kind == :ban and request.key == :none and functions[:key] == nil -> Keyed.admit(gate, request)
-      true -> {Keyed.unlimited_pool(), {gate, by}}
+    case kind do
+      :pool -> {Resolver.ref!(gate), nil}
+      :keyed_pool -> {gate, {:pool, gate, by}}
+      _limiter_or_ban -> {Keyed.unlimited_pool(), {:turn, gate, by}}
     end
   end
 end

@@ -4,6 +4,7 @@ defmodule Penstock.Task.Stream.Patience do
   #
   #     nil                        nothing else
   #     {instance, token, until}   a permit of a pool, until the time `until`
+  #     {{:lease, lease}, nil, until}  a permit of a keyed pool, until the time `until`
   #     {:turn, at}                its turn at a limiter, at the time `at`
   #     {:limited, at, until}      a place in a limiter's table: the consumer asks again at `at`
   #
@@ -14,6 +15,7 @@ defmodule Penstock.Task.Stream.Patience do
   @type t ::
           nil
           | {Penstock.Native.instance(), Penstock.Native.token(), integer | :infinity}
+          | {{:lease, Penstock.Native.lease()}, nil, integer | :infinity}
           | {:turn, integer}
           | {:limited, integer, integer | :infinity}
 

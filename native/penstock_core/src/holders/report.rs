@@ -32,7 +32,7 @@ impl HolderInfo {
 }
 
 /// Returns the ms from one reading of the host's clock to another. The clock wraps after 49 days.
-fn elapsed_ms(since_ms: u32, now_ms: u32) -> u32 {
+pub(crate) fn elapsed_ms(since_ms: u32, now_ms: u32) -> u32 {
     let elapsed = now_ms.wrapping_sub(since_ms);
     // A process may begin to hold permits after the caller has read `now_ms`. Then its hold must
     // not seem 49 days old.

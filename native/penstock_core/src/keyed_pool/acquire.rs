@@ -30,7 +30,10 @@ pub enum KeyRefusal {
 /// The result of one attempt under the shard lock.
 pub(super) enum Attempt {
     /// The caller holds the permits in this lease. `made`: the host must watch the caller.
-    Admitted { id: LeaseId, made: bool },
+    Admitted {
+        id: LeaseId,
+        made: bool,
+    },
     Refused(KeyRefusal),
     /// The key is new, and the attempt needs the text that shows it.
     NeedsText,
@@ -56,7 +59,9 @@ impl<H: KeyedHost> KeyedPool<H> {
         loop {
             let attempt = self.attempt(&mut self.lock_shard(key.tag), me, key, &mut text, n, kind, now);
             match attempt {
-                Attempt::Admitted { id, made } => return self.watched(host, me, made).then_some(id).ok_or(KeyRefusal::Closed),
+                Attempt::Admitted { id, made } => {
+                    return self.watched(host, me, made).then_some(id).ok_or(KeyRefusal::Closed);
+                }
                 Attempt::Refused(no) => return Err(no),
                 Attempt::NeedsText => text = Some(key.show.make()),
             }

@@ -92,9 +92,8 @@ impl<H: KeyedHost> KeyedPool<H> {
     pub fn new(max_keys: u32) -> Result<Self, OutOfMemory> {
         let count = shard_count(max_keys);
         let places = places_in_shard(max_keys, count);
-        let shards: Result<Vec<_>, _> = (0..count)
-            .map(|number| Ok(CachePadded::new(Mutex::new(Shard::new(number, Keys::new(places)?)))))
-            .collect();
+        let shards: Result<Vec<_>, _> =
+            (0..count).map(|number| Ok(CachePadded::new(Mutex::new(Shard::new(number, Keys::new(places)?))))).collect();
         let settings = KeyedSettings { limit: 0, max_keys, max_waiting: 0, max_overdraft: AS_LIMIT };
         Ok(Self {
             shards: shards?.into_boxed_slice(),

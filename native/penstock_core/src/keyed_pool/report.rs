@@ -1,6 +1,6 @@
 //! Statistics of a keyed pool, of its keys, and of their holders. Each call does bounded work.
 
-use crate::holders::HolderInfo;
+use crate::holders::{HolderInfo, elapsed_ms};
 use crate::host::Pid;
 use crate::pool::Status;
 use crate::sync::{Ordering, lock};
@@ -96,6 +96,16 @@ impl<H: KeyedHost> KeyedPool<H> {
     /// Returns the number of the group of a process, below [`GROUP_COUNT`](super::GROUP_COUNT).
     pub fn group_of(pid: Pid) -> usize {
         People::group_of(pid)
+    }
+
+    /// Returns for how many ms a process has held permits of a key without a pause. Returns `None`
+    /// if it holds no bound permit. If it holds bound permits of several keys, one of them counts.
+    pub fn work_ms(&self, host: &H, pid: Pid) -> Option<u32> {
+        let now = host.exact_ms();
+        let id = self.bound_lease(pid)?;
+        let shard = lock(&self.shards[id.at().shard()]);
+        let lease = shard.lease_by(id, pid)?;
+        Some(elapsed_ms(shard.leases.get(lease).since, now))
     }
 
     /// Returns the state of a key.

@@ -96,7 +96,8 @@ impl<H: Host> Shard<H> {
     /// Returns the number of the lease that `id` names, if it is one of `pid`.
     pub(super) fn lease_by(&self, id: LeaseId, pid: Pid) -> Option<u32> {
         let at = id.at();
-        let found = at.shard() == self.number && self.leases.try_get(at.number()).is_some_and(|lease| lease.is(id, pid));
+        let found =
+            at.shard() == self.number && self.leases.try_get(at.number()).is_some_and(|lease| lease.is(id, pid));
         found.then(|| at.number())
     }
 

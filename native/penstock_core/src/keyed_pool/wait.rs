@@ -58,7 +58,9 @@ impl<H: KeyedHost> KeyedPool<H> {
                     text = Some(key.show.make());
                     continue;
                 }
-                Attempt::Refused(KeyRefusal::KeyFull) if n <= shard.limit => self.enqueue(&mut shard, me, key, &mut wait),
+                Attempt::Refused(KeyRefusal::KeyFull) if n <= shard.limit => {
+                    self.enqueue(&mut shard, me, key, &mut wait)
+                }
                 Attempt::Refused(refusal) => (KeyParked::Refused(refusal), false),
             };
             if matches!(parked.0, KeyParked::Refused(_) | KeyParked::QueueFull) && shard.generation == key.generation {

@@ -39,7 +39,9 @@ pub fn settings(limit: u32, max_keys: u32) -> KeyedSettings {
 
 /// Returns the tag of a key: neighbours have tags far apart, as hashes are.
 pub fn tag(key: u64) -> KeyTag {
-    let word = |salt: u64| (key + salt).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    let word = |salt: u64| {
+        (key + salt).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29).wrapping_mul(0xD6E8_FEB8_6659_FD93)
+    };
     KeyTag(word(1), word(0x1234_5678))
 }
 

@@ -39,8 +39,10 @@ fn give(beam: &Beam, [gate, instance, pid, ms]: [Term; 4]) -> Term {
 fn set_for(beam: &Beam, pid: Option<Pid>, pool: Option<&Pool<Beam>>, [held, ms]: [Term; 2], offered: bool) -> Term {
     let (Some(pid), Some(ms)) = (pid, beam.env.positive_i31(ms)) else { return atoms::badarg() };
     let pool = match pool {
-        None if is_set(beam, held) => first_pool(beam, held, offered),
-        None => return atoms::badarg(),
+        None => match first_pool(beam, held, offered) {
+            Some(pool) if is_set(beam, held) => pool,
+            _ => return atoms::badarg(),
+        },
         pool => pool,
     };
     // The clock rounds down to whole ms. One ms is added, so that no process is killed early.

@@ -9,6 +9,8 @@ use crate::resolve::{instance_id, instance_term, release, resolve, resolve_first
 use crate::set::{self, is_set};
 use crate::term::Term;
 
+use super::keyed::keyed;
+
 entries! {
     spawn_try/2 => try_offer,
     spawn_take/2 => take_offer,
@@ -156,10 +158,17 @@ fn end(beam: &Beam, [gate, offer]: [Term; 2]) -> Term {
 
 fn ended(beam: &Beam, [gate, child]: [Term; 2]) -> Term {
     match (resolve(beam, gate), beam.env.local_pid(child)) {
-        (Some(gate), Some(child)) => {
-            gate.pool.ended(beam, child);
+        (Some(found), Some(child)) => {
+            found.pool.ended(beam, child);
             atoms::ok()
         }
+        (None, Some(child)) => match keyed(gate) {
+            Some(keyed) => {
+                keyed.pool.ended(beam, child);
+                atoms::ok()
+            }
+            None => atoms::no_pool(),
+        },
         (None, _) => atoms::no_pool(),
         _ => atoms::badarg(),
     }

@@ -7,6 +7,8 @@ use crate::host::Beam;
 use crate::resolve::{named, was_forgotten};
 use crate::term::Term;
 
+use super::keyed::keyed;
+
 entries! {
     work_ms/2 => ms,
 }
@@ -16,6 +18,9 @@ const POOLS_PER_CALL: usize = 64;
 
 fn ms(beam: &Beam, [gate, pid]: [Term; 2]) -> Term {
     let Some(pid) = beam.env.local_pid(pid) else { return atoms::badarg() };
+    if let Some(keyed) = keyed(gate) {
+        return keyed.pool.work_ms(beam, pid).map_or(atoms::not_held(), |ms| beam.env.make_u64(u64::from(ms)));
+    }
     let held = match named(gate) {
         // The pool whose permits the process holds may be closed, so all pools of the name are
         // asked. The process may also hold bound permits of several of them. The longest time

@@ -4,7 +4,7 @@ mod lifecycle;
 mod permits;
 mod report;
 
-use penstock_core::{Generation, KeyRefusal, KeyTag, LeaseId, KeyedId, KeyedPool, Pid, PoolKey};
+use penstock_core::{Generation, KeyRefusal, KeyTag, KeyedId, KeyedPool, LeaseId, Pid, PoolKey};
 
 use crate::atoms;
 use crate::host::Beam;

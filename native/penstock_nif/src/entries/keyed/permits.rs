@@ -1,6 +1,6 @@
 //! Entry points that acquire permits of a key, wait for them, and release them.
 
-use penstock_core::{Cancelled, KeyParked, Kind, LeaseId, NotHeld};
+use penstock_core::{Cancelled, KeyParked, KeyRestart, KeyedPool, Kind, LeaseId, NotHeld, Pid};
 
 use crate::atoms;
 use crate::entry::entries;
@@ -15,6 +15,8 @@ entries! {
     keyed_try/4 => try_acquire,
     keyed_park/6 => park,
     keyed_cancel/2 => cancel,
+    keyed_withdraw/2 => withdraw,
+    keyed_restart/5 => restart,
     keyed_release/4 => release,
 }
 
@@ -52,10 +54,34 @@ fn park(beam: &Beam, [name, key, kind, permits, reference, measured]: [Term; 6])
     })
 }
 
-fn cancel(beam: &Beam, [pool, lease]: [Term; 2]) -> Term {
+fn cancel(beam: &Beam, wait: [Term; 2]) -> Term {
+    stop_waiting(beam, wait, KeyedPool::cancel)
+}
+
+fn withdraw(beam: &Beam, wait: [Term; 2]) -> Term {
+    stop_waiting(beam, wait, KeyedPool::withdraw)
+}
+
+fn restart(beam: &Beam, [name, key, permits, step, measured]: [Term; 5]) -> Term {
+    let (Some(n), Some(step)) = (beam.env.positive_i31(permits), beam.env.u64(step)) else {
+        return atoms::badarg();
+    };
+    with_key(beam, [name, key, measured], |keyed, key, me| match keyed.pool.take_for_restart(beam, me, key, n, step) {
+        KeyRestart::Admitted(lease) => beam.env.tuple(&[atoms::ok(), beam.env.list(&[keyed.part(beam, lease, n)])]),
+        KeyRestart::Refused(no) => keyed.refusal(no),
+        KeyRestart::Pause(step) => beam.env.tuple(&[atoms::pause(), beam.env.make_u64(step)]),
+        KeyRestart::Wait(step) => beam.env.tuple(&[atoms::wait(), beam.env.make_u64(step)]),
+    })
+}
+
+fn stop_waiting(
+    beam: &Beam,
+    [pool, lease]: [Term; 2],
+    stop: impl FnOnce(&KeyedPool<Beam>, &Beam, Pid, LeaseId) -> Cancelled,
+) -> Term {
     let pool = beam.env.uint(pool).and_then(|id| REGISTRY.keyed_pool(id));
     match (pool, beam.env.u64(lease), beam.env.me()) {
-        (Some(pool), Some(lease), Some(me)) => match pool.cancel(beam, me, LeaseId::from_bits(lease)) {
+        (Some(pool), Some(lease), Some(me)) => match stop(pool, beam, me, LeaseId::from_bits(lease)) {
             Cancelled::Yes => atoms::cancelled(),
             Cancelled::TooLate => atoms::too_late(),
         },
