@@ -15,7 +15,8 @@ defmodule Penstock.Admission.GateNamesTest do
 
   @start_it "Start it above its users in the supervision tree"
 
-  # Returns a new name, in a namespace that no other name has.
+  # Returns a new name, in a new namespace: only `sibling/2` makes other names there. So the search
+  # for the nearest name, which begins in the same namespace, finds no gate of another test.
   defp name(last), do: Module.concat([__MODULE__, "N#{System.unique_integer([:positive])}", last])
   defp sibling(name, last), do: Module.concat(Enum.drop(Module.split(name), -1) ++ [last])
 

@@ -73,8 +73,8 @@ defmodule Penstock.Task.ReportTest do
     end
   end
 
-  # Consumes a stream. The process in which `log/1` calls this then waits for the EXIT of a task.
-  # The stream has already received the EXITs of its tasks, so this function sends another one.
+  # Consumes a stream, and then sends an EXIT to the calling process. `log/1` makes that process
+  # wait for the EXIT of a task, but the stream has already received those of its tasks.
   defp consume(stream) do
     _results = Enum.to_list(stream)
     send(self(), {:EXIT, self(), :over})

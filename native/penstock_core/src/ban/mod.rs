@@ -136,9 +136,10 @@ impl Ban {
     /// Returns `true` until a later generation is opened. Once this returns `false`, all that the
     /// caller has loaded from the list may belong to the later generation.
     pub fn is_current(&self, generation: Generation) -> bool {
-        // ORDERING: Acquire pairs with the Release in `open`, which no caller relies on. `open`
-        // stores the generation before it clears the list. So if a stale caller changes the list
-        // after that, the lock of the list orders this load after the store.
+        // ORDERING: Acquire pairs with the Release in `open`, but no caller relies on this pair. A
+        // call that bans a key loads the generation after it held the lock of the list. `open`
+        // stores the generation first, and then clears the list under that lock. So a call that
+        // gets the lock after the clear observes the new generation.
         self.generation.load(Ordering::Acquire) == generation
     }
 

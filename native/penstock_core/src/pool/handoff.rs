@@ -14,7 +14,7 @@
 //! | `hand_over`, by the spawner        | the child's entry        |
 //! | `adopt`, by the child              | the child's entry        |
 //! | `claim`, by a supervisor           | the supervisor's entry   |
-//! | `retract`, when the spawn failed   | the pool                 |
+//! | `retract`, when no child has it    | the pool                 |
 //! | `down`, when the spawner is dead   | the pool                 |
 //! | a restart that reaps the spawner   | the restart, or the pool |
 //! | `clear`, when the pool was dropped | the pool                 |
@@ -160,8 +160,8 @@ impl<H: PoolHost> Pool<H> {
         Some(permits)
     }
 
-    /// Completes the handoff and frees the permits. The spawner calls this when the spawn has
-    /// failed, so that there is no child.
+    /// Completes the handoff and frees the permits. The spawner calls this when no child has the
+    /// offer: the spawn has failed, or no supervisor has claimed the offer.
     pub fn retract(&self, host: &H, offer: Offer) {
         let Some(entry) = self.table.entry(offer.slot()) else { return };
         let Some(permits) = entry.complete_handoff(offer.seq()) else { return };

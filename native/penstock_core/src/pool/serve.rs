@@ -44,7 +44,8 @@ enum Remaining {
     Nothing,
     /// Only a sweep, which removes requests that exceed the limit. A sweep delays no grant.
     Sweep,
-    /// Answers, which may be grants, or orphans: waits of dead processes.
+    /// Answers or orphans are left. An answer may be a grant. An orphan is a wait of a dead
+    /// process.
     More,
 }
 

@@ -262,8 +262,8 @@ fn a_change_is_made_in_steps_and_another_may_overtake_it() {
     assert!(update(&limiter, limits(1, 1_000, 3), 1_000 * MS) >= 5);
     assert_eq!(limiter.update(1, |_| Some(limits(1, 1_000, 2)), 1_000 * MS, from), Changed::Yes);
     assert_eq!(limiter.info(1).unwrap().limits, limits(1, 1_000, 3));
-    // The caller of this change is killed after one step, so no call continues the change. The
-    // change comes into force with the next one.
+    // The caller of this change is killed after one step, so no call continues the change. It
+    // comes into force together with the next change, the one to a burst of 2.
     assert!(matches!(limiter.update(1, |_| Some(limits(1, 1_000, 1)), 1_000 * MS, None), Changed::NotYet(_)));
     // A caller that passes the progress of another version begins again at the first place. One
     // step visits 4,096 places.
