@@ -262,6 +262,8 @@ defmodule Penstock.ChildJobs.Calls do
   defp allowed(stop, :token, n) when stop in [:keyed_cancel, :keyed_withdraw, :keyed_stop_draining] and n in 0..@most,
     do: [:too_late]
 
+  # Keyed pool 1 is there, but the caller holds no lease in it.
+  defp allowed(:set_offer, :set, [{1, 1, 1}]), do: [:not_held]
   defp allowed(_, :keyed, _), do: [:no_pool, :badarg]
   defp allowed(function, :offer, n) when n in 0..@most, do: [no_offer(function)]
   # A named pool has no offer 1 in any of these instances. The reference of an unnamed pool has
