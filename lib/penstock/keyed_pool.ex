@@ -60,6 +60,8 @@ defmodule Penstock.KeyedPool do
   alias Penstock.Node.{MemoryGuard, Owner}
   alias Penstock.Options.KeyedSettings
 
+  import Penstock.Admission.KeySize, only: [is_short: 1]
+
   @typedoc "The name of a running keyed pool."
   @type keyed_pool :: atom
 
@@ -203,8 +205,21 @@ defmodule Penstock.KeyedPool do
 
   """
   @spec try_acquire(keyed_pool, term, pos_integer) :: :ok | {:error, :key_full | :table_full | :closed}
-  def try_acquire(keyed_pool, key, permits \\ 1) do
-    case KeySize.ask(key, &Native.keyed_try(keyed_pool, key, permits, &1)) do
+  def try_acquire(keyed_pool, key, permits \\ 1)
+
+  # Most keys are short binaries, which need no measuring.
+  def try_acquire(keyed_pool, key, permits) when is_short(key) do
+    case Native.keyed_try(keyed_pool, key, permits, :measured) do
+      :ok -> :ok
+      other -> tried(other, keyed_pool, key, permits)
+    end
+  end
+
+  def try_acquire(keyed_pool, key, permits),
+    do: tried(KeySize.ask(key, &Native.keyed_try(keyed_pool, key, permits, &1)), keyed_pool, key, permits)
+
+  defp tried(answer, keyed_pool, key, permits) do
+    case answer do
       :ok -> :ok
       reason when reason in [:key_full, :table_full, :closed] -> {:error, reason}
       # The call has reaped as many dead holders as one call can.
@@ -283,8 +298,20 @@ defmodule Penstock.KeyedPool do
 
   """
   @spec release(keyed_pool, term, pos_integer) :: :ok | {:error, :not_held}
-  def release(keyed_pool, key, permits \\ 1) do
-    case KeySize.ask(key, &Native.keyed_release(keyed_pool, key, permits, &1)) do
+  def release(keyed_pool, key, permits \\ 1)
+
+  def release(keyed_pool, key, permits) when is_short(key) do
+    case Native.keyed_release(keyed_pool, key, permits, :measured) do
+      :ok -> :ok
+      other -> released(other, keyed_pool, permits)
+    end
+  end
+
+  def release(keyed_pool, key, permits),
+    do: released(KeySize.ask(key, &Native.keyed_release(keyed_pool, key, permits, &1)), keyed_pool, permits)
+
+  defp released(answer, keyed_pool, permits) do
+    case answer do
       :ok -> :ok
       :not_held -> {:error, :not_held}
       bad -> bad!(bad, keyed_pool, permits)

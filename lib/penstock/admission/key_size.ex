@@ -22,6 +22,9 @@ defmodule Penstock.Admission.KeySize do
   defguard is_measured_first(key)
            when is_tuple(key) and tuple_size(key) == 2 and (is_binary(elem(key, 0)) or is_binary(elem(key, 1)))
 
+  # Recognises a binary that the native side takes as a key without measuring it.
+  defguard is_short(key) when is_binary(key) and byte_size(key) <= 512
+
   defguardp is_plain(term)
             when is_atom(term) or is_float(term) or (is_integer(term) and term in -0xFFFFFFFF..0xFFFFFFFF)
 

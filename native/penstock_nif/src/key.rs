@@ -73,6 +73,12 @@ pub(crate) fn tag_of_key(beam: &Beam, generation: Generation, key: Term, measure
 /// key and call again.
 #[inline]
 pub(crate) fn hash_key(beam: &Beam, key: Term, measured: bool) -> Result<KeyHash, Term> {
+    hash_with_bytes(beam, key, measured).map(|(hash, _)| hash)
+}
+
+/// Hashes a key as [`hash_key`] does. Also returns the bytes of the key if it is a binary.
+#[inline]
+pub(crate) fn hash_with_bytes<'a>(beam: &Beam, key: Term, measured: bool) -> Result<(KeyHash, Option<&'a [u8]>), Term> {
     // Most keys are binaries. A binary needs no walk, because its bytes enter the hash at once.
     // If the binary is a slice of a larger one, the VM may copy the slice here. The copy is
     // short, because Elixir passes no binary above 1 KiB.
@@ -84,12 +90,12 @@ pub(crate) fn hash_key(beam: &Beam, key: Term, measured: bool) -> Result<KeyHash
         let mut hasher = SECRET.build_hasher();
         hasher.write_u64(u64::from(size) << 8 | TermKind::Binary as u64);
         hasher.write(bytes);
-        return Ok(KeyHash(hasher));
+        return Ok((KeyHash(hasher), Some(bytes)));
     }
     if key == atoms::nil() {
         return Err(atoms::nil_key());
     }
-    walk(beam, key, measured)
+    Ok((walk(beam, key, measured)?, None))
 }
 
 #[inline(never)]
@@ -134,9 +140,11 @@ pub(crate) struct Shown {
 impl Shown {
     const SHORT: usize = 58;
 
-    pub(crate) fn of(beam: &Beam, key: Term) -> Self {
+    /// `bytes` are those of the key if it is a binary.
+    #[inline]
+    pub(crate) fn of(beam: &Beam, key: Term, bytes: Option<&[u8]>) -> Self {
         let mut shown = Self { env: beam.env, key, buffer: [0; BINARY as usize + Self::SHORT], len: 0 };
-        if let Some(bytes) = beam.env.binary(key).filter(|bytes| bytes.len() <= Self::SHORT) {
+        if let Some(bytes) = bytes.filter(|bytes| bytes.len() <= Self::SHORT) {
             let head = BINARY as usize;
             // The version of the format, the kind of a binary, and its length in four bytes.
             shown.buffer[..head].copy_from_slice(&[131, 109, 0, 0, 0, bytes.len() as u8]);

@@ -32,6 +32,8 @@ struct Person {
 #[derive(Debug, Default)]
 struct Link {
     lease: LeaseAt,
+    /// The record of the process.
+    person: u32,
     next: u32,
     prev: u32,
 }
@@ -133,7 +135,7 @@ impl Group {
         };
         let link = self.links.take();
         let first = std::mem::replace(&mut self.people.get_mut(person).first, link);
-        *self.links.get_mut(link) = Link { lease, next: first, prev: NIL };
+        *self.links.get_mut(link) = Link { lease, person, next: first, prev: NIL };
         if first != NIL {
             self.links.get_mut(first).prev = link;
         }
@@ -142,14 +144,14 @@ impl Group {
 
     /// Removes a lease from its process. The record of the process stays, as the host goes on
     /// watching the process.
-    pub(super) fn unlink(&mut self, pid: Pid, link: u32) {
-        let &Link { next, prev, .. } = self.links.get(link);
+    pub(super) fn unlink(&mut self, link: u32) {
+        let &Link { person, next, prev, .. } = self.links.get(link);
         if next != NIL {
             self.links.get_mut(next).prev = prev;
         }
         if prev != NIL {
             self.links.get_mut(prev).next = next;
-        } else if let Some(person) = self.find(pid) {
+        } else {
             self.people.get_mut(person).first = next;
         }
         self.links.give_back(link);

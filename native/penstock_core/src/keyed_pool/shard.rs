@@ -190,7 +190,7 @@ impl<H: Host> Shard<H> {
         }
         let Some(pid) = of.pid else { return false };
         let (place, next, prev, link) = (of.place, of.next, of.prev, of.link);
-        people.lock(pid).unlink(pid, link);
+        people.lock(pid).unlink(link);
         if next != NIL {
             self.lease(next).prev = prev;
         }

@@ -6,7 +6,7 @@ use crate::atoms;
 use crate::clock;
 use crate::entry::entries;
 use crate::host::Beam;
-use crate::key::{hash_key, Shown};
+use crate::key::{hash_key, hash_with_bytes, Shown};
 use crate::node::REGISTRY;
 use crate::resolve::{named, resolve};
 use crate::set;
@@ -49,8 +49,8 @@ fn take(beam: &Beam, [gate, way, key, permits, cost, measured]: [Term; 6]) -> Te
     if keyless {
         return if named.bans().is_some() || named.keyed().is_some() { atoms::no_key() } else { atoms::no_pool() };
     }
-    let hash = match hash_key(beam, key, measured) {
-        Ok(hash) => hash,
+    let (hash, bytes) = match hash_with_bytes(beam, key, measured) {
+        Ok(hashed) => hashed,
         Err(problem) => return problem,
     };
     if let Some((ban, generation)) = named.bans() {
@@ -62,7 +62,7 @@ fn take(beam: &Beam, [gate, way, key, permits, cost, measured]: [Term; 6]) -> Te
         };
     }
     let (Some(keyed), Some(me)) = (keyed(gate), beam.env.me()) else { return atoms::no_pool() };
-    let show = Shown::of(beam, key);
+    let show = Shown::of(beam, key, bytes);
     let key = PoolKey { generation: keyed.generation, tag: hash.wide_tag(), show: &show };
     match keyed.pool.try_acquire(beam, me, key, n, Kind::Bound) {
         Ok(lease) => {

@@ -8,7 +8,7 @@ use penstock_core::{Generation, KeyRefusal, KeyTag, KeyedId, KeyedPool, LeaseId,
 
 use crate::atoms;
 use crate::host::Beam;
-use crate::key::{hash_key, Shown};
+use crate::key::{hash_key, hash_with_bytes, Shown};
 use crate::resolve::named;
 use crate::term::Term;
 
@@ -37,9 +37,9 @@ fn with_key(
     body: impl FnOnce(Keyed<'_>, PoolKey<'_>, Pid) -> Term,
 ) -> Term {
     let (Some(keyed), Some(me)) = (keyed(name), beam.env.me()) else { return atoms::no_pool() };
-    match hash_key(beam, key, measured == atoms::measured()) {
-        Ok(hash) => {
-            let show = Shown::of(beam, key);
+    match hash_with_bytes(beam, key, measured == atoms::measured()) {
+        Ok((hash, bytes)) => {
+            let show = Shown::of(beam, key, bytes);
             body(keyed, PoolKey { generation: keyed.generation, tag: hash.wide_tag(), show: &show }, me)
         }
         Err(problem) => problem,
