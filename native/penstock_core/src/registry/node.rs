@@ -101,7 +101,11 @@ impl<H: GateHost> Node<H> {
             Current::Ban(handle) => self.slabs.bans.give_back(handle),
             Current::Keyed(handle) => {
                 self.slabs.keyed.give_back(handle);
-                return self.slabs.keyed.get(handle.id).map_or(Vacated::Nothing, |pool| Vacated::Keyed(pool, handle.generation));
+                return self
+                    .slabs
+                    .keyed
+                    .get(handle.id)
+                    .map_or(Vacated::Nothing, |pool| Vacated::Keyed(pool, handle.generation));
             }
             Current::Pool(id) => return self.pools.get(id).map_or(Vacated::Nothing, Vacated::Pool),
             Current::None => {}
