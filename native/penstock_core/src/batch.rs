@@ -28,6 +28,10 @@ impl<H: Host> Batch<H> {
         self.len == 0
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Adds an ended wait. The batch must have room.
     pub(crate) fn push(&mut self, pid: Pid, ticket: H::Ticket, answer: Option<Answer>) {
         self.ended[self.len] = Some((pid, ticket, answer));

@@ -26,6 +26,9 @@ pub trait Reusable: Sized {
     /// of earlier generations may still access it.
     fn open(&self, config: Self::Config, now: u64) -> Generation;
 
+    /// Closes this one, which was opened, but which no name got. No caller has used it.
+    fn discard(&self, _generation: Generation) {}
+
     /// Returns `true` if a limiter or ban list that was started with `old` can resume with `new`,
     /// and keep the state of its keys.
     fn is_compatible(old: Self::Config, new: Self::Config) -> bool;

@@ -7,7 +7,7 @@ use crate::sync::{MutexGuard, Ordering, lock};
 
 use super::keys::KeyTag;
 use super::lease::LeaseId;
-use super::reap::{Candidates, Reaped};
+use super::reap::{Budget, Candidates, Reaped};
 use super::shard::Shard;
 use super::slab::NIL;
 use super::{KeyedHost, KeyedPool, PoolKey};
@@ -39,9 +39,6 @@ pub(super) enum Attempt {
     NeedsText,
 }
 
-/// How many times a caller reaps dead holders and tries again.
-pub(super) const ROUNDS: usize = 8;
-
 impl<H: KeyedHost> KeyedPool<H> {
     pub(super) fn shard_of(&self, tag: KeyTag) -> usize {
         scale(tag.0, self.shards.len())
@@ -69,30 +66,32 @@ impl<H: KeyedHost> KeyedPool<H> {
     }
 
     /// Acquires `n` permits of a key without waiting. Before it refuses, it reaps dead holders.
-    /// Counts each refusal except [`KeyRefusal::Again`], which only asks the caller to call again.
+    /// Counts each refusal except [`KeyRefusal::Again`], which only asks the caller to call
+    /// again.
     pub fn try_acquire(&self, host: &H, me: Pid, key: PoolKey<'_>, n: u32, kind: Kind) -> Result<LeaseId, KeyRefusal> {
-        for _ in 0..ROUNDS {
+        let mut budget = Budget::new();
+        loop {
             let refusal = match self.take(host, me, key, n, kind) {
                 Ok(id) => return Ok(id),
                 Err(refusal) => refusal,
             };
-            match self.reap_for(host, key.tag, refusal) {
+            match self.reap_for(host, key.tag, refusal, &mut budget) {
                 // Another caller may have reaped a holder meanwhile, so the last attempt follows
                 // the scan that found none.
                 Reaped::None => {
                     return self.take(host, me, key, n, kind).inspect_err(|_| self.count_refusal(key));
                 }
+                Reaped::Some if budget.is_spent() => return Err(KeyRefusal::Again),
                 Reaped::Some => {}
             }
         }
-        Err(KeyRefusal::Again)
     }
 
     /// Reaps dead holders whose permits or places a refused request could take.
-    pub(super) fn reap_for(&self, host: &H, tag: KeyTag, refusal: KeyRefusal) -> Reaped {
+    pub(super) fn reap_for(&self, host: &H, tag: KeyTag, refusal: KeyRefusal, budget: &mut Budget) -> Reaped {
         match refusal {
-            KeyRefusal::KeyFull => self.reap_dead(host, tag, Candidates::OfKey),
-            KeyRefusal::TableFull => self.reap_dead(host, tag, Candidates::OfShard),
+            KeyRefusal::KeyFull => self.reap_dead(host, tag, Candidates::OfKey, budget),
+            KeyRefusal::TableFull => self.reap_dead(host, tag, Candidates::OfShard, budget),
             KeyRefusal::Closed | KeyRefusal::Again => Reaped::None,
         }
     }
@@ -104,8 +103,8 @@ impl<H: KeyedHost> KeyedPool<H> {
         }
     }
 
-    /// Makes the host watch a process that has got its first lease. Returns `false` if the process
-    /// is dead; then its leases are ended.
+    /// Makes the host watch a process that has got its first lease. Returns `false` if the
+    /// process is dead; then its leases are ended.
     pub(super) fn watched(&self, host: &H, pid: Pid, made: bool) -> bool {
         if made && !host.watch_keyed(self, pid) {
             self.down(host, pid);
@@ -114,12 +113,15 @@ impl<H: KeyedHost> KeyedPool<H> {
         true
     }
 
-    /// Returns the place of a key, and makes one if `text` is at hand.
-    fn place_of(&self, shard: &mut Shard<H>, key: PoolKey<'_>, text: &mut Option<Box<[u8]>>) -> Result<u32, Attempt> {
-        if let Some(place) = shard.keys.find(key.tag) {
-            return Ok(place);
-        }
-        if shard.keys.is_full() {
+    /// Gives a place to a key that has none, if `text` is at hand. The caller must make a lease
+    /// of the key under the same lock, since the end of the last lease ends the place.
+    pub(super) fn new_place(
+        &self,
+        shard: &mut Shard<H>,
+        key: PoolKey<'_>,
+        text: &mut Option<Box<[u8]>>,
+    ) -> Result<u32, Attempt> {
+        if shard.keys.is_full() || !shard.has_lease() {
             return Err(Attempt::Refused(KeyRefusal::TableFull));
         }
         let Some(text) = text.take().or_else(|| key.show.at_hand().map(Box::from)) else {
@@ -143,27 +145,32 @@ impl<H: KeyedHost> KeyedPool<H> {
         kind: Kind,
         now: u32,
     ) -> Attempt {
-        if shard.status != Status::Open || shard.generation != key.generation {
+        if !shard.is_open(key.generation) {
             return Attempt::Refused(KeyRefusal::Closed);
         }
         if n > shard.limit {
             return Attempt::Refused(KeyRefusal::KeyFull);
         }
-        let place = match self.place_of(shard, key, text) {
-            Ok(place) => place,
-            Err(no) => return no,
+        let place = match shard.keys.find(key.tag) {
+            None => match self.new_place(shard, key, text) {
+                Ok(place) => place,
+                Err(no) => return no,
+            },
+            Some(place) => {
+                let of = shard.keys.get(place);
+                if of.queue != NIL || !shard.fits(of.in_use, n) {
+                    return Attempt::Refused(KeyRefusal::KeyFull);
+                }
+                place
+            }
         };
-        let of = shard.keys.get(place);
-        if of.queue != NIL || !shard.fits(of.in_use, n) {
-            return Attempt::Refused(KeyRefusal::KeyFull);
-        }
         self.admit(shard, place, me, n, kind, now)
     }
 
-    /// Admits a caller. Called under the shard lock, by a caller that may exceed the limit if it is
-    /// a restart.
+    /// Admits a caller to a key that has room for its permits. Called under the shard lock.
     pub(super) fn admit(&self, shard: &mut Shard<H>, place: u32, me: Pid, n: u32, kind: Kind, now: u32) -> Attempt {
         let Some((lease, made)) = shard.lease_of(&self.people, place, me) else {
+            // A new place has no lease yet only if `new_place` found room for one.
             return Attempt::Refused(KeyRefusal::TableFull);
         };
         shard.credit(lease, kind, n, now);
@@ -171,53 +178,58 @@ impl<H: KeyedHost> KeyedPool<H> {
         Attempt::Admitted { id: shard.leases.get(lease).id(shard.at(lease)), made }
     }
 
-    /// Counts one more key. Returns `false`, and counts none, if there are as many as the pool may
-    /// have.
+    /// Counts one more key. Returns `false`, and counts none, if there are as many as the pool
+    /// may have.
     fn count_key(&self) -> bool {
         // A pool of one shard has exactly `max_keys` places there.
         if self.shards.len() == 1 {
             return true;
         }
-        let there = self.used.fetch_add(1, Ordering::Relaxed) < u64::from(self.max_keys);
-        if !there {
-            self.used.fetch_sub(1, Ordering::Relaxed);
-        }
-        there
+        // Not an addition that is taken back: meanwhile it would refuse a caller of another
+        // shard.
+        let one_more = |used| (used < u64::from(self.max_keys)).then_some(used + 1);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
-    /// Counts one key less.
-    pub(super) fn uncount_key(&self) {
-        if self.shards.len() > 1 {
+    /// Ends a lease whose process holds nothing of the key and does not wait, and the place of
+    /// the key if this was its last lease. Called under the shard lock.
+    pub(super) fn end_if_idle(&self, shard: &mut Shard<H>, lease: u32) {
+        // The key is uncounted under the lock: a caller that finds its place free finds it free
+        // in the count, too.
+        if shard.end_if_idle(&self.people, lease) && self.shards.len() > 1 {
             self.used.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// Releases `n` manual permits of a key that the calling process holds.
     pub fn release(&self, host: &H, me: Pid, tag: KeyTag, n: u32) -> Result<(), NotHeld> {
+        let now = host.now_ms();
         let mut shard = self.lock_shard(tag);
         let place = shard.keys.find(tag).ok_or(NotHeld)?;
         let lease = shard.find_lease(&self.people, place, me).ok_or(NotHeld)?;
         if !shard.lease(lease).debit(Kind::Manual, n) {
             return Err(NotHeld);
         }
-        self.finish_release(host, shard, lease, n);
+        self.finish_release(host, shard, lease, n, now);
         Ok(())
     }
 
     /// Releases `n` permits that the calling process holds in the lease of this id.
     pub fn release_of(&self, host: &H, me: Pid, id: LeaseId, n: u32, kind: Kind) -> Result<(), NotHeld> {
+        let now = host.now_ms();
         let mut shard = lock(self.shards.get(id.at().shard()).ok_or(NotHeld)?);
         let lease = shard.lease_by(id, me).ok_or(NotHeld)?;
         if !shard.lease(lease).debit(kind, n) {
             return Err(NotHeld);
         }
-        self.finish_release(host, shard, lease, n);
+        self.finish_release(host, shard, lease, n, now);
         Ok(())
     }
 
-    /// Releases all bound permits of the calling process. The process calls this when the work that
-    /// it was created for has ended.
+    /// Releases all bound permits of the calling process. The process calls this when the work
+    /// that it was created for has ended.
     pub fn end_work(&self, host: &H, me: Pid) -> Result<(), NotHeld> {
+        let now = host.now_ms();
         let mut ended = Err(NotHeld);
         // One lease in each round: a process has only few leases with bound permits, since it was
         // created for one piece of work.
@@ -226,27 +238,33 @@ impl<H: KeyedHost> KeyedPool<H> {
             let Some(lease) = shard.lease_by(id, me) else { continue };
             let n = shard.leases.get(lease).held_as(Kind::Bound);
             shard.lease(lease).debit(Kind::Bound, n);
-            self.finish_release(host, shard, lease, n);
+            self.finish_release(host, shard, lease, n, now);
             ended = Ok(());
         }
         ended
     }
 
-    /// Frees permits that a call has removed from a lease, serves the waiters of the key, and ends
-    /// the lease if it is idle. Releases the shard lock.
-    pub(super) fn finish_release(&self, host: &H, mut shard: MutexGuard<'_, Shard<H>>, lease: u32, n: u32) {
+    /// Frees permits that a call has removed from a lease, serves the waiters of the key, and
+    /// ends the lease if it is idle. Releases the shard lock. `now` is the time before the lock.
+    /// Returns the number of answers that it gave to waiters.
+    pub(super) fn finish_release(
+        &self,
+        host: &H,
+        mut shard: MutexGuard<'_, Shard<H>>,
+        lease: u32,
+        n: u32,
+        now: u32,
+    ) -> usize {
         let place = shard.leases.get(lease).place;
         shard.give_back(place, n);
-        let has_waiters = shard.keys.get(place).queue != NIL;
-        let gone = shard.end_if_idle(&self.people, lease);
-        if has_waiters {
-            // A key with waiters keeps its place.
-            self.serve_and_unlock(host, shard, place);
-        } else {
+        self.end_if_idle(&mut shard, lease);
+        // A key with waiters keeps its place, for each waiter has a lease. A key that has lost
+        // its place left no queue there.
+        if shard.keys.get(place).queue == NIL {
             self.unlock(host, shard);
-        }
-        if gone {
-            self.uncount_key();
+            0
+        } else {
+            self.serve_and_unlock(host, shard, place, now)
         }
     }
 
@@ -254,8 +272,8 @@ impl<H: KeyedHost> KeyedPool<H> {
     pub(super) fn unlock(&self, host: &H, shard: MutexGuard<'_, Shard<H>>) {
         let drained = shard.status != Status::Open && shard.in_use == 0;
         drop(shard);
-        if drained {
-            self.answer_drainers(host);
+        if drained && !self.answer_drainers(host) {
+            host.defer_keyed(self);
         }
     }
 }

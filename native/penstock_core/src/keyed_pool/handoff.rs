@@ -1,9 +1,10 @@
-//! Handoffs: permits of a key on their way from a spawner to the process it spawns. The calls, and
-//! which of them completes a handoff, are those of the [handoffs of a pool](crate::Pool::offer).
+//! Handoffs: permits of a key on their way from a spawner to the process it spawns. The calls,
+//! and which of them completes a handoff, are those of the [handoffs of a
+//! pool](crate::Pool::offer).
 //!
-//! A handoff is a count in the spawner's lease. It is completed under the lock of the key's shard,
-//! where the permits also reach the child's lease. So a child that finds the handoff completed
-//! finds its permits too, and never runs without them.
+//! A handoff is a count in the spawner's lease. It is completed under the lock of the key's
+//! shard, where the permits also reach the child's lease. So a child that finds the handoff
+//! completed finds its permits too, and never runs without them.
 
 use crate::holders::Kind;
 use crate::host::Pid;
@@ -57,38 +58,41 @@ impl<H: KeyedHost> KeyedPool<H> {
     fn complete(&self, host: &H, offer: KeyedOffer, to: Pid, spawner: Option<Pid>) -> Option<LeaseId> {
         // The `:max_runtime` of the child counts from here, so the exact clock is read.
         let now = host.exact_ms();
-        let (id, made, gone) = {
+        let (id, made) = {
             let mut shard = self.lock_offer(offer)?;
             let from = offer.at().number();
             if spawner.is_some() && shard.leases.get(from).pid != spawner {
                 return None;
             }
             let n = shard.lease(from).complete(offer.seq())?;
-            let (id, made) = self.move_permits(&mut shard, from, to, n, now)?;
-            (id, made, shard.end_if_idle(&self.people, from))
+            let Some(moved) = self.move_permits(&mut shard, from, to, n, now) else {
+                self.finish_release(host, shard, from, n, now);
+                return None;
+            };
+            moved
         };
-        debug_assert!(!gone, "the key has the lease of `to`");
         self.watched(host, to, made);
         Some(id)
     }
 
-    /// Credits `n` permits to `to`, which the lease `from` has lost.
+    /// Credits `n` permits to `to`, which the lease `from` has lost. They stay in use throughout.
+    /// Returns `None`, and credits none, if the shard can have no further lease.
     fn move_permits(&self, shard: &mut Shard<H>, from: u32, to: Pid, n: u32, now: u32) -> Option<(LeaseId, bool)> {
         let place = shard.leases.get(from).place;
-        // The permits leave the count of the key, and come back to it at once.
-        shard.give_back(place, n);
         let (lease, made) = shard.lease_of(&self.people, place, to)?;
-        shard.credit(lease, Kind::Bound, n, now);
+        shard.lease(lease).credit(Kind::Bound, n, now);
+        self.end_if_idle(shard, from);
         Some((shard.leases.get(lease).id(shard.at(lease)), made))
     }
 
     /// Completes the handoff and frees the permits, since no child exists. The spawner calls this
     /// when the spawn has failed.
     pub fn retract(&self, host: &H, offer: KeyedOffer) {
+        let now = host.now_ms();
         let Some(mut shard) = self.lock_offer(offer) else { return };
         let from = offer.at().number();
         let Some(n) = shard.lease(from).complete(offer.seq()) else { return };
-        self.finish_release(host, shard, from, n);
+        self.finish_release(host, shard, from, n, now);
     }
 
     /// Transfers `n` bound permits of the calling process to `to`, a process that it has started
@@ -102,9 +106,9 @@ impl<H: KeyedHost> KeyedPool<H> {
                 return Err(TransferError::NotHeld);
             }
             let Some((_, made)) = self.move_permits(&mut shard, from, to, n, now) else {
+                self.finish_release(host, shard, from, n, now);
                 return Err(TransferError::Gone);
             };
-            shard.end_if_idle(&self.people, from);
             made
         };
         if self.watched(host, to, made) { Ok(()) } else { Err(TransferError::Gone) }
@@ -113,7 +117,7 @@ impl<H: KeyedHost> KeyedPool<H> {
     /// Returns a lease of the process with bound permits.
     pub(super) fn bound_lease(&self, pid: Pid) -> Option<LeaseId> {
         /// The number of leases that are looked at. A process that was spawned behind a gate has
-        /// one lease before its function runs.
+        /// one lease before its function runs, and this lease stays the first of its list.
         const LOOKS: usize = 16;
         let mut leases = [None; LOOKS];
         let mut count = 0;

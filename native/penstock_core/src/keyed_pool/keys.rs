@@ -28,8 +28,19 @@ pub(super) struct Place {
     pub(super) leases: u32,
     /// The queue of the key's waiters; `NIL` while no process waits.
     pub(super) queue: u32,
+    /// The most permits that were in use when the limit fell, among the changes since which the
+    /// key was always above its limit; 0 if it was within the limit since. It is valid for the
+    /// limit of this version.
+    pub(super) shrunk_from: u32,
+    pub(super) limit_version: u32,
     /// How people are shown the key.
     pub(super) shown: Option<Box<[u8]>>,
+}
+
+impl Place {
+    fn new(tag: KeyTag, next: u32, shown: Option<Box<[u8]>>) -> Self {
+        Self { tag, next, in_use: 0, leases: NIL, queue: NIL, shrunk_from: 0, limit_version: 0, shown }
+    }
 }
 
 /// The bytes of a place, and of its bucket.
@@ -46,20 +57,15 @@ pub(super) struct Keys {
 impl Keys {
     /// Returns a table of as many keys as `capacity`.
     pub(super) fn new(capacity: usize) -> Result<Self, OutOfMemory> {
+        // A table of no places has a bucket, in which no key is found.
+        let count = capacity.max(1);
         let mut buckets = Vec::new();
-        buckets.try_reserve_exact(capacity).map_err(|_| OutOfMemory)?;
-        buckets.resize(capacity, NIL);
+        buckets.try_reserve_exact(count).map_err(|_| OutOfMemory)?;
+        buckets.resize(count, NIL);
         let mut places = Vec::new();
         places.try_reserve_exact(capacity).map_err(|_| OutOfMemory)?;
         let next = |at: usize| if at + 1 == capacity { NIL } else { at as u32 + 1 };
-        places.extend((0..capacity).map(|at| Place {
-            tag: KeyTag(0, 0),
-            next: next(at),
-            in_use: 0,
-            leases: NIL,
-            queue: NIL,
-            shown: None,
-        }));
+        places.extend((0..capacity).map(|at| Place::new(KeyTag(0, 0), next(at), None)));
         let vacant = if capacity == 0 { NIL } else { 0 };
         Ok(Self { buckets: buckets.into_boxed_slice(), places: places.into_boxed_slice(), vacant, used: 0 })
     }
@@ -92,7 +98,7 @@ impl Keys {
         let place = &mut self.places[at as usize];
         self.vacant = place.next;
         self.used += 1;
-        *place = Place { tag, next: head, in_use: 0, leases: NIL, queue: NIL, shown: Some(shown) };
+        *place = Place::new(tag, head, Some(shown));
         Some(at)
     }
 
@@ -131,11 +137,6 @@ impl Keys {
     /// Returns the number of places in use.
     pub(super) fn used(&self) -> usize {
         self.used
-    }
-
-    /// Returns the number of all places.
-    pub(super) fn capacity(&self) -> usize {
-        self.places.len()
     }
 }
 

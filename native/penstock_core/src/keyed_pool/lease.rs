@@ -6,12 +6,13 @@ use crate::host::{Host, Pid};
 use super::slab::NIL;
 
 /// The place of a lease: the shard in the high bits, and the number of the lease in the shard in
-/// the low ones. [`LeaseAt::SHARD_BITS`] bits of the shard leave 22 bits of the number.
+/// the low ones. [`LeaseAt::SHARD_BITS`] bits of the shard leave 22 bits of the number; in
+/// models, 3 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LeaseAt(u32);
 
 impl LeaseAt {
-    pub(super) const SHARD_BITS: u32 = 10;
+    pub(super) const SHARD_BITS: u32 = if cfg!(any(loom, shuttle)) { 29 } else { 10 };
     const NUMBER_BITS: u32 = 32 - Self::SHARD_BITS;
 
     pub(super) fn new(shard: usize, number: u32) -> Self {
@@ -27,8 +28,8 @@ impl LeaseAt {
     pub(super) const MOST: u32 = 1 << Self::NUMBER_BITS;
 }
 
-/// A number of 27 bits. With a [`LeaseAt`] it makes a word of 59 bits, which is a small integer on
-/// the BEAM.
+/// A number of 27 bits. With a [`LeaseAt`] it makes a word of 59 bits, which is a small integer
+/// on the BEAM.
 const SEQ_MASK: u32 = (1 << 27) - 1;
 
 /// Names one lease of one process, for as long as the process holds permits of the key or waits.

@@ -2,6 +2,7 @@
 
 use crossbeam_utils::CachePadded;
 
+use crate::batch::Batch;
 use crate::host::{Answer, Host, Pid};
 use crate::pool::{AS_LIMIT, Cancelled, Status};
 use crate::reuse::{Generation, OutOfMemory, Reusable};
@@ -52,6 +53,8 @@ pub(super) struct Control<H: Host> {
     drainers: Vec<Drainer<H>>,
     /// The number of the last drainer.
     last: u64,
+    /// The drainer at which the next search for dead ones begins.
+    next_look: usize,
     /// Dead processes that one call could not reap whole.
     pub(super) dying: Vec<Pid>,
 }
@@ -65,14 +68,13 @@ pub enum KeyedDrain {
     Waiting(u64),
 }
 
-/// The number of keys for each shard.
-const KEYS_IN_SHARD: usize = 1024;
+/// The number of keys for each shard. Models have one shard, unless they ask for many keys.
+const KEYS_IN_SHARD: usize = if cfg!(any(loom, shuttle)) { 4 } else { 1024 };
+/// The number of drainers that one call looks at, to forget the dead ones.
+const LOOKS_AT_DRAINERS: usize = 64;
 
 /// Returns the number of shards for `max_keys`, a power of two.
 fn shard_count(max_keys: u32) -> usize {
-    if cfg!(any(loom, shuttle)) {
-        return 1;
-    }
     1 << (max_keys as usize / KEYS_IN_SHARD).max(1).ilog2().min(LeaseAt::SHARD_BITS)
 }
 
@@ -85,8 +87,12 @@ fn places_in_shard(max_keys: u32, shards: usize) -> usize {
 }
 
 impl<H: KeyedHost> KeyedPool<H> {
-    /// The most bytes that the pool takes for each of `max_keys`.
-    pub const KEY_MEMORY: usize = 64;
+    /// The most bytes that the places of keys take for each of `max_keys`, apart from the reserve
+    /// of a pool of several shards.
+    pub const KEY_MEMORY: usize = {
+        assert!(PLACE_MEMORY <= 64);
+        64
+    };
 
     /// Returns a closed pool with places for `max_keys` keys.
     pub fn new(max_keys: u32) -> Result<Self, OutOfMemory> {
@@ -103,6 +109,7 @@ impl<H: KeyedHost> KeyedPool<H> {
                 status: Status::Closed,
                 drainers: Vec::new(),
                 last: 0,
+                next_look: 0,
                 dying: Vec::new(),
             })),
             waiting: CachePadded::new(AtomicU32::new(0)),
@@ -116,11 +123,17 @@ impl<H: KeyedHost> KeyedPool<H> {
 
     /// Returns the size in bytes of the places of keys, which are allocated at once.
     pub(super) fn reserved(&self) -> usize {
-        let places: usize = self.shards.iter().map(|shard| lock(shard).keys.capacity()).sum();
-        places * PLACE_MEMORY + self.shards.len() * size_of::<CachePadded<Mutex<Shard<H>>>>()
+        let of_shard = self.places_in_shard() * PLACE_MEMORY + size_of::<CachePadded<Mutex<Shard<H>>>>();
+        self.shards.len() * of_shard
     }
 
-    /// Returns `true` if this generation of the pool is open or draining, and was not closed since.
+    /// Returns the number of places of each shard.
+    pub(super) fn places_in_shard(&self) -> usize {
+        places_in_shard(self.max_keys, self.shards.len())
+    }
+
+    /// Returns `true` if this generation of the pool is open or draining, and was not closed
+    /// since. A close counts a generation, too.
     pub fn is_current(&self, generation: Generation) -> bool {
         self.generation.load(Ordering::Relaxed) == generation
     }
@@ -139,26 +152,24 @@ impl<H: KeyedHost> KeyedPool<H> {
         let KeyedSettings { limit, max_waiting, max_overdraft, .. } = control.settings;
         self.max_waiting.store(max_waiting, Ordering::Relaxed);
         let overdraft = if max_overdraft == AS_LIMIT { u64::from(limit) } else { max_overdraft };
+        let overdrawn_limit = u64::from(limit).saturating_add(overdraft).min(u32::MAX.into());
         for shard in &self.shards {
             let mut shard = lock(shard);
             if let Some(generation) = begin {
                 shard.generation = generation;
                 shard.totals = Totals::default();
-                shard.shrunk_limit = 0;
             } else if limit < shard.limit {
-                shard.shrunk_limit = shard.shrunk_limit.max(u64::from(shard.limit));
                 shard.limit_version = shard.limit_version.wrapping_add(1);
             }
             shard.limit = limit;
-            // The permits of a key are counted in 32 bits.
-            shard.overdrawn_limit = (u64::from(limit) + overdraft).min(u32::MAX.into());
+            shard.overdrawn_limit = overdrawn_limit;
             shard.status = control.status;
             shard.due = 0;
         }
     }
 
-    /// Opens a closed pool in which no permit is held and no process waits. Returns the generation
-    /// of this opening.
+    /// Opens a closed pool in which no permit is held and no process waits. Returns the
+    /// generation of this opening.
     pub fn open(&self, settings: KeyedSettings) -> Generation {
         let mut control = lock(&self.control);
         let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1);
@@ -172,21 +183,26 @@ impl<H: KeyedHost> KeyedPool<H> {
     /// Locks the control data if `generation` is that of the present opening.
     fn lock_control(&self, generation: Generation) -> Option<MutexGuard<'_, Control<H>>> {
         let control = lock(&self.control);
-        (self.is_current(generation) && control.status != Status::Closed).then_some(control)
+        self.is_current(generation).then_some(control)
     }
 
-    /// Changes settings. Then grants permits to waiters as far as the new limit allows, and refuses
-    /// waiters whose requests exceed it. Returns `false` if the opening is over.
+    /// Changes settings. Then grants permits to waiters as far as the new limit allows, and
+    /// refuses waiters whose requests exceed it. Returns `false` if the opening is over.
     pub fn update(&self, host: &H, generation: Generation, changes: KeyedChanges) -> bool {
-        if !self.change(generation, changes) {
+        if !self.change(generation, changes, || true) {
             return false;
         }
         self.serve(host);
         true
     }
 
-    fn change(&self, generation: Generation, changes: KeyedChanges) -> bool {
+    /// Changes settings, and leaves the answers that are due to `serve`. `still` is called under
+    /// the control lock, and tells whether the caller may still change the pool.
+    fn change(&self, generation: Generation, changes: KeyedChanges, still: impl FnOnce() -> bool) -> bool {
         let Some(mut control) = self.lock_control(generation) else { return false };
+        if !still() {
+            return false;
+        }
         let settings = &mut control.settings;
         settings.limit = changes.limit.unwrap_or(settings.limit);
         settings.max_waiting = changes.max_waiting.unwrap_or(settings.max_waiting);
@@ -195,7 +211,8 @@ impl<H: KeyedHost> KeyedPool<H> {
         true
     }
 
-    /// Returns the number of permits held. While the pool admits no caller, the number only falls.
+    /// Returns the number of permits held. While the pool admits no caller, the number only
+    /// falls.
     fn in_use(&self) -> u64 {
         self.shards.iter().map(|shard| lock(shard).in_use).sum()
     }
@@ -225,11 +242,19 @@ impl<H: KeyedHost> KeyedPool<H> {
         Some(drain)
     }
 
-    /// Removes drainers that have died. The list holds no more dead drainers than died since the
-    /// last drain.
+    /// Removes drainers that have died, among some of them. Each drain adds one drainer and looks
+    /// at many, so dead drainers do not add up.
     fn forget_dead_drainers(&self, host: &H) {
-        let pids: Vec<_> = lock(&self.control).drainers.iter().map(|drainer| (drainer.number, drainer.pid)).collect();
-        for (number, _) in pids.into_iter().filter(|&(_, pid)| !host.alive(pid)) {
+        let mut pids = [None; LOOKS_AT_DRAINERS];
+        {
+            let mut control = lock(&self.control);
+            let from = if control.next_look < control.drainers.len() { control.next_look } else { 0 };
+            for (place, drainer) in pids.iter_mut().zip(&control.drainers[from..]) {
+                *place = Some((drainer.number, drainer.pid));
+            }
+            control.next_look = from + LOOKS_AT_DRAINERS;
+        }
+        for (number, _) in pids.into_iter().flatten().filter(|&(_, pid)| !host.alive(pid)) {
             let _ticket = self.remove_drainer(|drainer| drainer.number == number);
         }
     }
@@ -248,38 +273,41 @@ impl<H: KeyedHost> KeyedPool<H> {
         }
     }
 
-    /// Answers the drainers, if no permit is held any more.
+    /// Answers drainers whose wait is over: no permit is held any more, or the drain has ended.
+    /// Returns `false` if some are left.
     #[cold]
-    pub(super) fn answer_drainers(&self, host: &H) {
-        let drainers = {
+    pub(super) fn answer_drainers(&self, host: &H) -> bool {
+        let mut batch = Batch::new();
+        let done = {
             let mut control = lock(&self.control);
-            if control.drainers.is_empty() || control.status == Status::Open || self.in_use() > 0 {
-                return;
+            if control.drainers.is_empty() {
+                return true;
             }
-            std::mem::take(&mut control.drainers)
+            let in_use = self.in_use();
+            if control.status == Status::Draining && in_use > 0 {
+                return true;
+            }
+            while batch.has_room()
+                && let Some(drainer) = control.drainers.pop()
+            {
+                batch.push(drainer.pid, drainer.ticket, Some(Answer::to_drainer(in_use)));
+            }
+            control.drainers.is_empty()
         };
-        Self::tell(host, drainers, Answer::Drained);
+        batch.send(host);
+        done
     }
 
-    fn tell(host: &H, drainers: Vec<Drainer<H>>, answer: Answer) {
-        for drainer in drainers {
-            host.wake(drainer.pid, drainer.ticket, answer);
-        }
-    }
-
-    /// Admits callers again after a drain, and tells the drainers that still wait. Returns `false`
-    /// if the pool is closed, or if the opening is over.
+    /// Admits callers again after a drain, and tells the drainers that still wait. Returns
+    /// `false` if the pool is closed, or if the opening is over.
     pub fn reopen(&self, host: &H, generation: Generation) -> bool {
         let Some(mut control) = self.lock_control(generation) else { return false };
         if control.status == Status::Open {
             return true;
         }
         control.status = Status::Open;
-        let answer = Answer::to_drainer(self.in_use());
         self.copy_to_shards(&control, None);
-        let drainers = std::mem::take(&mut control.drainers);
         drop(control);
-        Self::tell(host, drainers, answer);
         self.serve(host);
         true
     }
@@ -287,14 +315,19 @@ impl<H: KeyedHost> KeyedPool<H> {
     /// Admits no further caller, and answers all waiters and drainers. Permits that are held stay
     /// counted until they come back.
     pub fn close(&self, host: &H, generation: Generation) {
-        let Some(mut control) = self.lock_control(generation) else { return };
+        if self.end_opening(generation) {
+            self.serve(host);
+        }
+    }
+
+    /// Closes the pool, and leaves the answers that are due to `serve`. Returns `false` if the
+    /// opening was over.
+    fn end_opening(&self, generation: Generation) -> bool {
+        let Some(mut control) = self.lock_control(generation) else { return false };
         control.status = Status::Closed;
         self.copy_to_shards(&control, None);
-        let answer = Answer::to_drainer(self.in_use());
-        let drainers = std::mem::take(&mut control.drainers);
-        drop(control);
-        Self::tell(host, drainers, answer);
-        self.serve(host);
+        self.generation.store(generation.wrapping_add(1), Ordering::Relaxed);
+        true
     }
 }
 
@@ -314,6 +347,10 @@ impl<H: KeyedHost> Reusable for KeyedPool<H> {
         Self::open(self, config)
     }
 
+    fn discard(&self, generation: Generation) {
+        self.end_opening(generation);
+    }
+
     fn is_compatible(old: KeyedSettings, new: KeyedSettings) -> bool {
         old.max_keys == new.max_keys
     }
@@ -326,16 +363,13 @@ impl<H: KeyedHost> Reusable for KeyedPool<H> {
         _clock: fn() -> u64,
         is_owner: &dyn Fn() -> bool,
     ) {
-        if !is_owner() {
-            return;
-        }
-        self.change(
-            generation,
-            KeyedChanges {
-                limit: (new.limit != old.limit).then_some(new.limit),
-                max_waiting: (new.max_waiting != old.max_waiting).then_some(new.max_waiting),
-                max_overdraft: (new.max_overdraft != old.max_overdraft).then_some(new.max_overdraft),
-            },
-        );
+        let changes = KeyedChanges {
+            limit: (new.limit != old.limit).then_some(new.limit),
+            max_waiting: (new.max_waiting != old.max_waiting).then_some(new.max_waiting),
+            max_overdraft: (new.max_overdraft != old.max_overdraft).then_some(new.max_overdraft),
+        };
+        // `is_owner` is called under the lock of the change. So an owner that takes over after it
+        // returned `true` makes its own change after this one.
+        self.change(generation, changes, is_owner);
     }
 }

@@ -60,8 +60,8 @@ pub use report::{KeyInfo, KeyedInfo, TopKey};
 pub use restart::KeyRestart;
 pub use wait::KeyParked;
 
-/// The number of groups of a keyed pool: groups of processes, by the hash of the pid. The host can
-/// watch the processes of each group by a separate resource.
+/// The number of groups of a keyed pool: groups of processes, by the hash of the pid. The host
+/// can watch the processes of each group by a separate resource.
 pub const GROUP_COUNT: usize = people::GROUPS;
 
 /// A runtime that has keyed pools.
@@ -108,7 +108,7 @@ pub struct KeyedPool<H: KeyedHost> {
     /// The number of keys that have a place. Only a pool of several shards counts them here.
     used: CachePadded<AtomicU64>,
     max_keys: u32,
-    /// The generation that was opened last.
+    /// The generation that is open or draining. A close and an opening count one each.
     generation: AtomicU32,
     /// The data of the host.
     pub data: H::KeyedData,

@@ -1,8 +1,8 @@
 //! The leases of each process, so that the death of a process ends all of them.
 //!
 //! A process has a record here from its first lease until it is reaped. The record tells whether
-//! the host watches the process: whoever adds the record makes the host watch it. Records are
-//! grouped by the hash of the pid, and each group has a lock.
+//! the host watches the process: the call that adds the record makes the host watch it. Records
+//! are grouped by the hash of the pid, and each group has a lock.
 
 use crossbeam_utils::CachePadded;
 
@@ -38,20 +38,25 @@ struct Link {
     prev: u32,
 }
 
-/// The records of a group, in a hash table that grows by one bucket at a time (linear hashing), so
-/// that no insertion moves more than one bucket.
+/// The records of a group, in a hash table that grows by one bucket at a time (linear hashing),
+/// so that no insertion moves more than one bucket.
 #[derive(Debug)]
 pub(super) struct Group {
-    chunks: Vec<Box<[u32; CHUNK]>>,
+    chunks: Vec<Box<[u32]>>,
     /// The number of buckets in use.
     buckets: usize,
     people: Slab<Person>,
     links: Slab<Link>,
 }
 
+/// Returns buckets without a record.
+fn new_chunk() -> Box<[u32]> {
+    vec![NIL; CHUNK].into_boxed_slice()
+}
+
 impl Group {
     fn new() -> Self {
-        Self { chunks: vec![Box::new([NIL; CHUNK])], buckets: 1, people: Slab::new(), links: Slab::new() }
+        Self { chunks: vec![new_chunk()], buckets: 1, people: Slab::new(), links: Slab::new() }
     }
 
     fn bucket_of(&self, pid: u64) -> usize {
@@ -100,7 +105,7 @@ impl Group {
     fn split(&mut self) {
         let from = self.buckets - (1 << self.buckets.ilog2());
         if self.buckets.is_multiple_of(CHUNK) {
-            self.chunks.push(Box::new([NIL; CHUNK]));
+            self.chunks.push(new_chunk());
         }
         self.buckets += 1;
         let mut at = std::mem::replace(self.head(from), NIL);
@@ -128,17 +133,26 @@ impl Group {
 
     /// Adds a lease to a process. Returns its link, and `true` if the process had no record: then
     /// the caller must make the host watch the process.
+    ///
+    /// The first lease stays first, and a new one follows it. So the lease of a child's bound
+    /// permits is found at once, of all the keys that the child has acquired since.
     pub(super) fn link(&mut self, pid: Pid, lease: LeaseAt) -> (u32, bool) {
         let (person, made) = match self.find(pid) {
             Some(at) => (at, false),
             None => (self.add(pid), true),
         };
         let link = self.links.take();
-        let first = std::mem::replace(&mut self.people.get_mut(person).first, link);
-        *self.links.get_mut(link) = Link { lease, person, next: first, prev: NIL };
-        if first != NIL {
-            self.links.get_mut(first).prev = link;
+        let first = self.people.get(person).first;
+        let next = if first == NIL {
+            self.people.get_mut(person).first = link;
+            NIL
+        } else {
+            std::mem::replace(&mut self.links.get_mut(first).next, link)
+        };
+        if next != NIL {
+            self.links.get_mut(next).prev = link;
         }
+        *self.links.get_mut(link) = Link { lease, person, next, prev: first };
         (link, made)
     }
 

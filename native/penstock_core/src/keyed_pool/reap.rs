@@ -1,11 +1,27 @@
 //! Reaps dead processes: takes back their permits, and removes their waits.
 //!
-//! The host watches each process that has a record, and calls [`KeyedPool::down`] after its death.
-//! A caller may learn of the death before that. So before a request is refused, the caller looks
-//! at the holders of the key. If at most [`SCAN_LIMIT`] of them live, it reaps the dead ones; if
-//! more live, it leaves the dead ones to the host's monitors.
+//! The host watches each process that has a record, and calls [`KeyedPool::down`] after its
+//! death. A caller may learn of the death before that. So before a request is refused, the caller
+//! looks at the holders of the key; if each place is in use, at the processes that have leases in
+//! the shard. If at most [`SCAN_LIMIT`] of them live, it reaps the dead ones. If more live, it
+//! leaves the dead ones to the host's monitors.
 //!
 //! Only one call gets the permits of a dead holder: it removes the lease under the shard lock.
+//!
+//! # What a scan can miss
+//!
+//! In these cases the refusal stands, and the monitor of the dead process brings its permits and
+//! places back soon.
+//!
+//! - More than [`SCAN_LIMIT`] of the processes that the scan looks at live.
+//! - Each place is in use, and all leases of the dead process are in other shards, or behind the
+//!   first [`MOST_PASSED`] of the shard.
+//!
+//! # Pids
+//!
+//! The host gives the pid of a dead process to another only after [`KeyedPool::down`] has
+//! returned, and after [`KeyedPool::serve`] has done the work that this `down` left. On the BEAM
+//! 2^28 processes are created in between.
 
 use crate::host::Pid;
 use crate::sync::{MutexGuard, lock};
@@ -18,12 +34,32 @@ use super::{KeyedHost, KeyedPool};
 
 /// The number of living holders up to which a refusal reaps the dead ones.
 const SCAN_LIMIT: usize = 8;
-/// The number of leases that a scan looks at.
+/// The number of processes that a scan looks at.
 const LOOKS: usize = 2 * SCAN_LIMIT;
-/// The number of unused leases that a scan of a shard passes over.
+/// The number of leases that a scan of a shard visits.
 const MOST_PASSED: u32 = 256;
-/// The number of leases of one dead process that one call ends.
+/// The number of leases of one dead process that one call ends. An answer to a waiter counts as a
+/// lease.
 const MOST_ENDED: usize = if cfg!(loom) { 2 } else { 128 };
+
+/// The work that one call may spend on scans, in looks at a process. It may exceed that by the
+/// work of the lease that it ends last.
+pub(super) struct Budget(usize);
+
+impl Budget {
+    /// The looks that the end of a lease, or an answer to a waiter, takes as long as.
+    const LOOKS_IN_END: usize = 4;
+
+    pub(super) fn new() -> Self {
+        Self(4 * MOST_ENDED)
+    }
+    pub(super) fn is_spent(&self) -> bool {
+        self.0 == 0
+    }
+    fn spend(&mut self, looks: usize) {
+        self.0 = self.0.saturating_sub(looks);
+    }
+}
 
 /// The holders that a scan looks at.
 #[derive(Clone, Copy)]
@@ -44,13 +80,16 @@ impl<H: KeyedHost> KeyedPool<H> {
     /// permits come back once. The rest of a process that had many leases is reaped by
     /// [`KeyedPool::serve`].
     pub fn down(&self, host: &H, pid: Pid) {
-        for _ in 0..MOST_ENDED {
+        let now = host.now_ms();
+        let mut ended = 0;
+        while ended < MOST_ENDED {
             let Some(at) = self.people.lock(pid).first_or_remove(pid) else { return };
             let shard = lock(&self.shards[at.shard()]);
             // The lease may have been ended since, by a scan, and may serve another process.
             if shard.leases.get(at.number()).pid == Some(pid) {
-                self.end_lease(host, shard, at.number());
+                ended += self.end_lease(host, shard, at.number(), now);
             }
+            ended += 1;
         }
         lock(&self.control).dying.push(pid);
         host.defer_keyed(self);
@@ -68,8 +107,9 @@ impl<H: KeyedHost> KeyedPool<H> {
         }
     }
 
-    /// Ends a lease of a dead process. Releases the shard lock.
-    fn end_lease(&self, host: &H, mut shard: MutexGuard<'_, Shard<H>>, lease: u32) {
+    /// Ends a lease of a dead process. Releases the shard lock. Returns the number of answers
+    /// that it gave to waiters.
+    fn end_lease(&self, host: &H, mut shard: MutexGuard<'_, Shard<H>>, lease: u32, now: u32) -> usize {
         // The ticket of the wait is dropped after the lock is released.
         let wait = shard.dequeue(lease);
         let permits = shard.lease(lease).clear();
@@ -77,19 +117,26 @@ impl<H: KeyedHost> KeyedPool<H> {
         if wait.is_some() {
             self.uncount_waiter();
         }
-        self.finish_release(host, shard, lease, permits);
+        let answers = self.finish_release(host, shard, lease, permits, now);
         drop(wait);
+        answers
     }
 
-    /// Looks at holders, and reaps the dead ones if few live.
-    pub(super) fn reap_dead(&self, host: &H, tag: KeyTag, candidates: Candidates) -> Reaped {
-        let mut found = [None; LOOKS];
+    /// Looks at processes, and reaps the dead ones if few live: a lease of each, which is that of
+    /// the key if they are the holders of a key.
+    pub(super) fn reap_dead(&self, host: &H, tag: KeyTag, candidates: Candidates, budget: &mut Budget) -> Reaped {
+        let mut found: [Option<(Pid, LeaseId)>; LOOKS] = [None; LOOKS];
         let mut count = 0;
+        let mut visited = 0;
         {
             let shard = self.lock_shard(tag);
             let mut note = |lease: u32| {
+                visited += 1;
                 let of = shard.leases.get(lease);
-                if let Some(pid) = of.pid {
+                // A process that is found has one lease of a key, and may have many of a shard.
+                if let Some(pid) = of.pid
+                    && found[..count].iter().flatten().all(|&(other, _)| other != pid)
+                {
                     found[count] = Some((pid, of.id(shard.at(lease))));
                     count += 1;
                 }
@@ -110,30 +157,34 @@ impl<H: KeyedHost> KeyedPool<H> {
                 }
             }
         }
+        host.worked(visited / 4);
+        budget.spend(visited / 4);
+        let now = host.now_ms();
         let mut alive = 0;
         let mut reaped = Reaped::None;
-        for (pid, id) in found.iter_mut().flatten().map(|&mut found| found) {
+        for &(pid, id) in found.iter().flatten() {
+            budget.spend(1);
             if host.alive(pid) {
                 alive += 1;
                 if alive > SCAN_LIMIT {
                     return reaped;
                 }
-            } else if self.end_lease_of_dead(host, pid, id) {
+            } else if let Some(answers) = self.end_lease_of_dead(host, pid, id, now) {
+                budget.spend(Budget::LOOKS_IN_END * (1 + answers));
                 reaped = Reaped::Some;
+                if budget.is_spent() {
+                    return reaped;
+                }
             }
         }
         reaped
     }
 
-    /// Ends a lease of a dead process, if it has not been ended.
-    pub(super) fn end_lease_of_dead(&self, host: &H, pid: Pid, id: LeaseId) -> bool {
+    /// Ends a lease of a dead process. Returns the number of answers that this gave to waiters;
+    /// `None` if the lease had ended.
+    fn end_lease_of_dead(&self, host: &H, pid: Pid, id: LeaseId, now: u32) -> Option<usize> {
         let shard = lock(&self.shards[id.at().shard()]);
-        match shard.lease_by(id, pid) {
-            Some(lease) => {
-                self.end_lease(host, shard, lease);
-                true
-            }
-            None => false,
-        }
+        let lease = shard.lease_by(id, pid)?;
+        Some(self.end_lease(host, shard, lease, now))
     }
 }

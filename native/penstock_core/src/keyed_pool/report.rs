@@ -6,6 +6,7 @@ use crate::pool::Status;
 use crate::sync::{Ordering, lock};
 
 use super::keys::KeyTag;
+use super::lease::Wait;
 use super::lifecycle::KeyedSettings;
 use super::people::People;
 use super::slab::NIL;
@@ -32,7 +33,8 @@ pub struct KeyedInfo {
     pub rejected: u64,
     /// The number of waits that timed out since the pool was opened.
     pub timed_out: u64,
-    /// The number of permits that came back by the death of their holder since the pool was opened.
+    /// The number of permits that came back by the death of their holder since the pool was
+    /// opened.
     pub released_by_exit: u64,
 }
 
@@ -59,6 +61,9 @@ pub struct TopKey {
     /// The number of waiters.
     pub waiting: u32,
 }
+
+/// The largest number of places, or of leases, that one call visits.
+const MOST_VISITED: usize = 2_560;
 
 impl<H: KeyedHost> KeyedPool<H> {
     /// Returns the state of the pool. The totals of the shards are read one after the other.
@@ -89,6 +94,7 @@ impl<H: KeyedHost> KeyedPool<H> {
             info.timed_out += shard.totals.timed_out;
             info.released_by_exit += shard.totals.released_by_exit;
         }
+        info.memory += info.waiting as usize * size_of::<Wait<H>>();
         host.worked(2 * self.shards.len());
         info
     }
@@ -117,14 +123,24 @@ impl<H: KeyedHost> KeyedPool<H> {
         KeyInfo { in_use: of.in_use, limit: shard.limit, waiting }
     }
 
-    /// Returns those keys of one shard that hold most, at most `most` of them, and the number of
-    /// the next shard; `None` after the last.
-    pub fn top(&self, host: &H, shard: usize, most: usize) -> (Vec<TopKey>, Option<usize>) {
-        let Some(of) = self.shards.get(shard) else { return (Vec::new(), None) };
+    /// Returns those keys that hold most among some places, at most `most` of them, and the
+    /// cursor of the next places; `None` after the last. The first cursor is 0.
+    pub fn top(&self, host: &H, from: usize, most: usize) -> (Vec<TopKey>, Option<usize>) {
+        let in_shard = self.places_in_shard();
+        let most = most.min(MOST_VISITED);
+        let all = self.shards.len() * in_shard;
+        if from >= all {
+            return (Vec::new(), None);
+        }
+        let of = &self.shards[from / in_shard];
+        let first = from % in_shard;
+        let places = first..in_shard.min(first + MOST_VISITED);
+        let next = from + places.len();
+        host.worked(places.len() / 8);
         let mut keys = Vec::with_capacity(places_most(most));
         {
             let of = lock(of);
-            for at in 0..of.keys.capacity() as u32 {
+            for at in places.start as u32..places.end as u32 {
                 let place = of.keys.get(at);
                 if place.leases == NIL {
                     continue;
@@ -135,24 +151,26 @@ impl<H: KeyedHost> KeyedPool<H> {
                     cut(&mut keys, most);
                 }
             }
-            host.worked(of.keys.capacity() / 8);
         }
         cut(&mut keys, most);
-        let found = {
+        let mut found = Vec::with_capacity(keys.len());
+        {
             let of = lock(of);
-            let still = |&(permits, waiting, at, tag): &(u32, u32, u32, KeyTag)| {
+            for (permits, waiting, at, tag) in keys {
                 let place = of.keys.get(at);
-                let text = place.shown.as_ref().filter(|_| place.tag() == tag && place.leases != NIL)?;
-                Some(TopKey { shown: text.clone(), tag: tag.0, permits, waiting })
-            };
-            keys.iter().filter_map(still).collect()
-        };
-        (found, (shard + 1 < self.shards.len()).then_some(shard + 1))
+                // The place may serve another key since the first look.
+                if let Some(text) = place.shown.as_ref().filter(|_| place.tag() == tag) {
+                    found.push(TopKey { shown: text.clone(), tag: tag.0, permits, waiting });
+                }
+            }
+        }
+        (found, (next < all).then_some(next))
     }
 
-    /// Returns holders of a key, from a lease on, and the number of the next lease to visit; `None`
-    /// after the last. A call visits at most `most` leases of the shard.
+    /// Returns holders of a key, from a lease on, and the number of the next lease to visit;
+    /// `None` after the last. A call visits at most `most` leases of the shard.
     pub fn holders(&self, host: &H, tag: KeyTag, from: u32, most: u32) -> (Vec<HolderInfo>, Option<u32>) {
+        let most = most.min(MOST_VISITED as u32);
         let mut found = Vec::with_capacity(most as usize);
         let shard = self.lock_shard(tag);
         let Some(place) = shard.keys.find(tag) else { return (found, None) };

@@ -1,8 +1,8 @@
 //! Serves the waiters: grants permits, and gives all other answers that are due.
 //!
-//! A grant takes the wait out of the queue and puts the permits into the waiter's lease, under the
-//! one shard lock. If the waiter is killed before it reads the answer, the reap of its lease gives
-//! the permits back, and serves the waiters behind it.
+//! A grant takes the wait out of the queue and puts the permits into the waiter's lease, under
+//! the one shard lock. If the waiter is killed before it reads the answer, the reap of its lease
+//! gives the permits back, and serves the waiters behind it.
 
 use crate::batch::Batch;
 use crate::host::Answer;
@@ -15,34 +15,43 @@ use super::{KeyedHost, KeyedPool};
 
 /// The largest number of batches of answers in one call.
 const BATCHES: usize = 2;
-/// The number of waiters that a sweep visits in one hold of the shard lock.
-const SWEEP_STEPS: usize = 256;
-/// The number of queues that one hold of the shard lock visits after a change of the limit.
-const QUEUES: usize = 256;
+/// The number of queues and of waiters that one call of `serve` visits, apart from those that it
+/// answers. A sweep visits waiters.
+const STEPS: usize = 1024;
+/// The same for a call that releases permits of a key.
+const STEPS_OF_KEY: usize = 256;
 /// The number of dead processes that one call goes on to reap.
 const DYING: usize = 1;
 
 impl<H: KeyedHost> KeyedPool<H> {
-    /// Serves the waiters of a key, and releases the shard lock.
+    /// Serves the waiters of a key, and releases the shard lock. Returns the number of answers.
     #[cold]
-    pub(super) fn serve_and_unlock(&self, host: &H, mut shard: MutexGuard<'_, Shard<H>>, place: u32) {
-        let now = host.now_ms();
+    pub(super) fn serve_and_unlock(
+        &self,
+        host: &H,
+        mut shard: MutexGuard<'_, Shard<H>>,
+        place: u32,
+        now: u32,
+    ) -> usize {
         let mut batch = Batch::new();
-        let done = self.serve_key(&mut shard, place, &mut batch, now);
+        let mut steps = STEPS_OF_KEY;
+        let done = self.serve_key(&mut shard, place, &mut batch, now, &mut steps);
         if !done {
             // `serve` begins with the first queue of the shard.
             shard.due = 0;
         }
         self.unlock(host, shard);
+        let answers = batch.len();
         batch.send(host);
         if !done {
             host.defer_keyed(self);
         }
+        answers
     }
 
     /// Serves the waiters of a key, as many as the batch has room for. Returns `false` if answers
     /// are left that are due.
-    fn serve_key(&self, shard: &mut Shard<H>, place: u32, batch: &mut Batch<H>, now: u32) -> bool {
+    fn serve_key(&self, shard: &mut Shard<H>, place: u32, batch: &mut Batch<H>, now: u32, steps: &mut usize) -> bool {
         loop {
             let queue = shard.keys.get(place).queue;
             if queue == NIL {
@@ -61,7 +70,7 @@ impl<H: KeyedHost> KeyedPool<H> {
             } else if shard.fits(shard.keys.get(place).in_use, n) {
                 Answer::Granted
             } else {
-                return self.sweep(shard, queue, batch);
+                return self.sweep(shard, queue, batch, steps);
             };
             self.end_wait(shard, first, batch, answer);
             if answer == Answer::Granted {
@@ -69,10 +78,8 @@ impl<H: KeyedHost> KeyedPool<H> {
                 shard.totals.acquired += 1;
             } else {
                 shard.totals.rejected += 1;
-                if shard.end_if_idle(&self.people, first) {
-                    self.uncount_key();
-                    return true;
-                }
+                // If the key loses its place with this lease, it has no further waiter.
+                self.end_if_idle(shard, first);
             }
         }
     }
@@ -85,22 +92,23 @@ impl<H: KeyedHost> KeyedPool<H> {
         batch.push(pid, wait.ticket, Some(answer));
     }
 
-    /// Refuses the waiters behind the head whose requests exceed the limit, if the limit fell since
-    /// they joined. Returns `false` if it has not visited all.
-    fn sweep(&self, shard: &mut Shard<H>, queue: u32, batch: &mut Batch<H>) -> bool {
+    /// Refuses the waiters behind the head whose requests exceed the limit, if the limit fell
+    /// since they joined. Returns `false` if it has not visited all.
+    fn sweep(&self, shard: &mut Shard<H>, queue: u32, batch: &mut Batch<H>, steps: &mut usize) -> bool {
         let version = shard.limit_version;
         let of = shard.queues.get_mut(queue);
         if of.swept != version {
             (of.swept, of.sweep) = (version, of.first);
         }
-        for _ in 0..SWEEP_STEPS {
+        loop {
             let at = shard.queues.get(queue).sweep;
             if at == NIL {
                 return true;
             }
-            if !batch.has_room() {
+            if *steps == 0 || !batch.has_room() {
                 return false;
             }
+            *steps -= 1;
             let Some(wait) = &shard.leases.get(at).wait else { return true };
             let (n, next) = (wait.permits, wait.next);
             shard.queues.get_mut(queue).sweep = next;
@@ -108,27 +116,27 @@ impl<H: KeyedHost> KeyedPool<H> {
                 self.end_wait(shard, at, batch, Answer::Full);
                 shard.totals.rejected += 1;
                 // The head waits for permits, so the key has another lease and keeps its place.
-                shard.end_if_idle(&self.people, at);
+                self.end_if_idle(shard, at);
             }
         }
-        false
     }
 
-    /// Does the work that earlier calls have left: answers to waiters, and the rest of dead
-    /// processes. If work is left again, the host is asked to call again.
+    /// Does the work that earlier calls have left: answers to waiters and drainers, and the rest
+    /// of dead processes. If work is left again, the host is asked to call again.
     #[cold]
     pub fn serve(&self, host: &H) {
         for _ in 0..DYING {
             let Some(pid) = lock(&self.control).dying.pop() else { break };
             self.down(host, pid);
         }
-        let mut batches = 0;
+        let mut batches = if self.answer_drainers(host) { 0 } else { BATCHES };
+        let mut steps = STEPS;
         for shard in &self.shards {
-            while batches < BATCHES {
+            while batches < BATCHES && steps > 0 {
                 let now = host.now_ms();
                 let mut batch = Batch::new();
                 let mut shard = lock(shard);
-                let done = self.serve_due(&mut shard, &mut batch, now);
+                let done = self.serve_due(&mut shard, &mut batch, now, &mut steps);
                 self.unlock(host, shard);
                 batches += usize::from(!done || !batch.is_empty());
                 batch.send(host);
@@ -137,25 +145,26 @@ impl<H: KeyedHost> KeyedPool<H> {
                 }
             }
         }
-        host.worked(self.shards.len());
-        if batches == BATCHES || !lock(&self.control).dying.is_empty() {
+        host.worked(self.shards.len() + STEPS - steps);
+        if batches >= BATCHES || steps == 0 || !lock(&self.control).dying.is_empty() {
             host.defer_keyed(self);
         }
     }
 
     /// Serves the queues of a shard that are due. Returns `false` if some are left.
-    fn serve_due(&self, shard: &mut Shard<H>, batch: &mut Batch<H>, now: u32) -> bool {
-        for _ in 0..QUEUES {
-            if shard.due >= shard.queues.made() {
-                shard.due = NIL;
-                return true;
+    fn serve_due(&self, shard: &mut Shard<H>, batch: &mut Batch<H>, now: u32, steps: &mut usize) -> bool {
+        while shard.due < shard.queues.made() {
+            if *steps == 0 {
+                return false;
             }
+            *steps -= 1;
             let place = shard.queues.get(shard.due).place;
-            if place != NIL && !self.serve_key(shard, place, batch, now) {
+            if place != NIL && !self.serve_key(shard, place, batch, now, steps) {
                 return false;
             }
             shard.due += 1;
         }
-        false
+        shard.due = NIL;
+        true
     }
 }

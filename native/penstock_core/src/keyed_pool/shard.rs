@@ -47,10 +47,9 @@ pub(super) struct Shard<H: Host> {
     pub(super) limit: u32,
     /// Counts the changes to a smaller limit.
     pub(super) limit_version: u32,
-    /// The permits of a key that restarts can bring into use.
+    /// The permits of a key that restarts can bring into use: at most `u32::MAX`, so that no
+    /// count of a key overflows.
     pub(super) overdrawn_limit: u64,
-    /// The same, while the key is above its limit: the limit may have fallen.
-    pub(super) shrunk_limit: u64,
     pub(super) keys: Keys,
     pub(super) leases: Slab<Lease<H>>,
     pub(super) queues: Slab<Queue>,
@@ -71,7 +70,6 @@ impl<H: Host> Shard<H> {
             limit: 0,
             limit_version: 0,
             overdrawn_limit: 0,
-            shrunk_limit: 0,
             keys,
             leases: Slab::new(),
             queues: Slab::new(),
@@ -99,6 +97,11 @@ impl<H: Host> Shard<H> {
         let found =
             at.shard() == self.number && self.leases.try_get(at.number()).is_some_and(|lease| lease.is(id, pid));
         found.then(|| at.number())
+    }
+
+    /// Returns `true` if callers of this generation can be admitted.
+    pub(super) fn is_open(&self, generation: u32) -> bool {
+        self.status == Status::Open && self.generation == generation
     }
 
     /// Returns `true` if a key with `in_use` permits can admit `n` more within its limit.
@@ -145,6 +148,11 @@ impl<H: Host> Shard<H> {
         found
     }
 
+    /// Returns `true` if the shard can have one more lease: its number fits into an id.
+    pub(super) fn has_lease(&self) -> bool {
+        (self.leases.used() as u32) < LeaseAt::MOST
+    }
+
     /// Returns the lease of a process on a key, and makes it if there is none. Returns `true` if
     /// the process had no record: then the caller must make the host watch it. Returns `None` if
     /// the shard has as many leases as their ids can name.
@@ -152,7 +160,7 @@ impl<H: Host> Shard<H> {
         if let Some(at) = self.find_lease(people, place, pid) {
             return Some((at, false));
         }
-        if self.leases.used() as u32 >= LeaseAt::MOST {
+        if !self.has_lease() {
             return None;
         }
         let at = self.leases.take();
@@ -171,18 +179,40 @@ impl<H: Host> Shard<H> {
     pub(super) fn credit(&mut self, lease: u32, kind: Kind, n: u32, now: u32) {
         self.lease(lease).credit(kind, n, now);
         let place = self.leases.get(lease).place;
+        self.note_limit(place);
         self.place(place).in_use += n;
         self.in_use += u64::from(n);
     }
 
     /// Removes permits from the counts of a key. The caller has removed them from a lease.
     pub(super) fn give_back(&mut self, place: u32, n: u32) {
+        self.note_limit(place);
         self.place(place).in_use -= n;
         self.in_use -= u64::from(n);
     }
 
-    /// Ends a lease whose process holds nothing of the key and does not wait, and the place of the
-    /// key if this was its last lease. Returns `true` if the key lost its place.
+    /// Notes in a key what was in use when the limit fell. A change of the limit visits no key.
+    /// So this is called before each change of the permits in use: they are still those of that
+    /// time.
+    fn note_limit(&mut self, place: u32) {
+        let (limit, version) = (self.limit, self.limit_version);
+        let of = self.place(place);
+        if of.in_use <= limit {
+            of.shrunk_from = 0;
+        } else if of.limit_version != version {
+            of.shrunk_from = of.shrunk_from.max(of.in_use);
+        }
+        of.limit_version = version;
+    }
+
+    /// Returns the number of permits of a key that restarts can bring into use.
+    pub(super) fn most_with_overdraft(&mut self, place: u32) -> u64 {
+        self.note_limit(place);
+        self.overdrawn_limit.max(u64::from(self.keys.get(place).shrunk_from))
+    }
+
+    /// Ends a lease whose process holds nothing of the key and does not wait, and the place of
+    /// the key if this was its last lease. Returns `true` if the key lost its place.
     pub(super) fn end_if_idle(&mut self, people: &People, lease: u32) -> bool {
         let of = self.leases.get(lease);
         if !of.is_idle() {

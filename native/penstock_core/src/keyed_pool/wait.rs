@@ -12,9 +12,9 @@ use crate::host::Pid;
 use crate::pool::Cancelled;
 use crate::sync::{Ordering, lock};
 
-use super::acquire::{Attempt, KeyRefusal, ROUNDS};
+use super::acquire::{Attempt, KeyRefusal};
 use super::lease::{LeaseId, Wait};
-use super::reap::Reaped;
+use super::reap::{Budget, Reaped};
 use super::shard::Shard;
 use super::slab::NIL;
 use super::{KeyedHost, KeyedPool, PoolKey};
@@ -36,12 +36,13 @@ impl<H: KeyedHost> KeyedPool<H> {
     /// Acquires `n` permits of a key if they are free. Otherwise parks the calling process until
     /// they are granted to it.
     pub fn park(&self, host: &H, me: Pid, key: PoolKey<'_>, n: u32, kind: Kind, ticket: H::Ticket) -> KeyParked {
-        for _ in 0..ROUNDS {
+        let mut budget = Budget::new();
+        while !budget.is_spent() {
             match self.take(host, me, key, n, kind) {
                 Ok(id) => return KeyParked::Granted(id),
-                // If a scan misses a dead holder, the host's monitor reaps it soon, and grants the
-                // permits to this caller.
-                Err(refusal) if self.reap_for(host, key.tag, refusal) == Reaped::None => break,
+                // If a scan misses a dead holder, the host's monitor reaps it soon, and grants
+                // the permits to this caller.
+                Err(refusal) if self.reap_for(host, key.tag, refusal, &mut budget) == Reaped::None => break,
                 Err(_) => {}
             }
         }
@@ -97,18 +98,19 @@ impl<H: KeyedHost> KeyedPool<H> {
     /// Counts one more waiter. Returns `false`, and counts none, if there are as many as the pool
     /// allows.
     fn count_waiter(&self) -> bool {
-        let there = self.waiting.fetch_add(1, Ordering::Relaxed) < self.max_waiting.load(Ordering::Relaxed);
-        if !there {
-            self.uncount_waiter();
-        }
-        there
+        let most = self.max_waiting.load(Ordering::Relaxed);
+        // Not an addition that is taken back: meanwhile it would refuse a waiter of another
+        // shard.
+        let one_more = |waiting| (waiting < most).then_some(waiting + 1);
+        self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
     pub(super) fn uncount_waiter(&self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Ends a wait whose time is over, and counts it as timed out. The waiting process calls this.
+    /// Ends a wait whose time is over, and counts it as timed out. The waiting process calls
+    /// this.
     pub fn cancel(&self, host: &H, me: Pid, id: LeaseId) -> Cancelled {
         self.stop_waiting(host, me, id, true)
     }
@@ -121,14 +123,16 @@ impl<H: KeyedHost> KeyedPool<H> {
 
     fn stop_waiting(&self, host: &H, me: Pid, id: LeaseId, timed_out: bool) -> Cancelled {
         let Some(shard) = self.shards.get(id.at().shard()) else { return Cancelled::TooLate };
+        let now = host.now_ms();
         let mut shard = lock(shard);
         let Some(lease) = shard.lease_by(id, me) else { return Cancelled::TooLate };
         // The ticket is dropped after the lock is released.
-        let Some(_wait) = shard.dequeue(lease) else { return Cancelled::TooLate };
+        let Some(wait) = shard.dequeue(lease) else { return Cancelled::TooLate };
         self.uncount_waiter();
         shard.totals.timed_out += u64::from(timed_out);
         // The wait may have been a large request at the head, which blocked smaller ones.
-        self.finish_release(host, shard, lease, 0);
+        self.finish_release(host, shard, lease, 0, now);
+        drop(wait);
         Cancelled::Yes
     }
 }

@@ -224,7 +224,7 @@ impl<'a, H: GateHost> Named<'a, H> {
             let mut ownership = match self.take_over(host, owner) {
                 Ok(ownership) => ownership,
                 Err(no) => {
-                    opened.into_iter().for_each(|handle| slab.give_back(handle));
+                    opened.into_iter().for_each(|handle| slab.discard(handle));
                     return match no {
                         NotOwner::Other(other) => Ok(Ok(Started::AlreadyStarted(other))),
                         NotOwner::Renamed => Err(Renamed),
@@ -234,7 +234,7 @@ impl<'a, H: GateHost> Named<'a, H> {
             if let Some((item, generation, old)) = resumable(&ownership) {
                 ownership.config = T::to_start_config(config);
                 drop(ownership);
-                opened.into_iter().for_each(|handle| slab.give_back(handle));
+                opened.into_iter().for_each(|handle| slab.discard(handle));
                 item.resume(generation, old, config, clock, &|| self.owner() == Some(owner));
                 return Ok(Ok(Started::Adopted));
             }

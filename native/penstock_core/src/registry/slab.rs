@@ -105,6 +105,14 @@ impl<T: Reusable> Slab<T> {
         Ok((id, self.rows.get_or_make(id, || item)))
     }
 
+    /// Makes an item spare that was opened for a name, which did not get it.
+    pub(super) fn discard(&self, handle: Handle) {
+        if let Some(item) = self.get(handle.id) {
+            item.discard(handle.generation);
+        }
+        self.give_back(handle);
+    }
+
     /// Makes an item spare. No name stands for it.
     ///
     /// A stale caller that found the item before may still use it. Until the item is reopened,

@@ -29,6 +29,7 @@
 //! | `rate_change` | a slow hit or update spans a change | a TAT cut twice, or not at all |
 //! | `hit_all` | a charge is taken back during a reset or refund | a hit that is not paid for |
 //! | `keyed` | first hits of a key see different free places | a key in two places |
+//! | `keyed_pool` | a holder of two keys has three reapers | a permit that comes back twice |
 //! | `names` | a name loses its registry node during a call | an effect on another name |
 //! | `registry` | two processes start or adopt one name | two owners, or the loser's settings |
 //! | `unnamed` | a holder dies while its pool is cleared | a permit that comes back twice |
@@ -43,6 +44,9 @@ mod explore;
 mod handoff;
 mod hit_all;
 mod keyed;
+mod keyed_pool;
+#[path = "../keyed/stage.rs"]
+mod keyed_stage;
 mod lifecycle;
 mod limit;
 mod limiter;
