@@ -96,8 +96,8 @@ defmodule Penstock do
 
   """
 
-  alias Penstock.{Admission, Ban, KeyedPool, Native, Options, Pool, RateLimiter, RejectedError}
-  alias Penstock.Admission.{Keyed, KeySize, Names, Request, Resolver, Table}
+  alias Penstock.{Admission, Ban, Gate, KeyedPool, Native, Options, Pool, RateLimiter, RejectedError}
+  alias Penstock.Admission.{Keyed, Names, Request, Resolver, Table}
   alias Penstock.Process.{Child, ChildStart, GatedChild}
 
   @typedoc "The name of a running pool, limiter or ban, or a pool made by `Penstock.Pool.new/1`."
@@ -455,29 +455,22 @@ defmodule Penstock do
       {:error, :full}
 
   """
-  @spec child_spec(Supervisor.child_spec() | {module, term} | module | tuple, gate, key: term) ::
+  @spec child_spec(Supervisor.child_spec() | {module, term} | module | tuple, gate, key: term, keys: map) ::
           Supervisor.child_spec()
   def child_spec(child_spec, gate, opts \\ []) do
     in_order!(child_spec, gate)
-    key = child_key!(Options.known!(opts, [:key]))
+    %{key: key, keys: keys} = Request.child!(opts)
 
     if key == :none and Resolver.kind(Resolver.ref!(gate)) in [:ban, :keyed_pool], do: Keyed.no_key!(gate)
 
     case GatedChild.spec(child_spec) do
       %{start: {module, function, args} = start} = spec when is_atom(module) and is_atom(function) and is_list(args) ->
-        GatedChild.child_spec(spec, %GatedChild{gate: gate, start: start, key: key})
+        GatedChild.child_spec(spec, %GatedChild{gate: gate, start: start, key: key, keys: keys})
 
       # Not a child spec. It is returned unchanged, so that the supervisor reports the error.
       no_spec ->
         no_spec
     end
-  end
-
-  defp child_key!([]), do: :none
-
-  defp child_key!(key: key) do
-    KeySize.check!(key)
-    {:key, key}
   end
 
   @spec_first "the child spec comes first: child_spec(child_spec, gate)"
@@ -524,6 +517,7 @@ defmodule Penstock do
   defp info_if_running(name) do
     case Resolver.kind(name) do
       :pool -> Map.put(Pool.info(name), :kind, :pool)
+      :gate -> Map.put(Gate.info(name), :kind, :gate)
       :keyed_pool -> Map.put(KeyedPool.info(name), :kind, :keyed_pool)
       :limiter -> Map.put(RateLimiter.info(name), :kind, :rate_limiter)
       :ban -> Map.put(Ban.info(name), :kind, :ban)

@@ -71,6 +71,13 @@ defmodule Penstock.Native do
   gate beside it is then ignored.
   """
   @type set :: [{gate | pos_integer, instance | offer | non_neg_integer, permits}]
+  @type gate_refusal ::
+          {:rate_limited | :banned, pos_integer | :infinity}
+          | :overloaded
+          | :key_full
+          | :table_full
+          | :full
+          | :closed
   @type key_refusal :: :key_full | :table_full | :closed
   @type bad_key :: :measure | :too_large | :nil_key
   @typedoc "`held_longer_than` is in ms; with 0, the report counts no holder as holding too long."
@@ -282,19 +289,56 @@ defmodule Penstock.Native do
 
   # Gates of any kind.
 
-  # Asks a gate that is no pool to admit the caller, which does not wait. Returns the permit set
-  # that the caller holds from then on: bound to the caller for `:run`, offered to a child for
-  # `:spawn`. `:no_key` in place of the last argument tells that the request has no key.
-  @spec gate_take(atom, :run | :spawn, term, permits, pos_integer, measured | :no_key) ::
-          set
-          | {:rate_limited | :banned, pos_integer | :infinity}
-          | key_refusal
-          | :again
-          | :no_key
-          | :not_held
-          | bad
-          | bad_key
-  def gate_take(_gate, _way, _key, _permits, _cost, _measured), do: missing()
+  # Asks a gate that is no pool to admit the caller, which does not wait during this call. Returns
+  # the permit set that the caller holds from then on: bound to the caller for `:run`, offered to a
+  # child for `:spawn`. For `:manual` the answer is `:ok`, and the caller must release the permits.
+  # `keys` is a map of the names of limits to keys; the other limits take `key`. `:no_key` in place
+  # of `measured` tells that the request has no `key`. With `:waits`, the answer is `:busy` if only
+  # permits lack. `{:no_key, name}`: that limit requires a key.
+  @spec gate_take(
+          atom,
+          :run | :spawn | :manual,
+          term,
+          map,
+          permits,
+          pos_integer,
+          measured | :no_key,
+          :waits | :no_wait
+        ) :: set | :ok | :busy | gate_refusal | :again | {:no_key, atom} | :not_held | bad | bad_key
+  def gate_take(_gate, _way, _key, _keys, _permits, _cost, _measured, _waits), do: missing()
+
+  # Takes the last step for a caller that has waited for all permits of a gate: looks at the VM, the
+  # bans and the limiters, and charges the limiters.
+  @spec gate_finish(atom, term, map, permits, pos_integer, measured | :no_key) ::
+          :ok | gate_refusal | {:no_key, atom} | bad | bad_key
+  def gate_finish(_gate, _key, _keys, _permits, _cost, _measured), do: missing()
+
+  # Returns what each limit of a gate would answer now, in the order of asking. Consumes nothing.
+  @spec gate_explain(atom, term, map, permits, pos_integer, measured | :no_key) ::
+          [{atom, atom, :ok | gate_refusal | :again}] | {:no_key, atom} | bad | bad_key
+  def gate_explain(_gate, _key, _keys, _permits, _cost, _measured), do: missing()
+
+  # Releases the manual permits of all limits of a gate, or of none.
+  @spec gate_release(atom, term, map, permits, measured | :no_key) ::
+          :ok | :not_held | {:no_key, atom} | bad | bad_key
+  def gate_release(_gate, _key, _keys, _permits, _measured), do: missing()
+
+  # Starts a gate of several limits. `shed_at` is the pressure from which it refuses, 1 to 3, or 0.
+  @spec gate_start(atom, pid, [atom, ...], 0..3) :: started | :enomem | :badarg
+  def gate_start(_name, _owner, _limits, _shed_at), do: missing()
+
+  # Returns the names of the limits, `shed_at`, and the number of requests by their outcome, in the
+  # order of Penstock.Gate's @outcomes.
+  @spec gate_info(atom) :: {[atom, ...], 0..3, [non_neg_integer, ...]} | :no_pool
+  def gate_info(_name), do: missing()
+
+  # Returns the limits with permits, in the order in which all callers wait for them.
+  @spec gate_limits(atom) :: [{:keyed_pool | :pool, atom}] | :no_pool
+  def gate_limits(_name), do: missing()
+
+  # Counts a request that waited, by the number of its outcome.
+  @spec gate_count(atom, non_neg_integer) :: :ok | bad
+  def gate_count(_name, _outcome), do: missing()
 
   # Offers the permits of a set to a child. `:not_held`: all permits have been released, since an
   # offer of the caller is pending.
@@ -306,7 +350,7 @@ defmodule Penstock.Native do
 
   # Returns the kind of the open gate of that name, or `:pool` for the reference of an unnamed
   # pool. Takes any term, and returns `:none` for a term that is no gate.
-  @spec gate_kind(term) :: :pool | :keyed_pool | :limiter | :ban | :none
+  @spec gate_kind(term) :: :pool | :keyed_pool | :limiter | :ban | :gate | :none
   def gate_kind(_gate), do: missing()
 
   @spec gate_owner(atom) :: pid | nil

@@ -7,55 +7,104 @@ defmodule Penstock.Admission.Keyed do
   # behind any gate.
   @moduledoc false
 
-  alias Penstock.Admission.{KeyedWait, KeySize, Request, Resolver}
+  alias Penstock.Admission.{GateWait, KeySize, Request, Resolver}
   alias Penstock.{Native, Options}
 
-  @type refusal :: {:rate_limited, pos_integer | :infinity} | {:banned, pos_integer | :infinity} | Native.key_refusal()
+  @type refusal :: {:rate_limited, pos_integer | :infinity} | {:banned, pos_integer | :infinity} | Native.gate_refusal()
 
-  # Asks a gate that is not a pool, and waits for permits of a keyed pool for up to the timeout of
-  # the request. Raises if the gate is missing.
-  @spec admit(:run | :spawn, term, Request.t()) :: {:ok, Native.set()} | {:error, refusal | :queue_full | :timeout}
+  # Asks a gate that is not a pool, and waits for permits for up to the timeout of the request.
+  # Raises if the gate is missing. For `:manual`, the caller must release the permits.
+  @spec admit(:run | :spawn | :manual, term, Request.t()) ::
+          :ok | {:ok, Native.set()} | {:error, refusal | :queue_full | :timeout | :deadlock}
   def admit(way, gate, request) do
     case take(way, gate, request) do
       set when is_list(set) -> {:ok, set}
-      :key_full when request.timeout != 0 -> wait(way, gate, request)
+      :ok -> :ok
+      :busy -> wait(way, gate, request)
       :again -> admit(way, gate, request)
-      :no_key -> no_key!(gate)
+      {:no_key, name} -> no_key!(gate, name)
       bad when bad in [:no_pool, :badarg, :not_held] -> Resolver.bad!(:no_pool, gate)
       refusal -> {:error, refusal}
     end
   end
 
   # Asks a gate that is not a pool, and does not wait.
-  @spec take(:run | :spawn, term, Request.t()) :: term
-  def take(way, gate, %{key: :none, permits: permits, cost: cost}),
-    do: Native.gate_take(gate, way, nil, permits, cost, :no_key)
+  @spec take(:run | :spawn | :manual, term, Request.t()) :: term
+  def take(way, gate, %{timeout: timeout} = request) do
+    waits = if timeout == 0, do: :no_wait, else: :waits
 
-  def take(way, gate, %{key: {:key, key}, permits: permits, cost: cost}),
-    do: KeySize.ask(key, &Native.gate_take(gate, way, key, permits, cost, &1))
+    with_key(gate, request, fn key, measured ->
+      Native.gate_take(gate, way, key, request.keys, request.permits, request.cost, measured, waits)
+    end)
+  end
 
-  # Waits for permits of a keyed pool.
-  defp wait(way, gate, %{key: {:key, key}, permits: permits, timeout: timeout}) do
-    case KeyedWait.park(gate, key, :bound, permits, timeout) do
-      {:ok, {pool, lease}} -> held(way, [{pool, lease, permits}])
-      {:error, _reason} = refused -> refused
-      _bad -> Resolver.bad!(:no_pool, gate)
+  # Calls `ask` with the key of a request, and whether the key is measured.
+  @spec with_key(term, Request.t(), (term, Native.measured() | :no_key -> answer)) :: answer when answer: term
+  def with_key(_gate, %{key: :none, keys: keys}, ask) when keys == %{}, do: ask.(nil, :no_key)
+  def with_key(_gate, %{key: {:key, key}, keys: keys}, ask) when keys == %{}, do: KeySize.ask(key, &ask.(key, &1))
+
+  # The keys of single limits are measured. A name that is no limit of the gate raises.
+  def with_key(gate, %{key: key, keys: keys}, ask) do
+    limits =
+      case is_atom(gate) and Native.gate_info(gate) do
+        {limits, _shed_at, _counts} -> limits
+        _one_limit -> [gate]
+      end
+
+    for {name, _key} <- keys, name not in limits do
+      raise ArgumentError, "#{Options.show(name)} in :keys is no limit of the gate #{Options.show(gate)}"
+    end
+
+    case key do
+      # The keys of single limits may be those of all limits, or not: the native side tells.
+      :none -> ask.(nil, :no_key)
+      {:key, key} -> ask_measured(key, ask)
     end
   end
 
-  defp held(:run, set), do: {:ok, set}
+  defp ask_measured(key, ask) do
+    KeySize.check!(key)
+    ask.(key, :measured)
+  end
 
-  defp held(:spawn, set) do
-    case Native.set_offer(set) do
-      offers when is_list(offers) -> {:ok, offers}
+  defp wait(way, gate, request) do
+    kind = if way == :manual, do: :manual, else: :bound
+
+    case GateWait.wait(gate, kind, request, fn -> finish(gate, request) end) do
+      {:ok, _set} when way == :manual -> :ok
+      {:ok, set} when way == :spawn -> {:ok, offered!(Native.set_offer(set))}
+      answer -> answer
     end
   end
+
+  defp finish(gate, request) do
+    with_key(gate, request, fn key, measured ->
+      Native.gate_finish(gate, key, request.keys, request.permits, request.cost, measured)
+    end)
+    |> case do
+      gone when gone in [:no_pool, :badarg] -> :closed
+      answer -> answer
+    end
+  end
+
+  # The caller holds the permits and has no other offer of them, since an offer is handed over, or
+  # retracted, before the function that made it returns.
+  defp offered!(offers) when is_list(offers), do: offers
 
   # Raises because a request for this gate has no key.
-  @spec no_key!(term) :: no_return
-  def no_key!(gate) do
+  @spec no_key!(term, term) :: no_return
+  def no_key!(gate, name \\ nil)
+
+  def no_key!(gate, name) when name in [nil, gate] do
     kind = if is_atom(gate), do: Resolver.kind_name(gate)
     raise ArgumentError, "the gate #{Options.show(gate)} is a #{kind || "ban"} and requires the option :key"
+  end
+
+  def no_key!(gate, name) do
+    kind = Resolver.kind_name(name) || "ban"
+
+    raise ArgumentError,
+          "the gate #{Options.show(gate)} requires the option :key: its limit #{Options.show(name)} is a #{kind}"
   end
 
   # Reserves the caller's turn at a limiter, if the turn comes within `timeout` ms, and returns

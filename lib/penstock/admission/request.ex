@@ -15,12 +15,14 @@ defmodule Penstock.Admission.Request do
   # key         - {:key, term}, by which a limiter or a ban decides; or :none
   # cost        - cost of the hit at a limiter
   # max_runtime - ms after which the process is killed; or nil
-  defstruct permits: 1, timeout: 0, key: :none, cost: 1, max_runtime: nil
+  # keys        - the keys of single limits of a gate, by the names of the limits
+  defstruct permits: 1, timeout: 0, key: :none, keys: %{}, cost: 1, max_runtime: nil
 
   @type t :: %__MODULE__{
           permits: pos_integer,
           timeout: timeout,
           key: :none | {:key, term},
+          keys: %{optional(atom) => term},
           cost: pos_integer,
           max_runtime: pos_integer | nil
         }
@@ -29,8 +31,8 @@ defmodule Penstock.Admission.Request do
 
   @wait_options [:permits, :timeout]
   @turn_options [:cost, :timeout]
-  @run_options [:timeout, :permits, :key, :cost]
-  @start_options [:timeout, :permits, :key, :cost, :max_runtime]
+  @run_options [:timeout, :permits, :key, :keys, :cost]
+  @start_options [:timeout, :permits, :key, :keys, :cost, :max_runtime]
 
   @docs [
     timeout: "how long to wait to be admitted, in ms or `:infinity`",
@@ -38,6 +40,9 @@ defmodule Penstock.Admission.Request do
     key:
       "the key that a limiter or a ban admits by: any term but `nil`. A ban requires a key;\n" <>
         "      a limiter without one uses `:global`; pools ignore it",
+    keys:
+      "the keys of single limits of a `Penstock.Gate`, as a map of their names to keys. It goes before\n" <>
+        "      `:key`",
     cost: "the cost of the hit on a limiter: 1 to 2_147_483_647. Default `1`",
     max_runtime:
       "how long the process may run, in ms. It is killed with `:kill` at most 100 ms after\n" <>
@@ -76,9 +81,18 @@ defmodule Penstock.Admission.Request do
   def start!([key: value], timeout, _others) when value != nil, do: %__MODULE__{key: {:key, value}, timeout: timeout}
   def start!(opts, timeout, others), do: read!(opts, timeout, @start_options ++ others, nil, nil, nil, nil)
 
+  # Reads the options of a gated child spec.
+  @spec child!(term) :: t
+  def child!([]), do: %__MODULE__{}
+  def child!(opts), do: reread!(opts, 0, [:key, :keys])
+
   # Reads the options of a caller that acquires permits for itself.
   @spec wait!(term, timeout) :: t
   def wait!(opts, timeout), do: read!(opts, timeout, @wait_options, nil, :unknown, :unknown, :unknown)
+
+  # Reads the options of a caller that acquires permits of all limits of a gate for itself.
+  @spec gate!(term, timeout) :: t
+  def gate!(opts, timeout), do: read!(opts, timeout, @run_options, nil, :unknown, nil, nil)
 
   # Reads the options of a caller that waits for its turn at a limiter.
   @spec turn!(term, timeout) :: t
@@ -90,6 +104,20 @@ defmodule Penstock.Admission.Request do
   def put!(_request, :key, nil), do: KeySize.nil_key!(":key")
   def put!(request, :key, key), do: %{request | key: {:key, key}}
   def put!(request, :cost, cost), do: %{request | cost: Options.permits!(cost, ":cost")}
+
+  # Puts the keys of single limits into a request. Their sizes are checked here, so the native side
+  # need not measure them.
+  defp put_keys!(request, keys) when is_map(keys) and not is_struct(keys) do
+    for {name, key} <- keys do
+      unless is_atom(name), do: Options.expected!("each name in :keys", "the name of a limit", name)
+      if key == nil, do: KeySize.nil_key!("the key of #{inspect(name)} in :keys")
+      KeySize.check!(key)
+    end
+
+    %{request | keys: keys}
+  end
+
+  defp put_keys!(_request, keys), do: Options.expected!(":keys", "a map of the names of limits to keys", keys)
 
   # The calling function passes nil for each option that the list can have, and `:unknown` for
   # each that it must not have. A clause of `read/7` sets an option only while the option is nil.
@@ -144,6 +172,8 @@ defmodule Penstock.Admission.Request do
       max_runtime: Options.max_runtime!(Keyword.get(opts, :max_runtime)),
       cost: Options.permits!(Keyword.get(opts, :cost, 1), ":cost")
     }
+
+    request = put_keys!(request, Keyword.get(opts, :keys, %{}))
 
     case Keyword.fetch(opts, :key) do
       {:ok, key} -> put!(request, :key, key)

@@ -12,14 +12,14 @@ defmodule Penstock.Admission.Resolver do
 
   @typedoc "A registered name, or a `%Penstock.Pool{}`."
   @type gate :: atom | struct
-  @type kind :: :pool | :keyed_pool | :limiter | :ban
+  @type kind :: :pool | :keyed_pool | :limiter | :ban | :gate
 
   # The name of the struct `%Penstock.Pool{}`. It is a quoted atom, because the compiler would
   # record a dependency on a module that is written as an alias.
   @handle :"Elixir.Penstock.Pool"
 
   # The words for the kinds of gates in messages.
-  @kinds %{pool: "pool", keyed_pool: "keyed pool", limiter: "rate limiter", ban: "ban"}
+  @kinds %{pool: "pool", keyed_pool: "keyed pool", limiter: "rate limiter", ban: "ban", gate: "gate of several limits"}
 
   @not_names [nil, true, false]
 
@@ -59,7 +59,7 @@ defmodule Penstock.Admission.Resolver do
   # Raises after the native side has answered `:no_pool`, or has rejected an argument. The message
   # asks for a gate of any kind.
   @spec bad!(Native.bad(), term) :: no_return
-  def bad!(:no_pool, name) when is_atom(name) and name not in @not_names, do: not_running!(:gate, name)
+  def bad!(:no_pool, name) when is_atom(name) and name not in @not_names, do: not_running!(:any, name)
   def bad!(_bad, other), do: not_a_gate!(other)
 
   # Raises as `bad!/2`, but the message asks for a pool.
@@ -69,8 +69,8 @@ defmodule Penstock.Admission.Resolver do
 
   # Raises because no gate of the kind has the name. If a gate of another kind has the name, the
   # message says which kind; otherwise it suggests the nearest running name.
-  @spec not_running!(:gate | kind, term) :: no_return
-  def not_running!(:gate, name), do: not_running!("gate", name, nil, &(kind(&1) != nil))
+  @spec not_running!(:any | kind, term) :: no_return
+  def not_running!(:any, name), do: not_running!("gate", name, nil, &(kind(&1) != nil))
 
   def not_running!(kind, name) when name in @not_names or not is_atom(name) do
     Options.expected!(word(kind), "the name of a #{word(kind)}", name)
@@ -86,6 +86,7 @@ defmodule Penstock.Admission.Resolver do
 
   # Returns the word for a wanted kind: that of its module's functions.
   defp word(:limiter), do: "limiter"
+  defp word(:gate), do: "Penstock.Gate"
   defp word(kind), do: @kinds[kind]
 
   # Raises because no `what` has the name. `instead` is the kind of thing that has the name, or

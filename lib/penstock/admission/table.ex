@@ -32,6 +32,12 @@ defmodule Penstock.Admission.Table do
     [inspect(gate.name), "keyed_pool", "#{gate.status}", figures]
   end
 
+  defp row(%{kind: :gate} = gate) do
+    rejected = gate.rejected |> Map.values() |> Enum.sum()
+    figures = "#{length(gate.limits)} limits, #{gate.admitted} admitted, #{rejected} rejected"
+    [inspect(gate.name), "gate", "#{gate.status}", figures]
+  end
+
   defp row(%{kind: :rate_limiter} = gate) do
     rate = "#{gate.limit} per #{gate.per} ms, burst #{gate.burst}"
 

@@ -34,7 +34,7 @@ defmodule Penstock.Process.GatedChild do
 
   # offer - {pool, offer, caller that made the offer} for the first start; nil for no offer
   @enforce_keys [:gate, :start]
-  defstruct [:gate, :start, :max_runtime, :offer, permits: 1, key: :none]
+  defstruct [:gate, :start, :max_runtime, :offer, permits: 1, key: :none, keys: %{}]
 
   @type t :: %__MODULE__{
           gate: Resolver.gate(),
@@ -42,7 +42,8 @@ defmodule Penstock.Process.GatedChild do
           max_runtime: MaxRuntime.max_runtime(),
           offer: {Native.gate(), Native.offer(), pid} | nil,
           permits: pos_integer,
-          key: :none | {:key, term}
+          key: :none | {:key, term},
+          keys: %{optional(atom) => term}
         }
 
   # Returns a child spec of any form as a map. Raises as `Supervisor.child_spec/2` does. Does not
@@ -118,64 +119,84 @@ defmodule Penstock.Process.GatedChild do
 
   # Asks the gate a second time. Unlike `take/2`, this call reaps dead holders before a refusal,
   # counts the refusal, asks a limiter or a ban, and raises if the gate is missing.
-  defp ask(%{gate: gate, permits: permits, key: key}, ref),
-    do: Admission.admit(:run, ref, gate, %Request{permits: permits, key: key})
+  defp ask(%{gate: gate, permits: permits, key: key, keys: keys}, ref),
+    do: Admission.admit(:run, ref, gate, %Request{permits: permits, key: key, keys: keys})
 
-  defp restart(%{permits: permits} = gated, ref, step) do
-    case Native.restart_take(ref, permits, step) do
-      {:again, step} ->
-        restart(gated, ref, step)
-
-      {:pause, step} ->
-        :erlang.yield()
-        restart(gated, ref, step)
-
-      {:wait, step} ->
-        receive do
-        after
-          1 -> restart(gated, ref, step)
-        end
-
-      :full ->
-        {:error, :full}
-
-      gone when gone in [:closed, :no_pool, :badarg] ->
-        case Resolver.kind(ref) do
-          kind when kind in [nil, :pool] -> unguarded(gated, gone)
-          :keyed_pool -> restart_keyed(gated, ref, 0)
-          # A restart does not ask a limiter or a ban, whose permit set is empty.
-          _limiter_or_ban -> {:ok, {ref, [], 1}}
-        end
-
-      instance ->
-        {:ok, {ref, instance, permits}}
+  # Takes the permits of a restart, of each limit of the gate that has permits.
+  defp restart(gated, ref, _step) do
+    case Resolver.kind(ref) do
+      :gate -> restart_all(Native.gate_limits(ref), gated, ref, [])
+      :keyed_pool -> with({:ok, [_part] = set} <- restart_keyed(gated, ref, 0), do: {:ok, {ref, set, gated.permits}})
+      # A restart does not ask a limiter or a ban, whose permit set is empty.
+      kind when kind in [:limiter, :ban] -> {:ok, {ref, [], 1}}
+      _pool_or_gone -> restart_pool(gated, ref, 0)
+    end
+    |> case do
+      {:gone, gone} -> unguarded(gated, gone)
+      answer -> answer
     end
   end
 
-  # Takes permits of a keyed pool for a restart. A child without a key, of a gate that has become a
-  # keyed pool since, restarts unguarded.
-  defp restart_keyed(%{key: :none} = gated, _ref, _step), do: unguarded(gated, :no_pool)
+  defp restart_all(:no_pool, _gated, _ref, _set), do: {:gone, :no_pool}
+  defp restart_all([], gated, ref, set), do: {:ok, {ref, Enum.reverse(set), gated.permits}}
 
-  defp restart_keyed(%{permits: permits, key: {:key, key}} = gated, ref, step) do
-    case KeySize.ask(key, &Native.keyed_restart(ref, key, permits, step, &1)) do
-      {:ok, set} ->
-        {:ok, {ref, set, permits}}
+  defp restart_all([{kind, name} | limits], gated, ref, set) do
+    taken = if kind == :pool, do: restart_pool(gated, name, 0), else: restart_keyed(gated, name, 0)
 
-      {:pause, step} ->
-        :erlang.yield()
-        restart_keyed(gated, ref, step)
+    case taken do
+      {:ok, {^name, instance, permits}} ->
+        restart_all(limits, gated, ref, [{name, instance, permits} | set])
 
-      {:wait, step} ->
-        receive do
-        after
-          1 -> restart_keyed(gated, ref, step)
-        end
+      {:ok, [part]} ->
+        restart_all(limits, gated, ref, [part | set])
 
-      reason when reason in [:key_full, :table_full] ->
-        {:error, reason}
+      # A limit that is closed does not hold up the restart: the others count the child.
+      {:gone, _gone} ->
+        restart_all(limits, gated, ref, set)
 
-      gone ->
-        unguarded(gated, gone)
+      {:error, _reason} = refused ->
+        Native.run_end(ref, set, 1)
+        refused
+    end
+  end
+
+  defp restart_pool(%{permits: permits} = gated, ref, step) do
+    case Native.restart_take(ref, permits, step) do
+      {:again, step} -> restart_pool(gated, ref, step)
+      {pause, step} when pause in [:pause, :wait] -> after_pause(pause, fn -> restart_pool(gated, ref, step) end)
+      :full -> {:error, :full}
+      gone when gone in [:closed, :no_pool, :badarg] -> {:gone, gone}
+      instance -> {:ok, {ref, instance, permits}}
+    end
+  end
+
+  # A child without a key, of a gate that has got a keyed pool since, does not ask that pool.
+  defp restart_keyed(%{permits: permits} = gated, name, step) do
+    with {:ok, key} <- key(gated, name) do
+      case KeySize.ask(key, &Native.keyed_restart(name, key, permits, step, &1)) do
+        {:ok, set} -> {:ok, set}
+        {pause, step} when pause in [:pause, :wait] -> after_pause(pause, fn -> restart_keyed(gated, name, step) end)
+        :again -> restart_keyed(gated, name, step)
+        reason when reason in [:key_full, :table_full] -> {:error, reason}
+        gone -> {:gone, gone}
+      end
+    end
+  end
+
+  defp key(%{keys: keys}, name) when is_map_key(keys, name), do: {:ok, keys[name]}
+  defp key(%{key: {:key, key}}, _name), do: {:ok, key}
+  defp key(_gated, _name), do: {:gone, :no_pool}
+
+  # Lets other processes run, or 1 ms pass, before the next step of a restart.
+  defp after_pause(:pause, continue) do
+    :erlang.yield()
+    continue.()
+  end
+
+  defp after_pause(:wait, continue) do
+    receive do
+    after
+      1 -> continue.()
     end
   end
 

@@ -220,6 +220,7 @@ defmodule Penstock.Supervision.Partitions do
         start: start,
         permits: permits,
         key: request.key,
+        keys: request.keys,
         max_runtime: request.max_runtime,
         offer: offered
       }

@@ -233,7 +233,7 @@ defmodule Penstock.Task.Stream do
 
   # Asks a keyed pool for a permit of the element's key, and parks if the key is full.
   defp take_keyed(gate, request, ref) do
-    case Keyed.take(:spawn, gate, request) do
+    case Keyed.take(:spawn, gate, %{request | timeout: 0}) do
       :key_full -> KeyedWait.ask(gate, elem(request.key, 1), :bound, 1, ref)
       :again -> take_keyed(gate, request, ref)
       answer -> answer

@@ -9,6 +9,7 @@
 mod ban;
 mod batch;
 mod deadlines;
+mod gate;
 mod holders;
 mod host;
 mod keyed;
@@ -23,6 +24,10 @@ mod time;
 
 pub use ban::{Ban, BanSettings, Banned, BansInfo, FOREVER, Failure, Listed};
 pub use deadlines::{Deadlines, Ending, Todo};
+pub use gate::{
+    BanMember, Gate, GateCounts, GateSettings, Held, KeyedMember, LimiterMember, MOST_MEMBERS, Member, No, Outcome,
+    PoolMember, Rank, Refused, admit, finish,
+};
 pub use holders::{Cursor, HolderInfo, Kind, Report};
 pub use host::{Answer, Host, Pid};
 pub use keyed_pool::{

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
@@ -37,6 +37,15 @@ pub(crate) fn lasting_keyed(pool: &KeyedPool<Beam>) -> &'static KeyedPool<Beam> 
     // SAFETY: the pool must live as long as the VM. This crate makes keyed pools only in
     // `REGISTRY`, which is static and drops none.
     unsafe { &*ptr::from_ref(pool) }
+}
+
+/// The pressure of the VM, from 0 (normal) to 3 (critical).
+static VM_LEVEL: AtomicU32 = AtomicU32::new(0);
+
+/// Returns the pressure of the VM, which a sampler measures.
+#[inline]
+pub(crate) fn vm_level() -> u32 {
+    VM_LEVEL.load(Ordering::Relaxed)
 }
 
 /// The pid of the reaper or of the janitor; 0 until that process registers itself. This library

@@ -66,6 +66,8 @@ defmodule Penstock.Task.Stream.Config do
     kind = Resolver.kind!(gate)
     if kind in [:ban, :keyed_pool] and request.key == :none and functions[:key] == nil, do: Keyed.no_key!(gate)
 
+    if kind == :gate, do: Options.expected!("gate", "one limit: async_stream takes no Penstock.Gate", gate)
+
     case kind do
       :pool -> {Resolver.ref!(gate), nil}
       :keyed_pool -> {gate, {:pool, gate, by}}

@@ -87,6 +87,36 @@ impl<H: KeyedHost> KeyedPool<H> {
         }
     }
 
+    /// Returns why a request for `n` permits of a key would be refused now, and takes nothing. Before
+    /// that, it reaps dead holders. With `count`, counts the refusal.
+    pub fn look(&self, host: &H, key: PoolKey<'_>, n: u32, count: bool) -> Result<(), KeyRefusal> {
+        let mut budget = Budget::new();
+        loop {
+            let refusal = match self.lock_shard(key.tag).refusal(key, n) {
+                None => return Ok(()),
+                Some(refusal) => refusal,
+            };
+            match self.reap_for(host, key.tag, refusal, &mut budget) {
+                Reaped::None => {
+                    let refusal = self.lock_shard(key.tag).refusal(key, n);
+                    if refusal.is_some() && count {
+                        self.count_refusal(key);
+                    }
+                    return refusal.map_or(Ok(()), Err);
+                }
+                Reaped::Some if budget.is_spent() => return Err(KeyRefusal::Again),
+                Reaped::Some => {}
+            }
+        }
+    }
+
+    /// Returns `true` if the calling process holds at least `n` manual permits of a key.
+    pub fn holds(&self, me: Pid, tag: KeyTag, n: u32) -> bool {
+        let shard = self.lock_shard(tag);
+        let lease = shard.keys.find(tag).and_then(|place| shard.find_lease(&self.people, place, me));
+        lease.is_some_and(|lease| shard.leases.get(lease).held_as(Kind::Manual) >= n)
+    }
+
     /// Reaps dead holders whose permits or places a refused request could take.
     pub(super) fn reap_for(&self, host: &H, tag: KeyTag, refusal: KeyRefusal, budget: &mut Budget) -> Reaped {
         match refusal {

@@ -4,6 +4,8 @@ use crate::holders::Kind;
 use crate::host::{Host, Pid};
 use crate::pool::Status;
 
+use super::PoolKey;
+use super::acquire::KeyRefusal;
 use super::keys::{Keys, Place};
 use super::lease::{Lease, LeaseAt, LeaseId};
 use super::people::People;
@@ -107,6 +109,23 @@ impl<H: Host> Shard<H> {
     /// Returns `true` if a key with `in_use` permits can admit `n` more within its limit.
     pub(super) fn fits(&self, in_use: u32, n: u32) -> bool {
         u64::from(in_use) + u64::from(n) <= u64::from(self.limit)
+    }
+
+    /// Returns why a request for `n` permits of a key would be refused now.
+    pub(super) fn refusal(&self, key: PoolKey<'_>, n: u32) -> Option<KeyRefusal> {
+        if self.status != Status::Open || self.generation != key.generation {
+            return Some(KeyRefusal::Closed);
+        }
+        if n > self.limit {
+            return Some(KeyRefusal::KeyFull);
+        }
+        match self.keys.find(key.tag) {
+            None => (self.keys.is_full() || !self.has_lease()).then_some(KeyRefusal::TableFull),
+            Some(place) => {
+                let of = self.keys.get(place);
+                (of.queue != NIL || !self.fits(of.in_use, n)).then_some(KeyRefusal::KeyFull)
+            }
+        }
     }
 
     /// Returns the lease of a process on a key.

@@ -71,6 +71,33 @@ impl<H: PoolHost> Pool<H> {
         Err(self.refuse(me))
     }
 
+    /// Returns why a request for `n` permits would be refused now, and takes nothing. Before that, it
+    /// reaps dead holders and serves the waiters. With `count`, counts the refusal.
+    pub fn look(&self, host: &H, me: Pid, n: u32, count: bool) -> Result<(), Refusal> {
+        let word = self.state.load();
+        if word.admits(n) {
+            return Ok(());
+        }
+        if !word.closed() && !self.oversize(n) {
+            if self.reap_dead(host) == Scan::Unfinished || self.has_free(n) && !self.serve(host) {
+                return Err(Refusal::Again);
+            }
+            if self.state.load().admits(n) {
+                return Ok(());
+            }
+        }
+        if count {
+            return Err(self.refuse(me));
+        }
+        Err(if self.state.load().closed() { Refusal::Closed } else { Refusal::Full })
+    }
+
+    /// Returns `true` if the calling process holds at least `n` permits of `kind`.
+    pub fn holds(&self, me: Pid, n: u32, kind: Kind) -> bool {
+        self.entry_of(me)
+            .is_some_and(|entry| entry.own(kind) >= u64::from(n) || self.fold(me, entry, kind) >= u64::from(n))
+    }
+
     /// Returns `true` if `n` permits are free, even if they are due to waiters.
     fn has_free(&self, n: u32) -> bool {
         let word = self.state.load();

@@ -15,5 +15,6 @@ mod pauses;
 
 pub use all::{All, Charge, hit_all};
 pub use gcra::{OutOfBounds, Rate};
+pub(crate) use limiter::DENIED;
 pub use limiter::{Hit, Key, Limiter, LimiterInfo, LimiterSettings, Limits, Reserved};
 pub use migrate::{Changed, Progress};

@@ -2,6 +2,7 @@
 
 use super::slab::{Handle, Slab};
 use crate::ban::{Ban, BanSettings};
+use crate::gate::{Gate, GateSettings};
 use crate::keyed_pool::{KeyedHost, KeyedPool, KeyedSettings};
 use crate::pool::Settings;
 use crate::rate::{Limiter, LimiterSettings};
@@ -17,6 +18,7 @@ pub(super) enum Current {
     Limiter(Handle),
     Ban(Handle),
     Keyed(Handle),
+    Gate(Handle),
 }
 
 /// [`Current`] in one word, which a caller loads without a lock: 32 bits of the generation above
@@ -33,6 +35,7 @@ const POOL: u64 = 1;
 const LIMITER: u64 = 2;
 const BAN: u64 = 3;
 const KEYED: u64 = 4;
+const GATE: u64 = 5;
 const FIRST_POOL: u64 = 1 << KIND_BITS | POOL;
 
 impl CurrentWord {
@@ -57,6 +60,7 @@ impl CurrentWord {
             LIMITER => Current::Limiter(handle),
             BAN => Current::Ban(handle),
             KEYED => Current::Keyed(handle),
+            GATE => Current::Gate(handle),
             _ => Current::None,
         }
     }
@@ -73,6 +77,7 @@ impl CurrentWord {
             Current::Limiter(handle) => pack(LIMITER, handle.id, handle.generation),
             Current::Ban(handle) => pack(BAN, handle.id, handle.generation),
             Current::Keyed(handle) => pack(KEYED, handle.id, handle.generation),
+            Current::Gate(handle) => pack(GATE, handle.id, handle.generation),
         };
         // ORDERING: Release pairs with the Acquire in `load`; publishes the open gate, and the
         // name that was written before.
@@ -88,6 +93,7 @@ pub(super) enum StartConfig {
     Limiter(LimiterSettings),
     Ban(BanSettings),
     Keyed(KeyedSettings),
+    Gate(GateSettings),
 }
 
 /// The slabs from which a registry takes its limiters, ban lists and keyed pools.
@@ -95,11 +101,12 @@ pub(super) struct Slabs<H: KeyedHost> {
     pub(super) limiters: Slab<Limiter>,
     pub(super) bans: Slab<Ban>,
     pub(super) keyed: Slab<KeyedPool<H>>,
+    pub(super) gates: Slab<Gate>,
 }
 
 impl<H: KeyedHost> Default for Slabs<H> {
     fn default() -> Self {
-        Self { limiters: Slab::default(), bans: Slab::default(), keyed: Slab::default() }
+        Self { limiters: Slab::default(), bans: Slab::default(), keyed: Slab::default(), gates: Slab::default() }
     }
 }
 
@@ -141,3 +148,4 @@ macro_rules! nameable {
 nameable!(Limiter, limiters, Limiter);
 nameable!(Ban, bans, Ban);
 nameable!(KeyedPool<H>, keyed, Keyed);
+nameable!(Gate, gates, Gate);

@@ -43,6 +43,7 @@ use std::sync::Arc;
 use once_cell::race::OnceBox;
 
 use crate::ban::{Ban, BanSettings};
+use crate::gate::{Gate, GateSettings};
 use crate::host::Pid;
 use crate::keyed_pool::{KeyedHost, KeyedPool, KeyedSettings};
 use crate::pool::{Pool, PoolHost, Settings};
@@ -228,6 +229,18 @@ impl<H: GateHost> Registry<H> {
         clock: fn() -> u64,
     ) -> Result<Started, OutOfMemory> {
         self.start_with(name, |named| named.start_reusable::<Ban>(host, owner, settings, clock))
+    }
+
+    /// Starts, or takes over, the gate of several limits of a name.
+    pub fn start_gate(
+        &self,
+        host: &H,
+        name: u64,
+        owner: Pid,
+        settings: GateSettings,
+        clock: fn() -> u64,
+    ) -> Result<Started, OutOfMemory> {
+        self.start_with(name, |named| named.start_reusable::<Gate>(host, owner, settings, clock))
     }
 
     /// Starts, or takes over, the keyed pool of a name.

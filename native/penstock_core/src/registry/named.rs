@@ -4,6 +4,7 @@ use super::current::{Current, Nameable, StartConfig};
 use super::node::{Node, Ownership};
 use super::{GateHost, InstanceId, KeyedId};
 use crate::ban::Ban;
+use crate::gate::Gate;
 use crate::host::Pid;
 use crate::keyed_pool::KeyedPool;
 use crate::pool::{Changes, Pool, Settings};
@@ -95,6 +96,12 @@ impl<'a, H: GateHost> Named<'a, H> {
     /// Returns the open ban list, and its generation.
     #[inline]
     pub fn bans(self) -> Option<(&'a Ban, Generation)> {
+        self.reusable()
+    }
+
+    /// Returns the open gate of several limits, and its generation.
+    #[inline]
+    pub fn gate(self) -> Option<(&'a Gate, Generation)> {
         self.reusable()
     }
 

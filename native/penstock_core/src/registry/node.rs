@@ -99,6 +99,7 @@ impl<H: GateHost> Node<H> {
         match before {
             Current::Limiter(handle) => self.slabs.limiters.give_back(handle),
             Current::Ban(handle) => self.slabs.bans.give_back(handle),
+            Current::Gate(handle) => self.slabs.gates.give_back(handle),
             Current::Keyed(handle) => {
                 self.slabs.keyed.give_back(handle);
                 return self

@@ -80,7 +80,7 @@ fn left_ms(beam: &Beam, left: u64) -> Term {
     }
 }
 
-pub(super) fn banned(beam: &Beam, left: u64) -> Term {
+pub(crate) fn banned(beam: &Beam, left: u64) -> Term {
     beam.env.tuple(&[atoms::banned(), left_ms(beam, left)])
 }
 

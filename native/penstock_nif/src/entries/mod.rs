@@ -2,12 +2,12 @@
 //! For example, the entry point of `run_end` is in `run.rs`. The specs and comments of
 //! `Penstock.Native` are the contracts of the entry points.
 
-mod ban;
+pub(crate) mod ban;
 mod bounds;
 mod deadline;
 mod gate;
 mod janitor;
-mod keyed;
+pub(crate) mod keyed;
 mod metered;
 mod pool;
 mod pools;

@@ -1,0 +1,103 @@
+defmodule Penstock.Admission.GateWait do
+  # Waits for the permits of all limits of a gate. Runs in the caller.
+  #
+  # The caller waits for one limit after the other, and holds meanwhile what it has got. All callers
+  # of the VM wait in one order: keyed pools, then pools, each in the order of their names in the
+  # VM. So two callers never wait for each other. When the caller has all permits, the native side
+  # charges the limiters. If that fails, all permits go back, to the next waiters.
+  @moduledoc false
+
+  alias Penstock.Admission.{KeyedWait, Wait}
+  alias Penstock.Native
+
+  # The numbers by which the native side counts the outcomes of waits.
+  @queue_full 7
+  @timeout 8
+  @outcomes %{key_full: 4, table_full: 5, full: 6, queue_full: @queue_full, timeout: @timeout, closed: 9, deadlock: 10}
+
+  @typedoc "How the permits are held: bound to work in the caller, or manually."
+  @type kind :: :bound | :manual
+
+  # Waits for the permits of each limit, and then calls `finish`, which returns `:ok` or a refusal.
+  # Returns the permit set.
+  @spec wait(atom, kind, Penstock.Admission.Request.t(), (() -> :ok | term)) :: {:ok, Native.set()} | {:error, term}
+  def wait(gate, kind, request, finish) do
+    # A keyed pool alone is its own only limit.
+    limits = with :no_pool <- Native.gate_limits(gate), do: [{:keyed_pool, gate}]
+
+    case collect(limits, kind, request, until(request.timeout), []) do
+      {:ok, held} ->
+        case finish.() do
+          :ok -> {:ok, set(held)}
+          refusal -> give_back(held, kind, request, {:error, refusal})
+        end
+
+      {{:error, reason} = refused, held} ->
+        with outcome when outcome != nil <- @outcomes[reason], do: Native.gate_count(gate, outcome)
+        give_back(held, kind, request, refused)
+    end
+  end
+
+  defp collect([], _kind, _request, _until, held), do: {:ok, Enum.reverse(held)}
+
+  defp collect([{what, name} | limits], kind, request, until, held) do
+    case acquire(what, name, kind, request, left(until)) do
+      {:ok, part} -> collect(limits, kind, request, until, [part | held])
+      {:error, _reason} = refused -> {refused, held}
+      # The limit was there when the wait began.
+      _gone -> {{:error, :closed}, held}
+    end
+  end
+
+  defp acquire(:pool, name, kind, %{permits: permits}, timeout) do
+    case take(kind, name, permits) do
+      :busy -> part(Wait.park(name, kind, permits, timeout), name, permits)
+      gone when gone in [:no_pool, :badarg] -> :gone
+      instance -> part({:ok, instance}, name, permits)
+    end
+  end
+
+  defp acquire(:keyed_pool, name, kind, %{permits: permits} = request, timeout) do
+    with {:ok, {pool, lease}} <- KeyedWait.park(name, key(request, name), kind, permits, timeout),
+         do: {:ok, {name, {pool, lease, permits}}}
+  end
+
+  defp take(:bound, name, permits), do: Native.run_take(name, permits)
+  defp take(:manual, name, permits), do: Native.pool_take(name, permits)
+
+  defp part({:ok, instance}, name, permits), do: {:ok, {name, {name, instance, permits}}}
+  defp part(other, _name, _permits), do: other
+
+  # Returns the key of a limit. The native side has found before that the request has one.
+  defp key(%{keys: keys, key: key}, name) do
+    case {keys, key} do
+      {%{^name => key}, _key} -> key
+      {_keys, {:key, key}} -> key
+    end
+  end
+
+  defp set(held), do: for({_name, part} <- held, do: part)
+
+  defp give_back([], _kind, _request, refused), do: refused
+
+  defp give_back(held, :bound, _request, refused) do
+    Native.run_end(nil, set(held), 1)
+    refused
+  end
+
+  defp give_back(held, :manual, request, refused) do
+    for {name, {of, _held, permits}} <- held do
+      if is_integer(of),
+        do: Native.keyed_release(name, key(request, name), permits, :measured),
+        else: Native.pool_release(name, permits)
+    end
+
+    refused
+  end
+
+  defp until(:infinity), do: :infinity
+  defp until(timeout), do: System.monotonic_time(:millisecond) + timeout
+
+  defp left(:infinity), do: :infinity
+  defp left(until), do: max(until - System.monotonic_time(:millisecond), 0)
+end

@@ -1,0 +1,178 @@
+//! The kinds of limits that a gate can have.
+
+use crate::ban::{Ban, Banned};
+use crate::holders::Kind;
+use crate::host::Pid;
+use crate::keyed_pool::{KeyRefusal, KeyedHost, KeyedPool, PoolKey};
+use crate::pool::{Pool, PoolHost, Refusal};
+use crate::rate::{Charge, Hit, Key, Limiter};
+use crate::reuse::Generation;
+
+use super::{Held, Member, No, Rank};
+
+/// A ban list, asked about a key. It holds nothing and is not charged.
+#[derive(Debug)]
+pub struct BanMember<'a> {
+    /// The list.
+    pub ban: &'a Ban,
+    /// The generation that the caller means.
+    pub generation: Generation,
+    /// The tag of the key in that generation.
+    pub tag: u64,
+    /// The time in ns.
+    pub now: u64,
+}
+
+impl<H: PoolHost> Member<H> for BanMember<'_> {
+    fn rank(&self) -> Rank {
+        Rank::Ban
+    }
+
+    fn look(&self, _host: &H, _count: bool) -> Result<(), No> {
+        let banned = self.ban.check(self.tag, self.now);
+        if !self.ban.is_current(self.generation) {
+            return Err(No::Closed);
+        }
+        match banned {
+            Banned::No => Ok(()),
+            Banned::For(left) => Err(No::Banned(left)),
+        }
+    }
+}
+
+/// A rate limiter, asked for a hit.
+#[derive(Debug)]
+pub struct LimiterMember<'a> {
+    /// The limiter.
+    pub limiter: &'a Limiter,
+    /// The key.
+    pub key: Key,
+    /// The cost.
+    pub cost: u32,
+    /// The time in ns.
+    pub now: u64,
+}
+
+impl<H: PoolHost> Member<H> for LimiterMember<'_> {
+    fn rank(&self) -> Rank {
+        Rank::Limiter
+    }
+
+    fn look(&self, _host: &H, count: bool) -> Result<(), No> {
+        let no = match self.limiter.peek(self.key, self.now, self.cost) {
+            Hit::Allow(_) => return Ok(()),
+            Hit::Deny(wait) => No::RateLimited(Some(wait)),
+            Hit::Never => No::RateLimited(None),
+            Hit::Gone => return Err(No::Closed),
+        };
+        if count {
+            self.limiter.count(crate::rate::DENIED);
+        }
+        Err(no)
+    }
+
+    fn charge(&self) -> Option<Charge<'_>> {
+        Some(Charge { limiter: self.limiter, key: self.key, cost: Some(self.cost) })
+    }
+}
+
+/// A keyed pool, asked for `n` permits of a key.
+pub struct KeyedMember<'a, H: KeyedHost> {
+    /// The pool.
+    pub pool: &'a KeyedPool<H>,
+    /// The key.
+    pub key: PoolKey<'a>,
+    /// The caller.
+    pub me: Pid,
+    /// The number of permits.
+    pub n: u32,
+}
+
+impl<H: KeyedHost> std::fmt::Debug for KeyedMember<'_, H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyedMember").field("key", &self.key.tag).field("n", &self.n).finish_non_exhaustive()
+    }
+}
+
+impl<H: PoolHost + KeyedHost> Member<H> for KeyedMember<'_, H> {
+    fn rank(&self) -> Rank {
+        Rank::Keyed
+    }
+
+    fn look(&self, host: &H, count: bool) -> Result<(), No> {
+        self.pool.look(host, self.key, self.n, count).map_err(no_of_key)
+    }
+
+    fn take(&self, host: &H, kind: Kind) -> Result<Held, No> {
+        let taken = self.pool.try_acquire(host, self.me, self.key, self.n, kind);
+        taken.map(Held::Keyed).map_err(no_of_key)
+    }
+
+    fn give_back(&self, host: &H, kind: Kind, held: Held) {
+        if let Held::Keyed(lease) = held {
+            // The caller holds the permits: only a call by the caller could have released them.
+            let _released = self.pool.release_of(host, self.me, lease, self.n, kind);
+        }
+    }
+}
+
+fn no_of_key(refusal: KeyRefusal) -> No {
+    match refusal {
+        KeyRefusal::KeyFull => No::KeyFull,
+        KeyRefusal::TableFull => No::TableFull,
+        KeyRefusal::Closed => No::Closed,
+        KeyRefusal::Again => No::Again,
+    }
+}
+
+/// A pool, asked for `n` permits. `still` tells whether the caller still means this pool: its name
+/// may stand for another one by now.
+pub struct PoolMember<'a, H: PoolHost> {
+    /// The pool.
+    pub pool: &'a Pool<H>,
+    /// Whether the name of the pool still stands for it.
+    pub still: &'a dyn Fn() -> bool,
+    /// The caller.
+    pub me: Pid,
+    /// The number of permits.
+    pub n: u32,
+}
+
+impl<H: PoolHost> std::fmt::Debug for PoolMember<'_, H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PoolMember").field("pool", &self.pool).field("n", &self.n).finish_non_exhaustive()
+    }
+}
+
+impl<H: PoolHost> Member<H> for PoolMember<'_, H> {
+    fn rank(&self) -> Rank {
+        Rank::Pool
+    }
+
+    fn look(&self, host: &H, count: bool) -> Result<(), No> {
+        let looked = self.pool.look(host, self.me, self.n, count).map_err(no_of_pool);
+        if (self.still)() { looked } else { Err(No::Closed) }
+    }
+
+    fn take(&self, host: &H, kind: Kind) -> Result<Held, No> {
+        self.pool.try_acquire(host, self.me, self.n, kind).map_err(no_of_pool)?;
+        if (self.still)() {
+            return Ok(Held::Pool);
+        }
+        <Self as Member<H>>::give_back(self, host, kind, Held::Pool);
+        Err(No::Closed)
+    }
+
+    fn give_back(&self, host: &H, kind: Kind, _held: Held) {
+        // The caller holds the permits: only a call by the caller could have released them.
+        let _released = self.pool.release(host, self.me, self.n, kind);
+    }
+}
+
+fn no_of_pool(refusal: Refusal) -> No {
+    match refusal {
+        Refusal::Full => No::Full,
+        Refusal::Closed => No::Closed,
+        Refusal::Again => No::Again,
+    }
+}

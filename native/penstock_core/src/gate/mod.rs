@@ -1,0 +1,189 @@
+//! Gates of several limits: one decision that asks all of them.
+//!
+//! A caller passes a gate only if all its limits admit it. The decision takes three steps:
+//!
+//! 1. *Look*: each limit tells whether it would refuse. The first that would, in the order of
+//!    [`Rank`], gives the reason, and nothing was taken.
+//! 2. *Take*: the limits with permits give them to the caller, one after the other. If one
+//!    refuses, those before it get their permits back.
+//! 3. *Charge*: the rate limiters are charged, all or none. If one denies, all permits go back.
+//!
+//! Another caller can take permits or hits between these steps. Then a later step refuses, and
+//! the earlier ones are undone. A permit that is taken in step 2 and given back counts meanwhile,
+//! so another caller may be refused because of it. No limit is ever exceeded: each step is exact
+//! by itself, as it is for a caller that asks one limit alone.
+//!
+//! The caller cannot be killed inside a decision: a process is not killed inside a call. After the
+//! call, each limit has the permits in its own entry or lease of the caller, and the caller's
+//! death gives each back.
+//!
+//! A new kind of limit is one implementation of [`Member`].
+
+mod members;
+mod settings;
+
+use crate::holders::Kind;
+use crate::host::Host;
+use crate::rate::{All, Charge, hit_all};
+
+pub use members::{BanMember, KeyedMember, LimiterMember, PoolMember};
+pub use settings::{Gate, GateCounts, GateSettings, Outcome};
+
+/// The largest number of limits of a gate.
+pub const MOST_MEMBERS: usize = 16;
+
+/// The order in which the kinds of limits are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// Ban lists.
+    Ban,
+    /// Rate limiters.
+    Limiter,
+    /// Keyed pools.
+    Keyed,
+    /// Pools.
+    Pool,
+}
+
+/// Why a limit refused the caller of a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum No {
+    /// The key is banned for this many ns.
+    Banned(u64),
+    /// The rate allows the hit after this many ns; `None` for never.
+    RateLimited(Option<u64>),
+    /// Too few permits of the key are free.
+    KeyFull,
+    /// The key is new, and every place for a key is in use.
+    TableFull,
+    /// Too few permits of the pool are free.
+    Full,
+    /// The limit is closed or draining, or its name stands for another one by now.
+    Closed,
+    /// One call could not finish its work. The caller must ask again.
+    Again,
+}
+
+/// The permits that one limit has given to the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The limit has no permits.
+    Nothing,
+    /// Permits of a pool.
+    Pool,
+    /// Permits of a key, in this lease.
+    Keyed(crate::keyed_pool::LeaseId),
+}
+
+/// One limit of a gate, as one caller asks it: the key, the cost and the number of permits are
+/// those of the caller.
+pub trait Member<H: Host> {
+    /// Returns the kind of the limit, by which the limits are ordered.
+    fn rank(&self) -> Rank;
+
+    /// Returns why the limit would refuse the caller now. Takes nothing. With `count`, counts a
+    /// refusal in the totals of the limit.
+    fn look(&self, host: &H, count: bool) -> Result<(), No>;
+
+    /// Takes the permits for the caller.
+    fn take(&self, _host: &H, _kind: Kind) -> Result<Held, No> {
+        Ok(Held::Nothing)
+    }
+
+    /// Gives the permits back that [`Member::take`] has taken.
+    fn give_back(&self, _host: &H, _kind: Kind, _held: Held) {}
+
+    /// Returns the charge of a rate limiter.
+    fn charge(&self) -> Option<Charge<'_>> {
+        None
+    }
+}
+
+/// A refusal: the index of the limit, and the reason.
+pub type Refused = (usize, No);
+
+/// Returns the indices of the members in the order of asking: by rank, and within a rank as given.
+fn in_order<'a, H: Host>(members: &'a [&dyn Member<H>]) -> impl Iterator<Item = usize> + 'a {
+    [Rank::Ban, Rank::Limiter, Rank::Keyed, Rank::Pool].into_iter().flat_map(move |rank| {
+        members.iter().enumerate().filter(move |(_, member)| member.rank() == rank).map(|(at, _)| at)
+    })
+}
+
+/// Asks all limits, takes their permits as `kind`, and charges the rate limiters. Returns what the
+/// caller holds of each limit; after a refusal it holds nothing.
+///
+/// `waits`: the caller is willing to wait for permits. Then a limit that is full stops the
+/// decision in the second step, not in the first, so that a reason which waiting cannot change
+/// comes first.
+pub fn admit<H: Host>(
+    host: &H,
+    members: &[&dyn Member<H>],
+    kind: Kind,
+    waits: bool,
+    clock: impl Fn() -> u64,
+) -> Result<[Held; MOST_MEMBERS], Refused> {
+    debug_assert!(members.len() <= MOST_MEMBERS);
+    for at in in_order(members) {
+        match members[at].look(host, true) {
+            Err(No::Full | No::KeyFull) if waits => {}
+            Err(no) => return Err((at, no)),
+            Ok(()) => {}
+        }
+    }
+    let mut held = [Held::Nothing; MOST_MEMBERS];
+    for at in in_order(members) {
+        match members[at].take(host, kind) {
+            Ok(taken) => held[at] = taken,
+            Err(no) => {
+                give_back(host, members, kind, &held);
+                return Err((at, no));
+            }
+        }
+    }
+    if let Err(refused) = charge(members, clock) {
+        give_back(host, members, kind, &held);
+        return Err(refused);
+    }
+    Ok(held)
+}
+
+/// Gives back all permits that a decision has taken.
+fn give_back<H: Host>(host: &H, members: &[&dyn Member<H>], kind: Kind, held: &[Held; MOST_MEMBERS]) {
+    for (member, &held) in members.iter().zip(held) {
+        if held != Held::Nothing {
+            member.give_back(host, kind, held);
+        }
+    }
+}
+
+/// Looks at the limits without permits, and charges the rate limiters: the last step for a caller
+/// that has waited for its permits.
+pub fn finish<H: Host>(host: &H, members: &[&dyn Member<H>], clock: impl Fn() -> u64) -> Result<(), Refused> {
+    for at in in_order(members).filter(|&at| members[at].rank() <= Rank::Limiter) {
+        members[at].look(host, true).map_err(|no| (at, no))?;
+    }
+    charge(members, clock)
+}
+
+/// Charges all rate limiters, or none.
+fn charge<H: Host>(members: &[&dyn Member<H>], clock: impl Fn() -> u64) -> Result<(), Refused> {
+    let limiters = || members.iter().enumerate().filter_map(|(at, member)| Some((at, member.charge()?)));
+    let first = limiters().next();
+    let Some((at, only)) = first else { return Ok(()) };
+    if limiters().nth(1).is_none() {
+        // One limiter needs no tentative charge.
+        let Some(cost) = only.cost else { return Err((at, No::RateLimited(None))) };
+        return match only.limiter.hit(only.key, only.limiter.now(clock), cost) {
+            crate::rate::Hit::Allow(_) => Ok(()),
+            crate::rate::Hit::Deny(wait) => Err((at, No::RateLimited(Some(wait)))),
+            crate::rate::Hit::Never => Err((at, No::RateLimited(None))),
+            crate::rate::Hit::Gone => Err((at, No::Closed)),
+        };
+    }
+    let (places, charges): (Vec<usize>, Vec<Charge<'_>>) = limiters().unzip();
+    match hit_all(&charges, clock) {
+        All::Allowed => Ok(()),
+        All::Denied(at, wait) => Err((places[at], No::RateLimited(wait))),
+        All::Gone(at) => Err((places[at], No::Closed)),
+    }
+}

@@ -1,0 +1,215 @@
+//! Entry points that ask a gate that is no pool: a gate of several limits, or a limiter, a ban or a
+//! keyed pool alone.
+
+use penstock_core::{admit, finish, whole_ms, Generation, Held, Kind, Member, No, Outcome, Refused, MOST_MEMBERS};
+
+use super::limits::{limits, Limit, Request};
+use crate::atoms;
+use crate::clock;
+use crate::entries::ban::banned;
+use crate::entry::entries;
+use crate::host::Beam;
+use crate::node::vm_level;
+use crate::resolve::named;
+use crate::set;
+use crate::term::Term;
+
+entries! {
+    gate_take/8 => take,
+    gate_finish/6 => finish_wait,
+    gate_explain/6 => explain,
+    gate_release/5 => release,
+}
+
+/// A gate as one call found it.
+struct Asked<'a> {
+    limits: Vec<Limit<'a>>,
+    /// The gate of several limits, if the name stands for one, and the pressure from which it
+    /// sheds.
+    gate: Option<(&'a penstock_core::Gate, Generation, u32)>,
+}
+
+/// Decodes a gate and a request. The error is the answer to the caller.
+fn ask<'a>(beam: &Beam, name: Term, request: &Request) -> Result<Asked<'a>, Term> {
+    let found = named(name).ok_or_else(atoms::no_pool)?;
+    let Some((gate, generation)) = found.gate() else {
+        if found.current().is_some() {
+            return Err(atoms::no_pool());
+        }
+        let limits = limits(beam, &[name.word()], request)?;
+        return if limits[0].is_gone() { Err(atoms::no_pool()) } else { Ok(Asked { limits, gate: None }) };
+    };
+    let settings = gate.settings(generation).ok_or_else(atoms::no_pool)?;
+    let names = settings.members.iter().take_while(|&&name| name != 0).count();
+    let limits = limits(beam, &settings.members[..names], request)?;
+    Ok(Asked { limits, gate: Some((gate, generation, settings.shed_at)) })
+}
+
+impl Asked<'_> {
+    fn count(&self, outcome: Outcome) {
+        if let Some((gate, ..)) = self.gate {
+            gate.count(outcome);
+        }
+    }
+
+    /// Returns `true` if the gate sheds at the present pressure of the VM.
+    fn sheds(&self) -> bool {
+        self.gate.is_some_and(|(_, _, shed_at)| shed_at > 0 && vm_level() >= shed_at)
+    }
+
+    fn members(&self) -> Vec<&dyn Member<Beam>> {
+        self.limits.iter().map(|limit| limit as &dyn Member<Beam>).collect()
+    }
+
+    /// Returns the term of a refusal, and counts it.
+    fn refused(&self, beam: &Beam, (at, no): Refused) -> Term {
+        if let Some(outcome) = outcome(no) {
+            self.count(outcome);
+        }
+        // A limit alone that is closed is a gate that is not there.
+        if no == No::Closed && self.gate.is_none() && !self.limits[at].has_permits() {
+            return atoms::no_pool();
+        }
+        no_term(beam, no)
+    }
+}
+
+fn outcome(no: No) -> Option<Outcome> {
+    Some(match no {
+        No::Banned(_) => Outcome::Banned,
+        No::RateLimited(_) => Outcome::RateLimited,
+        No::KeyFull => Outcome::KeyFull,
+        No::TableFull => Outcome::TableFull,
+        No::Full => Outcome::Full,
+        No::Closed => Outcome::Closed,
+        No::Again => return None,
+    })
+}
+
+fn no_term(beam: &Beam, no: No) -> Term {
+    match no {
+        No::Banned(left) => banned(beam, left),
+        No::RateLimited(None) => beam.env.tuple(&[atoms::rate_limited(), atoms::infinity()]),
+        No::RateLimited(Some(wait)) => {
+            beam.env.tuple(&[atoms::rate_limited(), beam.env.make_u64(whole_ms(wait).max(1))])
+        }
+        No::KeyFull => atoms::key_full(),
+        No::TableFull => atoms::table_full(),
+        No::Full => atoms::full(),
+        No::Closed => atoms::closed(),
+        No::Again => atoms::again(),
+    }
+}
+
+fn request(beam: &Beam, [key, keys, permits, cost, measured]: [Term; 5]) -> Option<Request> {
+    Some(Request {
+        me: beam.env.me()?,
+        key,
+        keys,
+        keyless: measured == atoms::no_key(),
+        measured: measured == atoms::measured(),
+        permits: beam.env.positive_i31(permits)?,
+        cost: beam.env.positive_i31(cost)?,
+    })
+}
+
+/// Asks a gate to admit the caller, which does not wait during this call.
+///
+/// Returns the permit set that the caller holds from then on: for `way` `run`, the permits are
+/// bound to the caller; for `spawn`, they are offered to a child; for `manual`, the answer is `ok`,
+/// and the caller must release them. If the caller would wait (`waits`) and only permits lack, the
+/// answer is `busy`.
+fn take(beam: &Beam, [name, way, key, keys, permits, cost, measured, waits]: [Term; 8]) -> Term {
+    let Some(request) = request(beam, [key, keys, permits, cost, measured]) else { return atoms::badarg() };
+    let asked = match ask(beam, name, &request) {
+        Ok(asked) => asked,
+        Err(answer) => return answer,
+    };
+    if asked.sheds() {
+        asked.count(Outcome::Overloaded);
+        return atoms::overloaded();
+    }
+    let kind = if way == atoms::manual() { Kind::Manual } else { Kind::Bound };
+    let waits = waits == atoms::waits();
+    match admit(beam, &asked.members(), kind, waits, clock::now_ns) {
+        Ok(held) => admitted(beam, &asked, &held, way),
+        Err((_, No::Full | No::KeyFull)) if waits => atoms::busy(),
+        Err(refused) => asked.refused(beam, refused),
+    }
+}
+
+fn admitted(beam: &Beam, asked: &Asked<'_>, held: &[Held; MOST_MEMBERS], way: Term) -> Term {
+    asked.count(Outcome::Admitted);
+    if way == atoms::manual() {
+        return atoms::ok();
+    }
+    let parts: Vec<Term> = asked.limits.iter().zip(held).filter_map(|(limit, &held)| limit.part(beam, held)).collect();
+    let set = beam.env.list(&parts);
+    if way == atoms::spawn() && !parts.is_empty() {
+        set::offer(beam, set)
+    } else {
+        set
+    }
+}
+
+/// The last step for a caller that has waited for all permits: looks at the limits without permits
+/// once more, and charges the rate limiters.
+fn finish_wait(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6]) -> Term {
+    let Some(request) = request(beam, [key, keys, permits, cost, measured]) else { return atoms::badarg() };
+    let asked = match ask(beam, name, &request) {
+        Ok(asked) => asked,
+        Err(answer) => return answer,
+    };
+    if asked.sheds() {
+        asked.count(Outcome::Overloaded);
+        return atoms::overloaded();
+    }
+    match finish(beam, &asked.members(), clock::now_ns) {
+        Ok(()) => {
+            asked.count(Outcome::Admitted);
+            atoms::ok()
+        }
+        Err(refused) => asked.refused(beam, refused),
+    }
+}
+
+/// Returns what each limit would answer now. Consumes and counts nothing.
+fn explain(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6]) -> Term {
+    let Some(request) = request(beam, [key, keys, permits, cost, measured]) else { return atoms::badarg() };
+    let asked = match ask(beam, name, &request) {
+        Ok(asked) => asked,
+        Err(answer) => return answer,
+    };
+    let mut answers = Vec::with_capacity(MOST_MEMBERS + 1);
+    if asked.gate.is_some_and(|(_, _, shed_at)| shed_at > 0) {
+        let answer = if asked.sheds() { atoms::overloaded() } else { atoms::ok() };
+        answers.push(beam.env.tuple(&[atoms::vm(), atoms::vm(), answer]));
+    }
+    let mut limits: Vec<&Limit<'_>> = asked.limits.iter().collect();
+    limits.sort_by_key(|limit| limit.rank());
+    for limit in limits {
+        let answer = match limit.look(beam, false) {
+            Ok(()) => atoms::ok(),
+            Err(no) => no_term(beam, no),
+        };
+        answers.push(beam.env.tuple(&[limit.name, limit.kind_term(), answer]));
+    }
+    beam.env.list(&answers)
+}
+
+/// Releases the manual permits of all limits of a gate, or of none.
+fn release(beam: &Beam, [name, key, keys, permits, measured]: [Term; 5]) -> Term {
+    let one = beam.env.make_u64(1);
+    let Some(request) = request(beam, [key, keys, permits, one, measured]) else { return atoms::badarg() };
+    let asked = match ask(beam, name, &request) {
+        Ok(asked) => asked,
+        Err(answer) => return answer,
+    };
+    // Only the caller itself lowers the manual permits that it holds. So what it holds now, it holds
+    // until this call has released it.
+    if !asked.limits.iter().all(Limit::is_held) || !asked.limits.iter().any(Limit::has_permits) {
+        return atoms::not_held();
+    }
+    asked.limits.iter().for_each(|limit| limit.release(beam));
+    atoms::ok()
+}

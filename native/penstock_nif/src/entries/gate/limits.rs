@@ -1,0 +1,216 @@
+//! The limits that one call asks: those of a gate of several limits, or a limiter, a ban or a keyed
+//! pool alone.
+
+use penstock_core::{
+    Ban, BanMember, Charge, Generation, Held, Key, KeyTag, KeyedMember, Kind, Limiter, LimiterMember, Member, No, Pid,
+    PoolKey, PoolMember, Rank, MOST_MEMBERS,
+};
+
+use crate::atoms;
+use crate::clock;
+use crate::entries::keyed::{keyed, Keyed};
+use crate::host::Beam;
+use crate::key::{hash_with_bytes, KeyHash, Shown};
+use crate::resolve::{named, resolve, Gate};
+use crate::term::Term;
+
+/// What a caller asks of a gate.
+pub(super) struct Request {
+    pub(super) me: Pid,
+    /// The key for each limit that `keys` does not name.
+    pub(super) key: Term,
+    /// A map of the names of limits to keys.
+    pub(super) keys: Term,
+    /// Whether the request has no `key`.
+    pub(super) keyless: bool,
+    /// Whether Elixir has measured the keys.
+    pub(super) measured: bool,
+    pub(super) permits: u32,
+    pub(super) cost: u32,
+}
+
+/// One limit, and the part of the request that concerns it.
+pub(super) struct Limit<'a> {
+    pub(super) name: Term,
+    me: Pid,
+    permits: u32,
+    kind: LimitKind<'a>,
+}
+
+enum LimitKind<'a> {
+    Ban(&'a Ban, Generation, u64),
+    Limiter(&'a Limiter, Key, u32),
+    Keyed(Keyed<'a>, KeyTag, Shown),
+    Pool(Gate<'a>),
+    /// No limit has the name any more.
+    Gone,
+}
+
+/// Decodes the limits of these names. The error is the answer to the caller.
+pub(super) fn limits<'a>(beam: &Beam, names: &[u64], request: &Request) -> Result<Vec<Limit<'a>>, Term> {
+    let mut limits = Vec::with_capacity(MOST_MEMBERS);
+    // Most requests have one key for all limits, so its hash is kept.
+    let mut last: Option<(Term, KeyHash)> = None;
+    for name in names.iter().map(|&name| Term(name as usize)) {
+        let kind = kind_of(beam, name, request, &mut last)?;
+        limits.push(Limit { name, me: request.me, permits: request.permits, kind });
+    }
+    Ok(limits)
+}
+
+fn kind_of<'a>(
+    beam: &Beam,
+    name: Term,
+    request: &Request,
+    last: &mut Option<(Term, KeyHash)>,
+) -> Result<LimitKind<'a>, Term> {
+    let Some(named) = named(name) else { return Ok(LimitKind::Gone) };
+    let key = beam.env.get(request.keys, name).or((!request.keyless).then_some(request.key));
+    let mut hash = |key: Term| -> Result<KeyHash, Term> {
+        match last {
+            Some((hashed, hash)) if *hashed == key => Ok(hash.clone()),
+            _ => {
+                let (hash, _) = hash_with_bytes(beam, key, request.measured)?;
+                *last = Some((key, hash.clone()));
+                Ok(hash)
+            }
+        }
+    };
+    if let Some((limiter, generation)) = named.limiter() {
+        let key = match key.filter(|&key| key != atoms::global()) {
+            Some(key) => Key::Tag(generation, hash(key)?.tag(generation)),
+            None => Key::Global(generation),
+        };
+        return Ok(LimitKind::Limiter(limiter, key, request.cost));
+    }
+    if let Some(pool) = resolve(beam, name) {
+        return Ok(LimitKind::Pool(pool));
+    }
+    let no_key = || beam.env.tuple(&[atoms::no_key(), name]);
+    if let Some((ban, generation)) = named.bans() {
+        return Ok(LimitKind::Ban(ban, generation, hash(key.ok_or_else(no_key)?)?.tag(generation)));
+    }
+    let Some(keyed) = keyed(name) else { return Ok(LimitKind::Gone) };
+    let key = key.ok_or_else(no_key)?;
+    let tag = hash(key)?.wide_tag();
+    Ok(LimitKind::Keyed(keyed, tag, Shown::of(beam, key, beam.env.binary(key))))
+}
+
+impl Limit<'_> {
+    /// Calls `body` with the limit as the core knows it.
+    fn with<T>(&self, body: impl FnOnce(&dyn Member<Beam>) -> T) -> T {
+        let (me, n) = (self.me, self.permits);
+        match &self.kind {
+            LimitKind::Ban(ban, generation, tag) => {
+                body(&BanMember { ban, generation: *generation, tag: *tag, now: ban.now(clock::now_ns) })
+            }
+            LimitKind::Limiter(limiter, key, cost) => {
+                body(&LimiterMember { limiter, key: *key, cost: *cost, now: limiter.now(clock::now_ns) })
+            }
+            LimitKind::Keyed(keyed, tag, show) => {
+                let key = PoolKey { generation: keyed.generation, tag: *tag, show };
+                body(&KeyedMember { pool: keyed.pool, key, me, n })
+            }
+            LimitKind::Pool(gate) => body(&PoolMember { pool: gate.pool, still: &|| gate.stands(), me, n }),
+            LimitKind::Gone => body(&Gone),
+        }
+    }
+
+    /// Returns the word for the kind of the limit.
+    pub(super) fn kind_term(&self) -> Term {
+        match self.kind {
+            LimitKind::Ban(..) => atoms::ban(),
+            LimitKind::Limiter(..) => atoms::limiter(),
+            LimitKind::Keyed(..) => atoms::keyed_pool(),
+            LimitKind::Pool(_) => atoms::pool(),
+            LimitKind::Gone => atoms::none(),
+        }
+    }
+
+    /// Returns the part of a permit set for what the caller holds of this limit.
+    pub(super) fn part(&self, beam: &Beam, held: Held) -> Option<Term> {
+        match (&self.kind, held) {
+            (LimitKind::Keyed(keyed, ..), Held::Keyed(lease)) => Some(keyed.part(beam, lease, self.permits)),
+            (LimitKind::Pool(gate), Held::Pool) => {
+                let instance = crate::resolve::instance_term(beam, gate.instance());
+                Some(beam.env.tuple(&[self.name, instance, beam.env.make_u64(self.permits.into())]))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns `true` if no limit has the name any more.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.kind, LimitKind::Gone)
+    }
+
+    /// Returns `true` if the limit has permits.
+    pub(super) fn has_permits(&self) -> bool {
+        matches!(self.kind, LimitKind::Keyed(..) | LimitKind::Pool(_))
+    }
+
+    /// Returns `true` if the caller holds the manual permits of the request.
+    pub(super) fn is_held(&self) -> bool {
+        match &self.kind {
+            LimitKind::Keyed(keyed, tag, _) => keyed.pool.holds(self.me, *tag, self.permits),
+            LimitKind::Pool(gate) => gate.pool.holds(self.me, self.permits, Kind::Manual),
+            _ => true,
+        }
+    }
+
+    /// Releases the manual permits of the request, which the caller holds.
+    pub(super) fn release(&self, beam: &Beam) {
+        match &self.kind {
+            LimitKind::Keyed(keyed, tag, _) => {
+                let _released = keyed.pool.release(beam, self.me, *tag, self.permits);
+            }
+            LimitKind::Pool(gate) => {
+                let _released = gate.pool.release(beam, self.me, self.permits, Kind::Manual);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Member<Beam> for Limit<'_> {
+    fn rank(&self) -> Rank {
+        match self.kind {
+            LimitKind::Ban(..) | LimitKind::Gone => Rank::Ban,
+            LimitKind::Limiter(..) => Rank::Limiter,
+            LimitKind::Keyed(..) => Rank::Keyed,
+            LimitKind::Pool(_) => Rank::Pool,
+        }
+    }
+
+    fn look(&self, host: &Beam, count: bool) -> Result<(), No> {
+        self.with(|limit| limit.look(host, count))
+    }
+
+    fn take(&self, host: &Beam, kind: Kind) -> Result<Held, No> {
+        self.with(|limit| limit.take(host, kind))
+    }
+
+    fn give_back(&self, host: &Beam, kind: Kind, held: Held) {
+        self.with(|limit| limit.give_back(host, kind, held));
+    }
+
+    fn charge(&self) -> Option<Charge<'_>> {
+        match self.kind {
+            LimitKind::Limiter(limiter, key, cost) => Some(Charge { limiter, key, cost: Some(cost) }),
+            _ => None,
+        }
+    }
+}
+
+/// The limit of a name that stands for nothing any more: it is closed.
+struct Gone;
+
+impl Member<Beam> for Gone {
+    fn rank(&self) -> Rank {
+        Rank::Ban
+    }
+
+    fn look(&self, _host: &Beam, _count: bool) -> Result<(), No> {
+        Err(No::Closed)
+    }
+}
