@@ -36,8 +36,8 @@ struct Link {
     prev: u32,
 }
 
-/// The records of a group, in a hash table that grows by one bucket at a time (linear hashing),
-/// so that no insertion moves more than one bucket.
+/// The records of a group, in a hash table. It grows by one bucket at a time (linear hashing), so
+/// that no insertion moves more than one bucket.
 #[derive(Debug)]
 pub(super) struct Group {
     chunks: Vec<Box<[u32]>>,
