@@ -7,6 +7,7 @@
 use crossbeam_utils::CachePadded;
 
 use crate::host::Pid;
+use crate::keyed::scale;
 use crate::sync::{Mutex, MutexGuard, lock};
 
 use super::lease::LeaseAt;
@@ -58,8 +59,8 @@ impl Group {
     }
 
     fn bucket_of(&self, pid: u64) -> usize {
-        // The low bits of the hash chose the group.
-        let hash = (Pid::new(pid).map_or(0, Pid::hash) >> 8) as usize;
+        // The high bits of the hash chose the group.
+        let hash = Pid::new(pid).map_or(0, Pid::hash) as usize;
         let wide = self.buckets.next_power_of_two();
         let bucket = hash & (wide - 1);
         if bucket < self.buckets { bucket } else { bucket & (wide / 2 - 1) }
@@ -209,7 +210,7 @@ impl People {
     }
 
     pub(super) fn group_of(pid: Pid) -> usize {
-        pid.hash() as usize % GROUPS
+        scale(pid.hash(), GROUPS)
     }
 
     pub(super) fn lock(&self, pid: Pid) -> MutexGuard<'_, Group> {
