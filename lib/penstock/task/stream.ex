@@ -465,7 +465,8 @@ defmodule Penstock.Task.Stream do
   defp deliver_due(result, acc, state, config, parked),
     do: deliver(result, acc, suspend_wait(state, config, parked), config)
 
-  # Ends the stream after the stream monitor has died, because a task failed or by a kill.
+  # Ends the stream when the stream monitor has died: it ends with a task that failed, or it was
+  # killed.
   defp monitor_down(state, config, parked, reason) do
     Ending.unlink(config.stream_monitor)
     withdraw(parked, config)
