@@ -296,7 +296,11 @@ defmodule PenstockTest do
       end
 
       ref = ask(actor(), churn)
-      for _ <- 1..300, %{kind: kind} <- Penstock.list(), do: assert(kind in [:pool, :keyed_pool, :rate_limiter, :ban])
+
+      for _ <- 1..300,
+          %{kind: kind} <- Penstock.list(),
+          do: assert(kind in [:pool, :keyed_pool, :rate_limiter, :ban, :gate])
+
       :atomics.put(stopped, 1, 1)
       assert is_integer(answer(ref))
     end

@@ -16,9 +16,8 @@ defmodule Penstock.Gate do
 
       Penstock.run(MyApp.Uploads, fn -> store(upload) end, key: user.id)
 
-  Every function that takes a gate takes a `Penstock.Gate`, except `Penstock.Task.async_stream/4`
-  and its relatives. What runs behind it holds the permits of all its pools and keyed pools until it
-  is dead. Restarts take permits only.
+  Every function that takes a gate takes a `Penstock.Gate`. What runs behind it holds the permits of
+  all its pools and keyed pools until it is dead. Restarts take permits only.
 
   | function | what it does |
   |---|---|

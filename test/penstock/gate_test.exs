@@ -284,12 +284,75 @@ defmodule Penstock.GateTest do
       assert Gate.info(names.gate).admitted == RateLimiter.info(names.limiter).allowed
     end
 
-    test "of a stream is refused with a clear error" do
+    test "of a stream holds a permit of each limit, and each element has its key" do
+      names = limits(per_key: 1, limit: 3)
+      work = fn n -> {n, KeyedPool.info(names.keyed).in_use, Pool.info(names.pool).in_use} end
+      stream = Penstock.Task.async_stream(names.gate, 1..60, work, key: &rem(&1, 5), max_concurrency: 10)
+
+      for {{:ok, {n, keyed, pool}}, at} <- Enum.with_index(stream, 1) do
+        assert n == at
+        # An element that waits for the pool holds the permit of its key already.
+        assert keyed in 1..5 and pool in 1..3
+      end
+
+      await_use(names, 0, 0)
+      assert %{admitted: 60, rejected: rejected} = Gate.info(names.gate)
+      assert rejected == %{}
+      assert RateLimiter.info(names.limiter).allowed == 60
+      assert mailbox() == []
+    end
+
+    test "of a stream waits for each limit, and gives all back after :acquire_timeout" do
+      names = limits(per_key: 1, limit: 1)
+      other = actor()
+      :ok = tell(other, fn -> Pool.acquire(names.pool) end)
+
+      assert_raise Penstock.RejectedError, ~r/timeout/, fn ->
+        names.gate |> Penstock.Task.async_stream([1, 2], & &1, key: & &1, acquire_timeout: 20) |> Enum.to_list()
+      end
+
+      assert use_of(names) == {0, 1, 0}
+
+      waiting =
+        ask(actor(), fn -> names.gate |> Penstock.Task.async_stream([1, 2], & &1, key: & &1) |> Enum.to_list() end)
+
+      eventually(fn -> Pool.info(names.pool).waiting == 1 end)
+      :ok = tell(other, fn -> Pool.release(names.pool) end)
+      assert answer(waiting) == [ok: 1, ok: 2]
+      await_use(names, 0, 0)
+    end
+
+    test "of a stream comes back when the consumer is killed, wherever it is" do
+      names = limits(per_key: 2, limit: 3)
+
+      for n <- 1..100 do
+        consumer = actor()
+
+        ask(consumer, fn ->
+          names.gate
+          |> Penstock.Task.async_stream(1..100, fn _ -> forever() end, key: &rem(&1, 3), max_concurrency: 9)
+          |> Enum.to_list()
+        end)
+
+        if rem(n, 2) == 0, do: eventually(fn -> Pool.info(names.pool).in_use > 0 end)
+        kill(consumer)
+        await_use(names, 0, 0)
+        assert Pool.info(names.pool).waiting == 0
+      end
+    end
+
+    test "of a stream ends if it is late" do
       names = limits()
 
-      assert_raise ArgumentError, ~r/async_stream takes no Penstock.Gate/, fn ->
-        Enum.to_list(Penstock.Task.async_stream(names.gate, [1], & &1, key: 1))
-      end
+      stream =
+        Penstock.Task.async_stream(names.gate, [1, 2], fn _ -> forever() end,
+          key: & &1,
+          timeout: 20,
+          on_timeout: :kill_task
+        )
+
+      assert Enum.to_list(stream) == [exit: :timeout, exit: :timeout]
+      await_use(names, 0, 0)
     end
   end
 end

@@ -29,7 +29,7 @@ defmodule Penstock.MessagesTest do
              "unknown option :limt, did you mean :limit? Known: :limit, :max_waiting, :max_overdraft, :held_longer_than"
 
     assert message(fn -> Penstock.run(:any, never(), colour: :red) end) ==
-             "unknown option :colour. Known: :timeout, :permits, :key, :cost"
+             "unknown option :colour. Known: :timeout, :permits, :key, :keys, :cost"
 
     assert message(fn -> Penstock.spawn(:any, never(), max_runtme: 5) end) =~
              "unknown option :max_runtme, did you mean :max_runtime? Known: "

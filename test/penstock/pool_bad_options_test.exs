@@ -78,7 +78,7 @@ defmodule Penstock.PoolBadOptionsTest do
       fn [{option, _value}] -> "unknown option #{inspect(option)}#{meant(option, known)} Known: #{known}" end
     end
 
-    bad = [[bogus: 1], [max_overdraft: 3], [name: :x], [keys: 1], [Timeout: nil]]
+    bad = [[bogus: 1], [max_overdraft: 3], [name: :x], [costs: 1], [Timeout: nil]]
     refuses(pools, Pool, :acquire, [:the_pool, []], 1, bad, unknown.(":permits, :timeout"))
     refuses(pools, Pool, :update, [:the_pool, []], 1, bad, unknown.(":limit, :max_waiting"))
 
@@ -96,11 +96,11 @@ defmodule Penstock.PoolBadOptionsTest do
     refuses(pools, Pool, :start_link, [[]], 0, [[bogus: 1], [permits: 1]], unknown.(names))
 
     for {function, known} <- [
-          run: ":timeout, :permits, :key, :cost",
-          run!: ":timeout, :permits, :key, :cost",
-          spawn: ":timeout, :permits, :key, :cost, :max_runtime, :spawn_opt",
-          spawn_link: ":timeout, :permits, :key, :cost, :max_runtime, :spawn_opt",
-          spawn_monitor: ":timeout, :permits, :key, :cost, :max_runtime, :spawn_opt"
+          run: ":timeout, :permits, :key, :keys, :cost",
+          run!: ":timeout, :permits, :key, :keys, :cost",
+          spawn: ":timeout, :permits, :key, :keys, :cost, :max_runtime, :spawn_opt",
+          spawn_link: ":timeout, :permits, :key, :keys, :cost, :max_runtime, :spawn_opt",
+          spawn_monitor: ":timeout, :permits, :key, :keys, :cost, :max_runtime, :spawn_opt"
         ] do
       refuses(pools, Penstock, function, [:the_pool, never, []], 2, no_options(), not_options_with_permits())
       refuses(pools, Penstock, function, [:the_pool, never, []], 2, bad, unknown.(known))

@@ -8,9 +8,10 @@ defmodule Penstock.RateLimiterPaceTest do
   # Turns per second.
   @rate 5_000
 
-  # The median gap between two turns can exceed the interval of the rate by 5 %. Single gaps can
-  # be much longer: a timer is up to 1 ms late, which is five turns, and a busy machine stops a
-  # caller for some ms. Few gaps are that long, so the median stays near the interval.
+  # The test allows a median gap between two turns of up to 5 % above the interval of the rate.
+  # Single gaps can be much longer: a timer is up to 1 ms late, which is five turns, and a busy
+  # machine stops a caller for some ms. Few gaps are that long, so the median stays near the
+  # interval.
   @tolerance 1.05
   # A caller that gets its turns in bunches, with long gaps between the bunches, also has a small
   # median gap. So the test also measures stretches of this number of turns. It compares their

@@ -151,7 +151,8 @@ defmodule Penstock.StartProcessTest do
           {flunk, [permits: 0], "expected :permits to be an integer between 1 and 2147483647, got: 0"},
           {flunk, [timeout: -1], "expected :timeout to be a number of milliseconds between 0"},
           {flunk, [max_runtime: 0], "expected :max_runtime to be a number of milliseconds between 1"},
-          {flunk, [spawn_opt: []], "unknown option :spawn_opt. Known: :timeout, :permits, :key, :cost, :max_runtime"}
+          {flunk, [spawn_opt: []],
+           "unknown option :spawn_opt. Known: :timeout, :permits, :key, :keys, :cost, :max_runtime"}
         ] do
       error = assert_raise ArgumentError, fn -> Penstock.start_process(pool, start, opts) end
       assert error.message =~ message

@@ -234,7 +234,7 @@ defmodule Penstock.TaskTest do
             {"expected :timeout to be", fn f -> f.([pool, &never/0, [timeout: -1]]) end},
             {"expected :permits to be", fn f -> f.([pool, &never/0, [permits: 0]]) end},
             {"expected :max_runtime to be", fn f -> f.([pool, &never/0, [max_runtime: 0]]) end},
-            {"unknown option :limit. Known: :timeout, :permits, :key, :cost, :max_runtime",
+            {"unknown option :limit. Known: :timeout, :permits, :key, :keys, :cost, :max_runtime",
              fn f -> f.([pool, &never/0, [limit: 1]]) end},
             {"expected options to be a keyword list, got: 5", fn f -> f.([pool, &never/0, 5]) end},
             {"no gate named MyApp.NoPool is running", fn f -> f.([MyApp.NoPool, &never/0]) end},

@@ -33,7 +33,7 @@ defmodule Penstock.Admission.GateWait do
         end
 
       {{:error, reason} = refused, held} ->
-        with outcome when outcome != nil <- @outcomes[reason], do: Native.gate_count(gate, outcome)
+        count(gate, reason)
         give_back(held, kind, request, refused)
     end
   end
@@ -68,8 +68,14 @@ defmodule Penstock.Admission.GateWait do
   defp part({:ok, instance}, name, permits), do: {:ok, {name, {name, instance, permits}}}
   defp part(other, _name, _permits), do: other
 
+  # Counts a request whose wait ended with this reason. The native side has counted the others.
+  @spec count(atom, term) :: term
+  def count(gate, reason),
+    do: with(outcome when outcome != nil <- @outcomes[reason], do: Native.gate_count(gate, outcome))
+
   # Returns the key of a limit. The native side has found before that the request has one.
-  defp key(%{keys: keys, key: key}, name) do
+  @spec key(Penstock.Admission.Request.t(), atom) :: term
+  def key(%{keys: keys, key: key}, name) do
     case {keys, key} do
       {%{^name => key}, _key} -> key
       {_keys, {:key, key}} -> key

@@ -77,7 +77,9 @@ defmodule Penstock.Admission.Keyed do
     end
   end
 
-  defp finish(gate, request) do
+  # Takes the last step for a caller that has waited for all permits. Returns `:ok` or the reason.
+  @spec finish(term, Request.t()) :: :ok | term
+  def finish(gate, request) do
     with_key(gate, request, fn key, measured ->
       Native.gate_finish(gate, key, request.keys, request.permits, request.cost, measured)
     end)

@@ -21,7 +21,7 @@ defmodule Penstock.Task.Stream do
   @moduledoc false
 
   alias Penstock.Admission
-  alias Penstock.Admission.{Keyed, KeyedWait}
+  alias Penstock.Admission.{GateTurn, Keyed, KeyedWait}
   alias Penstock.{Native, RejectedError}
   alias Penstock.Task.Runner
   alias Penstock.Task.Stream.{Config, Elements, Ending, Monitor, Patience}
@@ -208,6 +208,15 @@ defmodule Penstock.Task.Stream do
     answer -> keyed_answer(acc, %{state | pending: {element, request, left}, next: next}, config, answer)
   end
 
+  defp admit(acc, state, %{keyed: {:gate, gate, _by}} = config, element, request, next, left) do
+    GateTurn.begin(gate, request, config.ref)
+  catch
+    # Raises if a key of the element is too large, or missing.
+    kind, reason -> failed(%{state | next: next}, config, kind, reason, __STACKTRACE__)
+  else
+    turn -> gate_turn(acc, %{state | pending: {element, request, left}, next: next}, config, turn, Patience.until(left))
+  end
+
   defp admit(acc, state, %{keyed: {:turn, gate, _by}} = config, element, request, next, left) do
     Keyed.reserve(gate, request, left)
   catch
@@ -228,6 +237,15 @@ defmodule Penstock.Task.Stream do
 
       offer ->
         step(acc, launch(state, config, element, next, offer), config)
+    end
+  end
+
+  # Goes on with an element at a gate of several limits.
+  defp gate_turn(acc, %{pending: {element, _request, _left}, next: next} = state, config, turn, until) do
+    case turn do
+      {:admitted, set} -> step(acc, launch(state, config, element, next, GateTurn.offers(set, config.gate)), config)
+      {:waiting, wait} -> await(acc, state, config, {{:gate, wait}, nil, until})
+      {:refused, reason} -> refused(reason, state, config)
     end
   end
 
@@ -342,6 +360,13 @@ defmodule Penstock.Task.Stream do
     %{state | pending: {element, request, Patience.left(until)}}
   end
 
+  # Gives back what the element has got of the gate's limits, and asks for all of it again later.
+  defp suspend_wait(state, %{ref: ref}, {{:gate, wait}, nil, until}) do
+    GateTurn.withdraw(wait, ref)
+    {element, request, _left} = state.pending
+    %{state | pending: {element, request, Patience.left(until)}}
+  end
+
   defp suspend_wait(state, %{gate: gate, ref: ref} = config, {instance, token, until}) do
     case withdraw_request(gate, instance, token) do
       :cancelled ->
@@ -377,21 +402,36 @@ defmodule Penstock.Task.Stream do
         monitor_down(state, config, parked, reason)
 
       {^ref, :granted} ->
-        {instance, _token, _until} = parked
-        step(acc, granted(state, config, instance), config)
+        grant(acc, state, config, parked)
 
       {^ref, reason} ->
-        refused(KeyedWait.reason(reason, config.keyed), state, config)
+        refused(answered(parked, reason, config), state, config)
     after
       Patience.ms(parked) -> wait_over(acc, state, config, parked)
     end
   end
+
+  defp grant(acc, state, %{ref: ref} = config, {{:gate, wait}, nil, until}),
+    do: gate_turn(acc, state, config, GateTurn.granted(wait, ref), until)
+
+  defp grant(acc, state, config, {instance, _token, _until}), do: step(acc, granted(state, config, instance), config)
+
+  # Returns the reason of a refusal that ended a wait.
+  defp answered({{:gate, wait}, nil, _until}, reason, _config), do: GateTurn.refused(wait, reason)
+  defp answered(_parked, reason, config), do: KeyedWait.reason(reason, config.keyed)
 
   defp wait_over(acc, state, config, {:turn, _at}), do: step(acc, state, config)
 
   # The wait for a place in the limiter's table is over: the next step asks the limiter again.
   defp wait_over(acc, state, config, {:limited, _at, _until} = limited),
     do: step(acc, suspend_wait(state, config, limited), config)
+
+  defp wait_over(acc, state, config, {{:gate, wait}, nil, _until}) do
+    case GateTurn.cancel(wait) do
+      :cancelled -> refused(GateTurn.refused(wait, :timeout), state, config)
+      :too_late -> await(acc, state, config, {{:gate, wait}, nil, :infinity})
+    end
+  end
 
   defp wait_over(acc, state, config, {instance, token, _until}) do
     case cancel_request(config.gate, instance, token) do
@@ -465,7 +505,8 @@ defmodule Penstock.Task.Stream do
   defp deliver_due(result, acc, state, config, parked),
     do: deliver(result, acc, suspend_wait(state, config, parked), config)
 
-  # Ends the stream after the stream monitor has died, because a task failed or by a kill.
+  # Ends the stream when the stream monitor has died: it ends with a task that failed, or it was
+  # killed.
   defp monitor_down(state, config, parked, reason) do
     Ending.unlink(config.stream_monitor)
     withdraw(parked, config)
@@ -477,6 +518,8 @@ defmodule Penstock.Task.Stream do
   defp withdraw(nil, _config), do: :ok
   defp withdraw({:turn, _at}, _config), do: :ok
   defp withdraw({:limited, _at, _until}, _config), do: :ok
+
+  defp withdraw({{:gate, wait}, nil, _until}, %{ref: ref}), do: GateTurn.withdraw(wait, ref)
 
   defp withdraw({instance, token, _until}, %{gate: gate, ref: ref}) do
     with :too_late <- withdraw_request(gate, instance, token),

@@ -241,7 +241,7 @@ defmodule Penstock.Admission.KeyedTest do
       assert ms in 1..60_000
       assert {:ok, _} = DynamicSupervisor.start_child(supervisor, Penstock.child_spec(child(1), ban, key: "bob"))
 
-      assert_raise ArgumentError, ~r/expected key to be a term other than nil/, fn ->
+      assert_raise ArgumentError, ~r/expected :key to be a term other than nil/, fn ->
         Penstock.child_spec(child(1), ban, key: nil)
       end
 

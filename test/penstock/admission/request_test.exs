@@ -17,8 +17,20 @@ defmodule Penstock.Admission.RequestTest do
       cost: Options.permits!(Keyword.get(opts, :cost, 1), ":cost")
     }
 
+    request = %{request | keys: keys!(Keyword.get(opts, :keys, %{}))}
     if Keyword.has_key?(opts, :key), do: Request.put!(request, :key, opts[:key]), else: request
   end
+
+  defp keys!(keys) when is_map(keys) do
+    for {name, key} <- keys do
+      unless is_atom(name), do: Options.expected!("each name in :keys", "the name of a limit", name)
+      if key == nil, do: Penstock.Admission.KeySize.nil_key!("the key of #{inspect(name)} in :keys")
+    end
+
+    keys
+  end
+
+  defp keys!(keys), do: Options.expected!(":keys", "a map of the names of limits to keys", keys)
 
   defp answer(fun) do
     fun.()
@@ -30,6 +42,7 @@ defmodule Penstock.Admission.RequestTest do
     timeout: [0, 1, 5_000, :infinity, 0x7FFF_FFFF, 0x8000_0000, -1, 1.0, nil, :never],
     permits: [1, 7, 0x7FFF_FFFF, 0x8000_0000, 0, -1, 2.0, nil, :all],
     key: [1, "key", nil, :none, false, {:key, 1}, []],
+    keys: [%{}, %{A => 1, B => "b"}, %{A => nil}, %{"A" => 1}, nil, [], 17],
     cost: [1, 3, 0, nil, 0x8000_0000, "1"],
     max_runtime: [1, 60_000, nil, 0, -1, 0x8000_0000, :infinity],
     limit: [1]
@@ -38,7 +51,7 @@ defmodule Penstock.Admission.RequestTest do
   defp options, do: for({option, values} <- @values, value <- values, do: {option, value})
 
   defp same(opts) do
-    run = [:timeout, :permits, :key, :cost]
+    run = [:timeout, :permits, :key, :keys, :cost]
     start = run ++ [:max_runtime]
 
     for timeout <- [0, 5_000] do

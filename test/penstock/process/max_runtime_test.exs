@@ -239,7 +239,7 @@ defmodule Penstock.Process.MaxRuntimeTest do
   test "run has no :max_runtime, and wrong values are refused before a permit is taken" do
     pool = Pool.new(limit: 1)
 
-    assert_raise ArgumentError, ~r/unknown option :max_runtime\. Known: :timeout, :permits, :key, :cost$/, fn ->
+    assert_raise ArgumentError, ~r/unknown option :max_runtime\. Known: :timeout, :permits, :key, :keys, :cost$/, fn ->
       Penstock.run(pool, fn -> 1 end, max_runtime: 1)
     end
 

@@ -5,13 +5,14 @@ defmodule Penstock.ChildJobs.Calls do
 
   import Penstock.ChildJobs.Pieces
 
-  alias Penstock.{Ban, KeyedPool, Garbage, Native, Pool, RateLimiter}
+  alias Penstock.{Ban, Garbage, Gate, KeyedPool, Native, Pool, RateLimiter}
 
   @never &Penstock.ChildJobs.Pieces.never/0
 
   @limiter MyApp.Limiter
   @ban MyApp.Ban
   @keyed MyApp.GarbageKeyed
+  @composed MyApp.GarbageGate
 
   @doc """
   Calls each native function with each invalid term in the place of each argument.
@@ -25,6 +26,7 @@ defmodule Penstock.ChildJobs.Calls do
     {:ok, _owner} = RateLimiter.start_link(name: @limiter, limit: 1, per: 1_000, clock: :manual)
     {:ok, _owner} = Ban.start_link(name: @ban, clock: :manual)
     {:ok, _owner} = KeyedPool.start_link(name: @keyed, limit: 10, max_keys: 10)
+    {:ok, _owner} = Gate.start_link(name: @composed, limits: [@keyed, @limiter, @ban])
     before = Enum.map(pools, &counts/1)
 
     wrong =
@@ -114,7 +116,23 @@ defmodule Penstock.ChildJobs.Calls do
       rate_advance: [limiter: @limiter, place: 1],
       rate_info: [limiter: @limiter],
       rate_keys: [limiter: @limiter, place: 0],
-      gate_take: [gate: gate, way: :run, key: :key, permits: 1, permits: 1, measured: :measured],
+      gate_take: [
+        gate: gate,
+        way: :run,
+        key: :key,
+        keys: %{},
+        permits: 1,
+        permits: 1,
+        measured: :measured,
+        way: :no_wait
+      ],
+      gate_finish: [gate: gate, key: :key, keys: %{}, permits: 1, permits: 1, measured: :measured],
+      gate_explain: [gate: gate, key: :key, keys: %{}, permits: 1, permits: 1, measured: :measured],
+      gate_release: [gate: gate, key: :key, keys: %{}, permits: 1, measured: :measured],
+      gate_start: [name: MyApp.Gated, pid: self(), members: [:limit], level: 0],
+      gate_info: [gate: gate],
+      gate_limits: [gate: gate],
+      gate_count: [composed: @composed, level: 0],
       set_offer: [set: []],
       keyed_start: [name: MyApp.Keyed, pid: self(), keyed_settings: settings(:keyed_settings)],
       keyed_try: [keyed: @keyed, key: :key, permits: 1, measured: :measured],
@@ -189,7 +207,7 @@ defmodule Penstock.ChildJobs.Calls do
 
   # The kinds of arguments for which the native side refuses no term. It ignores a `self` that is
   # no pid.
-  @anything [:key, :measured, :progress, :reason, :self, :way]
+  @anything [:key, :keys, :measured, :progress, :reason, :self, :way]
   @century_ms 100 * 31_557_600_000
 
   # The functions that take a permit set in place of an instance or an offer.
@@ -200,12 +218,14 @@ defmodule Penstock.ChildJobs.Calls do
 
   # Returns terms that are invalid for an argument of the given kind.
   defp bad(kind) when kind in @anything, do: []
-  defp bad(kind) when kind in [:limiter, :ban, :keyed, :clock], do: Garbage.terms()
+  defp bad(kind) when kind in [:limiter, :ban, :keyed, :composed, :clock], do: Garbage.terms()
 
   # The empty list is a permit set without parts.
   defp bad(:set),
     do: [[{1, 1, 1}], [{:gate, :ok, 1}], [{1, 1}], List.duplicate({1, 1, 1}, 20) | Garbage.terms() -- [[]]]
 
+  defp bad(:members), do: [List.duplicate(:limit, 17), [:limit, 1] | Garbage.terms()]
+  defp bad(:level), do: Enum.reject(Garbage.terms(), &(&1 in 0..10))
   defp bad(:lease_pool), do: Garbage.terms() -- [1]
 
   # Returns garbage, settings without one field, and settings with one invalid field.
@@ -264,7 +284,7 @@ defmodule Penstock.ChildJobs.Calls do
 
   # Keyed pool 1 is there, but the caller holds no lease in it.
   defp allowed(:set_offer, :set, [{1, 1, 1}]), do: [:not_held]
-  defp allowed(_, :keyed, _), do: [:no_pool, :badarg]
+  defp allowed(_, kind, _) when kind in [:keyed, :composed], do: [:no_pool, :badarg]
   defp allowed(function, :offer, n) when n in 0..@most, do: [no_offer(function)]
   # A named pool has no offer 1 in any of these instances. The reference of an unnamed pool has
   # only one instance, so the pair is invalid for it.
@@ -311,6 +331,7 @@ defmodule Penstock.ChildJobs.Calls do
     {:ok, _owner} = RateLimiter.start_link(name: @limiter, limit: 1_000, per: 1, max_keys: 10)
     {:ok, _owner} = Ban.start_link(name: @ban, failures: 3, max_keys: 10, max_bans: 5)
     {:ok, _owner} = KeyedPool.start_link(name: @keyed, limit: 10, max_keys: 10)
+    {:ok, _owner} = Gate.start_link(name: @composed, limits: [@keyed, @limiter, @ban])
     parent = self()
 
     workers =

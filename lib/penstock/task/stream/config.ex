@@ -58,19 +58,19 @@ defmodule Penstock.Task.Stream.Config do
     do: put(request, for({option, fun} <- functions, do: {option, fun.(element)}))
 
   # Returns `{ref, keyed}`. `ref` is the native reference of the gate whose permits the tasks hold.
-  # `keyed` is nil if the gate is a pool. It is `{:pool, gate, by}` if the gate is a keyed pool, and
-  # `{:turn, gate, by}` if it is a limiter or a ban: the stream asks that gate first, and its tasks
-  # hold permits of the unlimited pool. Raises if no such gate is running.
-  @spec gate!(t) :: {Native.gate(), nil | {:pool | :turn, Resolver.gate(), by}}
+  # `keyed` is nil if the gate is a pool. It is `{:pool, gate, by}` if the gate is a keyed pool,
+  # `{:turn, gate, by}` if it is a limiter or a ban, and `{:gate, gate, by}` if it has several
+  # limits. In the last two cases the tasks also hold permits of the unlimited pool, by which the
+  # stream monitor finds them. Raises if no such gate is running.
+  @spec gate!(t) :: {Native.gate(), nil | {:pool | :turn | :gate, Resolver.gate(), by}}
   def gate!(%{gate: gate, by: {request, functions} = by}) do
     kind = Resolver.kind!(gate)
     if kind in [:ban, :keyed_pool] and request.key == :none and functions[:key] == nil, do: Keyed.no_key!(gate)
 
-    if kind == :gate, do: Options.expected!("gate", "one limit: async_stream takes no Penstock.Gate", gate)
-
     case kind do
       :pool -> {Resolver.ref!(gate), nil}
       :keyed_pool -> {gate, {:pool, gate, by}}
+      :gate -> {Keyed.unlimited_pool(), {:gate, gate, by}}
       _limiter_or_ban -> {Keyed.unlimited_pool(), {:turn, gate, by}}
     end
   end

@@ -221,8 +221,8 @@ impl<H: KeyedHost> KeyedPool<H> {
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
-    /// Ends a lease whose process holds nothing of the key and does not wait, and the place of
-    /// the key if this was its last lease. Called under the shard lock.
+    /// Ends a lease if its process neither holds permits of the key nor waits. With its last
+    /// lease the key loses its place. Called under the shard lock.
     pub(super) fn end_if_idle(&self, shard: &mut Shard<H>, lease: u32) {
         // The key is uncounted under the lock: a caller that finds its place free finds it free
         // in the count, too.

@@ -28,9 +28,9 @@ pub(super) struct Place {
     pub(super) leases: u32,
     /// The queue of the key's waiters; `NIL` while no process waits.
     pub(super) queue: u32,
-    /// The most permits that were in use when the limit fell, among the changes since which the
-    /// key was always above its limit; 0 if it was within the limit since. It is valid for the
-    /// limit of this version.
+    /// The permits that were in use when the limit fell: the most, if it fell several times. It
+    /// is 0 if the key was within its limit since. It is up to date for the limit of this
+    /// version.
     pub(super) shrunk_from: u32,
     pub(super) limit_version: u32,
     /// How people are shown the key.

@@ -79,8 +79,8 @@ fn shard_count(max_keys: u32) -> usize {
 }
 
 /// Returns the number of places of each shard. The keys spread over the shards by chance. So each
-/// shard has six standard deviations more places than its mean share: of a full table's new keys,
-/// less than one in a billion finds its shard full.
+/// shard has six standard deviations more places than its mean share. Less than one in a billion
+/// new keys finds its shard full before the table is.
 fn places_in_shard(max_keys: u32, shards: usize) -> usize {
     let mean = (max_keys as usize).div_ceil(shards);
     if shards == 1 { mean } else { mean + 6 * mean.isqrt() }

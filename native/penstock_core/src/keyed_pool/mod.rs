@@ -1,14 +1,14 @@
 //! A keyed pool: a pool of permits for each key, in memory that is allocated when it is made.
 //!
-//! A key takes a place from its first permit or waiter to the end of its last, so a key that
+//! A key takes a place from its first permit or waiter to the end of its last. So a key that
 //! holds nothing leaves no trace. A new key that finds no place is refused, and no key is ever
 //! evicted.
 //!
 //! A keyed pool has two parts:
 //!
 //! - The [keys](keys), in shards by their tags. All that the pool knows of a key is in its shard:
-//!   the permits in use, the [lease](lease) of each process that holds permits of the key or
-//!   waits, and the queue of the waiters.
+//!   the permits in use, the leases and the queue of the waiters. Each process that holds permits
+//!   of the key or waits has a [lease](lease) of it.
 //! - The [people](people): for each process, the list of its leases. The death of a process ends
 //!   all of them.
 //!
@@ -21,11 +21,11 @@
 //! | control lock | the settings and the drainers; held while they are copied to the shards     |
 //!
 //! A call can take a group lock while it has a shard lock, and a shard lock while it has the
-//! control lock, never the reverse. It takes no two locks of one kind at once. The host is called
-//! outside of all locks, since it takes locks of its own.
+//! control lock. It never does the reverse. It takes no two locks of one kind at once. The host
+//! is called outside of all locks, since it takes locks of its own.
 //!
-//! Each step that moves permits of a key takes them from one lease and puts them into another, or
-//! into the count of the key, under the one shard lock. So no kill can come between, and no
+//! A step that moves permits takes them from one lease, and puts them into another or into the
+//! count of the key. It does both under the one shard lock. So no kill can come between, and no
 //! permit is in two places or in none. That is the whole argument for acquires, releases, grants
 //! and handoffs; the files argue only about deaths and lost wake-ups.
 

@@ -7,6 +7,7 @@
 use crossbeam_utils::CachePadded;
 
 use crate::host::Pid;
+use crate::keyed::scale;
 use crate::sync::{Mutex, MutexGuard, lock};
 
 use super::lease::LeaseAt;
@@ -38,8 +39,8 @@ struct Link {
     prev: u32,
 }
 
-/// The records of a group, in a hash table that grows by one bucket at a time (linear hashing),
-/// so that no insertion moves more than one bucket.
+/// The records of a group, in a hash table. It grows by one bucket at a time (linear hashing), so
+/// that no insertion moves more than one bucket.
 #[derive(Debug)]
 pub(super) struct Group {
     chunks: Vec<Box<[u32]>>,
@@ -60,8 +61,8 @@ impl Group {
     }
 
     fn bucket_of(&self, pid: u64) -> usize {
-        // The low bits of the hash chose the group.
-        let hash = (Pid::new(pid).map_or(0, Pid::hash) >> 8) as usize;
+        // The high bits of the hash chose the group.
+        let hash = Pid::new(pid).map_or(0, Pid::hash) as usize;
         let wide = self.buckets.next_power_of_two();
         let bucket = hash & (wide - 1);
         if bucket < self.buckets { bucket } else { bucket & (wide / 2 - 1) }
@@ -211,7 +212,7 @@ impl People {
     }
 
     pub(super) fn group_of(pid: Pid) -> usize {
-        pid.hash() as usize % GROUPS
+        scale(pid.hash(), GROUPS)
     }
 
     pub(super) fn lock(&self, pid: Pid) -> MutexGuard<'_, Group> {

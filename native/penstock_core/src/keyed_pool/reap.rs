@@ -2,9 +2,9 @@
 //!
 //! The host watches each process that has a record, and calls [`KeyedPool::down`] after its
 //! death. A caller may learn of the death before that. So before a request is refused, the caller
-//! looks at the holders of the key; if each place is in use, at the processes that have leases in
-//! the shard. If at most [`SCAN_LIMIT`] of them live, it reaps the dead ones. If more live, it
-//! leaves the dead ones to the host's monitors.
+//! looks at the holders of the key. If each place is in use, it looks at the processes that have
+//! leases in the shard. If at most [`SCAN_LIMIT`] of them live, it reaps the dead ones. If more
+//! live, it leaves the dead ones to the host's monitors.
 //!
 //! Only one call gets the permits of a dead holder: it removes the lease under the shard lock.
 //!
@@ -19,9 +19,9 @@
 //!
 //! # Pids
 //!
-//! The host gives the pid of a dead process to another only after [`KeyedPool::down`] has
-//! returned, and after [`KeyedPool::serve`] has done the work that this `down` left. On the BEAM
-//! 2^28 processes are created in between.
+//! [`KeyedPool::down`] may leave work to [`KeyedPool::serve`]. The host gives the pid of a dead
+//! process to another only after this work is done. On the BEAM, millions of processes are
+//! created before a pid is used again.
 
 use crate::host::Pid;
 use crate::sync::{MutexGuard, lock};
@@ -122,8 +122,8 @@ impl<H: KeyedHost> KeyedPool<H> {
         answers
     }
 
-    /// Looks at processes, and reaps the dead ones if few live: a lease of each, which is that of
-    /// the key if they are the holders of a key.
+    /// Looks at processes, and ends a lease of each dead one if few live. If they are the holders
+    /// of a key, it is the lease of this key.
     pub(super) fn reap_dead(&self, host: &H, tag: KeyTag, candidates: Candidates, budget: &mut Budget) -> Reaped {
         let mut found: [Option<(Pid, LeaseId)>; LOOKS] = [None; LOOKS];
         let mut count = 0;

@@ -230,8 +230,8 @@ impl<H: Host> Shard<H> {
         self.overdrawn_limit.max(u64::from(self.keys.get(place).shrunk_from))
     }
 
-    /// Ends a lease whose process holds nothing of the key and does not wait, and the place of
-    /// the key if this was its last lease. Returns `true` if the key lost its place.
+    /// Ends a lease if its process neither holds permits of the key nor waits. With its last
+    /// lease the key loses its place. Returns `true` if the key lost its place.
     pub(super) fn end_if_idle(&mut self, people: &People, lease: u32) -> bool {
         let of = self.leases.get(lease);
         if !of.is_idle() {

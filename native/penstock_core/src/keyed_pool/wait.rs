@@ -1,10 +1,10 @@
 //! Parks callers, and ends their waits.
 //!
 //! A wait is in the lease of the waiter, and in the queue of the key. The call that removes it
-//! from there, under the shard lock, ends it: a grant, a refusal, the waiter's own cancel, or the
-//! reap of the dead waiter. The answer is sent after the lock is released.
+//! from there, under the shard lock, ends it. That is a grant, a refusal, the waiter's own
+//! cancel, or the reap of the dead waiter. The answer is sent after the lock is released.
 //!
-//! No wake-up is lost: a caller that finds the key full joins the queue before it releases the
+//! No wake-up is lost. A caller that finds the key full joins the queue before it releases the
 //! shard lock, and a release serves the queue under that lock.
 
 use crate::holders::Kind;

@@ -58,7 +58,8 @@ use node::Node;
 use unnamed::Unnamed;
 pub use unnamed::UnnamedId;
 
-/// The number of buckets, the lists of nodes.
+/// The number of buckets. A bucket is a list of nodes. The models have two, so that few names
+/// share a bucket.
 const BUCKETS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 4096 };
 
 /// The number of nodes of its bucket that a new name tries to take over.

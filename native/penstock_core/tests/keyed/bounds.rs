@@ -7,6 +7,8 @@ use crate::stage::{Stage, settings};
 
 /// The largest number of answers that one call may give.
 const MOST_ANSWERS: usize = 200;
+/// The largest number of queues and waiters that one call may visit.
+const MOST_VISITED: usize = 1_200;
 
 fn many_waiters(limit: u32, max_keys: u32) -> KeyedSettings {
     KeyedSettings { max_waiting: 1_000_000, ..settings(limit, max_keys) }
@@ -17,8 +19,10 @@ fn serve_in_bounded_calls(stage: &Stage) {
     let mut calls = 0;
     while stage.host.take_deferrals() > 0 {
         let before = stage.host.answers();
+        stage.host.take_worked();
         stage.pool.serve(&stage.host);
         assert!(stage.host.answers() - before <= MOST_ANSWERS, "in one call");
+        assert!(stage.host.take_worked() <= MOST_VISITED, "in one call");
         calls += 1;
         assert!(calls < 10_000, "the deferred work ends");
     }
@@ -43,29 +47,48 @@ fn a_death_that_many_waiters_of_many_keys_wait_for() {
 
 #[test]
 fn a_refusal_that_finds_dead_holders_whom_many_wait_for() {
-    let stage = Stage::open(2_000, many_waiters(160, 10));
+    let stage = Stage::open(2_000, many_waiters(640, 10));
     let all = stage.processes(1..=2_000);
-    for holder in &all[..16] {
-        holder.hold(1, 10);
-    }
-    for waiter in &all[16..1_999] {
+    let id = all[0].hold_bound(1, 640);
+    for waiter in &all[20..1_999] {
         waiter.wait(1, 1);
-        waiter.begin_exit();
     }
-    for holder in &all[..16] {
-        holder.begin_exit();
+    // The scan looks at the newest leases of the key first: those of the children.
+    for child in &all[1..=16] {
+        assert_eq!(all[0].entrust(id, child, 40), Ok(()));
+        child.begin_exit();
     }
-    let mut calls = 0;
-    while all[1_999].try_acquire(1, 1) == Err(KeyRefusal::Again) {
-        assert!(stage.host.answers() <= (calls + 1) * MOST_ANSWERS, "in one call");
-        calls += 1;
+    loop {
+        let before = stage.host.answers();
+        let answer = all[1_999].try_acquire(1, 1);
+        assert!(stage.host.answers() - before <= MOST_ANSWERS, "in one call");
+        if answer != Err(KeyRefusal::Again) {
+            break;
+        }
     }
     serve_in_bounded_calls(&stage);
-    for dead in &all[..1_999] {
+    for dead in &all[1..=16] {
         dead.finish_exit();
     }
     stage.serve_deferred();
-    assert_eq!(stage.sums().waiting, 0);
+    assert!(all[20..660].iter().all(|waiter| waiter.was_granted()));
+    assert_eq!((stage.info(1).in_use, stage.sums().waiting), (640, 1_979 - 640));
+}
+
+#[test]
+fn a_release_before_many_waiters_visits_none_but_the_head() {
+    let stage = Stage::open(1_002, many_waiters(3, 10));
+    let all = stage.processes(1..=1_002);
+    all[0].hold(1, 3);
+    all[1].wait(1, 3);
+    for waiter in &all[2..] {
+        waiter.wait(1, 1);
+    }
+    // After the limit fell, one sweep visits all of them.
+    assert!(stage.update(5) && stage.update(3));
+    serve_in_bounded_calls(&stage);
+    assert_eq!(all[0].release(1, 1), Ok(()));
+    assert_eq!(stage.host.take_deferrals(), 0, "nothing is left to visit");
 }
 
 #[test]
@@ -82,6 +105,25 @@ fn a_smaller_limit_that_exceeds_many_requests() {
     serve_in_bounded_calls(&stage);
     assert!(all[2..].iter().all(|waiter| waiter.answers() == [Answer::Full]));
     assert!(all[1].answers().is_empty());
+}
+
+#[test]
+fn a_change_of_the_limit_that_concerns_none_of_many_waiters() {
+    let stage = Stage::open(5_001, many_waiters(3, 3_000));
+    let all = stage.processes(1..=5_001);
+    for key in 0..2_500 {
+        all[0].hold(key, 3);
+        all[1 + 2 * key as usize].wait(key, 1);
+        all[2 + 2 * key as usize].wait(key, 1);
+    }
+    stage.host.take_worked();
+    assert!(stage.update(2));
+    assert!(stage.host.take_worked() <= MOST_VISITED, "in one call");
+    serve_in_bounded_calls(&stage);
+    assert_eq!((stage.host.answers(), stage.sums().waiting), (0, 5_000));
+    assert!(stage.update(5));
+    serve_in_bounded_calls(&stage);
+    assert_eq!(stage.host.answers(), 5_000);
 }
 
 #[test]
@@ -137,15 +179,18 @@ fn a_drain_looks_at_few_other_drainers_and_forgets_the_dead_ones() {
             _ => {}
         }
     });
-    for n in 0..2_000 {
+    let drain = |n: u64| {
         looks.set((0, looks.get().1));
         pool.drain(&host, generation, pid(10 + n), Ticket).unwrap();
         assert!(looks.get().0 <= 100, "{} looks in one call", looks.get().0);
-        host.kill(pid(10 + n));
-    }
+    };
+    (0..1_000).for_each(drain);
+    assert_eq!(looks.get().1, 0, "all of them live");
+    // Those that live are the first that a drain looks at.
+    (200..1_000).for_each(|n| host.kill(pid(10 + n)));
+    (1_000..1_100).for_each(drain);
+    assert_eq!(looks.get().1, 800, "the dead ones are forgotten");
     no_hook();
-    let left = 2_000 - looks.get().1;
-    assert!(left <= 100, "{left} dead drainers are kept");
 }
 
 #[test]

@@ -23,15 +23,23 @@ fn the_sums_count_each_outcome() {
 
 #[test]
 fn memory_is_that_of_the_places_and_of_what_is_used() {
-    let (stage, [a, b]) = Stage::with(settings(1, 100_000));
+    let (stage, [a, b, c]) = Stage::with(settings(1, 100_000));
     let at_first = stage.sums().memory;
     let per_key = at_first / 100_000;
     assert!(per_key <= penstock_core::KeyedPool::<crate::support::Fake>::KEY_MEMORY + 16, "{per_key} bytes a key");
+    // The record of each process exists.
+    for process in [&a, &b, &c] {
+        process.hold(0, 1);
+        process.release(0, 1).unwrap();
+    }
     a.hold(1, 1);
     let held = stage.sums().memory;
-    assert!(held > at_first);
+    assert!(held > at_first, "records and leases count");
     b.wait(1, 1);
-    assert!(stage.sums().memory > held);
+    let waiting = stage.sums().memory;
+    assert!(waiting > held);
+    c.wait(1, 1);
+    assert!(stage.sums().memory > waiting, "each wait counts");
     for key in 0..1_000 {
         let _ = a.try_acquire(key, 1);
         let _ = a.release(key, 1);

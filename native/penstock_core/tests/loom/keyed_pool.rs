@@ -1,7 +1,7 @@
-//! Races of the calls of a keyed pool. One lock guards all that a shard knows of its keys, so
-//! these models check what that lock does not order: the records of the processes, which a group
-//! lock guards, the drainers, which the control lock guards, the number of waiters, and the calls
-//! that take a lock more than once.
+//! Races of the calls of a keyed pool. One lock guards all that a shard knows of its keys. So
+//! these models check what that lock does not order: the records of the processes, the drainers,
+//! and the counts that all shards share. They also check the calls that take the lock more than
+//! once.
 
 use std::sync::Arc;
 
@@ -510,6 +510,24 @@ fn drain_against_the_last_releases_in_two_shards() {
         assert_eq!(also_releasing.join().unwrap(), Ok(()));
         let expected: &[Answer] = if drain == KeyedDrain::Done { &[] } else { &[Answer::Drained] };
         assert_eq!(drainer.answers(), expected);
+        stage.nothing_is_left();
+    });
+}
+
+/// A caller acquires the first permit while a process drains. The drainer waits for it, or it is
+/// refused.
+#[test]
+fn acquire_against_a_drain() {
+    explore(|| {
+        let (stage, [caller, drainer]) = Stage::with(settings(1, 2));
+        let asking = spawn(&caller, |caller| ask(&caller, 1, 1));
+        let drain = drainer.drain();
+        let acquired = asking.join().unwrap();
+        assert_eq!(drain == KeyedDrain::Done, !acquired);
+        if acquired {
+            assert_eq!(caller.release(1, 1), Ok(()));
+            assert_eq!(drainer.answers(), [Answer::Drained]);
+        }
         stage.nothing_is_left();
     });
 }

@@ -152,7 +152,8 @@ fn scan_against_an_acquire_that_is_offered_at_once() {
     });
 }
 
-/// The process parks, and is granted a free permit at once (`Pool::record_unannounced`).
+/// The process parks, and is granted a free permit at once. It has not announced the permit
+/// before: `Pool::record_unannounced` records it.
 #[test]
 fn scan_against_a_park() {
     scan_against_an_idle_process(|idle| assert_eq!(idle.park(1), Parked::Granted));
