@@ -6,7 +6,7 @@ defmodule Penstock.Bench.KeyedChild do
   alias Penstock.KeyedPool
 
   @max_keys 1_000_000
-  # So many keys hold a permit at once.
+  # The number of keys that hold a permit at once.
   @held 1_000
 
   def megabytes(figure) do

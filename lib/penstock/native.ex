@@ -68,7 +68,7 @@ defmodule Penstock.Native do
   @typedoc """
   A permit set: the permits of one piece of work behind a gate that is no pool, one part for each
   limit that has permits. Functions take a set wherever they take an instance or an offer; the
-  gate beside it is then ignored.
+  gate in the other argument is then ignored.
   """
   @type set :: [{gate | pos_integer, instance | offer | non_neg_integer, permits}]
   @type gate_refusal ::

@@ -13,7 +13,7 @@ defmodule Penstock.Stress.KeyedWorker do
   # effect where the VM schedules its victim out, which so is anywhere in the operation.
   @left 250
 
-  # So many reductions has a process each time that it runs.
+  # The reductions that the VM gives a process each time that it runs.
   @reductions 4_000
 
   @hot 3
