@@ -409,8 +409,8 @@ defmodule Penstock.Native do
   # Rate limiters. The public functions return answers of the type `hit` unchanged.
 
   @typedoc """
-  `:measured`: the caller has measured the key, and knows that a walk through the key is short. A
-  caller that gets the answer `:measure` must measure the key and ask again.
+  `:measured`: the caller has measured the key, and knows that the native side can hash it in a
+  short time. A caller that gets the answer `:measure` must measure the key and ask again.
   """
   @type measured :: :measured | :not_measured
   @type no_key :: :measure | :too_large | :nil_key
