@@ -1,6 +1,6 @@
 defmodule Penstock.Bench.Ping do
   @moduledoc false
-  # I5: the latency of an unrelated process while a pool refuses two processes all the time.
+  # Row I5: the latency of an unrelated process while a pool refuses two processes all the time.
 
   alias Penstock.Bench.{Loop, Refuse, Row, Stats}
 

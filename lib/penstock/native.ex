@@ -32,7 +32,7 @@ defmodule Penstock.Native do
   its name, or unnamed. This saves time, because nearly all offers are of such a pool, and to make
   or copy a number costs nothing.
   """
-  @type offer :: non_neg_integer | {instance, non_neg_integer}
+  @type offer :: non_neg_integer | {instance, non_neg_integer} | set
   @type permits :: pos_integer
   @type bad :: :no_pool | :badarg
   @typedoc "`:again`: the work is too long for one call, so the caller must repeat the call."
@@ -67,8 +67,8 @@ defmodule Penstock.Native do
   @type lease :: {pos_integer, non_neg_integer}
   @typedoc """
   A permit set: the permits of one piece of work behind a gate that is no pool, one part for each
-  limit that has permits. Functions take a set wherever they take an instance or an offer; the
-  gate in the other argument is then ignored.
+  limit that has permits. Functions take a set wherever they take an instance or an offer, and
+  then ignore their argument `gate`.
   """
   @type set :: [{gate | pos_integer, instance | offer | non_neg_integer, permits}]
   @type gate_refusal ::
@@ -205,7 +205,7 @@ defmodule Penstock.Native do
   @spec run_end_one(atom, pid) :: :ok | :not_held | :badarg
   def run_end_one(_name, _self), do: missing()
 
-  @spec run_end(gate, instance, permits) :: :ok | :not_held | :badarg
+  @spec run_end(gate, instance | set, permits) :: :ok | :not_held | :badarg
   def run_end(_gate, _instance, _permits), do: missing()
 
   # Offers of bound permits to a child. A process can have one pending offer in each pool. So the
@@ -253,12 +253,12 @@ defmodule Penstock.Native do
 
   # Takes over the permits that `spawner` offered. The caller is the supervisor that starts the
   # child on behalf of `spawner`. `:revoked`: `spawner` has no pending offer with that number.
-  @spec start_claim(gate, offer, pid) :: instance | :revoked | :badarg
+  @spec start_claim(gate, offer, pid) :: instance | set | :revoked | :badarg
   def start_claim(_gate, _offer, _spawner), do: missing()
 
   # Passes permits of the caller to the child. `:noproc`: the child is dead, and its permits have
   # been released.
-  @spec start_entrust(gate, instance, pid, permits) :: :ok | :not_held | :noproc | :badarg
+  @spec start_entrust(gate, instance | set, pid, permits) :: :ok | :not_held | :noproc | :badarg
   def start_entrust(_gate, _instance, _child, _permits), do: missing()
 
   # Acquires bound permits for the restart of a process: free permits, permits that a dead holder
@@ -409,8 +409,8 @@ defmodule Penstock.Native do
   # Rate limiters. The public functions return answers of the type `hit` unchanged.
 
   @typedoc """
-  `:measured`: the caller has measured the key, and knows that a walk through the key is short. A
-  caller that gets the answer `:measure` must measure the key and ask again.
+  `:measured`: the caller has measured the key, and knows that the native side can hash it in a
+  short time. A caller that gets the answer `:measure` must measure the key and ask again.
   """
   @type measured :: :measured | :not_measured
   @type no_key :: :measure | :too_large | :nil_key
@@ -650,7 +650,7 @@ defmodule Penstock.Native do
 
   # Sets the deadline of a process that the caller has created. The process holds permits of the
   # instance.
-  @spec deadline_give(gate, instance, pid, pos_integer) :: :ok | :badarg
+  @spec deadline_give(gate, instance | set, pid, pos_integer) :: :ok | :badarg
   def deadline_give(_gate, _instance, _pid, _ms), do: missing()
 
   # Removes the deadline of the calling process, whose work is over. `:overdue`: the native side

@@ -14,7 +14,7 @@ defmodule Penstock.KeyedPoolTest do
   defp await_waiters(pool, n), do: eventually(fn -> KeyedPool.info(pool).waiting == n end)
 
   describe "a key" do
-    test "has the whole limit, no matter what other keys hold" do
+    test "has the whole limit, also while other keys hold theirs" do
       pool = start(limit: 2)
       for key <- ["a", :a, {:a, 1}, 1, 1.0, [1], %{a: 1}], do: assert(KeyedPool.try_acquire(pool, key, 2) == :ok)
 

@@ -30,7 +30,7 @@ defmodule Penstock.Process.MaxRuntime do
 
   # Sets the deadline of a process that the caller has started. That process works until its
   # death, so it never calls `finish/1`.
-  @spec give(Native.gate(), Native.instance(), pid, max_runtime) :: :ok
+  @spec give(Native.gate(), Native.instance() | Native.set(), pid, max_runtime) :: :ok
   def give(_gate, _instance, _pid, nil), do: :ok
 
   def give(gate, instance, pid, max_runtime) do

@@ -5,6 +5,7 @@ defmodule Penstock.Task.Stream.Patience do
   #     nil                        nothing else
   #     {instance, token, until}   a permit of a pool, until the time `until`
   #     {{:lease, lease}, nil, until}  a permit of a keyed pool, until the time `until`
+  #     {{:gate, wait}, nil, until}    a permit of one limit of a gate, until the time `until`
   #     {:turn, at}                its turn at a limiter, at the time `at`
   #     {:limited, at, until}      a place in a limiter's table: the consumer asks again at `at`
   #
@@ -16,6 +17,7 @@ defmodule Penstock.Task.Stream.Patience do
           nil
           | {Penstock.Native.instance(), Penstock.Native.token(), integer | :infinity}
           | {{:lease, Penstock.Native.lease()}, nil, integer | :infinity}
+          | {{:gate, Penstock.Admission.GateTurn.t()}, nil, integer | :infinity}
           | {:turn, integer}
           | {:limited, integer, integer | :infinity}
 

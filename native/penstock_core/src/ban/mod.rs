@@ -84,7 +84,8 @@ pub enum Banned {
 /// Statistics of a ban list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BansInfo {
-    /// The settings in force. `manual` is always `false` here: only the clock stores it.
+    /// The settings in force, except `manual`, which is always `false` here: only the clock knows
+    /// whether it is a manual clock.
     pub settings: BanSettings,
     /// The size in bytes of the places for failures, and of those for bans.
     pub memory: usize,

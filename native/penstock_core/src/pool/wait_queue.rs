@@ -91,7 +91,8 @@ struct List {
 }
 
 /// A walk along the waiters after the limit fell. It removes each waiter whose request exceeds
-/// the limit. It is done in pieces, and after the tail of the queue it goes on at the head.
+/// the limit. It is done in pieces. If the limit falls again meanwhile, the walk continues where it
+/// is, and after the tail of the queue it goes on at the head.
 struct Sweep {
     /// The next node to visit; `NIL` stands for the head of the queue. If this node is removed,
     /// its successor is the next.

@@ -117,8 +117,8 @@ impl Limiter {
     /// is over.
     pub fn reset(&self, key: Key) -> bool {
         let [began, ended] = self.resets_of(key);
-        // The reset counts as begun before the key is cleared. So a caller that observes the
-        // clear also observes that a reset began.
+        // The reset counts as begun before the key is cleared. The clear is SeqCst. So a caller
+        // that observes the clear also observes that a reset began, and this add can be relaxed.
         began.fetch_add(1, Ordering::Relaxed);
         let cleared = self.clear_key(key);
         if cleared {
