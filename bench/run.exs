@@ -22,6 +22,7 @@ for file <- ~w(
       rows/restart.ex
       rows/memory.ex
       rows/rate.ex
+      rows/keyed.ex
       rows/ping.ex
     ) do
   Code.require_file(file, __DIR__)

@@ -2,12 +2,16 @@ defmodule Penstock do
   @moduledoc """
   Bounds how many processes an application creates.
 
-  A *gate* decides whether work may start. There are three kinds:
+  A *gate* decides whether work may start. There are four kinds:
 
     * a `Penstock.Pool` has a number of permits, and bounds how much work runs at once. Its count
       stays exact, no matter which process is killed and when
+    * a `Penstock.KeyedPool` is a pool for each key, such as a user: no key takes the permits of
+      another
     * a `Penstock.RateLimiter` bounds how often work starts, in total or for each key
     * a `Penstock.Ban` keeps out keys that failed too often
+
+  A `Penstock.Gate` asks several of them at once.
 
   Start gates under a supervisor, before the processes that use them:
 
@@ -22,23 +26,24 @@ defmodule Penstock do
     * `run/3` and `run!/3` run a function in the calling process
     * `spawn/3`, `spawn_link/3` and `spawn_monitor/3` create a process
     * `start_process/3` starts a process of any kind, by its own start function
-    * `child_spec/2` puts a child of any supervisor behind a gate
+    * `child_spec/3` puts a child of any supervisor behind a gate
     * `Penstock.Task` starts tasks, and streams of tasks
     * `Penstock.DynamicSupervisor` and `Penstock.Task.Supervisor` are supervisors whose children
       share one limit
 
   ## Waiting
 
-  A caller can wait for the permits of a pool. Limiters and bans answer at once. `run/3` waits up
+  A caller can wait for the permits of a pool or a keyed pool. Limiters and bans answer at once. `run/3` waits up
   to 5 s by default, because its caller needs the result. The functions that create a process do
   not wait by default. `:timeout` changes these times, and `timeout: 0` means not to wait.
 
   > #### Waiting for oneself {: .warning}
   >
   > Work that waits on a gate while it holds permits of that gate can wait for itself. A single
-  > process that does so gets `{:error, :deadlock}`. Several processes that each hold a part of
-  > the permits and wait for the rest are not detected: they wait until their timeouts. Use
-  > separate gates for parent and child work, or `timeout: 0`.
+  > process that does so gets `{:error, :deadlock}` from a pool, and waits until its timeout at a
+  > keyed pool. Several processes that each hold a part of the permits and wait for the rest are
+  > not detected: they wait until their timeouts. Use separate gates for parent and child work, or
+  > `timeout: 0`.
 
   ## Refusals
 
@@ -49,6 +54,10 @@ defmodule Penstock do
 
     * `:full` - no permit is free and the caller does not wait, or the request exceeds the limit.
       Drop or defer the work, or wait with `:timeout`. A request above the limit never succeeds
+    * `:key_full` - as `:full`, for the permits of one key of a keyed pool. Other keys are not
+      affected: tell the client of this key to come back when its other work is done
+    * `:table_full` - a keyed pool has no place for a new key, since `:max_keys` keys hold permits
+      or wait. Drop or defer the work. Raise `:max_keys` if more keys are to be active at once
     * `:queue_full` - no permit is free, and `:max_waiting` requests wait already. Drop or defer
       the work: it would wait behind all of them
     * `:timeout` - the permits did not become free within `:timeout` ms. Drop or defer the work
@@ -69,15 +78,15 @@ defmodule Penstock do
   Only a call that can wait gets `:queue_full`, `:timeout` or `:deadlock`. A wrong argument, such
   as a gate that is not running, is no refusal: the call raises `ArgumentError`.
 
-  ## Limiters and bans
+  ## Gates with keys
 
-  The functions that start work behind a gate, except `child_spec/2`, take `key: term` and
-  `cost: number`. A limiter uses both, a ban uses the key, and neither uses `:permits`. A pool
-  ignores key and cost.
+  The functions that start work behind a gate take `key: term`, and all but `child_spec/3` take
+  `cost: number`. A limiter uses both, keyed pools and bans use the key, and a pool ignores both.
+  Limiters and bans ignore `:permits`.
 
-    * Without a key a limiter uses `:global`; a ban raises `ArgumentError`. The key `nil` always
-      raises
-    * `child_spec/2` has no key, so its gate cannot be a ban
+    * Without a key a limiter uses `:global`; keyed pools and bans raise `ArgumentError`. The key
+      `nil` always raises
+    * Work that a keyed pool admitted holds permits of its key, as work behind a pool does
     * Work that a limiter or a ban admitted holds no permit: it can run for any time
     * Only streams of tasks, as `Penstock.Task.async_stream/4` makes them, wait for their turns at
       a limiter. Other work does not wait for a limiter or a ban, regardless of `:timeout`
@@ -100,7 +109,7 @@ defmodule Penstock do
   alias Penstock.Admission.{Keyed, Names, Request, Resolver, Table}
   alias Penstock.Process.{Child, ChildStart, GatedChild}
 
-  @typedoc "The name of a running pool, limiter or ban, or a pool made by `Penstock.Pool.new/1`."
+  @typedoc "The name of a running gate of any kind, or a pool made by `Penstock.Pool.new/1`."
   @type gate :: atom | Pool.t()
 
   # The formatters of Elixir before and after 1.17 would write the type of a fun without arguments
@@ -115,6 +124,8 @@ defmodule Penstock do
           | :timeout
           | :closed
           | :deadlock
+          | :key_full
+          | :table_full
           | {:rate_limited, pos_integer | :infinity}
           | {:banned, pos_integer | :infinity}
 
@@ -416,8 +427,19 @@ defmodule Penstock do
   `:start`, which asks the gate first, and `:modules`, which is filled in if it was missing. Each
   child takes one permit and holds it until it dies.
 
-  Raises `ArgumentError` if `gate` is not of the right form or is a ban, or if `child_spec` is not
-  a child spec. The gate can be started later.
+  Raises `ArgumentError` if `gate` is not of the right form, `child_spec` is not a child spec, an
+  option is unknown or of the wrong kind, or a keyed pool or a ban gets no `:key`. The gate can be
+  started later.
+
+  ## Options
+
+    * `:key` - the key by which a keyed pool, a limiter or a ban decides, on every start: any term
+      but `nil`. Keyed pools and bans require a key; a limiter without one uses `:global`; pools
+      ignore it
+    * `:keys` - the keys of single limits of a `Penstock.Gate`, as a map of their names to keys. It
+      goes before `:key`
+
+  ## Starts and restarts
 
   The supervisor asks the gate and does not wait. If the gate refuses, the result depends on the
   kind of the start:
@@ -435,9 +457,12 @@ defmodule Penstock do
     * a child that is started while its supervisor initialises counts as a restart, because the
       supervisor may itself be restarting
 
-  A start asks a limiter with the key `:global` and a cost of 1. Restarts, and children that are
-  started while their supervisor initialises, do not ask a limiter. For starts with a key use
-  `Penstock.DynamicSupervisor.start_child/3`.
+  A start asks a limiter with a cost of 1. Restarts, and children that are started while their
+  supervisor initialises, ask no limiter and no ban.
+
+  At a keyed pool all of this holds for each key: a restart exceeds the limit of its key by at most
+  `:max_overdraft`. A restart whose key has lost its place meanwhile, while all places are in use,
+  fails with `:table_full`.
 
   If the gate is draining or gone, a restart proceeds without a permit and logs a warning, because
   a gate must not take down a working supervision tree. A start gets `{:error, :closed}` from a
@@ -494,9 +519,9 @@ defmodule Penstock do
   @doc """
   Returns every registered gate with its figures, sorted by name.
 
-  Returns a list of maps. Each map has `:name`, and `:kind`, which is `:pool`, `:rate_limiter` or
-  `:ban`. It also has the figures of `Penstock.Pool.info/1`, `Penstock.RateLimiter.info/1` or
-  `Penstock.Ban.info/1`. Pools without a name are not in the list. In a shell, `table/0` is easier
+  Returns a list of maps. Each map has `:name`, and `:kind`, which is `:pool`,
+  `:keyed_pool`, `:rate_limiter`, `:ban` or `:gate`. It also has the figures of `info/1` of the
+  module of that kind, such as `Penstock.Pool.info/1`. Pools without a name are not in the list. In a shell, `table/0` is easier
   to read.
 
   ## Examples
@@ -507,7 +532,8 @@ defmodule Penstock do
       {:pool, 7}
 
   """
-  @spec list() :: [%{required(:name) => atom, required(:kind) => :pool | :rate_limiter | :ban, optional(atom) => term}]
+  @spec list() :: [%{required(:name) => atom, required(:kind) => kind, optional(atom) => term}]
+        when kind: :pool | :keyed_pool | :rate_limiter | :ban | :gate
   def list do
     for name <- Enum.sort(Names.open()), info = info_if_running(name), do: info
   end

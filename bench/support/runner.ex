@@ -14,6 +14,7 @@ defmodule Penstock.Bench.Runner do
     Penstock.Bench.Restart,
     Penstock.Bench.Memory,
     Penstock.Bench.Rate,
+    Penstock.Bench.Keyed,
     Penstock.Bench.Ping
   ]
 

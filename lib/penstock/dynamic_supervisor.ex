@@ -13,11 +13,11 @@ defmodule Penstock.DynamicSupervisor do
     * With `limit: n` the supervisor has a pool of its own, under the supervisor's name. So
       `Penstock.Pool.info(MyApp.Sessions)` and `Penstock.Pool.update(MyApp.Sessions, limit:
       2_000)` work
-    * With `gate: MyApp.Budget` the gate is a pool, rate limiter or ban that other work can ask
-      too: see `Penstock`
+    * With `gate: MyApp.Budget` the gate is a gate of any kind that other work can ask too: see
+      `Penstock`
 
   A child holds its permit until it dies. The caller of `start_child/3` asks the gate itself. So a
-  refusal is cheap: it involves no supervisor process. `Penstock.child_spec/2` describes the
+  refusal is cheap: it involves no supervisor process. `Penstock.child_spec/3` describes the
   restart of a child.
 
   With `partitions: n` there are `n` supervisors, which start children at the same time. The

@@ -2,7 +2,7 @@ defmodule Penstock.RejectedError do
   @moduledoc """
   The error that functions ending in `!`, and streams of tasks, raise when a gate refuses.
 
-  A gate is a pool, a rate limiter or a ban: see `Penstock`.
+  A gate is a pool, a keyed pool, a rate limiter or a ban, or asks several of these: see `Penstock`.
 
   Fields:
 
@@ -51,7 +51,6 @@ defmodule Penstock.RejectedError do
 
   defp plug_status({:rate_limited, _}), do: 429
   defp plug_status({:banned, _}), do: 429
-  defp plug_status(:key_full), do: 429
   defp plug_status(_), do: 503
 
   # Compares the number of permits with the pool's limit of now, because the error does not have
@@ -69,6 +68,8 @@ defmodule Penstock.RejectedError do
   defp explain(:full, _error), do: "no permit is free, or the request exceeds the limit"
   defp explain(:queue_full, _error), do: "no permit is free and the wait queue is full (:max_waiting)"
   defp explain(:timeout, _error), do: "no permit became free in time"
+  defp explain(:key_full, _error), do: "no permit of the key is free, or the request exceeds the limit of a key"
+  defp explain(:table_full, _error), do: "all places for keys are in use (:max_keys)"
   defp explain(:closed, _error), do: "the pool is draining or closed"
   defp explain(:deadlock, _error), do: "the caller holds permits of this pool and would wait for itself"
   defp explain({:rate_limited, :infinity}, _error), do: "the cost exceeds the limiter's burst"

@@ -2,7 +2,7 @@ defmodule Penstock.Task do
   @moduledoc """
   Tasks behind a gate, so that all callers together run no more of them than the gate admits.
 
-  A gate is a pool, a rate limiter or a ban: see `Penstock`. Most tasks go behind a pool, which
+  A gate is a pool, a keyed pool, a rate limiter or a ban: see `Penstock`. Most tasks go behind a pool, which
   bounds how many run at once:
 
       {:ok, task} = Penstock.Task.async(MyApp.Jobs, fn -> fetch(url) end)
@@ -246,7 +246,7 @@ defmodule Penstock.Task do
 
   Raises `ArgumentError` if `gate` is not a running gate, `fun` is not a function of arity 1, or
   an option is unknown or of the wrong kind. The stream itself raises `ArgumentError` when it
-  begins, if the gate is not running any more, or if the gate is a ban and there is no `:key`.
+  begins, if the gate is not running any more, or if the gate is a keyed pool or a ban and there is no `:key`.
 
   ## Waiting
 

@@ -13,7 +13,7 @@ defmodule Penstock.RejectedErrorTest do
           closed: 503,
           overloaded: 503,
           table_full: 503,
-          key_full: 429
+          key_full: 503
         ] do
       error = RejectedError.exception(gate: MyApp.Jobs, reason: reason)
       assert %RejectedError{gate: MyApp.Jobs, reason: ^reason, plug_status: ^status} = error
@@ -29,6 +29,8 @@ defmodule Penstock.RejectedErrorTest do
           full: ":full (no permit is free, or the request exceeds the limit)",
           queue_full: ":queue_full (no permit is free and the wait queue is full (:max_waiting))",
           timeout: ":timeout (no permit became free in time)",
+          key_full: ":key_full (no permit of the key is free, or the request exceeds the limit of a key)",
+          table_full: ":table_full (all places for keys are in use (:max_keys))",
           closed: ":closed (the pool is draining or closed)"
         ] do
       error = RejectedError.exception(gate: MyApp.Jobs, reason: reason)

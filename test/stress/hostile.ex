@@ -1,10 +1,11 @@
 defmodule Penstock.Stress.Hostile do
   # Fuzzes Penstock. Many processes, the fuzzers, call all functions with terms of all kinds. The
   # main process kills and suspends fuzzers at random. Afterwards the VM must be alive, the
-  # application's processes must be the same, and no pool must count a permit of a dead process.
+  # application's processes must be the same, and no pool or keyed pool must count a permit of a
+  # dead process.
   @moduledoc false
 
-  alias Penstock.{Ban, Pool, RateLimiter}
+  alias Penstock.{Ban, Gate, KeyedPool, Pool, RateLimiter}
   alias Penstock.Node.Janitor
   alias Penstock.Node.Reaper
   alias Penstock.Stress.{HostileCalls, HostileFindings, HostileTerms, Survivors}
@@ -55,6 +56,8 @@ defmodule Penstock.Stress.Hostile do
       {Pool, name: :hostile_narrow, limit: 1},
       {RateLimiter, name: :hostile_limiter, limit: 1_000, per: 100, max_keys: 100},
       {Ban, name: :hostile_ban, failures: 5, within: 1_000, ban_for: 10, max_keys: 100, max_bans: 10},
+      {KeyedPool, name: :hostile_keyed, limit: 3, max_keys: 50, max_waiting: 20},
+      {Gate, name: :hostile_gate, limits: [:hostile_ban, :hostile_limiter, :hostile_keyed, :hostile_pool]},
       {Penstock.Task.Supervisor, name: :hostile_tasks, limit: 5, max_restarts: 100_000_000},
       {Penstock.DynamicSupervisor, name: :hostile_children, limit: 5, partitions: 2, max_restarts: 100_000_000}
     ]
@@ -156,8 +159,10 @@ defmodule Penstock.Stress.Hostile do
     end
 
     for pid <- Penstock.Task.Supervisor.children(:hostile_tasks), do: Process.exit(pid, :kill)
-    wrong = for %{kind: :pool} = info <- Penstock.list(), not exact?(info), do: {info, Pool.holders(info.name)}
-    if wrong == [], do: :ok, else: {:error, {:held_by_the_dead, wrong}}
+    infos = Penstock.list()
+    wrong = for %{kind: :pool} = info <- infos, not exact?(info), do: {info, Pool.holders(info.name)}
+    wrong_keys = for %{kind: :keyed_pool} = info <- infos, not exact_keys?(info), do: {info, keys(info.name)}
+    if wrong ++ wrong_keys == [], do: :ok, else: {:error, {:held_by_the_dead, wrong ++ wrong_keys}}
   catch
     :exit, _restarting -> {:error, :restarting}
     :error, %ArgumentError{message: message} -> {:error, {:restarting, message}}
@@ -169,6 +174,20 @@ defmodule Penstock.Stress.Hostile do
     held = for %{pid: pid, permits: permits} <- Pool.holders(info.name), Process.alive?(pid), do: permits
     info.in_use == Enum.sum(held) and info.holders == length(held) and info.waiting == 0
   end
+
+  # Returns `true` if the keyed pool has no keys but those of living holders. The holders of a key
+  # that was too large to be kept are not known.
+  defp exact_keys?(%{name: name} = info) do
+    keys = keys(name)
+    sum = keys |> Enum.map(fn {key, _holders} -> key.permits end) |> Enum.sum()
+
+    info.waiting == 0 and info.keys == length(keys) and info.in_use == sum and
+      Enum.all?(keys, fn {key, holders} ->
+        Enum.all?(holders, &Process.alive?(&1.pid)) and key.permits == holders |> Enum.map(& &1.permits) |> Enum.sum()
+      end)
+  end
+
+  defp keys(name), do: for(key <- KeyedPool.top(name, 1_000), do: {key, KeyedPool.holders(name, key.key)})
 
   # Checks that the reaper still kills, that a waiter is woken, and that a full pool refuses.
   defp works do

@@ -2,17 +2,17 @@ defmodule Penstock.Stress.HostileShapes do
   # Makes valid arguments for functions that would seldom accept random ones.
   @moduledoc false
 
-  alias Penstock.{Ban, Drainer, Native, Pool, RateLimiter}
+  alias Penstock.{Ban, Drainer, Gate, KeyedPool, Native, Pool, RateLimiter}
   alias Penstock.Stress.HostileTerms
 
   @mfa_functions ~w(start start_link async async! async_nolink async_nolink! start_child)a
   @streams ~w(async_stream async_stream_nolink)a
 
   @doc "Returns valid arguments of a function, or nil if random ones are good enough."
-  def of({Penstock, :child_spec, 2}), do: [child(), make(:pool)]
-  def of({Penstock, :start_process, n}), do: Enum.take([make(:pool), fn -> child_pid() end, options()], n)
-  def of({Penstock, name, n}) when name not in [:list, :child_spec], do: Enum.take([make(:pool), fun(), options()], n)
-  def of({Penstock.Task, name, n}), do: task(name, n, make(:pool))
+  def of({Penstock, :child_spec, n}), do: Enum.take([child(), make(:gate), [key: make(:small)]], n)
+  def of({Penstock, :start_process, n}), do: Enum.take([make(:gate), fn -> child_pid() end, options()], n)
+  def of({Penstock, name, n}) when name not in [:list, :child_spec], do: Enum.take([make(:gate), fun(), options()], n)
+  def of({Penstock.Task, name, n}), do: task(name, n, make(:gate))
   def of({Penstock.Task.Supervisor, :start_link, 1}), do: [[name: make(:new), limit: make(:small)]]
   def of({Penstock.Task.Supervisor, name, n}), do: task(name, n, :hostile_tasks)
   def of({Penstock.DynamicSupervisor, :start_link, 1}), do: [[name: make(:new), limit: make(:small)]]
@@ -24,6 +24,14 @@ defmodule Penstock.Stress.HostileShapes do
   def of({Pool, :update, 2}), do: [make(:pool), [limit: 1 + make(:small), max_waiting: make(:small)]]
   def of({Pool, :new, 1}), do: [[limit: make(:small), max_waiting: make(:small)]]
   def of({Pool, :start_link, 1}), do: [[name: make(:new), limit: make(:small)]]
+  def of({KeyedPool, :start_link, 1}), do: [[name: make(:new), limit: 1 + make(:small), max_keys: 10]]
+  def of({KeyedPool, :update, 2}), do: [:hostile_keyed, [limit: 1 + make(:small), max_waiting: make(:small)]]
+  def of({KeyedPool, :acquire, n}), do: Enum.take([:hostile_keyed, key(), [timeout: make(:small)]], n)
+  def of({KeyedPool, :drain, n}), do: Enum.take([:hostile_keyed, make(:small)], n)
+  def of({KeyedPool, :top, n}), do: Enum.take([:hostile_keyed, 1 + make(:small)], n)
+  def of({KeyedPool, _name, n}) when n in 1..3, do: Enum.take([:hostile_keyed, key(), 1 + make(:small)], n)
+  def of({Gate, :start_link, 1}), do: [[name: make(:new), limits: limits()]]
+  def of({Gate, _name, n}) when n in 1..2, do: Enum.take([:hostile_gate, [key: key(), timeout: make(:small)]], n)
   def of({RateLimiter, :start_link, 1}), do: [[name: make(:new)] ++ rate() ++ [max_keys: 10, clock: :manual]]
   def of({RateLimiter, :update, 2}), do: [:hostile_limiter, rate()]
   def of({RateLimiter, :advance, 2}), do: [make(:new), make(:small)]
@@ -63,6 +71,24 @@ defmodule Penstock.Stress.HostileShapes do
   defp native(:rate_start, 3), do: [make(:new), self(), rate_settings()]
   defp native(:rate_reserve, 5), do: [:hostile_limiter, make(:small), 1, 5, :measured]
   defp native(:rate_advance, 2), do: [make(:new), make(:small)]
+  defp native(:keyed_start, 3), do: [make(:new), self(), keyed_settings()]
+  defp native(:keyed_try, 4), do: [:hostile_keyed, key(), 1 + make(:small), :measured]
+  defp native(:keyed_release, 4), do: [:hostile_keyed, key(), 1 + make(:small), :measured]
+  defp native(:keyed_restart, 5), do: [:hostile_keyed, key(), 1, make(:small), :measured]
+  defp native(:keyed_park, 6), do: [:hostile_keyed, key(), way(), 1 + make(:small), make_ref(), :measured]
+  defp native(:keyed_update, 3), do: [:hostile_keyed, 1 + make(:small), make(:small)]
+  defp native(:keyed_drain, 2), do: [:hostile_keyed, make_ref()]
+  defp native(:keyed_key, 3), do: [:hostile_keyed, key(), :measured]
+  defp native(:keyed_top, 3), do: [:hostile_keyed, make(:small), 1 + make(:small)]
+  defp native(:keyed_holders, 5), do: [:hostile_keyed, key(), :measured, 0, nil]
+  defp native(name, 2) when name in [:keyed_cancel, :keyed_withdraw, :keyed_stop_draining], do: pair()
+  defp native(:gate_start, 4), do: [make(:new), self(), limits(), Enum.random(0..3)]
+  defp native(:gate_take, 8), do: [make(:gate), way(), key(), %{}, 1 + make(:small), 1, :measured, waits()]
+  defp native(:gate_finish, 6), do: [:hostile_gate, key(), %{}, 1, 1, :measured]
+  defp native(:gate_explain, 6), do: [:hostile_gate, key(), %{}, 1, 1, :measured]
+  defp native(:gate_release, 5), do: [:hostile_gate, key(), %{}, 1, :measured]
+  defp native(:gate_count, 2), do: [:hostile_gate, make(:small)]
+  defp native(:set_offer, 1), do: [make(:kept)]
   defp native(:ban_start, 3), do: [make(:new), self(), ban_settings()]
   defp native(:ban_advance, 2), do: [make(:new), make(:small)]
   defp native(:ban_list, 2), do: [:hostile_ban, 0]
@@ -73,6 +99,13 @@ defmodule Penstock.Stress.HostileShapes do
 
   defp pool_settings do
     [:limit, :max_waiting, :max_overdraft, :held_longer_than] |> Map.new(&{&1, make(:small)}) |> some_hostile()
+  end
+
+  # `max_keys` stays valid, because the native side would reserve memory for any size.
+  defp keyed_settings do
+    %{limit: 1 + make(:small), max_waiting: make(:small), max_overdraft: make(:small)}
+    |> some_hostile()
+    |> Map.put(:max_keys, 10)
   end
 
   defp rate_settings do
@@ -95,12 +128,29 @@ defmodule Penstock.Stress.HostileShapes do
   end
 
   defp rate, do: [limit: 1 + make(:small), per: 10, burst: 1 + make(:small)]
+  defp key, do: if(:rand.uniform(10) == 1, do: make(:any), else: make(:small))
+  defp limits, do: Enum.take_random([:hostile_ban, :hostile_limiter, :hostile_keyed, :hostile_pool], 1 + make(:small))
+  defp way, do: Enum.random([:manual, :bound, :run, :spawn])
+  defp waits, do: Enum.random([:waits, :no_wait])
+
+  # The number of a keyed pool, and that of a wait, from an earlier answer.
+  defp pair do
+    case make(:kept) do
+      {pool, number} -> [pool, number]
+      other -> [other, make(:small)]
+    end
+  end
+
   defp hits, do: for(_ <- 0..make(:small), do: {:hostile_limiter, make(:small), 1 + make(:small)})
-  defp stream, do: [max_concurrency: 1 + make(:small), ordered: make(:small) > 2, acquire_timeout: make(:small)]
+
+  defp stream do
+    [key: make(:small), max_concurrency: 1 + make(:small), ordered: make(:small) > 2, acquire_timeout: make(:small)]
+  end
 
   defp options do
     options = [timeout: make(:small), permits: 1 + make(:small), max_runtime: 5 + make(:small)]
-    Enum.take_random(options, make(:small))
+    # Keyed pools require a key.
+    [{:key, make(:small)} | Enum.take_random(options, make(:small))]
   end
 
   defp fun do

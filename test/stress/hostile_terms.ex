@@ -5,7 +5,7 @@ defmodule Penstock.Stress.HostileTerms do
 
   # The names of the gates that run. `@names` also has names under which calls can start gates.
   @pools [:hostile_pool, :hostile_narrow, :hostile_tasks, :hostile_children]
-  @gates @pools ++ [:hostile_limiter, :hostile_ban]
+  @gates @pools ++ [:hostile_keyed, :hostile_limiter, :hostile_ban, :hostile_gate]
   @names @gates ++ [:hostile_a, :hostile_b, :hostile_unknown]
   @store :hostile_store
   # The number of results that are kept for later calls. A new result overwrites a random old one.
@@ -22,8 +22,10 @@ defmodule Penstock.Stress.HostileTerms do
     :persistent_term.put(__MODULE__, {List.to_tuple(victims), List.to_tuple(heavy(shared?))})
   end
 
-  @doc "Keeps a result for later calls: a reference, a number, a handle, a pid, or a pair."
+  @doc "Keeps a result for later calls: a reference, a number, a handle, a pid, a pair, or a permit set."
   def keep({:ok, term}), do: keep(term)
+  def keep({:waiting, lease}), do: keep(lease)
+  def keep([{_gate, _held, permits} | _] = set) when is_integer(permits), do: put(set)
   def keep(term) when is_reference(term) or is_integer(term), do: put(term)
   def keep(%Penstock.Pool{} = handle), do: put(handle)
   def keep(%Task{} = task), do: put(task.pid)
@@ -48,6 +50,7 @@ defmodule Penstock.Stress.HostileTerms do
   @doc "Draws a term of one kind."
   def make(kind)
   def make(:pool), do: Enum.random([:hostile_pool, :hostile_narrow])
+  def make(:gate), do: Enum.random([:hostile_pool, :hostile_narrow, :hostile_keyed, :hostile_gate])
   def make(:new), do: Enum.random([:hostile_a, :hostile_b])
   def make(:name), do: Enum.random(@names)
   def make(:small), do: :rand.uniform(6) - 1
@@ -103,7 +106,7 @@ defmodule Penstock.Stress.HostileTerms do
   defp keyword do
     for _ <- 1..:rand.uniform(4) do
       key = Enum.random(~w(name limit per burst max_waiting max_keys max_bans permits timeout key cost max_runtime
-        gate partitions failures within ban_for clock keys ordered on_timeout shutdown restart pools)a)
+        gate limits shed_at partitions failures within ban_for clock keys ordered on_timeout shutdown restart pools)a)
 
       {key, option(key)}
     end
@@ -112,6 +115,8 @@ defmodule Penstock.Stress.HostileTerms do
   defp option(key) when key in [:name, :gate], do: make(:name)
   defp option(:max_keys), do: @most_keys
   defp option(:pools), do: [make(:name)]
+  defp option(:limits), do: Enum.take_random(@gates, :rand.uniform(4))
+  defp option(:shed_at), do: Enum.random([nil, :high, :critical])
   defp option(:restart), do: restart()
   defp option(:clock), do: Enum.random([:monotonic, :manual])
   defp option(:key), do: draw(small: 50, fun: 10, any: 40)

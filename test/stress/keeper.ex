@@ -1,18 +1,19 @@
 defmodule Penstock.Stress.Keeper do
-  # Starts a new owner of the pool each time that a kill ends the old one, as a supervisor would.
+  # Starts a new owner of a pool each time that a kill ends the old one, as a supervisor would. The
+  # pool is a `Penstock.Pool`, or one of another module that has `start_link/1`.
   @moduledoc false
 
   alias Penstock.Pool
 
-  def start(opts) do
+  def start(opts, module \\ Pool) do
     parent = self()
 
     keeper =
       spawn_link(fn ->
         Process.flag(:trap_exit, true)
-        {:ok, owner} = Pool.start_link(opts)
+        {:ok, owner} = module.start_link(opts)
         send(parent, {:up, self()})
-        keep(owner, opts)
+        keep(owner, opts, module)
       end)
 
     receive do: ({:up, ^keeper} -> keeper)
@@ -23,10 +24,10 @@ defmodule Penstock.Stress.Keeper do
     receive do: ({:stopped, ^keeper} -> :ok)
   end
 
-  defp keep(owner, opts) do
+  defp keep(owner, opts, module) do
     receive do
       {:EXIT, ^owner, :killed} ->
-        keep(restart(opts), opts)
+        keep(restart(opts, module), opts, module)
 
       {:stop, from} ->
         GenServer.stop(owner)
@@ -34,11 +35,11 @@ defmodule Penstock.Stress.Keeper do
     end
   end
 
-  defp restart(opts) do
-    case Pool.start_link(opts) do
+  defp restart(opts, module) do
+    case module.start_link(opts) do
       {:ok, owner} -> owner
       # The owner was killed while it started.
-      {:error, :killed} -> restart(opts)
+      {:error, :killed} -> restart(opts, module)
     end
   end
 end

@@ -10,7 +10,7 @@
 #
 # --kills N is the number of kills of `storm`, by default a million. It also sets the size of:
 #
-#   * `stream_storm`: N / 10 kills
+#   * `stream_storm`, `keyed_storm`: N / 10 kills
 #   * `shared_streams`: N items
 #   * `start_storm`: N / 100 kills of each of four kinds of process
 #   * `crash_storm`: N / 16,667 seconds, which is a minute for a million
@@ -27,8 +27,8 @@
 
 {:ok, _, _} = Kernel.ParallelCompiler.require(Path.wildcard("#{__DIR__}/*.ex"))
 
-alias Penstock.Stress.{Asker, Crashes, CrashStorm, Hostile, KillStorm, MassCrash, MassDeath, Meter}
-alias Penstock.Stress.MonitoredBy
+alias Penstock.Stress.{Asker, Crashes, CrashStorm, Hostile, KeyedStorm, KillStorm, MassCrash, MassDeath}
+alias Penstock.Stress.{Meter, MonitoredBy}
 alias Penstock.Stress.{Rates, SharedStreams, StartStorm, StreamStorm}
 
 {opts, rest, invalid} =
@@ -40,7 +40,7 @@ alias Penstock.Stress.{Rates, SharedStreams, StartStorm, StreamStorm}
 
 parts =
   [:storm, :try_1, :try_8, :acquire_100, :mass_death, :stream_storm, :shared_streams] ++
-    [:start_storm, :mass_crash, :crash_storm, :first_hits, :pace, :flood, :monitored_by]
+    [:keyed_storm, :start_storm, :mass_crash, :crash_storm, :first_hits, :pace, :flood, :monitored_by]
 
 only =
   cond do
@@ -84,6 +84,7 @@ results =
           :storm -> KillStorm.run(seed, kills)
           :mass_death -> MassDeath.run(100_000)
           :stream_storm -> StreamStorm.run(seed, div(kills, 10))
+          :keyed_storm -> KeyedStorm.run(seed, div(kills, 10))
           :shared_streams -> SharedStreams.run(kills)
           :start_storm -> StartStorm.run(seed, div(kills, 100))
           :mass_crash -> MassCrash.run(20)

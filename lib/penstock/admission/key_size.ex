@@ -1,5 +1,5 @@
 defmodule Penstock.Admission.KeySize do
-  # Raises for a key of a limiter or a ban that is larger than 1 KiB. Runs in the caller.
+  # Raises for a key of a limiter, a keyed pool or a ban that is larger than 1 KiB. Runs in the caller.
   #
   # The native side measures most keys itself. A walk through a key may be long if the key has a
   # binary, a fun or a long integer inside. The native side then answers `:measure`. The caller

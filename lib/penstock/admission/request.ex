@@ -12,7 +12,7 @@ defmodule Penstock.Admission.Request do
 
   # permits     - number of permits that the work takes of a pool
   # timeout     - ms to wait for them; or :infinity
-  # key         - {:key, term}, by which a limiter or a ban decides; or :none
+  # key         - {:key, term}, by which a keyed pool, a limiter or a ban decides; or :none
   # cost        - cost of the hit at a limiter
   # max_runtime - ms after which the process is killed; or nil
   # keys        - the keys of single limits of a gate, by the names of the limits
@@ -36,10 +36,10 @@ defmodule Penstock.Admission.Request do
 
   @docs [
     timeout: "how long to wait to be admitted, in ms or `:infinity`",
-    permits: "how many permits of a pool the work takes: 1 to 2_147_483_647. Default `1`",
+    permits: "how many permits of a pool, or of a key, the work takes: 1 to 2_147_483_647. Default `1`",
     key:
-      "the key that a limiter or a ban admits by: any term but `nil`. A ban requires a key;\n" <>
-        "      a limiter without one uses `:global`; pools ignore it",
+      "the key that a keyed pool, a limiter or a ban admits by: any term but `nil`. Keyed pools and\n" <>
+        "      bans require a key; a limiter without one uses `:global`; pools ignore it",
     keys:
       "the keys of single limits of a `Penstock.Gate`, as a map of their names to keys. It goes before\n" <>
         "      `:key`",

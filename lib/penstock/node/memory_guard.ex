@@ -1,6 +1,6 @@
 defmodule Penstock.Node.MemoryGuard do
   # Checks whether the machine and the container have enough free memory for a large table. Runs
-  # in the process that starts a limiter or a ban. Without this check, a system that overcommits
+  # in the process that starts a limiter, a keyed pool or a ban. Without this check, a system that overcommits
   # would grant the memory, and kill the VM when the VM uses the memory.
   @moduledoc false
 

@@ -10,8 +10,7 @@ defmodule Penstock.Task.Supervisor do
       Task.yield(task)
 
   With `limit: n`, the *gate* is a pool of the supervisor's own, under the supervisor's name. With
-  `gate: MyApp.Budget`, it is a pool, rate limiter or ban that other work can pass too: see
-  `Penstock`. The process that starts a task asks the gate. So a refusal is cheap, and never
+  `gate: MyApp.Budget`, it is a gate of any kind that other work can pass too: see `Penstock`. The process that starts a task asks the gate. So a refusal is cheap, and never
   reaches a supervisor process. One limit holds for all `:partitions`.
 
   The functions are those of `Task.Supervisor` with other results: `async` and `async_nolink`
@@ -119,7 +118,7 @@ defmodule Penstock.Task.Supervisor do
     * `:partition_key` - chooses the partition, as in `Penstock.DynamicSupervisor.start_child/3`.
       Default: the pid of the caller
     * `:restart` - `:temporary`, `:transient` or `:permanent`. Default `:temporary`. A restart is
-      admitted as `Penstock.child_spec/2` describes
+      admitted as `Penstock.child_spec/3` describes
     * `:shutdown` - how long the supervisor waits for the task to end before it kills it: in ms,
       `:infinity`, or `:brutal_kill` to kill it at once. Default `5_000`
 
