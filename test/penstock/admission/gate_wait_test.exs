@@ -61,4 +61,13 @@ defmodule Penstock.Admission.GateWaitTest do
     assert {Pool.info(pool).rejected, KeyedPool.info(keyed).rejected} == {0, 0}
     assert Gate.info(gate).rejected == %{}
   end
+
+  test "a stream passes a gate of the most limits" do
+    pools = for _ <- 1..16, do: start_pool(limit: 2)
+    gate = unique_name()
+    start_supervised!({Gate, name: gate, limits: pools})
+    stream = Penstock.Task.async_stream(gate, 1..5, fn n -> {n, Enum.map(pools, &Pool.info(&1).in_use)} end)
+    assert Enum.map(stream, fn {:ok, {n, _in_use}} -> n end) == [1, 2, 3, 4, 5]
+    eventually(fn -> Enum.all?(pools, &(Pool.info(&1).in_use == 0)) end)
+  end
 end
