@@ -247,7 +247,8 @@ fn permits_that_a_gate_gives_back_serve_the_waiters() {
         look: || Ok(()),
         take: || {
             assert_eq!(limited.held(), (1, 1), "the gate holds the permits of the limits before");
-            let parked = limited.keyed.park(&limited.host, waiter, Limited::key(KEY), 1, Kind::Manual, limited.host.ticket());
+            let parked =
+                limited.keyed.park(&limited.host, waiter, Limited::key(KEY), 1, Kind::Manual, limited.host.ticket());
             assert!(matches!(parked, KeyParked::Waiting(_)), "{parked:?}");
             let parked = limited.pool.park(&limited.host, waiter, 1, Kind::Manual, limited.host.ticket());
             assert!(matches!(parked, Parked::Waiting(_)), "{parked:?}");
