@@ -85,7 +85,7 @@ defmodule Penstock.BadInput do
 
   # Returns the end of the message about an unknown option. It is a hint if the unknown option
   # resembles one of `known`.
-  def meant(:keys, known), do: if(known =~ ":key,", do: ", did you mean :key?", else: ".")
+  def meant(:costs, known), do: if(known =~ ":cost", do: ", did you mean :cost?", else: ".")
   def meant(:Timeout, known), do: if(known =~ ":timeout", do: ", did you mean :timeout?", else: ".")
   def meant(_option, _known), do: "."
 

@@ -11,12 +11,13 @@ defmodule Penstock.Admission.GateTurn do
   alias Penstock.Native
 
   # gate, request - as the caller asks
+  # all           - the limits of the gate with permits
   # limits        - the limits that the caller has not asked yet
   # held          - the parts of the permit set that the caller has got
   # at            - the limit that the caller waits for: {:pool, name, instance, token}, or
   #                 {:keyed_pool, lease}
   @enforce_keys [:gate, :request]
-  defstruct [:gate, :request, :at, limits: [], held: []]
+  defstruct [:gate, :request, :at, all: [], limits: [], held: []]
 
   @type t :: %__MODULE__{}
   @type turn :: {:admitted, Native.set()} | {:waiting, t} | {:refused, term}
@@ -28,14 +29,14 @@ defmodule Penstock.Admission.GateTurn do
     case Keyed.take(:run, gate, %{request | timeout: 1}) do
       set when is_list(set) -> {:admitted, set}
       :again -> begin(gate, request, ref)
-      :busy -> next(%__MODULE__{gate: gate, request: request, limits: limits(gate)}, ref)
+      :busy -> next(of(gate, request, GateWait.limits(gate)), ref)
       {:no_key, name} -> Keyed.no_key!(gate, name)
       gone when gone in [:no_pool, :badarg, :not_held] -> {:refused, :closed}
       reason -> {:refused, reason}
     end
   end
 
-  defp limits(gate), do: with(:no_pool <- Native.gate_limits(gate), do: [])
+  defp of(gate, request, limits), do: %__MODULE__{gate: gate, request: request, all: limits, limits: limits}
 
   # Continues after the limit that the caller waits for has granted permits.
   @spec granted(t, reference) :: turn
@@ -45,7 +46,7 @@ defmodule Penstock.Admission.GateTurn do
   defp part(%{at: {:keyed_pool, {pool, lease}}, request: request}), do: {pool, lease, request.permits}
 
   defp next(%{limits: [], held: held} = wait, _ref) do
-    case Keyed.finish(wait.gate, wait.request) do
+    case GateWait.finish(wait.gate, wait.all, fn -> Keyed.finish(wait.gate, wait.request) end) do
       :ok -> {:admitted, Enum.reverse(held)}
       reason -> {:refused, refused(wait, reason)}
     end
@@ -74,10 +75,11 @@ defmodule Penstock.Admission.GateTurn do
   end
 
   defp ask({:keyed_pool, name}, %{permits: permits} = request, ref) do
-    case KeyedWait.ask(name, GateWait.key(request, name), :bound, permits, ref) do
+    with({:ok, key} <- GateWait.key(request, name), do: KeyedWait.ask(name, key, :bound, permits, ref))
+    |> case do
       {:ok, {pool, lease}} -> {:held, {pool, lease, permits}}
       {:waiting, lease} -> {:waiting, {:keyed_pool, lease}}
-      gone when gone in [:no_pool, :badarg] -> :closed
+      gone when gone in [:no_pool, :badarg, :none] -> :closed
       reason -> reason
     end
   end

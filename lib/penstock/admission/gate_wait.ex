@@ -22,12 +22,11 @@ defmodule Penstock.Admission.GateWait do
   # Returns the permit set.
   @spec wait(atom, kind, Penstock.Admission.Request.t(), (() -> :ok | term)) :: {:ok, Native.set()} | {:error, term}
   def wait(gate, kind, request, finish) do
-    # A keyed pool alone is its own only limit.
-    limits = with :no_pool <- Native.gate_limits(gate), do: [{:keyed_pool, gate}]
+    limits = limits(gate)
 
     case collect(limits, kind, request, until(request.timeout), []) do
       {:ok, held} ->
-        case finish.() do
+        case finish(gate, limits, finish) do
           :ok -> {:ok, set(held)}
           refusal -> give_back(held, kind, request, {:error, refusal})
         end
@@ -36,6 +35,20 @@ defmodule Penstock.Admission.GateWait do
         count(gate, reason)
         give_back(held, kind, request, refused)
     end
+  end
+
+  # Returns the limits for whose permits the gate makes a caller wait, in the order of waiting. A
+  # keyed pool alone is its own only limit.
+  @spec limits(atom) :: [{:keyed_pool | :pool, atom}]
+  def limits(gate), do: with(:no_pool <- Native.gate_limits(gate), do: [{:keyed_pool, gate}])
+
+  # Calls `finish` for a caller that holds permits of all `limits`. If the gate has been started
+  # again meanwhile, with other limits, the caller may lack a permit of one of them. `finish` has
+  # asked the later gate, so the limits are compared after it. Then they are those of the gate that
+  # has admitted the caller, or the caller is refused.
+  @spec finish(atom, [{:keyed_pool | :pool, atom}], (() -> :ok | term)) :: :ok | term
+  def finish(gate, limits, finish) do
+    with :ok <- finish.(), do: if(limits(gate) == limits, do: :ok, else: :closed)
   end
 
   defp collect([], _kind, _request, _until, held), do: {:ok, Enum.reverse(held)}
@@ -49,21 +62,23 @@ defmodule Penstock.Admission.GateWait do
     end
   end
 
-  defp acquire(:pool, name, kind, %{permits: permits}, timeout) do
-    case take(kind, name, permits) do
-      :busy -> part(Wait.park(name, kind, permits, timeout), name, permits)
+  # The wait returns the instance of the pool, by which manual permits are given back.
+  defp acquire(:pool, name, :manual, %{permits: permits}, timeout),
+    do: part(Wait.park(name, :manual, permits, timeout), name, permits)
+
+  defp acquire(:pool, name, :bound, %{permits: permits}, timeout) do
+    case Native.run_take(name, permits) do
+      :busy -> part(Wait.park(name, :bound, permits, timeout), name, permits)
       gone when gone in [:no_pool, :badarg] -> :gone
       instance -> part({:ok, instance}, name, permits)
     end
   end
 
   defp acquire(:keyed_pool, name, kind, %{permits: permits} = request, timeout) do
-    with {:ok, {pool, lease}} <- KeyedWait.park(name, key(request, name), kind, permits, timeout),
+    with {:ok, key} <- key(request, name),
+         {:ok, {pool, lease}} <- KeyedWait.park(name, key, kind, permits, timeout),
          do: {:ok, {name, {pool, lease, permits}}}
   end
-
-  defp take(:bound, name, permits), do: Native.run_take(name, permits)
-  defp take(:manual, name, permits), do: Native.pool_take(name, permits)
 
   defp part({:ok, instance}, name, permits), do: {:ok, {name, {name, instance, permits}}}
   defp part(other, _name, _permits), do: other
@@ -73,12 +88,14 @@ defmodule Penstock.Admission.GateWait do
   def count(gate, reason),
     do: with(outcome when outcome != nil <- @outcomes[reason], do: Native.gate_count(gate, outcome))
 
-  # Returns the key of a limit. The native side has found before that the request has one.
-  @spec key(Penstock.Admission.Request.t(), atom) :: term
+  # Returns the key of a limit. The native side has found before that the request has one, unless the
+  # name of the limit, or of the gate, stands for another limit by now.
+  @spec key(Penstock.Admission.Request.t(), atom) :: {:ok, term} | :none
   def key(%{keys: keys, key: key}, name) do
     case {keys, key} do
-      {%{^name => key}, _key} -> key
-      {_keys, {:key, key}} -> key
+      {%{^name => key}, _key} -> {:ok, key}
+      {_keys, {:key, key}} -> {:ok, key}
+      {_keys, :none} -> :none
     end
   end
 
@@ -92,10 +109,13 @@ defmodule Penstock.Admission.GateWait do
   end
 
   defp give_back(held, :manual, request, refused) do
-    for {name, {of, _held, permits}} <- held do
-      if is_integer(of),
-        do: Native.keyed_release(name, key(request, name), permits, :measured),
-        else: Native.pool_release(name, permits)
+    for {name, {of, held, permits}} <- held do
+      if is_integer(of) do
+        {:ok, key} = key(request, name)
+        Native.keyed_release(name, key, permits, :measured)
+      else
+        Native.pool_release(name, held, permits)
+      end
     end
 
     refused

@@ -14,7 +14,9 @@
 //! two parts leaves no permit behind: each part comes back by the death of its own holder. A child
 //! runs only if it has got all parts.
 
-use penstock_core::{Adoption, Host, KeyedOffer, KeyedPool, Kind, LeaseId, NotHeld, Pid, Pool, TransferError};
+use penstock_core::{
+    Adoption, Host, KeyedOffer, KeyedPool, Kind, LeaseId, NotHeld, Pid, Pool, TransferError, MOST_MEMBERS,
+};
 
 use crate::atoms;
 use crate::entries::spawn::{instance_of_offer, offer_term, resolve_offer};
@@ -23,8 +25,9 @@ use crate::node::REGISTRY;
 use crate::resolve::{instance_id, resolve_instance};
 use crate::term::Term;
 
-/// The largest number of parts.
-pub(crate) const MOST_PARTS: usize = 16;
+/// The largest number of parts: those of the limits of a gate, and the permit of the unlimited pool
+/// that a task of a stream holds besides.
+pub(crate) const MOST_PARTS: usize = MOST_MEMBERS + 1;
 
 /// The permits of one limit, and their number.
 enum Part<'a> {

@@ -28,7 +28,7 @@ impl<H: PoolHost> Member<H> for BanMember<'_> {
         Rank::Ban
     }
 
-    fn look(&self, _host: &H, _count: bool) -> Result<(), No> {
+    fn look(&self, _host: &H, _waits: bool) -> Result<(), No> {
         let banned = self.ban.check(self.tag, self.now);
         if !self.ban.is_current(self.generation) {
             return Err(No::Closed);
@@ -58,21 +58,28 @@ impl<H: PoolHost> Member<H> for LimiterMember<'_> {
         Rank::Limiter
     }
 
-    fn look(&self, _host: &H, count: bool) -> Result<(), No> {
-        let no = match self.limiter.peek(self.key, self.now, self.cost) {
-            Hit::Allow(_) => return Ok(()),
-            Hit::Deny(wait) => No::RateLimited(Some(wait)),
-            Hit::Never => No::RateLimited(None),
-            Hit::Gone => return Err(No::Closed),
-        };
-        if count {
+    fn look(&self, _host: &H, _waits: bool) -> Result<(), No> {
+        no_of_hit(self.limiter.peek(self.key, self.now, self.cost)).map_or(Ok(()), Err)
+    }
+
+    fn count_refusal(&self, no: No) {
+        if let No::RateLimited(_) = no {
             self.limiter.count(crate::rate::DENIED);
         }
-        Err(no)
     }
 
     fn charge(&self) -> Option<Charge<'_>> {
         Some(Charge { limiter: self.limiter, key: self.key, cost: Some(self.cost) })
+    }
+}
+
+/// Returns why a limiter refuses; `None` if it does not.
+pub(super) fn no_of_hit(hit: Hit) -> Option<No> {
+    match hit {
+        Hit::Allow(_) => None,
+        Hit::Deny(wait) => Some(No::RateLimited(Some(wait))),
+        Hit::Never => Some(No::RateLimited(None)),
+        Hit::Gone => Some(No::Closed),
     }
 }
 
@@ -99,12 +106,20 @@ impl<H: PoolHost + KeyedHost> Member<H> for KeyedMember<'_, H> {
         Rank::Keyed
     }
 
-    fn look(&self, host: &H, count: bool) -> Result<(), No> {
-        self.pool.look(host, self.key, self.n, count).map_err(no_of_key)
+    fn look(&self, host: &H, waits: bool) -> Result<(), No> {
+        self.pool.look(host, self.key, self.n, waits).map_err(no_of_key)
     }
 
-    fn take(&self, host: &H, kind: Kind) -> Result<Held, No> {
-        let taken = self.pool.try_acquire(host, self.me, self.key, self.n, kind);
+    fn count_refusal(&self, _no: No) {
+        self.pool.count_refusal(self.key);
+    }
+
+    fn take(&self, host: &H, kind: Kind, waits: bool) -> Result<Held, No> {
+        let taken = if waits {
+            self.pool.take(host, self.me, self.key, self.n, kind)
+        } else {
+            self.pool.try_acquire(host, self.me, self.key, self.n, kind)
+        };
         taken.map(Held::Keyed).map_err(no_of_key)
     }
 
@@ -149,13 +164,23 @@ impl<H: PoolHost> Member<H> for PoolMember<'_, H> {
         Rank::Pool
     }
 
-    fn look(&self, host: &H, count: bool) -> Result<(), No> {
-        let looked = self.pool.look(host, self.me, self.n, count).map_err(no_of_pool);
+    fn look(&self, host: &H, waits: bool) -> Result<(), No> {
+        let looked = self.pool.look(host, self.n, waits).map_err(no_of_pool);
         if (self.still)() { looked } else { Err(No::Closed) }
     }
 
-    fn take(&self, host: &H, kind: Kind) -> Result<Held, No> {
-        self.pool.try_acquire(host, self.me, self.n, kind).map_err(no_of_pool)?;
+    fn count_refusal(&self, _no: No) {
+        if (self.still)() {
+            self.pool.count_refusal(self.me);
+        }
+    }
+
+    fn take(&self, host: &H, kind: Kind, waits: bool) -> Result<Held, No> {
+        if !waits {
+            self.pool.try_acquire(host, self.me, self.n, kind).map_err(no_of_pool)?;
+        } else if !self.pool.take(host, self.me, self.n, kind) {
+            return Err(No::Full);
+        }
         if (self.still)() {
             return Ok(Held::Pool);
         }

@@ -81,12 +81,16 @@ pub trait Member<H: Host> {
     /// Returns the kind of the limit, by which the limits are ordered.
     fn rank(&self) -> Rank;
 
-    /// Returns why the limit would refuse the caller now. Takes nothing. With `count`, counts a
-    /// refusal in the totals of the limit.
-    fn look(&self, host: &H, count: bool) -> Result<(), No>;
+    /// Returns why the limit would refuse the caller now. Takes nothing, and counts nothing. If the
+    /// caller `waits`, the answers `Full` and `KeyFull` need no scan for dead holders.
+    fn look(&self, host: &H, waits: bool) -> Result<(), No>;
 
-    /// Takes the permits for the caller.
-    fn take(&self, _host: &H, _kind: Kind) -> Result<Held, No> {
+    /// Counts a refusal by [`Member::look`] in the totals of the limit.
+    fn count_refusal(&self, _no: No) {}
+
+    /// Takes the permits for the caller. Counts a refusal in the totals of the limit, unless the
+    /// caller `waits`: then it asks the limit again.
+    fn take(&self, _host: &H, _kind: Kind, _waits: bool) -> Result<Held, No> {
         Ok(Held::Nothing)
     }
 
@@ -99,11 +103,37 @@ pub trait Member<H: Host> {
     }
 }
 
+impl<H: Host, M: Member<H> + ?Sized> Member<H> for &M {
+    fn rank(&self) -> Rank {
+        (**self).rank()
+    }
+
+    fn look(&self, host: &H, waits: bool) -> Result<(), No> {
+        (**self).look(host, waits)
+    }
+
+    fn count_refusal(&self, no: No) {
+        (**self).count_refusal(no);
+    }
+
+    fn take(&self, host: &H, kind: Kind, waits: bool) -> Result<Held, No> {
+        (**self).take(host, kind, waits)
+    }
+
+    fn give_back(&self, host: &H, kind: Kind, held: Held) {
+        (**self).give_back(host, kind, held);
+    }
+
+    fn charge(&self) -> Option<Charge<'_>> {
+        (**self).charge()
+    }
+}
+
 /// A refusal: the index of the limit, and the reason.
 pub type Refused = (usize, No);
 
 /// Returns the indices of the members in the order of asking: by rank, and within a rank as given.
-fn in_order<'a, H: Host>(members: &'a [&dyn Member<H>]) -> impl Iterator<Item = usize> + 'a {
+fn in_order<H: Host, M: Member<H>>(members: &[M]) -> impl Iterator<Item = usize> + '_ {
     [Rank::Ban, Rank::Limiter, Rank::Keyed, Rank::Pool].into_iter().flat_map(move |rank| {
         members.iter().enumerate().filter(move |(_, member)| member.rank() == rank).map(|(at, _)| at)
     })
@@ -114,29 +144,29 @@ fn in_order<'a, H: Host>(members: &'a [&dyn Member<H>]) -> impl Iterator<Item = 
 ///
 /// `waits`: the caller is willing to wait for permits. Then a limit that is full stops the
 /// decision in the second step, not in the first, so that a reason which waiting cannot change
-/// comes first.
-pub fn admit<H: Host>(
+/// comes first. Each refusal of the second step is then `Full`, and no limit counts it: the caller
+/// waits for one limit after the other, and each of them gives the exact answer.
+pub fn admit<H: Host, M: Member<H>>(
     host: &H,
-    members: &[&dyn Member<H>],
+    members: &[M],
     kind: Kind,
     waits: bool,
     clock: impl Fn() -> u64,
 ) -> Result<[Held; MOST_MEMBERS], Refused> {
     debug_assert!(members.len() <= MOST_MEMBERS);
     for at in in_order(members) {
-        match members[at].look(host, true) {
+        match members[at].look(host, waits) {
             Err(No::Full | No::KeyFull) if waits => {}
-            Err(no) => return Err((at, no)),
-            Ok(()) => {}
+            looked => refusal(&members[at], at, looked)?,
         }
     }
     let mut held = [Held::Nothing; MOST_MEMBERS];
     for at in in_order(members) {
-        match members[at].take(host, kind) {
+        match members[at].take(host, kind, waits) {
             Ok(taken) => held[at] = taken,
             Err(no) => {
                 give_back(host, members, kind, &held);
-                return Err((at, no));
+                return Err((at, if waits { No::Full } else { no }));
             }
         }
     }
@@ -147,8 +177,18 @@ pub fn admit<H: Host>(
     Ok(held)
 }
 
+/// Counts the refusal of a limit that was looked at, and adds the index of the limit.
+fn refusal<H: Host, M: Member<H>>(member: &M, at: usize, looked: Result<(), No>) -> Result<(), Refused> {
+    looked.map_err(|no| {
+        if no != No::Again {
+            member.count_refusal(no);
+        }
+        (at, no)
+    })
+}
+
 /// Gives back all permits that a decision has taken.
-fn give_back<H: Host>(host: &H, members: &[&dyn Member<H>], kind: Kind, held: &[Held; MOST_MEMBERS]) {
+fn give_back<H: Host, M: Member<H>>(host: &H, members: &[M], kind: Kind, held: &[Held; MOST_MEMBERS]) {
     for (member, &held) in members.iter().zip(held) {
         if held != Held::Nothing {
             member.give_back(host, kind, held);
@@ -158,30 +198,30 @@ fn give_back<H: Host>(host: &H, members: &[&dyn Member<H>], kind: Kind, held: &[
 
 /// Looks at the limits without permits, and charges the rate limiters: the last step for a caller
 /// that has waited for its permits.
-pub fn finish<H: Host>(host: &H, members: &[&dyn Member<H>], clock: impl Fn() -> u64) -> Result<(), Refused> {
+pub fn finish<H: Host, M: Member<H>>(host: &H, members: &[M], clock: impl Fn() -> u64) -> Result<(), Refused> {
     for at in in_order(members).filter(|&at| members[at].rank() <= Rank::Limiter) {
-        members[at].look(host, true).map_err(|no| (at, no))?;
+        refusal(&members[at], at, members[at].look(host, false))?;
     }
     charge(members, clock)
 }
 
 /// Charges all rate limiters, or none.
-fn charge<H: Host>(members: &[&dyn Member<H>], clock: impl Fn() -> u64) -> Result<(), Refused> {
+fn charge<H: Host, M: Member<H>>(members: &[M], clock: impl Fn() -> u64) -> Result<(), Refused> {
     let limiters = || members.iter().enumerate().filter_map(|(at, member)| Some((at, member.charge()?)));
     let first = limiters().next();
     let Some((at, only)) = first else { return Ok(()) };
     if limiters().nth(1).is_none() {
         // One limiter needs no tentative charge.
         let Some(cost) = only.cost else { return Err((at, No::RateLimited(None))) };
-        return match only.limiter.hit(only.key, only.limiter.now(clock), cost) {
-            crate::rate::Hit::Allow(_) => Ok(()),
-            crate::rate::Hit::Deny(wait) => Err((at, No::RateLimited(Some(wait)))),
-            crate::rate::Hit::Never => Err((at, No::RateLimited(None))),
-            crate::rate::Hit::Gone => Err((at, No::Closed)),
-        };
+        let hit = only.limiter.hit(only.key, only.limiter.now(clock), cost);
+        return members::no_of_hit(hit).map_or(Ok(()), |no| Err((at, no)));
     }
-    let (places, charges): (Vec<usize>, Vec<Charge<'_>>) = limiters().unzip();
-    match hit_all(&charges, clock) {
+    let (mut places, mut charges, mut count) = ([at; MOST_MEMBERS], [only; MOST_MEMBERS], 0);
+    for (at, charge) in limiters() {
+        (places[count], charges[count]) = (at, charge);
+        count += 1;
+    }
+    match hit_all(&charges[..count], clock) {
         All::Allowed => Ok(()),
         All::Denied(at, wait) => Err((places[at], No::RateLimited(wait))),
         All::Gone(at) => Err((places[at], No::Closed)),

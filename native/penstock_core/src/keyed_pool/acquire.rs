@@ -87,23 +87,21 @@ impl<H: KeyedHost> KeyedPool<H> {
         }
     }
 
-    /// Returns why a request for `n` permits of a key would be refused now, and takes nothing. Before
-    /// that, it reaps dead holders. With `count`, counts the refusal.
-    pub fn look(&self, host: &H, key: PoolKey<'_>, n: u32, count: bool) -> Result<(), KeyRefusal> {
+    /// Returns why a request for `n` permits of a key would be refused now. Takes nothing, and
+    /// counts no refusal.
+    ///
+    /// Before it refuses, it reaps dead holders. It does not do so before the answer `KeyFull` if
+    /// the caller `waits`: then the caller parks next, and parking does that work.
+    pub fn look(&self, host: &H, key: PoolKey<'_>, n: u32, waits: bool) -> Result<(), KeyRefusal> {
         let mut budget = Budget::new();
         loop {
             let refusal = match self.lock_shard(key.tag).refusal(key, n) {
                 None => return Ok(()),
+                Some(KeyRefusal::KeyFull) if waits => return Err(KeyRefusal::KeyFull),
                 Some(refusal) => refusal,
             };
             match self.reap_for(host, key.tag, refusal, &mut budget) {
-                Reaped::None => {
-                    let refusal = self.lock_shard(key.tag).refusal(key, n);
-                    if refusal.is_some() && count {
-                        self.count_refusal(key);
-                    }
-                    return refusal.map_or(Ok(()), Err);
-                }
+                Reaped::None => return self.lock_shard(key.tag).refusal(key, n).map_or(Ok(()), Err),
                 Reaped::Some if budget.is_spent() => return Err(KeyRefusal::Again),
                 Reaped::Some => {}
             }
@@ -126,7 +124,8 @@ impl<H: KeyedHost> KeyedPool<H> {
         }
     }
 
-    pub(super) fn count_refusal(&self, key: PoolKey<'_>) {
+    /// Counts a refusal of a caller that means the present opening of the pool.
+    pub fn count_refusal(&self, key: PoolKey<'_>) {
         let mut shard = self.lock_shard(key.tag);
         if shard.generation == key.generation {
             shard.totals.rejected += 1;

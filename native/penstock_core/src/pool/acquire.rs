@@ -71,23 +71,23 @@ impl<H: PoolHost> Pool<H> {
         Err(self.refuse(me))
     }
 
-    /// Returns why a request for `n` permits would be refused now, and takes nothing. Before that, it
-    /// reaps dead holders and serves the waiters. With `count`, counts the refusal.
-    pub fn look(&self, host: &H, me: Pid, n: u32, count: bool) -> Result<(), Refusal> {
+    /// Returns why a request for `n` permits would be refused now. Takes nothing, and counts no
+    /// refusal.
+    ///
+    /// Before the answer `Full` it reaps dead holders and serves the waiters, unless the caller
+    /// `waits`: then the caller parks next, and parking does that work.
+    pub fn look(&self, host: &H, n: u32, waits: bool) -> Result<(), Refusal> {
         let word = self.state.load();
         if word.admits(n) {
             return Ok(());
         }
-        if !word.closed() && !self.oversize(n) {
+        if !waits && !word.closed() && !self.oversize(n) {
             if self.reap_dead(host) == Scan::Unfinished || self.has_free(n) && !self.serve(host) {
                 return Err(Refusal::Again);
             }
             if self.state.load().admits(n) {
                 return Ok(());
             }
-        }
-        if count {
-            return Err(self.refuse(me));
         }
         Err(if self.state.load().closed() { Refusal::Closed } else { Refusal::Full })
     }
@@ -126,7 +126,8 @@ impl<H: PoolHost> Pool<H> {
         if self.state.load().closed() { Refusal::Closed } else { Refusal::Full }
     }
 
-    pub(super) fn count_refusal(&self, pid: Pid) {
+    /// Counts a refusal of a caller.
+    pub fn count_refusal(&self, pid: Pid) {
         self.table.shard(pid).rejected.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -57,10 +57,6 @@ impl Asked<'_> {
         self.gate.is_some_and(|(_, _, shed_at)| shed_at > 0 && vm_level() >= shed_at)
     }
 
-    fn members(&self) -> Vec<&dyn Member<Beam>> {
-        self.limits.iter().map(|limit| limit as &dyn Member<Beam>).collect()
-    }
-
     /// Returns the term of a refusal, and counts it.
     fn refused(&self, beam: &Beam, (at, no): Refused) -> Term {
         if let Some(outcome) = outcome(no) {
@@ -131,7 +127,7 @@ fn take(beam: &Beam, [name, way, key, keys, permits, cost, measured, waits]: [Te
     }
     let kind = if way == atoms::manual() { Kind::Manual } else { Kind::Bound };
     let waits = waits == atoms::waits();
-    match admit(beam, &asked.members(), kind, waits, clock::now_ns) {
+    match admit(beam, &asked.limits, kind, waits, clock::now_ns) {
         Ok(held) => admitted(beam, &asked, &held, way),
         Err((_, No::Full | No::KeyFull)) if waits => atoms::busy(),
         Err(refused) => asked.refused(beam, refused),
@@ -143,9 +139,13 @@ fn admitted(beam: &Beam, asked: &Asked<'_>, held: &[Held; MOST_MEMBERS], way: Te
     if way == atoms::manual() {
         return atoms::ok();
     }
-    let parts: Vec<Term> = asked.limits.iter().zip(held).filter_map(|(limit, &held)| limit.part(beam, held)).collect();
-    let set = beam.env.list(&parts);
-    if way == atoms::spawn() && !parts.is_empty() {
+    let (mut parts, mut count) = ([atoms::nil(); MOST_MEMBERS], 0);
+    for part in asked.limits.iter().zip(held).filter_map(|(limit, &held)| limit.part(beam, held)) {
+        parts[count] = part;
+        count += 1;
+    }
+    let set = beam.env.list(&parts[..count]);
+    if way == atoms::spawn() && count > 0 {
         set::offer(beam, set)
     } else {
         set
@@ -164,7 +164,7 @@ fn finish_wait(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6
         asked.count(Outcome::Overloaded);
         return atoms::overloaded();
     }
-    match finish(beam, &asked.members(), clock::now_ns) {
+    match finish(beam, &asked.limits, clock::now_ns) {
         Ok(()) => {
             asked.count(Outcome::Admitted);
             atoms::ok()

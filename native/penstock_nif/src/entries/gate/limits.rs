@@ -3,7 +3,7 @@
 
 use penstock_core::{
     Ban, BanMember, Charge, Generation, Held, Key, KeyTag, KeyedMember, Kind, Limiter, LimiterMember, Member, No, Pid,
-    PoolKey, PoolMember, Rank, MOST_MEMBERS,
+    PoolKey, PoolMember, Rank,
 };
 
 use crate::atoms;
@@ -48,7 +48,7 @@ enum LimitKind<'a> {
 
 /// Decodes the limits of these names. The error is the answer to the caller.
 pub(super) fn limits<'a>(beam: &Beam, names: &[u64], request: &Request) -> Result<Vec<Limit<'a>>, Term> {
-    let mut limits = Vec::with_capacity(MOST_MEMBERS);
+    let mut limits = Vec::with_capacity(names.len());
     // Most requests have one key for all limits, so its hash is kept.
     let mut last: Option<(Term, KeyHash)> = None;
     for name in names.iter().map(|&name| Term(name as usize)) {
@@ -182,12 +182,16 @@ impl Member<Beam> for Limit<'_> {
         }
     }
 
-    fn look(&self, host: &Beam, count: bool) -> Result<(), No> {
-        self.with(|limit| limit.look(host, count))
+    fn look(&self, host: &Beam, waits: bool) -> Result<(), No> {
+        self.with(|limit| limit.look(host, waits))
     }
 
-    fn take(&self, host: &Beam, kind: Kind) -> Result<Held, No> {
-        self.with(|limit| limit.take(host, kind))
+    fn count_refusal(&self, no: No) {
+        self.with(|limit| limit.count_refusal(no));
+    }
+
+    fn take(&self, host: &Beam, kind: Kind, waits: bool) -> Result<Held, No> {
+        self.with(|limit| limit.take(host, kind, waits))
     }
 
     fn give_back(&self, host: &Beam, kind: Kind, held: Held) {
@@ -210,7 +214,7 @@ impl Member<Beam> for Gone {
         Rank::Ban
     }
 
-    fn look(&self, _host: &Beam, _count: bool) -> Result<(), No> {
+    fn look(&self, _host: &Beam, _waits: bool) -> Result<(), No> {
         Err(No::Closed)
     }
 }

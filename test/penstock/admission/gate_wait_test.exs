@@ -1,0 +1,73 @@
+defmodule Penstock.Admission.GateWaitTest do
+  # Changes of a gate and of its limits while a caller waits. `wait/4` calls a function just before
+  # its last step, so these tests need no luck to hit that instant.
+  #
+  # | change                                      | rules out                                   |
+  # |---------------------------------------------|---------------------------------------------|
+  # | a gate closes before its limits are read    | a crash of a caller without a key           |
+  # | a gate starts again with other limits       | work that holds no permit of its limits     |
+  # | a pool of the gate starts again             | a permit of the new pool that is given back |
+  # | a waiter is admitted                        | a refusal that its limits have counted      |
+  use Penstock.PoolCase, async: true
+
+  alias Penstock.Admission.{GateWait, Request}
+  alias Penstock.{Gate, KeyedPool}
+
+  test "a gate that has closed refuses a caller without a key" do
+    assert GateWait.wait(unique_name(), :bound, %Request{}, fn -> :ok end) == {:error, :closed}
+  end
+
+  test "a gate that starts again with other limits refuses, and gives all permits back" do
+    [first, second] = [start_pool(limit: 1), start_pool(limit: 1)]
+    gate = unique_name()
+    {:ok, owner} = Gate.start_link(name: gate, limits: [first])
+
+    restart = fn ->
+      GenServer.stop(owner)
+      {:ok, _} = Gate.start_link(name: gate, limits: [second])
+      :ok
+    end
+
+    assert GateWait.wait(gate, :bound, %Request{}, restart) == {:error, :closed}
+    assert {Pool.info(first).in_use, Pool.info(second).in_use} == {0, 0}
+  end
+
+  test "a refusal gives back the permits of the pool that granted them" do
+    pool = unique_name()
+    {:ok, owner} = Pool.start_link(name: pool, limit: 1)
+    gate = unique_name()
+    start_supervised!({Gate, name: gate, limits: [pool]})
+
+    restart = fn ->
+      GenServer.stop(owner)
+      {:ok, _} = Pool.start_link(name: pool, limit: 1)
+      :ok = Pool.try_acquire(pool)
+      :overloaded
+    end
+
+    assert GateWait.wait(gate, :manual, %Request{}, restart) == {:error, :overloaded}
+    assert Pool.info(pool).in_use == 1
+  end
+
+  test "a caller that waits and is admitted was refused by no limit" do
+    {pool, keyed, gate} = {start_pool(limit: 1), unique_name(), unique_name()}
+    start_supervised!({KeyedPool, name: keyed, limit: 1})
+    start_supervised!({Gate, name: gate, limits: [pool, keyed]})
+    :ok = Gate.try_acquire(gate, key: 1)
+    waiter = ask(actor(), fn -> Gate.acquire(gate, key: 1) end)
+    eventually(fn -> KeyedPool.info(keyed).waiting == 1 end)
+    :ok = Gate.release(gate, key: 1)
+    assert answer(waiter) == :ok
+    assert {Pool.info(pool).rejected, KeyedPool.info(keyed).rejected} == {0, 0}
+    assert Gate.info(gate).rejected == %{}
+  end
+
+  test "a stream passes a gate of the most limits" do
+    pools = for _ <- 1..16, do: start_pool(limit: 2)
+    gate = unique_name()
+    start_supervised!({Gate, name: gate, limits: pools})
+    stream = Penstock.Task.async_stream(gate, 1..5, fn n -> {n, Enum.map(pools, &Pool.info(&1).in_use)} end)
+    assert Enum.map(stream, fn {:ok, {n, _in_use}} -> n end) == [1, 2, 3, 4, 5]
+    eventually(fn -> Enum.all?(pools, &(Pool.info(&1).in_use == 0)) end)
+  end
+end
