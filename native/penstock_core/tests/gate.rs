@@ -247,7 +247,8 @@ fn permits_that_a_gate_gives_back_serve_the_waiters() {
         look: || Ok(()),
         take: || {
             assert_eq!(limited.held(), (1, 1), "the gate holds the permits of the limits before");
-            let parked = limited.keyed.park(&limited.host, waiter, Limited::key(KEY), 1, Kind::Manual, limited.host.ticket());
+            let parked =
+                limited.keyed.park(&limited.host, waiter, Limited::key(KEY), 1, Kind::Manual, limited.host.ticket());
             assert!(matches!(parked, KeyParked::Waiting(_)), "{parked:?}");
             let parked = limited.pool.park(&limited.host, waiter, 1, Kind::Manual, limited.host.ticket());
             assert!(matches!(parked, Parked::Waiting(_)), "{parked:?}");
@@ -307,11 +308,14 @@ fn a_single_limiter_that_denies_gives_the_permits_back() {
     assert_eq!(limited.held(), (0, 0));
 }
 
+/// Closes one of the limits.
+type Close = fn(&Limited);
+
 /// The pool, the keyed pool or the limiter is closed after the look.
 #[test]
 fn a_limit_that_closes_between_look_and_take_refuses() {
     let [caller] = pids();
-    let closings: [(usize, fn(&Limited)); 3] = [
+    let closings: [(usize, Close); 3] = [
         (POOL, |limited| limited.pool.close(&limited.host)),
         (KEYED, |limited| limited.keyed.close(&limited.host, 1)),
         (FIRST, |limited| {
