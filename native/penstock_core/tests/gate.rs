@@ -308,11 +308,14 @@ fn a_single_limiter_that_denies_gives_the_permits_back() {
     assert_eq!(limited.held(), (0, 0));
 }
 
+/// Closes one of the limits.
+type Close = fn(&Limited);
+
 /// The pool, the keyed pool or the limiter is closed after the look.
 #[test]
 fn a_limit_that_closes_between_look_and_take_refuses() {
     let [caller] = pids();
-    let closings: [(usize, fn(&Limited)); 3] = [
+    let closings: [(usize, Close); 3] = [
         (POOL, |limited| limited.pool.close(&limited.host)),
         (KEYED, |limited| limited.keyed.close(&limited.host, 1)),
         (FIRST, |limited| {

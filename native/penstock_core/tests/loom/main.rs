@@ -30,6 +30,7 @@
 //! | `hit_all` | a charge is taken back during a reset or refund | a hit that is not paid for |
 //! | `keyed` | first hits of a key see different free places | a key in two places |
 //! | `keyed_pool` | a holder of two keys has three reapers | a permit that comes back twice |
+//! | `gate` | a gate gives a permit back while a process parks | a permit that two limits lose |
 //! | `names` | a name loses its registry node during a call | an effect on another name |
 //! | `registry` | two processes start or adopt one name | two owners, or the loser's settings |
 //! | `unnamed` | a holder dies while its pool is cleared | a permit that comes back twice |
@@ -41,6 +42,7 @@ mod acquire;
 mod ban;
 mod deadlines;
 mod explore;
+mod gate;
 mod handoff;
 mod hit_all;
 mod keyed;
