@@ -33,9 +33,10 @@ defmodule Penstock do
 
   ## Waiting
 
-  A caller can wait for the permits of a pool or a keyed pool. Limiters and bans answer at once. `run/3` waits up
-  to 5 s by default, because its caller needs the result. The functions that create a process do
-  not wait by default. `:timeout` changes these times, and `timeout: 0` means not to wait.
+  A caller can wait for the permits of a pool or a keyed pool. Limiters and bans answer at once.
+  `run/3` waits up to 5 s by default, because its caller needs the result. The functions that
+  create a process do not wait by default. `:timeout` changes these times, and `timeout: 0` means
+  not to wait.
 
   > #### Waiting for oneself {: .warning}
   >

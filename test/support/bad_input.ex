@@ -65,7 +65,7 @@ defmodule Penstock.BadInput do
   def not_a_gate do
     fn
       name when is_atom(name) and name not in [nil, true, false] -> "no gate named #{inspect(name)} is running"
-      value -> expected("gate", "the name of a pool, a limiter or a ban, or a %Penstock.Pool{} of this node").(value)
+      value -> expected("gate", "the name of a gate, or a %Penstock.Pool{} of this node").(value)
     end
   end
 

@@ -110,7 +110,7 @@ defmodule Penstock.Admission.Resolver do
   # Raises because the argument is not a gate. `hint` is a text that the calling function adds.
   @spec not_a_gate!(term, String.t()) :: no_return
   def not_a_gate!(other, hint \\ "") do
-    what = "the name of a pool, a limiter or a ban, or a %Penstock.Pool{} of this node"
+    what = "the name of a gate, or a %Penstock.Pool{} of this node"
     Options.expected!("gate", what, other, hint)
   end
 

@@ -224,7 +224,7 @@ defmodule Penstock.Supervision.PartitionsTest do
               {[name: :x, limit: -1], "expected :limit to be a non-negative integer or :infinity, got: -1"},
               {[name: :x, limit: 1, gate: pool], "expected options to be either :gate or those of a pool of its own"},
               {[name: :x, gate: MyApp.NoGate], "no gate named MyApp.NoGate is running"},
-              {[name: :x, gate: "gate"], "expected gate to be the name of a pool, a limiter or a ban"},
+              {[name: :x, gate: "gate"], "expected gate to be the name of a gate"},
               {[name: :x, limit: 1, partitions: 0], "expected :partitions to be an integer between 1 and"},
               {[name: :x, limit: 1, colour: :red], "unknown option :colour. Known: "},
               {[name: :x, limit: 1, max_restarts: -1], "expected :max_restarts to be a non-negative integer, got: -1"},
