@@ -10,6 +10,7 @@ defmodule Penstock.GateTest do
   # | a limit closed under the gate              | a gate that stays shut when it runs again   |
   use Penstock.PoolCase, async: true
 
+  import ExUnit.CaptureLog
   alias Penstock.{Ban, Gate, KeyedPool, RateLimiter}
 
   doctest Gate
@@ -32,6 +33,15 @@ defmodule Penstock.GateTest do
   # Returns what is in use, and how many hits were charged.
   defp use_of(names) do
     {KeyedPool.info(names.keyed).in_use, Pool.info(names.pool).in_use, RateLimiter.info(names.limiter).allowed}
+  end
+
+  # Kills the child, and returns when its supervisor has restarted it.
+  defp restart(supervisor, child) do
+    kill(child)
+
+    eventually(fn ->
+      match?([{_, pid, _, _}] when is_pid(pid) and pid != child, DynamicSupervisor.which_children(supervisor))
+    end)
   end
 
   defp forever, do: receive(do: (:stop -> :ok))
@@ -253,6 +263,24 @@ defmodule Penstock.GateTest do
       await_use(names, 1, 1)
       assert {1, 1, 1} = use_of(names)
       assert %{active: 1} = DynamicSupervisor.count_children(supervisor)
+    end
+
+    test "restarts by the limits that are left, and logs a warning when none is left" do
+      names = limits()
+      Process.flag(:trap_exit, true)
+      {:ok, supervisor} = DynamicSupervisor.start_link(max_restarts: 10)
+      spec = Penstock.child_spec({Agent, fn -> 1 end}, names.gate, key: "a")
+      {:ok, child} = DynamicSupervisor.start_child(supervisor, spec)
+
+      {:error, _holders} = Pool.drain(names.pool, 0)
+      log = capture_log(fn -> restart(supervisor, child) end)
+      refute log =~ "the gate #{inspect(names.gate)} is"
+      [{_id, child, _type, _modules}] = DynamicSupervisor.which_children(supervisor)
+      assert [%{pid: ^child}] = KeyedPool.holders(names.keyed, "a")
+
+      {:error, _holders} = KeyedPool.drain(names.keyed, 0)
+      log = capture_log(fn -> restart(supervisor, child) end)
+      assert log =~ "the gate #{inspect(names.gate)} is closed: #{inspect(supervisor)} starts a child unguarded"
     end
 
     test "of Penstock's supervisors holds a permit of each limit" do

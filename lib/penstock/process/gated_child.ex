@@ -150,6 +150,10 @@ defmodule Penstock.Process.GatedChild do
       {:ok, [part]} ->
         restart_all(limits, gated, ref, [part | set])
 
+      # The last limit is closed too, so no limit counts the child.
+      {:gone, gone} when limits == [] and set == [] ->
+        {:gone, gone}
+
       # A limit that is closed does not hold up the restart: the others count the child.
       {:gone, _gone} ->
         restart_all(limits, gated, ref, set)
