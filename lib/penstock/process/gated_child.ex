@@ -110,8 +110,8 @@ defmodule Penstock.Process.GatedChild do
     end
   end
 
-  defp admit(:restart, %{offer: nil} = gated, ref), do: restart(gated, ref, 0)
-  defp admit(:restart, gated, ref), do: with(:refused <- take(gated, ref), do: restart(gated, ref, 0))
+  defp admit(:restart, %{offer: nil} = gated, ref), do: restart(gated, ref)
+  defp admit(:restart, gated, ref), do: with(:refused <- take(gated, ref), do: restart(gated, ref))
   # The claim failed, so the caller that made the offer is dead or has retracted the offer. No
   # process waits for this child any more.
   defp admit(:start, %{offer: {_ref, _offer, _starter}}, _ref_of_gate), do: {:error, :noproc}
@@ -123,7 +123,7 @@ defmodule Penstock.Process.GatedChild do
     do: Admission.admit(:run, ref, gate, %Request{permits: permits, key: key, keys: keys})
 
   # Takes the permits of a restart, of each limit of the gate that has permits.
-  defp restart(gated, ref, _step) do
+  defp restart(gated, ref) do
     case Resolver.kind(ref) do
       :gate -> restart_all(Native.gate_limits(ref), gated, ref, [])
       :keyed_pool -> with({:ok, [_part] = set} <- restart_keyed(gated, ref, 0), do: {:ok, {ref, set, gated.permits}})
