@@ -20,7 +20,8 @@ defmodule Penstock.Admission.GateWait do
 
   # Waits for the permits of each limit, and then calls `finish`, which returns `:ok` or a refusal.
   # Returns the permit set.
-  @spec wait(atom, kind, Penstock.Admission.Request.t(), (() -> :ok | term)) :: {:ok, Native.set()} | {:error, term}
+  @spec wait(atom, kind, Penstock.Admission.Request.t(), Penstock.work(:ok | term)) ::
+          {:ok, Native.set()} | {:error, term}
   def wait(gate, kind, request, finish) do
     limits = limits(gate)
 
@@ -46,7 +47,7 @@ defmodule Penstock.Admission.GateWait do
   # again meanwhile, with other limits, the caller may lack a permit of one of them. `finish` has
   # asked the later gate, so the limits are compared after it. Then they are those of the gate that
   # has admitted the caller, or the caller is refused.
-  @spec finish(atom, [{:keyed_pool | :pool, atom}], (() -> :ok | term)) :: :ok | term
+  @spec finish(atom, [{:keyed_pool | :pool, atom}], Penstock.work(:ok | term)) :: :ok | term
   def finish(gate, limits, finish) do
     with :ok <- finish.(), do: if(limits(gate) == limits, do: :ok, else: :closed)
   end
