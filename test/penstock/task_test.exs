@@ -238,7 +238,7 @@ defmodule Penstock.TaskTest do
              fn f -> f.([pool, &never/0, [limit: 1]]) end},
             {"expected options to be a keyword list, got: 5", fn f -> f.([pool, &never/0, 5]) end},
             {"no gate named MyApp.NoPool is running", fn f -> f.([MyApp.NoPool, &never/0]) end},
-            {"expected gate to be the name of a pool", fn f -> f.(["jobs", &never/0]) end}
+            {"expected gate to be the name of a gate", fn f -> f.(["jobs", &never/0]) end}
           ],
           function <- [:start, :start_link, :async, :async!] do
         error = assert_raise ArgumentError, fn -> call.(&apply(Penstock.Task, function, &1)) end
