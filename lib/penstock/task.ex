@@ -2,8 +2,8 @@ defmodule Penstock.Task do
   @moduledoc """
   Tasks behind a gate, so that all callers together run no more of them than the gate admits.
 
-  A gate is a pool, a keyed pool, a rate limiter or a ban: see `Penstock`. Most tasks go behind a pool, which
-  bounds how many run at once:
+  A gate is a pool, a keyed pool, a rate limiter or a ban, or a `Penstock.Gate` of several: see
+  `Penstock`. Most tasks go behind a pool, which bounds how many run at once:
 
       {:ok, task} = Penstock.Task.async(MyApp.Jobs, fn -> fetch(url) end)
       Task.await(task)
