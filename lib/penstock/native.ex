@@ -671,6 +671,14 @@ defmodule Penstock.Native do
   @spec reaper_register() :: :ok | :badarg
   def reaper_register, do: missing()
 
+  # Keep what the sampler of the VM has measured: its levels as one word, whose two lowest bits are
+  # the pressure that gates read, and the µs for which a process last waited for a scheduler.
+  @spec vm_set(non_neg_integer, non_neg_integer) :: :ok | :badarg
+  def vm_set(_levels, _delay), do: missing()
+
+  @spec vm_get() :: {non_neg_integer, non_neg_integer}
+  def vm_get, do: missing()
+
   @typedoc """
   The number of calls, the number of calls that took over 1 ms of CPU time, and the ns of CPU time
   of the longest call.

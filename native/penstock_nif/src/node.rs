@@ -1,5 +1,5 @@
-//! The state of an Erlang node: the registry of names, the deadlines, the timed waits, the queue
-//! of deferred work, and the pids of the reaper and the janitor.
+//! The state of an Erlang node: the registry of names, the pressure of the VM, the deadlines, the
+//! timed waits, the queue of deferred work, and the pids of the reaper and the janitor.
 //!
 //! The state is static, so it outlives a purge of `Penstock.Native`.
 
@@ -39,13 +39,30 @@ pub(crate) fn lasting_keyed(pool: &KeyedPool<Beam>) -> &'static KeyedPool<Beam> 
     unsafe { &*ptr::from_ref(pool) }
 }
 
-/// The pressure of the VM, from 0 (normal) to 3 (critical).
-static VM_LEVEL: AtomicU32 = AtomicU32::new(0);
+/// The levels that the sampler of the VM has measured. The lowest bits are the pressure; the
+/// sampler alone knows the others. They outlive the sampler, so the next one goes on from them.
+static VM_LEVELS: AtomicU32 = AtomicU32::new(0);
+/// The time, in µs, for which a process of normal priority last waited for a scheduler.
+static VM_DELAY: AtomicU32 = AtomicU32::new(0);
 
-/// Returns the pressure of the VM, which a sampler measures.
+/// The bits of [`VM_LEVELS`] with the pressure: 0 (normal), 1, 2 or 3 (critical).
+const PRESSURE: u32 = 0b11;
+
+/// Returns the pressure of the VM.
 #[inline]
-pub(crate) fn vm_level() -> u32 {
-    VM_LEVEL.load(Ordering::Relaxed)
+pub(crate) fn vm_pressure() -> u32 {
+    VM_LEVELS.load(Ordering::Relaxed) & PRESSURE
+}
+
+/// Returns the levels and the delay that the sampler has set.
+pub(crate) fn vm_levels() -> (u32, u32) {
+    (VM_LEVELS.load(Ordering::Relaxed), VM_DELAY.load(Ordering::Relaxed))
+}
+
+/// Sets the levels and the delay. No reader needs both of the same sample.
+pub(crate) fn set_vm_levels(levels: u32, delay: u32) {
+    VM_LEVELS.store(levels, Ordering::Relaxed);
+    VM_DELAY.store(delay, Ordering::Relaxed);
 }
 
 /// The pid of the reaper or of the janitor; 0 until that process registers itself. This library

@@ -164,6 +164,8 @@ defmodule Penstock.ChildJobs.Calls do
       ban_count: [ban: @ban, place: 0],
       ban_info: [ban: @ban],
       ban_advance: [ban: @ban, place: 1],
+      vm_get: [],
+      vm_set: [age: 0, age: 0],
       metered: []
     ]
   end

@@ -18,5 +18,6 @@ mod run;
 mod set;
 pub(crate) mod spawn;
 mod start;
+mod vm;
 mod waits;
 mod work;

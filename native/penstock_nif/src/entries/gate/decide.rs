@@ -9,7 +9,7 @@ use crate::clock;
 use crate::entries::ban::banned;
 use crate::entry::entries;
 use crate::host::Beam;
-use crate::node::vm_level;
+use crate::node::vm_pressure;
 use crate::resolve::named;
 use crate::set;
 use crate::term::Term;
@@ -54,7 +54,7 @@ impl Asked<'_> {
 
     /// Returns `true` if the gate sheds at the present pressure of the VM.
     fn sheds(&self) -> bool {
-        self.gate.is_some_and(|(_, _, shed_at)| shed_at > 0 && vm_level() >= shed_at)
+        self.gate.is_some_and(|(_, _, shed_at)| shed_at > 0 && vm_pressure() >= shed_at)
     }
 
     /// Returns the term of a refusal, and counts it.
