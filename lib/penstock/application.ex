@@ -4,7 +4,7 @@ defmodule Penstock.Application do
   #   * the native library is loaded
   #   * the unlimited pool is created, for the work behind limiters and bans
   #   * the directory of Penstock's supervisors is created
-  #   * the janitor and the reaper start
+  #   * the janitor, the reaper and the sampler of the VM start
   #
   # Pools work without the application, with the exceptions that guides/pools.md lists under "What
   # to know".
@@ -13,12 +13,17 @@ defmodule Penstock.Application do
 
   @impl true
   def start(_type, _args) do
-    with :ok <- load() do
+    with {:ok, vm} <- Penstock.VM.Config.read(),
+         :ok <- load() do
       :ok = Penstock.Admission.Keyed.make_unlimited_pool()
       :ok = Penstock.Supervision.Directory.create()
-      start_link()
+      start_link(vm)
     end
   end
+
+  # The pressure of the VM must not stay as it is when nothing measures it any more.
+  @impl true
+  def stop(_state), do: Penstock.VM.Sampler.forget()
 
   # Loads the native library now, so that a failure has a message of its own. Otherwise the first
   # native call would raise that its function is undefined.
@@ -45,10 +50,10 @@ defmodule Penstock.Application do
       else: "an escript cannot carry native code: use a release"
   end
 
-  defp start_link do
-    # The supervisor bears any realistic number of restarts, because both processes find their
-    # state in the native side again when they restart.
-    Supervisor.start_link([Penstock.Node.Janitor, Penstock.Node.Reaper],
+  defp start_link(vm) do
+    # The supervisor bears any realistic number of restarts, because the processes find their state
+    # in the native side again when they restart.
+    Supervisor.start_link([Penstock.Node.Janitor, Penstock.Node.Reaper, {Penstock.VM.Sampler, vm}],
       strategy: :one_for_one,
       max_restarts: 1_000,
       max_seconds: 1,

@@ -3,6 +3,8 @@ defmodule Penstock.Node.MemoryGuardTest do
 
   alias Penstock.Node.MemoryGuard
 
+  @trees Path.expand("../../fixtures/vm", __DIR__)
+
   test "a little memory is available, and more than a machine has is not" do
     assert MemoryGuard.available?(0)
     assert MemoryGuard.available?(1_000_000)
@@ -14,31 +16,29 @@ defmodule Penstock.Node.MemoryGuardTest do
   end
 
   describe "the available memory" do
-    @describetag :tmp_dir
-
-    test "of the machine is its MemAvailable", %{tmp_dir: dir} do
-      assert MemoryGuard.machine(dir) == nil
-
-      File.write!(
-        Path.join(dir, "meminfo"),
-        "MemTotal:       2000 kB\nMemFree:         100 kB\nMemAvailable:   1000 kB\n"
-      )
-
-      assert MemoryGuard.machine(dir) == 1_024_000
+    test "of the machine is its MemAvailable" do
+      root = Path.join(@trees, "none")
+      assert MemoryGuard.available?(1_000_000 * 1_024, root)
+      refute MemoryGuard.available?(1_000_000 * 1_024 + 1, root)
     end
 
-    test "of a container is its limit less its use, plus its inactive cache", %{tmp_dir: dir} do
-      assert MemoryGuard.container(dir) == nil
-      write = fn name, text -> File.write!(Path.join(dir, name), text) end
-      write.("memory.max", "max\n")
-      write.("memory.current", "700\n")
-      assert MemoryGuard.container(dir) == nil
-      write.("memory.max", "1000\n")
-      assert MemoryGuard.container(dir) == 300
-      write.("memory.stat", "anon 400\nactive_file 80\ninactive_file 200\n")
-      assert MemoryGuard.container(dir) == 500
-      write.("memory.current", "1300\n")
-      assert MemoryGuard.container(dir) == 0
+    test "of a container is its limit less its use, plus its inactive cache" do
+      root = Path.join(@trees, "v2")
+      free = 536_870_912 - (402_653_184 - 134_217_728)
+      assert MemoryGuard.available?(free, root)
+      refute MemoryGuard.available?(free + 1, root)
+    end
+
+    test "of a group is at most that of a group above" do
+      root = Path.join(@trees, "nested")
+      free = 2_147_483_648 - 1_600_000_000
+      assert MemoryGuard.available?(free, root)
+      refute MemoryGuard.available?(free + 1, root)
+    end
+
+    @tag :tmp_dir
+    test "is unknown if the system reports none, and then counts as free", %{tmp_dir: dir} do
+      assert MemoryGuard.available?(2 ** 60, dir)
     end
   end
 end

@@ -1,0 +1,68 @@
+defmodule Penstock.VM.Resources do
+  # Measures the resources of the VM. `counts/1` asks the VM alone. `files/1`
+  # reads files of the operating system.
+  @moduledoc false
+
+  alias Penstock.VM.{Memory, Stall}
+
+  @type figures :: Penstock.VM.figures()
+
+  @counted %{
+    processes: {:process_count, :process_limit},
+    ports: {:port_count, :port_limit},
+    atoms: {:atom_count, :atom_limit},
+    ets: {:ets_count, :ets_limit}
+  }
+
+  # The run queue counts as full when this many processes wait for each scheduler, and a process
+  # waits this long. A turn of a busy process takes up to about 1 ms, so both mean the same wait.
+  @full_queue 100
+  @full_delay_us 100_000
+
+  @typedoc "Where the files are, the limit of the memory, and for how many reads that limit is still taken as it is."
+  @type sources :: %{memory: Memory.t(), stall: Stall.t(), limit: Memory.limit(), reads: non_neg_integer}
+
+  # A limit changes rarely, and several files tell it.
+  @reads_per_limit 10
+
+  @spec sources() :: sources
+  def sources, do: %{memory: Memory.find(), stall: Stall.find(), limit: nil, reads: 0}
+
+  # Returns the figures of the resources that the VM counts; `delay` is the last wait for a scheduler, in µs.
+  @spec counts(non_neg_integer) :: %{atom => figures}
+  def counts(delay) do
+    counted = for {resource, {count, limit}} <- @counted, do: {resource, share(system(count), system(limit))}
+    Map.new([{:run_queue, run_queue(delay)} | counted])
+  end
+
+  # Returns the figures of the resources that the operating system reports, nil for one that it does
+  # not, and the sources for the next read.
+  @spec files(sources) :: {%{memory: figures | nil, cpu_stall: figures | nil, memory_stall: figures | nil}, sources}
+  def files(%{memory: memory, stall: stall, reads: reads} = sources) do
+    limit = if reads == 0, do: Memory.limit(memory), else: sources.limit
+    stalls = Stall.read(stall)
+
+    figures = %{
+      memory: Memory.read(memory, limit),
+      cpu_stall: percent(stalls.cpu),
+      memory_stall: percent(stalls.memory)
+    }
+
+    {figures, %{sources | limit: limit, reads: if(reads == 0, do: @reads_per_limit, else: reads) - 1}}
+  end
+
+  defp system(item), do: :erlang.system_info(item)
+
+  defp share(count, limit), do: %{count: count, limit: limit, used: min(count / limit, 1.0)}
+
+  # A queue of tasks that take no time is long without a wait. A VM that was suspended delays a
+  # process without a queue. So the lower share counts.
+  defp run_queue(delay) do
+    waiting = :erlang.statistics(:total_run_queue_lengths) / system(:schedulers_online)
+    used = min(min(waiting / @full_queue, delay / @full_delay_us), 1.0)
+    %{count: waiting, limit: @full_queue, used: used, delay: delay / 1_000}
+  end
+
+  defp percent(nil), do: nil
+  defp percent(share), do: %{count: share * 100, limit: 100, used: share}
+end
