@@ -69,6 +69,8 @@ defmodule Penstock do
       pool and those it asks for exceed the limit together. The program is wrong: see "Waiting".
       With `timeout: 0` the reason is `:full`. While the limit is 0, which pauses the pool, the
       caller waits instead
+    * `:overloaded` - the pressure of the VM has reached the `:shed_at` of the gate: see
+      `Penstock.VM`. Drop or defer the work
     * `{:rate_limited, retry_after_ms}` - the limiter allows the work after that time, unless a
       call charges the same key in the meantime
     * `{:rate_limited, :infinity}` - the cost exceeds the limiter's burst. A call at that cost
@@ -127,6 +129,7 @@ defmodule Penstock do
           | :deadlock
           | :key_full
           | :table_full
+          | :overloaded
           | {:rate_limited, pos_integer | :infinity}
           | {:banned, pos_integer | :infinity}
 

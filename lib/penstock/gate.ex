@@ -107,8 +107,7 @@ defmodule Penstock.Gate do
     * `:limits` - the names of 1 to 16 pools, keyed pools, limiters and bans, each once; required.
       They must be running. Gates do not nest
     * `:shed_at` - `:elevated`, `:high` or `:critical`: the pressure of the VM from which the gate
-      refuses everything with `:overloaded`. Default: never. Penstock does not measure the pressure
-      yet, so no gate refuses for it
+      refuses everything with `:overloaded`; see `Penstock.VM`. Default: never
 
   ## Examples
 

@@ -70,6 +70,7 @@ defmodule Penstock.RejectedError do
   defp explain(:timeout, _error), do: "no permit became free in time"
   defp explain(:key_full, _error), do: "no permit of the key is free, or the request exceeds the limit of a key"
   defp explain(:table_full, _error), do: "all places for keys are in use (:max_keys)"
+  defp explain(:overloaded, _error), do: "the VM is near one of its limits (Penstock.VM.status/0 shows which)"
   defp explain(:closed, _error), do: "the pool is draining or closed"
   defp explain(:deadlock, _error), do: "the caller holds permits of this pool and would wait for itself"
   defp explain({:rate_limited, :infinity}, _error), do: "the cost exceeds the limiter's burst"

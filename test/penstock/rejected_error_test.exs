@@ -31,6 +31,7 @@ defmodule Penstock.RejectedErrorTest do
           timeout: ":timeout (no permit became free in time)",
           key_full: ":key_full (no permit of the key is free, or the request exceeds the limit of a key)",
           table_full: ":table_full (all places for keys are in use (:max_keys))",
+          overloaded: ":overloaded (the VM is near one of its limits (Penstock.VM.status/0 shows which))",
           closed: ":closed (the pool is draining or closed)"
         ] do
       error = RejectedError.exception(gate: MyApp.Jobs, reason: reason)

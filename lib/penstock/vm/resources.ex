@@ -15,18 +15,27 @@ defmodule Penstock.VM.Resources do
   }
 
   # The run queue counts as full when this many processes wait for each scheduler, and a process
-  # waits this long. A turn of a busy process takes up to about 1 ms, so both mean the same wait.
+  # has waited this long.
   @full_queue 100
   @full_delay_us 100_000
 
-  @typedoc "Where the files are, the limit of the memory, and for how many reads that limit is still taken as it is."
-  @type sources :: %{memory: Memory.t(), stall: Stall.t(), limit: Memory.limit(), reads: non_neg_integer}
+  @typedoc """
+  Where the files are; what changes slowly: the limit of the memory and the stalls; and the number
+  of reads until these are read again.
+  """
+  @type sources :: %{
+          memory: Memory.t(),
+          stall: Stall.t(),
+          limit: Memory.limit(),
+          stalls: %{cpu_stall: figures | nil, memory_stall: figures | nil},
+          reads: non_neg_integer
+        }
 
-  # A limit changes rarely, and several files tell it.
-  @reads_per_limit 10
+  # A limit rarely changes, and the kernel averages stalls over 10 s.
+  @reads_between 10
 
   @spec sources() :: sources
-  def sources, do: %{memory: Memory.find(), stall: Stall.find(), limit: nil, reads: 0}
+  def sources, do: %{memory: Memory.find(), stall: Stall.find(), limit: nil, stalls: %{}, reads: 0}
 
   # Returns the figures of the resources that the VM counts; `delay` is the last wait for a scheduler, in µs.
   @spec counts(non_neg_integer) :: %{atom => figures}
@@ -38,17 +47,15 @@ defmodule Penstock.VM.Resources do
   # Returns the figures of the resources that the operating system reports, nil for one that it does
   # not, and the sources for the next read.
   @spec files(sources) :: {%{memory: figures | nil, cpu_stall: figures | nil, memory_stall: figures | nil}, sources}
-  def files(%{memory: memory, stall: stall, reads: reads} = sources) do
-    limit = if reads == 0, do: Memory.limit(memory), else: sources.limit
-    stalls = Stall.read(stall)
+  def files(%{reads: 0} = sources) do
+    %{cpu: cpu, memory: memory} = Stall.read(sources.stall)
+    stalls = %{cpu_stall: percent(cpu), memory_stall: percent(memory)}
+    files(%{sources | limit: Memory.limit(sources.memory), stalls: stalls, reads: @reads_between})
+  end
 
-    figures = %{
-      memory: Memory.read(memory, limit),
-      cpu_stall: percent(stalls.cpu),
-      memory_stall: percent(stalls.memory)
-    }
-
-    {figures, %{sources | limit: limit, reads: if(reads == 0, do: @reads_per_limit, else: reads) - 1}}
+  def files(%{reads: reads} = sources) do
+    memory = Memory.read(sources.memory, sources.limit)
+    {Map.put(sources.stalls, :memory, memory), %{sources | reads: reads - 1}}
   end
 
   defp system(item), do: :erlang.system_info(item)

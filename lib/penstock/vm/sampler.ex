@@ -43,6 +43,7 @@ defmodule Penstock.VM.Sampler do
       files: %{},
       delay: delay,
       due: now(),
+      timer: nil,
       alarms: nil,
       advice: if(Levels.advised?(word), do: :done, else: Advice.new()),
       reader: Asked.start_link(:files, &read_files/2, :high),
@@ -68,7 +69,7 @@ defmodule Penstock.VM.Sampler do
   def handle_continue(:sample, state), do: sample(state)
 
   @impl true
-  def handle_info(:sample, state), do: sample(state)
+  def handle_info({:timeout, timer, :sample}, %{timer: timer} = state), do: sample(state)
 
   def handle_info({:files, files}, state),
     do: {:noreply, measure(%{state | files: files, reader: Asked.answered(state.reader)})}
@@ -82,8 +83,7 @@ defmodule Penstock.VM.Sampler do
     state = measure(%{state | reader: Asked.ask(state.reader), waiter: Asked.ask(state.waiter), advice: advise(state)})
     # A sample that is late must not be followed by a burst.
     due = max(state.due + state.config.interval, now())
-    Process.send_after(self(), :sample, due, abs: true)
-    {:noreply, %{state | due: due}}
+    {:noreply, %{state | due: due, timer: :erlang.start_timer(due, self(), :sample, abs: true)}}
   end
 
   defp now, do: System.monotonic_time(:millisecond)
