@@ -679,6 +679,11 @@ defmodule Penstock.Native do
   @spec vm_get() :: {non_neg_integer, non_neg_integer}
   def vm_get, do: missing()
 
+  # Reads up to 16 files of at most 64 KiB each, on a dirty scheduler. Returns nil for a file that
+  # cannot be read.
+  @spec vm_read([Path.t()]) :: [binary | nil] | :badarg
+  def vm_read(_paths), do: missing()
+
   @typedoc """
   The number of calls, the number of calls that took over 1 ms of CPU time, and the ns of CPU time
   of the longest call.
