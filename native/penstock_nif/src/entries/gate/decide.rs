@@ -16,7 +16,7 @@ use crate::term::Term;
 
 entries! {
     gate_take/8 => take,
-    gate_finish/6 => finish_wait,
+    gate_finish/7 => finish_wait,
     gate_explain/6 => explain,
     gate_release/5 => release,
 }
@@ -152,9 +152,9 @@ fn admitted(beam: &Beam, asked: &Asked<'_>, held: &[Held; MOST_MEMBERS], way: Te
     }
 }
 
-/// The last step for a caller that has waited for all permits: looks at the limits without permits
-/// once more, and charges the rate limiters.
-fn finish_wait(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6]) -> Term {
+/// The last step for a caller that has waited for the permits of the limits `waited`: looks at the
+/// limits without permits once more, and charges the rate limiters.
+fn finish_wait(beam: &Beam, [name, waited, key, keys, permits, cost, measured]: [Term; 7]) -> Term {
     let Some(request) = request(beam, [key, keys, permits, cost, measured]) else { return atoms::badarg() };
     let asked = match ask(beam, name, &request) {
         Ok(asked) => asked,
@@ -164,6 +164,12 @@ fn finish_wait(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6
         asked.count(Outcome::Overloaded);
         return atoms::overloaded();
     }
+    // The gate may have been started again since the caller began to wait, with other limits. The
+    // caller may lack a permit of one of them, so nothing may be charged for it.
+    if !are_all(beam, waited, &asked.limits) {
+        asked.count(Outcome::Closed);
+        return atoms::closed();
+    }
     match finish(beam, &asked.limits, clock::now_ns) {
         Ok(()) => {
             asked.count(Outcome::Admitted);
@@ -171,6 +177,21 @@ fn finish_wait(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6
         }
         Err(refused) => asked.refused(beam, refused),
     }
+}
+
+/// Returns `true` if the list has exactly the limits with permits, in the order of waiting.
+fn are_all(beam: &Beam, waited: Term, limits: &[Limit<'_>]) -> bool {
+    let mut expected: Vec<_> = limits.iter().filter(|limit| limit.has_permits()).collect();
+    expected.sort_unstable_by_key(|limit| limit.order());
+    let mut rest = waited;
+    for limit in expected {
+        let Some((first, tail)) = beam.env.cell(rest) else { return false };
+        if beam.env.pair(first) != Some([limit.kind_term(), limit.name]) {
+            return false;
+        }
+        rest = tail;
+    }
+    beam.env.is_empty_list(rest)
 }
 
 /// Returns what each limit would answer now. Consumes and counts nothing.

@@ -127,6 +127,21 @@ impl Limit<'_> {
         }
     }
 
+    /// Returns the place of the limit in the order in which all callers of the VM wait: keyed pools
+    /// before pools, each by the words of their names.
+    pub(super) fn order(&self) -> (Rank, u64) {
+        (self.kind_rank(), self.name.word())
+    }
+
+    fn kind_rank(&self) -> Rank {
+        match self.kind {
+            LimitKind::Ban(..) | LimitKind::Gone => Rank::Ban,
+            LimitKind::Limiter(..) => Rank::Limiter,
+            LimitKind::Keyed(..) => Rank::Keyed,
+            LimitKind::Pool(_) => Rank::Pool,
+        }
+    }
+
     /// Returns the part of a permit set for what the caller holds of this limit.
     pub(super) fn part(&self, beam: &Beam, held: Held) -> Option<Term> {
         match (&self.kind, held) {
@@ -174,12 +189,7 @@ impl Limit<'_> {
 
 impl Member<Beam> for Limit<'_> {
     fn rank(&self) -> Rank {
-        match self.kind {
-            LimitKind::Ban(..) | LimitKind::Gone => Rank::Ban,
-            LimitKind::Limiter(..) => Rank::Limiter,
-            LimitKind::Keyed(..) => Rank::Keyed,
-            LimitKind::Pool(_) => Rank::Pool,
-        }
+        self.kind_rank()
     }
 
     fn look(&self, host: &Beam, waits: bool) -> Result<(), No> {
