@@ -284,6 +284,8 @@ defmodule Penstock.ChildJobs.VM do
 
   @doc false
   def attack(parent) do
+    # Otherwise each step would wait behind the flood, and the test would take long.
+    Process.flag(:priority, :high)
     {:ok, _} = Pool.start_link(name: MyApp.Jobs, limit: 300)
     {:ok, _} = Gate.start_link(name: @gate, limits: [MyApp.Jobs], shed_at: :high)
     outcomes = :counters.new(4, [])
@@ -371,7 +373,12 @@ defmodule Penstock.ChildJobs.VM do
     for _ <- 1..count, do: spawn(@never)
   end
 
-  defp empty(pids), do: Enum.each(pids, &kill/1)
+  # Kills processes, and awaits the deaths of all.
+  defp empty(pids) do
+    monitors = for pid <- pids, do: Process.monitor(pid)
+    for pid <- pids, do: Process.exit(pid, :kill)
+    for monitor <- monitors, do: receive(do: ({:DOWN, ^monitor, _, _, _} -> :ok))
+  end
 
   # Returns the ms until the function returns `true`.
   defp ms_until(fun) do
