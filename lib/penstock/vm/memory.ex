@@ -97,7 +97,7 @@ defmodule Penstock.VM.Memory do
 
   defp limits({:v1, dir}) do
     case number(dir, "memory.limit_in_bytes") do
-      limit when is_integer(limit) and limit in 1..(@no_limit_v1 - 1) -> [limit]
+      limit when is_integer(limit) and limit > 0 and limit < @no_limit_v1 -> [limit]
       _no_limit -> []
     end
   end
