@@ -22,27 +22,15 @@
 #
 # --asks N is the number of tries in `try_1`, `try_8` and `acquire_100`, by default 100,000.
 #
-# --seconds N without --hostile is the length of `monitored_by`, by default a minute.
+# --seconds N without --hostile is the length of `monitored_by` and of `calm`, by default a minute.
 #
 # The seed decides the operations of every process, and the victims. The schedulers decide the
 # instants. So a failing round may pass the next time: run it many times, by --round and --times.
 
 {:ok, _, _} = Kernel.ParallelCompiler.require(Path.wildcard("#{__DIR__}/*.ex"))
 
-alias Penstock.Stress.{
-  Asker,
-  Crashes,
-  CrashStorm,
-  GateOrder,
-  GateStorm,
-  Hostile,
-  KeyedStorm,
-  KillStorm,
-  MassCrash,
-  MassDeath
-}
-
-alias Penstock.Stress.{Meter, MonitoredBy}
+alias Penstock.Stress.{Asker, Calm, Crashes, CrashStorm, GateOrder, GateStorm, Hostile, KeyedStorm}
+alias Penstock.Stress.{KillStorm, MassCrash, MassDeath, Meter, MonitoredBy}
 alias Penstock.Stress.{Rates, SharedStreams, StartStorm, StreamStorm}
 
 {opts, rest, invalid} =
@@ -54,18 +42,8 @@ alias Penstock.Stress.{Rates, SharedStreams, StartStorm, StreamStorm}
 
 parts =
   [:storm, :try_1, :try_8, :acquire_100, :mass_death, :stream_storm, :shared_streams] ++
-    [
-      :keyed_storm,
-      :gate_storm,
-      :gate_order,
-      :start_storm,
-      :mass_crash,
-      :crash_storm,
-      :first_hits,
-      :pace,
-      :flood,
-      :monitored_by
-    ]
+    [:keyed_storm, :gate_storm, :gate_order, :start_storm, :mass_crash, :crash_storm, :first_hits] ++
+    [:pace, :flood, :monitored_by, :calm]
 
 only =
   cond do
@@ -120,6 +98,7 @@ results =
           :pace -> Rates.pace(div(kills, 100), metered?)
           :flood -> Rates.flood(kills * 10)
           :hostile -> Hostile.run(seed, opts[:seconds] || 600, opts[:shared] != false, skip)
+          :calm -> Calm.run(opts[:seconds] || 60)
           :monitored_by -> MonitoredBy.run(opts[:seconds] || 60)
           part -> Asker.run(part, asks)
         end

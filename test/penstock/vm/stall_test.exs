@@ -11,7 +11,7 @@ defmodule Penstock.VM.StallTest do
     assert %{cpu: cpu, memory: memory} = read("v2")
     assert_in_delta cpu, 0.0153, 1.0e-9
     assert_in_delta memory, 0.0025, 1.0e-9
-    assert %{cpu: 0.0, memory: 0.125} = read("nested")
+    assert read("nested") == %{cpu: 0.0, memory: 0.125}
     assert_in_delta read("container").cpu, 0.9912, 1.0e-9
   end
 
