@@ -5,7 +5,7 @@ use penstock_core::{
     admit, finish, whole_ms, Gate, GateSettings, Generation, Held, Kind, Member, No, Outcome, Refused, MOST_MEMBERS,
 };
 
-use super::limits::{limits, Limit, Request, Which};
+use super::limits::{limits, Limit, Purpose, Request, Undecoded};
 use crate::atoms;
 use crate::clock;
 use crate::entries::ban::banned;
@@ -57,22 +57,23 @@ impl<'a> Found<'a> {
     }
 
     /// Decodes the limits. The error is the answer to the caller.
-    fn ask(self, beam: &Beam, request: &Request, which: Which) -> Result<Asked<'a>, Term> {
-        match self {
-            Self::Gate(gate, generation, settings) => {
+    fn ask(self, beam: &Beam, request: &Request, purpose: Purpose) -> Result<Asked<'a>, Term> {
+        let (one, gate) = match &self {
+            Self::Gate(gate, generation, _) => (0, Some((*gate, *generation))),
+            Self::Limit(name) => (name.word(), None),
+        };
+        let names = match &self {
+            Self::Gate(_, _, settings) => {
                 let names = settings.members.iter().take_while(|&&name| name != 0).count();
-                Ok(Asked {
-                    limits: limits(beam, &settings.members[..names], request, which)?,
-                    gate: Some((gate, generation)),
-                })
+                &settings.members[..names]
             }
-            Self::Limit(name) => {
-                let limits = limits(beam, &[name.word()], request, which)?;
-                if limits.first().is_none_or(Limit::is_gone) {
-                    return Err(atoms::no_pool());
-                }
-                Ok(Asked { limits, gate: None })
-            }
+            Self::Limit(_) => std::slice::from_ref(&one),
+        };
+        match limits(beam, names, request, purpose) {
+            Ok(limits) if gate.is_none() && limits.first().is_none_or(Limit::is_gone) => Err(atoms::no_pool()),
+            Ok(limits) => Ok(Asked { limits, gate }),
+            Err(Undecoded::Wrong(answer)) => Err(answer),
+            Err(Undecoded::Refused(no)) => Err(Asked { limits: Vec::new(), gate }.refused_by(beam, no, false)),
         }
     }
 }
@@ -100,11 +101,16 @@ impl Asked<'_> {
 
     /// Returns the term of a refusal, and counts it.
     fn refused(&self, beam: &Beam, (at, no): Refused) -> Term {
+        self.refused_by(beam, no, self.limits[at].has_permits())
+    }
+
+    /// Returns the term of a refusal by a limit that has permits, or none, and counts it.
+    fn refused_by(&self, beam: &Beam, no: No, has_permits: bool) -> Term {
         if let Some(outcome) = outcome(no) {
             self.count(outcome);
         }
         // A limit alone that is closed is a gate that is not there.
-        if no == No::Closed && self.gate.is_none() && !self.limits[at].has_permits() {
+        if no == No::Closed && self.gate.is_none() && !has_permits {
             return atoms::no_pool();
         }
         no_term(beam, no)
@@ -168,7 +174,7 @@ fn take(beam: &Beam, [name, way, key, keys, permits, cost, measured, waits]: [Te
     if way == atoms::manual() && matches!(found, Ok(Found::Limit(_))) {
         return atoms::no_pool();
     }
-    let asked = match found.and_then(|found| found.ask(beam, &request, Which::All)) {
+    let asked = match found.and_then(|found| found.ask(beam, &request, Purpose::Admission)) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
@@ -210,7 +216,7 @@ fn finish_wait(beam: &Beam, [name, waited, key, keys, permits, cost, measured]: 
     if found.sheds() {
         return found.overloaded();
     }
-    let asked = match found.ask(beam, &request, Which::All) {
+    let asked = match found.ask(beam, &request, Purpose::Report) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
@@ -256,7 +262,7 @@ fn explain(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6]) -
         let answer = if found.sheds() { atoms::overloaded() } else { atoms::ok() };
         answers.push(beam.env.tuple(&[atoms::vm(), atoms::vm(), answer]));
     }
-    let asked = match found.ask(beam, &request, Which::All) {
+    let asked = match found.ask(beam, &request, Purpose::Report) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
@@ -276,7 +282,7 @@ fn explain(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6]) -
 fn release(beam: &Beam, [name, key, keys, permits, measured]: [Term; 5]) -> Term {
     let one = beam.env.make_u64(1);
     let Some(request) = request(beam, [key, keys, permits, one, measured]) else { return atoms::badarg() };
-    let asked = match find(name).and_then(|found| found.ask(beam, &request, Which::WithPermits)) {
+    let asked = match find(name).and_then(|found| found.ask(beam, &request, Purpose::Release)) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };

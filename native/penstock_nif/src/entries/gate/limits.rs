@@ -38,7 +38,8 @@ pub(super) struct Limit<'a> {
 }
 
 enum LimitKind<'a> {
-    Ban(&'a Ban, Generation, u64),
+    /// `true`: this call has asked the ban already.
+    Ban(&'a Ban, Generation, u64, bool),
     Limiter(&'a Limiter, Key, u32),
     Keyed(Keyed<'a>, KeyTag, Shown),
     Pool(Gate<'a>),
@@ -46,32 +47,68 @@ enum LimitKind<'a> {
     Gone,
 }
 
-/// The limits of a gate that a call is about.
+/// What a call wants of the limits of a gate.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Which {
-    All,
-    WithPermits,
+pub(super) enum Purpose {
+    /// To be admitted: a ban that refuses ends the call, before the later limits are decoded.
+    Admission,
+    /// To look at each limit.
+    Report,
+    /// To release permits: limits without permits are left out.
+    Release,
 }
 
-/// Decodes the limits of these names. The error is the answer to the caller.
-pub(super) fn limits<'a>(beam: &Beam, names: &[u64], request: &Request, which: Which) -> Result<Vec<Limit<'a>>, Term> {
+/// Why the limits were not all decoded.
+pub(super) enum Undecoded {
+    /// The request is wrong, and this is the answer.
+    Wrong(Term),
+    /// A ban has refused the request.
+    Refused(No),
+}
+
+impl From<Term> for Undecoded {
+    fn from(answer: Term) -> Self {
+        Self::Wrong(answer)
+    }
+}
+
+/// Decodes the limits of these names.
+pub(super) fn limits<'a>(
+    beam: &Beam,
+    names: &[u64],
+    request: &Request,
+    purpose: Purpose,
+) -> Result<Vec<Limit<'a>>, Undecoded> {
     let mut limits = Vec::with_capacity(names.len());
     // Most requests have one key for all limits, so its hash is kept.
     let mut last: Option<(Term, KeyHash)> = None;
     for name in names.iter().map(|&name| Term(name as usize)) {
-        if let Some(kind) = kind_of(beam, name, request, which, &mut last)? {
+        if let Some(kind) = kind_of(beam, name, request, purpose, &mut last)? {
             limits.push(Limit { name, me: request.me, permits: request.permits, kind });
+        }
+        // Bans are asked before all other kinds, in the order of the names. So no limit that is
+        // decoded later could give another reason.
+        if purpose == Purpose::Admission {
+            if let Some(Limit { kind: LimitKind::Ban(ban, generation, tag, asked @ false), .. }) = limits.last_mut() {
+                ask_ban(beam, ban, *generation, *tag).map_err(Undecoded::Refused)?;
+                *asked = true;
+            }
         }
     }
     Ok(limits)
 }
 
-/// Returns `None` for a limit without permits, if the call is only about the others.
+fn ask_ban(beam: &Beam, ban: &Ban, generation: Generation, tag: u64) -> Result<(), No> {
+    let now = ban.now(clock::now_ns);
+    BanMember { ban, generation, tag, now }.look(beam, false)
+}
+
+/// Returns `None` for a limit without permits, if the call only releases them.
 fn kind_of<'a>(
     beam: &Beam,
     name: Term,
     request: &Request,
-    which: Which,
+    purpose: Purpose,
     last: &mut Option<(Term, KeyHash)>,
 ) -> Result<Option<LimitKind<'a>>, Term> {
     let Some(named) = named(name) else { return Ok(Some(LimitKind::Gone)) };
@@ -97,13 +134,13 @@ fn kind_of<'a>(
     }
     if let Some((ban, generation)) = named.bans() {
         let key = key.ok_or_else(no_key)?;
-        if which == Which::WithPermits {
+        if purpose == Purpose::Release {
             return Ok(None);
         }
-        return Ok(Some(LimitKind::Ban(ban, generation, hash(key)?.tag(generation))));
+        return Ok(Some(LimitKind::Ban(ban, generation, hash(key)?.tag(generation), false)));
     }
     let Some((limiter, generation)) = named.limiter() else { return Ok(Some(LimitKind::Gone)) };
-    if which == Which::WithPermits {
+    if purpose == Purpose::Release {
         return Ok(None);
     }
     let key = match key.filter(|&key| key != atoms::global()) {
@@ -118,7 +155,7 @@ impl Limit<'_> {
     fn with<T>(&self, body: impl FnOnce(&dyn Member<Beam>) -> T) -> T {
         let (me, n) = (self.me, self.permits);
         match &self.kind {
-            LimitKind::Ban(ban, generation, tag) => {
+            LimitKind::Ban(ban, generation, tag, _) => {
                 body(&BanMember { ban, generation: *generation, tag: *tag, now: ban.now(clock::now_ns) })
             }
             LimitKind::Limiter(limiter, key, cost) => {
@@ -210,6 +247,9 @@ impl Member<Beam> for Limit<'_> {
     }
 
     fn look(&self, host: &Beam, waits: bool) -> Result<(), No> {
+        if matches!(self.kind, LimitKind::Ban(.., true)) {
+            return Ok(());
+        }
         self.with(|limit| limit.look(host, waits))
     }
 
