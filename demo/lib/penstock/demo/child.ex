@@ -40,6 +40,7 @@ defmodule Penstock.Demo.Child do
   end
 
   defp mode("unguarded"), do: :unguarded
+  defp mode("one_pool"), do: :one_pool
   defp mode("guarded"), do: :guarded
 
   # The parent logs the child's standard error, and quotes from it when the child fails.
