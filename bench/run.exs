@@ -23,6 +23,7 @@ for file <- ~w(
       rows/memory.ex
       rows/rate.ex
       rows/keyed.ex
+      rows/gate.ex
       rows/ping.ex
     ) do
   Code.require_file(file, __DIR__)

@@ -15,6 +15,7 @@ defmodule Penstock.Bench.Runner do
     Penstock.Bench.Memory,
     Penstock.Bench.Rate,
     Penstock.Bench.Keyed,
+    Penstock.Bench.Gate,
     Penstock.Bench.Ping
   ]
 

@@ -51,9 +51,11 @@ defmodule Penstock.Gate do
   the timeout. Use separate gates for parent and child work, or `timeout: 0`.
   """
 
-  alias Penstock.Admission.{Keyed, Request, Resolver}
+  alias Penstock.Admission.{Keyed, KeySize, Request, Resolver}
   alias Penstock.{Native, Options}
   alias Penstock.Node.Owner
+
+  require KeySize
 
   @typedoc "The name of a running gate."
   @type gate :: atom
@@ -185,7 +187,24 @@ defmodule Penstock.Gate do
 
   """
   @spec try_acquire(gate, [request_option]) :: :ok | {:error, Penstock.reason()}
-  def try_acquire(gate, opts \\ []), do: acquire_by(gate, %{Request.gate!(opts, 0) | timeout: 0})
+  def try_acquire(gate, opts \\ [])
+
+  # The most common requests need one native call, without a look at their options.
+  def try_acquire(gate, []) when is_atom(gate) do
+    tried(Native.gate_take(gate, :manual, nil, %{}, 1, 1, :no_key, :no_wait), gate, [])
+  end
+
+  def try_acquire(gate, [key: key] = opts) when is_atom(gate) and KeySize.is_short(key) do
+    tried(Native.gate_take(gate, :manual, key, %{}, 1, 1, :not_measured, :no_wait), gate, opts)
+  end
+
+  def try_acquire(gate, opts), do: acquire_by(gate, %{Request.gate!(opts, 0) | timeout: 0})
+
+  defp tried(:ok, _gate, _opts), do: :ok
+  defp tried(reason, _gate, _opts) when reason in [:overloaded, :key_full, :full, :table_full], do: {:error, reason}
+  defp tried({reason, _ms} = refusal, _gate, _opts) when reason in [:banned, :rate_limited], do: {:error, refusal}
+  # Nothing is taken. The long way asks again, or raises.
+  defp tried(_other, gate, opts), do: acquire_by(gate, %{Request.gate!(opts, 0) | timeout: 0})
 
   @doc """
   Acquires as `try_acquire/2` does, and waits for permits that are not free.
@@ -233,7 +252,19 @@ defmodule Penstock.Gate do
 
   """
   @spec release(gate, [request_option]) :: :ok | {:error, :not_held}
-  def release(gate, opts \\ []) do
+  def release(gate, opts \\ [])
+
+  def release(gate, [key: key] = opts) when is_atom(gate) and KeySize.is_short(key) do
+    case Native.gate_release(gate, key, %{}, 1, :not_measured) do
+      :ok -> :ok
+      :not_held -> {:error, :not_held}
+      _other -> release_by(gate, opts)
+    end
+  end
+
+  def release(gate, opts), do: release_by(gate, opts)
+
+  defp release_by(gate, opts) do
     request = Request.gate!(opts, 0)
 
     answer =

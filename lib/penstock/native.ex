@@ -308,10 +308,11 @@ defmodule Penstock.Native do
   def gate_take(_gate, _way, _key, _keys, _permits, _cost, _measured, _waits), do: missing()
 
   # Takes the last step for a caller that has waited for all permits of a gate: looks at the VM, the
-  # bans and the limiters, and charges the limiters.
-  @spec gate_finish(atom, term, map, permits, pos_integer, measured | :no_key) ::
+  # bans and the limiters, and charges the limiters. `waited` are the limits whose permits the caller
+  # holds, as gate_limits returns them. If the gate has others by now, the answer is `:closed`.
+  @spec gate_finish(atom, [{:keyed_pool | :pool, atom}], term, map, permits, pos_integer, measured | :no_key) ::
           :ok | gate_refusal | {:no_key, atom} | bad | bad_key
-  def gate_finish(_gate, _key, _keys, _permits, _cost, _measured), do: missing()
+  def gate_finish(_gate, _waited, _key, _keys, _permits, _cost, _measured), do: missing()
 
   # Returns what each limit of a gate would answer now, in the order of asking. Consumes nothing.
   @spec gate_explain(atom, term, map, permits, pos_integer, measured | :no_key) ::
@@ -678,6 +679,11 @@ defmodule Penstock.Native do
 
   @spec vm_get() :: {non_neg_integer, non_neg_integer}
   def vm_get, do: missing()
+
+  # Reads up to 16 files of at most 64 KiB each, on a dirty scheduler. Returns nil for a file that
+  # cannot be read.
+  @spec vm_read([Path.t()]) :: [binary | nil] | :badarg
+  def vm_read(_paths), do: missing()
 
   @typedoc """
   The number of calls, the number of calls that took over 1 ms of CPU time, and the ns of CPU time

@@ -84,7 +84,7 @@ defmodule Penstock.Stress.HostileShapes do
   defp native(name, 2) when name in [:keyed_cancel, :keyed_withdraw, :keyed_stop_draining], do: pair()
   defp native(:gate_start, 4), do: [make(:new), self(), limits(), Enum.random(0..3)]
   defp native(:gate_take, 8), do: [make(:gate), way(), key(), %{}, 1 + make(:small), 1, :measured, waits()]
-  defp native(:gate_finish, 6), do: [:hostile_gate, key(), %{}, 1, 1, :measured]
+  defp native(:gate_finish, 7), do: [:hostile_gate, [], key(), %{}, 1, 1, :measured]
   defp native(:gate_explain, 6), do: [:hostile_gate, key(), %{}, 1, 1, :measured]
   defp native(:gate_release, 5), do: [:hostile_gate, key(), %{}, 1, :measured]
   defp native(:gate_count, 2), do: [:hostile_gate, make(:small)]

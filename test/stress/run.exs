@@ -12,6 +12,8 @@
 #
 #   * `stream_storm`, `keyed_storm`: N / 10 kills
 #   * `shared_streams`: N items
+#   * `gate_storm`: N decisions
+#   * `gate_order`: N / 10 rounds
 #   * `start_storm`: N / 100 kills of each of four kinds of process
 #   * `crash_storm`: N / 16,667 seconds, which is a minute for a million
 #   * `first_hits`: N / 10 keys
@@ -27,7 +29,19 @@
 
 {:ok, _, _} = Kernel.ParallelCompiler.require(Path.wildcard("#{__DIR__}/*.ex"))
 
-alias Penstock.Stress.{Asker, Crashes, CrashStorm, Hostile, KeyedStorm, KillStorm, MassCrash, MassDeath}
+alias Penstock.Stress.{
+  Asker,
+  Crashes,
+  CrashStorm,
+  GateOrder,
+  GateStorm,
+  Hostile,
+  KeyedStorm,
+  KillStorm,
+  MassCrash,
+  MassDeath
+}
+
 alias Penstock.Stress.{Meter, MonitoredBy}
 alias Penstock.Stress.{Rates, SharedStreams, StartStorm, StreamStorm}
 
@@ -40,7 +54,18 @@ alias Penstock.Stress.{Rates, SharedStreams, StartStorm, StreamStorm}
 
 parts =
   [:storm, :try_1, :try_8, :acquire_100, :mass_death, :stream_storm, :shared_streams] ++
-    [:keyed_storm, :start_storm, :mass_crash, :crash_storm, :first_hits, :pace, :flood, :monitored_by]
+    [
+      :keyed_storm,
+      :gate_storm,
+      :gate_order,
+      :start_storm,
+      :mass_crash,
+      :crash_storm,
+      :first_hits,
+      :pace,
+      :flood,
+      :monitored_by
+    ]
 
 only =
   cond do
@@ -85,6 +110,8 @@ results =
           :mass_death -> MassDeath.run(100_000)
           :stream_storm -> StreamStorm.run(seed, div(kills, 10))
           :keyed_storm -> KeyedStorm.run(seed, div(kills, 10))
+          :gate_storm -> GateStorm.run(seed, kills)
+          :gate_order -> GateOrder.run(div(kills, 10))
           :shared_streams -> SharedStreams.run(kills)
           :start_storm -> StartStorm.run(seed, div(kills, 100))
           :mass_crash -> MassCrash.run(20)

@@ -46,9 +46,14 @@ defmodule Penstock.Admission.GateTurn do
   defp part(%{at: {:keyed_pool, {pool, lease}}, request: request}), do: {pool, lease, request.permits}
 
   defp next(%{limits: [], held: held} = wait, _ref) do
-    case GateWait.finish(wait.gate, wait.all, fn -> Keyed.finish(wait.gate, wait.request) end) do
-      :ok -> {:admitted, Enum.reverse(held)}
-      reason -> {:refused, refused(wait, reason)}
+    case Keyed.finish(wait.gate, wait.all, wait.request) do
+      :ok ->
+        {:admitted, Enum.reverse(held)}
+
+      # The native side has counted this refusal.
+      reason ->
+        give_back(held)
+        {:refused, reason}
     end
   end
 
@@ -89,9 +94,11 @@ defmodule Penstock.Admission.GateTurn do
   def refused(%{held: held, gate: gate, at: at}, reason) do
     reason = if match?({:keyed_pool, _lease}, at), do: KeyedWait.reason(reason, gate), else: reason
     GateWait.count(gate, reason)
-    if held != [], do: Native.run_end(nil, held, 1)
+    give_back(held)
     reason
   end
+
+  defp give_back(held), do: if(held != [], do: Native.run_end(nil, held, 1))
 
   # Ends the wait, whose time is over. `:too_late`: the answer is on its way.
   @spec cancel(t) :: :cancelled | :too_late
@@ -102,7 +109,7 @@ defmodule Penstock.Admission.GateTurn do
   @spec withdraw(t, reference) :: :ok
   def withdraw(%{held: held} = wait, ref) do
     held = if stop(wait) == :too_late and granted?(ref), do: [part(wait) | held], else: held
-    if held != [], do: Native.run_end(nil, held, 1)
+    give_back(held)
     :ok
   end
 

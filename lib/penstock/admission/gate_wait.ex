@@ -17,17 +17,19 @@ defmodule Penstock.Admission.GateWait do
 
   @typedoc "How the permits are held: bound to work in the caller, or manually."
   @type kind :: :bound | :manual
+  @typedoc "A limit with permits."
+  @type limit :: {:keyed_pool | :pool, atom}
 
-  # Waits for the permits of each limit, and then calls `finish`, which returns `:ok` or a refusal.
-  # Returns the permit set.
-  @spec wait(atom, kind, Penstock.Admission.Request.t(), Penstock.work(:ok | term)) ::
+  # Waits for the permits of each limit, and then calls `finish` with these limits. It takes the last
+  # step, and returns `:ok` or a refusal. Returns the permit set.
+  @spec wait(atom, kind, Penstock.Admission.Request.t(), ([limit] -> :ok | term)) ::
           {:ok, Native.set()} | {:error, term}
   def wait(gate, kind, request, finish) do
     limits = limits(gate)
 
     case collect(limits, kind, request, until(request.timeout), []) do
       {:ok, held} ->
-        case finish(gate, limits, finish) do
+        case finish.(limits) do
           :ok -> {:ok, set(held)}
           refusal -> give_back(held, kind, request, {:error, refusal})
         end
@@ -40,17 +42,8 @@ defmodule Penstock.Admission.GateWait do
 
   # Returns the limits for whose permits the gate makes a caller wait, in the order of waiting. A
   # keyed pool alone is its own only limit.
-  @spec limits(atom) :: [{:keyed_pool | :pool, atom}]
+  @spec limits(atom) :: [limit]
   def limits(gate), do: with(:no_pool <- Native.gate_limits(gate), do: [{:keyed_pool, gate}])
-
-  # Calls `finish` for a caller that holds permits of all `limits`. If the gate has been started
-  # again meanwhile, with other limits, the caller may lack a permit of one of them. `finish` has
-  # asked the later gate, so the limits are compared after it. Then they are those of the gate that
-  # has admitted the caller, or the caller is refused.
-  @spec finish(atom, [{:keyed_pool | :pool, atom}], Penstock.work(:ok | term)) :: :ok | term
-  def finish(gate, limits, finish) do
-    with :ok <- finish.(), do: if(limits(gate) == limits, do: :ok, else: :closed)
-  end
 
   defp collect([], _kind, _request, _until, held), do: {:ok, Enum.reverse(held)}
 

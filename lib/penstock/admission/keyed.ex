@@ -70,18 +70,21 @@ defmodule Penstock.Admission.Keyed do
   defp wait(way, gate, request) do
     kind = if way == :manual, do: :manual, else: :bound
 
-    case GateWait.wait(gate, kind, request, fn -> finish(gate, request) end) do
+    case GateWait.wait(gate, kind, request, &finish(gate, &1, request)) do
       {:ok, _set} when way == :manual -> :ok
       {:ok, set} when way == :spawn -> {:ok, offered!(Native.set_offer(set))}
       answer -> answer
     end
   end
 
-  # Takes the last step for a caller that has waited for all permits. Returns `:ok` or the reason.
-  @spec finish(term, Request.t()) :: :ok | term
-  def finish(gate, request) do
+  # Takes the last step for a caller that holds permits of all `limits`. Returns `:ok` or the reason.
+  #
+  # If the gate has been started again meanwhile, with other limits, the caller may lack a permit of
+  # one of them. So the native side compares the limits with those that it then asks.
+  @spec finish(term, [GateWait.limit()], Request.t()) :: :ok | term
+  def finish(gate, limits, request) do
     with_key(gate, request, fn key, measured ->
-      Native.gate_finish(gate, key, request.keys, request.permits, request.cost, measured)
+      Native.gate_finish(gate, limits, key, request.keys, request.permits, request.cost, measured)
     end)
     |> case do
       gone when gone in [:no_pool, :badarg] -> :closed

@@ -5,15 +5,18 @@ defmodule Penstock.VM.Memory do
 
   alias Penstock.VM.{Cgroup, SystemFile}
 
-  # Where the files are: the root of the file system, and the directories of the control groups.
   @enforce_keys [:root, :groups]
   defstruct @enforce_keys
 
   @typep group :: {Cgroup.version(), Path.t()}
+  @typedoc "Where the files are: the root of the file system, and the control groups, the VM's own first."
   @opaque t :: %__MODULE__{root: Path.t(), groups: [group]}
 
-  @typedoc "The smallest limit, and the control group that has it; nil for the machine."
-  @type limit :: {pos_integer, group | nil} | nil
+  @typedoc """
+  The smallest limit, and the control group that has it, nil for the machine; and the lowest control
+  group that reports its use.
+  """
+  @opaque limit :: {pos_integer, group | nil, group | nil}
 
   # Version 1 shows 2^63 less a page for no limit.
   @no_limit_v1 2 ** 60
@@ -25,24 +28,34 @@ defmodule Penstock.VM.Memory do
   end
 
   # Returns the smallest limit of all control groups and of the machine; nil if there is none.
-  @spec limit(t) :: limit
+  @spec limit(t) :: limit | nil
   def limit(%{groups: groups} = source) do
-    limits = for group <- groups, limit <- limits_of(group), do: {limit, group}
-    total = meminfo(source, "MemTotal: ")
-    limits = if total in [nil, 0], do: limits, else: [{total, nil} | limits]
-    Enum.min_by(limits, &elem(&1, 0), fn -> nil end)
+    own = Enum.find(groups, &reports_use?/1)
+    in_groups = for group <- groups, limit <- limits(group), do: {limit, group, own}
+    machine = with total when total not in [nil, 0] <- meminfo(source, "MemTotal: "), do: {total, nil, own}
+    Enum.min_by([machine | in_groups] -- [nil, 0], &elem(&1, 0), fn -> nil end)
   end
 
+  defp reports_use?({_version, dir} = group),
+    do: SystemFile.number(SystemFile.read(Path.join(dir, use_file(group)))) != nil
+
   # Returns the use of the memory against a limit; nil if there is no limit, or no use is reported.
-  @spec read(t, limit) :: Penstock.VM.figures() | nil
+  @spec read(t, limit | nil) :: Penstock.VM.figures() | nil
   def read(_source, nil), do: nil
 
-  def read(source, {limit, of}) do
-    own = source.groups |> Enum.find_value(&used/1) |> at_most(if(of == nil, do: taken(source)))
-    # Other processes can share a control group above the VM's own, and fill its limit.
-    shared = of && used(of)
+  def read(%{root: root}, {limit, of, own}) do
+    status = Path.join(root, "proc/self/status")
+    meminfo = Path.join(root, "proc/meminfo")
+    groups = Enum.uniq(for group <- [own, of], group != nil, do: group)
+    texts = SystemFile.read_all([status, meminfo | Enum.flat_map(groups, &files/1)])
 
-    case Enum.reject([resident(source), own, shared], &is_nil/1) do
+    # A control group without a limit of its own can have much page cache that is used again and
+    # again. It is no use of the machine as long as the machine could give it to others.
+    most = if of == nil, do: taken(texts[meminfo]), else: nil
+    # Other processes can share a control group above the VM's own, and fill its limit.
+    uses = [kilobytes(texts[status], "VmRSS:"), at_most(used(own, texts), most), used(of, texts)]
+
+    case Enum.reject(uses, &is_nil/1) do
       [] -> nil
       uses -> figures(Enum.max(uses), limit)
     end
@@ -56,23 +69,16 @@ defmodule Penstock.VM.Memory do
   def free(%{groups: groups} = source) do
     in_groups =
       for group <- groups,
-          limit = Enum.min(limits_of(group), fn -> nil end),
-          used = used(group),
-          do: max(limit - used, 0)
+          limit <- limits(group),
+          use = used(group, SystemFile.read_all(files(group))),
+          do: max(limit - use, 0)
 
-    Enum.min(Enum.reject([meminfo(source, "MemAvailable: ") | in_groups], &is_nil/1), fn -> nil end)
+    Enum.min([meminfo(source, "MemAvailable: ") | in_groups] -- [nil], fn -> nil end)
   end
 
-  # The VM's own pages in memory.
-  defp resident(%{root: root}), do: kilobytes(SystemFile.read(Path.join(root, "proc/self/status")), "VmRSS:")
-
-  # A control group without a limit of its own can have much page cache that is used again and
-  # again. It is no use of the machine as long as the machine could give it to others.
-  defp taken(source) do
-    text = SystemFile.read(Path.join(source.root, "proc/meminfo"))
-
-    with total when total != nil <- kilobytes(text, "MemTotal: "),
-         available when available != nil <- kilobytes(text, "MemAvailable: "),
+  defp taken(meminfo) do
+    with total when total != nil <- kilobytes(meminfo, "MemTotal: "),
+         available when available != nil <- kilobytes(meminfo, "MemAvailable: "),
          do: max(total - available, 0)
   end
 
@@ -86,26 +92,32 @@ defmodule Penstock.VM.Memory do
     with number when number != nil <- SystemFile.number(text, word), do: number * 1_024
   end
 
-  defp limits_of({:v2, dir}),
-    do: Enum.reject([number(dir, "memory.max"), number(dir, "memory.high")], &(&1 in [nil, 0]))
+  # Returns the limits that a control group has, without those that say that there is none.
+  defp limits({:v2, dir}), do: Enum.reject([number(dir, "memory.max"), number(dir, "memory.high")], &(&1 in [nil, 0]))
 
-  defp limits_of({:v1, dir}) do
+  defp limits({:v1, dir}) do
     case number(dir, "memory.limit_in_bytes") do
-      limit when is_integer(limit) and limit in 1..(@no_limit_v1 - 1) -> [limit]
+      limit when is_integer(limit) and limit > 0 and limit < @no_limit_v1 -> [limit]
       _no_limit -> []
     end
   end
 
+  defp number(dir, file), do: dir |> Path.join(file) |> SystemFile.read() |> SystemFile.number()
+
+  defp use_file({:v2, _dir}), do: "memory.current"
+  defp use_file({:v1, _dir}), do: "memory.usage_in_bytes"
+
+  defp files({_version, dir} = group), do: [Path.join(dir, use_file(group)), Path.join(dir, "memory.stat")]
+
   # Returns the bytes in use, without the page cache that was not used lately: the kernel gives it
   # up when memory is needed.
-  defp used({:v2, dir}), do: used(number(dir, "memory.current"), dir, "inactive_file")
-  defp used({:v1, dir}), do: used(number(dir, "memory.usage_in_bytes"), dir, "total_inactive_file")
+  defp used(nil, _texts), do: nil
 
-  defp used(nil, _dir, _cache), do: nil
+  defp used({version, _dir} = group, texts) do
+    [use, stat] = files(group)
+    cache = if version == :v2, do: "inactive_file ", else: "total_inactive_file "
 
-  defp used(bytes, dir, cache) do
-    max(bytes - (SystemFile.number(SystemFile.read(Path.join(dir, "memory.stat")), cache <> " ") || 0), 0)
+    with bytes when bytes != nil <- SystemFile.number(texts[use]),
+         do: max(bytes - (SystemFile.number(texts[stat], cache) || 0), 0)
   end
-
-  defp number(dir, file), do: SystemFile.number(Path.join(dir, file))
 end

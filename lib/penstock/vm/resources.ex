@@ -26,7 +26,7 @@ defmodule Penstock.VM.Resources do
   @type sources :: %{
           memory: Memory.t(),
           stall: Stall.t(),
-          limit: Memory.limit(),
+          limit: Memory.limit() | nil,
           stalls: %{cpu_stall: figures | nil, memory_stall: figures | nil},
           reads: non_neg_integer
         }

@@ -6,13 +6,13 @@ defmodule Penstock.VM.Sampler do
   # The native side keeps the levels. If the sampler is killed, gates go on by the last levels, and
   # the next sampler starts from them.
   #
-  # The sampler never waits: another process reads the files, which a busy disk may delay, and a
-  # process of normal priority measures the wait for a scheduler.
+  # The counts of the VM come first, and set the pressure at once. The files come after them, since
+  # a system that lacks memory may delay a read.
   @moduledoc false
   use GenServer
 
   alias Penstock.Native
-  alias Penstock.VM.{Advice, Alarms, Asked, Levels, Resources}
+  alias Penstock.VM.{Advice, Alarms, Levels, Resources, Waiter}
 
   @max_word 0xFFFF_FFFF
 
@@ -33,37 +33,40 @@ defmodule Penstock.VM.Sampler do
   def init(config) do
     # The priority is high, because the level must change in time when all schedulers are busy.
     Process.flag(:priority, :high)
-    {word, delay} = Native.vm_get()
-    levels = Map.new(config.shares, fn {resource, _shares} -> {resource, Levels.of(word, resource)} end)
 
     state = %{
       config: config,
-      levels: levels,
+      # Set by the first sample.
+      levels: nil,
       # No file has been read yet.
       files: %{},
-      delay: delay,
+      sources: nil,
       due: now(),
       timer: nil,
       alarms: nil,
-      advice: if(Levels.advised?(word), do: :done, else: Advice.new()),
-      reader: Asked.start_link(:files, &read_files/2, :high),
-      waiter:
-        Asked.start_link(
-          :delay,
-          fn asked_at, _state -> {System.monotonic_time(:microsecond) - asked_at, nil} end,
-          :normal
-        )
+      advice: nil,
+      waiter: Waiter.start_link(config.interval)
     }
+
+    {:ok, state, {:continue, :sample}}
+  end
+
+  # Goes on from the levels of the last sampler.
+  defp resume(%{levels: nil} = state) do
+    {word, _delay} = Native.vm_get()
+    levels = Map.new(state.config.shares, fn {resource, _shares} -> {resource, Levels.of(word, resource)} end)
 
     # The alarm handler may take its time to answer.
     sampler = self()
     spawn_link(fn -> send(sampler, {:alarms, Alarms.found(levels)}) end)
-    {:ok, state, {:continue, :sample}}
+    %{state | levels: levels, advice: if(Levels.advised?(word), do: :done, else: Advice.new())}
   end
 
-  # Finds the files at the first question, so that the start does not wait for a disk.
-  defp read_files(_asked_at, nil), do: Resources.files(Resources.sources())
-  defp read_files(_asked_at, sources), do: Resources.files(sources)
+  defp resume(state), do: state
+
+  # While the native module is deleted and loaded again, the sampler waits. A call would load the
+  # module, and a load at the same time as another one can hang in the code server.
+  defp loaded?, do: :erlang.module_loaded(Native)
 
   @impl true
   def handle_continue(:sample, state), do: sample(state)
@@ -71,25 +74,28 @@ defmodule Penstock.VM.Sampler do
   @impl true
   def handle_info({:timeout, timer, :sample}, %{timer: timer} = state), do: sample(state)
 
-  def handle_info({:files, files}, state),
-    do: {:noreply, measure(%{state | files: files, reader: Asked.answered(state.reader)})}
-
-  def handle_info({:delay, delay}, state), do: {:noreply, %{state | delay: delay, waiter: Asked.answered(state.waiter)}}
   def handle_info({:alarms, alarms}, state), do: {:noreply, measure(%{state | alarms: alarms})}
   def handle_info(_other, state), do: {:noreply, state}
 
-  # Measures at once, and again when the files are read.
   defp sample(state) do
-    state = measure(%{state | reader: Asked.ask(state.reader), waiter: Asked.ask(state.waiter), advice: advise(state)})
+    state = if loaded?(), do: state |> resume() |> advise() |> measure(), else: state
+    state = if loaded?(), do: state |> read_files() |> measure(), else: state
     # A sample that is late must not be followed by a burst.
     due = max(state.due + state.config.interval, now())
     {:noreply, %{state | due: due, timer: :erlang.start_timer(due, self(), :sample, abs: true)}}
   end
 
+  defp read_files(state) do
+    {files, sources} = Resources.files(state.sources || Resources.sources())
+    %{state | files: files, sources: sources}
+  end
+
   defp now, do: System.monotonic_time(:millisecond)
 
-  defp measure(%{config: config} = state) do
-    delay = min(max(state.delay, Asked.overdue(state.waiter)), @max_word)
+  defp measure(state), do: if(state.levels != nil and loaded?(), do: set(state), else: state)
+
+  defp set(%{config: config} = state) do
+    delay = min(Waiter.delay(state.waiter), @max_word)
     figures = Map.merge(Resources.counts(delay), state.files)
 
     levels = Map.new(config.shares, &{elem(&1, 0), level(&1, figures, state.levels)})
@@ -108,6 +114,6 @@ defmodule Penstock.VM.Sampler do
     end
   end
 
-  defp advise(%{advice: :done}), do: :done
-  defp advise(%{advice: advice}), do: Advice.look_further(advice)
+  defp advise(%{advice: :done} = state), do: state
+  defp advise(state), do: %{state | advice: Advice.look_further(state.advice)}
 end

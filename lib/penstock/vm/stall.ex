@@ -16,12 +16,18 @@ defmodule Penstock.VM.Stall do
 
   @spec read(t) :: %{cpu: float | nil, memory: float | nil}
   def read(%{dir: nil}), do: %{cpu: nil, memory: nil}
-  def read(%{dir: dir}), do: %{cpu: share(dir, "cpu.pressure"), memory: share(dir, "memory.pressure")}
+
+  def read(%{dir: dir}) do
+    [cpu, memory] = for file <- ["cpu.pressure", "memory.pressure"], do: Path.join(dir, file)
+    texts = SystemFile.read_all([cpu, memory])
+    %{cpu: share(texts[cpu]), memory: share(texts[memory])}
+  end
 
   # The line is `some avg10=1.53 avg60=0.87 avg300=0.36 total=123`, in percent.
-  defp share(dir, file) do
-    with text when text != nil <- SystemFile.read(Path.join(dir, file)),
-         [_, percent] <- Regex.run(~r/^some avg10=(\d{1,3}\.\d{1,6}) /m, text) do
+  defp share(nil), do: nil
+
+  defp share(text) do
+    with [_, percent] <- Regex.run(~r/^some avg10=(\d{1,3}\.\d{1,6}) /m, text) do
       min(String.to_float(percent) / 100, 1.0)
     else
       _not_reported -> nil

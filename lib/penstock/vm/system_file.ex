@@ -1,10 +1,11 @@
 defmodule Penstock.VM.SystemFile do
   # Reads small files of /proc and /sys. A file that is missing, unreadable or malformed gives nil.
-  #
-  # Reads past the file server of the kernel application, which a busy VM schedules late. From
-  # OTP 27 on, `:file.read_file/2` with `:raw` is the same call.
   @moduledoc false
 
+  alias Penstock.Native
+
+  # Reads one file of any size. `:file.read_file/1` would ask the file server of the kernel
+  # application, which a busy VM schedules late.
   @spec read(Path.t()) :: binary | nil
   def read(path) do
     case :prim_file.read_file(path) do
@@ -13,11 +14,14 @@ defmodule Penstock.VM.SystemFile do
     end
   end
 
-  # Returns the number that is the only word of a file; nil for any other word, such as `max`.
-  @spec number(Path.t()) :: non_neg_integer | nil
-  def number(path) do
-    with text when text != nil <- read(path), do: text |> String.trim_trailing("\n") |> digits()
-  end
+  # Reads several files at once, which takes less time than one by one.
+  @spec read_all([Path.t()]) :: %{Path.t() => binary | nil}
+  def read_all(paths), do: paths |> Enum.zip(Native.vm_read(paths)) |> Map.new()
+
+  # Returns the number that is the only word of a text; nil for any other word, such as `max`.
+  @spec number(binary | nil) :: non_neg_integer | nil
+  def number(nil), do: nil
+  def number(text), do: text |> String.trim_trailing("\n") |> digits()
 
   # Returns the number after a word at the beginning of a line; nil if there is none. The unit kB
   # can follow.

@@ -39,7 +39,13 @@ pub(crate) struct Gate<'a> {
     named: Option<Named<'static, Beam>>,
 }
 
-impl Gate<'_> {
+impl<'a> Gate<'a> {
+    /// Returns the open pool of a name that was found before.
+    #[inline(always)]
+    pub(crate) fn of(named: Named<'static, Beam>) -> Option<Self> {
+        named.current().map(|(pool, id)| Gate { pool, id, named: Some(named) })
+    }
+
     /// Returns `true` if the name still has the pool, or if the pool is unnamed. For a caller
     /// that holds permits of the pool, `true` stays the answer as long as it holds them.
     #[inline(always)]
@@ -98,7 +104,7 @@ impl Gate<'_> {
 #[inline(always)]
 pub(crate) fn resolve<'a>(beam: &Beam, gate: Term) -> Option<Gate<'a>> {
     match named(gate) {
-        Some(named) => named.current().map(|(pool, id)| Gate { pool, id, named: Some(named) }),
+        Some(named) => Gate::of(named),
         None => handle::pool(beam.env, gate).map(|pool| Gate { pool, id: 0, named: None }),
     }
 }

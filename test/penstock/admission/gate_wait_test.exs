@@ -10,25 +10,69 @@ defmodule Penstock.Admission.GateWaitTest do
   # | a waiter is admitted                        | a refusal that its limits have counted      |
   use Penstock.PoolCase, async: true
 
-  alias Penstock.Admission.{GateWait, Request}
-  alias Penstock.{Gate, KeyedPool}
+  alias Penstock.Admission.{GateTurn, GateWait, Keyed, Request}
+  alias Penstock.{Gate, KeyedPool, RateLimiter}
 
   test "a gate that has closed refuses a caller without a key" do
-    assert GateWait.wait(unique_name(), :bound, %Request{}, fn -> :ok end) == {:error, :closed}
+    assert GateWait.wait(unique_name(), :bound, %Request{}, fn _limits -> :ok end) == {:error, :closed}
   end
 
   test "a gate that starts again with other limits refuses, and gives all permits back" do
     [first, second] = [start_pool(limit: 1), start_pool(limit: 1)]
-    gate = unique_name()
-    {:ok, owner} = Gate.start_link(name: gate, limits: [first])
+    rate = unique_name()
+    start_supervised!({RateLimiter, name: rate, limit: 10, per: 60_000})
 
-    restart = fn ->
-      GenServer.stop(owner)
-      {:ok, _} = Gate.start_link(name: gate, limits: [second])
-      :ok
+    # More limits, fewer limits, others, and the same ones in another order.
+    for {before, later, answer} <- [
+          {[first], [second], :closed},
+          {[first], [first, second], :closed},
+          {[first, second], [second], :closed},
+          {[first, second], [second, first], :ok}
+        ] do
+      gate = unique_name()
+      {:ok, owner} = Gate.start_link(name: gate, limits: [rate | before])
+      allowed = RateLimiter.info(rate).allowed
+
+      restart = fn waited ->
+        GenServer.stop(owner)
+        {:ok, _} = Gate.start_link(name: gate, limits: [rate | later])
+        Keyed.finish(gate, waited, %Request{})
+      end
+
+      result = GateWait.wait(gate, :bound, %Request{}, restart)
+
+      if answer == :ok do
+        assert {:ok, set} = result
+        assert RateLimiter.info(rate).allowed == allowed + 1
+        Penstock.Native.run_end(nil, set, 1)
+      else
+        # Nothing is charged for work that is refused.
+        assert result == {:error, answer}
+        assert RateLimiter.info(rate).allowed == allowed
+        assert Gate.info(gate).rejected == %{closed: 1}
+      end
+
+      assert {Pool.info(first).in_use, Pool.info(second).in_use} == {0, 0}
     end
+  end
 
-    assert GateWait.wait(gate, :bound, %Request{}, restart) == {:error, :closed}
+  test "a stream whose gate starts again with other limits is refused, and all permits go back" do
+    [first, second] = [start_pool(limit: 1), start_pool(limit: 1)]
+    rate = unique_name()
+    start_supervised!({RateLimiter, name: rate, limit: 10, per: 60_000})
+    gate = unique_name()
+    {:ok, owner} = Gate.start_link(name: gate, limits: [rate, first])
+    holder = actor()
+    :ok = answer(ask(holder, fn -> Pool.acquire(first) end))
+    ref = make_ref()
+    assert {:waiting, wait} = GateTurn.begin(gate, %Request{}, ref)
+    GenServer.stop(owner)
+    {:ok, _} = Gate.start_link(name: gate, limits: [rate, second])
+    :ok = answer(ask(holder, fn -> Pool.release(first) end))
+    assert_receive {^ref, :granted}
+    assert GateTurn.granted(wait, ref) == {:refused, :closed}
+    assert RateLimiter.info(rate).allowed == 0
+    assert Gate.info(gate).rejected == %{closed: 1}
     assert {Pool.info(first).in_use, Pool.info(second).in_use} == {0, 0}
   end
 
@@ -38,7 +82,7 @@ defmodule Penstock.Admission.GateWaitTest do
     gate = unique_name()
     start_supervised!({Gate, name: gate, limits: [pool]})
 
-    restart = fn ->
+    restart = fn _limits ->
       GenServer.stop(owner)
       {:ok, _} = Pool.start_link(name: pool, limit: 1)
       :ok = Pool.try_acquire(pool)

@@ -126,7 +126,7 @@ defmodule Penstock.ChildJobs.Calls do
         measured: :measured,
         way: :no_wait
       ],
-      gate_finish: [gate: gate, key: :key, keys: %{}, permits: 1, permits: 1, measured: :measured],
+      gate_finish: [gate: gate, waited: [], key: :key, keys: %{}, permits: 1, permits: 1, measured: :measured],
       gate_explain: [gate: gate, key: :key, keys: %{}, permits: 1, permits: 1, measured: :measured],
       gate_release: [gate: gate, key: :key, keys: %{}, permits: 1, measured: :measured],
       gate_start: [name: MyApp.Gated, pid: self(), members: [:limit], level: 0],
@@ -166,6 +166,7 @@ defmodule Penstock.ChildJobs.Calls do
       ban_advance: [ban: @ban, place: 1],
       vm_get: [],
       vm_set: [age: 0, age: 0],
+      vm_read: [paths: ["/dev/null"]],
       metered: []
     ]
   end
@@ -227,6 +228,8 @@ defmodule Penstock.ChildJobs.Calls do
     do: [[{1, 1, 1}], [{:gate, :ok, 1}], [{1, 1}], List.duplicate({1, 1, 1}, 20) | Garbage.terms() -- [[]]]
 
   defp bad(:members), do: [List.duplicate(:limit, 17), [:limit, 1] | Garbage.terms()]
+  defp bad(:waited), do: []
+  defp bad(:paths), do: [["/dev/null" | "/dev/null"], [:path], List.duplicate("", 17) | Garbage.terms() -- [[]]]
   defp bad(:level), do: Enum.reject(Garbage.terms(), &(&1 in 0..10))
   defp bad(:lease_pool), do: Garbage.terms() -- [1]
 

@@ -1,4 +1,7 @@
-//! Entry points that keep the pressure of the VM for the sampler of `Penstock.VM`.
+//! Entry points for the sampler of `Penstock.VM`: it keeps the pressure here, and reads files.
+
+use std::fs::File;
+use std::io::Read;
 
 use crate::atoms;
 use crate::entry::entries;
@@ -9,6 +12,7 @@ use crate::term::Term;
 entries! {
     vm_set/2 => set,
     vm_get/0 => get,
+    vm_read/1 => read (dirty),
 }
 
 fn set(beam: &Beam, [levels, delay]: [Term; 2]) -> Term {
@@ -21,4 +25,45 @@ fn set(beam: &Beam, [levels, delay]: [Term; 2]) -> Term {
 fn get(beam: &Beam, []: [Term; 0]) -> Term {
     let (levels, delay) = node::vm_levels();
     beam.env.tuple(&[levels, delay].map(|word| beam.env.make_u64(word.into())))
+}
+
+/// The most files of one call. A sample needs fewer than ten.
+const MOST_FILES: usize = 16;
+/// The largest size of a file in bytes. Those of a sample have less than a tenth of it.
+const MOST_BYTES: u64 = 65_536;
+
+/// Reads all files of a list in one call. Each call of the VM's own functions on a file wakes up
+/// another scheduler, which costs more than the read.
+fn read(beam: &Beam, [paths]: [Term; 1]) -> Term {
+    let (mut texts, mut count, mut rest) = ([atoms::nil(); MOST_FILES], 0, paths);
+    while let Some((path, next)) = beam.env.cell(rest) {
+        let Some(path) = beam.env.binary(path) else { return atoms::badarg() };
+        if count == MOST_FILES {
+            return atoms::badarg();
+        }
+        if let Some(text) = contents(path) {
+            texts[count] = beam.env.make_binary(&text);
+        }
+        (count, rest) = (count + 1, next);
+    }
+    if beam.env.is_empty_list(rest) {
+        beam.env.list(&texts[..count])
+    } else {
+        atoms::badarg()
+    }
+}
+
+#[cfg(unix)]
+fn contents(path: &[u8]) -> Option<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt;
+    let file = File::open(std::ffi::OsStr::from_bytes(path)).ok()?;
+    let mut text = Vec::with_capacity(4_096);
+    let read = file.take(MOST_BYTES + 1).read_to_end(&mut text).ok()?;
+    (read as u64 <= MOST_BYTES).then_some(text)
+}
+
+/// Only Unix has the files.
+#[cfg(not(unix))]
+fn contents(_path: &[u8]) -> Option<Vec<u8>> {
+    None
 }

@@ -1,9 +1,11 @@
 //! Entry points that ask a gate that is no pool: a gate of several limits, or a limiter, a ban or a
 //! keyed pool alone.
 
-use penstock_core::{admit, finish, whole_ms, Generation, Held, Kind, Member, No, Outcome, Refused, MOST_MEMBERS};
+use penstock_core::{
+    admit, finish, whole_ms, Gate, GateSettings, Generation, Held, Kind, Member, No, Outcome, Refused, MOST_MEMBERS,
+};
 
-use super::limits::{limits, Limit, Request};
+use super::limits::{limits, Limit, Request, Which};
 use crate::atoms;
 use crate::clock;
 use crate::entries::ban::banned;
@@ -16,45 +18,84 @@ use crate::term::Term;
 
 entries! {
     gate_take/8 => take,
-    gate_finish/6 => finish_wait,
+    gate_finish/7 => finish_wait,
     gate_explain/6 => explain,
     gate_release/5 => release,
+}
+
+/// The gate of several limits that a name stands for, or the name of a limit alone.
+enum Found<'a> {
+    Gate(&'a Gate, Generation, GateSettings),
+    Limit(Term),
+}
+
+/// Finds a gate. The error is the answer to the caller: the name stands for none, or for a pool.
+fn find<'a>(name: Term) -> Result<Found<'a>, Term> {
+    let found = named(name).ok_or_else(atoms::no_pool)?;
+    match found.gate() {
+        Some((gate, generation)) => {
+            let settings = gate.settings(generation).ok_or_else(atoms::no_pool)?;
+            Ok(Found::Gate(gate, generation, settings))
+        }
+        None if found.current().is_some() => Err(atoms::no_pool()),
+        None => Ok(Found::Limit(name)),
+    }
+}
+
+impl<'a> Found<'a> {
+    /// Returns `true` if the gate sheds at the present pressure of the VM.
+    fn sheds(&self) -> bool {
+        matches!(self, Self::Gate(_, _, settings) if settings.shed_at > 0 && vm_pressure() >= settings.shed_at)
+    }
+
+    /// Returns `overloaded`, and counts it.
+    fn overloaded(&self) -> Term {
+        if let Self::Gate(gate, generation, _) = *self {
+            count(gate, generation, Outcome::Overloaded);
+        }
+        atoms::overloaded()
+    }
+
+    /// Decodes the limits. The error is the answer to the caller.
+    fn ask(self, beam: &Beam, request: &Request, which: Which) -> Result<Asked<'a>, Term> {
+        match self {
+            Self::Gate(gate, generation, settings) => {
+                let names = settings.members.iter().take_while(|&&name| name != 0).count();
+                Ok(Asked {
+                    limits: limits(beam, &settings.members[..names], request, which)?,
+                    gate: Some((gate, generation)),
+                })
+            }
+            Self::Limit(name) => {
+                let limits = limits(beam, &[name.word()], request, which)?;
+                if limits.first().is_none_or(Limit::is_gone) {
+                    return Err(atoms::no_pool());
+                }
+                Ok(Asked { limits, gate: None })
+            }
+        }
+    }
 }
 
 /// A gate as one call found it.
 struct Asked<'a> {
     limits: Vec<Limit<'a>>,
-    /// The gate of several limits, if the name stands for one, and the pressure from which it
-    /// sheds.
-    gate: Option<(&'a penstock_core::Gate, Generation, u32)>,
+    /// The gate of several limits, if the name stands for one.
+    gate: Option<(&'a Gate, Generation)>,
 }
 
-/// Decodes a gate and a request. The error is the answer to the caller.
-fn ask<'a>(beam: &Beam, name: Term, request: &Request) -> Result<Asked<'a>, Term> {
-    let found = named(name).ok_or_else(atoms::no_pool)?;
-    let Some((gate, generation)) = found.gate() else {
-        if found.current().is_some() {
-            return Err(atoms::no_pool());
-        }
-        let limits = limits(beam, &[name.word()], request)?;
-        return if limits[0].is_gone() { Err(atoms::no_pool()) } else { Ok(Asked { limits, gate: None }) };
-    };
-    let settings = gate.settings(generation).ok_or_else(atoms::no_pool)?;
-    let names = settings.members.iter().take_while(|&&name| name != 0).count();
-    let limits = limits(beam, &settings.members[..names], request)?;
-    Ok(Asked { limits, gate: Some((gate, generation, settings.shed_at)) })
+/// Counts a request, unless the memory of its gate serves another one by now.
+fn count(gate: &Gate, generation: Generation, outcome: Outcome) {
+    if gate.is_current(generation) {
+        gate.count(outcome);
+    }
 }
 
 impl Asked<'_> {
     fn count(&self, outcome: Outcome) {
-        if let Some((gate, ..)) = self.gate {
-            gate.count(outcome);
+        if let Some((gate, generation)) = self.gate {
+            count(gate, generation, outcome);
         }
-    }
-
-    /// Returns `true` if the gate sheds at the present pressure of the VM.
-    fn sheds(&self) -> bool {
-        self.gate.is_some_and(|(_, _, shed_at)| shed_at > 0 && vm_pressure() >= shed_at)
     }
 
     /// Returns the term of a refusal, and counts it.
@@ -113,18 +154,24 @@ fn request(beam: &Beam, [key, keys, permits, cost, measured]: [Term; 5]) -> Opti
 ///
 /// Returns the permit set that the caller holds from then on: for `way` `run`, the permits are
 /// bound to the caller; for `spawn`, they are offered to a child; for `manual`, the answer is `ok`,
-/// and the caller must release them. If the caller would wait (`waits`) and only permits lack, the
-/// answer is `busy`.
+/// and the caller must release them. Only a gate of several limits has manual permits. If the
+/// caller would wait (`waits`) and only permits lack, the answer is `busy`.
 fn take(beam: &Beam, [name, way, key, keys, permits, cost, measured, waits]: [Term; 8]) -> Term {
+    let found = find(name);
+    // The pressure comes first, so that a refusal costs next to nothing when it matters most.
+    if let Ok(found) = &found {
+        if found.sheds() {
+            return found.overloaded();
+        }
+    }
     let Some(request) = request(beam, [key, keys, permits, cost, measured]) else { return atoms::badarg() };
-    let asked = match ask(beam, name, &request) {
+    if way == atoms::manual() && matches!(found, Ok(Found::Limit(_))) {
+        return atoms::no_pool();
+    }
+    let asked = match found.and_then(|found| found.ask(beam, &request, Which::All)) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
-    if asked.sheds() {
-        asked.count(Outcome::Overloaded);
-        return atoms::overloaded();
-    }
     let kind = if way == atoms::manual() { Kind::Manual } else { Kind::Bound };
     let waits = waits == atoms::waits();
     match admit(beam, &asked.limits, kind, waits, clock::now_ns) {
@@ -152,17 +199,26 @@ fn admitted(beam: &Beam, asked: &Asked<'_>, held: &[Held; MOST_MEMBERS], way: Te
     }
 }
 
-/// The last step for a caller that has waited for all permits: looks at the limits without permits
-/// once more, and charges the rate limiters.
-fn finish_wait(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6]) -> Term {
+/// The last step for a caller that has waited for the permits of the limits `waited`: looks at the
+/// limits without permits once more, and charges the rate limiters.
+fn finish_wait(beam: &Beam, [name, waited, key, keys, permits, cost, measured]: [Term; 7]) -> Term {
     let Some(request) = request(beam, [key, keys, permits, cost, measured]) else { return atoms::badarg() };
-    let asked = match ask(beam, name, &request) {
+    let found = match find(name) {
+        Ok(found) => found,
+        Err(answer) => return answer,
+    };
+    if found.sheds() {
+        return found.overloaded();
+    }
+    let asked = match found.ask(beam, &request, Which::All) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
-    if asked.sheds() {
-        asked.count(Outcome::Overloaded);
-        return atoms::overloaded();
+    // The gate may have been started again since the caller began to wait, with other limits. The
+    // caller may lack a permit of one of them, so nothing may be charged for it.
+    if !are_all(beam, waited, &asked.limits) {
+        asked.count(Outcome::Closed);
+        return atoms::closed();
     }
     match finish(beam, &asked.limits, clock::now_ns) {
         Ok(()) => {
@@ -173,18 +229,37 @@ fn finish_wait(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6
     }
 }
 
+/// Returns `true` if the list has exactly the limits with permits, in the order of waiting.
+fn are_all(beam: &Beam, waited: Term, limits: &[Limit<'_>]) -> bool {
+    let mut expected: Vec<_> = limits.iter().filter(|limit| limit.has_permits()).collect();
+    expected.sort_unstable_by_key(|limit| limit.order());
+    let mut rest = waited;
+    for limit in expected {
+        let Some((first, tail)) = beam.env.cell(rest) else { return false };
+        if beam.env.pair(first) != Some([limit.kind_term(), limit.name]) {
+            return false;
+        }
+        rest = tail;
+    }
+    beam.env.is_empty_list(rest)
+}
+
 /// Returns what each limit would answer now. Consumes and counts nothing.
 fn explain(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6]) -> Term {
     let Some(request) = request(beam, [key, keys, permits, cost, measured]) else { return atoms::badarg() };
-    let asked = match ask(beam, name, &request) {
-        Ok(asked) => asked,
+    let found = match find(name) {
+        Ok(found) => found,
         Err(answer) => return answer,
     };
     let mut answers = Vec::with_capacity(MOST_MEMBERS + 1);
-    if asked.gate.is_some_and(|(_, _, shed_at)| shed_at > 0) {
-        let answer = if asked.sheds() { atoms::overloaded() } else { atoms::ok() };
+    if matches!(&found, Found::Gate(_, _, settings) if settings.shed_at > 0) {
+        let answer = if found.sheds() { atoms::overloaded() } else { atoms::ok() };
         answers.push(beam.env.tuple(&[atoms::vm(), atoms::vm(), answer]));
     }
+    let asked = match found.ask(beam, &request, Which::All) {
+        Ok(asked) => asked,
+        Err(answer) => return answer,
+    };
     let mut limits: Vec<&Limit<'_>> = asked.limits.iter().collect();
     limits.sort_by_key(|limit| limit.rank());
     for limit in limits {
@@ -201,7 +276,7 @@ fn explain(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6]) -
 fn release(beam: &Beam, [name, key, keys, permits, measured]: [Term; 5]) -> Term {
     let one = beam.env.make_u64(1);
     let Some(request) = request(beam, [key, keys, permits, one, measured]) else { return atoms::badarg() };
-    let asked = match ask(beam, name, &request) {
+    let asked = match find(name).and_then(|found| found.ask(beam, &request, Which::WithPermits)) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };

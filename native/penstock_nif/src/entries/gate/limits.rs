@@ -8,10 +8,10 @@ use penstock_core::{
 
 use crate::atoms;
 use crate::clock;
-use crate::entries::keyed::{keyed, Keyed};
+use crate::entries::keyed::Keyed;
 use crate::host::Beam;
 use crate::key::{hash_with_bytes, KeyHash, Shown};
-use crate::resolve::{named, resolve, Gate};
+use crate::resolve::{named, Gate};
 use crate::term::Term;
 
 /// What a caller asks of a gate.
@@ -46,25 +46,38 @@ enum LimitKind<'a> {
     Gone,
 }
 
+/// The limits of a gate that a call is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    All,
+    WithPermits,
+}
+
 /// Decodes the limits of these names. The error is the answer to the caller.
-pub(super) fn limits<'a>(beam: &Beam, names: &[u64], request: &Request) -> Result<Vec<Limit<'a>>, Term> {
+pub(super) fn limits<'a>(beam: &Beam, names: &[u64], request: &Request, which: Which) -> Result<Vec<Limit<'a>>, Term> {
     let mut limits = Vec::with_capacity(names.len());
     // Most requests have one key for all limits, so its hash is kept.
     let mut last: Option<(Term, KeyHash)> = None;
     for name in names.iter().map(|&name| Term(name as usize)) {
-        let kind = kind_of(beam, name, request, &mut last)?;
-        limits.push(Limit { name, me: request.me, permits: request.permits, kind });
+        if let Some(kind) = kind_of(beam, name, request, which, &mut last)? {
+            limits.push(Limit { name, me: request.me, permits: request.permits, kind });
+        }
     }
     Ok(limits)
 }
 
+/// Returns `None` for a limit without permits, if the call is only about the others.
 fn kind_of<'a>(
     beam: &Beam,
     name: Term,
     request: &Request,
+    which: Which,
     last: &mut Option<(Term, KeyHash)>,
-) -> Result<LimitKind<'a>, Term> {
-    let Some(named) = named(name) else { return Ok(LimitKind::Gone) };
+) -> Result<Option<LimitKind<'a>>, Term> {
+    let Some(named) = named(name) else { return Ok(Some(LimitKind::Gone)) };
+    if let Some(pool) = Gate::of(named) {
+        return Ok(Some(LimitKind::Pool(pool)));
+    }
     let key = beam.env.get(request.keys, name).or((!request.keyless).then_some(request.key));
     let mut hash = |key: Term| -> Result<KeyHash, Term> {
         match last {
@@ -76,24 +89,28 @@ fn kind_of<'a>(
             }
         }
     };
-    if let Some((limiter, generation)) = named.limiter() {
-        let key = match key.filter(|&key| key != atoms::global()) {
-            Some(key) => Key::Tag(generation, hash(key)?.tag(generation)),
-            None => Key::Global(generation),
-        };
-        return Ok(LimitKind::Limiter(limiter, key, request.cost));
-    }
-    if let Some(pool) = resolve(beam, name) {
-        return Ok(LimitKind::Pool(pool));
-    }
     let no_key = || beam.env.tuple(&[atoms::no_key(), name]);
-    if let Some((ban, generation)) = named.bans() {
-        return Ok(LimitKind::Ban(ban, generation, hash(key.ok_or_else(no_key)?)?.tag(generation)));
+    if let Some(keyed) = Keyed::of(named) {
+        let key = key.ok_or_else(no_key)?;
+        let tag = hash(key)?.wide_tag();
+        return Ok(Some(LimitKind::Keyed(keyed, tag, Shown::of(beam, key, beam.env.binary(key)))));
     }
-    let Some(keyed) = keyed(name) else { return Ok(LimitKind::Gone) };
-    let key = key.ok_or_else(no_key)?;
-    let tag = hash(key)?.wide_tag();
-    Ok(LimitKind::Keyed(keyed, tag, Shown::of(beam, key, beam.env.binary(key))))
+    if let Some((ban, generation)) = named.bans() {
+        let key = key.ok_or_else(no_key)?;
+        if which == Which::WithPermits {
+            return Ok(None);
+        }
+        return Ok(Some(LimitKind::Ban(ban, generation, hash(key)?.tag(generation))));
+    }
+    let Some((limiter, generation)) = named.limiter() else { return Ok(Some(LimitKind::Gone)) };
+    if which == Which::WithPermits {
+        return Ok(None);
+    }
+    let key = match key.filter(|&key| key != atoms::global()) {
+        Some(key) => Key::Tag(generation, hash(key)?.tag(generation)),
+        None => Key::Global(generation),
+    };
+    Ok(Some(LimitKind::Limiter(limiter, key, request.cost)))
 }
 
 impl Limit<'_> {
@@ -124,6 +141,21 @@ impl Limit<'_> {
             LimitKind::Keyed(..) => atoms::keyed_pool(),
             LimitKind::Pool(_) => atoms::pool(),
             LimitKind::Gone => atoms::none(),
+        }
+    }
+
+    /// Returns the place of the limit in the order in which all callers of the VM wait: keyed pools
+    /// before pools, each by the words of their names.
+    pub(super) fn order(&self) -> (Rank, u64) {
+        (self.kind_rank(), self.name.word())
+    }
+
+    fn kind_rank(&self) -> Rank {
+        match self.kind {
+            LimitKind::Ban(..) | LimitKind::Gone => Rank::Ban,
+            LimitKind::Limiter(..) => Rank::Limiter,
+            LimitKind::Keyed(..) => Rank::Keyed,
+            LimitKind::Pool(_) => Rank::Pool,
         }
     }
 
@@ -174,12 +206,7 @@ impl Limit<'_> {
 
 impl Member<Beam> for Limit<'_> {
     fn rank(&self) -> Rank {
-        match self.kind {
-            LimitKind::Ban(..) | LimitKind::Gone => Rank::Ban,
-            LimitKind::Limiter(..) => Rank::Limiter,
-            LimitKind::Keyed(..) => Rank::Keyed,
-            LimitKind::Pool(_) => Rank::Pool,
-        }
+        self.kind_rank()
     }
 
     fn look(&self, host: &Beam, waits: bool) -> Result<(), No> {

@@ -4,7 +4,7 @@ mod lifecycle;
 mod permits;
 mod report;
 
-use penstock_core::{Generation, KeyRefusal, KeyTag, KeyedId, KeyedPool, LeaseId, Pid, PoolKey};
+use penstock_core::{Generation, KeyRefusal, KeyTag, KeyedId, KeyedPool, LeaseId, Named, Pid, PoolKey};
 
 use crate::atoms;
 use crate::host::Beam;
@@ -24,8 +24,7 @@ pub(crate) struct Keyed<'a> {
 /// Returns the keyed pool that a name stands for now.
 #[inline(always)]
 pub(crate) fn keyed<'a>(name: Term) -> Option<Keyed<'a>> {
-    let (pool, id, generation) = named(name)?.keyed()?;
-    Some(Keyed { pool, id, generation })
+    Keyed::of(named(name)?)
 }
 
 /// Calls `body` with the keyed pool, the key and the caller, and returns the answer of `body`.
@@ -57,6 +56,13 @@ fn with_tag(beam: &Beam, [name, key, measured]: [Term; 3], body: impl FnOnce(Key
 }
 
 impl Keyed<'_> {
+    /// Returns the keyed pool of a name that was found before.
+    #[inline(always)]
+    pub(crate) fn of(named: Named<'static, Beam>) -> Option<Self> {
+        let (pool, id, generation) = named.keyed()?;
+        Some(Keyed { pool, id, generation })
+    }
+
     /// Returns the term of a refusal.
     pub(crate) fn refusal(self, no: KeyRefusal) -> Term {
         match no {

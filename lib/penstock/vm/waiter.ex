@@ -1,0 +1,39 @@
+defmodule Penstock.VM.Waiter do
+  # A process of normal priority that sleeps, and measures how late it runs after its time: so long
+  # a process waits for a scheduler. It is linked to the sampler, which reads the figure without a
+  # message, since each message would wake up a scheduler.
+  @moduledoc false
+
+  @typedoc "The time at which the waiter is to run next, and the µs for which it last waited."
+  @opaque t :: :atomics.atomics_ref()
+
+  @due 1
+  @delay 2
+
+  @spec start_link(pos_integer) :: t
+  def start_link(interval_ms) do
+    figures = :atomics.new(2, signed: true)
+    sleep_until(figures, now(), interval_ms)
+    spawn_link(fn -> wait(figures, interval_ms) end)
+    figures
+  end
+
+  # Returns the µs for which the waiter waited last, or for which it has waited by now if that is
+  # longer.
+  @spec delay(t) :: non_neg_integer
+  def delay(figures), do: max(:atomics.get(figures, @delay), now() - :atomics.get(figures, @due)) |> max(0)
+
+  defp wait(figures, interval_ms) do
+    due = :atomics.get(figures, @due)
+    # Timers have the precision of a ms, and never fire early.
+    receive after: (max(div(due - now() + 999, 1_000), 0) -> :ok)
+    ran = now()
+    :atomics.put(figures, @delay, max(ran - due, 0))
+    sleep_until(figures, ran, interval_ms)
+    wait(figures, interval_ms)
+  end
+
+  defp sleep_until(figures, from, interval_ms), do: :atomics.put(figures, @due, from + interval_ms * 1_000)
+
+  defp now, do: System.monotonic_time(:microsecond)
+end
