@@ -9,7 +9,7 @@ defmodule Penstock.Demo.Attack.SpawnPerMessage do
 
   # There are more jobs than the VM can hold. Each lasts longer than the spawner needs to fill the
   # VM, so no job ends before the VM is full.
-  @messages 40_000
+  @messages 50_000
   @job_ms 600
 
   # The spawner waits for a permit at most for the time of one job. The timeout is far longer, so
@@ -24,7 +24,7 @@ defmodule Penstock.Demo.Attack.SpawnPerMessage do
 
   @impl true
   def story do
-    "One process spawns a job of #{@job_ms} ms for each message it gets, and gets 40,000 as " <>
+    "One process spawns a job of #{@job_ms} ms for each message it gets, and gets 50,000 as " <>
       "fast as they can be sent. Unguarded by spawn/1; guarded by #{guard()}, so that the " <>
       "spawning process waits for a permit and its messages wait with it: slower, but all of " <>
       "the work is done."
