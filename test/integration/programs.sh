@@ -23,6 +23,7 @@ row() {
     $column["attack"] == attack && $column["mode"] == mode {
       limit = $column["limit"]; peak = $column["peak_processes"]; refused_by_vm = $column["system_limit"]
       offered = $column["offered"]; done = $column["done"]; refused = $column["refused"]; survived = $column["survived"]
+      asked = $column["asked"]; answered = $column["answered"]
       print; found++; held += ('"$3"')
     }
     END { exit !(found == 1 && held == 1) }' "$tmp/figures.csv"
@@ -33,7 +34,7 @@ start=$SECONDS
 works "runs" script/demo --csv "$tmp/figures.csv"
 cp "$log" "$tmp/said"
 works "in less than 120 s" test $((SECONDS - start)) -lt 120
-for attack in a b c c2 d e f; do
+for attack in a b c c2 d e f g h i; do
   # Only the row of the guarded run has the pool's limit.
   limit=$(awk -F, -v attack=$attack 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i }
     $at["attack"] == attack && $at["mode"] == "guarded" { print $at["limit"] }' "$tmp/figures.csv")
@@ -42,7 +43,8 @@ for attack in a b c c2 d e f; do
   works "($attack) guarded: all work is done or refused" row $attack guarded "offered > 0 && done + refused == offered"
   # 300 processes more than the limit are allowed. The VM has some sixty of its own, and (c2) has
   # a hundred callers, each with a stream monitor.
-  works "($attack) guarded: the limit holds" row $attack guarded "limit > 0 && peak <= limit + 300"
+  # The processes of (g) that ask no gate have a check of their own.
+  [ $attack = g ] || works "($attack) guarded: the limit holds" row $attack guarded "limit > 0 && peak <= limit + 300"
 done
 works "(a) unguarded: the VM refuses" row a unguarded "refused_by_vm > 0"
 works "(b) unguarded: the VM refuses" row b unguarded "refused_by_vm > 0"
@@ -50,13 +52,23 @@ works "(b) guarded: every job is done" row b guarded "done == offered"
 works "(d) unguarded: no worker ends" row d unguarded "done == 0"
 works "(d) guarded: every worker ends" row d guarded "done == offered"
 works "(e) guarded: most children are refused" row e guarded "refused > done"
-works "(f) unguarded: the VM dies" row f unguarded 'survived == "false" && done == 0'
-works "(f) unguarded: for lack of memory" grep -qE "_alloc: Cannot allocate [0-9]+ bytes" demo.html
-works "(f) guarded: the limit's sessions stay" row f guarded "done == limit"
+works "(f) unguarded: others find the VM full" row f unguarded "refused_by_vm > 0 && asked == 999 && answered < asked"
+works "(f) one pool: the flood takes it" row f one_pool "asked == 999 && answered < 100 && peak <= limit + 300"
+works "(f) guarded: all others are answered" row f guarded "asked == 999 && answered == asked"
+works "(g) unguarded: the VM refuses, also the shell" row g unguarded "refused_by_vm > 0 && asked > 0 && answered < asked"
+works "(g) guarded: the shell is always answered" row g guarded "asked > 0 && answered == asked"
+works "(g) guarded: work is shed while the VM is 95 % full" row g guarded "refused > 0 && done > 0 && peak > 0.95 * 32768 && peak < 0.98 * 32768"
+works "(h) unguarded: the VM refuses" row h unguarded "refused_by_vm > 0 && asked == 200 && answered < asked"
+works "(h) one pool: no answer to the innocent client" row h one_pool "asked == 200 && answered == 0 && peak <= limit + 300"
+works "(h) guarded: every answer" row h guarded "asked == 200 && answered == asked"
+works "(i) unguarded: the VM dies" row i unguarded 'survived == "false" && done == 0'
+works "(i) unguarded: for lack of memory" grep -qE "_alloc: Cannot allocate [0-9]+ bytes" demo.html
+works "(i) guarded: the limit's sessions stay" row i guarded "done == limit"
 works "draws the page" grep -q "<svg" demo.html
-works "ends with the summary: a line for each attack" test "$(tail -n 16 "$tmp/said" | grep -cE '^\([a-f]2?\) .* alive .*[0-9] (ms|s|MB)$')" = 7
-works "the summary: one VM is dead" test "$(tail -n 16 "$tmp/said" | grep -cE '^\([a-f]2?\) .* dead ')" = 1
-works "says once of each VM that it starts" test "$(grep -c "starting the VM" "$tmp/said")" = 14
+works "ends with the summary: a line for each attack" test "$(tail -n 22 "$tmp/said" | grep -cE '^\([a-i]2?\) .* alive .*[0-9]( (ms|s|MB)|/[0-9]+)$')" = 10
+works "the summary: a line for each attack with one pool" test "$(tail -n 22 "$tmp/said" | grep -cE '^    with one pool for all +alive .*[0-9]/[0-9]+$')" = 2
+works "the summary: one VM is dead" test "$(tail -n 22 "$tmp/said" | grep -cE '^\([a-i]2?\) .* dead ')" = 1
+works "says once of each VM that it starts" test "$(grep -c "starting the VM" "$tmp/said")" = 22
 works "shows its options" sh -c 'script/demo --help | grep -q -- "--only a,b"'
 
 say "the examples"

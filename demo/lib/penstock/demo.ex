@@ -9,14 +9,15 @@ defmodule Penstock.Demo do
   The script ends with status 1 if a guarded run breaks one of its promises:
 
     * The VM survives.
-    * The VM never has more processes than the pool's limit, the overdraft of restarts and the
-      VM's own processes together.
+    * The VM never has more processes than the pool's limit, the overdraft of restarts, the
+      processes that ask no gate and the VM's own processes together.
     * The VM refuses no spawn.
     * All offered work is either done or refused.
+    * Innocent clients get an answer to each of their requests.
     * After the attack no permit is held, and only the VM's own processes are left.
   """
 
-  alias Penstock.Demo.{ChildVM, CSV, HTML, Options, Progress, Run, Summary, Table}
+  alias Penstock.Demo.{Attack, ChildVM, CSV, HTML, Options, Progress, Run, Summary, Table}
 
   @doc """
   Runs the attacks that `argv` names, or prints the help.
@@ -35,7 +36,7 @@ defmodule Penstock.Demo do
 
   defp attack(options) do
     runs =
-      for attack <- options.attacks, mode <- [:unguarded, :guarded] do
+      for attack <- options.attacks, mode <- Attack.modes(attack) do
         attack |> ChildVM.run(mode, Progress.new()) |> Run.new()
       end
 
@@ -49,7 +50,7 @@ defmodule Penstock.Demo do
 
   defp report_dead(runs) do
     for %Run{survived: false} = run <- runs do
-      IO.puts(:stderr, "(#{run.attack}) #{run.mode}: the VM did not survive: #{run.failure}\n")
+      IO.puts(:stderr, "(#{run.attack}) #{Attack.mode_name(run.mode)}: the VM did not survive: #{run.failure}\n")
     end
   end
 

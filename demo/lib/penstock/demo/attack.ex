@@ -3,10 +3,13 @@ defmodule Penstock.Demo.Attack do
 
   # The callbacks of an attack. An attack runs in a fresh VM for each mode. The fresh VM calls
   # `setup/2` and `run/1`. The VM of the demo calls the other callbacks. Both call `id/0`.
+  #
+  # The mode `:one_pool` guards the attacked code by a single pool, where `:guarded` needs a gate of
+  # several limits.
 
   alias Penstock.Demo.Tally
 
-  @type mode :: :unguarded | :guarded
+  @type mode :: :unguarded | :one_pool | :guarded
   @type state :: term()
 
   @doc "Returns the short name, which `--only` takes and the CSV shows."
@@ -20,8 +23,15 @@ defmodule Penstock.Demo.Attack do
   @doc "Returns the text for the report that names the figures and curves which show the harm."
   @callback look_at() :: String.t()
 
-  @doc "Returns the measure that shows the harm. The page plots it next to the processes."
-  @callback harm() :: :ping | :memory
+  @doc """
+  Returns the measure that shows the harm. The page plots it next to the processes.
+
+  `:answers` stands for the answers to the innocent clients, which the attack counts in its tally.
+  """
+  @callback harm() :: :ping | :memory | :answers
+
+  @doc "Returns the modes, in the order in which they run. Default: `:unguarded`, `:guarded`."
+  @callback modes() :: [mode(), ...]
 
   @doc "Returns the text of the call that guards the attacked code, for the report."
   @callback guard() :: String.t()
@@ -34,7 +44,10 @@ defmodule Penstock.Demo.Attack do
 
   @doc "Returns the memory that the attacked VM can use, in MB. Default: `:infinity`."
   @callback memory_limit_mb() :: pos_integer()
-  @optional_callbacks overdraft: 0, memory_limit_mb: 0
+
+  @doc "Returns how many processes the attack creates that no gate is asked for. Default: 0."
+  @callback unasked() :: non_neg_integer()
+  @optional_callbacks modes: 0, overdraft: 0, memory_limit_mb: 0, unasked: 0
 
   @doc """
   Starts the processes that live as long as the attack: the pool, the attacked process.
@@ -54,6 +67,9 @@ defmodule Penstock.Demo.Attack do
     Penstock.Demo.Attack.TasksOfManyCallers,
     Penstock.Demo.Attack.EndlessWorkers,
     Penstock.Demo.Attack.ChildrenOfManyCallers,
+    Penstock.Demo.Attack.RequestsOfOneAddress,
+    Penstock.Demo.Attack.ForeignProcesses,
+    Penstock.Demo.Attack.SlowClients,
     Penstock.Demo.Attack.SessionsWithState
   ]
 
@@ -63,11 +79,22 @@ defmodule Penstock.Demo.Attack do
   @spec ids() :: [String.t()]
   def ids, do: Enum.map(@attacks, & &1.id())
 
+  @spec modes(module()) :: [mode(), ...]
+  def modes(attack), do: optional(attack, :modes, [:unguarded, :guarded])
+
+  @doc "Returns the name of a mode, for people."
+  @spec mode_name(mode()) :: String.t()
+  def mode_name(:one_pool), do: "one pool"
+  def mode_name(mode), do: Atom.to_string(mode)
+
   @spec overdraft(module()) :: non_neg_integer()
   def overdraft(attack), do: optional(attack, :overdraft, 0)
 
   @spec memory_limit_mb(module()) :: pos_integer() | :infinity
   def memory_limit_mb(attack), do: optional(attack, :memory_limit_mb, :infinity)
+
+  @spec unasked(module()) :: non_neg_integer()
+  def unasked(attack), do: optional(attack, :unasked, 0)
 
   defp optional(attack, callback, default) do
     Code.ensure_loaded!(attack)

@@ -5,15 +5,16 @@ defmodule Penstock.Demo.Chart do
   # harm. The page's style sheet chooses colours and dashes by class. The picture is small enough
   # to stay legible on a phone.
 
-  alias Penstock.Demo.{Axis, Figures, Run}
+  alias Penstock.Demo.{Attack, Axis, Figures, Run}
 
   @width 470
   @height 320
 
-  # The edges of the plot; legend and labels are outside.
+  # The edges of the plot; legend and labels are outside. The top is below the lines of the legend.
   @left 64
   @right @width - 12
-  @top 40
+  @legend_columns 2
+  @legend_line 18
   @bottom @height - 46
 
   @typep measure :: %{
@@ -47,6 +48,16 @@ defmodule Penstock.Demo.Chart do
       curve: & &1.memory_curve,
       peak: &Figures.harm/1,
       limits: limit(runs, & &1.memory_limit_mb, "vm-limit", "memory of the VM, MB")
+    })
+  end
+
+  def harm([%Run{harm: :answers} | _] = runs) do
+    render(runs, %{
+      title: "Answers over time",
+      name: "answers to the innocent",
+      curve: & &1.answer_curve,
+      peak: &Figures.harm/1,
+      limits: []
     })
   end
 
@@ -92,14 +103,16 @@ defmodule Penstock.Demo.Chart do
     times = [0.0, 0.1 | for(run <- runs, {at, _count} <- run.curve, do: at)] ++ Enum.map(points, &elem(&1, 0))
     values = [10 | Enum.map(measure.limits, &elem(&1, 2))] ++ Enum.map(points, &elem(&1, 1))
 
+    lines = div(length(runs) + @legend_columns - 1, @legend_columns)
+
     # Leaves room at the top, because the label of a limit stands above its line.
-    %{from: Enum.min(times), to: Enum.max(times), most: Enum.max(values) * 1.08}
+    %{from: Enum.min(times), to: Enum.max(times), most: Enum.max(values) * 1.08, top: 22 + lines * @legend_line}
   end
 
   defp x(scale, seconds),
     do: place(@left, @right, (seconds - scale.from) / (scale.to - scale.from))
 
-  defp y(scale, value), do: place(@bottom, @top, value / scale.most)
+  defp y(scale, value), do: place(@bottom, scale.top, value / scale.most)
 
   # Rounds to a tenth of a unit, which is finer than a screen shows.
   defp place(from, to, share), do: Float.round(from + share * (to - from), 1)
@@ -121,8 +134,8 @@ defmodule Penstock.Demo.Chart do
         ]
       end
 
-    turned = "transform=\"rotate(-90 14 #{div(@top + @bottom, 2)})\""
-    [ticks, text("label", {14, div(@top + @bottom, 2)}, "middle", measure.name, turned)]
+    turned = "transform=\"rotate(-90 14 #{div(scale.top + @bottom, 2)})\""
+    [ticks, text("label", {14, div(scale.top + @bottom, 2)}, "middle", measure.name, turned)]
   end
 
   defp time_axis(scale) do
@@ -164,12 +177,13 @@ defmodule Penstock.Demo.Chart do
 
   defp legend(runs, measure) do
     for {run, index} <- Enum.with_index(runs) do
-      x = @left + index * 205
-      label = "#{run.mode}, #{measure.peak.(run)}"
+      x = @left + rem(index, @legend_columns) * 205
+      y = 16 + div(index, @legend_columns) * @legend_line
+      label = "#{Attack.mode_name(run.mode)}, #{measure.peak.(run)}"
 
       [
-        line(Atom.to_string(run.mode), {x, 16}, {x + 22, 16}),
-        text("legend", {x + 28, 20}, "start", label)
+        line(Atom.to_string(run.mode), {x, y}, {x + 22, y}),
+        text("legend", {x + 28, y + 4}, "start", label)
       ]
     end
   end

@@ -21,6 +21,10 @@ defmodule Penstock.Demo.ChildVM do
   # the shell leaves open.
   @script ~S(exec "$@" </dev/null >"$0" 2>&1)
 
+  # Gates shed work for the processes of the VM alone. Otherwise the verdict would depend on how much
+  # memory other programs of the machine use.
+  @shedding ["-penstock", "vm", "[{resources,[processes]}]"]
+
   # Removes the VM flags of the user's environment, and turns crash dumps off.
   @env [
     {~c"ERL_AFLAGS", false},
@@ -59,6 +63,7 @@ defmodule Penstock.Demo.ChildVM do
   defp command(attack, mode) do
     [erl(), "+P", "#{@process_limit}"] ++
       memory_flags(Attack.memory_limit_mb(attack)) ++
+      @shedding ++
       ["-noshell", "-noinput", "-pa" | code_paths()] ++
       ["-run", Atom.to_string(Child), "main", attack.id(), Atom.to_string(mode)]
   end

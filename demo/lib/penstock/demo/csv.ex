@@ -3,7 +3,7 @@ defmodule Penstock.Demo.CSV do
 
   # Formats the figures as CSV for other programs, with a row for each attack and mode. No value
   # needs quotes. A field is empty if the VM died before it reported the figure. The limit of an
-  # unguarded run is empty as well.
+  # unguarded run is empty as well, and so are answers where no innocent client asks.
 
   alias Penstock.Demo.Run
 
@@ -21,6 +21,9 @@ defmodule Penstock.Demo.CSV do
     :ping_p99_us,
     :ping_max_us,
     :peak_memory_mb,
+    :asked,
+    :answered,
+    :slowest_us,
     :survived,
     :seconds
   ]

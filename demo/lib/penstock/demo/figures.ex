@@ -10,8 +10,22 @@ defmodule Penstock.Demo.Figures do
   # container has such a terminal.
   @none "-"
 
-  @spec rows() :: [{String.t(), (Run.t() -> String.t())}]
-  def rows do
+  @doc "Returns the rows for runs with the harm `harm`."
+  @spec rows(atom()) :: [{String.t(), (Run.t() -> String.t())}]
+  def rows(:answers) do
+    {work, [survived, time]} = Enum.split(rows(:others), -2)
+
+    work ++
+      [
+        {"requests of the innocent", &integer(&1.asked)},
+        {"  answered", &integer(&1.answered)},
+        {"  slowest answer", &duration(&1.slowest_us)},
+        survived,
+        time
+      ]
+  end
+
+  def rows(_ping_or_memory) do
     [
       {"limit of the pool", &integer(&1.limit)},
       {"peak processes", &integer(&1.peak_processes)},
@@ -58,9 +72,11 @@ defmodule Penstock.Demo.Figures do
   def duration(us) when us < 1_000, do: "#{decimal(us / 1_000, 3)} ms"
   def duration(us), do: "#{decimal(us / 1_000, 1)} ms"
 
-  @doc "Returns the attack's harm as a short text: the peak memory, or the p99 of the pings."
+  @doc "Returns the attack's harm as a short text: the peak memory, the p99 of the pings, or the answers."
   @spec harm(Run.t()) :: String.t()
   def harm(%Run{harm: :memory, peak_memory_mb: mb}), do: "#{decimal(mb, 0)} MB"
+  def harm(%Run{harm: :answers, asked: nil}), do: @none
+  def harm(%Run{harm: :answers, answered: answered, asked: asked}), do: "#{answered}/#{asked}"
   def harm(%Run{ping_p99_us: nil}), do: @none
   def harm(%Run{ping_p99_us: us}) when us < 10_000, do: "#{decimal(us / 1_000, 1)} ms"
   def harm(%Run{ping_p99_us: us}) when us < 1_000_000, do: "#{decimal(us / 1_000, 0)} ms"

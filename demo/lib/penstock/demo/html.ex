@@ -9,10 +9,10 @@ defmodule Penstock.Demo.HTML do
 
   @style """
   :root { color-scheme: light dark; --paper: #fff; --ink: #1f2933; --faint: #66727f; --rule: #dfe4ea; --limit: #52606d; }
-  :root { --unguarded: #c2410c; --guarded: #0f6cbd; --alarm: #fdf3ee; }
+  :root { --unguarded: #c2410c; --one-pool: #7a5195; --guarded: #0f6cbd; --alarm: #fdf3ee; }
   @media (prefers-color-scheme: dark) {
     :root { --paper: #14181d; --ink: #e4e9ee; --faint: #9aa5b1; --rule: #2d3640; --limit: #a9b4bf; }
-    :root { --unguarded: #fb8a52; --guarded: #62b0f4; --alarm: #2b1d16; }
+    :root { --unguarded: #fb8a52; --one-pool: #c79be0; --guarded: #62b0f4; --alarm: #2b1d16; }
   }
   * { box-sizing: border-box; }
   body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); }
@@ -32,8 +32,10 @@ defmodule Penstock.Demo.HTML do
   .axis { stroke: var(--faint); }
   polyline { fill: none; }
   line.unguarded, polyline.unguarded { stroke: var(--unguarded); stroke-width: 2; }
+  line.one_pool, polyline.one_pool { stroke: var(--one-pool); stroke-width: 2; }
   line.guarded, polyline.guarded { stroke: var(--guarded); stroke-width: 2; }
   svg text.unguarded { fill: var(--unguarded); }
+  svg text.one_pool { fill: var(--one-pool); }
   svg text.guarded { fill: var(--guarded); }
   line.vm-limit { stroke: var(--limit); stroke-width: 1.5; stroke-dasharray: 7 5; }
   line.pool-limit { stroke: var(--guarded); stroke-width: 1; stroke-dasharray: 3 4; }
@@ -42,8 +44,10 @@ defmodule Penstock.Demo.HTML do
   table { border-collapse: collapse; width: 100%; margin-top: .75rem; font-variant-numeric: tabular-nums; }
   th, td { padding: .25rem .5rem; border-bottom: 1px solid var(--rule); text-align: right; vertical-align: top; }
   th:first-child { text-align: left; font-weight: normal; white-space: pre-wrap; padding-left: 0; }
+  section td { white-space: nowrap; }
   thead th { font-weight: 600; }
   thead th.unguarded { color: var(--unguarded); }
+  thead th.one_pool { color: var(--one-pool); }
   thead th.guarded { color: var(--guarded); }
   .summary th, .summary td { text-align: left; }
   .summary b { display: inline-block; min-width: 3.5rem; }
@@ -83,8 +87,8 @@ defmodule Penstock.Demo.HTML do
 
   defp introduction do
     """
-    <p>Each attack ran twice in a fresh VM, first against bare code and then against code guarded by a
-    pool, while an innocent GenServer in the same VM was pinged every millisecond.</p>
+    <p>Each attack ran in a fresh VM, first against bare code and then against code that Penstock
+    guards, while an innocent GenServer in the same VM was pinged every millisecond.</p>
     <p class="faint">#{escape(machine())}</p>
     """
   end
@@ -107,9 +111,9 @@ defmodule Penstock.Demo.HTML do
       Chart.processes(runs),
       Chart.harm(runs),
       "</div>\n<table>\n<thead><tr><th></th>",
-      for(run <- runs, do: ~s(<th class="#{run.mode}">#{run.mode}</th>)),
+      for(run <- runs, do: ~s(<th class="#{run.mode}">#{Attack.mode_name(run.mode)}</th>)),
       "</tr></thead>\n<tbody>\n",
-      Enum.map(Figures.rows(), &row(&1, runs)),
+      Enum.map(Figures.rows(first.harm), &row(&1, runs)),
       "</tbody>\n</table>\n",
       Enum.map(runs, &failure/1),
       "</section>\n"
@@ -124,7 +128,7 @@ defmodule Penstock.Demo.HTML do
   defp failure(%Run{failure: nil}), do: []
 
   defp failure(%Run{} = run),
-    do: "<pre>#{run.mode}: the VM did not survive: #{escape(run.failure)}</pre>\n"
+    do: "<pre>#{Attack.mode_name(run.mode)}: the VM did not survive: #{escape(run.failure)}</pre>\n"
 
   @doc """
   Returns `text` with HTML's special characters escaped.

@@ -4,7 +4,7 @@ defmodule Penstock.Demo.Progress do
   # Shows the progress of an attack. A terminal gets one line that is overwritten. Any other
   # output gets one line while the VM starts, and then a plain line each second.
 
-  alias Penstock.Demo.{Figures, Recording}
+  alias Penstock.Demo.{Attack, Figures, Recording}
 
   @terminal_every_ms 100
   @plain_every_ms 1_000
@@ -51,5 +51,5 @@ defmodule Penstock.Demo.Progress do
   end
 
   defp name(recording),
-    do: String.pad_trailing("(#{recording.attack.id()}) #{recording.mode}", 14)
+    do: String.pad_trailing("(#{recording.attack.id()}) #{Attack.mode_name(recording.mode)}", 14)
 end

@@ -25,11 +25,13 @@ defmodule Penstock.Demo.Recording do
     # The last lines that the child's VM printed.
     :log,
     ended?: false,
-    tally: %{offered: 0, done: 0, refused: 0, system_limit: 0, peak_processes: 0},
+    tally: %{offered: 0, done: 0, refused: 0, system_limit: 0, peak_processes: 0, asked: 0, answered: 0, slowest_us: 0},
     # Newest first: `{µs, process_count}`.
     curve: [],
     # Newest first: `{µs, bytes}`.
     memory: [],
+    # Newest first: `{µs, answers to innocent clients so far}`.
+    answers: [],
     # In µs, newest first: the time of each ping, and the latency of each answer. Counted from the
     # oldest, the nth latency is that of the nth ping.
     sent: [],
@@ -45,7 +47,12 @@ defmodule Penstock.Demo.Recording do
   def add(recording, message), do: message |> merge(recording) |> heard(elem(message, 1))
 
   defp merge({:processes, at, count, tally}, recording),
-    do: %{recording | curve: [{at, count} | recording.curve], tally: tally}
+    do: %{
+      recording
+      | curve: [{at, count} | recording.curve],
+        answers: [{at, tally.answered} | recording.answers],
+        tally: tally
+    }
 
   defp merge({:memory, at, bytes}, recording),
     do: %{recording | memory: [{at, bytes} | recording.memory]}

@@ -12,10 +12,10 @@ defmodule Penstock.Demo.Run do
     :attack,
     :title,
     :mode,
-    # The guarding call and the limit of its pool; both are nil when unguarded.
+    # The guarding call, nil unless guarded, and the limit of its pool, nil when unguarded.
     :guard,
     :limit,
-    # The measure that the page plots next to the processes, `:ping` or `:memory`.
+    # The measure that the page plots next to the processes, `:ping`, `:memory` or `:answers`.
     :harm,
     # nil unless the memory of the VM has a limit.
     :memory_limit_mb,
@@ -27,10 +27,16 @@ defmodule Penstock.Demo.Run do
     :ping_p50_us,
     :ping_p99_us,
     :ping_max_us,
+    # The requests of innocent clients, the answers to them, and the time of the slowest answer. nil
+    # if there are none.
+    :asked,
+    :answered,
+    :slowest_us,
     # The reason for which the VM did not survive, nil if it did.
     :failure,
     peak_processes: 0,
     overdraft: 0,
+    unasked: 0,
     system_limit: 0,
     offered: 0,
     done: 0,
@@ -46,6 +52,8 @@ defmodule Penstock.Demo.Run do
     curve: [],
     # Oldest first: `{seconds since the attack began, MB}`.
     memory_curve: [],
+    # Oldest first: `{seconds since the attack began, answers to innocent clients so far}`.
+    answer_curve: [],
     # Oldest first: `{seconds since the attack began, ms}`. The ms are the 99th percentile of the
     # pings that were sent in a tenth of a second.
     ping_curve: []
@@ -67,8 +75,9 @@ defmodule Penstock.Demo.Run do
       title: attack.title(),
       mode: mode,
       guard: if(mode == :guarded, do: attack.guard()),
-      limit: if(mode == :guarded, do: attack.limit()),
+      limit: if(mode != :unguarded, do: attack.limit()),
       overdraft: Attack.overdraft(attack),
+      unasked: Attack.unasked(attack),
       harm: attack.harm(),
       memory_limit_mb: with(:infinity <- Attack.memory_limit_mb(attack), do: nil),
       process_limit: recording.process_limit,
@@ -83,6 +92,9 @@ defmodule Penstock.Demo.Run do
       ping_p50_us: p50,
       ping_p99_us: p99,
       ping_max_us: max,
+      asked: if(attack.harm() == :answers, do: tally.asked),
+      answered: if(attack.harm() == :answers, do: tally.answered),
+      slowest_us: if(attack.harm() == :answers and tally.answered > 0, do: tally.slowest_us),
       peak_memory_mb: for({_at, bytes} <- recording.memory, reduce: 0.0, do: (peak -> max(peak, mb(bytes)))),
       survived: survived,
       hung: match?({:hung, _}, recording.exit),
@@ -90,6 +102,7 @@ defmodule Penstock.Demo.Run do
       seconds: (finish - begin) / 1_000_000,
       curve: for({at, count} <- Enum.reverse(recording.curve), do: {seconds(at, begin), count}),
       memory_curve: for({at, bytes} <- Enum.reverse(recording.memory), do: {seconds(at, begin), mb(bytes)}),
+      answer_curve: for({at, count} <- Enum.reverse(recording.answers), do: {seconds(at, begin), count}),
       ping_curve: ping_curve(pings, begin)
     }
   end
@@ -117,7 +130,7 @@ defmodule Penstock.Demo.Run do
   def fate(%__MODULE__{rest: {:error, _left}}), do: "stuck"
   def fate(%__MODULE__{}), do: "alive"
 
-  @doc "Returns the promises of a guarded run that this run broke; none for an unguarded one."
+  @doc "Returns the promises of a run with Penstock that this run broke; none for an unguarded one."
   @spec broken_promises(t()) :: [String.t()]
   def broken_promises(%__MODULE__{mode: :unguarded}), do: []
 
@@ -125,17 +138,20 @@ defmodule Penstock.Demo.Run do
     do: ["the VM did not survive: #{failure}"]
 
   def broken_promises(%__MODULE__{} = run) do
-    bound = run.limit + run.overdraft + run.baseline
+    bound = run.limit + run.overdraft + run.unasked + run.baseline
     over = run.done + run.refused
 
     [
       run.peak_processes > bound &&
         "#{run.peak_processes} processes at its peak, over #{bound}: the pool's #{run.limit}, " <>
-          "an overdraft of #{run.overdraft}, and the VM's own #{run.baseline}",
+          "an overdraft of #{run.overdraft}, #{run.unasked} that no gate is asked for, " <>
+          "and the VM's own #{run.baseline}",
       run.system_limit > 0 &&
         "the VM refused #{run.system_limit} spawns, all of which the pool should have held back",
       over != run.offered &&
         "#{run.done} done and #{run.refused} refused are #{over}, but #{run.offered} were offered",
+      run.mode == :guarded && run.answered != run.asked &&
+        "innocent clients got #{run.answered} answers to #{run.asked} requests",
       run.rest != :ok &&
         "it never came to rest: #{inspect(run.rest)}"
     ]

@@ -9,9 +9,13 @@ defmodule Penstock.Demo.Summary do
   @titles [unguarded: "without", guarded: "with"]
   @columns ["VM", "processes", "harm"]
 
+  # The attacks that need a gate of several limits have a line for a single pool, too.
+  @one_pool "    with one pool for all"
+  @no_cell ["", "", ""]
+
   @legend "dead: the VM died. hung: it did not end in time. full: spawns failed. stuck: processes stay for good. " <>
-            "Processes: their peak. Harm: peak memory, or the 99th percentile of the pings of an innocent GenServer. " <>
-            "A guarded caller waits, and its work is done later; or it is refused at once, and may ask again."
+            "Processes: their peak. Harm: peak memory, the 99th percentile of the pings of an innocent GenServer, " <>
+            "or the answers that innocent clients got to their requests. A guarded caller waits, and its work is done later; or it is refused at once, and may ask again."
 
   @doc "Returns the table for a terminal, within 80 columns of ASCII."
   @spec text([Run.t()]) :: iodata()
@@ -23,7 +27,7 @@ defmodule Penstock.Demo.Summary do
       text_line("", modes),
       text_line("attack", columns),
       [String.duplicate("-", 32 + 24 * 2), "\n"],
-      for({first, cells} <- rows(runs), do: text_line(name(first), Enum.map(cells, &text_cell/1))),
+      for({_link, name, cells} <- rows(runs), do: text_line(name, Enum.map(cells, &text_cell/1))),
       "\n",
       Wrapped.lines(@legend)
     ]
@@ -44,31 +48,39 @@ defmodule Penstock.Demo.Summary do
       ~s(<table class="summary">\n<thead><tr><th>attack</th>),
       for({mode, title} <- @titles, do: ~s(<th class="#{mode}">#{title}</th>)),
       "</tr></thead>\n<tbody>\n",
-      for({first, cells} <- rows(runs), do: html_row(first, cells)),
+      for({link, name, cells} <- rows(runs), do: html_row(link, name, cells)),
       "</tbody>\n</table>\n",
       ~s(<p class="faint">#{@legend}</p>\n)
     ]
   end
 
-  defp html_row(%Run{attack: id} = first, cells) do
-    cells =
-      for [fate, processes, harm] <- cells do
-        ~s(<td><b class="#{fate}">#{fate}</b> <span>#{processes} processes</span> <span>#{harm}</span></td>)
-      end
-
-    [~s(<tr><th><a href="##{id}">#{name(first)}</a></th>), cells, "</tr>\n"]
+  defp html_row(link, name, cells) do
+    name = if link, do: ~s(<a href="##{link}">#{name}</a>), else: name
+    [~s(<tr><th>#{name}</th>), Enum.map(cells, &html_cell/1), "</tr>\n"]
   end
 
+  defp html_cell(@no_cell), do: "<td></td>"
+
+  defp html_cell([fate, processes, harm]),
+    do: ~s(<td><b class="#{fate}">#{fate}</b> <span>#{processes} processes</span> <span>#{harm}</span></td>)
+
+  # Returns `{id of the attack or nil, name, cells}` for each line.
   defp rows(runs) do
-    for [first | _] = runs <- Enum.chunk_by(runs, & &1.attack) do
-      {first, for({mode, _title} <- @titles, do: runs |> Enum.find(&(&1.mode == mode)) |> cell())}
+    for [%Run{attack: id} | _] = runs <- Enum.chunk_by(runs, & &1.attack),
+        run = Map.new(runs, &{&1.mode, &1}),
+        row <- [
+          {id, name(id), for({mode, _title} <- @titles, do: cell(run[mode]))},
+          run[:one_pool] && {nil, @one_pool, [@no_cell, cell(run[:one_pool])]}
+        ],
+        row do
+      row
     end
   end
 
   defp cell(nil), do: ["-", "-", "-"]
   defp cell(%Run{} = run), do: [Run.fate(run), Figures.integer(run.peak_processes), Figures.harm(run)]
 
-  defp name(%Run{attack: id}) do
+  defp name(id) do
     {:ok, attack} = Attack.fetch(id)
     "(#{id}) #{attack.title()}"
   end

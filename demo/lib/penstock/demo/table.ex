@@ -7,7 +7,7 @@ defmodule Penstock.Demo.Table do
   alias Penstock.Demo.{Attack, Figures, Run, Wrapped}
 
   @label_width 36
-  @value_width 18
+  @values_width 44
 
   @spec render([Run.t()]) :: iodata()
   def render(runs) do
@@ -16,15 +16,15 @@ defmodule Penstock.Demo.Table do
     |> Enum.map(&block/1)
   end
 
-  defp block([%Run{attack: id, title: title} | _] = runs) do
-    rule = [String.duplicate("-", @label_width + @value_width * length(runs)), "\n"]
+  defp block([%Run{attack: id, title: title, harm: harm} | _] = runs) do
+    rule = [String.duplicate("-", @label_width + value_width(runs) * length(runs)), "\n"]
 
     [
-      line("(#{id}) #{title}", Enum.map(runs, &to_string(&1.mode))),
+      line("(#{id}) #{title}", Enum.map(runs, &Attack.mode_name(&1.mode))),
       rule,
       for(%Run{guard: guard} when is_binary(guard) <- runs, do: "guarded by #{guard}\n"),
       Wrapped.lines("Look at #{look_at(id)}"),
-      for({label, figure} <- Figures.rows(), do: line(label, Enum.map(runs, figure))),
+      for({label, figure} <- Figures.rows(harm), do: line(label, Enum.map(runs, figure))),
       "\n"
     ]
   end
@@ -37,8 +37,10 @@ defmodule Penstock.Demo.Table do
   defp line(label, values) do
     [
       String.pad_trailing(label, @label_width),
-      Enum.map(values, &String.pad_leading(&1, @value_width)),
+      Enum.map(values, &String.pad_leading(&1, value_width(values))),
       "\n"
     ]
   end
+
+  defp value_width(columns), do: min(18, div(@values_width, length(columns)))
 end

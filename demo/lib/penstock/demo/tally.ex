@@ -3,14 +3,18 @@ defmodule Penstock.Demo.Tally do
 
   # Counts the offered work by its outcome. The process that sees an outcome counts it in atomics,
   # because one process that counted for all would get a flood of messages, and handle them late.
+  #
+  # `asked`, `answered` and `slowest_us` are those of innocent clients, who take no part in the
+  # attack.
 
-  @slots %{offered: 1, done: 2, refused: 3, system_limit: 4, peak_processes: 5}
+  @slots [:offered, :done, :refused, :system_limit, :peak_processes, :asked, :answered, :slowest_us]
+         |> Enum.with_index(1)
 
   @type t :: :atomics.atomics_ref()
-  @type counter :: :offered | :done | :refused | :system_limit
+  @type counter :: :offered | :done | :refused | :system_limit | :asked
 
   @spec new() :: t()
-  def new, do: :atomics.new(map_size(@slots), signed: false)
+  def new, do: :atomics.new(length(@slots), signed: false)
 
   @spec add(t(), counter()) :: :ok
   def add(tally, counter), do: :atomics.add(tally, slot(counter), 1)
@@ -22,26 +26,29 @@ defmodule Penstock.Demo.Tally do
   records a peak between two samples of the sampler.
   """
   @spec note_processes(t()) :: :ok
-  def note_processes(tally) do
-    peak_slot = slot(:peak_processes)
+  def note_processes(tally), do: raise_to(tally, :peak_processes, :erlang.system_info(:process_count))
 
-    raise_to(
-      tally,
-      peak_slot,
-      :atomics.get(tally, peak_slot),
-      :erlang.system_info(:process_count)
-    )
+  @doc "Counts a request that an innocent client sent at `asked_us` as answered, and notes its time."
+  @spec note_answer(t(), integer()) :: :ok
+  def note_answer(tally, asked_us) do
+    raise_to(tally, :slowest_us, max(System.monotonic_time(:microsecond) - asked_us, 0))
+    :atomics.add(tally, slot(:answered), 1)
   end
 
   @spec read(t()) :: %{atom() => non_neg_integer()}
   def read(tally), do: Map.new(@slots, fn {name, slot} -> {name, :atomics.get(tally, slot)} end)
 
-  defp raise_to(_tally, _slot, seen, count) when seen >= count, do: :ok
+  defp raise_to(tally, counter, value) do
+    slot = slot(counter)
+    raise_to(tally, slot, :atomics.get(tally, slot), value)
+  end
 
-  defp raise_to(tally, slot, seen, count) do
-    case :atomics.compare_exchange(tally, slot, seen, count) do
+  defp raise_to(_tally, _slot, seen, value) when seen >= value, do: :ok
+
+  defp raise_to(tally, slot, seen, value) do
+    case :atomics.compare_exchange(tally, slot, seen, value) do
       :ok -> :ok
-      newer -> raise_to(tally, slot, newer, count)
+      newer -> raise_to(tally, slot, newer, value)
     end
   end
 

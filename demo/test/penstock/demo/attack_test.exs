@@ -15,11 +15,23 @@ defmodule Penstock.Demo.AttackTest do
       assert attack.title() != ""
       assert attack.story() =~ attack.guard()
       assert attack.limit() > 0
-      assert attack.look_at() =~ if(attack.harm() == :memory, do: "memory", else: "pings")
+      assert attack.look_at() =~ Map.fetch!(%{memory: "memory", ping: "pings", answers: "answers"}, attack.harm())
     end
   end
 
-  test "an attack without an overdraft or a memory limit has the defaults" do
+  test "an attack runs unguarded first and guarded last, with one pool between where it says so" do
+    for attack <- Attack.all() do
+      assert [:unguarded | modes] = Attack.modes(attack)
+      assert modes in [[:guarded], [:one_pool, :guarded]]
+    end
+
+    assert Attack.modes(Attack.SpawnBomb) == [:unguarded, :guarded]
+    assert Attack.modes(Attack.SlowClients) == [:unguarded, :one_pool, :guarded]
+  end
+
+  test "an attack without an overdraft, a memory limit or unasked processes has the defaults" do
+    assert Attack.unasked(Attack.SpawnBomb) == 0
+    assert Attack.unasked(Attack.ForeignProcesses) == 20_000
     assert Attack.overdraft(Attack.SpawnBomb) == 0
     assert Attack.overdraft(Attack.ChildrenOfManyCallers) == 100
     assert Attack.memory_limit_mb(Attack.SpawnBomb) == :infinity

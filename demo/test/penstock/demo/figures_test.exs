@@ -12,10 +12,28 @@ defmodule Penstock.Demo.FiguresTest do
 
   test "a dash stands for a figure that a run does not have" do
     run = %Run{attack: "a", title: "a bomb", mode: :unguarded}
-    figures = Map.new(Figures.rows(), fn {label, figure} -> {label, figure.(run)} end)
+    figures = Map.new(Figures.rows(:ping), fn {label, figure} -> {label, figure.(run)} end)
 
     assert figures["limit of the pool"] == "-"
     assert figures["ping p99"] == "-"
     assert figures["VM survived"] == "no"
+  end
+
+  test "runs with innocent clients have rows for their answers" do
+    run = %Run{attack: "h", title: "slow", mode: :guarded, asked: 200, answered: 199, slowest_us: 7_000}
+    figures = Map.new(Figures.rows(:answers), fn {label, figure} -> {label, figure.(run)} end)
+
+    assert figures["requests of the innocent"] == "200"
+    assert figures["  answered"] == "199"
+    assert figures["  slowest answer"] == "7.0 ms"
+    assert length(Figures.rows(:answers)) == length(Figures.rows(:ping)) + 3
+  end
+
+  test "the harm is the memory, the pings or the answers, and a dash if the VM reported none" do
+    run = %Run{attack: "h", title: "slow", mode: :guarded, harm: :answers}
+    assert Figures.harm(run) == "-"
+    assert Figures.harm(%{run | asked: 200, answered: 199}) == "199/200"
+    assert Figures.harm(%{run | harm: :ping, ping_p99_us: 1_900}) == "1.9 ms"
+    assert Figures.harm(%{run | harm: :memory, peak_memory_mb: 30.4}) == "30 MB"
   end
 end

@@ -60,6 +60,24 @@ defmodule Penstock.Demo.HTMLTest do
     page = render([%{@unguarded | harm: :memory, memory_limit_mb: 256, memory_curve: [{0.1, 200.0}]}])
     assert page =~ "memory, MB"
     assert page =~ "memory of the VM, MB: 256"
+
+    runs =
+      for run <- [@unguarded, @guarded], do: %{run | harm: :answers, asked: 9, answered: 4, answer_curve: [{0.1, 4}]}
+
+    page = render(runs)
+    assert page =~ "answers to the innocent"
+    assert page =~ "guarded, 4/9"
+  end
+
+  test "a run with one pool has a column, a curve and a place in the legend of its own" do
+    page = render([@unguarded, %{@guarded | mode: :one_pool, peak_processes: 77}, @guarded])
+    assert page =~ ~s(<th class="one_pool">one pool</th>)
+    assert page =~ ~s(<polyline class="one_pool")
+
+    places = Regex.scan(~r/<text class="legend" x="(\d+)" y="(\d+)"[^>]*>([^<]*)/, page, capture: :all_but_first)
+    assert ["92", "20", "unguarded, 32,768"] in places
+    assert ["297", "20", "one pool, 77"] in places
+    assert ["92", "38", "guarded, 1,050"] in places
   end
 
   test "the summary comes first, and each attack says where to look" do

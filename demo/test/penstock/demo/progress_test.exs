@@ -3,9 +3,9 @@ defmodule Penstock.Demo.ProgressTest do
 
   import ExUnit.CaptureIO
 
-  alias Penstock.Demo.{Attack.SpawnBomb, Progress, Recording}
+  alias Penstock.Demo.{Attack.SlowClients, Attack.SpawnBomb, Progress, Recording}
 
-  @tally %{offered: 9, done: 6_000, refused: 1, system_limit: 2_000, peak_processes: 0}
+  @tally %{offered: 9, done: 6_000, refused: 1, system_limit: 2_000, peak_processes: 0, answered: 0}
 
   defp attacked do
     SpawnBomb
@@ -17,6 +17,9 @@ defmodule Penstock.Demo.ProgressTest do
   test "the line tells that the VM starts, and later the time, the processes and the work" do
     assert Progress.line(Recording.new(SpawnBomb, :unguarded)) ==
              "(a) unguarded  starting the VM"
+
+    assert Progress.line(Recording.new(SlowClients, :one_pool)) ==
+             "(h) one pool   starting the VM"
 
     assert Progress.line(attacked()) ==
              "(a) guarded    1.5 s  1,050 processes, 6,000 done, 2,001 refused"

@@ -1,14 +1,15 @@
 defmodule Penstock.Demo.RecordingTest do
   use ExUnit.Case, async: true
 
-  alias Penstock.Demo.{Attack.SpawnBomb, Recording, Run}
+  alias Penstock.Demo.{Attack.SlowClients, Attack.SpawnBomb, Recording, Run}
 
   @tally %{offered: 10, done: 7, refused: 3, system_limit: 0, peak_processes: 1_040}
+         |> Map.merge(%{asked: 5, answered: 4, slowest_us: 9_000})
 
   # The reports of a child whose attack lasts one second, from 1,000,000 µs on the child's clock.
   @messages [
     {:pings, 900_000, [899_000], [5]},
-    {:processes, 990_000, 2_000, %{@tally | offered: 0, done: 0, refused: 0, peak_processes: 0}},
+    {:processes, 990_000, 2_000, %{@tally | offered: 0, done: 0, refused: 0, peak_processes: 0, answered: 0}},
     {:attacked, 1_000_000, %{baseline: 50, process_limit: 32_768}},
     {:memory, 1_000_500, 3 * 1_048_576},
     {:memory, 1_000_900, 2 * 1_048_576},
@@ -19,8 +20,8 @@ defmodule Penstock.Demo.RecordingTest do
     {:ended, 2_200_000}
   ]
 
-  defp record(messages, mode \\ :guarded),
-    do: Enum.reduce(messages, Recording.new(SpawnBomb, mode), &Recording.add(&2, &1))
+  defp record(messages, mode \\ :guarded, attack \\ SpawnBomb),
+    do: Enum.reduce(messages, Recording.new(attack, mode), &Recording.add(&2, &1))
 
   test "a VM that runs to its end gives every figure" do
     run = @messages |> record() |> Recording.exited(0) |> Run.new()
@@ -51,6 +52,21 @@ defmodule Penstock.Demo.RecordingTest do
     assert Run.fate(run) == "alive"
     assert {run.ping_p50_us, run.ping_p99_us, run.ping_max_us} == {30, 40, 40}
     assert Run.broken_promises(run) == []
+  end
+
+  test "answers to innocent clients are figures of the attacks that count them" do
+    run = @messages |> record(:guarded, SlowClients) |> Recording.exited(0) |> Run.new()
+    assert {run.asked, run.answered, run.slowest_us} == {5, 4, 9_000}
+    assert run.answer_curve == [{-0.01, 0}, {0.5, 4}]
+
+    none = @messages |> record() |> Recording.exited(0) |> Run.new()
+    assert {none.asked, none.answered, none.slowest_us} == {nil, nil, nil}
+  end
+
+  test "a run with one pool has its limit, and keeps the promises of a pool only" do
+    run = @messages |> record(:one_pool, SlowClients) |> Recording.exited(0) |> Run.new()
+    assert {run.limit, run.guard} == {100, nil}
+    assert ["1040 processes at its peak" <> _] = Run.broken_promises(run)
   end
 
   test "an unguarded run has no limit and breaks no promise" do
@@ -108,9 +124,13 @@ defmodule Penstock.Demo.RecordingTest do
 
     test "more processes than the limit and the VM's own" do
       assert broken(peak_processes: 1_050) == []
+      assert broken(peak_processes: 1_052, unasked: 2) == []
 
       assert broken(peak_processes: 1_051) ==
-               ["1051 processes at its peak, over 1050: the pool's 1000, an overdraft of 0, and the VM's own 50"]
+               [
+                 "1051 processes at its peak, over 1050: the pool's 1000, an overdraft of 0, 0 that no gate is asked for, " <>
+                   "and the VM's own 50"
+               ]
     end
 
     test "spawns that the VM refused" do
@@ -119,6 +139,11 @@ defmodule Penstock.Demo.RecordingTest do
 
     test "work that is not accounted for" do
       assert broken(offered: 11) == ["7 done and 3 refused are 10, but 11 were offered"]
+    end
+
+    test "innocent clients without an answer" do
+      assert broken(asked: 5, answered: 5) == []
+      assert broken(asked: 5, answered: 4) == ["innocent clients got 4 answers to 5 requests"]
     end
 
     test "permits that are held at the end" do

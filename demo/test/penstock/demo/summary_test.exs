@@ -17,7 +17,13 @@ defmodule Penstock.Demo.SummaryTest do
     },
     %Run{attack: "d", title: "", mode: :unguarded, survived: true, peak_processes: 30_060, harm: :memory}
     |> struct!(peak_memory_mb: 107.3, rest: {:error, %{extra_processes: 30_000}}),
-    %Run{attack: "f", title: "", mode: :unguarded, peak_processes: 3_667, harm: :memory, peak_memory_mb: 255.4}
+    %Run{attack: "h", title: "", mode: :unguarded, survived: true, peak_processes: 32_768, system_limit: 9}
+    |> struct!(harm: :answers, asked: 200, answered: 3),
+    %Run{attack: "h", title: "", mode: :one_pool, survived: true, peak_processes: 164, harm: :answers}
+    |> struct!(asked: 200, answered: 0),
+    %Run{attack: "h", title: "", mode: :guarded, survived: true, peak_processes: 77, harm: :answers}
+    |> struct!(asked: 200, answered: 200),
+    %Run{attack: "i", title: "", mode: :unguarded, peak_processes: 3_667, harm: :memory, peak_memory_mb: 255.4}
   ]
 
   test "each attack has one line for its runs without and with Penstock, within 80 columns" do
@@ -26,13 +32,21 @@ defmodule Penstock.Demo.SummaryTest do
     assert Enum.at(lines, 0) =~ ~r/^ +without +with$/
     assert Enum.any?(lines, &(&1 =~ ~r/^\(a\) recursive spawn bomb +full +32,768 +1.9 s +alive +1,060 +2.7 ms$/))
     assert Enum.any?(lines, &(&1 =~ ~r/^\(d\) workers that never end +stuck +30,060 +107 MB +- +- +-$/))
-    assert Enum.any?(lines, &(&1 =~ ~r/^\(f\) .* +dead +3,667 +255 MB/))
+    assert Enum.any?(lines, &(&1 =~ ~r/^\(i\) .* +dead +3,667 +255 MB/))
     assert Enum.all?(lines, &(String.length(&1) <= 80))
+  end
+
+  test "an attack with one pool has a second line for it, below the column with Penstock" do
+    lines = @runs |> Summary.text() |> IO.iodata_to_binary() |> String.split("\n")
+    at = Enum.find_index(lines, &(&1 =~ ~r/^\(h\) slow clients +full +32,768 +3\/200 +alive +77 +200\/200$/))
+    assert Enum.at(lines, at + 1) =~ ~r/^    with one pool for all {33}alive +164 +0\/200$/
+    assert Enum.count(lines, &(&1 =~ "one pool")) == 1
   end
 
   test "each row of the page links to its attack" do
     page = @runs |> Summary.html() |> IO.iodata_to_binary()
     assert page =~ ~s(<a href="#a">\(a\) recursive spawn bomb</a>)
+    assert page =~ ~s(<tr><th>    with one pool for all</th><td></td><td><b class="alive">alive</b>)
     assert page =~ ~s(<b class="dead">dead</b> <span>3,667 processes</span> <span>255 MB</span>)
   end
 end

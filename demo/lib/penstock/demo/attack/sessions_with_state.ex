@@ -14,7 +14,7 @@ defmodule Penstock.Demo.Attack.SessionsWithState do
   @stay_ms 1_000
 
   @impl true
-  def id, do: "f"
+  def id, do: "i"
 
   @impl true
   def title, do: "sessions with #{@state_kb} KB each"

@@ -7,7 +7,7 @@ defmodule Penstock.Demo.Attack.TaskPerItem do
 
   @pool __MODULE__.Pool
   @limit 1_000
-  @items 500_000
+  @items 150_000
   @job_ms 10
 
   @impl true
@@ -18,7 +18,7 @@ defmodule Penstock.Demo.Attack.TaskPerItem do
 
   @impl true
   def story do
-    "One process starts a task for each of 500,000 items, and each takes #{@job_ms} ms. " <>
+    "One process starts a task for each of 150,000 items, and each takes #{@job_ms} ms. " <>
       "Unguarded by Task.async/1, whose replies and monitors pile up before a caller that never " <>
       "awaits them; guarded by #{guard()}: the next task starts when a permit is free, and the " <>
       "caller takes each result before the next."

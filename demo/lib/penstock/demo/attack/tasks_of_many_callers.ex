@@ -8,7 +8,7 @@ defmodule Penstock.Demo.Attack.TasksOfManyCallers do
   @pool __MODULE__.Pool
   @limit 1_000
   @callers 100
-  @items 5_000
+  @items 1_500
 
   @impl true
   def id, do: "c2"
@@ -18,7 +18,7 @@ defmodule Penstock.Demo.Attack.TasksOfManyCallers do
 
   @impl true
   def story do
-    "As (c), but #{@callers} processes have 5,000 items each. Unguarded by Task.async/1; guarded " <>
+    "As (c), but #{@callers} processes have 1,500 items each. Unguarded by Task.async/1; guarded " <>
       "by #{guard()}, with one pool for all callers: 1,000 tasks at once, of all callers together."
   end
 

@@ -1,0 +1,26 @@
+defmodule Penstock.Demo.TallyTest do
+  use ExUnit.Case, async: true
+
+  alias Penstock.Demo.Tally
+
+  test "each counter counts for itself, and the peak stays" do
+    tally = Tally.new()
+    Tally.add(tally, :offered)
+    Tally.add(tally, :offered)
+    Tally.add(tally, :asked)
+    Tally.note_processes(tally)
+
+    assert %{offered: 2, done: 0, asked: 1, answered: 0, slowest_us: 0, peak_processes: peak} = Tally.read(tally)
+    assert peak > 0
+  end
+
+  test "an answer counts, and the slowest remains" do
+    tally = Tally.new()
+    now = System.monotonic_time(:microsecond)
+    Tally.note_answer(tally, now - 60_000_000)
+    Tally.note_answer(tally, now)
+
+    assert %{answered: 2, slowest_us: slowest} = Tally.read(tally)
+    assert slowest >= 60_000_000
+  end
+end
