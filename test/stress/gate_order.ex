@@ -1,7 +1,7 @@
 defmodule Penstock.Stress.GateOrder do
   # 64 callers wait at two gates over the same two pools, which the gates name in opposite orders.
-  # The callers of one gate would wait for those of the other for ever, if each gate took the pools
-  # in its own order.
+  # If each gate took the pools in its own order, the callers of one gate and those of the
+  # other would wait for each other without end.
   @moduledoc false
 
   alias Penstock.Gate
