@@ -6,6 +6,8 @@ unset PENSTOCK_NIF_PATH PENSTOCK_NIF_FEATURES MIX_BUILD_PATH MIX_TARGET CARGO_TA
 unset RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS
 # The checks below look for words in cargo's output, and colours would split these words.
 export CARGO_TERM_COLOR=never
+# These checks build the NIF several times, and none is about its speed.
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 export MIX_ENV=prod
 
 in_dir() { (cd "$1" && "${@:2}"); }

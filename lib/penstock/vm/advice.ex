@@ -48,12 +48,13 @@ defmodule Penstock.VM.Advice do
     end
   end
 
+  # A handler of the log may take its time, and the sampler must not wait for it.
   defp warn(sum) do
-    Logger.warning(
+    text =
       "The limits of all pools add up to #{sum}, more than half of the #{system(:process_limit)} processes that the " <>
         "VM has by default. Lines for rel/vm.args.eex that fit, from Penstock.VM.recommend/0:\n\n" <> lines(sum)
-    )
 
+    spawn(fn -> Logger.warning(text) end)
     :done
   end
 

@@ -282,7 +282,7 @@ fn explain(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6]) -
 fn release(beam: &Beam, [name, key, keys, permits, measured]: [Term; 5]) -> Term {
     let one = beam.env.make_u64(1);
     let Some(request) = request(beam, [key, keys, permits, one, measured]) else { return atoms::badarg() };
-    let asked = match find(name).and_then(|found| found.ask(beam, &request, Purpose::Release)) {
+    let asked = match find(name).and_then(|found| found.ask(beam, &request, Purpose::GiveBack)) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };

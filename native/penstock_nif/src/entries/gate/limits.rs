@@ -55,7 +55,7 @@ pub(super) enum Purpose {
     /// To look at each limit.
     Report,
     /// To release permits: limits without permits are left out.
-    Release,
+    GiveBack,
 }
 
 /// Why the limits were not all decoded.
@@ -134,13 +134,13 @@ fn kind_of<'a>(
     }
     if let Some((ban, generation)) = named.bans() {
         let key = key.ok_or_else(no_key)?;
-        if purpose == Purpose::Release {
+        if purpose == Purpose::GiveBack {
             return Ok(None);
         }
         return Ok(Some(LimitKind::Ban(ban, generation, hash(key)?.tag(generation), false)));
     }
     let Some((limiter, generation)) = named.limiter() else { return Ok(Some(LimitKind::Gone)) };
-    if purpose == Purpose::Release {
+    if purpose == Purpose::GiveBack {
         return Ok(None);
     }
     let key = match key.filter(|&key| key != atoms::global()) {
