@@ -6,8 +6,6 @@ unset PENSTOCK_NIF_PATH PENSTOCK_NIF_FEATURES MIX_BUILD_PATH MIX_TARGET CARGO_TA
 unset RUSTFLAGS RUSTC RUSTC_WRAPPER RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS
 # The checks below look for words in cargo's output, and colours would split these words.
 export CARGO_TERM_COLOR=never
-# These checks build the NIF several times, and none is about its speed.
-export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 export MIX_ENV=prod
 
 in_dir() { (cd "$1" && "${@:2}"); }
@@ -87,6 +85,9 @@ mix run --no-start --no-compile --no-deps-check -e \
   'IO.puts(Mix.Project.config()[:package][:files] |> Enum.flat_map(&Path.wildcard(&1, match_dot: true)) |> Enum.join("\n"))' |
   tar -c -T - | tar -x -C "$package"
 printf '[workspace]\nmembers = []\n' >"$tmp/Cargo.toml"
+# The checks build the NIF several times, and none is about its speed.
+mkdir "$tmp/.cargo"
+printf '[profile.release]\nlto = "off"\ncodegen-units = 16\n' >"$tmp/.cargo/config.toml"
 works "the package holds no demo" test -z "$(find "$package" -path '*demo*' ! -path '*/guides/assets/demo.svg')"
 
 # Copies the tree as it is, changes included, to a repository from which git can clone.
