@@ -201,7 +201,10 @@ defmodule Penstock.Gate do
   def try_acquire(gate, opts), do: acquire_by(gate, %{Request.gate!(opts, 0) | timeout: 0})
 
   defp tried(:ok, _gate, _opts), do: :ok
-  defp tried(reason, _gate, _opts) when reason in [:overloaded, :key_full, :full, :table_full], do: {:error, reason}
+
+  defp tried(reason, _gate, _opts) when reason in [:overloaded, :key_full, :full, :table_full, :closed],
+    do: {:error, reason}
+
   defp tried({reason, _ms} = refusal, _gate, _opts) when reason in [:banned, :rate_limited], do: {:error, refusal}
   # Nothing is taken. The long way asks again, or raises.
   defp tried(_other, gate, opts), do: acquire_by(gate, %{Request.gate!(opts, 0) | timeout: 0})

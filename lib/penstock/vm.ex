@@ -22,7 +22,7 @@ defmodule Penstock.VM do
   | `:ports` | ports: sockets of port drivers, external programs | `+Q` |
   | `:atoms` | atoms, which are never freed | `+t` |
   | `:ets` | ETS tables | `+e`; the VM goes on above it |
-  | `:memory` | the larger of the VM's resident set, and of the control group's memory without page cache that can be given up | the smallest of the limits of the control group, of those above it, and of the machine |
+  | `:memory` | the larger of the VM's resident set, and of the control group's memory without page cache, which the kernel gives up when memory is needed | the smallest of the limits of the control group, of those above it, and of the machine |
   | `:run_queue` | processes that wait for each scheduler, together with how long one waits | 100 processes and 100 ms |
   | `:cpu_stall`, `:memory_stall` | percent of the last 10 s in which a process of the control group was stalled, from Linux' pressure stall information | 100 |
 
@@ -38,7 +38,6 @@ defmodule Penstock.VM do
           high: 0.75,
           critical: 0.9,
           interval: 100,
-          resources: [:processes, :ports, :atoms, :ets, :memory],
           processes: [high: 0.6]
         ]
 
@@ -47,9 +46,9 @@ defmodule Penstock.VM do
 
     * `:elevated`, `:high`, `:critical` - the shares of the levels: above 0.05, up to 1.0, ascending
     * `:interval` - the ms from one sample to the next: 1 to 60_000
-    * `:resources` - the resources that are measured. Atoms shed only if you name them here: they
-      never become fewer, so a node that sheds for them admits no work until it is restarted.
-      `:run_queue`, `:cpu_stall` and `:memory_stall` shed only if you name them
+    * `:resources` - the resources whose levels are measured. Default: `[:processes, :ports, :atoms,
+      :ets, :memory]`, of which atoms only raise alarms. All resources that you name here shed, atoms
+      too: they never become fewer, so a node that sheds for them admits no work until it is restarted
 
   With a wrong value, the application `:penstock` does not start, and the error names the value.
 
@@ -59,8 +58,8 @@ defmodule Penstock.VM do
   `:sasl` runs. Its id is `{Penstock.VM, resource}`, and its description a map with `:pressure`,
   `:count`, `:limit` and `:used`. The alarm is cleared when the level is left.
 
-  At its start, a node gets a warning in its log if `+P` is not set, and the limits of its pools add
-  up to more than half of the processes that the VM has by default.
+  At its start, a node gets a warning in its log if it has the number of processes that the VM has
+  without `+P`, and the limits of its pools add up to more than half of it.
   """
 
   alias Penstock.Native
@@ -116,7 +115,7 @@ defmodule Penstock.VM do
         }
   def status do
     {word, delay} = Native.vm_get()
-    {files, _sources} = Resources.files(Resources.sources())
+    {files, _sources} = Resources.files(nil)
     figures = Map.merge(Resources.counts(delay), files)
     Map.merge(figures, %{pressure: Levels.name(Levels.pressure(word)), because: Levels.because(word)})
   end

@@ -159,6 +159,22 @@ defmodule Penstock.GateTest do
     end
   end
 
+  test "a gate counts each refusal once, whatever its reason" do
+    pool = start_pool(limit: 1)
+    gate = unique_name()
+    start_supervised!({Gate, name: gate, limits: [pool]})
+    :ok = Gate.try_acquire(gate)
+    assert Gate.try_acquire(gate) == {:error, :full}
+    assert Gate.try_acquire(gate, key: "key") == {:error, :full}
+    assert Gate.try_acquire(gate, permits: 1) == {:error, :full}
+    assert Gate.info(gate).rejected == %{full: 3}
+    :ok = Gate.release(gate, key: "key")
+    :ok = Pool.drain(pool, 0)
+    for opts <- [[], [key: "key"], [permits: 1]], do: assert(Gate.try_acquire(gate, opts) == {:error, :closed})
+    assert Penstock.run(gate, fn -> :never end) == {:error, :closed}
+    assert Gate.info(gate).rejected == %{full: 3, closed: 4}
+  end
+
   describe "acquire/2, try_acquire/2 and release/2" do
     test "hold the permits of all limits for the caller" do
       names = limits(per_key: 2, limit: 2)

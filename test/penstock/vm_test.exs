@@ -74,6 +74,15 @@ defmodule Penstock.VMTest do
       assert used < 0.75 and used > 0.70
     end
 
+    test "goes on, and the application too, while a killed sampler finds no place in a full table" do
+      assert ChildVM.run(Jobs, :full_table, [], "+P 2048") == %{answers: [@refused], same_supervisor: true}
+    end
+
+    test "begins in time while no file can be read, since the dirty schedulers are busy" do
+      # As long as the other crossings take, and far shorter than a key of RSA.
+      assert ChildVM.run(Jobs, :busy_dirty_schedulers, [], "+P 4096") < 1_000
+    end
+
     test "keeps places free for what no gate admits, and answers calls from other nodes" do
       result = ChildVM.run(Jobs, :flood, [], "-name penstock_flood_#{System.pid()}@127.0.0.1")
       assert %{phases: 5, other: 0, fewest_free: free, slowest: slowest} = result

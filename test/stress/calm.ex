@@ -9,23 +9,39 @@ defmodule Penstock.Stress.Calm do
   @processes_per_scheduler 8
   @burst_ms 50
 
+  # All resources that name load. The stalls are those of the whole machine, of which a core is busy.
+  @resources [:processes, :ports, :atoms, :ets, :memory, :run_queue]
+
   def run(seconds) do
+    restart(resources: @resources)
     file = Path.join(System.tmp_dir!(), "penstock-calm-#{System.pid()}")
     # The holes of the file take page cache when they are read, and no room on the disk.
     {_, 0} = System.cmd("truncate", ["-s", "#{total_memory()}", file])
-
     # The second read of a page makes it active.
     outside = for loop <- ["cat #{file} #{file} >/dev/null", ":"], do: start("while :; do #{loop}; done")
-    cached = await_cache(total_memory() * 3 / 5, 120_000)
 
     try do
-      watch(System.monotonic_time(:second) + seconds, %{samples: 0, memory: 0.0, cached: cached})
+      full = div(total_memory() * 3, 5)
+
+      case await_cache(full, 120_000) do
+        cached when cached >= full ->
+          watch(System.monotonic_time(:second) + seconds, %{samples: 0, memory: 0.0, cached: cached})
+
+        cached ->
+          {:error, {:page_cache_not_full, cached}}
+      end
     after
       # Each shell leads a group of its own, in which its children are.
       for pid <- outside, do: System.cmd("kill", ["-KILL", "--", "-#{pid}"])
-
       File.rm(file)
+      restart([])
     end
+  end
+
+  defp restart(vm) do
+    :ok = Application.stop(:penstock)
+    Application.put_env(:penstock, :vm, vm)
+    :ok = Application.start(:penstock)
   end
 
   defp start(loop) do

@@ -15,6 +15,7 @@ defmodule Penstock.Node.Janitor do
   use GenServer
 
   alias Penstock.Native
+  alias Penstock.Node.Start
   alias Penstock.Admission.Names
   alias Penstock.Supervision.Directory
 
@@ -22,7 +23,7 @@ defmodule Penstock.Node.Janitor do
   @adoption_time 60_000
 
   @spec start_link(term) :: GenServer.on_start()
-  def start_link(_arg), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)
+  def start_link(_arg), do: Start.patiently(fn -> GenServer.start_link(__MODULE__, [], name: __MODULE__) end)
 
   # Makes the janitor monitor an owner. The owner calls this. Once this has returned, the janitor
   # learns the reason when the owner dies.

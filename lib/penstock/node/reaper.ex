@@ -11,6 +11,7 @@ defmodule Penstock.Node.Reaper do
   use GenServer
 
   alias Penstock.Native
+  alias Penstock.Node.Start
 
   # The ms from the start of one check to the start of the next. A process must be killed at most
   # 100 ms late. The other 80 ms are for the delay of a check in a busy VM.
@@ -20,7 +21,7 @@ defmodule Penstock.Node.Reaper do
   @pause 5
 
   @spec start_link(term) :: GenServer.on_start()
-  def start_link(_arg), do: GenServer.start_link(__MODULE__, [], name: __MODULE__)
+  def start_link(_arg), do: Start.patiently(fn -> GenServer.start_link(__MODULE__, [], name: __MODULE__) end)
 
   ## Callbacks
 

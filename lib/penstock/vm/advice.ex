@@ -26,7 +26,8 @@ defmodule Penstock.VM.Advice do
   @typedoc "A walk through the names of gates: its cursor, and the limits of pools added up; `:done` after the last."
   @type walk :: {Native.cursor(), non_neg_integer} | :done
 
-  # Returns a walk; `:done` if the node has another limit of processes than the VM's default.
+  # Returns a walk; `:done` if the node has another limit of processes than the VM's default. The VM
+  # does not tell whether +P was set to that number.
   @spec new() :: walk
   def new, do: if(system(:process_limit) == default(), do: {0, 0}, else: :done)
 
@@ -56,6 +57,9 @@ defmodule Penstock.VM.Advice do
 
     spawn(fn -> Logger.warning(text) end)
     :done
+  rescue
+    # The table of processes is full. The next walk tries again.
+    SystemLimitError -> {0, 0}
   end
 
   # Returns the lines for `rel/vm.args.eex`.

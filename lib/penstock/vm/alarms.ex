@@ -14,15 +14,16 @@ defmodule Penstock.VM.Alarms do
   @spec id(atom) :: {Penstock.VM, atom}
   def id(resource), do: {Penstock.VM, resource}
 
-  # Returns the alarms of an earlier sampler. Waits for the alarm handler; `levels` are those of that sampler.
-  @spec found(%{atom => Levels.level()}) :: t
-  def found(levels) do
+  # Returns the alarms of an earlier sampler. Waits for the alarm handler.
+  @spec found() :: t
+  def found do
     handler = Process.whereis(:alarm_handler)
-    {handler, if(handler, do: set_in(handler, levels), else: %{})}
+    {handler, if(handler, do: set_in(handler), else: %{})}
   end
 
-  # The handler of another module does not say which alarms are set.
-  defp set_in(handler, levels) do
+  # The handler of another module does not say which alarms are set. So all are cleared, and set
+  # again where they are due.
+  defp set_in(handler) do
     case :gen_event.call(handler, :alarm_handler, :get_alarms, @answer_time) do
       alarms when is_list(alarms) ->
         for {{Penstock.VM, resource}, %{pressure: pressure}} <- alarms,
@@ -30,10 +31,15 @@ defmodule Penstock.VM.Alarms do
             do: {resource, Levels.number(pressure)}
 
       _another_handler ->
-        alarming(levels)
+        clear_all(handler)
     end
   catch
-    :exit, _no_answer -> alarming(levels)
+    :exit, _no_answer -> clear_all(handler)
+  end
+
+  defp clear_all(handler) do
+    for resource <- Levels.resources(), do: notify(handler, {:clear_alarm, id(resource)})
+    %{}
   end
 
   defp alarming(levels), do: Map.filter(levels, fn {_resource, level} -> level >= @least end)
@@ -43,11 +49,14 @@ defmodule Penstock.VM.Alarms do
   def update({handler, set}, levels, figures) do
     case Process.whereis(:alarm_handler) do
       nil -> {nil, %{}}
-      ^handler -> {handler, change(handler, set, alarming(levels), figures)}
+      ^handler -> {handler, change(handler, set, wanted(levels, figures), figures)}
       # This process has started since then, so it has no alarm of ours.
-      other -> {other, change(other, %{}, alarming(levels), figures)}
+      other -> {other, change(other, %{}, wanted(levels, figures), figures)}
     end
   end
+
+  # A resource whose figures are not read yet has its alarm later.
+  defp wanted(levels, figures), do: levels |> alarming() |> Map.filter(fn {resource, _level} -> figures[resource] end)
 
   # The handler appends an alarm that it has already, so a changed alarm is cleared first.
   defp change(_handler, same, same, _figures), do: same

@@ -35,8 +35,13 @@ defmodule Penstock.VM.Config do
 
   defp check!(vm) do
     vm = Options.known!(vm, @level_names ++ [:interval, :resources | Levels.resources()])
-    named = Keyword.get(vm, :resources)
-    resources = resources!(named || @resources)
+
+    {named?, resources} =
+      case Keyword.fetch(vm, :resources) do
+        {:ok, resources} -> {true, resources!(resources)}
+        :error -> {false, @resources}
+      end
+
     levels = levels!(vm, "", @levels)
 
     # Also checks the shares of a resource that is not measured.
@@ -45,7 +50,7 @@ defmodule Penstock.VM.Config do
     %__MODULE__{
       interval: interval!(Keyword.get(vm, :interval, @interval)),
       shares: Map.take(own, resources),
-      shedding: if(named, do: resources, else: resources -- @sheds_if_named)
+      shedding: if(named?, do: resources, else: resources -- @sheds_if_named)
     }
   end
 

@@ -49,8 +49,8 @@ defmodule Penstock.VM.Memory do
     groups = Enum.uniq(for group <- [own, of], group != nil, do: group)
     texts = SystemFile.read_all([status, meminfo | Enum.flat_map(groups, &files/1)])
 
-    # A control group without a limit of its own can have much page cache that is used again and
-    # again. It is no use of the machine as long as the machine could give it to others.
+    # A control group without a limit of its own can have much else that the kernel gives up, such as
+    # caches of directories. It is no use as long as the machine counts it as available.
     most = if of == nil, do: taken(texts[meminfo]), else: nil
     # Other processes can share a control group above the VM's own, and fill its limit.
     uses = [kilobytes(texts[status], "VmRSS:"), at_most(used(own, texts), most), used(of, texts)]
@@ -109,15 +109,17 @@ defmodule Penstock.VM.Memory do
 
   defp files({_version, dir} = group), do: [Path.join(dir, use_file(group)), Path.join(dir, "memory.stat")]
 
-  # Returns the bytes in use, without the page cache that was not used lately: the kernel gives it
-  # up when memory is needed.
+  # Returns the bytes in use, without the page cache: the kernel gives it up when memory is needed,
+  # also those pages of it that were used lately.
   defp used(nil, _texts), do: nil
 
   defp used({version, _dir} = group, texts) do
     [use, stat] = files(group)
-    cache = if version == :v2, do: "inactive_file ", else: "total_inactive_file "
 
-    with bytes when bytes != nil <- SystemFile.number(texts[use]),
-         do: max(bytes - (SystemFile.number(texts[stat], cache) || 0), 0)
+    caches =
+      if version == :v2, do: ["inactive_file ", "active_file "], else: ["total_inactive_file ", "total_active_file "]
+
+    cached = Enum.sum(for cache <- caches, do: SystemFile.number(texts[stat], cache) || 0)
+    with bytes when bytes != nil <- SystemFile.number(texts[use]), do: max(bytes - cached, 0)
   end
 end

@@ -25,7 +25,6 @@ defmodule Penstock.VM.Resources do
   """
   @type sources :: %{
           memory: Memory.t(),
-          stall: Stall.t(),
           limit: Memory.limit() | nil,
           stalls: %{cpu_stall: figures | nil, memory_stall: figures | nil},
           reads: non_neg_integer
@@ -33,9 +32,6 @@ defmodule Penstock.VM.Resources do
 
   # A limit rarely changes, and the kernel averages stalls over 10 s.
   @reads_between 10
-
-  @spec sources() :: sources
-  def sources, do: %{memory: Memory.find(), stall: Stall.find(), limit: nil, stalls: %{}, reads: 0}
 
   # Returns the figures of the resources that the VM counts; `delay` is the last wait for a scheduler, in µs.
   @spec counts(non_neg_integer) :: %{atom => figures}
@@ -45,17 +41,31 @@ defmodule Penstock.VM.Resources do
   end
 
   # Returns the figures of the resources that the operating system reports, nil for one that it does
-  # not, and the sources for the next read.
-  @spec files(sources) :: {%{memory: figures | nil, cpu_stall: figures | nil, memory_stall: figures | nil}, sources}
-  def files(%{reads: 0} = sources) do
-    %{cpu: cpu, memory: memory} = Stall.read(sources.stall)
-    stalls = %{cpu_stall: percent(cpu), memory_stall: percent(memory)}
-    files(%{sources | limit: Memory.limit(sources.memory), stalls: stalls, reads: @reads_between})
-  end
+  # not, and the sources for the next read; `nil` stands for the sources of the first read.
+  @spec files(sources | nil) ::
+          {%{memory: figures | nil, cpu_stall: figures | nil, memory_stall: figures | nil}, sources}
+  def files(nil), do: files(look(nil))
+  def files(%{reads: 0} = sources), do: files(look(sources))
 
   def files(%{reads: reads} = sources) do
     memory = Memory.read(sources.memory, sources.limit)
     {Map.put(sources.stalls, :memory, memory), %{sources | reads: reads - 1}}
+  end
+
+  # Looks where the files are, and reads what changes slowly. Without a limit of the memory, no file
+  # can be read now, if one could before. Then all stays as it was.
+  defp look(before) do
+    memory = Memory.find()
+    stall = Stall.find()
+    limit = Memory.limit(memory)
+
+    if limit == nil and before != nil do
+      %{before | reads: @reads_between}
+    else
+      %{cpu: cpu, memory: memory_stall} = Stall.read(stall)
+      stalls = %{cpu_stall: percent(cpu), memory_stall: percent(memory_stall)}
+      %{memory: memory, limit: limit, stalls: stalls, reads: @reads_between}
+    end
   end
 
   defp system(item), do: :erlang.system_info(item)

@@ -6,18 +6,20 @@ defmodule Penstock.VM.Sampler do
   # The native side keeps the levels. If the sampler is killed, gates go on by the last levels, and
   # the next sampler starts from them.
   #
-  # The counts of the VM come first, and set the pressure at once. The files come after them, since
-  # a system that lacks memory may delay a read.
+  # The sampler waits for nothing: a `Reader` reads the files, and a `Waiter` measures the wait for
+  # a scheduler. A sampler that finds no room for these two in a full table of processes measures
+  # without them, and starts them later.
   @moduledoc false
   use GenServer
 
   alias Penstock.Native
-  alias Penstock.VM.{Advice, Alarms, Levels, Resources, Waiter}
+  alias Penstock.Node.Start
+  alias Penstock.VM.{Advice, Alarms, Levels, Reader, Resources, Waiter}
 
   @max_word 0xFFFF_FFFF
 
   @spec start_link(Penstock.VM.Config.t()) :: GenServer.on_start()
-  def start_link(config), do: GenServer.start_link(__MODULE__, config, name: __MODULE__)
+  def start_link(config), do: Start.patiently(fn -> GenServer.start_link(__MODULE__, config, name: __MODULE__) end)
 
   # Sets the pressure to normal and clears all alarms: nothing measures any more. For the stop of the application.
   @spec forget() :: :ok
@@ -40,12 +42,13 @@ defmodule Penstock.VM.Sampler do
       levels: nil,
       # No file has been read yet.
       files: %{},
-      sources: nil,
       due: now(),
       timer: nil,
-      alarms: nil,
       advice: nil,
-      waiter: Waiter.start_link(config.interval)
+      # nil until they are started.
+      alarms: nil,
+      reader: nil,
+      waiter: nil
     }
 
     {:ok, state, {:continue, :sample}}
@@ -55,14 +58,26 @@ defmodule Penstock.VM.Sampler do
   defp resume(%{levels: nil} = state) do
     {word, _delay} = Native.vm_get()
     levels = Map.new(state.config.shares, fn {resource, _shares} -> {resource, Levels.of(word, resource)} end)
-
-    # The alarm handler may take its time to answer.
-    sampler = self()
-    spawn_link(fn -> send(sampler, {:alarms, Alarms.found(levels)}) end)
     %{state | levels: levels, advice: if(Levels.advised?(word), do: :done, else: Advice.new())}
   end
 
   defp resume(state), do: state
+
+  # Starts the processes that are not there yet, as far as the table of processes has room.
+  defp start_helpers(%{config: %{interval: interval}} = state) do
+    state = if state.reader, do: state, else: %{state | reader: Reader.start_link(interval)}
+    state = if state.waiter, do: state, else: %{state | waiter: Waiter.start_link(interval)}
+    if state.alarms, do: state, else: %{state | alarms: find_alarms()}
+  rescue
+    SystemLimitError -> state
+  end
+
+  # The alarm handler may take its time to answer.
+  defp find_alarms do
+    sampler = self()
+    spawn_link(fn -> send(sampler, {:alarms, Alarms.found()}) end)
+    :asked
+  end
 
   # While the native module is deleted and loaded again, the sampler waits. A call would load the
   # module, and a load at the same time as another one can hang in the code server.
@@ -74,20 +89,16 @@ defmodule Penstock.VM.Sampler do
   @impl true
   def handle_info({:timeout, timer, :sample}, %{timer: timer} = state), do: sample(state)
 
+  def handle_info({:files, files}, state), do: {:noreply, measure(%{state | files: files})}
   def handle_info({:alarms, alarms}, state), do: {:noreply, measure(%{state | alarms: alarms})}
   def handle_info(_other, state), do: {:noreply, state}
 
   defp sample(state) do
-    state = if loaded?(), do: state |> resume() |> advise() |> measure(), else: state
-    state = if loaded?(), do: state |> read_files() |> measure(), else: state
+    # The pressure comes first: all else may take longer, or fail.
+    state = if loaded?(), do: state |> resume() |> measure() |> start_helpers() |> advise(), else: state
     # A sample that is late must not be followed by a burst.
     due = max(state.due + state.config.interval, now())
     {:noreply, %{state | due: due, timer: :erlang.start_timer(due, self(), :sample, abs: true)}}
-  end
-
-  defp read_files(state) do
-    {files, sources} = Resources.files(state.sources || Resources.sources())
-    %{state | files: files, sources: sources}
   end
 
   defp now, do: System.monotonic_time(:millisecond)
@@ -95,14 +106,16 @@ defmodule Penstock.VM.Sampler do
   defp measure(state), do: if(state.levels != nil and loaded?(), do: set(state), else: state)
 
   defp set(%{config: config} = state) do
-    delay = min(Waiter.delay(state.waiter), @max_word)
+    delay = if state.waiter, do: min(Waiter.delay(state.waiter), @max_word), else: 0
     figures = Map.merge(Resources.counts(delay), state.files)
 
     levels = Map.new(config.shares, &{elem(&1, 0), level(&1, figures, state.levels)})
     :ok = Native.vm_set(Levels.word(levels, config.shedding, state.advice == :done), delay)
-    alarms = if state.alarms, do: Alarms.update(state.alarms, levels, figures)
-    %{state | levels: levels, alarms: alarms}
+    %{state | levels: levels, alarms: alarms(state.alarms, levels, figures)}
   end
+
+  defp alarms({_handler, _set} = alarms, levels, figures), do: Alarms.update(alarms, levels, figures)
+  defp alarms(not_found_yet, _levels, _figures), do: not_found_yet
 
   defp level({resource, shares}, figures, levels) do
     case figures do
@@ -115,5 +128,10 @@ defmodule Penstock.VM.Sampler do
   end
 
   defp advise(%{advice: :done} = state), do: state
-  defp advise(state), do: %{state | advice: Advice.look_further(state.advice)}
+
+  defp advise(state) do
+    state = %{state | advice: Advice.look_further(state.advice)}
+    # The next sampler must know at once that the warning has been given.
+    if state.advice == :done, do: measure(state), else: state
+  end
 end

@@ -37,6 +37,7 @@ defmodule Penstock.VM.ConfigTest do
         {[high: 0.9], "expected the levels to be in ascending order"},
         {[interval: 0], "expected :interval to be a number of milliseconds between 1 and 60000, got: 0"},
         {[interval: 1.5], "expected :interval to be a number of milliseconds between 1 and 60000, got: 1.5"},
+        {[resources: nil], "expected :resources to be a list"},
         {[resources: :all], "expected :resources to be a list of some of :processes, :ports"},
         {[resources: [:disk]], "got: [:disk]"},
         {[resources: [:ports, :ports]], "each once, got: [:ports, :ports]"},

@@ -20,12 +20,12 @@ defmodule Penstock.VM.MemoryTest do
 
   # The share is the count over the limit, so the test gives the two.
   for {tree, count, limit} <- [
-        {"v2", 402_653_184 - 134_217_728, 536_870_912},
-        {"v1", 450_000_000 - 250_000_000, 1_073_741_824},
-        {"hybrid", 220_000_000 - 33_017_856, 24_683_656 * 1_024},
-        {"nested", 1_800_000_000 - 200_000_000, 2_147_483_648},
-        {"max", (8_000_000 - 6_500_000) * 1_024, 8_000_000 * 1_024},
-        {"container", 943_718_400 - 524_288_000, 1_048_576_000},
+        {"v2", 402_653_184 - 134_217_728 - 33_554_432, 536_870_912},
+        {"v1", 450_000_000 - 250_000_000 - 50_000_000, 1_073_741_824},
+        {"hybrid", 220_000_000 - 33_017_856 - 50_000_000, 24_683_656 * 1_024},
+        {"nested", 1_800_000_000 - 200_000_000 - 5, 2_147_483_648},
+        {"max", 6_800_000_000 - 1_000_000_000 - 5_500_000_000, 8_000_000 * 1_024},
+        {"container", 943_718_400 - 524_288_000 - 104_857_600, 1_048_576_000},
         {"systemd", 4_000_000_000 - 400_000_000, 6_442_450_944},
         {"none", 2_000_000 * 1_024, 4_000_000 * 1_024}
       ] do
@@ -42,6 +42,12 @@ defmodule Penstock.VM.MemoryTest do
       root = copy("v2", dir)
       File.write!(Path.join(root, "proc/self/status"), "Name:\tbeam.smp\nVmRSS:\t  300000 kB\n")
       assert read(root).count == 300_000 * 1_024
+    end
+
+    test "a group without a limit uses no more than the machine lacks", %{tmp_dir: dir} do
+      root = copy("max", dir)
+      File.write!(Path.join(root, "sys/fs/cgroup/user.slice/session-3.scope/memory.stat"), "anon 1\n")
+      assert read(root).count == (8_000_000 - 6_500_000) * 1_024
     end
 
     test "the smaller of memory.max and memory.high is the limit", %{tmp_dir: dir} do
@@ -72,7 +78,7 @@ defmodule Penstock.VM.MemoryTest do
     test "use above the limit is a share of 1.0", %{tmp_dir: dir} do
       root = copy("v2", dir)
       File.write!(Path.join(root, "sys/fs/cgroup/app.service/memory.current"), "999999999\n")
-      assert %{count: 865_782_271, used: 1.0} = read(root)
+      assert %{count: 832_227_839, used: 1.0} = read(root)
     end
 
     test "a group outside of the mounted part is the mount itself", %{tmp_dir: dir} do
@@ -148,8 +154,8 @@ defmodule Penstock.VM.MemoryTest do
 
   describe "the free memory" do
     test "is the least of the machine and of each control group" do
-      assert Memory.free(Memory.find(tree("v2"))) == 536_870_912 - 268_435_456
-      assert Memory.free(Memory.find(tree("nested"))) == 2_147_483_648 - 1_600_000_000
+      assert Memory.free(Memory.find(tree("v2"))) == 536_870_912 - (402_653_184 - 134_217_728 - 33_554_432)
+      assert Memory.free(Memory.find(tree("nested"))) == 2_147_483_648 - (1_600_000_000 - 5)
       assert Memory.free(Memory.find(tree("none"))) == 1_000_000 * 1_024
     end
 

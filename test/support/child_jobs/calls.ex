@@ -126,7 +126,15 @@ defmodule Penstock.ChildJobs.Calls do
         measured: :measured,
         way: :no_wait
       ],
-      gate_finish: [gate: gate, waited: [], key: :key, keys: %{}, permits: 1, permits: 1, measured: :measured],
+      gate_finish: [
+        composed: @composed,
+        waited: [keyed_pool: @keyed],
+        key: :key,
+        keys: %{},
+        permits: 1,
+        permits: 1,
+        measured: :measured
+      ],
       gate_explain: [gate: gate, key: :key, keys: %{}, permits: 1, permits: 1, measured: :measured],
       gate_release: [gate: gate, key: :key, keys: %{}, permits: 1, measured: :measured],
       gate_start: [name: MyApp.Gated, pid: self(), members: [:limit], level: 0],
@@ -228,7 +236,7 @@ defmodule Penstock.ChildJobs.Calls do
     do: [[{1, 1, 1}], [{:gate, :ok, 1}], [{1, 1}], List.duplicate({1, 1, 1}, 20) | Garbage.terms() -- [[]]]
 
   defp bad(:members), do: [List.duplicate(:limit, 17), [:limit, 1] | Garbage.terms()]
-  defp bad(:waited), do: []
+  defp bad(:waited), do: [[keyed_pool: :other], [pool: @keyed], [{:keyed_pool, @keyed} | @keyed] | Garbage.terms()]
   defp bad(:paths), do: [["/dev/null" | "/dev/null"], [:path], List.duplicate("", 17) | Garbage.terms() -- [[]]]
   defp bad(:level), do: Enum.reject(Garbage.terms(), &(&1 in 0..10))
   defp bad(:lease_pool), do: Garbage.terms() -- [1]
@@ -289,6 +297,8 @@ defmodule Penstock.ChildJobs.Calls do
 
   # Keyed pool 1 is there, but the caller holds no lease in it.
   defp allowed(:set_offer, :set, [{1, 1, 1}]), do: [:not_held]
+  # The gate has another limit with permits.
+  defp allowed(:gate_finish, :waited, _), do: [:closed]
   defp allowed(_, kind, _) when kind in [:keyed, :composed], do: [:no_pool, :badarg]
   defp allowed(function, :offer, n) when n in 0..@most, do: [no_offer(function)]
   # A named pool has no offer 1 in any of these instances. The reference of an unnamed pool has

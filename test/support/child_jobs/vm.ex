@@ -8,6 +8,8 @@ defmodule Penstock.ChildJobs.VM do
   alias Penstock.VM.{Levels, Sampler}
 
   @gate MyApp.Shedding
+  # The memory of the machine must not decide.
+  @processes [resources: [:processes]]
   @never &Penstock.ChildJobs.Pieces.never/0
 
   @doc """
@@ -17,6 +19,7 @@ defmodule Penstock.ChildJobs.VM do
   admitted, what `status/0` said meanwhile, and the counts of the gate.
   """
   def crossings(times) do
+    restart(@processes)
     start_gate(:high)
     {:ok, :ran} = run()
 
@@ -38,6 +41,7 @@ defmodule Penstock.ChildJobs.VM do
 
   @doc "Returns whether a gate of each pressure admits, at each level of use."
   def levels do
+    restart(@processes)
     for pressure <- [:elevated, :high, :critical], do: start_gate(pressure)
     {:ok, _} = Gate.start_link(name: MyApp.Never, limits: [MyApp.Jobs])
 
@@ -55,6 +59,7 @@ defmodule Penstock.ChildJobs.VM do
 
   @doc "Kills the sampler again and again at a pressure between leaving a level and reaching it."
   def killed_samplers(kills) do
+    restart(@processes)
     start_gate(:high)
     fillers = fill(0.8)
     ask_until(fn -> run() == {:error, :overloaded} end)
@@ -92,8 +97,65 @@ defmodule Penstock.ChildJobs.VM do
     end
   end
 
+  @doc """
+  Fills the table of processes to its last place, and kills the sampler, whose place is taken at once.
+
+  Returns the answers of a gate while the sampler cannot start, and whether the application still
+  runs when there is room again.
+  """
+  def full_table do
+    restart(@processes)
+    start_gate(:high)
+    fillers = fill(0.8)
+    ask_until(fn -> run() == {:error, :overloaded} end)
+    fillers = fill_all(fillers)
+    supervisor = Process.whereis(Penstock.Supervisor)
+    Process.exit(Process.whereis(Sampler), :kill)
+    fillers = fill_all(fillers)
+    until = System.monotonic_time(:millisecond) + 500
+    answers = answers_until(until, MapSet.new())
+    empty(fillers)
+    ask_until(fn -> run() == {:ok, :ran} end)
+    %{answers: MapSet.to_list(answers), same_supervisor: Process.whereis(Penstock.Supervisor) == supervisor}
+  end
+
+  defp fill_all(pids) do
+    fill_all([spawn(@never) | pids])
+  rescue
+    SystemLimitError -> pids
+  end
+
+  defp answers_until(until, answers) do
+    answers = MapSet.put(answers, run())
+    receive after: (1 -> :ok)
+    if System.monotonic_time(:millisecond) < until, do: answers_until(until, answers), else: answers
+  end
+
+  @doc """
+  Keeps the dirty schedulers busy, so that no file can be read, and fills the table of processes.
+  Returns the ms until a gate refused.
+  """
+  def busy_dirty_schedulers do
+    restart(@processes)
+    start_gate(:high)
+    {:ok, :ran} = run()
+    # Each generates a key of RSA, which takes seconds, on a dirty scheduler, without a break.
+    for _ <- 1..(2 * :erlang.system_info(:dirty_cpu_schedulers)), do: spawn(fn -> rsa() end)
+    # All dirty schedulers are busy when a task waits for one.
+    waiting = fn ->
+      Enum.sum(:erlang.statistics(:run_queue_lengths_all)) - Enum.sum(:erlang.statistics(:run_queue_lengths))
+    end
+
+    ask_until(fn -> waiting.() > 0 end)
+    fill(0.8)
+    ms_until(fn -> run() == {:error, :overloaded} end)
+  end
+
+  defp rsa, do: apply(:crypto, :generate_key, [:rsa, {8_192, 65_537}])
+
   @doc "Returns the events of the alarm handler as a resource becomes high, critical and normal again."
   def alarms do
+    restart(@processes)
     {:ok, _} = Application.ensure_all_started(:sasl)
     :ok = :gen_event.add_handler(:alarm_handler, __MODULE__.Handler, self())
     high = fill(0.8)
@@ -106,7 +168,7 @@ defmodule Penstock.ChildJobs.VM do
     sampler = Process.whereis(Sampler)
     kill(sampler)
     ask_until(fn -> Process.whereis(Sampler) not in [nil, sampler] end)
-    ask_until(fn -> :sys.get_state(Sampler).alarms != nil end)
+    ask_until(fn -> is_tuple(:sys.get_state(Sampler).alarms) end)
     once = alarms_set()
 
     # A handler that has restarted knows no alarms, so they are set in it, too.
@@ -284,6 +346,7 @@ defmodule Penstock.ChildJobs.VM do
 
   @doc false
   def attack(parent) do
+    restart(@processes)
     # Otherwise each step would wait behind the flood, and the test would take long.
     Process.flag(:priority, :high)
     {:ok, _} = Pool.start_link(name: MyApp.Jobs, limit: 300)

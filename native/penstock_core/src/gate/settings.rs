@@ -90,6 +90,13 @@ impl Gate {
         self.is_current(generation).then_some(settings)
     }
 
+    /// Returns `true` if the gate of this generation refuses everything at this pressure of the VM.
+    #[inline]
+    pub fn sheds(&self, generation: Generation, pressure: u32) -> bool {
+        let shed_at = self.shed_at.load(Ordering::Relaxed);
+        shed_at > 0 && pressure >= shed_at && self.is_current(generation)
+    }
+
     /// Returns `true` until a later generation is opened.
     pub fn is_current(&self, generation: Generation) -> bool {
         // The members are read before the generation. `open` changes the generation first, so a

@@ -48,14 +48,6 @@ impl<'a> Found<'a> {
         matches!(self, Self::Gate(_, _, settings) if settings.shed_at > 0 && vm_pressure() >= settings.shed_at)
     }
 
-    /// Returns `overloaded`, and counts it.
-    fn overloaded(&self) -> Term {
-        if let Self::Gate(gate, generation, _) = *self {
-            count(gate, generation, Outcome::Overloaded);
-        }
-        atoms::overloaded()
-    }
-
     /// Decodes the limits. The error is the answer to the caller.
     fn ask(self, beam: &Beam, request: &Request, purpose: Purpose) -> Result<Asked<'a>, Term> {
         let (one, gate) = match &self {
@@ -163,13 +155,12 @@ fn request(beam: &Beam, [key, keys, permits, cost, measured]: [Term; 5]) -> Opti
 /// and the caller must release them. Only a gate of several limits has manual permits. If the
 /// caller would wait (`waits`) and only permits lack, the answer is `busy`.
 fn take(beam: &Beam, [name, way, key, keys, permits, cost, measured, waits]: [Term; 8]) -> Term {
-    let found = find(name);
-    // The pressure comes first, so that a refusal costs next to nothing when it matters most.
-    if let Ok(found) = &found {
-        if found.sheds() {
-            return found.overloaded();
-        }
+    // The pressure comes first, so that a refusal costs next to nothing when it matters most. It also
+    // comes before an error in the request, such as a missing key.
+    if sheds(name) {
+        return atoms::overloaded();
     }
+    let found = find(name);
     let Some(request) = request(beam, [key, keys, permits, cost, measured]) else { return atoms::badarg() };
     if way == atoms::manual() && matches!(found, Ok(Found::Limit(_))) {
         return atoms::no_pool();
@@ -185,6 +176,22 @@ fn take(beam: &Beam, [name, way, key, keys, permits, cost, measured, waits]: [Te
         Err((_, No::Full | No::KeyFull)) if waits => atoms::busy(),
         Err(refused) => asked.refused(beam, refused),
     }
+}
+
+/// Returns `true` if the name stands for a gate that sheds at the present pressure of the VM. Then
+/// counts the refusal.
+#[inline]
+fn sheds(name: Term) -> bool {
+    let pressure = vm_pressure();
+    if pressure == 0 {
+        return false;
+    }
+    let Some((gate, generation)) = named(name).and_then(penstock_core::Named::gate) else { return false };
+    let sheds = gate.sheds(generation, pressure);
+    if sheds {
+        gate.count(Outcome::Overloaded);
+    }
+    sheds
 }
 
 fn admitted(beam: &Beam, asked: &Asked<'_>, held: &[Held; MOST_MEMBERS], way: Term) -> Term {
@@ -209,14 +216,10 @@ fn admitted(beam: &Beam, asked: &Asked<'_>, held: &[Held; MOST_MEMBERS], way: Te
 /// limits without permits once more, and charges the rate limiters.
 fn finish_wait(beam: &Beam, [name, waited, key, keys, permits, cost, measured]: [Term; 7]) -> Term {
     let Some(request) = request(beam, [key, keys, permits, cost, measured]) else { return atoms::badarg() };
-    let found = match find(name) {
-        Ok(found) => found,
-        Err(answer) => return answer,
-    };
-    if found.sheds() {
-        return found.overloaded();
+    if sheds(name) {
+        return atoms::overloaded();
     }
-    let asked = match found.ask(beam, &request, Purpose::Report) {
+    let asked = match find(name).and_then(|found| found.ask(beam, &request, Purpose::Report)) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };

@@ -86,8 +86,8 @@ pub(super) fn limits<'a>(
         if let Some(kind) = kind_of(beam, name, request, purpose, &mut last)? {
             limits.push(Limit { name, me: request.me, permits: request.permits, kind });
         }
-        // Bans are asked before all other kinds, in the order of the names. So no limit that is
-        // decoded later could give another reason.
+        // Bans are asked before all other kinds, in the order of the names. So no later limit could
+        // give another reason. A key that a later limit lacks is not an error then.
         if purpose == Purpose::Admission {
             if let Some(Limit { kind: LimitKind::Ban(ban, generation, tag, asked @ false), .. }) = limits.last_mut() {
                 ask_ban(beam, ban, *generation, *tag).map_err(Undecoded::Refused)?;
