@@ -159,7 +159,7 @@ defmodule Penstock.GateTest do
     end
   end
 
-  test "a gate counts each refusal once, whatever its reason" do
+  test "a gate counts a refusal of each reason once" do
     pool = start_pool(limit: 1)
     gate = unique_name()
     start_supervised!({Gate, name: gate, limits: [pool]})
