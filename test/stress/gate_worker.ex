@@ -112,7 +112,8 @@ defmodule Penstock.Stress.GateWorker do
   end
 
   defp start_supervised(1, shared, key) do
-    Penstock.Task.Supervisor.start_child(shared.tasks, fn -> supervised(shared, key) end, key: key)
+    # A task gives its permits back when its function returns, shortly before it dies.
+    Penstock.Task.Supervisor.start_child(shared.tasks, fn -> go_out(shared, supervised(shared, key)) end, key: key)
   end
 
   defp start_supervised(2, shared, key) do
@@ -162,7 +163,7 @@ defmodule Penstock.Stress.GateWorker do
   # the child dies. So the child counts as inside only once it holds the permits itself.
   defp supervised(shared, key), do: supervised(shared, key, 200)
 
-  defp supervised(_shared, _key, 0), do: :ok
+  defp supervised(_shared, _key, 0), do: []
 
   defp supervised(shared, key, tries) do
     if holds?(Penstock.KeyedPool.holders(shared.keyed, key)) and holds?(Penstock.Pool.holders(shared.pool)) do
@@ -178,8 +179,10 @@ defmodule Penstock.Stress.GateWorker do
   # Ends one child that stays. Otherwise such children would soon hold all permits.
   defp end_kid(%{kids: kids}) do
     with pid when is_pid(pid) <- :ets.first(kids) do
-      :ets.delete(kids, pid)
+      # In this order, since this worker can be killed in between: a child that is in no table, and
+      # was not told to end, would keep its permits.
       send(pid, :end)
+      :ets.delete(kids, pid)
     end
   end
 
@@ -188,9 +191,11 @@ defmodule Penstock.Stress.GateWorker do
   defp inside(shared, key, work) do
     marks = come_in(shared, key)
     result = work.()
-    for mark <- marks, do: :ets.delete_object(shared.inside, mark)
+    go_out(shared, marks)
     result
   end
+
+  defp go_out(shared, marks), do: for(mark <- marks, do: :ets.delete_object(shared.inside, mark))
 
   # Counts the living processes that are inside the work, all together and of the key. A process
   # comes in after it was admitted, and goes out before it releases. So those that were in the table

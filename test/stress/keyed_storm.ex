@@ -179,9 +179,16 @@ defmodule Penstock.Stress.KeyedStorm do
     cond do
       length(stopped) < length(others) -> {:error, {:not_at_rest, others -- stopped}}
       info.waiting != length(parked) -> {:error, {:waiting, info, length(parked)}}
-      info.in_use != held |> Enum.map(&elem(&1, 1)) |> Enum.sum() -> {:error, {:in_use, info, held}}
+      info.in_use != held |> Enum.map(&elem(&1, 1)) |> Enum.sum() -> {:error, {:in_use, info, held, holders(shared)}}
       wrong = Enum.find(keys(held), &wrong_key(shared, held, &1)) -> {:error, {:key, wrong, held}}
       true -> {:ok, stopped}
+    end
+  end
+
+  # Returns the holders of the keys that hold most, and what each holder does.
+  defp holders(shared) do
+    for %{key: key} = top <- KeyedPool.top(shared.pool), holder <- KeyedPool.holders(shared.pool, key) do
+      {top, holder, Process.info(holder.pid, [:current_stacktrace, :links, :messages, :dictionary])}
     end
   end
 

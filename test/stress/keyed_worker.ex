@@ -173,7 +173,7 @@ defmodule Penstock.Stress.KeyedWorker do
   end
 
   defp start_supervised(13, shared, key) do
-    Penstock.Task.Supervisor.start_child(shared.tasks, fn -> supervised(shared, key) end, key: key)
+    Penstock.Task.Supervisor.start_child(shared.tasks, fn -> supervised_task(shared, key) end, key: key)
   end
 
   defp start_supervised(14, shared, key) do
@@ -205,8 +205,10 @@ defmodule Penstock.Stress.KeyedWorker do
   # Ends one child that stays. Otherwise such children would soon take all permits of hot keys.
   defp end_kid(%{kids: kids}) do
     with pid when is_pid(pid) <- :ets.first(kids) do
-      :ets.delete(kids, pid)
+      # In this order, since this worker can be killed in between: a child that is in no table, and
+      # was not told to end, would keep its permits.
       send(pid, :end)
+      :ets.delete(kids, pid)
     end
   end
 
@@ -253,6 +255,12 @@ defmodule Penstock.Stress.KeyedWorker do
       end)
 
     {:ok, pid}
+  end
+
+  # A task gives its permit back when its function returns, shortly before it dies.
+  defp supervised_task(shared, key) do
+    supervised(shared, key)
+    :ets.match_delete(shared.inside, {key, self(), :_, :_})
   end
 
   # A child under a supervisor. During the start the supervisor holds the permit. If it dies then,
