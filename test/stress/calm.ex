@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.Calm do
-  # A busy but healthy machine: its page cache is full, a core is busy outside of the VM, and bursts
-  # of eight processes for each scheduler come all the time. No resource may reach a level.
+  # Makes the machine busy, but leaves it healthy: fills its page cache, keeps a core busy outside of
+  # the VM, and runs eight processes for each scheduler at once. No resource may reach a level.
   @moduledoc false
 
   alias Penstock.Native
@@ -9,7 +9,7 @@ defmodule Penstock.Stress.Calm do
   @processes_per_scheduler 8
   @burst_ms 50
 
-  # All resources that name load. The stalls are those of the whole machine, of which a core is busy.
+  # The stalls are left out: they are those of the whole machine, of which a core is busy.
   @resources [:processes, :ports, :atoms, :ets, :memory, :run_queue]
 
   def run(seconds) do

@@ -5,7 +5,7 @@ defmodule Penstock.Stress.GateStorm do
   @moduledoc false
 
   alias Penstock.{Ban, Gate, KeyedPool, Native, Pool, RateLimiter}
-  alias Penstock.Stress.{Crashes, GateWorker, Keeper, Round, Survivors}
+  alias Penstock.Stress.{Crashes, GateWorker, Keeper, Kids, Round, Survivors}
 
   @askers 4
   @longest_pause 20_000
@@ -28,7 +28,7 @@ defmodule Penstock.Stress.GateStorm do
     shared = shared(decisions)
     keepers = start_limits(shared)
     held = keep_key(shared)
-    top = start_supervisors(shared)
+    top = Kids.start_supervisors(shared.gate, shared)
     askers = List.to_tuple(for _ <- 1..@askers, do: asker(shared))
 
     {askers, killed} = kill_some(shared, askers, %{})
@@ -94,19 +94,6 @@ defmodule Penstock.Stress.GateStorm do
       end)
 
     receive do: ({:kept, ^pid} -> pid)
-  end
-
-  defp start_supervisors(shared) do
-    endless = [max_restarts: 100_000_000]
-
-    children = [
-      {Penstock.Task.Supervisor, [name: shared.tasks, gate: shared.gate] ++ endless},
-      {Penstock.DynamicSupervisor, [name: shared.children, gate: shared.gate, partitions: 2] ++ endless},
-      {DynamicSupervisor, [name: shared.plain, strategy: :one_for_one] ++ endless}
-    ]
-
-    {:ok, top} = Supervisor.start_link(children, [strategy: :one_for_one] ++ endless)
-    top
   end
 
   defp asker(shared) do

@@ -4,6 +4,7 @@ defmodule Penstock.Stress.GateWorker do
   @moduledoc false
 
   alias Penstock.{Gate, RejectedError}
+  alias Penstock.Stress.Kids
 
   @open_keys 8
 
@@ -80,7 +81,7 @@ defmodule Penstock.Stress.GateWorker do
       Penstock.spawn(shared.gate, fn -> child(fate, shared, key, asker) end, key: key, timeout: Enum.random([0, 2]))
 
     count(shared)
-    if match?({:error, _}, answer), do: end_kid(shared)
+    if match?({:error, _}, answer), do: Kids.end_one(shared.kids)
   end
 
   defp admitted(6, shared, key) do
@@ -136,28 +137,12 @@ defmodule Penstock.Stress.GateWorker do
 
   defp child(:hang, shared, key, _asker) do
     come_in(shared, key)
-    stay(shared)
-  end
-
-  defp stay(shared) do
-    :ets.insert(shared.kids, {self()})
-    receive do: (:end -> :ok)
+    Kids.stay(shared.kids)
   end
 
   @doc false
-  # The start function of a supervised child. The child is a bare process, because the VM reports
-  # no exit of such a process.
-  def start_child(shared, key) do
-    ms = :rand.uniform(10)
-
-    pid =
-      spawn_link(fn ->
-        supervised(shared, key)
-        receive after: (ms -> if(:rand.uniform(2) == 1, do: exit(:crashed)))
-      end)
-
-    {:ok, pid}
-  end
+  # The start function of a supervised child.
+  def start_child(shared, key), do: Kids.start_child(fn -> supervised(shared, key) end)
 
   # The supervisor holds the permits during the start. If it dies then, the permits return before
   # the child dies. So the child counts as inside only once it holds the permits itself.
@@ -175,16 +160,6 @@ defmodule Penstock.Stress.GateWorker do
   end
 
   defp holds?(holders), do: Enum.any?(holders, &(&1.pid == self()))
-
-  # Ends one child that stays. Otherwise such children would soon hold all permits.
-  defp end_kid(%{kids: kids}) do
-    with pid when is_pid(pid) <- :ets.first(kids) do
-      # In this order, since this worker can be killed in between: a child that is in no table, and
-      # was not told to end, would keep its permits.
-      send(pid, :end)
-      :ets.delete(kids, pid)
-    end
-  end
 
   ## Who is inside
 

@@ -6,7 +6,7 @@ defmodule Penstock.Stress.KeyedStorm do
   @moduledoc false
 
   alias Penstock.KeyedPool
-  alias Penstock.Stress.{Crashes, Keeper, KeyedWorker, Round, Survivors}
+  alias Penstock.Stress.{Crashes, Keeper, KeyedWorker, Kids, Round, Survivors}
 
   @kills_a_round 2_000
   @workers 8
@@ -51,7 +51,6 @@ defmodule Penstock.Stress.KeyedStorm do
     opts = [name: __MODULE__.Pool, limit: limit, max_overdraft: 0]
     opts = [{:max_keys, Enum.random([4, 64, 10_000])}, {:max_waiting, Enum.random([0, 3, 1_000])} | opts]
     keeper = Keeper.start(opts, KeyedPool)
-    top = start_supervisors()
 
     shared = %{
       pool: __MODULE__.Pool,
@@ -65,6 +64,8 @@ defmodule Penstock.Stress.KeyedStorm do
       faults: :ets.new(:faults, [:public, :set]),
       parent: self()
     }
+
+    top = Kids.start_supervisors(shared.pool, shared)
 
     workers = for _ <- 1..@workers, do: worker(shared)
     {workers, killed} = storm(shared, List.to_tuple(workers), @kills_a_round, %{})
@@ -80,19 +81,6 @@ defmodule Penstock.Stress.KeyedStorm do
       [_ | _] = faults -> {:error, {:faults, Enum.take(faults, 5)}}
       error -> error
     end
-  end
-
-  defp start_supervisors do
-    endless = [max_restarts: 100_000_000]
-
-    children = [
-      {Penstock.Task.Supervisor, [name: __MODULE__.Tasks, gate: __MODULE__.Pool] ++ endless},
-      {Penstock.DynamicSupervisor, [name: __MODULE__.Children, gate: __MODULE__.Pool, partitions: 2] ++ endless},
-      {DynamicSupervisor, [name: __MODULE__.Plain, strategy: :one_for_one] ++ endless}
-    ]
-
-    {:ok, top} = Supervisor.start_link(children, [strategy: :one_for_one] ++ endless)
-    top
   end
 
   defp worker(shared), do: KeyedWorker.start(shared, :rand.uniform(1_000_000_000))

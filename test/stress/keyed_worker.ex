@@ -4,6 +4,7 @@ defmodule Penstock.Stress.KeyedWorker do
   @moduledoc false
 
   alias Penstock.{KeyedPool, RejectedError}
+  alias Penstock.Stress.Kids
 
   # The states of a worker. A worker publishes its state, so that the killer can aim at it.
   @states [:idle, :take, :hold, :wait, :park, :spawner, :run, :stream, :starter, :stopped]
@@ -135,7 +136,7 @@ defmodule Penstock.Stress.KeyedWorker do
         held
 
       {:error, _reason} ->
-        end_kid(shared)
+        Kids.end_one(shared.kids)
         give_back(shared, held)
     end
   end
@@ -202,16 +203,6 @@ defmodule Penstock.Stress.KeyedWorker do
     []
   end
 
-  # Ends one child that stays. Otherwise such children would soon take all permits of hot keys.
-  defp end_kid(%{kids: kids}) do
-    with pid when is_pid(pid) <- :ets.first(kids) do
-      # In this order, since this worker can be killed in between: a child that is in no table, and
-      # was not told to end, would keep its permits.
-      send(pid, :end)
-      :ets.delete(kids, pid)
-    end
-  end
-
   defp spin(0), do: :ok
   defp spin(n), do: spin(n - 1)
 
@@ -238,24 +229,12 @@ defmodule Penstock.Stress.KeyedWorker do
 
   defp child(:hang, shared, key, permits, _spawner) do
     come_in(shared, key, permits)
-    :ets.insert(shared.kids, {self()})
-    receive do: (:end -> :ok)
+    Kids.stay(shared.kids)
   end
 
   @doc false
-  # The start function of a supervised child. The child is a bare process, because the VM reports
-  # no exit of such a process.
-  def start_child(shared, key) do
-    ms = :rand.uniform(10)
-
-    pid =
-      spawn_link(fn ->
-        supervised(shared, key)
-        receive after: (ms -> if(:rand.uniform(2) == 1, do: exit(:crashed)))
-      end)
-
-    {:ok, pid}
-  end
+  # The start function of a supervised child.
+  def start_child(shared, key), do: Kids.start_child(fn -> supervised(shared, key) end)
 
   # A task gives its permit back when its function returns, shortly before it dies.
   defp supervised_task(shared, key) do

@@ -16,7 +16,7 @@ defmodule Penstock.ChildJobs do
   def system_limit do
     pools = pools(limit: 10)
     for pool <- pools, do: :ok = Pool.acquire(pool, permits: 2)
-    fillers = fill([])
+    fillers = fill_table([])
 
     refused =
       for pool <- pools,
@@ -31,12 +31,6 @@ defmodule Penstock.ChildJobs do
     # The VM has room again once the dead processes are gone.
     later = for pool <- pools, do: spawn_when_room(pool, 1_000)
     %{refused: refused, links: links, later: later}
-  end
-
-  defp fill(pids) do
-    fill([spawn(@never) | pids])
-  rescue
-    SystemLimitError -> pids
   end
 
   defp spawn_when_room(pool, tries) do

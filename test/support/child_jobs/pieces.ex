@@ -34,6 +34,13 @@ defmodule Penstock.ChildJobs.Pieces do
     outcome(fn -> Pool.info(pool).in_use end)
   end
 
+  # Spawns processes until the table of processes is full. Returns them and the given ones.
+  def fill_table(pids) do
+    fill_table([spawn(&never/0) | pids])
+  rescue
+    SystemLimitError -> pids
+  end
+
   def holder(pools) do
     parent = self()
 
