@@ -41,8 +41,8 @@ defmodule Penstock.VM.Cgroup do
     end
   end
 
-  # A line is `35 31 0:32 /root /mount/point rw shared:9 - cgroup cgroup rw,memory`, with any number
-  # of words before the dash.
+  # A line is `35 31 0:32 /root /mount/point rw shared:9 - cgroup cgroup rw,memory`. The kernel adds
+  # words before the dash, or leaves them out.
   defp mount(line) do
     with [mount, system] <- String.split(line, " - ", parts: 2),
          [_id, _parent, _device, root, point | _options] <- String.split(mount, " "),

@@ -44,7 +44,7 @@ defmodule Penstock.VM.Config do
 
     levels = levels!(vm, "", @levels)
 
-    # Also checks the shares of a resource that is not measured.
+    # Checks the shares of all resources, so that a wrong share of an unused one is found, too.
     own = for resource <- Levels.resources(), into: %{}, do: {resource, own!(vm, resource, levels)}
 
     %__MODULE__{

@@ -47,11 +47,12 @@ defmodule Penstock.VM.Memory do
     status = Path.join(root, "proc/self/status")
     meminfo = Path.join(root, "proc/meminfo")
     groups = Enum.uniq(for group <- [own, of], group != nil, do: group)
-    texts = SystemFile.read_all([status, meminfo | Enum.flat_map(groups, &files/1)])
+    of_machine = if of == nil, do: [meminfo], else: []
+    texts = SystemFile.read_all([status | of_machine ++ Enum.flat_map(groups, &files/1)])
 
-    # A control group without a limit of its own can have much else that the kernel gives up, such as
-    # caches of directories. It is no use as long as the machine counts it as available.
-    most = if of == nil, do: taken(texts[meminfo]), else: nil
+    # A control group without a limit can have other memory that the kernel gives up, such as caches
+    # of directories. The machine counts it as available, so it is not use.
+    most = taken(texts[meminfo])
     # Other processes can share a control group above the VM's own, and fill its limit.
     uses = [kilobytes(texts[status], "VmRSS:"), at_most(used(own, texts), most), used(of, texts)]
 
@@ -109,8 +110,8 @@ defmodule Penstock.VM.Memory do
 
   defp files({_version, dir} = group), do: [Path.join(dir, use_file(group)), Path.join(dir, "memory.stat")]
 
-  # Returns the bytes in use, without the page cache: the kernel gives it up when memory is needed,
-  # also those pages of it that were used lately.
+  # Returns the bytes in use, without the page cache. The kernel gives up page cache when memory is
+  # needed, even pages that were used a moment ago.
   defp used(nil, _texts), do: nil
 
   defp used({version, _dir} = group, texts) do

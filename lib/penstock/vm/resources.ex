@@ -1,6 +1,6 @@
 defmodule Penstock.VM.Resources do
-  # Measures the resources of the VM. `counts/1` asks the VM alone. `files/1`
-  # reads files of the operating system.
+  # Measures the resources of the VM. `counts/1` asks the VM alone. `files/1` reads files of the
+  # operating system.
   @moduledoc false
 
   alias Penstock.VM.{Memory, Stall}
@@ -33,7 +33,8 @@ defmodule Penstock.VM.Resources do
   # A limit rarely changes, and the kernel averages stalls over 10 s.
   @reads_between 10
 
-  # Returns the figures of the resources that the VM counts; `delay` is the last wait for a scheduler, in µs.
+  # Returns the figures of the resources that the VM counts. `delay` is the last wait for a
+  # scheduler, in µs.
   @spec counts(non_neg_integer) :: %{atom => figures}
   def counts(delay) do
     counted = for {resource, {count, limit}} <- @counted, do: {resource, share(system(count), system(limit))}
@@ -52,8 +53,8 @@ defmodule Penstock.VM.Resources do
     {Map.put(sources.stalls, :memory, memory), %{sources | reads: reads - 1}}
   end
 
-  # Looks where the files are, and reads what changes slowly. Without a limit of the memory, no file
-  # can be read now, if one could before. Then all stays as it was.
+  # Looks where the files are, and reads what changes slowly. If no limit of the memory is found any
+  # more, no file can be read now. Then all stays as it was.
   defp look(before) do
     memory = Memory.find()
     stall = Stall.find()

@@ -21,7 +21,8 @@ defmodule Penstock.VM.Sampler do
   @spec start_link(Penstock.VM.Config.t()) :: GenServer.on_start()
   def start_link(config), do: Start.patiently(fn -> GenServer.start_link(__MODULE__, config, name: __MODULE__) end)
 
-  # Sets the pressure to normal and clears all alarms: nothing measures any more. For the stop of the application.
+  # Sets the pressure to normal and clears all alarms, since nothing measures any more. The
+  # application calls this when it stops.
   @spec forget() :: :ok
   def forget do
     {word, _delay} = Native.vm_get()
@@ -119,10 +120,8 @@ defmodule Penstock.VM.Sampler do
 
   defp level({resource, shares}, figures, levels) do
     case figures do
-      # The operating system does not report the resource.
-      %{^resource => nil} -> 0
       %{^resource => %{used: used}} -> Levels.next(used, levels[resource], shares)
-      # It is not read yet.
+      # Either it is not read yet, or the system does not report it. Then its level was never raised.
       _no_figures -> levels[resource]
     end
   end

@@ -1,7 +1,7 @@
 defmodule Penstock.VM.Waiter do
-  # A process of normal priority that sleeps, and measures how late it runs after its time: so long
-  # a process waits for a scheduler. It is linked to the sampler, which reads the figure without a
-  # message, since each message would wake up a scheduler.
+  # A process of normal priority that sleeps, and measures how late it runs. That is how long a
+  # process waits for a scheduler. The waiter is linked to the sampler. The sampler reads the figure
+  # from atomics, since a message would wake up a scheduler.
   @moduledoc false
 
   @typedoc "The time at which the waiter is to run next, and the µs for which it last waited."

@@ -59,7 +59,8 @@ pub(crate) fn vm_levels() -> (u32, u32) {
     (VM_LEVELS.load(Ordering::Relaxed), VM_DELAY.load(Ordering::Relaxed))
 }
 
-/// Sets the levels and the delay. No reader needs both of the same sample.
+/// Sets the levels and the delay. Two samplers never race here, since the next one starts after the
+/// death of the last. No reader needs both words of the same sample.
 pub(crate) fn set_vm_levels(levels: u32, delay: u32) {
     VM_LEVELS.store(levels, Ordering::Relaxed);
     VM_DELAY.store(delay, Ordering::Relaxed);

@@ -70,7 +70,7 @@ defmodule Penstock.Demo.Attack.ForeignProcesses do
       mode: mode,
       jobs: Pace.start(fn -> offer(start, tally) end, @jobs_per_ms),
       shell: Pace.start(fn -> call(tally) end, 1 / @call_every_ms),
-      library: spawn(&library/0)
+      foreign: spawn(&create_foreign/0)
     }
   end
 
@@ -87,8 +87,8 @@ defmodule Penstock.Demo.Attack.ForeignProcesses do
     Pace.go(attack.jobs)
     Pace.go(attack.shell)
     Process.sleep(@calm_ms)
-    monitor = Process.monitor(attack.library)
-    send(attack.library, :go)
+    monitor = Process.monitor(attack.foreign)
+    send(attack.foreign, :go)
     receive do: ({:DOWN, ^monitor, :process, _pid, _reason} -> :ok)
     if attack.mode == :guarded, do: await_admission()
     Process.sleep(@calm_ms)
@@ -97,7 +97,7 @@ defmodule Penstock.Demo.Attack.ForeignProcesses do
   end
 
   # Creates the foreign processes, and ends them by its own end. Each is linked to it.
-  defp library do
+  defp create_foreign do
     receive do: (:go -> :ok)
     Pace.repeat(&create/0, @foreign / @fill_ms, @foreign)
     Process.sleep(@stay_ms)

@@ -43,11 +43,6 @@ fn find<'a>(name: Term) -> Result<Found<'a>, Term> {
 }
 
 impl<'a> Found<'a> {
-    /// Returns `true` if the gate sheds at the present pressure of the VM.
-    fn sheds(&self) -> bool {
-        matches!(self, Self::Gate(_, _, settings) if settings.shed_at > 0 && vm_pressure() >= settings.shed_at)
-    }
-
     /// Decodes the limits. The error is the answer to the caller.
     fn ask(self, beam: &Beam, request: &Request, purpose: Purpose) -> Result<Asked<'a>, Term> {
         let (one, gate) = match &self {
@@ -151,9 +146,9 @@ fn request(beam: &Beam, [key, keys, permits, cost, measured]: [Term; 5]) -> Opti
 /// Asks a gate to admit the caller, which does not wait during this call.
 ///
 /// Returns the permit set that the caller holds from then on: for `way` `run`, the permits are
-/// bound to the caller; for `spawn`, they are offered to a child; for `manual`, the answer is `ok`,
-/// and the caller must release them. Only a gate of several limits has manual permits. If the
-/// caller would wait (`waits`) and only permits lack, the answer is `busy`.
+/// bound to the caller; for `spawn`, they are offered to a child. For `manual`, the answer is `ok`,
+/// and the caller must release the permits; a limit alone answers `no_pool` then. If the caller
+/// would wait (`waits`) and only permits lack, the answer is `busy`.
 fn take(beam: &Beam, [name, way, key, keys, permits, cost, measured, waits]: [Term; 8]) -> Term {
     // The pressure comes first, so that a refusal costs next to nothing when it matters most. It also
     // comes before an error in the request, such as a missing key.
@@ -261,9 +256,11 @@ fn explain(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6]) -
         Err(answer) => return answer,
     };
     let mut answers = Vec::with_capacity(MOST_MEMBERS + 1);
-    if matches!(&found, Found::Gate(_, _, settings) if settings.shed_at > 0) {
-        let answer = if found.sheds() { atoms::overloaded() } else { atoms::ok() };
-        answers.push(beam.env.tuple(&[atoms::vm(), atoms::vm(), answer]));
+    if let Found::Gate(gate, generation, settings) = &found {
+        if settings.shed_at > 0 {
+            let answer = if gate.sheds(*generation, vm_pressure()) { atoms::overloaded() } else { atoms::ok() };
+            answers.push(beam.env.tuple(&[atoms::vm(), atoms::vm(), answer]));
+        }
     }
     let asked = match found.ask(beam, &request, Purpose::Report) {
         Ok(asked) => asked,

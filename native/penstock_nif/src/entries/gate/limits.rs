@@ -47,14 +47,14 @@ enum LimitKind<'a> {
     Gone,
 }
 
-/// What a call wants of the limits of a gate.
+/// Why a call decodes the limits of a gate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To be admitted: a ban that refuses ends the call, before the later limits are decoded.
+    /// The caller asks to be admitted. A ban that refuses it ends the call at once.
     Admission,
-    /// To look at each limit.
+    /// The call looks at each limit.
     Report,
-    /// To release permits: limits without permits are left out.
+    /// The caller releases permits. Limits without permits are left out.
     GiveBack,
 }
 
