@@ -94,7 +94,7 @@ defmodule Penstock.VMTest do
     test "for busy schedulers happens only if the run queue is named" do
       assert %{pressures: [0], longest: longest} = ChildVM.run(Jobs, :busy, [[], 8, 2_000])
       assert longest > 4
-      assert %{pressures: pressures} = ChildVM.run(Jobs, :busy, [[resources: [:run_queue]], 2_000, 4_000])
+      assert %{pressures: pressures} = ChildVM.run(Jobs, :busy, [[resources: [:run_queue]], 10_000, 4_000])
       assert List.last(pressures) == 3
     end
 
