@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::keyed::{Context, Found, Parity, Table};
 use crate::reuse::OutOfMemory;
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use crate::time::{END, NS_PER_MS};
 
 use super::failures::Failures;
@@ -17,6 +17,9 @@ use super::{BanSettings, FOREVER};
 /// The stored end of a ban that never ends. It is later than each reading of a clock, and than
 /// the end of each other ban.
 const NEVER: u64 = END - 1;
+
+/// The number of groups of keys, by their tags.
+const GROUPS: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
 
 /// Returns the end of a ban that lasts for `left` ns from `now`; [`NEVER`] if `left` is
 /// [`FOREVER`].
@@ -57,6 +60,9 @@ pub(super) struct List {
     bans: Mutex<Bans>,
     /// The ends of the bans, for checks.
     table: Table,
+    /// For each group of keys, the instant at which its last ban ends, or a later one. Most lists
+    /// have few bans, so most checks need no look at the table.
+    latest: [AtomicU64; GROUPS],
 }
 
 /// One ban in a listing.
@@ -102,7 +108,8 @@ impl List {
     pub(super) fn new(max_bans: usize) -> Result<Self, OutOfMemory> {
         // The table has nearly four places for each ban (two, if `max_bans` is at most four). So
         // a key rarely lacks a free place. If it does, `insert` drops another ban.
-        Ok(Self { bans: Mutex::default(), table: Table::new(max_bans.saturating_mul(2))? })
+        let table = Table::new(max_bans.saturating_mul(2))?;
+        Ok(Self { bans: Mutex::default(), table, latest: std::array::from_fn(|_| AtomicU64::new(0)) })
     }
 
     pub(super) fn memory(&self) -> usize {
@@ -118,12 +125,24 @@ impl List {
         // wait for the lock meanwhile.
         drop(bans);
         self.table.clear();
+        self.latest.iter().for_each(|latest| latest.store(0, Ordering::Relaxed));
+    }
+
+    fn latest(&self, tag: u64) -> &AtomicU64 {
+        &self.latest[tag as usize % GROUPS]
     }
 
     /// Returns the time left of the key's ban, in ns or [`FOREVER`]; `None` if the key is not
     /// banned.
+    ///
+    /// If the return of a ban happens-before this call, the call observes the `latest` that the
+    /// ban stored, or a later one: `latest` never falls while the list is open. Any other ban may
+    /// be missed, and is then linearized after this call.
     #[inline]
     pub(super) fn check(&self, tag: u64, now: u64) -> Option<u64> {
+        if self.latest(tag).load(Ordering::Relaxed) <= now {
+            return None;
+        }
         match self.table.search(tag, context(now)) {
             Found::Charged(place) => left(context(now).tat(place.state)?, now),
             _ => None,
@@ -214,6 +233,9 @@ impl List {
         while bans.entries.len() >= settings.max_bans as usize {
             self.drop_first(bans, now);
         }
+        // Before the table: a caller that finds the ban there can tell another caller of it.
+        let latest = self.latest(tag);
+        latest.store(latest.load(Ordering::Relaxed).max(until), Ordering::Relaxed);
         while !self.table.store(tag, until, context(now)) {
             self.drop_first(bans, now);
         }
