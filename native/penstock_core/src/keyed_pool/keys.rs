@@ -2,7 +2,8 @@
 //!
 //! A key has a *place*, from its first permit or waiter to the end of its last. The places are
 //! allocated when the pool is made, and no place moves. A place is found by a bucket: a list of
-//! the places whose tags hash to it.
+//! the places whose tags hash to it. There is a bucket for two places. More buckets would shorten
+//! the lists of a full shard, but most pools have few keys at once, and caches hold more of fewer.
 
 use crate::keyed::scale;
 use crate::reuse::OutOfMemory;
@@ -43,8 +44,11 @@ impl Place {
     }
 }
 
-/// The bytes of a place, and of its bucket.
-pub(super) const PLACE_MEMORY: usize = size_of::<Place>() + size_of::<u32>();
+/// The number of places for each bucket.
+const PLACES_PER_BUCKET: usize = 2;
+
+/// The most bytes of a place, and of its part of a bucket, in a shard of several places.
+pub(super) const PLACE_MEMORY: usize = size_of::<Place>() + size_of::<u32>() / PLACES_PER_BUCKET;
 
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -58,7 +62,7 @@ impl Keys {
     /// Returns a table of as many keys as `capacity`.
     pub(super) fn new(capacity: usize) -> Result<Self, OutOfMemory> {
         // A table of no places has a bucket, in which no key is found.
-        let count = capacity.max(1);
+        let count = capacity.div_ceil(PLACES_PER_BUCKET).max(1);
         let mut buckets = Vec::new();
         buckets.try_reserve_exact(count).map_err(|_| OutOfMemory)?;
         buckets.resize(count, NIL);
