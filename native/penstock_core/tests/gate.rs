@@ -21,8 +21,8 @@ const MS: u64 = 1_000_000;
 struct Text;
 
 impl ShowKey for Text {
-    fn at_hand(&self) -> Option<&[u8]> {
-        Some(b"key")
+    fn make_at_once(&self) -> Option<Box<[u8]>> {
+        Some(self.make())
     }
     fn make(&self) -> Box<[u8]> {
         Box::from(*b"key")
@@ -431,8 +431,11 @@ fn a_stale_caller_gets_no_settings() {
     let first = gate.open(one, 0);
     assert_eq!((gate.settings(first), gate.is_current(first)), (Some(one), true));
     let second = gate.open(two, 0);
+    let mut names = [0; MOST_MEMBERS];
     assert_eq!((gate.settings(first), gate.is_current(first)), (None, false));
-    assert_eq!(gate.settings(second), Some(two));
+    assert_eq!((gate.names(first, &mut names), gate.shed_at(first)), (None, 0));
+    assert_eq!((gate.settings(second), gate.shed_at(second)), (Some(two), 2));
+    assert_eq!((gate.names(second, &mut names), names[0]), (Some(1), 4));
     assert!(Gate::is_compatible(one, one) && !Gate::is_compatible(one, two));
 }
 

@@ -176,15 +176,17 @@ impl<H: PoolHost> Member<H> for PoolMember<'_, H> {
     }
 
     fn take(&self, host: &H, kind: Kind, waits: bool) -> Result<Held, No> {
-        if !waits {
-            self.pool.try_acquire(host, self.me, self.n, kind).map_err(no_of_pool)?;
-        } else if !self.pool.take(host, self.me, self.n, kind) {
-            return Err(No::Full);
-        }
+        let taken = if waits {
+            if self.pool.take(host, self.me, self.n, kind) { Ok(()) } else { Err(No::Full) }
+        } else {
+            self.pool.try_acquire(host, self.me, self.n, kind).map_err(no_of_pool)
+        };
         if (self.still)() {
-            return Ok(Held::Pool);
+            return taken.map(|()| Held::Pool);
         }
-        <Self as Member<H>>::give_back(self, host, kind, Held::Pool);
+        if taken.is_ok() {
+            <Self as Member<H>>::give_back(self, host, kind, Held::Pool);
+        }
         Err(No::Closed)
     }
 

@@ -3,7 +3,8 @@
 //! A caller passes a gate only if all its limits admit it. The decision takes three steps:
 //!
 //! 1. *Look*: each limit tells whether it would refuse. The first that would, in the order of
-//!    [`Rank`], gives the reason, and nothing was taken.
+//!    [`Rank`], gives the reason, and nothing was taken. The first limit with permits is looked at
+//!    only if a later one would refuse: otherwise its take tells.
 //! 2. *Take*: the limits with permits give them to the caller, one after the other. If one
 //!    refuses, those before it get their permits back.
 //! 3. *Charge*: the rate limiters are charged, all or none. If one denies, all permits go back.
@@ -44,6 +45,14 @@ pub enum Rank {
     Keyed,
     /// Pools.
     Pool,
+}
+
+impl Rank {
+    /// Returns `true` for a kind of limit that gives permits.
+    #[inline]
+    pub fn has_permits(self) -> bool {
+        self >= Self::Keyed
+    }
 }
 
 /// Why a limit refused the caller of a gate.
@@ -133,11 +142,47 @@ impl<H: Host, M: Member<H> + ?Sized> Member<H> for &M {
 /// A refusal: the index of the limit, and the reason.
 pub type Refused = (usize, No);
 
-/// Returns the indices of the members in the order of asking: by rank, and within a rank as given.
-fn in_order<H: Host, M: Member<H>>(members: &[M]) -> impl Iterator<Item = usize> + '_ {
-    [Rank::Ban, Rank::Limiter, Rank::Keyed, Rank::Pool].into_iter().flat_map(move |rank| {
-        members.iter().enumerate().filter(move |(_, member)| member.rank() == rank).map(|(at, _)| at)
-    })
+/// The indices of members in the order of asking: by rank, and within a rank as given.
+struct Order {
+    places: [u8; MOST_MEMBERS],
+    /// The number of members without permits, which come first.
+    bare: usize,
+    count: usize,
+}
+
+impl Order {
+    #[inline]
+    fn of<H: Host, M: Member<H>>(members: &[M]) -> Self {
+        debug_assert!(members.len() <= MOST_MEMBERS);
+        let (mut places, mut bare) = ([0; MOST_MEMBERS], 0);
+        for (at, member) in members.iter().enumerate() {
+            let rank = member.rank();
+            bare += usize::from(!rank.has_permits());
+            let mut place = at;
+            while place > 0 && members[usize::from(places[place - 1])].rank() > rank {
+                places[place] = places[place - 1];
+                place -= 1;
+            }
+            places[place] = at as u8;
+        }
+        Self { places, bare, count: members.len() }
+    }
+
+    fn indices(&self, from: usize, to: usize) -> impl Iterator<Item = usize> + Clone + '_ {
+        self.places[from..to].iter().map(|&at| at.into())
+    }
+
+    fn all(&self) -> impl Iterator<Item = usize> + Clone + '_ {
+        self.indices(0, self.count)
+    }
+
+    fn without_permits(&self) -> impl Iterator<Item = usize> + '_ {
+        self.indices(0, self.bare)
+    }
+
+    fn with_permits(&self) -> impl Iterator<Item = usize> + '_ {
+        self.indices(self.bare, self.count)
+    }
 }
 
 /// Asks all limits, takes their permits as `kind`, and charges the rate limiters. Returns what the
@@ -154,38 +199,62 @@ pub fn admit<H: Host, M: Member<H>>(
     waits: bool,
     clock: impl Fn() -> u64,
 ) -> Result<[Held; MOST_MEMBERS], Refused> {
-    debug_assert!(members.len() <= MOST_MEMBERS);
-    for at in in_order(members) {
-        match members[at].look(host, waits) {
-            Err(No::Full | No::KeyFull) if waits => {}
-            looked => refusal(&members[at], at, looked)?,
+    let order = Order::of::<H, M>(members);
+    for at in order.without_permits() {
+        look(host, members, at, false)?;
+    }
+    // The first limit with permits is taken next, which is a look at it, too.
+    let first = order.with_permits().next();
+    for at in order.with_permits().skip(1) {
+        if let Err(no) = look_uncounted(host, &members[at], waits) {
+            // The first limit comes before this one, and so does its reason.
+            first.map_or(Ok(()), |first| look(host, members, first, waits))?;
+            return Err(refused(&members[at], at, no));
         }
     }
     let mut held = [Held::Nothing; MOST_MEMBERS];
-    for at in in_order(members) {
+    for at in order.with_permits() {
         match members[at].take(host, kind, waits) {
             Ok(taken) => held[at] = taken,
+            Err(_) if waits => {
+                give_back(host, members, kind, &held);
+                if Some(at) == first {
+                    look(host, members, at, waits)?;
+                }
+                return Err((at, No::Full));
+            }
             Err(no) => {
                 give_back(host, members, kind, &held);
-                return Err((at, if waits { No::Full } else { no }));
+                return Err((at, no));
             }
         }
     }
-    if let Err(refused) = charge(members, clock) {
+    if let Err(refused) = charge(members, &order, clock) {
         give_back(host, members, kind, &held);
         return Err(refused);
     }
     Ok(held)
 }
 
+/// Looks at a limit. If the caller waits, a full limit does not refuse it yet.
+fn look_uncounted<H: Host, M: Member<H>>(host: &H, member: &M, waits: bool) -> Result<(), No> {
+    match member.look(host, waits) {
+        Err(No::Full | No::KeyFull) if waits => Ok(()),
+        looked => looked,
+    }
+}
+
+/// Looks at a limit, and counts its refusal.
+fn look<H: Host, M: Member<H>>(host: &H, members: &[M], at: usize, waits: bool) -> Result<(), Refused> {
+    look_uncounted(host, &members[at], waits).map_err(|no| refused(&members[at], at, no))
+}
+
 /// Counts the refusal of a limit that was looked at, and adds the index of the limit.
-fn refusal<H: Host, M: Member<H>>(member: &M, at: usize, looked: Result<(), No>) -> Result<(), Refused> {
-    looked.map_err(|no| {
-        if no != No::Again {
-            member.count_refusal(no);
-        }
-        (at, no)
-    })
+fn refused<H: Host, M: Member<H>>(member: &M, at: usize, no: No) -> Refused {
+    if no != No::Again {
+        member.count_refusal(no);
+    }
+    (at, no)
 }
 
 /// Gives back all permits that a decision has taken.
@@ -200,25 +269,25 @@ fn give_back<H: Host, M: Member<H>>(host: &H, members: &[M], kind: Kind, held: &
 /// Looks at the limits without permits, and charges the rate limiters: the last step for a caller
 /// that has waited for its permits.
 pub fn finish<H: Host, M: Member<H>>(host: &H, members: &[M], clock: impl Fn() -> u64) -> Result<(), Refused> {
-    for at in in_order(members).filter(|&at| members[at].rank() <= Rank::Limiter) {
-        refusal(&members[at], at, members[at].look(host, false))?;
+    let order = Order::of::<H, M>(members);
+    for at in order.without_permits() {
+        look(host, members, at, false)?;
     }
-    charge(members, clock)
+    charge(members, &order, clock)
 }
 
 /// Charges all rate limiters, or none.
-fn charge<H: Host, M: Member<H>>(members: &[M], clock: impl Fn() -> u64) -> Result<(), Refused> {
-    let limiters = || members.iter().enumerate().filter_map(|(at, member)| Some((at, member.charge()?)));
-    let first = limiters().next();
-    let Some((at, only)) = first else { return Ok(()) };
-    if limiters().nth(1).is_none() {
+fn charge<H: Host, M: Member<H>>(members: &[M], order: &Order, clock: impl Fn() -> u64) -> Result<(), Refused> {
+    let mut limiters = order.all().filter_map(|at| Some((at, members[at].charge()?)));
+    let Some((at, only)) = limiters.next() else { return Ok(()) };
+    let Some(second) = limiters.next() else {
         // One limiter needs no tentative charge.
         let Some(cost) = only.cost else { return Err((at, No::RateLimited(None))) };
         let hit = only.limiter.hit(only.key, only.limiter.now(clock), cost);
         return members::no_of_hit(hit).map_or(Ok(()), |no| Err((at, no)));
-    }
-    let (mut places, mut charges, mut count) = ([at; MOST_MEMBERS], [only; MOST_MEMBERS], 0);
-    for (at, charge) in limiters() {
+    };
+    let (mut places, mut charges, mut count) = ([at; MOST_MEMBERS], [only; MOST_MEMBERS], 1);
+    for (at, charge) in std::iter::once(second).chain(limiters) {
         (places[count], charges[count]) = (at, charge);
         count += 1;
     }

@@ -90,6 +90,27 @@ impl Gate {
         self.is_current(generation).then_some(settings)
     }
 
+    /// Copies the names of the limits into `names`, and returns their number. Returns `None` if
+    /// the memory of the gate serves another one by now.
+    #[inline]
+    pub fn names(&self, generation: Generation, names: &mut [u64; MOST_MEMBERS]) -> Option<usize> {
+        let mut count = 0;
+        for (name, member) in names.iter_mut().zip(&self.members) {
+            *name = member.load(Ordering::Relaxed);
+            if *name == 0 {
+                break;
+            }
+            count += 1;
+        }
+        self.is_current(generation).then_some(count)
+    }
+
+    /// Returns the pressure from which the gate of this generation refuses everything; 0 for never.
+    pub fn shed_at(&self, generation: Generation) -> u32 {
+        let shed_at = self.shed_at.load(Ordering::Relaxed);
+        if self.is_current(generation) { shed_at } else { 0 }
+    }
+
     /// Returns `true` if the gate of this generation refuses everything at this pressure of the VM.
     #[inline]
     pub fn sheds(&self, generation: Generation, pressure: u32) -> bool {
@@ -98,6 +119,7 @@ impl Gate {
     }
 
     /// Returns `true` until a later generation is opened.
+    #[inline]
     pub fn is_current(&self, generation: Generation) -> bool {
         // The members are read before the generation. `open` changes the generation first, so a
         // caller that has read a member of the later generation finds that generation here.

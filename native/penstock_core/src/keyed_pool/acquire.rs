@@ -153,7 +153,7 @@ impl<H: KeyedHost> KeyedPool<H> {
         if shard.keys.is_full() || !shard.has_lease() {
             return Err(Attempt::Refused(KeyRefusal::TableFull));
         }
-        let Some(text) = text.take().or_else(|| key.show.at_hand().map(Box::from)) else {
+        let Some(text) = text.take().or_else(|| key.show.make_at_once()) else {
             return Err(Attempt::NeedsText);
         };
         if !self.count_key() {

@@ -79,8 +79,8 @@ pub trait KeyedHost: Host {
 
 /// How people are shown a key. The pool asks for it only if the key gets a place.
 pub trait ShowKey: std::fmt::Debug {
-    /// Returns the text at once, if it is at hand.
-    fn at_hand(&self) -> Option<&[u8]>;
+    /// Makes the text, if that takes no call of the host. The pool calls this inside a lock.
+    fn make_at_once(&self) -> Option<Box<[u8]>>;
 
     /// Makes the text. The pool calls this outside of its locks.
     fn make(&self) -> Box<[u8]>;

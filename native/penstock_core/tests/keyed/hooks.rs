@@ -105,7 +105,7 @@ impl KeyedHost for Hooked {
 pub(crate) struct Made;
 
 impl ShowKey for Made {
-    fn at_hand(&self) -> Option<&[u8]> {
+    fn make_at_once(&self) -> Option<Box<[u8]>> {
         None
     }
     fn make(&self) -> Box<[u8]> {

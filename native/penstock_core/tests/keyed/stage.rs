@@ -19,7 +19,7 @@ use crate::support::Fake;
 pub(crate) struct Name(pub(crate) u64);
 
 impl ShowKey for Name {
-    fn at_hand(&self) -> Option<&[u8]> {
+    fn make_at_once(&self) -> Option<Box<[u8]>> {
         None
     }
     fn make(&self) -> Box<[u8]> {

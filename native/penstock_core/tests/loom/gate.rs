@@ -204,11 +204,7 @@ fn the_last_place_of_a_table_against_a_gate_that_is_refused() {
 /// It gets the settings of its own generation, or none, and never a mixture.
 #[test]
 fn the_settings_of_a_gate_against_its_next_opening() {
-    let settings = |name: u64| {
-        let mut members = [0; MOST_MEMBERS];
-        (members[0], members[MOST_MEMBERS - 1]) = (name, name);
-        GateSettings { members, shed_at: name as u32 }
-    };
+    let settings = |name: u64| GateSettings { members: [name; MOST_MEMBERS], shed_at: name as u32 };
     explore(move || {
         let gate = Arc::new(Gate::make(settings(1)).unwrap());
         let first = gate.open(settings(1), 0);
@@ -218,6 +214,10 @@ fn the_settings_of_a_gate_against_its_next_opening() {
         };
         let read = gate.settings(first);
         assert!(read.is_none() || read == Some(settings(1)), "{read:?}");
+        let mut names = [0; MOST_MEMBERS];
+        if let Some(count) = gate.names(first, &mut names) {
+            assert_eq!((count, names), (MOST_MEMBERS, [1; MOST_MEMBERS]));
+        }
         let second = opening.join().unwrap();
         assert_eq!((gate.settings(first), gate.settings(second)), (None, Some(settings(2))));
     });
