@@ -257,15 +257,18 @@ defmodule Penstock.Gate do
   @spec release(gate, [request_option]) :: :ok | {:error, :not_held}
   def release(gate, opts \\ [])
 
+  # As in `try_acquire/2`.
+  def release(gate, []) when is_atom(gate), do: released(Native.gate_release(gate, nil, %{}, 1, :no_key), gate, [])
+
   def release(gate, [key: key] = opts) when is_atom(gate) and KeySize.is_short(key) do
-    case Native.gate_release(gate, key, %{}, 1, :not_measured) do
-      :ok -> :ok
-      :not_held -> {:error, :not_held}
-      _other -> release_by(gate, opts)
-    end
+    released(Native.gate_release(gate, key, %{}, 1, :not_measured), gate, opts)
   end
 
   def release(gate, opts), do: release_by(gate, opts)
+
+  defp released(:ok, _gate, _opts), do: :ok
+  defp released(:not_held, _gate, _opts), do: {:error, :not_held}
+  defp released(_other, gate, opts), do: release_by(gate, opts)
 
   defp release_by(gate, opts) do
     request = Request.gate!(opts, 0)

@@ -1,19 +1,21 @@
 //! The keys of limiters, bans and keyed pools: a hash of any term.
 //!
 //! Terms that are `===` have the same hash. So have `0.0` and `-0.0`, also on the versions of the
-//! VM where these two are not `===`. The hash is SipHash under a random secret of this VM.
-//! Because of the secret, an attacker cannot find keys that collide. Limiters and bans use 64 bits
-//! of the hash: the probability that two of `n` keys collide by chance is less than `n² / 2^65`.
-//! Keyed pools use 128 bits.
+//! VM where these two are not `===`. The hash is SipHash-1-3 with 128 bits, under random secrets of
+//! this VM: one for keys that are binaries, and one for all others. Because of the secrets, an
+//! attacker cannot find keys that collide. Limiters and bans use 64 bits of the hash: the
+//! probability that two of `n` keys collide by chance is less than `n² / 2^65`. Keyed pools use all
+//! 128 bits.
 //!
 //! The VM's API does not let this library look into a few kinds of terms. For such a term, two
 //! hashes by the VM enter the hash. Each of the two has only 32 bits before OTP 26. The salts of
 //! the two are secret, too.
 
-use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use once_cell::sync::Lazy;
 use penstock_core::{Generation, Host, KeyTag, ShowKey};
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::atoms;
 use crate::host::Beam;
@@ -26,83 +28,87 @@ pub(crate) const LARGEST: u32 = 1024;
 /// for the kind of term and 4 for the size.
 const BINARY: u32 = 6;
 
-static SECRET: Lazy<RandomState> = Lazy::new(RandomState::new);
+static SECRETS: Lazy<Secrets> = Lazy::new(Secrets::new);
 
-/// The salts of the two hashes by the VM. They have 32 bits, because some versions of the VM use
-/// no more.
-static SALTS: Lazy<[u64; 2]> = Lazy::new(|| [0_u8, 1].map(|nth| SECRET.hash_one(nth) >> 32));
+struct Secrets {
+    /// The hasher of keys that are binaries.
+    binary: SipHasher13,
+    /// The hasher of other keys.
+    other: SipHasher13,
+    /// The salts of the two hashes by the VM. They have 32 bits, because some versions of the VM
+    /// use no more.
+    salts: [u64; 2],
+}
 
-/// The hash of a key.
-#[derive(Clone)]
-pub(crate) struct KeyHash(DefaultHasher);
+impl Secrets {
+    fn new() -> Self {
+        let random = RandomState::new();
+        let hasher = |nth: u8| SipHasher13::new_with_keys(random.hash_one(nth), random.hash_one(nth + 1));
+        Self { binary: hasher(0), other: hasher(2), salts: [4_u8, 5].map(|nth| random.hash_one(nth) >> 32) }
+    }
+}
 
-impl KeyHash {
+/// Returns the tag of a key in a generation of a limiter or ban. The error is the answer to the
+/// caller; `measured` is as in [`HashedKey::of`].
+#[inline]
+pub(crate) fn tag_of_key(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Result<u64, Term> {
+    HashedKey::of(beam, key, measured).map(|key| key.tag(generation))
+}
+
+/// A key and its hash.
+#[derive(Clone, Copy)]
+pub(crate) struct HashedKey<'a> {
+    pub(crate) key: Term,
+    /// The tag of the key in keyed pools.
+    pub(crate) wide_tag: KeyTag,
+    /// The bytes of the key if it is a binary.
+    bytes: Option<&'a [u8]>,
+}
+
+impl<'a> HashedKey<'a> {
+    /// Hashes a key. The error is the answer to the caller.
+    ///
+    /// `measured` is `true` if Elixir has measured the key. Then a walk through all of the key is
+    /// short. Otherwise the walk looks into no binary, large integer or fun inside the key. If it
+    /// cannot tell then whether the key is too large, the error is `measure`: Elixir must measure
+    /// the key and call again.
+    #[inline]
+    pub(crate) fn of(beam: &Beam, key: Term, measured: bool) -> Result<Self, Term> {
+        // Most keys are binaries. A binary needs no walk, because its bytes enter the hash at
+        // once. If the binary is a slice of a larger one, the VM may copy the slice here. The copy
+        // is short, because Elixir passes no binary above 1 KiB.
+        let bytes = beam.env.binary(key);
+        let hash = match bytes {
+            Some(bytes) if bytes.len() > (LARGEST - BINARY) as usize => return Err(atoms::too_large()),
+            Some(bytes) => SECRETS.binary.hash(bytes),
+            None if key == atoms::nil() => return Err(atoms::nil_key()),
+            None => walk(beam, key, measured)?.finish128(),
+        };
+        Ok(Self { key, wide_tag: KeyTag(hash.h1, hash.h2), bytes })
+    }
+
     /// Returns the tag of the key in a generation of a limiter or ban: never 0, which marks a place
     /// without a key. Tags of different generations differ.
     #[inline]
     pub(crate) fn tag(&self, generation: Generation) -> u64 {
         // The multiplication spreads the generation over the word; the factor is odd, so two
         // generations never cancel out.
-        (self.0.finish() ^ u64::from(generation).wrapping_mul(0x9E37_79B9_7F4A_7C15)).max(1)
+        (self.wide_tag.0 ^ u64::from(generation).wrapping_mul(0x9E37_79B9_7F4A_7C15)).max(1)
     }
 
-    /// Returns the tag of the key in keyed pools.
+    /// Returns how people are shown the key.
     #[inline]
-    pub(crate) fn wide_tag(&self) -> KeyTag {
-        let first = self.0.finish();
-        let mut longer = self.0.clone();
-        // SipHash has 256 bits of state. So the second word of the tag says more about the key
-        // than the first word alone.
-        longer.write_u8(1);
-        KeyTag(first, longer.finish())
+    pub(crate) fn shown(&self, beam: &Beam) -> Shown<'a> {
+        Shown { env: beam.env, key: self.key, bytes: self.bytes }
     }
 }
 
-/// Returns the tag of a key in a generation of a limiter or ban. The error is the answer to the
-/// caller; `measured` is as in [`hash_key`].
-#[inline]
-pub(crate) fn tag_of_key(beam: &Beam, generation: Generation, key: Term, measured: bool) -> Result<u64, Term> {
-    hash_key(beam, key, measured).map(|hash| hash.tag(generation))
-}
-
-/// Hashes a key. The error is the answer to the caller.
-///
-/// `measured` is `true` if Elixir has measured the key. Then a walk through all of the key is
-/// short. Otherwise the walk looks into no binary, large integer or fun inside the key. If it
-/// cannot tell then whether the key is too large, the error is `measure`: Elixir must measure the
-/// key and call again.
-#[inline]
-pub(crate) fn hash_key(beam: &Beam, key: Term, measured: bool) -> Result<KeyHash, Term> {
-    hash_with_bytes(beam, key, measured).map(|(hash, _)| hash)
-}
-
-/// Hashes a key as [`hash_key`] does. Also returns the bytes of the key if it is a binary.
-#[inline]
-pub(crate) fn hash_with_bytes<'a>(beam: &Beam, key: Term, measured: bool) -> Result<(KeyHash, Option<&'a [u8]>), Term> {
-    // Most keys are binaries. A binary needs no walk, because its bytes enter the hash at once.
-    // If the binary is a slice of a larger one, the VM may copy the slice here. The copy is
-    // short, because Elixir passes no binary above 1 KiB.
-    if let Some(bytes) = beam.env.binary(key) {
-        let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        if size > LARGEST - BINARY {
-            return Err(atoms::too_large());
-        }
-        let mut hasher = SECRET.build_hasher();
-        hasher.write_u64(u64::from(size) << 8 | TermKind::Binary as u64);
-        hasher.write(bytes);
-        return Ok((KeyHash(hasher), Some(bytes)));
-    }
-    if key == atoms::nil() {
-        return Err(atoms::nil_key());
-    }
-    Ok((walk(beam, key, measured)?, None))
-}
-
+/// Hashes a key that is no binary. The hasher is not finished.
 #[inline(never)]
-fn walk(beam: &Beam, key: Term, measured: bool) -> Result<KeyHash, Term> {
+fn walk(beam: &Beam, key: Term, measured: bool) -> Result<SipHasher13, Term> {
     // The external term format begins with 1 byte for its version.
     let mut walk = Walk { env: beam.env, measured, least: 1, most: 1, terms: 0 };
-    let mut hasher = SECRET.build_hasher();
+    let mut hasher = SECRETS.other;
     let walked = walk.term(&mut hasher, key);
     // The walk takes some 40 ns for each term, which is two units of work.
     beam.worked(2 * walk.terms);
@@ -120,7 +126,7 @@ fn walk(beam: &Beam, key: Term, measured: bool) -> Result<KeyHash, Term> {
             return Err(atoms::too_large());
         }
     }
-    Ok(KeyHash(hasher))
+    Ok(hasher)
 }
 
 /// The size of the largest key that people are shown, in bytes in the external term format. A hash
@@ -128,42 +134,34 @@ fn walk(beam: &Beam, key: Term, measured: bool) -> Result<KeyHash, Term> {
 pub(crate) const LARGEST_SHOWN: usize = 256;
 
 /// A key as a keyed pool keeps it for people: in the external term format.
-pub(crate) struct Shown {
+pub(crate) struct Shown<'a> {
     env: Env,
     key: Term,
-    /// The encoding of a short binary, which needs no call of the VM.
-    buffer: [u8; BINARY as usize + Self::SHORT],
-    /// The length of that encoding; 0 if the key is no short binary.
-    len: usize,
+    /// The bytes of the key if it is a binary.
+    bytes: Option<&'a [u8]>,
 }
 
-impl Shown {
-    const SHORT: usize = 58;
-
-    /// `bytes` are those of the key if it is a binary.
-    #[inline]
-    pub(crate) fn of(beam: &Beam, key: Term, bytes: Option<&[u8]>) -> Self {
-        let mut shown = Self { env: beam.env, key, buffer: [0; BINARY as usize + Self::SHORT], len: 0 };
-        if let Some(bytes) = bytes.filter(|bytes| bytes.len() <= Self::SHORT) {
-            let head = BINARY as usize;
-            // The version of the format, the kind of a binary, and its length in four bytes.
-            shown.buffer[..head].copy_from_slice(&[131, 109, 0, 0, 0, bytes.len() as u8]);
-            shown.buffer[head..head + bytes.len()].copy_from_slice(bytes);
-            shown.len = head + bytes.len();
-        }
-        shown
-    }
+impl Shown<'_> {
+    /// The most bytes of a binary that is encoded without a call of the VM. Its length fits into
+    /// the last of the four bytes for the length.
+    const SHORT: usize = LARGEST_SHOWN - BINARY as usize;
 }
 
-impl std::fmt::Debug for Shown {
+impl std::fmt::Debug for Shown<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shown").field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Shown").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 
-impl ShowKey for Shown {
-    fn at_hand(&self) -> Option<&[u8]> {
-        (self.len > 0).then(|| &self.buffer[..self.len])
+impl ShowKey for Shown<'_> {
+    #[inline]
+    fn make_at_once(&self) -> Option<Box<[u8]>> {
+        let bytes = self.bytes.filter(|bytes| bytes.len() <= Self::SHORT)?;
+        let mut text = Vec::with_capacity(BINARY as usize + bytes.len());
+        // The version of the format, the kind of a binary, and its length in four bytes.
+        text.extend_from_slice(&[131, 109, 0, 0, 0, bytes.len() as u8]);
+        text.extend_from_slice(bytes);
+        Some(text.into_boxed_slice())
     }
 
     fn make(&self) -> Box<[u8]> {
@@ -203,7 +201,7 @@ enum TermKind {
 impl Walk {
     /// Hashes a term. Returns `false` if the key is too large. The recursion is no deeper than
     /// [`LARGEST`], because each level of nesting adds at least a byte to the size of the key.
-    fn term(&mut self, hasher: &mut DefaultHasher, term: Term) -> bool {
+    fn term(&mut self, hasher: &mut SipHasher13, term: Term) -> bool {
         self.terms += 1;
         if let Some(integer) = self.env.i64(term) {
             if !self.size(2, 11) {
@@ -245,7 +243,7 @@ impl Walk {
             // added, because a sum does not depend on the order.
             let (mut sum, mut count) = (0_u64, 0_u64);
             for (key, value) in pairs {
-                let mut pair = SECRET.build_hasher();
+                let mut pair = SECRETS.other;
                 if !self.term(&mut pair, key) || !self.term(&mut pair, value) {
                     return false;
                 }
@@ -267,7 +265,7 @@ impl Walk {
             }
             if self.measured {
                 hasher.write_u8(TermKind::Other as u8);
-                SALTS.iter().for_each(|&salt| hasher.write_u64(self.env.hash(term, salt)));
+                SECRETS.salts.iter().for_each(|&salt| hasher.write_u64(self.env.hash(term, salt)));
             }
         }
         true
@@ -276,7 +274,7 @@ impl Walk {
     /// Hashes a binary inside a key, if the key is measured. Otherwise skips the binary, and
     /// counts any size for it. Even to read the size of a slice, the VM may have to copy the
     /// slice.
-    fn binary(&mut self, hasher: &mut DefaultHasher, term: Term) -> bool {
+    fn binary(&mut self, hasher: &mut SipHasher13, term: Term) -> bool {
         if !self.measured {
             return self.size(5, LARGEST);
         }
@@ -290,7 +288,7 @@ impl Walk {
         true
     }
 
-    fn list(&mut self, hasher: &mut DefaultHasher, first: (Term, Term)) -> bool {
+    fn list(&mut self, hasher: &mut SipHasher13, first: (Term, Term)) -> bool {
         // The external format may encode a list that contains only bytes as a string: one byte
         // for each element, and three for the string. Any other list has five bytes in addition
         // to its elements. So a key contains at most some 200 nested lists.

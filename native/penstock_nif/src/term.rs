@@ -262,6 +262,15 @@ impl Env {
         }
     }
 
+    /// Returns the map unless it is empty, or no map.
+    #[inline]
+    pub(crate) fn filled_map(self, map: Term) -> Option<Term> {
+        let mut size = 0;
+        // SAFETY: the environment is valid; the VM fills the size if it answers true.
+        let is_map = unsafe { sys::enif_get_map_size(self.0, map.raw(), &mut size) != 0 };
+        (is_map && size > 0).then_some(map)
+    }
+
     /// Makes a map of keys that differ from each other.
     pub(crate) fn map<const N: usize>(self, fields: [(Term, Term); N]) -> Term {
         let (keys, values) = (fields.map(|(key, _)| key), fields.map(|(_, value)| value));

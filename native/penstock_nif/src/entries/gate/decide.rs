@@ -2,12 +2,11 @@
 //! keyed pool alone.
 
 use penstock_core::{
-    admit, finish, whole_ms, Gate, GateSettings, Generation, Held, Kind, Member, No, Outcome, Refused, MOST_MEMBERS,
+    admit, finish, whole_ms, Gate, Generation, Held, Kind, Member, No, Outcome, Refused, MOST_MEMBERS,
 };
 
-use super::limits::{limits, Limit, Purpose, Request, Undecoded};
+use super::limits::{decode, Limit, Limits, Purpose, Request, Undecoded};
 use crate::atoms;
-use crate::clock;
 use crate::entries::ban::banned;
 use crate::entry::entries;
 use crate::host::Beam;
@@ -23,53 +22,24 @@ entries! {
     gate_release/5 => release,
 }
 
-/// The gate of several limits that a name stands for, or the name of a limit alone.
-enum Found<'a> {
-    Gate(&'a Gate, Generation, GateSettings),
-    Limit(Term),
-}
-
-/// Finds a gate. The error is the answer to the caller: the name stands for none, or for a pool.
-fn find<'a>(name: Term) -> Result<Found<'a>, Term> {
-    let found = named(name).ok_or_else(atoms::no_pool)?;
-    match found.gate() {
-        Some((gate, generation)) => {
-            let settings = gate.settings(generation).ok_or_else(atoms::no_pool)?;
-            Ok(Found::Gate(gate, generation, settings))
-        }
-        None if found.current().is_some() => Err(atoms::no_pool()),
-        None => Ok(Found::Limit(name)),
-    }
-}
-
-impl<'a> Found<'a> {
-    /// Decodes the limits. The error is the answer to the caller.
-    fn ask(self, beam: &Beam, request: &Request, purpose: Purpose) -> Result<Asked<'a>, Term> {
-        let (one, gate) = match &self {
-            Self::Gate(gate, generation, _) => (0, Some((*gate, *generation))),
-            Self::Limit(name) => (name.word(), None),
-        };
-        let names = match &self {
-            Self::Gate(_, _, settings) => {
-                let names = settings.members.iter().take_while(|&&name| name != 0).count();
-                &settings.members[..names]
-            }
-            Self::Limit(_) => std::slice::from_ref(&one),
-        };
-        match limits(beam, names, request, purpose) {
-            Ok(limits) if gate.is_none() && limits.first().is_none_or(Limit::is_gone) => Err(atoms::no_pool()),
-            Ok(limits) => Ok(Asked { limits, gate }),
-            Err(Undecoded::Wrong(answer)) => Err(answer),
-            Err(Undecoded::Refused(no)) => Err(Asked { limits: Vec::new(), gate }.refused_by(beam, no, false)),
-        }
-    }
-}
-
 /// A gate as one call found it.
 struct Asked<'a> {
-    limits: Vec<Limit<'a>>,
-    /// The gate of several limits, if the name stands for one.
+    /// The gate of several limits; `None` if the name stands for a limit alone.
     gate: Option<(&'a Gate, Generation)>,
+    /// The limits, once they are decoded.
+    limits: Limits<'a>,
+}
+
+/// Returns the gate of several limits that a name stands for; `None` for a limit alone. The error is
+/// the answer to the caller: the name stands for no gate, or for a pool.
+#[inline]
+fn find<'a>(name: Term) -> Result<Option<(&'a Gate, Generation)>, Term> {
+    let found = named(name).ok_or_else(atoms::no_pool)?;
+    let gate = found.gate();
+    if gate.is_none() && found.current().is_some() {
+        return Err(atoms::no_pool());
+    }
+    Ok(gate)
 }
 
 /// Counts a request, unless the memory of its gate serves another one by now.
@@ -79,7 +49,32 @@ fn count(gate: &Gate, generation: Generation, outcome: Outcome) {
     }
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    #[inline(always)]
+    fn of(gate: Option<(&'a Gate, Generation)>) -> Self {
+        Self { gate, limits: Limits::new() }
+    }
+
+    /// Decodes the limits of the gate, or the limit `name` alone. The error is the answer to the
+    /// caller.
+    #[inline]
+    fn decode(&mut self, beam: &Beam, name: Term, request: &Request, purpose: Purpose) -> Result<(), Term> {
+        let mut names = [0; MOST_MEMBERS];
+        let count = match self.gate {
+            Some((gate, generation)) => gate.names(generation, &mut names).ok_or_else(atoms::no_pool)?,
+            None => {
+                names[0] = name.word();
+                1
+            }
+        };
+        match decode(beam, &names[..count], request, purpose, &mut self.limits) {
+            Ok(()) if self.gate.is_none() && self.limits.first().is_none_or(Limit::is_gone) => Err(atoms::no_pool()),
+            Ok(()) => Ok(()),
+            Err(Undecoded::Wrong(answer)) => Err(answer),
+            Err(Undecoded::Refused(no)) => Err(self.refused_by(beam, no, false)),
+        }
+    }
+
     fn count(&self, outcome: Outcome) {
         if let Some((gate, generation)) = self.gate {
             count(gate, generation, outcome);
@@ -131,18 +126,6 @@ fn no_term(beam: &Beam, no: No) -> Term {
     }
 }
 
-fn request(beam: &Beam, [key, keys, permits, cost, measured]: [Term; 5]) -> Option<Request> {
-    Some(Request {
-        me: beam.env.me()?,
-        key,
-        keys,
-        keyless: measured == atoms::no_key(),
-        measured: measured == atoms::measured(),
-        permits: beam.env.positive_i31(permits)?,
-        cost: beam.env.positive_i31(cost)?,
-    })
-}
-
 /// Asks a gate to admit the caller, which does not wait during this call.
 ///
 /// Returns the permit set that the caller holds from then on: for `way` `run`, the permits are
@@ -155,18 +138,22 @@ fn take(beam: &Beam, [name, way, key, keys, permits, cost, measured, waits]: [Te
     if sheds(name) {
         return atoms::overloaded();
     }
-    let found = find(name);
-    let Some(request) = request(beam, [key, keys, permits, cost, measured]) else { return atoms::badarg() };
-    if way == atoms::manual() && matches!(found, Ok(Found::Limit(_))) {
-        return atoms::no_pool();
-    }
-    let asked = match found.and_then(|found| found.ask(beam, &request, Purpose::Admission)) {
-        Ok(asked) => asked,
+    let Some(request) = Request::of(beam, [key, keys, permits, cost, measured]) else { return atoms::badarg() };
+    let gate = match find(name) {
+        Ok(gate) => gate,
         Err(answer) => return answer,
     };
-    let kind = if way == atoms::manual() { Kind::Manual } else { Kind::Bound };
+    let mut asked = Asked::of(gate);
+    let manual = way == atoms::manual();
+    if manual && gate.is_none() {
+        return atoms::no_pool();
+    }
+    if let Err(answer) = asked.decode(beam, name, &request, Purpose::Admission) {
+        return answer;
+    }
+    let kind = if manual { Kind::Manual } else { Kind::Bound };
     let waits = waits == atoms::waits();
-    match admit(beam, &asked.limits, kind, waits, clock::now_ns) {
+    match admit(beam, &asked.limits, kind, waits, || request.now()) {
         Ok(held) => admitted(beam, &asked, &held, way),
         Err((_, No::Full | No::KeyFull)) if waits => atoms::busy(),
         Err(refused) => asked.refused(beam, refused),
@@ -210,21 +197,25 @@ fn admitted(beam: &Beam, asked: &Asked<'_>, held: &[Held; MOST_MEMBERS], way: Te
 /// The last step for a caller that has waited for the permits of the limits `waited`: looks at the
 /// limits without permits once more, and charges the rate limiters.
 fn finish_wait(beam: &Beam, [name, waited, key, keys, permits, cost, measured]: [Term; 7]) -> Term {
-    let Some(request) = request(beam, [key, keys, permits, cost, measured]) else { return atoms::badarg() };
+    let Some(request) = Request::of(beam, [key, keys, permits, cost, measured]) else { return atoms::badarg() };
     if sheds(name) {
         return atoms::overloaded();
     }
-    let asked = match find(name).and_then(|found| found.ask(beam, &request, Purpose::Report)) {
-        Ok(asked) => asked,
+    let gate = match find(name) {
+        Ok(gate) => gate,
         Err(answer) => return answer,
     };
+    let mut asked = Asked::of(gate);
+    if let Err(answer) = asked.decode(beam, name, &request, Purpose::Report) {
+        return answer;
+    }
     // The gate may have been started again since the caller began to wait, with other limits. The
     // caller may lack a permit of one of them, so nothing may be charged for it.
     if !are_all(beam, waited, &asked.limits) {
         asked.count(Outcome::Closed);
         return atoms::closed();
     }
-    match finish(beam, &asked.limits, clock::now_ns) {
+    match finish(beam, &asked.limits, || request.now()) {
         Ok(()) => {
             asked.count(Outcome::Admitted);
             atoms::ok()
@@ -250,22 +241,22 @@ fn are_all(beam: &Beam, waited: Term, limits: &[Limit<'_>]) -> bool {
 
 /// Returns what each limit would answer now. Consumes and counts nothing.
 fn explain(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6]) -> Term {
-    let Some(request) = request(beam, [key, keys, permits, cost, measured]) else { return atoms::badarg() };
-    let found = match find(name) {
-        Ok(found) => found,
+    let Some(request) = Request::of(beam, [key, keys, permits, cost, measured]) else { return atoms::badarg() };
+    let gate = match find(name) {
+        Ok(gate) => gate,
         Err(answer) => return answer,
     };
+    let mut asked = Asked::of(gate);
     let mut answers = Vec::with_capacity(MOST_MEMBERS + 1);
-    if let Found::Gate(gate, generation, settings) = &found {
-        if settings.shed_at > 0 {
-            let answer = if gate.sheds(*generation, vm_pressure()) { atoms::overloaded() } else { atoms::ok() };
+    if let Some((gate, generation)) = asked.gate {
+        if gate.shed_at(generation) > 0 {
+            let answer = if gate.sheds(generation, vm_pressure()) { atoms::overloaded() } else { atoms::ok() };
             answers.push(beam.env.tuple(&[atoms::vm(), atoms::vm(), answer]));
         }
     }
-    let asked = match found.ask(beam, &request, Purpose::Report) {
-        Ok(asked) => asked,
-        Err(answer) => return answer,
-    };
+    if let Err(answer) = asked.decode(beam, name, &request, Purpose::Report) {
+        return answer;
+    }
     let mut limits: Vec<&Limit<'_>> = asked.limits.iter().collect();
     limits.sort_by_key(|limit| limit.rank());
     for limit in limits {
@@ -281,16 +272,26 @@ fn explain(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6]) -
 /// Releases the manual permits of all limits of a gate, or of none.
 fn release(beam: &Beam, [name, key, keys, permits, measured]: [Term; 5]) -> Term {
     let one = beam.env.make_u64(1);
-    let Some(request) = request(beam, [key, keys, permits, one, measured]) else { return atoms::badarg() };
-    let asked = match find(name).and_then(|found| found.ask(beam, &request, Purpose::GiveBack)) {
-        Ok(asked) => asked,
+    let Some(request) = Request::of(beam, [key, keys, permits, one, measured]) else { return atoms::badarg() };
+    let gate = match find(name) {
+        Ok(gate) => gate,
         Err(answer) => return answer,
     };
-    // Only the caller itself lowers the manual permits that it holds. So what it holds now, it holds
-    // until this call has released it.
-    if !asked.limits.iter().all(Limit::is_held) || !asked.limits.iter().any(Limit::has_permits) {
+    let mut asked = Asked::of(gate);
+    if let Err(answer) = asked.decode(beam, name, &request, Purpose::GiveBack) {
+        return answer;
+    }
+    let mut with_permits = asked.limits.iter().filter(|limit| limit.has_permits());
+    let Some(first) = with_permits.next() else { return atoms::not_held() };
+    // Only the caller itself lowers the manual permits that it holds. So what it holds now of the
+    // later limits, it holds until this call releases it. The first limit needs no such look: its
+    // release comes first, and tells.
+    if !with_permits.clone().all(Limit::is_held) || !first.release(beam) {
         return atoms::not_held();
     }
-    asked.limits.iter().for_each(|limit| limit.release(beam));
+    for limit in with_permits {
+        let released = limit.release(beam);
+        debug_assert!(released, "the caller holds them");
+    }
     atoms::ok()
 }

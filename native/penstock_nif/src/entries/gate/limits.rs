@@ -1,32 +1,60 @@
 //! The limits that one call asks: those of a gate of several limits, or a limiter, a ban or a keyed
 //! pool alone.
 
+use std::cell::Cell;
+
 use penstock_core::{
-    Ban, BanMember, Charge, Generation, Held, Key, KeyTag, KeyedMember, Kind, Limiter, LimiterMember, Member, No, Pid,
-    PoolKey, PoolMember, Rank,
+    BanMember, Charge, Held, Key, KeyTag, KeyedMember, Kind, LimiterMember, Member, No, Pid, PoolKey, PoolMember, Rank,
 };
+use smallvec::SmallVec;
 
 use crate::atoms;
 use crate::clock;
 use crate::entries::keyed::Keyed;
 use crate::host::Beam;
-use crate::key::{hash_with_bytes, KeyHash, Shown};
+use crate::key::{HashedKey, Shown};
 use crate::resolve::{named, Gate};
 use crate::term::Term;
 
 /// What a caller asks of a gate.
 pub(super) struct Request {
-    pub(super) me: Pid,
-    /// The key for each limit that `keys` does not name.
-    pub(super) key: Term,
+    me: Pid,
+    /// The key for each limit that `keys` does not name, unless the request has none.
+    key: Option<Term>,
     /// A map of the names of limits to keys.
-    pub(super) keys: Term,
-    /// Whether the request has no `key`.
-    pub(super) keyless: bool,
+    keys: Option<Term>,
     /// Whether Elixir has measured the keys.
-    pub(super) measured: bool,
-    pub(super) permits: u32,
-    pub(super) cost: u32,
+    measured: bool,
+    permits: u32,
+    cost: u32,
+    /// The time in ns at which the call first read the clock.
+    now: Cell<Option<u64>>,
+}
+
+impl Request {
+    #[inline(always)]
+    pub(super) fn of(beam: &Beam, [key, keys, permits, cost, measured]: [Term; 5]) -> Option<Self> {
+        Some(Self {
+            me: beam.env.me()?,
+            key: (measured != atoms::no_key()).then_some(key),
+            keys: beam.env.filled_map(keys),
+            measured: measured == atoms::measured(),
+            permits: beam.env.positive_i31(permits)?,
+            cost: beam.env.positive_i31(cost)?,
+            now: Cell::new(None),
+        })
+    }
+
+    /// Returns the time in ns. All limits of one call see the same time, and the clock is read at
+    /// most once.
+    #[inline]
+    pub(super) fn now(&self) -> u64 {
+        self.now.get().unwrap_or_else(|| {
+            let now = clock::now_ns();
+            self.now.set(Some(now));
+            now
+        })
+    }
 }
 
 /// One limit, and the part of the request that concerns it.
@@ -37,11 +65,14 @@ pub(super) struct Limit<'a> {
     kind: LimitKind<'a>,
 }
 
+/// The limits of a gate. Most gates have at most four.
+pub(super) type Limits<'a> = SmallVec<[Limit<'a>; 4]>;
+
 enum LimitKind<'a> {
     /// `true`: this call has asked the ban already.
-    Ban(&'a Ban, Generation, u64, bool),
-    Limiter(&'a Limiter, Key, u32),
-    Keyed(Keyed<'a>, KeyTag, Shown),
+    Ban(BanMember<'a>, bool),
+    Limiter(LimiterMember<'a>),
+    Keyed(Keyed<'a>, KeyTag, Shown<'a>),
     Pool(Gate<'a>),
     /// No limit has the name any more.
     Gone,
@@ -72,95 +103,106 @@ impl From<Term> for Undecoded {
     }
 }
 
-/// Decodes the limits of these names.
-pub(super) fn limits<'a>(
+/// Decodes the limits of these names into `limits`.
+#[inline]
+pub(super) fn decode(
     beam: &Beam,
     names: &[u64],
     request: &Request,
     purpose: Purpose,
-) -> Result<Vec<Limit<'a>>, Undecoded> {
-    let mut limits = Vec::with_capacity(names.len());
+    limits: &mut Limits<'_>,
+) -> Result<(), Undecoded> {
     // Most requests have one key for all limits, so its hash is kept.
-    let mut last: Option<(Term, KeyHash)> = None;
+    let mut last = None;
     for name in names.iter().map(|&name| Term(name as usize)) {
-        if let Some(kind) = kind_of(beam, name, request, purpose, &mut last)? {
-            limits.push(Limit { name, me: request.me, permits: request.permits, kind });
-        }
-        // Bans are asked before all other kinds, in the order of the names. So no later limit could
-        // give another reason. A key that a later limit lacks is not an error then.
-        if purpose == Purpose::Admission {
-            if let Some(Limit { kind: LimitKind::Ban(ban, generation, tag, asked @ false), .. }) = limits.last_mut() {
-                ask_ban(beam, ban, *generation, *tag).map_err(Undecoded::Refused)?;
-                *asked = true;
-            }
-        }
+        decode_one(beam, name, request, purpose, &mut last, limits)?;
     }
-    Ok(limits)
+    Ok(())
 }
 
-fn ask_ban(beam: &Beam, ban: &Ban, generation: Generation, tag: u64) -> Result<(), No> {
-    let now = ban.now(clock::now_ns);
-    BanMember { ban, generation, tag, now }.look(beam, false)
-}
-
-/// Returns `None` for a limit without permits, if the call only releases them.
-fn kind_of<'a>(
+#[inline(always)]
+fn decode_one<'a>(
     beam: &Beam,
     name: Term,
     request: &Request,
     purpose: Purpose,
-    last: &mut Option<(Term, KeyHash)>,
-) -> Result<Option<LimitKind<'a>>, Term> {
-    let Some(named) = named(name) else { return Ok(Some(LimitKind::Gone)) };
+    last: &mut Option<HashedKey<'a>>,
+    limits: &mut Limits<'a>,
+) -> Result<(), Undecoded> {
+    let mut push = |kind| limits.push(Limit { name, me: request.me, permits: request.permits, kind });
+    let Some(named) = named(name) else {
+        push(LimitKind::Gone);
+        return Ok(());
+    };
     if let Some(pool) = Gate::of(named) {
-        return Ok(Some(LimitKind::Pool(pool)));
+        push(LimitKind::Pool(pool));
+        return Ok(());
     }
-    let key = beam.env.get(request.keys, name).or((!request.keyless).then_some(request.key));
-    let mut hash = |key: Term| -> Result<KeyHash, Term> {
-        match last {
-            Some((hashed, hash)) if *hashed == key => Ok(hash.clone()),
-            _ => {
-                let (hash, _) = hash_with_bytes(beam, key, request.measured)?;
-                *last = Some((key, hash.clone()));
-                Ok(hash)
-            }
-        }
-    };
-    let no_key = || beam.env.tuple(&[atoms::no_key(), name]);
+    let key = request.keys.and_then(|keys| beam.env.get(keys, name)).or(request.key);
     if let Some(keyed) = Keyed::of(named) {
-        let key = key.ok_or_else(no_key)?;
-        let tag = hash(key)?.wide_tag();
-        return Ok(Some(LimitKind::Keyed(keyed, tag, Shown::of(beam, key, beam.env.binary(key)))));
-    }
-    if let Some((ban, generation)) = named.bans() {
-        let key = key.ok_or_else(no_key)?;
+        let key = hashed(beam, name, key, request, last)?;
+        push(LimitKind::Keyed(keyed, key.wide_tag, key.shown(beam)));
+    } else if let Some((ban, generation)) = named.bans() {
+        let key = key.ok_or_else(|| no_key(beam, name))?;
         if purpose == Purpose::GiveBack {
-            return Ok(None);
+            return Ok(());
         }
-        return Ok(Some(LimitKind::Ban(ban, generation, hash(key)?.tag(generation), false)));
+        let tag = hashed(beam, name, Some(key), request, last)?.tag(generation);
+        let ban = BanMember { ban, generation, tag, now: ban.now(|| request.now()) };
+        // Bans are asked before all other kinds, in the order of the names. So no later limit could
+        // give another reason. A key that a later limit lacks is not an error then.
+        if purpose == Purpose::Admission {
+            ban.look(beam, false).map_err(Undecoded::Refused)?;
+        }
+        push(LimitKind::Ban(ban, purpose == Purpose::Admission));
+    } else if let Some((limiter, generation)) = named.limiter() {
+        if purpose == Purpose::GiveBack {
+            return Ok(());
+        }
+        let key = match key {
+            Some(key) if key != atoms::global() => {
+                Key::Tag(generation, hashed(beam, name, Some(key), request, last)?.tag(generation))
+            }
+            _ => Key::Global(generation),
+        };
+        let now = limiter.now(|| request.now());
+        push(LimitKind::Limiter(LimiterMember { limiter, key, cost: request.cost, now }));
+    } else {
+        push(LimitKind::Gone);
     }
-    let Some((limiter, generation)) = named.limiter() else { return Ok(Some(LimitKind::Gone)) };
-    if purpose == Purpose::GiveBack {
-        return Ok(None);
+    Ok(())
+}
+
+/// Returns the answer to a caller that gave no key for a limit which needs one.
+#[cold]
+fn no_key(beam: &Beam, name: Term) -> Term {
+    beam.env.tuple(&[atoms::no_key(), name])
+}
+
+/// Hashes the key of a limit, unless it is the last one that was hashed.
+#[inline]
+fn hashed<'a>(
+    beam: &Beam,
+    name: Term,
+    key: Option<Term>,
+    request: &Request,
+    last: &mut Option<HashedKey<'a>>,
+) -> Result<HashedKey<'a>, Term> {
+    let key = key.ok_or_else(|| no_key(beam, name))?;
+    match last {
+        Some(hashed) if hashed.key == key => Ok(*hashed),
+        _ => Ok(*last.insert(HashedKey::of(beam, key, request.measured)?)),
     }
-    let key = match key.filter(|&key| key != atoms::global()) {
-        Some(key) => Key::Tag(generation, hash(key)?.tag(generation)),
-        None => Key::Global(generation),
-    };
-    Ok(Some(LimitKind::Limiter(limiter, key, request.cost)))
 }
 
 impl Limit<'_> {
     /// Calls `body` with the limit as the core knows it.
+    #[inline(always)]
     fn with<T>(&self, body: impl FnOnce(&dyn Member<Beam>) -> T) -> T {
         let (me, n) = (self.me, self.permits);
         match &self.kind {
-            LimitKind::Ban(ban, generation, tag, _) => {
-                body(&BanMember { ban, generation: *generation, tag: *tag, now: ban.now(clock::now_ns) })
-            }
-            LimitKind::Limiter(limiter, key, cost) => {
-                body(&LimiterMember { limiter, key: *key, cost: *cost, now: limiter.now(clock::now_ns) })
-            }
+            LimitKind::Ban(ban, _) => body(ban),
+            LimitKind::Limiter(limiter) => body(limiter),
             LimitKind::Keyed(keyed, tag, show) => {
                 let key = PoolKey { generation: keyed.generation, tag: *tag, show };
                 body(&KeyedMember { pool: keyed.pool, key, me, n })
@@ -215,7 +257,7 @@ impl Limit<'_> {
 
     /// Returns `true` if the limit has permits.
     pub(super) fn has_permits(&self) -> bool {
-        matches!(self.kind, LimitKind::Keyed(..) | LimitKind::Pool(_))
+        self.kind_rank().has_permits()
     }
 
     /// Returns `true` if the caller holds the manual permits of the request.
@@ -227,16 +269,13 @@ impl Limit<'_> {
         }
     }
 
-    /// Releases the manual permits of the request, which the caller holds.
-    pub(super) fn release(&self, beam: &Beam) {
+    /// Releases the manual permits of the request. Returns `false`, and releases none, if the
+    /// caller holds fewer.
+    pub(super) fn release(&self, beam: &Beam) -> bool {
         match &self.kind {
-            LimitKind::Keyed(keyed, tag, _) => {
-                let _released = keyed.pool.release(beam, self.me, *tag, self.permits);
-            }
-            LimitKind::Pool(gate) => {
-                let _released = gate.pool.release(beam, self.me, self.permits, Kind::Manual);
-            }
-            _ => {}
+            LimitKind::Keyed(keyed, tag, _) => keyed.pool.release(beam, self.me, *tag, self.permits).is_ok(),
+            LimitKind::Pool(gate) => gate.pool.release(beam, self.me, self.permits, Kind::Manual).is_ok(),
+            _ => true,
         }
     }
 }
@@ -266,8 +305,8 @@ impl Member<Beam> for Limit<'_> {
     }
 
     fn charge(&self) -> Option<Charge<'_>> {
-        match self.kind {
-            LimitKind::Limiter(limiter, key, cost) => Some(Charge { limiter, key, cost: Some(cost) }),
+        match &self.kind {
+            LimitKind::Limiter(limiter) => Member::<Beam>::charge(limiter),
             _ => None,
         }
     }

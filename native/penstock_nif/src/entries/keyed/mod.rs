@@ -8,7 +8,7 @@ use penstock_core::{Generation, KeyRefusal, KeyTag, KeyedId, KeyedPool, LeaseId,
 
 use crate::atoms;
 use crate::host::Beam;
-use crate::key::{hash_key, hash_with_bytes, Shown};
+use crate::key::HashedKey;
 use crate::resolve::named;
 use crate::term::Term;
 
@@ -36,10 +36,10 @@ fn with_key(
     body: impl FnOnce(Keyed<'_>, PoolKey<'_>, Pid) -> Term,
 ) -> Term {
     let (Some(keyed), Some(me)) = (keyed(name), beam.env.me()) else { return atoms::no_pool() };
-    match hash_with_bytes(beam, key, measured == atoms::measured()) {
-        Ok((hash, bytes)) => {
-            let show = Shown::of(beam, key, bytes);
-            body(keyed, PoolKey { generation: keyed.generation, tag: hash.wide_tag(), show: &show }, me)
+    match HashedKey::of(beam, key, measured == atoms::measured()) {
+        Ok(key) => {
+            let show = key.shown(beam);
+            body(keyed, PoolKey { generation: keyed.generation, tag: key.wide_tag, show: &show }, me)
         }
         Err(problem) => problem,
     }
@@ -49,8 +49,8 @@ fn with_key(
 #[inline(always)]
 fn with_tag(beam: &Beam, [name, key, measured]: [Term; 3], body: impl FnOnce(Keyed<'_>, KeyTag) -> Term) -> Term {
     let Some(keyed) = keyed(name) else { return atoms::no_pool() };
-    match hash_key(beam, key, measured == atoms::measured()) {
-        Ok(hash) => body(keyed, hash.wide_tag()),
+    match HashedKey::of(beam, key, measured == atoms::measured()) {
+        Ok(key) => body(keyed, key.wide_tag),
         Err(problem) => problem,
     }
 }
