@@ -50,9 +50,10 @@ defmodule Penstock.Bench.Gate do
       %Row{
         id: "B14s",
         work: "CPU time of the sampler of the VM",
-        against: "-",
-        ours: fn -> :ok end,
-        sampler: &sampler/2,
+        against: "a process that only wakes up as often",
+        baseline: fn -> &with_timer/1 end,
+        ours: fn -> fn measure -> measure.() end end,
+        sampler: &cpu_time/2,
         processes: [nil],
         rounds: 1,
         unit: "% core",
@@ -149,18 +150,41 @@ defmodule Penstock.Bench.Gate do
     result
   end
 
-  # The time over which the CPU time of this VM is measured, with the sampler and without it.
+  # The time over which the CPU time of this VM is measured, with the work and without it.
   @measured_ms 20_000
+  # The default interval of the sampler.
+  @interval_ms 100
 
   # The VM does nothing else. The clock of the system counts in steps of some ms.
-  defp sampler(_ours, _processes) do
+  defp cpu_time(work, _processes) do
     fn ->
-      with_sampler = cpu_percent()
-      :ok = :sys.suspend(Sampler)
-      without = cpu_percent()
-      :ok = :sys.resume(Sampler)
-      max(with_sampler - without, 0.0)
+      with_work = work.(&cpu_percent/0)
+      max(with_work - without_sampler(&cpu_percent/0), 0.0)
     end
+  end
+
+  # A process that does nothing but wake up as often as the sampler does.
+  defp with_timer(measure) do
+    without_sampler(fn ->
+      timer = spawn_link(&wake_up/0)
+      result = measure.()
+      Process.unlink(timer)
+      Process.exit(timer, :kill)
+      result
+    end)
+  end
+
+  defp wake_up do
+    receive after: (@interval_ms -> :ok)
+    wake_up()
+  end
+
+  # The processes that the sampler has started end with it.
+  defp without_sampler(measure) do
+    :ok = Supervisor.terminate_child(Penstock.Supervisor, Sampler)
+    result = measure.()
+    {:ok, _sampler} = Supervisor.restart_child(Penstock.Supervisor, Sampler)
+    result
   end
 
   defp cpu_percent do
