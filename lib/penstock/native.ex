@@ -685,6 +685,11 @@ defmodule Penstock.Native do
   @spec vm_read([Path.t()]) :: [binary | nil] | :badarg
   def vm_read(_paths), do: missing()
 
+  # Reads one file as `vm_read/1` does, without a dirty scheduler. Only for files whose read takes
+  # some µs.
+  @spec vm_read_at_once(Path.t()) :: binary | nil | :badarg
+  def vm_read_at_once(_path), do: missing()
+
   @typedoc """
   The number of calls, the number of calls that took over 1 ms of CPU time, and the ns of CPU time
   of the longest call.

@@ -115,7 +115,7 @@ defmodule Penstock.VM do
         }
   def status do
     {word, delay} = Native.vm_get()
-    {files, _sources} = Resources.files(nil)
+    {files, _sources} = Resources.files(nil, 0.0)
     figures = Map.merge(Resources.counts(delay), files)
     Map.merge(figures, %{pressure: Levels.name(Levels.pressure(word)), because: Levels.because(word)})
   end

@@ -72,6 +72,10 @@ defmodule Penstock.VM.Levels do
 
   defp place(word, resource), do: word >>> @places[resource]
 
+  # Returns the share below which a resource is normal, whatever its level was.
+  @spec least(shares) :: float
+  def least({elevated, _high, _critical}), do: elevated - @hysteresis
+
   # Returns the level of a share, of a resource that had the level `before`.
   @spec next(float, level, shares) :: level
   def next(share, before, shares) do

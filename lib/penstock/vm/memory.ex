@@ -18,6 +18,9 @@ defmodule Penstock.VM.Memory do
   """
   @opaque limit :: {pos_integer, group | nil, group | nil}
 
+  @status "proc/self/status"
+  @meminfo "proc/meminfo"
+
   # Version 1 shows 2^63 less a page for no limit.
   @no_limit_v1 2 ** 60
 
@@ -39,13 +42,43 @@ defmodule Penstock.VM.Memory do
   defp reports_use?({_version, dir} = group),
     do: SystemFile.number(SystemFile.read(Path.join(dir, use_file(group)))) != nil
 
+  # Returns a bound of the use against a limit: the use with all page cache. Leaves out the files
+  # for whose figures the kernel may have to add up much. Returns nil if a file cannot be read, or
+  # the bound is not below this share of the limit.
+  @spec bound(t, limit | nil, float) :: Penstock.VM.figures() | nil
+  def bound(_source, limit, share) when limit == nil or share == 0, do: nil
+
+  def bound(%{root: root}, {limit, of, own}, share) do
+    with status when status != nil <- SystemFile.read_at_once(Path.join(root, @status)),
+         rss when rss != nil <- kilobytes(status, "VmRSS:"),
+         {:ok, most} <- most_at_once(root, of),
+         {:ok, own_use} <- use_at_once(own),
+         {:ok, use} <- use_at_once(if of != own, do: of) do
+      count = Enum.max([rss, at_most(own_use, most) || 0, use || 0])
+      if count < share * limit, do: figures(count, limit)
+    else
+      _unread -> nil
+    end
+  end
+
+  defp most_at_once(root, nil), do: read_as(taken(SystemFile.read_at_once(Path.join(root, @meminfo))))
+  defp most_at_once(_root, _group), do: {:ok, nil}
+
+  defp use_at_once(nil), do: {:ok, nil}
+
+  defp use_at_once({_version, dir} = group) do
+    read_as(SystemFile.number(SystemFile.read_at_once(Path.join(dir, use_file(group)))))
+  end
+
+  defp read_as(nil), do: :unread
+  defp read_as(number), do: {:ok, number}
+
   # Returns the use of the memory against a limit; nil if there is no limit, or no use is reported.
   @spec read(t, limit | nil) :: Penstock.VM.figures() | nil
   def read(_source, nil), do: nil
 
   def read(%{root: root}, {limit, of, own}) do
-    status = Path.join(root, "proc/self/status")
-    meminfo = Path.join(root, "proc/meminfo")
+    [status, meminfo] = for file <- [@status, @meminfo], do: Path.join(root, file)
     groups = Enum.uniq(for group <- [own, of], group != nil, do: group)
     of_machine = if of == nil, do: [meminfo], else: []
     texts = SystemFile.read_all([status | of_machine ++ Enum.flat_map(groups, &files/1)])
@@ -87,7 +120,7 @@ defmodule Penstock.VM.Memory do
   defp at_most(used, nil), do: used
   defp at_most(used, most), do: min(used, most)
 
-  defp meminfo(%{root: root}, word), do: kilobytes(SystemFile.read(Path.join(root, "proc/meminfo")), word)
+  defp meminfo(%{root: root}, word), do: kilobytes(SystemFile.read(Path.join(root, @meminfo)), word)
 
   defp kilobytes(text, word) do
     with number when number != nil <- SystemFile.number(text, word), do: number * 1_024

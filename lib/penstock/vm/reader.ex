@@ -5,24 +5,39 @@ defmodule Penstock.VM.Reader do
   @moduledoc false
 
   alias Penstock.Native
-  alias Penstock.VM.Resources
+  alias Penstock.VM.{Beat, Levels, Resources}
 
-  # Sends `{:files, figures}` to the caller every `interval_ms`.
-  @spec start_link(pos_integer) :: pid
-  def start_link(interval_ms) do
+  # A share above that of any bound of the use.
+  @all 2.0
+
+  # Reads at each interval, and sends `{:files, figures}` to the caller if a level can have changed.
+  @spec start_link(Penstock.VM.Config.t()) :: pid
+  def start_link(%{interval: interval_ms, shares: shares}) do
     sampler = self()
+    least = if shares[:memory], do: Levels.least(shares.memory), else: @all
     # The priority is that of the sampler.
-    :erlang.spawn_opt(fn -> read(sampler, interval_ms, nil, %{}) end, [:link, priority: :high])
+    :erlang.spawn_opt(fn -> read(sampler, interval_ms, least, nil, %{}) end, [:link, priority: :high])
   end
 
-  defp read(sampler, interval_ms, sources, last) do
+  defp read(sampler, interval_ms, least, sources, last) do
     # While the native module is deleted and loaded again, a call would load it at the same time.
-    {figures, sources} = if :erlang.module_loaded(Native), do: Resources.files(sources), else: {last, sources}
+    {figures, sources} = if :erlang.module_loaded(Native), do: Resources.files(sources, least), else: {last, sources}
 
     # A figure that cannot be read now is still the last one: a node that has no file descriptor
     # left must not seem to be without any load.
     figures = Map.merge(last, figures, fn _resource, old, new -> new || old end)
-    send(sampler, {:files, figures})
-    receive after: (interval_ms -> read(sampler, interval_ms, sources, figures))
+    unless same?(last, figures, least), do: send(sampler, {:files, figures})
+    Beat.sleep_until(Beat.next(interval_ms))
+    read(sampler, interval_ms, least, sources, figures)
   end
+
+  # Returns `true` if no level can differ: the memory is normal by both figures, or has not changed.
+  defp same?(last, figures, least) do
+    {before, last} = Map.pop(last, :memory)
+    {now, figures} = Map.pop(figures, :memory)
+    last == figures and (before == now or (below?(before, least) and below?(now, least)))
+  end
+
+  defp below?(nil, _least), do: false
+  defp below?(%{used: used}, least), do: used < least
 end

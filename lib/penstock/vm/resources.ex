@@ -20,18 +20,24 @@ defmodule Penstock.VM.Resources do
   @full_delay_us 100_000
 
   @typedoc """
-  Where the files are; what changes slowly: the limit of the memory and the stalls; and the number
-  of reads until these are read again.
+  Where the files are; what changes slowly: the limit of the memory and the stalls; the number of
+  reads until all of this is looked for again; and whether a bound of the memory is read quickly.
   """
   @type sources :: %{
           memory: Memory.t(),
           limit: Memory.limit() | nil,
-          stalls: %{cpu_stall: figures | nil, memory_stall: figures | nil},
-          reads: non_neg_integer
+          stall: Stall.t(),
+          stalls: %{optional(:cpu_stall) => figures | nil, optional(:memory_stall) => figures | nil},
+          reads: non_neg_integer,
+          bounds?: boolean
         }
 
-  # A limit rarely changes, and the kernel averages stalls over 10 s.
-  @reads_between 10
+  # A limit rarely changes, and to look for it takes longer than ten reads.
+  @reads_between 50
+  # A read of a bound that takes longer than this may have waited for the kernel.
+  @slow_us 1_000
+  # The kernel averages stalls over 10 s.
+  @reads_between_stalls 10
 
   # Returns the figures of the resources that the VM counts. `delay` is the last wait for a
   # scheduler, in µs.
@@ -42,31 +48,46 @@ defmodule Penstock.VM.Resources do
   end
 
   # Returns the figures of the resources that the operating system reports, nil for one that it does
-  # not, and the sources for the next read; `nil` stands for the sources of the first read.
-  @spec files(sources | nil) ::
+  # not, and the sources for the next read; `nil` stands for the sources of the first read. For
+  # memory, a bound of the use is enough if it is below the share `least`.
+  @spec files(sources | nil, float) ::
           {%{memory: figures | nil, cpu_stall: figures | nil, memory_stall: figures | nil}, sources}
-  def files(nil), do: files(look(nil))
-  def files(%{reads: 0} = sources), do: files(look(sources))
+  def files(nil, least), do: files(look(nil), least)
+  def files(%{reads: 0} = sources, least), do: files(look(sources), least)
 
-  def files(%{reads: reads} = sources) do
-    memory = Memory.read(sources.memory, sources.limit)
-    {Map.put(sources.stalls, :memory, memory), %{sources | reads: reads - 1}}
+  def files(%{reads: reads} = sources, least) do
+    stalls = if rem(reads, @reads_between_stalls) == 0, do: stalls(sources.stall), else: sources.stalls
+    {bound, sources} = bound(sources, least)
+    memory = bound || Memory.read(sources.memory, sources.limit)
+    {Map.put(stalls, :memory, memory), %{sources | stalls: stalls, reads: reads - 1}}
   end
 
-  # Looks where the files are, and reads what changes slowly. If no limit of the memory is found any
-  # more, no file can be read now. Then all stays as it was.
+  defp bound(%{bounds?: false} = sources, _least), do: {nil, sources}
+
+  defp bound(sources, least) do
+    began = System.monotonic_time(:microsecond)
+    bound = Memory.bound(sources.memory, sources.limit, least)
+    took = System.monotonic_time(:microsecond) - began
+    {bound, %{sources | bounds?: bound != nil and took <= @slow_us}}
+  end
+
+  # Looks where the files are, and reads the limit. If no limit of the memory is found any more, no
+  # file can be read now. Then all stays as it was.
   defp look(before) do
     memory = Memory.find()
-    stall = Stall.find()
     limit = Memory.limit(memory)
 
     if limit == nil and before != nil do
-      %{before | reads: @reads_between}
+      %{before | reads: @reads_between, bounds?: true}
     else
-      %{cpu: cpu, memory: memory_stall} = Stall.read(stall)
-      stalls = %{cpu_stall: percent(cpu), memory_stall: percent(memory_stall)}
-      %{memory: memory, limit: limit, stalls: stalls, reads: @reads_between}
+      # The next read is one that reads the stalls.
+      %{memory: memory, limit: limit, stall: Stall.find(), stalls: %{}, reads: @reads_between, bounds?: true}
     end
+  end
+
+  defp stalls(source) do
+    %{cpu: cpu, memory: memory} = Stall.read(source)
+    %{cpu_stall: percent(cpu), memory_stall: percent(memory)}
   end
 
   defp system(item), do: :erlang.system_info(item)

@@ -14,7 +14,7 @@ defmodule Penstock.VM.Sampler do
 
   alias Penstock.Native
   alias Penstock.Node.Start
-  alias Penstock.VM.{Advice, Alarms, Levels, Reader, Resources, Waiter}
+  alias Penstock.VM.{Advice, Alarms, Beat, Levels, Reader, Resources, Waiter}
 
   @max_word 0xFFFF_FFFF
 
@@ -43,7 +43,6 @@ defmodule Penstock.VM.Sampler do
       levels: nil,
       # No file has been read yet.
       files: %{},
-      due: now(),
       timer: nil,
       advice: nil,
       # nil until they are started.
@@ -66,7 +65,7 @@ defmodule Penstock.VM.Sampler do
 
   # Starts the processes that are not there yet, as far as the table of processes has room.
   defp start_helpers(%{config: %{interval: interval}} = state) do
-    state = if state.reader, do: state, else: %{state | reader: Reader.start_link(interval)}
+    state = if state.reader, do: state, else: %{state | reader: Reader.start_link(state.config)}
     state = if state.waiter, do: state, else: %{state | waiter: Waiter.start_link(interval)}
     if state.alarms, do: state, else: %{state | alarms: find_alarms()}
   rescue
@@ -88,7 +87,7 @@ defmodule Penstock.VM.Sampler do
   def handle_continue(:sample, state), do: sample(state)
 
   @impl true
-  def handle_info({:timeout, timer, :sample}, %{timer: timer} = state), do: sample(state)
+  def handle_info({:timeout, timer, :beat}, %{timer: timer} = state), do: sample(state)
 
   def handle_info({:files, files}, state), do: {:noreply, measure(%{state | files: files})}
   def handle_info({:alarms, alarms}, state), do: {:noreply, measure(%{state | alarms: alarms})}
@@ -97,12 +96,8 @@ defmodule Penstock.VM.Sampler do
   defp sample(state) do
     # The pressure comes first: all else may take longer, or fail.
     state = if loaded?(), do: state |> resume() |> measure() |> start_helpers() |> advise(), else: state
-    # A sample that is late must not be followed by a burst.
-    due = max(state.due + state.config.interval, now())
-    {:noreply, %{state | due: due, timer: :erlang.start_timer(due, self(), :sample, abs: true)}}
+    {:noreply, %{state | timer: Beat.start_timer(Beat.next(state.config.interval))}}
   end
-
-  defp now, do: System.monotonic_time(:millisecond)
 
   defp measure(state), do: if(state.levels != nil and loaded?(), do: set(state), else: state)
 

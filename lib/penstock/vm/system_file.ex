@@ -18,6 +18,11 @@ defmodule Penstock.VM.SystemFile do
   @spec read_all([Path.t()]) :: %{Path.t() => binary | nil}
   def read_all(paths), do: paths |> Enum.zip(Native.vm_read(paths)) |> Map.new()
 
+  # Reads a file that the kernel makes up in some µs. This needs no other scheduler, which would
+  # spin for much longer than the read takes.
+  @spec read_at_once(Path.t()) :: binary | nil
+  def read_at_once(path), do: Native.vm_read_at_once(path)
+
   # Returns the number that is the only word of a text; nil for any other word, such as `max`.
   @spec number(binary | nil) :: non_neg_integer | nil
   def number(nil), do: nil

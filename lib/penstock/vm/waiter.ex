@@ -4,6 +4,8 @@ defmodule Penstock.VM.Waiter do
   # from atomics, since a message would wake up a scheduler.
   @moduledoc false
 
+  alias Penstock.VM.Beat
+
   @typedoc "The time at which the waiter is to run next, and the µs for which it last waited."
   @opaque t :: :atomics.atomics_ref()
 
@@ -13,8 +15,8 @@ defmodule Penstock.VM.Waiter do
   @spec start_link(pos_integer) :: t
   def start_link(interval_ms) do
     figures = :atomics.new(2, signed: true)
-    sleep_until(figures, now(), interval_ms)
-    spawn_link(fn -> wait(figures, interval_ms) end)
+    due = set_due(figures, interval_ms)
+    spawn_link(fn -> wait(figures, due, interval_ms) end)
     figures
   end
 
@@ -23,17 +25,17 @@ defmodule Penstock.VM.Waiter do
   @spec delay(t) :: non_neg_integer
   def delay(figures), do: max(:atomics.get(figures, @delay), now() - :atomics.get(figures, @due)) |> max(0)
 
-  defp wait(figures, interval_ms) do
-    due = :atomics.get(figures, @due)
-    # Timers have the precision of a ms, and never fire early.
-    receive after: (max(div(due - now() + 999, 1_000), 0) -> :ok)
-    ran = now()
-    :atomics.put(figures, @delay, max(ran - due, 0))
-    sleep_until(figures, ran, interval_ms)
-    wait(figures, interval_ms)
+  defp wait(figures, due, interval_ms) do
+    Beat.sleep_until(due)
+    :atomics.put(figures, @delay, max(now() - due * 1_000, 0))
+    wait(figures, set_due(figures, interval_ms), interval_ms)
   end
 
-  defp sleep_until(figures, from, interval_ms), do: :atomics.put(figures, @due, from + interval_ms * 1_000)
+  defp set_due(figures, interval_ms) do
+    due = Beat.next(interval_ms)
+    :atomics.put(figures, @due, due * 1_000)
+    due
+  end
 
   defp now, do: System.monotonic_time(:microsecond)
 end

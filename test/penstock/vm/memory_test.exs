@@ -35,8 +35,35 @@ defmodule Penstock.VM.MemoryTest do
     end
   end
 
+  for tree <- ~w(v2 v1 hybrid nested max container systemd none) do
+    test "is at most its bound in the tree #{tree}, which counts only below a share" do
+      memory = Memory.find(tree(unquote(tree)))
+      limit = Memory.limit(memory)
+      assert %{count: count, limit: bytes, used: used} = Memory.bound(memory, limit, 2.0)
+      assert %{limit: ^bytes} = exact = Memory.read(memory, limit)
+      assert count >= exact.count and used >= exact.used
+      assert Memory.bound(memory, limit, used) == nil
+      assert Memory.bound(memory, limit, used + 0.001) == %{count: count, limit: bytes, used: used}
+      assert Memory.bound(memory, limit, 0.0) == nil and Memory.bound(memory, nil, 2.0) == nil
+    end
+  end
+
   describe "in a changed tree," do
     @describetag :tmp_dir
+
+    test "there is no bound if one of its files cannot be read", %{tmp_dir: dir} do
+      current = "sys/fs/cgroup/app.service/memory.current"
+
+      for {tree, file} <- [{"v2", current}, {"v2", "proc/self/status"}, {"none", "proc/meminfo"}] do
+        root = copy(tree, Path.join(dir, "unread"))
+        memory = Memory.find(root)
+        limit = Memory.limit(memory)
+        assert Memory.bound(memory, limit, 2.0)
+        File.write!(Path.join(root, file), "garbage\n")
+        assert Memory.bound(memory, limit, 2.0) == nil
+        File.rm_rf!(root)
+      end
+    end
 
     test "the resident set counts if it is larger than the control group's use", %{tmp_dir: dir} do
       root = copy("v2", dir)

@@ -175,6 +175,7 @@ defmodule Penstock.ChildJobs.Calls do
       vm_get: [],
       vm_set: [age: 0, age: 0],
       vm_read: [paths: ["/dev/null"]],
+      vm_read_at_once: [path: "/dev/null"],
       metered: []
     ]
   end
