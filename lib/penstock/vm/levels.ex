@@ -72,7 +72,7 @@ defmodule Penstock.VM.Levels do
 
   defp place(word, resource), do: word >>> @places[resource]
 
-  # Returns the share below which a resource is normal, whatever its level was.
+  # Returns the share below which a resource is normal, even if it had a level before.
   @spec least(shares) :: float
   def least({elevated, _high, _critical}), do: elevated - @hysteresis
 
