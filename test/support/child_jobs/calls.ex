@@ -239,6 +239,7 @@ defmodule Penstock.ChildJobs.Calls do
   defp bad(:members), do: [List.duplicate(:limit, 17), [:limit, 1] | Garbage.terms()]
   defp bad(:waited), do: [[keyed_pool: :other], [pool: @keyed], [{:keyed_pool, @keyed} | @keyed] | Garbage.terms()]
   defp bad(:paths), do: [["/dev/null" | "/dev/null"], [:path], List.duplicate("", 17) | Garbage.terms() -- [[]]]
+  defp bad(:path), do: Enum.reject(Garbage.terms(), &is_binary/1)
   defp bad(:level), do: Enum.reject(Garbage.terms(), &(&1 in 0..10))
   defp bad(:lease_pool), do: Garbage.terms() -- [1]
 

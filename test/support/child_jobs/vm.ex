@@ -244,6 +244,8 @@ defmodule Penstock.ChildJobs.VM do
     # Loads the code: later, the code server would wait behind the busy processes.
     _status = Penstock.VM.status()
     count = per_scheduler * System.schedulers_online()
+    # At the priority of the sampler, since the busy processes would let this one wait.
+    Process.flag(:priority, :high)
     until = System.monotonic_time(:millisecond) + ms
     pids = for _ <- 1..count, do: spawn(fn -> spin(until) end)
     {words, queues} = watch(until, [], [])
@@ -254,9 +256,7 @@ defmodule Penstock.ChildJobs.VM do
 
   defp spin(until), do: if(System.monotonic_time(:millisecond) < until, do: spin(until))
 
-  # At the priority of the sampler, since a busy VM would let this process wait.
   defp watch(until, words, queues) do
-    Process.flag(:priority, :high)
     {word, _delay} = Native.vm_get()
     queue = Penstock.VM.status().run_queue
     receive after: (5 -> :ok)
