@@ -685,8 +685,8 @@ defmodule Penstock.Native do
   @spec vm_read([Path.t()]) :: [binary | nil] | :badarg
   def vm_read(_paths), do: missing()
 
-  # Reads one file as `vm_read/1` does, without a dirty scheduler. Only for files whose read takes
-  # some µs.
+  # Reads one file as `vm_read/1` does, without a dirty scheduler. Only for files that the kernel
+  # itself makes up in some µs.
   @spec vm_read_at_once(Path.t()) :: binary | nil | :badarg
   def vm_read_at_once(_path), do: missing()
 

@@ -30,48 +30,44 @@ defmodule Penstock.VM.Memory do
     %__MODULE__{root: root, groups: Enum.map(v2, &{:v2, &1}) ++ Enum.map(v1, &{:v1, &1})}
   end
 
+  # Returns `true` if the VM is in a control group.
+  @spec grouped?(t) :: boolean
+  def grouped?(%{groups: groups}), do: groups != []
+
   # Returns the smallest limit of all control groups and of the machine; nil if there is none.
   @spec limit(t) :: limit | nil
   def limit(%{groups: groups} = source) do
+    # Of equal limits, that of the lowest group counts, because its use is more exact.
     own = Enum.find(groups, &reports_use?/1)
     in_groups = for group <- groups, limit <- limits(group), do: {limit, group, own}
     machine = with total when total not in [nil, 0] <- meminfo(source, "MemTotal: "), do: {total, nil, own}
-    Enum.min_by([machine | in_groups] -- [nil, 0], &elem(&1, 0), fn -> nil end)
+    Enum.min_by((in_groups ++ [machine]) -- [nil, 0], &elem(&1, 0), fn -> nil end)
   end
 
   defp reports_use?({_version, dir} = group),
     do: SystemFile.number(SystemFile.read(Path.join(dir, use_file(group)))) != nil
 
-  # Returns a bound of the use against a limit: the use with all page cache. Leaves out the files
-  # for whose figures the kernel may have to add up much. Returns nil if a file cannot be read, or
-  # the bound is not below this share of the limit.
+  # Returns a bound of the use against a limit: the use with all page cache. Reads no file whose
+  # figures the kernel may have to add up, and not `meminfo`, which a daemon makes up in some
+  # containers. Returns nil if a file cannot be read, or the bound is not below this share of the
+  # limit.
   @spec bound(t, limit | nil, float) :: Penstock.VM.figures() | nil
   def bound(_source, limit, share) when limit == nil or share == 0, do: nil
 
   def bound(%{root: root}, {limit, of, own}, share) do
     with status when status != nil <- SystemFile.read_at_once(Path.join(root, @status)),
          rss when rss != nil <- kilobytes(status, "VmRSS:"),
-         {:ok, most} <- most_at_once(root, of),
-         {:ok, own_use} <- use_at_once(own),
-         {:ok, use} <- use_at_once(if of != own, do: of) do
-      count = Enum.max([rss, at_most(own_use, most) || 0, use || 0])
+         own_use when own_use != nil <- use_at_once(own),
+         use when use != nil <- use_at_once(if of != own, do: of) do
+      count = Enum.max([rss, own_use, use])
       if count < share * limit, do: figures(count, limit)
-    else
-      _unread -> nil
     end
   end
 
-  defp most_at_once(root, nil), do: read_as(taken(SystemFile.read_at_once(Path.join(root, @meminfo))))
-  defp most_at_once(_root, _group), do: {:ok, nil}
+  defp use_at_once(nil), do: 0
 
-  defp use_at_once(nil), do: {:ok, nil}
-
-  defp use_at_once({_version, dir} = group) do
-    read_as(SystemFile.number(SystemFile.read_at_once(Path.join(dir, use_file(group)))))
-  end
-
-  defp read_as(nil), do: :unread
-  defp read_as(number), do: {:ok, number}
+  defp use_at_once({_version, dir} = group),
+    do: SystemFile.number(SystemFile.read_at_once(Path.join(dir, use_file(group))))
 
   # Returns the use of the memory against a limit; nil if there is no limit, or no use is reported.
   @spec read(t, limit | nil) :: Penstock.VM.figures() | nil

@@ -20,24 +20,25 @@ defmodule Penstock.VM.Resources do
   @full_delay_us 100_000
 
   @typedoc """
-  Where the files are; what changes slowly: the limit of the memory and the stalls; the number of
-  reads until all of this is looked for again; and whether a bound of the memory is read quickly.
+  Where the files are; what changes slowly: the limit of the memory and the stalls; when these were
+  read, in ms; and whether a bound of the memory is read quickly.
   """
   @type sources :: %{
           memory: Memory.t(),
           limit: Memory.limit() | nil,
           stall: Stall.t(),
           stalls: %{optional(:cpu_stall) => figures | nil, optional(:memory_stall) => figures | nil},
-          reads: non_neg_integer,
+          looked_at: integer,
+          stalls_at: integer | nil,
           bounds?: boolean
         }
 
   # A limit rarely changes, and to look for it takes longer than ten reads.
-  @reads_between 50
+  @look_ms 5_000
   # A read of a bound that takes longer than this may have waited for the kernel.
   @slow_us 1_000
   # The kernel averages stalls over 10 s.
-  @reads_between_stalls 10
+  @stalls_ms 1_000
 
   # Returns the figures of the resources that the VM counts. `delay` is the last wait for a
   # scheduler, in µs.
@@ -52,14 +53,12 @@ defmodule Penstock.VM.Resources do
   # memory, a bound of the use is enough if it is below the share `least`.
   @spec files(sources | nil, float) ::
           {%{memory: figures | nil, cpu_stall: figures | nil, memory_stall: figures | nil}, sources}
-  def files(nil, least), do: files(look(nil), least)
-  def files(%{reads: 0} = sources, least), do: files(look(sources), least)
-
-  def files(%{reads: reads} = sources, least) do
-    stalls = if rem(reads, @reads_between_stalls) == 0, do: stalls(sources.stall), else: sources.stalls
+  def files(sources, least) do
+    now = System.monotonic_time(:millisecond)
+    sources = sources |> look(now) |> read_stalls(now)
     {bound, sources} = bound(sources, least)
     memory = bound || Memory.read(sources.memory, sources.limit)
-    {Map.put(stalls, :memory, memory), %{sources | stalls: stalls, reads: reads - 1}}
+    {Map.put(sources.stalls, :memory, memory), sources}
   end
 
   defp bound(%{bounds?: false} = sources, _least), do: {nil, sources}
@@ -71,23 +70,35 @@ defmodule Penstock.VM.Resources do
     {bound, %{sources | bounds?: bound != nil and took <= @slow_us}}
   end
 
-  # Looks where the files are, and reads the limit. If no limit of the memory is found any more, no
-  # file can be read now. Then all stays as it was.
-  defp look(before) do
+  # Looks where the files are, and reads the limit, if that is due.
+  defp look(%{looked_at: at} = sources, now) when now - at < @look_ms, do: sources
+
+  defp look(before, now) do
     memory = Memory.find()
     limit = Memory.limit(memory)
 
-    if limit == nil and before != nil do
-      %{before | reads: @reads_between, bounds?: true}
-    else
-      # The next read is one that reads the stalls.
-      %{memory: memory, limit: limit, stall: Stall.find(), stalls: %{}, reads: @reads_between, bounds?: true}
-    end
+    if before != nil and lost?(before.memory, memory, limit),
+      do: %{before | looked_at: now, bounds?: true},
+      else: %{
+        memory: memory,
+        limit: limit,
+        stall: Stall.find(),
+        stalls: %{},
+        looked_at: now,
+        stalls_at: nil,
+        bounds?: true
+      }
   end
 
-  defp stalls(source) do
-    %{cpu: cpu, memory: memory} = Stall.read(source)
-    %{cpu_stall: percent(cpu), memory_stall: percent(memory)}
+  # Without a limit of the memory, or the control groups of before, files cannot be read now. Then
+  # all stays as it was.
+  defp lost?(before, memory, limit), do: limit == nil or (Memory.grouped?(before) and not Memory.grouped?(memory))
+
+  defp read_stalls(%{stalls_at: at} = sources, now) when at != nil and now - at < @stalls_ms, do: sources
+
+  defp read_stalls(sources, now) do
+    %{cpu: cpu, memory: memory} = Stall.read(sources.stall)
+    %{sources | stalls: %{cpu_stall: percent(cpu), memory_stall: percent(memory)}, stalls_at: now}
   end
 
   defp system(item), do: :erlang.system_info(item)

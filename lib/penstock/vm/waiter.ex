@@ -15,7 +15,7 @@ defmodule Penstock.VM.Waiter do
   @spec start_link(pos_integer) :: t
   def start_link(interval_ms) do
     figures = :atomics.new(2, signed: true)
-    due = set_due(figures, interval_ms)
+    due = set_due(figures, Beat.next(interval_ms))
     spawn_link(fn -> wait(figures, due, interval_ms) end)
     figures
   end
@@ -28,11 +28,11 @@ defmodule Penstock.VM.Waiter do
   defp wait(figures, due, interval_ms) do
     Beat.sleep_until(due)
     :atomics.put(figures, @delay, max(now() - due * 1_000, 0))
-    wait(figures, set_due(figures, interval_ms), interval_ms)
+    # A delay stays for nearly an interval, so that the sampler sees it.
+    wait(figures, set_due(figures, Beat.full_interval(interval_ms)), interval_ms)
   end
 
-  defp set_due(figures, interval_ms) do
-    due = Beat.next(interval_ms)
+  defp set_due(figures, due) do
     :atomics.put(figures, @due, due * 1_000)
     due
   end

@@ -359,6 +359,57 @@ fn a_pool_that_loses_its_name_gets_its_permits_back() {
     }
 }
 
+/// The only pool of a gate is not looked at before it is taken. Its name is lost before, or during
+/// the take.
+#[test]
+fn a_pool_without_its_name_counts_no_refusal_of_a_gate() {
+    let [holder, caller] = pids();
+    for (lost_after, full, waits) in [(0, true, false), (0, true, true), (0, false, false), (1, false, false)] {
+        let limited = Limited::open(9);
+        if full {
+            assert_eq!(limited.pool.try_acquire(&limited.host, holder, 1, Kind::Manual), Ok(()));
+        }
+        let asked = Cell::new(0);
+        let still = || {
+            asked.set(asked.get() + 1);
+            asked.get() <= lost_after
+        };
+        let members = [PoolMember { pool: &limited.pool, still: &still, me: caller, n: 1 }];
+        assert_eq!(admit(&limited.host, &members, Kind::Manual, waits, || 0), Err((0, No::Closed)));
+        assert_eq!((limited.held(), limited.rejected()), ((0, u64::from(full)), (0, 0)));
+    }
+}
+
+/// All keys of the first limit are those of dead holders. Its take does not reap for a caller that
+/// waits, so the caller gets the place by the look that follows.
+#[test]
+fn a_caller_that_waits_gets_the_place_of_a_dead_key() {
+    let [dead, caller] = pids();
+    let limited = Limited::open(9);
+    let other = Limited::key(KEY + 1);
+    assert!(limited.keyed.try_acquire(&limited.host, dead, other, 1, Kind::Manual).is_ok());
+    limited.host.begin_exit(dead);
+    assert!(limited.ask(caller, true).is_ok());
+    limited.host.finish_exit(dead, &[&limited.pool, &limited.keyed]);
+    assert_eq!(limited.held(), (1, 1));
+}
+
+/// A limit that refuses by its take, or by the look after it, has counted the refusal once.
+#[test]
+fn a_refusal_of_the_first_limit_counts_once() {
+    let [holder, caller] = pids();
+    for waits in [false, true] {
+        let limited = Limited::open(9);
+        let other = Limited::key(KEY + 1);
+        assert!(limited.keyed.try_acquire(&limited.host, holder, other, 1, Kind::Manual).is_ok());
+        assert_eq!(limited.ask(caller, waits), Err((KEYED, No::TableFull)));
+        assert_eq!(limited.rejected(), (1, 0));
+        limited.keyed.close(&limited.host, 1);
+        assert_eq!(limited.ask(caller, waits), Err((KEYED, No::Closed)));
+        assert_eq!(limited.rejected(), (2, 0));
+    }
+}
+
 /// `Again` from one limit undoes what the limits before gave, and is counted nowhere.
 #[test]
 fn a_limit_that_must_be_asked_again_leaves_nothing_taken() {
@@ -376,7 +427,7 @@ fn the_death_of_the_caller_gives_the_permits_of_all_limits_back() {
     let limited = Limited::open(9);
     assert!(limited.ask(caller, false).is_ok());
     limited.host.begin_exit(caller);
-    // The scans of the look find the dead holder. A caller that waits leaves them to the wait.
+    // The scans of the take find the dead holder. A caller that waits leaves them to the wait.
     assert_eq!(limited.ask(next, true), Err((KEYED, No::Full)));
     assert!(limited.ask(next, false).is_ok());
     limited.host.finish_exit(caller, &[&limited.pool, &limited.keyed]);

@@ -241,17 +241,19 @@ impl Walk {
             }
             // Equal maps may list their pairs in different orders. The hashes of the pairs are
             // added, because a sum does not depend on the order.
-            let (mut sum, mut count) = (0_u64, 0_u64);
+            let (mut sums, mut count) = ([0_u64; 2], 0_u64);
             for (key, value) in pairs {
                 let mut pair = SECRETS.other;
                 if !self.term(&mut pair, key) || !self.term(&mut pair, value) {
                     return false;
                 }
-                (sum, count) = (sum.wrapping_add(pair.finish()), count + 1);
+                let hash = pair.finish128();
+                sums = [sums[0].wrapping_add(hash.h1), sums[1].wrapping_add(hash.h2)];
+                count += 1;
             }
             hasher.write_u8(TermKind::Map as u8);
             hasher.write_u64(count);
-            hasher.write_u64(sum);
+            sums.iter().for_each(|&sum| hasher.write_u64(sum));
         } else if let Some(float) = self.env.f64(term) {
             if !self.size(9, 9) {
                 return false;

@@ -61,7 +61,8 @@ pub(super) struct List {
     /// The ends of the bans, for checks.
     table: Table,
     /// For each group of keys, the instant at which its last ban ends, or a later one. Most lists
-    /// have few bans, so most checks need no look at the table.
+    /// have few bans, so most checks need no look at the table. An unban does not lower the word:
+    /// after a ban without end, the checks of its group look at the table until the next opening.
     latest: [AtomicU64; GROUPS],
 }
 
@@ -113,7 +114,7 @@ impl List {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.table.memory()
+        self.table.memory() + size_of_val(&self.latest)
     }
 
     /// Removes all bans. The calling thread must own the list exclusively; only stale callers of
@@ -125,7 +126,9 @@ impl List {
         // wait for the lock meanwhile.
         drop(bans);
         self.table.clear();
-        self.latest.iter().for_each(|latest| latest.store(0, Ordering::Relaxed));
+        // ORDERING: Release pairs with the Acquire in `check`. The owner of the list has stored the
+        // next generation before, so a stale caller that loads this 0 finds that generation.
+        self.latest.iter().for_each(|latest| latest.store(0, Ordering::Release));
     }
 
     fn latest(&self, tag: u64) -> &AtomicU64 {
@@ -140,7 +143,9 @@ impl List {
     /// be missed, and is then linearized after this call.
     #[inline]
     pub(super) fn check(&self, tag: u64, now: u64) -> Option<u64> {
-        if self.latest(tag).load(Ordering::Relaxed) <= now {
+        // ORDERING: Acquire pairs with the Release in `clear` and in `insert`: a caller of an earlier
+        // generation that is admitted by a word of a later one finds the later generation.
+        if self.latest(tag).load(Ordering::Acquire) <= now {
             return None;
         }
         match self.table.search(tag, context(now)) {
@@ -235,7 +240,8 @@ impl List {
         }
         // Before the table: a caller that finds the ban there can tell another caller of it.
         let latest = self.latest(tag);
-        latest.store(latest.load(Ordering::Relaxed).max(until), Ordering::Relaxed);
+        // ORDERING: Release pairs with the Acquire in `check`, as in `clear`.
+        latest.store(latest.load(Ordering::Relaxed).max(until), Ordering::Release);
         while !self.table.store(tag, until, context(now)) {
             self.drop_first(bans, now);
         }

@@ -137,10 +137,11 @@ impl Ban {
     /// Returns `true` until a later generation is opened. Once this returns `false`, all that the
     /// caller has loaded from the list may belong to the later generation.
     pub fn is_current(&self, generation: Generation) -> bool {
-        // ORDERING: Acquire pairs with the Release in `open`, but no caller relies on this pair. A
-        // call that bans a key loads the generation after it held the lock of the list. `open`
-        // stores the generation first, and then clears the list under that lock. So a call that
-        // gets the lock after the clear observes the new generation.
+        // ORDERING: Acquire pairs with the Release in `open`, but no caller relies on this pair.
+        // `open` stores the generation first, and then clears the list. A call that bans a key
+        // loads the generation inside the lock of the list, under which `open` clears the bans. A
+        // check loads the generation after a word of the list, and finds the new generation if
+        // `clear` or a later call stored that word.
         self.generation.load(Ordering::Acquire) == generation
     }
 

@@ -176,6 +176,11 @@ impl<H: PoolHost> Member<H> for PoolMember<'_, H> {
     }
 
     fn take(&self, host: &H, kind: Kind, waits: bool) -> Result<Held, No> {
+        // A pool of another name must not count a refusal of this caller. The name can still pass
+        // to another pool during the take, so this call asks again after it.
+        if !(self.still)() {
+            return Err(No::Closed);
+        }
         let taken = if waits {
             if self.pool.take(host, self.me, self.n, kind) { Ok(()) } else { Err(No::Full) }
         } else {

@@ -4,7 +4,7 @@
 //!
 //! 1. *Look*: each limit tells whether it would refuse. The first that would, in the order of
 //!    [`Rank`], gives the reason, and nothing was taken. The first limit with permits is looked at
-//!    only if a later one would refuse: otherwise its take tells.
+//!    only if a later one seems to refuse: otherwise its take comes next, and tells.
 //! 2. *Take*: the limits with permits give them to the caller, one after the other. If one
 //!    refuses, those before it get their permits back.
 //! 3. *Charge*: the rate limiters are charged, all or none. If one denies, all permits go back.
@@ -190,8 +190,9 @@ impl Order {
 ///
 /// `waits`: the caller is willing to wait for permits. Then a limit that is full stops the
 /// decision in the second step, not in the first, so that a reason which waiting cannot change
-/// comes first. Each refusal of the second step is then `Full`, and no limit counts it: the caller
-/// waits for one limit after the other, and each of them gives the exact answer.
+/// comes first. A refusal of the second step is then `Full`, and no limit counts it: the caller
+/// waits for one limit after the other, and each of them gives the exact answer. Only the first
+/// limit with permits can give another reason, because no look came before its take.
 pub fn admit<H: Host, M: Member<H>>(
     host: &H,
     members: &[M],
@@ -203,24 +204,29 @@ pub fn admit<H: Host, M: Member<H>>(
     for at in order.without_permits() {
         look(host, members, at, false)?;
     }
-    // The first limit with permits is taken next, which is a look at it, too.
     let first = order.with_permits().next();
     for at in order.with_permits().skip(1) {
-        if let Err(no) = look_uncounted(host, &members[at], waits) {
-            // The first limit comes before this one, and so does its reason.
+        // This look scans for no dead holders. The scans come in the order of the reasons, and only
+        // if a caller would be refused.
+        let seems = members[at].look(host, true);
+        if !(seems.is_ok() || waits && matches!(seems, Err(No::Full | No::KeyFull))) {
+            // The reason of the first limit comes before that of this one.
             first.map_or(Ok(()), |first| look(host, members, first, waits))?;
-            return Err(refused(&members[at], at, no));
+            look(host, members, at, waits)?;
         }
     }
     let mut held = [Held::Nothing; MOST_MEMBERS];
     for at in order.with_permits() {
         match members[at].take(host, kind, waits) {
             Ok(taken) => held[at] = taken,
+            Err(_) if waits && Some(at) == first => match members[at].look(host, waits) {
+                // The look has reaped dead holders.
+                Ok(()) => held[at] = members[at].take(host, kind, waits).map_err(|_| (at, No::Full))?,
+                Err(No::Full | No::KeyFull) => return Err((at, No::Full)),
+                Err(no) => return Err(refused(&members[at], at, no)),
+            },
             Err(_) if waits => {
                 give_back(host, members, kind, &held);
-                if Some(at) == first {
-                    look(host, members, at, waits)?;
-                }
                 return Err((at, No::Full));
             }
             Err(no) => {
@@ -236,17 +242,14 @@ pub fn admit<H: Host, M: Member<H>>(
     Ok(held)
 }
 
-/// Looks at a limit. If the caller waits, a full limit does not refuse it yet.
-fn look_uncounted<H: Host, M: Member<H>>(host: &H, member: &M, waits: bool) -> Result<(), No> {
-    match member.look(host, waits) {
-        Err(No::Full | No::KeyFull) if waits => Ok(()),
-        looked => looked,
-    }
-}
-
-/// Looks at a limit, and counts its refusal.
+/// Looks at a limit, and counts its refusal. If the caller waits, a full limit does not refuse it
+/// yet.
 fn look<H: Host, M: Member<H>>(host: &H, members: &[M], at: usize, waits: bool) -> Result<(), Refused> {
-    look_uncounted(host, &members[at], waits).map_err(|no| refused(&members[at], at, no))
+    match members[at].look(host, waits) {
+        Ok(()) => Ok(()),
+        Err(No::Full | No::KeyFull) if waits => Ok(()),
+        Err(no) => Err(refused(&members[at], at, no)),
+    }
 }
 
 /// Counts the refusal of a limit that was looked at, and adds the index of the limit.

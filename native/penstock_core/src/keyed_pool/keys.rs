@@ -2,8 +2,9 @@
 //!
 //! A key has a *place*, from its first permit or waiter to the end of its last. The places are
 //! allocated when the pool is made, and no place moves. A place is found by a bucket: a list of
-//! the places whose tags hash to it. There is a bucket for two places. More buckets would shorten
-//! the lists of a full shard, but most pools have few keys at once, and caches hold more of fewer.
+//! the places whose tags hash to it. There is a bucket for two places. With more buckets,
+//! the lists of a full shard would be shorter. But most pools have few keys at once, and a call
+//! waits longest for the memory of its bucket, so the buckets must fit into a cache.
 
 use crate::keyed::scale;
 use crate::reuse::OutOfMemory;
@@ -47,8 +48,18 @@ impl Place {
 /// The number of places for each bucket.
 const PLACES_PER_BUCKET: usize = 2;
 
-/// The most bytes of a place, and of its part of a bucket, in a shard of several places.
-pub(super) const PLACE_MEMORY: usize = size_of::<Place>() + size_of::<u32>() / PLACES_PER_BUCKET;
+/// The most bytes of a place and its part of a bucket.
+pub(super) const PLACE_MEMORY: usize = size_of::<Place>() + size_of::<u32>();
+
+fn bucket_count(capacity: usize) -> usize {
+    // A table of no places has a bucket, in which no key is found.
+    capacity.div_ceil(PLACES_PER_BUCKET).max(1)
+}
+
+/// Returns the bytes of a table of `capacity` places.
+pub(super) fn memory(capacity: usize) -> usize {
+    capacity * size_of::<Place>() + bucket_count(capacity) * size_of::<u32>()
+}
 
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -61,8 +72,7 @@ pub(super) struct Keys {
 impl Keys {
     /// Returns a table of as many keys as `capacity`.
     pub(super) fn new(capacity: usize) -> Result<Self, OutOfMemory> {
-        // A table of no places has a bucket, in which no key is found.
-        let count = capacity.div_ceil(PLACES_PER_BUCKET).max(1);
+        let count = bucket_count(capacity);
         let mut buckets = Vec::new();
         buckets.try_reserve_exact(count).map_err(|_| OutOfMemory)?;
         buckets.resize(count, NIL);

@@ -8,7 +8,7 @@ use crate::pool::{AS_LIMIT, Cancelled, Status};
 use crate::reuse::{Generation, OutOfMemory, Reusable};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
-use super::keys::{Keys, PLACE_MEMORY};
+use super::keys::{self, Keys, PLACE_MEMORY};
 use super::lease::LeaseAt;
 use super::people::People;
 use super::shard::{Shard, Totals};
@@ -123,7 +123,7 @@ impl<H: KeyedHost> KeyedPool<H> {
 
     /// Returns the size in bytes of the places of keys, which are allocated at once.
     pub(super) fn reserved(&self) -> usize {
-        let of_shard = self.places_in_shard() * PLACE_MEMORY + size_of::<CachePadded<Mutex<Shard<H>>>>();
+        let of_shard = keys::memory(self.places_in_shard()) + size_of::<CachePadded<Mutex<Shard<H>>>>();
         self.shards.len() * of_shard
     }
 

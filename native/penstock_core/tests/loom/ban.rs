@@ -241,6 +241,19 @@ fn open_against_ban() {
     open_against(BAN, |ban| ban_key(ban, 1, 7, 50));
 }
 
+/// The late caller checks a banned key. It finds the ban, or that its generation is over.
+#[test]
+fn open_against_check() {
+    explore(|| {
+        let ban = open_ban(BAN);
+        ban_key(&ban, 1, 7, 50);
+        let other = spawn(&ban, |ban| (ban.check(7, 0), ban.is_current(1)));
+        Reusable::open(&*ban, BAN, 0);
+        let answer = other.join().unwrap();
+        assert!(matches!(answer, (Banned::For(_), _) | (Banned::No, false)), "{answer:?}");
+    });
+}
+
 /// The late caller records a failure.
 #[test]
 fn open_against_failure() {

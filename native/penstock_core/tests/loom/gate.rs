@@ -86,7 +86,7 @@ fn a_gate_that_is_refused_against_a_waiter_of_the_limit_before() {
             Parked::Waiting(_) => assert_eq!(pools.host.mailbox(waiter).len(), 1, "the permit reached the waiter"),
             other => panic!("{other:?}"),
         }
-        // If the first pool refused at the look, nobody has filled the second one.
+        // If the first pool refused, nobody has filled the second one.
         let filled = pools.pools[1].holds(holder, 1, Kind::Manual);
         pools.assert_free(last, [1, u64::from(filled)]);
     });
@@ -204,7 +204,11 @@ fn the_last_place_of_a_table_against_a_gate_that_is_refused() {
 /// It gets the settings of its own generation, or none, and never a mixture.
 #[test]
 fn the_settings_of_a_gate_against_its_next_opening() {
-    let settings = |name: u64| GateSettings { members: [name; MOST_MEMBERS], shed_at: name as u32 };
+    // The list of the second generation ends where that of the first goes on.
+    let settings = |name: u64| {
+        let members = if name == 1 { [1; MOST_MEMBERS] } else { [name, 0, 0] };
+        GateSettings { members, shed_at: name as u32 }
+    };
     explore(move || {
         let gate = Arc::new(Gate::make(settings(1)).unwrap());
         let first = gate.open(settings(1), 0);

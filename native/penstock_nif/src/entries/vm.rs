@@ -57,7 +57,8 @@ fn read(beam: &Beam, [paths]: [Term; 1]) -> Term {
     }
 }
 
-/// Reads one file without a dirty scheduler. Only for files whose read takes some µs.
+/// Reads one file without a dirty scheduler. Only for files that the kernel itself
+/// makes up in some µs.
 fn read_at_once(beam: &Beam, [path]: [Term; 1]) -> Term {
     /// The ns of one unit of work.
     const UNIT: u64 = 20;

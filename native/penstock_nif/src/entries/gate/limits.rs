@@ -45,8 +45,8 @@ impl Request {
         })
     }
 
-    /// Returns the time in ns. All limits of one call see the same time, and the clock is read at
-    /// most once.
+    /// Returns the time in ns. All limits of one call without a manual clock see the same time, and
+    /// the clock is read at most once.
     #[inline]
     pub(super) fn now(&self) -> u64 {
         self.now.get().unwrap_or_else(|| {
