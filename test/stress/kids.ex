@@ -1,6 +1,6 @@
 defmodule Penstock.Stress.Kids do
-  # What the storms of keys and of gates share: supervisors, the children that they start, and
-  # children that stay until they are told to end. These are in a table, which the storm checks.
+  # The storms of keys and of gates share these supervisors and children. Some children stay until
+  # the storm ends them. The storm keeps them in a table, and checks it.
   @moduledoc false
 
   @longest_life_ms 10
@@ -42,8 +42,8 @@ defmodule Penstock.Stress.Kids do
   # Ends one child that stays. Otherwise such children would soon hold all permits.
   def end_one(kids) do
     with pid when is_pid(pid) <- :ets.first(kids) do
-      # In this order, since the calling worker can be killed in between. A child that is in no table,
-      # and was not told to end, would keep its permits.
+      # The calling worker can be killed between these steps. In the other order, no process would
+      # know the child any more, and the child would keep its permits.
       send(pid, :end)
       :ets.delete(kids, pid)
     end

@@ -1,7 +1,7 @@
 defmodule Penstock.Node.MemoryGuard do
   # Checks whether the machine and the control groups have enough free memory for a large table.
-  # Runs in the process that starts a limiter, a keyed pool or a ban. Without this check, a system
-  # that overcommits would grant the memory. Later it would kill the VM, which then uses it.
+  # Runs in the process that starts a limiter, a keyed pool or a ban. A system that overcommits
+  # grants memory that it lacks, and kills the VM later, when the VM uses the memory.
   @moduledoc false
 
   alias Penstock.VM.Memory
@@ -10,7 +10,7 @@ defmodule Penstock.Node.MemoryGuard do
   @unchecked 64 * 1_024 * 1_024
 
   # Returns `true` if a table of that size needs no check, or if the bytes are free in the machine
-  # and in each control group of the VM. Also returns `true` if the system reports no figure.
+  # and in each control group of the VM. If the system reports no figure, the answer is `true`, too.
   @spec available?(non_neg_integer, Path.t()) :: boolean
   def available?(bytes, root \\ "/")
   def available?(bytes, _root) when bytes <= @unchecked, do: true

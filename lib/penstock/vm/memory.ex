@@ -37,7 +37,7 @@ defmodule Penstock.VM.Memory do
   # Returns the smallest limit of all control groups and of the machine; nil if there is none.
   @spec limit(t) :: limit | nil
   def limit(%{groups: groups} = source) do
-    # Of equal limits, that of the lowest group counts, because its use is more exact.
+    # If two limits are equal, the limit of the lower group counts, because its use is more exact.
     own = Enum.find(groups, &reports_use?/1)
     in_groups = for group <- groups, limit <- limits(group), do: {limit, group, own}
     machine = with total when total not in [nil, 0] <- meminfo(source, "MemTotal: "), do: {total, nil, own}
@@ -80,7 +80,7 @@ defmodule Penstock.VM.Memory do
     texts = SystemFile.read_all([status | of_machine ++ Enum.flat_map(groups, &files/1)])
 
     # A control group without a limit can have other memory that the kernel gives up, such as caches
-    # of directories. The machine counts it as available, so it is not use.
+    # of directories. The machine counts such memory as available, so the group does not use it.
     most = taken(texts[meminfo])
     # Other processes can share a control group above the VM's own, and fill its limit.
     uses = [kilobytes(texts[status], "VmRSS:"), at_most(used(own, texts), most), used(of, texts)]

@@ -86,7 +86,7 @@ fn a_gate_that_is_refused_against_a_waiter_of_the_limit_before() {
             Parked::Waiting(_) => assert_eq!(pools.host.mailbox(waiter).len(), 1, "the permit reached the waiter"),
             other => panic!("{other:?}"),
         }
-        // If the first pool refused, nobody has filled the second one.
+        // `Fills` fills the second pool only after the gate has taken the first one.
         let filled = pools.pools[1].holds(holder, 1, Kind::Manual);
         pools.assert_free(last, [1, u64::from(filled)]);
     });

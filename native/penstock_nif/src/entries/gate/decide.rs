@@ -130,8 +130,8 @@ fn no_term(beam: &Beam, no: No) -> Term {
 ///
 /// Returns the permit set that the caller holds from then on: for `way` `run`, the permits are
 /// bound to the caller; for `spawn`, they are offered to a child. For `manual`, the answer is `ok`,
-/// and the caller must release the permits; a limit alone answers `no_pool` then. If the caller
-/// would wait (`waits`) and only permits lack, the answer is `busy`.
+/// and the caller must release the permits. A limit alone answers `no_pool` to `manual`. The answer
+/// is `busy` if only permits lack, and the caller would wait for them (`waits`).
 fn take(beam: &Beam, [name, way, key, keys, permits, cost, measured, waits]: [Term; 8]) -> Term {
     // The pressure comes first, so that a refusal costs next to nothing when it matters most. It also
     // comes before an error in the request, such as a missing key.
