@@ -3,7 +3,8 @@ defmodule Penstock.Application do
   #
   #   * the native library is loaded
   #   * the unlimited pool is created, for the work behind limiters and bans
-  #   * the directory of Penstock's supervisors is created
+  #   * the directory of Penstock's supervisors is created, and the table of the edge
+  #   * the pool of refusals that are held back is created
   #   * the janitor, the reaper and the sampler of the VM start
   #
   # Pools work without the application, with the exceptions that guides/pools.md lists under "What
@@ -17,6 +18,8 @@ defmodule Penstock.Application do
          :ok <- load() do
       :ok = Penstock.Admission.Keyed.make_unlimited_pool()
       :ok = Penstock.Supervision.Directory.create()
+      :ok = Penstock.Edge.Table.create()
+      :ok = Penstock.Edge.Delay.create()
       start_link(vm)
     end
   end

@@ -324,6 +324,12 @@ defmodule Penstock.Native do
           :ok | :not_held | {:no_key, atom} | bad | bad_key
   def gate_release(_gate, _key, _keys, _permits, _measured), do: missing()
 
+  # Returns what is left of each rate limiter of a gate for the key, and its `limit` per `per` ms.
+  # Consumes nothing.
+  @spec gate_quotas(atom, term, map, measured | :no_key) ::
+          [{atom, hit | :no_limiter, pos_integer, pos_integer}] | {:no_key, atom} | bad | bad_key
+  def gate_quotas(_gate, _key, _keys, _measured), do: missing()
+
   # Starts a gate of several limits. `shed_at` is the pressure from which it refuses, 1 to 3, or 0.
   @spec gate_start(atom, pid, [atom, ...], 0..3) :: started | :enomem | :badarg
   def gate_start(_name, _owner, _limits, _shed_at), do: missing()

@@ -17,13 +17,20 @@ defmodule Penstock.Admission.Keyed do
   @spec admit(:run | :spawn | :manual, term, Request.t()) ::
           :ok | {:ok, Native.set()} | {:error, refusal | :queue_full | :timeout | :deadlock}
   def admit(way, gate, request) do
+    with :gone <- admit_or_gone(way, gate, request), do: Resolver.bad!(:no_pool, gate)
+  end
+
+  # Asks as `admit/3`, but returns `:gone` if the gate is missing.
+  @spec admit_or_gone(:run | :spawn | :manual, term, Request.t()) ::
+          :ok | {:ok, Native.set()} | {:error, refusal | :queue_full | :timeout | :deadlock} | :gone
+  def admit_or_gone(way, gate, request) do
     case take(way, gate, request) do
       set when is_list(set) -> {:ok, set}
       :ok -> :ok
       :busy -> wait(way, gate, request)
-      :again -> admit(way, gate, request)
+      :again -> admit_or_gone(way, gate, request)
       {:no_key, name} -> no_key!(gate, name)
-      bad when bad in [:no_pool, :badarg, :not_held] -> Resolver.bad!(:no_pool, gate)
+      bad when bad in [:no_pool, :badarg, :not_held] -> :gone
       refusal -> {:error, refusal}
     end
   end

@@ -81,7 +81,8 @@ impl Key {
         }
     }
 
-    pub(super) fn generation(self) -> Generation {
+    /// Returns the generation of the limiter that the key belongs to.
+    pub fn generation(self) -> Generation {
         match self {
             Self::Global(generation) | Self::Tag(generation, _) => generation,
         }
@@ -359,6 +360,11 @@ impl Limiter {
         let mut keys = 0;
         let next = self.table.each(at, STEP, |place| keys += u64::from(place.is_active(context)));
         (keys, next)
+    }
+
+    /// Returns the configuration in force; `None` if the generation is over.
+    pub fn limits(&self, generation: Generation) -> Option<Limits> {
+        lock(&self.changes).in_force.filter(|_| self.is_current(generation))
     }
 
     /// Returns the statistics; `None` if the generation is over.

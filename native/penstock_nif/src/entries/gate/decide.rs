@@ -20,6 +20,7 @@ entries! {
     gate_finish/7 => finish_wait,
     gate_explain/6 => explain,
     gate_release/5 => release,
+    gate_quotas/4 => quotas,
 }
 
 /// A gate as one call found it.
@@ -267,6 +268,22 @@ fn explain(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6]) -
         answers.push(beam.env.tuple(&[limit.name, limit.kind_term(), answer]));
     }
     beam.env.list(&answers)
+}
+
+/// Returns what is left of each rate limiter of a gate for the key, and its rate. Consumes nothing.
+fn quotas(beam: &Beam, [name, key, keys, measured]: [Term; 4]) -> Term {
+    let one = beam.env.make_u64(1);
+    let Some(request) = Request::of(beam, [key, keys, one, one, measured]) else { return atoms::badarg() };
+    let gate = match find(name) {
+        Ok(gate) => gate,
+        Err(answer) => return answer,
+    };
+    let mut asked = Asked::of(gate);
+    if let Err(answer) = asked.decode(beam, name, &request, Purpose::Report) {
+        return answer;
+    }
+    let quotas: Vec<Term> = asked.limits.iter().filter_map(|limit| limit.quota(beam)).collect();
+    beam.env.list(&quotas)
 }
 
 /// Releases the manual permits of all limits of a gate, or of none.

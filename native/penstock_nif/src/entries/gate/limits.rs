@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use crate::atoms;
 use crate::clock;
 use crate::entries::keyed::Keyed;
+use crate::entries::rate::hit_term;
 use crate::host::Beam;
 use crate::key::{HashedKey, Shown};
 use crate::resolve::{named, Gate};
@@ -248,6 +249,20 @@ impl Limit<'_> {
             }
             _ => None,
         }
+    }
+
+    /// Returns what a rate limiter would answer to a hit of cost 1, and its rate. Returns `None` for
+    /// limits of other kinds.
+    pub(super) fn quota(&self, beam: &Beam) -> Option<Term> {
+        let LimitKind::Limiter(LimiterMember { limiter, key, now, .. }) = self.kind else { return None };
+        let rate = limiter.limits(key.generation())?;
+        let answer = hit_term(beam, limiter.peek(key, now, 1));
+        Some(beam.env.tuple(&[
+            self.name,
+            answer,
+            beam.env.make_u64(rate.limit.into()),
+            beam.env.make_u64(rate.per_ms),
+        ]))
     }
 
     /// Returns `true` if no limit has the name any more.

@@ -1,0 +1,60 @@
+defmodule Penstock.Plug.Accept do
+  # Chooses the media type of a refusal by the header `accept`. Runs in the process that serves the
+  # request, so its work is bounded.
+  @moduledoc false
+
+  # The bytes and the media ranges of the header that are read.
+  @most_bytes 1_024
+  @most_ranges 16
+
+  # Returns the type that the client prefers: text only if it ranks before JSON. Programs commonly
+  # accept anything, browsers name text first.
+  @spec prefers(map) :: :problem | :text
+  def prefers(conn) do
+    case List.keyfind(conn.req_headers, "accept", 0) do
+      {_name, accept} -> best(ranges(accept))
+      nil -> :problem
+    end
+  end
+
+  defp best(ranges) do
+    if quality(ranges, ["text/plain", "text/html", "text/*"]) > quality(ranges, json()), do: :text, else: :problem
+  end
+
+  defp json, do: ["application/problem+json", "application/json", "application/*"]
+
+  # The quality of a kind is that of its most precise range; `*/*` counts for both kinds.
+  defp quality(ranges, types) do
+    case for({type, quality} <- ranges, type in types, do: quality) do
+      [] -> Enum.find_value(ranges, 0, fn {type, quality} -> type == "*/*" && quality end)
+      qualities -> Enum.max(qualities)
+    end
+  end
+
+  defp ranges(accept) do
+    accept
+    |> binary_part(0, min(byte_size(accept), @most_bytes))
+    |> :binary.split(",", [:global])
+    |> Enum.take(@most_ranges)
+    |> Enum.map(&range/1)
+  end
+
+  defp range(text) do
+    [type | parameters] = text |> :binary.split(";", [:global]) |> Enum.map(&trim/1)
+    {lower(type), Enum.find_value(parameters, 1000, &quality/1)}
+  end
+
+  # Returns a quality in thousandths; nil for other parameters. A quality that cannot be read counts
+  # as none.
+  defp quality(<<q, ?=, number::binary>>) when q in ~c"qQ" do
+    case Float.parse(number) do
+      {quality, _rest} when quality >= 0 and quality <= 1 -> round(quality * 1000)
+      _no_number -> 0
+    end
+  end
+
+  defp quality(_other), do: nil
+
+  defp trim(text), do: String.trim(text)
+  defp lower(text), do: String.downcase(text, :ascii)
+end

@@ -1,0 +1,90 @@
+defmodule Penstock.Plug.Quota do
+  # The header fields `ratelimit-policy` and `ratelimit`, which tell a client the rates of the
+  # limiters of a gate and what is left of them for its key. Runs in the process that serves the
+  # request.
+  #
+  #     ratelimit-policy: "MyApp.Api";q=100;w=60
+  #     ratelimit: "MyApp.Api";r=0;t=30
+  #
+  # The form is that of draft-ietf-httpapi-ratelimit-headers-11: `q` hits in `w` seconds, `r` hits
+  # left, and `t` seconds until the next hit is allowed.
+  @moduledoc false
+
+  alias Penstock.Admission.{Keyed, Request}
+  alias Penstock.Native
+  alias Penstock.Plug.Conn
+
+  @type quota :: {name :: atom, Native.hit(), limit :: pos_integer, per_ms :: pos_integer}
+
+  # Returns what is left of the limiters of a gate for a request.
+  @spec all(Penstock.gate(), Request.t()) :: [quota]
+  def all(gate, request) when is_atom(gate) do
+    Keyed.with_key(gate, request, fn key, measured -> Native.gate_quotas(gate, key, request.keys, measured) end)
+    |> case do
+      quotas when is_list(quotas) -> for {_, {_, _}, _, _} = quota <- quotas, do: quota
+      _no_limiter -> []
+    end
+  end
+
+  def all(_unnamed_pool, _request), do: []
+
+  # Puts the fields into a conn. Appends them if the conn has fields of an earlier plug.
+  @spec put(map, [quota]) :: map
+  def put(conn, []), do: conn
+
+  def put(conn, quotas) do
+    conn
+    |> append("ratelimit-policy", quotas |> Enum.map_intersperse(", ", &policy/1) |> IO.iodata_to_binary())
+    |> append("ratelimit", quotas |> Enum.map_intersperse(", ", &left/1) |> IO.iodata_to_binary())
+  end
+
+  defp append(conn, name, value) do
+    case Enum.find(conn.resp_headers, &match?({^name, _}, &1)) do
+      nil -> Conn.put_header(conn, name, value)
+      {_name, before} -> Conn.put_header(conn, name, before <> ", " <> value)
+    end
+  end
+
+  # The window is in whole seconds. A rate per fraction of a second is told without one.
+  defp policy({name, _hit, limit, per_ms}) do
+    policy = [?", text(name), "\";q=", Integer.to_string(limit)]
+    if rem(per_ms, 1000) == 0, do: [policy, ";w=", Integer.to_string(div(per_ms, 1000))], else: policy
+  end
+
+  defp left({name, {:allow, remaining}, _limit, _per}),
+    do: [?", text(name), "\";r=", Integer.to_string(remaining + 1)]
+
+  defp left({name, {:deny, :infinity}, _limit, _per}), do: [?", text(name), "\";r=0"]
+  defp left({name, {:deny, ms}, _limit, _per}), do: [?", text(name), "\";r=0;t=", Integer.to_string(seconds(ms))]
+
+  # Returns the names of the limiters that have nothing left, each as the inside of a quoted string.
+  @spec exhausted([quota]) :: [iodata]
+  def exhausted(quotas), do: for({name, {:deny, _}, _, _} <- quotas, do: text(name))
+
+  # Returns the longest wait in ms that the quotas tell; 0 if none is exhausted.
+  @spec longest_wait([quota]) :: non_neg_integer
+  def longest_wait(quotas),
+    do: Enum.max(for({_, {:deny, ms}, _, _} when ms != :infinity <- quotas, do: ms), fn -> 0 end)
+
+  # Returns whole seconds, rounded up, so that a client that waits for them is not refused again.
+  @spec seconds(pos_integer) :: pos_integer
+  def seconds(ms), do: div(ms + 999, 1000)
+
+  # Returns a name as the inside of a quoted string of a header field, or of JSON.
+  defp text(name) do
+    case Atom.to_string(name) do
+      "Elixir." <> text -> escape(text)
+      text -> escape(text)
+    end
+  end
+
+  defp escape(text) do
+    for <<char <- text>> do
+      case char do
+        char when char in [?", ?\\] -> [?\\, char]
+        char when char in 0x20..0x7E -> char
+        _not_ascii -> ??
+      end
+    end
+  end
+end
