@@ -107,15 +107,18 @@ defmodule Penstock.Plug do
       def __penstock_plug__, do: Penstock.Plug.config_of(__MODULE__, fn -> unquote(opts) end)
 
       # This wrapper is inside of the rendering of errors, which Phoenix and Plug add at the end of
-      # the module. It raises what a function of the options has raised.
+      # the module. It raises what a function of the options has raised. The module can override it,
+      # as it can override the `call/2` of Plug.
       @penstock_failures if Module.overridable?(__MODULE__, {:call, 2}), do: :inside, else: :outside
       if @penstock_failures == :inside do
-        defoverridable call: 2
+        if Module.defines?(__MODULE__, {:call, 2}), do: defoverridable(call: 2)
 
         def call(conn, opts) do
           Penstock.Plug.Guard.reraise(conn)
           super(conn, opts)
         end
+
+        defoverridable call: 2
       end
     end
   end
@@ -161,7 +164,7 @@ defmodule Penstock.Plug do
 
   defp around!(opts) do
     config = Config.read!(opts, [:timeout])
-    Check.warn_once(config)
+    Check.warn(config)
     config
   end
 
@@ -181,7 +184,7 @@ defmodule Penstock.Plug do
   def init(opts) do
     config = Config.read!(opts, [:timeout, :to])
     {plug, plug_opts} = to!(opts[:to])
-    Check.warn_once(config)
+    Check.warn(config)
     %{config | to: {plug, plug.init(plug_opts)}}
   end
 

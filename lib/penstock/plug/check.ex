@@ -11,20 +11,30 @@ defmodule Penstock.Plug.Check do
 
   @keyed [:keyed_pool, :limiter, :ban]
 
-  # Warns if nothing of a gate around whole requests goes by a key.
+  # Warns if nothing of a gate around whole requests goes by a key. Called when the plug is
+  # initialised.
+  @spec warn(Config.t()) :: :ok
+  def warn(%Config{key: :none}), do: :ok
+  def warn(%Config{gate: gate} = config) when is_atom(gate), do: warn_once(config)
+  # An unnamed pool is always there, so no request needs to check it.
+  def warn(%Config{gate: pool}), do: warn_of(pool, [:pool])
+
+  # Warns as `warn/1`, once for each name of a gate. Called for each request.
   @spec warn_once(Config.t()) :: :ok
-  def warn_once(%Config{key: :none}), do: :ok
+  def warn_once(%Config{gate: gate, key: key}) when key == :none or not is_atom(gate), do: :ok
 
   def warn_once(%Config{gate: gate}) do
-    if :persistent_term.get({__MODULE__, gate}, false), do: :ok, else: warn(gate, kinds(gate))
+    with false <- :persistent_term.get({__MODULE__, gate}, false),
+         kinds when kinds != nil <- kinds(gate) do
+      # The term is new, so the VM does not search the heaps of processes for an old one.
+      :persistent_term.put({__MODULE__, gate}, true)
+      warn_of(gate, kinds)
+    end
+
+    :ok
   end
 
-  defp warn(_gate, nil), do: :ok
-
-  defp warn(gate, kinds) do
-    # The term is new, so the VM does not search the heaps of processes for an old one.
-    :persistent_term.put({__MODULE__, gate}, true)
-
+  defp warn_of(gate, kinds) do
     unless Enum.any?(kinds, &(&1 in @keyed)) do
       Logger.warning(
         "the gate #{Options.show(gate)} is around whole requests, and none of its limits goes by a key. So one client can " <>

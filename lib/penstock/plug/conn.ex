@@ -16,6 +16,10 @@ defmodule Penstock.Plug.Conn do
     conn |> put_header("content-type", type) |> Plug.Conn.send_resp(status, body) |> halt()
   end
 
+  # Sends the response that a conn has, and halts the conn.
+  @spec send(map) :: map
+  def send(conn), do: conn |> Plug.Conn.send_resp() |> halt()
+
   @spec halt(map) :: map
   def halt(conn), do: Plug.Conn.halt(conn)
 end

@@ -28,7 +28,7 @@ defmodule Penstock.Plug.Refusal do
   defp reject(conn, _reason, %{on_reject: nil}), do: conn
   defp reject(conn, reason, %{on_reject: on_reject}), do: Config.apply_to(on_reject, [conn, reason])
 
-  defp send_default(%{state: state} = conn, reason, seconds, quotas) when state in [:unset, :set] do
+  defp send_default(%{state: :unset} = conn, reason, seconds, quotas) do
     status = status(reason)
 
     {type, body} =
@@ -40,6 +40,7 @@ defmodule Penstock.Plug.Refusal do
     Conn.send(conn, status, type, body)
   end
 
+  defp send_default(%{state: :set} = conn, _reason, _seconds, _quotas), do: Conn.send(conn)
   defp send_default(sent, _reason, _seconds, _quotas), do: Conn.halt(sent)
 
   # Returns the HTTP status: 429 if the client asked too often, 503 if the service is busy.
