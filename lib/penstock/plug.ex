@@ -159,7 +159,7 @@ defmodule Penstock.Plug do
 
   # Returns the options of a module that has `use Penstock.Plug`.
   @doc false
-  @spec config_of(module, (() -> term)) :: t
+  @spec config_of(module, Penstock.work(term)) :: t
   def config_of(module, options), do: Cache.get(module, options, &around!/1)
 
   defp around!(opts) do

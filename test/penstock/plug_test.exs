@@ -236,7 +236,11 @@ defmodule Penstock.PlugTest do
       assert_received {:rendered, :error, %RuntimeError{}}
       assert in_use(gate) == 0
 
-      inner = fn conn -> send(test, {:inner, Wrapped.call(serving(conn(), &ok/1), []).status}) && ok(conn) end
+      inner = fn conn ->
+        send(test, {:inner, Wrapped.call(serving(conn(), &ok/1), []).status})
+        ok(conn)
+      end
+
       assert Wrapped.call(serving(conn(), inner), []).status == 200
       assert_received {:inner, 503}
     end

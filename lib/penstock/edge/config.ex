@@ -9,7 +9,7 @@ defmodule Penstock.Edge.Config do
   #
   # `persistent_term` makes a first read cheap and a change expensive. A change happens only after
   # a module was compiled again.
-  @spec get(module, (() -> term), (term -> config)) :: config when config: term
+  @spec get(module, Penstock.work(term), (term -> config)) :: config when config: term
   def get(module, options, prepare) do
     case :persistent_term.get({__MODULE__, module}, nil) do
       {^options, config} ->

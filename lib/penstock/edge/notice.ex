@@ -11,7 +11,7 @@ defmodule Penstock.Edge.Notice do
 
   # Logs `message.()`, unless the subject had a notice in the last minute. Of callers at the same
   # time, one logs. Subjects must be few, such as the names of gates, because the table keeps them.
-  @spec once_a_minute(term, (() -> String.t())) :: :ok
+  @spec once_a_minute(term, Penstock.work(String.t())) :: :ok
   def once_a_minute(subject, message) do
     now = System.monotonic_time(:millisecond)
     if due?({__MODULE__, subject}, now), do: Logger.warning(message.())
