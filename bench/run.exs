@@ -4,6 +4,11 @@
 #
 # bench/README.md explains how each figure is measured.
 
+# Mix removes applications that the project does not depend on from the code path.
+for app <- ~w(asn1 public_key ssl ranch cowlib cowboy), ebin <- Path.wildcard("#{:code.lib_dir()}/#{app}-*/ebin") do
+  Code.append_path(ebin)
+end
+
 for file <- ~w(
       support/loop.ex
       support/row.ex
@@ -25,6 +30,9 @@ for file <- ~w(
       rows/keyed.ex
       rows/gate.ex
       rows/ping.ex
+      ../test/support/plug/stand_in.ex
+      ../test/support/edge/cowboy_plug.ex
+      rows/web.ex
     ) do
   Code.require_file(file, __DIR__)
 end

@@ -16,7 +16,8 @@ defmodule Penstock.Bench.Runner do
     Penstock.Bench.Rate,
     Penstock.Bench.Keyed,
     Penstock.Bench.Gate,
-    Penstock.Bench.Ping
+    Penstock.Bench.Ping,
+    Penstock.Bench.Web
   ]
 
   # The budgets are for two cores. More schedulers would change the figures of the rows in which

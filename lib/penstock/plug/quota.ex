@@ -34,28 +34,35 @@ defmodule Penstock.Plug.Quota do
 
   def put(conn, quotas) do
     conn
-    |> append("ratelimit-policy", quotas |> Enum.map_intersperse(", ", &policy/1) |> IO.iodata_to_binary())
-    |> append("ratelimit", quotas |> Enum.map_intersperse(", ", &left/1) |> IO.iodata_to_binary())
+    |> append("ratelimit-policy", join(quotas, &policy/1))
+    |> append("ratelimit", join(quotas, &left/1))
   end
 
+  defp join([quota], format), do: format.(quota)
+  defp join([quota | quotas], format), do: <<format.(quota)::binary, ", ", join(quotas, format)::binary>>
+
   defp append(conn, name, value) do
-    case Enum.find(conn.resp_headers, &match?({^name, _}, &1)) do
+    case List.keyfind(conn.resp_headers, name, 0) do
       nil -> Conn.put_header(conn, name, value)
       {_name, before} -> Conn.put_header(conn, name, before <> ", " <> value)
     end
   end
 
   # The window is in whole seconds. A rate per fraction of a second is told without one.
-  defp policy({name, _hit, limit, per_ms}) do
-    policy = [?", text(name), "\";q=", Integer.to_string(limit)]
-    if rem(per_ms, 1000) == 0, do: [policy, ";w=", Integer.to_string(div(per_ms, 1000))], else: policy
-  end
+  defp policy({name, _hit, limit, per_ms}) when rem(per_ms, 1000) == 0,
+    do: <<?", text(name)::binary, "\";q=", digits(limit)::binary, ";w=", digits(div(per_ms, 1000))::binary>>
+
+  defp policy({name, _hit, limit, _per_ms}), do: <<?", text(name)::binary, "\";q=", digits(limit)::binary>>
 
   defp left({name, {:allow, remaining}, _limit, _per}),
-    do: [?", text(name), "\";r=", Integer.to_string(remaining + 1)]
+    do: <<?", text(name)::binary, "\";r=", digits(remaining + 1)::binary>>
 
-  defp left({name, {:deny, :infinity}, _limit, _per}), do: [?", text(name), "\";r=0"]
-  defp left({name, {:deny, ms}, _limit, _per}), do: [?", text(name), "\";r=0;t=", Integer.to_string(seconds(ms))]
+  defp left({name, {:deny, :infinity}, _limit, _per}), do: <<?", text(name)::binary, "\";r=0">>
+
+  defp left({name, {:deny, ms}, _limit, _per}),
+    do: <<?", text(name)::binary, "\";r=0;t=", digits(seconds(ms))::binary>>
+
+  defp digits(number), do: Integer.to_string(number)
 
   # Returns the names of the limiters that have nothing left, each as the inside of a quoted string.
   @spec exhausted([quota]) :: [iodata]
@@ -73,17 +80,21 @@ defmodule Penstock.Plug.Quota do
   # Returns a name as the inside of a quoted string of a header field, or of JSON.
   defp text(name) do
     case Atom.to_string(name) do
-      "Elixir." <> text -> escape(text)
-      text -> escape(text)
+      "Elixir." <> text -> if plain?(text), do: text, else: escape(text)
+      text -> if plain?(text), do: text, else: escape(text)
     end
   end
 
+  # Nearly all names are plain, and need not be copied.
+  defp plain?(<<char, rest::binary>>) when char in 0x20..0x7E and char not in [?", ?\\], do: plain?(rest)
+  defp plain?(text), do: text == ""
+
   defp escape(text) do
-    for <<char <- text>> do
+    for <<char <- text>>, into: "" do
       case char do
-        char when char in [?", ?\\] -> [?\\, char]
-        char when char in 0x20..0x7E -> char
-        _not_ascii -> ??
+        char when char in [?", ?\\] -> <<?\\, char>>
+        char when char in 0x20..0x7E -> <<char>>
+        _not_ascii -> "?"
       end
     end
   end

@@ -56,18 +56,32 @@ impl<'a> Asked<'a> {
         Self { gate, limits: Limits::new() }
     }
 
+    /// Puts the names of the limits of the gate, or the name of the limit alone, into `names`. Returns
+    /// their number; `None` if the gate is gone.
+    #[inline]
+    fn names(&self, name: Term, names: &mut [u64; MOST_MEMBERS]) -> Option<usize> {
+        match self.gate {
+            Some((gate, generation)) => gate.names(generation, names),
+            None => {
+                names[0] = name.word();
+                Some(1)
+            }
+        }
+    }
+
+    /// Returns `true` if one of the limits is a rate limiter.
+    fn has_limiter(&self, name: Term) -> bool {
+        let mut names = [0; MOST_MEMBERS];
+        let count = self.names(name, &mut names).unwrap_or(0);
+        names[..count].iter().any(|&name| named(Term(name as usize)).is_some_and(|named| named.limiter().is_some()))
+    }
+
     /// Decodes the limits of the gate, or the limit `name` alone. The error is the answer to the
     /// caller.
     #[inline]
     fn decode(&mut self, beam: &Beam, name: Term, request: &Request, purpose: Purpose) -> Result<(), Term> {
         let mut names = [0; MOST_MEMBERS];
-        let count = match self.gate {
-            Some((gate, generation)) => gate.names(generation, &mut names).ok_or_else(atoms::no_pool)?,
-            None => {
-                names[0] = name.word();
-                1
-            }
-        };
+        let count = self.names(name, &mut names).ok_or_else(atoms::no_pool)?;
         match decode(beam, &names[..count], request, purpose, &mut self.limits) {
             Ok(()) if self.gate.is_none() && self.limits.first().is_none_or(Limit::is_gone) => Err(atoms::no_pool()),
             Ok(()) => Ok(()),
@@ -279,6 +293,10 @@ fn quotas(beam: &Beam, [name, key, keys, measured]: [Term; 4]) -> Term {
         Err(answer) => return answer,
     };
     let mut asked = Asked::of(gate);
+    // Most gates have no limiter. Their keys need not be hashed.
+    if !asked.has_limiter(name) {
+        return beam.env.list(&[]);
+    }
     if let Err(answer) = asked.decode(beam, name, &request, Purpose::Report) {
         return answer;
     }
