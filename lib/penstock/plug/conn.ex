@@ -7,6 +7,10 @@ defmodule Penstock.Plug.Conn do
   @spec put_header(map, String.t(), String.t()) :: map
   def put_header(conn, name, value), do: Plug.Conn.put_resp_header(conn, name, value)
 
+  # Puts header fields whose names and values are known to be well-formed.
+  @spec put_headers(map, [{String.t(), String.t()}]) :: map
+  def put_headers(conn, headers), do: Plug.Conn.merge_resp_headers(conn, headers)
+
   @spec put_private(map, atom, term) :: map
   def put_private(conn, key, value), do: Plug.Conn.put_private(conn, key, value)
 

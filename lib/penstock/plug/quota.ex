@@ -33,9 +33,10 @@ defmodule Penstock.Plug.Quota do
   def put(conn, []), do: conn
 
   def put(conn, quotas) do
-    conn
-    |> append("ratelimit-policy", join(quotas, &policy/1))
-    |> append("ratelimit", join(quotas, &left/1))
+    Conn.put_headers(conn, [
+      append(conn, "ratelimit-policy", join(quotas, &policy/1)),
+      append(conn, "ratelimit", join(quotas, &left/1))
+    ])
   end
 
   defp join([quota], format), do: format.(quota)
@@ -43,8 +44,8 @@ defmodule Penstock.Plug.Quota do
 
   defp append(conn, name, value) do
     case List.keyfind(conn.resp_headers, name, 0) do
-      nil -> Conn.put_header(conn, name, value)
-      {_name, before} -> Conn.put_header(conn, name, before <> ", " <> value)
+      nil -> {name, value}
+      {_name, before} -> {name, before <> ", " <> value}
     end
   end
 

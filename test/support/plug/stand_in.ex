@@ -35,10 +35,22 @@ unless Code.ensure_loaded?(Plug.Conn) do
 
     def put_resp_header(%{state: state} = conn, name, value) when is_binary(name) and is_binary(value) do
       if state not in [:unset, :set], do: raise(AlreadySentError)
-      if name != String.downcase(name), do: raise(InvalidHeaderError, message: "header key is not lowercase: #{name}")
-      if String.contains?(name <> value, ["\r", "\n", "\0"]), do: raise(InvalidHeaderError, message: "bad header")
+      unless lower?(name), do: raise(InvalidHeaderError, message: "header key is not lowercase: #{name}")
+
+      if :binary.match(value, ["\r", "\n", "\0"]) != :nomatch,
+        do: raise(InvalidHeaderError, message: "the value of #{name} has a line end")
+
       %{conn | resp_headers: List.keystore(conn.resp_headers, name, 0, {name, value})}
     end
+
+    def merge_resp_headers(%{state: state} = conn, headers) do
+      if state not in [:unset, :set], do: raise(AlreadySentError)
+      add = fn {name, value}, headers -> List.keystore(headers, name, 0, {name, value}) end
+      %{conn | resp_headers: Enum.reduce(headers, conn.resp_headers, add)}
+    end
+
+    defp lower?(<<char, rest::binary>>) when char in ?a..?z or char == ?-, do: lower?(rest)
+    defp lower?(rest), do: rest == ""
 
     def get_resp_header(conn, name), do: for({^name, value} <- conn.resp_headers, do: value)
 
