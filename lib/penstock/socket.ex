@@ -133,6 +133,6 @@ defmodule Penstock.Socket do
 
   # Returns the options of a module that has `use Penstock.Socket`.
   @doc false
-  @spec config_of(module, (() -> term)) :: Config.t()
+  @spec config_of(module, fun) :: Config.t()
   def config_of(module, options), do: Cache.get(module, options, &Config.read!/1)
 end
