@@ -53,8 +53,8 @@ defmodule Penstock.Socket do
     * `:keys` - the keys of single limits of a `Penstock.Gate`, as a map of their names to functions
       of the info. It goes before `:key`
     * `:cost` - the cost at limiters: a number, or a function of the info. Default `1`
-    * `:timeout` - how long a websocket waits for permits, in ms or `:infinity`. A long poll does not
-      wait. Default `0`
+    * `:timeout` - how long a websocket waits for permits, in ms or `:infinity`. While it waits, its
+      process does not see that the client leaves. A long poll does not wait. Default `0`
 
   Each function can be a `{module, function, args}`, which gets the info as its first argument. The
   order of the options does not matter. The endpoint reads them when it starts, and does not start
@@ -79,8 +79,8 @@ defmodule Penstock.Socket do
   the upgrade no process could hold the permit: on Cowboy, another one serves the websocket, and on
   Bandit, a request that turns out not to be a websocket would keep it.
 
-  A long poll is refused by `{:error, reason}` from `connect/1`, to which Phoenix answers with status
-  403. The other socket is not asked.
+  A long poll is refused by `{:error, reason}` from `connect/1`. Phoenix answers with the status 403 in
+  its JSON, and no process stays. The other socket is not asked.
 
   A gate that is closed or not running refuses too. This is logged at most once a minute.
 

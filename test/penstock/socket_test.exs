@@ -79,6 +79,10 @@ defmodule Penstock.SocketTest do
     end
   end
 
+  defmodule WithoutGate do
+    use Penstock.Socket, socket: Plain
+  end
+
   @transports [:websocket, :longpoll]
   @refused_with {:shutdown, :refused}
 
@@ -364,7 +368,7 @@ defmodule Penstock.SocketTest do
       start_supervised!({Gate, name: @gate, limits: [per_user, per_address]})
 
       error = assert_raise ArgumentError, fn -> WithKeys.connect(info(:websocket, %{user: 1, cost: 1})) end
-      assert error.message =~ "Penstock.SocketTest.PerAddress of Penstock.SocketTest.Sockets goes by a key"
+      assert error.message =~ "the limit Penstock.SocketTest.PerAddress of the gate #{inspect(@gate)} goes by a key"
 
       socket = info(:websocket, Map.merge(from({192, 0, 2, 7}), %{user: 1, cost: 3}))
       assert {:ok, _state} = open(WithKeys, socket)
@@ -388,6 +392,13 @@ defmodule Penstock.SocketTest do
   describe "the options" do
     # Reads the options as the endpoint does when it starts.
     defp read(opts), do: Penstock.Socket.config_of(Module.concat(__MODULE__, inspect(make_ref())), fn -> opts end)
+
+    test "are read when the endpoint starts" do
+      message =
+        "the option :gate is missing, such as use Penstock.Socket, socket: MyAppWeb.UserSocket, gate: MyApp.Sockets"
+
+      assert_raise ArgumentError, message, fn -> WithoutGate.child_spec(endpoint: Endpoint) end
+    end
 
     test "can be in any order" do
       opts = [socket: Plain, gate: @gate, key: :none, keys: %{}, cost: 2, timeout: :infinity]

@@ -118,11 +118,12 @@ defmodule Penstock.Socket.Guard do
   defp without_address!(request, [], _query), do: request
 
   defp without_address!(_request, [limit | _], query) do
-    of = if limit == query.gate, do: "", else: " of #{Options.show(query.gate)}"
+    gate = "the gate #{Options.show(query.gate)}"
+    limit = if limit == query.gate, do: gate, else: "the limit #{Options.show(limit)} of #{gate}"
 
     raise ArgumentError,
-          "the gate #{Options.show(limit)}#{of} goes by a key, by default that of the client's address, which the socket " <>
-            "does not get. Add connect_info: [:peer_data] to its transports in the endpoint, as in websocket: " <>
+          "#{limit} goes by a key, by default that of the client's address, which the socket does not get. " <>
+            "Add connect_info: [:peer_data] to its transports in the endpoint, as in websocket: " <>
             "[connect_info: [:peer_data]]; or give :key to Penstock.Socket"
   end
 
