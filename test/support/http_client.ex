@@ -1,64 +1,86 @@
 defmodule Penstock.HTTPClient do
-  # A client of HTTP/1.1 for tests, over `:gen_tcp`. Each request has a connection of its own, unless
-  # the test keeps the connection.
+  # A client of HTTP/1.1 for tests, over `:gen_tcp`. Keeps connections open, and can connect from any
+  # loopback address.
   @moduledoc false
 
   @loopback {127, 0, 0, 1}
-  @patience 10_000
+  @patience 30_000
 
-  @doc "Connects to a port of this machine."
-  def connect(port) do
-    {:ok, socket} = :gen_tcp.connect(@loopback, port, [:binary, active: false, nodelay: true], @patience)
+  @doc "Connects to a port of this machine. Returns `{:ok, socket}` or `{:error, reason}`."
+  def connect(port, from \\ @loopback) do
+    :gen_tcp.connect(@loopback, port, [:binary, active: false, ip: from, nodelay: true], @patience)
+  end
+
+  @doc "Connects to a port of this machine. Returns the socket."
+  def connect!(port, from \\ @loopback) do
+    {:ok, socket} = connect(port, from)
     socket
   end
 
-  @doc "Sends a request, and closes the connection. Returns the status, the header fields and the body."
-  def request(port, method, path, headers \\ [], body \\ "") do
-    socket = connect(port)
-    response = request_on(socket, method, path, headers, body)
+  @doc """
+  Sends a request, without waiting for the response.
+
+  Options: `:method`, by default `"GET"`; `:headers`, a list of pairs; `:body`.
+  """
+  def ask(socket, path, opts \\ []) do
+    body = Keyword.get(opts, :body, "")
+    length = if body == "", do: [], else: [{"content-length", byte_size(body)}]
+    headers = [{"host", "localhost"} | length] ++ Keyword.get(opts, :headers, [])
+    lines = for {name, value} <- headers, do: "#{name}: #{value}\r\n"
+    :gen_tcp.send(socket, [Keyword.get(opts, :method, "GET"), " ", path, " HTTP/1.1\r\n", lines, "\r\n", body])
+  end
+
+  @doc "Returns `{:ok, {status, headers, body}}` of the next response; `{:error, reason}` if there is none."
+  def answer(socket) do
+    with {:ok, {status, headers}} <- head(socket), {:ok, body} <- body(socket, Map.new(headers)) do
+      {:ok, {status, headers, body}}
+    end
+  end
+
+  @doc "Sends a request over a connection and returns as `answer/1`. Takes the options of `ask/3`."
+  def request(socket, path, opts \\ []) do
+    with :ok <- ask(socket, path, opts), do: answer(socket)
+  end
+
+  @doc "Sends a request over a connection of its own. Returns `{status, headers, body}`."
+  def request!(port, path, opts \\ []) do
+    socket = connect!(port)
+    {:ok, response} = request(socket, path, opts)
     :ok = :gen_tcp.close(socket)
     response
   end
 
-  @doc "Sends a request over a connection, and keeps the connection."
-  def request_on(socket, method, path, headers \\ [], body \\ "") do
-    send_head(socket, method, path, [{"content-length", byte_size(body)} | headers])
-    :ok = :gen_tcp.send(socket, body)
-    {status, headers} = read_head(socket)
-    {status, headers, read_body(socket, length_of(headers))}
+  @doc "Returns `{:ok, {status, headers}}` of the next response, without its body. Names are in lower case."
+  def head(socket) do
+    with :ok <- :inet.setopts(socket, packet: :http_bin),
+         {:ok, {:http_response, _version, status, _text}} <- :gen_tcp.recv(socket, 0, @patience),
+         {:ok, headers} <- fields(socket, []),
+         :ok <- :inet.setopts(socket, packet: :raw),
+         do: {:ok, {status, headers}}
   end
 
-  @doc "Sends a request without a body."
-  def send_head(socket, method, path, headers) do
-    fields = for {name, value} <- [{"host", "localhost"} | headers], do: "#{name}: #{value}\r\n"
-    :ok = :gen_tcp.send(socket, ["#{method} #{path} HTTP/1.1\r\n", fields, "\r\n"])
-  end
-
-  @doc "Reads the head of a response. Returns the status and the header fields, with names in lower case."
-  def read_head(socket) do
-    :ok = :inet.setopts(socket, packet: :http_bin)
-    {:ok, {:http_response, _version, status, _text}} = :gen_tcp.recv(socket, 0, @patience)
-    headers = read_fields(socket, [])
-    :ok = :inet.setopts(socket, packet: :raw)
-    {status, headers}
-  end
-
-  defp read_fields(socket, fields) do
+  defp fields(socket, fields) do
     case :gen_tcp.recv(socket, 0, @patience) do
-      {:ok, {:http_header, _, name, _, value}} -> read_fields(socket, [{String.downcase("#{name}"), value} | fields])
-      {:ok, :http_eoh} -> Enum.reverse(fields)
+      {:ok, {:http_header, _, name, _, value}} -> fields(socket, [{String.downcase("#{name}"), value} | fields])
+      {:ok, :http_eoh} -> {:ok, Enum.reverse(fields)}
+      {:error, reason} -> {:error, reason}
     end
   end
 
-  defp length_of(headers) do
-    {_name, length} = List.keyfind(headers, "content-length", 0, {"content-length", "0"})
-    String.to_integer(length)
-  end
+  defp body(socket, %{"transfer-encoding" => "chunked"}), do: chunks(socket, "")
+  defp body(socket, %{"content-length" => length}), do: exactly(socket, String.to_integer(length))
+  defp body(_socket, _no_body), do: {:ok, ""}
 
-  defp read_body(_socket, 0), do: ""
+  defp exactly(_socket, 0), do: {:ok, ""}
+  defp exactly(socket, size), do: :gen_tcp.recv(socket, size, @patience)
 
-  defp read_body(socket, length) do
-    {:ok, body} = :gen_tcp.recv(socket, length, @patience)
-    body
+  defp chunks(socket, body) do
+    with :ok <- :inet.setopts(socket, packet: :line),
+         {:ok, line} <- :gen_tcp.recv(socket, 0, @patience),
+         :ok <- :inet.setopts(socket, packet: :raw),
+         size = line |> String.trim() |> String.to_integer(16),
+         {:ok, chunk} <- exactly(socket, size + 2) do
+      if size == 0, do: {:ok, body}, else: chunks(socket, body <> binary_part(chunk, 0, size))
+    end
   end
 end

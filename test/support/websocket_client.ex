@@ -19,21 +19,23 @@ defmodule Penstock.WebSocketClient do
 
   @doc "Opens a websocket. Returns `{:ok, socket}`, or `{:error, status}` if the server does not upgrade."
   def open(port, path, headers \\ []) do
-    socket = HTTPClient.connect(port)
+    socket = HTTPClient.connect!(port)
     key = 16 |> :rand.bytes() |> Base.encode64()
 
-    HTTPClient.send_head(socket, "GET", path, [
+    upgrade = [
       {"connection", "upgrade"},
       {"upgrade", "websocket"},
       {"sec-websocket-version", "13"},
-      {"sec-websocket-key", key} | headers
-    ])
+      {"sec-websocket-key", key}
+    ]
 
-    case HTTPClient.read_head(socket) do
-      {101, _headers} ->
+    :ok = HTTPClient.ask(socket, path, headers: upgrade ++ headers)
+
+    case HTTPClient.head(socket) do
+      {:ok, {101, _headers}} ->
         {:ok, socket}
 
-      {status, _headers} ->
+      {:ok, {status, _headers}} ->
         :ok = :gen_tcp.close(socket)
         {:error, status}
     end

@@ -46,7 +46,7 @@ defmodule Penstock.Edge.Query do
   @spec request(t(atom), term) :: Request.t()
   def request(query, subject) do
     request = %Request{timeout: query.timeout, cost: cost(query.cost, subject), keys: keys(query.keys, subject)}
-    if is_atom(query.key), do: request, else: Request.put!(request, :key, call(query.key, subject))
+    if is_atom(query.key), do: request, else: Request.put!(request, :key, call(query.key, [subject]))
   end
 
   # Returns the limits of the running gate that go by a key, and whose keys `:keys` does not name.
@@ -71,21 +71,23 @@ defmodule Penstock.Edge.Query do
   defp limits(ref, _kind), do: [ref]
 
   defp cost(cost, _subject) when is_integer(cost), do: cost
-  defp cost(cost, subject), do: Options.permits!(call(cost, subject), ":cost")
+  defp cost(cost, subject), do: Options.permits!(call(cost, [subject]), ":cost")
 
   defp keys(keys, _subject) when keys == %{}, do: %{}
 
   defp keys(keys, subject) do
     Map.new(keys, fn {name, function} ->
-      key = call(function, subject)
+      key = call(function, [subject])
       if key == nil, do: KeySize.nil_key!("the key of #{inspect(name)} in :keys")
       KeySize.check!(key)
       {name, key}
     end)
   end
 
-  defp call({module, function, more}, subject), do: apply(module, function, [subject | more])
-  defp call(fun, subject), do: fun.(subject)
+  # Calls a function that the options name, with these first arguments.
+  @spec call(fun | {module, atom, [term]}, [term]) :: term
+  def call({module, function, more}, args), do: apply(module, function, args ++ more)
+  def call(fun, args), do: apply(fun, args)
 
   defp gate!(gate) do
     _ref = Resolver.ref!(gate)
@@ -94,12 +96,12 @@ defmodule Penstock.Edge.Query do
   end
 
   defp key!(key, default_key, _subject) when key in [:none, default_key], do: key
-  defp key!(key, _default_key, subject), do: function!(key, ":key", subject, ", or :none")
+  defp key!(key, _default_key, subject), do: function!(key, ":key", 1, subject, ", or :none")
 
   defp keys!(keys, subject) when is_map(keys) and not is_struct(keys) do
     Map.new(keys, fn {name, key} ->
       unless is_atom(name), do: Options.expected!("each name in :keys", "the name of a limit", name)
-      {name, function!(key, "the key of #{inspect(name)} in :keys", subject, "")}
+      {name, function!(key, "the key of #{inspect(name)} in :keys", 1, subject, "")}
     end)
   end
 
@@ -108,14 +110,16 @@ defmodule Penstock.Edge.Query do
   end
 
   defp cost!(cost, subject) when is_function(cost) or is_tuple(cost),
-    do: function!(cost, ":cost", subject, ", or a number")
+    do: function!(cost, ":cost", 1, subject, ", or a number")
 
   defp cost!(cost, _subject), do: Options.permits!(cost, ":cost")
 
-  defp function!(fun, _name, _subject, _or) when is_function(fun, 1), do: fun
-  defp function!({m, f, args} = mfa, _name, _subject, _or) when is_atom(m) and is_atom(f) and is_list(args), do: mfa
+  # Checks a function of the arity `arity`, whose arguments `of` describes in messages.
+  @spec function!(term, String.t(), pos_integer, String.t(), String.t()) :: fun | {module, atom, [term]}
+  def function!(fun, _name, arity, _of, _or) when is_function(fun, arity), do: fun
+  def function!({m, f, args} = mfa, _name, _arity, _of, _or) when is_atom(m) and is_atom(f) and is_list(args), do: mfa
 
-  defp function!(other, name, subject, or_what) do
-    Options.expected!(name, "a function of #{subject}, {module, function, args}#{or_what}", other)
+  def function!(other, name, _arity, of, or_what) do
+    Options.expected!(name, "a function of #{of}, {module, function, args}#{or_what}", other)
   end
 end

@@ -14,16 +14,16 @@ defmodule Penstock.Plug.Check do
   # Warns if nothing of a gate around whole requests goes by a key. Called when the plug is
   # initialised.
   @spec warn(Config.t()) :: :ok
-  def warn(%Config{key: :none}), do: :ok
-  def warn(%Config{gate: gate} = config) when is_atom(gate), do: warn_once(config)
+  def warn(%Config{query: %{key: :none}}), do: :ok
+  def warn(%Config{query: %{gate: gate}} = config) when is_atom(gate), do: warn_once(config)
   # An unnamed pool is always there, so no request needs to check it.
-  def warn(%Config{gate: pool}), do: warn_of(pool, [:pool])
+  def warn(%Config{query: %{gate: pool}}), do: warn_of(pool, [:pool])
 
   # Warns as `warn/1`, once for each name of a gate. Called for each request.
   @spec warn_once(Config.t()) :: :ok
-  def warn_once(%Config{gate: gate, key: key}) when key == :none or not is_atom(gate), do: :ok
+  def warn_once(%Config{query: %{gate: gate, key: key}}) when key == :none or not is_atom(gate), do: :ok
 
-  def warn_once(%Config{gate: gate}) do
+  def warn_once(%Config{query: %{gate: gate}}) do
     with false <- :persistent_term.get({__MODULE__, gate}, false),
          kinds when kinds != nil <- kinds(gate) do
       # The term is new, so the VM does not search the heaps of processes for an old one.
@@ -48,7 +48,7 @@ defmodule Penstock.Plug.Check do
 
   # Raises if a running gate has limits that hold permits.
   @spec holds_nothing!(Config.t()) :: :ok
-  def holds_nothing!(%Config{gate: gate}) do
+  def holds_nothing!(%Config{query: %{gate: gate}}) do
     case Enum.find(kinds(gate) || [], &(&1 in [:pool, :keyed_pool])) do
       nil -> :ok
       kind -> holds_permits!(gate, kind)

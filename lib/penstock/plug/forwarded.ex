@@ -29,8 +29,10 @@ defmodule Penstock.Plug.Forwarded do
     &key(&1, trusted, prefixes)
   end
 
-  # Returns a fun of `function!/1` as {module, function, args}, and any other fun unchanged.
-  @spec as_mfa((map -> term)) :: (map -> term) | {module, atom, [term]}
+  # Returns a fun of `function!/1` as {module, function, args}, and anything else unchanged.
+  @spec as_mfa(term) :: term
+  def as_mfa(key) when not is_function(key), do: key
+
   def as_mfa(fun) do
     with {:module, __MODULE__} <- Function.info(fun, :module),
          {:env, [_, _] = env} <- Function.info(fun, :env) do

@@ -3,9 +3,9 @@ defmodule Penstock.Plug.Guard do
   # serves the request.
   @moduledoc false
 
-  alias Penstock.Admission.{KeySize, Request}
-  alias Penstock.Edge.{Ask, Notice}
-  alias Penstock.Options
+  alias Penstock.Admission.Request
+  alias Penstock.Edge.{Ask, Notice, Query}
+  alias Penstock.{IP, Options}
   alias Penstock.Plug.{Check, Config, Conn, Quota, Refusal}
 
   # Where a conn carries the failure of a function of the options to the plug behind the gate.
@@ -54,7 +54,7 @@ defmodule Penstock.Plug.Guard do
 
       {:admitted, permits, _request} ->
         Ask.give_back(permits)
-        Check.holds_permits!(config.gate)
+        Check.holds_permits!(config.query.gate)
 
       {:refused, reason, request} ->
         refused(conn, reason, request, config, & &1)
@@ -72,9 +72,9 @@ defmodule Penstock.Plug.Guard do
     if skips?(conn, config) do
       :skipped
     else
-      request = request(conn, config)
+      request = request(conn, config.query)
 
-      case Ask.admit(:run, config.gate, request) do
+      case Ask.admit(:run, config.query.gate, request) do
         {:ok, permits} -> {:admitted, permits, request}
         {:error, reason} -> {:refused, reason, request}
       end
@@ -82,37 +82,19 @@ defmodule Penstock.Plug.Guard do
   end
 
   defp skips?(_conn, %{skip: nil}), do: false
-  defp skips?(conn, %{skip: skip}), do: Config.apply_to(skip, [conn]) == true
+  defp skips?(conn, %{skip: skip}), do: Query.call(skip, [conn]) == true
 
-  defp request(conn, config) do
-    request = %Request{timeout: config.timeout, cost: cost(conn, config.cost), keys: keys(conn, config.keys)}
+  defp request(conn, %{key: :client} = query),
+    do: Request.put!(Query.request(query, conn), :key, IP.key(conn.remote_ip))
 
-    case config.key do
-      :none -> request
-      key -> Request.put!(request, :key, Config.apply_to(key, [conn]))
-    end
-  end
-
-  defp cost(_conn, cost) when is_integer(cost), do: cost
-  defp cost(conn, cost), do: Options.permits!(Config.apply_to(cost, [conn]), ":cost")
-
-  defp keys(_conn, keys) when keys == %{}, do: %{}
-
-  defp keys(conn, keys) do
-    Map.new(keys, fn {name, function} ->
-      key = Config.apply_to(function, [conn])
-      if key == nil, do: KeySize.nil_key!("the key of #{inspect(name)} in :keys")
-      KeySize.check!(key)
-      {name, key}
-    end)
-  end
+  defp request(conn, query), do: Query.request(query, conn)
 
   defp put_quotas(conn, %{headers: false}, _request), do: conn
-  defp put_quotas(conn, config, request), do: Quota.put(conn, Quota.all(config.gate, request))
+  defp put_quotas(conn, config, request), do: Quota.put(conn, Quota.all(config.query.gate, request))
 
   defp refused(conn, reason, _request, %{dry_run: true} = config, next) do
-    Notice.once_a_minute({:dry_run, config.gate}, fn ->
-      "the gate #{Options.show(config.gate)} would have refused a request with #{inspect(reason)}, but :dry_run is true. " <>
+    Notice.once_a_minute({:dry_run, config.query.gate}, fn ->
+      "the gate #{Options.show(config.query.gate)} would have refused a request with #{inspect(reason)}, but :dry_run is true. " <>
         "This is logged at most once a minute"
     end)
 
@@ -120,5 +102,5 @@ defmodule Penstock.Plug.Guard do
   end
 
   defp refused(conn, reason, request, config, _next),
-    do: Refusal.send(conn, reason, Quota.all(config.gate, request), config)
+    do: Refusal.send(conn, reason, Quota.all(config.query.gate, request), config)
 end

@@ -3,7 +3,7 @@ defmodule Penstock.Plug.Refusal do
   # logs nothing, because a client causes refusals at will.
   @moduledoc false
 
-  alias Penstock.Edge.Delay
+  alias Penstock.Edge.{Delay, Query}
   alias Penstock.Plug.{Accept, Config, Conn, Quota}
 
   # The seconds after which a client may come back if nothing tells when the service is less busy.
@@ -26,7 +26,7 @@ defmodule Penstock.Plug.Refusal do
 
   # The function of the user may send a response of its own.
   defp reject(conn, _reason, %{on_reject: nil}), do: conn
-  defp reject(conn, reason, %{on_reject: on_reject}), do: Config.apply_to(on_reject, [conn, reason])
+  defp reject(conn, reason, %{on_reject: on_reject}), do: Query.call(on_reject, [conn, reason])
 
   defp send_default(%{state: :unset} = conn, reason, seconds, quotas) do
     status = status(reason)

@@ -41,11 +41,6 @@ defmodule Penstock.Integration.CowboyPlugTest do
     name
   end
 
-  defp connect!(port, from \\ {127, 0, 0, 1}) do
-    {:ok, socket} = HTTPClient.connect(port, from)
-    socket
-  end
-
   # Returns the processes that serve the next `n` requests.
   defp serving(n) do
     for _ <- 1..n do
@@ -63,7 +58,7 @@ defmodule Penstock.Integration.CowboyPlugTest do
     gate = start_gate(KeyedPool, limit: 100)
     port = start!(gate: gate)
 
-    sockets = for _ <- 1..300, do: connect!(port)
+    sockets = for _ <- 1..300, do: HTTPClient.connect!(port)
     for socket <- sockets, do: :ok = HTTPClient.ask(socket, "/chunked")
     serving = serving(100)
 
@@ -81,7 +76,7 @@ defmodule Penstock.Integration.CowboyPlugTest do
 
   test "admits each request of a client that waits for its answer, at limit 1" do
     gate = start_gate(KeyedPool, limit: 1)
-    socket = connect!(start!(gate: gate))
+    socket = HTTPClient.connect!(start!(gate: gate))
     assert Enum.frequencies(for _ <- 1..500, do: status(socket)) == %{200 => 500}
   end
 
@@ -90,13 +85,13 @@ defmodule Penstock.Integration.CowboyPlugTest do
     port = start!(gate: gate)
 
     for _ <- 1..2 do
-      socket = connect!(port)
+      socket = HTTPClient.connect!(port)
       :ok = HTTPClient.ask(socket, "/wait")
       assert_receive {:serving, _pid}
     end
 
-    assert status(connect!(port)) == 503
-    assert status(connect!(port, {127, 0, 0, 2})) == 200
+    assert status(HTTPClient.connect!(port)) == 503
+    assert status(HTTPClient.connect!(port, {127, 0, 0, 2})) == 200
   end
 
   test "gives permits back if clients go away and if processes are killed" do
@@ -105,7 +100,7 @@ defmodule Penstock.Integration.CowboyPlugTest do
 
     pairs =
       for _ <- 1..20 do
-        socket = connect!(port)
+        socket = HTTPClient.connect!(port)
         :ok = HTTPClient.ask(socket, "/wait")
         assert_receive {:serving, pid}
         {socket, pid}
@@ -121,17 +116,17 @@ defmodule Penstock.Integration.CowboyPlugTest do
   test "lets errors of the application pass, and takes its permit back" do
     gate = start_gate(KeyedPool, limit: 1)
     port = start!(gate: gate)
-    assert status(connect!(port), "/raise") == 500
-    assert status(connect!(port)) == 200
+    assert status(HTTPClient.connect!(port), "/raise") == 500
+    assert status(HTTPClient.connect!(port)) == 200
   end
 
   test "sends header fields by the draft's grammar" do
     limiter = start_gate(RateLimiter, limit: 3, per: 60_000)
     keyed = start_gate(KeyedPool, limit: 5)
     gate = start_gate(Gate, limits: [limiter, keyed])
-    socket = connect!(start!(gate: gate))
+    socket = HTTPClient.connect!(start!(gate: gate))
 
-    answers = for _ <- 1..4, do: socket |> HTTPClient.request() |> elem(1)
+    answers = for _ <- 1..4, do: socket |> HTTPClient.request("/") |> elem(1)
     assert Enum.map(answers, &elem(&1, 0)) == [200, 200, 200, 429]
     name = inspect(limiter)
 

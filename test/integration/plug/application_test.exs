@@ -109,13 +109,8 @@ if Code.ensure_loaded?(Phoenix.Endpoint) and Code.ensure_loaded?(Bandit) do
       :ranch.get_port(name)
     end
 
-    defp connect!(port, from \\ {127, 0, 0, 1}) do
-      {:ok, socket} = HTTPClient.connect(port, from)
-      socket
-    end
-
     defp get(port, path, headers \\ []) do
-      {:ok, answer} = HTTPClient.request(connect!(port), path, headers)
+      {:ok, answer} = HTTPClient.request(HTTPClient.connect!(port), path, headers: headers)
       answer
     end
 
@@ -149,7 +144,7 @@ if Code.ensure_loaded?(Phoenix.Endpoint) and Code.ensure_loaded?(Bandit) do
         test "300 chunked responses at limit 100 hold 100 permits at most, and none in the end" do
           gate = start_keyed!(Penstock.Integration.Router.Gate, 100)
           port = serve!(@server, Router, [])
-          sockets = for _ <- 1..300, do: connect!(port)
+          sockets = for _ <- 1..300, do: HTTPClient.connect!(port)
           for socket <- sockets, do: :ok = HTTPClient.ask(socket, "/chunked")
           serving = serving(100)
           assert eventually(fn -> KeyedPool.info(gate).rejected == 200 end)
@@ -162,10 +157,10 @@ if Code.ensure_loaded?(Phoenix.Endpoint) and Code.ensure_loaded?(Bandit) do
 
         test "a client that waits for its answers is never refused at limit 1" do
           start_keyed!(Penstock.Integration.Router.Gate, 1)
-          socket = connect!(serve!(@server, Router, []))
+          socket = HTTPClient.connect!(serve!(@server, Router, []))
 
           for _ <- 1..300 do
-            assert {:ok, {200, _headers, "hello"}} = HTTPClient.request(socket)
+            assert {:ok, {200, _headers, "hello"}} = HTTPClient.request(socket, "/")
           end
         end
 
@@ -175,7 +170,7 @@ if Code.ensure_loaded?(Phoenix.Endpoint) and Code.ensure_loaded?(Bandit) do
 
           pairs =
             for _ <- 1..20 do
-              socket = connect!(port)
+              socket = HTTPClient.connect!(port)
               :ok = HTTPClient.ask(socket, "/wait")
               [pid] = serving(1)
               {socket, pid}
@@ -237,7 +232,7 @@ if Code.ensure_loaded?(Phoenix.Endpoint) and Code.ensure_loaded?(Bandit) do
           assert {500, _headers, "our page of errors"} = get(port, "/raise")
           assert {500, _headers, "our page of errors"} = get(port, "/", [{"x-raise", "yes"}])
 
-          socket = connect!(port)
+          socket = HTTPClient.connect!(port)
           :ok = HTTPClient.ask(socket, "/wait")
           [pid] = serving(1)
           assert {503, _headers, body} = get(port, "/")

@@ -159,7 +159,7 @@ if Enum.all?([Phoenix.LiveView, Bandit, Plug.Cowboy, Jason], &Code.ensure_loaded
 
       # Starts a long poll. Returns the JSON of the response.
       defp poll(port, path \\ @longpoll) do
-        {200, _headers, body} = HTTPClient.request(port, "GET", path)
+        {200, _headers, body} = HTTPClient.request!(port, path)
         Jason.decode!(body)
       end
 
@@ -213,8 +213,8 @@ if Enum.all?([Phoenix.LiveView, Bandit, Plug.Cowboy, Jason], &Code.ensure_loaded
 
       test "requests that do not become websockets leave no permit", %{port: port} do
         start_pool(name: @gate, limit: 50)
-        connection = HTTPClient.connect(port)
-        for _ <- 1..20, do: assert({400, _, _} = HTTPClient.request_on(connection, "GET", @websocket))
+        connection = HTTPClient.connect!(port)
+        for _ <- 1..20, do: assert({:ok, {400, _, _}} = HTTPClient.request(connection, @websocket))
         assert {:error, 403} = WebSocketClient.open(port, @websocket <> "&reject=yes")
         assert %{in_use: 0, acquired: 0} = Pool.info(@gate)
       end
@@ -244,7 +244,7 @@ if Enum.all?([Phoenix.LiveView, Bandit, Plug.Cowboy, Jason], &Code.ensure_loaded
 
         for %{"token" => token} <- started do
           path = @longpoll <> "&token=" <> URI.encode_www_form(token)
-          assert {200, _headers, _body} = HTTPClient.request(port, "POST", path, [], @heartbeat)
+          assert {200, _headers, _body} = HTTPClient.request!(port, path, method: "POST", body: @heartbeat)
           assert %{"status" => 200, "messages" => [reply]} = poll(port, path)
           assert [nil, "1", "phoenix", "phx_reply", %{"status" => "ok"}] = Jason.decode!(reply)
         end
@@ -274,7 +274,7 @@ if Enum.all?([Phoenix.LiveView, Bandit, Plug.Cowboy, Jason], &Code.ensure_loaded
 
       test "a LiveView mounts and answers an event", %{port: port} do
         start_pool(name: @gate, limit: 1)
-        {200, headers, html} = HTTPClient.request(port, "GET", "/counter")
+        {200, headers, html} = HTTPClient.request!(port, "/counter")
         [cookie] = for {"set-cookie", cookie} <- headers, do: cookie |> String.split(";") |> hd()
         [_, csrf] = Regex.run(~r/name="csrf-token" content="([^"]+)"/, html)
         [_, id] = Regex.run(~r/ id="(phx-[^"]+)"/, html)
