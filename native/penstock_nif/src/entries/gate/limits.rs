@@ -257,12 +257,7 @@ impl Limit<'_> {
         let LimitKind::Limiter(LimiterMember { limiter, key, now, .. }) = self.kind else { return None };
         let rate = limiter.limits(key.generation())?;
         let answer = hit_term(beam, limiter.peek(key, now, 1));
-        Some(beam.env.tuple(&[
-            self.name,
-            answer,
-            beam.env.make_u64(rate.limit.into()),
-            beam.env.make_u64(rate.per_ms),
-        ]))
+        Some(beam.env.tuple(&[self.name, answer, beam.env.make_u64(rate.limit.into()), beam.env.make_u64(rate.per_ms)]))
     }
 
     /// Returns `true` if no limit has the name any more.
