@@ -152,20 +152,20 @@ defmodule Penstock.Integration.CowboyFloodTest do
   end
 
   test "a flood of requests leaves no permit if connections are killed at random", context do
-    kill = fn -> kill(context.name) end
+    kill = fn -> kill_forever(context.name) end
     figures = flood(context, "wrk -t1 -c#{@connections} -d#{@seconds + 1}s http://127.0.0.1:#{context.port}/", kill)
     assert figures.processes <= @most_processes
     assert figures.flooded.answered > 0
   end
 
-  defp kill(name) do
+  defp kill_forever(name) do
     case :ranch.procs(name, :connections) do
       [] -> :ok
       connections -> connections |> Enum.random() |> Process.exit(:kill)
     end
 
     receive do: (:never -> :ok), after: (1 -> :ok)
-    kill(name)
+    kill_forever(name)
   end
 
   for {flag, attack} <- [{"-H", "headers"}, {"-B", "bodies"}, {"-X", "readers"}] do
