@@ -51,8 +51,9 @@ defmodule Penstock.Listener do
   ## Options
 
     * `:gate` - the name of a gate, or a `%Penstock.Pool{}`; required
-    * `:key` - a function of the address of the peer, in the form of `:inet`, that returns the key.
-      Default `&Penstock.IP.key/1`, the address or the /64 prefix. `:none` means no key
+    * `:key` - a function of the address of the peer, in the form of `:inet`, that returns the key;
+      also as `{module, function, args}`. Default `&Penstock.IP.key/1`, the address or the /64
+      prefix. `:none` means no key
     * `:on_reject` - how a refused connection is closed: `:close`, or `:reset`, after which the
       system of this node keeps no state of it. Default `:close`
 

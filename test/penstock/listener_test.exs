@@ -137,7 +137,7 @@ defmodule Penstock.ListenerTest do
           {[], ~r/the option :gate is missing, such as use Penstock.Listener/},
           {[gate: nil], ~r/expected gate to be/},
           {[gate: "no"], ~r/expected gate to be/},
-          {[gate: :g, key: :no], ~r/expected :key to be a function of an address, or :none, got: :no/},
+          {[gate: :g, key: :no], ~r/expected :key to be a function of an address, {module, function, args}, or :none, got: :no/},
           {[gate: :g, on_reject: :no], ~r/expected :on_reject to be/},
           {[gate: :g, kye: :none], ~r/unknown option :kye\. Known: :gate, :key, :on_reject/}
         ] do
@@ -430,7 +430,7 @@ defmodule Penstock.ListenerTest do
 
   test "keeps the options until the module is compiled again" do
     module = listener(gate: :gate, key: :none)
-    assert %{gate: :gate, key: :none, reject: :close} = Listener.config(module)
+    assert %{query: %{gate: :gate, key: :none}, on_reject: :close} = Listener.config(module)
     assert Listener.config(module) == Listener.config(module)
   end
 end

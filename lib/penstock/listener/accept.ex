@@ -7,8 +7,7 @@ defmodule Penstock.Listener.Accept do
   @moduledoc false
 
   alias Penstock.Admission
-  alias Penstock.Admission.Request
-  alias Penstock.Edge.{Ask, Notice}
+  alias Penstock.Edge.{Ask, Notice, Query}
   alias Penstock.Listener.Config
   alias Penstock.Options
 
@@ -45,9 +44,9 @@ defmodule Penstock.Listener.Accept do
   # error in the acceptor would end the acceptor, and in the end the server. So it refuses.
   #
   # Nothing is taken if this fails: the native side takes permits in the last call of `Ask.admit`.
-  defp admit(config, socket, way) do
+  defp admit(%{query: query}, socket, way) do
     with {:ok, peer} <- :inet.peername(socket),
-         {:ok, permits} <- Ask.admit(way, config.gate, request(config.key, peer)) do
+         {:ok, permits} <- Ask.admit(way, query.gate, Query.request(query, address(peer))) do
       {:ok, permits}
     else
       # The client has gone, or the gate refuses.
@@ -55,18 +54,15 @@ defmodule Penstock.Listener.Accept do
     end
   catch
     kind, reason ->
-      Notice.once_a_minute({:listener, config.gate}, fn ->
+      Notice.once_a_minute({:listener, query.gate}, fn ->
         error = String.slice(Exception.format_banner(kind, reason, __STACKTRACE__), 0, @longest_error)
 
-        "connections to the gate #{Options.show(config.gate)} are refused, because asking it failed: #{error}. " <>
+        "connections to the gate #{Options.show(query.gate)} are refused, because asking it failed: #{error}. " <>
           "This is logged at most once a minute"
       end)
 
       :refused
   end
-
-  defp request(:none, _peer), do: %Request{}
-  defp request(key, peer), do: Request.put!(%Request{}, :key, key.(address(peer)))
 
   # The peer of a unix socket has no port, and commonly no path either.
   defp address({ip, port}) when is_tuple(ip) and is_integer(port), do: ip
@@ -75,10 +71,10 @@ defmodule Penstock.Listener.Accept do
 
   # With a linger time of 0, the system resets the connection: no end of the stream is sent, and no
   # state of the connection stays on this side.
-  defp refuse(%{reject: :reset}, socket) do
+  defp refuse(%{on_reject: :reset}, socket) do
     _ = :inet.setopts(socket, linger: {true, 0})
     :gen_tcp.close(socket)
   end
 
-  defp refuse(%{reject: :close}, socket), do: :gen_tcp.close(socket)
+  defp refuse(%{on_reject: :close}, socket), do: :gen_tcp.close(socket)
 end

@@ -75,13 +75,13 @@ defmodule Penstock.Integration.CowboyListenerTest do
         assert Enum.sort(holders) == Enum.sort(:ranch.procs(name, :connections))
 
         open = Enum.reject(clients, &ended?/1)
-        for client <- open, do: assert({:ok, {200, _headers, "hello"}} = HTTPClient.request(client))
+        for client <- open, do: assert({:ok, {200, _headers, "hello"}} = HTTPClient.request(client, "/"))
         for client <- clients, do: :gen_tcp.close(client)
         assert eventually(fn -> counts(pool) == {0, 0, 0} end)
       end)
 
     assert log == ""
-    assert {:ok, {200, _headers, "hello"}} = HTTPClient.request(connect!(port))
+    assert {:ok, {200, _headers, "hello"}} = HTTPClient.request(connect!(port), "/")
   end
 
   test "serves HTTP/2" do
@@ -153,7 +153,7 @@ defmodule Penstock.Integration.CowboyListenerTest do
   # Returns a client that is served and holds the only permit; nil if a restart of ranch interferes.
   defp served(name, pool) do
     with {:ok, client} <- open(name) do
-      if match?({:ok, _response}, HTTPClient.request(client)) and counts(pool) == {1, 1, 0} do
+      if match?({:ok, _response}, HTTPClient.request(client, "/")) and counts(pool) == {1, 1, 0} do
         client
       else
         :gen_tcp.close(client)
@@ -166,7 +166,7 @@ defmodule Penstock.Integration.CowboyListenerTest do
 
   defp visit(name, n) do
     with {:ok, client} <- open(name) do
-      if rem(n, 2) == 0, do: HTTPClient.request(client)
+      if rem(n, 2) == 0, do: HTTPClient.request(client, "/")
       :gen_tcp.close(client)
     end
   end
