@@ -33,6 +33,7 @@ for file <- ~w(
       ../test/support/plug/stand_in.ex
       ../test/support/edge/cowboy_plug.ex
       rows/web.ex
+      rows/listener.ex
     ) do
   Code.require_file(file, __DIR__)
 end

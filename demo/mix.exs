@@ -13,5 +13,7 @@ defmodule Penstock.Demo.MixProject do
     ]
   end
 
-  def application, do: [extra_applications: [:logger]]
+  # Attack (j) needs cowboy, and is skipped without it. Mix takes applications that no project names
+  # off the code path.
+  def application, do: [extra_applications: [:logger, cowboy: :optional]]
 end

@@ -17,7 +17,8 @@ defmodule Penstock.Bench.Runner do
     Penstock.Bench.Keyed,
     Penstock.Bench.Gate,
     Penstock.Bench.Ping,
-    Penstock.Bench.Web
+    Penstock.Bench.Web,
+    Penstock.Bench.Listener
   ]
 
   # The budgets are for two cores. More schedulers would change the figures of the rows in which

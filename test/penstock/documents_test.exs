@@ -46,9 +46,43 @@ defmodule Penstock.DocumentsTest do
     end
   end
 
+  @tag :tmp_dir
+  test "a block of configuration sets the environment of its application", %{tmp_dir: dir} do
+    file = Path.join(dir, "document.md")
+    on_exit(fn -> Application.delete_env(:penstock_documents, :web) end)
+
+    File.write!(file, """
+    ```elixir config
+    config :penstock_documents, :web, http: [port: 1, ip: :any]
+    ```
+
+    ```elixir config
+    config :penstock_documents, :web, http: [port: 2]
+    ```
+    """)
+
+    assert Documents.run(file) == %{config: 2}
+    assert Application.get_env(:penstock_documents, :web) |> get_in([:http]) |> Enum.sort() == [ip: :any, port: 2]
+
+    File.write!(file, "```elixir config\nconfig :penstock_documents, raise(\"burst\")\n```")
+    assert_raise RuntimeError, ~r/document.md:2: this block fails: burst/, fn -> Documents.run(file) end
+  end
+
+  @tag :tmp_dir
+  test "a block that needs Phoenix is parsed without it, and run with it", %{tmp_dir: dir} do
+    file = Path.join(dir, "document.md")
+    File.write!(file, "```elixir phoenix\ntrue = Code.ensure_loaded?(Phoenix.Endpoint)\n```")
+    assert ChildVM.run(Documents, :run, [file]) == %{{:phoenix, :elixir} => 1}
+
+    File.write!(file, "```elixir phoenix children\n[{\n```")
+    assert {:crashed, 1, output} = ChildVM.run(Documents, :run, [file])
+    assert output =~ ~r/document\.md:\d: this block fails/
+  end
+
   test "a block that cannot be checked raises an error with its line" do
     for {text, line, reason} <- [
           {"```elixir skip\n1\n```", 1, "do not know how to check"},
+          {"```elixir phoenix skip\n1\n```", 1, "do not know how to check"},
           {"text\n\n```\n1\n```", 3, "do not know how to check"},
           {"text\n\n    indented()\n", 3, "fence this block"},
           {"  * item\n\n    ```elixir\n    1\n    ```\n", 3, "fence this block"},

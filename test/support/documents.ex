@@ -4,6 +4,9 @@ defmodule Penstock.Documents do
 
   @helpers "test/support/documents_app.exs"
 
+  # The applications that the blocks for Phoenix use.
+  @phoenix [:phoenix, :bandit, :plug_cowboy, :phoenix_live_view]
+
   @doc """
   Runs each block of `file` and returns how many blocks of each kind ran.
 
@@ -14,6 +17,9 @@ defmodule Penstock.Documents do
     * none, and it begins with `iex>`: each expression must return what the block shows below it
     * `children`: the value of the block, child specs, is started under a supervisor
     * `deps`: the value of the block, an entry of `deps` in `mix.exs`, must name Penstock
+    * `config`: the block is read as `config/config.exs`, and its values become those of the VM
+    * `phoenix`, also before another word: the block needs Phoenix. It is run only if Phoenix is on
+      the code path, where `PENSTOCK_EBIN` can put it, and else only parsed
 
   A block of `sh` may only name programs of this repository, or `mix`.
   """
@@ -21,12 +27,21 @@ defmodule Penstock.Documents do
   def run(file) do
     Code.require_file(@helpers)
     blocks = file |> File.read!() |> blocks(file)
+    if Enum.any?(blocks, &match?({:phoenix, _kind}, &1.kind)), do: start_phoenix()
     env = Code.env_for_eval(file: file, line: 1)
     {_module, _binding, env} = Code.eval_quoted_with_env(quote(do: import(MyApp.Documented)), [], env)
     # Calls by `apply/3`, because `MyApp.Documented` does not exist when this code is compiled.
     Enum.reduce(blocks, {apply(MyApp.Documented, :binding, []), env}, &check/2)
     Enum.frequencies_by(blocks, & &1.kind)
   end
+
+  defp start_phoenix do
+    for path <- String.split(System.get_env("PENSTOCK_EBIN", ""), ":", trim: true), do: Code.prepend_path(path)
+    if phoenix?(), do: for(app <- @phoenix, do: {:ok, _apps} = Application.ensure_all_started(app))
+    :ok
+  end
+
+  defp phoenix?, do: Code.ensure_loaded?(Phoenix.Endpoint)
 
   @doc "Returns the blocks of a text: kind, code, and the line on which the code begins."
   @spec blocks(String.t(), Path.t()) :: [%{kind: atom, code: String.t(), line: pos_integer}]
@@ -58,7 +73,10 @@ defmodule Penstock.Documents do
 
   defp kind("elixir", "iex>" <> _code, _place), do: :iex
   defp kind("elixir", _code, _place), do: :elixir
+  defp kind("elixir phoenix", _code, _place), do: {:phoenix, :elixir}
+  defp kind("elixir phoenix " <> word, code, place), do: {:phoenix, kind("elixir " <> word, code, place)}
   defp kind("elixir children", _code, _place), do: :children
+  defp kind("elixir config", _code, _place), do: :config
   defp kind("elixir deps", _code, _place), do: :deps
   defp kind("sh", _code, _place), do: :sh
   defp kind(info, _code, place), do: raise("#{place}: do not know how to check a block of #{inspect(info)}")
@@ -66,6 +84,25 @@ defmodule Penstock.Documents do
   # Runs a block. Returns the context for the next one: its bindings, and its environment with
   # aliases and imports.
   defp check(%{kind: :elixir} = block, context), do: block |> eval(context) |> elem(1)
+
+  defp check(%{kind: {:phoenix, kind}} = block, context) do
+    if phoenix?() do
+      check(%{block | kind: kind}, context)
+    else
+      _quoted = parse(block, context)
+      context
+    end
+  end
+
+  defp check(%{kind: :config} = block, {_binding, env} = context) do
+    at(block.line, context, fn ->
+      read = Config.Reader.eval!(env.file, "import Config\n" <> block.code)
+      now = for {app, _values} <- read, do: {app, Application.get_all_env(app)}
+      now |> Config.Reader.merge(read) |> Application.put_all_env()
+    end)
+
+    context
+  end
 
   defp check(%{kind: :children} = block, context) do
     {children, context} = eval(block, context)
@@ -135,11 +172,9 @@ defmodule Penstock.Documents do
 
   # Evaluates one expression after the other. So the message can name the line of the expression
   # that fails, which the stacktrace of evaluated code lacks.
-  defp eval(%{code: code, line: line}, {_binding, env} = context) do
-    quoted = at(line, context, fn -> Code.string_to_quoted!(code, file: env.file, line: line) end)
-
+  defp eval(%{line: line} = block, context) do
     expressions =
-      case quoted do
+      case parse(block, context) do
         {:__block__, _, expressions} -> expressions
         expression -> [expression]
       end
@@ -151,6 +186,9 @@ defmodule Penstock.Documents do
       end)
     end)
   end
+
+  defp parse(%{code: code, line: line}, {_binding, env} = context),
+    do: at(line, context, fn -> Code.string_to_quoted!(code, file: env.file, line: line) end)
 
   # Returns the first line of an expression. For a literal, which has no line of its own, returns
   # the first line of the block.

@@ -14,6 +14,16 @@ defmodule MyApp.Partner do
   def call(_request), do: :done
 end
 
+defmodule MyApp.Accounts do
+  def authenticate("ann", "right"), do: {:ok, %{id: 1}}
+  def authenticate(_name, _password), do: :error
+end
+
+defmodule MyApp.Plain do
+  def init(opts), do: opts
+  def call(conn, _opts), do: conn
+end
+
 defmodule MyApp.Documented do
   def binding do
     [

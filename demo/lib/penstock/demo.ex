@@ -35,16 +35,18 @@ defmodule Penstock.Demo do
   end
 
   defp attack(options) do
+    skipped = for attack <- options.attacks, reason = Attack.missing(attack), do: {attack, reason}
+
     runs =
-      for attack <- options.attacks, mode <- Attack.modes(attack) do
+      for attack <- options.attacks, not List.keymember?(skipped, attack, 0), mode <- Attack.modes(attack) do
         attack |> ChildVM.run(mode, Progress.new()) |> Run.new()
       end
 
     IO.puts(["\n", Table.render(runs)])
     report_dead(runs)
-    write(options.html, HTML.render(runs), "page")
+    write(options.html, HTML.render(runs, skipped), "page")
     if options.csv, do: write(options.csv, CSV.render(runs), "figures")
-    IO.puts(["\n", Summary.text(runs)])
+    IO.puts(["\n", Summary.text(runs, skipped)])
     check(runs)
   end
 

@@ -45,9 +45,15 @@ defmodule Penstock.Demo.Attack do
   @doc "Returns the memory that the attacked VM can use, in MB. Default: `:infinity`."
   @callback memory_limit_mb() :: pos_integer()
 
-  @doc "Returns how many processes the attack creates that no gate is asked for. Default: 0."
-  @callback unasked() :: non_neg_integer()
-  @optional_callbacks modes: 0, overdraft: 0, memory_limit_mb: 0, unasked: 0
+  @doc "Returns how many processes the attack creates in `mode` that no pool is asked for. Default: 0."
+  @callback unasked(mode()) :: non_neg_integer()
+
+  @doc "Returns the number of schedulers of the attacked VM. Default: that of a VM on this machine."
+  @callback schedulers() :: pos_integer()
+
+  @doc "Returns what this machine lacks to run the attack, for the report; nil if it lacks nothing. Default: nil."
+  @callback missing() :: String.t() | nil
+  @optional_callbacks modes: 0, overdraft: 0, memory_limit_mb: 0, unasked: 1, schedulers: 0, missing: 0
 
   @doc """
   Starts the processes that live as long as the attack: the pool, the attacked process.
@@ -70,7 +76,8 @@ defmodule Penstock.Demo.Attack do
     Penstock.Demo.Attack.RequestsOfOneAddress,
     Penstock.Demo.Attack.ForeignProcesses,
     Penstock.Demo.Attack.SlowClients,
-    Penstock.Demo.Attack.SessionsWithState
+    Penstock.Demo.Attack.SessionsWithState,
+    Penstock.Demo.Attack.ClientsOfAWebServer
   ]
 
   @spec all() :: [module()]
@@ -93,12 +100,18 @@ defmodule Penstock.Demo.Attack do
   @spec memory_limit_mb(module()) :: pos_integer() | :infinity
   def memory_limit_mb(attack), do: optional(attack, :memory_limit_mb, :infinity)
 
-  @spec unasked(module()) :: non_neg_integer()
-  def unasked(attack), do: optional(attack, :unasked, 0)
+  @spec unasked(module(), mode()) :: non_neg_integer()
+  def unasked(attack, mode), do: optional(attack, :unasked, [mode], 0)
 
-  defp optional(attack, callback, default) do
+  @spec schedulers(module()) :: pos_integer() | :default
+  def schedulers(attack), do: optional(attack, :schedulers, :default)
+
+  @spec missing(module()) :: String.t() | nil
+  def missing(attack), do: optional(attack, :missing, nil)
+
+  defp optional(attack, callback, args \\ [], default) do
     Code.ensure_loaded!(attack)
-    if function_exported?(attack, callback, 0), do: apply(attack, callback, []), else: default
+    if function_exported?(attack, callback, length(args)), do: apply(attack, callback, args), else: default
   end
 
   @spec fetch(String.t()) :: {:ok, module()} | :error

@@ -73,6 +73,7 @@ defmodule Penstock.Demo.Child do
 
     :ok = attack.run(state)
     rest = await_rest(tally, baseline)
+    Channel.report(channel, {:answer_times, now_us(), Tally.answer_times(tally)})
     Channel.report(channel, {:rested, now_us(), rest, Tally.read(tally)})
 
     Process.sleep(@calm_ms)

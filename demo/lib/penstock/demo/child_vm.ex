@@ -63,6 +63,7 @@ defmodule Penstock.Demo.ChildVM do
   defp command(attack, mode) do
     [erl(), "+P", "#{@process_limit}"] ++
       memory_flags(Attack.memory_limit_mb(attack)) ++
+      scheduler_flags(Attack.schedulers(attack)) ++
       @shedding ++
       ["-noshell", "-noinput", "-pa" | code_paths()] ++
       ["-run", Atom.to_string(Child), "main", attack.id(), Atom.to_string(mode)]
@@ -73,6 +74,9 @@ defmodule Penstock.Demo.ChildVM do
   # With `+MMscrpm false` the VM does not reserve the pages of the area in advance.
   defp memory_flags(:infinity), do: []
   defp memory_flags(mb), do: ["+MMscs", "#{mb}", "+MMscrpm", "false", "+Musac", "false"]
+
+  defp scheduler_flags(:default), do: []
+  defp scheduler_flags(schedulers), do: ["+S", "#{schedulers}:#{schedulers}"]
 
   # Prefers the `erl` of the running VM's installation, because the PATH may name another one
   # first.

@@ -23,6 +23,7 @@ defmodule Penstock.Demo.CSV do
     :peak_memory_mb,
     :asked,
     :answered,
+    :answer_p99_us,
     :slowest_us,
     :survived,
     :seconds

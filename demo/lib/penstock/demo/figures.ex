@@ -19,6 +19,7 @@ defmodule Penstock.Demo.Figures do
       [
         {"requests of the innocent", &integer(&1.asked)},
         {"  answered", &integer(&1.answered)},
+        {"  p99 of its answers", &duration(&1.answer_p99_us)},
         {"  slowest answer", &duration(&1.slowest_us)},
         survived,
         time

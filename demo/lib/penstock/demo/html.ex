@@ -62,8 +62,9 @@ defmodule Penstock.Demo.HTML do
   }
   """
 
-  @spec render([Run.t()]) :: iodata()
-  def render(runs) do
+  @doc "Returns the page of `runs`, which also names each attack in `skipped`."
+  @spec render([Run.t()], Summary.skipped()) :: iodata()
+  def render(runs, skipped \\ []) do
     [
       """
       <!doctype html>
@@ -79,7 +80,7 @@ defmodule Penstock.Demo.HTML do
       <h1>Penstock under attack</h1>
       """,
       introduction(),
-      Summary.html(runs),
+      Summary.html(runs, skipped),
       runs |> Enum.chunk_by(& &1.attack) |> Enum.map(&section/1),
       "</body>\n</html>\n"
     ]

@@ -43,6 +43,7 @@ defmodule Penstock.Demo.Options do
 
     #{Enum.map_join(Attack.all(), "\n", &"  #{String.pad_trailing(&1.id(), 3)} #{&1.title()}")}
 
+    Attack (j) needs cowboy on Erlang's code path, and Linux; elsewhere it is skipped.
     The status is 1 if a guarded run breaks a promise: the VM survives, the pool's limit
     bounds the processes apart from the VM's own, all offered work is done or refused, and
     innocent clients are answered.

@@ -32,6 +32,8 @@ defmodule Penstock.Demo.Recording do
     memory: [],
     # Newest first: `{µs, answers to innocent clients so far}`.
     answers: [],
+    # In µs, reported by the child when all work has ended.
+    answer_times: [],
     # In µs, newest first: the time of each ping, and the latency of each answer. Counted from the
     # oldest, the nth latency is that of the nth ping.
     sent: [],
@@ -64,6 +66,8 @@ defmodule Penstock.Demo.Recording do
         latencies: Enum.reverse(latencies, recording.latencies)
     }
   end
+
+  defp merge({:answer_times, _at, times}, recording), do: %{recording | answer_times: times}
 
   defp merge({:attacked, at, vm}, recording), do: %{struct!(recording, vm) | attacked_at: at}
 

@@ -32,6 +32,8 @@ defmodule Penstock.Demo.Run do
     :asked,
     :answered,
     :slowest_us,
+    # nil also if the VM died before it reported the times.
+    :answer_p99_us,
     # The reason for which the VM did not survive, nil if it did.
     :failure,
     peak_processes: 0,
@@ -77,7 +79,7 @@ defmodule Penstock.Demo.Run do
       guard: if(mode == :guarded, do: attack.guard()),
       limit: if(mode != :unguarded, do: attack.limit()),
       overdraft: Attack.overdraft(attack),
-      unasked: Attack.unasked(attack),
+      unasked: Attack.unasked(attack, mode),
       harm: attack.harm(),
       memory_limit_mb: with(:infinity <- Attack.memory_limit_mb(attack), do: nil),
       process_limit: recording.process_limit,
@@ -94,7 +96,8 @@ defmodule Penstock.Demo.Run do
       ping_max_us: max,
       asked: if(attack.harm() == :answers, do: tally.asked),
       answered: if(attack.harm() == :answers, do: tally.answered),
-      slowest_us: if(attack.harm() == :answers and tally.answered > 0, do: tally.slowest_us),
+      slowest_us: if(attack.harm() == :answers and tally.slowest_us > 0, do: tally.slowest_us),
+      answer_p99_us: recording.answer_times |> percentiles() |> Enum.at(1),
       peak_memory_mb: for({_at, bytes} <- recording.memory, reduce: 0.0, do: (peak -> max(peak, mb(bytes)))),
       survived: survived,
       hung: match?({:hung, _}, recording.exit),

@@ -17,9 +17,12 @@ defmodule Penstock.Demo.Summary do
             "Processes: their peak. Harm: peak memory, the 99th percentile of the pings of an innocent GenServer, " <>
             "or the answers that innocent clients got to their requests. A guarded caller waits, and its work is done later; or it is refused at once, and may ask again."
 
-  @doc "Returns the table for a terminal, within 80 columns of ASCII."
-  @spec text([Run.t()]) :: iodata()
-  def text(runs) do
+  # The attacks that could not run, each with the reason.
+  @type skipped :: [{module(), String.t()}]
+
+  @doc "Returns the table for a terminal, within 80 columns of ASCII, and a line for each attack in `skipped`."
+  @spec text([Run.t()], skipped()) :: iodata()
+  def text(runs, skipped \\ []) do
     modes = for {_mode, title} <- @titles, do: String.pad_trailing("  " <> title, 24)
     columns = for _mode <- @titles, do: text_cell(@columns)
 
@@ -28,6 +31,7 @@ defmodule Penstock.Demo.Summary do
       text_line("attack", columns),
       [String.duplicate("-", 32 + 24 * 2), "\n"],
       for({_link, name, cells} <- rows(runs), do: text_line(name, Enum.map(cells, &text_cell/1))),
+      for({attack, reason} <- skipped, do: [skipped_line(attack, reason), "\n"]),
       "\n",
       Wrapped.lines(@legend)
     ]
@@ -41,15 +45,18 @@ defmodule Penstock.Demo.Summary do
   defp text_cell([fate, processes, harm]),
     do: ["  ", String.pad_trailing(fate, 5), String.pad_leading(processes, 9), String.pad_leading(harm, 8)]
 
-  @doc "Returns the table for the page."
-  @spec html([Run.t()]) :: iodata()
-  def html(runs) do
+  defp skipped_line(attack, reason), do: "#{name(attack.id())}: skipped, #{reason}"
+
+  @doc "Returns the table for the page, and a paragraph for each attack in `skipped`."
+  @spec html([Run.t()], skipped()) :: iodata()
+  def html(runs, skipped \\ []) do
     [
       ~s(<table class="summary">\n<thead><tr><th>attack</th>),
       for({mode, title} <- @titles, do: ~s(<th class="#{mode}">#{title}</th>)),
       "</tr></thead>\n<tbody>\n",
       for({link, name, cells} <- rows(runs), do: html_row(link, name, cells)),
       "</tbody>\n</table>\n",
+      for({attack, reason} <- skipped, do: "<p>#{skipped_line(attack, reason)}</p>\n"),
       ~s(<p class="faint">#{@legend}</p>\n)
     ]
   end

@@ -4,17 +4,20 @@ defmodule Penstock.Demo.Tally do
   # Counts the offered work by its outcome. The process that sees an outcome counts it in atomics,
   # because one process that counted for all would get a flood of messages, and handle them late.
   #
-  # `asked`, `answered` and `slowest_us` are those of innocent clients, who take no part in the
-  # attack.
+  # `asked`, `answered`, `slowest_us` and `timed` are those of innocent clients, who take no part in
+  # the attack. The times of the answers follow the counters in the same atomics.
 
-  @slots [:offered, :done, :refused, :system_limit, :peak_processes, :asked, :answered, :slowest_us]
+  @slots [:offered, :done, :refused, :system_limit, :peak_processes, :asked, :answered, :slowest_us, :timed]
          |> Enum.with_index(1)
+
+  # More than the answers of each attack.
+  @times 4_096
 
   @type t :: :atomics.atomics_ref()
   @type counter :: :offered | :done | :refused | :system_limit | :asked
 
   @spec new() :: t()
-  def new, do: :atomics.new(length(@slots), signed: false)
+  def new, do: :atomics.new(length(@slots) + @times, signed: false)
 
   @spec add(t(), counter()) :: :ok
   def add(tally, counter), do: :atomics.add(tally, slot(counter), 1)
@@ -28,11 +31,26 @@ defmodule Penstock.Demo.Tally do
   @spec note_processes(t()) :: :ok
   def note_processes(tally), do: raise_to(tally, :peak_processes, :erlang.system_info(:process_count))
 
-  @doc "Counts a request that an innocent client sent at `asked_us` as answered, and notes its time."
-  @spec note_answer(t(), integer()) :: :ok
-  def note_answer(tally, asked_us) do
-    raise_to(tally, :slowest_us, max(System.monotonic_time(:microsecond) - asked_us, 0))
-    :atomics.add(tally, slot(:answered), 1)
+  @doc """
+  Notes the time of the answer to a request that an innocent client sent at `asked_us`.
+
+  Counts the request as answered if that time is at most `patience_us`.
+  """
+  @spec note_answer(t(), integer(), timeout()) :: :ok
+  def note_answer(tally, asked_us, patience_us \\ :infinity) do
+    us = max(System.monotonic_time(:microsecond) - asked_us, 0)
+    raise_to(tally, :slowest_us, us)
+    number = :atomics.add_get(tally, slot(:timed), 1)
+    if number <= @times, do: :atomics.put(tally, length(@slots) + number, us)
+    # An atom is larger than each number.
+    if us <= patience_us, do: :atomics.add(tally, slot(:answered), 1), else: :ok
+  end
+
+  @doc "Returns the times of the answers to innocent clients, in µs. Leaves out those after the first 4,096."
+  @spec answer_times(t()) :: [non_neg_integer()]
+  def answer_times(tally) do
+    timed = min(:atomics.get(tally, slot(:timed)), @times)
+    for number <- 1..timed//1, do: :atomics.get(tally, length(@slots) + number)
   end
 
   @spec read(t()) :: %{atom() => non_neg_integer()}

@@ -29,12 +29,20 @@ defmodule Penstock.Demo.AttackTest do
     assert Attack.modes(Attack.SlowClients) == [:unguarded, :one_pool, :guarded]
   end
 
-  test "an attack without an overdraft, a memory limit or unasked processes has the defaults" do
-    assert Attack.unasked(Attack.SpawnBomb) == 0
-    assert Attack.unasked(Attack.ForeignProcesses) == 20_000
+  test "an attack without an overdraft, a memory limit, unasked processes or schedulers has the defaults" do
+    assert Attack.unasked(Attack.SpawnBomb, :guarded) == 0
+    assert Attack.unasked(Attack.ForeignProcesses, :guarded) == 20_000
+    assert Attack.unasked(Attack.ClientsOfAWebServer, :guarded) < Attack.unasked(Attack.ClientsOfAWebServer, :one_pool)
+    assert Attack.schedulers(Attack.SpawnBomb) == :default
+    assert Attack.schedulers(Attack.ClientsOfAWebServer) == 2
     assert Attack.overdraft(Attack.SpawnBomb) == 0
     assert Attack.overdraft(Attack.ChildrenOfManyCallers) == 100
     assert Attack.memory_limit_mb(Attack.SpawnBomb) == :infinity
     assert Attack.memory_limit_mb(Attack.SessionsWithState) == 256
+  end
+
+  test "only the attack on Cowboy can lack something" do
+    for attack <- Attack.all(), attack != Attack.ClientsOfAWebServer, do: assert(Attack.missing(attack) == nil)
+    unless Code.ensure_loaded?(:cowboy), do: assert(Attack.missing(Attack.ClientsOfAWebServer) =~ "cowboy")
   end
 end

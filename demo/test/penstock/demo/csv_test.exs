@@ -4,7 +4,7 @@ defmodule Penstock.Demo.CSVTest do
   alias Penstock.Demo.{CSV, Run}
 
   @header "attack,mode,limit,peak_processes,system_limit,offered,done,refused,unfinished," <>
-            "ping_p50_us,ping_p99_us,ping_max_us,peak_memory_mb,asked,answered,slowest_us,survived,seconds\n"
+            "ping_p50_us,ping_p99_us,ping_max_us,peak_memory_mb,asked,answered,answer_p99_us,slowest_us,survived,seconds\n"
 
   defp render(runs), do: runs |> CSV.render() |> IO.iodata_to_binary()
 
@@ -30,17 +30,18 @@ defmodule Penstock.Demo.CSVTest do
       peak_memory_mb: 30.5,
       asked: 200,
       answered: 199,
+      answer_p99_us: 6_000,
       slowest_us: 7_000,
       survived: true,
       seconds: 3.01
     }
 
     assert render([guarded]) ==
-             @header <> "a,guarded,1000,1054,0,300,200,100,4,12,345,6789,30.500,200,199,7000,true,3.010\n"
+             @header <> "a,guarded,1000,1054,0,300,200,100,4,12,345,6789,30.500,200,199,6000,7000,true,3.010\n"
   end
 
   test "an unguarded limit is empty, and so are figures that a dead VM did not report" do
     dead = %Run{attack: "b", title: "a flood", mode: :unguarded}
-    assert render([dead]) == @header <> "b,unguarded,,0,0,0,0,0,0,,,,0.000,,,,false,0.000\n"
+    assert render([dead]) == @header <> "b,unguarded,,0,0,0,0,0,0,,,,0.000,,,,,false,0.000\n"
   end
 end

@@ -21,12 +21,14 @@ defmodule Penstock.Demo.FiguresTest do
 
   test "runs with innocent clients have rows for their answers" do
     run = %Run{attack: "h", title: "slow", mode: :guarded, asked: 200, answered: 199, slowest_us: 7_000}
+    run = %{run | answer_p99_us: 6_000}
     figures = Map.new(Figures.rows(:answers), fn {label, figure} -> {label, figure.(run)} end)
 
     assert figures["requests of the innocent"] == "200"
     assert figures["  answered"] == "199"
+    assert figures["  p99 of its answers"] == "6.0 ms"
     assert figures["  slowest answer"] == "7.0 ms"
-    assert length(Figures.rows(:answers)) == length(Figures.rows(:ping)) + 3
+    assert length(Figures.rows(:answers)) == length(Figures.rows(:ping)) + 4
   end
 
   test "the harm is the memory, the pings or the answers, and a dash if the VM reported none" do

@@ -16,6 +16,7 @@ defmodule Penstock.Demo.RecordingTest do
     {:processes, 1_500_000, 1_030, @tally},
     {:pings, 1_600_000, [1_100_000, 1_200_000], [20]},
     {:pings, 1_900_000, [1_800_000], [40, 30]},
+    {:answer_times, 1_990_000, [9_000, 3_000, 2_000, 1_000]},
     {:rested, 2_000_000, :ok, @tally},
     {:ended, 2_200_000}
   ]
@@ -56,7 +57,7 @@ defmodule Penstock.Demo.RecordingTest do
 
   test "answers to innocent clients are figures of the attacks that count them" do
     run = @messages |> record(:guarded, SlowClients) |> Recording.exited(0) |> Run.new()
-    assert {run.asked, run.answered, run.slowest_us} == {5, 4, 9_000}
+    assert {run.asked, run.answered, run.slowest_us, run.answer_p99_us} == {5, 4, 9_000, 9_000}
     assert run.answer_curve == [{-0.01, 0}, {0.5, 4}]
 
     none = @messages |> record() |> Recording.exited(0) |> Run.new()

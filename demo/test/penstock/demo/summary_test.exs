@@ -1,7 +1,7 @@
 defmodule Penstock.Demo.SummaryTest do
   use ExUnit.Case, async: true
 
-  alias Penstock.Demo.{Run, Summary}
+  alias Penstock.Demo.{Attack, Run, Summary}
 
   @runs [
     %Run{attack: "a", title: "", mode: :unguarded, survived: true, peak_processes: 32_768, system_limit: 9}
@@ -41,6 +41,16 @@ defmodule Penstock.Demo.SummaryTest do
     at = Enum.find_index(lines, &(&1 =~ ~r/^\(h\) slow clients +full +32,768 +3\/200 +alive +77 +200\/200$/))
     assert Enum.at(lines, at + 1) =~ ~r/^    with one pool for all {33}alive +164 +0\/200$/
     assert Enum.count(lines, &(&1 =~ "one pool")) == 1
+  end
+
+  test "an attack that was skipped has a line with the reason" do
+    skipped = [{Attack.ClientsOfAWebServer, "there is no cowboy"}]
+    lines = @runs |> Summary.text(skipped) |> IO.iodata_to_binary() |> String.split("\n")
+    assert "(j) a real web server: skipped, there is no cowboy" in lines
+    refute @runs |> Summary.text() |> IO.iodata_to_binary() =~ "skipped"
+
+    page = @runs |> Summary.html(skipped) |> IO.iodata_to_binary()
+    assert page =~ "<p>(j) a real web server: skipped, there is no cowboy</p>"
   end
 
   test "each row of the page links to its attack" do

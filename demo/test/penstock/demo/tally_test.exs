@@ -22,5 +22,19 @@ defmodule Penstock.Demo.TallyTest do
 
     assert %{answered: 2, slowest_us: slowest} = Tally.read(tally)
     assert slowest >= 60_000_000
+    assert [^slowest, quick] = Tally.answer_times(tally)
+    assert quick < slowest
   end
+
+  test "an answer that comes after the patience of the client has a time, and does not count" do
+    tally = Tally.new()
+    now = System.monotonic_time(:microsecond)
+    Tally.note_answer(tally, now - 60_000_000, 1_000_000)
+    Tally.note_answer(tally, now, 60_000_000)
+
+    assert %{answered: 1} = Tally.read(tally)
+    assert [60_000_000..80_000_000, 0..20_000_000] |> Enum.zip(Tally.answer_times(tally)) |> Enum.all?(&within?/1)
+  end
+
+  defp within?({range, time}), do: time in range
 end

@@ -59,7 +59,7 @@ defmodule Penstock.Demo.Attack.ForeignProcesses do
   def limit, do: @limit
 
   @impl true
-  def unasked, do: @foreign
+  def unasked(_mode), do: @foreign
 
   @impl true
   def setup(mode, tally) do

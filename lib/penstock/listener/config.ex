@@ -1,0 +1,24 @@
+defmodule Penstock.Listener.Config do
+  # Reads the options of `Penstock.Listener`. Runs once for each using module.
+  @moduledoc false
+
+  alias Penstock.Edge.Query
+  alias Penstock.{IP, Options}
+
+  # query     - what the gate is asked about the address of a peer
+  # on_reject - how a refused connection is closed: in order, or by a reset
+  defstruct [:query, :on_reject]
+
+  @type t :: %__MODULE__{query: Query.t(:none), on_reject: :close | :reset}
+
+  @spec read!(term) :: t
+  def read!(opts) do
+    opts = Options.known!(opts, [:gate, :key, :on_reject])
+    asked = Keyword.put_new(opts, :key, &IP.key/1)
+
+    %__MODULE__{
+      query: Query.read!(asked, :none, "an address", "use Penstock.Listener, gate: MyApp.Connections"),
+      on_reject: Options.one_of!(Keyword.get(opts, :on_reject, :close), ":on_reject", [:close, :reset])
+    }
+  end
+end
