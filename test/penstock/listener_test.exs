@@ -137,7 +137,8 @@ defmodule Penstock.ListenerTest do
           {[], ~r/the option :gate is missing, such as use Penstock.Listener/},
           {[gate: nil], ~r/expected gate to be/},
           {[gate: "no"], ~r/expected gate to be/},
-          {[gate: :g, key: :no], ~r/expected :key to be a function of an address, {module, function, args}, or :none, got: :no/},
+          {[gate: :g, key: :no],
+           ~r/expected :key to be a function of an address, {module, function, args}, or :none, got: :no/},
           {[gate: :g, on_reject: :no], ~r/expected :on_reject to be/},
           {[gate: :g, kye: :none], ~r/unknown option :kye\. Known: :gate, :key, :on_reject/}
         ] do

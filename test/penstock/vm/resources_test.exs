@@ -11,6 +11,16 @@ defmodule Penstock.VM.ResourcesTest do
     {memory, sources}
   end
 
+  # Returns the first result whose bound did not take long. On a busy machine, a read can be
+  # preempted.
+  defp quick(read, tries \\ 1_000) do
+    case read.() do
+      {_memory, %{bounds?: true}} = result -> result
+      _slow when tries > 0 -> quick(read, tries - 1)
+      _slow -> flunk("no read of a bound was quick")
+    end
+  end
+
   describe "files/2" do
     test "looks where the files are again after 5 s, and reads the stalls again after 1 s" do
       {_memory, first} = files(nil, @any)
@@ -34,15 +44,13 @@ defmodule Penstock.VM.ResourcesTest do
 
     test "is content with a bound of the memory below the share, unless a bound took long" do
       if File.exists?("/proc/meminfo") do
-        {bound, sources} = files(nil, @any)
-        assert sources.bounds?
+        {bound, sources} = quick(fn -> files(nil, @any) end)
         {exact, after_exact} = files(%{sources | bounds?: false}, @any)
         assert exact.limit == bound.limit
         refute after_exact.bounds?
         # No bound is below this share, so the next reads are exact.
         assert {%{used: _}, %{bounds?: false}} = files(sources, 0.0)
-        {_memory, looked} = files(%{after_exact | looked_at: sources.looked_at - 5_000}, @any)
-        assert looked.bounds?
+        quick(fn -> files(%{after_exact | looked_at: sources.looked_at - 5_000}, @any) end)
       end
     end
   end
