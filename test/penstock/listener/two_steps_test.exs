@@ -127,6 +127,25 @@ defmodule Penstock.Listener.TwoStepsTest do
     assert counts(pool) == {0, 0, 0}
   end
 
+  test "an acceptor that closes its connection at once frees its permit", %{pool: pool} = context do
+    acceptor = actor()
+    {connection, client} = accept(context, acceptor)
+    assert close(context, acceptor, connection) == :ok
+    assert ended(client) == :closed
+    assert counts(pool) == {0, 0, 0}
+  end
+
+  # Another acceptor has taken the row, and is about to close the socket.
+  test "a supervisor without a row does not let a connection be served", context do
+    {acceptor, supervisor, serving} = {actor(), supervisor(), actor()}
+    {connection, client} = accept(context, acceptor)
+    assert give(context, acceptor, connection, supervisor) == :ok
+    :ets.delete(Table, {TwoSteps, connection})
+    assert give(context, supervisor, connection, serving) == {:error, :closed}
+    assert close(context, supervisor, connection) == :ok
+    assert ended(client) == :closed
+  end
+
   test "a process that died before it gets the connection holds nothing", %{pool: pool} = context do
     {acceptor, supervisor, serving} = {actor(), supervisor(), actor()}
     {connection, _client} = accept(context, acceptor)

@@ -34,6 +34,8 @@ defmodule Penstock.HTTP2Client do
 
     case {type, payload} do
       {@headers, <<@ok, _fields::binary>>} -> :ok
+      # An update of the size of the dynamic table, in three bytes, can come first.
+      {@headers, <<1::3, 31::5, _size::16, @ok, _fields::binary>>} -> :ok
       {@headers, other} -> {:error, other}
       _other_frame -> answer(transport, socket)
     end
