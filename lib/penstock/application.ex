@@ -4,7 +4,7 @@ defmodule Penstock.Application do
   #   * the native library is loaded
   #   * the unlimited pool is created, for the work behind limiters and bans
   #   * the directory of Penstock's supervisors is created, and the table of the edge
-  #   * the pool of refusals that are held back is created
+  #   * the pools of refusals and of refused connections that are held back are created
   #   * the janitor, the reaper and the sampler of the VM start
   #
   # Pools work without the application, with the exceptions that guides/pools.md lists under "What
@@ -20,6 +20,7 @@ defmodule Penstock.Application do
       :ok = Penstock.Supervision.Directory.create()
       :ok = Penstock.Edge.Table.create()
       :ok = Penstock.Edge.Delay.create()
+      :ok = Penstock.Listener.Held.create()
       start_link(vm)
     end
   end

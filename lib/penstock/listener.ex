@@ -56,6 +56,11 @@ defmodule Penstock.Listener do
       prefix. `:none` means no key
     * `:on_reject` - how a refused connection is closed: `:close`, or `:reset`, after which the
       system of this node keeps no state of it. Default `:close`
+    * `:refuse_after` - how long a refused connection stays open, in ms: 0 to 60_000. Meanwhile it
+      is not served, and costs a socket and no process. This slows down clients that connect again
+      as soon as they are refused, and whose connections keep the acceptors from those of others.
+      The connections that are held have at most a quarter of the file descriptors of the VM, the
+      others are closed at once. Default `0`
 
   The peer of a unix socket is `{:local, path}`, or `:undefined` if it is not known.
 

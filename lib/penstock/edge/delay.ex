@@ -7,9 +7,12 @@ defmodule Penstock.Edge.Delay do
   # processes meanwhile.
   @moduledoc false
 
-  alias Penstock.Native
+  alias Penstock.{Native, Options}
 
   @most_at_a_time 1_000
+
+  # The longest time, in ms, for which a refusal can be held back: servers give up after a minute.
+  @longest_ms 60_000
 
   # Creates the pool. Called when the application starts; the pool outlives a restart of the
   # application.
@@ -22,6 +25,11 @@ defmodule Penstock.Edge.Delay do
 
     :ok
   end
+
+  # Checks the option `:refuse_after`.
+  @spec ms!(term) :: non_neg_integer
+  def ms!(ms) when is_integer(ms) and ms in 0..@longest_ms, do: ms
+  def ms!(other), do: Options.expected!(":refuse_after", "a number of ms between 0 and #{@longest_ms}", other)
 
   # Sleeps for `ms`, unless as many callers as the pool has permits do so.
   @spec sleep(non_neg_integer) :: :ok

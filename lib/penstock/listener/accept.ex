@@ -8,7 +8,7 @@ defmodule Penstock.Listener.Accept do
 
   alias Penstock.Admission
   alias Penstock.Edge.{Ask, Notice, Query}
-  alias Penstock.Listener.Config
+  alias Penstock.Listener.{Config, Held}
   alias Penstock.Options
 
   # The largest size of the text of an error in a log line, in characters.
@@ -21,16 +21,37 @@ defmodule Penstock.Listener.Accept do
 
   # If the acceptor is killed before it has closed a refused connection, its death closes it.
   defp accept_until(config, listener, until, way) do
-    with {:ok, socket} <- :gen_tcp.accept(listener, left(until)) do
-      case admit(config, socket, way) do
-        {:ok, permits} ->
-          {:ok, socket, permits}
+    close = &close(config, &1)
+    # `:infinity` is larger than any number.
+    timeout = min(left(until), Held.end_due(close))
 
-        :refused ->
-          refuse(config, socket)
-          accept_until(config, listener, until, way)
-      end
+    case :gen_tcp.accept(listener, timeout) do
+      {:ok, socket} ->
+        decide(config, listener, socket, until, way)
+
+      {:error, :timeout} ->
+        if left(until) == 0, do: {:error, :timeout}, else: accept_until(config, listener, until, way)
+
+      {:error, reason} ->
+        failed(reason, close)
     end
+  end
+
+  defp decide(config, listener, socket, until, way) do
+    case admit(config, socket, way) do
+      {:ok, permits} ->
+        {:ok, socket, permits}
+
+      :refused ->
+        refuse(config, socket)
+        accept_until(config, listener, until, way)
+    end
+  end
+
+  # The sockets that are held must not be those that other clients lack.
+  defp failed(reason, close) do
+    if reason in [:emfile, :enfile], do: Held.end_all(close)
+    {:error, reason}
   end
 
   # The time that a refused connection takes counts, so a flood does not postpone the deadline.
@@ -69,12 +90,15 @@ defmodule Penstock.Listener.Accept do
   defp address({:local, _path} = local), do: local
   defp address(_unknown), do: :undefined
 
+  defp refuse(%{refuse_after: 0} = config, socket), do: close(config, socket)
+  defp refuse(%{refuse_after: ms} = config, socket), do: Held.hold(socket, ms) || close(config, socket)
+
   # With a linger time of 0, the system resets the connection: no end of the stream is sent, and no
   # state of the connection stays on this side.
-  defp refuse(%{on_reject: :reset}, socket) do
+  defp close(%{on_reject: :reset}, socket) do
     _ = :inet.setopts(socket, linger: {true, 0})
     :gen_tcp.close(socket)
   end
 
-  defp refuse(%{on_reject: :close}, socket), do: :gen_tcp.close(socket)
+  defp close(%{on_reject: :close}, socket), do: :gen_tcp.close(socket)
 end

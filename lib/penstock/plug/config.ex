@@ -6,7 +6,7 @@ defmodule Penstock.Plug.Config do
   # args}` here.
   @moduledoc false
 
-  alias Penstock.Edge.Query
+  alias Penstock.Edge.{Delay, Query}
   alias Penstock.Options
   alias Penstock.Plug.Forwarded
 
@@ -32,9 +32,6 @@ defmodule Penstock.Plug.Config do
   @options [:gate, :key, :keys, :cost, :skip, :dry_run, :refuse_after, :on_reject, :headers]
   @example "{Penstock.Plug, to: MyApp.Router, gate: MyApp.Requests}"
 
-  # The longest time, in ms, for which a refusal can be held back: servers give up after a minute.
-  @longest_delay 60_000
-
   # Reads the options; `others` are allowed too.
   @spec read!(term, [atom]) :: t
   def read!(opts, others) do
@@ -45,7 +42,7 @@ defmodule Penstock.Plug.Config do
       query: %{query | key: Forwarded.as_mfa(query.key)},
       skip: optional!(Keyword.get(opts, :skip), ":skip", 1, "a conn"),
       dry_run: boolean!(Keyword.get(opts, :dry_run, false), ":dry_run"),
-      refuse_after: delay!(Keyword.get(opts, :refuse_after, 0)),
+      refuse_after: Delay.ms!(Keyword.get(opts, :refuse_after, 0)),
       on_reject: optional!(Keyword.get(opts, :on_reject), ":on_reject", 2, "a conn and a reason"),
       headers: boolean!(Keyword.get(opts, :headers, true), ":headers")
     }
@@ -53,9 +50,6 @@ defmodule Penstock.Plug.Config do
 
   defp optional!(nil, _name, _arity, _of), do: nil
   defp optional!(function, name, arity, of), do: Query.function!(function, name, arity, of, "")
-
-  defp delay!(ms) when is_integer(ms) and ms in 0..@longest_delay, do: ms
-  defp delay!(other), do: Options.expected!(":refuse_after", "a number of ms between 0 and #{@longest_delay}", other)
 
   defp boolean!(value, _name) when is_boolean(value), do: value
   defp boolean!(value, name), do: Options.expected!(name, "true or false", value)

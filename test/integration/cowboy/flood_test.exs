@@ -17,21 +17,24 @@ defmodule Penstock.Integration.CowboyFloodTest do
   @most_connections 50
   @requests_per_second 100
 
-  # Cowboy has a process for a connection, and one for the request that it carries.
-  @processes_per_connection 2
+  # Cowboy has a process for a connection, and one for the request that it carries. The attacker and
+  # the two innocent clients have connections, and the test has some processes of its own.
+  @most_processes 2 * (@most_connections + 2) + 20
 
   @attacker {127, 0, 0, 1}
-  @innocent {127, 0, 0, 2}
+
+  # Two innocent clients: one keeps its connection, the other connects for each request.
+  @innocents keeps: {127, 0, 0, 2}, connects: {127, 0, 0, 3}
 
   # The ms of work of one request, and the pause of the innocent client between two of them.
   @work_ms 5
   @pause_ms 10
 
-  # A refused client waits this long before it can ask again.
-  @refuse_after 200
+  # A refused client waits this long for its answer.
+  @refuse_after_ms 200
 
   defmodule Listener do
-    use Penstock.Listener, gate: Penstock.Integration.FloodConnections
+    use Penstock.Listener, gate: Penstock.Integration.FloodConnections, refuse_after: 1_000
   end
 
   defmodule App do
@@ -54,7 +57,7 @@ defmodule Penstock.Integration.CowboyFloodTest do
       Penstock.Plug.init(
         to: {App, @work_ms},
         gate: Penstock.Integration.FloodRequests,
-        refuse_after: @refuse_after
+        refuse_after: @refuse_after_ms
       )
 
     name = make_ref()
@@ -64,35 +67,42 @@ defmodule Penstock.Integration.CowboyFloodTest do
     %{name: name, port: :ranch.get_port(name)}
   end
 
-  # Asks again and again, as a client that reads a page now and then. Returns the number of requests,
-  # the number of answers, and the 99th percentile of their times in ms.
-  defp innocent(port, seconds) do
-    ask(nil, port, System.monotonic_time(:millisecond) + 1_000 * seconds, [])
+  # Lets the innocent clients ask again and again for some seconds, each as a client that reads a
+  # page now and then.
+  defp innocents(port, seconds) do
+    until = System.monotonic_time(:millisecond) + 1_000 * seconds
+    asked = for {how, from} <- @innocents, do: {how, Task.async(fn -> ask(nil, {how, from, port}, until, []) end)}
+    for {how, task} <- asked, do: {how, Task.await(task, :infinity)}
   end
 
-  defp ask(socket, port, until, times) do
+  # Returns the number of requests and of answers, and the quantiles of their times in ms.
+  defp ask(socket, client, until, times) do
     if System.monotonic_time(:millisecond) < until do
-      {us, {socket, answer}} = :timer.tc(fn -> ask_once(socket, port) end)
+      {us, {socket, answer}} = :timer.tc(fn -> ask_once(socket, client) end)
       receive do: (:never -> :ok), after: (@pause_ms -> :ok)
-      ask(socket, port, until, [{answer, us / 1_000} | times])
+      ask(socket, client, until, [{answer, us / 1_000} | times])
     else
       answered = Enum.sort(for {:ok, ms} <- times, do: ms)
-      %{asked: length(times), answered: length(answered), p99: Enum.at(answered, trunc(0.99 * length(answered)), 0)}
+      at = fn share -> Enum.at(answered, trunc(share * length(answered)), :none) end
+      %{asked: length(times), answered: length(answered), median: at.(0.5), p99: at.(0.99)}
     end
   end
 
-  # Keeps its connection; connects again if the server has closed it.
-  defp ask_once(nil, port) do
-    case HTTPClient.connect(port, @innocent) do
-      {:ok, socket} -> ask_once(socket, port)
+  defp ask_once(nil, {_how, from, port} = client) do
+    case HTTPClient.connect(port, from) do
+      {:ok, socket} -> ask_once(socket, client)
       {:error, reason} -> {nil, reason}
     end
   end
 
-  defp ask_once(socket, _port) do
+  defp ask_once(socket, {how, _from, _port}) do
     case HTTPClient.request(socket, "/") do
-      {:ok, {200, _headers, _body}} ->
+      {:ok, {200, _headers, _body}} when how == :keeps ->
         {socket, :ok}
+
+      {:ok, {200, _headers, _body}} ->
+        :gen_tcp.close(socket)
+        {nil, :ok}
 
       other ->
         :gen_tcp.close(socket)
@@ -100,9 +110,8 @@ defmodule Penstock.Integration.CowboyFloodTest do
     end
   end
 
-  # Runs a program that floods the server, and the innocent client next to it.
+  # Runs a program that floods the server, and the innocent clients next to it.
   defp flood(%{port: port}, command, more \\ fn -> :ok end) do
-    alone = innocent(port, @seconds)
     before = :erlang.system_info(:process_count)
     test = self()
 
@@ -111,20 +120,27 @@ defmodule Penstock.Integration.CowboyFloodTest do
     # The flood has begun once its connections fill the limit.
     assert eventually(fn -> in_use() == @most_connections end)
     other = Task.async(more)
-    flooded = innocent(port, @seconds)
+    innocents = innocents(port, @seconds)
     Task.shutdown(other, :brutal_kill)
     {out, status} = Task.await(load, :infinity)
+    ended = System.monotonic_time(:millisecond)
     send(watch, :stop)
     assert_receive {:peak, peak}
 
-    figures = %{alone: alone, flooded: flooded, processes: peak.processes - before, connections: peak.connections}
-    if System.get_env("PENSTOCK_FLOOD_SECONDS"), do: IO.puts("\n#{command}\n#{inspect(figures, pretty: true)}\n#{out}")
+    report(%{command: command, innocents: innocents, processes: peak.processes - before, connections: peak.connections})
     assert status == 0, out
 
-    # The connections of the flood are gone, and the innocent client has closed its own or may hold one.
-    assert eventually(fn -> in_use() == 0 end)
+    # All connections are closed. A server that was told of it a second ago has no permit left.
+    assert eventually(fn -> KeyedPool.info(Penstock.Integration.FloodConnections).in_use == 0 end)
+    assert System.monotonic_time(:millisecond) - ended < 1_000
     assert peak.connections <= @most_connections
-    figures
+    assert peak.processes - before <= @most_processes
+    innocents
+  end
+
+  # Prints the figures of a run by hand.
+  defp report(figures) do
+    if System.get_env("PENSTOCK_FLOOD_SECONDS"), do: IO.inspect(figures, pretty: true, width: 120)
   end
 
   defp in_use, do: KeyedPool.info(Penstock.Integration.FloodConnections, Penstock.IP.key(@attacker)).in_use
@@ -141,21 +157,27 @@ defmodule Penstock.Integration.CowboyFloodTest do
     end
   end
 
-  # The processes of the attacker's connections and of the innocent client's, and those of the test.
-  @most_processes @processes_per_connection * (@most_connections + 1) + 20
+  defp wrk(port), do: "wrk -t1 -c#{@connections} -d#{@seconds + 1}s http://127.0.0.1:#{port}/"
 
-  test "a flood of requests leaves another address its answers", context do
-    figures = flood(context, "wrk -t1 -c#{@connections} -d#{@seconds + 1}s http://127.0.0.1:#{context.port}/")
-    assert figures.processes <= @most_processes
-    assert figures.flooded.answered >= 0.9 * figures.alone.answered
-    assert figures.flooded.p99 <= 3 * figures.alone.p99
+  test "a flood of requests leaves other addresses their answers", context do
+    first = innocents(context.port, @seconds)
+    flooded = flood(context, wrk(context.port))
+    second = innocents(context.port, @seconds)
+    report(%{alone: [first, second]})
+
+    for {how, of} <- flooded do
+      # The machine has other work now and then, so the clients are measured alone before and after.
+      alone = [first[how], second[how]]
+      assert of.answered >= 0.9 * Enum.min(Enum.map(alone, & &1.answered)), "#{how}"
+      assert of.median <= 3 * Enum.max(Enum.map(alone, & &1.median)), "#{how}"
+      # Of few answers, the 99th percentile is nearly the slowest, which any pause of the machine makes.
+      if @seconds >= 30, do: assert(of.p99 <= 3 * Enum.max(Enum.map(alone, & &1.p99)), "#{how}")
+    end
   end
 
   test "a flood of requests leaves no permit if connections are killed at random", context do
-    kill = fn -> kill_forever(context.name) end
-    figures = flood(context, "wrk -t1 -c#{@connections} -d#{@seconds + 1}s http://127.0.0.1:#{context.port}/", kill)
-    assert figures.processes <= @most_processes
-    assert figures.flooded.answered > 0
+    flooded = flood(context, wrk(context.port), fn -> kill_forever(context.name) end)
+    for {how, of} <- flooded, do: assert(of.answered > 0, "#{how}")
   end
 
   defp kill_forever(name) do
@@ -172,9 +194,10 @@ defmodule Penstock.Integration.CowboyFloodTest do
     test "slow #{attack} leave another address its answers", context do
       url = "http://127.0.0.1:#{context.port}/"
       rate = "-c #{@connections} -r #{@connections} -i 2 -l #{@seconds + 1} -p 2 -u #{url}"
-      figures = flood(context, "slowhttptest #{unquote(flag)} #{rate}")
-      assert figures.processes <= @most_processes
-      assert figures.flooded.answered >= 0.99 * figures.flooded.asked
+
+      for {how, of} <- flood(context, "slowhttptest #{unquote(flag)} #{rate}") do
+        assert of.answered >= 0.99 * of.asked, "#{how}"
+      end
     end
   end
 end
