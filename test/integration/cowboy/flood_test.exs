@@ -8,7 +8,7 @@ defmodule Penstock.Integration.CowboyFloodTest do
 
   @moduletag :cowboy
   @moduletag timeout: 600_000
-  @compile {:no_warn_undefined, [:cowboy, :ranch, Plug.Conn]}
+  @compile {:no_warn_undefined, [Bandit, ThousandIsland, :cowboy, :ranch, Plug.Conn]}
 
   @seconds "PENSTOCK_FLOOD_SECONDS" |> System.get_env("3") |> String.to_integer()
 
@@ -47,24 +47,40 @@ defmodule Penstock.Integration.CowboyFloodTest do
     end
   end
 
-  setup do
-    {:ok, _apps} = Application.ensure_all_started(:cowboy)
+  # Bandit is asked too where it is on the code path, as PENSTOCK_EBIN can put it.
+  @servers if Code.ensure_loaded?(Bandit), do: [:cowboy, :bandit], else: [:cowboy]
+
+  setup context do
     limits = [name: Penstock.Integration.FloodRequests, limit: @requests_per_second, per: 1_000]
     start_supervised!({RateLimiter, limits})
     start_supervised!({KeyedPool, name: Penstock.Integration.FloodConnections, limit: @most_connections})
+    opts = [to: {App, @work_ms}, gate: Penstock.Integration.FloodRequests, refuse_after: @refuse_after_ms]
+    start(context.server, opts)
+  end
 
-    opts =
-      Penstock.Plug.init(
-        to: {App, @work_ms},
-        gate: Penstock.Integration.FloodRequests,
-        refuse_after: @refuse_after_ms
-      )
-
+  # Returns the port of the server, and a function that returns the processes of its connections.
+  defp start(:cowboy, opts) do
+    {:ok, _apps} = Application.ensure_all_started(:cowboy)
     name = make_ref()
-    protocol = CowboyPlug.protocol(Penstock.Plug, opts)
+    protocol = CowboyPlug.protocol(Penstock.Plug, Penstock.Plug.init(opts))
     spec = :ranch.child_spec(name, :ranch_tcp, CowboyPlug.transport(), :cowboy_clear, protocol)
     start_supervised!(Supervisor.child_spec(Listener.ranch(spec), id: :listener))
-    %{name: name, port: :ranch.get_port(name)}
+    %{port: :ranch.get_port(name), connections: fn -> :ranch.procs(name, :connections) end}
+  end
+
+  defp start(:bandit, opts) do
+    {:ok, _apps} = Application.ensure_all_started(:bandit)
+    island = [num_acceptors: 10, num_connections: 1_000, max_connections_retry_count: 0]
+    bandit = [plug: {Penstock.Plug, opts}, port: 0, startup_log: false, thousand_island_options: island]
+    pid = start_supervised!({Bandit, Listener.bandit(bandit)})
+    {:ok, {_ip, port}} = ThousandIsland.listener_info(pid)
+
+    connections = fn ->
+      {:ok, pids} = ThousandIsland.connection_pids(pid)
+      pids
+    end
+
+    %{port: port, connections: connections}
   end
 
   # Lets the innocent clients ask again and again for some seconds, each as a client that reads a
@@ -159,44 +175,50 @@ defmodule Penstock.Integration.CowboyFloodTest do
 
   defp wrk(port), do: "wrk -t1 -c#{@connections} -d#{@seconds + 1}s http://127.0.0.1:#{port}/"
 
-  test "a flood of requests leaves other addresses their answers", context do
-    first = innocents(context.port, @seconds)
-    flooded = flood(context, wrk(context.port))
-    second = innocents(context.port, @seconds)
-    report(%{alone: [first, second]})
-
-    for {how, of} <- flooded do
-      # The machine has other work now and then, so the clients are measured alone before and after.
-      alone = [first[how], second[how]]
-      assert of.answered >= 0.9 * Enum.min(Enum.map(alone, & &1.answered)), "#{how}"
-      assert of.median <= 3 * Enum.max(Enum.map(alone, & &1.median)), "#{how}"
-      # Of few answers, the 99th percentile is nearly the slowest, which any pause of the machine makes.
-      if @seconds >= 30, do: assert(of.p99 <= 3 * Enum.max(Enum.map(alone, & &1.p99)), "#{how}")
-    end
-  end
-
-  test "a flood of requests leaves no permit if connections are killed at random", context do
-    flooded = flood(context, wrk(context.port), fn -> kill_forever(context.name) end)
-    for {how, of} <- flooded, do: assert(of.answered > 0, "#{how}")
-  end
-
-  defp kill_forever(name) do
-    case :ranch.procs(name, :connections) do
+  defp kill_forever(connections) do
+    case connections.() do
       [] -> :ok
-      connections -> connections |> Enum.random() |> Process.exit(:kill)
+      pids -> pids |> Enum.random() |> Process.exit(:kill)
     end
 
     receive do: (:never -> :ok), after: (1 -> :ok)
-    kill_forever(name)
+    kill_forever(connections)
   end
 
-  for {flag, attack} <- [{"-H", "headers"}, {"-B", "bodies"}, {"-X", "readers"}] do
-    test "slow #{attack} leave another address its answers", context do
-      url = "http://127.0.0.1:#{context.port}/"
-      rate = "-c #{@connections} -r #{@connections} -i 2 -l #{@seconds + 1} -p 2 -u #{url}"
+  for server <- @servers do
+    describe "on #{server}:" do
+      @describetag server: server
 
-      for {how, of} <- flood(context, "slowhttptest #{unquote(flag)} #{rate}") do
-        assert of.answered >= 0.99 * of.asked, "#{how}"
+      test "a flood of requests leaves other addresses their answers", context do
+        first = innocents(context.port, @seconds)
+        flooded = flood(context, wrk(context.port))
+        second = innocents(context.port, @seconds)
+        report(%{alone: [first, second]})
+
+        for {how, of} <- flooded do
+          # The machine has other work now and then, so the clients are measured alone before and after.
+          alone = [first[how], second[how]]
+          assert of.answered >= 0.9 * Enum.min(Enum.map(alone, & &1.answered)), "#{how}"
+          assert of.median <= 3 * Enum.max(Enum.map(alone, & &1.median)), "#{how}"
+          # Of few answers, the 99th percentile is nearly the slowest, which any pause of the machine makes.
+          if @seconds >= 30, do: assert(of.p99 <= 3 * Enum.max(Enum.map(alone, & &1.p99)), "#{how}")
+        end
+      end
+
+      test "a flood of requests leaves no permit if connections are killed at random", context do
+        flooded = flood(context, wrk(context.port), fn -> kill_forever(context.connections) end)
+        for {how, of} <- flooded, do: assert(of.answered > 0, "#{how}")
+      end
+
+      for {flag, attack} <- [{"-H", "headers"}, {"-B", "bodies"}, {"-X", "readers"}] do
+        test "slow #{attack} leave another address its answers", context do
+          url = "http://127.0.0.1:#{context.port}/"
+          rate = "-c #{@connections} -r #{@connections} -i 2 -l #{@seconds + 1} -p 2 -u #{url}"
+
+          for {how, of} <- flood(context, "slowhttptest #{unquote(flag)} #{rate}") do
+            assert of.answered >= 0.99 * of.asked, "#{how}"
+          end
+        end
       end
     end
   end
