@@ -31,6 +31,9 @@ defmodule Penstock do
     * `Penstock.DynamicSupervisor` and `Penstock.Task.Supervisor` are supervisors whose children
       share one limit
 
+  At the edge of a web application, `Penstock.Plug`, `Penstock.Socket` and `Penstock.Listener` put
+  gates around its requests, its sockets and its connections.
+
   ## Waiting
 
   A caller can wait for the permits of a pool or a keyed pool. Limiters and bans answer at once.
