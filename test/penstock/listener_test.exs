@@ -318,6 +318,8 @@ defmodule Penstock.ListenerTest do
                tell(context.acceptor, fn -> context.transport.controlling_process(connection, dead) end)
 
       assert counts(context.pool) == {0, 0, 0}
+      # The acceptor lives on, and does not keep the socket.
+      assert ended(context.client) == :closed
     end
 
     test "stay with the process of the connection if the acceptor dies", %{connection: connection} = context do

@@ -11,7 +11,8 @@ defmodule Penstock.Listener.OneStep do
   #
   #   * The acceptor dies before step 1: it held them, and its socket is closed by its death.
   #   * The acceptor dies between the steps: `pid` holds them until it is dead, without a socket.
-  #   * `pid` is dead before step 1: `Ask.entrust/2` frees them. Step 2 returns an error.
+  #   * `pid` is dead before step 1: `Ask.entrust/2` frees them. Step 2 returns an error, and the
+  #     socket is closed.
   #
   # In the other order, an acceptor that dies between the steps would leave a connection without
   # permits.
@@ -35,13 +36,25 @@ defmodule Penstock.Listener.OneStep do
 
   @spec controlling_process(term, pid) :: :ok | {:error, term}
   def controlling_process(socket, pid) do
-    # An acceptor that serves the connection itself goes on holding the permits until it closes it.
-    with {^socket, permits} when pid != self() <- Process.get(__MODULE__) do
-      Process.delete(__MODULE__)
-      Ask.entrust(permits, pid)
-    end
+    case Process.get(__MODULE__) do
+      # An acceptor that serves the connection itself goes on holding the permits until it closes it.
+      {^socket, permits} when pid != self() ->
+        Process.delete(__MODULE__)
+        Ask.entrust(permits, pid)
+        give(socket, pid)
 
-    :gen_tcp.controlling_process(socket, pid)
+      _not_accepted_here ->
+        :gen_tcp.controlling_process(socket, pid)
+    end
+  end
+
+  # If `pid` is dead, no process will serve the connection. thousand_island does not look at the
+  # error, so the socket would stay open, and the client would wait, as long as the acceptor lives.
+  defp give(socket, pid) do
+    with {:error, reason} <- :gen_tcp.controlling_process(socket, pid) do
+      :gen_tcp.close(socket)
+      {:error, reason}
+    end
   end
 
   # Closes a socket, in any process. Only in the acceptor that accepted it last are there permits.
