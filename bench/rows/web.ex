@@ -37,6 +37,7 @@ defmodule Penstock.Bench.Web do
     }
 
     [
+      %{row | work: "hello of Cowboy, keyed pool", ours: fn -> guarded([keyed()]) end},
       %{row | work: "hello of Cowboy, keyed pool and pool", ours: fn -> guarded([keyed(), pool()]) end},
       %{
         row

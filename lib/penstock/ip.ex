@@ -73,7 +73,15 @@ defmodule Penstock.IP do
 
   """
   @spec key(address, v4: 0..32, v6: 0..128) :: key
-  def key(ip, opts \\ []) do
+  def key(ip, opts \\ [])
+
+  # Servers call this for each request and each connection, most of them with such an address.
+  def key({a, b, c, d}, []) when a in 0..255 and b in 0..255 and c in 0..255 and d in 0..255 do
+    <<address::32>> = <<a, b, c, d>>
+    {:v4, address, 32}
+  end
+
+  def key(ip, opts) do
     opts = Options.known!(opts, [:v4, :v6])
     v4 = bits!(Keyword.get(opts, :v4, 32), ":v4", 32)
     v6 = bits!(Keyword.get(opts, :v6, 64), ":v6", 128)

@@ -33,11 +33,14 @@ defmodule Penstock.Edge.Ask do
     end
   end
 
+  # A gate at the edge goes by a key, as a rule, so it is rarely a pool.
   defp ask(way, ref, request) do
-    case Admission.ask(way, ref, request.permits, request.timeout) do
-      {:ok, held} -> {:ok, held}
-      {:error, _reason} = refused -> refused
-      _no_pool -> with :gone <- Keyed.admit_or_gone(way, ref, request), do: {:error, :closed}
+    with :gone <- Keyed.admit_or_gone(way, ref, request) do
+      case Admission.ask(way, ref, request.permits, request.timeout) do
+        {:ok, held} -> {:ok, held}
+        {:error, _reason} = refused -> refused
+        _no_pool -> {:error, :closed}
+      end
     end
   end
 
