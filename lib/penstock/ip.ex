@@ -28,7 +28,7 @@ defmodule Penstock.IP do
   @type key :: {:v4 | :v6, non_neg_integer, 0..128} | {:local, term} | :undefined
 
   @typedoc "An address in the form that `:inet` and Plug use."
-  @type address :: :inet.ip_address() | {:local, term} | :undefined
+  @type address :: :inet.ip_address() | {:local, term} | :local | :undefined | :unspec | {:undefined | :unspec, term}
 
   @doc """
   Returns the key of the prefix of an address.
@@ -40,8 +40,10 @@ defmodule Penstock.IP do
 
     * `{:v4, prefix, bits}` or `{:v6, prefix, bits}` - `prefix` is the number that the first
       `bits` bits of the address make: by default, the first four groups of an IPv6 address
-    * `{:local, path}` - the address of a unix socket, unchanged
-    * `:undefined` - an unknown address, as servers report it, unchanged
+    * `{:local, path}` - the address of a unix socket, unchanged. `:local`, as Plug.Cowboy reports it,
+      is `{:local, ""}`
+    * `:undefined` - an unknown address, which servers report as `:undefined` or `:unspec`, alone or
+      in a tuple
 
   Three forms of IPv6 addresses stand for an IPv4 address, and get the key of that IPv4 address:
   mapped (`::ffff:a.b.c.d`), compatible (`::a.b.c.d`) and NAT64 (`64:ff9b::a.b.c.d`). `::` and
@@ -93,8 +95,14 @@ defmodule Penstock.IP do
       {:local, _path} ->
         ip
 
-      :undefined ->
-        ip
+      :local ->
+        {:local, ""}
+
+      unknown when unknown in [:undefined, :unspec] ->
+        :undefined
+
+      {unknown, _address} when unknown in [:undefined, :unspec] ->
+        :undefined
 
       _ ->
         case v6!(ip) do

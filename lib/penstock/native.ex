@@ -324,11 +324,14 @@ defmodule Penstock.Native do
           :ok | :not_held | {:no_key, atom} | bad | bad_key
   def gate_release(_gate, _key, _keys, _permits, _measured), do: missing()
 
-  # Returns what is left of each rate limiter of a gate for the key, and its `limit` per `per` ms.
-  # Consumes nothing.
-  @spec gate_quotas(atom, term, map, measured | :no_key) ::
-          [{atom, hit | :no_limiter, pos_integer, pos_integer}] | {:no_key, atom} | bad | bad_key
-  def gate_quotas(_gate, _key, _keys, _measured), do: missing()
+  # Returns for each rate limiter of a gate: its name, the hits that are left for the key, the ms
+  # until a hit of `cost` is allowed, and its `limit` per `per` ms. Consumes nothing.
+  @spec gate_quotas(atom, term, map, pos_integer, measured | :no_key) ::
+          [{atom, non_neg_integer, non_neg_integer | :infinity, pos_integer, pos_integer}]
+          | {:no_key, atom}
+          | bad
+          | bad_key
+  def gate_quotas(_gate, _key, _keys, _cost, _measured), do: missing()
 
   # Starts a gate of several limits. `shed_at` is the pressure from which it refuses, 1 to 3, or 0.
   @spec gate_start(atom, pid, [atom, ...], 0..3) :: started | :enomem | :badarg

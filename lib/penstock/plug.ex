@@ -13,8 +13,9 @@ defmodule Penstock.Plug do
         # …
       end
 
-  The line comes after `use Phoenix.Endpoint`, `use Plug.Router` or `use Plug.Builder`, whose
-  `call/2` it wraps. A module with a `call/2` of its own can have it too. Without a macro, as a plug
+  The line comes after `use Phoenix.Endpoint`, `use Plug.Router`, `use Plug.Builder` and
+  `use Plug.ErrorHandler`, whose `call/2` it wraps. A module with a `call/2` of its own can have it
+  too. The options are read once, at the first use, so they cannot use variables around the line. Without a macro, as a plug
   of a server:
 
       {Bandit, plug: {Penstock.Plug, to: MyApp.Router, gate: MyApp.Requests}}
@@ -45,8 +46,8 @@ defmodule Penstock.Plug do
       functions of the conn. It goes before `:key`
     * `:cost` - the cost at limiters: a number, or a function of the conn. Default `1`
     * `:timeout` - how long a request waits for permits, in ms or `:infinity`. Default `0`
-    * `:skip` - a function of the conn. Requests for which it returns `true`, such as health checks,
-      are not asked for
+    * `:skip` - a function of the conn. The gate is not asked for requests for which it returns a
+      true value, such as health checks
     * `:dry_run` - `true` serves refused requests all the same. The gate counts them as refused,
       `conn.private.penstock_dry_run` has the reason, and a warning is logged at most once a minute.
       Default `false`
@@ -54,7 +55,8 @@ defmodule Penstock.Plug do
       that ask again as soon as they are refused. At most 1_000 refusals of a node are held back at
       a time, the others are sent at once. Default `0`
     * `:on_reject` - a function of the conn and the reason that returns a conn. The conn has the
-      header fields of the refusal. If the function sends a response, that is the refusal
+      header fields of the refusal. If the function sends or sets a response, that is the refusal.
+      What it raises passes through to the server
     * `:headers` - `false` leaves out the header fields `ratelimit` and `ratelimit-policy`.
       Default `true`
 
@@ -62,8 +64,8 @@ defmodule Penstock.Plug do
   pipeline, Plug writes the options into the code at compile time: there, a function must have a
   name, as `&MyApp.Keys.user/1`, because an anonymous function cannot be written into code.
 
-  If a function of the options raises, nothing is taken. With `use`, the error is raised inside of
-  the application, and rendered as its own errors are.
+  If a function that is called before the gate is asked raises, nothing is taken. With `use`, the
+  error is raised inside of the application, and rendered as its own errors are.
 
   ## Refusals
 
@@ -101,37 +103,57 @@ defmodule Penstock.Plug do
   @doc false
   defmacro __using__(opts) do
     quote do
-      @before_compile Penstock.Plug
+      Penstock.Plug.__once__!(__ENV__)
 
       @doc false
       def __penstock_plug__, do: Penstock.Plug.config_of(__MODULE__, fn -> unquote(opts) end)
 
-      # This wrapper is inside of the rendering of errors, which Phoenix and Plug add at the end of
-      # the module. It raises what a function of the options has raised. The module can override it,
-      # as it can override the `call/2` of Plug.
-      @penstock_failures if Module.overridable?(__MODULE__, {:call, 2}), do: :inside, else: :outside
-      if @penstock_failures == :inside do
-        if Module.defines?(__MODULE__, {:call, 2}), do: defoverridable(call: 2)
+      # The hooks run in their order. Those of Phoenix and Plug render errors, so the first hook of
+      # this module comes before them, and its second one after them.
+      @penstock_hooks Module.get_attribute(__MODULE__, :before_compile)
+      Module.delete_attribute(__MODULE__, :before_compile)
+      @before_compile {Penstock.Plug, :__inside__}
+      for hook <- Enum.reverse(@penstock_hooks), do: Module.put_attribute(__MODULE__, :before_compile, hook)
+      @before_compile {Penstock.Plug, :__outside__}
+    end
+  end
 
-        def call(conn, opts) do
-          Penstock.Plug.Guard.reraise(conn)
-          super(conn, opts)
-        end
+  # Raises if a module says `use Penstock.Plug` a second time: one of the two would not count.
+  @doc false
+  @spec __once__!(Macro.Env.t()) :: :ok
+  def __once__!(env) do
+    if Module.defines?(env.module, {:__penstock_plug__, 0}),
+      do: compile_error!(env, "says `use Penstock.Plug` twice. Compose its gates by a Penstock.Gate"),
+      else: :ok
+  end
 
-        defoverridable call: 2
+  # Raises what a function of the options has raised, inside of the rendering of errors. Wraps the
+  # `call/2` of the module, whether Plug has defined it or the module itself.
+  @doc false
+  defmacro __inside__(env) do
+    unless Module.defines?(env.module, {:call, 2}) do
+      compile_error!(env, "has no call/2 for `use Penstock.Plug` to wrap. #{line_after()}")
+    end
+
+    quote do
+      defoverridable call: 2
+
+      def call(conn, opts) do
+        Penstock.Plug.Guard.reraise(conn)
+        super(conn, opts)
       end
     end
   end
 
+  # The modules that wrap `call/2` at the end of a module.
+  @wrapping [Phoenix.Endpoint, Plug.Builder, Plug.Debugger, Plug.ErrorHandler]
+
   @doc false
-  defmacro __before_compile__(env) do
-    unless Module.defines?(env.module, {:call, 2}) do
-      raise CompileError,
-        file: env.file,
-        line: env.line,
-        description:
-          "#{inspect(env.module)} has no call/2 for `use Penstock.Plug` to wrap. Put the line after " <>
-            "`use Phoenix.Endpoint`, `use Plug.Router` or `use Plug.Builder`"
+  defmacro __outside__(env) do
+    [newest | _older] = Module.get_attribute(env.module, :before_compile)
+
+    with {module, _function} when module in @wrapping <- newest do
+      compile_error!(env, "says `use Penstock.Plug` before `use #{inspect(module)}`. #{line_after()}")
     end
 
     init =
@@ -152,9 +174,17 @@ defmodule Penstock.Plug do
       defoverridable call: 2
 
       def call(conn, opts) do
-        Penstock.Plug.Guard.around(conn, __penstock_plug__(), fn conn -> super(conn, opts) end, @penstock_failures)
+        Penstock.Plug.Guard.around(conn, __penstock_plug__(), fn conn -> super(conn, opts) end, :inside)
       end
     end
+  end
+
+  defp line_after do
+    "Put the line after `use Phoenix.Endpoint`, `use Plug.Router`, `use Plug.Builder` and `use Plug.ErrorHandler`"
+  end
+
+  defp compile_error!(env, problem) do
+    raise CompileError, file: env.file, line: env.line, description: "#{inspect(env.module)} #{problem}"
   end
 
   # Returns the options of a module that has `use Penstock.Plug`.
@@ -163,7 +193,7 @@ defmodule Penstock.Plug do
   def config_of(module, options), do: Cache.get(module, options, &around!/1)
 
   defp around!(opts) do
-    config = Config.read!(opts, [:timeout])
+    config = Config.read!(opts, [:timeout], "use Penstock.Plug, gate: MyApp.Requests")
     Check.warn(config)
     config
   end
@@ -182,7 +212,7 @@ defmodule Penstock.Plug do
   """
   @spec init(keyword) :: t
   def init(opts) do
-    config = Config.read!(opts, [:timeout, :to])
+    config = Config.read!(opts, [:timeout, :to], "{Penstock.Plug, to: MyApp.Router, gate: MyApp.Requests}")
     {plug, plug_opts} = to!(opts[:to])
     Check.warn(config)
     %{config | to: {plug, plug.init(plug_opts)}}
@@ -199,9 +229,13 @@ defmodule Penstock.Plug do
   defp to!(other), do: Options.expected!(":to", "a plug, or {plug, options}", other)
 
   defp plug!(plug) do
-    if Code.ensure_loaded?(plug) and function_exported?(plug, :call, 2),
-      do: plug,
-      else: Options.expected!(":to", "a module with init/1 and call/2", plug)
+    # Plug may call this at compile time, when the other plug is not compiled yet.
+    with {:module, ^plug} <- Code.ensure_compiled(plug),
+         true <- function_exported?(plug, :init, 1) and function_exported?(plug, :call, 2) do
+      plug
+    else
+      _no_plug -> Options.expected!(":to", "a module with init/1 and call/2", plug)
+    end
   end
 
   @doc """

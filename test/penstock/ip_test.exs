@@ -94,6 +94,9 @@ defmodule Penstock.IPTest do
     assert IP.key({:local, "/run/a"}) == {:local, "/run/a"}
     assert IP.key({:local, ~c"/run/a"}, v4: 8) == {:local, ~c"/run/a"}
     assert IP.key(:undefined) == :undefined
+    # As Plug.Cowboy and Bandit report them.
+    assert IP.key(:local) == {:local, ""}
+    for unknown <- [:unspec, {:unspec, ""}, {:undefined, :x}], do: assert(IP.key(unknown) == :undefined)
     assert_raise ArgumentError, ~r/:v4/, fn -> IP.key(:undefined, v4: 33) end
   end
 

@@ -201,6 +201,15 @@ defmodule Penstock.PlugTest do
       assert call(serving(conn({192, 0, 2, 2}), &ok/1), gate: limiter, key: :none).status == 429
     end
 
+    test "gives the permit back if the header fields cannot be put into the conn" do
+      {keyed, limiter, gate} = {start_keyed(limit: 1), unique_name(), unique_name()}
+      start_supervised!({Penstock.RateLimiter, name: limiter, limit: 10, per: 60_000})
+      start_supervised!({Gate, name: gate, limits: [keyed, limiter]})
+      sent = ok(serving(conn(), &ok/1))
+      assert_raise Plug.Conn.AlreadySentError, fn -> call(sent, gate: gate) end
+      assert in_use(keyed) == 0
+    end
+
     test "takes a pool without a name" do
       pool = Pool.new(limit: 1)
       opts = [gate: pool, key: :none]
@@ -291,6 +300,61 @@ defmodule Penstock.PlugTest do
       Code.put_compiler_option(:ignore_module_conflict, false)
     end
 
+    test "raises inside also if the module has a call/2 of its own after it" do
+      defmodule Own do
+        use Penstock.Rendering
+        use Penstock.Plug, gate: Penstock.PlugTest.WrappedGate, key: fn conn -> conn.private.key.() end
+
+        # As applications that answer health checks do, without `super` in one clause.
+        def call(%{request_path: "/"} = conn, _opts), do: conn.private.serve.(conn)
+        def call(conn, opts), do: super(conn, opts)
+        def serve(conn, _opts), do: conn
+        def render(conn, kind, reason), do: send(conn.private.test, {:rendered, kind, reason})
+      end
+
+      test = self()
+
+      conn =
+        serving(conn(), fn conn ->
+          send(test, :served)
+          ok(conn)
+        end)
+
+      conn = %{conn | private: Map.put(conn.private, :key, fn -> raise "no key" end)}
+      assert_raise RuntimeError, "no key", fn -> Own.call(conn, Own.init([])) end
+      refute_received :served
+      assert_received {:rendered, :error, %RuntimeError{message: "no key"}}
+      conn = %{conn | private: Map.put(conn.private, :key, fn -> :key end)}
+      assert Own.call(conn, []).status == 200
+      assert_received :served
+    end
+
+    test "refuses to compile a second time in a module, and before a module that renders errors" do
+      twice =
+        quote do
+          defmodule unquote(Module.concat(__MODULE__, Twice)) do
+            use Penstock.Plug, gate: MyApp.Requests
+            use Penstock.Plug, gate: MyApp.Others
+            def call(conn, _opts), do: conn
+          end
+        end
+
+      assert_raise CompileError, ~r/Twice says `use Penstock.Plug` twice/, fn -> Code.compile_quoted(twice) end
+
+      before =
+        quote do
+          defmodule unquote(Module.concat(__MODULE__, Before)) do
+            use Penstock.Plug, gate: MyApp.Requests
+            def call(conn, _opts), do: conn
+            @before_compile Plug.ErrorHandler
+          end
+        end
+
+      assert_raise CompileError, ~r/Before says `use Penstock.Plug` before `use Plug.ErrorHandler`/, fn ->
+        Code.compile_quoted(before)
+      end
+    end
+
     test "refuses to compile without a call/2" do
       code =
         quote do
@@ -336,6 +400,16 @@ defmodule Penstock.PlugTest do
         end)
 
       assert [_before, _after] = String.split(log, "the gate #{inspect(gate)} is closed or not running")
+    end
+
+    test "refuses with 503 also if keys of single limits are given" do
+      gate = unique_name()
+      keys = %{MyApp.One => fn _conn -> 1 end}
+      for _ <- 1..3, do: assert(call(serving(conn(), &ok/1), gate: gate, keys: keys).status == 503)
+      pool = start_keyed(limit: 1)
+      start_supervised!({Gate, name: gate, limits: [pool]})
+      assert_raise ArgumentError, ~r/MyApp.One in :keys is no limit/, fn -> call(conn(), gate: gate, keys: keys) end
+      assert call(serving(conn(), &ok/1), gate: gate, keys: %{pool => fn _ -> 1 end}).status == 200
     end
 
     test "refuses with 503 if it is drained, and serves after it is reopened" do
@@ -401,6 +475,7 @@ defmodule Penstock.PlugTest do
           {[gate: X, refuse_after: 60_001], ":refuse_after"},
           {[gate: X, on_reject: quote(do: & &1)], ":on_reject"},
           {[gate: X, headers: 1], ":headers"},
+          {[gate: X, skip: quote(do: {X, :y, [1 | 2]})], ":skip"},
           {[gate: X, to: 1], ":to"},
           {[gate: X, to: Enum], ":to"},
           {[gate: X, tiemout: 1], ":tiemout"}

@@ -52,13 +52,7 @@ defmodule Penstock.Admission.Keyed do
 
   # The keys of single limits are measured. A name that is no limit of the gate raises.
   def with_key(gate, %{key: key, keys: keys}, ask) do
-    limits =
-      case is_atom(gate) and Native.gate_info(gate) do
-        {limits, _shed_at, _counts} -> limits
-        _one_limit -> [gate]
-      end
-
-    for {name, _key} <- keys, name not in limits do
+    with limits when limits != :gone <- limits(gate), [name | _] <- Map.keys(keys) -- limits do
       raise ArgumentError, "#{Options.show(name)} in :keys is no limit of the gate #{Options.show(gate)}"
     end
 
@@ -66,6 +60,15 @@ defmodule Penstock.Admission.Keyed do
       # The keys of single limits may be those of all limits, or not: the native side tells.
       :none -> ask.(nil, :no_key)
       {:key, key} -> ask_measured(key, ask)
+    end
+  end
+
+  # Returns the names of the limits of a gate; `:gone` if it is not running, which the native side
+  # answers too.
+  defp limits(gate) do
+    case is_atom(gate) and Native.gate_info(gate) do
+      {limits, _shed_at, _counts} -> limits
+      _one_limit -> if Resolver.kind(gate), do: [gate], else: :gone
     end
   end
 

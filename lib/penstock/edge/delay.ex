@@ -31,16 +31,17 @@ defmodule Penstock.Edge.Delay do
   def ms!(ms) when is_integer(ms) and ms in 0..@longest_ms, do: ms
   def ms!(other), do: Options.expected!(":refuse_after", "a number of ms between 0 and #{@longest_ms}", other)
 
-  # Sleeps for `ms`, unless as many callers as the pool has permits do so.
-  @spec sleep(non_neg_integer) :: :ok
-  def sleep(0), do: :ok
+  # Sleeps for `ms`, unless as many callers as the pool has permits do so. Returns the ms that the
+  # caller has slept.
+  @spec sleep(non_neg_integer) :: non_neg_integer
+  def sleep(0), do: 0
 
   def sleep(ms) do
     pool = :persistent_term.get(__MODULE__)
 
     case Native.run_try(pool, 1) do
       refused when refused in [:full, :closed, :again] ->
-        :ok
+        0
 
       instance ->
         receive do
@@ -48,7 +49,7 @@ defmodule Penstock.Edge.Delay do
           ms -> Native.run_end(pool, instance, 1)
         end
 
-        :ok
+        ms
     end
   end
 end

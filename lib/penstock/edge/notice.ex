@@ -14,9 +14,13 @@ defmodule Penstock.Edge.Notice do
   @spec once_a_minute(term, Penstock.work(String.t())) :: :ok
   def once_a_minute(subject, message) do
     now = System.monotonic_time(:millisecond)
-    if due?({__MODULE__, subject}, now), do: Logger.warning(message.())
+    if :ets.whereis(Table) != :undefined and due?(key(subject), now), do: Logger.warning(message.())
     :ok
   end
+
+  # A key with a map in it, as in the handle of a pool, would be a pattern to `select_replace`.
+  # Without the application there is no table, and no notice.
+  defp key(subject), do: {__MODULE__, :erlang.phash2(subject, 0x1_0000_0000)}
 
   # Returns `true` to one caller a minute. `insert_new` and `select_replace` are atomic, so of
   # callers that find the same time, one replaces it.

@@ -117,7 +117,9 @@ defmodule Penstock.Edge.Query do
   # Checks a function of the arity `arity`, whose arguments `of` describes in messages.
   @spec function!(term, String.t(), pos_integer, String.t(), String.t()) :: fun | {module, atom, [term]}
   def function!(fun, _name, arity, _of, _or) when is_function(fun, arity), do: fun
-  def function!({m, f, args} = mfa, _name, _arity, _of, _or) when is_atom(m) and is_atom(f) and is_list(args), do: mfa
+
+  def function!({m, f, args} = mfa, _name, _arity, _of, _or) when is_atom(m) and is_atom(f) and length(args) >= 0,
+    do: mfa
 
   def function!(other, name, _arity, of, or_what) do
     Options.expected!(name, "a function of #{of}, {module, function, args}#{or_what}", other)

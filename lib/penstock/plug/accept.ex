@@ -23,7 +23,7 @@ defmodule Penstock.Plug.Accept do
 
   defp json, do: ["application/problem+json", "application/json", "application/*"]
 
-  # The quality of a kind is that of its most precise range; `*/*` counts for both kinds.
+  # The quality of a kind is the best one of its ranges; `*/*` counts for a kind without any.
   defp quality(ranges, types) do
     case for({type, quality} <- ranges, type in types, do: quality) do
       [] -> Enum.find_value(ranges, 0, fn {type, quality} -> type == "*/*" && quality end)
@@ -46,14 +46,19 @@ defmodule Penstock.Plug.Accept do
 
   # Returns a quality in thousandths; nil for other parameters. A quality that cannot be read counts
   # as none.
-  defp quality(<<q, ?=, number::binary>>) when q in ~c"qQ" do
-    case Float.parse(number) do
-      {quality, _rest} when quality >= 0 and quality <= 1 -> round(quality * 1000)
-      _no_number -> 0
-    end
+  defp quality(<<q, ?=, number::binary>>) when q in ~c"qQ", do: thousandths(number)
+  defp quality(_other), do: nil
+
+  defp thousandths("1"), do: 1_000
+  defp thousandths(<<"1.", zeros::binary>>) when zeros in ["", "0", "00", "000"], do: 1_000
+
+  defp thousandths(<<"0.", digits::binary>>) when byte_size(digits) in 1..3 do
+    if for(<<digit <- digits>>, digit not in ?0..?9, do: digit) == [],
+      do: digits |> String.pad_trailing(3, "0") |> String.to_integer(),
+      else: 0
   end
 
-  defp quality(_other), do: nil
+  defp thousandths(_no_quality), do: 0
 
   defp trim(text), do: String.trim(text)
   defp lower(text), do: String.downcase(text, :ascii)

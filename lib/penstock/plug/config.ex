@@ -30,27 +30,26 @@ defmodule Penstock.Plug.Config do
         }
 
   @options [:gate, :key, :keys, :cost, :skip, :dry_run, :refuse_after, :on_reject, :headers]
-  @example "{Penstock.Plug, to: MyApp.Router, gate: MyApp.Requests}"
 
-  # Reads the options; `others` are allowed too.
-  @spec read!(term, [atom]) :: t
-  def read!(opts, others) do
+  # Reads the options; `others` are allowed too. `example` is a line of code with all required options,
+  # for messages.
+  @spec read!(term, [atom], String.t()) :: t
+  def read!(opts, others, example) do
     opts = Options.known!(opts, @options ++ others)
-    query = Query.read!(opts, :client, "a conn", @example)
+    query = Query.read!(opts, :client, "a conn", example)
 
     %__MODULE__{
-      query: %{query | key: Forwarded.as_mfa(query.key)},
+      query: %{query | key: Forwarded.as_mfa(query.key), keys: Map.new(query.keys, &as_mfa/1)},
       skip: optional!(Keyword.get(opts, :skip), ":skip", 1, "a conn"),
-      dry_run: boolean!(Keyword.get(opts, :dry_run, false), ":dry_run"),
+      dry_run: Options.boolean!(Keyword.get(opts, :dry_run, false), ":dry_run"),
       refuse_after: Delay.ms!(Keyword.get(opts, :refuse_after, 0)),
       on_reject: optional!(Keyword.get(opts, :on_reject), ":on_reject", 2, "a conn and a reason"),
-      headers: boolean!(Keyword.get(opts, :headers, true), ":headers")
+      headers: Options.boolean!(Keyword.get(opts, :headers, true), ":headers")
     }
   end
 
+  defp as_mfa({name, function}), do: {name, Forwarded.as_mfa(function)}
+
   defp optional!(nil, _name, _arity, _of), do: nil
   defp optional!(function, name, arity, of), do: Query.function!(function, name, arity, of, "")
-
-  defp boolean!(value, _name) when is_boolean(value), do: value
-  defp boolean!(value, name), do: Options.expected!(name, "true or false", value)
 end

@@ -81,17 +81,16 @@ defmodule Penstock.Plug.Forwarded do
     |> Enum.reverse()
   end
 
-  defp trusted?({:local, _path}, {_prefixes, local}), do: local
-  defp trusted?(:undefined, _trusted), do: false
-
-  defp trusted?(address, {prefixes, _local}) do
-    {version, number, size} = IP.key(address, v4: 32, v6: 128)
-
-    Enum.any?(prefixes, fn
-      {^version, prefix, bits} -> Bitwise.bsr(number, size - bits) == prefix
-      _other_version -> false
-    end)
+  defp trusted?(address, {prefixes, local}) do
+    case IP.key(address, v4: 32, v6: 128) do
+      {:local, _path} -> local
+      :undefined -> false
+      {version, number, size} -> Enum.any?(prefixes, &prefix_of?(&1, version, number, size))
+    end
   end
+
+  defp prefix_of?({version, prefix, bits}, version, number, size), do: Bitwise.bsr(number, size - bits) == prefix
+  defp prefix_of?(_other_version, _version, _number, _size), do: false
 
   # Parses an address with or without a port, brackets, quotes and a zone.
   @spec parse(binary) :: {:ok, :inet.ip_address()} | :error
@@ -170,10 +169,14 @@ defmodule Penstock.Plug.Forwarded do
          size = if(tuple_size(ip) == 4, do: 32, else: 128),
          {:ok, bits} <- bits(bits, size),
          {version, number, all} = IP.key(ip, v4: 32, v6: 128),
-         # A v4-mapped prefix counts as the IPv4 prefix that it stands for.
+         # A prefix of v4-mapped addresses counts as the IPv4 prefix that it stands for. It must not
+         # stand for all of IPv4.
          bits = bits - (size - all),
-         true <- bits >= 0 do
-      {version, Bitwise.bsr(number, all - bits), bits}
+         true <- bits > 0 or (bits == 0 and size == all),
+         prefix = Bitwise.bsr(number, all - bits),
+         # Bits after the prefix are a mistake: the author may have meant the address alone.
+         true <- Bitwise.bsl(prefix, all - bits) == number do
+      {version, prefix, bits}
     else
       _no_prefix -> not_a_prefix!(text)
     end
@@ -184,8 +187,10 @@ defmodule Penstock.Plug.Forwarded do
   defp bits([], size), do: {:ok, size}
 
   defp bits([text], size) do
-    case Integer.parse(text) do
-      {bits, ""} when bits >= 0 and bits <= size -> {:ok, bits}
+    with true <- Regex.match?(~r/\A(0|[1-9][0-9]{0,2})\z/, text),
+         bits when bits <= size <- String.to_integer(text) do
+      {:ok, bits}
+    else
       _no_number -> :error
     end
   end

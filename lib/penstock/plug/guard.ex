@@ -4,7 +4,7 @@ defmodule Penstock.Plug.Guard do
   @moduledoc false
 
   alias Penstock.Admission.Request
-  alias Penstock.Edge.{Ask, Notice, Query}
+  alias Penstock.Edge.{Ask, Delay, Notice, Query}
   alias Penstock.{IP, Options}
   alias Penstock.Plug.{Check, Config, Conn, Quota, Refusal}
 
@@ -24,15 +24,21 @@ defmodule Penstock.Plug.Guard do
   def around(conn, config, next, failures) do
     case ask(conn, config) do
       :skipped -> next.(conn)
-      {:admitted, permits, request} -> run(put_quotas(conn, config, request), permits, next)
+      {:admitted, permits, request} -> run(conn, config, permits, request, next)
       {:refused, reason, request} -> refused(conn, reason, request, config, next)
-      {:failed, failure} when failures == :inside -> next.(Conn.put_private(conn, @failure, failure))
+      {:failed, failure} when failures == :inside -> fail_inside(conn, failure, next)
       {:failed, {kind, reason, stack}} -> :erlang.raise(kind, reason, stack)
     end
   end
 
-  defp run(conn, permits, next) do
-    next.(conn)
+  # If `next` did not raise the failure, the request would have been served without a permit.
+  defp fail_inside(conn, {kind, reason, stack} = failure, next) do
+    _conn = next.(Conn.put_private(conn, @failure, failure))
+    :erlang.raise(kind, reason, stack)
+  end
+
+  defp run(conn, config, permits, request, next) do
+    conn |> put_quotas(config, request) |> next.()
   after
     Ask.give_back(permits)
   end
@@ -82,7 +88,7 @@ defmodule Penstock.Plug.Guard do
   end
 
   defp skips?(_conn, %{skip: nil}), do: false
-  defp skips?(conn, %{skip: skip}), do: Query.call(skip, [conn]) == true
+  defp skips?(conn, %{skip: skip}), do: Query.call(skip, [conn])
 
   defp request(conn, %{key: :client} = query),
     do: Request.put!(Query.request(query, conn), :key, IP.key(conn.remote_ip))
@@ -91,6 +97,12 @@ defmodule Penstock.Plug.Guard do
 
   defp put_quotas(conn, %{headers: false}, _request), do: conn
   defp put_quotas(conn, config, request), do: Quota.put(conn, Quota.all(config.query.gate, request))
+
+  # The time of a refusal that is held back counts, so its figures are read after that.
+  defp send_refusal(conn, reason, request, config) do
+    held = Delay.sleep(config.refuse_after)
+    Refusal.send(conn, Refusal.after_ms(reason, held), Quota.all(config.query.gate, request), config)
+  end
 
   defp refused(conn, reason, _request, %{dry_run: true} = config, next) do
     Notice.once_a_minute({:dry_run, config.query.gate}, fn ->
@@ -101,6 +113,5 @@ defmodule Penstock.Plug.Guard do
     next.(Conn.put_private(conn, @dry_run, reason))
   end
 
-  defp refused(conn, reason, request, config, _next),
-    do: Refusal.send(conn, reason, Quota.all(config.query.gate, request), config)
+  defp refused(conn, reason, request, config, _next), do: send_refusal(conn, reason, request, config)
 end

@@ -12,6 +12,9 @@ defmodule Penstock.Plug.Limit do
   `Penstock.Ban`, or a `Penstock.Gate` of these. Put `Penstock.Plug` around the application for
   gates with permits.
 
+  A limiter should be asked in one place of an application: each plug that asks it charges the
+  request once more, and adds a member to the header fields.
+
   Takes the options of `Penstock.Plug` except `:timeout` and `:to`, and refuses as it does. The
   section on its options says why a function should have a name here.
   """
@@ -25,8 +28,8 @@ defmodule Penstock.Plug.Limit do
   Reads the options.
 
   Raises `ArgumentError` on an option that is missing, unknown or of the wrong kind, and if the gate
-  is running and holds permits. If the gate is not running yet, as at compile time, the first
-  request raises.
+  is running and holds permits. If the gate is not running yet, as at compile time, requests
+  raise.
 
   ## Examples
 
@@ -37,7 +40,7 @@ defmodule Penstock.Plug.Limit do
   """
   @spec init(keyword) :: t
   def init(opts) do
-    config = Config.read!(opts, [])
+    config = Config.read!(opts, [], "plug Penstock.Plug.Limit, gate: MyApp.Api")
     Check.holds_nothing!(config)
     config
   end

@@ -7,21 +7,27 @@ defmodule Penstock.Plug.Quota do
   #     ratelimit: "MyApp.Api";r=0;t=30
   #
   # The form is that of draft-ietf-httpapi-ratelimit-headers-11: `q` hits in `w` seconds, `r` hits
-  # left, and `t` seconds until the next hit is allowed.
+  # left, and `t` seconds until the next such request is allowed, if it is not at once.
   @moduledoc false
 
   alias Penstock.Admission.{Keyed, Request}
   alias Penstock.Native
   alias Penstock.Plug.Conn
 
-  @type quota :: {name :: atom, Native.hit(), limit :: pos_integer, per_ms :: pos_integer}
+  @typedoc "The name of a limiter, the hits that are left, the wait in ms, and the rate."
+  @type quota :: {atom, non_neg_integer, non_neg_integer | :infinity, limit :: pos_integer, per_ms :: pos_integer}
+
+  # Where a conn carries the longest wait in ms that its fields tell.
+  @wait :penstock_wait
 
   # Returns what is left of the limiters of a gate for a request.
   @spec all(Penstock.gate(), Request.t()) :: [quota]
   def all(gate, request) when is_atom(gate) do
-    Keyed.with_key(gate, request, fn key, measured -> Native.gate_quotas(gate, key, request.keys, measured) end)
+    Keyed.with_key(gate, request, fn key, measured ->
+      Native.gate_quotas(gate, key, request.keys, request.cost, measured)
+    end)
     |> case do
-      quotas when is_list(quotas) -> for {_, {_, _}, _, _} = quota <- quotas, do: quota
+      quotas when is_list(quotas) -> quotas
       _no_limiter -> []
     end
   end
@@ -33,11 +39,20 @@ defmodule Penstock.Plug.Quota do
   def put(conn, []), do: conn
 
   def put(conn, quotas) do
-    Conn.put_headers(conn, [
+    conn
+    |> Conn.put_headers([
       append(conn, "ratelimit-policy", join(quotas, &policy/1)),
       append(conn, "ratelimit", join(quotas, &left/1))
     ])
+    |> put_wait(max(longest_wait(quotas), earlier_wait(conn)))
   end
+
+  defp put_wait(conn, 0), do: conn
+  defp put_wait(conn, ms), do: Conn.put_private(conn, @wait, ms)
+
+  # Returns the longest wait in ms that the fields of a conn tell; 0 if they tell none.
+  @spec earlier_wait(map) :: non_neg_integer
+  def earlier_wait(%{private: private}), do: Map.get(private, @wait, 0)
 
   defp join([quota], format), do: format.(quota)
   defp join([quota | quotas], format), do: <<format.(quota)::binary, ", ", join(quotas, format)::binary>>
@@ -50,32 +65,30 @@ defmodule Penstock.Plug.Quota do
   end
 
   # The window is in whole seconds. A rate per fraction of a second is told without one.
-  defp policy({name, _hit, limit, per_ms}) when rem(per_ms, 1000) == 0,
+  defp policy({name, _left, _wait, limit, per_ms}) when rem(per_ms, 1000) == 0,
     do: <<?", text(name)::binary, "\";q=", digits(limit)::binary, ";w=", digits(div(per_ms, 1000))::binary>>
 
-  defp policy({name, _hit, limit, _per_ms}), do: <<?", text(name)::binary, "\";q=", digits(limit)::binary>>
+  defp policy({name, _left, _wait, limit, _per_ms}), do: <<?", text(name)::binary, "\";q=", digits(limit)::binary>>
 
-  defp left({name, {:allow, remaining}, _limit, _per}),
-    do: <<?", text(name)::binary, "\";r=", digits(remaining + 1)::binary>>
+  defp left({name, left, wait, _limit, _per}) when wait in [0, :infinity],
+    do: <<?", text(name)::binary, "\";r=", digits(left)::binary>>
 
-  defp left({name, {:deny, :infinity}, _limit, _per}), do: <<?", text(name)::binary, "\";r=0">>
-
-  defp left({name, {:deny, ms}, _limit, _per}),
-    do: <<?", text(name)::binary, "\";r=0;t=", digits(seconds(ms))::binary>>
+  defp left({name, left, wait, _limit, _per}),
+    do: <<?", text(name)::binary, "\";r=", digits(left)::binary, ";t=", digits(seconds(wait))::binary>>
 
   defp digits(number), do: Integer.to_string(number)
 
-  # Returns the names of the limiters that have nothing left, each as the inside of a quoted string.
+  # Returns the names of the limiters that do not allow the request now, each as the inside of a
+  # quoted string.
   @spec exhausted([quota]) :: [iodata]
-  def exhausted(quotas), do: for({name, {:deny, _}, _, _} <- quotas, do: text(name))
+  def exhausted(quotas), do: for({name, _, wait, _, _} when wait != 0 <- quotas, do: text(name))
 
-  # Returns the longest wait in ms that the quotas tell; 0 if none is exhausted.
+  # Returns the longest wait in ms that the quotas tell.
   @spec longest_wait([quota]) :: non_neg_integer
-  def longest_wait(quotas),
-    do: Enum.max(for({_, {:deny, ms}, _, _} when ms != :infinity <- quotas, do: ms), fn -> 0 end)
+  def longest_wait(quotas), do: Enum.max(for({_, _, ms, _, _} when is_integer(ms) <- quotas, do: ms), fn -> 0 end)
 
   # Returns whole seconds, rounded up, so that a client that waits for them is not refused again.
-  @spec seconds(pos_integer) :: pos_integer
+  @spec seconds(non_neg_integer) :: non_neg_integer
   def seconds(ms), do: div(ms + 999, 1000)
 
   # Returns a name as the inside of a quoted string of a header field, or of JSON.

@@ -3,7 +3,7 @@ defmodule Penstock.Plug.Refusal do
   # logs nothing, because a client causes refusals at will.
   @moduledoc false
 
-  alias Penstock.Edge.{Delay, Query}
+  alias Penstock.Edge.Query
   alias Penstock.Plug.{Accept, Config, Conn, Quota}
 
   # The seconds after which a client may come back if nothing tells when the service is less busy.
@@ -14,8 +14,7 @@ defmodule Penstock.Plug.Refusal do
   # Sends the refusal and halts the conn.
   @spec send(map, term, [Quota.quota()], Config.t()) :: map
   def send(conn, reason, quotas, config) do
-    Delay.sleep(config.refuse_after)
-    seconds = retry_after(reason, quotas)
+    seconds = retry_after(reason, max(Quota.longest_wait(quotas), Quota.earlier_wait(conn)))
 
     conn
     |> put_retry_after(seconds)
@@ -48,11 +47,17 @@ defmodule Penstock.Plug.Refusal do
   def status({reason, _ms}) when reason in [:rate_limited, :banned], do: 429
   def status(_busy), do: 503
 
-  # Returns the seconds after which a request may be admitted; nil if it never is.
-  @spec retry_after(term, [Quota.quota()]) :: pos_integer | nil
-  def retry_after({_reason, :infinity}, _quotas), do: nil
-  def retry_after({_reason, ms}, quotas), do: Quota.seconds(max(ms, Quota.longest_wait(quotas)))
-  def retry_after(_busy, quotas), do: max(@busy_seconds, Quota.seconds(Quota.longest_wait(quotas)))
+  # Returns a reason as it is some ms later.
+  @spec after_ms(term, non_neg_integer) :: term
+  def after_ms({reason, ms}, later) when is_integer(ms), do: {reason, max(ms - later, 1)}
+  def after_ms(reason, _later), do: reason
+
+  # Returns the seconds after which a request may be admitted; nil if it never is. `longest` are the
+  # ms that the header fields of limiters tell, which must not be more.
+  @spec retry_after(term, non_neg_integer) :: pos_integer | nil
+  def retry_after({_reason, :infinity}, _longest), do: nil
+  def retry_after({_reason, ms}, longest), do: Quota.seconds(max(ms, longest))
+  def retry_after(_busy, longest), do: max(@busy_seconds, Quota.seconds(longest))
 
   defp put_retry_after(conn, nil), do: conn
 

@@ -14,6 +14,7 @@ defmodule Penstock.Socket.Guard do
   alias Penstock.Admission.Request
   alias Penstock.Edge.{Ask, Query}
   alias Penstock.{IP, Options}
+  alias Penstock.Plug.Quota
   alias Penstock.Socket.Config
 
   # The states of this module.
@@ -128,6 +129,6 @@ defmodule Penstock.Socket.Guard do
   end
 
   # The text of a close frame, for clients that wait as long as it says.
-  defp text({_limit, ms}) when is_integer(ms), do: "try again in #{div(ms + 999, 1_000)} s"
+  defp text({_limit, ms}) when is_integer(ms), do: "try again in #{Quota.seconds(ms)} s"
   defp text(_reason), do: "try again later"
 end

@@ -214,6 +214,22 @@ if Code.ensure_loaded?(Phoenix.Endpoint) and Code.ensure_loaded?(Bandit) do
           assert {200, _headers, "hello"} = get(port, "/")
         end
 
+        test "clients of a unix socket are served, as one client" do
+          start_keyed!(Penstock.Integration.Router.Gate, 1)
+          path = Path.join(System.tmp_dir!(), "penstock-#{System.unique_integer([:positive])}.sock")
+          on_exit(fn -> File.rm(path) end)
+
+          if @server == :bandit,
+            do: start_supervised!({Bandit, plug: Router, ip: {:local, path}, port: 0, startup_log: false}),
+            else:
+              start_supervised!(
+                {Plug.Cowboy, scheme: :http, plug: Router, options: [ip: {:local, path}, port: 0, ref: make_ref()]}
+              )
+
+          {:ok, socket} = :gen_tcp.connect({:local, path}, 0, [:binary, active: false])
+          assert {:ok, {200, _headers, "hello"}} = HTTPClient.request(socket, "/")
+        end
+
         test "an endpoint of Phoenix is guarded with the rendering of its errors" do
           gate = start_keyed!(Penstock.Integration.Endpoint.Gate, 1)
           adapter = if @server == :bandit, do: Bandit.PhoenixAdapter, else: Phoenix.Endpoint.Cowboy2Adapter

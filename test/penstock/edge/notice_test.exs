@@ -26,10 +26,32 @@ defmodule Penstock.Edge.NoticeTest do
   test "logs one more warning after a minute" do
     subject = make_ref()
     assert notices(subject, inspect(subject), 1) == 1
-    :ets.update_element(Table, {Notice, subject}, {2, System.monotonic_time(:millisecond) - 60_000})
+
+    :ets.update_element(
+      Table,
+      {Notice, :erlang.phash2(subject, 0x1_0000_0000)},
+      {2, System.monotonic_time(:millisecond) - 60_000}
+    )
+
     assert notices(subject, inspect(subject), 100) == 1
-    :ets.update_element(Table, {Notice, subject}, {2, System.monotonic_time(:millisecond) - 59_000})
+
+    :ets.update_element(
+      Table,
+      {Notice, :erlang.phash2(subject, 0x1_0000_0000)},
+      {2, System.monotonic_time(:millisecond) - 59_000}
+    )
+
     assert notices(subject, inspect(subject), 100) == 0
+  end
+
+  test "takes any term as a subject, also one with maps and match variables in it" do
+    for subject <- [{:closed, Penstock.Pool.new(limit: 1)}, {:closed, :_}, {:closed, :"$1"}, %{a: make_ref()}] do
+      text = "notice #{System.unique_integer([:positive])}"
+      assert notices(subject, text, 10) == 1
+      minute_ago = System.monotonic_time(:millisecond) - 60_000
+      :ets.update_element(Table, {Notice, :erlang.phash2(subject, 0x1_0000_0000)}, {2, minute_ago})
+      assert notices(subject, text, 10) == 1
+    end
   end
 
   test "keeps subjects apart" do

@@ -21,6 +21,7 @@ defmodule Penstock.Plug.ForwardedTest do
       assert client({192, 0, 2, 1}, "1.1.1.1,2.2.2.2") == "2.2.2.2"
       assert client({0x2001, 0xDB8, 0xFFFF, 0, 0, 0, 0, 1}, "1.1.1.1") == "1.1.1.1"
       assert client({:local, "/run/app.sock"}, "1.1.1.1") == "1.1.1.1"
+      assert client(:local, "1.1.1.1") == "1.1.1.1"
       assert client({10, 0, 0, 1}, ["1.1.1.1, 2.2.2.2", "10.0.0.2"]) == "2.2.2.2"
       assert client({10, 0, 0, 1}, "2001:db8:1:2:3:4:5:6, 2001:db8:ffff::1") == "2001:db8:1:2::/64"
     end
@@ -30,6 +31,8 @@ defmodule Penstock.Plug.ForwardedTest do
       assert client({11, 0, 0, 1}, "1.1.1.1") == "11.0.0.1"
       assert client({10, 0, 0, 1}, []) == "10.0.0.1"
       assert client({:local, "/run/app.sock"}, "1.1.1.1", ["10.0.0.0/8"]) == "local:/run/app.sock"
+      assert client(:local, "1.1.1.1", []) == "local:"
+      assert client({:unspec, ""}, "1.1.1.1") == "undefined"
       assert client(:undefined, "1.1.1.1") == "undefined"
     end
 
@@ -122,7 +125,7 @@ defmodule Penstock.Plug.ForwardedTest do
     conn = %{remote_ip: {10, 0, 0, 1}, req_headers: [{"x-forwarded-for", "192.0.2.7"}]}
     assert apply(Forwarded, :key, [conn | args]) == fun.(conn)
     assert IP.to_string(fun.(conn)) == "192.0.2.0/24"
-    assert Macro.escape(Penstock.Plug.Limit.init(gate: MyApp.Unstarted, key: fun))
+    assert Macro.escape(Penstock.Plug.Limit.init(gate: MyApp.Unstarted, key: fun, keys: %{MyApp.Api => fun}))
     other = fn conn -> conn end
     assert Forwarded.as_mfa(other) == other
     assert Forwarded.as_mfa(&Penstock.Plug.client/1) == (&Penstock.Plug.client/1)
@@ -136,6 +139,11 @@ defmodule Penstock.Plug.ForwardedTest do
           ["10.0.0.0/-1"],
           ["10.0.0.0/"],
           ["10.0.0/8"],
+          ["10.0.0.5/8"],
+          ["10.0.0.0/+8"],
+          ["10.0.0.0/08"],
+          ["64:ff9b::/96"],
+          ["::ffff:0:0/96"],
           ["x"],
           ["::1/129"],
           ["::ffff:10.0.0.0/90"],

@@ -49,6 +49,32 @@ defmodule Penstock.Plug.RefusalTest do
     assert header(call(conn(), gate: limiter), "retry-after") == "2"
   end
 
+  test "of a cost above what is left tells what is left and the wait" do
+    limiter = start_limiter(limit: 10, per: 60_000)
+    assert call(conn(), gate: limiter, cost: 8).status == 200
+    conn = call(conn(), gate: limiter, cost: 5)
+    assert {conn.status, header(conn, "retry-after")} == {429, "18"}
+    assert fields(conn, "ratelimit") == [{text(limiter), %{"r" => 2, "t" => 18}}]
+    assert body(conn) =~ ~s("violated-policies":["#{text(limiter)}"])
+  end
+
+  test "is not earlier than a field of an earlier plug says" do
+    {outer, inner} = {start_limiter(limit: 1, per: 60_000), start_limiter(limit: 1, per: 1_000)}
+    opts = Penstock.Plug.Limit.init(gate: inner)
+    assert RateLimiter.hit(inner, Penstock.Plug.client(conn())) == {:allow, 0}
+    conn = conn() |> Penstock.Plug.Limit.call(Penstock.Plug.Limit.init(gate: outer)) |> Penstock.Plug.Limit.call(opts)
+    assert {conn.status, header(conn, "retry-after")} == {429, "60"}
+    assert [{_outer, %{"t" => 60}}, {_inner, %{"t" => 1}}] = fields(conn, "ratelimit")
+  end
+
+  test "that was held back tells what is true after that" do
+    limiter = start_limiter(limit: 1, per: 1_000, clock: :monotonic)
+    assert call(conn(), gate: limiter).status == 200
+    conn = call(conn(), gate: limiter, refuse_after: 1_100)
+    assert {conn.status, header(conn, "retry-after")} == {429, "1"}
+    assert fields(conn, "ratelimit") == [{text(limiter), %{"r" => 1}}]
+  end
+
   test "of a cost above the burst has no retry-after" do
     limiter = start_limiter(limit: 1)
     conn = call(conn(), gate: limiter, cost: 2)
@@ -129,6 +155,11 @@ defmodule Penstock.Plug.RefusalTest do
           {"image/png", :problem},
           {"text/html;q=x", :problem},
           {";;;,,,q=", :problem},
+          {"text/plain;q=" <> String.duplicate("9", 900), :problem},
+          {"text/plain;q=1_0", :problem},
+          {"text/plain;q=1.001", :problem},
+          {"text/plain;q=0.999, application/json;q=0.9", :text},
+          {"text/plain;q=1.000, application/json;q=0.9", :text},
           {String.duplicate("a/b,", 5_000) <> "text/html", :problem},
           {<<255, 254>> <> "/x", :problem}
         ] do

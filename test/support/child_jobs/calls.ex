@@ -137,7 +137,7 @@ defmodule Penstock.ChildJobs.Calls do
       ],
       gate_explain: [gate: gate, key: :key, keys: %{}, permits: 1, permits: 1, measured: :measured],
       gate_release: [gate: gate, key: :key, keys: %{}, permits: 1, measured: :measured],
-      gate_quotas: [gate: gate, key: :key, keys: %{}, measured: :measured],
+      gate_quotas: [gate: gate, key: :key, keys: %{}, permits: 1, measured: :measured],
       gate_start: [name: MyApp.Gated, pid: self(), members: [:limit], level: 0],
       gate_info: [gate: gate],
       gate_limits: [gate: gate],

@@ -73,7 +73,7 @@ fn ms(beam: &Beam, wait: u64) -> Term {
 }
 
 #[inline(always)]
-pub(super) fn hit_term(beam: &Beam, hit: Hit) -> Term {
+fn hit_term(beam: &Beam, hit: Hit) -> Term {
     match hit {
         Hit::Allow(remaining) => beam.env.tuple(&[atoms::allow(), beam.env.make_u64(u64::from(remaining))]),
         Hit::Deny(wait) => beam.env.tuple(&[atoms::deny(), ms(beam, wait)]),

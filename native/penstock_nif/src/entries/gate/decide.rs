@@ -20,7 +20,7 @@ entries! {
     gate_finish/7 => finish_wait,
     gate_explain/6 => explain,
     gate_release/5 => release,
-    gate_quotas/4 => quotas,
+    gate_quotas/5 => quotas,
 }
 
 /// A gate as one call found it.
@@ -285,9 +285,9 @@ fn explain(beam: &Beam, [name, key, keys, permits, cost, measured]: [Term; 6]) -
 }
 
 /// Returns what is left of each rate limiter of a gate for the key, and its rate. Consumes nothing.
-fn quotas(beam: &Beam, [name, key, keys, measured]: [Term; 4]) -> Term {
+fn quotas(beam: &Beam, [name, key, keys, cost, measured]: [Term; 5]) -> Term {
     let one = beam.env.make_u64(1);
-    let Some(request) = Request::of(beam, [key, keys, one, one, measured]) else { return atoms::badarg() };
+    let Some(request) = Request::of(beam, [key, keys, one, cost, measured]) else { return atoms::badarg() };
     let gate = match find(name) {
         Ok(gate) => gate,
         Err(answer) => return answer,

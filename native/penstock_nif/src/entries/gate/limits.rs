@@ -4,14 +4,14 @@
 use std::cell::Cell;
 
 use penstock_core::{
-    BanMember, Charge, Held, Key, KeyTag, KeyedMember, Kind, LimiterMember, Member, No, Pid, PoolKey, PoolMember, Rank,
+    whole_ms, BanMember, Charge, Held, Hit, Key, KeyTag, KeyedMember, Kind, LimiterMember, Member, No, Pid, PoolKey,
+    PoolMember, Rank,
 };
 use smallvec::SmallVec;
 
 use crate::atoms;
 use crate::clock;
 use crate::entries::keyed::Keyed;
-use crate::entries::rate::hit_term;
 use crate::host::Beam;
 use crate::key::{HashedKey, Shown};
 use crate::resolve::{named, Gate};
@@ -251,13 +251,25 @@ impl Limit<'_> {
         }
     }
 
-    /// Returns what a rate limiter would answer to a hit of cost 1, and its rate. Returns `None` for
-    /// limits of other kinds.
+    /// Returns what is left of a rate limiter, the wait until it allows the request, and its rate.
+    /// Returns `None` for limits of other kinds.
     pub(super) fn quota(&self, beam: &Beam) -> Option<Term> {
-        let LimitKind::Limiter(LimiterMember { limiter, key, now, .. }) = self.kind else { return None };
+        let LimitKind::Limiter(LimiterMember { limiter, key, cost, now }) = self.kind else { return None };
         let rate = limiter.limits(key.generation())?;
-        let answer = hit_term(beam, limiter.peek(key, now, 1));
-        Some(beam.env.tuple(&[self.name, answer, beam.env.make_u64(rate.limit.into()), beam.env.make_u64(rate.per_ms)]))
+        let next = limiter.peek(key, now, 1);
+        let left = match next {
+            Hit::Allow(more) => u64::from(more) + 1,
+            Hit::Deny(_) | Hit::Never => 0,
+            Hit::Gone => return None,
+        };
+        let wait = match if cost == 1 { next } else { limiter.peek(key, now, cost) } {
+            Hit::Allow(_) => beam.env.make_u64(0),
+            Hit::Deny(wait) => beam.env.make_u64(whole_ms(wait).max(1)),
+            Hit::Never => atoms::infinity(),
+            Hit::Gone => return None,
+        };
+        let [left, limit, per] = [left, rate.limit.into(), rate.per_ms].map(|number| beam.env.make_u64(number));
+        Some(beam.env.tuple(&[self.name, left, wait, limit, per]))
     }
 
     /// Returns `true` if no limit has the name any more.
