@@ -58,8 +58,11 @@ defmodule Penstock.Bench.Listener do
     {socket, port, accept_all}
   end
 
-  # With a timeout of 0, the acceptor returns when the backlog is empty.
-  defp refuse_all(transport, socket), do: {:error, :timeout} = transport.accept(socket, 0)
+  # With a timeout of 0, the acceptor returns after each refusal, and when the backlog is empty.
+  defp refuse_all(transport, socket) do
+    for _ <- 1..@connections, do: {:error, :timeout} = transport.accept(socket, 0)
+    {:error, :timeout} = transport.accept(socket, 0)
+  end
 
   defp accept_and_close(socket) do
     with {:ok, connection} <- :gen_tcp.accept(socket, 0) do

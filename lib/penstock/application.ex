@@ -20,7 +20,7 @@ defmodule Penstock.Application do
       :ok = Penstock.Supervision.Directory.create()
       :ok = Penstock.Edge.Table.create()
       :ok = Penstock.Edge.Delay.create()
-      :ok = Penstock.Listener.Held.create()
+      :ok = Penstock.Listener.Lingering.create()
       start_link(vm)
     end
   end

@@ -56,11 +56,13 @@ defmodule Penstock.Listener do
       prefix. `:none` means no key
     * `:on_reject` - how a refused connection is closed: `:close`, or `:reset`, after which the
       system of this node keeps no state of it. Default `:close`
-    * `:refuse_after` - how long a refused connection stays open, in ms: 0 to 60_000. Meanwhile it
-      is not served, and costs a socket and no process. This slows down clients that connect again
-      as soon as they are refused, and whose connections keep the acceptors from those of others.
-      The connections that are held have at most a quarter of the file descriptors of the VM, the
-      others are closed at once. Default `0`
+    * `:refuse_after` - how long a refused connection stays open at least, in ms: 0 to 60_000.
+      Meanwhile it is not served, and costs a socket and no process. This slows down clients that
+      connect again as soon as they are refused, and whose connections keep the acceptors from those
+      of others. The acceptor closes it as soon as it accepts after that time; an acceptor that waits
+      for room, because the server is full, does not. At most a quarter of the sockets that the VM
+      can have are open for this, the others are closed at once. A client that has sent something
+      meanwhile sees a reset in either way of `:on_reject`. Default `0`
 
   The peer of a unix socket is `{:local, path}`, or `:undefined` if it is not known.
 
@@ -68,7 +70,9 @@ defmodule Penstock.Listener do
 
   The process that serves the connection holds the permits until it is dead: for plain HTTP that of
   the server, for TLS that of `:ssl`, which ends with the server's. No kill of an acceptor, a
-  supervisor or a connection leaves a permit behind.
+  supervisor or a connection leaves a permit without a living process. A server whose acceptor is
+  killed in the instant between it gave a connection to its process and told that process may leave
+  the process waiting; such a process keeps its permit until the server stops.
 
   The gate never waits: a waiting acceptor would keep all other clients waiting. If the gate is not
   running or closed, all connections are refused. If the key function raises, or the gate needs a

@@ -71,7 +71,7 @@ defmodule Penstock.ListenerTest do
         module.bandit(scheme: :https, thousand_island_options: [transport_options: [cb_info: {Other, :a, :b, :c}]])
       end
 
-      for opts <- [:no_list, [scheme: :htp], [thousand_island_options: :no]] do
+      for opts <- [:no_list, [scheme: :htp], [thousand_island_options: :no], [certfile: "a"], [scheme: :http, key: "b"]] do
         assert_raise ArgumentError, ~r/^expected /, fn -> module.bandit(opts) end
       end
     end
@@ -140,7 +140,7 @@ defmodule Penstock.ListenerTest do
           {[gate: :g, key: :no],
            ~r/expected :key to be a function of an address, {module, function, args}, or :none, got: :no/},
           {[gate: :g, on_reject: :no], ~r/expected :on_reject to be/},
-          {[gate: :g, kye: :none], ~r/unknown option :kye\. Known: :gate, :key, :on_reject/}
+          {[gate: :g, kye: :none], ~r/unknown option :kye\. Known: :gate, :key, :on_reject, :refuse_after/}
         ] do
       module = listener(opts)
       assert_raise ArgumentError, message, fn -> module.bandit([]) end
@@ -189,21 +189,23 @@ defmodule Penstock.ListenerTest do
       pool = start_pool(limit: 0)
       transport = tls(gate: pool)
       {socket, port} = listen(transport)
-      clients = Task.async(fn -> flood(port) end)
-      assert transport.accept(socket, 50) == {:error, :timeout}
-      send(clients.pid, :stop)
-      Task.await(clients)
-      assert Pool.info(pool).rejected > 0
+      for _ <- 1..10, do: connect!(port)
+      # Each call has no time left after one connection.
+      for refused <- 1..5 do
+        assert transport.accept(socket, 0) == {:error, :timeout}
+        assert Pool.info(pool).rejected == refused
+      end
     end
 
-    defp flood(port) do
-      receive do
-        :stop -> :ok
-      after
-        0 ->
-          :gen_tcp.close(connect!(port))
-          flood(port)
-      end
+    test "does not hold back a client that has gone" do
+      pool = start_pool(limit: 0)
+      transport = tls(gate: pool, refuse_after: 60_000)
+      {socket, port} = listen(transport)
+      client = connect!(port)
+      :ok = :inet.setopts(client, linger: {true, 0})
+      :gen_tcp.close(client)
+      assert {:error, _timeout} = transport.accept(socket, 100)
+      assert Process.get(Penstock.Listener.Lingering) == nil
     end
 
     test "returns the errors of the listening socket" do

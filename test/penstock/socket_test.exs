@@ -43,6 +43,13 @@ defmodule Penstock.SocketTest do
     use Penstock.Socket, socket: Plain, gate: Penstock.SocketTest.Sockets
   end
 
+  # The gate of the test that looks at the log, in which no other test may have its line.
+  @missing Penstock.SocketTest.Missing
+
+  defmodule Unguarded do
+    use Penstock.Socket, socket: Plain, gate: Penstock.SocketTest.Missing
+  end
+
   defmodule GuardedBare do
     use Penstock.Socket, socket: Bare, gate: Penstock.SocketTest.Sockets
   end
@@ -291,14 +298,14 @@ defmodule Penstock.SocketTest do
     test "comes from a gate that is closed or was never started, with one line of log a minute" do
       log =
         capture_log(fn ->
-          for transport <- @transports, _ <- 1..3, do: assert(refused?(open(Guarded, info(transport))))
-          start_gate(limit: 5)
-          assert {:ok, _state} = open(Guarded, info(:websocket))
-          assert {:error, {:timeout, 1}} = Pool.drain(@gate, 0)
-          for transport <- @transports, _ <- 1..3, do: assert(refused?(open(Guarded, info(transport))))
+          for transport <- @transports, _ <- 1..3, do: assert(refused?(open(Unguarded, info(transport))))
+          start_pool(name: @missing, limit: 5)
+          assert {:ok, _state} = open(Unguarded, info(:websocket))
+          assert {:error, {:timeout, 1}} = Pool.drain(@missing, 0)
+          for transport <- @transports, _ <- 1..3, do: assert(refused?(open(Unguarded, info(transport))))
         end)
 
-      assert [_, _] = String.split(log, "the gate Penstock.SocketTest.Sockets is closed or not running")
+      assert [_, _] = String.split(log, "the gate Penstock.SocketTest.Missing is closed or not running")
     end
 
     test "ends a websocket's wait, and comes at once for a long poll" do
@@ -457,7 +464,10 @@ defmodule Penstock.SocketTest do
 
     # The permits of the dead come back when the monitors of the pool have fired.
     holders = fn -> Enum.sort(for %{pid: pid, permits: 1} <- Pool.holders(@gate), do: pid) end
-    eventually(fn -> match?([_, _, _, _, _], holders.()) and holders.() -- transports == [] end)
+    # A transport that holds its permit for good waits; one that is about to be stopped does not.
+    waits? = fn pid -> Process.info(pid, :status) == {:status, :waiting} end
+    eventually(fn -> match?([_, _, _, _, _], holders.()) and Enum.all?(holders.(), waits?) end)
+    assert holders.() -- transports == []
     assert in_use() == limit
     assert Pool.info(@gate).peak == limit
 

@@ -8,7 +8,7 @@ defmodule Penstock.Listener.Accept do
 
   alias Penstock.Admission
   alias Penstock.Edge.{Ask, Notice, Query}
-  alias Penstock.Listener.{Config, Held}
+  alias Penstock.Listener.{Config, Lingering}
   alias Penstock.Options
 
   # The largest size of the text of an error in a log line, in characters.
@@ -21,19 +21,13 @@ defmodule Penstock.Listener.Accept do
 
   # If the acceptor is killed before it has closed a refused connection, its death closes it.
   defp accept_until(config, listener, until, way) do
-    close = &close(config, &1)
     # `:infinity` is larger than any number.
-    timeout = min(left(until), Held.end_due(close))
+    timeout = min(left_ms(until), Lingering.end_due())
 
     case :gen_tcp.accept(listener, timeout) do
-      {:ok, socket} ->
-        decide(config, listener, socket, until, way)
-
-      {:error, :timeout} ->
-        if left(until) == 0, do: {:error, :timeout}, else: accept_until(config, listener, until, way)
-
-      {:error, reason} ->
-        failed(reason, close)
+      {:ok, socket} -> decide(config, listener, socket, until, way)
+      {:error, :timeout} -> unless_over(config, listener, until, way)
+      {:error, reason} -> failed(reason)
     end
   end
 
@@ -42,36 +36,45 @@ defmodule Penstock.Listener.Accept do
       {:ok, permits} ->
         {:ok, socket, permits}
 
-      :refused ->
-        refuse(config, socket)
-        accept_until(config, listener, until, way)
+      refused_or_gone ->
+        finish(refused_or_gone, config, socket)
+        unless_over(config, listener, until, way)
     end
   end
 
-  # The sockets that are held must not be those that other clients lack.
-  defp failed(reason, close) do
-    if reason in [:emfile, :enfile], do: Held.end_all(close)
+  # A flood of refused connections must not postpone the deadline.
+  defp unless_over(config, listener, until, way) do
+    if left_ms(until) == 0, do: {:error, :timeout}, else: accept_until(config, listener, until, way)
+  end
+
+  # The reasons for which the VM or the system has no room for one more socket.
+  @no_room [:emfile, :enfile, :enomem, :enobufs, :system_limit]
+
+  # The sockets that linger must not be those that other clients lack.
+  defp failed(reason) do
+    if reason in @no_room, do: Lingering.end_all()
     {:error, reason}
   end
 
-  # The time that a refused connection takes counts, so a flood does not postpone the deadline.
+  # The end of a timeout, in ms of the monotonic time.
   defp until(:infinity), do: :infinity
   defp until(ms), do: System.monotonic_time(:millisecond) + ms
 
-  defp left(:infinity), do: :infinity
-  defp left(until), do: max(until - System.monotonic_time(:millisecond), 0)
+  defp left_ms(:infinity), do: :infinity
+  defp left_ms(until), do: max(until - System.monotonic_time(:millisecond), 0)
 
   # A client can make the key function fail, and a wrong program fails for each connection. An
   # error in the acceptor would end the acceptor, and in the end the server. So it refuses.
   #
   # Nothing is taken if this fails: the native side takes permits in the last call of `Ask.admit`.
   defp admit(%{query: query}, socket, way) do
-    with {:ok, peer} <- :inet.peername(socket),
-         {:ok, permits} <- Ask.admit(way, query.gate, Query.request(query, address(peer))) do
-      {:ok, permits}
-    else
-      # The client has gone, or the gate refuses.
-      {:error, _reason} -> :refused
+    case :inet.peername(socket) do
+      {:ok, peer} ->
+        with {:error, _reason} <- Ask.admit(way, query.gate, Query.request(query, address(peer))), do: :refused
+
+      # The client has gone already.
+      {:error, _reason} ->
+        :gone
     end
   catch
     kind, reason ->
@@ -90,15 +93,18 @@ defmodule Penstock.Listener.Accept do
   defp address({:local, _path} = local), do: local
   defp address(_unknown), do: :undefined
 
-  defp refuse(%{refuse_after: 0} = config, socket), do: close(config, socket)
-  defp refuse(%{refuse_after: ms} = config, socket), do: Held.hold(socket, ms) || close(config, socket)
+  # A client that has gone is not slowed down.
+  defp finish(:refused, %{refuse_after: ms, on_reject: how}, socket) when ms > 0,
+    do: Lingering.keep_open(socket, ms, &close(how, &1)) || close(how, socket)
+
+  defp finish(_refused_or_gone, %{on_reject: how}, socket), do: close(how, socket)
 
   # With a linger time of 0, the system resets the connection: no end of the stream is sent, and no
   # state of the connection stays on this side.
-  defp close(%{on_reject: :reset}, socket) do
+  defp close(:reset, socket) do
     _ = :inet.setopts(socket, linger: {true, 0})
     :gen_tcp.close(socket)
   end
 
-  defp close(%{on_reject: :close}, socket), do: :gen_tcp.close(socket)
+  defp close(:close, socket), do: :gen_tcp.close(socket)
 end

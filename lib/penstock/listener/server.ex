@@ -18,6 +18,7 @@ defmodule Penstock.Listener.Server do
     _config = Listener.config(listener)
     unless is_list(opts), do: Options.expected!("opts", @bandit, opts)
     scheme = Options.one_of!(get(opts, :scheme, :http), ":scheme", [:http, :https])
+    if scheme == :http, do: refuse_tls!(opts)
     island = get(opts, :thousand_island_options, [])
 
     unless Keyword.keyword?(island),
@@ -33,6 +34,15 @@ defmodule Penstock.Listener.Server do
       0,
       {:thousand_island_options, island(scheme, listener, island)}
     )
+  end
+
+  # The options of TLS that Bandit takes. They mean nothing without `scheme: :https`.
+  @tls [:certfile, :keyfile, :cert, :key, :certs_keys, :cipher_suite]
+
+  defp refuse_tls!(opts) do
+    with option when option != nil <- Enum.find(@tls, &List.keymember?(opts, &1, 0)) do
+      Options.expected!(":scheme", "https where #{inspect(option)} is given", :http)
+    end
   end
 
   defp island(:http, listener, island),

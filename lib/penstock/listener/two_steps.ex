@@ -104,7 +104,8 @@ defmodule Penstock.Listener.TwoSteps do
   # Removes the rows of dead acceptors, when an acceptor accepts for the first time. An acceptor
   # that is killed after it wrote its row, and before it told its supervisor, leaves the row. An
   # acceptor writes one row at a time. So there is at most one row for each acceptor, and for each
-  # that has died since another one started.
+  # that has died since another one started. Acceptors of a listener that is suspended start when
+  # it is resumed.
   #
   # The supervisor owns the socket of such a row, and does not know of it. So it is closed here. If
   # the supervisor does know, its claim would be revoked, because the acceptor is dead. Of the two

@@ -114,8 +114,8 @@ defmodule Penstock.Integration.CowboyListenerTest do
     assert eventually(fn -> counts(pool) == {30, 30, 0} end)
 
     # Those that the acceptors have given away stay.
-    for pid <- Enum.take(:ranch.procs(name, :acceptors), 1), do: Process.exit(pid, :kill)
-    assert counts(pool) == {30, 30, 0}
+    for pid <- Enum.take(:ranch.procs(name, :acceptors), 1), do: kill(pid)
+    assert eventually(fn -> counts(pool) == {30, 30, 0} end)
 
     for pid <- supervisors(name), do: Process.exit(pid, :kill)
     assert eventually(fn -> counts(pool) == {0, 0, 0} end)

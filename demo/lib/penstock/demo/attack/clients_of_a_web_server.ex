@@ -44,7 +44,7 @@ defmodule Penstock.Demo.Attack.ClientsOfAWebServer do
       "#{@visit.questions} times, every #{@visit.every_ms} ms, and waits #{@visit.patience_ms} ms for each answer. " <>
       "Unguarded by Cowboy alone; one pool: Penstock.run/3 behind a pool of #{@limit} for all requests; guarded by " <>
       "#{guard()}: an address has #{@connections_per_address} connections, and #{@per_address} of the " <>
-      "#{@limit} places. Further requests are refused after #{@refuse_after_ms} ms, further connections at once. The " <>
+      "#{@limit} places. Further requests are refused after #{@refuse_after_ms} ms, further connections after 1 s. The " <>
       "slow requests are done when their clients hang up."
   end
 

@@ -5,7 +5,7 @@ defmodule Penstock.Demo.Web.Listener do
 
   @gate Penstock.Demo.Web.Connections
 
-  use Penstock.Listener, gate: @gate
+  use Penstock.Listener, gate: @gate, refuse_after: 1_000
 
   @spec gate() :: atom()
   def gate, do: @gate
