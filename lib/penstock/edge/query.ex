@@ -1,6 +1,6 @@
 defmodule Penstock.Edge.Query do
-  # What a gate at the edge is asked: the options `:gate`, `:key`, `:keys`, `:cost` and `:timeout`,
-  # whose functions get the *subject*, such as the info of a socket.
+  # The options by which a module at the edge asks its gate: `:gate`, `:key`, `:keys`, `:cost` and
+  # `:timeout`. Functions in these options get the *subject*, such as the info of a socket.
   @moduledoc false
 
   alias Penstock.Admission.{KeySize, Request, Resolver}
@@ -42,7 +42,7 @@ defmodule Penstock.Edge.Query do
   end
 
   # Returns the request for a subject, without a key if `:key` is no function. Calls the functions
-  # of the options; what they raise passes through.
+  # of the options, and does not rescue their errors.
   @spec request(t(atom), term) :: Request.t()
   def request(query, subject) do
     request = %Request{timeout: query.timeout, cost: cost(query.cost, subject), keys: keys(query.keys, subject)}

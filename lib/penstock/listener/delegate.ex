@@ -3,8 +3,8 @@ defmodule Penstock.Listener.Delegate do
   @moduledoc false
 
   # Returns definitions that call the module `to`: all its functions, and those of the list
-  # `callbacks` if it cannot be loaded when the using module is compiled. `own` has the functions
-  # that the guarded transport defines itself.
+  # `callbacks` if it cannot be loaded when the using module is compiled. The guarded transport
+  # defines the functions of the list `own`, so they are left out.
   @spec definitions(module, keyword(arity), keyword(arity)) :: Macro.t()
   def definitions(to, callbacks, own) do
     functions = Enum.uniq(exports(to) ++ callbacks) -- own

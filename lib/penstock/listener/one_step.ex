@@ -12,8 +12,8 @@ defmodule Penstock.Listener.OneStep do
   #   * The acceptor dies before step 1: it held them, and its socket is closed by its death.
   #   * The acceptor dies between the steps: `pid` holds them until it is dead, without a socket.
   #   * The acceptor dies after the steps, and before it has told the server of the connection: `pid`
-  #     holds them until it is dead. Neither thousand_island nor ranch knows of such a process then,
-  #     and it waits, with or without Penstock, until its server stops.
+  #     holds them until it is dead. Then neither thousand_island nor ranch knows of `pid`. So `pid`
+  #     waits until its server stops. Without Penstock, it waits as long.
   #   * `pid` is dead before step 1: `Ask.entrust/2` frees them. Step 2 returns an error, and the
   #     socket is closed.
   #

@@ -1,5 +1,5 @@
 defmodule Penstock.Listener.Ranch do
-  # A transport of ranch over `:ranch_tcp`. Defines it in the module `M.Ranch` of a listener `M`.
+  # Defines the module `M.Ranch` of a listener `M`: a transport of ranch that calls `:ranch_tcp`.
   @moduledoc false
 
   alias Penstock.Listener.Delegate

@@ -1,6 +1,6 @@
 defmodule Penstock.Listener.ThousandIsland do
-  # A transport of thousand_island over its own of TCP. Defines it in the module `M.ThousandIsland`
-  # of a listener `M`.
+  # Defines the module `M.ThousandIsland` of a listener `M`: a transport of thousand_island that
+  # calls thousand_island's own transport of TCP.
   @moduledoc false
 
   alias Penstock.Listener.Delegate

@@ -1,6 +1,6 @@
 defmodule Penstock.Listener.TLS do
-  # The functions of `:gen_tcp` and `:inet` that `ssl` calls in place of them, by its option
-  # `cb_info`. Defines them in the module `M.TLS` of a listener `M`.
+  # Defines the module `M.TLS` of a listener `M`. By the option `cb_info`, `ssl` calls that module
+  # in place of `:gen_tcp` and `:inet`.
   #
   # `ssl` calls `accept` and `controlling_process` in the acceptor of the server. So a connection is
   # refused before `ssl` has started a process for it.

@@ -102,10 +102,9 @@ defmodule Penstock.Listener.TwoSteps do
   end
 
   # Removes the rows of dead acceptors, when an acceptor accepts for the first time. An acceptor
-  # that is killed after it wrote its row, and before it told its supervisor, leaves the row. An
-  # acceptor writes one row at a time. So there is at most one row for each acceptor, and for each
-  # that has died since another one started. Acceptors of a listener that is suspended start when
-  # it is resumed.
+  # writes one row at a time. If a kill ends the acceptor before it has told its supervisor, the row
+  # stays. So the table has at most one row for each living acceptor, and one for each acceptor that
+  # died since the last sweep. While a listener is suspended, none of its acceptors sweeps.
   #
   # The supervisor owns the socket of such a row, and does not know of it. So it is closed here. If
   # the supervisor does know, its claim would be revoked, because the acceptor is dead. Of the two

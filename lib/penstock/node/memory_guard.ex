@@ -10,7 +10,7 @@ defmodule Penstock.Node.MemoryGuard do
   @unchecked 64 * 1_024 * 1_024
 
   # Returns `true` if a table of that size needs no check, or if the bytes are free in the machine
-  # and in each control group of the VM. If the system reports no figure, the answer is `true`, too.
+  # and in each control group of the VM. Returns `true` as well if the system reports no figure.
   @spec available?(non_neg_integer, Path.t()) :: boolean
   def available?(bytes, root \\ "/")
   def available?(bytes, _root) when bytes <= @unchecked, do: true

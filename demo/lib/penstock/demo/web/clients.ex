@@ -4,8 +4,8 @@ defmodule Penstock.Demo.Web.Clients do
   # A load generator: one process that has many connections to the server from one address. It has
   # high priority, because it stands for other machines, which do not wait for this VM.
   #
-  # Quick clients send their next request when the last one was answered. Slow clients send the body
-  # of one request byte by byte, and never end it. All try again when they were refused.
+  # Quick clients send their next request when the last one was answered. A slow client sends the
+  # body of one request byte by byte, and never ends the body. A refused client tries again.
   #
   # Each request counts as done, or as refused: by an answer other than 200, or by a connection that
   # the server closes.
@@ -63,7 +63,7 @@ defmodule Penstock.Demo.Web.Clients do
       :retry -> clients |> connect() |> loop()
       :drip -> clients |> drip() |> loop()
       :stop -> clients |> hang_up() |> loop()
-      # What arrives from a connection after its end.
+      # A message of a connection that has ended.
       _late -> loop(clients)
     end
   end
