@@ -1,0 +1,102 @@
+defmodule Penstock.View.Snapshot do
+  # Reads all that the dashboard and the terminal page show, as plain terms. Runs in the process
+  # that shows it. The figures of one gate are of one instant, those of two gates are not.
+  #
+  # The work is bounded: at most @most_gates gates are read. Holders, keys and bans are read apart,
+  # because they cost a walk through the gate.
+  @moduledoc false
+
+  alias Penstock.Admission.Names
+  alias Penstock.View.Totals
+
+  @most_gates 500
+
+  @typedoc """
+  A gate: its info, which depends on the kind, and the totals of any kind. `opening` differs for
+  each gate that the name has had.
+  """
+  @type gate :: %{
+          name: atom,
+          kind: Penstock.View.Totals.kind(),
+          opening: integer,
+          info: map,
+          admitted: non_neg_integer,
+          refused: %{atom => non_neg_integer}
+        }
+  @typedoc """
+  `at` is the Unix time in ms, `tick` the monotonic time in native units. `left_out` is the number
+  of gates that were not read.
+  """
+  @type t :: %{
+          at: integer,
+          tick: integer,
+          node: node,
+          vm: map,
+          gates: [gate],
+          left_out: non_neg_integer
+        }
+
+  @spec take() :: t
+  def take do
+    {names, left_out} = names()
+
+    %{
+      at: System.system_time(:millisecond),
+      tick: System.monotonic_time(),
+      node: node(),
+      vm: Penstock.VM.status(),
+      gates: for(name <- names, gate = Totals.read(name), do: gate),
+      left_out: left_out
+    }
+  end
+
+  # Returns the names of the gates that are shown, sorted, and the number of the others.
+  @spec names() :: {[atom], non_neg_integer}
+  def names do
+    {shown, rest} = Names.open() |> Enum.sort() |> Enum.split(@most_gates)
+    {shown, length(rest)}
+  end
+
+  @doc false
+  # Returns the `n` holders of all pools of the snapshot that have held permits for longest.
+  @spec holders(t, pos_integer) :: [%{gate: atom, pid: pid, permits: pos_integer, held_ms: non_neg_integer}]
+  def holders(%{gates: gates}, n) do
+    gates
+    |> listed(:pool, &Penstock.Pool.holders/1)
+    |> Enum.sort_by(& &1.held_ms, :desc)
+    |> Enum.take(n)
+  end
+
+  @doc false
+  # Returns the `n` keys of all keyed pools of the snapshot that hold most permits.
+  @spec keys(t, pos_integer) :: [%{gate: atom, key: term, permits: non_neg_integer, waiting: non_neg_integer}]
+  def keys(%{gates: gates}, n) do
+    gates
+    |> listed(:keyed_pool, &Penstock.KeyedPool.top(&1, n))
+    |> Enum.sort_by(&{&1.permits, &1.waiting}, :desc)
+    |> Enum.take(n)
+  end
+
+  @doc false
+  # Returns the `n` bans of the snapshot that end last.
+  @spec bans(t, pos_integer) :: [
+          %{gate: atom, key: term, until_ms: pos_integer | :infinity, reason: term, level: non_neg_integer}
+        ]
+  def bans(%{gates: gates}, n) do
+    gates
+    |> listed(:ban, &(&1 |> Penstock.Ban.list() |> Enum.take(n)))
+    |> Enum.sort_by(& &1.until_ms, :desc)
+    |> Enum.take(n)
+  end
+
+  defp listed(gates, kind, list) do
+    for %{kind: ^kind, name: name} <- gates, row <- list_if_running(name, list), do: Map.put(row, :gate, name)
+  end
+
+  # A gate may have closed since the snapshot was taken.
+  defp list_if_running(name, list) do
+    list.(name)
+  rescue
+    ArgumentError -> []
+  end
+end

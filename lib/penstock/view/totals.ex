@@ -1,0 +1,43 @@
+defmodule Penstock.View.Totals do
+  # Reads one gate of any kind: its info, and its admissions and refusals as totals with the same
+  # names for all kinds.
+  @moduledoc false
+
+  alias Penstock.{Ban, Gate, KeyedPool, Native, Pool, RateLimiter}
+  alias Penstock.Admission.Resolver
+
+  @type kind :: :pool | :keyed_pool | :rate_limiter | :ban | :gate
+
+  # Returns nil if no gate has that name any more.
+  @spec read(atom) :: Penstock.View.Snapshot.gate() | nil
+  def read(name) do
+    with {kind, info} <- info(name), %{opening: opening} = meters <- Native.gate_meters(name) do
+      {admitted, refused} = totals(kind, info, meters)
+      %{name: name, kind: kind, opening: opening, info: info, admitted: admitted, refused: refused}
+    else
+      _gone -> nil
+    end
+  rescue
+    # The gate has closed since its kind was read.
+    ArgumentError -> nil
+  end
+
+  defp info(name) do
+    case Resolver.kind(name) do
+      :pool -> {:pool, Pool.info(name)}
+      :keyed_pool -> {:keyed_pool, KeyedPool.info(name)}
+      :limiter -> {:rate_limiter, RateLimiter.info(name)}
+      :ban -> {:ban, Ban.info(name)}
+      :gate -> {:gate, Gate.info(name)}
+      nil -> nil
+    end
+  end
+
+  defp totals(kind, info, %{refused: refused}) when kind in [:pool, :keyed_pool],
+    do: {info.acquired, Map.put(refused, :timeout, info.timed_out)}
+
+  defp totals(:rate_limiter, info, _meters), do: {info.allowed, %{rate_limited: info.denied}}
+  # A ban counts no checks. It is shown by the bans that it has made.
+  defp totals(:ban, _info, %{banned: banned}), do: {0, %{banned: banned}}
+  defp totals(:gate, info, _meters), do: {info.admitted, info.rejected}
+end
