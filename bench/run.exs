@@ -34,6 +34,7 @@ for file <- ~w(
       ../test/support/edge/cowboy_plug.ex
       rows/web.ex
       rows/listener.ex
+      rows/watched.ex
     ) do
   Code.require_file(file, __DIR__)
 end

@@ -18,7 +18,8 @@ defmodule Penstock.Bench.Runner do
     Penstock.Bench.Gate,
     Penstock.Bench.Ping,
     Penstock.Bench.Web,
-    Penstock.Bench.Listener
+    Penstock.Bench.Listener,
+    Penstock.Bench.Watched
   ]
 
   # The budgets are for two cores. More schedulers would change the figures of the rows in which
