@@ -133,11 +133,11 @@ export function gateSpark(limit) {
     series: [
       {},
       { stroke: c.use, width: 1.5, fill: c["use-fill"], fillTo: () => 0, points: noPoints },
+      // Without a stroke, a gate that refuses nothing has no red line.
       {
         scale: "refused",
-        stroke: c.refused,
-        width: 1,
-        fill: c["refused-fill"],
+        width: 0,
+        fill: c.refused,
         paths: uPlot.paths.stepped({ align: -1 }),
         points: noPoints,
       },

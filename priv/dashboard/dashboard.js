@@ -43,7 +43,7 @@ function onState(state) {
   lastCame = performance.now();
   clearTrouble();
 
-  history.add(state.history, state.gates.map((gate) => gate.id));
+  history.add(state.history, state.gates);
   setText(byId("node"), state.node);
   setText(byId("about"), `OTP ${state.otp} · Elixir ${state.elixir} · Penstock ${state.version} · up ${duration(state.uptime_s * 1000)}`);
   setText(byId("at"), timeOfDay(state.at));

@@ -1,13 +1,15 @@
 // The details of one gate, made when somebody opens them: large curves, figures, reasons, and the limits of a gate.
 
 import { icon, make, reconcile, setText } from "./dom.js";
-import { NONE, count, hourAndMinute, rate } from "./format.js";
+import { NONE, count, hourAndMinute, rate, timeOfDay } from "./format.js";
 import { extent } from "./history.js";
 import { Chart, largeChart } from "./charts.js";
 
 const MINUTE_MS = 60_000;
 // The table of minutes is as old as this at most while it is open.
 const TABLE_EVERY = 10;
+
+const COUNTED = { pool: "Permits", keyed_pool: "Keys", rate_limiter: "Keys", ban: "Bans" };
 
 export class Details {
   #gate;
@@ -83,10 +85,12 @@ export class Details {
   }
 
   #useChart() {
-    return this.#chart("Permits", [
+    const waiting = { label: "waiting", colour: "waiting", dash: [4, 3], values: (points) => points.waiting, text: count };
+    const limit = { label: "limit", colour: "ink", dash: [1, 3], values: () => this.#limits(), text: count };
+    return this.#chart(COUNTED[this.#gate.kind] ?? "In use", [
       { label: "in use", colour: "use", fill: "use-fill", values: (points) => points.in_use, text: count },
-      { label: "waiting", colour: "waiting", dash: [4, 3], values: (points) => points.waiting, text: count },
-      { label: "limit", colour: "ink", dash: [1, 3], values: () => this.#limits(), text: count },
+      ...(this.#gate.waiting == null ? [] : [waiting]),
+      ...(this.#limit() == null ? [] : [limit]),
     ], { top: () => this.#limit(), format: (n) => count(n) });
   }
 
@@ -98,7 +102,6 @@ export class Details {
   }
 
   #chart(title, lines, options) {
-    if (this.#limit() == null) lines = lines.filter((line) => line.label !== "limit");
     const values = lines.map(() => make("span.figure"));
     const at = make("span.at");
     const legend = make("p.legend", {}, ...lines.map((line, i) => make("span", {}, make(`i.swatch.${line.colour}`), `${line.label} `, values[i])), at);
@@ -110,7 +113,7 @@ export class Details {
       const t = this.#history.t;
       const i = pointed ?? t.length - 1;
       lines.forEach((line, n) => setText(values[n], points ? line.text(line.values(points)[i]) : NONE));
-      setText(at, pointed === null || t[i] === undefined ? "now" : `at ${hourAndMinute(t[i])}`);
+      setText(at, pointed === null || t[i] === undefined ? "now" : `at ${timeOfDay(t[i])}`);
     };
     const data = () => {
       const points = this.#points();

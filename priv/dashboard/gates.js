@@ -1,14 +1,18 @@
 // The list of gates: one row each, those that refuse first.
 
 import { byId, icon, make, reconcile, setAttribute, setHidden, setIcon, setText } from "./dom.js";
-import { count, percent, plural, rate } from "./format.js";
+import { count, plural, rate } from "./format.js";
 import { extent } from "./history.js";
 import { Chart, gateSpark } from "./charts.js";
 import { Details } from "./details.js";
 
 const WORDS = { refusing: "Refuses", stopped: "Stopped", full: "Full", calm: "Admits" };
 const RANK = { refusing: 0, stopped: 1, full: 2, calm: 3 };
-const KINDS = { pool: "pool", keyed_pool: "keyed pool", rate_limiter: "rate limiter", limiter: "rate limiter", ban: "ban", gate: "gate of several" };
+const KINDS = { pool: "pool", keyed_pool: "keyed pool", rate_limiter: "rate limiter", ban: "ban", gate: "gate of several" };
+// What `in_use` counts, for the kinds that hold no permits of their own.
+const COUNTED = { keyed_pool: "key", rate_limiter: "key", ban: "ban" };
+// A limiter and a gate of several are seen by what they admit, and the others by what is in use.
+const SEEN_BY_RATE = ["rate_limiter", "gate"];
 
 // A gate keeps its place for this time after it became better, so that rows do not jump when refusals come in bursts.
 const KEEP_PLACE_MS = 10_000;
@@ -143,7 +147,7 @@ class GateRow {
     this.button.addEventListener("click", () => this.#toggle());
     this.stateIcon = icon("calm");
     this.stateWord = make("span.word");
-    this.kind = make("span.kind", {}, KINDS[gate.kind] ?? gate.kind);
+    this.kind = make("span.kind");
     this.why = make("p.why");
     this.fill = make("span.fill");
     this.bar = make("span.bar", { "aria-hidden": "true" }, this.fill);
@@ -177,8 +181,8 @@ class GateRow {
   update(gate) {
     this.#gate = gate;
     if (this.#state !== gate.state) this.#turn(gate.state);
-    // A gate that is open though its status says otherwise cannot be; any other status is worth a word.
-    setText(this.kind, [KINDS[gate.kind] ?? gate.kind, gate.status && gate.status !== "open" ? gate.status : null].filter(Boolean).join(", "));
+    const kind = KINDS[gate.kind] ?? gate.kind;
+    setText(this.kind, gate.status === "open" ? kind : `${kind}, ${gate.status}`);
     setText(this.why, gate.why ?? "");
     setHidden(this.why, !gate.why);
     this.#updateUse(gate);
@@ -217,13 +221,11 @@ class GateRow {
   }
 
   #updateUse(gate) {
-    const used = gate.used;
-    setText(this.used, gate.kind === "pool" && gate.in_use != null ? `${count(gate.in_use)} / ${count(gate.limit)}` : percent(used));
-    let more = "";
-    if (gate.kind === "keyed_pool") more = gate.in_use == null ? "of keys" : `of keys, ${count(gate.in_use)} held`;
-    else if (gate.kind === "ban") more = "of places";
-    else if (gate.kind === "rate_limiter" || gate.kind === "limiter") more = "of keys";
-    setText(this.usedMore, used == null ? "" : more);
+    const { used, in_use: inUse, limit, limits } = gate;
+    if (gate.kind === "pool") setText(this.used, `${count(inUse)} / ${count(limit)}`);
+    else setText(this.used, count(inUse ?? limits?.length));
+    const one = COUNTED[gate.kind] ?? (limits && "limit");
+    setText(this.usedMore, one ? plural(inUse ?? limits?.length ?? 0, one).replace(/^[^ ]+ /, "") : "");
     setHidden(this.bar, used == null);
     const width = `${Math.min(Math.max(used ?? 0, 0), 1) * 100}%`;
     if (this.fill.style.width !== width) this.fill.style.width = width;
@@ -236,7 +238,7 @@ class GateRow {
   #curves() {
     const points = this.#history.gates.get(this.#id);
     if (!points) return [[], [], []];
-    return [this.#history.t, this.#gate.in_use == null ? points.admitted : points.in_use, points.refused];
+    return [this.#history.t, SEEN_BY_RATE.includes(this.#gate.kind) ? points.admitted : points.in_use, points.refused];
   }
 
   #describe() {
@@ -244,7 +246,7 @@ class GateRow {
     if (now - this.#described < DESCRIBE_EVERY_MS) return;
     this.#described = now;
     const [, use, refused] = this.#curves();
-    const what = this.#gate.in_use == null ? "admitted a second" : "in use";
+    const what = SEEN_BY_RATE.includes(this.#gate.kind) ? "admitted a second" : "in use";
     const range = extent(use);
     const most = extent(refused)?.high ?? 0;
     const said = range === null ? "no figures yet" : `${what} ${rate(range.low)} to ${rate(range.high)}`;

@@ -7,7 +7,9 @@ export const SPAN_MS = 600_000;
 // After a longer pause, a point without values ends the curve, since nobody knows what was in between.
 const PAUSE_MS = 3_500;
 
-const SERIES = ["in_use", "waiting", "admitted", "refused"];
+// The curves of a gate, and the figures of which they are made.
+const FIGURES = { in_use: "in_use", waiting: "waiting", admitted: "admitted_s", refused: "refused_s" };
+const SERIES = Object.keys(FIGURES);
 
 export class History {
   t = [];
@@ -26,10 +28,13 @@ export class History {
   }
 
   // Adds the points of an answer that are new. Forgets gates that the answer does not list.
-  add(points, names) {
-    const listed = new Set(names);
+  //
+  // The server keeps the curves of some gates only. The curves of the others begin when the page is opened, from the
+  // figures of each answer.
+  add(points, gates) {
+    const listed = new Map(gates.map((gate) => [gate.id, gate]));
     for (const name of this.gates.keys()) if (!listed.has(name)) this.gates.delete(name);
-    for (const name of listed) if (!this.gates.has(name)) this.#addGate(name);
+    for (const name of listed.keys()) if (!this.gates.has(name)) this.#addGate(name);
     for (const name of Object.keys(points.vm)) if (!this.vm.has(name)) this.vm.set(name, this.#unknown());
 
     const last = this.last;
@@ -42,7 +47,12 @@ export class History {
       points.t,
       from,
       (name) => points.vm[name],
-      (name, series) => (Object.hasOwn(points.gates, name) ? points.gates[name][series] : undefined),
+      (name, series) => {
+        if (Object.hasOwn(points.gates, name)) return points.gates[name][series];
+        const values = [];
+        values[points.t.length - 1] = listed.get(name)[FIGURES[series]];
+        return values;
+      },
     );
   }
 

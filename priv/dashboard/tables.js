@@ -34,10 +34,17 @@ class Table {
   }
 }
 
-// Returns a maker of rows. A column is `[text of an item, class]`.
+// Makes a cell. A narrow page has no room for a head, and shows the label in each cell.
+function cell(label, kind, ...children) {
+  const element = make(kind ? `td.${kind}` : "td", {}, ...children);
+  if (label) element.dataset.label = label;
+  return element;
+}
+
+// Returns a maker of rows. A column is `[text of an item, class, label]`.
 function plainRow(columns) {
   return () => {
-    const cells = columns.map(([, kind]) => make(kind ? `td.${kind}` : "td", {}, make("bdi")));
+    const cells = columns.map(([, kind, label]) => cell(label, kind, make("bdi")));
     const element = make("tbody", {}, make("tr", {}, ...cells));
     const update = (item) => columns.forEach(([text], i) => setText(cells[i].firstChild, text(item)));
     return { element, update };
@@ -51,17 +58,22 @@ export class Tables {
   #keys = new Table(
     "keys",
     (row) => keyOfParts(row.gate, row.key),
-    plainRow([[(row) => row.key, "code"], [(row) => row.gate, "code"], [(row) => count(row.permits), "n"], [(row) => count(row.waiting), "n"]]),
+    plainRow([
+      [(row) => row.key, "code"],
+      [(row) => row.gate, "code", "gate"],
+      [(row) => count(row.permits), "n", "permits"],
+      [(row) => count(row.waiting), "n", "waiting"],
+    ]),
   );
   #bans = new Table(
     "bans",
     (row) => keyOfParts(row.gate, row.key),
     plainRow([
       [(row) => row.key, "code"],
-      [(row) => row.gate, "code"],
-      [(row) => (row.until_ms == null ? "never" : duration(row.until_ms))],
-      [(row) => row.reason ?? NONE, "code"],
-      [(row) => count(row.level), "n"],
+      [(row) => row.gate, "code", "gate"],
+      [(row) => (row.until_ms == null ? "never" : duration(row.until_ms)), "", "ends in"],
+      [(row) => row.reason ?? NONE, "code", "reason"],
+      [(row) => count(row.level), "n", "level"],
     ]),
   );
 
@@ -85,6 +97,8 @@ function distinct(items, keyOf) {
   return items.filter((item) => !seen.has(keyOf(item)) && seen.add(keyOf(item)));
 }
 
+const QUESTION = "What does it do now?";
+
 let holdersMade = 0;
 
 class HolderRow {
@@ -94,17 +108,27 @@ class HolderRow {
     holdersMade += 1;
     this.item = item;
     const id = `holder-${holdersMade}`;
-    this.held = make("td.n.held");
-    this.permits = make("td.n");
-    this.button = make("button", { type: "button", "aria-expanded": "false", "aria-controls": id }, "What does it do now?");
-    this.button.setAttribute("aria-label", `What does ${item.pid} do now?`);
+    this.held = cell("", "held");
+    this.permits = cell("permits", "n");
+    this.question = make("span", {}, QUESTION);
+    const button = { type: "button", "aria-expanded": "false", "aria-controls": id };
+    // Twenty buttons of one name would be told apart by eye only.
+    this.button = make("button", button, this.question, make("span.unseen", {}, ` ${item.pid}`));
     this.button.addEventListener("click", () => this.#toggle());
     this.answer = make("div", { id, role: "status" });
     this.more = make("tr.more", { hidden: true }, make("td", { colSpan: 5 }, this.answer));
     this.element = make(
       "tbody",
       {},
-      make("tr", {}, this.held, make("td.code", {}, item.pid), make("td.code", {}, make("bdi", {}, item.gate)), this.permits, make("td.end", {}, this.button)),
+      make(
+        "tr",
+        {},
+        this.held,
+        cell("process", "code", item.pid),
+        cell("gate", "code", make("bdi", {}, item.gate)),
+        this.permits,
+        cell("", "end", this.button),
+      ),
       this.more,
     );
   }
@@ -118,8 +142,7 @@ class HolderRow {
   async #toggle() {
     this.isOpen = !this.isOpen;
     this.button.setAttribute("aria-expanded", String(this.isOpen));
-    setText(this.button, this.isOpen ? "Close" : "What does it do now?");
-    this.button.setAttribute("aria-label", this.isOpen ? `Close what ${this.item.pid} does` : `What does ${this.item.pid} do now?`);
+    setText(this.question, this.isOpen ? "Close" : QUESTION);
     setHidden(this.more, !this.isOpen);
     if (!this.isOpen) return;
 
@@ -141,9 +164,15 @@ function describe(process) {
     ["memory", bytes(process.memory)],
     ["reductions", count(process.reductions)],
   ];
-  const list = make("dl.figures", {}, ...pairs.filter(([, value]) => value != null).map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, make("bdi", {}, value)))));
+  const known = pairs.filter(([, value]) => value != null);
+  const list = make(
+    "dl.figures",
+    {},
+    ...known.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, make("bdi", {}, value)))),
+  );
   if (!process.stack?.length) return [list];
-  return [list, make("ol.stack", { "aria-label": "Stack, innermost call first" }, ...process.stack.map((line) => make("li", {}, make("bdi", {}, line))))];
+  const calls = process.stack.map((line) => make("li", {}, make("bdi", {}, line)));
+  return [list, make("ol.stack", { "aria-label": "Stack, innermost call first" }, ...calls)];
 }
 
 class Spawners {
@@ -151,11 +180,11 @@ class Spawners {
     "spawners",
     (row) => keyOfParts(row.mfa, row.by),
     plainRow([
-      [(row) => count(row.spawned), "n"],
-      [(row) => rate(row.per_second), "n"],
-      [(row) => count(row.alive), "n"],
       [(row) => row.mfa ?? NONE, "code"],
-      [(row) => row.by ?? NONE, "code"],
+      [(row) => row.by ?? NONE, "code", "created by"],
+      [(row) => count(row.spawned), "n", "created"],
+      [(row) => rate(row.per_second), "n", "per second"],
+      [(row) => count(row.alive), "n", "still alive"],
     ]),
   );
 

@@ -6,7 +6,9 @@ import { Chart, shareSpark } from "./charts.js";
 
 const LEVELS = ["elevated", "high", "critical"];
 
-export const spoken = (resource) => resource.replaceAll("_", " ");
+const LABELS = { ets: "ETS tables", cpu_stall: "CPU stall" };
+
+const spoken = (resource) => LABELS[resource] ?? resource.replaceAll("_", " ");
 
 export class Vm {
   #rows = new Map();
@@ -24,7 +26,7 @@ export class Vm {
     setAttribute(byId("vm"), "data-level", pressure);
     setIcon(this.icon, pressure);
     setText(this.word, pressure);
-    setText(this.because, because.length > 0 ? ` by ${because.map(spoken).join(", ")}` : "");
+    setText(this.because, because.length > 0 ? `because of ${because.map(spoken).join(", ")}` : "");
     const makeRow = (resource) => new ResourceRow(resource, this.#history);
     reconcile(byId("resources"), this.#rows, resources, (resource) => resource.name, makeRow);
   }
