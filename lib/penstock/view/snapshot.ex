@@ -7,7 +7,9 @@ defmodule Penstock.View.Snapshot do
   @moduledoc false
 
   alias Penstock.Admission.Names
+  alias Penstock.Native
   alias Penstock.View.Totals
+  alias Penstock.VM.Levels
 
   @most_gates 500
 
@@ -25,13 +27,14 @@ defmodule Penstock.View.Snapshot do
         }
   @typedoc """
   `at` is the Unix time in ms, `tick` the monotonic time in native units. `left_out` is the number
-  of gates that were not read.
+  of gates that were not read. `levels` has the level of each resource of the VM.
   """
   @type t :: %{
           at: integer,
           tick: integer,
           node: node,
           vm: map,
+          levels: %{atom => Penstock.VM.pressure()},
           gates: [gate],
           left_out: non_neg_integer
         }
@@ -39,12 +42,14 @@ defmodule Penstock.View.Snapshot do
   @spec take() :: t
   def take do
     {names, left_out} = names()
+    {word, _delay} = Native.vm_get()
 
     %{
       at: System.system_time(:millisecond),
       tick: System.monotonic_time(),
       node: node(),
       vm: Penstock.VM.status(),
+      levels: Map.new(Levels.resources(), &{&1, Levels.name(Levels.of(word, &1))}),
       gates: for(name <- names, gate = Totals.read(name), do: gate),
       left_out: left_out
     }
