@@ -10,6 +10,8 @@ defmodule Penstock.Dashboard.Acceptor do
   alias Penstock.Edge.Notice
 
   @backlog 128
+  # The bytes that the system keeps for a client that does not read.
+  @send_buffer 131_072
   # When the system has no room for a further socket, the acceptor waits before it tries again.
   @pause_ms 100
   # The port of a killed acceptor closes after its end is known, so a first attempt can come too early.
@@ -69,6 +71,7 @@ defmodule Penstock.Dashboard.Acceptor do
           nodelay: true,
           packet: :http_bin,
           packet_size: bounds.line_bytes,
+          sndbuf: @send_buffer,
           send_timeout: bounds.send_ms,
           send_timeout_close: true
         ]

@@ -16,7 +16,7 @@ defmodule Penstock.Dashboard.Access do
   @type answer :: :ok | {:login, String.t()} | :token_missing | {:refused, String.t()}
 
   @cookie "penstock_"
-  @hosts ["localhost", "127.0.0.1", "[::1]"]
+  @local ~r/\A(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?\z/i
 
   @spec new(binary | nil) :: t
   def new(nil), do: nil
@@ -42,11 +42,8 @@ defmodule Penstock.Dashboard.Access do
   @spec from_another_page?(Request.t()) :: boolean
   def from_another_page?(%{headers: headers}), do: headers["sec-fetch-site"] not in [nil, "same-origin", "none"]
 
-  defp local?(%{headers: %{"host" => host}}), do: without_port(String.downcase(host, :ascii)) in @hosts
+  defp local?(%{headers: %{"host" => host}}), do: host =~ @local
   defp local?(_request), do: false
-
-  defp without_port("[" <> _ = host), do: host |> :binary.split("]") |> hd() |> Kernel.<>("]")
-  defp without_port(host), do: host |> :binary.split(":") |> hd()
 
   defp by_token(request, access, port) do
     cond do
