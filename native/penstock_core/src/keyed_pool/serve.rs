@@ -9,6 +9,7 @@ use crate::host::Answer;
 use crate::pool::Status;
 use crate::sync::{MutexGuard, lock};
 
+use super::acquire::KeyRefusal;
 use super::shard::Shard;
 use super::slab::NIL;
 use super::{KeyedHost, KeyedPool};
@@ -77,7 +78,7 @@ impl<H: KeyedHost> KeyedPool<H> {
                 shard.credit(first, kind, n, now);
                 shard.totals.acquired += 1;
             } else {
-                shard.totals.rejected += 1;
+                shard.totals.refuse(if answer == Answer::Closed { KeyRefusal::Closed } else { KeyRefusal::KeyFull });
                 // If the key loses its place with this lease, it has no further waiter.
                 self.end_if_idle(shard, first);
             }
@@ -114,7 +115,7 @@ impl<H: KeyedHost> KeyedPool<H> {
             shard.queues.get_mut(queue).sweep = next;
             if n > shard.limit {
                 self.end_wait(shard, at, batch, Answer::Full);
-                shard.totals.rejected += 1;
+                shard.totals.refuse(KeyRefusal::KeyFull);
                 // The head waits for permits, so the key has another lease and keeps its place.
                 self.end_if_idle(shard, at);
             }

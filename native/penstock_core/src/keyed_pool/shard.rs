@@ -9,6 +9,7 @@ use super::acquire::KeyRefusal;
 use super::keys::{Keys, Place};
 use super::lease::{Lease, LeaseAt, LeaseId};
 use super::people::People;
+use super::report::KeyRefusals;
 use super::slab::{NIL, Slab};
 
 /// The waiters of one key, first come, first served: a list of leases.
@@ -36,9 +37,23 @@ impl Default for Queue {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
     pub(super) acquired: u64,
-    pub(super) rejected: u64,
+    pub(super) refused: KeyRefusals,
     pub(super) timed_out: u64,
     pub(super) released_by_exit: u64,
+    /// The restarts that were admitted beyond the limit.
+    pub(super) overdrawn: u64,
+}
+
+impl Totals {
+    /// Counts a refusal, unless it is [`KeyRefusal::Again`].
+    pub(super) fn refuse(&mut self, refusal: KeyRefusal) {
+        match refusal {
+            KeyRefusal::KeyFull => self.refused.key_full += 1,
+            KeyRefusal::TableFull => self.refused.table_full += 1,
+            KeyRefusal::Closed => self.refused.closed += 1,
+            KeyRefusal::Again => {}
+        }
+    }
 }
 
 pub(super) struct Shard<H: Host> {

@@ -64,8 +64,12 @@ impl<H: KeyedHost> KeyedPool<H> {
                 }
                 Attempt::Refused(refusal) => (KeyParked::Refused(refusal), false),
             };
-            if matches!(parked.0, KeyParked::Refused(_) | KeyParked::QueueFull) && shard.generation == key.generation {
-                shard.totals.rejected += 1;
+            if shard.generation == key.generation {
+                match parked.0 {
+                    KeyParked::Refused(refusal) => shard.totals.refuse(refusal),
+                    KeyParked::QueueFull => shard.totals.refused.queue_full += 1,
+                    KeyParked::Granted(_) | KeyParked::Waiting(_) => {}
+                }
             }
             drop(shard);
             let (parked, made) = parked;

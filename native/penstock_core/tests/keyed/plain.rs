@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use penstock_core::{AS_LIMIT, Answer, KeyRefusal, KeyRestart, KeyedOffer, KeyedSettings, Kind, LeaseId, Status};
+use penstock_core::{
+    AS_LIMIT, Answer, KeyRefusal, KeyRefusals, KeyRestart, KeyedOffer, KeyedSettings, Kind, LeaseId, Status,
+};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
@@ -61,7 +63,8 @@ pub(crate) struct Model {
     pub(crate) answers: BTreeMap<u64, Vec<(u32, Answer)>>,
     pub(crate) now_ms: u32,
     pub(crate) acquired: u64,
-    pub(crate) rejected: u64,
+    pub(crate) refused: KeyRefusals,
+    pub(crate) overdrawn: u64,
     pub(crate) timed_out: u64,
     pub(crate) released_by_exit: u64,
 }
@@ -82,9 +85,19 @@ impl Model {
             answers: BTreeMap::new(),
             now_ms,
             acquired: 0,
-            rejected: 0,
+            refused: KeyRefusals::default(),
+            overdrawn: 0,
             timed_out: 0,
             released_by_exit: 0,
+        }
+    }
+
+    pub(crate) fn refuse(&mut self, no: KeyRefusal) {
+        match no {
+            KeyRefusal::KeyFull => self.refused.key_full += 1,
+            KeyRefusal::TableFull => self.refused.table_full += 1,
+            KeyRefusal::Closed => self.refused.closed += 1,
+            KeyRefusal::Again => {}
         }
     }
 
@@ -291,7 +304,7 @@ impl Model {
             if answer == Answer::Granted {
                 self.admit(key, pid, wait.n, wait.kind);
             } else {
-                self.rejected += 1;
+                self.refuse(if answer == Answer::Closed { KeyRefusal::Closed } else { KeyRefusal::KeyFull });
                 self.end_if_idle(key, pid);
             }
         }
@@ -386,6 +399,7 @@ impl Model {
         let shrunk_from = self.keys.get(&key).map_or(0, |of| u64::from(of.shrunk_from));
         let in_use = u64::from(self.in_use_of(key));
         if in_use + u64::from(n) <= (limit + overdraft).max(shrunk_from) && self.has_place(key).is_ok() {
+            self.overdrawn += u64::from(!self.fits(key, n));
             self.admit(key, pid, n, Kind::Bound);
             return Ok(());
         }
@@ -402,7 +416,7 @@ impl Model {
                 Err(no) => last = no,
             }
         }
-        self.rejected += 1;
+        self.refuse(last);
         Err(KeyRestart::Refused(last))
     }
 }
