@@ -240,6 +240,7 @@ impl<H: KeyedHost> KeyedPool<H> {
         if !shard.lease(lease).debit(Kind::Manual, n) {
             return Err(NotHeld);
         }
+        shard.note_end_of_hold(lease, now);
         self.finish_release(host, shard, lease, n, now);
         Ok(())
     }
@@ -252,6 +253,7 @@ impl<H: KeyedHost> KeyedPool<H> {
         if !shard.lease(lease).debit(kind, n) {
             return Err(NotHeld);
         }
+        shard.note_end_of_hold(lease, now);
         self.finish_release(host, shard, lease, n, now);
         Ok(())
     }
@@ -268,6 +270,7 @@ impl<H: KeyedHost> KeyedPool<H> {
             let Some(lease) = shard.lease_by(id, me) else { continue };
             let n = shard.leases.get(lease).held_as(Kind::Bound);
             shard.lease(lease).debit(Kind::Bound, n);
+            shard.note_end_of_hold(lease, now);
             self.finish_release(host, shard, lease, n, now);
             ended = Ok(());
         }

@@ -149,9 +149,11 @@ impl<H: KeyedHost> KeyedPool<H> {
 
     /// Returns the figures of the pool for its metrics. The shards are read one after the other.
     pub fn meters(&self, host: &H) -> KeyedMeters {
-        let mut meters = KeyedMeters::default();
+        let mut meters = KeyedMeters { killed: lock(&self.control).killed, ..KeyedMeters::default() };
         for shard in &self.shards {
             let totals = lock(shard).totals;
+            meters.hold += totals.hold;
+            meters.wait += totals.wait;
             meters.refused += totals.refused;
             meters.overdrawn += totals.overdrawn;
         }

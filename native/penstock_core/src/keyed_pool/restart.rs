@@ -172,6 +172,7 @@ impl<H: KeyedHost> KeyedPool<H> {
             self.uncount_waiter();
         }
         let total = shard.lease(lease).clear();
+        shard.note_end_of_hold(lease, now);
         shard.lease(taker).credit(Kind::Bound, n, now);
         shard.totals.acquired += 1;
         shard.totals.released_by_exit += u64::from(total);

@@ -1,7 +1,8 @@
 //! One shard: its keys, and the leases and queues of these keys. All methods need the shard lock.
 
-use crate::holders::Kind;
+use crate::holders::{Kind, elapsed_ms};
 use crate::host::{Host, Pid};
+use crate::meters::Histogram;
 use crate::pool::Status;
 
 use super::PoolKey;
@@ -42,6 +43,10 @@ pub(super) struct Totals {
     pub(super) released_by_exit: u64,
     /// The restarts that were admitted beyond the limit.
     pub(super) overdrawn: u64,
+    /// For how long processes held permits of a key.
+    pub(super) hold: Histogram,
+    /// For how long waiters waited until they got an answer.
+    pub(super) wait: Histogram,
 }
 
 impl Totals {
@@ -223,6 +228,20 @@ impl<H: Host> Shard<H> {
         self.note_limit(place);
         self.place(place).in_use -= n;
         self.in_use -= u64::from(n);
+    }
+
+    /// Counts the end of a hold if the lease has no permit left. Called after permits have left the
+    /// lease. Not called after a handoff: the work that the permits are for begins in the child.
+    pub(super) fn note_end_of_hold(&mut self, lease: u32, now: u32) {
+        let of = self.leases.get(lease);
+        if of.total() == 0 {
+            self.totals.hold.observe(elapsed_ms(of.since, now));
+        }
+    }
+
+    /// Counts a wait that got an answer.
+    pub(super) fn note_answer(&mut self, wait: &super::lease::Wait<H>, now: u32) {
+        self.totals.wait.observe(elapsed_ms(wait.began, now));
     }
 
     /// Notes in a key what was in use when the limit fell. A change of the limit visits no key.

@@ -46,8 +46,8 @@ impl<H: KeyedHost> KeyedPool<H> {
                 Err(_) => {}
             }
         }
-        let wait = Box::new(Wait { permits: n, kind, ticket, next: NIL, prev: NIL });
         let now = host.now_ms();
+        let wait = Box::new(Wait { permits: n, kind, ticket, began: now, next: NIL, prev: NIL });
         let mut text = None;
         let mut wait = Some(wait);
         loop {
@@ -133,7 +133,10 @@ impl<H: KeyedHost> KeyedPool<H> {
         // The ticket is dropped after the lock is released.
         let Some(wait) = shard.dequeue(lease) else { return Cancelled::TooLate };
         self.uncount_waiter();
-        shard.totals.timed_out += u64::from(timed_out);
+        if timed_out {
+            shard.totals.timed_out += 1;
+            shard.note_answer(&wait, now);
+        }
         // The wait may have been a large request at the head, which blocked smaller ones.
         self.finish_release(host, shard, lease, 0, now);
         drop(wait);

@@ -16,6 +16,7 @@ use proptest::prelude::*;
 
 use crate::plain::{Model, Wait};
 use crate::stage::{Process, Stage};
+use crate::support::Times;
 
 const PROCESSES: usize = 7;
 const KEYS: u64 = 5;
@@ -255,8 +256,7 @@ impl Pair {
                 let waits = self.is_valid(known, pid) && self.model.leases[&(known.key, pid)].wait.is_some();
                 assert_eq!(real, if waits { Cancelled::Yes } else { Cancelled::TooLate });
                 if waits {
-                    self.model.timed_out += u64::from(timed_out);
-                    self.model.leave(known.key, pid);
+                    self.model.leave(known.key, pid, timed_out);
                 }
             }
             Op::Release { process, key, n } if self.lives(process) => {
@@ -426,6 +426,8 @@ impl Pair {
                     self.model.acquired = 0;
                     self.model.refused = KeyRefusals::default();
                     self.model.overdrawn = 0;
+                    self.model.hold = Times::default();
+                    self.model.wait = Times::default();
                     self.model.timed_out = 0;
                     self.model.released_by_exit = 0;
                 }
@@ -457,7 +459,7 @@ impl Pair {
                     self.model.refused.queue_full += 1;
                 } else {
                     let KeyParked::Waiting(id) = real else { panic!("{real:?}") };
-                    self.model.enqueue(key, pid, Wait { n, kind, ticket });
+                    self.model.enqueue(key, pid, Wait { n, kind, ticket, began: self.model.now_ms });
                     self.know(key, pid, id);
                 }
             }
@@ -506,6 +508,8 @@ impl Pair {
         assert_eq!(meters.refused, model.refused, "refused");
         assert_eq!(sums.rejected, key_full + table_full + queue_full + closed, "rejected");
         assert_eq!(meters.overdrawn, model.overdrawn, "overdrawn");
+        assert_eq!(meters.hold, model.hold.histogram(), "holds");
+        assert_eq!(meters.wait, model.wait.histogram(), "waits");
         assert_eq!(sums.timed_out, model.timed_out, "timed out");
         assert_eq!(sums.released_by_exit, model.released_by_exit, "released by exit");
 
@@ -595,7 +599,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => Just(Op::Reopen),
         1 => Just(Op::Close),
         4 => settings().prop_map(|settings| Op::Open { settings }),
-        1 => (1..50_u32).prop_map(|ms| Op::Advance { ms }),
+        3 => prop_oneof![2 => 1..50_u32, 1 => 1..500_000_u32].prop_map(|ms| Op::Advance { ms }),
     ]
 }
 

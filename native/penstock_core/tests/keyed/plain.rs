@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::support::Times;
+
 use penstock_core::{
     AS_LIMIT, Answer, KeyRefusal, KeyRefusals, KeyRestart, KeyedOffer, KeyedSettings, Kind, LeaseId, Status,
 };
@@ -12,6 +14,7 @@ pub(crate) struct Wait {
     pub(crate) n: u32,
     pub(crate) kind: Kind,
     pub(crate) ticket: u32,
+    pub(crate) began: u32,
 }
 
 /// What one process holds of one key, and waits for.
@@ -65,6 +68,8 @@ pub(crate) struct Model {
     pub(crate) acquired: u64,
     pub(crate) refused: KeyRefusals,
     pub(crate) overdrawn: u64,
+    pub(crate) hold: Times,
+    pub(crate) wait: Times,
     pub(crate) timed_out: u64,
     pub(crate) released_by_exit: u64,
 }
@@ -87,6 +92,8 @@ impl Model {
             acquired: 0,
             refused: KeyRefusals::default(),
             overdrawn: 0,
+            hold: Times::default(),
+            wait: Times::default(),
             timed_out: 0,
             released_by_exit: 0,
         }
@@ -190,6 +197,14 @@ impl Model {
         self.credit(key, pid, n, kind);
     }
 
+    /// Notes the end of a hold, if a process that has lost permits of a key has none left.
+    fn note_end_of_hold(&mut self, key: u64, pid: u64) {
+        let lease = &self.leases[&(key, pid)];
+        if lease.total() == 0 {
+            self.hold.note(self.now_ms - lease.since);
+        }
+    }
+
     fn fits(&self, key: u64, n: u32) -> bool {
         u64::from(self.in_use_of(key)) + u64::from(n) <= u64::from(self.settings.limit)
     }
@@ -251,6 +266,9 @@ impl Model {
         let total = lease.total();
         (lease.held, lease.offered, lease.offer) = ([0; 2], 0, None);
         self.released_by_exit += u64::from(total);
+        if total > 0 {
+            self.note_end_of_hold(key, pid);
+        }
         self.dequeue(key, pid);
         self.end_if_idle(key, pid);
         self.serve(key);
@@ -275,9 +293,12 @@ impl Model {
     }
 
     /// Ends a wait by the waiter itself.
-    pub(crate) fn leave(&mut self, key: u64, pid: u64) {
+    pub(crate) fn leave(&mut self, key: u64, pid: u64, timed_out: bool) {
         self.note_limit(key);
-        self.dequeue(key, pid);
+        if let Some(wait) = self.dequeue(key, pid).filter(|_| timed_out) {
+            self.timed_out += 1;
+            self.wait.note(self.now_ms - wait.began);
+        }
         self.end_if_idle(key, pid);
         self.serve(key);
     }
@@ -301,6 +322,7 @@ impl Model {
             };
             self.dequeue(key, pid);
             self.answer(pid, wait.ticket, answer);
+            self.wait.note(self.now_ms - wait.began);
             if answer == Answer::Granted {
                 self.admit(key, pid, wait.n, wait.kind);
             } else {
@@ -335,6 +357,7 @@ impl Model {
         }
         self.note_limit(key);
         self.leases.get_mut(&(key, pid)).unwrap().held[kind as usize] -= n;
+        self.note_end_of_hold(key, pid);
         self.end_if_idle(key, pid);
         self.serve(key);
         true
@@ -356,6 +379,7 @@ impl Model {
         self.note_limit(key);
         let lease = self.leases.get_mut(&(key, spawner)).unwrap();
         (lease.offered, lease.offer) = (0, None);
+        self.note_end_of_hold(key, spawner);
         self.end_if_idle(key, spawner);
         self.serve(key);
     }
@@ -382,6 +406,7 @@ impl Model {
             self.dequeue(key, dead);
             let lease = self.leases.get_mut(&(key, dead)).unwrap();
             (lease.held, lease.offered, lease.offer) = ([0; 2], 0, None);
+            self.note_end_of_hold(key, dead);
             self.credit(key, pid, n, Kind::Bound);
             self.acquired += 1;
             self.released_by_exit += u64::from(total);
