@@ -39,7 +39,7 @@ defmodule Penstock.Dashboard do
 
   At most 64 connections are served at once, 16 of them from one address that is not loopback, and at
   most 16 requests that read gates; others get status 503. Slow clients are cut off after some seconds,
-  and no request can be larger than 16 KiB. The dashboard uses pools of Penstock for this, without names,
+  and no head of a request can be larger than 32 KiB. The dashboard uses pools of Penstock for this, without names,
   so it does not show them.
 
   If one of its processes is killed, the others go on, and it starts again on the same port. It needs

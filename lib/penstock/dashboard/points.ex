@@ -5,7 +5,7 @@ defmodule Penstock.Dashboard.Points do
   # The memory is bounded: at most @most points of at most @most_gates gates, which is about 4 MB.
   @moduledoc false
 
-  alias Penstock.View.{JSON, Rates, Snapshot, State, Verdict}
+  alias Penstock.View.{JSON, Rates, Snapshot, State}
   alias Penstock.VM.Levels
 
   @most 600
@@ -44,10 +44,8 @@ defmodule Penstock.Dashboard.Points do
       else: gates |> Enum.sort_by(&rank(&1, rates, tracked)) |> Enum.take(@most_gates)
   end
 
-  defp rank(gate, rates, tracked) do
-    {state, _why} = Verdict.of(gate, rates[gate.name])
-    {state != :refusing, not MapSet.member?(tracked, gate.name), gate.name}
-  end
+  defp rank(%{name: name}, rates, tracked),
+    do: {Rates.refused(rates[name]) == 0, not MapSet.member?(tracked, name), name}
 
   defp used(nil), do: nil
   defp used(%{used: used}), do: State.round_to(used, @decimals + 1)

@@ -28,8 +28,8 @@ defmodule Penstock.Dashboard.Request do
       # An empty line before a request is allowed.
       {:ok, {:http_error, line}} when line in ["\r\n", "\n"] -> {:error, 400, "expected a request"}
       {:ok, _garbage} -> {:error, 400, "expected a request"}
-      {:error, :emsgsize} -> {:error, 414, "the address is too long"}
-      {:error, _timeout_or_closed} -> :over
+      # A timeout, or a closed connection: the VM itself closes it at a line that is too long.
+      {:error, _reason} -> :over
     end
   end
 
@@ -75,9 +75,6 @@ defmodule Penstock.Dashboard.Request do
 
       {:ok, _garbage} ->
         {:error, 400, "expected headers"}
-
-      {:error, :emsgsize} ->
-        {:error, 431, "the headers are too large"}
 
       {:error, :timeout} ->
         {:error, 408, "the headers took too long"}

@@ -27,7 +27,6 @@ defmodule Penstock.Dashboard.Response do
     405 => "Method Not Allowed",
     408 => "Request Timeout",
     409 => "Conflict",
-    414 => "URI Too Long",
     431 => "Request Header Fields Too Large",
     500 => "Internal Server Error",
     503 => "Service Unavailable",

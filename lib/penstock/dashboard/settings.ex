@@ -28,6 +28,8 @@ defmodule Penstock.Dashboard.Settings do
   """
   @type bounds :: %{atom => pos_integer}
 
+  # The cookies of all applications at localhost come in one line, hence the size of a line.
+  #
   # A page asks once a second. So a connection serves it for about 50 s before the browser opens the
   # next one.
   @bounds %{
@@ -40,8 +42,8 @@ defmodule Penstock.Dashboard.Settings do
     linger_ms: 500,
     turns: 100,
     connection_ms: 60_000,
-    line_bytes: 8_192,
-    head_bytes: 16_384,
+    line_bytes: 16_384,
+    head_bytes: 32_768,
     headers: 64,
     retry_ms: 1_000
   }

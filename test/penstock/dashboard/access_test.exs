@@ -35,13 +35,13 @@ defmodule Penstock.Dashboard.AccessTest do
       shorter = binary_part(@token, 0, byte_size(@token) - 1)
 
       for wrong <- ["", "x", shorter, @token <> "x", String.upcase(@token)] do
-        assert status!(port, "/health", [{"authorization", "Bearer #{wrong}"}]) == 401
-        assert status!(port, "/health", [cookie(port, wrong)]) == 401
+        assert status!(port, "/holder?pid=<0.1.0>", [{"authorization", "Bearer #{wrong}"}]) == 401
+        assert status!(port, "/holder?pid=<0.1.0>", [cookie(port, wrong)]) == 401
         assert status!(port, query(wrong), []) == 401
       end
 
       for value <- [@token, "Basic #{@token}", "Bearer", "Bearer  ", ""] do
-        assert status!(port, "/health", [{"authorization", value}]) == 401
+        assert status!(port, "/holder?pid=<0.1.0>", [{"authorization", value}]) == 401
       end
 
       for value <- [
@@ -50,7 +50,7 @@ defmodule Penstock.Dashboard.AccessTest do
             "penstock_1=#{Base.url_encode64(@token)}",
             ";;=="
           ] do
-        assert status!(port, "/health", [{"cookie", value}]) == 401
+        assert status!(port, "/holder?pid=<0.1.0>", [{"cookie", value}]) == 401
       end
 
       assert status!(port, "/?token=%zz", []) == 401
@@ -65,8 +65,8 @@ defmodule Penstock.Dashboard.AccessTest do
         assert status!(port, path, [header]) in [200, 404]
       end
 
-      assert status!(port, "/health", [{"cookie", "a=b"}, cookie(port, @token), {"cookie", "c=d"}]) == 200
-      assert status!(port, "/health", [{"host", "any.example"}, cookie(port, @token)]) in [200, 400]
+      assert status!(port, "/holder?pid=<0.1.0>", [{"cookie", "a=b"}, cookie(port, @token), {"cookie", "c=d"}]) == 200
+      assert status!(port, "/holder?pid=<0.1.0>", [{"host", "any.example"}, cookie(port, @token)]) in [200, 400]
     end
 
     test "takes the token in the address of the page once, and puts it into a cookie" do
@@ -75,10 +75,10 @@ defmodule Penstock.Dashboard.AccessTest do
       assert {"location", "/"} in headers
       assert {"set-cookie", set} = List.keyfind(headers, "set-cookie", 0)
       assert [pair, "HttpOnly", "SameSite=Strict", "Path=/"] = String.split(set, "; ")
-      assert status!(port, "/health", [{"cookie", pair}]) == 200
+      assert status!(port, "/holder?pid=<0.1.0>", [{"cookie", pair}]) == 200
 
       # Only the page takes it, for other addresses would keep it in logs.
-      assert status!(port, "/health?token=" <> URI.encode_www_form(@token), []) == 401
+      assert status!(port, "/holder?pid=<0.1.0>&token=" <> URI.encode_www_form(@token), []) == 401
     end
 
     test "lets a link of another page in, whose cookie comes with the next request" do
@@ -91,7 +91,10 @@ defmodule Penstock.Dashboard.AccessTest do
 
     test "answers any host" do
       port = with_token()
-      raw = "GET /health HTTP/1.1\r\nhost: any.example\r\nauthorization: Bearer #{@token}\r\nconnection: close\r\n\r\n"
+
+      raw =
+        "GET /holder?pid=<0.1.0> HTTP/1.1\r\nhost: any.example\r\nauthorization: Bearer #{@token}\r\nconnection: close\r\n\r\n"
+
       assert status(send_raw(port, raw)) == 200
     end
 
@@ -104,7 +107,10 @@ defmodule Penstock.Dashboard.AccessTest do
   describe "without a token" do
     test "answers hosts of loopback only" do
       {_pid, port} = start_dashboard()
-      ask = fn host -> status(send_raw(port, "GET /health HTTP/1.1\r\nhost: #{host}\r\nconnection: close\r\n\r\n")) end
+
+      ask = fn host ->
+        status(send_raw(port, "GET /holder?pid=<0.1.0> HTTP/1.1\r\nhost: #{host}\r\nconnection: close\r\n\r\n"))
+      end
 
       for host <- ["localhost", "LOCALHOST", "localhost:#{port}", "127.0.0.1", "127.0.0.1:80", "[::1]", "[::1]:#{port}"] do
         assert ask.(host) == 200
@@ -116,11 +122,13 @@ defmodule Penstock.Dashboard.AccessTest do
         assert ask.(host) == 403
       end
 
-      assert status(send_raw(port, "GET /health HTTP/1.1\r\nconnection: close\r\n\r\n")) == 403
-      assert status(send_raw(port, "GET /health HTTP/1.0\r\n\r\n")) == 403
-      twice = "GET /health HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\n\r\n"
+      assert status(send_raw(port, "GET /holder?pid=<0.1.0> HTTP/1.1\r\nconnection: close\r\n\r\n")) == 403
+      assert status(send_raw(port, "GET /holder?pid=<0.1.0> HTTP/1.0\r\n\r\n")) == 403
+      twice = "GET /holder?pid=<0.1.0> HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\n\r\n"
       assert status(send_raw(port, twice)) == 400
-      assert status(send_raw(port, "GET http://localhost/health HTTP/1.1\r\nhost: evil.example\r\n\r\n")) == 400
+
+      assert status(send_raw(port, "GET http://localhost/holder?pid=<0.1.0> HTTP/1.1\r\nhost: evil.example\r\n\r\n")) ==
+               400
     end
 
     test "refuses what pages of other sites ask for, except to open it" do
@@ -133,7 +141,9 @@ defmodule Penstock.Dashboard.AccessTest do
 
       assert status!(port, "/", [{"sec-fetch-site", "cross-site"}, {"sec-fetch-mode", "no-cors"}]) == 403
       assert status!(port, "/", [{"sec-fetch-site", "cross-site"}, {"sec-fetch-mode", "navigate"}]) in [200, 404]
-      for site <- ["none", "same-origin"], do: assert(status!(port, "/health", [{"sec-fetch-site", site}]) == 200)
+
+      for site <- ["none", "same-origin"],
+          do: assert(status!(port, "/holder?pid=<0.1.0>", [{"sec-fetch-site", site}]) == 200)
     end
   end
 
