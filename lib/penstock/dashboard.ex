@@ -34,8 +34,10 @@ defmodule Penstock.Dashboard do
 
   ## What it costs
 
-  A snapshot each second, open pages or not. At most 500 gates are shown, 50 of them with curves, in
-  about 4 MB. Lists are read only while a page is open. Ten pages cost the snapshots of one.
+  A snapshot each second, open pages or not: about 1 ms, and 4 ms more for each 100,000 holders. If it
+  takes more than 50 ms, as with 100,000 keys in each of 40 limiters, it is taken less often, down to
+  once in 5 s. At most 500 gates are shown, 50 of them with curves, in about 4 MB. Lists are read only
+  while a page is open. Ten pages cost the snapshots of one.
 
   At most 64 connections are served at once, 16 of them from one address that is not loopback, and at
   most 16 requests that read gates; others get status 503. Slow clients are cut off after some seconds,

@@ -12,10 +12,14 @@ defmodule Penstock.Dashboard.History do
   alias Penstock.VM.Beat
 
   @interval_ms 1_000
+  # A snapshot walks through the holders of pools and the keys of limiters. If these are many, it takes
+  # longer, and then it is taken less often: so that it takes a twentieth of the time of one scheduler.
+  @rest 20
+  @longest_rest_ms 5_000
   # A page that was closed is not served any longer after this time.
   @asked_ms 5_000
-  # What a client is shown may be older than the interval, by what a snapshot takes.
-  @fresh_ms 1_500
+  # What a client is shown stays until the next snapshot, which may be late by this.
+  @late_ms 500
   @most_rows 20
   @patience_ms 5_000
 
@@ -28,7 +32,7 @@ defmodule Penstock.Dashboard.History do
     :ets.insert(table, {:asked, now()})
 
     case :ets.lookup(table, :shown) do
-      [{:shown, taken, at, json}] -> if now() - taken <= @fresh_ms, do: {at, json}, else: ask(table) || {at, json}
+      [{:shown, until, at, json}] -> if now() <= until, do: {at, json}, else: ask(table) || {at, json}
       [] -> ask(table)
     end
   end
@@ -49,8 +53,8 @@ defmodule Penstock.Dashboard.History do
   @impl true
   def init(%{table: table, settings: settings}) do
     :ets.insert(table, {:history, self()})
-    state = %{table: table, take: settings.take, earlier: nil, last: nil, tracked: MapSet.new(), timer: nil}
-    {:ok, state |> sample() |> wind()}
+    state = %{table: table, take: settings.take, earlier: nil, last: nil, tracked: MapSet.new(), timer: nil, due: 0}
+    {:ok, beat(state)}
   end
 
   @impl true
@@ -60,15 +64,30 @@ defmodule Penstock.Dashboard.History do
 
   @impl true
   def handle_info({:timeout, timer, :beat}, %{timer: timer} = state) do
-    state = state |> sample() |> wind()
-    if asked?(state.table), do: show(state)
-    {:noreply, state, if(asked?(state.table), do: :infinity, else: :hibernate)}
+    state = beat(state)
+
+    if asked?(state.table) do
+      show(state)
+      {:noreply, state}
+    else
+      {:noreply, state, :hibernate}
+    end
   end
 
   def handle_info(_other, state), do: {:noreply, state}
 
-  # A beat that was missed is left out.
-  defp wind(state), do: %{state | timer: Beat.start_timer(Beat.next(@interval_ms))}
+  defp beat(state) do
+    started = now()
+    state = sample(state)
+    # A beat that was missed meanwhile is left out.
+    due = max(Beat.next(@interval_ms), now() + rest(now() - started))
+    %{state | due: due, timer: Beat.start_timer(due)}
+  end
+
+  # Returns how long to take no snapshot after one that took that long.
+  @doc false
+  @spec rest(non_neg_integer) :: non_neg_integer
+  def rest(took_ms), do: min(took_ms * @rest, @longest_rest_ms)
 
   # A snapshot that fails must not end the server: the second has no point then.
   defp sample(%{last: last} = state) do
@@ -97,7 +116,7 @@ defmodule Penstock.Dashboard.History do
   defp show(%{last: snapshot, table: table} = state) do
     view = Map.merge(State.of(snapshot, state.earlier), State.lists(snapshot, @most_rows))
     json = view |> JSON.encode() |> IO.iodata_to_binary()
-    :ets.insert(table, {:shown, now(), snapshot.at, json})
+    :ets.insert(table, {:shown, state.due + @late_ms, snapshot.at, json})
     {snapshot.at, json}
   catch
     kind, reason ->

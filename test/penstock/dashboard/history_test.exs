@@ -1,7 +1,7 @@
 defmodule Penstock.Dashboard.HistoryTest do
   use Penstock.DashboardCase, async: true
 
-  alias Penstock.Dashboard.Points
+  alias Penstock.Dashboard.{History, Points}
   alias Penstock.View.Snapshot
 
   # Counts the snapshots that are taken.
@@ -44,6 +44,23 @@ defmodule Penstock.Dashboard.HistoryTest do
         end)
 
       assert points == snapshots
+    end
+
+    test "takes a snapshot less often if it takes long" do
+      assert Enum.map([0, 1, 50, 100, 250, 10_000], &History.rest/1) == [0, 20, 1_000, 2_000, 5_000, 5_000]
+      slow = 60
+      {counter, take} = counting()
+
+      slowly = fn ->
+        receive after: (slow -> :ok)
+        take.()
+      end
+
+      {_dashboard, port} = start_dashboard(take: slowly)
+      times = eventually(fn -> with [_, _, _ | _] = times <- times(port), do: times, else: (_ -> nil) end)
+      # 20 times 60 ms after each snapshot.
+      assert Enum.all?(Enum.zip(times, tl(times)), fn {one, next} -> next - one >= 1_200 end)
+      assert :counters.get(counter, 1) <= length(times) + 1
     end
 
     test "reads no lists, and writes no state, while nobody asks" do
