@@ -7,19 +7,20 @@ defmodule Penstock.View.Snapshot do
   @moduledoc false
 
   alias Penstock.Admission.Names
-  alias Penstock.View.Totals
+  alias Penstock.View.{Floor, Totals}
 
-  @most_gates 500
+  @most_gates 1_000
 
   @typedoc """
   A gate: its info, which depends on the kind, and the totals of any kind. `opening` differs for
-  each gate that the name has had.
+  each gate that the name has had. `meters` are those of `Penstock.Native.gate_meters/1`.
   """
   @type gate :: %{
           name: atom,
           kind: Penstock.View.Totals.kind(),
           opening: integer,
           info: map,
+          meters: map,
           admitted: non_neg_integer,
           refused: %{atom => non_neg_integer}
         }
@@ -39,13 +40,15 @@ defmodule Penstock.View.Snapshot do
   @spec take() :: t
   def take do
     {names, left_out} = names()
+    gates = for name <- names, gate = Totals.read(name), do: gate
+    Floor.keep(for gate <- gates, do: {gate.name, gate.opening})
 
     %{
       at: System.system_time(:millisecond),
       tick: System.monotonic_time(),
       node: node(),
       vm: Penstock.VM.status(),
-      gates: for(name <- names, gate = Totals.read(name), do: gate),
+      gates: gates,
       left_out: left_out
     }
   end
