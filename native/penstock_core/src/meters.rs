@@ -1,5 +1,7 @@
 //! Histograms of times, in buckets whose edges all gates share.
 
+use std::ops::AddAssign;
+
 /// The number of buckets: one for each edge, and one for the times beyond the last edge.
 pub const METER_BUCKETS: usize = METER_EDGES_MS.len() + 1;
 
@@ -15,4 +17,28 @@ pub struct Histogram {
     pub counts: [u64; METER_BUCKETS],
     /// The sum of all times, in ms.
     pub sum_ms: u64,
+}
+
+/// Returns the bucket of a time.
+#[inline]
+pub(crate) fn bucket_of(ms: u32) -> usize {
+    // Most times are short, so the search from the first edge on is quick.
+    METER_EDGES_MS.iter().position(|&edge| ms <= edge).unwrap_or(METER_BUCKETS - 1)
+}
+
+impl Histogram {
+    /// Counts a time.
+    pub(crate) fn observe(&mut self, ms: u32) {
+        self.counts[bucket_of(ms)] += 1;
+        self.sum_ms += u64::from(ms);
+    }
+}
+
+impl AddAssign for Histogram {
+    fn add_assign(&mut self, other: Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.sum_ms += other.sum_ms;
+    }
 }

@@ -6,6 +6,7 @@ use once_cell::race::OnceBox;
 use super::active::BITS_IN_LINE;
 use super::cursor::{Cursor, Slot};
 use super::entry::{Entry, Kind};
+use super::report::{REASONS, Reason};
 use crate::host::Pid;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
@@ -121,9 +122,21 @@ pub(crate) struct Retired {
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(super) retired: Mutex<Retired>,
-    pub(crate) rejected: AtomicU64,
+    /// The refusals, by [`Reason`].
+    pub(super) refused: [AtomicU64; REASONS],
     pub(crate) timed_out: AtomicU64,
     pub(crate) killed: AtomicU64,
+}
+
+// The atomics and locks of loom and shuttle are larger.
+#[cfg(not(any(loom, shuttle)))]
+const _: () = assert!(size_of::<Shard>() == 64, "a shard fills a cache line");
+
+impl Shard {
+    /// Counts a refusal.
+    pub(crate) fn count_refusal(&self, reason: Reason) {
+        self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// The permits that a dead holder left. `R` is the result of `give_back` in [`Table::remove`].
@@ -163,7 +176,7 @@ impl Table {
             used: AtomicU32::new(0),
             shards: std::array::from_fn(|_| Shard {
                 retired: Mutex::new(Retired::default()),
-                rejected: AtomicU64::new(0),
+                refused: std::array::from_fn(|_| AtomicU64::new(0)),
                 timed_out: AtomicU64::new(0),
                 killed: AtomicU64::new(0),
             }),
@@ -399,7 +412,7 @@ impl Table {
     pub(crate) fn reset_totals(&self) {
         for shard in &self.shards {
             *lock(&shard.retired) = Retired::default();
-            shard.rejected.store(0, Ordering::Relaxed);
+            shard.refused.iter().for_each(|count| count.store(0, Ordering::Relaxed));
             shard.timed_out.store(0, Ordering::Relaxed);
             shard.killed.store(0, Ordering::Relaxed);
         }

@@ -10,7 +10,7 @@
 //!   and found permits free.
 //! - The process that serves the waiters calls [`Table::credit`](crate::holders::Table::credit).
 
-use crate::holders::{Entry, Kind};
+use crate::holders::{Entry, Kind, Reason};
 use crate::host::Pid;
 use crate::sync::{Ordering, fence, fence_after_rmw};
 
@@ -53,7 +53,7 @@ impl<H: PoolHost> Pool<H> {
     #[inline(never)]
     fn try_harder(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
         if self.state.load().closed() {
-            self.count_refusal(me);
+            self.count_refusal(me, Refusal::Closed);
             return Err(Refusal::Closed);
         }
         if !self.oversize(n) {
@@ -122,13 +122,19 @@ impl<H: PoolHost> Pool<H> {
 
     /// Counts a refusal. Returns its reason.
     fn refuse(&self, me: Pid) -> Refusal {
-        self.count_refusal(me);
-        if self.state.load().closed() { Refusal::Closed } else { Refusal::Full }
+        let refusal = if self.state.load().closed() { Refusal::Closed } else { Refusal::Full };
+        self.count_refusal(me, refusal);
+        refusal
     }
 
-    /// Counts a refusal of a caller.
-    pub fn count_refusal(&self, pid: Pid) {
-        self.table.shard(pid).rejected.fetch_add(1, Ordering::Relaxed);
+    /// Counts a refusal of a caller, unless it is [`Refusal::Again`].
+    pub fn count_refusal(&self, pid: Pid, refusal: Refusal) {
+        let reason = match refusal {
+            Refusal::Full => Reason::Full,
+            Refusal::Closed => Reason::Closed,
+            Refusal::Again => return,
+        };
+        self.table.shard(pid).count_refusal(reason);
     }
 
     #[inline(always)]

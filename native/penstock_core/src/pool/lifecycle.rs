@@ -77,6 +77,7 @@ impl<H: PoolHost> Pool<H> {
         guarded.opening += 1;
         guarded.settings = settings;
         guarded.granted = 0;
+        guarded.overdrawn = 0;
         guarded.shrunk_from = 0;
         guarded.queue.end_sweep();
         guarded.status = Status::Open;

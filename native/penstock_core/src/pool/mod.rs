@@ -83,7 +83,7 @@ use wait_queue::WaitQueue;
 pub use acquire::{NotHeld, Refusal};
 pub use handoff::{Adoption, Offer};
 pub use lifecycle::{Changes, Drain, Settings, Status};
-pub use report::{Info, Opening};
+pub use report::{Info, Opening, PoolMeters};
 pub use restart::{Restart, Step};
 pub use transfer::TransferError;
 pub use wait::{Cancelled, Expiry, Parked};
@@ -148,6 +148,8 @@ struct Guarded<H: PoolHost> {
     opening: u64,
     /// The number of parked waiters that were admitted since the pool was opened.
     granted: u64,
+    /// The number of restarts that were admitted beyond the limit since the pool was opened.
+    overdrawn: u64,
     /// The number of permits in use when the limit last changed. If the limit changed several
     /// times while the pool was overdrawn, this is the largest of these numbers. While a smaller
     /// limit overdraws the pool, restarts can bring up to this number of permits into use. A
@@ -174,6 +176,7 @@ impl<H: PoolHost> Pool<H> {
                 status: Status::Closed,
                 opening: 0,
                 granted: 0,
+                overdrawn: 0,
                 shrunk_from: 0,
             })),
             restarts: Restarts::new(),

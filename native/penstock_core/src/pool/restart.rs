@@ -362,6 +362,7 @@ impl<H: PoolHost> Pool<H> {
             let least_if_overdrawn = least.min(limit as i64 - guarded.shrunk_from as i64);
             let taken = self.state.overdraw(n, least, least_if_overdrawn);
             if let Ok(left) = taken {
+                guarded.overdrawn += u64::from(left.free() < 0);
                 if left.free() + i64::from(n) >= 0 {
                     // The pool was not overdrawn before this call, so an overdraft by a smaller
                     // limit has been paid back.
@@ -386,7 +387,7 @@ impl<H: PoolHost> Pool<H> {
     }
 
     fn refuse_restart(&self, me: Pid, refusal: Refusal) -> Restart {
-        self.count_refusal(me);
+        self.count_refusal(me, refusal);
         Restart::Refused(refusal)
     }
 }

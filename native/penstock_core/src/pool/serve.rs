@@ -28,6 +28,7 @@ use crate::holders::Kind;
 use crate::host::{Answer, Pid};
 use crate::sync::lock;
 
+use super::acquire::Refusal;
 use super::limit::LimitWord;
 use super::wait_queue::{Queue, Waiter};
 use super::{Guarded, Pool, PoolHost, Status};
@@ -101,7 +102,7 @@ impl<H: PoolHost> Pool<H> {
             let Some(waiter) = guarded.queue.pop(Queue::Waiters) else { break };
             match taken {
                 None => {
-                    self.count_refusal(pid);
+                    self.count_refusal(pid, Refusal::Full);
                     self.dismiss(batch, waiter, Some(Answer::Full));
                 }
                 Some(left) if self.grant(pid, n, kind, now) => {
@@ -127,7 +128,7 @@ impl<H: PoolHost> Pool<H> {
             guarded.queue.end_sweep();
         } else {
             guarded.queue.continue_sweep(limit, SWEEP_STEPS, |waiter| {
-                self.count_refusal(waiter.pid);
+                self.count_refusal(waiter.pid, Refusal::Full);
                 self.dismiss(batch, waiter, Some(Answer::Full));
                 batch.has_room()
             });
@@ -166,7 +167,7 @@ impl<H: PoolHost> Pool<H> {
         while batch.has_room()
             && let Some(waiter) = guarded.queue.pop(Queue::Waiters)
         {
-            self.count_refusal(waiter.pid);
+            self.count_refusal(waiter.pid, Refusal::Closed);
             self.dismiss(batch, waiter, Some(Answer::Closed));
         }
         if !guarded.queue.is_empty(Queue::Waiters) || guarded.queue.has_orphans() {

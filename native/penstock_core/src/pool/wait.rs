@@ -25,10 +25,11 @@
 //! of the ring, so the call that reaps the process finds all waits.
 
 use crate::batch::Batch;
-use crate::holders::{Entry, Kind};
+use crate::holders::{Entry, Kind, Reason};
 use crate::host::{Answer, Pid};
 use crate::sync::{Ordering, lock};
 
+use super::acquire::Refusal;
 use super::serve::BATCHES;
 use super::wait_queue::{Queue, Removed, Waiter, WaiterId};
 use super::{Guarded, Pool, PoolHost, Status};
@@ -158,7 +159,9 @@ impl<H: PoolHost> Pool<H> {
         match parked {
             Parked::Granted => self.record_unannounced(host, me, entry, n, manner.kind),
             Parked::Waiting(_) | Parked::Deadlock => {}
-            Parked::Full | Parked::QueueFull | Parked::Closed => self.count_refusal(me),
+            Parked::Full => self.count_refusal(me, Refusal::Full),
+            Parked::QueueFull => self.table.shard(me).count_refusal(Reason::QueueFull),
+            Parked::Closed => self.count_refusal(me, Refusal::Closed),
         }
         (parked, timed)
     }

@@ -32,11 +32,11 @@ impl Pair {
             }
             Err(Refusal::Closed) => {
                 assert!(self.model.status != Status::Open);
-                self.model.rejected += 1;
+                self.model.refused.closed += 1;
             }
             Err(Refusal::Full) => {
                 assert!(self.model.status == Status::Open && !self.model.admits(n), "{n} of {}", self.model.free());
-                self.model.rejected += 1;
+                self.model.refused.full += 1;
                 if !self.model.oversize(n) {
                     self.assert_no_dead_holder_among_few();
                 }
@@ -105,8 +105,12 @@ impl Pair {
             panic!("{parked:?} instead of a wait");
         };
         assert_eq!(parked, expected);
-        if matches!(parked, Parked::Full | Parked::QueueFull | Parked::Closed) {
-            self.model.rejected += 1;
+        let refused = &mut self.model.refused;
+        match parked {
+            Parked::Full => refused.full += 1,
+            Parked::QueueFull => refused.queue_full += 1,
+            Parked::Closed => refused.closed += 1,
+            Parked::Granted | Parked::Deadlock | Parked::Waiting(_) => {}
         }
         match parked {
             Parked::Waiting(id) => Some(id),
@@ -323,7 +327,7 @@ impl Pair {
         }
         if self.model.status != Status::Open {
             assert_eq!(answer, Restart::Refused(Refusal::Closed));
-            self.model.rejected += 1;
+            self.model.refused.closed += 1;
             return;
         }
         if self.model.admits(n) {
@@ -364,13 +368,14 @@ impl Pair {
                 self.model.shrunk_from = 0;
             }
             self.model.admit(pid, n, Kind::Bound);
+            self.model.overdrawn += u64::from(self.model.free() < 0);
         } else {
             assert_eq!(answer, Restart::Refused(Refusal::Full));
             assert!(!has_predecessor, "a refused restart has looked at all holders");
         }
         match answer {
             Restart::Admitted => self.model.acquired += 1,
-            _ => self.model.rejected += 1,
+            _ => self.model.refused.full += 1,
         }
     }
 

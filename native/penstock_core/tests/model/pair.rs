@@ -244,7 +244,10 @@ impl Pair {
 
         let report = stage.report();
         assert_eq!(report.acquired, model.acquired, "acquired");
-        assert_eq!(report.rejected, model.rejected, "rejected");
+        let meters = stage.pool.meters(&stage.host);
+        assert_eq!(meters.refused, model.refused, "refused");
+        assert_eq!(report.rejected, model.refused.full + model.refused.queue_full + model.refused.closed, "rejected");
+        assert_eq!(meters.overdrawn, model.overdrawn, "overdrawn");
         assert_eq!(report.timed_out, model.timed_out, "timed out");
         assert_eq!(report.released_by_exit, model.released_by_exit, "released by exit");
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use penstock_core::{AS_LIMIT, Answer, Kind, Offer, Settings, Status};
+use penstock_core::{AS_LIMIT, Answer, Kind, Offer, Refusals, Settings, Status};
 
 /// What one process holds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,7 +54,8 @@ pub(crate) struct Model {
     pub(crate) peak: u64,
     pub(crate) granted: u64,
     pub(crate) acquired: u64,
-    pub(crate) rejected: u64,
+    pub(crate) refused: Refusals,
+    pub(crate) overdrawn: u64,
     pub(crate) timed_out: u64,
     pub(crate) released_by_exit: u64,
     /// The number of permits that were in use when the limit last changed. A change of a pool
@@ -75,7 +76,8 @@ impl Model {
             peak: 0,
             granted: 0,
             acquired: 0,
-            rejected: 0,
+            refused: Refusals::default(),
+            overdrawn: 0,
             timed_out: 0,
             released_by_exit: 0,
             shrunk_from: 0,
@@ -154,7 +156,7 @@ impl Model {
             let queue = std::mem::take(&mut self.queue);
             let (oversize, mut queue): (Vec<_>, Vec<_>) = queue.into_iter().partition(|waiter| self.oversize(waiter.n));
             for waiter in oversize {
-                self.rejected += 1;
+                self.refused.full += 1;
                 self.answer(waiter.pid, waiter.ticket, Answer::Full);
             }
             while let Some(&first) = queue.first()
@@ -169,7 +171,7 @@ impl Model {
             return;
         }
         for waiter in std::mem::take(&mut self.queue) {
-            self.rejected += 1;
+            self.refused.closed += 1;
             self.answer(waiter.pid, waiter.ticket, Answer::Closed);
         }
         let answer = match self.status {
