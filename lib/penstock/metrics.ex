@@ -25,7 +25,7 @@ defmodule Penstock.Metrics do
   A limit of `:infinity` is `+Inf`, so that a share of it is 0 and no alert fires.
 
   The counters begin at 0 when a gate is opened. They survive a crash of its owner. A gate that was
-  closed and started again begins anew, as Prometheus expects of counters.
+  closed and started again begins at 0 again, as Prometheus expects of counters.
 
   At most 1_000 gates have samples, in the order of their names. `penstock_gates_left_out` has the number
   of the others.
@@ -70,7 +70,7 @@ defmodule Penstock.Metrics do
 
     families =
       for {of, family, value} <- Families.all() do
-        subjects = if of == :gates, do: gates, else: [{[], snapshot}]
+        subjects = if of == :gates, do: gates, else: [{"", snapshot}]
         Text.family(family, for({labels, subject} <- subjects, do: {labels, value.(subject)}), edges, format)
       end
 

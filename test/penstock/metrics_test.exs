@@ -6,14 +6,14 @@ defmodule Penstock.MetricsTest do
   # | a new gate                                | a reason that appears with its first refusal       |
   # | hostile names                             | a name that ends its label, or its line            |
   # | secret keys                               | a key in a label                                   |
-  # | an owner that is killed                   | a counter that begins anew                         |
+  # | an owner that is killed                   | a counter that begins again                        |
   # | gates that open, close and die meanwhile  | a scrape that raises, text that is cut             |
   # | readers at once, holders that die         | a counter that falls                               |
   # | more gates than are shown                 | series without bound, gates that silently miss     |
   # | no application                            | a scrape that needs it                             |
   use Penstock.PoolCase, async: true
 
-  alias Penstock.{Ban, ChildVM, Exposition, Gate, KeyedPool, Metrics, RateLimiter}
+  alias Penstock.{Ban, ChildJobs, ChildVM, Exposition, Gate, KeyedPool, Metrics, RateLimiter}
 
   doctest Penstock.Metrics
 
@@ -135,7 +135,7 @@ defmodule Penstock.MetricsTest do
 
       for pid <- [waiter, holder], do: kill(pid)
       eventually(fn -> Pool.info(pool).released_by_exit == 2 end)
-      {:error, :timeout} = Pool.acquire(pool, permits: 3, timeout: 1)
+      {:error, :timeout} = tell(actor(), fn -> Pool.acquire(pool, permits: 3, timeout: 1) end)
       :ok = Pool.update(pool, limit: 0)
       {:error, {:timeout, 1}} = Pool.drain(pool, 0)
       {:error, :closed} = Pool.try_acquire(pool)
@@ -310,28 +310,12 @@ defmodule Penstock.MetricsTest do
 
   describe "a VM of its own" do
     test "that has 1,005 gates shows 1,000 of them, and tells how many are left out" do
-      assert ChildVM.run(__MODULE__, :many_gates, [1_005]) == {1_000, 5, 1_005}
+      assert ChildVM.run(ChildJobs.Scrapes, :many_gates, [1_005]) == {1_000, 5, 1_005}
     end
 
     test "needs no application" do
-      assert ChildVM.run(__MODULE__, :without_application, []) == {1, 0}
+      assert ChildVM.run(ChildJobs.Scrapes, :without_application, []) == {1, 0}
     end
-  end
-
-  def many_gates(n) do
-    for i <- 1..n, do: {:ok, _} = Pool.start_link(name: :"pool_#{i}", limit: 1)
-    families = families()
-
-    {length(families["penstock_permits_limit"].samples), Exposition.value(families, "penstock_gates_left_out", %{}),
-     Exposition.value(families, "penstock_gates", %{})}
-  end
-
-  def without_application do
-    {:ok, _} = Pool.start_link(name: MyApp.Alone, limit: 1)
-    :ok = Pool.try_acquire(MyApp.Alone)
-    :ok = Application.stop(:penstock)
-    families = families()
-    {value(families, "admitted_total", MyApp.Alone), Exposition.value(families, "penstock_vm_pressure", %{})}
   end
 
   describe "the documentation" do

@@ -131,6 +131,7 @@ defmodule Penstock.Exposition do
     case rest do
       "," <> rest -> labels(rest, [{label, value} | labels])
       "}" <> rest -> {Enum.reverse([{label, value} | labels]), rest}
+      other -> refuse("after a label: #{inspect(other)}")
     end
   end
 

@@ -11,12 +11,12 @@ defmodule Penstock.Metrics.Text do
 
   # Returns the text of a family; [] if it has no sample. Each subject is its labels and its value.
   # `edges` are those of the buckets of histograms, as `edges/1` returns them.
-  @spec family(Families.family(), [{iodata, Families.value()}], [String.t()], format) :: iodata
+  @spec family(Families.family(), [{String.t(), Families.value()}], [String.t()], format) :: iodata
   def family(family, subjects, edges, format) do
     name = name(family)
     sample = [name, suffix(family.type)]
 
-    case for {labels, value} <- subjects, value != nil, do: samples(family.type, sample, labels, value, edges) do
+    case for {labels, value} <- subjects, value not in [nil, []], do: samples(family.type, sample, labels, value, edges) do
       [] -> []
       samples -> [head(family, name, format), samples]
     end
@@ -75,10 +75,10 @@ defmodule Penstock.Metrics.Text do
     for {more, value} <- values, do: [name, ?{, join(labels, labels(more)), "} ", number(value), ?\n]
   end
 
-  defp samples(_type, name, [], value, _edges), do: [name, ?\s, number(value), ?\n]
+  defp samples(_type, name, "", value, _edges), do: [name, ?\s, number(value), ?\n]
   defp samples(_type, name, labels, value, _edges), do: [name, ?{, labels, "} ", number(value), ?\n]
 
-  defp join([], more), do: more
+  defp join("", more), do: more
   defp join(labels, more), do: [labels, ?,, more]
 
   defp number(:infinity), do: "+Inf"
