@@ -6,6 +6,10 @@ defmodule Penstock.Dashboard.Settings do
 
   alias Penstock.Dashboard.Access
   alias Penstock.Options
+  alias Penstock.View.Snapshot
+
+  # A page cannot show more, once a second.
+  @most_gates 500
 
   @default_port 4_141
   @max_port 65_535
@@ -57,7 +61,7 @@ defmodule Penstock.Dashboard.Settings do
           access: Access.t(),
           bounds: bounds,
           opened: :atomics.atomics_ref(),
-          take: Penstock.work(Penstock.View.Snapshot.t())
+          take: Penstock.work(Snapshot.t())
         }
 
   # `:bounds` and `:take` are for tests.
@@ -84,7 +88,7 @@ defmodule Penstock.Dashboard.Settings do
        access: Access.new(token),
        bounds: Map.merge(@bounds, Map.new(Keyword.get(opts, :bounds, []))),
        opened: :atomics.new(1, signed: false),
-       take: Keyword.get(opts, :take, &Penstock.View.Snapshot.take/0)
+       take: Keyword.get(opts, :take, fn -> Snapshot.take(@most_gates) end)
      }}
   end
 
