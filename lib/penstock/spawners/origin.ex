@@ -15,8 +15,21 @@ defmodule Penstock.Spawners.Origin do
   @max_heap 100_000
   @one_key? :erlang.system_info(:otp_release) >= ~c"27"
 
-  # The modules whose functions create processes for others. Penstock's own are found by prefix.
-  @plumbing [:erlang, :erpc, :gen, :gen_event, :gen_server, :gen_statem, :lists, :proc_lib, :supervisor, :timer] ++
+  # The modules whose functions create processes for others. Those of Penstock are added.
+  @plumbing [
+              :code_server,
+              :erlang,
+              :error_handler,
+              :erpc,
+              :gen,
+              :gen_event,
+              :gen_server,
+              :gen_statem,
+              :lists,
+              :proc_lib,
+              :supervisor,
+              :timer
+            ] ++
               [Agent, DynamicSupervisor, Enum, GenServer, Kernel, PartitionSupervisor, Process, Stream, Supervisor] ++
               [Task, Task.Supervised, Task.Supervisor]
 
@@ -34,7 +47,7 @@ defmodule Penstock.Spawners.Origin do
   def start_link do
     run = self()
     # The priority is that of the tracer, since most processes live for a short time.
-    :erlang.spawn_opt(fn -> loop(run, @none) end, [:link, priority: :high])
+    :erlang.spawn_opt(fn -> loop(run, plumbing(), @none) end, [:link, priority: :high])
   end
 
   # Asks the creator what it runs.
@@ -58,19 +71,19 @@ defmodule Penstock.Spawners.Origin do
     :ok
   end
 
-  defp loop(run, answer) do
+  defp loop(run, plumbing, answer) do
     receive do
       {:creator, {_call, creator} = key, at} ->
-        named = if fresh?(at), do: running(creator)
-        loop(run, if(named, do: put_in(answer.by[key], named), else: answer))
+        named = if fresh?(at), do: running(creator, plumbing)
+        loop(run, plumbing, if(named, do: put_in(answer.by[key], named), else: answer))
 
       {:late, key, child, at} ->
         named = if fresh?(at), do: initial_call(child, @late_tries)
-        loop(run, if(named, do: update_in(answer.late[key], &[named | &1 || []]), else: answer))
+        loop(run, plumbing, if(named, do: update_in(answer.late[key], &[named | &1 || []]), else: answer))
 
       {:answer, number} ->
         send(run, {:origins, number, answer})
-        loop(run, @none)
+        loop(run, plumbing, @none)
     end
   end
 
@@ -80,26 +93,32 @@ defmodule Penstock.Spawners.Origin do
 
   # Returns what a creator runs: the innermost function on its stack that belongs to no plumbing.
   # A server that waits for a request has none, and is named by its initial call.
-  defp running(pid) when node(pid) == node() do
+  defp running(pid, plumbing) when node(pid) == node() do
     case Process.info(pid, :current_stacktrace) do
-      {:current_stacktrace, stack} -> user_frame(stack) || initial_call(pid, 1) || first_frame(stack)
+      {:current_stacktrace, stack} -> user_frame(stack, plumbing) || initial_call(pid, 1) || first_frame(stack)
       nil -> nil
     end
   end
 
-  defp running(_remote), do: nil
+  defp running(_remote, _plumbing), do: nil
 
-  defp user_frame(stack) do
+  defp user_frame(stack, plumbing) do
     Enum.find_value(stack, fn {module, function, arity, _location} ->
-      unless plumbing?(module), do: {module, function, arity}
+      unless is_map_key(plumbing, module), do: {module, function, arity}
     end)
   end
 
   defp first_frame([{module, function, arity, _location} | _]), do: {module, function, arity}
   defp first_frame([]), do: nil
 
-  defp plumbing?(module) do
-    module in @plumbing or module == Penstock or String.starts_with?(Atom.to_string(module), "Elixir.Penstock.")
+  defp plumbing do
+    own =
+      case :application.get_key(:penstock, :modules) do
+        {:ok, modules} -> modules
+        :undefined -> []
+      end
+
+    Map.new(@plumbing ++ own, &{&1, true})
   end
 
   # Returns the function that a process names in its dictionary, or nil.

@@ -71,7 +71,7 @@ defmodule Penstock.Spawners.Rows do
 
   defp row(mfa, by, count, alive, ms) do
     spawned = max(round(count), 1)
-    per_second = Float.round(spawned * 1_000 / ms, 1)
+    per_second = spawned * 1_000 / ms
     %{mfa: mfa, by: by, spawned: spawned, alive: min(round(alive), spawned), per_second: per_second}
   end
 

@@ -6,7 +6,7 @@ defmodule Penstock.Spawners.Run do
   # the run. The death of the tracer ends the tracing.
   @moduledoc false
 
-  alias Penstock.Spawners.{Origin, Rows, Trace, Tracer}
+  alias Penstock.Spawners.{Call, Origin, Rows, Trace, Tracer}
 
   @name Penstock.Spawners
   # How many windows may wait for answers about their creators. A further one does not wait.
@@ -14,7 +14,9 @@ defmodule Penstock.Spawners.Run do
   # How long the run waits for the last answers.
   @answers_ms 1_000
 
-  defstruct [:caller, :origin, :until, :next, :tracer, :trace, number: 0, waiting: %{}, rows: Rows.new()]
+  @modules [Call, Origin, Rows, Tracer, Enum, List, Map, System, :rand]
+
+  defstruct [:caller, :origin, :until, :next, :tracer, :trace, slice: :whole, number: 0, waiting: %{}, rows: Rows.new()]
 
   @spec run(pos_integer) :: [map] | {:error, :busy | :tracing}
   def run(ms) do
@@ -33,6 +35,7 @@ defmodule Penstock.Spawners.Run do
     monitor = Process.monitor(caller)
 
     if registered?() do
+      load_modules()
       from = System.monotonic_time()
       native = System.convert_time_unit(ms, :millisecond, :native)
       run = %__MODULE__{caller: monitor, origin: Origin.start_link(), until: from + native, next: from}
@@ -49,12 +52,19 @@ defmodule Penstock.Spawners.Run do
     ArgumentError -> false
   end
 
+  # Loads what the run needs, before the time begins. On a node full of ready processes, the code
+  # server takes seconds for each module, so it is asked only if need be.
+  defp load_modules do
+    for module <- Trace.modules() ++ @modules, not :erlang.module_loaded(module), do: Code.ensure_loaded(module)
+    :ok
+  end
+
   defp trace(run) do
     tracer = Tracer.start_link(run.origin)
 
     case Trace.start(tracer) do
       {:ok, trace} ->
-        Tracer.begin(tracer, trace, System.monotonic_time(), run.until)
+        Tracer.begin(tracer, trace, run.slice, System.monotonic_time(), run.until)
         windows(%{run | tracer: tracer, trace: trace})
 
       {:error, _tracing} = refused ->
@@ -101,7 +111,7 @@ defmodule Penstock.Spawners.Run do
 
   defp ask(%{number: number, waiting: waiting} = run, window) do
     Origin.answer(run.origin, number)
-    run = %{run | number: number + 1, waiting: Map.put(waiting, number, window), next: window.next}
+    run = %{run | number: number + 1, waiting: Map.put(waiting, number, window), next: window.next, slice: window.slice}
     if map_size(waiting) < @max_waiting, do: run, else: answered(run, Enum.min(Map.keys(waiting)), Origin.none())
   end
 

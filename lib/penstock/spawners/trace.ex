@@ -13,8 +13,15 @@ defmodule Penstock.Spawners.Trace do
 
   @flags [:procs, :monotonic_timestamp]
 
+  # Elixir compares these charlists as lists of characters, all of which have two.
+  @first_with_sessions ~c"27"
+
   @typedoc "`:none` is the tracing before OTP 27, which needs no handle."
   @opaque t :: {:session, term} | :none
+
+  # Returns the modules that the calls to this module need.
+  @spec modules() :: [module]
+  def modules, do: if(sessions?(), do: [__MODULE__, :trace], else: [__MODULE__])
 
   @spec start(pid) :: {:ok, t} | {:error, :tracing}
   def start(tracer) do
@@ -59,5 +66,5 @@ defmodule Penstock.Spawners.Trace do
     end
   end
 
-  defp sessions?, do: Code.ensure_loaded?(:trace) and function_exported?(:trace, :session_create, 3)
+  defp sessions?, do: :erlang.system_info(:otp_release) >= @first_with_sessions
 end
