@@ -51,9 +51,7 @@ defmodule Penstock.Dashboard.Points do
   defp used(%{used: used}), do: State.round_to(used, @decimals + 1)
 
   defp values(gate, rates) do
-    {in_use, _limit} = State.use_of(gate)
-
-    {in_use, Map.get(gate.info, :waiting), per_second(rates && rates.admitted),
+    {State.in_use(gate), Map.get(gate.info, :waiting), per_second(rates && rates.admitted),
      per_second(rates && Rates.refused(rates))}
   end
 

@@ -3,7 +3,7 @@ defmodule Penstock.Dashboard.Router do
   @moduledoc false
 
   alias Penstock.Dashboard.{Access, Assets, Page, Request, Response, Settings}
-  alias Penstock.{Native, View}
+  alias Penstock.{Metrics, Native, View}
   alias Penstock.VM.Levels
 
   @typedoc """
@@ -16,8 +16,6 @@ defmodule Penstock.Dashboard.Router do
           requests: Penstock.Pool.t(),
           table: :ets.table()
         }
-
-  @compile {:no_warn_undefined, [{Penstock, :spawners, 1}, Penstock.Metrics]}
 
   @methods ["GET", "HEAD"]
   @assets "/assets/"
@@ -128,9 +126,8 @@ defmodule Penstock.Dashboard.Router do
   defp mfa(other), do: Penstock.Options.show(other)
 
   defp metrics(request) do
-    accept = Map.get(request.headers, "accept", "")
-    format = if String.contains?(accept, "application/openmetrics-text"), do: :openmetrics, else: :prometheus
-    Response.new(200, Penstock.Metrics.content_type(format), Penstock.Metrics.scrape(format))
+    format = Metrics.accepted(request.headers["accept"])
+    Response.new(200, Metrics.content_type(format), Metrics.scrape(format))
   end
 
   # Puts the token into a cookie and opens the page without it, so that the token stays out of the

@@ -68,7 +68,6 @@ defmodule Penstock.View.State do
 
   defp gate(%{name: name, kind: kind, info: info} = gate, rates) do
     {state, why} = Verdict.of(gate, rates)
-    {in_use, limit} = use_of(gate)
 
     view = %{
       "id" => id(name),
@@ -76,10 +75,10 @@ defmodule Penstock.View.State do
       "status" => Atom.to_string(Map.get(info, :status, :open)),
       "state" => Atom.to_string(state),
       "why" => why,
-      "in_use" => in_use,
-      "limit" => bounded(limit),
+      "in_use" => in_use(gate),
+      "limit" => limit(gate),
       "waiting" => Map.get(info, :waiting),
-      "used" => share(in_use, limit),
+      "used" => used(gate),
       "admitted_s" => rates && round_to(rates.admitted, @decimals),
       "refused_s" => rates && round_to(Rates.refused(rates), @decimals),
       "reasons" => reasons(rates),
@@ -89,18 +88,23 @@ defmodule Penstock.View.State do
     if kind == :gate, do: Map.put(view, "limits", Enum.map(info.limits, &id/1)), else: view
   end
 
-  # Returns how much of a gate is in use, and its limit: permits of a pool, places for keys of the
-  # others. A gate of several limits has neither.
-  @spec use_of(Snapshot.gate()) :: {non_neg_integer | nil, non_neg_integer | :infinity | nil}
-  def use_of(%{kind: :pool, info: info}), do: {info.in_use, info.limit}
-  def use_of(%{kind: :keyed_pool, info: info}), do: {info.keys, info.max_keys}
-  def use_of(%{kind: :rate_limiter, info: info}), do: {info.keys, info.max_keys}
-  def use_of(%{kind: :ban, info: info}), do: {info.bans, info.max_bans}
-  def use_of(%{kind: :gate}), do: {nil, nil}
+  # Returns what is held of a gate: permits, or of a ban its bans. Limiters and gates of several limits
+  # hold nothing.
+  @spec in_use(Snapshot.gate()) :: non_neg_integer | nil
+  def in_use(%{kind: :ban, info: info}), do: info.bans
+  def in_use(%{info: info}), do: Map.get(info, :in_use)
 
-  defp share(in_use, limit) when is_integer(in_use) and is_integer(limit) and limit > 0,
-    do: round_to(in_use / limit, @decimals + 1)
+  defp limit(%{kind: kind, info: info}) when kind in [:pool, :keyed_pool], do: bounded(info.limit)
+  defp limit(%{kind: :ban, info: info}), do: info.max_bans
+  defp limit(_gate), do: nil
 
+  # Returns the share in use of what a gate has for new work: permits, or places for keys.
+  defp used(%{kind: :pool, info: info}), do: share(info.in_use, info.limit)
+  defp used(%{kind: kind, info: info}) when kind in [:keyed_pool, :rate_limiter], do: share(info.keys, info.max_keys)
+  defp used(%{kind: :ban, info: info}), do: share(info.bans, info.max_bans)
+  defp used(%{kind: :gate}), do: nil
+
+  defp share(in_use, limit) when is_integer(limit) and limit > 0, do: round_to(in_use / limit, @decimals + 1)
   defp share(_in_use, _limit), do: nil
 
   defp reasons(nil), do: %{}
@@ -121,7 +125,8 @@ defmodule Penstock.View.State do
   defp figures(%{kind: :keyed_pool, info: info}) do
     [
       {"permits for each key", info.limit},
-      {"permits held", info.in_use},
+      {"keys", info.keys},
+      {"places for keys", info.max_keys},
       {"waiting at most", info.max_waiting},
       {"bytes", info.memory}
     ] ++ totals(info)
@@ -132,6 +137,8 @@ defmodule Penstock.View.State do
       {"hits", info.limit},
       {"per ms", info.per},
       {"burst", info.burst},
+      {"keys", info.keys},
+      {"places for keys", info.max_keys},
       {"bytes", info.memory},
       {"allowed", info.allowed},
       {"denied", info.denied}

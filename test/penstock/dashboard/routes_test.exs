@@ -56,6 +56,29 @@ defmodule Penstock.Dashboard.RoutesTest do
     end
   end
 
+  describe "/" do
+    test "is the page", %{port: port} do
+      {:ok, {type, page}} = Assets.fetch("index.html")
+      assert {200, headers, ^page} = HTTPClient.request!(port, "/")
+      assert {"content-type", type} in headers
+    end
+
+    # Each of these answers has all that the page needs, under its policy.
+    test "names only files that are here", %{port: port} do
+      {200, _headers, page} = HTTPClient.request!(port, "/")
+      named = for [_, path] <- Regex.scan(~r/(?:src|href)="(assets[^"]+)"/, page), do: path
+      assert named != []
+      for path <- named, do: assert({200, _, _} = HTTPClient.request!(port, "/" <> path))
+
+      scripts = for [_, name] <- Regex.scan(~r/from "\.\/([^"]+)"/, all_scripts()), uniq: true, do: name
+      for name <- scripts, do: assert({200, _, _} = HTTPClient.request!(port, "/assets/" <> name))
+    end
+
+    defp all_scripts do
+      for name <- Assets.names(), String.ends_with?(name, ".js"), into: "", do: elem(elem(Assets.fetch(name), 1), 1)
+    end
+  end
+
   describe "/assets" do
     test "has the files of the page, with their types", %{port: port} do
       for name <- Assets.names() do
@@ -89,6 +112,15 @@ defmodule Penstock.Dashboard.RoutesTest do
         name = Atom.to_string(Levels.name(level))
         assert JSONReader.decode!(response.body) == %{"status" => text, "pressure" => name, "because" => because}
       end
+    end
+  end
+
+  # Creates processes until the task has ended.
+  defp flood(task) do
+    if Process.alive?(task.pid) do
+      for _ <- 1..10, do: spawn(Enum, :sum, [[1, 2]])
+      receive after: (5 -> :ok)
+      flood(task)
     end
   end
 
@@ -133,8 +165,8 @@ defmodule Penstock.Dashboard.RoutesTest do
       [pool, keyed, limiter, ban, gate] = Enum.map(names, &inspect/1)
 
       assert %{"limit" => nil, "used" => nil, "in_use" => 0} = state_of(port, pool)
-      assert %{"in_use" => 1, "limit" => 10, "used" => 0.1, "kind" => "keyed_pool"} = gate(port, keyed)
-      assert %{"in_use" => 1, "limit" => 100, "used" => 0.01, "waiting" => nil} = gate(port, limiter)
+      assert %{"in_use" => 1, "limit" => 2, "used" => 0.1, "kind" => "keyed_pool"} = gate(port, keyed)
+      assert %{"in_use" => nil, "limit" => nil, "used" => 0.01, "waiting" => nil} = gate(port, limiter)
       assert %{"in_use" => 1, "limit" => 10, "used" => 0.1, "kind" => "ban"} = gate(port, ban)
       assert %{"in_use" => nil, "limit" => nil, "used" => nil, "limits" => [^pool, ^limiter]} = gate(port, gate)
 
@@ -221,7 +253,55 @@ defmodule Penstock.Dashboard.RoutesTest do
     end
   end
 
+  describe "/metrics" do
+    test "has the format that the client asks for", %{port: port} do
+      pool = start_pool(limit: 1)
+
+      for {accept, type} <- [
+            {"text/plain", "text/plain; version=0.0.4; charset=utf-8"},
+            {"application/openmetrics-text;version=1.0.0", "application/openmetrics-text; version=1.0.0; charset=utf-8"}
+          ] do
+        assert {200, headers, body} = HTTPClient.request!(port, "/metrics", headers: [{"accept", accept}])
+        assert {"content-type", type} in headers
+        assert body =~ ~s(gate="#{inspect(pool)}")
+      end
+
+      assert {200, headers, _body} = HTTPClient.request!(port, "/metrics")
+      assert {"content-type", "text/plain; version=0.0.4; charset=utf-8"} in headers
+    end
+  end
+
   describe "/spawners" do
+    test "has the functions that create processes", %{port: port} do
+      test = self()
+
+      asked =
+        Task.async(fn ->
+          socket = HTTPClient.connect!(port)
+          :ok = HTTPClient.ask(socket, "/spawners?ms=1000")
+          send(test, :asked)
+          {:ok, {200, _headers, body}} = HTTPClient.answer(socket)
+          JSONReader.decode!(body)
+        end)
+
+      assert_receive :asked
+      flood(asked)
+      assert %{"ms" => 1_000, "rows" => rows} = Task.await(asked, :infinity)
+      assert row = Enum.find(rows, &(&1["mfa"] == "Enum.sum/1"))
+      assert row["spawned"] >= 1 and is_integer(row["alive"]) and row["per_second"] > 0
+      assert is_map_key(row, "by")
+    end
+
+    test "is for one client at a time", %{port: port} do
+      answers =
+        1..3
+        |> Enum.map(fn _ -> Task.async(fn -> get_json!(port, "/spawners?ms=500") end) end)
+        |> Task.await_many(:infinity)
+
+      assert 200 in Enum.map(answers, &elem(&1, 0))
+      for {409, answer} <- answers, do: assert(answer["error"] =~ "another client looks for spawners")
+    end
+
     test "refuses a time that is too short or too long", %{port: port} do
       for ms <- ["0", "99", "10001", "x", "-5", ""] do
         assert {400, %{"error" => "expected ms to be between 100 and 10000"}} = get_json!(port, "/spawners?ms=" <> ms)
