@@ -4,6 +4,13 @@ const SVG = "http://www.w3.org/2000/svg";
 
 export const byId = (id) => document.getElementById(id);
 
+// These characters reverse or hide the text around them, so that one name can look like another.
+const DECEPTIVE = /[\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+
+function visible(text) {
+  return text.replace(DECEPTIVE, (c) => `\\u${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
+}
+
 // Makes an element. The name may have classes: "p.why". A string among the children becomes a text node.
 export function make(name, props = {}, ...children) {
   const [tag, ...classes] = name.split(".");
@@ -13,12 +20,13 @@ export function make(name, props = {}, ...children) {
     if (key in element) element[key] = value;
     else element.setAttribute(key, value);
   }
-  element.append(...children);
+  element.append(...children.map((child) => (typeof child === "string" ? visible(child) : child)));
   return element;
 }
 
 // Writes only what differs, since each write costs a layout, and some screen readers speak it.
 export function setText(element, text) {
+  text = visible(String(text ?? ""));
   if (element.textContent !== text) element.textContent = text;
 }
 

@@ -76,6 +76,7 @@ await check("names and keys are text, however they look", async () => {
   assert(names.some((name) => name.includes("<script>window.injected")), "the name with a script is missing");
   assert(names.some((name) => name.includes("<img src=x")), "the name with an image is missing");
   assert(names.some((name) => name.length >= 255), "the long name is missing");
+  assert(names.some((name) => name.endsWith('\\u202Ebackwards"')), "the name that turns the text around is missing");
   assert((await page.locator("#keys").innerText()).includes("<img src=x onerror=alert(2)>"), "the key is missing");
   assert((await page.locator("#bans").innerText()).includes("<b>too many logins</b>"), "the reason of a ban is missing");
   assert((await page.locator("main img, main script, main b").count()) === 0, "an element has been injected");
