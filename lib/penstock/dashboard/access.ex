@@ -75,12 +75,11 @@ defmodule Penstock.Dashboard.Access do
   # Cookies are for all ports of a host, so the name has the port: dashboards on several ports keep
   # their tokens apart.
   defp cookie(%{headers: %{"cookie" => cookies}}, port) do
-    prefix = cookie_name(port) <> "="
-    size = byte_size(prefix)
+    name = cookie_name(port)
 
     Enum.find_value(:binary.split(cookies, ";", [:global]), fn cookie ->
-      case String.trim(cookie) do
-        <<^prefix::binary-size(size), value::binary>> -> decoded(value)
+      case :binary.split(String.trim(cookie), "=") do
+        [^name, value] -> decoded(value)
         _other -> nil
       end
     end)
