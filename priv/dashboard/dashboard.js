@@ -13,6 +13,7 @@ import { readColours } from "./charts.js";
 // The server's clock may be set back. Points that are older than this would not be shown for long, so all are fetched.
 const SET_BACK_MS = 2_000;
 const COUNTDOWN_EVERY_MS = 1_000;
+const TELL_AGE_MS = 2_000;
 
 const history = new History();
 readColours();
@@ -86,7 +87,7 @@ function onTrouble({ kind, said, nextMs }) {
   setText(byId("live"), lastState ? "Last figures" : "");
   const old = lastState ? ` The figures below are those of ${timeOfDay(lastState.at)}.` : "";
   const texts = {
-    lost: `No connection to the node: ${said}.${old}`,
+    lost: `The node does not answer${said ? `: ${said}` : ""}.${old}`,
     token: `The dashboard asks for its token.${old}`,
     busy: `The dashboard is busy with other requests.${old}`,
     refused: `The dashboard does not answer as it should: ${said}${old && `.${old}`}`,
@@ -111,8 +112,9 @@ function clearTrouble() {
 function countDown() {
   if (troubleKind === null) return;
   const left = Math.ceil((nextTry - performance.now()) / 1000);
-  const age = lastState ? `${duration(performance.now() - lastCame)} without figures. ` : "";
-  setText(byId("trouble-next"), `${age}${left > 0 ? `Next try in ${left} s.` : "Trying …"}`);
+  const age = lastState ? performance.now() - lastCame : 0;
+  const aged = age >= TELL_AGE_MS ? `${duration(age)} without figures. ` : "";
+  setText(byId("trouble-next"), `${aged}${left > 0 ? `Next try in ${left} s.` : "Trying …"}`);
 }
 setInterval(countDown, COUNTDOWN_EVERY_MS);
 

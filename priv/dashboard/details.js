@@ -9,7 +9,7 @@ const MINUTE_MS = 60_000;
 // The table of minutes is as old as this at most while it is open.
 const TABLE_EVERY = 10;
 
-const COUNTED = { pool: "Permits", keyed_pool: "Keys", rate_limiter: "Keys", ban: "Bans" };
+const COUNTED = { pool: "Permits", keyed_pool: "Permits of all keys", ban: "Bans" };
 
 export class Details {
   #gate;

@@ -1,7 +1,7 @@
 // The list of gates: one row each, those that refuse first.
 
 import { byId, icon, make, reconcile, setAttribute, setHidden, setIcon, setText } from "./dom.js";
-import { count, plural, rate } from "./format.js";
+import { count, percent, plural, rate } from "./format.js";
 import { extent } from "./history.js";
 import { Chart, gateSpark } from "./charts.js";
 import { Details } from "./details.js";
@@ -9,8 +9,6 @@ import { Details } from "./details.js";
 const WORDS = { refusing: "Refuses", stopped: "Stopped", full: "Full", calm: "Admits" };
 const RANK = { refusing: 0, stopped: 1, full: 2, calm: 3 };
 const KINDS = { pool: "pool", keyed_pool: "keyed pool", rate_limiter: "rate limiter", ban: "ban", gate: "gate of several" };
-// What `in_use` counts, for the kinds that hold no permits of their own.
-const COUNTED = { keyed_pool: "key", rate_limiter: "key", ban: "ban" };
 // A limiter and a gate of several are seen by what they admit, and the others by what is in use.
 const SEEN_BY_RATE = ["rate_limiter", "gate"];
 
@@ -112,6 +110,23 @@ export class Gates {
     setText(byId("filter-count"), wanted === "" ? "" : `${plural(shown.length, "gate")} of ${count(this.#gates.length)}`);
     const keyOf = (gate) => gate.id;
     reconcile(this.#list, this.#rows, shown, keyOf, (gate) => new GateRow(gate, this.#history, (id) => this.open(id)));
+  }
+}
+
+// Returns how much of a gate is in use: a figure, and what it counts. The bar shows the share that `used` has.
+function use({ kind, in_use: inUse, limit, limits, figures, used }) {
+  const counted = (n, one) => [count(n), n === 1 ? one : `${one}s`];
+  switch (kind) {
+    case "pool":
+      return [`${count(inUse)} / ${count(limit)}`, ""];
+    case "ban":
+      return counted(inUse, "ban");
+    case "gate":
+      return counted(limits?.length ?? 0, "limit");
+    default: {
+      const keys = figures.find(([label]) => label === "keys");
+      return keys ? counted(keys[1], "key") : [percent(used), "of keys"];
+    }
   }
 }
 
@@ -221,11 +236,10 @@ class GateRow {
   }
 
   #updateUse(gate) {
-    const { used, in_use: inUse, limit, limits } = gate;
-    if (gate.kind === "pool") setText(this.used, `${count(inUse)} / ${count(limit)}`);
-    else setText(this.used, count(inUse ?? limits?.length));
-    const one = COUNTED[gate.kind] ?? (limits && "limit");
-    setText(this.usedMore, one ? plural(inUse ?? limits?.length ?? 0, one).replace(/^[^ ]+ /, "") : "");
+    const { used } = gate;
+    const [figure, more] = use(gate);
+    setText(this.used, figure);
+    setText(this.usedMore, more);
     setHidden(this.bar, used == null);
     const width = `${Math.min(Math.max(used ?? 0, 0), 1) * 100}%`;
     if (this.fill.style.width !== width) this.fill.style.width = width;

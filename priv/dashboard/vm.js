@@ -62,9 +62,12 @@ class ResourceRow {
 
   update(resource) {
     const { count, limit, used, level, unit, levels } = resource;
-    setAttribute(this.element, "data-level", level);
+    // A resource without levels is shown, but raises no pressure: `config :penstock, vm: [resources: ...]`.
+    const watched = levels !== null;
+    setAttribute(this.element, "data-level", watched ? level : "none");
     setIcon(this.icon, level);
-    setText(this.level, level);
+    this.icon.toggleAttribute("hidden", !watched);
+    setText(this.level, watched ? level : "no level");
     setText(this.share, percent(used));
     setText(this.figures, unit === "percent" ? "stalled, last 10 s" : `${ofUnit(count, unit)} of ${ofUnit(limit, unit)}`);
     const width = `${Math.min(Math.max(used ?? 0, 0), 1) * 100}%`;

@@ -52,7 +52,7 @@ while IFS=$'\t' read -r verdict name why; do
   esac
 done < <(timeout $longest_s node test/integration/dashboard/check.mjs \
   mix run --no-compile test/integration/dashboard/flood.exs 2>"$log" </dev/null)
-works "the checks run to their end" test "$ended" = 1
+if [ "$ended" = 1 ]; then ok "the checks run to their end"; else bad "the checks run to their end" "they stopped"; fi
 echo "took $((SECONDS - start)) s"
 
 totals

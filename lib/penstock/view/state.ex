@@ -7,7 +7,7 @@ defmodule Penstock.View.State do
   alias Penstock.{IP, View}
   alias Penstock.Options.Show
   alias Penstock.View.{Rates, Snapshot, Verdict}
-  alias Penstock.VM.Levels
+  alias Penstock.VM.{Config, Levels}
 
   @typedoc "Plain terms for `Penstock.View.JSON`."
   @type view :: %{String.t() => term}
@@ -41,20 +41,32 @@ defmodule Penstock.View.State do
   defp uptime_s, do: :wall_clock |> :erlang.statistics() |> elem(0) |> div(1_000)
 
   defp vm(%{vm: vm, levels: levels}) do
+    shares = shares()
+
     %{
       "pressure" => Atom.to_string(vm.pressure),
       "because" => Enum.map(vm.because, &Atom.to_string/1),
-      "resources" => for(name <- Levels.resources(), figures = vm[name], do: resource(name, figures, levels[name]))
+      "resources" =>
+        for(name <- Levels.resources(), figures = vm[name], do: resource(name, figures, levels[name], shares[name]))
     }
   end
 
-  defp resource(name, %{count: count, limit: limit, used: used}, level) do
+  # Returns the shares from which the levels of each resource begin. A resource without any is not watched.
+  defp shares do
+    case Config.read() do
+      {:ok, %{shares: shares}} -> shares
+      {:error, _wrong} -> %{}
+    end
+  end
+
+  defp resource(name, %{count: count, limit: limit, used: used}, level, shares) do
     %{
       "name" => Atom.to_string(name),
       "count" => round_to(count, @decimals),
       "limit" => limit,
       "used" => round_to(used, @decimals + 1),
       "level" => Atom.to_string(level),
+      "levels" => shares && Tuple.to_list(shares),
       "unit" => unit(name)
     }
   end

@@ -42,21 +42,20 @@ await check("a pool that becomes full turns visibly, above the calm gates", asyn
   const ground = (row) => row.evaluate((element) => getComputedStyle(element).backgroundColor);
   const calm = await ground(rowOf(page, "MyApp.Shard5"));
   assert((await uploads.getAttribute("data-state")) !== "refusing", "it refuses before it is full");
-  const before = Number.parseInt(await page.locator("#verdict").innerText(), 10);
   await node.fill();
   await uploads.and(page.locator("[data-state=refusing]")).waitFor(PATIENCE);
   assert((await uploads.locator(".word").innerText()) === "Refuses", "the word is missing");
   assert(/full: all 3 permits are held/.test(await uploads.locator(".why").innerText()), "the reason is missing");
   assert((await ground(uploads)) !== calm, "its ground is that of a calm gate");
-  const after = Number.parseInt(await page.locator("#verdict").innerText(), 10);
-  assert(after > before, `the verdict counts ${before} before, and ${after} after`);
+  const verdict = await page.locator("#verdict").innerText();
+  assert(/^\d+ of 16 gates refuses? work$/.test(verdict), verdict);
   const [at, calmAt] = [(await uploads.boundingBox()).y, (await rowOf(page, "MyApp.Shard5").boundingBox()).y];
   assert(at < calmAt, "it stands below a calm gate");
   assert((await page.title()).includes("refuse"), "the title of the tab does not say so");
 });
 
 await check("screen readers are told once, politely", async () => {
-  await page.locator("#news", { hasText: "MyApp.Uploads refuses" }).waitFor({ state: "attached", timeout: 15_000 });
+  await page.locator("#news", { hasText: "MyApp.Uploads refuses" }).waitFor({ state: "attached", timeout: 30_000 });
   assert((await page.locator("[aria-live=assertive]").count()) === 0, "a region interrupts");
 });
 
@@ -86,14 +85,14 @@ await check("names and keys are text, however they look", async () => {
 
 await check("the details of a gate lead to its limits", async () => {
   await rowOf(page, "MyApp.Checkout").locator(".name").click();
-  await page.getByRole("button", { name: "MyApp.Api" }).last().click();
+  await rowOf(page, "MyApp.Checkout").locator(".limits button", { hasText: "MyApp.Api" }).click();
   const api = rowOf(page, "MyApp.Api");
   assert((await api.locator(".name").getAttribute("aria-expanded")) === "true", "the limit is not open");
   assert(await api.locator(".name").evaluate((button) => button === document.activeElement), "the focus is elsewhere");
   await api.locator(".large canvas").first().waitFor(PATIENCE);
-  assert((await api.locator(".reasons").innerText()).includes("rate_limited"), "the reason is missing");
+  await api.locator(".reasons", { hasText: "rate_limited" }).waitFor(PATIENCE);
   await api.locator("summary").click();
-  assert((await api.locator(".minutes tbody tr").count()) >= 1, "the curves have no table");
+  await api.locator(".minutes tbody tr").first().waitFor(PATIENCE);
 });
 
 await check("a holder tells what it does now", async () => {
@@ -147,7 +146,8 @@ await check("the keyboard reaches every control, and shows where it is", async (
   }
   assert(unseen === "", `no focus is seen on ${unseen}`);
   const missed = await page.locator(selector).evaluateAll((all) =>
-    all.filter((each) => each.checkVisibility() && !globalThis.reached.has(each)).map((each) => each.outerHTML.slice(0, 80)));
+    all.filter((each) => each.checkVisibility() && !globalThis.reached.has(each)).map((each) => each.outerHTML.slice(0, 80)),
+  );
   assert(missed.length === 0, `not reached: ${missed.join(" ")}`);
 });
 
@@ -201,7 +201,7 @@ browser.faults.length = 0;
 await check("a lost node is shown, with its last figures", async () => {
   await live(page);
   await node.kill();
-  await page.locator("#trouble", { hasText: "No connection to the node" }).waitFor(PATIENCE);
+  await page.locator("#trouble", { hasText: "The node does not answer" }).waitFor(PATIENCE);
   const main = page.locator("main");
   assert((await main.evaluate((element) => getComputedStyle(element).filter)).includes("grayscale"), "the figures look alive");
   assert(await rowOf(page, "MyApp.Jobs").isVisible(), "the figures are gone");
@@ -214,7 +214,7 @@ await check("a lost node is shown, with its last figures", async () => {
 await check("a node that is back, and has a token now, is asked for it", async () => {
   node = await Node.start(command, node.port, TOKEN);
   await page.locator("#retry").click();
-  await page.locator("#trouble", { hasText: "asks for its token" }).waitFor({ timeout: 20_000 });
+  await page.locator("#trouble", { hasText: "asks for its token" }).waitFor({ timeout: 30_000 });
 });
 
 await check("a wrong token opens nothing", async () => {
@@ -245,7 +245,8 @@ await check("a page that was open while its node was away goes on by itself", as
 });
 
 await check("the console shows no fault but the lost answers", async () => {
-  const others = browser.faults.filter((fault) => !/^error: Failed to load resource: (net::ERR_|the server responded with a status of 401)/.test(fault));
+  const lost = /^error: Failed to load resource: (net::ERR_|the server responded with a status of 401)/;
+  const others = browser.faults.filter((fault) => !lost.test(fault));
   assert(others.length === 0, others.join(" | "));
 });
 
