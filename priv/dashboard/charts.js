@@ -16,7 +16,10 @@ export function readColours() {
   const style = getComputedStyle(document.documentElement);
   const get = (name) => style.getPropertyValue(`--${name}`).trim();
   colours = Object.fromEntries(
-    ["ink", "soft", "line", "use", "use-fill", "refused", "refused-fill", "waiting", "admitted"].map((name) => [name, get(name)]),
+    ["ink", "soft", "line", "use", "use-fill", "refused", "refused-fill", "waiting", "admitted"].map((name) => [
+      name,
+      get(name),
+    ]),
   );
   for (const chart of Chart.inView) chart.rebuild();
 }
@@ -72,7 +75,8 @@ export class Chart {
   resize() {
     if (!this.#plot) return Chart.inView.has(this) ? this.rebuild() : undefined;
     const { width, height } = this.#size();
-    if (width > 0 && (width !== this.#plot.width || height !== this.#plot.height)) this.#plot.setSize({ width, height });
+    if (width > 0 && (width !== this.#plot.width || height !== this.#plot.height))
+      this.#plot.setSize({ width, height });
   }
 
   end() {

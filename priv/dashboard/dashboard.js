@@ -46,7 +46,10 @@ function onState(state) {
 
   history.add(state.history, state.gates);
   setText(byId("node"), state.node);
-  setText(byId("about"), `OTP ${state.otp} · Elixir ${state.elixir} · Penstock ${state.version} · up ${duration(state.uptime_s * 1000)}`);
+  setText(
+    byId("about"),
+    `OTP ${state.otp} · Elixir ${state.elixir} · Penstock ${state.version} · up ${duration(state.uptime_s * 1000)}`,
+  );
   setText(byId("at"), timeOfDay(state.at));
   setText(byId("live"), "Live");
   gates.update(state);
@@ -77,7 +80,8 @@ function setIcon(name) {
   const link = byId("icon");
   if (link.dataset.name === name) return;
   link.dataset.name = name;
-  link.href = `data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E${ICONS[name]}%3C/svg%3E`;
+  const open = "%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E";
+  link.href = `data:image/svg+xml,${open}${ICONS[name]}%3C/svg%3E`;
 }
 
 function onTrouble({ kind, said, nextMs }) {

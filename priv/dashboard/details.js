@@ -47,7 +47,13 @@ export class Details {
           make(
             "thead",
             {},
-            make("tr", {}, ...["Minute", "In use", "Waiting", "Admitted/s", "Refused/s"].map((text, i) => make(i === 0 ? "th" : "th.n", { scope: "col" }, text))),
+            make(
+              "tr",
+              {},
+              ...["Minute", "In use", "Waiting", "Admitted/s", "Refused/s"].map((text, i) =>
+                make(i === 0 ? "th" : "th.n", { scope: "col" }, text),
+              ),
+            ),
           ),
           this.table,
         ),
@@ -69,7 +75,13 @@ export class Details {
 
     const reasons = Object.entries(gate.reasons ?? {}).sort((a, b) => b[1] - a[1]);
     this.noReason.hidden = reasons.length > 0;
-    reconcile(this.reasonList, this.#reasons, reasons, ([name]) => name, pairRow("li", "code", (n) => `${rate(n)}/s`));
+    reconcile(
+      this.reasonList,
+      this.#reasons,
+      reasons,
+      ([name]) => name,
+      pairRow("li", "code", (n) => `${rate(n)}/s`),
+    );
     reconcile(this.figureList, this.#figures, gate.figures ?? [], ([name]) => name, figureRow);
 
     this.#updates += 1;
@@ -85,28 +97,57 @@ export class Details {
   }
 
   #useChart() {
-    const waiting = { label: "waiting", colour: "waiting", dash: [4, 3], values: (points) => points.waiting, text: count };
+    const waiting = {
+      label: "waiting",
+      colour: "waiting",
+      dash: [4, 3],
+      values: (points) => points.waiting,
+      text: count,
+    };
     const limit = { label: "limit", colour: "ink", dash: [1, 3], values: () => this.#limits(), text: count };
-    return this.#chart(COUNTED[this.#gate.kind] ?? "In use", [
-      { label: "in use", colour: "use", fill: "use-fill", values: (points) => points.in_use, text: count },
-      ...(this.#gate.waiting == null ? [] : [waiting]),
-      ...(this.#limit() == null ? [] : [limit]),
-    ], { top: () => this.#limit(), format: (n) => count(n) });
+    return this.#chart(
+      COUNTED[this.#gate.kind] ?? "In use",
+      [
+        { label: "in use", colour: "use", fill: "use-fill", values: (points) => points.in_use, text: count },
+        ...(this.#gate.waiting == null ? [] : [waiting]),
+        ...(this.#limit() == null ? [] : [limit]),
+      ],
+      { top: () => this.#limit(), format: (n) => count(n) },
+    );
   }
 
   #rateChart() {
-    return this.#chart("Each second", [
-      { label: "refused", colour: "refused", fill: "refused-fill", stepped: true, values: (points) => points.refused, text: rate },
-      { label: "admitted", colour: "admitted", values: (points) => points.admitted, text: rate },
-    ], { format: (n) => (n >= 10 ? count(n) : String(n)) });
+    return this.#chart(
+      "Each second",
+      [
+        {
+          label: "refused",
+          colour: "refused",
+          fill: "refused-fill",
+          stepped: true,
+          values: (points) => points.refused,
+          text: rate,
+        },
+        { label: "admitted", colour: "admitted", values: (points) => points.admitted, text: rate },
+      ],
+      { format: (n) => (n >= 10 ? count(n) : String(n)) },
+    );
   }
 
   #chart(title, lines, options) {
     const values = lines.map(() => make("span.figure"));
     const at = make("span.at");
-    const legend = make("p.legend", {}, ...lines.map((line, i) => make("span", {}, make(`i.swatch.${line.colour}`), `${line.label} `, values[i])), at);
+    const legend = make(
+      "p.legend",
+      {},
+      ...lines.map((line, i) => make("span", {}, make(`i.swatch.${line.colour}`), `${line.label} `, values[i])),
+      at,
+    );
 
-    const element = make("div.large", { role: "img", "aria-label": `${title}, a curve of the last ten minutes. The table below has its values.` });
+    const element = make("div.large", {
+      role: "img",
+      "aria-label": `${title}, a curve of the last ten minutes. The table below has its values.`,
+    });
     let pointed = null;
     const readout = () => {
       const points = this.#points();
@@ -148,7 +189,7 @@ export class Details {
     if (!this.minutes.open || !points) return;
     const { t } = this.#history;
     const rows = [];
-    for (let from = 0; from < t.length; ) {
+    for (let from = 0; from < t.length;) {
       const minute = Math.floor(t[from] / MINUTE_MS);
       let to = from;
       while (to < t.length && Math.floor(t[to] / MINUTE_MS) === minute) to += 1;
@@ -157,8 +198,20 @@ export class Details {
         if (found === null) return NONE;
         return found.low === found.high ? text(found.low) : `${text(found.low)}–${text(found.high)}`;
       };
-      const cells = [range(points.in_use, count), range(points.waiting, count), range(points.admitted, rate), range(points.refused, rate)];
-      rows.unshift(make("tr", {}, make("th", { scope: "row" }, hourAndMinute(t[from])), ...cells.map((text) => make("td.n", {}, text))));
+      const cells = [
+        range(points.in_use, count),
+        range(points.waiting, count),
+        range(points.admitted, rate),
+        range(points.refused, rate),
+      ];
+      rows.unshift(
+        make(
+          "tr",
+          {},
+          make("th", { scope: "row" }, hourAndMinute(t[from])),
+          ...cells.map((text) => make("td.n", {}, text)),
+        ),
+      );
       from = to;
     }
     this.table.replaceChildren(...rows);
@@ -177,7 +230,10 @@ function pairRow(tag, nameTag, text) {
 function figureRow([name]) {
   const value = make("dd");
   const element = make("div", {}, make("dt", {}, name), value);
-  return { element, update: ([, figure]) => setText(value, typeof figure === "number" ? number(figure) : (figure ?? NONE)) };
+  return {
+    element,
+    update: ([, figure]) => setText(value, typeof figure === "number" ? number(figure) : (figure ?? NONE)),
+  };
 }
 
 function number(figure) {
@@ -193,5 +249,10 @@ function limitLinks(limits, openOther) {
     });
     return make("li", {}, button, said);
   });
-  return make("div", {}, make("h4", {}, "Its limits, in the order in which it asks them"), make("ul.limits", {}, ...items));
+  return make(
+    "div",
+    {},
+    make("h4", {}, "Its limits, in the order in which it asks them"),
+    make("ul.limits", {}, ...items),
+  );
 }

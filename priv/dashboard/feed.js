@@ -59,7 +59,8 @@ export class Feed {
     } catch (error) {
       // An answer that is no JSON comes from a proxy, or from another server at this port.
       if (response?.ok) return { kind: "refused", said: "The answer is not that of a dashboard." };
-      if (!response) return { kind: "lost", said: error.name === "AbortError" ? "no answer in 5 s" : "no connection to it" };
+      if (!response)
+        return { kind: "lost", said: error.name === "AbortError" ? "no answer in 5 s" : "no connection to it" };
     }
 
     if (response.status === 401) return { kind: "token", said: body?.error };

@@ -8,7 +8,13 @@ import { Details } from "./details.js";
 
 const WORDS = { refusing: "Refuses", stopped: "Stopped", full: "Full", calm: "Admits" };
 const RANK = { refusing: 0, stopped: 1, full: 2, calm: 3 };
-const KINDS = { pool: "pool", keyed_pool: "keyed pool", rate_limiter: "rate limiter", ban: "ban", gate: "gate of several" };
+const KINDS = {
+  pool: "pool",
+  keyed_pool: "keyed pool",
+  rate_limiter: "rate limiter",
+  ban: "ban",
+  gate: "gate of several",
+};
 // A limiter and a gate of several are seen by what they admit, and the others by what is in use.
 const SEEN_BY_RATE = ["rate_limiter", "gate"];
 
@@ -88,7 +94,8 @@ export class Gates {
     let verdict;
     if (gates.length === 0) verdict = "No gate is open";
     else if (refusing === 0) verdict = "No gate refuses work";
-    else verdict = `${refusing} of ${plural(gates.length, "gate refuses", refusing === 1 ? "gates refuses" : "gates refuse")} work`;
+    else
+      verdict = `${refusing} of ${plural(gates.length, "gate")} ${refusing === 1 ? "refuses" : "refuse"} work`;
     setText(byId("verdict"), verdict);
 
     const rest = [
@@ -99,7 +106,13 @@ export class Gates {
     const said = rest.filter(([n]) => n > 0).map(([n, word]) => `${count(n)} ${word}`);
     setText(byId("verdict-more"), said.join(" · "));
     const worst = this.#gates.filter((gate) => gate.state === "refusing").slice(0, WORST);
-    reconcile(byId("worst"), this.#worst, worst, (gate) => gate.id, (gate) => worstRow(gate, (id) => this.open(id)));
+    reconcile(
+      byId("worst"),
+      this.#worst,
+      worst,
+      (gate) => gate.id,
+      (gate) => worstRow(gate, (id) => this.open(id)),
+    );
   }
 
   #show() {
@@ -107,7 +120,10 @@ export class Gates {
     setHidden(byId("columns"), this.#gates.length === 0);
     const wanted = this.#gates.length <= FILTER_FROM ? "" : this.#filter.value.trim().toLowerCase();
     const shown = wanted === "" ? this.#gates : this.#gates.filter((gate) => gate.id.toLowerCase().includes(wanted));
-    setText(byId("filter-count"), wanted === "" ? "" : `${plural(shown.length, "gate")} of ${count(this.#gates.length)}`);
+    setText(
+      byId("filter-count"),
+      wanted === "" ? "" : `${plural(shown.length, "gate")} of ${count(this.#gates.length)}`,
+    );
     const keyOf = (gate) => gate.id;
     reconcile(this.#list, this.#rows, shown, keyOf, (gate) => new GateRow(gate, this.#history, (id) => this.open(id)));
   }
@@ -158,7 +174,12 @@ class GateRow {
     const detailsId = `gate-${rowsMade}`;
 
     this.name = make("bdi", {}, gate.id);
-    this.button = make("button.name", { type: "button", "aria-expanded": "false", "aria-controls": detailsId }, icon("chevron"), this.name);
+    this.button = make(
+      "button.name",
+      { type: "button", "aria-expanded": "false", "aria-controls": detailsId },
+      icon("chevron"),
+      this.name,
+    );
     this.button.addEventListener("click", () => this.#toggle());
     this.stateIcon = icon("calm");
     this.stateWord = make("span.word");
@@ -207,7 +228,11 @@ class GateRow {
     setText(this.waiting, count(gate.waiting));
     setAttribute(this.waiting, "data-some", gate.waiting > 0 ? "" : null);
 
-    this.#spark ??= new Chart(this.curve, () => this.#curves(), gateSpark(() => this.#limit()));
+    this.#spark ??= new Chart(
+      this.curve,
+      () => this.#curves(),
+      gateSpark(() => this.#limit()),
+    );
     this.#spark.draw();
     this.#describe();
     this.#details?.update(gate);

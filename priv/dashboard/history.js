@@ -42,7 +42,13 @@ export class History {
     if (from < 0) return;
     from = Math.max(from, points.t.length - POINTS);
 
-    if (last > 0 && points.t[from] - last > PAUSE_MS) this.#push([last + 1], 0, () => undefined, () => undefined);
+    if (last > 0 && points.t[from] - last > PAUSE_MS)
+      this.#push(
+        [last + 1],
+        0,
+        () => undefined,
+        () => undefined,
+      );
     this.#push(
       points.t,
       from,

@@ -54,7 +54,11 @@ function plainRow(columns) {
 const keyOfParts = (...parts) => JSON.stringify(parts);
 
 export class Tables {
-  #holders = new Table("holders", (row) => keyOfParts(row.gate, row.pid), (row) => new HolderRow(row));
+  #holders = new Table(
+    "holders",
+    (row) => keyOfParts(row.gate, row.pid),
+    (row) => new HolderRow(row),
+  );
   #keys = new Table(
     "keys",
     (row) => keyOfParts(row.gate, row.key),
@@ -84,7 +88,9 @@ export class Tables {
   update({ holders, keys, bans }) {
     const listed = new Set(holders.map((row) => keyOfParts(row.gate, row.pid)));
     // Somebody reads about this process: it stays, though it has released its permits.
-    const left = [...this.#holders.rows.values()].filter((row) => row.isOpen && !listed.has(keyOfParts(row.item.gate, row.item.pid)));
+    const left = [...this.#holders.rows.values()].filter(
+      (row) => row.isOpen && !listed.has(keyOfParts(row.item.gate, row.item.pid)),
+    );
     this.#holders.update([...holders, ...left.map((row) => ({ ...row.item, left: true }))]);
     this.#keys.update(distinct(keys, (row) => keyOfParts(row.gate, row.key)));
     this.#bans.update(distinct(bans, (row) => keyOfParts(row.gate, row.key)));

@@ -69,7 +69,10 @@ class ResourceRow {
     this.icon.toggleAttribute("hidden", !watched);
     setText(this.level, watched ? level : "no level");
     setText(this.share, percent(used));
-    setText(this.figures, unit === "percent" ? "stalled, last 10 s" : `${ofUnit(count, unit)} of ${ofUnit(limit, unit)}`);
+    setText(
+      this.figures,
+      unit === "percent" ? "stalled, last 10 s" : `${ofUnit(count, unit)} of ${ofUnit(limit, unit)}`,
+    );
     const width = `${Math.min(Math.max(used ?? 0, 0), 1) * 100}%`;
     if (this.fill.style.width !== width) this.fill.style.width = width;
     this.#mark(levels ?? []);

@@ -1,5 +1,5 @@
-// Looks at the page of Penstock.Dashboard in headless Chromium. Run by dashboard.sh as `node check.mjs COMMAND…`, where
-// COMMAND starts a node under a flood: see flood.exs.
+// Looks at the page of Penstock.Dashboard in headless Chromium. Run by dashboard.sh as `node check.mjs COMMAND…`,
+// where COMMAND starts a node under a flood: see flood.exs.
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -15,7 +15,8 @@ const WIDTHS = [1400, 390];
 const SCHEMES = ["light", "dark"];
 const PATIENCE = { timeout: 10_000 };
 
-const rowOf = (page, name) => page.locator("li.gate", { has: page.locator(".name bdi", { hasText: new RegExp(`^${name}$`) }) });
+const rowOf = (page, name) =>
+  page.locator("li.gate", { has: page.locator(".name bdi", { hasText: new RegExp(`^${name}$`) }) });
 const live = (page) => page.locator("#live", { hasText: "Live" }).waitFor(PATIENCE);
 
 let node = await Node.start(command);
@@ -60,7 +61,10 @@ await check("screen readers are told once, politely", async () => {
 });
 
 await check("the curves move", async () => {
-  const picture = () => rowOf(page, "MyApp.Uploads").locator("canvas").evaluate((canvas) => canvas.toDataURL());
+  const picture = () =>
+    rowOf(page, "MyApp.Uploads")
+      .locator("canvas")
+      .evaluate((canvas) => canvas.toDataURL());
   const first = await picture();
   const moved = async () => {
     while ((await picture()) === first) await page.waitForTimeout(100);
@@ -72,12 +76,27 @@ await check("the curves move", async () => {
 
 await check("names and keys are text, however they look", async () => {
   const names = await page.locator(".name bdi").allInnerTexts();
-  assert(names.some((name) => name.includes("<script>window.injected")), "the name with a script is missing");
-  assert(names.some((name) => name.includes("<img src=x")), "the name with an image is missing");
-  assert(names.some((name) => name.length >= 255), "the long name is missing");
-  assert(names.some((name) => name.endsWith('\\u202Ebackwards"')), "the name that turns the text around is missing");
+  assert(
+    names.some((name) => name.includes("<script>window.injected")),
+    "the name with a script is missing",
+  );
+  assert(
+    names.some((name) => name.includes("<img src=x")),
+    "the name with an image is missing",
+  );
+  assert(
+    names.some((name) => name.length >= 255),
+    "the long name is missing",
+  );
+  assert(
+    names.some((name) => name.endsWith('\\u202Ebackwards"')),
+    "the name that turns the text around is missing",
+  );
   assert((await page.locator("#keys").innerText()).includes("<img src=x onerror=alert(2)>"), "the key is missing");
-  assert((await page.locator("#bans").innerText()).includes("<b>too many logins</b>"), "the reason of a ban is missing");
+  assert(
+    (await page.locator("#bans").innerText()).includes("<b>too many logins</b>"),
+    "the reason of a ban is missing",
+  );
   assert((await page.locator("main img, main script, main b").count()) === 0, "an element has been injected");
   assert((await page.evaluate(() => globalThis.injected)) === undefined, "a script has run");
   assert(browser.dialogs.length === 0, `a dialog says ${browser.dialogs[0]}`);
@@ -136,18 +155,27 @@ await check("the keyboard reaches every control, and shows where it is", async (
     await page.keyboard.press("Tab");
     const { done, fault } = await page.evaluate((wanted) => {
       const element = document.activeElement;
-      const fault = element.matches(wanted) && getComputedStyle(element).outlineStyle === "none" ? element.outerHTML.slice(0, 120) : "";
+      const fault =
+        element.matches(wanted) && getComputedStyle(element).outlineStyle === "none"
+          ? element.outerHTML.slice(0, 120)
+          : "";
       globalThis.reached.add(element);
-      const left = [...document.querySelectorAll(wanted)].filter((each) => each.checkVisibility() && !globalThis.reached.has(each));
+      const left = [...document.querySelectorAll(wanted)].filter(
+        (each) => each.checkVisibility() && !globalThis.reached.has(each),
+      );
       return { done: left.length === 0, fault };
     }, selector);
     unseen = fault;
     if (done) break;
   }
   assert(unseen === "", `no focus is seen on ${unseen}`);
-  const missed = await page.locator(selector).evaluateAll((all) =>
-    all.filter((each) => each.checkVisibility() && !globalThis.reached.has(each)).map((each) => each.outerHTML.slice(0, 80)),
-  );
+  const missed = await page
+    .locator(selector)
+    .evaluateAll((all) =>
+      all
+        .filter((each) => each.checkVisibility() && !globalThis.reached.has(each))
+        .map((each) => each.outerHTML.slice(0, 80)),
+    );
   assert(missed.length === 0, `not reached: ${missed.join(" ")}`);
 });
 
@@ -203,7 +231,10 @@ await check("a lost node is shown, with its last figures", async () => {
   await node.kill();
   await page.locator("#trouble", { hasText: "The node does not answer" }).waitFor(PATIENCE);
   const main = page.locator("main");
-  assert((await main.evaluate((element) => getComputedStyle(element).filter)).includes("grayscale"), "the figures look alive");
+  assert(
+    (await main.evaluate((element) => getComputedStyle(element).filter)).includes("grayscale"),
+    "the figures look alive",
+  );
   assert(await rowOf(page, "MyApp.Jobs").isVisible(), "the figures are gone");
   await page.locator("#trouble-next", { hasText: "Next try in" }).waitFor(PATIENCE);
   await page.screenshot({ path: join(pictures, "dashboard-lost.png") });

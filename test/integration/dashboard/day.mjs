@@ -3,7 +3,8 @@
 import { assert } from "./harness.mjs";
 
 const HOUR_MS = 3_600_000;
-// Each step brings all points of its time, as on a machine that was asleep. So a day of 86,400 points takes less than a minute.
+// Each step brings all points of its time, as on a machine that was asleep. So a day of 86,400 points takes less than
+// a minute.
 const STEP_MS = 60_000;
 const START_MS = Date.UTC(2026, 0, 1);
 // The curves are full after ten minutes, but the browser still compiles the page's code for some hundred answers more.
@@ -52,7 +53,7 @@ function simulateTime(start) {
 
   // Each timer that is due runs once in a step, as on a machine that was asleep.
   globalThis.pass = async (ms, step) => {
-    for (const end = now + ms; now < end; ) {
+    for (const end = now + ms; now < end;) {
       now += step;
       for (const [id, timer] of [...timers]) {
         if (timer.at > now || !timers.has(id)) continue;
@@ -68,7 +69,7 @@ function simulateTime(start) {
 // Stands for the server. Runs in the page, since a day of real requests would take a day.
 function answer() {
   const gates = Array.from({ length: 8 }, (_, i) => `MyApp.Gate${i}`);
-  const flow = (t, i) => 50 + 40 * Math.sin(t / 20_000 + i) + (t / 1_000) % 7;
+  const flow = (t, i) => 50 + 40 * Math.sin(t / 20_000 + i) + ((t / 1_000) % 7);
 
   function state(since, at) {
     const from = Math.max(since + 1_000, at - 599_000);
@@ -87,7 +88,9 @@ function answer() {
       vm: {
         pressure: minute % 3 === 0 ? "high" : "normal",
         because: [],
-        resources: [{ name: "processes", count: minute, limit: 1e9, used: flow(at, 0) / 100, level: "normal", unit: "count" }],
+        resources: [
+          { name: "processes", count: minute, limit: 1e9, used: flow(at, 0) / 100, level: "normal", unit: "count" },
+        ],
       },
       gates: gates.map((id, i) => {
         const refuses = (minute + i) % 10 === 0;
@@ -111,9 +114,16 @@ function answer() {
       history: {
         t,
         vm: { processes: t.map((time) => flow(time, 0) / 100) },
-        gates: Object.fromEntries(gates.map((id, i) => [id, { in_use: curve(i), waiting: curve(i), admitted: curve(i), refused: curve(i) }])),
+        gates: Object.fromEntries(
+          gates.map((id, i) => [id, { in_use: curve(i), waiting: curve(i), admitted: curve(i), refused: curve(i) }]),
+        ),
       },
-      holders: Array.from({ length: 8 }, (_, i) => ({ gate: gates[0], pid: `<0.${minute + i}.0>`, permits: 1, held_ms: 1_000 * i })),
+      holders: Array.from({ length: 8 }, (_, i) => ({
+        gate: gates[0],
+        pid: `<0.${minute + i}.0>`,
+        permits: 1,
+        held_ms: 1_000 * i,
+      })),
       keys: [{ gate: gates[1], key: `{:user, ${minute}}`, permits: 1, waiting: 0 }],
       bans: [{ gate: gates[2], key: String(minute), until_ms: 1_000, reason: "none", level: 1 }],
     };
@@ -159,7 +169,9 @@ export async function checkDay(browser, url) {
   await page.context().close();
 
   const growth = late.usedSize - early.usedSize;
-  const figures = `${early.usedSize} bytes after ${FIRST_HOURS} h, ${late.usedSize} after ${HOURS} h more, ${early.nodes} and ${late.nodes} elements, ${answers} answers`;
+  const figures =
+    `${early.usedSize} bytes after ${FIRST_HOURS} h, ${late.usedSize} after ${HOURS} h more, ` +
+    `${early.nodes} and ${late.nodes} elements, ${answers} answers`;
   console.log(`note\t${figures}`);
   assert(answers >= (0.99 * (FIRST_HOURS + HOURS) * HOUR_MS) / STEP_MS, `the page asked only ${answers} times`);
   assert(shown !== "", "the page shows no time");

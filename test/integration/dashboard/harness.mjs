@@ -18,7 +18,12 @@ export async function check(name, test) {
     await test();
     console.log(`ok\t${name}`);
   } catch (error) {
-    const why = String(error?.message ?? error).replaceAll("\u001b", "").split("\n").filter(Boolean).slice(0, 12).join(" | ");
+    const why = String(error?.message ?? error)
+      .replaceAll("\u001b", "")
+      .split("\n")
+      .filter(Boolean)
+      .slice(0, 12)
+      .join(" | ");
     console.log(`bad\t${name}\t${why.replaceAll("\t", " ")}`);
   }
 }
@@ -36,7 +41,9 @@ export class Node {
   static async start(command, port = 0, token = null) {
     const node = new Node();
     const [program, ...args] = command;
-    node.#process = spawn(program, [...args, String(port), ...(token ? [token] : [])], { stdio: ["pipe", "pipe", "inherit"] });
+    node.#process = spawn(program, [...args, String(port), ...(token ? [token] : [])], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
     node.ended = new Promise((resolve) => node.#process.once("exit", resolve));
     createInterface({ input: node.#process.stdout }).on("line", (line) => {
       node.#lines.push(line);
@@ -59,7 +66,9 @@ export class Node {
   }
 
   async #line(wanted) {
-    const late = new Promise((_, reject) => setTimeout(reject, START_MS, new Error(`the node did not print ${wanted}`)).unref());
+    const late = new Promise((_, reject) =>
+      setTimeout(reject, START_MS, new Error(`the node did not print ${wanted}`)).unref(),
+    );
     const gone = this.ended.then((status) => Promise.reject(new Error(`the node ended with status ${status}`)));
     gone.catch(() => {});
     for (;;) {
@@ -92,7 +101,11 @@ export class Browser {
   }
 
   async page({ width = 1400, height = 900, scheme = "light", prepare } = {}) {
-    const context = await this.browser.newContext({ viewport: { width, height }, colorScheme: scheme, reducedMotion: "reduce" });
+    const context = await this.browser.newContext({
+      viewport: { width, height },
+      colorScheme: scheme,
+      reducedMotion: "reduce",
+    });
     const page = await context.newPage();
     page.on("dialog", (dialog) => {
       this.dialogs.push(dialog.message());
@@ -105,7 +118,9 @@ export class Browser {
     page.on("request", (request) => this.requests.push(request.url()));
     await page.addInitScript(() => {
       globalThis.violations = [];
-      addEventListener("securitypolicyviolation", (event) => globalThis.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+      addEventListener("securitypolicyviolation", (event) =>
+        globalThis.violations.push(`${event.violatedDirective} ${event.blockedURI}`),
+      );
     });
     if (prepare) await prepare(page);
     return page;
@@ -122,5 +137,11 @@ export async function axeFaults(page) {
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
   return violations
     .filter(({ impact }) => ["serious", "critical"].includes(impact))
-    .map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => node.html.slice(0, 120)).join(" ")}`);
+    .map(
+      ({ id, nodes }) =>
+        `${id}: ${nodes
+          .slice(0, 3)
+          .map((node) => node.html.slice(0, 120))
+          .join(" ")}`,
+    );
 }
