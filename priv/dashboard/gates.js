@@ -94,8 +94,7 @@ export class Gates {
     let verdict;
     if (gates.length === 0) verdict = "No gate is open";
     else if (refusing === 0) verdict = "No gate refuses work";
-    else
-      verdict = `${refusing} of ${plural(gates.length, "gate")} ${refusing === 1 ? "refuses" : "refuse"} work`;
+    else verdict = `${refusing} of ${plural(gates.length, "gate")} ${refusing === 1 ? "refuses" : "refuse"} work`;
     setText(byId("verdict"), verdict);
 
     const rest = [
