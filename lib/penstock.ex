@@ -114,6 +114,7 @@ defmodule Penstock do
   alias Penstock.{Admission, Ban, Gate, KeyedPool, Native, Options, Pool, RateLimiter, RejectedError}
   alias Penstock.Admission.{Keyed, Names, Request, Resolver, Table}
   alias Penstock.Process.{Child, ChildStart, GatedChild}
+  alias Penstock.Spawners.Run
 
   @typedoc "The name of a running gate of any kind, or a pool made by `Penstock.Pool.new/1`."
   @type gate :: atom | Pool.t()
@@ -577,4 +578,75 @@ defmodule Penstock do
   """
   @spec table() :: :ok
   def table, do: list() |> Table.format() |> IO.write()
+
+  @typedoc """
+  A row of `spawners/1`: the function of created processes, and what the process that created them
+  runs.
+  """
+  @type spawner :: %{
+          mfa: {module, atom, arity},
+          by: {module, atom, arity} | nil,
+          spawned: pos_integer,
+          alive: non_neg_integer,
+          per_second: float
+        }
+
+  @doc """
+  Returns which processes this node creates, and who creates them, for the next `ms` ms.
+
+  For a person at a shell, who sees the count of processes grow and asks where they come from. It is
+  safe on a busy node in production. The call takes `ms` ms, by default 5,000.
+
+  Returns a list of maps, one for each function and creator, with most processes first:
+
+    * `:mfa` - the function that the processes run. For a process of `Task`, `GenServer`,
+      `:proc_lib` or Penstock it is the user's function, and for a server `init/1` of its module
+    * `:by` - what the creating process runs, as its stack shows shortly after: the innermost
+      function that is not one of OTP, Elixir or Penstock that creates processes. A server that
+      waits for a request is named by its initial call. `nil` if the creating process is dead by
+      then, is on another node, or does not answer in time
+    * `:spawned` - how many of these processes were created
+    * `:alive` - how many of them are alive at the end
+    * `:per_second` - `:spawned` per second, a float
+
+  Returns `{:error, :busy}` if another call is running on this node. Before OTP 27, returns
+  `{:error, :tracing}` if another tool traces all new processes. Raises `ArgumentError` if `ms` is
+  not an integer between 1 and 60,000.
+
+  ## Exactness
+
+  Up to 1,000 processes in some 0.1 s, every one is counted. Of more, the first 1,000 in each of
+  random windows of 0.05 to 0.15 s are counted, and the figures are estimates in proportion: of
+  50,000 processes, within some percent for a row that is a large part of them. A row of few
+  processes may then be missing. A process that creates as fast as it can is slower while it is
+  counted, so its figure is too low, by half or more. `:alive` is an estimate for a row of more than
+  512 processes.
+
+  `Task.async/1` and its like send the function to the task after they created it. So `:mfa` is a
+  function of `Task.Supervised` if all tasks of a row ended before one could be asked. `:by` still
+  names the function that created the tasks.
+
+  ## Tracing
+
+  From OTP 27 on, the trace session is one of its own: no other tracing is disturbed. Before that, a
+  process has one tracer. A process that is created while it is counted has that of this call, and
+  other tools cannot trace it until the call ends. A process that inherits a tracer by
+  `set_on_spawn` is not counted. If the caller or any process of the call is killed, the tracing
+  ends.
+
+  Each trace message has a copy of the arguments of the created process, with all that its fun
+  closes over. The counting stops for the rest of a window when 16 MB have come.
+
+  ## Examples
+
+      iex> counted = Task.async(fn -> Penstock.spawners(300) end)
+      iex> :timer.sleep(100)
+      iex> for _ <- 1..100, do: spawn(Enum, :sum, [[1, 2]])
+      iex> row = counted |> Task.await() |> Enum.find(&(&1.mfa == {Enum, :sum, 1}))
+      iex> {row.spawned, row.alive}
+      {100, 0}
+
+  """
+  @spec spawners(pos_integer) :: [spawner] | {:error, :busy | :tracing}
+  def spawners(ms \\ 5_000), do: ms |> Options.counted_ms!() |> Run.run()
 end

@@ -24,6 +24,8 @@ defmodule Mix.Tasks.Compile.PenstockNif do
 
   @impl true
   def run(_args) do
+    own_priv()
+
     case System.get_env("PENSTOCK_NIF_PATH", "") do
       "" -> build()
       library -> take(library)
@@ -287,6 +289,26 @@ defmodule Mix.Tasks.Compile.PenstockNif do
   defp install(staged) do
     File.mkdir_p!(Path.dirname(installed()))
     File.rename!(staged, installed())
+  end
+
+  # Makes `priv` of the build path a directory with copies of the files in `priv` of the sources. Mix
+  # makes it a link to the sources, where the library must not be written. Mix keeps a directory that
+  # it finds, and copies changed files into it before this compiler runs.
+  defp own_priv do
+    target = Path.join(Mix.Project.app_path(), "priv")
+
+    if match?({:ok, _sources}, File.read_link(target)) do
+      File.rm!(target)
+      File.cp_r!(Path.join(@root, "priv"), target)
+    end
+
+    # Mix leaves copies of files that the sources have no more.
+    for file <- Path.wildcard(Path.join(target, "**")),
+        name = Path.relative_to(file, target),
+        not String.starts_with?(name, "native"),
+        not File.exists?(Path.join([@root, "priv", name])) do
+      File.rm_rf!(file)
+    end
   end
 
   # The library is installed under the build path. If it were next to the sources, each

@@ -3,7 +3,8 @@ defmodule Penstock.Application do
   #
   #   * the native library is loaded
   #   * the unlimited pool is created, for the work behind limiters and bans
-  #   * the directory of Penstock's supervisors is created, and the table of the edge
+  #   * the directory of Penstock's supervisors is created, and the tables of the edge and of
+  #     the totals that are shown
   #   * the pools of refusals and of refused connections that are held back are created
   #   * the janitor, the reaper and the sampler of the VM start
   #
@@ -19,6 +20,7 @@ defmodule Penstock.Application do
       :ok = Penstock.Admission.Keyed.make_unlimited_pool()
       :ok = Penstock.Supervision.Directory.create()
       :ok = Penstock.Edge.Table.create()
+      :ok = Penstock.View.Floor.create()
       :ok = Penstock.Edge.Delay.create()
       :ok = Penstock.Listener.Lingering.create()
       start_link(vm)

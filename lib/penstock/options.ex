@@ -33,6 +33,13 @@ defmodule Penstock.Options do
     expected!(name, "a number of milliseconds between 0 and #{@max} or :infinity", value)
   end
 
+  # The longest time for which processes are counted: a minute.
+  @max_counted 60_000
+
+  @spec counted_ms!(term) :: pos_integer
+  def counted_ms!(value) when is_integer(value) and value in 1..@max_counted, do: value
+  def counted_ms!(value), do: expected!("ms", "a number of milliseconds between 1 and #{@max_counted}", value)
+
   @spec limit!(term, String.t()) :: non_neg_integer | :infinity
   def limit!(value, name \\ ":limit")
   def limit!(:infinity, _name), do: :infinity

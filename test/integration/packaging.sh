@@ -123,7 +123,7 @@ says "no crates: what the build needs" 'crates.io once or the crates from `cargo
 works "compiles" in_dir "$path_host" mix compile
 nif=$path_host/_build/prod/lib/penstock/priv/native/penstock_nif.so
 works "puts the NIF under the build path" test -f "$nif"
-works "leaves the sources alone" test ! -e "$package/priv" -a ! -e "$package/target"
+works "leaves the sources alone" test ! -e "$package/priv/native" -a ! -e "$package/target"
 works "compiles again without cargo" in_dir "$path_host" env PATH="$no_cargo" mix compile --force
 works "runs the first example of the README" in_dir "$path_host" mix run "$example"
 

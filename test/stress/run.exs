@@ -31,7 +31,7 @@
 
 alias Penstock.Stress.{Asker, Calm, Crashes, CrashStorm, GateOrder, GateStorm, Hostile, KeyedStorm}
 alias Penstock.Stress.{KillStorm, MassCrash, MassDeath, Meter, MonitoredBy}
-alias Penstock.Stress.{Rates, SharedStreams, StartStorm, StreamStorm}
+alias Penstock.Stress.{Rates, SharedStreams, SpawnBomb, StartStorm, StreamStorm}
 
 {opts, rest, invalid} =
   OptionParser.parse(System.argv(),
@@ -43,7 +43,7 @@ alias Penstock.Stress.{Rates, SharedStreams, StartStorm, StreamStorm}
 parts =
   [:storm, :try_1, :try_8, :acquire_100, :mass_death, :stream_storm, :shared_streams] ++
     [:keyed_storm, :gate_storm, :gate_order, :start_storm, :mass_crash, :crash_storm, :first_hits] ++
-    [:pace, :flood, :monitored_by, :calm]
+    [:pace, :flood, :monitored_by, :spawn_bomb, :calm]
 
 only =
   cond do
@@ -99,6 +99,7 @@ results =
           :flood -> Rates.flood(kills * 10)
           :hostile -> Hostile.run(seed, opts[:seconds] || 600, opts[:shared] != false, skip)
           :calm -> Calm.run(opts[:seconds] || 60)
+          :spawn_bomb -> SpawnBomb.run()
           :monitored_by -> MonitoredBy.run(opts[:seconds] || 60)
           part -> Asker.run(part, asks)
         end

@@ -1,5 +1,5 @@
 defmodule Penstock.Plug.Accept do
-  # Chooses the media type of a refusal by the header `accept`. Runs in the process that serves the
+  # Chooses the media type of an answer by the header `accept`. Runs in the process that serves the
   # request, so its work is bounded.
   @moduledoc false
 
@@ -16,6 +16,14 @@ defmodule Penstock.Plug.Accept do
       nil -> :problem
     end
   end
+
+  # Returns the best quality that the header gives to one of the types, in thousandths: 0 if it names
+  # none of them. With `:any`, the range `*/*` counts as well for types that are not named. A client
+  # without the header takes any type.
+  @spec quality(String.t() | nil, [String.t()], :any | :named) :: 0..1_000
+  def quality(nil, types, which), do: quality("*/*", types, which)
+  def quality(accept, types, :any), do: quality(ranges(accept), types)
+  def quality(accept, types, :named), do: quality(List.keydelete(ranges(accept), "*/*", 0), types)
 
   defp best(ranges) do
     if quality(ranges, ["text/plain", "text/html", "text/*"]) > quality(ranges, json()), do: :text, else: :problem

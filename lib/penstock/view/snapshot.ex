@@ -7,53 +7,62 @@ defmodule Penstock.View.Snapshot do
   @moduledoc false
 
   alias Penstock.Admission.Names
-  alias Penstock.View.Totals
+  alias Penstock.Native
+  alias Penstock.View.{Floor, Totals}
+  alias Penstock.VM.Levels
 
-  @most_gates 500
+  @most_gates 1_000
 
   @typedoc """
   A gate: its info, which depends on the kind, and the totals of any kind. `opening` differs for
-  each gate that the name has had.
+  each gate that the name has had. `meters` are those of `Penstock.Native.gate_meters/1`.
   """
   @type gate :: %{
           name: atom,
           kind: Penstock.View.Totals.kind(),
           opening: integer,
           info: map,
+          meters: map,
           admitted: non_neg_integer,
           refused: %{atom => non_neg_integer}
         }
   @typedoc """
   `at` is the Unix time in ms, `tick` the monotonic time in native units. `left_out` is the number
-  of gates that were not read.
+  of gates that were not read. `levels` has the level of each resource of the VM.
   """
   @type t :: %{
           at: integer,
           tick: integer,
           node: node,
           vm: map,
+          levels: %{atom => Penstock.VM.pressure()},
           gates: [gate],
           left_out: non_neg_integer
         }
 
-  @spec take() :: t
-  def take do
-    {names, left_out} = names()
+  # Reads at most `most` gates.
+  @spec take(1..1_000) :: t
+  def take(most \\ @most_gates) do
+    {names, left_out} = names(most)
+    {word, _delay} = Native.vm_get()
+    gates = for name <- names, gate = Totals.read(name), do: gate
+    Floor.keep(for gate <- gates, do: {gate.name, gate.opening})
 
     %{
       at: System.system_time(:millisecond),
       tick: System.monotonic_time(),
       node: node(),
       vm: Penstock.VM.status(),
-      gates: for(name <- names, gate = Totals.read(name), do: gate),
+      levels: Map.new(Levels.resources(), &{&1, Levels.name(Levels.of(word, &1))}),
+      gates: gates,
       left_out: left_out
     }
   end
 
   # Returns the names of the gates that are shown, sorted, and the number of the others.
-  @spec names() :: {[atom], non_neg_integer}
-  def names do
-    {shown, rest} = Names.open() |> Enum.sort() |> Enum.split(@most_gates)
+  @spec names(1..1_000) :: {[atom], non_neg_integer}
+  def names(most \\ @most_gates) do
+    {shown, rest} = Names.open() |> Enum.sort() |> Enum.split(most)
     {shown, length(rest)}
   end
 

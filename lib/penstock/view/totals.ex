@@ -5,6 +5,7 @@ defmodule Penstock.View.Totals do
 
   alias Penstock.{Ban, Gate, KeyedPool, Native, Pool, RateLimiter}
   alias Penstock.Admission.Resolver
+  alias Penstock.View.Floor
 
   @type kind :: :pool | :keyed_pool | :rate_limiter | :ban | :gate
 
@@ -12,8 +13,18 @@ defmodule Penstock.View.Totals do
   @spec read(atom) :: Penstock.View.Snapshot.gate() | nil
   def read(name) do
     with {kind, info} <- info(name), %{opening: opening} = meters <- Native.gate_meters(name) do
+      info = never_falling(kind, opening, info)
       {admitted, refused} = totals(kind, info, meters)
-      %{name: name, kind: kind, opening: opening, info: info, admitted: admitted, refused: refused}
+
+      %{
+        name: name,
+        kind: kind,
+        opening: opening,
+        info: info,
+        meters: meters,
+        admitted: admitted,
+        refused: refused
+      }
     else
       _gone -> nil
     end
@@ -32,6 +43,11 @@ defmodule Penstock.View.Totals do
       nil -> nil
     end
   end
+
+  defp never_falling(:pool, opening, info),
+    do: %{info | acquired: Floor.raise_to({info.name, opening}, info.acquired)}
+
+  defp never_falling(_kind, _opening, info), do: info
 
   defp totals(kind, info, %{refused: refused}) when kind in [:pool, :keyed_pool],
     do: {info.acquired, Map.put(refused, :timeout, info.timed_out)}

@@ -29,16 +29,16 @@ pub use gate::{
     BanMember, Gate, GateCounts, GateSettings, Held, KeyedMember, LimiterMember, MOST_MEMBERS, Member, No, Outcome,
     PoolMember, Rank, Refused, admit, finish,
 };
-pub use holders::{Cursor, HolderInfo, Kind, Report};
+pub use holders::{Cursor, HolderInfo, Kind, Refusals, Report};
 pub use host::{Answer, Host, Pid};
 pub use keyed_pool::{
-    GROUP_COUNT, KeyInfo, KeyParked, KeyRefusal, KeyRestart, KeyTag, KeyedChanges, KeyedDrain, KeyedHost, KeyedInfo,
-    KeyedOffer, KeyedPool, KeyedSettings, LeaseId, PoolKey, ShowKey, TopKey,
+    GROUP_COUNT, KeyInfo, KeyParked, KeyRefusal, KeyRefusals, KeyRestart, KeyTag, KeyedChanges, KeyedDrain, KeyedHost,
+    KeyedInfo, KeyedMeters, KeyedOffer, KeyedPool, KeyedSettings, LeaseId, PoolKey, ShowKey, TopKey,
 };
 pub use meters::{Histogram, METER_BUCKETS, METER_EDGES_MS};
 pub use pool::{
     AS_LIMIT, Adoption, Cancelled, Changes, Drain, Expiry, Info, NotHeld, Offer, Opening, Parked, Pool, PoolHost,
-    Refusal, Restart, SHARD_COUNT, Settings, Status, Step, TransferError, UNLIMITED, WaiterId,
+    PoolMeters, Refusal, Restart, SHARD_COUNT, Settings, Status, Step, TransferError, UNLIMITED, WaiterId,
 };
 pub use rate::{
     All, Changed, Charge, Hit, Key, Limiter, LimiterInfo, LimiterSettings, Limits, OutOfBounds, Progress, Rate,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use once_cell::sync::Lazy;
 use parking_lot::Mutex;
-use penstock_core::{Cursor, Deadlines, KeyedPool, Opening, Pid, Pool, Registry, UnnamedId};
+use penstock_core::{Cursor, Deadlines, Generation, KeyedPool, Opening, Pid, Pool, Registry, UnnamedId};
 
 use crate::atoms;
 use crate::host::Beam;
@@ -92,20 +92,32 @@ impl Server {
 ///
 /// A deadline outlives its pool, so the pools do not keep the deadlines. A pool whose handle is
 /// gone forgets its holders.
-pub(crate) static DEADLINES: Lazy<Deadlines<Option<Admission>>> = Lazy::new(Deadlines::new);
+pub(crate) static DEADLINES: Lazy<Deadlines<Box<[Admission]>>> = Lazy::new(Deadlines::new);
 static REAPER: Server = Server::none();
 
-/// The pool that admitted a process, and the pool's opening at that time. The pool counts the
-/// kill of an overdue process. By the time of the kill, the pool may have been opened again, for
-/// another name or handle. The kill must not count for that later opening.
-pub(crate) struct Admission {
-    pub(crate) pool: &'static Pool<Beam>,
-    pub(crate) opening: Opening,
+/// A pool that admitted a process, and the pool's opening at that time. The pool counts the kill of
+/// an overdue process. By the time of the kill, the pool may have been opened again, for another
+/// name or handle. The kill must not count for that later opening.
+pub(crate) enum Admission {
+    Pool(&'static Pool<Beam>, Opening),
+    Keyed(&'static KeyedPool<Beam>, Generation),
 }
 
 impl Admission {
     pub(crate) fn by(pool: &Pool<Beam>) -> Self {
-        Self { pool: lasting(pool), opening: pool.opening() }
+        Self::Pool(lasting(pool), pool.opening())
+    }
+
+    pub(crate) fn by_keyed(pool: &KeyedPool<Beam>) -> Self {
+        Self::Keyed(lasting_keyed(pool), pool.generation())
+    }
+
+    /// Counts a process as killed for running too long.
+    pub(crate) fn count_killed(&self, pid: Pid) {
+        match *self {
+            Self::Pool(pool, opening) => pool.count_killed(opening, pid),
+            Self::Keyed(pool, generation) => pool.count_killed(generation),
+        }
     }
 }
 
@@ -115,9 +127,9 @@ const DEADLINE_WATCHES: usize = 32;
 static WATCHES: Watches<DEADLINE_WATCHES> = Watches::new();
 
 /// Sets the deadline of a process: the reaper kills the process at `at_ms` of the exact clock,
-/// unless its work ends before. `admission` is `None` if another kind of gate admitted the process.
-pub(crate) fn set_deadline(env: Env, pid: Pid, at_ms: u64, admission: Option<Admission>) {
-    let todo = DEADLINES.set(pid, at_ms, admission);
+/// unless its work ends before. `admissions` are by the pools that admitted the process, if any.
+pub(crate) fn set_deadline(env: Env, pid: Pid, at_ms: u64, admissions: Box<[Admission]>) {
+    let todo = DEADLINES.set(pid, at_ms, admissions);
     // The low four bits of the word are the same for all pids, so they do not enter the index.
     let place = pid.word() as usize / 16 % DEADLINE_WATCHES;
     if todo.watch && !WATCHES.monitor(env, place, Watch::Deadlines, pid) {

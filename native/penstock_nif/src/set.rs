@@ -21,7 +21,7 @@ use penstock_core::{
 use crate::atoms;
 use crate::entries::spawn::{instance_of_offer, offer_term, resolve_offer};
 use crate::host::Beam;
-use crate::node::REGISTRY;
+use crate::node::{Admission, REGISTRY};
 use crate::resolve::{instance_id, resolve_instance};
 use crate::term::Term;
 
@@ -228,12 +228,12 @@ pub(crate) fn entrust(beam: &Beam, set: Term, child: Pid) -> Term {
     answer
 }
 
-/// Returns the first pool of a set, if it has one. That pool counts the kill of a process that runs
-/// too long. The outer `None` means that the term is no set.
-pub(crate) fn first_pool<'a>(beam: &Beam, set: Term, offered: bool) -> Option<Option<&'a Pool<Beam>>> {
-    let pool = |part| match part {
-        Part::Pool { pool, .. } => Some(pool),
-        Part::Keyed { .. } => None,
+/// Returns the admissions by the pools of a set, each of which counts the kill of a process that runs
+/// too long. `None` means that the term is no set.
+pub(crate) fn admissions(beam: &Beam, set: Term, offered: bool) -> Option<Box<[Admission]>> {
+    let admission = |part| match part {
+        Part::Pool { pool, .. } => Admission::by(pool),
+        Part::Keyed { pool, .. } => Admission::by_keyed(pool),
     };
-    Some(parts(beam, set, offered)?.into_iter().find_map(pool))
+    Some(parts(beam, set, offered)?.into_iter().map(admission).collect())
 }

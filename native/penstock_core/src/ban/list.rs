@@ -53,6 +53,8 @@ struct Bans {
     ends: BTreeSet<(u64, u64)>,
     /// The number of bans that were dropped while in force, to make room for others.
     dropped: u64,
+    /// The number of bans that were put, by failures or by hand.
+    put: u64,
 }
 
 #[derive(Debug)]
@@ -223,6 +225,7 @@ impl List {
     /// Adds a ban in place of the key's last one. Drops other bans if there is no room.
     fn insert(&self, bans: &mut Bans, tag: u64, entry: Entry, now: u64, settings: BanSettings) {
         let until = entry.until;
+        bans.put += 1;
         if let Some(old) = bans.entries.remove(&tag) {
             bans.ends.remove(&(old.until, tag));
         }
@@ -299,6 +302,11 @@ impl List {
     /// Returns the number of bans in the list, in force or over.
     pub(super) fn kept(&self) -> usize {
         lock(&self.bans).entries.len()
+    }
+
+    /// Returns the number of bans that were put, by failures or by hand.
+    pub(super) fn put(&self) -> u64 {
+        lock(&self.bans).put
     }
 
     /// Returns the number of bans that were dropped while in force.

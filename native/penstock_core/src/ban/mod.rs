@@ -233,6 +233,11 @@ impl Ban {
         self.list.kept()
     }
 
+    /// Returns the number of bans that were put since the list was opened, by failures or by hand.
+    pub fn put(&self) -> u64 {
+        self.list.put()
+    }
+
     /// Returns the statistics.
     pub fn info(&self) -> BansInfo {
         BansInfo {

@@ -110,8 +110,15 @@ impl<H: PoolHost + KeyedHost> Member<H> for KeyedMember<'_, H> {
         self.pool.look(host, self.key, self.n, waits).map_err(no_of_key)
     }
 
-    fn count_refusal(&self, _no: No) {
-        self.pool.count_refusal(self.key);
+    fn count_refusal(&self, no: No) {
+        self.pool.count_refusal(
+            self.key,
+            match no {
+                No::Closed => KeyRefusal::Closed,
+                No::TableFull => KeyRefusal::TableFull,
+                _ => KeyRefusal::KeyFull,
+            },
+        );
     }
 
     fn take(&self, host: &H, kind: Kind, waits: bool) -> Result<Held, No> {
@@ -169,9 +176,10 @@ impl<H: PoolHost> Member<H> for PoolMember<'_, H> {
         if (self.still)() { looked } else { Err(No::Closed) }
     }
 
-    fn count_refusal(&self, _no: No) {
+    fn count_refusal(&self, no: No) {
+        let refusal = if no == No::Closed { Refusal::Closed } else { Refusal::Full };
         if (self.still)() {
-            self.pool.count_refusal(self.me);
+            self.pool.count_refusal(self.me, refusal);
         }
     }
 

@@ -45,6 +45,6 @@ pub use cursor::Cursor;
 pub(crate) use cursor::Slot;
 pub(crate) use entry::Entry;
 pub use entry::Kind;
-pub(crate) use report::{Age, elapsed_ms};
-pub use report::{HolderInfo, Report};
+pub(crate) use report::{Age, Reason, elapsed_ms};
+pub use report::{HolderInfo, Refusals, Report};
 pub(crate) use table::{SHARDS, Table};

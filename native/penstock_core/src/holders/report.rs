@@ -4,9 +4,9 @@ use std::ops::AddAssign;
 
 use super::cursor::Cursor;
 use super::entry::Entry;
-use super::table::{LANES, Table};
+use super::table::{LANES, Shard, Table};
 use crate::host::Pid;
-use crate::sync::{Ordering, lock};
+use crate::sync::{AtomicU64, Ordering, lock};
 
 /// The number of cache lines after which a call releases a shard's lock. To read that number
 /// takes about 5 µs.
@@ -60,6 +60,29 @@ pub struct Report {
     pub visited: usize,
 }
 
+/// Why a pool refuses a caller, or a waiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    Full = 0,
+    QueueFull = 1,
+    Closed = 2,
+}
+
+/// The number of reasons.
+pub(super) const REASONS: usize = 3;
+
+/// The refusals of a pool since it was opened, by their reason. They add up to
+/// [`Report::rejected`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusals {
+    /// Too few permits were free, or the request exceeded the limit.
+    pub full: u64,
+    /// The queue had no room for another waiter.
+    pub queue_full: u64,
+    /// The pool was closed or draining.
+    pub closed: u64,
+}
+
 /// The age beyond which a holder counts in [`Report::held_longer`], and the time at which its age
 /// is computed.
 #[derive(Clone, Copy)]
@@ -72,7 +95,7 @@ pub(crate) struct Age {
 
 impl Age {
     fn is_of(self, entry: &Entry) -> bool {
-        self.longer_than > 0 && elapsed_ms(entry.since.load(Ordering::Relaxed), self.now_ms) > self.longer_than
+        self.longer_than > 0 && elapsed_ms(entry.since(), self.now_ms) > self.longer_than
     }
 }
 
@@ -105,7 +128,7 @@ impl Table {
             if at.is_start_of_shard() {
                 sums.acquired += retired.admissions;
                 sums.released_by_exit += retired.released_by_exit;
-                sums.rejected += shard.rejected.load(Ordering::Relaxed);
+                sums.rejected += shard.refused.iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>();
                 sums.timed_out += shard.timed_out.load(Ordering::Relaxed);
                 sums.killed += shard.killed.load(Ordering::Relaxed);
             }
@@ -122,12 +145,24 @@ impl Table {
         (sums, next)
     }
 
+    /// Returns the refusals by their reason, and the number of processes killed for running too
+    /// long.
+    pub(crate) fn refusals_and_killed(&self) -> (Refusals, u64) {
+        let sum = |of: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|it| of(it).load(Ordering::Relaxed)).sum();
+        let refusals = Refusals {
+            full: sum(|shard| &shard.refused[Reason::Full as usize]),
+            queue_full: sum(|shard| &shard.refused[Reason::QueueFull as usize]),
+            closed: sum(|shard| &shard.refused[Reason::Closed as usize]),
+        };
+        (refusals, sum(|shard| &shard.killed))
+    }
+
     /// Returns for how many ms a process has held permits without a pause, at the time `now_ms`
     /// of the host's exact clock; `None` if it has no bound permits.
     pub(crate) fn work_ms(&self, pid: Pid, now_ms: u32) -> Option<u32> {
         let _locked = self.lock(pid);
         let entry = self.find(pid)?;
-        entry.has_bound().then(|| elapsed_ms(entry.since.load(Ordering::Relaxed), now_ms))
+        entry.has_bound().then(|| elapsed_ms(entry.since(), now_ms))
     }
 
     /// Returns the holders, from a cursor on, for which `wanted` returns `true`. Stops after
@@ -147,7 +182,7 @@ impl Table {
             let _locked = lock(&shard.retired);
             let (lines, rest) = self.walk(at.shard(), at.slot(), LINES_IN_HOLD.min(most - visited), |pid, entry| {
                 let permits = entry.held();
-                let holding = HolderInfo { pid, permits, since_ms: entry.since.load(Ordering::Relaxed) };
+                let holding = HolderInfo { pid, permits, since_ms: entry.since() };
                 if permits > 0 && wanted(&holding) {
                     found.push(holding);
                 }

@@ -6,6 +6,7 @@ use once_cell::race::OnceBox;
 use super::active::BITS_IN_LINE;
 use super::cursor::{Cursor, Slot};
 use super::entry::{Entry, Kind};
+use super::report::{REASONS, Reason};
 use crate::host::Pid;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 
@@ -121,9 +122,21 @@ pub(crate) struct Retired {
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(super) retired: Mutex<Retired>,
-    pub(crate) rejected: AtomicU64,
+    /// The refusals, by [`Reason`].
+    pub(super) refused: [AtomicU64; REASONS],
     pub(crate) timed_out: AtomicU64,
     pub(crate) killed: AtomicU64,
+}
+
+// The atomics and locks of loom and shuttle are larger.
+#[cfg(not(any(loom, shuttle)))]
+const _: () = assert!(size_of::<Shard>() == 64, "a shard fills a cache line");
+
+impl Shard {
+    /// Counts a refusal.
+    pub(crate) fn count_refusal(&self, reason: Reason) {
+        self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// The permits that a dead holder left. `R` is the result of `give_back` in [`Table::remove`].
@@ -163,7 +176,7 @@ impl Table {
             used: AtomicU32::new(0),
             shards: std::array::from_fn(|_| Shard {
                 retired: Mutex::new(Retired::default()),
-                rejected: AtomicU64::new(0),
+                refused: std::array::from_fn(|_| AtomicU64::new(0)),
                 timed_out: AtomicU64::new(0),
                 killed: AtomicU64::new(0),
             }),
@@ -313,13 +326,13 @@ impl Table {
     /// `None` if another call removed the entry before.
     ///
     /// Calls `give_back` once, under the pid's shard lock, with the number of permits to give
-    /// back. That number can be 0.
+    /// back, which can be 0. If the process held permits, passes the time since when.
     pub(crate) fn remove<R>(
         &self,
         generation: u32,
         pid: Pid,
         keep: u64,
-        give_back: impl FnOnce(u64) -> R,
+        give_back: impl FnOnce(u64, Option<u32>) -> R,
     ) -> Option<Reclaimed<R>> {
         let mut retired = self.lock(pid);
         let slot = self.locate(pid)?;
@@ -330,7 +343,7 @@ impl Table {
         // The permits are given back before the entry is removed, because a caller that finds no
         // entry must find the permits free.
         let retained = if permits >= keep { keep } else { 0 };
-        let given_back = give_back(permits - retained);
+        let given_back = give_back(permits - retained, (permits > 0).then(|| entry.since()));
         entry.wipe();
         if entry.is_active() {
             entry.active.store(0, Ordering::Relaxed);
@@ -399,7 +412,7 @@ impl Table {
     pub(crate) fn reset_totals(&self) {
         for shard in &self.shards {
             *lock(&shard.retired) = Retired::default();
-            shard.rejected.store(0, Ordering::Relaxed);
+            shard.refused.iter().for_each(|count| count.store(0, Ordering::Relaxed));
             shard.timed_out.store(0, Ordering::Relaxed);
             shard.killed.store(0, Ordering::Relaxed);
         }

@@ -79,7 +79,7 @@ impl<H: KeyedHost> KeyedPool<H> {
                 // Another caller may have reaped a holder meanwhile, so the last attempt follows
                 // the scan that found none.
                 Reaped::None => {
-                    return self.take(host, me, key, n, kind).inspect_err(|_| self.count_refusal(key));
+                    return self.take(host, me, key, n, kind).inspect_err(|&no| self.count_refusal(key, no));
                 }
                 Reaped::Some if budget.is_spent() => return Err(KeyRefusal::Again),
                 Reaped::Some => {}
@@ -124,11 +124,12 @@ impl<H: KeyedHost> KeyedPool<H> {
         }
     }
 
-    /// Counts a refusal of a caller that means the present opening of the pool.
-    pub fn count_refusal(&self, key: PoolKey<'_>) {
+    /// Counts a refusal of a caller that means the present opening of the pool, unless the refusal
+    /// is [`KeyRefusal::Again`].
+    pub fn count_refusal(&self, key: PoolKey<'_>, refusal: KeyRefusal) {
         let mut shard = self.lock_shard(key.tag);
         if shard.generation == key.generation {
-            shard.totals.rejected += 1;
+            shard.totals.refuse(refusal);
         }
     }
 
@@ -239,6 +240,7 @@ impl<H: KeyedHost> KeyedPool<H> {
         if !shard.lease(lease).debit(Kind::Manual, n) {
             return Err(NotHeld);
         }
+        shard.note_end_of_hold(lease, now);
         self.finish_release(host, shard, lease, n, now);
         Ok(())
     }
@@ -251,6 +253,7 @@ impl<H: KeyedHost> KeyedPool<H> {
         if !shard.lease(lease).debit(kind, n) {
             return Err(NotHeld);
         }
+        shard.note_end_of_hold(lease, now);
         self.finish_release(host, shard, lease, n, now);
         Ok(())
     }
@@ -267,6 +270,7 @@ impl<H: KeyedHost> KeyedPool<H> {
             let Some(lease) = shard.lease_by(id, me) else { continue };
             let n = shard.leases.get(lease).held_as(Kind::Bound);
             shard.lease(lease).debit(Kind::Bound, n);
+            shard.note_end_of_hold(lease, now);
             self.finish_release(host, shard, lease, n, now);
             ended = Ok(());
         }

@@ -66,6 +66,7 @@ impl<H: KeyedHost> KeyedPool<H> {
             }
             let n = shard.lease(from).complete(offer.seq())?;
             let Some(moved) = self.move_permits(&mut shard, from, to, n, now) else {
+                shard.note_end_of_hold(from, now);
                 self.finish_release(host, shard, from, n, now);
                 return None;
             };
@@ -92,6 +93,7 @@ impl<H: KeyedHost> KeyedPool<H> {
         let Some(mut shard) = self.lock_offer(offer) else { return };
         let from = offer.at().number();
         let Some(n) = shard.lease(from).complete(offer.seq()) else { return };
+        shard.note_end_of_hold(from, now);
         self.finish_release(host, shard, from, n, now);
     }
 
@@ -106,6 +108,7 @@ impl<H: KeyedHost> KeyedPool<H> {
                 return Err(TransferError::NotHeld);
             }
             let Some((_, made)) = self.move_permits(&mut shard, from, to, n, now) else {
+                shard.note_end_of_hold(from, now);
                 self.finish_release(host, shard, from, n, now);
                 return Err(TransferError::Gone);
             };

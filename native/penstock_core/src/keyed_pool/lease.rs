@@ -87,6 +87,8 @@ pub(super) struct Wait<H: Host> {
     pub(super) permits: u32,
     pub(super) kind: Kind,
     pub(super) ticket: H::Ticket,
+    /// When the wait began, in ms of the host's coarse clock.
+    pub(super) began: u32,
     /// The lease of the next waiter of the key, and that of the one before.
     pub(super) next: u32,
     pub(super) prev: u32,

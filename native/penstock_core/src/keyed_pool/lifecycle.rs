@@ -55,6 +55,8 @@ pub(super) struct Control<H: Host> {
     last: u64,
     /// The drainer at which the next search for dead ones begins.
     next_look: usize,
+    /// The number of processes killed for running too long since the pool was opened.
+    pub(super) killed: u64,
     /// Dead processes that one call could not reap whole.
     pub(super) dying: Vec<Pid>,
 }
@@ -110,6 +112,7 @@ impl<H: KeyedHost> KeyedPool<H> {
                 drainers: Vec::new(),
                 last: 0,
                 next_look: 0,
+                killed: 0,
                 dying: Vec::new(),
             })),
             waiting: CachePadded::new(AtomicU32::new(0)),
@@ -135,7 +138,20 @@ impl<H: KeyedHost> KeyedPool<H> {
     /// Returns `true` if this generation of the pool is open or draining, and was not closed
     /// since. A close counts a generation, too.
     pub fn is_current(&self, generation: Generation) -> bool {
-        self.generation.load(Ordering::Relaxed) == generation
+        self.generation() == generation
+    }
+
+    /// Returns the generation that is open or draining, or that of the close.
+    pub fn generation(&self) -> Generation {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Counts a process as killed for running too long. `generation` is the one in which the pool
+    /// admitted the process. Does nothing if that opening is over.
+    pub fn count_killed(&self, generation: Generation) {
+        if let Some(mut control) = self.lock_control(generation) {
+            control.killed += 1;
+        }
     }
 
     /// Returns `true` if no permit is held and no process waits.
@@ -172,9 +188,10 @@ impl<H: KeyedHost> KeyedPool<H> {
     /// generation of this opening.
     pub fn open(&self, settings: KeyedSettings) -> Generation {
         let mut control = lock(&self.control);
-        let generation = self.generation.load(Ordering::Relaxed).wrapping_add(1);
+        let generation = self.generation().wrapping_add(1);
         control.settings = settings;
         control.status = Status::Open;
+        control.killed = 0;
         self.copy_to_shards(&control, Some(generation));
         self.generation.store(generation, Ordering::Relaxed);
         generation

@@ -56,7 +56,7 @@ pub use acquire::KeyRefusal;
 pub use keys::KeyTag;
 pub use lease::{KeyedOffer, LeaseId};
 pub use lifecycle::{KeyedChanges, KeyedDrain, KeyedSettings};
-pub use report::{KeyInfo, KeyedInfo, TopKey};
+pub use report::{KeyInfo, KeyRefusals, KeyedInfo, KeyedMeters, TopKey};
 pub use restart::KeyRestart;
 pub use wait::KeyParked;
 

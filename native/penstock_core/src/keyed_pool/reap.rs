@@ -114,6 +114,9 @@ impl<H: KeyedHost> KeyedPool<H> {
         let wait = shard.dequeue(lease);
         let permits = shard.lease(lease).clear();
         shard.totals.released_by_exit += u64::from(permits);
+        if permits > 0 {
+            shard.note_end_of_hold(lease, now);
+        }
         if wait.is_some() {
             self.uncount_waiter();
         }

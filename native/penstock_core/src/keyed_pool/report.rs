@@ -1,7 +1,10 @@
 //! Statistics of a keyed pool, of its keys, and of their holders. Each call does bounded work.
 
+use std::ops::AddAssign;
+
 use crate::holders::{HolderInfo, elapsed_ms};
 use crate::host::Pid;
+use crate::meters::Histogram;
 use crate::pool::Status;
 use crate::sync::{Ordering, lock};
 
@@ -36,6 +39,51 @@ pub struct KeyedInfo {
     /// The number of permits that came back by the death of their holder since the pool was
     /// opened.
     pub released_by_exit: u64,
+}
+
+/// The refusals of a keyed pool since it was opened, by their reason. They add up to
+/// [`KeyedInfo::rejected`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyRefusals {
+    /// Too few permits of the key were free, or the request exceeded the limit.
+    pub key_full: u64,
+    /// Every place for a key was in use.
+    pub table_full: u64,
+    /// As many processes waited as the pool allows, or the caller waited for the key already.
+    pub queue_full: u64,
+    /// The pool was closed or draining.
+    pub closed: u64,
+}
+
+impl KeyRefusals {
+    fn sum(self) -> u64 {
+        self.key_full + self.table_full + self.queue_full + self.closed
+    }
+}
+
+impl AddAssign for KeyRefusals {
+    fn add_assign(&mut self, other: Self) {
+        self.key_full += other.key_full;
+        self.table_full += other.table_full;
+        self.queue_full += other.queue_full;
+        self.closed += other.closed;
+    }
+}
+
+/// The figures of a keyed pool for its metrics, since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyedMeters {
+    /// For how long processes held permits of a key: each time from the first permit of the key
+    /// until none was left.
+    pub hold: Histogram,
+    /// For how long waiters waited until they got an answer.
+    pub wait: Histogram,
+    /// The refusals by their reason.
+    pub refused: KeyRefusals,
+    /// The number of restarts that were admitted beyond the limit.
+    pub overdrawn: u64,
+    /// The number of processes killed for running too long.
+    pub killed: u64,
 }
 
 /// The state of one key.
@@ -90,13 +138,27 @@ impl<H: KeyedHost> KeyedPool<H> {
             info.in_use += shard.in_use;
             info.memory += shard.leases.memory() + shard.queues.memory();
             info.acquired += shard.totals.acquired;
-            info.rejected += shard.totals.rejected;
+            info.rejected += shard.totals.refused.sum();
             info.timed_out += shard.totals.timed_out;
             info.released_by_exit += shard.totals.released_by_exit;
         }
         info.memory += info.waiting as usize * size_of::<Wait<H>>();
         host.worked(2 * self.shards.len());
         info
+    }
+
+    /// Returns the figures of the pool for its metrics. The shards are read one after the other.
+    pub fn meters(&self, host: &H) -> KeyedMeters {
+        let mut meters = KeyedMeters { killed: lock(&self.control).killed, ..KeyedMeters::default() };
+        for shard in &self.shards {
+            let totals = lock(shard).totals;
+            meters.hold += totals.hold;
+            meters.wait += totals.wait;
+            meters.refused += totals.refused;
+            meters.overdrawn += totals.overdrawn;
+        }
+        host.worked(2 * self.shards.len());
+        meters
     }
 
     /// Returns the number of the group of a process, below [`GROUP_COUNT`](super::GROUP_COUNT).

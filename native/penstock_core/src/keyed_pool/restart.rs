@@ -75,7 +75,7 @@ impl<H: KeyedHost> KeyedPool<H> {
         } else if step < PAUSES + WAITS {
             KeyRestart::Wait(step + 1)
         } else {
-            self.count_refusal(key);
+            self.count_refusal(key, refusal);
             KeyRestart::Refused(refusal)
         }
     }
@@ -120,10 +120,15 @@ impl<H: KeyedHost> KeyedPool<H> {
         if u64::from(in_use) + u64::from(n) > most {
             return Attempt::Refused(KeyRefusal::KeyFull);
         }
-        match place.map_or_else(|| self.new_place(shard, key, text), Ok) {
-            Ok(place) => self.admit(shard, place, me, n, Kind::Bound, now),
-            Err(no) => no,
+        let place = match place.map_or_else(|| self.new_place(shard, key, text), Ok) {
+            Ok(place) => place,
+            Err(no) => return no,
+        };
+        let attempt = self.admit(shard, place, me, n, Kind::Bound, now);
+        if matches!(attempt, Attempt::Admitted { .. }) && !shard.fits(in_use, n) {
+            shard.totals.overdrawn += 1;
         }
+        attempt
     }
 
     /// Takes over the permits of a dead holder of the key. They stay in use throughout, so no
@@ -167,6 +172,7 @@ impl<H: KeyedHost> KeyedPool<H> {
             self.uncount_waiter();
         }
         let total = shard.lease(lease).clear();
+        shard.note_end_of_hold(lease, now);
         shard.lease(taker).credit(Kind::Bound, n, now);
         shard.totals.acquired += 1;
         shard.totals.released_by_exit += u64::from(total);

@@ -9,6 +9,7 @@ use crate::host::Answer;
 use crate::pool::Status;
 use crate::sync::{MutexGuard, lock};
 
+use super::acquire::KeyRefusal;
 use super::shard::Shard;
 use super::slab::NIL;
 use super::{KeyedHost, KeyedPool};
@@ -70,14 +71,14 @@ impl<H: KeyedHost> KeyedPool<H> {
             } else if shard.fits(shard.keys.get(place).in_use, n) {
                 Answer::Granted
             } else {
-                return self.sweep(shard, queue, batch, steps);
+                return self.sweep(shard, queue, batch, now, steps);
             };
-            self.end_wait(shard, first, batch, answer);
+            self.end_wait(shard, first, batch, answer, now);
             if answer == Answer::Granted {
                 shard.credit(first, kind, n, now);
                 shard.totals.acquired += 1;
             } else {
-                shard.totals.rejected += 1;
+                shard.totals.refuse(if answer == Answer::Closed { KeyRefusal::Closed } else { KeyRefusal::KeyFull });
                 // If the key loses its place with this lease, it has no further waiter.
                 self.end_if_idle(shard, first);
             }
@@ -85,16 +86,17 @@ impl<H: KeyedHost> KeyedPool<H> {
     }
 
     /// Takes the wait of a lease out of the queue, and adds its answer to the batch.
-    fn end_wait(&self, shard: &mut Shard<H>, lease: u32, batch: &mut Batch<H>, answer: Answer) {
+    fn end_wait(&self, shard: &mut Shard<H>, lease: u32, batch: &mut Batch<H>, answer: Answer, now: u32) {
         let pid = shard.leases.get(lease).pid;
         let (Some(wait), Some(pid)) = (shard.dequeue(lease), pid) else { return };
         self.uncount_waiter();
+        shard.note_answer(&wait, now);
         batch.push(pid, wait.ticket, Some(answer));
     }
 
     /// Refuses the waiters behind the head whose requests exceed the limit, if the limit fell
     /// since they joined. Returns `false` if it has not visited all.
-    fn sweep(&self, shard: &mut Shard<H>, queue: u32, batch: &mut Batch<H>, steps: &mut usize) -> bool {
+    fn sweep(&self, shard: &mut Shard<H>, queue: u32, batch: &mut Batch<H>, now: u32, steps: &mut usize) -> bool {
         let version = shard.limit_version;
         let of = shard.queues.get_mut(queue);
         if of.swept != version {
@@ -113,8 +115,8 @@ impl<H: KeyedHost> KeyedPool<H> {
             let (n, next) = (wait.permits, wait.next);
             shard.queues.get_mut(queue).sweep = next;
             if n > shard.limit {
-                self.end_wait(shard, at, batch, Answer::Full);
-                shard.totals.rejected += 1;
+                self.end_wait(shard, at, batch, Answer::Full, now);
+                shard.totals.refuse(KeyRefusal::KeyFull);
                 // The head waits for permits, so the key has another lease and keeps its place.
                 self.end_if_idle(shard, at);
             }

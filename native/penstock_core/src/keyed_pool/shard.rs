@@ -1,7 +1,8 @@
 //! One shard: its keys, and the leases and queues of these keys. All methods need the shard lock.
 
-use crate::holders::Kind;
+use crate::holders::{Kind, elapsed_ms};
 use crate::host::{Host, Pid};
+use crate::meters::Histogram;
 use crate::pool::Status;
 
 use super::PoolKey;
@@ -9,6 +10,7 @@ use super::acquire::KeyRefusal;
 use super::keys::{Keys, Place};
 use super::lease::{Lease, LeaseAt, LeaseId};
 use super::people::People;
+use super::report::KeyRefusals;
 use super::slab::{NIL, Slab};
 
 /// The waiters of one key, first come, first served: a list of leases.
@@ -36,9 +38,27 @@ impl Default for Queue {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
     pub(super) acquired: u64,
-    pub(super) rejected: u64,
+    pub(super) refused: KeyRefusals,
     pub(super) timed_out: u64,
     pub(super) released_by_exit: u64,
+    /// The restarts that were admitted beyond the limit.
+    pub(super) overdrawn: u64,
+    /// For how long processes held permits of a key.
+    pub(super) hold: Histogram,
+    /// For how long waiters waited until they got an answer.
+    pub(super) wait: Histogram,
+}
+
+impl Totals {
+    /// Counts a refusal, unless it is [`KeyRefusal::Again`].
+    pub(super) fn refuse(&mut self, refusal: KeyRefusal) {
+        match refusal {
+            KeyRefusal::KeyFull => self.refused.key_full += 1,
+            KeyRefusal::TableFull => self.refused.table_full += 1,
+            KeyRefusal::Closed => self.refused.closed += 1,
+            KeyRefusal::Again => {}
+        }
+    }
 }
 
 pub(super) struct Shard<H: Host> {
@@ -208,6 +228,20 @@ impl<H: Host> Shard<H> {
         self.note_limit(place);
         self.place(place).in_use -= n;
         self.in_use -= u64::from(n);
+    }
+
+    /// Counts the end of a hold if the lease has no permit left. Called after permits have left the
+    /// lease. Not called after a handoff: the work that the permits are for begins in the child.
+    pub(super) fn note_end_of_hold(&mut self, lease: u32, now: u32) {
+        let of = self.leases.get(lease);
+        if of.total() == 0 {
+            self.totals.hold.observe(elapsed_ms(of.since, now));
+        }
+    }
+
+    /// Counts a wait that got an answer.
+    pub(super) fn note_answer(&mut self, wait: &super::lease::Wait<H>, now: u32) {
+        self.totals.wait.observe(elapsed_ms(wait.began, now));
     }
 
     /// Notes in a key what was in use when the limit fell. A change of the limit visits no key.

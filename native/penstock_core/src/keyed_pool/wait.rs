@@ -46,8 +46,8 @@ impl<H: KeyedHost> KeyedPool<H> {
                 Err(_) => {}
             }
         }
-        let wait = Box::new(Wait { permits: n, kind, ticket, next: NIL, prev: NIL });
         let now = host.now_ms();
+        let wait = Box::new(Wait { permits: n, kind, ticket, began: now, next: NIL, prev: NIL });
         let mut text = None;
         let mut wait = Some(wait);
         loop {
@@ -64,8 +64,12 @@ impl<H: KeyedHost> KeyedPool<H> {
                 }
                 Attempt::Refused(refusal) => (KeyParked::Refused(refusal), false),
             };
-            if matches!(parked.0, KeyParked::Refused(_) | KeyParked::QueueFull) && shard.generation == key.generation {
-                shard.totals.rejected += 1;
+            if shard.generation == key.generation {
+                match parked.0 {
+                    KeyParked::Refused(refusal) => shard.totals.refuse(refusal),
+                    KeyParked::QueueFull => shard.totals.refused.queue_full += 1,
+                    KeyParked::Granted(_) | KeyParked::Waiting(_) => {}
+                }
             }
             drop(shard);
             let (parked, made) = parked;
@@ -129,7 +133,10 @@ impl<H: KeyedHost> KeyedPool<H> {
         // The ticket is dropped after the lock is released.
         let Some(wait) = shard.dequeue(lease) else { return Cancelled::TooLate };
         self.uncount_waiter();
-        shard.totals.timed_out += u64::from(timed_out);
+        if timed_out {
+            shard.totals.timed_out += 1;
+            shard.note_answer(&wait, now);
+        }
         // The wait may have been a large request at the head, which blocked smaller ones.
         self.finish_release(host, shard, lease, 0, now);
         drop(wait);

@@ -10,7 +10,7 @@
 //!   and found permits free.
 //! - The process that serves the waiters calls [`Table::credit`](crate::holders::Table::credit).
 
-use crate::holders::{Entry, Kind};
+use crate::holders::{Entry, Kind, Reason, elapsed_ms};
 use crate::host::Pid;
 use crate::sync::{Ordering, fence, fence_after_rmw};
 
@@ -53,7 +53,7 @@ impl<H: PoolHost> Pool<H> {
     #[inline(never)]
     fn try_harder(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), Refusal> {
         if self.state.load().closed() {
-            self.count_refusal(me);
+            self.count_refusal(me, Refusal::Closed);
             return Err(Refusal::Closed);
         }
         if !self.oversize(n) {
@@ -122,13 +122,19 @@ impl<H: PoolHost> Pool<H> {
 
     /// Counts a refusal. Returns its reason.
     fn refuse(&self, me: Pid) -> Refusal {
-        self.count_refusal(me);
-        if self.state.load().closed() { Refusal::Closed } else { Refusal::Full }
+        let refusal = if self.state.load().closed() { Refusal::Closed } else { Refusal::Full };
+        self.count_refusal(me, refusal);
+        refusal
     }
 
-    /// Counts a refusal of a caller.
-    pub fn count_refusal(&self, pid: Pid) {
-        self.table.shard(pid).rejected.fetch_add(1, Ordering::Relaxed);
+    /// Counts a refusal of a caller, unless it is [`Refusal::Again`].
+    pub fn count_refusal(&self, pid: Pid, refusal: Refusal) {
+        let reason = match refusal {
+            Refusal::Full => Reason::Full,
+            Refusal::Closed => Reason::Closed,
+            Refusal::Again => return,
+        };
+        self.table.shard(pid).count_refusal(reason);
     }
 
     #[inline(always)]
@@ -263,6 +269,7 @@ impl<H: PoolHost> Pool<H> {
     pub fn release(&self, host: &H, me: Pid, n: u32, kind: Kind) -> Result<(), NotHeld> {
         let entry = self.entry_of(me).ok_or(NotHeld)?;
         self.debit(me, entry, n, kind)?;
+        self.note_end_of_hold(host, entry, kind);
         self.give_back(host, entry, u64::from(n));
         Ok(())
     }
@@ -275,9 +282,27 @@ impl<H: PoolHost> Pool<H> {
             0 => Err(NotHeld),
             permits => {
                 entry.set_own(Kind::Bound, 0);
+                self.note_end_of_hold(host, entry, Kind::Bound);
                 self.give_back(host, entry, permits);
                 Ok(())
             }
+        }
+    }
+
+    /// Counts the end of a hold if the calling process, which has removed permits of `kind` from its
+    /// entry, holds none any more. Called before the permits are given back, as [`Holds`] requires.
+    ///
+    /// Another process may credit permits at this instant. If this call misses them, one hold ends
+    /// here, and another begins with the credit. Otherwise the hold goes on.
+    ///
+    /// [`Holds`]: crate::meters::Holds
+    #[inline(always)]
+    pub(super) fn note_end_of_hold(&self, host: &H, entry: &Entry, kind: Kind) {
+        if let Some(holds) = self.front.holds.get()
+            && entry.own(kind) == 0
+            && entry.holds_only_own(kind)
+        {
+            holds.observe(elapsed_ms(entry.since(), host.now_ms()));
         }
     }
 

@@ -1,11 +1,12 @@
 //! Statistics of a pool, and of its holders.
 
-use crate::holders::{Age, Cursor, HolderInfo, Report, Table};
+use crate::holders::{Age, Cursor, HolderInfo, Refusals, Report, Table};
 use crate::host::Pid;
+use crate::meters::{Histogram, Holds};
 use crate::sync::{Ordering, lock};
 
 use super::wait_queue::Queue;
-use super::{Pool, PoolHost, Settings, Status};
+use super::{Pool, PoolHost, SHARD_COUNT, Settings, Status};
 
 /// The state of a pool. Other processes can acquire while a call reads it, so `in_use` may exceed
 /// `peak` for an instant.
@@ -24,6 +25,21 @@ pub struct Info {
     /// The number of parked waiters admitted since the pool was opened. The admissions in a
     /// [`Report`] do not include them.
     pub granted: u64,
+}
+
+/// The figures of a pool for its metrics, since the pool was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolMeters {
+    /// For how long processes held permits: each time from the first permit until none was left.
+    pub hold: Histogram,
+    /// For how long waiters waited until they got an answer.
+    pub wait: Histogram,
+    /// The refusals by their reason.
+    pub refused: Refusals,
+    /// The number of restarts that were admitted beyond the limit.
+    pub overdrawn: u64,
+    /// The number of processes killed for running too long.
+    pub killed: u64,
 }
 
 /// The number of one opening of a pool. A pool can be closed and opened again.
@@ -67,6 +83,17 @@ impl<H: PoolHost> Pool<H> {
         at_least: u32,
     ) -> (Vec<HolderInfo>, Option<Cursor>) {
         self.table.holders(from, most, |holding| holding.held_ms(now_ms) >= at_least)
+    }
+
+    /// Returns the figures of the pool for its metrics. Holds and waits are counted only if the pool
+    /// is [metered](Pool::open_metered).
+    pub fn meters(&self, host: &H) -> PoolMeters {
+        host.worked(SHARD_COUNT);
+        let (refused, killed) = self.table.refusals_and_killed();
+        let hold = self.front.holds.get().map_or_else(Histogram::default, Holds::sum);
+        let guarded = lock(&self.guarded);
+        let wait = guarded.waits.as_deref().copied().unwrap_or_default();
+        PoolMeters { hold, wait, refused, overdrawn: guarded.overdrawn, killed }
     }
 
     /// Returns the number of the present opening.

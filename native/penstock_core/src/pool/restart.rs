@@ -301,7 +301,7 @@ impl<H: PoolHost> Pool<H> {
     /// fewer, all its permits go to the pool, and this returns `false`. Also returns `false` if
     /// another call has reaped the process.
     fn take_over(&self, host: &H, me: Pid, n: u32, dead: Pid) -> bool {
-        let (retained, due) = self.reclaim(dead, u64::from(n));
+        let (retained, due) = self.reclaim(dead, u64::from(n), host.now_ms());
         if retained {
             let entry = self.table.find(me).expect("the caller inserted its entry and is alive");
             self.record_unannounced(host, me, entry, n, Kind::Bound);
@@ -362,6 +362,7 @@ impl<H: PoolHost> Pool<H> {
             let least_if_overdrawn = least.min(limit as i64 - guarded.shrunk_from as i64);
             let taken = self.state.overdraw(n, least, least_if_overdrawn);
             if let Ok(left) = taken {
+                guarded.overdrawn += u64::from(left.free() < 0);
                 if left.free() + i64::from(n) >= 0 {
                     // The pool was not overdrawn before this call, so an overdraft by a smaller
                     // limit has been paid back.
@@ -386,7 +387,7 @@ impl<H: PoolHost> Pool<H> {
     }
 
     fn refuse_restart(&self, me: Pid, refusal: Refusal) -> Restart {
-        self.count_refusal(me);
+        self.count_refusal(me, refusal);
         Restart::Refused(refusal)
     }
 }

@@ -24,10 +24,12 @@
 //! restart may then keep the permits for that child.
 
 use crate::batch::Batch;
-use crate::holders::Kind;
-use crate::host::{Answer, Pid};
+use crate::holders::{Kind, elapsed_ms};
+use crate::host::{Answer, Host, Pid};
+use crate::meters::Histogram;
 use crate::sync::lock;
 
+use super::acquire::Refusal;
 use super::limit::LimitWord;
 use super::wait_queue::{Queue, Waiter};
 use super::{Guarded, Pool, PoolHost, Status};
@@ -63,7 +65,7 @@ impl<H: PoolHost> Pool<H> {
                 if guarded.status == Status::Open {
                     self.serve_open(&mut guarded, &mut batch, now)
                 } else {
-                    self.serve_closed(&mut guarded, &mut batch)
+                    self.serve_closed(&mut guarded, &mut batch, now)
                 }
             };
             batch.send(host);
@@ -101,11 +103,13 @@ impl<H: PoolHost> Pool<H> {
             let Some(waiter) = guarded.queue.pop(Queue::Waiters) else { break };
             match taken {
                 None => {
-                    self.count_refusal(pid);
+                    self.count_refusal(pid, Refusal::Full);
+                    note_answer(&mut guarded.waits, &waiter, now);
                     self.dismiss(batch, waiter, Some(Answer::Full));
                 }
                 Some(left) if self.grant(pid, n, kind, now) => {
                     guarded.granted += 1;
+                    note_answer(&mut guarded.waits, &waiter, now);
                     self.note_peak(limit_word, left);
                     self.dismiss(batch, waiter, Some(Answer::Granted));
                 }
@@ -126,8 +130,10 @@ impl<H: PoolHost> Pool<H> {
             // No request exceeds a limit of 0, which pauses the pool.
             guarded.queue.end_sweep();
         } else {
-            guarded.queue.continue_sweep(limit, SWEEP_STEPS, |waiter| {
-                self.count_refusal(waiter.pid);
+            let Guarded { queue, waits, .. } = guarded;
+            queue.continue_sweep(limit, SWEEP_STEPS, |waiter| {
+                self.count_refusal(waiter.pid, Refusal::Full);
+                note_answer(waits, &waiter, now);
                 self.dismiss(batch, waiter, Some(Answer::Full));
                 batch.has_room()
             });
@@ -161,12 +167,13 @@ impl<H: PoolHost> Pool<H> {
         true
     }
 
-    fn serve_closed(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>) -> Remaining {
+    fn serve_closed(&self, guarded: &mut Guarded<H>, batch: &mut Batch<H>, now: u32) -> Remaining {
         self.drop_orphans(guarded, batch);
         while batch.has_room()
             && let Some(waiter) = guarded.queue.pop(Queue::Waiters)
         {
-            self.count_refusal(waiter.pid);
+            self.count_refusal(waiter.pid, Refusal::Closed);
+            note_answer(&mut guarded.waits, &waiter, now);
             self.dismiss(batch, waiter, Some(Answer::Closed));
         }
         if !guarded.queue.is_empty(Queue::Waiters) || guarded.queue.has_orphans() {
@@ -190,5 +197,14 @@ impl<H: PoolHost> Pool<H> {
         {
             self.dismiss(batch, waiter, Some(answer));
         }
+    }
+}
+
+/// Counts a wait for permits that gets an answer.
+pub(super) fn note_answer<H: Host>(waits: &mut Option<Box<Histogram>>, waiter: &Waiter<H>, now: u32) {
+    if let Some(waits) = waits
+        && waiter.queue == Queue::Waiters
+    {
+        waits.observe(elapsed_ms(waiter.began, now));
     }
 }

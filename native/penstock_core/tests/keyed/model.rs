@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use penstock_core::{
-    AS_LIMIT, Adoption, Answer, Cancelled, KeyParked, KeyRefusal, KeyRestart, KeyedChanges, KeyedDrain, KeyedOffer,
-    KeyedSettings, Kind, LeaseId, NotHeld, Reusable, Status, TransferError,
+    AS_LIMIT, Adoption, Answer, Cancelled, KeyParked, KeyRefusal, KeyRefusals, KeyRestart, KeyedChanges, KeyedDrain,
+    KeyedOffer, KeyedSettings, Kind, LeaseId, NotHeld, Reusable, Status, TransferError,
 };
 use proptest::prelude::*;
 
 use crate::plain::{Model, Wait};
 use crate::stage::{Process, Stage};
+use crate::support::Times;
 
 const PROCESSES: usize = 7;
 const KEYS: u64 = 5;
@@ -242,7 +243,9 @@ impl Pair {
                 let real = self.processes[process].try_as(key, n, kind(bound));
                 let pid = self.pid(process);
                 let expected = self.model.take_or_reap(key, pid, n, kind(bound));
-                self.model.rejected += u64::from(expected.is_err());
+                if let Err(no) = expected {
+                    self.model.refuse(no);
+                }
                 self.acquired(key, pid, real, expected);
             }
             Op::Park { process, key, n, bound } if self.lives(process) => self.park(process, key, n, kind(bound)),
@@ -253,8 +256,7 @@ impl Pair {
                 let waits = self.is_valid(known, pid) && self.model.leases[&(known.key, pid)].wait.is_some();
                 assert_eq!(real, if waits { Cancelled::Yes } else { Cancelled::TooLate });
                 if waits {
-                    self.model.timed_out += u64::from(timed_out);
-                    self.model.leave(known.key, pid);
+                    self.model.leave(known.key, pid, timed_out);
                 }
             }
             Op::Release { process, key, n } if self.lives(process) => {
@@ -422,7 +424,10 @@ impl Pair {
                     self.model.settings = settings;
                     self.model.status = Status::Open;
                     self.model.acquired = 0;
-                    self.model.rejected = 0;
+                    self.model.refused = KeyRefusals::default();
+                    self.model.overdrawn = 0;
+                    self.model.hold = Times::default();
+                    self.model.wait = Times::default();
                     self.model.timed_out = 0;
                     self.model.released_by_exit = 0;
                 }
@@ -451,16 +456,16 @@ impl Pair {
             Err(KeyRefusal::KeyFull) if n <= self.model.settings.limit => {
                 if waits || self.model.waiting() >= self.model.settings.max_waiting as usize {
                     assert_eq!(real, KeyParked::QueueFull);
-                    self.model.rejected += 1;
+                    self.model.refused.queue_full += 1;
                 } else {
                     let KeyParked::Waiting(id) = real else { panic!("{real:?}") };
-                    self.model.enqueue(key, pid, Wait { n, kind, ticket });
+                    self.model.enqueue(key, pid, Wait { n, kind, ticket, began: self.model.now_ms });
                     self.know(key, pid, id);
                 }
             }
             Err(no) => {
                 assert_eq!(real, KeyParked::Refused(no));
-                self.model.rejected += 1;
+                self.model.refuse(no);
             }
         }
     }
@@ -498,7 +503,13 @@ impl Pair {
         assert_eq!(sums.in_use, model.in_use(), "in use");
         assert_eq!(sums.waiting as usize, model.waiting(), "waiting");
         assert_eq!(sums.acquired, model.acquired, "acquired");
-        assert_eq!(sums.rejected, model.rejected, "rejected");
+        let meters = stage.pool.meters(&stage.host);
+        let KeyRefusals { key_full, table_full, queue_full, closed } = model.refused;
+        assert_eq!(meters.refused, model.refused, "refused");
+        assert_eq!(sums.rejected, key_full + table_full + queue_full + closed, "rejected");
+        assert_eq!(meters.overdrawn, model.overdrawn, "overdrawn");
+        assert_eq!(meters.hold, model.hold.histogram(), "holds");
+        assert_eq!(meters.wait, model.wait.histogram(), "waits");
         assert_eq!(sums.timed_out, model.timed_out, "timed out");
         assert_eq!(sums.released_by_exit, model.released_by_exit, "released by exit");
 
@@ -588,7 +599,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => Just(Op::Reopen),
         1 => Just(Op::Close),
         4 => settings().prop_map(|settings| Op::Open { settings }),
-        1 => (1..50_u32).prop_map(|ms| Op::Advance { ms }),
+        3 => prop_oneof![2 => 1..50_u32, 1 => 1..500_000_u32].prop_map(|ms| Op::Advance { ms }),
     ]
 }
 

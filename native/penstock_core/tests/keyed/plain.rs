@@ -3,13 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use penstock_core::{AS_LIMIT, Answer, KeyRefusal, KeyRestart, KeyedOffer, KeyedSettings, Kind, LeaseId, Status};
+use crate::support::Times;
+
+use penstock_core::{
+    AS_LIMIT, Answer, KeyRefusal, KeyRefusals, KeyRestart, KeyedOffer, KeyedSettings, Kind, LeaseId, Status,
+};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
     pub(crate) n: u32,
     pub(crate) kind: Kind,
     pub(crate) ticket: u32,
+    pub(crate) began: u32,
 }
 
 /// What one process holds of one key, and waits for.
@@ -61,7 +66,10 @@ pub(crate) struct Model {
     pub(crate) answers: BTreeMap<u64, Vec<(u32, Answer)>>,
     pub(crate) now_ms: u32,
     pub(crate) acquired: u64,
-    pub(crate) rejected: u64,
+    pub(crate) refused: KeyRefusals,
+    pub(crate) overdrawn: u64,
+    pub(crate) hold: Times,
+    pub(crate) wait: Times,
     pub(crate) timed_out: u64,
     pub(crate) released_by_exit: u64,
 }
@@ -82,9 +90,21 @@ impl Model {
             answers: BTreeMap::new(),
             now_ms,
             acquired: 0,
-            rejected: 0,
+            refused: KeyRefusals::default(),
+            overdrawn: 0,
+            hold: Times::default(),
+            wait: Times::default(),
             timed_out: 0,
             released_by_exit: 0,
+        }
+    }
+
+    pub(crate) fn refuse(&mut self, no: KeyRefusal) {
+        match no {
+            KeyRefusal::KeyFull => self.refused.key_full += 1,
+            KeyRefusal::TableFull => self.refused.table_full += 1,
+            KeyRefusal::Closed => self.refused.closed += 1,
+            KeyRefusal::Again => {}
         }
     }
 
@@ -177,6 +197,14 @@ impl Model {
         self.credit(key, pid, n, kind);
     }
 
+    /// Notes the end of a hold, if a process that has lost permits of a key has none left.
+    fn note_end_of_hold(&mut self, key: u64, pid: u64) {
+        let lease = &self.leases[&(key, pid)];
+        if lease.total() == 0 {
+            self.hold.note(self.now_ms - lease.since);
+        }
+    }
+
     fn fits(&self, key: u64, n: u32) -> bool {
         u64::from(self.in_use_of(key)) + u64::from(n) <= u64::from(self.settings.limit)
     }
@@ -238,6 +266,9 @@ impl Model {
         let total = lease.total();
         (lease.held, lease.offered, lease.offer) = ([0; 2], 0, None);
         self.released_by_exit += u64::from(total);
+        if total > 0 {
+            self.note_end_of_hold(key, pid);
+        }
         self.dequeue(key, pid);
         self.end_if_idle(key, pid);
         self.serve(key);
@@ -262,9 +293,12 @@ impl Model {
     }
 
     /// Ends a wait by the waiter itself.
-    pub(crate) fn leave(&mut self, key: u64, pid: u64) {
+    pub(crate) fn leave(&mut self, key: u64, pid: u64, timed_out: bool) {
         self.note_limit(key);
-        self.dequeue(key, pid);
+        if let Some(wait) = self.dequeue(key, pid).filter(|_| timed_out) {
+            self.timed_out += 1;
+            self.wait.note(self.now_ms - wait.began);
+        }
         self.end_if_idle(key, pid);
         self.serve(key);
     }
@@ -288,10 +322,11 @@ impl Model {
             };
             self.dequeue(key, pid);
             self.answer(pid, wait.ticket, answer);
+            self.wait.note(self.now_ms - wait.began);
             if answer == Answer::Granted {
                 self.admit(key, pid, wait.n, wait.kind);
             } else {
-                self.rejected += 1;
+                self.refuse(if answer == Answer::Closed { KeyRefusal::Closed } else { KeyRefusal::KeyFull });
                 self.end_if_idle(key, pid);
             }
         }
@@ -322,6 +357,7 @@ impl Model {
         }
         self.note_limit(key);
         self.leases.get_mut(&(key, pid)).unwrap().held[kind as usize] -= n;
+        self.note_end_of_hold(key, pid);
         self.end_if_idle(key, pid);
         self.serve(key);
         true
@@ -343,6 +379,7 @@ impl Model {
         self.note_limit(key);
         let lease = self.leases.get_mut(&(key, spawner)).unwrap();
         (lease.offered, lease.offer) = (0, None);
+        self.note_end_of_hold(key, spawner);
         self.end_if_idle(key, spawner);
         self.serve(key);
     }
@@ -369,6 +406,7 @@ impl Model {
             self.dequeue(key, dead);
             let lease = self.leases.get_mut(&(key, dead)).unwrap();
             (lease.held, lease.offered, lease.offer) = ([0; 2], 0, None);
+            self.note_end_of_hold(key, dead);
             self.credit(key, pid, n, Kind::Bound);
             self.acquired += 1;
             self.released_by_exit += u64::from(total);
@@ -386,6 +424,7 @@ impl Model {
         let shrunk_from = self.keys.get(&key).map_or(0, |of| u64::from(of.shrunk_from));
         let in_use = u64::from(self.in_use_of(key));
         if in_use + u64::from(n) <= (limit + overdraft).max(shrunk_from) && self.has_place(key).is_ok() {
+            self.overdrawn += u64::from(!self.fits(key, n));
             self.admit(key, pid, n, Kind::Bound);
             return Ok(());
         }
@@ -402,7 +441,7 @@ impl Model {
                 Err(no) => last = no,
             }
         }
-        self.rejected += 1;
+        self.refuse(last);
         Err(KeyRestart::Refused(last))
     }
 }

@@ -6,7 +6,9 @@
 mod process;
 mod runtime;
 mod stage;
+mod times;
 
 pub use process::{Acquired, Process};
 pub use runtime::{Fake, Ticket};
 pub use stage::{Stage, limit};
+pub use times::Times;

@@ -8,7 +8,7 @@ use crate::entry::entries;
 use crate::host::Beam;
 use crate::node::{self, Admission, DEADLINES};
 use crate::resolve::resolve_instance;
-use crate::set::{first_pool, is_set};
+use crate::set::{admissions, is_set};
 use crate::term::Term;
 
 use super::spawn::resolve_offer;
@@ -38,15 +38,16 @@ fn give(beam: &Beam, [gate, instance, pid, ms]: [Term; 4]) -> Term {
 /// Sets the deadline of a process that `pool` admitted, or the gate of the permit set `held`.
 fn set_for(beam: &Beam, pid: Option<Pid>, pool: Option<&Pool<Beam>>, [held, ms]: [Term; 2], offered: bool) -> Term {
     let (Some(pid), Some(ms)) = (pid, beam.env.positive_i31(ms)) else { return atoms::badarg() };
-    let pool = match pool {
-        None => match first_pool(beam, held, offered) {
-            Some(pool) if is_set(beam, held) => pool,
-            _ => return atoms::badarg(),
+    let admissions = match pool {
+        Some(pool) => Box::new([Admission::by(pool)]) as Box<[Admission]>,
+        None if is_set(beam, held) => match admissions(beam, held, offered) {
+            Some(admissions) => admissions,
+            None => return atoms::badarg(),
         },
-        pool => pool,
+        None => return atoms::badarg(),
     };
     // The clock rounds down to whole ms. One ms is added, so that no process is killed early.
-    node::set_deadline(beam.env, pid, clock::exact_ms() + u64::from(ms) + 1, pool.map(Admission::by));
+    node::set_deadline(beam.env, pid, clock::exact_ms() + u64::from(ms) + 1, admissions);
     atoms::ok()
 }
 
@@ -58,10 +59,8 @@ fn end(beam: &Beam, []: [Term; 0]) -> Term {
 }
 
 fn due(beam: &Beam, []: [Term; 0]) -> Term {
-    let due = DEADLINES.due(clock::exact_ms(), DUE_PER_CALL, |pid, by: &Option<Admission>| {
-        if let Some(by) = by {
-            by.pool.count_killed(by.opening, pid);
-        }
+    let due = DEADLINES.due(clock::exact_ms(), DUE_PER_CALL, |pid, by| {
+        by.iter().for_each(|admission| admission.count_killed(pid));
     });
     beam.worked(due.len() * 4);
     let pids: Vec<Term> = due.into_iter().map(Term::pid).collect();

@@ -1,6 +1,6 @@
 //! Entry point that returns the figures of a gate for its metrics.
 
-use penstock_core::{Histogram, Named};
+use penstock_core::{Histogram, KeyedMeters, Named, PoolMeters};
 
 use crate::atoms;
 use crate::entry::entries;
@@ -28,41 +28,39 @@ fn meters(beam: &Beam, [name]: [Term; 1]) -> Term {
 fn figures(beam: &Beam, named: Named<'_, Beam>, opening: u64) -> Term {
     let number = |n: u64| beam.env.make_u64(n);
     let opening = (atoms::opening(), number(opening));
-    if named.pool().is_some() {
+    if let Some((pool, _)) = named.pool() {
+        let PoolMeters { hold, wait, refused, overdrawn, killed } = pool.meters(beam);
+        let refused = beam.env.map([
+            (atoms::full(), number(refused.full)),
+            (atoms::queue_full(), number(refused.queue_full)),
+            (atoms::closed(), number(refused.closed)),
+        ]);
         beam.env.map([
             opening,
-            (atoms::hold(), histogram(beam, &Histogram::default())),
-            (atoms::wait(), histogram(beam, &Histogram::default())),
-            (
-                atoms::refused(),
-                beam.env.map([
-                    (atoms::full(), number(0)),
-                    (atoms::queue_full(), number(0)),
-                    (atoms::closed(), number(0)),
-                ]),
-            ),
-            (atoms::overdrawn(), number(0)),
-            (atoms::killed(), number(0)),
+            (atoms::hold(), histogram(beam, &hold)),
+            (atoms::wait(), histogram(beam, &wait)),
+            (atoms::refused(), refused),
+            (atoms::overdrawn(), number(overdrawn)),
+            (atoms::killed(), number(killed)),
         ])
-    } else if named.keyed().is_some() {
+    } else if let Some((pool, ..)) = named.keyed() {
+        let KeyedMeters { hold, wait, refused, overdrawn, killed } = pool.meters(beam);
+        let refused = beam.env.map([
+            (atoms::key_full(), number(refused.key_full)),
+            (atoms::table_full(), number(refused.table_full)),
+            (atoms::queue_full(), number(refused.queue_full)),
+            (atoms::closed(), number(refused.closed)),
+        ]);
         beam.env.map([
             opening,
-            (atoms::hold(), histogram(beam, &Histogram::default())),
-            (atoms::wait(), histogram(beam, &Histogram::default())),
-            (
-                atoms::refused(),
-                beam.env.map([
-                    (atoms::key_full(), number(0)),
-                    (atoms::table_full(), number(0)),
-                    (atoms::queue_full(), number(0)),
-                    (atoms::closed(), number(0)),
-                ]),
-            ),
-            (atoms::overdrawn(), number(0)),
-            (atoms::killed(), number(0)),
+            (atoms::hold(), histogram(beam, &hold)),
+            (atoms::wait(), histogram(beam, &wait)),
+            (atoms::refused(), refused),
+            (atoms::overdrawn(), number(overdrawn)),
+            (atoms::killed(), number(killed)),
         ])
-    } else if named.bans().is_some() {
-        beam.env.map([opening, (atoms::banned(), number(0))])
+    } else if let Some((ban, _)) = named.bans() {
+        beam.env.map([opening, (atoms::banned(), number(ban.put()))])
     } else {
         beam.env.map([opening])
     }

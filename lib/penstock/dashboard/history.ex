@@ -1,0 +1,128 @@
+defmodule Penstock.Dashboard.History do
+  # The process that takes a snapshot each second, which serves all clients, and adds it to the curves.
+  #
+  # While clients ask, it also writes what they are shown into the table, as JSON: so ten open pages cost
+  # as much as one. Lists of holders, keys and bans cost a walk, so nothing reads them without a client.
+  @moduledoc false
+  use GenServer
+
+  alias Penstock.Dashboard.{Points, Router}
+  alias Penstock.Edge.Notice
+  alias Penstock.View.{JSON, Rates, State}
+  alias Penstock.VM.Beat
+
+  @interval_ms 1_000
+  # A snapshot walks through the holders of pools and the keys of limiters. If these are many, it takes
+  # longer, and then it is taken less often: so that it takes a twentieth of the time of one scheduler.
+  @rest 20
+  @longest_rest_ms 5_000
+  # A page that was closed is not served any longer after this time.
+  @asked_ms 5_000
+  # What a client is shown stays until the next snapshot, which may be late by this.
+  @late_ms 500
+  @most_rows 20
+  @patience_ms 5_000
+
+  @spec start_link(Router.context()) :: GenServer.on_start()
+  def start_link(context), do: GenServer.start_link(__MODULE__, context)
+
+  # Returns the JSON of a state, without its history, and its instant; nil if there is none.
+  @spec shown(:ets.table()) :: {integer, binary} | nil
+  def shown(table) do
+    :ets.insert(table, {:asked, now()})
+
+    case :ets.lookup(table, :shown) do
+      [{:shown, until, at, json}] -> if now() <= until, do: {at, json}, else: ask(table) || {at, json}
+      [] -> ask(table)
+    end
+  end
+
+  # Of several clients, the first makes the process write, and the others find what it wrote.
+  defp ask(table) do
+    case :ets.lookup(table, :history) do
+      [{:history, pid}] -> GenServer.call(pid, :show, @patience_ms)
+      [] -> nil
+    end
+  catch
+    # It has just been killed, or is very late. The client is shown the last state.
+    :exit, _reason -> nil
+  end
+
+  ## Callbacks
+
+  @impl true
+  def init(%{table: table, settings: settings}) do
+    :ets.insert(table, {:history, self()})
+    state = %{table: table, take: settings.take, earlier: nil, last: nil, tracked: MapSet.new(), timer: nil, due: 0}
+    {:ok, beat(state)}
+  end
+
+  @impl true
+  def handle_call(:show, _from, state) do
+    {:reply, show(state), state}
+  end
+
+  @impl true
+  def handle_info({:timeout, timer, :beat}, %{timer: timer} = state) do
+    state = beat(state)
+
+    if asked?(state.table) do
+      show(state)
+      {:noreply, state}
+    else
+      {:noreply, state, :hibernate}
+    end
+  end
+
+  def handle_info(_other, state), do: {:noreply, state}
+
+  defp beat(state) do
+    started = now()
+    state = sample(state)
+    # A beat that was missed meanwhile is left out.
+    due = max(Beat.next(@interval_ms), now() + rest(now() - started))
+    %{state | due: due, timer: Beat.start_timer(due)}
+  end
+
+  # Returns how long to take no snapshot after one that took that long.
+  @doc false
+  @spec rest(non_neg_integer) :: non_neg_integer
+  def rest(took_ms), do: min(took_ms * @rest, @longest_rest_ms)
+
+  # A snapshot that fails must not end the server: the second has no point then.
+  defp sample(%{last: last} = state) do
+    snapshot = state.take.()
+    rates = Rates.between(last, snapshot)
+    {at, tracked} = Points.add(state.table, snapshot, rates, state.tracked)
+    %{state | earlier: last, last: %{snapshot | at: at}, tracked: tracked}
+  catch
+    kind, reason -> failed(kind, reason, __STACKTRACE__, state)
+  end
+
+  defp failed(kind, reason, stack, state) do
+    Notice.once_a_minute(__MODULE__, fn -> "Penstock.Dashboard: " <> Exception.format(kind, reason, stack) end)
+    state
+  end
+
+  defp asked?(table) do
+    case :ets.lookup(table, :asked) do
+      [{:asked, at}] -> now() - at <= @asked_ms
+      [] -> false
+    end
+  end
+
+  defp show(%{last: nil}), do: nil
+
+  defp show(%{last: snapshot, table: table} = state) do
+    view = Map.merge(State.of(snapshot, state.earlier), State.lists(snapshot, @most_rows))
+    json = view |> JSON.encode() |> IO.iodata_to_binary()
+    :ets.insert(table, {:shown, state.due + @late_ms, snapshot.at, json})
+    {snapshot.at, json}
+  catch
+    kind, reason ->
+      failed(kind, reason, __STACKTRACE__, nil)
+      nil
+  end
+
+  defp now, do: System.monotonic_time(:millisecond)
+end

@@ -1,0 +1,153 @@
+defmodule Penstock.Spawners.Origin do
+  # A process that asks creators what they run, and created processes for their function if they
+  # got it late. It asks for a bounded time: a process answers only when it is scheduled, which may
+  # take long on a busy node. It is a process of its own so that the run never waits for an answer.
+  @moduledoc false
+
+  alias Penstock.Spawners.Call
+
+  # The age of a question at which it is dropped. The creator may run something else by then.
+  @stale_ms 50
+  # How often, with 1 ms between, a created process is asked that has no function yet.
+  @late_tries 3
+
+  # The largest heap, in words, of a process whose whole dictionary is read before OTP 27.
+  @max_heap 100_000
+  @one_key? :erlang.system_info(:otp_release) >= ~c"27"
+
+  # The modules whose functions create processes for others. Those of Penstock are added.
+  @plumbing [
+              :code_server,
+              :erlang,
+              :error_handler,
+              :erpc,
+              :gen,
+              :gen_event,
+              :gen_server,
+              :gen_statem,
+              :lists,
+              :proc_lib,
+              :supervisor,
+              :timer
+            ] ++
+              [Agent, DynamicSupervisor, Enum, GenServer, Kernel, PartitionSupervisor, Process, Stream, Supervisor] ++
+              [Task, Task.Supervised, Task.Supervisor]
+
+  @typedoc "A created function, and its creator."
+  @type key :: {Call.named(), pid}
+  @typedoc "What creators run, and the functions that created processes got late."
+  @type answer :: %{by: %{key => Call.named()}, late: %{key => [Call.named()]}}
+
+  @none %{by: %{}, late: %{}}
+
+  @spec none() :: answer
+  def none, do: @none
+
+  @spec start_link() :: pid
+  def start_link do
+    run = self()
+    # The priority is that of the tracer, since most processes live for a short time.
+    :erlang.spawn_opt(fn -> loop(run, plumbing(), @none) end, [:link, priority: :high])
+  end
+
+  # Asks the creator what it runs.
+  @spec ask_creator(pid, key) :: :ok
+  def ask_creator(origin, key) do
+    send(origin, {:creator, key, now()})
+    :ok
+  end
+
+  # Asks a created process for its function.
+  @spec ask_late(pid, key, pid) :: :ok
+  def ask_late(origin, key, child) do
+    send(origin, {:late, key, child, now()})
+    :ok
+  end
+
+  # Sends `{:origins, number, answer}` to the run, with all answers since the last such message.
+  @spec answer(pid, non_neg_integer) :: :ok
+  def answer(origin, number) do
+    send(origin, {:answer, number})
+    :ok
+  end
+
+  defp loop(run, plumbing, answer) do
+    receive do
+      {:creator, {_call, creator} = key, at} ->
+        named = if fresh?(at), do: running(creator, plumbing)
+        loop(run, plumbing, if(named, do: put_in(answer.by[key], named), else: answer))
+
+      {:late, key, child, at} ->
+        named = if fresh?(at), do: initial_call(child, @late_tries)
+        loop(run, plumbing, if(named, do: update_in(answer.late[key], &[named | &1 || []]), else: answer))
+
+      {:answer, number} ->
+        send(run, {:origins, number, answer})
+        loop(run, plumbing, @none)
+    end
+  end
+
+  defp fresh?(at), do: now() - at < @stale_ms
+
+  defp now, do: System.monotonic_time(:millisecond)
+
+  # Returns what a creator runs: the innermost function on its stack that belongs to no plumbing.
+  # A server that waits for a request has none, and is named by its initial call.
+  defp running(pid, plumbing) when node(pid) == node() do
+    case Process.info(pid, :current_stacktrace) do
+      {:current_stacktrace, stack} -> user_frame(stack, plumbing) || initial_call(pid, 1) || first_frame(stack)
+      nil -> nil
+    end
+  end
+
+  defp running(_remote, _plumbing), do: nil
+
+  defp user_frame(stack, plumbing) do
+    Enum.find_value(stack, fn {module, function, arity, _location} ->
+      unless is_map_key(plumbing, module), do: {module, function, arity}
+    end)
+  end
+
+  defp first_frame([{module, function, arity, _location} | _]), do: {module, function, arity}
+  defp first_frame([]), do: nil
+
+  defp plumbing do
+    own =
+      case :application.get_key(:penstock, :modules) do
+        {:ok, modules} -> modules
+        :undefined -> []
+      end
+
+    Map.new(@plumbing ++ own, &{&1, true})
+  end
+
+  # Returns the function that a process names in its dictionary, or nil.
+  defp initial_call(pid, tries) do
+    case dictionary_value(pid) do
+      :dead -> nil
+      value -> Call.initial(value) || again(pid, tries - 1)
+    end
+  end
+
+  defp again(_pid, 0), do: nil
+  defp again(pid, tries), do: receive(after: (1 -> initial_call(pid, tries)))
+
+  if @one_key? do
+    defp dictionary_value(pid) do
+      case Process.info(pid, {:dictionary, :"$initial_call"}) do
+        {_item, value} -> value
+        nil -> :dead
+      end
+    end
+  else
+    # The VM copies the dictionary, which may be large if the heap is.
+    defp dictionary_value(pid) do
+      with {:total_heap_size, words} when words <= @max_heap <- Process.info(pid, :total_heap_size),
+           {:dictionary, dictionary} <- Process.info(pid, :dictionary) do
+        List.keyfind(dictionary, :"$initial_call", 0, {nil, :undefined}) |> elem(1)
+      else
+        _dead_or_large -> :dead
+      end
+    end
+  end
+end

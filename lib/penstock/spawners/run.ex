@@ -1,0 +1,130 @@
+defmodule Penstock.Spawners.Run do
+  # Answers `Penstock.spawners/1` by a process of its own, since the answer needs a process that
+  # gets messages and traps exits. The name of the process admits one run at a time.
+  #
+  # No tracing outlives its caller: the run ends when the caller dies, and the tracer is linked to
+  # the run. The death of the tracer ends the tracing.
+  @moduledoc false
+
+  alias Penstock.Spawners.{Call, Origin, Rows, Trace, Tracer}
+
+  @name Penstock.Spawners
+  # How many windows may wait for answers about their creators. A further one does not wait.
+  @max_waiting 8
+  # How long the run waits for the last answers.
+  @answers_ms 1_000
+
+  @modules [Call, Origin, Rows, Tracer, Enum, List, Map, System, :rand]
+
+  defstruct [:caller, :origin, :until, :next, :tracer, :trace, slice: :whole, number: 0, waiting: %{}, rows: Rows.new()]
+
+  @spec run(pos_integer) :: [map] | {:error, :busy | :tracing}
+  def run(ms) do
+    caller = self()
+    {pid, monitor} = :erlang.spawn_opt(fn -> exit({__MODULE__, init(caller, ms)}) end, [:monitor, priority: :high])
+
+    receive do
+      {:DOWN, ^monitor, :process, ^pid, {__MODULE__, result}} -> result
+      {:DOWN, ^monitor, :process, ^pid, reason} -> exit({reason, {Penstock, :spawners, [ms]}})
+    end
+  end
+
+  defp init(caller, ms) do
+    # Traps exits before it links, so that a killed tracer costs one window only.
+    Process.flag(:trap_exit, true)
+    monitor = Process.monitor(caller)
+
+    if registered?() do
+      load_modules()
+      from = System.monotonic_time()
+      native = System.convert_time_unit(ms, :millisecond, :native)
+      run = %__MODULE__{caller: monitor, origin: Origin.start_link(), until: from + native, next: from}
+      with %Rows{} = rows <- trace(run), do: Rows.list(rows, native, ms)
+    else
+      {:error, :busy}
+    end
+  end
+
+  defp registered? do
+    Process.register(self(), @name)
+  rescue
+    # The name is taken.
+    ArgumentError -> false
+  end
+
+  # Loads what the run needs, before the time begins. On a node full of ready processes, the code
+  # server takes seconds for each module, so it is asked only if need be.
+  defp load_modules do
+    for module <- Trace.modules() ++ @modules, not :erlang.module_loaded(module), do: Code.ensure_loaded(module)
+    :ok
+  end
+
+  defp trace(run) do
+    tracer = Tracer.start_link(run.origin)
+
+    case Trace.start(tracer) do
+      {:ok, trace} ->
+        Tracer.begin(tracer, trace, run.slice, System.monotonic_time(), run.until)
+        windows(%{run | tracer: tracer, trace: trace})
+
+      {:error, _tracing} = refused ->
+        refused
+    end
+  end
+
+  # Takes windows until the tracer has ended.
+  defp windows(%{tracer: tracer, caller: caller} = run) do
+    receive do
+      {:window, ^tracer, window} -> run |> ask(window) |> windows()
+      {:origins, number, answer} -> run |> answered(number, answer) |> windows()
+      {:EXIT, ^tracer, _reason} -> ended(run)
+      {:DOWN, ^caller, :process, _pid, _reason} -> exit(:shutdown)
+    end
+  end
+
+  defp ended(%{trace: trace, next: next, until: until} = run) do
+    Trace.stop(trace)
+    # If the tracer was killed, `next` has passed, and another one begins at once.
+    if next >= until, do: last_answers(run), else: pause(run)
+  end
+
+  # Traces nothing until the next window begins.
+  defp pause(%{caller: caller, next: next, until: until} = run) do
+    receive do
+      {:origins, number, answer} -> run |> answered(number, answer) |> pause()
+      {:DOWN, ^caller, :process, _pid, _reason} -> exit(:shutdown)
+    after
+      ms_to(next) -> if System.monotonic_time() >= until, do: last_answers(run), else: trace(run)
+    end
+  end
+
+  defp last_answers(%{waiting: waiting, rows: rows}) when waiting == %{}, do: rows
+
+  defp last_answers(%{caller: caller} = run) do
+    receive do
+      {:origins, number, answer} -> run |> answered(number, answer) |> last_answers()
+      {:DOWN, ^caller, :process, _pid, _reason} -> exit(:shutdown)
+    after
+      @answers_ms -> run.waiting |> Map.keys() |> Enum.reduce(run, &answered(&2, &1, Origin.none())) |> last_answers()
+    end
+  end
+
+  defp ask(%{number: number, waiting: waiting} = run, window) do
+    Origin.answer(run.origin, number)
+    run = %{run | number: number + 1, waiting: Map.put(waiting, number, window), next: window.next, slice: window.slice}
+    if map_size(waiting) < @max_waiting, do: run, else: answered(run, Enum.min(Map.keys(waiting)), Origin.none())
+  end
+
+  defp answered(run, number, answer) do
+    case Map.pop(run.waiting, number) do
+      {nil, _waiting} -> run
+      {window, waiting} -> %{run | waiting: waiting, rows: Rows.add(run.rows, window, answer)}
+    end
+  end
+
+  defp ms_to(next) do
+    native = max(next - System.monotonic_time(), 0)
+    # Rounds up, so that no window begins before its time.
+    System.convert_time_unit(native, :native, :millisecond) + 1
+  end
+end

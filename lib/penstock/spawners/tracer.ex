@@ -1,0 +1,157 @@
+defmodule Penstock.Spawners.Tracer do
+  # A process that gets the trace messages, and counts the created processes by their function and
+  # creator. It reports each window of time to the run to which it is linked.
+  #
+  # It traces the whole of each window, or only a first slice of it if so many processes are created
+  # that the windows reach a bound of messages or memory. The death of the tracer ends the tracing.
+  # So a spawn bomb is slowed down for a small part of each window, and the mailbox does not grow.
+  #
+  # The length of a slice is set before it begins. A slice that ended at the n-th creation would
+  # end just after a burst, and would make rates seem too high. So the bound must be reached rarely.
+  @moduledoc false
+
+  alias Penstock.Spawners.{Call, Origin, Trace}
+
+  # How many creations, and how many trace messages of all kinds, a window may have. At 10 windows
+  # a second, they cost at most some 3 % of a core.
+  @max_spawned 1_000
+  @max_messages 4_000
+
+  # The bytes of the tracer with its mailbox. Each trace message has a copy of the arguments of the
+  # process, such as what its fun closes over.
+  @max_memory 16 * 1_024 * 1_024
+  @messages_per_check 8
+
+  # How many processes with a late function, for each function and creator in a window, are asked
+  # for it, and how many creators are asked in a window.
+  @max_late 5
+  @max_creators 100
+
+  # The lengths of windows, in ms.
+  @windows 50..150
+
+  defstruct [:run, :origin, :trace, :slice, :from, :to, :next, :until] ++
+              [last?: false, spawned: 0, messages: 0, creators: 0, rows: %{}]
+
+  @typedoc "For each function and creator: how many processes, and which."
+  @type rows :: %{Origin.key() => {pos_integer, [pid]}}
+  @typedoc "The counts from one time to another, in native units, and when the next window begins."
+  @type window :: %{rows: rows, from: integer, to: integer, next: integer, slice: slice}
+  @typedoc "How much of a window is traced, in native units; `:whole` means all of it."
+  @type slice :: pos_integer | :whole
+
+  # A high priority makes the tracer read its messages before many ready processes run.
+  @spec start_link(pid) :: pid
+  def start_link(origin) do
+    options = [:link, priority: :high, message_queue_data: :off_heap]
+    run = self()
+    :erlang.spawn_opt(fn -> init(run, origin) end, options)
+  end
+
+  # Makes the tracer count, once tracing is on, until the native time `until`.
+  @spec begin(pid, Trace.t(), slice, integer, integer) :: :ok
+  def begin(tracer, trace, slice, from, until) do
+    send(tracer, {:begin, trace, slice, from, until})
+    :ok
+  end
+
+  defp init(run, origin) do
+    receive do
+      {:begin, trace, slice, from, until} ->
+        loop(open(%__MODULE__{run: run, origin: origin, trace: trace, slice: slice, until: until}, from))
+    end
+  end
+
+  defp loop(tracer) do
+    receive do
+      {:trace_ts, child, :spawned, creator, call, ts} -> tracer |> advance(ts) |> count(child, creator, call, ts)
+      {:trace_ts, _pid, _event, _detail, ts} -> tracer |> advance(ts) |> bounded(ts)
+      {:trace_ts, _pid, _event, _first, _second, ts} -> tracer |> advance(ts) |> bounded(ts)
+      {:trace_delivered, _all, _ref} -> report(tracer, tracer.to, longer(tracer))
+    after
+      timeout(tracer) -> tracer |> advance(tracer.to) |> loop()
+    end
+  end
+
+  # Opens the next window if the time has passed the end of this one. The schedulers send their
+  # trace messages one after another. So a message of a closed window may come late, and is counted
+  # in the next one.
+  defp advance(%{to: to, last?: last?} = tracer, ts) when ts < to or last?, do: tracer
+
+  defp advance(%{to: to, next: next, until: until} = tracer, ts) when to == next and next < until do
+    report(tracer, to, :whole)
+    tracer |> open(to) |> advance(ts)
+  end
+
+  # A slice, or the last window, ends when all its messages have come.
+  defp advance(tracer, _ts) do
+    Trace.deliver(tracer.trace)
+    %{tracer | last?: true}
+  end
+
+  # The length of a window is random, so that no spawner with a fixed interval keeps step.
+  defp open(%{slice: slice, until: until} = tracer, from) do
+    next = min(from + native_ms(Enum.random(@windows)), until)
+    to = if slice == :whole, do: next, else: min(from + slice, next)
+    %{tracer | from: from, to: to, next: next, spawned: 0, messages: 0, creators: 0, rows: %{}}
+  end
+
+  # Processes that are created after the end of the slice do not count.
+  defp count(%{to: to} = tracer, _child, _creator, _call, ts) when ts > to, do: bounded(tracer, ts)
+
+  defp count(tracer, child, creator, call, ts) do
+    key = {Call.of(call), creator}
+    {count, pids} = Map.get(tracer.rows, key, {0, []})
+    tracer = if count == 0, do: ask_creator(tracer, key), else: tracer
+    if count < @max_late and Call.late?(elem(key, 0)), do: Origin.ask_late(tracer.origin, key, child)
+    rows = Map.put(tracer.rows, key, {count + 1, [child | pids]})
+    bounded(%{tracer | rows: rows, spawned: tracer.spawned + 1}, ts)
+  end
+
+  defp ask_creator(%{creators: creators} = tracer, _key) when creators >= @max_creators, do: tracer
+
+  defp ask_creator(tracer, key) do
+    Origin.ask_creator(tracer.origin, key)
+    %{tracer | creators: tracer.creators + 1}
+  end
+
+  defp bounded(%{spawned: spawned, messages: messages} = tracer, ts) do
+    messages = messages + 1
+
+    if spawned >= @max_spawned or messages >= @max_messages or
+         (rem(messages, @messages_per_check) == 0 and memory() > @max_memory) do
+      to = ts |> max(tracer.from + 1) |> min(tracer.to)
+      report(tracer, to, max(div(to - tracer.from, 2), 1))
+    else
+      loop(%{tracer | messages: messages})
+    end
+  end
+
+  # Returns the slice for the next window, after one that reached no bound.
+  defp longer(%{slice: :whole}), do: :whole
+  defp longer(%{slice: slice, messages: messages}) when messages > div(@max_spawned, 4), do: slice
+
+  defp longer(%{slice: slice}) do
+    if slice > native_ms(@windows.last), do: :whole, else: div(slice * 3, 2) + 1
+  end
+
+  defp report(tracer, to, slice) do
+    window = %{rows: tracer.rows, from: tracer.from, to: to, next: tracer.next, slice: slice}
+    send(tracer.run, {:window, self(), window})
+  end
+
+  defp memory do
+    {:memory, bytes} = Process.info(self(), :memory)
+    bytes
+  end
+
+  defp timeout(%{last?: true}), do: :infinity
+
+  defp timeout(%{to: to}) do
+    native = max(to - System.monotonic_time(), 0)
+    # Rounds up, because a timeout before the end of the window would close it early.
+    System.convert_time_unit(native, :native, :millisecond) + 1
+  end
+
+  defp native_ms(ms), do: System.convert_time_unit(ms, :millisecond, :native)
+end

@@ -1,0 +1,142 @@
+defmodule Penstock.Stress.SpawnBomb do
+  # Creates 100,000 processes a second, or as many as the VM can, and calls `Penstock.spawners/1`
+  # meanwhile. The call must slow the creators down by at most a fifth, must not make the memory
+  # grow, and must name them first. Compares the best of several rounds, since other programs of
+  # the machine slow down some of them.
+  @moduledoc false
+
+  @round_ms 400
+  @rounds 12
+  @max_slowdown 0.2
+  @max_memory 64 * 1_024 * 1_024
+  @per_second 100_000
+  # The paced creator makes a batch each 10 ms.
+  @batches_per_second 100
+  @sample_ms 2
+
+  def run do
+    results = for bomb <- [:paced, :loop, :chain, :crowd, :tasks], do: {bomb, compare(bomb)}
+    bad = for {bomb, {_figures, faults}} <- results, faults != [], do: {bomb, faults}
+    if bad == [], do: {:ok, length(results)}, else: {:error, bad}
+  end
+
+  defp compare(bomb) do
+    # Alternates, so that both see the same changes of the machine.
+    rounds = for _ <- 1..@rounds, do: {round(bomb, false), round(bomb, true)}
+    without = rounds |> Enum.map(fn {{count, _, _}, _} -> count end) |> Enum.max()
+    traced = rounds |> Enum.map(fn {_, {count, _, _}} -> count end) |> Enum.max()
+    growth = rounds |> Enum.map(fn {{_, before, _}, {_, memory, _}} -> memory - before end) |> Enum.sort() |> middle()
+    [{{last, _, _}, {counted, _, rows}} | _] = Enum.reverse(rounds)
+    first = if is_list(rows), do: List.first(rows)
+    slowdown = 1 - traced / without
+
+    figures = %{
+      without: without,
+      traced: traced,
+      percent: Float.round(slowdown * 100, 1),
+      growth_kb: div(growth, 1_024),
+      first: first && {first.mfa, first.by, first.spawned}
+    }
+
+    IO.puts("  #{bomb}: #{inspect(figures)} (last round: #{last} without, #{counted} with)")
+
+    faults = [
+      slow: slowdown > @max_slowdown,
+      memory: growth > @max_memory,
+      name: first == nil or not named?(bomb, first)
+    ]
+
+    {figures, for({fault, true} <- faults, do: fault)}
+  end
+
+  defp middle(sorted), do: Enum.at(sorted, div(length(sorted), 2))
+
+  defp named?(:tasks, %{by: {module, _, _}}), do: module == __MODULE__
+  defp named?(_bomb, %{mfa: {module, _, _}}), do: module == __MODULE__
+
+  # Returns how many processes were created, the most memory that the processes of the node had
+  # above that at the start, and the rows.
+  defp round(bomb, traced?) do
+    for pid <- Process.list(), do: :erlang.garbage_collect(pid)
+    counter = :counters.new(1, [])
+    stop = :atomics.new(1, [])
+    before = :erlang.memory(:processes)
+    watch = Task.async(fn -> watch(stop, 0) end)
+    bombers = for _ <- 1..bombers(bomb), do: spawn_monitor(fn -> bomb(bomb, counter, stop) end)
+
+    rows =
+      if traced? do
+        Penstock.spawners(@round_ms)
+      else
+        receive after: (@round_ms -> [])
+      end
+
+    count = :counters.get(counter, 1)
+    :atomics.put(stop, 1, 1)
+    for {_pid, monitor} <- bombers, do: receive(do: ({:DOWN, ^monitor, _, _, _} -> :ok))
+    {count, Task.await(watch) - before, rows}
+  end
+
+  defp bombers(:crowd), do: 100
+  defp bombers(_bomb), do: 1
+
+  defp bomb(:paced, counter, stop), do: paced(counter, stop, System.monotonic_time(:microsecond))
+  defp bomb(:loop, counter, stop), do: loop(counter, stop)
+  defp bomb(:crowd, counter, stop), do: loop(counter, stop)
+  defp bomb(:tasks, counter, stop), do: tasks(counter, stop)
+
+  defp bomb(:chain, counter, stop) do
+    done = self()
+    spawn(fn -> chain(counter, stop, done) end)
+    receive do: (:done -> :ok)
+  end
+
+  # Waits for the next batch busily, because a timer is exact to 1 ms only.
+  defp paced(counter, stop, due) do
+    cond do
+      :atomics.get(stop, 1) == 1 ->
+        :ok
+
+      System.monotonic_time(:microsecond) < due ->
+        :erlang.yield()
+        paced(counter, stop, due)
+
+      true ->
+        for _ <- 1..div(@per_second, @batches_per_second), do: spawn(&nothing/0)
+        :counters.add(counter, 1, div(@per_second, @batches_per_second))
+        paced(counter, stop, due + div(1_000_000, @batches_per_second))
+    end
+  end
+
+  defp loop(counter, stop) do
+    if :atomics.get(stop, 1) == 0 do
+      for _ <- 1..100, do: spawn(&nothing/0)
+      :counters.add(counter, 1, 100)
+      loop(counter, stop)
+    end
+  end
+
+  defp tasks(counter, stop) do
+    if :atomics.get(stop, 1) == 0 do
+      Task.await(Task.async(&nothing/0))
+      :counters.add(counter, 1, 1)
+      tasks(counter, stop)
+    end
+  end
+
+  defp chain(counter, stop, done) do
+    if :atomics.get(stop, 1) == 0 do
+      :counters.add(counter, 1, 1)
+      spawn(fn -> chain(counter, stop, done) end)
+    else
+      send(done, :done)
+    end
+  end
+
+  defp nothing, do: :ok
+
+  defp watch(stop, most) do
+    most = max(most, :erlang.memory(:processes))
+    if :atomics.get(stop, 1) == 0, do: receive(after: (@sample_ms -> watch(stop, most))), else: most
+  end
+end
