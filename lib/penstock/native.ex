@@ -374,6 +374,39 @@ defmodule Penstock.Native do
   @spec gate_names(cursor) :: {next, [atom]} | :badarg
   def gate_names(_cursor), do: missing()
 
+  @typedoc """
+  The number of times in each bucket, and the sum of all times in ms. A bucket counts the times up to
+  its edge and above the edge before. The last bucket has no edge.
+  """
+  @type histogram :: {[non_neg_integer], non_neg_integer}
+
+  # Returns the figures of the open gate of a name since it was opened. `opening` is a number that no
+  # other opening of a gate has. A new owner that takes a gate over keeps the figures and the number.
+  #
+  #   * `hold` - of a pool or a keyed pool: for how long processes held permits, until none was left
+  #   * `wait` - for how long waiters waited until they were answered, with any answer
+  #   * `refused` - refusals by their reason; they add up to `rejected` of `pool_report/3`
+  #   * `overdrawn` - restarts that were admitted beyond the limit
+  #   * `killed` - processes that were killed for running too long
+  #   * `banned` - of a ban: the bans that were put, by failures or by hand
+  @spec gate_meters(term) ::
+          %{opening: pos_integer}
+          | %{opening: pos_integer, banned: non_neg_integer}
+          | %{
+              opening: pos_integer,
+              hold: histogram,
+              wait: histogram,
+              refused: %{(:full | :key_full | :table_full | :queue_full | :closed) => non_neg_integer},
+              overdrawn: non_neg_integer,
+              killed: non_neg_integer
+            }
+          | :no_gate
+  def gate_meters(_name), do: missing()
+
+  # Returns the edges of the buckets of `t:histogram/0`, in ms.
+  @spec meter_edges() :: [pos_integer]
+  def meter_edges, do: missing()
+
   # Reports on pools.
 
   # Returns how many unnamed pools were ever made, and how many of them are free for reuse.

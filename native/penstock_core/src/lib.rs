@@ -14,6 +14,7 @@ mod holders;
 mod host;
 mod keyed;
 mod keyed_pool;
+mod meters;
 mod pool;
 mod rate;
 mod registry;
@@ -34,6 +35,7 @@ pub use keyed_pool::{
     GROUP_COUNT, KeyInfo, KeyParked, KeyRefusal, KeyRestart, KeyTag, KeyedChanges, KeyedDrain, KeyedHost, KeyedInfo,
     KeyedOffer, KeyedPool, KeyedSettings, LeaseId, PoolKey, ShowKey, TopKey,
 };
+pub use meters::{Histogram, METER_BUCKETS, METER_EDGES_MS};
 pub use pool::{
     AS_LIMIT, Adoption, Cancelled, Changes, Drain, Expiry, Info, NotHeld, Offer, Opening, Parked, Pool, PoolHost,
     Refusal, Restart, SHARD_COUNT, Settings, Status, Step, TransferError, UNLIMITED, WaiterId,

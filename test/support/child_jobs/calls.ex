@@ -88,6 +88,8 @@ defmodule Penstock.ChildJobs.Calls do
       gate_owner: [gate: gate],
       gate_names: [position: 0],
       gate_known: [gate: gate],
+      gate_meters: [gate: gate],
+      meter_edges: [],
       pools_made: [],
       pool_info: [gate: gate],
       pool_held: [gate: gate, instance: instance],
@@ -289,6 +291,7 @@ defmodule Penstock.ChildJobs.Calls do
   defp allowed(:gate_kind, :gate, _), do: [:none]
   defp allowed(:gate_owner, :gate, _), do: [nil]
   defp allowed(:gate_known, :gate, _), do: [:unknown]
+  defp allowed(:gate_meters, :gate, _), do: [:no_gate]
   # Any number can be a token. A token that names no waiter has no effect.
   defp allowed(stop, :token, n) when stop in [:pool_cancel, :pool_withdraw] and n in 0..@most, do: [:too_late]
   # The empty list is a permit set without parts, which is taken in place of an instance or offer.

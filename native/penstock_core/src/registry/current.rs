@@ -96,17 +96,32 @@ pub(super) enum StartConfig {
     Gate(GateSettings),
 }
 
-/// The slabs from which a registry takes its limiters, ban lists and keyed pools.
+/// The slabs from which a registry takes its limiters, ban lists, keyed pools and gates.
 pub(super) struct Slabs<H: KeyedHost> {
     pub(super) limiters: Slab<Limiter>,
     pub(super) bans: Slab<Ban>,
     pub(super) keyed: Slab<KeyedPool<H>>,
     pub(super) gates: Slab<Gate>,
+    /// The number of the last opening of a gate, over all names.
+    openings: AtomicU64,
 }
 
 impl<H: KeyedHost> Default for Slabs<H> {
     fn default() -> Self {
-        Self { limiters: Slab::default(), bans: Slab::default(), keyed: Slab::default(), gates: Slab::default() }
+        Self {
+            limiters: Slab::default(),
+            bans: Slab::default(),
+            keyed: Slab::default(),
+            gates: Slab::default(),
+            openings: AtomicU64::new(0),
+        }
+    }
+}
+
+impl<H: KeyedHost> Slabs<H> {
+    /// Returns a number that no opening of a gate has had before.
+    pub(super) fn next_opening(&self) -> u64 {
+        self.openings.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 

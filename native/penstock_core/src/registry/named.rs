@@ -190,9 +190,8 @@ impl<'a, H: GateHost> Named<'a, H> {
             return Ok(Started::Adopted);
         }
         let vacated = self.node.vacate(&mut ownership);
-        ownership.config = StartConfig::Pool(settings);
         let id = self.node.pools.open(&mut ownership.pools, settings);
-        self.node.current.store(Current::Pool(id));
+        self.node.occupy(&mut ownership, StartConfig::Pool(settings), Current::Pool(id));
         drop(ownership);
         vacated.close(host);
         Ok(Started::Fresh)
@@ -249,8 +248,7 @@ impl<'a, H: GateHost> Named<'a, H> {
             // the second check. So this call has opened none yet, and tries again.
             let Some(handle) = opened else { continue };
             let vacated = self.node.vacate(&mut ownership);
-            ownership.config = T::to_start_config(config);
-            self.node.current.store(T::current(handle));
+            self.node.occupy(&mut ownership, T::to_start_config(config), T::current(handle));
             drop(ownership);
             vacated.close(host);
             return Ok(Ok(Started::Fresh));
@@ -272,6 +270,13 @@ impl<'a, H: GateHost> Named<'a, H> {
         };
         closing.close(host);
         true
+    }
+
+    /// Returns the number of the opening of the name's gate; `None` if no gate is open. The number
+    /// stays when another owner takes the gate over, and no other opening has it.
+    pub fn opening(self) -> Option<u64> {
+        let ownership = self.lock()?;
+        self.node.is_open().then_some(ownership.opening)
     }
 
     /// Returns the owner, which may be dead.

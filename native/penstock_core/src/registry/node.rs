@@ -32,6 +32,8 @@ pub(super) struct Ownership {
     pub(super) owner: Option<Pid>,
     /// The settings of the gate that `Node::current` names.
     pub(super) config: StartConfig,
+    /// The number of the opening of that gate: no other opening has it.
+    pub(super) opening: u64,
     pub(super) pools: PoolCounts,
 }
 
@@ -43,7 +45,12 @@ impl<H: GateHost> Node<H> {
             pools: Pools::new(),
             current: CurrentWord::new(),
             slabs: Arc::clone(slabs),
-            ownership: Mutex::new(Ownership { owner: None, config: StartConfig::None, pools: PoolCounts::new() }),
+            ownership: Mutex::new(Ownership {
+                owner: None,
+                config: StartConfig::None,
+                opening: 0,
+                pools: PoolCounts::new(),
+            }),
             next: OnceBox::new(),
         }
     }
@@ -85,6 +92,14 @@ impl<H: GateHost> Node<H> {
         // ORDERING: Release pairs with the Acquire in `name`; publishes the life.
         self.name.store(name, Ordering::Release);
         true
+    }
+
+    /// Makes the name stand for a gate that was opened for it. The caller holds the lock of the
+    /// ownership.
+    pub(super) fn occupy(&self, ownership: &mut Ownership, config: StartConfig, current: Current) {
+        ownership.config = config;
+        ownership.opening = self.slabs.next_opening();
+        self.current.store(current);
     }
 
     /// Makes the name stand for nothing, and gives its gate back to the slab that it came from. The

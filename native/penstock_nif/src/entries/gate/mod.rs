@@ -2,6 +2,7 @@
 
 mod decide;
 mod limits;
+mod meters;
 mod start;
 
 use penstock_core::{Host, Named};
