@@ -32,7 +32,7 @@ defmodule Penstock.Top do
   """
 
   alias Penstock.Options
-  alias Penstock.Top.{Loop, Page, Screen, Source, View}
+  alias Penstock.Top.{Loop, Page, RawMode, Screen, Source, View}
   alias Penstock.View.Rates
 
   @options [:interval, :sort, :lines, :columns, :node, :once]
@@ -87,10 +87,8 @@ defmodule Penstock.Top do
     end
   end
 
-  @doc false
   # Returns the options with their defaults.
-  @spec check!(term) :: keyword
-  def check!(opts) do
+  defp check!(opts) do
     opts = Options.known!(opts, @options)
 
     [
@@ -120,13 +118,30 @@ defmodule Penstock.Top do
       else: Options.expected!(":node", "a connected node", node, "connected: #{Options.show(connected)}")
   end
 
-  @doc false
-  # Shows the page on a screen. `opts` are checked.
-  @spec show(node, keyword, Screen.t()) :: :ok | {:error, Source.error()}
-  def show(node, opts, screen) do
+  defp show(node, opts, screen) do
     view = %View{sort: opts[:sort], interval: opts[:interval]}
     first = first!(node, view, screen)
     if opts[:once], do: once(node, first, view, screen), else: Loop.run(node, first, view, screen)
+  end
+
+  @doc false
+  # Shows the page in a terminal that no shell uses, where keys work without Enter.
+  @spec run_alone(keyword) :: :ok | {:error, Source.error()}
+  def run_alone(opts) do
+    opts = check!(opts)
+    screen = Screen.open(opts)
+
+    case if(screen.ansi?, do: RawMode.start(), else: :error) do
+      {:ok, port} ->
+        try do
+          show(opts[:node], opts, %{screen | input: :keys, shell?: false})
+        after
+          RawMode.stop(port)
+        end
+
+      :error ->
+        show(opts[:node], opts, %{screen | shell?: false})
+    end
   end
 
   defp first!(node, view, screen) do

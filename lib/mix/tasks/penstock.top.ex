@@ -30,7 +30,8 @@ defmodule Mix.Tasks.Penstock.Top do
   use Mix.Task
 
   alias Penstock.Options
-  alias Penstock.Top.{Connection, RawMode, Screen, Source, View}
+  alias Penstock.Top
+  alias Penstock.Top.{Connection, Source, View}
 
   @switches [name: :string, sname: :string, cookie: :string, interval: :integer, sort: :string, once: :boolean]
 
@@ -41,7 +42,7 @@ defmodule Mix.Tasks.Penstock.Top do
     :logger.set_primary_config(:level, :none)
 
     with {:ok, node} <- Connection.open(node, opts),
-         :ok <- show(node, [node: node] ++ Keyword.take(opts, [:interval, :sort, :once])) do
+         :ok <- show(node, Keyword.take(opts, [:interval, :sort, :once])) do
       :ok
     else
       {:error, message} -> Mix.raise(message)
@@ -68,24 +69,8 @@ defmodule Mix.Tasks.Penstock.Top do
   end
 
   defp show(node, opts) do
-    opts = Penstock.Top.check!(opts)
-    screen = Screen.open(opts)
-    raw = if screen.ansi?, do: RawMode.start(), else: :error
-
-    try do
-      Penstock.Top.show(node, opts, keys(screen, raw))
-    after
-      with {:ok, port} <- raw, do: RawMode.stop(port)
-    end
-    |> explain(node)
+    with {:error, error} <- Top.run_alone([node: node] ++ opts), do: {:error, Source.explain(node, error)}
   rescue
-    error in [ArgumentError, RuntimeError] -> {:error, Exception.message(error)}
+    error in ArgumentError -> {:error, Exception.message(error)}
   end
-
-  # The task has the terminal for itself, so no reader can take a line from a shell.
-  defp keys(screen, {:ok, _port}), do: %{screen | input: :keys, shell?: false}
-  defp keys(screen, :error), do: %{screen | shell?: false}
-
-  defp explain(:ok, _node), do: :ok
-  defp explain({:error, error}, node), do: {:error, Source.explain(node, error)}
 end

@@ -37,6 +37,8 @@ defmodule Penstock.Top.GateTable do
 
   @least_name 16
   @most_name 40
+  # Enough for @most_name columns of characters of four bytes.
+  @most_bytes 4 * @most_name + 1
   # The reason has a column of its own if it has this much room. Otherwise it has a line of its own.
   @least_why 60
 
@@ -48,7 +50,7 @@ defmodule Penstock.Top.GateTable do
     {used, limit} = usage(gate)
 
     %{
-      name: name(gate.name),
+      name: gate.name |> name() |> Text.tail(@most_name),
       kind: Map.get(@kinds, gate.kind, "?"),
       used: used,
       limit: limit,
@@ -65,8 +67,8 @@ defmodule Penstock.Top.GateTable do
   @spec name(atom) :: String.t()
   def name(name) do
     case Atom.to_string(name) do
-      "Elixir." <> rest when rest != "" -> rest
-      text -> text
+      "Elixir." <> rest when rest != "" -> Text.ending(rest, @most_bytes)
+      text -> Text.ending(text, @most_bytes)
     end
   end
 

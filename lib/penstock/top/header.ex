@@ -19,8 +19,9 @@ defmodule Penstock.Top.Header do
     memory_stall: "mem stall"
   }
 
-  # The least width of a meter with a bar, and the widest that a bar gets.
-  @least_meter 38
+  # Pages of these widths have two and three meters across.
+  @two_meters 76
+  @three_meters 150
   @widest_bar 30
   # Fewer lines than these have room for one line of figures only.
   @short_page 16
@@ -70,13 +71,17 @@ defmodule Penstock.Top.Header do
     if lines < @short_page do
       [shown |> Enum.map(&short(&1, vm)) |> Enum.intersperse("  ")]
     else
-      across = columns |> div(@least_meter) |> max(1) |> min(3)
+      across = across(columns)
       width = div(columns - 2 * (across - 1), across)
 
       for row <- Enum.chunk_every(shown, across),
           do: row |> Enum.map(&meter(&1, vm, width)) |> Enum.intersperse(["  "]) |> Enum.concat()
     end
   end
+
+  defp across(columns) when columns >= @three_meters, do: 3
+  defp across(columns) when columns >= @two_meters, do: 2
+  defp across(_columns), do: 1
 
   defp short(resource, vm) do
     {level(resource, vm), "#{@titles[resource]} #{Figure.percent(vm[resource].used)}"}

@@ -45,7 +45,7 @@ defmodule Penstock.Top.Text do
   # Returns the text with `?` for each character that is no visible letter, number or sign.
   @spec clean(String.t()) :: String.t()
   def clean(text) do
-    if ascii?(text), do: text, else: text |> valid() |> String.slice(0, @most_characters) |> replace()
+    if ascii?(text), do: text, else: text |> valid() |> String.slice(0, @most_characters) |> compose() |> replace()
   end
 
   defp ascii?(<<byte, rest::binary>>) when byte in 0x20..0x7E, do: ascii?(rest)
@@ -53,35 +53,37 @@ defmodule Penstock.Top.Text do
 
   defp valid(text) do
     if String.valid?(text),
-      do: :unicode.characters_to_nfc_binary(text),
-      else: for(<<byte <- text>>, into: "", do: valid_byte(byte))
+      do: text,
+      else: for(<<byte <- text>>, into: "", do: if(byte in 0x20..0x7E, do: <<byte>>, else: "?"))
   end
 
-  defp valid_byte(byte) when byte in 0x20..0x7E, do: <<byte>>
-  defp valid_byte(_byte), do: "?"
+  # Joins a letter and its marks to one character where there is one.
+  defp compose(text), do: if(text =~ ~r/\p{M}|[\x{1100}-\x{11FF}]/u, do: String.normalize(text, :nfc), else: text)
 
+  # The first step replaces control and format characters, separators of lines, marks that join the
+  # character before them, and characters without a meaning.
   defp replace(text) do
-    for <<character::utf8 <- text>>, into: "" do
-      if visible?(character), do: <<character::utf8>>, else: "?"
-    end
+    text = Regex.replace(~r/[^\p{L}\p{N}\p{P}\p{S} ]/u, text, "?")
+    for <<character::utf8 <- text>>, into: "", do: if(hidden?(character), do: "?", else: <<character::utf8>>)
   end
 
-  defp visible?(character) when character in 0x20..0x7E, do: true
-  defp visible?(character) when character < 0xA0, do: false
-
-  defp visible?(character) do
-    not in?(character, @right_to_left) and not in?(character, @invisible) and
-      <<character::utf8>> =~ ~r/^[\p{L}\p{N}\p{P}\p{S}]$/u
+  for first..last <- @right_to_left ++ @invisible do
+    defp hidden?(character) when character in unquote(first)..unquote(last), do: true
   end
 
-  defp in?(character, ranges), do: Enum.any?(ranges, &(character in &1))
+  defp hidden?(_character), do: false
 
   # Returns the number of columns that a clean text takes.
   @spec width(String.t()) :: non_neg_integer
   def width(text), do: for(<<character::utf8 <- text>>, reduce: 0, do: (sum -> sum + columns(character)))
 
   defp columns(character) when character < 0x1100, do: 1
-  defp columns(character), do: if(in?(character, @wide), do: 2, else: 1)
+
+  for first..last <- @wide do
+    defp columns(character) when character in unquote(first)..unquote(last), do: 2
+  end
+
+  defp columns(_character), do: 1
 
   # Returns a clean text of at most `columns` columns. A `~` stands for the end that was cut off.
   @spec cut(String.t(), non_neg_integer) :: String.t()
@@ -97,6 +99,16 @@ defmodule Penstock.Top.Text do
 
   defp tilde(room) when room < 0, do: ""
   defp tilde(_room), do: "~"
+
+  # Returns a text of at most `bytes` bytes, which has the end of a long one. For names, whose length an
+  # attacker may choose: the other functions look at each character.
+  @spec ending(String.t(), pos_integer) :: String.t()
+  def ending(text, bytes) when byte_size(text) <= bytes, do: text
+  def ending(text, bytes), do: "~" <> whole(binary_part(text, byte_size(text), 1 - bytes))
+
+  # Drops the rest of a character that was cut.
+  defp whole(<<byte, rest::binary>>) when byte in 0x80..0xBF, do: whole(rest)
+  defp whole(text), do: text
 
   # Returns a clean text of at most `columns` columns, of which the start was cut off: the end of a
   # module's name tells more.
