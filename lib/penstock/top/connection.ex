@@ -31,7 +31,9 @@ defmodule Penstock.Top.Connection do
   end
 
   defp split_checked(name, host, text) do
-    if name =~ ~r/^[\w.-]+$/u and host =~ ~r/^[\w.:-]+$/, do: {:ok, name, host}, else: invalid(text)
+    if String.valid?(name) and name =~ ~r/\A[\w.-]+\z/u and host =~ ~r/\A[\w.:-]+\z/,
+      do: {:ok, name, host},
+      else: invalid(text)
   end
 
   defp invalid(text),

@@ -36,8 +36,8 @@ defmodule Penstock.Top.Screen do
 
     %__MODULE__{
       device: device,
-      ansi?: terminal? and not opts[:once],
-      colour?: terminal? and not opts[:once] and env(device, "NO_COLOR") in [nil, ""],
+      ansi?: terminal? and opts[:once] != true,
+      colour?: terminal? and opts[:once] != true and env(device, "NO_COLOR") in [nil, ""],
       shell?: shell?,
       columns: opts[:columns],
       lines: opts[:lines] || if(opts[:once], do: @once)
