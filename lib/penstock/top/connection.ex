@@ -7,6 +7,9 @@ defmodule Penstock.Top.Connection do
   # A host that drops packets must not hold the message back for minutes.
   @epmd_timeout 3_000
 
+  # An atom has at most 255 characters, and a name gets a host.
+  @most_bytes 180
+
   @type option :: {:name | :sname | :cookie, String.t()}
 
   # Returns the node that is connected, or why there is none, as a sentence for people.
@@ -14,6 +17,7 @@ defmodule Penstock.Top.Connection do
   def open(text, opts) do
     with {:ok, name, host} <- split(text),
          :ok <- one_name(opts),
+         :ok <- short_enough(opts),
          :ok <- start(domain(host, opts), opts[:name] || opts[:sname]),
          do: connect(:"#{name}@#{host}", name, host, opts[:cookie])
   end
@@ -23,7 +27,7 @@ defmodule Penstock.Top.Connection do
     {:ok, here} = :inet.gethostname()
 
     case String.split(text, "@") do
-      _long when byte_size(text) > 200 -> {:error, "NODE is too long: #{Penstock.Options.show(text)}"}
+      _long when byte_size(text) > @most_bytes -> {:error, "NODE is too long: #{Penstock.Options.show(text)}"}
       [name] when name != "" -> split_checked(name, List.to_string(here), text)
       [name, host] when name != "" and host != "" -> split_checked(name, host, text)
       _other -> invalid(text)
@@ -43,6 +47,13 @@ defmodule Penstock.Top.Connection do
     if opts[:name] && opts[:sname], do: {:error, "--name and --sname exclude each other"}, else: :ok
   end
 
+  defp short_enough(opts) do
+    case for {option, text} <- opts, option in [:name, :sname, :cookie], byte_size(text) > @most_bytes, do: option do
+      [] -> :ok
+      [option | _more] -> {:error, "--#{option} has more than #{@most_bytes} bytes"}
+    end
+  end
+
   # A host with a dot belongs to a long name. Nodes with long and with short names do not connect.
   defp domain(host, opts) do
     cond do
@@ -59,17 +70,11 @@ defmodule Penstock.Top.Connection do
   end
 
   defp start_net(domain, name) do
-    if name && byte_size(name) > 200 do
-      {:error, "the name of this node is too long"}
-    else
-      case :net_kernel.start(String.to_atom(name || own_name(domain)), %{
-             name_domain: domain,
-             hidden: true,
-             dist_listen: false
-           }) do
-        {:ok, _pid} -> :ok
-        {:error, reason} -> {:error, "this VM cannot become a node: #{Penstock.Options.show(reason)}"}
-      end
+    own = String.to_atom(name || own_name(domain))
+
+    case :net_kernel.start(own, %{name_domain: domain, hidden: true, dist_listen: false}) do
+      {:ok, _pid} -> :ok
+      {:error, reason} -> {:error, "this VM cannot become a node: #{Penstock.Options.show(reason)}"}
     end
   end
 

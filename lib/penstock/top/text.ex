@@ -67,7 +67,7 @@ defmodule Penstock.Top.Text do
     for <<character::utf8 <- text>>, into: "", do: if(hidden?(character), do: "?", else: <<character::utf8>>)
   end
 
-  for first..last <- @right_to_left ++ @invisible do
+  for first..last//_ <- @right_to_left ++ @invisible do
     defp hidden?(character) when character in unquote(first)..unquote(last), do: true
   end
 
@@ -79,7 +79,7 @@ defmodule Penstock.Top.Text do
 
   defp columns(character) when character < 0x1100, do: 1
 
-  for first..last <- @wide do
+  for first..last//_ <- @wide do
     defp columns(character) when character in unquote(first)..unquote(last), do: 2
   end
 

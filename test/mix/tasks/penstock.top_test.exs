@@ -24,6 +24,12 @@ defmodule Mix.Tasks.Penstock.TopTest do
         do: assert({:error, "" <> _message} = Connection.open(name, []))
 
     assert {:error, "--name and --sname exclude each other"} = Connection.open("a@b", name: "c", sname: "d")
+
+    for option <- [:name, :sname, :cookie] do
+      assert {:error, "--#{option} has more than 180 bytes"} ==
+               Connection.open("a@b", [{option, String.duplicate("c", 181)}])
+    end
+
     refute Node.alive?()
   end
 
@@ -77,7 +83,8 @@ defmodule Mix.Tasks.Penstock.TopTest do
     if TerminalRun.available?() do
       # The terminal differs from its usual settings, to see that those of the user are restored.
       defp in_terminal(command) do
-        TerminalRun.start("cd /; stty -echoe; stty -g; #{command}; printf '\\nstatus=%s\\n' $?; stty -g; echo over; read end")
+        status = ~S[printf '\nstatus=%s\n' $?]
+        TerminalRun.start("cd /; stty -echoe; stty -g; #{command}; #{status}; stty -g; echo over; read end")
       end
 
       defp settings(output), do: Regex.scan(~r/^[0-9a-f]+(?::[0-9a-f]+){10,}/m, output)
@@ -113,8 +120,9 @@ defmodule Mix.Tasks.Penstock.TopTest do
         seen = TerminalRun.await(port, ~r/by state.*MyApp.Jobs/s)
         [pid] = Regex.run(~r/pid=(\d+)/, seen, capture: :all_but_first)
         {_output, 0} = System.cmd("kill", ["-KILL", pid])
+        # From OTP 26 on, the VM restores the settings as well, but not the screen.
         seen = TerminalRun.await(port, ~r/over/, seen)
-        assert seen =~ ~r/\e\[\?1049h.*\e\[\?25h\e\[\?1049l/s
+        TerminalRun.await(port, ~r/\e\[\?1049h.*\e\[\?25h\e\[\?1049l/s, seen)
         TerminalRun.type(port, "\n")
       end
     end

@@ -15,7 +15,7 @@ defmodule Penstock.Top.SourceTest do
   test "each error has a sentence" do
     assert {:error, :noconnection} = Source.fetch(:"gone@127.0.0.1", @sizes)
     assert {:error, :timeout} = Source.fetch(node(), @sizes, 0)
-    assert {:error, {:failed, _reason} = failed} = Source.fetch(node(), :no_sizes)
+    assert {:error, {:failed, _reason} = failed} = Source.fetch(node(), %{})
 
     for {error, text} <- [
           timeout: "n@h has not answered within 5000 ms",
