@@ -11,6 +11,8 @@ defmodule Penstock.Top.Page do
 
   # A page of fewer lines shows one table at a time, unless the user asks for all.
   @large_page 30
+  # With fewer lines than these for gates, the state stands alone: reasons would hide other gates.
+  @reasons_need 10
   # The most rows that a list has on a page with all tables, as long as gates need the room.
   @list_rows 6
   # The most rows that a list has on a page with all tables.
@@ -131,6 +133,7 @@ defmodule Penstock.Top.Page do
 
   defp gates(rows, view, columns, body) do
     layout = GateTable.layout(rows, columns)
+    rows = if layout.why == 0 and body < @reasons_need, do: Enum.map(rows, &%{&1 | why: nil}), else: rows
     room = max(body - 1, 0)
     from = start(rows, view.from, layout, room)
     [GateTable.head(layout, view.sort) | rows |> Enum.drop(from) |> blocks(layout, room)]

@@ -87,6 +87,9 @@ defmodule Penstock.Top.PageTest do
     assert narrow =~ "\n  #{why}\n"
     assert page(report, [], {200, 24}, rates) =~ ~r/^jobs .* refusing #{Regex.escape(why)}$/m
     assert narrow =~ "1 refusing"
+    short = page(report, [], {40, 10}, rates)
+    assert short =~ ~r/^jobs .* refusing$/m
+    refute short =~ "permits are held"
   end
 
   describe "each order" do
