@@ -1,5 +1,5 @@
 defmodule Penstock.Telemetry.Emit do
-  # The only door to `:telemetry`, on which Penstock does not depend. Each call asks anew whether it
+  # The only door to `:telemetry`, on which Penstock does not depend. Each call asks whether it
   # is there, so it can start and stop at any time.
   #
   # That `:telemetry` is there means two things, which take some 50 ns to find out:
@@ -13,6 +13,8 @@ defmodule Penstock.Telemetry.Emit do
   @compile {:no_warn_undefined, :telemetry}
 
   @type event :: [atom, ...]
+  @typedoc "The kind of a gate in the metadata of events, as `Penstock.list/0` names it."
+  @type kind :: :pool | :keyed_pool | :rate_limiter | :ban | :gate
   @typedoc "The events that have a handler."
   @type heard :: %{optional(event) => true}
 

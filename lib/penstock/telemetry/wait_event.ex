@@ -11,14 +11,14 @@ defmodule Penstock.Telemetry.WaitEvent do
   def began, do: System.monotonic_time()
 
   # Tells of a wait for the gate, and returns its answer. An unnamed pool has the name nil.
-  @spec ended(answer, term, Penstock.Telemetry.kind(), began) :: answer when answer: :ok | {:ok, term} | {:error, term}
+  @spec ended(answer, term, Emit.kind(), began) :: answer when answer: :ok | {:ok, term} | {:error, term}
   def ended(answer, gate, kind, began) do
     lasted(System.monotonic_time() - began, gate, kind, result(answer))
     answer
   end
 
   # Tells of a wait by its duration and its result.
-  @spec lasted(integer, term, Penstock.Telemetry.kind(), atom) :: :ok
+  @spec lasted(integer, term, Emit.kind(), atom) :: :ok
   def lasted(duration, gate, kind, result) do
     name = if is_atom(gate), do: gate
     Emit.event([:penstock, :wait, :stop], %{duration: duration}, %{gate: name, kind: kind, result: result})
