@@ -8,6 +8,8 @@ if Code.ensure_loaded?(Telemetry.Metrics) and Code.ensure_loaded?(TelemetryMetri
 
     @moduletag :telemetry
 
+    @compile {:no_warn_undefined, :telemetry}
+
     @jobs Penstock.Integration.Jobs
     @keyed Penstock.Integration.PerUser
     @api Penstock.Integration.Api
@@ -71,6 +73,8 @@ if Code.ensure_loaded?(Telemetry.Metrics) and Code.ensure_loaded?(TelemetryMetri
 
     test "TelemetryMetricsPrometheus.Core" do
       start_supervised!({TelemetryMetricsPrometheus.Core, metrics: Telemetry.metrics(), name: :penstock_core})
+      # The registry attaches its handlers after it has started.
+      eventually(fn -> length(:telemetry.list_handlers([:penstock])) == length(Telemetry.metrics()) end)
       work()
       text = TelemetryMetricsPrometheus.Core.scrape(:penstock_core)
       show("prometheus_core", text)
