@@ -38,6 +38,9 @@ defmodule Penstock.Telemetry.WaitEventTest do
     answer(ref)
   end
 
+  # Waits until a process that a pool has parked waits for the answer. By then its wait has begun.
+  defp await_parked(pid), do: eventually(fn -> Process.info(pid, :status) == {:status, :waiting} end)
+
   # Returns the results of the waits at a gate that have been told, and the kind of the gate.
   defp results(gate), do: for({@event, %{duration: _}, metadata} <- heard(gate), do: {metadata.kind, metadata.result})
 
@@ -110,6 +113,7 @@ defmodule Penstock.Telemetry.WaitEventTest do
       holder = holder(pool)
       before = System.monotonic_time()
       {waiter, ref} = park(pool)
+      await_parked(waiter)
       parked = System.monotonic_time()
       receive after: (20 -> :ok)
       released = System.monotonic_time()
@@ -271,6 +275,7 @@ defmodule Penstock.Telemetry.WaitEventTest do
 
       assert_receive {:one, task}
       await_waiting(pool, 1)
+      await_parked(consumer.pid)
       parked = System.monotonic_time()
       receive after: (20 -> :ok)
       answered = System.monotonic_time()
