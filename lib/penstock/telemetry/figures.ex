@@ -7,8 +7,11 @@ defmodule Penstock.Telemetry.Figures do
   alias Penstock.Process.PoolReport
   alias Penstock.Telemetry.Emit
 
-  @typedoc "A total that an event tells the growth of: the event, what the total counts, the total."
-  @type total :: {Emit.event(), atom, non_neg_integer}
+  @typedoc """
+  A total that an event tells the growth of: the name that `Penstock.Telemetry.Flow` knows the event by,
+  what the total counts, the total.
+  """
+  @type total :: {atom, atom, non_neg_integer}
   @type t :: %{
           name: atom,
           kind: Emit.kind(),
@@ -16,13 +19,6 @@ defmodule Penstock.Telemetry.Figures do
           usage: %{optional(atom) => non_neg_integer},
           totals: [total]
         }
-
-  @flow [:penstock, :gate, :flow]
-  @refused [:penstock, :gate, :refused]
-  @exit [:penstock, :holder, :exit]
-  @killed [:penstock, :work, :killed]
-  @overdrawn [:penstock, :restart, :overdrawn]
-  @dropped [:penstock, :ban, :dropped]
 
   # To count the keys of a limiter, or the bans of a list, takes up to 1 ms for each 100,000. Once that
   # has taken so long for all of them together, the rest go without.
@@ -92,7 +88,7 @@ defmodule Penstock.Telemetry.Figures do
 
   defp of(:ban, name, _meters, count?) do
     with %{} = info <- if(count?, do: Ban.info(name), else: Native.ban_info(name)) do
-      {:ban, Map.take(info, [:bans, :max_bans]), [{@dropped, :count, info.dropped}]}
+      {:ban, Map.take(info, [:bans, :max_bans]), [{:dropped, :count, info.dropped}]}
     end
   end
 
@@ -106,15 +102,15 @@ defmodule Penstock.Telemetry.Figures do
 
   defp permit_totals(info, refused, meters) do
     [
-      {@exit, :permits, info.released_by_exit},
-      {@killed, :count, meters.killed},
-      {@overdrawn, :count, meters.overdrawn}
+      {:exit, :permits, info.released_by_exit},
+      {:killed, :count, meters.killed},
+      {:overdrawn, :count, meters.overdrawn}
       | flow(info.acquired, Map.put(refused, :timeout, info.timed_out))
     ]
   end
 
   defp flow(admitted, refused) do
-    reasons = for {reason, n} <- refused, do: {@refused, reason, n}
-    [{@flow, :admitted, admitted}, {@flow, :refused, refused |> Map.values() |> Enum.sum()} | reasons]
+    reasons = for {reason, n} <- refused, do: {:refused, reason, n}
+    [{:flow, :admitted, admitted}, {:flow, :refused, refused |> Map.values() |> Enum.sum()} | reasons]
   end
 end

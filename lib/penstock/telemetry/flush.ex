@@ -17,7 +17,8 @@ defmodule Penstock.Telemetry.Flush do
   end
 
   defp tell(heard) do
-    names = Figures.each(fn figures -> {Flow.tell(figures, heard), Usage.gate(figures, heard)} end)
+    events = Flow.events(heard)
+    names = Figures.each(fn figures -> {Flow.tell(figures, events, heard), Usage.gate(figures, heard)} end)
     Baselines.prune(names)
     Usage.vm(heard)
   end
