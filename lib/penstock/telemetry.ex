@@ -23,7 +23,8 @@ defmodule Penstock.Telemetry do
   ## What is told as it happens
 
   A handler of these events runs in the process that the event is about, and keeps this process
-  from its work. If a handler raises, `:telemetry` detaches it, and the process goes on.
+  from its work. This process may hold permits by then, so a handler must be quick. If a handler
+  raises, `:telemetry` detaches it, and the process goes on.
 
   | event | when | measurements | metadata |
   |---|---|---|---|
@@ -51,7 +52,7 @@ defmodule Penstock.Telemetry do
 
   One process tells these events, the *reporter*, if they have a handler. The figures are counted
   whether the events have a handler or not. So they are exact, and the work behind a gate does not
-  wait for a handler.
+  wait for a handler. Pools without a name are not among these gates.
 
   | event | for each | measurements | metadata |
   |---|---|---|---|

@@ -260,7 +260,7 @@ defmodule Penstock.TelemetryTest do
       assert [{%{count: 1, permits: 1}, %{pid: ^second}}] = overdue(pool, 2)
       assert overdue(pool, 2) == []
 
-      # A holder that begins anew is a new one.
+      # A holder that begins again is a new one.
       :ok = tell(second, fn -> Pool.release(pool) end)
       :ok = tell(second, fn -> Pool.acquire(pool) end)
       assert overdue(pool, 1) == []
