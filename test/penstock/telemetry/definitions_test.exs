@@ -15,11 +15,13 @@ defmodule Penstock.Telemetry.DefinitionsTest do
   alias Penstock.{Ban, Gate, KeyedPool, RateLimiter, Telemetry}
   alias Penstock.Telemetry.Label
 
-  @real Code.ensure_loaded?(Telemetry.Metrics)
+  # `Telemetry` is an alias here.
+  @metrics :"Elixir.Telemetry.Metrics"
+  @real Code.ensure_loaded?(@metrics)
 
   # The real structs have more fields. These are those that the tests read.
   defp with_metrics(_context) do
-    unless Code.ensure_loaded?(:"Elixir.Telemetry.Metrics") do
+    unless Code.ensure_loaded?(@metrics) do
       code =
         quote do
           @moduledoc false
@@ -33,11 +35,11 @@ defmodule Penstock.Telemetry.DefinitionsTest do
           end
         end
 
-      Module.create(:"Elixir.Telemetry.Metrics", code, Macro.Env.location(__ENV__))
+      Module.create(@metrics, code, Macro.Env.location(__ENV__))
 
       on_exit(fn ->
-        :code.delete(:"Elixir.Telemetry.Metrics")
-        :code.purge(:"Elixir.Telemetry.Metrics")
+        :code.delete(@metrics)
+        :code.purge(@metrics)
       end)
     end
 

@@ -13,14 +13,14 @@ defmodule Penstock.Telemetry.WaitEventTest do
   use Penstock.TelemetryCase
 
   alias Penstock.{Gate, KeyedPool, RateLimiter, TelemetryStandIn}
-  alias Penstock.Task.Stream.Clock
+  alias Penstock.Task.Stream.{Clock, Patience}
   alias Penstock.Telemetry.WaitEvent
 
   @event [:penstock, :wait, :stop]
 
   setup do
-    # A wait begins when its module is loaded, which takes long the first time.
-    for module <- [WaitEvent, Clock], do: {:module, ^module} = Code.ensure_loaded(module)
+    # A wait begins after its modules are loaded, which takes long the first time.
+    for module <- [WaitEvent, Clock, Patience], do: {:module, ^module} = Code.ensure_loaded(module)
     hear([@event])
     :ok
   end
