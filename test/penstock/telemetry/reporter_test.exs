@@ -76,8 +76,8 @@ defmodule Penstock.Telemetry.ReporterTest do
     pool = start_pool(limit: 1)
     hear([@flow])
     reporter = Process.whereis(Reporter)
-    :ok = :sys.resume(reporter)
     for _ <- 1..3, do: Penstock.run(pool, fn -> :ok end)
+    :ok = :sys.resume(reporter)
     assert_receive {:event, @flow, %{admitted: 3}, %{gate: ^pool}, ^reporter}
     assert_receive {:event, @flow, %{admitted: 0}, %{gate: ^pool}, ^reporter}
     assert_receive {:event, @flow, %{admitted: 0}, %{gate: ^pool}, ^reporter}
