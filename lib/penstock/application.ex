@@ -6,7 +6,8 @@ defmodule Penstock.Application do
   #   * the directory of Penstock's supervisors is created, and the tables of the edge and of
   #     the totals that are shown
   #   * the pools of refusals and of refused connections that are held back are created
-  #   * the janitor, the reaper and the sampler of the VM start
+  #   * the table of what was told to `:telemetry` is created
+  #   * the janitor, the reaper, the sampler of the VM and the reporter start
   #
   # Pools work without the application, with the exceptions that guides/pools.md lists under "What
   # to know".
@@ -23,13 +24,18 @@ defmodule Penstock.Application do
       :ok = Penstock.View.Floor.create()
       :ok = Penstock.Edge.Delay.create()
       :ok = Penstock.Listener.Lingering.create()
+      :ok = Penstock.Telemetry.Baselines.create()
       start_link(vm)
     end
   end
 
-  # The pressure of the VM must not stay as it is when nothing measures it any more.
+  # The pressure of the VM must not stay as it is when nothing measures it any more. The table of what
+  # was told to `:telemetry` ends with the application, but gates go on.
   @impl true
-  def stop(_state), do: Penstock.VM.Sampler.forget()
+  def stop(_state) do
+    :ok = Penstock.Telemetry.Baselines.keep()
+    :ok = Penstock.VM.Sampler.forget()
+  end
 
   # Loads the native library now, so that a failure has a message of its own. Otherwise the first
   # native call would raise that its function is undefined.
@@ -59,7 +65,14 @@ defmodule Penstock.Application do
   defp start_link(vm) do
     # The supervisor bears any realistic number of restarts, because the processes find their state
     # in the native side again when they restart.
-    Supervisor.start_link([Penstock.Node.Janitor, Penstock.Node.Reaper, {Penstock.VM.Sampler, vm}],
+    children = [
+      Penstock.Node.Janitor,
+      Penstock.Node.Reaper,
+      {Penstock.VM.Sampler, vm},
+      Penstock.Telemetry.Reporter
+    ]
+
+    Supervisor.start_link(children,
       strategy: :one_for_one,
       max_restarts: 1_000,
       max_seconds: 1,

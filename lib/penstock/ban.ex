@@ -76,6 +76,7 @@ defmodule Penstock.Ban do
   alias Penstock.Admission.{KeySize, Resolver}
   alias Penstock.Node.{MemoryGuard, Owner}
   alias Penstock.Options.Weight
+  alias Penstock.Telemetry.BanEvent
 
   @typedoc "The name of a running ban list."
   @type ban :: atom
@@ -272,7 +273,12 @@ defmodule Penstock.Ban do
 
   """
   @spec record_failure(ban, term) :: {:ok, pos_integer} | {:banned, pos_integer | :infinity}
-  def record_failure(ban, key), do: ask(ban, key, &Native.ban_record(ban, key, &1))
+  def record_failure(ban, key) do
+    with {:banned, ms, level} <- ask(ban, key, &Native.ban_record(ban, key, &1)) do
+      BanEvent.by_failures(ban, key, ms, level)
+      {:banned, ms}
+    end
+  end
 
   @doc """
   Bans a key for `ms` milliseconds from now, whether the key failed or not. Replaces the end and
@@ -306,8 +312,8 @@ defmodule Penstock.Ban do
     end
 
     # Encodes the reason in Elixir, so that the native side only copies at most `most` bytes.
-    reason = :erlang.term_to_binary(reason)
-    ask(ban, key, &Native.ban_put(ban, key, ms, reason, &1))
+    external = :erlang.term_to_binary(reason)
+    with :ok <- ask(ban, key, &Native.ban_put(ban, key, ms, external, &1)), do: BanEvent.by_call(ban, key, ms, reason)
   end
 
   @doc """

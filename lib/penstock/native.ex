@@ -628,8 +628,10 @@ defmodule Penstock.Native do
   @spec ban_check(atom, term, measured) :: :ok | {:banned, duration} | no_key | :no_ban
   def ban_check(_name, _key, _measured), do: missing()
 
-  # Records a failure of a key. `{:ok, n}`: `n` further failures would ban the key.
-  @spec ban_record(atom, term, measured) :: {:ok, pos_integer} | {:banned, duration} | no_key | :no_ban
+  # Records a failure of a key. `{:ok, n}`: `n` further failures would ban the key. `{:banned, ms}`: an
+  # earlier failure, or a call, has banned it. `{:banned, ms, level}`: this failure has banned it.
+  @spec ban_record(atom, term, measured) ::
+          {:ok, pos_integer} | {:banned, duration} | {:banned, duration, pos_integer} | no_key | :no_ban
   def ban_record(_name, _key, _measured), do: missing()
 
   # Bans a key. The reason is in the external term format, and has at most

@@ -9,6 +9,7 @@ defmodule Penstock.Admission.GateWait do
 
   alias Penstock.Admission.{KeyedWait, Wait}
   alias Penstock.Native
+  alias Penstock.Telemetry.WaitEvent
 
   # The numbers by which the native side counts the outcomes of waits.
   @queue_full 7
@@ -26,54 +27,72 @@ defmodule Penstock.Admission.GateWait do
           {:ok, Native.set()} | {:error, term}
   def wait(gate, kind, request, finish) do
     limits = limits(gate)
+    {collected, began} = collect(limits, kind, request, until(request.timeout), [], nil)
+    told(concluded(collected, gate, limits, kind, request, finish), gate, limits, began)
+  end
 
-    case collect(limits, kind, request, until(request.timeout), []) do
-      {:ok, held} ->
-        case finish.(limits) do
-          :ok -> {:ok, set(held)}
-          refusal -> give_back(held, kind, request, {:error, refusal})
-        end
-
-      {{:error, reason} = refused, held} ->
-        count(gate, reason)
-        give_back(held, kind, request, refused)
+  defp concluded({:ok, held}, _gate, limits, kind, request, finish) do
+    case finish.(limits) do
+      :ok -> {:ok, set(held)}
+      refusal -> give_back(held, kind, request, {:error, refusal})
     end
   end
+
+  defp concluded({{:error, reason} = refused, held}, gate, _limits, kind, request, _finish) do
+    count(gate, reason)
+    give_back(held, kind, request, refused)
+  end
+
+  # Emits one event for the whole wait, if the caller was parked at one limit at least. The event
+  # comes last, because a handler may take long.
+  defp told(answer, _gate, _limits, nil), do: answer
+  defp told(answer, gate, limits, began), do: WaitEvent.ended(answer, gate, event_kind(gate, limits), began)
+
+  @spec event_kind(atom, [limit]) :: :keyed_pool | :gate
+  def event_kind(gate, [{:keyed_pool, gate}]), do: :keyed_pool
+  def event_kind(_gate, _limits), do: :gate
 
   # Returns the limits for whose permits the gate makes a caller wait, in the order of waiting. A
   # keyed pool alone is its own only limit.
   @spec limits(atom) :: [limit]
   def limits(gate), do: with(:no_pool <- Native.gate_limits(gate), do: [{:keyed_pool, gate}])
 
-  defp collect([], _kind, _request, _until, held), do: {:ok, Enum.reverse(held)}
+  # Returns what the caller has got, and when it was first parked; nil if it was not.
+  defp collect([], _kind, _request, _until, held, began), do: {{:ok, Enum.reverse(held)}, began}
 
-  defp collect([{what, name} | limits], kind, request, until, held) do
-    case acquire(what, name, kind, request, left(until)) do
-      {:ok, part} -> collect(limits, kind, request, until, [part | held])
-      {:error, _reason} = refused -> {refused, held}
+  defp collect([{what, name} | limits], kind, request, until, held, began) do
+    {answer, parked} =
+      case acquire(what, name, kind, request, left(until)) do
+        {:waited, parked, answer} -> {answer, parked}
+        answer -> {answer, nil}
+      end
+
+    began = began || parked
+
+    case part(answer, name, request.permits) do
+      {:ok, part} -> collect(limits, kind, request, until, [part | held], began)
+      {:error, _reason} = refused -> {{refused, held}, began}
       # The limit was there when the wait began.
-      _gone -> {{:error, :closed}, held}
+      _gone -> {{{:error, :closed}, held}, began}
     end
   end
 
   # The wait returns the instance of the pool, by which manual permits are given back.
-  defp acquire(:pool, name, :manual, %{permits: permits}, timeout),
-    do: part(Wait.park(name, :manual, permits, timeout), name, permits)
+  defp acquire(:pool, name, :manual, %{permits: permits}, timeout), do: Wait.wait(name, :manual, permits, timeout)
 
   defp acquire(:pool, name, :bound, %{permits: permits}, timeout) do
     case Native.run_take(name, permits) do
-      :busy -> part(Wait.park(name, :bound, permits, timeout), name, permits)
+      :busy -> Wait.wait(name, :bound, permits, timeout)
       gone when gone in [:no_pool, :badarg] -> :gone
-      instance -> part({:ok, instance}, name, permits)
+      instance -> {:ok, instance}
     end
   end
 
   defp acquire(:keyed_pool, name, kind, %{permits: permits} = request, timeout) do
-    with {:ok, key} <- key(request, name),
-         {:ok, {pool, lease}} <- KeyedWait.park(name, key, kind, permits, timeout),
-         do: {:ok, {name, {pool, lease, permits}}}
+    with {:ok, key} <- key(request, name), do: KeyedWait.wait(name, key, kind, permits, timeout)
   end
 
+  defp part({:ok, {pool, lease}}, name, permits), do: {:ok, {name, {pool, lease, permits}}}
   defp part({:ok, instance}, name, permits), do: {:ok, {name, {name, instance, permits}}}
   defp part(other, _name, _permits), do: other
 

@@ -5,21 +5,37 @@ defmodule Penstock.Admission.KeyedWait do
 
   alias Penstock.Admission.KeySize
   alias Penstock.Native
+  alias Penstock.Telemetry.WaitEvent
+
+  @type answer ::
+          {:ok, Native.lease()} | {:error, :key_full | :table_full | :queue_full | :closed | :timeout} | Native.bad()
 
   # Waits for permits of a key for up to `timeout` ms, if they are not free at once. Returns the
   # lease in which the caller now holds them.
-  @spec park(term, term, :manual | :bound, pos_integer, timeout) ::
-          {:ok, Native.lease()}
-          | {:error, :key_full | :table_full | :queue_full | :closed | :timeout}
-          | Native.bad()
+  @spec park(term, term, :manual | :bound, pos_integer, timeout) :: answer
   def park(pool, key, kind, permits, timeout) do
+    with {:waited, began, answer} <- wait(pool, key, kind, permits, timeout),
+         do: WaitEvent.ended(answer, pool, :keyed_pool, began)
+  end
+
+  # Waits as `park/5`, but emits no event. Returns `{:waited, began, answer}` if the caller was parked.
+  @spec wait(term, term, :manual | :bound, pos_integer, timeout) :: answer | {:waited, WaitEvent.began(), answer}
+  def wait(pool, key, kind, permits, timeout) do
     reference = make_ref()
 
     case ask(pool, key, kind, permits, reference) do
-      {:ok, lease} -> {:ok, lease}
-      {:waiting, lease} -> await_permits(lease, reference, timeout)
-      reason when reason in [:key_full, :table_full, :queue_full, :closed] -> {:error, reason}
-      bad -> bad
+      {:ok, lease} ->
+        {:ok, lease}
+
+      {:waiting, lease} ->
+        began = WaitEvent.began()
+        {:waited, began, await_permits(lease, reference, timeout)}
+
+      reason when reason in [:key_full, :table_full, :queue_full, :closed] ->
+        {:error, reason}
+
+      bad ->
+        bad
     end
   end
 

@@ -7,6 +7,7 @@ defmodule Penstock.Admission.Limiter do
   alias Penstock.Admission.{KeySize, Resolver, Turn}
   alias Penstock.{Native, Options}
   alias Penstock.Options.Rate
+  alias Penstock.Telemetry.WaitEvent
 
   # The most hits that one call takes. A test compares this number with `hits` of
   # `Penstock.Native.bounds/0`.
@@ -39,26 +40,36 @@ defmodule Penstock.Admission.Limiter do
   # Reserves a turn that comes within `timeout` ms, and sleeps until then.
   @spec await_turn(term, term, pos_integer, timeout) :: :ok | {:error, {:rate_limited, pos_integer | :infinity}}
   def await_turn(limiter, key, cost, timeout) do
-    case ask(limiter, key, cost, &Native.rate_reserve(limiter, key, cost, timeout, &1)) do
-      {:deny, ms} ->
-        {:error, {:rate_limited, ms}}
-
-      # The limiter's table has no place for the key. A place may be free after `ms`, but another
-      # key may take that place first. So this asks again.
-      {:no_place, ms} ->
-        Turn.sleep(ms)
-        await_turn(limiter, key, cost, if(timeout == :infinity, do: :infinity, else: max(timeout - ms, 0)))
-
-      {:within, ns} ->
-        Turn.sleep_exactly(ns)
-
-      0 ->
-        :ok
-
-      ms ->
-        Turn.sleep(ms)
+    case reserve(limiter, key, cost, timeout) do
+      0 -> :ok
+      {:deny, ms} -> {:error, {:rate_limited, ms}}
+      turn -> sleep_told(turn, limiter, key, cost, timeout)
     end
   end
+
+  defp sleep_told(turn, limiter, key, cost, timeout) do
+    began = WaitEvent.began()
+    WaitEvent.ended(sleep(turn, limiter, key, cost, timeout), limiter, :rate_limiter, began)
+  end
+
+  defp reserve(limiter, key, cost, timeout),
+    do: ask(limiter, key, cost, &Native.rate_reserve(limiter, key, cost, timeout, &1))
+
+  # The limiter's table has no place for the key. A place may be free after `ms`, but another key may
+  # take that place first. So this asks again.
+  defp sleep({:no_place, ms}, limiter, key, cost, timeout) do
+    Turn.sleep(ms)
+    timeout = if timeout == :infinity, do: :infinity, else: max(timeout - ms, 0)
+
+    case reserve(limiter, key, cost, timeout) do
+      0 -> :ok
+      {:deny, ms} -> {:error, {:rate_limited, ms}}
+      turn -> sleep(turn, limiter, key, cost, timeout)
+    end
+  end
+
+  defp sleep({:within, ns}, _limiter, _key, _cost, _timeout), do: Turn.sleep_exactly(ns)
+  defp sleep(ms, _limiter, _key, _cost, _timeout), do: Turn.sleep(ms)
 
   # Checks the hits of one call on several limiters.
   @spec hits!(term) :: :ok

@@ -11,21 +11,37 @@ defmodule Penstock.Admission.Wait do
   @moduledoc false
 
   alias Penstock.Native
+  alias Penstock.Telemetry.WaitEvent
+
+  @type answer ::
+          {:ok, Native.instance()} | {:error, :full | :queue_full | :closed | :deadlock | :timeout} | Native.bad()
 
   # Waits for permits of a pool for up to `timeout` ms, if they are not free at once. Returns the
   # instance of the pool whose permits the caller now holds.
-  @spec park(Native.gate(), :manual | :bound, pos_integer, timeout) ::
-          {:ok, Native.instance()}
-          | {:error, :full | :queue_full | :closed | :deadlock | :timeout}
-          | Native.bad()
+  @spec park(Native.gate(), :manual | :bound, pos_integer, timeout) :: answer
   def park(gate, kind, permits, timeout) do
+    with {:waited, began, answer} <- wait(gate, kind, permits, timeout),
+         do: WaitEvent.ended(answer, gate, :pool, began)
+  end
+
+  # Waits as `park/4`, but emits no event. Returns `{:waited, began, answer}` if the caller was parked.
+  @spec wait(Native.gate(), :manual | :bound, pos_integer, timeout) :: answer | {:waited, WaitEvent.began(), answer}
+  def wait(gate, kind, permits, timeout) do
     reference = make_ref()
 
     case Native.pool_park(gate, kind, permits, reference) do
-      {instance, token} -> await_permits(gate, instance, token, reference, timeout)
-      reason when reason in [:full, :queue_full, :closed, :deadlock] -> {:error, reason}
-      bad when bad in [:no_pool, :badarg] -> bad
-      instance -> {:ok, instance}
+      {instance, token} ->
+        began = WaitEvent.began()
+        {:waited, began, await_permits(gate, instance, token, reference, timeout)}
+
+      reason when reason in [:full, :queue_full, :closed, :deadlock] ->
+        {:error, reason}
+
+      bad when bad in [:no_pool, :badarg] ->
+        bad
+
+      instance ->
+        {:ok, instance}
     end
   end
 

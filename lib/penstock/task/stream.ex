@@ -24,7 +24,7 @@ defmodule Penstock.Task.Stream do
   alias Penstock.Admission.{GateTurn, Keyed, KeyedWait}
   alias Penstock.{Native, RejectedError}
   alias Penstock.Task.Runner
-  alias Penstock.Task.Stream.{Config, Elements, Ending, Monitor, Patience}
+  alias Penstock.Task.Stream.{Clock, Config, Elements, Ending, Monitor, Patience}
 
   # next     - the elements that follow, see Penstock.Task.Stream.Elements
   # pending  - {element, request, wait} of a pulled element without a task; or nil. `wait` is
@@ -36,7 +36,8 @@ defmodule Penstock.Task.Stream do
   #            stream monitor has told whether it was late: {:asked, position, element, reason}
   # done     - position => result, of tasks that ended before the task of an earlier position
   # pauses   - number of times that the stream was suspended
-  defstruct [:next, :pending, :slots, :due, position: 0, tasks: %{}, done: %{}, pauses: 0]
+  # clock    - how long the pending element has waited, see Penstock.Task.Stream.Clock
+  defstruct [:next, :pending, :slots, :due, :clock, position: 0, tasks: %{}, done: %{}, pauses: 0]
 
   # Returns `true` if the stream set this monitor of the task. User code may monitor the task too,
   # and the `:DOWN` of that monitor is not for the stream.
@@ -132,7 +133,7 @@ defmodule Penstock.Task.Stream do
   end
 
   defp step(acc, %{pending: {_element, _request, {:turn, _at} = turn}} = state, config) do
-    if Patience.ms(turn) == 0, do: take_turn(acc, state, config), else: await(acc, state, config, turn)
+    if Patience.ms(turn) == 0, do: take_turn(acc, state, config), else: wait(acc, state, config, turn)
   end
 
   defp step(acc, %{pending: {element, request, left}, next: next} = state, config) do
@@ -244,7 +245,7 @@ defmodule Penstock.Task.Stream do
   defp gate_turn(acc, %{pending: {element, _request, _left}, next: next} = state, config, turn, until) do
     case turn do
       {:admitted, set} -> step(acc, launch(state, config, element, next, GateTurn.offers(set, config.gate)), config)
-      {:waiting, wait} -> await(acc, state, config, {{:gate, wait}, nil, until})
+      {:waiting, wait} -> wait(acc, state, config, {{:gate, wait}, nil, until})
       {:refused, reason} -> refused(reason, state, config)
     end
   end
@@ -262,7 +263,7 @@ defmodule Penstock.Task.Stream do
     case answer do
       offers when is_list(offers) -> step(acc, launch(state, config, element, next, offers), config)
       {:ok, lease} -> step(acc, granted(state, config, {:lease, lease}), config)
-      {:waiting, lease} -> await(acc, state, config, {{:lease, lease}, nil, Patience.until(left)})
+      {:waiting, lease} -> wait(acc, state, config, {{:lease, lease}, nil, Patience.until(left)})
       reason -> refused(reason, state, config)
     end
   end
@@ -278,7 +279,7 @@ defmodule Penstock.Task.Stream do
       # The limiter's table has no place for the key. Waits 1 ms more than `ms`, so that rounding
       # does not make the next request too early.
       {:no_place, ms} ->
-        await(acc, state, config, {:limited, Patience.now() + ms + 1, Patience.until(left)})
+        wait(acc, state, config, {:limited, Patience.now() + ms + 1, Patience.until(left)})
 
       {:error, reason} ->
         refused(reason, state, config)
@@ -292,7 +293,7 @@ defmodule Penstock.Task.Stream do
   defp park(acc, state, %{gate: gate, ref: ref} = config, left) do
     case Native.pool_park(gate, :bound, 1, ref) do
       {instance, token} ->
-        await(acc, state, config, {instance, token, Patience.until(left)})
+        wait(acc, state, config, {instance, token, Patience.until(left)})
 
       reason when reason in [:full, :queue_full, :closed, :deadlock, :no_pool, :badarg] ->
         refused(reason, state, config)
@@ -328,9 +329,25 @@ defmodule Penstock.Task.Stream do
       end
 
     Native.spawn_hand_over(gate, offer, pid)
-    %{slots: slots, position: position, tasks: tasks} = state
+    %{slots: slots, position: position, tasks: tasks, clock: clock} = state
     task = {monitor, position, if(config.zip, do: element)}
-    %{state | slots: slots - 1, position: position + 1, tasks: Map.put(tasks, pid, task), next: next, pending: nil}
+
+    state = %{
+      state
+      | slots: slots - 1,
+        position: position + 1,
+        tasks: Map.put(tasks, pid, task),
+        next: next,
+        pending: nil
+    }
+
+    if clock, do: waited(state, config, clock), else: state
+  end
+
+  # The task has started, so a handler of the event does not delay it.
+  defp waited(state, config, clock) do
+    Clock.ended(clock, config, :ok)
+    %{state | clock: nil}
   end
 
   defp create(nil, shared, offer, element),
@@ -344,6 +361,7 @@ defmodule Penstock.Task.Stream do
   defp refused(reason, state, config) do
     Ending.close(state.tasks, config)
     Elements.halt(state.next)
+    Clock.ended(state.clock, config, {:error, reason})
     raise RejectedError, gate: config.options.gate, reason: reason, permits: 1
   end
 
@@ -353,25 +371,20 @@ defmodule Penstock.Task.Stream do
   #   * a place in a limiter's table (`:limited`): keeps the ms that the element can still wait
   #   * a permit of a pool: withdraws the parked request, and keeps the ms that the element can
   #     still wait. If the request was granted meanwhile, starts the task
-  defp suspend_wait(state, _config, {:turn, _at}), do: state
+  defp suspend_wait(state, _config, {:turn, _at}), do: %{state | clock: Clock.stop(state.clock)}
 
-  defp suspend_wait(state, _config, {:limited, _at, until}) do
-    {element, request, _left} = state.pending
-    %{state | pending: {element, request, Patience.left(until)}}
-  end
+  defp suspend_wait(state, _config, {:limited, _at, until}), do: stop_waiting(state, until)
 
   # Gives back what the element has got of the gate's limits, and asks for all of it again later.
   defp suspend_wait(state, %{ref: ref}, {{:gate, wait}, nil, until}) do
     GateTurn.withdraw(wait, ref)
-    {element, request, _left} = state.pending
-    %{state | pending: {element, request, Patience.left(until)}}
+    stop_waiting(state, until)
   end
 
   defp suspend_wait(state, %{gate: gate, ref: ref} = config, {instance, token, until}) do
     case withdraw_request(gate, instance, token) do
       :cancelled ->
-        {element, request, _left} = state.pending
-        %{state | pending: {element, request, Patience.left(until)}}
+        stop_waiting(state, until)
 
       :too_late ->
         receive do
@@ -381,7 +394,12 @@ defmodule Penstock.Task.Stream do
     end
   end
 
+  defp stop_waiting(%{pending: {element, request, _left}, clock: clock} = state, until),
+    do: %{state | pending: {element, request, Patience.left(until)}, clock: Clock.stop(clock)}
+
   ## Waiting for tasks, and for a permit if one is asked for
+
+  defp wait(acc, state, config, parked), do: await(acc, %{state | clock: Clock.start(state.clock)}, config, parked)
 
   defp await(acc, %{tasks: tasks} = state, %{ref: ref, down_ref: down_ref} = config, parked) do
     receive do

@@ -14,6 +14,7 @@ defmodule Penstock.VM.Sampler do
 
   alias Penstock.Native
   alias Penstock.Node.Start
+  alias Penstock.Telemetry.{Pressure, Reporter}
   alias Penstock.VM.{Advice, Alarms, Beat, Levels, Reader, Resources, Waiter}
 
   @max_word 0xFFFF_FFFF
@@ -106,7 +107,10 @@ defmodule Penstock.VM.Sampler do
     figures = Map.merge(Resources.counts(delay), state.files)
 
     levels = Map.new(config.shares, &{elem(&1, 0), level(&1, figures, state.levels)})
-    :ok = Native.vm_set(Levels.word(levels, config.shedding, state.advice == :done), delay)
+    {before, _delay} = Native.vm_get()
+    word = Levels.word(levels, config.shedding, state.advice == :done)
+    :ok = Native.vm_set(word, delay)
+    :ok = Pressure.notice(before, word, Reporter)
     %{state | levels: levels, alarms: alarms(state.alarms, levels, figures)}
   end
 

@@ -116,23 +116,24 @@ proptest! {
             match act {
                 Act::Fail(n) => {
                     let known = model.entry(n).or_default();
+                    // The answer, and the level if this failure bans the key.
                     let expected = if known.until > now {
-                        Failure::Banned(known.left(now))
+                        (Failure::Banned(known.left(now)), None)
                     } else {
                         known.failed.retain(|&at| now - at < 100);
                         known.failed.push(now);
                         let count = known.failed.len() as u32;
                         if count < failures {
-                            Failure::Left(failures - count)
+                            (Failure::Left(failures - count), None)
                         } else {
                             known.level = known.remembered(now, forget_ms) + 1;
                             let ms = (50 * u64::from(escalate).pow(known.level.min(10) - 1)).min(300);
                             known.until = if ban_ms == 0 { u64::MAX } else { now + ms };
                             known.failed.clear();
-                            Failure::Banned(known.left(now))
+                            (Failure::Banned(known.left(now)), Some(known.level))
                         }
                     };
-                    prop_assert_eq!(fail(&ban, n, now), expected);
+                    prop_assert_eq!(ban.record(1, tag(n), now * MS, || (bytes(n), bytes(0))), expected);
                 }
                 Act::Ban(n, ms) => {
                     ban.ban(1, tag(n), now * MS, ms, bytes(n), bytes(0));

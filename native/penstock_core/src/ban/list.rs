@@ -157,7 +157,7 @@ impl List {
     }
 
     /// Bans a key that has too many failures, unless it is banned already. Forgives its failures,
-    /// and returns the time left of its ban.
+    /// and returns the time left of its ban, and the level of the key if this call has banned it.
     ///
     /// Bans no key if another caller forgave failures of the key meanwhile, and too few are left.
     /// Then the error is the number of failures left. The error is 0 if `is_current` returns
@@ -170,13 +170,13 @@ impl List {
         failures: &Failures,
         (key, reason): KeyAndReason,
         is_current: impl FnOnce() -> bool,
-    ) -> Result<u64, u32> {
+    ) -> Result<(u64, Option<u32>), u32> {
         let mut bans = lock(&self.bans);
         if !is_current() {
             return Err(0);
         }
-        let left = match bans.left(tag, now) {
-            Some(left) => left,
+        let banned = match bans.left(tag, now) {
+            Some(left) => (left, None),
             None => {
                 let count = failures.count(tag, now / NS_PER_MS, settings.within_ms);
                 if count < settings.failures {
@@ -185,13 +185,13 @@ impl List {
                 let level = bans.level(tag, now, settings.level_memory()) + 1;
                 let left = settings.duration(level);
                 self.insert(&mut bans, tag, Entry { key, reason, level, until: end(now, left) }, now, settings);
-                left
+                (left, Some(level))
             }
         };
         // Failures are forgotten only after the key is banned. So a caller that counts another
         // failure after this line finds the ban, and calls `forgive_if_banned`.
         failures.forget(tag);
-        Ok(left)
+        Ok(banned)
     }
 
     /// Forgives the failures of a banned key. Returns the time left of its ban; `None` if the key

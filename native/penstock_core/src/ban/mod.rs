@@ -180,8 +180,20 @@ impl Ban {
         now: u64,
         key: impl FnOnce() -> (Box<[u8]>, Box<[u8]>),
     ) -> Failure {
+        self.record(generation, tag, now, key).0
+    }
+
+    /// Counts a failure as [`Ban::record_failure`] does. Also returns the level of the key if it was
+    /// this failure that banned the key: of concurrent failures, one at most.
+    pub fn record(
+        &self,
+        generation: Generation,
+        tag: u64,
+        now: u64,
+        key: impl FnOnce() -> (Box<[u8]>, Box<[u8]>),
+    ) -> (Failure, Option<u32>) {
         if let Banned::For(left) = self.check(tag, now) {
-            return Failure::Banned(left);
+            return (Failure::Banned(left), None);
         }
         let settings = self.settings();
         let count = self.failures.add(tag, now / NS_PER_MS, settings.within_ms);
@@ -190,7 +202,9 @@ impl Ban {
             // count for the next ban.
             match self.check(tag, now) {
                 Banned::No => Err(count),
-                Banned::For(_) => self.list.forgive_if_banned(tag, now, &self.failures).ok_or(count),
+                Banned::For(_) => {
+                    self.list.forgive_if_banned(tag, now, &self.failures).map(|left| (left, None)).ok_or(count)
+                }
             }
         } else {
             let listed = key();
@@ -199,8 +213,8 @@ impl Ban {
             self.list.ban_for_failures(tag, now, settings, &self.failures, listed, || self.is_current(generation))
         };
         match banned {
-            Ok(left) => Failure::Banned(left),
-            Err(count) => Failure::Left(settings.failures - count),
+            Ok((left, level)) => (Failure::Banned(left), level),
+            Err(count) => (Failure::Left(settings.failures - count), None),
         }
     }
 

@@ -65,14 +65,20 @@ fn failure_against_failure() {
     });
 }
 
-/// One failure bans a key, and two come at once. The key is banned once, so its level is 1.
+/// One failure bans a key, and two come at once. The key is banned once, so its level is 1, and one
+/// of the callers is told that its failure has banned the key.
 #[test]
 fn offence_against_offence() {
     explore(|| {
         let ban = open_ban(BanSettings { failures: 1, ..BAN });
-        let other = spawn(&ban, |ban| fail(ban, 7));
+        let record = |ban: &Ban| ban.record(1, 7, 0, || (Box::new([1]), Box::new([])));
+        let other = spawn(&ban, record);
+        let (mine, other) = (record(&ban), other.join().unwrap());
         let banned = Failure::Banned(50 * MS);
-        assert_eq!((fail(&ban, 7), other.join().unwrap()), (banned, banned));
+        assert_eq!((mine.0, other.0), (banned, banned));
+        let mut levels = [mine.1, other.1];
+        levels.sort_unstable();
+        assert_eq!(levels, [None, Some(1)]);
         let (listed, _) = ban.list(0, 0, 10);
         assert_eq!(listed.iter().map(|listed| (listed.level, listed.left)).collect::<Vec<_>>(), [(1, 50 * MS)]);
     });

@@ -100,9 +100,12 @@ fn kept(beam: &Beam, term: Term) -> Option<Box<[u8]>> {
 fn record(beam: &Beam, [name, key, measured]: [Term; 3]) -> Term {
     with_key(beam, [name, key, measured], |ban, generation, tag, now| {
         let told = || (kept(beam, key).unwrap_or_default(), kept(beam, atoms::failures()).unwrap_or_default());
-        match ban.record_failure(generation, tag, now, told) {
-            Failure::Left(left) => beam.env.tuple(&[atoms::ok(), beam.env.make_u64(u64::from(left))]),
-            Failure::Banned(left) => banned(beam, left),
+        match ban.record(generation, tag, now, told) {
+            (Failure::Left(left), _) => beam.env.tuple(&[atoms::ok(), beam.env.make_u64(u64::from(left))]),
+            (Failure::Banned(left), None) => banned(beam, left),
+            (Failure::Banned(left), Some(level)) => {
+                beam.env.tuple(&[atoms::banned(), left_ms(beam, left), beam.env.make_u64(u64::from(level))])
+            }
         }
     })
 }

@@ -1,0 +1,68 @@
+defmodule Penstock.Telemetry.Baselines do
+  # What the reporter has told of each gate. A killed reporter leaves it to the next one, so that no
+  # figure is told twice.
+  #
+  # A row of the ETS table is `{name, opening, told, mark}`: the totals that were told, and how far the
+  # overdue holders were told. One more row counts the changes of pressure since the last flush.
+  @moduledoc false
+
+  @typedoc "The total of each figure that was told."
+  @type told :: %{optional(term) => non_neg_integer}
+  @typedoc "See `Penstock.Telemetry.Overdue`; nil if no holder was told."
+  @type mark :: {non_neg_integer, non_neg_integer} | nil
+
+  @changes {:changes}
+
+  # Creates the table. The process that starts the application calls this and owns the table, so
+  # the table lives as long as the application. Gates live longer: `keep/0` has kept what was told of
+  # them.
+  @spec create() :: :ok
+  def create do
+    if :ets.whereis(__MODULE__) == :undefined do
+      :ets.new(__MODULE__, [:named_table, :public, :set, write_concurrency: true])
+      :ets.insert(__MODULE__, :persistent_term.get(__MODULE__, []))
+      :persistent_term.erase(__MODULE__)
+    end
+
+    :ok
+  end
+
+  # Keeps the rows for the next start of the application, which calls this when it stops.
+  @spec keep() :: :ok
+  def keep do
+    :persistent_term.put(__MODULE__, :ets.tab2list(__MODULE__))
+  rescue
+    ArgumentError -> :ok
+  end
+
+  # Returns what was told of an opening of a gate.
+  @spec get(atom, pos_integer) :: {told, mark}
+  def get(name, opening) do
+    case :ets.lookup(__MODULE__, name) do
+      [{_name, ^opening, told, mark}] -> {told, mark}
+      _none_or_another_opening -> {%{}, nil}
+    end
+  end
+
+  @spec put(atom, pos_integer, told, mark) :: true
+  def put(name, opening, told, mark), do: :ets.insert(__MODULE__, {name, opening, told, mark})
+
+  # Deletes the rows of all gates but these.
+  @spec prune([atom]) :: :ok
+  def prune(names) do
+    # One more row is that of the changes.
+    if :ets.info(__MODULE__, :size) > length(names) + 1 do
+      open = MapSet.new(names)
+      for [name] <- :ets.match(__MODULE__, {:"$1", :_, :_, :_}), name not in open, do: :ets.delete(__MODULE__, name)
+    end
+
+    :ok
+  end
+
+  # Counts one more change of pressure since the last call of `forget_changes/0`.
+  @spec count_change() :: pos_integer
+  def count_change, do: :ets.update_counter(__MODULE__, @changes, 1, {@changes, 0})
+
+  @spec forget_changes() :: true
+  def forget_changes, do: :ets.insert(__MODULE__, {@changes, 0})
+end
