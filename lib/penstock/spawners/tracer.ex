@@ -13,9 +13,9 @@ defmodule Penstock.Spawners.Tracer do
   alias Penstock.Spawners.{Call, Origin, Trace}
 
   # How many creations, and how many trace messages of all kinds, a window may have. At 10 windows
-  # a second, they cost at most some 3 % of a core.
-  @max_spawned 1_000
-  @max_messages 4_000
+  # a second, they cost at most some 2 % of a core.
+  @max_spawned 500
+  @max_messages 2_000
 
   # The bytes of the tracer with its mailbox. Each trace message has a copy of the arguments of the
   # process, such as what its fun closes over.
