@@ -42,10 +42,15 @@ defmodule Penstock.SpawnersTest do
 
     # The tasks wait, so that they can be asked for their function.
     def async(test, count) do
-      tasks = for _ <- 1..count, do: Task.async(fn -> send(test, {:ready, self()}) && receive(do: (:stop -> :ok)) end)
+      tasks = for _ <- 1..count, do: Task.async(fn -> wait(test) end)
       receive do: (:go_on -> :ok)
       for %{pid: pid} <- tasks, do: send(pid, :stop)
       Task.await_many(tasks)
+    end
+
+    defp wait(test) do
+      send(test, {:ready, self()})
+      receive do: (:stop -> :ok)
     end
 
     defp stop, do: :ok
@@ -140,7 +145,7 @@ defmodule Penstock.SpawnersTest do
 
     {rows, creator} =
       rows_during(fn ->
-        creator = spawn_link(fn -> Creator.async(test, 5) && send(test, :done) end)
+        creator = spawn_link(fn -> Creator.async(test, 5) end)
         for _ <- 1..5, do: assert_receive({:ready, pid} when is_pid(pid), @patience_ms)
         creator
       end)
@@ -203,7 +208,7 @@ defmodule Penstock.SpawnersTest do
 
       case reason do
         {:result, rows} -> assert is_list(rows)
-        {:killed, {Penstock, :spawners, [20]}} -> assert victim == :run
+        {:killed, {Penstock.Spawners.Run, :run, [20]}} -> assert victim == :run
         :killed -> assert victim == :caller
       end
 

@@ -8,7 +8,7 @@ defmodule Penstock.Stress.SpawnBomb do
   @moduledoc false
 
   @round_ms 1_000
-  @rounds 9
+  @rounds 5
   @max_slowdown 0.2
   @max_memory 32 * 1_024 * 1_024
   @per_second 100_000

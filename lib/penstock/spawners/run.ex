@@ -25,7 +25,7 @@ defmodule Penstock.Spawners.Run do
 
     receive do
       {:DOWN, ^monitor, :process, ^pid, {__MODULE__, result}} -> result
-      {:DOWN, ^monitor, :process, ^pid, reason} -> exit({reason, {Penstock, :spawners, [ms]}})
+      {:DOWN, ^monitor, :process, ^pid, reason} -> exit({reason, {__MODULE__, :run, [ms]}})
     end
   end
 

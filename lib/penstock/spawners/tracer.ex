@@ -2,8 +2,8 @@ defmodule Penstock.Spawners.Tracer do
   # A process that gets the trace messages, and counts the created processes by their function and
   # creator. It reports each window of time to the run to which it is linked.
   #
-  # It traces the whole of each window, or only a first slice of it if so many processes are created
-  # that the windows reach a bound of messages or memory. The death of the tracer ends the tracing.
+  # It traces the whole of each window, or only a first slice of it if the processes are more than
+  # the bounds of messages or memory allow. The death of the tracer ends the tracing.
   # So a spawn bomb is slowed down for a small part of each window, and the mailbox does not grow.
   #
   # The length of a slice is set before it begins. A slice that ended at the n-th creation would
