@@ -44,7 +44,7 @@ defmodule Penstock.Stress.SpawnBomb do
 
     faults = [
       slow: slowdown > @max_slowdown,
-      memory: growth > @max_memory,
+      memory: memory > @max_memory,
       name: first == nil or not named?(bomb, first)
     ]
 
